@@ -45,7 +45,7 @@ def run(tastes: int, method: Method) -> TrainedRun:
     model = UserTowerConfig.model_validate(
         {"width": 8, "history": 30, "dropout": 0.1, "interests": 3, "crossing": {"hidden": 32}}
     )
-    settings = TrainConfig(epochs=5, learning_rate=0.01, batch_size=64, window=5, in_batch=256, uniform=256)
+    settings = TrainConfig(epochs=3, learning_rate=0.01, batch_size=64, window=5, in_batch=256, uniform=256)
     config = RunConfig(method=method, seed=0, model=model, train=settings)
     trained = train(PreparedData.open(folder / "prepared"), config, folder / method)
     save(evaluate(trained, EvaluateConfig(budgets=(BUDGET,), targets="new", resamples=500)), folder / method)

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from shutil import copytree
 
 import numpy as np
 import pytest
@@ -37,9 +38,19 @@ def prepared() -> PreparedData:
 
 
 def config(method: Method = "joint", seed: int = 0, **train_settings: object) -> RunConfig:
-    model = UserTowerConfig.model_validate({"width": 16, "history": 20, "crossing": {"hidden": 32}})
+    """Return small settings; what is fitted after the last epoch has tests of its own."""
+    small = {"width": 16, "history": 20, "crossing": {"hidden": 32}, "linear": {"rank": 0}}
+    model = UserTowerConfig.model_validate(small)
     settings = {"epochs": 2, "batch_size": 32, "in_batch": 64, "uniform": 32, "learning_rate": 0.01} | train_settings
     return RunConfig(method=method, seed=seed, model=model, train=TrainConfig.model_validate(settings))
+
+
+@pytest.fixture(scope="module")
+def whole(prepared: PreparedData, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a run of the settings above that nothing interrupted; a test that changes it takes a copy."""
+    out: Path = tmp_path_factory.mktemp("trained") / "run"
+    train(prepared, config(), out)
+    return out
 
 
 def same_weights(one: Path, other: Path) -> bool:
@@ -98,9 +109,8 @@ def test_a_gpu_trains_and_computes_the_same_as_a_cpu(prepared: PreparedData, tmp
 
 @pytest.mark.parametrize("stop_after", [1, 9, 17])
 def test_interrupted_and_resumed_ends_with_the_identical_weights(
-    prepared: PreparedData, tmp_path: Path, stop_after: int
+    prepared: PreparedData, whole: Path, tmp_path: Path, stop_after: int
 ) -> None:
-    train(prepared, config(), tmp_path / "whole")
     calls = 0
 
     def press(done: int, total: int, note: str = "") -> None:
@@ -115,8 +125,8 @@ def test_interrupted_and_resumed_ends_with_the_identical_weights(
     with pytest.raises(ArtefactError, match="not finished"):
         TrainedRun.open(tmp_path / "cut")
     train(prepared, config(), tmp_path / "cut", resume=True)
-    assert same_weights(tmp_path / "whole", tmp_path / "cut")
-    curves = [(tmp_path / name / "metrics.jsonl").read_text().splitlines() for name in ("whole", "cut")]
+    assert same_weights(whole, tmp_path / "cut")
+    curves = [(out / "metrics.jsonl").read_text().splitlines() for out in (whole, tmp_path / "cut")]
     losses = [[(r["epoch"], r["loss"], r["validation_hit_rate"]) for r in map(json.loads, lines)] for lines in curves]
     assert losses[0] == losses[1]
 
@@ -173,25 +183,24 @@ def test_a_run_is_on_disk_before_it_is_marked_finished(
     assert flushing.missing(tmp_path / "run" / "run.json") == []
 
 
-def test_an_existing_run_is_not_overwritten(prepared: PreparedData, tmp_path: Path) -> None:
-    train(prepared, config(epochs=1), tmp_path / "run")
+def test_an_existing_run_is_not_overwritten(prepared: PreparedData, whole: Path, tmp_path: Path) -> None:
+    copytree(whole, tmp_path / "run")
     before = (tmp_path / "run" / "weights.safetensors").read_bytes()
     with pytest.raises(UsageError, match="exists"):
-        train(prepared, config(epochs=1), tmp_path / "run")
+        train(prepared, config(), tmp_path / "run")
     with pytest.raises(UsageError, match="other settings"):
         train(prepared, config(epochs=3), tmp_path / "run", resume=True)
-    train(prepared, config(epochs=1), tmp_path / "run", resume=True)
+    train(prepared, config(), tmp_path / "run", resume=True)
     assert (tmp_path / "run" / "weights.safetensors").read_bytes() == before
 
 
 def test_a_finished_run_is_recognised_before_examples_are_built(
-    prepared: PreparedData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    prepared: PreparedData, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    train(prepared, config(epochs=1), tmp_path / "run")
     monkeypatch.setattr("multitudes.training.loop.Examples", None)
-    fit(prepared, config(epochs=1), tmp_path / "run", resume=True)
+    fit(prepared, config(), whole, resume=True)
     with pytest.raises(TypeError):
-        fit(prepared, config(epochs=1), tmp_path / "other")
+        fit(prepared, config(), tmp_path / "other")
     assert not (tmp_path / "other").exists(), "where there are no examples, no folder is begun"
 
 
@@ -210,9 +219,11 @@ def test_a_damaged_line_of_metrics_is_rejected_by_its_file(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     "damage", ["cut", "other", "missing", "{", "[1]", '{"format": "multitudes-run", "version": 1}']
 )
-def test_a_damaged_run_is_rejected_with_the_files_name(prepared: PreparedData, tmp_path: Path, damage: str) -> None:
+def test_a_damaged_run_is_rejected_with_the_files_name(
+    prepared: PreparedData, whole: Path, tmp_path: Path, damage: str
+) -> None:
     run = tmp_path / "run"
-    train(prepared, config(epochs=1), run)
+    copytree(whole, run)
     file = run / ("weights.safetensors" if damage in {"cut", "other", "missing"} else "run.json")
     if damage == "cut":
         file.write_bytes(file.read_bytes()[:-100])
@@ -225,18 +236,17 @@ def test_a_damaged_run_is_rejected_with_the_files_name(prepared: PreparedData, t
         file.write_bytes((tmp_path / "single" / "weights.safetensors").read_bytes())
     with pytest.raises(ArtefactError, match=file.name):
         TrainedRun.open(run)
+    TrainedRun.open(whole)  # the control
 
 
-def test_a_run_rejects_data_that_changed_since(prepared: PreparedData, tmp_path: Path) -> None:
-    train(prepared, config(epochs=1), tmp_path / "run")
+def test_a_run_rejects_data_that_changed_since(whole: Path) -> None:
     with pytest.raises(ArtefactError, match="changed since"):
-        TrainedRun.open(tmp_path / "run", planted(seed=1)[1].path)
+        TrainedRun.open(whole, planted(seed=1)[1].path)
 
 
-def test_a_run_is_not_resumed_with_other_data(prepared: PreparedData, tmp_path: Path) -> None:
-    train(prepared, config(epochs=1), tmp_path / "run")
+def test_a_run_is_not_resumed_with_other_data(whole: Path) -> None:
     with pytest.raises(UsageError, match="other settings or data"):
-        train(planted(seed=1)[1], config(epochs=1), tmp_path / "run", resume=True)
+        train(planted(seed=1)[1], config(), whole, resume=True)
 
 
 def test_the_best_epoch_is_kept_and_patience_is_how_many_come_after_it(
