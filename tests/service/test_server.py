@@ -1,6 +1,7 @@
 """A real server on loopback: it drains, is replaced, closes what asks nothing, and says in one line why it cannot."""
 
 import asyncio
+import errno
 import gc
 import json
 import os
@@ -223,6 +224,23 @@ def test_a_connection_that_asks_nothing_is_closed_and_others_are_not(releases):
         assert kept.getresponse().status == 200
         kept.close()
         assert running.end()[0] == 0
+
+
+@pytest.mark.slow
+def test_a_connection_that_reads_nothing_is_ended_and_does_not_hold_up_the_end_of_the_service(releases):
+    with serving(releases, settings="[http]\nstall_s = 0.5\n") as running:
+        host, port = running.url.removeprefix("http://").split(":")
+        with socket.create_connection((host, int(port)), timeout=PATIENCE_S) as deaf:
+            deaf.sendall(b"GET /openapi.json HTTP/1.1\r\nhost: localhost\r\n\r\n" * 1_000)
+            until(lambda: is_reset(deaf))
+        code, err = running.end()
+        assert (code, err.count("Traceback")) == (0, 0)
+        assert "clients do not read their answers" in err
+
+
+def is_reset(connection: socket.socket) -> bool:
+    """Return whether the other side ended a connection, without reading what it sent before."""
+    return connection.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == errno.ECONNRESET
 
 
 @pytest.mark.slow

@@ -9,7 +9,7 @@ been read and the user has been looked up.
 from collections.abc import Callable
 from typing import Final
 
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from multitudes.service.admission import OVERLOADED, AdmissionConfig, Priority
 from multitudes.service.errors import ApiError, error_response
@@ -118,16 +118,28 @@ class InFlightMiddleware:
         self._app, self._in_flight, self._clock = app, in_flight, clock
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a request on and count it until it is answered."""
+        """Pass a request on and count it until its answer exists; a client that reads slowly delays no other."""
         priority = _priority(scope)
         if priority is None:
             await self._app(scope, receive, send)
             return
+        is_inside = True
         self._in_flight.enter(self._clock())
+
+        def leave() -> None:
+            nonlocal is_inside
+            if is_inside:
+                is_inside = False
+                self._in_flight.leave(self._clock(), priority)
+
+        async def leave_and_send(message: Message) -> None:
+            leave()
+            await send(message)
+
         try:
-            await self._app(scope, receive, send)
+            await self._app(scope, receive, leave_and_send)
         finally:
-            self._in_flight.leave(self._clock(), priority)
+            leave()
 
 
 def _priority(scope: Scope) -> Priority | None:

@@ -9,11 +9,11 @@ from typing import Any, Final, Protocol, cast
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.config import Config
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from multitudes.service.errors import ApiError, error_response
 from multitudes.service.settings import HttpConfig
+from multitudes.service.unsent_answers import UnsentAnswers, UnsentLimitProtocol
 
 MAX_HEAD_BYTES: Final = 65_536
 _METHODS_WITH_BODY = {"POST", "PUT", "PATCH"}
@@ -92,7 +92,7 @@ def _replay(body: bytes, receive: Receive) -> Receive:
     return receive_body_first
 
 
-class HeadLimitProtocol(HttpToolsProtocol):
+class HeadLimitProtocol(UnsentLimitProtocol):
     """The server's protocol with a limit on heads and on chunked trailers.
 
     More than ``MAX_HEAD_BYTES`` end the connection with status 400. Bytes that arrive with one read are parsed before
@@ -129,6 +129,7 @@ class _Connection(Protocol):
 
 def protocol_with_idle_timeout(
     head_s: float,
+    unsent: UnsentAnswers,
     config: Config,
     server_state: ServerState,
     app_state: dict[str, Any],
@@ -138,10 +139,10 @@ def protocol_with_idle_timeout(
 
     The server itself times a connection that is idle *after* an answer; without this, one that sends half a head, or
     nothing, would stay for ever. The connection is checked every ``head_s``, so a client has between one and two times
-    that. The other arguments are those that the server passes.
+    that. ``unsent`` is shared by the connections of a process. The other arguments are those that the server passes.
     """
     protocol = cast("Any", HeadLimitProtocol)
-    connection = protocol(config=config, server_state=server_state, app_state=app_state, _loop=_loop)
+    connection = protocol(config=config, server_state=server_state, app_state=app_state, _loop=_loop, unsent=unsent)
     asyncio.get_running_loop().call_later(head_s, _close_if_idle, connection, head_s, None)
     return cast("asyncio.Protocol", connection)
 

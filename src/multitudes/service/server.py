@@ -32,6 +32,7 @@ from multitudes.service.queued_stream import stderr_stream
 from multitudes.service.request_limits import protocol_with_idle_timeout
 from multitudes.service.settings import ServeConfig
 from multitudes.service.startup import open_dependencies
+from multitudes.service.unsent_answers import UnsentAnswers
 
 _WORKER_ENV: Final = "MULTITUDES_SERVING"  # environment variable that tells a worker what to serve
 _LOGGERS: Final = ("multitudes", "uvicorn")
@@ -143,7 +144,7 @@ def _uvicorn_options(settings: ServeConfig) -> dict[str, Any]:
     """Return the options of uvicorn."""
     http, server = settings.http, settings.server
     return {
-        "http": partial(protocol_with_idle_timeout, http.head_s),
+        "http": partial(protocol_with_idle_timeout, http.head_s, UnsentAnswers(http.stall_s, http.unsent_mb << 20)),
         "ws": "none",
         "lifespan": "on",
         "log_config": None,

@@ -46,7 +46,7 @@ class ReleasesConfig(Config):
 
 
 class HttpConfig(Config):
-    """Limits on what a client sends, and how slowly."""
+    """Limits on what a client sends, and how slowly it sends and reads."""
 
     body_bytes: int = Field(
         1_048_576, ge=1_024, le=1 << 30, description="Largest body; a larger one is rejected unread."
@@ -54,6 +54,15 @@ class HttpConfig(Config):
     body_s: float = Field(10, gt=0, le=600, description="Seconds in which a body must have arrived.")
     head_s: float = Field(10, gt=0, le=600, description="Seconds in which the head of a request must have arrived.")
     idle_s: int = Field(75, ge=1, le=3_600, description="Seconds that a connection may be idle between requests.")
+    stall_s: float = Field(
+        10, gt=0, le=600, description="A connection whose client reads nothing of its answers for so long is ended."
+    )
+    unsent_mb: int = Field(
+        256,
+        ge=16,
+        le=65_536,
+        description="Unread answers that a process holds; beyond it, those who read nothing for the longest are ended.",
+    )
 
 
 class DeadlineConfig(Config):
