@@ -309,9 +309,9 @@ class ReleasesResponse:
 
 @dataclass(frozen=True)
 class HealthResponse:
-    """The health of the service."""
+    """The health of the service; ``degraded``: it answers, and one of the checks is not ok."""
 
-    status: Literal["ok"]
+    status: Literal["ok", "degraded"]
     checks: Mapping[str, Any]
 
 

@@ -85,7 +85,7 @@ def test_a_response_that_cannot_be_logged_is_counted_and_does_no_harm(tmp_path, 
     assert rows(tmp_path / "served").height == 6
     assert written.counts()["served"] == {
         "appended": 6, "lost": len(bad.item_ids), "segments": 1, "torn": 0, "expired_segments": 0,
-        "over_size_segments": 0, "failures": 0,
+        "over_size_segments": 0, "failures": 0, "damaged_segments": 0,
     }  # fmt: skip
 
 

@@ -178,8 +178,7 @@ def test_a_rotation_interrupted_before_the_spool_is_deleted_makes_no_second_segm
     written.log_events([event(1)])
     with monkeypatch.context() as broken:
         broken.setattr("pathlib.Path.unlink", lambda _: (_ for _ in ()).throw(OSError(errno.EIO, "cut off")))
-        with pytest.raises(OSError, match="cut off"):
-            written.close()
+        written.close()
     assert len(segments(tmp_path / "events")) == len(spools(tmp_path / "events")) == 1
     logs(tmp_path).close()
     assert rows(tmp_path / "events")["event_id"].to_list() == ["e1"]

@@ -94,6 +94,7 @@ class ListLogs:
     """Logs in lists; on a full disk nothing is written."""
 
     full: bool = False
+    damaged: int = 0
     answers: list[ServedResponse] = field(default_factory=list)
     events: list[LoggedEvent] = field(default_factory=list)
     forgotten: list[Id] = field(default_factory=list)
@@ -111,3 +112,6 @@ class ListLogs:
     def erase_user(self, user_id: Id) -> int:
         self.forgotten.append(user_id)
         return 1
+
+    def damaged_segments(self) -> int:
+        return self.damaged

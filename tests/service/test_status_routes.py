@@ -91,11 +91,23 @@ def test_releases_are_listed_and_the_one_that_answers_is_marked(deps, tmp_path):
 
 def test_health_needs_nothing_and_readiness_tells_of_a_store_that_is_away(call, deps):
     assert call("GET", "/healthz").json() == {"status": "ok", "checks": {}}
-    assert call("GET", "/readyz").json()["checks"] == {"release": "0001", "items": 20, "state": "ok"}
+    healthy = {"release": "0001", "items": 20, "state": "ok", "logs": "ok"}
+    assert call("GET", "/readyz").json() == {"status": "ok", "checks": healthy}
     deps.states.error = StateError("the store is away")
     ready = call("GET", "/readyz")
-    assert (ready.status_code, ready.json()["checks"]["state"]) == (200, "the store is away")
+    assert (ready.status_code, ready.json()["status"], ready.json()["checks"]["state"]) == (
+        200,
+        "degraded",
+        "the store is away",
+    )
     assert call("GET", "/healthz").status_code == 200
+
+
+def test_readiness_tells_of_damaged_segments(call, deps):
+    deps.logs.damaged = 2
+    ready = call("GET", "/readyz")
+    assert (ready.status_code, ready.json()["status"]) == (200, "degraded")
+    assert "2 damaged segments" in ready.json()["checks"]["logs"]
 
 
 def test_requests_are_counted_by_route_and_status(call):

@@ -149,9 +149,11 @@ def _check_readiness(response: HttpResponse) -> "Finding":
         return _finding("unavailable", "ready", f"not ready: {response.message}")
     checks = response.record["checks"]
     text = f"serves release {checks['release']} with {checks['items']:,} items"
-    if checks["state"] == "ok":
+    names = {"state": "user state store", "logs": "logs"}
+    problems = [f"{name}: {checks[key]}" for key, name in names.items() if checks.get(key, "ok") != "ok"]
+    if not problems:
         return _finding("ok", "ready", f"{text}; the user state store answers")
-    return _finding("warning", "ready", f"{text}; user state store: {checks['state']}")
+    return _finding("warning", "ready", "; ".join([text, *problems]))
 
 
 def _check_releases(record: dict[str, Any], now: datetime) -> "Iterator[Finding]":

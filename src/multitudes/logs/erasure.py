@@ -4,10 +4,15 @@ A request removes the user's rows from all segments at once. Spools that other p
 rewritten: for each of them the request records its size, and the user's rows before that byte are dropped when the
 spool becomes a segment. The request contains the user's id, and is deleted with the last of those spools.
 
+A segment that cannot be read is set aside (``folder.damaged_path``), and the erasure goes on with the others. It may
+hold rows of the user, so the request waits for it: the user is erased from it when somebody repairs it and moves it
+back. The request no longer waits for it once it is deleted.
+
 After an interrupted erasure, each segment is either unchanged or rewritten; the request stays, and is completed later.
 """
 
 import json
+import logging
 import secrets
 from contextlib import suppress
 from pathlib import Path
@@ -17,9 +22,17 @@ import polars as pl
 
 from multitudes.atomic import replace_file, write_text
 from multitudes.ids import Id
-from multitudes.logs.folder import list_segments, list_spools, working_folder
+from multitudes.logs.folder import (
+    DAMAGED_SUFFIX,
+    damaged_path,
+    list_damaged,
+    list_segments,
+    list_spools,
+    working_folder,
+)
 
 _PREFIX, _SUFFIX = "forget-", ".json"
+_READ_ERRORS = pl.exceptions.PolarsError, pl.exceptions.PanicException  # Polars does not tell damage from a full disk
 
 
 class ErasureRequest(NamedTuple):
@@ -29,6 +42,7 @@ class ErasureRequest(NamedTuple):
     user_id: Id
     until: dict[str, int]  # spool name → byte up to which the user's rows are dropped
     in_segments: bool  # whether segments may still hold rows of the user
+    damaged: tuple[str, ...] = ()  # names of damaged segments that may hold rows of the user
 
 
 class SpoolErasure(NamedTuple):
@@ -64,6 +78,8 @@ def erasures_in_spool(folder: Path, spool: Path) -> list[SpoolErasure]:
 def apply_erasures(folder: Path) -> int:
     """Erase users from the segments as the open requests ask. The caller holds ``folder.lock_log``.
 
+    A segment that cannot be read is set aside, with one line in the log.
+
     Returns:
         The number of rows removed.
 
@@ -72,14 +88,50 @@ def apply_erasures(folder: Path) -> int:
     """
     removed = 0
     for request in read_requests(folder):
-        if request.in_segments:
-            removed += sum(_erase_from_segment(folder, file, request.user_id) for file in list_segments(folder))
-        _mark_segments_done(request)
+        segments = list_segments(folder) if request.in_segments else _repaired_segments(folder, request)
+        removed += sum(_erase_or_set_aside(segment, request.user_id) for segment in segments)
+        _mark_segments_done(request, _damaged_segments(folder, request))
     return removed
 
 
+def _repaired_segments(folder: Path, request: ErasureRequest) -> list[Path]:
+    """Return the segments that were damaged at the time of the request, and have been moved back since."""
+    return [folder / name for name in request.damaged if (folder / name).exists()]
+
+
+def _damaged_segments(folder: Path, request: ErasureRequest) -> tuple[str, ...]:
+    """Return the damaged segments that may hold the user: all of now, or those of the request that are left."""
+    damaged = tuple(file.name.removesuffix(DAMAGED_SUFFIX) for file in list_damaged(folder))
+    return damaged if request.in_segments else tuple(name for name in request.damaged if name in damaged)
+
+
+def _erase_or_set_aside(segment: Path, user_id: Id) -> int:
+    try:
+        return _erase_from_segment(segment.parent, segment, user_id)
+    except _READ_ERRORS as error:
+        if _is_readable(segment, user_id):
+            raise OSError(f"{segment}: cannot be rewritten: {error}") from None
+    place = damaged_path(segment)
+    segment.replace(place)
+    logging.getLogger(__name__).error(
+        "%s: damaged, and set aside as %s; repair it and move it back, or delete it", segment, place
+    )
+    return 0
+
+
+def _is_readable(segment: Path, user_id: Id) -> bool:
+    """Return whether a segment has users and all of it can be read: a column at a time, which bounds memory."""
+    try:
+        for name in pl.read_parquet_schema(segment):
+            pl.read_parquet(segment, columns=[name])
+        pl.scan_parquet(segment).select(_is_user(user_id)).collect()
+    except _READ_ERRORS:
+        return False
+    return True
+
+
 def _erase_from_segment(folder: Path, segment: Path, user_id: Id) -> int:
-    is_user = pl.col("user_id") == pl.lit(user_id)
+    is_user = _is_user(user_id)
     rows = pl.scan_parquet(segment)
     removed, total = rows.select(is_user.sum().alias("removed"), pl.len().alias("total")).collect().row(0)
     if removed == total:
@@ -90,19 +142,24 @@ def _erase_from_segment(folder: Path, segment: Path, user_id: Id) -> int:
     return int(removed)
 
 
-def _mark_segments_done(request: ErasureRequest) -> None:
-    """Record that no segment holds the user any more; a request that waits for no spool is deleted."""
-    if any((request.file.parent / name).exists() for name in request.until):
-        _save_request(request._replace(in_segments=False))
-    else:
+def _is_user(user_id: Id) -> pl.Expr:
+    return pl.col("user_id") == pl.lit(user_id)
+
+
+def _mark_segments_done(request: ErasureRequest, damaged: tuple[str, ...]) -> None:
+    """Record that no readable segment holds the user any more; a request that waits for no file is deleted."""
+    if not damaged and not any((request.file.parent / name).exists() for name in request.until):
         request.file.unlink()
+    elif (done := request._replace(in_segments=False, damaged=damaged)) != request:
+        _save_request(done)
 
 
 def _save_request(request: ErasureRequest) -> None:
-    record = {"user_id": request.user_id, "until": request.until, "parts": request.in_segments}
+    damaged = {"damaged": request.damaged} if request.damaged else {}
+    record = {"user_id": request.user_id, "until": request.until, "parts": request.in_segments, **damaged}
     write_text(request.file, json.dumps(record))
 
 
 def _load_request(file: Path) -> ErasureRequest:
     record = json.loads(file.read_text(encoding="utf-8"))
-    return ErasureRequest(file, record["user_id"], record["until"], record["parts"])
+    return ErasureRequest(file, record["user_id"], record["until"], record["parts"], tuple(record.get("damaged", ())))

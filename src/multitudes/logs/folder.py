@@ -6,6 +6,7 @@
       log.json                                      the types of the ids
       20260504T101500.123456Z-1f0c9a2e.parquet      a segment: changes only when a user is erased
       open/20260504T102000.654321Z-77aa01bc.spool   what a process is writing, or a dead process has left
+      open/20260504T101000.….parquet.damaged        a segment that cannot be read, set aside
 
 Names begin with the UTC time of the first row, so they sort by time; the random suffix keeps processes apart.
 Unfinished files have a folder of their own because it is listed every second, and there may be many segments.
@@ -24,7 +25,7 @@ from multitudes.locks import lock
 from multitudes.logs.schemas import IdTypes, LogName
 
 FORMAT, FORMAT_VERSION = "multitudes-log", 1
-SEGMENT_SUFFIX, SPOOL_SUFFIX = ".parquet", ".spool"
+SEGMENT_SUFFIX, SPOOL_SUFFIX, DAMAGED_SUFFIX = ".parquet", ".spool", ".damaged"
 _TIME_FORMAT = "%Y%m%dT%H%M%S.%fZ"
 
 
@@ -74,6 +75,16 @@ def start_time_s(file: Path) -> float:
 def list_segments(folder: Path) -> list[Path]:
     """Return the segments, oldest first."""
     return sorted(folder.glob(f"*{SEGMENT_SUFFIX}"))
+
+
+def list_damaged(folder: Path) -> list[Path]:
+    """Return the segments that were set aside because they cannot be read, oldest first."""
+    return sorted(working_folder(folder).glob(f"*{SEGMENT_SUFFIX}{DAMAGED_SUFFIX}"))
+
+
+def damaged_path(segment: Path) -> Path:
+    """Return the place of a segment that is set aside: nothing reads it as a segment there."""
+    return working_folder(segment.parent) / f"{segment.name}{DAMAGED_SUFFIX}"
 
 
 def list_spools(folder: Path) -> list[Path]:

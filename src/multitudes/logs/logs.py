@@ -19,7 +19,7 @@ from multitudes.errors import DataError
 from multitudes.ids import Id
 from multitudes.logs import lines
 from multitudes.logs.erasure import apply_erasures, erasures_in_spool, write_request
-from multitudes.logs.folder import lock_log, make_log_folder, new_spool_path, start_time_s
+from multitudes.logs.folder import list_damaged, lock_log, make_log_folder, new_spool_path, start_time_s
 from multitudes.logs.rotation import apply_retention, rotate_spools
 from multitudes.logs.schemas import IdTypes, LoggedEvent, LogName, ServedResponse
 from multitudes.logs.spool import Spool
@@ -53,6 +53,7 @@ class LogCounts:
     expired_segments: int = 0  # removed because of their age
     over_size_segments: int = 0  # removed because the log was too large
     failures: int = 0  # failed maintenance runs; they are retried
+    damaged_segments: int = 0  # segments that cannot be read, set aside now by any process
 
 
 class Logs:
@@ -109,6 +110,10 @@ class Logs:
         """Return the fields of ``LogCounts`` for each log."""
         return {"served": asdict(self._served.counts), "events": asdict(self._events.counts)}
 
+    def damaged_segments(self) -> int:
+        """Return how many segments cannot be read and were set aside."""
+        return self._served.counts.damaged_segments + self._events.counts.damaged_segments
+
     def start(self) -> None:
         """Run ``maintain`` in a background thread until ``close``."""
         self._maintenance.start()
@@ -123,10 +128,15 @@ class Logs:
                 logging.getLogger(__name__).error("%s: no segment was written; will retry", log.folder, exc_info=error)
 
     def close(self) -> None:
-        """Stop the thread and turn the spools into segments."""
+        """Stop the thread and turn the spools into segments; the next process does what fails now."""
         self._maintenance.close()
         for log in (self._served, self._events):
-            log.close()
+            try:
+                log.close()
+            except Exception as error:
+                logging.getLogger(__name__).error(
+                    "%s: no segment was written; the next process does it", log.folder, exc_info=error
+                )
 
 
 class Log:
@@ -173,6 +183,7 @@ class Log:
         with lock_log(self.folder, wait=False) as is_locked:
             if is_locked:
                 self._maintain_segments(now_s)
+        self.counts.damaged_segments = len(list_damaged(self.folder))
 
     def erase_user(self, user_id: Id) -> int:
         """Erase a user from the log; return the number of rows removed.

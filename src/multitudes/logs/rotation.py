@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 from multitudes.atomic import move_into_place, partial_path
 from multitudes.logs.erasure import SpoolErasure, erasures_in_spool
 from multitudes.logs.folder import (
+    list_damaged,
     list_segments,
     list_spools,
     list_unnamed_spools,
@@ -124,10 +125,10 @@ def apply_retention(folder: Path, now_s: float, keep_days: float, max_bytes: int
     for unnamed in list_unnamed_spools(folder):
         if start_time_s(unnamed) < now_s - _UNNAMED_MAX_AGE_S:
             unnamed.unlink(missing_ok=True)
-    segments = list_segments(folder)
-    expired = [file for file in segments if keep_days and start_time_s(file) < now_s - keep_days * _DAY_S]
+    segments, horizon_s = list_segments(folder), now_s - keep_days * _DAY_S if keep_days else float("-inf")
+    expired = [file for file in segments if start_time_s(file) < horizon_s]
     over_size = _oldest_over_size(segments[len(expired) :], list_spools(folder), max_bytes)
-    for file in (*expired, *over_size):
+    for file in (*expired, *over_size, *(file for file in list_damaged(folder) if start_time_s(file) < horizon_s)):
         file.unlink(missing_ok=True)
     if over_size:
         logging.getLogger(__name__).warning(

@@ -103,6 +103,10 @@ class Logs(Protocol):
         """
         ...
 
+    def damaged_segments(self) -> int:
+        """Return how many segments cannot be read and were set aside."""
+        ...
+
 
 @dataclass(frozen=True)
 class Dependencies:

@@ -110,6 +110,9 @@ class MetricFamilies:
         self.log_torn_lines = self._counter("log_torn_lines", "Lines that a killed process left unfinished.", "log")
         self.log_segments = self._counter("log_parts", "Parquet segments made of a log.", "log")
         self.log_failures = self._counter("log_failures", "Attempts to make a segment that failed.", "log")
+        self.log_damaged = self._gauge(
+            "log_damaged_segments", "Segments of a log that cannot be read and were set aside.", "livemax", "log"
+        )
         for family in (self.log_rows, self.log_lost_rows, self.log_torn_lines, self.log_segments, self.log_failures):
             start_at_zero(family, "served", "events")
         self.journal_lost_lines = self._counter("journal_lost_lines", "Lines of the journal that were dropped.")

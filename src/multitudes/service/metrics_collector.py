@@ -94,6 +94,7 @@ class MetricsCollector:
             self._set_counter(families.log_torn_lines.labels(log), counts["torn"])
             self._set_counter(families.log_segments.labels(log), counts["segments"])
             self._set_counter(families.log_failures.labels(log), counts["failures"])
+            families.log_damaged.labels(log).set(counts["damaged_segments"])
         self._set_counter(families.journal_lost_lines, stderr_stream().lost)
 
     def _collect_release(self) -> None:

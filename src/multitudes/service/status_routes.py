@@ -2,6 +2,7 @@
 
 import asyncio
 from pathlib import Path
+from typing import Literal
 
 from fastapi import APIRouter
 from starlette.responses import Response
@@ -32,17 +33,15 @@ def health_router(deps: Dependencies) -> APIRouter:
     async def ready() -> Response:
         """Report which release answers.
 
-        A store of user states that does not answer is reported, and does not make the service unready: all replicas
-        share the store, and without it they answer from the release.
+        Damage to the user states or the logs is reported (``degraded``), and does not make the service unready: all
+        replicas share the store, and without it they answer from the release.
         """
         release = deps.get_retriever().release
-        checks = {"release": release.version, "items": len(release.index)}
-        try:
-            await deps.states.ping()
-            state = "ok"
-        except StateError as error:
-            state = str(error)
-        return json_response(api.HealthResponse("ok", checks | {"state": state}))
+        stores = {"state": await _check_states(deps), "logs": _check_logs(deps)}
+        status: Literal["ok", "degraded"] = "ok" if set(stores.values()) == {"ok"} else "degraded"
+        return json_response(
+            api.HealthResponse(status, {"release": release.version, "items": len(release.index), **stores})
+        )
 
     @routes.get("/metrics", response_class=Response, responses={200: _METRICS_RESPONSE, **error_responses()})
     async def metrics() -> Response:
@@ -51,6 +50,19 @@ def health_router(deps: Dependencies) -> APIRouter:
         return Response(page, media_type="text/plain; version=0.0.4; charset=utf-8")
 
     return routes
+
+
+async def _check_states(deps: Dependencies) -> str:
+    try:
+        await deps.states.ping()
+    except StateError as error:
+        return str(error)
+    return "ok"
+
+
+def _check_logs(deps: Dependencies) -> str:
+    damaged = deps.logs.damaged_segments()
+    return f"{damaged} damaged segments were set aside; the journal names them" if damaged else "ok"
 
 
 def releases_router(deps: Dependencies) -> APIRouter:
