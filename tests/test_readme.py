@@ -2,6 +2,7 @@
 
 import os
 import re
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
+PORT = "8417"  # where the README serves
 # A block in a language, then possibly a block of plain text: what it prints.
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```\n(?:\n^```text\n(.*?)^```\n)?", re.DOTALL | re.MULTILINE)
 
@@ -27,7 +29,11 @@ def test_the_python_block_is_short():
 @pytest.mark.slow
 def test_the_blocks_run_and_print_what_is_shown(tmp_path: Path):
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    for language, code, shown in BLOCK.findall(README):
+    with socket.socket() as free:  # another run on this machine may have the README's port
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    assert PORT in README
+    for language, code, shown in BLOCK.findall(README.replace(PORT, port)):
         if language not in ("python", "bash"):
             continue
         call = [sys.executable, "-c", code] if language == "python" else ["bash", "-euo", "pipefail", "-c", code]
