@@ -52,6 +52,30 @@ def test_the_command_writes_the_page_with_given_text_and_rejects_other_folders(s
     assert "no study here" in capsys.readouterr().err
 
 
+def test_the_first_table_compares_with_the_strongest_baseline_and_details_may_be_an_appendix(study, tmp_path):
+    out, appendix, picture = tmp_path / "results.md", tmp_path / "more" / "sets.md", tmp_path / "images" / "a.svg"
+    for file in (appendix, picture):
+        file.parent.mkdir()
+    assert main([str(study), "--out", str(out), "--appendix", str(appendix), "--picture", str(picture)]) == 0
+    summary = summarise(study)
+    minus = summary["data"]["a|b"]["strongest_baseline"]["minus"]
+    page = out.read_text()
+    assert "| a\\|b, 60 users | popularity" in page
+    assert all(format_difference(gain) in page for gain in minus.values())
+    assert "[an appendix](more/sets.md)" in page
+    assert "](images/a.svg)" in page
+    assert "## a|b" not in page
+    assert "[the first page](../results.md)" in appendix.read_text()
+    assert "## a|b" in appendix.read_text()
+    assert picture.read_text().startswith("<svg")
+
+
+def test_pages_that_nothing_links_to_are_refused(study, tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        main([str(study), "--appendix", str(tmp_path / "sets.md")])
+    assert "give --out too" in capsys.readouterr().err
+
+
 def test_the_summary_alone_gives_the_same_page(study, tmp_path, capsys):
     write_summary(tmp_path, summarise(study))
     assert main([str(tmp_path)]) == 0

@@ -89,6 +89,33 @@ def difference_chart(data_set: dict[str, Any], reference: str) -> alt.LayerChart
     return chart.properties(width=PLOT_WIDTH, height=alt.Step(20))
 
 
+def baseline_chart(summary: dict[str, Any]) -> alt.LayerChart | None:
+    """Return HR less that of the strongest baseline with intervals: all data sets, one row for each method."""
+    rows = [
+        {"data": name, "method": method} | gain
+        for name, data_set in summary["data"].items()
+        if data_set.get("strongest_baseline")
+        for method, gain in data_set["strongest_baseline"]["minus"].items()
+    ]
+    if not rows:
+        return None
+    methods = list(dict.fromkeys(row["method"] for row in rows))
+    colour = alt.Color("method:N", title=None, sort=methods).scale(domain=methods, range=list(PALETTE[: len(methods)]))
+    base = alt.Chart(pl.DataFrame([_scalar_values(row) for row in rows])).encode(
+        y=_name_axis("data", list(summary["data"])),
+        yOffset=alt.YOffset("method:N", sort=methods),
+        color=colour,
+        shape=alt.Shape("method:N", title=None, sort=methods).scale(domain=methods, range=list(SHAPES[: len(methods)])),
+    )
+    budget = next(iter(summary["data"].values()))["budget"]
+    bars = base.mark_rule(strokeWidth=2).encode(
+        x=_difference_axis(f"HR@{budget} − strongest baseline"), x2="high:Q", shape=alt.value("circle")
+    )
+    points = base.mark_point(filled=True, size=70, opacity=1).encode(x="mean:Q")
+    chart: alt.LayerChart = zero_line("x") + bars + points
+    return chart.properties(width=PLOT_WIDTH, height=alt.Step(16 * len(methods) + 8), background="white")
+
+
 def budget_chart(data_set: dict[str, Any], styles: MethodStyles) -> alt.LayerChart | None:
     """Return HR against the number of candidates, of methods and popularity; both axes logarithmic."""
     rows = [

@@ -1,10 +1,12 @@
 """``python -m multitudes.study.page STUDY``: the figures of a study as a Markdown page of the documentation.
 
+One table of all data sets comes first, then the tables of each: on the same page, or on a page of their own.
 Without the per-user outcomes, as in a repository that stores only figures, the page uses the stored summary.
 """
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -28,22 +30,71 @@ from multitudes.report.study_tables import row_order
 from multitudes.study.comparison import OUTCOMES_FILE
 from multitudes.study.summary import SUMMARY_FILE, summarise
 
+_WRITTEN_BY = "Written by `python -m multitudes.study.page STUDY` from the files of a study; do not edit."
 _BEATS = {True: "yes", False: "no", None: "–"}
 
 
-def markdown_page(summary: dict[str, Any], words: str = "") -> str:
-    """Return the page; ``words`` is Markdown placed before the figures."""
-    blocks = [
+def markdown_page(summary: dict[str, Any], words: str = "", picture: str = "", appendix: str = "") -> str:
+    """Return the page.
+
+    Args:
+        summary: of the study.
+        words: Markdown placed before the figures of the data sets.
+        picture: address of a picture below the first table, relative to the page.
+        appendix: address of the page with the tables of each data set; empty: they are on this one.
+    """
+    data_sets = [block for name, one in summary["data"].items() for block in _data_set_blocks(name, one, summary)]
+    if appendix:
+        data_sets = [f"The tables of each data set are in [an appendix]({appendix})."]
+    return _join_blocks(
         f"# Results: {summary['name']}",
-        "Written by `python -m multitudes.study.page STUDY` from the files of a study; do not edit.",
+        _WRITTEN_BY,
         f"Seeds {', '.join(map(str, summary['seeds']))}; {describe_split(summary)}.",
+        overview_table(summary),
+        f"![HR of each method less that of the strongest baseline, by data set]({picture})" if picture else "",
         *(f"**{sentence}**" for sentence in headlines(summary)),
         explain_verdicts(summary),
         words.strip(),
-        *(block for name, data_set in summary["data"].items() for block in _data_set_blocks(name, data_set, summary)),
+        *data_sets,
         *_overall_blocks(summary),
         *_provenance_blocks(summary),
-    ]
+    )
+
+
+def appendix_page(summary: dict[str, Any], page: str) -> str:
+    """Return the page with the tables of each data set; ``page`` is the address of the first page."""
+    return _join_blocks(
+        f"# Results: {summary['name']}, by data set",
+        _WRITTEN_BY,
+        f"What the figures say is on [the first page]({page}).",
+        *(block for name, data_set in summary["data"].items() for block in _data_set_blocks(name, data_set, summary)),
+    )
+
+
+def overview_table(summary: dict[str, Any]) -> str:
+    """Return the first table: each method beside the strongest baseline of each data set; empty without baselines."""
+    compared = {name: one for name, one in summary["data"].items() if one.get("strongest_baseline")}
+    if not compared:
+        return ""
+    methods = list(dict.fromkeys(m for one in compared.values() for m in one["strongest_baseline"]["minus"]))
+    rows = []
+    for name, data_set in compared.items():
+        strongest, minus = data_set["strongest_baseline"]["method"], data_set["strongest_baseline"]["minus"]
+        rates = {m: entry["figures"]["hr"]["mean"] for m, entry in data_set["methods"].items()}
+        row = [f"{name}, {data_set['users']:,} users", f"{strongest} {format_number(rates[strongest])}"]
+        for method in methods:
+            if method in minus:
+                factor = rates[method] / rates[strongest] if rates[strongest] else float("nan")
+                row += [f"{format_number(rates[method])}, × {factor:.2f}", format_difference(minus[method])]
+            else:
+                row += ["–", "–"]
+        rows.append(row)
+    budget = next(iter(compared.values()))["budget"]
+    head = [f"HR@{budget}", "strongest baseline", *(cell for m in methods for cell in (m, f"{m} − baseline"))]
+    return markdown_table(head, rows) + "\n\n\\* the interval excludes zero, without correction."
+
+
+def _join_blocks(*blocks: str) -> str:
     return "\n\n".join(block for block in blocks if block) + "\n"
 
 
@@ -175,19 +226,49 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("study", type=Path, help="folder of a study, or one with only its summary.json")
     parser.add_argument("--words", type=Path, help="Markdown to place before the figures")
     parser.add_argument("--out", type=Path, help="file to write; default: standard output")
+    parser.add_argument("--appendix", type=Path, help="file for the tables of each data set; needs --out")
+    parser.add_argument("--picture", type=Path, help="SVG file for a chart below the first table; needs --out")
     options = parser.parse_args(arguments)
+    if options.out is None and (options.appendix or options.picture):
+        parser.error("--appendix and --picture are linked from the page; give --out too")
     try:
-        text = markdown_page(
-            _read_summary(options.study), options.words.read_text(encoding="utf-8") if options.words else ""
-        )
+        summary = _read_summary(options.study)
+        words = options.words.read_text(encoding="utf-8") if options.words else ""
+        if options.out is None:
+            sys.stdout.write(markdown_page(summary, words))
+            return 0
+        _write_pages(summary, words, options.out, options.appendix, options.picture)
     except MultitudesError as error:
         sys.stderr.write(f"{parser.prog}: {error}\n")
         return error.exit_code
-    if options.out is None:
-        sys.stdout.write(text)
-        return 0
-    write_text(options.out, text)
     return 0
+
+
+def _write_pages(summary: dict[str, Any], words: str, out: Path, appendix: Path | None, picture: Path | None) -> None:
+    drawing = _draw(summary) if picture else ""
+    links = {
+        "picture": _address(picture, out) if picture and drawing else "",
+        "appendix": _address(appendix, out) if appendix else "",
+    }
+    write_text(out, markdown_page(summary, words, **links))
+    if appendix:
+        write_text(appendix, appendix_page(summary, _address(out, appendix)))
+    if picture and drawing:
+        write_text(picture, drawing)
+
+
+def _draw(summary: dict[str, Any]) -> str:
+    """Return the chart of the first table as SVG; empty without baselines."""
+    from multitudes.report.html_elements import svg  # noqa: PLC0415 (needs the extra `report`)
+    from multitudes.report.study_figures import baseline_chart  # noqa: PLC0415
+
+    chart = baseline_chart(summary)
+    return svg(chart) + "\n" if chart else ""
+
+
+def _address(file: Path, page: Path) -> str:
+    """Return the address of a file, relative to a page."""
+    return Path(os.path.relpath(file, page.parent)).as_posix()
 
 
 def _read_summary(study: Path) -> dict[str, Any]:
