@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from threading import Lock
-from time import time
+from time import monotonic, time
 from typing import ClassVar
 
 from pydantic import Field
@@ -19,8 +19,9 @@ from multitudes.errors import DataError
 from multitudes.ids import Id
 from multitudes.logs import lines
 from multitudes.logs.erasure import apply_erasures, erasures_in_spool, write_request
-from multitudes.logs.folder import list_damaged, lock_log, make_log_folder, new_spool_path, start_time_s
-from multitudes.logs.rotation import apply_retention, rotate_spools
+from multitudes.logs.folder import list_damaged, list_segments, lock_log, make_log_folder, new_spool_path, start_time_s
+from multitudes.logs.retention_clock import RetentionClock
+from multitudes.logs.rotation import apply_retention, expired_segments, rotate_spools
 from multitudes.logs.schemas import IdTypes, LoggedEvent, LogName, ServedResponse
 from multitudes.logs.spool import Spool
 from multitudes.periodic import PeriodicTask
@@ -147,15 +148,18 @@ class Log:
         self.folder, self.counts = folder, LogCounts()
         self._log, self._id_types, self._config = log, id_types, config
         self._spool: Spool | None = None
+        self._spool_opened_s = 0.0  # by the monotonic clock
         self._append_lock = Lock()
-        self._last_retention_s = 0.0
+        newest = list_segments(folder)[-1:]
+        self._retention_clock = RetentionClock(start_time_s(newest[0]) if newest else None)
+        self._last_retention_s, self._clock_jumped = 0.0, False
 
     def append(self, payload: bytes, rows: int) -> bool:
         """Append a line of ``rows`` rows; return whether it is written. If not, the rows are counted as lost."""
         with self._append_lock:
             try:
                 if self._spool is None:
-                    self._spool = Spool(new_spool_path(self.folder, time()))
+                    self._spool, self._spool_opened_s = Spool(new_spool_path(self.folder, time())), monotonic()
                 self._spool.append(payload)
             except OSError as error:
                 return self.count_lost(rows, error)
@@ -217,7 +221,9 @@ class Log:
             if self._spool is None:
                 return
             file = self._spool.file
-            is_old = now_s - start_time_s(file) >= self._config.segment_s
+            # The name of a spool that was opened while the clock was ahead is in the future.
+            age_s = max(now_s - start_time_s(file), monotonic() - self._spool_opened_s)
+            is_old = age_s >= self._config.segment_s
             if is_old or erasures_in_spool(self.folder, file):
                 self._close_spool()
 
@@ -227,9 +233,23 @@ class Log:
         if abs(now_s - self._last_retention_s) < _RETENTION_INTERVAL_S:
             return
         self._last_retention_s = now_s
-        removed = apply_retention(self.folder, now_s, self._config.keep_days, round(self._config.max_gb * 1e9))
+        believed_s = self._believed_s(now_s)
+        removed = apply_retention(self.folder, believed_s, self._config.keep_days, round(self._config.max_gb * 1e9))
         self.counts.expired_segments += removed.expired
         self.counts.over_size_segments += removed.over_size
+
+    def _believed_s(self, now_s: float) -> float:
+        """Return the time by which segments are old; a clock that jumped ahead is reported once."""
+        believed_s, keep_days = self._retention_clock.believed_s(now_s), self._config.keep_days
+        has_jumped = believed_s < now_s
+        if has_jumped and not self._clock_jumped:
+            logging.getLogger(__name__).warning(
+                "%s: the clock is %.1f days ahead of what passed; %d segments would be removed because of their age, and"
+                " stay until the clock has kept this time for a day; set it right if it is wrong",
+                *(self.folder, (now_s - believed_s) / 86_400, len(expired_segments(self.folder, now_s, keep_days))),
+            )
+        self._clock_jumped = has_jumped
+        return believed_s
 
     def _rotate(self) -> int:
         result = rotate_spools(self.folder, self._log, self._id_types)

@@ -120,15 +120,15 @@ def _to_arrow(rows: pl.DataFrame) -> pa.Table:
 def apply_retention(folder: Path, now_s: float, keep_days: float, max_bytes: int) -> RemovedSegments:
     """Remove the segments started more than ``keep_days`` ago, then the oldest until the log fits ``max_bytes``.
 
-    The caller holds ``folder.lock_log``. 0 turns a bound off.
+    The newest segment stays, whatever the bounds say. The caller holds ``folder.lock_log``. 0 turns a bound off.
     """
     for unnamed in list_unnamed_spools(folder):
         if start_time_s(unnamed) < now_s - _UNNAMED_MAX_AGE_S:
             unnamed.unlink(missing_ok=True)
-    segments, horizon_s = list_segments(folder), now_s - keep_days * _DAY_S if keep_days else float("-inf")
-    expired = [file for file in segments if start_time_s(file) < horizon_s]
-    over_size = _oldest_over_size(segments[len(expired) :], list_spools(folder), max_bytes)
-    for file in (*expired, *over_size, *(file for file in list_damaged(folder) if start_time_s(file) < horizon_s)):
+    expired = expired_segments(folder, now_s, keep_days)
+    over_size = _oldest_over_size(list_segments(folder)[len(expired) :], list_spools(folder), max_bytes)
+    damaged = _started_before(list_damaged(folder), now_s, keep_days)
+    for file in (*expired, *over_size, *damaged):
         file.unlink(missing_ok=True)
     if over_size:
         logging.getLogger(__name__).warning(
@@ -138,14 +138,23 @@ def apply_retention(folder: Path, now_s: float, keep_days: float, max_bytes: int
     return RemovedSegments(len(expired), len(over_size))
 
 
+def expired_segments(folder: Path, now_s: float, keep_days: float) -> list[Path]:
+    """Return the segments that retention removes because of their age; the newest segment is never one of them."""
+    return _started_before(list_segments(folder)[:-1], now_s, keep_days)
+
+
+def _started_before(files: list[Path], now_s: float, keep_days: float) -> list[Path]:
+    return [file for file in files if keep_days and start_time_s(file) < now_s - keep_days * _DAY_S]
+
+
 def _oldest_over_size(segments: list[Path], spools: list[Path], max_bytes: int) -> list[Path]:
-    """Return the oldest segments without which the log fits."""
+    """Return the oldest segments without which the log fits, but never the newest."""
     if not max_bytes:
         return []
     sizes = [file.stat().st_size for file in segments]
     excess = sum(sizes) + sum(spool.stat().st_size for spool in spools) - max_bytes
     removed = []
-    for file, size in zip(segments, sizes, strict=True):
+    for file, size in zip(segments[:-1], sizes, strict=False):
         if excess <= 0:
             break
         removed.append(file)
