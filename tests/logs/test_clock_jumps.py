@@ -86,5 +86,3 @@ def test_a_clock_that_is_set_by_minutes_or_back_is_believed():
     moment.now_s = 60.0
     assert clock.believed_s(START_S + 360) == START_S + 360
     assert clock.believed_s(START_S - 7_200) == START_S - 7_200
-
-

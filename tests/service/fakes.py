@@ -71,12 +71,11 @@ class DictStates:
         self.follows[type(user_id), user_id] = tuple(followed_topics)
 
     async def erase(self, user_id: Id) -> bool:
-        self._check()
         key = type(user_id), user_id
-        known = self.events.pop(key, None) is not None
-        known = self.follows.pop(key, None) is not None or known
         self.forgotten.add(key)
-        return known
+        self._check()
+        known = self.events.pop(key, None) is not None
+        return self.follows.pop(key, None) is not None or known
 
     def is_erased(self, user_id: Id) -> bool:
         return (type(user_id), user_id) in self.forgotten

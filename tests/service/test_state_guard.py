@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Coroutine, Iterator, Sequence
 from pathlib import Path
 from threading import Event as Gate
-from time import sleep
+from time import sleep, time
 from typing import Protocol, TypeVar
 
 import pytest
@@ -14,6 +14,7 @@ from multitudes.ids import Id
 from multitudes.service.state_guard import BreakerConfig, CircuitBreaker, GuardConfig, GuardedStates
 from multitudes.state.erasure_requests import ErasureRequests
 from multitudes.state.protocol import AppendResult, Event, StateConfig, UserState, UserStateStore
+from multitudes.state.sqlite import SQLiteStateStore
 from tests.state.redis_server import PROGRAM, WHY_NOT, RedisServer
 
 
@@ -93,7 +94,7 @@ class Store:
     def set_followed_topics(self, user_id: Id, followed_topics: Sequence[str]) -> None:
         self.read([user_id, *followed_topics])
 
-    def erase(self, user_id: Id) -> bool:
+    def erase(self, user_id: Id, at_s: int | None = None) -> bool:  # noqa: ARG002
         return bool(self.read([user_id]))
 
     def ping(self) -> None:
@@ -153,7 +154,7 @@ def test_what_the_store_answers_is_passed_on_and_measured(store: Store, measured
     assert run(states.read(["ann"], LONG)) == [UserState("ann")]
     assert run(states.append([Event("a", "ann", 1, 0)])) == AppendResult([True])
     assert run(states.erase("ann"))
-    run(states.set_followed_topics("ann", ()))
+    run(states.set_followed_topics("bob", ()))
     run(states.ping())
     assert measured == [(call, False) for call in ("read", "append", "forget", "follow", "ping")]
     states.close()
@@ -269,6 +270,50 @@ def test_who_asks_to_be_forgotten_is_known_to_all_processes_of_the_machine_whate
         run(here.erase("ann"))
     assert [states.is_erased(user) for states in (here, there) for user in ("ann", "bob")] == [True, False] * 2
     assert store.calls == 1, "it was not asked who is forgotten"
+
+
+def test_a_restored_backup_brings_no_event_of_an_erased_user_back(tmp_path: Path, guarded: Guard):
+    file = tmp_path / "state.db"
+    backup = SQLiteStateStore(file)
+    backup.append([Event("a", "ann", 1, 1_000), Event("b", "bob", 2, 1_000)])
+    backup.set_followed_topics("ann", ["Drama"])
+    backup.close()
+    before = file.read_bytes()
+    running = guarded(SQLiteStateStore(file))
+    assert run(running.erase("ann"))
+    running.close()
+    file.write_bytes(before)
+    store = SQLiteStateStore(file)
+    assert store.read(["ann"])[0].events, "control: the file has them"
+    states = guarded(store)
+    ann, bob = run(states.read(["ann", "bob"], LONG))
+    assert (ann.events, ann.followed_topics, ann.erased) == ((), None, True)
+    assert (len(bob.events), bob.erased) == (1, False)
+    assert store.read(["ann"])[0].events == (), "nor has the file any more"
+    now_s = int(time())
+    late, new = Event("z", "ann", 3, now_s - 60), Event("c", "ann", 3, now_s)
+    assert run(states.append([late, new])).new == [False, True], "who comes back is new"
+    assert run(states.read(["ann"], LONG))[0].events == (new,)
+    states.close()
+
+
+def test_events_do_not_reach_a_restored_backup_before_the_erasure_is_repeated(tmp_path: Path, guarded: Guard):
+    states = guarded(SQLiteStateStore(tmp_path / "state.db"))
+    ErasureRequests(tmp_path / "forgotten").add("ann", int(time()))
+    assert run(states.append([Event("a", "ann", 1, 1_000), Event("b", "bob", 1, 1_000)])).new == [False, True]
+    run(states.set_followed_topics("ann", ["Drama"]))
+    (ann,) = run(states.read(["ann"], LONG))
+    assert (ann.erased, ann.followed_topics) == (True, ("Drama",))
+    states.close()
+
+
+def test_an_erasure_that_the_store_knows_is_not_repeated(tmp_path: Path, measured: Calls, guarded: Guard):
+    states = guarded(SQLiteStateStore(tmp_path / "state.db"), measured)
+    run(states.erase("ann"))
+    run(states.append([Event("c", "ann", 3, int(time()))]))
+    assert len(run(states.read(["ann"], LONG))[0].events) == 1
+    assert [call for call, _ in measured] == ["forget", "read", "append", "read"]
+    states.close()
 
 
 def test_closing_does_not_wait_for_a_store_that_hangs(store: Store, guarded: Guard):

@@ -12,6 +12,7 @@ from multitudes.errors import StateError
 from multitudes.release.store import ReleaseStore
 from multitudes.retrieval.retriever import Retriever
 from multitudes.service.app import create_app
+from multitudes.state.erasure_requests import DamagedRequestsError
 from tests.release.small_release import publish_small
 from tests.service.conftest import ask, refusal, with_settings
 
@@ -100,6 +101,12 @@ def test_health_needs_nothing_and_readiness_tells_of_a_store_that_is_away(call, 
         "degraded",
         "the store is away",
     )
+    assert call("GET", "/healthz").status_code == 200
+
+
+def test_a_service_that_does_not_know_who_is_erased_is_not_ready(call, deps):
+    deps.states.error = DamagedRequestsError("the file is damaged")
+    assert refusal(call("GET", "/readyz")) == (503, "unavailable", "the file is damaged")
     assert call("GET", "/healthz").status_code == 200
 
 

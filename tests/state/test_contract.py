@@ -178,12 +178,63 @@ def test_an_erased_user_who_returns_is_new(make: Make):
     states.set_followed_topics("ann", ["Drama"])
     clock.now_s += 5
     assert states.erase("ann")
-    assert states.read(["ann", "bob"]) == [UserState("ann", erased=True), UserState("bob", (did("b", "bob"),))]
-    assert states.append([did("a", "ann")]).new == [False], "sent again, it is from before they asked"
-    assert states.append([did("a", "ann", 2, NOW + 5)]).new == [True]
-    assert states.read(["ann"]) == [UserState("ann", (did("a", "ann", 2, NOW + 5),), erased=True)]
+    assert states.read(["ann", "bob"]) == [
+        UserState("ann", erased=True, erased_at_s=NOW + 5),
+        UserState("bob", (did("b", "bob"),)),
+    ]
+    assert states.append([did("z", "ann")]).new == [False], "it is from before they asked"
+    assert states.append([did("c", "ann", 2, NOW + 5)]).new == [True]
+    assert states.read(["ann"]) == [UserState("ann", (did("c", "ann", 2, NOW + 5),), None, True, NOW + 5)]
     assert not states.erase("eve"), "nothing was known"
     assert states.read(["eve"])[0].erased, "but a release may hold something"
+
+
+def test_an_event_from_before_an_erasure_is_not_new_whatever_time_its_sender_gives(make: Make):
+    clock = Clock()
+    states = make(clock)
+    states.append([did("a", "ann"), did("b", "bob")])
+    clock.now_s += 5
+    states.erase("ann")
+    for time_s in (NOW + 5, NOW + 14, NOW + 500):  # without a time, by a clock ahead, by one far ahead
+        assert states.append([did("a", "ann", time_s=time_s)]).new == [False]
+    assert not states.erase("ann")
+    assert states.append([did("a", "ann", time_s=NOW + 5)]).new == [False], "also after a second erasure"
+    assert states.append([did("b", "ann", time_s=NOW + 5)]).new == [True], "control: the event of another user"
+    clock.now_s += CONFIG.remember_ids_s + 1
+    assert states.append([did("a", "ann", time_s=clock.now_s)]).new == [True], "event_ids are remembered for so long"
+
+
+def test_an_erased_user_is_served_as_new_after_the_clock_went_back(make: Make):
+    clock = Clock()
+    states = make(clock)
+    states.append([did("a", "ann")])
+    states.erase("ann")
+    clock.now_s -= 7_200
+    assert states.append([did("late", "ann", time_s=clock.now_s - 60)]).new == [False]
+    assert states.append([did("a", "ann", time_s=clock.now_s)]).new == [False], "sent again"
+    now = [did("b", "ann", time_s=clock.now_s), did("c", "ann", time_s=clock.now_s - 1), did("d", "ann", time_s=NOW)]
+    assert states.append(now).new == [True] * 3
+    assert len(states.read(["ann"])[0].events) == 3
+
+
+def test_an_event_from_while_the_clock_was_ahead_does_not_stay_the_newest(make: Make):
+    clock = Clock()
+    states = make(clock)
+    clock.now_s += 8_640_000
+    states.append([did("a", "ann", 1, clock.now_s), did("b", "ann", 2, clock.now_s + 5)])
+    clock.now_s = NOW
+    states.append([did("c", "ann", 3, NOW)])
+    (ann,) = states.read(["ann"])
+    assert [(event.item_id, event.time_s) for event in ann.events] == [(1, NOW), (2, NOW), (3, NOW)]
+    clock.now_s += 60
+    states.append([did("d", "ann", 4, clock.now_s), did("e", "ann", 5, clock.now_s + 10)])
+    (ann,) = states.read(["ann"])
+    assert [(event.item_id, event.time_s) for event in ann.events] == [
+        (2, NOW),
+        (3, NOW),
+        (4, NOW + 60),
+        (5, NOW + 70),
+    ], "control: within the skew it keeps its time"
 
 
 EVENTS = st.lists(

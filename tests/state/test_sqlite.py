@@ -3,6 +3,7 @@
 import sqlite3
 from pathlib import Path
 from threading import Thread
+from time import sleep
 
 import pytest
 
@@ -86,7 +87,7 @@ def test_an_erased_user_leaves_no_trace_in_the_vacuumed_files(tmp_path: Path):
     others.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     others.close()
     assert [traces(person) for person in people[::2]] == [0] * 30
-    assert states.read([people[0]]) == [UserState(people[0], erased=True)]
+    assert states.read([people[0]])[0]._replace(erased_at_s=None) == UserState(people[0], erased=True)
     assert all(len(person.events) == 50 for person in states.read(people[1::2]))
     states.close()
 
@@ -98,6 +99,29 @@ def test_deleted_rows_are_overwritten_at_once(tmp_path: Path):
     files = b"".join(file.read_bytes() for file in tmp_path.iterdir())
     assert b"item-7" not in files
     assert b"item-8" in files, "control"
+    states.close()
+
+
+def test_a_user_is_erased_while_a_backup_reads_and_the_log_is_emptied_when_it_ends(tmp_path: Path):
+    states = SQLiteStateStore(tmp_path / "state.db", StateConfig(timeout_s=600))
+    states.append([Event("a", "ann", "item-7", NOW)])
+    backup = sqlite3.connect(tmp_path / "state.db")
+    backup.execute("BEGIN")
+    backup.execute("SELECT count(*) FROM event").fetchone()
+    assert states.erase("ann"), "it does not wait for the backup"
+    assert states.read(["ann"])[0].events == ()
+
+    def traces() -> int:
+        return sum(file.read_bytes().count(b"item-7") for file in tmp_path.iterdir())
+
+    assert traces() > 0, "control: the backup still needs it"
+    backup.execute("COMMIT")
+    backup.close()
+    for _ in range(600):
+        if not traces():
+            break
+        sleep(0.05)
+    assert traces() == 0
     states.close()
 
 

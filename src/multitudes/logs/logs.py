@@ -244,8 +244,8 @@ class Log:
         has_jumped = believed_s < now_s
         if has_jumped and not self._clock_jumped:
             logging.getLogger(__name__).warning(
-                "%s: the clock is %.1f days ahead of what passed; %d segments would be removed because of their age, and"
-                " stay until the clock has kept this time for a day; set it right if it is wrong",
+                "%s: the clock is %.1f days ahead of what passed; %d segments would be removed because of their age,"
+                " and stay until the clock has kept this time for a day; set it right if it is wrong",
                 *(self.folder, (now_s - believed_s) / 86_400, len(expired_segments(self.folder, now_s, keep_days))),
             )
         self._clock_jumped = has_jumped

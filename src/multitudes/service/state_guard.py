@@ -4,9 +4,10 @@ import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
+from contextlib import suppress
 from queue import SimpleQueue
 from threading import Lock, Thread
-from time import monotonic
+from time import monotonic, time
 from typing import ClassVar, Generic, Protocol, TypeVar
 
 from pydantic import Field
@@ -131,6 +132,9 @@ class RecordCall(Protocol):
 class GuardedStates:
     """A store whose calls return in time or raise ``StateError``; every call is measured.
 
+    Erasures of this machine that the store does not know, because it was away then or was restored from an older
+    backup, are repeated before anything else is read or written of the user.
+
     A call that takes too long is a failure of the store; waiting for a thread in a burst of calls is not. A write that
     timed out may still take place. It may be repeated, since an event counts once.
     """
@@ -165,29 +169,39 @@ class GuardedStates:
 
     async def append(self, events: Sequence[Event]) -> AppendResult:
         """Store events; they are durable when this returns."""
+        await self._repeat_erasures([event.user_id for event in events])
         return await self._call("append", lambda: self._store.append(events), self._config.write_s)
 
     async def read(self, user_ids: Sequence[Id], within_s: float) -> list[UserState]:
         """Return the state of each user, within ``within_s`` seconds."""
-        return await self._call("read", lambda: self._store.read(user_ids), self._config.read_s, within_s)
+        states = await self._call("read", lambda: self._store.read(user_ids), self._config.read_s, within_s)
+        erased_s = self._erasure_requests.erased_at_s(user_ids)
+        return [await self._erased_if_asked(state, erased_s.get(state.user_id)) for state in states]
 
     async def set_followed_topics(self, user_id: Id, followed_topics: Sequence[str]) -> None:
         """Set the topics that a user follows."""
+        await self._repeat_erasures([user_id])
         await self._call(
             "follow", lambda: self._store.set_followed_topics(user_id, followed_topics), self._config.write_s
         )
 
     async def erase(self, user_id: Id) -> bool:
         """Erase a user; ``is_erased`` is true from the start, even if the store fails."""
-        await asyncio.to_thread(self._erasure_requests.add, user_id)
-        return await self._call("forget", lambda: self._store.erase(user_id), self._config.write_s)
+        at_s = int(time())
+        await asyncio.to_thread(self._erasure_requests.add, user_id, at_s)
+        return await self._call("forget", lambda: self._store.erase(user_id, at_s), self._config.write_s)
 
     def is_erased(self, user_id: Id) -> bool:
         """Return whether a user asked on this machine to be erased, without calling the store."""
         return user_id in self._erasure_requests
 
     async def ping(self) -> None:
-        """Return if the store answers."""
+        """Return if the store answers.
+
+        Raises:
+            DamagedRequestsError: nobody knows who asked to be erased; every request of a user is refused.
+        """
+        self._erasure_requests.check()
         await self._call("ping", self._store.ping, self._config.read_s)
 
     def close(self) -> None:
@@ -200,6 +214,27 @@ class GuardedStates:
             closed.result(self._config.write_s)
         except TimeoutError:
             return
+
+    async def _repeat_erasures(self, user_ids: Sequence[Id]) -> None:
+        """Repeat the erasures that the store does not know."""
+        erased_s = self._erasure_requests.erased_at_s(user_ids)
+        if not erased_s:
+            return
+        asked = list(erased_s)
+        for state in await self._call("read", lambda: self._store.read(asked), self._config.write_s):
+            if _is_before(state, erased_s[state.user_id]):
+                await self._repeat_erasure(state.user_id, erased_s[state.user_id])
+
+    async def _repeat_erasure(self, user_id: Id, erased_s: int) -> None:
+        await self._call("forget", lambda: self._store.erase(user_id, erased_s or None), self._config.write_s)
+
+    async def _erased_if_asked(self, state: UserState, erased_s: int | None) -> UserState:
+        """Return a state, or an empty one if the user asked to be erased since it was written."""
+        if erased_s is None or not _is_before(state, erased_s):
+            return state
+        with suppress(StateError):  # the next call repeats it
+            await self._repeat_erasure(state.user_id, erased_s)
+        return UserState(state.user_id, erased=True, erased_at_s=erased_s)
 
     async def _call(self, name: str, call: Callable[[], T], deadline_s: float, within_s: float = float("inf")) -> T:
         start_s, failed = monotonic(), False
@@ -254,6 +289,11 @@ class GuardedStates:
             return answer.result()
         finally:
             answer.cancel()  # a call that still waits for a thread is not made
+
+
+def _is_before(state: UserState, erased_s: int) -> bool:
+    """Return whether a state is from before an erasure that was asked for at ``erased_s``."""
+    return not state.erased or (state.erased_at_s or 0) < erased_s
 
 
 class _TimedCall(Generic[T]):

@@ -15,6 +15,7 @@ from multitudes.service import schemas
 from multitudes.service.dependencies import Dependencies
 from multitudes.service.errors import json_response
 from multitudes.service.openapi import error_responses, responses
+from multitudes.state.erasure_requests import DamagedRequestsError
 
 _METRICS_RESPONSE = {"content": {"text/plain": {"example": 'multitudes_requests_total{route="/healthz"} 1.0'}}}
 
@@ -34,7 +35,8 @@ def health_router(deps: Dependencies) -> APIRouter:
         """Report which release answers.
 
         Damage to the user states or the logs is reported (``degraded``), and does not make the service unready: all
-        replicas share the store, and without it they answer from the release.
+        replicas share the store, and without it they answer from the release. Where nobody knows who asked to be
+        erased, every request of a user is rejected, and this one with 503.
         """
         release = deps.get_retriever().release
         stores = {"state": await _check_states(deps), "logs": _check_logs(deps)}
@@ -55,6 +57,8 @@ def health_router(deps: Dependencies) -> APIRouter:
 async def _check_states(deps: Dependencies) -> str:
     try:
         await deps.states.ping()
+    except DamagedRequestsError:
+        raise
     except StateError as error:
         return str(error)
     return "ok"

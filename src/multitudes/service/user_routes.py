@@ -81,9 +81,12 @@ def users_router(deps: Dependencies) -> APIRouter:
         """Forget a user: their events, their topics and their rows in the logs. It is done when this answers."""
         user_id = _user_id(deps, id)
         try:
-            known = await deps.states.erase(user_id)  # first: from now on nothing of them is served or logged
-            deps.get_retriever().forget(user_id)  # the vectors of their last answer
-            await asyncio.to_thread(deps.logs.erase_user, user_id)
+            try:
+                known = await deps.states.erase(user_id)  # first: from now on nothing of them is served or logged
+            finally:  # also if the store does not answer: the sender comes again, and finds less to do
+                if deps.states.is_erased(user_id):
+                    deps.get_retriever().forget(user_id)  # the vectors of their last answer
+                    await asyncio.to_thread(deps.logs.erase_user, user_id)
         except OSError as error:
             logging.getLogger(__name__).error("a user is not erased completely", exc_info=error)
             raise ApiError(

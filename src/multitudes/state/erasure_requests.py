@@ -1,17 +1,27 @@
 """The users who asked to be erased, in a small file that all processes of a machine share, even if the store is down.
 
-The first word of the file is a secret; each other word is the digest of a user (``validation.user_digest``). The file
-contains no id.
+The first line of the file is a secret; each other line is the digest of a user (``validation.user_digest``) and the
+time of the request, in seconds since 1970, which lines of an older version lack. The file contains no id.
+
+A store that was restored from an older backup does not know these erasures: ``service.state_guard`` repeats them.
+So the file itself is never replaced by that of a backup.
 """
 
+import logging
 import os
 import secrets
+from collections.abc import Sequence
 from pathlib import Path
 
 from multitudes.atomic import create_text
+from multitudes.errors import StateError
 from multitudes.ids import Id
 from multitudes.periodic import FileSignature, file_signature
 from multitudes.state.validation import SECRET_BYTES, user_digest
+
+
+class DamagedRequestsError(StateError):
+    """The file of erasure requests cannot be read, so nobody knows who must not be served from their history."""
 
 
 class ErasureRequests:
@@ -19,33 +29,69 @@ class ErasureRequests:
 
     def __init__(self, file: Path) -> None:
         """Use ``file``; the first request creates it."""
-        self._file, self._secret, self._digests = file, b"", frozenset[str]()
+        self._file, self._secret, self._erased_s = file, b"", dict[str, int]()
         self._signature: FileSignature | None = None
 
-    def add(self, user_id: Id) -> None:
-        """Add a user; the request is durable when this returns.
+    def add(self, user_id: Id, at_s: int) -> None:
+        """Add a user who asked at ``at_s``; the request is durable when this returns.
 
         Raises:
+            DamagedRequestsError: the file is damaged.
             OSError: the file cannot be written.
         """
-        if user_id in self:
+        if self.erased_at_s([user_id]).get(user_id, -1) >= at_s:
             return
         if not self._file.exists():
             create_text(self._file, secrets.token_hex(SECRET_BYTES), mode=0o600)
         self._refresh()
         with self._file.open("ab") as stream:
             digest = user_digest(user_id, self._secret).hex()
-            stream.write(f"\n{digest}".encode())  # the line break also ends a word that was cut off
+            stream.write(f"\n{digest} {at_s}".encode())  # the line break also ends a line that was cut off
             stream.flush()
             os.fsync(stream.fileno())
 
     def __contains__(self, user_id: Id) -> bool:
-        """Return whether a user asked to be erased; the file is read only if it has changed."""
-        self._refresh()
-        return bool(self._secret) and user_digest(user_id, self._secret).hex() in self._digests
+        """Return whether a user asked to be erased."""
+        return bool(self.erased_at_s([user_id]))
+
+    def erased_at_s(self, user_ids: Sequence[Id]) -> dict[Id, int]:
+        """Return when users asked to be erased, for those who did; 0 if the time is unknown.
+
+        The file is read only if it has changed.
+
+        Raises:
+            DamagedRequestsError: the file is damaged.
+        """
+        self.check()
+        if not self._erased_s:
+            return {}
+        digests = {user_id: user_digest(user_id, self._secret).hex() for user_id in user_ids}
+        return {user_id: self._erased_s[digest] for user_id, digest in digests.items() if digest in self._erased_s}
+
+    def check(self) -> None:
+        """Read the file if it has changed.
+
+        Raises:
+            DamagedRequestsError: the file is damaged.
+        """
+        try:
+            self._refresh()
+        except (OSError, ValueError) as error:
+            logging.getLogger(__name__).error("%s: damaged, or cannot be read: %s", self._file, error)
+            raise DamagedRequestsError(
+                "the file of users who asked to be erased is damaged; restore `forgotten` in the data folder"
+            ) from None
 
     def _refresh(self) -> None:
         signature = file_signature(self._file)
-        if signature != self._signature:
-            secret, *digests = self._file.read_text(encoding="ascii").split()
-            self._secret, self._digests, self._signature = bytes.fromhex(secret), frozenset(digests), signature
+        if signature == self._signature:
+            return
+        secret, erased_s = b"", dict[str, int]()
+        if signature is not None:
+            first, *lines = self._file.read_text(encoding="ascii").splitlines() or [""]
+            secret = bytes.fromhex(first)
+            if len(secret) != SECRET_BYTES:
+                raise ValueError(f"a secret of {len(secret)} bytes; expected {SECRET_BYTES}")
+            for digest, _, at_s in (line.partition(" ") for line in lines):
+                erased_s[digest] = max(erased_s.get(digest, 0), int(at_s) if at_s.isdecimal() else 0)
+        self._secret, self._erased_s, self._signature = secret, erased_s, signature

@@ -52,12 +52,13 @@ class UserState(NamedTuple):
     events: tuple[Event, ...] = ()  # oldest first; at most as many as the store keeps
     followed_topics: tuple[str, ...] | None = None  # None: never set here, so those of the release apply
     erased: bool = False  # the user asked to be erased: what a release still holds of them must not be used
+    erased_at_s: int | None = None  # when they asked last, in seconds since 1970
 
 
 class AppendResult(NamedTuple):
     """The outcome of ``UserStateStore.append``."""
 
-    new: list[bool]  # in the order given; False: already known, or older than the user's erasure
+    new: list[bool]  # in the order given; False: already known (also before an erasure), or older than the erasure
     clamped: int = 0  # new events dated in the future, whose time was set to now
 
 
@@ -113,11 +114,15 @@ class UserStateStore(Protocol):
         """
         ...
 
-    def erase(self, user_id: Id) -> bool:
-        """Erase everything about a user. Only a record of the erasure stays, which does not reveal the id.
+    def erase(self, user_id: Id, at_s: int | None = None) -> bool:
+        """Erase everything about a user.
+
+        A record of the erasure stays, and digests of the event_ids for as long as those are remembered, so that an
+        event that is sent again is not taken for a new one. They do not reveal the ids.
 
         Args:
             user_id: the user.
+            at_s: when the user asked, in seconds since 1970; None: now.
 
         Returns:
             Whether anything was known of them.

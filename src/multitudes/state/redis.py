@@ -6,7 +6,7 @@ All keys of a user share the prefix ``{USER}``, a ``validation.user_digest``; no
 ``PREFIX:1:secret``             the key of the user digests
 ``PREFIX:1:{USER}``             hash: place (of the last event), follows (JSON), forgot (time of the erasure request)
 ``PREFIX:1:{USER}:events``      sorted by time: place in the order of arrival, then the event as JSON
-``PREFIX:1:{USER}:told``        event_ids by time of arrival; the key expires
+``PREFIX:1:{USER}:told``        event_ids by time of arrival, digests after an erasure; the key expires
 =============================== ===================================================================================
 
 Every change of a user is one script, so it is atomic. Each script first checks that the secret is still the one of the
@@ -24,7 +24,7 @@ from urllib.parse import urlsplit
 from multitudes.errors import StateError, UsageError, missing_extra
 from multitudes.ids import Id
 from multitudes.state.protocol import AppendResult, Event, StateConfig, UserState
-from multitudes.state.validation import SECRET_BYTES, check_text, user_digest, validate_events
+from multitudes.state.validation import ERASED_PREFIX, SECRET_BYTES, check_text, user_digest, validate_events
 
 try:
     import redis
@@ -37,17 +37,27 @@ T = TypeVar("T")
 SCHEMES: Final = ("redis", "rediss", "unix")
 _PLACE_DIGITS: Final = 16
 _RETURN_IF_EMPTIED: Final = "if redis.call('GET', KEYS[1]) ~= ARGV[1] then return false end\n"
-# KEYS: secret, user, events, told. ARGV: secret, now, seconds to remember an event_id, events to keep, then for each
-# event its event_id, its time and the event as JSON. Returns 1 for each new event, else 0.
+# What a told event_id becomes in an erasure; the same event sent again is recognised by it.
+_DIGEST: Final = (
+    "local function digest(name) return '" + ERASED_PREFIX + "' .. redis.sha1hex(ARGV[1] .. KEYS[2] .. name) end\n"
+)
+# KEYS: secret, user, events, told. ARGV: secret, now, seconds to remember an event_id, events to keep, skew, then for
+# each event its event_id, its time and the event as JSON. Returns 1 for each new event, else 0. Events ahead of now are
+# dated to now: the clock was ahead when they arrived. ``late``: see ``validation.late_before_s``.
 _APPEND: Final = (
     _RETURN_IF_EMPTIED
+    + _DIGEST
     + """
-local now, remember, keep = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
-local forgot = redis.call('HGET', KEYS[2], 'forgot')
+local now, remember, keep, skew = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
+local forgot = tonumber(redis.call('HGET', KEYS[2], 'forgot') or nil)
+local late_before = forgot and (now >= forgot and forgot or now - skew)
 redis.call('ZREMRANGEBYSCORE', KEYS[4], '-inf', now - remember)
+for _, ahead in ipairs(redis.call('ZRANGEBYSCORE', KEYS[3], '(' .. string.format('%d', now + skew), '+inf')) do
+  redis.call('ZADD', KEYS[3], now, ahead)
+end
 local new = {}
-for i = 5, #ARGV, 3 do
-  local late = forgot and tonumber(ARGV[i + 1]) < tonumber(forgot)
+for i = 6, #ARGV, 3 do
+  local late = forgot and (tonumber(ARGV[i + 1]) < late_before or redis.call('ZSCORE', KEYS[4], digest(ARGV[i])))
   if late or redis.call('ZSCORE', KEYS[4], ARGV[i]) then
     new[#new + 1] = 0
   else
@@ -65,10 +75,23 @@ return new
 _SET_FOLLOWED_TOPICS: Final = _RETURN_IF_EMPTIED + "redis.call('HSET', KEYS[2], 'follows', ARGV[2]) return 1"
 _ERASE: Final = (
     _RETURN_IF_EMPTIED
+    + _DIGEST
     + """
 local known = redis.call('EXISTS', KEYS[3]) + redis.call('HEXISTS', KEYS[2], 'follows')
+local forgot = tonumber(redis.call('HGET', KEYS[2], 'forgot') or ARGV[2])
+local told = redis.call('ZRANGE', KEYS[4], 0, -1, 'WITHSCORES')
 redis.call('DEL', KEYS[2], KEYS[3], KEYS[4])
-redis.call('HSET', KEYS[2], 'forgot', ARGV[2])
+redis.call('HSET', KEYS[2], 'forgot', string.format('%d', math.max(forgot, tonumber(ARGV[2]))))
+for i = 1, #told, 2 do
+  local name = told[i]
+  if string.sub(name, 1, """
+    + str(len(ERASED_PREFIX))
+    + ") ~= '"
+    + ERASED_PREFIX
+    + """' then name = digest(name) end
+  redis.call('ZADD', KEYS[4], told[i + 1], name)
+end
+if #told > 0 then redis.call('EXPIRE', KEYS[4], ARGV[3]) end
 return known
 """
 )
@@ -121,7 +144,7 @@ class RedisStateStore:
         """Store events; see ``UserStateStore.append``."""
         now_s = int(self._clock())
         accepted, clamped = validate_events(events, now_s, self._config.skew_s)
-        settings = (now_s, self._config.remember_ids_s, self._config.keep)
+        settings = (now_s, self._config.remember_ids_s, self._config.keep, self._config.skew_s)
         positions: dict[tuple[type, Id], list[int]] = {}  # of the events of each user
         for i, event in enumerate(accepted):
             positions.setdefault((type(event.user_id), event.user_id), []).append(i)
@@ -158,9 +181,10 @@ class RedisStateStore:
             check_text(topic, "topic")
         self._run([_Call(_SET_FOLLOWED_TOPICS, user_id, [json.dumps(list(followed_topics))])])
 
-    def erase(self, user_id: Id) -> bool:
+    def erase(self, user_id: Id, at_s: int | None = None) -> bool:
         """Erase a user; see ``UserStateStore.erase``."""
-        return bool(self._run([_Call(_ERASE, user_id, [int(self._clock())])])[0])
+        erased_s = int(self._clock()) if at_s is None else at_s
+        return bool(self._run([_Call(_ERASE, user_id, [erased_s, self._config.remember_ids_s])])[0])
 
     def ping(self) -> None:
         """Check that the server answers."""
@@ -226,7 +250,8 @@ def _parse_user_state(user_id: Id, rows: Sequence[tuple[bytes, float]], fields: 
         event_id, item_id, action = json.loads(text[_PLACE_DIGITS:])
         events.append(Event(event_id, user_id, item_id, int(time_s), action))
     topics, erased = fields
-    return UserState(user_id, tuple(events), None if topics is None else tuple(json.loads(topics)), erased is not None)
+    followed = None if topics is None else tuple(json.loads(topics))
+    return UserState(user_id, tuple(events), followed, erased is not None, None if erased is None else int(erased))
 
 
 def _without_password(url: str) -> str:

@@ -11,8 +11,23 @@ from threading import Lock
 from multitudes.errors import StateError
 from multitudes.ids import Id
 from multitudes.state.protocol import AppendResult, Event, StateConfig, UserState
-from multitudes.state.sqlite_database import GroupCommit, connect, prepare_database, translate_error
-from multitudes.state.validation import check_text, user_digest, validate_events
+from multitudes.state.sqlite_database import (
+    GroupCommit,
+    connect,
+    prepare_database,
+    translate_error,
+    truncate_log,
+)
+from multitudes.state.validation import (
+    ERASED_PREFIX,
+    check_text,
+    event_digest,
+    late_before_s,
+    user_digest,
+    validate_events,
+)
+
+_OF_A_USER = ("event", "follows", "told")
 
 
 class SQLiteStateStore:
@@ -74,13 +89,17 @@ class SQLiteStateStore:
         with self._translate_errors():
             self._writer.run(lambda connection: connection.execute("INSERT OR REPLACE INTO follows VALUES (?, ?)", row))
 
-    def erase(self, user_id: Id) -> bool:
-        """Erase a user; see ``UserStateStore.erase``. SQLite overwrites the data in the file and in its log."""
-        user, now_s = user_digest(user_id, self._secret), int(self._clock())
+    def erase(self, user_id: Id, at_s: int | None = None) -> bool:
+        """Erase a user; see ``UserStateStore.erase``. SQLite overwrites the data in the file and in its log.
+
+        While another process reads, as a backup does, its log cannot be overwritten: that is done when it ends.
+        """
+        user, erased_s = user_digest(user_id, self._secret), int(self._clock()) if at_s is None else at_s
         with self._translate_errors():
-            known = self._writer.run(lambda connection: _erase(connection, user, now_s))
+            known = self._writer.run(lambda connection: self._erase(connection, user, erased_s))
             with self._reader() as connection:
-                connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # a reader in another process only delays it
+                if not truncate_log(connection):
+                    self._writer.truncate_log_later()
         return known
 
     def ping(self) -> None:
@@ -101,17 +120,36 @@ class SQLiteStateStore:
     ) -> list[bool]:
         horizon_s = now_s - self._config.remember_ids_s
         erased_at_s = {user: _erased_at_s(connection, user) for user in set(users)}
+        for user in erased_at_s:
+            _bring_back_to_now(connection, user, now_s, self._config.skew_s)
         new = []
         for user, event in zip(users, events, strict=True):
             erased_s = erased_at_s[user]
-            before_erasure = erased_s is not None and event.time_s < erased_s
-            new.append(not before_erasure and _remember_event_id(connection, user, event, now_s, horizon_s))
+            is_late = erased_s is not None and (
+                event.time_s < late_before_s(erased_s, now_s, self._config.skew_s)
+                or _is_told(connection, user, event_digest(user, event.event_id, self._secret), horizon_s)
+            )
+            new.append(not is_late and _remember_event_id(connection, user, event, now_s, horizon_s))
             if new[-1]:
                 _insert(connection, user, event)
         for user in set(users):
             _trim(connection, user, self._config.keep)
         _expire_event_ids(connection, horizon_s, 2 * len(events))
         return new
+
+    def _erase(self, connection: sqlite3.Connection, user: bytes, erased_s: int) -> bool:
+        told = connection.execute("SELECT event_id, arrived_s FROM told WHERE user = ?", (user,)).fetchall()
+        counts = [connection.execute(f"DELETE FROM {name} WHERE user = ?", (user,)).rowcount for name in _OF_A_USER]
+        rows = [
+            (user, name if name.startswith(ERASED_PREFIX) else event_digest(user, name, self._secret), arrived_s)
+            for name, arrived_s in told
+        ]
+        connection.executemany("INSERT OR REPLACE INTO told VALUES (?, ?, ?)", rows)
+        connection.execute(
+            "INSERT INTO forgot VALUES (?, ?) ON CONFLICT DO UPDATE SET at_s = max(at_s, excluded.at_s)",
+            (user, erased_s),
+        )
+        return any(counts[:-1]) or any(not name.startswith(ERASED_PREFIX) for name, _ in told)
 
     @contextmanager
     def _reader(self) -> Iterator[sqlite3.Connection]:
@@ -141,6 +179,16 @@ class SQLiteStateStore:
 def _erased_at_s(connection: sqlite3.Connection, user: bytes) -> int | None:
     row = connection.execute("SELECT at_s FROM forgot WHERE user = ?", (user,)).fetchone()
     return None if row is None else int(row[0])
+
+
+def _bring_back_to_now(connection: sqlite3.Connection, user: bytes, now_s: int, skew_s: int) -> None:
+    """Date events ahead of now to now: the clock was ahead when they arrived, and they would stay the newest."""
+    connection.execute("UPDATE event SET time_s = ?2 WHERE user = ?1 AND time_s > ?2 + ?3", (user, now_s, skew_s))
+
+
+def _is_told(connection: sqlite3.Connection, user: bytes, event_id: str, horizon_s: int) -> bool:
+    row = connection.execute("SELECT arrived_s FROM told WHERE user = ? AND event_id = ?", (user, event_id)).fetchone()
+    return row is not None and row[0] > horizon_s
 
 
 def _remember_event_id(connection: sqlite3.Connection, user: bytes, event: Event, now_s: int, horizon_s: int) -> bool:
@@ -176,19 +224,13 @@ def _expire_event_ids(connection: sqlite3.Connection, horizon_s: int, at_most: i
     )
 
 
-def _erase(connection: sqlite3.Connection, user: bytes, now_s: int) -> bool:
-    tables = ("event", "told", "follows")
-    deleted = [connection.execute(f"DELETE FROM {table} WHERE user = ?", (user,)).rowcount for table in tables]
-    connection.execute("INSERT OR REPLACE INTO forgot VALUES (?, ?)", (user, now_s))
-    return any(deleted)
-
-
 def _read_user_state(connection: sqlite3.Connection, user: bytes, user_id: Id) -> UserState:
     rows = connection.execute(
         "SELECT event_id, item, time_s, action FROM event WHERE user = ? ORDER BY time_s, place", (user,)
     )
     events = tuple(Event(name, user_id, item, time_s, action) for name, item, time_s, action in rows)
-    topics, erased = connection.execute(
-        "SELECT (SELECT topics FROM follows WHERE user = ?1), EXISTS (SELECT 1 FROM forgot WHERE user = ?1)", (user,)
+    topics, erased_s = connection.execute(
+        "SELECT (SELECT topics FROM follows WHERE user = ?1), (SELECT at_s FROM forgot WHERE user = ?1)", (user,)
     ).fetchone()
-    return UserState(user_id, events, None if topics is None else tuple(json.loads(topics)), bool(erased))
+    followed = None if topics is None else tuple(json.loads(topics))
+    return UserState(user_id, events, followed, erased_s is not None, erased_s)

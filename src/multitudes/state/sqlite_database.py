@@ -3,7 +3,7 @@
 ======== ==================================================================================================
 secret   one row: the key of the user digests
 event    the newest events of each user, by time, then by arrival (``place``)
-told     event_ids with their time of arrival, to recognise an event that is sent again
+told     event_ids with their time of arrival, to recognise an event that is sent again; digests after an erasure
 follows  followed topics, as a JSON list
 forgot   users who asked to be erased, with the time
 ======== ==================================================================================================
@@ -12,13 +12,14 @@ forgot   users who asked to be erased, with the time
 converts neither integers nor texts.
 """
 
+import logging
 import os
 import sqlite3
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from pathlib import Path
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from threading import Lock, Thread
 from typing import Any, Final, NamedTuple, TypeVar
 
@@ -38,6 +39,7 @@ CREATE TABLE follows (user BLOB PRIMARY KEY, topics TEXT) WITHOUT ROWID;
 CREATE TABLE forgot (user BLOB PRIMARY KEY, at_s INTEGER) WITHOUT ROWID;
 """
 _RETRY_S: Final = 0.01
+_TRUNCATION_INTERVAL_S: Final = 0.5
 _MAX_BATCH: Final = 1_000  # writes in one transaction, so that the write-ahead log and the waits stay short
 
 
@@ -75,6 +77,21 @@ def prepare_database(file: Path, timeout_s: float) -> bytes:
             connection.close()
     except sqlite3.Error as error:
         raise translate_error(error, file) from None
+
+
+def truncate_log(connection: sqlite3.Connection) -> bool:
+    """Empty the write-ahead log, which holds deleted rows; return False, at once, if another connection reads."""
+    (timeout_ms,) = connection.execute("PRAGMA busy_timeout").fetchone()
+    connection.execute("PRAGMA busy_timeout = 0")
+    try:
+        (is_busy, *_) = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+    except sqlite3.OperationalError as error:
+        if error.sqlite_errorcode & 0xFF not in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}:
+            raise
+        return False
+    finally:
+        connection.execute(f"PRAGMA busy_timeout = {timeout_ms}")
+    return not is_busy
 
 
 def translate_error(error: sqlite3.Error, file: Path) -> MultitudesError:
@@ -138,6 +155,7 @@ class GroupCommit:
         self._connection = connection
         self._queue: SimpleQueue[_Write | None] = SimpleQueue()
         self._lock, self._closed = Lock(), False
+        self._truncation_is_due = False
         self._thread = Thread(target=self._run, name="user-states", daemon=True)
         self._thread.start()
 
@@ -154,6 +172,10 @@ class GroupCommit:
             self._queue.put(_Write(write, future))
         return future.result()
 
+    def truncate_log_later(self) -> None:
+        """Empty the write-ahead log as soon as no other connection reads."""
+        self.run(lambda _: setattr(self, "_truncation_is_due", True))
+
     def close(self) -> None:
         """Finish the queued writes, and close the connection."""
         with self._lock:
@@ -168,17 +190,28 @@ class GroupCommit:
             batch, is_open = self._next_batch()
             if batch:
                 self._commit(batch)
+            elif self._truncation_is_due:
+                self._try_to_truncate()
         self._connection.close()
 
     def _next_batch(self) -> tuple[list[_Write], bool]:
-        """Wait for a write; return all that are queued, and whether more may come."""
+        """Wait for a write, or for the next truncation; return all that are queued, and whether more may come."""
         batch: list[_Write] = []
         while len(batch) < _MAX_BATCH and not (batch and self._queue.empty()):
-            write = self._queue.get()
+            try:
+                write = self._queue.get(timeout=_TRUNCATION_INTERVAL_S if self._truncation_is_due else None)
+            except Empty:
+                return batch, True
             if write is None:
                 return batch, False
             batch.append(write)
         return batch, True
+
+    def _try_to_truncate(self) -> None:
+        try:
+            self._truncation_is_due = not truncate_log(self._connection)
+        except sqlite3.Error as error:  # the next one tries again
+            logging.getLogger(__name__).warning("the write-ahead log still holds erased rows: %s", error)
 
     def _commit(self, batch: list[_Write]) -> None:
         try:

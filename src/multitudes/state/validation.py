@@ -9,6 +9,7 @@ from multitudes.ids import INT64_RANGE, Id
 from multitudes.state.protocol import Event
 
 SECRET_BYTES = 32
+ERASED_PREFIX = "erased:"  # of the digests that replace event_ids
 _YEAR_S = 366 * 86_400
 _MAX_TEXT = 1_024  # bytes of an id, an event_id, an action or a topic
 
@@ -39,6 +40,20 @@ def validate_events(events: Sequence[Event], now_s: int, skew_s: int) -> Accepte
         if event.time_s > now_s + _YEAR_S:
             raise DataError(f"event {event.event_id!r}: time {event.time_s} is years ahead; give seconds since 1970")
     return AcceptedEvents(accepted, clamped)
+
+
+def late_before_s(erased_s: int, now_s: int, skew_s: int) -> int:
+    """Return the time before which an event is from before its user's erasure.
+
+    If the clock is behind the erasure, it was set back since, or was ahead then: events of now are new nevertheless.
+    """
+    return erased_s if now_s >= erased_s else now_s - skew_s
+
+
+def event_digest(user: bytes, event_id: str, secret: bytes) -> str:
+    """Return what a store remembers of an event_id after an erasure; without the store's secret it reveals nothing."""
+    digest = hashlib.blake2b(user + event_id.encode(), digest_size=16, key=secret)
+    return f"{ERASED_PREFIX}{digest.hexdigest()}"
 
 
 def user_digest(user_id: Id, secret: bytes) -> bytes:
