@@ -26,6 +26,7 @@ MAX_EXCLUDED: Final = 10_000
 MAX_FOLLOWED_TOPICS: Final = 200
 MAX_PREFERENCES: Final = 100  # muted or boosted topics or interests
 MAX_BATCH: Final = 256
+MAX_BATCH_CANDIDATES: Final = 25_600  # of all requests of a batch: 256 with the default n; an answer of about 5 MB
 MAX_EVENTS: Final = 1_000
 MAX_CONTEXT: Final = 32
 
@@ -125,6 +126,19 @@ class RecommendBatchRequest:
     """Requests for several users; requests for one user are answered first."""
 
     requests: Annotated[FailFastList[RecommendRequest], Field(min_length=1, max_length=MAX_BATCH)]
+
+    def check(self) -> None:
+        """Check what the types do not express.
+
+        Raises:
+            UsageError: the requests ask for too many candidates together.
+        """
+        candidates = sum(request.n for request in self.requests)
+        if candidates > MAX_BATCH_CANDIDATES:
+            raise UsageError(
+                f"n adds up to {candidates:,} candidates; expected at most {MAX_BATCH_CANDIDATES:,}:"
+                " send several batches"
+            )
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ from multitudes.api import (
     EventsResponse,
     FollowRequest,
     ForgetResponse,
+    RecommendBatchRequest,
     RecommendBatchResponse,
     RecommendRequest,
     RecommendResponse,
@@ -59,7 +60,12 @@ def recommend(request: RecommendRequest) -> Call[RecommendResponse]:
 
 
 def recommend_batch(requests: Sequence[RecommendRequest]) -> Call[list[RecommendResponse]]:
-    """Recommend to several users."""
+    """Recommend to several users.
+
+    Raises:
+        UsageError: the requests ask for too many candidates together.
+    """
+    RecommendBatchRequest(requests).check()
     body = {"requests": [_body_with_id(request) for request in requests]}
     return Call(
         "POST",

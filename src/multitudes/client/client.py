@@ -87,7 +87,7 @@ class Client:
         """Return candidates for several users, for all or none; single requests take precedence in the service.
 
         Args:
-            requests: up to ``multitudes.api.MAX_BATCH``.
+            requests: up to ``multitudes.api.MAX_BATCH``, for up to ``MAX_BATCH_CANDIDATES`` candidates together.
             deadline_s: seconds with all attempts; None: that of the client.
 
         Returns:

@@ -45,7 +45,12 @@ class ApiError(Exception):
 
 def json_response(content: object, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
     """Return a JSON response; dataclasses become objects, tuples lists."""
-    return Response(orjson.dumps(content), status, headers, "application/json")
+    return raw_json_response(orjson.dumps(content), status, headers)
+
+
+def raw_json_response(content: bytes, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    """Return a response of JSON that is written already."""
+    return Response(content, status, headers, "application/json")
 
 
 def error_response(error: ApiError, request_id: str, *, close: bool = False) -> Response:

@@ -11,6 +11,7 @@ from time import perf_counter
 from typing import Annotated, Any, NamedTuple, cast
 from uuid import uuid4
 
+import orjson
 from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
@@ -23,8 +24,9 @@ from multitudes.retrieval.retriever import similar_items
 from multitudes.service import schemas
 from multitudes.service.admission import OverloadError
 from multitudes.service.dependencies import Dependencies
-from multitudes.service.errors import ApiError, json_response
+from multitudes.service.errors import ApiError, json_response, raw_json_response
 from multitudes.service.id_types import check_id_types, parse_id
+from multitudes.service.large_bodies import LargeBodyRoute
 from multitudes.service.openapi import responses
 from multitudes.service.request_context import Deadline, DeadlineHeader
 from multitudes.service.request_queue import EngineAnswer
@@ -44,7 +46,7 @@ class StateLookup(NamedTuple):
 
 def recommend_router(deps: Dependencies) -> APIRouter:
     """Return the routes that recommend."""
-    routes = APIRouter(tags=["recommend"])
+    routes = APIRouter(tags=["recommend"], route_class=LargeBodyRoute)
     deadlines = deps.settings.deadlines
 
     @routes.post(
@@ -68,7 +70,8 @@ def recommend_router(deps: Dependencies) -> APIRouter:
             deps.metrics.count_shed("interactive", error.reason)
             raise
         record = _log_and_count(deps, body, answer, request_id, lookup)
-        return _respond(deps, request, [record], record)
+        request.state.summary = deps.journal.summary([record])
+        return raw_json_response(_write_json(deps, record))
 
     @routes.post(
         "/v1/recommend/batch",
@@ -93,9 +96,13 @@ def recommend_router(deps: Dependencies) -> APIRouter:
         except OverloadError as error:
             deps.metrics.count_shed("batch", error.reason, len(requests))
             raise
-        rows = zip(body.requests, answers, request_ids, strict=True)
-        records = [_log_and_count(deps, *row, lookup) for row in rows]
-        return _respond(deps, request, records, {"answers": records})
+        records, pieces = [], list[bytes]()
+        for row in zip(body.requests, answers, request_ids, strict=True):
+            records.append(_log_and_count(deps, *row, lookup))
+            pieces.append(_write_json(deps, records[-1]))
+            await asyncio.sleep(0)  # other requests are answered between two users of a batch
+        request.state.summary = deps.journal.summary(records)
+        return raw_json_response(b'{"answers":[' + b",".join(pieces) + b"]}")
 
     return routes
 
@@ -212,13 +219,12 @@ def _is_newly_erased(deps: Dependencies, user_id: Id | None, lookup: StateLookup
     return state is None or not state.erased
 
 
-def _respond(deps: Dependencies, request: Request, records: Sequence[Mapping[str, Any]], content: object) -> Response:
-    """Return answers as JSON, and pass their summary on to the journal."""
-    request.state.summary = deps.journal.summary(records)
+def _write_json(deps: Dependencies, record: Mapping[str, Any]) -> bytes:
+    """Return an answer as JSON, and record the time that takes."""
     start_s = perf_counter()
-    response = json_response(content)
+    written = orjson.dumps(record)
     deps.metrics.record_stages({"json": perf_counter() - start_s})
-    return response
+    return written
 
 
 def _served_record(answer: EngineAnswer, request_id: str) -> ServedResponse:

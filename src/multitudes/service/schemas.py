@@ -10,7 +10,7 @@ from contextvars import ContextVar
 from dataclasses import MISSING
 from functools import cache
 from types import UnionType
-from typing import TYPE_CHECKING, Annotated, Any, Final, Union, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final, Union, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, create_model, model_validator
 
@@ -51,13 +51,15 @@ class RequestModel(BaseModel):
         return body
 
 
-class _RecommendModel(RequestModel):
-    """A request for candidates, which names its user or describes one."""
+class _CheckedModel(RequestModel):
+    """A request whose record checks more than its types express."""
+
+    record: ClassVar[type[Any]]
 
     @model_validator(mode="after")
-    def _check(self) -> "_RecommendModel":
+    def _check(self) -> "_CheckedModel":
         try:
-            api.RecommendRequest(**vars(self)).check()
+            self.record(**vars(self)).check()
         except UsageError as error:
             raise ValueError(str(error)) from None
         return self
@@ -72,8 +74,10 @@ class AnswerModel(BaseModel):
 @records.cache_by_type
 def request_model(kind: Any) -> type[BaseModel]:  # noqa: ANN401
     """Return the strict model of a request, under the name of its record."""
-    base = _RecommendModel if kind is api.RecommendRequest else RequestModel
-    model = _model(kind, base, request_model, {"event_id"})
+    is_checked = hasattr(kind, "check")
+    model = _model(kind, _CheckedModel if is_checked else RequestModel, request_model, {"event_id"})
+    if is_checked:
+        model.record = kind  # type: ignore[attr-defined]
     model.model_config["json_schema_extra"] = {"examples": [records.to_body(one) for one in _EXAMPLES.get(kind, ())]}
     return model
 

@@ -7,7 +7,9 @@ checked for progress. A connection holds one answer at most, and two chunks of t
 
 import asyncio
 import logging
+import struct
 from functools import partial
+from socket import SO_LINGER, SOL_SOCKET
 from typing import Any, Final, NamedTuple, Protocol
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -17,6 +19,7 @@ from uvicorn.server import ServerState
 
 _CHUNK_BYTES: Final = 65_536  # of an answer; the server waits when a connection has as many unsent bytes
 _INTERVAL_S: Final = 1.0
+_RESET: Final = struct.pack("ii", 1, 0)  # the kernel waits 0 s for the client, and then resets the connection
 
 
 class Connection(Protocol):
@@ -158,7 +161,8 @@ class UnsentLimitProtocol(HttpToolsProtocol):
         return self._answer_bytes + int(self.transport.get_write_buffer_size())
 
     def abort(self) -> None:
-        """End the connection at once, and drop its unsent bytes."""
+        """End the connection at once, and drop its unsent bytes, those that the kernel holds too."""
+        self.transport.get_extra_info("socket").setsockopt(SOL_SOCKET, SO_LINGER, _RESET)
         self.transport.abort()
 
     async def _answer(self, app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:

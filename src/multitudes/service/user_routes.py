@@ -15,6 +15,7 @@ from multitudes.service import schemas
 from multitudes.service.dependencies import Dependencies
 from multitudes.service.errors import ApiError, json_response
 from multitudes.service.id_types import check_id_types, parse_id
+from multitudes.service.large_bodies import LargeBodyRoute
 from multitudes.service.openapi import responses
 from multitudes.state.protocol import Event, UserState
 
@@ -23,7 +24,7 @@ _READ_S = 5.0
 
 def events_router(deps: Dependencies) -> APIRouter:
     """Return the route of events."""
-    routes = APIRouter(tags=["events"])
+    routes = APIRouter(tags=["events"], route_class=LargeBodyRoute)
 
     @routes.post(
         "/v1/events", response_model=schemas.answer_model(api.EventsResponse), responses=responses(api.EventsResponse)
@@ -54,7 +55,7 @@ def events_router(deps: Dependencies) -> APIRouter:
 
 def users_router(deps: Dependencies) -> APIRouter:
     """Return the routes of user states."""
-    routes = APIRouter(tags=["users"])
+    routes = APIRouter(tags=["users"], route_class=LargeBodyRoute)
     user_response = {
         "response_model": schemas.answer_model(api.UserResponse),
         "responses": responses(api.UserResponse),
