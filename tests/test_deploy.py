@@ -108,3 +108,14 @@ def test_the_commands_of_the_job_are_those_of_the_command_line():
         assert verb in VERBS
         assert {argument for argument in arguments if argument.startswith("--")} <= names(verb)
     assert "--no-such" not in names("train")
+
+
+def test_keys_are_mounted_as_a_folder_since_a_file_mounted_alone_keeps_revoked_keys():
+    (pod, *_) = pods()
+    (mount,) = [mount for mount in pod["containers"][0]["volumeMounts"] if mount["name"] == "keys"]
+    assert mount == {"name": "keys", "mountPath": "/keys", "readOnly": True}
+    (volume,) = [volume for volume in pod["volumes"] if volume["name"] == "keys"]
+    assert volume["secret"]["items"] == [{"key": "keys", "path": "keys"}]
+    assert "./keys:/keys:ro" in COMPOSE["services"]["serve"]["volumes"]
+    made = [(DEPLOY / name).read_text() for name in ("Containerfile", "cluster/compose.yaml")]
+    assert all("mkdir -m 750 keys && multitudes key shop --to keys" in text for text in made)

@@ -57,9 +57,17 @@ class FileWatch:
             content = read(file)
     """
 
-    def __init__(self, file: Path, *, interval_s: float = 0.0) -> None:
-        """Watch ``file``, which need not exist; examine it at most once in ``interval_s`` seconds."""
-        self._file, self._interval_s = file, interval_s
+    def __init__(
+        self, file: Path, *, interval_s: float = 0.0, signature: "Callable[[Path], object] | None" = None
+    ) -> None:
+        """Watch ``file``, which need not exist; examine it at most once in ``interval_s`` seconds.
+
+        Args:
+            file: the file.
+            interval_s: seconds between two examinations.
+            signature: returns a value that differs whenever the file has changed; by default ``file_signature``.
+        """
+        self._file, self._interval_s, self._examine = file, interval_s, signature or file_signature
         self._signature: object = _UNSEEN
         self._next_examination_s = 0.0
         self._lock = Lock()
@@ -76,7 +84,7 @@ class FileWatch:
             return False
         try:
             self._next_examination_s = monotonic() + self._interval_s
-            signature = file_signature(self._file)
+            signature = self._examine(self._file)
             has_changed = signature != self._signature
             self._signature = signature
         finally:

@@ -1,12 +1,17 @@
 """Doors: who may come in, tried with no key, a wrong one, one of another scope, and under a name of somebody else's."""
 
 import os
+import stat
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from multitudes.atomic import write_text
 from multitudes.errors import MissingError, UsageError
 from multitudes.service import api_keys as keys_room
 from multitudes.service.api_keys import ApiKey, ApiKeys, key_digest, make_key, read_keys
@@ -205,3 +210,112 @@ def test_the_name_of_the_key_is_in_the_journal_and_the_key_is_not(deps, file, wr
     ask(create_app(replace(deps, keys=ApiKeys(file))), method, path, headers=bearer(key), **body)
     assert '"key": "shop"' in written.getvalue()
     assert key not in written.getvalue()
+
+
+def test_keys_that_are_made_at_the_same_time_are_all_in_the_file(file):
+    make_key(file, "first", ("read",))
+    with ThreadPoolExecutor(6) as pool:
+        made = list(pool.map(lambda number: make_key(file, f"n{number}", ("read",)), range(24)))
+    keys = ApiKeys(file)
+    assert [name(keys.find(key)) for key in made] == [f"n{number}" for number in range(24)]
+    assert [one.name for one in file.parent.iterdir()] == ["keys"], "no lock is left"
+
+
+def mode(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+def test_a_new_file_is_its_owners_alone_and_an_old_one_keeps_its_mode(file):
+    make_key(file, "first", ("read",))
+    assert mode(file) == 0o600
+    file.chmod(0o640)
+    make_key(file, "second", ("read",))
+    assert mode(file) == 0o640
+
+
+def test_a_folder_has_a_file_for_each_key_and_a_removed_file_is_a_revoked_key(file, monkeypatch):
+    monkeypatch.setattr(keys_room, "_RELOAD_INTERVAL_S", 0.0)
+    file.mkdir()
+    first, second = make_key(file, "first", ("read",)), make_key(file, "second", ("write",))
+    (file / "..data").mkdir()
+    (file / ".hidden").write_text("not a key")
+    keys = ApiKeys(file)
+    assert [name(keys.find(key)) for key in (first, second)] == ["first", "second"]
+    assert mode(file / "first") == 0o600
+    with pytest.raises(UsageError, match="has a key 'first' already"):
+        make_key(file, "first", ("read",))
+    (file / "first").unlink()
+    assert [name(keys.find(key)) for key in (first, second)] == [None, "second"]
+    (file / "second").write_text("damaged")
+    assert keys.find(second) is None, "shut, not open"
+    (file / "second").unlink()
+    with pytest.raises(UsageError, match="holds no key"):
+        ApiKeys(file)
+
+
+def test_keys_of_a_volume_of_kubernetes_are_replaced_at_once(file, monkeypatch):
+    """Its files are links into a hidden folder, which a link of another hidden folder replaces."""
+    monkeypatch.setattr(keys_room, "_RELOAD_INTERVAL_S", 0.0)
+    made = []
+    for version in ("..1", "..2"):
+        (file / version).mkdir(parents=True)
+        made.append(make_key(file / version / "keys", "shop", ("read",)))
+    (file / "..data").symlink_to("..1")
+    (file / "keys").symlink_to("..data/keys")
+    keys = ApiKeys(file)
+    assert [name(keys.find(key)) for key in made] == ["shop", None]
+    (file / "..next").symlink_to("..2")
+    (file / "..next").rename(file / "..data")
+    assert [name(keys.find(key)) for key in made] == [None, "shop"]
+
+
+IN_A_NAMESPACE = """
+import sys
+from pathlib import Path
+from multitudes.service import api_keys
+api_keys._RELOAD_INTERVAL_S = 0.0
+keys = api_keys.ApiKeys(Path(sys.argv[1]))
+for line in sys.stdin:
+    found = keys.find(line.strip())
+    print(found.name if found else "-", flush=True)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mounted", ["folder", "file"])
+def test_a_revoked_key_is_refused_in_a_container_that_mounts_the_folder(mounted, tmp_path):
+    """A bind mount in a namespace of its own, as a container has it. The control mounts the file alone."""
+    host, inside = tmp_path / "host", tmp_path / "inside"
+    host.mkdir()
+    key = make_key(host / "keys", "shop", ("read",))
+    other = make_key(host / "keys", "other", ("read",))
+    source, target = (host, inside) if mounted == "folder" else (host / "keys", inside / "keys")
+    inside.mkdir()
+    if mounted == "file":
+        target.touch()
+    script = 'mount --bind "$1" "$2" && exec "$3" -c "$4" "$2"'
+    call = ["unshare", "-Urm", "sh", "-c", script, "sh", str(source), str(target), sys.executable, IN_A_NAMESPACE]
+    try:
+        container = subprocess.Popen(call, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    except FileNotFoundError:
+        pytest.skip("no unshare")
+    question, answer = container.stdin, container.stdout
+    assert question is not None
+    assert answer is not None
+
+    def find(given: str) -> str:
+        question.write(given + "\n")
+        question.flush()
+        return answer.readline().strip()
+
+    try:
+        if not (found := find(key)):
+            pytest.skip("no namespace may be made here")
+        assert (found, find(other)) == ("shop", "other")
+        kept = [line for line in (host / "keys").read_text().splitlines(keepends=True) if not line.startswith("shop ")]
+        write_text(host / "keys", "".join(kept))  # an editor replaces the file too
+        assert find(key) == ("-" if mounted == "folder" else "shop")
+        assert find(other) == "other"
+    finally:
+        container.kill()
+        container.communicate()

@@ -100,6 +100,8 @@ def test_it_serves_follows_releases_and_ends_with_everything_written_down(releas
     assert set(served["release"]) == {"0001", "0002"}
     assert before.request_id in served["request_id"].to_list()
     assert not list(logs.rglob("*.spool"))
+    data = [logs.parent, *logs.parent.rglob("*")]
+    assert [path for path in data if path.stat().st_mode & 0o077] == [], "they tell who did what"
 
 
 @pytest.mark.slow

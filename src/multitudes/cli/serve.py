@@ -1,5 +1,6 @@
 """``multitudes serve``, ``key`` and ``load-state``: the HTTP service, its API keys, and its user state store."""
 
+import os
 from collections.abc import Iterator
 from contextlib import closing
 from enum import StrEnum
@@ -31,7 +32,9 @@ def serve_command(
     host: Annotated[str | None, typer.Option(help="Address to listen on; default: 127.0.0.1.")] = None,
     port: Annotated[int | None, typer.Option(help="Port; 0: any free port; default: 8000.")] = None,
     workers: Annotated[int | None, typer.Option(help="Number of processes; default: 1.")] = None,
-    keys: Annotated[Path | None, typer.Option(help="File of API keys, made by `multitudes key`.")] = None,
+    keys: Annotated[
+        Path | None, typer.Option(help="File of API keys, made by `multitudes key`, or a folder of such files.")
+    ] = None,
     config: Annotated[Path | None, typer.Option(help="TOML file; see docs/service.md for its settings.")] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the first line as one JSON object.")] = False,
 ) -> None:
@@ -40,8 +43,6 @@ def serve_command(
     The service switches to a newly published release without a restart. On SIGTERM it answers and logs all accepted
     requests before it ends.
     """
-    import os
-
     from multitudes.extras import require_extra
 
     require_extra("serve")
@@ -68,6 +69,7 @@ def _run_service(releases: Path, settings: "ServeConfig", json: bool) -> None:
     from multitudes.service.startup import load_api_keys, open_dependencies
 
     load_api_keys(settings)
+    _keep_new_files_private()
     folder = _release_folder(releases)
     with listen(settings.server.host, settings.server.port) as listener:
         if settings.server.workers > 1:
@@ -93,6 +95,13 @@ def _print_address(version: Path, settings: "ServeConfig", listener: "socket", j
     typer.echo(f"{socket_url(listener)} · release {version.name} · {size}{processes}")
 
 
+def _keep_new_files_private() -> None:
+    """Let only the owner read the files that this process makes, unless its umask shuts other users out already."""
+    umask = os.umask(0o077)
+    if umask & 0o007 == 0o007:
+        os.umask(umask)
+
+
 def _release_folder(releases: Path) -> Path:
     """Return the folder of the current release, or ``releases`` itself if it is a release."""
     from multitudes.release.manifest import MANIFEST
@@ -103,7 +112,9 @@ def _release_folder(releases: Path) -> Path:
 
 def key_command(
     name: Annotated[str, typer.Argument(help="Name of the key's owner, for the journal of the service.")],
-    to: Annotated[Path, typer.Option(help="File of keys; created when missing.")],
+    to: Annotated[
+        Path, typer.Option(help="File of keys, created when missing; or a folder, which gets a file for the key.")
+    ],
     scope: Annotated[
         list[KeyScope] | None,
         typer.Option(
@@ -114,7 +125,8 @@ def key_command(
 ) -> None:
     """Make an API key.
 
-    The file holds only a digest, so the key cannot be shown again. To revoke the key, remove its line.
+    The file holds only a digest, so the key cannot be shown again. To revoke the key, remove its line, or its file in
+    the folder. A new file can be read by its owner alone: make it as the user of the service.
     """
     from multitudes.service.api_keys import SCOPES, make_key
 

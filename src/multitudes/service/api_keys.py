@@ -1,29 +1,36 @@
-"""API keys: a file of digests, one key a line. The file is not secret; a key is shown once, when it is made.
+"""API keys: a file of digests, one key a line, or a folder of such files. A key is shown once, when it is made.
 
 ::
 
     # name  scopes       SHA-256 of the key
     shop    read,write   2f0c…
 
+A container gets a folder: a file that is mounted alone stays what it was when ``make_key`` or an editor replaces it, so
+a revoked key would be accepted until the restart. Hidden files are ignored; Kubernetes has such in its volumes.
+
 A key is 32 random bytes, so nobody can guess it from its SHA-256; a slow digest would only slow the service.
 """
 
 import hashlib
 import hmac
+import os
 import re
 import secrets
+import stat
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, Literal, cast, get_args
 
-from multitudes.atomic import write_text
+from multitudes.atomic import replace_file
 from multitudes.errors import MissingError, UsageError
-from multitudes.periodic import FileWatch
+from multitudes.locks import lock
+from multitudes.periodic import FileWatch, file_signature
 
 KeyScope = Literal["read", "write", "admin"]
 SCOPES: Final[tuple[KeyScope, ...]] = get_args(KeyScope)
 KEY_PREFIX: Final = "mult_"  # secret scanners recognize a leaked key by it
-_NAME: Final = re.compile(r"[\w.-]{1,64}", re.ASCII)
+_NAME: Final = re.compile(r"[\w-][\w.-]{0,63}", re.ASCII)
 _DIGEST: Final = re.compile(r"[0-9a-f]{64}")
 _RELOAD_INTERVAL_S: Final = 1.0
 
@@ -42,24 +49,40 @@ def key_digest(key: str) -> str:
     return hashlib.sha256(key.encode("utf-8", "surrogateescape")).hexdigest()
 
 
-def read_keys(file: Path) -> list[ApiKey]:
-    """Read a file of keys.
+def read_keys(path: Path) -> list[ApiKey]:
+    """Read a file of keys, or all files of a folder.
 
     Raises:
         UsageError: a line does not have the form above, or two lines have the same name.
         MissingError: the file does not exist.
     """
+    keys = [key for file in _key_files(path) for key in _read_file(file)]
+    names = [key.name for key in keys]
+    if len(set(names)) < len(names):
+        raise UsageError(f"{path}: two lines have the same name; give each key its own")
+    return keys
+
+
+def _key_files(path: Path) -> list[Path]:
+    """Return the files of a folder of keys, by name; the path itself if it is a file or missing."""
+    if not path.is_dir():
+        return [path]
+    return sorted(file for file in path.iterdir() if not file.name.startswith(".") and not file.is_dir())
+
+
+def _signature(path: Path) -> object:
+    """Return a value that differs whenever a key was added or removed."""
+    return [(file.name, file_signature(file)) for file in _key_files(path)]
+
+
+def _read_file(file: Path) -> list[ApiKey]:
     try:
         lines = file.read_text(encoding="utf-8").splitlines()
     except FileNotFoundError:
         raise MissingError(f"{file}: no such file of keys; make one with: multitudes key NAME --to {file}") from None
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"{file}: cannot be read as a file of keys: {error}") from None
-    keys = [_parse_line(file, number, line) for number, line in enumerate(lines, 1) if line.strip() and line[0] != "#"]
-    names = [key.name for key in keys]
-    if len(set(names)) < len(names):
-        raise UsageError(f"{file}: two lines have the same name; give each key its own")
-    return keys
+    return [_parse_line(file, number, line) for number, line in enumerate(lines, 1) if line.strip() and line[0] != "#"]
 
 
 def _parse_line(file: Path, number: int, line: str) -> ApiKey:
@@ -73,36 +96,55 @@ def _parse_line(file: Path, number: int, line: str) -> ApiKey:
     return ApiKey(fields[0], frozenset(cast("set[KeyScope]", scopes)), fields[2])
 
 
-def make_key(file: Path, name: str, scopes: tuple[KeyScope, ...]) -> str:
-    """Add a new key to a file, which is created if necessary, and return the key: it is stored nowhere.
+def make_key(path: Path, name: str, scopes: tuple[KeyScope, ...]) -> str:
+    """Add a new key and return it: it is stored nowhere. Several processes may do so at the same time.
+
+    Args:
+        path: a file, which is created if necessary; or a folder, where the key gets a file of its name.
+        name: of the key.
+        scopes: what the key may do.
 
     Raises:
         UsageError: the name is taken or invalid, or the file is not a file of keys.
     """
     if not _NAME.fullmatch(name):
-        raise UsageError(f"key name {name!r}: expected up to 64 letters, digits, dots and dashes")
-    known = read_keys(file) if file.exists() else []
-    if any(key.name == name for key in known):
-        raise UsageError(f"{file}: has a key '{name}' already; remove its line, or give another name")
-    secret = KEY_PREFIX + secrets.token_urlsafe(32)
-    before = file.read_text(encoding="utf-8") if file.exists() else "# name  scopes  SHA-256 of the key\n"
-    end = "" if before.endswith("\n") else "\n"
-    write_text(file, f"{before}{end}{name} {','.join(scopes)} {key_digest(secret)}\n")
+        raise UsageError(f"key name {name!r}: expected up to 64 letters, digits, dots and dashes; the first is no dot")
+    is_folder, secret = path.is_dir(), KEY_PREFIX + secrets.token_urlsafe(32)
+    file = path / name if is_folder else path
+    with lock(file.parent / (".lock" if is_folder else f".{path.name}.lock"), remove=True):
+        known = read_keys(path) if path.exists() else []
+        if any(key.name == name for key in known):
+            raise UsageError(f"{path}: has a key '{name}' already; remove its line, or give another name")
+        before = file.read_text(encoding="utf-8") if file.exists() else "# name  scopes  SHA-256 of the key\n"
+        end = "" if before.endswith("\n") else "\n"
+        _replace(file, f"{before}{end}{name} {','.join(scopes)} {key_digest(secret)}\n")
     return secret
 
 
+def _replace(file: Path, text: str) -> None:
+    """Replace a file, which keeps its mode and owner; only its owner may read a new one, who is that of its folder."""
+    is_new = not file.exists()
+    model = (file.parent if is_new else file).stat()
+    with replace_file(file, shared=True) as partial:
+        partial.touch(0o600)
+        partial.write_text(text, encoding="utf-8")
+        with suppress(PermissionError):  # only root may give a file away
+            os.chown(partial, model.st_uid, model.st_gid)
+        partial.chmod(0o600 if is_new else stat.S_IMODE(model.st_mode))
+
+
 class ApiKeys:
-    """The keys of a file; added and removed lines take effect within a second, without a restart."""
+    """The keys of a file or a folder; what is added or removed takes effect within a second, without a restart."""
 
     def __init__(self, file: Path) -> None:
-        """Read the file.
+        """Read the file, or the files of the folder.
 
         Raises:
             UsageError: it is not a file of keys, or it is empty.
             MissingError: it does not exist.
         """
         self._file = file
-        self._watch = FileWatch(file, interval_s=_RELOAD_INTERVAL_S)
+        self._watch = FileWatch(file, interval_s=_RELOAD_INTERVAL_S, signature=_signature)
         self._keys: list[ApiKey] = []
         self._reload_if_changed()
         if not self._keys:

@@ -1,8 +1,9 @@
 """Opens the dependencies of the service in order, and closes them in reverse."""
 
 import gc
+import stat
 from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
 
 from multitudes.errors import UsageError
@@ -87,14 +88,18 @@ def open_dependencies(releases: Path, settings: ServeConfig) -> Iterator[Depende
 def data_folder(releases: Path, settings: ServeConfig) -> Path:
     """Return the folder that the service writes into; create it if necessary.
 
+    It tells who did what: other users of the machine may not enter it.
+
     Raises:
         UsageError: it cannot be created.
     """
     folder = settings.data.folder or releases.resolve().with_name(f"{releases.resolve().name}.service")
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:
         raise UsageError(f"{folder}: cannot be made ({error.strerror}); give another as [data] folder") from None
+    with suppress(PermissionError):  # of another owner, as in a container, who sees to it
+        folder.chmod(stat.S_IMODE(folder.stat().st_mode) & ~stat.S_IRWXO)
     return folder
 
 

@@ -18,6 +18,7 @@ import sqlite3
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
+from contextlib import suppress
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from threading import Lock, Thread
@@ -65,6 +66,7 @@ def prepare_database(file: Path, timeout_s: float) -> bytes:
     """
     if not file.parent.is_dir():
         raise UsageError(f"{file}: its folder does not exist; make it, or name another file")
+    _create_private(file)
     try:
         connection = connect(file, timeout_s)
         try:
@@ -77,6 +79,12 @@ def prepare_database(file: Path, timeout_s: float) -> bytes:
             connection.close()
     except sqlite3.Error as error:
         raise translate_error(error, file) from None
+
+
+def _create_private(file: Path) -> None:
+    """Create a file that its owner alone may read; SQLite gives the same mode to the files of its log."""
+    with suppress(OSError):  # SQLite says why it cannot be created
+        os.close(os.open(file, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
 
 
 def truncate_log(connection: sqlite3.Connection) -> bool:
