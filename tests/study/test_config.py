@@ -170,3 +170,19 @@ def test_a_pair_takes_no_setting_of_the_study_and_is_not_tuned(tmp_path):
     pair = grid_entries(read(tmp_path, text + "[retrieve]\nblend = 'round_robin'\n"), "study.toml")[-1]
     assert (pair.base_methods, pair.space) == (("joint", "plain"), {})
     assert changed_settings(*build_configs(pair.settings, seed=0)) == {"model.share": 0.3}
+
+
+def test_a_data_set_may_have_seeds_of_its_own(tmp_path):
+    text = """
+seeds = [0, 1, 2]
+[data.small]
+sample = "movielens-small"
+[data.large]
+sample = "movielens-small"
+seeds = [7]
+[methods.joint]
+"""
+    file = tmp_path / "study.toml"
+    file.write_text(text)
+    config = read_study(file)
+    assert (config.seeds_of("small"), config.seeds_of("large")) == ((0, 1, 2), (7,))

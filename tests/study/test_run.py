@@ -104,9 +104,11 @@ def test_finished_cells_are_reused(uninterrupted, monkeypatch):
 def test_another_seed_is_another_cell(uninterrupted, monkeypatch):
     """Control: a result must not serve other inputs."""
     monkeypatch.setattr(WorkerPool, "_start", no_worker)
-    other = read_study(uninterrupted / "study.toml").model_copy(update={"seeds": (0, 1)})
-    with pytest.raises(AssertionError, match="a worker was started"):
-        run_study(other, uninterrupted / "out")
+    study = read_study(uninterrupted / "study.toml")
+    of_the_set = study.data["planted"].model_copy(update={"seeds": (0, 1)})
+    for changed in ({"seeds": (0, 1)}, {"data": {"planted": of_the_set}}):
+        with pytest.raises(AssertionError, match="a worker was started"):
+            run_study(study.model_copy(update=changed), uninterrupted / "out")
 
 
 def test_the_test_set_is_accessed_on_demand_and_counted(uninterrupted):

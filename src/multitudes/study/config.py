@@ -44,6 +44,7 @@ class DataConfig(_SettingsConfig):
     tables: Path | None = Field(None, description="folder with events, items and users; relative to the study's file")
     prepare: PrepareConfig = Field(PrepareConfig(), description="how to prepare and split it")
     max_users: int | None = Field(None, ge=1, description="max_users of [evaluate] for this data set")
+    seeds: Seeds | None = Field(None, min_length=1, description="training seeds on this data set; unset: the study's")
     model: Settings = Field({}, description="settings of all methods on this data set")
     train: Settings = Field({}, description="settings of all methods on this data set")
     retrieve: Settings = Field({}, description="settings of all methods on this data set")
@@ -138,6 +139,10 @@ class StudyConfig(_SettingsConfig):
         if "split" in evaluate.model_fields_set:
             raise ValueError("split cannot be set here: a study evaluates validation, and test with --open-test")
         return evaluate
+
+    def seeds_of(self, data: str) -> tuple[int, ...]:
+        """Return the training seeds of a data set."""
+        return self.data[data].seeds or self.seeds
 
     @property
     def reference_method(self) -> str:

@@ -150,7 +150,7 @@ class _StudySession:
             entry, search = searches[future], future.result()
             key = entry.data, entry.method
             self._searches[key] = search
-            cells[key] = [self._seed_cell(entry, search, seed) for seed in self._config.seeds]
+            cells[key] = [self._seed_cell(entry, search, seed) for seed in self._config.seeds_of(entry.data)]
             new = [cell for cell in cells[key] if first.setdefault(cell.training_digest, cell) is cell]
             first_futures += [pool.submit(self._scheduler.run, cell, "validation") for cell in new]
         errors = dict(zip([cell.digest for cell in first.values()], wait_for_all(first_futures), strict=True))
@@ -202,11 +202,11 @@ class _StudySession:
         tasks: list[Task] = []
         for entry in self._entries:
             tasks += [(entry.data, entry.method, True)] * (self._config.tuning.trials if entry.space else 0)
-            tasks += [(entry.data, entry.method, False)] * len(self._config.seeds)
+            tasks += [(entry.data, entry.method, False)] * len(self._config.seeds_of(entry.data))
         return tasks
 
     def _search(self, entry: GridEntry) -> SearchResult:
-        base_cells = self._base_cells(entry, self._config.seeds[0])
+        base_cells = self._base_cells(entry, self._config.seeds_of(entry.data)[0])
         return search_settings(self._scheduler, entry, self._datasets[entry.data], self._config.tuning, base_cells)
 
     def _seed_cell(self, entry: GridEntry, search: SearchResult, seed: int) -> Cell:
