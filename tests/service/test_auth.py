@@ -20,7 +20,7 @@ from multitudes.service.auth import required_scope
 from multitudes.service.dependencies import Dependencies
 from multitudes.service.journal import Journal
 from multitudes.service.metrics import Metrics
-from multitudes.service.settings import JournalConfig, ServeConfig
+from multitudes.service.settings import JournalConfig, ServeConfig, ServerConfig
 from multitudes.service.startup import load_api_keys
 from tests.service.conftest import ask, patient, refusal
 from tests.service.fakes import DictStates, ListLogs, PlainEngine
@@ -319,3 +319,22 @@ def test_a_revoked_key_is_refused_in_a_container_that_mounts_the_folder(mounted,
     finally:
         container.kill()
         container.communicate()
+
+
+def test_two_host_headers_are_rejected(deps, guarded):
+    headers = [("host", "127.0.0.1"), ("host", "evil.example")]
+    for app, path in ((create_app(deps), "/v1/releases"), (guarded[0], "/v1/releases")):
+        assert refusal(ask(app, "GET", path, headers=headers)) == (400, "malformed", "two Host headers; send one")
+    assert ask(create_app(deps), "GET", "/v1/releases", headers=headers[:1]).status_code == 200
+
+
+@pytest.mark.parametrize("header", ["x-forwarded-for", "X-Forwarded-Host", "forwarded", "via", "x-real-ip"])
+def test_without_keys_what_a_proxy_forwards_is_rejected(header, deps):
+    """A proxy on this machine calls the service by 127.0.0.1, whoever calls the proxy."""
+    app = create_app(deps)
+    status, code, message = refusal(ask(app, "DELETE", "/v1/users/ann", headers={header: "203.0.113.7"}))
+    assert (status, code) == (421, "wrong_host")
+    assert "a proxy forwarded this request to a service without keys" in message
+    assert ask(app, "GET", "/healthz", headers={header: "203.0.113.7"}).status_code == 200
+    opened = replace(deps, settings=deps.settings.model_copy(update={"server": ServerConfig(host="0.0.0.0")}))
+    assert ask(create_app(opened), "DELETE", "/v1/users/ann", headers={header: "203.0.113.7"}).status_code == 200

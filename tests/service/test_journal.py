@@ -210,3 +210,14 @@ def test_a_reader_that_has_gone_ends_nothing():
     outlet.write("a line\n")
     assert outlet.drain(60)
     assert outlet.lost == 1
+
+
+def test_a_text_journal_has_no_control_character_of_a_client(deps, written):
+    text = journal(written, format="text")
+    evil = "r\x1b[2J\x9b1m\u202e"
+    ask(create_app(replace(deps, journal=text)), "POST", "/v1/recommend", json={**ANN, "request_id": evil})
+    text.log_context("r", {evil: evil + "\r\nforged line"})
+    line, context = written.getvalue().splitlines()
+    assert r"request_id=r\x1b[2J\x9b1m\u202e " in line
+    assert context.count("x1b[2J") == 2
+    assert all(char.isprintable() for char in line + context)

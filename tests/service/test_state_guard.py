@@ -9,7 +9,7 @@ from typing import Protocol, TypeVar
 
 import pytest
 
-from multitudes.errors import DataError, MissingError, StateError
+from multitudes.errors import ArtefactError, DataError, MissingError, StateError
 from multitudes.ids import Id
 from multitudes.service.state_guard import BreakerConfig, CircuitBreaker, GuardConfig, GuardedStates
 from multitudes.state.erasure_requests import ErasureRequests
@@ -98,6 +98,9 @@ class Store:
         return bool(self.read([user_id]))
 
     def ping(self) -> None:
+        self.read([])
+
+    def check(self) -> None:
         self.read([])
 
     def close(self) -> None:
@@ -358,3 +361,42 @@ def until_it_answers(states: GuardedStates) -> list[UserState]:
         except StateError:
             sleep(0.02)
     return run(states.read(["ann"], LONG))
+
+
+def test_damaged_pages_are_found_at_the_start_and_reported(tmp_path: Path, guarded: Guard, caplog):
+    file = tmp_path / "state.db"
+    store = SQLiteStateStore(file)
+    for number in range(2_000):
+        store.append([Event(f"e{number}", number, f"item-{number}", 1_000 + number)])
+    store.close()
+    healthy = guarded(SQLiteStateStore(file))
+    healthy.check()
+    run(healthy.ping())
+    healthy.close()
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2 : len(content) // 2 + 8_192] = b"\xff" * 8_192
+    file.write_bytes(content)
+    states = guarded(SQLiteStateStore(file))
+    run(states.ping())  # it reads one page
+    assert not states.is_damaged
+    states.start()
+    for _ in range(2_000):
+        if states.is_damaged:
+            break
+        sleep(0.01)
+    with pytest.raises(StateError, match="the store of user states is damaged; restore a backup"):
+        run(states.ping())
+    assert f"{file}: " in caplog.text
+    states.close()
+
+
+def test_damage_that_a_call_meets_is_reported_until_a_check_finds_none(store: Store, guarded: Guard):
+    states = guarded(store)
+    store.error = ArtefactError("damaged")
+    with pytest.raises(StateError, match="failed"):
+        run(states.read(["ann"], LONG))
+    assert states.is_damaged
+    store.error = None
+    states.check()
+    assert not states.is_damaged
+    run(states.ping())

@@ -1,4 +1,4 @@
-"""Authentication and authorization: an API key with the right scope; without keys, requests to this machine only."""
+"""Authentication and authorization: an API key with the right scope; without keys, requests of this machine only."""
 
 from typing import Final
 
@@ -9,10 +9,14 @@ from multitudes.service.errors import ApiError, error_response
 
 PUBLIC_PATHS: Final = frozenset({"/healthz", "/readyz"})  # for load balancers, which have no key
 LOOPBACK_HOSTS: Final = frozenset({"127.0.0.1", "localhost", "::1"})
+_PROXY_HEADERS: Final = frozenset({b"forwarded", b"via", b"x-forwarded-for", b"x-forwarded-host", b"x-real-ip"})
 
 
 class AuthMiddleware:
-    """Answers 401 or 403 to a request without a key of the right scope, and 421 to one that names another host."""
+    """Answers 401 or 403 to a request without a key of the right scope, and 421 to one of another machine.
+
+    A request with two Host headers gets 400: a proxy may have looked at the other one.
+    """
 
     def __init__(self, app: ASGIApp, keys: ApiKeys | None, own_hosts: frozenset[str] | None) -> None:
         """Wrap ``app``.
@@ -22,7 +26,7 @@ class AuthMiddleware:
             keys: the keys that are accepted; None: no key is required.
             own_hosts: the values of the Host header that are accepted; None: all. Without keys, a service on loopback
                 accepts its own names only: a page in a browser could otherwise reach it under the page's own name (DNS
-                rebinding).
+                rebinding). It rejects what a proxy has forwarded, since that comes from anybody.
         """
         self._app, self._keys, self._own_hosts = app, keys, own_hosts
 
@@ -46,8 +50,14 @@ def required_scope(method: str, path: str) -> KeyScope:
 
 def _authorize(scope: Scope, keys: ApiKeys | None, own_hosts: frozenset[str] | None) -> None:
     headers = dict(scope["headers"])
+    if sum(name == b"host" for name, _ in scope["headers"]) > 1:
+        raise ApiError(400, "two Host headers; send one")
     if own_hosts is not None and _host(headers.get(b"host", b"")) not in own_hosts:
         raise ApiError(421, "the host of this request is not this machine; call it by 127.0.0.1 or localhost")
+    if own_hosts is not None and not _PROXY_HEADERS.isdisjoint(headers):
+        raise ApiError(
+            421, "a proxy forwarded this request to a service without keys; make keys, or set [keys] open = true"
+        )
     if keys is None:
         return
     scheme, _, given = headers.get(b"authorization", b"").decode("latin-1").partition(" ")

@@ -121,8 +121,19 @@ def _base_processors(config: JournalConfig) -> list[Processor]:
 
 def _renderer(config: JournalConfig) -> Processor:
     if config.format == "text":
-        return structlog.dev.ConsoleRenderer(colors=False)
+        plain = structlog.dev.ConsoleRenderer(colors=False)
+        return lambda logger, name, record: plain(logger, name, _escape_controls(record))
     return structlog.processors.JSONRenderer()
+
+
+def _escape_controls(value: Any) -> Any:  # noqa: ANN401
+    """Return a record whose texts have no control characters: a client chooses some, and a terminal obeys them."""
+    if isinstance(value, str):
+        return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in value)
+    if isinstance(value, Mapping):
+        kept = {"trace"}  # has lines
+        return {_escape_controls(key): each if key in kept else _escape_controls(each) for key, each in value.items()}
+    return [_escape_controls(each) for each in value] if isinstance(value, (list, tuple)) else value
 
 
 class _ErrorFields:

@@ -105,6 +105,7 @@ class MetricFamilies:
         self.breaker_open = self._gauge(
             "state_breaker_open", "1: the circuit breaker is open, the user states are not read.", "livemax"
         )
+        self.state_damaged = self._gauge("state_damaged", "1: the store of user states is damaged.", "livemax")
         self.log_rows = self._counter("log_rows", "Rows appended to a log.", "log")
         self.log_lost_rows = self._counter("log_lost_rows", "Rows that could not be appended to a log.", "log")
         self.log_torn_lines = self._counter("log_torn_lines", "Lines that a killed process left unfinished.", "log")

@@ -27,6 +27,8 @@ class HasBreaker(Protocol):
 
     @property
     def is_open(self) -> bool: ...  # noqa: D102
+    @property
+    def is_damaged(self) -> bool: ...  # noqa: D102
 
 
 class MetricSources(NamedTuple):
@@ -88,6 +90,7 @@ class MetricsCollector:
     def _collect_stores(self) -> None:
         families = self._families
         families.breaker_open.set(self._sources.states.is_open)
+        families.state_damaged.set(self._sources.states.is_damaged)
         for log, counts in self._sources.logs.counts().items():
             self._set_counter(families.log_rows.labels(log), counts["appended"])
             self._set_counter(families.log_lost_rows.labels(log), counts["lost"])

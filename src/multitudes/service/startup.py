@@ -80,7 +80,7 @@ def open_dependencies(releases: Path, settings: ServeConfig) -> Iterator[Depende
         sources = MetricSources(watcher, engine, states, logs, loop_lag, shadow)
         collector = stack.enter_context(closing(MetricsCollector(metrics.families, sources)))
         metrics.refresh_with(collector.collect)
-        for component in (watcher, logs, engine, collector):
+        for component in (watcher, states, logs, engine, collector):
             component.start()
         yield Dependencies(settings, watcher, engine, states, logs, metrics, Journal(settings.journal), keys, loop_lag)
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from queue import SimpleQueue
+from threading import Event as GateEvent
 from threading import Lock, Thread
 from time import monotonic, time
 from typing import ClassVar, Generic, Protocol, TypeVar
@@ -13,7 +14,7 @@ from typing import ClassVar, Generic, Protocol, TypeVar
 from pydantic import Field
 
 from multitudes.config import Config
-from multitudes.errors import DataError, StateError
+from multitudes.errors import ArtefactError, DataError, StateError
 from multitudes.ids import Id
 from multitudes.state.erasure_requests import ErasureRequests
 from multitudes.state.protocol import AppendResult, Event, UserState, UserStateStore
@@ -119,6 +120,9 @@ class GuardConfig(BreakerConfig):
     )
     write_s: float = Field(1.0, gt=0, description="deadline of a write; its sender may repeat it")
     threads: int = Field(8, ge=1, description="calls at a time; further ones are queued")
+    check_s: float = Field(
+        3600, gt=0, description="seconds between two checks of the whole store for damage; the first is at the start"
+    )
 
 
 class RecordCall(Protocol):
@@ -161,6 +165,12 @@ class GuardedStates:
         self._breaker = breaker or CircuitBreaker(self._config)
         self._threads = DaemonThreads(self._config.threads, "user-states")
         self._pending = 0
+        self._damaged, self._closing = False, GateEvent()
+
+    @property
+    def is_damaged(self) -> bool:
+        """Whether the store is damaged, as its last check or a call since found."""
+        return self._damaged
 
     @property
     def is_open(self) -> bool:
@@ -202,10 +212,34 @@ class GuardedStates:
             DamagedRequestsError: nobody knows who asked to be erased; every request of a user is refused.
         """
         self._erasure_requests.check()
+        if self._damaged:
+            raise StateError("the store of user states is damaged; restore a backup")
         await self._call("ping", self._store.ping, self._config.read_s)
+
+    def start(self) -> None:
+        """Check the store for damage now and then, in a thread that nothing waits for."""
+        Thread(target=self._check_periodically, name="user-states-check", daemon=True).start()
+
+    def check(self) -> None:
+        """Check the whole store, however long it takes; ``ping`` reports damage from then on."""
+        try:
+            self._store.check()
+        except ArtefactError as error:
+            self._damaged = True
+            logging.getLogger(__name__).error("%s", error)
+        except StateError as error:  # ``ping`` reports it
+            logging.getLogger(__name__).warning("the store of user states is not checked: %s", error)
+        else:
+            self._damaged = False
+
+    def _check_periodically(self) -> None:
+        self.check()
+        while not self._closing.wait(self._config.check_s):
+            self.check()
 
     def close(self) -> None:
         """Close the store, unless it hangs."""
+        self._closing.set()
         self._threads.close()
         closing = DaemonThreads(1, "user-states-close")
         closed = closing.submit(self._store.close)
@@ -264,6 +298,7 @@ class GuardedStates:
             raise
         except Exception as error:
             self._breaker.record_failure()
+            self._damaged = self._damaged or isinstance(error, ArtefactError)
             # The error contains the address of the store, which clients must not see.
             logging.getLogger(__name__).error("%s", error)
             raise StateError("the store of user states failed; it is tried again in a moment") from None

@@ -141,6 +141,15 @@ class UserStateStore(Protocol):
         """
         ...
 
+    def check(self) -> None:
+        """Check that what is stored can be read; this may take minutes.
+
+        Raises:
+            ArtefactError: the store is damaged.
+            StateError: the store does not answer.
+        """
+        ...
+
     def close(self) -> None:
         """Close the store; acknowledged writes stay."""
         ...

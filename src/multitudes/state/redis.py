@@ -191,6 +191,10 @@ class RedisStateStore:
         with self._translate_errors():
             self._server.ping()
 
+    def check(self) -> None:
+        """Check that the server answers; it checks its files itself when it starts."""
+        self.ping()
+
     def close(self) -> None:
         """Close the connections."""
         self._closed = True

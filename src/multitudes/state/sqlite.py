@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from threading import Lock
 
-from multitudes.errors import StateError
+from multitudes.errors import ArtefactError, StateError
 from multitudes.ids import Id
 from multitudes.state.protocol import AppendResult, Event, StateConfig, UserState
 from multitudes.state.sqlite_database import (
@@ -106,6 +106,13 @@ class SQLiteStateStore:
         """Check that the file can be read."""
         with self._translate_errors(), self._reader() as connection:
             connection.execute("SELECT count(*) FROM secret").fetchone()
+
+    def check(self) -> None:
+        """Check all pages of the file; see ``UserStateStore.check``."""
+        with self._translate_errors(), self._reader() as connection:
+            (found,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+        if found != "ok":
+            raise ArtefactError(f"{self._file}: damaged ({' '.join(found.split())}); restore a backup")
 
     def close(self) -> None:
         """Close all connections to the file."""
