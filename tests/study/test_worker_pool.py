@@ -28,9 +28,18 @@ def run(folder, program, processes=1, report=lambda *_: None):
     return WorkerPool(folder, processes, ("-c", HEAD + program)).run(cell(folder), "validation", report)
 
 
-def test_each_worker_gets_its_share_of_the_cores(tmp_path):
-    assert run(tmp_path, RESULT, processes=available_cores()) is None
-    assert json.loads((tmp_path / "abc" / "result-validation.json").read_text()) == {"threads": "1"}
+@pytest.mark.parametrize(
+    ("chosen", "processes", "threads"),
+    [(None, available_cores(), 1), (None, 1, available_cores()), ("7", 1, 7)],
+)
+def test_each_worker_gets_its_share_of_the_cores_unless_told_otherwise(
+    chosen, processes, threads, tmp_path, monkeypatch
+):
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    if chosen:
+        monkeypatch.setenv("OMP_NUM_THREADS", chosen)
+    assert run(tmp_path, RESULT, processes=processes) is None
+    assert json.loads((tmp_path / "abc" / "result-validation.json").read_text()) == {"threads": str(threads)}
 
 
 def test_a_failed_worker_is_reported_by_its_last_line_on_stderr(tmp_path):

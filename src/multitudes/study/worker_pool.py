@@ -91,11 +91,19 @@ class WorkerPool:
                 stdout=subprocess.PIPE,
                 stderr=messages,
                 text=True,
-                env=os.environ | dict.fromkeys(threads.THREAD_VARIABLES, str(self._threads)),
+                env=self._environment(),
                 start_new_session=True,  # Ctrl-C reaches only the study, which then stops its workers in order
             )
             self._processes.add(worker)
         return worker
+
+    def _environment(self) -> dict[str, str]:
+        """Return the environment of a worker: as many threads as the study gives it, unless the user chose a number.
+
+        Threads that wait for work sleep: waiting actively, those of small models take the cores from other workers.
+        """
+        defaults = dict.fromkeys(threads.THREAD_VARIABLES, str(self._threads)) | {"OMP_WAIT_POLICY": "passive"}
+        return defaults | os.environ
 
     def _read_progress(self, worker: "subprocess.Popen[str]", cell: Cell, split: Split, report: ReportProgress) -> None:
         assert worker.stdin is not None
