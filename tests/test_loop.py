@@ -29,7 +29,7 @@ from multitudes.publishing.publish import publish
 from multitudes.retrieval.config import RetrieveConfig
 from multitudes.retrieval.retriever import Retriever
 from multitudes.service.app import create_app
-from multitudes.service.settings import DataConfig, ServeConfig
+from multitudes.service.settings import DataConfig, DeadlineConfig, ServeConfig
 from multitudes.service.startup import open_dependencies
 from multitudes.training.config import RunConfig, TrainConfig
 from multitudes.training.loop import train
@@ -95,7 +95,8 @@ def by_library(releases: Path, folder: Path) -> list[Engagement]:
 
 def by_service(releases: Path, folder: Path) -> list[Engagement]:
     """Serve everybody once over HTTP, and send what they do."""
-    with open_dependencies(releases, ServeConfig(data=DataConfig(folder=folder.parent))) as deps:
+    settings = ServeConfig(data=DataConfig(folder=folder.parent), deadlines=DeadlineConfig(default_ms=30_000))
+    with open_dependencies(releases, settings) as deps:
         return asyncio.run(_over_http(create_app(deps)))
 
 
@@ -105,7 +106,7 @@ async def _over_http(app: FastAPI) -> list[Engagement]:
     async with httpx.AsyncClient(transport=transport, base_url="http://localhost", timeout=60) as client:
         for user in range(USERS):
             body = {"user_id": user, "n": 30}
-            answer = (await client.post("/v1/recommend", json=body, headers={"x-deadline-ms": "30000"})).json()
+            answer = (await client.post("/v1/recommend", json=body)).json()
             assert not answer["degraded"], answer["reason"]
             items = [candidate["item_id"] for candidate in answer["candidates"]]
             engagements += engaged_with(user, answer["request_id"], items)

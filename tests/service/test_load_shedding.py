@@ -2,8 +2,11 @@
 
 import asyncio
 from collections import deque
+from dataclasses import replace
+from heapq import heapify, heappop, heappush
 from http.client import HTTPConnection
 from threading import Thread
+from typing import NamedTuple
 
 import pytest
 from starlette.types import Message
@@ -14,6 +17,7 @@ from multitudes.service.admission import AdmissionConfig
 from multitudes.service.app import create_app
 from multitudes.service.load_shedding import InFlightRequests
 from multitudes.service.server import listen
+from multitudes.service.settings import ServeConfig
 from tests.service.conftest import ask, refusal, with_settings
 
 CONFIG = AdmissionConfig(load_shedding_share=0.5, batch_share=0.5)
@@ -52,7 +56,7 @@ def test_time_in_which_nobody_was_inside_and_batches_say_nothing_of_how_fast_the
     for now_s in (0.0, 100.0, 200.0):
         made.enter(now_s)
         made.leave(now_s + 0.01, "interactive")
-    made.enter(300.0)
+    made.enter(300.0, "batch")
     made.leave(310.0, "batch")
     made.enter(310.0)
     assert made.excess_s("interactive", 0.0) == pytest.approx(2 * 0.01)
@@ -88,6 +92,91 @@ def test_below_capacity_hardly_anybody_is_turned_away():
     took, refused = played(0.8, shut=True)
     assert refused == 0
     assert len(took) == 4_000
+
+
+class Sender(NamedTuple):
+    """A client that sends from so many connections; each waits for its answer, or a moment after a rejection."""
+
+    name: str
+    connections: int
+    pause_s: float  # after an answer
+
+
+def shared(*senders: Sender, alike: bool = False) -> dict[str, list[float]]:
+    """Play one worker; return how many of each were answered and rejected in five seconds, and the longest time.
+
+    ``alike``: the service does not tell clients apart.
+    """
+    cost_s, now_s, made, free_s = 0.002, 0.0, InFlightRequests(AdmissionConfig(), 32), 0.0
+    counts = dict[str, list[float]]()
+    moments = [(n * 1e-5, n, sender, -1.0) for sender in senders for n in range(sender.connections)]
+    heapify(moments)
+    while now_s < 7:
+        if now_s < 2:  # before the service knows how fast it is
+            counts = {sender.name: [0, 0, 0.0] for sender in senders}
+        now_s, n, sender, arrived_s = heappop(moments)
+        name, count = "" if alike else sender.name, counts[sender.name]
+        if arrived_s >= 0:
+            made.leave(now_s, "interactive", name)
+            count[0], count[2] = count[0] + 1, max(count[2], now_s - arrived_s)
+            heappush(moments, (now_s + sender.pause_s, n, sender, -1.0))
+        elif made.excess_s("interactive", 0.5, name, now_s) > 0:
+            count[1] += 1
+            heappush(moments, (now_s + 0.001, n, sender, -1.0))
+        else:
+            made.enter(now_s, "interactive", name)
+            free_s = max(free_s, now_s) + cost_s
+            heappush(moments, (free_s, n, sender, now_s))
+    return counts
+
+
+GREEDY, MODEST = Sender("greedy", 256, 0.0), Sender("modest", 1, 0.02)
+
+
+def test_a_client_below_its_share_is_answered_whatever_another_sends():
+    counts = shared(GREEDY, MODEST)
+    assert counts["modest"][1] == 0
+    assert counts["modest"][2] <= 0.5 * AdmissionConfig().headroom
+    assert sum(answered for answered, *_ in counts.values()) >= 0.98 * 2_500, "all that could be answered"
+    answered, rejected, _ = shared(GREEDY, MODEST, alike=True)["modest"]
+    assert rejected > answered, "the control"
+
+
+def test_clients_that_want_more_get_the_same_share_however_many_connections_they_have():
+    counts = shared(GREEDY, Sender("other", 128, 0.0), Sender("third", 64, 0.0))
+    answered = [count[0] for count in counts.values()]
+    assert min(answered) >= 0.8 * max(answered)
+    assert max(longest_s for *_, longest_s in counts.values()) <= 0.5 * AdmissionConfig().headroom
+
+
+def test_who_has_more_than_its_share_is_rejected_until_others_have_theirs():
+    made = crowd(100)
+    assert made.excess_s("interactive", 0.2, "", 1.0) > 0
+    assert made.excess_s("interactive", 0.2, "new", 1.0) > 0, "too many are before it"
+    assert crowd(12).excess_s("interactive", 0.2, "new", 1.0) <= 0
+    assert crowd(12).excess_s("interactive", 0.2, "", 1.0) > 0, "the control"
+
+
+def test_batches_of_one_client_leave_place_for_those_of_another_and_for_interactive_requests():
+    made = InFlightRequests(CONFIG, 0)
+    made.enter(0.0, "interactive", "greedy")
+    made.leave(0.01, "interactive", "greedy")
+    for _ in range(8):
+        made.enter(1.0, "batch", "greedy")
+    assert made.excess_s("batch", 100.0, "greedy", 1.0) <= 0, "it is alone"
+    assert made.excess_s("batch", 100.0, "other", 1.0) <= 0
+    assert made.excess_s("batch", 100.0, "greedy", 1.0) > 0, "the other came"
+    assert made.excess_s("batch", 100.0, "greedy", 9.0) <= 0, "the other has gone"
+    assert made.excess_s("interactive", 0.02, "other", 1.0) <= 1e-9
+
+
+@pytest.mark.parametrize("given", [{}, {"x-deadline-ms": "1000"}, {"x-deadline-ms": "30000"}])
+def test_a_longer_deadline_than_the_default_gives_no_more_places(given, deps, monkeypatch):
+    made = crowd(60)
+    monkeypatch.setattr("multitudes.service.app.in_flight_requests", lambda _: made)
+    app = create_app(replace(deps, settings=ServeConfig()))
+    response = ask(app, "POST", "/v1/recommend", json=ONE, headers=given)
+    assert response.status_code == 429
 
 
 @pytest.fixture
@@ -172,12 +261,12 @@ def test_those_inside_are_counted_until_they_are_answered_and_who_is_refused_is_
     assert ask(app, "POST", "/v1/recommend", json={"n": 0}).status_code == 422
     assert ask(app, "POST", "/v1/recommend", content=b"{", headers={"content-type": "text/plain"}).status_code == 415
     assert seen == [1, 1]
-    assert made._in_flight == 0
+    assert len(made) == 0
 
 
 def watching(answer_batch, made: InFlightRequests, seen: list[int]):
     async def watched(*args):
-        seen.append(made._in_flight)
+        seen.append(len(made))
         return await answer_batch(*args)
 
     return watched

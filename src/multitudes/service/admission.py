@@ -25,7 +25,7 @@ Priority = Literal["interactive", "batch"]
 # in_flight: too many requests are in flight (before the body is read); time: it would miss its deadline; queue: the
 # queue is full; closing: the service stops.
 RejectionReason = Literal["in_flight", "time", "queue", "closing"]
-OVERLOADED: Final = "the service is overloaded and cannot answer in time; try again later, or with a longer deadline"
+OVERLOADED: Final = "the service is overloaded and cannot answer in time; try again later"
 _QUEUED_LEVELS: Final = (Degradation.NONE, Degradation.FEWER, Degradation.CACHED)  # popular items need no queue
 _UNMEASURED_SHARE: Final = 0.5  # cost of a level that was never measured, as a share of the less degraded one
 

@@ -74,7 +74,9 @@ def middlewares(deps: Dependencies) -> list[Middleware]:
         # 401, 403, 421: the key is missing, unknown or of the wrong scope, or the host is not this machine.
         Middleware(AuthMiddleware, keys=deps.keys, own_hosts=own_hosts),
         # 429: so many requests are in flight that this one would miss its deadline.
-        Middleware(LoadSheddingMiddleware, in_flight=in_flight, settings=settings, metrics=deps.metrics),
+        Middleware(
+            LoadSheddingMiddleware, in_flight=in_flight, settings=settings, metrics=deps.metrics, clock=monotonic
+        ),
         # 408, 413, 415: the body is too slow, too large or not JSON.
         Middleware(RequestLimitsMiddleware, http=settings.http),
         # Counts what is in flight. A client that sends its body slowly is not counted yet, and delays no other.

@@ -6,7 +6,9 @@ long is answered with 429 at once, which costs a fraction of an answer. ``admiss
 been read and the user has been looked up.
 """
 
+from collections import Counter
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Final
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -14,18 +16,31 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from multitudes.service.admission import OVERLOADED, AdmissionConfig, Priority
 from multitudes.service.errors import ApiError, error_response
 from multitudes.service.metrics import Metrics
-from multitudes.service.request_context import DEADLINE_HEADER, time_limit_s
+from multitudes.service.request_context import DEADLINE_HEADER
 from multitudes.service.settings import ServeConfig
 
 _PRIORITY: Final[dict[str, Priority]] = {"/v1/recommend": "interactive", "/v1/recommend/batch": "batch"}
 _ADMITTED_BATCHES: Final = 2  # of the engine, always admitted: the engine answers one while the next one fills
+_OVERFILL: Final = 1.5  # with requests of clients below their share, until those above theirs are answered
+_ACTIVE_S: Final = 5.0  # after its last request, a client still counts as one that shares the places
+_INTERVAL_S: Final = 1.0
 _DECAY: Final = 0.99  # of older measurements at each new one; this averages the bunches in which completions come
 
 
-class InFlightRequests:
-    """The requests in flight in one event loop, and the mean time between two completions.
+@dataclass
+class _Client:
+    """The requests of one client in flight, and when it last sent one."""
 
-    Pure arithmetic: callers pass the time in.
+    in_flight: Counter[Priority] = field(default_factory=Counter)
+    last_s: float = 0.0
+
+
+class InFlightRequests:
+    """The requests in flight in one event loop by client, and the mean time between two completions.
+
+    Clients share the places in flight equally: one that has more than its share is admitted only where places are
+    free, one that has less also where they are taken by those that have more. So a client gets what it asks for, up to
+    its share, whatever the others send. Pure arithmetic: callers pass the time in.
     """
 
     def __init__(self, config: AdmissionConfig, always_admitted: int) -> None:
@@ -36,35 +51,73 @@ class InFlightRequests:
             always_admitted: below this number of requests in flight, none is rejected.
         """
         self._config, self._always_admitted = config, always_admitted
-        self._in_flight = 0
+        self._in_flight, self._clients = Counter[Priority](), dict[str, _Client]()
         self._last_change_s = 0.0  # the last completion, or the first arrival after the service was empty
         self._total_s = self._completed = 0.0  # decaying sums
+        self._next_count_s = 0.0  # when clients that left are dropped
 
-    def enter(self, now_s: float) -> None:
+    def __len__(self) -> int:
+        """Return the number of requests in flight."""
+        return self._in_flight.total()
+
+    def enter(self, now_s: float, priority: Priority = "interactive", client: str = "") -> None:
         """Count an arrival."""
-        if not self._in_flight:
+        if not len(self):
             self._last_change_s = now_s
-        self._in_flight += 1
+        self._in_flight[priority] += 1
+        self._seen(client, now_s).in_flight[priority] += 1
 
-    def leave(self, now_s: float, priority: Priority) -> None:
+    def leave(self, now_s: float, priority: Priority, client: str = "") -> None:
         """Count a completion; that of a batch is not timed, since it depends on the size of the batch."""
-        self._in_flight -= 1
+        self._in_flight[priority] -= 1
+        self._seen(client, now_s).in_flight[priority] -= 1
         if priority == "interactive":
             self._total_s = _DECAY * self._total_s + now_s - self._last_change_s
             self._completed = _DECAY * self._completed + 1
         self._last_change_s = now_s
 
-    def excess_s(self, priority: Priority, time_limit_s: float) -> float:
+    def excess_s(self, priority: Priority, time_limit_s: float, client: str = "", now_s: float = 0.0) -> float:
         """Return the seconds by which one more request would exceed its time; 0 or less: admit it.
 
         Args:
             priority: batch requests are admitted only while interactive ones have time to spare.
             time_limit_s: the time that the request has.
+            client: who sends it.
+            now_s: the time by the clock of ``enter``.
         """
-        if self._in_flight < self._always_admitted:
+        own, clients = self._seen(client, now_s).in_flight[priority], self._active_clients(now_s)
+        if priority == "batch":
+            if clients > 1 and own > 0 and (own + 1) * clients > self._in_flight["batch"] + 1:
+                return _INTERVAL_S  # it has more than its share of the batches
+            return self._excess_s(len(self), self._config.batch_share * time_limit_s)
+        before = self._in_flight["interactive"]  # waiting batches delay no interactive request
+        excess_s = self._excess_s(before, time_limit_s)
+        if excess_s <= 0 or clients == 1:
+            return excess_s
+        is_below_share = own == 0 or self._excess_s((own + 1) * clients - 1, time_limit_s) <= 0
+        return self._excess_s(int(before / _OVERFILL), time_limit_s) if is_below_share else excess_s
+
+    def _excess_s(self, before: int, time_limit_s: float) -> float:
+        """Return the seconds by which a request behind ``before`` others would exceed its time."""
+        if before < self._always_admitted:
             return 0.0
-        share = self._config.load_shedding_share * (self._config.batch_share if priority == "batch" else 1.0)
-        return (self._in_flight + 1) * self._total_s / max(self._completed, 1.0) - share * time_limit_s
+        mean_s = self._total_s / max(self._completed, 1.0)
+        return (before + 1) * mean_s - self._config.load_shedding_share * time_limit_s
+
+    def _seen(self, client: str, now_s: float) -> _Client:
+        seen = self._clients.setdefault(client, _Client())
+        seen.last_s = max(seen.last_s, now_s)
+        return seen
+
+    def _active_clients(self, now_s: float) -> int:
+        """Return how many clients share the places: those with a request in flight, or one a moment ago."""
+        if now_s >= self._next_count_s:
+            self._next_count_s = now_s + _INTERVAL_S
+            left = now_s - _ACTIVE_S
+            self._clients = {
+                name: one for name, one in self._clients.items() if one.last_s >= left or one.in_flight.total()
+            }
+        return len(self._clients)
 
 
 def in_flight_requests(settings: ServeConfig) -> InFlightRequests:
@@ -75,7 +128,14 @@ def in_flight_requests(settings: ServeConfig) -> InFlightRequests:
 class LoadSheddingMiddleware:
     """Rejects recommendation requests that would miss their deadline, before their body is read."""
 
-    def __init__(self, app: ASGIApp, in_flight: InFlightRequests, settings: ServeConfig, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        in_flight: InFlightRequests,
+        settings: ServeConfig,
+        metrics: Metrics,
+        clock: Callable[[], float],
+    ) -> None:
         """Wrap ``app``.
 
         Args:
@@ -83,8 +143,9 @@ class LoadSheddingMiddleware:
             in_flight: the requests in flight, as ``InFlightMiddleware`` counts them.
             settings: of the service.
             metrics: count what is rejected.
+            clock: any steady clock, in seconds; that of ``InFlightMiddleware``.
         """
-        self._app, self._in_flight, self._metrics = app, in_flight, metrics
+        self._app, self._in_flight, self._metrics, self._clock = app, in_flight, metrics, clock
         self._deadlines, self._body_bytes = settings.deadlines, settings.http.body_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -94,7 +155,8 @@ class LoadSheddingMiddleware:
             await self._app(scope, receive, send)
             return
         headers = dict(scope["headers"])
-        excess_s = self._in_flight.excess_s(priority, self._time_limit_s(headers, priority))
+        time_limit_s = self._time_limit_s(headers, priority)
+        excess_s = self._in_flight.excess_s(priority, time_limit_s, _client(scope), self._clock())
         if excess_s <= 0:
             await self._app(scope, receive, send)
             return
@@ -107,8 +169,10 @@ class LoadSheddingMiddleware:
         await response(scope, receive, send)
 
     def _time_limit_s(self, headers: dict[bytes, bytes], priority: Priority) -> float:
+        """Return the time that decides about a request: a longer deadline than the default gives no more places."""
+        default_ms = self._deadlines.batch_ms if priority == "batch" else self._deadlines.default_ms
         given = headers.get(DEADLINE_HEADER, b"")[:10] if priority == "interactive" else b""
-        return time_limit_s(int(given) if given.isdigit() else None, self._deadlines.default_ms, self._deadlines)
+        return min(int(given), default_ms) / 1e3 if given.isdigit() else default_ms / 1e3
 
 
 class InFlightMiddleware:
@@ -123,14 +187,14 @@ class InFlightMiddleware:
         if priority is None:
             await self._app(scope, receive, send)
             return
-        is_inside = True
-        self._in_flight.enter(self._clock())
+        is_inside, client = True, _client(scope)
+        self._in_flight.enter(self._clock(), priority, client)
 
         def leave() -> None:
             nonlocal is_inside
             if is_inside:
                 is_inside = False
-                self._in_flight.leave(self._clock(), priority)
+                self._in_flight.leave(self._clock(), priority, client)
 
         async def leave_and_send(message: Message) -> None:
             leave()
@@ -145,3 +209,9 @@ class InFlightMiddleware:
 def _priority(scope: Scope) -> Priority | None:
     """Return the priority of a recommendation request; None for other requests, which are never rejected here."""
     return _PRIORITY.get(scope["path"]) if scope["type"] == "http" and scope["method"] == "POST" else None
+
+
+def _client(scope: Scope) -> str:
+    """Return who shares the places as one: the name of the key, or without keys the address."""
+    address = scope.get("client")
+    return scope["state"].get("key") or (address[0] if address else "")

@@ -95,8 +95,11 @@ class Deadline:
 
 
 def time_limit_s(given_ms: int | None, default_ms: int, config: DeadlineConfig) -> float:
-    """Return the seconds that a request has in all: those of its header, or the default; bounded by the settings."""
-    return min(default_ms if given_ms is None else given_ms, config.max_ms) / 1e3
+    """Return the seconds that a request has in all: those of its header, or the default.
+
+    A header may ask for ``config.max_ms`` at most, or for the default where that is longer.
+    """
+    return (default_ms if given_ms is None else min(given_ms, max(config.max_ms, default_ms))) / 1e3
 
 
 def is_utf8(raw_path: bytes) -> bool:

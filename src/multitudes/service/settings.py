@@ -72,7 +72,9 @@ class DeadlineConfig(Config):
 
     default_ms: int = Field(500, ge=1, le=600_000, description="Of a request without the header.")
     batch_ms: int = Field(5_000, ge=1, le=600_000, description="Of a batch without the header.")
-    max_ms: int = Field(30_000, ge=1, le=600_000, description="The most that a header may ask for.")
+    max_ms: int = Field(
+        1_000, ge=1, le=600_000, description="The most that a header may ask for, unless the default is longer."
+    )
 
 
 class KeysConfig(Config):

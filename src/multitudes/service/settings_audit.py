@@ -72,14 +72,13 @@ def _audit_limits(settings: ServeConfig) -> Iterator[Finding]:
 
 def _audit_deadlines(settings: ServeConfig) -> Iterator[Finding]:
     deadlines, guard = settings.deadlines, settings.guard
-    for name, given_ms in (("default_ms", deadlines.default_ms), ("batch_ms", deadlines.batch_ms)):
-        if given_ms > deadlines.max_ms:
-            yield _warning(f"[deadlines] {name} = {given_ms} is cut to max_ms = {deadlines.max_ms}; raise that")
-    if deadlines.max_ms > settings.server.drain_s * 1e3:
-        yield _warning(
-            f"[deadlines] max_ms = {deadlines.max_ms} is more than [server] drain_s = {settings.server.drain_s} s:"
-            " an answer may be cut off when the service stops"
-        )
+    for name in ("default_ms", "batch_ms", "max_ms"):
+        given_ms = getattr(deadlines, name)
+        if given_ms > settings.server.drain_s * 1e3:
+            yield _warning(
+                f"[deadlines] {name} = {given_ms} is more than [server] drain_s = {settings.server.drain_s} s:"
+                " an answer may be cut off when the service stops"
+            )
     if guard.read_s * 1e3 > deadlines.default_ms / 2:
         yield _warning(
             f"[guard] read_s = {guard.read_s:g}: a store that hangs takes more than half of default_ms ="
