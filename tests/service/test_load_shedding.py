@@ -8,6 +8,7 @@ from http.client import HTTPConnection
 from threading import Thread
 from typing import NamedTuple
 
+import httpx
 import pytest
 from starlette.types import Message
 from uvicorn import Config, Server
@@ -270,3 +271,37 @@ def watching(answer_batch, made: InFlightRequests, seen: list[int]):
         return await answer_batch(*args)
 
     return watched
+
+
+def test_events_are_rejected_while_many_are_stored_and_recommendations_are_answered(deps):
+    """Eight senders at once, each with more than a third of what is stored at a time."""
+    events = [{"user_id": "ann", "item_id": 101, "event_id": f"e-{n}", "time_s": 1_750_000_000} for n in range(12)]
+    app, append = create_app(with_settings(deps, admission={"events_kb": 2})), deps.states.append
+    stored = asyncio.Event()
+
+    async def hanging(*args):
+        await stored.wait()
+        return await append(*args)
+
+    deps.states.append = hanging
+
+    async def once() -> tuple[list[httpx.Response], httpx.Response]:
+        transport = httpx.ASGITransport(app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
+            sent = [asyncio.create_task(client.post("/v1/events", json={"events": events})) for _ in range(8)]
+            answer = await client.post("/v1/recommend", json=ONE)
+            stored.set()
+            answers = await asyncio.gather(*sent)
+            again = await client.post("/v1/events", json={"events": events * 5})
+            assert again.status_code == 200, "a large one that is alone"
+            return answers, answer
+
+    answers, answer = asyncio.run(once())
+    assert answer.status_code == 200
+    assert sorted(one.status_code for one in answers) == [200] * 2 + [429] * 6
+    rejected = next(one for one in answers if one.status_code == 429)
+    assert refusal(rejected)[1] == "overloaded"
+    assert rejected.headers["retry-after"] == "1"
+    page = deps.metrics.render()
+    assert b'multitudes_shed_total{reason="in_flight",work="events"} 6.0' in page
+    assert b'multitudes_requests_total{method="POST",route="/v1/events",status="429"} 6.0' in page

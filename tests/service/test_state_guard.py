@@ -400,3 +400,27 @@ def test_damage_that_a_call_meets_is_reported_until_a_check_finds_none(store: St
     states.check()
     assert not states.is_damaged
     run(states.ping())
+
+
+def test_writes_that_hang_take_no_thread_from_reads(tmp_path):
+    class Hanging(SQLiteStateStore):
+        def append(self, events: Sequence[Event]) -> AppendResult:
+            gate.wait(60)
+            return super().append(events)
+
+    async def once() -> list[UserState]:
+        requests = ErasureRequests(tmp_path / "forgotten")
+        states = GuardedStates(
+            Hanging(tmp_path / "s"), requests, lambda *_, **__: None, GuardConfig(threads=2, read_s=30, write_s=60)
+        )
+        writes = [asyncio.create_task(states.append([Event(f"e-{n}", "ann", n, 1_700_000_000)])) for n in range(8)]
+        await asyncio.sleep(0)
+        try:
+            return await states.read(["ann"], 20)
+        finally:
+            gate.set()
+            await asyncio.gather(*writes)
+            states.close()
+
+    gate = Gate()
+    assert asyncio.run(once()) == [UserState("ann")]

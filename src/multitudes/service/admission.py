@@ -53,6 +53,12 @@ class AdmissionConfig(Config):
         le=1,
         description="Batch requests are admitted only if they are expected to be done in this share of their time.",
     )
+    events_kb: int = Field(
+        256,
+        ge=1,
+        le=1 << 20,
+        description="Bodies of events that are being stored at a time; the senders of further ones come again later.",
+    )
     smoothing: float = Field(
         0.1, gt=0, le=1, description="Weight of a new measurement of costs: older ones fade by this share."
     )

@@ -12,7 +12,12 @@ from starlette.middleware import Middleware
 from multitudes.service.auth import LOOPBACK_HOSTS, AuthMiddleware
 from multitudes.service.dependencies import Dependencies
 from multitudes.service.errors import add_error_handlers
-from multitudes.service.load_shedding import InFlightMiddleware, LoadSheddingMiddleware, in_flight_requests
+from multitudes.service.load_shedding import (
+    EventLimitMiddleware,
+    InFlightMiddleware,
+    LoadSheddingMiddleware,
+    in_flight_requests,
+)
 from multitudes.service.openapi import openapi_builder
 from multitudes.service.recommend_routes import recommend_router, similar_router
 from multitudes.service.request_context import RequestContextMiddleware
@@ -79,6 +84,8 @@ def middlewares(deps: Dependencies) -> list[Middleware]:
         ),
         # 408, 413, 415: the body is too slow, too large or not JSON.
         Middleware(RequestLimitsMiddleware, http=settings.http),
+        # 429: so many events are being stored that others would be late.
+        Middleware(EventLimitMiddleware, max_bytes=settings.admission.events_kb << 10, metrics=deps.metrics),
         # Counts what is in flight. A client that sends its body slowly is not counted yet, and delays no other.
         Middleware(InFlightMiddleware, in_flight=in_flight, clock=monotonic),
     ]

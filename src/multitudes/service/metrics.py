@@ -28,7 +28,7 @@ from multitudes.service.admission import RejectionReason
 
 disable_created_metrics()  # type: ignore[no-untyped-call]  # the start time of each series would double the size of the page
 
-Work = Literal["interactive", "batch", "similar"]  # the kind of a request
+Work = Literal["interactive", "batch", "similar", "events"]  # the kind of a request
 _METHODS: Final = {"GET", "HEAD", "POST", "PUT", "DELETE"}  # all other methods share one label: clients choose them
 _INTEREST_KINDS: Final = {"implicit", "explicit"}
 _ORIGIN: Final = attrgetter("source", "interest", "found_by")
@@ -56,6 +56,7 @@ class MetricFamilies:
         self.shed = self._counter("shed", "Requests rejected because there was no time for them.", "work", "reason")
         for work in ("interactive", "batch", "similar"):
             self.shed.labels(work, "time")
+        self.shed.labels("events", "in_flight")
 
     def _add_answers(self) -> None:
         self.stage_seconds = self._histogram(

@@ -36,6 +36,7 @@ class RequestLimitsMiddleware:
             await error_response(error, scope["state"]["request_id"])(scope, receive, send)
             return
         if body is not None:
+            scope["state"]["body_bytes"] = len(body)
             await self._app(scope, _replay(body, receive), send)
 
 

@@ -20,7 +20,10 @@ from multitudes.state.erasure_requests import ErasureRequests
 from multitudes.state.protocol import AppendResult, Event, UserState, UserStateStore
 
 T = TypeVar("T")
-_MAX_PENDING = 256  # calls that run or wait for a thread; a store that keeps up needs a handful
+_WRITES = frozenset({"append", "follow", "forget"})
+_MAX_PENDING = (
+    256  # of reads, and of writes: calls that run or wait for a thread; a store that keeps up needs a handful
+)
 _TOTAL_DEADLINES = 2  # bound of a call in deadlines: one to wait for a thread, one for the store
 
 
@@ -119,7 +122,7 @@ class GuardConfig(BreakerConfig):
         0.05, gt=0, description="deadline of a read; after it, a request is answered without the user state"
     )
     write_s: float = Field(1.0, gt=0, description="deadline of a write; its sender may repeat it")
-    threads: int = Field(8, ge=1, description="calls at a time; further ones are queued")
+    threads: int = Field(8, ge=1, description="reads at a time, and as many writes; further ones are queued")
     check_s: float = Field(
         3600, gt=0, description="seconds between two checks of the whole store for damage; the first is at the start"
     )
@@ -163,8 +166,7 @@ class GuardedStates:
         self._store, self._erasure_requests, self._record = store, erasure_requests, record
         self._config = config or GuardConfig()
         self._breaker = breaker or CircuitBreaker(self._config)
-        self._threads = DaemonThreads(self._config.threads, "user-states")
-        self._pending = 0
+        self._reads, self._writes = (_Lane(self._config.threads, name) for name in ("reads", "writes"))
         self._damaged, self._closing = False, GateEvent()
 
     @property
@@ -240,7 +242,8 @@ class GuardedStates:
     def close(self) -> None:
         """Close the store, unless it hangs."""
         self._closing.set()
-        self._threads.close()
+        self._reads.threads.close()
+        self._writes.threads.close()
         closing = DaemonThreads(1, "user-states-close")
         closed = closing.submit(self._store.close)
         closing.close()
@@ -273,21 +276,23 @@ class GuardedStates:
     async def _call(self, name: str, call: Callable[[], T], deadline_s: float, within_s: float = float("inf")) -> T:
         start_s, failed = monotonic(), False
         try:
-            return await self._call_guarded(_TimedCall(call), deadline_s, min(within_s, _TOTAL_DEADLINES * deadline_s))
+            lane = self._writes if name in _WRITES else self._reads
+            within_s = min(within_s, _TOTAL_DEADLINES * deadline_s)
+            return await self._call_guarded(_TimedCall(call), lane, deadline_s, within_s)
         except StateError:
             failed = True
             raise
         finally:
             self._record(name, monotonic() - start_s, failed=failed)
 
-    async def _call_guarded(self, call: "_TimedCall[T]", deadline_s: float, within_s: float) -> T:
-        if self._pending >= _MAX_PENDING:
+    async def _call_guarded(self, call: "_TimedCall[T]", lane: "_Lane", deadline_s: float, within_s: float) -> T:
+        if lane.pending >= _MAX_PENDING:
             raise StateError("the store of user states is behind with its work; come again later")
         if not self._breaker.allow():
             raise StateError("the store of user states failed just now; it is tried again in a moment")
-        self._pending += 1
+        lane.pending += 1
         try:
-            answer = await self._await_in_time(call, deadline_s, within_s)
+            answer = await _await_in_time(call, lane.threads, deadline_s, within_s)
         except TimeoutError:
             if hangs := call.running_s() >= deadline_s:  # else the caller had less time than the store may take
                 self._breaker.record_failure()
@@ -303,27 +308,35 @@ class GuardedStates:
             logging.getLogger(__name__).error("%s", error)
             raise StateError("the store of user states failed; it is tried again in a moment") from None
         finally:
-            self._pending -= 1
+            lane.pending -= 1
         self._breaker.record_success()
         return answer
 
-    async def _await_in_time(self, call: "_TimedCall[T]", deadline_s: float, within_s: float) -> T:
-        """Return the answer of a call.
 
-        Raises:
-            TimeoutError: it ran longer than ``deadline_s``, or longer than ``within_s`` with its wait for a thread.
-        """
-        answer = asyncio.wrap_future(self._threads.submit(call))
-        until_s, left_s = monotonic() + within_s, min(deadline_s, within_s)
-        try:
-            while not answer.done() and left_s > 0:
-                await asyncio.wait([answer], timeout=left_s)
-                left_s = min(deadline_s - call.running_s(), until_s - monotonic())
-            if not answer.done():
-                raise TimeoutError
-            return answer.result()
-        finally:
-            answer.cancel()  # a call that still waits for a thread is not made
+class _Lane:
+    """The threads of reads or of writes, and how many calls run or wait: no read waits for a thread that writes."""
+
+    def __init__(self, threads: int, name: str) -> None:
+        self.threads, self.pending = DaemonThreads(threads, f"user-states-{name}"), 0
+
+
+async def _await_in_time(call: "_TimedCall[T]", threads: DaemonThreads, deadline_s: float, within_s: float) -> T:
+    """Return the answer of a call.
+
+    Raises:
+        TimeoutError: it ran longer than ``deadline_s``, or longer than ``within_s`` with its wait for a thread.
+    """
+    answer = asyncio.wrap_future(threads.submit(call))
+    until_s, left_s = monotonic() + within_s, min(deadline_s, within_s)
+    try:
+        while not answer.done() and left_s > 0:
+            await asyncio.wait([answer], timeout=left_s)
+            left_s = min(deadline_s - call.running_s(), until_s - monotonic())
+        if not answer.done():
+            raise TimeoutError
+        return answer.result()
+    finally:
+        answer.cancel()  # a call that still waits for a thread is not made
 
 
 def _is_before(state: UserState, erased_s: int) -> bool:
