@@ -54,6 +54,7 @@ def test_every_verb_ends_with_one_json_object(tmp_path: Path, capsys: pytest.Cap
         assert isinstance(said[name], dict)
     # test_demo, test_readout, test_recommend, test_study, tests/service, tests/simulation, tests/capacity
     elsewhere = {
+        "backup",
         "demo",
         "key",
         "outcomes",
@@ -61,6 +62,7 @@ def test_every_verb_ends_with_one_json_object(tmp_path: Path, capsys: pytest.Cap
         "power",
         "preference",
         "readout",
+        "restore",
         "rollback",
         "serve",
         "simulate",

@@ -40,6 +40,8 @@ GROUPS: dict[str, dict[str, str]] = {
         "serve": "serve",
         "key": "serve",
         "load-state": "serve",
+        "backup": "backup",
+        "restore": "backup",
         "doctor": "doctor",
         "plan": "plan",
     },

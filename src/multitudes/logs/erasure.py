@@ -14,6 +14,7 @@ After an interrupted erasure, each segment is either unchanged or rewritten; the
 import json
 import logging
 import secrets
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -24,14 +25,17 @@ from multitudes.atomic import replace_file, write_text
 from multitudes.ids import Id
 from multitudes.logs.folder import (
     DAMAGED_SUFFIX,
+    REQUEST_PREFIX,
+    REQUEST_SUFFIX,
     damaged_path,
     list_damaged,
     list_segments,
     list_spools,
+    list_unfinished_requests,
     working_folder,
 )
 
-_PREFIX, _SUFFIX = "forget-", ".json"
+_ALWAYS_S = 2**62
 _READ_ERRORS = pl.exceptions.PolarsError, pl.exceptions.PanicException  # Polars does not tell damage from a full disk
 
 
@@ -54,7 +58,7 @@ class SpoolErasure(NamedTuple):
 
 def write_request(folder: Path, user_id: Id) -> ErasureRequest:
     """Request that a user is erased from all segments, and from every spool up to its current end."""
-    file = working_folder(folder) / f"{_PREFIX}{secrets.token_hex(8)}{_SUFFIX}"
+    file = working_folder(folder) / f"{REQUEST_PREFIX}{secrets.token_hex(8)}{REQUEST_SUFFIX}"
     until = {spool.name: spool.stat().st_size for spool in list_spools(folder)}
     request = ErasureRequest(file, user_id, until, in_segments=True)
     _save_request(request)
@@ -64,7 +68,7 @@ def write_request(folder: Path, user_id: Id) -> ErasureRequest:
 def read_requests(folder: Path) -> list[ErasureRequest]:
     """Return the open requests of a log."""
     requests = list[ErasureRequest]()
-    for file in sorted(working_folder(folder).glob(f"{_PREFIX}*{_SUFFIX}")):
+    for file in list_unfinished_requests(folder):
         with suppress(FileNotFoundError):  # another process has just completed it
             requests.append(_load_request(file))
     return requests
@@ -92,6 +96,43 @@ def apply_erasures(folder: Path) -> int:
         removed += sum(_erase_or_set_aside(segment, request.user_id) for segment in segments)
         _mark_segments_done(request, _damaged_segments(folder, request))
     return removed
+
+
+def erase_before(folder: Path, erased_at_s: Callable[[Sequence[Id]], Mapping[Id, int]]) -> int:
+    """Erase from the segments what users did, and were served, before they asked to be erased.
+
+    Args:
+        folder: of the log; the caller holds ``folder.lock_log``.
+        erased_at_s: returns, for those of the given users who asked, when: seconds since 1970, or 0 if that is unknown.
+            Of these, everything is erased.
+
+    Returns:
+        The number of rows removed.
+    """
+    return sum(_erase_from_segment_before(segment, erased_at_s) for segment in list_segments(folder))
+
+
+def _erase_from_segment_before(segment: Path, erased_at_s: Callable[[Sequence[Id]], Mapping[Id, int]]) -> int:
+    rows = pl.scan_parquet(segment)
+    users = rows.select(pl.col("user_id").unique()).collect()["user_id"].drop_nulls()
+    erased_s = erased_at_s(users.to_list())
+    if not erased_s:
+        return 0
+    limits = pl.DataFrame(
+        {
+            "user_id": pl.Series(list(erased_s), dtype=users.dtype),
+            "limit": [at_s or _ALWAYS_S for at_s in erased_s.values()],
+        }
+    )
+    joined = rows.join(limits.lazy(), on="user_id", how="left", maintain_order="left")
+    kept = joined.filter((pl.col("timestamp") >= pl.col("limit")).fill_null(value=True)).drop("limit")
+    total, remaining = (each.select(pl.len()).collect().item() for each in (rows, kept))
+    if not remaining:
+        segment.unlink()
+    elif remaining < total:
+        with replace_file(segment, folder=working_folder(segment.parent)) as partial:
+            kept.sink_parquet(partial)
+    return int(total - remaining)
 
 
 def _repaired_segments(folder: Path, request: ErasureRequest) -> list[Path]:

@@ -26,6 +26,7 @@ from multitudes.logs.schemas import IdTypes, LogName
 
 FORMAT, FORMAT_VERSION = "multitudes-log", 1
 SEGMENT_SUFFIX, SPOOL_SUFFIX, DAMAGED_SUFFIX = ".parquet", ".spool", ".damaged"
+REQUEST_PREFIX, REQUEST_SUFFIX = "forget-", ".json"
 _TIME_FORMAT = "%Y%m%dT%H%M%S.%fZ"
 
 
@@ -44,6 +45,19 @@ def make_log_folder(folder: Path, log: LogName, id_types: IdTypes) -> None:
         raise ArtefactError(
             f"{folder}: holds the log {json.dumps(found)}; expected {json.dumps(record)}. Choose another folder"
         )
+
+
+def read_log(folder: Path) -> tuple[LogName, IdTypes]:
+    """Return which log a folder holds, and the types of its ids.
+
+    Raises:
+        ArtefactError: the folder is not a log.
+    """
+    record = _read_record(folder / "log.json")
+    try:
+        return record["log"], IdTypes(**record["ids"])
+    except (KeyError, TypeError):
+        raise ArtefactError(f"{folder / 'log.json'}: not the record of a log; restore another backup") from None
 
 
 def _read_record(file: Path) -> Any:  # noqa: ANN401
@@ -90,6 +104,11 @@ def damaged_path(segment: Path) -> Path:
 def list_spools(folder: Path) -> list[Path]:
     """Return the spools, oldest first."""
     return sorted(file for file in working_folder(folder).glob(f"*{SPOOL_SUFFIX}") if not file.name.startswith("."))
+
+
+def list_unfinished_requests(folder: Path) -> list[Path]:
+    """Return the files of the erasure requests that wait for a spool or a damaged segment."""
+    return sorted(working_folder(folder).glob(f"{REQUEST_PREFIX}*{REQUEST_SUFFIX}"))
 
 
 def list_unnamed_spools(folder: Path) -> list[Path]:

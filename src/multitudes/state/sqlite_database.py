@@ -18,7 +18,7 @@ import sqlite3
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from threading import Lock, Thread
@@ -79,6 +79,24 @@ def prepare_database(file: Path, timeout_s: float) -> bytes:
             connection.close()
     except sqlite3.Error as error:
         raise translate_error(error, file) from None
+
+
+def copy_database(source: Path, target: Path) -> None:
+    """Copy a store, which may be in use, as it is at one moment; its readers and writers go on meanwhile.
+
+    Raises:
+        UsageError: ``source`` is missing, or one of the files cannot be opened.
+        ArtefactError: ``source`` is damaged.
+    """
+    _create_private(target)
+    try:
+        with (
+            closing(sqlite3.connect(f"{source.resolve().as_uri()}?mode=rw", uri=True)) as reader,
+            closing(sqlite3.connect(target)) as writer,
+        ):
+            reader.backup(writer)
+    except sqlite3.Error as error:
+        raise translate_error(error, source) from None
 
 
 def _create_private(file: Path) -> None:
