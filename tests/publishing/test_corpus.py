@@ -8,7 +8,7 @@ import pytest
 
 from multitudes.cli.main import run as command
 from multitudes.data.prepare import PrepareConfig, prepare
-from multitudes.errors import ArtefactError
+from multitudes.errors import ArtefactError, UsageError
 from multitudes.ids import Id
 from multitudes.index.exact import ExactIndex
 from multitudes.pinnersage.clustering import PinnerSageConfig
@@ -17,8 +17,10 @@ from multitudes.publishing.publish import publish
 from multitudes.release import delta_log
 from multitudes.release.release import Release
 from multitudes.release.store import ReleaseStore
+from multitudes.retrieval import rollback as rollback_module
 from multitudes.retrieval.item_updates import add_items, remove_items
 from multitudes.retrieval.retriever import Retriever
+from multitudes.retrieval.rollback import rollback
 from multitudes.training.runs import make_pinnersage_run
 from tests.worlds import planted
 
@@ -168,3 +170,34 @@ def test_the_commands_say_what_was_taken_over(run: PinnerSageRun, changed: Path,
     assert "taken over: 2 added items, 2 removed" in capsys.readouterr().out
     assert command(["doctor", str(changed)]) == 0
     assert "taken over: 2 added, 2 removed" in " ".join(capsys.readouterr().out.split())
+
+
+def test_items_follow_the_serving_version_over_a_rollback_and_the_next_publish(run: PinnerSageRun, tmp_path: Path):
+    root, added = tmp_path / "releases", new_items(run, tmp_path)
+    for _ in range(2):
+        publish(run.path, root)
+    add_items(root, added)
+    remove_items(root, ids(tmp_path, NEW[2], GONE))
+    done = rollback(root)
+    assert (done.version, done.former, done.added, done.left) == ("0001", "0002", NEW[:2], [])
+    assert sorted(done.removed) == [GONE, NEW[2]]
+    for _ in range(2):
+        assert set(NEW[:2]) <= recommended(root)
+        assert not {GONE, NEW[2]} & recommended(root)
+        publish(run.path, root)
+    assert (rollback(root, "0001").added, rollback(root, "0002").removed) == ([], []), "they have them already"
+
+
+def test_a_rollback_to_a_version_without_vectors_for_added_items_names_them(
+    run: PinnerSageRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    root = tmp_path / "releases"
+    for _ in range(2):
+        publish(run.path, root)
+    add_items(root, new_items(run, tmp_path))
+    monkeypatch.setattr(rollback_module, "item_vectors", lambda items, *_: (None, dict.fromkeys(range(len(items)), "")))
+    with pytest.raises(UsageError, match=r"3 added items have no vector in this version \(9001, 9002, 9003\)"):
+        rollback(root)
+    assert ReleaseStore(root).current() == "0002"
+    assert rollback(root, leave_items=True).left == NEW
+    assert ReleaseStore(root).current() == "0001"

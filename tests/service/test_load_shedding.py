@@ -290,6 +290,9 @@ def test_events_are_rejected_while_many_are_stored_and_recommendations_are_answe
         async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
             sent = [asyncio.create_task(client.post("/v1/events", json={"events": events})) for _ in range(8)]
             answer = await client.post("/v1/recommend", json=ONE)
+            async with asyncio.timeout(60):
+                while sum(one.done() for one in sent) < 6:
+                    await asyncio.sleep(0.01)
             stored.set()
             answers = await asyncio.gather(*sent)
             again = await client.post("/v1/events", json={"events": events * 5})

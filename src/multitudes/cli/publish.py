@@ -8,6 +8,7 @@ import typer
 from multitudes.cli.output import print_json, progress_bar
 
 if TYPE_CHECKING:
+    from multitudes.ids import Id
     from multitudes.publishing.publish import PublishResult
 
 
@@ -126,21 +127,33 @@ def _print_releases(rows: list[dict[str, Any]], problem: str | None) -> None:
 def rollback_command(
     releases: Annotated[Path, typer.Argument(help="Folder of releases.")],
     to: Annotated[str | None, typer.Option(help="Version; default: the one before the current release.")] = None,
+    leave_items: Annotated[
+        bool, typer.Option(help="Leave out added items that have no vector in that version.")
+    ] = False,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")] = False,
 ) -> None:
     """Make an older release current again.
 
-    Its files are verified first. If its index is on a server, the alias there moves too.
+    Its files are verified first. Items that were added to the current release or removed from it stay added or removed.
+    If its index is on a server, the alias there moves too.
     """
     from multitudes.index.factory import activate_index
     from multitudes.release.release import Release
     from multitudes.release.store import ReleaseStore
+    from multitudes.retrieval.rollback import rollback
 
-    store = ReleaseStore(releases)
-    wanted = to or store.previous()
-    release = Release.open(store.folder(wanted))
-    version = store.rollback(wanted)
-    activate_index(release.index)
-    typer.echo(f"{releases}: version {version} serves")
+    done = rollback(releases, to, leave_items=leave_items)
+    activate_index(Release.open(ReleaseStore(releases).folder(done.version)).index)
+    typer.echo(f"{releases}: version {done.version} serves")
+    for what, items in (("added items", done.added), ("removals", done.removed)):
+        if items:
+            typer.echo(f"taken over from {done.former}: {len(items):,} {what}: {_some(items)}")
+    if done.left:
+        typer.echo(f"left out: {len(done.left):,} items that were added to {done.former}: {_some(done.left)}")
     if json:
-        print_json({"releases": str(releases), "version": version})
+        print_json({"releases": str(releases), **done._asdict()})
+
+
+def _some(items: "list[Id]") -> str:
+    """Return the first items as text."""
+    return ", ".join(map(str, items[:5])) + (", …" if len(items) > 5 else "")

@@ -29,6 +29,7 @@ from multitudes.release.overlay import extend_column, has_features, net_delta, r
 from multitudes.release.release import CARRIED_LOG, CARRIED_OWNER
 from multitudes.release.store import ReleaseStore
 from multitudes.retrieval.item_updates import ItemVectors, item_vectors
+from multitudes.retrieval.rollback import read_all_deltas
 from multitudes.training.runs import Run
 
 
@@ -89,11 +90,7 @@ def _read_deltas(store: ReleaseStore) -> list[Delta]:
         release = store.folder()
     except ArtefactError:  # CURRENT is damaged; publishing repairs it
         release = store.folder(versions[-1])
-    deltas = delta_log.read_deltas(release / CARRIED_LOG, CARRIED_OWNER).deltas
-    file = delta_log.delta_log_file(release)
-    if file is not None and file.exists():
-        deltas += delta_log.read_deltas(file, delta_log.release_identity(release)).deltas
-    return deltas
+    return read_all_deltas(release)
 
 
 def _returned_items(prepared: PreparedData, removed_s: dict[Id, int]) -> set[Id]:

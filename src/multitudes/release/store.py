@@ -17,7 +17,7 @@ that does not serve yet; after the replacement, the new release. Needs a local P
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -30,6 +30,10 @@ CURRENT = "CURRENT"
 _VERSIONS = "versions"
 _STAGE = ".stage-"
 _NAME = re.compile(r"\d{4,}")
+
+
+def do_nothing() -> None:
+    """Do nothing: the default of ``rollback``."""
 
 
 class ReleaseStore:
@@ -132,11 +136,12 @@ class ReleaseStore:
             raise UsageError(f"{self.root}: {current} is the oldest version; there is no earlier one")
         return earlier[-1]
 
-    def rollback(self, to: str | None = None) -> str:
-        """Make another version the current one and return it.
+    def rollback(self, to: str | None = None, prepare: Callable[[], None] = do_nothing) -> str:
+        """Make another version the current one and return it; its item updates are its own.
 
         Args:
             to: the version; by default the one before the current one.
+            prepare: called under the lock before the version serves.
 
         Raises:
             UsageError: the version does not exist, the current one is the oldest, or another process publishes here.
@@ -146,6 +151,7 @@ class ReleaseStore:
         with self.lock():
             version = to or self.previous()
             self.folder(version)
+            prepare()
             self._switch(version)
         return version
 

@@ -77,7 +77,7 @@ def add_items(releases: str | Path, file: str | Path, progress: Progress = silen
     store.current()
     with store.lock():
         release = Release.open(store.folder())
-        settings = _new_item_settings(release)
+        settings = new_item_settings(release)
         items, repairs = read_items(Path(file), release.items["item_id"].dtype)
         if not items.height:
             raise DataError(f"{file}: every item_id is null; expected at least one item")
@@ -147,7 +147,7 @@ def remove_items(releases: str | Path, file: str | Path) -> RemovedItems:
     return RemovedItems(release.version, len(ids), cut_bytes)
 
 
-def _new_item_settings(release: Release) -> NewItems:
+def new_item_settings(release: Release) -> NewItems:
     """Return the settings by which new items get their vectors.
 
     Raises:

@@ -1,0 +1,122 @@
+"""Return to another release: items that were removed stay removed, and items that were added stay, as far as they can.
+
+The vectors of an added item are those of the release that it was added to, so they are computed anew.
+"""
+
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import polars as pl
+
+from multitudes.errors import ArtefactError, UsageError
+from multitudes.ids import Id
+from multitudes.index.item_table import find_rows
+from multitudes.release import delta_log
+from multitudes.release.delta_log import Delta
+from multitudes.release.onnx_session import open_tower
+from multitudes.release.overlay import NetDelta, net_delta, topic_numbers
+from multitudes.release.release import CARRIED_LOG, CARRIED_OWNER, ITEM_TOWER, Release
+from multitudes.release.store import ReleaseStore
+from multitudes.retrieval.item_updates import item_vectors, new_item_settings
+
+_SHOWN = 5  # ids in a message
+
+
+class RolledBack(NamedTuple):
+    """The version that serves, and the item updates that it took over."""
+
+    version: str
+    former: str
+    added: list[Id]
+    removed: list[Id]
+    left: list[Id]  # added to the former version, and not to this one
+
+
+def read_all_deltas(release: Path) -> list[Delta]:
+    """Return the deltas of a release by its folder: those that it carried over, then those since it was published.
+
+    Raises:
+        ArtefactError: a delta log is damaged.
+    """
+    deltas = delta_log.read_deltas(release / CARRIED_LOG, CARRIED_OWNER).deltas
+    file = delta_log.delta_log_file(release)
+    if file is not None and file.exists():
+        deltas += delta_log.read_deltas(file, delta_log.release_identity(release)).deltas
+    return deltas
+
+
+def rollback(releases: str | Path, to: str | None = None, *, leave_items: bool = False) -> RolledBack:
+    """Make another version the current one, with the item updates of the version that served.
+
+    Args:
+        releases: the folder of releases.
+        to: the version; by default the one before the current one.
+        leave_items: leave out added items that have no vector in that version.
+
+    Raises:
+        UsageError: the version does not exist, the current one is the oldest, an added item has no vector in that
+            version, or another process writes to the folder.
+        ArtefactError: nothing is released, or the version or a delta log is damaged.
+    """
+    store = ReleaseStore(releases)
+    wanted, former = to or store.previous(), store.current()
+    added, removed, left = list[Id](), list[Id](), list[Id]()
+
+    def take_over() -> None:
+        release = Release.open(store.folder(wanted))
+        before = net_delta(read_all_deltas(store.folder(former)))
+        own = net_delta(read_all_deltas(release.path))
+        addition = _addition(release, before)
+        if addition is not None and addition.vector_ND is None:
+            left.extend(addition.items["item_id"].to_list())
+            if not leave_items:
+                raise UsageError(_refusal(release, left))
+        elif addition is not None:
+            added.extend(addition.items["item_id"].to_list())
+        removals = _removals(release, {i: s for i, s in before.removed_s.items() if i not in own.removed_s})
+        for delta in (*removals, *([addition] if added and addition is not None else [])):
+            file = delta_log.delta_log_file(release.path)
+            assert file is not None, "a release of a store has a delta log"
+            delta_log.append_delta(file, release.identity, delta)
+        removed.extend(item for delta in removals for item in delta.items["item_id"].to_list())
+        release.sync_index()
+
+    version = store.rollback(wanted, take_over)
+    return RolledBack(version, former, added, removed, left)
+
+
+def _removals(release: Release, removed_s: dict[Id, int]) -> list[Delta]:
+    """Return the removals, each at its time: an item with a later event comes back with the next data."""
+    dtype = release.items["item_id"].dtype
+    return [
+        Delta("remove", at_s, pl.DataFrame({"item_id": [i for i, s in removed_s.items() if s == at_s]}).cast(dtype))
+        for at_s in sorted(set(removed_s.values()))
+    ]
+
+
+def _addition(release: Release, before: NetDelta) -> Delta | None:
+    """Return the added items that a release does not have; without vectors if it cannot make one for each."""
+    ids = before.added
+    missing = ~find_rows(release.index.ids(), release.item_names.numbers(ids))[1] if ids else np.zeros(0, bool)
+    if not missing.any():
+        return None
+    items = before.items()[before.rows([ids[i] for i in np.flatnonzero(missing)])]
+    addition = Delta("add", int(time.time()), items)
+    try:
+        settings = new_item_settings(release)
+    except (ArtefactError, UsageError):  # it accepts no new items
+        return addition
+    topics, _ = topic_numbers(items["topics"].to_list(), release.topic_number)
+    tower = open_tower(release.path / ITEM_TOWER) if settings.vectors == "tower" else None
+    vectors, problems = item_vectors(items, topics, settings, tower)
+    return addition if problems else Delta("add", addition.at_s, items, *vectors)
+
+
+def _refusal(release: Release, left: list[Id]) -> str:
+    shown = ", ".join(repr(item_id) for item_id in left[:_SHOWN]) + (", …" if len(left) > _SHOWN else "")
+    return (
+        f"{release.path}: {len(left):,} added items have no vector in this version ({shown}); roll back without them"
+        " with --leave-items"
+    )
