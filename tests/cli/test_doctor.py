@@ -12,8 +12,8 @@ from multitudes.cli.main import run
 from multitudes.index.factory import IndexConfig, build_embedded
 from multitudes.release import delta_log
 from multitudes.release.delta_log import Delta
-from multitudes.release.inspection import inspect_release
 from multitudes.release.store import ReleaseStore
+from multitudes.retrieval.inspection import inspect_release
 from tests.release.small_release import publish_small
 
 
@@ -34,7 +34,7 @@ def test_a_sound_release_is_said_to_be_sound(releases: Path, capsys):
     assert "every checksum is right" in text
     assert "exact, 20 items, 2 dimensions; every score is computed" in text
     assert "0 added or replaced, 0 removed since; the item tower makes the vectors of new items" in text
-    assert "opens with user_tower.onnx and item_tower.onnx; 20 items can be retrieved" in text
+    assert "opens with user_tower.onnx and item_tower.onnx and answers; 20 items can be retrieved" in text
 
 
 def test_every_damaged_file_is_named_and_the_exit_code_is_4(releases: Path, capsys):

@@ -14,7 +14,7 @@ import pytest
 from multitudes.cli.doctor_service import ServiceProbe, examine_service
 from multitudes.cli.main import run
 from multitudes.errors import StateError
-from multitudes.release.inspection import Finding
+from multitudes.retrieval.inspection import Finding
 from multitudes.retrieval.request import time_shortfall
 from multitudes.service.admission import OverloadError
 from multitudes.service.api_keys import ApiKeys, make_key

@@ -30,7 +30,7 @@ def test_topics_of_items_become_ascending_rows_of_topics_and_come_back(topics_n:
 def test_postings_are_saved_and_loaded(tmp_path):
     lists = make_postings(csr([[3, 1], [], [3]]), np.arange(3))
     save_postings(tmp_path, lists)
-    again = load_postings(tmp_path)
+    again = load_postings(tmp_path, 10**6)
     assert [again.rows(topic).tolist() for topic in (1, 2, 3)] == [[0], [], [0, 2]]
     assert again.longer_than(1) == [3]
 

@@ -17,10 +17,10 @@ from multitudes.linear.history import HistoryWeights, LinearHistory
 from multitudes.linear.interactions import interaction_matrix
 from multitudes.nn.user_tower_config import UserTowerConfig
 from multitudes.publishing.publish import publish
-from multitudes.release.inspection import inspect_release
 from multitudes.release.release import Release
 from multitudes.release.store import ReleaseStore
 from multitudes.retrieval.config import RetrieveConfig
+from multitudes.retrieval.inspection import inspect_release
 from multitudes.retrieval.item_updates import add_items
 from multitudes.retrieval.request import Request
 from multitudes.retrieval.retriever import Retriever

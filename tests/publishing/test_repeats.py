@@ -13,11 +13,11 @@ from multitudes.data.prepare import PrepareConfig, prepare
 from multitudes.data.prepared import PreparedData
 from multitudes.pinnersage.clustering import PinnerSageConfig
 from multitudes.publishing.publish import publish
-from multitudes.release.inspection import inspect_release
 from multitudes.release.release import Release
 from multitudes.release.store import ReleaseStore
 from multitudes.repeats.fit import fit_repeats
 from multitudes.retrieval.config import RetrieveConfig
+from multitudes.retrieval.inspection import inspect_release
 from multitudes.retrieval.request import Request
 from multitudes.retrieval.retriever import Retriever
 from multitudes.training.runs import make_pinnersage_run

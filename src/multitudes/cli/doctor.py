@@ -8,7 +8,7 @@ import typer
 from multitudes.cli.output import print_json
 
 if TYPE_CHECKING:
-    from multitudes.release.inspection import Finding
+    from multitudes.retrieval.inspection import Finding
 
 _LEVEL_STYLES = {"ok": "green", "note": "cyan", "warning": "yellow"}
 
@@ -51,8 +51,8 @@ def doctor_command(
 
 
 def _release_findings(releases: Path | None, version: str | None) -> "list[Finding]":
-    from multitudes.release.inspection import inspect_release
     from multitudes.release.store import ReleaseStore
+    from multitudes.retrieval.inspection import inspect_release
 
     return [] if releases is None else inspect_release(ReleaseStore(releases), version)
 
@@ -101,7 +101,7 @@ def _service_findings(url: str | None, key: str | None) -> "list[Finding]":
 
 def _extras_finding() -> "Finding":
     from multitudes.extras import missing_extras
-    from multitudes.release.inspection import Finding
+    from multitudes.retrieval.inspection import Finding
 
     missing = missing_extras()
     if not missing:

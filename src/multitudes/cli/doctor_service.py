@@ -13,7 +13,7 @@ from uuid import uuid4
 if TYPE_CHECKING:
     import httpx
 
-    from multitudes.release.inspection import Finding, Level
+    from multitudes.retrieval.inspection import Finding, Level
 
 _LOOPBACK: Final = {"127.0.0.1", "localhost", "::1"}
 _N_REQUESTS: Final = 10
@@ -226,6 +226,6 @@ def _metric_sum(page: str, name: str) -> float:
 
 
 def _finding(level: "Level", subject: str, text: str) -> "Finding":
-    from multitudes.release.inspection import Finding
+    from multitudes.retrieval.inspection import Finding
 
     return Finding(level, subject, text)

@@ -216,7 +216,7 @@ def open_array(file: Path, dtype: type[np.generic], repair: str) -> NDArray[Any]
         ArtefactError: the file is missing, damaged, or of another dtype.
     """
     try:
-        array: NDArray[Any] = np.load(file, mmap_mode="r", allow_pickle=False)
+        array: NDArray[Any] = np.lib.format.open_memmap(file, mode="r")  # never an archive or a pickle, as np.load
     except FileNotFoundError:
         raise ArtefactError(f"{file}: missing; {repair}") from None
     except (ValueError, EOFError, OSError):

@@ -100,13 +100,24 @@ def open_approximate(
     """Open the index that ``record`` describes in a verified folder; ``read`` opens the engine's file.
 
     Raises:
-        ArtefactError: the file was written by another version of the engine.
+        ArtefactError: the file was written by another version of the engine, or does not fit the other files.
     """
+    table = files.load_item_table(folder)
     try:
         engine = read(str(folder / file))
-    except RuntimeError as error:
-        raise ArtefactError(f"{folder / file}: this FAISS cannot read it: {error}") from None
-    return ApproximateIndex(files.load_item_table(folder), engine, tuning_from_record(record["tuning"]))
+        items, width = engine.shape()
+    except (RuntimeError, AttributeError) as error:  # it may hold another kind of index
+        raise ArtefactError(f"{folder / file}: this FAISS cannot read it: {str(error).splitlines()[0]}") from None
+    if (items, width) != (len(table), table.dimension):
+        found = f"{items:,} codes of {width} dimensions; expected {len(table):,} of {table.dimension}"
+        raise ArtefactError(f"{folder / file}: holds {found}; publish the run again")
+    try:
+        tuning = tuning_from_record(record["tuning"])
+    except (KeyError, TypeError, ValueError, AttributeError):
+        raise ArtefactError(f"{folder / files.DESCRIPTION}: 'tuning' is damaged; publish the run again") from None
+    if any(level.effort > engine.efforts()[-1] for level in tuning.levels):
+        raise ArtefactError(f"{folder / files.DESCRIPTION}: 'tuning' is not of this engine; publish the run again")
+    return ApproximateIndex(table, engine, tuning)
 
 
 class ApproximateSearch:

@@ -137,9 +137,17 @@ class Tuning(NamedTuple):
 
 
 def tuning_from_record(record: dict[str, Any]) -> Tuning:
-    """Return the tuning that ``Tuning.to_record`` wrote."""
+    """Return the tuning that ``Tuning.to_record`` wrote.
+
+    Raises:
+        KeyError, TypeError, ValueError, AttributeError: it did not write this.
+    """
+    levels = tuple(Level(**level) for level in record["levels"])
+    numbers = np.array([level[:3] for level in levels]).reshape(-1, 3)  # depth, effort, proposals
+    if levels and (numbers.dtype.kind != "i" or numbers.min() < 0 or (np.diff(numbers[:, 0]) <= 0).any()):
+        raise ValueError("levels do not ascend")
     return Tuning(
-        tuple(Level(**level) for level in record["levels"]),
+        levels,
         RecallTarget(**record["promise"]),
         record["tuned_on"],
         record["queries"],
@@ -193,6 +201,10 @@ class StoredEngine(Engine, Protocol):
 
     def describe(self) -> dict[str, Any]:
         """Return the fields of ``info()`` that are specific to this engine."""
+        ...
+
+    def shape(self) -> tuple[int, int]:
+        """Return the number of items and the width of their vectors."""
         ...
 
     def write(self, path: Path) -> None:

@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from pydantic import Field
 
 from multitudes.config import Config
-from multitudes.errors import ArtefactError
+from multitudes.errors import ArtefactError, DataError
 from multitudes.index import exact, files, hnsw, inverted
 from multitudes.index.engine import RecallTarget
 from multitudes.index.exact import ExactIndex
@@ -31,6 +31,7 @@ _SEGMENT_OPENERS: dict[str, Callable[[Path, dict[str, Any]], Segment]] = {
     inverted.KIND: inverted.open_saved,
     hnsw.KIND: hnsw.open_saved,
 }
+_ENGINE_FILES = {exact.KIND: (), inverted.KIND: (inverted.FAISS_FILE,), hnsw.KIND: (hnsw.FAISS_FILE,)}
 
 
 class IndexConfig(Config):
@@ -142,9 +143,12 @@ def _open_embedded(folder: Path, record: dict[str, Any]) -> LiveIndex:
         raise ArtefactError(
             f"{folder / files.DESCRIPTION}: index of kind '{kind}'; known: {', '.join(_SEGMENT_OPENERS)}"
         )
-    files.verify_all(folder, record)
+    files.verify_all(folder, record, (*files.ITEM_TABLE_FILES, *_ENGINE_FILES[kind]))
     segment = _SEGMENT_OPENERS[kind](folder, record)
-    return LiveIndex.from_layers(load_layers(folder, segment, record["files"]))
+    try:
+        return LiveIndex.from_layers(load_layers(folder, segment, record["files"]))
+    except (DataError, KeyError, ValueError) as error:
+        raise ArtefactError(f"{folder}: changes of the index are damaged ({error}); publish the run again") from None
 
 
 @contextmanager

@@ -7,11 +7,13 @@ protect against accidents, not against an attacker, who could also change ``inde
 
 import json
 import mmap
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import xxhash
+from numpy.typing import NDArray
 
 from multitudes.atomic import write_text
 from multitudes.errors import ArtefactError
@@ -20,6 +22,7 @@ from multitudes.index.item_table import ItemTable, Postings
 FORMAT = "multitudes-index"
 FORMAT_VERSION = 2
 DESCRIPTION = "index.json"
+ITEM_TABLE_FILES = ("ids.npy", "vectors.npy", "topics.npy", "topic_offset.npy", "topic_row.npy")
 _REPAIR = "publish the run again, or roll back to an older release"
 
 
@@ -31,12 +34,18 @@ def save_item_table(folder: Path, table: ItemTable) -> None:
 
 
 def load_item_table(folder: Path) -> ItemTable:
-    """Open ids, vectors and posting lists of a verified folder, memory-mapped."""
-    id_n, vectors_nD = (
-        np.load(folder / name, mmap_mode="r", allow_pickle=False).view(np.ndarray)
-        for name in ("ids.npy", "vectors.npy")
-    )
-    return ItemTable(id_n, vectors_nD, load_postings(folder))
+    """Open ids, vectors and posting lists of a verified folder, memory-mapped.
+
+    Raises:
+        ArtefactError: an array has another type or shape, or ids or posting lists do not ascend.
+    """
+    id_n = read_array(folder / "ids.npy", np.int64, 1)
+    vectors_nD = read_array(folder / "vectors.npy", np.float32, 2)
+    if len(id_n) != len(vectors_nD) or vectors_nD.size == 0:
+        raise ArtefactError(f"{folder}: {len(id_n):,} ids, vectors of shape {vectors_nD.shape}; {_REPAIR}")
+    if id_n[0] < 0 or (id_n[1:] <= id_n[:-1]).any():
+        raise ArtefactError(f"{folder / 'ids.npy'}: ids do not ascend; {_REPAIR}")
+    return ItemTable(id_n, vectors_nD, load_postings(folder, len(id_n)))
 
 
 def save_postings(folder: Path, postings: Postings) -> None:
@@ -46,13 +55,39 @@ def save_postings(folder: Path, postings: Postings) -> None:
     np.save(folder / "topic_row.npy", postings.row_M, allow_pickle=False)
 
 
-def load_postings(folder: Path) -> Postings:
-    """Open posting lists; their rows are memory-mapped."""
-    return Postings(
-        np.load(folder / "topics.npy", allow_pickle=False),
-        np.load(folder / "topic_offset.npy", allow_pickle=False),
-        np.load(folder / "topic_row.npy", mmap_mode="r", allow_pickle=False).view(np.ndarray),
-    )
+def load_postings(folder: Path, n: int) -> Postings:
+    """Open posting lists of ``n`` rows; they are memory-mapped.
+
+    Raises:
+        ArtefactError: they have another type or shape, do not ascend, or name other rows.
+    """
+    topic_T = read_array(folder / "topics.npy", np.int64, 1)
+    offset = read_array(folder / "topic_offset.npy", np.int64, 1)
+    row_M = read_array(folder / "topic_row.npy", np.int32, 1)
+    ascends = len(offset) == len(topic_T) + 1 and offset[0] == 0 and not (offset[1:] < offset[:-1]).any()
+    if not ascends or offset[-1] != len(row_M) or (topic_T[1:] <= topic_T[:-1]).any():
+        raise ArtefactError(f"{folder / 'topic_offset.npy'}: topics or offsets do not ascend, or do not fit; {_REPAIR}")
+    if len(row_M) and not 0 <= row_M.min() <= row_M.max() < n:
+        raise ArtefactError(f"{folder / 'topic_row.npy'}: names rows that are not there; {_REPAIR}")
+    return Postings(np.array(topic_T), np.array(offset), row_M)
+
+
+def read_array(file: Path, dtype: type[np.generic], dimensions: int) -> NDArray[Any]:
+    """Open an array of a verified folder, memory-mapped.
+
+    Raises:
+        ArtefactError: it is missing, damaged, or of another type or number of dimensions.
+    """
+    try:
+        array: NDArray[Any] = np.lib.format.open_memmap(file, mode="r").view(np.ndarray)
+    except FileNotFoundError:
+        raise ArtefactError(f"{file}: missing; {_REPAIR}") from None
+    except (ValueError, EOFError, OSError):
+        raise ArtefactError(f"{file}: damaged; {_REPAIR}") from None
+    if array.dtype != dtype or array.ndim != dimensions:
+        expected = f"expected {np.dtype(dtype)} with {dimensions} dimensions"
+        raise ArtefactError(f"{file}: holds {array.dtype} of shape {array.shape}; {expected}; {_REPAIR}")
+    return array
 
 
 def write_description(folder: Path, info: dict[str, Any]) -> None:
@@ -80,17 +115,31 @@ def read_description(folder: Path) -> dict[str, Any]:
     if found != (FORMAT, FORMAT_VERSION):
         expected = f"expected {FORMAT} version {FORMAT_VERSION}"
         raise ArtefactError(f"{path}: {found[0]} version {found[1]}; {expected}; {_REPAIR}")
-    if not is_intact:
+    if not is_intact or not isinstance(record.get("kind"), str) or not _are_entries(record.get("files")):
         raise ArtefactError(f"{path}: damaged; {_REPAIR}")
     return record
 
 
-def verify_all(folder: Path, record: dict[str, Any]) -> None:
-    """Check every file of a folder against ``record``, its description.
+def _are_entries(files: object) -> bool:
+    """Return whether ``files`` has size and checksum of each file, by names that lie in the folder."""
+    return isinstance(files, dict) and all(
+        "/" not in name
+        and isinstance(entry, dict)
+        and isinstance(entry.get("xxh3"), str)
+        and isinstance(entry.get("bytes"), int)
+        for name, entry in files.items()
+    )
+
+
+def verify_all(folder: Path, record: dict[str, Any], required: Iterable[str] = ()) -> None:
+    """Check every file of a folder against ``record``, its description, which must list the ``required`` files.
 
     Raises:
-        ArtefactError: a file is missing, truncated or changed.
+        ArtefactError: a file is not listed, missing, truncated or changed.
     """
+    for name in required:
+        if name not in record["files"]:
+            raise ArtefactError(f"{folder / DESCRIPTION}: has no checksum of {name}, which is read; {_REPAIR}")
     for name, entry in record["files"].items():
         verify(folder / name, entry["xxh3"], entry["bytes"])
 
@@ -117,6 +166,8 @@ def verify(file: Path, xxh3: str, size: int, repair: str = _REPAIR) -> None:
         ArtefactError: the file is missing, truncated or changed.
     """
     try:
+        if file.exists() and not file.is_file():
+            raise ArtefactError(f"{file}: not a file; a reader of a pipe may wait for ever; {repair}")
         found = checksum(file)
     except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
         raise ArtefactError(f"{file}: missing; {repair}") from None

@@ -67,6 +67,10 @@ class HNSWGraph:
         """Return the number of links of an item."""
         return {"links": _LINKS}
 
+    def shape(self) -> tuple[int, int]:
+        """Return the number of codes and the width of the vectors."""
+        return int(self.graph.ntotal), int(self.graph.d)
+
     def write(self, path: Path) -> None:
         """Write the graph with its codes."""
         faiss.write_index(self.graph, str(path))

@@ -123,6 +123,10 @@ class InvertedLists:
         """Return the number of lists."""
         return {"lists": int(self.inverted.nlist)}
 
+    def shape(self) -> tuple[int, int]:
+        """Return the number of codes and the width of the vectors."""
+        return int(self.inverted.ntotal), int(self.inverted.d)
+
     def write(self, path: Path) -> None:
         """Write the lists with their codes."""
         faiss.write_index(self.inverted, str(path))

@@ -28,6 +28,7 @@ from multitudes.index.scan import inner_products, log_sum_exp
 _COMPACTION_RATIO = 4  # each layer is more than this many times larger than the next, so there are few to search
 _ROW_BATCH = 65_536
 _CANCELLATION_FACTOR = 1_000  # a difference of float32 sums is used if it is this many times larger than their rounding
+_DELTA_ARRAYS = ("ids", "vectors", "topic-offset", "topic")
 _NO_IDS = np.zeros(0, dtype=np.int64)
 
 
@@ -280,20 +281,32 @@ def save_layers(folder: Path, layers: Sequence[Layer]) -> None:
 
 
 def load_layers(folder: Path, segment: Segment, files: Container[str]) -> tuple[Layer, ...]:
-    """Return the layers of a verified folder: ``segment``, which is the oldest, with the changes in ``files``."""
+    """Return the layers of a verified folder: ``segment``, which is the oldest, with the changes in ``files``.
+
+    Raises:
+        DataError, ValueError: a file does not hold what it should.
+    """
     if _array_file("gone", 0) not in files:
         return (Layer(segment, _NO_IDS),)
-    layers = [Layer(segment, _read_array(folder, "gone", 0))]
+    layers = [Layer(segment, _read_tombstones(folder, 0))]
     while _array_file("gone", len(layers)) in files:
+        for name in _DELTA_ARRAYS:
+            if _array_file(name, len(layers)) not in files:
+                raise ValueError(f"{_array_file(name, len(layers))} has no checksum")
         layers.append(_load_delta(folder, len(layers)))
     return tuple(layers)
 
 
 def _load_delta(folder: Path, number: int) -> Layer:
-    ids, vectors_nD, offset, topic, tombstones = (
-        _read_array(folder, name, number) for name in ("ids", "vectors", "topic-offset", "topic", "gone")
-    )
-    return Layer(ExactIndex.build(ids, vectors_nD, topics=Topics(offset, topic)), tombstones)
+    ids, vectors_nD, offset, topic = (_read_array(folder, name, number) for name in _DELTA_ARRAYS)
+    return Layer(ExactIndex.build(ids, vectors_nD, topics=Topics(offset, topic)), _read_tombstones(folder, number))
+
+
+def _read_tombstones(folder: Path, number: int) -> NDArray[np.int64]:
+    ids = _read_array(folder, "gone", number)
+    if ids.dtype != np.int64 or ids.ndim != 1 or (ids[1:] <= ids[:-1]).any():
+        raise ValueError(f"{_array_file('gone', number)} does not ascend")
+    return ids
 
 
 def _write_array(folder: Path, name: str, number: int, array: NDArray[Any]) -> None:

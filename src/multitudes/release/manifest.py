@@ -7,8 +7,8 @@ from typing import Any, Final, Literal
 
 from pydantic import Field, ValidationError
 
-from multitudes.config import Config
-from multitudes.errors import ArtefactError
+from multitudes.config import C, Config, parse
+from multitudes.errors import ArtefactError, UsageError
 from multitudes.index.files import checksum, record_checksum, verify
 
 FORMAT: Final = "multitudes-release"
@@ -116,6 +116,18 @@ def read_manifest(folder: Path) -> Manifest:
     except ValidationError as error:
         key = ".".join(str(part) for part in error.errors()[0]["loc"])
         raise ArtefactError(f"{path}: '{key}' is wrong or missing; {_REPAIR}") from None
+
+
+def read_settings(model: type[C], values: dict[str, Any], where: str) -> C:
+    """Return published settings; ``where`` names their place in the error.
+
+    Raises:
+        ArtefactError: a key is unknown, or a value is wrong.
+    """
+    try:
+        return parse(model, values, where)
+    except UsageError as error:
+        raise ArtefactError(f"{error}; {_REPAIR}") from None
 
 
 def verify_files(folder: Path, manifest: Manifest) -> None:

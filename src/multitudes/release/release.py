@@ -56,6 +56,7 @@ from multitudes.index.live import LiveIndex
 from multitudes.index.protocol import Index
 from multitudes.periodic import file_signature
 from multitudes.release import delta_log
+from multitudes.release.checks import check_listed, check_release
 from multitudes.release.id_mapping import IdMap, ItemNames, PublishedNames
 from multitudes.release.manifest import MANIFEST, Manifest, read_manifest, verify_files, write_manifest
 from multitudes.release.onnx_session import Session, open_tower
@@ -126,29 +127,33 @@ class Release:
     item_repeat_rate: NDArray[np.float32] | None = None
 
     @classmethod
-    def open(cls, path: str | Path) -> "Release":
+    def open(cls, path: str | Path, *, whole: bool = False) -> "Release":
         """Open a release, verify every file, and apply the delta log.
 
         Args:
             path: a folder of releases, of which the current one is opened, or the folder of one version.
+            whole: check every number and vector of large arrays, not evenly spaced ones; see ``checks``.
 
         Returns:
             The release.
 
         Raises:
             ArtefactError: nothing is released there, or a file is missing, changed, truncated or of another format
-                version.
+                version, or files do not fit together.
         """
         folder = Path(path)
         if not (folder / MANIFEST).exists():
             folder = ReleaseStore(folder).folder()
         manifest = read_manifest(folder)
+        check_listed(folder, manifest, _required_files(manifest), (USER_TOWER, ITEM_TOWER, CARRIED_LOG))
         verify_files(folder, manifest)
         names = _array_types(manifest)
         arrays = {name: _open_array(folder / f"{name}.npy", dtype) for name, dtype in names.items()}
-        applied = AppliedDeltas.empty(arrays["item_input"].shape[1])
+        applied = AppliedDeltas.empty(arrays["item_input"].shape[-1])
         index = load_index(folder / "index")
-        return cls(path=folder, manifest=manifest, index=index, applied=applied, **arrays).latest()
+        release = cls(path=folder, manifest=manifest, index=index, applied=applied, **arrays)
+        check_release(release, whole=whole)
+        return release.latest()
 
     def latest(self) -> "Release":
         """Return the release with the item updates since it was opened; itself if there are none.
@@ -283,6 +288,18 @@ def _array_types(manifest: Manifest) -> dict[str, type[np.generic]]:
     """Return the arrays of a release by name, with their types."""
     linear = {} if manifest.linear is None else LINEAR_ARRAYS
     return ARRAYS | linear | ({} if manifest.repeats is None else REPEAT_ARRAYS)
+
+
+def _required_files(manifest: Manifest) -> list[str]:
+    """Return the files that a release has in any case, beside those of its index."""
+    needs_tower = manifest.pinnersage is None and manifest.linear is None
+    adds_by_tower = manifest.new_items is not None and manifest.new_items.vectors == "tower"
+    return [
+        *(f"{name}.npy" for name in _array_types(manifest)),
+        *("users.parquet", "items.parquet", "topics.parquet", "index/index.json"),
+        *([USER_TOWER] if needs_tower else []),
+        *([ITEM_TOWER] if adds_by_tower else []),
+    ]
 
 
 def _open_array(file: Path, dtype: type[np.generic]) -> NDArray[Any]:

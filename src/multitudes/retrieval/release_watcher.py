@@ -9,22 +9,16 @@ import logging
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
-
-from multitudes.batches.histories import MAX_TOWER_TOPICS
 from multitudes.errors import MultitudesError
 from multitudes.periodic import FileWatch, PeriodicTask
 from multitudes.release.manifest import MANIFEST
 from multitudes.release.store import CURRENT, ReleaseStore
 from multitudes.retrieval.config import RetrieveConfig
-from multitudes.retrieval.request import Request, time_shortfall
 from multitudes.retrieval.retriever import Retriever
+from multitudes.retrieval.warm_up import warm_up
 
 _POLL_INTERVAL_S = 0.5
 _POLLS_UNTIL_RETRY = 60  # of a rejected release: damage stays, but another failure may be over by then
-_WARM_UP_USERS = 8
-_WARM_UP_CANDIDATES = 100
-_WARM_UP_TOPICS = 64  # the catalogue caches no more normalisers
 
 
 class WatcherState(NamedTuple):
@@ -126,24 +120,3 @@ class ReleaseWatcher:
 
     def _has_changed(self) -> bool:
         return self._watch is not None and self._watch.poll()
-
-
-def warm_up(retriever: Retriever) -> None:
-    """Answer a few requests, so that everything that is loaded or computed on first use is ready.
-
-    Afterwards the release does not read its folder any more: the folder may be deleted while the release serves.
-
-    Raises:
-        ArtefactError: the release cannot answer: it is damaged, or its files do not fit together.
-    """
-    release = retriever.release
-    _ = release.identity, release.user_numbers, release.item_names.number(0)
-    users = np.unique(np.linspace(0, max(0, release.n_users - 1), _WARM_UP_USERS).astype(np.int64))[: release.n_users]
-    for number in users.tolist():
-        request = Request(release.user_ids[number], n=_WARM_UP_CANDIDATES, state_error="warming")
-        retriever.recommend_popular(request, time_shortfall("popular items"))
-        retriever.answer([request])
-    topics = release.topics[1:_WARM_UP_TOPICS]
-    step = max(1, min(MAX_TOWER_TOPICS, retriever.config.topics_per_request))
-    for start in range(0, len(topics), step):
-        retriever.recommend(followed_topics=topics[start : start + step], n=_WARM_UP_CANDIDATES)

@@ -13,9 +13,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from multitudes.config import parse
 from multitudes.data.own_items import OwnItems, join_users
 from multitudes.index.item_table import find_rows
+from multitudes.release.manifest import read_settings
 from multitudes.release.release import Release
 from multitudes.repeats.model import RankedItems, RepeatModel
 from multitudes.retrieval.catalogue import Catalogue
@@ -33,7 +33,7 @@ class RepeatSource(NamedTuple):
         """Return the source of a release; None if it has none, because no user of its data returned to an item."""
         if release.manifest.repeats is None or release.item_repeat_rate is None:
             return None
-        model = parse(RepeatModel, release.manifest.repeats, f"{release.path}/manifest.json: repeats")
+        model = read_settings(RepeatModel, release.manifest.repeats, f"{release.path}/manifest.json: repeats")
         return cls(model, release.item_repeat_rate)
 
     def add_repeats(

@@ -21,10 +21,10 @@ from numpy.typing import NDArray
 
 from multitudes.api import SimilarItem
 from multitudes.batches.user_vectors import UserVectors
-from multitudes.config import parse
 from multitudes.errors import UsageError
 from multitudes.ids import Id
 from multitudes.progress import Progress, silent
+from multitudes.release.manifest import read_settings
 from multitudes.release.release import Release
 from multitudes.retrieval.catalogue import Catalogue, popular_items
 from multitudes.retrieval.config import RetrieveConfig, resolve_shares, with_blend, with_shares
@@ -76,7 +76,9 @@ class Retriever:
             config: settings of retrieval; by default those that were published with the release.
             cached_users: size of the cache of user vectors, for requests with ``Degradation.CACHED``.
         """
-        published = parse(RetrieveConfig, release.manifest.retrieval, f"{release.path}/manifest.json: retrieval")
+        published = read_settings(
+            RetrieveConfig, release.manifest.retrieval, f"{release.path}/manifest.json: retrieval"
+        )
         self.config = with_shares(
             with_blend(config or published, published.blend), resolve_shares(published), published.shares_by_history
         )

@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 
 from multitudes.batches.histories import Histories
 from multitudes.batches.user_vectors import UserVectors, concatenate_vectors
-from multitudes.config import parse
 from multitudes.errors import ArtefactError
 from multitudes.linear.history import HistorySums, HistoryWeights
 from multitudes.pinnersage import clustering
 from multitudes.pinnersage.clustering import PinnerSageConfig
+from multitudes.release.manifest import read_settings
 from multitudes.release.onnx_session import run_tower
 from multitudes.release.release import USER_TOWER, Release
 from multitudes.retrieval.config import RetrieveConfig
@@ -104,7 +104,7 @@ def user_vectors(
     if release.linear_input is None:
         return _vectors_by_tower(release, histories, topic_BC)
     assert positives is not None, "a linear history needs the items of the entire history"
-    weights = parse(HistoryWeights, release.manifest.linear or {}, f"{release.path}/manifest.json: linear")
+    weights = read_settings(HistoryWeights, release.manifest.linear or {}, f"{release.path}/manifest.json: linear")
     sums = HistorySums(release.linear_input, weights)
     if not release.has_user_tower:
         return sums.user_vectors(positives, histories.item_BL.shape[1])
@@ -115,7 +115,7 @@ def _vectors_by_clustering(
     release: Release, settings: dict[str, Any], histories: Histories, time_BL: NDArray[np.int64] | None
 ) -> UserVectors:
     """Cluster histories; the item inputs of such a release are unit vectors."""
-    config = parse(PinnerSageConfig, settings["config"], f"{release.path}/manifest.json: pinnersage")
+    config = read_settings(PinnerSageConfig, settings["config"], f"{release.path}/manifest.json: pinnersage")
     age_BL = clustering.event_ages(time_BL, histories.item_BL, ordered_only=release.manifest.ordered_only)
     item, row = np.unique(histories.item_BL, return_inverse=True)  # only the items of these histories are read
     histories = histories._replace(item_BL=row.reshape(histories.item_BL.shape))
@@ -128,11 +128,12 @@ def _vectors_by_tower(release: Release, histories: Histories, topic_BC: NDArray[
     inputs: dict[str, NDArray[Any]] = dict(zip(USER_TOWER_INPUTS, arrays, strict=True))
     file, kinds = release.path / USER_TOWER, release.manifest.kinds
     vectors_BKD, weight_BK, mask_BK, assignment_BL = run_tower(release.user_tower, inputs, USER_TOWER_OUTPUTS, file)
-    if vectors_BKD.shape[1] != len(kinds):
-        raise ArtefactError(
-            f"{file}: gives {vectors_BKD.shape[1]} vectors; expected {len(kinds)}, as in the manifest; publish the run"
-            " again"
-        )
+    if vectors_BKD.ndim != 3 or vectors_BKD.shape[1] != len(kinds):
+        found = f"{vectors_BKD.shape[1]} vectors" if vectors_BKD.ndim == 3 else f"an array of shape {vectors_BKD.shape}"
+        raise ArtefactError(f"{file}: gives {found}; expected {len(kinds)}, as in the manifest; publish the run again")
+    if not weight_BK.shape == mask_BK.shape == vectors_BKD.shape[:2] or assignment_BL.shape != item_BL.shape:
+        found = f"weights {weight_BK.shape}, masks {mask_BK.shape}, interests of events {assignment_BL.shape}"
+        raise ArtefactError(f"{file}: gives {found}, which do not fit its vectors; publish the run again")
     topic_BK = np.zeros(mask_BK.shape, dtype=np.int64)
     explicit_K = np.array([kind == "explicit" for kind in kinds])
     topic_BK[:, explicit_K] = topic_BC[:, : explicit_K.sum()]

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
-from multitudes.release.inspection import Finding
+from multitudes.retrieval.inspection import Finding
 from multitudes.service.auth import LOOPBACK_HOSTS
 from multitudes.service.settings import ServeConfig
 from multitudes.threads import available_cores

@@ -7,11 +7,13 @@ from typing import Any, Literal, NamedTuple
 from multitudes.errors import ArtefactError, MissingError, MultitudesError, UnavailableError
 from multitudes.index.files import read_description, verify
 from multitudes.release import delta_log
-from multitudes.release.manifest import Manifest, read_manifest
+from multitudes.release.manifest import MANIFEST, Manifest, read_manifest
 from multitudes.release.onnx_session import open_tower
 from multitudes.release.overlay import net_delta
 from multitudes.release.release import CARRIED_LOG, CARRIED_OWNER, ITEM_TOWER, USER_TOWER, Release
 from multitudes.release.store import ReleaseStore
+from multitudes.retrieval.retriever import Retriever
+from multitudes.retrieval.warm_up import warm_up
 
 Level = Literal["ok", "note", "warning", "damaged", "missing", "unavailable"]
 _EXIT_CODE: dict[Level, int] = {
@@ -56,7 +58,11 @@ def inspect_release(store: ReleaseStore, version: str | None = None, now: dateti
     except ArtefactError as error:
         return [Finding("damaged", "release", str(error))]
     findings = [_check_release(store, folder, manifest, now or datetime.now(UTC)), *_check_files(folder, manifest)]
-    findings += [*_describe_linear(manifest.linear), *_describe_repeats(manifest), *_check_index(manifest.index)]
+    try:
+        findings += [*_describe_linear(manifest.linear), *_describe_repeats(manifest), *_check_index(manifest.index)]
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        found = " ".join(f"{type(error).__name__}: {error}".split())
+        findings.append(Finding("damaged", "release", f"{folder / MANIFEST}: describes its parts wrongly ({found})"))
     findings += _check_items(folder, manifest)
     if any(finding.level == "damaged" for finding in findings):
         return findings
@@ -182,13 +188,14 @@ def _check_items(folder: Path, manifest: Manifest) -> list[Finding]:
 
 
 def _check_opening(folder: Path) -> list[Finding]:
-    """Open the files that a service opens."""
+    """Open what a service opens, read large arrays in full, and answer a few requests."""
     try:
-        release = Release.open(folder)
+        release = Release.open(folder, whole=True)
+        warm_up(Retriever(release))
         towers = [name for name in (USER_TOWER, ITEM_TOWER) if (folder / name).exists()]
         for name in towers:
             open_tower(folder / name)
     except MultitudesError as error:
         return [Finding(_LEVEL.get(type(error), "damaged"), "serving", str(error))]
     with_towers = f" with {' and '.join(towers)}" if towers else ""
-    return [Finding("ok", "serving", f"opens{with_towers}; {len(release.index):,} items can be retrieved")]
+    return [Finding("ok", "serving", f"opens{with_towers} and answers; {len(release.index):,} items can be retrieved")]
