@@ -1,8 +1,9 @@
 """Follow the current release of a folder of releases and switch to a new one without an interruption.
 
-A new release is opened, checked and warmed up while the old one answers. Then one assignment switches to it: requests
-that have begun with the old release finish with it, and it is freed with the last of them. A damaged release is
-rejected, and the old one stays. A rollback works the same way: ``CURRENT`` names an earlier version.
+A new release is tried in a child process (``release_trial``), opened and warmed up while the old one answers. Then one
+assignment switches to it: requests that have begun with the old release finish with it, and it is freed with the last
+of them. A damaged release is rejected, and the old one stays. A rollback works the same way: ``CURRENT`` names an
+earlier version.
 """
 
 import logging
@@ -14,6 +15,7 @@ from multitudes.periodic import FileWatch, PeriodicTask
 from multitudes.release.manifest import MANIFEST
 from multitudes.release.store import CURRENT, ReleaseStore
 from multitudes.retrieval.config import RetrieveConfig
+from multitudes.retrieval.release_trial import ReleaseTrial
 from multitudes.retrieval.retriever import Retriever
 from multitudes.retrieval.warm_up import warm_up
 
@@ -40,20 +42,28 @@ class ReleaseWatcher:
         retriever = watcher()  # one call for each request, which uses this retriever until it is answered
     """
 
-    def __init__(self, folder: str | Path, config: RetrieveConfig | None = None, *, cached_users: int = 0) -> None:
+    def __init__(
+        self,
+        folder: str | Path,
+        config: RetrieveConfig | None = None,
+        *,
+        cached_users: int = 0,
+        trial: ReleaseTrial | None = None,
+    ) -> None:
         """Open the current release and warm it up; ``start`` begins to watch.
 
         Args:
             folder: a folder of releases; or the folder of one version, which never changes.
             config: settings of retrieval; by default those that were published with each release.
             cached_users: see ``Retriever``.
+            trial: tries each other release before it is opened here; None: none is tried.
 
         Raises:
             ArtefactError: nothing is released there, or the release is damaged or of another format version.
         """
         folder = Path(folder)
         self._store = None if (folder / MANIFEST).exists() else ReleaseStore(folder)
-        self._config, self._cached_users = config, cached_users
+        self._config, self._cached_users, self._trial = config, cached_users, trial
         self._watch = None if self._store is None else FileWatch(self._store.root / CURRENT)
         self._has_changed()  # before the release is opened, so that a later change is noticed
         self._retriever = self._open(folder if self._store is None else self._store.folder())
@@ -71,7 +81,9 @@ class ReleaseWatcher:
             self._poller.start()
 
     def close(self) -> None:
-        """Stop watching; the retriever stays usable."""
+        """Stop watching, and end a trial that is running; the retriever stays usable."""
+        if self._trial is not None:
+            self._trial.cancel()
         self._poller.close()
 
     def state(self) -> WatcherState:
@@ -98,6 +110,8 @@ class ReleaseWatcher:
         if folder == self._retriever.release.path:
             self._problem = ""
             return False
+        if self._trial is not None:
+            self._trial.run(folder)
         retriever = self._open(folder)
         self._retriever = retriever  # one assignment: every thread sees the old one or the new one
         self._switches, self._problem = self._switches + 1, ""

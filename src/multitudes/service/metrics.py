@@ -131,6 +131,7 @@ class MetricFamilies:
             "release_refused", "1: the release that CURRENT names was rejected; the former one still serves.", "livemax"
         )
         self.release_switches = self._counter("release_switches", "Changes to another release, of each process.")
+        self.release_rejections = self._counter("release_rejections", "Releases that were rejected, by each process.")
         self.shadow = self._counter("shadow_requests", "Requests to the shadow release, by outcome.", "outcome")
         start_at_zero(self.shadow, "compared", "dropped", "failed")
         self.shadow_candidates = self._counter("shadow_candidates", "Candidates shown in compared answers.")

@@ -112,6 +112,7 @@ class MetricsCollector:
         families.release_items.set(len(release.index))
         families.release_refused.set(bool(watcher_state.problem))
         self._set_counter(families.release_switches, watcher_state.switches)
+        self._set_counter(families.release_rejections, watcher_state.rejections)
 
     def _collect_shadow(self) -> None:
         if self._sources.shadow is None:

@@ -43,6 +43,12 @@ class ReleasesConfig(Config):
     vector_cache: int = Field(
         10_000, ge=0, description="Users whose last vectors are cached, to answer them when there is little time."
     )
+    trial_s: float = Field(
+        120, gt=0, le=86_400, description="Longest that a new release may take to answer in a process of its own."
+    )
+    trial_gb: float | None = Field(
+        None, gt=0, description="Most memory of that process, in GB. None: 80 % of what is available then."
+    )
 
 
 class HttpConfig(Config):

@@ -9,6 +9,7 @@ from pathlib import Path
 from multitudes.errors import UsageError
 from multitudes.logs.logs import Logs
 from multitudes.release.store import ReleaseStore
+from multitudes.retrieval.release_trial import ReleaseTrial
 from multitudes.retrieval.release_watcher import ReleaseWatcher
 from multitudes.retrieval.retriever import Retriever
 from multitudes.service.api_keys import ApiKeys
@@ -63,7 +64,9 @@ def open_dependencies(releases: Path, settings: ServeConfig) -> Iterator[Depende
         # Objects of the imports stay for ever. A full garbage collection that walks them stops every request for 65 ms.
         gc.freeze()
         stack.callback(gc.unfreeze)
-        watcher = stack.enter_context(closing(ReleaseWatcher(releases, cached_users=settings.releases.vector_cache)))
+        trial = ReleaseTrial(settings.releases.trial_s, settings.releases.trial_gb)
+        vector_cache = settings.releases.vector_cache
+        watcher = stack.enter_context(closing(ReleaseWatcher(releases, cached_users=vector_cache, trial=trial)))
         folder = data_folder(releases, settings)
         metrics, loop_lag = Metrics(), LoopLagMonitor()
         erasure_requests = ErasureRequests(folder / "forgotten")

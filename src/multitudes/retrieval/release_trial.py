@@ -1,0 +1,138 @@
+"""Try a release in a child process, so that one that hangs, crashes or fills the memory harms no service.
+
+The child opens the release and answers the requests of ``warm_up``, within limits of time and memory. What a damaged
+file can do to a process (an endless loop in a tower, an allocation that aborts, a crash in a library) happens to the
+child.
+
+    python -m multitudes.retrieval.release_trial FOLDER MAX_BYTES
+"""
+
+import os
+import resource
+import subprocess
+import sys
+from pathlib import Path
+from threading import Event, Lock
+from time import monotonic
+from typing import Final
+
+from multitudes.errors import ArtefactError, MissingError, MultitudesError, UnavailableError
+
+_POLL_S: Final = 0.05
+_NICE: Final = 10  # the requests of the service come first
+_MEMORY_INFO: Final = Path("/proc/meminfo")  # on systems without it, memory is not limited
+_MEMORY_SHARE: Final = 0.8  # of the available memory
+_MAX_MESSAGE_BYTES: Final = 2_000
+_ERRORS: Final = {error.exit_code: error for error in (ArtefactError, MissingError, UnavailableError)}
+
+
+class ReleaseTrial:
+    """Tries releases, one at a time; ``cancel`` ends the trial that is running, from another thread."""
+
+    def __init__(self, timeout_s: float, max_memory_gb: float | None = None) -> None:
+        """Create the trial without starting it.
+
+        Args:
+            timeout_s: longest time of a trial, in seconds.
+            max_memory_gb: most memory of the child beside the files that it maps; None: 80 % of what is available.
+        """
+        self._timeout_s, self._max_memory_gb = timeout_s, max_memory_gb
+        self._cancelled, self._lock = Event(), Lock()
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def run(self, folder: Path) -> None:
+        """Open a release in a child process and answer a few requests.
+
+        Args:
+            folder: of one version.
+
+        Raises:
+            ArtefactError: the release is damaged, cannot answer, or took more time or memory than it may.
+            MissingError, UnavailableError: a package is missing, or the server of its index does not answer.
+        """
+        max_bytes = self._max_bytes()
+        command = [sys.executable, "-m", __name__, str(folder), str(max_bytes)]
+        with self._lock:
+            if self._cancelled.is_set():
+                raise UnavailableError(f"{folder}: not tried, because the service ends")
+            self._process = process = subprocess.Popen(
+                command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+            )
+        try:
+            self._wait(process, folder)
+            message = _last_line(process)
+        finally:
+            process.kill()
+            process.wait()
+            if process.stderr is not None:
+                process.stderr.close()
+        if process.returncode:
+            raise _trial_error(folder, process.returncode, message, max_bytes)
+
+    def cancel(self) -> None:
+        """End the trial that is running, and start no other."""
+        with self._lock:
+            self._cancelled.set()
+            if self._process is not None:
+                self._process.kill()
+
+    def _wait(self, process: "subprocess.Popen[bytes]", folder: Path) -> None:
+        end = monotonic() + self._timeout_s
+        while process.poll() is None:
+            if monotonic() > end:
+                raise ArtefactError(
+                    f"{folder}: did not answer within {self._timeout_s:g} s in a trial; publish the run again, or give"
+                    " more in [releases] trial_s"
+                )
+            self._cancelled.wait(_POLL_S)
+
+    def _max_bytes(self) -> int:
+        """Return the limit of the child's memory; 0: none."""
+        if self._max_memory_gb is not None:
+            return int(self._max_memory_gb * 1e9)
+        if not _MEMORY_INFO.exists():
+            return 0
+        fields = dict(line.split(":", 1) for line in _MEMORY_INFO.read_text().splitlines())
+        return int(_MEMORY_SHARE * 1024 * int(fields["MemAvailable"].split()[0]))
+
+
+def _last_line(process: "subprocess.Popen[bytes]") -> str:
+    """Return the last line that an ended child wrote to stderr."""
+    assert process.stderr is not None
+    text = process.stderr.read()[-_MAX_MESSAGE_BYTES:].decode(errors="replace")
+    return (text.splitlines() or [""])[-1]
+
+
+def _trial_error(folder: Path, exit_code: int, message: str, max_bytes: int) -> MultitudesError:
+    if exit_code in _ERRORS and message:
+        return _ERRORS[exit_code](message)
+    reason = f"signal {-exit_code}" if exit_code < 0 else message or f"exit code {exit_code}"
+    limit = f", with up to {max_bytes / 1e9:.1f} GB of memory" if max_bytes else ""
+    return ArtefactError(f"{folder}: ended a trial in a process of its own ({reason}){limit}; publish the run again")
+
+
+def _try_release(folder: Path) -> int:
+    """Try a release in this process; return the exit code, with one line on stderr."""
+    from multitudes.retrieval.retriever import Retriever  # noqa: PLC0415 (after the limits)
+    from multitudes.retrieval.warm_up import warm_up  # noqa: PLC0415
+
+    try:
+        warm_up(Retriever.open(folder))
+    except MultitudesError as error:
+        print(" ".join(str(error).split()), file=sys.stderr)  # noqa: T201
+        return error.exit_code
+    return 0
+
+
+def main() -> None:
+    """Try the release that the command line names, within its limit of memory."""
+    folder, max_bytes = Path(sys.argv[1]), int(sys.argv[2])
+    os.nice(_NICE)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    if max_bytes:
+        resource.setrlimit(resource.RLIMIT_DATA, (max_bytes, max_bytes))  # files that are mapped do not count
+    sys.exit(_try_release(folder))
+
+
+if __name__ == "__main__":
+    main()

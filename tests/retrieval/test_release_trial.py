@@ -1,0 +1,136 @@
+"""A release that hangs or fills the memory does so in a process of its own, and the one before serves on."""
+
+from pathlib import Path
+from threading import Thread
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from multitudes.errors import ArtefactError, MultitudesError
+from multitudes.release import manifest
+from multitudes.release.store import ReleaseStore
+from multitudes.retrieval.release_trial import ReleaseTrial
+from multitudes.retrieval.release_watcher import ReleaseWatcher
+from tests.release.small_release import publish_small, user_tower
+
+LONG_S = 300  # only so that a test that would hang fails
+
+
+def use_tower(folder: Path, *nodes: onnx.NodeProto, constants: dict[str, np.ndarray]) -> None:
+    """Put nodes before the vectors of a release's tower, from ``raw`` to ``vectors_BKD``, and make checksums anew."""
+    tower = user_tower()
+    (last,) = (node for node in tower.graph.node if node.output[0] == "vectors_BKD")
+    last.output[0] = "raw"
+    tower.graph.node.extend(nodes)
+    tower.graph.initializer.extend(numpy_helper.from_array(value, name) for name, value in constants.items())
+    onnx.save(tower, str(folder / "user_tower.onnx"))
+    manifest.write_manifest(folder, manifest.read_manifest(folder))
+
+
+def loop_for_ever(folder: Path) -> None:
+    value = helper.make_tensor_value_info
+    body = helper.make_graph(
+        [helper.make_node("Identity", ["go"], ["go_on"]), helper.make_node("Identity", ["old"], ["new"])],
+        "body",
+        [value("i", TensorProto.INT64, []), value("go", TensorProto.BOOL, []), value("old", TensorProto.FLOAT, None)],
+        [value("go_on", TensorProto.BOOL, []), value("new", TensorProto.FLOAT, None)],
+    )
+    loop = helper.make_node("Loop", ["", "always", "raw"], ["vectors_BKD"], body=body)
+    use_tower(folder, loop, constants={"always": np.array(True)})
+
+
+def fill_memory(folder: Path) -> None:
+    use_tower(
+        folder,
+        helper.make_node("ConstantOfShape", ["many"], ["zeros"]),
+        helper.make_node("ReduceMax", ["zeros"], ["zero"], keepdims=0),
+        helper.make_node("Add", ["raw", "zero"], ["vectors_BKD"]),
+        constants={"many": np.array([2**32])},  # 16 GiB
+    )
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """Give a folder with the releases 1 and 2, of which the first serves."""
+    publish_small(tmp_path)
+    publish_small(tmp_path)
+    ReleaseStore(tmp_path).rollback()
+    return tmp_path
+
+
+def version(root: Path) -> Path:
+    return ReleaseStore(root).folder("0002")
+
+
+def test_a_release_that_answers_passes(root: Path):
+    ReleaseTrial(LONG_S).run(version(root))
+
+
+def test_a_damaged_release_is_refused_in_the_words_of_opening_it(root: Path):
+    (version(root) / "seen_item.npy").unlink()
+    with pytest.raises(ArtefactError, match=r"^/.*/0002/seen_item.npy: missing; publish the run again"):
+        ReleaseTrial(LONG_S).run(version(root))
+
+
+def test_a_tower_that_never_ends_is_refused_after_the_timeout(root: Path):
+    loop_for_ever(version(root))
+    with pytest.raises(ArtefactError, match=r"0002: did not answer within 5 s in a trial"):
+        ReleaseTrial(5).run(version(root))
+
+
+def test_a_tower_that_fills_the_memory_is_refused_within_its_limit(root: Path):
+    limited = ReleaseTrial(LONG_S, max_memory_gb=4)
+    limited.run(version(root))  # the control
+    fill_memory(version(root))
+    with pytest.raises(ArtefactError, match=r"0002"):
+        limited.run(version(root))
+
+
+def test_a_trial_that_cannot_even_start_is_refused(root: Path):
+    with pytest.raises(ArtefactError, match=r"0002: ended a trial in a process of its own .*with up to 0.0 GB"):
+        ReleaseTrial(LONG_S, max_memory_gb=0.01).run(version(root))
+
+
+def test_a_pipe_in_place_of_a_file_is_refused(root: Path):
+    import os  # noqa: PLC0415
+
+    (version(root) / "follow_topic.npy").unlink()
+    os.mkfifo(version(root) / "follow_topic.npy")
+    with pytest.raises(ArtefactError, match=r"follow_topic.npy: not a file"):
+        ReleaseTrial(LONG_S).run(version(root))
+
+
+def test_the_watcher_serves_on_counts_the_refusal_and_follows_the_next(root: Path, caplog: pytest.LogCaptureFixture):
+    watcher = ReleaseWatcher(root, trial=ReleaseTrial(10))
+    loop_for_ever(version(root))
+    ReleaseStore(root).rollback("0002")
+    assert not watcher.poll()
+    state = watcher.state()
+    assert (state.version, state.switches, state.rejections) == ("0001", 0, 1)
+    assert "did not answer within 10 s" in state.problem
+    assert f"{state.problem}; 0001 still serves" in caplog.text
+    assert watcher().recommend("ann", n=3).release == "0001"
+    publish_small(root)
+    watcher._trial = ReleaseTrial(LONG_S)
+    assert watcher.poll()
+    assert watcher.state().version == "0003"
+
+
+def test_closing_the_watcher_ends_a_trial(root: Path):
+    trial = ReleaseTrial(LONG_S)
+    watcher = ReleaseWatcher(root, trial=trial)
+    loop_for_ever(version(root))
+    ReleaseStore(root).rollback("0002")
+    polling = Thread(target=watcher.poll)
+    polling.start()
+    while trial._process is None:
+        polling.join(0.01)
+    assert polling.is_alive()
+    watcher.close()
+    polling.join(LONG_S)
+    assert not polling.is_alive()
+    assert trial._process.poll() is not None, "the child is gone"
+    with pytest.raises(MultitudesError, match="the service ends"):
+        trial.run(version(root))
