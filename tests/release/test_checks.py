@@ -170,7 +170,8 @@ def test_no_file_is_read_without_a_checksum(name: str, folder: Path, capsys):
 def test_no_file_of_an_index_is_read_without_a_checksum(folder: Path, capsys):
     description = folder / "index" / "index.json"
     record = {key: value for key, value in read(description).items() if key != "xxh3"}
-    for change in ({"files": {}}, {"files": []}, {"files": {"ids.npy": {}}}, {"kind": 3}):
+    changes: list[dict[str, Any]] = [{"files": {}}, {"files": []}, {"files": {"ids.npy": {}}}, {"kind": 3}]
+    for change in changes:
         changed = record | change
         description.write_text(json.dumps(changed | {"xxh3": files.record_checksum(changed)}))
         manifest.write_manifest(folder, manifest.read_manifest(folder))
@@ -188,8 +189,9 @@ def test_an_approximate_index_fits_its_vectors_and_its_tuning(tmp_path: Path):
     index = LiveIndex(inverted.build(np.arange(1, 21), ITEM_VECTORS, TOPICS))
     index.save(tmp_path)
     info = {name: value for name, value in read(tmp_path / "index.json").items() if name not in {"xxh3", "files"}}
-    for change in ({"tuning": {}}, {"tuning": info["tuning"] | {"levels": [{"depth": "deep"}]}}):
-        files.write_description(tmp_path, info | change)
+    tunings: list[dict[str, Any]] = [{}, info["tuning"] | {"levels": [{"depth": "deep"}]}]
+    for tuning in tunings:
+        files.write_description(tmp_path, info | {"tuning": tuning})
         with pytest.raises(ArtefactError, match=r"index.json: 'tuning' is damaged"):
             load(tmp_path)
     levels = [info["tuning"]["levels"][0] | {"effort": 10**6}]
