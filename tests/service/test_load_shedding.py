@@ -123,7 +123,7 @@ def shared(*senders: Sender, alike: bool = False) -> dict[str, list[float]]:
             heappush(moments, (now_s + sender.pause_s, n, sender, -1.0))
         elif made.excess_s("interactive", 0.5, name, now_s) > 0:
             count[1] += 1
-            heappush(moments, (now_s + 0.001, n, sender, -1.0))
+            heappush(moments, (now_s + 0.01, n, sender, -1.0))
         else:
             made.enter(now_s, "interactive", name)
             free_s = max(free_s, now_s) + cost_s
