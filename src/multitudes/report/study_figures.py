@@ -100,20 +100,23 @@ def baseline_chart(summary: dict[str, Any]) -> alt.LayerChart | None:
     if not rows:
         return None
     methods = list(dict.fromkeys(row["method"] for row in rows))
-    colour = alt.Color("method:N", title=None, sort=methods).scale(domain=methods, range=list(PALETTE[: len(methods)]))
+    names = alt.Scale(domain=methods, range=[PALETTE[place % len(PALETTE)] for place in range(len(methods))])
     base = alt.Chart(pl.DataFrame([_scalar_values(row) for row in rows])).encode(
         y=_name_axis("data", list(summary["data"])),
         yOffset=alt.YOffset("method:N", sort=methods),
-        color=colour,
-        shape=alt.Shape("method:N", title=None, sort=methods).scale(domain=methods, range=list(SHAPES[: len(methods)])),
+        color=alt.Color("method:N", title=None, sort=methods, scale=names),
     )
     budget = next(iter(summary["data"].values()))["budget"]
-    bars = base.mark_rule(strokeWidth=2).encode(
-        x=_difference_axis(f"HR@{budget} − strongest baseline"), x2="high:Q", shape=alt.value("circle")
+    bars = base.mark_rule(strokeWidth=2).encode(x=_difference_axis(f"HR@{budget} − strongest baseline"), x2="high:Q")
+    points = base.mark_point(filled=True, size=70, opacity=1).encode(
+        x="mean:Q",
+        shape=alt.Shape("method:N", title=None, sort=methods).scale(
+            domain=methods, range=[SHAPES[place % len(SHAPES)] for place in range(len(methods))]
+        ),
     )
-    points = base.mark_point(filled=True, size=70, opacity=1).encode(x="mean:Q")
     chart: alt.LayerChart = zero_line("x") + bars + points
-    return chart.properties(width=PLOT_WIDTH, height=alt.Step(16 * len(methods) + 8), background="white")
+    rows_high = 18 * len(methods) + 10  # pixels of a data set
+    return chart.properties(width=PLOT_WIDTH, height=rows_high * len(summary["data"]), background="white")
 
 
 def budget_chart(data_set: dict[str, Any], styles: MethodStyles) -> alt.LayerChart | None:
