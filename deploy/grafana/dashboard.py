@@ -177,6 +177,7 @@ ROWS: dict[str, list[Panel]] = {
             "short",
             {
                 "switches in 1 h": increase_1h("release_switches_total"),
+                "rejections in 1 h": increase_1h("release_rejections_total"),
                 "rejected: {{instance}}": gauge("max", "release_refused", "instance"),
                 "items": gauge("min", "release_items"),
             },
