@@ -43,7 +43,7 @@ def load_item_table(folder: Path) -> ItemTable:
     vectors_nD = read_array(folder / "vectors.npy", np.float32, 2)
     if len(id_n) != len(vectors_nD) or vectors_nD.size == 0:
         raise ArtefactError(f"{folder}: {len(id_n):,} ids, vectors of shape {vectors_nD.shape}; {_REPAIR}")
-    if id_n[0] < 0 or (id_n[1:] <= id_n[:-1]).any():
+    if (id_n[1:] <= id_n[:-1]).any():
         raise ArtefactError(f"{folder / 'ids.npy'}: ids do not ascend; {_REPAIR}")
     return ItemTable(id_n, vectors_nD, load_postings(folder, len(id_n)))
 
