@@ -184,7 +184,7 @@ class Release:
         updated, so the next update repeats what a crash left out.
         """
         file = delta_log.delta_log_file(self.path)
-        if isinstance(self.index, LiveIndex) or file is None:
+        if isinstance(self.index, LiveIndex) or file is None or not file.exists():
             return
         progress_file = file.with_suffix(".settled")
         start = int(progress_file.read_text(encoding="utf-8")) if progress_file.exists() else 0
