@@ -8,7 +8,6 @@ import typer
 from multitudes.cli.output import print_json, progress_bar
 
 if TYPE_CHECKING:
-    from multitudes.ids import Id
     from multitudes.publishing.publish import PublishResult
 
 
@@ -140,20 +139,18 @@ def rollback_command(
     from multitudes.index.factory import activate_index
     from multitudes.release.release import Release
     from multitudes.release.store import ReleaseStore
-    from multitudes.retrieval.rollback import rollback
+    from multitudes.retrieval.rollback import first_of, rollback
 
     done = rollback(releases, to, leave_items=leave_items)
     activate_index(Release.open(ReleaseStore(releases).folder(done.version)).index)
     typer.echo(f"{releases}: version {done.version} serves")
     for what, items in (("added items", done.added), ("removals", done.removed)):
         if items:
-            typer.echo(f"taken over from {done.former}: {len(items):,} {what}: {_some(items)}")
+            typer.echo(
+                f"taken over from {done.former}: {len(items):,} {what}: {first_of([str(item) for item in items])}"
+            )
     if done.left:
-        typer.echo(f"left out: {len(done.left):,} items that were added to {done.former}: {_some(done.left)}")
+        left = first_of([str(item) for item in done.left])
+        typer.echo(f"left out: {len(done.left):,} items that were added to {done.former}: {left}")
     if json:
         print_json({"releases": str(releases), **done._asdict()})
-
-
-def _some(items: "list[Id]") -> str:
-    """Return the first items as text."""
-    return ", ".join(map(str, items[:5])) + (", …" if len(items) > 5 else "")

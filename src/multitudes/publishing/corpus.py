@@ -26,10 +26,9 @@ from multitudes.release.delta_log import Delta
 from multitudes.release.manifest import NewItems
 from multitudes.release.onnx_session import Session
 from multitudes.release.overlay import extend_column, has_features, net_delta, replace_ragged_rows, topic_numbers
-from multitudes.release.release import CARRIED_LOG, CARRIED_OWNER
+from multitudes.release.release import CARRIED_LOG, CARRIED_OWNER, read_all_deltas
 from multitudes.release.store import ReleaseStore
 from multitudes.retrieval.item_updates import ItemVectors, item_vectors
-from multitudes.retrieval.rollback import read_all_deltas
 from multitudes.training.runs import Run
 
 

@@ -284,6 +284,19 @@ class Release:
         return OwnItems(np.array([0, len(columns[0])]), *columns)
 
 
+def read_all_deltas(release: Path) -> list[delta_log.Delta]:
+    """Return the deltas of a release by its folder: those that it carried over, then those since it was published.
+
+    Raises:
+        ArtefactError: a delta log is damaged.
+    """
+    deltas = delta_log.read_deltas(release / CARRIED_LOG, CARRIED_OWNER).deltas
+    file = delta_log.delta_log_file(release)
+    if file is not None and file.exists():
+        deltas += delta_log.read_deltas(file, delta_log.release_identity(release)).deltas
+    return deltas
+
+
 def _array_types(manifest: Manifest) -> dict[str, type[np.generic]]:
     """Return the arrays of a release by name, with their types."""
     linear = {} if manifest.linear is None else LINEAR_ARRAYS

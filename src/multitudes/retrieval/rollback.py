@@ -17,7 +17,7 @@ from multitudes.release import delta_log
 from multitudes.release.delta_log import Delta
 from multitudes.release.onnx_session import open_tower
 from multitudes.release.overlay import NetDelta, net_delta, topic_numbers
-from multitudes.release.release import CARRIED_LOG, CARRIED_OWNER, ITEM_TOWER, Release
+from multitudes.release.release import ITEM_TOWER, Release, read_all_deltas
 from multitudes.release.store import ReleaseStore
 from multitudes.retrieval.item_updates import item_vectors, new_item_settings
 
@@ -32,19 +32,6 @@ class RolledBack(NamedTuple):
     added: list[Id]
     removed: list[Id]
     left: list[Id]  # added to the former version, and not to this one
-
-
-def read_all_deltas(release: Path) -> list[Delta]:
-    """Return the deltas of a release by its folder: those that it carried over, then those since it was published.
-
-    Raises:
-        ArtefactError: a delta log is damaged.
-    """
-    deltas = delta_log.read_deltas(release / CARRIED_LOG, CARRIED_OWNER).deltas
-    file = delta_log.delta_log_file(release)
-    if file is not None and file.exists():
-        deltas += delta_log.read_deltas(file, delta_log.release_identity(release)).deltas
-    return deltas
 
 
 def rollback(releases: str | Path, to: str | None = None, *, leave_items: bool = False) -> RolledBack:
@@ -114,8 +101,13 @@ def _addition(release: Release, before: NetDelta) -> Delta | None:
     return addition if problems else Delta("add", addition.at_s, items, *vectors)
 
 
+def first_of(texts: list[str]) -> str:
+    """Return the first of some texts, as one."""
+    return ", ".join(texts[:_SHOWN]) + (", …" if len(texts) > _SHOWN else "")
+
+
 def _refusal(release: Release, left: list[Id]) -> str:
-    shown = ", ".join(repr(item_id) for item_id in left[:_SHOWN]) + (", …" if len(left) > _SHOWN else "")
+    shown = first_of([repr(item_id) for item_id in left])
     return (
         f"{release.path}: {len(left):,} added items have no vector in this version ({shown}); roll back without them"
         " with --leave-items"

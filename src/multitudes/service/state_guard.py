@@ -21,9 +21,8 @@ from multitudes.state.protocol import AppendResult, Event, UserState, UserStateS
 
 T = TypeVar("T")
 _WRITES = frozenset({"append", "follow", "forget"})
-_MAX_PENDING = (
-    256  # of reads, and of writes: calls that run or wait for a thread; a store that keeps up needs a handful
-)
+# Calls that run or wait for a thread, of reads and again of writes; a store that keeps up needs a handful.
+_MAX_PENDING = 256
 _TOTAL_DEADLINES = 2  # bound of a call in deadlines: one to wait for a thread, one for the store
 
 

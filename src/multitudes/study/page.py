@@ -43,9 +43,7 @@ def markdown_page(summary: dict[str, Any], words: str = "", picture: str = "", a
         picture: address of a picture below the first table, relative to the page.
         appendix: address of the page with the tables of each data set; empty: they are on this one.
     """
-    data_sets = [block for name, one in summary["data"].items() for block in _data_set_blocks(name, one, summary)]
-    if appendix:
-        data_sets = [f"The tables of each data set are in [an appendix]({appendix})."]
+    elsewhere = [f"The tables of each data set are in [an appendix]({appendix})."]
     return _join_blocks(
         f"# Results: {summary['name']}",
         _WRITTEN_BY,
@@ -55,7 +53,7 @@ def markdown_page(summary: dict[str, Any], words: str = "", picture: str = "", a
         *(f"**{sentence}**" for sentence in headlines(summary)),
         explain_verdicts(summary),
         words.strip(),
-        *data_sets,
+        *(elsewhere if appendix else _all_data_set_blocks(summary)),
         *_overall_blocks(summary),
         *_provenance_blocks(summary),
     )
@@ -67,7 +65,7 @@ def appendix_page(summary: dict[str, Any], page: str) -> str:
         f"# Results: {summary['name']}, by data set",
         _WRITTEN_BY,
         f"What the figures say is on [the first page]({page}).",
-        *(block for name, data_set in summary["data"].items() for block in _data_set_blocks(name, data_set, summary)),
+        *_all_data_set_blocks(summary),
     )
 
 
@@ -106,6 +104,10 @@ def markdown_table(head: list[str], rows: list[list[str]]) -> str:
     return "\n".join(
         "| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in (head, aligned, *rows)
     )
+
+
+def _all_data_set_blocks(summary: dict[str, Any]) -> Iterable[str]:
+    return (block for name, data_set in summary["data"].items() for block in _data_set_blocks(name, data_set, summary))
 
 
 def _data_set_blocks(name: str, data_set: dict[str, Any], summary: dict[str, Any]) -> Iterable[str]:

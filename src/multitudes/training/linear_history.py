@@ -22,7 +22,6 @@ Legend: B users · K vectors of each · G kinds · D width of the tower's vector
 """
 
 from collections.abc import Mapping, Sequence
-from itertools import product
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -116,13 +115,15 @@ def choose_weights(
     n = min(n, run.prepared.n_items + 1)
     only: InterestKind | None = "unconditioned" if run.model.user.has_unconditioned else None
 
-    def rate_alone(tried: tuple[float, float]) -> float:
-        weight = scores.set_recency(tried[0]) * tried[1]
-        scored = ScoredTargets(scores.weigh(1.0, weight, only), held, rows)
-        return scored.hit_rate(fit_shares(scored.log_p_MG), n)
-
-    recency, relative = max(product(recencies, RELATIVE_WEIGHTS), key=rate_alone)
-    weight = scores.set_recency(recency) * relative
+    rate_alone: dict[tuple[float, float], float] = {}
+    for tried in recencies:
+        scores.set_recency(tried)
+        for relative in RELATIVE_WEIGHTS:
+            scored = ScoredTargets(scores.weigh(1.0, relative * scores.ratio, only), held, rows)
+            rate_alone[tried, relative] = scored.hit_rate(fit_shares(scored.log_p_MG), n)
+    recency, relative = max(rate_alone, key=rate_alone.__getitem__)
+    scores.set_recency(recency)
+    weight = relative * scores.ratio
     best_loss, best = -torch.inf, None
     for scale in SCALES:
         scored = ScoredTargets(scores.weigh(scale, weight, None), held, rows)
@@ -155,12 +156,11 @@ class _WeightedScores:
         self._covariance_DD = np.cov(run.item_vectors()[1:].T)
         self.ratio = self._spread_ratio()
 
-    def set_recency(self, recency: float) -> float:
-        """Compute the sums over the histories anew; return ``ratio``."""
+    def set_recency(self, recency: float) -> None:
+        """Compute the sums over the histories, and their ``ratio``, anew."""
         sum_BR = HistorySums(self._input_IR, _equal_weights(1.0, 1.0, recency)).user_sums(self._positives)
         self._users.vectors_BKD[:, :, -self._rank :] = sum_BR[:, None]
         self.ratio = self._spread_ratio()
-        return self.ratio
 
     def weigh(self, scale: float, weight: float, only: InterestKind | None) -> ItemScores:
         """Return the scores with vectors [scale v ; scale weight u], of one kind alone if ``only`` is given."""
