@@ -192,7 +192,8 @@ def test_a_server_without_anything_is_published_to_and_one_that_is_down_is_not(u
 
 def test_a_build_that_takes_too_long_ends_in_time(uri: str):
     config = MilvusConfig(uri=uri, alias="hasty", publish_timeout_s=0.5)
-    with pytest.raises(UnavailableError, match=r"no answer within 0\.5 s"):
+    # The server knows the deadline: shortly before it, it may give up and say what it was waiting for.
+    with pytest.raises(UnavailableError, match=r"no answer within 0\.5 s|see the log of the server"):
         published(config, 1)
     assert collections(config) == set()
 
