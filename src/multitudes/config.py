@@ -38,6 +38,8 @@ SECTIONS = {
     "retrieve": "multitudes.retrieval.config:RetrieveConfig",
 }
 
+NO_OVERRIDES: Mapping[str, Any] = {}
+
 
 class Config(BaseModel):
     """Frozen settings. An unknown key is an error that names the nearest key.
@@ -95,15 +97,46 @@ def parse(model: type[C], values: dict[str, Any], where: str) -> C:
         raise UsageError(f"{where}: {_first_problem(model, error)}") from None
 
 
-def load_section(path: Path | None, section: str, model: type[C]) -> C:
+def parse_with_overrides(
+    model: type[C], values: dict[str, Any], where: str, overrides: Mapping[str, Any], option: str = "--set"
+) -> C:
+    """Build ``model`` from ``values``, and from ``overrides`` where they have another value.
+
+    Args:
+        model: the settings.
+        values: those of a file. They are checked alone first, so that an error names the source that is wrong.
+        where: names their source in the error.
+        overrides: the settings that ``option`` gives.
+        option: names it in the error.
+
+    Raises:
+        UsageError: a key is unknown or a value has the wrong type or range.
+    """
+    config = parse(model, values, where)
+    if not overrides:
+        return config
+    try:
+        given = current_names(model, overrides)
+    except ValueError as error:  # both names of a renamed setting
+        raise UsageError(f"{option}: {error}") from None
+    return parse(model, deep_merge(current_names(model, values, warn=False), given), option)
+
+
+def load_section(path: Path | None, section: str, model: type[C], overrides: Mapping[str, Any] = NO_OVERRIDES) -> C:
     """Read ``[section]`` of the TOML file ``path`` as ``model``; without a file or a section, the defaults.
+
+    Args:
+        path: the file, or None.
+        section: one of ``SECTIONS``.
+        model: its configuration.
+        overrides: tables of settings by section, which count more than the file.
 
     Raises:
         UsageError: the file is missing, is not TOML, or holds a wrong key or value.
     """
-    if path is None:
-        return parse(model, {}, "defaults")
-    return parse(model, read_sections(path).get(section, {}), f"{path}: [{section}]")
+    values = {} if path is None else read_sections(path).get(section, {})
+    where = "defaults" if path is None else f"{path}: [{section}]"
+    return parse_with_overrides(model, values, where, overrides.get(section, {}), f"--set [{section}]")
 
 
 def read_sections(path: Path) -> dict[str, Any]:

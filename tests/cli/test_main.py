@@ -28,11 +28,11 @@ def test_without_a_verb_the_help_is_shown(capsys):
     assert "defect" not in captured.err
 
 
-@pytest.mark.parametrize("width", [80, 160])
-def test_the_help_fits_the_terminal_and_cuts_no_sentence(width, capsys, monkeypatch):
+@pytest.mark.parametrize(("width", "option"), [(80, "-h"), (160, "--help")])
+def test_the_help_fits_the_terminal_and_cuts_no_sentence(width, option, capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", str(width))
     for verb in ("", *VERBS):
-        assert run([verb, "--help"] if verb else ["--help"]) == 0
+        assert run([verb, option] if verb else [option]) == 0
         text = capsys.readouterr().out
         assert max(map(len, text.splitlines())) <= width
         assert "..." not in text.replace("[ARGS]...", ""), verb

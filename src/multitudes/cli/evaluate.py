@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from multitudes.cli.output import print_json, progress_bar
+from multitudes.cli.set_option import SetOption, parse_overrides
 
 
 class SplitName(StrEnum):
@@ -32,6 +33,7 @@ def evaluate_command(
     against: Annotated[list[Path] | None, typer.Option(help="Compare with this evaluated run; repeatable.")] = None,
     prepared: Annotated[Path | None, typer.Option(help="Prepared folder of the run, if it was moved.")] = None,
     config: Annotated[Path | None, typer.Option(help="TOML file with [evaluate] and [retrieve].")] = None,
+    overrides: SetOption = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")] = False,
 ) -> None:
     """Evaluate a run beside its controls and baselines.
@@ -53,12 +55,13 @@ def evaluate_command(
     from multitudes.training.runs import open_run
 
     given = {"split": split and split.value, "targets": targets and targets.value, "max_users": max_users}
-    settings = load_section(config, "evaluate", EvaluateConfig)
+    changes = parse_overrides(overrides, "evaluate", "retrieve")
+    settings = load_section(config, "evaluate", EvaluateConfig, changes)
     settings = settings.model_copy(update={name: value for name, value in given.items() if value is not None})
     for other in against or []:
         read_result(other, settings.split)  # a missing evaluation is an error before the long work
     with progress_bar(f"evaluate {run}") as progress:
-        retrieve = load_section(config, "retrieve", RetrieveConfig)
+        retrieve = load_section(config, "retrieve", RetrieveConfig, changes)
         evaluation = evaluate(open_run(run, prepared), settings, retrieve, progress)
     save(evaluation, run)
     console = Console()

@@ -81,8 +81,7 @@ app = typer.Typer(
     name="multitudes",
     cls=_GroupedHelp,
     help="Multi-embedding retrieval: several vectors per user, one per interest, at one vector's budget.",
-    context_settings={"max_content_width": 110},
-    add_completion=False,
+    context_settings={"max_content_width": 110, "help_option_names": ["-h", "--help"]},
     rich_markup_mode=None,  # rich would read the name of a section, such as [train], as markup
     pretty_exceptions_enable=False,
 )

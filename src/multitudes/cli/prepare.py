@@ -2,11 +2,12 @@
 
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from multitudes.cli.output import print_json, progress_bar
+from multitudes.cli.set_option import SetOption, parse_overrides
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -44,6 +45,7 @@ def validate_command(
         Path, typer.Argument(help="Folder with events, items and users (.parquet, .csv or .jsonl), or s3://…")
     ],
     config: Annotated[Path | None, typer.Option(help="TOML file with [prepare] and [spark].")] = None,
+    overrides: SetOption = None,
     engine: Annotated[EngineName, typer.Option(help="DuckDB on this machine, or Spark; the result is the same.")] = (
         EngineName.DUCKDB
     ),
@@ -63,9 +65,10 @@ def validate_command(
     from multitudes.data.prepare import PrepareConfig
     from multitudes.data.validate import validate
 
-    settings = load_section(config, "prepare", PrepareConfig)
+    changes = parse_overrides(overrides, "prepare", "spark")
+    settings = load_section(config, "prepare", PrepareConfig, changes)
     with progress_bar("validate") as progress:
-        report = validate(data, settings, progress, spark=spark_config(config, engine, master))
+        report = validate(data, settings, progress, spark=spark_config(config, engine, master, changes))
     _print_report(display_location(data), report)
     if json:
         print_json({"data": display_location(data), **asdict(report)})
@@ -120,6 +123,7 @@ def prepare_command(
     config: Annotated[
         Path | None, typer.Option(help="TOML file with [prepare]; the options below override it.")
     ] = None,
+    overrides: SetOption = None,
     split: Annotated[SplitRule | None, typer.Option(help="Rule to hold out events.")] = None,
     follows_from_share: Annotated[
         float | None, typer.Option(help="Derive followed topics from this first share of each user's events.")
@@ -161,10 +165,13 @@ def prepare_command(
     from multitudes.data.clean.attribution import FeedbackLogs
     from multitudes.data.prepare import prepare
 
-    settings = _prepare_config(config, {"split": split, "follows_from_share": follows_from_share, "ties": ties})
+    changes = parse_overrides(overrides, "prepare", "spark")
+    settings = _prepare_config(
+        config, changes, {"split": split, "follows_from_share": follows_from_share, "ties": ties}
+    )
     with progress_bar("prepare") as progress:
         logs = FeedbackLogs(events, served, served_within_s)
-        spark = spark_config(config, engine, master)
+        spark = spark_config(config, engine, master, changes)
         prepared = prepare(
             data,
             out,
@@ -183,24 +190,26 @@ def prepare_command(
         print_json({"prepared": str(out), **prepared.manifest})
 
 
-def spark_config(config: Path | None, engine: EngineName, master: str | None) -> "SparkConfig | None":
+def spark_config(
+    config: Path | None, engine: EngineName, master: str | None, overrides: "Mapping[str, Any]"
+) -> "SparkConfig | None":
     """Return the configuration of Spark; None: the engine is DuckDB."""
     from multitudes.config import load_section, parse
     from multitudes.data.spark_session import SparkConfig
 
-    from_file = load_section(config, "spark", SparkConfig)
+    from_file = load_section(config, "spark", SparkConfig, overrides)
     if engine is EngineName.DUCKDB and master is None:
         return None
     return parse(SparkConfig, from_file.model_dump() | ({"master": master} if master else {}), "options")
 
 
-def _prepare_config(config: Path | None, options: dict[str, object]) -> "PrepareConfig":
+def _prepare_config(config: Path | None, overrides: "Mapping[str, Any]", options: dict[str, object]) -> "PrepareConfig":
     from multitudes.config import load_section, parse
     from multitudes.data.prepare import PrepareConfig
 
     settings = {name: value for name, value in options.items() if value is not None}
     settings = {name: str(value) if isinstance(value, StrEnum) else value for name, value in settings.items()}
-    from_file = load_section(config, "prepare", PrepareConfig)
+    from_file = load_section(config, "prepare", PrepareConfig, overrides)
     return parse(PrepareConfig, from_file.model_dump() | settings, "options")
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from multitudes.cli.output import print_json, progress_bar
+from multitudes.cli.set_option import SetOption, parse_overrides
 
 if TYPE_CHECKING:
     from multitudes.publishing.publish import PublishResult
@@ -15,6 +16,7 @@ def publish_command(
     run: Annotated[Path, typer.Argument(help="Folder written by `multitudes train`.")],
     to: Annotated[Path, typer.Option(help="Folder of releases; created when missing.")],
     config: Annotated[Path | None, typer.Option(help="TOML file with [index] and [retrieve].")] = None,
+    overrides: SetOption = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")] = False,
 ) -> None:
     """Publish a run as the current release.
@@ -29,7 +31,9 @@ def publish_command(
     from multitudes.publishing.publish import publish
     from multitudes.retrieval.config import RetrieveConfig
 
-    retrieve, index = load_section(config, "retrieve", RetrieveConfig), load_section(config, "index", IndexConfig)
+    changes = parse_overrides(overrides, "index", "retrieve")
+    retrieve = load_section(config, "retrieve", RetrieveConfig, changes)
+    index = load_section(config, "index", IndexConfig, changes)
     with progress_bar("publish") as progress:
         published = publish(run, to, retrieve=retrieve, index=index, progress=progress)
     print_published(to, published)

@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from multitudes.cli.output import print_json, progress_bar
+from multitudes.cli.set_option import SetOption, parse_overrides
 
 if TYPE_CHECKING:
     import polars as pl
 
     from multitudes.batch_inference.recommender import BatchConfig
     from multitudes.ids import Id
+    from multitudes.retrieval.config import RetrieveConfig
     from multitudes.retrieval.retriever import Retriever
 
 _MAX_COUNT = 10**9  # a larger number is a typing error
@@ -53,6 +55,7 @@ def recommend_command(
     ] = None,
     request_id: Annotated[str, typer.Option(help="Id of the request; equal ids draw equal topics.")] = "",
     config: Annotated[Path | None, typer.Option(help="TOML file with [retrieve], replaces the release's.")] = None,
+    overrides: SetOption = None,
     explain: Annotated[bool, typer.Option("--explain", help="Show the interests, and the candidates of each.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")] = False,
 ) -> None:
@@ -60,9 +63,7 @@ def recommend_command(
 
     A history and followed topics describe an anonymous user. With --all, results are written to a folder of shards.
     """
-    from multitudes.config import load_section
     from multitudes.errors import UsageError
-    from multitudes.retrieval.config import RetrieveConfig
 
     anonymous = history is not None or followed_topics is not None
     if sum((user is not None, anonymous, all_users)) != 1:
@@ -79,7 +80,7 @@ def recommend_command(
         raise UsageError(
             "--exclude is for one user; with --all, [retrieve] exclude_seen says whether seen items are left out"
         )
-    settings = load_section(config, "retrieve", RetrieveConfig) if config else None
+    settings = _retrieve_config(releases, config, overrides)
     if out is not None:
         from multitudes.batch_inference.recommender import BatchConfig
 
@@ -104,6 +105,22 @@ def recommend_command(
     from multitudes.cli.candidates_table import print_recommendation
 
     print_recommendation(recommendation, explain)
+
+
+def _retrieve_config(releases: Path, config: Path | None, overrides: list[str] | None) -> "RetrieveConfig | None":
+    """Return the settings of --config, or with --set those of the release, changed; None: those of the release."""
+    from multitudes.config import current_names, load_section, parse_with_overrides
+    from multitudes.release.manifest import read_manifest
+    from multitudes.release.store import release_folder
+    from multitudes.retrieval.config import RetrieveConfig
+
+    changes = parse_overrides(overrides, "retrieve")
+    if config is not None or not changes:
+        return load_section(config, "retrieve", RetrieveConfig, changes) if config else None
+    folder = release_folder(releases)
+    published = current_names(RetrieveConfig, read_manifest(folder).retrieval, warn=False)
+    where = f"{folder}/manifest.json: retrieval"
+    return parse_with_overrides(RetrieveConfig, published, where, changes["retrieve"], "--set [retrieve]")
 
 
 def _recommend_all(

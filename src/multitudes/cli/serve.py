@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from multitudes.cli.output import print_json, progress_bar
+from multitudes.cli.set_option import SetOption, parse_overrides
 
 if TYPE_CHECKING:
     from socket import socket
@@ -36,6 +37,7 @@ def serve_command(
         Path | None, typer.Option(help="File of API keys, made by `multitudes key`, or a folder of such files.")
     ] = None,
     config: Annotated[Path | None, typer.Option(help="TOML file; see docs/service.md for its settings.")] = None,
+    overrides: SetOption = None,
     json: Annotated[bool, typer.Option("--json", help="Print the first line as one JSON object.")] = False,
 ) -> None:
     """Serve recommendations over HTTP.
@@ -49,9 +51,11 @@ def serve_command(
     # NumPy reads this when it is imported. The matrix products of a request are small: on all cores they are no faster
     # and take twice the CPU time.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+    from multitudes.config import deep_merge
     from multitudes.service.settings import load_settings
 
-    _run_service(releases, load_settings(config, os.environ, _option_tables(host, port, workers, keys)), json)
+    options = deep_merge(parse_overrides(overrides), _option_tables(host, port, workers, keys))
+    _run_service(releases, load_settings(config, os.environ, options), json)
 
 
 def _option_tables(
@@ -64,13 +68,14 @@ def _option_tables(
 
 
 def _run_service(releases: Path, settings: "ServeConfig", json: bool) -> None:
+    from multitudes.release.store import release_folder
     from multitudes.service.app import create_app
     from multitudes.service.server import listen, serve_single, serve_workers
     from multitudes.service.startup import load_api_keys, open_dependencies
 
     load_api_keys(settings)
     _keep_new_files_private()
-    folder = _release_folder(releases)
+    folder = release_folder(releases)
     with listen(settings.server.host, settings.server.port) as listener:
         if settings.server.workers > 1:
             serve_workers(releases, settings, listener, lambda: _print_address(folder, settings, listener, json))
@@ -100,14 +105,6 @@ def _keep_new_files_private() -> None:
     umask = os.umask(0o077)
     if umask & 0o007 == 0o007:
         os.umask(umask)
-
-
-def _release_folder(releases: Path) -> Path:
-    """Return the folder of the current release, or ``releases`` itself if it is a release."""
-    from multitudes.release.manifest import MANIFEST
-    from multitudes.release.store import ReleaseStore
-
-    return releases if (releases / MANIFEST).exists() else ReleaseStore(releases).folder()
 
 
 def key_command(

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from multitudes.cli.output import print_json, progress_bar
+from multitudes.cli.set_option import SetOption, parse_overrides
 
 if TYPE_CHECKING:
     from multitudes.report.simulation_result import SimulationResult
@@ -31,6 +32,7 @@ def simulate_command(
             help="A world where users have one taste, or followed topics carry no information: no lift is expected."
         ),
     ] = None,
+    overrides: SetOption = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")] = False,
 ) -> None:
     """Run an experiment in a simulated world.
@@ -47,7 +49,7 @@ def simulate_command(
     from multitudes.simulation.retraining import prepare_warnings
     from multitudes.simulation.run import simulate
 
-    config = read_experiment(world, arms=tuple(arm or ()), control_world=control_world)
+    config = read_experiment(world, tuple(arm or ()), control_world, parse_overrides(overrides))
     folder = out or Path(f"simulated-{config.name}")
     with progress_bar(config.name) as progress:
         simulate(config, folder, progress)

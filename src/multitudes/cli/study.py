@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from multitudes.cli.output import print_json, progress_bar
+from multitudes.cli.set_option import SetOption, parse_overrides
 
 if TYPE_CHECKING:
     from multitudes.study.config import StudyConfig
@@ -26,6 +27,7 @@ class MetricName(StrEnum):
 def study_command(
     study: Annotated[Path, typer.Argument(metavar="STUDY.toml", help="The comparison; see docs/study.md.")],
     out: Annotated[Path | None, typer.Option(help="Folder of the study; default: study-NAME.")] = None,
+    overrides: SetOption = None,
     open_test: Annotated[
         bool, typer.Option("--open-test", help="Evaluate the chosen settings on the test split; this is recorded.")
     ] = False,
@@ -44,7 +46,7 @@ def study_command(
     require_extra("train", "study", "report")
     from multitudes.study.config import read_study
 
-    config = read_study(study)
+    config = read_study(study, parse_overrides(overrides))
     folder = out or Path(f"study-{config.name}")
     result = _run_study(config, folder, study, open_test, fresh)
     _write_report(result)
@@ -144,6 +146,7 @@ def tune_command(
     config: Annotated[
         Path | None, typer.Option(help="TOML file with the initial settings: [model], [train], [retrieve].")
     ] = None,
+    overrides: SetOption = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing file.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")] = False,
 ) -> None:
@@ -159,7 +162,7 @@ def tune_command(
 
     if out.exists() and not overwrite:
         raise UsageError(f"{out}: exists; give another --out, or replace it with --overwrite")
-    result = _search_settings(prepared, out, method, trials, metric.value, seed, config)
+    result = _search_settings(prepared, out, method, trials, metric.value, seed, config, overrides)
     from multitudes.study.tuning import write_settings
 
     write_settings(result, out, f"Found by multitudes tune: {method} on {prepared}, {trials} trials, seed {seed}.")
@@ -181,17 +184,25 @@ def tune_command(
 
 
 def _search_settings(
-    prepared: Path, out: Path, method: str, trials: int, metric: str, seed: int, config: Path | None
+    prepared: Path,
+    out: Path,
+    method: str,
+    trials: int,
+    metric: str,
+    seed: int,
+    config: Path | None,
+    overrides: list[str] | None,
 ) -> "TuningResult":
     from multitudes.cli.output import StudyProgressLine
-    from multitudes.config import load_section, read_sections
+    from multitudes.config import deep_merge, load_section, read_sections
     from multitudes.evaluation.config import EvaluateConfig
     from multitudes.study.config import SECTIONS, TuningConfig
     from multitudes.study.tuning import tune_method
 
-    sections = read_sections(config) if config else {}
+    changes = parse_overrides(overrides, "evaluate", *SECTIONS)
+    sections = deep_merge(read_sections(config) if config else {}, changes)
     settings = {"method": method} | {name: sections.get(name, {}) for name in SECTIONS}
-    evaluate = load_section(config, "evaluate", EvaluateConfig)
+    evaluate = load_section(config, "evaluate", EvaluateConfig, changes)
     tuning = TuningConfig.model_validate({"trials": trials, "metric": metric, "seed": seed})
     line = StudyProgressLine()
     try:

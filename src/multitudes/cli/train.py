@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from multitudes.cli.output import print_json, progress_bar
+from multitudes.cli.set_option import SetOption, parse_overrides
 from multitudes.nn.methods import DEFAULT_METHOD, LINEAR, METHOD_NAMES, PINNERSAGE, WITHOUT_TORCH
 from multitudes.progress import Progress, silent
 
@@ -30,6 +31,7 @@ def train_command(
     config: Annotated[
         Path | None, typer.Option(help="TOML file with [model], [train] and [execution], or [pinnersage] or [linear].")
     ] = None,
+    overrides: SetOption = None,
     refit: Annotated[
         Path | None, typer.Option(help="Take settings and epochs of this run, and train on validation events too.")
     ] = None,
@@ -50,11 +52,11 @@ def train_command(
     events too. Under torchrun several processes train one model: docs/training.md.
     """
     if method == PINNERSAGE and refit is None and continues is None:
-        _make_pinnersage(prepared, out, seed, config, resume, overwrite, json)
+        _make_pinnersage(prepared, out, seed, config, overrides, resume, overwrite, json)
         return
     if LINEAR in (method, _method_of(refit), _method_of(continues)):
         _check_one_origin(method, refit, continues)
-        _make_linear(prepared, out, seed, config, refit or continues, resume, overwrite, json)
+        _make_linear(prepared, out, seed, config, overrides, refit or continues, resume, overwrite, json)
         return
     from multitudes.extras import require_extra
 
@@ -69,13 +71,16 @@ def train_command(
     with report_error_once():
         _check_one_origin(method, refit, continues)
         if refit is not None:
+            changes = parse_overrides(overrides, "execution")
             settings = refit_config(refit, seed)
         elif continues is not None:
-            settings = continue_config(continues, seed, config)
+            changes = parse_overrides(overrides, "train", "execution")
+            settings = continue_config(continues, seed, config, changes)
         else:
-            settings = load_run_config(str(method or DEFAULT_METHOD), seed, config)
+            changes = parse_overrides(overrides, "model", "train", "execution")
+            settings = load_run_config(str(method or DEFAULT_METHOD), seed, config, changes)
         changed = settings.changed_defaults()
-        execution = load_section(config, "execution", ExecutionConfig)
+        execution = load_section(config, "execution", ExecutionConfig, changes)
         data = PreparedData.open(prepared)
         if continues is not None:
             _print_known_items(continues, data)
@@ -131,7 +136,14 @@ def _progress_if(title: str, shown: bool) -> AbstractContextManager[Progress]:
 
 
 def _make_pinnersage(
-    prepared: Path, out: Path, seed: int, config: Path | None, resume: bool, overwrite: bool, json: bool
+    prepared: Path,
+    out: Path,
+    seed: int,
+    config: Path | None,
+    overrides: list[str] | None,
+    resume: bool,
+    overwrite: bool,
+    json: bool,
 ) -> None:
     """Make a run from existing item vectors; needs no torch."""
     from multitudes.config import load_section
@@ -141,7 +153,7 @@ def _make_pinnersage(
     from multitudes.run_record import read_record
     from multitudes.training.runs import make_pinnersage_run
 
-    settings = load_section(config, METHOD, PinnerSageConfig)
+    settings = load_section(config, METHOD, PinnerSageConfig, parse_overrides(overrides, METHOD))
     data = PreparedData.open(prepared)
     make_pinnersage_run(data, out, settings, seed=seed, resume=resume, overwrite=overwrite)
     items, width = (read_record(out)[name] for name in ("items_with_vectors", "width"))
@@ -156,6 +168,7 @@ def _make_linear(
     out: Path,
     seed: int,
     config: Path | None,
+    overrides: list[str] | None,
     origin: Path | None,
     resume: bool,
     overwrite: bool,
@@ -164,10 +177,16 @@ def _make_linear(
     """Solve truncated EASE; with ``origin`` by the settings of that run, on validation events too. Needs no torch."""
     from multitudes.config import load_section
     from multitudes.data.prepared import PreparedData
+    from multitudes.errors import UsageError
     from multitudes.linear.run import METHOD, LinearConfig, make_linear_run, refit_config
     from multitudes.run_record import read_record
 
-    settings = load_section(config, METHOD, LinearConfig) if origin is None else refit_config(origin)
+    if origin is None:
+        settings = load_section(config, METHOD, LinearConfig, parse_overrides(overrides, METHOD))
+    elif overrides:
+        raise UsageError(f"--set {overrides[0]}: --refit and --continue take all settings of {origin}; leave it out")
+    else:
+        settings = refit_config(origin)
     data, final = PreparedData.open(prepared), origin is not None
     how = {"resume": resume, "overwrite": overwrite}
     with progress_bar(f"train {METHOD}") as progress:

@@ -58,10 +58,10 @@ from multitudes.periodic import file_signature
 from multitudes.release import delta_log
 from multitudes.release.checks import check_listed, check_release
 from multitudes.release.id_mapping import IdMap, ItemNames, PublishedNames
-from multitudes.release.manifest import MANIFEST, Manifest, read_manifest, verify_files, write_manifest
+from multitudes.release.manifest import Manifest, read_manifest, verify_files, write_manifest
 from multitudes.release.onnx_session import Session, open_tower
 from multitudes.release.overlay import AppliedDeltas, apply_deltas, apply_to_index, net_delta
-from multitudes.release.store import ReleaseStore
+from multitudes.release.store import release_folder
 
 USER_TOWER = "user_tower.onnx"
 ITEM_TOWER = "item_tower.onnx"
@@ -141,9 +141,7 @@ class Release:
             ArtefactError: nothing is released there, or a file is missing, changed, truncated or of another format
                 version, or files do not fit together.
         """
-        folder = Path(path)
-        if not (folder / MANIFEST).exists():
-            folder = ReleaseStore(folder).folder()
+        folder = release_folder(Path(path))
         manifest = read_manifest(folder)
         check_listed(folder, manifest, _required_files(manifest), (USER_TOWER, ITEM_TOWER, CARRIED_LOG))
         verify_files(folder, manifest)

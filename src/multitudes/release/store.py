@@ -181,3 +181,12 @@ class ReleaseStore:
         # The caller holds the lock, so any stage was left by a process that died.
         for folder in self.root.glob(f"{_STAGE}*"):
             shutil.rmtree(folder)
+
+
+def release_folder(path: Path) -> Path:
+    """Return the folder of the current release in a folder of releases; ``path`` itself if it is that of one version.
+
+    Raises:
+        ArtefactError: nothing is released there.
+    """
+    return path if (path / MANIFEST).exists() else ReleaseStore(path).folder()

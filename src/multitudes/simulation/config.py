@@ -1,12 +1,22 @@
 """WORLD.toml: a world, the arms compared in it, and the length of the test."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import ConfigDict, Field, field_validator
 
-from multitudes.config import Config, Name, Seeds, deep_merge, load_toml, parse, suggestion
+from multitudes.config import (
+    NO_OVERRIDES,
+    Config,
+    Name,
+    Seeds,
+    deep_merge,
+    load_toml,
+    parse,
+    parse_with_overrides,
+    suggestion,
+)
 from multitudes.errors import UsageError
 from multitudes.index.factory import IndexConfig
 from multitudes.nn.methods import METHODS, Method
@@ -93,25 +103,31 @@ class ExperimentConfig(Config):
         return parse(RetrieveConfig, settings, f"[arms.{arm}.retrieve]")
 
 
-def read_experiment(file: Path, arms: Sequence[str] = (), control_world: str | None = None) -> ExperimentConfig:
+def read_experiment(
+    file: Path,
+    arms: Sequence[str] = (),
+    control_world: str | None = None,
+    overrides: Mapping[str, Any] = NO_OVERRIDES,
+) -> ExperimentConfig:
     """Read and check an experiment, before any work begins.
 
     Args:
         file: WORLD.toml.
         arms: use only these arms, in the order of the file; empty: all.
         control_world: a key of ``CONTROLS`` with a hyphen for the blank; its settings replace those of the file.
+        overrides: settings as nested tables, which count more than the file.
 
     Raises:
         UsageError: the file is missing, is not TOML, or names something that does not exist.
     """
     tables = load_toml(file, "examples/world.toml shows one")
-    if "seed" in tables.get("world", {}):
+    if "seed" in {**tables.get("world", {}), **overrides.get("world", {})}:
         raise UsageError(f"{file}: [world] seed: an experiment has one world per seed; give seeds = [0] at the top")
     if control_world is not None:
         name = tables.get("name", ExperimentConfig.model_fields["name"].default)
         world = deep_merge(tables.get("world", {}), CONTROLS[control_world.replace("-", " ")])
         tables |= {"name": f"{name}-{control_world}", "world": world}
-    config = parse(ExperimentConfig, tables, str(file))
+    config = parse_with_overrides(ExperimentConfig, tables, str(file), overrides)
     if not config.arms:
         raise UsageError(f"{file}: no [arms.NAME]; an experiment needs at least one")
     if arms:

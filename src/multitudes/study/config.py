@@ -1,12 +1,23 @@
 """The study file, STUDY.toml: which methods to compare on which data sets, and how."""
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 
-from multitudes.config import Config, Name, Seeds, current_names, deep_merge, load_toml, parse, suggestion
+from multitudes.config import (
+    NO_OVERRIDES,
+    Config,
+    Name,
+    Seeds,
+    current_names,
+    deep_merge,
+    load_toml,
+    parse_with_overrides,
+    suggestion,
+)
 from multitudes.data.location import is_url
 from multitudes.data.prepare import PrepareConfig
 from multitudes.data.sample import SAMPLES
@@ -150,11 +161,12 @@ class StudyConfig(_SettingsConfig):
         return self.reference or next(iter(self.methods))
 
 
-def read_study(file: Path) -> StudyConfig:
+def read_study(file: Path, overrides: Mapping[str, Any] = NO_OVERRIDES) -> StudyConfig:
     """Read a study file and check it as a whole, so that errors appear before hours of work.
 
     Args:
         file: the TOML file; relative paths in it are relative to its folder.
+        overrides: settings as nested tables, which count more than the file.
 
     Returns:
         The study, with absolute or normalised paths of tables.
@@ -163,7 +175,7 @@ def read_study(file: Path) -> StudyConfig:
         UsageError: the file is missing, is not TOML, or refers to something that does not exist.
     """
     tables = load_toml(file, "examples/quick.toml shows one")
-    config = parse(StudyConfig, tables, str(file))
+    config = parse_with_overrides(StudyConfig, tables, str(file), overrides)
     for section in ("data", "methods"):
         if not getattr(config, section):
             raise UsageError(f"{file}: no [{section}.NAME]; a study needs at least one")

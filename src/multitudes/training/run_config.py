@@ -1,9 +1,10 @@
 """The configuration of a run: from a file, from a finished run that is fitted again, or to continue a finished run."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from multitudes.config import Config, current_names, deep_merge, load_section, parse
+from multitudes.config import NO_OVERRIDES, Config, current_names, deep_merge, load_section, parse
 from multitudes.errors import UsageError
 from multitudes.nn.user_tower_config import UserTowerConfig
 from multitudes.run_record import read_record
@@ -12,18 +13,22 @@ from multitudes.training.trained_run import TrainedRun
 from multitudes.training.warm_start import warm_start_config
 
 
-def load_run_config(method: str, seed: int, file: Path | None) -> RunConfig:
+def load_run_config(
+    method: str, seed: int, file: Path | None, overrides: Mapping[str, Any] = NO_OVERRIDES
+) -> RunConfig:
     """Return the configuration of a new run.
 
     Args:
         method: name of the method.
         seed: of every random stream.
         file: TOML file with [model] and [train]; None: the defaults.
+        overrides: tables of settings by section, which count more than the file.
 
     Raises:
         UsageError: the file is missing or holds a wrong setting.
     """
-    model, train = load_section(file, "model", UserTowerConfig), load_section(file, "train", TrainConfig)
+    model = load_section(file, "model", UserTowerConfig, overrides)
+    train = load_section(file, "train", TrainConfig, overrides)
     return parse(RunConfig, {"method": method, "seed": seed, "model": model, "train": train}, "options")
 
 
@@ -44,16 +49,24 @@ def refit_config(run: Path, seed: int) -> RunConfig:
     return with_linear_of(config, record)
 
 
-def continue_config(run: Path, seed: int, file: Path | None) -> RunConfig:
-    """Return the configuration of a run that continues ``run``: its own, for one epoch, changed by [train] of ``file``.
+def continue_config(run: Path, seed: int, file: Path | None, overrides: Mapping[str, Any] = NO_OVERRIDES) -> RunConfig:
+    """Return the configuration of a run that continues ``run``: its own, for one epoch, changed by [train].
+
+    Args:
+        run: the finished run.
+        seed: of every random stream.
+        file: TOML file with [train]; None: nothing is changed.
+        overrides: tables of settings by section, which count more than the file.
 
     Raises:
         ArtefactError: ``run`` is no run, or is damaged.
-        UsageError: a setting of the file is wrong, or does not fit the weights of ``run``.
+        UsageError: a setting is wrong, or does not fit the weights of ``run``.
     """
     previous = TrainedRun.open(run)
-    model = deep_merge(previous.config.model.model_dump(), _given_settings(file, "model", UserTowerConfig))
-    train = deep_merge(previous.config.train.model_dump(), {"epochs": 1}, _given_settings(file, "train", TrainConfig))
+    given_model = _given_settings(file, "model", UserTowerConfig, overrides)
+    given_train = _given_settings(file, "train", TrainConfig, overrides)
+    model = deep_merge(previous.config.model.model_dump(), given_model)
+    train = deep_merge(previous.config.train.model_dump(), {"epochs": 1}, given_train)
     config = RunConfig(
         method=previous.config.method,
         seed=seed,
@@ -63,6 +76,8 @@ def continue_config(run: Path, seed: int, file: Path | None) -> RunConfig:
     return with_linear_of(warm_start_config(config, previous), read_record(run))
 
 
-def _given_settings(file: Path | None, section: str, model: type[Config]) -> dict[str, Any]:
-    """Return the settings that a section of the file sets, with their current names."""
-    return load_section(file, section, model).model_dump(exclude_unset=True)
+def _given_settings(
+    file: Path | None, section: str, model: type[Config], overrides: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Return the settings of a section that the file or the overrides set, with their current names."""
+    return load_section(file, section, model, overrides).model_dump(exclude_unset=True)
