@@ -15,6 +15,7 @@ from .linear.run import LinearConfig as LinearConfig
 from .linear.run import make_linear_run as make_linear_run
 from .nn.user_tower_config import UserTowerConfig as UserTowerConfig
 from .pinnersage.clustering import PinnerSageConfig as PinnerSageConfig
+from .progress import ProgressBar as ProgressBar
 from .publishing.publish import publish as publish
 from .retrieval.config import RetrieveConfig as RetrieveConfig
 from .retrieval.item_updates import add_items as add_items

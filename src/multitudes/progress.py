@@ -1,6 +1,12 @@
-"""How long work reports its progress: a callable, so that only the commands need a terminal."""
+"""How long work reports its progress: a callable, so that only those who watch need a terminal; and a bar for them."""
 
-from typing import Protocol
+import shutil
+import sys
+import time
+from types import TracebackType
+from typing import Protocol, Self, TextIO
+
+_REDRAW_INTERVAL_S = 0.2
 
 
 class Progress(Protocol):
@@ -20,3 +26,113 @@ class Progress(Protocol):
 def silent(done: int, total: int, note: str = "") -> None:
     """Report nothing: the default."""
     del done, total, note
+
+
+class ProgressBar:
+    """A progress callback that draws a bar with the time left, in a terminal or a notebook; elsewhere it is silent.
+
+    ::
+
+        with ProgressBar("train") as progress:
+            train(data, RunConfig(), "run", progress=progress)
+    """
+
+    def __init__(self, title: str, stream: TextIO | None = None) -> None:
+        """Draw on ``stream``, by default stderr."""
+        self._title, self._line, self._clock = title, RedrawnLine(stream or sys.stderr), _Clock()
+
+    def __enter__(self) -> Self:
+        self._line.draw(self._short_title(), at_once=True)
+        return self
+
+    def __call__(self, done: int, total: int, note: str = "") -> None:
+        """Draw the progress.
+
+        Args:
+            done: the finished amount.
+            total: the whole amount, in the same unit.
+            note: a short text.
+        """
+        left_s = self._clock.seconds_left(done, total)
+        left = [] if left_s is None or done >= total else [f"{duration_text(left_s)} left"]
+        width = min(terminal_columns() // 10, 20)
+        filled = round(width * min(done / max(total, 1), 1))
+        parts = [f"{self._short_title()} {'━' * filled}{'┄' * (width - filled)} {done:,}/{total:,}", *left]
+        self._line.draw(" · ".join([*parts, note] if note else parts), at_once=done >= total)
+
+    def _short_title(self) -> str:
+        return shorten(self._title, min(terminal_columns() // 4, 24))
+
+    def close(self) -> None:
+        """Remove the bar; leaving the ``with`` block does."""
+        self._line.clear()
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class RedrawnLine:
+    """One line of a terminal or a notebook that is drawn again and again; elsewhere nothing is drawn.
+
+    Attributes:
+        is_shown: whether the stream is a terminal or belongs to a notebook.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        """Draw on ``stream``."""
+        self._stream, self._drawn_s, self._length = stream, 0.0, 0
+        self.is_shown = stream.isatty() or "ipykernel" in sys.modules
+
+    def draw(self, line: str, *, at_once: bool = False) -> None:
+        """Draw ``line``, cut to the width, over the one before; not if that one is recent, unless ``at_once``."""
+        now_s = time.monotonic()
+        if not self.is_shown or (now_s - self._drawn_s < _REDRAW_INTERVAL_S and not at_once):
+            return
+        line = shorten(line, terminal_columns() - 1)  # a line of the full width would wrap
+        self._write(f"\r{line:{self._length}}")  # spaces cover the rest of a longer line: notebooks know no escapes
+        self._drawn_s, self._length = now_s, len(line)
+
+    def clear(self) -> None:
+        """Remove the line."""
+        if self._length:
+            self._write(f"\r{'':{self._length}}\r")
+            self._length = 0
+
+    def _write(self, text: str) -> None:
+        self._stream.write(text)
+        self._stream.flush()
+
+
+class _Clock:
+    """Estimates the time left from the mean speed since the first report, validation and other pauses included."""
+
+    def __init__(self) -> None:
+        self._start_s, self._start, self._share = 0.0, 1.0, 1.0
+
+    def seconds_left(self, done: int, total: int) -> float | None:
+        """Return the estimate; None before the second report. A smaller share than before begins a new count."""
+        now_s, share = time.monotonic(), done / max(total, 1)
+        if share < self._share:
+            self._start_s, self._start = now_s, share
+        self._share = share
+        return (now_s - self._start_s) * (1 - share) / (share - self._start) if share > self._start else None
+
+
+def terminal_columns() -> int:
+    """Return the width of the terminal, in characters."""
+    return shutil.get_terminal_size().columns
+
+
+def shorten(line: str, width: int) -> str:
+    """Return ``line`` in at most ``width`` characters."""
+    return line if len(line) <= width else line[: max(width - 1, 0)] + "…"[:width]
+
+
+def duration_text(seconds: float) -> str:
+    """Return a duration in seconds, minutes or hours."""
+    minutes = round(seconds / 60)
+    if minutes < 1:
+        return f"{max(1, round(seconds))} s"
+    return f"{minutes} min" if minutes < 90 else f"{minutes / 60:.1f} h"

@@ -7,9 +7,9 @@ import tomllib
 
 import pytest
 
-from multitudes.cli import output
+from multitudes import progress
 from multitudes.cli.main import run
-from multitudes.cli.output import StudyProgressLine, duration_text, shorten
+from multitudes.cli.output import StudyProgressLine
 from multitudes.training.run_config import load_run_config
 from tests.study.small import study_file
 from tests.worlds import planted
@@ -48,17 +48,17 @@ class Terminal(io.StringIO):
 @pytest.mark.parametrize("columns", [20, 40, 200])
 def test_on_a_terminal_one_line_is_drawn_over_and_never_wraps(monkeypatch, columns):
     monkeypatch.setenv("COLUMNS", str(columns))
-    monkeypatch.setattr(output, "_REDRAW_INTERVAL_S", 0)
+    monkeypatch.setattr(progress, "_REDRAW_INTERVAL_S", 0)
     stream = Terminal()
     line = StudyProgressLine(stream)
     for _ in range(3):
         line(Standing())
-    drawn = [part.removeprefix("\x1b[K") for part in stream.getvalue().split("\r")[1:]]
+    drawn = stream.getvalue().split("\r")[1:]
     assert len(drawn) == 3
     assert "\n" not in stream.getvalue()
     assert all(len(part) < columns for part in drawn)
     whole = "1/4 cells, 2 min left, films joint seed 0 epoch 2, films plain trial 3"
-    assert drawn[0] == (whole if columns == 200 else shorten(whole, columns - 1))
+    assert drawn[0] == (whole if columns == 200 else progress.shorten(whole, columns - 1))
 
 
 def test_elsewhere_it_is_a_plain_line_for_each_cell_that_ends():
@@ -71,13 +71,6 @@ def test_elsewhere_it_is_a_plain_line_for_each_cell_that_ends():
     line.close()
     assert [text.split(",")[0] for text in stream.getvalue().splitlines()] == ["0/4 cells", "1/4 cells"]
     assert "\r" not in stream.getvalue()
-
-
-@pytest.mark.parametrize(
-    ("seconds", "said"), [(0.2, "1 s"), (29, "29 s"), (90, "2 min"), (5300, "88 min"), (7200, "2.0 h")]
-)
-def test_durations_are_said_as_people_say_them(seconds, said):
-    assert duration_text(seconds) == said
 
 
 def test_a_study_that_is_none_is_one_line(tmp_path, capsys):

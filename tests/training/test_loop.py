@@ -146,7 +146,7 @@ def test_progress_shows_the_mean_loss_of_the_epoch_so_far(prepared: PreparedData
 
     train(prepared, config("single", epochs=1), tmp_path / "run", progress=keep)
     record = json.loads((tmp_path / "run" / "metrics.jsonl").read_text())
-    assert notes[-1] == f"epoch 1, single loss {record['loss']['single']:.3f}"
+    assert notes[-1] == f"epoch 1 of 1, single loss {record['loss']['single']:.3f}"
 
 
 def test_a_loss_that_is_not_finite_stops_with_position_and_advice(prepared: PreparedData, tmp_path: Path) -> None:

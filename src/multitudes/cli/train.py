@@ -86,13 +86,11 @@ def train_command(
             _print_known_items(continues, data)
         # Ranks that torchrun has started again resume from their checkpoint and replace nothing.
         how = {"resume": resume or is_restart(), "overwrite": overwrite and not is_restart()}
-        with (
-            join_ranks(execution.timeout_s) as ranks,
-            _progress_if(f"train {settings.method}", ranks.is_first) as progress,
-        ):
+        with join_ranks(execution.timeout_s) as ranks:
             if changed and ranks.is_first:
                 typer.echo(f"{settings.method}: differs from its own defaults by {', '.join(changed)}")
-            fit(data, settings, out, **how, execution=execution, ranks=ranks, progress=progress)
+            with _progress_if(f"train {settings.method}", ranks.is_first) as progress:
+                fit(data, settings, out, **how, execution=execution, ranks=ranks, progress=progress)
     if not ranks.is_first:
         return
     record = print_run(out)

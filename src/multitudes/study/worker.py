@@ -234,7 +234,7 @@ class _ProgressWriter:
         now_s = time.monotonic()
         if now_s - self._last_written_s >= _PROGRESS_INTERVAL_S:
             self._last_written_s = now_s
-            phase = note.partition(",")[0]  # "epoch 2", without its losses
+            phase = note.partition(",")[0]  # "epoch 2 of 20", without its losses
             print(json.dumps({"done": done, "total": total, "note": phase}), flush=True)  # noqa: T201
 
 

@@ -215,7 +215,7 @@ class _Loop:
         for windows in islice(epoch, position.batch, None):
             self._train_step(windows)
             targets += int((windows.stop_B - windows.start_B).sum())
-            self.progress(position.batch, len(epoch), f"epoch {position.epoch + 1}, {self._loss_text()}")
+            self._report_progress(len(epoch))
             clock.read()
             if self.ranks.any(bool(interrupted)):
                 return False
@@ -223,6 +223,12 @@ class _Loop:
                 self._save()
         self._finish_epoch(targets / max(position.seconds - start_s, 1e-9))
         return True
+
+    def _report_progress(self, epoch_batches: int) -> None:
+        """Report the batches of all epochs, so that the time left is that of the whole training."""
+        position, epochs = self.state.position, self.config.train.epochs
+        done, total = position.epoch * epoch_batches + position.batch, epochs * epoch_batches
+        self.progress(done, total, f"epoch {position.epoch + 1} of {epochs}, {self._loss_text()}")
 
     def _train_step(self, windows: WindowBatch) -> None:
         state = self.state
