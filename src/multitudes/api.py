@@ -196,6 +196,11 @@ class Candidate(NamedTuple):
     found_by: Annotated[
         tuple[int, ...], Field(description="Numbers of all interests that have it among their own best.")
     ]
+    explained_by: Annotated[
+        int | None,
+        Field(description="Number of the interest that it fits best, whatever brought it; null for a popular item."),
+    ] = None
+    explanation: Annotated[str | None, Field(description="Name of that interest: to show to people.")] = None
 
 
 @dataclass(frozen=True)
@@ -357,6 +362,19 @@ def candidate_records(candidates: Sequence[Candidate]) -> list[dict[str, Any]]:
             "interest": interest,
             "interest_name": interest_name,
             "found_by": found_by,
+            "explained_by": explained_by,
+            "explanation": explanation,
         }
-        for item_id, title, score, rank, source, interest, interest_name, found_by in candidates
+        for (
+            item_id,
+            title,
+            score,
+            rank,
+            source,
+            interest,
+            interest_name,
+            found_by,
+            explained_by,
+            explanation,
+        ) in candidates
     ]

@@ -41,6 +41,9 @@ def test_a_user_gets_unseen_items_with_their_reasons(retriever: Retriever):
         assert candidate.interest is not None
         assert candidate.interest_name == by_number[candidate.interest].name
         assert candidate.source == by_number[candidate.interest].kind
+        assert candidate.explained_by is not None
+        assert by_number[candidate.explained_by].kind in ("implicit", "explicit")
+        assert candidate.explanation == by_number[candidate.explained_by].name
         assert candidate.title == f"Film {candidate.item_id}"
 
 

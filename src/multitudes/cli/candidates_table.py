@@ -48,10 +48,13 @@ def _print_interests(console: "Console", recommendation: "Recommendation") -> No
     from rich.text import Text
 
     wide = console.width >= _WIDE
-    n_candidates = Counter(candidate.interest for candidate in recommendation.candidates)
+    brought = Counter(candidate.interest for candidate in recommendation.candidates)
+    explained = Counter(candidate.explained_by for candidate in recommendation.candidates)
     columns = [_Column("#", 2, right=True), _Column("interest", 28 if wide else 20)]
     columns += [_Column("kind", 13)] if wide else []
-    columns += [_Column("share", 15 if wide else 5), _Column("brings", 6, right=True)]
+    columns += [_Column("share", 15 if wide else 5)]
+    columns += [_Column("brings", 6, right=True)] if wide else []
+    columns += [_Column("explains", 8, right=True)]
     columns += [_Column("from the history", 0)]
     columns += [_Column("newest", 14, right=True)] if wide else []
     rows: list[list[Text]] = []
@@ -60,8 +63,9 @@ def _print_interests(console: "Console", recommendation: "Recommendation") -> No
         row = [Text(str(interest.number), style=colour), Text(_one_line(interest.name), style=f"bold {colour}")]
         row += [Text(interest.kind, style="dim")] if wide else []
         bar = "█" * round(interest.share * 10) if wide else ""
-        row += [Text.assemble(f"{interest.share:4.0%} ", (bar, colour)), Text(str(n_candidates[interest.number]))]
-        row += [_origin(interest)]
+        row += [Text.assemble(f"{interest.share:4.0%} ", (bar, colour))]
+        row += [Text(str(brought[interest.number]))] if wide else []
+        row += [Text(str(explained[interest.number])), _origin(interest)]
         row += [Text(_age_text(interest.age_days))] if wide else []
         rows.append(row)
     _print_table(console, columns, rows)
@@ -79,9 +83,9 @@ def _print_candidates(console: "Console", recommendation: "Recommendation", expl
     columns += [_Column("found by", 16 if wide else 10)] if explain else []
     rows: list[list[Text]] = []
     for candidate in recommendation.candidates:
-        colour = _colour(candidate.interest)
+        colour = _colour(candidate.explained_by)
         row = [Text(str(candidate.rank)), Text(_one_line(candidate.title or str(candidate.item_id)))]
-        row += [Text(_one_line(candidate.interest_name or candidate.source), style=colour)] if explain else []
+        row += [Text(_one_line(candidate.explanation or candidate.source), style=colour)] if explain else []
         row += [Text(candidate.source, style="dim")] if explain and wide else []
         row += [Text(_one_line(str(candidate.item_id))), Text(f"{candidate.score:.2f}")] if numbers else []
         row += [Text(" ").join(Text(str(k), style=_colour(k)) for k in candidate.found_by)] if explain else []

@@ -15,6 +15,7 @@ from multitudes.api import Candidate, Interest, candidate_records
 from multitudes.batches.user_vectors import InterestKind, UserVectors
 from multitudes.ids import Id
 from multitudes.release.release import Release
+from multitudes.retrieval.explanation import Explainer
 from multitudes.retrieval.interest_names import InterestNamer
 from multitudes.retrieval.request import Cause, Degradation, Shortfall
 from multitudes.retrieval.search import REPEAT, Candidates
@@ -82,7 +83,8 @@ class Recommendation:
             record |= {"unknown_items": self.unknown_items, "unknown_topics": self.unknown_topics}
         else:
             for candidate in candidates:
-                del candidate["title"]
+                for key in ("title", "explained_by", "explanation"):
+                    del candidate[key]
         return record | {"candidates": candidates}
 
 
@@ -138,6 +140,7 @@ class RecommendationBuilder:
         self._version = release.version
         self._names = release.item_names
         self._namer = interest_namer(release)
+        self._explainer = Explainer(release.index)
         self._newest_s = None if release.manifest.ordered_only else int(release.event_time.max(initial=0))
 
     def build(
@@ -156,16 +159,18 @@ class RecommendationBuilder:
             )
             for k in np.flatnonzero(vectors.mask_BK[b]).tolist()
         )
-        return self._recommendation(resolved, candidates, interests, unknown_topics)
+        explained_N = self._explainer.explain(vectors, b, candidates)
+        return self._recommendation(resolved, candidates, explained_N, interests, unknown_topics)
 
     def build_popular(self, resolved: ResolvedRequest, candidates: Candidates, unknown_topics: int) -> Recommendation:
         """Build a recommendation without interests; see ``ResponseBuilder``."""
-        return self._recommendation(resolved, candidates, (), unknown_topics)
+        return self._recommendation(resolved, candidates, candidates.interest_N, (), unknown_topics)
 
     def _recommendation(
         self,
         resolved: ResolvedRequest,
         candidates: Candidates,
+        explained_N: NDArray[np.int64],
         interests: tuple[Interest, ...],
         unknown_topics: int,
     ) -> Recommendation:
@@ -173,7 +178,9 @@ class RecommendationBuilder:
             user_id=resolved.context.user_ids[0],
             release=self._version,
             candidates=self._candidates(
-                candidates, {interest.number: interest.name for interest in interests} | {REPEAT: REPEAT_LABEL}
+                candidates,
+                explained_N,
+                {interest.number: interest.name for interest in interests} | {REPEAT: REPEAT_LABEL},
             ),
             interests=interests,
             shortfalls=(*resolved.shortfalls, *candidates.shortfalls),
@@ -217,7 +224,9 @@ class RecommendationBuilder:
         now_s = self._newest_s if resolved.request.time_s is None else resolved.request.time_s
         return max(0, now_s - int(resolved.context.time_BL[0, position])) / _DAY_S
 
-    def _candidates(self, candidates: Candidates, names: dict[int, str]) -> tuple[Candidate, ...]:
+    def _candidates(
+        self, candidates: Candidates, explained_N: NDArray[np.int64], names: dict[int, str]
+    ) -> tuple[Candidate, ...]:
         # An index shared by several processes may hold items that were added after this snapshot of the release.
         known_N = candidates.item_N <= len(self._names)
         if not known_N.all():
@@ -228,7 +237,8 @@ class RecommendationBuilder:
                 candidates.found_by_NK[known_N],
             )
             candidates = Candidates(*arrays, candidates.kinds, candidates.share_K)
-        interests = candidates.interest_N.tolist()
+            explained_N = explained_N[known_N]
+        interests, explained_by = candidates.interest_N.tolist(), explained_N.tolist()
         columns = (
             *self._names.columns(candidates.item_N),
             candidates.score_N.tolist(),
@@ -237,6 +247,8 @@ class RecommendationBuilder:
             [k if k >= 0 else None for k in interests],
             [names.get(k) for k in interests],
             _true_columns(candidates.found_by_NK),
+            [k if k >= 0 else None for k in explained_by],
+            [names.get(k) for k in explained_by],
         )
         return tuple(map(Candidate, *columns))
 

@@ -1,15 +1,15 @@
 """The linear history of a trained run: EASE beside the tower, weighted by what both together find on validation.
 
-    score of item j with vector k = s (v_k · x_j + w Σ_i (1 + r_i)^(−recency) P_i · Q_j)
+    score of item j with vector k = s (v_k · x_j + w n^growth Σ_i (1 + r_i)^(−recency) P_i · Q_j)
 
-P and Q are solved in closed form after the last epoch (``linear.ease``), the sum is over the user's whole history, and
-the tower is not trained again. Chosen in this order on the validation users of the epochs:
+P and Q are solved in closed form after the last epoch (``linear.ease``), the sum is over the n items of the user's
+whole history, and the tower is not trained again. Chosen in this order on the validation users of the epochs:
 
-* w and the recency by the hit rate of the unconditioned vector, from a grid that is relative to the spread of both
-  scores;
+* w and the recency, then w and the growth, by the hit rate of the unconditioned vector, from grids that are relative to
+  the spread of both scores;
 * the scale s, which flattens the softmax of each vector, by the likelihood of the targets under the mixture;
 * the shares, by the hit rate of the mixture: the fitted ones, with more for the unconditioned vector or less for the
-  explicit ones.
+  explicit ones; with sums of the interests over their own events, unless that finds less.
 
 A likelihood would choose w too small: it is decided by rare targets, a list by its first places. If the tower alone
 finds as much, the run has no linear history.
@@ -26,10 +26,9 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from multitudes.batches.held_out import HeldOut
+from multitudes.batches.held_out import HeldOut, held_out_histories
 from multitudes.batches.user_vectors import INTEREST_KINDS, InterestKind, without_masked_columns
 from multitudes.data.own_items import positive_items
 from multitudes.linear.fit import RECENCIES, fit
@@ -42,6 +41,9 @@ RELATIVE_WEIGHTS: Final = (0.125, 0.25, 0.5, 1.0, 2.0)  # spread of the linear s
 SCALES: Final = (1.0, 0.5, 0.25, 0.1)
 UNCONDITIONED_PARTS: Final = (0.0, 0.5, 0.8, 1.0)  # of the fitted shares, moved to the unconditioned vector
 EXPLICIT_PARTS: Final = (1.0, 0.25, 0.0)  # of the fitted explicit share that are kept
+GROWTHS: Final = (0.25, 0.5, 0.75)  # the sum says more of a long history, of which the tower reads the last events
+OWN_PART: Final = 0.5  # of an interest's sum that is over its own events: its list is of that interest then
+OWN_TOLERANCE: Final = 0.001  # of the hit rate, which these lists may cost: less than its noise on any data set
 _TOPICS: Final = 5  # topics that condition explicit vectors, as in validation
 
 
@@ -70,7 +72,7 @@ def add_linear_history(
         include_validation=config.train.final,
         progress=progress,
     )
-    linear = LinearHistory(found.factors, config.linear_weights or _equal_weights(1.0, 1.0, 0.0))
+    linear = LinearHistory(found.factors, config.linear_weights or _unit_weights())
     chosen: dict[str, Any] = {}
     if config.linear_weights is None:
         joined = TrainedRun(run.path, run.prepared, config, run.model, linear)
@@ -97,10 +99,10 @@ class ChosenWeights(NamedTuple):
 def choose_weights(
     run: TrainedRun, held: HeldOut, n: int, recencies: Sequence[float] = RECENCIES
 ) -> ChosenWeights | None:
-    """Choose scale, weight, recency and shares on validation users.
+    """Choose the weights and the shares on validation users.
 
     Args:
-        run: the trained run with its linear history; scale and weights of 1.
+        run: the trained run with its linear history, of any weights.
         held: the users.
         n: places of the list that the hit rate looks at.
         recencies: to choose from.
@@ -108,62 +110,108 @@ def choose_weights(
     Returns:
         The choice; None if no user has both a vector and a sum, or none of them a first-time target.
     """
-    rows = np.arange(len(held))
-    scores = _WeightedScores(run, held, rows)
+    scores = _WeightedScores(run, held)
     if not scores.ratio:
         return None
     n = min(n, run.prepared.n_items + 1)
     only: InterestKind | None = "unconditioned" if run.model.user.has_unconditioned else None
-
-    rate_alone: dict[tuple[float, float], float] = {}
-    for tried in recencies:
-        scores.set_recency(tried)
-        for relative in RELATIVE_WEIGHTS:
-            scored = ScoredTargets(scores.weigh(1.0, relative * scores.ratio, only), held, rows)
-            rate_alone[tried, relative] = scored.hit_rate(fit_shares(scored.log_p_MG), n)
-    recency, relative = max(rate_alone, key=rate_alone.__getitem__)
-    scores.set_recency(recency)
-    weight = relative * scores.ratio
-    best_loss, best = -torch.inf, None
-    for scale in SCALES:
-        scored = ScoredTargets(scores.weigh(scale, weight, None), held, rows)
-        shares_G = fit_shares(scored.log_p_MG)
-        log_likelihood = mean_log_likelihood(scored.log_p_MG, shares_G)
-        if best is None or log_likelihood > best_loss:
-            best_loss, best = log_likelihood, (scale, scored, shares_G)
-        if only is not None and len(run.kinds(_TOPICS)) == 1:
-            break  # a single vector: its order does not depend on the scale
-    assert best is not None, "there is a scale"
-    scale, scored, fitted_G = best
-    candidates = _candidate_shares(fitted_G) if only or not fitted_G.sum() else [fitted_G]
-    if not candidates:
+    relative = _choose_sums(scores, n, only, recencies)
+    weight, scale = relative * scores.ratio, _choose_scale(scores, relative * scores.ratio, only)
+    best: tuple[float, Tensor, float] | None = None
+    for own in (0.0, OWN_PART):
+        scores.set_sums(own=own)
+        scored = scores.targets(scale, weight)
+        fitted_G = fit_shares(scored.log_p_MG)
+        candidates = _candidate_shares(fitted_G) if only or not fitted_G.sum() else [fitted_G]
+        rates = [scored.hit_rate(shares_G, n) for shares_G in candidates]
+        if rates and (best is None or max(rates) >= best[0] - OWN_TOLERANCE):
+            best = max(rates), candidates[int(np.argmax(rates))], own
+        if not scores.has_interests:
+            break
+    if best is None:
         return None
-    rates = [scored.hit_rate(shares_G, n) for shares_G in candidates]
-    place = int(np.argmax(rates))
-    shares = dict(zip(INTEREST_KINDS, candidates[place].tolist(), strict=True))
-    return ChosenWeights(_equal_weights(scale, scale * weight, recency), shares, rates[place])
+    rate, shares_G, own = best
+    chosen = scores.weights.model_copy(update={"own": own, "scale": scale, "weight": _weights(scale * weight)})
+    return ChosenWeights(chosen, dict(zip(INTEREST_KINDS, shares_G.tolist(), strict=True)), rate)
+
+
+def _choose_sums(scores: "_WeightedScores", n: int, only: InterestKind | None, recencies: Sequence[float]) -> float:
+    """Choose the recency and the growth by the vector of one kind, set them, and return the weight of the sums.
+
+    Args:
+        scores: with any sums.
+        n: places of the list that the hit rate looks at.
+        only: the kind of vectors; None: all.
+        recencies: to choose from.
+
+    Returns:
+        The spread of the linear scores, relative to that of the tower's.
+    """
+
+    def rate(relative: float) -> float:
+        scored = scores.targets(1.0, relative * scores.ratio, only)
+        return scored.hit_rate(fit_shares(scored.log_p_MG), n)
+
+    rates: dict[tuple[float, float, float], float] = {}
+    for recency in recencies:
+        scores.set_sums(recency=recency)
+        rates |= {(recency, 0.0, relative): rate(relative) for relative in RELATIVE_WEIGHTS}
+    recency, _, relative = max(rates, key=rates.__getitem__)
+    place = RELATIVE_WEIGHTS.index(relative)
+    for growth in GROWTHS:
+        scores.set_sums(recency=recency, growth=growth)
+        rates |= {(recency, growth, near): rate(near) for near in RELATIVE_WEIGHTS[max(place - 1, 0) : place + 2]}
+    recency, growth, relative = max(rates, key=rates.__getitem__)
+    scores.set_sums(recency=recency, growth=growth)
+    return relative
+
+
+def _choose_scale(scores: "_WeightedScores", weight: float, only: InterestKind | None) -> float:
+    """Return the scale with the greatest likelihood of the targets under the mixture."""
+    if only is not None and scores.is_single:
+        return SCALES[0]  # the order of a single vector does not depend on it
+    likelihoods = []
+    for scale in SCALES:
+        scored = scores.targets(scale, weight)
+        likelihoods.append(mean_log_likelihood(scored.log_p_MG, fit_shares(scored.log_p_MG)))
+    return SCALES[int(np.argmax(likelihoods))]
 
 
 class _WeightedScores:
-    """Scores of validation users with any scale, weight and recency; the vectors of the tower are computed once."""
+    """Scores of validation users with any scale, weight and sums; the vectors of the tower are computed once."""
 
-    def __init__(self, run: TrainedRun, held: HeldOut, rows: NDArray[np.int64]) -> None:
+    def __init__(self, run: TrainedRun, held: HeldOut) -> None:
         assert run.linear is not None
-        self._scores, self._rank = ItemScores(run, held, rows, _TOPICS), run.linear.rank
-        self._users = self._scores.users
+        self._held, self._rows = held, np.arange(len(held))
+        self._scores, self._rank = ItemScores(run, held, self._rows, _TOPICS), run.linear.rank
         self._input_IR = run.linear.input_IR
+        joined = self._scores.users
+        self._tower = joined._replace(vectors_BKD=joined.vectors_BKD[:, :, : -self._rank])
+        self._item_BL = held_out_histories(run.prepared, held.user_B, held.end_B, run.config.model.history).item_BL
         self._positives = positive_items(run.prepared, held.user_B, held.end_B)
         self._covariance_DD = np.cov(run.item_vectors()[1:].T)
+        self.weights = _unit_weights()
+        self.set_sums()
+
+    @property
+    def is_single(self) -> bool:
+        """Whether each user has one vector at most."""
+        return len(self._tower.kinds) == 1
+
+    @property
+    def has_interests(self) -> bool:
+        """Whether events belong to interests."""
+        return "implicit" in self._tower.kinds
+
+    def set_sums(self, **changes: float) -> None:
+        """Compute the sums over the histories with other settings of ``HistoryWeights``, and ``ratio`` anew."""
+        self.weights = self.weights.model_copy(update=changes)
+        sums = HistorySums(self._input_IR, self.weights)
+        self._users = sums.join_users(self._tower, self._positives, self._item_BL)
         self.ratio = self._spread_ratio()
 
-    def set_recency(self, recency: float) -> None:
-        """Compute the sums over the histories, and their ``ratio``, anew."""
-        sum_BR = HistorySums(self._input_IR, _equal_weights(1.0, 1.0, recency)).user_sums(self._positives)
-        self._users.vectors_BKD[:, :, -self._rank :] = sum_BR[:, None]
-        self.ratio = self._spread_ratio()
-
-    def weigh(self, scale: float, weight: float, only: InterestKind | None) -> ItemScores:
-        """Return the scores with vectors [scale v ; scale weight u], of one kind alone if ``only`` is given."""
+    def targets(self, scale: float, weight: float, only: InterestKind | None = None) -> ScoredTargets:
+        """Return the targets with vectors [scale v ; scale weight u], of one kind alone if ``only`` is given."""
         factor_D = np.full(self._users.vectors_BKD.shape[2], scale, dtype=np.float32)
         factor_D[-self._rank :] *= weight
         users = self._users._replace(vectors_BKD=self._users.vectors_BKD * factor_D)
@@ -171,7 +219,7 @@ class _WeightedScores:
             is_kept_K = np.array([kind == only for kind in users.kinds])
             users = without_masked_columns(users._replace(mask_BK=users.mask_BK & is_kept_K))
         self._scores.users = users
-        return self._scores
+        return ScoredTargets(self._scores, self._held, self._rows)
 
     def _spread_ratio(self) -> float:
         """Return the spread of the tower's scores over all items, relative to the linear ones; medians over users."""
@@ -227,6 +275,11 @@ def _candidate_shares(fitted_G: Tensor) -> list[Tensor]:
     return candidates
 
 
-def _equal_weights(scale: float, weight: float, recency: float) -> HistoryWeights:
-    """Return weights that are the same for every kind of vector."""
-    return HistoryWeights(scale=scale, weight=dict.fromkeys(INTEREST_KINDS, weight), recency=recency)
+def _unit_weights() -> HistoryWeights:
+    """Return weights under which the sums are joined as they are."""
+    return HistoryWeights(weight=_weights(1.0))
+
+
+def _weights(weight: float) -> dict[InterestKind, float]:
+    """Return a weight that is the same for every kind of vector."""
+    return dict.fromkeys(INTEREST_KINDS, weight)

@@ -187,7 +187,7 @@ class TrainedRun:
         if self.linear is None:
             return vectors
         assert positives is not None, "a linear history needs the items of the entire history"
-        return self.linear.join_users(vectors, positives)
+        return self.linear.join_users(vectors, positives, histories.item_BL)
 
     @torch.no_grad()
     def _user_vectors(self, histories: Histories, topic_BC: NDArray[np.int64], partition: Partition) -> UserVectors:
