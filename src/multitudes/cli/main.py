@@ -27,7 +27,7 @@ from multitudes.errors import (
 # a person needs them. A module imports nothing heavy before its command runs, which keeps `multitudes --help` fast.
 GROUPS: dict[str, dict[str, str]] = {
     "Start": {"demo": "demo", "init": "example_data"},
-    "Data": {"synth": "example_data", "validate": "prepare", "prepare": "prepare"},
+    "Data": {"import": "import_files", "synth": "example_data", "validate": "prepare", "prepare": "prepare"},
     "Train": {"train": "train", "tune": "study"},
     "Evaluate": {"evaluate": "evaluate", "report": "evaluate", "study": "study"},
     "Serve": {

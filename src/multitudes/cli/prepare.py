@@ -129,6 +129,9 @@ def prepare_command(
         float | None, typer.Option(help="Derive followed topics from this first share of each user's events.")
     ] = None,
     ties: Annotated[TieRule | None, typer.Option(help="Order of a user's events with equal timestamps.")] = None,
+    min_rating: Annotated[
+        float | None, typer.Option(help="Events rated below stay in the history but are no positives.")
+    ] = None,
     events: Annotated[
         Path | None, typer.Option(help="More events: the events log of a service, or any events table.")
     ] = None,
@@ -166,9 +169,8 @@ def prepare_command(
     from multitudes.data.prepare import prepare
 
     changes = parse_overrides(overrides, "prepare", "spark")
-    settings = _prepare_config(
-        config, changes, {"split": split, "follows_from_share": follows_from_share, "ties": ties}
-    )
+    options = {"split": split, "follows_from_share": follows_from_share, "ties": ties, "min_rating": min_rating}
+    settings = _prepare_config(config, changes, options)
     with progress_bar("prepare") as progress:
         logs = FeedbackLogs(events, served, served_within_s)
         spark = spark_config(config, engine, master, changes)

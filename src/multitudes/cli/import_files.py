@@ -1,0 +1,151 @@
+"""``multitudes import``: a person's own files become the tables that ``multitudes prepare`` reads."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from multitudes.cli.output import print_json, progress_bar, shorten
+
+if TYPE_CHECKING:
+    from multitudes.data.importing.columns import ColumnGuess
+    from multitudes.data.importing.importer import ImportReport
+
+_SHOWN_UNUSED = 8
+
+
+def import_command(
+    files: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="FILE...",
+            help="Events: Parquet, CSV, other separated text or JSON lines, also packed with gzip or zstd.",
+        ),
+    ],
+    out: Annotated[Path, typer.Option(help="Folder to write.")],
+    items: Annotated[list[Path] | None, typer.Option(help="File of items: their topics and titles.")] = None,
+    users: Annotated[
+        list[Path] | None,
+        typer.Option(help="File of users and the topics that they follow; one row for each pair will do."),
+    ] = None,
+    column_map: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--map", metavar="COLUMN=OURS", help="Which column is which: userId=user_id; price= leaves one out."
+        ),
+    ] = None,
+    separator: Annotated[
+        str | None, typer.Option(help="Between columns: ';', '::', tab …; default: found out.")
+    ] = None,
+    encoding: Annotated[str | None, typer.Option(help="Of text: utf-16, latin-1 …; default: found out.")] = None,
+    time_format: Annotated[
+        str | None, typer.Option(help="Of times, as strftime has it: '%d/%m/%Y'; default: found out.")
+    ] = None,
+    list_separator: Annotated[
+        str | None, typer.Option(help="Between topics: '|', ',' …; none: each value is one; default: found out.")
+    ] = None,
+    file_order: Annotated[
+        bool, typer.Option("--file-order", help="There are no times: a user's rows are in the order of events.")
+    ] = False,
+    max_dropped: Annotated[
+        float, typer.Option(min=0, max=1, help="Share of a file's rows that may be left out.")
+    ] = 0.1,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a folder that import wrote.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")] = False,
+) -> None:
+    """Turn your own files into the tables that prepare reads.
+
+    Columns are guessed by name, type and content, and the guess is shown. Rows that cannot be used are written beside
+    the output with their lines and reasons.
+    """
+    from multitudes.config import parse
+    from multitudes.data.column_names import parse_map
+    from multitudes.data.importing.config import ImportConfig
+    from multitudes.data.importing.importer import import_files
+
+    settings = {
+        "separator": separator,
+        "encoding": encoding,
+        "time_format": time_format,
+        "list_separator": list_separator,
+        "file_order": file_order,
+        "max_dropped": max_dropped,
+    }
+    columns = parse_map(column_map or ()).columns
+    config = parse(ImportConfig, settings, "options")
+    with progress_bar("import") as progress:
+        report = import_files(
+            files,
+            out,
+            config,
+            progress,
+            items=items or (),
+            users=users or (),
+            columns=columns,
+            overwrite=overwrite,
+            show=_print_guesses,
+        )
+    _print_report(report)
+    if json:
+        print_json(report.record())
+
+
+def _print_guesses(guesses: "Sequence[ColumnGuess]") -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    for guess in guesses:
+        typer.echo(f"{guess.source.name}: {guess.source.rows:,} rows of {guess.table} ({guess.source.read_as})")
+        table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+        for heading in (" column", "becomes", "written as"):
+            table.add_column(heading)
+        for canonical, column in guess.columns.items():
+            table.add_row(Text(f" {column}"), canonical, Text(guess.formats[canonical].name))
+        for name, column in guess.features.items():
+            table.add_row(Text(f" {column}"), Text(f"feature '{name}'"))
+        Console().print(table)
+        if guess.unused:
+            more = f" and {len(guess.unused) - _SHOWN_UNUSED} more" if len(guess.unused) > _SHOWN_UNUSED else ""
+            typer.echo(f" not used: {', '.join(guess.unused[:_SHOWN_UNUSED])}{more}")
+    typer.echo("to change this: --map COLUMN=OURS, such as --map userId=user_id; --map COLUMN= leaves one out\n")
+
+
+def _print_report(report: "ImportReport") -> None:
+    from multitudes.data.importing.importer import reason_text
+
+    typer.echo(f"{report.out}: {', '.join(f'{rows:,} {table}' for table, rows in report.rows.items())}")
+    for dropped in report.dropped:
+        typer.echo(f"left out of {dropped.file}: {shorten(reason_text(dropped), 200)}")
+    if report.dropped_file is not None:
+        typer.echo(f"left out: every row with its reason is in {report.dropped_file}")
+    if report.merged:
+        typer.echo(f"merged: {report.merged:,} rows with another row of the same id")
+    if report.known_share < 1:
+        typer.echo(f"items: {report.known_share:.1%} of the events are of an item in the items table")
+    if report.ratings is not None:
+        typer.echo(_ratings_sentence(report.ratings, report.min_rating))
+    typer.echo(f"next: {_next_command(report)}")
+
+
+def _ratings_sentence(ratings: "Mapping[str, float]", min_rating: float | None) -> str:
+    """Return what the ratings are, and what follows from them."""
+    span = f"ratings: {ratings['lowest']:g} to {ratings['highest']:g}, {ratings['mean']:.1f} on average"
+    if min_rating is None:
+        return f"{span}; every event counts as liked, unless prepare has --min-rating"
+    return (
+        f"{span}; {ratings['liked']:.0%} are {min_rating:g} or more: only these count as liked in the next command."
+        " Without --min-rating every event does"
+    )
+
+
+def _next_command(report: "ImportReport") -> str:
+    import shlex
+
+    command = ["multitudes", "prepare", str(report.out), "--out", f"{report.out}-prepared"]
+    if report.split != "time":
+        command += ["--split", report.split]
+    if report.min_rating is not None:
+        command += ["--min-rating", f"{report.min_rating:g}"]
+    return shlex.join(command)

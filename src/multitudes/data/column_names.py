@@ -1,0 +1,193 @@
+"""The names that canonical columns have elsewhere, and the map from such a name to ours.
+
+The names are those of MovieLens, RecBole, Amazon's and Foursquare's data, and of shops' and media's own logs.
+"""
+
+import re
+from collections.abc import Collection, Iterable, Mapping
+from difflib import get_close_matches
+
+from multitudes.data.schemas import COLUMN_ROLES
+from multitudes.errors import DataError, UsageError
+
+_TOPICS = (
+    "topics topic genres genre categories category categoryname venuecategory venuecategoryname tags tag class"
+    " maincategory categorycode subjects subject keywords labels label department departmentname section cuisine"
+    " productgroupname producttypename producttype itemcategory venuecategoryid categoryid cat"
+)
+# Table -> canonical column -> other names without case and signs, the most telling first.
+_NAMES: Mapping[str, Mapping[str, str]] = {
+    "events": {
+        "user_id": "userid user uid customerid customer custid memberid member visitorid visitor clientid accountid"
+        " account buyerid shopperid reviewerid reviewer personid profileid householdid householdkey listenerid"
+        " readerid playerid subscriberid username useruuid subjectid sessionid",
+        "item_id": "itemid item iid movieid movie filmid productid product sku asin parentasin articleid article bookid"
+        " isbn songid song trackid track artistid artist venueid venue placeid poiid businessid gameid game videoid"
+        " newsid contentid documentid docid listingid offerid goodsid showid animeid recipeid restaurantid hotelid"
+        " courseid jobid adid stockcode upc ean gtin objectid entityid",
+        "timestamp": "timestamp unixreviewtime ts time datetime eventtime eventtimestamp utctimestamp unixtime"
+        " createdat createdtime created occurredat orderedat purchasedat watchedat playedat listenedat viewedat"
+        " clickedat ratedat checkinat checkintime transactiontime purchasetime ordertime date eventdate"
+        " invoicedate orderdate purchasedate transactiondate tdat reviewdate reviewtime epoch dt when",
+        "action": "action event eventtype eventname actiontype behavior behaviour behaviortype interaction"
+        " interactiontype feedbacktype activity type",
+        "rating": "rating ratings stars star score overall userrating reviewrating ratingvalue",
+        "source_interest": "sourceinterest",
+        "valid": "valid",
+        "event_id": "eventid eventuuid",
+        "request_id": "requestid",
+    },
+    "items": {
+        "item_id": "id",
+        "topics": _TOPICS,
+        "title": "title name movietitle itemname itemtitle productname producttitle prodname booktitle trackname"
+        " songname songtitle venuename displayname headline description",
+        "embedding": "embedding embeddings vector itemembedding emb",
+    },
+    "users": {
+        "user_id": "id",
+        "followed_topics": f"followedtopics follows followed following interests preferences subscriptions {_TOPICS}",
+    },
+}
+
+
+def normalise(name: str) -> str:
+    """Return a column's name without case, signs and RecBole's type: ``user_id:token`` is ``userid``."""
+    return re.sub(r"[\W_]+", "", name.partition(":")[0]).lower()
+
+
+def guess_by_name(table: str, columns: Iterable[str]) -> dict[str, str]:
+    """Return the column that is probably meant by each canonical column of ``table``, where a name says so.
+
+    Args:
+        table: events, items or users.
+        columns: the names in the file.
+
+    Returns:
+        Canonical column → column of the file.
+    """
+    columns = list(columns)
+    by_name = {normalise(column): column for column in reversed(columns)}
+    found: dict[str, str] = {}
+    for canonical in COLUMN_ROLES[table]:
+        # The name itself wins over any other.
+        names = [normalise(canonical), *_other_names(table, canonical)]
+        column = canonical if canonical in columns else next((by_name[name] for name in names if name in by_name), None)
+        if column is not None and column not in found.values():
+            found[canonical] = column
+    return found
+
+
+def _other_names(table: str, canonical: str) -> list[str]:
+    """Return the other names of a column; an id has its names in every table."""
+    shared = _NAMES["events"][canonical] if table != "events" and canonical in {"user_id", "item_id"} else ""
+    return [*shared.split(), *_NAMES[table][canonical].split()]
+
+
+def suggest_map(table: str, columns: Collection[str]) -> str:
+    """Return the options ``--map`` that name the canonical columns of a table, such as `--map userId=user_id`.
+
+    Returns:
+        The options; empty if no name is known.
+    """
+    if table not in _NAMES:
+        return ""
+    guessed = guess_by_name(table, columns)
+    return " ".join(f"--map {column}={canonical}" for canonical, column in guessed.items() if column != canonical)
+
+
+class ColumnMap:
+    """Which column of a file stands for which canonical one, as ``--map`` says."""
+
+    def __init__(self, columns: Mapping[str, str] | None = None) -> None:
+        """Check the map.
+
+        Args:
+            columns: column of a file → canonical column, or "" for a column that is not used.
+
+        Raises:
+            UsageError: a target is no canonical column, or two columns of the map have one target.
+        """
+        self.columns = dict(columns or {})
+        self._used: set[str] = set()
+        self._seen: dict[str, None] = {}
+        known = {column for table in _NAMES for column in COLUMN_ROLES[table]}
+        for column, canonical in self.columns.items():
+            if canonical and canonical not in known:
+                raise _unknown_target(column, canonical, known)
+
+    def __bool__(self) -> bool:
+        """Return whether it maps anything."""
+        return bool(self.columns)
+
+    def renames(self, table: str, columns: Iterable[str]) -> dict[str, str]:
+        """Return the part of the map that concerns a table: column of the file → canonical column, or "".
+
+        Raises:
+            DataError: the table has a column of that name already, or two columns for it.
+        """
+        columns = list(columns)
+        self._seen.update(dict.fromkeys(columns))
+        found: dict[str, str] = {}
+        for column, canonical in self.columns.items():
+            if column not in columns or (canonical and canonical not in COLUMN_ROLES.get(table, {})):
+                continue
+            self._used.add(column)
+            if canonical and canonical in found.values():
+                raise DataError(f"--map {column}={canonical}: another column is mapped to '{canonical}' too; give one")
+            if canonical in columns and canonical != column and canonical not in self.columns:
+                raise DataError(
+                    f"--map {column}={canonical}: the {table} table has a column '{canonical}' already; leave that one"
+                    f" out with --map {canonical}="
+                )
+            found[column] = canonical
+        return found
+
+    def unused(self) -> list[str]:
+        """Return a sentence for each column of the map that no table had; ``renames`` has seen them all."""
+        sentences = []
+        for column, canonical in self.columns.items():
+            if column in self._used:
+                continue
+            near = get_close_matches(column, self._seen, 1)
+            hint = f"did you mean '{near[0]}'? " if near else ""
+            sentences.append(
+                f"--map {column}={canonical}: no table for it has a column '{column}'; {hint}The columns are"
+                f" {', '.join(self._seen)}"
+            )
+        return sentences
+
+    def check_used(self) -> None:
+        """Check that every column of the map was found.
+
+        Raises:
+            UsageError: one was not.
+        """
+        if sentences := self.unused():
+            raise UsageError("; ".join(sentences))
+
+
+def parse_map(options: Iterable[str]) -> ColumnMap:
+    """Read the options ``--map``, each ``COLUMN=OURS`` or several of them with commas between.
+
+    Raises:
+        UsageError: one is not written so, or its target is no canonical column.
+    """
+    columns = {}
+    for pair in (pair for option in options for pair in option.split(",")):
+        column, equals, canonical = pair.rpartition("=")
+        if not column.strip() or not equals:
+            raise UsageError(f"--map {pair}: expected COLUMN=OURS, such as --map userId=user_id")
+        columns[column.strip()] = canonical.strip()
+    return ColumnMap(columns)
+
+
+def _unknown_target(column: str, canonical: str, known: Collection[str]) -> UsageError:
+    if column in known:
+        return UsageError(f"--map {column}={canonical}: the other way round: --map {canonical}={column}")
+    near = get_close_matches(canonical, known, 1)
+    hint = f"did you mean '{near[0]}'? " if near else ""
+    return UsageError(
+        f"--map {column}={canonical}: '{canonical}' is no column of the tables; {hint}expected one of"
+        f" {', '.join(sorted(known))}, or nothing for a column that is not used"
+    )

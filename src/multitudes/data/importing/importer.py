@@ -1,0 +1,382 @@
+"""Import a person's own files: find their columns, show the guess, read the rows, and write the canonical tables."""
+
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from multitudes.atomic import create_folder, replace_file, write_json
+from multitudes.data.column_names import ColumnMap
+from multitudes.data.duck import Advice, DuckDBEngine, open_engine
+from multitudes.data.engine import query_row, query_value, string_literal
+from multitudes.data.importing import tables
+from multitudes.data.importing.columns import ColumnGuess, choose_table, guess_columns
+from multitudes.data.importing.config import ImportConfig
+from multitudes.data.importing.sources import Source, create_dropped, read_source
+from multitudes.data.location import reject_url
+from multitudes.data.manifest import FEW_USERS
+from multitudes.data.tables import TABLES
+from multitudes.errors import DataError, UsageError
+from multitudes.progress import Progress, silent
+
+MARKER = "import.json"
+_ADVICE = Advice("import fewer files at once", "free some, or choose another --out")
+_MEMORY = "4GB"
+_LIKED_SHARE = 0.7  # of the highest rating: 3.5 of 5, 7 of 10, 70 of 100
+_SCALES = (5, 10, 100)
+
+
+@dataclass(frozen=True)
+class DroppedRows:
+    """Rows of one file that were left out for one reason.
+
+    Attributes:
+        file: the file.
+        reason: in words, with the value of the first line.
+        rows: their number.
+        lines: the first three lines.
+    """
+
+    file: str
+    reason: str
+    rows: int
+    lines: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class ImportReport:
+    """What an import wrote.
+
+    Attributes:
+        out: the folder of the tables.
+        rows: of each table.
+        guesses: how each file was read.
+        id_types: "int64" or "string", of user_id and item_id.
+        dropped: the rows that were left out, by file and reason.
+        dropped_file: has each of them; None: there is none.
+        merged: rows that were joined with another row of the same item or user.
+        known_share: share of the events whose item the items table has; 1 without items table.
+        split: a rule of ``prepare`` that leaves enough users in the test split.
+        ratings: the lowest and the highest rating, the mean, and the share of ratings at least ``min_rating``; None:
+            there are none.
+        min_rating: the rating from which an event says that the item was liked; None: no such scale is known.
+    """
+
+    out: Path
+    rows: Mapping[str, int]
+    guesses: Sequence[ColumnGuess]
+    id_types: Mapping[str, str]
+    dropped: Sequence[DroppedRows]
+    dropped_file: Path | None
+    merged: int
+    known_share: float
+    split: str
+    ratings: Mapping[str, float] | None
+    min_rating: float | None
+
+    def record(self) -> dict[str, Any]:
+        """Return the report as JSON has it."""
+        files = [
+            {
+                "file": guess.source.name,
+                "table": guess.table,
+                "rows": guess.source.rows,
+                "read_as": guess.source.read_as,
+                "columns": {
+                    canonical: {"column": column, "format": guess.formats[canonical].name}
+                    for canonical, column in guess.columns.items()
+                },
+                "features": dict(guess.features),
+                "unused": list(guess.unused),
+            }
+            for guess in self.guesses
+        ]
+        return {
+            "out": str(self.out),
+            "rows": dict(self.rows),
+            "files": files,
+            "id_types": dict(self.id_types),
+            "dropped": [asdict(dropped) for dropped in self.dropped],
+            "dropped_file": None if self.dropped_file is None else str(self.dropped_file),
+            "merged": self.merged,
+            "known_share": self.known_share,
+            "split": self.split,
+            "ratings": self.ratings,
+            "min_rating": self.min_rating,
+        }
+
+
+def import_files(
+    files: str | Path | Sequence[str | Path],
+    out: str | Path,
+    config: ImportConfig | None = None,
+    progress: Progress = silent,
+    *,
+    items: Sequence[str | Path] = (),
+    users: Sequence[str | Path] = (),
+    columns: Mapping[str, str] | None = None,
+    overwrite: bool = False,
+    show: Callable[[Sequence[ColumnGuess]], None] | None = None,
+) -> ImportReport:
+    """Turn files of any layout into the canonical tables, in the new folder ``out`` that ``prepare`` reads.
+
+    Args:
+        files: events in Parquet, CSV, other separated text or JSON lines, also packed with gzip or zstd. Of several, a
+            file without users is taken as items, and one without items as users. Paths or URLs.
+        out: the folder to create.
+        config: what is known of the files; None: all is found out.
+        progress: called with the steps done.
+        items: files of items.
+        users: files of users: one row for each, or one for each topic that a user follows.
+        columns: column of a file → canonical column, or "" for a column that is not used; the others are guessed.
+        overwrite: replace ``out`` if an import wrote it.
+        show: called with the guess before it is used.
+
+    Returns:
+        What was written. Rows that were left out are in the file beside ``out`` that the report names.
+
+    Raises:
+        DataError: a file cannot be read, lacks a column, or too many of its rows cannot be used; the error has all
+            problems.
+        UsageError: there is no such file or column, or ``out`` exists.
+        MissingError: memory or disk space ran out.
+    """
+    out, config, column_map = Path(out), config or ImportConfig(), ColumnMap(columns)
+    reject_url(out)
+    given = [files] if isinstance(files, str | Path) else list(files)
+    inputs: list[tuple[str | Path, str | None]] = [(file, "events" if len(given) == 1 else None) for file in given]
+    inputs += [(file, "items") for file in items] + [(file, "users") for file in users]
+    _check_replaceable(out, overwrite)
+    with (
+        create_folder(out, MARKER, overwrite) as folder,
+        tempfile.TemporaryDirectory(prefix="multitudes-import-", dir=folder) as scratch,
+        open_engine(Path(scratch), _MEMORY, 0, _ADVICE) as engine,
+    ):
+        engine.execute("SET TimeZone = 'UTC'")
+        create_dropped(engine)
+        steps = _Steps(progress, len(inputs) + 3)
+        sources = _read_all(engine, inputs, Path(scratch), config, steps)
+        guesses = _guess_all(engine, sources, column_map, config)
+        if show is not None:
+            show(guesses)
+        steps.next("reading values")
+        converted = {table: [tables.convert(engine, g) for g in guesses if g.table == table] for table in TABLES}
+        dropped, dropped_file = _write_dropped(engine, out)
+        _check_dropped(engine, guesses, dropped, dropped_file, config.max_dropped)
+        steps.next("writing tables")
+        merged, described = _create_tables(engine, guesses, converted, config)
+        report = _describe(engine, out, (*guesses, *described), dropped, dropped_file, merged, config)
+        for table in report.rows:
+            sql = tables.output_sql(engine, table, report.id_types)
+            target = string_literal(str(folder / f"{table}.parquet"))
+            engine.execute(f"COPY ({sql}) TO {target} (FORMAT parquet, COMPRESSION zstd)")
+        write_json(folder / MARKER, report.record())
+        steps.next("done")
+    return report
+
+
+class _Steps:
+    """Counts the steps of an import."""
+
+    def __init__(self, progress: Progress, total: int) -> None:
+        self._progress, self._total, self._done = progress, total, 0
+
+    def next(self, note: str) -> None:
+        """Begin a step."""
+        self._progress(self._done, self._total, note)
+        self._done += 1
+
+    def report_mib(self, done: int, total: int, note: str = "") -> None:
+        """Report how much of a file was read within a step."""
+        self._progress(self._done - 1, self._total, f"{note}, {done:,} of {total:,} MiB" if total else note)
+
+
+def _check_replaceable(out: Path, overwrite: bool) -> None:
+    """Check that nothing but an import is replaced: a prepared folder or a run may lie in the same folder.
+
+    Raises:
+        UsageError: something else is there.
+    """
+    own = {MARKER, *(f"{table}.parquet" for table in TABLES)}
+    others = sorted(path.name for path in out.iterdir() if path.name not in own) if overwrite and out.is_dir() else []
+    if others:
+        raise UsageError(f"{out}: has {others[0]} beside what an import wrote; move it away, or choose another folder")
+
+
+def _read_all(
+    engine: DuckDBEngine,
+    inputs: Sequence[tuple[str | Path, str | None]],
+    scratch: Path,
+    config: ImportConfig,
+    steps: _Steps,
+) -> list[tuple[Source, str | None]]:
+    """Read every file; all that cannot be read are in one error."""
+    sources, problems = [], []
+    for number, (file, table) in enumerate(inputs):
+        steps.next(f"reading {file}")
+        try:
+            sources.append((read_source(engine, file, number, scratch, config, steps.report_mib), table))
+        except (DataError, UsageError) as error:
+            problems.append(error)
+    if problems:
+        raise type(problems[0])(_join([str(error) for error in problems]))
+    return sources
+
+
+def _guess_all(
+    engine: DuckDBEngine, sources: Sequence[tuple[Source, str | None]], column_map: ColumnMap, config: ImportConfig
+) -> list[ColumnGuess]:
+    guesses = [
+        guess_columns(engine, source, table or choose_table(source, column_map), column_map, config)
+        for source, table in sources
+    ]
+    problems = [problem for guess in guesses for problem in guess.problems] + column_map.unused()
+    if not any(guess.table == "events" for guess in guesses):
+        problems.append("no file has events; expected one with users and items")
+    if problems:
+        raise DataError(_join(problems))
+    return guesses
+
+
+def _create_tables(
+    engine: DuckDBEngine, guesses: Sequence[ColumnGuess], converted: Mapping[str, Sequence[str]], config: ImportConfig
+) -> tuple[int, list[ColumnGuess]]:
+    """Create the tables; return the number of merged rows, and the guesses by which events describe items."""
+    tables.create_events(engine, converted["events"], file_order=config.file_order)
+    merged, described = 0, []
+    if not converted["items"]:
+        found = [tables.items_of_events(engine, g, config.list_separator) for g in guesses if g.table == "events"]
+        described = [guess for guess in found if guess is not None]
+    if converted["items"] or described:
+        names = [f"described_{guess.source.number}" for guess in described]
+        merged += tables.create_items(engine, converted["items"], names)
+    if converted["users"]:
+        merged += tables.create_users(engine, converted["users"])
+    return merged, described
+
+
+def _write_dropped(engine: DuckDBEngine, out: Path) -> tuple[list[DroppedRows], Path | None]:
+    """Write the rows that are left out beside ``out``, and return them by file and reason."""
+    file = out.parent / f"{out.name}.dropped.csv"
+    rows = engine.rows("""
+        SELECT file, kind, arg_min(reason, line), count(*), list(line ORDER BY line)[:3] FROM (
+            SELECT *, regexp_replace(reason, ' ''.*'' ', ' ') AS kind FROM dropped)
+        GROUP BY file, kind ORDER BY count(*) DESC, file, kind""")
+    if not rows:
+        file.unlink(missing_ok=True)  # of an earlier import
+        return [], None
+    with replace_file(file) as partial:
+        engine.execute(
+            f"COPY (SELECT * FROM dropped ORDER BY file, line) TO {string_literal(str(partial))} (FORMAT csv, HEADER)"
+        )
+    return [DroppedRows(name, reason, n, tuple(lines)) for name, _, reason, n, lines in rows], file
+
+
+def _check_dropped(
+    engine: DuckDBEngine,
+    guesses: Sequence[ColumnGuess],
+    dropped: Sequence[DroppedRows],
+    file: Path | None,
+    max_share: float,
+) -> None:
+    """Check that enough rows of each file are left.
+
+    Raises:
+        DataError: they are not.
+    """
+    problems = []
+    rejected = dict(engine.rows("SELECT file, count(*) FROM dropped GROUP BY file"))
+    for source in (guess.source for guess in guesses):
+        lost = rejected.get(source.name, 0)
+        left = query_value(engine, f"SELECT count(*) FROM converted_{source.number}")
+        if lost > max_share * (left + lost) or not left:
+            reasons = ", ".join(reason_text(one) for one in dropped if one.file == source.name)
+            advice = (
+                f"or leave them out with --max-dropped {min(1.0, lost / (left + lost) + 0.005):.2f}" if left else ""
+            )
+            problems.append(
+                f"{source.name}: {lost:,} of {left + lost:,} rows cannot be used: {reasons}. They are in {file};"
+                f" correct them{', ' if advice else ''}{advice}"
+            )
+    if problems:
+        raise DataError(_join(problems))
+
+
+def reason_text(dropped: DroppedRows) -> str:
+    """Return why rows were left out, with the first lines."""
+    lines = ", ".join(f"{line:,}" for line in dropped.lines)
+    return f"{dropped.rows:,} × {dropped.reason} (line {lines}{', …' if dropped.rows > len(dropped.lines) else ''})"
+
+
+def _describe(
+    engine: DuckDBEngine,
+    out: Path,
+    guesses: Sequence[ColumnGuess],
+    dropped: Sequence[DroppedRows],
+    dropped_file: Path | None,
+    merged: int,
+    config: ImportConfig,
+) -> ImportReport:
+    present = [table for table in TABLES if table == "events" or any(guess.table == table for guess in guesses)]
+    ratings, min_rating = _describe_ratings(engine)
+    known_share = 1.0
+    if "items" in present:
+        known_share = query_value(
+            engine, "SELECT avg(CAST(item_id IN (SELECT item_id FROM items) AS INTEGER)) FROM events"
+        )
+        if not known_share:
+            raise DataError(_no_item_known(engine))
+    return ImportReport(
+        out=out,
+        rows={table: int(query_value(engine, f"SELECT count(*) FROM {table}")) for table in present},
+        guesses=guesses,
+        id_types=tables.type_ids(engine, present),
+        dropped=dropped,
+        dropped_file=dropped_file,
+        merged=merged,
+        known_share=known_share,
+        split="leave_one_out" if config.file_order else _choose_split(engine),
+        ratings=ratings,
+        min_rating=min_rating,
+    )
+
+
+def _no_item_known(engine: DuckDBEngine) -> str:
+    event, item = (query_value(engine, f"SELECT min(item_id) FROM {table}") for table in ("events", "items"))
+    return (
+        f"no item_id of the events, such as {event!r}, is among those of the items, such as {item!r}; name the columns"
+        " that hold the same ids with --map COLUMN=item_id"
+    )
+
+
+def _choose_split(engine: DuckDBEngine) -> str:
+    """Return "time" if enough users have events before and after a common cut; else "user"."""
+    users = query_value(
+        engine,
+        """
+        WITH cut AS (SELECT quantile_disc(timestamp, 0.9) AS time FROM events)
+        SELECT count(*) FROM (SELECT min(timestamp) AS first, max(timestamp) AS last FROM events GROUP BY user_id), cut
+        WHERE first <= time AND last > time""",
+    )
+    return "time" if users >= FEW_USERS else "user"
+
+
+def _describe_ratings(engine: DuckDBEngine) -> tuple[Mapping[str, float] | None, float | None]:
+    if "rating" not in engine.column_types("events"):
+        return None, None
+    found = query_row(engine, "SELECT min(rating) AS lowest, max(rating) AS highest, avg(rating) AS mean FROM events")
+    if found["mean"] is None:
+        return None, None
+    if found["highest"] not in _SCALES or found["lowest"] < 0:
+        return found, None
+    liked = _LIKED_SHARE * found["highest"]
+    share = query_value(engine, f"SELECT avg(CAST(rating >= {liked} AS INTEGER)) FROM events WHERE rating IS NOT NULL")
+    return found | {"liked": share}, liked
+
+
+def _join(problems: Sequence[str]) -> str:
+    """Return one line of all problems."""
+    if len(problems) == 1:
+        return problems[0]
+    return f"{len(problems)} problems: " + "; ".join(f"({n}) {problem}" for n, problem in enumerate(problems, 1))

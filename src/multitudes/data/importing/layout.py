@@ -1,0 +1,101 @@
+"""How the text of a file is laid out: JSON lines, or columns between separators, with or without a header."""
+
+import csv
+import io
+import re
+from collections.abc import Sequence
+from itertools import islice
+from typing import NamedTuple
+
+from multitudes.errors import DataError
+
+# The first wins where two split the lines into as many columns.
+_SEPARATORS = ("::", "\t", ",", ";", "|")
+_SEPARATOR_NAMES = {"\t": "tab", "::": "::", ",": "comma", ";": "semicolon", "|": "|", " ": "space"}
+_EXAMINED_LINES = 200
+_VALUE = re.compile(r"\s*([-+]?\d+([.,]\d+)?([eE][-+]?\d+)?\s*|\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}.*)")  # a number or date
+
+
+class Layout(NamedTuple):
+    """How rows are written.
+
+    Attributes:
+        kind: "csv", "json lines" or "json array".
+        separator: between columns; empty for JSON.
+        columns: the names of the columns; without a header they are 1, 2, …; empty for JSON.
+        has_header: whether the first row has the names.
+    """
+
+    kind: str
+    separator: str = ""
+    columns: tuple[str, ...] = ()
+    has_header: bool = False
+
+    @property
+    def is_quoted(self) -> bool:
+        """Return whether values may stand in quotation marks; files with the separator ``::`` know none."""
+        return len(self.separator) == 1
+
+    def describe(self) -> str:
+        """Return the layout for people."""
+        if self.kind != "csv":
+            return self.kind
+        name = _SEPARATOR_NAMES.get(self.separator, self.separator)
+        return f"separator {name}{'' if self.has_header else ', no header'}"
+
+
+def find_layout(beginning: str, name: str, separator: str | None = None) -> Layout:
+    """Return the layout of a file.
+
+    Args:
+        beginning: its first lines.
+        name: how a person calls it.
+        separator: between columns; None: found out.
+
+    Raises:
+        DataError: the file has a header only, or two columns of one name.
+    """
+    start = beginning.lstrip()[:1]
+    if start in {"{", "["} and separator is None:
+        return Layout("json lines" if start == "{" else "json array")
+    rows = {sign: _split(beginning, sign) for sign in ([separator] if separator else _SEPARATORS)}
+    widths = {sign: _common_width(found) for sign, found in rows.items()}
+    best = max(widths, key=lambda sign: widths[sign])
+    if widths[best] <= 1 and separator is None:
+        best = ","
+    if not rows[best]:
+        raise DataError(f"{name}: the file is empty; expected a table")
+    header = [cell.strip() for cell in rows[best][0]]
+    if not _is_header(header):
+        return Layout("csv", best, tuple(str(number + 1) for number in range(len(header))))
+    if len(rows[best]) == 1:
+        raise DataError(f"{name}: has a header and no rows; expected at least one")
+    columns = [cell or f"column {number + 1}" for number, cell in enumerate(header)]
+    twice = next((column for column in columns if columns.count(column) > 1), None)
+    if twice is not None:
+        places = " and ".join(str(number + 1) for number, column in enumerate(columns) if column == twice)
+        raise DataError(f"{name}: columns {places} are both called '{twice}'; rename one of them in the first line")
+    return Layout("csv", best, tuple(columns), has_header=True)
+
+
+def _split(beginning: str, separator: str) -> list[list[str]]:
+    if len(separator) == 1:
+        try:
+            rows = csv.reader(io.StringIO(beginning, newline=""), delimiter=separator)
+            return list(islice((row for row in rows if row), _EXAMINED_LINES))
+        except csv.Error:  # a very long value: a quotation mark that never closes
+            pass
+    return [line.split(separator) for line in beginning.splitlines()[:_EXAMINED_LINES] if line.strip()]
+
+
+def _common_width(rows: Sequence[Sequence[str]]) -> int:
+    """Return the number of columns of the first row if most rows have it, else 0."""
+    if not rows:
+        return 0
+    width = len(rows[0])
+    return width if 2 * sum(len(row) == width for row in rows) > len(rows) else 0
+
+
+def _is_header(cells: Sequence[str]) -> bool:
+    """Return whether the first row has names: a number or a date in it says that it has values."""
+    return not any(_VALUE.fullmatch(cell) for cell in cells)

@@ -1,0 +1,202 @@
+"""A file of any format becomes a relation of the engine; lines that cannot be read are set aside with the reason.
+
+Relations: ``source_N`` has ``file_row`` (from 1, in the order of the file, without the header) and the columns of the
+file, as text unless it is Parquet. ``shift_N`` says by how many lines rows lie behind their number: from
+``from_row`` on, ``lines`` more. ``dropped`` has file, line, reason and content of every row that is left out.
+"""
+
+from pathlib import Path
+from typing import NamedTuple
+
+from multitudes.data.duck import DuckDBEngine
+from multitudes.data.engine import query_value, quote_identifier, string_literal
+from multitudes.data.importing.config import ImportConfig
+from multitudes.data.importing.layout import Layout, find_layout
+from multitudes.data.importing.text_files import is_parquet, open_text
+from multitudes.data.location import Location, RemotePath, parse_location
+from multitudes.errors import DataError, UsageError
+from multitudes.progress import Progress, silent
+
+_NULL_TEXTS = ("", "\\N", "NULL", "null", "NaN", "nan")
+_CONTENT_CHARACTERS = 2000
+_REASONS = {
+    "MISSING COLUMNS": "fewer columns than in the first line",
+    "TOO MANY COLUMNS": "more columns than in the first line",
+    "UNQUOTED VALUE": "a quotation mark that does not close, or text after one that does",
+    "LINE SIZE OVER MAXIMUM": "longer than 2 MB",
+    "INVALID ENCODING": "not UTF-8, unlike most of the file",
+}
+
+
+class Source(NamedTuple):
+    """A file in the engine.
+
+    Attributes:
+        name: how a person calls it.
+        number: N in the names of its relations.
+        types: the type of each column.
+        rows: the number of rows that could be read.
+        read_as: the format, for people.
+        has_names: whether the columns have names of their own.
+        header_lines: lines before the first row.
+    """
+
+    name: str
+    number: int
+    types: dict[str, str]
+    rows: int
+    read_as: str
+    has_names: bool
+    header_lines: int
+
+    @property
+    def relation(self) -> str:
+        """The name of its relation."""
+        return f"source_{self.number}"
+
+    @property
+    def line_sql(self) -> str:
+        """SQL for the line of ``file_row``."""
+        behind = f"(SELECT coalesce(sum(lines), 0) FROM shift_{self.number} WHERE from_row <= file_row)"
+        return f"CAST(file_row + {self.header_lines} + {behind} AS BIGINT)"
+
+
+def create_dropped(engine: DuckDBEngine) -> None:
+    """Create the table of the rows that are left out."""
+    engine.execute("CREATE TABLE dropped (file VARCHAR, line BIGINT, reason VARCHAR, content VARCHAR)")
+
+
+def read_source(
+    engine: DuckDBEngine,
+    given: str | Path,
+    number: int,
+    scratch: Path,
+    config: ImportConfig,
+    progress: Progress = silent,
+) -> Source:
+    """Read a file into the engine.
+
+    Args:
+        engine: gets the relations, and the lines that cannot be read in ``dropped``.
+        given: a path or a URL.
+        number: N in the names of the relations.
+        scratch: a folder for copies of the file.
+        config: what is known of its format.
+        progress: called with the MiB that were read.
+
+    Raises:
+        DataError: the file has no rows, or cannot be read.
+        UsageError: there is no such file.
+    """
+    file = parse_location(given)
+    _check_file(file)
+    path = engine.fetch(file, progress)
+    engine.execute(f"CREATE TABLE shift_{number} (from_row BIGINT, lines BIGINT)")
+    with engine.translate_read_errors(file):
+        if is_parquet(path):
+            sql = f"SELECT file_row_number + 1 AS file_row, * FROM read_parquet({string_literal(str(path))})"
+            engine.create_view(f"source_{number}", sql)
+            source = Source(str(file), number, {}, 0, "Parquet", has_names=True, header_lines=0)
+        else:
+            source = _read_text(engine, path, Source(str(file), number, {}, 0, "", True, 0), scratch, config, progress)
+    rows = query_value(engine, f"SELECT count(*) FROM {source.relation}")
+    if not rows:
+        kept_none = query_value(
+            engine, f"SELECT any_value(reason) FROM dropped WHERE file = {string_literal(source.name)}"
+        )
+        reason = f"no row can be read: {kept_none}" if kept_none else "has columns and no rows; expected at least one"
+        raise DataError(f"{source.name}: {reason}")
+    return source._replace(rows=rows, types=engine.column_types(source.relation))
+
+
+def _check_file(file: Location) -> None:
+    if file.is_dir():
+        raise UsageError(f"{file}: is a folder; give its files: multitudes import {file}/*.csv --out FOLDER")
+    if not file.is_file():
+        missing = f"{file.describe_missing()} or file" if isinstance(file, RemotePath) else "no such file"
+        raise UsageError(f"{file}: {missing}; give Parquet, CSV or JSON lines, also packed with gzip or zstd")
+
+
+def _read_text(
+    engine: DuckDBEngine, path: Path, source: Source, scratch: Path, config: ImportConfig, progress: Progress
+) -> Source:
+    copies = scratch / source.relation
+    copies.mkdir()
+    text = open_text(path, source.name, copies, config.encoding, progress)
+    layout = find_layout(text.beginning, source.name, config.separator)
+    progress(0, 0, f"reading {source.name}")
+    source = source._replace(
+        read_as=", ".join([layout.describe(), *text.notes]),
+        has_names=layout.kind != "csv" or layout.has_header,
+        header_lines=int(layout.has_header),
+    )
+    if layout.kind == "csv":
+        _read_csv(engine, text.path, source, layout)
+    else:
+        _read_json(engine, text.path, source, "array" if layout.kind == "json array" else "newline_delimited")
+    for copy in copies.iterdir():
+        copy.unlink()
+    return source
+
+
+def _read_csv(engine: DuckDBEngine, path: Path, source: Source, layout: Layout) -> None:
+    columns = ", ".join(f"{string_literal(column)}: 'VARCHAR'" for column in layout.columns)
+    quote = "'\"'" if layout.is_quoted else "''"
+    nulls = ", ".join(map(string_literal, _NULL_TEXTS))
+    engine.create_table(
+        source.relation,
+        f"""
+        SELECT * FROM (
+            SELECT row_number() OVER () - {source.header_lines} AS file_row, * FROM read_csv(
+                {string_literal(str(path))}, auto_detect = false, header = false, columns = {{{columns}}},
+                delim = {string_literal(layout.separator)}, quote = {quote}, escape = {quote}, nullstr = [{nulls}],
+                store_rejects = true, rejects_table = 'csv_error', rejects_scan = 'csv_scan', rejects_limit = 0))
+        WHERE file_row > 0""",
+    )
+    _set_rejected_aside(engine, source, layout)
+    engine.execute("DROP TABLE csv_error; DROP TABLE csv_scan")
+
+
+def _set_rejected_aside(engine: DuckDBEngine, source: Source, layout: Layout) -> None:
+    """Move the lines that the reader rejected to ``dropped``, and note what makes rows lie behind their numbers."""
+    text = f"concat({', '.join(map(quote_identifier, layout.columns))}, '')"
+    engine.execute(f"""
+        INSERT INTO shift_{source.number}
+        SELECT file_row + 1, length({text}) - length(replace({text}, chr(10), ''))
+        FROM {source.relation} WHERE contains({text}, chr(10))""")
+    engine.execute("""
+        CREATE OR REPLACE TEMP TABLE rejected AS
+        SELECT line, row_number() OVER (ORDER BY line) - 1 AS before, reason, content FROM (
+            SELECT line, arg_min(CAST(error_type AS VARCHAR), column_idx) AS reason,
+                   trim(any_value(csv_line), chr(10) || chr(13)) AS content
+            FROM csv_error GROUP BY line)""")
+    from_row = f"line - before - {source.header_lines}"
+    reasons = " ".join(f"WHEN {string_literal(kind)} THEN {string_literal(text)}" for kind, text in _REASONS.items())
+    engine.execute(f"""
+        INSERT INTO dropped
+        SELECT {string_literal(source.name)},
+               line + (SELECT coalesce(sum(lines), 0) FROM shift_{source.number} WHERE from_row <= {from_row}),
+               CASE reason {reasons} ELSE 'cannot be read' END, content[:{_CONTENT_CHARACTERS}] FROM rejected""")
+    engine.execute(f"INSERT INTO shift_{source.number} SELECT {from_row}, 1 FROM rejected")
+
+
+def _read_json(engine: DuckDBEngine, path: Path, source: Source, kind: str) -> None:
+    ignored = ", ignore_errors = true" if kind == "newline_delimited" else ""
+    objects = f"read_json_objects({string_literal(str(path))}, format = '{kind}'{ignored})"
+    engine.create_table("json_row", f"SELECT row_number() OVER () AS file_row, json FROM {objects}")
+    is_object = "coalesce(json_type(json) = 'OBJECT', false)"
+    engine.execute(f"""
+        INSERT INTO dropped
+        SELECT {string_literal(source.name)}, file_row,
+               CASE WHEN json IS NULL THEN 'not JSON: expected one object on each line' ELSE 'not a JSON object' END,
+               CAST(json AS VARCHAR)[:{_CONTENT_CHARACTERS}]
+        FROM json_row WHERE NOT {is_object}""")
+    keys = engine.rows(f"""
+        SELECT key FROM (SELECT file_row, unnest(json_keys(json)) AS key FROM json_row WHERE {is_object})
+        WHERE NOT contains(key, '"') GROUP BY key ORDER BY min(file_row), key""")
+    paths = [(string_literal('$."' + key + '"'), quote_identifier(key)) for (key,) in keys]
+    selected = ", ".join(f"json_extract_string(json, {path}) AS {name}" for path, name in paths)
+    engine.create_table(
+        source.relation, f"SELECT file_row{', ' if selected else ''}{selected} FROM json_row WHERE {is_object}"
+    )
+    engine.drop("json_row")

@@ -1,0 +1,217 @@
+"""Sources become the canonical tables: values are read, rows that cannot be used are set aside, ids get one type.
+
+Relations: ``converted_N`` has the rows of source N with ``file_number`` and ``file_row``, the canonical columns, ids as
+text, and features; ``events``, ``items`` and ``users`` are the tables.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from multitudes.data.duck import DuckDBEngine
+from multitudes.data.engine import query_row, query_value, quote_identifier, string_literal
+from multitudes.data.importing import value_formats
+from multitudes.data.importing.columns import ColumnGuess, item_columns_of_events
+from multitudes.data.schemas import COLUMN_ROLES, REQUIRED_COLUMNS, SQL_TYPE
+
+_WHOLE_NUMBER = "0|-?[1-9][0-9]{0,17}"
+_MAX_TOPICS_PER_ITEM = 1.2  # of one column of an events table: with more, it tells of the event
+_CONTENT_CHARACTERS = 2000
+
+
+def convert(engine: DuckDBEngine, guess: ColumnGuess) -> str:
+    """Create ``converted_N`` and return its name; rows that cannot be used are in ``dropped``.
+
+    These are rows without an id or a time, or with a time or number that cannot be read.
+    """
+    source = guess.source
+    engine.create_table(f"read_{source.number}", _read_sql(engine, guess, _reason_sql(guess)))
+    content = ", ".join(f"{string_literal(column)}: {quote_identifier(column)}" for column in source.types)
+    engine.execute(f"""
+        INSERT INTO dropped
+        SELECT {string_literal(source.name)}, {source.line_sql}, reason,
+               CAST(to_json({{{content}}}) AS VARCHAR)[:{_CONTENT_CHARACTERS}]
+        FROM {source.relation} JOIN (
+            SELECT file_row, reason FROM read_{source.number} WHERE reason IS NOT NULL) USING (file_row)""")
+    name = f"converted_{source.number}"
+    engine.create_view(name, f"SELECT * EXCLUDE (reason) FROM read_{source.number} WHERE reason IS NULL")
+    return name
+
+
+def items_of_events(engine: DuckDBEngine, guess: ColumnGuess, list_separator: str | None) -> ColumnGuess | None:
+    """Return the guess that reads items from an events file that describes them, and create its ``converted_N``.
+
+    None: it does not, or a column differs from event to event of an item.
+    """
+    source, item = guess.source, guess.formats["item_id"]
+    columns = {
+        canonical: column
+        for canonical, column in item_columns_of_events(guess).items()
+        if _describes_item(engine, guess, column)
+    }
+    if not columns:
+        return None
+    formats = {"item_id": item}
+    for canonical, column in columns.items():
+        plain = value_formats.ValueFormat("", f"CAST({quote_identifier(column)} AS VARCHAR)")
+        formats[canonical] = (
+            plain
+            if canonical == "title"
+            else value_formats.find_list_format(engine, source.relation, column, source.types[column], list_separator)
+        )
+    items = replace(guess, table="items", columns={"item_id": guess.columns["item_id"]} | columns, formats=formats)
+    engine.create_view(
+        f"described_{source.number}", f"SELECT * FROM ({_read_sql(engine, items, 'NULL')}) WHERE item_id IS NOT NULL"
+    )
+    return items
+
+
+def create_events(engine: DuckDBEngine, converted: Sequence[str], *, file_order: bool) -> None:
+    """Create ``events`` in the order of the files; with ``file_order``, times are positions among a user's rows."""
+    rows = " UNION ALL BY NAME ".join(f"SELECT * FROM {name}" for name in converted)
+    position = (
+        ", row_number() OVER (PARTITION BY user_id ORDER BY file_number, file_row) - 1 AS timestamp"
+        if file_order
+        else ""
+    )
+    engine.create_table("events", f"SELECT *{position} FROM ({rows})")
+
+
+def create_items(engine: DuckDBEngine, converted: Sequence[str], described: Sequence[str]) -> int:
+    """Create ``items`` from the items files, or from what events files say of their items.
+
+    Returns:
+        The number of rows that were merged with another row of the same item.
+    """
+    if converted:
+        return _merge_rows(engine, "items", converted, "item_id")
+    rows = " UNION ALL BY NAME ".join(f"SELECT * FROM {name}" for name in described)
+    engine.create_view("described", f"SELECT * FROM ({rows})")
+    columns = [c for c in ("title", "topics") if c in engine.column_types("described")]
+    empty = {"title": "title IS NULL", "topics": "len(topics) = 0"}[columns[-1]]
+    # What most events say of an item.
+    engine.create_table(
+        "items",
+        f"""
+        SELECT item_id, {", ".join(columns)} FROM (
+            SELECT item_id, {", ".join(columns)}, count(*) AS n, min((file_number, file_row)) AS first FROM described
+            GROUP BY item_id, {", ".join(columns)})
+        QUALIFY row_number() OVER (PARTITION BY item_id ORDER BY {empty}, n DESC, first) = 1""",
+    )
+    return 0
+
+
+def create_users(engine: DuckDBEngine, converted: Sequence[str]) -> int:
+    """Create ``users``; return the number of rows that were merged with another row of the same user."""
+    return _merge_rows(engine, "users", converted, "user_id")
+
+
+def type_ids(engine: DuckDBEngine, tables: Sequence[str]) -> Mapping[str, str]:
+    """Make the ids of a column int64 in all tables if each is a whole number without leading zeros.
+
+    Returns:
+        "int64" or "string" of user_id and item_id.
+    """
+    kinds = {}
+    for column in ("user_id", "item_id"):
+        having = [table for table in tables if column in engine.column_types(table)]
+        whole = f"coalesce(bool_and(regexp_full_match({column}, '{_WHOLE_NUMBER}')), true)"
+        kinds[column] = (
+            "int64" if all(query_value(engine, f"SELECT {whole} FROM {table}") for table in having) else "string"
+        )
+    return kinds
+
+
+def output_sql(engine: DuckDBEngine, table: str, kinds: Mapping[str, str]) -> str:
+    """Return the SQL that selects a table as ``prepare`` reads it."""
+    present = engine.column_types(table)
+    roles = COLUMN_ROLES[table]
+    columns = []
+    for column in [*(c for c in roles if c in present or c in REQUIRED_COLUMNS[table]), *present]:
+        role = roles.get(column)
+        if role == "id":
+            columns.append(f"CAST({column} AS {'BIGINT' if kinds[column] == 'int64' else 'VARCHAR'}) AS {column}")
+        elif role == "texts":
+            columns.append(
+                f"coalesce({column}, []) AS {column}" if column in present else f"CAST([] AS VARCHAR[]) AS {column}"
+            )
+        elif role is not None:
+            columns.append(f"CAST({column} AS {SQL_TYPE[role]}) AS {column}")
+        elif column not in {"file_number", "file_row"}:
+            columns.append(quote_identifier(column))
+    order = "" if table == "events" and "timestamp" in present else " ORDER BY ALL"
+    return f"SELECT {', '.join(dict.fromkeys(columns))} FROM {table}{order}"
+
+
+def _read_sql(engine: DuckDBEngine, guess: ColumnGuess, reason: str) -> str:
+    columns = [f"{guess.formats[canonical].sql} AS {canonical}" for canonical in guess.columns]
+    columns += [
+        f"{_feature_sql(engine, guess, column)} AS {quote_identifier(name)}"
+        for name, column in guess.features.items()
+        if guess.table != "events"
+    ]
+    number = guess.source.number
+    selected = ", ".join([f"{number} AS file_number", "file_row", f"{reason} AS reason", *columns])
+    return f"SELECT {selected} FROM {guess.source.relation}"
+
+
+def _reason_sql(guess: ColumnGuess) -> str:
+    """Return SQL for why a row cannot be used; null if it can."""
+    cases = []
+    for canonical, column in guess.columns.items():
+        role, found = COLUMN_ROLES[guess.table][canonical], guess.formats[canonical]
+        text = f"CAST({quote_identifier(column)} AS VARCHAR)"
+        if canonical in REQUIRED_COLUMNS[guess.table] and role in {"id", "time"}:
+            cases.append(f"WHEN trim(coalesce({text}, '')) = '' THEN 'no {canonical}'")
+        if role in {"time", "number"}:
+            expected = string_literal(f"' is not written as {found.name}")
+            cases.append(
+                f"WHEN {text} IS NOT NULL AND ({found.sql}) IS NULL THEN"
+                f" concat('{canonical} ''', {text}[:50], {expected})"
+            )
+    return f"CASE {' '.join(cases)} END" if cases else "CAST(NULL AS VARCHAR)"
+
+
+def _feature_sql(engine: DuckDBEngine, guess: ColumnGuess, column: str) -> str:
+    """Return SQL for a feature: a number if each value is one, else as it is."""
+    quoted = quote_identifier(column)
+    if guess.source.types[column] != "VARCHAR":
+        return quoted
+    number = value_formats.number_sql(column, "VARCHAR")
+    is_number = f"SELECT count({quoted}) > 0 AND count({quoted}) = count({number}) FROM {guess.source.relation}"
+    return number if query_value(engine, is_number) else quoted
+
+
+def _describes_item(engine: DuckDBEngine, guess: ColumnGuess, column: str) -> bool:
+    item = guess.formats["item_id"].sql
+    counts = query_row(
+        engine,
+        f"""
+        SELECT count(DISTINCT item) AS items, count(DISTINCT (item, value)) AS pairs, count(DISTINCT value) AS n
+        FROM (SELECT {item} AS item, CAST({quote_identifier(column)} AS VARCHAR) AS value FROM {guess.source.relation})
+        WHERE item IS NOT NULL AND value IS NOT NULL""",
+    )
+    return bool(counts["n"] > 1 and counts["pairs"] <= _MAX_TOPICS_PER_ITEM * counts["items"])
+
+
+def _merge_rows(engine: DuckDBEngine, table: str, converted: Sequence[str], key: str) -> int:
+    """Create a table with one row for each id: lists are joined, and of other values the first stays."""
+    rows = " UNION ALL BY NAME ".join(f"SELECT * FROM {name}" for name in converted)
+    engine.create_table("unmerged", f"SELECT * FROM ({rows})")
+    total, ids = engine.rows(f"SELECT count(*), count(DISTINCT {key}) FROM unmerged")[0]
+    if total > ids:
+        types = engine.column_types("unmerged")
+        merged = []
+        for column in (column for column in types if column not in {key, "file_number", "file_row"}):
+            quoted = quote_identifier(column)
+            if COLUMN_ROLES[table].get(column) == "texts":
+                texts = f"flatten(list({quoted} ORDER BY file_number, file_row))"
+                merged.append(f"list_filter({texts}, lambda t, n: list_position({texts}, t) = n) AS {quoted}")
+            else:
+                merged.append(
+                    f"first({quoted} ORDER BY file_number, file_row) FILTER ({quoted} IS NOT NULL) AS {quoted}"
+                )
+        engine.create_table(table, f"SELECT {', '.join([key, *merged])} FROM unmerged GROUP BY {key}")
+    else:
+        engine.create_table(table, "SELECT * EXCLUDE (file_number, file_row) FROM unmerged")
+    engine.drop("unmerged")
+    return int(total - ids)
