@@ -1,6 +1,7 @@
 """init, validate and prepare: what is printed where, and the exit codes."""
 
 import json
+import shlex
 import tomllib
 from pathlib import Path
 
@@ -87,3 +88,21 @@ def test_a_wrong_configuration_is_exit_2(started, tmp_path, capsys, text, said):
     call = ["prepare", str(started / "data"), "--out", str(tmp_path / "out"), "--config", str(tmp_path / "wrong.toml")]
     assert run(call) == 2
     assert said in capsys.readouterr().err
+
+
+def test_own_files_are_imported_and_the_next_command_works(tmp_path, capsys):
+    rows = [f"{n % 9},{n % 12},{n % 5 + 1},{1_500_000_000 + n}\n" for n in range(200)]
+    (tmp_path / "ratings.csv").write_text("userId,movieId,rating,timestamp\n" + "".join(rows) + "1,2,,never\n")
+    (tmp_path / "movies.csv").write_text("movieId,title,genres\n" + "".join(f"{n},T {n},a|b\n" for n in range(12)))
+    out = tmp_path / "own shop"
+    call = ["import", str(tmp_path / "ratings.csv"), "--items", str(tmp_path / "movies.csv"), "--out", str(out)]
+    assert run([*call, "--map", "movieId=item_id"]) == 0
+    printed = capsys.readouterr().out
+    assert "userId     user_id    whole numbers" in printed
+    assert "1 × timestamp 'never' is not written as seconds since 1970 (line 202)" in printed
+    command = shlex.split(printed.splitlines()[-1].removeprefix("next: multitudes "))
+    assert command[-4:] == ["--split", "user", "--min-rating", "3.5"]
+    assert run(command) == 0
+    assert PreparedData.open(Path(f"{out}-prepared")).manifest["config"]["min_rating"] == 3.5
+    assert run([*call, "--overwrite", "--map", "film=item_id"]) == 3
+    assert "no table for it has a column 'film'" in capsys.readouterr().err

@@ -32,6 +32,7 @@ def test_every_verb_ends_with_one_json_object(tmp_path: Path, capsys: pytest.Cap
     user = str(planted()[1].user_ids[0])
     calls = {
         "synth": "synth T/synth --events 1000",
+        "import": f"import {data}/events.parquet --items {data}/items.parquet --out T/imported",
         "validate": f"validate {data}",
         "prepare": f"prepare {data} --out T/prepared --split user",
         "train": "train T/prepared --out T/run --config T/small.toml",
@@ -71,6 +72,7 @@ def test_every_verb_ends_with_one_json_object(tmp_path: Path, capsys: pytest.Cap
     }
     assert {call.split()[0] for call in calls.values()} == set(VERBS) - {"init", *elsewhere}
     assert said["prepare"]["counts"]["events"] == said["validate"]["counts"]["events"]
+    assert said["import"]["rows"]["events"] == said["validate"]["rows"]["events"]
     assert said["evaluate"]["users"] <= 20
     assert {"budget", "users", "methods", "segments", "interests", "seed", "data"} <= set(said["evaluate"])
     assert said["publish"]["version"] == said["releases"]["current"] == "0001"

@@ -97,7 +97,10 @@ def _print_guesses(guesses: "Sequence[ColumnGuess]") -> None:
     from rich.text import Text
 
     for guess in guesses:
-        typer.echo(f"{guess.source.name}: {guess.source.rows:,} rows of {guess.table} ({guess.source.read_as})")
+        if guess.describes_items:
+            typer.echo(f"{guess.source.name} also describes its items:")
+        else:
+            typer.echo(f"{guess.source.name}: {guess.source.rows:,} rows of {guess.table} ({guess.source.read_as})")
         table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
         for heading in (" column", "becomes", "written as"):
             table.add_column(heading)
@@ -135,8 +138,8 @@ def _ratings_sentence(ratings: "Mapping[str, float]", min_rating: float | None) 
     if min_rating is None:
         return f"{span}; every event counts as liked, unless prepare has --min-rating"
     return (
-        f"{span}; {ratings['liked']:.0%} are {min_rating:g} or more: only these count as liked in the next command."
-        " Without --min-rating every event does"
+        f"{span}; {ratings['liked']:.0%} are {min_rating:g} or more. With --min-rating {min_rating:g} only these count"
+        " as liked, without it every event does"
     )
 
 

@@ -11,7 +11,7 @@ from multitudes.data.importing import value_formats
 from multitudes.data.importing.config import ImportConfig
 from multitudes.data.importing.sources import Source
 from multitudes.data.importing.value_formats import ValueFormat
-from multitudes.data.schemas import COLUMN_ROLES, REQUIRED_COLUMNS, short_expectation
+from multitudes.data.schemas import COLUMN_ROLES, REQUIRED_COLUMNS
 from multitudes.errors import DataError
 
 _SAMPLE_ROWS = 10_000
@@ -19,7 +19,8 @@ _SHARE_OF_TIMES = 0.9  # of the values of a column that is taken as the time for
 _EARLIEST_S, _LATEST_S = 473_385_600, 4_102_444_800  # 1985 to 2100
 _RATING_VALUES = 20  # a column of at most as many numbers may be a rating
 _NO_FEATURE = re.compile(r"(id|ids|url|uri|link|image|imageurl|index|uuid)$|^unnamed|^column\d+$")
-_SIMPLE_TYPES = ("VARCHAR", "BOOLEAN", "FLOAT", "DOUBLE", "DECIMAL")
+_SIMPLE_TYPES = ("VARCHAR", "BOOL", "FLOAT", "DOUBLE", "DECIMAL", "TINY", "SMALL", "INT", "BIG", "HUGE", "U")
+_SHARE_OF_NESTED = 0.1  # of the values of a column that is no feature, since it holds lists or objects
 _AMAZON_ITEM, _AMAZON_USER = "(B0[0-9A-Z]{8}|[0-9]{9}[0-9X])", "A[0-9A-Z]{9,}"
 
 
@@ -35,6 +36,7 @@ class ColumnGuess:
         features: name of a feature → column of the file.
         unused: the other columns.
         problems: what is missing or wrong, in sentences.
+        describes_items: whether it reads items from a file of events.
     """
 
     source: Source
@@ -44,10 +46,21 @@ class ColumnGuess:
     features: Mapping[str, str]
     unused: tuple[str, ...]
     problems: tuple[str, ...]
+    describes_items: bool = False
+
+    @property
+    def relation(self) -> str:
+        """The name of the relation of its rows after reading."""
+        return f"{'described' if self.describes_items else 'converted'}_{self.source.number}"
 
 
-def choose_table(source: Source, columns: ColumnMap) -> str:
-    """Return the table that a file probably is: events have users and items, items no users, users no items."""
+def choose_table(engine: DuckDBEngine, source: Source, columns: ColumnMap) -> str:
+    """Return the table that a file probably is: events have users and items, items no users, users no items.
+
+    Of files without a header, events have times.
+    """
+    if not source.has_names and not columns:
+        return "events" if any(_is_time(engine, source, column) for column in source.types) else "items"
     found = guess_by_name("events", source.types) if source.has_names else {}
     canonical = {*found, *columns.renames("events", source.types).values()}
     if "item_id" in canonical and "user_id" not in canonical:
@@ -73,33 +86,40 @@ def guess_columns(
     _add_by_content(engine, source, table, columns, set(renames), config)
     needed = REQUIRED_COLUMNS[table] - ({"timestamp"} if config.file_order else set())
     needed -= {"topics", "followed_topics"}  # empty lists stand for them
-    problems += _missing(source, table, sorted(needed - set(columns)))
+    problems += _missing(source, [canonical for canonical in COLUMN_ROLES[table] if canonical in needed - set(columns)])
     formats = {}
     for canonical, column in columns.items():
         try:
             formats[canonical] = _find_format(engine, source, table, canonical, column, config)
         except DataError as error:
             problems.append(f"{source.name}: {error}")
+    columns = {canonical: columns[canonical] for canonical in COLUMN_ROLES[table] if canonical in columns}
     others = [column for column in source.types if column not in columns.values()]
-    features = {} if table == "events" else dict(_features(source, others, set(renames)))
+    features = {} if table == "events" else dict(_features(engine, source, others, set(renames)))
     unused = tuple(column for column in others if column not in features.values())
     return ColumnGuess(source, table, columns, formats, features, unused, tuple(problems))
 
 
-def item_columns_of_events(guess: ColumnGuess) -> dict[str, str]:
-    """Return the columns of an events file that describe the item: its topics and its title."""
-    found = guess_by_name("items", guess.unused) if guess.source.has_names else {}
-    return {canonical: found[canonical] for canonical in ("topics", "title") if canonical in found}
+def described_columns(guess: ColumnGuess, column_map: ColumnMap) -> tuple[dict[str, str], dict[str, str]]:
+    """Return the columns of an events file that describe the item: those that a person names, and those of such names.
+
+    Each is canonical column → column of the file, for the topics and the title.
+    """
+    wanted = {"topics", "title"}
+    named = {ours: column for column, ours in column_map.renames("items", guess.unused).items() if ours in wanted}
+    by_name = guess_by_name("items", guess.unused) if guess.source.has_names else {}
+    return named, {ours: column for ours, column in by_name.items() if ours in wanted - set(named)}
 
 
-def _missing(source: Source, table: str, missing: Collection[str]) -> list[str]:
-    present = ", ".join(source.types)
-    advice = "; name it with --map COLUMN={0}"
+def _missing(source: Source, missing: Collection[str]) -> list[str]:
+    """Return a sentence if columns are missing."""
+    if not missing:
+        return []
+    options = " ".join(f"--map COLUMN={canonical}" for canonical in missing)
     order = ", or pass --file-order if each user's rows are in the order in which they happened"
     return [
-        f"{source.name}: no column for {canonical} of the {table} ({short_expectation(COLUMN_ROLES[table][canonical])})"
-        f" among {present}{advice.format(canonical)}{order if canonical == 'timestamp' else ''}"
-        for canonical in missing
+        f"{source.name}: no column for {' and '.join(missing)} among {', '.join(source.types)}; name it with {options}"
+        f"{order if 'timestamp' in missing else ''}"
     ]
 
 
@@ -168,29 +188,29 @@ def _find_format(
     if role == "vector":
         return ValueFormat("numbers", value_formats.vector_sql(column, column_type))
     if role == "number":
-        return ValueFormat("numbers", value_formats.number_sql(column, column_type))
+        return ValueFormat("", value_formats.number_sql(column, column_type))
     if role == "flag":
-        return ValueFormat("true or false", f"TRY_CAST({quoted} AS BOOLEAN)")
+        return ValueFormat("", f"TRY_CAST({quoted} AS BOOLEAN)")
     return ValueFormat("", f"nullif(trim(CAST({quoted} AS VARCHAR)), '')")
 
 
-def _features(source: Source, others: list[str], taken: Collection[str]) -> Iterator[tuple[str, str]]:
+def _features(
+    engine: DuckDBEngine, source: Source, others: list[str], taken: Collection[str]
+) -> Iterator[tuple[str, str]]:
     """Yield the columns that describe an item or a user, by the name of the feature; ids and addresses do not."""
     names = set()
     for column in others:
-        simple = source.types[column].startswith(_SIMPLE_TYPES) or source.types[column].endswith(("INT", "INTEGER"))
         name = column.partition(":")[0] if source.name.endswith((".item", ".user")) else column
         reserved = name in COLUMN_ROLES["items"] or name in COLUMN_ROLES["users"] or name in names
-        list_type = source.types[column].endswith("]")
-        if (
-            column not in taken
-            and simple
-            and not list_type
-            and not reserved
-            and not _NO_FEATURE.search(normalise(column))
-        ):
+        if column in taken or reserved or _NO_FEATURE.search(normalise(column)):
+            continue
+        if _is_simple(source.types[column]) and not _matches(engine, source, column, "[{\\[].*", _SHARE_OF_NESTED):
             names.add(name)
             yield name, column
+
+
+def _is_simple(column_type: str) -> bool:
+    return not column_type.endswith("]") and column_type.startswith(_SIMPLE_TYPES)
 
 
 def _is_time(engine: DuckDBEngine, source: Source, column: str) -> bool:
@@ -228,7 +248,8 @@ def _is_amazon_2018(engine: DuckDBEngine, source: Source, free: list[str]) -> bo
 
 def _matches(engine: DuckDBEngine, source: Source, column: str, pattern: str, share: float = 1.0) -> bool:
     """Return whether some values of a column match, and at least ``share`` of them."""
-    matched = f"avg(CAST(coalesce(regexp_full_match({quote_identifier(column)}, '{pattern}'), false) AS INTEGER))"
+    value = f"CAST({quote_identifier(column)} AS VARCHAR)"
+    matched = f"coalesce(avg(CAST(regexp_full_match({value}, '{pattern}') AS INTEGER)), 0)"
     found = query_value(engine, f"SELECT {matched} FROM {_sample(source)}")
     return bool(found > 0 and found >= share)
 

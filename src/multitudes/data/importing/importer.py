@@ -2,7 +2,7 @@
 
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -161,12 +161,13 @@ def import_files(
         if show is not None:
             show(guesses)
         steps.next("reading values")
-        converted = {table: [tables.convert(engine, g) for g in guesses if g.table == table] for table in TABLES}
+        for guess in guesses:
+            tables.convert(engine, guess)
         dropped, dropped_file = _write_dropped(engine, out)
         _check_dropped(engine, guesses, dropped, dropped_file, config.max_dropped)
         steps.next("writing tables")
-        merged, described = _create_tables(engine, guesses, converted, config)
-        report = _describe(engine, out, (*guesses, *described), dropped, dropped_file, merged, config)
+        merged = _create_tables(engine, guesses, config)
+        report = _describe(engine, out, guesses, dropped, dropped_file, merged, config)
         for table in report.rows:
             sql = tables.output_sql(engine, table, report.id_types)
             target = string_literal(str(folder / f"{table}.parquet"))
@@ -227,33 +228,47 @@ def _read_all(
 def _guess_all(
     engine: DuckDBEngine, sources: Sequence[tuple[Source, str | None]], column_map: ColumnMap, config: ImportConfig
 ) -> list[ColumnGuess]:
+    """Return how each file is read; all that is wrong with them is in one error."""
     guesses = [
-        guess_columns(engine, source, table or choose_table(source, column_map), column_map, config)
+        guess_columns(engine, source, table or choose_table(engine, source, column_map), column_map, config)
         for source, table in sources
     ]
-    problems = [problem for guess in guesses for problem in guess.problems] + column_map.unused()
+    problems = [problem for guess in guesses for problem in guess.problems]
     if not any(guess.table == "events" for guess in guesses):
         problems.append("no file has events; expected one with users and items")
+    if not any(guess.table == "items" for guess in guesses) and not problems:
+        guesses = _add_described_items(engine, guesses, column_map, config)
+    problems += column_map.unused()
     if problems:
         raise DataError(_join(problems))
     return guesses
 
 
-def _create_tables(
-    engine: DuckDBEngine, guesses: Sequence[ColumnGuess], converted: Mapping[str, Sequence[str]], config: ImportConfig
-) -> tuple[int, list[ColumnGuess]]:
-    """Create the tables; return the number of merged rows, and the guesses by which events describe items."""
+def _add_described_items(
+    engine: DuckDBEngine, guesses: Sequence[ColumnGuess], column_map: ColumnMap, config: ImportConfig
+) -> list[ColumnGuess]:
+    """Add a guess for each events file that also describes items."""
+    found = []
+    for guess in guesses:
+        items = tables.items_of_events(engine, guess, column_map, config.list_separator)
+        used = () if items is None else items.columns.values()
+        found.append(replace(guess, unused=tuple(column for column in guess.unused if column not in used)))
+        found += [] if items is None else [items]
+    return found
+
+
+def _create_tables(engine: DuckDBEngine, guesses: Sequence[ColumnGuess], config: ImportConfig) -> int:
+    """Create the tables; return the number of rows that were merged."""
+    converted = {table: [guess.relation for guess in guesses if guess.table == table] for table in TABLES}
     tables.create_events(engine, converted["events"], file_order=config.file_order)
-    merged, described = 0, []
-    if not converted["items"]:
-        found = [tables.items_of_events(engine, g, config.list_separator) for g in guesses if g.table == "events"]
-        described = [guess for guess in found if guess is not None]
-    if converted["items"] or described:
-        names = [f"described_{guess.source.number}" for guess in described]
-        merged += tables.create_items(engine, converted["items"], names)
+    merged = 0
+    if any(guess.describes_items for guess in guesses):
+        tables.create_described_items(engine, converted["items"])
+    elif converted["items"]:
+        merged += tables.merge_rows(engine, "items", converted["items"], "item_id")
     if converted["users"]:
-        merged += tables.create_users(engine, converted["users"])
-    return merged, described
+        merged += tables.merge_rows(engine, "users", converted["users"], "user_id")
+    return merged
 
 
 def _write_dropped(engine: DuckDBEngine, out: Path) -> tuple[list[DroppedRows], Path | None]:
@@ -287,9 +302,9 @@ def _check_dropped(
     """
     problems = []
     rejected = dict(engine.rows("SELECT file, count(*) FROM dropped GROUP BY file"))
-    for source in (guess.source for guess in guesses):
-        lost = rejected.get(source.name, 0)
-        left = query_value(engine, f"SELECT count(*) FROM converted_{source.number}")
+    for guess in (guess for guess in guesses if not guess.describes_items):
+        source, lost = guess.source, rejected.get(guess.source.name, 0)
+        left = query_value(engine, f"SELECT count(*) FROM {guess.relation}")
         if lost > max_share * (left + lost) or not left:
             reasons = ", ".join(reason_text(one) for one in dropped if one.file == source.name)
             advice = (

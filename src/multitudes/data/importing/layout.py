@@ -53,7 +53,7 @@ def find_layout(beginning: str, name: str, separator: str | None = None) -> Layo
         separator: between columns; None: found out.
 
     Raises:
-        DataError: the file has a header only, or two columns of one name.
+        DataError: two columns have one name.
     """
     start = beginning.lstrip()[:1]
     if start in {"{", "["} and separator is None:
@@ -68,8 +68,6 @@ def find_layout(beginning: str, name: str, separator: str | None = None) -> Layo
     header = [cell.strip() for cell in rows[best][0]]
     if not _is_header(header):
         return Layout("csv", best, tuple(str(number + 1) for number in range(len(header))))
-    if len(rows[best]) == 1:
-        raise DataError(f"{name}: has a header and no rows; expected at least one")
     columns = [cell or f"column {number + 1}" for number, cell in enumerate(header)]
     twice = next((column for column in columns if columns.count(column) > 1), None)
     if twice is not None:

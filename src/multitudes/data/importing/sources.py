@@ -104,7 +104,7 @@ def read_source(
         kept_none = query_value(
             engine, f"SELECT any_value(reason) FROM dropped WHERE file = {string_literal(source.name)}"
         )
-        reason = f"no row can be read: {kept_none}" if kept_none else "has columns and no rows; expected at least one"
+        reason = f"no row can be read: {kept_none}" if kept_none else "has a header and no rows; expected at least one"
         raise DataError(f"{source.name}: {reason}")
     return source._replace(rows=rows, types=engine.column_types(source.relation))
 

@@ -1,30 +1,34 @@
 """Sources become the canonical tables: values are read, rows that cannot be used are set aside, ids get one type.
 
-Relations: ``converted_N`` has the rows of source N with ``file_number`` and ``file_row``, the canonical columns, ids as
+Relations: that of a guess has the rows of source N with ``file_number`` and ``file_row``, the canonical columns, ids as
 text, and features; ``events``, ``items`` and ``users`` are the tables.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
+from multitudes.data.column_names import ColumnMap
 from multitudes.data.duck import DuckDBEngine
 from multitudes.data.engine import query_row, query_value, quote_identifier, string_literal
 from multitudes.data.importing import value_formats
-from multitudes.data.importing.columns import ColumnGuess, item_columns_of_events
+from multitudes.data.importing.columns import ColumnGuess, described_columns
 from multitudes.data.schemas import COLUMN_ROLES, REQUIRED_COLUMNS, SQL_TYPE
 
 _WHOLE_NUMBER = "0|-?[1-9][0-9]{0,17}"
-_MAX_TOPICS_PER_ITEM = 1.2  # of one column of an events table: with more, it tells of the event
+_MAX_TOPICS_PER_ITEM = 1.3  # of one column of an events table: with more, it tells of the event
 _CONTENT_CHARACTERS = 2000
 
 
-def convert(engine: DuckDBEngine, guess: ColumnGuess) -> str:
-    """Create ``converted_N`` and return its name; rows that cannot be used are in ``dropped``.
+def convert(engine: DuckDBEngine, guess: ColumnGuess) -> None:
+    """Create the relation of a guess; rows that cannot be used are in ``dropped``.
 
     These are rows without an id or a time, or with a time or number that cannot be read.
     """
     source = guess.source
-    engine.create_table(f"read_{source.number}", _read_sql(engine, guess, _reason_sql(guess)))
+    if guess.describes_items:
+        engine.create_view(guess.relation, f"SELECT * FROM ({_read_sql(engine, guess)}) WHERE item_id IS NOT NULL")
+        return
+    engine.create_table(f"read_{source.number}", _read_sql(engine, guess))
     content = ", ".join(f"{string_literal(column)}: {quote_identifier(column)}" for column in source.types)
     engine.execute(f"""
         INSERT INTO dropped
@@ -32,37 +36,32 @@ def convert(engine: DuckDBEngine, guess: ColumnGuess) -> str:
                CAST(to_json({{{content}}}) AS VARCHAR)[:{_CONTENT_CHARACTERS}]
         FROM {source.relation} JOIN (
             SELECT file_row, reason FROM read_{source.number} WHERE reason IS NOT NULL) USING (file_row)""")
-    name = f"converted_{source.number}"
-    engine.create_view(name, f"SELECT * EXCLUDE (reason) FROM read_{source.number} WHERE reason IS NULL")
-    return name
+    engine.create_view(guess.relation, f"SELECT * EXCLUDE (reason) FROM read_{source.number} WHERE reason IS NULL")
 
 
-def items_of_events(engine: DuckDBEngine, guess: ColumnGuess, list_separator: str | None) -> ColumnGuess | None:
-    """Return the guess that reads items from an events file that describes them, and create its ``converted_N``.
+def items_of_events(
+    engine: DuckDBEngine, guess: ColumnGuess, column_map: ColumnMap, list_separator: str | None
+) -> ColumnGuess | None:
+    """Return the guess that reads items from an events file that describes them.
 
-    None: it does not, or a column differs from event to event of an item.
+    None: it is of another table, does not, or a column differs from event to event of an item.
     """
-    source, item = guess.source, guess.formats["item_id"]
-    columns = {
-        canonical: column
-        for canonical, column in item_columns_of_events(guess).items()
-        if _describes_item(engine, guess, column)
-    }
+    if guess.table != "events":
+        return None
+    source, formats = guess.source, {"item_id": guess.formats["item_id"]}
+    columns, by_name = described_columns(guess, column_map)
+    columns |= {ours: column for ours, column in by_name.items() if _describes_item(engine, guess, column)}
     if not columns:
         return None
-    formats = {"item_id": item}
-    for canonical, column in columns.items():
-        plain = value_formats.ValueFormat("", f"CAST({quote_identifier(column)} AS VARCHAR)")
-        formats[canonical] = (
-            plain
-            if canonical == "title"
-            else value_formats.find_list_format(engine, source.relation, column, source.types[column], list_separator)
+    if "title" in columns:
+        formats["title"] = value_formats.ValueFormat("", f"CAST({quote_identifier(columns['title'])} AS VARCHAR)")
+    if "topics" in columns:
+        column = columns["topics"]
+        formats["topics"] = value_formats.find_list_format(
+            engine, source.relation, column, source.types[column], list_separator
         )
-    items = replace(guess, table="items", columns={"item_id": guess.columns["item_id"]} | columns, formats=formats)
-    engine.create_view(
-        f"described_{source.number}", f"SELECT * FROM ({_read_sql(engine, items, 'NULL')}) WHERE item_id IS NOT NULL"
-    )
-    return items
+    columns = {"item_id": guess.columns["item_id"], **columns}
+    return replace(guess, table="items", columns=columns, formats=formats, unused=(), describes_items=True)
 
 
 def create_events(engine: DuckDBEngine, converted: Sequence[str], *, file_order: bool) -> None:
@@ -76,19 +75,12 @@ def create_events(engine: DuckDBEngine, converted: Sequence[str], *, file_order:
     engine.create_table("events", f"SELECT *{position} FROM ({rows})")
 
 
-def create_items(engine: DuckDBEngine, converted: Sequence[str], described: Sequence[str]) -> int:
-    """Create ``items`` from the items files, or from what events files say of their items.
-
-    Returns:
-        The number of rows that were merged with another row of the same item.
-    """
-    if converted:
-        return _merge_rows(engine, "items", converted, "item_id")
-    rows = " UNION ALL BY NAME ".join(f"SELECT * FROM {name}" for name in described)
+def create_described_items(engine: DuckDBEngine, relations: Sequence[str]) -> None:
+    """Create ``items`` from what events files say of their items: what most events say of one."""
+    rows = " UNION ALL BY NAME ".join(f"SELECT * FROM {name}" for name in relations)
     engine.create_view("described", f"SELECT * FROM ({rows})")
-    columns = [c for c in ("title", "topics") if c in engine.column_types("described")]
+    columns = [column for column in ("title", "topics") if column in engine.column_types("described")]
     empty = {"title": "title IS NULL", "topics": "len(topics) = 0"}[columns[-1]]
-    # What most events say of an item.
     engine.create_table(
         "items",
         f"""
@@ -97,12 +89,34 @@ def create_items(engine: DuckDBEngine, converted: Sequence[str], described: Sequ
             GROUP BY item_id, {", ".join(columns)})
         QUALIFY row_number() OVER (PARTITION BY item_id ORDER BY {empty}, n DESC, first) = 1""",
     )
-    return 0
 
 
-def create_users(engine: DuckDBEngine, converted: Sequence[str]) -> int:
-    """Create ``users``; return the number of rows that were merged with another row of the same user."""
-    return _merge_rows(engine, "users", converted, "user_id")
+def merge_rows(engine: DuckDBEngine, table: str, converted: Sequence[str], key: str) -> int:
+    """Create a table with one row for each id: lists are joined, and of other values the first stays.
+
+    Returns:
+        The number of rows that were merged with another one.
+    """
+    rows = " UNION ALL BY NAME ".join(f"SELECT * FROM {name}" for name in converted)
+    engine.create_table("unmerged", f"SELECT * FROM ({rows})")
+    total, ids = engine.rows(f"SELECT count(*), count(DISTINCT {key}) FROM unmerged")[0]
+    if total > ids:
+        types = engine.column_types("unmerged")
+        merged = []
+        for column in (column for column in types if column not in {key, "file_number", "file_row"}):
+            quoted = quote_identifier(column)
+            if COLUMN_ROLES[table].get(column) == "texts":
+                texts = f"flatten(list({quoted} ORDER BY file_number, file_row))"
+                merged.append(f"list_filter({texts}, lambda t, n: list_position({texts}, t) = n) AS {quoted}")
+            else:
+                merged.append(
+                    f"first({quoted} ORDER BY file_number, file_row) FILTER ({quoted} IS NOT NULL) AS {quoted}"
+                )
+        engine.create_table(table, f"SELECT {', '.join([key, *merged])} FROM unmerged GROUP BY {key}")
+    else:
+        engine.create_table(table, "SELECT * EXCLUDE (file_number, file_row) FROM unmerged")
+    engine.drop("unmerged")
+    return int(total - ids)
 
 
 def type_ids(engine: DuckDBEngine, tables: Sequence[str]) -> Mapping[str, str]:
@@ -142,15 +156,14 @@ def output_sql(engine: DuckDBEngine, table: str, kinds: Mapping[str, str]) -> st
     return f"SELECT {', '.join(dict.fromkeys(columns))} FROM {table}{order}"
 
 
-def _read_sql(engine: DuckDBEngine, guess: ColumnGuess, reason: str) -> str:
+def _read_sql(engine: DuckDBEngine, guess: ColumnGuess) -> str:
+    """Return SQL that reads the columns of a source, with the reason why a row cannot be used."""
     columns = [f"{guess.formats[canonical].sql} AS {canonical}" for canonical in guess.columns]
     columns += [
-        f"{_feature_sql(engine, guess, column)} AS {quote_identifier(name)}"
-        for name, column in guess.features.items()
-        if guess.table != "events"
+        f"{_feature_sql(engine, guess, column)} AS {quote_identifier(name)}" for name, column in guess.features.items()
     ]
     number = guess.source.number
-    selected = ", ".join([f"{number} AS file_number", "file_row", f"{reason} AS reason", *columns])
+    selected = ", ".join([f"{number} AS file_number", "file_row", f"{_reason_sql(guess)} AS reason", *columns])
     return f"SELECT {selected} FROM {guess.source.relation}"
 
 
@@ -163,7 +176,7 @@ def _reason_sql(guess: ColumnGuess) -> str:
         if canonical in REQUIRED_COLUMNS[guess.table] and role in {"id", "time"}:
             cases.append(f"WHEN trim(coalesce({text}, '')) = '' THEN 'no {canonical}'")
         if role in {"time", "number"}:
-            expected = string_literal(f"' is not written as {found.name}")
+            expected = string_literal(f"' is not written as {found.name}" if role == "time" else "' is no number")
             cases.append(
                 f"WHEN {text} IS NOT NULL AND ({found.sql}) IS NULL THEN"
                 f" concat('{canonical} ''', {text}[:50], {expected})"
@@ -191,27 +204,3 @@ def _describes_item(engine: DuckDBEngine, guess: ColumnGuess, column: str) -> bo
         WHERE item IS NOT NULL AND value IS NOT NULL""",
     )
     return bool(counts["n"] > 1 and counts["pairs"] <= _MAX_TOPICS_PER_ITEM * counts["items"])
-
-
-def _merge_rows(engine: DuckDBEngine, table: str, converted: Sequence[str], key: str) -> int:
-    """Create a table with one row for each id: lists are joined, and of other values the first stays."""
-    rows = " UNION ALL BY NAME ".join(f"SELECT * FROM {name}" for name in converted)
-    engine.create_table("unmerged", f"SELECT * FROM ({rows})")
-    total, ids = engine.rows(f"SELECT count(*), count(DISTINCT {key}) FROM unmerged")[0]
-    if total > ids:
-        types = engine.column_types("unmerged")
-        merged = []
-        for column in (column for column in types if column not in {key, "file_number", "file_row"}):
-            quoted = quote_identifier(column)
-            if COLUMN_ROLES[table].get(column) == "texts":
-                texts = f"flatten(list({quoted} ORDER BY file_number, file_row))"
-                merged.append(f"list_filter({texts}, lambda t, n: list_position({texts}, t) = n) AS {quoted}")
-            else:
-                merged.append(
-                    f"first({quoted} ORDER BY file_number, file_row) FILTER ({quoted} IS NOT NULL) AS {quoted}"
-                )
-        engine.create_table(table, f"SELECT {', '.join([key, *merged])} FROM unmerged GROUP BY {key}")
-    else:
-        engine.create_table(table, "SELECT * EXCLUDE (file_number, file_row) FROM unmerged")
-    engine.drop("unmerged")
-    return int(total - ids)

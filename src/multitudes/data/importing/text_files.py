@@ -116,10 +116,10 @@ def _chunks(path: Path, name: str, progress: Progress, note: str) -> Iterator[by
         rest = b""
         while chunk := file.read(_CHUNK_BYTES):
             whole, newline, after = chunk.rpartition(b"\n")
-            if not newline and len(chunk) < _CHUNK_BYTES:
-                rest += chunk
-                continue
             if not newline:
+                rest += chunk
+                if len(rest) < _CHUNK_BYTES:
+                    continue
                 raise DataError(
                     f"{name}: line {lines_before + 1:,} is longer than {_MAX_LINE_MIB} MiB; expected one row on each"
                     " line. Write one row, or one JSON object, on each line"

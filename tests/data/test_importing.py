@@ -1,0 +1,288 @@
+"""A person's own files of any layout become the canonical tables; what cannot be used is counted and said."""
+
+import csv
+import gzip
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+
+import polars as pl
+import pyarrow as pa
+import pytest
+
+from multitudes.data.importing.config import ImportConfig
+from multitudes.data.importing.importer import import_files
+from multitudes.errors import DataError, UsageError
+
+START = 1_500_000_000
+EVENTS = [(f"u{n % 3}", f"i{n % 4}", START + 5000 * n, n % 5 + 1) for n in range(30)]
+USERS, ITEMS, TIMES, RATINGS = (list(column) for column in zip(*EVENTS, strict=True))
+
+
+def lines(header, row):
+    """Return a file whose rows are ``row(user, item, time, rating)``."""
+    return "".join(f"{line}\n" for line in [*([header] if header else []), *(row(*event) for event in EVENTS)])
+
+
+def moment(time: int) -> datetime:
+    return datetime.fromtimestamp(time, UTC)
+
+
+def write(folder: Path, name: str, content: str | bytes, encoding: str = "utf-8") -> Path:
+    path = folder / name
+    path.write_bytes(content if isinstance(content, bytes) else content.encode(encoding))
+    return path
+
+
+def imported(folder: Path, files, table: str = "events", config: dict | None = None, **options) -> pl.DataFrame:
+    import_files(files, folder / "out", ImportConfig(**config or {}), **options)
+    return pl.read_parquet(folder / "out" / f"{table}.parquet")
+
+
+def refusal(folder: Path, files, config: dict | None = None, **options) -> str:
+    with pytest.raises((DataError, UsageError)) as caught:
+        imported(folder, files, config=config, **options)
+    assert "\n" not in str(caught.value)
+    assert not (folder / "out").exists()
+    return str(caught.value)
+
+
+def dropped(folder: Path) -> list[tuple[int, str]]:
+    with (folder / "out.dropped.csv").open() as file:
+        return [(int(row["line"]), row["reason"]) for row in csv.DictReader(file)]
+
+
+PLAIN = lines("user,item,ts", lambda u, i, t, _: f"{u},{i},{t}")
+LAYOUTS = {
+    "movielens": lines("userId,movieId,rating,timestamp", lambda u, i, t, r: f"{u},{i},{r},{t}"),
+    "recbole": lines("user_id:token\titem_id:token\ttimestamp:float", lambda u, i, t, _: f"{u}\t{i}\t{t}.0"),
+    "dat": lines("", lambda u, i, t, r: f"{u}::{i}::{r}::{t}"),
+    "semicolon": lines("customer;sku;date", lambda u, i, t, _: f"{u};{i};{moment(t):%d.%m.%Y %H:%M:%S}"),
+    "pipe": lines("user|product_id|created_at", lambda u, i, t, _: f"{u}|{i}|{moment(t).isoformat()}"),
+    "milliseconds": lines("uid,iid,time", lambda u, i, t, _: f"{u},{i},{t * 1000 + 999}"),
+    "microseconds": lines("uid,iid,time", lambda u, i, t, _: f"{u},{i},{t * 1_000_000}"),
+    "american": lines("uid,iid,when", lambda u, i, t, _: f"{u},{i},{moment(t):%m/%d/%Y %I:%M:%S %p}"),
+    "zone": lines("uid,iid,when", lambda u, i, t, _: f"{u},{i},{moment(t + 7200):%Y-%m-%dT%H:%M:%S}+02:00"),
+    "foursquare": lines(
+        "userId\tvenueId\tutcTimestamp", lambda u, i, t, _: f"{u}\t{i}\t{moment(t):%a %b %d %H:%M:%S +0000 %Y}"
+    ),
+    "unnamed time": lines("user,item,x", lambda u, i, t, _: f"{u},{i},{t}"),
+    "json lines": lines("", lambda u, i, t, _: json.dumps({"reviewerID": u, "asin": i, "unixReviewTime": t})),
+    "quoted": lines("user,item,note,ts", lambda u, i, t, _: f'"{u}"," {i} ","a ""note"",\nof two lines",{t}'),
+}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_a_layout_is_read_without_being_told(tmp_path, layout):
+    found = imported(tmp_path, write(tmp_path, "own.txt", LAYOUTS[layout]))
+    assert (found["user_id"].to_list(), found["item_id"].to_list()) == (USERS, ITEMS)
+    assert found["timestamp"].to_list() == TIMES
+    if "rating" in found.columns:
+        assert found["rating"].to_list() == RATINGS
+
+
+@pytest.mark.parametrize(
+    ("pack", "note"),
+    [
+        (lambda text: gzip.compress(text.encode()), "gzip"),
+        (lambda text: pa.compress(text.encode(), codec="zstd", asbytes=True), "zstd"),
+        (lambda text: b"\xef\xbb\xbf" + text.encode(), "separator comma"),
+        (lambda text: text.encode("utf-16"), "utf-16"),
+        (lambda text: text.encode("utf-16-be"), "utf-16-be"),
+        (lambda text: text.replace("u0", "ü0").encode("latin-1"), "latin-1"),
+    ],
+)
+def test_a_packed_or_encoded_file_is_read(tmp_path, pack, note):
+    report = import_files(write(tmp_path, "own.csv", pack(PLAIN)), tmp_path / "out")
+    found = pl.read_parquet(tmp_path / "out" / "events.parquet")
+    assert found["timestamp"].to_list() == TIMES
+    assert [user.replace("ü", "u") for user in found["user_id"]] == USERS
+    assert report.guesses[0].source.read_as.endswith(note)
+
+
+def test_parquet_keeps_its_types(tmp_path):
+    frame = pl.DataFrame({"customer_id": [1, 2], "sku": [7, 8], "at": [datetime(2020, 1, 1), datetime(2020, 1, 2)]})
+    frame.write_parquet(tmp_path / "own.pq")
+    found = imported(tmp_path, tmp_path / "own.pq", columns={"at": "timestamp"})
+    assert found.rows() == [(1, 7, 1577836800), (2, 8, 1577923200)]
+
+
+@pytest.mark.parametrize(
+    ("values", "topics"),
+    [
+        (["a|b", "b", "(no genres listed)"], [["a", "b"], ["b"], []]),
+        (["a, b", "b", "a,b,a"], [["a", "b"], ["b"], ["a", "b"]]),
+        (["Clothing, Shoes", "Books", ""], [["Clothing, Shoes"], ["Books"], []]),
+        (['["a, b"]', '["c", "a, b"]', "[]"], [["a, b"], ["c", "a, b"], []]),
+        (["['a', 'b']", "['b']", "[]"], [["a", "b"], ["b"], []]),
+        (['[["a", "b"], ["b"]]', '[["a"]]', "[]"], [["a", "b"], ["a"], []]),
+    ],
+)
+def test_lists_of_topics_are_split(tmp_path, values, topics):
+    events = write(tmp_path, "own.csv", PLAIN)
+    rows = "".join(json.dumps({"id": f"i{n}", "category": value}) + "\n" for n, value in enumerate(values))
+    found = imported(tmp_path, events, "items", items=[write(tmp_path, "items.jsonl", rows)])
+    assert found["topics"].to_list() == topics
+
+
+def test_topics_of_events_are_those_of_the_items(tmp_path):
+    text = lines("user,item,category,ts", lambda u, i, t, _: f"{u},{i},{'odd' if t == START else 'topic ' + i},{t}")
+    found = imported(tmp_path, write(tmp_path, "own.csv", text), "items")
+    assert dict(found.iter_rows()) == {f"i{n}": [f"topic i{n}"] for n in range(4)}
+
+
+def test_a_row_for_each_pair_of_user_and_topic_becomes_a_list(tmp_path):
+    events = write(tmp_path, "own.csv", PLAIN)
+    follows = write(tmp_path, "follows.csv", "user,topic\nu1,b\nu1,a\nu2,b\nu1,b\n")
+    assert imported(tmp_path, events, "users", users=[follows]).rows() == [("u1", ["b", "a"]), ("u2", ["b"])]
+
+
+def test_ids_are_whole_numbers_only_if_all_tables_say_so(tmp_path):
+    events = write(tmp_path, "own.csv", "user,item,ts\n1,1.0,5\n2,2.0,6\n")
+    assert imported(tmp_path, events).rows() == [(1, 1, 5), (2, 2, 6)]
+    users = write(tmp_path, "users.csv", "user,topics\n01,a\n2,b\n")
+    assert imported(tmp_path, events, users=[users], overwrite=True).rows() == [("1", 1, 5), ("2", 2, 6)]
+
+
+def test_files_are_sorted_into_tables_by_their_columns(tmp_path):
+    events, more = write(tmp_path, "1.csv", PLAIN), write(tmp_path, "2.jsonl", LAYOUTS["json lines"])
+    items = write(tmp_path, "items.csv", "sku,name,genres,price\ni0,Zero,a|b,1.5\ni1,One,b,\n")
+    assert imported(tmp_path, [items, events, more]).height == 2 * len(EVENTS)
+    found = pl.read_parquet(tmp_path / "out" / "items.parquet")
+    assert found.rows(named=True)[0] == {"item_id": "i0", "topics": ["a", "b"], "title": "Zero", "price": 1.5}
+
+
+def test_rows_without_times_are_an_order(tmp_path):
+    own = write(tmp_path, "own.csv", lines("user,item", lambda u, i, *_: f"{u},{i}"))
+    assert "--file-order" in refusal(tmp_path, own)
+    found = imported(tmp_path, own, config={"file_order": True})
+    assert found.filter(user_id="u1")["timestamp"].to_list() == list(range(10))
+
+
+BAD = (
+    PLAIN + 'u1,i1,yesterday\n,i1,5\nu1,i1\nu1,i1,5,5\nu1,"i1,5\n'  # lines 32 to 36
+)
+
+
+def test_every_row_that_is_left_out_has_its_line_and_reason(tmp_path):
+    own = write(tmp_path, "own.csv", BAD)
+    assert imported(tmp_path, own, config={"max_dropped": 0.2})["timestamp"].to_list() == TIMES
+    assert dropped(tmp_path) == [
+        (32, "timestamp 'yesterday' is not written as seconds since 1970"),
+        (33, "no user_id"),
+        (34, "fewer columns than in the first line"),
+        (35, "more columns than in the first line"),
+        (36, "a quotation mark that does not close, or text after one that does"),
+    ]
+    write(tmp_path, "own.csv", PLAIN)
+    imported(tmp_path, own, overwrite=True)
+    assert not (tmp_path / "out.dropped.csv").exists()
+
+
+def test_lines_are_right_after_quoted_line_breaks_and_rejected_lines(tmp_path):
+    text = 'user,item,note,ts\nu,i,"a\nb",5\nu,i\nu,i,,x\nu,i,"\n\n",6\nu,i,,y\nu\n'
+    imported(tmp_path, write(tmp_path, "own.csv", text), config={"max_dropped": 1})
+    assert [line for line, _ in dropped(tmp_path)] == [4, 5, 9, 10]
+
+
+def test_too_many_unusable_rows_are_a_refusal_that_names_them_all(tmp_path):
+    message = refusal(tmp_path, write(tmp_path, "own.csv", BAD))
+    assert "5 of 35 rows cannot be used" in message
+    assert "1 × no user_id (line 33)" in message
+    assert "--max-dropped 0.15" in message
+    assert len(dropped(tmp_path)) == 5
+
+
+def folder_of(folder: Path) -> Path:
+    (folder / "own").mkdir()
+    return folder / "own"
+
+
+GOOD = PLAIN.encode()
+BROKEN = {
+    "empty": (b"", "empty"),
+    "blank": (b"\n\n", "empty"),
+    "header only": (b"user,item,ts\n", "no rows"),
+    "duplicate columns": (b"user,item,user,ts\n1,2,3,4\n", "columns 1 and 3 are both called 'user'"),
+    "binary": (bytes(range(256)) * 40, "no text"),
+    "zip": (b"PK\x03\x04...", "zip archive"),
+    "truncated gzip": (gzip.compress(GOOD * 50)[:100], "cut or damaged"),
+    "one long line": (b"user,item,ts\n1,2," + b"3" * (17 << 20), "line 2 is longer than 16 MiB"),
+    "day or month": (b"user,item,ts\n1,2,01/02/2020\n1,2,03/04/2020\n", "--time-format '%d/%m/%Y'"),
+    "no times": (b"user,item,ts\n1,2,never\n1,2,soon\n", "column 'ts' is no time"),
+    "three kinds of dates": (
+        b"user;item;ts\n" + b"1;2;2020-01-02\n1;2;1/31/2020\n1;2;Jan 5, 2020\n" * 9,
+        "18 of 27 rows",
+    ),
+    "JSON over many lines": (b'{\n"user": 1,\n"item": 2}\n', "expected one object on each line"),
+    "unknown names": (b"a,b,c\nx,y,1500000000\n", "no column for user_id and item_id among a, b, c"),
+    "prose": (b"Dear all,\nthis is\nno table, is it?\n", "no column for"),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_a_broken_file_is_refused_in_one_line_that_names_it(tmp_path, name):
+    content, expected = BROKEN[name]
+    message = refusal(tmp_path, write(tmp_path, "own.csv", content))
+    assert expected in message
+    assert "own.csv" in message
+
+
+def test_a_line_in_another_encoding_is_left_out(tmp_path):
+    own = write(tmp_path, "own.csv", GOOD + "ü,i1,5\né,i1,5\n".encode() + "ü,i1,6\n".encode("latin-1"))
+    assert imported(tmp_path, own).height == len(EVENTS) + 2
+    assert dropped(tmp_path) == [(34, "not UTF-8, unlike most of the file")]
+
+
+def test_all_problems_come_at_once(tmp_path):
+    own = write(tmp_path, "own.csv", "user,item,ts\n")
+    message = refusal(tmp_path, own, items=[tmp_path], users=[tmp_path / "absent.csv"])
+    assert message.startswith("3 problems: (1) ")
+    assert f"{tmp_path}: is a folder; give its files" in message
+    assert "absent.csv: no such file" in message
+
+
+def test_the_map_wins_over_the_guess_and_leaves_columns_out(tmp_path):
+    text = lines("user,item,product,date,ts,rating", lambda u, i, t, r: f"{u},x{i},{i},2020-01-01,{t},{r}")
+    own = write(tmp_path, "own.csv", text)
+    found = imported(tmp_path, own, columns={"product": "item_id", "item": "", "rating": ""})
+    assert found["item_id"].to_list() == ITEMS
+    assert found.columns == ["user_id", "item_id", "timestamp"]
+
+
+@pytest.mark.parametrize(
+    ("columns", "expected"),
+    [
+        ({"usr": "user_id"}, "no table for it has a column 'usr'; did you mean 'user'?"),
+        ({"user": "usr_id"}, "did you mean 'user_id'?"),
+        ({"user_id": "user"}, "the other way round: --map user=user_id"),
+        ({"user": "user_id", "item": "user_id"}, "another column is mapped to 'user_id' too"),
+    ],
+)
+def test_a_map_that_fits_nothing_is_refused(tmp_path, columns, expected):
+    assert expected in refusal(tmp_path, write(tmp_path, "own.csv", PLAIN), columns=columns)
+
+
+def test_ids_of_another_column_are_noticed(tmp_path):
+    own = write(tmp_path, "own.csv", PLAIN)
+    items = write(tmp_path, "items.csv", "id,title\n1,One\n2,Two\n")
+    assert "no item_id of the events, such as 'i0', is among those of the items" in refusal(
+        tmp_path, own, items=[items]
+    )
+
+
+def test_the_report_says_which_ratings_are_likes_and_which_split_fits(tmp_path):
+    report = import_files(write(tmp_path, "own.csv", LAYOUTS["movielens"]), tmp_path / "out")
+    assert report.ratings == {"lowest": 1, "highest": 5, "mean": 3, "liked": 0.4}
+    assert (report.min_rating, report.split) == (3.5, "user")
+
+
+def test_nothing_but_an_import_is_replaced(tmp_path):
+    own = write(tmp_path, "own.csv", PLAIN)
+    imported(tmp_path, own)
+    with pytest.raises(UsageError, match="--overwrite"):
+        imported(tmp_path, own)
+    (tmp_path / "out" / "prepared").mkdir()
+    with pytest.raises(UsageError, match="has prepared beside"):
+        imported(tmp_path, own, overwrite=True)
+    assert (tmp_path / "out" / "prepared").exists()
