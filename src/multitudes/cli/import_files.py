@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from multitudes.cli.output import print_json, progress_bar, shorten
+from multitudes.cli.output import print_json, progress_bar
+from multitudes.progress import shorten
 
 if TYPE_CHECKING:
     from multitudes.data.importing.columns import ColumnGuess
@@ -75,6 +76,11 @@ def import_command(
     columns = parse_map(column_map or ()).columns
     config = parse(ImportConfig, settings, "options")
     with progress_bar("import") as progress:
+
+        def show(guesses: "Sequence[ColumnGuess]") -> None:
+            progress.close()  # what is printed has lines of its own
+            _print_guesses(guesses)
+
         report = import_files(
             files,
             out,
@@ -84,7 +90,7 @@ def import_command(
             users=users or (),
             columns=columns,
             overwrite=overwrite,
-            show=_print_guesses,
+            show=show,
         )
     _print_report(report)
     if json:
