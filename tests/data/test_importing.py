@@ -5,6 +5,7 @@ import gzip
 import json
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pyarrow as pa
@@ -34,12 +35,14 @@ def write(folder: Path, name: str, content: str | bytes, encoding: str = "utf-8"
     return path
 
 
-def imported(folder: Path, files, table: str = "events", config: dict | None = None, **options) -> pl.DataFrame:
+def imported(
+    folder: Path, files, table: str = "events", config: dict[str, Any] | None = None, **options
+) -> pl.DataFrame:
     import_files(files, folder / "out", ImportConfig(**config or {}), **options)
     return pl.read_parquet(folder / "out" / f"{table}.parquet")
 
 
-def refusal(folder: Path, files, config: dict | None = None, **options) -> str:
+def refusal(folder: Path, files, config: dict[str, Any] | None = None, **options) -> str:
     with pytest.raises((DataError, UsageError)) as caught:
         imported(folder, files, config=config, **options)
     assert "\n" not in str(caught.value)

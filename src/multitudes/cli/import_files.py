@@ -20,7 +20,7 @@ def import_command(
     files: Annotated[
         list[Path],
         typer.Argument(
-            metavar="FILE...",
+            metavar="FILE",
             help="Events: Parquet, CSV, other separated text or JSON lines, also packed with gzip or zstd.",
         ),
     ],

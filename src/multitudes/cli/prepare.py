@@ -205,7 +205,9 @@ def spark_config(
     return parse(SparkConfig, from_file.model_dump() | ({"master": master} if master else {}), "options")
 
 
-def _prepare_config(config: Path | None, overrides: "Mapping[str, Any]", options: dict[str, object]) -> "PrepareConfig":
+def _prepare_config(
+    config: Path | None, overrides: "Mapping[str, Any]", options: "Mapping[str, object]"
+) -> "PrepareConfig":
     from multitudes.config import load_section, parse
     from multitudes.data.prepare import PrepareConfig
 
