@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from multitudes.cli.output import print_json, progress_bar
+from multitudes.cli.output import print_json, print_next, progress_bar
 from multitudes.cli.set_option import SetOption, parse_overrides
 
 
@@ -73,6 +73,8 @@ def evaluate_command(
         console.print(comparison_table(comparison))
     if json:
         print_json(evaluation.result | ({"against": comparisons} if comparisons else {}))
+    else:
+        print_next("report", run, *(["--split", settings.split] if settings.split != "test" else []))
 
 
 def report_command(
@@ -92,3 +94,5 @@ def report_command(
     typer.echo(f"{file}: {file.stat().st_size / 1024:.0f} KiB, opens in any browser")
     if json:
         print_json({"run": str(run), "report": str(file), "bytes": file.stat().st_size})
+    else:
+        print_next("publish", run, "--to", run.parent / "releases")

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from multitudes.cli.output import print_json, progress_bar
+from multitudes.cli.output import print_json, print_next, progress_bar, unused_path
 
 
 def init_command(folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder to write; new or empty.")]) -> None:
@@ -27,7 +27,7 @@ def init_command(folder: Annotated[Path, typer.Argument(metavar="DIR", help="Fol
     (folder / "multitudes.toml").write_text(settings, encoding="utf-8")
     typer.echo(f"{folder}/multitudes.toml: every setting with its default and meaning")
     typer.echo(f"{folder}/data: events, items and users of a small planted world (500 users, three tastes each)")
-    typer.echo(f"next: multitudes prepare {folder}/data --out {folder}/prepared --config {folder}/multitudes.toml")
+    print_next("prepare", folder / "data", "--out", folder / "prepared", "--config", folder / "multitudes.toml")
 
 
 def synth_command(
@@ -70,3 +70,5 @@ def synth_command(
     )
     if json:
         print_json({"out": str(out), "parts": world.n_shards, **config.model_dump(mode="json")})
+    else:
+        print_next("prepare", out, "--out", unused_path(out.parent / "prepared"))

@@ -1,6 +1,7 @@
 """The command ``multitudes``: its verbs by group; an error that a person can cause is one line and an exit code."""
 
 import os
+import shlex
 import sys
 import warnings
 from collections.abc import Callable, Iterator
@@ -142,7 +143,7 @@ def run(arguments: list[str]) -> int:
         message = error.format_message()
         return _print_error(f"{message}{'' if message.endswith(('.', '?')) else '.'} See: multitudes --help", 2)
     except (KeyboardInterrupt, typer.Abort):
-        return _print_error("interrupted", INTERRUPTED_EXIT_CODE)
+        return _print_interrupted(arguments)
     except BrokenPipeError:
         return _handle_closed_pipe()
     except SystemExit as exit_:  # Typer itself exits when a pipe is closed
@@ -156,8 +157,23 @@ def run(arguments: list[str]) -> int:
     except Exception as error:
         return _report_disk_error(error) or _report_unexpected(error)
     if result == INTERRUPTED_EXIT_CODE:  # some versions of Typer turn Ctrl-C into an exit code
-        return _print_error("interrupted", INTERRUPTED_EXIT_CODE)
+        return _print_interrupted(arguments)
     return result if isinstance(result, int) else 0
+
+
+def _print_interrupted(arguments: list[str]) -> int:
+    """Report Ctrl-C; where finished work is kept, name the command that continues it."""
+    verb, words = arguments[0] if arguments else "", arguments
+    if verb == "train":
+        words = [*(word for word in arguments if word not in ("--overwrite", "--resume")), "--resume"]
+    elif verb == "recommend":
+        words = [word for word in arguments if word != "--overwrite"]
+    continues = verb in ("train", "study", "tune", "simulate") or (verb == "recommend" and "--all" in arguments)
+    if not continues:
+        return _print_error("interrupted", INTERRUPTED_EXIT_CODE)
+    if os.environ.get("WORLD_SIZE", "1") != "1":
+        return _print_error("interrupted; continue with the same torchrun and --resume", INTERRUPTED_EXIT_CODE)
+    return _print_error(f"interrupted; continue with: multitudes {shlex.join(words)}", INTERRUPTED_EXIT_CODE)
 
 
 def _with_new_options(arguments: list[str]) -> list[str]:

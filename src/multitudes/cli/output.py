@@ -4,7 +4,10 @@ On a terminal, progress is a bar or, for a study, one line that is redrawn; else
 """
 
 import json
+import shlex
 import sys
+from itertools import count
+from pathlib import Path
 from typing import Any, Protocol, TextIO
 
 import typer
@@ -15,6 +18,23 @@ from multitudes.progress import ProgressBar, RedrawnLine, duration_text
 def print_json(record: dict[str, Any]) -> None:
     """Print ``record`` as one line of JSON, the last line of a verb with ``--json``."""
     typer.echo(json.dumps(record, ensure_ascii=False, allow_nan=False))
+
+
+def print_next(*words: str | Path | None, note: str = "") -> None:
+    """Print the command that follows, to be copied: ``words`` after ``multitudes``, of which None is left out."""
+    command = shlex.join(["multitudes", *(str(word) for word in words if word is not None)])
+    typer.echo(f"next{note}: {command}")
+
+
+def config_words(config: Path | None) -> list[str]:
+    """Return the option that gives the next command the same settings."""
+    return [] if config is None else ["--config", str(config)]
+
+
+def unused_path(path: Path) -> Path:
+    """Return ``path``, or with the first number from 2 that makes it new."""
+    numbered = (path.with_name(f"{path.stem}-{number}{path.suffix}") for number in count(2))
+    return path if not path.exists() else next(one for one in numbered if not one.exists())
 
 
 def progress_bar(title: str) -> ProgressBar:

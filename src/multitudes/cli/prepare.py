@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from multitudes.cli.output import print_json, progress_bar
+from multitudes.cli.output import config_words, print_json, print_next, progress_bar, unused_path
 from multitudes.cli.set_option import SetOption, parse_overrides
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def validate_command(
     from dataclasses import asdict
 
     from multitudes.config import load_section
-    from multitudes.data.location import display_location
+    from multitudes.data.location import display_location, is_url
     from multitudes.data.prepare import PrepareConfig
     from multitudes.data.validate import validate
 
@@ -72,6 +72,10 @@ def validate_command(
     _print_report(display_location(data), report)
     if json:
         print_json({"data": display_location(data), **asdict(report)})
+    else:
+        folder = Path() if is_url(data) else data.parent
+        words = ["--out", str(unused_path(folder / "prepared")), *config_words(config)]
+        print_next("prepare", display_location(data), *words)
 
 
 def _print_report(data: str, report: "ValidationReport") -> None:
@@ -190,6 +194,8 @@ def prepare_command(
         typer.echo(f"multitudes: warning: {warning}", err=True)
     if json:
         print_json({"prepared": str(out), **prepared.manifest})
+    else:
+        print_next("train", out, "--out", unused_path(out.parent / "run"), *config_words(config))
 
 
 def spark_config(

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from multitudes.cli.output import print_json, progress_bar
+from multitudes.cli.output import print_json, print_next, progress_bar
 from multitudes.cli.set_option import SetOption, parse_overrides
 
 if TYPE_CHECKING:
@@ -50,6 +50,8 @@ def publish_command(
                 "removed_items": published.removed_items,
             }
         )
+    else:
+        print_next("recommend", to, "--user", _first_user(to), "--explain", "--n", "20")
 
 
 def print_published(to: Path, published: "PublishResult") -> None:
@@ -63,6 +65,16 @@ def print_published(to: Path, published: "PublishResult") -> None:
         typer.echo(f"taken over: {added:,} added items, {removed:,} removed")
     if published.waiting_items:
         typer.echo(f"{published.waiting_items:,} added items have no vector in this release; a later one may have them")
+
+
+def _first_user(releases: Path) -> str:
+    """Return the id of a user of the current release."""
+    import polars as pl
+
+    from multitudes.release.store import release_folder
+
+    users = pl.scan_parquet(release_folder(releases) / "users.parquet").head(1).collect()
+    return str(users["user_id"][0])
 
 
 def releases_command(

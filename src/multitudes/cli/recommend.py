@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from multitudes.cli.output import print_json, progress_bar
+from multitudes.cli.output import print_json, print_next, progress_bar, unused_path
 from multitudes.cli.set_option import SetOption, parse_overrides
 
 if TYPE_CHECKING:
@@ -105,6 +105,8 @@ def recommend_command(
     from multitudes.cli.candidates_table import print_recommendation
 
     print_recommendation(recommendation, explain)
+    typer.echo()
+    print_next("serve", releases)
 
 
 def _retrieve_config(releases: Path, config: Path | None, overrides: list[str] | None) -> "RetrieveConfig | None":
@@ -150,6 +152,8 @@ def _recommend_all(
     typer.echo(f"{out}: {counts.users:,} users, {counts.candidates:,} candidates, {filled}")
     if json:
         print_json({"out": str(out), **counts._asdict()})
+    else:
+        print_next("export", "results", out, "--to", unused_path(out.parent / f"{out.name}.jsonl"))
 
 
 def _item_ids(text: str | None, retriever: "Retriever") -> "list[Id]":

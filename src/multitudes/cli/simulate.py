@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from multitudes.cli.output import print_json, progress_bar
+from multitudes.cli.output import print_json, print_next, progress_bar
 from multitudes.cli.set_option import SetOption, parse_overrides
 
 if TYPE_CHECKING:
@@ -59,6 +59,9 @@ def simulate_command(
         typer.echo(f"multitudes: warning: {warning}", err=True)
     if json:
         print_json(result.to_json() | {"folder": str(folder)})
+    else:
+        seed = folder / f"seed-{config.seeds[0]}"
+        print_next("readout", seed / "exposures.parquet", seed / "outcomes.parquet")
 
 
 def _write_result(result: "SimulationResult", folder: Path) -> None:

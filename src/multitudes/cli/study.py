@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from multitudes.cli.output import print_json, progress_bar
+from multitudes.cli.output import print_json, print_next, progress_bar, unused_path
 from multitudes.cli.set_option import SetOption, parse_overrides
 
 if TYPE_CHECKING:
@@ -54,6 +54,11 @@ def study_command(
     if json:
         print_json(_study_record(result))
     _raise_failures(result, open_test)
+    if not json and result.record["split"] != "test":
+        words = [] if out is None else ["--out", str(out)]
+        words += [word for override in overrides or [] for word in ("--set", override)]
+        note = " (once, when the settings are final)"
+        print_next("study", study, *words, "--open-test", note=note)
 
 
 def _run_study(config: "StudyConfig", folder: Path, study: Path, open_test: bool, fresh: bool) -> "StudyResult":
@@ -170,7 +175,6 @@ def tune_command(
     typer.echo(
         f"{out}: {metric.value} {_score_text(before)} with the settings as given, {_score_text(after)} with these"
     )
-    typer.echo(f"next: multitudes train {prepared} --method {method} --config {out} --out RUN")
     if json:
         print_json(
             {
@@ -181,6 +185,9 @@ def tune_command(
                 "trials": [trial._asdict() for trial in result.search.trials],
             }
         )
+    else:
+        run = unused_path(out.parent / "run")
+        print_next("train", prepared, "--method", method, "--config", out, "--out", run)
 
 
 def _search_settings(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from multitudes.cli.output import print_json, progress_bar
+from multitudes.cli.output import config_words, print_json, print_next, progress_bar
 from multitudes.cli.set_option import SetOption, parse_overrides
 from multitudes.nn.methods import DEFAULT_METHOD, LINEAR, METHOD_NAMES, PINNERSAGE, WITHOUT_TORCH
 from multitudes.progress import Progress, silent
@@ -104,6 +104,8 @@ def train_command(
                 "validation": {_validation_metric(record): record["validation_hit_rate"]},
             }
         )
+    else:
+        _print_next(out, config, final=settings.train.final)
 
 
 def require_extra_for(run: Path) -> None:
@@ -159,6 +161,8 @@ def _make_pinnersage(
     typer.echo(f"{out}: {METHOD} over the vectors of {items:,} of {data.n_items:,} items, {width} wide, from {source}")
     if json:
         print_json({"run": str(out), "method": METHOD, "seed": seed, "items_with_vectors": items, "width": width})
+    else:
+        _print_next(out, config, final=False)
 
 
 def _make_linear(
@@ -200,6 +204,14 @@ def _make_linear(
     if json:
         validation = {} if rate is None else {"hr@100": rate}
         print_json({"run": str(out), "method": METHOD, "seed": seed, "validation": validation})
+    else:
+        _print_next(out, config, final=final)
+
+
+def _print_next(run: Path, config: Path | None, *, final: bool) -> None:
+    """Print the command that follows: a final run is published, since it has seen what it could be judged by."""
+    words = ["publish", str(run), "--to", str(run.parent / "releases")] if final else ["evaluate", str(run)]
+    print_next(*words, *config_words(config))
 
 
 def _check_one_origin(method: str | None, refit: Path | None, continues: Path | None) -> None:

@@ -37,20 +37,21 @@ def write_evaluation_page(run: Path, out: Path, split: Split = "test") -> None:
 
 
 def read_epochs(run: Path) -> list[dict[str, Any]]:
-    """Return the lines of metrics.jsonl, one for each epoch; empty if the run has no such file.
+    """Return the lines of metrics.jsonl, one for each epoch; empty if nothing was learned in epochs.
 
     Raises:
         ArtefactError: a line is damaged.
     """
     file = run / "metrics.jsonl"
     try:
-        return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines() if line]
+        lines = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines() if line]
     except FileNotFoundError:
         return []
     except (json.JSONDecodeError, UnicodeDecodeError):
         raise ArtefactError(
             f"{file}: damaged, so the training curve cannot be drawn; delete the file to omit the curve"
         ) from None
+    return [line for line in lines if "validation_hit_rate" in line]  # that of a linear model has only its speed
 
 
 def evaluation_page(result: dict[str, Any], epochs: list[dict[str, Any]]) -> str:

@@ -1,0 +1,66 @@
+"""Each command names the one that follows, and an interrupted one the command that continues it."""
+
+import shlex
+
+import pytest
+
+from multitudes.cli.main import run
+from multitudes.cli.output import unused_path
+from tests.release.small_release import publish_small
+
+SETTINGS = '[evaluate]\nmax_users = 20\nresamples = 20\nbaselines = "none"\n'
+
+
+def next_command(out: str) -> list[str]:
+    (line,) = (line for line in out.splitlines() if line.startswith("next: multitudes "))
+    return shlex.split(line)[2:]
+
+
+def test_the_commands_lead_from_tables_to_a_service(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert run(["synth", "my shop/tables", "--events", "4000", "--users", "80", "--items", "90", "--topics", "5"]) == 0
+    command = next_command(capsys.readouterr().out)
+    assert command == ["prepare", "my shop/tables", "--out", "my shop/prepared"]
+    (tmp_path / "settings.toml").write_text(SETTINGS)
+    verbs = ["prepare"]
+    while command[0] != "serve":
+        more = {"prepare": ["--config", "settings.toml"], "train": ["--method", "linear"]}.get(command[0], [])
+        assert run([*command, *more]) == 0, command
+        command = next_command(capsys.readouterr().out)
+        verbs.append(command[0])
+    assert verbs == ["prepare", "train", "evaluate", "report", "publish", "recommend", "serve"]
+    assert command == ["serve", "my shop/releases"]
+
+
+def test_a_folder_that_is_there_is_not_named_again(tmp_path):
+    assert unused_path(tmp_path / "run") == tmp_path / "run"
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run-2").mkdir()
+    assert unused_path(tmp_path / "run") == tmp_path / "run-3"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "hint"),
+    [
+        (["train", "p", "--out", "my run", "--overwrite"], "train p --out 'my run' --resume"),
+        (["train", "p", "--out", "r", "--resume"], "train p --out r --resume"),
+        (["study", "s.toml", "--set", "seeds=[0]"], "study s.toml --set 'seeds=[0]'"),
+        (["recommend", "RELEASES", "--all", "--out", "all", "--overwrite"], "recommend RELEASES --all --out all"),
+        (["recommend", "RELEASES", "--user", "ann"], None),
+    ],
+)
+def test_an_interrupted_command_names_the_one_that_continues(arguments, hint, tmp_path, monkeypatch, capsys):
+    def interrupt(*_, **__):
+        raise KeyboardInterrupt
+
+    for path in (
+        "multitudes.data.prepared.PreparedData.open",
+        "multitudes.study.config.load_toml",
+        "multitudes.retrieval.retriever.Retriever.recommend",
+        "multitudes.batch_inference.runner.recommend_all",
+    ):
+        monkeypatch.setattr(path, interrupt)
+    publish_small(tmp_path)
+    assert run([word.replace("RELEASES", str(tmp_path)) for word in arguments]) == 130
+    expected = f"; continue with: multitudes {hint}".replace("RELEASES", str(tmp_path)) if hint else ""
+    assert capsys.readouterr().err == f"multitudes: interrupted{expected}\n"
