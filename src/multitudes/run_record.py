@@ -96,14 +96,14 @@ def read_record(folder: Path) -> dict[str, Any]:
     except (FileNotFoundError, NotADirectoryError):
         raise ArtefactError(f"{folder}: no run here (run.json is missing); make one with: multitudes train") from None
     except ValueError:  # not text, not JSON, or not an object
-        raise ArtefactError(f"{folder}/run.json: damaged; train again") from None
+        raise ArtefactError(f"{folder}/run.json: damaged; delete {folder} and train again") from None
     found = (record.get("format"), record.get("version"))
     if found != (FORMAT, FORMAT_VERSION):
         raise ArtefactError(
             f"{folder}/run.json: format {found[0]} version {found[1]}; expected {FORMAT} version {FORMAT_VERSION}"
         )
     if not {"config", "finished", "prepared", "prepared_digest"} <= record.keys():
-        raise ArtefactError(f"{folder}/run.json: damaged; train again")
+        raise ArtefactError(f"{folder}/run.json: damaged; delete {folder} and train again")
     return record
 
 
@@ -124,7 +124,9 @@ def open_prepared(record: dict[str, Any], folder: Path, moved_to: str | Path | N
     """
     data = PreparedData.open(moved_to or record["prepared"])
     if data_digest(data) != record["prepared_digest"]:
-        raise ArtefactError(f"{folder}: {data.path} changed since this run was trained on it; train again")
+        raise ArtefactError(
+            f"{folder}: {data.path} changed since this run was trained on it; train again with --overwrite"
+        )
     return data
 
 

@@ -24,6 +24,7 @@ def test_json_is_the_last_line_with_the_promised_keys(releases: Path, capsys):
     record = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert list(record) == ["user_id", "release", "degraded", "candidates"]
     assert (record["user_id"], record["release"], len(record["candidates"])) == ("ann", "0002", 3)
+    assert all(candidate["title"].startswith("Film ") for candidate in record["candidates"])
 
 
 @pytest.mark.parametrize("width", [80, 160])
@@ -51,11 +52,13 @@ def test_a_title_breaks_no_row_and_tells_the_terminal_nothing(tmp_path: Path, ca
 
 
 def test_an_anonymous_user_gets_candidates_and_learns_what_is_unknown(releases: Path, capsys):
-    arguments = ["recommend", str(releases), "--history", "101, 999", "--follows", "Crime,Opera", "--n", "2"]
+    arguments = ["recommend", str(releases), "--history", "101, 999", "--follows", "Crime,drama,Opera", "--n", "2"]
     assert run(arguments) == 0
-    out = capsys.readouterr().out
-    assert "unknown items in the history: 1" in out
-    assert "unknown followed topics: 1" in out
+    captured = capsys.readouterr()
+    assert "unknown items in the history: 1" in captured.out
+    assert "unknown followed topics: 2" in captured.out
+    assert "'drama' is no topic of this release; did you mean 'Drama'?" in captured.err
+    assert "'Opera' is no topic of this release\n" in captured.err
 
 
 def test_all_users_go_to_a_folder_and_on_to_json_lines(releases: Path, tmp_path: Path, capsys):

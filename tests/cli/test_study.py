@@ -10,6 +10,7 @@ import pytest
 from multitudes import progress
 from multitudes.cli.main import run
 from multitudes.cli.output import StudyProgressLine
+from multitudes.cli.study import _workers_text
 from multitudes.training.run_config import load_run_config
 from tests.study.small import study_file
 from tests.worlds import planted
@@ -71,6 +72,15 @@ def test_elsewhere_it_is_a_plain_line_for_each_cell_that_ends():
     line.close()
     assert [text.split(",")[0] for text in stream.getvalue().splitlines()] == ["0/4 cells", "1/4 cells"]
     assert "\r" not in stream.getvalue()
+
+
+@pytest.mark.parametrize(("chosen", "said"), [(None, "2 cells at a time, 4 threads each"), ("3", "OMP_NUM_THREADS=3")])
+def test_a_study_says_how_many_threads_a_cell_has(chosen, said, monkeypatch):
+    monkeypatch.setattr("multitudes.threads.available_cores", lambda: 8)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    if chosen:
+        monkeypatch.setenv("OMP_NUM_THREADS", chosen)
+    assert said in _workers_text(2)
 
 
 def test_a_study_that_is_none_is_one_line(tmp_path, capsys):

@@ -155,6 +155,6 @@ def test_ctrl_c_is_said_once_and_the_run_can_be_gone_on_with(tmp_path: Path) -> 
         os.kill(process, signal.SIGINT)
     assert launcher.wait() == 1
     said = [line for line in (tmp_path / "run.log").read_text().splitlines() if line.startswith("multitudes:")]
-    assert said == ["multitudes: interrupted; continue with the same torchrun and --resume"]
+    assert said == ["multitudes: interrupted; continue with the same torchrun command and --resume"]
     assert checkpoint_step(tmp_path / "run") >= 4
     assert not (tmp_path / "run" / "weights.safetensors").exists()

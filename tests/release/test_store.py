@@ -93,7 +93,7 @@ def test_a_damaged_switch_is_refused_and_a_rollback_mends_it(damage: bytes, tmp_
     store = ReleaseStore(tmp_path)
     publish(store, "a")
     (tmp_path / "CURRENT").write_bytes(damage)
-    with pytest.raises(ArtefactError, match=r"CURRENT: names .* roll back"):
+    with pytest.raises(ArtefactError, match=r"CURRENT: names .* write the name of a version"):
         store.folder()
     store.rollback(to="0001")
     assert read(store) == "a"

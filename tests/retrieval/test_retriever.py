@@ -69,7 +69,7 @@ def test_interests_are_named_by_what_they_hold(retriever: Retriever):
 def test_json_has_the_promised_keys(retriever: Retriever):
     record = retriever.recommend("ann", n=3).to_dict()
     assert list(record) == ["user_id", "release", "degraded", "candidates"]
-    keys = ["item_id", "score", "rank", "source", "interest", "interest_name", "found_by"]
+    keys = ["item_id", "title", "score", "rank", "source", "interest", "interest_name", "found_by"]
     assert all(list(candidate) == keys for candidate in record["candidates"])
     explained = retriever.recommend("ann", n=3).to_dict(explain=True)
     assert {"reason", "interests", "unknown_items", "unknown_topics"} <= explained.keys()

@@ -140,7 +140,7 @@ def verify_results(folder: Path) -> dict[str, Any]:
         if (folder / SETTINGS).exists():
             raise ArtefactError(f"{folder}: not finished; run the same command again to finish it")
         raise ArtefactError(
-            f"{folder}: no {MANIFEST}; expected a folder written by: multitudes recommend RELEASES --all --out"
+            f"{folder}: no {MANIFEST}; expected a folder written by: multitudes recommend RELEASES --all --out FOLDER"
         )
     record = _read_record(folder / MANIFEST, "write it again")
     for name, entry in record["parts"].items():

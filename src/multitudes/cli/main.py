@@ -172,7 +172,7 @@ def _print_interrupted(arguments: list[str]) -> int:
     if not continues:
         return _print_error("interrupted", INTERRUPTED_EXIT_CODE)
     if os.environ.get("WORLD_SIZE", "1") != "1":
-        return _print_error("interrupted; continue with the same torchrun and --resume", INTERRUPTED_EXIT_CODE)
+        return _print_error("interrupted; continue with the same torchrun command and --resume", INTERRUPTED_EXIT_CODE)
     return _print_error(f"interrupted; continue with: multitudes {shlex.join(words)}", INTERRUPTED_EXIT_CODE)
 
 

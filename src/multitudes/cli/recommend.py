@@ -90,10 +90,12 @@ def recommend_command(
     from multitudes.retrieval.retriever import Retriever
 
     retriever = Retriever.open(releases, settings)
+    topics = _split_list(followed_topics)
+    _warn_of_unknown_topics(topics, list(retriever.release.topic_number))
     recommendation = retriever.recommend(
         None if user is None else _parse_id(user, retriever.release.user_ids, "user"),
         history=_item_ids(history, retriever) if anonymous else None,
-        followed_topics=_split_list(followed_topics) if anonymous else None,
+        followed_topics=topics if anonymous else None,
         n=n,
         exclude=_item_ids(exclude, retriever),
         exclude_seen=exclude_seen,
@@ -154,6 +156,18 @@ def _recommend_all(
         print_json({"out": str(out), **counts._asdict()})
     else:
         print_next("export", "results", out, "--to", unused_path(out.parent / f"{out.name}.jsonl"))
+
+
+def _warn_of_unknown_topics(topics: list[str], known: list[str]) -> None:
+    """Print each topic that the release does not have, with the nearest that it has."""
+    from difflib import get_close_matches
+
+    spellings = {topic.casefold(): topic for topic in known}
+    for topic in topics:
+        if topic not in known:
+            match = get_close_matches(topic.casefold(), spellings, n=1, cutoff=0.5)
+            hint = f"; did you mean '{spellings[match[0]]}'?" if match else ""
+            typer.echo(f"multitudes: warning: '{topic}' is no topic of this release{hint}", err=True)
 
 
 def _item_ids(text: str | None, retriever: "Retriever") -> "list[Id]":

@@ -1,5 +1,6 @@
 """``multitudes study`` and ``tune``: compare methods on equal terms, and search the settings of one method."""
 
+import os
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -65,6 +66,7 @@ def _run_study(config: "StudyConfig", folder: Path, study: Path, open_test: bool
     from multitudes.cli.output import StudyProgressLine
     from multitudes.study.run import run_study
 
+    typer.echo(_workers_text(config.run.processes), err=True)
     line = StudyProgressLine()
     try:
         return run_study(
@@ -78,6 +80,16 @@ def _run_study(config: "StudyConfig", folder: Path, study: Path, open_test: bool
         )
     finally:
         line.close()
+
+
+def _workers_text(processes: int) -> str:
+    """Return how many cells are computed at once, and the threads of each."""
+    from multitudes.study.worker_pool import worker_threads
+
+    chosen = os.environ.get("OMP_NUM_THREADS")
+    n = worker_threads(processes)
+    threads = f"OMP_NUM_THREADS={chosen} threads" if chosen else f"{n} thread{'s' if n > 1 else ''}"
+    return f"{processes} cells at a time, {threads} each"
 
 
 def _write_report(result: "StudyResult") -> None:

@@ -75,7 +75,7 @@ _OTHER_ARRAYS: dict[str, type[np.generic]] = {
     "user_feature": np.float32,
 }
 ARRAYS: dict[str, type[np.generic]] = {**EVENT_ARRAYS, **_OTHER_ARRAYS}
-_ADVICE = "run multitudes prepare again"
+_ADVICE = "run multitudes prepare again, with --overwrite"
 
 
 @dataclass(frozen=True)
@@ -182,7 +182,8 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
             raise ValueError
     except (FileNotFoundError, NotADirectoryError):
         raise ArtefactError(
-            f"{folder}: no prepared data here (manifest.json is missing); write it with: multitudes prepare"
+            f"{folder}: no prepared data here (manifest.json is missing);"
+            f" write it with: multitudes prepare DATA --out {folder}"
         ) from None
     except ValueError:  # not JSON, not text, or not an object
         raise ArtefactError(f"{folder}/manifest.json: damaged; {_ADVICE}") from None

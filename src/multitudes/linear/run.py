@@ -102,7 +102,8 @@ class LinearRun:
         linear = LinearHistory.open(folder)
         if len(linear.input_IR) != data.n_items + 1:
             raise ArtefactError(
-                f"{folder}: holds {len(linear.input_IR) - 1} items; expected {data.n_items}; train again"
+                f"{folder}: holds {len(linear.input_IR) - 1} items; expected {data.n_items};"
+                " train again with --overwrite"
             )
         return cls(folder, data, config, linear)
 

@@ -30,6 +30,7 @@ CURRENT = "CURRENT"
 _VERSIONS = "versions"
 _STAGE = ".stage-"
 _NAME = re.compile(r"\d{4,}")
+_REPAIR = "publish a run again, or write the name of a version into that file"
 
 
 def do_nothing() -> None:
@@ -99,15 +100,13 @@ class ReleaseStore:
         try:
             version = (self.root / CURRENT).read_text(encoding="utf-8").strip()
         except FileNotFoundError:
-            raise ArtefactError(f"{self.root}/{CURRENT}: missing; publish a run, or roll back to a version") from None
+            raise ArtefactError(f"{self.root}/{CURRENT}: missing; {_REPAIR}") from None
         except OSError as error:
             raise ArtefactError(f"{self.root}/{CURRENT}: cannot be read ({error.strerror}); expected a file") from None
         except UnicodeDecodeError:
             version = "?"
         if version not in versions:
-            raise ArtefactError(
-                f"{self.root}/{CURRENT}: names '{version}', which is not a version here; roll back to another with --to"
-            )
+            raise ArtefactError(f"{self.root}/{CURRENT}: names '{version}', which is not a version here; {_REPAIR}")
         return version
 
     def folder(self, version: str | None = None) -> Path:

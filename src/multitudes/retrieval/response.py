@@ -74,7 +74,7 @@ class Recommendation:
         """Return the answer as a JSON object.
 
         Args:
-            explain: add the interests, the titles, the reason and the counts of unknown items and topics.
+            explain: add the interests, the reason and the counts of unknown items and topics.
         """
         record: dict[str, Any] = {"user_id": self.user_id, "release": self.release, "degraded": self.degraded}
         candidates = self.records()
@@ -83,7 +83,7 @@ class Recommendation:
             record |= {"unknown_items": self.unknown_items, "unknown_topics": self.unknown_topics}
         else:
             for candidate in candidates:
-                for key in ("title", "explained_by", "explanation"):
+                for key in ("explained_by", "explanation"):
                     del candidate[key]
         return record | {"candidates": candidates}
 

@@ -32,7 +32,7 @@ class WorkerPool:
             processes: number of parallel workers.
             program: arguments of Python in a worker, before the folder of its cell.
         """
-        self._cells, self._threads, self._program = cells, max(1, threads.available_cores() // processes), program
+        self._cells, self._threads, self._program = cells, worker_threads(processes), program
         self._processes: set[subprocess.Popen[str]] = set()
         self._lock = threading.Lock()
         self.stopped = False
@@ -128,6 +128,11 @@ class WorkerPool:
         with self._lock:
             self._processes.discard(worker)
         return code
+
+
+def worker_threads(processes: int) -> int:
+    """Return how many threads each of ``processes`` workers has, unless the user chose a number."""
+    return max(1, threads.available_cores() // processes)
 
 
 def _failure_reason(code: int, messages: Path) -> str:

@@ -104,7 +104,9 @@ class TrainedRun:
         folder = Path(path)
         record = read_record(folder)
         if not record.get("finished"):
-            raise ArtefactError(f"{folder}: training is not finished; resume it with: multitudes train … --resume")
+            raise ArtefactError(
+                f"{folder}: training is not finished; run the command that began it again, with --resume"
+            )
         data = open_prepared(record, folder, prepared)
         config = parse_config(RunConfig, record, folder)
         model = build_model(data, config.method, config.model)
@@ -257,12 +259,12 @@ def load_weights(model: TwoTower, file: Path) -> None:
     try:
         loaded = load_file(file)
     except FileNotFoundError:
-        raise ArtefactError(f"{file}: missing; train again") from None
+        raise ArtefactError(f"{file}: missing; train again with --overwrite") from None
     except (SafetensorError, OSError) as error:
-        raise ArtefactError(f"{file}: damaged: {error}; train again") from None
+        raise ArtefactError(f"{file}: damaged: {error}; train again with --overwrite") from None
     own = named_weights(model)
     shapes = {name: tuple(tensor.shape) for name, tensor in own.items()}
     if {name: tuple(tensor.shape) for name, tensor in loaded.items()} != shapes:
-        raise ArtefactError(f"{file}: holds the weights of another model; train again")
+        raise ArtefactError(f"{file}: holds the weights of another model; train again with --overwrite")
     for name, tensor in own.items():
         tensor.copy_(loaded[name])
