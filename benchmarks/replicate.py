@@ -42,6 +42,7 @@ epoch_batches = 0
 validate_users = 20000
 eval_k = 10
 history_dropout = 0.0
+item_init = "random"
 """
 EVALUATE = """
 [evaluate]

@@ -86,8 +86,8 @@ def test_a_sentence_says_no_more_than_its_interval(low, mean, high, said):
 @pytest.mark.slow
 def test_the_demo_shows_the_whole_path(tmp_path: Path, capsys, monkeypatch):
     """With half of its epochs: what it shows is the same, and both models have to know the person even so."""
-    assert "\nepochs = 4\n" in SETTINGS
-    monkeypatch.setattr(demo, "SETTINGS", SETTINGS.replace("\nepochs = 4\n", "\nepochs = 2\n"))
+    assert "\nepochs = 2\n" in SETTINGS
+    monkeypatch.setattr(demo, "SETTINGS", SETTINGS.replace("\nepochs = 2\n", "\nepochs = 1\n"))
     out = tmp_path / "demo"
     assert run(["demo", "--out", str(out), "--json"]) == 0
     captured = capsys.readouterr()

@@ -48,7 +48,10 @@ def run(tastes: int, method: Method) -> TrainedRun:
     settings = TrainConfig(epochs=3, learning_rate=0.01, batch_size=64, window=5, in_batch=256, uniform=256)
     config = RunConfig(method=method, seed=0, model=model, train=settings)
     trained = train(PreparedData.open(folder / "prepared"), config, folder / method)
-    save(evaluate(trained, EvaluateConfig(budgets=(BUDGET,), targets="new", resamples=500)), folder / method)
+    save(
+        evaluate(trained, EvaluateConfig(budgets=(BUDGET,), targets="new", resamples=500, baselines="cheap")),
+        folder / method,
+    )
     return trained
 
 

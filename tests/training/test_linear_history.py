@@ -168,7 +168,8 @@ def test_the_outcome_names_what_the_tower_finds_alone(
     prepared: PreparedData, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = tmp_path / "small.toml"
-    file.write_text("[model]\nwidth = 16\nhistory = 10\nlinear.rank = 8\n[train]\nepochs = 1\nbatch_size = 32\n")
+    weak = "epochs = 1\nbatch_size = 32\nitem_init = 'random'"  # a tower that has something to gain
+    file.write_text(f"[model]\nwidth = 16\nhistory = 10\nlinear.rank = 8\n[train]\n{weak}\n")
     assert run(["train", str(prepared.path), "--out", str(tmp_path / "run"), "--config", str(file)]) == 0
     record = json.loads((tmp_path / "run" / "run.json").read_text())
     assert f"(tower alone {record['linear']['tower_hit_rate']:.4f})" in capsys.readouterr().out

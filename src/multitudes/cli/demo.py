@@ -34,7 +34,7 @@ unconditioned_share = 0.3
 explicit_share = 0.25
 
 [train]
-epochs = 4
+epochs = 2
 batch_size = 64
 window = 20
 learning_rate = 0.003

@@ -46,7 +46,13 @@ _PAPER_TOWER: Final = {
     "sequence": {"blocks": 0},
     "crossing": {"kind": "dhen"},
 }
-_PAPER_TRAINING: Final = {"association": "argmax", "dense": False, "uniform": 0, "explicit_weight": 1.0}
+_PAPER_TRAINING: Final = {
+    "association": "argmax",
+    "dense": False,
+    "uniform": 0,
+    "explicit_weight": 1.0,
+    "item_init": "random",
+}
 
 METHODS: Final[dict[str, MethodSpec]] = {
     "single": MethodSpec("none: one vector for everything", always_unconditioned=True),

@@ -64,6 +64,9 @@ class TrainConfig(Config):
         True,
         description="logQ: correct the target's score too; off: the target is in every sum, so it needs no correction",
     )
+    item_init: Literal["svd", "random"] = Field(
+        "svd", description="initial item embeddings: singular vectors of the training interactions, or random numbers"
+    )
     learning_rate: float = Field(0.001, gt=0, le=1e30, description="Adam's step size")
     weight_decay: float = Field(
         0.0, ge=0, le=1000, description="AdamW's decay of dense weights; embeddings are not decayed"

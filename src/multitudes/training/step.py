@@ -28,6 +28,7 @@ from multitudes.seeding import generator, stream_seed
 from multitudes.training.checkpoint import Position, TrainingState
 from multitudes.training.config import RunConfig
 from multitudes.training.distributed import SINGLE_PROCESS, Ranks
+from multitudes.training.item_init import initialize_items
 from multitudes.training.objective import TargetLogQ, batch_loss, total_loss
 from multitudes.training.optimizer import Adam
 from multitudes.training.sharded_embedding import all_reduce_gradients, shard_item_table
@@ -39,10 +40,10 @@ MAX_GRADIENT_NORM = 5.0  # gradients of dense weights are clipped to this norm
 def initial_state(prepared: PreparedData, config: RunConfig, ranks: Ranks = SINGLE_PROCESS) -> TrainingState:
     """Return the state before the first step; the weights are a function of the seed. Each rank has its rows only."""
     torch.manual_seed(stream_seed(config.seed, "weights"))
-    model = shard_item_table(build_model(prepared, config.method, config.model), ranks).to(
-        training_device(config.train.device)
-    )
-    settings = config.train
+    settings, model = config.train, build_model(prepared, config.method, config.model)
+    if settings.item_init == "svd" and not config.continues:  # a warm start has the embeddings of the run before
+        initialize_items(model, prepared, include_validation=settings.final)
+    model = shard_item_table(model, ranks).to(training_device(settings.device))
     optimizers = [
         Adam(dense_weights(model), rate=settings.learning_rate, decay=settings.weight_decay),
         Adam([model.items.id_embedding.weight], rate=settings.learning_rate, sparse=True),

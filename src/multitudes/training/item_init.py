@@ -1,0 +1,73 @@
+"""Initial item embeddings: singular vectors of the training interactions in place of random numbers.
+
+With random embeddings, a short training spends most of its steps on what a singular value decomposition tells at once:
+which items have users in common; ``docs/training.md`` has what it brings.
+
+X is the binary matrix of users and items, each entry divided by the square roots of the interactions of its user and of
+its item, so that neither the most active users nor the most popular items decide. With X ≈ U S Vᵀ, the embedding of an
+item is its row of V √S, at the scale of the random ones, which items without interactions keep.
+
+Legend: U users · I items · R singular vectors · D width.
+"""
+
+from typing import Final
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.sparse import csr_array, dia_array
+from scipy.sparse.linalg import LinearOperator, eigsh
+
+from multitudes.data.prepared import PreparedData
+from multitudes.linear.interactions import interaction_matrix
+from multitudes.nn.two_tower import TwoTower
+
+MAX_EVENTS: Final = 20_000_000  # of more, those of evenly spaced users are read
+_DENSE_ITEMS: Final = 1_000  # up to these, all singular vectors are computed: the iteration fails on a few items
+_TOLERANCE: Final = 1e-3  # relative, of the singular values
+
+
+def initialize_items(model: TwoTower, prepared: PreparedData, *, include_validation: bool) -> None:
+    """Replace the id embeddings of the items that have training interactions, in place.
+
+    Args:
+        model: untrained.
+        prepared: the prepared data.
+        include_validation: read the validation split too, for a last fit.
+    """
+    every = -(-max(len(prepared.event_item), 1) // MAX_EVENTS)
+    users = None if every == 1 else np.arange(0, prepared.n_users, every)
+    matrix = interaction_matrix(prepared, include_validation=include_validation, users=users)
+    weight = model.items.id_embedding.weight
+    factors_IR = item_factors(matrix, weight.shape[1])
+    has_interactions_I = factors_IR.any(axis=1)
+    if not has_interactions_I.any():
+        return
+    with torch.no_grad():
+        scale = float(weight.std()) / np.sqrt((factors_IR[has_interactions_I] ** 2).mean())
+        rows = torch.from_numpy(np.flatnonzero(has_interactions_I))
+        weight[rows, : factors_IR.shape[1]] = torch.from_numpy(factors_IR[has_interactions_I] * np.float32(scale))
+
+
+def item_factors(matrix: csr_array, rank: int) -> NDArray[np.float32]:
+    """Return V √S of the normalised interactions, shape (I + 1, R); zeros for an item without interactions.
+
+    Args:
+        matrix: interactions, shape (U, I + 1); see ``interaction_matrix``.
+        rank: R; lower if there are few items.
+    """
+    user_U, item_I = (np.asarray(matrix.sum(axis=axis)).clip(min=1) ** -0.5 for axis in (1, 0))
+    normalised = (dia_array((user_U[None], [0]), shape=(len(user_U),) * 2) @ matrix).tocsr()
+    normalised = (normalised @ dia_array((item_I[None], [0]), shape=(len(item_I),) * 2)).astype(np.float32).tocsr()
+    transposed = normalised.T.tocsr()
+    items, rank = len(item_I), min(rank, len(item_I) - 1)
+    if items <= _DENSE_ITEMS:
+        square_R, vector_IR = np.linalg.eigh((transposed @ normalised).toarray())
+    else:
+        gram = LinearOperator((items, items), matvec=lambda v: transposed @ (normalised @ v.ravel()), dtype=np.float32)
+        start = np.ones(items, dtype=np.float32)  # a random start would make every run another one
+        square_R, vector_IR = eigsh(gram, k=rank, v0=start, tol=_TOLERANCE)
+    largest_R = np.argsort(-square_R, kind="stable")[:rank]
+    factors_IR = vector_IR[:, largest_R] * square_R[largest_R].clip(min=0) ** 0.25
+    factors_IR[np.asarray(matrix.sum(axis=0)).ravel() == 0] = 0.0
+    return np.asarray(factors_IR, dtype=np.float32)

@@ -1,0 +1,111 @@
+"""Item embeddings that begin with what users have in common."""
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from scipy.sparse import csr_array
+
+from multitudes.data.prepared import PreparedData
+from multitudes.linear.interactions import interaction_matrix
+from multitudes.nn.two_tower import TwoTower
+from multitudes.nn.user_tower_config import UserTowerConfig
+from multitudes.run_record import read_record
+from multitudes.training.config import RunConfig, TrainConfig
+from multitudes.training.item_init import initialize_items, item_factors
+from multitudes.training.loop import train
+from multitudes.training.step import initial_state
+from multitudes.training.trained_run import build_model
+from tests.worlds import planted
+
+WIDTH = 16
+
+
+@pytest.fixture(scope="module")
+def prepared() -> PreparedData:
+    return planted()[1]
+
+
+def untrained(prepared: PreparedData) -> TwoTower:
+    torch.manual_seed(0)
+    return build_model(prepared, "transformer", UserTowerConfig(width=WIDTH, history=10))
+
+
+def hit_rate(prepared: PreparedData, folder: Path, item_init: str) -> float:
+    """Return the hit rate after one short epoch."""
+    settings = {"epochs": 1, "epoch_batches": 8, "batch_size": 32, "eval_k": 10, "item_init": item_init}
+    model = UserTowerConfig.model_validate({"width": WIDTH, "history": 10, "crossing": {"hidden": 0}})
+    config = RunConfig(method="transformer", model=model, train=TrainConfig.model_validate(settings))
+    return float(read_record(train(prepared, config, folder).path)["validation_hit_rate"])
+
+
+def test_items_of_one_niche_begin_near_each_other(prepared):
+    niche_I = planted()[0].item_niche[prepared.items["item_id"].to_numpy()]
+    factors_IR = item_factors(interaction_matrix(prepared), WIDTH)[1:]
+    unit_IR = factors_IR / np.linalg.norm(factors_IR, axis=1, keepdims=True).clip(min=1e-9)
+    cosine_II = unit_IR @ unit_IR.T
+    is_other_II = ~np.eye(len(unit_IR), dtype=np.bool_)
+
+    def margin(niche_I: np.ndarray) -> float:
+        is_same_II = niche_I[:, None] == niche_I
+        return float(cosine_II[is_same_II & is_other_II].mean() - cosine_II[~is_same_II].mean())
+
+    assert margin(niche_I) > 0.2
+    assert abs(margin(np.random.default_rng(0).permutation(niche_I))) < 0.05, "the control: niches at random"
+
+
+def test_a_short_training_finds_more_and_not_from_shuffled_items(prepared, tmp_path, monkeypatch):
+    random, svd = (hit_rate(prepared, tmp_path / how, how) for how in ("random", "svd"))
+    order = np.append(0, 1 + np.random.default_rng(0).permutation(prepared.n_items))
+    monkeypatch.setattr("multitudes.training.item_init.item_factors", lambda *args: item_factors(*args)[order])
+    assert svd > 1.1 * max(random, hit_rate(prepared, tmp_path / "shuffled", "svd"))
+
+
+def test_the_scale_is_that_of_random_embeddings_and_items_without_interactions_keep_theirs(prepared):
+    unused = 7
+    is_kept = prepared.event_item != unused
+    weight = np.where(is_kept, prepared.event_weight, 0).astype(np.float32)
+    model, before = untrained(prepared), untrained(prepared).items.id_embedding.weight.detach()
+    initialize_items(model, dataclasses.replace(prepared, event_weight=weight), include_validation=False)
+    after = model.items.id_embedding.weight.detach()
+    assert torch.equal(after[[0, unused]], before[[0, unused]])
+    assert after.std() == pytest.approx(float(before.std()), rel=0.1)
+
+
+def test_the_factors_are_those_of_a_full_decomposition_also_for_many_items(monkeypatch):
+    rng = np.random.default_rng(0)
+    dense = (rng.random((60, 40)) < 0.2 + 0.6 * (np.arange(40) % 4 == np.arange(60)[:, None] % 4)).astype(np.float32)
+    dense[:, 0] = 0
+    scaled = dense / np.sqrt(dense.sum(axis=1, keepdims=True) * np.maximum(dense.sum(axis=0), 1))
+    _, value, right = np.linalg.svd(scaled)
+    expected = right[:3].T @ np.diag(value[:3]) @ right[:3]
+    for dense_items in (1_000, 10):
+        monkeypatch.setattr("multitudes.training.item_init._DENSE_ITEMS", dense_items)
+        found = item_factors(csr_array(dense), 3)
+        np.testing.assert_allclose(found @ found.T, expected, atol=1e-3)
+
+
+def test_more_vectors_than_items_leave_random_columns(prepared):
+    matrix = csr_array(np.array([[0, 1, 1], [0, 1, 0]], dtype=np.float32))
+    assert item_factors(matrix, WIDTH).shape == (3, 2)
+    assert item_factors(csr_array((2, 1), dtype=np.float32), WIDTH).shape == (1, 0)
+
+
+def test_some_users_give_their_rows_of_the_matrix(prepared):
+    whole = interaction_matrix(prepared).toarray()
+    users = np.arange(0, prepared.n_users, 3)
+    found = interaction_matrix(prepared, users=users).toarray()
+    np.testing.assert_array_equal(found[users], whole[users])
+    assert found.sum() == whole[users].sum()
+
+
+def test_the_setting_chooses(prepared):
+    def table(**settings) -> torch.Tensor:
+        model = UserTowerConfig(width=WIDTH, history=10)
+        config = RunConfig(method="transformer", model=model, train=TrainConfig(**settings))
+        return initial_state(prepared, config).model.items.id_embedding.weight
+
+    assert torch.equal(table(), table(item_init="svd"))
+    assert not torch.equal(table(), table(item_init="random"))
