@@ -10,6 +10,14 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 # Where a test asks for two threads, one that waits leaves its core to the other processes of the run.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
+# Files that take a minute or more begin first, so that two processes end at the same time.
+_LONGEST = ("test_readme.py", "test_loop.py", "test_run.py", "test_release_policy.py", "test_planted_worlds.py")
+
+
+def pytest_collection_modifyitems(items):
+    """Run the tests of the longest files first; the order within a file stays."""
+    items.sort(key=lambda item: _LONGEST.index(item.path.name) if item.path.name in _LONGEST else len(_LONGEST))
+
 
 @pytest.fixture(scope="session")
 def shared_exports():
