@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from multitudes.cli.map_option import MapOption
 from multitudes.cli.output import print_json, progress_bar
 from multitudes.progress import shorten
 
@@ -30,12 +31,7 @@ def import_command(
         list[Path] | None,
         typer.Option(help="File of users and the topics that they follow; one row for each pair will do."),
     ] = None,
-    column_map: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--map", metavar="COLUMN=OURS", help="Which column is which: userId=user_id; price= leaves one out."
-        ),
-    ] = None,
+    column_map: MapOption = None,
     separator: Annotated[
         str | None, typer.Option(help="Between columns: ';', '::', tab …; default: found out.")
     ] = None,
@@ -73,7 +69,7 @@ def import_command(
         "file_order": file_order,
         "max_dropped": max_dropped,
     }
-    columns = parse_map(column_map or ()).columns
+    columns = parse_map(column_map).columns
     config = parse(ImportConfig, settings, "options")
     with progress_bar("import") as progress:
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from multitudes.cli.map_option import MapOption
 from multitudes.cli.output import config_words, print_json, print_next, progress_bar, unused_path
 from multitudes.cli.set_option import SetOption, parse_overrides
 
@@ -52,6 +53,7 @@ def validate_command(
     master: Annotated[
         str | None, typer.Option(help="Spark master: local[2], spark://host:7077 …; implies --engine spark.")
     ] = None,
+    column_map: MapOption = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")] = False,
 ) -> None:
     """Check tables and report on them, without writing.
@@ -61,14 +63,17 @@ def validate_command(
     from dataclasses import asdict
 
     from multitudes.config import load_section
+    from multitudes.data.column_names import parse_map
     from multitudes.data.location import display_location, is_url
     from multitudes.data.prepare import PrepareConfig
     from multitudes.data.validate import validate
 
     changes = parse_overrides(overrides, "prepare", "spark")
     settings = load_section(config, "prepare", PrepareConfig, changes)
+    columns = parse_map(column_map).columns
     with progress_bar("validate") as progress:
-        report = validate(data, settings, progress, spark=spark_config(config, engine, master, changes))
+        spark = spark_config(config, engine, master, changes)
+        report = validate(data, settings, progress, spark=spark, columns=columns)
     _print_report(display_location(data), report)
     if json:
         print_json({"data": display_location(data), **asdict(report)})
@@ -163,6 +168,7 @@ def prepare_command(
         ),
     ] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing prepared folder.")] = False,
+    column_map: MapOption = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")] = False,
 ) -> None:
     """Turn tables into the arrays that training reads.
@@ -170,11 +176,13 @@ def prepare_command(
     It splits, numbers and orders the events. Equal input gives equal bytes.
     """
     from multitudes.data.clean.attribution import FeedbackLogs
+    from multitudes.data.column_names import parse_map
     from multitudes.data.prepare import prepare
 
     changes = parse_overrides(overrides, "prepare", "spark")
     options = {"split": split, "follows_from_share": follows_from_share, "ties": ties, "min_rating": min_rating}
     settings = _prepare_config(config, changes, options)
+    columns = parse_map(column_map).columns
     with progress_bar("prepare") as progress:
         logs = FeedbackLogs(events, served, served_within_s)
         spark = spark_config(config, engine, master, changes)
@@ -188,6 +196,7 @@ def prepare_command(
             append=append,
             appendable=appendable,
             overwrite=overwrite,
+            columns=columns,
         )
     print_prepared(prepared)
     for warning in prepared.manifest["warnings"]:

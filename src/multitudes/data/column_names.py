@@ -7,7 +7,7 @@ import re
 from collections.abc import Collection, Iterable, Mapping
 from difflib import get_close_matches
 
-from multitudes.data.schemas import COLUMN_ROLES
+from multitudes.data.schemas import COLUMN_ROLES, REQUIRED_COLUMNS
 from multitudes.errors import DataError, UsageError
 
 _TOPICS = (
@@ -132,6 +132,8 @@ class ColumnMap:
         for column, canonical in self.columns.items():
             if column not in columns or (canonical and canonical not in COLUMN_ROLES.get(table, {})):
                 continue
+            if not canonical and column in REQUIRED_COLUMNS.get(table, ()) and not self._is_replaced(column, columns):
+                continue  # one table has another column for it, and this one does not
             self._used.add(column)
             if canonical and canonical in found.values():
                 raise DataError(f"--map {column}={canonical}: another column is mapped to '{canonical}' too; give one")
@@ -142,6 +144,9 @@ class ColumnMap:
                 )
             found[column] = canonical
         return found
+
+    def _is_replaced(self, canonical: str, columns: Iterable[str]) -> bool:
+        return any(self.columns.get(column) == canonical for column in columns)
 
     def unused(self) -> list[str]:
         """Return a sentence for each column of the map that no table had; ``renames`` has seen them all."""
@@ -167,14 +172,14 @@ class ColumnMap:
             raise UsageError("; ".join(sentences))
 
 
-def parse_map(options: Iterable[str]) -> ColumnMap:
+def parse_map(options: Iterable[str] | None) -> ColumnMap:
     """Read the options ``--map``, each ``COLUMN=OURS`` or several of them with commas between.
 
     Raises:
         UsageError: one is not written so, or its target is no canonical column.
     """
     columns = {}
-    for pair in (pair for option in options for pair in option.split(",")):
+    for pair in (pair for option in options or () for pair in option.split(",")):
         column, equals, canonical = pair.rpartition("=")
         if not column.strip() or not equals:
             raise UsageError(f"--map {pair}: expected COLUMN=OURS, such as --map userId=user_id")

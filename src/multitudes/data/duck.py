@@ -12,6 +12,7 @@ import polars as pl
 import pyarrow as pa
 
 from multitudes.data.canonical_columns import DUCKDB_SUFFIX
+from multitudes.data.column_names import ColumnMap
 from multitudes.data.engine import Extent, first_line, quote_identifier, string_literal
 from multitudes.data.fetch import fetch
 from multitudes.data.location import Location
@@ -121,7 +122,12 @@ class DuckDBEngine:
         self._connection, self._scratch = connection, scratch
         self._relation_types: dict[str, str] = {}  # by name: TABLE or VIEW
         self._copies: dict[str, Path] = {}  # local copies by URL
+        self._column_map = ColumnMap()
         connection.execute(_FUNCTIONS)
+
+    def rename_columns(self, column_map: ColumnMap) -> None:
+        """Let ``file_relation`` give columns other names."""
+        self._column_map = column_map
 
     def fetch(self, file: Location, progress: Progress = silent) -> Path:
         """Copy a remote file into the scratch folder."""
@@ -197,6 +203,17 @@ class DuckDBEngine:
 
     def file_relation(self, name: str, file: Location) -> str:
         """Return the relation; CSV and JSON are read completely before a type is inferred."""
+        relation = self._read_relation(name, file)
+        renames = self._column_map.renames(name, self.column_types(relation)) if self._column_map else {}
+        left_out = ", ".join(quote_identifier(column) for column, canonical in renames.items() if not canonical)
+        pairs = ((column, canonical) for column, canonical in renames.items() if canonical not in {"", column})
+        renamed = ", ".join(
+            f"{quote_identifier(column)} AS {quote_identifier(canonical)}" for column, canonical in pairs
+        )
+        clauses = [f"EXCLUDE ({left_out})"] * bool(left_out) + [f"RENAME ({renamed})"] * bool(renamed)
+        return f"(SELECT * {' '.join(clauses)} FROM {relation})" if clauses else relation
+
+    def _read_relation(self, name: str, file: Location) -> str:
         file = self.fetch(file)
         if file.is_dir():
             return f"read_parquet([{_shard_list(file)}], union_by_name = true)"
@@ -215,11 +232,9 @@ class DuckDBEngine:
         untyped = f"read_csv({path}, header = true, sample_size = -1"
         present = self.column_types(untyped + ")")
         # Ids as text: '007' is not 7. Lists as text: `canonical_columns` parses them.
-        text = [
-            c
-            for c, role in COLUMN_ROLES[name].items()
-            if role in {"id", "key", "text", "texts", "vector"} and c in present
-        ]
+        canonical = self._column_map.renames(name, present) if self._column_map else {}
+        roles = {column: COLUMN_ROLES[name].get(canonical.get(column, column)) for column in present}
+        text = [column for column, role in roles.items() if role in {"id", "key", "text", "texts", "vector"}]
         as_text = ", ".join(f"{string_literal(column)}: 'VARCHAR'" for column in text)
         return f"{untyped}, types = {{{as_text}}})" if as_text else untyped + ")"
 

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, Protocol
 import polars as pl
 import pyarrow as pa
 
+from multitudes.data.column_names import ColumnMap
 from multitudes.data.location import Location
 from multitudes.progress import Progress, silent
 
@@ -31,6 +32,10 @@ class Extent(NamedTuple):
 
 class Engine(Protocol):
     """Holds named tables that are created and read by SQL."""
+
+    def rename_columns(self, column_map: ColumnMap) -> None:
+        """Let ``file_relation`` give the columns of files other names from now on."""
+        ...
 
     def fetch(self, file: Location, progress: Progress = silent) -> Location:
         """Copy a remote ``file`` once, unless the engine reads it where it is.
@@ -103,7 +108,10 @@ class Engine(Protocol):
         ...
 
     def file_relation(self, name: str, file: Location) -> str:
-        """Return the SQL relation that reads ``file``, which holds the table ``name``, without conversions."""
+        """Return the SQL relation that reads ``file``, which holds the table ``name``, without conversions.
+
+        Its columns have the names that ``rename_columns`` gave them.
+        """
         ...
 
     def file_row_sql(self, name: str, file: Location) -> str:

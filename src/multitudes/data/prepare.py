@@ -3,7 +3,7 @@
 import json
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -19,16 +19,18 @@ from multitudes.data.arrays import RaggedArray, write_array, write_ragged, write
 from multitudes.data.clean.attribution import NO_LOGS, FeedbackLogs
 from multitudes.data.clean.events import EventRules
 from multitudes.data.clean.tables import CleanData, clean_tables
+from multitudes.data.column_names import ColumnMap
 from multitudes.data.duck import open_engine
 from multitudes.data.engine import Engine, query_value, quote_identifier
 from multitudes.data.event_arrays import EventArrays
 from multitudes.data.features import Features, encode
+from multitudes.data.frames import Frame, folder_of_frames
 from multitudes.data.incremental import MANIFEST_KEY, BaseData, manifest_entry, open_base, write_events
 from multitudes.data.location import Location, reject_url
 from multitudes.data.prepared import PreparedData
 from multitudes.data.spark_session import SparkConfig, open_spark
 from multitudes.data.splits import SplitRule
-from multitudes.errors import DataError
+from multitudes.errors import DataError, UsageError
 from multitudes.progress import Progress, silent
 
 
@@ -73,11 +75,15 @@ _STEPS = 10
 
 
 def prepare(
-    data: str | Path,
-    out: str | Path,
+    data: str | Path | None = None,
+    out: str | Path | None = None,
     config: PrepareConfig | None = None,
     progress: Progress = silent,
     *,
+    events: Frame | None = None,
+    items: Frame | None = None,
+    users: Frame | None = None,
+    columns: Mapping[str, str] | None = None,
     logs: FeedbackLogs = NO_LOGS,
     spark: SparkConfig | None = None,
     append: Path | None = None,
@@ -85,15 +91,19 @@ def prepare(
     overwrite: bool = False,
     now: int | None = None,
 ) -> PreparedData:
-    """Prepare the tables in the folder ``data`` as the new folder ``out``.
+    """Prepare the tables in the folder ``data``, or those given as frames, as the new folder ``out``.
 
     Equal tables and settings give equal bytes. ``multitudes.data.prepared`` describes the format.
 
     Args:
-        data: folder with events, items and users; a path, or a URL such as ``s3://bucket/shop``.
+        data: folder with events, items and users; a path, or a URL such as ``s3://bucket/shop``. None: ``events``.
         out: the folder to create.
         config: the settings; the defaults if None.
         progress: called with the steps done.
+        events: the events as a pandas, Polars or Arrow table, in place of ``data``.
+        items: the items, beside ``events``.
+        users: the users and the topics that they follow, beside ``events``.
+        columns: column of a table → canonical column, or "" for a column that is not used; the others are as they are.
         logs: the logs of a service, which add events and the topics that sourced them.
         spark: settings to run on Spark, with the same result; None: on this machine with DuckDB.
         append: the prepared folder of earlier days, whose events come before these; it is not changed.
@@ -106,26 +116,34 @@ def prepare(
 
     Raises:
         DataError: the data cannot be used, or cannot be split as asked.
-        UsageError: ``data`` is not a folder, or ``out`` exists.
+        UsageError: ``data`` is not a folder, there is neither ``data`` nor ``events``, or ``out`` is missing or exists.
         MissingError: memory or disk space ran out.
         UnavailableError: the store of a URL does not answer, or rejects the credentials.
     """
-    data, out, config = Path(data), Path(out), config or PrepareConfig()
+    given = {"events": events, "items": items, "users": users}
+    frames = {name: frame for name, frame in given.items() if frame is not None}
+    if out is None or (data is None) == (events is None) or (frames and events is None):
+        raise UsageError(
+            "expected a folder of tables or events=, and out=: prepare('shop', 'prepared'), or"
+            " prepare(events=frame, items=frame, out='prepared')"
+        )
+    out, config, column_map = Path(out), config or PrepareConfig(), ColumnMap(columns)
     recorded = config.model_dump(mode="json", exclude=_NOT_RECORDED)
     earlier = None if append is None else open_base(Path(append), recorded, logs)
     appendable = appendable or earlier is not None
     rules = EventRules(config.negative_actions, config.follows_from_share, int(time.time()) if now is None else now)
     reject_url(out)
-    with create_folder(out, "manifest.json", overwrite) as folder:
+    with create_folder(out, "manifest.json", overwrite) as folder, folder_of_frames(frames, folder) as tables:
         with open_configured_engine(config, spark, folder) as engine:
             cleaned = clean_tables(
                 engine,
-                data,
+                tables if data is None else Path(data),
                 rules,
                 lambda done, _, note="": progress(done, _STEPS, note),
                 logs,
                 earlier,
                 appendable=appendable,
+                column_map=column_map,
             )
             entry = _write_appendable_events(engine, cleaned, earlier, folder) if appendable else {}
             if cleaned.ordered_only and config.split == "time":
@@ -139,6 +157,8 @@ def prepare(
             record = manifest.build_manifest(engine, cleaned, recorded, actions, counter, features) | entry
             if earlier is not None:
                 record["inputs"]["earlier"] = earlier.manifest["inputs"]
+            if column_map:
+                record["columns"] = column_map.columns
         text = json.dumps(record, indent=2, ensure_ascii=False, allow_nan=False)
         (folder / "manifest.json").write_text(text + "\n", encoding="utf-8")
     return PreparedData.open(out)

@@ -25,6 +25,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as f
 
 from multitudes.data import canonical_columns, table_files
+from multitudes.data.column_names import ColumnMap
 from multitudes.data.duck import DuckDBEngine
 from multitudes.data.engine import Extent, first_line, quote_identifier, string_literal
 from multitudes.data.location import Location, RemotePath
@@ -57,6 +58,12 @@ class SparkEngine:
         self._in_place: dict[str, list[Location]] = {}  # the files of tables that were not copied
         self._files: dict[Location, list[Location]] = {}
         self._results = 0
+        self._column_map = ColumnMap()
+
+    def rename_columns(self, column_map: ColumnMap) -> None:
+        """Let ``file_relation`` give columns other names; the reader renames those of files that it converts."""
+        self._column_map = column_map
+        self._reader.rename_columns(column_map)
 
     def fetch(self, file: Location, progress: Progress = silent) -> Location:
         """Copy a table that executors cannot read where it is into the shared folder."""
@@ -133,7 +140,9 @@ class SparkEngine:
         Partitions do not know each other, so that comparing each row with the one before it would need a full sort.
         """
         del where
-        return relation in self._in_place and table_files.is_sorted(self._in_place[relation], column)
+        if self._column_map or relation not in self._in_place:
+            return False
+        return table_files.is_sorted(self._in_place[relation], column)
 
     def file_relation(self, name: str, file: Location) -> str:
         """Return a view of ``file``; a file that is not Parquet is converted first."""
@@ -148,6 +157,8 @@ class SparkEngine:
             shards = [self._convert_to_parquet(name, file)]
             table = self._session.read.parquet(_uri(shards[0]))
         self._files[given] = shards
+        for column, canonical in self._column_map.renames(name, table.columns).items():
+            table = table.withColumnRenamed(column, canonical) if canonical else table.drop(column)
         view = f"source_{self._results}"
         table.createOrReplaceTempView(view)
         return view

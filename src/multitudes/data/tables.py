@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from multitudes.data import canonical_columns, schemas
+from multitudes.data.column_names import suggest_map
 from multitudes.data.engine import Engine, query_row, query_value, quote_identifier
 from multitudes.data.location import Location, RemotePath, parse_location
 from multitudes.data.schemas import COLUMN_ROLES, EXPECTED_TYPES, short_expectation
@@ -61,7 +62,11 @@ def find_tables(folder: str | Path, *, events_needed: bool = True) -> dict[str, 
     data = parse_location(folder)
     if not data.is_dir():
         missing = data.describe_missing() if isinstance(data, RemotePath) else "no such folder"
-        missing = "expected the folder of the tables, got a file" if data.is_file() else missing
+        if data.is_file():
+            raise UsageError(
+                f"{data}: expected the folder of the tables, got a file; make one with: multitudes import {data} --out"
+                " FOLDER"
+            )
         raise UsageError(f"{data}: {missing}; give a folder with events.parquet, items.parquet and users.parquet")
     tables: dict[str, Location] = {}
     for table in TABLES:
@@ -74,7 +79,7 @@ def find_tables(folder: str | Path, *, events_needed: bool = True) -> dict[str, 
     if events_needed and "events" not in tables:
         raise DataError(
             f"{data}: no events.parquet, .csv, .jsonl or .ndjson, and no folder events of Parquet files; expected at"
-            " least the events table"
+            " least the events table. Files of other names and layouts: multitudes import FILES --out FOLDER"
         )
     return tables
 
@@ -235,8 +240,9 @@ def _check_columns(engine: Engine, name: str, file: Location, select: str, types
     column, expected = problem
     role = COLUMN_ROLES[name][column]
     if expected == "missing":
-        present = ", ".join(types)
+        present, suggested = ", ".join(types), suggest_map(name, types)
+        advice = f". Name the columns with {suggested}" if f"={column}" in suggested else ""
         raise DataError(
-            f"{file}: column '{column}' is missing; expected {short_expectation(role)}. The file has: {present}"
+            f"{file}: column '{column}' is missing; expected {short_expectation(role)}. The file has: {present}{advice}"
         )
     raise DataError(f"{file}: column '{column}' is {types[column]}; expected {EXPECTED_TYPES[role].format(column)}")

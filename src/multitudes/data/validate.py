@@ -1,6 +1,7 @@
 """Check the tables of a data set and report on them, without preparing them."""
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ import numpy as np
 
 from multitudes.data.clean.events import EventRules
 from multitudes.data.clean.tables import CleanData, clean_tables
+from multitudes.data.column_names import ColumnMap
 from multitudes.data.engine import Engine, query_row
 from multitudes.data.prepare import PrepareConfig, open_configured_engine
 from multitudes.data.spark_session import SparkConfig
@@ -59,6 +61,7 @@ def validate(
     progress: Progress = silent,
     *,
     spark: SparkConfig | None = None,
+    columns: Mapping[str, str] | None = None,
     now: int | None = None,
 ) -> ValidationReport:
     """Check every table in the folder ``data`` as ``prepare`` would, and report on their content.
@@ -68,6 +71,7 @@ def validate(
         config: its negative actions decide which events are usable.
         progress: called with the steps done.
         spark: settings to run on Spark, with the same result; None: on this machine with DuckDB.
+        columns: column of a file → canonical column, or "" for a column that is not used; the others are as they are.
         now: the time in seconds after which events are in the future; by default the time of the clock.
 
     Returns:
@@ -80,8 +84,9 @@ def validate(
     """
     config = config or PrepareConfig()
     rules = EventRules(config.negative_actions, config.follows_from_share, int(time.time()) if now is None else now)
+    column_map = ColumnMap(columns)
     with open_configured_engine(config, spark) as engine:
-        return _report(engine, clean_tables(engine, data, rules, progress))
+        return _report(engine, clean_tables(engine, data, rules, progress, column_map=column_map))
 
 
 def time_range_text(report: ValidationReport) -> str:

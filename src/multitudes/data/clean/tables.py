@@ -25,10 +25,11 @@ from multitudes.data import tables
 from multitudes.data.clean.attribution import NO_LOGS, FeedbackLogs, attribute_events
 from multitudes.data.clean.events import EventRules, aggregate_events, clean_events, is_order_only
 from multitudes.data.clean.items_and_users import clean_items, clean_users
+from multitudes.data.column_names import ColumnMap
 from multitudes.data.engine import Engine, query_value
 from multitudes.data.incremental import BaseData, check_tables_fit
 from multitudes.data.tables import Table
-from multitudes.errors import UsageError
+from multitudes.errors import DataError, UsageError
 from multitudes.ids import IdType
 from multitudes.progress import Progress, silent
 
@@ -67,6 +68,7 @@ def clean_tables(
     earlier: BaseData | None = None,
     *,
     appendable: bool = False,
+    column_map: ColumnMap | None = None,
 ) -> CleanData:
     """Read the tables of a data set and logs, and create the tables above in the engine.
 
@@ -78,12 +80,16 @@ def clean_tables(
         logs: the logs of a service.
         earlier: data to which the events are appended.
         appendable: whether later events can be appended to the result.
+        column_map: other names of the columns of the tables.
 
     Raises:
         DataError: an error that cannot be repaired without guessing.
         UsageError: ``data`` is not a folder, a log is missing, or the run cannot be appended.
     """
+    column_map = column_map or ColumnMap()
+    engine.rename_columns(column_map)
     loaded, inputs = _load_tables(engine, data, logs, progress)
+    column_map.check_used()
     if earlier is not None and "events" in loaded and "logged" in loaded:
         raise UsageError("--events cannot be appended together with the data's own events; give one of them")
     id_types = {column: tables.table_id_type(engine, loaded, column) for column in ("user_id", "item_id")}
@@ -117,11 +123,16 @@ def _load_tables(
 ) -> tuple[dict[str, Table], dict[str, Table]]:
     """Load the tables, and return them by the name of their relation and by that of their file."""
     files = tables.find_tables(data, events_needed=logs.events is None)
-    loaded, inputs = {}, {}
+    loaded, inputs, problems = dict[str, Table](), dict[str, Table](), list[str]()
     for done, (name, file) in enumerate(files.items()):
         engine.fetch(file, _fetch_progress(progress, done, len(files) + 2))
         progress(done, len(files) + 2, f"reading {file.name}")
-        loaded[name] = inputs[file.name] = tables.load_table(engine, name, file)
+        try:
+            loaded[name] = inputs[file.name] = tables.load_table(engine, name, file)
+        except DataError as error:  # what is wrong with the other tables is said too
+            problems.append(str(error))
+    if problems:
+        raise DataError("; ".join(problems))
     log_progress = _fetch_progress(progress, len(files), len(files) + 2)
     if logs.events is not None:
         name = "logged" if "events" in loaded else "events"

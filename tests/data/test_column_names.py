@@ -1,0 +1,84 @@
+"""Columns of other names are known, suggested and mapped, in every format."""
+
+import pytest
+
+from multitudes.data.column_names import ColumnMap, guess_by_name, parse_map, suggest_map
+from multitudes.data.validate import validate
+from multitudes.errors import DataError, UsageError
+from tests.data.tables import NOW, events, items, users, write
+
+
+@pytest.mark.parametrize(
+    ("columns", "expected"),
+    [
+        ("userId movieId rating timestamp", "user_id=userId item_id=movieId timestamp=timestamp rating=rating"),
+        (
+            "user_id:token item_id:token timestamp:float",
+            "user_id=user_id:token item_id=item_id:token timestamp=timestamp:float",
+        ),
+        (
+            "reviewerID asin overall unixReviewTime reviewTime",
+            "user_id=reviewerID item_id=asin timestamp=unixReviewTime rating=overall",
+        ),
+        ("userId venueId venueCategory utcTimestamp", "user_id=userId item_id=venueId timestamp=utcTimestamp"),
+        (
+            "Customer ID StockCode InvoiceDate".replace("r I", "r_I"),
+            "user_id=Customer_ID item_id=StockCode timestamp=InvoiceDate",
+        ),
+        ("uid user_id item ts event", "user_id=user_id item_id=item timestamp=ts action=event"),
+    ],
+)
+def test_the_columns_of_known_layouts_are_known(columns, expected):
+    found = guess_by_name("events", columns.split())
+    assert " ".join(f"{ours}={column}" for ours, column in found.items()) == expected
+
+
+def test_a_suggestion_leaves_out_what_has_our_name():
+    assert suggest_map("items", ["item_id", "genres", "name", "x"]) == "--map genres=topics --map name=title"
+    assert suggest_map("outcomes", ["user"]) == ""
+
+
+def test_the_option_is_repeated_or_has_commas():
+    assert parse_map(["a b=user_id,c=", "d=e=item_id"]).columns == {"a b": "user_id", "c": "", "d=e": "item_id"}
+    for wrong in ("user_id", "=user_id", "a=b"):
+        with pytest.raises(UsageError, match=f"--map {wrong}: "):
+            parse_map([wrong])
+
+
+WRITERS = {"parquet": "write_parquet", "csv": "write_csv", "jsonl": "write_ndjson"}
+
+
+@pytest.mark.parametrize("suffix", WRITERS)
+def test_tables_with_mapped_columns_are_the_canonical_ones(tmp_path, suffix):
+    expected = validate(write(tmp_path / "ours"), now=NOW)
+    theirs = tmp_path / "theirs"
+    theirs.mkdir()
+    tables = {
+        "events": events(user_id=["007", "7", "7", "7", "8", "8"]).rename({"user_id": "uid", "timestamp": "when"}),
+        "items": items().rename({"topics": "genres"}),
+    }
+    if suffix == "csv":
+        tables["items"] = tables["items"].with_columns(genres=tables["items"]["genres"].list.join("|"))
+    for name, table in tables.items():
+        getattr(table, WRITERS[suffix])(theirs / f"{name}.{suffix}")
+    with pytest.raises(DataError) as caught:
+        validate(theirs, now=NOW)
+    assert "--map uid=user_id --map when=timestamp" in str(caught.value)
+    assert "--map genres=topics" in str(caught.value)  # all at once
+    found = validate(theirs, columns={"uid": "user_id", "when": "timestamp", "genres": "topics"}, now=NOW)
+    assert found.id_kinds == {"user_id": "string", "item_id": "int64"}
+    assert found.counts["users"] == 3
+    assert {name: found.counts[name] for name in ("items", "topics")} == {
+        name: expected.counts[name] for name in ("items", "topics")
+    }
+
+
+def test_a_map_must_fit_the_tables(tmp_path):
+    data = write(tmp_path, events=events(uid=[7] * 6))
+    with pytest.raises(DataError, match="has a column 'user_id' already; leave that one out with --map user_id="):
+        validate(data, columns={"uid": "user_id"}, now=NOW)
+    assert validate(data, columns={"uid": "user_id", "user_id": ""}, now=NOW).counts["users"] == 3
+    with pytest.raises(UsageError, match=r"no table for it has a column 'uidd'; did you mean 'uid'\?"):
+        validate(data, columns={"uidd": ""}, now=NOW)
+    assert not ColumnMap()
+    assert users().columns == ["user_id", "followed_topics"]
