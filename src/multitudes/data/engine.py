@@ -34,7 +34,7 @@ class Engine(Protocol):
     """Holds named tables that are created and read by SQL."""
 
     def rename_columns(self, column_map: ColumnMap) -> None:
-        """Let ``file_relation`` give the columns of files other names from now on."""
+        """Let ``file_relation`` give the columns of files the names of ``column_map`` from now on."""
         ...
 
     def fetch(self, file: Location, progress: Progress = silent) -> Location:
