@@ -103,6 +103,6 @@ def test_own_files_are_imported_and_the_next_command_works(tmp_path, capsys):
     command = shlex.split(printed.splitlines()[-1].removeprefix("next: multitudes "))
     assert command[-4:] == ["--split", "user", "--min-rating", "3.5"]
     assert run(command) == 0
-    assert PreparedData.open(Path(f"{out}-prepared")).manifest["config"]["min_rating"] == 3.5
+    assert PreparedData.open(tmp_path / "prepared").manifest["config"]["min_rating"] == 3.5
     assert run([*call, "--overwrite", "--map", "film=item_id"]) == 3
     assert "no table for it has a column 'film'" in capsys.readouterr().err

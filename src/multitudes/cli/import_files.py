@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from multitudes.cli.map_option import MapOption
-from multitudes.cli.output import print_json, progress_bar
+from multitudes.cli.output import print_json, print_next, progress_bar, unused_path
 from multitudes.progress import shorten
 
 if TYPE_CHECKING:
@@ -91,6 +91,8 @@ def import_command(
     _print_report(report)
     if json:
         print_json(report.record())
+    else:
+        print_next("prepare", out, "--out", unused_path(out.parent / "prepared"), *_next_words(report))
 
 
 def _print_guesses(guesses: "Sequence[ColumnGuess]") -> None:
@@ -131,7 +133,6 @@ def _print_report(report: "ImportReport") -> None:
         typer.echo(f"items: {report.known_share:.1%} of the events are of an item in the items table")
     if report.ratings is not None:
         typer.echo(_ratings_sentence(report.ratings, report.min_rating))
-    typer.echo(f"next: {_next_command(report)}")
 
 
 def _ratings_sentence(ratings: "Mapping[str, float]", min_rating: float | None) -> str:
@@ -145,12 +146,7 @@ def _ratings_sentence(ratings: "Mapping[str, float]", min_rating: float | None) 
     )
 
 
-def _next_command(report: "ImportReport") -> str:
-    import shlex
-
-    command = ["multitudes", "prepare", str(report.out), "--out", f"{report.out}-prepared"]
-    if report.split != "time":
-        command += ["--split", report.split]
-    if report.min_rating is not None:
-        command += ["--min-rating", f"{report.min_rating:g}"]
-    return shlex.join(command)
+def _next_words(report: "ImportReport") -> list[str]:
+    """Return the options of prepare that suit what was imported."""
+    words = [] if report.split == "time" else ["--split", report.split]
+    return words if report.min_rating is None else [*words, "--min-rating", f"{report.min_rating:g}"]

@@ -80,6 +80,7 @@ def validate_command(
     else:
         folder = Path() if is_url(data) else data.parent
         words = ["--out", str(unused_path(folder / "prepared")), *config_words(config)]
+        words += [word for option in column_map or () for word in ("--map", option)]
         print_next("prepare", display_location(data), *words)
 
 
