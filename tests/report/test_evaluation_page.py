@@ -156,7 +156,7 @@ def test_a_run_that_was_not_evaluated_is_refused_with_the_command(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("width", [80, 160])
+@pytest.mark.parametrize("width", [60, 80, 120, 140, 160])
 def test_tables_fit_the_terminal_and_cut_no_figure(result, width):
     console = Console(width=width, record=True, file=io.StringIO())
     console.print(evaluation_tables(result, width))
@@ -164,7 +164,7 @@ def test_tables_fit_the_terminal_and_cut_no_figure(result, width):
     assert max(map(len, text.splitlines())) <= width
     assert "…" not in text
     for figures in result["methods"].values():
-        assert format_interval(figures["hr@4"]) in text if "hr@4" in figures else True
+        assert width < 80 or "hr@4" not in figures or format_interval(figures["hr@4"]) in text
 
 
 def test_a_comparison_names_both_sides_and_stars_what_excludes_zero():

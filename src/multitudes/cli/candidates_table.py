@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from multitudes.retrieval.response import Recommendation
 
 _WIDE = 110  # a terminal of this many columns or more shows everything
+_GAP = 2  # between columns
+_MIN_WIDTH = 8  # of a column that shrinks
 _JOINER = "\u200d"  # zero-width joiner: several code points, one glyph
 _COLOURS = ("cyan", "green", "magenta", "yellow", "blue", "bright_red", "bright_cyan", "bright_green", "bright_magenta")
 
@@ -50,13 +52,13 @@ def _print_interests(console: "Console", recommendation: "Recommendation") -> No
     wide = console.width >= _WIDE
     brought = Counter(candidate.interest for candidate in recommendation.candidates)
     explained = Counter(candidate.explained_by for candidate in recommendation.candidates)
-    columns = [_Column("#", 2, right=True), _Column("interest", 28 if wide else 20)]
-    columns += [_Column("kind", 13)] if wide else []
-    columns += [_Column("share", 15 if wide else 5)]
-    columns += [_Column("brings", 6, right=True)] if wide else []
-    columns += [_Column("explains", 8, right=True)]
-    columns += [_Column("from the history", 0)]
-    columns += [_Column("newest", 14, right=True)] if wide else []
+    columns = [_Column("#", right=True), _Column("interest", shrinks=True)]
+    columns += [_Column("kind")] if wide else []
+    columns += [_Column("share")]
+    columns += [_Column("brings", right=True)] if wide else []
+    columns += [_Column("explains", right=True)]
+    columns += [_Column("from the history", shrinks=True)]
+    columns += [_Column("newest", right=True)] if wide else []
     rows: list[list[Text]] = []
     for interest in recommendation.interests:
         colour = _colour(interest.number)
@@ -76,11 +78,11 @@ def _print_candidates(console: "Console", recommendation: "Recommendation", expl
 
     wide = console.width >= _WIDE
     numbers = wide or not explain
-    columns = [_Column("rank", 4, right=True), _Column("item", 0)]
-    columns += [_Column("because of", 28 if wide else 20)] if explain else []
-    columns += [_Column("kind", 13)] if explain and wide else []
-    columns += [_Column("id", 12, right=True), _Column("score", 9, right=True)] if numbers else []
-    columns += [_Column("found by", 16 if wide else 10)] if explain else []
+    columns = [_Column("rank", right=True), _Column("item", shrinks=True)]
+    columns += [_Column("because of", shrinks=True)] if explain else []
+    columns += [_Column("kind")] if explain and wide else []
+    columns += [_Column("id", right=True, shrinks=True), _Column("score", right=True)] if numbers else []
+    columns += [_Column("found by")] if explain else []
     rows: list[list[Text]] = []
     for candidate in recommendation.candidates:
         colour = _colour(candidate.explained_by)
@@ -94,23 +96,27 @@ def _print_candidates(console: "Console", recommendation: "Recommendation", expl
 
 
 class _Column(NamedTuple):
-    """One column of a table; width 0 takes the remaining space."""
+    """One column of a table."""
 
     heading: str
-    width: int
     right: bool = False
+    shrinks: bool = False  # where the terminal is too narrow for all texts
 
 
 def _print_table(console: "Console", columns: "list[_Column]", rows: "list[list[Text]]") -> None:
-    """Print rows of fixed widths; a text that does not fit ends in an ellipsis."""
+    """Print rows in columns as wide as their texts; in one that had to shrink, a long text ends in an ellipsis."""
     from rich.table import Table
 
-    remaining = console.width - sum(column.width + 2 for column in columns)
-    widest = max((row[i].cell_len for row in rows for i, c in enumerate(columns) if c.width == 0), default=1)
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
-    for column in columns:
+    widths = [max(len(c.heading), *(row[i].cell_len for row in rows)) for i, c in enumerate(columns)]
+    shrinking = [i for i, column in enumerate(columns) if column.shrinks]
+    while sum(widths) + _GAP * (len(widths) - 1) > console.width:
+        widest = max(shrinking, key=widths.__getitem__)
+        if widths[widest] <= _MIN_WIDTH:
+            break
+        widths[widest] -= 1
+    table = Table(box=None, pad_edge=False, padding=(0, _GAP, 0, 0), header_style="dim")
+    for column, width in zip(columns, widths, strict=True):
         justify: Literal["left", "right"] = "right" if column.right else "left"
-        width = column.width or max(8, len(column.heading), min(remaining, widest))
         table.add_column(column.heading, width=width, justify=justify, no_wrap=True, overflow="ellipsis")
     for row in rows:
         table.add_row(*row)

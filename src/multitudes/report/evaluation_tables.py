@@ -23,7 +23,8 @@ from multitudes.report.formatting import (
     source_name,
 )
 
-WIDE = 120  # terminal columns that fit the intervals of all figures
+WIDE = 140  # terminal columns that fit the intervals of all figures
+NARROW = 80  # below, the intervals are those of differences alone
 
 
 def evaluation_tables(result: dict[str, Any], width: int) -> Group:
@@ -31,7 +32,7 @@ def evaluation_tables(result: dict[str, Any], width: int) -> Group:
     blocks = [result] + ([result["all_targets"]] if result["all_targets"] else [])
     tables: list[RenderableType] = [heading(result), *lead(result), ""]
     tables += [methods_table(block, result["method"], width) for block in blocks]
-    tables += [budgets_table(result), segments_table(result, result["method"], width), interests_table(result)]
+    tables += [budgets_table(result), segments_table(result, result["method"], width), interests_table(result, width)]
     return Group(*tables, footnotes(result))
 
 
@@ -53,11 +54,11 @@ def lead(result: dict[str, Any]) -> list[Text]:
 
 def methods_table(block: dict[str, Any], own: str, width: int) -> Table:
     """Return the figures of every method at the main budget, and the difference of the run to each."""
-    budget, wide = block["budget"], width >= WIDE
+    budget, wide, narrow = block["budget"], width >= WIDE, width < NARROW
     title = f"{TARGET_LABELS[block['targets']]}: {budget} candidates from every system"
     table = plain_table(title)
     table.add_column("method", no_wrap=True)
-    for name in (f"HR@{budget}", "recall", "NDCG"):
+    for name in (f"HR@{budget}", *(() if narrow else ("recall", "NDCG"))):
         table.add_column(name, justify="right", no_wrap=True)
     if wide:
         table.add_column("topics hit", justify="right", no_wrap=True)
@@ -65,17 +66,18 @@ def methods_table(block: dict[str, Any], own: str, width: int) -> Table:
     table.add_column(f"{own} − this, HR", justify="right", no_wrap=True)
     for method, figures in block["methods"].items():
         if f"hr@{budget}" in figures:
-            table.add_row(*_method_row(block, method, own, wide), style="bold" if method == own else None)
+            table.add_row(*_method_row(block, method, own, wide, narrow), style="bold" if method == own else None)
     return table
 
 
-def _method_row(block: dict[str, Any], method: str, own: str, wide: bool) -> Iterator[Text]:
+def _method_row(block: dict[str, Any], method: str, own: str, wide: bool, narrow: bool) -> Iterator[Text]:
     figures, budget = block["methods"][method], block["budget"]
     show = format_interval if wide else lambda figure: format_number(figure["mean"])
     yield Text(method)
-    yield Text(format_interval(figures[f"hr@{budget}"]))
-    yield Text(show(figures[f"recall@{budget}"]))
-    yield Text(show(figures[f"ndcg@{budget}"]))
+    yield Text((show if narrow else format_interval)(figures[f"hr@{budget}"]))
+    if not narrow:
+        yield Text(show(figures[f"recall@{budget}"]))
+        yield Text(show(figures[f"ndcg@{budget}"]))
     if wide:
         yield Text(format_number(figures[f"topics@{budget}"]["mean"]))
         yield Text(format_number(figures[f"tail_share@{budget}"]["mean"]))
@@ -108,6 +110,8 @@ def segments_table(block: dict[str, Any], own: str, width: int) -> Table:
     wanted = [own, "unconditioned", "random_partition", block.get("strongest_baseline") or "popularity", "popularity"]
     if width < WIDE:
         wanted.remove("random_partition")
+    if width < NARROW:
+        wanted.pop()
     methods = [method for method in dict.fromkeys(wanted) if method in block["methods"]]
     show = format_interval if width >= WIDE else lambda figure: format_number(figure["mean"])
     table = plain_table(f"HR@{budget} by segment")
@@ -118,13 +122,13 @@ def segments_table(block: dict[str, Any], own: str, width: int) -> Table:
     for segmentation, segments in block["segments"].items():
         for label, segment in ((label, segment) for label, segment in segments.items() if segment["targets"]):
             first, *others = (segment["methods"][method][f"hr@{budget}"] for method in methods)
-            rates = format_interval(first), *(show(figure) for figure in others)
+            rates = (show if width < NARROW else format_interval)(first), *(show(figure) for figure in others)
             table.add_row(f"{SEGMENT_PREFIXES[segmentation]}{label}", f"{segment['targets']:,}", *rates)
         table.add_section()
     return table
 
 
-def interests_table(result: dict[str, Any]) -> Group:
+def interests_table(result: dict[str, Any], width: int) -> Group:
     """Return the interest health: figures, and the shares of candidates and hits of each vector."""
     interests = result["interests"]
     facts = [f"{format_interval(interests[key], 2)}  {text}" for key, text in HEALTH_LABELS.items() if key in interests]
@@ -132,12 +136,13 @@ def interests_table(result: dict[str, Any]) -> Group:
     table.add_column("vector", no_wrap=True)
     for name in ("candidates", "hits"):
         table.add_column(f"share of {name}", justify="right", no_wrap=True)
+    bar = 0 if width < NARROW else 10 if width < WIDE else 20
     table.add_column("", no_wrap=True)
     for source in interests["sources"]:
         if source["candidate_share"]["mean"]:
             share = source["hit_share"]["mean"] or 0
             candidates, hits = format_number(source["candidate_share"]["mean"]), format_interval(source["hit_share"])
-            table.add_row(source_name(source), candidates, hits, "█" * round(20 * share))
+            table.add_row(source_name(source), candidates, hits, "█" * round(bar * share))
     return Group(table, *(Text(f"  {fact}") for fact in facts))
 
 
