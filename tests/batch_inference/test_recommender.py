@@ -27,6 +27,7 @@ def releases(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def records(answer) -> dict[str, Any]:
     record: dict[str, Any] = answer.to_dict()
     for candidate in record["candidates"]:
+        del candidate["title"]
         candidate["found_by"] = list(candidate["found_by"])
     return record
 

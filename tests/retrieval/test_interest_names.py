@@ -34,12 +34,33 @@ def world() -> tuple[InterestNamer, UserVectors, np.ndarray]:
 def test_together_and_alone_they_are_called_the_same():
     names, vectors, item_BL = world()
     together = names.name_all(vectors, item_BL)
-    seen = set()
-    for b, k in np.ndindex(vectors.mask_BK.shape):
-        own = item_BL[b][(vectors.assignment_BL[b] == k) & (item_BL[b] > 0)]
-        alone = names.name(KINDS[k], int(vectors.topic_BK[b, k]), own.tolist(), names.topics_of(own))
-        assert together[b * 4 + k] == (alone if vectors.mask_BK[b, k] else None)
-        seen.add(alone)
+    seen, told_apart = set(), 0
+    for b in range(len(item_BL)):
+        alone: list[str | None] = []
+        newest: list[int | None] = []
+        for k, kind in enumerate(KINDS):
+            own = item_BL[b][(vectors.assignment_BL[b] == k) & (item_BL[b] > 0)]
+            name = names.name(kind, int(vectors.topic_BK[b, k]), own.tolist(), names.topics_of(own))
+            alone.append(name if vectors.mask_BK[b, k] else None)
+            newest.append(int(own[0]) if len(own) else None)
+            seen.add(name)
+        expected = names.tell_apart(alone, newest)
+        assert together[b * 4 : b * 4 + 4] == expected
+        told_apart += expected != alone
+    assert told_apart
     assert {"whole history", "without items"} < seen
     assert any(name.startswith("like ") for name in seen)
     assert any(" · " in name for name in seen)
+
+
+def test_interests_of_one_name_are_told_apart_by_their_newest_items():
+    names = world()[0]
+    given = ["a · b", "a · b", "a", None, "a", "c"]
+    assert names.tell_apart(given, [4, 7, 5, 6, None, 9]) == [
+        "a · b, like Film 4",
+        "a · b, like Film 7",
+        "a, like Film 5",
+        None,
+        "a",
+        "c",
+    ]

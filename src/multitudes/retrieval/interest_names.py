@@ -78,8 +78,21 @@ class InterestNamer:
             return self._join_topics(typical)
         return f"like {self.items.label(items[0])}" if items else "without items"
 
+    def tell_apart(self, names: Sequence[str | None], newest: Sequence[int | None]) -> list[str | None]:
+        """Return the names of one user's interests; of those with equal names, the newest item tells them apart.
+
+        Args:
+            names: of the interests; None where there is none.
+            newest: number of the newest item of each; None where it has none.
+        """
+        count = Counter(names)
+        return [
+            name if name is None or item is None or count[name] == 1 else f"{name}, like {self.items.label(item)}"
+            for name, item in zip(names, newest, strict=True)
+        ]
+
     def name_all(self, vectors: UserVectors, item_BL: NDArray[np.int64]) -> list[str | None]:
-        """Return the names that ``name`` gives, for many users at once.
+        """Return the names that ``name`` and ``tell_apart`` give, for many users at once.
 
         Args:
             vectors: of the users.
@@ -103,6 +116,9 @@ class InterestNamer:
                 names[pair] = self._join_topics(typical[pair])
             else:
                 names[pair] = self.name(kind, topic[pair], [newest[pair]] if pair in newest else [], [])
+        for start in range(0, len(names), width):
+            pairs = range(start, start + width)
+            names[start : start + width] = self.tell_apart([names[p] for p in pairs], [newest.get(p) for p in pairs])
         return names
 
     def _typical_topics_by_interest(

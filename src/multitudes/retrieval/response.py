@@ -148,16 +148,18 @@ class RecommendationBuilder:
     ) -> Recommendation:
         """Build a recommendation from retrieved candidates; see ``ResponseBuilder``."""
         histories = self._histories_by_interest(resolved.context.histories.item_BL[0], vectors.assignment_BL[b])
+        column_K = np.flatnonzero(vectors.mask_BK[b]).tolist()
+        own = [histories.get(k, _NO_HISTORY) for k in column_K]
+        names = self._namer.tell_apart(
+            [
+                self._namer.name(vectors.kinds[k], int(vectors.topic_BK[b, k]), history.items, history.topics)
+                for k, history in zip(column_K, own, strict=True)
+            ],
+            [history.items[0] if history.items else None for history in own],
+        )
         interests = tuple(
-            self._interest(
-                resolved,
-                k,
-                vectors.kinds[k],
-                int(vectors.topic_BK[b, k]),
-                float(candidates.share_K[k]),
-                histories.get(k, _NO_HISTORY),
-            )
-            for k in np.flatnonzero(vectors.mask_BK[b]).tolist()
+            self._interest(resolved, k, vectors.kinds[k], str(name), float(candidates.share_K[k]), history)
+            for k, name, history in zip(column_K, names, own, strict=True)
         )
         explained_N = self._explainer.explain(vectors, b, candidates)
         return self._recommendation(resolved, candidates, explained_N, interests, unknown_topics)
@@ -205,12 +207,12 @@ class RecommendationBuilder:
         return histories
 
     def _interest(
-        self, resolved: ResolvedRequest, k: int, kind: InterestKind, topic: int, share: float, history: _InterestHistory
+        self, resolved: ResolvedRequest, k: int, kind: InterestKind, name: str, share: float, history: _InterestHistory
     ) -> Interest:
         return Interest(
             number=k,
             kind=kind,
-            name=self._namer.name(kind, topic, history.items, history.topics),
+            name=name,
             share=share,
             items=tuple(map(self._names.label, list(dict.fromkeys(history.items))[:_MAX_EXAMPLES])),
             n_items=len(history.items),
