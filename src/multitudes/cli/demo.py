@@ -69,7 +69,8 @@ def demo_command(
 ) -> None:
     """Run all steps on the films of MovieLens-small.
 
-    Prepare, train, evaluate, publish, recommend, report: the demo prints the command of each step.
+    Prepare, train, evaluate, publish, recommend, report: the demo prints the command of each step. The data have a
+    licence of their own, that of MovieLens: no commercial use without permission.
     """
     from multitudes.extras import require_extra
 

@@ -1,0 +1,61 @@
+"""What a person installs: the files of the wheel and of the source distribution, and their metadata."""
+
+import email
+import tomllib
+import zipfile
+from email.message import Message
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("hatchling", reason="builds the wheel; it is in the extra [dev]")
+from hatchling.builders.sdist import SdistBuilder
+from hatchling.builders.wheel import WheelBuilder
+
+ROOT = Path(__file__).parents[1]
+SAMPLE = "multitudes/data/samples/movielens-small"
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
+    (file,) = WheelBuilder(str(ROOT)).build(directory=str(tmp_path_factory.mktemp("dist")))
+    return zipfile.ZipFile(file)
+
+
+@pytest.fixture(scope="module")
+def metadata(wheel: zipfile.ZipFile) -> Message:
+    (name,) = (name for name in wheel.namelist() if name.endswith(".dist-info/METADATA"))
+    return email.message_from_bytes(wheel.read(name))
+
+
+def test_the_wheel_holds_the_package_and_what_it_reads_and_nothing_else(wheel):
+    names = set(wheel.namelist())
+    source = ROOT / "src"
+    files = (file for file in source.rglob("*") if file.is_file() and file.suffix != ".pyc")
+    assert {str(file.relative_to(source)) for file in files} == {name for name in names if ".dist-info/" not in name}
+    assert {"multitudes/py.typed", "multitudes/__init__.pyi", f"{SAMPLE}/events.parquet"} <= names
+    licences = {name.partition("/licenses/")[2] for name in names if "/licenses/" in name}
+    assert licences == {"LICENSE", f"src/{SAMPLE}/LICENSE.txt"}
+
+
+def test_the_source_distribution_holds_what_the_tests_need_and_no_leftovers():
+    tops = {Path(file.distribution_path).parts[0] for file in SdistBuilder(str(ROOT)).recurse_included_files()}
+    assert {"src", "tests", "docs", "examples", "README.md", "CHANGELOG.md", "LICENSE", "pyproject.toml"} <= tops
+    assert not {".git", ".venv", ".mypy_cache", ".hypothesis", "dist", "build"} & tops
+
+
+def test_the_metadata_name_the_authors_and_the_licence_of_the_sample(metadata):
+    assert metadata["Author"] == "multitudes contributors"
+    assert metadata["License-Expression"] == "Apache-2.0 AND LicenseRef-MovieLens"
+    assert "commercial" in (ROOT / "src" / SAMPLE / "LICENSE.txt").read_text()
+    assert "no commercial use" in (ROOT / "README.md").read_text()
+
+
+def test_the_extra_all_is_every_extra_of_users():
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    (names,) = extras["all"]
+    assert set(names.removeprefix("multitudes[").removesuffix("]").split(",")) == set(extras) - {
+        "all",
+        "dev",
+        "reliability",
+    }
