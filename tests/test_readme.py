@@ -7,7 +7,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import polars as pl
 import pytest
+
+from multitudes import sample_path
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -26,8 +29,17 @@ def test_the_python_block_is_short():
     assert len(statements) <= 12
 
 
+def write_movielens(folder: Path) -> None:
+    """Write the sample as MovieLens does, where the README has the files of a reader."""
+    sample = sample_path("movielens-small")
+    events, items = pl.read_parquet(sample / "events.parquet"), pl.read_parquet(sample / "items.parquet")
+    events.select("rating", "timestamp", userId="user_id", movieId="item_id").write_csv(folder / "ratings.csv")
+    items.select("title", movieId="item_id", genres=pl.col("topics").list.join("|")).write_csv(folder / "movies.csv")
+
+
 @pytest.mark.slow
 def test_the_blocks_run_and_print_what_is_shown(tmp_path: Path):
+    write_movielens(tmp_path)
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     with socket.socket() as free:  # another run on this machine may have the README's port
         free.bind(("127.0.0.1", 0))

@@ -188,9 +188,9 @@ def _find_format(
     if role == "vector":
         return ValueFormat("numbers", value_formats.vector_sql(column, column_type))
     if role == "number":
-        return ValueFormat("", value_formats.number_sql(column, column_type))
+        return ValueFormat("numbers", value_formats.number_sql(column, column_type))
     if role == "flag":
-        return ValueFormat("", f"TRY_CAST({quoted} AS BOOLEAN)")
+        return ValueFormat("true or false", f"TRY_CAST({quoted} AS BOOLEAN)")
     return ValueFormat("", f"nullif(trim(CAST({quoted} AS VARCHAR)), '')")
 
 
