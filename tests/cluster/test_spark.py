@@ -98,6 +98,15 @@ def test_a_day_is_appended_to_the_same(tmp_path, spark):
     assert [name for name in different if name != "sound.parquet"] == []
 
 
+def test_columns_of_other_names_are_mapped_alike(tmp_path, spark):
+    data = write(tmp_path / "data", events=events().rename({"user_id": "uid"}), items=None)
+    (data / "items.csv").write_text("item_id,genres,spare\n10,art,1\n20,art|food,2\n30,sea,3\n")
+    config, columns = PrepareConfig(split="user", threads=1), {"uid": "user_id", "genres": "topics", "spare": ""}
+    for name, engine in (("duckdb", None), ("spark", spark)):
+        prepare(data, tmp_path / name, config, now=NOW, spark=engine, columns=columns)
+    assert differing(tmp_path / "duckdb", tmp_path / "spark") == []
+
+
 def test_a_table_that_is_replaced_and_shards_that_were_read_leave_the_disk(tmp_path, spark):
     def kept():
         return [folder.name for folder in tmp_path.glob("result-*")]

@@ -207,6 +207,7 @@ BROKEN = {
     "blank": (b"\n\n", "empty"),
     "header only": (b"user,item,ts\n", "no rows"),
     "duplicate columns": (b"user,item,user,ts\n1,2,3,4\n", "columns 1 and 3 are both called 'user'"),
+    "columns that differ by case": (b"user,item,ts,TS\n1,2,3,4\n", "columns 3 and 4 are both called 'ts'"),
     "binary": (bytes(range(256)) * 40, "no text"),
     "zip": (b"PK\x03\x04...", "zip archive"),
     "truncated gzip": (gzip.compress(GOOD * 50)[:100], "cut or damaged"),
@@ -289,3 +290,13 @@ def test_nothing_but_an_import_is_replaced(tmp_path):
     with pytest.raises(UsageError, match="has prepared beside"):
         imported(tmp_path, own, overwrite=True)
     assert (tmp_path / "out" / "prepared").exists()
+
+
+def test_names_of_columns_may_be_anything(tmp_path):
+    own = write(
+        tmp_path, 'it\'s "own".csv', lines("user,item,ts,file_row,reason", lambda u, i, t, r: f"{u},{i},{t},{r},x")
+    )
+    header = 'item,reason,unusable_because,select,"a ""b"" \'c\'"\n'
+    items = write(tmp_path, "items.csv", header + "".join(f"i{n},r{n},2,3,4\n" for n in range(4)))
+    found = imported(tmp_path, own, "items", items=[items])
+    assert found.columns == ["item_id", "topics", "reason", "select", "a \"b\" 'c'"]

@@ -20,6 +20,7 @@ _EARLIEST_S, _LATEST_S = 473_385_600, 4_102_444_800  # 1985 to 2100
 _RATING_VALUES = 20  # a column of at most as many numbers may be a rating
 _NO_FEATURE = re.compile(r"(id|ids|url|uri|link|image|imageurl|index|uuid)$|^unnamed|^column\d+$")
 _SIMPLE_TYPES = ("VARCHAR", "BOOL", "FLOAT", "DOUBLE", "DECIMAL", "TINY", "SMALL", "INT", "BIG", "HUGE", "U")
+_OWN_NAMES = ("source_number", "file_row", "unusable_because")  # of columns that an import adds
 _SHARE_OF_NESTED = 0.1  # of the values of a column that is no feature, since it holds lists or objects
 _AMAZON_ITEM, _AMAZON_USER = "(B0[0-9A-Z]{8}|[0-9]{9}[0-9X])", "A[0-9A-Z]{9,}"
 
@@ -198,14 +199,14 @@ def _features(
     engine: DuckDBEngine, source: Source, others: list[str], taken: Collection[str]
 ) -> Iterator[tuple[str, str]]:
     """Yield the columns that describe an item or a user, by the name of the feature; ids and addresses do not."""
-    names = set()
+    names = set[str]()
     for column in others:
         name = column.partition(":")[0] if source.name.endswith((".item", ".user")) else column
-        reserved = name in COLUMN_ROLES["items"] or name in COLUMN_ROLES["users"] or name in names
+        reserved = name.lower() in {*COLUMN_ROLES["items"], *COLUMN_ROLES["users"], *_OWN_NAMES, *names}
         if column in taken or reserved or _NO_FEATURE.search(normalise(column)):
             continue
         if _is_simple(source.types[column]) and not _matches(engine, source, column, "[{\\[].*", _SHARE_OF_NESTED):
-            names.add(name)
+            names.add(name.lower())
             yield name, column
 
 

@@ -69,9 +69,10 @@ def find_layout(beginning: str, name: str, separator: str | None = None) -> Layo
     if not _is_header(header):
         return Layout("csv", best, tuple(str(number + 1) for number in range(len(header))))
     columns = [cell or f"column {number + 1}" for number, cell in enumerate(header)]
-    twice = next((column for column in columns if columns.count(column) > 1), None)
+    lower = [column.lower() for column in columns]  # the engine does not tell upper from lower case
+    twice = next((column for column in columns if lower.count(column.lower()) > 1), None)
     if twice is not None:
-        places = " and ".join(str(number + 1) for number, column in enumerate(columns) if column == twice)
+        places = " and ".join(str(number + 1) for number, column in enumerate(lower) if column == twice.lower())
         raise DataError(f"{name}: columns {places} are both called '{twice}'; rename one of them in the first line")
     return Layout("csv", best, tuple(columns), has_header=True)
 

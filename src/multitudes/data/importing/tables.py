@@ -1,7 +1,7 @@
 """Sources become the canonical tables: values are read, rows that cannot be used are set aside, ids get one type.
 
-Relations: that of a guess has the rows of source N with ``file_number`` and ``file_row``, the canonical columns, ids as
-text, and features; ``events``, ``items`` and ``users`` are the tables.
+Relations: that of a guess has the rows of source N with ``source_number`` and ``file_row``, the canonical columns, ids
+as text, and features; ``events``, ``items`` and ``users`` are the tables.
 """
 
 from collections.abc import Mapping, Sequence
@@ -32,11 +32,14 @@ def convert(engine: DuckDBEngine, guess: ColumnGuess) -> None:
     content = ", ".join(f"{string_literal(column)}: {quote_identifier(column)}" for column in source.types)
     engine.execute(f"""
         INSERT INTO dropped
-        SELECT {string_literal(source.name)}, {source.line_sql}, reason,
+        SELECT {string_literal(source.name)}, {source.line_sql}, unusable.because,
                CAST(to_json({{{content}}}) AS VARCHAR)[:{_CONTENT_CHARACTERS}]
         FROM {source.relation} JOIN (
-            SELECT file_row, reason FROM read_{source.number} WHERE reason IS NOT NULL) USING (file_row)""")
-    engine.create_view(guess.relation, f"SELECT * EXCLUDE (reason) FROM read_{source.number} WHERE reason IS NULL")
+            SELECT file_row, unusable_because AS because FROM read_{source.number} WHERE unusable_because IS NOT NULL
+        ) AS unusable USING (file_row)""")
+    engine.create_view(
+        guess.relation, f"SELECT * EXCLUDE (unusable_because) FROM read_{source.number} WHERE unusable_because IS NULL"
+    )
 
 
 def items_of_events(
@@ -68,7 +71,7 @@ def create_events(engine: DuckDBEngine, converted: Sequence[str], *, file_order:
     """Create ``events`` in the order of the files; with ``file_order``, times are positions among a user's rows."""
     rows = " UNION ALL BY NAME ".join(f"SELECT * FROM {name}" for name in converted)
     position = (
-        ", row_number() OVER (PARTITION BY user_id ORDER BY file_number, file_row) - 1 AS timestamp"
+        ", row_number() OVER (PARTITION BY user_id ORDER BY source_number, file_row) - 1 AS timestamp"
         if file_order
         else ""
     )
@@ -85,7 +88,7 @@ def create_described_items(engine: DuckDBEngine, relations: Sequence[str]) -> No
         "items",
         f"""
         SELECT item_id, {", ".join(columns)} FROM (
-            SELECT item_id, {", ".join(columns)}, count(*) AS n, min((file_number, file_row)) AS first FROM described
+            SELECT item_id, {", ".join(columns)}, count(*) AS n, min((source_number, file_row)) AS first FROM described
             GROUP BY item_id, {", ".join(columns)})
         QUALIFY row_number() OVER (PARTITION BY item_id ORDER BY {empty}, n DESC, first) = 1""",
     )
@@ -103,18 +106,18 @@ def merge_rows(engine: DuckDBEngine, table: str, converted: Sequence[str], key: 
     if total > ids:
         types = engine.column_types("unmerged")
         merged = []
-        for column in (column for column in types if column not in {key, "file_number", "file_row"}):
+        for column in (column for column in types if column not in {key, "source_number", "file_row"}):
             quoted = quote_identifier(column)
             if COLUMN_ROLES[table].get(column) == "texts":
-                texts = f"flatten(list({quoted} ORDER BY file_number, file_row))"
+                texts = f"flatten(list({quoted} ORDER BY source_number, file_row))"
                 merged.append(f"list_filter({texts}, lambda t, n: list_position({texts}, t) = n) AS {quoted}")
             else:
                 merged.append(
-                    f"first({quoted} ORDER BY file_number, file_row) FILTER ({quoted} IS NOT NULL) AS {quoted}"
+                    f"first({quoted} ORDER BY source_number, file_row) FILTER ({quoted} IS NOT NULL) AS {quoted}"
                 )
         engine.create_table(table, f"SELECT {', '.join([key, *merged])} FROM unmerged GROUP BY {key}")
     else:
-        engine.create_table(table, "SELECT * EXCLUDE (file_number, file_row) FROM unmerged")
+        engine.create_table(table, "SELECT * EXCLUDE (source_number, file_row) FROM unmerged")
     engine.drop("unmerged")
     return int(total - ids)
 
@@ -150,7 +153,7 @@ def output_sql(engine: DuckDBEngine, table: str, kinds: Mapping[str, str]) -> st
             )
         elif role is not None:
             columns.append(f"CAST({column} AS {SQL_TYPE[role]}) AS {column}")
-        elif column not in {"file_number", "file_row"}:
+        elif column not in {"source_number", "file_row"}:
             columns.append(quote_identifier(column))
     order = "" if table == "events" and "timestamp" in present else " ORDER BY ALL"
     return f"SELECT {', '.join(dict.fromkeys(columns))} FROM {table}{order}"
@@ -163,7 +166,9 @@ def _read_sql(engine: DuckDBEngine, guess: ColumnGuess) -> str:
         f"{_feature_sql(engine, guess, column)} AS {quote_identifier(name)}" for name, column in guess.features.items()
     ]
     number = guess.source.number
-    selected = ", ".join([f"{number} AS file_number", "file_row", f"{_reason_sql(guess)} AS reason", *columns])
+    selected = ", ".join(
+        [f"{number} AS source_number", "file_row", f"{_reason_sql(guess)} AS unusable_because", *columns]
+    )
     return f"SELECT {selected} FROM {guess.source.relation}"
 
 
