@@ -158,7 +158,8 @@ def test_files_are_sorted_into_tables_by_their_columns(tmp_path):
 def test_rows_without_times_are_an_order(tmp_path):
     own = write(tmp_path, "own.csv", lines("user,item", lambda u, i, *_: f"{u},{i}"))
     assert "--file-order" in refusal(tmp_path, own)
-    found = imported(tmp_path, own, config={"file_order": True})
+    assert import_files(own, tmp_path / "out", ImportConfig(file_order=True)).split == "leave_one_out"
+    found = pl.read_parquet(tmp_path / "out" / "events.parquet")
     assert found.filter(user_id="u1")["timestamp"].to_list() == list(range(10))
 
 

@@ -167,7 +167,7 @@ def import_files(
         _check_dropped(engine, guesses, dropped, dropped_file, config.max_dropped)
         steps.next("writing tables")
         merged = _create_tables(engine, guesses, config)
-        report = _describe(engine, out, guesses, dropped, dropped_file, merged, config)
+        report = _describe(engine, out, guesses, dropped, dropped_file, merged)
         for table in report.rows:
             sql = tables.output_sql(engine, table, report.id_types)
             target = string_literal(str(folder / f"{table}.parquet"))
@@ -331,7 +331,6 @@ def _describe(
     dropped: Sequence[DroppedRows],
     dropped_file: Path | None,
     merged: int,
-    config: ImportConfig,
 ) -> ImportReport:
     present = [table for table in TABLES if table == "events" or any(guess.table == table for guess in guesses)]
     ratings, min_rating = _describe_ratings(engine)
@@ -351,7 +350,7 @@ def _describe(
         dropped_file=dropped_file,
         merged=merged,
         known_share=known_share,
-        split="leave_one_out" if config.file_order else _choose_split(engine),
+        split=_choose_split(engine),
         ratings=ratings,
         min_rating=min_rating,
     )
@@ -366,15 +365,22 @@ def _no_item_known(engine: DuckDBEngine) -> str:
 
 
 def _choose_split(engine: DuckDBEngine) -> str:
-    """Return "time" if enough users have events before and after a common cut; else "user"."""
-    users = query_value(
+    """Return "time" if enough users have events before and after a common cut; else "user".
+
+    "leave_one_out" if the times are the positions 0 to n - 1 of each user's events.
+    """
+    found = query_row(
         engine,
         """
         WITH cut AS (SELECT quantile_disc(timestamp, 0.9) AS time FROM events)
-        SELECT count(*) FROM (SELECT min(timestamp) AS first, max(timestamp) AS last FROM events GROUP BY user_id), cut
-        WHERE first <= time AND last > time""",
+        SELECT count(*) FILTER (first <= time AND last > time) AS users,
+               bool_and(first = 0 AND last = n - 1) AND max(n) > 1 AS is_order
+        FROM cut, (
+            SELECT min(timestamp) AS first, max(timestamp) AS last, count(*) AS n FROM events GROUP BY user_id)""",
     )
-    return "time" if users >= FEW_USERS else "user"
+    if found["is_order"]:
+        return "leave_one_out"
+    return "time" if found["users"] >= FEW_USERS else "user"
 
 
 def _describe_ratings(engine: DuckDBEngine) -> tuple[Mapping[str, float] | None, float | None]:
