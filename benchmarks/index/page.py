@@ -2,9 +2,11 @@
 
 import argparse
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks.index import mixture
 from benchmarks.index.goals import verdicts
 from benchmarks.index.picture import draw
 from benchmarks.index.real import section as real
@@ -26,14 +28,17 @@ Written by `python -m benchmarks.index.page` from `{source}`; do not edit. Measu
 """
 
 
-def page(records: list[Record], runs: list[dict[str, Any]], source: str) -> str:
-    """Return the page of all records, and of trained runs where there are any."""
+def page(
+    records: list[Record], runs: list[dict[str, Any]], source: str, mixtures: Sequence[dict[str, Any]] = ()
+) -> str:
+    """Return the page of all records, of trained runs and of mixtures where there are any."""
     found = corpora(records)
     lines = [
         _HEAD.format(source=source),
         _WORDS.read_text(encoding="utf-8"),
         f"![Recall against time](images/{PICTURE}.svg)",
         "",
+        *mixture.section(mixtures),
     ]
     for corpus in found:
         lines += [f"## {corpus}", "", _note(corpus), ""]
@@ -178,15 +183,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.index.page", description="Write the page of the index.")
     parser.add_argument("results", nargs="*", type=Path, help="JSON; default: benchmarks/results/index.json")
     parser.add_argument("--runs", type=Path, default=RESULTS / "index-runs.json", help="JSON of trained runs")
+    parser.add_argument("--mixtures", type=Path, default=mixture.RESULTS, help="JSON of mixtures")
     parser.add_argument("--out", type=Path, default=ROOT / "docs" / "index.md")
     given = parser.parse_args()
     files = given.results or [RESULTS / "index.json"]
     records = [record for file in files for record in json.loads(file.read_text(encoding="utf-8"))]
     runs = json.loads(given.runs.read_text(encoding="utf-8")) if given.runs.exists() else []
-    named = [f"benchmarks/results/{file.name}" for file in (*files, *([given.runs] if runs else []))]
+    mixtures = json.loads(given.mixtures.read_text(encoding="utf-8")) if given.mixtures.exists() else []
+    further = [*([given.runs] if runs else []), *([given.mixtures] if mixtures else [])]
+    named = [f"benchmarks/results/{file.name}" for file in (*files, *further)]
     (given.out.parent / "images").mkdir(parents=True, exist_ok=True)
     draw(corpora(records), given.out.parent / "images" / PICTURE)
-    write_text(given.out, page(records, runs, "` and `".join(named)))
+    write_text(given.out, page(records, runs, "`, `".join(named), mixtures))
     print(given.out)
 
 

@@ -115,6 +115,25 @@ def test_what_was_tuned_is_said_depth_by_depth(recall: float, level: str, tmp_pa
     assert max(finding.exit_code for finding in found) == 0, "a warning is not a failure"
 
 
+@pytest.mark.parametrize(("overlap", "level"), [(0.973, "ok"), (0.96, "warning")])
+def test_what_one_search_for_all_vectors_finds_is_said_too(overlap: float, level: str, tmp_path: Path):
+    index = tuned(0.98)
+    publish_small(tmp_path / "older", index=index)
+    (older,) = (one for one in inspect_release(ReleaseStore(tmp_path / "older")) if one.subject == "mixture")
+    assert older.text == "no search for all vectors of a user at once: each is searched by itself"
+    levels = [{"depth": 200, "effort": 400, "proposals": 832, "recall": 0.98, "at_least": 0.97, "checked": overlap}]
+    mixture = {"levels": levels, "exact_lists": 1, "correction": [0, 0, 0], "error": 0.0123, "users": 64}
+    publish_small(tmp_path / "new", index=index | {"mixture": mixture | {"checked_on": 60}})
+    summary, found = (one for one in inspect_release(ReleaseStore(tmp_path / "new")) if one.subject == "mixture")
+    assert summary.text == (
+        "one search for all vectors; tuned on 64 users, checked on 60 others; log normalisers within 0.012"
+    )
+    assert found.text == (
+        f"{overlap:.3f} of the exact list at depth 200: 400 pairs of a vector and a list, 832 candidates"
+    )
+    assert (summary.level, found.level) == ("ok", level)
+
+
 def test_a_tuned_index_says_what_the_doctor_reads(tmp_path: Path):
     random = np.random.default_rng(0)
     vectors, queries = random.standard_normal((2_000, 8)), random.standard_normal((300, 8)).astype(np.float32)
@@ -122,3 +141,4 @@ def test_a_tuned_index_says_what_the_doctor_reads(tmp_path: Path):
     publish_small(tmp_path, index=info)
     subjects = [finding.subject for finding in inspect_release(ReleaseStore(tmp_path))]
     assert subjects.count("recall") == len(info["tuning"]["levels"]) > 0
+    assert "mixture" in subjects

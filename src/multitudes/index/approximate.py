@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from copy import copy
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -61,6 +61,11 @@ class ApproximateIndex(TableSegment):
         self._engine = engine
         self._search = ApproximateSearch(table, engine, tuning)
 
+    @property
+    def parts(self) -> tuple[ItemTable, StoredEngine, Tuning]:
+        """What the index was made of."""
+        return self._table, self._engine, self._search.tuning
+
     def search(
         self,
         query_QD: NDArray[np.float32],
@@ -76,7 +81,7 @@ class ApproximateIndex(TableSegment):
         )
         return self._search.search(request)
 
-    def without(self, ids: NDArray[np.int64]) -> "ApproximateIndex":
+    def without(self, ids: NDArray[np.int64]) -> Self:
         """Return a view whose searches do not find some items; see ``Segment.without``."""
         other = copy(self)
         other._search = self._search.without(ids)
@@ -125,14 +130,14 @@ class ApproximateSearch:
 
     def __init__(self, table: ItemTable, engine: Engine, tuning: Tuning) -> None:
         self.table, self.engine, self.tuning = table, engine, tuning
-        self._topic_vectors, self._topic_mask = cache_by_topic(table.topic_vectors), cache_by_topic(table.topic_mask)
+        self.topic_vectors, self._topic_mask = cache_by_topic(table.topic_vectors), cache_by_topic(table.topic_mask)
         self._score_distribution = ScoreDistribution(table)
-        self._tombstones = no_exclusions(len(table))
+        self.tombstones = no_exclusions(len(table))
 
     def without(self, ids: NDArray[np.int64]) -> "ApproximateSearch":
         """Return a view whose searches do not find some items."""
         other = copy(self)
-        other._tombstones = self._tombstones.with_rows(self.table.rows_of_ids(ids))
+        other.tombstones = self.tombstones.with_rows(self.table.rows_of_ids(ids))
         return other
 
     def search(self, request: SearchRequest) -> Hits:
@@ -154,7 +159,7 @@ class ApproximateSearch:
 
     def _scan_topic(self, topic: int, request: SearchRequest) -> Hits:
         excluded = [rows.row_E for rows in self._excluded_rows(request)]
-        return scan_topic(self.table, self._topic_vectors, topic, request._replace(excluded=excluded))
+        return scan_topic(self.table, self.topic_vectors, topic, request._replace(excluded=excluded))
 
     def _search_large_topic(self, topic: int, excluded: ExcludedRows, request: SearchRequest) -> Hits:
         """Search a topic that is not scanned, for queries with the same exclusion."""
@@ -225,8 +230,8 @@ class ApproximateSearch:
     def _excluded_rows(self, request: SearchRequest) -> list[ExcludedRows]:
         """Return the excluded rows of each query, with the tombstones; the vectors of one user share an object."""
         if request.excluded is None:
-            return [self._tombstones] * len(request.limit_Q)
-        return map_distinct(request.excluded, self._tombstones.with_rows)
+            return [self.tombstones] * len(request.limit_Q)
+        return map_distinct(request.excluded, self.tombstones.with_rows)
 
     def _depth_in_topic(self, limit_Q: NDArray[np.int64], size: int) -> NDArray[np.int64]:
         """Return the depths at which a topic of ``size`` items, spread evenly over the ranking, has the results."""

@@ -1,6 +1,6 @@
 """The exact index: every inner product in NumPy. The reference, and the default up to tens of thousands of items."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from copy import copy
 from pathlib import Path
 from typing import Any
@@ -9,8 +9,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from multitudes.index import files
+from multitudes.index.exact_mixture import ExactMixture, score_exactly
 from multitudes.index.hits import empty_hits, write_hits
 from multitudes.index.item_table import ItemTable, TableSegment, cache_by_topic, make_item_table
+from multitudes.index.mixture import MixtureQuery
 from multitudes.index.protocol import ANY_TOPIC, Hits, Topics
 from multitudes.index.request import SearchRequest, check_request, search_by_topic
 from multitudes.index.scan import scan
@@ -55,6 +57,10 @@ class ExactIndex(TableSegment):
             query_QD, limit, excluded, topic_Q, log_sums, dimension=self._table.dimension, items=len(self._table)
         )
         return search_by_topic(request.with_excluded_ids(self._tombstones).with_row_exclusions(self._table), self._scan)
+
+    def score_mixtures(self, queries: Sequence[MixtureQuery]) -> Iterator[ExactMixture]:
+        """Score all items with the vectors of users; see ``MixtureSegment.score_mixtures``."""
+        return score_exactly(self._table, self._topic_vectors, self._table.rows_of_ids(self._tombstones), queries)
 
     def _scan(self, topic: int, request: SearchRequest) -> Hits:
         return scan_topic(self._table, self._topic_vectors, topic, request)

@@ -5,7 +5,7 @@ index is on a server, and the folder has the server's address. The Milvus module
 only for that kind.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
@@ -19,8 +19,10 @@ from multitudes.errors import ArtefactError, DataError
 from multitudes.index import exact, files, hnsw, inverted
 from multitudes.index.engine import RecallTarget
 from multitudes.index.exact import ExactIndex
+from multitudes.index.list_moments import MOMENT_FILES
 from multitudes.index.live import LiveIndex, load_layers
 from multitudes.index.milvus.config import MilvusConfig
+from multitudes.index.mixture import MixtureQuery
 from multitudes.index.protocol import Index, Segment, Topics
 from multitudes.progress import Progress, silent
 
@@ -61,6 +63,7 @@ def build_index(
     *,
     topics: Topics | None = None,
     queries: NDArray[np.float32] | None = None,
+    users: Sequence[MixtureQuery] | None = None,
     progress: Progress = silent,
 ) -> Index:
     """Build an index of any kind.
@@ -71,6 +74,7 @@ def build_index(
         config: the kind of index, and the recall to reach.
         topics: of the items, in the order of ``ids``.
         queries: held-out user vectors to tune on (Q, D); without any, items with noise replace them.
+        users: the same vectors by user, with their shares; None: groups of ``queries`` replace them.
         progress: called during the build.
 
     Returns:
@@ -82,7 +86,7 @@ def build_index(
         UnavailableError: a server did not answer in time.
     """
     if config.kind != _MILVUS:
-        return build_embedded(ids, vectors, config, topics=topics, queries=queries, progress=progress)
+        return build_embedded(ids, vectors, config, topics=topics, queries=queries, users=users, progress=progress)
     from multitudes.index.milvus.publishing import publish_collection  # noqa: PLC0415
 
     return publish_collection(
@@ -113,6 +117,7 @@ def build_embedded(
     *,
     topics: Topics | None = None,
     queries: NDArray[np.float32] | None = None,
+    users: Sequence[MixtureQuery] | None = None,
     progress: Progress = silent,
 ) -> LiveIndex:
     """Build an embedded index; the arguments and errors are those of ``build_index``."""
@@ -122,9 +127,12 @@ def build_embedded(
         kind = "exact" if np.size(ids) <= config.exact_up_to else "inverted"
     if kind == "exact":
         return LiveIndex(ExactIndex.build(ids, vectors, topics))
-    build = {"inverted": inverted.build, "hnsw": hnsw.build}[kind]
     target = RecallTarget(config.recall, config.depth, config.topics_exact_up_to)
-    return LiveIndex(build(ids, vectors, topics, queries=queries, target=target, progress=progress))
+    if kind == "hnsw":
+        return LiveIndex(hnsw.build(ids, vectors, topics, queries=queries, target=target, progress=progress))
+    return LiveIndex(
+        inverted.build(ids, vectors, topics, queries=queries, users=users, target=target, progress=progress)
+    )
 
 
 def load_embedded(folder: Path) -> LiveIndex:
@@ -143,7 +151,8 @@ def _open_embedded(folder: Path, record: dict[str, Any]) -> LiveIndex:
         raise ArtefactError(
             f"{folder / files.DESCRIPTION}: index of kind '{kind}'; known: {', '.join(_SEGMENT_OPENERS)}"
         )
-    files.verify_all(folder, record, (*files.ITEM_TABLE_FILES, *_ENGINE_FILES[kind]))
+    mixture_files = MOMENT_FILES if "mixture" in record else ()
+    files.verify_all(folder, record, (*files.ITEM_TABLE_FILES, *_ENGINE_FILES[kind], *mixture_files))
     segment = _SEGMENT_OPENERS[kind](folder, record)
     try:
         return LiveIndex.from_layers(load_layers(folder, segment, record["files"]))

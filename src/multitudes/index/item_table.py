@@ -8,6 +8,7 @@ Legend: n items · T distinct topics · M pairs of a row and a topic · D dimens
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from threading import Lock
 from typing import Any
 
@@ -120,6 +121,11 @@ class ItemTable:
     def dimension(self) -> int:
         """Width of the vectors."""
         return int(self.vectors_nD.shape[1])
+
+    @cached_property
+    def longest(self) -> float:
+        """Length of the longest vector; computed on first use, from all vectors."""
+        return float(np.sqrt(np.vecdot(self.vectors_nD, self.vectors_nD).max()))
 
     def vectors(self, ids: NDArray[np.int64]) -> NDArray[np.float32]:
         """Return the vectors of ``ids``.

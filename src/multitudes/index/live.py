@@ -8,7 +8,7 @@ the tuple once, so it sees each change completely or not at all.
 Legend: Q queries · N results · D dimensions · n items.
 """
 
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -22,6 +22,7 @@ from multitudes.errors import DataError, UsageError
 from multitudes.index.exact import ExactIndex
 from multitudes.index.hits import merge_hits
 from multitudes.index.item_table import check_ids, find_rows
+from multitudes.index.mixture import MixtureList, MixtureQuery, MixtureSegment, check_mixture, search_mixtures
 from multitudes.index.protocol import ANY_TOPIC, Hits, Items, Searchable, Segment, Topics
 from multitudes.index.scan import inner_products, log_sum_exp
 
@@ -64,6 +65,28 @@ class LiveIndex:
     ) -> Hits:
         """Find the best ids of each query; see ``Searchable.search``."""
         return merge_hits([layer.search(query_QD, limit, excluded, topic_Q, log_sums) for layer in self._layers], limit)
+
+    @property
+    def has_mixture(self) -> bool:
+        """Whether ``mixture`` can be called: the segment is searched for a mixture."""
+        return isinstance(self.segment, MixtureSegment)
+
+    def mixture(self, queries: Sequence[MixtureQuery]) -> Iterator[MixtureList]:
+        """Find for each user the items that are most probable over all vectors; only where ``has_mixture``.
+
+        Args:
+            queries: the vectors of each user with their shares, and what they may bring.
+
+        Yields:
+            ``n`` items for each query, or all that have a probability if those are fewer.
+
+        Raises:
+            UsageError: the vectors have another width than the index.
+            DataError: a vector is not finite.
+        """
+        segments = [layer.live_segment for layer in self._layers]
+        checked = [check_mixture(query, self._dimension) for query in queries]
+        return search_mixtures([segment for segment in segments if isinstance(segment, MixtureSegment)], checked)
 
     def add(self, ids: ArrayLike, vectors: ArrayLike, topics: Topics | None = None) -> None:
         """Add items, or replace those that are held already; see ``Index.add``."""
@@ -181,14 +204,14 @@ class Layer:
         log_sums: bool,
     ) -> Hits:
         """Find the best live items; see ``Searchable.search``."""
-        hits = self._live_segment.search(query_QD, limit, excluded=excluded, topic_Q=topic_Q, log_sums=log_sums)
+        hits = self.live_segment.search(query_QD, limit, excluded=excluded, topic_Q=topic_Q, log_sums=log_sums)
         if hits.log_sum_Q is None or len(self.tombstones) == 0:
             return hits
         topic_Q = np.full(len(query_QD), ANY_TOPIC) if topic_Q is None else np.asarray(topic_Q)
         return hits._replace(log_sum_Q=self._live_log_sums(np.asarray(query_QD, np.float32), topic_Q, hits.log_sum_Q))
 
     @cached_property
-    def _live_segment(self) -> Searchable:
+    def live_segment(self) -> Searchable:
         """The segment without the tombstones: made once for each change, not for each search."""
         return self.segment.without(self.tombstones) if len(self.tombstones) else self.segment
 

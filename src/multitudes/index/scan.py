@@ -149,19 +149,34 @@ def pair_keys(query: NDArray[np.int64], ids: NDArray[np.int64]) -> NDArray[np.in
 
 def _score_bound(score_Qn: NDArray[np.float32], limit: int, dimension: int) -> NDArray[np.float32]:
     """Return for each row a bound that its best ``limit`` scores reach despite rounding, and few others do."""
+    bound_Q, largest_Q = _reached_bound(score_Qn, limit)
+    return np.asarray(subtract_rounding(bound_Q, np.maximum(np.abs(bound_Q), np.abs(largest_Q)), dimension))
+
+
+def _reached_bound(score_Qn: NDArray[np.float32], limit: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return for each row a bound that its best ``limit`` scores reach and few others do, and the largest score."""
     groups = limit * _GROUPS_PER_RESULT
     size = score_Qn.shape[1] // groups
     # The maxima of `limit` groups reach the bound, so at least `limit` scores do.
     score_QG = score_Qn[:, : size * groups].reshape(-1, size, groups).max(axis=1) if size > 1 else score_Qn
     first = score_QG.shape[1] - limit
     partitioned_QG = np.partition(score_QG, first, axis=1)
-    bound_Q, largest_Q = partitioned_QG[:, first], partitioned_QG[:, first:].max(axis=1)
-    return np.asarray(subtract_rounding(bound_Q, np.maximum(np.abs(bound_Q), np.abs(largest_Q)), dimension))
+    return partitioned_QG[:, first], partitioned_QG[:, first:].max(axis=1)
+
+
+def reached_bound(value_n: NDArray[np.float32], count: int) -> float:
+    """Return a bound that the best ``count`` values reach and few others do; ``count`` is at most their number."""
+    return float(_reached_bound(value_n[None], count)[0][0])
+
+
+def rounding_error(largest: Scores, dimension: int) -> Scores:
+    """Return the largest rounding error of scores up to ``largest``."""
+    return np.float32(_ROUNDING_STEPS * np.finfo(np.float32).eps * np.sqrt(dimension)) * largest
 
 
 def subtract_rounding(bound: Scores, largest: Scores, dimension: int) -> Scores:
     """Return a bound lowered by the largest rounding error; the score ``largest`` has the largest error."""
-    return bound - np.float32(_ROUNDING_STEPS * np.finfo(np.float32).eps * np.sqrt(dimension)) * largest
+    return bound - rounding_error(largest, dimension)
 
 
 def scan_in_blocks(

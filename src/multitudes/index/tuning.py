@@ -10,7 +10,7 @@ Legend: Q queries · n items · D dimensions · M proposals.
 import functools
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -103,7 +103,7 @@ def _noisy_items(table: ItemTable, seed: int) -> NDArray[np.float32]:
     return np.asarray(base_QD + noise_QD * length_Q1, dtype=np.float32)
 
 
-SearchAtLevel = Callable[[NDArray[np.float32], Level], Hits]  # queries (Q, D) and their level → hits
+SearchAtLevel = Callable[[Any, Level], Hits]  # queries, as in ``Half``, and their level → hits
 
 
 class ParameterGrid(NamedTuple):
@@ -135,24 +135,66 @@ def tune(
         The levels. A depth that no effort reaches has none: a deeper level serves it, or a scan.
     """
     depths = tuned_depths(min(target.deepest, max(_MIN_DEPTH, len(table) // 10), len(table)))
-    truth, validation_truth = (
-        scan_in_blocks(query_QD, table.ids, table.vectors_nD, depths[-1], progress)
+    tuning, validation = (
+        Half(query_QD, scan_in_blocks(query_QD, table.ids, table.vectors_nD, depths[-1], progress))
         for query_QD in (sample.tuning_QD, sample.validation_QD)
     )
-    levels: list[Level] = []
     mean_Q, deviation_Q = ScoreDistribution(table).mean_and_deviation(sample.tuning_QD)
+    levels = tune_levels(
+        grid,
+        search,
+        (tuning, validation),
+        depths,
+        lambda depth: float(((tuning.truth.score_QN[:, depth - 1] - mean_Q) / deviation_Q).mean()),
+        target.recall,
+        len(table),
+        progress,
+    )
+    return Tuning(levels, target, sample.name, len(sample.tuning_QD), len(sample.validation_QD))
+
+
+class Half(NamedTuple):
+    """Queries, of which some can be taken by a slice, and their exact answers."""
+
+    queries: Any
+    truth: Hits
+
+
+def tune_levels(
+    grid: ParameterGrid,
+    search: SearchAtLevel,
+    halves: tuple[Half, Half],
+    depths: Sequence[int],
+    height: Callable[[int], float],
+    required: float,
+    items: int,
+    progress: Progress = silent,
+) -> tuple[Level, ...]:
+    """Find the least effort for each depth.
+
+    Args:
+        grid: efforts and proposals to choose from.
+        search: searches at a level.
+        halves: to tune on, and to check on.
+        depths: ascending.
+        height: returns what ``Level.height`` is for a depth.
+        required: the recall to reach.
+        items: number of items.
+        progress: called before each depth.
+    """
+    tuning, validation = halves
+    levels: list[Level] = []
     start = 0
     for i, depth in enumerate(depths):
         progress(i, len(depths), f"depth {depth:,}")
-        trial = _Trial(search, sample.tuning_QD, truth, depth, target.recall)
-        least = _least_effort(trial, grid, start, len(table))
+        trial = _Trial(search, tuning.queries, tuning.truth, depth, required)
+        least = _least_effort(trial, grid, start, items)
         if least is None:
             continue
         start, level = least
-        recall_Q = _recalls(search, sample.validation_QD, validation_truth, level)
-        height = float(((truth.score_QN[:, depth - 1] - mean_Q) / deviation_Q).mean())
-        levels.append(level._replace(checked=round(float(recall_Q.mean()), 4), height=round(height, 4)))
-    return Tuning(tuple(levels), target, sample.name, len(sample.tuning_QD), len(sample.validation_QD))
+        recall_Q = _recalls(search, validation.queries, validation.truth, level)
+        levels.append(level._replace(checked=round(float(recall_Q.mean()), 4), height=round(height(depth), 4)))
+    return tuple(levels)
 
 
 def tuned_depths(deepest: int) -> list[int]:
@@ -165,7 +207,7 @@ class _Trial(NamedTuple):
     """Measures parameters at one depth."""
 
     search: SearchAtLevel
-    query_QD: NDArray[np.float32]
+    queries: Any
     truth: Hits
     depth: int
     required: float
@@ -173,7 +215,7 @@ class _Trial(NamedTuple):
     def measure(self, effort: int, proposals: int) -> Level:
         """Return a level with its recall."""
         level = Level(self.depth, effort, proposals, 0.0, 0.0, 0.0)
-        recall_Q = _recalls(self.search, self.query_QD, self.truth, level)
+        recall_Q = _recalls(self.search, self.queries, self.truth, level)
         mean, error = float(recall_Q.mean()), float(recall_Q.std()) / max(1, len(recall_Q)) ** 0.5
         return level._replace(recall=round(mean, 4), at_least=round(mean - _ONE_SIDED * error, 4))
 
@@ -184,7 +226,7 @@ class _Trial(NamedTuple):
 
 def _least_effort(trial: _Trial, grid: ParameterGrid, start: int, items: int) -> tuple[int, Level] | None:
     """Return the position of the least effort that reaches the recall, searched from ``start``, and its level."""
-    screening = trial._replace(query_QD=trial.query_QD[:_SCREENING_QUERIES])
+    screening = trial._replace(queries=trial.queries[:_SCREENING_QUERIES])
     for proposals in (min(items, count) for count in grid.proposals(trial.depth)):
         if proposals > max(_MIN_PROPOSAL_CAP, items // 5):
             break  # a scan is as fast
@@ -206,10 +248,10 @@ def _first_sufficient(trial: _Trial, efforts: Sequence[int], start: int, proposa
     return position, level_at(position)
 
 
-def _recalls(search: SearchAtLevel, query_QD: NDArray[np.float32], truth: Hits, level: Level) -> NDArray[np.float64]:
+def _recalls(search: SearchAtLevel, queries: Any, truth: Hits, level: Level) -> NDArray[np.float64]:  # noqa: ANN401
     """Return the share of its exact answer that each query finds."""
     measured = slice(0, max(32, _RERANK_BUDGET // level.proposals))
-    hits = search(query_QD[measured], level)
+    hits = search(queries[measured], level)
     return np.array(
         [
             np.isin(truth.id_QN[q, : level.depth], hits.id_QN[q], assume_unique=True).mean()

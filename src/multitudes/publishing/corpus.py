@@ -14,11 +14,13 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from multitudes.batches.user_vectors import UserVectors
 from multitudes.data.prepared import PreparedData
 from multitudes.errors import ArtefactError, UsageError
 from multitudes.ids import Id
 from multitudes.index.factory import IndexConfig, build_index
 from multitudes.index.item_table import select_topics
+from multitudes.index.mixture import MixtureQuery
 from multitudes.index.protocol import Index, Topics
 from multitudes.linear.popularity import user_counts
 from multitudes.release import delta_log
@@ -28,7 +30,10 @@ from multitudes.release.onnx_session import Session
 from multitudes.release.overlay import extend_column, has_features, net_delta, replace_ragged_rows, topic_numbers
 from multitudes.release.release import CARRIED_LOG, CARRIED_OWNER, read_all_deltas
 from multitudes.release.store import ReleaseStore
+from multitudes.retrieval.allocation import vector_shares
+from multitudes.retrieval.config import RetrieveConfig
 from multitudes.retrieval.item_updates import ItemVectors, item_vectors
+from multitudes.retrieval.search import mixture_queries
 from multitudes.training.runs import Run
 
 
@@ -163,16 +168,33 @@ def _carried_vectors(
     return items, topics, ItemVectors(*(array[row_m] for array in vectors))
 
 
-def build_corpus_index(corpus: Corpus, queries: NDArray[np.float32], config: IndexConfig) -> Index:
-    """Build the index of all items that can be retrieved, tuned for vectors of real users (Q, D)."""
+def build_corpus_index(corpus: Corpus, vectors: UserVectors, config: IndexConfig, retrieve: RetrieveConfig) -> Index:
+    """Build the index of all items that can be retrieved, tuned for vectors of real users.
+
+    Args:
+        corpus: the items.
+        vectors: of users.
+        config: settings of the index.
+        retrieve: settings that the vectors are served with, without a missing share.
+    """
     topics = select_topics(corpus.arrays["item_topic_offset"], corpus.arrays["item_topic"], corpus.indexed)
     return build_index(
         corpus.indexed,
         corpus.vector_JD[corpus.indexed],
         config,
         topics=topics if len(topics.topic) else None,
-        queries=queries,
+        queries=vectors.vectors_BKD[vectors.mask_BK],
+        users=_users(vectors, retrieve),
     )
+
+
+def _users(vectors: UserVectors, retrieve: RetrieveConfig) -> list[MixtureQuery]:
+    """Return what users with vectors ask for, without a number of results."""
+    if retrieve.blend != "mixture":
+        return []
+    known = vectors.select(np.flatnonzero(vectors.mask_BK.any(axis=1)))
+    nothing = [np.zeros(0, dtype=np.int64)] * len(known.mask_BK)
+    return mixture_queries(known, vector_shares(known, retrieve), retrieve, 0, nothing)
 
 
 def usable_items(prepared: PreparedData) -> NDArray[np.bool_]:

@@ -104,7 +104,7 @@ def publish(
         progress(2, 5, "index")
         carried = carry_over(store, opened.prepared)
         corpus = _build_release_corpus(opened, stage, carried)
-        built = build_corpus_index(corpus, sample.expected.vectors_BKD[sample.expected.mask_BK], index)
+        built = build_corpus_index(corpus, sample.expected, index, retrieve)
         with activate_on_success(built):
             progress(3, 5, "files")
             write_carried_items(stage, carried)

@@ -134,6 +134,7 @@ def _check_index(info: dict[str, Any]) -> list[Finding]:
         Finding("ok", "index", f"{summary}; {tuned}"),
         *_check_depths(tuning, target),
         *_check_topics(tuning, target),
+        *_check_mixture(info, target),
     ]
 
 
@@ -158,6 +159,29 @@ def _check_topics(tuning: dict[str, Any], target: float) -> list[Finding]:
     worst, scanned = min(recalls), len(topics) - len(recalls)
     text = f"{worst:.3f} or more within each of {len(recalls):,} large topics; {scanned:,} others are scanned"
     return [Finding("ok" if worst >= target else "warning", "recall", text)]
+
+
+def _check_mixture(info: dict[str, Any], target: float) -> list[Finding]:
+    """Describe how much of the exact mixture one search for all vectors of a user finds."""
+    if info["kind"] != "inverted":
+        return []
+    mixture = info.get("mixture")
+    if mixture is None:
+        return [Finding("ok", "mixture", "no search for all vectors of a user at once: each is searched by itself")]
+    users = f"tuned on {mixture['users']:,} users, checked on {mixture['checked_on']:,} others"
+    summary = f"one search for all vectors; {users}; log normalisers within {mixture['error']:.3f}"
+    return [
+        Finding("ok", "mixture", summary),
+        *(
+            Finding(
+                "ok" if level["checked"] >= target else "warning",
+                "mixture",
+                f"{level['checked']:.3f} of the exact list at depth {level['depth']:,}: {level['effort']:,} pairs of a"
+                f" vector and a list, {level['proposals']:,} candidates",
+            )
+            for level in mixture["levels"]
+        ),
+    ]
 
 
 def _check_items(folder: Path, manifest: Manifest) -> list[Finding]:

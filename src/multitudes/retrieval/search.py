@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 
 from multitudes.api import Source
 from multitudes.batches.user_vectors import InterestKind, UserVectors
+from multitudes.index.live import LiveIndex
+from multitudes.index.mixture import MixtureQuery
 from multitudes.index.protocol import ANY_TOPIC, NO_ID, Hits
 from multitudes.retrieval import blend
 from multitudes.retrieval.allocation import search_depths, vector_quotas, vector_shares
@@ -139,6 +141,10 @@ def _find_chunk(
     timer: StageTimer,
     boost_BK: NDArray[np.float64] | None,
 ) -> list[Candidates]:
+    index = catalogue.index
+    # The mixture of one vector is its own list, which a search finds for many users at once.
+    if config.blend == "mixture" and len(vectors.kinds) > 1 and isinstance(index, LiveIndex) and index.has_mixture:
+        return _find_by_mixture(vectors, catalogue, index, n, excluded, config, timer, boost_BK)
     share_BK = vector_shares(vectors, config, boost_BK)
     # What each vector gets: a number of places, or a probability.
     portion_BK = vector_quotas(vectors, config, n, boost_BK) if config.blend == "round_robin" else share_BK
@@ -166,6 +172,74 @@ def _find_chunk(
     return [candidates[b] for b in range(len(excluded))]
 
 
+def _find_by_mixture(
+    vectors: UserVectors,
+    catalogue: Catalogue,
+    index: LiveIndex,
+    n: int,
+    excluded: Sequence[NDArray[np.int64]],
+    config: RetrieveConfig,
+    timer: StageTimer,
+    boost_BK: NDArray[np.float64] | None,
+) -> list[Candidates]:
+    """Find candidates by one search for each user; see ``index.mixture``."""
+    share_BK = vector_shares(vectors, config, boost_BK)
+    queries = mixture_queries(vectors, share_BK, config, n, excluded)
+    column_BK = [np.flatnonzero(mask_K) for mask_K in vectors.mask_BK]
+    lists = [
+        (blend.BlendedList(found.id_N, found.score_N, column_K[found.credit_N]), found.found_by_NK)
+        for column_K, found in zip(column_BK, index.mixture(queries), strict=True)
+    ]
+    timer("search")
+    n_vectors_B = vectors.mask_BK.sum(axis=1).tolist()
+    candidates = []
+    for b, (blended, found_NK) in enumerate(lists):
+        found_by_NK = np.zeros((len(found_NK), len(vectors.kinds)), dtype=np.bool_)
+        found_by_NK[:, column_BK[b]] = found_NK
+        candidates.append(
+            _fill_with_popular(
+                blended, found_by_NK, vectors.kinds, share_BK[b], n_vectors_B[b], catalogue, n, excluded[b]
+            )
+        )
+    timer("blend")
+    return candidates
+
+
+def mixture_queries(
+    vectors: UserVectors,
+    share_BK: NDArray[np.float64],
+    config: RetrieveConfig,
+    n: int,
+    excluded: Sequence[NDArray[np.int64]],
+) -> list[MixtureQuery]:
+    """Return what each user asks an index for.
+
+    Args:
+        vectors: of the users.
+        share_BK: share of the list of each vector; see ``vector_shares``.
+        config: settings of retrieval.
+        n: number of candidates of each user.
+        excluded: of each user, the item numbers that are not returned.
+    """
+    limit_BK = search_depths(share_BK, n, config)
+    topic_BK = _restrictions(vectors, config)
+    with np.errstate(divide="ignore"):  # log 0 is minus infinity, as it should be
+        log_share_BK = np.log(share_BK)
+    queries = []
+    for b, mask_K in enumerate(vectors.mask_BK):
+        own = b, np.flatnonzero(mask_K)
+        queries.append(
+            MixtureQuery(vectors.vectors_BKD[own], log_share_BK[own], topic_BK[own], limit_BK[own], n, excluded[b])
+        )
+    return queries
+
+
+def _restrictions(vectors: UserVectors, config: RetrieveConfig) -> NDArray[np.int64]:
+    """Return the topic to which each vector is restricted (B, K), or ``ANY_TOPIC``."""
+    explicit_K = np.array([kind == "explicit" for kind in vectors.kinds], dtype=np.bool_)
+    return np.where(explicit_K & config.relevance_filter, vectors.topic_BK, ANY_TOPIC)
+
+
 def _has_truncated_list(result: _SearchResult, limit_BK: NDArray[np.int64], n: int) -> NDArray[np.bool_]:
     """Return for which users (B) a search for ``n`` items would find more."""
     limit_Q = limit_BK[result.user_Q, result.column_Q]
@@ -184,8 +258,7 @@ def _search(
     """Search with all vectors of all users in one call, for ``limit_BK`` items each."""
     user_Q, column_Q = np.nonzero(vectors.mask_BK)
     query_QD = vectors.vectors_BKD[user_Q, column_Q]
-    explicit_Q = np.array([kind == "explicit" for kind in vectors.kinds], dtype=np.bool_)[column_Q]
-    topic_Q = np.where(explicit_Q & config.relevance_filter, vectors.topic_BK[user_Q, column_Q], ANY_TOPIC)
+    topic_Q = _restrictions(vectors, config)[user_Q, column_Q]
     excluded_Q = [excluded[b] for b in user_Q.tolist()]
     normalise = config.blend == "mixture"
     limit_Q = limit_BK[user_Q, column_Q]

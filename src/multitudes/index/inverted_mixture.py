@@ -1,0 +1,427 @@
+"""The mixture over inverted lists: one walk through the lists that matter most to all vectors of a user together.
+
+1. The normaliser of a vector is Σ_l n_l · exp(v·c_l + s_l · v'Wv / 2), with the size n_l, the mean c_l and the relative
+   variance s_l of list l and the covariance W within lists: as if the items of a list were normal. The sums over the
+   vector's heaviest lists are exact. What remains of the error is mostly linear in the variance v'Wv and in the log of
+   how much of the sum few lists have, Σ_l p_l²; the coefficients come from the users that the index was tuned on.
+2. The pairs of a vector and a list are ordered by v·c_l + log π − log Z, and one call of FAISS reads the best pairs.
+3. The best of the proposals, and the best of the topics of the other vectors, are ranked by their full vectors.
+
+How many pairs are read depends on the depth: the rank of the last result among all items, the excluded ones included.
+It is estimated before the walk, from the probabilities of the excluded items, and known after it. A walk that was too
+short is made again, and in the end all items are scored.
+
+Legend: K vectors of a user · F vectors that may bring any item · L lists · P pairs of a vector and a list · D
+dimensions · n items · E excluded items · M proposals · U candidates.
+"""
+
+from bisect import bisect_left
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from math import ceil, exp, log
+from typing import Any, NamedTuple, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from multitudes.index.approximate import ApproximateSearch
+from multitudes.index.engine import ExcludedRows, Level
+from multitudes.index.exact_mixture import (
+    USERS_PER_CHUNK,
+    TopicScores,
+    positions_of,
+    score_exactly,
+    score_rows,
+    score_topics,
+)
+from multitudes.index.item_table import cache_by_topic, find_rows
+from multitudes.index.list_moments import ListMoments, Lists
+from multitudes.index.mixture import MixtureQuery, MixtureScores, ScoredItems, log_probabilities
+from multitudes.index.protocol import ANY_TOPIC
+from multitudes.index.request import SearchRequest
+from multitudes.index.scan import log_sum_exp, paired_inner_products, reached_bound
+from multitudes.index.search_depth import DEPTH_TOLERANCE
+from multitudes.seeding import generator
+
+NORMALISER_FEATURES = 3
+_MAX_ATTEMPTS = 3  # each deeper than the one before; then every item is scored
+_EXCLUDED_SAMPLE = 1_000  # excluded items, evenly spaced: an estimate needs no more of many thousands
+_MARGIN = 1.2  # on the excluded items above the last result: a walk too long costs a little, one too short a second one
+_TOPIC_SAMPLE = 10_000  # items of a topic that is too large to be scanned
+_OF_TOPIC_PER_RESULT = 2  # candidates of a topic, of which all are scored exactly
+_KEPT_PER_WALKED = 1.5  # candidates for each proposal of one vector
+
+
+class MixtureTuning(NamedTuple):
+    """How a mixture is searched, and what was measured at the build.
+
+    In a ``Level`` the effort is the number of pairs, the recall the share of the exact list that is found, and the
+    height the mean log probability of its last item.
+    """
+
+    levels: tuple[Level, ...]
+    exact_lists: int  # heaviest lists of a vector whose items are summed exactly in its normaliser
+    correction: tuple[float, ...]  # of the log normaliser: coefficients of its features, whose sum is subtracted
+    error: float  # standard deviation of what remains, on other users
+    users: int
+    checked_on: int
+
+    def to_record(self) -> dict[str, Any]:
+        """Return the tuning as JSON values."""
+        return {**self._asdict(), "levels": [level._asdict() for level in self.levels]}
+
+    @classmethod
+    def from_record(cls, record: dict[str, Any]) -> "MixtureTuning":
+        """Return the tuning that ``to_record`` wrote.
+
+        Raises:
+            KeyError, TypeError, ValueError, AttributeError: it did not write this.
+        """
+        levels = tuple(Level(**level) for level in record["levels"])
+        numbers = np.array([level[:3] for level in levels]).reshape(-1, 3)
+        if not levels or numbers.dtype.kind != "i" or numbers.min() < 1 or (np.diff(numbers[:, 0]) <= 0).any():
+            raise ValueError("levels do not ascend")
+        correction = tuple(float(number) for number in record["correction"])
+        if len(correction) != NORMALISER_FEATURES:
+            raise ValueError("another correction")
+        return cls(**{**record, "levels": levels, "correction": correction})
+
+
+Proposals: TypeAlias = tuple[NDArray[np.int64], NDArray[np.float32]]  # rows, and their terms of the sum
+
+
+class LargeTopic(NamedTuple):
+    """A vector that is restricted to a topic which is too large to be scanned."""
+
+    column: int
+    topic: int
+    log_sum: float
+
+
+class _Levels:
+    """The levels of a tuning, between which depths are interpolated."""
+
+    def __init__(self, levels: Sequence[Level]) -> None:
+        self._deepest = levels[-1].depth if levels else 0
+        self._log_depth_L = [log(level.depth) for level in levels]
+        self._log_numbers = [[log(level.effort) for level in levels], [log(level.proposals) for level in levels]]
+        self._height_L = [level.height or 0.0 for level in levels]
+
+    def parameters(self, depth: int, n: int) -> tuple[int, int] | None:
+        """Return the number of pairs and of candidates for ``n`` results at a depth; None: that was not tuned.
+
+        What is excluded takes no place among the candidates, but codes misplace more of them the deeper they are.
+        """
+        if depth > self._deepest:
+            return None
+        log_pairs, log_kept = self._log_numbers
+        return ceil(exp(self._at(depth, log_pairs))), ceil(exp(self._at((n + depth) // 2, log_kept)))
+
+    def height(self, depth: int) -> float:
+        """Return the mean log probability of the item of a rank."""
+        return self._at(depth, self._height_L)
+
+    def _at(self, depth: int, value_L: Sequence[float]) -> float:
+        x = log(depth)
+        right = bisect_left(self._log_depth_L, x)
+        if right in (0, len(value_L)):
+            return value_L[min(right, len(value_L) - 1)]
+        left_x, right_x = self._log_depth_L[right - 1 : right + 1]
+        return value_L[right - 1] + (value_L[right] - value_L[right - 1]) * (x - left_x) / (right_x - left_x)
+
+
+class MixtureWalk:
+    """Searches inverted lists for mixtures."""
+
+    def __init__(self, search: ApproximateSearch, lists: Lists, moments: ListMoments, tuning: MixtureTuning) -> None:
+        """Prepare a search.
+
+        Args:
+            search: of single vectors; it says which rows are left out.
+            lists: the engine of that search.
+            moments: of the lists.
+            tuning: of the search for mixtures.
+        """
+        self.search, self.lists, self.moments, self.tuning = search, lists, moments, tuning
+        self.table, self.left_out, self.levels = search.table, search.tombstones, _Levels(tuning.levels)
+        self._topic_sample = cache_by_topic(self._sample_topic)
+
+    def with_tuning(self, tuning: MixtureTuning) -> "MixtureWalk":
+        """Return a search that was tuned otherwise."""
+        return MixtureWalk(self.search, self.lists, self.moments, tuning)
+
+    def scores(self, queries: Sequence[MixtureQuery]) -> Iterator["WalkScores"]:
+        """Yield the scores of each user; the normalisers of several are computed together."""
+        for start in range(0, len(queries), USERS_PER_CHUNK):
+            chunk = queries[start : start + USERS_PER_CHUNK]
+            topics = score_topics(self.table, self.search.topic_vectors, self.left_out.row_E, chunk, self._is_scanned)
+            vectors = [query.vectors_KD[query.topic_K == ANY_TOPIC] for query in chunk]
+            vectors_FD = np.concatenate(vectors)
+            score_FL = self.list_scores(vectors_FD)
+            log_sum_F = self.log_sums(vectors_FD, score_FL)
+            end = np.cumsum([len(own) for own in vectors])
+            for u, query in enumerate(chunk):
+                own = slice(end[u] - len(vectors[u]), end[u])
+                yield WalkScores(self, query, score_FL[own], log_sum_F[own], topics[u], self._large_topics(query))
+
+    def score_all(self, query: MixtureQuery) -> MixtureScores:
+        """Score every item."""
+        return next(score_exactly(self.table, self.search.topic_vectors, self.left_out.row_E, [query]))
+
+    def _is_scanned(self, topic: int) -> bool:
+        return self.search.tuning.is_scanned(topic, len(self.table.postings.rows(topic)))
+
+    def _large_topics(self, query: MixtureQuery) -> list[LargeTopic]:
+        """Return the vectors of a query whose topics are too large to be scanned."""
+        return [
+            LargeTopic(k, topic, self._sampled_log_sum(topic, query.vectors_KD[k]))
+            for k, topic in enumerate(query.topic_K.tolist())
+            if topic != ANY_TOPIC and not self._is_scanned(topic)
+        ]
+
+    def _sampled_log_sum(self, topic: int, vector_D: NDArray[np.float32]) -> float:
+        """Return the log normaliser of a vector within a topic, estimated from a sample of its items."""
+        row_M = self.table.postings.rows(topic)
+        items = len(row_M) - len(positions_of(row_M, self.left_out.row_E))
+        sample_SD = self._topic_sample(topic)
+        if items == 0:
+            return -np.inf
+        return float(log_sum_exp((sample_SD @ vector_D)[None])[0]) + log(items / len(sample_SD))
+
+    def _sample_topic(self, topic: int) -> NDArray[np.float32]:
+        row_M = self.table.postings.rows(topic)
+        chosen = generator(0, "normaliser", topic).choice(len(row_M), min(len(row_M), _TOPIC_SAMPLE), replace=False)
+        return self.table.vectors_at(np.sort(row_M[chosen]))
+
+    def lists_of_vector(self, depth: int) -> int:
+        """Return the number of lists that suffice for one vector alone."""
+        levels = self.search.tuning.levels
+        return next((level.effort for level in levels if level.depth >= depth), self.lists.lists)
+
+    def list_scores(self, vectors_FD: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the score of the mean of each list."""
+        return vectors_FD @ self.moments.mean_LD.T
+
+    def log_sums(self, vectors_FD: NDArray[np.float32], score_FL: NDArray[np.float32]) -> NDArray[np.float64]:
+        """Return the log normaliser of each vector."""
+        raw_F, feature_FX = self.raw_log_sums(vectors_FD, score_FL, self.tuning.exact_lists)
+        return np.asarray(raw_F - np.vecdot(feature_FX, np.asarray(self.tuning.correction)))
+
+    def raw_log_sums(
+        self, vectors_FD: NDArray[np.float32], score_FL: NDArray[np.float32], exact: int
+    ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Return the log normaliser of each vector without its correction, and the features of that (F, 3).
+
+        Args:
+            vectors_FD: the vectors.
+            score_FL: their ``list_scores``.
+            exact: number of heaviest lists of a vector whose items are summed.
+        """
+        variance_F = np.vecdot(vectors_FD @ self.moments.covariance_DD, vectors_FD)
+        variance_FL = variance_F[:, None] * self.moments.variance_L
+        critical_L = 2 * np.maximum(self._log_sizes, 0)
+        # Of so few normal scores the largest one is the sum once their variance exceeds the critical one.
+        above_FL = np.sqrt(variance_FL * critical_L) - self._log_sizes
+        log_sum_FL = score_FL + np.where(variance_FL <= critical_L, variance_FL / 2, above_FL) + self._log_sizes
+        if exact:
+            heaviest_FX = np.argpartition(log_sum_FL, -exact, axis=1)[:, -exact:]
+            for f, numbers in enumerate(heaviest_FX.tolist()):
+                item_MD = self.table.vectors_at(self._live_rows(numbers))
+                log_sum_FL[f, numbers] = -np.inf
+                log_sum_FL[f, numbers[-1]] = log_sum_exp((item_MD @ vectors_FD[f])[None])[0]  # of all of them
+        raw_F = log_sum_exp(log_sum_FL).astype(np.float64)
+        share_FL = np.exp(log_sum_FL - raw_F.astype(np.float32)[:, None])
+        concentration_F = np.log(np.maximum(np.vecdot(share_FL, share_FL), np.finfo(np.float32).tiny))
+        return raw_F, np.stack([np.ones(len(raw_F)), variance_F, concentration_F], axis=1)
+
+    @cached_property
+    def _log_sizes(self) -> NDArray[np.float32]:
+        """The log of the number of items in each list."""
+        size_L = self.lists.sizes
+        if len(self.left_out.row_E):
+            size_L = size_L - np.bincount(self.lists.list_of_rows[self.left_out.row_E], minlength=len(size_L))
+        with np.errstate(divide="ignore"):  # an empty list: the log of zero
+            return np.log(size_L).astype(np.float32)
+
+    def _live_rows(self, numbers: Sequence[int]) -> NDArray[np.int64]:
+        row_M = np.concatenate([self.lists.rows_of(number) for number in numbers])
+        return row_M[~find_rows(self.left_out.row_E, row_M)[1]] if len(self.left_out.row_E) else row_M
+
+    def walk(
+        self,
+        vectors_FD: NDArray[np.float32],
+        score_FL: NDArray[np.float32],
+        log_prior_F: NDArray[np.float32],
+        pairs: int,
+        count: int,
+        allowed: NDArray[np.uint8] | None,
+    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """Read the best pairs of a vector and a list.
+
+        Returns:
+            The rows that were found, up to ``count`` by each vector, and their terms of the sum by their codes.
+        """
+        vector_P, list_P = _best_pairs(score_FL + log_prior_F[:, None], pairs)
+        count_F = np.bincount(vector_P, minlength=len(vectors_FD))
+        walks = np.flatnonzero(count_F)
+        row_P = (np.cumsum(count_F > 0) - 1)[vector_P]
+        column_P = np.arange(len(vector_P)) - (np.cumsum(count_F) - count_F)[vector_P]
+        found = self.lists.search_pairs(vectors_FD[walks], (row_P, column_P, list_P), count, allowed)
+        row_QM, code_QM = found[0], found[1] + log_prior_F[walks][:, None]
+        found_QM = row_QM >= 0
+        return row_QM[found_QM], code_QM[found_QM]
+
+
+def _best_pairs(value_FL: NDArray[np.float32], pairs: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the vectors and lists of the largest values, by vector and then best first."""
+    flat = value_FL.ravel()
+    best_P = np.argpartition(-flat, pairs)[:pairs] if pairs < len(flat) else np.arange(len(flat))
+    best_P = best_P[flat[best_P] > -np.inf]
+    vector_P, list_P = np.divmod(best_P, value_FL.shape[1])
+    order = np.lexsort((-flat[best_P], vector_P))
+    return vector_P[order], list_P[order]
+
+
+class WalkScores:
+    """The vectors of one user; see ``MixtureScores``."""
+
+    def __init__(
+        self,
+        walk: MixtureWalk,
+        query: MixtureQuery,
+        score_FL: NDArray[np.float32],
+        log_sum_F: NDArray[np.float64],
+        topics: Sequence[TopicScores],
+        large_topics: Sequence[LargeTopic],
+    ) -> None:
+        """Take the scores of the lists and of the topics."""
+        self._walk, self._query, self._score_FL = walk, query, score_FL
+        self._free_F = np.flatnonzero(query.topic_K == ANY_TOPIC)
+        self._vectors_FD = query.vectors_KD[self._free_F]
+        self._topics, self._large_topics = topics, large_topics
+        self.log_sum_K = np.full(len(query.vectors_KD), -np.inf)
+        self.log_sum_K[self._free_F] = log_sum_F
+        for scores in self._topics:
+            self.log_sum_K[scores.column_G] = scores.log_sums()
+        for large in self._large_topics:
+            self.log_sum_K[large.column] = large.log_sum
+
+    def propose(self, log_prior_K: NDArray[np.float64]) -> ScoredItems:
+        """Return the best items; see ``MixtureScores.propose``."""
+        walk, query = self._walk, self._query
+        excluded = walk.left_out.with_rows(walk.table.rows_of_ids(query.excluded))
+        prior_K = log_prior_K.astype(np.float32)
+        walks_F = (prior_K[self._free_F] > -np.inf) & self._vectors_FD.any(axis=1)
+        if not walks_F.any():
+            if (prior_K[self._free_F] > -np.inf).any() or self._large_topics:  # all items tie, or few are of a topic
+                return self._score_all(log_prior_K)
+            of_topics = self.best_of_topics(prior_K, query.candidates, excluded)
+            return self.candidates(prior_K, of_topics, 0, 2 * query.candidates, excluded)  # all of the topics
+        log_p_E, step = self._excluded_probabilities(prior_K, excluded.row_E)
+        of_topics = self.best_of_topics(prior_K, _OF_TOPIC_PER_RESULT * query.n, excluded)
+        depth = _estimate_depth(walk.levels, log_p_E, step, query.n)
+        for _ in range(_MAX_ATTEMPTS):
+            parameters = walk.levels.parameters(depth, query.n)
+            if parameters is None:
+                break
+            pairs, kept = parameters
+            pairs = min(pairs, len(self._free_F) * walk.lists_of_vector(depth))
+            items = self.candidates(prior_K, of_topics, pairs, kept, excluded)
+            needed = _needed_depth(log_probabilities(items.score_KU + prior_K[:, None]), log_p_E, step, query.n)
+            if needed is None:  # too few items were found
+                depth *= 2
+            elif needed <= DEPTH_TOLERANCE * depth:
+                return items
+            else:
+                depth = needed
+        return self._score_all(log_prior_K)
+
+    def _score_all(self, log_prior_K: NDArray[np.float64]) -> ScoredItems:
+        return self._walk.score_all(self._query).propose(log_prior_K)
+
+    def _excluded_probabilities(
+        self, prior_K: NDArray[np.float32], row_E: NDArray[np.int64]
+    ) -> tuple[NDArray[np.float32], int]:
+        """Return the log probabilities of a sample of the excluded items, and how many each stands for.
+
+        Those of a topic are left out: its items are all scored, so the walk does not have to reach them.
+        """
+        step = max(1, len(row_E) // _EXCLUDED_SAMPLE)
+        item_ED = self._walk.table.vectors_at(row_E[::step])
+        term_FE = paired_inner_products(self._vectors_FD[:, None], item_ED) + prior_K[self._free_F][:, None]
+        return log_probabilities(term_FE), step
+
+    def best_of_topics(self, prior_K: NDArray[np.float32], count: int, excluded: ExcludedRows) -> list[Proposals]:
+        """Return ``count`` of the best rows of each topic, and their terms of the sum."""
+        proposed = [_best_of_topic(scores, prior_K, count, excluded.row_E) for scores in self._topics]
+        return proposed + [self._best_of_large_topic(large, prior_K) for large in self._large_topics]
+
+    def candidates(
+        self,
+        prior_K: NDArray[np.float32],
+        of_topics: Sequence[Proposals],
+        pairs: int,
+        kept: int,
+        excluded: ExcludedRows,
+    ) -> ScoredItems:
+        """Return the best of ``pairs`` and of the topics, ``kept`` of them, with exact scores."""
+        proposed = list(of_topics)
+        if pairs:
+            free, count = self._free_F, int(kept / _KEPT_PER_WALKED)
+            walked = self._walk.walk(
+                self._vectors_FD, self._score_FL, prior_K[free], pairs, count, excluded.allowed_bits
+            )
+            proposed.append(walked)
+        row_M = np.concatenate([rows for rows, _ in proposed]) if proposed else np.zeros(0, dtype=np.int64)
+        if len(row_M) > kept:
+            term_M = np.concatenate([terms for _, terms in proposed])
+            row_M = row_M[np.argpartition(-term_M, kept)[:kept]]
+        return score_rows(self._walk.table, np.unique(row_M), self._query)
+
+    def _best_of_large_topic(self, large: LargeTopic, prior_K: NDArray[np.float32]) -> Proposals:
+        """Return the best rows of a topic that is not scanned, and their terms of the sum."""
+        query, limit = self._query, np.array([self._query.candidates])
+        request = SearchRequest(
+            query.vectors_KD[large.column][None], limit, [query.excluded], np.array([large.topic]), log_sums=False
+        )
+        hits = self._walk.search.search(request)
+        row_M, _ = find_rows(self._walk.table.ids, hits.ids(0))
+        return row_M, hits.scores(0) + prior_K[large.column]
+
+
+def _best_of_topic(
+    scores: TopicScores, prior_K: NDArray[np.float32], count: int, excluded: NDArray[np.int64]
+) -> Proposals:
+    """Return the best rows of a topic that are not excluded, and their terms of the sum."""
+    assert scores.row_M is not None
+    weight_G = prior_K[scores.column_G] + scores.largest_G
+    largest = weight_G.max()
+    if largest == -np.inf:
+        return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.float32)
+    p_M = np.exp(weight_G - largest) @ scores.exp_GM
+    p_M[positions_of(scores.row_M, excluded)] = 0
+    least = reached_bound(p_M, min(count, len(p_M)))
+    best_M = np.flatnonzero((p_M >= least) & (p_M > 0))
+    return scores.row_M[best_M].astype(np.int64), np.log(p_M[best_M]) + largest
+
+
+def _estimate_depth(levels: _Levels, log_p_E: NDArray[np.float32], step: int, n: int) -> int:
+    """Return the rank of the last of ``n`` results among all items, estimated from the excluded ones."""
+    depth = n
+    for _ in range(2):
+        above = step * int((log_p_E > levels.height(depth)).sum())
+        depth = n + int(np.ceil(_MARGIN * above))
+    return depth
+
+
+def _needed_depth(log_p_U: NDArray[np.float32], log_p_E: NDArray[np.float32], step: int, n: int) -> int | None:
+    """Return the depth that was needed for the best ``n`` candidates; None if there are fewer.
+
+    It contains the last result, and the middle result is in its upper half, as without an exclusion.
+    """
+    log_p_U = np.sort(log_p_U[log_p_U > -np.inf])[::-1]
+    if len(log_p_U) < n:
+        return None
+    middle = (n + 1) // 2
+    last_rank, middle_rank = (nth + step * int((log_p_E > log_p_U[nth - 1]).sum()) for nth in (n, middle))
+    return max(last_rank, 2 * middle_rank - 1)

@@ -1,0 +1,173 @@
+"""Tune the search for mixtures: the least number of pairs for each depth at which it finds enough of the exact list.
+
+The users are real ones with the shares of their vectors. Half of them tune, the other half measure the result. What is
+measured is the share of the exact list that the search finds, with its own estimate of the normalisers.
+
+Legend: K vectors of a user · n items.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from multitudes.index.engine import Level, RecallTarget
+from multitudes.index.hits import empty_hits
+from multitudes.index.inverted_mixture import NORMALISER_FEATURES, MixtureTuning, MixtureWalk, WalkScores
+from multitudes.index.mixture import MixtureList, MixtureQuery, log_priors, rank
+from multitudes.index.protocol import ANY_TOPIC, Hits
+from multitudes.index.tuning import Half, ParameterGrid, Sample, tune_levels, tuned_depths
+from multitudes.progress import Progress, silent
+from multitudes.seeding import generator
+
+UNTUNED = MixtureTuning((), 0, (0.0,) * NORMALISER_FEATURES, 0.0, 0, 0)
+_USERS = 64  # to tune on; the same number of others to check
+_DEEPEST = 2_000  # deeper searches score every item
+_MIN_DEPTH = 100  # an index that is not good enough down to here is not searched for mixtures
+_FLOOR = 0.02  # a level that finds so much less than it should on the users that it was not tuned on is not used
+_VECTORS_OF_USER = 4  # where nothing is known but vectors
+_EXACT_LISTS = (0, 1, 2, 4, 8)
+_FITTED_VECTORS = 30  # fewer vectors fit nothing but the mean error
+_WORTH = 1.3  # more exact lists have to lower the error by so much
+_MAX_ERROR = 0.02  # standard deviation of a log normaliser
+
+
+class _User(NamedTuple):
+    """A user to tune on."""
+
+    query: MixtureQuery
+    scores: WalkScores
+    log_prior_K: NDArray[np.float64]
+
+
+def sample_users(users: Sequence[MixtureQuery] | None, queries: Sample, seed: int) -> list[MixtureQuery]:
+    """Draw the users to tune on and to check on, half and half.
+
+    Args:
+        users: what they ask for; None: the vectors of ``queries`` in groups, with equal shares.
+        queries: vectors of users.
+        seed: of the draw.
+    """
+    if users is None:
+        vectors_QD = np.concatenate([queries.tuning_QD, queries.validation_QD])
+        starts = range(0, min(len(vectors_QD), 2 * _USERS * _VECTORS_OF_USER), _VECTORS_OF_USER)
+        return [_even_query(vectors_QD[start : start + _VECTORS_OF_USER]) for start in starts]
+    drawn = generator(seed, "index", "tuning users").permutation(len(users))[: 2 * _USERS]
+    return [users[u]._replace(excluded=np.zeros(0, dtype=np.int64)) for u in drawn.tolist()]
+
+
+def _even_query(vectors_KD: NDArray[np.float32]) -> MixtureQuery:
+    count = len(vectors_KD)
+    return MixtureQuery(
+        vectors_KD,
+        np.full(count, -np.log(count)),
+        np.full(count, ANY_TOPIC),
+        np.zeros(count, dtype=np.int64),
+        0,
+        np.zeros(0, dtype=np.int64),
+    )
+
+
+def tune_mixture(
+    untuned: MixtureWalk, users: Sequence[MixtureQuery], target: RecallTarget, progress: Progress = silent
+) -> MixtureTuning | None:
+    """Tune the search for mixtures.
+
+    Args:
+        untuned: searches the index.
+        users: half to tune on, half to check on; see ``sample_users``.
+        target: the share of the exact list to find, and down to which depth.
+        progress: called during the tuning.
+
+    Returns:
+        The tuning; None if no number of pairs finds enough, so that each vector has to be searched by itself.
+    """
+    if len(users) < 2:
+        return None
+    items = len(untuned.table)
+    deepest = min(_DEEPEST, target.deepest, max(10, items // 10), items)
+    exact = list[tuple[NDArray[np.float64], MixtureList]]()
+    for u, query in enumerate(users):
+        progress(u, len(users), "exact mixtures")
+        exact.append(_exact_list(untuned, query._replace(n=deepest)))
+    free = [query.vectors_KD[query.topic_K == ANY_TOPIC] for query in users]
+    log_sum_F = np.concatenate(
+        [log_sum_K[query.topic_K == ANY_TOPIC] for query, (log_sum_K, _) in zip(users, exact, strict=True)]
+    )
+    if len(log_sum_F) == 0:  # every vector is restricted to a topic
+        return None
+    tuning = _calibrate(untuned, np.concatenate(free), log_sum_F)
+    walk = untuned.with_tuning(tuning)
+    middle = (len(users) + 1) // 2
+    halves = [
+        Half(_prepare(walk, users[chosen]), _as_hits([found for _, found in exact[chosen]], deepest))
+        for chosen in (slice(0, middle), slice(middle, None))
+    ]
+    most = max(len(vectors_KD) for vectors_KD in free) * walk.lists.lists
+    efforts = sorted({*(int(1.1**power) for power in range(300) if 1.1**power < most), most})
+    grid = ParameterGrid(efforts, lambda depth: [over * depth + 32 for over in (4, 6, 8, 12)])
+    score_QN = halves[0].truth.score_QN
+
+    def search(group: Sequence[_User], level: Level) -> Hits:
+        lists = [_search(walk, user, level) for user in group]
+        return _as_hits(lists, level.depth)
+
+    def height(depth: int) -> float:
+        reached = score_QN[:, depth - 1][score_QN[:, depth - 1] > -np.inf]
+        return float(reached.mean()) if len(reached) else 0.0
+
+    levels = tune_levels(
+        grid, search, (halves[0], halves[1]), tuned_depths(deepest), height, target.recall, items, progress
+    )
+    levels = tuple(level for level in levels if level.checked >= target.recall - _FLOOR)
+    if not levels or levels[-1].depth < min(_MIN_DEPTH, deepest):
+        return None
+    return tuning._replace(levels=levels, users=middle, checked_on=len(users) - middle)
+
+
+def _exact_list(walk: MixtureWalk, query: MixtureQuery) -> tuple[NDArray[np.float64], MixtureList]:
+    """Return the log normalisers of a user's vectors and the exact list."""
+    scores = walk.score_all(query)
+    log_prior_K = log_priors(query, scores.log_sum_K)
+    return scores.log_sum_K, rank([scores.propose(log_prior_K)], log_prior_K, query)
+
+
+def _calibrate(walk: MixtureWalk, vectors_FD: NDArray[np.float32], log_sum_F: NDArray[np.float64]) -> MixtureTuning:
+    """Return the least number of exact lists with which the normalisers are accurate, and their correction.
+
+    The correction is fitted to the first half of the vectors, and the error is that of the other half.
+    """
+    score_FL = walk.list_scores(vectors_FD)
+    middle = (len(vectors_FD) + 1) // 2
+    found = list[MixtureTuning]()
+    for exact in (exact for exact in _EXACT_LISTS if exact <= walk.lists.lists):
+        raw_F, feature_FX = walk.raw_log_sums(vectors_FD, score_FL, exact)
+        error_F = raw_F - log_sum_F
+        used = NORMALISER_FEATURES if middle >= _FITTED_VECTORS else 1
+        correction = np.zeros(NORMALISER_FEATURES)
+        correction[:used] = np.linalg.lstsq(feature_FX[:middle, :used], error_F[:middle], rcond=None)[0]
+        error = float((error_F - feature_FX @ correction)[middle:].std())
+        found.append(UNTUNED._replace(exact_lists=exact, correction=tuple(correction.tolist()), error=error))
+    allowed = max(_MAX_ERROR, _WORTH * min(tuning.error for tuning in found))
+    return next(tuning for tuning in found if tuning.error <= allowed)
+
+
+def _prepare(walk: MixtureWalk, users: Sequence[MixtureQuery]) -> list[_User]:
+    of_all = zip(users, walk.scores(users), strict=True)
+    return [_User(query, scores, log_priors(query, scores.log_sum_K)) for query, scores in of_all]
+
+
+def _search(walk: MixtureWalk, user: _User, level: Level) -> MixtureList:
+    prior_K = user.log_prior_K.astype(np.float32)
+    of_topics = user.scores.best_of_topics(prior_K, level.depth, walk.left_out)
+    items = user.scores.candidates(prior_K, of_topics, level.effort, level.proposals, walk.left_out)
+    return rank([items], user.log_prior_K, user.query._replace(n=level.depth))
+
+
+def _as_hits(lists: Sequence[MixtureList], width: int) -> Hits:
+    hits = empty_hits(len(lists), width)
+    for row, found in enumerate(lists):
+        hits.id_QN[row, : len(found.id_N)], hits.score_QN[row, : len(found.id_N)] = found.id_N, found.score_N
+        hits.count_Q[row] = len(found.id_N)
+    return hits

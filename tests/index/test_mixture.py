@@ -1,0 +1,301 @@
+"""The search for a mixture: against the probability of every item in float64, in random worlds and in larger ones.
+
+Legend: K vectors of a user · n items.
+"""
+
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from multitudes.errors import DataError, UsageError
+from multitudes.index import inverted_mixture
+from multitudes.index.engine import RecallTarget
+from multitudes.index.exact import ExactIndex
+from multitudes.index.factory import load_embedded
+from multitudes.index.inverted import InvertedIndex, build
+from multitudes.index.live import LiveIndex
+from multitudes.index.mixture import MixtureList, MixtureQuery
+from multitudes.index.protocol import ANY_TOPIC
+from tests.index.worlds import clustered, csr, latent
+
+NOTHING = np.zeros(0, dtype=np.int64)
+SCALE = 1.0
+
+
+class World:
+    """Items, and the exact probability of each."""
+
+    def __init__(self, ids, vectors, topics):
+        self.ids, self.vectors, self.topics = np.asarray(ids), np.asarray(vectors, np.float32), topics
+
+    def log_probabilities(self, query: MixtureQuery) -> np.ndarray:
+        term_Kn = query.vectors_KD.astype(np.float64) @ self.vectors.T.astype(np.float64)
+        for k, topic in enumerate(query.topic_K.tolist()):
+            if topic != ANY_TOPIC:
+                term_Kn[k, [topic not in own for own in self.topics]] = -np.inf
+        with np.errstate(divide="ignore", invalid="ignore"):
+            log_sum_K = np.logaddexp.reduce(term_Kn, axis=1)
+            log_prior_K = np.where(np.isfinite(log_sum_K), query.log_share_K - log_sum_K, -np.inf)
+            return np.asarray(np.logaddexp.reduce(term_Kn + log_prior_K[:, None], axis=0))
+
+    def ranking(self, query: MixtureQuery) -> list[tuple[int, float]]:
+        """Return the ids and log probabilities that a search has to find, best first, ties by the smaller id."""
+        log_p_n = self.log_probabilities(query)
+        allowed = (log_p_n > -np.inf) & ~np.isin(self.ids, query.excluded)
+        ids, log_p = self.ids[allowed], np.round(log_p_n[allowed], 9)
+        order = np.lexsort((ids, -log_p))[: query.n]
+        return list(zip(ids[order].tolist(), log_p[order].tolist(), strict=True))
+
+
+def query_of(vectors, n, share=None, topics=None, excluded=NOTHING) -> MixtureQuery:
+    count = len(vectors)
+    with np.errstate(divide="ignore"):
+        log_share = np.log(np.full(count, 1 / count) if share is None else np.asarray(share))
+    topic_K = np.zeros(count, np.int64) if topics is None else np.asarray(topics)
+    limit_K = np.full(count, max(1, n // 2))
+    return MixtureQuery(np.asarray(vectors, np.float32), log_share, topic_K, limit_K, n, np.asarray(excluded))
+
+
+def rounding(world: World, query: MixtureQuery) -> float:
+    """Return the error of a log probability in float32: those of two scores, which may cancel each other."""
+    return 1e-5 + 4e-6 * float(np.abs(query.vectors_KD @ world.vectors.T).max(initial=0))
+
+
+def check_list(found: MixtureList, world: World, query: MixtureQuery) -> None:
+    """Hold a list to the exact one: the same probabilities in the same order, and the same items but for near ties."""
+    expected = world.ranking(query)
+    assert len(found.id_N) == len(set(found.id_N.tolist())) == len(expected)
+    assert not set(found.id_N.tolist()) & set(query.excluded.tolist())
+    error = rounding(world, query)
+    np.testing.assert_allclose(found.score_N, [score for _, score in expected], rtol=1e-5, atol=error)
+    own = dict(zip(world.ids.tolist(), world.log_probabilities(query).tolist(), strict=True))
+    np.testing.assert_allclose(found.score_N, [own[i] for i in found.id_N.tolist()], rtol=1e-5, atol=error)
+    assert found.found_by_NK[np.arange(len(found.id_N)), found.credit_N].all()
+
+
+@st.composite
+def worlds(draw):
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    n, width = draw(st.integers(1, 60)), draw(st.sampled_from([1, 3, 64]))
+    ids = np.sort(rng.choice(200, n, replace=False)) + 1
+    make = draw(st.sampled_from(["normal", "whole", "copied", "long"]))
+    vectors = rng.standard_normal((n, width)).astype(np.float32)
+    if make == "whole":
+        vectors = rng.integers(-2, 3, (n, width)).astype(np.float32)
+    elif make == "copied":
+        vectors = vectors[rng.integers(0, n, n)]
+    topics = [sorted(set(rng.integers(1, 5, rng.integers(0, 4)).tolist())) for _ in range(n)]
+    queries = []
+    for _ in range(draw(st.integers(1, 4))):
+        count = int(rng.integers(1, 6))
+        asked: Any = rng.standard_normal((count, width)) * (50 if make == "long" else 2)
+        asked[rng.random(count) < 0.1] = 0
+        if make == "whole":
+            asked = rng.integers(-2, 3, (count, width))
+        share = rng.dirichlet(np.ones(count)) * (rng.random(count) < 0.9)
+        topic = np.where(rng.random(count) < 0.4, rng.integers(1, 6, count), ANY_TOPIC)
+        excluded = np.sort(rng.choice(np.arange(1, 210), rng.integers(0, 209), replace=False))
+        queries.append(query_of(asked, int(rng.integers(0, n + 3)), share, topic, excluded))
+    return World(ids, vectors, topics), queries
+
+
+def changed(world: World, make: Callable[..., LiveIndex]) -> LiveIndex:
+    """Build an index of other items that comes to those of the world by additions, new versions and removals."""
+    rng = np.random.default_rng(len(world.ids))
+    n = len(world.ids)
+    late = rng.random(n) < 0.4
+    late[0] = False
+    gone = np.array([1_001, 1_002])
+    ids = np.concatenate([world.ids, gone])
+    vectors = np.concatenate([world.vectors, 3 * np.ones((2, world.vectors.shape[1]), np.float32)])
+    vectors[: len(late)][late] += 1
+    topics = [*world.topics, [1], [2]]
+    live = make(ids, vectors, topics)
+    live.add(
+        world.ids[late],
+        world.vectors[late],
+        csr([own for own, is_late in zip(world.topics, late, strict=True) if is_late]),
+    )
+    live.remove(gone)
+    return live
+
+
+def exact(ids, vectors, topics) -> LiveIndex:
+    return LiveIndex(ExactIndex.build(ids, vectors, csr(topics)))
+
+
+@given(drawn=worlds(), is_changed=st.booleans())
+@settings(max_examples=120, deadline=None)
+def test_the_exact_index_finds_the_most_probable_items(drawn, is_changed):
+    world, queries = drawn
+    index = changed(world, exact) if is_changed else exact(world.ids, world.vectors, world.topics)
+    together = list(index.mixture(queries))
+    for query, found in zip(queries, together, strict=True):
+        check_list(found, world, query)
+        (alone,) = index.mixture([query])
+        np.testing.assert_allclose(alone.score_N, found.score_N, rtol=1e-5, atol=rounding(world, query))
+
+
+def test_probabilities_that_underflow_are_ranked_too():
+    world = World(np.arange(1, 41), np.linspace(0, 1, 40)[:, None], [[]] * 40)
+    query = query_of([[1_000.0], [900.0]], 40)
+    (found,) = exact(world.ids, world.vectors, world.topics).mixture([query])
+    assert found.id_N.tolist() == list(range(40, 0, -1))
+
+
+def test_vectors_of_another_width_or_with_nan_are_rejected():
+    index = exact(np.arange(3), np.eye(3), [[]] * 3)
+    with pytest.raises(UsageError, match="2 dimensions"):
+        list(index.mixture([query_of([[1.0, 0.0]], 1)]))
+    with pytest.raises(DataError, match="not finite"):
+        list(index.mixture([query_of([[np.nan, 0.0, 0.0]], 1)]))
+
+
+# Inverted lists
+
+
+ITEMS, WIDTH, LARGE = 2_000, 16, 3
+PROMISE = RecallTarget(recall=0.95, deepest=200, scanned=500)
+
+
+def users(make, count: int, seed: int, topics: bool = False) -> list[MixtureQuery]:
+    rng = np.random.default_rng(seed)
+    lists = []
+    for _ in range(count):
+        taste = make(rng, 1, WIDTH)
+        vectors = SCALE * (0.6 * taste + 0.4 * make(rng, 5, WIDTH)) / np.sqrt(WIDTH)
+        topic = np.where(np.arange(5) >= 3, rng.integers(1, LARGE + 1, 5), ANY_TOPIC) if topics else None
+        lists.append(query_of(vectors, 50, rng.dirichlet(np.ones(5)), topic))
+    return lists
+
+
+@cache
+def large(name: str) -> tuple[LiveIndex, World]:
+    """Return inverted lists over a world with topics of 1, 10 and 50 %; the largest is not scanned."""
+    make = {"latent": latent, "clustered": clustered}[name]
+    vectors = make(np.random.default_rng(3), ITEMS, WIDTH)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True) / np.sqrt(WIDTH)
+    topics = [[t for t, every in ((1, 100), (2, 10), (LARGE, 2)) if i % every == 0] for i in range(ITEMS)]
+    world = World(np.arange(1, ITEMS + 1), vectors, topics)
+    index = build(world.ids, vectors, csr(topics), users=users(make, 60, 1), target=PROMISE)
+    return LiveIndex(index), world
+
+
+def overlap(index: LiveIndex, world: World, queries: list[MixtureQuery]) -> float:
+    shares = []
+    for query, found in zip(queries, index.mixture(queries), strict=True):
+        expected = {item for item, _ in world.ranking(query)}
+        assert len(found.id_N) == len(expected), "never short"
+        assert not set(found.id_N.tolist()) & set(query.excluded.tolist())
+        shares.append(len(expected & set(found.id_N.tolist())) / len(expected))
+    return float(np.mean(shares))
+
+
+@pytest.fixture(params=["latent", "clustered"])
+def name(request) -> str:
+    return str(request.param)
+
+
+def test_inverted_lists_find_what_they_promise_in_one_walk(name):
+    index, world = large(name)
+    assert isinstance(index.segment, InvertedIndex)
+    make = {"latent": latent, "clustered": clustered}[name]
+    asked = users(make, 40, 2)
+    assert overlap(index, world, asked) >= PROMISE.recall - 0.01
+    with_topics = users(make, 40, 2, topics=True)
+    assert overlap(index, world, with_topics) >= PROMISE.recall - 0.02
+    # The best items of a user are the worst ones to exclude.
+    seen = [query._replace(excluded=np.sort([i for i, _ in world.ranking(query._replace(n=120))])) for query in asked]
+    assert overlap(index, world, seen) >= PROMISE.recall - 0.02
+    info = index.info()["mixture"]
+    assert all(level["checked"] >= PROMISE.recall - 0.02 for level in info["levels"])
+
+
+def test_the_control_a_walk_in_the_order_of_one_vector_finds_less(monkeypatch):
+    index, world = large("latent")
+    asked = users(latent, 40, 2)
+    usual, best_pairs = overlap(index, world, asked), inverted_mixture._best_pairs
+
+    def of_the_first_vector(value_FL, pairs):
+        alone_FL = np.full_like(value_FL, -np.inf)
+        alone_FL[0] = value_FL[0]
+        return best_pairs(alone_FL, pairs // len(value_FL))
+
+    monkeypatch.setattr(inverted_mixture, "_best_pairs", of_the_first_vector)
+    assert overlap(index, world, asked) < usual - 0.05
+
+
+def test_an_index_whose_items_change_finds_the_new_ones_and_not_the_old(name):
+    index, world = large(name)
+    make = {"latent": latent, "clustered": clustered}[name]
+    asked = users(make, 20, 4, topics=True)
+    best = np.unique([item for query in asked for item, _ in world.ranking(query._replace(n=5))])
+    removed, moved = best[::2], best[1::2]
+    live = LiveIndex(index.segment)
+    live.remove(removed)
+    live.add(moved, -world.vectors[moved - 1], csr([world.topics[i - 1] for i in moved.tolist()]))
+    live.add(np.array([ITEMS + 1]), world.vectors[:1], csr([[1]]))
+    keep = ~np.isin(world.ids, removed)
+    vectors = world.vectors.copy()
+    vectors[moved - 1] *= -1
+    now = World(
+        np.append(world.ids[keep], ITEMS + 1),
+        np.concatenate([vectors[keep], world.vectors[:1]]),
+        [*(own for own, kept in zip(world.topics, keep, strict=True) if kept), [1]],
+    )
+    assert overlap(live, now, asked) >= PROMISE.recall - 0.03
+
+
+def test_a_user_gets_the_same_list_alone_and_in_a_batch(name):
+    index, _ = large(name)
+    make = {"latent": latent, "clustered": clustered}[name]
+    asked = users(make, 40, 5, topics=True)
+    for query, found in zip(asked, index.mixture(asked), strict=True):
+        (alone,) = index.mixture([query])
+        assert alone.id_N.tolist() == found.id_N.tolist()
+        assert (alone.found_by_NK == found.found_by_NK).all()
+
+
+def test_all_but_a_few_items_may_be_excluded_and_a_vector_may_be_zero(name):
+    index, world = large(name)
+    query = users(clustered, 1, 6)[0]
+    most = query._replace(excluded=world.ids[: ITEMS - 7])
+    (found,) = index.mixture([most])
+    assert sorted(found.id_N.tolist()) == world.ids[ITEMS - 7 :].tolist()
+    (found,) = index.mixture([query._replace(n=0)])
+    assert len(found.id_N) == 0
+    nothing = query._replace(vectors_KD=np.zeros_like(query.vectors_KD))
+    (found,) = index.mixture([nothing])
+    assert found.id_N.tolist() == list(range(1, 51)), "all items tie"
+    silent = query._replace(log_share_K=np.full(5, -np.inf))
+    (found,) = index.mixture([silent])
+    assert len(found.id_N) == 0, "no vector has a say"
+
+
+def test_a_saved_index_searches_as_before(tmp_path):
+    index, _ = large("latent")
+    index.save(tmp_path)
+    opened = load_embedded(tmp_path)
+    assert opened.has_mixture
+    assert opened.info() == index.info()
+    asked = users(latent, 5, 7)
+    for a, b in zip(index.mixture(asked), opened.mixture(asked), strict=True):
+        assert a.id_N.tolist() == b.id_N.tolist()
+
+
+def test_an_index_that_finds_too_little_does_not_offer_mixtures(monkeypatch):
+    monkeypatch.setattr(inverted_mixture, "_best_pairs", lambda *_: (np.zeros(1, int), np.zeros(1, int)))
+    rng = np.random.default_rng(0)
+    index = LiveIndex(build(np.arange(600), latent(rng, 600, 8), users=users_of_width(8), target=PROMISE))
+    assert not index.has_mixture
+    assert "mixture" not in index.info()
+
+
+def users_of_width(width: int) -> list[MixtureQuery]:
+    rng = np.random.default_rng(1)
+    return [query_of(latent(rng, 3, width), 10) for _ in range(20)]
