@@ -5,7 +5,7 @@ import pytest
 from multitudes.data.column_names import ColumnMap, guess_by_name, parse_map, suggest_map
 from multitudes.data.validate import validate
 from multitudes.errors import DataError, UsageError
-from tests.data.tables import NOW, events, items, users, write
+from tests.data.tables import NOW, events, items, write
 
 
 @pytest.mark.parametrize(
@@ -81,4 +81,3 @@ def test_a_map_must_fit_the_tables(tmp_path):
     with pytest.raises(UsageError, match=r"no table for it has a column 'uidd'; did you mean 'uid'\?"):
         validate(data, columns={"uidd": ""}, now=NOW)
     assert not ColumnMap()
-    assert users().columns == ["user_id", "followed_topics"]
