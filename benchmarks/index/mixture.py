@@ -215,7 +215,6 @@ def section(records: Sequence[dict[str, Any]]) -> list[str]:
         f" {records[0]['versions'].get('commit')}).",
         "",
         *table(head, rows),
-        "",
         *_tuned(records),
     ]
 
@@ -235,7 +234,7 @@ def _tuned(records: Sequence[dict[str, Any]]) -> list[str]:
         for level in record["figures"]["mixture"].get("levels", [])
     ]
     head = ["corpus", "depth", "pairs", "candidates", "overlap", "on held-out users", "error of log Z"]
-    return ["As tuned:", "", *table(head, rows), ""]
+    return ["As tuned:", "", *table(head, rows)]
 
 
 def main() -> None:
