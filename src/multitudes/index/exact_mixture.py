@@ -29,23 +29,22 @@ class TopicScores(NamedTuple):
     row_M: NDArray[np.int32] | None  # the rows of the topic; None: all rows
     exp_GM: NDArray[np.float32]  # zero for rows that are left out
     largest_G: NDArray[np.float32]  # minus infinity if every row is left out
-
-    def log_sums(self) -> NDArray[np.float64]:
-        """Return the log normaliser of each vector."""
-        with np.errstate(divide="ignore"):  # no item: the log of zero
-            return np.asarray(np.log(self.exp_GM.sum(axis=1)).astype(np.float64) + self.largest_G)
+    log_sum_G: NDArray[np.float64]  # the log normaliser of each vector
 
 
 def exponentials(
     vectors_GD: NDArray[np.float32], item_MD: NDArray[np.float32], left_out: NDArray[np.int64]
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Return ``exp_GM`` and ``largest_G`` of ``TopicScores``; ``left_out`` are positions of items."""
+) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float64]]:
+    """Return ``exp_GM``, ``largest_G`` and ``log_sum_G`` of ``TopicScores``; ``left_out`` are positions of items."""
     score_GM = inner_products(vectors_GD, item_MD)
     if len(left_out):
         score_GM[:, left_out] = -np.inf
     largest_G = score_GM.max(axis=1, initial=-np.inf)
     score_GM -= np.where(np.isfinite(largest_G), largest_G, 0)[:, None]
-    return np.exp(score_GM, out=score_GM), largest_G
+    np.exp(score_GM, out=score_GM)
+    with np.errstate(divide="ignore"):  # no item: the log of zero
+        log_sum_G = np.log(score_GM.sum(axis=1)).astype(np.float64) + largest_G
+    return score_GM, largest_G, log_sum_G
 
 
 def score_exactly(
@@ -72,11 +71,11 @@ def score_exactly(
         chunk = queries[start:end]
         topics = score_topics(table, topic_vectors, left_out, chunk)
         vectors_RD = np.concatenate([query.vectors_KD[own] for query, own in zip(chunk, free[start:end], strict=True)])
-        exp_Rn, largest_R = exponentials(vectors_RD, table.vectors_nD, left_out)
+        exp_Rn, largest_R, log_sum_R = exponentials(vectors_RD, table.vectors_nD, left_out)
         row = 0
         for query, own, of_topics in zip(chunk, free[start:end], topics, strict=True):
             rows_of_user = slice(row, row + len(own))
-            of_all = TopicScores(own, None, exp_Rn[rows_of_user], largest_R[rows_of_user])
+            of_all = TopicScores(own, None, exp_Rn[rows_of_user], largest_R[rows_of_user], log_sum_R[rows_of_user])
             yield ExactMixture(table, left_out, query, [of_all, *of_topics] if len(own) else of_topics)
             row = rows_of_user.stop
         start = end
@@ -109,9 +108,10 @@ def score_topics(
         if len(row_M) == 0:
             continue
         vectors_GD = np.stack([queries[u].vectors_KD[k] for u, k in owners])
-        exp_GM, largest_G = exponentials(vectors_GD, topic_vectors(topic), positions_of(row_M, left_out))
+        exp_GM, largest_G, log_sum_G = exponentials(vectors_GD, topic_vectors(topic), positions_of(row_M, left_out))
         for g, (u, k) in enumerate(owners):
-            scores[u].append(TopicScores(np.array([k]), row_M, exp_GM[g : g + 1], largest_G[g : g + 1]))
+            own = slice(g, g + 1)
+            scores[u].append(TopicScores(np.array([k]), row_M, exp_GM[own], largest_G[own], log_sum_G[own]))
     return scores
 
 
@@ -140,7 +140,7 @@ class ExactMixture:
         self._table, self._left_out, self._query, self._topics = table, left_out, query, topics
         self.log_sum_K = np.full(len(query.vectors_KD), -np.inf)
         for scores in topics:
-            self.log_sum_K[scores.column_G] = scores.log_sums()
+            self.log_sum_K[scores.column_G] = scores.log_sum_G
 
     def propose(self, log_prior_K: NDArray[np.float64]) -> ScoredItems:
         """Return the best items; see ``MixtureScores.propose``."""

@@ -302,7 +302,7 @@ class WalkScores:
         self.log_sum_K = np.full(len(query.vectors_KD), -np.inf)
         self.log_sum_K[self._free_F] = log_sum_F
         for scores in self._topics:
-            self.log_sum_K[scores.column_G] = scores.log_sums()
+            self.log_sum_K[scores.column_G] = scores.log_sum_G
         for large in self._large_topics:
             self.log_sum_K[large.column] = large.log_sum
 
