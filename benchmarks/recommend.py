@@ -42,6 +42,7 @@ PARTS = (
     TimedFunction("draw and divide", search, "vector_shares"),
     TimedFunction("search", ExactIndex, "search"),
     TimedFunction("search", ApproximateIndex, "search"),
+    TimedFunction("search and blend", search, "_find_by_mixture"),
     TimedFunction("normaliser", Normaliser, "log_sum"),
     TimedFunction("blend", search, "_blend_lists"),
     TimedFunction("candidates and who found them", search, "_fill_with_popular"),

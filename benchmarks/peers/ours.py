@@ -5,6 +5,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from benchmarks.child_process import run_in_child
 from benchmarks.peers.exchange import Settings
 from benchmarks.peers.score import BUDGETS
@@ -72,18 +74,23 @@ class CpuShares:
     """The share of each epoch's seconds in which the processor worked, read off the progress that training reports."""
 
     def __init__(self) -> None:
-        self.of_epochs: list[float] = []
-        self._began = (0.0, 0.0)
+        self._began: dict[str, tuple[float, float]] = {}
+        self._ended: dict[str, tuple[float, float]] = {}
 
     def __call__(self, done: int, total: int, note: str = "") -> None:
-        """Take note of the first and the last batch of an epoch."""
-        del note
-        now = (time.perf_counter(), time.process_time())
-        if done == 1:
-            self._began = now
-        if done == total:
-            wall_s, cpu_s = (after - before for after, before in zip(now, self._began, strict=True))
-            self.of_epochs.append(cpu_s / wall_s if wall_s else 1.0)
+        """Take note of the first and the last batch of an epoch; ``note`` begins with "epoch 2 of 20,"."""
+        del done, total
+        if not note.startswith("epoch "):
+            return  # what follows the epochs
+        epoch, now = note.partition(",")[0], (time.perf_counter(), time.process_time())
+        self._began.setdefault(epoch, now)
+        self._ended[epoch] = now
+
+    @property
+    def of_epochs(self) -> list[float]:
+        """The shares of the epochs, in their order."""
+        spans = [np.subtract(self._ended[epoch], began) for epoch, began in self._began.items()]
+        return [float(cpu_s / wall_s) if wall_s else 1.0 for wall_s, cpu_s in spans]
 
 
 def user_outcomes(run: TrainedRun, held: HeldOut) -> dict[ListKey, Measures]:

@@ -119,8 +119,9 @@ def test_every_epoch_has_its_own_share_of_the_processor(monkeypatch):
     clocks = SimpleNamespace(perf_counter=lambda: next(wall), process_time=lambda: next(cpu))
     monkeypatch.setattr("benchmarks.peers.ours.time", clocks)
     shares = CpuShares()
-    for done in (1, 3, 1, 3):
-        shares(done, 3)
+    for done, epoch in ((1, 1), (3, 1), (4, 2), (6, 2)):
+        shares(done, 6, f"epoch {epoch} of 2, single 6.9")
+    shares(1, 4, "regularisation 100")
     assert shares.of_epochs == [0.25, 1.0]
 
 

@@ -64,8 +64,10 @@ def study_command(
 
 def _run_study(config: "StudyConfig", folder: Path, study: Path, open_test: bool, fresh: bool) -> "StudyResult":
     from multitudes.cli.output import StudyProgressLine
+    from multitudes.study.grid import grid_entries
     from multitudes.study.run import run_study
 
+    grid_entries(config, str(study))  # raises first: an error is one line
     typer.echo(_workers_text(config.run.processes), err=True)
     line = StudyProgressLine()
     try:
