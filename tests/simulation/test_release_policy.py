@@ -35,6 +35,7 @@ slots = 15
 [model]
 width = 16
 history = 20
+linear.rank = 0
 [train]
 epochs = 1
 [arms.joint]
