@@ -15,9 +15,10 @@ $(STAMP): pyproject.toml
 demo: $(STAMP)
 	$(BIN)/multitudes demo --overwrite
 
-# Three processes for two cores: many tests wait for servers and other processes. A file's tests share fixtures that train
-# and publish, so a file stays in one process. TEST_WORKERS=0: in one process, as `pytest FILE` alone is. ARGS="-k …": some.
-TEST_WORKERS ?= 3
+# A process for each of two cores: the tests take minutes of one, and a third gains nothing. A file's tests share fixtures
+# that train and publish, so a file stays in one process. TEST_WORKERS=0: in one process, as `pytest FILE` alone is.
+# ARGS="-k …": some of them.
+TEST_WORKERS ?= 2
 
 test: $(STAMP)
 	$(BIN)/python -m pytest --ignore tests/cluster --numprocesses $(TEST_WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
