@@ -16,7 +16,7 @@ class Panel(NamedTuple):
     title: str
     unit: str
     lines: dict[str, str]  # expression by legend
-    meaning: str = ""
+    meaning: str
     kind: str = "timeseries"
     stacked: bool = False
 
@@ -54,29 +54,63 @@ def _labels(where: str) -> str:
 ONE = 'route="/v1/recommend"'
 ROWS: dict[str, list[Panel]] = {
     "Is the service well?": [
-        Panel("Answers", "reqps", {"answers": rate("answers_total", "job")}, kind="stat"),
-        Panel("p99 of one answer", "s", {"p99": quantile(0.99, "request_seconds", where=ONE)}, kind="stat"),
+        Panel(
+            "Answers",
+            "reqps",
+            {"answers": rate("answers_total", "job")},
+            kind="stat",
+            meaning="Recommendations per second, all processes together.",
+        ),
+        Panel(
+            "p99 of one answer",
+            "s",
+            {"p99": quantile(0.99, "request_seconds", where=ONE)},
+            kind="stat",
+            meaning="99 of 100 single recommendations take at most this long, from head to answer.",
+        ),
         Panel(
             "Answers of popular items only",
             "percentunit",
             {"share": share(rate("answers_total", "job", 'effort="popular"'), rate("answers_total", "job"))},
             kind="stat",
+            meaning="Share of the recommendations that know nothing of the user: no history, or no time. It should be"
+            " near zero.",
         ),
         Panel(
             "Age of the release",
             "s",
             {"age": f"time() - {gauge('min', 'release_created_timestamp_seconds')}"},
             kind="stat",
+            meaning="Time since the release that serves was published. It grows until the next publish; a nightly job"
+            " keeps it below a day.",
         ),
     ],
     "Which requests arrive, and how do they end?": [
-        Panel("Requests by route", "reqps", {"{{route}}": rate("requests_total", "route")}),
+        Panel(
+            "Requests by route",
+            "reqps",
+            {"{{route}}": rate("requests_total", "route")},
+            meaning="Requests per second of each path, whatever came of them.",
+        ),
         Panel(
             "Requests that went wrong",
             "reqps",
             {"{{status}} {{route}}": rate("requests_total", "status, route", 'status=~"[45].*"')},
+            meaning="Requests per second with status 4xx or 5xx: 4xx is for the client to mend, 500 and 503 for the"
+            " operator.",
         ),
-        Panel("Rejected: no time", "reqps", {"{{work}}: {{reason}}": rate("shed_total", "work, reason")}),
+        Panel(
+            "Rejected: no time",
+            "reqps",
+            {"{{work}}: {{reason}}": rate("shed_total", "work, reason")},
+            meaning="Requests per second that got 429: they would have missed their deadline.",
+        ),
+        Panel(
+            "Rejected for their key",
+            "reqps",
+            {"{{reason}} {{key}}": rate("rejected_keys_total", "reason, key")},
+            meaning="Requests per second without a good key, by reason and by the name of the key.",
+        ),
     ],
     "Where does the time go?": [
         Panel(
@@ -86,8 +120,14 @@ ROWS: dict[str, list[Panel]] = {
                 name: quantile(share, "request_seconds", where=ONE)
                 for name, share in {"p50": 0.5, "p90": 0.9, "p99": 0.99}.items()
             },
+            meaning="Time of single recommendations: half are faster than p50, 9 of 10 than p90, 99 of 100 than p99.",
         ),
-        Panel("p99 by stage", "s", {"{{stage}}": quantile(0.99, "stage_seconds", "stage")}),
+        Panel(
+            "p99 by stage",
+            "s",
+            {"{{stage}}": quantile(0.99, "stage_seconds", "stage")},
+            meaning="Where the slowest answers spend their time: user state, waiting, model, search, log.",
+        ),
         Panel(
             "Mean by stage",
             "s",
@@ -97,7 +137,13 @@ ROWS: dict[str, list[Panel]] = {
         ),
     ],
     "Is it overloaded?": [
-        Panel("Answers by how much was done", "reqps", {"{{effort}}": rate("answers_total", "effort")}, stacked=True),
+        Panel(
+            "Answers by how much was done",
+            "reqps",
+            {"{{effort}}": rate("answers_total", "effort")},
+            stacked=True,
+            meaning="Recommendations per second by effort; all of them should be full.",
+        ),
         Panel(
             "Waiting",
             "short",
@@ -105,6 +151,7 @@ ROWS: dict[str, list[Panel]] = {
                 "in the queue": gauge("sum", "queue_length"),
                 "in flight": gauge("sum", "requests_in_flight"),
             },
+            meaning="Requests that wait for the engine, and all that are inside the service.",
         ),
         Panel(
             "Expected wait, and lag of the event loop",
@@ -114,14 +161,43 @@ ROWS: dict[str, list[Panel]] = {
                 "event loop": gauge("max", "loop_lag_seconds"),
                 "cost: {{effort}}": gauge("max", "cost_seconds", "effort"),
             },
+            meaning="How long the next request would wait, how late the event loop is, and what one answer costs.",
         ),
-        Panel("Late, failed and cancelled", "reqps", {"{{kind}}": rate("setbacks_total", "kind")}),
-        Panel("Lookups in the vector cache", "reqps", {"{{outcome}}": rate("recalls_total", "outcome")}),
-        Panel("Users in the vector cache", "short", {"users": gauge("sum", "remembered_users")}),
+        Panel(
+            "Late, failed and cancelled",
+            "reqps",
+            {"{{kind}}": rate("setbacks_total", "kind")},
+            meaning="Requests per second that got popular items since they were late or failed, or whose caller left.",
+        ),
+        Panel(
+            "Lookups in the vector cache",
+            "reqps",
+            {"{{outcome}}": rate("recalls_total", "outcome")},
+            meaning="How often a busy service found the vectors of a user's last answer (hit), or did not (miss).",
+        ),
+        Panel(
+            "Users in the vector cache",
+            "short",
+            {"users": gauge("sum", "remembered_users")},
+            meaning="Users whose last vectors are cached, for times of overload.",
+        ),
     ],
     "Are the answers good?": [
-        Panel("Candidates by source", "cps", {"{{source}}": rate("candidates_total", "source")}, stacked=True),
-        Panel("Less than the full method, by cause", "reqps", {"{{cause}}": rate("degraded_total", "cause")}),
+        Panel(
+            "Candidates by source",
+            "cps",
+            {"{{source}}": rate("candidates_total", "source")},
+            stacked=True,
+            meaning="Recommended items per second by what found them: the user's interests, the topics they follow,"
+            " popularity.",
+        ),
+        Panel(
+            "Less than the full method, by cause",
+            "reqps",
+            {"{{cause}}": rate("degraded_total", "cause")},
+            meaning="Recommendations per second that were made with less: the user is unknown, the store is slow, there"
+            " is no time.",
+        ),
         Panel(
             "Empty places, and overlap",
             "percentunit",
@@ -132,11 +208,13 @@ ROWS: dict[str, list[Panel]] = {
                     rate("candidates_total", "job", 'source=~"implicit|explicit"'),
                 ),
             },
+            meaning="Share of the places that stay empty, and of the items that two kinds of interests agree on.",
         ),
         Panel(
             "Candidates that an interest brings (median)",
             "short",
             {"{{kind}}": quantile(0.5, "interest_candidates", "kind")},
+            meaning="Half of the interests bring at least so many items to an answer.",
         ),
         Panel(
             "Unknown to the release",
@@ -149,14 +227,30 @@ ROWS: dict[str, list[Panel]] = {
         ),
     ],
     "Do the stores keep up?": [
-        Panel("User states: p99 by call", "s", {"{{call}}": quantile(0.99, "state_seconds", "call")}),
-        Panel("User states that fail", "reqps", {"{{call}}": rate("state_errors_total", "call")}),
+        Panel(
+            "User states: p99 by call",
+            "s",
+            {"{{call}}": quantile(0.99, "state_seconds", "call")},
+            meaning="99 of 100 calls of the store of user states take at most this long.",
+        ),
+        Panel(
+            "User states that fail",
+            "reqps",
+            {"{{call}}": rate("state_errors_total", "call")},
+            meaning="Calls of the store that failed, per second; answers then miss what users did since the release.",
+        ),
         Panel(
             "Circuit breaker of the user states (1: open)",
             "short",
             {"{{instance}}": gauge("max", "state_breaker_open", "instance")},
+            meaning="1: the store failed so often that it is not asked for a moment.",
         ),
-        Panel("Rows logged", "cps", {"{{log}}": rate("log_rows_total", "log")}),
+        Panel(
+            "Rows logged",
+            "cps",
+            {"{{log}}": rate("log_rows_total", "log")},
+            meaning="Answers and events that were written to the logs, per second.",
+        ),
         Panel(
             "Not logged",
             "cps",
@@ -167,11 +261,23 @@ ROWS: dict[str, list[Panel]] = {
                 "answers": rate("unlogged_total", "job"),
                 "lines of the journal": rate("journal_lost_lines_total", "job"),
             },
+            meaning="What should have been logged and was not, per second; almost always a full disk.",
         ),
-        Panel("Segments made", "cps", {"{{log}}": rate("log_parts_total", "log")}),
+        Panel(
+            "Segments made",
+            "cps",
+            {"{{log}}": rate("log_parts_total", "log")},
+            meaning="Files of the logs that were closed and can be read by a training, per second.",
+        ),
     ],
     "Which release, on which processes?": [
-        Panel("Processes by release", "short", {"{{release}}": f"{gauge('sum', 'release_info', 'release')} > 0"}),
+        Panel(
+            "Processes by release",
+            "short",
+            {"{{release}}": f"{gauge('sum', 'release_info', 'release')} > 0"},
+            meaning="How many processes serve each release; two releases for more than minutes: one machine did not"
+            " switch.",
+        ),
         Panel(
             "Release switches and rejections",
             "short",
@@ -181,6 +287,7 @@ ROWS: dict[str, list[Panel]] = {
                 "rejected: {{instance}}": gauge("max", "release_refused", "instance"),
                 "items": gauge("min", "release_items"),
             },
+            meaning="Changes to another release, releases that were refused, and the items that can be found.",
         ),
         Panel(
             "Processes",
@@ -190,12 +297,19 @@ ROWS: dict[str, list[Panel]] = {
                 "serving": gauge("sum", "processes"),
                 "started in 1 h": 'sum(changes(multitudes_process_start_timestamp_seconds{job="$job"}[1h]))',
             },
+            meaning="Processes by version, those that serve, and how many started in the last hour: many are crashes.",
         ),
-        Panel("Memory", "bytes", {"{{instance}}": gauge("sum", "resident_bytes", "instance")}),
+        Panel(
+            "Memory",
+            "bytes",
+            {"{{instance}}": gauge("sum", "resident_bytes", "instance")},
+            meaning="Memory of all processes of each machine.",
+        ),
         Panel(
             "Shadow: overlap with what is shown",
             "percentunit",
             {"overlap": share(rate("shadow_common_candidates_total", "job"), rate("shadow_candidates_total", "job"))},
+            meaning="Share of the items shown that the shadow release would show too.",
         ),
         Panel(
             "Shadow: requests, and its time",
@@ -204,6 +318,7 @@ ROWS: dict[str, list[Panel]] = {
                 "{{outcome}}": rate("shadow_requests_total", "outcome"),
                 "cores": rate("shadow_seconds_total", "job"),
             },
+            meaning="Requests that the shadow release answered per second, and the processor time that it takes.",
         ),
     ],
 }

@@ -1,12 +1,15 @@
 """Doors: who may come in, tried with no key, a wrong one, one of another scope, and under a name of somebody else's."""
 
+import json
 import os
 import stat
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from datetime import UTC, date, datetime
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,6 +17,8 @@ import pytest
 from multitudes.atomic import write_text
 from multitudes.errors import MissingError, UsageError
 from multitudes.service import api_keys as keys_room
+from multitudes.service import auth as auth_room
+from multitudes.service.access_records import AccessRecords, last_uses
 from multitudes.service.api_keys import ApiKey, ApiKeys, key_digest, make_key, read_keys
 from multitudes.service.app import create_app
 from multitudes.service.auth import required_scope
@@ -22,12 +27,16 @@ from multitudes.service.journal import Journal
 from multitudes.service.metrics import Metrics
 from multitudes.service.settings import JournalConfig, ServeConfig, ServerConfig
 from multitudes.service.startup import load_api_keys
+from multitudes.state.erasure_requests import ErasureRequests
 from tests.service.conftest import ask, patient, refusal
 from tests.service.fakes import DictStates, ListLogs, PlainEngine
 
 Asked = tuple[str, str, dict[str, Any]]
 # An address of each scope, with a body where one is needed.
-READ: Asked = ("POST", "/v1/recommend", {"json": {"history": []}})
+RECOMMEND: Asked = ("POST", "/v1/recommend", {"json": {"history": []}})
+EVENTS: Asked = ("POST", "/v1/events", {"json": {"events": [{"event_id": "e", "user_id": "ann", "item_id": 101}]}})
+METRICS: Asked = ("GET", "/metrics", {})
+READ: Asked = ("GET", "/v1/users/ann", {})
 WRITE: Asked = ("PUT", "/v1/users/ann", {"json": {"followed_topics": []}})
 ADMIN: Asked = ("DELETE", "/v1/users/ann", {})
 
@@ -61,7 +70,10 @@ def test_a_good_key_of_another_kind_of_authorization_opens_nothing(guarded):
     assert ask(app, "GET", "/v1/releases", headers={"authorization": f"bearer {given['read']}"}).status_code == 200
 
 
-@pytest.mark.parametrize("request_", [READ, WRITE, ADMIN, ("GET", "/v1/releases", {}), ("GET", "/openapi.json", {})])
+@pytest.mark.parametrize(
+    "request_",
+    [RECOMMEND, EVENTS, METRICS, READ, WRITE, ADMIN, ("GET", "/v1/releases", {}), ("GET", "/openapi.json", {})],
+)
 @pytest.mark.parametrize(
     "headers",
     [
@@ -88,18 +100,43 @@ def test_what_is_not_there_looks_the_same_without_a_key(guarded):
     assert ask(app, "GET", "/v1/secret", headers=bearer(given["read"])).status_code == 404
 
 
-@pytest.mark.parametrize(("request_", "needed"), [(READ, "read"), (WRITE, "write"), (ADMIN, "admin")])
+@pytest.mark.parametrize(
+    ("request_", "allowed"),
+    [
+        (RECOMMEND, "recommend or read"),
+        (("POST", "/v1/recommend/batch", {"json": {"requests": [{"history": []}]}}), "recommend or read"),
+        (("GET", "/v1/items/101/similar", {}), "recommend or read"),
+        (EVENTS, "events or write"),
+        (METRICS, "metrics or read"),
+        (READ, "read"),
+        (("GET", "/v1/releases", {}), "read"),
+        (("GET", "/openapi.json", {}), "read"),
+        (WRITE, "write"),
+        (ADMIN, "admin"),
+    ],
+)
 @pytest.mark.parametrize("scope", keys_room.SCOPES)
-def test_a_key_opens_its_own_scope_alone(request_, needed, scope, guarded):
+def test_a_key_opens_its_own_scope_alone(request_, allowed, scope, guarded):
     app, given = guarded
     method, path, body = request_
     response = ask(app, method, path, headers=bearer(given[scope]), **body)
-    if scope == needed:
+    if scope in allowed.split(" or "):
         assert response.status_code == 200
     else:
         status, code, message = refusal(response)
         assert (status, code) == (403, "wrong_scope")
-        assert f"a key of scope {needed}; the key given has {scope}" in message
+        assert f"a key of scope {allowed}; the key given has {scope}" in message
+
+
+@pytest.mark.parametrize(
+    "path", ["/v1/users/%61nn", "/v1%2Fusers/ann", "/v1/items/../users/ann", "/v1/items/..%2Fusers%2Fann"]
+)
+def test_another_way_to_write_a_path_leads_nowhere_else(path, guarded):
+    """The scope is decided by the path that the routes see."""
+    app, given = guarded
+    response = ask(app, "GET", path, headers=bearer(given["recommend"]))
+    assert response.status_code in {403, 404, 422}
+    assert "events" not in response.text
 
 
 def test_health_is_asked_by_who_has_no_key(guarded):
@@ -117,17 +154,17 @@ def test_every_address_needs_the_scope_that_is_meant(guarded):
         for method in methods
     }
     assert found == {
-        ("POST", "/v1/recommend"): "read",
-        ("POST", "/v1/recommend/batch"): "read",
-        ("POST", "/v1/events"): "write",
-        ("GET", "/v1/items/{id}/similar"): "read",
+        ("POST", "/v1/recommend"): "recommend",
+        ("POST", "/v1/recommend/batch"): "recommend",
+        ("POST", "/v1/events"): "events",
+        ("GET", "/v1/items/{id}/similar"): "recommend",
         ("GET", "/v1/users/{id}"): "read",
         ("PUT", "/v1/users/{id}"): "write",
         ("DELETE", "/v1/users/{id}"): "admin",
         ("GET", "/v1/releases"): "read",
         ("GET", "/healthz"): "read",
         ("GET", "/readyz"): "read",
-        ("GET", "/metrics"): "read",
+        ("GET", "/metrics"): "metrics",
     }
 
 
@@ -206,10 +243,83 @@ def test_without_keys_a_page_in_a_browser_cannot_call_it_by_a_name_of_its_own(de
 def test_the_name_of_the_key_is_in_the_journal_and_the_key_is_not(deps, file, written):
     key = make_key(file, "shop", ("read",))
     deps.engine.error = ZeroDivisionError("x")
-    method, path, body = READ
+    method, path, body = RECOMMEND
     ask(create_app(replace(deps, keys=ApiKeys(file))), method, path, headers=bearer(key), **body)
     assert '"key": "shop"' in written.getvalue()
     assert key not in written.getvalue()
+
+
+def test_a_key_ends_on_its_day(deps, file, monkeypatch):
+    key = make_key(file, "shop", ("recommend",), date(2999, 1, 31))
+    assert read_keys(file)[0].expires == date(2999, 1, 31)
+    app = create_app(replace(deps, keys=ApiKeys(file)))
+    method, path, body = RECOMMEND
+    for now, status in ((datetime(2999, 1, 30, 23, 59, 59, tzinfo=UTC), 200), (datetime(2999, 1, 31, tzinfo=UTC), 401)):
+        monkeypatch.setattr(auth_room, "datetime", SimpleNamespace(now=lambda zone, now=now: now.astimezone(zone)))
+        response = ask(app, method, path, headers=bearer(key), **body)
+        assert response.status_code == status
+    assert refusal(response)[2].startswith("this API key expired on 2999-01-31; ask who runs the service")
+    with pytest.raises(UsageError, match="is of no use today; give a later day"):
+        make_key(file, "late", ("read",), datetime.now(UTC).date())
+
+
+@pytest.mark.parametrize("day", ["soon", "2027-13-01", "1", "2027-01-01T00:00"])
+def test_a_line_whose_day_is_none_is_refused(day, file):
+    make_key(file, "shop", ("read",))
+    file.write_text(file.read_text().rstrip() + f" {day}\n")
+    with pytest.raises(UsageError, match=r"line 2 ends in .*; expected a day as 2027-01-31"):
+        ApiKeys(file)
+
+
+def test_rejections_are_counted_by_the_name_of_the_key_and_never_by_the_key(deps, file):
+    key = make_key(file, "shop", ("recommend",))
+    app = create_app(replace(deps, keys=ApiKeys(file)))
+    for headers in ({}, bearer("wrong"), bearer("wrong"), bearer(key)):
+        ask(app, "GET", "/v1/users/ann", headers=headers)
+    page = deps.metrics.render().decode()
+    for labels, count in (
+        ('key="",reason="missing"', 1),
+        ('key="",reason="unknown"', 2),
+        ('key="shop",reason="wrong_scope"', 1),
+    ):
+        assert f"multitudes_rejected_keys_total{{{labels}}} {count}.0" in page
+    assert key not in page
+    assert "wrong_scope" in page
+
+
+def test_who_erased_whom_is_on_record_without_the_id_of_the_user(deps, file, tmp_path):
+    requests = ErasureRequests(tmp_path / "forgotten")
+    requests.add("ann", 1)
+    keys = {scope: make_key(file, f"of-{scope}", (scope,)) for scope in ("admin", "recommend")}
+    app = create_app(replace(deps, keys=ApiKeys(file), access_records=AccessRecords(tmp_path, requests.digest)))
+    for path, headers in (
+        ("/v1/users/ann", bearer(keys["admin"])),
+        ("/v1/users/%22ann%22", bearer(keys["recommend"])),
+        ("/v1/users/bob", bearer("wrong")),
+        ("/v1/users/bob", {}),
+        ("/v1/recommend", bearer(keys["admin"])),
+    ):
+        ask(app, "DELETE", path, headers=headers | {"x-request-id": "r-1"})
+    method, path, body = RECOMMEND
+    ask(app, method, path, headers=bearer(keys["recommend"]), **body)
+    lines = [json.loads(line) for line in (tmp_path / "audit.log").read_text().splitlines()]
+    assert mode(tmp_path / "audit.log") == 0o600
+    digest = requests.digest("ann")
+    assert [(line["key"], line["what"], line["user"], line["status"]) for line in lines] == [
+        ("of-admin", "DELETE /v1/users/{id}", digest, 200),
+        ("of-recommend", "DELETE /v1/users/{id}", digest, 403),
+        ("of-admin", "DELETE another path", None, 405),
+    ], "what has no key is not on record, so nobody can fill the disk"
+    assert {line["request_id"] for line in lines} == {"r-1"}
+    assert "ann" not in (tmp_path / "audit.log").read_text()
+    assert set(last_uses(tmp_path)) == {"of-admin", "of-recommend"}
+    assert mode(tmp_path / "key_uses") == 0o700
+
+
+def test_a_disk_that_takes_no_record_stops_nothing(deps, file, tmp_path):
+    key = make_key(file, "shop", ("admin",))
+    app = create_app(replace(deps, keys=ApiKeys(file), access_records=AccessRecords(tmp_path / "gone", lambda _: None)))
+    assert ask(app, "DELETE", "/v1/users/ann", headers=bearer(key)).status_code == 200
 
 
 def test_keys_that_are_made_at_the_same_time_are_all_in_the_file(file):

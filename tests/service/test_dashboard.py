@@ -137,6 +137,13 @@ def test_the_dashboard_is_the_one_that_its_program_writes():
     assert dashboard() == written
 
 
+def test_every_panel_has_a_plain_title_and_a_description():
+    for panel in dashboard()["panels"]:
+        assert panel["title"][0].isupper() or panel["title"].startswith("p99"), panel["title"]
+        assert "multitudes_" not in panel["title"]
+        assert panel["type"] == "row" or panel["description"].endswith("."), panel["title"]
+
+
 def test_no_panel_lies_on_another_and_each_has_its_own_number():
     panels = dashboard()["panels"]
     assert len({panel["id"] for panel in panels}) == len(panels) > 20

@@ -125,7 +125,7 @@ def test_names_and_units_are_those_of_prometheus_and_no_label_is_an_id():
     registry = CollectorRegistry()
     MetricFamilies(registry)
     labels = {"route", "method", "status", "work", "reason", "stage", "effort", "cause", "source", "kind", "outcome"}
-    labels |= {"call", "log", "release", "version"}
+    labels |= {"call", "log", "release", "version", "key"}
     found = list(registry.collect())
     assert len(found) > 40
     for family in found:

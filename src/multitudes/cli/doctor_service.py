@@ -201,7 +201,7 @@ def _check_recommendations(probe: ServiceProbe) -> "Iterator[Finding]":
 def _check_metrics(response: HttpResponse) -> "Iterator[Finding]":
     page = response.text
     if response.status != 200 or "multitudes_build_info" not in page:
-        text = f"not readable from here (status {response.status}); Prometheus needs a key of scope read"
+        text = f"not readable from here (status {response.status}); Prometheus needs a key of scope metrics or read"
         yield _finding("note", "metrics", text)
         return
     answers, popular = _metric_sum(page, "answers_total"), _metric_sum(page, 'answers_total{effort="popular"}')

@@ -1,9 +1,8 @@
-"""``multitudes serve``, ``key`` and ``load-state``: the HTTP service, its API keys, and its user state store."""
+"""``multitudes serve`` and ``load-state``: the HTTP service and its user state store."""
 
 import os
 from collections.abc import Iterator
 from contextlib import closing
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,14 +17,6 @@ if TYPE_CHECKING:
     from multitudes.data.prepared import PreparedData
     from multitudes.service.settings import ServeConfig
     from multitudes.state.protocol import UserState
-
-
-class KeyScope(StrEnum):
-    """The scopes of an API key."""
-
-    READ = "read"
-    WRITE = "write"
-    ADMIN = "admin"
 
 
 def serve_command(
@@ -105,36 +96,6 @@ def _keep_new_files_private() -> None:
     umask = os.umask(0o077)
     if umask & 0o007 == 0o007:
         os.umask(umask)
-
-
-def key_command(
-    name: Annotated[str, typer.Argument(help="Name of the key's owner, for the journal of the service.")],
-    to: Annotated[
-        Path, typer.Option(help="File of keys, created when missing; or a folder, which gets a file for the key.")
-    ],
-    scope: Annotated[
-        list[KeyScope] | None,
-        typer.Option(
-            help="read: recommend and inspect; write: events and followed topics; admin: erase. Default: read."
-        ),
-    ] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")] = False,
-) -> None:
-    """Make an API key.
-
-    The file holds only a digest, so the key cannot be shown again. To revoke the key, remove its line, or its file in
-    the folder. A new file can be read by its owner alone: make it as the user of the service.
-    """
-    from multitudes.service.api_keys import SCOPES, make_key
-
-    wanted = {str(name) for name in scope or [KeyScope.READ]}
-    scopes = tuple(name for name in SCOPES if name in wanted)
-    key = make_key(to, name, scopes)
-    if json:
-        print_json({"name": name, "scopes": list(scopes), "file": str(to), "key": key})
-        return
-    typer.echo(key)
-    typer.echo(f"multitudes: key '{name}' with {', '.join(scopes)} is in {to}; it is not shown again", err=True)
 
 
 def load_state_command(

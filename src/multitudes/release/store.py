@@ -7,6 +7,7 @@
       versions/0007/…     complete releases; never changed after they appear
       .stage-…            a release that is being written, invisible to readers
       changes/0007.log    items that were added and removed since that version was published; see ``delta_log``
+      audit.log           who published, rolled back or changed items, and when: a line of JSON for each
       .lock               held by a process that publishes, rolls back or updates items
 
 A version appears by one rename of a folder whose files are on the disk, and serves after one replacement of
@@ -22,6 +23,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from multitudes.atomic import move_folder_into_place, write_text
+from multitudes.audit import AUDIT_LOG, append_audit, system_user
 from multitudes.errors import ArtefactError, UsageError
 from multitudes.locks import lock
 from multitudes.release.manifest import MANIFEST
@@ -72,6 +74,7 @@ class ReleaseStore:
         version = f"{self._newest_number() + 1:04d}"
         move_folder_into_place(stage, self._folder(version))
         self._switch(version)
+        self.record(f"publish {version}")
         return version
 
     def versions(self) -> list[str]:
@@ -152,7 +155,12 @@ class ReleaseStore:
             self.folder(version)
             prepare()
             self._switch(version)
+            self.record(f"rollback {version}")
         return version
+
+    def record(self, what: str) -> None:
+        """Append to the audit log what the user of this process did."""
+        append_audit(self.root / AUDIT_LOG, user=system_user(), what=what)
 
     @contextmanager
     def lock(self) -> Iterator[None]:

@@ -178,6 +178,7 @@ def _append_delta(release: Release, delta: Delta) -> int:
     file = delta_log.delta_log_file(release.path)
     assert file is not None, "a release of a store has a delta log"
     cut_bytes = delta_log.append_delta(file, release.identity, delta)
+    ReleaseStore(release.path.parent.parent).record(f"{delta.kind} {delta.items.height} items in {release.version}")
     release.sync_index()
     return cut_bytes
 

@@ -2,8 +2,10 @@
 
 ::
 
-    # name  scopes       SHA-256 of the key
-    shop    read,write   2f0c…
+    # name  scopes            SHA-256 of the key  expires
+    shop    recommend,events  2f0c…               2027-01-31
+
+A key without a date does not expire; with one, it is valid until that day begins, in UTC.
 
 A container gets a folder: a file that is mounted alone stays what it was when ``make_key`` or an editor replaces it, so
 a revoked key would be accepted until the restart. Hidden files are ignored; Kubernetes has such in its volumes.
@@ -19,6 +21,7 @@ import secrets
 import stat
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Final, Literal, cast, get_args
 
@@ -27,8 +30,12 @@ from multitudes.errors import MissingError, UsageError
 from multitudes.locks import lock
 from multitudes.periodic import FileWatch, file_signature
 
-KeyScope = Literal["read", "write", "admin"]
+KeyScope = Literal["recommend", "events", "metrics", "read", "write", "admin"]
 SCOPES: Final[tuple[KeyScope, ...]] = get_args(KeyScope)
+CONTAINED: Final[dict[KeyScope, frozenset[KeyScope]]] = {
+    "read": frozenset({"recommend", "metrics"}),
+    "write": frozenset({"events"}),
+}
 KEY_PREFIX: Final = "mult_"  # secret scanners recognize a leaked key by it
 _NAME: Final = re.compile(r"[\w-][\w.-]{0,63}", re.ASCII)
 _DIGEST: Final = re.compile(r"[0-9a-f]{64}")
@@ -42,6 +49,15 @@ class ApiKey:
     name: str
     scopes: frozenset[KeyScope]
     sha256: str
+    expires: date | None = None
+
+    def allows(self, needed: KeyScope) -> bool:
+        """Return whether the key may do what needs a scope: it has it, or one that contains it."""
+        return any(scope == needed or needed in CONTAINED.get(scope, ()) for scope in self.scopes)
+
+    def is_expired(self, now: datetime) -> bool:
+        """Return whether the key is no longer valid at ``now``, a time in UTC."""
+        return self.expires is not None and now.date() >= self.expires
 
 
 def key_digest(key: str) -> str:
@@ -87,26 +103,33 @@ def _read_file(file: Path) -> list[ApiKey]:
 
 def _parse_line(file: Path, number: int, line: str) -> ApiKey:
     fields = line.split()
-    scopes = set(fields[1].split(",")) if len(fields) == 3 else set()
+    scopes = set(fields[1].split(",")) if len(fields) in {3, 4} else set()
     is_valid = scopes and scopes <= set(SCOPES) and _NAME.fullmatch(fields[0]) and _DIGEST.fullmatch(fields[2])
     if not is_valid:
         raise UsageError(
             f"{file}: line {number} is not a key; expected NAME SCOPE,SCOPE SHA256 with scopes of {', '.join(SCOPES)}"
         )
-    return ApiKey(fields[0], frozenset(cast("set[KeyScope]", scopes)), fields[2])
+    try:
+        expires = date.fromisoformat(fields[3]) if len(fields) == 4 else None
+    except ValueError:
+        raise UsageError(f"{file}: line {number} ends in {fields[3]!r}; expected a day as 2027-01-31") from None
+    return ApiKey(fields[0], frozenset(cast("set[KeyScope]", scopes)), fields[2], expires)
 
 
-def make_key(path: Path, name: str, scopes: tuple[KeyScope, ...]) -> str:
+def make_key(path: Path, name: str, scopes: tuple[KeyScope, ...], expires: date | None = None) -> str:
     """Add a new key and return it: it is stored nowhere. Several processes may do so at the same time.
 
     Args:
         path: a file, which is created if necessary; or a folder, where the key gets a file of its name.
         name: of the key.
         scopes: what the key may do.
+        expires: the first day on which the key is no longer valid, in UTC; None: it does not expire.
 
     Raises:
-        UsageError: the name is taken or invalid, or the file is not a file of keys.
+        UsageError: the name is taken or invalid, the day is over, or the file is not a file of keys.
     """
+    if expires is not None and expires <= datetime.now(UTC).date():
+        raise UsageError(f"a key that expires on {expires} is of no use today; give a later day")
     if not _NAME.fullmatch(name):
         raise UsageError(f"key name {name!r}: expected up to 64 letters, digits, dots and dashes; the first is no dot")
     is_folder, secret = path.is_dir(), KEY_PREFIX + secrets.token_urlsafe(32)
@@ -115,9 +138,10 @@ def make_key(path: Path, name: str, scopes: tuple[KeyScope, ...]) -> str:
         known = read_keys(path) if path.exists() else []
         if any(key.name == name for key in known):
             raise UsageError(f"{path}: has a key '{name}' already; remove its line, or give another name")
-        before = file.read_text(encoding="utf-8") if file.exists() else "# name  scopes  SHA-256 of the key\n"
+        before = file.read_text(encoding="utf-8") if file.exists() else "# name  scopes  SHA-256 of the key  expires\n"
         end = "" if before.endswith("\n") else "\n"
-        _replace(file, f"{before}{end}{name} {','.join(scopes)} {key_digest(secret)}\n")
+        line = f"{name} {','.join(scopes)} {key_digest(secret)} {expires or ''}".rstrip()
+        _replace(file, f"{before}{end}{line}\n")
     return secret
 
 

@@ -77,7 +77,9 @@ def middlewares(deps: Dependencies) -> list[Middleware]:
         # Gives the request its id and its clock, counts and logs it; answers 500 if anything below fails.
         Middleware(RequestContextMiddleware, metrics=deps.metrics, journal=deps.journal),
         # 401, 403, 421: the key is missing, unknown or of the wrong scope, or the host is not this machine.
-        Middleware(AuthMiddleware, keys=deps.keys, own_hosts=own_hosts),
+        Middleware(
+            AuthMiddleware, keys=deps.keys, own_hosts=own_hosts, metrics=deps.metrics, records=deps.access_records
+        ),
         # 429: so many requests are in flight that this one would miss its deadline.
         Middleware(
             LoadSheddingMiddleware, in_flight=in_flight, settings=settings, metrics=deps.metrics, clock=monotonic

@@ -1,15 +1,24 @@
 """Authentication and authorization: an API key with the right scope; without keys, requests of this machine only."""
 
+import asyncio
+from datetime import UTC, datetime
 from typing import Final
 
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from multitudes.service.api_keys import ApiKeys, KeyScope
+from multitudes.service.access_records import AccessRecords, Sender
+from multitudes.service.api_keys import CONTAINED, ApiKeys, KeyScope
 from multitudes.service.errors import ApiError, error_response
+from multitudes.service.metrics import Metrics
 
 PUBLIC_PATHS: Final = frozenset({"/healthz", "/readyz"})  # for load balancers, which have no key
 LOOPBACK_HOSTS: Final = frozenset({"127.0.0.1", "localhost", "::1"})
 _PROXY_HEADERS: Final = frozenset({b"forwarded", b"via", b"x-forwarded-for", b"x-forwarded-host", b"x-real-ip"})
+_POST_SCOPES: Final[dict[str, KeyScope]] = {
+    "/v1/recommend": "recommend",
+    "/v1/recommend/batch": "recommend",
+    "/v1/events": "events",
+}
 
 
 class AuthMiddleware:
@@ -18,7 +27,14 @@ class AuthMiddleware:
     A request with two Host headers gets 400: a proxy may have looked at the other one.
     """
 
-    def __init__(self, app: ASGIApp, keys: ApiKeys | None, own_hosts: frozenset[str] | None) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        keys: ApiKeys | None,
+        own_hosts: frozenset[str] | None,
+        metrics: Metrics,
+        records: AccessRecords | None,
+    ) -> None:
         """Wrap ``app``.
 
         Args:
@@ -27,28 +43,81 @@ class AuthMiddleware:
             own_hosts: the values of the Host header that are accepted; None: all. Without keys, a service on loopback
                 accepts its own names only: a page in a browser could otherwise reach it under the page's own name (DNS
                 rebinding). It rejects what a proxy has forwarded, since that comes from anybody.
+            metrics: count what is rejected for its key.
+            records: of the last use of keys, and of requests that need the scope admin; None: there are none.
         """
         self._app, self._keys, self._own_hosts = app, keys, own_hosts
+        self._metrics, self._records = metrics, records
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass an authorized request on; the name of its key is in ``scope["state"]``."""
-        if scope["type"] == "http" and scope["path"] not in PUBLIC_PATHS:
-            try:
-                _authorize(scope, self._keys, self._own_hosts)
-            except ApiError as error:
-                await error_response(error, scope["state"]["request_id"])(scope, receive, send)
-                return
+        if scope["type"] != "http" or scope["path"] in PUBLIC_PATHS:
+            await self._app(scope, receive, send)
+            return
+        needed = required_scope(scope["method"], scope["path"])
+        if needed == "admin":
+            send = self._send_after_audit(scope, send)
+        try:
+            _check_host(scope, self._own_hosts)
+            self._check_key(scope, needed)
+        except ApiError as error:
+            await error_response(error, scope["state"]["request_id"])(scope, receive, send)
+            return
         await self._app(scope, receive, send)
+
+    def _check_key(self, scope: Scope, needed: KeyScope) -> None:
+        if self._keys is None:
+            return
+        scheme, _, given = dict(scope["headers"]).get(b"authorization", b"").decode("latin-1").partition(" ")
+        if scheme.lower() != "bearer" or not given:
+            self._metrics.reject_key("", "missing")
+            raise ApiError(401, "no API key; send the header authorization: Bearer KEY")
+        key = self._keys.find(given.strip())
+        if key is None:
+            self._metrics.reject_key("", "unknown")
+            raise ApiError(401, "this API key is not known; ask who runs the service for one")
+        scope["state"]["key"] = key.name
+        if key.is_expired(datetime.now(UTC)):
+            self._metrics.reject_key(key.name, "expired")
+            raise ApiError(401, f"this API key expired on {key.expires}; ask who runs the service for a new one")
+        if self._records is not None:
+            self._records.record_use(key.name)
+        if not key.allows(needed):
+            self._metrics.reject_key(key.name, "wrong_scope")
+            wanted = " or ".join([needed, *(scope for scope, contained in CONTAINED.items() if needed in contained)])
+            has = ", ".join(sorted(key.scopes))
+            raise ApiError(403, f"this needs a key of scope {wanted}; the key given has {has}")
+
+    def _send_after_audit(self, scope: Scope, send: Send) -> Send:
+        """Return a ``send`` that records the request before its answer begins: what was acknowledged is on record.
+
+        Who has no valid key is not recorded, and so cannot fill the disk.
+        """
+
+        async def record_and_send(message: Message) -> None:
+            if message["type"] == "http.response.start" and message["status"] not in {400, 401, 421}:
+                await asyncio.to_thread(self._record, scope, message["status"])
+            await send(message)
+
+        return record_and_send
+
+    def _record(self, scope: Scope, status: int) -> None:
+        if self._records is not None:
+            address, state = scope.get("client"), scope["state"]
+            who = Sender(state.get("key"), address[0] if address else None, state["request_id"])
+            self._records.record_request(who, scope["method"], scope["path"], status)
 
 
 def required_scope(method: str, path: str) -> KeyScope:
     """Return the scope that a request needs; unknown paths need one too, so that 404 does not reveal the known ones."""
-    if method in {"GET", "HEAD"} or path.startswith("/v1/recommend"):
-        return "read"
-    return "admin" if method == "DELETE" else "write"
+    if method in {"GET", "HEAD"}:
+        return "metrics" if path == "/metrics" else "recommend" if path.startswith("/v1/items/") else "read"
+    if method == "DELETE":
+        return "admin"
+    return _POST_SCOPES.get(path, "write")
 
 
-def _authorize(scope: Scope, keys: ApiKeys | None, own_hosts: frozenset[str] | None) -> None:
+def _check_host(scope: Scope, own_hosts: frozenset[str] | None) -> None:
     headers = dict(scope["headers"])
     if sum(name == b"host" for name, _ in scope["headers"]) > 1:
         raise ApiError(400, "two Host headers; send one")
@@ -58,18 +127,6 @@ def _authorize(scope: Scope, keys: ApiKeys | None, own_hosts: frozenset[str] | N
         raise ApiError(
             421, "a proxy forwarded this request to a service without keys; make keys, or set [keys] open = true"
         )
-    if keys is None:
-        return
-    scheme, _, given = headers.get(b"authorization", b"").decode("latin-1").partition(" ")
-    if scheme.lower() != "bearer" or not given:
-        raise ApiError(401, "no API key; send the header authorization: Bearer KEY")
-    key = keys.find(given.strip())
-    if key is None:
-        raise ApiError(401, "this API key is not known; ask who runs the service for one")
-    scope["state"]["key"] = key.name
-    needed = required_scope(scope["method"], scope["path"])
-    if needed not in key.scopes:
-        raise ApiError(403, f"this needs a key of scope {needed}; the key given has {', '.join(sorted(key.scopes))}")
 
 
 def _host(header: bytes) -> str:

@@ -8,6 +8,7 @@ from multitudes.ids import Id
 from multitudes.logs.schemas import LoggedEvent, ServedResponse
 from multitudes.retrieval.request import Request
 from multitudes.retrieval.retriever import Retriever
+from multitudes.service.access_records import AccessRecords
 from multitudes.service.admission import Priority
 from multitudes.service.api_keys import ApiKeys
 from multitudes.service.journal import Journal
@@ -121,3 +122,4 @@ class Dependencies:
     journal: Journal
     keys: ApiKeys | None = None  # None: no key is required
     loop_lag: LoopLagMonitor = field(default_factory=LoopLagMonitor)
+    access_records: AccessRecords | None = None  # None: nothing is recorded

@@ -7,7 +7,7 @@ be written without quotes: ``ann`` is the same as ``%22ann%22``.
 
 import re
 from collections.abc import Sequence
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import orjson
 
@@ -15,8 +15,10 @@ from multitudes.api import ID_CHARACTERS
 from multitudes.ids import INT64_RANGE, Id, IdType
 from multitudes.logs.schemas import IdTypes
 from multitudes.release.release import Release
-from multitudes.service.dependencies import Dependencies
 from multitudes.service.errors import ApiError
+
+if TYPE_CHECKING:
+    from multitudes.service.dependencies import Dependencies
 
 _INTEGER: Final = re.compile(r"0|-?[1-9][0-9]*")
 _EXPECTED_FORM: Final = 'an integer as 42, a text as "42" in quotes, percent-encoded'
@@ -54,7 +56,7 @@ def release_id_types(release: Release) -> IdTypes:
     return IdTypes("int64" if users.has_integer_ids else "string", "int64" if items.has_integer_ids else "string")
 
 
-def check_id_types(deps: Dependencies, user_ids: Sequence[Id], item_ids: Sequence[Id]) -> None:
+def check_id_types(deps: "Dependencies", user_ids: Sequence[Id], item_ids: Sequence[Id]) -> None:
     """Reject ids of another type than those of the release that serves; they would silently be unknown.
 
     Raises:

@@ -29,6 +29,7 @@ from multitudes.service.admission import RejectionReason
 disable_created_metrics()  # type: ignore[no-untyped-call]  # the start time of each series would double the size of the page
 
 Work = Literal["interactive", "batch", "similar", "events"]  # the kind of a request
+KeyRejection = Literal["missing", "unknown", "expired", "wrong_scope"]
 _METHODS: Final = {"GET", "HEAD", "POST", "PUT", "DELETE"}  # all other methods share one label: clients choose them
 _INTEREST_KINDS: Final = {"implicit", "explicit"}
 _ORIGIN: Final = attrgetter("source", "interest", "found_by")
@@ -57,6 +58,11 @@ class MetricFamilies:
         for work in ("interactive", "batch", "similar"):
             self.shed.labels(work, "time")
         self.shed.labels("events", "in_flight")
+        self.rejected_keys = self._counter(
+            "rejected_keys", "Requests rejected for their API key, by its name and the reason.", "key", "reason"
+        )
+        for reason in ("missing", "unknown"):
+            self.rejected_keys.labels("", reason)
 
     def _add_answers(self) -> None:
         self.stage_seconds = self._histogram(
@@ -177,6 +183,10 @@ class Metrics:
         self.families = MetricFamilies(self.registry)
         start_at_zero(self.families.degraded, *CAUSES)
         self._refresh: Callable[[], None] | None = None
+
+    def reject_key(self, key: str, reason: KeyRejection) -> None:
+        """Count a request that was rejected for its key; ``key`` is the name of the key, empty if it has none."""
+        self.families.rejected_keys.labels(key, reason).inc()
 
     def start_request(self) -> None:
         """Count a request in flight."""

@@ -16,7 +16,7 @@ Responses = dict[int | str, dict[str, Any]]
 _MESSAGES: Final = {
     400: "the body is not JSON: expected value; send one JSON object in UTF-8",
     401: "no API key; send the header authorization: Bearer KEY",
-    403: "this needs a key of scope write; the key given has read",
+    403: "this needs a key of scope events or write; the key given has recommend",
     404: "item 7 is not in release 0001; ask for one that is",
     408: "the body did not arrive within 10 s; send it faster",
     413: "the body is larger than 1,048,576 bytes; send less in one request",

@@ -12,6 +12,7 @@ from multitudes.release.store import ReleaseStore
 from multitudes.retrieval.release_trial import ReleaseTrial
 from multitudes.retrieval.release_watcher import ReleaseWatcher
 from multitudes.retrieval.retriever import Retriever
+from multitudes.service.access_records import AccessRecords
 from multitudes.service.api_keys import ApiKeys
 from multitudes.service.auth import LOOPBACK_HOSTS
 from multitudes.service.dependencies import Dependencies
@@ -85,7 +86,8 @@ def open_dependencies(releases: Path, settings: ServeConfig) -> Iterator[Depende
         metrics.refresh_with(collector.collect)
         for component in (watcher, states, logs, engine, collector):
             component.start()
-        yield Dependencies(settings, watcher, engine, states, logs, metrics, Journal(settings.journal), keys, loop_lag)
+        journal, records = Journal(settings.journal), AccessRecords(folder, erasure_requests.digest)
+        yield Dependencies(settings, watcher, engine, states, logs, metrics, journal, keys, loop_lag, records)
 
 
 def data_folder(releases: Path, settings: ServeConfig) -> Path:

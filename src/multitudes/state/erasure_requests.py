@@ -68,6 +68,15 @@ class ErasureRequests:
         digests = {user_id: user_digest(user_id, self._secret).hex() for user_id in user_ids}
         return {user_id: self._erased_s[digest] for user_id, digest in digests.items() if digest in self._erased_s}
 
+    def digest(self, user_id: Id) -> str | None:
+        """Return the digest of a user in the file, by which a record can name them; None before the first request.
+
+        Raises:
+            DamagedRequestsError: the file is damaged.
+        """
+        self.check()
+        return user_digest(user_id, self._secret).hex() if self._secret else None
+
     def check(self) -> None:
         """Read the file if it has changed.
 
