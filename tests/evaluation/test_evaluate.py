@@ -158,6 +158,24 @@ def test_segments_share_out_all_targets(tmp_path):
     assert result["segments"]["history"]["50+"]["methods"]["clustering"]["hr@4"]["mean"] is None
 
 
+def test_only_the_segments_that_are_asked_for_are_in_the_result(tmp_path):
+    result = evaluate(world(tmp_path), CONFIG.model_copy(update={"segments": ("popularity",)}), ROUND_ROBIN).result
+    assert result["segments"].keys() == result["all_targets"]["segments"].keys() == {"popularity"}
+
+
+def test_differences_in_a_segment_are_those_of_its_hit_rates(tmp_path):
+    run = world(tmp_path)
+    run.kinds = ("unconditioned", "implicit")
+    part = evaluate(run, CONFIG, ROUND_ROBIN).result["segments"]["history"]["1-9"]
+    rates = {method: figures["hr@4"]["mean"] for method, figures in part["methods"].items()}
+    assert part["differences"].keys() == rates.keys() - {"clustering"}
+    assert part["minus_unconditioned"].keys() == rates.keys() - {"unconditioned"}
+    for other, gain in part["differences"].items():
+        assert gain["hr@4"]["mean"] == pytest.approx(rates["clustering"] - rates[other], abs=2e-6)
+    for other, gain in part["minus_unconditioned"].items():
+        assert gain["hr@4"]["mean"] == pytest.approx(rates[other] - rates["unconditioned"], abs=2e-6)
+
+
 def test_hits_are_credited_to_the_interest_that_found_them(tmp_path):
     sources = evaluate(world(tmp_path), CONFIG, ROUND_ROBIN).result["interests"]["sources"]
     assert [(s["source"], s["number"]) for s in sources] == [("popular", 0), ("implicit", 1), ("implicit", 2)]

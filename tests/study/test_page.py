@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from multitudes.report.formatting import format_difference, format_interval
+from multitudes.report.formatting import format_difference, format_interval, format_number, segment_label
 from multitudes.study.comparison import Resampling
 from multitudes.study.page import main, markdown_page
 from multitudes.study.summary import summarise, write_summary
@@ -39,6 +39,20 @@ def test_every_row_of_a_table_has_as_many_cells_as_its_head(study):
     assert len(blocks) >= 6
     for lines in blocks:
         assert len({line.replace("\\|", "").count("|") for line in lines}) == 1
+
+
+def test_the_table_of_kinds_holds_the_rate_and_the_difference_of_each_in_every_segment(tmp_path):
+    gains = {"single": 0.0, "joint": 0.1, "joint/unconditioned": 0.0, "joint/implicit": 0.1, "joint/explicit": -0.2}
+    data = {"a|b": outcomes(np.random.default_rng(0), gains | {"popularity": -0.1}, users=60)}
+    summary = summarise(write_study(tmp_path, data), Resampling(300, 300))
+    text, kinds = markdown_page(summary), summary["data"]["a|b"]["kinds"]
+    assert "| whole history | interests (− whole history) | followed topics (− whole history) | joint (" in text
+    for name, parts in kinds["segments"].items():
+        for part, segment in parts.items():
+            rate, gain = segment["rates"]["joint/explicit"], segment["minus"]["joint/explicit"]
+            assert f"| {segment_label(name, part)} | {segment['targets']:,} |" in text
+            assert f"| {format_number(rate['mean'])} ({format_difference(gain)}) |" in text
+    assert "when each pays" not in markdown_page(summary | {"data": {"a|b": summary["data"]["a|b"] | {"kinds": None}}})
 
 
 def test_the_command_writes_the_page_with_given_text_and_rejects_other_folders(study, tmp_path, capsys):

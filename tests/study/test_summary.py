@@ -7,12 +7,14 @@ import polars as pl
 import pytest
 
 from multitudes.errors import ArtefactError
+from multitudes.evaluation.target_segments import TARGET_SEGMENTS
 from multitudes.report.study_sentences import TRAINED_CONTROL, beats_controls
 from multitudes.study import summary as overall
 from multitudes.study.comparison import (
     PairedOutcomes,
     Resampling,
     compare_by_segment,
+    compare_kinds_by_segment,
     compare_methods,
     compare_with_controls,
     pair_by_user,
@@ -237,3 +239,30 @@ def test_a_folder_without_a_study_or_with_a_damaged_one_is_named(tmp_path, study
     pl.DataFrame({"data": ["first"], "kind": ["new"]}).write_parquet(tmp_path / "outcomes.parquet")
     with pytest.raises(ArtefactError, match=r"outcomes.parquet: no column 'budget'"):
         summarise(tmp_path)
+
+
+KINDS = {"single": 0.0, "joint": 0.1, "joint/unconditioned": 0.0, "joint/implicit": 0.1, "joint/explicit": -0.2}
+
+
+def test_kinds_of_vectors_are_compared_with_the_whole_history_by_segment_beside_the_strongest_baseline():
+    frame = outcomes(np.random.default_rng(0), KINDS | {"popularity": -0.1})
+    kinds = compare_kinds_by_segment(pair_by_user(frame, "here"), "single", "popularity", FAST)
+    whole, *others = ["joint/unconditioned", "joint/implicit", "joint/explicit", "joint", "popularity"]
+    assert (kinds["method"], kinds["systems"]) == ("joint", [whole, *others])
+    for segment in [part for parts in kinds["segments"].values() for part in parts.values()]:
+        assert segment["minus"].keys() == set(others)
+        assert segment["minus"]["joint/implicit"]["low"] > 0 > segment["minus"]["joint/explicit"]["high"]
+    without = pair_by_user(frame.filter(pl.col("method") != "joint/explicit"), "here")
+    assert compare_kinds_by_segment(without, "single", "popularity", FAST) is None
+
+
+def test_segments_by_time_are_those_of_data_whose_every_cell_has_them():
+    frame = outcomes(np.random.default_rng(0), KINDS)
+    parts = TARGET_SEGMENTS["horizon"]
+    columns = [pl.col(f"head_{noun}").alias(f"{part}_{noun}") for part in parts for noun in ("hits", "targets")]
+    timed = pair_by_user(frame.with_columns(columns), "here")
+    found = compare_by_segment(timed, "single", FAST)
+    assert found["horizon"]["within_day"]["minus"] == found["popularity"]["head"]["minus"]
+    is_old = (pl.col("method") == "joint") & (pl.col("seed") == 0)  # a cell of an earlier version
+    some = [pl.when(~is_old).then(column).alias(column.meta.output_name()) for column in columns]
+    assert "horizon" not in compare_by_segment(pair_by_user(frame.with_columns(some), "here"), "single", FAST)

@@ -37,8 +37,7 @@ def held_out_users(prepared: PreparedData, split: Split) -> HeldOut:
     that includes validation. Targets outside the vocabulary are counted in the manifest and not returned.
     """
     in_split = _positions(prepared, SPLIT_CODE[split])
-    is_target = (prepared.event_weight[in_split] > 0) & (prepared.event_item[in_split] > 0)
-    position = in_split[is_target & prepared.event_after_follows[in_split]]
+    position = in_split[_is_target(prepared, in_split)]
     user_P = prepared.users_of(position)
     items = prepared.n_items + 1
     pair_M = np.unique(user_P * items + prepared.event_item[position])
@@ -68,6 +67,18 @@ def select_targets(held: HeldOut, keep_T: NDArray[np.bool_]) -> HeldOut:
     )
 
 
+def first_positions(prepared: PreparedData, held: HeldOut, split: Split) -> NDArray[np.int64]:
+    """Return the flat position of the first event of each target in its split, shape (T,)."""
+    row_P, position_P = expand_ranges(held.end_B, prepared.event_offset[held.user_B + 1])
+    is_kept_P = (prepared.event_split[position_P] == SPLIT_CODE[split]) & _is_target(prepared, position_P)
+    row_P, position_P = row_P[is_kept_P], position_P[is_kept_P]
+    items = prepared.n_items + 1
+    pair_M, first_M = np.unique(row_P * items + prepared.event_item[position_P], return_index=True)
+    place_T = np.searchsorted(pair_M, target_rows(held.target_offset) * items + held.target)
+    first_T: NDArray[np.int64] = position_P[first_M[place_T]]
+    return first_T
+
+
 def has_known_followed_topics(prepared: PreparedData, end_B: NDArray[np.int64]) -> NDArray[np.bool_]:
     """Return whether each user's followed topics were known where the history ends (B,).
 
@@ -83,6 +94,13 @@ def held_out_histories(
     histories = gather_histories(prepared, user_B, end_B, length)
     known_B = has_known_followed_topics(prepared, end_B)
     return histories._replace(follow_BF=np.where(known_B[:, None], histories.follow_BF, 0))
+
+
+def _is_target(prepared: PreparedData, position: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Return whether the events at flat positions can be targets, in the same shape."""
+    is_positive = (prepared.event_weight[position] > 0) & (prepared.event_item[position] > 0)
+    is_target: NDArray[np.bool_] = is_positive & prepared.event_after_follows[position]
+    return is_target
 
 
 def _positions(prepared: PreparedData, code: int) -> NDArray[np.int64]:

@@ -9,6 +9,7 @@ from multitudes.data.prepared import Split
 
 Controls = Literal["none", "main_budget", "all_budgets"]
 BaselineChoice = Literal["none", "cheap", "all"]
+SegmentName = Literal["history", "cohort", "popularity", "horizon", "topic_age"]
 
 
 class EvaluateConfig(Config):
@@ -24,6 +25,9 @@ class EvaluateConfig(Config):
     max_users: int | None = Field(None, ge=1, description="maximum number of users, sampled by the seed; none: all")
     resamples: int = Field(1000, ge=1, description="bootstrap resamples of users for the 95 % intervals")
     core_days: int = Field(4, ge=1, description="active days in the last 28 that make a user core")
+    segments: tuple[SegmentName, ...] | None = Field(
+        None, description="segmentations of users and targets in the result; none: all that the data allow"
+    )
     controls: Controls = Field(
         "main_budget",
         description="where a run with several vectors is compared with its controls; controls with one vector are cheap"

@@ -30,6 +30,7 @@ from multitudes.evaluation.outcomes import (
 from multitudes.evaluation.protocol import Evaluator, Measurements
 from multitudes.evaluation.samples import sample_users
 from multitudes.evaluation.scorer import Scorer
+from multitudes.evaluation.target_segments import time_segments
 from multitudes.evaluation.targets import TargetKind, subsample, user_segments
 from multitudes.progress import Progress, silent
 from multitudes.retrieval.config import RetrieveConfig, with_run_defaults
@@ -61,6 +62,7 @@ def evaluate(
 
     Raises:
         DataError: no user has a target of the chosen kinds.
+        UsageError: the data do not allow a segmentation that the settings name.
     """
     config = config or EvaluateConfig()
     retrieve = with_run_defaults(retrieve or RetrieveConfig(), run.shares, run.blend, run.shares_by_history)
@@ -68,8 +70,10 @@ def evaluate(
     budgets = feasible_budgets(config.budgets, prepared.n_items)
     held = subsample(held_out_users(prepared, config.split), config.max_users, config.seed)
     kinds = target_kinds(config, held)
+    segments = time_segments(prepared, config.split, config.segments)
     baselines, records = fit_baselines(prepared, held, kinds, budgets, config.baselines, progress)
-    measurements = Evaluator(run, retrieve, budgets, config.controls, baselines).evaluate(held, kinds, progress)
+    evaluator = Evaluator(run, retrieve, budgets, config.controls, baselines, segments)
+    measurements = evaluator.evaluate(held, kinds, progress)
     if not measurements:
         raise DataError(
             f"{prepared.path}: no user has a target of this kind in the {config.split} split;"
@@ -130,7 +134,8 @@ def _figures(
     """Return all figures for one kind of targets."""
     bootstrap = Bootstrap(config.resamples, config.seed)
     budget = main_budget(budgets)
-    segments = user_segments(run.prepared, measured.held, config.split, config.core_days)
+    of_users = user_segments(run.prepared, measured.held, config.split, config.core_days)
+    segments = hit_rates_by_segment(measured.lists, measured.targets, of_users, budget, bootstrap, run.config.method)
     methods, differences = methods_and_differences(measured.lists, measured.targets, run.config.method, bootstrap)
     targets_B = measured.targets["targets"]
     max_score = {name: Ratio(hits_B, targets_B) for name, hits_B in measured.max_score.items()}
@@ -144,7 +149,7 @@ def _figures(
         "differences": differences,
         "strongest_baseline": strongest_baseline(methods, budget),
         "max_score": intervals_by_name(max_score, bootstrap),
-        "segments": hit_rates_by_segment(measured.lists, measured.targets, segments, budget, bootstrap),
+        "segments": {name: parts for name, parts in segments.items() if name in (config.segments or segments)},
         "interests": health.interest_summary(measured.interests, measured.kinds, bootstrap),
     }
 

@@ -15,13 +15,15 @@ from numpy.typing import NDArray
 from multitudes.atomic import replace_file
 from multitudes.batches.held_out import HeldOut
 from multitudes.data.prepared import PreparedData
-from multitudes.evaluation.targets import POPULARITY, Segment
+from multitudes.evaluation.target_segments import TARGET_SEGMENTS, TargetLabels
+from multitudes.evaluation.targets import Segment
 from multitudes.metrics import diversity, ranking
 from multitudes.metrics.bootstrap import Estimates, Interval, bootstrap_ratios
 from multitudes.seeding import generator
 
 Measures = dict[str, NDArray[np.float64]]  # name → value per user, shape (B,)
 Column = NDArray[np.float64]
+UNCONDITIONED = "unconditioned"  # the system of the one vector of the whole history
 COMPARED_FIGURES = ("hr", "recall", "ndcg", "topics")  # figures whose differences are reported
 
 
@@ -47,12 +49,20 @@ class ItemFacts(NamedTuple):
         return cls(np.asarray(prepared.item_topic_offset), np.asarray(prepared.item_topic), prepared.n_topics, classes)
 
 
-def list_measures(ranked_BN: NDArray[np.int64], held: HeldOut, items: ItemFacts) -> Measures:
+def list_measures(
+    ranked_BN: NDArray[np.int64], held: HeldOut, items: ItemFacts, labels: TargetLabels | None = None
+) -> Measures:
     """Return the measures of lists of N candidates; zeros at the end of a list are not candidates.
 
+    Args:
+        ranked_BN: the lists.
+        held: the users and their targets.
+        items: facts about the items.
+        labels: the part of each target by segmentation, beside popularity.
+
     Returns:
-        hits, recall, ndcg; head_hits, torso_hits, tail_hits; topics: distinct topics among the hits; candidates: length
-        of the list; candidate_topics and candidate_entropy (nats): how the list spreads over topics.
+        hits, recall, ndcg; hits by segment of targets, such as tail_hits; topics: distinct topics among the hits;
+        candidates: length of the list; candidate_topics and candidate_entropy (nats): how the list spreads over topics.
     """
     rank_T = ranking.ranks_in_list(ranked_BN, held.target_offset, held.target)
     hit_T = np.isfinite(rank_T)
@@ -64,7 +74,7 @@ def list_measures(ranked_BN: NDArray[np.int64], held: HeldOut, items: ItemFacts)
         "hits": ranking.hits(rank_T, held.target_offset, ranked_BN.shape[1]),
         "recall": ranking.recall(rank_T, held.target_offset, ranked_BN.shape[1]),
         "ndcg": ranking.ndcg(rank_T, held.target_offset, ranked_BN.shape[1]),
-        **_counts_by_class(held, items, hit_T, "hits"),
+        **_counts_by_segment(held, items, labels, hit_T, "hits"),
         "topics": diversity.coverage(among_hits).astype(np.float64),
         "candidates": (ranked_BN > 0).sum(axis=1).astype(np.float64),
         "candidate_topics": diversity.coverage(among_candidates).astype(np.float64),
@@ -72,12 +82,12 @@ def list_measures(ranked_BN: NDArray[np.int64], held: HeldOut, items: ItemFacts)
     }
 
 
-def target_measures(held: HeldOut, items: ItemFacts) -> Measures:
-    """Return the number of targets of each user: all, and by popularity class."""
+def target_measures(held: HeldOut, items: ItemFacts, labels: TargetLabels | None = None) -> Measures:
+    """Return the number of targets of each user: all, and by segment of targets."""
     all_T = np.ones(len(held.target), dtype=np.bool_)
     return {
         "targets": np.diff(held.target_offset).astype(np.float64),
-        **_counts_by_class(held, items, all_T, "targets"),
+        **_counts_by_segment(held, items, labels, all_T, "targets"),
     }
 
 
@@ -178,25 +188,40 @@ def hit_rates_by_segment(
     segments: dict[str, Segment],
     budget: int,
     bootstrap: Bootstrap,
+    own: str,
 ) -> dict[str, Any]:
-    """Return the hit rate of every method in every segment of users, and for head, torso and tail targets."""
+    """Return the hit rate of every method in every segment of users and of targets, with paired differences.
+
+    Args:
+        lists: measures of each list.
+        targets: from ``target_measures``.
+        segments: the segmentations of the users.
+        budget: the lists to compare.
+        bootstrap: settings of the intervals.
+        own: the run's method.
+
+    Returns:
+        segmentation → part → users, targets, ``methods``; ``differences``: ``own`` minus each method; and
+        ``minus_unconditioned``: each method minus the vector of the whole history, if the run has one beside others.
+    """
     at_budget = {key.method: measures for key, measures in lists.items() if key.budget == budget}
     result: dict[str, Any] = {}
     for name, segment in segments.items():
         result[name] = {}
         for number, label in enumerate(segment.names):
             in_segment_B = (segment.label_B == number).astype(np.float64)
-            figures = {
-                m: Ratio(v["hits"] * in_segment_B, targets["targets"] * in_segment_B) for m, v in at_budget.items()
-            }
-            sizes = {"users": int(in_segment_B.sum()), "targets": int((targets["targets"] * in_segment_B).sum())}
-            result[name][label] = sizes | {"methods": _hit_rates(figures, budget, bootstrap)}
-    result["popularity"] = {}
-    for label in POPULARITY:
-        targets_B = targets[f"{label}_targets"]
-        figures = {m: Ratio(v[f"{label}_hits"], targets_B) for m, v in at_budget.items()}
-        sizes = {"users": int((targets_B > 0).sum()), "targets": int(targets_B.sum())}
-        result["popularity"][label] = sizes | {"methods": _hit_rates(figures, budget, bootstrap)}
+            targets_B = targets["targets"] * in_segment_B
+            figures = {m: Ratio(v["hits"] * in_segment_B, targets_B) for m, v in at_budget.items()}
+            sizes = {"users": int(in_segment_B.sum()), "targets": int(targets_B.sum())}
+            result[name][label] = sizes | _compare_hit_rates(figures, budget, bootstrap, own)
+    for name, parts in TARGET_SEGMENTS.items():
+        if f"{parts[0]}_targets" in targets:
+            result[name] = {}
+            for label in parts:
+                targets_B = targets[f"{label}_targets"]
+                figures = {m: Ratio(v[f"{label}_hits"], targets_B) for m, v in at_budget.items()}
+                sizes = {"users": int((targets_B > 0).sum()), "targets": int(targets_B.sum())}
+                result[name][label] = sizes | _compare_hit_rates(figures, budget, bootstrap, own)
     return result
 
 
@@ -213,15 +238,32 @@ def as_json(interval: Interval) -> dict[str, float | None]:
     return {name: round(value, 6) if np.isfinite(value) else None for name, value in interval._asdict().items()}
 
 
-def _hit_rates(figures: dict[str, Ratio], budget: int, bootstrap: Bootstrap) -> dict[str, Any]:
-    return {method: {f"hr@{budget}": interval} for method, interval in intervals_by_name(figures, bootstrap).items()}
+def _compare_hit_rates(figures: dict[str, Ratio], budget: int, bootstrap: Bootstrap, own: str) -> dict[str, Any]:
+    """Return the hit rate of each method, and its differences to ``own`` and to the vector of the whole history."""
+    key, place = f"hr@{budget}", {method: number for number, method in enumerate(figures)}
+    estimates = bootstrap(list(figures.values()))
+
+    def minus(first: str, second: str) -> dict[str, Any]:
+        return {key: as_json(estimates.difference(place[first], place[second]))}
+
+    compared: dict[str, Any] = {
+        "methods": {method: {key: as_json(estimates.interval(number))} for method, number in place.items()},
+        "differences": {method: minus(own, method) for method in place if method != own},
+    }
+    if UNCONDITIONED in place:
+        others = [method for method in place if method != UNCONDITIONED]
+        compared["minus_unconditioned"] = {method: minus(method, UNCONDITIONED) for method in others}
+    return compared
 
 
-def _counts_by_class(held: HeldOut, items: ItemFacts, is_counted_T: NDArray[np.bool_], noun: str) -> Measures:
-    class_T = items.popularity_class[held.target]
+def _counts_by_segment(
+    held: HeldOut, items: ItemFacts, labels: TargetLabels | None, is_counted_T: NDArray[np.bool_], noun: str
+) -> Measures:
+    by_segmentation: TargetLabels = {"popularity": items.popularity_class[held.target], **(labels or {})}
     return {
-        f"{name}_{noun}": ranking.sum_per_user(is_counted_T & (class_T == number), held.target_offset)
-        for number, name in enumerate(POPULARITY)
+        f"{part}_{noun}": ranking.sum_per_user(is_counted_T & (label_T == number), held.target_offset)
+        for name, label_T in by_segmentation.items()
+        for number, part in enumerate(TARGET_SEGMENTS[name])
     }
 
 

@@ -32,6 +32,7 @@ from multitudes.evaluation.outcomes import (
     target_measures,
 )
 from multitudes.evaluation.scorer import Scorer, catalogue, user_vectors
+from multitudes.evaluation.target_segments import TimeSegments, time_segments
 from multitudes.evaluation.targets import TargetKind, items_to_exclude, seen_items, subsample, targets_of_kind
 from multitudes.index.hits import empty_hits
 from multitudes.progress import Progress, silent
@@ -93,19 +94,22 @@ def evaluate_pair(pair: Pair, share: float, config: EvaluateConfig, progress: Pr
 
     Raises:
         DataError: no user has a target of the chosen kinds.
+        UsageError: the data do not allow a segmentation that the settings name.
     """
     prepared = pair[0].run.prepared
     budgets = feasible_budgets(config.budgets, prepared.n_items)
     held = subsample(held_out_users(prepared, config.split), config.max_users, config.seed)
     kinds = target_kinds(config, held)
+    segments = time_segments(prepared, config.split, config.segments)
     baselines, records = fit_baselines(prepared, held, kinds, budgets, config.baselines, progress)
-    evaluator = _PairEvaluator(pair, share, budgets, baselines)
+    evaluator = _PairEvaluator(pair, share, budgets, baselines, segments)
     bootstrap = Bootstrap(config.resamples, config.seed)
     figures, tables = [], []
     for kind in kinds:
         users = targets_of_kind(held, kind)
         if len(users):
-            targets, lists = target_measures(users, evaluator.facts), evaluator.evaluate(users, kind, progress)
+            targets = target_measures(users, evaluator.facts, segments.labels(users))
+            lists = evaluator.evaluate(users, kind, progress)
             methods, _ = methods_and_differences(lists, targets, METHOD, bootstrap)
             figures.append({"targets": kind, "users": len(users), "methods": methods})
             tables.append(outcome_table(prepared.user_ids[users.user_B], kind, targets, lists))
@@ -119,8 +123,15 @@ def evaluate_pair(pair: Pair, share: float, config: EvaluateConfig, progress: Pr
 class _PairEvaluator:
     """Evaluates a pair and the baselines."""
 
-    def __init__(self, pair: Pair, share: float, budgets: tuple[int, ...], baselines: Baselines | None) -> None:
-        self._pair, self._share, self._budgets = pair, share, budgets
+    def __init__(
+        self,
+        pair: Pair,
+        share: float,
+        budgets: tuple[int, ...],
+        baselines: Baselines | None,
+        segments: TimeSegments,
+    ) -> None:
+        self._pair, self._share, self._budgets, self._segments = pair, share, budgets, segments
         self._prepared = pair[0].run.prepared
         self._baselines = baselines
         self.facts = ItemFacts.from_prepared(self._prepared)
@@ -141,7 +152,8 @@ class _PairEvaluator:
         listed = self._baselines.lists(users, histories, kind, max(self._budgets)) if self._baselines else {}
         for name, item_BN in listed.items():
             lists |= {ListKey(name, n): item_BN[:, :n] for n in self._budgets}
-        return {key: list_measures(item_BN, users, self.facts) for key, item_BN in lists.items()}
+        labels = self._segments.labels(users)
+        return {key: list_measures(item_BN, users, self.facts, labels) for key, item_BN in lists.items()}
 
 
 def pair_lists(

@@ -43,6 +43,7 @@ from multitudes.evaluation.outcomes import (
 )
 from multitudes.evaluation.repeats import RepeatSystems
 from multitudes.evaluation.scorer import RankedLists, Scorer, catalogue, ranked_lists, user_vectors
+from multitudes.evaluation.target_segments import TimeSegments
 from multitudes.evaluation.targets import TargetKind, items_to_exclude, seen_items, targets_of_kind
 from multitudes.metrics import ranking
 from multitudes.progress import Progress, silent
@@ -169,12 +170,13 @@ class Evaluator:
         budgets: tuple[int, ...],
         controls: Controls = "main_budget",
         baselines: Baselines | None = None,
+        segments: TimeSegments | None = None,
     ) -> None:
         self._run, self._retrieve, self._budgets, self._controls = run, retrieve, budgets, controls
         self._item_ID = run.item_vectors()
         self._catalogue = catalogue(run, self._item_ID)
         self._facts = ItemFacts.from_prepared(run.prepared)
-        self._baselines = baselines
+        self._baselines, self._segments = baselines, segments
 
     def evaluate(
         self, held: HeldOut, kinds: Sequence[TargetKind], progress: Progress = silent
@@ -215,19 +217,18 @@ class Evaluator:
         for system in controls if self._controls != "none" else ():
             at_all_budgets = self._controls == "all_budgets" or system.is_single_query
             lists |= self._serve(system, self._budgets if at_all_budgets else (main_budget(self._budgets),), seen)
-        measures = {key: list_measures(ranked.item_BN, held, self._facts) for key, ranked in lists.items()}
+        labels = self._segments.labels(held) if self._segments else None
+        item_lists = {key: ranked.item_BN for key, ranked in lists.items()}
         if kind == "all":
-            with_repeats = self._repeats.lists(held, vectors, histories, self._budgets, control=bool(self._baselines))
-            measures |= {key: list_measures(item_BN, held, self._facts) for key, item_BN in with_repeats.items()}
+            item_lists |= self._repeats.lists(held, vectors, histories, self._budgets, control=bool(self._baselines))
         listed = self._baselines.lists(held, histories, kind, max(self._budgets)) if self._baselines else {}
         for name, ranked_BN in listed.items():
-            for budget in self._budgets:
-                measures[ListKey(name, budget)] = list_measures(ranked_BN[:, :budget], held, self._facts)
+            item_lists |= {ListKey(name, budget): ranked_BN[:, :budget] for budget in self._budgets}
         return Measurements(
             held=held,
             kinds=vectors.kinds,
-            targets=target_measures(held, self._facts),
-            lists=measures,
+            targets=target_measures(held, self._facts, labels),
+            lists={key: list_measures(found, held, self._facts, labels) for key, found in item_lists.items()},
             max_score=self._max_score(held, vectors, seen),
             interests=self._interests(held, vectors, lists),
         )

@@ -1,9 +1,9 @@
-"""The users of an evaluation, their targets, and the segments of both.
+"""The users of an evaluation, their targets, and the segments of the users.
 
-Targets are first-time targets or all targets. Users are segmented by history length and cohort, targets by the
-popularity of the item: head, torso, tail.
+Targets are first-time targets or all targets. Users are segmented by history length and cohort; segments of targets
+are in ``target_segments``.
 
-Legend: B users · T targets, flat by user. A label of −1 belongs to no segment.
+Legend: B users. A label of −1 belongs to no segment.
 """
 
 from collections.abc import Sequence
@@ -20,7 +20,6 @@ from multitudes.seeding import generator
 TargetKind = Literal["new", "all"]
 HISTORY = ("0", "1-9", "10-49", "50+")
 COHORT = ("core", "non-core", "new")
-POPULARITY = ("head", "torso", "tail")
 
 
 def targets_of_kind(held: HeldOut, kind: TargetKind) -> HeldOut:
@@ -92,10 +91,15 @@ def cohorts(
 
 def cut_times(prepared: PreparedData, held: HeldOut, split: Split) -> NDArray[np.int64]:
     """Return the time at which each user's targets begin: one for all in a time split, else the user's own."""
-    own_B = np.asarray(prepared.event_time[held.end_B])
+    cut = common_cut(prepared, split)
+    return np.asarray(prepared.event_time[held.end_B]) if cut is None else np.full(len(held), cut)
+
+
+def common_cut(prepared: PreparedData, split: Split) -> int | None:
+    """Return the time at which the targets of all users begin; None: the data are not split by time."""
     if prepared.manifest["config"].get("split") != "time":
-        return own_B
-    return np.full(len(held), prepared.event_time[prepared.event_split == SPLIT_CODE[split]].min())
+        return None
+    return int(prepared.event_time[prepared.event_split == SPLIT_CODE[split]].min())
 
 
 def _newest_first(item: NDArray[np.int32]) -> NDArray[np.int64]:

@@ -88,7 +88,11 @@ def segment_charts(block: dict[str, Any], own: str) -> list[tuple[str, alt.Layer
     charts = []
     for name, segments in block["segments"].items():
         rows = [
-            {"segment": f"{label} ({segment['targets']:,})", "method": method, "role": method_role(method, own)}
+            {
+                "segment": f"{label.replace('_', ' ')} ({segment['targets']:,})",
+                "method": method,
+                "role": method_role(method, own),
+            }
             | segment["methods"][method][key]
             for label, segment in segments.items()
             if segment["targets"]

@@ -14,7 +14,6 @@ from multitudes.report.formatting import (
     HEALTH_LABELS,
     SYSTEM_MEANINGS,
     TARGET_LABELS,
-    Estimate,
     compare_with_baseline,
     excludes_zero,
     explain_absence,
@@ -22,7 +21,8 @@ from multitudes.report.formatting import (
     format_interval,
     format_number,
 )
-from multitudes.report.html_elements import figure, figure_row, html_document
+from multitudes.report.html_elements import figure, figure_row, gain_cell, html_document
+from multitudes.report.kinds_table import run_kinds_table
 
 
 def write_evaluation_page(run: Path, out: Path, split: Split = "test") -> None:
@@ -124,16 +124,11 @@ def _methods_table(block: dict[str, Any], own: str) -> str:
                 *(format_number(figures[f"{name}@{budget}"]["mean"]) for name in names),
             ]
             gain = block["differences"].get(method, {}).get(f"hr@{budget}")
-            values.append(_gain_cell(gain) if gain else "")
+            values.append(gain_cell(gain) if gain else "")
             cells = "".join(f"<td class=number>{cell}</td>" for cell in values)
             rows.append(f"<tr{' class=own' if method == own else ''}><td>{escape(method)}</td>{cells}</tr>")
     head = "".join(f"<th class=number>{escape(name)}</th>" for name in heads)
     return f'<div class="scroll"><table><tr><th>system</th>{head}</tr>{"".join(rows)}</table></div>'
-
-
-def _gain_cell(gain: Estimate) -> str:
-    style = "" if not excludes_zero(gain) else " class=better" if (gain["mean"] or 0) > 0 else " class=worse"
-    return f"<span{style}>{format_difference(gain)}</span>"
 
 
 def _segment_section(result: dict[str, Any]) -> str:
@@ -141,7 +136,7 @@ def _segment_section(result: dict[str, Any]) -> str:
         (chart, f"By {name}; number of targets in brackets.")
         for name, chart in evaluation_figures.segment_charts(result, result["method"])
     )
-    return f"<h2>Hit rate by segment</h2>\n{charts}" if charts else ""
+    return f"<h2>Hit rate by segment</h2>\n{run_kinds_table(result)}\n{charts}" if charts else ""
 
 
 def _interest_section(result: dict[str, Any]) -> str:

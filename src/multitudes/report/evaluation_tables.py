@@ -10,7 +10,6 @@ from rich.text import Text
 
 from multitudes.report.formatting import (
     HEALTH_LABELS,
-    SEGMENT_PREFIXES,
     SYSTEM_MEANINGS,
     TARGET_LABELS,
     Estimate,
@@ -20,11 +19,13 @@ from multitudes.report.formatting import (
     format_difference,
     format_interval,
     format_number,
+    segment_label,
     source_name,
 )
 
 WIDE = 140  # terminal columns that fit the intervals of all figures
 NARROW = 80  # below, the intervals are those of differences alone
+_ROOM_FOR_POPULARITY = 92  # below, the segments are shown without it
 
 
 def evaluation_tables(result: dict[str, Any], width: int) -> Group:
@@ -110,7 +111,7 @@ def segments_table(block: dict[str, Any], own: str, width: int) -> Table:
     wanted = [own, "unconditioned", "random_partition", block.get("strongest_baseline") or "popularity", "popularity"]
     if width < WIDE:
         wanted.remove("random_partition")
-    if width < NARROW:
+    if width < _ROOM_FOR_POPULARITY:
         wanted.pop()
     methods = [method for method in dict.fromkeys(wanted) if method in block["methods"]]
     show = format_interval if width >= WIDE else lambda figure: format_number(figure["mean"])
@@ -123,7 +124,7 @@ def segments_table(block: dict[str, Any], own: str, width: int) -> Table:
         for label, segment in ((label, segment) for label, segment in segments.items() if segment["targets"]):
             first, *others = (segment["methods"][method][f"hr@{budget}"] for method in methods)
             rates = (show if width < NARROW else format_interval)(first), *(show(figure) for figure in others)
-            table.add_row(f"{SEGMENT_PREFIXES[segmentation]}{label}", f"{segment['targets']:,}", *rates)
+            table.add_row(segment_label(segmentation, label), f"{segment['targets']:,}", *rates)
         table.add_section()
     return table
 

@@ -28,6 +28,9 @@ SYSTEM_MEANINGS = {
 }
 TARGET_LABELS = {"new": "first-time targets", "all": "all targets, repeats included"}
 
+# The kinds of vectors, for a reader.
+KIND_LABELS = {"unconditioned": "whole history", "implicit": "interests", "explicit": "followed topics"}
+
 # Figures of interest health, by their key in ``interests`` of a result.
 HEALTH_LABELS = {
     "effective": "effective number of interests",
@@ -37,9 +40,34 @@ HEALTH_LABELS = {
     "cosine_all": "mean cosine between all vectors",
     "overlap": "overlap of the lists that implicit and explicit vectors would return alone",
 }
-SEGMENTATION_LABELS = {"history": "length of the history", "cohort": "cohort", "popularity": "popularity of the target"}
-# Prefix of a segment's label.
-SEGMENT_PREFIXES = {"history": "history of ", "cohort": "users: ", "popularity": "targets: "}
+SEGMENTATION_LABELS = {
+    "history": "length of the history",
+    "cohort": "cohort",
+    "popularity": "popularity of the target",
+    "horizon": "time from the query to the target",
+    "topic_age": "time since the user met a topic of the target",
+}
+# Names of the parts of a segmentation, and the prefix of those that have none.
+_PART_LABELS = {
+    "within_day": "target in a day",
+    "within_week": "target in a week",
+    "later": "target later",
+    "topic_recent": "topic last week",
+    "topic_earlier": "topic earlier",
+    "topic_never": "topic never",
+}
+_SEGMENT_PREFIXES = {
+    "history": "history of ",
+    "cohort": "users: ",
+    "activity": "users: ",
+    "tastes": "tastes: ",
+    "popularity": "targets: ",
+}
+
+
+def segment_label(segmentation: str, part: str) -> str:
+    """Return the name of a part of a segmentation: ``targets: head``, ``target in a day``."""
+    return _PART_LABELS.get(part) or f"{_SEGMENT_PREFIXES[segmentation]}{part}"
 
 
 def format_number(value: float | None, digits: int = 3) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 import polars as pl
 
 from multitudes.errors import missing_extra
+from multitudes.report.formatting import Estimate, excludes_zero, format_difference
 
 try:
     import altair as alt
@@ -59,6 +60,12 @@ def html_document(title: str, body: str, *styles: str) -> str:
         f"<title>{escape(title)}</title>\n<style>\n{style}</style>\n</head>\n<body>\n<main>\n"
         f"{body}\n</main>\n</body>\n</html>\n"
     )
+
+
+def gain_cell(gain: Estimate) -> str:
+    """Return a difference, coloured if its interval excludes zero: as better or as worse."""
+    style = "" if not excludes_zero(gain) else " class=better" if (gain["mean"] or 0) > 0 else " class=worse"
+    return f"<span{style}>{format_difference(gain)}</span>"
 
 
 def figure(chart: Chart | None, caption: str = "") -> str:

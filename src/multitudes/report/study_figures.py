@@ -174,7 +174,7 @@ def segment_charts(data_set: dict[str, Any], reference: str, styles: MethodStyle
     charts = []
     for name, labels in data_set["segments"].items():
         rows = [
-            _scalar_values({"segment": f"{label} ({sizes['targets']:,})", "method": method} | gain)
+            _scalar_values({"segment": f"{label.replace('_', ' ')} ({sizes['targets']:,})", "method": method} | gain)
             for label, sizes in labels.items()
             for method, gain in sizes["minus"].items()
         ]

@@ -11,6 +11,7 @@ from multitudes.report import study_sentences as sentences
 from multitudes.report import study_tables as tables
 from multitudes.report.formatting import SYSTEM_MEANINGS, format_number
 from multitudes.report.html_elements import figure, figure_row, html_document
+from multitudes.report.kinds_table import study_kinds_table
 
 _SECTIONS = {
     "data": "Data set by data set",
@@ -135,7 +136,8 @@ def _segments_section(summary: dict[str, Any], styles: figures.MethodStyles) -> 
         )
         for name, data_set in summary["data"].items()
     }
-    charts = "\n".join(_keep_together(name, row) for name, row in rows.items() if row)
+    blocks = {name: f"{row}\n{study_kinds_table(summary['data'][name])}".strip() for name, row in rows.items()}
+    charts = "\n".join(_keep_together(name, block) for name, block in blocks.items() if block)
     about = (
         f"Differences to {summary['reference']} with 95 % intervals. They show where a gain comes from and have"
         f" no verdicts; segments of fewer than {summary['fewest_users']} users are left out."

@@ -17,7 +17,8 @@ import polars.selectors as cs
 from numpy.typing import NDArray
 
 from multitudes.errors import ArtefactError
-from multitudes.evaluation.outcomes import as_json
+from multitudes.evaluation.outcomes import UNCONDITIONED, as_json
+from multitudes.evaluation.target_segments import POPULARITY, TARGET_SEGMENTS
 from multitudes.metrics.bootstrap import (
     Estimates,
     Interval,
@@ -33,15 +34,15 @@ from multitudes.seeding import generator
 OUTCOMES_FILE, CELLS_FILE = "outcomes.parquet", "cells.json"
 # Segmentations of the users. Activity is absent if the log has no timestamps.
 SEGMENTS = ("activity", "history", "tastes")
+_PARTS = tuple(part for parts in TARGET_SEGMENTS.values() for part in parts)
 # The measures that are read; the file has more.
-_MEASURES = ("hits", "ndcg", "topics", "candidate_topics", "head_hits", "torso_hits", "tail_hits")
-_USER_COLUMNS = ("user_id", "targets", "head_targets", "torso_targets", "tail_targets", *SEGMENTS)
+_MEASURES = ("hits", "ndcg", "topics", "candidate_topics", *(f"{part}_hits" for part in _PARTS))
+_USER_COLUMNS = ("user_id", "targets", *(f"{part}_targets" for part in _PARTS), *SEGMENTS)
 _KEY_COLUMNS = ("method", "seed")
 _REQUIRED_COLUMNS = ("kind", "budget", *_KEY_COLUMNS, "user_id", "targets", "hits")
 # Figures and the per-user measure of each. HR pools all targets; the others are means over users.
 FIGURES = {"hr": "hits", "ndcg": "ndcg", "topics": "topics", "candidate_topics": "candidate_topics"}
 MIN_USERS = 20  # of a segment: the bootstrap of fewer users gives no reliable interval
-_POPULARITY = ("head", "torso", "tail")
 _ACTIVITY = ("core", "casual", "new")
 
 
@@ -129,9 +130,11 @@ def pair_by_user(outcomes: pl.DataFrame, where: str) -> PairedOutcomes:
             f"{where}: methods or seeds were evaluated on different users or targets; run multitudes study again"
         )
     n_users = len(ordered) // max(len(cells), 1)
-    measures = [name for name in _MEASURES if name in ordered.columns]
+    # A column of nulls belongs to other data, one with some nulls is unknown to cells of an earlier version.
+    measures = [name for name in _MEASURES if name in ordered.columns and not ordered[name].has_nulls()]
+    users = ordered.head(n_users)
     return PairedOutcomes(
-        users=ordered.head(n_users).select([name for name in _USER_COLUMNS if name in ordered.columns]),
+        users=users.select([name for name in _USER_COLUMNS if name in ordered.columns]),
         cells={str(m): s for m, s in cells.group_by("method", maintain_order=True).agg("seed").iter_rows()},
         measures={name: ordered[name].to_numpy().astype(np.float64).reshape(-1, n_users) for name in measures},
     )
@@ -241,7 +244,7 @@ def hit_rates(
         outcomes: outcomes at one budget.
         resampling: the bootstrap.
         reference: also return ``relative``, each HR as a share of this method's, less one.
-        prefix: of the targets: ``head_``, ``torso_`` or ``tail_``; empty: all.
+        prefix: of the targets, such as ``tail_``; empty: all.
     """
     order = list(outcomes.cells)
     estimates = resampling(
@@ -281,8 +284,37 @@ def _hits(outcomes: PairedOutcomes, method: str) -> NDArray[np.float64]:
 def compare_by_segment(outcomes: PairedOutcomes, reference: str, resampling: Resampling) -> dict[str, Any]:
     """Return each method's HR less that of the reference, by segment; without controls and baselines."""
     methods = [m for m in outcomes.cells if outcomes.measure(m, "hits").role == "method"]
-    if reference not in methods:
-        return {}
+    return _compare_segments(outcomes, methods, reference, resampling) if reference in methods else {}
+
+
+def compare_kinds_by_segment(
+    outcomes: PairedOutcomes, reference: str, strongest_baseline: str | None, resampling: Resampling
+) -> dict[str, Any] | None:
+    """Return when each kind of vector pays: its HR, and that less the HR of the whole history's vector, by segment.
+
+    Args:
+        outcomes: outcomes at the main budget.
+        reference: the method whose vectors are compared if it has both kinds; else it is the first that has.
+        strongest_baseline: shown beside them.
+        resampling: the bootstrap.
+
+    Returns:
+        ``method``; ``systems``: whole history, implicit, explicit, the method, the baseline; ``segments``. None if no
+        method has implicit and explicit vectors.
+    """
+    for method in sorted(outcomes.cells, key=lambda name: name != reference):
+        kinds = [f"{method}/{kind}" for kind in (UNCONDITIONED, "implicit", "explicit")]
+        if set(kinds) <= set(outcomes.cells):
+            systems = [*kinds, method, *([strongest_baseline] if strongest_baseline else [])]
+            segments = _compare_segments(outcomes, systems, kinds[0], resampling)
+            return {"method": method, "systems": systems, "segments": segments}
+    return None
+
+
+def _compare_segments(
+    outcomes: PairedOutcomes, methods: list[str], reference: str, resampling: Resampling
+) -> dict[str, Any]:
+    """Return the methods' HR less that of the reference, by segment of users and of targets."""
     segments: dict[str, Any] = {}
     for name in SEGMENTS:
         if name in outcomes.users.columns and outcomes.users[name].drop_nulls().n_unique() > 1:
@@ -293,15 +325,17 @@ def compare_by_segment(outcomes: PairedOutcomes, reference: str, resampling: Res
                 )
                 for label in sort_labels(label_B.drop_nulls().unique().to_list())
             }
-    segments["popularity"] = {
-        label: _compare_segment(outcomes, methods, reference, resampling, None, f"{label}_") for label in _POPULARITY
-    }
+    for name, parts in TARGET_SEGMENTS.items():
+        if {f"{part}_hits" for part in parts} <= outcomes.measures.keys():
+            segments[name] = {
+                part: _compare_segment(outcomes, methods, reference, resampling, None, f"{part}_") for part in parts
+            }
     return segments
 
 
 def rates_by_popularity(outcomes: PairedOutcomes, resampling: Resampling) -> dict[str, Any]:
     """Return every method's HR for head, torso and tail targets."""
-    return {label: hit_rates(outcomes, resampling, prefix=f"{label}_") for label in _POPULARITY}
+    return {label: hit_rates(outcomes, resampling, prefix=f"{label}_") for label in POPULARITY}
 
 
 def sort_labels(labels: list[str]) -> list[str]:
@@ -319,7 +353,7 @@ def _compare_segment(
     member_B: NDArray[np.bool_] | None,
     prefix: str = "",
 ) -> dict[str, Any]:
-    """Return the size of a segment, and the differences in it unless it has fewer than ``MIN_USERS`` users.
+    """Return the size of a segment; HR and differences in it unless it has fewer than ``MIN_USERS`` users.
 
     Args:
         outcomes: of all users.
@@ -331,12 +365,14 @@ def _compare_segment(
     """
     targets_B = outcomes.user_column(f"{prefix}targets")
     member_B = targets_B > 0 if member_B is None else member_B
-    segment: dict[str, Any] = {"users": int(member_B.sum()), "targets": int(targets_B[member_B].sum()), "minus": {}}
+    segment: dict[str, Any] = {"users": int(member_B.sum()), "targets": int(targets_B[member_B].sum())}
+    segment |= {"rates": {}, "minus": {}}
     if segment["users"] < MIN_USERS:
         return segment
     hits = [outcomes.measure(method, f"{prefix}hits") for method in methods]
     estimates = resampling([SeedOutcomes(one.value_SB[:, member_B], one.role) for one in hits], targets_B[member_B])
     own = methods.index(reference)
+    segment["rates"] = {m: rate_interval(estimates, number) for number, m in enumerate(methods)}
     segment["minus"] = {
         m: difference_interval(estimates, number, own) for number, m in enumerate(methods) if number != own
     }

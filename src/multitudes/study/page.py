@@ -14,7 +14,13 @@ from typing import Any
 
 from multitudes.atomic import write_text
 from multitudes.errors import ArtefactError, MultitudesError
-from multitudes.report.formatting import format_difference, format_interval, format_number
+from multitudes.report.formatting import (
+    KIND_LABELS,
+    format_difference,
+    format_interval,
+    format_number,
+    segment_label,
+)
 from multitudes.report.study_sentences import (
     CONTROL_LABELS,
     beats_controls,
@@ -119,6 +125,7 @@ def _data_set_blocks(name: str, data_set: dict[str, Any], summary: dict[str, Any
     yield _controls_table(data_set, reference)
     yield _budgets_table(data_set)
     yield _segments_table(data_set, reference)
+    yield _kinds_table(data_set)
     yield _all_targets_table(data_set)
     yield _costs_table(summary["costs"].get(name, {}), summary["health"].get(name, {}))
 
@@ -174,6 +181,32 @@ def _segments_table(data_set: dict[str, Any], reference: str) -> str:
         if segment["minus"]
     ]
     return markdown_table([f"HR − {reference}", "targets", *methods], rows)
+
+
+def _kinds_table(data_set: dict[str, Any]) -> str:
+    """Return when each kind of vector pays: its HR by segment, and that less the HR of the whole history's vector."""
+    kinds = data_set.get("kinds")  # absent from summaries of an earlier version
+    if not kinds:
+        return ""
+    whole, *others = kinds["systems"]
+    rows = [
+        [
+            segment_label(name, part),
+            f"{segment['targets']:,}",
+            format_number(segment["rates"][whole]["mean"]),
+            *(
+                f"{format_number(segment['rates'][m]['mean'])} ({format_difference(segment['minus'][m])})"
+                for m in others
+            ),
+        ]
+        for name, parts in kinds["segments"].items()
+        for part, segment in parts.items()
+        if segment["rates"]
+    ]
+    names = (name.rpartition("/")[2] for name in kinds["systems"])
+    systems = [KIND_LABELS.get(name, name) for name in names]
+    systems[1:] = [f"{name} (− {systems[0]})" for name in systems[1:]]
+    return markdown_table([f"when each pays: HR@{data_set['budget']}", "targets", *systems], rows)
 
 
 def _all_targets_table(data_set: dict[str, Any]) -> str:

@@ -54,10 +54,11 @@ def outcomes_table(finished: Iterable[FinishedCell], cells: Path, split: Split, 
     for group in by_data.values():
         frames = [_cell_outcomes(cell, cells, split, baselines=number == 0) for number, cell in enumerate(group)]
         users = segment_users(PreparedData.open(group[0].prepared), split, config.evaluate.core_days)
-        tables.append(pl.concat(frames).join(users, on="user_id", how="left", validate="m:1"))
+        # Data without times of use have fewer columns, and so have cells of an earlier version.
+        tables.append(pl.concat(frames, how="diagonal").join(users, on="user_id", how="left", validate="m:1"))
     if not tables:
         return pl.DataFrame(schema=dict.fromkeys((*_KEYS, *SEGMENTS), pl.String))
-    table = pl.concat(tables)
+    table = pl.concat(tables, how="diagonal")
     measures = [name for name in table.columns if name not in (*_KEYS, *SEGMENTS)]
     return table.select(*_KEYS, *measures, *SEGMENTS).sort(_KEYS)
 

@@ -29,6 +29,7 @@ from multitudes.study.comparison import (
     PairedOutcomes,
     Resampling,
     compare_by_segment,
+    compare_kinds_by_segment,
     compare_methods,
     compare_with_baseline,
     compare_with_controls,
@@ -121,6 +122,7 @@ def _summarise_data_set(
     outcomes = budgets[budget]
     methods = compare_methods(outcomes, reference, resampling)
     curves = {n: hit_rates(budgets[n], resampling, reference) for n in sorted(budgets) if n != budget}
+    strongest = compare_with_baseline(outcomes, methods, resampling)
     all_targets = by_kind.get("all", {})
     return {
         "kind": kind,
@@ -130,10 +132,11 @@ def _summarise_data_set(
         "few_users": len(outcomes.users) < MIN_USERS,
         "targets": int(outcomes.user_column("targets").sum()),
         "methods": methods,
-        "strongest_baseline": compare_with_baseline(outcomes, methods, resampling),
+        "strongest_baseline": strongest,
         "controls": compare_with_controls(outcomes, resampling, trained),
         "curves": {str(n): curves[n] if n in curves else _main_budget_point(methods) for n in sorted(budgets)},
         "segments": compare_by_segment(outcomes, reference, resampling),
+        "kinds": compare_kinds_by_segment(outcomes, reference, strongest["method"] if strongest else None, resampling),
         "tails": rates_by_popularity(outcomes, resampling),
         "all": hit_rates(all_targets[budget], resampling) if kind == "new" and budget in all_targets else {},
     }

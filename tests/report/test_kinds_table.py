@@ -1,0 +1,47 @@
+"""The table of when each kind of vector pays holds the figures of the result, and nothing where one kind is all."""
+
+from multitudes.report.formatting import format_difference
+from multitudes.report.kinds_table import run_kinds_table
+from tests.report.markup import assert_well_formed, text_of
+
+RATES = {"joint": 0.301, "unconditioned": 0.302, "implicit": 0.303, "explicit": 0.304, "ease": 0.305, "ials": 0.306}
+
+
+def result(**changes):
+    """Return a result with one segment of targets, in which all differences are of its figures."""
+    methods = {name: {"hr@100": {"mean": rate, "low": rate, "high": rate}} for name, rate in RATES.items()}
+    gains = {
+        name: {"hr@100": {"mean": rate - 0.302, "low": rate - 0.352, "high": rate - 0.252}}
+        for name, rate in RATES.items()
+        if name != "unconditioned"
+    }
+    part = {"users": 30, "targets": 1234, "methods": methods, "minus_unconditioned": gains} | changes
+    segments = {"horizon": {"within_day": part, "later": part | {"targets": 0}}}
+    return {
+        "method": "joint",
+        "budget": 100,
+        "methods": methods,
+        "strongest_baseline": "ease",
+        "segments": segments,
+    }
+
+
+def test_each_kind_is_beside_the_whole_history_with_its_difference_and_empty_segments_are_left_out():
+    table = run_kinds_table(result())
+    assert_well_formed(f"<div>{table}</div>")
+    text = text_of(table)
+    assert "target in a day" in text
+    assert "target later" not in text
+    assert "1,234" in text
+    for name in ("implicit", "explicit", "joint", "ease"):
+        gain = result()["segments"]["horizon"]["within_day"]["minus_unconditioned"][name]["hr@100"]
+        assert f"{RATES[name]:.3f}"[1:] in text
+        assert format_difference(gain) in text
+    assert ".306" not in text  # another baseline
+
+
+def test_a_run_with_one_kind_of_vector_and_an_earlier_result_have_no_such_table():
+    other = result()
+    for part in other["segments"]["horizon"].values():
+        del part["minus_unconditioned"]
+    assert run_kinds_table(other) == ""
