@@ -110,7 +110,7 @@ class GroupRun(FakeRun):
         return UserVectors(
             kinds=("unconditioned", "implicit", "explicit"),
             vectors_BKD=np.stack([means, newest, followed], axis=1),
-            weight_BK=np.ones((len(means), 3), dtype=np.float32) / 3,
+            weight_BK=np.full((len(means), 3), 1 / 3, dtype=np.float32),
             mask_BK=np.ones((len(means), 3), dtype=np.bool_),
             topic_BK=np.stack([np.zeros(len(means)), np.zeros(len(means)), topic_BC[:, 0]], axis=1).astype(np.int64),
             assignment_BL=np.full(group_BL.shape, -1),

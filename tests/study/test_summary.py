@@ -247,6 +247,7 @@ KINDS = {"single": 0.0, "joint": 0.1, "joint/unconditioned": 0.0, "joint/implici
 def test_kinds_of_vectors_are_compared_with_the_whole_history_by_segment_beside_the_strongest_baseline():
     frame = outcomes(np.random.default_rng(0), KINDS | {"popularity": -0.1})
     kinds = compare_kinds_by_segment(pair_by_user(frame, "here"), "single", "popularity", FAST)
+    assert kinds is not None
     whole, *others = ["joint/unconditioned", "joint/implicit", "joint/explicit", "joint", "popularity"]
     assert (kinds["method"], kinds["systems"]) == ("joint", [whole, *others])
     for segment in [part for parts in kinds["segments"].values() for part in parts.values()]:

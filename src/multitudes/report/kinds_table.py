@@ -20,7 +20,7 @@ def run_kinds_table(result: dict[str, Any]) -> str:
     """Return the table of an evaluated run; empty unless it has a vector of the whole history beside others."""
     key, whole = f"hr@{result['budget']}", UNCONDITIONED
     wanted = ("implicit", "explicit", result["method"], result.get("strongest_baseline"))
-    others = [system for system in wanted if system in result["methods"] and system != whole]
+    others = [str(system) for system in wanted if system in result["methods"] and system != whole]
     rows = (
         _Row(
             segment_label(segmentation, part),
