@@ -13,6 +13,7 @@ EXTRAS: dict[str, tuple[str, ...]] = {
     "serve": ("fastapi", "uvicorn", "httptools", "orjson", "structlog", "prometheus_client"),
     "client": ("httpx",),
     "milvus": ("pymilvus",),
+    "sign": ("cryptography",),
 }
 
 

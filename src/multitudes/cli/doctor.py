@@ -20,6 +20,9 @@ def doctor_command(
         Path | None, typer.Option(help="Settings file of a service to check, see docs/service.md.")
     ] = None,
     url: Annotated[str | None, typer.Option(help="URL of a running service, such as http://127.0.0.1:8000.")] = None,
+    trust: Annotated[
+        Path | None, typer.Option(help="Public key, or a folder of such, one of which must have signed the release.")
+    ] = None,
     key: Annotated[
         str | None,
         typer.Option(envvar="MULTITUDES_KEY", help="API key of scope read for --url; better given as MULTITUDES_KEY."),
@@ -36,7 +39,7 @@ def doctor_command(
     if releases is None and config is None and url is None:
         raise UsageError("nothing to examine; give a folder of releases, --config FILE, --url ADDRESS, or several")
     findings = [
-        *_release_findings(releases, version),
+        *_release_findings(releases, version, trust),
         *_settings_findings(config, releases, version),
         *_service_findings(url, key),
         _extras_finding(),
@@ -50,11 +53,11 @@ def doctor_command(
         raise typer.Exit(code)
 
 
-def _release_findings(releases: Path | None, version: str | None) -> "list[Finding]":
+def _release_findings(releases: Path | None, version: str | None, trust: Path | None) -> "list[Finding]":
     from multitudes.release.store import ReleaseStore
     from multitudes.retrieval.inspection import inspect_release
 
-    return [] if releases is None else inspect_release(ReleaseStore(releases), version)
+    return [] if releases is None else inspect_release(ReleaseStore(releases), version, trust=trust)
 
 
 def _settings_findings(config: Path | None, releases: Path | None, version: str | None) -> "list[Finding]":

@@ -1,4 +1,4 @@
-"""``multitudes key`` and ``keys``: make an API key of the service, and list the keys with their last use."""
+"""``multitudes key``, ``keys`` and ``signing-key``: API keys of the service, and the key pair that signs releases."""
 
 from datetime import UTC, date, datetime, timedelta
 from enum import StrEnum
@@ -119,3 +119,21 @@ def _print_keys(records: list[dict[str, object]], *, has_uses: bool) -> None:
         row = [str(record["name"]), scopes, f"{expires} (expired)" if record["expired"] else str(expires)]
         table.add_row(*row, *([last_use] if has_uses else []))
     Console().print(table)
+
+
+def signing_key_command(
+    file: Annotated[Path, typer.Argument(help="File of the private key; the public key is beside it, as FILE.pub.")],
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")] = False,
+) -> None:
+    """Make a key pair that signs releases.
+
+    `multitudes publish --sign FILE` signs with the private key, which stays where releases are published. A service
+    with the public key, `multitudes serve --trust FILE.pub`, serves what it signed and nothing else.
+    """
+    from multitudes.release.signature import make_key_pair
+
+    public, fingerprint = make_key_pair(file)
+    if json:
+        print_json({"private": str(file), "public": str(public), "fingerprint": fingerprint})
+        return
+    typer.echo(f"{file}: private key, for publish --sign\n{public}: public key {fingerprint}, for serve --trust")

@@ -39,6 +39,7 @@ GROUPS: dict[str, dict[str, str]] = {
         "recommend": "recommend",
         "export": "recommend",
         "serve": "serve",
+        "signing-key": "keys",
         "key": "keys",
         "keys": "keys",
         "load-state": "serve",

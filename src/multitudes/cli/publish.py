@@ -17,6 +17,9 @@ def publish_command(
     to: Annotated[Path, typer.Option(help="Folder of releases; created when missing.")],
     config: Annotated[Path | None, typer.Option(help="TOML file with [index] and [retrieve].")] = None,
     overrides: SetOption = None,
+    sign: Annotated[
+        Path | None, typer.Option(help="Private key that signs the release, made by `multitudes signing-key`.")
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")] = False,
 ) -> None:
     """Publish a run as the current release.
@@ -35,7 +38,7 @@ def publish_command(
     retrieve = load_section(config, "retrieve", RetrieveConfig, changes)
     index = load_section(config, "index", IndexConfig, changes)
     with progress_bar("publish") as progress:
-        published = publish(run, to, retrieve=retrieve, index=index, progress=progress)
+        published = publish(run, to, retrieve=retrieve, index=index, sign=sign, progress=progress)
     print_published(to, published)
     if json:
         print_json(
@@ -145,6 +148,9 @@ def rollback_command(
     leave_items: Annotated[
         bool, typer.Option(help="Leave out added items that have no vector in that version.")
     ] = False,
+    trust: Annotated[
+        Path | None, typer.Option(help="Public key, or a folder of such, one of which must have signed the version.")
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")] = False,
 ) -> None:
     """Make an older release current again.
@@ -157,7 +163,7 @@ def rollback_command(
     from multitudes.release.store import ReleaseStore
     from multitudes.retrieval.rollback import first_of, rollback
 
-    done = rollback(releases, to, leave_items=leave_items)
+    done = rollback(releases, to, leave_items=leave_items, trust=trust)
     activate_index(Release.open(ReleaseStore(releases).folder(done.version)).index)
     typer.echo(f"{releases}: version {done.version} serves")
     for what, items in (("added items", done.added), ("removals", done.removed)):

@@ -27,6 +27,9 @@ def serve_command(
     keys: Annotated[
         Path | None, typer.Option(help="File of API keys, made by `multitudes key`, or a folder of such files.")
     ] = None,
+    trust: Annotated[
+        Path | None, typer.Option(help="Public key, or a folder of such: only releases that one of them signed.")
+    ] = None,
     config: Annotated[Path | None, typer.Option(help="TOML file; see docs/service.md for its settings.")] = None,
     overrides: SetOption = None,
     json: Annotated[bool, typer.Option("--json", help="Print the first line as one JSON object.")] = False,
@@ -45,17 +48,18 @@ def serve_command(
     from multitudes.config import deep_merge
     from multitudes.service.settings import load_settings
 
-    options = deep_merge(parse_overrides(overrides), _option_tables(host, port, workers, keys))
+    options = deep_merge(parse_overrides(overrides), _option_tables(host, port, workers, keys, trust))
     _run_service(releases, load_settings(config, os.environ, options), json)
 
 
 def _option_tables(
-    host: str | None, port: int | None, workers: int | None, keys: Path | None
+    host: str | None, port: int | None, workers: int | None, keys: Path | None, trust: Path | None
 ) -> dict[str, dict[str, Any]]:
     """Return the given options as tables of settings."""
     server = {"host": host, "port": port, "workers": workers}
     tables: dict[str, dict[str, Any]] = {"server": {name: value for name, value in server.items() if value is not None}}
-    return tables | ({} if keys is None else {"keys": {"file": keys}})
+    files = {"keys": {"file": keys}, "releases": {"trust": trust}}
+    return tables | {section: table for section, table in files.items() if None not in table.values()}
 
 
 def _run_service(releases: Path, settings: "ServeConfig", json: bool) -> None:

@@ -34,6 +34,7 @@ from multitudes.publishing.towers import item_tower_difference, new_item_setting
 from multitudes.release.manifest import Manifest
 from multitudes.release.onnx_session import open_tower
 from multitudes.release.release import ITEM_TOWER, Release, write_release
+from multitudes.release.signature import read_private_key, sign_release
 from multitudes.release.store import ReleaseStore
 from multitudes.repeats.fit import fit_repeats, repeat_rates
 from multitudes.retrieval.config import RetrieveConfig, with_run_defaults
@@ -74,6 +75,7 @@ def publish(
     *,
     retrieve: RetrieveConfig | None = None,
     index: IndexConfig | None = None,
+    sign: Path | None = None,
     progress: Progress = silent,
 ) -> PublishResult:
     """Publish a run as the current release.
@@ -83,6 +85,7 @@ def publish(
         releases: folder of releases; created if it does not exist.
         retrieve: default settings of retrieval of the release; missing shares are set as fitted in training.
         index: settings of the index.
+        sign: file of the private key that signs the release; None: it is not signed.
         progress: called after each of five steps.
 
     Returns:
@@ -90,8 +93,10 @@ def publish(
 
     Raises:
         ArtefactError: the run is unfinished or damaged, or an exported tower differs from the model.
-        UsageError: another process publishes to the folder.
+        UsageError: another process publishes to the folder, or ``sign`` is no private key.
+        MissingError: ``sign`` does not exist.
     """
+    key = None if sign is None else read_private_key(sign)
     opened, index = open_run(run), index or IndexConfig()
     store = ReleaseStore(Path(releases))
     retrieve = with_run_defaults(retrieve or RetrieveConfig(), opened.shares, opened.blend, opened.shares_by_history)
@@ -114,6 +119,8 @@ def publish(
             _check_difference(run, "user tower", difference, f"{len(sample.topic_BC)} users")
             item_difference = item_tower_difference(opened, stage)
             _check_difference(run, "item tower", item_difference, "items without their ids")
+            if key is not None:
+                sign_release(stage, key)
             version = store.commit(stage)
         progress(5, 5, version)
     n_carried = corpus.names.height - opened.prepared.n_items

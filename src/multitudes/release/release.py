@@ -28,9 +28,10 @@ item_repeat_rate             I+1     float32 log repeat rate of each item, relat
 The ``own_`` arrays (``data.own_items``) are in a release with a linear history or repeats alone, ``linear_input`` in
 one with a linear history (``linear.history``), ``item_repeat_rate`` in one with repeats.
 
-The other files are ``manifest.json``, ``user_tower.onnx`` and ``item_tower.onnx`` (of a trained run), ``index/``
-(the item vectors, by item number), ``users.parquet`` (user_id), ``items.parquet`` (item_id, title), ``topics.parquet``
-(topic) and, if items were carried over from the release before, ``carried.log`` (a delta log).
+The other files are ``manifest.json``, ``signature.json`` (of a signed release, see ``signature``), ``user_tower.onnx``
+and ``item_tower.onnx`` (of a trained run), ``index/`` (the item vectors, by item number), ``users.parquet`` (user_id),
+``items.parquet`` (item_id, title), ``topics.parquet`` (topic) and, if items were carried over from the release before,
+``carried.log`` (a delta log).
 
 Items that are added or removed later are in a delta log (``delta_log``), which is applied when the release is opened:
 an added item gets the next number; a removed one keeps its number and leaves the index.
@@ -61,6 +62,7 @@ from multitudes.release.id_mapping import IdMap, ItemNames, PublishedNames
 from multitudes.release.manifest import Manifest, read_manifest, verify_files, write_manifest
 from multitudes.release.onnx_session import Session, open_tower
 from multitudes.release.overlay import AppliedDeltas, apply_deltas, apply_to_index, net_delta
+from multitudes.release.signature import check_signature
 from multitudes.release.store import release_folder
 
 USER_TOWER = "user_tower.onnx"
@@ -127,21 +129,26 @@ class Release:
     item_repeat_rate: NDArray[np.float32] | None = None
 
     @classmethod
-    def open(cls, path: str | Path, *, whole: bool = False) -> "Release":
+    def open(cls, path: str | Path, *, whole: bool = False, trust: Path | None = None) -> "Release":
         """Open a release, verify every file, and apply the delta log.
 
         Args:
             path: a folder of releases, of which the current one is opened, or the folder of one version.
             whole: check every number and vector of large arrays, not evenly spaced ones; see ``checks``.
+            trust: a public key, or a folder of them, one of which must have signed the release; None: no signature is
+                needed. See ``signature``.
 
         Returns:
             The release.
 
         Raises:
             ArtefactError: nothing is released there, or a file is missing, changed, truncated or of another format
-                version, or files do not fit together.
+                version, or files do not fit together, or no trusted key signed them.
+            UsageError, MissingError: ``trust`` holds no public key.
         """
         folder = release_folder(Path(path))
+        if trust is not None:
+            check_signature(folder, trust)
         manifest = read_manifest(folder)
         check_listed(folder, manifest, _required_files(manifest), (USER_TOWER, ITEM_TOWER, CARRIED_LOG))
         verify_files(folder, manifest)

@@ -11,6 +11,7 @@ from multitudes.release.manifest import MANIFEST, Manifest, read_manifest
 from multitudes.release.onnx_session import open_tower
 from multitudes.release.overlay import net_delta
 from multitudes.release.release import CARRIED_LOG, CARRIED_OWNER, ITEM_TOWER, USER_TOWER, Release
+from multitudes.release.signature import SIGNATURE, check_signature
 from multitudes.release.store import ReleaseStore
 from multitudes.retrieval.retriever import Retriever
 from multitudes.retrieval.warm_up import warm_up
@@ -37,13 +38,16 @@ class Finding(NamedTuple):
         return _EXIT_CODE.get(self.level, 0)
 
 
-def inspect_release(store: ReleaseStore, version: str | None = None, now: datetime | None = None) -> list[Finding]:
+def inspect_release(
+    store: ReleaseStore, version: str | None = None, now: datetime | None = None, trust: Path | None = None
+) -> list[Finding]:
     """Inspect a release. Damage is a finding and does not end the inspection.
 
     Args:
         store: the folder of releases.
         version: the version to inspect; by default the current one.
         now: time from which the age of the release counts; by default the present.
+        trust: a public key, or a folder of them, one of which must have signed the release; None: any key.
 
     Returns:
         The findings.
@@ -53,11 +57,18 @@ def inspect_release(store: ReleaseStore, version: str | None = None, now: dateti
         UsageError: the version does not exist.
     """
     folder = store.folder(version)
+    signature = _check_signature(folder, trust)
+    if signature.level == "damaged":
+        return [signature]
     try:
         manifest = read_manifest(folder)
     except ArtefactError as error:
         return [Finding("damaged", "release", str(error))]
-    findings = [_check_release(store, folder, manifest, now or datetime.now(UTC)), *_check_files(folder, manifest)]
+    findings = [
+        _check_release(store, folder, manifest, now or datetime.now(UTC)),
+        signature,
+        *_check_files(folder, manifest),
+    ]
     try:
         findings += [*_describe_linear(manifest.linear), *_describe_repeats(manifest), *_check_index(manifest.index)]
     except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -67,6 +78,23 @@ def inspect_release(store: ReleaseStore, version: str | None = None, now: dateti
     if any(finding.level == "damaged" for finding in findings):
         return findings
     return [*findings, *_check_opening(folder)]
+
+
+def _check_signature(folder: Path, trust: Path | None) -> Finding:
+    """Say who signed a release, before anything else of it is read."""
+    if trust is None and not (folder / SIGNATURE).exists():
+        return Finding("note", "signature", "not signed: whoever can write the folder decides what is served")
+    try:
+        signer = check_signature(folder, trust)
+    except MissingError as error:
+        if trust is not None:
+            raise
+        return Finding("note", "signature", f"signed, but not checked: {error}")
+    except ArtefactError as error:
+        return Finding("damaged", "signature", str(error))
+    if trust is None:
+        return Finding("note", "signature", f"signed by {signer.fingerprint}; whether to trust it: --trust PUBLIC")
+    return Finding("ok", "signature", f"signed by {signer.name} ({signer.fingerprint}): every file is as signed")
 
 
 def _check_release(store: ReleaseStore, folder: Path, manifest: Manifest, now: datetime) -> Finding:

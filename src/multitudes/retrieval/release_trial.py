@@ -4,7 +4,7 @@ The child opens the release and answers the requests of ``warm_up``, within limi
 file can do to a process (an endless loop in a tower, an allocation that aborts, a crash in a library) happens to the
 child.
 
-    python -m multitudes.retrieval.release_trial FOLDER MAX_BYTES
+    python -m multitudes.retrieval.release_trial FOLDER MAX_BYTES [TRUST]
 """
 
 import os
@@ -29,14 +29,15 @@ _ERRORS: Final = {error.exit_code: error for error in (ArtefactError, MissingErr
 class ReleaseTrial:
     """Tries releases, one at a time; ``cancel`` ends the trial that is running, from another thread."""
 
-    def __init__(self, timeout_s: float, max_memory_gb: float | None = None) -> None:
+    def __init__(self, timeout_s: float, max_memory_gb: float | None = None, trust: Path | None = None) -> None:
         """Create the trial without starting it.
 
         Args:
             timeout_s: longest time of a trial, in seconds.
             max_memory_gb: most memory of the child beside the files that it maps; None: 80 % of what is available.
+            trust: see ``Release.open``.
         """
-        self._timeout_s, self._max_memory_gb = timeout_s, max_memory_gb
+        self._timeout_s, self._max_memory_gb, self._trust = timeout_s, max_memory_gb, trust
         self._cancelled, self._lock = Event(), Lock()
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -52,6 +53,7 @@ class ReleaseTrial:
         """
         max_bytes = self._max_bytes()
         command = [sys.executable, "-m", __name__, str(folder), str(max_bytes)]
+        command += [] if self._trust is None else [str(self._trust)]
         with self._lock:
             if self._cancelled.is_set():
                 raise UnavailableError(f"{folder}: not tried, because the service ends")
@@ -111,13 +113,13 @@ def _trial_error(folder: Path, exit_code: int, message: str, max_bytes: int) -> 
     return ArtefactError(f"{folder}: ended a trial in a process of its own ({reason}){limit}; publish the run again")
 
 
-def _try_release(folder: Path) -> int:
+def _try_release(folder: Path, trust: Path | None) -> int:
     """Try a release in this process; return the exit code, with one line on stderr."""
     from multitudes.retrieval.retriever import Retriever  # noqa: PLC0415 (after the limits)
     from multitudes.retrieval.warm_up import warm_up  # noqa: PLC0415
 
     try:
-        warm_up(Retriever.open(folder))
+        warm_up(Retriever.open(folder, trust=trust))
     except MultitudesError as error:
         print(" ".join(str(error).split()), file=sys.stderr)  # noqa: T201
         return error.exit_code
@@ -126,12 +128,12 @@ def _try_release(folder: Path) -> int:
 
 def main() -> None:
     """Try the release that the command line names, within its limit of memory."""
-    folder, max_bytes = Path(sys.argv[1]), int(sys.argv[2])
+    folder, max_bytes, *trust = Path(sys.argv[1]), int(sys.argv[2]), *map(Path, sys.argv[3:])
     os.nice(_NICE)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     if max_bytes:
         resource.setrlimit(resource.RLIMIT_DATA, (max_bytes, max_bytes))  # files that are mapped do not count
-    sys.exit(_try_release(folder))
+    sys.exit(_try_release(folder, trust[0] if trust else None))
 
 
 if __name__ == "__main__":

@@ -49,6 +49,7 @@ class ReleaseWatcher:
         *,
         cached_users: int = 0,
         trial: ReleaseTrial | None = None,
+        trust: Path | None = None,
     ) -> None:
         """Open the current release and warm it up; ``start`` begins to watch.
 
@@ -57,13 +58,14 @@ class ReleaseWatcher:
             config: settings of retrieval; by default those that were published with each release.
             cached_users: see ``Retriever``.
             trial: tries each other release before it is opened here; None: none is tried.
+            trust: see ``Release.open``; every release is checked, also after a rollback.
 
         Raises:
             ArtefactError: nothing is released there, or the release is damaged or of another format version.
         """
         folder = Path(folder)
         self._store = None if (folder / MANIFEST).exists() else ReleaseStore(folder)
-        self._config, self._cached_users, self._trial = config, cached_users, trial
+        self._config, self._cached_users, self._trial, self._trust = config, cached_users, trial, trust
         self._watch = None if self._store is None else FileWatch(self._store.root / CURRENT)
         self._has_changed()  # before the release is opened, so that a later change is noticed
         self._retriever = self._open(folder if self._store is None else self._store.folder())
@@ -119,7 +121,7 @@ class ReleaseWatcher:
         return True
 
     def _open(self, folder: Path) -> Retriever:
-        retriever = Retriever.open(folder, self._config, cached_users=self._cached_users)
+        retriever = Retriever.open(folder, self._config, cached_users=self._cached_users, trust=self._trust)
         warm_up(retriever)
         return retriever
 

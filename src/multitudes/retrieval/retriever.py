@@ -97,21 +97,32 @@ class Retriever:
 
     @classmethod
     @_accept_old_names(remember="cached_users")
-    def open(cls, path: str | Path, config: RetrieveConfig | None = None, *, cached_users: int = 0) -> "Retriever":
+    def open(
+        cls,
+        path: str | Path,
+        config: RetrieveConfig | None = None,
+        *,
+        cached_users: int = 0,
+        trust: Path | None = None,
+    ) -> "Retriever":
         """Open a release and return a retriever.
 
         Args:
             path: a folder of releases, of which the current one is opened, or the folder of one version.
             config: settings of retrieval; by default those that were published with the release.
             cached_users: size of the cache of user vectors, for requests with ``Degradation.CACHED``.
+            trust: a public key, or a folder of them, one of which must have signed the release; None: no signature is
+                needed.
 
         Returns:
             The retriever.
 
         Raises:
-            ArtefactError: nothing is released there, or the release is damaged or of another format version.
+            ArtefactError: nothing is released there, the release is damaged or of another format version, or no
+                trusted key signed it.
+            UsageError, MissingError: ``trust`` holds no public key.
         """
-        return cls(Release.open(path), config, cached_users=cached_users)
+        return cls(Release.open(path, trust=trust), config, cached_users=cached_users)
 
     @_accept_old_names(follows="followed_topics", request="request_id")
     def recommend(

@@ -34,25 +34,28 @@ class RolledBack(NamedTuple):
     left: list[Id]  # added to the former version, and not to this one
 
 
-def rollback(releases: str | Path, to: str | None = None, *, leave_items: bool = False) -> RolledBack:
+def rollback(
+    releases: str | Path, to: str | None = None, *, leave_items: bool = False, trust: Path | None = None
+) -> RolledBack:
     """Make another version the current one, with the item updates of the version that served.
 
     Args:
         releases: the folder of releases.
         to: the version; by default the one before the current one.
         leave_items: leave out added items that have no vector in that version.
+        trust: a public key, or a folder of them, one of which must have signed the version; None: none is needed.
 
     Raises:
         UsageError: the version does not exist, the current one is the oldest, an added item has no vector in that
             version, or another process writes to the folder.
-        ArtefactError: nothing is released, or the version or a delta log is damaged.
+        ArtefactError: nothing is released, the version or a delta log is damaged, or no trusted key signed it.
     """
     store = ReleaseStore(releases)
     wanted, former = to or store.previous(), store.current()
     added, removed, left = list[Id](), list[Id](), list[Id]()
 
     def take_over() -> None:
-        release = Release.open(store.folder(wanted))
+        release = Release.open(store.folder(wanted), trust=trust)
         before = net_delta(read_all_deltas(store.folder(former)))
         own = net_delta(read_all_deltas(release.path))
         addition = _addition(release, before)

@@ -40,6 +40,10 @@ class ReleasesConfig(Config):
     shadow: str | None = Field(
         None, description="A version that answers the same requests in the background: compared, never shown."
     )
+    trust: Path | None = Field(
+        None,
+        description="Public key, or a folder of such (*.pub): only releases that one of them signed are served.",
+    )
     vector_cache: int = Field(
         10_000, ge=0, description="Users whose last vectors are cached, to answer them when there is little time."
     )

@@ -22,7 +22,7 @@ from multitudes.service.journal import Journal
 from multitudes.service.loop_lag import LoopLagMonitor
 from multitudes.service.metrics import Metrics
 from multitudes.service.metrics_collector import MetricsCollector, MetricSources
-from multitudes.service.settings import ServeConfig
+from multitudes.service.settings import ReleasesConfig, ServeConfig
 from multitudes.service.shadow import Shadow
 from multitudes.service.state_guard import GuardedStates
 from multitudes.state.erasure_requests import ErasureRequests
@@ -65,9 +65,10 @@ def open_dependencies(releases: Path, settings: ServeConfig) -> Iterator[Depende
         # Objects of the imports stay for ever. A full garbage collection that walks them stops every request for 65 ms.
         gc.freeze()
         stack.callback(gc.unfreeze)
-        trial = ReleaseTrial(settings.releases.trial_s, settings.releases.trial_gb)
-        vector_cache = settings.releases.vector_cache
-        watcher = stack.enter_context(closing(ReleaseWatcher(releases, cached_users=vector_cache, trial=trial)))
+        trust, vector_cache = settings.releases.trust, settings.releases.vector_cache
+        trial = ReleaseTrial(settings.releases.trial_s, settings.releases.trial_gb, trust)
+        watcher = ReleaseWatcher(releases, cached_users=vector_cache, trial=trial, trust=trust)
+        stack.enter_context(closing(watcher))
         folder = data_folder(releases, settings)
         metrics, loop_lag = Metrics(), LoopLagMonitor()
         erasure_requests = ErasureRequests(folder / "forgotten")
@@ -75,7 +76,7 @@ def open_dependencies(releases: Path, settings: ServeConfig) -> Iterator[Depende
         states = GuardedStates(store, erasure_requests, metrics.record_state_call, settings.guard)
         stack.enter_context(closing(states))
         logs = stack.enter_context(closing(Logs(folder / "logs", release_id_types(watcher().release), settings.logs)))
-        shadow = _open_shadow(releases, settings.releases.shadow)
+        shadow = _open_shadow(releases, settings.releases)
         if shadow is not None:
             stack.enter_context(closing(shadow)).start()
         on_answer = ignore_answer if shadow is None else shadow.offer
@@ -108,8 +109,10 @@ def data_folder(releases: Path, settings: ServeConfig) -> Path:
     return folder
 
 
-def _open_shadow(releases: Path, version: str | None) -> Shadow | None:
-    return None if version is None else Shadow(Retriever.open(ReleaseStore(releases).folder(version)))
+def _open_shadow(releases: Path, settings: ReleasesConfig) -> Shadow | None:
+    if settings.shadow is None:
+        return None
+    return Shadow(Retriever.open(ReleaseStore(releases).folder(settings.shadow), trust=settings.trust))
 
 
 def _open_store(folder: Path, settings: ServeConfig) -> UserStateStore:

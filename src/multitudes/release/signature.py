@@ -1,0 +1,240 @@
+"""Signatures of releases: who published each file, for services that trust a key rather than whoever writes the folder.
+
+``signature.json`` has the SHA-256 of every other file of a release and an Ed25519 signature over them. It is checked
+before any other file is read. Keys are PEM files, which OpenSSL reads and writes too. The signature says nothing about
+item updates, which are beside the release, nor about which release is the newest.
+"""
+
+import base64
+import hashlib
+import json
+import os
+import stat
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from multitudes.atomic import create_text
+from multitudes.errors import ArtefactError, MissingError, UsageError
+from multitudes.extras import require_extra
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+
+SIGNATURE: Final = "signature.json"
+_FORMAT: Final = "multitudes-signature-1"  # part of what is signed: no other message of this key is one
+_MAX_BYTES: Final = 1 << 20  # of the file of a signature; a release has some 40 files
+_CHUNK_BYTES: Final = 1 << 20
+_REPAIR: Final = "publish the run again with --sign KEY"
+
+
+class Signer(NamedTuple):
+    """Whose key signed a release: the name of the trusted file (empty: none was given), and the key's fingerprint."""
+
+    name: str
+    fingerprint: str
+
+
+def make_key_pair(private: Path) -> tuple[Path, str]:
+    """Write a new private key, which its owner alone may read, and its public key beside it.
+
+    Args:
+        private: the file of the private key; that of the public key has ``.pub`` added to its name.
+
+    Returns:
+        The file of the public key, and the fingerprint.
+
+    Raises:
+        UsageError: one of the files exists.
+        MissingError: the extra ``sign`` is not installed.
+    """
+    require_extra("sign")
+    from cryptography.hazmat.primitives import serialization as forms  # noqa: PLC0415 (an optional extra)
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey  # noqa: PLC0415
+
+    key, public = Ed25519PrivateKey.generate(), private.with_name(f"{private.name}.pub")
+    if private.suffix == ".pub":
+        raise UsageError(f"{private}: is the name of a public key; give the file of the private key, without .pub")
+    if public.exists():
+        raise UsageError(f"{public}: exists, and a key is never replaced; give another name")
+    secret = key.private_bytes(forms.Encoding.PEM, forms.PrivateFormat.PKCS8, forms.NoEncryption())
+    shown = key.public_key().public_bytes(forms.Encoding.PEM, forms.PublicFormat.SubjectPublicKeyInfo)
+    for file, content, mode in ((private, secret, 0o600), (public, shown, 0o644)):
+        if not create_text(file, content.decode(), mode):
+            raise UsageError(f"{file}: exists, and a key is never replaced; give another name")
+    return public, _fingerprint(key.public_key())
+
+
+def read_private_key(file: Path) -> "Ed25519PrivateKey":
+    """Read the private key that signs.
+
+    Raises:
+        UsageError: the file is no private key, or other users may read it.
+        MissingError: it does not exist, or the extra ``sign`` is not installed.
+    """
+    require_extra("sign")
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey  # noqa: PLC0415
+    from cryptography.hazmat.primitives.serialization import load_pem_private_key  # noqa: PLC0415
+
+    content = _read_key_file(file)
+    if file.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+        raise UsageError(f"{file}: other users may read this private key; chmod 600")
+    try:
+        key = load_pem_private_key(content, None)
+    except (ValueError, TypeError):  # damaged; encrypted
+        key = None
+    if not isinstance(key, Ed25519PrivateKey):
+        raise UsageError(f"{file}: not a private Ed25519 key without a password; make one with: multitudes signing-key")
+    return key
+
+
+def sign_release(folder: Path, key: "Ed25519PrivateKey") -> None:
+    """Write the signature of a staged release; no file of it may change afterwards."""
+    files = _digests(folder)
+    record = {
+        "format": _FORMAT,
+        "key": base64.b64encode(key.public_key().public_bytes_raw()).decode(),
+        "files": files,
+        "signature": base64.b64encode(key.sign(_message(files))).decode(),
+    }
+    (folder / SIGNATURE).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+
+
+def check_signature(folder: Path, trust: Path | None) -> Signer:
+    """Check that a trusted key signed exactly the files of a release, before any of them is used.
+
+    Args:
+        folder: of one version.
+        trust: a public key, or a folder of them (``*.pub``); None: any key.
+
+    Returns:
+        The signer.
+
+    Raises:
+        ArtefactError: the release is unsigned, another key signed it, or a file was changed, added or removed.
+        UsageError: ``trust`` holds no public key.
+        MissingError: ``trust`` does not exist, or the extra ``sign`` is not installed.
+    """
+    require_extra("sign")
+    from cryptography.exceptions import InvalidSignature  # noqa: PLC0415
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey  # noqa: PLC0415
+
+    trusted = None if trust is None else read_public_keys(trust)
+    file = folder / SIGNATURE
+    record = _read_record(file)
+    try:
+        raw, signature = (base64.b64decode(record[name], validate=True) for name in ("key", "signature"))
+        key, files = Ed25519PublicKey.from_public_bytes(raw), dict[str, str](record["files"])
+        key.verify(signature, _message(files))
+    except (KeyError, TypeError, ValueError, InvalidSignature):
+        raise ArtefactError(f"{file}: not a valid signature; {_REPAIR}") from None
+    name = "" if trusted is None else trusted.get(raw)
+    if name is None:
+        raise ArtefactError(f"{file}: signed by {_fingerprint(key)}, which {trust} does not have; {_REPAIR}")
+    _compare(folder, files, _digests(folder))
+    return Signer(name, _fingerprint(key))
+
+
+def read_public_keys(trust: Path) -> dict[bytes, str]:
+    """Read a public key, or all of a folder (``*.pub``); return the names of the files by raw key.
+
+    Raises:
+        UsageError: a file is no public key, or the folder has none.
+        MissingError: the path does not exist.
+    """
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey  # noqa: PLC0415
+    from cryptography.hazmat.primitives.serialization import load_pem_public_key  # noqa: PLC0415
+
+    names = dict[bytes, str]()
+    for file in sorted(trust.glob("*.pub")) if trust.is_dir() else [trust]:
+        try:
+            key = load_pem_public_key(_read_key_file(file))
+        except ValueError:
+            key = None
+        if not isinstance(key, Ed25519PublicKey):
+            raise UsageError(f"{file}: not a public Ed25519 key; give the .pub file of: multitudes signing-key")
+        names[key.public_bytes_raw()] = file.stem
+    if not names:
+        raise UsageError(f"{trust}: has no public key (*.pub), so no release can be trusted")
+    return names
+
+
+def _read_key_file(file: Path) -> bytes:
+    try:
+        return file.read_bytes()
+    except FileNotFoundError:
+        raise MissingError(f"{file}: no such key; make a pair with: multitudes signing-key {file}") from None
+    except OSError as error:
+        raise UsageError(f"{file}: cannot be read as a key ({error.strerror})") from None
+
+
+def _read_record(file: Path) -> dict[str, Any]:
+    try:
+        with _open_regular(file) as stream:
+            content = stream.read(_MAX_BYTES + 1)
+    except FileNotFoundError:
+        raise ArtefactError(f"{file}: missing, so nobody signed this release; {_REPAIR}") from None
+    try:
+        record = json.loads(content) if len(content) <= _MAX_BYTES else None
+    except (ValueError, RecursionError):
+        record = None
+    if not isinstance(record, dict) or record.get("format") != _FORMAT:
+        raise ArtefactError(f"{file}: not a signature of the format {_FORMAT}; {_REPAIR}")
+    return record
+
+
+def _message(files: dict[str, str]) -> bytes:
+    """Return the bytes that are signed."""
+    return json.dumps({"format": _FORMAT, "files": files}, sort_keys=True, separators=(",", ":")).encode()
+
+
+def _digests(folder: Path) -> dict[str, str]:
+    """Return the SHA-256 of every file of a release but its signature, by path.
+
+    Raises:
+        ArtefactError: it has something else than files and folders, or a file cannot be read.
+    """
+    digests = dict[str, str]()
+    for place, folders, names in os.walk(folder):
+        for name in [*folders, *names]:
+            if (Path(place) / name).is_symlink():
+                raise ArtefactError(f"{Path(place) / name}: a link; a signed release has none; {_REPAIR}")
+        for file in (Path(place) / name for name in names):
+            path = file.relative_to(folder).as_posix()
+            if path != SIGNATURE:
+                digests[path] = _digest(file)
+    return digests
+
+
+def _digest(file: Path) -> str:
+    digest = hashlib.sha256()
+    try:
+        with _open_regular(file) as stream:
+            while chunk := stream.read(_CHUNK_BYTES):
+                digest.update(chunk)
+    except OSError as error:
+        raise ArtefactError(f"{file}: cannot be read ({error.strerror}); {_REPAIR}") from None
+    return digest.hexdigest()
+
+
+def _open_regular(file: Path) -> Any:  # noqa: ANN401 (of the types of open)
+    """Open a file for reading, unless it is a link, or something that would wait for a writer."""
+    descriptor = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    stream = os.fdopen(descriptor, "rb")
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        stream.close()
+        raise ArtefactError(f"{file}: not a plain file; {_REPAIR}")
+    return stream
+
+
+def _compare(folder: Path, signed: dict[str, str], found: dict[str, str]) -> None:
+    for path in sorted(signed.keys() | found.keys()):
+        if path not in found:
+            raise ArtefactError(f"{folder / path}: was signed and is missing; {_REPAIR}")
+        if path not in signed:
+            raise ArtefactError(f"{folder / path}: was added after the release was signed; {_REPAIR}")
+        if signed[path] != found[path]:
+            raise ArtefactError(f"{folder / path}: was changed after the release was signed; {_REPAIR}")
+
+
+def _fingerprint(key: "Ed25519PublicKey") -> str:
+    return f"ed25519:{hashlib.sha256(key.public_bytes_raw()).hexdigest()[:16]}"

@@ -1,0 +1,221 @@
+"""Signed releases: what a service with a trusted key serves, tried as who can write the folder and has another key."""
+
+import json
+import os
+import shutil
+import stat
+from pathlib import Path
+
+import pytest
+
+from multitudes.cli.main import run
+from multitudes.errors import ArtefactError, MissingError, UsageError
+from multitudes.release import manifest
+from multitudes.release.manifest import read_manifest, write_manifest
+from multitudes.release.release import Release
+from multitudes.release.signature import (
+    SIGNATURE,
+    check_signature,
+    make_key_pair,
+    read_private_key,
+    sign_release,
+)
+from multitudes.release.store import CURRENT, ReleaseStore
+from multitudes.retrieval.inspection import inspect_release
+from multitudes.retrieval.release_trial import ReleaseTrial
+from multitudes.retrieval.release_watcher import ReleaseWatcher
+from multitudes.retrieval.rollback import rollback
+from tests.release.small_release import publish_small
+
+
+def key_pair(folder: Path, name: str) -> tuple[Path, Path]:
+    private = folder / name
+    return private, make_key_pair(private)[0]
+
+
+def sign(folder: Path, private: Path) -> None:
+    sign_release(folder, read_private_key(private))
+
+
+@pytest.fixture(scope="module")
+def signed(tmp_path_factory):
+    """A folder with two releases, both signed, and the key pair."""
+    folder = tmp_path_factory.mktemp("signed")
+    keys = key_pair(folder, "ours")
+    for version in ("0001", "0002"):
+        publish_small(folder / "releases")
+        sign(folder / "releases" / "versions" / version, keys[0])
+    return folder / "releases", *keys
+
+
+@pytest.fixture
+def copy(signed, tmp_path):
+    """A copy of it that a test may damage."""
+    shutil.copytree(signed[0], tmp_path / "releases")
+    return tmp_path / "releases"
+
+
+def test_a_signed_release_opens_and_its_signer_is_named(signed):
+    releases, _, public = signed
+    assert Release.open(releases, trust=public).version == "0002"
+    signer = check_signature(releases / "versions" / "0001", public)
+    assert signer.name == "ours"
+    assert signer.fingerprint.startswith("ed25519:")
+    assert check_signature(releases / "versions" / "0001", None) == ("", signer.fingerprint)
+    assert Release.open(releases).version == "0002", "without a trusted key none is asked for"
+
+
+def change_with_checksums(folder: Path) -> None:
+    """Change a file as somebody would who knows the format: every checksum is right."""
+    titles = folder / "items.parquet"
+    titles.write_bytes(titles.read_bytes().replace(b"Film 101", b"Film 666"))
+    write_manifest(folder, read_manifest(folder))
+    Release.open(folder)
+
+
+def change_the_list(folder: Path) -> None:
+    """Change the digest in the signature's own list too."""
+    record = json.loads((folder / SIGNATURE).read_text())
+    record["files"]["item_count.npy"] = "0" * 64
+    (folder / SIGNATURE).write_text(json.dumps(record))
+
+
+def replace_key(folder: Path) -> None:
+    """Sign it anew, with another key."""
+    sign(folder, key_pair(folder.parents[2], "other")[0])
+
+
+def link_a_file(folder: Path) -> None:
+    (folder / "user_tower.onnx").rename(folder.parents[2] / "tower")
+    (folder / "user_tower.onnx").symlink_to(folder.parents[2] / "tower")
+
+
+def link_the_index(folder: Path) -> None:
+    (folder / "index").rename(folder.parents[2] / "index")
+    (folder / "index").symlink_to(folder.parents[2] / "index")
+
+
+def make_a_pipe(folder: Path) -> None:
+    (folder / "user_tower.onnx").unlink()
+    os.mkfifo(folder / "user_tower.onnx")
+
+
+def sign_with_a_pipe(folder: Path) -> None:
+    (folder / SIGNATURE).unlink()
+    os.mkfifo(folder / SIGNATURE)
+
+
+def write_text(text: str):
+    return lambda folder: (folder / SIGNATURE).write_text(text)
+
+
+def keep_other_members(**members: object):
+    def change(folder: Path) -> None:
+        record = json.loads((folder / SIGNATURE).read_text())
+        (folder / SIGNATURE).write_text(json.dumps(record | members))
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda folder: (folder / SIGNATURE).unlink(), "missing, so nobody signed this release"),
+        (change_with_checksums, "items.parquet: was changed after the release was signed"),
+        (lambda folder: (folder / "item_count.npy").unlink(), "item_count.npy: was signed and is missing"),
+        (lambda folder: (folder / "weights.bin").touch(), "weights.bin: was added after the release was signed"),
+        (lambda folder: (folder / "index" / "x").touch(), "index/x: was added after the release was signed"),
+        (change_the_list, "not a valid signature"),
+        (replace_key, "signed by ed25519:.*, which .*ours.pub does not have"),
+        (link_a_file, "user_tower.onnx: a link"),
+        (link_the_index, "index: a link"),
+        (make_a_pipe, "user_tower.onnx: not a plain file"),
+        (sign_with_a_pipe, "signature.json: not a plain file"),
+        (write_text("[]"), "not a signature of the format"),
+        (write_text("[" * 100_000), "not a signature of the format"),
+        (write_text(" " * (1 << 21)), "not a signature of the format"),
+        (keep_other_members(signature="AA=="), "not a valid signature"),
+        (keep_other_members(key="AA=="), "not a valid signature"),
+        (keep_other_members(key=1), "not a valid signature"),
+        (keep_other_members(files=[1]), "not a valid signature"),
+        (keep_other_members(files={}), "not a valid signature"),
+        (keep_other_members(format="multitudes-signature-0"), "not a signature of the format"),
+    ],
+)
+def test_what_the_trusted_key_did_not_sign_is_rejected_before_it_is_read(damage, message, signed, copy, monkeypatch):
+    folder = copy / "versions" / "0002"
+    damage(folder)
+    monkeypatch.setattr(manifest, "read_manifest", None)
+    with pytest.raises(ArtefactError, match=message):
+        Release.open(copy, trust=signed[2])
+    with pytest.raises(ArtefactError, match=message):
+        rollback(copy, "0002", trust=signed[2])
+
+
+def test_the_service_follows_signed_releases_alone(signed, copy):
+    watcher = ReleaseWatcher(copy, trust=signed[2])
+    publish_small(copy)
+    assert not watcher.poll()
+    assert "0003/signature.json: missing, so nobody signed this release" in watcher.state().problem
+    (copy / CURRENT).write_text("0001\n")  # back
+    assert watcher.poll()
+    change_with_checksums(copy / "versions" / "0002")
+    (copy / CURRENT).write_text("0002\n")
+    assert not watcher.poll()
+    assert watcher.state()[::2] == ("0001", 2)
+    with pytest.raises(ArtefactError, match="was changed after"):
+        ReleaseWatcher(copy, trust=signed[2])
+
+
+def test_the_trial_rejects_it_too(signed, copy):
+    change_with_checksums(copy / "versions" / "0002")
+    with pytest.raises(ArtefactError, match="was changed after"):
+        ReleaseTrial(600, trust=signed[2]).run(copy / "versions" / "0002")
+
+
+def test_a_folder_of_keys_trusts_each_of_them_until_it_is_taken_out(signed, copy, tmp_path):
+    (tmp_path / "keys").mkdir()
+    with pytest.raises(UsageError, match=r"has no public key \(\*.pub\), so no release can be trusted"):
+        Release.open(copy, trust=tmp_path / "keys")
+    key_pair(tmp_path / "keys", "new")
+    shutil.copy(signed[2], tmp_path / "keys")
+    assert check_signature(copy / "versions" / "0002", tmp_path / "keys").name == "ours"
+    (tmp_path / "keys" / "ours.pub").unlink()
+    with pytest.raises(ArtefactError, match="does not have"):
+        Release.open(copy, trust=tmp_path / "keys")
+    with pytest.raises(UsageError, match="not a public Ed25519 key"):
+        Release.open(copy, trust=signed[1])
+    with pytest.raises(MissingError, match="no such key"):
+        Release.open(copy, trust=tmp_path / "none")
+
+
+def test_a_private_key_is_its_owners_alone_and_never_replaced(tmp_path):
+    private, public = key_pair(tmp_path, "mine")
+    assert stat.S_IMODE(private.stat().st_mode) == 0o600
+    with pytest.raises(UsageError, match="exists, and a key is never replaced"):
+        make_key_pair(private)
+    private.chmod(0o640)
+    with pytest.raises(UsageError, match="other users may read this private key; chmod 600"):
+        read_private_key(private)
+    public.chmod(0o600)
+    with pytest.raises(UsageError, match="not a private Ed25519 key"):
+        read_private_key(public)
+
+
+def test_doctor_says_who_signed(signed, copy, tmp_path, capsys):
+    assert run(["signing-key", str(tmp_path / "other"), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["public"] == str(tmp_path / "other.pub")
+
+    def level(releases: Path, trust: Path | None) -> tuple[str, str]:
+        (found,) = [
+            each for each in inspect_release(ReleaseStore(releases), trust=trust) if each.subject == "signature"
+        ]
+        return found.level, found.text
+
+    assert level(signed[0], signed[2])[0] == "ok"
+    assert "signed by ours (ed25519:" in level(signed[0], signed[2])[1]
+    assert level(signed[0], None)[0] == "note"
+    assert level(signed[0], tmp_path / "other.pub")[0] == "damaged"
+    (copy / "versions" / "0002" / SIGNATURE).unlink()
+    assert level(copy, None)[1].startswith("not signed: whoever can write the folder")
+    assert level(copy, signed[2])[0] == "damaged"
