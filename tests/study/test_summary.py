@@ -267,3 +267,16 @@ def test_segments_by_time_are_those_of_data_whose_every_cell_has_them():
     is_old = (pl.col("method") == "joint") & (pl.col("seed") == 0)  # a cell of an earlier version
     some = [pl.when(~is_old).then(column).alias(column.meta.output_name()) for column in columns]
     assert "horizon" not in compare_by_segment(pair_by_user(frame.with_columns(some), "here"), "single", FAST)
+
+
+def test_kinds_of_vectors_query_the_same_models_so_their_seeds_are_paired():
+    frame = outcomes(np.random.default_rng(0), {"single": 0.0, "joint/unconditioned": 0.0})
+    whole = frame.filter(method="joint/unconditioned").with_columns(pl.col("head_hits") + pl.col("seed") * 0.3)
+    more = {"joint": 0.4, "joint/implicit": 0.2, "joint/explicit": -0.2}  # hits of two targets, of each user and seed
+    kinds = [whole.with_columns(pl.lit(name).alias("method"), pl.col("head_hits") + n) for name, n in more.items()]
+    paired = pair_by_user(pl.concat([frame.filter(method="single"), whole, *kinds]), "here")
+    found = compare_kinds_by_segment(paired, "single", None, FAST)
+    assert found is not None
+    for name, n in more.items():
+        gain = found["segments"]["popularity"]["head"]["minus"][name]
+        assert (gain["low"], gain["mean"], gain["high"]) == pytest.approx((n / 2,) * 3, abs=1e-6)

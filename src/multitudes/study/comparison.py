@@ -292,6 +292,8 @@ def compare_kinds_by_segment(
 ) -> dict[str, Any] | None:
     """Return when each kind of vector pays: its HR, and that less the HR of the whole history's vector, by segment.
 
+    All kinds query the same models, so differences are paired by user and by seed.
+
     Args:
         outcomes: outcomes at the main budget.
         reference: the method whose vectors are compared if it has both kinds; else it is the first that has.
@@ -306,13 +308,13 @@ def compare_kinds_by_segment(
         kinds = [f"{method}/{kind}" for kind in (UNCONDITIONED, "implicit", "explicit")]
         if set(kinds) <= set(outcomes.cells):
             systems = [*kinds, method, *([strongest_baseline] if strongest_baseline else [])]
-            segments = _compare_segments(outcomes, systems, kinds[0], resampling)
+            segments = _compare_segments(outcomes, systems, kinds[0], resampling, by_seed=True)
             return {"method": method, "systems": systems, "segments": segments}
     return None
 
 
 def _compare_segments(
-    outcomes: PairedOutcomes, methods: list[str], reference: str, resampling: Resampling
+    outcomes: PairedOutcomes, methods: list[str], reference: str, resampling: Resampling, *, by_seed: bool = False
 ) -> dict[str, Any]:
     """Return the methods' HR less that of the reference, by segment of users and of targets."""
     segments: dict[str, Any] = {}
@@ -321,14 +323,20 @@ def _compare_segments(
             label_B = outcomes.users[name]
             segments[name] = {
                 label: _compare_segment(
-                    outcomes, methods, reference, resampling, (label_B == label).fill_null(False).to_numpy()
+                    outcomes,
+                    methods,
+                    reference,
+                    resampling,
+                    (label_B == label).fill_null(False).to_numpy(),
+                    by_seed=by_seed,
                 )
                 for label in sort_labels(label_B.drop_nulls().unique().to_list())
             }
     for name, parts in TARGET_SEGMENTS.items():
         if {f"{part}_hits" for part in parts} <= outcomes.measures.keys():
             segments[name] = {
-                part: _compare_segment(outcomes, methods, reference, resampling, None, f"{part}_") for part in parts
+                part: _compare_segment(outcomes, methods, reference, resampling, None, f"{part}_", by_seed=by_seed)
+                for part in parts
             }
     return segments
 
@@ -352,6 +360,8 @@ def _compare_segment(
     resampling: Resampling,
     member_B: NDArray[np.bool_] | None,
     prefix: str = "",
+    *,
+    by_seed: bool = False,
 ) -> dict[str, Any]:
     """Return the size of a segment; HR and differences in it unless it has fewer than ``MIN_USERS`` users.
 
@@ -362,6 +372,7 @@ def _compare_segment(
         resampling: the bootstrap.
         member_B: whether each user belongs to the segment; None: all users with such targets do.
         prefix: of the targets, see ``hit_rates``.
+        by_seed: whether the methods query the same models, so that differences are paired by seed too.
     """
     targets_B = outcomes.user_column(f"{prefix}targets")
     member_B = targets_B > 0 if member_B is None else member_B
@@ -370,10 +381,15 @@ def _compare_segment(
     if segment["users"] < MIN_USERS:
         return segment
     hits = [outcomes.measure(method, f"{prefix}hits") for method in methods]
-    estimates = resampling([SeedOutcomes(one.value_SB[:, member_B], one.role) for one in hits], targets_B[member_B])
-    own = methods.index(reference)
+    members = [SeedOutcomes(one.value_SB[:, member_B], one.role) for one in hits]
+    own, weight_B = methods.index(reference), targets_B[member_B]
+    estimates = resampling(members, weight_B)
     segment["rates"] = {m: rate_interval(estimates, number) for number, m in enumerate(methods)}
-    segment["minus"] = {
-        m: difference_interval(estimates, number, own) for number, m in enumerate(methods) if number != own
-    }
+    others = {m: number for number, m in enumerate(methods) if number != own}
+    if by_seed:
+        gains = [SeedOutcomes(members[number].value_SB - members[own].value_SB) for number in others.values()]
+        paired = resampling(gains, weight_B)
+        segment["minus"] = {m: as_json(paired.interval(number)) for number, m in enumerate(others)}
+    else:
+        segment["minus"] = {m: difference_interval(estimates, number, own) for m, number in others.items()}
     return segment
