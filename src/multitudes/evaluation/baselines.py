@@ -161,19 +161,16 @@ def interleave(lists: Iterable[Items]) -> Items:
     return turns[turns > 0]
 
 
-def unique_items(items: Items) -> Items:
-    """Return the items without repeats, each at its first place."""
-    _, first = np.unique(items, return_index=True)
-    return items[np.sort(first)]
-
-
 def fill_lists(first: Sequence[Items], fallback: Items, seen: Sequence[Items], length: int) -> NDArray[np.int64]:
     """Return each user's list ``first``, filled up from ``fallback``, without seen items, cut at ``length``."""
     lists = np.zeros((len(seen), length), dtype=np.int64)
+    largest = max((int(items.max(initial=0)) for items in (fallback, *first, *seen)), default=0)
+    place_I = np.empty(largest + 1, dtype=np.int64)  # of each item in the list at hand; sorting takes 20 times as long
     for row, start, excluded in zip(lists, first, seen, strict=True):
         # Enough of the fallback even if all other items are repeats or seen.
-        rest = fallback[: length + len(start) + len(excluded)]
-        items = unique_items(np.concatenate([start, rest])) if len(start) else rest
-        items = items[~np.isin(items, excluded)][:length] if len(excluded) else items[:length]
+        items = np.concatenate([start, fallback[: length + len(start) + len(excluded)]])
+        place_I[items[::-1]] = np.arange(len(items))[::-1]  # of a repeated item the first place, written last
+        place_I[excluded] = -1
+        items = items[place_I[items] == np.arange(len(items))][:length]
         row[: len(items)] = items
     return lists

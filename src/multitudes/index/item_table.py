@@ -33,7 +33,7 @@ class Postings:
 
     def rows(self, topic: int) -> NDArray[np.int32]:
         """Return the rows of a topic; empty for an unknown topic."""
-        t = int(np.searchsorted(self.topic_T, topic))
+        t = int(self.topic_T.searchsorted(topic))
         is_known = t < len(self.topic_T) and self.topic_T[t] == topic
         return self.row_M[self.offset[t] : self.offset[t + 1]] if is_known else self.row_M[:0]
 

@@ -60,7 +60,7 @@ def scan(
             query, row = _candidates(score_Qn, width, query_QD.shape[1])
         else:
             query, row = _candidates_not_excluded(score_Qn, ids, limit_Q[queries], excluded[queries], query_QD.shape[1])
-        scores = paired_inner_products(query_QD[start + query], vectors_nD.take(row, axis=0))
+        scores = _pair_scores(query_QD[queries], vectors_nD, query, row)
         chunks.append(rank_candidates(len(score_Qn), query, ids[row], scores, width)._replace(log_sum_Q=log_sum_Q))
     return truncate_hits(concatenate_hits(chunks), limit_Q)
 
@@ -83,6 +83,17 @@ def paired_inner_products(query_RD: NDArray[np.float32], vectors_RD: NDArray[np.
     and copies of one vector would not tie. So every index ranks its results by these products.
     """
     return np.asarray(np.vecdot(query_RD, vectors_RD))
+
+
+def _pair_scores(
+    query_QD: NDArray[np.float32], vectors_nD: NDArray[np.float32], query: NDArray[np.int64], row: NDArray[np.int64]
+) -> NDArray[np.float32]:
+    """Return the inner products of pairs that ascend by query; the vectors of one query fit into the cache."""
+    scores = np.empty(len(query), dtype=np.float32)
+    first_Q = np.searchsorted(query, np.arange(len(query_QD) + 1)).tolist()
+    for query_D, start, end in zip(query_QD, first_Q[:-1], first_Q[1:], strict=True):
+        scores[start:end] = paired_inner_products(query_D, vectors_nD.take(row[start:end], axis=0))
+    return scores
 
 
 def log_sum_exp(score_Qn: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -125,16 +136,19 @@ def _candidates_not_excluded(
     Looking up a few candidates in the exclusions takes a seventh of the time of looking up the exclusions in the items.
     """
     key_E = pair_keys(np.repeat(np.arange(len(excluded)), [len(array) for array in excluded]), np.concatenate(excluded))
-    twice = min(2 * int(limit_Q.max()), len(ids))
+    limit = int(limit_Q.max())
+    # With all that is excluded no query can come short.
+    enough = limit + max(map(len, excluded), default=0)
+    deeper = min(2 * limit, enough, len(ids))
 
     def remaining() -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        query, row = _candidates(score_Qn, twice, dimension)
+        query, row = _candidates(score_Qn, deeper, dimension)
         _, is_excluded = find_rows(key_E, pair_keys(query, ids[row]))
         return query[~is_excluded], row[~is_excluded]
 
     query, row = remaining()
     short_Q = np.bincount(query, minlength=len(limit_Q)) < limit_Q
-    if twice == len(ids) or not short_Q.any():
+    if deeper in (enough, len(ids)) or not short_Q.any():
         return query, row
     mask_excluded(
         score_Qn, ids, [array if short else array[:0] for array, short in zip(excluded, short_Q, strict=True)]
