@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from multitudes.errors import DataError, UsageError
-from multitudes.index import inverted_mixture
+from multitudes.index import batch_walk, inverted_mixture
 from multitudes.index.engine import RecallTarget
 from multitudes.index.exact import ExactIndex
 from multitudes.index.factory import load_embedded
@@ -251,14 +251,44 @@ def test_an_index_whose_items_change_finds_the_new_ones_and_not_the_old(name):
     assert overlap(live, now, asked) >= PROMISE.recall - 0.03
 
 
-def test_a_user_gets_the_same_list_alone_and_in_a_batch(name):
+def test_a_user_gets_the_same_list_alone_and_among_a_few(name):
     index, _ = large(name)
     make = {"latent": latent, "clustered": clustered}[name]
     asked = users(make, 40, 5, topics=True)
-    for query, found in zip(asked, index.mixture(asked), strict=True):
+    few = [found for start in range(0, 40, 10) for found in index.mixture(asked[start : start + 10])]
+    for query, found in zip(asked, few, strict=True):
         (alone,) = index.mixture([query])
         assert alone.id_N.tolist() == found.id_N.tolist()
         assert (alone.found_by_NK == found.found_by_NK).all()
+
+
+def test_many_users_are_searched_by_exact_terms_which_find_no_less(name, monkeypatch):
+    index, world = large(name)
+    make = {"latent": latent, "clustered": clustered}[name]
+    asked = users(make, 40, 5, topics=True)
+    asked = [
+        query._replace(excluded=np.sort([i for i, _ in world.ranking(query._replace(n=30))])) if u % 2 else query
+        for u, query in enumerate(asked)
+    ]
+    asked[7] = asked[7]._replace(n=0)
+    asked[8] = asked[8]._replace(vectors_KD=np.zeros_like(asked[8].vectors_KD))
+    asked[9] = asked[9]._replace(topic_K=np.ones_like(asked[9].topic_K))
+    asked[10] = asked[10]._replace(excluded=world.ids[: ITEMS - 7])
+    asked[11] = asked[11]._replace(log_share_K=np.full(5, -np.inf))
+    usual = asked[12:]
+    together = overlap(index, world, usual)
+    for query, found in zip(asked, index.mixture(asked), strict=True):
+        silent = not np.isfinite(query.log_share_K).any()
+        if silent or query.n == 0 or len(query.excluded) > ITEMS // 2 or not query.vectors_KD.any():
+            (alone,) = index.mixture([query])
+            assert alone.id_N.tolist() == found.id_N.tolist()
+        if silent or query.n == 0:
+            assert len(found.id_N) == 0
+    monkeypatch.setattr(batch_walk, "_MAX_TERMS", 1)  # each user alone in memory
+    assert overlap(index, world, usual) == together
+    monkeypatch.setattr(batch_walk, "_FROM_USERS", 1_000)  # each user by the codes
+    assert together >= overlap(index, world, usual) - 0.005
+    assert together >= PROMISE.recall
 
 
 def test_all_but_a_few_items_may_be_excluded_and_a_vector_may_be_zero(name):

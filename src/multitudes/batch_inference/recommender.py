@@ -1,7 +1,7 @@
 """Recommend to many users: Arrow batches of users in, Arrow batches of candidates out.
 
-Local processes and Spark executors call the same code. The candidates are those of ``Retriever.recommend``, but no
-Python object is created for a candidate.
+Local processes and Spark executors call the same code. The candidates are those of ``Retriever.recommend`` (on inverted
+lists within what the index promises: ``index.batch_walk``), but no Python object is created for a candidate.
 
 Legend: B users · L history · K vectors · C conditions · N candidates.
 """

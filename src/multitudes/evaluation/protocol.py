@@ -49,7 +49,7 @@ from multitudes.metrics import ranking
 from multitudes.progress import Progress, silent
 from multitudes.retrieval.allocation import vector_shares
 from multitudes.retrieval.config import Blend, RetrieveConfig
-from multitudes.retrieval.search import find_candidates
+from multitudes.retrieval.search import are_nested, find_candidates
 
 _BATCH_SIZE = 256  # users evaluated together
 _CONTROLS: dict[Partition, str] = {"random": "random_partition", "other_user": "other_user"}  # names of their systems
@@ -237,10 +237,10 @@ class Evaluator:
         self, system: System, budgets: tuple[int, ...], seen: Sequence[NDArray[np.int64]]
     ) -> dict[ListKey, RankedLists]:
         """Return the lists of a system at each budget; a longer list is cut only if that gives the same result."""
-        # One query gives one order, and each budget is its top; a blend divides each budget separately.
-        searched = budgets[-1:] if system.is_single_query else budgets
+        is_nested = are_nested(system.vectors.kinds, self._catalogue, system.config)
+        searched = budgets[-1:] if is_nested else budgets
         found = {
-            n: ranked_lists(find_candidates(system.vectors, self._catalogue, n, seen, system.config), n)
+            n: ranked_lists(find_candidates(system.vectors, self._catalogue, n, seen, system.config, found_by=False), n)
             for n in searched
         }
         return {ListKey(system.name, n): found.get(n, found[searched[-1]]).top(n) for n in budgets}

@@ -24,7 +24,7 @@ from multitudes.repeats.fit import fit_repeats, repeat_rates
 from multitudes.retrieval.catalogue import Catalogue
 from multitudes.retrieval.config import RetrieveConfig
 from multitudes.retrieval.repeats import RepeatSource
-from multitudes.retrieval.search import Candidates, find_candidates, popular_candidates
+from multitudes.retrieval.search import Candidates, are_nested, find_candidates, popular_candidates
 
 WITH_REPEATS: Final = "with_repeats"
 REPEATS: Final = "repeats"
@@ -56,15 +56,20 @@ class RepeatSystems:
             held: the users.
             vectors: of the run.
             histories: distinct items of each user's history, which the search for new items excludes.
-            budgets: numbers of candidates.
+            budgets: numbers of candidates, ascending.
             control: return the lists of ``repeats`` too.
         """
         if self.source is None:
             return {}
         lists, own = {}, prepared_items(self._prepared, held.user_B, held.end_B)
+        is_nested = are_nested(vectors.kinds, self._catalogue, self._config)
+        by_run = {
+            n: find_candidates(vectors, self._catalogue, n, histories, self._config, found_by=False)
+            for n in (budgets[-1:] if is_nested else budgets)
+        }
         for n in budgets:
-            by_run = find_candidates(vectors, self._catalogue, n, histories, self._config)
-            lists[ListKey(WITH_REPEATS, n)] = self._add_repeats(by_run, own, n)
+            found = [candidates.top(n) for candidates in by_run.get(n, by_run[budgets[-1]])]
+            lists[ListKey(WITH_REPEATS, n)] = self._add_repeats(found, own, n)
             if control:
                 by_popularity = self._popular_candidates(histories, n, vectors)
                 lists[ListKey(REPEATS, n)] = self._add_repeats(by_popularity, own, n)

@@ -12,7 +12,7 @@ from multitudes.index import files
 from multitudes.index.exact_mixture import ExactMixture, score_exactly
 from multitudes.index.hits import empty_hits, write_hits
 from multitudes.index.item_table import ItemTable, TableSegment, cache_by_topic, make_item_table
-from multitudes.index.mixture import MixtureQuery
+from multitudes.index.mixture import MixtureQuery, ScoredItems
 from multitudes.index.protocol import ANY_TOPIC, Hits, Topics
 from multitudes.index.request import SearchRequest, check_request, search_by_topic
 from multitudes.index.scan import scan
@@ -61,6 +61,17 @@ class ExactIndex(TableSegment):
     def score_mixtures(self, queries: Sequence[MixtureQuery]) -> Iterator[ExactMixture]:
         """Score all items with the vectors of users; see ``MixtureSegment.score_mixtures``."""
         return score_exactly(self._table, self._topic_vectors, self._table.rows_of_ids(self._tombstones), queries)
+
+    @property
+    def users_together(self) -> int:
+        """One: the scores of all items are large, and each user's list is selected by itself."""
+        return 1
+
+    def propose_together(
+        self, scores: Sequence[ExactMixture], log_priors: Sequence[NDArray[np.float64]]
+    ) -> list[ScoredItems]:
+        """Return the best items of each user; see ``MixtureSegment.propose_together``."""
+        return [own.propose(log_prior_K) for own, log_prior_K in zip(scores, log_priors, strict=True)]
 
     def _scan(self, topic: int, request: SearchRequest) -> Hits:
         return scan_topic(self._table, self._topic_vectors, topic, request)

@@ -23,11 +23,12 @@ from numpy.typing import ArrayLike, NDArray
 from multitudes.errors import ArtefactError
 from multitudes.index import files
 from multitudes.index.approximate import ApproximateIndex, open_approximate
+from multitudes.index.batch_walk import propose_together, users_together
 from multitudes.index.engine import DEFAULT_TARGET, QueryLevels, RecallTarget, faiss_selector
-from multitudes.index.inverted_mixture import MixtureTuning, MixtureWalk
+from multitudes.index.inverted_mixture import MixtureTuning, MixtureWalk, WalkScores
 from multitudes.index.item_table import ItemTable, make_item_table
 from multitudes.index.list_moments import MOMENT_FILES, ListMoments, Pairs
-from multitudes.index.mixture import MixtureQuery, MixtureScores
+from multitudes.index.mixture import MixtureQuery, ScoredItems
 from multitudes.index.mixture_tuning import UNTUNED, sample_users, tune_mixture
 from multitudes.index.protocol import NO_ID, Topics
 from multitudes.index.scan import paired_inner_products
@@ -257,9 +258,20 @@ class InvertedIndex(ApproximateIndex):
         assert isinstance(engine, InvertedLists)
         self.walk = MixtureWalk(self._search, engine, moments, tuning)
 
-    def score_mixtures(self, queries: Sequence[MixtureQuery]) -> Iterator[MixtureScores]:
+    def score_mixtures(self, queries: Sequence[MixtureQuery]) -> Iterator[WalkScores]:
         """Score the lists with the vectors of users; see ``MixtureSegment.score_mixtures``."""
         return self.walk.scores(queries)
+
+    @property
+    def users_together(self) -> int:
+        """The number of users whose vectors are multiplied with a list at once."""
+        return users_together(self.walk)
+
+    def propose_together(
+        self, scores: Sequence[WalkScores], log_priors: Sequence[NDArray[np.float64]]
+    ) -> list[ScoredItems]:
+        """Return the best items of each user; see ``MixtureSegment.propose_together``."""
+        return propose_together(self.walk, scores, log_priors)
 
     def without(self, ids: NDArray[np.int64]) -> Self:
         """Return a view whose searches do not find some items; see ``Segment.without``."""

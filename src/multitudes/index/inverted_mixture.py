@@ -17,7 +17,7 @@ dimensions · n items · E excluded items · M proposals · U candidates.
 
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
-from functools import cached_property
+from functools import cache, cached_property
 from math import ceil, exp, log
 from typing import Any, NamedTuple, TypeAlias
 
@@ -44,7 +44,7 @@ from multitudes.index.search_depth import DEPTH_TOLERANCE
 from multitudes.seeding import generator
 
 NORMALISER_FEATURES = 3
-_MAX_ATTEMPTS = 3  # each deeper than the one before; then every item is scored
+MAX_ATTEMPTS = 3  # each deeper than the one before; then every item is scored
 _EXCLUDED_SAMPLE = 1_000  # excluded items, evenly spaced: an estimate needs no more of many thousands
 _MARGIN = 1.2  # on the excluded items above the last result: a walk too long costs a little, one too short a second one
 _TOPIC_SAMPLE = 10_000  # items of a topic that is too large to be scanned
@@ -85,6 +85,25 @@ class MixtureTuning(NamedTuple):
         if len(correction) != NORMALISER_FEATURES:
             raise ValueError("another correction")
         return cls(**{**record, "levels": levels, "correction": correction})
+
+
+class VectorLists(NamedTuple):
+    """The lists that the vectors of a user visit."""
+
+    vectors_FD: NDArray[np.float32]
+    prior_F: NDArray[np.float32]
+    vector_P: NDArray[np.int64]
+    list_P: NDArray[np.int64]
+
+
+class WalkPlan(NamedTuple):
+    """How deep a user is searched first, and what the depth that was needed is known from."""
+
+    prior_K: NDArray[np.float32]
+    excluded: ExcludedRows
+    log_p_E: NDArray[np.float32]  # log probabilities of a sample of the excluded items
+    step: int  # excluded items that each of the sample stands for
+    depth: int
 
 
 Proposals: TypeAlias = tuple[NDArray[np.int64], NDArray[np.float32]]  # rows, and their terms of the sum
@@ -145,6 +164,7 @@ class MixtureWalk:
         self.search, self.lists, self.moments, self.tuning = search, lists, moments, tuning
         self.table, self.left_out, self.levels = search.table, search.tombstones, _Levels(tuning.levels)
         self._topic_sample = cache_by_topic(self._sample_topic)
+        self._is_scanned = cache(lambda topic: search.tuning.is_scanned(topic, len(search.table.postings.rows(topic))))
 
     def with_tuning(self, tuning: MixtureTuning) -> "MixtureWalk":
         """Return a search that was tuned otherwise."""
@@ -167,9 +187,6 @@ class MixtureWalk:
     def score_all(self, query: MixtureQuery) -> MixtureScores:
         """Score every item."""
         return next(score_exactly(self.table, self.search.topic_vectors, self.left_out.row_E, [query]))
-
-    def _is_scanned(self, topic: int) -> bool:
-        return self.search.tuning.is_scanned(topic, len(self.table.postings.rows(topic)))
 
     def _large_topics(self, query: MixtureQuery) -> list[LargeTopic]:
         """Return the vectors of a query whose topics are too large to be scanned."""
@@ -247,6 +264,21 @@ class MixtureWalk:
         row_M = np.concatenate([self.lists.rows_of(number) for number in numbers])
         return row_M[~find_rows(self.left_out.row_E, row_M)[1]] if len(self.left_out.row_E) else row_M
 
+    @cached_property
+    def row_of_entry(self) -> NDArray[np.int32]:
+        """The rows of all lists, list after list."""
+        return np.argsort(self.lists.list_of_rows, kind="stable").astype(np.int32)
+
+    @cached_property
+    def first_entry(self) -> NDArray[np.int64]:
+        """The place of each list in ``row_of_entry``."""
+        return np.cumsum(self.lists.sizes) - self.lists.sizes
+
+    def rows_of_list(self, number: int) -> NDArray[np.int32]:
+        """Return the rows of a list, ascending."""
+        first = self.first_entry[number]
+        return self.row_of_entry[first : first + self.lists.sizes[number]]
+
     def walk(
         self,
         vectors_FD: NDArray[np.float32],
@@ -306,35 +338,66 @@ class WalkScores:
         for large in self._large_topics:
             self.log_sum_K[large.column] = large.log_sum
 
+    @property
+    def n(self) -> int:
+        """The number of results."""
+        return self._query.n
+
     def propose(self, log_prior_K: NDArray[np.float64]) -> ScoredItems:
         """Return the best items; see ``MixtureScores.propose``."""
-        walk, query = self._walk, self._query
-        excluded = walk.left_out.with_rows(walk.table.rows_of_ids(query.excluded))
-        prior_K = log_prior_K.astype(np.float32)
-        walks_F = (prior_K[self._free_F] > -np.inf) & self._vectors_FD.any(axis=1)
-        if not walks_F.any():
-            if (prior_K[self._free_F] > -np.inf).any() or self._large_topics:  # all items tie, or few are of a topic
-                return self._score_all(log_prior_K)
-            of_topics = self.best_of_topics(prior_K, query.candidates, excluded)
-            return self.candidates(prior_K, of_topics, 0, 2 * query.candidates, excluded)  # all of the topics
-        log_p_E, step = self._excluded_probabilities(prior_K, excluded.row_E)
-        of_topics = self.best_of_topics(prior_K, _OF_TOPIC_PER_RESULT * query.n, excluded)
-        depth = _estimate_depth(walk.levels, log_p_E, step, query.n)
-        for _ in range(_MAX_ATTEMPTS):
-            parameters = walk.levels.parameters(depth, query.n)
+        plan = self.plan(log_prior_K)
+        if plan is None:
+            return self._propose_without_walk(log_prior_K)
+        of_topics = self.best_of_topics(plan.prior_K, _OF_TOPIC_PER_RESULT * self.n, plan.excluded)
+        for _ in range(MAX_ATTEMPTS):
+            parameters = self.parameters(plan.depth)
             if parameters is None:
                 break
-            pairs, kept = parameters
-            pairs = min(pairs, len(self._free_F) * walk.lists_of_vector(depth))
-            items = self.candidates(prior_K, of_topics, pairs, kept, excluded)
-            needed = _needed_depth(log_probabilities(items.score_KU + prior_K[:, None]), log_p_E, step, query.n)
-            if needed is None:  # too few items were found
-                depth *= 2
-            elif needed <= DEPTH_TOLERANCE * depth:
+            items = self.candidates(plan.prior_K, of_topics, *parameters, plan.excluded)
+            depth = self.deeper(items, plan)
+            if depth is None:
                 return items
-            else:
-                depth = needed
+            plan = plan._replace(depth=depth)
         return self._score_all(log_prior_K)
+
+    def plan(self, log_prior_K: NDArray[np.float64]) -> "WalkPlan | None":
+        """Return how deep the user is searched; None: no vector walks."""
+        walk, query, prior_K = self._walk, self._query, log_prior_K.astype(np.float32)
+        if not ((prior_K[self._free_F] > -np.inf) & self._vectors_FD.any(axis=1)).any():
+            return None
+        excluded = walk.left_out.with_rows(walk.table.rows_of_ids(query.excluded))
+        log_p_E, step = self._excluded_probabilities(prior_K, excluded.row_E)
+        depth = _estimate_depth(walk.levels, log_p_E, step, query.n)
+        return WalkPlan(prior_K, excluded, log_p_E, step, depth)
+
+    def parameters(self, depth: int) -> tuple[int, int] | None:
+        """Return the number of pairs and of candidates for a depth; None: that was not tuned."""
+        parameters = self._walk.levels.parameters(depth, self._query.n)
+        if parameters is None:
+            return None
+        pairs, kept = parameters
+        return min(pairs, len(self._free_F) * self._walk.lists_of_vector(depth)), kept
+
+    def best_pairs(self, plan: "WalkPlan", pairs: int) -> "VectorLists":
+        """Return the best pairs of a vector and a list."""
+        prior_F = plan.prior_K[self._free_F]
+        return VectorLists(self._vectors_FD, prior_F, *_best_pairs(self._score_FL + prior_F[:, None], pairs))
+
+    def deeper(self, items: ScoredItems, plan: "WalkPlan") -> int | None:
+        """Return how deep the user has to be searched instead; None: ``plan`` was deep enough."""
+        log_p_U = log_probabilities(items.score_KU + plan.prior_K[:, None])
+        needed = _needed_depth(log_p_U, plan.log_p_E, plan.step, self.n)
+        if needed is None:  # too few items were found
+            return 2 * plan.depth
+        return None if needed <= DEPTH_TOLERANCE * plan.depth else needed
+
+    def _propose_without_walk(self, log_prior_K: NDArray[np.float64]) -> ScoredItems:
+        walk, query, prior_K = self._walk, self._query, log_prior_K.astype(np.float32)
+        if (prior_K[self._free_F] > -np.inf).any() or self._large_topics:  # all items tie, or few are of a topic
+            return self._score_all(log_prior_K)
+        excluded = walk.left_out.with_rows(walk.table.rows_of_ids(query.excluded))
+        of_topics = self.best_of_topics(prior_K, query.candidates, excluded)
+        return self.candidates(prior_K, of_topics, 0, 2 * query.candidates, excluded)  # all of the topics
 
     def _score_all(self, log_prior_K: NDArray[np.float64]) -> ScoredItems:
         return self._walk.score_all(self._query).propose(log_prior_K)
@@ -351,10 +414,21 @@ class WalkScores:
         term_FE = paired_inner_products(self._vectors_FD[:, None], item_ED) + prior_K[self._free_F][:, None]
         return log_probabilities(term_FE), step
 
+    def topic_terms(self, prior_K: NDArray[np.float32]) -> Iterator[Proposals]:
+        """Yield the rows of each topic that is scanned, and their terms of the sum."""
+        for scores in self._topics:
+            assert scores.row_M is not None
+            with np.errstate(divide="ignore"):  # a row that is left out: the log of zero
+                yield scores.row_M, np.log(scores.exp_GM[0]) + (prior_K[scores.column_G] + scores.largest_G)
+
+    def best_of_large_topics(self, prior_K: NDArray[np.float32]) -> list[Proposals]:
+        """Return the best rows of the topics that are not scanned, and their terms of the sum."""
+        return [self._best_of_large_topic(large, prior_K) for large in self._large_topics]
+
     def best_of_topics(self, prior_K: NDArray[np.float32], count: int, excluded: ExcludedRows) -> list[Proposals]:
         """Return ``count`` of the best rows of each topic, and their terms of the sum."""
         proposed = [_best_of_topic(scores, prior_K, count, excluded.row_E) for scores in self._topics]
-        return proposed + [self._best_of_large_topic(large, prior_K) for large in self._large_topics]
+        return proposed + self.best_of_large_topics(prior_K)
 
     def candidates(
         self,
@@ -372,11 +446,16 @@ class WalkScores:
                 self._vectors_FD, self._score_FL, prior_K[free], pairs, count, excluded.allowed_bits
             )
             proposed.append(walked)
+        return self.score_best(proposed, kept)
+
+    def score_best(self, proposed: Sequence[Proposals], kept: int) -> ScoredItems:
+        """Return the best ``kept`` proposals with exact scores."""
         row_M = np.concatenate([rows for rows, _ in proposed]) if proposed else np.zeros(0, dtype=np.int64)
         if len(row_M) > kept:
             term_M = np.concatenate([terms for _, terms in proposed])
             row_M = row_M[np.argpartition(-term_M, kept)[:kept]]
-        return score_rows(self._walk.table, np.unique(row_M), self._query)
+        row_M = np.sort(row_M)
+        return score_rows(self._walk.table, row_M[np.diff(row_M, prepend=-1) > 0], self._query)
 
     def _best_of_large_topic(self, large: LargeTopic, prior_K: NDArray[np.float32]) -> Proposals:
         """Return the best rows of a topic that is not scanned, and their terms of the sum."""
@@ -406,12 +485,16 @@ def _best_of_topic(
 
 
 def _estimate_depth(levels: _Levels, log_p_E: NDArray[np.float32], step: int, n: int) -> int:
-    """Return the rank of the last of ``n`` results among all items, estimated from the excluded ones."""
-    depth = n
-    for _ in range(2):
-        above = step * int((log_p_E > levels.height(depth)).sum())
-        depth = n + int(np.ceil(_MARGIN * above))
-    return depth
+    """Return the depth that is needed for ``n`` results, estimated from the excluded items; see ``_needed_depth``."""
+
+    def rank(nth: int) -> int:
+        depth = nth
+        for _ in range(2):
+            above = step * int((log_p_E > levels.height(depth)).sum())
+            depth = nth + int(np.ceil(_MARGIN * above))
+        return depth
+
+    return max(rank(n), 2 * rank((n + 1) // 2) - 1)
 
 
 def _needed_depth(log_p_U: NDArray[np.float32], log_p_E: NDArray[np.float32], step: int, n: int) -> int | None:

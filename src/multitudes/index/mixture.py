@@ -11,6 +11,7 @@ Legend: K vectors of a user · D dimensions · U candidates · N results.
 """
 
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
@@ -28,14 +29,15 @@ class MixtureQuery(NamedTuple):
     vectors_KD: NDArray[np.float32]
     log_share_K: NDArray[np.float64]  # minus infinity: the vector has no say
     topic_K: NDArray[np.int64]  # the topic to which the items of a vector are restricted, or ``ANY_TOPIC``
-    limit_K: NDArray[np.int64]  # a vector found an item that is among so many of its own best
+    # A vector found an item that is among so many of its own best; None: an item is found by the vector of its credit.
+    limit_K: NDArray[np.int64] | None
     n: int
     excluded: NDArray[np.int64]  # ids that must not be returned
 
     @property
     def candidates(self) -> int:
-        """The number of candidates among which the results are ranked; one vector finds all that it brings."""
-        return self.n if len(self.vectors_KD) == 1 else _CANDIDATES_PER_RESULT * self.n
+        """The number of candidates among which each vector ranks its own; one vector finds all that it brings."""
+        return self.n if self.limit_K is None or len(self.vectors_KD) == 1 else _CANDIDATES_PER_RESULT * self.n
 
 
 class MixtureList(NamedTuple):
@@ -71,11 +73,27 @@ class MixtureScores(Protocol):
 class MixtureSegment(Protocol):
     """A segment that can be searched for a mixture."""
 
+    @property
+    def users_together(self) -> int:
+        """The number of users for whom ``propose_together`` is called at once: their scores are held in memory."""
+        ...
+
     def score_mixtures(self, queries: Sequence[MixtureQuery]) -> Iterator[MixtureScores]:
         """Yield the scores of each user's vectors; ``log_sum_K`` is without the items that a view leaves out.
 
         Args:
             queries: one for each user.
+        """
+        ...
+
+    def propose_together(
+        self, scores: Sequence[MixtureScores], log_priors: Sequence[NDArray[np.float64]]
+    ) -> list[ScoredItems]:
+        """Return what ``propose`` returns, for many users.
+
+        Args:
+            scores: of each user, from ``score_mixtures``.
+            log_priors: of each user's vectors.
         """
         ...
 
@@ -97,17 +115,22 @@ def check_mixture(query: MixtureQuery, dimension: int) -> MixtureQuery:
 
 
 def search_mixtures(segments: Sequence[MixtureSegment], queries: Sequence[MixtureQuery]) -> Iterator[MixtureList]:
-    """Search segments that have no item in common, for each user in turn."""
-    of_all = zip(*(segment.score_mixtures(queries) for segment in segments), strict=True)
-    for query, scores in zip(queries, of_all, strict=True):
-        yield _search(scores, query)
-
-
-def _search(scores: Sequence[MixtureScores], query: MixtureQuery) -> MixtureList:
-    if query.n <= 0 or len(query.vectors_KD) == 0:
-        return _empty_list(len(query.vectors_KD))
-    log_prior_K = log_priors(query, np.logaddexp.reduce([score.log_sum_K for score in scores]))
-    return rank([score.propose(log_prior_K) for score in scores], log_prior_K, query)
+    """Search segments that have no item in common, the largest first; many users at once where the largest can."""
+    users = zip(queries, zip(*(segment.score_mixtures(queries) for segment in segments), strict=True), strict=True)
+    while chunk := list(islice(users, segments[0].users_together)):
+        asks = [(query, scores) for query, scores in chunk if query.n > 0 and len(query.vectors_KD)]
+        priors = [log_priors(query, np.logaddexp.reduce([own.log_sum_K for own in scores])) for query, scores in asks]
+        proposed = [
+            segment.propose_together([scores[number] for _, scores in asks], priors)
+            for number, segment in enumerate(segments)
+        ]
+        answers = zip(priors, zip(*proposed, strict=True), strict=True)
+        for query, _ in chunk:
+            if query.n > 0 and len(query.vectors_KD):
+                log_prior_K, items = next(answers)
+                yield rank(items, log_prior_K, query)
+            else:
+                yield _empty_list(len(query.vectors_KD))
 
 
 def _empty_list(vectors: int) -> MixtureList:
@@ -140,10 +163,11 @@ def rank(proposed: Sequence[ScoredItems], log_prior_K: NDArray[np.float64], quer
     term_KU = score_KU + log_prior_K.astype(np.float32)[:, None]
     log_p_U = log_probabilities(term_KU)
     best_U = np.argsort(-log_p_U, kind="stable")[: min(query.candidates, int((log_p_U > -np.inf).sum()))]
-    found_KU = _is_found(score_KU[:, best_U], query.limit_K)
     best_N = best_U[: query.n]
     credit_N = term_KU[:, best_N].argmax(axis=0)
-    found_by_NK = np.ascontiguousarray(found_KU[:, : len(best_N)].T)
+    found_by_NK = np.zeros((len(best_N), len(score_KU)), dtype=np.bool_)
+    if query.limit_K is not None:
+        found_by_NK[:] = _is_found(score_KU[:, best_U], query.limit_K)[:, : len(best_N)].T
     found_by_NK[np.arange(len(best_N)), credit_N] = True
     return MixtureList(id_U[best_N], log_p_U[best_N], credit_N, found_by_NK)
 

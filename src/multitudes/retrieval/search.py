@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from multitudes.api import Source
 from multitudes.batches.user_vectors import InterestKind, UserVectors
+from multitudes.index.exact import ExactIndex
 from multitudes.index.live import LiveIndex
 from multitudes.index.mixture import MixtureQuery
 from multitudes.index.protocol import ANY_TOPIC, NO_ID, Hits
@@ -65,6 +66,13 @@ class Candidates:
         names: list[Source] = [*self.kinds, "repeat", "popular"]  # REPEAT and POPULAR count from the end
         return [names[k] for k in self.interest_N.tolist()]
 
+    def top(self, n: int) -> "Candidates":
+        """Return the first ``n`` candidates."""
+        item_N, score_N, interest_N, found_by_NK = (
+            array[:n] for array in (self.item_N, self.score_N, self.interest_N, self.found_by_NK)
+        )
+        return Candidates(item_N, score_N, interest_N, found_by_NK, self.kinds, self.share_K, self.shortfalls)
+
 
 def popular_candidates(
     item_N: NDArray[np.int64],
@@ -109,6 +117,8 @@ def find_candidates(
     config: RetrieveConfig,
     timer: StageTimer = no_timing,
     boost_BK: NDArray[np.float64] | None = None,
+    *,
+    found_by: bool = True,
 ) -> list[Candidates]:
     """Find candidates for many users.
 
@@ -120,6 +130,8 @@ def find_candidates(
         config: how the list is divided and blended.
         timer: called at the end of the stages "search" and "blend".
         boost_BK: factors that multiply the shares of the vectors; None: no boosts.
+        found_by: whether ``found_by_NK`` is asked for. A mixture has to score four times as many items for it; without
+            it, an item is found by the vector that brought it.
 
     Returns:
         The candidates of each user, in order: ``n``, or all items that are not excluded if those are fewer.
@@ -128,8 +140,26 @@ def find_candidates(
     for start in range(0, len(excluded), _USERS_PER_CHUNK):
         chunk = slice(start, start + _USERS_PER_CHUNK)
         boost = None if boost_BK is None else boost_BK[chunk]
-        candidates += _find_chunk(vectors.select(chunk), catalogue, n, excluded[chunk], config, timer, boost)
+        candidates += _find_chunk(vectors.select(chunk), catalogue, n, excluded[chunk], config, timer, boost, found_by)
     return candidates
+
+
+def are_nested(kinds: Sequence[InterestKind], catalogue: Catalogue, config: RetrieveConfig) -> bool:
+    """Return whether the list of fewer candidates is the top of the longer one: exact search, and one order of items.
+
+    Args:
+        kinds: of the users' vectors.
+        catalogue: the items that can be retrieved.
+        config: how the list is divided and blended.
+    """
+    is_one_order = len(kinds) == 1 or _is_mixture_search(kinds, catalogue, config)
+    return is_one_order and isinstance(catalogue.index, LiveIndex) and isinstance(catalogue.index.segment, ExactIndex)
+
+
+def _is_mixture_search(kinds: Sequence[InterestKind], catalogue: Catalogue, config: RetrieveConfig) -> bool:
+    """Return whether one search finds the mixture; of one vector, an ordinary search does, for many users at once."""
+    index = catalogue.index
+    return config.blend == "mixture" and len(kinds) > 1 and isinstance(index, LiveIndex) and index.has_mixture
 
 
 def _find_chunk(
@@ -140,11 +170,10 @@ def _find_chunk(
     config: RetrieveConfig,
     timer: StageTimer,
     boost_BK: NDArray[np.float64] | None,
+    found_by: bool = True,
 ) -> list[Candidates]:
-    index = catalogue.index
-    # The mixture of one vector is its own list, which a search finds for many users at once.
-    if config.blend == "mixture" and len(vectors.kinds) > 1 and isinstance(index, LiveIndex) and index.has_mixture:
-        return _find_by_mixture(vectors, catalogue, index, n, excluded, config, timer, boost_BK)
+    if _is_mixture_search(vectors.kinds, catalogue, config):
+        return _find_by_mixture(vectors, catalogue, n, excluded, config, timer, boost_BK, found_by)
     share_BK = vector_shares(vectors, config, boost_BK)
     # What each vector gets: a number of places, or a probability.
     portion_BK = vector_quotas(vectors, config, n, boost_BK) if config.blend == "round_robin" else share_BK
@@ -175,16 +204,18 @@ def _find_chunk(
 def _find_by_mixture(
     vectors: UserVectors,
     catalogue: Catalogue,
-    index: LiveIndex,
     n: int,
     excluded: Sequence[NDArray[np.int64]],
     config: RetrieveConfig,
     timer: StageTimer,
     boost_BK: NDArray[np.float64] | None,
+    found_by: bool,
 ) -> list[Candidates]:
     """Find candidates by one search for each user; see ``index.mixture``."""
+    index = catalogue.index
+    assert isinstance(index, LiveIndex)
     share_BK = vector_shares(vectors, config, boost_BK)
-    queries = mixture_queries(vectors, share_BK, config, n, excluded)
+    queries = mixture_queries(vectors, share_BK, config, n, excluded, found_by=found_by)
     column_BK = [np.flatnonzero(mask_K) for mask_K in vectors.mask_BK]
     lists = [
         (blend.BlendedList(found.id_N, found.score_N, column_K[found.credit_N]), found.found_by_NK)
@@ -211,6 +242,8 @@ def mixture_queries(
     config: RetrieveConfig,
     n: int,
     excluded: Sequence[NDArray[np.int64]],
+    *,
+    found_by: bool = True,
 ) -> list[MixtureQuery]:
     """Return what each user asks an index for.
 
@@ -220,6 +253,7 @@ def mixture_queries(
         config: settings of retrieval.
         n: number of candidates of each user.
         excluded: of each user, the item numbers that are not returned.
+        found_by: whether the vectors that found each item are asked for.
     """
     limit_BK = search_depths(share_BK, n, config)
     topic_BK = _restrictions(vectors, config)
@@ -228,8 +262,9 @@ def mixture_queries(
     queries = []
     for b, mask_K in enumerate(vectors.mask_BK):
         own = b, np.flatnonzero(mask_K)
+        limit_K = limit_BK[own] if found_by else None
         queries.append(
-            MixtureQuery(vectors.vectors_BKD[own], log_share_BK[own], topic_BK[own], limit_BK[own], n, excluded[b])
+            MixtureQuery(vectors.vectors_BKD[own], log_share_BK[own], topic_BK[own], limit_K, n, excluded[b])
         )
     return queries
 
