@@ -414,12 +414,13 @@ class WalkScores:
         term_FE = paired_inner_products(self._vectors_FD[:, None], item_ED) + prior_K[self._free_F][:, None]
         return log_probabilities(term_FE), step
 
-    def topic_terms(self, prior_K: NDArray[np.float32]) -> Iterator[Proposals]:
+    def topic_terms(self, prior_K: NDArray[np.float32]) -> Iterator[tuple[NDArray[np.int32], NDArray[np.float32]]]:
         """Yield the rows of each topic that is scanned, and their terms of the sum."""
         for scores in self._topics:
             assert scores.row_M is not None
             with np.errstate(divide="ignore"):  # a row that is left out: the log of zero
-                yield scores.row_M, np.log(scores.exp_GM[0]) + (prior_K[scores.column_G] + scores.largest_G)
+                term_M: NDArray[np.float32] = np.log(scores.exp_GM[0])
+            yield scores.row_M, term_M + (prior_K[scores.column_G] + scores.largest_G)
 
     def best_of_large_topics(self, prior_K: NDArray[np.float32]) -> list[Proposals]:
         """Return the best rows of the topics that are not scanned, and their terms of the sum."""

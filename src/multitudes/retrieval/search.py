@@ -7,7 +7,7 @@ Legend: B users · K vectors · Q queries (the vectors that exist, by user) · D
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -68,10 +68,13 @@ class Candidates:
 
     def top(self, n: int) -> "Candidates":
         """Return the first ``n`` candidates."""
-        item_N, score_N, interest_N, found_by_NK = (
-            array[:n] for array in (self.item_N, self.score_N, self.interest_N, self.found_by_NK)
+        return replace(
+            self,
+            item_N=self.item_N[:n],
+            score_N=self.score_N[:n],
+            interest_N=self.interest_N[:n],
+            found_by_NK=self.found_by_NK[:n],
         )
-        return Candidates(item_N, score_N, interest_N, found_by_NK, self.kinds, self.share_K, self.shortfalls)
 
 
 def popular_candidates(
