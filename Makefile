@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: demo test test-milvus test-cluster check bench bench-index bench-service bench-readout bench-simulate bench-sardine bench-peers reliability replicate format
+.PHONY: demo test test-milvus test-cluster check bench bench-index bench-service bench-readout bench-simulate bench-sardine bench-peers reliability replicate format lock
 
 # The stamp follows pyproject.toml, so a changed dependency is installed and nothing else is.
 $(STAMP): pyproject.toml
@@ -125,3 +125,13 @@ reliability: $(RELIABILITY)
 # The single vector against published numbers. DATA: the folder that holds amazon-beauty, -sports and -toys.
 replicate: $(STAMP)
 	$(BIN)/python -m benchmarks.replicate $(DATA) --work .replicate
+
+# The packages of the images in deploy/, with hashes, as of today: for Python 3.12, any platform. Needs the network.
+LOCK := uv pip compile --quiet --universal --python-version 3.12 --generate-hashes --no-header --no-annotate --upgrade
+
+lock:
+	$(PYTHON) -m venv .venv-lock
+	.venv-lock/bin/python -m pip install --quiet uv
+	.venv-lock/bin/$(LOCK) pyproject.toml --extra serve --extra redis --extra sign --output-file deploy/requirements-serve.txt
+	.venv-lock/bin/$(LOCK) pyproject.toml --extra train --extra milvus --extra sign --output-file deploy/requirements-train.txt
+	echo 'hatchling>=1.27' | .venv-lock/bin/$(LOCK) - --output-file deploy/requirements-build.txt

@@ -2,6 +2,7 @@
 
 import re
 import shlex
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -33,7 +34,7 @@ def pods() -> Iterator[dict[str, Any]]:
 
 def settings() -> dict[str, str]:
     """Every setting of the service that an example names."""
-    of_compose = [service.get("environment", {}) for service in COMPOSE["services"].values()]
+    of_compose = [COMPOSE["services"][name].get("environment", {}) for name in ("serve", "train")]
     of_pods = [
         {variable["name"]: "redis://redis" for variable in container.get("env", [])}
         for pod in pods()
@@ -60,7 +61,7 @@ def test_images_are_built_here_or_named_with_a_version():
     images = [service["image"] for service in COMPOSE["services"].values()]
     images += [container["image"] for pod in pods() for container in pod["containers"]]
     assert set(images) & set(IMAGES) == set(IMAGES)
-    assert all(image in IMAGES or re.search(r":\d", image) for image in images)
+    assert all(image in IMAGES or re.search(r":v?\d", image) for image in images)
     for service in COMPOSE["services"].values():
         if "build" in service:
             assert DEPLOY.parent / service["build"]["dockerfile"] == IMAGES[service["image"]]
@@ -95,7 +96,7 @@ def test_what_is_mounted_is_there_and_the_job_alone_writes_releases():
             assert ("releases" in writes) == (container["image"] == "multitudes-train")
     for name, service in COMPOSE["services"].items():
         sources = {mount.split(":")[0] for mount in service["volumes"]}
-        assert {source for source in sources if not source.startswith("./")} <= set(COMPOSE["volumes"])
+        assert {source for source in sources if not source.startswith(".")} <= set(COMPOSE["volumes"])
         mounts = [mount for mount in service["volumes"] if mount.startswith("./releases:")]
         assert [mount.endswith(":ro") for mount in mounts] == {"serve": [True], "train": [False]}.get(name, [])
 
@@ -119,3 +120,109 @@ def test_keys_are_mounted_as_a_folder_since_a_file_mounted_alone_keeps_revoked_k
     assert "./keys:/keys:ro" in COMPOSE["services"]["serve"]["volumes"]
     made = [(DEPLOY / name).read_text() for name in ("Containerfile", "cluster/compose.yaml")]
     assert all("mkdir -m 750 keys && multitudes key shop --to keys" in text for text in made)
+
+
+def test_every_container_has_a_root_that_it_cannot_write_and_no_capability():
+    for pod in pods():
+        security = pod["securityContext"]
+        assert security["runAsNonRoot"] is True
+        assert security["runAsUser"] > 0
+        assert security["seccompProfile"] == {"type": "RuntimeDefault"}
+        assert pod["automountServiceAccountToken"] is False
+        for container in pod["containers"]:
+            assert container["securityContext"] == {
+                "readOnlyRootFilesystem": True,
+                "allowPrivilegeEscalation": False,
+                "capabilities": {"drop": ["ALL"]},
+            }
+            assert container["resources"]["limits"]["memory"]
+            assert "/tmp" in {mount["mountPath"] for mount in container["volumeMounts"]}
+    for name, service in COMPOSE["services"].items():
+        assert service["read_only"] is True, name
+        assert service["cap_drop"] == ["ALL"], name
+        assert service["security_opt"] == ["no-new-privileges:true"], name
+        assert service["user"].split(":")[0].isdigit(), name
+        assert int(service["user"].split(":")[0]) > 0, name
+        assert service["mem_limit"], name
+        assert service["pids_limit"], name
+        assert "privileged" not in service, name
+    for file in IMAGES.values():
+        assert re.findall(r"^USER (.*)$", file.read_text(), re.MULTILINE) == ["10001"]
+
+
+def test_what_the_service_writes_is_on_a_volume():
+    (folder,) = re.findall(r"MULTITUDES_SERVE_DATA_FOLDER=(\S+)", IMAGES["multitudes"].read_text())
+    assert f"logs:{folder}" in COMPOSE["services"]["serve"]["volumes"]
+    (pod, *_) = pods()
+    assert folder in {mount["mountPath"] for mount in pod["containers"][0]["volumeMounts"]}
+
+
+def test_the_unit_of_systemd_is_shut_in():
+    lines = [line for line in (DEPLOY / "multitudes.service").read_text().splitlines() if line and line[0] not in "#["]
+    unit = dict(line.split("=", 1) for line in lines)
+    assert unit["User"] == "multitudes"
+    for setting in (
+        *("NoNewPrivileges", "PrivateTmp", "PrivateDevices", "ProtectHome", "ProtectKernelTunables", "ProtectClock"),
+        *("ProtectKernelModules", "ProtectKernelLogs", "ProtectControlGroups", "ProtectHostname", "RestrictSUIDSGID"),
+        *("RestrictNamespaces", "RestrictRealtime", "LockPersonality", "RemoveIPC"),
+    ):
+        assert unit[setting] == "yes", setting
+    assert unit["ProtectSystem"] == "strict"
+    assert (unit["CapabilityBoundingSet"], unit["AmbientCapabilities"]) == ("", "")
+    assert unit["SystemCallFilter"] == "@system-service"
+    assert unit["MemoryMax"]
+    assert unit["Type"] == "notify", "the watchdog waits for what service/watchdog.py sends"
+    assert unit["NotifyAccess"] == "all", "of the processes of --workers too"
+    assert int(unit["WatchdogSec"]) > 0
+    assert int(unit["TimeoutStopSec"]) > load_settings(None, {}, {}).server.drain_s
+
+
+@pytest.mark.parametrize("name", ["serve", "train", "build"])
+def test_every_package_of_an_image_has_a_version_and_hashes(name):
+    text = (DEPLOY / f"requirements-{name}.txt").read_text()
+    packages = text.replace("\\\n", " ").splitlines()
+    assert len(packages) > 3
+    for package in packages:
+        assert re.fullmatch(r"[\w.\[\]-]+==\S+( ; [^#]*?)?( +--hash=sha256:[0-9a-f]{64})+", package), package[:60]
+
+
+def test_the_locks_cover_what_the_extras_of_the_images_ask_for_and_nothing_is_installed_beside_them():
+    project = tomllib.loads((DEPLOY.parent / "pyproject.toml").read_text())["project"]
+    extras = {"serve": ("serve", "redis", "sign"), "train": ("train", "milvus", "sign")}
+    for name, file in (("serve", IMAGES["multitudes"]), ("train", IMAGES["multitudes-train"])):
+        locked = set(re.findall(r"^([\w.-]+)", (DEPLOY / f"requirements-{name}.txt").read_text(), re.MULTILINE))
+        asked = [
+            *project["dependencies"],
+            *(each for e in extras[name] for each in project["optional-dependencies"][e]),
+        ]
+        names_asked = {re.match(r"[\w.-]+", each).group().lower().replace("_", "-") for each in asked}  # type: ignore[union-attr]
+        assert names_asked <= locked
+        for call in re.findall(r"pip install ([^&\n]*)", file.read_text()):
+            assert "--require-hashes" in call or "--no-deps --no-index" in call, call
+        assert f"requirements-{name}.txt" in file.read_text()
+
+
+def test_prometheus_and_grafana_find_what_they_are_given():
+    services = COMPOSE["services"]
+    for service in (services["prometheus"], services["grafana"]):
+        for mount in service["volumes"]:
+            source = mount.split(":")[0]
+            made_by_hand = source == "./prometheus.key"
+            assert source in COMPOSE["volumes"] or made_by_hand or (DEPLOY / "cluster" / source).exists(), source
+        assert all(port.startswith("127.0.0.1:") for port in service["ports"])
+    targets = {mount.split(":")[1] for mount in services["prometheus"]["volumes"]}
+    scraped = yaml.safe_load((DEPLOY / "cluster" / "prometheus.yml").read_text())
+    (job,) = scraped["scrape_configs"]
+    assert {*scraped["rule_files"], job["authorization"]["credentials_file"]} <= targets
+    assert job["job_name"] == "multitudes", "the alerts name it"
+    (names_,) = job["dns_sd_configs"]
+    (port,) = re.findall(r"^EXPOSE (\d+)$", IMAGES["multitudes"].read_text(), re.MULTILINE)
+    assert (names_["names"], names_["port"]) == (["serve"], int(port))
+    provisioning = DEPLOY / "grafana" / "provisioning"
+    (source,) = yaml.safe_load((provisioning / "datasources" / "prometheus.yml").read_text())["datasources"]
+    assert source["url"] == "http://prometheus:9090"
+    (provider,) = yaml.safe_load((provisioning / "dashboards" / "multitudes.yml").read_text())["providers"]
+    assert any(
+        mount.split(":")[1] == f"{provider['options']['path']}/dashboard.json"
+        for mount in services["grafana"]["volumes"]
+    )

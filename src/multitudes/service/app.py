@@ -24,6 +24,7 @@ from multitudes.service.request_context import RequestContextMiddleware
 from multitudes.service.request_limits import RequestLimitsMiddleware
 from multitudes.service.status_routes import health_router, releases_router
 from multitudes.service.user_routes import events_router, users_router
+from multitudes.service.watchdog import Watchdog
 
 
 def do_nothing() -> None:
@@ -41,7 +42,10 @@ def create_app(deps: Dependencies, on_shutdown: Callable[[], None] = do_nothing)
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         deps.loop_lag.start()
+        watchdog = Watchdog()
+        watchdog.start()
         yield
+        watchdog.stop()
         deps.loop_lag.stop()
         await asyncio.to_thread(on_shutdown)
 

@@ -1,0 +1,32 @@
+"""The watchdog of systemd, with a socket in its place."""
+
+import asyncio
+import socket
+
+from multitudes.service.watchdog import Watchdog
+
+
+def test_systemd_hears_of_an_event_loop_that_turns_and_of_nothing_else(tmp_path):
+    address = str(tmp_path / "notify")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+        systemd.bind(address)
+        systemd.settimeout(60)
+        watchdog = Watchdog({"NOTIFY_SOCKET": address, "WATCHDOG_USEC": "2000"})
+
+        async def serve() -> list[bytes]:
+            watchdog.start()
+            heard = [await asyncio.to_thread(systemd.recv, 64) for _ in range(4)]
+            watchdog.stop()
+            return heard
+
+        assert asyncio.run(serve()) == [b"READY=1", *[b"WATCHDOG=1"] * 3]
+        while (last := systemd.recv(64)) == b"WATCHDOG=1":
+            pass
+        assert last == b"STOPPING=1"
+
+
+def test_without_systemd_nothing_is_sent(tmp_path):
+    for environment in ({}, {"NOTIFY_SOCKET": str(tmp_path / "nobody"), "WATCHDOG_USEC": "soon"}):
+        watchdog = Watchdog(environment)
+        watchdog.start()
+        watchdog.stop()
