@@ -29,6 +29,7 @@ MAX_BATCH: Final = 256
 MAX_BATCH_CANDIDATES: Final = 25_600  # of all requests of a batch: 256 with the default n; an answer of about 5 MB
 MAX_EVENTS: Final = 1_000
 MAX_CONTEXT: Final = 32
+MAX_EXPLORED: Final = 100  # candidates, supposed events, users or items that the explorer asks for at once
 
 
 Integer64 = Annotated[int, Field(ge=INT64_RANGE.start, le=INT64_RANGE.stop - 1)]
@@ -119,6 +120,50 @@ class RecommendRequest:
             raise UsageError(f"n = {self.n} candidates; expected at least 1")
         for name in list_fields(RecommendRequest):
             reject_text(name, getattr(self, name))
+
+
+@dataclass(frozen=True)
+class InterestShare:
+    """The share of the list that an interest gets."""
+
+    number: Annotated[InterestNumber, Field(description="Of the interest in the last answer.")]
+    share: Annotated[float, Field(ge=0, le=1, description="Shares are scaled to sum to 1.")]
+
+
+@dataclass(frozen=True)
+class ExploreRequest:
+    """A request of the explorer. Nothing of it is stored or logged as served."""
+
+    user_id: Annotated[AnyId | None, Field(description="A user, or a history and followed topics.")] = None
+    history: Annotated[
+        Annotated[FailFastList[AnyId], Field(max_length=MAX_HISTORY)] | None,
+        Field(description="Item ids, newest last, in place of a user."),
+    ] = None
+    followed_topics: Annotated[
+        Annotated[FailFastList[Text], Field(max_length=MAX_FOLLOWED_TOPICS)] | None,
+        Field(description="Topic names, in place of a user."),
+    ] = None
+    added: Annotated[
+        FailFastList[AnyId],
+        Field(max_length=MAX_EXPLORED, description="Items that the user is supposed to engage with now, in order."),
+    ] = ()
+    n: Annotated[int, Field(ge=1, le=MAX_EXPLORED, description="How many candidates.")] = 20
+    interest_shares: Annotated[
+        FailFastList[InterestShare],
+        Field(max_length=MAX_PREFERENCES, description="Shares of the list; an interest without one gets none."),
+    ] = ()
+    mute_topics: Annotated[FailFastList[Text], Field(max_length=MAX_PREFERENCES)] = ()
+    boost_topics: Annotated[FailFastList[Text], Field(max_length=MAX_PREFERENCES)] = ()
+    mute_interests: Annotated[FailFastList[InterestNumber], Field(max_length=MAX_PREFERENCES)] = ()
+    boost_interests: Annotated[FailFastList[InterestNumber], Field(max_length=MAX_PREFERENCES)] = ()
+
+    def check(self) -> None:
+        """Check what the types do not express.
+
+        Raises:
+            UsageError: neither or both of a user and a description are given.
+        """
+        RecommendRequest(self.user_id, self.history, self.followed_topics, self.n).check()
 
 
 @dataclass(frozen=True)
@@ -301,6 +346,70 @@ class SimilarResponse:
     item_id: AnyId
     release: str
     candidates: tuple[SimilarItem, ...]
+
+
+class MapItem(NamedTuple):
+    """An item on the map."""
+
+    item_id: AnyId
+    title: str | None
+    x: Annotated[float | None, Field(description="In [0, 1], as y; null: it has no place, since it left the release.")]
+    y: float | None
+    users: Annotated[int, Field(description="Users of the item in training.")]
+
+
+@dataclass(frozen=True)
+class ExploreMapResponse:
+    """What the explorer shows of a release."""
+
+    release: str
+    method: str
+    users: int
+    items: int
+    text_user_ids: Annotated[bool, Field(description="User ids are texts; else integers.")]
+    topics: Annotated[tuple[str, ...], Field(description="The first 1,000.")]
+    map: Annotated[tuple[MapItem, ...], Field(description="The most popular items, 3,000 at most.")]
+
+
+@dataclass(frozen=True)
+class ExploreItemsResponse:
+    """The items whose titles or ids contain a text, most popular first."""
+
+    items: tuple[MapItem, ...]
+
+
+@dataclass(frozen=True)
+class ExploreUsersResponse:
+    """Users drawn at random."""
+
+    user_ids: tuple[AnyId, ...]
+
+
+class ExploredEvent(NamedTuple):
+    """One event of a history."""
+
+    item: MapItem
+    time_s: Annotated[int | None, Field(description="Seconds since 1970; null without times.")]
+    interest: Annotated[int | None, Field(description="Number of the interest that it belongs to; null: none.")]
+    added: Annotated[bool, Field(description="It is one that the request supposes.")]
+
+
+@dataclass(frozen=True)
+class ExploreResponse:
+    """A user's history, interests and candidates, and what one vector would give."""
+
+    user_id: AnyId | None
+    release: str
+    reason: Annotated[str, Field(description="Why the answer is less than the full method gives; empty if it is not.")]
+    followed_topics: tuple[str, ...]
+    history: Annotated[tuple[ExploredEvent, ...], Field(description="What the interests are made of, newest first.")]
+    interests: tuple[Interest, ...]
+    candidates: tuple[Candidate, ...]
+    map: Annotated[tuple[MapItem, ...], Field(description="The candidates on the map, in their order.")]
+    one_vector: Annotated[
+        tuple[Candidate, ...] | None,
+        Field(description="Candidates of the vector of the whole history alone; null: the method has none."),
+    ]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -29,6 +29,8 @@ class UserVectors(NamedTuple):
     topic_BK: NDArray[np.int64]  # the condition of an explicit vector, else 0
     assignment_BL: NDArray[np.int64]  # column k of the interest that each history event belongs to, -1 = none
     events_B: NDArray[np.int64] | None = None  # usable events that the vectors read; None: unknown
+    # Shares of the list that requests set (B, K), in place of the configured ones; NaN rows: as configured.
+    share_BK: NDArray[np.float64] | None = None
 
     def select(self, chosen: slice | NDArray[np.int64]) -> "UserVectors":
         """Return the vectors of some of the users."""
@@ -40,6 +42,7 @@ class UserVectors(NamedTuple):
             self.topic_BK[chosen],
             self.assignment_BL[chosen],
             None if self.events_B is None else self.events_B[chosen],
+            None if self.share_BK is None else self.share_BK[chosen],
         )
 
 
@@ -47,7 +50,7 @@ def concatenate_vectors(chunks: Sequence[UserVectors]) -> UserVectors:
     """Return the vectors of all users of ``chunks``, of which there is at least one."""
     if len(chunks) == 1:
         return chunks[0]
-    arrays = (np.concatenate(arrays) for arrays in zip(*(chunk[1:-1] for chunk in chunks), strict=True))
+    arrays = (np.concatenate(arrays) for arrays in zip(*(chunk[1:6] for chunk in chunks), strict=True))
     events = [chunk.events_B for chunk in chunks if chunk.events_B is not None]
     joined = UserVectors(chunks[0].kinds, *arrays)
     return joined._replace(events_B=np.concatenate(events)) if len(events) == len(chunks) else joined

@@ -37,6 +37,7 @@ GROUPS: dict[str, dict[str, str]] = {
         "rollback": "publish",
         "items": "items",
         "recommend": "recommend",
+        "explore": "explore",
         "export": "recommend",
         "serve": "serve",
         "signing-key": "keys",
@@ -62,7 +63,7 @@ VERBS: dict[str, str] = {verb: module for verbs in GROUPS.values() for verb, mod
 _RENAMED_OPTIONS: dict[str, dict[str, str]] = {
     "recommend": {"--follows": "--followed-topics", "--more": "--extra-users", "--request": "--request-id"},
 }
-_OUTPUT_OPTIONS = ("--out", "--to", "--report")  # they name what a verb writes
+_OUTPUT_OPTIONS = ("--out", "--to", "--report", "--export")  # they name what a verb writes
 
 # What Typer raises for a wrong call. Typer may bring its own copy of click, so the class is found through Typer.
 _CALL_ERROR: type[typer.BadParameter] = typer.BadParameter.__bases__[0]

@@ -31,6 +31,7 @@ from multitudes.publishing.corpus import (
     write_carried_items,
 )
 from multitudes.publishing.towers import item_tower_difference, new_item_settings, pinnersage_settings, write_towers
+from multitudes.release.item_map import lay_out_items
 from multitudes.release.manifest import Manifest
 from multitudes.release.onnx_session import open_tower
 from multitudes.release.release import ITEM_TOWER, Release, write_release
@@ -212,6 +213,7 @@ def _write_release_files(
         arrays["linear_input"] = run.linear.input_IR
     if repeats is not None:
         arrays["item_repeat_rate"] = repeat_rates(prepared)
+    arrays["map_item"], arrays["map_position"] = lay_out_items(index, corpus.arrays["item_count"])
     write_release(stage, manifest, arrays, index, prepared.user_ids, corpus.names, prepared.topics)
 
 

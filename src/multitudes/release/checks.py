@@ -33,7 +33,7 @@ _RAGGED: Final[dict[str, tuple[str, ...]]] = {
 }
 _BY_ITEM: Final = ("item_input", "item_count", "item_usable")  # row 0 is the unknown item
 _FITTED: Final = ("linear_input", "item_repeat_rate")  # items that were carried over have no row
-_MATRICES: Final = ("item_input", "user_feature", "linear_input")
+_MATRICES: Final = ("item_input", "user_feature", "linear_input", "map_position")
 _NAME_FILES: Final = {"users.parquet": "user_id", "items.parquet": "item_id", "topics.parquet": "topic"}
 _SAMPLE_BYTES: Final = 2**21  # of each array; larger ones are checked at _SAMPLE_PLACES
 _SAMPLE_PLACES: Final = 16
@@ -122,6 +122,7 @@ def _check_shapes(folder: Path, arrays: dict[str, NDArray[Any]], counts: dict[st
         if offset[0] != 0 or (offset[1:] < offset[:-1]).any():
             raise _wrong(folder, name, "does not ascend from 0")
         rows |= dict.fromkeys(_RAGGED[name], int(offset[-1]))
+    rows |= dict.fromkeys(("map_item", "map_position"), len(arrays.get("map_item", ())))
     for name, array in arrays.items():
         if name in _FITTED:
             if not 1 <= len(array) <= items:
@@ -141,6 +142,7 @@ def _check_values(release: "Release", arrays: dict[str, NDArray[Any]], counts: d
         "seen_item": (1, counts["items"]),
         "follow_topic": (0, counts["topics"]),
         "own_item": (1, counts["items"]),
+        "map_item": (1, counts["items"]),
         "own_count": (1, most),
         "own_newest": (0, most),
         "own_oldest": (0, most),

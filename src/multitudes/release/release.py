@@ -23,10 +23,13 @@ own_count                    ·       int32   number of these events with each `
 own_newest, own_oldest       ·       int32   place of the newest and of the oldest of them in the user's history
 linear_input                 I+1, R  float32 what an item of the history adds to a user's sum (row 0: zeros)
 item_repeat_rate             I+1     float32 log repeat rate of each item, relative to the average
+map_item                     S       int64   items whose place on the map of the explorer is known
+map_position                 S, 2    float32 their places, in [0, 1]
 ============================ ======= ======= ==========================================================================
 
 The ``own_`` arrays (``data.own_items``) are in a release with a linear history or repeats alone, ``linear_input`` in
-one with a linear history (``linear.history``), ``item_repeat_rate`` in one with repeats.
+one with a linear history (``linear.history``), ``item_repeat_rate`` in one with repeats. The ``map_`` arrays
+(``release.item_map``) are missing from older releases.
 
 The other files are ``manifest.json``, ``signature.json`` (of a signed release, see ``signature``), ``user_tower.onnx``
 and ``item_tower.onnx`` (of a trained run), ``index/`` (the item vectors, by item number), ``users.parquet`` (user_id),
@@ -95,6 +98,7 @@ OWN_ARRAYS: dict[str, type[np.generic]] = {
 }
 LINEAR_ARRAYS: dict[str, type[np.generic]] = OWN_ARRAYS | {"linear_input": np.float32}
 REPEAT_ARRAYS: dict[str, type[np.generic]] = OWN_ARRAYS | {"item_repeat_rate": np.float32}
+MAP_ARRAYS: dict[str, type[np.generic]] = {"map_item": np.int64, "map_position": np.float32}
 
 
 @dataclass(frozen=True)
@@ -127,6 +131,8 @@ class Release:
     own_oldest: NDArray[np.int32] | None = None
     linear_input: NDArray[np.float32] | None = None
     item_repeat_rate: NDArray[np.float32] | None = None
+    map_item: NDArray[np.int64] | None = None
+    map_position: NDArray[np.float32] | None = None
 
     @classmethod
     def open(cls, path: str | Path, *, whole: bool = False, trust: Path | None = None) -> "Release":
@@ -153,6 +159,7 @@ class Release:
         check_listed(folder, manifest, _required_files(manifest), (USER_TOWER, ITEM_TOWER, CARRIED_LOG))
         verify_files(folder, manifest)
         names = _array_types(manifest)
+        names |= {name: dtype for name, dtype in MAP_ARRAYS.items() if f"{name}.npy" in manifest.files}
         arrays = {name: _open_array(folder / f"{name}.npy", dtype) for name, dtype in names.items()}
         applied = AppliedDeltas.empty(arrays["item_input"].shape[-1])
         index = load_index(folder / "index")
@@ -340,13 +347,14 @@ def write_release(
         folder: a staged release.
         manifest: without checksums, which this function adds.
         arrays: all arrays of ``ARRAYS``, by name; with a linear history, those of ``LINEAR_ARRAYS`` too; with repeats,
-            those of ``REPEAT_ARRAYS``.
+            those of ``REPEAT_ARRAYS``. Those of ``MAP_ARRAYS`` are optional.
         index: holds the item vectors, by item number.
         user_ids: by user number.
         items: columns item_id and title, by item number.
         topics: names by topic number; entry 0, the unknown topic, is not written.
     """
-    for name, dtype in _array_types(manifest).items():
+    types = _array_types(manifest) | {name: dtype for name, dtype in MAP_ARRAYS.items() if name in arrays}
+    for name, dtype in types.items():
         np.save(folder / f"{name}.npy", np.asarray(arrays[name], dtype=dtype), allow_pickle=False)
     (folder / "index").mkdir()
     index.save(folder / "index")

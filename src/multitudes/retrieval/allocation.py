@@ -104,13 +104,18 @@ def vector_shares(
         boost_BK: factors that multiply the shares; None: no boosts.
 
     Returns:
-        Shares (B, K). Rows sum to one, or are zero for a user without a vector.
+        Shares (B, K), or those of ``vectors.share_BK`` where a request sets them. Rows sum to one, or are zero for a
+        user without a vector.
     """
     share_BG = kind_shares(vectors.kinds, vectors.mask_BK, config, vectors.events_B)
     weight_GBK = _weights_by_kind(vectors, config)
     total_GB1 = weight_GBK.sum(axis=2, keepdims=True)
     share_GBK = share_BG.T[:, :, None] * weight_GBK / np.where(total_GB1 > 0, total_GB1, 1)
     share_BK: NDArray[np.float64] = share_GBK.sum(axis=0)
+    if vectors.share_BK is not None:
+        requested_BK = np.where(vectors.mask_BK, vectors.share_BK, 0.0)
+        total_B1 = requested_BK.sum(axis=1, keepdims=True)
+        share_BK = np.where(total_B1 > 0, requested_BK / np.where(total_B1 > 0, total_B1, 1), share_BK)
     if boost_BK is None:
         return share_BK
     boosted_BK = share_BK * boost_BK
@@ -125,11 +130,13 @@ def vector_quotas(
     """Return the number of candidates of each vector (B, K): ``n`` divided by kind, then within each kind."""
     share_BG = kind_shares(vectors.kinds, vectors.mask_BK, config, vectors.events_B)
     weight_GBK = _weights_by_kind(vectors, config)
-    if boost_BK is not None:
+    is_changed_B1 = _has_boost(boost_BK) if boost_BK is not None else np.zeros((len(share_BG), 1), dtype=np.bool_)
+    if vectors.share_BK is not None:
+        is_changed_B1 = is_changed_B1 | (vectors.share_BK > 0).any(axis=1, keepdims=True)
+    if is_changed_B1.any():
         share_GBK = np.where(_kind_masks(vectors.kinds)[:, None], vector_shares(vectors, config, boost_BK), 0.0)
-        has_boost_B1 = _has_boost(boost_BK)
-        weight_GBK = np.where(has_boost_B1, share_GBK, weight_GBK)
-        share_BG = np.where(has_boost_B1, share_GBK.sum(axis=2).T, share_BG)
+        weight_GBK = np.where(is_changed_B1, share_GBK, weight_GBK)
+        share_BG = np.where(is_changed_B1, share_GBK.sum(axis=2).T, share_BG)
     budget_BG = allocate_by_weight(share_BG, np.full(len(share_BG), n))
     return np.asarray(allocate_by_weight(weight_GBK, budget_BG.T).sum(axis=0))
 

@@ -137,6 +137,17 @@ def mask_muted(vectors: UserVectors, preferences: Sequence[Preferences]) -> User
     return _restrict_to(vectors, vectors.mask_BK & ~np.stack(muted_BK))
 
 
+def set_shares(vectors: UserVectors, requests: Sequence[Request]) -> UserVectors:
+    """Return the vectors with the shares of the list that the requests set."""
+    if not any(request.interest_shares for request in requests):
+        return vectors
+    share_BK = np.full(vectors.mask_BK.shape, np.nan)
+    for b, request in enumerate(requests):
+        if request.interest_shares:
+            share_BK[b] = [request.interest_shares.get(k, 0.0) for k in range(len(vectors.kinds))]
+    return vectors._replace(share_BK=share_BK)
+
+
 def boost_factors(
     vectors: UserVectors, preferences: Sequence[Preferences], config: RetrieveConfig
 ) -> NDArray[np.float64] | None:

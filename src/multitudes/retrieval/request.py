@@ -1,5 +1,6 @@
 """A request to a retriever, the levels of degradation of its answer, and the reasons for an answer that falls short."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple, get_args
@@ -28,12 +29,15 @@ class Request(RecommendRequest):
         time_s: time of the request, in seconds since 1970, from which the ages of interests count. None: the time of
             the newest event.
         state_error: why the user's state could not be read; empty if it was.
+        interest_shares: shares of the list by interest number, at least 0, in any unit; an interest without one gets
+            nothing. None, or none above 0: the shares of the release.
     """
 
     request_id: str = ""
     user_state: "UserState | None" = None
     time_s: int | None = None
     state_error: str = ""
+    interest_shares: Mapping[int, float] | None = None
 
     def __post_init__(self) -> None:
         """Check the request once, here; see ``RecommendRequest.check``."""

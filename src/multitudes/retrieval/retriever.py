@@ -28,7 +28,13 @@ from multitudes.release.manifest import read_settings
 from multitudes.release.release import Release
 from multitudes.retrieval.catalogue import Catalogue, popular_items
 from multitudes.retrieval.config import RetrieveConfig, resolve_shares, with_blend, with_shares
-from multitudes.retrieval.preferences import Preferences, boost_factors, keep_strongest, mask_muted
+from multitudes.retrieval.preferences import (
+    Preferences,
+    boost_factors,
+    keep_strongest,
+    mask_muted,
+    set_shares,
+)
 from multitudes.retrieval.request import Degradation, Request, Shortfall
 from multitudes.retrieval.response import IdList, IdListBuilder, Recommendation, ResponseBuilder
 from multitudes.retrieval.search import Candidates, StageTimer, find_candidates, no_timing, popular_candidates
@@ -225,8 +231,23 @@ class Retriever:
         Raises:
             ArtefactError: the user tower does not fit the release.
         """
+        return self.respond(requests, lambda snapshot: IdListBuilder(snapshot.release))
+
+    def respond(self, requests: Sequence[Request], make_builder: Callable[[Snapshot], ResponseBuilder[R]]) -> list[R]:
+        """Answer a batch of requests in a form of the caller's.
+
+        Args:
+            requests: the requests.
+            make_builder: returns what builds an answer, from the snapshot that all answers come from.
+
+        Returns:
+            One answer for each request, in their order.
+
+        Raises:
+            ArtefactError: the user tower does not fit the release.
+        """
         snapshot = self._latest()
-        return self._respond(snapshot, IdListBuilder(snapshot.release), requests, Degradation.NONE)
+        return self._respond(snapshot, make_builder(snapshot), requests, Degradation.NONE)
 
     def recommend_popular(self, request: Request, shortfall: Shortfall) -> Recommendation:
         """Recommend popular items, without the user tower and without a search.
@@ -287,7 +308,7 @@ class Retriever:
         preferences = [Preferences.from_request(resolved.request, snapshot.release) for resolved in requests]
         all_vectors = vectors_for_requests(snapshot.release, requests, preferences, self.config)
         self._cache_vectors(requests, all_vectors)
-        vectors = mask_muted(all_vectors, preferences)
+        vectors = mask_muted(set_shares(all_vectors, [resolved.request for resolved in requests]), preferences)
         boost_BK = boost_factors(all_vectors, preferences, self.config)
         if degradation > Degradation.NONE:
             vectors = keep_strongest(vectors, self.config, boost_BK)

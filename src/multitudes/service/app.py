@@ -12,6 +12,7 @@ from starlette.middleware import Middleware
 from multitudes.service.auth import LOOPBACK_HOSTS, AuthMiddleware
 from multitudes.service.dependencies import Dependencies
 from multitudes.service.errors import add_error_handlers
+from multitudes.service.explorer_routes import explorer_router
 from multitudes.service.load_shedding import (
     EventLimitMiddleware,
     InFlightMiddleware,
@@ -65,6 +66,8 @@ def create_app(deps: Dependencies, on_shutdown: Callable[[], None] = do_nothing)
     app.include_router(users_router(deps))
     app.include_router(releases_router(deps))
     app.include_router(health_router(deps))
+    if deps.settings.explorer.enabled:
+        app.include_router(explorer_router(deps))
     add_error_handlers(app)
     app.openapi = openapi_builder(app)  # type: ignore[method-assign]
     return app
@@ -82,7 +85,12 @@ def middlewares(deps: Dependencies) -> list[Middleware]:
         Middleware(RequestContextMiddleware, metrics=deps.metrics, journal=deps.journal),
         # 401, 403, 421: the key is missing, unknown or of the wrong scope, or the host is not this machine.
         Middleware(
-            AuthMiddleware, keys=deps.keys, own_hosts=own_hosts, metrics=deps.metrics, records=deps.access_records
+            AuthMiddleware,
+            keys=deps.keys,
+            own_hosts=own_hosts,
+            metrics=deps.metrics,
+            records=deps.access_records,
+            has_explorer=settings.explorer.enabled,
         ),
         # 429: so many requests are in flight that this one would miss its deadline.
         Middleware(

@@ -12,12 +12,14 @@ from multitudes.service.errors import ApiError, error_response
 from multitudes.service.metrics import Metrics
 
 PUBLIC_PATHS: Final = frozenset({"/healthz", "/readyz"})  # for load balancers, which have no key
+EXPLORER_PATH: Final = "/"  # a page without data; a browser asks for the key and sends it with what the page asks for
 LOOPBACK_HOSTS: Final = frozenset({"127.0.0.1", "localhost", "::1"})
 _PROXY_HEADERS: Final = frozenset({b"forwarded", b"via", b"x-forwarded-for", b"x-forwarded-host", b"x-real-ip"})
 _POST_SCOPES: Final[dict[str, KeyScope]] = {
     "/v1/recommend": "recommend",
     "/v1/recommend/batch": "recommend",
     "/v1/events": "events",
+    "/v1/explore": "read",
 }
 
 
@@ -34,6 +36,7 @@ class AuthMiddleware:
         own_hosts: frozenset[str] | None,
         metrics: Metrics,
         records: AccessRecords | None,
+        has_explorer: bool = False,
     ) -> None:
         """Wrap ``app``.
 
@@ -45,9 +48,11 @@ class AuthMiddleware:
                 rebinding). It rejects what a proxy has forwarded, since that comes from anybody.
             metrics: count what is rejected for its key.
             records: of the last use of keys, and of requests that need the scope admin; None: there are none.
+            has_explorer: whether the page of the explorer is served, without a key.
         """
         self._app, self._keys, self._own_hosts = app, keys, own_hosts
         self._metrics, self._records = metrics, records
+        self._page = EXPLORER_PATH if has_explorer else None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass an authorized request on; the name of its key is in ``scope["state"]``."""
@@ -59,7 +64,8 @@ class AuthMiddleware:
             send = self._send_after_audit(scope, send)
         try:
             _check_host(scope, self._own_hosts)
-            self._check_key(scope, needed)
+            if scope["path"] != self._page or scope["method"] != "GET":
+                self._check_key(scope, needed)
         except ApiError as error:
             await error_response(error, scope["state"]["request_id"])(scope, receive, send)
             return

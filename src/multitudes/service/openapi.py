@@ -46,6 +46,7 @@ _VERSION: Final = api.ReleaseVersion(
     created_at="2026-01-01T00:00:00+00:00",
     method="joint",
 )
+_PLACE: Final = api.MapItem(112, "Film 112", 0.25, 0.5, 9)
 _EXAMPLES: Final[dict[type[Any], Any]] = {
     type(example): example
     for example in (
@@ -63,6 +64,20 @@ _EXAMPLES: Final[dict[type[Any], Any]] = {
         api.SimilarResponse(101, "0001", (api.SimilarItem(102, "Film 102", 0.9, 1),)),
         api.ReleasesResponse("0001", "0001", (_VERSION,)),
         api.HealthResponse("ok", {"release": "0001"}),
+        api.ExploreMapResponse("0001", "joint", 3, 20, True, ("Drama", "Crime"), (_PLACE,)),
+        api.ExploreItemsResponse((_PLACE,)),
+        api.ExploreUsersResponse(("ann", "bob")),
+        api.ExploreResponse(
+            user_id="ann",
+            release="0001",
+            reason="",
+            followed_topics=("Drama",),
+            history=(api.ExploredEvent(_PLACE, 1_750_000_000, 1, False),),
+            interests=_RECOMMENDATION.interests,
+            candidates=_RECOMMENDATION.candidates,
+            map=(_PLACE,),
+            one_vector=_RECOMMENDATION.candidates,
+        ),
     )
 }
 

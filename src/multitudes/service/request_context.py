@@ -59,9 +59,10 @@ class RequestContextMiddleware:
             if message["type"] == "http.response.start":
                 status = message["status"]
                 final_id = scope["state"]["request_id"].encode("utf-8", "replace")  # a body may name the request itself
+                own = list(message.get("headers", ()))
                 message["headers"] = [
-                    *message.get("headers", ()),
-                    *_SECURITY_HEADERS,
+                    *own,
+                    *(header for header in _SECURITY_HEADERS if header[0] not in dict(own)),  # a page has its policy
                     *_deprecation_headers(deprecated),
                     (b"x-request-id", _header_safe(final_id)),
                 ]

@@ -30,6 +30,10 @@ _EXAMPLES: Final[Mapping[type[Any], list[Any]]] = {
     ],
     api.EventsRequest: [api.EventsRequest([api.Event("ann", 105, "view", event_id="e-1")])],
     api.FollowRequest: [api.FollowRequest(["Drama"])],
+    api.ExploreRequest: [
+        api.ExploreRequest("ann", added=[105], n=2, interest_shares=[api.InterestShare(1, 0.5)]),
+        api.ExploreRequest(history=[101, 102], followed_topics=["Drama"], n=3),
+    ],
 }
 
 
@@ -136,8 +140,10 @@ if TYPE_CHECKING:
     RecommendBatchRequest = api.RecommendBatchRequest
     EventsRequest = api.EventsRequest
     FollowRequest = api.FollowRequest
+    ExploreRequest = api.ExploreRequest
 else:
     RecommendRequest = request_model(api.RecommendRequest)
     RecommendBatchRequest = request_model(api.RecommendBatchRequest)
     EventsRequest = request_model(api.EventsRequest)
     FollowRequest = request_model(api.FollowRequest)
+    ExploreRequest = request_model(api.ExploreRequest)

@@ -127,6 +127,14 @@ class JournalConfig(Config):
     )
 
 
+class ExplorerConfig(Config):
+    """The explorer, a page at ``/`` that shows users' interests to a person."""
+
+    enabled: bool = Field(
+        True, description="Serve the explorer; what it shows needs a key of scope read, as every other address."
+    )
+
+
 class ServeConfig(Config):
     """All settings of the service, by section."""
 
@@ -142,6 +150,7 @@ class ServeConfig(Config):
     engine: EngineConfig = EngineConfig()
     admission: AdmissionConfig = AdmissionConfig()
     journal: JournalConfig = JournalConfig()
+    explorer: ExplorerConfig = ExplorerConfig()
 
 
 def load_settings(file: Path | None, environment: Mapping[str, str], options: Mapping[str, Any]) -> ServeConfig:

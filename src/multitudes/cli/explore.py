@@ -1,0 +1,99 @@
+"""``multitudes explore``: users' interests on a page, served on this machine or written to a file."""
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from multitudes.cli.output import print_json, print_next, progress_bar
+
+_MAX_USERS = 1_000  # an exported user takes about 30 KB
+
+
+def explore_command(
+    releases: Annotated[Path, typer.Argument(help="Folder of releases, or one version's own folder.")],
+    port: Annotated[int, typer.Option(min=0, max=65_535, help="Port on 127.0.0.1; 0: any free port.")] = 8000,
+    export: Annotated[
+        Path | None, typer.Option(help="Write a page with a sample of users to this file, and serve nothing.")
+    ] = None,
+    users: Annotated[int, typer.Option(min=1, max=_MAX_USERS, help="With --export: number of users.")] = 5,
+    user: Annotated[list[str] | None, typer.Option(help="With --export: id of a user; repeatable.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="With --export: seed of the draw of the users.")] = 0,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="With --export: replace an existing file.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")] = False,
+) -> None:
+    """Explore users and their interests on a page.
+
+    The page is on this machine only, and nothing that is tried there is kept. --export writes one HTML file that needs
+    no service.
+    """
+    if export is not None:
+        _export(releases, export, users, user or [], seed, overwrite, json)
+        return
+    from multitudes.errors import UsageError
+
+    if user or overwrite:
+        raise UsageError("--user and --overwrite are for --export FILE; on the page, type the id of a user")
+    _serve(releases, port, json)
+
+
+def _serve(releases: Path, port: int, json: bool) -> None:
+    """Serve the page with the service on this machine; its folder of states and logs ends with it."""
+    from multitudes.extras import require_extra
+
+    require_extra("serve")
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # see serve_command
+    from tempfile import TemporaryDirectory
+
+    from multitudes.service.app import create_app
+    from multitudes.service.server import listen, serve_single, socket_url
+    from multitudes.service.settings import load_settings
+    from multitudes.service.startup import open_dependencies
+
+    with TemporaryDirectory(prefix="multitudes-explore-") as folder, listen("127.0.0.1", port) as listener:
+        options = {"data": {"folder": Path(folder)}, "journal": {"level": "warning", "format": "text", "requests": 0}}
+        settings = load_settings(None, {}, options)
+        with open_dependencies(releases, settings) as dependencies:
+            app = create_app(dependencies)
+            url = socket_url(listener)
+            if json:
+                print_json({"url": url, "release": dependencies.get_retriever().release.version})
+            else:
+                typer.echo(f"{url} · open it in a browser; Ctrl-C ends it")
+            serve_single(app, settings, listener)
+
+
+def _export(releases: Path, file: Path, users: int, given: list[str], seed: int, overwrite: bool, json: bool) -> None:
+    from multitudes import api
+    from multitudes.atomic import write_text
+    from multitudes.errors import UsageError
+    from multitudes.explorer.explorer import Explorer
+    from multitudes.explorer.page import static_page
+    from multitudes.ids import parse_id
+    from multitudes.retrieval.retriever import Retriever
+
+    if file.exists() and not overwrite:
+        raise UsageError(f"{file}: exists; give another name or --overwrite")
+    retriever = Retriever.open(releases)
+    explorer, ids = Explorer(lambda: retriever), retriever.release.user_ids
+    is_integer = ids.dtype.is_integer()
+    chosen = [parse_id(text, "int64" if is_integer else "string", "user") for text in given]
+    chosen = chosen or explorer.draw_users(users, seed)
+    answers = []
+    with progress_bar("export") as progress:
+        for done, user_id in enumerate(chosen, start=1):
+            answer = explorer.explore(api.ExploreRequest(user_id))
+            if answer is None:
+                raise UsageError(
+                    f"user {user_id!r} is not in release {retriever.release.version}; leave --user out to draw some"
+                )
+            answers.append(answer)
+            progress(done, len(chosen))
+    write_text(file, static_page(explorer.map(), answers))
+    size = file.stat().st_size
+    typer.echo(f"{file}: {len(answers):,} users, {size / 1e6:.1f} MB; open it in a browser")
+    if json:
+        print_json({"file": str(file), "users": [answer.user_id for answer in answers], "bytes": size})
+    else:
+        print_next("explore", releases)

@@ -1,0 +1,236 @@
+"""What the explorer shows of a release: the map of its items, its users, and a user with interests and candidates.
+
+The answers are those of the retriever. Nothing is stored, and nothing is logged as served: nobody was recommended
+anything.
+
+Legend: L history · K vectors · N candidates.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from threading import Lock
+from typing import Final, NamedTuple
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from multitudes import api
+from multitudes.batches.user_vectors import UserVectors
+from multitudes.ids import Id
+from multitudes.release.item_map import ItemMap, open_item_map
+from multitudes.release.release import Release
+from multitudes.retrieval.request import Request
+from multitudes.retrieval.response import Recommendation
+from multitudes.retrieval.retriever import Retriever
+from multitudes.retrieval.search import Candidates
+from multitudes.retrieval.snapshot import Snapshot
+from multitudes.retrieval.user_context import ResolvedRequest
+from multitudes.state.protocol import Event, UserState
+
+_MAX_TOPICS: Final = 1_000
+_ADDED: Final = "explorer-"  # begins the event ids of supposed events
+
+
+class Explorer:
+    """Answers the questions of the explorer's page; safe for use by several threads."""
+
+    def __init__(self, get_retriever: Callable[[], Retriever]) -> None:
+        """Create an explorer.
+
+        Args:
+            get_retriever: returns the retriever that answers now.
+        """
+        self._get_retriever = get_retriever
+        self._map: tuple[Release, ItemMap] | None = None
+        self._opening = Lock()
+
+    def map(self) -> api.ExploreMapResponse:
+        """Return the map of the release that answers now."""
+        release = self._get_retriever().release
+        return api.ExploreMapResponse(
+            release=release.version,
+            method=release.manifest.method,
+            users=release.n_users,
+            items=len(release.index),
+            text_user_ids=not release.user_numbers.has_integer_ids,
+            topics=tuple(release.topics[1 : _MAX_TOPICS + 1]),
+            map=self._map_items(release, self._item_map(release).item_S),
+        )
+
+    def draw_users(self, n: int, seed: int | None = None) -> list[Id]:
+        """Return ``n`` users with a history, drawn at random, or all if there are fewer.
+
+        Args:
+            n: number of users.
+            seed: of the draw; None: another draw at each call.
+        """
+        release = self._get_retriever().release
+        with_history = np.flatnonzero(np.diff(release.event_offset) > 0)
+        drawn = np.random.default_rng(seed).choice(with_history, min(n, len(with_history)), replace=False)
+        ids: list[Id] = release.user_ids[np.sort(drawn) if seed is not None else drawn].to_list()
+        return ids
+
+    def search_items(self, text: str, n: int) -> api.ExploreItemsResponse:
+        """Return the items whose titles contain ``text``, or whose id it is, most popular first."""
+        release, words = self._get_retriever().release, text.casefold().strip()
+        table = release.items.select(
+            number=pl.int_range(1, pl.len() + 1),
+            found=pl.col("title").fill_null("").str.to_lowercase().str.contains(words, literal=True)
+            | (pl.col("item_id").cast(pl.String) == text.strip()),
+        )
+        found = table.filter("found")["number"].to_numpy() if words else np.zeros(0, dtype=np.int64)
+        found = found[np.isin(found, release.index.ids())]
+        best = found[np.argsort(-release.item_count[found], kind="stable")[:n]]
+        return api.ExploreItemsResponse(self._map_items(release, best))
+
+    def explore(
+        self, request: api.ExploreRequest, user_state: UserState | None = None, state_error: str = ""
+    ) -> api.ExploreResponse | None:
+        """Return a user with history, interests and candidates.
+
+        Args:
+            request: whom to show, and what to suppose.
+            user_state: what a state store holds of the user; None: nothing, or it was not read.
+            state_error: why it could not be read; empty if it was.
+
+        Returns:
+            The answer; None if nothing is known of the user: they are not in the release, or asked to be erased.
+        """
+        retriever = self._get_retriever()
+        full = _retrieval_request(request, user_state, state_error, int(time.time()))
+        requests = [full, *_one_vector_requests(full, retriever.release)]
+        answer, *rest = retriever.respond(requests, _ExplorationBuilder)
+        recommendation = answer.recommendation
+        if request.user_id is not None and not answer.is_known:
+            return None
+        release = answer.snapshot.release
+        return api.ExploreResponse(
+            user_id=recommendation.user_id,
+            release=recommendation.release,
+            reason=recommendation.reason,
+            followed_topics=tuple(release.topics[topic] for topic in answer.followed),
+            history=self._history(answer, request.added),
+            interests=recommendation.interests,
+            candidates=recommendation.candidates,
+            map=self._map_items(release, answer.item_N),
+            one_vector=rest[0].recommendation.candidates if rest else None,
+        )
+
+    def _history(self, answer: "_Exploration", added: Sequence[Id]) -> tuple[api.ExploredEvent, ...]:
+        """Return the history, newest first, without items that the release does not know."""
+        release = answer.snapshot.release
+        supposed = list(release.item_names.numbers(list(added)))
+        places, events = self._map_items(release, answer.item_L), []
+        for row, place in enumerate(places):
+            item, interest = int(answer.item_L[row]), int(answer.interest_L[row])
+            is_added = item in supposed
+            if is_added:  # an earlier event with the same item is one that happened
+                supposed.remove(item)
+            time_s = None if answer.time_L is None else int(answer.time_L[row])
+            events.append(api.ExploredEvent(place, time_s, interest if interest >= 0 else None, is_added))
+        return tuple(events)
+
+    def _item_map(self, release: Release) -> ItemMap:
+        """Return the map of a release, which is laid out once if the release has none."""
+        with self._opening:
+            if self._map is None or self._map[0] is not release:
+                self._map = release, open_item_map(release)
+            return self._map[1]
+
+    def _map_items(self, release: Release, item_N: NDArray[np.int64]) -> tuple[api.MapItem, ...]:
+        ids, titles = release.item_names.columns(item_N)
+        position_N2 = self._item_map(release).positions(release.index, item_N)
+        x_N, y_N = ([None if np.isnan(v) else round(v, 4) for v in column] for column in position_N2.T.tolist())
+        known_N = item_N < len(release.item_count)
+        count_N = np.where(known_N, release.item_count[np.where(known_N, item_N, 0)], 0).tolist()
+        return tuple(map(api.MapItem, ids, titles, x_N, y_N, count_N))
+
+
+class _Exploration(NamedTuple):
+    """A recommendation with what it was made of."""
+
+    snapshot: Snapshot
+    recommendation: Recommendation
+    item_N: NDArray[np.int64]  # of the candidates
+    item_L: NDArray[np.int64]  # newest first, without unknown items
+    time_L: NDArray[np.int64] | None
+    interest_L: NDArray[np.int64]  # -1: none
+    followed: list[int]  # topics
+    is_known: bool  # the release or a state store has the user
+
+
+class _ExplorationBuilder:
+    """Builds explorations; see ``ResponseBuilder``."""
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        self._snapshot = snapshot
+
+    def build(
+        self, resolved: ResolvedRequest, b: int, vectors: UserVectors, candidates: Candidates, unknown_topics: int
+    ) -> _Exploration:
+        answer = self._snapshot.recommendations.build(resolved, b, vectors, candidates, unknown_topics)
+        return self._exploration(resolved, answer, vectors.assignment_BL[b])
+
+    def build_popular(self, resolved: ResolvedRequest, candidates: Candidates, unknown_topics: int) -> _Exploration:
+        answer = self._snapshot.recommendations.build_popular(resolved, candidates, unknown_topics)
+        return self._exploration(resolved, answer, np.full(resolved.context.histories.item_BL.shape[1], -1))
+
+    def _exploration(
+        self, resolved: ResolvedRequest, answer: Recommendation, interest_L: NDArray[np.int64]
+    ) -> _Exploration:
+        context, release = resolved.context, self._snapshot.release
+        item_L = context.histories.item_BL[0]
+        row = np.flatnonzero(item_L > 0)
+        followed = [topic for topic in context.histories.follow_BF[0].tolist() if topic > 0]
+        has_times = context.time_BL is not None and not release.manifest.ordered_only
+        return _Exploration(
+            snapshot=self._snapshot,
+            recommendation=answer,
+            item_N=release.item_names.numbers([candidate.item_id for candidate in answer.candidates]),
+            item_L=item_L[row],
+            time_L=context.time_BL[0, row] if has_times and context.time_BL is not None else None,
+            interest_L=interest_L[row],
+            followed=followed,
+            is_known=bool(context.user_B[0] >= 0 or len(row) or followed),
+        )
+
+
+def _retrieval_request(
+    request: api.ExploreRequest, user_state: UserState | None, state_error: str, now_s: int
+) -> Request:
+    """Return the request to the retriever; supposed events end the history."""
+    history = None if request.history is None else [*request.history, *request.added]
+    if request.user_id is not None and request.added:
+        state = user_state or UserState(request.user_id)
+        events = tuple(
+            Event(f"{_ADDED}{place}", request.user_id, item, now_s + place) for place, item in enumerate(request.added)
+        )
+        user_state = state._replace(events=(*state.events, *events))
+    elif request.user_id is None and history is None:
+        history = list(request.added)
+    return Request(
+        user_id=request.user_id,
+        history=history,
+        followed_topics=request.followed_topics,
+        n=request.n,
+        mute_topics=request.mute_topics,
+        boost_topics=request.boost_topics,
+        mute_interests=request.mute_interests,
+        boost_interests=request.boost_interests,
+        request_id="explorer",  # the same topics are drawn at each change
+        user_state=user_state,
+        time_s=now_s if user_state is not None else None,
+        state_error=state_error,
+        interest_shares={one.number: one.share for one in request.interest_shares},
+    )
+
+
+def _one_vector_requests(request: Request, release: Release) -> list[Request]:
+    """Return the same request for the vector of the whole history alone; nothing if the method has none."""
+    kinds = release.manifest.kinds
+    if "unconditioned" not in kinds:
+        return []
+    others = [k for k, kind in enumerate(kinds) if kind != "unconditioned"]
+    return [replace(request, mute_interests=others, boost_interests=(), interest_shares=None)]

@@ -1,0 +1,538 @@
+"use strict";
+// The explorer. Titles and names are data of others: they are written as text, never as HTML.
+
+const $ = (id) => document.getElementById(id);
+const embedded = $("data") ? JSON.parse($("data").textContent) : null;
+const COLOURS = 10;
+let release = null; // GET /v1/explore/map
+let answer = null; // POST /v1/explore, for `wish`
+let known = new Map(); // interests by number, also those that are muted now
+let wish = newWish({});
+let marks = []; // the user's items on the map
+let asked = 0; // number of the last request: an older answer is dropped
+
+function newWish(who) {
+  return { who, added: [], shares: null, muted: new Set(), boosted: new Set(), mutedTopics: new Set(), boostedTopics: new Set() };
+}
+
+// Elements
+
+function el(name, properties = {}, ...children) {
+  const node = document.createElement(name);
+  for (const [key, value] of Object.entries(properties)) {
+    if (key.startsWith("on")) node.addEventListener(key.slice(2), value);
+    else if (key === "colour") node.style.color = value;
+    else if (key in node && key !== "list") node[key] = value;
+    else node.setAttribute(key, value);
+  }
+  node.append(...children.filter((child) => child !== null));
+  return node;
+}
+
+function svg(name, attributes) {
+  const node = document.createElementNS("http://www.w3.org/2000/svg", name);
+  for (const [key, value] of Object.entries(attributes)) node.setAttribute(key, value);
+  return node;
+}
+
+const label = (item) => item.title ?? `item ${item.item_id}`;
+const percent = (share) => `${(100 * share).toFixed(share > 0 && share < 0.01 ? 1 : 0)} %`;
+const date = (seconds) => (seconds === null ? "" : new Date(1000 * seconds).toISOString().slice(0, 10));
+
+function colour(number) {
+  const interest = known.get(number);
+  if (!interest || interest.kind === "unconditioned") return "var(--whole)";
+  const before = [...known.values()].filter((one) => one.kind !== "unconditioned" && one.number < number);
+  return `var(--c${before.length % COLOURS})`;
+}
+
+const swatch = (number, text = "") => el("span", { className: "swatch", colour: colour(number), "aria-hidden": "true" }, el("b", {}, text));
+
+// The service
+
+async function ask(path, body) {
+  const key = sessionStorage.getItem("multitudes-key");
+  const headers = { ...(key && { authorization: `Bearer ${key}` }), ...(body && { "content-type": "application/json" }) };
+  let response;
+  try {
+    response = await fetch(path, { method: body ? "POST" : "GET", headers, body: body && JSON.stringify(body) });
+  } catch {
+    throw new Error("the service does not answer; is it running?");
+  }
+  const record = await response.json();
+  if (response.ok) return record;
+  if (response.status === 401 || response.status === 403) $("key-form").hidden = false;
+  throw new Error(record.error.message);
+}
+
+async function attempt(action) {
+  $("error").textContent = "";
+  document.body.setAttribute("aria-busy", "true");
+  try {
+    await action();
+  } catch (error) {
+    $("error").textContent = error.message;
+  } finally {
+    document.body.removeAttribute("aria-busy");
+  }
+}
+
+function request() {
+  const { who, added, shares } = wish;
+  return {
+    ...who, added, n: 20,
+    interest_shares: shares ? [...shares].map(([number, share]) => ({ number, share })) : [],
+    mute_interests: [...wish.muted], boost_interests: [...wish.boosted],
+    mute_topics: [...wish.mutedTopics], boost_topics: [...wish.boostedTopics],
+  };
+}
+
+async function refresh() {
+  const number = ++asked;
+  const latest = await ask("/v1/explore", request());
+  if (number === asked) show(latest);
+}
+
+function showUser(id) {
+  return attempt(async () => {
+    const former = wish;
+    wish = newWish({ user_id: id });
+    try {
+      await refresh();
+    } catch (error) {
+      wish = former;
+      throw error;
+    }
+    $("changed").hidden = $("item").hidden = true;
+    $("user").value = id;
+    history.replaceState(null, "", `#user=${encodeURIComponent(JSON.stringify(id))}`);
+  });
+}
+
+function addItem(item) {
+  return attempt(async () => {
+    const before = answer;
+    if (!answer) wish = newWish({ history: [] });
+    wish.added.push(item.item_id);
+    wish.shares = null; // the numbers of the interests may mean others now
+    wish.muted.clear();
+    wish.boosted.clear();
+    try {
+      await refresh();
+    } catch (error) {
+      wish.added.pop();
+      throw error;
+    }
+    if (before) showChanges(`With ${label(item)} in the history`, before, answer);
+  });
+}
+
+function change(edit, title) {
+  return attempt(async () => {
+    const before = answer;
+    edit();
+    await refresh();
+    showChanges(title, before, answer);
+  });
+}
+
+// What is shown
+
+function show(latest) {
+  const kept = [...wish.muted].map((number) => known.get(number)).filter(Boolean);
+  answer = latest;
+  known = new Map([...answer.interests, ...kept].map((one) => [one.number, one]).sort((a, b) => a[0] - b[0]));
+  for (const one of kept) if (!answer.interests.some((other) => other.number === one.number)) known.set(one.number, { ...one, share: 0 });
+  $("shown").hidden = false;
+  const who = answer.user_id === null ? "Anonymous user" : `User ${answer.user_id}`;
+  const count = (number, what) => `${number} ${what}${number === 1 ? "" : "s"}`;
+  const counts = `${count(answer.history.length, "event")}, ${count([...known.values()].filter((one) => one.kind === "implicit").length, "interest")}`;
+  const follows = answer.followed_topics.length ? `, follows ${answer.followed_topics.join(", ")}` : "";
+  $("status").textContent = `${who}: ${counts}${follows}${answer.reason ? `. ${answer.reason}` : ""}`;
+  showInterests();
+  showTimeline();
+  showCandidates();
+  collectMarks();
+  drawMap();
+}
+
+function showInterests() {
+  const focused = document.activeElement?.dataset?.control;
+  $("interests").replaceChildren(...[...known.values()].map((interest) => {
+    const { number, name, share } = interest;
+    const muted = wish.muted.has(number), boosted = wish.boosted.has(number);
+    const output = el("output", {}, percent(share));
+    const range = el("input", {
+      type: "range", min: 0, max: 100, step: 1, value: Math.round(100 * share), disabled: muted || embedded !== null,
+      "aria-label": `Share of ${name}`, "data-control": `share-${number}`,
+      oninput: () => { output.textContent = `${range.value} %`; },
+      onchange: () => setShare(number, range.value / 100),
+    });
+    const toggle = (text, set, other, pressed) => el("button", {
+      type: "button", className: "small live", "aria-pressed": String(pressed), "aria-label": `${text} ${name}`,
+      "data-control": `${text}-${number}`,
+      onclick: () => change(() => { pressed ? set.delete(number) : set.add(number); other.delete(number); },
+        pressed ? `${name} as before` : `${text} ${name}`),
+    }, text);
+    return el("li", { className: muted ? "muted" : "" },
+      el("span", { className: "name" }, swatch(number, String(number)), name, interest.kind === "explicit" ? el("small", {}, " (topic)") : null),
+      el("span", { className: "buttons" }, toggle("Mute", wish.muted, wish.boosted, muted), toggle("Boost", wish.boosted, wish.muted, boosted)),
+      el("span", { className: "share" }, range, output),
+      interest.kind === "implicit" ? el("small", {}, origin(interest)) : null);
+  }));
+  document.querySelector(`[data-control="${focused}"]`)?.focus();
+  const chips = (topics, text) => [...topics].map((topic) => el("li", {}, el("button", {
+    type: "button", className: "small", "aria-label": `${text} ${topic}: undo`,
+    onclick: () => change(() => topics.delete(topic), `${topic} as before`),
+  }, `${text} ${topic} ×`)));
+  $("topic-chips").replaceChildren(...chips(wish.mutedTopics, "muted"), ...chips(wish.boostedTopics, "boosted"));
+}
+
+const origin = ({ items, n_items: count }) => (count ? `${count} events: ${items.join(" · ")}` : "no event");
+
+function setShare(number, share) {
+  const others = [...known.values()].filter((one) => one.number !== number && !wish.muted.has(one.number));
+  const total = others.reduce((sum, one) => sum + one.share, 0);
+  const rest = (one) => (1 - share) * (total > 0 ? one.share / total : 1 / others.length);
+  const shares = new Map([[number, others.length ? share : 1], ...others.map((one) => [one.number, rest(one)])]);
+  return change(() => { wish.shares = shares; wish.boosted.clear(); }, `${known.get(number).name} at ${percent(share)}`);
+}
+
+function showTimeline() {
+  const events = [...answer.history].reverse(), width = 100 / Math.max(events.length, 1), buttons = [];
+  const lane = (number, name) => {
+    const track = el("div", { className: "track" });
+    events.forEach((event, place) => {
+      if (event.interest !== number) return;
+      const words = [label(event.item), date(event.time_s), event.added ? "added" : ""].filter(Boolean).join(", ");
+      const button = el("button", {
+        type: "button", tabIndex: -1, title: words, "aria-label": `${words}: ${name}`, className: event.added ? "added" : "",
+        colour: number === null ? "var(--speck)" : colour(number), onclick: () => openItem(event.item),
+        onfocus: () => { $("moment").textContent = words; point(event.item); },
+        onmouseenter: () => { $("moment").textContent = words; point(event.item); },
+      });
+      button.style.left = `${place * width}%`;
+      button.style.width = `max(${width}%, 4px)`;
+      buttons[place] = button;
+      track.append(button);
+    });
+    return el("div", { className: "lane" }, el("span", { title: name }, number === null ? null : swatch(number, String(number)), name), track);
+  };
+  const numbers = [...new Set(events.map((event) => event.interest))].sort((a, b) => (a ?? 99) - (b ?? 99));
+  const lanes = numbers.map((number) => lane(number, number === null ? "no interest" : known.get(number)?.name ?? "muted"));
+  const ends = events.length ? [date(events[0].time_s) || "oldest", date(events.at(-1).time_s) || "newest"] : [];
+  $("timeline").replaceChildren(...lanes, el("div", { className: "axis" }, ...ends.map((text) => el("span", {}, text))));
+  if (buttons.length) buttons.at(-1).tabIndex = 0;
+  $("timeline").onkeydown = (event) => {
+    const step = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 }[event.key];
+    const place = buttons.indexOf(document.activeElement);
+    if (!step || place < 0) return;
+    event.preventDefault();
+    const next = buttons[Math.min(Math.max(place + step, 0), buttons.length - 1)];
+    for (const button of buttons) button.tabIndex = button === next ? 0 : -1;
+    next.focus();
+  };
+}
+
+function showCandidates() {
+  const ids = (list) => new Set((list ?? []).map((one) => one.item_id));
+  const all = ids(answer.candidates), one = ids(answer.one_vector);
+  const row = (candidate, others) => el("li", { onmouseenter: () => point(candidate) },
+    el("span", {}, String(candidate.rank)),
+    el("button", { type: "button", className: "plain", onclick: () => openItem(candidate), onfocus: () => point(candidate) }, label(candidate)),
+    el("button", { type: "button", className: "small live", "aria-label": `Add ${label(candidate)} to the history`, onclick: () => addItem(candidate) }, "Add"),
+    el("small", {}, others && !others.has(candidate.item_id) ? el("span", { className: "tag" }, "only here") : null, ...reason(candidate)));
+  $("candidates").replaceChildren(...answer.candidates.map((candidate) => row(candidate, answer.one_vector && one)));
+  $("one").replaceChildren(...(answer.one_vector ?? []).map((candidate) => row({ ...candidate, explanation: null, source: null }, all)));
+  const shared = [...all].filter((id) => one.has(id)).length;
+  $("overlap").textContent = answer.one_vector === null
+    ? "This method has no vector of the whole history to compare with."
+    : shared === all.size
+      ? "The vector of the whole history alone gives the same items: it has nearly all of the list. Move a slider to give interests a larger share."
+      : `${shared} of ${all.size} candidates are also what the vector of the whole history alone gives.`;
+}
+
+function reason(candidate) {
+  if (candidate.explanation) {
+    return [swatch(candidate.explained_by), `because of ${candidate.explanation}`];
+  }
+  if (candidate.source === "popular") return ["popular"];
+  return candidate.interest_name && candidate.source ? [candidate.interest_name] : [];
+}
+
+function showChanges(title, before, after) {
+  const rank = (list) => new Map(list.map((one) => [one.item_id, one.rank]));
+  const old = rank(before.candidates), now = rank(after.candidates);
+  const came = after.candidates.filter((one) => !old.has(one.item_id)), left = before.candidates.filter((one) => !now.has(one.item_id));
+  const moved = after.candidates.filter((one) => old.has(one.item_id) && Math.abs(old.get(one.item_id) - one.rank) > 2);
+  const list = (name, rows) => el("div", {}, el("h3", {}, `${name} (${rows.length})`), el("ul", {}, ...rows.map((text) => el("li", {}, text))));
+  $("changes").replaceChildren(
+    el("p", { role: "status" }, `${title}: ${came.length} candidates came, ${left.length} left, ${moved.length} moved by more than two places.`),
+    el("div", { className: "lists" },
+      list("Came", came.map((one) => `${one.rank}. ${label(one)}`)),
+      list("Left", left.map((one) => label(one)))),
+    moved.length ? list("Moved", moved.map((one) => `${label(one)}: ${old.get(one.item_id)} → ${one.rank}`)) : "");
+  $("changed").hidden = false;
+}
+
+function openItem(item) {
+  return attempt(async () => {
+    const shown = marks.find((mark) => mark.item.item_id === item.item_id);
+    const because = answer?.candidates.find((one) => one.item_id === item.item_id)?.explanation;
+    const text = [because ? `because of ${because}` : "", shown ? "" : "not among this user's items"].filter(Boolean).join(", ");
+    $("item-title").textContent = label(item);
+    const parts = [text ? el("p", { className: "note" }, text) : ""];
+    if (!embedded) {
+      const path = `/v1/items/${encodeURIComponent(JSON.stringify(item.item_id))}/similar?n=10`;
+      const near = await ask(path);
+      parts.push(el("button", { type: "button", className: "small", onclick: () => addItem(item) }, "Add to the history"), el("h3", {}, "Neighbours"),
+        el("ol", {}, ...near.candidates.map((one) => el("li", {},
+          el("button", { type: "button", className: "plain", onclick: () => openItem(one) }, `${one.rank}. ${label(one)}`),
+          el("button", { type: "button", className: "small", "aria-label": `Add ${label(one)} to the history`, onclick: () => addItem(one) }, "Add")))));
+    }
+    $("neighbours").replaceChildren(...parts);
+    $("item").hidden = false;
+    $("item").focus({ preventScroll: true });
+    $("item").scrollIntoView({ block: "nearest" });
+    point(item);
+  });
+}
+
+// The map
+
+let view = { x: 0, y: 0, size: 1 }; // what of [0, 1]² is shown
+
+function collectMarks() {
+  const reasons = new Map(answer.candidates.map((one) => [one.item_id, one]));
+  const past = [...answer.history].reverse().map((event) => ({ item: event.item, number: event.interest, kind: "history" }));
+  const next = answer.map.map((item) => ({ item, number: reasons.get(item.item_id).explained_by, kind: "candidate" }));
+  marks = [...past, ...next].filter((mark) => mark.item.x !== null);
+  setView();
+}
+
+function setView() {
+  view = { x: -0.03, y: -0.03, size: 1.06 };
+  if ($("zoom").getAttribute("aria-pressed") !== "true" || !marks.length) return;
+  const side = (pick) => [Math.min(...marks.map(pick)), Math.max(...marks.map(pick))];
+  const [left, right] = side((mark) => mark.item.x), [top, bottom] = side((mark) => mark.item.y);
+  const size = Math.max(right - left, bottom - top, 0.05) * 1.15;
+  view = { x: (left + right - size) / 2, y: (top + bottom - size) / 2, size };
+}
+
+function place(item) {
+  const { clientWidth: width, clientHeight: height } = $("map");
+  return [((item.x - view.x) / view.size) * width, ((item.y - view.y) / view.size) * height];
+}
+
+function drawMap() {
+  const canvas = $("points"), { clientWidth: width, clientHeight: height } = $("map"), scale = window.devicePixelRatio || 1;
+  canvas.width = width * scale;
+  canvas.height = height * scale;
+  const paint = canvas.getContext("2d");
+  paint.scale(scale, scale);
+  paint.fillStyle = getComputedStyle(document.documentElement).getPropertyValue("--speck");
+  for (const item of release.map) {
+    if (item.x === null) continue;
+    const [x, y] = place(item);
+    paint.beginPath();
+    paint.arc(x, y, 1.6, 0, 7);
+    paint.fill();
+  }
+  const halos = [], dots = [], numbers = new Map();
+  for (const mark of marks) {
+    const [x, y] = place(mark.item), fill = mark.number === null ? "var(--speck)" : colour(mark.number);
+    const style = (node, name) => { node.style[name] = fill; return node; };
+    if (mark.kind === "history") {
+      halos.push(style(svg("circle", { cx: x, cy: y, r: 16, "fill-opacity": 0.14 }), "fill"));
+      dots.push(style(svg("circle", { cx: x, cy: y, r: 4.5 }), "fill"));
+      if (mark.number !== null) numbers.set(mark.number, [...(numbers.get(mark.number) ?? []), [x, y]]);
+    } else dots.push(style(svg("circle", { cx: x, cy: y, r: 6, fill: "none", "stroke-width": 2 }), "stroke"));
+  }
+  const badges = [...numbers].flatMap(([number, places]) => {
+    const mean = (axis) => places.reduce((sum, one) => sum + one[axis], 0) / places.length;
+    const [x, y] = places.reduce((best, one) => (Math.hypot(one[0] - mean(0), one[1] - mean(1)) < Math.hypot(best[0] - mean(0), best[1] - mean(1)) ? one : best));
+    const back = svg("circle", { cx: x, cy: y, r: 9, "stroke-width": 1.5 }), text = svg("text", { x, y: y + 4, "text-anchor": "middle", "font-size": 11, "font-weight": 700 });
+    back.style.fill = colour(number);
+    back.style.stroke = text.style.fill = "var(--card)";
+    text.textContent = number;
+    return [back, text];
+  });
+  const ring = svg("circle", { id: "pointed", r: 11, fill: "none", "stroke-width": 3, visibility: "hidden" });
+  ring.style.stroke = "var(--text)";
+  $("marks").replaceChildren(...halos, ...dots, ...badges, ring);
+}
+
+function point(item) {
+  const placed = item.x === undefined ? marks.find((mark) => mark.item.item_id === item.item_id)?.item ?? release.map.find((one) => one.item_id === item.item_id) : item;
+  const ring = document.getElementById("pointed");
+  if (!placed || placed.x === null || !ring) return hideTip();
+  const [x, y] = place(placed), tip = $("tip");
+  ring.setAttribute("cx", x);
+  ring.setAttribute("cy", y);
+  ring.setAttribute("visibility", "visible");
+  tip.textContent = label(placed);
+  tip.hidden = false;
+  tip.style.left = `${Math.max(4, Math.min(x + 12, $("map").clientWidth - tip.offsetWidth - 4))}px`;
+  tip.style.top = `${Math.max(4, Math.min(y + 12, $("map").clientHeight - tip.offsetHeight - 4))}px`;
+}
+
+function hideTip() {
+  $("tip").hidden = true;
+  document.getElementById("pointed")?.setAttribute("visibility", "hidden");
+}
+
+function nearest(event) {
+  const box = $("map").getBoundingClientRect(), x = event.clientX - box.left, y = event.clientY - box.top;
+  let best = null, least = 14;
+  const look = (item, reach) => {
+    if (item.x === null) return;
+    const [left, top] = place(item), distance = Math.hypot(left - x, top - y) + reach;
+    if (distance < least) [best, least] = [item, distance];
+  };
+  for (const mark of marks) look(mark.item, 0);
+  for (const item of release.map) look(item, 6); // the user's own items come first
+  return best;
+}
+
+let marked = -1;
+$("map").addEventListener("mousemove", (event) => { const item = nearest(event); item ? point(item) : hideTip(); });
+$("map").addEventListener("mouseleave", hideTip);
+$("map").addEventListener("blur", hideTip);
+$("map").addEventListener("click", (event) => { const item = nearest(event); if (item) openItem(item); });
+$("map").addEventListener("keydown", (event) => {
+  const step = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 }[event.key];
+  if (step && marks.length) {
+    event.preventDefault();
+    marked = (marked + step + marks.length) % marks.length;
+    point(marks[marked].item);
+  } else if (event.key === "Enter" && marks[marked]) openItem(marks[marked].item);
+});
+$("zoom").addEventListener("click", () => {
+  $("zoom").setAttribute("aria-pressed", String($("zoom").getAttribute("aria-pressed") !== "true"));
+  setView();
+  drawMap();
+});
+new ResizeObserver(() => { if (answer) drawMap(); }).observe($("map"));
+window.matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => { if (answer) drawMap(); });
+
+// Controls
+
+function userId(text) {
+  if (release.text_user_ids) return text;
+  if (!/^-?\d+$/.test(text)) throw new Error(`user ${text}: the ids of this release are integers; draw a user to see one`);
+  return Number(text);
+}
+
+$("user-form").addEventListener("submit", (event) => {
+  event.preventDefault();
+  attempt(async () => showUser(userId($("user").value.trim())));
+});
+$("draw").addEventListener("click", () => attempt(async () => {
+  const { user_ids: [id] } = await ask("/v1/explore/users");
+  if (id === undefined) throw new Error("no user could be drawn; try again, or build a history");
+  await showUser(id);
+}));
+$("clear").addEventListener("click", () => {
+  answer = null;
+  wish = newWish({ history: [] });
+  $("shown").hidden = $("changed").hidden = $("item").hidden = true;
+  $("status").textContent = "An empty history: search for an item to begin it.";
+  $("user").value = "";
+  history.replaceState(null, "", location.pathname);
+  $("search").focus();
+});
+$("reset").addEventListener("click", () => change(() => { wish = { ...newWish(wish.who), added: wish.added }; }, "With the shares of the release"));
+$("topic-form").addEventListener("submit", (event) => {
+  event.preventDefault();
+  const topic = $("topic").value.trim();
+  const [set, other, verb] = event.submitter?.value === "boost" ? [wish.boostedTopics, wish.mutedTopics, "boosted"] : [wish.mutedTopics, wish.boostedTopics, "muted"];
+  attempt(async () => {
+    if (!release.topics.includes(topic) && release.topics.length < 1000) throw new Error(`“${topic}” is no topic of this release; choose one of the list`);
+    $("topic").value = "";
+    await change(() => { set.add(topic); other.delete(topic); }, `${topic} ${verb}`);
+  });
+});
+$("key-form").addEventListener("submit", (event) => {
+  event.preventDefault();
+  sessionStorage.setItem("multitudes-key", $("key").value.trim());
+  $("key-form").hidden = true;
+  $("key").value = "";
+  attempt(start);
+});
+
+let found = [], chosen = -1, typing = 0;
+
+function showFound(items) {
+  found = items;
+  chosen = items.length ? 0 : -1;
+  $("found").replaceChildren(...items.map((item, row) => el("li", { id: `found-${row}`, role: "option", onmousedown: (event) => { event.preventDefault(); choose(row); } }, label(item))));
+  $("found").hidden = !items.length;
+  $("search").setAttribute("aria-expanded", String(items.length > 0));
+  markChosen();
+}
+
+function markChosen() {
+  [...$("found").children].forEach((row, number) => row.setAttribute("aria-selected", String(number === chosen)));
+  if (chosen >= 0) $("search").setAttribute("aria-activedescendant", `found-${chosen}`);
+  else $("search").removeAttribute("aria-activedescendant");
+  $("found").children[chosen]?.scrollIntoView({ block: "nearest" });
+}
+
+function choose(row) {
+  const item = found[row];
+  $("search").value = "";
+  showFound([]);
+  if (item) addItem(item);
+}
+
+$("search").addEventListener("input", () => {
+  clearTimeout(typing);
+  const text = $("search").value.trim();
+  typing = setTimeout(() => attempt(async () => {
+    if (!text) return showFound([]);
+    const { items } = await ask(`/v1/explore/items?text=${encodeURIComponent(text)}`);
+    if (text !== $("search").value.trim()) return;
+    showFound(items);
+    $("status").textContent = items.length ? `${items.length} items found` : `no title contains “${text}”`;
+  }), 150);
+});
+$("search").addEventListener("keydown", (event) => {
+  const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
+  if (step && found.length) {
+    event.preventDefault();
+    chosen = (chosen + step + found.length) % found.length;
+    markChosen();
+  } else if (event.key === "Enter") {
+    event.preventDefault();
+    choose(chosen);
+  } else if (event.key === "Escape") showFound([]);
+});
+$("search").addEventListener("blur", () => showFound([]));
+
+// The beginning
+
+function describeRelease() {
+  $("release").textContent = `release ${release.release}, ${release.method}: ${release.items.toLocaleString("en")} items, ${release.users.toLocaleString("en")} users`;
+  $("topics").replaceChildren(...release.topics.map((topic) => el("option", { value: topic })));
+}
+
+async function start() {
+  release = await ask("/v1/explore/map");
+  describeRelease();
+  const given = /^#user=(.+)$/.exec(location.hash);
+  if (given) await showUser(JSON.parse(decodeURIComponent(given[1])));
+  else $("status").textContent = "Type a user id, draw a user, or build a history.";
+}
+
+function startStatic() {
+  document.body.classList.add("is-static");
+  $("tables").hidden = true;
+  release = embedded.map;
+  describeRelease();
+  $("sample").replaceChildren(...embedded.answers.map((one, row) => el("option", { value: row }, String(one.user_id))));
+  $("sample").addEventListener("change", () => { $("item").hidden = true; show(embedded.answers[$("sample").value]); });
+  if (embedded.answers.length) show(embedded.answers[0]);
+}
+
+if (embedded) startStatic();
+else attempt(start);

@@ -1,0 +1,51 @@
+"""`multitudes explore`: the page as a file, and what it refuses in one line."""
+
+import json
+
+import pytest
+
+from multitudes.cli.main import run
+from tests.release.small_release import publish_small
+
+
+@pytest.fixture(scope="module")
+def releases(tmp_path_factory):
+    root = tmp_path_factory.mktemp("explore") / "releases"
+    publish_small(root)
+    return root
+
+
+def test_a_page_with_users_is_written_once(releases, tmp_path, capsys):
+    file = tmp_path / "page.html"
+    call = ["explore", str(releases), "--export", str(file), "--users", "2", "--json"]
+    assert run(call) == 0
+    record = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert record == {"file": str(file), "users": record["users"], "bytes": file.stat().st_size}
+    assert len(record["users"]) == 2
+    html = file.read_text()
+    assert all(f"<h2>User {user}</h2>" in html for user in record["users"])
+    assert run(call) == 2
+    assert "exists" in capsys.readouterr().err
+    assert run([*call, "--overwrite"]) == 0
+    assert file.read_text() == html, "the same seed draws the same users"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["--export", "{new}", "--user", "zoe"], 2, "user 'zoe' is not in release 0001; leave --user out to draw some"),
+        (["--user", "ann"], 2, "--user and --overwrite are for --export FILE"),
+        (["--export", "s3://bucket/page.html"], 2, "expected a local path"),
+    ],
+)
+def test_a_wrong_call_is_one_line(arguments, code, message, releases, tmp_path, capsys):
+    given = [word.format(new=tmp_path / "new.html") for word in arguments]
+    assert run(["explore", str(releases), *given]) == code
+    (line,) = capsys.readouterr().err.splitlines()
+    assert message in line
+    assert not (tmp_path / "new.html").exists()
+
+
+def test_a_folder_without_releases_is_said(tmp_path, capsys):
+    assert run(["explore", str(tmp_path / "none"), "--export", str(tmp_path / "page.html")]) == 4
+    assert "publish" in capsys.readouterr().err

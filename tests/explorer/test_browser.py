@@ -1,0 +1,219 @@
+"""The page in a real browser: every control is used, no other host is asked, and the console has no error."""
+
+import json
+import os
+import subprocess
+import sys
+from urllib.parse import urlsplit
+
+import pytest
+
+from multitudes.cli.main import run
+from multitudes.service.api_keys import make_key
+from tests.explorer.browser import CHROMIUM, Browser
+from tests.release.small_release import publish_small
+
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium: apt-get install chromium")
+ADDED = "document.querySelectorAll('.track button.added').length"  # events that are supposed
+MAIN = [sys.executable, "-c", "from multitudes.cli.main import main; main()"]
+
+
+@pytest.fixture(scope="module")
+def releases(tmp_path_factory):
+    root = tmp_path_factory.mktemp("browser") / "releases"
+    publish_small(root)
+    return root
+
+
+@pytest.fixture(scope="module")
+def url(releases):
+    call = [*MAIN, "explore", str(releases), "--port", "0", "--json"]
+    with subprocess.Popen(
+        call, stdout=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}
+    ) as server:
+        assert server.stdout is not None
+        yield json.loads(server.stdout.readline())["url"]
+        server.terminate()
+
+
+@pytest.fixture(scope="module")
+def chromium(tmp_path_factory):
+    opened = Browser(tmp_path_factory.mktemp("profile"))
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def browser(chromium):
+    """The browser; at the end, its console has no error and it asked no host but this machine."""
+    chromium.errors.clear()
+    chromium.requests.clear()
+    yield chromium
+    assert chromium.errors == []
+    assert {urlsplit(request).hostname or "" for request in chromium.requests} <= {"127.0.0.1", ""}
+
+
+def text(browser: Browser, selector: str) -> str:
+    shown: str = browser.run(f"document.querySelector({selector!r}).innerText")
+    return shown
+
+
+def click(browser: Browser, selector: str) -> None:
+    browser.run(f"document.querySelector({selector!r}).click()")
+    browser.wait("!document.body.hasAttribute('aria-busy')")
+
+
+def open_ann(browser: Browser, url: str, **options) -> None:
+    browser.open(f"{url}/#user=%22ann%22", **options)
+    browser.wait("!$('shown').hidden")
+
+
+def focus_and_type(browser: Browser, selector: str, words: str) -> None:
+    browser.run(f"document.querySelector({selector!r}).focus()")
+    browser.type(words)
+
+
+def test_users_are_typed_and_drawn_and_one_who_is_gone_is_said(browser, url):
+    browser.open(url)
+    browser.wait("$('status').textContent.startsWith('Type a user id')")
+    focus_and_type(browser, "#user", "zoe")
+    browser.press("Enter")
+    browser.wait("$('error').textContent.startsWith(\"user 'zoe' is not in release 0001\")")
+    assert len(browser.errors) == 1, "the browser itself notes a 404"
+    browser.errors.clear()
+    browser.run("$('user').value = ''")
+    focus_and_type(browser, "#user", "ann")
+    browser.press("Enter")
+    browser.wait("$('status').textContent.startsWith('User ann: 4 events')")
+    assert browser.run("location.hash") == "#user=%22ann%22"
+    assert text(browser, "#error") == ""
+    click(browser, "#draw")
+    browser.wait("/^User (ann|bob|eve):/.test($('status').textContent)")
+
+
+def test_a_history_is_built_by_search_and_what_changed_is_said(browser, url):
+    open_ann(browser, url)
+    focus_and_type(browser, "#search", "film 11")
+    browser.wait("document.querySelectorAll('#found li').length === 10")
+    browser.press("ArrowDown")
+    browser.press("Enter")
+    browser.wait("!$('changed').hidden")
+    assert text(browser, "#changes").startswith("With Film 111 in the history: "), "the second of those found"
+    assert browser.run(ADDED) == 1
+    click(browser, "#candidates button.small")
+    browser.wait(f"{ADDED} === 2")
+    click(browser, "#clear")
+    assert browser.run("$('shown').hidden")
+    focus_and_type(browser, "#search", "film 103")
+    browser.wait("document.querySelectorAll('#found li').length === 1")
+    browser.press("Enter")
+    browser.wait("$('status').textContent.startsWith('Anonymous user: 1 event')")
+
+
+def test_shares_mutes_and_boosts_change_the_list_and_are_reset(browser, url):
+    open_ann(browser, url)
+    browser.run("document.querySelector('[data-control=\"share-2\"]').focus()")
+    browser.press("End")
+    browser.wait("document.querySelector('[data-control=\"share-0\"]').nextSibling.textContent === '0 %'")
+    assert browser.run("document.activeElement.dataset.control") == "share-2", "the focus stays on the slider"
+    assert text(browser, "#changes").startswith("Crime at 100 %: ")
+    click(browser, "[data-control='Mute-0']")
+    browser.wait("document.querySelectorAll('#interests li.muted').length === 1")
+    click(browser, "[data-control='Boost-1']")
+    browser.wait("document.querySelector('[data-control=\"Boost-1\"]').getAttribute('aria-pressed') === 'true'")
+    for verb, chip in (("mute", "muted Drama ×"), ("boost", "boosted Drama ×")):
+        focus_and_type(browser, "#topic", "Drama")
+        click(browser, f"#topic-form button[value={verb}]")
+        browser.wait(f"$('topic-chips').innerText === {chip!r}")
+    click(browser, "#topic-chips button")
+    browser.wait("$('topic-chips').innerText === ''")
+    focus_and_type(browser, "#topic", "Dramma")
+    click(browser, "#topic-form button")
+    assert "is no topic of this release" in text(browser, "#error")
+    click(browser, "#reset")
+    browser.wait("document.querySelectorAll('#interests li.muted').length === 0")
+
+
+def test_an_item_shows_its_neighbours_which_can_be_added(browser, url):
+    open_ann(browser, url)
+    name = text(browser, "#candidates button.plain")
+    click(browser, "#candidates button.plain")
+    browser.wait("!$('item').hidden")
+    assert text(browser, "#item-title") == name
+    assert browser.run("document.activeElement.id") == "item"
+    click(browser, "#neighbours ol button.plain")
+    browser.wait(f"$('item-title').textContent !== {name!r}")
+    click(browser, "#neighbours ol button.small")
+    browser.wait(f"{ADDED} === 1")
+    click(browser, "#neighbours > button.small")
+    browser.wait(f"{ADDED} === 2")
+
+
+def test_map_and_timeline_answer_to_mouse_and_keyboard(browser, url):
+    open_ann(browser, url)
+    browser.run("document.querySelector('#map').scrollIntoView()")
+    corner = "(({ x, y }) => [x, y])($('map').getBoundingClientRect())"
+    (left, top), (x, y) = browser.run(corner), browser.run("place(marks[0].item)")
+    browser.move(left + x, top + y)
+    browser.wait("!$('tip').hidden && $('tip').textContent.startsWith('Film 1')")
+    browser.run("$('map').focus()")
+    shown = set()
+    for _ in range(3):
+        browser.press("ArrowRight")
+        shown.add(text(browser, "#tip"))
+    assert len(shown) > 1
+    browser.press("Enter")
+    browser.wait("$('item-title').textContent === $('tip').textContent")
+    click(browser, "#zoom")
+    assert browser.run("view.size !== 1.06")
+    browser.run("document.querySelector('.track button[tabindex=\"0\"]').focus()")
+    newest = text(browser, "#moment")
+    browser.press("ArrowLeft")
+    assert text(browser, "#moment") not in {"", newest}
+    browser.press("Enter")
+    browser.wait("$('moment').textContent.startsWith($('item-title').textContent)")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_page_fits_from_360_to_1920_pixels(scheme, browser, url):
+    for width in (360, 768, 1920):
+        open_ann(browser, url, width=width, scheme=scheme)
+        assert browser.run("document.documentElement.scrollWidth") <= width
+        outside = (
+            "[...document.querySelectorAll('button, input')]"
+            ".filter(e => e.offsetHeight && e.getBoundingClientRect().right > innerWidth).length"
+        )
+        assert browser.run(outside) == 0
+
+
+def test_a_page_without_a_key_asks_for_it(browser, releases, tmp_path):
+    key = make_key(tmp_path / "keys", "reader", ("read",))
+    call = [*MAIN, "serve", str(releases), "--port", "0", "--keys", str(tmp_path / "keys"), "--json"]
+    with subprocess.Popen(call, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as server:
+        assert server.stdout is not None
+        browser.open(json.loads(server.stdout.readline())["url"])
+        browser.wait("!$('key-form').hidden")
+        assert "API key" in text(browser, "#error")
+        browser.errors.clear()  # the browser itself notes a 401
+        focus_and_type(browser, "#key", key)
+        browser.press("Enter")
+        browser.wait("$('status').textContent.startsWith('Type a user id')")
+        assert text(browser, "#error") == ""
+        server.terminate()
+
+
+def test_an_exported_page_works_from_a_file_with_and_without_scripts(browser, releases, tmp_path):
+    file = tmp_path / "page.html"
+    assert run(["explore", str(releases), "--export", str(file), "--users", "3"]) == 0
+    browser.open(file.as_uri(), width=360)
+    browser.wait("!$('shown').hidden")
+    assert text(browser, "#status").startswith("User ann")
+    browser.run("const s = $('sample'); s.value = 1; s.dispatchEvent(new Event('change'))")
+    assert text(browser, "#status").startswith("User bob")
+    click(browser, "#candidates button.plain")
+    assert text(browser, "#item-title").startswith("Film 1")
+    assert browser.run("$('draw').offsetHeight + $('tables').offsetHeight") == 0
+    browser.open(file.as_uri(), scripts=False)
+    assert {request.partition(":")[0] for request in browser.requests} <= {"file", "data", "about"}
+    assert "Film 1" in text(browser, "#tables")
+    assert browser.run("document.getElementById('tables').offsetHeight") > 100

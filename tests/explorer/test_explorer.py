@@ -1,0 +1,116 @@
+"""What the explorer shows of a small release: history, interests, candidates, and what is supposed."""
+
+import numpy as np
+import polars as pl
+import pytest
+
+from multitudes import api
+from multitudes.explorer.explorer import Explorer
+from multitudes.retrieval.item_updates import remove_items
+from multitudes.retrieval.retriever import Retriever
+from multitudes.state.protocol import Event, UserState
+from tests.release.small_release import publish_small
+
+
+@pytest.fixture(scope="module")
+def retriever(tmp_path_factory):
+    root = tmp_path_factory.mktemp("explorer")
+    publish_small(root)
+    return Retriever.open(root)
+
+
+@pytest.fixture(scope="module")
+def explorer(retriever):
+    return Explorer(lambda: retriever)
+
+
+def explore(explorer, *args, state=None, **kwargs) -> api.ExploreResponse:
+    answer: api.ExploreResponse | None = explorer.explore(api.ExploreRequest(*args, **kwargs), state)
+    assert answer is not None
+    return answer
+
+
+def items(candidates) -> list[int]:
+    return [candidate.item_id for candidate in candidates]
+
+
+def test_a_user_has_their_history_interests_candidates_and_places(explorer, retriever):
+    answer = explore(explorer, "ann", n=5)
+    assert [event.item.item_id for event in answer.history] == [111, 104, 103, 102]
+    assert answer.history[0].time_s == 10 * 86_400
+    assert [event.interest for event in answer.history] == [1] * 4
+    assert answer.followed_topics == ("Crime",)
+    assert items(answer.candidates) == items(retriever.recommend("ann", n=5, request_id="explorer").candidates)
+    assert [place.item_id for place in answer.map] == items(answer.candidates)
+    assert all(place.x is not None and 0 <= place.x <= 1 for place in answer.map)
+
+
+def test_one_vector_is_the_whole_history_alone(explorer, retriever):
+    answer = explore(explorer, "ann", n=5)
+    assert answer.one_vector is not None
+    assert {one.source for one in answer.one_vector} == {"unconditioned"}
+    assert items(answer.one_vector) != items(answer.candidates)
+
+
+def test_a_supposed_event_ends_the_history_and_is_kept_nowhere(explorer):
+    before = explore(explorer, "bob", n=3)
+    answer = explore(explorer, "bob", added=[101], n=3)
+    assert [(event.item.item_id, event.added) for event in answer.history] == [(101, True), (111, False)]
+    assert 101 not in items(answer.candidates)
+    assert explore(explorer, "bob", n=3) == before
+    anonymous = explore(explorer, history=[111], added=[101], n=3)
+    assert [(event.item.item_id, event.added) for event in anonymous.history] == [(101, True), (111, False)]
+    assert anonymous.history[0].time_s is None
+
+
+def test_a_share_of_one_gives_an_interest_the_whole_list(explorer):
+    for number in (2, 3):
+        answer = explore(explorer, "bob", n=4, interest_shares=[api.InterestShare(number, 1.0)])
+        assert {candidate.interest for candidate in answer.candidates} == {number}
+        assert [one.share for one in answer.interests] == [float(one.number == number) for one in answer.interests]
+    as_published = explore(explorer, "bob", n=4, interest_shares=[api.InterestShare(9, 1.0)])
+    assert as_published.interests == explore(explorer, "bob", n=4).interests, "no such interest: as without shares"
+
+
+def test_nobody_is_shown_of_whom_nothing_is_known(explorer):
+    assert explorer.explore(api.ExploreRequest("zoe")) is None
+    assert explorer.explore(api.ExploreRequest("ann"), UserState("ann", erased=True)) is None
+    assert explore(explorer, "eve").reason == "no interest is known: popular items", (
+        "she is there, with nothing that makes an interest"
+    )
+    new = explore(explorer, "zoe", state=UserState("zoe", (Event("e", "zoe", 105, 5),)))
+    assert [event.item.item_id for event in new.history] == [105]
+
+
+def test_users_are_drawn_among_those_with_a_history(explorer):
+    assert explorer.draw_users(10, seed=0) == ["ann", "bob", "eve"]
+    assert len(set(explorer.draw_users(2))) == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "found"), [("film 10", range(101, 110)), ("FILM 11", [110, *range(111, 120)]), ("117", [117]), ("[", [])]
+)
+def test_items_are_found_by_title_or_id_most_popular_first(text, found, explorer):
+    assert items(explorer.search_items(text, 20).items) == list(found)
+    assert items(explorer.search_items(text, 2).items) == list(found)[:2]
+
+
+def test_an_item_that_left_the_release_has_no_place_and_is_not_found(tmp_path):
+    publish_small(tmp_path)
+    pl.DataFrame({"item_id": [104]}).write_parquet(tmp_path / "gone.parquet")
+    remove_items(tmp_path, tmp_path / "gone.parquet")
+    opened = Retriever.open(tmp_path)
+    explorer = Explorer(lambda: opened)
+    places = {event.item.item_id: event.item.x for event in explore(explorer, "ann").history}
+    assert places[104] is None
+    assert places[103] is not None
+    assert explorer.search_items("Film 104", 5).items == ()
+    assert 104 not in items(explorer.map().map)
+
+
+def test_the_map_describes_the_release(explorer):
+    shown = explorer.map()
+    assert (shown.release, shown.users, shown.items, shown.text_user_ids) == ("0001", 3, 20, True)
+    assert shown.topics == ("Drama", "Crime")
+    assert items(shown.map) == list(range(101, 121))
+    assert np.isfinite([(one.x, one.y) for one in shown.map]).all()

@@ -1,0 +1,63 @@
+"""The page: one document whose policy allows what is inside it and nothing else, and titles that are only titles."""
+
+import json
+import re
+from base64 import b64encode
+from hashlib import sha256
+from html.parser import HTMLParser
+
+from multitudes import api
+from multitudes.explorer.page import live_page, static_page
+
+EVIL = "</script><img src=x onerror=alert(1)>&"
+PLACE = api.MapItem(1, EVIL, 0.5, 0.5, 1)
+
+
+class Tags(HTMLParser):
+    """Collects the elements of a document and the text of its scripts and styles."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.names: list[str] = []
+        self.attributes: list[tuple[str, str | None]] = []
+        self.feed(html)
+
+    def handle_starttag(self, tag, attrs):
+        self.names.append(tag)
+        self.attributes += attrs
+
+
+def an_answer() -> api.ExploreResponse:
+    candidate = api.Candidate(1, EVIL, 1.0, 1, "implicit", 1, EVIL, (1,), 1, EVIL)
+    interest = api.Interest(1, "implicit", EVIL, 1.0, (EVIL,), 1, None)
+    event = api.ExploredEvent(PLACE, None, 1, False)
+    return api.ExploreResponse(EVIL, "0001", "", (), (event,), (interest,), (candidate,), (PLACE,), (candidate,))
+
+
+def check_policy(html: str, policy: str) -> None:
+    for name in ("style", "script"):
+        (text,) = re.findall(rf"<{name}>(.*?)</{name}>", html, re.DOTALL)
+        assert f"{name}-src 'sha256-{b64encode(sha256(text.encode()).digest()).decode()}'" in policy
+    assert policy.startswith("default-src 'none'")
+    assert "http:" not in policy
+    assert "https:" not in policy
+
+
+def test_the_page_loads_nothing_and_its_policy_is_that_of_its_text():
+    page = live_page()
+    check_policy(page.html, page.policy)
+    assert not {value for name, value in Tags(page.html).attributes if name in {"src", "href"}} - {"data:,"}
+    assert not re.search(r"\bstyle=|\son\w+=", page.html.partition("<script>")[0]), "the policy forbids them"
+    assert "innerHTML" not in page.html
+    assert "<!--" not in page.html
+
+
+def test_an_exported_page_holds_titles_as_text_and_data_that_end_nothing():
+    release = api.ExploreMapResponse("0001", "joint", 1, 1, True, (EVIL,), (PLACE,))
+    html = static_page(release, [an_answer()])
+    assert "img" not in Tags(html).names
+    (data,) = re.findall(r'<script type="application/json" id="data">(.*?)</script>', html, re.DOTALL)
+    assert json.loads(data)["answers"][0]["candidates"][0]["title"] == EVIL
+    policy = re.findall(r'content-security-policy" content="(.*?)">', html)
+    check_policy(html, policy[0].replace("&#x27;", "'"))
+    assert html.count("&lt;/script&gt;&lt;img") == 7, "user, interest and its item, candidate thrice, and the history"

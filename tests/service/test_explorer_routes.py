@@ -1,0 +1,94 @@
+"""The explorer over HTTP: its page, its setting, its keys; what it shows is neither stored nor logged."""
+
+from dataclasses import replace
+
+import pytest
+
+from multitudes.errors import StateError
+from multitudes.service.api_keys import ApiKeys, make_key
+from multitudes.service.app import create_app
+from tests.service.conftest import ask, refusal, with_settings
+
+
+def test_the_page_has_the_policy_of_its_text_and_no_other(call):
+    page = call("GET", "/")
+    assert page.status_code == 200
+    assert page.headers["content-type"] == "text/html; charset=utf-8"
+    (policy,) = page.headers.get_list("content-security-policy")
+    assert "script-src 'sha256-" in policy
+    assert "frame-ancestors 'none'" in policy
+    assert page.headers["x-frame-options"] == "DENY"
+    assert "default-src 'none'; frame-ancestors 'none'" in call("GET", "/readyz").headers["content-security-policy"]
+
+
+def test_what_the_page_asks_is_answered_and_leaves_nothing(call, deps):
+    shown = call("GET", "/v1/explore/map").json()
+    assert len(shown["map"]) == 20
+    assert call("GET", "/v1/explore/users?n=3").json()["user_ids"].sort() is None
+    assert call("GET", "/v1/explore/items?text=film 105").json()["items"][0]["item_id"] == 105
+    answer = call("POST", "/v1/explore", json={"user_id": "ann", "added": [105], "n": 3}).json()
+    assert answer["history"][0]["item"]["title"] == "Film 105"
+    assert answer["history"][0]["added"]
+    assert deps.logs.answers == deps.logs.events == []
+    assert not deps.states.events
+
+
+def test_a_user_who_is_gone_is_said_in_one_line(call, deps):
+    for user in ("zoe", "ann"):
+        deps.states.forgotten.add((str, "ann"))
+        status, code, message = refusal(call("POST", "/v1/explore", json={"user_id": user}))
+        assert (status, code) == (404, "not_found")
+        assert message == f"user '{user}' is not in release 0001; draw another, or build a history"
+    assert "ann" not in call("GET", "/v1/explore/users?n=100").json()["user_ids"]
+
+
+def test_what_a_user_did_since_the_release_is_shown(call):
+    call("POST", "/v1/events", json={"events": [{"user_id": "bob", "item_id": 105, "event_id": "e"}]})
+    answer = call("POST", "/v1/explore", json={"user_id": "bob"}).json()
+    assert [event["item"]["item_id"] for event in answer["history"]] == [105, 111]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {},
+        {"user_id": 7},
+        {"user_id": "ann", "history": [101]},
+        {"user_id": "ann", "added": ["x"]},
+        {"user_id": "ann", "n": 101},
+        {"user_id": "ann", "interest_shares": [{"number": 1, "share": 2}]},
+        {"user_id": "ann", "interest_shares": [{"number": -1, "share": 1}]},
+    ],
+)
+def test_a_wrong_request_is_refused(body, plain_call):
+    assert refusal(plain_call("POST", "/v1/explore", json=body))[:2] == (422, "invalid")
+
+
+def test_a_store_that_does_not_answer_is_said_and_who_is_erased_stays_so(call, deps):
+    deps.states.error = StateError("the store is away")
+    answer = call("POST", "/v1/explore", json={"user_id": "ann"}).json()
+    assert answer["reason"] == "the store is away: the history as it was published"
+    deps.states.forgotten.add((str, "ann"))
+    assert refusal(call("POST", "/v1/explore", json={"user_id": "ann"}))[0] == 404
+
+
+def test_without_the_setting_there_is_no_explorer(deps):
+    app = create_app(with_settings(deps, explorer={"enabled": False}))
+    for path in ("/", "/v1/explore/map"):
+        assert refusal(ask(app, "GET", path))[:2] == (404, "not_found")
+
+
+def test_behind_keys_the_page_is_open_and_all_that_it_asks_needs_a_key_that_reads(deps, tmp_path):
+    key = make_key(tmp_path / "keys", "reader", ("read",))
+    guarded = replace(deps, keys=ApiKeys(tmp_path / "keys"))
+    app, headers = create_app(guarded), {"authorization": f"Bearer {key}"}
+    assert ask(app, "GET", "/").status_code == 200
+    for method, path, body in (("GET", "/v1/explore/map", None), ("POST", "/v1/explore", {"user_id": "ann"})):
+        assert refusal(ask(app, method, path, json=body))[:2] == (401, "no_key")
+        assert ask(app, method, path, json=body, headers=headers).status_code == 200
+    off = create_app(with_settings(guarded, explorer={"enabled": False}))
+    assert refusal(ask(off, "GET", "/"))[:2] == (401, "no_key")
+
+
+def test_a_page_under_another_name_of_this_machine_is_refused(deps):
+    assert refusal(ask(create_app(deps), "GET", "/", base="http://evil.example"))[0] == 421
