@@ -1,6 +1,5 @@
 """Settings of the whole test run."""
 
-import hashlib
 import os
 
 import pytest
@@ -20,25 +19,18 @@ def pytest_collection_modifyitems(items):
 
 
 @pytest.fixture(scope="session")
-def shared_exports():
-    """Export towers of equal weights once in a test run, since torch takes ten seconds for one.
+def shared_exports(tmp_path_factory):
+    """Trace towers of equal structure once in a test run, since torch takes ten seconds for one.
 
-    Each publish still writes its towers to the disk, and checks that they equal its model.
+    Each publish still writes its own weights into its towers, and checks that they equal its model.
     """
     import torch  # noqa: PLC0415 (most tests need none)
 
-    export, programs = torch.onnx.export, {}
+    from tests.traced_towers import TracedTowers  # noqa: PLC0415
 
-    def export_once(module, example, **settings):
-        digest = hashlib.sha256()
-        for tensor in (*module.parameters(), *module.buffers()):
-            digest.update(tensor.detach().contiguous().cpu().numpy().tobytes())
-        shapes = tuple(tuple(tensor.shape) for tensor in example)
-        key = (repr(module), shapes, repr(settings["dynamic_shapes"]), digest.hexdigest())
-        if key not in programs:
-            programs[key] = export(module, example, **settings)
-        return programs[key]
-
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "traced-towers"
+    folder.mkdir(exist_ok=True)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(torch.onnx, "export", export_once)
+        patch.setattr(torch.onnx, "export", TracedTowers(folder, torch.onnx.export).export)
         yield

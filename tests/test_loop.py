@@ -35,7 +35,7 @@ from multitudes.training.config import RunConfig, TrainConfig
 from multitudes.training.loop import train
 from tests.batches.targets import batches
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("shared_exports")]
 USERS, ENGAGED, LENGTH = 24, 6, 12
 
 

@@ -42,6 +42,7 @@ def _vectors_without_history(folder):
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("shared_exports")
 def test_both_releases_answer_in_full_and_only_joint_with_a_vector_for_each_interest(tmp_path):
     folder = world_folder(SIZES, tmp_path)
     with closing(open_state_store(folder / STORE)) as states:

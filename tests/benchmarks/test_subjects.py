@@ -39,6 +39,7 @@ def test_every_subject_has_a_section_of_the_page():
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("shared_exports")
 @pytest.mark.parametrize("subject", [train, evaluate, recommend], ids=lambda subject: subject.__name__)
 def test_the_parts_of_every_run_share_its_whole_time(subject, tmp_path):
     figures = subject.measure(subject.QUICK, tmp_path, silent)

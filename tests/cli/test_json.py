@@ -23,7 +23,7 @@ resamples = 20
 max_users = 20
 """
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("shared_exports")]
 
 
 def test_every_verb_ends_with_one_json_object(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
