@@ -1,5 +1,7 @@
 """``multitudes demo``: every step from tables to recommendations, on MovieLens-small, which the package contains."""
 
+import os
+import shlex
 import shutil
 import tempfile
 import time
@@ -10,7 +12,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from multitudes.cli.beside import run_beside
 from multitudes.cli.output import print_json, progress_bar
+from multitudes.threads import THREAD_VARIABLES, available_cores
 
 if TYPE_CHECKING:
     from multitudes.data.prepared import PreparedData
@@ -57,7 +61,6 @@ COMPARED_WITH = {
 }
 
 _SAMPLE = "movielens-small"
-_METHODS = ("joint", "single")
 _CANDIDATES = 20
 _SVG_COLUMNS = 132
 
@@ -69,20 +72,25 @@ def demo_command(
 ) -> None:
     """Run all steps on the films of MovieLens-small.
 
-    Prepare, train, evaluate, publish, recommend, report: the demo prints the command of each step. The data have a
-    licence of their own, that of MovieLens: no commercial use without permission.
+    Prepare, train, evaluate, publish, recommend, report: the demo prints the command of each step, and runs two at a
+    time. The data have a licence of their own, that of MovieLens: no commercial use without permission.
     """
     from multitudes.extras import require_extra
 
     require_extra("train", "report")
     start = time.perf_counter()
+    _limit_threads()
     with create_demo_folder(out, overwrite):
         prepared = _prepare(out)
-        for method in _METHODS:
-            _train(out, prepared, method)
-        for method in _METHODS:
-            _evaluate(out, method)
-        _publish(out)
+        publish = ["publish", f"{out}/joint", "--to", f"{out}/releases"]
+        with run_beside(_train_call(out, "single"), _evaluate_call(out, "single")) as single:
+            _train(out, prepared)
+            with run_beside(publish) as published:
+                _evaluate(out)
+                single.wait()
+                _print_single(out)
+                _print_step(publish)
+                typer.echo(published.wait())
         recommendation = _recommend(out)
         _report(out)
         block = print_comparison(out)
@@ -133,9 +141,15 @@ def _settings_file(out: Path) -> Path:
     return out / SETTINGS_FILE
 
 
-def _print_step(call: str) -> None:
+def _print_step(call: list[str]) -> None:
     """Print the command that does the same as the next step."""
-    typer.secho(f"\n$ multitudes {call}", bold=True)
+    typer.secho(f"\n$ multitudes {shlex.join(call)}", bold=True)
+
+
+def _limit_threads() -> None:
+    """Give this process half of the cores, and as many to what runs beside it, unless the user chose a number."""
+    for name in THREAD_VARIABLES:
+        os.environ.setdefault(name, str(max(1, available_cores() // 2)))
 
 
 def _prepare(out: Path) -> "PreparedData":
@@ -145,47 +159,70 @@ def _prepare(out: Path) -> "PreparedData":
     from multitudes.data.sample import sample_path
 
     data, settings = sample_path(_SAMPLE), _settings_file(out)
-    _print_step(f"prepare {data} --out {out}/prepared --config {settings}")
+    _print_step(["prepare", str(data), "--out", f"{out}/prepared", "--config", str(settings)])
     with progress_bar("prepare") as progress:
         prepared = prepare(data, out / "prepared", load_section(settings, "prepare", PrepareConfig), progress)
     print_prepared(prepared)
     return prepared
 
 
-def _train(out: Path, prepared: "PreparedData", method: str) -> None:
+def _train_call(out: Path, method: str) -> list[str]:
+    return [
+        "train",
+        f"{out}/prepared",
+        "--method",
+        method,
+        "--out",
+        f"{out}/{method}",
+        "--config",
+        str(_settings_file(out)),
+    ]
+
+
+def _evaluate_call(out: Path, method: str) -> list[str]:
+    return ["evaluate", f"{out}/{method}"]
+
+
+def _train(out: Path, prepared: "PreparedData") -> None:
     from multitudes.cli.train import print_run
     from multitudes.training.loop import train
     from multitudes.training.run_config import load_run_config
 
-    settings = _settings_file(out)
-    _print_step(f"train {out}/prepared --method {method} --out {out}/{method} --config {settings}")
-    with progress_bar(f"train {method}") as progress:
-        train(prepared, load_run_config(method, 0, settings), out / method, progress=progress)
-    print_run(out / method)
+    _print_step(_train_call(out, "joint"))
+    with progress_bar("train joint") as progress:
+        train(prepared, load_run_config("joint", 0, _settings_file(out)), out / "joint", progress=progress)
+    print_run(out / "joint")
 
 
-def _evaluate(out: Path, method: str) -> None:
+def _evaluate(out: Path) -> None:
     from multitudes.evaluation.evaluate import evaluate, save
-    from multitudes.report.formatting import TARGET_LABELS
     from multitudes.training.trained_run import TrainedRun
 
-    _print_step(f"evaluate {out}/{method}")
-    with progress_bar(f"evaluate {method}") as progress:
-        evaluation = evaluate(TrainedRun.open(out / method), progress=progress)
-    save(evaluation, out / method)
-    result = evaluation.result
+    _print_step(_evaluate_call(out, "joint"))
+    with progress_bar("evaluate joint") as progress:
+        evaluation = evaluate(TrainedRun.open(out / "joint"), progress=progress)
+    save(evaluation, out / "joint")
+    _print_evaluated(evaluation.result)
+
+
+def _print_single(out: Path) -> None:
+    """Print what was trained and evaluated beside joint."""
+    from multitudes.cli.train import print_run
+    from multitudes.evaluation.compare import read_result
+
+    _print_step(_train_call(out, "single"))
+    print_run(out / "single")
+    _print_step(_evaluate_call(out, "single"))
+    _print_evaluated(read_result(out / "single", "test"))
+
+
+def _print_evaluated(result: dict[str, Any]) -> None:
+    from multitudes.report.formatting import TARGET_LABELS
+
     targets = f"{result['n_targets']:,} {TARGET_LABELS[result['targets']]}"
-    typer.echo(f"{method}: {result['users']:,} users, {targets}, {len(result['methods'])} systems; compared below")
-
-
-def _publish(out: Path) -> None:
-    from multitudes.cli.publish import print_published
-    from multitudes.publishing.publish import publish
-
-    _print_step(f"publish {out}/joint --to {out}/releases")
-    with progress_bar("publish") as progress:
-        published = publish(out / "joint", out / "releases", progress=progress)
-    print_published(out / "releases", published)
+    typer.echo(
+        f"{result['method']}: {result['users']:,} users, {targets}, {len(result['methods'])} systems; compared below"
+    )
 
 
 def _recommend(out: Path) -> "Recommendation":
@@ -197,12 +234,12 @@ def _recommend(out: Path) -> "Recommendation":
     from multitudes.retrieval.retriever import Retriever
 
     user = read_result(out / "joint", "test")["samples"][0]["user_id"]
-    call = f"recommend {out}/releases --user {user} --n {_CANDIDATES} --explain"
-    _print_step(f"{call} --config {_settings_file(out)}")
+    call = ["recommend", f"{out}/releases", "--user", str(user), "--n", str(_CANDIDATES), "--explain"]
+    _print_step([*call, "--config", str(_settings_file(out))])
     retriever = Retriever.open(out / "releases", load_section(_settings_file(out), "retrieve", RetrieveConfig))
     recommendation = retriever.recommend(user, n=_CANDIDATES)
     print_recommendation(recommendation, explain=True)
-    (out / "recommend.svg").write_text(_table_svg(recommendation, f"multitudes {call}"), encoding="utf-8")
+    (out / "recommend.svg").write_text(_table_svg(recommendation, f"multitudes {shlex.join(call)}"), encoding="utf-8")
     return recommendation
 
 
@@ -224,7 +261,7 @@ def _table_svg(recommendation: "Recommendation", title: str) -> str:
 def _report(out: Path) -> None:
     from multitudes.report.evaluation_page import write_evaluation_page
 
-    _print_step(f"report {out}/joint --out {out}/report.html")
+    _print_step(["report", f"{out}/joint", "--out", f"{out}/report.html"])
     write_evaluation_page(out / "joint", out / "report.html")
     typer.echo(f"{out}/report.html: figures, segments, three users and training curves; opens in any browser")
 
