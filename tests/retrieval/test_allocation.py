@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from multitudes.batches.user_vectors import HistoryLength, InterestKind, concatenate_vectors
+from multitudes.batches.user_vectors import HistoryLength, InterestKind, UserVectors, concatenate_vectors
 from multitudes.config import parse
 from multitudes.errors import UsageError
 from multitudes.retrieval.allocation import (
@@ -214,3 +214,23 @@ def test_vectors_of_chunks_are_those_of_all_users():
     assert both.events_B.tolist() == [0, 3, 3]
     assert both.mask_BK.shape == (3, 5)
     assert concatenate_vectors([one, one._replace(events_B=None)]).events_B is None
+
+
+def test_requested_shares_replace_the_configured_ones_of_their_user_alone():
+    mask = np.array([[True, True, False], [True, True, True]])
+    vectors = UserVectors(
+        kinds=("unconditioned", "implicit", "explicit"),
+        vectors_BKD=np.zeros((2, 3, 1), dtype=np.float32),
+        weight_BK=mask.astype(np.float32),
+        mask_BK=mask,
+        topic_BK=np.zeros((2, 3), dtype=np.int64),
+        assignment_BL=np.zeros((2, 1), dtype=np.int64),
+    )
+    config = RetrieveConfig(unconditioned_share=0.6, explicit_share=0.0)
+    requested = vectors._replace(share_BK=np.array([[0.1, 0.3, 0.6], [np.nan] * 3]))
+    share_BK = vector_shares(requested, config)
+    np.testing.assert_allclose(share_BK[0], [0.25, 0.75, 0], err_msg="a missing vector gets nothing")
+    np.testing.assert_array_equal(share_BK[1], vector_shares(vectors, config)[1])
+    np.testing.assert_array_equal(vector_quotas(requested, config, 8), [[2, 6, 0], [5, 3, 0]])
+    nothing = vectors._replace(share_BK=np.zeros((2, 3)))
+    np.testing.assert_array_equal(vector_shares(nothing, config), vector_shares(vectors, config))
