@@ -211,8 +211,8 @@ def section(records: Sequence[dict[str, Any]]) -> list[str]:
         f" {_TOPICS}; {_SEEN} seen items; one thread, search and blend together. *Each vector*: one search for each, as"
         " HNSW and Milvus do it, blended afterwards. *Single*: one vector. Measured by"
         " `python -m benchmarks.index.mixture`, the ways in turn"
-        f" (load {', '.join(str(record['load']['after']) for record in records)}; commit"
-        f" {records[0]['versions'].get('commit')}).",
+        f" (load {', '.join(str(record['load']['after']) for record in records)}; commits"
+        f" {', '.join(str(record['versions'].get('commit')) for record in records)}).",
         "",
         *table(head, rows),
         *_tuned(records),

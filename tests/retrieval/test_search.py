@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from multitudes.batches.user_vectors import InterestKind
 from multitudes.retrieval.config import RetrieveConfig
-from multitudes.retrieval.search import find_candidates
+from multitudes.retrieval.search import are_nested, find_candidates
 from tests.retrieval.worlds import catalogue, user_vectors
 
 BLENDS = ["mixture", "round_robin", "global_top"]
@@ -143,6 +143,23 @@ def test_as_many_as_the_catalogue_has_unseen_no_repeats_and_the_same_alone_as_in
         alone = find_candidates(vectors.select(slice(b, b + 1)), items, n, seen[b : b + 1], config)[0]
         assert alone.item_N.tolist() == chosen
         assert (alone.found_by_NK == found.found_by_NK).all()
+
+
+@given(world=populations())
+@settings(max_examples=30, deadline=None)
+def test_a_shorter_list_of_the_mixture_is_the_top_of_a_longer_one_whoever_found_its_items(world):
+    items, vectors, seen, n = world
+    config = RetrieveConfig(blend="mixture", topics_per_request=2)
+    assert are_nested(vectors.kinds, items, config)
+    longer = find_candidates(vectors, items, n + 7, seen, config, found_by=False)
+    for found, expected in zip(longer, find_candidates(vectors, items, n, seen, config), strict=True):
+        assert found.top(n).item_N.tolist() == expected.item_N.tolist()
+        assert found.top(n).interest_N.tolist() == expected.interest_N.tolist()
+
+
+def test_lists_of_a_blend_that_divides_the_places_are_not_nested():
+    kinds: tuple[InterestKind, ...] = ("unconditioned", "implicit")
+    assert not are_nested(kinds, catalogue(TWO_TASTES), RetrieveConfig(blend="round_robin"))
 
 
 @every_blend
