@@ -90,7 +90,7 @@ def demo_command(
                 single.wait()
                 _print_single(out)
                 _print_step(publish)
-                typer.echo(published.wait())
+                typer.echo(published.wait().splitlines()[0])  # without the command that comes next
         recommendation = _recommend(out)
         _report(out)
         block = print_comparison(out)
