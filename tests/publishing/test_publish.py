@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 from shutil import copy, copytree
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -19,6 +21,8 @@ from multitudes.data.prepare import PrepareConfig, prepare
 from multitudes.data.prepared import PreparedData
 from multitudes.errors import ArtefactError
 from multitudes.nn.user_tower_config import UserTowerConfig
+from multitudes.publishing import gate as gate_room
+from multitudes.publishing.gate import GateConfig, check_gate
 from multitudes.publishing.onnx_export import export_item_tower, vectors_without_ids
 from multitudes.publishing.publish import permuted_difference, publish, recent_events, seen_items
 from multitudes.release.release import ITEM_TOWER, USER_TOWER, Release
@@ -211,3 +215,39 @@ def test_interests_in_another_order_are_the_same_and_of_another_kind_or_weight_a
     assert apart([0, 2, 1, 3], [0, 1, 2, 3]) == pytest.approx(0.004)
     assert apart([1, 0, 2, 3], [1, 0, 2, 3]) > 1
     assert apart([0, 1, 1, 3], [0, 1, 1, 3]) == float("inf")
+
+
+def test_the_gate_publishes_what_is_no_worse_and_nothing_else(run, data, tmp_path, monkeypatch):
+    root = tmp_path / "releases"
+    monkeypatch.setattr(gate_room, "_MIN_USERS", 3)  # of a small world
+    gate = GateConfig(n=10, margin=0.05, max_degraded=1)
+    first = publish(run.path, root, gate=gate).gate
+    assert first is not None
+    assert first.serving is None, "the first release only has to answer"
+    again = publish(run.path, root, gate=gate).gate
+    assert again is not None
+    assert (again.serving, again.difference, again.low) == ("0001", 0.0, 0.0), "a release is no worse than itself"
+    assert again.recall == first.recall > 0
+    serving = Retriever.open(root)
+    worse: Any = EmptyRetriever(serving)
+    with pytest.raises(
+        ArtefactError, match=r"recall@10 is 0\.0000, and .* the gate needs at least .* Nothing was published"
+    ):
+        check_gate(worse, serving, data, gate)
+    monkeypatch.setattr(gate_room, "_MIN_USERS", 10_000)
+    with pytest.raises(ArtefactError, match="users of the validation split have a history and a new target"):
+        publish(run.path, root, gate=gate)
+    monkeypatch.setattr(gate_room, "_MIN_USERS", 3)
+    with pytest.raises(ArtefactError, match=r"were answered with less than the full method; at most .* Nothing was"):
+        check_gate(worse, serving, data, GateConfig(n=10, max_degraded=0))
+    assert ReleaseStore(root).versions() == ["0001", "0002"]
+
+
+class EmptyRetriever:
+    """Answers as a retriever, without a candidate."""
+
+    def __init__(self, retriever: Retriever) -> None:
+        self._retriever, self.release = retriever, retriever.release
+
+    def answer(self, requests):
+        return [SimpleNamespace(candidates=(), degraded=True) for _ in requests]

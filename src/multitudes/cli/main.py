@@ -33,6 +33,7 @@ GROUPS: dict[str, dict[str, str]] = {
     "Evaluate": {"evaluate": "evaluate", "report": "evaluate", "study": "study"},
     "Serve": {
         "publish": "publish",
+        "gate": "publish",
         "releases": "publish",
         "rollback": "publish",
         "items": "items",

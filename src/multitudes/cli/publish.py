@@ -1,4 +1,4 @@
-"""``multitudes publish``, ``releases`` and ``rollback``: publish a run, list releases, return to an older one."""
+"""``multitudes publish``, ``gate``, ``releases``, ``rollback``: publish, list releases, return to an older one."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -55,6 +55,54 @@ def publish_command(
         )
     else:
         print_next("recommend", to, "--user", _first_user(to), "--explain", "--n", "20")
+
+
+def gate_command(
+    run: Annotated[Path, typer.Argument(help="Folder written by `multitudes train`.")],
+    to: Annotated[Path, typer.Option(help="Folder of releases; created when missing.")],
+    users: Annotated[int, typer.Option(min=30, help="Held-out users of the validation split, at most.")] = 2_000,
+    n: Annotated[int, typer.Option(min=1, max=1_000, help="Candidates of a user.")] = 100,
+    margin: Annotated[
+        float, typer.Option(min=0, max=0.99, help="Share of the serving release's recall that may be lost, at most.")
+    ] = 0.02,
+    config: Annotated[Path | None, typer.Option(help="TOML file with [index] and [retrieve].")] = None,
+    overrides: SetOption = None,
+    sign: Annotated[
+        Path | None, typer.Option(help="Private key that signs the release, made by `multitudes signing-key`.")
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")] = False,
+) -> None:
+    """Publish a run if it finds no less than the release that serves.
+
+    The new release and the one that serves answer the same held-out users. Unless the 95 % interval of the difference
+    of their recall is above the margin, and nearly all answers are whole, nothing is published and the exit code is 4.
+    """
+    from multitudes.cli.train import require_extra_for
+
+    require_extra_for(run)
+    from multitudes.config import load_section
+    from multitudes.index.factory import IndexConfig
+    from multitudes.publishing.gate import GateConfig
+    from multitudes.publishing.publish import publish
+    from multitudes.retrieval.config import RetrieveConfig
+
+    changes = parse_overrides(overrides, "index", "retrieve")
+    retrieve = load_section(config, "retrieve", RetrieveConfig, changes)
+    index = load_section(config, "index", IndexConfig, changes)
+    gate = GateConfig(users=users, n=n, margin=margin)
+    with progress_bar("gate") as progress:
+        published = publish(run, to, retrieve=retrieve, index=index, sign=sign, gate=gate, progress=progress)
+    passed = published.gate
+    assert passed is not None, "a gate was given"
+    print_published(to, published)
+    compared = ""
+    if passed.difference is not None:
+        low, high = passed.low, passed.high
+        compared = f", {passed.serving_recall:.4f} with {passed.serving}: {passed.difference:+.4f}"
+        compared += f" ({low:+.4f} to {high:+.4f})"
+    typer.echo(f"gate: recall@{n} {passed.recall:.4f} on {passed.users:,} users{compared}")
+    if json:
+        print_json({"version": published.version, "releases": str(to), **passed._asdict()})
 
 
 def print_published(to: Path, published: "PublishResult") -> None:

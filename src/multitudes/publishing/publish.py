@@ -30,6 +30,7 @@ from multitudes.publishing.corpus import (
     carry_over,
     write_carried_items,
 )
+from multitudes.publishing.gate import GateConfig, GateResult, check_gate
 from multitudes.publishing.towers import item_tower_difference, new_item_settings, pinnersage_settings, write_towers
 from multitudes.release.item_map import lay_out_items
 from multitudes.release.manifest import Manifest
@@ -40,6 +41,7 @@ from multitudes.release.store import ReleaseStore
 from multitudes.repeats.fit import fit_repeats, repeat_rates
 from multitudes.retrieval.config import RetrieveConfig, with_run_defaults
 from multitudes.retrieval.preferences import draw_topics
+from multitudes.retrieval.retriever import Retriever
 from multitudes.retrieval.user_vectors import user_vectors
 from multitudes.seeding import generator
 from multitudes.training.runs import Run, open_run
@@ -59,6 +61,7 @@ class PublishResult(NamedTuple):
         carried_items: items that were added to the release before and are not in the data.
         waiting_items: such items without a vector in this release; they are kept for the next one.
         removed_items: items that were removed from the release before and stay removed.
+        gate: what the gate measured; None: there was none.
     """
 
     version: str
@@ -68,6 +71,7 @@ class PublishResult(NamedTuple):
     carried_items: int = 0
     waiting_items: int = 0
     removed_items: int = 0
+    gate: GateResult | None = None
 
 
 def publish(
@@ -77,6 +81,7 @@ def publish(
     retrieve: RetrieveConfig | None = None,
     index: IndexConfig | None = None,
     sign: Path | None = None,
+    gate: GateConfig | None = None,
     progress: Progress = silent,
 ) -> PublishResult:
     """Publish a run as the current release.
@@ -86,6 +91,7 @@ def publish(
         releases: folder of releases; created if it does not exist.
         retrieve: default settings of retrieval of the release; missing shares are set as fitted in training.
         index: settings of the index.
+        gate: what the release must hold in comparison with the one that serves; None: nothing.
         sign: file of the private key that signs the release; None: it is not signed.
         progress: called after each of five steps.
 
@@ -93,7 +99,8 @@ def publish(
         The new version, and how it compares with the run.
 
     Raises:
-        ArtefactError: the run is unfinished or damaged, or an exported tower differs from the model.
+        ArtefactError: the run is unfinished or damaged, an exported tower differs from the model, or the gate
+            rejects it.
         UsageError: another process publishes to the folder, or ``sign`` is no private key.
         MissingError: ``sign`` does not exist.
     """
@@ -120,6 +127,7 @@ def publish(
             _check_difference(run, "user tower", difference, f"{len(sample.topic_BC)} users")
             item_difference = item_tower_difference(opened, stage)
             _check_difference(run, "item tower", item_difference, "items without their ids")
+            passed = None if gate is None else check_gate(Retriever.open(stage), _serving(store), opened.prepared, gate)
             if key is not None:
                 sign_release(stage, key)
             version = store.commit(stage)
@@ -133,7 +141,17 @@ def publish(
         carried_items=n_carried,
         waiting_items=carried.items.height - n_carried,
         removed_items=len(carried.removed_s),
+        gate=passed,
     )
+
+
+def _serving(store: ReleaseStore) -> Retriever | None:
+    """Open the release that serves; None if nothing was ever published here.
+
+    Raises:
+        ArtefactError: it is damaged: what is found with it is unknown.
+    """
+    return Retriever.open(store.folder()) if store.versions() else None
 
 
 def _check_difference(run: str | Path, tower: str, difference: float, compared: str) -> None:

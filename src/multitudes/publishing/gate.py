@@ -1,0 +1,144 @@
+"""The gate of ``multitudes gate``: a release is published only if it answers, and finds no less than the serving one.
+
+Both releases answer the same held-out users of the new run's validation split, each from the user's history by item
+ids, so they may have been made from different data. The difference of their recall has an interval over users.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from multitudes.api import MAX_HISTORY
+from multitudes.batches.held_out import HeldOut, held_out_histories, held_out_users, select_targets, select_users
+from multitudes.config import Config
+from multitudes.data.prepared import PreparedData
+from multitudes.errors import ArtefactError
+from multitudes.progress import Progress, silent
+from multitudes.retrieval.request import Request
+from multitudes.retrieval.retriever import Retriever
+from multitudes.seeding import generator
+
+_BATCH_SIZE = 64
+_Z = 1.96  # 95 %
+_MIN_USERS = 30  # with fewer, the interval means nothing
+
+
+class GateConfig(Config):
+    """What a release must hold before it serves."""
+
+    users: int = Field(2_000, ge=_MIN_USERS, description="Held-out users of the validation split, at most.")
+    n: int = Field(100, ge=1, le=1_000, description="Candidates of a user.")
+    margin: float = Field(
+        0.02, ge=0, lt=1, description="Share of the serving release's recall by which the new one may be below it."
+    )
+    max_degraded: float = Field(
+        0.01, ge=0, le=1, description="Share of the requests that may be answered with less than the full method."
+    )
+    seed: int = 0
+
+
+class GateResult(NamedTuple):
+    """What the gate measured: recall over users, and the new release minus the serving one with its 95 % interval."""
+
+    users: int
+    recall: float
+    degraded: float
+    serving: str | None  # the version; None: nothing serves yet, and nothing below was measured
+    serving_recall: float | None
+    difference: float | None
+    low: float | None
+    high: float | None
+
+
+def check_gate(
+    staged: Retriever,
+    serving: Retriever | None,
+    prepared: PreparedData,
+    config: GateConfig,
+    progress: Progress = silent,
+) -> GateResult:
+    """Compare a staged release with the one that serves.
+
+    Args:
+        staged: the new release.
+        serving: the release that serves; None: there is none, and the new one only has to answer.
+        prepared: the data of the new run.
+        config: what must hold.
+        progress: called with the number of users done.
+
+    Returns:
+        The measurements.
+
+    Raises:
+        ArtefactError: too few users could be asked about, too many answers were degraded, or the new release may find
+            less than the margin allows.
+    """
+    held = _users_with_history(prepared, config)
+    if len(held) < _MIN_USERS:
+        raise ArtefactError(
+            f"{prepared.path}: {len(held)} users of the validation split have a history and a new target; the gate"
+            f" needs {_MIN_USERS}. Nothing was published; prepare with a larger validation split"
+        )
+    requests = _requests(prepared, held, config.n)
+    recall_B, degraded = _recall(staged, requests, prepared, held, progress)
+    if degraded > config.max_degraded:
+        raise ArtefactError(
+            f"{degraded:.1%} of {len(held):,} requests were answered with less than the full method; at most"
+            f" {config.max_degraded:.1%} is allowed. Nothing was published"
+        )
+    if serving is None:
+        return GateResult(len(held), float(recall_B.mean()), degraded, None, None, None, None, None)
+    serving_B, _ = _recall(serving, requests, prepared, held, progress)
+    difference_B = recall_B - serving_B
+    difference, half = float(difference_B.mean()), _Z * float(difference_B.std(ddof=1)) / len(held) ** 0.5
+    low, high, allowed = difference - half, difference + half, -config.margin * float(serving_B.mean())
+    if low < allowed:
+        raise ArtefactError(
+            f"recall@{config.n} is {recall_B.mean():.4f}, and {serving_B.mean():.4f} with version"
+            f" {serving.release.version} on the same {len(held):,} users: {difference:+.4f} ({low:+.4f} to"
+            f" {high:+.4f}); the gate needs at least {allowed:+.4f}. Nothing was published"
+        )
+    means = float(recall_B.mean()), degraded, serving.release.version, float(serving_B.mean())
+    return GateResult(len(held), *means, difference, low, high)
+
+
+def _users_with_history(prepared: PreparedData, config: GateConfig) -> HeldOut:
+    held = held_out_users(prepared, "validation")
+    held = select_targets(held, held.target_is_first_time)
+    rows = np.flatnonzero(held.end_B > prepared.event_offset[held.user_B])
+    if len(rows) > config.users:
+        rows = generator(config.seed, "gate", "users").choice(rows, size=config.users, replace=False)
+    return select_users(held, rows)
+
+
+def _requests(prepared: PreparedData, held: HeldOut, n: int) -> list[Request]:
+    """Return what both releases are asked: each user as an anonymous one, by item ids and names of topics."""
+    ids = prepared.items["item_id"].to_list()
+    follow_BF = held_out_histories(prepared, held.user_B, held.end_B, 1).follow_BF
+    requests = []
+    for user, end, topics in zip(held.user_B.tolist(), held.end_B.tolist(), follow_BF.tolist(), strict=True):
+        start = max(int(prepared.event_offset[user]), end - MAX_HISTORY)
+        history = tuple(ids[item - 1] for item in prepared.event_item[start:end].tolist() if item)
+        follows = tuple(prepared.topics[topic] for topic in topics if topic)
+        request_id = f"gate-{user}"
+        requests.append(
+            Request(history=history, followed_topics=follows, n=n, exclude_seen=True, request_id=request_id)
+        )
+    return requests
+
+
+def _recall(
+    retriever: Retriever, requests: list[Request], prepared: PreparedData, held: HeldOut, progress: Progress
+) -> tuple[NDArray[np.float64], float]:
+    """Return the recall of each user, and the share of degraded answers."""
+    ids, recall_B, degraded = prepared.items["item_id"].to_list(), np.zeros(len(held)), 0
+    for start in range(0, len(requests), _BATCH_SIZE):
+        for b, answer in enumerate(retriever.answer(requests[start : start + _BATCH_SIZE]), start):
+            target = held.target[held.target_offset[b] : held.target_offset[b + 1]].tolist()
+            found = {candidate.item_id for candidate in answer.candidates}
+            recall_B[b] = sum(ids[item - 1] in found for item in target) / len(target)
+            degraded += answer.degraded
+        progress(min(start + _BATCH_SIZE, len(requests)), len(requests), "gate")
+    return recall_B, degraded / len(requests)
