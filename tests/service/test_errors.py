@@ -147,7 +147,7 @@ def test_a_body_that_is_not_said_to_be_json_is_refused(plain_call):
 @pytest.mark.parametrize(
     ("method", "path", "expected"),
     [
-        ("GET", "/", (404, "not_found")),
+        ("GET", "/none", (404, "not_found")),
         ("GET", "/v1/recommend/", (404, "not_found")),
         ("GET", "/v1/users/", (422, "invalid")),
         ("GET", "/docs", (404, "not_found")),
