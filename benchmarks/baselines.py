@@ -17,7 +17,6 @@ from benchmarks.machine import MeasurementContext
 from benchmarks.markdown import table
 from benchmarks.records import save_record
 from multitudes.batches.held_out import HeldOut, held_out_users
-from multitudes.cli.output import progress_bar
 from multitudes.data.prepared import PreparedData, Split
 from multitudes.evaluation.baselines import fill_lists
 from multitudes.evaluation.model_baselines import list_items, model_baselines
@@ -33,7 +32,7 @@ from multitudes.evaluation.targets import seen_items, targets_of_kind
 from multitudes.linear.ease import MAX_ITEMS, ease_weights, low_rank
 from multitudes.linear.interactions import interaction_matrix
 from multitudes.linear.popularity import items_by_popularity
-from multitudes.progress import Progress
+from multitudes.progress import Progress, ProgressBar
 
 RESULTS = Path("benchmarks/results/baselines.json")
 LABELS = {
@@ -59,7 +58,7 @@ def main() -> int:
     records = {}
     for folder in given.prepared:
         context = MeasurementContext()
-        with progress_bar(folder.name) as progress:
+        with ProgressBar(folder.name) as progress:
             figures = measure(PreparedData.open(folder), given.split, progress)
         settings = {"seed": SEED, "resamples": RESAMPLES, "rank": RANK}
         records[folder.name] = context.head(_PACKAGES) | {"settings": settings} | figures

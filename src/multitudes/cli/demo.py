@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from multitudes.cli.beside import run_beside
-from multitudes.cli.output import print_json, progress_bar
+from multitudes.cli.output import print_json
+from multitudes.progress import ProgressBar
 from multitudes.threads import THREAD_VARIABLES, available_cores
 
 if TYPE_CHECKING:
@@ -160,7 +161,7 @@ def _prepare(out: Path) -> "PreparedData":
 
     data, settings = sample_path(_SAMPLE), _settings_file(out)
     _print_step(["prepare", str(data), "--out", f"{out}/prepared", "--config", str(settings)])
-    with progress_bar("prepare") as progress:
+    with ProgressBar("prepare") as progress:
         prepared = prepare(data, out / "prepared", load_section(settings, "prepare", PrepareConfig), progress)
     print_prepared(prepared)
     return prepared
@@ -189,7 +190,7 @@ def _train(out: Path, prepared: "PreparedData") -> None:
     from multitudes.training.run_config import load_run_config
 
     _print_step(_train_call(out, "joint"))
-    with progress_bar("train joint") as progress:
+    with ProgressBar("train joint") as progress:
         train(prepared, load_run_config("joint", 0, _settings_file(out)), out / "joint", progress=progress)
     print_run(out / "joint")
 
@@ -199,7 +200,7 @@ def _evaluate(out: Path) -> None:
     from multitudes.training.trained_run import TrainedRun
 
     _print_step(_evaluate_call(out, "joint"))
-    with progress_bar("evaluate joint") as progress:
+    with ProgressBar("evaluate joint") as progress:
         evaluation = evaluate(TrainedRun.open(out / "joint"), progress=progress)
     save(evaluation, out / "joint")
     _print_evaluated(evaluation.result)

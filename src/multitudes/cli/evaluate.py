@@ -6,8 +6,9 @@ from typing import Annotated
 
 import typer
 
-from multitudes.cli.output import print_json, print_next, progress_bar
+from multitudes.cli.output import print_json, print_next
 from multitudes.cli.set_option import SetOption, parse_overrides
+from multitudes.progress import ProgressBar
 
 
 class SplitName(StrEnum):
@@ -60,7 +61,7 @@ def evaluate_command(
     settings = settings.model_copy(update={name: value for name, value in given.items() if value is not None})
     for other in against or []:
         read_result(other, settings.split)  # a missing evaluation is an error before the long work
-    with progress_bar(f"evaluate {run}") as progress:
+    with ProgressBar(f"evaluate {run}") as progress:
         retrieve = load_section(config, "retrieve", RetrieveConfig, changes)
         evaluation = evaluate(open_run(run, prepared), settings, retrieve, progress)
     save(evaluation, run)

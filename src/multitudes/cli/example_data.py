@@ -5,7 +5,8 @@ from typing import Annotated
 
 import typer
 
-from multitudes.cli.output import print_json, print_next, progress_bar, unused_path
+from multitudes.cli.output import print_json, print_next, unused_path
+from multitudes.progress import ProgressBar
 
 
 def init_command(folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder to write; new or empty.")]) -> None:
@@ -61,7 +62,7 @@ def synth_command(
         "zipf": zipf,
         "seed": seed,
     }
-    with progress_bar("synth") as progress:
+    with ProgressBar("synth") as progress:
         world = write_synthetic_tables(out, parse(SynthConfig, settings, "options"), progress, overwrite=overwrite)
     config = world.config
     typer.echo(

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from multitudes.cli.output import print_json, progress_bar
+from multitudes.cli.output import print_json
+from multitudes.progress import ProgressBar
 
 if TYPE_CHECKING:
     from multitudes.experiments.interleaving import InterleavingResult
@@ -121,7 +122,7 @@ def readout_command(
     config = parse(ReadoutConfig, settings, "readout")
     if report is not None:
         require_extra("report")  # before the long work
-    with progress_bar(f"readout {exposures.name}") as progress:
+    with ProgressBar(f"readout {exposures.name}") as progress:
         readout = analyse_experiment(exposures, outcomes, config, progress)
     _print_readout(readout)
     if report is not None:
@@ -194,7 +195,7 @@ def preference_command(
         "memory_limit": memory_limit,
         "threads": threads,
     }
-    with progress_bar(f"preference {credited.name}") as progress:
+    with ProgressBar(f"preference {credited.name}") as progress:
         result = analyse_interleaving(credited, parse(ReadoutConfig, settings, "preference"), progress)
     _print_preference(result)
     if json:

@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from multitudes.cli.output import print_json, print_next, progress_bar
+from multitudes.cli.output import print_json, print_next
+from multitudes.progress import ProgressBar
 
 _MAX_USERS = 1_000  # an exported user takes about 30 KB
 
@@ -81,7 +82,7 @@ def _export(releases: Path, file: Path, users: int, given: list[str], seed: int,
     chosen = [parse_id(text, "int64" if is_integer else "string", "user") for text in given]
     chosen = chosen or explorer.draw_users(users, seed)
     answers = []
-    with progress_bar("export") as progress:
+    with ProgressBar("export") as progress:
         for done, user_id in enumerate(chosen, start=1):
             answer = explorer.explore(api.ExploreRequest(user_id))
             if answer is None:

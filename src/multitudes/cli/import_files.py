@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from multitudes.cli.map_option import MapOption
-from multitudes.cli.output import print_json, print_next, progress_bar, unused_path
-from multitudes.progress import shorten
+from multitudes.cli.output import print_json, print_next, unused_path
+from multitudes.progress import ProgressBar, shorten
 
 if TYPE_CHECKING:
     from multitudes.data.importing.columns import ColumnGuess
@@ -71,7 +71,7 @@ def import_command(
     }
     columns = parse_map(column_map).columns
     config = parse(ImportConfig, settings, "options")
-    with progress_bar("import") as progress:
+    with ProgressBar("import") as progress:
 
         def show(guesses: "Sequence[ColumnGuess]") -> None:
             progress.close()  # what is printed has lines of its own

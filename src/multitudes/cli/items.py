@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from multitudes.cli.output import print_json, progress_bar
+from multitudes.cli.output import print_json
+from multitudes.progress import ProgressBar
 
 if TYPE_CHECKING:
     from multitudes.retrieval.item_updates import AddedItems
@@ -32,7 +33,7 @@ def items_command(
     from multitudes.retrieval.item_updates import add_items, remove_items
 
     if action is ItemsAction.ADD:
-        with progress_bar("items") as progress:
+        with ProgressBar("items") as progress:
             added = add_items(releases, file, progress)
         _print_added_items(releases, added)
         record, cut_bytes = added._asdict(), added.cut_bytes

@@ -12,7 +12,7 @@ from typing import Any, Protocol, TextIO
 
 import typer
 
-from multitudes.progress import ProgressBar, RedrawnLine, duration_text
+from multitudes.progress import RedrawnLine, duration_text
 
 
 def print_json(record: dict[str, Any]) -> None:
@@ -35,11 +35,6 @@ def unused_path(path: Path) -> Path:
     """Return ``path``, or with the first number from 2 that makes it new."""
     numbered = (path.with_name(f"{path.stem}-{number}{path.suffix}") for number in count(2))
     return path if not path.exists() else next(one for one in numbered if not one.exists())
-
-
-def progress_bar(title: str) -> ProgressBar:
-    """Return a bar on stderr, for a ``with`` block; it is silent if stderr is no terminal."""
-    return ProgressBar(title)
 
 
 class StudyProgress(Protocol):

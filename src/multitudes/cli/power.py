@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from multitudes.cli.output import print_json, progress_bar
+from multitudes.cli.output import print_json
+from multitudes.progress import ProgressBar
 
 if TYPE_CHECKING:
     from multitudes.experiments.power import MetricBaseline, PowerAnalysis
@@ -86,7 +87,7 @@ def _metric_baseline(
     if exposures is None or outcomes is None or metric is None:
         raise UsageError("give --mean and --sd of the metric, or --exposures, --outcomes and --metric of the past")
     settings = {"metrics": (metric,), "window_days": window, "winsorise": winsorise}
-    with progress_bar(f"power {exposures.name}") as progress:
+    with ProgressBar(f"power {exposures.name}") as progress:
         return read_metric_baseline(exposures, outcomes, parse(ReadoutConfig, settings, "power"), progress)
 
 

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from multitudes.cli.map_option import MapOption
-from multitudes.cli.output import config_words, print_json, print_next, progress_bar, unused_path
+from multitudes.cli.output import config_words, print_json, print_next, unused_path
 from multitudes.cli.set_option import SetOption, parse_overrides
+from multitudes.progress import ProgressBar
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -71,7 +72,7 @@ def validate_command(
     changes = parse_overrides(overrides, "prepare", "spark")
     settings = load_section(config, "prepare", PrepareConfig, changes)
     columns = parse_map(column_map).columns
-    with progress_bar("validate") as progress:
+    with ProgressBar("validate") as progress:
         spark = spark_config(config, engine, master, changes)
         report = validate(data, settings, progress, spark=spark, columns=columns)
     _print_report(display_location(data), report)
@@ -184,7 +185,7 @@ def prepare_command(
     options = {"split": split, "follows_from_share": follows_from_share, "ties": ties, "min_rating": min_rating}
     settings = _prepare_config(config, changes, options)
     columns = parse_map(column_map).columns
-    with progress_bar("prepare") as progress:
+    with ProgressBar("prepare") as progress:
         logs = FeedbackLogs(events, served, served_within_s)
         spark = spark_config(config, engine, master, changes)
         prepared = prepare(

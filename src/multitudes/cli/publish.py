@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from multitudes.cli.output import print_json, print_next, progress_bar
+from multitudes.cli.output import print_json, print_next
 from multitudes.cli.set_option import SetOption, parse_overrides
+from multitudes.progress import ProgressBar
 
 if TYPE_CHECKING:
     from multitudes.publishing.publish import PublishResult
@@ -37,7 +38,7 @@ def publish_command(
     changes = parse_overrides(overrides, "index", "retrieve")
     retrieve = load_section(config, "retrieve", RetrieveConfig, changes)
     index = load_section(config, "index", IndexConfig, changes)
-    with progress_bar("publish") as progress:
+    with ProgressBar("publish") as progress:
         published = publish(run, to, retrieve=retrieve, index=index, sign=sign, progress=progress)
     print_published(to, published)
     if json:

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from multitudes.cli.output import print_json, print_next, progress_bar, unused_path
+from multitudes.cli.output import print_json, print_next, unused_path
 from multitudes.cli.set_option import SetOption, parse_overrides
+from multitudes.progress import ProgressBar
 
 if TYPE_CHECKING:
     import polars as pl
@@ -139,7 +140,7 @@ def _recommend_all(
 ) -> None:
     from multitudes.batch_inference.runner import recommend_all
 
-    with progress_bar("recommend") as progress:
+    with ProgressBar("recommend") as progress:
         counts = recommend_all(
             releases,
             out,

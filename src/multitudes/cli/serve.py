@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from multitudes.cli.output import print_json, progress_bar
+from multitudes.cli.output import print_json
 from multitudes.cli.set_option import SetOption, parse_overrides
+from multitudes.progress import ProgressBar
 
 if TYPE_CHECKING:
     from socket import socket
@@ -121,7 +122,7 @@ def load_state_command(
     data = PreparedData.open(prepared)
     with (
         closing(open_state_store(store, StateConfig(keep=keep, timeout_s=30))) as states,
-        progress_bar("load-state") as progress,
+        ProgressBar("load-state") as progress,
     ):
         result = load_users(states, user_states(data, keep), data.n_users, progress)
     typer.echo(

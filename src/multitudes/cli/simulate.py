@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from multitudes.cli.output import print_json, print_next, progress_bar
+from multitudes.cli.output import print_json, print_next
 from multitudes.cli.set_option import SetOption, parse_overrides
+from multitudes.progress import ProgressBar
 
 if TYPE_CHECKING:
     from multitudes.report.simulation_result import SimulationResult
@@ -51,7 +52,7 @@ def simulate_command(
 
     config = read_experiment(world, tuple(arm or ()), control_world, parse_overrides(overrides))
     folder = out or Path(f"simulated-{config.name}")
-    with progress_bar(config.name) as progress:
+    with ProgressBar(config.name) as progress:
         simulate(config, folder, progress)
         result = collect_results(config, folder, progress)
     _write_result(result, folder)

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from multitudes.cli.output import print_json, print_next, progress_bar, unused_path
+from multitudes.cli.output import print_json, print_next, unused_path
 from multitudes.cli.set_option import SetOption, parse_overrides
+from multitudes.progress import ProgressBar
 
 if TYPE_CHECKING:
     from multitudes.study.config import StudyConfig
@@ -101,7 +102,7 @@ def _write_report(result: "StudyResult") -> None:
 
     if not result.n_done:
         return
-    with progress_bar("report") as progress:
+    with ProgressBar("report") as progress:
         summary = summarise(result.folder, progress=progress)
     write_summary(result.folder, summary)
     write_study_page(summary, result.folder / "report.html")

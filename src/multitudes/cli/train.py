@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from multitudes.cli.output import config_words, print_json, print_next, progress_bar
+from multitudes.cli.output import config_words, print_json, print_next
 from multitudes.cli.set_option import SetOption, parse_overrides
 from multitudes.nn.methods import DEFAULT_METHOD, LINEAR, METHOD_NAMES, PINNERSAGE, WITHOUT_TORCH
-from multitudes.progress import Progress, silent
+from multitudes.progress import Progress, ProgressBar, silent
 
 if TYPE_CHECKING:
     from multitudes.data.prepared import PreparedData
@@ -132,7 +132,7 @@ def _method_of(run: Path | None) -> str | None:
 
 
 def _progress_if(title: str, shown: bool) -> AbstractContextManager[Progress]:
-    return progress_bar(title) if shown else nullcontext(silent)
+    return ProgressBar(title) if shown else nullcontext(silent)
 
 
 def _make_pinnersage(
@@ -191,7 +191,7 @@ def _make_linear(
         settings = refit_config(origin)
     data, final = PreparedData.open(prepared), origin is not None
     how = {"resume": resume, "overwrite": overwrite}
-    with progress_bar(f"train {METHOD}") as progress:
+    with ProgressBar(f"train {METHOD}") as progress:
         make_linear_run(data, out, settings, seed=seed, final=final, **how, progress=progress)
     record = read_record(out)
     fitted, rate = record["fitted_items"], record["validation_hit_rate"]

@@ -262,3 +262,8 @@ def faiss_selector(allowed: NDArray[np.uint8] | None) -> Any:  # noqa: ANN401 (F
     selector = _faiss.IDSelectorBitmap(allowed)
     selector.kept_alive = allowed  # FAISS holds only a pointer to the array
     return selector
+
+
+def geometric_efforts(largest: int) -> list[int]:
+    """Return efforts from 1 to ``largest``, each about a tenth more than the one before."""
+    return sorted({int(1.1**power) for power in range(300) if 1.1**power < largest} | {largest})

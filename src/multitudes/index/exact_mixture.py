@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from multitudes.index.item_table import ItemTable
+from multitudes.index.item_table import ItemTable, find_rows
 from multitudes.index.mixture import MixtureQuery, ScoredItems
 from multitudes.index.protocol import ANY_TOPIC
 from multitudes.index.scan import inner_products, paired_inner_products, reached_bound, rounding_error
@@ -123,11 +123,7 @@ def positions_of(row_M: NDArray[np.int32], row_E: NDArray[np.int64]) -> NDArray[
 
 def _find(row_M: NDArray[np.int32], row_E: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
     """Return the position of each of ``row_E`` in ``row_M``, which ascends, and whether it is there."""
-    wanted_E = row_E.astype(np.int32)  # else NumPy would copy all rows of a topic
-    if len(row_M) == 0:
-        return np.zeros(len(row_E), dtype=np.int64), np.zeros(len(row_E), dtype=np.bool_)
-    position_E = np.minimum(row_M.searchsorted(wanted_E), len(row_M) - 1)
-    return position_E, row_M.take(position_E) == wanted_E
+    return find_rows(row_M, row_E.astype(row_M.dtype))  # of one type, else NumPy would copy all rows of a topic
 
 
 class ExactMixture:

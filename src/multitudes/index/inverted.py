@@ -24,7 +24,7 @@ from multitudes.errors import ArtefactError
 from multitudes.index import files
 from multitudes.index.approximate import ApproximateIndex, open_approximate
 from multitudes.index.batch_walk import propose_together, users_together
-from multitudes.index.engine import DEFAULT_TARGET, QueryLevels, RecallTarget, faiss_selector
+from multitudes.index.engine import DEFAULT_TARGET, QueryLevels, RecallTarget, faiss_selector, geometric_efforts
 from multitudes.index.inverted_mixture import MixtureTuning, MixtureWalk, WalkScores
 from multitudes.index.item_table import ItemTable, make_item_table
 from multitudes.index.list_moments import MOMENT_FILES, ListMoments, Pairs
@@ -62,8 +62,7 @@ class InvertedLists:
 
     def efforts(self) -> Sequence[int]:
         """Return numbers of lists, each about a tenth more than the one before."""
-        steps = {int(1.1**power) for power in range(300) if 1.1**power < self.inverted.nlist}
-        return sorted(steps | {int(self.inverted.nlist)})
+        return geometric_efforts(self.lists)
 
     def proposals(self, depth: int) -> Sequence[int]:
         """Return twice the depth and more: 4-bit codes misplace many candidates."""
@@ -85,17 +84,7 @@ class InvertedLists:
     def search_pairs(
         self, query_QD: NDArray[np.float32], pairs: Pairs, count: int, allowed: NDArray[np.uint8] | None
     ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        """Return the rows of the best ``count`` codes in given lists of each query, and the codes' scores.
-
-        Args:
-            query_QD: the queries, each with a pair.
-            pairs: the lists of each query, the best first.
-            count: number of rows for each query.
-            allowed: see ``Engine.propose``.
-
-        Returns:
-            Rows (Q, count), in any order, filled with −1, and their scores.
-        """
+        """Return the rows of the best codes in given lists, and the codes' scores; see ``Lists.search_pairs``."""
         query_P, column_P, list_P = pairs
         list_QP = np.full((len(query_QD), int(column_P.max()) + 1), NO_ID)
         list_QP[query_P, column_P] = list_P
@@ -190,7 +179,7 @@ class InvertedLists:
 
     def describe(self) -> dict[str, Any]:
         """Return the number of lists."""
-        return {"lists": int(self.inverted.nlist)}
+        return {"lists": self.lists}
 
     def shape(self) -> tuple[int, int]:
         """Return the number of codes and the width of the vectors."""

@@ -259,7 +259,9 @@ def are_valid_vectors(matrix_nD: NDArray[np.float32]) -> NDArray[np.bool_]:
         return np.asarray(np.vecdot(matrix_nD, matrix_nD) <= _LARGEST_SCORE)
 
 
-def find_rows(ids: NDArray[np.int64], wanted: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+def find_rows(
+    ids: NDArray[np.integer[Any]], wanted: NDArray[np.integer[Any]]
+) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
     """Return the row of each wanted id in the sorted ``ids``, and whether it is there."""
     if len(ids) == 0:
         return np.zeros(wanted.shape, dtype=np.int64), np.zeros(wanted.shape, dtype=np.bool_)

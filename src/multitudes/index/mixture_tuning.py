@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from multitudes.index.engine import Level, RecallTarget
+from multitudes.index.engine import Level, RecallTarget, geometric_efforts
 from multitudes.index.hits import empty_hits
 from multitudes.index.inverted_mixture import NORMALISER_FEATURES, MixtureTuning, MixtureWalk, WalkScores
 from multitudes.index.mixture import MixtureList, MixtureQuery, log_priors, rank
@@ -105,8 +105,7 @@ def tune_mixture(
         for chosen in (slice(0, middle), slice(middle, None))
     ]
     most = max(len(vectors_KD) for vectors_KD in free) * walk.lists.lists
-    efforts = sorted({*(int(1.1**power) for power in range(300) if 1.1**power < most), most})
-    grid = ParameterGrid(efforts, lambda depth: [over * depth + 32 for over in (4, 6, 8, 12)])
+    grid = ParameterGrid(geometric_efforts(most), lambda depth: [over * depth + 32 for over in (4, 6, 8, 12)])
     score_QN = halves[0].truth.score_QN
 
     def search(group: Sequence[_User], level: Level) -> Hits:

@@ -28,6 +28,7 @@ from multitudes.batches.user_vectors import InterestKind, UserVectors
 from multitudes.config import Config, parse
 from multitudes.data.prepared import open_array
 from multitudes.errors import ArtefactError
+from multitudes.index.item_table import find_rows
 from multitudes.linear.ease import LinearFactors
 
 KINDS_ALONE: Final[tuple[InterestKind, ...]] = ("unconditioned",)  # without a tower
@@ -162,8 +163,8 @@ def _interest_of_items(
     interest_n = np.full(len(item_n), -1, dtype=np.int64)
     if len(item_n):
         order_n = np.argsort(item_n)
-        place_L = order_n[np.searchsorted(item_n, item_L, sorter=order_n).clip(max=len(item_n) - 1)]
-        belongs_L = (item_n[place_L] == item_L) & (assignment_L >= 0)
+        row_L, is_own_L = find_rows(item_n[order_n], item_L)
+        place_L, belongs_L = order_n[row_L], is_own_L & (assignment_L >= 0)
         interest_n[place_L[belongs_L][::-1]] = assignment_L[belongs_L][::-1]  # the newest comes last, and stays
     return interest_n
 

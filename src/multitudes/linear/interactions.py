@@ -7,7 +7,6 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
-from multitudes.data.arrays import expand_ranges
 from multitudes.data.prepared import TEST, TRAIN, PreparedData
 
 
@@ -19,20 +18,18 @@ def interaction_matrix(
     Args:
         prepared: the prepared data.
         include_validation: count the validation split too, for a last fit.
-        users: whose events are read, ascending; None: of all. The rows of the others are empty.
+        users: whose events count; None: those of all. The rows of the others are empty.
 
     Returns:
         A binary matrix, float32, shape (U, I + 1); column 0, the unknown item, is empty. Repeats count once, and events
         of negative weight never.
     """
-    position: NDArray[np.int64] | slice = slice(None)
-    if users is not None:
-        _, position = expand_ranges(prepared.event_offset[users], prepared.event_offset[users + 1])
-    split = prepared.event_split[position]
+    split = prepared.event_split
     is_used = (split != TEST) if include_validation else (split == TRAIN)
-    used = np.flatnonzero(is_used & (prepared.event_weight[position] > 0) & (prepared.event_item[position] > 0))
-    used = used if isinstance(position, slice) else position[used]
-    user, item = prepared.users_of(used), prepared.event_item[used].astype(np.int64)
+    if users is not None:
+        is_used = is_used & np.repeat(np.isin(np.arange(prepared.n_users), users), np.diff(prepared.event_offset))
+    position = np.flatnonzero(is_used & (prepared.event_weight > 0) & (prepared.event_item > 0))
+    user, item = prepared.users_of(position), prepared.event_item[position].astype(np.int64)
     pair = np.unique(user * (prepared.n_items + 1) + item)
     user, item = np.divmod(pair, prepared.n_items + 1)
     shape = (prepared.n_users, prepared.n_items + 1)

@@ -132,6 +132,11 @@ def _build_normaliser(index: Index, topic: int) -> "Normaliser":
     return Normaliser.build(index, topic, sample)
 
 
+def sample_items(ids: NDArray[np.int64], n: int, seed: int, stream: str) -> NDArray[np.int64]:
+    """Return ``n`` of some ids, ascending, drawn by the seed from a random stream; all if there are no more."""
+    return np.sort(generator(seed, stream).choice(ids, n, replace=False)) if len(ids) > n else ids
+
+
 @dataclass(frozen=True)
 class Normaliser:
     """Estimates log normalisers with a fixed sample of the corpus, or of the items of a topic."""
@@ -145,10 +150,8 @@ class Normaliser:
     def build(cls, index: Index, topic: int, sample: int, seed: int = 0) -> "Normaliser":
         """Draw a sample of items of a topic, or of all items with ``ANY_TOPIC``."""
         ids = index.ids() if topic == ANY_TOPIC else index.items_of(topic)
-        items = len(ids)
-        if items > sample:
-            ids = np.sort(generator(seed, "normaliser").choice(ids, sample, replace=False))
-        return cls(ids, index.vectors(ids), items, index.vectors)
+        chosen = sample_items(ids, sample, seed, "normaliser")
+        return cls(chosen, index.vectors(chosen), len(ids), index.vectors)
 
     def log_sum(
         self, query_QD: NDArray[np.float32], best: Hits, excluded_Q: Sequence[NDArray[np.int64]] | None = None

@@ -19,8 +19,8 @@ from multitudes.batches.user_vectors import UserVectors
 from multitudes.index.item_table import find_rows
 from multitudes.index.live import LiveIndex
 from multitudes.index.protocol import Index
+from multitudes.retrieval.catalogue import sample_items
 from multitudes.retrieval.search import Candidates
-from multitudes.seeding import generator
 
 _SAMPLE_SIZE: Final = 1_000  # items that stand for the catalogue
 
@@ -60,9 +60,6 @@ class Explainer:
     @cached_property
     def _catalogue(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Return the mean of the item vectors (D) and their covariance (D, D)."""
-        ids = self._index.ids()
-        if len(ids) > _SAMPLE_SIZE:
-            ids = np.sort(generator(0, "explanation").choice(ids, _SAMPLE_SIZE, replace=False))
-        vectors = self._index.vectors(ids)
+        vectors = self._index.vectors(sample_items(self._index.ids(), _SAMPLE_SIZE, 0, "explanation"))
         covariance = np.cov(vectors, rowvar=False, ddof=0).reshape(vectors.shape[1], -1)
         return vectors.mean(axis=0), covariance.astype(np.float32)

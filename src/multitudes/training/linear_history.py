@@ -28,9 +28,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from multitudes.batches.held_out import HeldOut, held_out_histories
+from multitudes.batches.held_out import HeldOut
 from multitudes.batches.user_vectors import INTEREST_KINDS, InterestKind, without_masked_columns
-from multitudes.data.own_items import positive_items
 from multitudes.linear.fit import RECENCIES, fit
 from multitudes.linear.history import HistorySums, HistoryWeights, LinearHistory
 from multitudes.progress import Progress, silent
@@ -115,24 +114,26 @@ def choose_weights(
         return None
     n = min(n, run.prepared.n_items + 1)
     only: InterestKind | None = "unconditioned" if run.model.user.has_unconditioned else None
-    relative = _choose_sums(scores, n, only, recencies)
-    weight, scale = relative * scores.ratio, _choose_scale(scores, relative * scores.ratio, only)
-    best: tuple[float, Tensor, float] | None = None
-    for own in (0.0, OWN_PART):
-        scores.set_sums(own=own)
-        scored = scores.targets(scale, weight)
-        fitted_G = fit_shares(scored.log_p_MG)
-        candidates = _candidate_shares(fitted_G) if only or not fitted_G.sum() else [fitted_G]
-        rates = [scored.hit_rate(shares_G, n) for shares_G in candidates]
-        if rates and (best is None or max(rates) >= best[0] - OWN_TOLERANCE):
-            best = max(rates), candidates[int(np.argmax(rates))], own
-        if not scores.has_interests:
-            break
+    weight = _choose_sums(scores, n, only, recencies) * scores.ratio
+    scale, scored = _choose_scale(scores, weight, only)
+    best = _choose_shares(scored, n, only)
     if best is None:
         return None
-    rate, shares_G, own = best
+    own = 0.0
+    if scores.has_interests:
+        scores.set_sums(own=OWN_PART)
+        with_own = _choose_shares(scores.targets(scale, weight), n, only)
+        if with_own is not None and with_own.hit_rate >= best.hit_rate - OWN_TOLERANCE:
+            best, own = with_own, OWN_PART
     chosen = scores.weights.model_copy(update={"own": own, "scale": scale, "weight": _weights(scale * weight)})
-    return ChosenWeights(chosen, dict(zip(INTEREST_KINDS, shares_G.tolist(), strict=True)), rate)
+    return ChosenWeights(chosen, dict(zip(INTEREST_KINDS, best.shares_G.tolist(), strict=True)), best.hit_rate)
+
+
+class _ChosenShares(NamedTuple):
+    """Shares of the kinds, and what the run finds with them on validation."""
+
+    hit_rate: float
+    shares_G: Tensor
 
 
 def _choose_sums(scores: "_WeightedScores", n: int, only: InterestKind | None, recencies: Sequence[float]) -> float:
@@ -166,15 +167,28 @@ def _choose_sums(scores: "_WeightedScores", n: int, only: InterestKind | None, r
     return relative
 
 
-def _choose_scale(scores: "_WeightedScores", weight: float, only: InterestKind | None) -> float:
-    """Return the scale with the greatest likelihood of the targets under the mixture."""
-    if only is not None and scores.is_single:
-        return SCALES[0]  # the order of a single vector does not depend on it
-    likelihoods = []
-    for scale in SCALES:
+def _choose_scale(scores: "_WeightedScores", weight: float, only: InterestKind | None) -> tuple[float, ScoredTargets]:
+    """Return the scale with the greatest likelihood of the targets under the mixture, and the targets scored by it."""
+    best: tuple[float, float, ScoredTargets] | None = None
+    # The order of a single vector does not depend on the scale.
+    for scale in SCALES[:1] if only is not None and scores.is_single else SCALES:
         scored = scores.targets(scale, weight)
-        likelihoods.append(mean_log_likelihood(scored.log_p_MG, fit_shares(scored.log_p_MG)))
-    return SCALES[int(np.argmax(likelihoods))]
+        log_likelihood = mean_log_likelihood(scored.log_p_MG, fit_shares(scored.log_p_MG))
+        if best is None or log_likelihood > best[0]:
+            best = log_likelihood, scale, scored
+    assert best is not None, "there is a scale"
+    return best[1:]
+
+
+def _choose_shares(scored: ScoredTargets, n: int, only: InterestKind | None) -> _ChosenShares | None:
+    """Return the shares with the greatest hit rate; None if no target was scored."""
+    fitted_G = fit_shares(scored.log_p_MG)
+    candidates = _candidate_shares(fitted_G) if only or not fitted_G.sum() else [fitted_G]
+    rates = [scored.hit_rate(shares_G, n) for shares_G in candidates]
+    if not rates:
+        return None
+    place = int(np.argmax(rates))
+    return _ChosenShares(rates[place], candidates[place])
 
 
 class _WeightedScores:
@@ -187,8 +201,6 @@ class _WeightedScores:
         self._input_IR = run.linear.input_IR
         joined = self._scores.users
         self._tower = joined._replace(vectors_BKD=joined.vectors_BKD[:, :, : -self._rank])
-        self._item_BL = held_out_histories(run.prepared, held.user_B, held.end_B, run.config.model.history).item_BL
-        self._positives = positive_items(run.prepared, held.user_B, held.end_B)
         self._covariance_DD = np.cov(run.item_vectors()[1:].T)
         self.weights = _unit_weights()
         self.set_sums()
@@ -206,8 +218,9 @@ class _WeightedScores:
     def set_sums(self, **changes: float) -> None:
         """Compute the sums over the histories with other settings of ``HistoryWeights``, and ``ratio`` anew."""
         self.weights = self.weights.model_copy(update=changes)
-        sums = HistorySums(self._input_IR, self.weights)
-        self._users = sums.join_users(self._tower, self._positives, self._item_BL)
+        sums, positives = HistorySums(self._input_IR, self.weights), self._scores.positives
+        assert positives is not None, "the run has a linear history"
+        self._users = sums.join_users(self._tower, positives, self._scores.item_BL)
         self.ratio = self._spread_ratio()
 
     def targets(self, scale: float, weight: float, only: InterestKind | None = None) -> ScoredTargets:

@@ -70,6 +70,7 @@ class ItemScores:
         if hide_history:
             histories = without_events(histories)
             positives = None if positives is None else [items[:0] for items in positives]
+        self.item_BL, self.positives = histories.item_BL, positives
         users = run.user_vectors(histories, histories.follow_BF[:, :topics], positives=positives)
         self.users: UserVectors = without_masked_columns(users) if hide_history else users
         self._seen_user, self._seen_item = _seen_items(run, user_B, end_B)

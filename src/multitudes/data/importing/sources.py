@@ -18,7 +18,7 @@ from multitudes.errors import DataError, UsageError
 from multitudes.progress import Progress, silent
 
 _NULL_TEXTS = ("", "\\N", "NULL", "null", "NaN", "nan")
-_CONTENT_CHARACTERS = 2000
+CONTENT_CHARACTERS = 2000  # of a row that is left out
 _REASONS = {
     "MISSING COLUMNS": "fewer columns than in the first line",
     "TOO MANY COLUMNS": "more columns than in the first line",
@@ -176,7 +176,7 @@ def _set_rejected_aside(engine: DuckDBEngine, source: Source, layout: Layout) ->
         INSERT INTO dropped
         SELECT {string_literal(source.name)},
                line + (SELECT coalesce(sum(lines), 0) FROM shift_{source.number} WHERE from_row <= {from_row}),
-               CASE reason {reasons} ELSE 'cannot be read' END, content[:{_CONTENT_CHARACTERS}] FROM rejected""")
+               CASE reason {reasons} ELSE 'cannot be read' END, content[:{CONTENT_CHARACTERS}] FROM rejected""")
     engine.execute(f"INSERT INTO shift_{source.number} SELECT {from_row}, 1 FROM rejected")
 
 
@@ -189,7 +189,7 @@ def _read_json(engine: DuckDBEngine, path: Path, source: Source, kind: str) -> N
         INSERT INTO dropped
         SELECT {string_literal(source.name)}, file_row,
                CASE WHEN json IS NULL THEN 'not JSON: expected one object on each line' ELSE 'not a JSON object' END,
-               CAST(json AS VARCHAR)[:{_CONTENT_CHARACTERS}]
+               CAST(json AS VARCHAR)[:{CONTENT_CHARACTERS}]
         FROM json_row WHERE NOT {is_object}""")
     keys = engine.rows(f"""
         SELECT key FROM (SELECT file_row, unnest(json_keys(json)) AS key FROM json_row WHERE {is_object})

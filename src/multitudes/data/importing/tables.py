@@ -12,11 +12,11 @@ from multitudes.data.duck import DuckDBEngine
 from multitudes.data.engine import query_row, query_value, quote_identifier, string_literal
 from multitudes.data.importing import value_formats
 from multitudes.data.importing.columns import ColumnGuess, described_columns
+from multitudes.data.importing.sources import CONTENT_CHARACTERS
 from multitudes.data.schemas import COLUMN_ROLES, REQUIRED_COLUMNS, SQL_TYPE
 
 _WHOLE_NUMBER = "0|-?[1-9][0-9]{0,17}"
 _MAX_TOPICS_PER_ITEM = 1.3  # of one column of an events table: with more, it tells of the event
-_CONTENT_CHARACTERS = 2000
 
 
 def convert(engine: DuckDBEngine, guess: ColumnGuess) -> None:
@@ -33,7 +33,7 @@ def convert(engine: DuckDBEngine, guess: ColumnGuess) -> None:
     engine.execute(f"""
         INSERT INTO dropped
         SELECT {string_literal(source.name)}, {source.line_sql}, unusable.because,
-               CAST(to_json({{{content}}}) AS VARCHAR)[:{_CONTENT_CHARACTERS}]
+               CAST(to_json({{{content}}}) AS VARCHAR)[:{CONTENT_CHARACTERS}]
         FROM {source.relation} JOIN (
             SELECT file_row, unusable_because AS because FROM read_{source.number} WHERE unusable_because IS NOT NULL
         ) AS unusable USING (file_row)""")
@@ -69,19 +69,17 @@ def items_of_events(
 
 def create_events(engine: DuckDBEngine, converted: Sequence[str], *, file_order: bool) -> None:
     """Create ``events`` in the order of the files; with ``file_order``, times are positions among a user's rows."""
-    rows = " UNION ALL BY NAME ".join(f"SELECT * FROM {name}" for name in converted)
     position = (
         ", row_number() OVER (PARTITION BY user_id ORDER BY source_number, file_row) - 1 AS timestamp"
         if file_order
         else ""
     )
-    engine.create_table("events", f"SELECT *{position} FROM ({rows})")
+    engine.create_table("events", f"SELECT *{position} FROM ({_union(converted)})")
 
 
 def create_described_items(engine: DuckDBEngine, relations: Sequence[str]) -> None:
     """Create ``items`` from what events files say of their items: what most events say of one."""
-    rows = " UNION ALL BY NAME ".join(f"SELECT * FROM {name}" for name in relations)
-    engine.create_view("described", f"SELECT * FROM ({rows})")
+    engine.create_view("described", _union(relations))
     columns = [column for column in ("title", "topics") if column in engine.column_types("described")]
     empty = {"title": "title IS NULL", "topics": "len(topics) = 0"}[columns[-1]]
     engine.create_table(
@@ -100,8 +98,7 @@ def merge_rows(engine: DuckDBEngine, table: str, converted: Sequence[str], key: 
     Returns:
         The number of rows that were merged with another one.
     """
-    rows = " UNION ALL BY NAME ".join(f"SELECT * FROM {name}" for name in converted)
-    engine.create_table("unmerged", f"SELECT * FROM ({rows})")
+    engine.create_table("unmerged", _union(converted))
     total, ids = engine.rows(f"SELECT count(*), count(DISTINCT {key}) FROM unmerged")[0]
     if total > ids:
         types = engine.column_types("unmerged")
@@ -209,3 +206,8 @@ def _describes_item(engine: DuckDBEngine, guess: ColumnGuess, column: str) -> bo
         WHERE item IS NOT NULL AND value IS NOT NULL""",
     )
     return bool(counts["n"] > 1 and counts["pairs"] <= _MAX_TOPICS_PER_ITEM * counts["items"])
+
+
+def _union(relations: Sequence[str]) -> str:
+    """Return SQL for the rows of several relations, whose columns are matched by name."""
+    return " UNION ALL BY NAME ".join(f"SELECT * FROM {relation}" for relation in relations)
