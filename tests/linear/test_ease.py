@@ -58,6 +58,20 @@ def test_factors_by_users_are_those_by_items() -> None:
     np.testing.assert_allclose(found.output_IR, expected.output_IR, atol=1e-4)
 
 
+@pytest.mark.parametrize("users", [12, 60])  # fewer than items: by users
+def test_normalised_factors_are_those_of_the_normalised_matrix(users: int) -> None:
+    matrix = random_interactions(users=users, items=40)
+    x_UI = matrix.toarray().astype(np.float64)
+    user_U, item_I = x_UI.sum(axis=1).clip(min=1), x_UI.sum(axis=0).clip(min=1)
+    x_UI /= np.outer(user_U, item_I) ** 0.25
+    x_UI /= np.sqrt((x_UI[x_UI > 0] ** 2).mean())
+    inverse_II = np.linalg.inv(x_UI.T @ x_UI + 7.0 * np.eye(41))
+    weights_II = np.eye(41) - inverse_II / np.diag(inverse_II)
+    expected_II = weights_II / np.outer(item_I, 1 / item_I) ** 0.25  # of the items as they are
+    found = ease_factors(matrix, 7.0, 40, 0.25)
+    np.testing.assert_allclose((found.input_IR @ found.output_IR.T)[1:, 1:], expected_II[1:, 1:], atol=1e-4)
+
+
 def test_factors_of_many_items_need_few_users(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ease, "MAX_ITEMS", 29)
     assert ease_factors(random_interactions(users=12, items=40), 1.0, 5).output_IR.shape == (41, 5)

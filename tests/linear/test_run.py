@@ -21,7 +21,7 @@ from multitudes.evaluation.evaluate import evaluate
 from multitudes.linear import ease
 from multitudes.linear import fit as linear_fit
 from multitudes.linear import run as linear_run
-from multitudes.linear.fit import GRID, RECENCIES, fitted_items
+from multitudes.linear.fit import GRID, NORMALISATIONS, RECENCIES, fitted_items
 from multitudes.linear.interactions import interaction_matrix
 from multitudes.linear.run import LinearConfig, LinearRun, make_linear_run, refit_config
 from multitudes.linear.validation import CUTOFF, Validation
@@ -36,7 +36,7 @@ from multitudes.training.runs import open_run
 from tests.worlds import planted
 
 RANK = 8
-SETTINGS = LinearConfig(rank=RANK, regularisation=5.0, recency=0.5)
+SETTINGS = LinearConfig(rank=RANK, regularisation=5.0, normalisation=0.25, recency=0.5)
 
 
 @pytest.fixture(scope="module")
@@ -99,7 +99,7 @@ def test_a_run_is_opened_as_it_was_made(run: LinearRun, data: PreparedData) -> N
     assert isinstance(opened, LinearRun)
     assert opened.config == run.config
     np.testing.assert_array_equal(opened.item_vectors(), run.item_vectors())
-    expected = ease.ease_factors(interaction_matrix(data), 5.0, RANK)
+    expected = ease.ease_factors(interaction_matrix(data), 5.0, RANK, 0.25)
     np.testing.assert_allclose(run.item_vectors(), expected.output_IR, atol=1e-5)
 
 
@@ -111,11 +111,27 @@ def test_its_vectors_are_better_than_popularity(run: LinearRun) -> None:
 
 def test_validation_chooses_regularisation_and_recency(data: PreparedData, tmp_path: Path) -> None:
     record = read_record(make_linear_run(data, tmp_path / "run", LinearConfig(rank=RANK)).path)
-    trials = {(trial["regularisation"], trial["recency"]): trial["hit_rate"] for trial in record["trials"]}
-    assert set(trials) == set(product(GRID, RECENCIES))
-    chosen = record["regularisation"], record["recency"]
+    names = ("regularisation", "normalisation", "recency")
+    trials = {tuple(trial[name] for name in names): trial["hit_rate"] for trial in record["trials"]}
+    first = {settings: rate for settings, rate in trials.items() if settings[1] == NORMALISATIONS[0]}
+    assert set(first) == set(product(GRID, NORMALISATIONS[:1], RECENCIES))
+    best, _, _ = max(first, key=first.__getitem__)  # the other normalisations are tried with its regularisation
+    assert set(trials) - set(first) == set(product([best], NORMALISATIONS[1:], RECENCIES))
+    chosen = tuple(record[name] for name in names)
     assert trials[chosen] == max(trials.values()) == record["validation_hit_rate"]
     assert record["judged_users"] > 0
+
+
+def test_another_judge_chooses_other_settings(data: PreparedData) -> None:
+    wanted = (GRID[-1], RECENCIES[1])
+
+    def likes_small_scores(factors: ease.LinearFactors, recency: float) -> float:
+        size = float(np.abs(factors.input_IR @ factors.output_IR.T).sum())
+        return 1 / (size * (1 + abs(recency - wanted[1])))
+
+    found = linear_fit.fit(data, RANK, judge=likes_small_scores)
+    assert (found.chosen.regularisation, found.chosen.recency) == wanted
+    assert found.chosen.hit_rate == likes_small_scores(found.factors, found.chosen.recency)
 
 
 def test_the_hit_rate_is_that_of_a_brute_force_ranking(run: LinearRun, data: PreparedData) -> None:
@@ -139,9 +155,11 @@ def test_a_refit_takes_the_chosen_regularisation_and_validation_events(data: Pre
     again = make_linear_run(data, tmp_path / "final", refit_config(chosen.path), final=True)
     record = read_record(again.path)
     assert record["regularisation"] == read_record(chosen.path)["regularisation"]
+    assert record["normalisation"] == read_record(chosen.path)["normalisation"]
     assert record["recency"] == read_record(chosen.path)["recency"]
     assert record["validation_hit_rate"] is None
-    expected = ease.ease_factors(interaction_matrix(data, include_validation=True), record["regularisation"], RANK)
+    settings = record["regularisation"], RANK, record["normalisation"]
+    expected = ease.ease_factors(interaction_matrix(data, include_validation=True), *settings)
     np.testing.assert_allclose(again.item_vectors(), expected.output_IR, atol=1e-5)
     with pytest.raises(UsageError, match="regularisation"):
         make_linear_run(data, tmp_path / "other", LinearConfig(), final=True)
@@ -184,7 +202,7 @@ def test_many_items_are_tuned_on_the_most_popular_and_fitted_all(data: PreparedD
     monkeypatch.setattr(linear_fit, "_fit_items", count_items)
     run = make_linear_run(data, tmp_path / "run", LinearConfig(rank=RANK))
     record = read_record(run.path)
-    assert sizes == [60] * len(GRID) + [whole["fitted_items"]]
+    assert sizes == [60] * (len(GRID) + len(NORMALISATIONS) - 1) + [whole["fitted_items"]]
     factors = ease.LinearFactors(run.linear.input_IR, run.linear.output_IR)
     assert record["validation_hit_rate"] == Validation.sample(data).hit_rate(factors, record["recency"])
     assert record["items_with_vectors"] == whole["items_with_vectors"]

@@ -13,11 +13,12 @@ from multitudes.batches.user_vectors import INTEREST_KINDS, InterestKind
 from multitudes.cli.main import run
 from multitudes.data.prepared import PreparedData
 from multitudes.linear.ease import LinearFactors
-from multitudes.linear.fit import fit
+from multitudes.linear.fit import Fit, Judge, fit
 from multitudes.linear.history import HistoryWeights, LinearHistory
 from multitudes.nn.methods import Method
 from multitudes.nn.user_tower_config import UserTowerConfig
 from multitudes.run_record import read_record
+from multitudes.training import linear_history
 from multitudes.training.config import RunConfig, TrainConfig
 from multitudes.training.linear_history import add_linear_history, choose_weights, mean_log_likelihood
 from multitudes.training.loop import train
@@ -105,6 +106,21 @@ def test_a_tower_that_finds_as_much_alone_has_no_linear_history(prepared: Prepar
     assert changed == {"linear": None}
     assert tower.linear is None
     assert not list(tmp_path.iterdir())
+
+
+def test_the_settings_of_the_fit_are_rated_with_the_tower(prepared: PreparedData, tmp_path: Path, monkeypatch) -> None:
+    fits: list[tuple[Fit, Judge]] = []
+
+    def watch(*settings, judge: Judge, **options) -> Fit:
+        fits.append((fit(*settings, judge=judge, **options), judge))
+        return fits[-1][0]
+
+    monkeypatch.setattr(linear_history, "fit", watch)
+    held = held_out_users(prepared, "validation")
+    add_linear_history(untrained(prepared, tmp_path), held, {"validation_hit_rate": 1.0, "shares": {}})
+    [(found, judge)] = fits
+    nothing = LinearFactors(np.zeros_like(found.factors.input_IR), np.zeros_like(found.factors.output_IR))
+    assert found.chosen.hit_rate == judge(found.factors, found.chosen.recency) > judge(nothing, 0.0) == 0.0
 
 
 def test_users_without_a_first_time_target_choose_nothing(prepared: PreparedData, tmp_path: Path) -> None:

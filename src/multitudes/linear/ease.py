@@ -8,6 +8,10 @@ no matrix of items × items, by the identity of Woodbury:
 
     C = (I − Xᵀ K⁻¹ X) / λ        K = X Xᵀ + λ I, a matrix of users × users
 
+X is binary in the paper. Here each interaction may be divided by (n_u n_i)^a, where n counts those of its user and of
+its item, so that active users and popular items do not take the whole rank (a deviation; graph filters have a = 0.5,
+Shen et al. 2021, arXiv 2108.07567).
+
 Legend: U users · I items · R rank.
 """
 
@@ -20,6 +24,7 @@ from scipy.sparse import csr_array
 from scipy.sparse.linalg import ArpackError, LinearOperator, svds
 
 from multitudes.errors import DataError, UsageError
+from multitudes.linear.interactions import normalise
 
 # Items of the weights; of the factors, items or users, whichever are fewer. Matrices take 5 GB, the inverse minutes.
 MAX_ITEMS: Final = 25_000
@@ -82,13 +87,14 @@ def gram_inverse(matrix: csr_array, regularisation: float) -> NDArray[np.float32
     return inverse
 
 
-def ease_factors(matrix: csr_array, regularisation: float, rank: int) -> LinearFactors:
+def ease_factors(matrix: csr_array, regularisation: float, rank: int, normalisation: float = 0.0) -> LinearFactors:
     """Return B cut to rank R, without ever forming B where there are fewer users than items.
 
     Args:
         matrix: interactions, shape (U, I + 1); see ``interaction_matrix``.
-        regularisation: λ.
+        regularisation: λ, for interactions of mean square 1: the normalised ones are scaled to that.
         rank: R; lower if there are few items.
+        normalisation: a; 0: none.
 
     Raises:
         UsageError: there are more than ``MAX_ITEMS`` items, and more than so many users with an interaction.
@@ -96,11 +102,13 @@ def ease_factors(matrix: csr_array, regularisation: float, rank: int) -> LinearF
     """
     if np.diff(matrix.indptr).max(initial=0) < 2:
         raise DataError("EASE: no user engaged with two items in training; expected items with users in common")
-    matrix = matrix[np.diff(matrix.indptr) > 0]  # the other users change nothing
+    matrix, item_I = normalise(matrix[np.diff(matrix.indptr) > 0], normalisation)  # the other users change nothing
+    matrix.data /= np.sqrt(np.mean(matrix.data**2))
     users, items = matrix.shape
-    if users < items - 1 and users <= MAX_ITEMS:
-        return low_rank(_ease_operator(matrix, regularisation), rank)
-    return low_rank(ease_weights(matrix, regularisation), rank)
+    by_users = users < items - 1 and users <= MAX_ITEMS
+    weights = _ease_operator(matrix, regularisation) if by_users else ease_weights(matrix, regularisation)
+    factors = low_rank(weights, rank)
+    return LinearFactors(factors.input_IR * item_I[:, None], factors.output_IR / item_I[:, None])
 
 
 def _ease_operator(matrix: csr_array, regularisation: float) -> LinearOperator:
@@ -130,9 +138,10 @@ def _ease_operator(matrix: csr_array, regularisation: float) -> LinearOperator:
 
 
 def _diagonal(item_IU: csr_array, inverse_UU: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the diagonal of Xᵀ K⁻¹ X: for each item, the sum of K⁻¹ over all pairs of its users."""
-    users = np.split(item_IU.indices, item_IU.indptr[1:-1])
-    return np.array([inverse_UU[np.ix_(of_item, of_item)].sum() for of_item in users])
+    """Return the diagonal of Xᵀ K⁻¹ X: for each item, the weighted sum of K⁻¹ over all pairs of its users."""
+    users, weights = (np.split(part, item_IU.indptr[1:-1]) for part in (item_IU.indices, item_IU.data))
+    pairs = zip(users, weights, strict=True)
+    return np.array([weight @ inverse_UU[np.ix_(of_item, of_item)] @ weight for of_item, weight in pairs])
 
 
 def _largest_singular(

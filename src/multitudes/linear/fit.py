@@ -1,4 +1,7 @@
-"""Fit truncated EASE. Validation chooses the regularisation and how much recent items weigh in a user's sum.
+"""Fit truncated EASE. Validation chooses its settings, and how much recent items weigh in a user's sum.
+
+The regularisation is chosen first, then the normalisation, which brings hits on sparse data and costs some on dense
+data (``docs/methods/linear.md``).
 
 EASE is fitted on sets of items, where order counts for nothing; a sum over the history may still weigh them by recency
 (``history.HistoryWeights.recency``), which is a choice at prediction and costs no further fit.
@@ -6,6 +9,7 @@ EASE is fitted on sets of items, where order counts for nothing; a sum over the 
 A large catalogue is cut to its most popular items.
 """
 
+from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -20,15 +24,21 @@ from multitudes.linear.validation import Validation
 from multitudes.progress import Progress, silent
 
 GRID: Final = (100.0, 400.0, 1000.0, 3000.0)  # regularisations that validation chooses from
+NORMALISATIONS: Final = (0.0, 0.25)  # exponents that validation chooses from
 RECENCIES: Final = (0.0, 0.25, 0.5)  # exponents of recency that validation chooses from
 MAX_TUNED_ITEMS: Final = 8_000  # a regularisation is tried on so many: the cost is cubic in the items
-_UNTUNED: Final = (400.0, 0.0)  # regularisation and recency where nobody can be validated
+_UNTUNED: Final = (400.0, 0.0, 0.0)  # regularisation, normalisation and recency where nobody can be validated
+
+
+# The hit rate on validation of factors with an exponent of recency; None: nobody can be judged.
+Judge = Callable[[LinearFactors, float], float | None]
 
 
 class Trial(NamedTuple):
     """Settings that were tried."""
 
     regularisation: float
+    normalisation: float
     recency: float
     hit_rate: float | None  # on validation; None: nobody was validated
 
@@ -48,6 +58,7 @@ class Fit(NamedTuple):
         """Return what a run's record says of the fit."""
         return {
             "regularisation": self.chosen.regularisation,
+            "normalisation": self.chosen.normalisation,
             "recency": self.chosen.recency,
             "validation_hit_rate": self.chosen.hit_rate,
             "trials": [trial._asdict() for trial in self.trials],
@@ -64,11 +75,13 @@ def fit(
     rank: int,
     regularisation: float | None = None,
     recency: float | None = None,
+    normalisation: float | None = None,
     *,
+    judge: Judge | None = None,
     include_validation: bool = False,
     progress: Progress = silent,
 ) -> Fit:
-    """Fit each regularisation, and keep that with the best hit rate on validation at its best recency.
+    """Fit with each regularisation and then each normalisation, and keep the best hit rate on validation.
 
     On more than ``MAX_TUNED_ITEMS`` items and users, the most popular items choose, and all are fitted once.
 
@@ -77,8 +90,10 @@ def fit(
         rank: R, width of the vectors.
         regularisation: ridge of EASE; None: chosen from ``GRID``.
         recency: exponent of recency in the sums; None: chosen from ``RECENCIES``.
+        normalisation: exponent of the interactions of user and item; None: chosen from ``NORMALISATIONS``.
+        judge: rates what is tried; None: the hit rate of the sums alone.
         include_validation: fit on validation events too; nobody is left to choose settings then.
-        progress: called after each regularisation.
+        progress: called after each fit.
 
     Returns:
         Factors of all items, and how they were chosen.
@@ -89,31 +104,42 @@ def fit(
     matrix = interaction_matrix(prepared, include_validation=include_validation)
     items = fitted_items(matrix)
     validation = None if include_validation else Validation.sample(prepared)
-    if validation is not None and not len(validation.held):
-        validation = None
-    grid, recencies = (GRID, RECENCIES) if validation is not None else ((setting,) for setting in _UNTUNED)
-    grid = grid if regularisation is None else (regularisation,)
-    recencies = recencies if recency is None else (recency,)
-    tried_items = popular_items(matrix, items, MAX_TUNED_ITEMS) if len(grid) > 1 else items
+    judged = 0 if validation is None else len(validation.held)
+    if judge is None and validation is not None:
+        judge = validation.hit_rate
+    grids = (GRID, NORMALISATIONS, RECENCIES) if judged else [(setting,) for setting in _UNTUNED]
+    given = (regularisation, normalisation, recency)
+    grid, normalisations, recencies = (
+        values if value is None else (value,) for values, value in zip(grids, given, strict=True)
+    )
+    fits = len(grid) + len(normalisations) - 1
+    tried_items = popular_items(matrix, items, MAX_TUNED_ITEMS) if fits > 1 else items
     best: tuple[LinearFactors, Trial] | None = None
     trials: list[Trial] = []
-    for i, tried in enumerate(grid):
-        progress(i, len(grid), f"regularisation {tried:g}")
-        factors = _fit_items(matrix, tried_items, tried, rank)
-        for exponent in recencies:
-            rate = None if validation is None else validation.hit_rate(factors, exponent)
-            trials.append(Trial(tried, exponent, rate))
+
+    def attempt(ridge: float, exponent: float) -> None:
+        nonlocal best
+        progress(len(trials) // len(recencies), fits, f"regularisation {ridge:g}, normalisation {exponent:g}")
+        factors = _fit_items(matrix, tried_items, ridge, rank, exponent)
+        for weight in recencies:
+            rate = judge(factors, weight) if judge and judged else None
+            trials.append(Trial(ridge, exponent, weight, rate))
             if best is None or (rate or 0) > (best[1].hit_rate or 0):
                 best = factors, trials[-1]
+
+    for ridge in grid:
+        attempt(ridge, normalisations[0])
     assert best is not None, "the grid is not empty"
+    for exponent in normalisations[1:]:
+        attempt(best[1].regularisation, exponent)
     factors, chosen = best
-    if len(tried_items) < len(items) and validation is not None:
-        progress(len(grid) - 1, len(grid), f"regularisation {chosen.regularisation:g} on all items")
-        factors = _fit_items(matrix, items, chosen.regularisation, rank)
-        chosen = chosen._replace(hit_rate=validation.hit_rate(factors, chosen.recency))
-    progress(len(grid), len(grid), f"regularisation {chosen.regularisation:g}")
+    settings = f"regularisation {chosen.regularisation:g}, normalisation {chosen.normalisation:g}"
+    if len(tried_items) < len(items):
+        progress(fits - 1, fits, f"{settings}, on all items")
+        factors = _fit_items(matrix, items, chosen.regularisation, rank, chosen.normalisation)
+        chosen = chosen._replace(hit_rate=judge(factors, chosen.recency) if judge and judged else None)
+    progress(fits, fits, settings)
     is_cut = len(items) < len(np.unique(matrix.indices))
-    judged = 0 if validation is None else len(validation.held)
     return Fit(factors, chosen, trials, judged, len(items), is_cut, int(matrix.nnz))
 
 
@@ -140,10 +166,12 @@ def popular_items(matrix: csr_array, items: NDArray[np.int64], n: int) -> NDArra
     return np.sort(items[np.argsort(-count_I[items], kind="stable")[:n]])
 
 
-def _fit_items(matrix: csr_array, items: NDArray[np.int64], regularisation: float, rank: int) -> LinearFactors:
+def _fit_items(
+    matrix: csr_array, items: NDArray[np.int64], regularisation: float, rank: int, normalisation: float
+) -> LinearFactors:
     """Return factors of all items (I + 1, R), of which those outside of ``items`` are zero."""
     columns = np.concatenate([[0], items])  # column 0, the unknown item, is empty
-    fitted = ease_factors(csr_array(matrix[:, columns]), regularisation, rank)
+    fitted = ease_factors(csr_array(matrix[:, columns]), regularisation, rank, normalisation)
     whole = LinearFactors(*(np.zeros((matrix.shape[1], part.shape[1]), dtype=np.float32) for part in fitted))
     for table, part in zip(whole, fitted, strict=True):
         table[columns] = part

@@ -3,9 +3,11 @@
 Legend: U users · I items.
 """
 
+from typing import NamedTuple
+
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import csr_array
+from scipy.sparse import csr_array, diags_array
 
 from multitudes.data.prepared import TEST, TRAIN, PreparedData
 
@@ -34,3 +36,22 @@ def interaction_matrix(
     user, item = np.divmod(pair, prepared.n_items + 1)
     shape = (prepared.n_users, prepared.n_items + 1)
     return csr_array((np.ones(len(pair), dtype=np.float32), (user, item)), shape=shape)
+
+
+class Normalised(NamedTuple):
+    """Interactions that weigh less where the user or the item has many."""
+
+    matrix: csr_array  # (U, I + 1)
+    item_I: NDArray[np.float32]  # what those of each item were multiplied by, (I + 1,)
+
+
+def normalise(matrix: csr_array, exponent: float) -> Normalised:
+    """Divide each interaction by (n_u n_i)^exponent, so that active users and popular items decide less.
+
+    Args:
+        matrix: binary interactions, shape (U, I + 1).
+        exponent: 0: they stay as they are; 0.5: the matrix of a normalised graph.
+    """
+    user_U, item_I = (np.asarray(matrix.sum(axis=axis), dtype=np.float64).clip(min=1) ** -exponent for axis in (1, 0))
+    normalised = csr_array(diags_array(user_U) @ matrix @ diags_array(item_I), dtype=np.float32)
+    return Normalised(normalised, item_I.astype(np.float32))

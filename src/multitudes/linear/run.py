@@ -26,7 +26,7 @@ from multitudes.batches.user_vectors import HistoryLength, InterestKind, Partiti
 from multitudes.config import Config
 from multitudes.data.prepared import PreparedData
 from multitudes.errors import ArtefactError, UsageError
-from multitudes.linear.fit import GRID, RECENCIES, fit
+from multitudes.linear.fit import GRID, NORMALISATIONS, RECENCIES, fit
 from multitudes.linear.history import KINDS_ALONE, HistoryWeights, LinearHistory
 from multitudes.progress import Progress, silent
 from multitudes.run_record import (
@@ -55,6 +55,14 @@ class LinearConfig(Config):
         ge=0,
         description="an item with r later ones of the same user weighs (1 + r) to the power of minus this;"
         f" unset: validation chooses from {', '.join(f'{r:g}' for r in RECENCIES)}",
+    )
+
+    normalisation: float | None = Field(
+        None,
+        ge=0,
+        le=1,
+        description="an interaction is divided by (interactions of its user × of its item) to the power of this;"
+        f" unset: validation chooses from {', '.join(f'{a:g}' for a in NORMALISATIONS)}",
     )
 
     @property
@@ -187,7 +195,13 @@ def make_linear_run(
         return LinearRun.open(folder, prepared.path)
     started_s = time.perf_counter()
     found = fit(
-        prepared, settings.rank, settings.regularisation, settings.recency, include_validation=final, progress=progress
+        prepared,
+        settings.rank,
+        settings.regularisation,
+        settings.recency,
+        settings.normalisation,
+        include_validation=final,
+        progress=progress,
     )
     seconds = time.perf_counter() - started_s
     with replace_folder(folder) as partial:
@@ -208,4 +222,6 @@ def refit_config(run: str | Path) -> LinearConfig:
     """
     record = read_record(Path(run))
     config = parse_config(LinearRunConfig, record, Path(run))
-    return config.model.model_copy(update={name: record[name] for name in ("regularisation", "recency")})
+    return config.model.model_copy(
+        update={name: record.get(name, 0.0) for name in ("regularisation", "normalisation", "recency")}
+    )

@@ -23,6 +23,9 @@ class LinearHistoryConfig(Config):
     recency: float | None = Field(
         None, ge=0, description="weight of recent items in the sum, as in [linear]; unset: validation chooses"
     )
+    normalisation: float | None = Field(
+        None, ge=0, le=1, description="how much less active users and popular items decide; unset: validation chooses"
+    )
 
 
 class _TowerConfig(Config):

@@ -157,7 +157,8 @@ def with_linear_of(config: RunConfig, record: Mapping[str, Any]) -> RunConfig:
         record: the record of the earlier run.
     """
     found: dict[str, Any] | None = record.get("linear")
-    chosen = {"regularisation": found["regularisation"]} if found else {"rank": 0}
+    # A record of before the normalisation came has none.
+    chosen = {name: found.get(name, 0.0) for name in ("regularisation", "normalisation")} if found else {"rank": 0}
     weights = HistoryWeights(**{name: found[name] for name in HistoryWeights.model_fields}) if found else None
     linear = config.model.linear.model_copy(update=chosen)
     model = config.model.model_copy(update={"linear": linear})

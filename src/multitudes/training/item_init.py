@@ -15,11 +15,11 @@ from typing import Final
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.sparse import csr_array, diags_array
+from scipy.sparse import csr_array
 from scipy.sparse.linalg import LinearOperator, eigsh
 
 from multitudes.data.prepared import PreparedData
-from multitudes.linear.interactions import interaction_matrix
+from multitudes.linear.interactions import interaction_matrix, normalise
 from multitudes.nn.two_tower import TwoTower
 
 MAX_EVENTS: Final = 20_000_000  # of more, those of evenly spaced users are read
@@ -56,10 +56,8 @@ def item_factors(matrix: csr_array, rank: int) -> NDArray[np.float32]:
         matrix: interactions, shape (U, I + 1); see ``interaction_matrix``.
         rank: R; lower if there are few items.
     """
-    count_U, count_I = (np.asarray(matrix.sum(axis=axis)) for axis in (1, 0))
-    items, rank = len(count_I), min(rank, len(count_I) - 1)
-    weight_UU, weight_II = (diags_array(count.clip(min=1) ** -0.5) for count in (count_U, count_I))
-    normalised = (weight_UU @ matrix @ weight_II).astype(np.float32).tocsr()
+    normalised, _ = normalise(matrix, 0.5)
+    items, rank = matrix.shape[1], min(rank, matrix.shape[1] - 1)
     transposed = normalised.T.tocsr()
     if items <= _DENSE_ITEMS:
         square_R, vector_IR = np.linalg.eigh((transposed @ normalised).toarray())
@@ -69,5 +67,5 @@ def item_factors(matrix: csr_array, rank: int) -> NDArray[np.float32]:
         square_R, vector_IR = eigsh(gram, k=rank, v0=start, tol=_TOLERANCE)
     largest_R = np.argsort(-square_R, kind="stable")[:rank]
     factors_IR = vector_IR[:, largest_R] * square_R[largest_R].clip(min=0) ** 0.25
-    factors_IR[count_I == 0] = 0.0
+    factors_IR[np.asarray(matrix.sum(axis=0)) == 0] = 0.0
     return np.asarray(factors_IR, dtype=np.float32)

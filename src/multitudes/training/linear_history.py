@@ -5,8 +5,9 @@
 P and Q are solved in closed form after the last epoch (``linear.ease``), the sum is over the n items of the user's
 whole history, and the tower is not trained again. Chosen in this order on the validation users of the epochs:
 
-* w and the recency, then w and the growth, by the hit rate of the unconditioned vector, from grids that are relative to
-  the spread of both scores;
+* the settings of the fit, by the hit rate of the unconditioned vector with the best w: what finds most alone may be
+  what the tower knows already;
+* w and the growth, by the same; their grids are relative to the spread of both scores;
 * the scale s, which flattens the softmax of each vector, by the likelihood of the targets under the mixture;
 * the shares, by the hit rate of the mixture: the fitted ones, with more for the unconditioned vector or less for the
   explicit ones; with sums of the interests over their own events, unless that finds less.
@@ -30,6 +31,8 @@ from torch import Tensor
 
 from multitudes.batches.held_out import HeldOut
 from multitudes.batches.user_vectors import INTEREST_KINDS, InterestKind, without_masked_columns
+from multitudes.data.own_items import positive_items
+from multitudes.linear.ease import LinearFactors
 from multitudes.linear.fit import RECENCIES, fit
 from multitudes.linear.history import HistorySums, HistoryWeights, LinearHistory
 from multitudes.progress import Progress, silent
@@ -37,6 +40,7 @@ from multitudes.training.trained_run import TrainedRun
 from multitudes.training.validation import ItemScores, ScoredTargets, fit_shares
 
 RELATIVE_WEIGHTS: Final = (0.125, 0.25, 0.5, 1.0, 2.0)  # spread of the linear scores over that of the tower's
+_JUDGED_WEIGHTS: Final = RELATIVE_WEIGHTS[1:4]  # under which the settings of the fit are compared
 SCALES: Final = (1.0, 0.5, 0.25, 0.1)
 UNCONDITIONED_PARTS: Final = (0.0, 0.5, 0.8, 1.0)  # of the fitted shares, moved to the unconditioned vector
 EXPLICIT_PARTS: Final = (1.0, 0.25, 0.0)  # of the fitted explicit share that are kept
@@ -63,27 +67,32 @@ def add_linear_history(
     config, settings = run.config, run.config.model.linear
     if config.train.final and config.linear_weights is None:
         return {"linear": None}  # nobody is left to choose its weights
+    tuned = None if config.linear_weights or not len(held) else _WeightedScores(run, held, config.train.eval_k)
     found = fit(
         run.prepared,
         settings.rank,
         settings.regularisation,
         settings.recency,
+        settings.normalisation,
+        judge=None if tuned is None else tuned.judge,
         include_validation=config.train.final,
         progress=progress,
     )
     linear = LinearHistory(found.factors, config.linear_weights or _unit_weights())
     chosen: dict[str, Any] = {}
     if config.linear_weights is None:
-        joined = TrainedRun(run.path, run.prepared, config, run.model, linear)
-        recencies = RECENCIES if settings.recency is None else (settings.recency,)
-        best = choose_weights(joined, held, config.train.eval_k, recencies) if len(held) else None
+        best = None
+        if tuned is not None:
+            tuned.set_factors(found.factors)
+            best = _choose_weights(tuned, (found.chosen.recency,))
         if best is None or best.hit_rate <= result["validation_hit_rate"]:
             return {"linear": None}
         linear.weights = best.weights
         chosen = {"validation_hit_rate": best.hit_rate, "shares": best.shares}
     run.linear = linear
     linear.save(run.path)
-    record = {"regularisation": found.chosen.regularisation, "tower_hit_rate": result["validation_hit_rate"]}
+    fitted = {name: getattr(found.chosen, name) for name in ("regularisation", "normalisation")}
+    record = fitted | {"tower_hit_rate": result["validation_hit_rate"]}
     return {**chosen, "linear": record | linear.weights.model_dump(mode="json")}
 
 
@@ -109,24 +118,68 @@ def choose_weights(
     Returns:
         The choice; None if no user has both a vector and a sum, or none of them a first-time target.
     """
-    scores = _WeightedScores(run, held)
+    assert run.linear is not None, "the weights are those of a linear history"
+    scores = _WeightedScores(run, held, n)
+    scores.set_factors(LinearFactors(run.linear.input_IR, run.linear.output_IR))
+    return _choose_weights(scores, recencies)
+
+
+def _choose_weights(scores: "_WeightedScores", recencies: Sequence[float]) -> ChosenWeights | None:
     if not scores.ratio:
         return None
-    n = min(n, run.prepared.n_items + 1)
-    only: InterestKind | None = "unconditioned" if run.model.user.has_unconditioned else None
-    weight = _choose_sums(scores, n, only, recencies) * scores.ratio
-    scale, scored = _choose_scale(scores, weight, only)
-    best = _choose_shares(scored, n, only)
+    relative = _choose_sums(scores, recencies)
+    weight = relative * scores.ratio
+    scale, scored = _choose_scale(scores, weight)
+    best = _choose_shares(scores, scored)
     if best is None:
         return None
     own = 0.0
     if scores.has_interests:
         scores.set_sums(own=OWN_PART)
-        with_own = _choose_shares(scores.targets(scale, weight), n, only)
+        with_own = _choose_shares(scores, scores.targets(scale, weight))
         if with_own is not None and with_own.hit_rate >= best.hit_rate - OWN_TOLERANCE:
             best, own = with_own, OWN_PART
     chosen = scores.weights.model_copy(update={"own": own, "scale": scale, "weight": _weights(scale * weight)})
     return ChosenWeights(chosen, dict(zip(INTEREST_KINDS, best.shares_G.tolist(), strict=True)), best.hit_rate)
+
+
+def _choose_sums(scores: "_WeightedScores", recencies: Sequence[float]) -> float:
+    """Choose the recency and the growth by the vector of one kind, set them, and return the weight of the sums.
+
+    Args:
+        scores: with any sums.
+        recencies: to choose from.
+
+    Returns:
+        The spread of the linear scores, relative to that of the tower's.
+    """
+    rates: dict[tuple[float, float, float], float] = {}
+    for recency in recencies:
+        scores.set_sums(recency=recency, growth=0.0)
+        rates |= {(recency, 0.0, relative): scores.hit_rate(relative) for relative in RELATIVE_WEIGHTS}
+    recency, _, relative = max(rates, key=rates.__getitem__)
+    place = RELATIVE_WEIGHTS.index(relative)
+    for growth in GROWTHS:
+        scores.set_sums(recency=recency, growth=growth)
+        near = RELATIVE_WEIGHTS[max(place - 1, 0) : place + 2]
+        rates |= {(recency, growth, relative): scores.hit_rate(relative) for relative in near}
+    recency, growth, relative = max(rates, key=rates.__getitem__)
+    scores.set_sums(recency=recency, growth=growth)
+    return relative
+
+
+def _choose_scale(scores: "_WeightedScores", weight: float) -> tuple[float, ScoredTargets]:
+    """Return the scale with the greatest likelihood of the targets under the mixture, and the targets under it."""
+    if scores.only is not None and scores.is_single:
+        return SCALES[0], scores.targets(SCALES[0], weight)  # the order of a single vector does not depend on it
+    best: tuple[float, float, ScoredTargets] | None = None
+    for scale in SCALES:
+        scored = scores.targets(scale, weight)
+        likelihood = mean_log_likelihood(scored.log_p_MG, fit_shares(scored.log_p_MG))
+        if best is None or likelihood > best[0]:
+            best = likelihood, scale, scored
+    assert best is not None, "there are scales"
+    return best[1:]
 
 
 class _ChosenShares(NamedTuple):
@@ -136,55 +189,11 @@ class _ChosenShares(NamedTuple):
     shares_G: Tensor
 
 
-def _choose_sums(scores: "_WeightedScores", n: int, only: InterestKind | None, recencies: Sequence[float]) -> float:
-    """Choose the recency and the growth by the vector of one kind, set them, and return the weight of the sums.
-
-    Args:
-        scores: with any sums.
-        n: places of the list that the hit rate looks at.
-        only: the kind of vectors; None: all.
-        recencies: to choose from.
-
-    Returns:
-        The spread of the linear scores, relative to that of the tower's.
-    """
-
-    def rate(relative: float) -> float:
-        scored = scores.targets(1.0, relative * scores.ratio, only)
-        return scored.hit_rate(fit_shares(scored.log_p_MG), n)
-
-    rates: dict[tuple[float, float, float], float] = {}
-    for recency in recencies:
-        scores.set_sums(recency=recency)
-        rates |= {(recency, 0.0, relative): rate(relative) for relative in RELATIVE_WEIGHTS}
-    recency, _, relative = max(rates, key=rates.__getitem__)
-    place = RELATIVE_WEIGHTS.index(relative)
-    for growth in GROWTHS:
-        scores.set_sums(recency=recency, growth=growth)
-        rates |= {(recency, growth, near): rate(near) for near in RELATIVE_WEIGHTS[max(place - 1, 0) : place + 2]}
-    recency, growth, relative = max(rates, key=rates.__getitem__)
-    scores.set_sums(recency=recency, growth=growth)
-    return relative
-
-
-def _choose_scale(scores: "_WeightedScores", weight: float, only: InterestKind | None) -> tuple[float, ScoredTargets]:
-    """Return the scale with the greatest likelihood of the targets under the mixture, and the targets scored by it."""
-    best: tuple[float, float, ScoredTargets] | None = None
-    # The order of a single vector does not depend on the scale.
-    for scale in SCALES[:1] if only is not None and scores.is_single else SCALES:
-        scored = scores.targets(scale, weight)
-        log_likelihood = mean_log_likelihood(scored.log_p_MG, fit_shares(scored.log_p_MG))
-        if best is None or log_likelihood > best[0]:
-            best = log_likelihood, scale, scored
-    assert best is not None, "there is a scale"
-    return best[1:]
-
-
-def _choose_shares(scored: ScoredTargets, n: int, only: InterestKind | None) -> _ChosenShares | None:
+def _choose_shares(scores: "_WeightedScores", scored: ScoredTargets) -> _ChosenShares | None:
     """Return the shares with the greatest hit rate; None if no target was scored."""
     fitted_G = fit_shares(scored.log_p_MG)
-    candidates = _candidate_shares(fitted_G) if only or not fitted_G.sum() else [fitted_G]
-    rates = [scored.hit_rate(shares_G, n) for shares_G in candidates]
+    candidates = _candidate_shares(fitted_G) if scores.only or not fitted_G.sum() else [fitted_G]
+    rates = [scored.hit_rate(shares_G, scores.n) for shares_G in candidates]
     if not rates:
         return None
     place = int(np.argmax(rates))
@@ -192,18 +201,24 @@ def _choose_shares(scored: ScoredTargets, n: int, only: InterestKind | None) -> 
 
 
 class _WeightedScores:
-    """Scores of validation users with any scale, weight and sums; the vectors of the tower are computed once."""
+    """Scores of validation users with any factors, sums, weight and scale; the tower's vectors are computed once."""
 
-    def __init__(self, run: TrainedRun, held: HeldOut) -> None:
-        assert run.linear is not None
+    def __init__(self, run: TrainedRun, held: HeldOut, n: int) -> None:
+        """Compute the vectors of the tower.
+
+        Args:
+            run: the run; a linear history that it has is not read.
+            held: the users.
+            n: places of the list that the hit rate looks at.
+        """
+        self.n = min(n, run.prepared.n_items + 1)
+        self.only: InterestKind | None = "unconditioned" if run.model.user.has_unconditioned else None
+        self._run = TrainedRun(run.path, run.prepared, run.config, run.model, None)
         self._held, self._rows = held, np.arange(len(held))
-        self._scores, self._rank = ItemScores(run, held, self._rows, _TOPICS), run.linear.rank
-        self._input_IR = run.linear.input_IR
-        joined = self._scores.users
-        self._tower = joined._replace(vectors_BKD=joined.vectors_BKD[:, :, : -self._rank])
-        self._covariance_DD = np.cov(run.item_vectors()[1:].T)
-        self.weights = _unit_weights()
-        self.set_sums()
+        self._scores = ItemScores(self._run, held, self._rows, _TOPICS)
+        self._tower, self._tower_items_ID = self._scores.users, self._run.item_vectors()
+        self._positives = positive_items(run.prepared, held.user_B, held.end_B)
+        self._factors: LinearFactors | None = None
 
     @property
     def is_single(self) -> bool:
@@ -215,13 +230,35 @@ class _WeightedScores:
         """Whether events belong to interests."""
         return "implicit" in self._tower.kinds
 
+    def set_factors(self, factors: LinearFactors) -> None:
+        """Join other factors, their sums as they are."""
+        if factors is self._factors:
+            return
+        self._factors, self._rank = factors, factors.output_IR.shape[1]
+        self._run.linear = LinearHistory(factors, _unit_weights())
+        joined_ID = self._run.linear.join_items(self._tower_items_ID)
+        self._covariance_DD = np.cov(joined_ID[1:].T)
+        self.weights = _unit_weights()
+        self.set_sums()
+
     def set_sums(self, **changes: float) -> None:
         """Compute the sums over the histories with other settings of ``HistoryWeights``, and ``ratio`` anew."""
+        assert self._factors is not None, "sums are of factors"
         self.weights = self.weights.model_copy(update=changes)
-        sums, positives = HistorySums(self._input_IR, self.weights), self._scores.positives
-        assert positives is not None, "the run has a linear history"
-        self._users = sums.join_users(self._tower, positives, self._scores.item_BL)
+        sums = HistorySums(self._factors.input_IR, self.weights)
+        self._users = sums.join_users(self._tower, self._positives, self._scores.item_BL)
         self.ratio = self._spread_ratio()
+
+    def judge(self, factors: LinearFactors, recency: float) -> float:
+        """Return the hit rate with some factors at the best weight of their sums."""
+        self.set_factors(factors)
+        self.set_sums(recency=recency, growth=0.0, own=0.0)
+        return max(self.hit_rate(relative) for relative in _JUDGED_WEIGHTS) if self.ratio else 0.0
+
+    def hit_rate(self, relative: float) -> float:
+        """Return the hit rate of the vector of one kind with the sums at a weight, relative to ``ratio``."""
+        scored = self.targets(1.0, relative * self.ratio, self.only)
+        return scored.hit_rate(fit_shares(scored.log_p_MG), self.n)
 
     def targets(self, scale: float, weight: float, only: InterestKind | None = None) -> ScoredTargets:
         """Return the targets with vectors [scale v ; scale weight u], of one kind alone if ``only`` is given."""
