@@ -120,7 +120,9 @@ def test_the_settings_of_the_fit_are_rated_with_the_tower(prepared: PreparedData
     add_linear_history(untrained(prepared, tmp_path), held, {"validation_hit_rate": 1.0, "shares": {}})
     [(found, judge)] = fits
     nothing = LinearFactors(np.zeros_like(found.factors.input_IR), np.zeros_like(found.factors.output_IR))
-    assert found.chosen.hit_rate == judge(found.factors, found.chosen.recency) > judge(nothing, 0.0) == 0.0
+    assert found.chosen.hit_rate
+    assert judge(found.factors, found.chosen.recency) == found.chosen.hit_rate
+    assert judge(nothing, 0.0) == 0.0
 
 
 def test_users_without_a_first_time_target_choose_nothing(prepared: PreparedData, tmp_path: Path) -> None:
