@@ -91,7 +91,7 @@ def gate_command(
     retrieve = load_section(config, "retrieve", RetrieveConfig, changes)
     index = load_section(config, "index", IndexConfig, changes)
     gate = GateConfig(users=users, n=n, margin=margin)
-    with progress_bar("gate") as progress:
+    with ProgressBar("gate") as progress:
         published = publish(run, to, retrieve=retrieve, index=index, sign=sign, gate=gate, progress=progress)
     passed = published.gate
     assert passed is not None, "a gate was given"
