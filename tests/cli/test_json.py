@@ -58,6 +58,7 @@ def test_every_verb_ends_with_one_json_object(tmp_path: Path, capsys: pytest.Cap
     elsewhere = {
         "backup",
         "demo",
+        "explore",
         "gate",
         "key",
         "keys",
