@@ -3,17 +3,21 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: demo test test-milvus test-cluster check bench bench-index bench-service bench-readout bench-simulate bench-sardine bench-peers reliability replicate format lock
+.PHONY: demo docs test test-milvus test-cluster check bench bench-index bench-service bench-readout bench-simulate bench-sardine bench-peers reliability replicate format lock
 
 # The stamp follows pyproject.toml, so a changed dependency is installed and nothing else is.
 $(STAMP): pyproject.toml
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --editable '.[train,report,study,serve,client,redis,dev]'
+	$(BIN)/python -m pip install --quiet --editable '.[train,report,study,serve,client,redis,docs,dev]'
 	@touch $(STAMP)
 
 demo: $(STAMP)
 	$(BIN)/multitudes demo --overwrite
+
+# The documentation as a site, in site/; a broken link, a missing anchor or a page outside the navigation is an error.
+docs: $(STAMP)
+	$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going --jobs 2 --conf-dir docs --doctree-dir site/.doctrees . site
 
 # A process for each of two cores: the tests take minutes of one, and a third gains nothing. A file's tests share fixtures
 # that train and publish, so a file stays in one process. TEST_WORKERS=0: in one process, as `pytest FILE` alone is.
