@@ -1,7 +1,7 @@
 """How Sphinx builds the site of the documentation: `make docs` writes it to site/, and a warning is an error.
 
-The pages are the Markdown files as they are. The navigation is docs/README.md: each of its headings is a part of the site,
-and the links below it are the pages of that part, in order. A README of a folder has its pages below it in the same way.
+The pages are the Markdown files as they are. The navigation is docs/README.md: each of its headings is a section of
+the site, and the links below it are the pages of that section, in order. docs/methods/README.md has the methods.
 """
 
 import re
