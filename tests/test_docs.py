@@ -23,7 +23,9 @@ def test_every_page_is_on_the_map():
     """The navigation of the site is made of these two pages."""
     linked = {ROOT / "docs" / "README.md"}
     for page in (ROOT / "docs" / "README.md", ROOT / "docs" / "methods" / "README.md"):
-        linked |= {(page.parent / link).resolve() for link in re.findall(r"^\|.*?\]\(([^)#]+\.md)\)", page.read_text(), re.M)}
+        linked |= {
+            (page.parent / link).resolve() for link in re.findall(r"^\|.*?\]\(([^)#]+\.md)\)", page.read_text(), re.M)
+        }
     assert sorted(str(page.relative_to(ROOT)) for page in {*PAGES} - linked) == []
 
 
