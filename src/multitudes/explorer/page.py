@@ -43,8 +43,8 @@ def _document(connect: str, data: str = "", tables: str = "", *, in_document: bo
         package.joinpath(f"page.{kind}").read_text(encoding="utf-8") for kind in ("html", "css", "js")
     )
     policy = (
-        f"default-src 'none'; style-src '{_digest(style)}'; script-src '{_digest(script)}'; connect-src {connect};"
-        " img-src data:; base-uri 'none'; form-action 'none'"
+        f"default-src 'none'; style-src '{source_digest(style)}'; script-src '{source_digest(script)}';"
+        f" connect-src {connect}; img-src data:; base-uri 'none'; form-action 'none'"
     )
     meta = f'<meta http-equiv="content-security-policy" content="{escape(policy)}">' if in_document else ""
     parts = {"policy": meta, "style": style, "tables": tables, "data": data, "script": script}
@@ -56,7 +56,8 @@ def _document(connect: str, data: str = "", tables: str = "", *, in_document: bo
     return Page("".join(pieces), policy if in_document else f"{policy}; frame-ancestors 'none'")
 
 
-def _digest(text: str) -> str:
+def source_digest(text: str) -> str:
+    """Return how a content security policy names a style or script: by its hash."""
     return f"sha256-{b64encode(sha256(text.encode()).digest()).decode()}"
 
 

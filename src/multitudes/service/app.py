@@ -9,7 +9,7 @@ from time import monotonic
 from fastapi import FastAPI
 from starlette.middleware import Middleware
 
-from multitudes.service.auth import LOOPBACK_HOSTS, AuthMiddleware
+from multitudes.service.auth import DOCS_PATH, EXPLORER_PATH, LOOPBACK_HOSTS, AuthMiddleware
 from multitudes.service.dependencies import Dependencies
 from multitudes.service.errors import add_error_handlers
 from multitudes.service.explorer_routes import explorer_router
@@ -19,11 +19,11 @@ from multitudes.service.load_shedding import (
     LoadSheddingMiddleware,
     in_flight_requests,
 )
-from multitudes.service.openapi import openapi_builder
+from multitudes.service.openapi import INTRODUCTION, openapi_builder
 from multitudes.service.recommend_routes import recommend_router, similar_router
 from multitudes.service.request_context import RequestContextMiddleware
 from multitudes.service.request_limits import RequestLimitsMiddleware
-from multitudes.service.status_routes import health_router, releases_router
+from multitudes.service.status_routes import docs_router, health_router, releases_router
 from multitudes.service.user_routes import events_router, users_router
 from multitudes.service.watchdog import Watchdog
 
@@ -54,9 +54,10 @@ def create_app(deps: Dependencies, on_shutdown: Callable[[], None] = do_nothing)
         title="multitudes",
         version=version("multitudes"),
         summary="Candidates for a person, from several vectors, one per interest.",
+        description=INTRODUCTION,
         lifespan=lifespan,
         middleware=middlewares(deps),
-        docs_url=None,  # its page loads scripts from other hosts
+        docs_url=None,  # its page loads scripts from other hosts; docs_router has one that does not
         redoc_url=None,
         redirect_slashes=False,
     )
@@ -70,6 +71,7 @@ def create_app(deps: Dependencies, on_shutdown: Callable[[], None] = do_nothing)
         app.include_router(explorer_router(deps))
     add_error_handlers(app)
     app.openapi = openapi_builder(app)  # type: ignore[method-assign]
+    app.include_router(docs_router(app.openapi))
     return app
 
 
@@ -90,7 +92,7 @@ def middlewares(deps: Dependencies) -> list[Middleware]:
             own_hosts=own_hosts,
             metrics=deps.metrics,
             records=deps.access_records,
-            has_explorer=settings.explorer.enabled,
+            pages=frozenset({DOCS_PATH, EXPLORER_PATH} if settings.explorer.enabled else {DOCS_PATH}),
         ),
         # 429: so many requests are in flight that this one would miss its deadline.
         Middleware(

@@ -13,6 +13,7 @@ from multitudes.service.metrics import Metrics
 
 PUBLIC_PATHS: Final = frozenset({"/healthz", "/readyz"})  # for load balancers, which have no key
 EXPLORER_PATH: Final = "/"  # a page without data; a browser asks for the key and sends it with what the page asks for
+DOCS_PATH: Final = "/docs"  # a page without data
 LOOPBACK_HOSTS: Final = frozenset({"127.0.0.1", "localhost", "::1"})
 _PROXY_HEADERS: Final = frozenset({b"forwarded", b"via", b"x-forwarded-for", b"x-forwarded-host", b"x-real-ip"})
 _POST_SCOPES: Final[dict[str, KeyScope]] = {
@@ -36,7 +37,7 @@ class AuthMiddleware:
         own_hosts: frozenset[str] | None,
         metrics: Metrics,
         records: AccessRecords | None,
-        has_explorer: bool = False,
+        pages: frozenset[str] = frozenset(),
     ) -> None:
         """Wrap ``app``.
 
@@ -48,11 +49,11 @@ class AuthMiddleware:
                 rebinding). It rejects what a proxy has forwarded, since that comes from anybody.
             metrics: count what is rejected for its key.
             records: of the last use of keys, and of requests that need the scope admin; None: there are none.
-            has_explorer: whether the page of the explorer is served, without a key.
+            pages: the paths of pages without data, which need no key.
         """
         self._app, self._keys, self._own_hosts = app, keys, own_hosts
         self._metrics, self._records = metrics, records
-        self._page = EXPLORER_PATH if has_explorer else None
+        self._pages = pages
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass an authorized request on; the name of its key is in ``scope["state"]``."""
@@ -64,7 +65,7 @@ class AuthMiddleware:
             send = self._send_after_audit(scope, send)
         try:
             _check_host(scope, self._own_hosts)
-            if scope["path"] != self._page or scope["method"] != "GET":
+            if scope["path"] not in self._pages or scope["method"] != "GET":
                 self._check_key(scope, needed)
         except ApiError as error:
             await error_response(error, scope["state"]["request_id"])(scope, receive, send)
@@ -90,7 +91,7 @@ class AuthMiddleware:
             self._records.record_use(key.name)
         if not key.allows(needed):
             self._metrics.reject_key(key.name, "wrong_scope")
-            wanted = " or ".join([needed, *(scope for scope, contained in CONTAINED.items() if needed in contained)])
+            wanted = " or ".join(sufficient_scopes(needed))
             has = ", ".join(sorted(key.scopes))
             raise ApiError(403, f"this needs a key of scope {wanted}; the key given has {has}")
 
@@ -121,6 +122,11 @@ def required_scope(method: str, path: str) -> KeyScope:
     if method == "DELETE":
         return "admin"
     return _POST_SCOPES.get(path, "write")
+
+
+def sufficient_scopes(needed: KeyScope) -> list[KeyScope]:
+    """Return the scopes that allow what needs a scope: it, and those that contain it."""
+    return [needed, *(scope for scope, contained in CONTAINED.items() if needed in contained)]
 
 
 def _check_host(scope: Scope, own_hosts: frozenset[str] | None) -> None:

@@ -28,7 +28,7 @@ _TIME_LIMIT_S: Final = 30.0  # the first request may lay out the map of an older
 _STATE_S: Final = 1.0
 _THREADS: Final = 1  # the explorer must not slow down the recommendations
 T = TypeVar("T")
-Count = Annotated[int, Query(ge=1, le=api.MAX_EXPLORED)]
+Count = Annotated[int, Query(ge=1, le=api.MAX_EXPLORED, description="How many, at most.")]
 
 
 def explorer_router(deps: Dependencies) -> APIRouter:
@@ -63,7 +63,12 @@ def explorer_router(deps: Dependencies) -> APIRouter:
 
     @routes.get("/v1/explore/items", **_described(api.ExploreItemsResponse))  # type: ignore[arg-type]
     async def search_items(
-        text: Annotated[str, Query(min_length=1, max_length=api.TEXT_CHARACTERS, description="Part of a title, or id")],
+        text: Annotated[
+            str,
+            Query(
+                min_length=1, max_length=api.TEXT_CHARACTERS, description="Part of a title or id.", examples=["film"]
+            ),
+        ],
         n: Count = 10,
     ) -> Response:
         """Search items by their titles."""

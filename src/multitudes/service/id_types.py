@@ -7,9 +7,10 @@ be written without quotes: ``ann`` is the same as ``%22ann%22``.
 
 import re
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Annotated, Final
 
 import orjson
+from fastapi import Path
 
 from multitudes.api import ID_CHARACTERS
 from multitudes.ids import INT64_RANGE, Id, IdType
@@ -20,6 +21,8 @@ from multitudes.service.errors import ApiError
 if TYPE_CHECKING:
     from multitudes.service.dependencies import Dependencies
 
+UserIdPath = Annotated[str, Path(description="Id of a user, as its JSON.", examples=["ann"])]
+ItemIdPath = Annotated[str, Path(description="Id of an item, as its JSON.", examples=["101"])]
 _INTEGER: Final = re.compile(r"0|-?[1-9][0-9]*")
 _EXPECTED_FORM: Final = 'an integer as 42, a text as "42" in quotes, percent-encoded'
 

@@ -8,11 +8,23 @@ from fastapi import FastAPI
 from multitudes import api
 from multitudes.records import to_record
 from multitudes.service.admission import OVERLOADED
+from multitudes.service.auth import PUBLIC_PATHS, required_scope, sufficient_scopes
 from multitudes.service.errors import ERROR_CODES
 from multitudes.service.schemas import answer_model
 
 Responses = dict[int | str, dict[str, Any]]
 
+INTRODUCTION: Final = """
+Requests and answers are JSON in UTF-8. Where the service has keys, the header `authorization: Bearer KEY` holds one of
+the scope that the path needs; without keys it answers its own machine alone.
+
+Ids are those of the data: 1 and "1" are different. In a path an id is its JSON, percent-encoded: `/v1/users/42`,
+`/v1/users/%2242%22`; a text that is no integer and has no quote at its start may stand bare: `/v1/users/ann`.
+
+An error is one line: what was given, what was expected, what to do. `request_id`, here and in the header
+`x-request-id`, names the request in the journal of the service. After 429 and 503, `retry-after` says when to come
+again.
+"""
 _MESSAGES: Final = {
     400: "the body is not JSON: expected value; send one JSON object in UTF-8",
     401: "no API key; send the header authorization: Bearer KEY",
@@ -33,7 +45,7 @@ _RECOMMENDATION: Final = api.RecommendResponse(
     release="0001",
     degraded=False,
     reason="",
-    candidates=(api.Candidate(112, "Film 112", 4.5, 1, "explicit", 2, "Crime", (1, 2)),),
+    candidates=(api.Candidate(112, "Film 112", 4.5, 1, "explicit", 2, "Crime", (1, 2), 2, "Crime"),),
     interests=(api.Interest(1, "implicit", "Drama", 0.45, ("Film 111", "Film 104"), 4, 0.5),),
     unknown_items=0,
     unknown_topics=0,
@@ -100,7 +112,7 @@ def error_responses() -> Responses:
 
 
 def openapi_builder(app: FastAPI) -> Callable[[], dict[str, Any]]:
-    """Return a function that builds the description of an application: FastAPI's, and how a key is sent."""
+    """Return a function that builds the description of an application: FastAPI's, and which keys it takes."""
     build_plain = app.openapi
 
     def build() -> dict[str, Any]:
@@ -108,6 +120,10 @@ def openapi_builder(app: FastAPI) -> Callable[[], dict[str, Any]]:
         scheme = {"type": "http", "scheme": "bearer", "description": "A key made by `multitudes key`."}
         description["components"]["securitySchemes"] = {"key": scheme}
         description["security"] = [{"key": []}]
+        for path, methods in description["paths"].items():
+            for method, operation in methods.items():
+                scopes = [] if path in PUBLIC_PATHS else sufficient_scopes(required_scope(method.upper(), path))
+                operation["security"] = [{"key": [scope]} for scope in scopes]  # one of them is enough
         return description
 
     return build

@@ -25,7 +25,7 @@ from multitudes.service import schemas
 from multitudes.service.admission import OverloadError
 from multitudes.service.dependencies import Dependencies
 from multitudes.service.errors import ApiError, json_response, raw_json_response
-from multitudes.service.id_types import check_id_types, parse_id
+from multitudes.service.id_types import ItemIdPath, check_id_types, parse_id
 from multitudes.service.large_bodies import LargeBodyRoute
 from multitudes.service.openapi import responses
 from multitudes.service.request_context import Deadline, DeadlineHeader
@@ -119,7 +119,7 @@ def similar_router(deps: Dependencies) -> APIRouter:
         responses=responses(api.SimilarResponse),
     )
     async def similar_items(
-        id: str,  # noqa: A002
+        id: ItemIdPath,  # noqa: A002
         request: Request,
         n: Annotated[int, Query(ge=1, le=api.MAX_N, description="How many neighbours.")] = 20,
         deadline_ms: DeadlineHeader = None,

@@ -14,7 +14,7 @@ from multitudes.logs.schemas import LoggedEvent
 from multitudes.service import schemas
 from multitudes.service.dependencies import Dependencies
 from multitudes.service.errors import ApiError, json_response
-from multitudes.service.id_types import check_id_types, parse_id
+from multitudes.service.id_types import UserIdPath, check_id_types, parse_id
 from multitudes.service.large_bodies import LargeBodyRoute
 from multitudes.service.openapi import responses
 from multitudes.state.protocol import Event, UserState
@@ -62,12 +62,12 @@ def users_router(deps: Dependencies) -> APIRouter:
     }
 
     @routes.get("/v1/users/{id:path}", **user_response)  # type: ignore[arg-type]
-    async def read(id: str) -> Response:  # noqa: A002
+    async def read(id: UserIdPath) -> Response:  # noqa: A002
         """Return the user state: what the service stored of a user in addition to the release."""
         return json_response(_user_response((await deps.states.read([_user_id(deps, id)], _READ_S))[0]))
 
     @routes.put("/v1/users/{id:path}", **user_response)  # type: ignore[arg-type]
-    async def follow(id: str, body: schemas.FollowRequest) -> Response:  # noqa: A002
+    async def follow(id: UserIdPath, body: schemas.FollowRequest) -> Response:  # noqa: A002
         """Set the topics that a user follows, in place of the former ones."""
         user_id = _user_id(deps, id)
         await deps.states.set_followed_topics(user_id, body.followed_topics)
@@ -78,7 +78,7 @@ def users_router(deps: Dependencies) -> APIRouter:
         response_model=schemas.answer_model(api.ForgetResponse),
         responses=responses(api.ForgetResponse),
     )
-    async def forget(id: str) -> Response:  # noqa: A002
+    async def forget(id: UserIdPath) -> Response:  # noqa: A002
         """Forget a user: their events, their topics and their rows in the logs. It is done when this answers."""
         user_id = _user_id(deps, id)
         try:
