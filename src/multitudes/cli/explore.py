@@ -68,18 +68,17 @@ def _serve(releases: Path, port: int, json: bool) -> None:
 def _export(releases: Path, file: Path, users: int, given: list[str], seed: int, overwrite: bool, json: bool) -> None:
     from multitudes import api
     from multitudes.atomic import write_text
+    from multitudes.cli.recommend import parse_release_id
     from multitudes.errors import UsageError
     from multitudes.explorer.explorer import Explorer
     from multitudes.explorer.page import static_page
-    from multitudes.ids import parse_id
     from multitudes.retrieval.retriever import Retriever
 
     if file.exists() and not overwrite:
         raise UsageError(f"{file}: exists; give another name or --overwrite")
     retriever = Retriever.open(releases)
-    explorer, ids = Explorer(lambda: retriever), retriever.release.user_ids
-    is_integer = ids.dtype.is_integer()
-    chosen = [parse_id(text, "int64" if is_integer else "string", "user") for text in given]
+    explorer = Explorer(lambda: retriever)
+    chosen = [parse_release_id(text, retriever.release.user_ids, "user") for text in given]
     chosen = chosen or explorer.draw_users(users, seed)
     answers = []
     with ProgressBar("export") as progress:

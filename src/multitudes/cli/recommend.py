@@ -94,7 +94,7 @@ def recommend_command(
     topics = _split_list(followed_topics)
     _warn_of_unknown_topics(topics, list(retriever.release.topic_number))
     recommendation = retriever.recommend(
-        None if user is None else _parse_id(user, retriever.release.user_ids, "user"),
+        None if user is None else parse_release_id(user, retriever.release.user_ids, "user"),
         history=_item_ids(history, retriever) if anonymous else None,
         followed_topics=topics if anonymous else None,
         n=n,
@@ -172,10 +172,11 @@ def _warn_of_unknown_topics(topics: list[str], known: list[str]) -> None:
 
 
 def _item_ids(text: str | None, retriever: "Retriever") -> "list[Id]":
-    return [_parse_id(item, retriever.release.items["item_id"], "item") for item in _split_list(text)]
+    return [parse_release_id(item, retriever.release.items["item_id"], "item") for item in _split_list(text)]
 
 
-def _parse_id(text: str, ids: "pl.Series", what: str) -> "Id":
+def parse_release_id(text: str, ids: "pl.Series", what: str) -> "Id":
+    """Return an id of the type of ``ids``; ``what`` it is of is for the error."""
     from multitudes.ids import parse_id
 
     return parse_id(text, "int64" if ids.dtype.is_integer() else "string", what)

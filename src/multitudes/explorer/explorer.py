@@ -60,7 +60,7 @@ class Explorer:
         )
 
     def draw_users(self, n: int, seed: int | None = None) -> list[Id]:
-        """Return ``n`` users with a history, drawn at random, or all if there are fewer.
+        """Return ``n`` users with a history, drawn at random, or all if there are fewer, by user number.
 
         Args:
             n: number of users.
@@ -69,7 +69,7 @@ class Explorer:
         release = self._get_retriever().release
         with_history = np.flatnonzero(np.diff(release.event_offset) > 0)
         drawn = np.random.default_rng(seed).choice(with_history, min(n, len(with_history)), replace=False)
-        ids: list[Id] = release.user_ids[np.sort(drawn) if seed is not None else drawn].to_list()
+        ids: list[Id] = release.user_ids[np.sort(drawn)].to_list()
         return ids
 
     def search_items(self, text: str, n: int) -> api.ExploreItemsResponse:
@@ -143,9 +143,7 @@ class Explorer:
         ids, titles = release.item_names.columns(item_N)
         position_N2 = self._item_map(release).positions(release.index, item_N)
         x_N, y_N = ([None if np.isnan(v) else round(v, 4) for v in column] for column in position_N2.T.tolist())
-        known_N = item_N < len(release.item_count)
-        count_N = np.where(known_N, release.item_count[np.where(known_N, item_N, 0)], 0).tolist()
-        return tuple(map(api.MapItem, ids, titles, x_N, y_N, count_N))
+        return tuple(map(api.MapItem, ids, titles, x_N, y_N, release.item_count[item_N].tolist()))
 
 
 class _Exploration(NamedTuple):
@@ -182,15 +180,15 @@ class _ExplorationBuilder:
     ) -> _Exploration:
         context, release = resolved.context, self._snapshot.release
         item_L = context.histories.item_BL[0]
+        time_BL = None if release.manifest.ordered_only else context.time_BL
         row = np.flatnonzero(item_L > 0)
         followed = [topic for topic in context.histories.follow_BF[0].tolist() if topic > 0]
-        has_times = context.time_BL is not None and not release.manifest.ordered_only
         return _Exploration(
             snapshot=self._snapshot,
             recommendation=answer,
             item_N=release.item_names.numbers([candidate.item_id for candidate in answer.candidates]),
             item_L=item_L[row],
-            time_L=context.time_BL[0, row] if has_times and context.time_BL is not None else None,
+            time_L=None if time_BL is None else time_BL[0, row],
             interest_L=interest_L[row],
             followed=followed,
             is_known=bool(context.user_B[0] >= 0 or len(row) or followed),

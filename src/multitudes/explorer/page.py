@@ -5,6 +5,7 @@ nothing else.
 """
 
 import json
+import re
 from base64 import b64encode
 from collections.abc import Sequence
 from hashlib import sha256
@@ -47,13 +48,9 @@ def _document(connect: str, data: str = "", tables: str = "", *, in_document: bo
         f" connect-src {connect}; img-src data:; base-uri 'none'; form-action 'none'"
     )
     meta = f'<meta http-equiv="content-security-policy" content="{escape(policy)}">' if in_document else ""
-    parts = {"policy": meta, "style": style, "tables": tables, "data": data, "script": script}
-    before, *rest = html.split("<!--")
-    pieces = [before]
-    for piece in rest:
-        name, _, after = piece.partition("-->")
-        pieces += [parts[name], after]
-    return Page("".join(pieces), policy if in_document else f"{policy}; frame-ancestors 'none'")
+    sections = {"policy": meta, "style": style, "tables": tables, "data": data, "script": script}
+    document = re.sub("<!--([a-z]+)-->", lambda place: sections[place[1]], html)
+    return Page(document, policy if in_document else f"{policy}; frame-ancestors 'none'")
 
 
 def source_digest(text: str) -> str:
@@ -63,9 +60,9 @@ def source_digest(text: str) -> str:
 
 def _tables(answer: api.ExploreResponse) -> str:
     """Return what an answer says as plain tables."""
-    events = [
-        (label, str(sum(event.interest == number for event in answer.history)), items)
-        for number, label, items in ((one.number, one.name, " · ".join(one.items)) for one in answer.interests)
+    interests = [
+        (one.name, str(sum(event.interest == one.number for event in answer.history)), " · ".join(one.items))
+        for one in answer.interests
     ]
     one_vector = answer.one_vector or ()
     candidates = [
@@ -80,7 +77,7 @@ def _tables(answer: api.ExploreResponse) -> str:
     history = [_title(event.item) for event in answer.history]
     return (
         f"<section><h2>User {escape(str(answer.user_id))}</h2>"
-        + _table(("interest", "events", "newest items"), events)
+        + _table(("interest", "events", "newest items"), interests)
         + _table(("rank", "candidate", "because of", "from one vector"), candidates)
         + f"<p>History, newest first: {escape(' · '.join(history))}</p></section>"
     )

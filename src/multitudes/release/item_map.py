@@ -64,14 +64,14 @@ def lay_out_items(index: Index, item_count: NDArray[np.int64]) -> tuple[NDArray[
 
     Args:
         index: holds the item vectors.
-        item_count: users of each item, by number.
+        item_count: users of each item, by number; items beyond it, which came later, are not laid out.
 
     Returns:
         Item numbers, ascending (S), and their places (S, 2).
     """
     ids = index.ids()
-    count = item_count[np.minimum(ids, len(item_count) - 1)]
-    item_S = np.sort(ids[np.argsort(-count, kind="stable")[:MAX_MAP_ITEMS]])
+    ids = ids[ids < len(item_count)]
+    item_S = np.sort(ids[np.argsort(-item_count[ids], kind="stable")[:MAX_MAP_ITEMS]])
     return item_S, lay_out_vectors(index.vectors(item_S))
 
 
@@ -87,8 +87,9 @@ def lay_out_vectors(vector_SD: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def _directions(vector_SD: NDArray[np.float32]) -> NDArray[np.float32]:
-    length = np.linalg.norm(vector_SD, axis=1, keepdims=True)
-    return np.asarray(vector_SD / np.where(length > 0, length, 1), dtype=np.float32)
+    """Return vectors of length 1 (S, D); a vector of zeros stays so."""
+    length_S1 = np.linalg.norm(vector_SD, axis=1, keepdims=True)
+    return np.asarray(vector_SD / np.where(length_S1 > 0, length_S1, 1), dtype=np.float32)
 
 
 def _principal_components(direction_SD: NDArray[np.float32]) -> NDArray[np.float64]:

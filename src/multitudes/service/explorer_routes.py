@@ -3,14 +3,12 @@
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import fields
 from typing import Annotated, Final, TypeVar
 
 from fastapi import APIRouter, Query
 from starlette.responses import Response
 
 from multitudes import api
-from multitudes.errors import StateError
 from multitudes.explorer.explorer import Explorer
 from multitudes.explorer.page import live_page
 from multitudes.records import to_record
@@ -22,7 +20,7 @@ from multitudes.service.errors import ApiError, json_response
 from multitudes.service.id_types import check_id_types
 from multitudes.service.large_bodies import LargeBodyRoute
 from multitudes.service.openapi import responses
-from multitudes.state.protocol import UserState
+from multitudes.service.state_lookup import look_up_states
 
 _TIME_LIMIT_S: Final = 30.0  # the first request may lay out the map of an older release
 _STATE_S: Final = 1.0
@@ -79,14 +77,8 @@ def explorer_router(deps: Dependencies) -> APIRouter:
         """Return a user's history, interests and candidates, and what one vector would give."""
         users = [] if body.user_id is None else [body.user_id]
         check_id_types(deps, users, [*(body.history or ()), *body.added])
-        state, failure = None, ""
-        try:
-            (state,) = await deps.states.read(users, _STATE_S) if users else [None]
-        except StateError as error:
-            failure = str(error)
-            state = next((UserState(user, erased=True) for user in users if deps.states.is_erased(user)), None)
-        asked = api.ExploreRequest(**{field.name: getattr(body, field.name) for field in fields(api.ExploreRequest)})
-        answer = await run(lambda: explorer.explore(asked, state, failure))
+        lookup = await look_up_states(deps.states, users, _STATE_S)
+        answer = await run(lambda: explorer.explore(body, lookup.of(body.user_id), lookup.failure))
         if answer is None:
             release = deps.get_retriever().release.version
             raise ApiError(

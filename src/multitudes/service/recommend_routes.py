@@ -8,7 +8,7 @@ import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from time import perf_counter
-from typing import Annotated, Any, NamedTuple, cast
+from typing import Annotated, Any, cast
 from uuid import uuid4
 
 import orjson
@@ -16,7 +16,6 @@ from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
 from multitudes import api
-from multitudes.errors import StateError
 from multitudes.ids import Id
 from multitudes.logs.schemas import ServedResponse
 from multitudes.retrieval.request import Request as RetrievalRequest
@@ -30,18 +29,10 @@ from multitudes.service.large_bodies import LargeBodyRoute
 from multitudes.service.openapi import responses
 from multitudes.service.request_context import Deadline, DeadlineHeader
 from multitudes.service.request_queue import EngineAnswer
-from multitudes.state.protocol import UserState
+from multitudes.service.state_lookup import StateLookup, look_up_states
 
 _STATE_SHARE = 0.5  # of the remaining time, for reading the user states; the rest is for an answer without them
 _SEARCH_THREADS = 2  # for neighbours of items; the other cores are for the engine
-
-
-class StateLookup(NamedTuple):
-    """The user states of the users of some requests."""
-
-    users: Mapping[Id, UserState]
-    failure: str  # why there are none, or empty
-    ms: float
 
 
 def recommend_router(deps: Dependencies) -> APIRouter:
@@ -61,7 +52,7 @@ def recommend_router(deps: Dependencies) -> APIRouter:
         request_id = request.state.request_id = body.request_id or request.state.request_id
         check_id_types(deps, *_ids(body))
         deadline = Deadline(request, deadline_ms, deadlines.default_ms, deadlines)
-        lookup = await _look_up_states(deps, [body], deadline.remaining_s())
+        lookup = await look_up_states(deps.states, [body.user_id], _STATE_SHARE * deadline.remaining_s())
         try:
             answer = await deps.engine.answer(
                 _retrieval_request(body, request_id, lookup), deadline.remaining_s(), "interactive"
@@ -86,7 +77,8 @@ def recommend_router(deps: Dependencies) -> APIRouter:
             check_id_types(deps, *_ids(one))
         request_ids = [one.request_id or uuid4().hex for one in body.requests]
         deadline = Deadline(request, deadline_ms, deadlines.batch_ms, deadlines)
-        lookup = await _look_up_states(deps, body.requests, deadline.remaining_s())
+        user_ids = [one.user_id for one in body.requests]
+        lookup = await look_up_states(deps.states, user_ids, _STATE_SHARE * deadline.remaining_s())
         requests = [
             _retrieval_request(one, request_id, lookup)
             for one, request_id in zip(body.requests, request_ids, strict=True)
@@ -147,26 +139,10 @@ def _ids(body: api.RecommendRequest) -> tuple[Sequence[Id], Sequence[Id]]:
     return [] if body.user_id is None else [body.user_id], [*(body.history or ()), *body.exclude]
 
 
-async def _look_up_states(
-    deps: Dependencies, bodies: Sequence[api.RecommendRequest], remaining_s: float
-) -> StateLookup:
-    """Read the states of all users in one call; if that fails, they are answered without."""
-    user_ids = list({body.user_id: None for body in bodies if body.user_id is not None})
-    start_s = perf_counter()
-    states, failure = list[UserState](), ""
-    if user_ids:
-        try:
-            states = await deps.states.read(user_ids, _STATE_SHARE * remaining_s)
-        except StateError as error:
-            failure = str(error)
-            states = [UserState(user_id, erased=True) for user_id in user_ids if deps.states.is_erased(user_id)]
-    return StateLookup({state.user_id: state for state in states}, failure, (perf_counter() - start_s) * 1e3)
-
-
 def _retrieval_request(body: api.RecommendRequest, request_id: str, lookup: StateLookup) -> RetrievalRequest:
     return RetrievalRequest(
         user_id=body.user_id,
-        user_state=None if body.user_id is None else lookup.users.get(body.user_id),
+        user_state=lookup.of(body.user_id),
         history=body.history,
         followed_topics=body.followed_topics,
         n=body.n,
