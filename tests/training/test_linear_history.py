@@ -52,7 +52,7 @@ def untrained(prepared: PreparedData, path: Path, linear: LinearHistory | None =
 
 
 def ease(prepared: PreparedData) -> LinearFactors:
-    return fit(prepared, RANK, 10.0).factors
+    return fit(prepared, RANK, regularisation=10.0).factors
 
 
 def hit_rates(prepared: PreparedData, path: Path, factors: LinearFactors) -> tuple[float, float]:

@@ -20,7 +20,6 @@ from multitudes.data.prepared import PreparedData
 from multitudes.linear import ease
 from multitudes.linear.ease import LinearFactors, ease_factors
 from multitudes.linear.interactions import interaction_matrix
-from multitudes.linear.validation import Validation
 from multitudes.progress import Progress, silent
 
 GRID: Final = (100.0, 400.0, 1000.0, 3000.0)  # regularisations that validation chooses from
@@ -29,9 +28,7 @@ RECENCIES: Final = (0.0, 0.25, 0.5)  # exponents of recency that validation choo
 MAX_TUNED_ITEMS: Final = 8_000  # a regularisation is tried on so many: the cost is cubic in the items
 _UNTUNED: Final = (400.0, 0.0, 0.0)  # regularisation, normalisation and recency where nobody can be validated
 
-
-# The hit rate on validation of factors with an exponent of recency; None: nobody can be judged.
-Judge = Callable[[LinearFactors, float], float | None]
+Judge = Callable[[LinearFactors, float], float]  # returns the hit rate of factors with an exponent of recency
 
 
 class Trial(NamedTuple):
@@ -49,7 +46,6 @@ class Fit(NamedTuple):
     factors: LinearFactors
     chosen: Trial
     trials: list[Trial]
-    judged_users: int
     fitted_items: int
     is_cut: bool  # items with interactions were left out
     interactions: int
@@ -62,7 +58,6 @@ class Fit(NamedTuple):
             "recency": self.chosen.recency,
             "validation_hit_rate": self.chosen.hit_rate,
             "trials": [trial._asdict() for trial in self.trials],
-            "judged_users": self.judged_users,
             "fitted_items": self.fitted_items,
             "is_cut": self.is_cut,
             "items_with_vectors": int(self.factors.output_IR.any(axis=1).sum()),
@@ -73,15 +68,15 @@ class Fit(NamedTuple):
 def fit(
     prepared: PreparedData,
     rank: int,
-    regularisation: float | None = None,
-    recency: float | None = None,
-    normalisation: float | None = None,
     *,
+    regularisation: float | None = None,
+    normalisation: float | None = None,
+    recency: float | None = None,
     judge: Judge | None = None,
     include_validation: bool = False,
     progress: Progress = silent,
 ) -> Fit:
-    """Fit with each regularisation and then each normalisation, and keep the best hit rate on validation.
+    """Fit with each regularisation and then each normalisation, and keep what the judge rates best.
 
     On more than ``MAX_TUNED_ITEMS`` items and users, the most popular items choose, and all are fitted once.
 
@@ -89,10 +84,10 @@ def fit(
         prepared: the prepared data.
         rank: R, width of the vectors.
         regularisation: ridge of EASE; None: chosen from ``GRID``.
-        recency: exponent of recency in the sums; None: chosen from ``RECENCIES``.
         normalisation: exponent of the interactions of user and item; None: chosen from ``NORMALISATIONS``.
-        judge: rates what is tried; None: the hit rate of the sums alone.
-        include_validation: fit on validation events too; nobody is left to choose settings then.
+        recency: exponent of recency in the sums; None: chosen from ``RECENCIES``.
+        judge: rates what is tried; None: nobody can, and settings that are not given are those of an average data set.
+        include_validation: fit on validation events too.
         progress: called after each fit.
 
     Returns:
@@ -103,44 +98,41 @@ def fit(
     """
     matrix = interaction_matrix(prepared, include_validation=include_validation)
     items = fitted_items(matrix)
-    validation = None if include_validation else Validation.sample(prepared)
-    judged = 0 if validation is None else len(validation.held)
-    if judge is None and validation is not None:
-        judge = validation.hit_rate
-    grids = (GRID, NORMALISATIONS, RECENCIES) if judged else [(setting,) for setting in _UNTUNED]
+    grids = [GRID, NORMALISATIONS, RECENCIES] if judge else [(setting,) for setting in _UNTUNED]
     given = (regularisation, normalisation, recency)
-    grid, normalisations, recencies = (
-        values if value is None else (value,) for values, value in zip(grids, given, strict=True)
+    ridges, exponents, recencies = (
+        grid if value is None else (value,) for grid, value in zip(grids, given, strict=True)
     )
-    fits = len(grid) + len(normalisations) - 1
+    fits = len(ridges) + len(exponents) - 1
     tried_items = popular_items(matrix, items, MAX_TUNED_ITEMS) if fits > 1 else items
-    best: tuple[LinearFactors, Trial] | None = None
     trials: list[Trial] = []
 
-    def attempt(ridge: float, exponent: float) -> None:
-        nonlocal best
+    def attempt(ridge: float, exponent: float) -> tuple[LinearFactors, Trial]:
+        """Return the factors, and their trial with the best recency."""
         progress(len(trials) // len(recencies), fits, f"regularisation {ridge:g}, normalisation {exponent:g}")
         factors = _fit_items(matrix, tried_items, ridge, rank, exponent)
-        for weight in recencies:
-            rate = judge(factors, weight) if judge and judged else None
-            trials.append(Trial(ridge, exponent, weight, rate))
-            if best is None or (rate or 0) > (best[1].hit_rate or 0):
-                best = factors, trials[-1]
+        tried = [Trial(ridge, exponent, one, judge(factors, one) if judge else None) for one in recencies]
+        trials.extend(tried)
+        return factors, max(tried, key=_rate)
 
-    for ridge in grid:
-        attempt(ridge, normalisations[0])
-    assert best is not None, "the grid is not empty"
-    for exponent in normalisations[1:]:
-        attempt(best[1].regularisation, exponent)
+    best = attempt(ridges[0], exponents[0])
+    for ridge in ridges[1:]:
+        best = max(best, attempt(ridge, exponents[0]), key=lambda found: _rate(found[1]))
+    for exponent in exponents[1:]:
+        best = max(best, attempt(best[1].regularisation, exponent), key=lambda found: _rate(found[1]))
     factors, chosen = best
     settings = f"regularisation {chosen.regularisation:g}, normalisation {chosen.normalisation:g}"
     if len(tried_items) < len(items):
         progress(fits - 1, fits, f"{settings}, on all items")
         factors = _fit_items(matrix, items, chosen.regularisation, rank, chosen.normalisation)
-        chosen = chosen._replace(hit_rate=judge(factors, chosen.recency) if judge and judged else None)
+        chosen = chosen._replace(hit_rate=judge(factors, chosen.recency) if judge else None)
     progress(fits, fits, settings)
     is_cut = len(items) < len(np.unique(matrix.indices))
-    return Fit(factors, chosen, trials, judged, len(items), is_cut, int(matrix.nnz))
+    return Fit(factors, chosen, trials, len(items), is_cut, int(matrix.nnz))
+
+
+def _rate(trial: Trial) -> float:
+    return trial.hit_rate or 0.0
 
 
 def fitted_items(matrix: csr_array) -> NDArray[np.int64]:

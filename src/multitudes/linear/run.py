@@ -28,6 +28,7 @@ from multitudes.data.prepared import PreparedData
 from multitudes.errors import ArtefactError, UsageError
 from multitudes.linear.fit import GRID, NORMALISATIONS, RECENCIES, fit
 from multitudes.linear.history import KINDS_ALONE, HistoryWeights, LinearHistory
+from multitudes.linear.validation import Validation
 from multitudes.progress import Progress, silent
 from multitudes.run_record import (
     append_metrics,
@@ -173,7 +174,7 @@ def make_linear_run(
         final: fit on validation events too; ``config`` needs a regularisation.
         resume: open ``out`` if it already is this run.
         overwrite: replace ``out`` if it is a run.
-        progress: called after each regularisation.
+        progress: called after each fit.
 
     Returns:
         The finished run.
@@ -194,12 +195,15 @@ def make_linear_run(
     if not needs_making(folder, record, resume=resume, overwrite=overwrite):
         return LinearRun.open(folder, prepared.path)
     started_s = time.perf_counter()
+    validation = None if final else Validation.sample(prepared)  # nobody is left to judge a final fit
+    judged_users = 0 if validation is None else len(validation.held)
     found = fit(
         prepared,
         settings.rank,
-        settings.regularisation,
-        settings.recency,
-        settings.normalisation,
+        regularisation=settings.regularisation,
+        normalisation=settings.normalisation,
+        recency=settings.recency,
+        judge=validation.hit_rate if validation is not None and judged_users else None,
         include_validation=final,
         progress=progress,
     )
@@ -209,7 +213,7 @@ def make_linear_run(
         LinearHistory(found.factors, weights).save(partial)
         speed = {"seconds": round(seconds, 3), "targets_per_s": round(found.interactions / max(seconds, 1e-9), 1)}
         append_metrics(partial / "metrics.jsonl", {"epoch": 1, **speed})
-        write_record(partial, record | {"finished": True} | found.record())
+        write_record(partial, record | {"finished": True, "judged_users": judged_users} | found.record())
     return LinearRun.open(folder, prepared.path)
 
 

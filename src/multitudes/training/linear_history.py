@@ -64,36 +64,34 @@ def add_linear_history(
     Returns:
         What changes in the run's record. ``linear`` describes the fit, or is None if the tower is as good alone.
     """
-    config, settings = run.config, run.config.model.linear
-    if config.train.final and config.linear_weights is None:
+    config, settings, weights = run.config, run.config.model.linear, run.config.linear_weights
+    if weights is None and (config.train.final or not len(held)):
         return {"linear": None}  # nobody is left to choose its weights
-    tuned = None if config.linear_weights or not len(held) else _WeightedScores(run, held, config.train.eval_k)
+    tuned = _WeightedScores(run, held, config.train.eval_k) if weights is None else None
     found = fit(
         run.prepared,
         settings.rank,
-        settings.regularisation,
-        settings.recency,
-        settings.normalisation,
+        regularisation=settings.regularisation,
+        normalisation=settings.normalisation,
+        recency=settings.recency,
         judge=None if tuned is None else tuned.judge,
         include_validation=config.train.final,
         progress=progress,
     )
-    linear = LinearHistory(found.factors, config.linear_weights or _unit_weights())
     chosen: dict[str, Any] = {}
-    if config.linear_weights is None:
-        best = None
-        if tuned is not None:
-            tuned.set_factors(found.factors)
-            best = _choose_weights(tuned, (found.chosen.recency,))
+    if tuned is not None:
+        tuned.set_factors(found.factors)
+        best = _choose_weights(tuned, (found.chosen.recency,))
         if best is None or best.hit_rate <= result["validation_hit_rate"]:
             return {"linear": None}
-        linear.weights = best.weights
+        weights = best.weights
         chosen = {"validation_hit_rate": best.hit_rate, "shares": best.shares}
-    run.linear = linear
-    linear.save(run.path)
+    assert weights is not None, "they were given, or chosen"
+    run.linear = LinearHistory(found.factors, weights)
+    run.linear.save(run.path)
     fitted = {name: getattr(found.chosen, name) for name in ("regularisation", "normalisation")}
     record = fitted | {"tower_hit_rate": result["validation_hit_rate"]}
-    return {**chosen, "linear": record | linear.weights.model_dump(mode="json")}
+    return {**chosen, "linear": record | weights.model_dump(mode="json")}
 
 
 class ChosenWeights(NamedTuple):
@@ -305,9 +303,8 @@ def mean_log_likelihood(log_p_MG: Tensor, shares_G: Tensor) -> float:
 def _candidate_shares(fitted_G: Tensor) -> list[Tensor]:
     """Return the fitted shares, and variants with more for the unconditioned vector and less for explicit ones.
 
-    Without targets nothing was fitted, and there is none.
-
-    An explicit vector has only the items of its topic, so the likelihood overrates it: it is sure of few items.
+    An explicit vector has only the items of its topic, so the likelihood overrates it: it is sure of few items. Without
+    a target nothing was fitted, and nothing is returned.
     """
     unconditioned, explicit = INTEREST_KINDS.index("unconditioned"), INTEREST_KINDS.index("explicit")
     candidates: list[Tensor] = []
