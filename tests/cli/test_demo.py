@@ -102,6 +102,6 @@ def test_the_demo_shows_the_whole_path(tmp_path: Path, capsys, monkeypatch):
     # Both models know the person: their interval lies above the same list for everyone.
     for method in ("joint", "single"):
         assert record["methods"][method]["hr@100"]["low"] > record["methods"]["popularity"]["hr@100"]["mean"]
-    for said in ("whole history", "a topic that the user follows", "because of", "joint − this", "try next:"):
+    for said in ("whole history", "a topic that the user follows", "because of", "− joint, HR", "try next:"):
         assert said in captured.out
     assert run(["demo", "--out", str(out)]) == 2

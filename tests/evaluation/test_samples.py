@@ -19,7 +19,7 @@ def people(tmp_path):
     run = FakeRun(
         tmp_path, data, [[1, 8]], config=SimpleNamespace(method="x", seed=0, model=SimpleNamespace(history=10))
     )
-    return lambda kind: sample_users(run, held_out_users(data, "test"), kind, CONFIG, budget=2, seed=0)
+    return lambda kind: sample_users(run, held_out_users(data, "test"), kind, CONFIG, budget=2, seed=0).users
 
 
 def test_each_interest_shows_its_own_history_newest_first(people):
@@ -34,3 +34,11 @@ def test_seen_items_are_candidates_only_for_all_targets(people):
     assert "item 1" in shown["all"]
     assert not {"item 1", "item 2", "item 3", "item 4"} & set(shown["new"])
     assert "item 8" in shown["new"]
+
+
+def test_the_history_is_newest_first_with_its_interests_and_candidates_have_a_reason(people):
+    (person,) = people("new")
+    history = [(event["title"], event["interest"], event["time_s"]) for event in person["history"]]
+    assert history == [("item 4", 1, 3), ("item 3", 0, 2), ("item 2", 1, 1), ("item 1", 0, 0)]
+    reasons = {one["title"]: (one["explained_by"], one["explanation"]) for one in person["candidates"]}
+    assert reasons["item 8"] == (1, "topic 2")

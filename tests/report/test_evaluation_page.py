@@ -12,7 +12,14 @@ from multitudes.evaluation.config import EvaluateConfig
 from multitudes.evaluation.evaluate import evaluate, save
 from multitudes.report.evaluation_page import evaluation_page, write_evaluation_page
 from multitudes.report.evaluation_tables import comparison_table, evaluation_tables
-from multitudes.report.formatting import format_difference, format_interval, format_number
+from multitudes.report.formatting import (
+    format_difference,
+    format_interval,
+    format_number,
+    informative_systems,
+    negate,
+    verdicts,
+)
 from multitudes.retrieval.config import RetrieveConfig
 from tests.evaluation.worlds import FakeRun, prepared
 from tests.report.markup import assert_it_asks_for_nothing_from_outside_and_runs_no_script, assert_well_formed, text_of
@@ -83,7 +90,7 @@ def test_every_figure_in_the_table_is_that_of_the_result(page, result):
             assert format_interval(figures["hr@4"]) in page
     for figures in result["differences"].values():
         if "hr@4" in figures:
-            assert format_difference(figures["hr@4"]) in page
+            assert format_difference(negate(figures["hr@4"])) in page
 
 
 def printed(result, width):
@@ -106,9 +113,30 @@ def test_page_and_terminal_lead_with_the_strongest_baseline(result, gain, verdic
     changed["differences"]["ials"]["hr@4"] = gain
     for text in (text_of(evaluation_page(changed, EPOCHS)), printed(changed, 300)):
         assert f"{verdict} (" in text
-        assert f": {format_difference(gain)}, paired by user." in text
+        assert f": clustering − ials {format_difference(gain)}, paired by user." in text
     page = text_of(evaluation_page(changed, EPOCHS))
     assert page.index(verdict) < page.index("HR@4")
+
+
+def test_the_verdict_is_on_the_strongest_system_whatever_it_is(result):
+    changed = json.loads(json.dumps(result))
+    changed["strongest_baseline"] = "popularity"
+    changed["methods"]["random_partition"]["hr@4"]["mean"] = 0.99
+    first, second = verdicts(changed, "clustering")
+    assert "the strongest system beside it, random_partition (.990" in first
+    assert "the strongest baseline, popularity (" in second
+    changed["methods"]["popularity"]["hr@4"]["mean"] = 0.995
+    (only,) = verdicts(changed, "clustering")
+    assert "the strongest system beside it, popularity (.995" in only
+
+
+def test_a_system_that_repeats_popularity_is_left_out(result):
+    changed = json.loads(json.dumps(result))
+    changed["methods"]["followed_topics"], changed["all_targets"] = changed["methods"]["popularity"], None
+    assert "followed_topics" in informative_systems(result)
+    assert informative_systems(changed) == [m for m in informative_systems(result) if m != "followed_topics"]
+    assert "followed_topics" not in text_of(evaluation_page(changed, EPOCHS))
+    assert "followed_topics" not in printed(changed, 300)
 
 
 def test_an_absent_baseline_is_named_with_its_reason(result):
@@ -118,10 +146,18 @@ def test_an_absent_baseline_is_named_with_its_reason(result):
         assert "ease is absent: too many items." in text
 
 
-def test_a_result_of_an_earlier_version_has_no_such_sentence(result):
-    old = {key: value for key, value in result.items() if key not in ("baselines", "strongest_baseline")}
-    assert "strongest" not in text_of(evaluation_page(old, EPOCHS))
-    assert "strongest" not in printed(old, 300)
+def test_a_result_of_an_earlier_version_is_shown_without_what_it_has_not(result):
+    later = ("baselines", "strongest_baseline", "item_map")
+    old = {key: value for key, value in result.items() if key not in later}
+    old["samples"] = [
+        person | {"candidates": [{"title": "a", "interest": "b", "hit": True}]} for person in result["samples"]
+    ]
+    for person in old["samples"]:
+        del person["history"]
+    page = evaluation_page(old, EPOCHS)
+    assert 'class="map"' not in page
+    for text in (text_of(page), printed(old, 300)):
+        assert "strongest baseline" not in text
 
 
 def test_another_result_gives_another_page(result, page):
@@ -129,6 +165,17 @@ def test_another_result_gives_another_page(result, page):
     changed["methods"]["popularity"]["hr@4"]["mean"] = 0.98765
     assert ".988" in text_of(evaluation_page(changed, EPOCHS))
     assert ".988" not in text_of(page)
+
+
+def test_sample_users_have_a_map_and_a_timeline_in_the_colours_of_their_interests(page, result):
+    person = result["samples"][0]
+    card = page.partition('<section class="user">')[2].partition("</section>")[0]
+    placed = [event for event in person["history"] if event["x"] is not None]
+    assert card.count('class="dot"') == len(placed) > 0
+    assert card.count('class="ring"') == sum(one["x"] is not None for one in person["candidates"]) > 0
+    assert card.count("<i ") == sum(event["interest"] is not None for event in person["history"]) > 0
+    assert "color:var(--c0)" in card
+    assert all(0 <= place <= 1 for point in result["item_map"] for place in point)
 
 
 def test_sample_users_show_their_hits_and_the_training_its_best_epoch(page, result):

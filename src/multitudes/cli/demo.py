@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from textwrap import fill
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -278,7 +279,7 @@ def print_comparison(out: Path) -> dict[str, Any]:
     console.print()
     console.print(methods_table(block, "joint", console.width))
     for sentence in comparison_sentences(block):
-        typer.echo(sentence)
+        typer.echo(fill(sentence, console.width, subsequent_indent="  "))
     typer.echo("One seed on a small data set: an interval covers other users, not another seed.")
     return block
 

@@ -83,7 +83,8 @@ def evaluate(
     kind, measured = next(iter(measurements.items()))
     samples = sample_users(run, measured.held, kind, retrieve, figures[kind]["budget"], config.seed)
     result = _metadata(run, config, retrieve) | figures[kind]
-    result |= {"baselines": records, "all_targets": figures.get("all"), "samples": samples}
+    result |= {"baselines": records, "all_targets": figures.get("all")}
+    result |= {"samples": samples.users, "item_map": samples.item_map}
     tables = [_table(prepared, kind, measured) for kind, measured in measurements.items()]
     return Evaluation(result, pl.concat(tables))
 

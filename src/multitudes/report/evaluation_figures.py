@@ -6,8 +6,8 @@ import polars as pl
 
 from multitudes.errors import missing_extra
 from multitudes.evaluation.baselines import BASELINES
-from multitudes.report.formatting import SEGMENTATION_LABELS, source_name
-from multitudes.report.html_elements import PLOT_WIDTH
+from multitudes.report.formatting import SEGMENTATION_LABELS, informative_systems, negate, source_name
+from multitudes.report.html_elements import GREY, PLOT_WIDTH, zero_line
 
 try:
     import altair as alt
@@ -15,7 +15,7 @@ except ImportError:
     raise missing_extra("altair", "report") from None
 
 OWN, CONTROL, BASELINE = "this run", "control from the same run", "baseline"
-COLOURS = {OWN: "#b3261e", CONTROL: "#2f5d8a", BASELINE: "#8a8f98"}
+COLOURS = {OWN: "#d1432f", CONTROL: "#3b7fc4", BASELINE: GREY}  # legible on white and on black
 # Roles differ in colour and shape, for print and for readers with colour blindness.
 SHAPES = {OWN: "circle", CONTROL: "diamond", BASELINE: "square"}
 
@@ -28,25 +28,18 @@ def method_role(method: str, own: str) -> str:
 def hit_rate_chart(block: dict[str, Any], own: str) -> alt.LayerChart:
     """Return the hit rate of every method with its interval, best first."""
     key = f"hr@{block['budget']}"
-    rows = [
-        {"method": m, "role": method_role(m, own)} | figures[key]
-        for m, figures in block["methods"].items()
-        if key in figures
-    ]
+    rows = [{"method": m, "role": method_role(m, own)} | block["methods"][m][key] for m in informative_systems(block)]
     return _intervals(pl.DataFrame(rows), f"HR@{block['budget']}", _best_first(rows))
 
 
 def gain_chart(block: dict[str, Any], own: str) -> alt.LayerChart | None:
-    """Return the difference of the run to every other system, paired by user, with a line at zero."""
-    key = f"hr@{block['budget']}"
-    differences = {m: figures[key] for m, figures in block["differences"].items() if key in figures}
-    if not differences:
+    """Return the difference of every other system to the run, paired by user, with a line at zero."""
+    key, systems = f"hr@{block['budget']}", informative_systems(block)
+    gains = {m: negate(figures[key]) for m, figures in block["differences"].items() if m in systems}
+    if not gains:
         return None
-    rows = [{"method": method, "role": method_role(method, own)} | gain for method, gain in differences.items()]
-    order = _best_first(rows)
-    zero = alt.Chart(pl.DataFrame({"zero": [0.0]})).mark_rule(color="#444", strokeDash=[3, 3]).encode(x="zero:Q")
-    chart: alt.LayerChart = zero + _intervals(pl.DataFrame(rows), f"{own} minus the other, HR@{block['budget']}", order)
-    return chart
+    rows = [{"method": method, "role": method_role(method, own)} | gain for method, gain in gains.items()]
+    return _intervals(pl.DataFrame(rows), f"HR@{block['budget']} − {own}", _best_first(rows), zero_line("x"))
 
 
 def budget_curve(block: dict[str, Any], own: str) -> alt.LayerChart | None:
@@ -68,7 +61,7 @@ def budget_curve(block: dict[str, Any], own: str) -> alt.LayerChart | None:
     methods = frame["method"].unique(maintain_order=True).to_list()
     base = alt.Chart(frame).encode(
         x=alt.X("budget:Q", title="candidates, N").scale(type="log").axis(values=block["budgets"], grid=False),
-        y=alt.Y("mean:Q", title="HR@N").scale(type="log"),
+        y=alt.Y("mean:Q", title="HR@N").scale(type="log").axis(tickCount=3),
         color=alt.Color("method:N", sort=methods, title=None)
         .scale(domain=methods, range=[COLOURS[method_role(method, own)] for method in methods])
         .legend(symbolType="stroke", symbolSize=200, columns=3),
@@ -98,7 +91,7 @@ def segment_charts(block: dict[str, Any], own: str) -> list[tuple[str, alt.Layer
             if segment["targets"]
             for method in methods
         ]
-        if rows:
+        if len({row["segment"] for row in rows}) > 1:
             charts.append((SEGMENTATION_LABELS[name], _segment_chart(pl.DataFrame(rows), methods, key)))
     return charts
 
@@ -154,19 +147,18 @@ def _curve(rows: list[dict[str, Any]], title: str) -> alt.LayerChart:
     return chart.properties(width=PLOT_WIDTH, height=180)
 
 
-def _intervals(frame: pl.DataFrame, title: str, order: list[str]) -> alt.LayerChart:
+def _intervals(frame: pl.DataFrame, title: str, order: list[str], *behind: alt.Chart) -> alt.LayerChart:
     base = alt.Chart(frame).encode(y=alt.Y("method:N", sort=order, title=None), color=_colour())
     bars = base.mark_rule(strokeWidth=2).encode(x=alt.X("low:Q", title=title), x2="high:Q")
     points = base.mark_point(filled=True, size=70, opacity=1).encode(x="mean:Q", shape=_shape())
-    chart: alt.LayerChart = bars + points
-    return chart.properties(width=PLOT_WIDTH, height=alt.Step(21))
+    return alt.LayerChart(layer=[*behind, bars, points]).properties(width=PLOT_WIDTH, height=alt.Step(21))
 
 
 def _segment_chart(frame: pl.DataFrame, methods: list[str], title: str) -> alt.LayerChart:
     order = frame["segment"].unique(maintain_order=True).to_list()
-    palette = [COLOURS[OWN], COLOURS[CONTROL], "#6ba3cf", COLOURS[BASELINE]]
+    palette = [COLOURS[OWN], COLOURS[CONTROL], "#8e6bbf", COLOURS[BASELINE]]
     base = alt.Chart(frame).encode(
-        y=alt.Y("segment:N", sort=order, title=None),
+        y=alt.Y("segment:N", sort=order, title=None).axis(minExtent=7 * max(map(len, order))),
         yOffset=alt.YOffset("method:N", sort=methods),
         color=alt.Color("method:N", sort=methods, title=None).scale(domain=methods, range=palette[: len(methods)]),
     )

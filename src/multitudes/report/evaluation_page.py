@@ -14,15 +14,16 @@ from multitudes.report.formatting import (
     HEALTH_LABELS,
     SYSTEM_MEANINGS,
     TARGET_LABELS,
-    compare_with_baseline,
-    excludes_zero,
     explain_absence,
-    format_difference,
     format_interval,
     format_number,
+    informative_systems,
+    negate,
+    verdicts,
 )
-from multitudes.report.html_elements import figure, figure_row, gain_cell, html_document
+from multitudes.report.html_elements import figure, figure_row, gain_cell, html_document, table_element
 from multitudes.report.kinds_table import run_kinds_table
+from multitudes.report.sample_users import sample_users_section
 
 
 def write_evaluation_page(run: Path, out: Path, split: Split = "test") -> None:
@@ -67,27 +68,21 @@ def evaluation_page(result: dict[str, Any], epochs: list[dict[str, Any]]) -> str
         _training_section(epochs),
         _reading_section(result),
     ]
-    return html_document(title, "\n".join(section for section in sections if section))
+    return html_document(title, "\n".join(section for section in sections if section), "users.css")
 
 
 def _header(result: dict[str, Any], title: str) -> str:
     data, budget = result["data"], result["budget"]
     rate = result["methods"][result["method"]][f"hr@{budget}"]
-    sentences = [
+    found = (
         f"With {budget} candidates for each user, {result['method']} finds {format_interval(rate)} of the"
-        f" {TARGET_LABELS[result['targets']]}.",
-        compare_with_baseline(result, result["method"]),
-    ]
-    for other in ("unconditioned", "random_partition"):
-        if other in result["differences"]:
-            gain = result["differences"][other][f"hr@{budget}"]
-            verdict = "" if excludes_zero(gain) else ": no significant difference"
-            sentences.append(f"Against {other}: {format_difference(gain)}{verdict}.")
+        f" {TARGET_LABELS[result['targets']]}."
+    )
+    headlines = "".join(f'<p class="headline">{escape(line)}</p>\n' for line in verdicts(result, result["method"]))
     return (
-        f"<h1>{escape(title)}</h1>\n"
+        f"<h1>{escape(title)}</h1>\n{headlines}<p>{found}</p>\n"
         f'<p class="soft">seed {result["seed"]} · {result["split"]} split · {result["users"]:,} users ·'
-        f" {result['n_targets']:,} targets · {data['items']:,} items · {data['topics']:,} topics</p>\n"
-        f'<p class="headline">{escape(" ".join(sentence for sentence in sentences if sentence))}</p>'
+        f" {result['n_targets']:,} targets · {data['items']:,} items · {data['topics']:,} topics</p>"
     )
 
 
@@ -100,7 +95,7 @@ def _targets_section(block: dict[str, Any], own: str) -> str:
             ),
             (
                 evaluation_figures.gain_chart(block, own),
-                "Difference of the run to each system, paired by user; to the right of zero, the run is better.",
+                f"Difference of each system to {own}, paired by user; to the left of zero, {own} finds more.",
             ),
             (
                 evaluation_figures.budget_curve(block, own),
@@ -115,20 +110,27 @@ def _targets_section(block: dict[str, Any], own: str) -> str:
 def _methods_table(block: dict[str, Any], own: str) -> str:
     budget = block["budget"]
     names = ("recall", "ndcg", "topics", "tail_share")
-    heads = (f"HR@{budget}", "recall", "NDCG", "topics hit", "tail share of hits", f"{own} − this, HR")
+    heads = (f"HR@{budget}", "recall", "NDCG", "topics hit", "tail share of hits", f"− {own}, HR")
     rows = []
-    for method, figures in block["methods"].items():
-        if f"hr@{budget}" in figures:
-            values = [
-                format_interval(figures[f"hr@{budget}"]),
-                *(format_number(figures[f"{name}@{budget}"]["mean"]) for name in names),
-            ]
-            gain = block["differences"].get(method, {}).get(f"hr@{budget}")
-            values.append(gain_cell(gain) if gain else "")
-            cells = "".join(f"<td class=number>{cell}</td>" for cell in values)
-            rows.append(f"<tr{' class=own' if method == own else ''}><td>{escape(method)}</td>{cells}</tr>")
-    head = "".join(f"<th class=number>{escape(name)}</th>" for name in heads)
-    return f'<div class="scroll"><table><tr><th>system</th>{head}</tr>{"".join(rows)}</table></div>'
+    for method in informative_systems(block):
+        figures, gain = block["methods"][method], block["differences"].get(method, {}).get(f"hr@{budget}")
+        values = [
+            format_interval(figures[f"hr@{budget}"]),
+            *(format_number(figures[f"{name}@{budget}"]["mean"]) for name in names),
+            gain_cell(negate(gain)) if gain else "",
+        ]
+        cells = _number_cells("td", values)
+        rows.append(f"<tr{' class=own' if method == own else ''}><td>{escape(method)}</td>{cells}</tr>")
+    head = _number_cells("th", [escape(name) for name in heads])
+    return table_element(f"<tr><th>system</th>{head}</tr>{''.join(rows)}", "Figures of every system")
+
+
+def _number_cells(element: str, contents: list[str]) -> str:
+    """Return the cells of a row of figures; those between the first and the last are left out on a phone."""
+    styles = ["number", *["number minor"] * (len(contents) - 2), "number"]
+    return "".join(
+        f'<{element} class="{style}">{content}</{element}>' for style, content in zip(styles, contents, strict=True)
+    )
 
 
 def _segment_section(result: dict[str, Any]) -> str:
@@ -147,7 +149,7 @@ def _interest_section(result: dict[str, Any]) -> str:
         if key in interests
     )
     chart = figure(evaluation_figures.source_chart(result), "Share of the candidates and of the hits by vector.")
-    return f"<h2>Interest health</h2>\n<dl>{facts}</dl>\n{chart}"
+    return f'<h2>Interest health</h2>\n<div class="row"><dl>{facts}</dl>\n{chart}</div>'
 
 
 def _training_section(epochs: list[dict[str, Any]]) -> str:
@@ -164,55 +166,17 @@ def _training_section(epochs: list[dict[str, Any]]) -> str:
 
 def _reading_section(result: dict[str, Any]) -> str:
     evaluate, budget = result["settings"]["evaluate"], result["budget"]
-    meanings = "".join(f"<dt>{m}</dt><dd>{SYSTEM_MEANINGS[m]}</dd>" for m in result["methods"] if m in SYSTEM_MEANINGS)
+    systems = [m for m in informative_systems(result) if m in SYSTEM_MEANINGS]
+    meanings = "".join(f"<dt>{m}</dt><dd>{SYSTEM_MEANINGS[m]}</dd>" for m in systems)
     settings = escape(json.dumps(result["settings"]["retrieve"]))
     absent = "".join(f"<p>{escape(sentence)}</p>\n" for sentence in explain_absence(result))
     return (
         "<h2>How to read this</h2>\n<p>Every system returns the same number of candidates from the full corpus. HR"
         " pools targets: hits / targets. Recall, NDCG and topics hit are means over users. Intervals: 95 %, bootstrap"
         f" over users, {evaluate['resamples']:,} resamples, paired between systems; * excludes zero. They do not cover"
-        " the variation between training seeds.</p>\n"
+        " the variation between training seeds. A − B is the figure of A less that of B; in tables and charts A is the"
+        " row.</p>\n"
         f"<p>Max-score, from the paper, ranks the whole corpus by the best of a user's vectors, so it is not at equal"
         f" budget: HR@{budget} {format_interval(result['max_score'][f'hr@{budget}'])}.</p>\n"
         f'{absent}<dl>{meanings}</dl>\n<p class="soft">Served with {settings}</p>'
     )
-
-
-def sample_users_section(result: dict[str, Any]) -> str:
-    """Return a card for each sample user of a result: interests, candidates and hits."""
-    cards = "\n".join(_user_card(user) for user in result["samples"])
-    if not cards:
-        return ""
-    return (
-        "<h2>Three random users</h2>\n<p class=soft>Interests with their share of the list and the newest"
-        f" items of the history that they represent; then the first candidates. ✓ marks a hit.</p>\n{cards}"
-    )
-
-
-def _user_card(user: dict[str, Any]) -> str:
-    follows = ", ".join(user["follows"]) or "nothing"
-    return (
-        f'<section class="user"><h3>User {escape(str(user["user_id"]))}</h3>\n'
-        f'<p class="soft">{user["events"]:,} events; follows {escape(follows)}; {user["hits"]} of'
-        f" {user['targets']} targets found</p>\n"
-        f'<div class="scroll"><table><tr><th>interest</th><th class=number>share</th><th></th><th>from the history</th>'
-        f"</tr>{''.join(_interest_row(interest) for interest in user['interests'])}</table></div>\n"
-        f"<p>{' · '.join(_candidate_label(candidate) for candidate in user['candidates'])}</p></section>"
-    )
-
-
-def _interest_row(interest: dict[str, Any]) -> str:
-    kind = "" if interest["kind"] == "unconditioned" else f' <span class="soft">{interest["kind"]}</span>'
-    width = f"{6 * interest['share']:.2f}rem"
-    items = ", ".join(interest["items"])
-    more = interest["n_items"] - len(interest["items"])
-    return (
-        f"<tr><td>{escape(interest['name'])}{kind}</td><td class=number>{interest['share']:.0%}</td>"
-        f'<td><span class="bar" style="width:{width}"></span></td>'
-        f"<td>{escape(items)}{f' <span class=soft>+ {more} more</span>' if more > 0 else ''}</td></tr>"
-    )
-
-
-def _candidate_label(candidate: dict[str, Any]) -> str:
-    hit = " class=hit" if candidate["hit"] else ""
-    return f"<span{hit}>{escape(candidate['title'])}</span> <span class=soft>({escape(candidate['interest'])})</span>"

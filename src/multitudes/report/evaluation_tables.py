@@ -13,14 +13,16 @@ from multitudes.report.formatting import (
     SYSTEM_MEANINGS,
     TARGET_LABELS,
     Estimate,
-    compare_with_baseline,
     excludes_zero,
     explain_absence,
     format_difference,
     format_interval,
     format_number,
+    informative_systems,
+    negate,
     segment_label,
     source_name,
+    verdicts,
 )
 
 WIDE = 140  # terminal columns that fit the intervals of all figures
@@ -33,7 +35,9 @@ def evaluation_tables(result: dict[str, Any], width: int) -> Group:
     blocks = [result] + ([result["all_targets"]] if result["all_targets"] else [])
     tables: list[RenderableType] = [heading(result), *lead(result), ""]
     tables += [methods_table(block, result["method"], width) for block in blocks]
-    tables += [budgets_table(result), segments_table(result, result["method"], width), interests_table(result, width)]
+    budgets = budgets_table(result)
+    tables += [budgets] if budgets.row_count else []
+    tables += [segments_table(result, result["method"], width), interests_table(result, width)]
     return Group(*tables, footnotes(result))
 
 
@@ -48,13 +52,13 @@ def heading(result: dict[str, Any]) -> Text:
 
 
 def lead(result: dict[str, Any]) -> list[Text]:
-    """Return the sentence on the strongest baseline, and those on absent ones."""
-    sentence = compare_with_baseline(result, result["method"])
-    return [Text(sentence, style="bold")] * bool(sentence) + [Text(absence) for absence in explain_absence(result)]
+    """Return the verdicts, and the sentences on absent baselines."""
+    sentences = [Text(sentence, style="bold") for sentence in verdicts(result, result["method"])]
+    return sentences + [Text(absence) for absence in explain_absence(result)]
 
 
 def methods_table(block: dict[str, Any], own: str, width: int) -> Table:
-    """Return the figures of every method at the main budget, and the difference of the run to each."""
+    """Return the figures of every method at the main budget, and its difference to the run."""
     budget, wide, narrow = block["budget"], width >= WIDE, width < NARROW
     title = f"{TARGET_LABELS[block['targets']]}: {budget} candidates from every system"
     table = plain_table(title)
@@ -64,10 +68,9 @@ def methods_table(block: dict[str, Any], own: str, width: int) -> Table:
     if wide:
         table.add_column("topics hit", justify="right", no_wrap=True)
         table.add_column("tail hits", justify="right", no_wrap=True)
-    table.add_column(f"{own} − this, HR", justify="right", no_wrap=True)
-    for method, figures in block["methods"].items():
-        if f"hr@{budget}" in figures:
-            table.add_row(*_method_row(block, method, own, wide, narrow), style="bold" if method == own else None)
+    table.add_column(f"− {own}, HR", justify="right", no_wrap=True)
+    for method in informative_systems(block):
+        table.add_row(*_method_row(block, method, own, wide, narrow), style="bold" if method == own else None)
     return table
 
 
@@ -82,26 +85,26 @@ def _method_row(block: dict[str, Any], method: str, own: str, wide: bool, narrow
     if wide:
         yield Text(format_number(figures[f"topics@{budget}"]["mean"]))
         yield Text(format_number(figures[f"tail_share@{budget}"]["mean"]))
-    yield Text("") if method == own else _gain(block["differences"][method][f"hr@{budget}"])
+    yield Text("") if method == own else _gain(negate(block["differences"][method][f"hr@{budget}"]))
 
 
 def _gain(gain: Estimate) -> Text:
-    """Return a difference, coloured if its interval excludes zero: green if the run is better."""
+    """Return a difference, coloured if its interval excludes zero: green if the first of the two is better."""
     style = "" if not excludes_zero(gain) else "green" if (gain["mean"] or 0) > 0 else "red"
     return Text(format_difference(gain), style=style)
 
 
 def budgets_table(result: dict[str, Any]) -> Table:
-    """Return the hit rate of every method at every budget at which it was evaluated."""
+    """Return the hit rates at every budget, of methods that were evaluated at several."""
     table = plain_table("HR by budget")
     table.add_column("method", no_wrap=True)
     for budget in result["budgets"]:
         table.add_column(f"N = {budget}", justify="right")
-    for method, figures in result["methods"].items():
-        rates = [figures.get(f"hr@{budget}", {"mean": None})["mean"] for budget in result["budgets"]]
-        table.add_row(
-            method, *(format_number(rate) for rate in rates), style="bold" if method == result["method"] else None
-        )
+    for method in informative_systems(result):
+        rates = [result["methods"][method].get(f"hr@{budget}") for budget in result["budgets"]]
+        if sum(rate is not None for rate in rates) > 1:
+            numbers = (format_number(rate and rate["mean"]) for rate in rates)
+            table.add_row(method, *numbers, style="bold" if method == result["method"] else None)
     return table
 
 
@@ -150,16 +153,24 @@ def interests_table(result: dict[str, Any], width: int) -> Group:
 def plain_table(title: str) -> Table:
     """Return an empty table in the style of all tables."""
     return Table(
-        title=title, title_justify="left", title_style="bold", header_style="bold", box=SIMPLE_HEAD, pad_edge=False
+        title=title,
+        title_justify="left",
+        title_style="bold",
+        header_style="bold",
+        box=SIMPLE_HEAD,
+        pad_edge=False,
+        padding=(0, 1, 0, 0),
     )
 
 
 def footnotes(result: dict[str, Any]) -> Text:
     """Return the meaning of the figures and of the systems in the tables."""
-    meanings = [f"{name}: {SYSTEM_MEANINGS[name]}" for name in result["methods"] if name in SYSTEM_MEANINGS]
+    systems = [name for name in informative_systems(result) if name in SYSTEM_MEANINGS]
+    meanings = [f"{name}: {SYSTEM_MEANINGS[name]}" for name in systems]
     resamples, budget = result["settings"]["evaluate"]["resamples"], result["budget"]
     text = (
-        f"\n* the 95 % interval (paired bootstrap over users, {resamples:,} resamples) excludes zero."
+        f"\n− {result['method']}: the row less {result['method']}, below zero where it finds less; * the 95 % interval"
+        f" (paired bootstrap over users, {resamples:,} resamples) excludes zero."
         f" HR pools targets; recall and NDCG are means over users. Max-score HR@{budget} (not at equal budget):"
         f" {format_interval(result['max_score'][f'hr@{budget}'])}.\n"
     )

@@ -13,7 +13,7 @@ from multitudes.experiments.comparison import Comparison
 from multitudes.experiments.readout import Readout
 from multitudes.experiments.summary import conclusion, format_lift, format_lift_interval, verdict
 from multitudes.report.experiment_tables import arm_sizes, comparisons_by_name, heading, notes
-from multitudes.report.html_elements import PLOT_WIDTH, figure, forest_plot, html_document, zero_line
+from multitudes.report.html_elements import PLOT_WIDTH, figure, forest_plot, html_document, table_element, zero_line
 
 try:
     import altair as alt
@@ -41,7 +41,7 @@ def experiment_page(readout: Readout) -> str:
     sections = {
         f"Against {readout.control}": figure(lift_chart(all_users), _LIFT_CAPTION) + _comparison_table(all_users),
         "By cohort": figure(lift_chart(by_cohort), _LIFT_CAPTION) + _comparison_table(by_cohort) if by_cohort else "",
-        "By days since the exposure": "".join(figure(chart) for chart in days),
+        "By days since the exposure": "".join(figure(chart, "Lift by days since the exposure.") for chart in days),
         "Notes": "".join(f"<p>{escape(note)}</p>\n" for note in notes(readout)),
     }
     headlines = "".join(f"<p class=headline>{escape(line)}</p>\n" for line in verdict(readout))
@@ -54,7 +54,7 @@ def _comparison_table(comparisons: Mapping[str, Comparison]) -> str:
     heads = ("control", "arm", "lift, 95 %", "at any look", "p, Holm")
     head = "".join(f"<th class=number>{name}</th>" for name in heads)
     rows = "".join(_comparison_row(name, one) for name, one in comparisons.items())
-    return f'<div class="scroll"><table><tr><th>metric</th>{head}<th></th></tr>{rows}</table></div>'
+    return table_element(f"<tr><th>metric</th>{head}<th></th></tr>{rows}", "Lift of each metric")
 
 
 def _comparison_row(name: str, one: Comparison) -> str:

@@ -98,17 +98,43 @@ def excludes_zero(figure: Estimate) -> bool:
     return low is not None and high is not None and (low > 0 or high < 0)
 
 
-def compare_with_baseline(block: dict[str, Any], own: str) -> str:
-    """Return whether the run finds more than the strongest baseline, in a sentence; empty without baselines."""
-    name, key = block.get("strongest_baseline"), f"hr@{block['budget']}"
-    if name is None:
-        return ""
+def negate(figure: Estimate) -> Estimate:
+    """Return the difference with its sides exchanged."""
+    mean, low, high = (None if figure[key] is None else -figure[key] for key in ("mean", "high", "low"))  # type: ignore[operator]
+    return {"mean": mean, "low": low, "high": high}
+
+
+def informative_systems(block: dict[str, Any]) -> list[str]:
+    """Return the run and the systems with a figure at the main budget, without those that repeat popularity.
+
+    Lists of followed topics repeat it, figure by figure, where nobody follows anything.
+    """
+    methods, key = block["methods"], f"hr@{block['budget']}"
+    repeats = {m for m in block["differences"] if m != "popularity" and methods[m] == methods.get("popularity")}
+    return [m for m, figures in methods.items() if key in figures and m not in repeats]
+
+
+def verdicts(block: dict[str, Any], own: str) -> list[str]:
+    """Return whether the run finds more than the strongest system beside it, and than the strongest baseline.
+
+    One sentence if the strongest system is a baseline; none if the run is alone.
+    """
+    key, baseline = f"hr@{block['budget']}", block.get("strongest_baseline")
+    beside = [name for name in block["methods"] if key in block["differences"].get(name, {})]
+    strongest = max(beside, key=lambda name: block["methods"][name][key]["mean"] or 0.0, default=None)
+    titles = {strongest: "the strongest system beside it"}
+    titles.setdefault(baseline, "the strongest baseline")
+    return [_verdict(block, own, name, title) for name, title in titles.items() if name is not None]
+
+
+def _verdict(block: dict[str, Any], own: str, name: str, title: str) -> str:
+    key = f"hr@{block['budget']}"
     gain = block["differences"][name][key]
     verdict = "is not shown to differ from"
     if excludes_zero(gain):
         verdict = "finds more than" if (gain["mean"] or 0) > 0 else "finds less than"
     rate = format_interval(block["methods"][name][key])
-    return f"{own} {verdict} the strongest baseline, {name} ({rate}): {format_difference(gain)}, paired by user."
+    return f"{own} {verdict} {title}, {name} ({rate}): {own} − {name} {format_difference(gain)}, paired by user."
 
 
 def explain_absence(result: dict[str, Any]) -> list[str]:

@@ -28,18 +28,18 @@ CHART_CONFIG = {
     "background": "white",
     "padding": {"left": 8, "right": 8, "top": 4, "bottom": 4},
     "view": {"stroke": None},
-    "axis": {"labelFontSize": 11, "titleFontSize": 11, "titleFontWeight": "normal", "gridColor": "#e6e6e6"},
+    "axis": {"labelFontSize": 12, "titleFontSize": 12, "titleFontWeight": "normal", "gridColor": "#e6e6e6"},
     "axisX": {"labelFlush": False, "labelOverlap": True, "tickCount": 6},
     "legend": {
         "columnPadding": 22,
         "orient": "top",
-        "labelFontSize": 11,
-        "titleFontSize": 11,
+        "labelFontSize": 12,
+        "titleFontSize": 12,
         "titleFontWeight": "normal",
         "symbolOpacity": 1,
     },
 }
-PLOT_WIDTH = 300  # pixels without labels: two plots fit side by side on a page
+PLOT_WIDTH = 300  # pixels without labels; a chart grows and shrinks with its column of the page
 GREY = "#8a8f98"
 VERDICT_COLOURS = ("#1a8a4a", GREY, "#c4392f")  # improvement, undecided, regression
 
@@ -73,7 +73,7 @@ def figure(chart: Chart | None, caption: str = "") -> str:
     if chart is None:
         return ""
     below = f"<figcaption>{escape(caption)}</figcaption>" if caption else ""
-    return f"<figure>{svg(chart)}{below}</figure>\n"
+    return f"<figure>{svg(chart, caption)}{below}</figure>\n"
 
 
 def figure_row(charts: Iterable[tuple[Chart | None, str]]) -> str:
@@ -82,11 +82,28 @@ def figure_row(charts: Iterable[tuple[Chart | None, str]]) -> str:
     return f'<div class="row">{figures}</div>' if figures else ""
 
 
-def svg(chart: Chart) -> str:
-    """Return the chart as an ``<svg>`` element that shrinks with the page."""
+def svg(chart: Chart, label: str = "") -> str:
+    """Return the chart as an ``<svg>`` element that is as wide as its column.
+
+    Args:
+        chart: the chart.
+        label: what it shows, for readers who do not see it; empty: a chart.
+    """
     specification = json.dumps(chart.to_dict() | {"config": CHART_CONFIG})
     element = str(vl_convert.vegalite_to_svg(specification))
-    return element.replace("<svg ", '<svg role="img" style="max-width:100%;height:auto" ', 1)
+    return element.replace("<svg ", f'<svg role="img" aria-label="{escape(label or "chart")}" ', 1)
+
+
+def table_element(rows: str, label: str, style: str = "") -> str:
+    """Return a table that scrolls sideways if the page is narrower, by keyboard too.
+
+    Args:
+        rows: its ``<tr>`` elements.
+        label: what it shows.
+        style: its class; empty: none.
+    """
+    table = f'<table class="{style}">' if style else "<table>"
+    return f'<div class="scroll" role="group" tabindex="0" aria-label="{escape(label)}">{table}{rows}</table></div>'
 
 
 def forest_plot(

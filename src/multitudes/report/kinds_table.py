@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from multitudes.evaluation.outcomes import UNCONDITIONED
 from multitudes.report.formatting import KIND_LABELS, Estimate, format_number, segment_label
-from multitudes.report.html_elements import gain_cell
+from multitudes.report.html_elements import gain_cell, table_element
 
 
 class _Row(NamedTuple):
@@ -69,7 +69,7 @@ def _table(budget: int, others: Sequence[str], rows: Iterable[_Row]) -> str:
     return (
         f"<p class=soft>When each pays: HR of {budget} candidates from one kind of vector alone, and its difference to"
         " that of the one vector of the whole history, paired by user.</p>\n"
-        f'<div class="scroll"><table class="dense"><tr><th>segment</th>{head}</tr>{body}</table></div>'
+        + table_element(f"<tr><th>segment</th>{head}</tr>{body}", "Hit rate by segment and kind of vector", "dense")
     )
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from multitudes.atomic import write_text
 from multitudes.errors import missing_extra
 from multitudes.experiments.summary import format_lift, format_lift_interval
-from multitudes.report.html_elements import PLOT_WIDTH, Chart, forest_plot, html_document, svg
+from multitudes.report.html_elements import PLOT_WIDTH, Chart, figure, forest_plot, html_document, svg, table_element
 from multitudes.report.simulation_result import ALL_USERS, ArmLift, SimulationResult
 
 try:
@@ -60,7 +60,7 @@ def simulation_page(result: SimulationResult) -> str:
             if arm != result.control
         ]
     )
-    body += f"<h2>Day by day</h2>\n<figure>{svg(saves_by_day_chart(result))}</figure>\n"
+    body += f"<h2>Day by day</h2>\n{figure(saves_by_day_chart(result), 'Saves in the feed per user, by day and arm.')}"
     body += f"<h2>What was shown</h2>\n<p class=soft>{escape(_SHARES_NOTE)}</p>\n" + _spread_table(result)
     return html_document(result.name, head + headlines + body)
 
@@ -87,7 +87,9 @@ def lift_sentences(result: SimulationResult) -> list[str]:
 
 def _figure_row(charts: list[tuple[Chart | None, str]]) -> str:
     figures = "".join(
-        f"<figure><h3>{escape(t)}</h3>{svg(chart)}</figure>\n" for chart, t in charts if chart is not None
+        f"<figure><h3>{escape(t)}</h3>{svg(chart, f'Lift of {t}')}</figure>\n"
+        for chart, t in charts
+        if chart is not None
     )
     return f"<div class=row>{figures}</div>\n"
 
@@ -100,7 +102,7 @@ def _lift_table(rows: list[ArmLift], titles: dict[str, str]) -> str:
         f" {format_lift_interval(one.low, one.high)}</span></td></tr>"
         for one in rows
     )
-    return f'<div class="scroll"><table><tr><th>metric</th><th>arm</th>{head}</tr>{body}</table></div>\n'
+    return table_element(f"<tr><th>metric</th><th>arm</th>{head}</tr>{body}", "Lift of each metric") + "\n"
 
 
 def _verdict_class(one: ArmLift) -> str:
@@ -114,7 +116,7 @@ def _spread_table(result: SimulationResult) -> str:
     for row in table.iter_rows(named=True):
         cells = "".join(f"<td class=number>{_format_share(row.get(arm))}</td>" for arm in result.arms)
         body += f"<tr><td>{escape(row['measure'])}</td>{cells}</tr>"
-    return f'<div class="scroll"><table><tr><th>share</th>{head}</tr>{body}</table></div>\n'
+    return table_element(f"<tr><th>share</th>{head}</tr>{body}", "What was shown") + "\n"
 
 
 def _format_share(value: float | None) -> str:

@@ -5,6 +5,7 @@ from html import escape
 from typing import Any
 
 from multitudes.report.formatting import Estimate, format_difference, format_interval, format_number
+from multitudes.report.html_elements import table_element
 from multitudes.report.study_sentences import CONTROL_LABELS, beats_controls
 
 _OPPONENTS = ("reference", *CONTROL_LABELS)
@@ -183,7 +184,8 @@ def html_table(head: Sequence[str], rows: Iterable[tuple[str, list[str]]], numbe
         f"<tr{style}>{''.join(c if c.startswith('<td') else f'<td class=number>{c}</td>' for c in cells)}</tr>"
         for style, cells in rows
     )
-    return f'<div class="scroll"><table><thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table></div>'
+    label = f"Table of {', '.join(name for name in head if name)}"
+    return table_element(f"<thead><tr>{heads}</tr></thead><tbody>{body}</tbody>", label)
 
 
 def verdict_span(word: str | None) -> str:

@@ -298,7 +298,7 @@ def _draw(summary: dict[str, Any]) -> str:
     from multitudes.report.study_figures import baseline_chart  # noqa: PLC0415
 
     chart = baseline_chart(summary)
-    return svg(chart) + "\n" if chart else ""
+    return svg(chart, "HR of each method less that of the strongest baseline, by data set") + "\n" if chart else ""
 
 
 def _address(file: Path, page: Path) -> str:
