@@ -29,6 +29,26 @@ def test_every_page_is_on_the_map():
     assert sorted(str(page.relative_to(ROOT)) for page in {*PAGES} - linked) == []
 
 
+def code_blocks(page: Path, languages: str = r"\w*") -> list[str]:
+    return re.findall(rf"^```(?:{languages})\n(.*?)^```", page.read_text(), re.DOTALL | re.MULTILINE)
+
+
+@pytest.mark.parametrize("english", ["README.md", "docs/tutorial.md"])
+def test_a_korean_page_has_the_code_of_the_english_one(english: str):
+    korean = {"README.md": "README.ko.md", "docs/tutorial.md": "docs/ko/tutorial.md"}[english]
+    assert code_blocks(ROOT / korean) == code_blocks(ROOT / english), f"copy the blocks of {english} into {korean}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_the_commands_of_a_page_and_their_options_exist(page: Path):
+    reference = (ROOT / "docs" / "cli.md").read_text()
+    verbs = {section.split("\n")[0]: section for section in reference.split("\n## multitudes ")[1:]}
+    code = "\n".join(code_blocks(page, "|sh|bash|console")).replace("\\\n", " ")
+    for verb, rest in re.findall(r"^(?:\$ )?multitudes ([a-z][\w-]*)(.*)$", code, re.MULTILINE):
+        options = re.findall(r"(?<!\S)\[?(--[a-z][\w-]*)", re.sub(r"#.*|\|.*|&&.*", "", rest))
+        assert [option for option in options if f"`{option}" not in verbs[verb]] == [], f"multitudes {verb}{rest}"
+
+
 def test_every_module_that_the_architecture_names_exists():
     page = (ROOT / "ARCHITECTURE.md").read_text()
     named = re.findall(r"`((?:\w+/)*\w+\.py)`", page) + re.findall(r"\b((?:\w+/)+\w+\.py)\b", page)
