@@ -3,6 +3,7 @@
 import hashlib
 import os
 from collections.abc import Callable
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -48,8 +49,8 @@ class TracedTowers:
 
 def _tensors(module: nn.Module) -> dict[str, Tensor]:
     """Return all parameters and buffers, those with two names under both."""
-    parameters = module.named_parameters(remove_duplicate=False)
-    return {name: tensor.detach().cpu() for named in (parameters, module.named_buffers()) for name, tensor in named}
+    named = chain(module.named_parameters(remove_duplicate=False), module.named_buffers(remove_duplicate=False))
+    return {name: tensor.detach().cpu() for name, tensor in named}
 
 
 def _structure(module: nn.Module) -> list[tuple[str, str, list[tuple[str, str]]]]:

@@ -3,7 +3,7 @@
 from datetime import UTC, date, datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -86,15 +86,15 @@ def keys_command(
     from multitudes.service.access_records import last_uses
     from multitudes.service.api_keys import read_keys
 
-    rows = read_keys(keys)
     uses = {} if used is None else last_uses(used)
+    records = [_key_record(key, uses) for key in read_keys(keys)]
     if json:
-        print_json({"keys": [_key_record(key, uses) for key in rows]})
-        return
-    _print_keys([_key_record(key, uses) for key in rows], has_uses=used is not None)
+        print_json({"keys": records})
+    else:
+        _print_keys(records, has_uses=used is not None)
 
 
-def _key_record(key: "ApiKey", uses: dict[str, float]) -> dict[str, object]:
+def _key_record(key: "ApiKey", uses: dict[str, float]) -> dict[str, Any]:
     last_use = uses.get(key.name)
     return {
         "name": key.name,
@@ -105,7 +105,7 @@ def _key_record(key: "ApiKey", uses: dict[str, float]) -> dict[str, object]:
     }
 
 
-def _print_keys(records: list[dict[str, object]], *, has_uses: bool) -> None:
+def _print_keys(records: list[dict[str, Any]], *, has_uses: bool) -> None:
     from rich.console import Console
     from rich.table import Table
 
@@ -113,11 +113,9 @@ def _print_keys(records: list[dict[str, object]], *, has_uses: bool) -> None:
     for heading in ("key", "scopes", "expires", *(["last use (UTC)"] if has_uses else [])):
         table.add_column(heading, overflow="fold")
     for record in records:
-        expires = record["expires"] or "never"
-        last_use = str(record["last_use"] or "never").removesuffix("+00:00").replace("T", " ")
-        scopes = ", ".join(record["scopes"])  # type: ignore[arg-type]
-        row = [str(record["name"]), scopes, f"{expires} (expired)" if record["expired"] else str(expires)]
-        table.add_row(*row, *([last_use] if has_uses else []))
+        expires = (record["expires"] or "never") + (" (expired)" if record["expired"] else "")
+        last_use = (record["last_use"] or "never").removesuffix("+00:00").replace("T", " ")
+        table.add_row(record["name"], ", ".join(record["scopes"]), expires, *([last_use] if has_uses else []))
     Console().print(table)
 
 

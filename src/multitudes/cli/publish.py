@@ -10,7 +10,9 @@ from multitudes.cli.set_option import SetOption, parse_overrides
 from multitudes.progress import ProgressBar
 
 if TYPE_CHECKING:
+    from multitudes.index.factory import IndexConfig
     from multitudes.publishing.publish import PublishResult
+    from multitudes.retrieval.config import RetrieveConfig
 
 
 def publish_command(
@@ -30,14 +32,9 @@ def publish_command(
     from multitudes.cli.train import require_extra_for
 
     require_extra_for(run)
-    from multitudes.config import load_section
-    from multitudes.index.factory import IndexConfig
     from multitudes.publishing.publish import publish
-    from multitudes.retrieval.config import RetrieveConfig
 
-    changes = parse_overrides(overrides, "index", "retrieve")
-    retrieve = load_section(config, "retrieve", RetrieveConfig, changes)
-    index = load_section(config, "index", IndexConfig, changes)
+    index, retrieve = _load_settings(config, overrides)
     with ProgressBar("publish") as progress:
         published = publish(run, to, retrieve=retrieve, index=index, sign=sign, progress=progress)
     print_published(to, published)
@@ -81,15 +78,10 @@ def gate_command(
     from multitudes.cli.train import require_extra_for
 
     require_extra_for(run)
-    from multitudes.config import load_section
-    from multitudes.index.factory import IndexConfig
     from multitudes.publishing.gate import GateConfig
     from multitudes.publishing.publish import publish
-    from multitudes.retrieval.config import RetrieveConfig
 
-    changes = parse_overrides(overrides, "index", "retrieve")
-    retrieve = load_section(config, "retrieve", RetrieveConfig, changes)
-    index = load_section(config, "index", IndexConfig, changes)
+    index, retrieve = _load_settings(config, overrides)
     gate = GateConfig(users=users, n=n, margin=margin)
     with ProgressBar("gate") as progress:
         published = publish(run, to, retrieve=retrieve, index=index, sign=sign, gate=gate, progress=progress)
@@ -104,6 +96,17 @@ def gate_command(
     typer.echo(f"gate: recall@{n} {passed.recall:.4f} on {passed.users:,} users{compared}")
     if json:
         print_json({"version": published.version, "releases": str(to), **passed._asdict()})
+
+
+def _load_settings(config: Path | None, overrides: list[str] | None) -> "tuple[IndexConfig, RetrieveConfig]":
+    """Return what a release is published with, from a file and ``--set``."""
+    from multitudes.config import load_section
+    from multitudes.index.factory import IndexConfig
+    from multitudes.retrieval.config import RetrieveConfig
+
+    changes = parse_overrides(overrides, "index", "retrieve")
+    index = load_section(config, "index", IndexConfig, changes)
+    return index, load_section(config, "retrieve", RetrieveConfig, changes)
 
 
 def print_published(to: Path, published: "PublishResult") -> None:

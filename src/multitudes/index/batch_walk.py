@@ -134,7 +134,7 @@ def _terms(
     term_T = np.empty(int(start_P[-1] + walk.lists.sizes[list_P[-1]]), dtype=np.float32)
     by_list_P = np.argsort(list_P, kind="stable")
     for pairs in np.split(by_list_P, np.flatnonzero(np.diff(list_P[by_list_P])) + 1):
-        item_MD, visitor_P = walk.table.vectors_at(walk.rows_of_list(list_P[pairs[0]])), vector_P[pairs]
+        item_MD, visitor_P = walk.table.vectors_at(walk.lists.rows_of(int(list_P[pairs[0]]))), vector_P[pairs]
         term_PM = vectors_FD.take(visitor_P, axis=0) @ item_MD.T
         term_PM += prior_F.take(visitor_P)[:, None]
         size = len(item_MD)

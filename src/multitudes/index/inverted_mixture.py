@@ -266,18 +266,13 @@ class MixtureWalk:
 
     @cached_property
     def row_of_entry(self) -> NDArray[np.int32]:
-        """The rows of all lists, list after list."""
+        """The rows of all lists, list after list, in the order of ``Lists.rows_of``."""
         return np.argsort(self.lists.list_of_rows, kind="stable").astype(np.int32)
 
     @cached_property
     def first_entry(self) -> NDArray[np.int64]:
         """The place of each list in ``row_of_entry``."""
         return np.cumsum(self.lists.sizes) - self.lists.sizes
-
-    def rows_of_list(self, number: int) -> NDArray[np.int32]:
-        """Return the rows of a list, ascending."""
-        first = self.first_entry[number]
-        return self.row_of_entry[first : first + self.lists.sizes[number]]
 
     def walk(
         self,
@@ -360,7 +355,7 @@ class WalkScores:
             plan = plan._replace(depth=depth)
         return self._score_all(log_prior_K)
 
-    def plan(self, log_prior_K: NDArray[np.float64]) -> "WalkPlan | None":
+    def plan(self, log_prior_K: NDArray[np.float64]) -> WalkPlan | None:
         """Return how deep the user is searched; None: no vector walks."""
         walk, query, prior_K = self._walk, self._query, log_prior_K.astype(np.float32)
         if not ((prior_K[self._free_F] > -np.inf) & self._vectors_FD.any(axis=1)).any():
@@ -378,12 +373,12 @@ class WalkScores:
         pairs, kept = parameters
         return min(pairs, len(self._free_F) * self._walk.lists_of_vector(depth)), kept
 
-    def best_pairs(self, plan: "WalkPlan", pairs: int) -> "VectorLists":
+    def best_pairs(self, plan: WalkPlan, pairs: int) -> VectorLists:
         """Return the best pairs of a vector and a list."""
         prior_F = plan.prior_K[self._free_F]
         return VectorLists(self._vectors_FD, prior_F, *_best_pairs(self._score_FL + prior_F[:, None], pairs))
 
-    def deeper(self, items: ScoredItems, plan: "WalkPlan") -> int | None:
+    def deeper(self, items: ScoredItems, plan: WalkPlan) -> int | None:
         """Return how deep the user has to be searched instead; None: ``plan`` was deep enough."""
         log_p_U = log_probabilities(items.score_KU + plan.prior_K[:, None])
         needed = _needed_depth(log_p_U, plan.log_p_E, plan.step, self.n)
@@ -392,6 +387,7 @@ class WalkScores:
         return None if needed <= DEPTH_TOLERANCE * plan.depth else needed
 
     def _propose_without_walk(self, log_prior_K: NDArray[np.float64]) -> ScoredItems:
+        """Return the best items where no vector walks; see ``plan``."""
         walk, query, prior_K = self._walk, self._query, log_prior_K.astype(np.float32)
         if (prior_K[self._free_F] > -np.inf).any() or self._large_topics:  # all items tie, or few are of a topic
             return self._score_all(log_prior_K)

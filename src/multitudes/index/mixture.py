@@ -118,7 +118,7 @@ def search_mixtures(segments: Sequence[MixtureSegment], queries: Sequence[Mixtur
     """Search segments that have no item in common, the largest first; many users at once where the largest can."""
     users = zip(queries, zip(*(segment.score_mixtures(queries) for segment in segments), strict=True), strict=True)
     while chunk := list(islice(users, segments[0].users_together)):
-        asks = [(query, scores) for query, scores in chunk if query.n > 0 and len(query.vectors_KD)]
+        asks = [(query, scores) for query, scores in chunk if _asks_for_items(query)]
         priors = [log_priors(query, np.logaddexp.reduce([own.log_sum_K for own in scores])) for query, scores in asks]
         proposed = [
             segment.propose_together([scores[number] for _, scores in asks], priors)
@@ -126,11 +126,15 @@ def search_mixtures(segments: Sequence[MixtureSegment], queries: Sequence[Mixtur
         ]
         answers = zip(priors, zip(*proposed, strict=True), strict=True)
         for query, _ in chunk:
-            if query.n > 0 and len(query.vectors_KD):
+            if _asks_for_items(query):
                 log_prior_K, items = next(answers)
                 yield rank(items, log_prior_K, query)
             else:
                 yield _empty_list(len(query.vectors_KD))
+
+
+def _asks_for_items(query: MixtureQuery) -> bool:
+    return query.n > 0 and len(query.vectors_KD) > 0
 
 
 def _empty_list(vectors: int) -> MixtureList:

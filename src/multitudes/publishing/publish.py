@@ -91,8 +91,8 @@ def publish(
         releases: folder of releases; created if it does not exist.
         retrieve: default settings of retrieval of the release; missing shares are set as fitted in training.
         index: settings of the index.
-        gate: what the release must hold in comparison with the one that serves; None: nothing.
         sign: file of the private key that signs the release; None: it is not signed.
+        gate: what the release must hold in comparison with the one that serves; None: nothing.
         progress: called after each of five steps.
 
     Returns:

@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import stat
+from io import BufferedReader
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 SIGNATURE: Final = "signature.json"
 _FORMAT: Final = "multitudes-signature-1"  # part of what is signed: no other message of this key is one
 _MAX_BYTES: Final = 1 << 20  # of the file of a signature; a release has some 40 files
-_CHUNK_BYTES: Final = 1 << 20
 _REPAIR: Final = "publish the run again with --sign KEY"
 
 
@@ -51,11 +51,12 @@ def make_key_pair(private: Path) -> tuple[Path, str]:
     from cryptography.hazmat.primitives import serialization as forms  # noqa: PLC0415 (an optional extra)
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey  # noqa: PLC0415
 
-    key, public = Ed25519PrivateKey.generate(), private.with_name(f"{private.name}.pub")
+    public = private.with_name(f"{private.name}.pub")
     if private.suffix == ".pub":
         raise UsageError(f"{private}: is the name of a public key; give the file of the private key, without .pub")
     if public.exists():
         raise UsageError(f"{public}: exists, and a key is never replaced; give another name")
+    key = Ed25519PrivateKey.generate()
     secret = key.private_bytes(forms.Encoding.PEM, forms.PrivateFormat.PKCS8, forms.NoEncryption())
     shown = key.public_key().public_bytes(forms.Encoding.PEM, forms.PublicFormat.SubjectPublicKeyInfo)
     for file, content, mode in ((private, secret, 0o600), (public, shown, 0o644)):
@@ -130,7 +131,7 @@ def check_signature(folder: Path, trust: Path | None) -> Signer:
     name = "" if trusted is None else trusted.get(raw)
     if name is None:
         raise ArtefactError(f"{file}: signed by {_fingerprint(key)}, which {trust} does not have; {_REPAIR}")
-    _compare(folder, files, _digests(folder))
+    _reject_differences(folder, files, _digests(folder))
     return Signer(name, _fingerprint(key))
 
 
@@ -206,17 +207,14 @@ def _digests(folder: Path) -> dict[str, str]:
 
 
 def _digest(file: Path) -> str:
-    digest = hashlib.sha256()
     try:
         with _open_regular(file) as stream:
-            while chunk := stream.read(_CHUNK_BYTES):
-                digest.update(chunk)
+            return hashlib.file_digest(stream, "sha256").hexdigest()
     except OSError as error:
         raise ArtefactError(f"{file}: cannot be read ({error.strerror}); {_REPAIR}") from None
-    return digest.hexdigest()
 
 
-def _open_regular(file: Path) -> Any:  # noqa: ANN401 (of the types of open)
+def _open_regular(file: Path) -> BufferedReader:
     """Open a file for reading, unless it is a link, or something that would wait for a writer."""
     descriptor = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     stream = os.fdopen(descriptor, "rb")
@@ -226,7 +224,7 @@ def _open_regular(file: Path) -> Any:  # noqa: ANN401 (of the types of open)
     return stream
 
 
-def _compare(folder: Path, signed: dict[str, str], found: dict[str, str]) -> None:
+def _reject_differences(folder: Path, signed: dict[str, str], found: dict[str, str]) -> None:
     for path in sorted(signed.keys() | found.keys()):
         if path not in found:
             raise ArtefactError(f"{folder / path}: was signed and is missing; {_REPAIR}")

@@ -32,7 +32,7 @@ from multitudes.periodic import FileWatch, file_signature
 
 KeyScope = Literal["recommend", "events", "metrics", "read", "write", "admin"]
 SCOPES: Final[tuple[KeyScope, ...]] = get_args(KeyScope)
-CONTAINED: Final[dict[KeyScope, frozenset[KeyScope]]] = {
+IMPLIED_SCOPES: Final[dict[KeyScope, frozenset[KeyScope]]] = {
     "read": frozenset({"recommend", "metrics"}),
     "write": frozenset({"events"}),
 }
@@ -52,8 +52,8 @@ class ApiKey:
     expires: date | None = None
 
     def allows(self, needed: KeyScope) -> bool:
-        """Return whether the key may do what needs a scope: it has it, or one that contains it."""
-        return any(scope == needed or needed in CONTAINED.get(scope, ()) for scope in self.scopes)
+        """Return whether the key may do what needs a scope: it has the scope, or one that implies it."""
+        return any(scope == needed or needed in IMPLIED_SCOPES.get(scope, ()) for scope in self.scopes)
 
     def is_expired(self, now: datetime) -> bool:
         """Return whether the key is no longer valid at ``now``, a time in UTC."""
