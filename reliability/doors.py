@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from urllib.request import Request, urlopen
 
 from multitudes.progress import Progress
-from multitudes.service.api_keys import IMPLIED_SCOPES, SCOPES, make_key
+from multitudes.service.api_keys import SCOPES, make_key, sufficient_scopes
 from multitudes.service.auth import PUBLIC_PATHS, required_scope
 from reliability.claims import Found, at_most
 from reliability.connection import Connection, request, run
@@ -87,7 +87,7 @@ def _doors(operations: list[tuple[str, str]], keys: dict[Any, str]) -> Iterator[
         for wrong in ("mult_wrong", keys["read"][:-1], "", "é" * 50):
             yield Try(f"{method} {path} with {wrong[:5]}…", frozenset({401}), _plain(method, path, wrong))
         for scope, key in keys.items():
-            if required_scope(method, path) not in {scope, *IMPLIED_SCOPES.get(scope, ())}:
+            if scope not in sufficient_scopes(required_scope(method, path)):
                 yield Try(f"{method} {path} with scope {scope}", frozenset({403}), _plain(method, path, key))
 
 

@@ -47,7 +47,7 @@ class UserVectors(NamedTuple):
 
 
 def concatenate_vectors(chunks: Sequence[UserVectors]) -> UserVectors:
-    """Return the vectors of all users of ``chunks``, of which there is at least one."""
+    """Return the vectors of all users of ``chunks``, of which there is at least one; requests set shares afterwards."""
     if len(chunks) == 1:
         return chunks[0]
     arrays = (np.concatenate(arrays) for arrays in zip(*(chunk[1:6] for chunk in chunks), strict=True))

@@ -42,14 +42,20 @@ from multitudes.evaluation.outcomes import (
     target_measures,
 )
 from multitudes.evaluation.repeats import RepeatSystems
-from multitudes.evaluation.scorer import RankedLists, Scorer, catalogue, ranked_lists, user_vectors
+from multitudes.evaluation.scorer import (
+    RankedLists,
+    Scorer,
+    candidates_by_budget,
+    catalogue,
+    ranked_lists,
+    user_vectors,
+)
 from multitudes.evaluation.target_segments import TimeSegments
 from multitudes.evaluation.targets import TargetKind, items_to_exclude, seen_items, targets_of_kind
 from multitudes.metrics import ranking
 from multitudes.progress import Progress, silent
 from multitudes.retrieval.allocation import vector_shares
 from multitudes.retrieval.config import Blend, RetrieveConfig
-from multitudes.retrieval.search import are_nested, find_candidates
 
 _BATCH_SIZE = 256  # users evaluated together
 _CONTROLS: dict[Partition, str] = {"random": "random_partition", "other_user": "other_user"}  # names of their systems
@@ -236,14 +242,9 @@ class Evaluator:
     def _serve(
         self, system: System, budgets: tuple[int, ...], seen: Sequence[NDArray[np.int64]]
     ) -> dict[ListKey, RankedLists]:
-        """Return the lists of a system at each budget; a longer list is cut only if that gives the same result."""
-        is_nested = are_nested(system.vectors.kinds, self._catalogue, system.config)
-        searched = budgets[-1:] if is_nested else budgets
-        found = {
-            n: ranked_lists(find_candidates(system.vectors, self._catalogue, n, seen, system.config, found_by=False), n)
-            for n in searched
-        }
-        return {ListKey(system.name, n): found.get(n, found[searched[-1]]).top(n) for n in budgets}
+        """Return the lists of a system at each budget."""
+        found = candidates_by_budget(system.vectors, self._catalogue, budgets, seen, system.config)
+        return {ListKey(system.name, n): ranked_lists(candidates, n) for n, candidates in found.items()}
 
     def _max_score(self, held: HeldOut, vectors: UserVectors, seen: Sequence[NDArray[np.int64]]) -> Measures:
         rank_T = max_score_ranks(vectors, self._item_ID, held, seen)

@@ -18,13 +18,13 @@ from multitudes.data.own_items import OwnItems, prepared_items
 from multitudes.data.prepared import PreparedData
 from multitudes.evaluation.baselines import fill_lists
 from multitudes.evaluation.outcomes import ListKey
-from multitudes.evaluation.scorer import ranked_lists
+from multitudes.evaluation.scorer import candidates_by_budget, ranked_lists
 from multitudes.linear.popularity import items_by_popularity, user_counts
 from multitudes.repeats.fit import fit_repeats, repeat_rates
 from multitudes.retrieval.catalogue import Catalogue
 from multitudes.retrieval.config import RetrieveConfig
 from multitudes.retrieval.repeats import RepeatSource
-from multitudes.retrieval.search import Candidates, are_nested, find_candidates, popular_candidates
+from multitudes.retrieval.search import Candidates, popular_candidates
 
 WITH_REPEATS: Final = "with_repeats"
 REPEATS: Final = "repeats"
@@ -62,13 +62,8 @@ class RepeatSystems:
         if self.source is None:
             return {}
         lists, own = {}, prepared_items(self._prepared, held.user_B, held.end_B)
-        is_nested = are_nested(vectors.kinds, self._catalogue, self._config)
-        by_run = {
-            n: find_candidates(vectors, self._catalogue, n, histories, self._config, found_by=False)
-            for n in (budgets[-1:] if is_nested else budgets)
-        }
-        for n in budgets:
-            found = [candidates.top(n) for candidates in by_run.get(n, by_run[budgets[-1]])]
+        by_run = candidates_by_budget(vectors, self._catalogue, budgets, histories, self._config)
+        for n, found in by_run.items():
             lists[ListKey(WITH_REPEATS, n)] = self._add_repeats(found, own, n)
             if control:
                 by_popularity = self._popular_candidates(histories, n, vectors)

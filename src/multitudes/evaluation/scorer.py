@@ -23,7 +23,7 @@ from multitudes.linear.popularity import user_counts
 from multitudes.retrieval.catalogue import Catalogue
 from multitudes.retrieval.config import Blend, RetrieveConfig
 from multitudes.retrieval.preferences import draw_topics
-from multitudes.retrieval.search import Candidates
+from multitudes.retrieval.search import Candidates, are_nested, find_candidates
 
 _REQUEST_ID = "evaluate"  # keys the draw of followed topics, so every evaluation draws the same
 
@@ -128,10 +128,6 @@ class RankedLists(NamedTuple):
     item_BN: NDArray[np.int64]
     interest_BN: NDArray[np.int64]
 
-    def top(self, n: int) -> "RankedLists":
-        """Return the first ``n`` places of each list."""
-        return RankedLists(self.item_BN[:, :n], self.interest_BN[:, :n])
-
 
 def user_vectors(
     run: Scorer, users: HeldOut, config: RetrieveConfig, partition: Partition = "interests"
@@ -149,6 +145,27 @@ def catalogue(run: Scorer, item_ID: NDArray[np.float32]) -> Catalogue:
     present = np.flatnonzero(item_ID.any(axis=1))
     topics = select_topics(run.prepared.item_topic_offset, run.prepared.item_topic, present)
     return Catalogue(LiveIndex(ExactIndex.build(present, item_ID[present], topics)), user_counts(run.prepared))
+
+
+def candidates_by_budget(
+    vectors: UserVectors,
+    items: Catalogue,
+    budgets: Sequence[int],
+    excluded: Sequence[NDArray[np.int64]],
+    config: RetrieveConfig,
+) -> dict[int, list[Candidates]]:
+    """Return the candidates of each user at each budget; a longer list is cut only if that gives the same result.
+
+    Args:
+        vectors: the vectors of the users.
+        items: the items that can be retrieved.
+        budgets: numbers of candidates, ascending.
+        excluded: of each user, the item numbers that are not returned.
+        config: how the list is divided and blended.
+    """
+    searched = budgets[-1:] if are_nested(vectors.kinds, items, config) else budgets
+    found = {n: find_candidates(vectors, items, n, excluded, config, found_by=False) for n in searched}
+    return {n: found[n] if n in found else [one.top(n) for one in found[searched[-1]]] for n in budgets}
 
 
 def ranked_lists(found: Sequence[Candidates], budget: int) -> RankedLists:

@@ -19,7 +19,7 @@ from multitudes.data.prepared import PreparedData, Split
 from multitudes.data.timestamps import DAY_S
 from multitudes.errors import UsageError
 from multitudes.evaluation.config import SegmentName
-from multitudes.evaluation.targets import common_cut
+from multitudes.evaluation.targets import common_cut, cut_times
 from multitudes.metrics.ranking import target_rows
 
 POPULARITY = ("head", "torso", "tail")
@@ -58,7 +58,7 @@ class TimeSegments:
     def _horizon(self, held: HeldOut) -> NDArray[np.int64]:
         """Return 0 for targets within a day of the query, 1 within a week, 2 later."""
         position_T = first_positions(self.prepared, held, self.split)
-        elapsed_T = self.prepared.event_time[position_T] - self._query_time(held)[target_rows(held.target_offset)]
+        elapsed_T = self.prepared.event_time[position_T] - self._query_times(held)[target_rows(held.target_offset)]
         return np.searchsorted([DAY_S, WEEK_S], elapsed_T, side="right")
 
     def _topic_age(self, held: HeldOut) -> NDArray[np.int64]:
@@ -67,7 +67,7 @@ class TimeSegments:
         target_X, topic_X = self._topics(held.target)
         last_T = np.full(len(owner_T), _NEVER)
         np.maximum.at(last_T, target_X, self._last_times(held)[owner_T[target_X], topic_X])
-        is_recent_T = last_T >= self._query_time(held)[owner_T] - WEEK_S
+        is_recent_T = last_T >= self._query_times(held)[owner_T] - WEEK_S
         label_T = np.where(last_T == _NEVER, 2, np.where(is_recent_T, 0, 1))
         has_topic_T = np.bincount(target_X, minlength=len(owner_T)) > 0
         return np.where(has_topic_T, label_T, -1)
@@ -86,10 +86,8 @@ class TimeSegments:
         index_X, place_X = expand_ranges(offset[item], offset[item + 1])
         return index_X, self.prepared.item_topic[place_X].astype(np.int64)
 
-    def _query_time(self, held: HeldOut) -> NDArray[np.int64]:
-        if self._common_cut is None:
-            return np.asarray(self.prepared.event_time[held.end_B])
-        return np.full(len(held), self._common_cut)
+    def _query_times(self, held: HeldOut) -> NDArray[np.int64]:
+        return cut_times(self.prepared, held, self._common_cut)
 
     @cached_property
     def _common_cut(self) -> int | None:

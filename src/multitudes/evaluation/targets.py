@@ -77,7 +77,7 @@ def cohorts(
     Core: active on at least ``core_days`` distinct days within the ``window_days`` before the cut. New: not core, and
     the entire history (it may be empty) is within that window. Non-core: all others (casual, marginal, resurrected).
     """
-    cut_B = cut_times(prepared, held, split)
+    cut_B = cut_times(prepared, held, common_cut(prepared, split))
     label_B = np.empty(len(held), dtype=np.int64)
     for b, (user, end, cut) in enumerate(zip(held.user_B, held.end_B, cut_B, strict=True)):
         age_day = (cut - 1 - prepared.event_time[prepared.event_offset[user] : end]) // DAY_S
@@ -89,10 +89,9 @@ def cohorts(
     return label_B
 
 
-def cut_times(prepared: PreparedData, held: HeldOut, split: Split) -> NDArray[np.int64]:
-    """Return the time at which each user's targets begin: one for all in a time split, else the user's own."""
-    cut = common_cut(prepared, split)
-    return np.asarray(prepared.event_time[held.end_B]) if cut is None else np.full(len(held), cut)
+def cut_times(prepared: PreparedData, held: HeldOut, common: int | None) -> NDArray[np.int64]:
+    """Return the time at which each user's targets begin (B,): ``common_cut``, or the user's own if that is None."""
+    return np.asarray(prepared.event_time[held.end_B]) if common is None else np.full(len(held), common)
 
 
 def common_cut(prepared: PreparedData, split: Split) -> int | None:

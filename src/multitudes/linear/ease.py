@@ -108,6 +108,7 @@ def ease_factors(matrix: csr_array, regularisation: float, rank: int, normalisat
     by_users = users < items - 1 and users <= MAX_ITEMS
     weights = _ease_operator(matrix, regularisation) if by_users else ease_weights(matrix, regularisation)
     factors = low_rank(weights, rank)
+    # An item of a history counts as in the fit, and its score is that of the item as it is.
     return LinearFactors(factors.input_IR * item_I[:, None], factors.output_IR / item_I[:, None])
 
 

@@ -21,7 +21,7 @@ from multitudes.retrieval.retriever import Retriever
 from multitudes.seeding import generator
 
 _BATCH_SIZE = 64
-_Z = 1.96  # 95 %
+_CRITICAL_Z = 1.96  # half width of a 95 % interval, in standard errors
 _MIN_USERS = 30  # with fewer, the interval means nothing
 
 
@@ -92,7 +92,7 @@ def check_gate(
         return GateResult(len(held), float(recall_B.mean()), degraded, None, None, None, None, None)
     serving_B, _ = _recall(serving, requests, prepared, held, progress)
     difference_B = recall_B - serving_B
-    difference, half = float(difference_B.mean()), _Z * float(difference_B.std(ddof=1)) / len(held) ** 0.5
+    difference, half = float(difference_B.mean()), _CRITICAL_Z * float(difference_B.std(ddof=1)) / len(held) ** 0.5
     low, high, allowed = difference - half, difference + half, -config.margin * float(serving_B.mean())
     if low < allowed:
         raise ArtefactError(
@@ -105,6 +105,7 @@ def check_gate(
 
 
 def _users_with_history(prepared: PreparedData, config: GateConfig) -> HeldOut:
+    """Return the users of the gate: with a history and a first-time target, drawn by the seed if there are many."""
     held = held_out_users(prepared, "validation")
     held = select_targets(held, held.target_is_first_time)
     rows = np.flatnonzero(held.end_B > prepared.event_offset[held.user_B])

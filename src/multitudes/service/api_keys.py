@@ -32,7 +32,7 @@ from multitudes.periodic import FileWatch, file_signature
 
 KeyScope = Literal["recommend", "events", "metrics", "read", "write", "admin"]
 SCOPES: Final[tuple[KeyScope, ...]] = get_args(KeyScope)
-IMPLIED_SCOPES: Final[dict[KeyScope, frozenset[KeyScope]]] = {
+_IMPLIED_SCOPES: Final[dict[KeyScope, frozenset[KeyScope]]] = {
     "read": frozenset({"recommend", "metrics"}),
     "write": frozenset({"events"}),
 }
@@ -52,12 +52,17 @@ class ApiKey:
     expires: date | None = None
 
     def allows(self, needed: KeyScope) -> bool:
-        """Return whether the key may do what needs a scope: it has the scope, or one that implies it."""
-        return any(scope == needed or needed in IMPLIED_SCOPES.get(scope, ()) for scope in self.scopes)
+        """Return whether the key may do what needs a scope."""
+        return not self.scopes.isdisjoint(sufficient_scopes(needed))
 
     def is_expired(self, now: datetime) -> bool:
         """Return whether the key is no longer valid at ``now``, a time in UTC."""
         return self.expires is not None and now.date() >= self.expires
+
+
+def sufficient_scopes(needed: KeyScope) -> list[KeyScope]:
+    """Return the scopes that allow what needs a scope: it, and those that imply it."""
+    return [needed, *(scope for scope, implied in _IMPLIED_SCOPES.items() if needed in implied)]
 
 
 def key_digest(key: str) -> str:

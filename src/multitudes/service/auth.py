@@ -7,7 +7,7 @@ from typing import Final
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from multitudes.service.access_records import AccessRecords, Sender
-from multitudes.service.api_keys import IMPLIED_SCOPES, ApiKeys, KeyScope
+from multitudes.service.api_keys import ApiKeys, KeyScope, sufficient_scopes
 from multitudes.service.errors import ApiError, error_response
 from multitudes.service.metrics import Metrics
 
@@ -122,11 +122,6 @@ def required_scope(method: str, path: str) -> KeyScope:
     if method == "DELETE":
         return "admin"
     return _POST_SCOPES.get(path, "write")
-
-
-def sufficient_scopes(needed: KeyScope) -> list[KeyScope]:
-    """Return the scopes that allow what needs a scope: it, and those that imply it."""
-    return [needed, *(scope for scope, implied in IMPLIED_SCOPES.items() if needed in implied)]
 
 
 def _check_host(scope: Scope, own_hosts: frozenset[str] | None) -> None:

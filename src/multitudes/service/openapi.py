@@ -8,7 +8,8 @@ from fastapi import FastAPI
 from multitudes import api
 from multitudes.records import to_record
 from multitudes.service.admission import OVERLOADED
-from multitudes.service.auth import PUBLIC_PATHS, required_scope, sufficient_scopes
+from multitudes.service.api_keys import sufficient_scopes
+from multitudes.service.auth import PUBLIC_PATHS, required_scope
 from multitudes.service.errors import ERROR_CODES
 from multitudes.service.schemas import answer_model
 
