@@ -4,6 +4,8 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from urllib.parse import urlsplit
 
 import pytest
@@ -25,15 +27,25 @@ def releases(tmp_path_factory):
     return root
 
 
+@contextmanager
+def serving(*call: str) -> Iterator[str]:
+    """Run a command that serves, and return its URL; it ends with the block, also if that fails."""
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    command = [*MAIN, *call, "--port", "0", "--json"]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=environment
+    ) as server:
+        try:
+            assert server.stdout is not None
+            yield json.loads(server.stdout.readline())["url"]
+        finally:
+            server.terminate()
+
+
 @pytest.fixture(scope="module")
 def url(releases):
-    call = [*MAIN, "explore", str(releases), "--port", "0", "--json"]
-    with subprocess.Popen(
-        call, stdout=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}
-    ) as server:
-        assert server.stdout is not None
-        yield json.loads(server.stdout.readline())["url"]
-        server.terminate()
+    with serving("explore", str(releases)) as url:
+        yield url
 
 
 @pytest.fixture(scope="module")
@@ -188,10 +200,8 @@ def test_the_page_fits_from_360_to_1920_pixels(scheme, browser, url):
 
 def test_a_page_without_a_key_asks_for_it(browser, releases, tmp_path):
     key = make_key(tmp_path / "keys", "reader", ("read",))
-    call = [*MAIN, "serve", str(releases), "--port", "0", "--keys", str(tmp_path / "keys"), "--json"]
-    with subprocess.Popen(call, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as server:
-        assert server.stdout is not None
-        browser.open(json.loads(server.stdout.readline())["url"])
+    with serving("serve", str(releases), "--keys", str(tmp_path / "keys")) as url:
+        browser.open(url)
         browser.wait("!$('key-form').hidden")
         assert "API key" in text(browser, "#error")
         browser.errors.clear()  # the browser itself notes a 401
@@ -199,7 +209,6 @@ def test_a_page_without_a_key_asks_for_it(browser, releases, tmp_path):
         browser.press("Enter")
         browser.wait("$('status').textContent.startsWith('Type a user id')")
         assert text(browser, "#error") == ""
-        server.terminate()
 
 
 def test_an_exported_page_works_from_a_file_with_and_without_scripts(browser, releases, tmp_path):

@@ -8,6 +8,7 @@ Legend: S seeds · B users · R resamples · M methods.
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -317,27 +318,18 @@ def _compare_segments(
     outcomes: PairedOutcomes, methods: list[str], reference: str, resampling: Resampling, *, by_seed: bool = False
 ) -> dict[str, Any]:
     """Return the methods' HR less that of the reference, by segment of users and of targets."""
+    compare = partial(_compare_segment, outcomes, methods, reference, resampling, by_seed=by_seed)
     segments: dict[str, Any] = {}
     for name in SEGMENTS:
         if name in outcomes.users.columns and outcomes.users[name].drop_nulls().n_unique() > 1:
             label_B = outcomes.users[name]
             segments[name] = {
-                label: _compare_segment(
-                    outcomes,
-                    methods,
-                    reference,
-                    resampling,
-                    (label_B == label).fill_null(False).to_numpy(),
-                    by_seed=by_seed,
-                )
+                label: compare((label_B == label).fill_null(False).to_numpy())
                 for label in sort_labels(label_B.drop_nulls().unique().to_list())
             }
     for name, parts in TARGET_SEGMENTS.items():
         if {f"{part}_hits" for part in parts} <= outcomes.measures.keys():
-            segments[name] = {
-                part: _compare_segment(outcomes, methods, reference, resampling, None, f"{part}_", by_seed=by_seed)
-                for part in parts
-            }
+            segments[name] = {part: compare(None, f"{part}_") for part in parts}
     return segments
 
 
