@@ -46,7 +46,7 @@ def test_the_commands_of_a_page_and_their_options_exist(page: Path):
     code = "\n".join(code_blocks(page, "|sh|bash|console")).replace("\\\n", " ")
     for verb, rest in re.findall(r"^(?:\$ )?multitudes ([a-z][\w-]*)(.*)$", code, re.MULTILINE):
         options = re.findall(r"(?<!\S)\[?(--[a-z][\w-]*)", re.sub(r"#.*|\|.*|&&.*", "", rest))
-        assert [option for option in options if f"`{option}" not in verbs[verb]] == [], f"multitudes {verb}{rest}"
+        assert [option for option in options if f"`{option}`" not in verbs[verb]] == [], f"multitudes {verb}{rest}"
 
 
 def test_every_module_that_the_architecture_names_exists():

@@ -188,7 +188,7 @@ def _overlap(found: Sequence[Candidates], wanted: Sequence[Candidates]) -> float
 
 
 def section(records: Sequence[dict[str, Any]]) -> list[str]:
-    """Return the section of docs/index.md; no lines without records."""
+    """Return the section of docs/index-figures.md; no lines without records."""
     if not records:
         return []
     rows = [

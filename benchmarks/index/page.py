@@ -1,4 +1,4 @@
-"""``python -m benchmarks.index.page``: docs/index.md, with its picture, from the JSON of runs alone."""
+"""``python -m benchmarks.index.page``: docs/index.md, with its picture and appendix, from the JSON of runs alone."""
 
 import argparse
 import json
@@ -23,24 +23,34 @@ _WORDS = Path(__file__).with_name("words.md")
 _HEAD = """# Index: how near, how fast, how large
 
 Written by `python -m benchmarks.index.page` from `{source}`; do not edit. Measure on your own machine with
-`make bench-index`; `python -m benchmarks.index --help` names sizes and parts.
+`make bench-index`; `python -m benchmarks.index --help` names sizes and parts. The tables are in
+[an appendix]({appendix}).
+
+"""
+_APPENDIX_HEAD = """# Index: tables
+
+Written by `python -m benchmarks.index.page` from `{source}`; do not edit. How it is measured, and what follows:
+[{page}]({page}).
 
 """
 
 
-def page(
-    records: list[Record], runs: list[dict[str, Any]], source: str, mixtures: Sequence[dict[str, Any]] = ()
+def page(appendix_name: str, source: str) -> str:
+    """Return the page without its tables."""
+    head = _HEAD.format(source=source, appendix=appendix_name)
+    return f"{head}{_WORDS.read_text(encoding='utf-8')}\n![Recall against time](images/{PICTURE}.svg)\n"
+
+
+def appendix(
+    records: list[Record],
+    runs: list[dict[str, Any]],
+    page_name: str,
+    source: str,
+    mixtures: Sequence[dict[str, Any]] = (),
 ) -> str:
-    """Return the page of all records, of trained runs and of mixtures where there are any."""
-    found = corpora(records)
-    lines = [
-        _HEAD.format(source=source),
-        _WORDS.read_text(encoding="utf-8"),
-        f"![Recall against time](images/{PICTURE}.svg)",
-        "",
-        *mixture.section(mixtures),
-    ]
-    for corpus in found:
+    """Return the tables of all records, of trained runs and of mixtures where there are any."""
+    lines = [_APPENDIX_HEAD.format(source=source, page=page_name), *mixture.section(mixtures)]
+    for corpus in corpora(records):
         lines += [f"## {corpus}", "", _note(corpus), ""]
         lines += [*_goals(corpus), *_requests(corpus), *_files(corpus), *_changes(corpus), *_levels(corpus)]
     return "\n".join([*lines, *real(runs)]).rstrip() + "\n"
@@ -179,7 +189,7 @@ def _levels(corpus: Corpus) -> list[str]:
 
 
 def main() -> None:
-    """Write the page and its picture."""
+    """Write the page, its picture and its appendix."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.index.page", description="Write the page of the index.")
     parser.add_argument("results", nargs="*", type=Path, help="JSON; default: benchmarks/results/index.json")
     parser.add_argument("--runs", type=Path, default=RESULTS / "index-runs.json", help="JSON of trained runs")
@@ -194,8 +204,10 @@ def main() -> None:
     named = [f"benchmarks/results/{file.name}" for file in (*files, *further)]
     (given.out.parent / "images").mkdir(parents=True, exist_ok=True)
     draw(corpora(records), given.out.parent / "images" / PICTURE)
-    write_text(given.out, page(records, runs, "`, `".join(named), mixtures))
-    print(given.out)
+    source, tables = "`, `".join(named), given.out.with_stem(f"{given.out.stem}-figures")
+    write_text(given.out, page(tables.name, source))
+    write_text(tables, appendix(records, runs, given.out.name, source, mixtures))
+    print(given.out, tables, sep="\n")
 
 
 if __name__ == "__main__":
