@@ -92,7 +92,9 @@ def _export(releases: Path, file: Path, users: int, given: list[str], seed: int,
             progress(done, len(chosen))
     write_text(file, static_page(explorer.map(), answers))
     size = file.stat().st_size
-    typer.echo(f"{file}: {len(answers):,} user{'' if len(answers) == 1 else 's'}, {size / 1e3:,.0f} kB; open it in a browser")
+    typer.echo(
+        f"{file}: {len(answers):,} user{'' if len(answers) == 1 else 's'}, {size / 1e3:,.0f} kB; open it in a browser"
+    )
     if json:
         print_json({"file": str(file), "users": [answer.user_id for answer in answers], "bytes": size})
     else:
