@@ -1,11 +1,11 @@
-"""``multitudes demo``: every step from tables to recommendations, on MovieLens-small, which the package contains."""
+"""``multitudes demo``: every step from tables to recommendations, on MovieLens-small, or on a person's own files."""
 
 import os
 import shlex
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from textwrap import fill
@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from multitudes.cli.beside import run_beside
-from multitudes.cli.output import print_json
+from multitudes.cli.map_option import MapOption
+from multitudes.cli.output import print_json, print_next
 from multitudes.progress import ProgressBar
 from multitudes.threads import THREAD_VARIABLES, available_cores
 
@@ -22,23 +23,12 @@ if TYPE_CHECKING:
     from multitudes.data.prepared import PreparedData
     from multitudes.retrieval.response import Recommendation
 
-SETTINGS = """\
-# The settings of `multitudes demo`: a small model, trained briefly, so that the demo ends in a few minutes.
-# `multitudes init DIR` writes a file with every setting, its default and its meaning.
-
-[prepare]
-split = "user"            # MovieLens' users hardly overlap in time, so each user's last events are held out
-follows_from_share = 0.2  # no data on followed topics: they are those of the first fifth of each history
-
+MODEL_SETTINGS = """\
 [model]
 history = 20
 dropout = 0.1
-
-[retrieve]                 # for the table of one user; evaluated and published are the defaults
-blend = "round_robin"      # the paper's blend, turn by turn: every interest shows what it brings
-unconditioned_share = 0.3
-explicit_share = 0.25
-
+"""
+TRAIN_SETTINGS = """\
 [train]
 epochs = 2
 batch_size = 64
@@ -48,6 +38,21 @@ in_batch = 256
 uniform = 256
 validate_users = 200
 """
+SETTINGS = f"""\
+# The settings of `multitudes demo`: a small model, trained briefly, so that the demo ends in a few minutes.
+# `multitudes init DIR` writes a file with every setting, its default and its meaning.
+
+[prepare]
+split = "user"            # MovieLens' users hardly overlap in time, so each user's last events are held out
+follows_from_share = 0.2  # no data on followed topics: they are those of the first fifth of each history
+
+{MODEL_SETTINGS}
+[retrieve]                 # for the table of one user; evaluated and published are the defaults
+blend = "round_robin"      # the paper's blend, turn by turn: every interest shows what it brings
+unconditioned_share = 0.3
+explicit_share = 0.25
+
+{TRAIN_SETTINGS}"""
 SETTINGS_FILE = "demo.toml"  # its presence also marks a folder as written by the demo
 _UNFINISHED_FILE = ".unfinished"
 
@@ -68,18 +73,43 @@ _SVG_COLUMNS = 132
 
 
 def demo_command(
+    files: Annotated[
+        list[Path] | None,
+        typer.Argument(
+            metavar="FILE", help="Your own events, as `multitudes import` reads them; default: MovieLens-small."
+        ),
+    ] = None,
+    items: Annotated[list[Path] | None, typer.Option(help="Your file of items: their topics and titles.")] = None,
+    users: Annotated[list[Path] | None, typer.Option(help="Your file of users and followed topics.")] = None,
+    column_map: MapOption = None,
+    max_dropped: Annotated[
+        float | None, typer.Option(min=0, max=1, help="Share of your file's rows that may be left out.")
+    ] = None,
     out: Annotated[Path, typer.Option(help="Folder to write.")] = Path("multitudes-demo"),
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the folder of an earlier demo.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")] = False,
 ) -> None:
-    """Run all steps on the films of MovieLens-small.
+    """Run all steps, on the films of MovieLens-small or on your own files.
 
     Prepare, train, evaluate, publish, recommend, report: the demo prints the command of each step, and runs two at a
-    time. The data have a licence of their own, that of MovieLens: no commercial use without permission.
+    time. The data have a licence of their own, that of MovieLens: no commercial use without permission. Your own files
+    are imported first, and the steps follow one after the other.
     """
+    from multitudes.errors import UsageError
     from multitudes.extras import require_extra
 
     require_extra("train", "report")
+    if files:
+        from multitudes.cli.demo_own import run_on_files
+
+        dropped = None if max_dropped is None else [max_dropped]
+        given: dict[str, Sequence[Any] | None] = {"--items": items, "--users": users, "--map": column_map}
+        given["--max-dropped"] = dropped
+        words = [word for option, values in given.items() for value in values or () for word in (option, str(value))]
+        run_on_files([*map(str, files), *words], out, overwrite=overwrite, json=json)
+        return
+    if items or users or column_map or max_dropped is not None:
+        raise UsageError("--items, --users, --map and --max-dropped are for your own events: give their file too")
     start = time.perf_counter()
     _limit_threads()
     with create_demo_folder(out, overwrite):
@@ -103,11 +133,17 @@ def demo_command(
 
 
 @contextmanager
-def create_demo_folder(out: Path, overwrite: bool) -> Iterator[None]:
-    """Create ``out``, and remove it again if the block fails.
+def create_demo_folder(out: Path, overwrite: bool, settings: str = "", kept: Path | None = None) -> Iterator[None]:
+    """Create ``out`` with the file of settings, and remove it again if the block fails.
 
     The folder is written in place, because runs record the path of their data. A marker file says that it is
     unfinished, so the next demo replaces what a killed demo has left.
+
+    Args:
+        out: the folder.
+        overwrite: replace an earlier demo.
+        settings: TOML; empty: those of the demo on MovieLens-small.
+        kept: a file that explains a failure; if it is there, the unfinished folder is left.
 
     Raises:
         UsageError: ``out`` exists and was not written by the demo, or was, and ``overwrite`` is off.
@@ -116,11 +152,12 @@ def create_demo_folder(out: Path, overwrite: bool) -> Iterator[None]:
     out.mkdir(parents=True, exist_ok=True)
     try:
         (out / _UNFINISHED_FILE).touch()
-        _settings_file(out).write_text(SETTINGS, encoding="utf-8")
+        _settings_file(out).write_text(settings or SETTINGS, encoding="utf-8")
         yield
         (out / _UNFINISHED_FILE).unlink()
     except BaseException:
-        shutil.rmtree(out, ignore_errors=True)
+        if kept is None or not kept.exists():
+            shutil.rmtree(out, ignore_errors=True)
         raise
 
 
@@ -323,4 +360,6 @@ def _print_next_steps(out: Path, recommendation: "Recommendation") -> None:
     typer.echo(f"  open {out}/report.html in a browser")
     typer.echo(f"  {call}")
     typer.echo(f"  multitudes evaluate {out}/joint --against {out}/single")
-    typer.echo("  multitudes init my-data   (your own events: a commented configuration and example tables)")
+    typer.echo("  multitudes demo ratings.csv --items movies.csv   (your own files)")
+    print_next("explore", f"{out}/releases")
+    print_next("serve", f"{out}/releases", label="or")

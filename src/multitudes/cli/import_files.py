@@ -92,7 +92,9 @@ def import_command(
     if json:
         print_json(report.record())
     else:
-        print_next("prepare", out, "--out", unused_path(out.parent / "prepared"), *_next_words(report))
+        print_next(
+            "prepare", out, "--out", unused_path(out.parent / "prepared"), *next_words(report.split, report.min_rating)
+        )
 
 
 def _print_guesses(guesses: "Sequence[ColumnGuess]") -> None:
@@ -146,7 +148,7 @@ def _ratings_sentence(ratings: "Mapping[str, float]", min_rating: float | None) 
     )
 
 
-def _next_words(report: "ImportReport") -> list[str]:
+def next_words(split: str, min_rating: float | None) -> list[str]:
     """Return the options of prepare that suit what was imported."""
-    words = [] if report.split == "time" else ["--split", report.split]
-    return words if report.min_rating is None else [*words, "--min-rating", f"{report.min_rating:g}"]
+    words = [] if split == "time" else ["--split", split]
+    return words if min_rating is None else [*words, "--min-rating", f"{min_rating:g}"]

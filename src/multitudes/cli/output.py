@@ -6,6 +6,9 @@ On a terminal, progress is a bar or, for a study, one line that is redrawn; else
 import json
 import shlex
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from itertools import count
 from pathlib import Path
 from typing import Any, Protocol, TextIO
@@ -20,10 +23,24 @@ def print_json(record: dict[str, Any]) -> None:
     typer.echo(json.dumps(record, ensure_ascii=False, allow_nan=False))
 
 
-def print_next(*words: str | Path | None, note: str = "") -> None:
+_shows_next = ContextVar("shows_next", default=True)
+
+
+def print_next(*words: str | Path | None, note: str = "", label: str = "next") -> None:
     """Print the command that follows, to be copied: ``words`` after ``multitudes``, of which None is left out."""
     command = shlex.join(["multitudes", *(str(word) for word in words if word is not None)])
-    typer.echo(f"next{note}: {command}")
+    if _shows_next.get():
+        typer.echo(f"{label}{note}: {command}")
+
+
+@contextmanager
+def hide_next() -> Iterator[None]:
+    """Leave out the commands that follow, while a block runs several commands itself."""
+    token = _shows_next.set(False)
+    try:
+        yield
+    finally:
+        _shows_next.reset(token)
 
 
 def config_words(config: Path | None) -> list[str]:

@@ -53,6 +53,7 @@ def publish_command(
         )
     else:
         print_next("recommend", to, "--user", _first_user(to), "--explain", "--n", "20")
+        print_next("explore", to, label="or")
 
 
 def gate_command(

@@ -110,6 +110,7 @@ def recommend_command(
     print_recommendation(recommendation, explain)
     typer.echo()
     print_next("serve", releases)
+    print_next("explore", releases, label="or")
 
 
 def _retrieve_config(releases: Path, config: Path | None, overrides: list[str] | None) -> "RetrieveConfig | None":

@@ -1,5 +1,6 @@
 """Import a person's own files: find their columns, show the guess, read the rows, and write the canonical tables."""
 
+import json
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -174,6 +175,12 @@ def import_files(
             engine.execute(f"COPY ({sql}) TO {target} (FORMAT parquet, COMPRESSION zstd)")
         write_json(folder / MARKER, report.record())
         steps.next("done")
+    return report
+
+
+def read_report(out: Path) -> dict[str, Any]:
+    """Return the report that an import wrote into its folder, as JSON has it."""
+    report: dict[str, Any] = json.loads((out / MARKER).read_text(encoding="utf-8"))
     return report
 
 
