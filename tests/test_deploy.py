@@ -74,7 +74,9 @@ def test_ports_and_probes_are_those_of_the_service():
     deployment = CLUSTER[0]
     (container,) = deployment["spec"]["template"]["spec"]["containers"]
     assert container["ports"] == [{"name": "http", "containerPort": int(port)}]
-    for probe in ("readinessProbe", "livenessProbe"):
+    start = container["startupProbe"]
+    assert start["periodSeconds"] * start["failureThreshold"] >= 900, "as long as TimeoutStartSec of the unit"
+    for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
         assert container[probe]["httpGet"]["path"] in PUBLIC_PATHS
         assert container[probe]["httpGet"]["port"] == "http"
     service = CLUSTER[1]["spec"]
@@ -120,6 +122,13 @@ def test_keys_are_mounted_as_a_folder_since_a_file_mounted_alone_keeps_revoked_k
     assert "./keys:/keys:ro" in COMPOSE["services"]["serve"]["volumes"]
     made = [(DEPLOY / name).read_text() for name in ("Containerfile", "cluster/compose.yaml")]
     assert all("mkdir -m 750 keys && multitudes key shop --to keys" in text for text in made)
+
+
+def test_keys_are_given_to_the_service_after_the_last_is_made():
+    recipe = (DEPLOY / "cluster" / "compose.yaml").read_text()
+    assert recipe.rindex("multitudes key ") < recipe.index("chown -R 10001 keys"), (
+        "the one who makes keys may not later"
+    )
 
 
 def test_every_container_has_a_root_that_it_cannot_write_and_no_capability():
