@@ -105,6 +105,16 @@ def sign_with_a_pipe(folder: Path) -> None:
     os.mkfifo(folder / SIGNATURE)
 
 
+def link_the_signature(folder: Path) -> None:
+    (folder / SIGNATURE).rename(folder.parents[2] / "signature")
+    (folder / SIGNATURE).symlink_to(folder.parents[2] / "signature")
+
+
+def make_the_signature_a_folder(folder: Path) -> None:
+    (folder / SIGNATURE).unlink()
+    (folder / SIGNATURE).mkdir()
+
+
 def write_text(text: str):
     return lambda folder: (folder / SIGNATURE).write_text(text)
 
@@ -121,6 +131,8 @@ def keep_other_members(**members: object):
     ("damage", "message"),
     [
         (lambda folder: (folder / SIGNATURE).unlink(), "missing, so nobody signed this release"),
+        (link_the_signature, r"signature.json: cannot be read \(Too many levels of symbolic links\)"),
+        (make_the_signature_a_folder, "signature.json: not a plain file"),
         (change_with_checksums, "items.parquet: was changed after the release was signed"),
         (lambda folder: (folder / "item_count.npy").unlink(), "item_count.npy: was signed and is missing"),
         (lambda folder: (folder / "weights.bin").touch(), "weights.bin: was added after the release was signed"),

@@ -174,6 +174,8 @@ def _read_record(file: Path) -> dict[str, Any]:
             content = stream.read(_MAX_BYTES + 1)
     except FileNotFoundError:
         raise ArtefactError(f"{file}: missing, so nobody signed this release; {_REPAIR}") from None
+    except OSError as error:
+        raise ArtefactError(f"{file}: cannot be read ({error.strerror}); {_REPAIR}") from None
     try:
         record = json.loads(content) if len(content) <= _MAX_BYTES else None
     except (ValueError, RecursionError):
@@ -217,11 +219,10 @@ def _digest(file: Path) -> str:
 def _open_regular(file: Path) -> BufferedReader:
     """Open a file for reading, unless it is a link, or something that would wait for a writer."""
     descriptor = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-    stream = os.fdopen(descriptor, "rb")
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        stream.close()
+        os.close(descriptor)
         raise ArtefactError(f"{file}: not a plain file; {_REPAIR}")
-    return stream
+    return os.fdopen(descriptor, "rb")
 
 
 def _reject_differences(folder: Path, signed: dict[str, str], found: dict[str, str]) -> None:
