@@ -240,6 +240,10 @@ def test_the_gate_publishes_what_is_no_worse_and_nothing_else(run, data, tmp_pat
     monkeypatch.setattr(gate_room, "_MIN_USERS", 3)
     with pytest.raises(ArtefactError, match=r"were answered with less than the full method; at most .* Nothing was"):
         check_gate(worse, serving, data, GateConfig(n=10, max_degraded=0))
+    names = SimpleNamespace(numbers=lambda ids: np.zeros(len(ids), dtype=np.int64))
+    foreign: Any = SimpleNamespace(release=SimpleNamespace(path=root, item_names=names))
+    with pytest.raises(ArtefactError, match=r"has none of the items of .* so there is nothing to compare"):
+        check_gate(serving, foreign, data, gate)
     assert ReleaseStore(root).versions() == ["0001", "0002"]
 
 

@@ -72,8 +72,8 @@ def check_gate(
         The measurements.
 
     Raises:
-        ArtefactError: too few users could be asked about, too many answers were degraded, or the new release may find
-            less than the margin allows.
+        ArtefactError: too few users could be asked about, the serving release has none of the items, too many answers
+            were degraded, or the new release may find less than the margin allows.
     """
     held = _users_with_history(prepared, config)
     if len(held) < _MIN_USERS:
@@ -82,6 +82,11 @@ def check_gate(
             f" needs {_MIN_USERS}. Nothing was published; prepare with a larger validation split"
         )
     requests = _requests(prepared, held, config.n)
+    if serving is not None and not _knows_items(serving, prepared):
+        raise ArtefactError(
+            f"{serving.release.path}: has none of the items of {prepared.path}, so there is nothing to compare."
+            " Nothing was published; give the folder of releases of this data, or publish without a gate"
+        )
     recall_B, degraded = _recall(staged, requests, prepared, held, progress)
     if degraded > config.max_degraded:
         raise ArtefactError(
@@ -102,6 +107,11 @@ def check_gate(
         )
     means = float(recall_B.mean()), degraded, serving.release.version, float(serving_B.mean())
     return GateResult(len(held), *means, difference, low, high)
+
+
+def _knows_items(serving: Retriever, prepared: PreparedData) -> bool:
+    """Return whether a release has any of the items: ids of another type or of other data find nothing."""
+    return bool(serving.release.item_names.numbers(prepared.items["item_id"].to_list()).any())
 
 
 def _users_with_history(prepared: PreparedData, config: GateConfig) -> HeldOut:
