@@ -1,5 +1,8 @@
 """What the explorer shows of a small release: history, interests, candidates, and what is supposed."""
 
+import gc
+import weakref
+
 import numpy as np
 import polars as pl
 import pytest
@@ -114,3 +117,31 @@ def test_the_map_describes_the_release(explorer):
     assert shown.topics == ("Drama", "Crime")
     assert items(shown.map) == list(range(101, 121))
     assert np.isfinite([(one.x, one.y) for one in shown.map]).all()
+
+
+def test_what_is_supposed_is_no_last_answer_of_the_user(tmp_path):
+    publish_small(tmp_path)
+    retriever = Retriever.open(tmp_path, cached_users=5)
+    explore(Explorer(lambda: retriever), "bob", added=[101], n=3)
+    assert retriever.vector_cache.get("bob") is None
+    retriever.recommend("bob", n=3)
+    assert retriever.vector_cache.get("bob") is not None, "the control"
+
+
+def test_a_release_that_no_longer_serves_is_freed(tmp_path):
+    publish_small(tmp_path)
+    serving = [Retriever.open(tmp_path)]
+    explorer, release = Explorer(lambda: serving[0]), weakref.ref(serving[0].release)
+    explorer.map()
+    serving[0] = Retriever.open(tmp_path)
+    gc.collect()
+    assert release() is None
+
+
+def test_titles_are_found_in_any_case_and_script(tmp_path):
+    publish_small(tmp_path)
+    retriever = Retriever.open(tmp_path)
+    titles = retriever.release.items.with_columns(title=pl.lit("Große Straße"))
+    retriever.release.__dict__["items"] = titles
+    assert items(Explorer(lambda: retriever).search_items("GROSSE", 1).items) == []
+    assert items(Explorer(lambda: retriever).search_items("straße", 1).items) == [101]

@@ -1,10 +1,15 @@
 """The explorer over HTTP: its page, its setting, its keys; what it shows is neither stored nor logged."""
 
+import asyncio
 from dataclasses import replace
+from threading import Event
 
+import httpx
 import pytest
 
+from multitudes import api
 from multitudes.errors import StateError
+from multitudes.explorer.explorer import Explorer
 from multitudes.service.api_keys import ApiKeys, make_key
 from multitudes.service.app import create_app
 from tests.service.conftest import ask, refusal, with_settings
@@ -92,3 +97,31 @@ def test_behind_keys_the_page_is_open_and_all_that_it_asks_needs_a_key_that_read
 
 def test_a_page_under_another_name_of_this_machine_is_refused(deps):
     assert refusal(ask(create_app(deps), "GET", "/", base="http://evil.example"))[0] == 421
+
+
+def test_the_map_is_made_once_for_a_release(deps, monkeypatch):
+    made, make_map = [], Explorer.map
+
+    def count_and_make(explorer: Explorer) -> api.ExploreMapResponse:
+        made.append(1)
+        return make_map(explorer)
+
+    monkeypatch.setattr(Explorer, "map", count_and_make)
+    app = create_app(deps)
+    assert ask(app, "GET", "/v1/explore/map").content == ask(app, "GET", "/v1/explore/map").content
+    assert len(made) == 1
+
+
+def test_few_wait_for_the_explorer_and_the_others_are_told_to_come_again(deps):
+    go_on, retriever = Event(), deps.get_retriever()
+    slow = replace(deps, get_retriever=lambda: go_on.wait(20) and retriever)
+
+    async def flood() -> list[int]:
+        transport = httpx.ASGITransport(create_app(slow))
+        async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
+            tasks = [asyncio.create_task(client.get("/v1/explore/users")) for _ in range(18)]
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+            go_on.set()
+            return sorted(answer.status_code for answer in await asyncio.gather(*tasks))
+
+    assert asyncio.run(flood()) == [200] * 16 + [429] * 2

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from threading import Lock
 from typing import Final, NamedTuple
+from weakref import ReferenceType, ref
 
 import numpy as np
 import polars as pl
@@ -43,7 +44,7 @@ class Explorer:
             get_retriever: returns the retriever that answers now.
         """
         self._get_retriever = get_retriever
-        self._map: tuple[Release, ItemMap] | None = None
+        self._map: tuple[ReferenceType[Release], ItemMap] | None = None  # a release that no longer serves is freed
         self._opening = Lock()
 
     def map(self) -> api.ExploreMapResponse:
@@ -74,7 +75,7 @@ class Explorer:
 
     def search_items(self, text: str, n: int) -> api.ExploreItemsResponse:
         """Return the items whose titles contain ``text``, or whose id it is, most popular first."""
-        release, words = self._get_retriever().release, text.casefold().strip()
+        release, words = self._get_retriever().release, text.lower().strip()  # as ``to_lowercase`` below
         table = release.items.select(
             number=pl.int_range(1, pl.len() + 1),
             found=pl.col("title").fill_null("").str.to_lowercase().str.contains(words, literal=True)
@@ -135,8 +136,8 @@ class Explorer:
     def _item_map(self, release: Release) -> ItemMap:
         """Return the map of a release, which is laid out once if the release has none."""
         with self._opening:
-            if self._map is None or self._map[0] is not release:
-                self._map = release, open_item_map(release)
+            if self._map is None or self._map[0]() is not release:
+                self._map = ref(release), open_item_map(release)
             return self._map[1]
 
     def _map_items(self, release: Release, item_N: NDArray[np.int64]) -> tuple[api.MapItem, ...]:

@@ -234,10 +234,10 @@ class Retriever:
         return self.respond(requests, lambda snapshot: IdListBuilder(snapshot.release))
 
     def respond(self, requests: Sequence[Request], make_builder: Callable[[Snapshot], ResponseBuilder[R]]) -> list[R]:
-        """Answer a batch of requests in a form of the caller's.
+        """Answer a batch of requests in a form of the caller's; no user vectors are cached.
 
         Args:
-            requests: the requests.
+            requests: the requests, which may suppose what the users did not do.
             make_builder: returns what builds an answer, from the snapshot that all answers come from.
 
         Returns:
@@ -247,7 +247,7 @@ class Retriever:
             ArtefactError: the user tower does not fit the release.
         """
         snapshot = self._latest()
-        return self._respond(snapshot, make_builder(snapshot), requests, Degradation.NONE)
+        return self._respond(snapshot, make_builder(snapshot), requests, Degradation.NONE, caches=False)
 
     def recommend_popular(self, request: Request, shortfall: Shortfall) -> Recommendation:
         """Recommend popular items, without the user tower and without a search.
@@ -277,12 +277,15 @@ class Retriever:
         requests: Sequence[Request],
         degradation: Degradation,
         timer: StageTimer = no_timing,
+        *,
+        caches: bool = True,
     ) -> list[R]:
         """Answer a batch of requests in the form of ``builder``."""
         all_resolved = [self._resolve(snapshot, request, degradation) for request in requests]
         timer("people")
         with_vectors = [b for b, resolved in enumerate(all_resolved) if resolved.degradation < Degradation.POPULAR]
-        retrieved = self._retrieve(snapshot, builder, [all_resolved[b] for b in with_vectors], degradation, timer)
+        searched = [all_resolved[b] for b in with_vectors]
+        retrieved = self._retrieve(snapshot, builder, searched, degradation, timer, caches)
         responses = dict(zip(with_vectors, retrieved, strict=True))
         return [
             responses[b] if b in responses else self._respond_popular(snapshot, builder, resolved)
@@ -301,13 +304,15 @@ class Retriever:
         requests: Sequence[ResolvedRequest],
         degradation: Degradation,
         timer: StageTimer,
+        caches: bool,
     ) -> list[R]:
         """Answer requests by a search with the vectors of their users."""
         if not requests:
             return []
         preferences = [Preferences.from_request(resolved.request, snapshot.release) for resolved in requests]
         all_vectors = vectors_for_requests(snapshot.release, requests, preferences, self.config)
-        self._cache_vectors(requests, all_vectors)
+        if caches:
+            self._cache_vectors(requests, all_vectors)
         vectors = mask_muted(set_shares(all_vectors, [resolved.request for resolved in requests]), preferences)
         boost_BK = boost_factors(all_vectors, preferences, self.config)
         if degradation > Degradation.NONE:

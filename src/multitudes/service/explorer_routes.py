@@ -4,7 +4,9 @@ import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Annotated, Final, TypeVar
+from weakref import ReferenceType, ref
 
+import orjson
 from fastapi import APIRouter, Query
 from starlette.responses import Response
 
@@ -12,11 +14,12 @@ from multitudes import api
 from multitudes.explorer.explorer import Explorer
 from multitudes.explorer.page import live_page
 from multitudes.records import to_record
+from multitudes.release.release import Release
 from multitudes.service import schemas
 from multitudes.service.admission import OverloadError
 from multitudes.service.auth import EXPLORER_PATH
 from multitudes.service.dependencies import Dependencies
-from multitudes.service.errors import ApiError, json_response
+from multitudes.service.errors import ApiError, json_response, raw_json_response
 from multitudes.service.id_types import check_id_types
 from multitudes.service.large_bodies import LargeBodyRoute
 from multitudes.service.openapi import responses
@@ -24,23 +27,60 @@ from multitudes.service.state_lookup import look_up_states
 
 _TIME_LIMIT_S: Final = 30.0  # the first request may lay out the map of an older release
 _STATE_S: Final = 1.0
-_THREADS: Final = 1  # the explorer must not slow down the recommendations
+_MAX_WAITING: Final = 16  # requests, each of up to a megabyte
 T = TypeVar("T")
 Count = Annotated[int, Query(ge=1, le=api.MAX_EXPLORED, description="How many, at most.")]
+
+
+class _ExplorerThread:
+    """Runs the explorer's work, one request after the other: it must not slow down the recommendations."""
+
+    def __init__(self) -> None:
+        self._executor, self._waiting = ThreadPoolExecutor(1, "explorer"), 0
+
+    async def run(self, function: Callable[[], T]) -> T:
+        """Return what a function returns.
+
+        Raises:
+            OverloadError: too many requests wait, or it takes too long.
+        """
+        busy = OverloadError("the explorer has no time for this now; try again later", 1.0)
+        if self._waiting >= _MAX_WAITING:
+            raise busy
+        self._waiting += 1
+        try:
+            async with asyncio.timeout(_TIME_LIMIT_S):
+                return await asyncio.get_running_loop().run_in_executor(self._executor, function)
+        except TimeoutError:
+            raise busy from None
+        finally:
+            self._waiting -= 1
+
+    async def answer(self, function: Callable[[], object]) -> Response:
+        """Answer with the record that a function returns."""
+        return raw_json_response(await self.run(lambda: _write(function())))
+
+
+class _MapWriter:
+    """Writes the map once for a release: its 3,000 items take longer than many recommendations."""
+
+    def __init__(self, deps: Dependencies, explorer: Explorer) -> None:
+        self._deps, self._explorer = deps, explorer
+        self._written: tuple[ReferenceType[Release], bytes] | None = None
+
+    def __call__(self) -> bytes:
+        """Return the map of the release that answers now, as JSON."""
+        release = self._deps.get_retriever().release
+        if self._written is None or self._written[0]() is not release:
+            self._written = ref(release), _write(self._explorer.map())
+        return self._written[1]
 
 
 def explorer_router(deps: Dependencies) -> APIRouter:
     """Return the routes of the explorer."""
     routes = APIRouter(tags=["explorer"], route_class=LargeBodyRoute)
-    explorer, threads = Explorer(deps.get_retriever), ThreadPoolExecutor(_THREADS, "explorer")
-    page = live_page()
-
-    async def run(function: Callable[[], T]) -> T:
-        try:
-            async with asyncio.timeout(_TIME_LIMIT_S):
-                return await asyncio.get_running_loop().run_in_executor(threads, function)
-        except TimeoutError:
-            raise OverloadError("the explorer has no time for this now; try again later", 1.0) from None
+    explorer = Explorer(deps.get_retriever)
+    page, thread, write_map = live_page(), _ExplorerThread(), _MapWriter(deps, explorer)
 
     @routes.get(EXPLORER_PATH, include_in_schema=False)
     async def show_page() -> Response:
@@ -51,12 +91,12 @@ def explorer_router(deps: Dependencies) -> APIRouter:
     @routes.get("/v1/explore/map", **_described(api.ExploreMapResponse))  # type: ignore[arg-type]
     async def show_map() -> Response:
         """Return the map of the items, and what the page needs to know of the release."""
-        return json_response(to_record(await run(explorer.map)))
+        return raw_json_response(await thread.run(write_map))
 
     @routes.get("/v1/explore/users", **_described(api.ExploreUsersResponse))  # type: ignore[arg-type]
     async def draw_users(n: Count = 1) -> Response:
         """Draw users of the release at random."""
-        drawn = await run(lambda: explorer.draw_users(n))
+        drawn = await thread.run(lambda: explorer.draw_users(n))
         return json_response(api.ExploreUsersResponse(tuple(user for user in drawn if not deps.states.is_erased(user))))
 
     @routes.get("/v1/explore/items", **_described(api.ExploreItemsResponse))  # type: ignore[arg-type]
@@ -70,7 +110,7 @@ def explorer_router(deps: Dependencies) -> APIRouter:
         n: Count = 10,
     ) -> Response:
         """Search items by their titles."""
-        return json_response(to_record(await run(lambda: explorer.search_items(text, n))))
+        return await thread.answer(lambda: explorer.search_items(text, n))
 
     @routes.post("/v1/explore", **_described(api.ExploreResponse))  # type: ignore[arg-type]
     async def explore(body: schemas.ExploreRequest) -> Response:
@@ -78,15 +118,21 @@ def explorer_router(deps: Dependencies) -> APIRouter:
         users = [] if body.user_id is None else [body.user_id]
         check_id_types(deps, users, [*(body.history or ()), *body.added])
         lookup = await look_up_states(deps.states, users, _STATE_S)
-        answer = await run(lambda: explorer.explore(body, lookup.of(body.user_id), lookup.failure))
-        if answer is None:
-            release = deps.get_retriever().release.version
-            raise ApiError(
-                404, f"user {body.user_id!r:.80} is not in release {release}; draw another, or build a history"
-            )
-        return json_response(to_record(answer))
+        state, failure = lookup.of(body.user_id), lookup.failure
+        return await thread.answer(lambda: _found(explorer.explore(body, state, failure), body, deps))
 
     return routes
+
+
+def _write(answer: object) -> bytes:
+    return orjson.dumps(to_record(answer))
+
+
+def _found(answer: api.ExploreResponse | None, body: api.ExploreRequest, deps: Dependencies) -> api.ExploreResponse:
+    if answer is None:
+        release = deps.get_retriever().release.version
+        raise ApiError(404, f"user {body.user_id!r:.80} is not in release {release}; draw another, or build a history")
+    return answer
 
 
 def _described(kind: type[object]) -> dict[str, object]:
