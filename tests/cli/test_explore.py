@@ -5,6 +5,7 @@ import json
 import pytest
 
 from multitudes.cli.main import run
+from multitudes.state.erasure_requests import ErasureRequests
 from tests.release.small_release import publish_small
 
 
@@ -49,3 +50,35 @@ def test_a_wrong_call_is_one_line(arguments, code, message, releases, tmp_path, 
 def test_a_folder_without_releases_is_said(tmp_path, capsys):
     assert run(["explore", str(tmp_path / "none"), "--export", str(tmp_path / "page.html")]) == 4
     assert "publish" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("named", [[], ["--data", "{data}"]])
+def test_who_asked_to_be_erased_is_on_no_page(named, tmp_path, capsys):
+    releases, data = tmp_path / "releases", tmp_path / ("elsewhere" if named else "releases.service")
+    publish_small(releases)
+    data.mkdir()
+    ErasureRequests(data / "forgotten").add("ann", 1)
+    call = ["explore", str(releases), *[word.format(data=data) for word in named], "--export"]
+    assert run([*call, str(tmp_path / "drawn.html"), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out.splitlines()[-1])["users"] == ["bob", "eve"]
+    assert run([*call, str(tmp_path / "ann.html"), "--user", "ann"]) == 2
+    assert "user 'ann' is not in release 0001" in capsys.readouterr().err
+    assert (
+        run(["explore", str(releases / "versions" / "0001"), *call[2:], str(tmp_path / "b.html"), "--user", "ann"]) == 2
+    )
+    assert run(["explore", str(releases), "--data", str(tmp_path / "none")]) == 2
+    assert "no such folder; expected the data folder of the service" in capsys.readouterr().err
+
+
+def test_who_asked_to_be_erased_is_erased_for_the_page_that_is_served_too(tmp_path, monkeypatch):
+    releases, seen = tmp_path / "releases", []
+    publish_small(releases)
+    (tmp_path / "releases.service").mkdir()
+    ErasureRequests(tmp_path / "releases.service" / "forgotten").add("ann", 1)
+
+    def serve(app, settings, listener) -> None:
+        seen.append([user in ErasureRequests(settings.data.folder / "forgotten") for user in ("ann", "bob")])
+
+    monkeypatch.setattr("multitudes.service.server.serve_single", serve)
+    assert run(["explore", str(releases), "--port", "0", "--json"]) == 0
+    assert seen == [[True, False]]

@@ -22,6 +22,12 @@ def explore_command(
     user: Annotated[list[str] | None, typer.Option(help="With --export: id of a user; repeatable.")] = None,
     seed: Annotated[int, typer.Option(min=0, help="With --export: seed of the draw of the users.")] = 0,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="With --export: replace an existing file.")] = False,
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            help="Data folder of the service, whose erased users are not shown. Default: beside the releases."
+        ),
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")] = False,
 ) -> None:
     """Explore users and their interests on a page.
@@ -29,22 +35,43 @@ def explore_command(
     The page is on this machine only, and nothing that is tried there is kept. --export writes one HTML file that needs
     no service.
     """
+    forgotten = _erasure_file(releases, data)
     if export is not None:
-        _export(releases, export, users, user or [], seed, overwrite, json)
+        _export(releases, export, users, user or [], seed, overwrite, forgotten, json)
         return
     from multitudes.errors import UsageError
 
     if user or overwrite:
         raise UsageError("--user and --overwrite are for --export FILE; on the page, type the id of a user")
-    _serve(releases, port, json)
+    _serve(releases, port, forgotten, json)
 
 
-def _serve(releases: Path, port: int, json: bool) -> None:
+def _erasure_file(releases: Path, data: Path | None) -> Path | None:
+    """Return the file of users who asked to be erased; None if no service has one."""
+    from multitudes.errors import UsageError
+    from multitudes.release.manifest import MANIFEST
+
+    root = releases.resolve()
+    if (root / MANIFEST).exists() and root.parent.name == "versions":
+        root = root.parents[1]
+    file = (data or root.with_name(f"{root.name}.service")) / "forgotten"
+    if data is not None and not data.is_dir():
+        raise UsageError(f"{data}: no such folder; expected the data folder of the service")
+    try:
+        return file if file.exists() and file.read_bytes() else None
+    except OSError as error:
+        raise UsageError(
+            f"{file}: cannot be read ({error.strerror}), and tells who asked to be erased; run as the service's user"
+        ) from None
+
+
+def _serve(releases: Path, port: int, forgotten: Path | None, json: bool) -> None:
     """Serve the page with the service on this machine; its folder of states and logs ends with it."""
     from multitudes.extras import require_extra
 
     require_extra("serve")
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # see serve_command
+    from shutil import copy
     from tempfile import TemporaryDirectory
 
     from multitudes.service.app import create_app
@@ -55,6 +82,8 @@ def _serve(releases: Path, port: int, json: bool) -> None:
     with TemporaryDirectory(prefix="multitudes-explore-") as folder, listen("127.0.0.1", port) as listener:
         options = {"data": {"folder": Path(folder)}, "journal": {"level": "warning", "format": "text", "requests": 0}}
         settings = load_settings(None, {}, options)
+        if forgotten is not None:
+            copy(forgotten, folder)
         with open_dependencies(releases, settings) as dependencies:
             app = create_app(dependencies)
             url = socket_url(listener)
@@ -65,7 +94,16 @@ def _serve(releases: Path, port: int, json: bool) -> None:
             serve_single(app, settings, listener)
 
 
-def _export(releases: Path, file: Path, users: int, given: list[str], seed: int, overwrite: bool, json: bool) -> None:
+def _export(
+    releases: Path,
+    file: Path,
+    users: int,
+    given: list[str],
+    seed: int,
+    overwrite: bool,
+    forgotten: Path | None,
+    json: bool,
+) -> None:
     from multitudes import api
     from multitudes.atomic import write_text
     from multitudes.cli.recommend import parse_release_id
@@ -73,6 +111,7 @@ def _export(releases: Path, file: Path, users: int, given: list[str], seed: int,
     from multitudes.explorer.explorer import Explorer
     from multitudes.explorer.page import static_page
     from multitudes.retrieval.retriever import Retriever
+    from multitudes.state.erasure_requests import ErasureRequests
 
     if file.exists() and not overwrite:
         raise UsageError(f"{file}: exists; give another name or --overwrite")
@@ -80,10 +119,13 @@ def _export(releases: Path, file: Path, users: int, given: list[str], seed: int,
     explorer = Explorer(lambda: retriever)
     chosen = [parse_release_id(text, retriever.release.user_ids, "user") for text in given]
     chosen = chosen or explorer.draw_users(users, seed)
+    erased = {} if forgotten is None else ErasureRequests(forgotten).erased_at_s(chosen)
+    if not given:
+        chosen = [user_id for user_id in chosen if user_id not in erased]
     answers = []
     with ProgressBar("export") as progress:
         for done, user_id in enumerate(chosen, start=1):
-            answer = explorer.explore(api.ExploreRequest(user_id))
+            answer = None if user_id in erased else explorer.explore(api.ExploreRequest(user_id))
             if answer is None:
                 raise UsageError(
                     f"user {user_id!r} is not in release {retriever.release.version}; leave --user out to draw some"
