@@ -258,11 +258,15 @@ class Interest:
     share: Annotated[float, Field(description="Of the list.")]
     items: Annotated[
         tuple[str, ...],
-        Field(description="Titles of history items that belong to it, newest first; ids without title."),
+        Field(
+            description="Titles of history items that belong to it, newest first; ids without title. Empty for a key"
+            " without the scope read."
+        ),
     ]
     n_items: int
     age_days: Annotated[
-        float | None, Field(description="Of its newest item, at the time of the request; null without times.")
+        float | None,
+        Field(description="Of its newest item, at the time of the request; null without times or the scope read."),
     ]
 
 
@@ -314,7 +318,9 @@ class UserResponse:
 
     user_id: AnyId
     followed_topics: Annotated[tuple[str, ...] | None, Field(description="null: never stated here.")]
-    events: Annotated[tuple[StoredEvent, ...], Field(description="Oldest first.")]
+    events: Annotated[
+        tuple[StoredEvent, ...], Field(description="Oldest first. Empty for a key without the scope read.")
+    ]
     forgotten: Annotated[bool, Field(description="They asked to be erased: nothing of a release is used for them.")]
     follows: Annotated[
         tuple[str, ...] | None, Field(description="Deprecated, removed in the next version: followed_topics.")

@@ -1,5 +1,6 @@
 """Audit logs: who did what, and when; a line of JSON for each action, appended and never changed."""
 
+import errno
 import json
 import logging
 import os
@@ -21,7 +22,9 @@ def append_audit(file: Path, **what: object) -> None:
     try:
         descriptor = os.open(file, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
         try:
-            os.write(descriptor, f"{json.dumps(record)}\n".encode())
+            line = f"{json.dumps(record)}\n".encode()
+            if os.write(descriptor, line) < len(line):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             os.fsync(descriptor)
         finally:
             os.close(descriptor)

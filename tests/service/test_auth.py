@@ -15,6 +15,8 @@ from typing import Any
 import pytest
 
 from multitudes.atomic import write_text
+from multitudes.audit import append_audit
+from multitudes.cli.main import run
 from multitudes.errors import MissingError, UsageError
 from multitudes.service import api_keys as keys_room
 from multitudes.service import auth as auth_room
@@ -318,6 +320,49 @@ def test_who_erased_whom_is_on_record_without_the_id_of_the_user(deps, file, tmp
     assert "ann" not in (tmp_path / "audit.log").read_text()
     assert set(last_uses(tmp_path)) == {"of-admin", "of-recommend"}
     assert mode(tmp_path / "key_uses") == 0o700
+
+
+def test_an_erasure_that_fails_midway_is_on_record_too(deps, file, tmp_path):
+    key = make_key(file, "ops", ("admin",))
+    deps.states.error = RuntimeError("a defect after the user is marked")
+    app = create_app(replace(deps, keys=ApiKeys(file), access_records=AccessRecords(tmp_path, lambda _: None)))
+    assert ask(app, "DELETE", "/v1/users/ann", headers=bearer(key)).status_code == 500
+    (line,) = (tmp_path / "audit.log").read_text().splitlines()
+    assert json.loads(line)["status"] == 500
+
+
+def test_a_record_that_is_cut_by_a_full_disk_is_in_the_log_of_the_service(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(os, "write", lambda _, line: len(line) // 2)
+    append_audit(tmp_path / "audit.log", what="publish 0001")
+    assert "No space left on device" in caplog.text
+    assert "publish 0001" in caplog.text
+
+
+def test_last_uses_are_asked_of_a_folder_that_exists(file, tmp_path, capsys):
+    make_key(file, "shop", ("read",))
+    assert run(["keys", str(file), "--used", str(tmp_path / "none")]) == 2
+    assert "no such folder; expected the data folder of the service" in capsys.readouterr().err
+
+
+def test_what_a_user_did_is_told_to_a_key_that_reads_and_to_no_other(deps, file):
+    keys = {scope: make_key(file, f"of-{scope}", (scope,)) for scope in ("read", "recommend", "write")}
+    app = create_app(replace(deps, keys=ApiKeys(file)))
+    events = {"events": [{"event_id": "e", "user_id": "ann", "item_id": 105}]}
+    ask(app, "POST", "/v1/events", headers=bearer(keys["write"]), json=events)
+    body = {"user_id": "ann", "n": 3}
+
+    def interests(scope: str) -> list[list[dict[str, Any]]]:
+        one = ask(app, "POST", "/v1/recommend", headers=bearer(keys[scope]), json=body).json()
+        batch = ask(app, "POST", "/v1/recommend/batch", headers=bearer(keys[scope]), json={"requests": [body]}).json()
+        return [one["interests"], batch["answers"][0]["interests"]]
+
+    for shown, hidden in zip(interests("read"), interests("recommend"), strict=True):
+        assert any(interest["items"] for interest in shown)
+        assert [(interest["items"], interest["age_days"]) for interest in hidden] == [([], None)] * len(shown)
+        assert [interest["share"] for interest in hidden] == [interest["share"] for interest in shown]
+    followed = ask(app, "PUT", "/v1/users/ann", headers=bearer(keys["write"]), json={"followed_topics": ["Drama"]})
+    assert (followed.json()["events"], followed.json()["followed_topics"]) == ([], ["Drama"])
+    assert len(ask(app, "GET", "/v1/users/ann", headers=bearer(keys["read"])).json()["events"]) == 1
 
 
 def test_a_disk_that_takes_no_record_stops_nothing(deps, file, tmp_path):

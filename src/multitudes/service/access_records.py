@@ -15,7 +15,7 @@ from time import monotonic
 from typing import Final, NamedTuple
 
 from multitudes.audit import AUDIT_LOG, append_audit
-from multitudes.errors import StateError
+from multitudes.errors import StateError, UsageError
 from multitudes.ids import Id
 from multitudes.service.errors import ApiError
 from multitudes.service.id_types import parse_id
@@ -71,6 +71,12 @@ def _pattern(path: str) -> str:
 
 
 def last_uses(folder: Path) -> dict[str, float]:
-    """Return when each key was last used, by name, in seconds since 1970; ``folder`` is the data folder."""
+    """Return when each key was last used, by name, in seconds since 1970; ``folder`` is the data folder.
+
+    Raises:
+        UsageError: it does not exist, so nobody knows that a key was not used.
+    """
+    if not folder.is_dir():
+        raise UsageError(f"{folder}: no such folder; expected the data folder of the service")
     uses = folder / KEY_USES
     return {file.name: file.stat().st_mtime for file in uses.iterdir()} if uses.is_dir() else {}

@@ -4,6 +4,7 @@ import asyncio
 from datetime import UTC, datetime
 from typing import Final
 
+from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from multitudes.service.access_records import AccessRecords, Sender
@@ -56,13 +57,17 @@ class AuthMiddleware:
         self._pages = pages
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass an authorized request on; the name of its key is in ``scope["state"]``."""
+        """Pass an authorized request on; the name of its key, and whether it may read, are in ``scope["state"]``."""
         if scope["type"] != "http" or scope["path"] in PUBLIC_PATHS:
             await self._app(scope, receive, send)
             return
         needed = required_scope(scope["method"], scope["path"])
         if needed == "admin":
-            send = self._send_after_audit(scope, send)
+            await self._answer_and_audit(scope, receive, send)
+        else:
+            await self._answer(needed, scope, receive, send)
+
+    async def _answer(self, needed: KeyScope, scope: Scope, receive: Receive, send: Send) -> None:
         try:
             _check_host(scope, self._own_hosts)
             if scope["path"] not in self._pages or scope["method"] != "GET":
@@ -83,7 +88,7 @@ class AuthMiddleware:
         if key is None:
             self._metrics.reject_key("", "unknown")
             raise ApiError(401, "this API key is not known; ask who runs the service for one")
-        scope["state"]["key"] = key.name
+        scope["state"].update(key=key.name, may_read=key.allows("read"))
         if key.is_expired(datetime.now(UTC)):
             self._metrics.reject_key(key.name, "expired")
             raise ApiError(401, f"this API key expired on {key.expires}; ask who runs the service for a new one")
@@ -95,18 +100,27 @@ class AuthMiddleware:
             has = ", ".join(sorted(key.scopes))
             raise ApiError(403, f"this needs a key of scope {wanted}; the key given has {has}")
 
-    def _send_after_audit(self, scope: Scope, send: Send) -> Send:
-        """Return a ``send`` that records the request before its answer begins: what was acknowledged is on record.
+    async def _answer_and_audit(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Record the request before its answer begins: what was acknowledged is on record, and what failed midway.
 
         Who has no valid key is not recorded, and so cannot fill the disk.
         """
+        has_begun = False
 
         async def record_and_send(message: Message) -> None:
-            if message["type"] == "http.response.start" and message["status"] not in {400, 401, 421}:
-                await asyncio.to_thread(self._record, scope, message["status"])
+            nonlocal has_begun
+            if message["type"] == "http.response.start":
+                has_begun = True
+                if message["status"] not in {400, 401, 421}:
+                    await asyncio.to_thread(self._record, scope, message["status"])
             await send(message)
 
-        return record_and_send
+        try:
+            await self._answer("admin", scope, receive, record_and_send)
+        except Exception:
+            if not has_begun:  # ``RequestContextMiddleware`` answers
+                await asyncio.to_thread(self._record, scope, 500)
+            raise
 
     def _record(self, scope: Scope, status: int) -> None:
         if self._records is not None:
@@ -122,6 +136,11 @@ def required_scope(method: str, path: str) -> KeyScope:
     if method == "DELETE":
         return "admin"
     return _POST_SCOPES.get(path, "write")
+
+
+def may_read(request: Request) -> bool:
+    """Return whether the sender of a request may see what users did: with a key, if it has the scope read."""
+    return bool(getattr(request.state, "may_read", True))
 
 
 def _check_host(scope: Scope, own_hosts: frozenset[str] | None) -> None:

@@ -7,6 +7,7 @@ import asyncio
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from time import perf_counter
 from typing import Annotated, Any, cast
 from uuid import uuid4
@@ -22,6 +23,7 @@ from multitudes.retrieval.request import Request as RetrievalRequest
 from multitudes.retrieval.retriever import similar_items
 from multitudes.service import schemas
 from multitudes.service.admission import OverloadError
+from multitudes.service.auth import may_read
 from multitudes.service.dependencies import Dependencies
 from multitudes.service.errors import ApiError, json_response, raw_json_response
 from multitudes.service.id_types import ItemIdPath, check_id_types, parse_id
@@ -61,6 +63,7 @@ def recommend_router(deps: Dependencies) -> APIRouter:
             deps.metrics.count_shed("interactive", error.reason)
             raise
         record = _log_and_count(deps, body, answer, request_id, lookup)
+        _hide_history(record, request)
         request.state.summary = deps.journal.summary([record])
         return raw_json_response(_write_json(deps, record))
 
@@ -91,6 +94,7 @@ def recommend_router(deps: Dependencies) -> APIRouter:
         records, pieces = [], list[bytes]()
         for row in zip(body.requests, answers, request_ids, strict=True):
             records.append(_log_and_count(deps, *row, lookup))
+            _hide_history(records[-1], request)
             pieces.append(_write_json(deps, records[-1]))
             await asyncio.sleep(0)  # other requests are answered between two users of a batch
         request.state.summary = deps.journal.summary(records)
@@ -185,6 +189,12 @@ def _log_and_count(
         timings_ms={stage: round(seconds * 1e3, 3) for stage, seconds in stages.items()},
     )
     return vars(response)
+
+
+def _hide_history(record: dict[str, Any], request: Request) -> None:
+    """Leave the items and the times of the history out of an answer to a key that may not read."""
+    if not may_read(request):
+        record["interests"] = tuple(replace(interest, items=(), age_days=None) for interest in record["interests"])
 
 
 def _is_newly_erased(deps: Dependencies, user_id: Id | None, lookup: StateLookup) -> bool:

@@ -5,13 +5,14 @@ import logging
 import time
 from collections.abc import Sequence
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from multitudes import api
 from multitudes.ids import Id
 from multitudes.logs.schemas import LoggedEvent
 from multitudes.service import schemas
+from multitudes.service.auth import may_read
 from multitudes.service.dependencies import Dependencies
 from multitudes.service.errors import ApiError, json_response
 from multitudes.service.id_types import UserIdPath, check_id_types, parse_id
@@ -67,11 +68,12 @@ def users_router(deps: Dependencies) -> APIRouter:
         return json_response(_user_response((await deps.states.read([_user_id(deps, id)], _READ_S))[0]))
 
     @routes.put("/v1/users/{id:path}", **user_response)  # type: ignore[arg-type]
-    async def follow(id: UserIdPath, body: schemas.FollowRequest) -> Response:  # noqa: A002
-        """Set the topics that a user follows, in place of the former ones."""
+    async def follow(id: UserIdPath, body: schemas.FollowRequest, request: Request) -> Response:  # noqa: A002
+        """Set the topics that a user follows, in place of the former ones; events are shown to a key that reads."""
         user_id = _user_id(deps, id)
         await deps.states.set_followed_topics(user_id, body.followed_topics)
-        return json_response(_user_response((await deps.states.read([user_id], _READ_S))[0]))
+        (state,) = await deps.states.read([user_id], _READ_S)
+        return json_response(_user_response(state if may_read(request) else state._replace(events=())))
 
     @routes.delete(
         "/v1/users/{id:path}",
