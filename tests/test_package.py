@@ -34,6 +34,8 @@ def test_the_wheel_holds_the_package_and_what_it_reads_and_nothing_else(wheel):
     files = (file for file in source.rglob("*") if file.is_file() and file.suffix != ".pyc")
     assert {str(file.relative_to(source)) for file in files} == {name for name in names if ".dist-info/" not in name}
     assert {"multitudes/py.typed", "multitudes/__init__.pyi", f"{SAMPLE}/events.parquet"} <= names
+    pages = {f"multitudes/explorer/page.{kind}" for kind in ("html", "css", "js")}
+    assert pages | {"multitudes/service/docs_page.css"} <= names
     licences = {name.partition("/licenses/")[2] for name in names if "/licenses/" in name}
     assert licences == {"LICENSE", f"src/{SAMPLE}/LICENSE.txt"}
 

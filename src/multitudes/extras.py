@@ -1,4 +1,4 @@
-"""Optional packages: which extra installs which modules, and the error for one that is missing."""
+"""Packages that may be missing: which extra installs which modules, and the error for one that is missing."""
 
 from importlib.util import find_spec
 from typing import NoReturn
@@ -15,6 +15,8 @@ EXTRAS: dict[str, tuple[str, ...]] = {
     "milvus": ("pymilvus",),
     "sign": ("cryptography",),
 }
+# Modules of the base install that serving does not need: the image of deploy/ leaves them out.
+UNUSED_BY_SERVING: frozenset[str] = frozenset({"duckdb", "pandera"})
 
 
 def require_extra(*extras: str) -> None:
@@ -44,7 +46,7 @@ class Unavailable:
     """
 
     def __init__(self, name: str, error: ImportError | MissingError) -> None:
-        self._error = error if isinstance(error, MissingError) else _missing_error(error)
+        self._error = error if isinstance(error, MissingError) else missing_package(error)
         self.__doc__ = f"Not available: {self._error}"
         self._name = name
 
@@ -63,9 +65,11 @@ class Unavailable:
         raise self._error
 
 
-def _missing_error(error: ImportError) -> MissingError:
-    """Return the error that names the extra of a module; raise ``error`` again if its cause is another one."""
+def missing_package(error: ImportError) -> MissingError:
+    """Return the error that says how to install a module; raise ``error`` again if its cause is another one."""
     module = (error.name or "").partition(".")[0]
+    if module in UNUSED_BY_SERVING:
+        return MissingError(f"this needs the package '{module}'; install it with: pip install {module}")
     for extra, modules in EXTRAS.items():
         if module in modules:
             return missing_extra(module, extra)

@@ -8,7 +8,7 @@ import pytest
 from multitudes.batches.user_vectors import InterestKind, UserVectors
 from multitudes.data.own_items import positive_items
 from multitudes.errors import ArtefactError
-from multitudes.linear.ease import LinearFactors
+from multitudes.linear.factors import LinearFactors
 from multitudes.linear.history import HistoryWeights, LinearHistory
 from tests.evaluation.worlds import prepared
 

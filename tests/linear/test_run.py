@@ -21,6 +21,7 @@ from multitudes.evaluation.evaluate import evaluate
 from multitudes.linear import ease
 from multitudes.linear import fit as linear_fit
 from multitudes.linear import run as linear_run
+from multitudes.linear.factors import LinearFactors
 from multitudes.linear.fit import GRID, NORMALISATIONS, RECENCIES, fitted_items
 from multitudes.linear.interactions import interaction_matrix
 from multitudes.linear.run import LinearConfig, LinearRun, make_linear_run, refit_config
@@ -125,7 +126,7 @@ def test_validation_chooses_regularisation_and_recency(data: PreparedData, tmp_p
 def test_another_judge_chooses_other_settings(data: PreparedData) -> None:
     wanted = (GRID[-1], RECENCIES[1])
 
-    def likes_small_scores(factors: ease.LinearFactors, recency: float) -> float:
+    def likes_small_scores(factors: LinearFactors, recency: float) -> float:
         size = float(np.abs(factors.input_IR @ factors.output_IR.T).sum())
         return 1 / (size * (1 + abs(recency - wanted[1])))
 
@@ -146,7 +147,7 @@ def test_the_hit_rate_is_that_of_a_brute_force_ranking(run: LinearRun, data: Pre
         own = slice(held.target_offset[b], held.target_offset[b + 1])
         first_time = held.target[own][held.target_is_first_time[own]]
         hits, targets = hits + int(np.isin(first_time, best).sum()), targets + len(first_time)
-    factors = ease.LinearFactors(run.linear.input_IR, run.linear.output_IR)
+    factors = LinearFactors(run.linear.input_IR, run.linear.output_IR)
     assert Validation.sample(data).hit_rate(factors, 0.5) == pytest.approx(hits / targets, abs=1 / targets)
 
 
@@ -203,7 +204,7 @@ def test_many_items_are_tuned_on_the_most_popular_and_fitted_all(data: PreparedD
     run = make_linear_run(data, tmp_path / "run", LinearConfig(rank=RANK))
     record = read_record(run.path)
     assert sizes == [60] * (len(GRID) + len(NORMALISATIONS) - 1) + [whole["fitted_items"]]
-    factors = ease.LinearFactors(run.linear.input_IR, run.linear.output_IR)
+    factors = LinearFactors(run.linear.input_IR, run.linear.output_IR)
     assert record["validation_hit_rate"] == Validation.sample(data).hit_rate(factors, record["recency"])
     assert record["items_with_vectors"] == whole["items_with_vectors"]
 

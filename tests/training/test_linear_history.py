@@ -12,7 +12,7 @@ from multitudes.batches.held_out import held_out_users
 from multitudes.batches.user_vectors import INTEREST_KINDS, InterestKind
 from multitudes.cli.main import run
 from multitudes.data.prepared import PreparedData
-from multitudes.linear.ease import LinearFactors
+from multitudes.linear.factors import LinearFactors
 from multitudes.linear.fit import Fit, Judge, fit
 from multitudes.linear.history import HistoryWeights, LinearHistory
 from multitudes.nn.methods import Method

@@ -159,7 +159,7 @@ def run(arguments: list[str]) -> int:
             f"not enough memory ({error}); ask for less, or use a larger machine", MissingError.exit_code
         )
     except Exception as error:
-        return _report_disk_error(error) or _report_unexpected(error)
+        return _report_missing_package(error) or _report_disk_error(error) or _report_unexpected(error)
     if result == INTERRUPTED_EXIT_CODE:  # some versions of Typer turn Ctrl-C into an exit code
         return _print_interrupted(arguments)
     return result if isinstance(result, int) else 0
@@ -243,6 +243,17 @@ def _report_disk_error(error: Exception) -> int | None:
     if is_invalid_path(error):
         return _print_error(f"{where}: {reason}; choose another path", UsageError.exit_code)
     return None
+
+
+def _report_missing_package(error: Exception) -> int | None:
+    if not isinstance(error, ModuleNotFoundError):
+        return None
+    from multitudes.extras import missing_package
+
+    try:
+        return _print_error(str(missing_package(error)), MissingError.exit_code)
+    except ModuleNotFoundError:
+        return None
 
 
 def _report_unexpected(error: Exception) -> int:

@@ -15,7 +15,7 @@ Shen et al. 2021, arXiv 2108.07567).
 Legend: U users · I items · R rank.
 """
 
-from typing import Final, NamedTuple
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,28 +24,13 @@ from scipy.sparse import csr_array
 from scipy.sparse.linalg import ArpackError, LinearOperator, svds
 
 from multitudes.errors import DataError, UsageError
+from multitudes.linear.factors import LinearFactors
 from multitudes.linear.interactions import normalise
 
 # Items of the weights; of the factors, items or users, whichever are fewer. Matrices take 5 GB, the inverse minutes.
 MAX_ITEMS: Final = 25_000
 _DENSE_ITEMS: Final = 1_000  # up to these, all singular values are computed: the iteration fails on a few items
 _ROWS_PER_BLOCK: Final = 1024  # mirrored at once
-
-
-class LinearFactors(NamedTuple):
-    """A linear model of rank R: the input and the output vector of every item; zeros: the item has none."""
-
-    input_IR: NDArray[np.float32]  # (I + 1, R), row 0 is zero
-    output_IR: NDArray[np.float32]  # (I + 1, R), row 0 is zero
-
-    def scores(self, history: csr_array) -> NDArray[np.float32]:
-        """Return the score of every item, shape (B, I + 1).
-
-        Args:
-            history: which items are in the history of each user, shape (B, I + 1).
-        """
-        scores: NDArray[np.float32] = (history @ self.input_IR) @ self.output_IR.T
-        return scores
 
 
 def ease_weights(matrix: csr_array, regularisation: float) -> NDArray[np.float32]:

@@ -18,7 +18,8 @@ from scipy.sparse import csr_array
 
 from multitudes.data.prepared import PreparedData
 from multitudes.linear import ease
-from multitudes.linear.ease import LinearFactors, ease_factors
+from multitudes.linear.ease import ease_factors
+from multitudes.linear.factors import LinearFactors
 from multitudes.linear.interactions import interaction_matrix
 from multitudes.progress import Progress, silent
 

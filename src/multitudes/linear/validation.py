@@ -14,7 +14,7 @@ from multitudes.batches.held_out import HeldOut, held_out_users, select_targets,
 from multitudes.data.arrays import expand_ranges
 from multitudes.data.own_items import positive_items
 from multitudes.data.prepared import PreparedData
-from multitudes.linear.ease import LinearFactors
+from multitudes.linear.factors import LinearFactors
 from multitudes.linear.history import HistorySums, HistoryWeights
 from multitudes.metrics.ranking import target_rows
 from multitudes.seeding import generator

@@ -32,7 +32,7 @@ from torch import Tensor
 from multitudes.batches.held_out import HeldOut
 from multitudes.batches.user_vectors import INTEREST_KINDS, InterestKind, without_masked_columns
 from multitudes.data.own_items import positive_items
-from multitudes.linear.ease import LinearFactors
+from multitudes.linear.factors import LinearFactors
 from multitudes.linear.fit import RECENCIES, fit
 from multitudes.linear.history import HistorySums, HistoryWeights, LinearHistory
 from multitudes.progress import Progress, silent
