@@ -1,4 +1,4 @@
-"""docs/service.md says what the service does: its settings, addresses and errors are those of the code."""
+"""docs/service.md and service-settings.md say what the service does: its addresses, errors and settings are the code's."""
 
 import re
 import tomllib
@@ -11,11 +11,12 @@ from multitudes.service.settings import ServeConfig, environment_names, load_set
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "service.md").read_text()
+SETTINGS = (ROOT / "docs" / "service-settings.md").read_text()
 
 
 def test_the_table_of_settings_is_the_one_that_the_settings_write():
-    assert docs_tables.update_settings(PAGE) == PAGE
-    assert PAGE.count("MULTITUDES_SERVE_") == len(environment_names())
+    assert docs_tables.update_settings(SETTINGS) == SETTINGS
+    assert SETTINGS.count("MULTITUDES_SERVE_") == len(environment_names())
 
 
 def test_every_address_is_in_its_table_with_its_scope(plain_app):

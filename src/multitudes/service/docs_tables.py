@@ -10,7 +10,9 @@ from multitudes.service.settings import ENVIRONMENT_PREFIX, ServeConfig
 if TYPE_CHECKING:
     from prometheus_client.metrics import MetricWrapperBase
 
-SETTINGS_BEGIN: Final = "<!-- settings: written by `python -m multitudes.service.docs_tables docs/service.md` -->"
+SETTINGS_BEGIN: Final = (
+    "<!-- settings: written by `python -m multitudes.service.docs_tables docs/service-settings.md` -->"
+)
 METRICS_BEGIN: Final = "<!-- metrics: written by `python -m multitudes.service.docs_tables docs/observe.md` -->"
 END: Final = "<!-- end -->"
 
