@@ -1,4 +1,4 @@
-"""docs/service.md and service-settings.md say what the service does: its addresses, errors and settings are the code's."""
+"""docs/service.md and service-settings.md say what the service does: addresses, errors and settings are the code's."""
 
 import re
 import tomllib
