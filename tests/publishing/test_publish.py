@@ -234,6 +234,11 @@ def test_the_gate_publishes_what_is_no_worse_and_nothing_else(run, data, tmp_pat
         ArtefactError, match=r"recall@10 is 0\.0000, and .* the gate needs at least .* Nothing was published"
     ):
         check_gate(worse, serving, data, gate)
+    half: Any = EmptyRetriever(serving, every=2)
+    with pytest.raises(ArtefactError, match="an interval that is not below zero"):  # of a loss within the margin
+        check_gate(half, serving, data, GateConfig(n=10, margin=0.99, max_degraded=1))
+    rare: Any = EmptyRetriever(serving, every=40)
+    assert check_gate(rare, serving, data, GateConfig(n=10, margin=0.99, max_degraded=1)).recall > 0, "nothing is shown"
     monkeypatch.setattr(gate_room, "_MIN_USERS", 10_000)
     with pytest.raises(ArtefactError, match="users of the validation split have a history and a new target"):
         publish(run.path, root, gate=gate)
@@ -248,10 +253,11 @@ def test_the_gate_publishes_what_is_no_worse_and_nothing_else(run, data, tmp_pat
 
 
 class EmptyRetriever:
-    """Answers as a retriever, without a candidate."""
+    """Answers as a retriever, but every so many requests without a candidate."""
 
-    def __init__(self, retriever: Retriever) -> None:
-        self._retriever, self.release = retriever, retriever.release
+    def __init__(self, retriever: Retriever, every: int = 1) -> None:
+        self._retriever, self.release, self._every = retriever, retriever.release, every
 
     def answer(self, requests):
-        return [SimpleNamespace(candidates=(), degraded=True) for _ in requests]
+        empty = SimpleNamespace(candidates=(), degraded=True)
+        return [answer if i % self._every else empty for i, answer in enumerate(self._retriever.answer(requests))]

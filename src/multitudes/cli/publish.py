@@ -63,7 +63,7 @@ def gate_command(
     n: Annotated[int, typer.Option(min=1, max=1_000, help="Candidates of a user.")] = 100,
     margin: Annotated[
         float, typer.Option(min=0, max=0.99, help="Share of the serving release's recall that may be lost, at most.")
-    ] = 0.02,
+    ] = 0.05,
     config: Annotated[Path | None, typer.Option(help="TOML file with [index] and [retrieve].")] = None,
     overrides: SetOption = None,
     sign: Annotated[
@@ -73,8 +73,9 @@ def gate_command(
 ) -> None:
     """Publish a run if it finds no less than the release that serves.
 
-    The new release and the one that serves answer the same held-out users. Unless the 95 % interval of the difference
-    of their recall is above the margin, and nearly all answers are whole, nothing is published and the exit code is 4.
+    The new release and the one that serves answer the same held-out users. If the 95 % interval of the difference of
+    their recall lies below zero, if more than the margin is lost, or if too many answers are degraded, nothing is
+    published and the exit code is 4.
     """
     from multitudes.cli.train import require_extra_for
 

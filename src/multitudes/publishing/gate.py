@@ -1,7 +1,8 @@
 """The gate of ``multitudes gate``: a release is published only if it answers, and finds no less than the serving one.
 
 Both releases answer the same held-out users of the new run's validation split, each from the user's history by item
-ids, so they may have been made from different data. The difference of their recall has an interval over users.
+ids, so they may have been made from different data. The difference of their recall has an interval over users. An
+interval below zero shows a loss; where users are few it shows little, so the difference itself is bounded too.
 """
 
 from typing import NamedTuple
@@ -31,7 +32,7 @@ class GateConfig(Config):
     users: int = Field(2_000, ge=_MIN_USERS, description="Held-out users of the validation split, at most.")
     n: int = Field(100, ge=1, le=1_000, description="Candidates of a user.")
     margin: float = Field(
-        0.02, ge=0, lt=1, description="Share of the serving release's recall by which the new one may be below it."
+        0.05, ge=0, lt=1, description="Share of the serving release's recall by which the new one may be below it."
     )
     max_degraded: float = Field(
         0.01, ge=0, le=1, description="Share of the requests that may be answered with less than the full method."
@@ -73,7 +74,7 @@ def check_gate(
 
     Raises:
         ArtefactError: too few users could be asked about, the serving release has none of the items, too many answers
-            were degraded, or the new release may find less than the margin allows.
+            were degraded, or the new release finds less: the interval lies below zero, or the margin is passed.
     """
     held = _users_with_history(prepared, config)
     if len(held) < _MIN_USERS:
@@ -99,11 +100,12 @@ def check_gate(
     difference_B = recall_B - serving_B
     difference, half = float(difference_B.mean()), _CRITICAL_Z * float(difference_B.std(ddof=1)) / len(held) ** 0.5
     low, high, allowed = difference - half, difference + half, -config.margin * float(serving_B.mean())
-    if low < allowed:
+    if high < 0 or difference < allowed:
         raise ArtefactError(
             f"recall@{config.n} is {recall_B.mean():.4f}, and {serving_B.mean():.4f} with version"
             f" {serving.release.version} on the same {len(held):,} users: {difference:+.4f} ({low:+.4f} to"
-            f" {high:+.4f}); the gate needs at least {allowed:+.4f}. Nothing was published"
+            f" {high:+.4f}); the gate needs at least {allowed:+.4f}, and an interval that is not below zero."
+            " Nothing was published"
         )
     means = float(recall_B.mean()), degraded, serving.release.version, float(serving_B.mean())
     return GateResult(len(held), *means, difference, low, high)
