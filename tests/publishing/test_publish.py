@@ -243,8 +243,10 @@ def test_the_gate_publishes_what_is_no_worse_and_nothing_else(run, data, tmp_pat
     with pytest.raises(ArtefactError, match="users of the validation split have a history and a new target"):
         publish(run.path, root, gate=gate)
     monkeypatch.setattr(gate_room, "_MIN_USERS", 3)
-    with pytest.raises(ArtefactError, match=r"were answered with less than the full method; at most .* Nothing was"):
+    with pytest.raises(ArtefactError, match=r"answered 100\.0% of .* than its full method; at most .* Nothing was"):
         check_gate(worse, serving, data, GateConfig(n=10, max_degraded=0))
+    with pytest.raises(ArtefactError, match=r"answered 100\.0% of .* than its full method"):  # nor is it a measure
+        check_gate(serving, worse, data, GateConfig(n=10, max_degraded=0))
     names = SimpleNamespace(numbers=lambda ids: np.zeros(len(ids), dtype=np.int64))
     foreign: Any = SimpleNamespace(release=SimpleNamespace(path=root, item_names=names))
     with pytest.raises(ArtefactError, match=r"has none of the items of .* so there is nothing to compare"):

@@ -74,7 +74,8 @@ def check_gate(
 
     Raises:
         ArtefactError: too few users could be asked about, the serving release has none of the items, too many answers
-            were degraded, or the new release finds less: the interval lies below zero, or the margin is passed.
+            of either were degraded, or the new release finds less: the interval lies below zero, or more than the
+            margin is lost.
     """
     held = _users_with_history(prepared, config)
     if len(held) < _MIN_USERS:
@@ -88,15 +89,10 @@ def check_gate(
             f"{serving.release.path}: has none of the items of {prepared.path}, so there is nothing to compare."
             " Nothing was published; give the folder of releases of this data, or publish without a gate"
         )
-    recall_B, degraded = _recall(staged, requests, prepared, held, progress)
-    if degraded > config.max_degraded:
-        raise ArtefactError(
-            f"{degraded:.1%} of {len(held):,} requests were answered with less than the full method; at most"
-            f" {config.max_degraded:.1%} is allowed. Nothing was published"
-        )
+    recall_B, degraded = _recall(staged, requests, prepared, held, config, progress)
     if serving is None:
         return GateResult(len(held), float(recall_B.mean()), degraded, None, None, None, None, None)
-    serving_B, _ = _recall(serving, requests, prepared, held, progress)
+    serving_B, _ = _recall(serving, requests, prepared, held, config, progress)
     difference_B = recall_B - serving_B
     difference, half = float(difference_B.mean()), _CRITICAL_Z * float(difference_B.std(ddof=1)) / len(held) ** 0.5
     low, high, allowed = difference - half, difference + half, -config.margin * float(serving_B.mean())
@@ -143,9 +139,14 @@ def _requests(prepared: PreparedData, held: HeldOut, n: int) -> list[Request]:
 
 
 def _recall(
-    retriever: Retriever, requests: list[Request], prepared: PreparedData, held: HeldOut, progress: Progress
+    retriever: Retriever,
+    requests: list[Request],
+    prepared: PreparedData,
+    held: HeldOut,
+    config: GateConfig,
+    progress: Progress,
 ) -> tuple[NDArray[np.float64], float]:
-    """Return the recall of each user, and the share of degraded answers."""
+    """Return the recall of each user, and the share of degraded answers, which may not be too many."""
     ids, recall_B, degraded = prepared.items["item_id"].to_list(), np.zeros(len(held)), 0
     for start in range(0, len(requests), _BATCH_SIZE):
         for b, answer in enumerate(retriever.answer(requests[start : start + _BATCH_SIZE]), start):
@@ -154,4 +155,10 @@ def _recall(
             recall_B[b] = sum(ids[item - 1] in found for item in target) / len(target)
             degraded += answer.degraded
         progress(min(start + _BATCH_SIZE, len(requests)), len(requests), "gate")
-    return recall_B, degraded / len(requests)
+    share = degraded / len(requests)
+    if share > config.max_degraded:
+        raise ArtefactError(
+            f"{retriever.release.path}: answered {share:.1%} of {len(requests):,} requests with less than its full"
+            f" method; at most {config.max_degraded:.1%} is allowed. Nothing was published"
+        )
+    return recall_B, share
