@@ -17,7 +17,7 @@ from multitudes.progress import Progress
 
 PARTS = (
     TimedFunction("user vectors", protocol, "user_vectors"),
-    TimedFunction("retrieval of all systems", protocol, "find_candidates"),
+    TimedFunction("retrieval of all systems", protocol, "candidates_by_budget"),
     TimedFunction("max-score ranks", protocol, "max_score_ranks"),
     TimedFunction("baselines", Baselines, "lists"),
     TimedFunction("fit of baselines", evaluation, "fit_baselines"),

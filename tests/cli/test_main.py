@@ -35,7 +35,7 @@ def test_the_help_fits_the_terminal_and_cuts_no_sentence(width, option, capsys, 
         assert run([verb, option] if verb else [option]) == 0
         text = capsys.readouterr().out
         assert max(map(len, text.splitlines())) <= width
-        assert "..." not in text.replace("[ARGS]...", "").replace("{FILE}...", ""), verb
+        assert "..." not in text.replace("[ARGS]...", "").replace("{FILE}...", "").replace("[FILE]...", ""), verb
 
 
 def test_the_help_names_the_sections_of_the_configuration(capsys):

@@ -161,7 +161,7 @@ def test_the_inspection_and_the_manifest_name_it(releases) -> None:
     assert [finding.text for finding in findings if finding.subject == "linear"] == [
         "a sum over the whole history in each vector, with weight: unconditioned 2, implicit 1, explicit 0.5"
     ]
-    assert {finding.level for finding in findings} == {"ok"}
+    assert {finding.level for finding in findings if finding.subject != "signature"} == {"ok"}
     manifest = json.loads((ReleaseStore(releases).folder() / "manifest.json").read_text())
     assert manifest["linear"]["recency"] == 0.25
     assert "hide" not in manifest["positive_actions"]

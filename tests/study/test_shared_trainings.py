@@ -40,7 +40,9 @@ class Worker:
         (training / "run").mkdir(parents=True, exist_ok=True)
         record = {"format": "multitudes-run", "version": 1, "finished": True}
         record |= dict.fromkeys(("config", "prepared", "prepared_digest"))
-        (training / "run" / "run.json").write_text(json.dumps(record))
+        with self.lock:  # as a run is written: another cell never sees half of it
+            (training / "run.json.part").write_text(json.dumps(record))
+            (training / "run.json.part").replace(training / "run" / "run.json")
         return "trained, but not evaluated"
 
     def study(self, folder, *more, processes=4):

@@ -89,7 +89,7 @@ def demo_command(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the folder of an earlier demo.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")] = False,
 ) -> None:
-    """Run all steps, on the films of MovieLens-small or on your own files.
+    """Run all steps on MovieLens-small, or on your files.
 
     Prepare, train, evaluate, publish, recommend, report: the demo prints the command of each step, and runs two at a
     time. The data have a licence of their own, that of MovieLens: no commercial use without permission. Your own files

@@ -71,7 +71,7 @@ def gate_command(
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")] = False,
 ) -> None:
-    """Publish a run if it finds no less than the release that serves.
+    """Publish a run unless it finds less than the current one.
 
     The new release and the one that serves answer the same held-out users. If the 95 % interval of the difference of
     their recall lies below zero, if more than the margin is lost, or if too many answers are degraded, nothing is
