@@ -136,8 +136,8 @@ def _figures(
     bootstrap = Bootstrap(config.resamples, config.seed)
     budget = main_budget(budgets)
     of_users = user_segments(run.prepared, measured.held, config.split, config.core_days)
-    segments = hit_rates_by_segment(measured.lists, measured.targets, of_users, budget, bootstrap, run.config.method)
-    methods, differences = methods_and_differences(measured.lists, measured.targets, run.config.method, bootstrap)
+    own, wanted = run.config.method, config.segments or ()
+    methods, differences = methods_and_differences(measured.lists, measured.targets, own, bootstrap)
     targets_B = measured.targets["targets"]
     max_score = {name: Ratio(hits_B, targets_B) for name, hits_B in measured.max_score.items()}
     return {
@@ -150,7 +150,7 @@ def _figures(
         "differences": differences,
         "strongest_baseline": strongest_baseline(methods, budget),
         "max_score": intervals_by_name(max_score, bootstrap),
-        "segments": {name: parts for name, parts in segments.items() if name in (config.segments or segments)},
+        "segments": hit_rates_by_segment(measured.lists, measured.targets, of_users, budget, bootstrap, own, wanted),
         "interests": health.interest_summary(measured.interests, measured.kinds, bootstrap),
     }
 

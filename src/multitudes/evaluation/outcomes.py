@@ -5,6 +5,7 @@ Every figure is a ratio of two sums over users.
 Legend: B users · N places of a list · T targets, flat by user · P pairs of user and item · M figures.
 """
 
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 from multitudes.atomic import replace_file
 from multitudes.batches.held_out import HeldOut
 from multitudes.data.prepared import PreparedData
+from multitudes.evaluation.config import SegmentName
 from multitudes.evaluation.target_segments import TARGET_SEGMENTS, TargetLabels
 from multitudes.evaluation.targets import Segment
 from multitudes.metrics import diversity, ranking
@@ -189,6 +191,7 @@ def hit_rates_by_segment(
     budget: int,
     bootstrap: Bootstrap,
     own: str,
+    wanted: Collection[SegmentName] = (),
 ) -> dict[str, Any]:
     """Return the hit rate of every method in every segment of users and of targets, with paired differences.
 
@@ -199,6 +202,7 @@ def hit_rates_by_segment(
         budget: the lists to compare.
         bootstrap: settings of the intervals.
         own: the run's method.
+        wanted: the segmentations to compare; none: all.
 
     Returns:
         segmentation → part → users, targets, ``methods``; ``differences``: ``own`` minus each method; and
@@ -206,22 +210,12 @@ def hit_rates_by_segment(
     """
     at_budget = {key.method: measures for key, measures in lists.items() if key.budget == budget}
     result: dict[str, Any] = {}
-    for name, segment in segments.items():
-        result[name] = {}
-        for number, label in enumerate(segment.names):
-            in_segment_B = (segment.label_B == number).astype(np.float64)
-            targets_B = targets["targets"] * in_segment_B
-            figures = {m: Ratio(v["hits"] * in_segment_B, targets_B) for m, v in at_budget.items()}
-            sizes = {"users": int(in_segment_B.sum()), "targets": int(targets_B.sum())}
-            result[name][label] = sizes | _compare_hit_rates(figures, budget, bootstrap, own)
-    for name, parts in TARGET_SEGMENTS.items():
-        if f"{parts[0]}_targets" in targets:
-            result[name] = {}
-            for label in parts:
-                targets_B = targets[f"{label}_targets"]
-                figures = {m: Ratio(v[f"{label}_hits"], targets_B) for m, v in at_budget.items()}
-                sizes = {"users": int((targets_B > 0).sum()), "targets": int(targets_B.sum())}
-                result[name][label] = sizes | _compare_hit_rates(figures, budget, bootstrap, own)
+    for name, label, users, targets_B, hits in _segments(at_budget, targets, segments):
+        if wanted and name not in wanted:
+            continue
+        figures = {method: Ratio(hits_B, targets_B) for method, hits_B in hits.items()}
+        sizes = {"users": users, "targets": int(targets_B.sum())}
+        result.setdefault(name, {})[label] = sizes | _compare_hit_rates(figures, budget, bootstrap, own)
     return result
 
 
@@ -236,6 +230,22 @@ def intervals_by_name(figures: dict[str, Ratio], bootstrap: Bootstrap) -> dict[s
 def as_json(interval: Interval) -> dict[str, float | None]:
     """Return an interval as a JSON object; values that are not finite are null."""
     return {name: round(value, 6) if np.isfinite(value) else None for name, value in interval._asdict().items()}
+
+
+def _segments(
+    lists: dict[str, Measures], targets: Measures, segments: dict[str, Segment]
+) -> Iterator[tuple[str, str, int, Column, dict[str, Column]]]:
+    """Yield each part of each segmentation: its names, users, and by user the targets and the hits of each method."""
+    for name, segment in segments.items():
+        for number, label in enumerate(segment.names):
+            is_in_B = (segment.label_B == number).astype(np.float64)
+            hits = {method: measures["hits"] * is_in_B for method, measures in lists.items()}
+            yield name, label, int(is_in_B.sum()), targets["targets"] * is_in_B, hits
+    for name, parts in TARGET_SEGMENTS.items():
+        for label in parts if f"{parts[0]}_targets" in targets else ():
+            targets_B = targets[f"{label}_targets"]
+            hits = {method: measures[f"{label}_hits"] for method, measures in lists.items()}
+            yield name, label, int((targets_B > 0).sum()), targets_B, hits
 
 
 def _compare_hit_rates(figures: dict[str, Ratio], budget: int, bootstrap: Bootstrap, own: str) -> dict[str, Any]:

@@ -108,8 +108,7 @@ def evaluate_pair(pair: Pair, share: float, config: EvaluateConfig, progress: Pr
     for kind in kinds:
         users = targets_of_kind(held, kind)
         if len(users):
-            targets = target_measures(users, evaluator.facts, segments.labels(users))
-            lists = evaluator.evaluate(users, kind, progress)
+            targets, lists = evaluator.evaluate(users, kind, progress)
             methods, _ = methods_and_differences(lists, targets, METHOD, bootstrap)
             figures.append({"targets": kind, "users": len(users), "methods": methods})
             tables.append(outcome_table(prepared.user_ids[users.user_B], kind, targets, lists))
@@ -134,18 +133,21 @@ class _PairEvaluator:
         self._pair, self._share, self._budgets, self._segments = pair, share, budgets, segments
         self._prepared = pair[0].run.prepared
         self._baselines = baselines
-        self.facts = ItemFacts.from_prepared(self._prepared)
+        self._facts = ItemFacts.from_prepared(self._prepared)
 
-    def evaluate(self, held: HeldOut, kind: TargetKind, progress: Progress) -> dict[ListKey, Measures]:
-        """Return the measures of the pair and of each baseline, at every budget."""
-        batches = []
+    def evaluate(self, held: HeldOut, kind: TargetKind, progress: Progress) -> tuple[Measures, dict[ListKey, Measures]]:
+        """Return the measures of the targets, and those of the pair and of each baseline at every budget."""
+        targets, lists = [], []
         for start in range(0, len(held), _BATCH_SIZE):
             progress(start, len(held), "users")
             users = select_users(held, np.arange(start, min(start + _BATCH_SIZE, len(held))))
-            batches.append(self._evaluate_users(users, kind))
-        return {key: concatenate_measures([batch[key] for batch in batches]) for key in batches[0]}
+            of_targets, of_lists = self._evaluate_users(users, kind)
+            targets.append(of_targets)
+            lists.append(of_lists)
+        by_list = {key: concatenate_measures([batch[key] for batch in lists]) for key in lists[0]}
+        return concatenate_measures(targets), by_list
 
-    def _evaluate_users(self, users: HeldOut, kind: TargetKind) -> dict[ListKey, Measures]:
+    def _evaluate_users(self, users: HeldOut, kind: TargetKind) -> tuple[Measures, dict[ListKey, Measures]]:
         histories = seen_items(self._prepared, users)
         of_pair = pair_lists(self._pair, self._share, users, items_to_exclude(histories, kind), self._budgets)
         lists = {ListKey(METHOD, n): item_BN for n, item_BN in of_pair.items()}
@@ -153,7 +155,8 @@ class _PairEvaluator:
         for name, item_BN in listed.items():
             lists |= {ListKey(name, n): item_BN[:, :n] for n in self._budgets}
         labels = self._segments.labels(users)
-        return {key: list_measures(item_BN, users, self.facts, labels) for key, item_BN in lists.items()}
+        measures = {key: list_measures(item_BN, users, self._facts, labels) for key, item_BN in lists.items()}
+        return target_measures(users, self._facts, labels), measures
 
 
 def pair_lists(

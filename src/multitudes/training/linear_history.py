@@ -236,13 +236,18 @@ class _WeightedScores:
         self._run.linear = LinearHistory(factors, _unit_weights())
         joined_ID = self._run.linear.join_items(self._tower_items_ID)
         self._covariance_DD = np.cov(joined_ID[1:].T)
-        self.weights = _unit_weights()
-        self.set_sums()
+        self._join_sums(_unit_weights())
 
     def set_sums(self, **changes: float) -> None:
-        """Compute the sums over the histories with other settings of ``HistoryWeights``, and ``ratio`` anew."""
+        """Join sums with other settings of ``HistoryWeights``."""
+        weights = self.weights.model_copy(update=changes)
+        if weights != self.weights:
+            self._join_sums(weights)
+
+    def _join_sums(self, weights: HistoryWeights) -> None:
+        """Compute the sums over the histories, and ``ratio``."""
         assert self._factors is not None, "sums are of factors"
-        self.weights = self.weights.model_copy(update=changes)
+        self.weights = weights
         sums = HistorySums(self._factors.input_IR, self.weights)
         self._users = sums.join_users(self._tower, self._positives, self._scores.item_BL)
         self.ratio = self._spread_ratio()
