@@ -68,7 +68,7 @@ COMPARED_WITH = {
 }
 
 _SAMPLE = "movielens-small"
-_CANDIDATES = 20
+CANDIDATES = 20
 _SVG_COLUMNS = 132
 
 
@@ -121,7 +121,7 @@ def demo_command(
                 _evaluate(out)
                 single.wait()
                 _print_single(out)
-                _print_step(publish)
+                print_step(publish)
                 typer.echo(published.wait().splitlines()[0])  # without the command that comes next
         recommendation = _recommend(out)
         _report(out)
@@ -180,8 +180,8 @@ def _settings_file(out: Path) -> Path:
     return out / SETTINGS_FILE
 
 
-def _print_step(call: list[str]) -> None:
-    """Print the command that does the same as the next step."""
+def print_step(call: Sequence[str]) -> None:
+    """Print the command of the next step."""
     typer.secho(f"\n$ multitudes {shlex.join(call)}", bold=True)
 
 
@@ -198,7 +198,7 @@ def _prepare(out: Path) -> "PreparedData":
     from multitudes.data.sample import sample_path
 
     data, settings = sample_path(_SAMPLE), _settings_file(out)
-    _print_step(["prepare", str(data), "--out", f"{out}/prepared", "--config", str(settings)])
+    print_step(["prepare", str(data), "--out", f"{out}/prepared", "--config", str(settings)])
     with ProgressBar("prepare") as progress:
         prepared = prepare(data, out / "prepared", load_section(settings, "prepare", PrepareConfig), progress)
     print_prepared(prepared)
@@ -227,7 +227,7 @@ def _train(out: Path, prepared: "PreparedData") -> None:
     from multitudes.training.loop import train
     from multitudes.training.run_config import load_run_config
 
-    _print_step(_train_call(out, "joint"))
+    print_step(_train_call(out, "joint"))
     with ProgressBar("train joint") as progress:
         train(prepared, load_run_config("joint", 0, _settings_file(out)), out / "joint", progress=progress)
     print_run(out / "joint")
@@ -237,7 +237,7 @@ def _evaluate(out: Path) -> None:
     from multitudes.evaluation.evaluate import evaluate, save
     from multitudes.training.trained_run import TrainedRun
 
-    _print_step(_evaluate_call(out, "joint"))
+    print_step(_evaluate_call(out, "joint"))
     with ProgressBar("evaluate joint") as progress:
         evaluation = evaluate(TrainedRun.open(out / "joint"), progress=progress)
     save(evaluation, out / "joint")
@@ -249,9 +249,9 @@ def _print_single(out: Path) -> None:
     from multitudes.cli.train import print_run
     from multitudes.evaluation.compare import read_result
 
-    _print_step(_train_call(out, "single"))
+    print_step(_train_call(out, "single"))
     print_run(out / "single")
-    _print_step(_evaluate_call(out, "single"))
+    print_step(_evaluate_call(out, "single"))
     _print_evaluated(read_result(out / "single", "test"))
 
 
@@ -265,21 +265,26 @@ def _print_evaluated(result: dict[str, Any]) -> None:
 
 
 def _recommend(out: Path) -> "Recommendation":
-    """Recommend to the first user of the evaluation's random sample, so the example is not hand-picked."""
     from multitudes.cli.candidates_table import print_recommendation
     from multitudes.config import load_section
-    from multitudes.evaluation.compare import read_result
     from multitudes.retrieval.config import RetrieveConfig
     from multitudes.retrieval.retriever import Retriever
 
-    user = read_result(out / "joint", "test")["samples"][0]["user_id"]
-    call = ["recommend", f"{out}/releases", "--user", str(user), "--n", str(_CANDIDATES), "--explain"]
-    _print_step([*call, "--config", str(_settings_file(out))])
+    user = sample_user(out / "joint")
+    call = ["recommend", f"{out}/releases", "--user", str(user), "--n", str(CANDIDATES), "--explain"]
+    print_step([*call, "--config", str(_settings_file(out))])
     retriever = Retriever.open(out / "releases", load_section(_settings_file(out), "retrieve", RetrieveConfig))
-    recommendation = retriever.recommend(user, n=_CANDIDATES)
+    recommendation = retriever.recommend(user, n=CANDIDATES)
     print_recommendation(recommendation, explain=True)
     (out / "recommend.svg").write_text(_table_svg(recommendation, f"multitudes {shlex.join(call)}"), encoding="utf-8")
     return recommendation
+
+
+def sample_user(run: Path) -> Any:  # noqa: ANN401 (an integer or a text)
+    """Return the first user of the evaluation's random sample, so the example is not hand-picked."""
+    from multitudes.evaluation.compare import read_result
+
+    return read_result(run, "test")["samples"][0]["user_id"]
 
 
 def _table_svg(recommendation: "Recommendation", title: str) -> str:
@@ -300,7 +305,7 @@ def _table_svg(recommendation: "Recommendation", title: str) -> str:
 def _report(out: Path) -> None:
     from multitudes.report.evaluation_page import write_evaluation_page
 
-    _print_step(["report", f"{out}/joint", "--out", f"{out}/report.html"])
+    print_step(["report", f"{out}/joint", "--out", f"{out}/report.html"])
     write_evaluation_page(out / "joint", out / "report.html")
     typer.echo(f"{out}/report.html: figures, segments, three users and training curves; opens in any browser")
 

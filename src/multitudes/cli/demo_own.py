@@ -1,14 +1,12 @@
 """``multitudes demo FILE``: every step from a person's own files to recommendations, as the commands that it prints."""
 
-import shlex
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import typer
 
-from multitudes.cli.demo import MODEL_SETTINGS, TRAIN_SETTINGS, create_demo_folder
+from multitudes.cli.demo import CANDIDATES, MODEL_SETTINGS, TRAIN_SETTINGS, create_demo_folder, print_step, sample_user
 from multitudes.cli.output import hide_next, print_json, print_next
 
 OWN_SETTINGS = f"""\
@@ -21,7 +19,6 @@ max_users = 2000
 
 {TRAIN_SETTINGS}"""
 METHOD = "joint"
-_CANDIDATES = 20
 
 
 def run_on_files(words: Sequence[str], out: Path, *, overwrite: bool, json: bool) -> None:
@@ -47,8 +44,8 @@ def run_on_files(words: Sequence[str], out: Path, *, overwrite: bool, json: bool
         _run("evaluate", run, "--config", config)
         _run("report", run, "--out", f"{out}/report.html")
         _run("publish", run, "--to", releases)
-        user = _sample_user(Path(run))
-        _run("recommend", releases, "--user", str(user), "--explain", "--n", str(_CANDIDATES))
+        user = sample_user(Path(run))
+        _run("recommend", releases, "--user", str(user), "--explain", "--n", str(CANDIDATES))
     typer.echo(f"\n{out}: everything above, written in {time.perf_counter() - start:.0f} s; open {out}/report.html")
     print_next("explore", releases)
     print_next("serve", releases, label="or")
@@ -61,7 +58,7 @@ def _run(*arguments: str) -> None:
     from multitudes.cli.main import app
     from multitudes.errors import INTERRUPTED_EXIT_CODE
 
-    typer.secho(f"\n$ multitudes {shlex.join(arguments)}", bold=True)
+    print_step(arguments)
     if app(list(arguments), standalone_mode=False) == INTERRUPTED_EXIT_CODE:
         raise KeyboardInterrupt
 
@@ -73,10 +70,3 @@ def _prepare_words(data: Path) -> list[str]:
 
     report = read_report(data)
     return next_words(report["split"], report["min_rating"])
-
-
-def _sample_user(run: Path) -> Any:  # noqa: ANN401 (an integer or a text)
-    """Return the first user of the evaluation's random sample, so the example is not hand-picked."""
-    from multitudes.evaluation.compare import read_result
-
-    return read_result(run, "test")["samples"][0]["user_id"]

@@ -50,11 +50,13 @@ def _erasure_file(releases: Path, data: Path | None) -> Path | None:
     """Return the file of users who asked to be erased; None if no service has one."""
     from multitudes.errors import UsageError
     from multitudes.release.manifest import MANIFEST
+    from multitudes.release.store import VERSIONS, service_folder
+    from multitudes.state.erasure_requests import FILE_NAME
 
     root = releases.resolve()
-    if (root / MANIFEST).exists() and root.parent.name == "versions":
+    if (root / MANIFEST).exists() and root.parent.name == VERSIONS:
         root = root.parents[1]
-    file = (data or root.with_name(f"{root.name}.service")) / "forgotten"
+    file = (data or service_folder(root)) / FILE_NAME
     if data is not None and not data.is_dir():
         raise UsageError(f"{data}: no such folder; expected the data folder of the service")
     try:

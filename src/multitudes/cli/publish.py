@@ -15,14 +15,20 @@ if TYPE_CHECKING:
     from multitudes.retrieval.config import RetrieveConfig
 
 
+_RunArgument = Annotated[Path, typer.Argument(help="Folder written by `multitudes train`.")]
+_ReleasesOption = Annotated[Path, typer.Option(help="Folder of releases; created when missing.")]
+_ConfigOption = Annotated[Path | None, typer.Option(help="TOML file with [index] and [retrieve].")]
+_SignOption = Annotated[
+    Path | None, typer.Option(help="Private key that signs the release, made by `multitudes signing-key`.")
+]
+
+
 def publish_command(
-    run: Annotated[Path, typer.Argument(help="Folder written by `multitudes train`.")],
-    to: Annotated[Path, typer.Option(help="Folder of releases; created when missing.")],
-    config: Annotated[Path | None, typer.Option(help="TOML file with [index] and [retrieve].")] = None,
+    run: _RunArgument,
+    to: _ReleasesOption,
+    config: _ConfigOption = None,
     overrides: SetOption = None,
-    sign: Annotated[
-        Path | None, typer.Option(help="Private key that signs the release, made by `multitudes signing-key`.")
-    ] = None,
+    sign: _SignOption = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")] = False,
 ) -> None:
     """Publish a run as the current release.
@@ -57,18 +63,16 @@ def publish_command(
 
 
 def gate_command(
-    run: Annotated[Path, typer.Argument(help="Folder written by `multitudes train`.")],
-    to: Annotated[Path, typer.Option(help="Folder of releases; created when missing.")],
+    run: _RunArgument,
+    to: _ReleasesOption,
     users: Annotated[int, typer.Option(min=30, help="Held-out users of the validation split, at most.")] = 2_000,
     n: Annotated[int, typer.Option(min=1, max=1_000, help="Candidates of a user.")] = 100,
     margin: Annotated[
         float, typer.Option(min=0, max=0.99, help="Share of the serving release's recall that may be lost, at most.")
     ] = 0.05,
-    config: Annotated[Path | None, typer.Option(help="TOML file with [index] and [retrieve].")] = None,
+    config: _ConfigOption = None,
     overrides: SetOption = None,
-    sign: Annotated[
-        Path | None, typer.Option(help="Private key that signs the release, made by `multitudes signing-key`.")
-    ] = None,
+    sign: _SignOption = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")] = False,
 ) -> None:
     """Publish a run unless it finds less than the current one.

@@ -29,10 +29,16 @@ from multitudes.locks import lock
 from multitudes.release.manifest import MANIFEST
 
 CURRENT = "CURRENT"
-_VERSIONS = "versions"
+VERSIONS = "versions"
 _STAGE = ".stage-"
 _NAME = re.compile(r"\d{4,}")
 _REPAIR = "publish a run again, or write the name of a version into that file"
+
+
+def service_folder(releases: Path) -> Path:
+    """Return the folder that a service of these releases writes into, unless its settings name another."""
+    root = releases.resolve()
+    return root.with_name(f"{root.name}.service")
 
 
 def do_nothing() -> None:
@@ -53,7 +59,7 @@ class ReleaseStore:
             UsageError: another process publishes to this folder, or the path is a file.
         """
         try:
-            (self.root / _VERSIONS).mkdir(parents=True, exist_ok=True)
+            (self.root / VERSIONS).mkdir(parents=True, exist_ok=True)
         except (FileExistsError, NotADirectoryError):
             raise UsageError(f"{self.root}: is a file; give a folder for the releases") from None
         with self.lock():
@@ -87,11 +93,11 @@ class ReleaseStore:
             raise ArtefactError(
                 f"{self.root}: is the folder of one version; give the folder of releases that contains it"
             )
-        if not (self.root / _VERSIONS).is_dir():
+        if not (self.root / VERSIONS).is_dir():
             raise ArtefactError(
                 f"{self.root}: no releases here; write one with: multitudes publish RUN --to {self.root}"
             )
-        return sorted((p.name for p in (self.root / _VERSIONS).iterdir() if _NAME.fullmatch(p.name)), key=int)
+        return sorted((p.name for p in (self.root / VERSIONS).iterdir() if _NAME.fullmatch(p.name)), key=int)
 
     def current(self) -> str:
         """Return the version that serves.
@@ -175,7 +181,7 @@ class ReleaseStore:
             yield
 
     def _folder(self, version: str) -> Path:
-        return self.root / _VERSIONS / version
+        return self.root / VERSIONS / version
 
     def _newest_number(self) -> int:
         versions = self.versions()

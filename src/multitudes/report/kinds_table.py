@@ -1,4 +1,4 @@
-"""When each kind of vector pays: HR by segment of one kind alone, beside one vector of the whole history, as HTML."""
+"""When each kind of vector pays: HR by segment of one kind alone, beside one vector of the whole history."""
 
 from collections.abc import Iterable, Sequence
 from html import escape
@@ -9,7 +9,9 @@ from multitudes.report.formatting import KIND_LABELS, Estimate, format_number, s
 from multitudes.report.html_elements import gain_cell, table_element
 
 
-class _Row(NamedTuple):
+class KindsRow(NamedTuple):
+    """A segment."""
+
     segment: str
     targets: int
     whole: Estimate
@@ -22,7 +24,7 @@ def run_kinds_table(result: dict[str, Any]) -> str:
     wanted = ("implicit", "explicit", result["method"], result.get("strongest_baseline"))
     others = [str(system) for system in wanted if system in result["methods"] and system != whole]
     rows = (
-        _Row(
+        KindsRow(
             segment_label(segmentation, part),
             segment["targets"],
             segment["methods"][whole][key],
@@ -37,12 +39,21 @@ def run_kinds_table(result: dict[str, Any]) -> str:
 
 def study_kinds_table(data_set: dict[str, Any]) -> str:
     """Return the table of one data set of a study; empty unless a method has implicit and explicit vectors."""
-    kinds = data_set.get("kinds")  # absent from an earlier version
-    if not kinds:
+    rows = study_kinds_rows(data_set)
+    if not rows:
         return ""
+    _, *others = data_set["kinds"]["systems"]
+    return _table(data_set["budget"], [m.rpartition("/")[2] for m in others], rows)
+
+
+def study_kinds_rows(data_set: dict[str, Any]) -> list[KindsRow]:
+    """Return the rows of one data set of a study; none in summaries of an earlier version."""
+    kinds = data_set.get("kinds")
+    if not kinds:
+        return []
     whole, *others = kinds["systems"]
-    rows = (
-        _Row(
+    return [
+        KindsRow(
             segment_label(segmentation, part),
             segment["targets"],
             segment["rates"][whole],
@@ -51,11 +62,10 @@ def study_kinds_table(data_set: dict[str, Any]) -> str:
         for segmentation, parts in kinds["segments"].items()
         for part, segment in parts.items()
         if segment["rates"]
-    )
-    return _table(data_set["budget"], [m.rpartition("/")[2] for m in others], rows)
+    ]
 
 
-def _table(budget: int, others: Sequence[str], rows: Iterable[_Row]) -> str:
+def _table(budget: int, others: Sequence[str], rows: Iterable[KindsRow]) -> str:
     body = "".join(
         f"<tr><td>{escape(row.segment)}</td>{_cell(f'{row.targets:,}')}{_cell(format_number(row.whole['mean']))}"
         + "".join(_cell(f"{format_number(rate['mean'])}<br>{gain_cell(gain)}") for rate, gain in row.others)

@@ -22,10 +22,10 @@ from multitudes.logs.folder import (
     working_folder,
 )
 from multitudes.logs.rotation import rotate_spools
-from multitudes.state.erasure_requests import ErasureRequests
+from multitudes.state.erasure_requests import FILE_NAME, ErasureRequests
 from multitudes.state.sqlite_database import copy_database
 
-_MARKER, _STATE, _LOGS, _REQUESTS = "backup.json", "state.sqlite", "logs", "forgotten"
+_MARKER, _STATE, _LOGS, _REQUESTS = "backup.json", "state.sqlite", "logs", FILE_NAME
 
 
 class BackupResult(NamedTuple):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from multitudes.errors import UsageError
 from multitudes.logs.logs import Logs
-from multitudes.release.store import ReleaseStore
+from multitudes.release.store import ReleaseStore, service_folder
 from multitudes.retrieval.release_trial import ReleaseTrial
 from multitudes.retrieval.release_watcher import ReleaseWatcher
 from multitudes.retrieval.retriever import Retriever
@@ -25,7 +25,7 @@ from multitudes.service.metrics_collector import MetricsCollector, MetricSources
 from multitudes.service.settings import ReleasesConfig, ServeConfig
 from multitudes.service.shadow import Shadow
 from multitudes.service.state_guard import GuardedStates
-from multitudes.state.erasure_requests import ErasureRequests
+from multitudes.state.erasure_requests import FILE_NAME, ErasureRequests
 from multitudes.state.protocol import UserStateStore
 from multitudes.state.store import open_state_store
 
@@ -71,7 +71,7 @@ def open_dependencies(releases: Path, settings: ServeConfig) -> Iterator[Depende
         stack.enter_context(closing(watcher))
         folder = data_folder(releases, settings)
         metrics, loop_lag = Metrics(), LoopLagMonitor()
-        erasure_requests = ErasureRequests(folder / "forgotten")
+        erasure_requests = ErasureRequests(folder / FILE_NAME)
         store = _open_store(folder, settings)
         states = GuardedStates(store, erasure_requests, metrics.record_state_call, settings.guard)
         stack.enter_context(closing(states))
@@ -99,7 +99,7 @@ def data_folder(releases: Path, settings: ServeConfig) -> Path:
     Raises:
         UsageError: it cannot be created.
     """
-    folder = settings.data.folder or releases.resolve().with_name(f"{releases.resolve().name}.service")
+    folder = settings.data.folder or service_folder(releases)
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     except OSError as error:

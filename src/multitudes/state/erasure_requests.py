@@ -12,12 +12,15 @@ import os
 import secrets
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Final
 
 from multitudes.atomic import create_text
 from multitudes.errors import StateError
 from multitudes.ids import Id
 from multitudes.periodic import FileSignature, file_signature
 from multitudes.state.validation import SECRET_BYTES, user_digest
+
+FILE_NAME: Final = "forgotten"  # in the data folder of a service
 
 
 class DamagedRequestsError(StateError):

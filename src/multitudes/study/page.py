@@ -19,8 +19,8 @@ from multitudes.report.formatting import (
     format_difference,
     format_interval,
     format_number,
-    segment_label,
 )
+from multitudes.report.kinds_table import study_kinds_rows
 from multitudes.report.study_sentences import (
     CONTROL_LABELS,
     beats_controls,
@@ -185,25 +185,19 @@ def _segments_table(data_set: dict[str, Any], reference: str) -> str:
 
 def _kinds_table(data_set: dict[str, Any]) -> str:
     """Return when each kind of vector pays: its HR by segment, and that less the HR of the whole history's vector."""
-    kinds = data_set.get("kinds")  # absent from summaries of an earlier version
-    if not kinds:
+    found = study_kinds_rows(data_set)
+    if not found:
         return ""
-    whole, *others = kinds["systems"]
     rows = [
         [
-            segment_label(name, part),
-            f"{segment['targets']:,}",
-            format_number(segment["rates"][whole]["mean"]),
-            *(
-                f"{format_number(segment['rates'][m]['mean'])} ({format_difference(segment['minus'][m])})"
-                for m in others
-            ),
+            row.segment,
+            f"{row.targets:,}",
+            format_number(row.whole["mean"]),
+            *(f"{format_number(rate['mean'])} ({format_difference(gain)})" for rate, gain in row.others),
         ]
-        for name, parts in kinds["segments"].items()
-        for part, segment in parts.items()
-        if segment["rates"]
+        for row in found
     ]
-    names = (name.rpartition("/")[2] for name in kinds["systems"])
+    names = (name.rpartition("/")[2] for name in data_set["kinds"]["systems"])
     systems = [KIND_LABELS.get(name, name) for name in names]
     systems[1:] = [f"{name} (− {systems[0]})" for name in systems[1:]]
     return markdown_table([f"when each pays: HR@{data_set['budget']}", "targets", *systems], rows)
