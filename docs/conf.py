@@ -1,7 +1,7 @@
 """How Sphinx builds the site of the documentation: `make docs` writes it to site/, and a warning is an error.
 
 The pages are the Markdown files as they are. The navigation is docs/README.md: each of its headings is a section of
-the site, and the links below it are the pages of that section, in order. docs/methods/README.md has the methods.
+the site, and the links below it are the pages of that section, in order. Pages of ``MAPS`` have others below them.
 """
 
 import re
@@ -31,15 +31,30 @@ html_css_files = ["site.css"]
 pygments_style, pygments_dark_style = "friendly", "monokai"
 
 
+# Page -> how its links to the pages below it begin.
+MAPS = {
+    "docs/methods/README": "",
+    "docs/cli": "cli/",
+    "docs/python": "python/",
+    "docs/settings": "settings/",
+}
+
+
 def linked_pages(text: str) -> list[str]:
     """Return the Markdown files that a text links to, each once, in order."""
-    return list(dict.fromkeys(re.findall(r"\]\((?!https?:)([^)#]+\.md)\)", text)))
+    return list(dict.fromkeys(re.findall(r"\]\((?!https?:)([^)#]+\.md)(?:#[^)]*)?\)", text)))
 
 
 def sections(page: str) -> list[tuple[str, list[str]]]:
     """Return the headings of a map of pages, each with the pages that it links to."""
     parts = re.split(r"^## (.+)$", page, flags=re.MULTILINE)
     return [(heading, linked_pages(text)) for heading, text in zip(parts[1::2], parts[2::2], strict=True)]
+
+
+def pages_below(name: str, text: str) -> list[str]:
+    """Return the pages that a page of ``MAPS`` has below it."""
+    start = MAPS[name]
+    return [page for page in linked_pages(text) if page.startswith(start) and "/" not in page.removeprefix(start)]
 
 
 def toctree(caption: str, pages: list[str]) -> str:
@@ -51,8 +66,8 @@ def add_navigation(_: Sphinx, name: str, source: list[str]) -> None:
     """Append the navigation to the pages that are maps of others."""
     if name == root_doc:
         source[0] += "".join(toctree(heading, pages) for heading, pages in sections(source[0]) if pages)
-    elif name == "docs/methods/README":
-        source[0] += toctree("Methods", [page for page in linked_pages(source[0]) if "/" not in page])
+    elif name in MAPS:
+        source[0] += toctree(name, pages_below(name, source[0]))
 
 
 def write_front(app: Sphinx, error: Exception | None) -> None:

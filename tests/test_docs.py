@@ -20,11 +20,13 @@ def test_every_link_leads_to_a_file(page: Path):
 
 
 def test_every_page_is_on_the_map():
-    """The navigation of the site is made of these two pages."""
+    """The navigation of the site is made of these pages."""
     linked = {ROOT / "docs" / "README.md"}
-    for page in (ROOT / "docs" / "README.md", ROOT / "docs" / "methods" / "README.md"):
+    for name in ("README", "methods/README", "cli", "python", "settings"):
+        page = ROOT / "docs" / f"{name}.md"
         linked |= {
-            (page.parent / link).resolve() for link in re.findall(r"^\|.*?\]\(([^)#]+\.md)\)", page.read_text(), re.M)
+            (page.parent / link).resolve()
+            for link in re.findall(r"^\|.*?\]\(([^)#]+\.md)(?:#[^)]*)?\)", page.read_text(), re.M)
         }
     assert sorted(str(page.relative_to(ROOT)) for page in {*PAGES} - linked) == []
 
@@ -41,7 +43,7 @@ def test_a_korean_page_has_the_code_of_the_english_one(english: str):
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_the_commands_of_a_page_and_their_options_exist(page: Path):
-    reference = (ROOT / "docs" / "cli.md").read_text()
+    reference = "\n".join(group.read_text() for group in (ROOT / "docs" / "cli").glob("*.md"))
     verbs = {section.split("\n")[0]: section for section in reference.split("\n## multitudes ")[1:]}
     code = "\n".join(code_blocks(page, "|sh|bash|console")).replace("\\\n", " ")
     for verb, rest in re.findall(r"^(?:\$ )?multitudes ([a-z][\w-]*)(.*)$", code, re.MULTILINE):

@@ -1,23 +1,25 @@
-"""docs/cli.md is what the commands say of themselves."""
+"""The pages of the commands are what the commands say of themselves."""
 
 from pathlib import Path
 
 import pytest
 
 from multitudes.cli.main import VERBS, command_of
-from multitudes.cli.reference import parameters, reference
+from multitudes.cli.reference import pages, parameters
 
-PAGE = Path(__file__).parents[2] / "docs" / "cli.md"
+DOCS = Path(__file__).parents[2] / "docs"
 
 
-def test_the_page_is_the_one_that_is_generated():
-    assert PAGE.read_text() == reference(), "write it with: python -m multitudes.cli.reference > docs/cli.md"
+def test_the_pages_are_those_that_are_generated():
+    written = {name: (DOCS / name).read_text() for name in pages()}
+    assert written == pages(), "write them with: python -m reference"
+    assert {f"cli/{page.name}" for page in (DOCS / "cli").iterdir()} == {*written} - {"cli.md"}
 
 
 @pytest.mark.parametrize("verb", VERBS)
 def test_every_verb_has_a_heading_and_every_parameter_a_meaning(verb):
     command = command_of(verb)
-    assert f"\n## multitudes {verb}\n" in PAGE.read_text()
+    assert sum(f"\n## multitudes {verb}\n" in page for page in pages().values()) == 1
     assert command.__doc__
     assert all(p.help for p in parameters(command))
 

@@ -41,6 +41,8 @@ GROUPS: dict[str, dict[str, str]] = {
         "explore": "explore",
         "export": "recommend",
         "serve": "serve",
+    },
+    "Operate": {
         "signing-key": "keys",
         "key": "keys",
         "keys": "keys",

@@ -1,7 +1,7 @@
-"""``python -m multitudes.cli.reference``: write docs/cli.md from the commands."""
+"""The pages of the commands: docs/cli.md and one for each group, written by ``python -m reference``."""
 
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from enum import Enum
 from types import NoneType, UnionType
 from typing import Annotated, NamedTuple, get_args, get_origin, get_type_hints
@@ -12,10 +12,11 @@ from typer.models import ArgumentInfo, OptionInfo
 from multitudes import errors
 from multitudes.cli.main import GROUPS, command_of
 
-_HEAD = """\
+_NOTE = "<!-- Written by `python -m reference` from the code; a test compares. -->"
+_HEAD = f"""\
 # Commands
 
-<!-- Written by `python -m multitudes.cli.reference > docs/cli.md`; a test compares. -->
+{_NOTE}
 
 Results go to stdout, messages to stderr, and progress to stderr if it is a terminal. With `--json` the last line of
 stdout is one JSON object. Everything else is a setting in the TOML file given as `--config`; `multitudes init` writes
@@ -49,19 +50,23 @@ class Parameter(NamedTuple):
     positional: bool
 
 
-def reference() -> str:
-    """Return the page."""
-    sections = [_HEAD, _overview()]
-    sections += [_verb_section(verb) for verbs in GROUPS.values() for verb in verbs]
-    return "\n".join([*sections, _exit_codes()])
+def pages() -> dict[str, str]:
+    """Return the pages by their place below docs/: the groups, the exit codes, and a page for each group."""
+    groups = {f"cli/{group.lower()}.md": _group_page(group, verbs) for group, verbs in GROUPS.items()}
+    return {"cli.md": "\n".join([_HEAD, _overview(), _exit_codes()]), **groups}
+
+
+def _group_page(group: str, verbs: Iterable[str]) -> str:
+    head = f"# Commands: {group}\n\n{_NOTE}\n\nWhat all commands share, and the exit codes: [cli.md](../cli.md).\n"
+    return "\n".join([head, *map(_verb_section, verbs)])
 
 
 def _overview() -> str:
     """Return a table with the verbs of each group."""
-    rows = [
-        f"| {group} | {' · '.join(f'[{verb}](#multitudes-{verb})' for verb in verbs)} |"
-        for group, verbs in GROUPS.items()
-    ]
+    rows = []
+    for group, verbs in GROUPS.items():
+        links = (f"[{verb}](cli/{group.lower()}.md#multitudes-{verb})" for verb in verbs)
+        rows.append(f"| [{group}](cli/{group.lower()}.md) | {' · '.join(links)} |")
     return "\n".join(["| group | verbs |\n|---|---|", *rows, ""])
 
 
@@ -130,4 +135,4 @@ def _exit_codes() -> str:
 
 
 if __name__ == "__main__":
-    typer.echo(reference(), nl=False)
+    typer.echo(pages()["cli.md"], nl=False)  # `python -m reference` writes this page and all others

@@ -21,7 +21,7 @@ event_first                  E         bool    first positive event of this user
 event_source                 E         int32   topic that sourced the impression (logged), 0 = none
 event_after_follows          E         bool    later than the time when the followed topics are known
 follow_offset, follow_topic  U+1, ·    int64, int32  topics that each user follows
-item_topic_offset, item_topic I+2, ·   int64, int32  topics of each item (row 0: none)
+item_topic_offset, item_topic  I+2, ·  int64, int32  topics of each item (row 0: none)
 item_count                   I+1       int64   positive training events (row 0: 0)
 item_recent_count            I+1       int64   the same in the last ``manifest.recent_s`` seconds of training
 item_feature                 I+1, F    float32 standardised numbers and one-hot categories; F may be 0

@@ -7,7 +7,7 @@ prepared folder; items and topics are numbered from 1, and 0 is the unknown item
 file                         shape   dtype   meaning
 ============================ ======= ======= ==========================================================================
 item_input                   I+1, D' float32 input of the user tower for an item of a history (row 0: zeros)
-item_topic_offset, item_topic I+2, · int64, int32  topics of each item
+item_topic_offset, item_topic  I+2, ·  int64, int32  topics of each item
 item_count                   I+1     int64   users with a positive event in training
 item_usable                  I+1     bool    has a feature, so may take part in an interest
 event_offset                 U+1     int64   where each user's most recent ``history_length`` events begin

@@ -1,0 +1,48 @@
+"""The reference pages are what the code says, and leave no public name out."""
+
+import re
+
+from reference import pages, python
+from reference.markdown import DOCS
+
+import multitudes
+
+
+def test_every_page_is_in_step_with_the_code():
+    for name, text in pages.pages().items():
+        assert (DOCS / name).read_text(encoding="utf-8") == text, f"docs/{name}: write it with: python -m reference"
+
+
+def test_every_public_name_is_on_a_page():
+    shown = {name for _, names in python.PAGES.values() for name in names}
+    assert {*multitudes.__all__} - shown == {"__version__"}
+    modules = set(re.findall(r"``(multitudes\.[\w.]+)``", multitudes.__doc__ or "")) - {"multitudes.errors"}
+    assert {name.partition(":")[0] for name in shown if ":" in name} >= modules
+
+
+def test_a_docstring_becomes_markdown():
+    text = python.docstring_parts(
+        """Do it with ``x``.
+
+        ==== ===== =========
+        file shape meaning
+        ==== ===== =========
+        abc  I+1   one
+        ==== ===== =========
+
+        ::
+
+            RUN/abc
+
+        Args:
+            path: where it is;
+                and more.
+
+        Raises:
+            DataError: it is not.
+        """.replace("\n        ", "\n")
+    )
+    assert "| `abc` | I+1 | one |" in text
+    assert "```text\nRUN/abc\n```" in text
+    assert "* `path`: where it is; and more." in text
+    assert "**Raises**\n\n* `DataError`: it is not." in text
