@@ -291,6 +291,43 @@ def test_many_users_are_searched_by_exact_terms_which_find_no_less(name, monkeyp
     assert together >= PROMISE.recall
 
 
+def test_many_users_find_the_best_terms_of_their_lists(name, monkeypatch):
+    index, world = large(name)
+    make = {"latent": latent, "clustered": clustered}[name]
+    asked = users(make, 30, 8, topics=True)
+    asked = [query._replace(excluded=world.ids[u : u + 40]) for u, query in enumerate(asked)]
+    walk_together, compared = batch_walk._walk_together, []
+
+    def compare(walk, visits, scores):
+        for visit, proposed in zip(visits, walk_together(walk, visits, scores), strict=True):
+            own, found = (
+                scores[visit.user],
+                [
+                    (walk.lists.rows_of(number), walk.table.vectors_at(walk.lists.rows_of(number)) @ vector_D + prior)
+                    for vector_D, prior, number in zip(
+                        visit.lists.vectors_FD[visit.lists.vector_P],
+                        visit.lists.prior_F[visit.lists.vector_P],
+                        visit.lists.list_P.tolist(),
+                        strict=True,
+                    )
+                ],
+            )
+            rows, terms = map(np.concatenate, zip(*found, *own.topic_terms(visit.plan.prior_K), strict=True))
+            best = np.argsort(-terms)[: visit.wanted]
+            expected = np.sort(terms[best[~np.isin(rows[best], visit.plan.excluded.row_E)]])
+            np.testing.assert_allclose(np.sort(proposed[0][1])[-len(expected) :], expected, rtol=1e-5)
+            assert len(proposed[0][1]) <= len(expected) + 3  # ties
+            compared.append(visit.user)
+            yield proposed
+
+    monkeypatch.setattr(batch_walk, "_walk_together", compare)
+    usual = [found.id_N.tolist() for found in index.mixture(asked)]
+    assert len(compared) >= len(asked)
+    monkeypatch.setattr(batch_walk, "_LEADING", 10_000)  # one list gives the bound, which is lower
+    monkeypatch.setattr(batch_walk, "_MAX_TERMS", 1)
+    assert [found.id_N.tolist() for found in index.mixture(asked)] == usual
+
+
 def test_all_but_a_few_items_may_be_excluded_and_a_vector_may_be_zero(name):
     index, world = large(name)
     query = users(clustered, 1, 6)[0]

@@ -199,9 +199,11 @@ def score_rows(table: ItemTable, row_U: NDArray[np.int64], query: MixtureQuery) 
     """Return the exact scores of rows, which ascend, for every vector whose topic they have."""
     item_UD = table.vectors_at(row_U)
     score_KU = paired_inner_products(query.vectors_KD[:, None], item_UD)
-    for k in np.flatnonzero(query.topic_K != ANY_TOPIC).tolist():
-        of_topic = _find(table.postings.rows(int(query.topic_K[k])), row_U)[1]
-        score_KU[k, ~of_topic] = -np.inf
+    restricted = np.flatnonzero(query.topic_K != ANY_TOPIC)
+    if len(restricted):
+        score_KU[restricted] = np.where(
+            table.have_topics(row_U, query.topic_K[restricted]), score_KU[restricted], -np.inf
+        )
     return ScoredItems(table.ids[row_U], score_KU)
 
 

@@ -23,7 +23,7 @@ from numpy.typing import ArrayLike, NDArray
 from multitudes.errors import ArtefactError
 from multitudes.index import files
 from multitudes.index.approximate import ApproximateIndex, open_approximate
-from multitudes.index.batch_walk import propose_together, users_together
+from multitudes.index.batch_walk import propose_together
 from multitudes.index.engine import DEFAULT_TARGET, QueryLevels, RecallTarget, faiss_selector, geometric_efforts
 from multitudes.index.inverted_mixture import MixtureTuning, MixtureWalk, WalkScores
 from multitudes.index.item_table import ItemTable, make_item_table
@@ -254,7 +254,7 @@ class InvertedIndex(ApproximateIndex):
     @property
     def users_together(self) -> int:
         """The number of users whose vectors are multiplied with a list at once."""
-        return users_together(self.walk)
+        return self.walk.users_together
 
     def propose_together(
         self, scores: Sequence[WalkScores], log_priors: Sequence[NDArray[np.float64]]

@@ -39,7 +39,7 @@ from multitudes.index.list_moments import ListMoments, Lists
 from multitudes.index.mixture import MixtureQuery, MixtureScores, ScoredItems, log_probabilities
 from multitudes.index.protocol import ANY_TOPIC
 from multitudes.index.request import SearchRequest
-from multitudes.index.scan import log_sum_exp, paired_inner_products, reached_bound
+from multitudes.index.scan import log_sum_exp, reached_bound
 from multitudes.index.search_depth import DEPTH_TOLERANCE
 from multitudes.seeding import generator
 
@@ -49,6 +49,9 @@ _EXCLUDED_SAMPLE = 1_000  # excluded items, evenly spaced: an estimate needs no 
 _MARGIN = 1.2  # on the excluded items above the last result: a walk too long costs a little, one too short a second one
 _TOPIC_SAMPLE = 10_000  # items of a topic that is too large to be scanned
 _OF_TOPIC_PER_RESULT = 2  # candidates of a topic, of which all are scored exactly
+_MAX_USERS = 512  # whose topics are scored together
+_MAX_TOPIC_TERMS = 2**26  # 256 MiB
+_TOPICS_OF_USER = 5
 _KEPT_PER_WALKED = 1.5  # candidates for each proposal of one vector
 
 
@@ -171,18 +174,31 @@ class MixtureWalk:
         return MixtureWalk(self.search, self.lists, self.moments, tuning)
 
     def scores(self, queries: Sequence[MixtureQuery]) -> Iterator["WalkScores"]:
-        """Yield the scores of each user; the normalisers of several are computed together."""
-        for start in range(0, len(queries), USERS_PER_CHUNK):
-            chunk = queries[start : start + USERS_PER_CHUNK]
-            topics = score_topics(self.table, self.search.topic_vectors, self.left_out.row_E, chunk, self._is_scanned)
-            vectors = [query.vectors_KD[query.topic_K == ANY_TOPIC] for query in chunk]
-            vectors_FD = np.concatenate(vectors)
-            score_FL = self.list_scores(vectors_FD)
-            log_sum_F = self.log_sums(vectors_FD, score_FL)
-            end = np.cumsum([len(own) for own in vectors])
-            for u, query in enumerate(chunk):
-                own = slice(end[u] - len(vectors[u]), end[u])
-                yield WalkScores(self, query, score_FL[own], log_sum_F[own], topics[u], self._large_topics(query))
+        """Yield the scores of each user; the topics and the normalisers of several are computed together."""
+        for start in range(0, len(queries), self.users_together):
+            users = queries[start : start + self.users_together]
+            topics = score_topics(self.table, self.search.topic_vectors, self.left_out.row_E, users, self._is_scanned)
+            for first in range(0, len(users), USERS_PER_CHUNK):
+                chunk = slice(first, first + USERS_PER_CHUNK)
+                yield from self._scores_of_lists(users[chunk], topics[chunk])
+
+    def _scores_of_lists(
+        self, queries: Sequence[MixtureQuery], topics: Sequence[list[TopicScores]]
+    ) -> Iterator["WalkScores"]:
+        vectors = [query.vectors_KD[query.topic_K == ANY_TOPIC] for query in queries]
+        vectors_FD = np.concatenate(vectors)
+        score_FL = self.list_scores(vectors_FD)
+        log_sum_F = self.log_sums(vectors_FD, score_FL)
+        end = np.cumsum([len(own) for own in vectors])
+        for u, query in enumerate(queries):
+            own = slice(end[u] - len(vectors[u]), end[u])
+            yield WalkScores(self, query, score_FL[own], log_sum_F[own], topics[u], self._large_topics(query))
+
+    @cached_property
+    def users_together(self) -> int:
+        """The number of users whose terms of the topics that are scanned fit into memory."""
+        largest = min(int(np.diff(self.table.postings.offset).max(initial=1)), self.search.tuning.target.scanned)
+        return max(USERS_PER_CHUNK, min(_MAX_USERS, _MAX_TOPIC_TERMS // max(1, _TOPICS_OF_USER * largest)))
 
     def score_all(self, query: MixtureQuery) -> MixtureScores:
         """Score every item."""
@@ -288,7 +304,7 @@ class MixtureWalk:
         Returns:
             The rows that were found, up to ``count`` by each vector, and their terms of the sum by their codes.
         """
-        vector_P, list_P = _best_pairs(score_FL + log_prior_F[:, None], pairs)
+        vector_P, list_P = _order_pairs(score_FL + log_prior_F[:, None], pairs)
         count_F = np.bincount(vector_P, minlength=len(vectors_FD))
         walks = np.flatnonzero(count_F)
         row_P = (np.cumsum(count_F > 0) - 1)[vector_P]
@@ -300,12 +316,17 @@ class MixtureWalk:
 
 
 def _best_pairs(value_FL: NDArray[np.float32], pairs: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return the vectors and lists of the largest values, by vector and then best first."""
+    """Return the vectors and lists of the largest values, in any order."""
     flat = value_FL.ravel()
     best_P = np.argpartition(-flat, pairs)[:pairs] if pairs < len(flat) else np.arange(len(flat))
-    best_P = best_P[flat[best_P] > -np.inf]
-    vector_P, list_P = np.divmod(best_P, value_FL.shape[1])
-    order = np.lexsort((-flat[best_P], vector_P))
+    vector_P, list_P = np.divmod(best_P[flat[best_P] > -np.inf], value_FL.shape[1])
+    return vector_P, list_P
+
+
+def _order_pairs(value_FL: NDArray[np.float32], pairs: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return the pairs of ``_best_pairs`` by vector and then best first, as FAISS reads them."""
+    vector_P, list_P = _best_pairs(value_FL, pairs)
+    order = np.lexsort((-value_FL[vector_P, list_P], vector_P))
     return vector_P[order], list_P[order]
 
 
@@ -373,10 +394,15 @@ class WalkScores:
         pairs, kept = parameters
         return min(pairs, len(self._free_F) * self._walk.lists_of_vector(depth)), kept
 
-    def best_pairs(self, plan: WalkPlan, pairs: int) -> VectorLists:
-        """Return the best pairs of a vector and a list."""
+    def best_pairs(self, plan: WalkPlan, pairs: int, leading: int) -> VectorLists:
+        """Return the best pairs of a vector and a list, the best ``leading`` ones first, else in any order."""
         prior_F = plan.prior_K[self._free_F]
-        return VectorLists(self._vectors_FD, prior_F, *_best_pairs(self._score_FL + prior_F[:, None], pairs))
+        value_FL = self._score_FL + prior_F[:, None]
+        vector_P, list_P = _best_pairs(value_FL, pairs)
+        if leading < len(list_P):
+            order_P = np.argpartition(-value_FL[vector_P, list_P], leading)
+            vector_P, list_P = vector_P[order_P], list_P[order_P]
+        return VectorLists(self._vectors_FD, prior_F, vector_P, list_P)
 
     def deeper(self, items: ScoredItems, plan: WalkPlan) -> int | None:
         """Return how deep the user has to be searched instead; None: ``plan`` was deep enough."""
@@ -407,7 +433,7 @@ class WalkScores:
         """
         step = max(1, len(row_E) // _EXCLUDED_SAMPLE)
         item_ED = self._walk.table.vectors_at(row_E[::step])
-        term_FE = paired_inner_products(self._vectors_FD[:, None], item_ED) + prior_K[self._free_F][:, None]
+        term_FE = self._vectors_FD @ item_ED.T + prior_K[self._free_F][:, None]
         return log_probabilities(term_FE), step
 
     def topic_terms(self, prior_K: NDArray[np.float32]) -> Iterator[tuple[NDArray[np.int32], NDArray[np.float32]]]:

@@ -156,6 +156,19 @@ class ItemTable:
         hits.id_QN[found_QN] = self.ids[hits.id_QN[found_QN]]
         return hits
 
+    @cached_property
+    def _topics(self) -> Topics:
+        """The topics of each row."""
+        return self.postings.topics(len(self))
+
+    def have_topics(self, row_U: NDArray[np.int64], topic_T: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Return for each topic and row whether the row has the topic (T, U)."""
+        offset, topic_M = select_topics(*self._topics, row_U)
+        has_TU = np.zeros((len(topic_T), len(row_U)), dtype=np.bool_)
+        t, m = np.nonzero(topic_M == topic_T[:, None])
+        has_TU[t, np.repeat(np.arange(len(row_U)), np.diff(offset))[m]] = True
+        return has_TU
+
     def items_of(self, topic: int) -> NDArray[np.int64]:
         """Return the ids of a topic, ascending."""
         return self.ids[self.postings.rows(topic)]
