@@ -66,6 +66,23 @@ def test_the_vectors_are_those_behind_the_list(releases):
     assert "interests" not in BatchRecommender(releases, BatchConfig(n=N)).schema.names
 
 
+def test_explained_users_get_the_reasons_and_interests_that_they_would_get_alone(releases, tmp_path):
+    users = ["ann", "eve", "zed", "bob"]
+    answers = BatchRecommender(releases, BatchConfig(n=N, explain=True)).recommend(pa.table({"user_id": users}))
+    rows, alone = answers.to_pylist(), Retriever.open(releases)
+    for user, row in zip(users, rows, strict=True):
+        answer = alone.recommend(user, n=N).to_dict(explain=True)
+        reasons = ("item_id", "explained_by", "explanation")
+        assert [{key: one[key] for key in reasons} for one in row["candidates"]] == [
+            {key: one[key] for key in reasons} for one in answer["candidates"]
+        ]
+        for one in answer["interests"]:
+            one |= {"interest": one.pop("number"), "items": list(one["items"]), "share": pytest.approx(one["share"])}
+            del one["age_days"]
+        assert row["interests"] == answer["interests"]
+    assert {one["explanation"] for one in rows[0]["candidates"]} == {"Drama", "Crime"}
+
+
 def test_items_that_come_and_go_are_seen(tmp_path: Path):
     publish_small(tmp_path / "releases")
     new = pl.DataFrame({"item_id": [201], "topics": [["Drama"]], "title": ["New"], "embedding": [[9.0, 0.0]]})

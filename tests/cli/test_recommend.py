@@ -74,6 +74,36 @@ def test_all_users_go_to_a_folder_and_on_to_json_lines(releases: Path, tmp_path:
     assert run(["recommend", str(releases), "--all", "--out", str(results), "--overwrite"]) == 0
 
 
+def test_the_reasons_of_all_users_are_in_their_folder_and_in_both_exports(releases: Path, tmp_path: Path):
+    results = tmp_path / "results"
+    call = ["recommend", str(releases), "--all", "--out", str(results), "--n", "5", "--shard-users", "2", "--explain"]
+    assert run([*call, "--vectors"]) == 0
+    settings = results / "batch.json"
+    settings.write_text(settings.read_text().replace('"explain": true', '"explain": false'))
+    assert run([*call, "--vectors"]) == 2, "the shards that exist have no reasons"
+    assert run([*call, "--vectors", "--overwrite"]) == 0
+    for name in ("lines.jsonl", "flat.parquet"):
+        assert run(["export", "results", str(results), "--to", str(tmp_path / name)]) == 0
+    lines = [json.loads(line) for line in (tmp_path / "lines.jsonl").read_text().splitlines()]
+    assert [one["name"] for one in lines[0]["interests"]] == ["whole history", "Drama", "Crime"]
+    assert "vector" not in lines[0]["interests"][0]
+    assert lines[0]["candidates"][0]["explanation"] in {"Drama", "Crime"}
+    flat = pl.read_parquet(tmp_path / "flat.parquet")
+    assert flat.columns[-2:] == ["explained_by", "explanation"]
+    assert flat["explanation"].to_list() == [one["explanation"] for line in lines for one in line["candidates"]]
+
+
+def test_a_folder_that_was_begun_before_there_were_reasons_is_continued(releases: Path, tmp_path: Path):
+    results = tmp_path / "results"
+    call = ["recommend", str(releases), "--all", "--out", str(results), "--n", "5"]
+    assert run(call) == 0
+    settings = json.loads((results / "batch.json").read_text())
+    del settings["explain"]
+    (results / "batch.json").write_text(json.dumps(settings))
+    assert run(call) == 0
+    assert run([*call, "--explain"]) == 2
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
@@ -81,7 +111,6 @@ def test_all_users_go_to_a_folder_and_on_to_json_lines(releases: Path, tmp_path:
         (["--user", "ann", "--all"], 2, "say for whom"),
         (["--user", "ann", "--history", "101"], 2, "say for whom"),
         (["--all"], 2, "belong together"),
-        (["--all", "--out", "x", "--explain"], 2, "--explain is for one user"),
         (["--all", "--out", "x", "--shard-users", "9" * 30], 2, "--shard-users"),
         (["--user", "ann", "--n", "9" * 30], 2, "--n"),
         (["--user", "ann", "--out", "x.parquet"], 2, "belong together"),

@@ -1,8 +1,10 @@
 """The Arrow columns of batch inference: users, candidates and interests.
 
-Legend: B users · K vectors · N candidates of a user · M candidates of all users · F vectors that found a candidate.
+Legend: B users · L history · K vectors · P vectors of all users · N candidates of a user · M candidates of all users ·
+F vectors that found a candidate.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -14,11 +16,17 @@ from numpy.typing import NDArray
 
 from multitudes.batches.user_vectors import UserVectors
 from multitudes.errors import DataError
+from multitudes.release.id_mapping import ItemNames
 from multitudes.release.release import Release
-from multitudes.retrieval.response import REPEAT_LABEL
+from multitudes.retrieval.response import MAX_EXAMPLES, REPEAT_LABEL
 from multitudes.retrieval.search import Candidates
 
-COLUMN_NAMES = ("user_id", "release", "degraded", "candidates")  # and "interests" with ``BatchConfig.vectors``
+COLUMN_NAMES = (
+    "user_id",
+    "release",
+    "degraded",
+    "candidates",
+)  # and "interests" with ``BatchConfig.vectors``, ``explain``
 
 
 class ItemIds(NamedTuple):
@@ -35,32 +43,27 @@ class ItemIds(NamedTuple):
         return cls(pl.concat([ids, pl.Series(added, dtype=ids.dtype)]).to_arrow() if added else ids.to_arrow())
 
 
-def output_schema(release: Release, vectors: bool) -> Any:  # noqa: ANN401 (pyarrow has no types)
-    """Return the Arrow schema of an answer; with ``vectors``, it has the column interests."""
+def output_schema(release: Release, vectors: bool, explain: bool = False) -> Any:  # noqa: ANN401 (pyarrow has no types)
+    """Return the Arrow schema of an answer; with ``vectors`` or ``explain``, it has the column interests."""
     user_type, item_type = (_arrow_id_type(ids) for ids in (release.user_ids, release.items["item_id"]))
-    candidate = pa.struct(
-        [
-            ("item_id", item_type),
-            ("score", pa.float32()),
-            ("rank", pa.int32()),
-            ("source", pa.string()),
-            ("interest", pa.int32()),
-            ("interest_name", pa.string()),
-            ("found_by", pa.list_(pa.int32())),
-        ]
-    )
-    interest = pa.struct(
-        [
-            ("interest", pa.int32()),
-            ("kind", pa.string()),
-            ("name", pa.string()),
-            ("share", pa.float32()),
-            ("vector", pa.list_(pa.float32())),
-        ]
-    )
-    types = (user_type, pa.string(), pa.bool_(), pa.list_(candidate))
+    candidate = [
+        ("item_id", item_type),
+        ("score", pa.float32()),
+        ("rank", pa.int32()),
+        ("source", pa.string()),
+        ("interest", pa.int32()),
+        ("interest_name", pa.string()),
+        ("found_by", pa.list_(pa.int32())),
+    ]
+    interest = [("interest", pa.int32()), ("kind", pa.string()), ("name", pa.string()), ("share", pa.float32())]
+    if explain:
+        candidate += [("explained_by", pa.int32()), ("explanation", pa.string())]
+        interest += [("items", pa.list_(pa.string())), ("n_items", pa.int32())]
+    if vectors:
+        interest += [("vector", pa.list_(pa.float32()))]
+    types = (user_type, pa.string(), pa.bool_(), pa.list_(pa.struct(candidate)))
     fields = list(zip(COLUMN_NAMES, types, strict=True))
-    return pa.schema([*fields, ("interests", pa.list_(interest))] if vectors else fields)
+    return pa.schema([*fields, ("interests", pa.list_(pa.struct(interest)))] if vectors or explain else fields)
 
 
 def check_users(table: Any, release: Release) -> Any:  # noqa: ANN401
@@ -115,12 +118,25 @@ def list_column(users: Any, name: str) -> list[Any]:  # noqa: ANN401
     return users[name].to_pylist() if name in users.column_names else [None] * len(users)
 
 
-def candidate_column(found: Sequence[Candidates], names_BK: Sequence[str | None], item_ids: ItemIds) -> Any:  # noqa: ANN401
-    """Return the candidates of all users as one column: a list of records for each user."""
+def candidate_column(
+    found: Sequence[Candidates],
+    names_BK: Sequence[str | None],
+    item_ids: ItemIds,
+    explained: Sequence[NDArray[np.int64]] | None = None,
+) -> Any:  # noqa: ANN401
+    """Return the candidates of all users as one column: a list of records for each user.
+
+    Args:
+        found: the candidates of each user.
+        names_BK: names of the interests, user by user.
+        item_ids: of the release.
+        explained: the interest that explains each candidate of each user; None: no explanations.
+    """
     count_B = np.array([len(one.item_N) for one in found], dtype=np.int64)
     item_M, score_M, interest_M, found_by_MK = map(
         np.concatenate, zip(*((one.item_N, one.score_N, one.interest_N, one.found_by_NK) for one in found), strict=True)
     )
+    explained_M = None if explained is None else np.concatenate(explained)
     user_M = np.repeat(np.arange(len(found)), count_B)
     # An index shared by several processes may hold items that were added after the release was opened.
     known_M = item_M <= len(item_ids.item_ids)
@@ -128,44 +144,92 @@ def candidate_column(found: Sequence[Candidates], names_BK: Sequence[str | None]
         item_M, score_M, interest_M, found_by_MK, user_M = (
             array[known_M] for array in (item_M, score_M, interest_M, found_by_MK, user_M)
         )
+        explained_M = None if explained_M is None else explained_M[known_M]
         count_B = np.bincount(user_M, minlength=len(found))
     start_B = np.cumsum(count_B) - count_B
     kinds = found[0].kinds
     width = len(kinds)
     sources, labels = [*kinds, "repeat", "popular"], [*names_BK, REPEAT_LABEL, None]  # REPEAT and POPULAR from the end
-    by_interest_M = interest_M >= 0
-    name_M = np.where(by_interest_M, user_M * width + interest_M, len(labels) + interest_M)
-    records = pa.StructArray.from_arrays(
-        [
-            item_ids.item_ids.take(pa.array(item_M - 1)),
-            pa.array(score_M, pa.float32()),
-            pa.array(np.arange(len(item_M)) - start_B[user_M] + 1, pa.int32()),
-            pa.array(sources).take(pa.array(np.where(by_interest_M, interest_M, len(sources) + interest_M))),
-            pa.array(interest_M, pa.int32(), mask=~by_interest_M),
-            pa.array(labels, pa.string()).take(pa.array(name_M)),
-            _found_by_column(found_by_MK),
-        ],
-        names=["item_id", "score", "rank", "source", "interest", "interest_name", "found_by"],
-    )
-    return pa.ListArray.from_arrays(_offsets(count_B), records)
+    label_array = pa.array(labels, pa.string())
+
+    def interest_names(k_M: NDArray[np.int64]) -> Any:  # noqa: ANN401
+        return label_array.take(pa.array(np.where(k_M >= 0, user_M * width + k_M, len(labels) + k_M)))
+
+    records = {
+        "item_id": item_ids.item_ids.take(pa.array(item_M - 1)),
+        "score": pa.array(score_M, pa.float32()),
+        "rank": pa.array(np.arange(len(item_M)) - start_B[user_M] + 1, pa.int32()),
+        "source": pa.array(sources).take(pa.array(np.where(interest_M >= 0, interest_M, len(sources) + interest_M))),
+        "interest": pa.array(interest_M, pa.int32(), mask=interest_M < 0),
+        "interest_name": interest_names(interest_M),
+        "found_by": _found_by_column(found_by_MK),
+    }
+    if explained_M is not None:
+        records["explained_by"] = pa.array(explained_M, pa.int32(), mask=explained_M < 0)
+        records["explanation"] = interest_names(explained_M)
+    return _list_of_records(count_B, records)
 
 
-def interest_column(vectors: UserVectors, names_BK: Sequence[str | None], share_BK: NDArray[np.float64]) -> Any:  # noqa: ANN401
-    """Return the vectors of all users as one column: a list of records for each user."""
-    user, k = np.nonzero(vectors.mask_BK)
-    values = vectors.vectors_BKD[user, k]
-    offsets = np.arange(len(values) + 1, dtype=np.int32) * values.shape[1]
-    records = pa.StructArray.from_arrays(
-        [
-            pa.array(k, pa.int32()),
-            pa.array(vectors.kinds).take(pa.array(k)),
-            pa.array(names_BK, pa.string()).take(pa.array(user * len(vectors.kinds) + k)),
-            pa.array(share_BK[user, k], pa.float32()),
-            pa.ListArray.from_arrays(offsets, np.ascontiguousarray(values).ravel()),
-        ],
-        names=["interest", "kind", "name", "share", "vector"],
-    )
-    return pa.ListArray.from_arrays(_offsets(vectors.mask_BK.sum(axis=1)), records)
+def interest_column(
+    vectors: UserVectors,
+    names_BK: Sequence[str | None],
+    share_BK: NDArray[np.float64],
+    *,
+    with_vectors: bool,
+    examples: "InterestExamples | None" = None,
+) -> Any:  # noqa: ANN401
+    """Return the interests of all users as one column: a list of records for each user.
+
+    Args:
+        vectors: of the users.
+        names_BK: names of the interests, user by user.
+        share_BK: share of the list of each.
+        with_vectors: whether the records have the vectors.
+        examples: items of the history that belong to each; None: the records have none.
+    """
+    user_P, k_P = np.nonzero(vectors.mask_BK)
+    pair_P = user_P * len(vectors.kinds) + k_P
+    records = {
+        "interest": pa.array(k_P, pa.int32()),
+        "kind": pa.array(vectors.kinds).take(pa.array(k_P)),
+        "name": pa.array(names_BK, pa.string()).take(pa.array(pair_P)),
+        "share": pa.array(share_BK[user_P, k_P], pa.float32()),
+    }
+    if examples is not None:
+        pairs = pair_P.tolist()
+        records["items"] = pa.array([examples.titles.get(pair, []) for pair in pairs], pa.list_(pa.string()))
+        records["n_items"] = pa.array([examples.count[pair] for pair in pairs], pa.int32())
+    if with_vectors:
+        values = vectors.vectors_BKD[user_P, k_P]
+        offsets = np.arange(len(values) + 1, dtype=np.int32) * values.shape[1]
+        records["vector"] = pa.ListArray.from_arrays(offsets, np.ascontiguousarray(values).ravel())
+    return _list_of_records(vectors.mask_BK.sum(axis=1), records)
+
+
+class InterestExamples(NamedTuple):
+    """The history items that belong to each interest, by the place of the interest among the B × K."""
+
+    titles: dict[int, list[str]]  # of the newest items, ids where there is no title
+    count: Counter[int]
+
+    @classmethod
+    def find(cls, vectors: UserVectors, item_BL: NDArray[np.int64], names: ItemNames) -> "InterestExamples":
+        """Return the examples of the interests of many users.
+
+        Args:
+            vectors: of the users.
+            item_BL: histories of the users, newest first.
+            names: of the items.
+        """
+        user_E, position_E = np.nonzero((vectors.assignment_BL >= 0) & (item_BL > 0))
+        pairs = (user_E * len(vectors.kinds) + vectors.assignment_BL[user_E, position_E]).tolist()
+        newest: dict[int, dict[int, None]] = {}  # distinct items in order
+        for pair, item in zip(pairs, item_BL[user_E, position_E].tolist(), strict=True):
+            items = newest.setdefault(pair, {})
+            if len(items) < MAX_EXAMPLES:
+                items[item] = None
+        titles = {pair: list(map(names.label, items)) for pair, items in newest.items()}
+        return cls(titles, Counter(pairs))
 
 
 def find_duplicate(ids: Any) -> Any:  # noqa: ANN401
@@ -173,6 +237,13 @@ def find_duplicate(ids: Any) -> Any:  # noqa: ANN401
     counts = ids.value_counts()
     repeated = counts.filter(pc.greater(counts.field("counts"), 1))
     return repeated[0]["values"].as_py() if len(repeated) else None
+
+
+def _list_of_records(count_B: NDArray[np.int64], records: dict[str, Any]) -> Any:  # noqa: ANN401
+    """Return records, one after the other, as lists of ``count_B`` of them."""
+    return pa.ListArray.from_arrays(
+        _offsets(count_B), pa.StructArray.from_arrays(list(records.values()), names=list(records))
+    )
 
 
 def _found_by_column(found_by_MK: NDArray[np.bool_]) -> Any:  # noqa: ANN401

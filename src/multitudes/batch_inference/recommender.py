@@ -25,6 +25,7 @@ from multitudes.ids import Id
 from multitudes.release.release import Release
 from multitudes.retrieval.catalogue import popular_items
 from multitudes.retrieval.config import RetrieveConfig
+from multitudes.retrieval.explanation import Explainer
 from multitudes.retrieval.preferences import draw_conditions
 from multitudes.retrieval.repeats import RepeatSource
 from multitudes.retrieval.request import Shortfall
@@ -44,6 +45,7 @@ class BatchConfig(Config):
     n: int = Field(100, gt=0, description="number of candidates of each user")
     request: str = Field("", description="id of the request, which determines the followed topics that are drawn")
     vectors: bool = Field(False, description="write the vectors of each user too")
+    explain: bool = Field(False, description="write what explains each candidate, and what each interest is made of")
     retrieve: RetrieveConfig | None = Field(None, description="settings of retrieval, in place of those of the release")
 
 
@@ -67,8 +69,9 @@ class BatchRecommender:
         self._contexts = UserContextBuilder(self.release)
         self._repeats = RepeatSource.from_release(self.release)
         self._interest_namer = interest_namer(self.release)
+        self._explainer = Explainer(self.release.index)
         self._item_ids = columns.ItemIds.from_release(self.release)
-        self.schema = columns.output_schema(self.release, config.vectors)
+        self.schema = columns.output_schema(self.release, config.vectors, config.explain)
 
     def recommend(self, users: Any) -> Any:  # noqa: ANN401 (pyarrow has no types)
         """Recommend to many users.
@@ -186,16 +189,24 @@ class BatchRecommender:
         item_BL: NDArray[np.int64],
     ) -> Any:  # noqa: ANN401
         names_BK = self._interest_namer.name_all(vectors, item_BL)
+        explained = examples = None
+        if self._config.explain:
+            explained = [self._explainer.explain(vectors, b, one) for b, one in enumerate(candidates)]
+            examples = columns.InterestExamples.find(vectors, item_BL, self.release.item_names)
         release = pa.array([self.release.version] * len(candidates))
         arrays = [
             pa.array(ids, self.schema.field("user_id").type),
             release,
             pa.array([bool(one.shortfalls) for one in candidates]),
-            columns.candidate_column(candidates, names_BK, self._item_ids),
+            columns.candidate_column(candidates, names_BK, self._item_ids, explained),
         ]
-        if self._config.vectors:
+        if self._config.vectors or examples is not None:
             share_BK = np.stack([one.share_K for one in candidates])
-            arrays.append(columns.interest_column(vectors, names_BK, share_BK))
+            arrays.append(
+                columns.interest_column(
+                    vectors, names_BK, share_BK, with_vectors=self._config.vectors, examples=examples
+                )
+            )
         return pa.Table.from_arrays(arrays, schema=self.schema)
 
 

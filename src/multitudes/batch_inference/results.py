@@ -10,7 +10,7 @@
 
 A complete shard stays. After an interruption, the same command writes the missing shards.
 
-An export has one user in each line (JSON lines) or one candidate in each row (flat Parquet).
+An export has one user in each line (JSON lines) or one candidate in each row (flat Parquet). Vectors are left out.
 """
 
 import json
@@ -179,7 +179,7 @@ def _clear(folder: Path) -> None:
 
 def _check_same_settings(folder: Path, existing: Mapping[str, Any], settings: Mapping[str, Any]) -> None:
     for key, value in settings.items():
-        if existing.get(key) != value:
+        if (existing.get(key) or None) != (value or None):  # a setting that is off may be one that began later
             raise UsageError(
                 f"{folder}: was begun with {key} = {existing.get(key)}, and this is {key} = {value}; choose another"
                 " folder, or start again with --overwrite"
@@ -222,14 +222,25 @@ def export_results(results: Path, file: Path) -> int:
     """
     if file.suffix not in {".jsonl", ".parquet"}:
         raise UsageError(f"{file}: expected a file name that ends in .jsonl or .parquet")
-    batches = _batches(shard_files(results))
-    return _write_jsonl(batches, file) if file.suffix == ".jsonl" else _write_flat_parquet(batches, file)
+    as_lines = file.suffix == ".jsonl"
+    batches = _batches(shard_files(results), with_interests=as_lines)
+    return _write_jsonl(batches, file) if as_lines else _write_flat_parquet(batches, file)
 
 
-def _batches(shards: list[Path]) -> Iterator[Any]:
-    """Yield batches of users of all shards, in order, without the vectors, which are too long for a line of text."""
+def _batches(shards: list[Path], with_interests: bool) -> Iterator[Any]:
+    """Yield batches of users of all shards, in order, without the vectors, which are too long for a line of text.
+
+    Args:
+        shards: the files.
+        with_interests: with the interests, where the results have explanations.
+    """
     for shard in shards:
-        yield from pq.ParquetFile(shard).iter_batches(_USERS_PER_BATCH, columns=list(COLUMN_NAMES))
+        file = pq.ParquetFile(shard)
+        names = list(COLUMN_NAMES)
+        leaves = [file.schema.column(number).path for number in range(len(file.schema))]
+        if with_interests and any(leaf.startswith("interests.") and ".items." in leaf for leaf in leaves):
+            names += [leaf for leaf in leaves if leaf.startswith("interests.") and ".vector." not in leaf]
+        yield from file.iter_batches(_USERS_PER_BATCH, columns=names)
 
 
 @contextmanager

@@ -44,7 +44,7 @@ def recommend(users: "DataFrame", release: str | Path, config: BatchConfig | Non
     config = config or BatchConfig()
     opened = Release.open(release)
     function = partial(_recommend_partition, str(opened.path.absolute()), config)
-    return users.mapInArrow(function, ddl(columns.output_schema(opened, config.vectors)))
+    return users.mapInArrow(function, ddl(columns.output_schema(opened, config.vectors, config.explain)))
 
 
 def _recommend_partition(release: str, config: BatchConfig, batches: Iterator[Any]) -> Iterator[Any]:

@@ -57,7 +57,9 @@ def recommend_command(
     request_id: Annotated[str, typer.Option(help="Id of the request; equal ids draw equal topics.")] = "",
     config: Annotated[Path | None, typer.Option(help="TOML file with [retrieve], replaces the release's.")] = None,
     overrides: SetOption = None,
-    explain: Annotated[bool, typer.Option("--explain", help="Show the interests, and the candidates of each.")] = False,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Show the interests, and which explains each candidate; also with --all.")
+    ] = False,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")] = False,
 ) -> None:
     """Recommend to one user, an anonymous user, or all users.
@@ -73,8 +75,6 @@ def recommend_command(
         raise UsageError("--all and --out FOLDER belong together")
     if (extra_users is not None or vectors) and not all_users:
         raise UsageError("--extra-users and --vectors are for --all")
-    if all_users and explain:
-        raise UsageError("--explain is for one user; --vectors writes the interests of all")
     if all_users and exclude_seen is not None:
         raise UsageError("--exclude-seen and --include-seen are for one user; with --all, give [retrieve] exclude_seen")
     if all_users and exclude:
@@ -85,7 +85,7 @@ def recommend_command(
     if out is not None:
         from multitudes.batch_inference.recommender import BatchConfig
 
-        batch = BatchConfig(n=n, request=request_id, vectors=vectors, retrieve=settings)
+        batch = BatchConfig(n=n, request=request_id, vectors=vectors, explain=explain, retrieve=settings)
         _recommend_all(releases, out, batch, extra_users, shard_users, processes, overwrite, json)
         return
     from multitudes.retrieval.retriever import Retriever

@@ -21,7 +21,7 @@ from multitudes.retrieval.request import Cause, Degradation, Shortfall
 from multitudes.retrieval.search import REPEAT, Candidates
 from multitudes.retrieval.user_context import ResolvedRequest
 
-_MAX_EXAMPLES = 3  # history items shown for an interest
+MAX_EXAMPLES = 3  # history items shown for an interest
 _DAY_S = 86_400
 REPEAT_LABEL = "you come back to it"  # in place of the name of an interest
 T_co = TypeVar("T_co", covariant=True)
@@ -214,7 +214,7 @@ class RecommendationBuilder:
             kind=kind,
             name=name,
             share=share,
-            items=tuple(map(self._names.label, list(dict.fromkeys(history.items))[:_MAX_EXAMPLES])),
+            items=tuple(map(self._names.label, list(dict.fromkeys(history.items))[:MAX_EXAMPLES])),
             n_items=len(history.items),
             age_days=self._age_days(resolved, history.positions[0]) if history.positions else None,
         )
