@@ -198,7 +198,7 @@ def interest_column(
     if examples is not None:
         pairs = pair_P.tolist()
         records["items"] = pa.array([examples.titles.get(pair, []) for pair in pairs], pa.list_(pa.string()))
-        records["n_items"] = pa.array([examples.count[pair] for pair in pairs], pa.int32())
+        records["n_items"] = pa.array([examples.n_items[pair] for pair in pairs], pa.int32())
     if with_vectors:
         values = vectors.vectors_BKD[user_P, k_P]
         offsets = np.arange(len(values) + 1, dtype=np.int32) * values.shape[1]
@@ -210,7 +210,7 @@ class InterestExamples(NamedTuple):
     """The history items that belong to each interest, by the place of the interest among the B × K."""
 
     titles: dict[int, list[str]]  # of the newest items, ids where there is no title
-    count: Counter[int]
+    n_items: Counter[int]
 
     @classmethod
     def find(cls, vectors: UserVectors, item_BL: NDArray[np.int64], names: ItemNames) -> "InterestExamples":
