@@ -1,5 +1,7 @@
 """``multitudes publish``, ``gate``, ``releases``, ``rollback``: publish, list releases, return to an older one."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -7,10 +9,13 @@ import typer
 
 from multitudes.cli.output import print_json, print_next
 from multitudes.cli.set_option import SetOption, parse_overrides
-from multitudes.progress import ProgressBar
+from multitudes.extras import require_extra
+from multitudes.progress import Progress, ProgressBar
 
 if TYPE_CHECKING:
     from multitudes.index.factory import IndexConfig
+    from multitudes.publishing.canary import Canary
+    from multitudes.publishing.gate import GateConfig
     from multitudes.publishing.publish import PublishResult
     from multitudes.retrieval.config import RetrieveConfig
 
@@ -70,6 +75,13 @@ def gate_command(
     margin: Annotated[
         float, typer.Option(min=0, max=0.99, help="Share of the serving release's recall that may be lost, at most.")
     ] = 0.05,
+    service: Annotated[
+        str | None, typer.Option(help="URL of a service that follows the folder; if it fails, the old one returns.")
+    ] = None,
+    requests: Annotated[int, typer.Option(min=20, help="Requests to the service, before and after.")] = 200,
+    key: Annotated[
+        str | None, typer.Option(envvar="MULTITUDES_KEY", help="API key for --service; better as MULTITUDES_KEY.")
+    ] = None,
     config: _ConfigOption = None,
     overrides: SetOption = None,
     sign: _SignOption = None,
@@ -79,7 +91,8 @@ def gate_command(
 
     The new release and the one that serves answer the same held-out users. If the 95 % interval of the difference of
     their recall lies below zero, if more than the margin is lost, or if too many answers are degraded, nothing is
-    published and the exit code is 4.
+    published and the exit code is 4. With --service the same requests go to a service before and after; if more fail
+    or are degraded after, the release before is current again.
     """
     from multitudes.cli.train import require_extra_for
 
@@ -89,8 +102,9 @@ def gate_command(
 
     index, retrieve = _load_settings(config, overrides)
     gate = GateConfig(users=users, n=n, margin=margin)
-    with ProgressBar("gate") as progress:
+    with ProgressBar("gate") as progress, _open_canary(run, to, gate, service, key, requests, progress) as canary:
         published = publish(run, to, retrieve=retrieve, index=index, sign=sign, gate=gate, progress=progress)
+        answered = canary and canary.ask_after(published.version)
     passed = published.gate
     assert passed is not None, "a gate was given"
     print_published(to, published)
@@ -100,8 +114,33 @@ def gate_command(
         compared = f", {passed.serving_recall:.4f} with {passed.serving}: {passed.difference:+.4f}"
         compared += f" ({low:+.4f} to {high:+.4f})"
     typer.echo(f"gate: recall@{n} {passed.recall:.4f} on {passed.users:,} users{compared}")
+    if answered:
+        typer.echo(
+            f"canary: {answered.requests:,} requests, {answered.failed} failed, {answered.degraded} degraded; p50"
+            f" {answered.p50_ms:.0f} ms, p99 {answered.p99_ms:.0f} ms"
+        )
     if json:
-        print_json({"version": published.version, "releases": str(to), **passed._asdict()})
+        asked = {"canary": answered._asdict()} if answered else {}
+        print_json({"version": published.version, "releases": str(to), **passed._asdict(), **asked})
+
+
+@contextmanager
+def _open_canary(
+    run: Path, to: Path, gate: "GateConfig", service: str | None, key: str | None, requests: int, progress: Progress
+) -> "Iterator[Canary | None]":
+    """Yield a canary that has asked the service before the switch; None without a service."""
+    if service is None:
+        yield None
+        return
+    require_extra("client")
+    from multitudes.client.client import Client
+    from multitudes.publishing.canary import Canary, CanaryConfig, canary_requests
+
+    config = CanaryConfig(requests=requests)
+    with Client(service, key) as client:
+        canary = Canary(client.recommend, canary_requests(run, gate, requests), to, config, progress=progress)
+        canary.ask_before()
+        yield canary
 
 
 def _load_settings(config: Path | None, overrides: list[str] | None) -> "tuple[IndexConfig, RetrieveConfig]":

@@ -77,13 +77,8 @@ def check_gate(
             of either were degraded, or the new release finds less: the interval lies below zero, or more than the
             margin is lost.
     """
-    held = _users_with_history(prepared, config)
-    if len(held) < _MIN_USERS:
-        raise ArtefactError(
-            f"{prepared.path}: {len(held)} users of the validation split have a history and a new target; the gate"
-            f" needs {_MIN_USERS}. Nothing was published; prepare with a larger validation split"
-        )
-    requests = _requests(prepared, held, config.n)
+    held = users_of_gate(prepared, config)
+    requests = held_out_requests(prepared, held, config.n)
     if serving is not None and not _knows_items(serving, prepared):
         raise ArtefactError(
             f"{serving.release.path}: has none of the items of {prepared.path}, so there is nothing to compare."
@@ -112,18 +107,27 @@ def _knows_items(serving: Retriever, prepared: PreparedData) -> bool:
     return bool(serving.release.item_names.numbers(prepared.items["item_id"].to_list()).any())
 
 
-def _users_with_history(prepared: PreparedData, config: GateConfig) -> HeldOut:
-    """Return the users of the gate: with a history and a first-time target, drawn by the seed if there are many."""
+def users_of_gate(prepared: PreparedData, config: GateConfig) -> HeldOut:
+    """Return the held-out users with a history and a first-time target, drawn by the seed if there are many.
+
+    Raises:
+        ArtefactError: they are too few.
+    """
     held = held_out_users(prepared, "validation")
     held = select_targets(held, held.target_is_first_time)
     rows = np.flatnonzero(held.end_B > prepared.event_offset[held.user_B])
     if len(rows) > config.users:
         rows = generator(config.seed, "gate", "users").choice(rows, size=config.users, replace=False)
+    if len(rows) < _MIN_USERS:
+        raise ArtefactError(
+            f"{prepared.path}: {len(rows)} users of the validation split have a history and a new target; the gate"
+            f" needs {_MIN_USERS}. Nothing was published; prepare with a larger validation split"
+        )
     return select_users(held, rows)
 
 
-def _requests(prepared: PreparedData, held: HeldOut, n: int) -> list[Request]:
-    """Return what both releases are asked: each user as an anonymous one, by item ids and names of topics."""
+def held_out_requests(prepared: PreparedData, held: HeldOut, n: int) -> list[Request]:
+    """Return what releases are asked: each user as an anonymous one, by item ids and names of topics."""
     ids = prepared.items["item_id"].to_list()
     follow_BF = held_out_histories(prepared, held.user_B, held.end_B, 1).follow_BF
     requests = []

@@ -1,0 +1,188 @@
+"""The canary of ``multitudes gate --service``: a running service answers with the new release, or the old one returns.
+
+The gate asks the release; the canary asks the service that takes it up, over the network, with its state, limits and
+deadlines. The same requests are sent before and after the switch, so that what failed already is not held against the
+release.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import NamedTuple, NoReturn
+
+from pydantic import Field
+
+from multitudes.api import RecommendRequest, RecommendResponse
+from multitudes.config import Config
+from multitudes.errors import ArtefactError, MultitudesError, UnavailableError, UsageError
+from multitudes.index.factory import activate_index
+from multitudes.progress import Progress, silent
+from multitudes.publishing.gate import GateConfig, held_out_requests, users_of_gate
+from multitudes.release.release import Release
+from multitudes.release.store import ReleaseStore
+from multitudes.retrieval.rollback import rollback
+from multitudes.training.runs import open_run
+
+_PAUSE_S = 0.2  # between two looks at which release serves
+
+
+class CanaryConfig(Config):
+    """What a service must hold once it has taken up a release."""
+
+    requests: int = Field(200, ge=20, description="Requests, sent before and after the switch.")
+    max_failed: float = Field(
+        0.01, ge=0, lt=1, description="Share of the requests that may fail or be degraded, more than before the switch."
+    )
+    wait_s: float = Field(120.0, gt=0, description="Seconds until the service must answer with the new release.")
+
+
+class CanaryResult(NamedTuple):
+    """What the service answered to the requests of the canary."""
+
+    requests: int
+    failed: int  # without an answer, or without a candidate
+    degraded: int  # with less than the full method
+    p50_ms: float
+    p99_ms: float
+    reason: str  # of the first that failed; empty if none did
+
+    @property
+    def bad(self) -> float:
+        """The share that failed or was degraded."""
+        return (self.failed + self.degraded) / self.requests
+
+
+class Canary:
+    """Asks a service the same requests before and after a release is published."""
+
+    def __init__(
+        self,
+        ask: Callable[[RecommendRequest], RecommendResponse],
+        requests: Sequence[RecommendRequest],
+        releases: Path,
+        config: CanaryConfig,
+        *,
+        clock: Callable[[], float] = time.perf_counter,
+        sleep: Callable[[float], None] = time.sleep,
+        progress: Progress = silent,
+    ) -> None:
+        """Take what to ask.
+
+        Args:
+            ask: asks the service; raises ``UnavailableError`` or ``UsageError`` without an answer.
+            requests: what it is asked.
+            releases: the folder that the service follows.
+            config: what must hold.
+            clock: a steady clock, in seconds.
+            sleep: waits between two looks at which release answers.
+            progress: called after each request.
+
+        Raises:
+            ArtefactError: nothing serves yet, so no service can be asked.
+        """
+        self._releases, self._previous = releases, ReleaseStore(releases).current()
+        self._ask, self._requests, self._config = ask, requests, config
+        self._clock, self._sleep, self._progress = clock, sleep, progress
+        self._before: CanaryResult | None = None
+
+    def ask_before(self) -> CanaryResult:
+        """Ask the service while the old release serves.
+
+        Raises:
+            UnavailableError: the service does not answer.
+            UsageError: it rejects the key.
+        """
+        self._ask(self._requests[0])  # its error is the user's: nothing is published yet
+        self._before = self._measure(self._ask)
+        return self._before
+
+    def ask_after(self, version: str) -> CanaryResult:
+        """Ask the service once it answers with ``version``, and return to the release before it if it fails.
+
+        Raises:
+            ArtefactError: the service did not take the release up in time, or fails more often than before. The
+                release before it is current again.
+        """
+        assert self._before is not None, "ask_before comes first"
+        try:
+            ask = self._ask_new(version)
+            with suppress(UnavailableError):  # counted below; the first may only wait for the switch
+                ask(self._requests[0])
+            after = self._measure(ask)
+            if after.bad > self._before.bad + self._config.max_failed:
+                raise ArtefactError(
+                    f"{after.failed} of {after.requests} requests failed and {after.degraded} were degraded"
+                    f" ({self._before.failed} and {self._before.degraded} before){_because(after.reason)}"
+                )
+        except ArtefactError as error:
+            self._return_from(version, str(error))
+        return after
+
+    def _return_from(self, version: str, why: str) -> NoReturn:
+        """Make the release before it current again, and say so by an error."""
+        try:
+            rollback(self._releases, self._previous)
+            activate_index(Release.open(ReleaseStore(self._releases).folder(self._previous)).index)
+        except MultitudesError as error:
+            raise ArtefactError(
+                f"version {version}: {why}. It still serves, since version {self._previous} cannot return: {error}"
+            ) from None
+        raise ArtefactError(f"version {version}: {why}. Version {self._previous} serves again")
+
+    def _ask_new(self, version: str) -> Callable[[RecommendRequest], RecommendResponse]:
+        """Return a function that asks until the answer is of ``version``: processes of a service switch one by one."""
+        until_s = self._clock() + self._config.wait_s
+
+        def ask(request: RecommendRequest) -> RecommendResponse:
+            while (answer := self._ask(request)).release != version:
+                if self._clock() >= until_s:
+                    raise ArtefactError(
+                        f"the service still answers with version {answer.release} after {self._config.wait_s:g} s"
+                    )
+                self._sleep(_PAUSE_S)
+            return answer
+
+        return ask
+
+    def _measure(self, ask: Callable[[RecommendRequest], RecommendResponse]) -> CanaryResult:
+        failed, degraded, reason, seconds = 0, 0, "", list[float]()
+        for done, request in enumerate(self._requests, 1):
+            start_s = self._clock()
+            try:
+                answer = ask(request)
+            except (UnavailableError, UsageError) as error:
+                failed, reason = failed + 1, reason or str(error)
+            else:
+                failed += not answer.candidates
+                reason = reason or ("" if answer.candidates else "no candidates")
+                degraded += answer.degraded and bool(answer.candidates)
+            seconds.append(self._clock() - start_s)
+            self._progress(done, len(self._requests), "canary")
+        seconds.sort()
+        p50_ms, p99_ms = (1e3 * seconds[int(q * (len(seconds) - 1))] for q in (0.5, 0.99))
+        return CanaryResult(len(seconds), failed, degraded, p50_ms, p99_ms, reason)
+
+
+def canary_requests(run: str | Path, gate: GateConfig, n_requests: int) -> list[RecommendRequest]:
+    """Return requests of held-out users of a run's data, the first of those of the gate.
+
+    Raises:
+        ArtefactError: too few users have a history and a new target.
+    """
+    prepared = open_run(run).prepared
+    asked = held_out_requests(prepared, users_of_gate(prepared, gate), gate.n)[:n_requests]
+    return [
+        RecommendRequest(
+            history=one.history,
+            followed_topics=one.followed_topics,
+            n=one.n,
+            exclude_seen=True,
+            request_id=one.request_id,
+        )
+        for one in asked
+    ]
+
+
+def _because(reason: str) -> str:
+    return f"; the first: {reason}" if reason else ""
