@@ -134,6 +134,22 @@ def test_topics_of_events_are_those_of_the_items(tmp_path):
     assert dict(found.iter_rows()) == {f"i{n}": [f"topic i{n}"] for n in range(4)}
 
 
+def test_a_file_of_check_ins_without_a_header_names_the_categories_of_its_places(tmp_path):
+    zone = {"u0": -240, "u1": -300, "u2": -240}
+    text = lines(
+        "",
+        lambda u, i, t, _: (
+            f"{u}\t{i}\t4bf5{'ab'[int(i[1]) % 2]}\t{['Bar', 'Gym'][int(i[1]) % 2]}\t40.71{i[1]}\t-74.0\t{zone[u]}"
+            f"\t{moment(t):%a %b %d %H:%M:%S +0000 %Y}"
+        ),
+    )
+    items = imported(tmp_path, write(tmp_path, "checkins.txt", text), "items")
+    assert dict(items.sort("item_id").rows()) == {"i0": ["Bar"], "i1": ["Gym"], "i2": ["Bar"], "i3": ["Gym"]}
+    events = pl.read_parquet(tmp_path / "out" / "events.parquet")
+    assert events["timestamp"].to_list() == TIMES
+    assert events.columns == ["user_id", "item_id", "timestamp"], "coordinates and time zones are no ratings"
+
+
 def test_a_row_for_each_pair_of_user_and_topic_becomes_a_list(tmp_path):
     events = write(tmp_path, "own.csv", PLAIN)
     follows = write(tmp_path, "follows.csv", "user,topic\nu1,b\nu1,a\nu2,b\nu1,b\n")
@@ -212,6 +228,7 @@ BROKEN = {
     "binary": (bytes(range(256)) * 40, "no text"),
     "zip": (b"PK\x03\x04...", "zip archive"),
     "truncated gzip": (gzip.compress(GOOD * 50)[:100], "cut or damaged"),
+    "truncated Parquet": (b"PAR1" + bytes(40), "the Parquet file is cut or damaged; copy or download it again"),
     "one long line": (b"user,item,ts\n1,2," + b"3" * (17 << 20), "line 2 is longer than 16 MiB"),
     "day or month": (b"user,item,ts\n1,2,01/02/2020\n1,2,03/04/2020\n", "--time-format '%d/%m/%Y'"),
     "no times": (b"user,item,ts\n1,2,never\n1,2,soon\n", "column 'ts' is no time"),

@@ -12,7 +12,8 @@ from multitudes.errors import DataError, UsageError
 
 _TOPICS = (
     "topics topic genres genre categories category categoryname venuecategory venuecategoryname tags tag class"
-    " maincategory categorycode subjects subject keywords labels label department departmentname section cuisine"
+    " productcategory commoditydesc maincategory categorycode subjects subject keywords labels label department"
+    " departmentname section cuisine"
     " productgroupname producttypename producttype itemcategory venuecategoryid categoryid cat"
 )
 # Table -> canonical column -> other names without case and signs, the most telling first.
@@ -41,7 +42,7 @@ _NAMES: Mapping[str, Mapping[str, str]] = {
         "item_id": "id",
         "topics": _TOPICS,
         "title": "title name movietitle itemname itemtitle productname producttitle prodname booktitle trackname"
-        " songname songtitle venuename displayname headline description",
+        " songname songtitle venuename displayname headline description subcommoditydesc producttype",
         "embedding": "embedding embeddings vector itemembedding emb",
     },
     "users": {
@@ -155,9 +156,9 @@ class ColumnMap:
             if column in self._used:
                 continue
             near = get_close_matches(column, self._seen, 1)
-            hint = f"did you mean '{near[0]}'? " if near else ""
+            hint = f"did you mean '{near[0]}'? The" if near else "the"
             sentences.append(
-                f"--map {column}={canonical}: no table for it has a column '{column}'; {hint}The columns are"
+                f"--map {column}={canonical}: no table for it has a column '{column}'; {hint} columns are"
                 f" {', '.join(self._seen)}"
             )
         return sentences

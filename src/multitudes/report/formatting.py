@@ -110,7 +110,8 @@ def informative_systems(block: dict[str, Any]) -> list[str]:
     Lists of followed topics repeat it, figure by figure, where nobody follows anything.
     """
     methods, key = block["methods"], f"hr@{block['budget']}"
-    repeats = {m for m in block["differences"] if m != "popularity" and methods[m] == methods.get("popularity")}
+    popular = methods.get("popularity", {}).items()  # a baseline: it has figures at more budgets
+    repeats = {m for m in block["differences"] if m != "popularity" and methods[m].items() <= popular}
     return [m for m, figures in methods.items() if key in figures and m not in repeats]
 
 

@@ -156,7 +156,7 @@ def _by_place(
     found = dict(zip(ids, free, strict=False))
     others = free[len(found) :]
     if table == "events":
-        ratings = [column for column in others if _is_number(engine, source, column, _RATING_VALUES)]
+        ratings = [column for column in others if _is_rating(engine, source, column)]
         found |= dict(zip(["rating"], ratings, strict=False))
         if len(ids) == 2 and len(free) >= 2 and _is_amazon_2018(engine, source, free):
             found |= {"user_id": free[1], "item_id": free[0]}
@@ -225,14 +225,40 @@ def _is_time(engine: DuckDBEngine, source: Source, column: str) -> bool:
     return bool(query_value(engine, f"SELECT {plausible} FROM {_sample(source)}") >= _SHARE_OF_TIMES)
 
 
-def _is_number(engine: DuckDBEngine, source: Source, column: str, max_values: int | None = None) -> bool:
-    quoted = quote_identifier(column)
+def topics_by_content(engine: DuckDBEngine, guess: ColumnGuess) -> str | None:
+    """Return the unused column of an events file that probably names the category of its items.
+
+    It has texts, several items to each. Of two, such as an id and a name, it is the one of shorter texts. None: no
+    column is like that.
+    """
+    found = []
+    for column in guess.unused:
+        quoted, item = quote_identifier(column), quote_identifier(guess.columns["item_id"])
+        counts = query_row(
+            engine,
+            f"SELECT count(DISTINCT {quoted}) AS n, count(DISTINCT {item}) AS items,"
+            f" avg(length(CAST({quoted} AS VARCHAR))) AS length FROM {_sample(guess.source)}",
+        )
+        if 1 < counts["n"] <= counts["items"] / 2 and not _is_number(engine, guess.source, column):
+            found.append((counts["length"], column))
+    return min(found)[1] if found else None
+
+
+def _is_number(engine: DuckDBEngine, source: Source, column: str) -> bool:
+    number = f"TRY_CAST({quote_identifier(column)} AS DOUBLE)"
+    return not query_value(engine, f"SELECT count(*) - count({number}) FROM {_sample(source)}")
+
+
+def _is_rating(engine: DuckDBEngine, source: Source, column: str) -> bool:
+    """Return whether a column has few numbers, whole or half and none below zero, unlike coordinates and time zones."""
+    number = f"TRY_CAST({quote_identifier(column)} AS DOUBLE)"
     counts = query_row(
         engine,
-        f"SELECT count(*) - count(TRY_CAST({quoted} AS DOUBLE)) AS others, count(DISTINCT {quoted}) AS n"
-        f" FROM {_sample(source)}",
+        f"""
+        SELECT count(*) - count({number}) AS others, count(DISTINCT {number}) AS n,
+               bool_and({number} >= 0 AND 2 * {number} = floor(2 * {number})) AS fits FROM {_sample(source)}""",
     )
-    return not counts["others"] and (max_values is None or counts["n"] <= max_values)
+    return bool(not counts["others"] and counts["n"] <= _RATING_VALUES and counts["fits"])
 
 
 def _recurs(engine: DuckDBEngine, source: Source, column: str) -> bool:

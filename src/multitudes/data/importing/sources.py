@@ -12,7 +12,7 @@ from multitudes.data.duck import DuckDBEngine
 from multitudes.data.engine import query_value, quote_identifier, string_literal
 from multitudes.data.importing.config import ImportConfig
 from multitudes.data.importing.layout import Layout, find_layout
-from multitudes.data.importing.text_files import is_parquet, open_text
+from multitudes.data.importing.text_files import check_whole_parquet, is_parquet, open_text
 from multitudes.data.location import Location, RemotePath, parse_location
 from multitudes.errors import DataError, UsageError
 from multitudes.progress import Progress, silent
@@ -94,6 +94,7 @@ def read_source(
     engine.execute(f"CREATE TABLE shift_{number} (from_row BIGINT, lines BIGINT)")
     with engine.translate_read_errors(file):
         if is_parquet(path):
+            check_whole_parquet(path, str(file))
             sql = f"SELECT file_row_number + 1 AS file_row, * FROM read_parquet({string_literal(str(path))})"
             engine.create_view(f"source_{number}", sql)
             source = Source(str(file), number, {}, 0, "Parquet", has_names=True, header_lines=0)

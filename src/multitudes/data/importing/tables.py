@@ -11,7 +11,7 @@ from multitudes.data.column_names import ColumnMap
 from multitudes.data.duck import DuckDBEngine
 from multitudes.data.engine import query_row, query_value, quote_identifier, string_literal
 from multitudes.data.importing import value_formats
-from multitudes.data.importing.columns import ColumnGuess, described_columns
+from multitudes.data.importing.columns import ColumnGuess, described_columns, topics_by_content
 from multitudes.data.importing.sources import CONTENT_CHARACTERS
 from multitudes.data.schemas import COLUMN_ROLES, REQUIRED_COLUMNS, SQL_TYPE
 
@@ -53,6 +53,8 @@ def items_of_events(
         return None
     source, formats = guess.source, {"item_id": guess.formats["item_id"]}
     columns, by_name = described_columns(guess, column_map)
+    if not source.has_names and not columns and (column := topics_by_content(engine, guess)) is not None:
+        by_name = {"topics": column}
     columns |= {ours: column for ours, column in by_name.items() if _describes_item(engine, guess, column)}
     if not columns:
         return None

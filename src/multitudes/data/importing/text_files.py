@@ -50,6 +50,18 @@ def is_parquet(path: Path) -> bool:
         return file.read(4) == b"PAR1"
 
 
+def check_whole_parquet(path: Path, name: str) -> None:
+    """Check that a Parquet file ends as one does.
+
+    Raises:
+        DataError: it is cut.
+    """
+    with path.open("rb") as file:
+        file.seek(max(0, path.stat().st_size - 4))
+        if path.stat().st_size < 12 or file.read() != b"PAR1":
+            raise DataError(f"{name}: the Parquet file is cut or damaged; copy or download it again")
+
+
 def open_text(
     path: Path, name: str, scratch: Path, encoding: str | None = None, progress: Progress = silent
 ) -> TextFile:
