@@ -16,7 +16,7 @@ from typing import Literal, NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-from multitudes.nn.primitives import mask_with_lowest, squash
+from multitudes.nn.primitives import is_place, mask_with_lowest, squash
 from multitudes.seeding import stream_seed
 
 # The implicit interests that a model serves, its own or a control: as in ``batches.user_vectors``, which lies above.
@@ -107,10 +107,9 @@ def assign_events(vectors_BKD: Tensor, share_BLK: Tensor, routing_BLK: Tensor | 
         routing_BLK: weight of each event in each interest, if it differs from the share.
     """
     best_BL1 = share_BLK.argmax(dim=2, keepdim=True)
-    largest_BL1 = share_BLK.gather(2, best_BL1)
-    raw_BK = torch.zeros_like(share_BLK).scatter(2, best_BL1, largest_BL1).sum(dim=1)
+    raw_BK = torch.where(is_place(best_BL1, share_BLK.shape[2]), share_BLK, 0.0).sum(dim=1)
     weight_BK = raw_BK / raw_BK.sum(dim=1, keepdim=True).clamp(min=1e-12)
-    assignment_BL = torch.where(largest_BL1 > 0, best_BL1, -1).squeeze(2)
+    assignment_BL = torch.where((share_BLK > 0).any(dim=2), best_BL1.squeeze(2), -1)
     routing_BLK = share_BLK if routing_BLK is None else routing_BLK
     return ImplicitInterests(Interests(vectors_BKD, weight_BK, raw_BK > 0), assignment_BL, routing_BLK)
 

@@ -1,6 +1,6 @@
 """Small building blocks: masks, vector lengths that are defined at zero, and a cheap dropout.
 
-Masked scores get the lowest (or highest) finite value, never 0 and never infinity. Multiplying by a 0/1 mask lets
+Masked scores get the lowest finite value, never 0 and never infinity. Multiplying by a 0/1 mask lets
 masked entries win if real scores are negative, and infinity gives NaN gradients on rows that are masked entirely.
 """
 
@@ -19,9 +19,9 @@ def mask_with_lowest(scores: Tensor, keep: Tensor) -> Tensor:
     return scores.masked_fill(~keep, lowest_value(scores))
 
 
-def mask_with_highest(scores: Tensor, keep: Tensor) -> Tensor:
-    """Return ``scores`` with entries outside ``keep`` at the highest finite value, so that no minimum selects them."""
-    return scores.masked_fill(~keep, torch.finfo(scores.dtype).max)
+def is_place(index: Tensor, length: int) -> Tensor:
+    """Return for each of ``length`` places whether it is the index: (..., 1) becomes (..., length)."""
+    return index == torch.arange(length, device=index.device)
 
 
 def mean_where(values_BLD: Tensor, keep_BL: Tensor) -> Tensor:
@@ -47,7 +47,7 @@ def scale_to(vector_D: Tensor, length: float) -> Tensor:
 def squash(vector_D: Tensor) -> Tensor:
     """Shrink each vector to a length below one and keep its direction (Sabour et al. 2017); zero stays zero."""
     square_D = vector_D.square().sum(dim=-1, keepdim=True)
-    return square_D / (1 + square_D) * l2_normalize(vector_D)
+    return square_D / (1 + square_D) * (vector_D / square_D.clamp(min=_TINY).sqrt())
 
 
 class Dropout(nn.Module):

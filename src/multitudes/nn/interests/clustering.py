@@ -29,7 +29,7 @@ from multitudes.nn.interest_assignment import (
     slots_by_log_events,
     start_noise,
 )
-from multitudes.nn.primitives import mask_with_highest, mask_with_lowest, scale_to, squash
+from multitudes.nn.primitives import is_place, mask_with_lowest, scale_to, squash
 
 # Squared distance over squared length up to which two vectors are equal: 100 times the rounding error.
 _DUPLICATE_TOLERANCE = 1e-8
@@ -123,19 +123,20 @@ def farthest_points(
     Returns:
         The seeds (B, K, D) and a mask (B, K), False where no valid item was left, or only duplicates of seeds.
     """
-    free_BL = valid_BL
-    nearest_BL = torch.zeros_like(item_BLD[:, :, 0])
+    highest = torch.finfo(item_BLD.dtype).max
+    # The largest similarity of each item to a seed; the highest number for seeds and items that cannot be one.
+    nearest_B1L = torch.where(valid_BL.unsqueeze(1), -highest, highest)
+    index_B11 = _first_seed(valid_BL, generator).view(-1, 1, 1)
     seeds: list[Tensor] = []
-    found = []
     for j in range(k):
-        index_B = _first_seed(free_BL, generator) if j == 0 else mask_with_highest(nearest_BL, free_BL).argmin(dim=1)
-        seed_BD = item_BLD.gather(1, index_B.view(-1, 1, 1).expand(-1, 1, item_BLD.shape[2])).squeeze(1)
-        found.append(free_BL.any(dim=1) & _is_distinct(seed_BD, seeds))
-        seeds.append(seed_BD)
-        free_BL = free_BL & (torch.arange(item_BLD.shape[1], device=index_B.device) != index_B.unsqueeze(1))
-        similarity_BL = (item_BLD @ seed_BD.unsqueeze(2)).squeeze(2).detach()
-        nearest_BL = similarity_BL if j == 0 else torch.maximum(nearest_BL, similarity_BL)
-    return torch.stack(seeds, dim=1), torch.stack(found, dim=1)
+        is_seed_B1L = is_place(index_B11, item_BLD.shape[1])
+        seeds.append(is_seed_B1L.to(item_BLD.dtype) @ item_BLD)
+        if j < k - 1:
+            similarity_B1L = (seeds[-1] @ item_BLD.transpose(1, 2)).detach()
+            nearest_B1L = torch.maximum(nearest_B1L, similarity_B1L).masked_fill(is_seed_B1L, highest)
+            index_B11 = nearest_B1L.argmin(dim=2, keepdim=True)
+    seed_BKD = torch.cat(seeds, dim=1)
+    return seed_BKD, slots_by_events(valid_BL, k) & _differs_from_earlier(seed_BKD)
 
 
 def random_items(item_BLD: Tensor, valid_BL: Tensor, k: int, order_BL: Tensor) -> tuple[Tensor, Tensor]:
@@ -161,15 +162,14 @@ def random_items(item_BLD: Tensor, valid_BL: Tensor, k: int, order_BL: Tensor) -
     return torch.stack(seeds, dim=1), torch.stack(found, dim=1)
 
 
-def _is_distinct(seed_BD: Tensor, earlier: list[Tensor]) -> Tensor:
-    """Return whether a seed differs from those before it (B,).
+def _differs_from_earlier(seed_BKD: Tensor) -> Tensor:
+    """Return for each seed whether it differs from all before it (B, K).
 
     Duplicates tie for every event, and rounding would decide between them, differently in each runtime.
     """
-    differs_B = torch.ones_like(seed_BD[:, 0], dtype=torch.bool)
-    for other_BD in earlier:
-        differs_B = differs_B & _differs(other_BD, seed_BD)
-    return differs_B
+    differs_BKK = _differs(seed_BKD.unsqueeze(1), seed_BKD.unsqueeze(2))
+    k = seed_BKD.shape[1]
+    return (differs_BKK | torch.ones(k, k, dtype=torch.bool, device=seed_BKD.device).triu()).all(dim=2)
 
 
 def _differs(vector_D: Tensor, seed_D: Tensor) -> Tensor:
@@ -221,9 +221,8 @@ def single_assignment(logit_BLK: Tensor, participates_BLK: Tensor) -> Tensor:
     The softmax is over interests, not over items; the largest entry stays below one, so that gradients flow through it.
     """
     logit_BLK = mask_with_lowest(logit_BLK, participates_BLK)
-    share_BLK = logit_BLK.softmax(dim=2)
-    best_BLK = torch.zeros_like(share_BLK).scatter(2, logit_BLK.argmax(dim=2, keepdim=True), 1.0)
-    return share_BLK * best_BLK * participates_BLK
+    is_best_BLK = is_place(logit_BLK.argmax(dim=2, keepdim=True), logit_BLK.shape[2])
+    return torch.where(is_best_BLK & participates_BLK, logit_BLK.softmax(dim=2), 0.0)
 
 
 def soft_assignment(logit_BLK: Tensor, participates_BLK: Tensor) -> Tensor:
