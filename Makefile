@@ -83,12 +83,12 @@ bench-service: $(STAMP)
 # How often a readout of an experiment errs, and what a large one costs. ARGS="--quick power …": see --help.
 bench-readout: $(STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.readout $(ARGS)
-	$(BIN)/python -m benchmarks.readout.page docs/online.md
+	$(BIN)/python -m benchmarks.readout.page docs/online-figures.md
 
 # The simulated world beside public data sets, and its speed. ARGS="--data FOLDER …": see --help.
 bench-simulate: $(STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.simulate $(ARGS)
-	$(BIN)/python -m benchmarks.simulate.page docs/simulation.md
+	$(BIN)/python -m benchmarks.simulate.page docs/simulation-figures.md
 
 # The simulated world beside a simulator by others, in an environment of its own.
 SARDINE := .venv-sardine/.installed
@@ -100,7 +100,7 @@ $(SARDINE): pyproject.toml benchmarks/simulate/sardine-requirements.txt
 
 bench-sardine: $(SARDINE)
 	OMP_NUM_THREADS=1 .venv-sardine/bin/python -m benchmarks.simulate.sardine $(ARGS)
-	.venv-sardine/bin/python -m benchmarks.simulate.sardine_page docs/simulation.md
+	.venv-sardine/bin/python -m benchmarks.simulate.sardine_page docs/simulation-figures.md
 
 # Other libraries, in an environment of their own. PREPARED="DIR …": prepared folders in place of the sample.
 PEERS := .venv-peers/.installed

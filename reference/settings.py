@@ -1,6 +1,7 @@
 """The pages of ``multitudes.toml``: every setting with its type, default and meaning."""
 
 import json
+import re
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
@@ -9,8 +10,10 @@ from typing import TYPE_CHECKING, Any, Literal, Union, get_args, get_origin
 
 import annotated_types
 
-from multitudes.config import Config
+from multitudes.config import SECTIONS, Config
 from multitudes.config_template import section_config
+from multitudes.simulation.config import ExperimentConfig
+from multitudes.study.config import StudyConfig
 from reference.markdown import from_docstring, page, table
 
 if TYPE_CHECKING:
@@ -22,10 +25,23 @@ _PAGES = {
     "train": ("Settings of training", ("train", "execution", "linear", "pinnersage")),
     "serve": ("Settings of evaluation, index and retrieval", ("evaluate", "index", "retrieve")),
 }
+_FILES: dict[str, tuple[str, type[Config]]] = {
+    "study": ("Settings of a study, STUDY.toml", StudyConfig),
+    "world": ("Settings of a simulated test, WORLD.toml", ExperimentConfig),
+}
 _FRONT = """\
 `multitudes init DIR` writes a `multitudes.toml` with every setting, its default and its meaning. Commands read it with
 `--config`; `--set train.epochs=3` sets one of them and counts more than the file. In Python, each section is a class
 whose fields have the same names and defaults. An unknown name is an error that names the nearest one.
+"""
+_BESIDE = """\
+Files of their own:
+
+| file | of |
+| --- | --- |
+| [STUDY.toml](settings/study.md) | `multitudes study` ([studies](study.md)) |
+| [WORLD.toml](settings/world.md) | `multitudes simulate` ([a simulated test](simulation.md)) |
+| [serve.toml](service-settings.md) | `multitudes serve` ([the service](service.md)) |
 """
 _TYPES = {bool: "boolean", int: "integer", float: "number", str: "text", Path: "path", datetime: "time"}
 _BOUNDS: dict[type, tuple[str, str]] = {
@@ -44,8 +60,8 @@ def pages() -> dict[str, str]:
         for name, (_, sections) in _PAGES.items()
         for section in sections
     ]
-    beside = "The settings of the service are in a file of their own: [service-settings.md](service-settings.md)."
-    return {"settings.md": page("Settings", _FRONT, table(["section", "class", "holds"], rows), beside), **written}
+    written |= {f"settings/{name}.md": page(title, *_body("", config)) for name, (title, config) in _FILES.items()}
+    return {"settings.md": page("Settings", _FRONT, table(["section", "class", "holds"], rows), _BESIDE), **written}
 
 
 def _page(title: str, sections: tuple[str, ...]) -> str:
@@ -57,33 +73,50 @@ def _class(section: str) -> str:
 
 
 def _summary(config: type[Config]) -> str:
-    return from_docstring((config.__doc__ or "").split("\n\n")[0].replace("\n", " "))
+    sentence = (config.__doc__ or "").split("\n\n")[0].replace("\n", " ")
+    sentence = re.sub(r"^Section (?:``)?\[[\w.]+\](?:``)?: |, section \[\w+\](?=[.;])", "", sentence)
+    return from_docstring(sentence[0].upper() + sentence[1:])
 
 
 def _section(name: str, config: type[Config]) -> Iterator[str]:
     """Yield the heading and the table of a section, then those of its tables."""
-    heading = "##" if "." not in name else "###"
+    heading = "##" if "." not in name or name.endswith(".NAME") else "###"
     yield f"{heading} {name}"
     yield f"`[{name}]`. {_summary(config)}"
-    fields = config.model_fields
-    yield settings_table({key: field for key, field in fields.items() if not _is_config(field.annotation)})
-    for key, field in fields.items():
-        inner = field.annotation
-        if isinstance(inner, type) and issubclass(inner, Config):
-            yield from _section(f"{name}.{key}", inner)
+    yield from _body(f"{name}.", config)
+
+
+def _body(prefix: str, config: type[Config]) -> Iterator[str]:
+    """Yield the table of the settings of a class, then the sections of those that are tables."""
+    tables = {key: inner for key, field in config.model_fields.items() if (inner := _table_of(field.annotation))}
+    yield settings_table({key: field for key, field in config.model_fields.items() if key not in tables})
+    for key, inner in tables.items():
+        if inner.__name__ in {address.rpartition(":")[2] for address in SECTIONS.values()}:
+            yield f"{'###' if prefix else '##'} {prefix}{key}"
+            yield f"As [`[{key}]`](../settings.md) of `multitudes.toml`."
+        else:
+            named = get_origin(config.model_fields[key].annotation) is dict
+            yield from _section(f"{prefix}{key}{'.NAME' if named else ''}", inner)
+
+
+def _table_of(annotation: Any) -> type[Config] | None:  # noqa: ANN401 (any annotation)
+    """Return the class of a setting that is a table, or of the tables with free names that it holds."""
+    inner = get_args(annotation)[1] if get_origin(annotation) is dict else annotation
+    return inner if isinstance(inner, type) and issubclass(inner, Config) else None
 
 
 def settings_table(fields: "dict[str, FieldInfo]") -> str:
     """Return a table of settings; empty without any."""
     rows = [
-        [f"`{key}`", type_text(field.annotation) + _bounds(field), _default(field), field.description or ""]
+        [
+            f"`{key}`",
+            type_text(field.annotation) + _bounds(field),
+            _default(field),
+            from_docstring(field.description or ""),
+        ]
         for key, field in fields.items()
     ]
     return table(["setting", "type", "default", "meaning"], rows) if rows else ""
-
-
-def _is_config(annotation: Any) -> bool:  # noqa: ANN401 (any annotation)
-    return isinstance(annotation, type) and issubclass(annotation, Config)
 
 
 def type_text(annotation: Any) -> str:  # noqa: ANN401 (any annotation)
@@ -96,7 +129,7 @@ def type_text(annotation: Any) -> str:  # noqa: ANN401 (any annotation)
     if origin is tuple:
         return f"list of {type_text(arguments[0])}"
     if origin is dict:
-        return f"table of {type_text(arguments[1])}"
+        return "table" if arguments[1] is Any else f"table of {type_text(arguments[1])}"
     if isinstance(annotation, type):
         return _TYPES.get(annotation, "table")
     return type_text(arguments[0]) if arguments else "any value"

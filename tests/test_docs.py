@@ -31,6 +31,20 @@ def test_every_page_is_on_the_map():
     assert sorted(str(page.relative_to(ROOT)) for page in {*PAGES} - linked) == []
 
 
+def pages_outside_the_appendix() -> list[Path]:
+    """Return the pages that people read; the change log and the tables that programs wrote are looked up."""
+    index = (ROOT / "docs" / "README.md").read_text()
+    appendix = re.findall(r"\[([\w-]+\.md)\]", index.split("\n## Appendix")[1].split("\n## ")[0])
+    assert len(appendix) > 5
+    looked_up = {ROOT / "CHANGELOG.md", *(ROOT / "docs" / name for name in appendix)}
+    return [page for page in PAGES if page not in looked_up]
+
+
+@pytest.mark.parametrize("page", pages_outside_the_appendix(), ids=lambda page: str(page.relative_to(ROOT)))
+def test_no_page_is_longer_than_a_person_reads_at_once(page: Path):
+    assert len(page.read_text().split()) <= 2_000, "split it by what it is for, or move its tables to the appendix"
+
+
 def code_blocks(page: Path, languages: str = r"\w*") -> list[str]:
     return re.findall(rf"^```(?:{languages})\n(.*?)^```", page.read_text(), re.DOTALL | re.MULTILINE)
 

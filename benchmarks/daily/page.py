@@ -1,4 +1,4 @@
-"""``python -m benchmarks.daily.page docs/training.md``: what daily training finds and costs, as a table."""
+"""``python -m benchmarks.daily.page docs/daily.md``: what daily training finds and costs, as a table."""
 
 import json
 import sys
@@ -10,7 +10,7 @@ from benchmarks.machine import ROOT
 from benchmarks.markdown import format_number, table
 from multitudes.service.docs_tables import replace_table
 
-MARK = "<!-- daily: written by `python -m benchmarks.daily.page docs/training.md` -->"
+MARK = "<!-- daily: written by `python -m benchmarks.daily.page docs/daily.md` -->"
 RESULTS = ROOT / "benchmarks" / "results" / "daily.json"
 _DIFFERENCES = ("continued - anew", "left - anew", "continued - left", "continued - weights")
 

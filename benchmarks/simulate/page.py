@@ -1,4 +1,4 @@
-"""``python -m benchmarks.simulate.page docs/simulation.md`` writes benchmarks/results/simulate.json into the page."""
+"""``python -m benchmarks.simulate.page docs/simulation-figures.md``: the kept figures, written into the page."""
 
 import json
 import sys
@@ -11,10 +11,8 @@ from benchmarks.markdown import format_number, table
 from benchmarks.simulate.picture import draw
 from benchmarks.simulate.sets import WORLD
 from multitudes.service.docs_tables import replace_table
-from multitudes.simulation.world_config import WorldConfig
 
-BEGIN_SETTINGS = "<!-- settings: written by `python -m benchmarks.simulate.page docs/simulation.md` -->"
-BEGIN = "<!-- world: written by `python -m benchmarks.simulate.page docs/simulation.md` -->"
+BEGIN = "<!-- world: written by `python -m benchmarks.simulate.page docs/simulation-figures.md` -->"
 RESULTS = ROOT / "benchmarks" / "results" / "simulate.json"
 PICTURE = "images/world-marginals.svg"
 
@@ -27,21 +25,8 @@ _SPREAD = {
 
 
 def written_into(page: str, results: Mapping[str, Any]) -> str:
-    """Return a page with the settings and the figures between their markers."""
-    with_settings = replace_table(BEGIN_SETTINGS, "\n".join(settings()).strip(), page)
-    return replace_table(BEGIN, "\n".join(figures(results)).strip(), with_settings)
-
-
-def settings() -> list[str]:
-    """Return the table of a world's settings, each with its reason."""
-    fields = WorldConfig().model_dump()
-    why = {name: field.description or "" for name, field in WorldConfig.model_fields.items()}
-    return table(["[world]", "default", ""], ([f"`{name}`", plain(value), why[name]] for name, value in fields.items()))
-
-
-def plain(value: float | tuple[float, ...]) -> str:
-    """Return a default as written in a world file."""
-    return f"[{', '.join(map(plain, value))}]" if isinstance(value, tuple) else f"{value:g}"
+    """Return a page with the figures between their markers."""
+    return replace_table(BEGIN, "\n".join(figures(results)).strip(), page)
 
 
 def figures(results: Mapping[str, Any]) -> Iterator[str]:

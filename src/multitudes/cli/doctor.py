@@ -17,7 +17,7 @@ def doctor_command(
     releases: Annotated[Path | None, typer.Argument(help="Folder of releases.")] = None,
     version: Annotated[str | None, typer.Option(help="Version; default: the current release.")] = None,
     config: Annotated[
-        Path | None, typer.Option(help="Settings file of a service to check, see docs/service.md.")
+        Path | None, typer.Option(help="Settings file of a service to check, see docs/service-settings.md.")
     ] = None,
     url: Annotated[str | None, typer.Option(help="URL of a running service, such as http://127.0.0.1:8000.")] = None,
     trust: Annotated[

@@ -62,12 +62,17 @@ def _group_page(group: str, verbs: Iterable[str]) -> str:
 
 
 def _overview() -> str:
-    """Return a table with the verbs of each group."""
-    rows = []
-    for group, verbs in GROUPS.items():
-        links = (f"[{verb}](cli/{group.lower()}.md#multitudes-{verb})" for verb in verbs)
-        rows.append(f"| [{group}](cli/{group.lower()}.md) | {' · '.join(links)} |")
-    return "\n".join(["| group | verbs |\n|---|---|", *rows, ""])
+    """Return a table of the verbs, by group."""
+    rows = [
+        f"| {group if not place else ''} | [{verb}](cli/{group.lower()}.md#multitudes-{verb}) | {_summary(verb)} |"
+        for group, verbs in GROUPS.items()
+        for place, verb in enumerate(verbs)
+    ]
+    return "\n".join(["| group | verb | what it does |\n|---|---|---|", *rows, ""])
+
+
+def _summary(verb: str) -> str:
+    return (inspect.getdoc(command_of(verb)) or "").split("\n\n")[0].replace("\n", " ")
 
 
 def parameters(command: Callable[..., None]) -> list[Parameter]:

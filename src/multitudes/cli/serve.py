@@ -31,7 +31,7 @@ def serve_command(
     trust: Annotated[
         Path | None, typer.Option(help="Public key, or a folder of such: only releases that one of them signed.")
     ] = None,
-    config: Annotated[Path | None, typer.Option(help="TOML file; see docs/service.md for its settings.")] = None,
+    config: Annotated[Path | None, typer.Option(help="TOML file; see docs/service-settings.md.")] = None,
     overrides: SetOption = None,
     json: Annotated[bool, typer.Option("--json", help="Print the first line as one JSON object.")] = False,
 ) -> None:

@@ -49,7 +49,7 @@ def train_command(
     chose, on the validation events too. --continue RUN starts from RUN's weights and optimiser state and trains on the
     events that came since, for one epoch, or as many as [train] of --config says. The method linear is solved in closed
     form: --refit RUN and --continue RUN both solve it anew, with RUN's settings and regularisation, on validation
-    events too. Under torchrun several processes train one model: docs/training.md.
+    events too. Under torchrun several processes train one model: docs/ranks.md.
     """
     if method == PINNERSAGE and refit is None and continues is None:
         _make_pinnersage(prepared, out, seed, config, overrides, resume, overwrite, json)

@@ -167,7 +167,7 @@ def load_settings(file: Path | None, environment: Mapping[str, str], options: Ma
     # Each source is checked alone, so that an error names it; its old names are replaced before the sources are merged.
     from_file, from_environment = dict[str, Any](), dict[str, Any]()
     if file:
-        tables = load_toml(file, "see docs/service.md for its settings")
+        tables = load_toml(file, "see docs/service-settings.md")
         parse(ServeConfig, tables, str(file))
         from_file = current_names(ServeConfig, tables, warn=False)
     given = _environment_tables(environment)
