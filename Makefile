@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: demo docs test test-milvus test-cluster check bench bench-index bench-service bench-readout bench-simulate bench-sardine bench-peers reliability replicate format lock
+.PHONY: demo docs test test-milvus test-cluster check bench bench-index bench-service bench-readout bench-simulate bench-sardine bench-peers bench-peers-converged reliability replicate format lock
 
 # The stamp follows pyproject.toml, so a changed dependency is installed and nothing else is.
 $(STAMP): pyproject.toml
@@ -112,6 +112,11 @@ $(PEERS): benchmarks/peers/requirements.txt
 
 bench-peers: $(STAMP) $(PEERS)
 	$(BIN)/python -m benchmarks.peers $(PREPARED)
+
+# The same libraries, each trained until validation stops rising: hours. What is finished is not repeated.
+bench-peers-converged: $(STAMP) $(PEERS)
+	$(BIN)/python -m benchmarks.peers.converged $(PREPARED) $(ARGS)
+	$(BIN)/python -m benchmarks.peers.converged_page
 
 # What holds when things go wrong, in an environment of its own; what is done at a scale is not done again.
 # ARGS="--scale 0.1 overload": see --help.

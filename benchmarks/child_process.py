@@ -34,9 +34,7 @@ def run_in_child(function: Callable[..., Any], threads: int | None = None, **arg
     Raises:
         RuntimeError: the child failed; its error is on stderr.
     """
-    environment = dict(os.environ)
-    if threads is not None:
-        environment |= {name: str(threads) for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")}
+    environment = dict(os.environ) if threads is None else limited_environment(threads)
     command = [sys.executable, "-m", "benchmarks.child_process", function.__module__, function.__qualname__]
     done = subprocess.run(
         command, input=json.dumps(arguments), stdout=subprocess.PIPE, text=True, cwd=ROOT, env=environment, check=False
@@ -44,6 +42,11 @@ def run_in_child(function: Callable[..., Any], threads: int | None = None, **arg
     if done.returncode:
         raise RuntimeError(f"{function.__module__}.{function.__qualname__} ended with {done.returncode}")
     return ChildResult(**json.loads(done.stdout.splitlines()[-1]))
+
+
+def limited_environment(threads: int) -> dict[str, str]:
+    """Return the environment of this process with a number of threads for its children's libraries."""
+    return os.environ | dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), str(threads))
 
 
 def peak_mib(process: int | None = None) -> float:

@@ -1,7 +1,6 @@
 """The comparison: every system on one prepared data set, as figures in JSON."""
 
 import json
-import os
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.child_process import limited_environment
 from benchmarks.machine import ROOT
 from benchmarks.peers import Peer, ours
 from benchmarks.peers.exchange import Settings, write_task
@@ -105,9 +105,7 @@ def compare(
 
 def _run(peer: Peer, folder: Path, python: Path, threads: int) -> str | None:
     """Run a peer; return the last line that it wrote where it failed."""
-    environment = os.environ | dict.fromkeys(
-        ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), f"{threads}"
-    )
+    environment = limited_environment(threads)
     log = folder / "log.txt"
     with log.open("w", encoding="utf-8") as written:
         command = [str(python), "-W", "ignore", "-m", peer.module, str(folder), peer.variant]

@@ -3,9 +3,10 @@
 ::
 
     FOLDER/task.npz            events of training and of the held-out users' histories, oldest first
+           targets.npz         the held-out users' targets, where training stops by them: see ``Settings.patience``
            settings.json       what every system trains with
            lists-007.npy       the best items of each held-out user after epoch 7, seen ones left out; zeros at the end
-           report.json         targets and seconds of every epoch, peak memory, versions
+           report.json         targets and seconds of every epoch, peak memory, versions, why training stopped
 
 Items are numbered from 1, 0 is padding; users from 0. Legend: B users · E events · L history · N places of a list.
 """
@@ -33,12 +34,14 @@ class Settings(NamedTuple):
     blocks: int = 1
     heads: int = 1
     interests: int = 4  # vectors of a user, where a method has several
+    temperature: float = 0.02  # of a softmax over cosines
     dropout: float = 0.2
     learning_rate: float = 0.001
     epochs: int = 15  # at most
     cpu_s: float = 300.0  # of training, after which no epoch begins
     places: int = 100  # N
     seed: int = 0
+    patience: int = 0  # epochs without a better hit rate on validation, after which training stops; 0: no such end
 
 
 class Sequences(NamedTuple):
@@ -102,6 +105,19 @@ def histories(
     return np.where(real_ML, item[np.where(real_ML, position_ML, 0)], 0)
 
 
+def write_targets(offset: NDArray[np.int64], item: NDArray[np.int64], folder: Path) -> None:
+    """Write the targets of the held-out users, flat as ``Sequences`` are; a peer stops by them and trains on none."""
+    np.savez(folder / "targets.npz", offset=offset, item=item)
+
+
+def hit_rate(list_BN: NDArray[np.int64], offset: NDArray[np.int64], item: NDArray[np.int64]) -> float:
+    """Return the share of the targets that are in the list of their user."""
+    span = int(max(list_BN.max(initial=0), item.max(initial=0))) + 1
+    listed = np.arange(len(list_BN))[:, None] * span + list_BN
+    wanted = np.repeat(np.arange(len(list_BN)), np.diff(offset)) * span + item
+    return float(np.isin(wanted, listed).mean())
+
+
 class Clock:
     """Seconds by the wall and of the processor since ``start``."""
 
@@ -120,13 +136,21 @@ class Report:
     def __init__(self, folder: Path, packages: tuple[str, ...]) -> None:
         self._folder = folder
         self._report: dict[str, Any] = {"versions": {package: version(package) for package in packages}, "epochs": []}
+        self._targets = None
+        if (folder / "targets.npz").exists():
+            with np.load(folder / "targets.npz", allow_pickle=False) as arrays:
+                self._targets = arrays["offset"], arrays["item"]
 
     def epoch(self, targets: int, seconds: tuple[float, float], list_BN: NDArray[np.int64]) -> None:
         """Keep an epoch: the targets that it trained, its seconds (wall, processor), and the lists after it."""
-        self._report["epochs"].append({"targets": targets, "wall_s": seconds[0], "cpu_s": seconds[1]})
+        row = {"targets": targets, "wall_s": seconds[0], "cpu_s": seconds[1]}
+        if self._targets is not None:
+            row["hit_rate"] = hit_rate(list_BN, *self._targets)
+            print(f"epoch {self.done + 1}: {row['hit_rate']:.4f}, {seconds[1]:.1f} CPU s", flush=True)
+        self._report["epochs"].append(row)
         self._report.setdefault("peak_mib", peak_mib())  # of training: before lists are made for the first time
         np.save(lists_file(self._folder, self.done), list_BN)
-        (self._folder / "report.json").write_text(json.dumps(self._report), encoding="utf-8")
+        self._write()
 
     @property
     def done(self) -> int:
@@ -135,7 +159,25 @@ class Report:
 
     def more(self, settings: Settings) -> bool:
         """Return whether another epoch is due."""
-        return self.done < settings.epochs and sum(e["cpu_s"] for e in self._report["epochs"]) < settings.cpu_s
+        rates = [row.get("hit_rate", 0.0) for row in self._report["epochs"]]
+        if self.done >= settings.epochs:
+            stopped = "epochs"
+        elif sum(row["cpu_s"] for row in self._report["epochs"]) >= settings.cpu_s:
+            stopped = "time"
+        elif settings.patience and rates and self.done - 1 - int(np.argmax(rates)) >= settings.patience:
+            stopped = "converged"
+        else:
+            return True
+        self.stop(stopped)
+        return False
+
+    def stop(self, why: str) -> None:
+        """Keep why no epoch follows."""
+        self._report["stopped"] = why
+        self._write()
+
+    def _write(self) -> None:
+        (self._folder / "report.json").write_text(json.dumps(self._report), encoding="utf-8")
 
 
 def lists_file(folder: Path, epoch: int) -> Path:

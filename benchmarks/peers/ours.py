@@ -19,7 +19,7 @@ from multitudes.evaluation.protocol import Evaluator
 from multitudes.retrieval.config import RetrieveConfig, with_run_defaults
 from multitudes.training.config import RunConfig
 from multitudes.training.loop import train
-from multitudes.training.trained_run import TrainedRun
+from multitudes.training.runs import Run
 
 
 def run_config(method: str, settings: Settings) -> RunConfig:
@@ -54,9 +54,14 @@ def train_in_child(prepared: PreparedData, method: str, settings: Settings, out:
 
 def train_and_report(prepared: str, method: str, settings: dict[str, Any], out: str) -> dict[str, Any]:
     """Train and return targets, seconds and validation hit rate of every epoch, and the best one by validation."""
+    return train_run(PreparedData.open(prepared), run_config(method, Settings(**settings)), Path(out))
+
+
+def train_run(prepared: PreparedData, config: RunConfig, out: Path) -> dict[str, Any]:
+    """Train and return targets, seconds and validation hit rate of every epoch, and the best one by validation."""
     shares = CpuShares()
-    train(PreparedData.open(prepared), run_config(method, Settings(**settings)), Path(out), progress=shares)
-    lines = [json.loads(line) for line in (Path(out) / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
+    train(prepared, config, out, progress=shares)
+    lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text(encoding="utf-8").splitlines()]
     wall_s = [
         line["seconds"] - before for line, before in zip(lines, [0.0, *(e["seconds"] for e in lines)], strict=False)
     ]
@@ -66,7 +71,7 @@ def train_and_report(prepared: str, method: str, settings: dict[str, Any], out: 
             for line, wall, share in zip(lines, wall_s, shares.of_epochs, strict=True)
         ],
         "hit_rates": [line["validation_hit_rate"] for line in lines],
-        "best_epoch": json.loads((Path(out) / "run.json").read_text(encoding="utf-8"))["best_epoch"],
+        "best_epoch": json.loads((out / "run.json").read_text(encoding="utf-8"))["best_epoch"],
     }
 
 
@@ -93,7 +98,7 @@ class CpuShares:
         return [float(cpu_s / wall_s) if wall_s else 1.0 for wall_s, cpu_s in spans]
 
 
-def user_outcomes(run: TrainedRun, held: HeldOut) -> dict[ListKey, Measures]:
+def user_outcomes(run: Run, held: HeldOut) -> dict[ListKey, Measures]:
     """Return what each user got from the run as it is served by default, and from the baselines."""
-    retrieve = with_run_defaults(RetrieveConfig(), run.shares, shares_by_history=run.shares_by_history)
+    retrieve = with_run_defaults(RetrieveConfig(), run.shares, run.blend, run.shares_by_history)
     return Evaluator(run, retrieve, BUDGETS, "none", Baselines(run.prepared)).evaluate(held, ["new"])["new"].lists

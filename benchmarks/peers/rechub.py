@@ -2,9 +2,14 @@
 
 One row is one target with the history before it and its own negatives, drawn evenly once before training. A user's
 vectors are searched together: an item's score is its best over the vectors, as in the library's evaluation.
+
+The models take a temperature, .02 in the library's examples, and release 0.9.0 ignores it: their logits are cosines
+between −1 and 1, too close to each other for a softmax over hundreds of items to learn from. Here they are divided by
+it.
 """
 
 import sys
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -83,7 +88,13 @@ def build(task: Task, settings: Settings, method: str) -> torch.nn.Module:
     else:
         kind = {"mind": MIND, "comirec_dr": ComirecDR}[method]
         model = kind(*features, max_length=settings.history, interest_num=settings.interests)
+    model.register_forward_hook(partial(divide_logits, settings.temperature))
     return model
+
+
+def divide_logits(temperature: float, model: torch.nn.Module, _: object, output: torch.Tensor) -> torch.Tensor:
+    """Return the logits divided by the temperature; vectors, which a model gives in its other modes, as they are."""
+    return output / temperature if model.mode is None else output
 
 
 def lists(

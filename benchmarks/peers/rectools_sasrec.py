@@ -1,4 +1,4 @@
-"""RecTools: SASRec with sampled softmax. Runs in the peers' virtual environment.
+"""RecTools: SASRec, and eSASRec (SASRec with the layers of LiGR). Runs in the peers' virtual environment.
 
 RecTools trains on the newest ``session_max_len`` + 1 events of a user and never sees the others. Histories that are
 longer come as several pieces, each a user of its own to RecTools, so that every event is a target here too; neighbours
@@ -18,6 +18,8 @@ from pytorch_lightning import Callback, Trainer
 from rectools import Columns
 from rectools.dataset import Dataset
 from rectools.models import SASRecModel
+from rectools.models.nn.transformers.ligr import LiGRLayers
+from rectools.models.nn.transformers.sasrec import SASRecTransformerLayers
 
 from benchmarks.peers.exchange import Clock, Report, Sequences, Settings, Task, read_task
 
@@ -42,14 +44,19 @@ class Epoch(Callback):  # type: ignore[misc]
         self.seconds = self.clock.read()
 
 
-def main(folder: Path, loss: str) -> None:
-    """Train and answer."""
+def main(folder: Path, variant: str) -> None:
+    """Train and answer.
+
+    Args:
+        folder: see ``exchange``.
+        variant: a loss of RecTools for SASRec, such as ``softmax``; or ``esasrec``.
+    """
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
     task, settings = read_task(folder)
     torch.manual_seed(settings.seed)
     train = dataset(*pieces(task.train, settings.history))
     held = dataset(task.held.owners(), task.held.item)
-    model = build(settings, loss)
+    model = build(settings, variant)
     report = Report(folder, ("rectools", "torch", "numpy"))
     while report.more(settings):
         model.fit_partial(train, min_epochs=1, max_epochs=1)
@@ -57,15 +64,17 @@ def main(folder: Path, loss: str) -> None:
         report.epoch(epoch.targets, epoch.seconds, lists(model, held, task, settings))
 
 
-def build(settings: Settings, loss: str) -> SASRecModel:
+def build(settings: Settings, variant: str) -> SASRecModel:
     """Return an untrained model."""
+    is_extended = variant == "esasrec"
     return SASRecModel(
         n_blocks=settings.blocks,
         n_heads=settings.heads,
         n_factors=settings.width,
         dropout_rate=settings.dropout,
         session_max_len=settings.history,
-        loss=loss,
+        transformer_layers_type=LiGRLayers if is_extended else SASRecTransformerLayers,
+        loss="sampled_softmax" if is_extended else variant,
         n_negatives=settings.negatives,
         lr=settings.learning_rate,
         batch_size=settings.batch_size,

@@ -12,7 +12,8 @@ _TEXT = """Other libraries on the same prepared data, each in its own process (`
 {width}, history {history}, batch {batch_size} (histories of a step), {negatives} negatives for each target, {blocks}
 block(s) with {heads} head(s), {interests} vectors where a method has several, dropout {dropout}, learning rate
 {learning_rate}, seed {seed}; at most {epochs} passes over the training events, and no pass begins for a peer after
-{cpu_s:g} CPU seconds. These are short runs: who was best after the last pass would still improve.
+{cpu_s:g} CPU seconds. These are short runs: who was best after the last pass would still improve. What each finds when
+it is trained to the end is in [peers.md](peers.md).
 
 A *target* is one position whose next event is predicted and has a term in the loss; padding is none. Dense training
 meets an event at several positions of overlapping windows (of {window}) in one pass, a peer once: *CPU s a pass* is
