@@ -75,7 +75,7 @@ def _arguments() -> argparse.Namespace:
         default=[system.name for system in SYSTEMS if system.default],
         help="in quotes; default: all but ComiRec-DR",
     )
-    parser.add_argument("--trials", type=int, default=3, help="most settings that a system tries; the first ones")
+    parser.add_argument("--trials", type=int, default=4, help="most settings that a system tries; the first ones")
     parser.add_argument("--cpu-s", type=float, default=3600, help="of training in one trial; then no pass begins")
     parser.add_argument("--python", type=Path, default=ROOT / ".venv-peers" / "bin" / "python")
     return parser.parse_args()
@@ -123,7 +123,7 @@ def keep_trial(folder: Path, finished: Finished) -> None:
     """Write a finished trial; the folder appears complete or not at all."""
     with replace_folder(folder) as partial:
         arrays = {f"{name}@{n}": values for n, measures in finished.lists.items() for name, values in measures.items()}
-        np.savez(partial / "measures.npz", **arrays)
+        np.savez(partial / "measures.npz", **arrays)  # type: ignore[arg-type]
         write_json(partial / "trial.json", finished.record)
 
 
@@ -142,7 +142,8 @@ def set_record(work: Path, data: Data, settings: Settings) -> dict[str, Any]:
 
     Differences are paired by user, and between ``REFERENCE`` and the others where that has a trial.
     """
-    systems, lists = {}, {}
+    systems: dict[str, dict[str, Any]] = {}
+    lists: dict[ListKey, Measures] = {}
     for system in SYSTEMS:
         trials = [
             read_trial(folder)

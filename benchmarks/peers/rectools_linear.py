@@ -21,6 +21,7 @@ from rectools.models.base import ModelBase
 from benchmarks.peers.exchange import Clock, Report, Settings, Task, read_task
 
 NEAREST: dict[str, type[ItemItemRecommender]] = {
+    "counts": ItemItemRecommender,  # of the users of both, not divided by anything
     "cosine": CosineRecommender,
     "tfidf": TFIDFRecommender,
     "bm25": BM25Recommender,

@@ -56,6 +56,7 @@ SYSTEMS = (
         (
             {"similarity": "bm25", "neighbours": 100},
             {"similarity": "tfidf", "neighbours": 100},
+            {"similarity": "counts", "neighbours": 100},
             {"similarity": "cosine", "neighbours": 100},
         ),
         _LINEAR,

@@ -1,7 +1,7 @@
 import json
 import sys
+from argparse import Namespace
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -24,9 +24,7 @@ FAKES = (
 @pytest.fixture(scope="module")
 def record(tmp_path_factory):
     folder = tmp_path_factory.mktemp("converged")
-    given = SimpleNamespace(
-        work=folder / "work", out=folder / "out.json", trials=1, cpu_s=60.0, python=Path(sys.executable)
-    )
+    given = Namespace(work=folder / "work", out=folder / "out.json", trials=1, cpu_s=60.0, python=Path(sys.executable))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(converged, "SYSTEMS", FAKES)
         patch.setattr(converged, "BASE", Settings(places=100, epochs=9, patience=2))
