@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: demo docs test test-milvus test-cluster check bench bench-index bench-service bench-readout bench-simulate bench-sardine bench-peers bench-peers-converged reliability replicate format lock
+.PHONY: demo docs test test-milvus test-cluster check lint bench bench-index bench-service bench-readout bench-simulate bench-sardine bench-peers bench-peers-converged reliability replicate format lock
 
 # The stamp follows pyproject.toml, so a changed dependency is installed and nothing else is.
 $(STAMP): pyproject.toml
@@ -55,12 +55,14 @@ test-cluster: $(STAMP) $(CLUSTER)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -rs $(ARGS) $(RANKS)
 	OMP_NUM_THREADS=1 .venv-cluster/bin/python -m pytest -rs $(ARGS) tests/cluster $(RANKS:%=--ignore %)
 
-check: $(STAMP)
+check: lint
+	$(BIN)/python -m pytest tests/test_docstrings.py
+
+lint: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python -m pytest tests/test_docstrings.py
 
 format: $(STAMP)
 	$(BIN)/ruff format .
