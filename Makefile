@@ -34,7 +34,7 @@ MILVUS := .venv-milvus/.installed
 $(MILVUS): pyproject.toml tests/milvus/requirements.txt
 	$(PYTHON) -m venv .venv-milvus
 	.venv-milvus/bin/python -m pip install --quiet --upgrade pip
-	.venv-milvus/bin/python -m pip install --quiet --editable '.[milvus]' hypothesis pytest
+	.venv-milvus/bin/python -m pip install --quiet --editable '.[data,milvus]' hypothesis pytest
 	@if .venv-milvus/bin/python -m pip install --quiet --requirement tests/milvus/requirements.txt; then touch $@; fi
 
 test-milvus: $(MILVUS)
@@ -97,7 +97,7 @@ SARDINE := .venv-sardine/.installed
 
 $(SARDINE): pyproject.toml benchmarks/simulate/sardine-requirements.txt
 	$(PYTHON) -m venv .venv-sardine
-	.venv-sardine/bin/python -m pip install --quiet --editable . --requirement benchmarks/simulate/sardine-requirements.txt
+	.venv-sardine/bin/python -m pip install --quiet --editable '.[data]' --requirement benchmarks/simulate/sardine-requirements.txt
 	@touch $@
 
 bench-sardine: $(SARDINE)
@@ -126,7 +126,7 @@ RELIABILITY := .venv-reliability/.installed
 
 $(RELIABILITY): pyproject.toml
 	$(PYTHON) -m venv .venv-reliability
-	.venv-reliability/bin/python -m pip install --quiet --editable '.[serve,client,redis,reliability]'
+	.venv-reliability/bin/python -m pip install --quiet --editable '.[data,serve,client,redis,reliability]'
 	@touch $@
 
 reliability: $(RELIABILITY)
@@ -138,14 +138,13 @@ replicate: $(STAMP)
 	$(BIN)/python -m benchmarks.replicate $(DATA) --work .replicate
 
 # The packages of the images in deploy/, with hashes, as of today: for Python 3.12, any platform. Needs the network.
-# The image that serves leaves out packages of 70 MB which it does not load.
-UNUSED_BY_SERVING := duckdb pandera
+# A release of PinnerSage is served with SciPy, which the other ones do not load.
 LOCK := uv pip compile --quiet --universal --python-version 3.12 --generate-hashes --no-header --no-annotate --upgrade
 
 lock:
 	$(PYTHON) -m venv .venv-lock
 	.venv-lock/bin/python -m pip install --quiet uv
-	.venv-lock/bin/$(LOCK) pyproject.toml --extra serve --extra redis --extra sign $(UNUSED_BY_SERVING:%=--no-emit-package %) \
+	echo scipy | .venv-lock/bin/$(LOCK) pyproject.toml - --extra serve --extra redis --extra sign \
 		--output-file deploy/requirements-serve.txt
 	.venv-lock/bin/$(LOCK) pyproject.toml --extra train --extra milvus --extra sign --output-file deploy/requirements-train.txt
 	echo 'hatchling>=1.27' | .venv-lock/bin/$(LOCK) - --output-file deploy/requirements-build.txt

@@ -44,7 +44,8 @@ def test_serving_and_preparing_load_no_torch(module):
 
 BASE_INSTALL = """
 import sys
-EXTRAS = {"altair", "fastapi", "httpx", "onnx", "optuna", "prometheus_client", "safetensors", "torch", "uvicorn"}
+EXTRAS = {"altair", "duckdb", "fastapi", "httpx", "onnx", "optuna", "pandera", "prometheus_client", "safetensors"}
+EXTRAS |= {"scipy", "torch", "uvicorn"}
 class Missing:
     def find_spec(self, name, path=None, target=None):
         if name.partition(".")[0] in EXTRAS:

@@ -7,6 +7,7 @@ from multitudes.errors import MissingError, missing_extra
 
 # The modules that each extra of pyproject.toml brings; cluster and database clients come one by one.
 EXTRAS: dict[str, tuple[str, ...]] = {
+    "data": ("duckdb", "pandera", "scipy"),
     "train": ("torch", "safetensors", "onnx", "onnxscript"),
     "report": ("altair", "vl_convert"),
     "study": ("optuna",),
@@ -15,8 +16,6 @@ EXTRAS: dict[str, tuple[str, ...]] = {
     "milvus": ("pymilvus",),
     "sign": ("cryptography",),
 }
-# Modules of the base install that serving does not need: the image of deploy/ leaves them out.
-UNUSED_BY_SERVING: frozenset[str] = frozenset({"duckdb", "pandera"})
 
 
 def require_extra(*extras: str) -> None:
@@ -68,8 +67,6 @@ class Unavailable:
 def missing_package(error: ImportError) -> MissingError:
     """Return the error that says how to install a module; raise ``error`` again if its cause is another one."""
     module = (error.name or "").partition(".")[0]
-    if module in UNUSED_BY_SERVING:
-        return MissingError(f"this needs the package '{module}'; install it with: pip install {module}")
     for extra, modules in EXTRAS.items():
         if module in modules:
             return missing_extra(module, extra)

@@ -12,7 +12,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from multitudes.cli.main import run
-from multitudes.extras import UNUSED_BY_SERVING
+from multitudes.extras import EXTRAS
 from multitudes.service.api_keys import ApiKeys, make_key
 from tests.release.small_release import publish_small
 from tests.test_imports import loaded_after
@@ -48,8 +48,8 @@ def applies(needed: Requirement, extra: str) -> bool:
 
 def test_the_service_installs_with_few_packages_and_without_torch():
     packages = closure("serve")
-    assert {"fastapi", "uvicorn", "orjson", "duckdb", "onnxruntime"} <= packages
-    assert "torch" not in packages
+    assert {"fastapi", "uvicorn", "orjson", "polars", "onnxruntime"} <= packages
+    assert packages.isdisjoint({"torch", *EXTRAS["data"]})
     assert len(packages) <= MOST_PACKAGES, sorted(packages)
 
 
@@ -63,7 +63,7 @@ def test_the_count_sees_torch():
 
 def test_serving_loads_no_torch_and_the_client_nothing_heavy():
     served = loaded_after("import multitudes.service.server, multitudes.service.startup")
-    assert served.isdisjoint({"torch", "scipy", *UNUSED_BY_SERVING})
+    assert served.isdisjoint({"torch", *EXTRAS["data"]})
     assert {"fastapi", "faiss"} <= served, "else the check sees nothing"
     heavy = {"numpy", "polars", "fastapi", "onnxruntime", "faiss", "duckdb", "pydantic"}
     assert loaded_after("from multitudes import Client").isdisjoint(heavy)
@@ -80,7 +80,7 @@ def test_a_release_answers_without_what_serving_does_not_need(tmp_path):
     publish_small(tmp_path)
     code = (
         "import sys\n"
-        f"sys.modules.update(dict.fromkeys({sorted(UNUSED_BY_SERVING)}))\n"
+        f"sys.modules.update(dict.fromkeys({EXTRAS['data']}))\n"
         "from multitudes.cli.main import run\n"
         "assert run(['recommend', sys.argv[1], '--user', 'ann', '--json']) == 0\n"
         "sys.exit(run(['prepare', sys.argv[1], '--out', 'x']))"
@@ -88,7 +88,7 @@ def test_a_release_answers_without_what_serving_does_not_need(tmp_path):
     done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=False)
     assert json.loads(done.stdout)["user_id"] == "ann"
     assert done.returncode == 5, "and a command that needs one of them names it"
-    assert "this needs the package 'duckdb'; install it with: pip install duckdb" in done.stderr
+    assert "this needs the package 'duckdb'; install it with: pip install 'multitudes[data]'" in done.stderr
 
 
 def test_what_keeps_the_service_from_beginning_is_one_line(tmp_path, capsys):
