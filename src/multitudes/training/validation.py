@@ -207,8 +207,11 @@ def fit_shares(log_p_MG: Tensor) -> Tensor:
         prior_MG = (shares_G * exists_MG / available_M1).clamp(min=1e-30)
         explained_MG = (log_p_MG + prior_MG.log()).softmax(dim=1) * exists_MG
         # Divided by how often a kind could have explained a target: users without the kind are no evidence against it.
+        before_G = shares_G
         shares_G = explained_MG.sum(dim=0) / (exists_MG / available_M1).sum(dim=0).clamp(min=1e-30)
         shares_G = shares_G / shares_G.sum().clamp(min=1e-30)
+        if torch.equal(shares_G, before_G):
+            break  # at once where users have vectors of one kind
     return shares_G
 
 
