@@ -6,11 +6,13 @@ import shutil
 import stat
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from multitudes.cli.main import run
 from multitudes.errors import ArtefactError, MissingError, UsageError
-from multitudes.release import manifest
+from multitudes.index.factory import IndexConfig, build_embedded, load_embedded
+from multitudes.release import manifest, release
 from multitudes.release.manifest import read_manifest, write_manifest
 from multitudes.release.release import Release
 from multitudes.release.signature import (
@@ -19,6 +21,7 @@ from multitudes.release.signature import (
     make_key_pair,
     read_private_key,
     sign_release,
+    signed_files,
 )
 from multitudes.release.store import CURRENT, ReleaseStore
 from multitudes.retrieval.inspection import inspect_release
@@ -162,6 +165,95 @@ def test_what_the_trusted_key_did_not_sign_is_rejected_before_it_is_read(damage,
         Release.open(copy, trust=signed[2])
     with pytest.raises(ArtefactError, match=message):
         rollback(copy, "0002", trust=signed[2])
+
+
+def replace_all(folder: Path) -> None:
+    """Put other files in the place of those of a release, each with the right checksum."""
+    others = shutil.copytree(folder, folder.parents[2] / "others")
+    change_with_checksums(others)
+    for file in [file for file in others.rglob("*") if file.is_file()]:
+        file.replace(folder / file.relative_to(others))
+
+
+def write_in_place(folder: Path) -> None:
+    (folder / "items.parquet").write_bytes((folder / "items.parquet").read_bytes())
+
+
+def swap_folders(folder: Path) -> None:
+    """Put another folder in the place of that of a release."""
+    others = shutil.copytree(folder, folder.parents[2] / "others")
+    change_with_checksums(others)
+    folder.rename(folder.parents[2] / "former")
+    others.rename(folder)
+
+
+def do_when_it_is_opened(monkeypatch, action) -> None:
+    """Do something between the check of a release and its opening."""
+
+    def act_and_read(files: Path) -> manifest.Manifest:
+        monkeypatch.undo()
+        action()
+        return read_manifest(files)
+
+    monkeypatch.setattr(release, "read_manifest", act_and_read)
+
+
+def is_as_signed(opened: Release, releases: Path) -> bool:
+    before = Release.open(releases)
+    return (
+        opened.identity == before.identity
+        and opened.items.equals(before.items)
+        and opened.user_ids.equals(before.user_ids)
+        and opened.topics == before.topics
+        and all(tower.get_outputs() for tower in (opened.user_tower, opened.item_tower))
+    )
+
+
+@pytest.mark.parametrize("replace", [replace_all, swap_folders])
+def test_what_is_replaced_after_it_was_opened_is_never_read(replace, signed, copy):
+    folder = copy / "versions" / "0002"
+    opened = Release.open(copy, trust=signed[2])
+    replace(folder)
+    assert "Film 666" in Release.open(copy).items["title"].to_list()
+    shutil.rmtree(folder)
+    assert opened.path == folder
+    assert is_as_signed(opened, signed[0])
+
+
+def test_another_folder_in_the_place_of_one_that_was_checked_is_not_read(signed, copy, monkeypatch):
+    folder = copy / "versions" / "0002"
+    do_when_it_is_opened(monkeypatch, lambda: swap_folders(folder))
+    assert is_as_signed(Release.open(copy, trust=signed[2]), signed[0])
+    assert "Film 666" in Release.open(copy).items["title"].to_list()
+
+
+@pytest.mark.parametrize("change", [replace_all, write_in_place])
+def test_a_file_that_is_changed_between_its_check_and_its_opening_is_rejected(change, signed, copy, monkeypatch):
+    folder = copy / "versions" / "0002"
+    do_when_it_is_opened(monkeypatch, lambda: change(folder))
+    with pytest.raises(ArtefactError, match=rf"^{folder}/\w+[.]\w+: was changed while it was read"):
+        Release.open(copy, trust=signed[2])
+
+
+def test_what_is_wrong_with_a_signed_release_is_said_by_its_own_path_and_nothing_stays_open(signed, copy):
+    folder = copy / "versions" / "0002"
+    titles = folder / "items.parquet"
+    titles.write_bytes(titles.read_bytes().replace(b"Film 101", b"Film 666"))  # and its checksum is not
+    sign(folder, signed[1])
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    with pytest.raises(ArtefactError, match=f"^{titles}: the checksum differs"):
+        Release.open(copy, trust=signed[2])
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
+
+
+def test_an_index_of_faiss_is_read_from_the_files_that_were_checked(signed, tmp_path):
+    vectors = np.random.default_rng(0).normal(size=(60, 4)).astype(np.float32)
+    (tmp_path / "index").mkdir()
+    build_embedded(np.arange(60), vectors, IndexConfig(kind="hnsw")).save(tmp_path / "index")
+    sign(tmp_path / "index", signed[1])
+    with signed_files(tmp_path / "index", signed[2]) as files:
+        (tmp_path / "index").rename(tmp_path / "former")
+        assert len(load_embedded(files)) == 60
 
 
 def test_the_service_follows_signed_releases_alone(signed, copy):

@@ -65,7 +65,7 @@ from multitudes.release.id_mapping import IdMap, ItemNames, PublishedNames
 from multitudes.release.manifest import Manifest, read_manifest, verify_files, write_manifest
 from multitudes.release.onnx_session import Session, open_tower
 from multitudes.release.overlay import AppliedDeltas, apply_deltas, apply_to_index, net_delta
-from multitudes.release.signature import check_signature
+from multitudes.release.signature import signed_files
 from multitudes.release.store import release_folder
 
 USER_TOWER = "user_tower.onnx"
@@ -153,8 +153,17 @@ class Release:
             UsageError, MissingError: ``trust`` holds no public key.
         """
         folder = release_folder(Path(path))
-        if trust is not None:
-            check_signature(folder, trust)
+        if trust is None:
+            return cls._open(folder, whole).latest()
+        with signed_files(folder, trust) as files:
+            release = cls._open(files, whole)
+            release._read_names_and_towers()
+        vars(release)["path"] = folder
+        return release.latest()
+
+    @classmethod
+    def _open(cls, folder: Path, whole: bool) -> "Release":
+        """Open a release as published."""
         manifest = read_manifest(folder)
         check_listed(folder, manifest, _required_files(manifest), (USER_TOWER, ITEM_TOWER, CARRIED_LOG))
         verify_files(folder, manifest)
@@ -165,7 +174,15 @@ class Release:
         index = load_index(folder / "index")
         release = cls(path=folder, manifest=manifest, index=index, applied=applied, **arrays)
         check_release(release, whole=whole)
-        return release.latest()
+        return release
+
+    def _read_names_and_towers(self) -> None:
+        """Read what is otherwise read when it is first used."""
+        _ = self.identity, self.user_ids, self.items, self.topics
+        if self.has_user_tower:
+            _ = self.user_tower
+        if ITEM_TOWER in self.manifest.files:
+            _ = self.item_tower
 
     def latest(self) -> "Release":
         """Return the release with the item updates since it was opened; itself if there are none.
@@ -269,6 +286,15 @@ class Release:
             ArtefactError: this ONNX Runtime cannot load the file.
         """
         return open_tower(self.path / USER_TOWER)
+
+    @cached_property
+    def item_tower(self) -> Session:
+        """The item tower, which gives added items their vectors; loaded on first use.
+
+        Raises:
+            ArtefactError: this ONNX Runtime cannot load the file, or the release has none.
+        """
+        return open_tower(self.path / ITEM_TOWER)
 
     def input_vectors(self, item: NDArray[np.int64]) -> NDArray[np.float32]:
         """Return the user tower's inputs of items by number (any shape, then D')."""

@@ -1,8 +1,9 @@
 """Signatures of releases: who published each file, for services that trust a key rather than whoever writes the folder.
 
 ``signature.json`` has the SHA-256 of every other file of a release and an Ed25519 signature over them. It is checked
-before any other file is read. Keys are PEM files, which OpenSSL reads and writes too. The signature says nothing about
-item updates, which are beside the release, nor about which release is the newest.
+before any other file is read, and what is read then are the files that were checked, whatever their names lead to by
+then. Keys are PEM files, which OpenSSL reads and writes too. The signature says nothing about item updates, which are
+beside the release, nor about which release is the newest.
 """
 
 import base64
@@ -10,8 +11,11 @@ import hashlib
 import json
 import os
 import stat
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from io import BufferedReader
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from multitudes.atomic import create_text
@@ -32,6 +36,13 @@ class Signer(NamedTuple):
 
     name: str
     fingerprint: str
+
+
+class _SignedFile(NamedTuple):
+    """An open file, and its stamp before its content was checked."""
+
+    stream: BufferedReader
+    stamp: tuple[int, ...]
 
 
 def make_key_pair(private: Path) -> tuple[Path, str]:
@@ -90,7 +101,8 @@ def read_private_key(file: Path) -> "Ed25519PrivateKey":
 
 def sign_release(folder: Path, key: "Ed25519PrivateKey") -> None:
     """Write the signature of a staged release; no file of it may change afterwards."""
-    files = _digests(folder)
+    with ExitStack() as stack:
+        files = {path: _digest(_open(folder, path, stack)) for path in _paths(folder)}
     record = {
         "format": _FORMAT,
         "key": base64.b64encode(key.public_key().public_bytes_raw()).decode(),
@@ -100,8 +112,38 @@ def sign_release(folder: Path, key: "Ed25519PrivateKey") -> None:
     (folder / SIGNATURE).write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
 
 
+@contextmanager
+def signed_files(folder: Path, trust: Path) -> Iterator[Path]:
+    """Yield a folder of links to the files that a trusted key signed, all of which the block reads.
+
+    The links lead to the open files that were checked: another file of the same name is not read. What changed in the
+    block is rejected at its end.
+
+    Args:
+        folder: of one version.
+        trust: see ``check_signature``.
+
+    Raises:
+        ArtefactError, UsageError, MissingError: as ``check_signature``; or a file changed in the block.
+    """
+    with ExitStack() as stack:
+        links = stack.enter_context(TemporaryDirectory(prefix="multitudes-signed-"))
+        _, files = _check(folder, trust, stack)
+        for path, file in files.items():
+            link = Path(links, path)
+            link.parent.mkdir(parents=True, exist_ok=True)
+            link.symlink_to(f"/proc/self/fd/{file.stream.fileno()}")
+        try:
+            yield Path(links)
+        except ArtefactError as error:
+            raise ArtefactError(str(error).replace(links, str(folder))) from None
+        for path, file in files.items():
+            if _stamp(file.stream) != file.stamp:
+                raise ArtefactError(f"{folder / path}: was changed while it was read; {_REPAIR}")
+
+
 def check_signature(folder: Path, trust: Path | None) -> Signer:
-    """Check that a trusted key signed exactly the files of a release, before any of them is used.
+    """Check that a trusted key signed exactly the files of a release; to read them afterwards, see ``signed_files``.
 
     Args:
         folder: of one version.
@@ -115,6 +157,13 @@ def check_signature(folder: Path, trust: Path | None) -> Signer:
         UsageError: ``trust`` holds no public key.
         MissingError: ``trust`` does not exist, or the extra ``sign`` is not installed.
     """
+    with ExitStack() as stack:
+        signer, _ = _check(folder, trust, stack)
+        return signer
+
+
+def _check(folder: Path, trust: Path | None, stack: ExitStack) -> tuple[Signer, dict[str, _SignedFile]]:
+    """Check a release; its files are open until the end of a block."""
     require_extra("sign")
     from cryptography.exceptions import InvalidSignature  # noqa: PLC0415
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey  # noqa: PLC0415
@@ -131,8 +180,7 @@ def check_signature(folder: Path, trust: Path | None) -> Signer:
     name = "" if trusted is None else trusted.get(raw)
     if name is None:
         raise ArtefactError(f"{file}: signed by {_fingerprint(key)}, which {trust} does not have; {_REPAIR}")
-    _reject_differences(folder, files, _digests(folder))
-    return Signer(name, _fingerprint(key))
+    return Signer(name, _fingerprint(key)), _open_signed(folder, files, stack)
 
 
 def read_public_keys(trust: Path) -> dict[bytes, str]:
@@ -190,30 +238,58 @@ def _message(files: dict[str, str]) -> bytes:
     return json.dumps({"format": _FORMAT, "files": files}, sort_keys=True, separators=(",", ":")).encode()
 
 
-def _digests(folder: Path) -> dict[str, str]:
-    """Return the SHA-256 of every file of a release but its signature, by path.
+def _open_signed(folder: Path, signed: dict[str, str], stack: ExitStack) -> dict[str, _SignedFile]:
+    """Open the files of a release until the end of a block, if they are those that were signed, by path."""
+    found = set(_paths(folder))
+    for path in sorted(signed.keys() | found):
+        if path not in found:
+            raise ArtefactError(f"{folder / path}: was signed and is missing; {_REPAIR}")
+        if path not in signed:
+            raise ArtefactError(f"{folder / path}: was added after the release was signed; {_REPAIR}")
+    opened = dict[str, _SignedFile]()
+    for path in sorted(signed):
+        stream = _open(folder, path, stack)
+        opened[path] = _SignedFile(stream, _stamp(stream))
+        if _digest(stream) != signed[path]:
+            raise ArtefactError(f"{folder / path}: was changed after the release was signed; {_REPAIR}")
+    return opened
+
+
+def _paths(folder: Path) -> list[str]:
+    """Return the path of every file of a release but its signature.
 
     Raises:
-        ArtefactError: it has something else than files and folders, or a file cannot be read.
+        ArtefactError: it has a link.
     """
-    digests = dict[str, str]()
+    paths = []
     for place, folders, names in os.walk(folder):
         for name in [*folders, *names]:
             if (Path(place) / name).is_symlink():
                 raise ArtefactError(f"{Path(place) / name}: a link; a signed release has none; {_REPAIR}")
-        for file in (Path(place) / name for name in names):
-            path = file.relative_to(folder).as_posix()
-            if path != SIGNATURE:
-                digests[path] = _digest(file)
-    return digests
+        paths += [(Path(place) / name).relative_to(folder).as_posix() for name in names]
+    return [path for path in paths if path != SIGNATURE]
 
 
-def _digest(file: Path) -> str:
+def _open(folder: Path, path: str, stack: ExitStack) -> BufferedReader:
+    """Open a file of a release until the end of a block.
+
+    Raises:
+        ArtefactError: it cannot be read, or is not a plain file.
+    """
     try:
-        with _open_regular(file) as stream:
-            return hashlib.file_digest(stream, "sha256").hexdigest()
+        return stack.enter_context(_open_regular(folder / path))
     except OSError as error:
-        raise ArtefactError(f"{file}: cannot be read ({error.strerror}); {_REPAIR}") from None
+        raise ArtefactError(f"{folder / path}: cannot be read ({error.strerror}); {_REPAIR}") from None
+
+
+def _digest(stream: BufferedReader) -> str:
+    return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _stamp(stream: BufferedReader) -> tuple[int, ...]:
+    """Return what differs when a file was written to, or has lost its name."""
+    status = os.fstat(stream.fileno())
+    return status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
 def _open_regular(file: Path) -> BufferedReader:
@@ -223,16 +299,6 @@ def _open_regular(file: Path) -> BufferedReader:
         os.close(descriptor)
         raise ArtefactError(f"{file}: not a plain file; {_REPAIR}")
     return os.fdopen(descriptor, "rb")
-
-
-def _reject_differences(folder: Path, signed: dict[str, str], found: dict[str, str]) -> None:
-    for path in sorted(signed.keys() | found.keys()):
-        if path not in found:
-            raise ArtefactError(f"{folder / path}: was signed and is missing; {_REPAIR}")
-        if path not in signed:
-            raise ArtefactError(f"{folder / path}: was added after the release was signed; {_REPAIR}")
-        if signed[path] != found[path]:
-            raise ArtefactError(f"{folder / path}: was changed after the release was signed; {_REPAIR}")
 
 
 def _fingerprint(key: "Ed25519PublicKey") -> str:

@@ -23,7 +23,7 @@ from multitudes.progress import Progress, silent
 from multitudes.release import delta_log
 from multitudes.release.delta_log import Delta
 from multitudes.release.manifest import NewItems
-from multitudes.release.onnx_session import Session, open_tower, run_tower
+from multitudes.release.onnx_session import Session, run_tower
 from multitudes.release.overlay import has_features, topic_numbers
 from multitudes.release.release import ITEM_TOWER, Release
 from multitudes.release.store import ReleaseStore
@@ -82,7 +82,7 @@ def add_items(releases: str | Path, file: str | Path, progress: Progress = silen
         if not items.height:
             raise DataError(f"{file}: every item_id is null; expected at least one item")
         topics, unknown_topics = topic_numbers(items["topics"].to_list(), release.topic_number)
-        tower = open_tower(release.path / ITEM_TOWER) if settings.vectors == "tower" else None
+        tower = release.item_tower if settings.vectors == "tower" else None
         vectors, problems = item_vectors(items, topics, settings, tower, progress)
         if problems:
             row = min(problems)

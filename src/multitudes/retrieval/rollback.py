@@ -15,9 +15,8 @@ from multitudes.ids import Id
 from multitudes.index.item_table import find_rows
 from multitudes.release import delta_log
 from multitudes.release.delta_log import Delta
-from multitudes.release.onnx_session import open_tower
 from multitudes.release.overlay import NetDelta, net_delta, topic_numbers
-from multitudes.release.release import ITEM_TOWER, Release, read_all_deltas
+from multitudes.release.release import Release, read_all_deltas
 from multitudes.release.store import ReleaseStore
 from multitudes.retrieval.item_updates import item_vectors, new_item_settings
 
@@ -99,7 +98,7 @@ def _addition(release: Release, before: NetDelta) -> Delta | None:
     except (ArtefactError, UsageError):  # it accepts no new items
         return addition
     topics, _ = topic_numbers(items["topics"].to_list(), release.topic_number)
-    tower = open_tower(release.path / ITEM_TOWER) if settings.vectors == "tower" else None
+    tower = release.item_tower if settings.vectors == "tower" else None
     vectors, problems = item_vectors(items, topics, settings, tower)
     return addition if problems else Delta("add", addition.at_s, items, *vectors)
 
