@@ -1,4 +1,7 @@
-"""Audit logs: who did what, and when; a line of JSON for each action, appended and never changed."""
+"""Audit logs: who did what, and when; a line of JSON for each action, appended and never changed.
+
+A log of ``MAX_BYTES`` is renamed to ``audit.log.1``, and so on, the newest with the highest number. None is removed.
+"""
 
 import errno
 import json
@@ -9,7 +12,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
+from multitudes.locks import lock
+
 AUDIT_LOG: Final = "audit.log"
+MAX_BYTES: Final = 64 << 20  # 300,000 lines
 
 
 def append_audit(file: Path, **what: object) -> None:
@@ -26,10 +32,21 @@ def append_audit(file: Path, **what: object) -> None:
             if os.write(descriptor, line) < len(line):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             os.fsync(descriptor)
+            size = os.fstat(descriptor).st_size
         finally:
             os.close(descriptor)
+        if size >= MAX_BYTES:
+            _rename_full(file)
     except OSError as error:
         logging.getLogger(__name__).error("%s: cannot be written (%s): %s", file, error.strerror, record)
+
+
+def _rename_full(file: Path) -> None:
+    """Give a full log the next number, unless another process just did; who has it open still writes to it."""
+    with lock(file.with_name(f".{file.name}.lock"), remove=True):
+        if file.exists() and file.stat().st_size >= MAX_BYTES:
+            numbers = [int(one.suffix[1:]) for one in file.parent.glob(f"{file.name}.*") if one.suffix[1:].isdigit()]
+            file.rename(f"{file}.{max(numbers, default=0) + 1}")
 
 
 def system_user() -> str:

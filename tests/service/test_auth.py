@@ -14,13 +14,14 @@ from typing import Any
 
 import pytest
 
+from multitudes import audit
 from multitudes.atomic import write_text
 from multitudes.audit import append_audit
 from multitudes.cli.main import run
 from multitudes.errors import MissingError, UsageError
 from multitudes.service import api_keys as keys_room
 from multitudes.service import auth as auth_room
-from multitudes.service.access_records import AccessRecords, last_uses
+from multitudes.service.access_records import AccessRecords, Sender, last_uses
 from multitudes.service.api_keys import ApiKey, ApiKeys, key_digest, make_key, read_keys
 from multitudes.service.app import create_app
 from multitudes.service.auth import required_scope
@@ -320,6 +321,46 @@ def test_who_erased_whom_is_on_record_without_the_id_of_the_user(deps, file, tmp
     assert "ann" not in (tmp_path / "audit.log").read_text()
     assert set(last_uses(tmp_path)) == {"of-admin", "of-recommend"}
     assert mode(tmp_path / "key_uses") == 0o700
+
+
+def audit_lines(folder: Path) -> list[dict[str, object]]:
+    return [json.loads(line) for line in (folder / "audit.log").read_text().splitlines()]
+
+
+def test_a_key_without_the_scope_cannot_fill_the_disk_and_what_it_tried_is_counted(tmp_path):
+    now_s = 0.0
+    records = AccessRecords(tmp_path, lambda _: None, lambda: now_s)
+
+    def ask_for_erasure(key: str, status: int, times: int) -> None:
+        for _ in range(times):
+            records.record_request(Sender(key, "127.0.0.1", "r-1"), "DELETE", "/v1/users/ann", status)
+
+    ask_for_erasure("shop", 403, 1_000)
+    ask_for_erasure("other", 403, 1)
+    ask_for_erasure("ops", 200, 30)
+    lines = audit_lines(tmp_path)
+    assert [line["key"] for line in lines] == ["shop"] * 10 + ["other"] + ["ops"] * 30, "an admin has every line"
+    now_s = 601.0
+    ask_for_erasure("shop", 403, 5)
+    (line,) = audit_lines(tmp_path)[len(lines) :]
+    assert (line["key"], line["status"], line["without_line"]) == ("shop", 403, 990)
+    records.close()
+    assert audit_lines(tmp_path)[-1].items() >= {"key": "shop", "status": 403, "without_line": 4}.items()
+    assert len(audit_lines(tmp_path)) == len(lines) + 2
+    now_s = 1e9
+    ask_for_erasure("shop", 403, 1_000)
+    assert len(audit_lines(tmp_path)) == len(lines) + 12
+
+
+def test_a_full_audit_log_gets_a_number_and_no_line_is_lost(tmp_path, monkeypatch):
+    monkeypatch.setattr(audit, "MAX_BYTES", 1_000)
+    with ThreadPoolExecutor(4) as threads:
+        list(threads.map(lambda number: append_audit(tmp_path / "audit.log", what=f"{number:040}"), range(60)))
+    files = sorted(tmp_path.iterdir())
+    assert {file.name for file in files} >= {"audit.log.1", "audit.log.2", "audit.log.3"}
+    assert all(file.stat().st_size < 1_500 for file in files)
+    lines = [json.loads(line) for file in files for line in file.read_text().splitlines()]
+    assert sorted(int(line["what"]) for line in lines) == list(range(60))
 
 
 def test_an_erasure_that_fails_midway_is_on_record_too(deps, file, tmp_path):

@@ -87,7 +87,8 @@ def open_dependencies(releases: Path, settings: ServeConfig) -> Iterator[Depende
         metrics.refresh_with(collector.collect)
         for component in (watcher, states, logs, engine, collector):
             component.start()
-        journal, records = Journal(settings.journal), AccessRecords(folder, erasure_requests.digest)
+        journal = Journal(settings.journal)
+        records = stack.enter_context(closing(AccessRecords(folder, erasure_requests.digest)))
         yield Dependencies(settings, watcher, engine, states, logs, metrics, journal, keys, loop_lag, records)
 
 
