@@ -7,6 +7,7 @@ import pytest
 from multitudes.cli.main import run
 from multitudes.state.erasure_requests import ErasureRequests
 from tests.release.small_release import publish_small
+from tests.service.conftest import ask
 
 
 @pytest.fixture(scope="module")
@@ -82,3 +83,23 @@ def test_who_asked_to_be_erased_is_erased_for_the_page_that_is_served_too(tmp_pa
     monkeypatch.setattr("multitudes.service.server.serve_single", serve)
     assert run(["explore", str(releases), "--port", "0", "--json"]) == 0
     assert seen == [[True, False]]
+
+
+def test_who_has_not_the_printed_url_and_who_comes_by_another_name_sees_nothing(releases, monkeypatch, capsys):
+    seen = []
+
+    def serve(app, settings, listener) -> None:
+        url, _, key = json.loads(capsys.readouterr().out)["url"].partition("/#key=")
+
+        def statuses(base: str, **headers: str) -> list[int]:
+            paths = ("/", "/v1/explore/map", "/v1/explore/users", "/v1/users/%22ann%22", "/v1/items/101/similar")
+            return [ask(app, "GET", path, base=base, headers=headers).status_code for path in paths]
+
+        seen.append(settings.server.host)
+        seen.append(statuses(url))
+        seen.append(statuses(url, authorization=f"Bearer {key}"))
+        seen.append(statuses("http://evil.example", authorization=f"Bearer {key}"))
+
+    monkeypatch.setattr("multitudes.service.server.serve_single", serve)
+    assert run(["explore", str(releases), "--port", "0", "--json"]) == 0
+    assert seen == ["127.0.0.1", [200] + [401] * 4, [200] * 5, [421] * 5]

@@ -76,7 +76,7 @@ def click(browser: Browser, selector: str) -> None:
 
 
 def open_ann(browser: Browser, url: str, **options) -> None:
-    browser.open(f"{url}/#user=%22ann%22", **options)
+    browser.open(f"{url}&user=%22ann%22", **options)
     browser.wait("!$('shown').hidden")
 
 
@@ -101,6 +101,17 @@ def test_users_are_typed_and_drawn_and_one_who_is_gone_is_said(browser, url):
     assert text(browser, "#error") == ""
     click(browser, "#draw")
     browser.wait("/^User (ann|bob|eve):/.test($('status').textContent)")
+
+
+def test_the_key_of_the_url_leaves_the_address_and_stays_with_the_tab(browser, url):
+    open_ann(browser, url)
+    assert browser.run("location.hash") == "#user=%22ann%22"
+    browser.open(url.partition("#")[0])
+    browser.wait("document.querySelector('#release').innerText")
+    assert browser.run("location.href") == url.partition("#")[0]
+    browser.run("sessionStorage.clear()")
+    browser.run(f"location.assign({url!r})")  # in the same tab: the page is not loaded anew
+    browser.wait("sessionStorage.getItem('multitudes-key') && !location.hash")
 
 
 def test_a_history_is_built_by_search_and_what_changed_is_said(browser, url):

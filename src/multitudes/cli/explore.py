@@ -32,8 +32,8 @@ def explore_command(
 ) -> None:
     """Explore users and their interests on a page.
 
-    The page is on this machine only, and nothing that is tried there is kept. --export writes one HTML file that needs
-    no service.
+    The page is on this machine only, for whoever has the printed URL: it holds a key of this run. Nothing that is tried
+    there is kept. --export writes one HTML file that needs no service.
     """
     forgotten = _erasure_file(releases, data)
     if export is not None:
@@ -68,7 +68,7 @@ def _erasure_file(releases: Path, data: Path | None) -> Path | None:
 
 
 def _serve(releases: Path, port: int, forgotten: Path | None, json: bool) -> None:
-    """Serve the page with the service on this machine; its folder of states and logs ends with it."""
+    """Serve the page with the service on this machine; its folder of states, logs and the key ends with it."""
     from multitudes.extras import require_extra
 
     require_extra("serve")
@@ -76,23 +76,30 @@ def _serve(releases: Path, port: int, forgotten: Path | None, json: bool) -> Non
     from shutil import copy
     from tempfile import TemporaryDirectory
 
+    from multitudes.service.api_keys import make_key
     from multitudes.service.app import create_app
     from multitudes.service.server import listen, serve_single, socket_url
     from multitudes.service.settings import load_settings
     from multitudes.service.startup import open_dependencies
 
     with TemporaryDirectory(prefix="multitudes-explore-") as folder, listen("127.0.0.1", port) as listener:
-        options = {"data": {"folder": Path(folder)}, "journal": {"level": "warning", "format": "text", "requests": 0}}
+        keys = Path(folder) / "keys"
+        key = make_key(keys, "explorer", ("read",))
+        options = {
+            "data": {"folder": Path(folder)},
+            "keys": {"file": keys},
+            "journal": {"level": "warning", "format": "text", "requests": 0},
+        }
         settings = load_settings(None, {}, options)
         if forgotten is not None:
             copy(forgotten, folder)
         with open_dependencies(releases, settings) as dependencies:
-            app = create_app(dependencies)
-            url = socket_url(listener)
+            app = create_app(dependencies, own_names_only=True)
+            url = f"{socket_url(listener)}/#key={key}"  # a browser sends no fragment to anybody
             if json:
                 print_json({"url": url, "release": dependencies.get_retriever().release.version})
             else:
-                typer.echo(f"{url} · open it in a browser; Ctrl-C ends it")
+                typer.echo(f"{url}\nopen it in a browser; Ctrl-C ends it")
             serve_single(app, settings, listener)
 
 

@@ -516,7 +516,18 @@ function describeRelease() {
   $("topics").replaceChildren(...release.topics.map((topic) => el("option", { value: topic })));
 }
 
+// The key in the URL of `multitudes explore` is kept until the tab is closed, and not in the address.
+function takeKey() {
+  const given = new URLSearchParams(location.hash.slice(1));
+  if (!given.has("key")) return;
+  sessionStorage.setItem("multitudes-key", given.get("key"));
+  $("key-form").hidden = true;
+  const user = given.get("user");
+  history.replaceState(null, "", user === null ? location.pathname : `#user=${encodeURIComponent(user)}`);
+}
+
 async function start() {
+  takeKey();
   release = await ask("/v1/explore/map");
   describeRelease();
   const given = /^#user=(.+)$/.exec(location.hash);
@@ -535,4 +546,7 @@ function startStatic() {
 }
 
 if (embedded) startStatic();
-else attempt(start);
+else {
+  addEventListener("hashchange", () => attempt(start)); // another URL in the same tab
+  attempt(start);
+}

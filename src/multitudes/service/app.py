@@ -32,12 +32,15 @@ def do_nothing() -> None:
     """Do nothing: the default ``on_shutdown``."""
 
 
-def create_app(deps: Dependencies, on_shutdown: Callable[[], None] = do_nothing) -> FastAPI:
+def create_app(
+    deps: Dependencies, on_shutdown: Callable[[], None] = do_nothing, *, own_names_only: bool = False
+) -> FastAPI:
     """Return the application.
 
     Args:
         deps: what the routes work with, open.
         on_shutdown: called after the last answer, to close ``deps``; by default the caller closes them.
+        own_names_only: answer to the names of this machine only, also with keys: no proxy is before the service.
     """
 
     @asynccontextmanager
@@ -56,7 +59,7 @@ def create_app(deps: Dependencies, on_shutdown: Callable[[], None] = do_nothing)
         summary="Candidates for a person, from several vectors, one per interest.",
         description=INTRODUCTION,
         lifespan=lifespan,
-        middleware=middlewares(deps),
+        middleware=middlewares(deps, own_names_only),
         docs_url=None,  # its page loads scripts from other hosts; docs_router has one that does not
         redoc_url=None,
         redirect_slashes=False,
@@ -75,13 +78,14 @@ def create_app(deps: Dependencies, on_shutdown: Callable[[], None] = do_nothing)
     return app
 
 
-def middlewares(deps: Dependencies) -> list[Middleware]:
+def middlewares(deps: Dependencies, own_names_only: bool = False) -> list[Middleware]:
     """Return the middlewares, outermost first: a request passes them from top to bottom, its answer from bottom to top.
 
     No byte of a body is read before the key is checked and there is time for the request.
     """
     settings, in_flight = deps.settings, in_flight_requests(deps.settings)
-    own_hosts = LOOPBACK_HOSTS if deps.keys is None and settings.server.host in LOOPBACK_HOSTS else None
+    is_open = deps.keys is None and settings.server.host in LOOPBACK_HOSTS
+    own_hosts = LOOPBACK_HOSTS if own_names_only or is_open else None
     return [
         # Gives the request its id and its clock, counts and logs it; answers 500 if anything below fails.
         Middleware(RequestContextMiddleware, metrics=deps.metrics, journal=deps.journal),
