@@ -65,6 +65,9 @@ def browser(chromium):
     assert {urlsplit(request).hostname or "" for request in chromium.requests} <= {"127.0.0.1", ""}
 
 
+DRAWN = "/^User (ann|bob|eve):/.test($('status').textContent)"  # the page begins with a user who is drawn
+
+
 def text(browser: Browser, selector: str) -> str:
     shown: str = browser.run(f"document.querySelector({selector!r}).innerText")
     return shown
@@ -87,7 +90,7 @@ def focus_and_type(browser: Browser, selector: str, words: str) -> None:
 
 def test_users_are_typed_and_drawn_and_one_who_is_gone_is_said(browser, url):
     browser.open(url)
-    browser.wait("$('status').textContent.startsWith('Type a user id')")
+    browser.wait(DRAWN)
     focus_and_type(browser, "#user", "zoe")
     browser.press("Enter")
     browser.wait("$('error').textContent.startsWith(\"user 'zoe' is not in release 0001\")")
@@ -100,7 +103,7 @@ def test_users_are_typed_and_drawn_and_one_who_is_gone_is_said(browser, url):
     assert browser.run("location.hash") == "#user=%22ann%22"
     assert text(browser, "#error") == ""
     click(browser, "#draw")
-    browser.wait("/^User (ann|bob|eve):/.test($('status').textContent)")
+    browser.wait(DRAWN)
 
 
 def test_the_key_of_the_url_leaves_the_address_and_stays_with_the_tab(browser, url):
@@ -218,7 +221,7 @@ def test_a_page_without_a_key_asks_for_it(browser, releases, tmp_path):
         browser.errors.clear()  # the browser itself notes a 401
         focus_and_type(browser, "#key", key)
         browser.press("Enter")
-        browser.wait("$('status').textContent.startsWith('Type a user id')")
+        browser.wait(DRAWN)
         assert text(browser, "#error") == ""
 
 

@@ -109,6 +109,12 @@ function showUser(id) {
   });
 }
 
+async function drawUser() {
+  const { user_ids: [id] } = await ask("/v1/explore/users");
+  if (id === undefined) throw new Error("no user could be drawn; try again, or build a history");
+  await showUser(id);
+}
+
 function addItem(item) {
   return attempt(async () => {
     const before = answer;
@@ -188,7 +194,7 @@ function showInterests() {
   $("topic-chips").replaceChildren(...chips(wish.mutedTopics, "muted"), ...chips(wish.boostedTopics, "boosted"));
 }
 
-const origin = ({ items, n_items: count }) => (count ? `${count} events: ${items.join(" · ")}` : "no event");
+const origin = ({ items, n_items: count }) => (count ? `${count} event${count === 1 ? "" : "s"}: ${items.join(" · ")}` : "no event");
 
 function setShare(number, share) {
   const others = [...known.values()].filter((one) => one.number !== number && !wish.muted.has(one.number));
@@ -427,11 +433,8 @@ $("user-form").addEventListener("submit", (event) => {
   event.preventDefault();
   attempt(async () => showUser(userId($("user").value.trim())));
 });
-$("draw").addEventListener("click", () => attempt(async () => {
-  const { user_ids: [id] } = await ask("/v1/explore/users");
-  if (id === undefined) throw new Error("no user could be drawn; try again, or build a history");
-  await showUser(id);
-}));
+$("user").addEventListener("focus", (event) => event.target.select());
+$("draw").addEventListener("click", () => attempt(drawUser));
 $("clear").addEventListener("click", () => {
   answer = null;
   wish = newWish({ history: [] });
@@ -532,7 +535,8 @@ async function start() {
   describeRelease();
   const given = /^#user=(.+)$/.exec(location.hash);
   if (given) await showUser(JSON.parse(decodeURIComponent(given[1])));
-  else $("status").textContent = "Type a user id, draw a user, or build a history.";
+  else if (release.users) await drawUser();
+  else $("status").textContent = "This release has no users: search for an item to begin a history.";
 }
 
 function startStatic() {
