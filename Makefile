@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: demo docs test test-milvus test-cluster check lint bench bench-index bench-service bench-readout bench-simulate bench-sardine bench-peers bench-peers-converged reliability replicate format lock
+.PHONY: demo docs links test test-milvus test-cluster check lint bench bench-index bench-service bench-readout bench-simulate bench-sardine bench-peers bench-peers-converged reliability replicate format lock
 
 # The stamp follows pyproject.toml, so a changed dependency is installed and nothing else is.
 $(STAMP): pyproject.toml
@@ -15,9 +15,15 @@ $(STAMP): pyproject.toml
 demo: $(STAMP)
 	$(BIN)/multitudes demo --overwrite
 
-# The documentation as a site, in site/; a broken link, a missing anchor or a page outside the navigation is an error.
+# The documentation as a site, in site/VERSION; a broken link, a missing anchor, a page outside the navigation or a notebook
+# that fails is an error. Folders of other versions stay, and each page leads to them.
+VERSION = $(shell sed -n 's/^__version__ = "\(.*\)"/\1/p' src/multitudes/__init__.py)
 docs: $(STAMP)
-	$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going --jobs 2 --conf-dir docs --doctree-dir site/.doctrees . site
+	$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going --jobs 2 --conf-dir docs --doctree-dir site/.doctrees . site/$(VERSION)
+
+# Every address outside of the site; not in CI, which has no network.
+links: $(STAMP)
+	$(BIN)/sphinx-build --quiet --builder linkcheck --conf-dir docs --doctree-dir site/.doctrees . site/.links
 
 # A process for each of two cores: the tests take minutes of one, and a third gains nothing. A file's tests share fixtures
 # that train and publish, so a file stays in one process. TEST_WORKERS=0: in one process, as `pytest FILE` alone is.
@@ -63,6 +69,7 @@ lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/codespell *.md docs src reference benchmarks reliability examples deploy
 
 format: $(STAMP)
 	$(BIN)/ruff format .

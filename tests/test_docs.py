@@ -1,5 +1,6 @@
 """The documents point at what is there, and all of them can be found."""
 
+import json
 import re
 from importlib import import_module
 from pathlib import Path
@@ -9,12 +10,21 @@ import pytest
 import multitudes
 
 ROOT = Path(__file__).parents[1]
-PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
+NOTEBOOKS = sorted((ROOT / "docs" / "notebooks").glob("*.ipynb"))
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *NOTEBOOKS])
+
+
+def text_of(page: Path) -> str:
+    """Return a page as Markdown; `make docs` runs the notebooks."""
+    if page not in NOTEBOOKS:
+        return page.read_text(encoding="utf-8")
+    cells = [("".join(cell["source"]), cell["cell_type"]) for cell in json.loads(page.read_text())["cells"]]
+    return "\n\n".join(text if kind == "markdown" else f"```python\n{text}\n```" for text, kind in cells)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_every_link_leads_to_a_file(page: Path):
-    text = re.sub(r"^```.*?^```", "", page.read_text(), flags=re.DOTALL | re.MULTILINE)
+    text = re.sub(r"^```.*?^```", "", text_of(page), flags=re.DOTALL | re.MULTILINE)
     for link in re.findall(r"\]\((?!https?:)([^)#]+)", text):
         assert (page.parent / link).exists(), link
 
@@ -26,7 +36,7 @@ def test_every_page_is_on_the_map():
         page = ROOT / "docs" / f"{name}.md"
         linked |= {
             (page.parent / link).resolve()
-            for link in re.findall(r"^\|.*?\]\(([^)#]+\.md)(?:#[^)]*)?\)", page.read_text(), re.M)
+            for link in re.findall(r"^\|.*?\]\(([^)#]+\.(?:md|ipynb))(?:#[^)]*)?\)", text_of(page), re.M)
         }
     assert sorted(str(page.relative_to(ROOT)) for page in {*PAGES} - linked) == []
 
@@ -42,11 +52,18 @@ def pages_outside_the_appendix() -> list[Path]:
 
 @pytest.mark.parametrize("page", pages_outside_the_appendix(), ids=lambda page: str(page.relative_to(ROOT)))
 def test_no_page_is_longer_than_a_person_reads_at_once(page: Path):
-    assert len(page.read_text().split()) <= 2_000, "split it by what it is for, or move its tables to the appendix"
+    assert len(text_of(page).split()) <= 2_000, "split it by what it is for, or move its tables to the appendix"
+
+
+@pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda page: page.name)
+def test_a_notebook_is_kept_without_what_it_printed(notebook: Path):
+    cells = [cell for cell in json.loads(notebook.read_text())["cells"] if cell["cell_type"] == "code"]
+    assert cells
+    assert all(cell["outputs"] == [] and cell["execution_count"] is None for cell in cells)
 
 
 def code_blocks(page: Path, languages: str = r"\w*") -> list[str]:
-    return re.findall(rf"^```(?:{languages})\n(.*?)^```", page.read_text(), re.DOTALL | re.MULTILINE)
+    return re.findall(rf"^```(?:{languages})\n(.*?)^```", text_of(page), re.DOTALL | re.MULTILINE)
 
 
 @pytest.mark.parametrize("english", ["README.md", "docs/tutorial.md"])
@@ -82,7 +99,7 @@ def test_the_architecture_lists_every_package():
 
 def imports(page: Path) -> list[tuple[str, str]]:
     """Return what the code of a page imports from the package: module and name."""
-    code = "\n".join(re.findall(r"^```py(?:thon)?\n(.*?)^```", page.read_text(), flags=re.DOTALL | re.MULTILINE))
+    code = "\n".join(re.findall(r"^```py(?:thon)?\n(.*?)^```", text_of(page), flags=re.DOTALL | re.MULTILINE))
     lines = re.findall(r"^from (multitudes[\w.]*) import (.+)$", code, flags=re.MULTILINE)
     return [(module, name.strip()) for module, names in lines for name in names.split(",")]
 
