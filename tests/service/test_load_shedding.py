@@ -191,7 +191,7 @@ def test_who_is_turned_away_is_told_when_to_come_again_and_counted(call, deps, w
     for path, body in (("", ONE), ("/batch", {"requests": [ONE]})):
         response = call("POST", f"/v1/recommend{path}", json=body, headers={"x-request-id": "mine"})
         assert refusal(response)[:2] == (429, "overloaded")
-        assert response.headers["retry-after"] == "3", "not before there is time"
+        assert 3 <= int(response.headers["retry-after"]) <= 5, "not before there is time"
         assert response.headers["x-request-id"] == "mine"
         assert "connection" not in response.headers, "a refused client need not connect again"
     page = deps.metrics.render()

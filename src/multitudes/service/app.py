@@ -11,11 +11,13 @@ from starlette.middleware import Middleware
 
 from multitudes.service.auth import DOCS_PATH, EXPLORER_PATH, LOOPBACK_HOSTS, AuthMiddleware
 from multitudes.service.dependencies import Dependencies
+from multitudes.service.early_rejection import REJECTIONS, EarlyRejections
 from multitudes.service.errors import add_error_handlers
 from multitudes.service.explorer_routes import explorer_router
 from multitudes.service.load_shedding import (
     EventLimitMiddleware,
     InFlightMiddleware,
+    LoadShedder,
     LoadSheddingMiddleware,
     in_flight_requests,
 )
@@ -42,13 +44,16 @@ def create_app(
         on_shutdown: called after the last answer, to close ``deps``; by default the caller closes them.
         own_names_only: answer to the names of this machine only, also with keys: no proxy is before the service.
     """
+    shedder = LoadShedder(in_flight_requests(deps.settings), deps.settings, monotonic)
+    is_open = deps.keys is None and deps.settings.server.host in LOOPBACK_HOSTS
+    own_hosts = LOOPBACK_HOSTS if own_names_only or is_open else None
 
     @asynccontextmanager
-    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+    async def lifespan(_: FastAPI) -> AsyncIterator[dict[str, EarlyRejections]]:
         deps.loop_lag.start()
         watchdog = Watchdog()
         watchdog.start()
-        yield
+        yield {REJECTIONS: EarlyRejections(deps, shedder, own_hosts, monotonic)}
         watchdog.stop()
         deps.loop_lag.stop()
         await asyncio.to_thread(on_shutdown)
@@ -59,7 +64,7 @@ def create_app(
         summary="Candidates for a person, from several vectors, one per interest.",
         description=INTRODUCTION,
         lifespan=lifespan,
-        middleware=middlewares(deps, own_names_only),
+        middleware=middlewares(deps, shedder, own_hosts),
         docs_url=None,  # its page loads scripts from other hosts; docs_router has one that does not
         redoc_url=None,
         redirect_slashes=False,
@@ -78,14 +83,12 @@ def create_app(
     return app
 
 
-def middlewares(deps: Dependencies, own_names_only: bool = False) -> list[Middleware]:
+def middlewares(deps: Dependencies, shedder: LoadShedder, own_hosts: frozenset[str] | None) -> list[Middleware]:
     """Return the middlewares, outermost first: a request passes them from top to bottom, its answer from bottom to top.
 
     No byte of a body is read before the key is checked and there is time for the request.
     """
-    settings, in_flight = deps.settings, in_flight_requests(deps.settings)
-    is_open = deps.keys is None and settings.server.host in LOOPBACK_HOSTS
-    own_hosts = LOOPBACK_HOSTS if own_names_only or is_open else None
+    settings = deps.settings
     return [
         # Gives the request its id and its clock, counts and logs it; answers 500 if anything below fails.
         Middleware(RequestContextMiddleware, metrics=deps.metrics, journal=deps.journal),
@@ -100,12 +103,12 @@ def middlewares(deps: Dependencies, own_names_only: bool = False) -> list[Middle
         ),
         # 429: so many requests are in flight that this one would miss its deadline.
         Middleware(
-            LoadSheddingMiddleware, in_flight=in_flight, settings=settings, metrics=deps.metrics, clock=monotonic
+            LoadSheddingMiddleware, shedder=shedder, max_body_bytes=settings.http.body_bytes, metrics=deps.metrics
         ),
         # 408, 413, 415: the body is too slow, too large or not JSON.
         Middleware(RequestLimitsMiddleware, http=settings.http),
         # 429: so many events are being stored that others would be late.
         Middleware(EventLimitMiddleware, max_bytes=settings.admission.events_kb << 10, metrics=deps.metrics),
         # Counts what is in flight. A client that sends its body slowly is not counted yet, and delays no other.
-        Middleware(InFlightMiddleware, in_flight=in_flight, clock=monotonic),
+        Middleware(InFlightMiddleware, in_flight=shedder.in_flight, clock=monotonic),
     ]

@@ -1,6 +1,7 @@
 """Authentication and authorization: an API key with the right scope; without keys, requests of this machine only."""
 
 import asyncio
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Final
 
@@ -69,7 +70,7 @@ class AuthMiddleware:
 
     async def _answer(self, needed: KeyScope, scope: Scope, receive: Receive, send: Send) -> None:
         try:
-            _check_host(scope, self._own_hosts)
+            check_host(scope["headers"], self._own_hosts)
             if scope["path"] not in self._pages or scope["method"] != "GET":
                 self._check_key(scope, needed)
         except ApiError as error:
@@ -80,11 +81,11 @@ class AuthMiddleware:
     def _check_key(self, scope: Scope, needed: KeyScope) -> None:
         if self._keys is None:
             return
-        scheme, _, given = dict(scope["headers"]).get(b"authorization", b"").decode("latin-1").partition(" ")
-        if scheme.lower() != "bearer" or not given:
+        given = bearer_token(dict(scope["headers"]))
+        if not given:
             self._metrics.reject_key("", "missing")
             raise ApiError(401, "no API key; send the header authorization: Bearer KEY")
-        key = self._keys.find(given.strip())
+        key = self._keys.find(given)
         if key is None:
             self._metrics.reject_key("", "unknown")
             raise ApiError(401, "this API key is not known; ask who runs the service for one")
@@ -143,9 +144,20 @@ def may_read(request: Request) -> bool:
     return bool(getattr(request.state, "may_read", True))
 
 
-def _check_host(scope: Scope, own_hosts: frozenset[str] | None) -> None:
-    headers = dict(scope["headers"])
-    if sum(name == b"host" for name, _ in scope["headers"]) > 1:
+def bearer_token(headers: Mapping[bytes, bytes]) -> str:
+    """Return the key that a request has; empty: none."""
+    scheme, _, given = headers.get(b"authorization", b"").decode("latin-1").partition(" ")
+    return given.strip() if scheme.lower() == "bearer" else ""
+
+
+def check_host(header_list: Sequence[tuple[bytes, bytes]], own_hosts: frozenset[str] | None) -> None:
+    """Check that a request names one host, which is in ``own_hosts`` unless that is None.
+
+    Raises:
+        ApiError: it does not, or a proxy forwarded it to a service without keys.
+    """
+    headers = dict(header_list)
+    if sum(name == b"host" for name, _ in header_list) > 1:
         raise ApiError(400, "two Host headers; send one")
     if own_hosts is not None and _host(headers.get(b"host", b"")) not in own_hosts:
         raise ApiError(421, "the host of this request is not this machine; call it by 127.0.0.1 or localhost")

@@ -79,6 +79,11 @@ class Journal:
         }
         return fields | ({"users": [record["user_id"] for record in records]} if self._config.users else {})
 
+    def log_rejections(self, route: str, requests: int) -> None:
+        """Write a line for requests that were rejected unread; a line for each would cost more than its rejection."""
+        if self._config.requests > 0:
+            self._log.info("rejected", route=route, status=429, requests=requests)
+
     def log_context(self, request_id: str, context: Mapping[str, object]) -> None:
         """Write the context that a request carries."""
         self._log.info("context", request_id=request_id, context=dict(context))

@@ -7,8 +7,9 @@ been read and the user has been looked up.
 """
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from random import uniform
 from typing import Final
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -25,6 +26,7 @@ _MANY_EVENTS: Final = "many events are being stored; send these again later, and
 _OVERFILL: Final = 1.5  # with requests of clients below their share, until those above theirs are answered
 _ACTIVE_S: Final = 5.0  # after its last request, a client still counts as one that shares the places
 _INTERVAL_S: Final = 1.0
+_MAX_RETRY_S: Final = 30.0  # that a client is asked to wait beyond the time by which its request was late
 _DECAY: Final = 0.99  # of older measurements at each new one; this averages the bunches in which completions come
 
 
@@ -54,7 +56,7 @@ class InFlightRequests:
         self._config, self._always_admitted = config, always_admitted
         self._in_flight, self._clients = Counter[Priority](), dict[str, _Client]()
         self._last_change_s = 0.0  # the last completion, or the first arrival after the service was empty
-        self._total_s = self._completed = 0.0  # decaying sums
+        self._total_s = self._completed = self._rejected = 0.0  # decaying sums
         self._next_count_s = 0.0  # when clients that left are dropped
 
     def __len__(self) -> int:
@@ -75,6 +77,7 @@ class InFlightRequests:
         if priority == "interactive":
             self._total_s = _DECAY * self._total_s + now_s - self._last_change_s
             self._completed = _DECAY * self._completed + 1
+            self._rejected *= _DECAY
         self._last_change_s = now_s
 
     def excess_s(self, priority: Priority, time_limit_s: float, client: str = "", now_s: float = 0.0) -> float:
@@ -97,6 +100,21 @@ class InFlightRequests:
             return excess_s
         is_below_share = own == 0 or self._excess_s((own + 1) * clients - 1, time_limit_s) <= 0
         return self._excess_s(int(before / _OVERFILL), time_limit_s) if is_below_share else excess_s
+
+    @property
+    def is_full(self) -> bool:
+        """Whether a further request may be rejected."""
+        return len(self) >= self._always_admitted
+
+    def reject(self, excess_s: float) -> float:
+        """Count a rejection, and return the seconds after which to send the request again.
+
+        The more requests were rejected for each that was answered, the later clients are asked to come again, at
+        moments drawn at random: else all of them would come at once, and most be rejected again.
+        """
+        rejections_per_answer = self._rejected / max(self._completed, 1.0)
+        self._rejected += 1
+        return excess_s + uniform(0.0, min(2 * rejections_per_answer, _MAX_RETRY_S))
 
     def _excess_s(self, before: int, time_limit_s: float) -> float:
         """Return the seconds by which a request behind ``before`` others would exceed its time."""
@@ -126,28 +144,45 @@ def in_flight_requests(settings: ServeConfig) -> InFlightRequests:
     return InFlightRequests(settings.admission, _ADMITTED_BATCHES * settings.engine.batch)
 
 
+class LoadShedder:
+    """Decides from the head of a recommendation request whether there is time for it."""
+
+    def __init__(self, in_flight: InFlightRequests, settings: ServeConfig, clock: Callable[[], float]) -> None:
+        """Decide by the requests in flight.
+
+        Args:
+            in_flight: as ``InFlightMiddleware`` counts them.
+            settings: of the service.
+            clock: any steady clock, in seconds; that of ``InFlightMiddleware``.
+        """
+        self.in_flight, self._deadlines, self._clock = in_flight, settings.deadlines, clock
+
+    def retry_after_s(self, headers: Mapping[bytes, bytes], priority: Priority, client: str) -> float | None:
+        """Return the seconds after which to send a request again; None: it is admitted."""
+        time_limit_s = self._time_limit_s(headers, priority)
+        excess_s = self.in_flight.excess_s(priority, time_limit_s, client, self._clock())
+        return self.in_flight.reject(excess_s) if excess_s > 0 else None
+
+    def _time_limit_s(self, headers: Mapping[bytes, bytes], priority: Priority) -> float:
+        """Return the time that decides about a request: a longer deadline than the default gives no more places."""
+        default_ms = self._deadlines.batch_ms if priority == "batch" else self._deadlines.default_ms
+        given = headers.get(DEADLINE_HEADER, b"")[:10] if priority == "interactive" else b""
+        return min(int(given), default_ms) / 1e3 if given.isdigit() else default_ms / 1e3
+
+
 class LoadSheddingMiddleware:
     """Rejects recommendation requests that would miss their deadline, before their body is read."""
 
-    def __init__(
-        self,
-        app: ASGIApp,
-        in_flight: InFlightRequests,
-        settings: ServeConfig,
-        metrics: Metrics,
-        clock: Callable[[], float],
-    ) -> None:
+    def __init__(self, app: ASGIApp, shedder: LoadShedder, max_body_bytes: int, metrics: Metrics) -> None:
         """Wrap ``app``.
 
         Args:
             app: the next middleware.
-            in_flight: the requests in flight, as ``InFlightMiddleware`` counts them.
-            settings: of the service.
+            shedder: decides.
+            max_body_bytes: the server skips an unread body up to this size; a larger one ends the connection.
             metrics: count what is rejected.
-            clock: any steady clock, in seconds; that of ``InFlightMiddleware``.
         """
-        self._app, self._in_flight, self._metrics, self._clock = app, in_flight, metrics, clock
-        self._deadlines, self._body_bytes = settings.deadlines, settings.http.body_bytes
+        self._app, self._shedder, self._max_body_bytes, self._metrics = app, shedder, max_body_bytes, metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, or answer it with 429."""
@@ -156,24 +191,17 @@ class LoadSheddingMiddleware:
             await self._app(scope, receive, send)
             return
         headers = dict(scope["headers"])
-        time_limit_s = self._time_limit_s(headers, priority)
-        excess_s = self._in_flight.excess_s(priority, time_limit_s, _client(scope), self._clock())
-        if excess_s <= 0:
+        retry_after_s = self._shedder.retry_after_s(headers, priority, _client(scope))
+        if retry_after_s is None:
             await self._app(scope, receive, send)
             return
         self._metrics.count_shed(priority, "in_flight")
         scope["state"]["route"] = scope["path"]
         # The server skips an unread body and keeps the connection, unless the body has no end or is too large.
         length = headers.get(b"content-length", b"")
-        close = not length.isdigit() or int(length[:20]) > self._body_bytes
-        response = error_response(ApiError(429, OVERLOADED, excess_s), scope["state"]["request_id"], close=close)
+        close = not length.isdigit() or int(length[:20]) > self._max_body_bytes
+        response = error_response(ApiError(429, OVERLOADED, retry_after_s), scope["state"]["request_id"], close=close)
         await response(scope, receive, send)
-
-    def _time_limit_s(self, headers: dict[bytes, bytes], priority: Priority) -> float:
-        """Return the time that decides about a request: a longer deadline than the default gives no more places."""
-        default_ms = self._deadlines.batch_ms if priority == "batch" else self._deadlines.default_ms
-        given = headers.get(DEADLINE_HEADER, b"")[:10] if priority == "interactive" else b""
-        return min(int(given), default_ms) / 1e3 if given.isdigit() else default_ms / 1e3
 
 
 class InFlightMiddleware:

@@ -198,6 +198,19 @@ class Metrics:
         self.families.requests.labels(route, method if method in _METHODS else "other", str(status)).inc()
         self.families.request_seconds.labels(route).observe(seconds)
 
+    def unread_counter(self, route: str) -> Callable[[], None]:
+        """Return a function that counts a recommendation request rejected unread; it looks up no series."""
+        families = self.families
+        counters = families.shed.labels("interactive", "in_flight"), families.requests.labels(route, "POST", "429")
+        seconds = families.request_seconds.labels(route)
+
+        def count() -> None:
+            for counter in counters:
+                counter.inc()
+            seconds.observe(0.0)
+
+        return count
+
     def count_shed(self, work: Work, reason: RejectionReason, requests: int = 1) -> None:
         """Count requests that were rejected because there was no time for them."""
         self.families.shed.labels(work, reason).inc(requests)

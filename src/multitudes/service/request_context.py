@@ -1,6 +1,7 @@
 """The context of a request: its id, its clock and its deadline, the metrics and the journal line that it ends in."""
 
 import re
+from collections.abc import Mapping
 from time import perf_counter
 from typing import Annotated, Final
 from urllib.parse import unquote_to_bytes
@@ -17,7 +18,7 @@ from multitudes.service.schemas import old_names
 from multitudes.service.settings import DeadlineConfig
 
 _VALID_REQUEST_ID: Final = re.compile(rb"[\x21-\x7e]{1,128}")
-_SECURITY_HEADERS: Final = [
+SECURITY_HEADERS: Final = [
     (b"x-content-type-options", b"nosniff"),
     (b"x-frame-options", b"DENY"),
     (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
@@ -48,7 +49,7 @@ class RequestContextMiddleware:
             await self._app(scope, receive, send)
             return
         start_s, status = perf_counter(), 0
-        request_id = _request_id(scope)
+        request_id = request_id_of(dict(scope["headers"]))
         self._metrics.start_request()
         scope.setdefault("state", {}).update(request_id=request_id, start_s=start_s)
         deprecated = set[str]()
@@ -62,7 +63,7 @@ class RequestContextMiddleware:
                 own = list(message.get("headers", ()))
                 message["headers"] = [
                     *own,
-                    *(header for header in _SECURITY_HEADERS if header[0] not in dict(own)),  # a page has its policy
+                    *(header for header in SECURITY_HEADERS if header[0] not in dict(own)),  # a page has its policy
                     *_deprecation_headers(deprecated),
                     (b"x-request-id", _header_safe(final_id)),
                 ]
@@ -120,8 +121,9 @@ def _deprecation_headers(old: set[str]) -> list[tuple[bytes, bytes]]:
     return [(b"deprecation", b"true"), (b"warning", f'299 - "{names}"'.encode())]
 
 
-def _request_id(scope: Scope) -> str:
-    given = dict(scope["headers"]).get(b"x-request-id", b"")
+def request_id_of(headers: Mapping[bytes, bytes]) -> str:
+    """Return the id that a request gives itself, or a new one."""
+    given = headers.get(b"x-request-id", b"")
     return given.decode("ascii") if _VALID_REQUEST_ID.fullmatch(given) else uuid4().hex
 
 

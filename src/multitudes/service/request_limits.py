@@ -11,9 +11,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.config import Config
 from uvicorn.server import ServerState
 
+from multitudes.service.early_rejection import EarlyRejectionProtocol
 from multitudes.service.errors import ApiError, error_response
 from multitudes.service.settings import HttpConfig
-from multitudes.service.unsent_answers import UnsentAnswers, UnsentLimitProtocol
+from multitudes.service.unsent_answers import UnsentAnswers
 
 MAX_HEAD_BYTES: Final = 65_536
 _METHODS_WITH_BODY = {"POST", "PUT", "PATCH"}
@@ -93,7 +94,7 @@ def _replay(body: bytes, receive: Receive) -> Receive:
     return receive_body_first
 
 
-class HeadLimitProtocol(UnsentLimitProtocol):
+class HeadLimitProtocol(EarlyRejectionProtocol):
     """The server's protocol with a limit on heads and on chunked trailers.
 
     More than ``MAX_HEAD_BYTES`` end the connection with status 400. Bytes that arrive with one read are parsed before

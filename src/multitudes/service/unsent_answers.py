@@ -106,17 +106,38 @@ class UnsentAnswers:
 
 
 class MeasuredTransport:
-    """A transport that counts what is written, and ignores what is written after its end."""
+    """A transport that counts what is written, and ignores what is written after its end.
+
+    The server writes the head of an answer apart from its body; ``hold`` makes one system call of the two.
+    """
 
     def __init__(self, transport: asyncio.Transport) -> None:
         self._transport = transport
         self.written_bytes = 0
+        self._held, self._is_holding = b"", False
+
+    def hold(self) -> None:
+        """Keep the next bytes until others are written, or until ``flush``."""
+        self._is_holding = True
 
     def write(self, data: bytes) -> None:
         """Write bytes."""
-        if not self._transport.is_closing():
+        data, self._held = self._held + data, b""
+        if self._is_holding:
+            self._held, self._is_holding = data, False
+        elif not self._transport.is_closing():
             self.written_bytes += len(data)
             self._transport.write(data)
+
+    def flush(self) -> None:
+        """Write what is held."""
+        if self._held:
+            self.write(b"")
+
+    def close(self) -> None:
+        """Write what is held, and end the connection when it has left."""
+        self.flush()
+        self._transport.close()
 
     def __getattr__(self, name: str) -> Any:  # noqa: ANN401
         """Return all else of the transport."""
@@ -165,12 +186,22 @@ class UnsentLimitProtocol(HttpToolsProtocol):
         self.transport.get_extra_info("socket").setsockopt(SOL_SOCKET, SO_LINGER, _RESET)
         self.transport.abort()
 
+    def write_whole(self, answer: bytes) -> None:
+        """Write a small answer at once."""
+        self._unsent.reserve(len(answer), self.loop.time())
+        self.transport.write(answer)
+
     async def _answer(self, app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
         async def send_in_chunks(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                self.transport.hold()
+                await send(message)
+                return
             body = message.get("body", b"")
             self._unsent.reserve(len(body), self.loop.time())
             if len(body) <= _CHUNK_BYTES:
                 await send(message)
+                self.transport.flush()  # the head of an answer without a body
                 return
             self._answer_bytes = len(body)
             try:

@@ -1,0 +1,146 @@
+"""Rejections by the protocol: what a client gets is what the middlewares would have answered."""
+
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
+from io import StringIO
+from threading import Thread
+from time import sleep
+
+import pytest
+from uvicorn import Config, Server
+
+from multitudes.service.admission import AdmissionConfig
+from multitudes.service.api_keys import ApiKeys, make_key
+from multitudes.service.app import create_app
+from multitudes.service.dependencies import Dependencies
+from multitudes.service.load_shedding import InFlightRequests
+from multitudes.service.request_limits import protocol_with_idle_timeout
+from multitudes.service.server import listen
+from multitudes.service.unsent_answers import UnsentAnswers
+from tests.service.conftest import ask
+
+BODY = b'{"history":[]}'
+HEAD = b"POST /v1/recommend HTTP/1.1\r\nhost: 127.0.0.1\r\n"
+JSON = b"content-type: application/json\r\n"
+REQUEST = HEAD + JSON + b"content-length: %d\r\n\r\n%b" % (len(BODY), BODY)
+
+
+@pytest.fixture(autouse=True)
+def full(monkeypatch):
+    """Nobody has place, by so many seconds."""
+    monkeypatch.setattr(InFlightRequests, "excess_s", lambda *_: 2.4)
+    monkeypatch.setattr(InFlightRequests, "is_full", True)
+
+
+@contextmanager
+def connected(deps: Dependencies) -> Iterator[socket.socket]:
+    """Serve with the service's protocol, and connect."""
+    protocol = partial(protocol_with_idle_timeout, 60, UnsentAnswers())
+    with listen("127.0.0.1", 0) as listening:
+        server = Server(Config(create_app(deps), http=protocol, ws="none", log_config=None, server_header=False))  # type: ignore[arg-type]
+        thread = Thread(target=server.run, args=([listening],), daemon=True)
+        thread.start()
+        with socket.create_connection(listening.getsockname(), timeout=60) as connection:
+            yield connection
+        server.should_exit = True
+        thread.join(60)
+
+
+def answer(connection: socket.socket) -> tuple[int, dict[str, str], bytes]:
+    """Read one answer."""
+    got = b""
+    while b"\r\n\r\n" not in got:
+        got += connection.recv(1)
+    status, *lines = got.decode().split("\r\n")[:-2]
+    headers = dict(line.split(": ", 1) for line in lines)
+    body = b""
+    while len(body) < int(headers["content-length"]):
+        body += connection.recv(int(headers["content-length"]) - len(body))
+    return int(status.split()[1]), headers, body
+
+
+def test_a_rejection_is_that_of_the_middlewares_and_is_counted(deps: Dependencies, written: StringIO):
+    usual = ask(create_app(deps), "POST", "/v1/recommend", content=BODY, headers={"x-request-id": 'my"id'})
+    with connected(deps) as connection:
+        connection.sendall(REQUEST.replace(JSON, JSON + b'x-request-id: my"id\r\n') + REQUEST)
+        (status, headers, body), second = answer(connection), answer(connection)
+    assert (status, body) == (usual.status_code, usual.content)
+    assert headers.keys() - {"date"} == usual.headers.keys()
+    same = headers.keys() - {"date", "retry-after"}
+    assert {name: headers[name] for name in same} == {name: usual.headers[name] for name in same}
+    assert 3 <= int(headers["retry-after"]) <= 5
+    assert second[0] == 429
+    assert len(second[1]["x-request-id"]) == 32
+    page = deps.metrics.render()
+    assert b'multitudes_shed_total{reason="in_flight",work="interactive"} 3.0' in page
+    assert b'multitudes_requests_total{method="POST",route="/v1/recommend",status="429"} 3.0' in page
+    assert written.getvalue().count('"rejected"') == 1, "a line a second"
+
+
+def test_the_connection_serves_on_though_the_body_comes_later(deps: Dependencies):
+    with connected(deps) as connection:
+        connection.sendall(REQUEST[:-5])
+        assert answer(connection)[0] == 429
+        connection.sendall(REQUEST[-5:])
+        connection.sendall(b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n")
+        assert answer(connection)[0] == 200
+        connection.sendall(b"HEAD /docs HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\nGET /healthz HTTP/1.1\r\nhost: x\r\n\r\n")
+        sleep(0.05)
+        got = b""
+        while not got.endswith(b"}"):
+            got += connection.recv(65_536)
+        assert got.count(b"HTTP/1.1 ") == 2, "a head without a body is written, too"
+
+
+@pytest.mark.parametrize(
+    ("request_bytes", "status"),
+    [
+        (HEAD.replace(b"127.0.0.1", b"evil.example") + JSON + b"content-length: 0\r\n\r\n", 421),
+        (HEAD + b"host: 127.0.0.1\r\n" + JSON + b"content-length: 0\r\n\r\n", 400),
+        (HEAD + b"x-forwarded-for: 10.0.0.1\r\n" + JSON + b"content-length: 0\r\n\r\n", 421),
+        (HEAD + JSON + b"content-length: 9999999\r\n\r\n", 429),
+        (HEAD + JSON + b"transfer-encoding: chunked\r\n\r\n0\r\n\r\n", 429),
+        (HEAD.replace(b"1.1", b"1.0") + JSON + b"content-length: 0\r\n\r\n", 429),
+    ],
+)
+def test_what_is_unusual_gets_the_answer_of_the_middlewares(request_bytes, status, deps: Dependencies):
+    with connected(deps) as connection:
+        connection.sendall(request_bytes)
+        got = answer(connection)
+        assert got[0] == status
+        if status == 429:
+            assert got[1]["connection"] == "close"
+
+
+def test_a_key_is_checked_before_a_place_is(deps: Dependencies, tmp_path):
+    keys = {scope: make_key(tmp_path / "keys", scope, (scope,)) for scope in ("recommend", "write")}
+    with connected(replace(deps, keys=ApiKeys(tmp_path / "keys"))) as connection:
+        for key, status in ((None, 401), ("mult_wrong", 401), (keys["write"], 403), (keys["recommend"], 429)):
+            own = b"" if key is None else f"authorization: Bearer {key}\r\n".encode()
+            connection.sendall(REQUEST.replace(JSON, JSON + own))
+            assert answer(connection)[0] == status
+    page = deps.metrics.render()
+    assert b'multitudes_rejected_keys_total{key="",reason="unknown"} 1.0' in page, "counted once"
+
+
+def test_while_places_are_free_nothing_is_rejected_here(deps: Dependencies, monkeypatch):
+    monkeypatch.setattr(InFlightRequests, "is_full", False)
+    monkeypatch.setattr(InFlightRequests, "excess_s", lambda *_: 0.0)
+    with connected(deps) as connection:
+        connection.sendall(REQUEST)
+        assert answer(connection)[0] == 200
+
+
+def test_the_more_are_rejected_the_later_and_the_more_apart_they_are_asked_to_come_again():
+    made = InFlightRequests(AdmissionConfig(), 1)
+    assert made.reject(0.5) == 0.5, "the first"
+    for _ in range(100):
+        made.enter(0.0)
+        made.leave(0.01, "interactive")
+        waits_s = [made.reject(0.5) for _ in range(4)]
+    waits_s = [made.reject(0.5) for _ in range(200)]
+    assert 0.5 <= min(waits_s) < 2
+    assert 6 < max(waits_s) <= 30.5, "about eight seconds, and none too long"
