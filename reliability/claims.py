@@ -22,6 +22,10 @@ class Claim(NamedTuple):
         return self.held and not self.control_held
 
 
+class SkippedError(Exception):
+    """A trial cannot be made here; the message says why."""
+
+
 class Found(NamedTuple):
     """The outcome of a trial."""
 

@@ -24,9 +24,9 @@ class Connection:
         _MADE.add(self)
 
     @classmethod
-    async def to(cls, port: int) -> "Connection":
-        """Connect to this machine."""
-        return cls(*await asyncio.open_connection("127.0.0.1", port))
+    async def to(cls, port: int, source: str = "127.0.0.1") -> "Connection":
+        """Connect to this machine, from one of its addresses."""
+        return cls(*await asyncio.open_connection("127.0.0.1", port, local_addr=(source, 0)))
 
     async def ask(self, request: bytes) -> Answer:
         """Send a request and return the answer.

@@ -73,19 +73,6 @@ class Trusting(Plain):
     do_GET = do_PUT = do_DELETE = do_POST
 
 
-class Hoarding(Plain):
-    """Keeps of every request a little, and a file open of every tenth."""
-
-    kept: list[Any] = []  # noqa: RUF012
-
-    def do_POST(self) -> None:
-        """Answer, and let go of nothing."""
-        self.kept.append(bytearray(20_000))
-        if len(self.kept) % 10 == 0:
-            self.kept.append(Path("/dev/null").open())  # noqa: SIM115
-        super().do_POST()
-
-
 class Pooled(HTTPServer):
     """Serves each connection in a thread of a pool, from its first byte to its last."""
 
@@ -108,7 +95,7 @@ class Pooled(HTTPServer):
             self.shutdown_request(request)
 
 
-KINDS: dict[str, type[Plain]] = {"plain": Plain, "forgetful": Forgetful, "trusting": Trusting, "hoarding": Hoarding}
+KINDS: dict[str, type[Plain]] = {"plain": Plain, "forgetful": Forgetful, "trusting": Trusting}
 
 
 @contextmanager

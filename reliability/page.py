@@ -17,26 +17,53 @@ _HEAD = """# Reliability
 Written by `python -m reliability.page` from `{source}`; do not edit. Try it on your own machine
 with `make reliability`, or one trial with `python -m reliability NAME`.
 
-Each trial does harm on purpose and counts what comes of it. Beside each figure stands that of a **control**, a naive
-variant that must fail: where it does not, the trial could not have told, and the claim is not shown. All of it runs on
-one machine, which the load shares with the service. At full size the release has {items:,} items in {width} dimensions
-and {vectors} vectors for each user, where time matters.
+Each trial does harm on purpose and counts what comes of it. Beside each figure stands that of a **control**, which must
+fail: where it does not, the trial could not have told, and the claim is not shown. A control is a naive variant, or
+*{before}*: the same attack on commit {commit} of this repository, on which the attack was first made, with the packages
+of today. All of it runs on one machine, which the load shares with the service. At full size the release has {items:,}
+items in {width} dimensions and {vectors} vectors for each user, where time matters. `make reliability` takes a quarter
+of an hour on two cores; the soak is asked for by name, for as long as `--seconds` says.
+
+What this page does not show stands at its end: [not tested](#not-tested).
 
 {ran}
 """
 
 
+_NOT_TESTED = """## Not tested
+
+Nothing here says how the service fares in these:
+
+* **Loss of power of the machine.** Processes are killed, the kernel never is. What is acknowledged was handed to the
+  disk with `fsync`; whether a disk keeps its word is not tried.
+* **Kubernetes, Docker, systemd.** The recipes in `deploy/` are parsed by tests, and the bind mount of keys is made in a
+  namespace. No cluster, container engine or init system has run them.
+* **A network of its own.** All clients are on the same machine; loss, delay and reordering of packets are not tried,
+  but for a store that is cut off.
+* **Several machines.** Replicas are processes of one machine, on one clock.
+* **A Milvus server.** That a release names neither server nor token (D5) is tested in `tests/milvus` and
+  `tests/index/test_factory.py`, not by an attack here.
+* **ONNX Runtime before 1.24.1**, which read the weights of a tower anywhere on the machine (D6): it can no longer be
+  installed beside this version. The attack leaves the weights in the folder of the release.
+* **Disks that are full or slow.** A full disk is tried by `tests/test_full_disk.py`, a slow one by nothing.
+* **Large releases.** A million items are measured in [service-speed.md](service-speed.md), under no attack.
+* **Weeks.** The longest soak is the one above.
+"""
+
+
 def page(records: list[dict[str, Any]], source: str) -> str:
     """Return the page for the records of runs; the order is that of the trials."""
-    from reliability.world import World  # noqa: PLC0415 (needs more than the page does)
+    from reliability.codes import BEFORE, COMMIT  # noqa: PLC0415 (needs more than the page does)
+    from reliability.world import World  # noqa: PLC0415
 
     by_name = {record["name"]: record for record in records}
     made = [by_name[name] for name in TRIALS if name in by_name]
     missing = [f"`{name}`" for name in TRIALS if name not in by_name]
     world = World()
-    head = _HEAD.format(source=source, ran=_ran(made), items=world.items, width=world.width, vectors=4)
+    size = {"items": world.items, "width": world.width, "vectors": 4}
+    head = _HEAD.format(source=source, ran=_ran(made), before=BEFORE, commit=COMMIT, **size)
     left_out = f"Not tried in this run: {', '.join(missing)}.\n" if missing else ""
-    return "\n".join([head, left_out, *(_section(record) for record in made)])
+    return "\n".join([head, left_out, *(_section(record) for record in made), _NOT_TESTED])
 
 
 def _ran(records: list[dict[str, Any]]) -> str:

@@ -19,6 +19,12 @@ def open_files(pid: int) -> int:
     return sum(not name.startswith("socket:") for name in map(_name, Path(f"/proc/{pid}/fd").iterdir()))
 
 
+def cpu_s(pid: int) -> float:
+    """Return the seconds of processor time that it has used."""
+    fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 def cores_apart() -> tuple[set[int], set[int]]:
     """Return a core for who bears a load, and the others for who makes it; the same where there are not several."""
     cores = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set[int]()

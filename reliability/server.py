@@ -1,9 +1,10 @@
 """A service in a process of its own, on loopback, at a port that the system gives; ended by who started it."""
 
+import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 
 from multitudes.atomic import write_text
 
-_MAIN = [sys.executable, "-c", "from multitudes.cli.main import main; main()"]
+_MAIN = "from multitudes.cli.main import main; main()"
 _END_S = 60.0
 Settings = Mapping[str, Mapping[str, Any]]
 
@@ -41,13 +42,31 @@ class Server:
 
 
 @contextmanager
-def serving(releases: Path, folder: Path, settings: Settings | None = None) -> Iterator[Server]:
-    """Serve releases; what the service writes is in ``folder``, its journal in ``folder/journal``."""
+def serving(
+    releases: Path,
+    folder: Path,
+    settings: Settings | None = None,
+    *,
+    environment: Mapping[str, str] | None = None,
+    launcher: Sequence[str] = (),
+    before: str = "",
+) -> Iterator[Server]:
+    """Serve releases; what the service writes is in ``folder``, its journal in ``folder/journal``.
+
+    Args:
+        releases: folder of releases.
+        folder: the data folder of the service.
+        settings: tables of the configuration.
+        environment: of the process; by default that of this one.
+        launcher: a command that starts the process.
+        before: Python that the process runs before it imports anything.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     tables = {**(settings or {}), "data": {"folder": str(folder)}}
     write_text(folder / "serve.toml", _toml(tables))
-    command = [*_MAIN, "serve", str(releases), "--port", "0", "--config", str(folder / "serve.toml")]
-    with started(command, folder) as process:
+    python = [*launcher, sys.executable, "-c", f"{before}\n{_MAIN}"]
+    command = [*python, "serve", str(releases), "--port", "0", "--config", str(folder / "serve.toml")]
+    with started(command, folder, environment) as process:
         assert process.stdout is not None
         line = process.stdout.readline()
         if not line:
@@ -56,10 +75,14 @@ def serving(releases: Path, folder: Path, settings: Settings | None = None) -> I
 
 
 @contextmanager
-def started(command: list[str], folder: Path) -> Iterator["subprocess.Popen[str]"]:
+def started(
+    command: list[str], folder: Path, environment: Mapping[str, str] | None = None
+) -> Iterator["subprocess.Popen[str]"]:
     """Run a program until the end of the block, whatever happens in it; its stderr goes to ``folder/journal``."""
     with (folder / "journal").open("a", encoding="utf-8") as journal:
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=journal, text=True)
+        process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=journal, text=True, env=environment or dict(os.environ)
+        )
     try:
         yield process
     finally:

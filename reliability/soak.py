@@ -1,32 +1,50 @@
-"""Half of what the service can bear, for a long time: its memory and its open files stay what they were.
+"""60 % of what the service can bear, for a long time: its memory and its open files stay what they were.
 
-Requests for candidates and events, on connections that stay and on ones that come and go. The control keeps a little of
-every request. Connections are not counted among the open files: how many there are is up to who asks.
+Requests for candidates, events and erasures, on connections that stay and on ones that come and go, while releases are
+switched and items come and go by the commands. The control is the same service with a leak: it keeps a little of every
+answer, and every tenth time an open file. Connections are not counted among the open files: how many there are is up to
+who asks.
 """
 
 import asyncio
 import json
+import sys
+from asyncio.subprocess import DEVNULL
+from collections import Counter
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from itertools import count
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import polars as pl
 
 from multitudes.progress import Progress
 from reliability.claims import Found, at_most, scaled
 from reliability.connection import request, run
 from reliability.load import Requests, closed_loop, open_loop, recommend
-from reliability.naive import naive
 from reliability.process import memory_mib, open_files
-from reliability.server import Server, serving
+from reliability.server import Server, Settings, serving
+from reliability.suite import SOAK_SECONDS
 from reliability.world import FIRST_ITEM, World, publish_world
 
-_CLIENTS, _SAMPLES, _SPREAD = 8, 120, 4
+_LOAD, _CLIENTS, _SAMPLES, _SPREAD = 0.6, 8, 120, 4
 _WARM = 1 / 3  # of the time, in which caches fill; it is not judged
-# A part of the log is made in memory. With the usual size that is twice in the whole time, and a line through two teeth
-# of a saw leans by where they stand; with this one it is every minute or so.
-_SETTINGS = {"logs": {"segment_mb": 4}}
+_CONTROL_S = 60.0
+# A segment of a log is made in memory. With the usual size that is twice in the whole time, and a line through two
+# teeth of a saw leans by where they stand; with this one it is every minute or so.
+_SETTINGS: Settings = {"logs": {"segment_mb": 4}}
+_LEAK = """
+from multitudes.service import recommend_routes
+kept, written = [], recommend_routes.raw_json_response
+def leaking(content, *more):
+    kept.append(bytearray(20_000))
+    if len(kept) % 10 == 0:
+        kept.append(open("/dev/null"))
+    return written(content, *more)
+recommend_routes.raw_json_response = leaking
+"""
 
 
 class Sample(NamedTuple):
@@ -37,67 +55,109 @@ class Sample(NamedTuple):
     files: int
 
 
-def trial(scale: float, folder: Path, progress: Progress) -> Found:
-    """Load the service for long, and the control for a while."""
+class Soaked(NamedTuple):
+    """What a soak saw."""
+
+    capacity: float  # requests a second
+    samples: list[Sample]
+    changes: dict[str, int]  # releases switched, items removed
+    statuses: dict[str, int]
+
+
+def trial(scale: float, folder: Path, progress: Progress, seconds: float | None = None) -> Found:
+    """Load the service for long, and the control for a while; ``seconds``: in place of those of the scale."""
     world = World(items=scaled(20_000, scale, 200), users=scaled(2_000, scale, 50))
-    publish_world(folder / "releases", world=world)
-    seconds = max(3.0, 900 * scale)
-    service = serving(folder / "releases", folder / "service", _SETTINGS)
-    capacity, samples = _soaked(service, world, seconds, progress)
-    _, control = _soaked(naive("hoarding", folder / "control"), world, min(seconds, 60.0), progress)
-    slope, slope_control = _slope(samples), _slope(control)
-    said = "keeps a little of every request"
+    for number in range(2):
+        publish_world(folder / "releases", number, world)
+    seconds = seconds or max(3.0, SOAK_SECONDS * scale)
+    soaked = _soak(folder / "releases", folder / "service", "", world, seconds, progress)
+    control = _soak(folder / "releases", folder / "control", _LEAK, world, min(seconds, _CONTROL_S), progress)
+    slope, slope_control = _slope(soaked.samples), _slope(control.samples)
+    more, more_control = _more_files(soaked.samples), _more_files(control.samples)
+    said = "the same service with a leak"
     return Found(
         [
             at_most(1, "growth of memory, % in 10 min", slope, said, slope_control),
-            at_most(
-                _SPREAD, "growth of open files, connections apart", _more_files(samples), said, _more_files(control)
-            ),
+            at_most(_SPREAD, "growth of open files, connections apart", more, said, more_control),
         ],
         {
             "seconds": seconds,
-            "capacity_per_s": round(capacity, 1),
-            "memory_mib": [round(one.memory_mib, 1) for one in samples],
-            "files": [one.files for one in samples],
+            "capacity_per_s": round(soaked.capacity, 1),
+            "changes": soaked.changes,
+            "statuses": soaked.statuses,
+            "memory_mib": [round(one.memory_mib, 1) for one in soaked.samples],
+            "files": [one.files for one in soaked.samples],
         },
     )
 
 
-def _soaked(
-    starting: AbstractContextManager[Server], world: World, seconds: float, progress: Progress
-) -> tuple[float, list[Sample]]:
+def _soak(releases: Path, folder: Path, leak: str, world: World, seconds: float, progress: Progress) -> Soaked:
+    starting = serving(releases, folder, _SETTINGS, before=leak)
+    return run(_started(starting, releases, world, seconds, progress))
+
+
+async def _started(
+    starting: AbstractContextManager[Server], releases: Path, world: World, seconds: float, progress: Progress
+) -> Soaked:
     with starting as server:
-        return run(_loaded(server, _requests(world), seconds, progress))
+        return await _loaded(server, releases, world, seconds, progress)
 
 
-async def _loaded(server: Server, asked: Requests, seconds: float, progress: Progress) -> tuple[float, list[Sample]]:
-    probe_s = min(10.0, seconds / 3)
+async def _loaded(server: Server, releases: Path, world: World, seconds: float, progress: Progress) -> Soaked:
+    probe_s, asked = min(10.0, seconds / 3), _requests(world)
     made = await closed_loop(server.port, _CLIENTS, lambda now_s: now_s < probe_s, asked, 60.0)
     capacity = sum(one.status == 200 for one in made) / probe_s
-    loop, samples = asyncio.get_running_loop(), list[Sample]()
+    loop, samples, changes = asyncio.get_running_loop(), list[Sample](), {"switches": 0, "items": 0}
     begin_s = loop.time()
-    load = asyncio.create_task(open_loop(server.port, capacity / 2, seconds, asked, 30.0))
+    load = asyncio.create_task(open_loop(server.port, _LOAD * capacity, seconds, asked, 30.0))
+    changing = asyncio.create_task(_change(releases, server.folder, max(2.0, seconds / 60), changes))
     while not load.done():
         await asyncio.wait([load], timeout=seconds / _SAMPLES)
         pid = server.process.pid
         samples.append(Sample(loop.time() - begin_s, memory_mib(pid), open_files(pid)))
         progress(min(len(samples), _SAMPLES), _SAMPLES, f"{samples[-1].memory_mib:.0f} MiB, {samples[-1].files} files")
-    await load
-    return capacity, samples
+    changing.cancel()
+    await asyncio.gather(changing, return_exceptions=True)
+    statuses = Counter(str(one.status) for one in await load)
+    return Soaked(capacity, samples, changes, dict(statuses))
+
+
+async def _change(releases: Path, folder: Path, every_s: float, changes: dict[str, int]) -> None:
+    """Switch releases and remove items by the commands, in turn."""
+    for number in count():
+        await asyncio.sleep(every_s)
+        if number % 2 == 0:
+            words, what = ["rollback", str(releases), "--to", f"{1 + number // 2 % 2:04}"], "switches"
+        else:
+            file = folder / "removed.csv"
+            pl.DataFrame({"item_id": [FIRST_ITEM + 100 + number]}).write_csv(file)
+            words, what = ["items", "remove", str(releases), str(file)], "items"
+        command = [sys.executable, "-c", "from multitudes.cli.main import main; main()", *words]
+        process = await asyncio.create_subprocess_exec(*command, stdout=DEVNULL, stderr=DEVNULL)
+        try:
+            changes[what] += await process.wait() == 0
+        except asyncio.CancelledError:
+            process.kill()
+            await process.wait()
+            raise
 
 
 def _requests(world: World) -> Requests:
-    """Return nine requests for candidates and one for an event, in turn."""
+    """Return requests for candidates; one in twenty is an event, one in two hundred erases a user."""
     candidates: Callable[[int], bytes] = recommend(world.users, 100)
 
     def nth(number: int) -> bytes:
-        return candidates(number) if number % 10 else _event(number, 1 + number // 10 % world.users)
+        if number % 20 == 0:
+            return _event(number, 1 + number // 20 % world.users)
+        if number % 200 == 7:
+            return request("DELETE", f"/v1/users/{1 + number // 200 % world.users}")
+        return candidates(number)
 
     return nth
 
 
 def _event(number: int, user: int) -> bytes:
-    event: dict[str, Any] = {"event_id": str(number), "user_id": user, "item_id": FIRST_ITEM + number % 200}
+    event: dict[str, Any] = {"event_id": str(number), "user_id": user, "item_id": FIRST_ITEM + number % 100}
     return request("POST", "/v1/events", json.dumps({"events": [event]}).encode())
 
 

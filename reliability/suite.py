@@ -13,6 +13,7 @@ from benchmarks.suite import save_record
 from benchmarks.timing import print_progress
 
 from reliability import SEED
+from reliability.claims import Found, SkippedError
 
 # In the order in which an operator would ask.
 TRIALS: dict[str, str] = {
@@ -27,32 +28,48 @@ TRIALS: dict[str, str] = {
     "cases": "Requests made up from the published description",
     "publishing": "kill −9 while publishing",
     "doors": "Every door, tried without right or measure",
-    "soak": "Half load for a long time",
+    "unread": "Clients that never read their answers",
+    "shares": "A client that wants everything",
+    "batches": "Batches of the largest answers",
+    "writers": "Heavy writers of events",
+    "outside": "A tower that reads a file of its own",
+    "stuck": "Releases that never answer",
+    "redone": "Releases that were changed on purpose",
+    "items_over_releases": "Items come and go, and releases too",
+    "clock": "The clock of the machine jumps",
+    "damaged_log": "A damaged log, and users who ask to be erased",
+    "erasure": "Erased users come back by other ways",
+    "revoked": "A revoked key in a container",
+    "key_race": "Keys made at the same time",
+    "guards": "Forwarded requests, escapes and damaged stores",
+    "soak": "Load for a long time",
 }
+SOAK_SECONDS = 900.0  # at full size
 _PACKAGES = ("multitudes", "fastapi", "uvicorn", "numpy", "onnxruntime", "redis", "schemathesis")
 
 
-def run(names: tuple[str, ...], out: Path, scale: float, *, again: bool) -> bool:
+def run(names: tuple[str, ...], out: Path, scale: float, *, again: bool, seconds: float | None = None) -> bool:
     """Make the trials and keep each record in ``out`` as soon as it is there; return whether all claims were shown.
 
-    What ``out`` has already at that scale is not made again, unless ``again``.
+    What ``out`` has already at that scale is not made again, unless ``again``. ``seconds``: of the soak, in place of
+    those of the scale.
     """
     shown = True
     for name in names:
         record = None if again else _kept(name, out, scale)
         if record is None:
             print(f"{name}: begins", file=sys.stderr, flush=True)
-            record = made(name, scale)
+            record = made(name, scale, seconds if name == "soak" else None)
             save_record(record, out)
         shown &= report(record)
     return shown
 
 
-def made(name: str, scale: float) -> dict[str, Any]:
+def made(name: str, scale: float, seconds: float | None = None) -> dict[str, Any]:
     """Return the record of a trial."""
     circumstances = MeasurementContext()
     with TemporaryDirectory(prefix="multitudes-reliability-") as folder:
-        outcome = run_in_child(found, 1, name=name, scale=scale, folder=folder)
+        outcome = run_in_child(found, 1, name=name, scale=scale, folder=folder, seconds=seconds)
     return {
         "name": name,
         "scale": scale,
@@ -63,10 +80,13 @@ def made(name: str, scale: float) -> dict[str, Any]:
     }
 
 
-def found(name: str, scale: float, folder: str) -> dict[str, Any]:
+def found(name: str, scale: float, folder: str, seconds: float | None = None) -> dict[str, Any]:
     """Make a trial and return what it found, as JSON has it."""
     trial = import_module(f"reliability.{name}").trial
-    outcome = trial(scale, Path(folder), print_progress(name))
+    try:
+        outcome = trial(scale, Path(folder), print_progress(name), **({} if seconds is None else {"seconds": seconds}))
+    except SkippedError as error:
+        outcome = Found([], {}, str(error))
     claims = [{**claim._asdict(), "shown": claim.shown} for claim in outcome.claims]
     return {"claims": claims, "figures": outcome.figures, "skipped": outcome.skipped}
 

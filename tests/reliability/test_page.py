@@ -65,7 +65,7 @@ def test_every_trial_says_what_it_does():
 def test_a_trial_that_was_made_is_not_made_again_at_the_same_scale(tmp_path, monkeypatch):
     out, made = tmp_path / "out.json", []
 
-    def make(name, scale):
+    def make(name, scale, seconds=None):
         made.append((name, scale))
         return record(name, scale)
 

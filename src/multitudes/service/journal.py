@@ -1,5 +1,7 @@
 """The journal of the service: a JSON line for each request and for each failure, with the id of the request.
 
+Requests that an overload rejects unread share a line a second.
+
 It contains no user ids unless the settings say so (``users``; and ``debug``, which writes the messages of all errors),
 so erasing a user leaves it unchanged.
 """

@@ -1,0 +1,66 @@
+"""D3: batches of the largest answers, which nobody reads: the memory that they hold is bounded.
+
+A batch of 256 users with 1,000 candidates each is a request of 9 KB and was an answer of 46 MB. Each connection sends
+one of these, and then the largest that is still taken, of 100 candidates each.
+"""
+
+import asyncio
+import json
+import socket
+from pathlib import Path
+from typing import Any
+
+from multitudes.progress import Progress
+from reliability.claims import Found, at_most, scaled
+from reliability.codes import BEFORE, Code, both
+from reliability.connection import request, run
+from reliability.load import open_loop, percentile_s, recommend
+from reliability.process import memory_mib
+from reliability.server import Server
+from reliability.world import World
+
+_WORLD, _RATE, _PATIENCE_S = World(items=20_000, users=300), 10.0, 10.0
+_MIB = 150  # what 25 answers of the largest batch that is taken may hold
+
+
+def trial(scale: float, folder: Path, progress: Progress) -> Found:
+    """Ask for batches and read nothing, and ask beside them for single users."""
+    connections, seconds = scaled(25, scale, 3), max(5.0, 20 * scale)
+
+    def attack(code: Code) -> dict[str, Any]:
+        code.publish(_WORLD)
+        with code.serving({"deadlines": {"batch_ms": 60_000}}) as server:
+            return run(_asked(server, connections, seconds))
+
+    now, before = both(folder, attack, progress)
+    said = f"MiB that {connections} unread batches hold"
+    return Found(
+        [
+            at_most(_MIB * connections / 25, said, now["mib"], BEFORE, before["mib"]),
+            at_most(500, "p99 of single requests beside them, ms", now["p99_ms"], BEFORE, before["p99_ms"]),
+        ],
+        {"seconds": seconds, "now": now, "before": before},
+    )
+
+
+async def _asked(server: Server, connections: int, seconds: float) -> dict[str, Any]:
+    alone = await open_loop(server.port, _RATE, 2.0, recommend(_WORLD.users, 20), _PATIENCE_S)
+    mib = memory_mib(server.process.pid)
+    deaf = [_deaf(server.port) for _ in range(connections)]
+    made = await open_loop(server.port, _RATE, seconds, recommend(_WORLD.users, 20), _PATIENCE_S)
+    await asyncio.sleep(0)
+    grown = memory_mib(server.process.pid) - mib
+    for one in deaf:
+        one.close()
+    p99_ms = [round(1e3 * percentile_s(some, 99), 1) for some in (alone, made)]
+    return {"mib": round(grown, 1), "p99_alone_ms": p99_ms[0], "p99_ms": p99_ms[1]}
+
+
+def _deaf(port: int) -> socket.socket:
+    made = socket.socket()
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
+    made.connect(("127.0.0.1", port))
+    for n in (1_000, 100):
+        users = {"requests": [{"user_id": 1 + user, "n": n} for user in range(256)]}
+        made.sendall(request("POST", "/v1/recommend/batch", json.dumps(users).encode()))
+    return made

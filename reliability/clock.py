@@ -1,0 +1,78 @@
+"""D11 and D12: the clock of the machine jumps 100 days ahead for a moment, and later two hours back.
+
+No segment of a log is removed, and new events of a user who was erased before are taken for new. The processes read
+their time from a file; retention looks every second in place of every minute.
+"""
+
+import time
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from multitudes.progress import Progress
+from reliability.asking import ask, send_event
+from reliability.claims import Found, at_most
+from reliability.codes import BEFORE, Code, both
+from reliability.world import FIRST_ITEM, World
+
+_DAY_S, _HOURS_S, _SEGMENTS = 86_400, 7_200, 3
+_CLOCK = """
+import time
+real = time.time
+def moved():
+    try:
+        return real() + float(open({file!r}).read() or 0)
+    except OSError:
+        return real()
+time.time = moved
+try:
+    import multitudes.logs.logs as logs
+    logs._RETENTION_INTERVAL_S = 1.0
+except ImportError:
+    pass
+"""
+
+
+def trial(scale: float, folder: Path, progress: Progress) -> Found:
+    """Move the clock; it is the same at every scale."""
+    del scale
+    now, before = both(folder, _attack, progress)
+    return Found(
+        [
+            at_most(0, f"of {_SEGMENTS} segments, removed by a jump", now["removed"], BEFORE, before["removed"]),
+            at_most(0, "new events of an erased user, dropped", now["dropped"], BEFORE, before["dropped"]),
+        ],
+        {"now": now, "before": before},
+    )
+
+
+def _attack(code: Code) -> dict[str, Any]:
+    code.publish(World(items=200, users=20))
+    clock, segments = code.folder / "clock", code.folder / "service" / "logs" / "events"
+    moved = _CLOCK.format(file=str(clock))
+    with code.serving({"logs": {"segment_s": 1, "keep_days": 90}}, before=moved) as server:
+        for number in range(_SEGMENTS):
+            send_event(server, 1 + number, f"e-{number}", FIRST_ITEM)
+            _wait(lambda number=number: _rows(segments) > number)
+        clock.write_text(str(100 * _DAY_S))
+        time.sleep(5)
+        clock.write_text("0")
+        time.sleep(2)
+        removed = _SEGMENTS - len(list(segments.glob("*.parquet")))
+        assert ask(server, "DELETE", "/v1/users/5").status == 200
+        clock.write_text(str(-_HOURS_S))
+        answers = [send_event(server, 5, f"new-{number}", FIRST_ITEM + number) for number in range(3)]
+        dropped = sum(one.record["repeated"] for one in answers)
+    return {"removed": removed, "dropped": dropped}
+
+
+def _wait(is_true: Any, patience_s: float = 30.0) -> None:  # noqa: ANN401
+    end_s = time.monotonic() + patience_s
+    while not is_true() and time.monotonic() < end_s:
+        time.sleep(0.2)
+
+
+def _rows(folder: Path) -> int:
+    files = list(folder.glob("*.parquet"))
+    return sum(pl.scan_parquet(file).select(pl.len()).collect().item() for file in files)

@@ -1,0 +1,144 @@
+"""The code now, and the code before: a control of an attack is the same attack on what stood when it was first made.
+
+The code before is commit 181f960 of this repository's history. It runs with the packages of today.
+"""
+
+import io
+import os
+import subprocess
+import sys
+import tarfile
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from benchmarks.machine import ROOT
+
+from multitudes.progress import Progress
+from reliability.claims import SkippedError
+from reliability.server import Server, Settings, serving
+from reliability.world import World
+
+COMMIT = "181f960"
+BEFORE = "the code before"  # how a control is named that is the attack on commit 181f960
+_NEEDED = ("src", "reliability", "benchmarks", "tests/__init__.py", "tests/release")
+_RENAMED = {"releases": {"trial_s": None}, "http": {"stall_s": None}, "logs": {"segment_s": "part_s"}}
+# The checksums of a release are made anew, as by somebody who changes it on purpose.
+_SIGN = """
+import json, sys
+from pathlib import Path
+from multitudes.index import files
+from multitudes.release import manifest
+folder = Path(sys.argv[1])
+index = json.loads((folder / "index" / "index.json").read_text())
+info = {name: value for name, value in index.items() if name not in {"xxh3", "format", "version", "files"}}
+files.write_description(folder / "index", info)
+read = getattr(manifest, "read_manifest", None) or manifest.read
+(getattr(manifest, "write_manifest", None) or manifest.write)(folder, read(folder))
+"""
+Found = TypeVar("Found")
+
+
+@dataclass(frozen=True)
+class Code:
+    """One state of the code, and a folder for what it writes."""
+
+    root: Path  # of the sources
+    folder: Path
+    is_now: bool
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The environment of a process that runs this code."""
+        return {**os.environ, "PYTHONPATH": f"{self.root / 'src'}{os.pathsep}{self.root}"}
+
+    def run(self, script: str, *arguments: object) -> str:
+        """Run a script, and return what it prints.
+
+        Raises:
+            RuntimeError: it failed.
+        """
+        call = [sys.executable, "-c", script, *map(str, arguments)]
+        done = subprocess.run(
+            call, cwd=self.root, env=self.environment, capture_output=True, text=True, check=False, timeout=300
+        )
+        if done.returncode:
+            raise RuntimeError(f"a script of {self.root} failed: {done.stderr[-1_000:]}")
+        return done.stdout
+
+    def command(self, *words: object) -> "subprocess.CompletedProcess[str]":
+        """Run a command of ``multitudes`` to its end."""
+        call = [sys.executable, "-c", "from multitudes.cli.main import main; main()", *map(str, words)]
+        return subprocess.run(call, env=self.environment, capture_output=True, text=True, check=False, timeout=300)
+
+    def publish(self, world: World, seed: int = 0) -> Path:
+        """Publish a release of a world, make it current, and return its folder."""
+        script = "import sys; from pathlib import Path; from reliability.world import World, publish_world\n"
+        script += f"print(publish_world(Path(sys.argv[1]), {seed}, World{tuple(world)!r}))"
+        return self.releases / "versions" / self.run(script, self.releases).strip()
+
+    def sign(self, release: Path) -> None:
+        """Make the checksums of a changed release anew."""
+        self.run(_SIGN, release)
+
+    @property
+    def releases(self) -> Path:
+        """The folder of its releases."""
+        return self.folder / "releases"
+
+    def serving(
+        self, settings: Settings | None = None, *, launcher: tuple[str, ...] = (), before: str = ""
+    ) -> AbstractContextManager[Server]:
+        """Serve its releases.
+
+        Args:
+            settings: by the names of today; those that the code does not know are left out.
+            launcher: command that starts the process.
+            before: Python that runs in the process before anything is imported.
+        """
+        own = settings or {}
+        if not self.is_now:
+            own = {section: self._old_names(section, dict(values)) for section, values in own.items()}
+        return serving(
+            self.releases,
+            self.folder / "service",
+            own,
+            environment=self.environment,
+            launcher=launcher,
+            before=before,
+        )
+
+    @staticmethod
+    def _old_names(section: str, values: dict[str, object]) -> dict[str, object]:
+        renamed = _RENAMED.get(section, {})
+        named = {renamed.get(name, name): value for name, value in values.items()}
+        return {name: value for name, value in named.items() if name is not None}
+
+
+def both(folder: Path, attack: Callable[[Code], Found], progress: Progress) -> tuple[Found, Found]:
+    """Return what an attack does to the code now, and to the code before.
+
+    Raises:
+        SkippedError: the history of the repository is not here.
+    """
+    source = folder / "code"
+    _extract(source)
+    now, before = (Code(root, folder / name, root == ROOT) for root, name in ((ROOT, "now"), (source, "before")))
+    found = []
+    for number, code in enumerate((now, before)):
+        progress(number, 2, "the code now" if code.is_now else BEFORE)
+        code.folder.mkdir()
+        found.append(attack(code))
+    return found[0], found[1]
+
+
+def _extract(folder: Path) -> None:
+    command = ["git", "archive", COMMIT, *_NEEDED]
+    try:
+        archive = subprocess.run(command, cwd=ROOT, capture_output=True, check=True).stdout
+    except (OSError, subprocess.CalledProcessError):
+        raise SkippedError(f"the control needs commit {COMMIT} of the history, which is not here") from None
+    with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
+        tar.extractall(folder, filter="data")

@@ -1,0 +1,61 @@
+"""D10: an item is removed and another added, and then another release serves: the one stays away, the other there."""
+
+import json
+import time
+from pathlib import Path
+from urllib.request import Request, urlopen
+
+import polars as pl
+
+from multitudes.progress import Progress
+from reliability.claims import Found, at_most
+from reliability.codes import BEFORE, Code, both
+from reliability.server import Server
+
+_REMOVED, _ADDED, _SEEN_S = 105, 999, 3.0  # ann has not seen the one
+_PUBLISH = """
+import sys
+from pathlib import Path
+from tests.release.small_release import publish_small
+publish_small(Path(sys.argv[1]))
+"""
+
+
+def trial(scale: float, folder: Path, progress: Progress) -> Found:
+    """Change items, roll back, and ask; it is the same at every scale."""
+    del scale
+    now, before = both(folder, _attack, progress)
+    return Found(
+        [
+            at_most(0, "removed items that are recommended after a rollback", now[0], BEFORE, before[0]),
+            at_most(0, "added items that are not, after a rollback", now[1], BEFORE, before[1]),
+        ],
+        {"now": now[2], "before": before[2]},
+    )
+
+
+def _attack(code: Code) -> tuple[int, int, str]:
+    for _ in range(2):
+        code.run(_PUBLISH, code.releases)
+    removed, added = code.folder / "removed.csv", code.folder / "added.parquet"
+    pl.DataFrame({"item_id": [_REMOVED]}).write_csv(removed)
+    items = {"item_id": [_ADDED], "topics": [["Drama"]], "title": ["New"], "embedding": [[3.0, 0.0]]}
+    pl.DataFrame(items, schema_overrides={"embedding": pl.List(pl.Float32)}).write_parquet(added)
+    with code.serving({"deadlines": {"default_ms": 20_000}}) as server:
+        for words in (("items", "remove", code.releases, removed), ("items", "add", code.releases, added)):
+            done = code.command(*words)
+            assert done.returncode == 0, done.stderr
+        changed = _candidates(server)
+        assert (_REMOVED in changed, _ADDED in changed) == (False, True), changed
+        rolled_back = code.command("rollback", code.releases)
+        candidates = _candidates(server)
+    said = (rolled_back.stdout + rolled_back.stderr).strip().replace(str(code.folder), "…")
+    return int(_REMOVED in candidates), int(_ADDED not in candidates), said
+
+
+def _candidates(server: Server) -> set[int]:
+    time.sleep(_SEEN_S)
+    body = json.dumps({"user_id": "ann", "n": 20}).encode()
+    asked = Request(f"{server.url}/v1/recommend", body, {"content-type": "application/json"})
+    with urlopen(asked) as answer:
+        return {one["item_id"] for one in json.load(answer)["candidates"]}

@@ -1,0 +1,49 @@
+"""D17: six processes make a key at the same time; all keys are there, and the file stays its owner's."""
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from multitudes.progress import Progress
+from reliability.claims import Found, at_most
+from reliability.codes import BEFORE, Code, both
+
+_KEYS = 6
+
+
+def trial(scale: float, folder: Path, progress: Progress) -> Found:
+    """Make keys at once; it is the same at every scale."""
+    del scale
+    now, before = both(folder, _attack, progress)
+    return Found(
+        [
+            at_most(0, f"of {_KEYS} keys made at once, lost", now["lost"], BEFORE, before["lost"]),
+            at_most(0, "files of mode 0600 that others may read afterwards", now["open"], BEFORE, before["open"]),
+        ],
+        {"now": now, "before": before},
+    )
+
+
+def _attack(code: Code) -> dict[str, Any]:
+    file = code.folder / "keys"
+    assert code.command("key", "first", "--to", file, "--scope", "read").returncode == 0
+    file.chmod(0o600)
+    call = [sys.executable, "-c", "from multitudes.cli.main import main; main()"]
+    made = [
+        subprocess.Popen(
+            [*call, "key", f"k{number}", "--to", str(file), "--scope", "read"],
+            env=code.environment,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        for number in range(_KEYS)
+    ]
+    for process in made:
+        process.wait()
+    kept = sum(line.startswith("k") for line in file.read_text(encoding="utf-8").splitlines())
+    return {
+        "lost": _KEYS - kept,
+        "open": int(file.stat().st_mode & 0o077 > 0),
+        "mode": oct(file.stat().st_mode & 0o777),
+    }

@@ -1,0 +1,43 @@
+"""D6: a tower whose weights are in another file, which no checksum covers: such a release is not served.
+
+ONNX Runtime before 1.24.1 reads such a file anywhere on the machine. Here it lies in the release, where every version
+reads it; afterwards it changes, which nobody notices.
+"""
+
+from pathlib import Path
+
+import onnx
+
+from multitudes.progress import Progress
+from multitudes.release.release import USER_TOWER
+from reliability.claims import Found, at_most
+from reliability.codes import BEFORE, Code, both
+from reliability.world import World
+
+
+def trial(scale: float, folder: Path, progress: Progress) -> Found:
+    """Publish such a release and try to serve it; it is the same at every scale."""
+    del scale
+    now, before = both(folder, _attack, progress)
+    return Found(
+        [at_most(0, "releases served with weights that no checksum covers", now[0], BEFORE, before[0])],
+        {"now": now[1], "before": before[1]},
+    )
+
+
+def _attack(code: Code) -> tuple[int, str]:
+    release = code.publish(World(items=200, users=20))
+    tower = onnx.load(str(release / USER_TOWER))
+    (release / USER_TOWER).unlink()
+    onnx.save(
+        tower, str(release / USER_TOWER), save_as_external_data=True, location="weights.bin", size_threshold=1_024
+    )
+    weights = (release / "weights.bin").read_bytes()
+    (release / "weights.bin").rename(code.folder / "weights.bin")
+    code.sign(release)
+    (release / "weights.bin").write_bytes(weights[::-1])
+    try:
+        with code.serving():
+            return 1, "served"
+    except RuntimeError as error:
+        return 0, str(error).strip().splitlines()[-1].replace(str(code.folder), "…")

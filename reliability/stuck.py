@@ -1,0 +1,145 @@
+"""D7 and D8: releases that never answer or ask for all memory; the one before serves on, and the next is taken up.
+
+One has a tower with an endless loop, one a pipe in place of a file, one a table that claims a billion rows. A good
+release is published after each. The service has 8 GB of addresses; what it does beyond ends it.
+"""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+from urllib.error import URLError
+from urllib.request import Request, urlopen
+
+import numpy as np
+import onnx
+import pyarrow as pa
+import pyarrow.parquet as pq
+from onnx import TensorProto, helper, numpy_helper
+
+from multitudes.progress import Progress
+from multitudes.release.release import USER_TOWER
+from reliability.claims import Found, at_most, scaled
+from reliability.codes import BEFORE, Code, both
+from reliability.server import Server
+from reliability.world import World
+
+_WORLD, _TRIAL_S, _ADDRESSES = World(items=200, users=20), 10.0, 8 << 30
+_PATIENCE_S, _POLL_S, _PIPE = 40.0, 0.2, "follow_topic.npy"
+
+
+def trial(scale: float, folder: Path, progress: Progress) -> Found:
+    """Publish each, then a good one, and end the service."""
+    rows = scaled(1_000_000_000, scale, 10_000_000)
+    kinds: dict[str, Callable[[Path], None]] = {
+        "an endless loop": _loop,
+        "a pipe": _pipe,
+        "a billion rows": lambda release: _claim_rows(release, rows),
+    }
+
+    def attack(code: Code) -> dict[str, Any]:
+        found = {}
+        for number, (name, harm) in enumerate(kinds.items()):
+            found[name] = _followed(Code(code.root, code.folder / str(number), code.is_now), harm)
+        return found
+
+    now, before = both(folder, attack, progress)
+    return Found(
+        [
+            at_most(0, f"{what}, of 3", _count(now, key), BEFORE, _count(before, key))
+            for what, key in (
+                ("services that do not take up the next release", "stuck"),
+                ("services that die, or do not end on SIGTERM", "dead"),
+            )
+        ],
+        {"now": now, "before": before},
+    )
+
+
+def _count(found: dict[str, Any], key: str) -> int:
+    return sum(one[key] for one in found.values())
+
+
+def _followed(code: Code, harm: Callable[[Path], None]) -> dict[str, Any]:
+    code.folder.mkdir()
+    code.publish(_WORLD)
+    limited = f"import resource; resource.setrlimit(resource.RLIMIT_AS, ({_ADDRESSES}, {_ADDRESSES}))"
+    with code.serving({"releases": {"trial_s": _TRIAL_S}}, before=limited) as server:
+        code.run(_SWITCH, code.releases, _harmful(code, harm))
+        time.sleep(_TRIAL_S / 2)
+        code.publish(_WORLD, 2)
+        stuck = not _answered_by(server, "0003")
+        died = server.process.poll() is not None
+        try:
+            server.process.send_signal(signal.SIGTERM)
+            hangs = server.process.wait(_PATIENCE_S) != 0
+        except (subprocess.TimeoutExpired, ProcessLookupError):
+            hangs = True
+    return {"stuck": stuck, "dead": died or hangs}
+
+
+_SWITCH = """
+import sys
+from multitudes.release.store import ReleaseStore
+ReleaseStore(sys.argv[1]).rollback(to=sys.argv[2])
+"""
+
+
+def _harmful(code: Code, harm: Callable[[Path], None]) -> str:
+    """Put a harmful release beside the one that serves, and return its version."""
+    made = Code(code.root, code.folder / "harmful", code.is_now).publish(_WORLD, 1)
+    harm(made)
+    if not (made / _PIPE).is_fifo():  # no checksum can be made of a pipe
+        code.sign(made)
+    shutil.move(made, code.releases / "versions" / "0002")
+    return "0002"
+
+
+def _answered_by(server: Server, version: str) -> bool:
+    """Return whether the service takes up a release in time."""
+    end_s = time.monotonic() + _PATIENCE_S
+    body = json.dumps({"user_id": 1}).encode()
+    while time.monotonic() < end_s and server.process.poll() is None:
+        asked = Request(f"{server.url}/v1/recommend", body, {"content-type": "application/json"})
+        with suppress(URLError, TimeoutError, ConnectionError), urlopen(asked, timeout=5) as answer:
+            if json.load(answer)["release"] == version:
+                return True
+        time.sleep(_POLL_S)
+    return False
+
+
+def _loop(release: Path) -> None:
+    """Put an endless loop behind the tower's vectors."""
+    tower = onnx.load(str(release / USER_TOWER))
+    (last,) = (node for node in tower.graph.node if node.output[0] == "vectors_BKD")
+    last.output[0] = "raw"
+    value = helper.make_tensor_value_info
+    body = helper.make_graph(
+        [helper.make_node("Identity", ["go"], ["go_on"]), helper.make_node("Identity", ["old"], ["new"])],
+        "body",
+        [value("i", TensorProto.INT64, []), value("go", TensorProto.BOOL, []), value("old", TensorProto.FLOAT, None)],
+        [value("go_on", TensorProto.BOOL, []), value("new", TensorProto.FLOAT, None)],
+    )
+    tower.graph.node.append(helper.make_node("Loop", ["", "always", "raw"], ["vectors_BKD"], body=body))
+    tower.graph.initializer.append(numpy_helper.from_array(np.array(True), "always"))
+    onnx.save(tower, str(release / USER_TOWER))
+
+
+def _pipe(release: Path) -> None:
+    (release / _PIPE).unlink()
+    os.mkfifo(release / _PIPE)
+
+
+def _claim_rows(release: Path, rows: int) -> None:
+    """Write a small file of many equal rows in place of the users."""
+    piece = min(rows, 10_000_000)
+    table = pa.table({"user_id": pa.array(np.ones(piece, dtype=np.int64))})
+    with pq.ParquetWriter(release / "users.parquet", table.schema) as writer:
+        for _ in range(rows // piece):
+            writer.write_table(table)

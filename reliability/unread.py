@@ -1,0 +1,79 @@
+"""D1: connections that send requests without end and never read an answer; others notice nothing.
+
+Each sends as many requests for 1,000 candidates as the service takes. They are ended after a while, since nothing of
+their answers moves.
+"""
+
+import asyncio
+import json
+import socket
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from multitudes.progress import Progress
+from reliability.claims import Found, at_most, scaled
+from reliability.codes import BEFORE, Code, both
+from reliability.connection import request, run
+from reliability.load import open_loop, recommend
+from reliability.server import Server
+from reliability.world import World
+
+_WORLD, _DEADLINE_S, _RATE = World(items=2_000, users=100), 2.0, 10.0
+_ENDED_S = 13.0  # twice the interval after which who does not read is ended, and some
+_REQUEST = request("POST", "/v1/recommend", json.dumps({"user_id": 1, "n": 1_000}).encode())
+
+
+def trial(scale: float, folder: Path, progress: Progress) -> Found:
+    """Let clients not read, and ask beside them."""
+    connections, seconds = scaled(32, scale, 8), max(_ENDED_S, 20 * scale)
+
+    def attack(code: Code) -> dict[str, Any]:
+        code.publish(_WORLD)
+        with code.serving({"deadlines": {"default_ms": 1e3 * _DEADLINE_S}}) as server:
+            return run(_asked(server, connections, seconds))
+
+    now, before = both(folder, attack, progress)
+    return Found(
+        [
+            at_most(0.05, "share of others without an answer", now["unanswered"], BEFORE, before["unanswered"]),
+            at_most(0, "connections that never read, still open", now["open"], BEFORE, before["open"]),
+        ],
+        {"connections": connections, "seconds": seconds, "now": now, "before": before},
+    )
+
+
+async def _asked(server: Server, connections: int, seconds: float) -> dict[str, Any]:
+    deaf = [_deaf(server.port) for _ in range(connections)]
+    await asyncio.sleep(1)
+    asked = recommend(_WORLD.users, 20, _DEADLINE_S)
+    made = await open_loop(server.port, _RATE, seconds, asked, 4 * _DEADLINE_S)
+    still_open = sum(_is_open(one) for one in deaf)
+    for one in deaf:
+        one.close()
+    unanswered = sum(one.status != 200 for one in made)
+    return {"requests": len(made), "unanswered": round(unanswered / len(made), 3), "open": still_open}
+
+
+def _deaf(port: int) -> socket.socket:
+    """Return a connection that has sent all that is taken, and reads nothing."""
+    made = socket.socket()
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
+    made.connect(("127.0.0.1", port))
+    made.setblocking(False)
+    with suppress(BlockingIOError):
+        for _ in range(200):
+            made.sendall(_REQUEST)
+    return made
+
+
+def _is_open(connection: socket.socket) -> bool:
+    return connection.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == 0 and _peer(connection)
+
+
+def _peer(connection: socket.socket) -> bool:
+    try:
+        connection.getpeername()
+    except OSError:
+        return False
+    return True

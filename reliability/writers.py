@@ -1,0 +1,65 @@
+"""D4: writers of large bodies of events; recommendations keep their deadline, and writers are told to slow down."""
+
+import asyncio
+import json
+from collections import Counter
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+from multitudes.progress import Progress
+from reliability.claims import Found, at_most, scaled
+from reliability.codes import BEFORE, Code, both
+from reliability.connection import Connection, request, run
+from reliability.load import open_loop, percentile_s, recommend
+from reliability.server import Server
+from reliability.world import FIRST_ITEM, World
+
+_WORLD, _RATE, _PATIENCE_S = World(items=2_000, users=500), 20.0, 10.0
+
+
+def trial(scale: float, folder: Path, progress: Progress) -> Found:
+    """Write with all force, and ask beside it."""
+    writers, events, seconds = scaled(8, scale, 2), scaled(1_000, scale, 50), max(3.0, 20 * scale)
+
+    def attack(code: Code) -> dict[str, Any]:
+        code.publish(_WORLD)
+        with code.serving() as server:
+            return run(_asked(server, writers, events, seconds))
+
+    now, before = both(folder, attack, progress)
+    return Found(
+        [
+            at_most(500, "p99 of recommendations beside the writers, ms", now["p99_ms"], BEFORE, before["p99_ms"]),
+            at_most(0, "of the writers, told nothing", now["told"] == 0, BEFORE, before["told"] == 0),
+        ],
+        {"writers": writers, "events_of_a_body": events, "seconds": seconds, "now": now, "before": before},
+    )
+
+
+async def _asked(server: Server, writers: int, events: int, seconds: float) -> dict[str, Any]:
+    numbers, statuses = count(), Counter[int]()
+
+    async def write() -> None:
+        connection = await Connection.to(server.port)
+        while True:
+            body = json.dumps({"events": [_event(next(numbers)) for _ in range(events)]}).encode()
+            status = (await connection.ask(request("POST", "/v1/events", body))).status
+            statuses[status] += 1
+            await asyncio.sleep(0.1 if status == 429 else 0.0)
+
+    tasks = [asyncio.create_task(write()) for _ in range(writers)]
+    made = await open_loop(server.port, _RATE, seconds, recommend(_WORLD.users, 20), _PATIENCE_S)
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+    p99_ms = round(1e3 * percentile_s(made, 99), 1)
+    return {"p99_ms": p99_ms, "told": statuses[429], "bodies": {str(status): n for status, n in statuses.items()}}
+
+
+def _event(number: int) -> dict[str, Any]:
+    return {
+        "event_id": str(number),
+        "user_id": 1 + number % _WORLD.users,
+        "item_id": FIRST_ITEM + number % _WORLD.items,
+    }
