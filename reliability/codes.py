@@ -8,7 +8,7 @@ import os
 import subprocess
 import sys
 import tarfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +24,11 @@ from reliability.world import World
 COMMIT = "181f960"
 BEFORE = "the code before"  # how a control is named that is the attack on commit 181f960
 _NEEDED = ("src", "reliability", "benchmarks", "tests/__init__.py", "tests/release")
-_RENAMED = {"releases": {"trial_s": None}, "http": {"stall_s": None}, "logs": {"segment_s": "part_s"}}
+_RENAMED: Mapping[str, Mapping[str, str | None]] = {
+    "releases": {"trial_s": None},
+    "http": {"stall_s": None},
+    "logs": {"segment_s": "part_s"},
+}
 # The checksums of a release are made anew, as by somebody who changes it on purpose.
 _SIGN = """
 import json, sys
@@ -111,7 +115,7 @@ class Code:
         )
 
     @staticmethod
-    def _old_names(section: str, values: dict[str, object]) -> dict[str, object]:
+    def _old_names(section: str, values: Mapping[str, object]) -> dict[str, object]:
         renamed = _RENAMED.get(section, {})
         named = {renamed.get(name, name): value for name, value in values.items()}
         return {name: value for name, value in named.items() if name is not None}

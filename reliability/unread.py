@@ -12,13 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from multitudes.progress import Progress
-from reliability.claims import Found, at_most, scaled
+from reliability.claims import Found, at_most
 from reliability.codes import BEFORE, Code, both
 from reliability.connection import request, run
 from reliability.load import open_loop, recommend
 from reliability.server import Server
 from reliability.world import World
 
+_CONNECTIONS = 32  # so many requests in flight are always admitted
 _WORLD, _DEADLINE_S, _RATE = World(items=2_000, users=100), 2.0, 10.0
 _ENDED_S = 13.0  # twice the interval after which who does not read is ended, and some
 _REQUEST = request("POST", "/v1/recommend", json.dumps({"user_id": 1, "n": 1_000}).encode())
@@ -26,7 +27,7 @@ _REQUEST = request("POST", "/v1/recommend", json.dumps({"user_id": 1, "n": 1_000
 
 def trial(scale: float, folder: Path, progress: Progress) -> Found:
     """Let clients not read, and ask beside them."""
-    connections, seconds = scaled(32, scale, 8), max(_ENDED_S, 20 * scale)
+    connections, seconds = _CONNECTIONS, max(_ENDED_S, 20 * scale)
 
     def attack(code: Code) -> dict[str, Any]:
         code.publish(_WORLD)
