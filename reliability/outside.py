@@ -6,6 +6,7 @@ reads it; afterwards it changes, which nobody notices.
 
 from pathlib import Path
 
+import numpy as np
 import onnx
 
 from multitudes.progress import Progress
@@ -32,10 +33,9 @@ def _attack(code: Code) -> tuple[int, str]:
     onnx.save(
         tower, str(release / USER_TOWER), save_as_external_data=True, location="weights.bin", size_threshold=1_024
     )
-    weights = (release / "weights.bin").read_bytes()
-    (release / "weights.bin").rename(code.folder / "weights.bin")
+    weights = np.fromfile(release / "weights.bin", np.float32)
     code.sign(release)
-    (release / "weights.bin").write_bytes(weights[::-1])
+    weights[::-1].tofile(release / "weights.bin")  # not the weights that were published
     try:
         with code.serving():
             return 1, "served"
