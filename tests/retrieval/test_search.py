@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from multitudes.batches.user_vectors import InterestKind
 from multitudes.retrieval.config import RetrieveConfig
-from multitudes.retrieval.search import are_nested, find_candidates
+from multitudes.retrieval.search import are_nested, find_candidates, search_vectors
 from tests.retrieval.worlds import catalogue, user_vectors
 
 BLENDS = ["mixture", "round_robin", "global_top"]
@@ -155,6 +155,21 @@ def test_a_shorter_list_of_the_mixture_is_the_top_of_a_longer_one_whoever_found_
     for found, expected in zip(longer, find_candidates(vectors, items, n, seen, config), strict=True):
         assert found.top(n).item_N.tolist() == expected.item_N.tolist()
         assert found.top(n).interest_N.tolist() == expected.interest_N.tolist()
+
+
+@pytest.mark.parametrize("blend", ["round_robin", "global_top"])
+@given(world=populations())
+@settings(max_examples=20, deadline=None)
+def test_blends_may_share_deeper_lists_of_the_same_vectors(blend, world):
+    items, vectors, seen, n = world
+    config = RetrieveConfig(blend=blend, topics_per_request=2)
+    lists = search_vectors(vectors, items, n + 3, seen, config)
+    shared = find_candidates(vectors, items, n, seen, config, lists=lists)
+    for found, expected in zip(shared, find_candidates(vectors, items, n, seen, config), strict=True):
+        assert found.item_N.tolist() == expected.item_N.tolist()
+        assert found.score_N.tolist() == expected.score_N.tolist()
+        assert found.interest_N.tolist() == expected.interest_N.tolist()
+        assert (found.found_by_NK == expected.found_by_NK).all()
 
 
 def test_lists_of_a_blend_that_divides_the_places_are_not_nested():

@@ -270,11 +270,14 @@ def _counts_by_segment(
     held: HeldOut, items: ItemFacts, labels: TargetLabels | None, is_counted_T: NDArray[np.bool_], noun: str
 ) -> Measures:
     by_segmentation: TargetLabels = {"popularity": items.popularity_class[held.target], **(labels or {})}
-    return {
-        f"{part}_{noun}": ranking.sum_per_user(is_counted_T & (label_T == number), held.target_offset)
-        for name, label_T in by_segmentation.items()
-        for number, part in enumerate(TARGET_SEGMENTS[name])
-    }
+    user_T, counts = ranking.target_rows(held.target_offset), Measures()
+    for name, label_T in by_segmentation.items():
+        parts = TARGET_SEGMENTS[name]
+        chosen_T = is_counted_T & (label_T >= 0)
+        cell = user_T[chosen_T] * len(parts) + label_T[chosen_T]
+        count_BS = np.bincount(cell, minlength=len(held) * len(parts)).reshape(-1, len(parts)).astype(np.float64)
+        counts |= {f"{part}_{noun}": count_BS[:, number] for number, part in enumerate(parts)}
+    return counts
 
 
 def _topic_counts(

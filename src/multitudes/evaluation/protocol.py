@@ -56,6 +56,7 @@ from multitudes.metrics import ranking
 from multitudes.progress import Progress, silent
 from multitudes.retrieval.allocation import vector_shares
 from multitudes.retrieval.config import Blend, RetrieveConfig
+from multitudes.retrieval.search import SearchResult, search_vectors
 
 _BATCH_SIZE = 256  # users evaluated together
 _CONTROLS: dict[Partition, str] = {"random": "random_partition", "other_user": "other_user"}  # names of their systems
@@ -220,9 +221,14 @@ class Evaluator:
         seen = items_to_exclude(histories, kind)
         own, *controls = systems(self._run.config.method, vectors, control_vectors, self._retrieve)
         lists = self._serve(own, self._budgets, seen)
+        shared: SearchResult | None = None  # of the blends that only divide or join the lists of the same vectors
         for system in controls if self._controls != "none" else ():
             at_all_budgets = self._controls == "all_budgets" or system.is_single_query
-            lists |= self._serve(system, self._budgets if at_all_budgets else (main_budget(self._budgets),), seen)
+            budgets = self._budgets if at_all_budgets else (main_budget(self._budgets),)
+            is_sharing = system.vectors is vectors and system.config.blend != "mixture"
+            if is_sharing and shared is None:
+                shared = search_vectors(vectors, self._catalogue, max(budgets), seen, system.config)
+            lists |= self._serve(system, budgets, seen, shared if is_sharing else None)
         labels = self._segments.labels(held) if self._segments else None
         item_lists = {key: ranked.item_BN for key, ranked in lists.items()}
         if kind == "all":
@@ -240,10 +246,14 @@ class Evaluator:
         )
 
     def _serve(
-        self, system: System, budgets: tuple[int, ...], seen: Sequence[NDArray[np.int64]]
+        self,
+        system: System,
+        budgets: tuple[int, ...],
+        seen: Sequence[NDArray[np.int64]],
+        shared: SearchResult | None = None,
     ) -> dict[ListKey, RankedLists]:
         """Return the lists of a system at each budget."""
-        found = candidates_by_budget(system.vectors, self._catalogue, budgets, seen, system.config)
+        found = candidates_by_budget(system.vectors, self._catalogue, budgets, seen, system.config, shared)
         return {ListKey(system.name, n): ranked_lists(candidates, n) for n, candidates in found.items()}
 
     def _max_score(self, held: HeldOut, vectors: UserVectors, seen: Sequence[NDArray[np.int64]]) -> Measures:

@@ -23,7 +23,7 @@ from multitudes.linear.popularity import user_counts
 from multitudes.retrieval.catalogue import Catalogue
 from multitudes.retrieval.config import Blend, RetrieveConfig
 from multitudes.retrieval.preferences import draw_topics
-from multitudes.retrieval.search import Candidates, are_nested, find_candidates
+from multitudes.retrieval.search import Candidates, SearchResult, are_nested, find_candidates
 
 _REQUEST_ID = "evaluate"  # keys the draw of followed topics, so every evaluation draws the same
 
@@ -153,6 +153,7 @@ def candidates_by_budget(
     budgets: Sequence[int],
     excluded: Sequence[NDArray[np.int64]],
     config: RetrieveConfig,
+    lists: SearchResult | None = None,
 ) -> dict[int, list[Candidates]]:
     """Return the candidates of each user at each budget; a longer list is cut only if that gives the same result.
 
@@ -162,9 +163,10 @@ def candidates_by_budget(
         budgets: numbers of candidates, ascending.
         excluded: of each user, the item numbers that are not returned.
         config: how the list is divided and blended.
+        lists: of the same vectors, at least as deep as the largest budget; None: they are searched.
     """
     searched = budgets[-1:] if are_nested(vectors.kinds, items, config) else budgets
-    found = {n: find_candidates(vectors, items, n, excluded, config, found_by=False) for n in searched}
+    found = {n: find_candidates(vectors, items, n, excluded, config, found_by=False, lists=lists) for n in searched}
     return {n: found[n] if n in found else [one.top(n) for one in found[searched[-1]]] for n in budgets}
 
 

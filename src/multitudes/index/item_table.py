@@ -163,10 +163,14 @@ class ItemTable:
 
     def have_topics(self, row_U: NDArray[np.int64], topic_T: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Return for each topic and row whether the row has the topic (T, U)."""
-        offset, topic_M = select_topics(*self._topics, row_U)
+        offset, topic = self._topics
+        first_U = offset.take(row_U)
+        length_U = offset.take(row_U + 1) - first_U
+        owner_M = np.repeat(np.arange(len(row_U)), length_U)
+        shift_U = first_U - (length_U.cumsum() - length_U)
+        t, m = np.nonzero(topic.take(np.arange(len(owner_M)) + shift_U.take(owner_M)) == topic_T[:, None])
         has_TU = np.zeros((len(topic_T), len(row_U)), dtype=np.bool_)
-        t, m = np.nonzero(topic_M == topic_T[:, None])
-        has_TU[t, np.repeat(np.arange(len(row_U)), np.diff(offset))[m]] = True
+        has_TU[t, owner_M.take(m)] = True
         return has_TU
 
     def items_of(self, topic: int) -> NDArray[np.int64]:

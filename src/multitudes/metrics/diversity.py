@@ -24,12 +24,13 @@ def topic_counts(
         topic: topic numbers, from 1.
         shape: (B, T + 1); column 0 stays zero.
     """
-    n_topics_P = topic_offset[item_P + 1] - topic_offset[item_P]
-    begin_P = np.cumsum(n_topics_P) - n_topics_P
-    within = np.arange(int(n_topics_P.sum())) - np.repeat(begin_P, n_topics_P)
-    topics = topic[np.repeat(topic_offset[item_P], n_topics_P) + within]
+    first_P = topic_offset.take(item_P)
+    n_topics_P = topic_offset.take(item_P + 1) - first_P
+    shift_P = first_P - (np.cumsum(n_topics_P) - n_topics_P)
+    owner = np.repeat(np.arange(len(item_P)), n_topics_P)
+    topics = topic.take(np.arange(len(owner)) + shift_P.take(owner))
     n_users, width = shape
-    cell = np.repeat(user_P, n_topics_P) * width + topics
+    cell = (user_P * width).take(owner) + topics
     return np.bincount(cell, minlength=n_users * width).reshape(n_users, width)
 
 

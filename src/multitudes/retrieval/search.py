@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from multitudes.api import Source
 from multitudes.batches.user_vectors import InterestKind, UserVectors
 from multitudes.index.exact import ExactIndex
+from multitudes.index.hits import truncate_hits
 from multitudes.index.live import LiveIndex
 from multitudes.index.mixture import MixtureQuery
 from multitudes.index.protocol import ANY_TOPIC, NO_ID, Hits
@@ -102,7 +103,7 @@ def popular_candidates(
     )
 
 
-class _SearchResult(NamedTuple):
+class SearchResult(NamedTuple):
     """The lists of all queries of some users."""
 
     user_Q: NDArray[np.int64]
@@ -110,6 +111,10 @@ class _SearchResult(NamedTuple):
     hits: Hits
     topic_Q: NDArray[np.int64]  # the topic to which a list is restricted, or ANY_TOPIC
     log_normaliser_Q: NDArray[np.float32]  # for the mixture; else zeros
+
+    def top(self, limit_BK: NDArray[np.int64]) -> "SearchResult":
+        """Return the first ``limit_BK`` items of each list."""
+        return self._replace(hits=truncate_hits(self.hits, limit_BK[self.user_Q, self.column_Q]))
 
 
 def find_candidates(
@@ -122,6 +127,7 @@ def find_candidates(
     boost_BK: NDArray[np.float64] | None = None,
     *,
     found_by: bool = True,
+    lists: SearchResult | None = None,
 ) -> list[Candidates]:
     """Find candidates for many users.
 
@@ -135,10 +141,14 @@ def find_candidates(
         boost_BK: factors that multiply the shares of the vectors; None: no boosts.
         found_by: whether ``found_by_NK`` is asked for. A mixture has to score four times as many items for it; without
             it, an item is found by the vector that brought it.
+        lists: from ``search_vectors``, at least ``n`` deep: what an exact search of each vector finds, in place of
+            the search.
 
     Returns:
         The candidates of each user, in order: ``n``, or all items that are not excluded if those are fewer.
     """
+    if lists is not None:
+        return _find_chunk(vectors, catalogue, n, excluded, config, timer, boost_BK, found_by, lists)
     candidates: list[Candidates] = []
     for start in range(0, len(excluded), _USERS_PER_CHUNK):
         chunk = slice(start, start + _USERS_PER_CHUNK)
@@ -174,6 +184,7 @@ def _find_chunk(
     timer: StageTimer,
     boost_BK: NDArray[np.float64] | None,
     found_by: bool = True,
+    lists: SearchResult | None = None,
 ) -> list[Candidates]:
     if _is_mixture_search(vectors.kinds, catalogue, config):
         return _find_by_mixture(vectors, catalogue, n, excluded, config, timer, boost_BK, found_by)
@@ -181,7 +192,7 @@ def _find_chunk(
     # What each vector gets: a number of places, or a probability.
     portion_BK = vector_quotas(vectors, config, n, boost_BK) if config.blend == "round_robin" else share_BK
     limit_BK = search_depths(share_BK, n, config)
-    result = _search(vectors, catalogue, limit_BK, excluded, config)
+    result = _search(vectors, catalogue, limit_BK, excluded, config) if lists is None else lists.top(limit_BK)
     timer("search")
     truncated_B = _has_truncated_list(result, limit_BK, n)
     candidates, retried = dict[int, Candidates](), list[int]()
@@ -278,12 +289,27 @@ def _restrictions(vectors: UserVectors, config: RetrieveConfig) -> NDArray[np.in
     return np.where(explicit_K & config.relevance_filter, vectors.topic_BK, ANY_TOPIC)
 
 
-def _has_truncated_list(result: _SearchResult, limit_BK: NDArray[np.int64], n: int) -> NDArray[np.bool_]:
+def _has_truncated_list(result: SearchResult, limit_BK: NDArray[np.int64], n: int) -> NDArray[np.bool_]:
     """Return for which users (B) a search for ``n`` items would find more."""
     limit_Q = limit_BK[result.user_Q, result.column_Q]
     truncated_B = np.zeros(len(limit_BK), dtype=np.bool_)
     truncated_B[result.user_Q[(result.hits.count_Q >= limit_Q) & (limit_Q < n)]] = True
     return truncated_B
+
+
+def search_vectors(
+    vectors: UserVectors, catalogue: Catalogue, n: int, excluded: Sequence[NDArray[np.int64]], config: RetrieveConfig
+) -> SearchResult:
+    """Return the best ``n`` items of every vector, for all blends that divide or join such lists.
+
+    Args:
+        vectors: of the users.
+        catalogue: the items that can be retrieved.
+        n: length of each list.
+        excluded: of each user, the item numbers that are not returned.
+        config: settings of retrieval.
+    """
+    return _search(vectors, catalogue, np.full(vectors.mask_BK.shape, n), excluded, config)
 
 
 def _search(
@@ -292,7 +318,7 @@ def _search(
     limit_BK: NDArray[np.int64],
     excluded: Sequence[NDArray[np.int64]],
     config: RetrieveConfig,
-) -> _SearchResult:
+) -> SearchResult:
     """Search with all vectors of all users in one call, for ``limit_BK`` items each."""
     user_Q, column_Q = np.nonzero(vectors.mask_BK)
     query_QD = vectors.vectors_BKD[user_Q, column_Q]
@@ -305,11 +331,11 @@ def _search(
         log_sum_Q = catalogue.log_sums(query_QD, topic_Q, hits, excluded_Q)
     else:
         log_sum_Q = np.zeros(len(user_Q), dtype=np.float32)
-    return _SearchResult(user_Q, column_Q, hits, topic_Q, log_sum_Q)
+    return SearchResult(user_Q, column_Q, hits, topic_Q, log_sum_Q)
 
 
 def _blend_lists(
-    result: _SearchResult,
+    result: SearchResult,
     portion_BK: NDArray[np.int64] | NDArray[np.float64],
     vectors: UserVectors,
     catalogue: Catalogue,
@@ -339,7 +365,7 @@ def _blend_lists(
 def _blend_each_user(
     merged: blend.MergedLists,
     count_B: Sequence[int],
-    result: _SearchResult,
+    result: SearchResult,
     portion_BK: NDArray[np.int64] | NDArray[np.float64],
     n: int,
     config: RetrieveConfig,
