@@ -21,12 +21,11 @@ from benchmarks.timing import round_figure
 from multitudes.batch_inference import columns, recommender
 from multitudes.batch_inference.recommender import BatchConfig, BatchRecommender
 from multitudes.batch_inference.runner import recommend_all
-from multitudes.index.approximate import ApproximateIndex
+from multitudes.index import batch_walk, inverted_mixture, mixture
 from multitudes.index.exact import ExactIndex
-from multitudes.index.inverted import InvertedLists
+from multitudes.index.inverted_mixture import MixtureWalk, WalkScores
 from multitudes.index.live import LiveIndex
-from multitudes.retrieval import search
-from multitudes.retrieval.catalogue import Catalogue, Normaliser
+from multitudes.retrieval.catalogue import Catalogue
 from multitudes.retrieval.interest_names import InterestNamer
 from multitudes.retrieval.user_context import UserContextBuilder
 
@@ -35,10 +34,16 @@ _SHARDS = 8  # so that two processes end together
 _PARTS = (
     TimedFunction("histories", UserContextBuilder, "from_release"),
     TimedFunction("tower", recommender, "user_vectors"),
-    TimedFunction("codes", InvertedLists, "propose"),
-    TimedFunction("rest of the search", ApproximateIndex, "search"),
-    TimedFunction("normaliser", Normaliser, "log_sum"),
-    TimedFunction("blend", search, "_blend_lists"),
+    TimedFunction("topics", inverted_mixture, "score_topics"),
+    TimedFunction("normaliser", MixtureWalk, "list_scores"),
+    TimedFunction("normaliser", MixtureWalk, "log_sums"),
+    TimedFunction("depth and pairs", WalkScores, "plan"),
+    TimedFunction("depth and pairs", WalkScores, "best_pairs"),
+    TimedFunction("depth and pairs", WalkScores, "deeper"),
+    TimedFunction("lists", batch_walk, "_leading_bounds"),
+    TimedFunction("lists", batch_walk, "_sieve"),
+    TimedFunction("exact scores", WalkScores, "score_best"),
+    TimedFunction("order", mixture, "rank"),
     TimedFunction("names and columns", InterestNamer, "name_all"),
     TimedFunction("names and columns", columns, "candidate_column"),
 )
