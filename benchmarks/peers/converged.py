@@ -93,8 +93,6 @@ def _run_set(prepared: PreparedData, systems: list[System], given: argparse.Name
         context = MeasurementContext()
         print(f"{name}: {number} of {len(trials)}, {system.name} {folder.name}", file=sys.stderr, flush=True)
         record, lists = run_trial(system, trial, settings, data, given.python)
-        if record["stopped"] == "interrupted" and not lists:
-            raise KeyboardInterrupt
         head = {key: value for key, value in context.head(("multitudes",)).items() if key != "machine"}
         keep_trial(folder, Finished(record | {"run": head}, lists))
         save_record(given.out, "validation", name, set_record(given.work / name, data, settings))

@@ -13,6 +13,7 @@ from benchmarks.peers.systems import SYSTEMS, System
 from multitudes.atomic import write_text
 
 Record = Mapping[str, Any]
+_CORRECTED = "RecTools EASE corrected"
 _HEAD = """# Other libraries, trained to the end
 
 Written by `python -m benchmarks.peers.converged_page` from `benchmarks/results/peers-converged.json`; do not edit.
@@ -33,7 +34,9 @@ alone; `joint` reads topics and follows too, and is trained as in `examples/line
 of training with one thread, without lists: to the best pass, and of all trials with the passes after it. *MiB* is the
 largest memory of the training process, libraries included.
 
-* **EASE is the same model here and there**, so both must find the same: it checks export, protocol and scores.
+* **EASE is the same model here and there**, so both must find the same: it checks export, protocol and scores. RecTools
+  0.19.0 reads its weights the wrong way round for users (item j gets B[j, i] for item i of the history in place of
+  B[i, j]). *RecTools EASE* is as released, *corrected* has the weights transposed.
 * **torch-rechub's temperature.** Its MIND and ComiRec take one, .02 in its examples, and release 0.9.0 ignores it:
   logits are cosines between −1 and 1, and a softmax over a hundred of them learns hardly anything. Here they are
   divided by it.
@@ -113,7 +116,7 @@ def _interval(figure: Mapping[str, float]) -> str:
 def _verdicts(record: Record) -> list[str]:
     """Say whether both EASE agree, and which systems are no comparison yet."""
     systems, lines = record["systems"], []
-    if {"EASE", "RecTools EASE"} <= systems.keys():
+    if {"EASE", _CORRECTED} <= systems.keys():
         lines += [_same_ease(systems)]
     popular = systems.get("popularity")
     if popular:
@@ -132,14 +135,14 @@ def _same_ease(systems: Record) -> str:
     """Compare both EASE at every regularisation that both tried."""
     rates = [
         {trial["settings"]["regularisation"]: trial["hr@100"] for trial in systems[name]["trials"]}
-        for name in ("EASE", "RecTools EASE")
+        for name in ("EASE", _CORRECTED)
     ]
     both = sorted(rates[0].keys() & rates[1].keys())
     if not both:
-        return "Both EASE have no regularisation in common yet."
+        return f"EASE and {_CORRECTED} have no regularisation in common yet."
     apart = max(abs(rates[0][value] - rates[1][value]) for value in both)
     tried = ", ".join(f"{value:g}" for value in both)
-    return f"Both EASE with the same regularisation ({tried}): HR@100 at most {apart:.4f} apart."
+    return f"EASE and {_CORRECTED}, with the same regularisation ({tried}): HR@100 at most {apart:.4f} apart."
 
 
 def main() -> None:

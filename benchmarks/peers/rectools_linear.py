@@ -1,6 +1,10 @@
 """RecTools: EASE, iALS and item-kNN. Runs in the peers' virtual environment.
 
 A user counts once for an item, as in the linear models of this project, so that EASE is the same model in both.
+
+Release 0.19.0 reads EASE's weights the wrong way round for users: the score of item j is the sum of B[j, i] over the
+items i of the history in place of B[i, j], though B is not symmetric. ``ease`` is the model as released;
+``ease_corrected`` has its weights transposed before it answers.
 """
 
 import json
@@ -35,13 +39,15 @@ def main(folder: Path, method: str, options: dict[str, Any]) -> None:
     report, clock = Report(folder, ("rectools", "pm-implicit", "numpy")), Clock()
     clock.start()
     model.fit(train)
+    if method == "ease_corrected":
+        model.weight = np.ascontiguousarray(model.weight.T)
     report.epoch(len(task.train.item), clock.read(), lists(model, train, task, settings))
     report.stop("solved")
 
 
 def build(method: str, options: dict[str, Any], settings: Settings) -> ModelBase[Any]:
     """Return a model that is not fitted."""
-    if method == "ease":
+    if method in ("ease", "ease_corrected"):
         return EASEModel(regularization=options["regularisation"], recommend_n_threads=1)
     if method == "item_knn":
         nearest = NEAREST[options["similarity"]](K=options["neighbours"], num_threads=1)

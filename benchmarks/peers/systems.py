@@ -74,6 +74,7 @@ SYSTEMS = (
         "Apache-2.0",
     ),
     System("RecTools EASE", "ease", _EASE, _LINEAR, "Apache-2.0"),
+    System("RecTools EASE corrected", "ease_corrected", _EASE, _LINEAR, "Apache-2.0"),
     System("RecTools SASRec", "softmax", _SASREC, _TRANSFORMER, "Apache-2.0"),
     System("torch-rechub MIND", "mind", _RECHUB_TRIALS, _RECHUB, "MIT"),
     System("torch-rechub ComiRec-SA", "comirec_sa", _RECHUB_TRIALS, _RECHUB, "MIT"),

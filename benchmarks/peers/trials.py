@@ -89,7 +89,7 @@ def _peer_trial(system: System, trial: Trial, settings: Settings, data: Data, py
     record = {
         "settings": dict(trial),
         "versions": report["versions"],
-        "stopped": report.get("stopped", "interrupted"),
+        "stopped": "failed" if failure else report.get("stopped", "interrupted"),
         "passes": len(report["epochs"]),
         "best_pass": curve.best_epoch,
         "hit_rates": [round(rate, 4) for rate in curve.hit_rates],
@@ -97,11 +97,12 @@ def _peer_trial(system: System, trial: Trial, settings: Settings, data: Data, py
         "cpu_s": round(float(spent[-1]), 2),
         "peak_mib": round(report["peak_mib"]),
     }
-    return Finished(record | {"cpu_limit_s": settings.cpu_s}, list_figures(curve.list_BN, data.prepared, data.held))
+    record |= {"failed": failure} if failure else {"cpu_limit_s": settings.cpu_s}
+    return Finished(record, list_figures(curve.list_BN, data.prepared, data.held))
 
 
 def _run_peer(command: Sequence[str], trial: Trial, folder: Path) -> str | None:
-    """Run a peer; return the last line that it wrote where it failed. An interrupt ends the peer alone."""
+    """Run a peer; return the last line that it wrote where it failed. An interrupt ends it after its last pass."""
     log = folder / "log.txt"
     with log.open("w", encoding="utf-8") as written:
         peer = subprocess.Popen(
@@ -110,13 +111,16 @@ def _run_peer(command: Sequence[str], trial: Trial, folder: Path) -> str | None:
             env=limited_environment(1),
             stdout=sys.stderr,
             stderr=written,
-            start_new_session=True,
+            process_group=0,
         )
         try:
             peer.wait()
         except KeyboardInterrupt:
             peer.terminate()
             peer.wait()
+            if not (folder / "report.json").exists():
+                raise
+            return None
     lines = log.read_text(encoding="utf-8").strip().splitlines()
     return f"ended with {peer.returncode}: {lines[-1] if lines else 'no word'}" if peer.returncode else None
 

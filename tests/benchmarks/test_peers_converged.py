@@ -110,7 +110,7 @@ def test_the_page_says_what_is_missing_what_a_limit_ended_and_whether_both_ease_
     systems = {
         "EASE": told(0.3, ease, minus_reference={}),
         "popularity": told(0.2, {}),
-        "RecTools EASE": told(0.2995, ease),
+        "RecTools EASE corrected": told(0.2995, ease),
         "torch-rechub MIND": told(0.15, {}, **passes),
     }
     found = {
@@ -126,7 +126,7 @@ def test_the_page_says_what_is_missing_what_a_limit_ended_and_whether_both_ease_
     assert "| **EASE** | 0.300 (0.290–0.310) | 0.300 | 0.300 |  | 2 of 3 | solved | 20 | 50 | 500 |" in shown
     assert "| torch-rechub MIND | 0.150 (0.140–0.160) |" in shown
     assert "| pass 9 of 9, **limit of 1,000 CPU s** | 12 | 50 | 500 |" in shown
-    assert "Both EASE with the same regularisation (300): HR@100 at most 0.0005 apart." in shown
+    assert "with the same regularisation (300): HR@100 at most 0.0005 apart." in shown
     assert "No comparison yet, since not above popularity: torch-rechub MIND." in shown
     missing = [system.name for system in SYSTEMS if system.default and system.name not in systems]
     assert shown.count("| not run |") == len(missing)

@@ -58,6 +58,8 @@ def test_a_cell_leaves_its_figures_its_cost_and_its_run(cells):
     assert result["vectors_per_user"] == 1
     assert 0 <= result["score"]["hr"] <= 1
     assert min(result["p90_ms"], result["parameters"], result["train_seconds"]) > 0
+    trained = json.loads((cell().training_folder(cells) / "run" / "run.json").read_text())
+    assert 1 <= result["best_epoch"] == trained["best_epoch"] <= result["epochs"]
     assert (cell().training_folder(cells) / "run" / "weights.safetensors").exists()
     assert not list(folder.glob("*-test*"))
 

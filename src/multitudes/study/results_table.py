@@ -97,7 +97,8 @@ def cell_records(finished: Iterable[FinishedCell], cells: Path, split: Split) ->
 
 def _cell_record(one: FinishedCell, result: dict[str, Any]) -> dict[str, Any]:
     cell = one.cell
-    measured = ("train_seconds", "parameters", "vectors_per_user", "p90_ms", "targets_per_s", "interests", "code")
+    training = ("train_seconds", "targets_per_s", "epochs", "best_epoch", "code")
+    measured = (*training, "parameters", "vectors_per_user", "p90_ms", "interests")
     return {
         "data": cell.data,
         "method": cell.method,

@@ -12,7 +12,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -174,9 +174,16 @@ def summarise_evaluation(result: dict[str, Any], runs: Sequence[Path]) -> dict[s
         "score": {figure: own[f"{figure}@{budget}"]["mean"] for figure in _FIGURES},
         "interests": result["interests"],
         "train_seconds": sum((epochs[-1]["seconds"] for epochs in trainings), 0.0),
-        # Two runs have no common speed.
+        # Two runs have no common speed, and no common end.
         "targets_per_s": round(fmean(e["targets_per_s"] for e in trainings[0]), 1) if len(trainings) == 1 else None,
+        **(_ending(trainings[0]) if len(trainings) == 1 else {}),
     }
+
+
+def _ending(epochs: Sequence[Mapping[str, Any]]) -> dict[str, int]:
+    """Return the number of epochs and the best one, from 1: if that is the last, validation was still rising."""
+    rates = [epoch["validation_hit_rate"] for epoch in epochs if "validation_hit_rate" in epoch]
+    return {"epochs": len(epochs), "best_epoch": int(np.argmax(rates)) + 1} if len(rates) == len(epochs) else {}
 
 
 def _read_epochs(run: Path) -> list[dict[str, Any]]:
