@@ -34,9 +34,10 @@ from multitudes.service.startup import open_dependencies
 from multitudes.training.config import RunConfig, TrainConfig
 from multitudes.training.loop import train
 from tests.batches.targets import batches
+from tests.worlds import SMALL_MODEL
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("shared_exports")]
-USERS, ENGAGED, LENGTH = 24, 6, 12
+USERS, ENGAGED, LENGTH = 24, 6, 10
 
 
 class Engagement(NamedTuple):
@@ -55,7 +56,7 @@ def data_of(tmp: Path) -> Path:
 
 def released(prepared: PreparedData, tmp: Path) -> Path:
     """Train and publish; return the folder of releases."""
-    model = UserTowerConfig.model_validate({"width": 16, "history": LENGTH})
+    model = UserTowerConfig.model_validate(SMALL_MODEL)
     run = train(prepared, RunConfig(method="joint", model=model, train=TrainConfig(epochs=1)), tmp / "run")
     shares = RetrieveConfig(unconditioned_share=0.02, explicit_share=0.5)  # in so small a world any may be fitted
     publish(run.path, tmp / "releases", retrieve=shares)

@@ -10,6 +10,8 @@ from typing import Any, NamedTuple
 import onnx
 from torch import Tensor, nn
 
+from multitudes.nn.user_tower_config import UserTowerConfig
+
 
 class _Program(NamedTuple):
     """What the exporter returns, as far as ``write_onnx`` asks."""
@@ -33,17 +35,19 @@ class TracedTowers:
     def export(self, module: nn.Module, example: tuple[Tensor, ...], **settings: Any) -> _Program:
         """Return the program of the module with the module's weights."""
         tensors = _tensors(module)
+        tables = {name for name, part in module.named_modules(remove_duplicate=False) if isinstance(part, nn.Embedding)}
+        lengths_free = {f"{name}.weight" for name in tables}
         kind = hashlib.sha256(repr((_structure(module), _shapes(example), settings["dynamic_shapes"])).encode())
         for file in self.folder.glob(f"{kind.hexdigest()}-*.onnx"):
             model = onnx.load(file)
-            if _fill(model, tensors):
+            if _fill(model, tensors, lengths_free):
                 return _Program(model)
         program = self._export(module, example, optimize=False, **settings)
         done = self.folder / f"{kind.hexdigest()}-{os.getpid()}-{len(list(self.folder.iterdir()))}.onnx"
         program.save(str(done.with_suffix(".part")), external_data=False)
         done.with_suffix(".part").rename(done)
         model = onnx.load(done)
-        assert _fill(model, tensors)
+        assert _fill(model, tensors, lengths_free)
         return _Program(model)
 
 
@@ -54,12 +58,12 @@ def _tensors(module: nn.Module) -> dict[str, Tensor]:
 
 
 def _structure(module: nn.Module) -> list[tuple[str, str, list[tuple[str, str]]]]:
-    """Return the class and the settings of each submodule, but for the lengths of tables, which the weights tell."""
+    """Return the class and the settings of each submodule, but for the lengths of tables, which a trace leaves open."""
     return [
         (
             name,
             type(part).__qualname__,
-            [(key, repr(value)) for key, value in sorted(vars(part).items()) if _is_setting(key)],
+            [(key, repr(_of_the_tower(value))) for key, value in sorted(vars(part).items()) if _is_setting(key)],
         )
         for name, part in module.named_modules()
     ]
@@ -69,15 +73,28 @@ def _is_setting(key: str) -> bool:
     return not key.startswith("_") and key != "num_embeddings"
 
 
+def _of_the_tower(setting: object) -> object:
+    """Return a setting without what is joined to the tower's vectors elsewhere."""
+    return setting.model_copy(update={"linear": None}) if isinstance(setting, UserTowerConfig) else setting
+
+
 def _shapes(tensors: tuple[Tensor, ...]) -> list[tuple[Any, tuple[int, ...]]]:
     return [(tensor.dtype, tuple(tensor.shape)) for tensor in tensors]
 
 
-def _fill(model: onnx.ModelProto, tensors: dict[str, Tensor]) -> bool:
-    """Write the module's tensors into the program; return False, without a change, if shapes differ."""
+def _fill(model: onnx.ModelProto, tensors: dict[str, Tensor], lengths_free: set[str]) -> bool:
+    """Write the module's tensors into the program; return False, without a change, if shapes differ.
+
+    Args:
+        model: the program.
+        tensors: by name.
+        lengths_free: the tables, whose rows are looked up: any number of them fits.
+    """
     weights = [one for one in model.graph.initializer if one.name in tensors]
-    if any(tuple(one.dims) != tuple(tensors[one.name].shape) for one in weights):
-        return False
+    for one in weights:
+        begin = int(one.name in lengths_free)
+        if tuple(one.dims)[begin:] != tuple(tensors[one.name].shape)[begin:]:
+            return False
     for one in weights:
         one.CopyFrom(onnx.numpy_helper.from_array(tensors[one.name].contiguous().numpy(), one.name))
     return True

@@ -3,10 +3,14 @@
 from functools import cache
 from pathlib import Path
 from tempfile import mkdtemp
+from typing import Any
 
 from multitudes.data.planted import PlantedConfig, PlantedWorld, plant, write_world
 from multitudes.data.prepare import PrepareConfig, prepare
 from multitudes.data.prepared import PreparedData
+
+# The model of tests that need some release: towers of one structure are traced once (see ``shared_exports``).
+SMALL_MODEL: dict[str, Any] = {"width": 16, "history": 10, "interests": 3, "crossing": {"hidden": 16}}
 
 
 @cache

@@ -21,6 +21,7 @@ from multitudes.simulation.run import seed_folder, simulate
 from multitudes.simulation.world_config import day_start_s
 
 ARMS = ("single", "joint")
+MODEL = {"width": 32, "history": 40, "crossing": {"hidden": 0}}  # that of examples/world.toml
 _REPEATS = 3
 
 
@@ -47,13 +48,13 @@ def measure(sizes: Sizes) -> dict[str, Any]:
 
 
 def experiment(users: int, items: int, candidates: int) -> ExperimentConfig:
-    """Return an experiment of one day, with the models of examples/world.toml."""
+    """Return an experiment of one day."""
     return ExperimentConfig.model_validate(
         {
             "seeds": [SEED],
             "world": {"users": users, "items": items},
             "loop": {"bootstrap_days": 2, "days": 1, "candidates": candidates},
-            "model": {"width": 32, "history": 40, "crossing": {"hidden": 0}},
+            "model": MODEL,
             "train": {"epochs": 1, "validate_users": 100},
             "arms": {arm: {} for arm in ARMS},
         }

@@ -1,14 +1,17 @@
 """The benchmark of the simulated world runs as a whole, and its page is of its results."""
 
 import json
-import subprocess
 import sys
 
 import pytest
+from benchmarks.child_process import ChildResult
 from benchmarks.machine import ROOT
-from benchmarks.simulate import sardine_page
+from benchmarks.simulate import retrieval, sardine_page
+from benchmarks.simulate.__main__ import main
 from benchmarks.simulate.page import BEGIN, PICTURE, RESULTS, compared, figures, written_into
 from benchmarks.simulate.picture import draw
+
+from tests.worlds import SMALL_MODEL
 
 
 def test_the_documents_figures_are_those_of_the_kept_run():
@@ -49,11 +52,20 @@ def test_what_no_public_set_has_is_no_row():
     assert compared("days", ("days", "p50"), {"days": {"p50": 1.0}}, {"a": {"days": None}}) is None
 
 
+def call_here(function, threads, **arguments):
+    """Stand in for ``run_in_child`` where the child would have to load torch and trace towers."""
+    assert threads == 1
+    return ChildResult(function(**arguments), seconds=1, cpu_s=1, peak_mib=1)
+
+
 @pytest.mark.slow
-def test_parts_are_kept_one_by_one_and_make_a_page_and_a_picture(tmp_path):
+@pytest.mark.usefixtures("shared_exports")
+def test_parts_are_kept_one_by_one_and_make_a_page_and_a_picture(tmp_path, monkeypatch):
     out = tmp_path / "simulate.json"
-    command = [sys.executable, "-m", "benchmarks.simulate", "--quick", "--out", str(out)]
-    subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
+    monkeypatch.setattr(retrieval, "MODEL", SMALL_MODEL)
+    monkeypatch.setattr(retrieval, "run_in_child", call_here)
+    monkeypatch.setattr(sys, "argv", ["simulate", "--quick", "--out", str(out)])
+    main()
     results = json.loads(out.read_text())
     assert set(results) == {"marginals", "prize", "speed", "retrieval"}
     assert {"machine", "versions", "seeds", "load"} <= set(results["speed"])

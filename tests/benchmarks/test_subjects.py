@@ -7,8 +7,10 @@ from benchmarks.machine import ROOT
 from benchmarks.page import SECTIONS, page
 from benchmarks.suite import SUBJECTS
 
-from benchmarks import evaluate, recommend, train
+from benchmarks import evaluate, recommend, train, worlds
+from multitudes.nn.user_tower_config import UserTowerConfig
 from multitudes.progress import silent
+from tests.worlds import SMALL_MODEL
 
 
 def bench(*arguments):
@@ -41,7 +43,8 @@ def test_every_subject_has_a_section_of_the_page():
 @pytest.mark.slow
 @pytest.mark.usefixtures("shared_exports")
 @pytest.mark.parametrize("subject", [train, evaluate, recommend], ids=lambda subject: subject.__name__)
-def test_the_parts_of_every_run_share_its_whole_time(subject, tmp_path):
+def test_the_parts_of_every_run_share_its_whole_time(subject, tmp_path, monkeypatch):
+    monkeypatch.setattr(worlds, "UserTowerConfig", lambda: UserTowerConfig.model_validate(SMALL_MODEL))
     figures = subject.measure(subject.QUICK, tmp_path, silent)
     assert json.loads(json.dumps(figures, allow_nan=False))["settings"]
     name = subject.__name__.removeprefix("benchmarks.")

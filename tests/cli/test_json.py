@@ -12,6 +12,8 @@ SETTINGS = """
 [model]
 width = 16
 history = 10
+interests = 3
+crossing.hidden = 16
 [train]
 epochs = 1
 batch_size = 64

@@ -31,10 +31,10 @@ from multitudes.state.protocol import Event, UserState
 from multitudes.training.config import RunConfig, TrainConfig
 from multitudes.training.loop import train
 from multitudes.training.trained_run import TrainedRun
-from tests.worlds import planted
+from tests.worlds import SMALL_MODEL, planted
 
 pytestmark = pytest.mark.usefixtures("shared_exports")
-WIDTH, RANK, LENGTH = 16, 6, 12
+RANK, WIDTH, LENGTH = 6, SMALL_MODEL["width"], SMALL_MODEL["history"]
 WEIGHTS = HistoryWeights(weight={"unconditioned": 2.0, "implicit": 1.0, "explicit": 0.5}, recency=0.25)
 
 
@@ -45,7 +45,7 @@ def data() -> PreparedData:
 
 @pytest.fixture(scope="module")
 def run(data: PreparedData, tmp_path_factory: pytest.TempPathFactory) -> TrainedRun:
-    model = UserTowerConfig.model_validate({"width": WIDTH, "history": LENGTH})
+    model = UserTowerConfig.model_validate(SMALL_MODEL)
     folder = tmp_path_factory.mktemp("run") / "run"
     train(data, RunConfig(method="joint", model=model, train=TrainConfig(epochs=1)), folder)
     LinearHistory(ease_factors(interaction_matrix(data), 5.0, RANK), WEIGHTS).save(folder)

@@ -47,7 +47,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> PreparedData:
 
 
 def trained(data: PreparedData, out: Path, seed: int) -> TrainedRun:
-    model = UserTowerConfig.model_validate({"width": 16, "history": LENGTH})
+    model = UserTowerConfig.model_validate({"width": 16, "history": LENGTH, "interests": 3})
     return train(data, RunConfig(method="joint", seed=seed, model=model, train=TrainConfig(epochs=1)), out)
 
 

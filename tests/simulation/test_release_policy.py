@@ -34,7 +34,9 @@ candidates = 40
 slots = 15
 [model]
 width = 16
-history = 20
+history = 10
+interests = 3
+crossing.hidden = 16
 linear.rank = 0
 [train]
 epochs = 1
