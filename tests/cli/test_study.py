@@ -11,8 +11,9 @@ from multitudes import progress
 from multitudes.cli.main import run
 from multitudes.cli.output import StudyProgressLine
 from multitudes.cli.study import _workers_text
+from multitudes.study.worker_pool import WorkerPool
 from multitudes.training.run_config import load_run_config
-from tests.study.small import study_file
+from tests.study.small import compute_here, study_file
 from tests.worlds import planted
 
 BASE = """
@@ -112,7 +113,8 @@ def test_tune_refuses_an_unknown_method_and_an_existing_file(tmp_path, capsys):
 
 
 @pytest.mark.slow
-def test_tune_writes_settings_that_train_takes(tmp_path, capsys):
+def test_tune_writes_settings_that_train_takes(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(WorkerPool, "run", compute_here)
     (tmp_path / "base.toml").write_text(BASE)
     out, data = tmp_path / "best.toml", str(planted()[1].path)
     tune = [

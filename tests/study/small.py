@@ -1,8 +1,11 @@
 """A study of two methods on a planted data set, so small that a cell takes a second or two."""
 
+import threading
 from pathlib import Path
 
 from multitudes.data.planted import PlantedConfig, plant, write_world
+from multitudes.errors import MultitudesError
+from multitudes.study.worker import compute_cell
 
 STUDY = """
 name = "small"
@@ -47,3 +50,23 @@ def study_file(folder: Path, text: str = STUDY, users: int = 60) -> Path:
     file = folder / "study.toml"
     file.write_text(text)
     return file
+
+
+_one_cell = threading.Lock()  # torch has one state of its random numbers in a process
+
+
+def compute_here(pool, cell, split, report) -> str | None:
+    """Stand in for ``WorkerPool.run``: compute the cell in this process, which has torch loaded already.
+
+    A worker takes seconds to begin. What is of the workers themselves is tested with real ones: test_worker_pool, and
+    the tests of test_run that kill, fail, and run from the command line.
+    """
+    folder = cell.folder(pool._cells)
+    folder.mkdir(parents=True, exist_ok=True)
+    report(cell.label, "")
+    with _one_cell:
+        try:
+            compute_cell(cell.job(split, pool._cells), folder)
+        except MultitudesError as error:
+            return str(error)
+    return None

@@ -13,13 +13,14 @@ import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
 
+from multitudes.cli.main import run
 from multitudes.data.prepared import PreparedData
 from multitudes.errors import DataError, MissingError, UsageError
 from multitudes.seeding import generator
 from multitudes.study.config import read_study
 from multitudes.study.run import describe_budgets, run_study
 from multitudes.study.worker_pool import WorkerPool
-from tests.study.small import STUDY, study_file
+from tests.study.small import STUDY, compute_here, study_file
 
 MAIN = [sys.executable, "-c", "from multitudes.cli.main import main; main()"]
 TIMED = {"train_seconds", "targets_per_s", "p90_ms", "code"}  # code: it may change while the tests run
@@ -27,12 +28,19 @@ TIMED = {"train_seconds", "targets_per_s", "p90_ms", "code"}  # code: it may cha
 pytestmark = pytest.mark.slow
 
 
+@pytest.fixture
+def _without_workers(monkeypatch):
+    monkeypatch.setattr(WorkerPool, "run", compute_here)
+
+
 @pytest.fixture(scope="module")
 def uninterrupted(tmp_path_factory):
     """Return the folder of a study that ran without interruption, and its file."""
     folder = tmp_path_factory.mktemp("study")
     file = study_file(folder)
-    run_study(read_study(file), folder / "out")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(WorkerPool, "run", compute_here)
+        run_study(read_study(file), folder / "out")
     return folder
 
 
@@ -111,6 +119,7 @@ def test_another_seed_is_another_cell(uninterrupted, monkeypatch):
             run_study(study.model_copy(update=changed), uninterrupted / "out")
 
 
+@pytest.mark.usefixtures("_without_workers")
 def test_the_test_set_is_accessed_on_demand_and_counted(uninterrupted):
     config, out = read_study(uninterrupted / "study.toml"), uninterrupted / "out"
     assert not list(out.rglob("*-test.*")), "no access to the test set so far"
@@ -170,13 +179,13 @@ def test_a_failing_cell_is_named_and_the_others_continue(tmp_path):
     assert "\r" not in done.stderr, "no progress bar without a terminal"
 
 
-def test_without_any_result_no_result_file_is_announced(tmp_path):
+@pytest.mark.usefixtures("_without_workers")
+def test_without_any_result_no_result_file_is_announced(tmp_path, capsys):
     text = STUDY.replace("trials = 2", "trials = 0").replace("epochs = 3", "learning_rate = 1e30")
-    call = [*MAIN, "study", str(study_file(tmp_path, text)), "--out", str(tmp_path / "out")]
-    done = subprocess.run(call, check=False, capture_output=True, text=True)
-    assert done.returncode == 1
-    assert "no cell has a result, so there is nothing to compare" in done.stderr.splitlines()[-1]
-    assert "outcomes.parquet" not in done.stdout
+    assert run(["study", str(study_file(tmp_path, text)), "--out", str(tmp_path / "out")]) == 1
+    printed = capsys.readouterr()
+    assert "no cell has a result, so there is nothing to compare" in printed.err.splitlines()[-1]
+    assert "outcomes.parquet" not in printed.out
     assert not (tmp_path / "out" / "report.html").exists()
 
 
@@ -204,6 +213,7 @@ def test_a_full_disk_stops_the_study_and_the_next_call_resumes(tmp_path, monkeyp
         with pytest.raises(MissingError, match="run the same command again"):
             run_study(config, tmp_path / "out")
     assert len(started) == 1, "the second cell would meet the same full disk"
+    monkeypatch.setattr(WorkerPool, "run", compute_here)
     assert not run_study(config, tmp_path / "out").failed
 
 
@@ -218,12 +228,14 @@ def test_a_killed_cell_is_named_the_other_continues_and_the_next_call_computes_i
         started.append(worker)
         return worker
 
-    monkeypatch.setattr(WorkerPool, "_start", kill_the_first)
-    ended = run_study(config, tmp_path / "out")
+    with monkeypatch.context() as patch:
+        patch.setattr(WorkerPool, "_start", kill_the_first)
+        ended = run_study(config, tmp_path / "out")
     (failed,) = ended.failed
     assert "killed by SIGKILL" in failed["error"]
     methods = set(pl.read_parquet(tmp_path / "out" / "outcomes.parquet")["method"].unique())
     assert methods & {"joint", "plain"} == {"joint", "plain"} - {failed["method"]}
+    monkeypatch.setattr(WorkerPool, "run", compute_here)
     assert not run_study(config, tmp_path / "out").failed
 
 

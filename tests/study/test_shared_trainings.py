@@ -10,7 +10,7 @@ from multitudes.study.cells import is_trained
 from multitudes.study.config import read_study
 from multitudes.study.run import run_study
 from multitudes.study.worker_pool import WorkerPool
-from tests.study.small import STUDY, study_file
+from tests.study.small import STUDY, compute_here, study_file
 
 TURNS = '[methods.turns]\nmethod = "joint"\nretrieve.blend = "round_robin"\n'
 EVEN = '[methods.even]\nmethod = "joint"\nretrieve.importance = "even"\n'
@@ -72,7 +72,8 @@ def test_a_failing_training_runs_once_and_fails_all_its_cells(tmp_path, monkeypa
 
 
 @pytest.mark.slow
-def test_one_training_serves_two_methods_and_a_pair(tmp_path):
+def test_one_training_serves_two_methods_and_a_pair(tmp_path, monkeypatch):
+    monkeypatch.setattr(WorkerPool, "run", compute_here)
     text = STUDY.replace("trials = 2", "trials = 0").replace("[model]", f"{EVEN}{SEPARATE}[model]", 1)
     ended = run_study(read_study(study_file(tmp_path, text)), tmp_path / "out")
     assert not ended.failed
