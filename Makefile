@@ -10,6 +10,8 @@ $(STAMP): pyproject.toml
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet --editable '.[train,report,study,serve,client,redis,docs,dev]'
+	@# axe-core, which judges pages in the browser tests; the driver that the package asks for is not needed.
+	$(BIN)/python -m pip install --quiet --no-deps 'axe-playwright-python>=0.1.8'
 	@touch $(STAMP)
 
 demo: $(STAMP)

@@ -1,6 +1,7 @@
 """Settings of the whole test run."""
 
 import os
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -16,6 +17,42 @@ _LONGEST = ("test_readme.py", "test_run.py", "test_demo.py", "test_simulate.py",
 def pytest_collection_modifyitems(items):
     """Run the tests of the longest files first; the order within a file stays."""
     items.sort(key=lambda item: _LONGEST.index(item.path.name) if item.path.name in _LONGEST else len(_LONGEST))
+
+
+@pytest.fixture(scope="session")
+def chromium(tmp_path_factory):
+    """Start one browser in a test run, for all pages."""
+    from tests.browser import CHROMIUM, Browser  # noqa: PLC0415 (most tests need none)
+
+    if CHROMIUM is None:
+        pytest.skip("no Chromium: apt-get install chromium")
+    opened = Browser(tmp_path_factory.mktemp("profile"))
+    yield opened
+    opened.close()
+
+
+@pytest.fixture
+def browser(chromium):
+    """Return the browser; at the end, its console has no error and it asked no host but this machine."""
+    chromium.errors.clear()
+    chromium.requests.clear()
+    yield chromium
+    assert chromium.errors == []
+    assert {urlsplit(request).hostname or "" for request in chromium.requests} <= {"127.0.0.1", ""}
+
+
+@pytest.fixture
+def check_page(browser, tmp_path):
+    """Return a function that fails if axe finds something serious on a page."""
+
+    def check(html: str, schemes: tuple[str, ...] = ("light",)) -> None:
+        file = tmp_path / "page.html"
+        file.write_text(html, encoding="utf-8")
+        for scheme in schemes:
+            browser.open(file.as_uri(), width=360, scheme=scheme)
+            assert browser.findings() == [], scheme
+
+    return check
 
 
 @pytest.fixture(scope="session")

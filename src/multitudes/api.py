@@ -156,6 +156,12 @@ class ExploreRequest:
     boost_topics: Annotated[FailFastList[Text], Field(max_length=MAX_PREFERENCES)] = ()
     mute_interests: Annotated[FailFastList[InterestNumber], Field(max_length=MAX_PREFERENCES)] = ()
     boost_interests: Annotated[FailFastList[InterestNumber], Field(max_length=MAX_PREFERENCES)] = ()
+    release: Annotated[
+        Text | None,
+        Field(
+            description="The release that answers, one of those of GET /v1/explore/releases; null: the one that serves."
+        ),
+    ] = None
 
     def check(self) -> None:
         """Check what the types do not express.
@@ -382,6 +388,15 @@ class ExploreItemsResponse:
     """The items whose titles or ids contain a text, most popular first."""
 
     items: tuple[MapItem, ...]
+
+
+@dataclass(frozen=True)
+class ExploreReleasesResponse:
+    """The releases that can be shown beside the one that serves."""
+
+    serving: str
+    others: Annotated[tuple[str, ...], Field(description="Newest first.")]
+    beside: Annotated[str | None, Field(description="Of the others, the one that is shown at first; null: none.")]
 
 
 @dataclass(frozen=True)

@@ -48,6 +48,21 @@ def test_a_wrong_call_is_one_line(arguments, code, message, releases, tmp_path, 
     assert not (tmp_path / "new.html").exists()
 
 
+def test_two_releases_are_written_side_by_side_and_named_apart(releases, tmp_path, capsys):
+    other = tmp_path / "releases"
+    publish_small(other)
+    publish_small(other)
+    for beside, shown in ((str(other), f"release {tmp_path.name}/releases/0002"), ("0001", "release 0001")):
+        file = tmp_path / f"{shown[-4:]}.html"
+        shown_first = other if beside == "0001" else releases
+        assert run(["explore", str(shown_first), beside, "--export", str(file), "--user", "ann"]) == 0
+        assert f'<th scope="col">{shown}</th>' in file.read_text()
+    capsys.readouterr()
+    for beside, message in (("0002", "is the release that is shown already"), ("none", "none: no releases here")):
+        assert run(["explore", str(other), beside, "--export", str(tmp_path / "x.html")]) in {2, 4}
+        assert message in capsys.readouterr().err
+
+
 def test_a_folder_without_releases_is_said(tmp_path, capsys):
     assert run(["explore", str(tmp_path / "none"), "--export", str(tmp_path / "page.html")]) == 4
     assert "publish" in capsys.readouterr().err
@@ -69,6 +84,15 @@ def test_who_asked_to_be_erased_is_on_no_page(named, tmp_path, capsys):
     )
     assert run(["explore", str(releases), "--data", str(tmp_path / "none")]) == 2
     assert "no such folder; expected the data folder of the service" in capsys.readouterr().err
+
+
+def test_who_asked_another_service_to_be_erased_is_not_shown_of_its_release(releases, tmp_path):
+    publish_small(tmp_path / "other")
+    (tmp_path / "other.service").mkdir()
+    ErasureRequests(tmp_path / "other.service" / "forgotten").add("ann", 1)
+    call = ["explore", str(releases), str(tmp_path / "other"), "--export", str(tmp_path / "page.html")]
+    assert run([*call, "--user", "ann", "--user", "bob"]) == 0
+    assert (tmp_path / "page.html").read_text().count("does not have this user.</p>") == 1
 
 
 def test_who_asked_to_be_erased_is_erased_for_the_page_that_is_served_too(tmp_path, monkeypatch):

@@ -6,17 +6,18 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from urllib.parse import urlsplit
 
+import polars as pl
 import pytest
 
 from multitudes.cli.main import run
+from multitudes.retrieval.item_updates import remove_items
 from multitudes.service.api_keys import make_key
-from tests.explorer.browser import CHROMIUM, Browser
+from tests.browser import Browser
 from tests.release.small_release import publish_small
 
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium: apt-get install chromium")
-ADDED = "document.querySelectorAll('.track button.added').length"  # events that are supposed
+ADDED = "document.querySelectorAll('#timeline button.added').length"  # events that are supposed
+SECTIONS = 4  # of /docs that axe sees: the others are made alike, and it takes seconds for all
 MAIN = [sys.executable, "-c", "from multitudes.cli.main import main; main()"]
 
 
@@ -43,26 +44,14 @@ def serving(*call: str) -> Iterator[str]:
 
 
 @pytest.fixture(scope="module")
-def url(releases):
-    with serving("explore", str(releases)) as url:
+def url(releases, tmp_path_factory):
+    """Where the explorer is, with another release beside it that lacks a film."""
+    other = tmp_path_factory.mktemp("other") / "fewer"
+    publish_small(other)
+    pl.DataFrame({"item_id": [112]}).write_parquet(other.parent / "gone.parquet")
+    remove_items(other, other.parent / "gone.parquet")
+    with serving("explore", str(releases), str(other)) as url:
         yield url
-
-
-@pytest.fixture(scope="module")
-def chromium(tmp_path_factory):
-    opened = Browser(tmp_path_factory.mktemp("profile"))
-    yield opened
-    opened.close()
-
-
-@pytest.fixture
-def browser(chromium):
-    """The browser; at the end, its console has no error and it asked no host but this machine."""
-    chromium.errors.clear()
-    chromium.requests.clear()
-    yield chromium
-    assert chromium.errors == []
-    assert {urlsplit(request).hostname or "" for request in chromium.requests} <= {"127.0.0.1", ""}
 
 
 DRAWN = "/^User (ann|bob|eve):/.test($('status').textContent)"  # the page begins with a user who is drawn
@@ -80,7 +69,7 @@ def click(browser: Browser, selector: str) -> None:
 
 def open_ann(browser: Browser, url: str, **options) -> None:
     browser.open(f"{url}&user=%22ann%22", **options)
-    browser.wait("!$('shown').hidden")
+    browser.wait("!$('shown').hidden && $('sides').children.length === 2")
 
 
 def focus_and_type(browser: Browser, selector: str, words: str) -> None:
@@ -110,8 +99,8 @@ def test_the_key_of_the_url_leaves_the_address_and_stays_with_the_tab(browser, u
     open_ann(browser, url)
     assert browser.run("location.hash") == "#user=%22ann%22"
     browser.open(url.partition("#")[0])
-    browser.wait("document.querySelector('#release').innerText")
-    assert browser.run("location.href") == url.partition("#")[0]
+    browser.wait(f"{DRAWN} && $('sides').children.length === 2")
+    assert "key" not in browser.run("location.href")
     browser.run("sessionStorage.clear()")
     browser.run(f"location.assign({url!r})")  # in the same tab: the page is not loaded anew
     browser.wait("sessionStorage.getItem('multitudes-key') && !location.hash")
@@ -124,7 +113,7 @@ def test_a_history_is_built_by_search_and_what_changed_is_said(browser, url):
     browser.press("ArrowDown")
     browser.press("Enter")
     browser.wait("!$('changed').hidden")
-    assert text(browser, "#changes").startswith("With Film 111 in the history: "), "the second of those found"
+    assert text(browser, "#summary").startswith("With Film 111 in the history: "), "the second of those found"
     assert browser.run(ADDED) == 1
     click(browser, "#candidates button.small")
     browser.wait(f"{ADDED} === 2")
@@ -142,7 +131,7 @@ def test_shares_mutes_and_boosts_change_the_list_and_are_reset(browser, url):
     browser.press("End")
     browser.wait("document.querySelector('[data-control=\"share-0\"]').nextSibling.textContent === '0 %'")
     assert browser.run("document.activeElement.dataset.control") == "share-2", "the focus stays on the slider"
-    assert text(browser, "#changes").startswith("Crime at 100 %: ")
+    assert text(browser, "#summary").startswith("Crime at 100 %: ")
     click(browser, "[data-control='Mute-0']")
     browser.wait("document.querySelectorAll('#interests li.muted').length === 1")
     click(browser, "[data-control='Boost-1']")
@@ -175,6 +164,69 @@ def test_an_item_shows_its_neighbours_which_can_be_added(browser, url):
     browser.wait(f"{ADDED} === 2")
 
 
+def test_two_releases_are_shown_side_by_side(browser, url):
+    open_ann(browser, url)
+    assert text(browser, "#beside-title") == "Release 0001 and release fewer/0001"
+    verdict = "14 of 15 candidates of 0001 are in fewer/0001 too, 0 of them moved by more than two places;"
+    assert text(browser, "#verdict") == f"{verdict} 1 is lost, 0 are new."
+    tags = (
+        "[...document.querySelectorAll('#sides .side')].map(s => [...s.querySelectorAll('.tag')].map(t => t.innerText))"
+    )
+    (lost, *rest), moved = browser.run(tags)
+    assert (lost, rest) == ("lost", [])
+    assert set(moved) == {"up 1", "up 2"}
+    events = browser.run("[...document.querySelectorAll('.side')].map(s => s.querySelectorAll('.track button').length)")
+    assert events == [4, 4]
+    assert "4 of 4 events are in 1 · Drama of 0001" in text(browser, ".side:last-child")
+    browser.run("const s = $('others'); s.value = ''; s.dispatchEvent(new Event('change'))")
+    browser.wait("$('beside').hidden")
+    assert browser.run("[...$('others').options].map(o => o.text)") == ["none", "fewer/0001"]
+
+
+def test_who_is_not_in_the_other_release_is_said(browser, url):
+    open_ann(browser, url)
+    browser.run("beside = 'nothing/0007'; refresh()")
+    browser.wait("$('verdict').textContent.startsWith(\"no release 'nothing/0007' to show beside\")")
+    assert browser.run("$('sides').children.length") == 0
+    browser.errors.clear()  # the browser itself notes a 404
+
+
+def test_every_control_is_named_and_reached_by_tab_in_the_order_of_the_page(browser, url):
+    open_ann(browser, url)
+    click(browser, "#candidates button.small")
+    browser.wait(f"{ADDED} === 1")
+    click(browser, "#candidates button.plain")
+    browser.wait("!$('item').hidden")
+    controls = (
+        "[...document.querySelectorAll('a[href], button, input, select, [tabindex]')]"
+        ".filter(e => e.tabIndex >= 0 && !e.disabled && e.offsetHeight)"
+    )
+    browser.run(f"document.activeElement.blur(); window.controls = {controls}; scrollTo(0, 0)")
+    browser.run("const title = document.querySelector('h1'); title.tabIndex = -1; title.focus()")
+    reached = []
+    for _ in range(browser.run("controls.length")):
+        browser.press("Tab")
+        reached.append(browser.run("controls.indexOf(document.activeElement)"))
+    assert reached == list(range(len(reached)))
+    assert len(reached) > 50
+    assert [one for one in browser.names() if not one[1].strip() and one[0] != "RootWebArea"] == []
+
+
+def test_axe_finds_nothing_serious(browser, url):
+    docs = f"{url.partition('/#')[0]}/docs"
+    for scheme, width in (("light", 1280), ("dark", 360)):
+        open_ann(browser, url, scheme=scheme, width=width)
+        click(browser, "#candidates button.small")
+        click(browser, "#candidates button.plain")
+        browser.wait("!$('item').hidden && !$('changed').hidden")
+        assert browser.findings() == []
+        browser.open(docs, scheme=scheme, width=width)
+        browser.run(f"for (const one of [...document.querySelectorAll('section')].slice({SECTIONS})) one.remove()")
+        assert browser.findings() == []
+    browser.run("document.body.append(document.createElement('input'))")
+    assert browser.findings() == ["label: input <input>"], "the control"
+
+
 def test_map_and_timeline_answer_to_mouse_and_keyboard(browser, url):
     open_ann(browser, url)
     browser.run("document.querySelector('#map').scrollIntoView()")
@@ -192,7 +244,7 @@ def test_map_and_timeline_answer_to_mouse_and_keyboard(browser, url):
     browser.wait("$('item-title').textContent === $('tip').textContent")
     click(browser, "#zoom")
     assert browser.run("view.size !== 1.06")
-    browser.run("document.querySelector('.track button[tabindex=\"0\"]').focus()")
+    browser.run("document.querySelector('#timeline button[tabindex=\"0\"]').focus()")
     newest = text(browser, "#moment")
     browser.press("ArrowLeft")
     assert text(browser, "#moment") not in {"", newest}
@@ -236,6 +288,9 @@ def test_an_exported_page_works_from_a_file_with_and_without_scripts(browser, re
     click(browser, "#candidates button.plain")
     assert text(browser, "#item-title").startswith("Film 1")
     assert browser.run("$('draw').offsetHeight + $('tables').offsetHeight") == 0
+    assert browser.findings() == []
+    browser.run("$('shown').hidden = true; $('tables').hidden = false")
+    assert browser.findings() == []
     browser.open(file.as_uri(), scripts=False)
     assert {request.partition(":")[0] for request in browser.requests} <= {"file", "data", "about"}
     assert "Film 1" in text(browser, "#tables")

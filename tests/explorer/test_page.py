@@ -7,7 +7,7 @@ from hashlib import sha256
 from html.parser import HTMLParser
 
 from multitudes import api
-from multitudes.explorer.page import live_page, static_page
+from multitudes.explorer.page import Beside, live_page, static_page
 
 EVIL = "</script><img src=x onerror=alert(1)>&"
 PLACE = api.MapItem(1, EVIL, 0.5, 0.5, 1)
@@ -61,3 +61,12 @@ def test_an_exported_page_holds_titles_as_text_and_data_that_end_nothing():
     policy = re.findall(r'content-security-policy" content="(.*?)">', html)
     check_policy(html, policy[0].replace("&#x27;", "'"))
     assert html.count("&lt;/script&gt;&lt;img") == 7, "user, interest and its item, candidate thrice, and the history"
+
+
+def test_an_exported_page_has_the_candidates_of_a_second_release_or_says_that_it_has_not_the_user():
+    release = api.ExploreMapResponse("0001", "joint", 1, 1, True, (EVIL,), (PLACE,))
+    both = static_page(release, [an_answer()], Beside("other/0001", [an_answer()]))
+    assert '<th scope="col">release other/0001</th>' in both
+    assert "<caption>Interests in release other/0001</caption>" in both
+    alone = static_page(release, [an_answer()], Beside("other/0001", [None]))
+    assert "Release other/0001 does not have this user." in alone

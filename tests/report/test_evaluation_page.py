@@ -233,3 +233,7 @@ def test_a_comparison_names_both_sides_and_stars_what_excludes_zero():
 )
 def test_numbers_are_written_as_in_the_field(value, text):
     assert format_number(value) == text
+
+
+def test_axe_finds_nothing_serious(check_page, page):
+    check_page(page, ("light", "dark"))  # the other reports have the same colours

@@ -50,3 +50,7 @@ def test_what_is_not_there_has_no_section(tmp_path):
     world = plant(300)
     page = experiment_page(read(World(world.exposures.drop("cohort"), world.outcomes), tmp_path))
     assert "For whom" not in page
+
+
+def test_axe_finds_nothing_serious(check_page, planted):
+    check_page(experiment_page(planted))

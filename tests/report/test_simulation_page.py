@@ -58,3 +58,7 @@ def test_the_page_has_its_limits_first_then_every_figure_of_the_record():
     assert "50.0 %" in page
     assert page.count("<svg") == 4  # two metrics, one arm by cohort, the days
     assert "Hides" not in simulation_page(simulated(rows[0]))
+
+
+def test_axe_finds_nothing_serious(check_page):
+    check_page(simulation_page(simulated(moved("feed_saves", 0.1, 0.2))))

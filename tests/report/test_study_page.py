@@ -218,3 +218,7 @@ def test_the_file_is_written_whole(summary, tmp_path):
     write_study_page(changed(summary), tmp_path / "new" / "report.html")
     assert (tmp_path / "new" / "report.html").read_text().endswith("</html>\n")
     assert [file.name for file in (tmp_path / "new").iterdir()] == ["report.html"]
+
+
+def test_axe_finds_nothing_serious(check_page, page):
+    check_page(page)

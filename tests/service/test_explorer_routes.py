@@ -10,8 +10,12 @@ import pytest
 from multitudes import api
 from multitudes.errors import StateError
 from multitudes.explorer.explorer import Explorer
+from multitudes.retrieval.release_trial import ReleaseTrial
+from multitudes.retrieval.retriever import Retriever
 from multitudes.service.api_keys import ApiKeys, make_key
 from multitudes.service.app import create_app
+from multitudes.state.protocol import Event as StoredEvent
+from tests.release.small_release import publish_small
 from tests.service.conftest import ask, refusal, with_settings
 
 
@@ -125,3 +129,33 @@ def test_few_wait_for_the_explorer_and_the_others_are_told_to_come_again(deps):
             return sorted(answer.status_code for answer in await asyncio.gather(*tasks))
 
     assert asyncio.run(flood()) == [200] * 16 + [429] * 2
+
+
+def test_another_version_answers_the_same_user_and_what_cannot_be_shown_is_said(tmp_path, deps, monkeypatch):
+    tried = []
+    monkeypatch.setattr(ReleaseTrial, "run", lambda _, folder: tried.append(folder.name))
+    publish_small(tmp_path)
+    publish_small(tmp_path)
+    retriever = Retriever.open(tmp_path)
+    two = replace(deps, get_retriever=lambda: retriever)
+    app = create_app(two)
+    listed = ask(app, "GET", "/v1/explore/releases").json()
+    assert listed == {"serving": "0002", "others": ["0001"], "beside": None}
+    deps.states.events[str, "bob"] = {"e": StoredEvent("e", "bob", 105, 5)}
+    answer = ask(app, "POST", "/v1/explore", json={"user_id": "bob", "release": "0001"}).json()
+    assert answer["release"] == "0001"
+    assert tried == ["0001"]
+    assert 105 in [event["item"]["item_id"] for event in answer["history"]], "what they did since counts there too"
+    zoe = refusal(ask(app, "POST", "/v1/explore", json={"user_id": "zoe", "release": "0001"}))
+    assert zoe[2] == "user 'zoe' is not in release 0001; draw another, or build a history"
+    gone = refusal(ask(app, "POST", "/v1/explore", json={"user_id": "bob", "release": "0007"}))
+    assert gone == (404, "not_found", "no release '0007' to show beside the one that serves; there are: 0001")
+    (tmp_path / "versions" / "0001" / "users.parquet").write_bytes(b"")
+    status, _, message = refusal(
+        ask(create_app(two), "POST", "/v1/explore", json={"user_id": "bob", "release": "0001"})
+    )
+    assert status == 503
+    assert message.startswith("0001/users.parquet: ")
+    off = create_app(with_settings(two, explorer={"compare": False}))
+    assert ask(off, "GET", "/v1/explore/releases").json()["others"] == []
+    assert refusal(ask(off, "POST", "/v1/explore", json={"user_id": "bob", "release": "0001"}))[0] == 404

@@ -1,19 +1,28 @@
 """``multitudes explore``: users' interests on a page, served on this machine or written to a file."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from multitudes.cli.output import print_json, print_next
 from multitudes.progress import ProgressBar
 
+if TYPE_CHECKING:
+    from multitudes.explorer.other_releases import NamedExplorer
+    from multitudes.ids import Id
+
 _MAX_USERS = 1_000  # an exported user takes about 30 KB
 
 
 def explore_command(
     releases: Annotated[Path, typer.Argument(help="Folder of releases, or one version's own folder.")],
+    beside: Annotated[
+        str | None,
+        typer.Argument(help="A release to show beside it: a version of RELEASES, or another such folder."),
+    ] = None,
     port: Annotated[int, typer.Option(min=0, max=65_535, help="Port on 127.0.0.1; 0: any free port.")] = 8000,
     export: Annotated[
         Path | None, typer.Option(help="Write a page with a sample of users to this file, and serve nothing.")
@@ -33,17 +42,18 @@ def explore_command(
     """Explore users and their interests on a page.
 
     The page is on this machine only, for whoever has the printed URL: it holds a key of this run. Nothing that is tried
-    there is kept. --export writes one HTML file that needs no service.
+    there is kept. --export writes one HTML file that needs no service. With two releases, the page shows how both
+    answer the same user.
     """
     forgotten = _erasure_file(releases, data)
     if export is not None:
-        _export(releases, export, users, user or [], seed, overwrite, forgotten, json)
+        _export(releases, beside, export, users, user or [], seed, overwrite, forgotten, json)
         return
     from multitudes.errors import UsageError
 
     if user or overwrite:
         raise UsageError("--user and --overwrite are for --export FILE; on the page, type the id of a user")
-    _serve(releases, port, forgotten, json)
+    _serve(releases, beside, port, forgotten, json)
 
 
 def _erasure_file(releases: Path, data: Path | None) -> Path | None:
@@ -67,12 +77,47 @@ def _erasure_file(releases: Path, data: Path | None) -> Path | None:
         ) from None
 
 
-def _serve(releases: Path, port: int, forgotten: Path | None, json: bool) -> None:
+def _is_hidden(forgotten: Path | None) -> "Callable[[Id], bool]":
+    """Return the function that tells whether a user asked to be erased."""
+    from multitudes.explorer.explorer import hide_nobody
+    from multitudes.state.erasure_requests import ErasureRequests
+
+    return hide_nobody if forgotten is None else ErasureRequests(forgotten).__contains__
+
+
+def _open_beside(releases: Path, beside: str) -> "NamedExplorer":
+    """Open the release that is shown beside another."""
+    from multitudes.errors import UsageError
+    from multitudes.explorer.explorer import Explorer
+    from multitudes.explorer.other_releases import NamedExplorer
+    from multitudes.release.store import VERSIONS, release_folder
+    from multitudes.retrieval.retriever import Retriever
+
+    shown, version = release_folder(releases).resolve(), releases / VERSIONS / beside
+    folder = release_folder(version if version.is_dir() else Path(beside)).resolve()
+    if folder == shown:
+        raise UsageError(f"{beside}: is the release that is shown already; give another version or folder")
+    retriever = Retriever.open(folder)
+    explorer = Explorer(lambda: retriever, _is_hidden(_erasure_file(folder, None)))
+    return NamedExplorer(_name_beside(folder, shown), explorer)
+
+
+def _name_beside(folder: Path, shown: Path) -> str:
+    """Return the version of a release, after as much of its path as tells it from another in another folder."""
+    if folder.parent == shown.parent:
+        return folder.name
+    parts, others = folder.parents[1].parts, shown.parents[1].parts
+    same = next((k for k in range(1, len(parts)) if parts[-k:] != others[-k:]), len(parts))
+    return "/".join((*parts[-same:], folder.name))
+
+
+def _serve(releases: Path, beside: str | None, port: int, forgotten: Path | None, json: bool) -> None:
     """Serve the page with the service on this machine; its folder of states, logs and the key ends with it."""
     from multitudes.extras import require_extra
 
     require_extra("serve")
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # see serve_command
+    from dataclasses import replace
     from shutil import copy
     from tempfile import TemporaryDirectory
 
@@ -82,19 +127,21 @@ def _serve(releases: Path, port: int, forgotten: Path | None, json: bool) -> Non
     from multitudes.service.settings import load_settings
     from multitudes.service.startup import open_dependencies
 
+    other = None if beside is None else _open_beside(releases, beside)
     with TemporaryDirectory(prefix="multitudes-explore-") as folder, listen("127.0.0.1", port) as listener:
         keys = Path(folder) / "keys"
         key = make_key(keys, "explorer", ("read",))
         options = {
             "data": {"folder": Path(folder)},
             "keys": {"file": keys},
+            "guard": {"read_s": 1.0},  # a person waits for it; the store is empty
             "journal": {"level": "warning", "format": "text", "requests": 0},
         }
         settings = load_settings(None, {}, options)
         if forgotten is not None:
             copy(forgotten, folder)
         with open_dependencies(releases, settings) as dependencies:
-            app = create_app(dependencies, own_names_only=True)
+            app = create_app(replace(dependencies, beside=other), own_names_only=True)
             url = f"{socket_url(listener)}/#key={key}"  # a browser sends no fragment to anybody
             if json:
                 print_json({"url": url, "release": dependencies.get_retriever().release.version})
@@ -105,6 +152,7 @@ def _serve(releases: Path, port: int, forgotten: Path | None, json: bool) -> Non
 
 def _export(
     releases: Path,
+    beside: str | None,
     file: Path,
     users: int,
     given: list[str],
@@ -118,30 +166,29 @@ def _export(
     from multitudes.cli.recommend import parse_release_id
     from multitudes.errors import UsageError
     from multitudes.explorer.explorer import Explorer
-    from multitudes.explorer.page import static_page
+    from multitudes.explorer.page import Beside, static_page
     from multitudes.retrieval.retriever import Retriever
-    from multitudes.state.erasure_requests import ErasureRequests
 
     if file.exists() and not overwrite:
         raise UsageError(f"{file}: exists; give another name or --overwrite")
     retriever = Retriever.open(releases)
-    explorer = Explorer(lambda: retriever)
+    explorer = Explorer(lambda: retriever, _is_hidden(forgotten))
+    other = None if beside is None else _open_beside(releases, beside)
     chosen = [parse_release_id(text, retriever.release.user_ids, "user") for text in given]
     chosen = chosen or explorer.draw_users(users, seed)
-    erased = {} if forgotten is None else ErasureRequests(forgotten).erased_at_s(chosen)
-    if not given:
-        chosen = [user_id for user_id in chosen if user_id not in erased]
-    answers = []
+    answers, others = [], []
     with ProgressBar("export") as progress:
         for done, user_id in enumerate(chosen, start=1):
-            answer = None if user_id in erased else explorer.explore(api.ExploreRequest(user_id))
+            request = api.ExploreRequest(user_id)
+            answer = explorer.explore(request)
             if answer is None:
                 raise UsageError(
                     f"user {user_id!r} is not in release {retriever.release.version}; leave --user out to draw some"
                 )
             answers.append(answer)
+            others += [] if other is None else [other.explorer.explore(request)]
             progress(done, len(chosen))
-    write_text(file, static_page(explorer.map(), answers))
+    write_text(file, static_page(explorer.map(), answers, None if other is None else Beside(other.name, others)))
     size = file.stat().st_size
     typer.echo(
         f"{file}: {len(answers):,} user{'' if len(answers) == 1 else 's'}, {size / 1e3:,.0f} kB; open it in a browser"

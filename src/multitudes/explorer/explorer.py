@@ -34,16 +34,22 @@ _MAX_TOPICS: Final = 1_000
 _ADDED: Final = "explorer-"  # begins the event ids of supposed events
 
 
+def hide_nobody(_: Id) -> bool:
+    """Return False: the default of ``is_hidden``."""
+    return False
+
+
 class Explorer:
     """Answers the questions of the explorer's page; safe for use by several threads."""
 
-    def __init__(self, get_retriever: Callable[[], Retriever]) -> None:
+    def __init__(self, get_retriever: Callable[[], Retriever], is_hidden: Callable[[Id], bool] = hide_nobody) -> None:
         """Create an explorer.
 
         Args:
             get_retriever: returns the retriever that answers now.
+            is_hidden: returns whether a user is not shown, since they asked to be erased.
         """
-        self._get_retriever = get_retriever
+        self._get_retriever, self._is_hidden = get_retriever, is_hidden
         self._map: tuple[ReferenceType[Release], ItemMap] | None = None  # a release that no longer serves is freed
         self._opening = Lock()
 
@@ -63,6 +69,8 @@ class Explorer:
     def draw_users(self, n: int, seed: int | None = None) -> list[Id]:
         """Return ``n`` users with a history, drawn at random, or all if there are fewer, by user number.
 
+        Users who are hidden are left out after the draw.
+
         Args:
             n: number of users.
             seed: of the draw; None: another draw at each call.
@@ -70,8 +78,7 @@ class Explorer:
         release = self._get_retriever().release
         with_history = np.flatnonzero(np.diff(release.event_offset) > 0)
         drawn = np.random.default_rng(seed).choice(with_history, min(n, len(with_history)), replace=False)
-        ids: list[Id] = release.user_ids[np.sort(drawn)].to_list()
-        return ids
+        return [user_id for user_id in release.user_ids[np.sort(drawn)].to_list() if not self._is_hidden(user_id)]
 
     def search_items(self, text: str, n: int) -> api.ExploreItemsResponse:
         """Return the items whose titles contain ``text``, or whose id it is, most popular first."""
@@ -99,6 +106,8 @@ class Explorer:
         Returns:
             The answer; None if nothing is known of the user: they are not in the release, or asked to be erased.
         """
+        if request.user_id is not None and self._is_hidden(request.user_id):
+            return None
         retriever = self._get_retriever()
         full = _retrieval_request(request, user_state, state_error, int(time.time()))
         requests = [full, *_one_vector_requests(full, retriever.release)]

@@ -9,6 +9,8 @@ let answer = null; // POST /v1/explore, for `wish`
 let known = new Map(); // interests by number, also those that are muted now
 let wish = newWish({});
 let marks = []; // the user's items on the map
+let beside = ""; // name of the release that is shown beside it; empty: none
+let other = null; // its answer, or a text: why there is none
 let asked = 0; // number of the last request: an older answer is dropped
 
 function newWish(who) {
@@ -46,7 +48,7 @@ function colour(number) {
   return `var(--c${before.length % COLOURS})`;
 }
 
-const swatch = (number, text = "") => el("span", { className: "swatch", colour: colour(number), "aria-hidden": "true" }, el("b", {}, text));
+const swatch = (number, text = "", paint = colour) => el("span", { className: "swatch", colour: paint(number), "aria-hidden": "true" }, el("b", {}, text));
 
 // The service
 
@@ -87,10 +89,26 @@ function request() {
   };
 }
 
+// The same user for the release beside it: the numbers of interests mean others there.
+function requestBeside() {
+  const { added, n, mute_topics, boost_topics } = request();
+  return { ...wish.who, added, n, mute_topics, boost_topics, release: beside };
+}
+
 async function refresh() {
   const number = ++asked;
   const latest = await ask("/v1/explore", request());
-  if (number === asked) show(latest);
+  if (number !== asked) return;
+  other = null;
+  show(latest);
+  if (beside) askBeside(number); // which may have to be opened: the page does not wait for it
+}
+
+async function askBeside(number) {
+  const second = await ask("/v1/explore", requestBeside()).catch((error) => error.message);
+  if (number !== asked) return;
+  other = second;
+  showBeside();
 }
 
 function showUser(id) {
@@ -105,7 +123,7 @@ function showUser(id) {
     }
     $("changed").hidden = $("item").hidden = true;
     $("user").value = id;
-    history.replaceState(null, "", `#user=${encodeURIComponent(JSON.stringify(id))}`);
+    showAddress(`#user=${encodeURIComponent(JSON.stringify(id))}`);
   });
 }
 
@@ -158,6 +176,7 @@ function show(latest) {
   showInterests();
   showTimeline();
   showCandidates();
+  showBeside();
   collectMarks();
   drawMap();
 }
@@ -205,39 +224,43 @@ function setShare(number, share) {
 }
 
 function showTimeline() {
-  const events = [...answer.history].reverse(), width = 100 / Math.max(events.length, 1), buttons = [];
+  $("timeline").replaceChildren(...timeline(answer, known, colour, $("moment")));
+}
+
+// The history of an answer, a lane for each interest; the focus moves by arrow keys.
+function timeline(shown, interests, paint, moment) {
+  const events = [...shown.history].reverse(), width = 100 / Math.max(events.length, 1), buttons = [];
   const lane = (number, name) => {
     const track = el("div", { className: "track" });
     events.forEach((event, place) => {
       if (event.interest !== number) return;
       const words = [label(event.item), date(event.time_s), event.added ? "added" : ""].filter(Boolean).join(", ");
+      const say = () => { moment.textContent = words; point(event.item); };
       const button = el("button", {
         type: "button", tabIndex: -1, title: words, "aria-label": `${words}: ${name}`, className: event.added ? "added" : "",
-        colour: number === null ? "var(--speck)" : colour(number), onclick: () => openItem(event.item),
-        onfocus: () => { $("moment").textContent = words; point(event.item); },
-        onmouseenter: () => { $("moment").textContent = words; point(event.item); },
+        colour: number === null ? "var(--speck)" : paint(number), onclick: () => openItem(event.item), onfocus: say, onmouseenter: say,
       });
       button.style.left = `${place * width}%`;
       button.style.width = `max(${width}%, 4px)`;
       buttons[place] = button;
       track.append(button);
     });
-    return el("div", { className: "lane" }, el("span", { title: name }, number === null ? null : swatch(number, String(number)), name), track);
+    return el("div", { className: "lane" }, el("span", { title: name }, number === null ? null : swatch(number, String(number), paint), name), track);
   };
   const numbers = [...new Set(events.map((event) => event.interest))].sort((a, b) => (a ?? 99) - (b ?? 99));
-  const lanes = numbers.map((number) => lane(number, number === null ? "no interest" : known.get(number)?.name ?? "muted"));
+  const lanes = numbers.map((number) => lane(number, number === null ? "no interest" : interests.get(number)?.name ?? "muted"));
   const ends = events.length ? [date(events[0].time_s) || "oldest", date(events.at(-1).time_s) || "newest"] : [];
-  $("timeline").replaceChildren(...lanes, el("div", { className: "axis" }, ...ends.map((text) => el("span", {}, text))));
   if (buttons.length) buttons.at(-1).tabIndex = 0;
-  $("timeline").onkeydown = (event) => {
-    const step = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 }[event.key];
+  const step = (event) => {
+    const by = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 }[event.key];
     const place = buttons.indexOf(document.activeElement);
-    if (!step || place < 0) return;
+    if (!by || place < 0) return;
     event.preventDefault();
-    const next = buttons[Math.min(Math.max(place + step, 0), buttons.length - 1)];
+    const next = buttons[Math.min(Math.max(place + by, 0), buttons.length - 1)];
     for (const button of buttons) button.tabIndex = button === next ? 0 : -1;
     next.focus();
   };
+  return [el("div", { onkeydown: step }, ...lanes), el("div", { className: "axis" }, ...ends.map((text) => el("span", {}, text)))];
 }
 
 function showCandidates() {
@@ -258,27 +281,119 @@ function showCandidates() {
       : `${shared} of ${all.size} candidates are also what the vector of the whole history alone gives.`;
 }
 
-function reason(candidate) {
+function reason(candidate, paint = colour) {
   if (candidate.explanation) {
-    return [swatch(candidate.explained_by), `because of ${candidate.explanation}`];
+    return [swatch(candidate.explained_by, "", paint), `because of ${candidate.explanation}`];
   }
   if (candidate.source === "popular") return ["popular"];
   return candidate.interest_name && candidate.source ? [candidate.interest_name] : [];
 }
 
+const ranks = (shown) => new Map(shown.candidates.map((one) => [one.item_id, one.rank]));
+
+function differences(before, after) {
+  const old = ranks(before), now = ranks(after);
+  return {
+    old,
+    came: after.candidates.filter((one) => !old.has(one.item_id)),
+    left: before.candidates.filter((one) => !now.has(one.item_id)),
+    moved: after.candidates.filter((one) => old.has(one.item_id) && Math.abs(old.get(one.item_id) - one.rank) > 2),
+  };
+}
+
 function showChanges(title, before, after) {
-  const rank = (list) => new Map(list.map((one) => [one.item_id, one.rank]));
-  const old = rank(before.candidates), now = rank(after.candidates);
-  const came = after.candidates.filter((one) => !old.has(one.item_id)), left = before.candidates.filter((one) => !now.has(one.item_id));
-  const moved = after.candidates.filter((one) => old.has(one.item_id) && Math.abs(old.get(one.item_id) - one.rank) > 2);
+  const { old, came, left, moved } = differences(before, after);
   const list = (name, rows) => el("div", {}, el("h3", {}, `${name} (${rows.length})`), el("ul", {}, ...rows.map((text) => el("li", {}, text))));
+  $("summary").textContent = `${title}: ${came.length} candidates came, ${left.length} left, ${moved.length} moved by more than two places.`;
+  say($("summary").textContent);
   $("changes").replaceChildren(
-    el("p", { role: "status" }, `${title}: ${came.length} candidates came, ${left.length} left, ${moved.length} moved by more than two places.`),
     el("div", { className: "lists" },
       list("Came", came.map((one) => `${one.rank}. ${label(one)}`)),
       list("Left", left.map((one) => label(one)))),
     moved.length ? list("Moved", moved.map((one) => `${label(one)}: ${old.get(one.item_id)} → ${one.rank}`)) : "");
   $("changed").hidden = false;
+}
+
+// Two releases
+
+function showBeside() {
+  $("beside").hidden = !beside;
+  if (!beside) return;
+  $("beside-title").textContent = `Release ${answer.release} and release ${beside}`;
+  if (other === null || typeof other === "string") {
+    $("verdict").textContent = other ?? `Release ${beside} is asked.`;
+    $("sides").replaceChildren();
+    return;
+  }
+  const { came, left, moved } = differences(answer, other), there = answer.candidates.length - left.length;
+  const count = (list) => `${list} ${list === 1 ? "is" : "are"}`;
+  $("verdict").textContent = `${there} of ${answer.candidates.length} candidates of ${answer.release} are in ${beside} too, ${moved.length} of them moved by more than two places; ${count(left.length)} lost, ${count(came.length)} new.`;
+  const own = new Map(answer.interests.map((one) => [one.number, one])), theirs = new Map(other.interests.map((one) => [one.number, one]));
+  const pairs = sharedEvents(), match = matchInterests(pairs, own, theirs);
+  const paint = (number) => match.get(number) ?? "var(--whole)";
+  const now = ranks(other), old = ranks(answer);
+  const lost = (one) => (now.has(one.item_id) ? "" : "lost");
+  const moves = (one) => {
+    if (!old.has(one.item_id)) return "new";
+    const up = old.get(one.item_id) - one.rank;
+    return up ? `${up > 0 ? "up" : "down"} ${Math.abs(up)}` : "";
+  };
+  const from = (one) => [...own.keys()].map((number) => [number, pairs.get(`${number} ${one.number}`) ?? 0]).filter((pair) => pair[1]).sort((a, b) => b[1] - a[1])
+    .map(([number, count]) => `${count} of ${one.n_items} events are in ${number} · ${own.get(number).name} of ${answer.release}`)[0];
+  $("sides").replaceChildren(side(answer.release, answer, own, colour, lost, () => null), side(beside, other, theirs, paint, moves, from));
+}
+
+function side(name, shown, interests, paint, tag, from) {
+  const moment = el("p", { className: "moment", "aria-live": "polite" });
+  const list = (title, rows) => [el("h4", {}, title), el("ol", { "aria-label": `${title} of release ${name}` }, ...rows)];
+  const interest = (one) => el("li", {},
+    swatch(one.number, String(one.number), paint), el("span", {}, one.name), el("span", {}, percent(one.share)),
+    one.kind === "implicit" ? el("small", {}, from(one) ?? origin(one)) : null);
+  const candidate = (one) => el("li", { onmouseenter: () => point(one) },
+    el("span", {}, String(one.rank)),
+    el("button", { type: "button", className: "plain", onclick: () => openItem(one), onfocus: () => point(one) }, label(one)),
+    tag(one) ? el("span", { className: `tag ${tag(one)}` }, tag(one)) : null,
+    el("small", {}, ...reason(one, paint)));
+  return el("div", { className: "side", role: "group", "aria-label": `Release ${name}` },
+    el("h3", {}, `Release ${name}`), shown.reason ? el("p", { className: "note" }, shown.reason) : null,
+    ...list("Interests", shown.interests.map(interest)),
+    el("h4", {}, "History by interest"), el("div", { role: "group", "aria-label": `History in release ${name}, oldest to newest. Arrow keys go through it, Enter opens an item.` }, ...timeline(shown, interests, paint, moment)), moment,
+    ...list("Candidates", shown.candidates.map(candidate)));
+}
+
+// How many events each interest of the release shares with each of the one beside it, by "number number".
+function sharedEvents() {
+  const first = new Map(answer.history.map((event) => [event.item.item_id, event.interest])), pairs = new Map();
+  for (const { item, interest } of other.history) {
+    const own = first.get(item.item_id) ?? null;
+    if (own !== null && interest !== null) pairs.set(`${own} ${interest}`, (pairs.get(`${own} ${interest}`) ?? 0) + 1);
+  }
+  return pairs;
+}
+
+// The colour of each interest of the release beside it: that of the same topic, of the one with most of its events, or
+// a free one.
+function matchInterests(pairs, own, theirs) {
+  const match = new Map(), taken = new Set();
+  const give = (number, mine) => {
+    if (match.has(number) || taken.has(mine)) return;
+    match.set(number, colour(mine));
+    taken.add(mine);
+  };
+  const topics = new Map([...own.values()].filter((one) => one.kind === "explicit").map((one) => [one.name, one.number]));
+  for (const one of theirs.values()) if (one.kind === "explicit" && topics.has(one.name)) give(one.number, topics.get(one.name));
+  for (const [pair] of [...pairs].sort((a, b) => b[1] - a[1])) give(...pair.split(" ").map(Number).reverse());
+  const all = [...Array(COLOURS).keys()].map((place) => `var(--c${place})`), used = new Set([...own.keys()].map(colour));
+  const free = all.filter((one) => !used.has(one));
+  for (const one of theirs.values()) {
+    if (one.kind !== "unconditioned" && !match.has(one.number)) match.set(one.number, free.shift() ?? all[one.number % COLOURS]);
+  }
+  return match;
+}
+
+// For screen readers: a part of the page that appears with its text is not read.
+function say(text) {
+  $("spoken").textContent = text;
 }
 
 function openItem(item) {
@@ -410,7 +525,9 @@ $("map").addEventListener("keydown", (event) => {
   if (step && marks.length) {
     event.preventDefault();
     marked = (marked + step + marks.length) % marks.length;
-    point(marks[marked].item);
+    const { item, number, kind } = marks[marked], interest = known.get(number)?.name;
+    point(item);
+    say(`${label(item)}, ${kind}${interest ? `, ${interest}` : ""}`);
   } else if (event.key === "Enter" && marks[marked]) openItem(marks[marked].item);
 });
 $("zoom").addEventListener("click", () => {
@@ -437,11 +554,12 @@ $("user").addEventListener("focus", (event) => event.target.select());
 $("draw").addEventListener("click", () => attempt(drawUser));
 $("clear").addEventListener("click", () => {
   answer = null;
+  asked++; // what is on its way is not shown
   wish = newWish({ history: [] });
   $("shown").hidden = $("changed").hidden = $("item").hidden = true;
   $("status").textContent = "An empty history: search for an item to begin it.";
   $("user").value = "";
-  history.replaceState(null, "", location.pathname);
+  showAddress("");
   $("search").focus();
 });
 $("reset").addEventListener("click", () => change(() => { wish = { ...newWish(wish.who), added: wish.added }; }, "With the shares of the release"));
@@ -512,6 +630,11 @@ $("search").addEventListener("keydown", (event) => {
 });
 $("search").addEventListener("blur", () => showFound([]));
 
+$("others").addEventListener("change", () => {
+  beside = $("others").value;
+  if (answer) attempt(refresh);
+});
+
 // The beginning
 
 function describeRelease() {
@@ -526,13 +649,22 @@ function takeKey() {
   sessionStorage.setItem("multitudes-key", given.get("key"));
   $("key-form").hidden = true;
   const user = given.get("user");
-  history.replaceState(null, "", user === null ? location.pathname : `#user=${encodeURIComponent(user)}`);
+  showAddress(user === null ? "" : `#user=${encodeURIComponent(user)}`);
+}
+
+// The address shows whom the page shows, so that it can be opened again.
+function showAddress(fragment) {
+  history.replaceState(null, "", `${location.pathname}${fragment}`);
 }
 
 async function start() {
   takeKey();
   release = await ask("/v1/explore/map");
+  const releases = await ask("/v1/explore/releases");
   describeRelease();
+  $("others-label").hidden = !releases.others.length;
+  $("others").replaceChildren(el("option", { value: "" }, "none"), ...releases.others.map((name) => el("option", { value: name }, name)));
+  $("others").value = beside = releases.beside ?? "";
   const given = /^#user=(.+)$/.exec(location.hash);
   if (given) await showUser(JSON.parse(decodeURIComponent(given[1])));
   else if (release.users) await drawUser();
@@ -545,8 +677,14 @@ function startStatic() {
   release = embedded.map;
   describeRelease();
   $("sample").replaceChildren(...embedded.answers.map((one, row) => el("option", { value: row }, String(one.user_id))));
-  $("sample").addEventListener("change", () => { $("item").hidden = true; show(embedded.answers[$("sample").value]); });
-  if (embedded.answers.length) show(embedded.answers[0]);
+  beside = embedded.beside?.release ?? "";
+  const showSample = (row) => {
+    $("item").hidden = true;
+    if (beside) other = embedded.beside.answers[row] ?? `Release ${beside} does not have this user.`;
+    show(embedded.answers[row]);
+  };
+  $("sample").addEventListener("change", () => showSample($("sample").value));
+  if (embedded.answers.length) showSample(0);
 }
 
 if (embedded) startStatic();

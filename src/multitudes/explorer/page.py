@@ -14,6 +14,7 @@ from importlib.resources import files
 from typing import NamedTuple
 
 from multitudes import api
+from multitudes.interest_colours import STYLE
 from multitudes.records import to_record
 
 
@@ -24,17 +25,37 @@ class Page(NamedTuple):
     policy: str
 
 
+class Beside(NamedTuple):
+    """What another release answers for the same users."""
+
+    release: str
+    answers: Sequence[api.ExploreResponse | None]  # None: the release does not have the user
+
+
 def live_page() -> Page:
     """Return the page that asks the service which serves it."""
     return _document(connect="'self'")
 
 
-def static_page(release: api.ExploreMapResponse, answers: Sequence[api.ExploreResponse]) -> str:
-    """Return a page with the users of ``answers``, which needs no service; without JavaScript, their tables."""
-    data = json.dumps(to_record({"map": release, "answers": tuple(answers)}), ensure_ascii=False, allow_nan=False)
+def static_page(
+    release: api.ExploreMapResponse, answers: Sequence[api.ExploreResponse], beside: Beside | None = None
+) -> str:
+    """Return a page with the users of ``answers``, which needs no service; without JavaScript, their tables.
+
+    Args:
+        release: what is shown of the release.
+        answers: of its users.
+        beside: of another release, an answer for each of ``answers``; None: there is none.
+    """
+    other = None if beside is None else {"release": beside.release, "answers": tuple(beside.answers)}
+    record = to_record({"map": release, "answers": tuple(answers), "beside": other})
+    data = json.dumps(record, ensure_ascii=False, allow_nan=False)
     data = data.replace("<", "\\u003c")  # no title may end the script
     element = f'<script type="application/json" id="data">{data}</script>'
-    tables = "".join(map(_tables, answers))
+    tables = "".join(
+        _tables(answer, None if beside is None else (beside.release, beside.answers[row]))
+        for row, answer in enumerate(answers)
+    )
     return _document("'none'", data=element, tables=f'<div id="tables">{tables}</div>', in_document=True).html
 
 
@@ -43,6 +64,7 @@ def _document(connect: str, data: str = "", tables: str = "", *, in_document: bo
     html, style, script = (
         package.joinpath(f"page.{kind}").read_text(encoding="utf-8") for kind in ("html", "css", "js")
     )
+    style = STYLE + style
     policy = (
         f"default-src 'none'; style-src '{source_digest(style)}'; script-src '{source_digest(script)}';"
         f" connect-src {connect}; img-src data:; base-uri 'none'; form-action 'none'"
@@ -58,36 +80,46 @@ def source_digest(text: str) -> str:
     return f"sha256-{b64encode(sha256(text.encode()).digest()).decode()}"
 
 
-def _tables(answer: api.ExploreResponse) -> str:
-    """Return what an answer says as plain tables."""
-    interests = [
-        (one.name, str(sum(event.interest == one.number for event in answer.history)), " · ".join(one.items))
-        for one in answer.interests
-    ]
-    one_vector = answer.one_vector or ()
+def _tables(answer: api.ExploreResponse, beside: tuple[str, api.ExploreResponse | None] | None) -> str:
+    """Return what an answer says as plain tables, with the candidates of the release beside it."""
+    lists = {"from one vector": answer.one_vector or ()}
+    if beside is not None:
+        lists[f"release {beside[0]}"] = () if beside[1] is None else beside[1].candidates
     candidates = [
         (
             str(one.rank),
             _title(one),
             one.explanation or one.source,
-            _title(one_vector[row]) if row < len(one_vector) else "",
+            *(_title(other[row]) if row < len(other) else "" for other in lists.values()),
         )
         for row, one in enumerate(answer.candidates)
     ]
     history = [_title(event.item) for event in answer.history]
     return (
         f"<section><h2>User {escape(str(answer.user_id))}</h2>"
-        + _table(("interest", "events", "newest items"), interests)
-        + _table(("rank", "candidate", "because of", "from one vector"), candidates)
+        + _interests(answer.release, answer)
+        + ("" if beside is None else _interests(*beside))
+        + _table("Candidates", ("rank", "candidate", "because of", *lists), candidates)
         + f"<p>History, newest first: {escape(' · '.join(history))}</p></section>"
     )
+
+
+def _interests(release: str, answer: api.ExploreResponse | None) -> str:
+    if answer is None:
+        return f"<p>Release {escape(release)} does not have this user.</p>"
+    rows = [
+        (one.name, str(sum(event.interest == one.number for event in answer.history)), " · ".join(one.items))
+        for one in answer.interests
+    ]
+    return _table(f"Interests in release {release}", ("interest", "events", "newest items"), rows)
 
 
 def _title(item: api.Candidate | api.MapItem) -> str:
     return item.title or str(item.item_id)
 
 
-def _table(names: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    head = "".join(f"<th>{escape(name)}</th>" for name in names)
+def _table(caption: str, names: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    head = "".join(f'<th scope="col">{escape(name)}</th>' for name in names)
     body = "".join(f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>" for row in rows)
-    return f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+    table = f"<table><caption>{escape(caption)}</caption><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+    return f'<div class="scroll" tabindex="0" role="group" aria-label="{escape(caption)}">{table}</div>'

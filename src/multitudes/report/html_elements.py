@@ -12,6 +12,7 @@ from typing import Any
 import polars as pl
 
 from multitudes.errors import missing_extra
+from multitudes.interest_colours import STYLE
 from multitudes.report.formatting import Estimate, excludes_zero, format_difference
 
 try:
@@ -53,7 +54,7 @@ def html_document(title: str, body: str, *styles: str) -> str:
         styles: names of style sheets of this package, in addition to page.css.
     """
     package = files("multitudes.report")
-    style = "".join(package.joinpath(name).read_text(encoding="utf-8") for name in ("page.css", *styles))
+    style = STYLE + "".join(package.joinpath(name).read_text(encoding="utf-8") for name in ("page.css", *styles))
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'

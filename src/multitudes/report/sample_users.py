@@ -8,8 +8,9 @@ from datetime import UTC, datetime
 from html import escape
 from typing import Any
 
+from multitudes.interest_colours import COUNT
+
 _WIDTH, _HEIGHT, _MARGIN = 400, 300, 12  # of the map, in the units of its drawing
-_COLOURS = 10  # of interests; then they begin again
 _LEAST_SHARE = 0.005  # of the list; a smaller one is not worth a row, unless the interest has events or explains
 
 
@@ -43,7 +44,7 @@ def interest_colours(interests: list[dict[str, Any]]) -> dict[int | None, str]:
     """Return the CSS colour of each interest by its column, and by None that of events without one."""
     columns = [one["column"] for one in interests if one["kind"] != "unconditioned"]
     colours: dict[int | None, str] = {one["column"]: "var(--whole)" for one in interests}
-    colours |= {column: f"var(--c{place % _COLOURS})" for place, column in enumerate(columns)}
+    colours |= {column: f"var(--c{place % COUNT})" for place, column in enumerate(columns)}
     return colours | {None: "var(--speck)"}
 
 

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from multitudes.explorer.other_releases import NamedExplorer
 from multitudes.ids import Id
 from multitudes.logs.schemas import LoggedEvent, ServedResponse
 from multitudes.retrieval.request import Request
@@ -123,3 +124,4 @@ class Dependencies:
     keys: ApiKeys | None = None  # None: no key is required
     loop_lag: LoopLagMonitor = field(default_factory=LoopLagMonitor)
     access_records: AccessRecords | None = None  # None: nothing is recorded
+    beside: NamedExplorer | None = None  # a release that the explorer shows beside the one that serves

@@ -11,10 +11,13 @@ from fastapi import APIRouter, Query
 from starlette.responses import Response
 
 from multitudes import api
+from multitudes.errors import ArtefactError, UsageError
 from multitudes.explorer.explorer import Explorer
+from multitudes.explorer.other_releases import OtherReleases
 from multitudes.explorer.page import live_page
 from multitudes.records import to_record
 from multitudes.release.release import Release
+from multitudes.retrieval.release_trial import ReleaseTrial
 from multitudes.service import schemas
 from multitudes.service.admission import OverloadError
 from multitudes.service.auth import EXPLORER_PATH
@@ -28,6 +31,8 @@ from multitudes.service.state_lookup import look_up_states
 _TIME_LIMIT_S: Final = 30.0  # the first request may lay out the map of an older release
 _STATE_S: Final = 1.0
 _MAX_WAITING: Final = 16  # requests, each of up to a megabyte
+_TRIAL_S: Final = 25.0  # less than the time limit: the answer says what is wrong
+_OPEN_S: Final = 600  # that a release which nobody asks for stays open beside the one that serves
 T = TypeVar("T")
 Count = Annotated[int, Query(ge=1, le=api.MAX_EXPLORED, description="How many, at most.")]
 
@@ -61,6 +66,42 @@ class _ExplorerThread:
         return raw_json_response(await self.run(lambda: _write(function())))
 
 
+class _Others:
+    """The other releases, on the explorer's thread; the open one is freed when nobody asks for it."""
+
+    def __init__(self, deps: Dependencies) -> None:
+        releases = deps.settings.releases
+        trial = ReleaseTrial(min(releases.trial_s, _TRIAL_S), releases.trial_gb, releases.trust)
+        self._releases = OtherReleases(deps.get_retriever, deps.beside, trial, releases.trust)
+        self._is_on = deps.settings.explorer.compare
+        self._timer: asyncio.TimerHandle | None = None
+
+    def names(self) -> tuple[str, ...]:
+        """Return the names of the releases."""
+        return self._releases.names() if self._is_on else ()
+
+    def explorer(self, name: str) -> Explorer:
+        """Return the explorer of a release.
+
+        Raises:
+            ApiError: there is no such release, or it is damaged.
+        """
+        if not self._is_on:
+            raise ApiError(404, "this service shows the release that serves, and no other: [explorer] compare is off")
+        try:
+            return self._releases.open(name)
+        except UsageError as error:
+            raise ApiError(404, str(error)) from None
+        except ArtefactError as error:
+            raise ApiError(503, str(error)) from None
+
+    def free_later(self) -> None:
+        """Free the release that is open when it was not asked for in a while."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = asyncio.get_running_loop().call_later(_OPEN_S, self._releases.close)
+
+
 class _MapWriter:
     """Writes the map once for a release: its 3,000 items take longer than many recommendations."""
 
@@ -81,6 +122,7 @@ def explorer_router(deps: Dependencies) -> APIRouter:
     routes = APIRouter(tags=["explorer"], route_class=LargeBodyRoute)
     explorer = Explorer(deps.get_retriever)
     page, thread, write_map = live_page(), _ExplorerThread(), _MapWriter(deps, explorer)
+    others = _Others(deps)
 
     @routes.get(EXPLORER_PATH, include_in_schema=False)
     async def show_page() -> Response:
@@ -92,6 +134,13 @@ def explorer_router(deps: Dependencies) -> APIRouter:
     async def show_map() -> Response:
         """Return the map of the items, and what the page needs to know of the release."""
         return raw_json_response(await thread.run(write_map))
+
+    @routes.get("/v1/explore/releases", **_described(api.ExploreReleasesResponse))  # type: ignore[arg-type]
+    async def list_releases() -> Response:
+        """List the releases that can be shown beside the one that serves."""
+        names = await thread.run(others.names)
+        beside = None if deps.beside is None else deps.beside.name
+        return json_response(api.ExploreReleasesResponse(deps.get_retriever().release.version, names, beside))
 
     @routes.get("/v1/explore/users", **_described(api.ExploreUsersResponse))  # type: ignore[arg-type]
     async def draw_users(n: Count = 1) -> Response:
@@ -119,20 +168,26 @@ def explorer_router(deps: Dependencies) -> APIRouter:
         check_id_types(deps, users, [*(body.history or ()), *body.added])
         lookup = await look_up_states(deps.states, users, _STATE_S)
         state, failure = lookup.of(body.user_id), lookup.failure
-        return await thread.answer(lambda: _found(explorer.explore(body, state, failure), body, deps))
+
+        def answer() -> api.ExploreResponse:
+            answering = explorer if body.release is None else others.explorer(body.release)
+            found = answering.explore(body, state, failure)
+            if found is None:
+                release = body.release or deps.get_retriever().release.version
+                raise ApiError(
+                    404, f"user {body.user_id!r:.80} is not in release {release}; draw another, or build a history"
+                )
+            return found
+
+        if body.release is not None:
+            others.free_later()
+        return await thread.answer(answer)
 
     return routes
 
 
 def _write(answer: object) -> bytes:
     return orjson.dumps(to_record(answer))
-
-
-def _found(answer: api.ExploreResponse | None, body: api.ExploreRequest, deps: Dependencies) -> api.ExploreResponse:
-    if answer is None:
-        release = deps.get_retriever().release.version
-        raise ApiError(404, f"user {body.user_id!r:.80} is not in release {release}; draw another, or build a history")
-    return answer
 
 
 def _described(kind: type[object]) -> dict[str, object]:

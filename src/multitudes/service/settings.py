@@ -133,6 +133,11 @@ class ExplorerConfig(Config):
     enabled: bool = Field(
         True, description="Serve the explorer; what it shows needs a key of scope read, as every other address."
     )
+    compare: bool = Field(
+        True,
+        description="Other versions of the folder can be shown beside the one that serves; one is open at a time, and"
+        " takes its memory for ten minutes.",
+    )
 
 
 class ServeConfig(Config):

@@ -6,12 +6,19 @@ import os
 import shutil
 import subprocess
 import time
+from importlib.util import find_spec
 from pathlib import Path
 from select import select
 from typing import Any
 
+import pytest
+
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 _TIMEOUT_S = 60
+_AXE = "axe_playwright_python"  # the package that ships axe-core; nothing else of it is used
+_FINDINGS = """axe.run(document, {resultTypes: ["violations"]}).then(({violations}) =>
+  violations.filter((one) => ["serious", "critical"].includes(one.impact))
+    .flatMap((one) => one.nodes.map((node) => `${one.id}: ${node.target} ${node.html.slice(0, 200)}`)))"""
 
 
 class Browser:
@@ -77,6 +84,22 @@ class Browser:
     def type(self, text: str) -> None:
         """Type a text where the focus is."""
         self._call("Input.insertText", text=text)
+
+    def findings(self) -> list[str]:
+        """Return what axe finds on the page that is serious or critical, a line each."""
+        package = find_spec(_AXE)
+        if package is None or not package.submodule_search_locations:
+            pytest.skip(f"no axe: pip install --no-deps {_AXE.replace('_', '-')}")
+        source = Path(package.submodule_search_locations[0], "axe.min.js").read_text(encoding="utf-8")
+        self.run(f"{source};0")
+        found: list[str] = self.run(_FINDINGS)
+        return found
+
+    def names(self) -> list[tuple[str, str]]:
+        """Return role and name, as a screen reader has them, of everything that takes the focus."""
+        tree = self._call("Accessibility.getFullAXTree")["nodes"]
+        focusable = [node for node in tree if any(one["name"] == "focusable" for one in node.get("properties", ()))]
+        return [(node["role"]["value"], node.get("name", {}).get("value", "")) for node in focusable]
 
     def move(self, x: float, y: float) -> None:
         """Move the mouse."""
