@@ -1,6 +1,7 @@
 """What a person installs: the files of the wheel and of the source distribution, and their metadata."""
 
 import email
+import re
 import tomllib
 import zipfile
 from email.message import Message
@@ -51,6 +52,21 @@ def test_the_metadata_name_the_authors_and_the_licence_of_the_sample(metadata):
     assert metadata["License-Expression"] == "Apache-2.0 AND LicenseRef-MovieLens"
     assert "commercial" in (ROOT / "src" / SAMPLE / "LICENSE.txt").read_text()
     assert "no commercial use" in (ROOT / "README.md").read_text()
+
+
+def test_the_page_of_the_package_has_whole_links_where_the_address_of_the_repository_is_given(
+    metadata, tmp_path, monkeypatch
+):
+    assert metadata.get_all("Project-URL") == ["Paper, https://arxiv.org/abs/2506.23060"]
+    monkeypatch.setenv("MULTITUDES_URL", "https://example.org/multitudes/")
+    (file,) = WheelBuilder(str(ROOT)).build(directory=str(tmp_path))
+    (name,) = (name for name in zipfile.ZipFile(file).namelist() if name.endswith(".dist-info/METADATA"))
+    page = email.message_from_bytes(zipfile.ZipFile(file).read(name))
+    assert "Changelog, https://example.org/multitudes/blob/main/CHANGELOG.md" in page.get_all("Project-URL")
+    text = page.get_payload()
+    assert "](https://example.org/multitudes/raw/main/docs/images/recommend.svg)" in text
+    assert "](https://example.org/multitudes/blob/main/CHANGELOG.md)" in text
+    assert re.findall(r"\]\((?!https?:|#)", text) == []
 
 
 def test_the_extra_all_is_every_extra_of_users():
