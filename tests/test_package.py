@@ -62,8 +62,8 @@ def test_the_page_of_the_package_has_whole_links_where_the_address_of_the_reposi
     (file,) = WheelBuilder(str(ROOT)).build(directory=str(tmp_path))
     (name,) = (name for name in zipfile.ZipFile(file).namelist() if name.endswith(".dist-info/METADATA"))
     page = email.message_from_bytes(zipfile.ZipFile(file).read(name))
-    assert "Changelog, https://example.org/multitudes/blob/main/CHANGELOG.md" in page.get_all("Project-URL")
-    text = page.get_payload()
+    assert "Changelog, https://example.org/multitudes/blob/main/CHANGELOG.md" in (page.get_all("Project-URL") or [])
+    text = str(page.get_payload())
     assert "](https://example.org/multitudes/raw/main/docs/images/recommend.svg)" in text
     assert "](https://example.org/multitudes/blob/main/CHANGELOG.md)" in text
     assert re.findall(r"\]\((?!https?:|#)", text) == []
