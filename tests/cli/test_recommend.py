@@ -1,13 +1,19 @@
 """The commands around a release: recommend, export, releases, rollback."""
 
 import json
+from io import StringIO
 from pathlib import Path
 
 import polars as pl
 import pytest
+from rich.cells import cell_len
+from rich.console import Console
 
+from multitudes import api
+from multitudes.cli.candidates_table import print_recommendation
 from multitudes.cli.main import run
 from multitudes.retrieval.item_updates import add_items
+from multitudes.retrieval.response import Recommendation
 from tests.release.small_release import publish_small
 
 
@@ -37,6 +43,28 @@ def test_the_explained_table_fits_the_terminal_and_names_interests_and_items(rel
     for expected in ("user ann", "whole history", "Drama", "Crime", "Film 111", "because of", "found by"):
         assert expected in text
     assert ("implicit" in text) == (width == 160), "the kind is shown where there is room"
+
+
+@pytest.mark.parametrize("width", [60, 80])
+def test_two_interests_whose_names_begin_alike_stay_apart_in_a_narrow_table(width):
+    names = [
+        f"Comedy · Drama · Romance, like {film}"
+        for film in ("Downing Mona (2000)", "Pulp Fiction (1994)", "大丈夫日记")
+    ]
+    interests = [api.Interest(k, "implicit", name, 0.5, (name,), 1, None) for k, name in enumerate(names)]
+    candidates = [
+        api.Candidate(k, f"Film {k}", 1.0, k, "implicit", k, name, (k,), k, name) for k, name in enumerate(names)
+    ]
+    printed = StringIO()
+    shown = Recommendation("ann", "0001", tuple(candidates), tuple(interests))
+    print_recommendation(shown, explain=True, console=Console(file=printed, width=width))
+    lines = printed.getvalue().splitlines()
+    for number, ending in enumerate(("(2000)", "(1994)", "夫日记")):
+        (row,) = [line for line in lines if line.startswith(f"{number} ")]
+        assert ending in row.partition("50%")[0]
+    reasons = [line[line.index("Comedy") :].rstrip(" 012") for line in lines if "Film" in line]
+    assert len(set(reasons)) == 3
+    assert max(map(cell_len, lines)) <= width
 
 
 def test_a_title_breaks_no_row_and_tells_the_terminal_nothing(tmp_path: Path, capsys):

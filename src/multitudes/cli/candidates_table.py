@@ -104,7 +104,10 @@ class _Column(NamedTuple):
 
 
 def _print_table(console: "Console", columns: "list[_Column]", rows: "list[list[Text]]") -> None:
-    """Print rows in columns as wide as their texts; in one that had to shrink, a long text ends in an ellipsis."""
+    """Print rows in columns as wide as their texts.
+
+    In one that had to shrink, a long text ends in an ellipsis, or has it within if two texts would end alike.
+    """
     from rich.table import Table
 
     widths = [max(len(c.heading), *(row[i].cell_len for row in rows)) for i, c in enumerate(columns)]
@@ -118,9 +121,31 @@ def _print_table(console: "Console", columns: "list[_Column]", rows: "list[list[
     for column, width in zip(columns, widths, strict=True):
         justify: Literal["left", "right"] = "right" if column.right else "left"
         table.add_column(column.heading, width=width, justify=justify, no_wrap=True, overflow="ellipsis")
-    for row in rows:
+    cut = [_cut_apart([row[i] for row in rows], width) for i, width in enumerate(widths)]
+    for row in zip(*cut, strict=True):
         table.add_row(*row)
     console.print(table)
+
+
+def _cut_apart(cells: "list[Text]", width: int) -> "list[Text]":
+    """Return the cells of a column; of those with one beginning, which would be cut to equal texts, the ends stay."""
+    beginnings = Counter(text[: width - 1] for text in {cell.plain for cell in cells if cell.cell_len > width})
+    return [
+        _cut_within(cell, width) if cell.cell_len > width and beginnings[cell.plain[: width - 1]] > 1 else cell
+        for cell in cells
+    ]
+
+
+def _cut_within(cell: "Text", width: int) -> "Text":
+    """Return a text without its middle, so that it fits."""
+    from rich.text import Text
+
+    text = cell.plain
+    for kept in range(min(width, len(text)) - 1, 0, -1):
+        short = Text(f"{text[: kept // 2]}…{text[len(text) - (kept - kept // 2) :]}", style=cell.style)
+        if short.cell_len <= width:
+            return short
+    return cell
 
 
 def _origin(interest: "Interest") -> "Text":
