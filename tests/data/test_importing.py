@@ -238,6 +238,7 @@ BROKEN = {
     ),
     "JSON over many lines": (b'{\n"user": 1,\n"item": 2}\n', "expected one object on each line"),
     "unknown names": (b"a,b,c\nx,y,1500000000\n", "no column for user_id and item_id among a, b, c"),
+    "items": (b"item,title\n1,One\n2,Two\n", "A file of items is given with --items"),
     "prose": (b"Dear all,\nthis is\nno table, is it?\n", "no column for"),
 }
 

@@ -229,6 +229,9 @@ def test_a_damaged_prepared_folder_is_rejected(tmp_path):
     (found.path / "manifest.json").write_text("[]")
     with pytest.raises(ArtefactError, match=r"manifest\.json: damaged; run multitudes prepare again"):
         PreparedData.open(found.path)
+    (found.path / "manifest.json").rename(found.path / "events.csv")
+    with pytest.raises(ArtefactError, match=f"these are tables; prepare them with: multitudes prepare {found.path}"):
+        PreparedData.open(found.path)
 
 
 @pytest.mark.parametrize(("name", "attribute"), [("users", "user_ids"), ("items", "items"), ("topics", "topics")])

@@ -112,6 +112,8 @@ def test_a_folder_without_releases_says_how_to_make_one(tmp_path: Path):
     with pytest.raises(ArtefactError, match="no releases here; write one with: multitudes publish"):
         ReleaseStore(tmp_path / "nowhere").current()
     version = ReleaseStore(tmp_path / "releases").folder(publish_small(tmp_path / "releases"))
+    with pytest.raises(ArtefactError, match=r"no releases here; did you mean .*/releases\?"):
+        ReleaseStore(tmp_path).current()
     with pytest.raises(ArtefactError, match="0001: is the folder of one version; give the folder of releases"):
         ReleaseStore(version).current()
     (tmp_path / "file").write_text("x")

@@ -181,10 +181,10 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
         if not isinstance(manifest, dict):
             raise ValueError
     except (FileNotFoundError, NotADirectoryError):
-        raise ArtefactError(
-            f"{folder}: no prepared data here (manifest.json is missing);"
-            f" write it with: multitudes prepare DATA --out {folder}"
-        ) from None
+        advice = f"write it with: multitudes prepare DATA --out {folder}"
+        if any(folder.glob("events.*")):
+            advice = f"these are tables; prepare them with: multitudes prepare {folder} --out FOLDER"
+        raise ArtefactError(f"{folder}: no prepared data here (manifest.json is missing); {advice}") from None
     except ValueError:  # not JSON, not text, or not an object
         raise ArtefactError(f"{folder}/manifest.json: damaged; {_ADVICE}") from None
     given_format = (manifest.get("format"), manifest.get("version"))

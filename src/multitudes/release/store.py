@@ -94,9 +94,11 @@ class ReleaseStore:
                 f"{self.root}: is the folder of one version; give the folder of releases that contains it"
             )
         if not (self.root / VERSIONS).is_dir():
-            raise ArtefactError(
-                f"{self.root}: no releases here; write one with: multitudes publish RUN --to {self.root}"
-            )
+            near = self.root / "releases"
+            advice = f"write one with: multitudes publish RUN --to {self.root}"
+            if (near / VERSIONS).is_dir():
+                advice = f"did you mean {near}?"
+            raise ArtefactError(f"{self.root}: no releases here; {advice}")
         return sorted((p.name for p in (self.root / VERSIONS).iterdir() if _NAME.fullmatch(p.name)), key=int)
 
     def current(self) -> str:

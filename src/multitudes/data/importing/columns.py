@@ -118,9 +118,10 @@ def _missing(source: Source, missing: Collection[str]) -> list[str]:
         return []
     options = " ".join(f"--map COLUMN={canonical}" for canonical in missing)
     order = ", or pass --file-order if each user's rows are in the order in which they happened"
+    items = ". A file of items is given with --items" if "user_id" in missing and "item_id" not in missing else ""
     return [
         f"{source.name}: no column for {' and '.join(missing)} among {', '.join(source.types)}; name it with {options}"
-        f"{order if 'timestamp' in missing else ''}"
+        f"{order if 'timestamp' in missing else ''}{items}"
     ]
 
 
