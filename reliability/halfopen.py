@@ -25,7 +25,7 @@ _FILES = 4_096
 
 def trial(scale: float, folder: Path, progress: Progress) -> Found:
     """Ask without and with half-open clients, and the control with them."""
-    half_open, seconds = scaled(1_000, scale, 50), max(1.0, 30 * scale)
+    half_open, seconds = scaled(1_000, scale, 50), max(1.0, 15 * scale)
     _allow_files(_FILES)
     publish_world(folder / "releases", world=World(items=200, users=_USERS))
     progress(0, 3, "alone")

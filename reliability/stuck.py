@@ -25,22 +25,23 @@ from onnx import TensorProto, helper, numpy_helper
 
 from multitudes.progress import Progress
 from multitudes.release.release import USER_TOWER
-from reliability.claims import Found, at_most, scaled
+from reliability.claims import Found, at_most
 from reliability.codes import BEFORE, Code, both
 from reliability.server import Server
 from reliability.world import World
 
-_WORLD, _TRIAL_S, _ADDRESSES = World(items=200, users=20), 10.0, 8 << 30
-_PATIENCE_S, _POLL_S, _PIPE = 40.0, 0.2, "follow_topic.npy"
+_WORLD, _TRIAL_S, _ADDRESSES = World(items=200, users=20), 20.0, 8 << 30
+_PATIENCE_S, _END_S, _POLL_S = 80.0, 30.0, 0.2
+_PIPE, _ROWS, _PIECE = "manifest.json", 1_000_000_000, 10_000_000
 
 
 def trial(scale: float, folder: Path, progress: Progress) -> Found:
     """Publish each, then a good one, and end the service."""
-    rows = scaled(1_000_000_000, scale, 10_000_000)
+    del scale  # it is the same at every scale
     kinds: dict[str, Callable[[Path], None]] = {
         "an endless loop": _loop,
         "a pipe": _pipe,
-        "a billion rows": lambda release: _claim_rows(release, rows),
+        "a billion rows": _claim_rows,
     }
 
     def attack(code: Code) -> dict[str, Any]:
@@ -78,7 +79,7 @@ def _followed(code: Code, harm: Callable[[Path], None]) -> dict[str, Any]:
         died = server.process.poll() is not None
         try:
             server.process.send_signal(signal.SIGTERM)
-            hangs = server.process.wait(_PATIENCE_S) != 0
+            hangs = server.process.wait(_END_S) != 0
         except (subprocess.TimeoutExpired, ProcessLookupError):
             hangs = True
     return {"stuck": stuck, "dead": died or hangs}
@@ -95,7 +96,7 @@ def _harmful(code: Code, harm: Callable[[Path], None]) -> str:
     """Put a harmful release beside the one that serves, and return its version."""
     made = Code(code.root, code.folder / "harmful", code.is_now).publish(_WORLD, 1)
     harm(made)
-    if not (made / _PIPE).is_fifo():  # no checksum can be made of a pipe
+    if not (made / _PIPE).is_fifo():  # which has no checksum
         code.sign(made)
     shutil.move(made, code.releases / "versions" / "0002")
     return "0002"
@@ -136,10 +137,9 @@ def _pipe(release: Path) -> None:
     os.mkfifo(release / _PIPE)
 
 
-def _claim_rows(release: Path, rows: int) -> None:
+def _claim_rows(release: Path) -> None:
     """Write a small file of many equal rows in place of the users."""
-    piece = min(rows, 10_000_000)
-    table = pa.table({"user_id": pa.array(np.ones(piece, dtype=np.int64))})
+    table = pa.table({"user_id": pa.array(np.ones(_PIECE, dtype=np.int64))})
     with pq.ParquetWriter(release / "users.parquet", table.schema) as writer:
-        for _ in range(rows // piece):
+        for _ in range(_ROWS // _PIECE):
             writer.write_table(table)

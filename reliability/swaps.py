@@ -35,7 +35,7 @@ Expected = Mapping[tuple[str, int], Scores]  # by version and user
 
 def trial(scale: float, folder: Path, progress: Progress) -> Found:
     """Change between two releases, and hold every answer to the one that it names."""
-    world, swaps = World(items=scaled(5_000, scale, 200), users=_USERS), scaled(500, scale, 2)
+    world, swaps = World(items=scaled(5_000, scale, 200), users=_USERS), scaled(250, scale, 2)
     versions = [publish_world(folder / "releases", seed, world) for seed in (0, 1)]
     retrievers = {version: Retriever.open(folder / "releases" / "versions" / version) for version in versions}
     expected = {(v, user): _scores(r, user) for v, r in retrievers.items() for user in range(1, _USERS + 1)}
