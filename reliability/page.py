@@ -69,7 +69,8 @@ def page(records: list[dict[str, Any]], source: str) -> str:
 def _ran(records: list[dict[str, Any]]) -> str:
     """Say where, and how large; what differs between trials stands at each."""
     first = records[0]
-    versions = ", ".join(f"{name} {version}" for name, version in first["versions"].items() if version)
+    packages = {name: version for name, version in first["versions"].items() if version and name != "commit"}
+    versions = ", ".join(f"{name} {version}" for name, version in packages.items())
     scales = sorted({record["scale"] for record in records})
     small = "" if scales == [1.0] else " **Not all of it at full size: each trial says its scale.**"
     where = "{cpu}, {cores} cores, {memory_gib} GiB, {os}".format(**first["machine"])
@@ -79,7 +80,7 @@ def _ran(records: list[dict[str, Any]]) -> str:
 def _section(record: dict[str, Any]) -> str:
     load, scale = record["load"], record["scale"]
     size = "full size" if scale == 1 else f"**scale {scale:g}**"
-    took = f"{record['when']}, {size}, {record['seconds']:,.0f} s"
+    took = f"{record['when']}, commit {record['versions']['commit']}, {size}, {record['seconds']:,.0f} s"
     note = f"{took}, load of the machine {load['before']} to {load['after']}."
     if max(filter(None, load.values()), default=0.0) > 2 * record["machine"]["cores"]:
         note += " **Others were at work on it: what is said of time and memory says little.**"

@@ -19,7 +19,7 @@ def record(name="publishing", scale=1.0, torn=0, control=4):
         "when": "2026-01-01 00:00 UTC",
         "machine": {"cpu": "Abacus 7", "cores": 2, "memory_gib": 8.0, "os": "Some OS"},
         "load": {"before": 0.5, "after": 0.7},
-        "versions": {"python": "3.11", "schemathesis": None},
+        "versions": {"python": "3.11", "schemathesis": None, "commit": "abc1234"},
         "seed": 0,
         "seconds": 12.0,
         "claims": [{**claim._asdict(), "shown": claim.shown}],
@@ -33,6 +33,8 @@ def test_a_claim_stands_beside_its_control_with_how_to_try_it():
     assert "| torn releases | 0 | 0 | written in place | 4 | yes |" in shown
     assert "`python -m reliability publishing`" in shown
     assert "Abacus 7, 2 cores" in shown
+    assert "2026-01-01 00:00 UTC, commit abc1234, full size, 12 s" in shown
+    assert "## Not tested" in shown
     assert "schemathesis" not in shown.partition("##")[0].partition("Not tried")[0]
 
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 from functools import partial
 from io import StringIO
 from threading import Thread
+from typing import Any
 
 import pytest
 from uvicorn import Config, Server
@@ -37,9 +38,10 @@ def full(monkeypatch):
 @contextmanager
 def connected(deps: Dependencies) -> Iterator[socket.socket]:
     """Serve with the service's protocol, and connect."""
-    protocol = partial(protocol_with_idle_timeout, 60, UnsentAnswers())
+    protocol: Any = partial(protocol_with_idle_timeout, 60, UnsentAnswers())
+    options: dict[str, Any] = {"ws": "none", "log_config": None, "server_header": False, "timeout_keep_alive": 120}
     with listen("127.0.0.1", 0) as listening:
-        server = Server(Config(create_app(deps), http=protocol, ws="none", log_config=None, server_header=False))  # type: ignore[arg-type]
+        server = Server(Config(create_app(deps), http=protocol, **options))
         thread = Thread(target=server.run, args=([listening],), daemon=True)
         thread.start()
         with socket.create_connection(listening.getsockname(), timeout=60) as connection:
@@ -87,7 +89,7 @@ def test_the_connection_serves_on_though_the_body_comes_later(deps: Dependencies
         connection.sendall(b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n")
         assert answer(connection)[0] == 200
         connection.sendall(b"HEAD /docs HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n")
-        connection.settimeout(60)
+        connection.settimeout(30)
         assert connection.recv(65_536).startswith(b"HTTP/1.1 "), "a head without a body is written, too"
 
 
