@@ -7,6 +7,7 @@ their answers moves.
 import asyncio
 import json
 import socket
+import time
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -20,14 +21,14 @@ from reliability.server import Server
 from reliability.world import World
 
 _CONNECTIONS = 32  # so many requests in flight are always admitted
-_WORLD, _DEADLINE_S, _RATE = World(items=2_000, users=100), 2.0, 10.0
-_ENDED_S = 13.0  # twice the interval after which who does not read is ended, and some
+_WORLD, _DEADLINE_S, _RATE = World(items=2_000, users=100), 10.0, 10.0
+_PATIENCE_S = 40.0  # until those who do not read are ended: after ten seconds in which nothing of their answers moves
 _REQUEST = request("POST", "/v1/recommend", json.dumps({"user_id": 1, "n": 1_000}).encode())
 
 
 def trial(scale: float, folder: Path, progress: Progress) -> Found:
     """Let clients not read, and ask beside them."""
-    connections, seconds = _CONNECTIONS, max(_ENDED_S, 20 * scale)
+    connections, seconds = _CONNECTIONS, max(5.0, 20 * scale)
 
     def attack(code: Code) -> dict[str, Any]:
         code.publish(_WORLD)
@@ -49,7 +50,9 @@ async def _asked(server: Server, connections: int, seconds: float) -> dict[str, 
     await asyncio.sleep(1)
     asked = recommend(_WORLD.users, 20, _DEADLINE_S)
     made = await open_loop(server.port, _RATE, seconds, asked, 4 * _DEADLINE_S)
-    still_open = sum(_is_open(one) for one in deaf)
+    end_s = time.monotonic() + _PATIENCE_S
+    while (still_open := sum(_is_open(one) for one in deaf)) and time.monotonic() < end_s:
+        await asyncio.sleep(0.5)
     for one in deaf:
         one.close()
     unanswered = sum(one.status != 200 for one in made)
