@@ -1,9 +1,9 @@
 """60 % of what the service can bear, for a long time: its memory and its open files stay what they were.
 
 Requests for candidates, events and erasures, on connections that stay and on ones that come and go, while releases are
-switched and items come and go by the commands. The control is the same service with a leak: it keeps a little of every
-answer, and every tenth time an open file. Connections are not counted among the open files: how many there are is up to
-who asks.
+switched and items removed by the commands. The control is the same service with a leak: it keeps a little of every
+answer, and up to ten times a second an open file. Connections are not counted among the open files: how many there are
+is up to who asks.
 """
 
 import asyncio
@@ -36,11 +36,13 @@ _CONTROL_S = 60.0
 # teeth of a saw leans by where they stand; with this one it is every minute or so.
 _SETTINGS: Settings = {"logs": {"segment_mb": 4}}
 _LEAK = """
+from time import monotonic
 from multitudes.service import recommend_routes
-kept, written = [], recommend_routes.raw_json_response
+kept, opened_s, written = [], [0.0], recommend_routes.raw_json_response
 def leaking(content, *more):
     kept.append(bytearray(20_000))
-    if len(kept) % 10 == 0:
+    if monotonic() > opened_s[-1] + 0.1:
+        opened_s.append(monotonic())
         kept.append(open("/dev/null"))
     return written(content, *more)
 recommend_routes.raw_json_response = leaking
