@@ -214,6 +214,9 @@ def test_vectors_of_chunks_are_those_of_all_users():
     assert both.events_B.tolist() == [0, 3, 3]
     assert both.mask_BK.shape == (3, 5)
     assert concatenate_vectors([one, one._replace(events_B=None)]).events_B is None
+    assert both.share_BK is None
+    joined = concatenate_vectors([one, one.select(slice(1, 2))._replace(share_BK=np.full((1, 5), 0.2))])
+    np.testing.assert_array_equal(joined.share_BK, [[np.nan] * 5, [np.nan] * 5, [0.2] * 5])
 
 
 def test_requested_shares_replace_the_configured_ones_of_their_user_alone():

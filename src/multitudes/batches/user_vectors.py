@@ -47,13 +47,25 @@ class UserVectors(NamedTuple):
 
 
 def concatenate_vectors(chunks: Sequence[UserVectors]) -> UserVectors:
-    """Return the vectors of all users of ``chunks``, of which there is at least one; requests set shares afterwards."""
+    """Return the vectors of all users of ``chunks``, of which there is at least one."""
     if len(chunks) == 1:
         return chunks[0]
-    arrays = (np.concatenate(arrays) for arrays in zip(*(chunk[1:6] for chunk in chunks), strict=True))
     events = [chunk.events_B for chunk in chunks if chunk.events_B is not None]
-    joined = UserVectors(chunks[0].kinds, *arrays)
-    return joined._replace(events_B=np.concatenate(events)) if len(events) == len(chunks) else joined
+    has_shares = any(chunk.share_BK is not None for chunk in chunks)
+    return UserVectors(
+        kinds=chunks[0].kinds,
+        vectors_BKD=np.concatenate([chunk.vectors_BKD for chunk in chunks]),
+        weight_BK=np.concatenate([chunk.weight_BK for chunk in chunks]),
+        mask_BK=np.concatenate([chunk.mask_BK for chunk in chunks]),
+        topic_BK=np.concatenate([chunk.topic_BK for chunk in chunks]),
+        assignment_BL=np.concatenate([chunk.assignment_BL for chunk in chunks]),
+        events_B=np.concatenate(events) if len(events) == len(chunks) else None,
+        share_BK=np.concatenate([_shares_or_nan(chunk) for chunk in chunks]) if has_shares else None,
+    )
+
+
+def _shares_or_nan(vectors: UserVectors) -> NDArray[np.float64]:
+    return np.full(vectors.mask_BK.shape, np.nan) if vectors.share_BK is None else vectors.share_BK
 
 
 def without_masked_columns(vectors: UserVectors) -> UserVectors:
