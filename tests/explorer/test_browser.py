@@ -277,6 +277,13 @@ def test_a_page_without_a_key_asks_for_it(browser, releases, tmp_path):
         assert text(browser, "#error") == ""
 
 
+def test_without_scripts_the_page_says_how_to_get_tables_and_shows_no_control(browser, url):
+    browser.open(url, scripts=False)
+    assert "multitudes explore RELEASES --export page.html" in text(browser, "main")
+    visible = "[...document.querySelectorAll('button, input, select')].filter(e => e.offsetHeight).length"
+    assert browser.run(visible) == 0
+
+
 def test_an_exported_page_works_from_a_file_with_and_without_scripts(browser, releases, tmp_path):
     file = tmp_path / "page.html"
     assert run(["explore", str(releases), "--export", str(file), "--users", "3"]) == 0
@@ -295,3 +302,4 @@ def test_an_exported_page_works_from_a_file_with_and_without_scripts(browser, re
     assert {request.partition(":")[0] for request in browser.requests} <= {"file", "data", "about"}
     assert "Film 1" in text(browser, "#tables")
     assert browser.run("document.getElementById('tables').offsetHeight") > 100
+    assert browser.run("document.getElementById('who').offsetHeight") == 0

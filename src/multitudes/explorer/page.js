@@ -687,6 +687,7 @@ function startStatic() {
   if (embedded.answers.length) showSample(0);
 }
 
+$("who").hidden = false; // without this script, no control would do anything
 if (embedded) startStatic();
 else {
   addEventListener("hashchange", () => attempt(start)); // another URL in the same tab

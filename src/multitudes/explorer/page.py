@@ -11,11 +11,17 @@ from collections.abc import Sequence
 from hashlib import sha256
 from html import escape
 from importlib.resources import files
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from multitudes import api
 from multitudes.interest_colours import STYLE
 from multitudes.records import to_record
+
+_NOTICE: Final = (
+    "This page asks the service by JavaScript, which this browser does not run. <code>multitudes explore RELEASES"
+    " --export page.html</code> writes a page that shows users as plain tables without it."
+)
+_NOTICE_IN_DOCUMENT: Final = "Without JavaScript, this page shows its users as plain tables: no map and no timeline."
 
 
 class Page(NamedTuple):
@@ -70,7 +76,8 @@ def _document(connect: str, data: str = "", tables: str = "", *, in_document: bo
         f" connect-src {connect}; img-src data:; base-uri 'none'; form-action 'none'"
     )
     meta = f'<meta http-equiv="content-security-policy" content="{escape(policy)}">' if in_document else ""
-    sections = {"policy": meta, "style": style, "tables": tables, "data": data, "script": script}
+    notice = _NOTICE_IN_DOCUMENT if in_document else _NOTICE
+    sections = {"noscript": notice, "policy": meta, "style": style, "tables": tables, "data": data, "script": script}
     document = re.sub("<!--([a-z]+)-->", lambda place: sections[place[1]], html)
     return Page(document, policy if in_document else f"{policy}; frame-ancestors 'none'")
 
