@@ -136,6 +136,8 @@ def test_a_system_that_repeats_popularity_is_left_out(result):
     changed["methods"]["followed_topics"], changed["all_targets"] = main, None
     assert "followed_topics" in informative_systems(result)
     assert informative_systems(changed) == [m for m in informative_systems(result) if m != "followed_topics"]
+    nobody = changed | {"interests": {"empty_topics": {"mean": 1.0}}, "methods": {"explicit": main} | result["methods"]}
+    assert informative_systems(nobody) == informative_systems(result)
     assert "followed_topics" not in text_of(evaluation_page(changed, EPOCHS))
     assert "followed_topics" not in printed(changed, 300)
 

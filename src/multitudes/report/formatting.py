@@ -100,18 +100,21 @@ def excludes_zero(figure: Estimate) -> bool:
 
 def negate(figure: Estimate) -> Estimate:
     """Return the difference with its sides exchanged."""
-    mean, low, high = (None if figure[key] is None else -figure[key] for key in ("mean", "high", "low"))  # type: ignore[operator]
+    mean, low, high = (None if figure[key] is None else 0.0 - figure[key] for key in ("mean", "high", "low"))  # type: ignore[operator]
     return {"mean": mean, "low": low, "high": high}
 
 
 def informative_systems(block: dict[str, Any]) -> list[str]:
     """Return the run and the systems with a figure at the main budget, without those that repeat popularity.
 
-    Lists of followed topics repeat it, figure by figure, where nobody follows anything.
+    Where nobody follows anything, lists of followed topics repeat it figure by figure, and those of explicit vectors
+    nearly.
     """
     methods, key = block["methods"], f"hr@{block['budget']}"
     popular = methods.get("popularity", {}).items()  # a baseline: it has figures at more budgets
     repeats = {m for m in block["differences"] if m != "popularity" and methods[m].items() <= popular}
+    if block.get("interests", {}).get("empty_topics", {}).get("mean") == 1:  # no user has an explicit vector
+        repeats.add("explicit")
     return [m for m, figures in methods.items() if key in figures and m not in repeats]
 
 
