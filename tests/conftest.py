@@ -11,7 +11,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 # Files that take a minute or more begin first, so that two processes end at the same time.
-_LONGEST = ("test_readme.py", "test_run.py", "test_demo.py", "test_simulate.py", "test_planted_worlds.py")
+_LONGEST = ("test_readme.py", "test_trials.py", "test_run.py", "test_demo.py", "test_planted_worlds.py")
 
 
 def pytest_collection_modifyitems(items):

@@ -23,6 +23,7 @@ SETTINGS = """
 [model]
 width = 16
 history = 10
+interests = 3
 crossing = {hidden = 16}
 [train]
 epochs = 2
