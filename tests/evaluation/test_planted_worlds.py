@@ -33,7 +33,8 @@ BUDGET = 60  # three niches of 20 items
 @cache
 def world(tastes: int) -> tuple[PlantedWorld, Path]:
     folder = Path(mkdtemp(prefix="multitudes-planted-"))
-    planted = plant(PlantedConfig(users=1500, items=1200, events=60_000, niches=60, topics=20, tastes=tastes))
+    users = 1500 if tastes == 3 else 750  # half of them show that the control gains nothing
+    planted = plant(PlantedConfig(users=users, items=1200, events=40 * users, niches=60, topics=20, tastes=tastes))
     write_world(planted, folder / "data")
     prepare(folder / "data", folder / "prepared", PrepareConfig(split="user"))
     return planted, folder
