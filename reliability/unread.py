@@ -20,6 +20,7 @@ from reliability.load import open_loop, recommend
 from reliability.server import Server
 from reliability.world import World
 
+_SOURCE = "127.0.0.2"  # the others come from 127.0.0.1
 _CONNECTIONS = 32  # so many requests in flight are always admitted
 _WORLD, _DEADLINE_S, _RATE = World(items=2_000, users=100), 10.0, 10.0
 _PATIENCE_S = 40.0  # until those who do not read are ended: after ten seconds in which nothing of their answers moves
@@ -48,11 +49,13 @@ def trial(scale: float, folder: Path, progress: Progress) -> Found:
 async def _asked(server: Server, connections: int, seconds: float) -> dict[str, Any]:
     deaf = [_deaf(server.port) for _ in range(connections)]
     await asyncio.sleep(1)
+    feeding = asyncio.create_task(_feed(deaf))
     asked = recommend(_WORLD.users, 20, _DEADLINE_S)
     made = await open_loop(server.port, _RATE, seconds, asked, 4 * _DEADLINE_S)
     end_s = time.monotonic() + _PATIENCE_S
     while (still_open := sum(_is_open(one) for one in deaf)) and time.monotonic() < end_s:
         await asyncio.sleep(0.5)
+    feeding.cancel()
     for one in deaf:
         one.close()
     unanswered = sum(one.status != 200 for one in made)
@@ -60,15 +63,25 @@ async def _asked(server: Server, connections: int, seconds: float) -> dict[str, 
 
 
 def _deaf(port: int) -> socket.socket:
-    """Return a connection that has sent all that is taken, and reads nothing."""
+    """Return a connection that reads nothing."""
     made = socket.socket()
     made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
+    made.bind((_SOURCE, 0))
     made.connect(("127.0.0.1", port))
     made.setblocking(False)
-    with suppress(BlockingIOError):
-        for _ in range(200):
-            made.sendall(_REQUEST)
     return made
+
+
+async def _feed(deaf: list[socket.socket]) -> None:
+    """Send further requests, as many as are taken."""
+    left = dict.fromkeys(deaf, b"")
+    while True:
+        for one in deaf:
+            with suppress(OSError):  # full, or ended
+                for _ in range(50):
+                    left[one] = left[one] or _REQUEST
+                    left[one] = left[one][one.send(left[one]) :]
+        await asyncio.sleep(0.1)
 
 
 def _is_open(connection: socket.socket) -> bool:
