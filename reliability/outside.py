@@ -34,6 +34,7 @@ def _attack(code: Code) -> tuple[int, str]:
         tower, str(release / USER_TOWER), save_as_external_data=True, location="weights.bin", size_threshold=1_024
     )
     weights = np.fromfile(release / "weights.bin", np.float32)
+    (release / "weights.bin").unlink()  # so that it gets no checksum
     code.sign(release)
     weights[::-1].tofile(release / "weights.bin")  # not the weights that were published
     try:
