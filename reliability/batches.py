@@ -25,7 +25,7 @@ _MIB = 150  # what 25 answers of the largest batch that is taken may hold
 
 def trial(scale: float, folder: Path, progress: Progress) -> Found:
     """Ask for batches and read nothing, and ask beside them for single users."""
-    connections, seconds = scaled(25, scale, 3), max(5.0, 20 * scale)
+    connections, seconds = scaled(25, scale, 3), max(5.0, 10 * scale)
 
     def attack(code: Code) -> dict[str, Any]:
         code.publish(_WORLD)

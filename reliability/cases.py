@@ -29,7 +29,7 @@ def trial(scale: float, folder: Path, progress: Progress) -> Found:
     with serving(folder / "releases", folder / "service", _UNHURRIED) as server:
         with urlopen(f"{server.url}/openapi.json") as answer:
             description = json.load(answer)
-        outcomes = tried(description, server.url, scaled(10_000, scale, 40), progress)
+        outcomes = tried(description, server.url, scaled(5_000, scale, 40), progress)
     with naive("trusting", folder / "control") as control:
         naive_outcomes = tried(description, control.url, _CONTROL, progress)
     said = "a service that takes what comes"

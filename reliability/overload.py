@@ -39,7 +39,7 @@ def trial(scale: float, folder: Path, progress: Progress) -> Found:
     """Measure capacity, and load the service and the control with multiples of it."""
     world = World(items=scaled(20_000, scale, 200), users=scaled(2_000, scale, 50))
     publish_world(folder / "releases", world=world)
-    seconds = max(1.0, 20 * scale)
+    seconds = max(1.0, 15 * scale)
     with _apart(folder / "releases", folder / "service", {}) as server:
         used_s = _cpu_clock(server)
         capacity = _capacity(server.port, world, seconds)

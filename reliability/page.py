@@ -19,10 +19,10 @@ with `make reliability`, or one trial with `python -m reliability NAME`.
 
 Each trial does harm on purpose and counts what comes of it. Beside each figure stands that of a **control**, which must
 fail: where it does not, the trial could not have told, and the claim is not shown. A control is a naive variant, or
-*{before}*: the same attack on commit {commit} of this repository, on which the attack was first made, with the packages
-of today. All of it runs on one machine, which the load shares with the service. At full size the release has {items:,}
-items in {width} dimensions and {vectors} vectors for each user, where time matters. `make reliability` takes a quarter
-of an hour on two cores; the soak is asked for by name, for as long as `--seconds` says.
+*{before}*: the same attack on commit {commit} of this repository, on which the attack was first made, with the
+packages of today. All of it runs on one machine, which the load shares with the service. At full size the release has
+{items:,} items in {width} dimensions and {vectors} vectors for each user, where time matters. `make reliability` takes
+about a quarter of an hour on two cores; the soak is asked for by name, for as long as `--seconds` says.
 
 What this page does not show stands at its end: [not tested](#not-tested).
 

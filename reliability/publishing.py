@@ -13,7 +13,7 @@ from reliability.claims import Found, at_most, scaled
 
 def trial(scale: float, folder: Path, progress: Progress) -> Found:
     """Kill publishers at random moments."""
-    kills, together = scaled(500, scale, 4), 50
+    kills, together = scaled(300, scale, 4), 50
     torn = done = 0
     while done < kills:
         some = min(together, kills - done)

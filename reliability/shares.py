@@ -26,7 +26,7 @@ _PAUSE_S, _WARM_S = 0.05, 3.0
 
 def trial(scale: float, folder: Path, progress: Progress) -> Found:
     """Ask with many connections and with one."""
-    connections, seconds = scaled(64, scale, 64), max(5.0, 15 * scale)
+    connections, seconds = scaled(64, scale, 64), max(5.0, 10 * scale)
 
     def attack(code: Code) -> dict[str, Any]:
         code.publish(_WORLD)

@@ -1,4 +1,4 @@
-"""Releases change hundreds of times under load: nobody fails, and each answer is of one release, the one that it names.
+"""Releases change a hundred times under load: nobody fails, and each answer is of one release, the one that it names.
 
 Two releases of the same users and items answer differently. What each of them says to a user is asked beforehand, so
 an answer that names one and holds scores of the other, or of neither, is seen. The control joins the user tower of one
@@ -35,7 +35,7 @@ Expected = Mapping[tuple[str, int], Scores]  # by version and user
 
 def trial(scale: float, folder: Path, progress: Progress) -> Found:
     """Change between two releases, and hold every answer to the one that it names."""
-    world, swaps = World(items=scaled(5_000, scale, 200), users=_USERS), scaled(250, scale, 2)
+    world, swaps = World(items=scaled(5_000, scale, 200), users=_USERS), scaled(100, scale, 2)
     versions = [publish_world(folder / "releases", seed, world) for seed in (0, 1)]
     retrievers = {version: Retriever.open(folder / "releases" / "versions" / version) for version in versions}
     expected = {(v, user): _scores(r, user) for v, r in retrievers.items() for user in range(1, _USERS + 1)}
