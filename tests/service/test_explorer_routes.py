@@ -3,6 +3,7 @@
 import asyncio
 from dataclasses import replace
 from threading import Event
+from typing import Any
 
 import httpx
 import pytest
@@ -14,6 +15,8 @@ from multitudes.retrieval.release_trial import ReleaseTrial
 from multitudes.retrieval.retriever import Retriever
 from multitudes.service.api_keys import ApiKeys, make_key
 from multitudes.service.app import create_app
+from multitudes.service.explorer_routes import ExplorerThread
+from multitudes.service.load_shedding import ExplorerLimitMiddleware
 from multitudes.state.protocol import Event as StoredEvent
 from tests.release.small_release import publish_small
 from tests.service.conftest import ask, refusal, with_settings
@@ -116,19 +119,25 @@ def test_the_map_is_made_once_for_a_release(deps, monkeypatch):
     assert len(made) == 1
 
 
-def test_few_wait_for_the_explorer_and_the_others_are_told_to_come_again(deps):
+def test_a_client_has_its_share_of_the_explorer_and_another_one_still_gets_in(deps, tmp_path):
+    keys = {name: make_key(tmp_path / "keys", name, ("read",)) for name in ("greedy", "other")}
     go_on, retriever = Event(), deps.get_retriever()
-    slow = replace(deps, get_retriever=lambda: go_on.wait(20) and retriever)
+    slow = replace(deps, keys=ApiKeys(tmp_path / "keys"), get_retriever=lambda: go_on.wait(20) and retriever)
 
     async def flood() -> list[int]:
         transport = httpx.ASGITransport(create_app(slow))
         async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
-            tasks = [asyncio.create_task(client.get("/v1/explore/users")) for _ in range(18)]
+
+            def start(name: str) -> asyncio.Task[httpx.Response]:
+                headers = {"authorization": f"Bearer {keys[name]}"}
+                return asyncio.create_task(client.get("/v1/explore/users", headers=headers))
+
+            tasks = [start("greedy") for _ in range(20)] + [start("other")]
             await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             go_on.set()
-            return sorted(answer.status_code for answer in await asyncio.gather(*tasks))
+            return [answer.status_code for answer in await asyncio.gather(*tasks)]
 
-    assert asyncio.run(flood()) == [200] * 16 + [429] * 2
+    assert asyncio.run(flood()) == [200] * 8 + [429] * 12 + [200]
 
 
 def test_another_version_answers_the_same_user_and_what_cannot_be_shown_is_said(tmp_path, deps, monkeypatch):
@@ -159,3 +168,58 @@ def test_another_version_answers_the_same_user_and_what_cannot_be_shown_is_said(
     off = create_app(with_settings(two, explorer={"compare": False}))
     assert ask(off, "GET", "/v1/explore/releases").json()["others"] == []
     assert refusal(ask(off, "POST", "/v1/explore", json={"user_id": "bob", "release": "0001"}))[0] == 404
+
+
+def test_what_a_client_has_too_much_of_is_refused_before_its_body_is_read(deps):
+    read = []
+
+    async def app(scope, receive, send) -> None:
+        read.append(1)
+        await asyncio.sleep(0.01)
+
+    async def ask_many() -> list[dict[str, Any]]:
+        limit = ExplorerLimitMiddleware(app, deps.metrics, 1_000)
+        answers = list[dict[str, Any]]()
+
+        async def send(message) -> None:
+            answers.append(message)
+
+        async def receive() -> Any:
+            raise AssertionError("the body is read")
+
+        def call(address: str, length: bytes):
+            headers = [(b"content-length", length)]
+            scope = {"type": "http", "method": "POST", "path": "/v1/explore", "headers": headers}
+            return limit({**scope, "client": (address, 1), "state": {"request_id": "r"}}, receive, send)
+
+        await asyncio.gather(*(call("greedy", b"10") for _ in range(8)), call("greedy", b"10"), call("greedy", b"9999"))
+        await asyncio.gather(*(call(str(number), b"10") for number in range(30)))
+        return answers
+
+    answers = asyncio.run(ask_many())
+    assert len(read) == 8 + 30, "each of 30 clients has one"
+    starts = [dict(answer["headers"]) for answer in answers if answer["type"] == "http.response.start"]
+    assert [b"close" in headers.get(b"connection", b"") for headers in starts] == [False, True]
+
+
+def test_the_explorer_rests_three_times_as_long_as_it_worked():
+    now_s, rested = 100.0, []
+
+    def work(seconds: float) -> None:
+        nonlocal now_s
+        now_s += seconds
+
+    def sleep(seconds: float) -> None:
+        rested.append(round(seconds, 6))
+        work(seconds)
+
+    thread = ExplorerThread(lambda: now_s, sleep)
+    for seconds in (0.5, 0.1, 60.0):
+        asyncio.run(thread.run(lambda seconds=seconds: work(seconds)))  # type: ignore[misc]
+    assert rested == [1.5, 0.3]
+    now_s += 4.0
+    asyncio.run(thread.run(lambda: None))
+    assert rested == [1.5, 0.3, 1.0], "5 s at most: laying out a map takes long, once"
+    now_s += 1.0
+    asyncio.run(thread.run(lambda: None))
+    assert len(rested) == 3, "who comes later does not wait"

@@ -16,6 +16,7 @@ from multitudes.service.errors import add_error_handlers
 from multitudes.service.explorer_routes import explorer_router
 from multitudes.service.load_shedding import (
     EventLimitMiddleware,
+    ExplorerLimitMiddleware,
     InFlightMiddleware,
     LoadShedder,
     LoadSheddingMiddleware,
@@ -105,6 +106,8 @@ def middlewares(deps: Dependencies, shedder: LoadShedder, own_hosts: frozenset[s
         Middleware(
             LoadSheddingMiddleware, shedder=shedder, max_body_bytes=settings.http.body_bytes, metrics=deps.metrics
         ),
+        # 429: one client has its share of the explorer, or more.
+        Middleware(ExplorerLimitMiddleware, metrics=deps.metrics, body_bytes=settings.http.body_bytes),
         # 408, 413, 415: the body is too slow, too large or not JSON.
         Middleware(RequestLimitsMiddleware, http=settings.http),
         # 429: so many events are being stored that others would be late.

@@ -1,8 +1,10 @@
 """``/``: the page of the explorer, and ``/v1/explore…``: what it shows. Nothing is stored, or logged as served."""
 
 import asyncio
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from time import monotonic
 from typing import Annotated, Final, TypeVar
 from weakref import ReferenceType, ref
 
@@ -30,36 +32,47 @@ from multitudes.service.state_lookup import look_up_states
 
 _TIME_LIMIT_S: Final = 30.0  # the first request may lay out the map of an older release
 _STATE_S: Final = 1.0
-_MAX_WAITING: Final = 16  # requests, each of up to a megabyte
 _TRIAL_S: Final = 25.0  # less than the time limit: the answer says what is wrong
 _OPEN_S: Final = 600  # that a release which nobody asks for stays open beside the one that serves
+_REST: Final = 3.0  # times as long as it worked, the explorer rests: it takes a quarter of a core
+_MAX_REST_S: Final = 5.0
 T = TypeVar("T")
 Count = Annotated[int, Query(ge=1, le=api.MAX_EXPLORED, description="How many, at most.")]
 
 
-class _ExplorerThread:
-    """Runs the explorer's work, one request after the other: it must not slow down the recommendations."""
+class ExplorerThread:
+    """Runs the explorer's work, one request after the other, with rests: it must not slow down the recommendations.
 
-    def __init__(self) -> None:
-        self._executor, self._waiting = ThreadPoolExecutor(1, "explorer"), 0
+    It works in Python, which the engine's thread waits for, so the time that counts is that of the clock.
+    """
+
+    def __init__(self, clock: Callable[[], float] = monotonic, sleep: Callable[[float], object] = time.sleep) -> None:
+        self._executor = ThreadPoolExecutor(1, "explorer")
+        self._clock, self._sleep, self._rests_until_s = clock, sleep, 0.0
 
     async def run(self, function: Callable[[], T]) -> T:
         """Return what a function returns.
 
         Raises:
-            OverloadError: too many requests wait, or it takes too long.
+            OverloadError: it takes too long.
         """
-        busy = OverloadError("the explorer has no time for this now; try again later", 1.0)
-        if self._waiting >= _MAX_WAITING:
-            raise busy
-        self._waiting += 1
         try:
             async with asyncio.timeout(_TIME_LIMIT_S):
-                return await asyncio.get_running_loop().run_in_executor(self._executor, function)
+                return await asyncio.get_running_loop().run_in_executor(self._executor, self._rest_and_call, function)
         except TimeoutError:
-            raise busy from None
+            raise OverloadError("the explorer has no time for this now; try again later", 1.0) from None
+
+    def _rest_and_call(self, function: Callable[[], T]) -> T:
+        """Rest for the work before, and call a function: who asks for little does not wait."""
+        start_s = self._clock()
+        if start_s < self._rests_until_s:
+            self._sleep(self._rests_until_s - start_s)
+            start_s = self._clock()
+        try:
+            return function()
         finally:
-            self._waiting -= 1
+            end_s = self._clock()
+            self._rests_until_s = end_s + min(_REST * (end_s - start_s), _MAX_REST_S)
 
     async def answer(self, function: Callable[[], object]) -> Response:
         """Answer with the record that a function returns."""
@@ -121,7 +134,7 @@ def explorer_router(deps: Dependencies) -> APIRouter:
     """Return the routes of the explorer."""
     routes = APIRouter(tags=["explorer"], route_class=LargeBodyRoute)
     explorer = Explorer(deps.get_retriever)
-    page, thread, write_map = live_page(), _ExplorerThread(), _MapWriter(deps, explorer)
+    page, thread, write_map = live_page(), ExplorerThread(), _MapWriter(deps, explorer)
     others = _Others(deps)
 
     @routes.get(EXPLORER_PATH, include_in_schema=False)

@@ -25,6 +25,9 @@ _ADMITTED_BATCHES: Final = 2  # of the engine, always admitted: the engine answe
 _MANY_EVENTS: Final = "many events are being stored; send these again later, and fewer at a time"
 _OVERFILL: Final = 1.5  # with requests of clients below their share, until those above theirs are answered
 _ACTIVE_S: Final = 5.0  # after its last request, a client still counts as one that shares the places
+_EXPLORER_BUSY: Final = "the explorer has no time for this now; try again later"
+_MAX_EXPLORING: Final = 16  # requests of the explorer at a time, each of up to a megabyte
+_MAX_EXPLORING_CLIENT: Final = 8  # of one client, so that others need not wait for long
 _INTERVAL_S: Final = 1.0
 _MAX_RETRY_S: Final = 30.0  # that a client is asked to wait beyond the time by which its request was late
 _DECAY: Final = 0.99  # of older measurements at each new one; this averages the bunches in which completions come
@@ -170,6 +173,36 @@ class LoadShedder:
         return min(int(given), default_ms) / 1e3 if given.isdigit() else default_ms / 1e3
 
 
+class ExplorerLimitMiddleware:
+    """Rejects requests of the explorer beyond their client's share, before their body is read.
+
+    All of them wait for one thread. Clients share the places equally, and one that has none is always admitted.
+    """
+
+    def __init__(self, app: ASGIApp, metrics: Metrics, body_bytes: int) -> None:
+        """Wrap ``app``; larger bodies than ``body_bytes`` are not skipped, but end the connection."""
+        self._app, self._metrics, self._body_bytes = app, metrics, body_bytes
+        self._in_flight = Counter[str]()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on, or answer it with 429."""
+        if scope["type"] != "http" or not scope["path"].startswith("/v1/explore"):
+            await self._app(scope, receive, send)
+            return
+        client = _client(scope)
+        share = min(_MAX_EXPLORING // len(self._in_flight.keys() | {client}), _MAX_EXPLORING_CLIENT)
+        if self._in_flight[client] >= max(share, 1):
+            self._metrics.count_shed("explore", "in_flight")
+            await _reject_unread(scope, receive, send, ApiError(429, _EXPLORER_BUSY, _INTERVAL_S), self._body_bytes)
+            return
+        self._in_flight[client] += 1
+        try:
+            await self._app(scope, receive, send)
+        finally:
+            self._in_flight[client] -= 1
+            self._in_flight += Counter()  # without those that have none
+
+
 class LoadSheddingMiddleware:
     """Rejects recommendation requests that would miss their deadline, before their body is read."""
 
@@ -196,12 +229,7 @@ class LoadSheddingMiddleware:
             await self._app(scope, receive, send)
             return
         self._metrics.count_shed(priority, "in_flight")
-        scope["state"]["route"] = scope["path"]
-        # The server skips an unread body and keeps the connection, unless the body has no end or is too large.
-        length = headers.get(b"content-length", b"")
-        close = not length.isdigit() or int(length[:20]) > self._max_body_bytes
-        response = error_response(ApiError(429, OVERLOADED, retry_after_s), scope["state"]["request_id"], close=close)
-        await response(scope, receive, send)
+        await _reject_unread(scope, receive, send, ApiError(429, OVERLOADED, retry_after_s), self._max_body_bytes)
 
 
 class InFlightMiddleware:
@@ -263,6 +291,20 @@ class EventLimitMiddleware:
             await self._app(scope, receive, send)
         finally:
             self._bytes -= size
+
+
+async def _reject_unread(scope: Scope, receive: Receive, send: Send, error: ApiError, body_bytes: int) -> None:
+    """Answer with an error before the body is read.
+
+    The server skips an unread body and keeps the connection, unless the body has no end or is too large.
+    """
+    scope["state"]["route"] = scope["path"]
+    headers = dict(scope["headers"])
+    length = headers.get(b"content-length", b"")
+    has_end = length.isdigit() and int(length[:20]) <= body_bytes
+    has_body = scope["method"] != "GET" or length != b"" or b"transfer-encoding" in headers
+    close = has_body and not has_end
+    await error_response(error, scope["state"]["request_id"], close=close)(scope, receive, send)
 
 
 def _priority(scope: Scope) -> Priority | None:

@@ -28,7 +28,7 @@ from multitudes.service.admission import RejectionReason
 
 disable_created_metrics()  # type: ignore[no-untyped-call]  # the start time of each series would double the size of the page
 
-Work = Literal["interactive", "batch", "similar", "events"]  # the kind of a request
+Work = Literal["interactive", "batch", "similar", "events", "explore"]  # the kind of a request
 KeyRejection = Literal["missing", "unknown", "expired", "wrong_scope"]
 _METHODS: Final = {"GET", "HEAD", "POST", "PUT", "DELETE"}  # all other methods share one label: clients choose them
 _INTEREST_KINDS: Final = {"implicit", "explicit"}
