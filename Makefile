@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: demo docs links test test-milvus test-cluster check lint bench bench-index bench-service bench-readout bench-simulate bench-sardine bench-peers bench-peers-converged reliability replicate format lock
+.PHONY: demo docs links test test-milvus test-cluster check lint bench bench-index bench-service bench-readout bench-simulate bench-sardine bench-peers bench-peers-converged reliability replicate format lock sbom pin-images test-lowest
 
 # The stamp follows pyproject.toml, so a changed dependency is installed and nothing else is.
 $(STAMP): pyproject.toml
@@ -62,6 +62,22 @@ RANKS = tests/cluster/test_train.py tests/cluster/test_hosts.py  # which need to
 test-cluster: $(STAMP) $(CLUSTER)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -rs $(ARGS) $(RANKS)
 	OMP_NUM_THREADS=1 .venv-cluster/bin/python -m pytest -rs $(ARGS) tests/cluster $(RANKS:%=--ignore %)
+
+# The lowest versions that pyproject.toml allows, in an environment of their own: 3 GB of torch, so before a release and not
+# in CI. Every module is imported; then the demo, a publish, what opens a release, the service and its stores.
+LOWEST := .venv-lowest/.installed
+TESTS_LOWEST := tests/cli/test_demo.py tests/publishing/test_publish.py tests/release tests/state tests/evaluation/test_verb.py \
+	tests/service/test_auth.py tests/service/test_explorer_routes.py tests/service/test_recommend_routes.py tests/service/test_startup.py
+
+$(LOWEST): pyproject.toml tests/lowest/constraints.txt
+	$(PYTHON) -m venv .venv-lowest
+	.venv-lowest/bin/python -m pip install --quiet --editable '.[all]' --constraint tests/lowest/constraints.txt hypothesis pytest
+	@touch $@
+
+# What newer versions of others deprecate is no error here.
+test-lowest: $(LOWEST)
+	.venv-lowest/bin/python -m tests.lowest.import_modules
+	.venv-lowest/bin/python -m pytest -W default::DeprecationWarning $(ARGS) $(TESTS_LOWEST)
 
 check: lint
 	$(BIN)/python -m pytest tests/test_docstrings.py
@@ -157,3 +173,12 @@ lock:
 		--output-file deploy/requirements-serve.txt
 	.venv-lock/bin/$(LOCK) pyproject.toml --extra train --extra milvus --extra sign --output-file deploy/requirements-train.txt
 	echo 'hatchling>=1.27' | .venv-lock/bin/$(LOCK) - --output-file deploy/requirements-build.txt
+
+# What is in the images, as CycloneDX, from the lock files.
+sbom: $(STAMP)
+	$(BIN)/python deploy/sbom.py serve > sbom-serve.json
+	$(BIN)/python deploy/sbom.py train > sbom-train.json
+
+# The images of others by their digests, in deploy/cluster/.env. Needs a registry, and skopeo or docker.
+pin-images:
+	$(PYTHON) deploy/pin_images.py

@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 import yaml
+from deploy import pin_images, sbom
+from deploy.pin_images import images
 
 from multitudes.cli.main import VERBS, command_of
 from multitudes.cli.reference import parameters
@@ -17,7 +19,8 @@ from multitudes.service.auth import PUBLIC_PATHS
 from multitudes.service.settings import ENVIRONMENT_PREFIX, load_settings
 
 DEPLOY = Path(__file__).parents[1] / "deploy"
-COMPOSE = yaml.safe_load((DEPLOY / "cluster" / "compose.yaml").read_text())
+COMPOSE_TEXT = (DEPLOY / "cluster" / "compose.yaml").read_text()
+COMPOSE = yaml.safe_load(re.sub(r"\$\{\w+:-([^}]+)\}", r"\1", COMPOSE_TEXT))  # without variables
 CLUSTER = list(yaml.safe_load_all((DEPLOY / "cluster" / "kubernetes.yaml").read_text()))
 IMAGES = {"multitudes": DEPLOY / "Containerfile", "multitudes-train": DEPLOY / "cluster" / "Trainfile"}
 
@@ -235,3 +238,76 @@ def test_prometheus_and_grafana_find_what_they_are_given():
         mount.split(":")[1] == f"{provider['options']['path']}/dashboard.json"
         for mount in services["grafana"]["volumes"]
     )
+
+
+def test_every_image_of_others_and_the_base_image_may_be_named_by_its_digest():
+    raw = yaml.safe_load(COMPOSE_TEXT)["services"].values()
+    for service in raw:
+        if "build" not in service:
+            assert re.fullmatch(r"\$\{\w+_IMAGE:-docker\.io/[\w./-]+:v?\d[\w.-]*\}", service["image"]), service["image"]
+    builds = [service["build"] for service in raw if "build" in service]
+    assert [build["args"] for build in builds] == [{"PYTHON": f"${{PYTHON_IMAGE:-{base_image()}}}"}] * len(IMAGES)
+    assert set(images(COMPOSE_TEXT)) == {"PYTHON_IMAGE", "REDIS_IMAGE", "PROMETHEUS_IMAGE", "GRAFANA_IMAGE"}
+    for file in IMAGES.values():
+        assert re.findall(r"^FROM (\S+)", file.read_text(), re.MULTILINE)[-1] == "${PYTHON}", "as the argument says"
+
+
+def base_image() -> str:
+    (image,) = {re.findall(r"^ARG PYTHON=(.*)$", file.read_text(), re.MULTILINE)[0] for file in IMAGES.values()}
+    return str(image)
+
+
+@pytest.mark.parametrize("tool", ["skopeo", "docker"])
+def test_digests_come_from_the_registry_and_from_nowhere_else(tool, tmp_path, monkeypatch, capsys):
+    program = tmp_path / tool
+    program.write_text('#!/bin/sh\necho "$@" >> "$0.calls"; cat "$0.answer"; exec cat "$0.error" >&2\n')
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    monkeypatch.setattr("shutil.which", lambda name: name if name == tool else None)
+    monkeypatch.setattr(pin_images, "CLUSTER", tmp_path)
+    (tmp_path / "compose.yaml").write_text(COMPOSE_TEXT)
+    (tmp_path / f"{tool}.error").write_text("first\nthe registry is away\n")
+    (tmp_path / f"{tool}.answer").write_text("")
+    with pytest.raises(SystemExit, match=rf"python:3.12-slim: {tool} gives no digest \(the registry is away\)"):
+        pin_images.main()
+    assert not (tmp_path / ".env").exists()
+    (tmp_path / f"{tool}.answer").write_text(f"sha256:{'a1' * 32}\n")
+    pin_images.main()
+    written = dict(line.split("=") for line in (tmp_path / ".env").read_text().splitlines())
+    assert written == {name: f"{image}@sha256:{'a1' * 32}" for name, image in images(COMPOSE_TEXT).items()}
+    assert base_image() in (tmp_path / f"{tool}.calls").read_text()
+    monkeypatch.setattr("shutil.which", lambda _: None)
+    with pytest.raises(SystemExit, match="neither skopeo nor docker is installed"):
+        pin_images.main()
+
+
+@pytest.mark.parametrize("image", ["serve", "train"])
+def test_the_sbom_is_what_the_lock_file_installs(image):
+    bill = sbom.bill_of_materials(image)
+    assert (bill["bomFormat"], bill["specVersion"], bill["version"]) == ("CycloneDX", "1.6", 1)
+    lock = (DEPLOY / f"requirements-{image}.txt").read_text()
+    locked = dict(re.findall(r"^([\w.-]+)(?:\[.*\])?==(\S+)", lock, re.MULTILINE))
+    components = {one["name"]: one for one in bill["components"]}
+    assert len(components) == len(bill["components"]) > 40
+    assert {name: one["version"] for name, one in components.items()}.items() <= locked.items()
+    assert set(locked) - set(components) <= {"colorama", "pywin32", "tzdata"}, "of Windows"
+    for one in components.values():
+        assert re.fullmatch(r"pkg:pypi/[a-z0-9.-]+@[\w.%-]+", one["purl"])
+        (source,) = one["externalReferences"]
+        assert source["hashes"]
+        assert all(re.fullmatch("[0-9a-f]{64}", each["content"]) for each in source["hashes"])
+        assert all(each["content"] in lock for each in source["hashes"])
+    (whole,) = bill["dependencies"]
+    assert whole == {
+        "ref": bill["metadata"]["component"]["bom-ref"],
+        "dependsOn": [c["bom-ref"] for c in bill["components"]],
+    }
+    assert bill == sbom.bill_of_materials(image)
+
+
+def test_a_line_of_a_lock_file_that_is_not_understood_is_an_error(tmp_path, monkeypatch):
+    (tmp_path / "deploy").mkdir()
+    (tmp_path / "deploy" / "requirements-serve.txt").write_text("numpy>=2\n")
+    monkeypatch.setattr(sbom, "ROOT", tmp_path)
+    with pytest.raises(ValueError, match="expected lines as NAME==VERSION"):
+        sbom.bill_of_materials("serve")

@@ -1,0 +1,20 @@
+"""Import every module of the package: each name that it takes from another package must be there.
+
+python -m tests.lowest.import_modules
+"""
+
+import importlib
+import pkgutil
+
+import multitudes
+
+
+def import_modules() -> int:
+    """Import all modules but the one that runs the command line; return how many there are."""
+    names = [one.name for one in pkgutil.walk_packages(multitudes.__path__, "multitudes.")]
+    modules = [importlib.import_module(name) for name in names if not name.endswith("__main__")]
+    return len(modules)
+
+
+if __name__ == "__main__":
+    print(f"{import_modules()} modules")  # noqa: T201
