@@ -31,9 +31,10 @@ _LINEAR, _TRANSFORMER = "benchmarks.peers.rectools_linear", "benchmarks.peers.re
 _RECHUB = "benchmarks.peers.rechub"
 _EASE = ({"regularisation": 300}, {"regularisation": 1000}, {"regularisation": 100})
 # Two blocks, as RecTools' default; its default width of 256 and four heads became 64, which all have here, and one.
+# They begin with many passes at popularity or below, so their patience is longer.
 _SASREC = (
-    {"batch_size": 32, "blocks": 2, "dropout": 0.2},
-    {"batch_size": 32, "blocks": 2, "dropout": 0.5},
+    {"batch_size": 32, "blocks": 2, "dropout": 0.2, "patience": 30},
+    {"batch_size": 32, "blocks": 2, "dropout": 0.5, "patience": 30},
 )
 _RECHUB_TRIALS = ({"batch_size": 256, "temperature": 0.1}, {"batch_size": 256, "temperature": 0.02})
 
