@@ -5,6 +5,7 @@ from pathlib import Path
 
 from multitudes.data.planted import PlantedConfig, plant, write_world
 from multitudes.errors import MultitudesError
+from multitudes.locks import lock
 from multitudes.study.worker import compute_cell
 
 STUDY = """
@@ -64,7 +65,7 @@ def compute_here(pool, cell, split, report) -> str | None:
     folder = cell.folder(pool._cells)
     folder.mkdir(parents=True, exist_ok=True)
     report(cell.label, "")
-    with _one_cell:
+    with _one_cell, lock(folder / ".lock"):  # of a killed study, a worker may need a moment to exit
         try:
             compute_cell(cell.job(split, pool._cells), folder)
         except MultitudesError as error:
