@@ -1,6 +1,7 @@
 """D9: arrays of a release are changed and their checksums made anew: each change is refused in one line, or harmless.
 
-The service reads the same arrays. What opens must answer as before; an error that is called a defect is a failure.
+What opens must answer as before; an error that is called a defect is a failure. Offsets are reversed, and no other array:
+values in another order are another release, which nothing but a signature tells from the one that was published.
 """
 
 import json
@@ -60,7 +61,9 @@ for folder in map(Path, json.loads(sys.argv[1])):
 
 def trial(scale: float, folder: Path, progress: Progress) -> Found:
     """Change one array after another."""
-    changes = [(name, change) for name in _ARRAYS for change in _CHANGES][: scaled(96, scale, 12)]
+    all_changes = [(name, change) for name in _ARRAYS for change in _CHANGES]
+    possible = [(name, change) for name, change in all_changes if change != "reversed" or name.endswith("_offset")]
+    changes = possible[: scaled(len(possible), scale, 12)]
     now, before = both(folder, lambda code: _attack(code, changes), progress)
     said = f"of {len(changes)} changes, opened with other answers, or failed"
     bad, bad_before = (one["changed"] + one["failed"] for one in (now, before))
@@ -93,7 +96,7 @@ def _changed(array: np.ndarray[Any, Any], change: str) -> np.ndarray[Any, Any]:
     if change == "empty":
         return array[:0]
     array, is_whole = array.copy(), array.dtype.kind in "iub"
-    value = {"far": 10**9 if array.dtype.itemsize > 4 else 100, "negative": -1}.get(change, np.nan)
+    value = {"far": 10**6 if array.dtype.itemsize >= 4 else 100, "negative": -1}.get(change, np.nan)
     if array.dtype.kind == "f":
         array.flat[1] = {"far": 1e30, "negative": -1e30}.get(change, np.nan)
     elif is_whole and change != "not finite" and (value >= 0 or array.dtype.kind == "i"):
