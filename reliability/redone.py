@@ -1,7 +1,7 @@
 """D9: arrays of a release are changed and their checksums made anew: each change is refused in one line, or harmless.
 
-What opens must answer as before; an error that is called a defect is a failure. Offsets are reversed, and no other array:
-values in another order are another release, which nothing but a signature tells from the one that was published.
+What opens must answer as before; an error that is called a defect is a failure. Offsets are reversed, and no other
+array: values in another order are another release, which nothing but a signature tells from the one that was published.
 """
 
 import json
