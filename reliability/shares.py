@@ -30,7 +30,7 @@ def trial(scale: float, folder: Path, progress: Progress) -> Found:
 
     def attack(code: Code) -> dict[str, Any]:
         code.publish(_WORLD)
-        with code.serving({"deadlines": {"default_ms": 2_000}}) as server:
+        with code.serving({"deadlines": {"default_ms": 500}}) as server:
             return run(_asked(server, connections, seconds))
 
     now, before = both(folder, attack, progress)

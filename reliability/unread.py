@@ -22,7 +22,7 @@ from reliability.world import World
 
 _SOURCE = "127.0.0.2"  # the others come from 127.0.0.1
 _CONNECTIONS = 32  # so many requests in flight are always admitted
-_WORLD, _DEADLINE_S, _RATE = World(items=2_000, users=100), 10.0, 10.0
+_WORLD, _DEADLINE_S, _RATE = World(items=2_000, users=100), 0.5, 10.0
 _PATIENCE_S = 30.0  # until those who do not read are ended: after ten seconds in which nothing of their answers moves
 _REQUEST = request("POST", "/v1/recommend", json.dumps({"user_id": 1, "n": 1_000}).encode())
 
