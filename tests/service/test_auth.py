@@ -163,6 +163,7 @@ def test_every_address_needs_the_scope_that_is_meant(guarded):
         ("GET", "/v1/items/{id}/similar"): "recommend",
         ("POST", "/v1/explore"): "read",
         ("GET", "/v1/explore/map"): "read",
+        ("GET", "/v1/explore/releases"): "read",
         ("GET", "/v1/explore/users"): "read",
         ("GET", "/v1/explore/items"): "read",
         ("GET", "/v1/users/{id}"): "read",

@@ -79,7 +79,7 @@ _EXAMPLES: Final[dict[type[Any], Any]] = {
         api.HealthResponse("ok", {"release": "0001"}),
         api.ExploreMapResponse("0001", "joint", 3, 20, True, ("Drama", "Crime"), (_PLACE,)),
         api.ExploreItemsResponse((_PLACE,)),
-        api.ExploreReleasesResponse("0001", ("0002",), None),
+        api.ExploreReleasesResponse("0003", ("0002", "0001"), "0002"),
         api.ExploreUsersResponse(("ann", "bob")),
         api.ExploreResponse(
             user_id="ann",
