@@ -339,7 +339,7 @@ function showBeside() {
     return up ? `${up > 0 ? "up" : "down"} ${Math.abs(up)}` : "";
   };
   const from = (one) => [...own.keys()].map((number) => [number, pairs.get(`${number} ${one.number}`) ?? 0]).filter((pair) => pair[1]).sort((a, b) => b[1] - a[1])
-    .map(([number, count]) => `${count} of ${one.n_items} events are in ${number} · ${own.get(number).name} of ${answer.release}`)[0];
+    .map(([number, count]) => `${count} of ${one.n_items} ${one.n_items === 1 ? "event is" : "events are"} in ${number} · ${own.get(number).name} of ${answer.release}`)[0];
   $("sides").replaceChildren(side(answer.release, answer, own, colour, lost, () => null), side(beside, other, theirs, paint, moves, from));
 }
 
