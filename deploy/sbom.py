@@ -61,7 +61,7 @@ def _component(line: re.Match[str]) -> dict[str, Any]:
     files = [{"alg": "SHA-256", "content": one} for one in re.findall(r"--hash=sha256:(\w+)", line["hashes"])]
     source = {
         "type": "distribution",
-        "url": f"https://pypi.org/project/{line['name']}/{line['version']}/",
+        "url": purl,
         "hashes": files,
     }
     return {
