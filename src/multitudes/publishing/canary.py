@@ -21,6 +21,7 @@ from multitudes.progress import Progress, silent
 from multitudes.publishing.gate import GateConfig, held_out_requests, users_of_gate
 from multitudes.release.release import Release
 from multitudes.release.store import ReleaseStore
+from multitudes.retrieval.request import Request
 from multitudes.retrieval.rollback import rollback
 from multitudes.training.runs import open_run
 
@@ -164,24 +165,14 @@ class Canary:
         return CanaryResult(len(seconds), failed, degraded, p50_ms, p99_ms, reason)
 
 
-def canary_requests(run: str | Path, gate: GateConfig, n_requests: int) -> list[RecommendRequest]:
+def canary_requests(run: str | Path, gate: GateConfig, n_requests: int) -> list[Request]:
     """Return requests of held-out users of a run's data, the first of those of the gate.
 
     Raises:
         ArtefactError: too few users have a history and a new target.
     """
     prepared = open_run(run).prepared
-    asked = held_out_requests(prepared, users_of_gate(prepared, gate), gate.n)[:n_requests]
-    return [
-        RecommendRequest(
-            history=one.history,
-            followed_topics=one.followed_topics,
-            n=one.n,
-            exclude_seen=True,
-            request_id=one.request_id,
-        )
-        for one in asked
-    ]
+    return held_out_requests(prepared, users_of_gate(prepared, gate), gate.n)[:n_requests]
 
 
 def _because(reason: str) -> str:
