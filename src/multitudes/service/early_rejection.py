@@ -17,7 +17,7 @@ from multitudes.service.admission import OVERLOADED
 from multitudes.service.auth import bearer_token, check_host
 from multitudes.service.dependencies import Dependencies
 from multitudes.service.errors import ApiError, error_response
-from multitudes.service.load_shedding import LoadShedder
+from multitudes.service.load_shedding import LoadShedder, can_be_skipped
 from multitudes.service.request_context import SECURITY_HEADERS, request_id_of
 from multitudes.service.unsent_answers import UnsentLimitProtocol
 
@@ -59,10 +59,10 @@ class EarlyRejections:
         if not self._shedder.in_flight.is_full:
             return None
         headers = dict(header_list)
-        length = headers.get(b"content-length", b"")
-        has_known_end = length.isdigit() and int(length[:20]) <= self._deps.settings.http.body_bytes
-        client = self._client(header_list, headers, address) if has_known_end else None
-        if client is None or not _UNUSUAL.isdisjoint(headers):
+        if not can_be_skipped(headers, self._deps.settings.http.body_bytes) or not _UNUSUAL.isdisjoint(headers):
+            return None
+        client = self._client(header_list, headers, address)
+        if client is None:
             return None
         retry_after_s = self._shedder.retry_after_s(headers, "interactive", client)
         if retry_after_s is None:

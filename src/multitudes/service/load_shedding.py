@@ -293,6 +293,12 @@ class EventLimitMiddleware:
             self._bytes -= size
 
 
+def can_be_skipped(headers: Mapping[bytes, bytes], max_bytes: int) -> bool:
+    """Return whether the end of a body is known and near enough to skip the body and keep the connection."""
+    length = headers.get(b"content-length", b"")
+    return length.isdigit() and int(length[:20]) <= max_bytes
+
+
 async def _reject_unread(scope: Scope, receive: Receive, send: Send, error: ApiError, body_bytes: int) -> None:
     """Answer with an error before the body is read.
 
@@ -300,10 +306,8 @@ async def _reject_unread(scope: Scope, receive: Receive, send: Send, error: ApiE
     """
     scope["state"]["route"] = scope["path"]
     headers = dict(scope["headers"])
-    length = headers.get(b"content-length", b"")
-    has_end = length.isdigit() and int(length[:20]) <= body_bytes
-    has_body = scope["method"] != "GET" or length != b"" or b"transfer-encoding" in headers
-    close = has_body and not has_end
+    has_body = scope["method"] != "GET" or bool(headers.get(b"content-length")) or b"transfer-encoding" in headers
+    close = has_body and not can_be_skipped(headers, body_bytes)
     await error_response(error, scope["state"]["request_id"], close=close)(scope, receive, send)
 
 
