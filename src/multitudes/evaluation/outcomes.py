@@ -210,9 +210,9 @@ def hit_rates_by_segment(
     """
     at_budget = {key.method: measures for key, measures in lists.items() if key.budget == budget}
     result: dict[str, Any] = {}
-    for name, label, users, targets_B, hits in _segments(at_budget, targets, segments):
-        if wanted and name not in wanted:
-            continue
+    of_users = {name: segment for name, segment in segments.items() if not wanted or name in wanted}
+    of_targets = {name: parts for name, parts in TARGET_SEGMENTS.items() if not wanted or name in wanted}
+    for name, label, users, targets_B, hits in _segments(at_budget, targets, of_users, of_targets):
         figures = {method: Ratio(hits_B, targets_B) for method, hits_B in hits.items()}
         sizes = {"users": users, "targets": int(targets_B.sum())}
         result.setdefault(name, {})[label] = sizes | _compare_hit_rates(figures, budget, bootstrap, own)
@@ -233,15 +233,18 @@ def as_json(interval: Interval) -> dict[str, float | None]:
 
 
 def _segments(
-    lists: dict[str, Measures], targets: Measures, segments: dict[str, Segment]
+    lists: dict[str, Measures],
+    targets: Measures,
+    of_users: dict[str, Segment],
+    of_targets: dict[SegmentName, tuple[str, ...]],
 ) -> Iterator[tuple[str, str, int, Column, dict[str, Column]]]:
     """Yield each part of each segmentation: its names, users, and by user the targets and the hits of each method."""
-    for name, segment in segments.items():
+    for name, segment in of_users.items():
         for number, label in enumerate(segment.names):
             is_in_B = (segment.label_B == number).astype(np.float64)
             hits = {method: measures["hits"] * is_in_B for method, measures in lists.items()}
             yield name, label, int(is_in_B.sum()), targets["targets"] * is_in_B, hits
-    for name, parts in TARGET_SEGMENTS.items():
+    for name, parts in of_targets.items():
         for label in parts if f"{parts[0]}_targets" in targets else ():
             targets_B = targets[f"{label}_targets"]
             hits = {method: measures[f"{label}_hits"] for method, measures in lists.items()}
