@@ -16,6 +16,12 @@ def format_number(value: float) -> str:
     return f"{value:.3g}"
 
 
+def format_interval(figure: Mapping[str, float]) -> str:
+    """Return a figure with its interval; a zero has no sign."""
+    mean, low, high = (f"{figure[name] + 0.0:.3f}" for name in ("mean", "low", "high"))
+    return f"{mean} ({low}–{high})"
+
+
 def wall_and_cpu_cells(figure: Mapping[str, Mapping[str, float]]) -> list[str]:
     """Return two cells: wall time and CPU time."""
     return [format_spread(figure["wall"]), format_spread(figure["cpu"])]

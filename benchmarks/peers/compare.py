@@ -110,10 +110,13 @@ def _run(peer: Peer, folder: Path, python: Path, threads: int) -> str | None:
     with log.open("w", encoding="utf-8") as written:
         command = [str(python), "-W", "ignore", "-m", peer.module, str(folder), peer.variant]
         done = subprocess.run(command, cwd=ROOT, env=environment, stdout=written, stderr=written, check=False)
-    if done.returncode == 0:
-        return None
+    return failure(done.returncode, log)
+
+
+def failure(code: int, log: Path) -> str | None:
+    """Return the exit code of a peer and the last line that it wrote; None if it did not fail."""
     lines = log.read_text(encoding="utf-8").strip().splitlines()
-    return f"ended with {done.returncode}: {lines[-1] if lines else 'no word'}"
+    return f"ended with {code}: {lines[-1] if lines else 'no word'}" if code else None
 
 
 def _system_figures(report: dict[str, Any]) -> dict[str, Any]:

@@ -37,6 +37,7 @@ from multitudes.evaluation.outcomes import (
     methods_and_differences,
     target_measures,
 )
+from multitudes.report.formatting import negate
 
 RESULTS = ROOT / "benchmarks" / "results" / "peers-converged.json"
 FIGURES = ("hr@10", "hr@100", "ndcg@100")
@@ -185,11 +186,7 @@ def _figures(lists: dict[ListKey, Measures], data: Data) -> tuple[dict[str, Any]
     chosen = {name: {figure: found[figure] for figure in FIGURES} for name, found in quality.items()}
     if own != reference:
         return chosen, {}
-    return chosen, {name: {figure: _negate(found[figure]) for figure in FIGURES} for name, found in own_minus.items()}
-
-
-def _negate(interval: dict[str, float]) -> dict[str, float]:
-    return {"mean": -interval["mean"], "low": -interval["high"], "high": -interval["low"]}
+    return chosen, {name: {figure: negate(found[figure]) for figure in FIGURES} for name, found in own_minus.items()}
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.machine import ROOT
-from benchmarks.markdown import format_number, table
+from benchmarks.markdown import format_interval, format_number, table
 from benchmarks.peers.converged import RESULTS
 from benchmarks.peers.systems import SYSTEMS, System
 from multitudes.atomic import write_text
@@ -86,9 +86,9 @@ def _row(system: System, told: Record | None, costs: int) -> list[str]:
     spent = sum(trial.get("cpu_s", 0.0) for trial in told["trials"])
     return [
         name,
-        _interval(figures["hr@100"]),
+        format_interval(figures["hr@100"]),
         *(f"{figures[figure]['mean']:.3f}" for figure in ("hr@10", "ndcg@100")),
-        "" if minus is None else _interval(minus),
+        "" if minus is None else format_interval(minus),
         tried,
         _ending(told),
         format_number(told.get("best_cpu_s", told["cpu_s"])),
@@ -107,11 +107,6 @@ def _ending(told: Record) -> str:
     if told["stopped"] == "time":
         return f"{passes}, **limit of {told['cpu_limit_s']:,.0f} CPU s**"
     return f"{passes}, **stopped**" if told["stopped"] == "interrupted" else f"{passes}, **last pass allowed**"
-
-
-def _interval(figure: Mapping[str, float]) -> str:
-    mean, low, high = (f"{figure[name] + 0.0:.3f}" for name in ("mean", "low", "high"))
-    return f"{mean} ({low}–{high})"
 
 
 def _verdicts(record: Record) -> list[str]:

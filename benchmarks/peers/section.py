@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from benchmarks.markdown import format_number, format_spread, table
+from benchmarks.markdown import format_interval, format_number, format_spread, table
 
 GOAL = 5.0  # targets per second: ours to the fastest peer's, at equal quality
 SHOWN = ("hr@10", "hr@100", "ndcg@100", "topics@100")
@@ -85,17 +85,13 @@ def _quality(compared: Mapping[str, Any], systems: list[dict[str, Any]]) -> list
         system = by_name.get(name)
         passes = f"{system['best_epoch']} of {system['epochs']}" if system else ""
         spent = format_number(system["course"][system["best_epoch"] - 1]["cpu_s"]) if system else ""
-        gain = "" if name == reference else _interval(compared["reference_minus"][name]["hr@100"])
+        gain = "" if name == reference else format_interval(compared["reference_minus"][name]["hr@100"])
         shown = f"**{name}**" if system and system["ours"] else name
         rows.append(
-            [shown, passes, spent, *(_interval(quality[figure]) for figure in SHOWN if figure in quality), gain]
+            [shown, passes, spent, *(format_interval(quality[figure]) for figure in SHOWN if figure in quality), gain]
         )
     measured = [figure for figure in SHOWN if figure in compared["quality"][reference]]
     return table(["system", "best pass", "CPU s to it", *measured, f"{reference} − it, hr@100"], rows)
-
-
-def _interval(figure: Mapping[str, float]) -> str:
-    return f"{figure['mean']:.3f} ({figure['low']:.3f}–{figure['high']:.3f})"
 
 
 def _verdict(compared: Mapping[str, Any], systems: list[dict[str, Any]]) -> str:
