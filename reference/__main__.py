@@ -1,10 +1,7 @@
 """``python -m reference``: write the reference pages."""
 
-from pathlib import Path
-
+from reference.markdown import DOCS
 from reference.pages import pages
-
-DOCS = Path(__file__).parents[1] / "docs"
 
 if __name__ == "__main__":
     for name, text in pages().items():

@@ -8,7 +8,7 @@ from importlib import import_module
 from multitudes.data.schemas import COLUMN_ROLES, REQUIRED_COLUMNS, short_expectation
 from multitudes.logs.schemas import IdTypes, LogName, segment_columns
 from multitudes.release.manifest import Manifest
-from reference.markdown import from_docstring, page, table
+from reference.markdown import from_docstring, page, summary, table
 from reference.settings import type_text
 
 _FRONT = """\
@@ -68,11 +68,7 @@ def _docstring(module: str) -> str:
 def _manifest() -> str:
     fields = Manifest.model_fields.items()
     rows = [[f"`{name}`", type_text(field.annotation), field.description or ""] for name, field in fields]
-    return f"## Manifest of a release\n\n{_summary(Manifest)}\n\n{table(['key', 'type', 'meaning'], rows)}"
-
-
-def _summary(value: object) -> str:
-    return from_docstring((inspect.getdoc(value) or "").split("\n\n")[0])
+    return f"## Manifest of a release\n\n{summary(Manifest)}\n\n{table(['key', 'type', 'meaning'], rows)}"
 
 
 def _segments() -> str:

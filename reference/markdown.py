@@ -1,5 +1,6 @@
 """Markdown from docstrings: their literal blocks, tables and code in the form of the pages."""
 
+import inspect
 import re
 from collections.abc import Iterable
 from itertools import pairwise
@@ -22,6 +23,11 @@ def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
     head = list(head)
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+
+
+def summary(value: object) -> str:
+    """Return the first paragraph of a docstring as one line of Markdown."""
+    return from_docstring((inspect.getdoc(value) or "").split("\n\n")[0].replace("\n", " "))
 
 
 def from_docstring(text: str) -> str:

@@ -1,8 +1,7 @@
 """All reference pages by their place below docs/."""
 
-from multitudes.cli import reference as cli
 from multitudes.service import docs_tables
-from reference import files, http, python, settings
+from reference import commands, files, http, python, settings
 from reference.markdown import DOCS
 
 
@@ -12,7 +11,7 @@ def pages() -> dict[str, str]:
         (DOCS / name).read_text(encoding="utf-8") for name in ("service-settings.md", "observe.md")
     )
     return {
-        **cli.pages(),
+        **commands.pages(),
         **settings.pages(),
         **python.pages(),
         **http.pages(),

@@ -11,7 +11,7 @@ from typing import Any, Final, get_type_hints
 
 import multitudes
 from multitudes.config import SECTIONS, Config
-from reference.markdown import from_docstring, page, table
+from reference.markdown import from_docstring, page, summary, table
 from reference.settings import settings_table
 
 # Page -> its title and what it has: names of ``multitudes``, and public names of public submodules.
@@ -98,12 +98,8 @@ def _errors() -> str:
         for name, value in vars(import_module(module)).items():
             if getattr(value, "__module__", "") == module and hasattr(value, "exit_code"):
                 parent = value.__base__.__name__
-                rows.append([f"`{prefix}{name}`", f"`{parent}`", str(value.exit_code), _first_sentence(value)])
+                rows.append([f"`{prefix}{name}`", f"`{parent}`", str(value.exit_code), summary(value)])
     return table(["error", "is a", "exit code of a command", "raised when"], rows)
-
-
-def _first_sentence(value: object) -> str:
-    return from_docstring((inspect.getdoc(value) or "").split("\n\n")[0].replace("\n", " "))
 
 
 def _entry(address: str) -> str:

@@ -11,9 +11,9 @@ import pytest
 import yaml
 from deploy import pin_images, sbom
 from deploy.pin_images import images
+from reference.commands import parameters
 
 from multitudes.cli.main import VERBS, command_of
-from multitudes.cli.reference import parameters
 from multitudes.errors import UsageError
 from multitudes.service.auth import PUBLIC_PATHS
 from multitudes.service.settings import ENVIRONMENT_PREFIX, load_settings

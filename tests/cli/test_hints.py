@@ -5,9 +5,9 @@ import re
 from pathlib import Path
 
 import pytest
+from reference.commands import parameters
 
 from multitudes.cli.main import VERBS, command_of
-from multitudes.cli.reference import parameters
 
 SOURCES = Path(__file__).parents[2] / "src"
 COMMAND = re.compile(r"multitudes ([a-z][a-z-]*)((?: (?!multitudes)[^;,`()]+)?)")

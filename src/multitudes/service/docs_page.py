@@ -197,13 +197,17 @@ def _type_text(schema: Node) -> str:
 
 def _bounds(schema: Node, of: str, text: str) -> str:
     """Return the bounds of a value, a text or a list within ``text``; nothing where it has none."""
+    bounds = bounds_in_words(schema, of)
+    return text.format(bounds) if bounds else ""
+
+
+def bounds_in_words(schema: Node, of: str) -> str:
+    """Return the bounds of a value (``imum``), a text (``Length``) or a list (``Items``); empty where it has none."""
     least, most = (schema.get(f"{end}{of}") for end in ("min", "max"))
     least, most = (None if bound is None or abs(bound) > _LARGEST else f"{bound:,.10g}" for bound in (least, most))
     if least is None and most is None:
         return ""
-    return text.format(
-        f"up to {most}" if least is None else f"at least {least}" if most is None else f"{least} to {most}"
-    )
+    return f"up to {most}" if least is None else f"at least {least}" if most is None else f"{least} to {most}"
 
 
 def _example_text(example: object) -> str:

@@ -1,23 +1,18 @@
-"""The pages of the commands: docs/cli.md and one for each group, written by ``python -m reference``."""
+"""The pages of the commands: docs/cli.md and one for each group."""
 
 import inspect
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from enum import Enum
 from types import NoneType, UnionType
 from typing import Annotated, NamedTuple, get_args, get_origin, get_type_hints
 
-import typer
 from typer.models import ArgumentInfo, OptionInfo
 
 from multitudes import errors
 from multitudes.cli.main import GROUPS, command_of
+from reference.markdown import page, summary, table
 
-_NOTE = "<!-- Written by `python -m reference` from the code; a test compares. -->"
-_HEAD = f"""\
-# Commands
-
-{_NOTE}
-
+_FRONT = """\
 Results go to stdout, messages to stderr, and progress to stderr if it is a terminal. With `--json` the last line of
 stdout is one JSON object. Everything else is a setting in the TOML file given as `--config`; `multitudes init` writes
 one with every setting, its default and its meaning. `--set train.epochs=3` sets one of them: the value is TOML (quotes
@@ -51,28 +46,24 @@ class Parameter(NamedTuple):
 
 
 def pages() -> dict[str, str]:
-    """Return the pages by their place below docs/: the groups, the exit codes, and a page for each group."""
+    """Return the pages: the groups with the exit codes, and a page for each group."""
     groups = {f"cli/{group.lower()}.md": _group_page(group, verbs) for group, verbs in GROUPS.items()}
-    return {"cli.md": "\n".join([_HEAD, _overview(), _exit_codes()]), **groups}
+    return {"cli.md": page("Commands", _FRONT, _overview(), _exit_codes()), **groups}
 
 
 def _group_page(group: str, verbs: Iterable[str]) -> str:
-    head = f"# Commands: {group}\n\n{_NOTE}\n\nWhat all commands share, and the exit codes: [cli.md](../cli.md).\n"
-    return "\n".join([head, *map(_verb_section, verbs)])
+    front = "What all commands share, and the exit codes: [cli.md](../cli.md)."
+    return page(f"Commands: {group}", front, *map(_verb_section, verbs))
 
 
 def _overview() -> str:
     """Return a table of the verbs, by group."""
     rows = [
-        f"| {group if not place else ''} | [{verb}](cli/{group.lower()}.md#multitudes-{verb}) | {_summary(verb)} |"
+        [group if not place else "", f"[{verb}](cli/{group.lower()}.md#multitudes-{verb})", summary(command_of(verb))]
         for group, verbs in GROUPS.items()
         for place, verb in enumerate(verbs)
     ]
-    return "\n".join(["| group | verb | what it does |\n|---|---|---|", *rows, ""])
-
-
-def _summary(verb: str) -> str:
-    return (inspect.getdoc(command_of(verb)) or "").split("\n\n")[0].replace("\n", " ")
+    return table(["group", "verb", "what it does"], rows)
 
 
 def parameters(command: Callable[..., None]) -> list[Parameter]:
@@ -116,28 +107,22 @@ def _default(value: object) -> str:
 
 
 def _verb_section(verb: str) -> str:
-    return "\n".join(_section_lines(verb, command_of(verb)))
-
-
-def _section_lines(verb: str, command: Callable[..., None]) -> Iterator[str]:
+    command = command_of(verb)
     all_parameters = parameters(command)
-    yield f"## multitudes {verb}\n"
-    yield f"{inspect.getdoc(command)}\n"
     call = [p.name for p in all_parameters if p.positional]
     call += [f"{p.name} {p.kind.upper()}" for p in all_parameters if not p.positional and p.required]
     call += ["[OPTIONS]"] if any(not p.required for p in all_parameters) else []
-    yield f"```\nmultitudes {' '.join([verb, *call])}\n```\n"
-    yield "| argument or option | type | default | meaning |\n|---|---|---|---|"
-    for p in all_parameters:
-        default = "required" if p.required else p.default
-        yield f"| `{p.name}` | {p.kind} | {default} | {p.help} |"
-    yield ""
+    rows = [[f"`{p.name}`", p.kind, "required" if p.required else p.default, p.help] for p in all_parameters]
+    return "\n\n".join(
+        [
+            f"## multitudes {verb}",
+            inspect.getdoc(command) or "",
+            f"```\nmultitudes {' '.join([verb, *call])}\n```",
+            table(["argument or option", "type", "default", "meaning"], rows),
+        ]
+    )
 
 
 def _exit_codes() -> str:
-    rows = "\n".join(f"| {code} | {meaning} |" for code, meaning in _EXIT_CODES)
-    return f"## Exit codes\n\nAn error is one line on stderr.\n\n| code | meaning |\n|---|---|\n{rows}\n"
-
-
-if __name__ == "__main__":
-    typer.echo(pages()["cli.md"], nl=False)  # `python -m reference` writes this page and all others
+    rows = [[str(code), meaning] for code, meaning in _EXIT_CODES]
+    return f"## Exit codes\n\nAn error is one line on stderr.\n\n{table(['code', 'meaning'], rows)}"

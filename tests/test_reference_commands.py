@@ -3,11 +3,11 @@
 from pathlib import Path
 
 import pytest
+from reference.commands import pages, parameters
 
 from multitudes.cli.main import VERBS, command_of
-from multitudes.cli.reference import pages, parameters
 
-DOCS = Path(__file__).parents[2] / "docs"
+DOCS = Path(__file__).parents[1] / "docs"
 
 
 def test_the_pages_are_those_that_are_generated():
