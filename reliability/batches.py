@@ -4,7 +4,6 @@ A batch of 256 users with 1,000 candidates each is a request of 9 KB and was an 
 one of these, and then the largest that is still taken, of 100 candidates each.
 """
 
-import asyncio
 import json
 import socket
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import Any
 from multitudes.progress import Progress
 from reliability.claims import Found, at_most, scaled
 from reliability.codes import BEFORE, Code, both
-from reliability.connection import request, run
+from reliability.connection import deaf_socket, request, run
 from reliability.load import open_loop, percentile_s, recommend
 from reliability.process import memory_mib
 from reliability.server import Server
@@ -48,7 +47,6 @@ async def _asked(server: Server, connections: int, seconds: float) -> dict[str, 
     mib = memory_mib(server.process.pid)
     deaf = [_deaf(server.port) for _ in range(connections)]
     made = await open_loop(server.port, _RATE, seconds, recommend(_WORLD.users, 20), _PATIENCE_S)
-    await asyncio.sleep(0)
     grown = memory_mib(server.process.pid) - mib
     for one in deaf:
         one.close()
@@ -57,9 +55,7 @@ async def _asked(server: Server, connections: int, seconds: float) -> dict[str, 
 
 
 def _deaf(port: int) -> socket.socket:
-    made = socket.socket()
-    made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
-    made.connect(("127.0.0.1", port))
+    made = deaf_socket(port)
     for n in (1_000, 100):
         users = {"requests": [{"user_id": 1 + user, "n": n} for user in range(256)]}
         made.sendall(request("POST", "/v1/recommend/batch", json.dumps(users).encode()))

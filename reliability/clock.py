@@ -5,13 +5,14 @@ their time from a file; retention looks every second in place of every minute.
 """
 
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
 from multitudes.progress import Progress
-from reliability.asking import ask, send_event
+from reliability.asking import ask, send_event, wait_until
 from reliability.claims import Found, at_most
 from reliability.codes import BEFORE, Code, both
 from reliability.world import FIRST_ITEM, World
@@ -54,7 +55,7 @@ def _attack(code: Code) -> dict[str, Any]:
     with code.serving({"logs": {"segment_s": 1, "keep_days": 90}}, before=moved) as server:
         for number in range(_SEGMENTS):
             send_event(server, 1 + number, f"e-{number}", FIRST_ITEM)
-            _wait(lambda number=number: _rows(segments) > number)
+            wait_until(partial(_has_rows, segments, 1 + number))
         clock.write_text(str(100 * _DAY_S))
         time.sleep(5)
         clock.write_text("0")
@@ -67,12 +68,6 @@ def _attack(code: Code) -> dict[str, Any]:
     return {"removed": removed, "dropped": dropped}
 
 
-def _wait(is_true: Any, patience_s: float = 30.0) -> None:  # noqa: ANN401
-    end_s = time.monotonic() + patience_s
-    while not is_true() and time.monotonic() < end_s:
-        time.sleep(0.2)
-
-
-def _rows(folder: Path) -> int:
+def _has_rows(folder: Path, rows: int) -> bool:
     files = list(folder.glob("*.parquet"))
-    return sum(pl.scan_parquet(file).select(pl.len()).collect().item() for file in files)
+    return bool(sum(pl.scan_parquet(file).select(pl.len()).collect().item() for file in files) >= rows)

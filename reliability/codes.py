@@ -18,7 +18,7 @@ from benchmarks.machine import ROOT
 
 from multitudes.progress import Progress
 from reliability.claims import SkippedError
-from reliability.server import Server, Settings, serving
+from reliability.server import MAIN, Server, Settings, serving
 from reliability.world import World
 
 COMMIT = "181f960"
@@ -74,7 +74,7 @@ class Code:
 
     def command(self, *words: object) -> "subprocess.CompletedProcess[str]":
         """Run a command of ``multitudes`` to its end."""
-        call = [sys.executable, "-c", "from multitudes.cli.main import main; main()", *map(str, words)]
+        call = [sys.executable, "-c", MAIN, *map(str, words)]
         return subprocess.run(call, env=self.environment, capture_output=True, text=True, check=False, timeout=300)
 
     def publish(self, world: World, seed: int = 0) -> Path:

@@ -1,6 +1,7 @@
 """One HTTP connection, as small as it can be: who makes load must cost less than who bears it."""
 
 import asyncio
+import socket
 from collections.abc import Coroutine
 from contextlib import suppress
 from typing import Any, NamedTuple, TypeVar
@@ -70,6 +71,15 @@ class Connection:
         self.close()
         with suppress(OSError):
             await self._writer.wait_closed()
+
+
+def deaf_socket(port: int, source: str = "127.0.0.1") -> socket.socket:
+    """Return a connection from one of this machine's addresses that takes few bytes and reads none."""
+    made = socket.socket()
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
+    made.bind((source, 0))
+    made.connect(("127.0.0.1", port))
+    return made
 
 
 def run(made: Coroutine[Any, Any, T]) -> T:

@@ -1,13 +1,12 @@
 """D10: an item is removed and another added, and then another release serves: the one stays away, the other there."""
 
-import json
 import time
 from pathlib import Path
-from urllib.request import Request, urlopen
 
 import polars as pl
 
 from multitudes.progress import Progress
+from reliability.asking import ask
 from reliability.claims import Found, at_most
 from reliability.codes import BEFORE, Code, both
 from reliability.server import Server
@@ -55,7 +54,5 @@ def _attack(code: Code) -> tuple[int, int, str]:
 
 def _candidates(server: Server) -> set[int]:
     time.sleep(_SEEN_S)
-    body = json.dumps({"user_id": "ann", "n": 20}).encode()
-    asked = Request(f"{server.url}/v1/recommend", body, {"content-type": "application/json"})
-    with urlopen(asked) as answer:
-        return {one["item_id"] for one in json.load(answer)["candidates"]}
+    answer = ask(server, "POST", "/v1/recommend", {"user_id": "ann", "n": 20})
+    return {one["item_id"] for one in answer.record["candidates"]}

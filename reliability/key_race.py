@@ -1,7 +1,6 @@
 """D17: six processes make a key at the same time; all keys are there, and the file stays its owner's."""
 
-import subprocess
-import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -29,18 +28,9 @@ def _attack(code: Code) -> dict[str, Any]:
     file = code.folder / "keys"
     assert code.command("key", "first", "--to", file, "--scope", "read").returncode == 0
     file.chmod(0o600)
-    call = [sys.executable, "-c", "from multitudes.cli.main import main; main()"]
-    made = [
-        subprocess.Popen(
-            [*call, "key", f"k{number}", "--to", str(file), "--scope", "read"],
-            env=code.environment,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        for number in range(_KEYS)
-    ]
-    for process in made:
-        process.wait()
+    with ThreadPoolExecutor(_KEYS) as threads:
+        for number in range(_KEYS):
+            threads.submit(code.command, "key", f"k{number}", "--to", file, "--scope", "read")
     kept = sum(line.startswith("k") for line in file.read_text(encoding="utf-8").splitlines())
     return {
         "lost": _KEYS - kept,

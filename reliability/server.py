@@ -12,7 +12,7 @@ from typing import Any
 
 from multitudes.atomic import write_text
 
-_MAIN = "from multitudes.cli.main import main; main()"
+MAIN = "from multitudes.cli.main import main; main()"
 _END_S = 60.0
 Settings = Mapping[str, Mapping[str, Any]]
 
@@ -64,7 +64,7 @@ def serving(
     folder.mkdir(parents=True, exist_ok=True)
     tables = {**(settings or {}), "data": {"folder": str(folder)}}
     write_text(folder / "serve.toml", _toml(tables))
-    python = [*launcher, sys.executable, "-c", f"{before}\n{_MAIN}"]
+    python = [*launcher, sys.executable, "-c", f"{before}\n{MAIN}"]
     command = [*python, "serve", str(releases), "--port", "0", "--config", str(folder / "serve.toml")]
     with started(command, folder, environment) as process:
         assert process.stdout is not None

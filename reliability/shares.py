@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from multitudes.progress import Progress
-from reliability.claims import Found, at_least, scaled
+from reliability.claims import Found, at_least
 from reliability.codes import BEFORE, Code, both
 from reliability.connection import Connection, request, run
 from reliability.server import Server
@@ -21,27 +21,27 @@ _GREEDY, _MODEST = "127.0.0.2", "127.0.0.3"
 _BODY = json.dumps({"user_id": 1, "n": 100}).encode()
 _LONG = request("POST", "/v1/recommend", _BODY, "x-deadline-ms: 30000")
 _USUAL = request("POST", "/v1/recommend", _BODY)
-_PAUSE_S, _WARM_S = 0.05, 3.0
+_CONNECTIONS, _PAUSE_S, _WARM_S = 64, 0.05, 3.0
 
 
 def trial(scale: float, folder: Path, progress: Progress) -> Found:
     """Ask with many connections and with one."""
-    connections, seconds = scaled(64, scale, 64), max(5.0, 10 * scale)
+    seconds = max(5.0, 10 * scale)
 
     def attack(code: Code) -> dict[str, Any]:
         code.publish(_WORLD)
         with code.serving({"deadlines": {"default_ms": 500}}) as server:
-            return run(_asked(server, connections, seconds))
+            return run(_asked(server, seconds))
 
     now, before = both(folder, attack, progress)
     share, share_before = (one["modest"].get("200", 0) / max(sum(one["modest"].values()), 1) for one in (now, before))
     return Found(
         [at_least(0.9, "share of the modest client's requests that are answered", share, BEFORE, share_before)],
-        {"connections": connections, "seconds": seconds, "now": now, "before": before},
+        {"connections": _CONNECTIONS, "seconds": seconds, "now": now, "before": before},
     )
 
 
-async def _asked(server: Server, connections: int, seconds: float) -> dict[str, Any]:
+async def _asked(server: Server, seconds: float) -> dict[str, Any]:
     clock = asyncio.get_running_loop()
     begin_s = clock.time() + _WARM_S
     counts = {"greedy": Counter[str](), "modest": Counter[str]()}
@@ -54,6 +54,6 @@ async def _asked(server: Server, connections: int, seconds: float) -> dict[str, 
                 counts[name][str(answer.status)] += 1
             await asyncio.sleep(pause_s if answer.status == 200 else 0.05)
 
-    clients = [client("greedy", _GREEDY, _LONG, 0.0) for _ in range(connections)]
+    clients = [client("greedy", _GREEDY, _LONG, 0.0) for _ in range(_CONNECTIONS)]
     await asyncio.gather(*clients, client("modest", _MODEST, _USUAL, _PAUSE_S))
     return {name: dict(count) for name, count in counts.items()}

@@ -25,7 +25,7 @@ from reliability.claims import Found, at_most, scaled
 from reliability.connection import request, run
 from reliability.load import Requests, closed_loop, open_loop, recommend
 from reliability.process import memory_mib, open_files
-from reliability.server import Server, Settings, serving
+from reliability.server import MAIN, Server, Settings, serving
 from reliability.suite import SOAK_SECONDS
 from reliability.world import FIRST_ITEM, World, publish_world
 
@@ -134,7 +134,7 @@ async def _change(releases: Path, folder: Path, every_s: float, changes: dict[st
             file = folder / "removed.csv"
             pl.DataFrame({"item_id": [FIRST_ITEM + 100 + number]}).write_csv(file)
             words, what = ["items", "remove", str(releases), str(file)], "items"
-        command = [sys.executable, "-c", "from multitudes.cli.main import main; main()", *words]
+        command = [sys.executable, "-c", MAIN, *words]
         process = await asyncio.create_subprocess_exec(*command, stdout=DEVNULL, stderr=DEVNULL)
         try:
             changes[what] += await process.wait() == 0

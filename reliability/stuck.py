@@ -4,7 +4,6 @@ One has a tower with an endless loop, one a pipe in place of a file, one a table
 release is published after each. The service has 8 GB of addresses; what it does beyond ends it.
 """
 
-import json
 import os
 import shutil
 import signal
@@ -16,16 +15,16 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from urllib.error import URLError
-from urllib.request import Request, urlopen
 
 import numpy as np
 import onnx
 import pyarrow as pa
 import pyarrow.parquet as pq
-from onnx import TensorProto, helper, numpy_helper
+from tests.release.small_release import endless_loop, put_before_vectors
 
 from multitudes.progress import Progress
 from multitudes.release.release import USER_TOWER
+from reliability.asking import ask
 from reliability.claims import Found, at_most
 from reliability.codes import BEFORE, Code, both
 from reliability.server import Server
@@ -105,11 +104,10 @@ def _harmful(code: Code, harm: Callable[[Path], None]) -> str:
 def _answered_by(server: Server, version: str) -> bool:
     """Return whether the service takes up a release in time."""
     end_s = time.monotonic() + _PATIENCE_S
-    body = json.dumps({"user_id": 1}).encode()
     while time.monotonic() < end_s and server.process.poll() is None:
-        asked = Request(f"{server.url}/v1/recommend", body, {"content-type": "application/json"})
-        with suppress(URLError, TimeoutError, ConnectionError), urlopen(asked, timeout=5) as answer:
-            if json.load(answer)["release"] == version:
+        with suppress(URLError, TimeoutError, ConnectionError):
+            answer = ask(server, "POST", "/v1/recommend", {"user_id": 1}, patience_s=5)
+            if answer.status == 200 and answer.record["release"] == version:
                 return True
         time.sleep(_POLL_S)
     return False
@@ -118,17 +116,7 @@ def _answered_by(server: Server, version: str) -> bool:
 def _loop(release: Path) -> None:
     """Put an endless loop behind the tower's vectors."""
     tower = onnx.load(str(release / USER_TOWER))
-    (last,) = (node for node in tower.graph.node if node.output[0] == "vectors_BKD")
-    last.output[0] = "raw"
-    value = helper.make_tensor_value_info
-    body = helper.make_graph(
-        [helper.make_node("Identity", ["go"], ["go_on"]), helper.make_node("Identity", ["old"], ["new"])],
-        "body",
-        [value("i", TensorProto.INT64, []), value("go", TensorProto.BOOL, []), value("old", TensorProto.FLOAT, None)],
-        [value("go_on", TensorProto.BOOL, []), value("new", TensorProto.FLOAT, None)],
-    )
-    tower.graph.node.append(helper.make_node("Loop", ["", "always", "raw"], ["vectors_BKD"], body=body))
-    tower.graph.initializer.append(numpy_helper.from_array(np.array(True), "always"))
+    put_before_vectors(tower, endless_loop(), constants={"always": np.array(True)})
     onnx.save(tower, str(release / USER_TOWER))
 
 

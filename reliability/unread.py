@@ -15,7 +15,7 @@ from typing import Any
 from multitudes.progress import Progress
 from reliability.claims import Found, at_most
 from reliability.codes import BEFORE, Code, both
-from reliability.connection import request, run
+from reliability.connection import deaf_socket, request, run
 from reliability.load import open_loop, recommend
 from reliability.server import Server
 from reliability.world import World
@@ -63,11 +63,7 @@ async def _asked(server: Server, connections: int, seconds: float) -> dict[str, 
 
 
 def _deaf(port: int) -> socket.socket:
-    """Return a connection that reads nothing."""
-    made = socket.socket()
-    made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
-    made.bind((_SOURCE, 0))
-    made.connect(("127.0.0.1", port))
+    made = deaf_socket(port, _SOURCE)
     made.setblocking(False)
     return made
 

@@ -141,6 +141,26 @@ def manifest(**changes) -> Manifest:
     return Manifest.model_validate(record | changes)
 
 
+def put_before_vectors(tower: onnx.ModelProto, *nodes: onnx.NodeProto, constants: dict[str, np.ndarray]) -> None:
+    """Put nodes before the vectors of a tower, from ``raw`` to ``vectors_BKD``."""
+    (last,) = (node for node in tower.graph.node if node.output[0] == "vectors_BKD")
+    last.output[0] = "raw"
+    tower.graph.node.extend(nodes)
+    tower.graph.initializer.extend(numpy_helper.from_array(value, name) for name, value in constants.items())
+
+
+def endless_loop() -> onnx.NodeProto:
+    """Make a node for ``put_before_vectors`` that never ends; it reads the constant ``always``, which is true."""
+    value = helper.make_tensor_value_info
+    body = helper.make_graph(
+        [helper.make_node("Identity", ["go"], ["go_on"]), helper.make_node("Identity", ["old"], ["new"])],
+        "body",
+        [value("i", TensorProto.INT64, []), value("go", TensorProto.BOOL, []), value("old", TensorProto.FLOAT, None)],
+        [value("go_on", TensorProto.BOOL, []), value("new", TensorProto.FLOAT, None)],
+    )
+    return helper.make_node("Loop", ["", "always", "raw"], ["vectors_BKD"], body=body)
+
+
 def publish_small(root: Path, **changes) -> str:
     """Publish the world and return its version."""
     store = ReleaseStore(root)

@@ -6,14 +6,14 @@ from threading import Thread
 import numpy as np
 import onnx
 import pytest
-from onnx import TensorProto, helper, numpy_helper
+from onnx import helper
 
 from multitudes.errors import ArtefactError, MultitudesError
 from multitudes.release import manifest
 from multitudes.release.store import ReleaseStore
 from multitudes.retrieval.release_trial import ReleaseTrial
 from multitudes.retrieval.release_watcher import ReleaseWatcher
-from tests.release.small_release import publish_small, user_tower
+from tests.release.small_release import endless_loop, publish_small, put_before_vectors, user_tower
 
 LONG_S = 300  # only so that a test that would hang fails
 
@@ -21,24 +21,13 @@ LONG_S = 300  # only so that a test that would hang fails
 def use_tower(folder: Path, *nodes: onnx.NodeProto, constants: dict[str, np.ndarray]) -> None:
     """Put nodes before the vectors of a release's tower, from ``raw`` to ``vectors_BKD``, and make checksums anew."""
     tower = user_tower()
-    (last,) = (node for node in tower.graph.node if node.output[0] == "vectors_BKD")
-    last.output[0] = "raw"
-    tower.graph.node.extend(nodes)
-    tower.graph.initializer.extend(numpy_helper.from_array(value, name) for name, value in constants.items())
+    put_before_vectors(tower, *nodes, constants=constants)
     onnx.save(tower, str(folder / "user_tower.onnx"))
     manifest.write_manifest(folder, manifest.read_manifest(folder))
 
 
 def loop_for_ever(folder: Path) -> None:
-    value = helper.make_tensor_value_info
-    body = helper.make_graph(
-        [helper.make_node("Identity", ["go"], ["go_on"]), helper.make_node("Identity", ["old"], ["new"])],
-        "body",
-        [value("i", TensorProto.INT64, []), value("go", TensorProto.BOOL, []), value("old", TensorProto.FLOAT, None)],
-        [value("go_on", TensorProto.BOOL, []), value("new", TensorProto.FLOAT, None)],
-    )
-    loop = helper.make_node("Loop", ["", "always", "raw"], ["vectors_BKD"], body=body)
-    use_tower(folder, loop, constants={"always": np.array(True)})
+    use_tower(folder, endless_loop(), constants={"always": np.array(True)})
 
 
 def fill_memory(folder: Path) -> None:
