@@ -21,12 +21,8 @@ from multitudes.release.release import Release
 from multitudes.retrieval.response import MAX_EXAMPLES, REPEAT_LABEL
 from multitudes.retrieval.search import Candidates
 
-COLUMN_NAMES = (
-    "user_id",
-    "release",
-    "degraded",
-    "candidates",
-)  # and "interests" with ``BatchConfig.vectors``, ``explain``
+# And "interests" with ``BatchConfig.vectors`` or ``explain``.
+COLUMN_NAMES = ("user_id", "release", "degraded", "candidates")
 
 
 class ItemIds(NamedTuple):

@@ -235,10 +235,10 @@ function timeline(shown, interests, paint, moment) {
     events.forEach((event, place) => {
       if (event.interest !== number) return;
       const words = [label(event.item), date(event.time_s), event.added ? "added" : ""].filter(Boolean).join(", ");
-      const say = () => { moment.textContent = words; point(event.item); };
+      const tell = () => { moment.textContent = words; point(event.item); };
       const button = el("button", {
         type: "button", tabIndex: -1, title: words, "aria-label": `${words}: ${name}`, className: event.added ? "added" : "",
-        colour: number === null ? "var(--speck)" : paint(number), onclick: () => openItem(event.item), onfocus: say, onmouseenter: say,
+        colour: number === null ? "var(--speck)" : paint(number), onclick: () => openItem(event.item), onfocus: tell, onmouseenter: tell,
       });
       button.style.left = `${place * width}%`;
       button.style.width = `max(${width}%, 4px)`;

@@ -30,9 +30,8 @@ def open_tower(file: Path) -> Session:
     import onnxruntime  # noqa: PLC0415 (it takes 0.1 s, which listing releases need not spend)
 
     options = onnxruntime.SessionOptions()
-    options.log_severity_level = (
-        3  # errors: what the runtime cannot optimise in a tower is nothing that a user can mend
-    )
+    # Errors only: what the runtime cannot optimise in a tower is nothing that a user can mend.
+    options.log_severity_level = 3
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     try:
         return onnxruntime.InferenceSession(
