@@ -43,7 +43,7 @@ class EngineConfig(Config):
     )
     batch: int = Field(16, ge=1, description="Largest number of requests that are answered together.")
     batch_s: float = Field(
-        0.05,
+        0.1,
         gt=0,
         description="Upper bound of the expected seconds of a batch: all its requests are answered at its end."
         " A request does not join a batch if that would make another request late.",
