@@ -9,6 +9,16 @@ def memory_mib(pid: int) -> float:
     return _mib(pid, "VmRSS:")
 
 
+def own_memory_mib(pid: int) -> float:
+    """Return the memory that only its end or the process itself gives back.
+
+    Pages of mapped files, and pages that an allocator has marked as free, the kernel takes when it needs them.
+    """
+    lines = Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="ascii").splitlines()
+    kib = {name: int(value.split()[0]) for name, _, value in (line.partition(":") for line in lines[1:])}
+    return (kib["Anonymous"] - kib["LazyFree"]) / 1024
+
+
 def peak_mib(pid: int) -> float:
     """Return the largest resident memory until now."""
     return _mib(pid, "VmHWM:")

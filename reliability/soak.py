@@ -3,7 +3,8 @@
 Requests for candidates, events and erasures, on connections that stay and on ones that come and go, while releases are
 switched and items removed by the commands. The control is the same service with a leak: it keeps a little of every
 answer, and up to ten times a second an open file. Connections are not counted among the open files: how many there are
-is up to who asks.
+is up to who asks. Nor are pages that the kernel can take back counted as memory: those of mapped files, and those that
+are freed.
 """
 
 import asyncio
@@ -24,7 +25,7 @@ from multitudes.progress import Progress
 from reliability.claims import Found, at_most, scaled
 from reliability.connection import request, run
 from reliability.load import Requests, closed_loop, open_loop, recommend
-from reliability.process import memory_mib, open_files
+from reliability.process import open_files, own_memory_mib
 from reliability.server import MAIN, Server, Settings, serving
 from reliability.suite import SOAK_SECONDS
 from reliability.world import FIRST_ITEM, World, publish_world
@@ -116,7 +117,7 @@ async def _loaded(server: Server, releases: Path, world: World, seconds: float, 
     while not load.done():
         await asyncio.wait([load], timeout=seconds / _SAMPLES)
         pid = server.process.pid
-        samples.append(Sample(loop.time() - begin_s, memory_mib(pid), open_files(pid)))
+        samples.append(Sample(loop.time() - begin_s, own_memory_mib(pid), open_files(pid)))
         progress(min(len(samples), _SAMPLES), _SAMPLES, f"{samples[-1].memory_mib:.0f} MiB, {samples[-1].files} files")
     changing.cancel()
     await asyncio.gather(changing, return_exceptions=True)

@@ -67,7 +67,8 @@ METHODS: Final[dict[str, MethodSpec]] = {
         implicit="chosen",
         explicit=True,
         always_unconditioned=True,
-        defaults={"linear": {"rank": 64}},
+        # Isolated: the unconditioned vector is that of the transformer, which interests then add to.
+        defaults={"linear": {"rank": 64}, "isolate": True},
     ),
     "paper": MethodSpec(
         "both, configured as in the paper",
