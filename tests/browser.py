@@ -8,7 +8,7 @@ import subprocess
 import time
 from importlib.util import find_spec
 from pathlib import Path
-from select import select
+from select import POLLIN, poll
 from typing import Any
 
 import pytest
@@ -37,6 +37,8 @@ class Browser:
         self._process = subprocess.Popen(arguments, pass_fds=(to_read, to_write), stdout=quiet, stderr=quiet)
         os.close(to_read)
         os.close(to_write)
+        self._readable = poll()  # ``select`` takes no descriptor above 1,023
+        self._readable.register(self._read, POLLIN)
         self._number, self._received, self._session = 0, b"", ""
         self.errors: list[str] = []
         self.requests: list[str] = []
@@ -127,7 +129,7 @@ class Browser:
 
     def _receive(self) -> dict[str, Any]:
         while b"\0" not in self._received:
-            assert select([self._read], [], [], _TIMEOUT_S)[0], f"the browser said nothing for {_TIMEOUT_S} s"
+            assert self._readable.poll(1000 * _TIMEOUT_S), f"the browser said nothing for {_TIMEOUT_S} s"
             chunk = os.read(self._read, 1 << 20)
             assert chunk, "the browser ended"
             self._received += chunk
