@@ -157,7 +157,7 @@ def check_host(header_list: Sequence[tuple[bytes, bytes]], own_hosts: frozenset[
         ApiError: it does not, or a proxy forwarded it to a service without keys.
     """
     headers = dict(header_list)
-    if sum(name == b"host" for name, _ in header_list) > 1:
+    if [name for name, _ in header_list].count(b"host") > 1:
         raise ApiError(400, "two Host headers; send one")
     if own_hosts is not None and _host(headers.get(b"host", b"")) not in own_hosts:
         raise ApiError(421, "the host of this request is not this machine; call it by 127.0.0.1 or localhost")

@@ -28,6 +28,7 @@ _UNUSUAL: Final = frozenset({b"transfer-encoding", b"expect", b"upgrade"})
 _FORWARDED: Final = b"x-forwarded-for"  # the server reads the client's address from it
 _LOG_INTERVAL_S: Final = 1.0
 _BODY_START, _BODY_END = bytes(error_response(ApiError(429, OVERLOADED), "ID").body).split(b'"ID"')
+_STATUS_LINE: Final = b"HTTP/1.1 429 Too Many Requests\r\n"
 _HEADERS: Final = [(b"content-type", b"application/json"), *SECURITY_HEADERS]
 
 
@@ -47,6 +48,8 @@ class EarlyRejections:
         """
         self._deps, self._shedder, self._own_hosts, self._clock = deps, shedder, own_hosts, clock
         self._count_one, self._unlogged, self._next_log_s = deps.metrics.unread_counter(_ROUTE), 0, 0.0
+        self._server_headers: HeaderList | None = None
+        self._head = b""
 
     def reject(self, header_list: HeaderList, address: str, server_headers: HeaderList) -> bytes | None:
         """Return the answer to a request of the route; None: it goes on to the middlewares.
@@ -70,13 +73,16 @@ class EarlyRejections:
         self._count()
         request_id = request_id_of(headers)
         body = _BODY_START + orjson.dumps(request_id) + _BODY_END
-        own = [
-            (b"retry-after", b"%d" % max(1, ceil(retry_after_s))),
-            (b"x-request-id", request_id.encode()),
-            (b"content-length", b"%d" % len(body)),
-        ]
-        lines = [b"%b: %b\r\n" % header for header in [*server_headers, *_HEADERS, *own]]
-        return b"".join([b"HTTP/1.1 429 Too Many Requests\r\n", *lines, b"\r\n", body])
+        retry_s = max(1, ceil(retry_after_s))
+        values = self._fixed_head(server_headers), retry_s, request_id.encode(), len(body), body
+        return b"%bretry-after: %d\r\nx-request-id: %b\r\ncontent-length: %d\r\n\r\n%b" % values
+
+    def _fixed_head(self, server_headers: HeaderList) -> bytes:
+        """Return the part of the head that all rejections share; the server makes its headers anew each second."""
+        if server_headers is not self._server_headers:
+            lines = [b"%b: %b\r\n" % header for header in [*server_headers, *_HEADERS]]
+            self._server_headers, self._head = server_headers, b"".join([_STATUS_LINE, *lines])
+        return self._head
 
     def _client(self, header_list: HeaderList, headers: dict[bytes, bytes], address: str) -> str | None:
         """Return who sends a request, by which its places are counted; None: the middlewares find out."""

@@ -1,11 +1,11 @@
 """The context of a request: its id, its clock and its deadline, the metrics and the journal line that it ends in."""
 
+import os
 import re
 from collections.abc import Mapping
 from time import perf_counter
 from typing import Annotated, Final
 from urllib.parse import unquote_to_bytes
-from uuid import uuid4
 
 from fastapi import Header, Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -124,7 +124,7 @@ def _deprecation_headers(old: set[str]) -> list[tuple[bytes, bytes]]:
 def request_id_of(headers: Mapping[bytes, bytes]) -> str:
     """Return the id that a request gives itself, or a new one."""
     given = headers.get(b"x-request-id", b"")
-    return given.decode("ascii") if _VALID_REQUEST_ID.fullmatch(given) else uuid4().hex
+    return given.decode("ascii") if _VALID_REQUEST_ID.fullmatch(given) else os.urandom(16).hex()
 
 
 def _header_safe(name: bytes) -> bytes:
