@@ -1,9 +1,14 @@
 """An erased user is in no segment and comes out of no spool; all other rows stay."""
 
 import errno
+import time
+from concurrent.futures import ThreadPoolExecutor
+from unittest.mock import Mock
 
 import pytest
 
+from multitudes.logs.erasure import apply_erasures
+from multitudes.logs.folder import lock_log
 from multitudes.logs.schemas import IdTypes
 from tests.logs.worlds import Process, answer, erasure_requests, event, logs, rows, segments
 
@@ -81,6 +86,25 @@ def test_a_request_that_another_process_has_just_completed_does_no_harm(tmp_path
     one.maintain(0)
     assert one.counts()["events"]["failures"] == 0
     assert users(tmp_path / "events") == ["bob"]
+
+
+def test_erasures_that_wait_for_each_other_are_one_pass(tmp_path, monkeypatch):
+    names = ["ann", "bob", "cid", "dan"]
+    written = logs(tmp_path)
+    written.log_events([event(number, name) for number, name in enumerate([*names, "eve"])])
+    passes = Mock(side_effect=apply_erasures)
+    monkeypatch.setattr("multitudes.logs.logs.apply_erasures", passes)
+    with ThreadPoolExecutor(len(names)) as threads:
+        with lock_log(tmp_path / "served"), lock_log(tmp_path / "events"):
+            erasing = [threads.submit(written.erase_user, name) for name in names]
+            end_s = time.monotonic() + 60
+            while len(erasure_requests(tmp_path / "served")) < len(names):
+                assert time.monotonic() < end_s, "an erasure is not on record while it waits"
+                time.sleep(0.01)
+        assert sum(one.result(60) for one in erasing) == len(names)
+    assert users(tmp_path / "events") == ["eve"]
+    assert erasure_requests(tmp_path / "events") == []
+    assert [call.args[0].name for call in passes.call_args_list].count("served") == 1
 
 
 def test_an_interrupted_erasure_leaves_each_segment_old_or_new_and_is_completed_later(tmp_path, monkeypatch):

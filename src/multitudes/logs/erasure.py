@@ -59,7 +59,10 @@ class SpoolErasure(NamedTuple):
 def write_request(folder: Path, user_id: Id) -> ErasureRequest:
     """Request that a user is erased from all segments, and from every spool up to its current end."""
     file = working_folder(folder) / f"{REQUEST_PREFIX}{secrets.token_hex(8)}{REQUEST_SUFFIX}"
-    until = {spool.name: spool.stat().st_size for spool in list_spools(folder)}
+    until = dict[str, int]()
+    for spool in list_spools(folder):
+        with suppress(FileNotFoundError):  # it has just become a segment
+            until[spool.name] = spool.stat().st_size
     request = ErasureRequest(file, user_id, until, in_segments=True)
     _save_request(request)
     return request
@@ -82,7 +85,7 @@ def erasures_in_spool(folder: Path, spool: Path) -> list[SpoolErasure]:
 def apply_erasures(folder: Path) -> int:
     """Erase users from the segments as the open requests ask. The caller holds ``folder.lock_log``.
 
-    A segment that cannot be read is set aside, with one line in the log.
+    Each segment is read, and rewritten, once for all of them. One that cannot be read is set aside, and reported.
 
     Returns:
         The number of rows removed.
@@ -90,10 +93,13 @@ def apply_erasures(folder: Path) -> int:
     Raises:
         OSError: a segment cannot be rewritten; its request stays.
     """
-    removed = 0
-    for request in read_requests(folder):
-        segments = list_segments(folder) if request.in_segments else _repaired_segments(folder, request)
-        removed += sum(_erase_or_set_aside(segment, request.user_id) for segment in segments)
+    requests, removed = read_requests(folder), 0
+    if users := sorted({request.user_id for request in requests if request.in_segments}, key=str):
+        removed += sum(_erase_or_set_aside(segment, users) for segment in list_segments(folder))
+    for request in requests:
+        if not request.in_segments:
+            repaired = _repaired_segments(folder, request)
+            removed += sum(_erase_or_set_aside(segment, [request.user_id]) for segment in repaired)
         _mark_segments_done(request, _damaged_segments(folder, request))
     return removed
 
@@ -146,11 +152,11 @@ def _damaged_segments(folder: Path, request: ErasureRequest) -> tuple[str, ...]:
     return damaged if request.in_segments else tuple(name for name in request.damaged if name in damaged)
 
 
-def _erase_or_set_aside(segment: Path, user_id: Id) -> int:
+def _erase_or_set_aside(segment: Path, user_ids: Sequence[Id]) -> int:
     try:
-        return _erase_from_segment(segment.parent, segment, user_id)
+        return _erase_from_segment(segment.parent, segment, user_ids)
     except _READ_ERRORS as error:
-        if _is_readable(segment, user_id):
+        if _is_readable(segment, user_ids):
             raise OSError(f"{segment}: cannot be rewritten: {error}") from None
     place = damaged_path(segment)
     segment.replace(place)
@@ -160,19 +166,19 @@ def _erase_or_set_aside(segment: Path, user_id: Id) -> int:
     return 0
 
 
-def _is_readable(segment: Path, user_id: Id) -> bool:
+def _is_readable(segment: Path, user_ids: Sequence[Id]) -> bool:
     """Return whether a segment has users and all of it can be read: a column at a time, which bounds memory."""
     try:
         for name in pl.read_parquet_schema(segment):
             pl.read_parquet(segment, columns=[name])
-        pl.scan_parquet(segment).select(_is_user(user_id)).collect()
+        pl.scan_parquet(segment).select(_is_one_of(user_ids)).collect()
     except _READ_ERRORS:
         return False
     return True
 
 
-def _erase_from_segment(folder: Path, segment: Path, user_id: Id) -> int:
-    is_user = _is_user(user_id)
+def _erase_from_segment(folder: Path, segment: Path, user_ids: Sequence[Id]) -> int:
+    is_user = _is_one_of(user_ids)
     rows = pl.scan_parquet(segment)
     removed, total = rows.select(is_user.sum().alias("removed"), pl.len().alias("total")).collect().row(0)
     if removed == total:
@@ -183,8 +189,8 @@ def _erase_from_segment(folder: Path, segment: Path, user_id: Id) -> int:
     return int(removed)
 
 
-def _is_user(user_id: Id) -> pl.Expr:
-    return pl.col("user_id") == pl.lit(user_id)
+def _is_one_of(user_ids: Sequence[Id]) -> pl.Expr:
+    return pl.col("user_id").is_in(list(user_ids))
 
 
 def _mark_segments_done(request: ErasureRequest, damaged: tuple[str, ...]) -> None:

@@ -192,15 +192,19 @@ class Log:
     def erase_user(self, user_id: Id) -> int:
         """Erase a user from the log; return the number of rows removed.
 
-        Rows in the spools of other processes are removed when those become segments: at their next ``maintain``.
+        Erasures that wait for each other are done in one pass over the segments: the first that gets the lock erases
+        for all who asked by then, and counts their rows. Rows in the spools of other processes are removed when those
+        become segments: at their next ``maintain``.
 
         Raises:
             OSError: a segment cannot be rewritten. A later ``maintain`` does the rest.
         """
         with self._append_lock:
             self._close_spool()
+        request = write_request(self.folder, user_id)  # first, so that an interrupted erasure is completed later
         with lock_log(self.folder):
-            write_request(self.folder, user_id)  # first, so that an interrupted erasure is completed later
+            if not request.file.exists():
+                return 0
             return self._rotate() + apply_erasures(self.folder)
 
     def close(self) -> None:

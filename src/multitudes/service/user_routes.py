@@ -4,6 +4,8 @@ import asyncio
 import logging
 import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final
 
 from fastapi import APIRouter, Request
 from starlette.responses import Response
@@ -21,6 +23,8 @@ from multitudes.service.openapi import responses
 from multitudes.state.protocol import Event, UserState
 
 _READ_S = 5.0
+# Erasures wait here for each other, and not where they would hold up all else that runs in a thread.
+_ERASING: Final = ThreadPoolExecutor(32, "erasures")
 
 
 def events_router(deps: Dependencies) -> APIRouter:
@@ -89,7 +93,7 @@ def users_router(deps: Dependencies) -> APIRouter:
             finally:  # also if the store does not answer: the sender comes again, and finds less to do
                 if deps.states.is_erased(user_id):
                     deps.get_retriever().forget(user_id)  # the vectors of their last answer
-                    await asyncio.to_thread(deps.logs.erase_user, user_id)
+                    await asyncio.get_running_loop().run_in_executor(_ERASING, deps.logs.erase_user, user_id)
         except OSError as error:
             logging.getLogger(__name__).error("a user is not erased completely", exc_info=error)
             raise ApiError(
