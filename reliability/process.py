@@ -14,9 +14,7 @@ def own_memory_mib(pid: int) -> float:
 
     Pages of mapped files, and pages that an allocator has marked as free, the kernel takes when it needs them.
     """
-    lines = Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="ascii").splitlines()
-    kib = {name: int(value.split()[0]) for name, _, value in (line.partition(":") for line in lines[1:])}
-    return (kib["Anonymous"] - kib["LazyFree"]) / 1024
+    return _mib(pid, "Anonymous:", "smaps_rollup") - _mib(pid, "LazyFree:", "smaps_rollup")
 
 
 def peak_mib(pid: int) -> float:
@@ -54,6 +52,6 @@ def _name(descriptor: Path) -> str:
         return "socket:"
 
 
-def _mib(pid: int, name: str) -> float:
-    lines = Path(f"/proc/{pid}/status").read_text(encoding="ascii").splitlines()
+def _mib(pid: int, name: str, file: str = "status") -> float:
+    lines = Path(f"/proc/{pid}/{file}").read_text(encoding="ascii").splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith(name)) / 1024

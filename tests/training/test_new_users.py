@@ -79,17 +79,16 @@ def hit_rates(method: Method, whose: Follows = "own", *, by_topic: bool = False)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("method", ["conditional", "joint"])
-def test_new_users_are_served_far_better_by_followed_topics_than_by_one_vector(method: Method) -> None:
-    found = hit_rates(method, by_topic=True)[method]
+@pytest.mark.parametrize(("method", "by_topic"), [("conditional", False), ("conditional", True), ("joint", True)])
+def test_new_users_are_served_far_better_by_followed_topics_than_by_one_vector(method: Method, by_topic: bool) -> None:
+    found = hit_rates(method, by_topic=by_topic)[method]
     assert found["low"] > hit_rates("single", "none")["single"]["high"]  # knows nothing: popular items
     assert found["low"] > hit_rates("single")["single"]["high"]  # has the same follows, as one feature
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("method", ["conditional", "joint"])
-def test_the_condition_alone_leads_to_the_items_of_a_topic(method: Method) -> None:
-    found = hit_rates(method)[method]
+def test_the_condition_alone_leads_joint_to_the_items_of_a_topic() -> None:
+    found = hit_rates("joint")["joint"]  # isolated, it finds less by this than ``conditional``
     assert found["low"] > hit_rates("single", "none")["single"]["mean"]
     assert found["low"] > hit_rates("single")["single"]["high"]
 

@@ -94,7 +94,7 @@ def apply_erasures(folder: Path) -> int:
         OSError: a segment cannot be rewritten; its request stays.
     """
     requests, removed = read_requests(folder), 0
-    if users := sorted({request.user_id for request in requests if request.in_segments}, key=str):
+    if users := list({request.user_id for request in requests if request.in_segments}):
         removed += sum(_erase_or_set_aside(segment, users) for segment in list_segments(folder))
     for request in requests:
         if not request.in_segments:
@@ -190,7 +190,7 @@ def _erase_from_segment(folder: Path, segment: Path, user_ids: Sequence[Id]) -> 
 
 
 def _is_one_of(user_ids: Sequence[Id]) -> pl.Expr:
-    return pl.col("user_id").is_in(list(user_ids))
+    return pl.col("user_id").is_in(user_ids)
 
 
 def _mark_segments_done(request: ErasureRequest, damaged: tuple[str, ...]) -> None:

@@ -67,7 +67,7 @@ METHODS: Final[dict[str, MethodSpec]] = {
         implicit="chosen",
         explicit=True,
         always_unconditioned=True,
-        # Isolated: the unconditioned vector is that of the transformer, which interests then add to.
+        # Isolated: the unconditioned vector is trained as if alone, and interests add to it.
         defaults={"linear": {"rank": 64}, "isolate": True},
     ),
     "paper": MethodSpec(
