@@ -17,7 +17,12 @@ def users(folder):
     return rows(folder)["user_id"].to_list()
 
 
-def test_a_user_is_erased_from_segments_and_from_the_spool(tmp_path):
+def erase_at_once(monkeypatch):
+    """Let a spool with rows to erase become a segment without its minute."""
+    monkeypatch.setattr("multitudes.logs.logs._ERASURE_S", 0.0)
+
+
+def test_a_user_is_erased_from_segments_and_from_the_spool(tmp_path, monkeypatch):
     earlier = logs(tmp_path)
     earlier.log_served(answer("ann"))
     earlier.log_served(answer("bob"))
@@ -27,13 +32,39 @@ def test_a_user_is_erased_from_segments_and_from_the_spool(tmp_path):
     written.log_served(answer("ann"))
     written.log_served(answer(None))
     written.log_events([event(1, "ann"), event(2, "bob"), event(3, "ann")])
-    assert written.erase_user("ann") == 8
+    assert written.erase_user("ann") == 3
+    assert users(tmp_path / "served") == ["bob"] * 3 + [None] * 3
+    written.maintain(0)
+    assert users(tmp_path / "events") == []  # the spool keeps its minute
+    erase_at_once(monkeypatch)
+    written.maintain(0)
     assert users(tmp_path / "served") == ["bob"] * 3 + [None] * 6
     assert users(tmp_path / "events") == ["bob"]
     assert not [file for file in tmp_path.rglob("*") if file.is_file() and b"ann" in file.read_bytes()]
     written.log_events([event(4, "ann")])
     written.close()
     assert users(tmp_path / "events") == ["bob", "ann"]  # a user who returns is new
+
+
+def test_rows_after_an_erasure_stay_though_they_are_in_its_spool(tmp_path):
+    written = logs(tmp_path)
+    for number in range(3):
+        written.log_events([event(2 * number, "ann"), event(2 * number + 1, "bob")])
+        written.erase_user("ann")
+    written.log_events([event(6, "ann")])
+    written.close()
+    assert rows(tmp_path / "events")["event_id"].to_list() == ["e1", "e3", "e5", "e6"]
+
+
+def test_many_erasures_make_no_segment_each(tmp_path):
+    written = logs(tmp_path)
+    for number in range(20):
+        written.log_events([event(number, f"user {number}"), event(20 + number, "bob")])
+        written.erase_user(f"user {number}")
+        written.maintain(0)
+    written.close()
+    assert users(tmp_path / "events") == ["bob"] * 20
+    assert len(segments(tmp_path / "events")) == 1
 
 
 def test_control_other_users_are_not_changed(tmp_path):
@@ -68,7 +99,8 @@ def test_rows_in_the_spool_of_another_process_are_erased_when_it_becomes_a_segme
     assert erasure_requests(tmp_path / "events") == []
 
 
-def test_a_writer_closes_a_spool_that_has_a_user_to_erase(tmp_path):
+def test_a_writer_closes_a_spool_that_has_a_user_to_erase(tmp_path, monkeypatch):
+    erase_at_once(monkeypatch)
     one, two = logs(tmp_path), logs(tmp_path)
     one.log_events([event(1, "ann"), event(2, "bob")])
     two.erase_user("ann")
@@ -78,7 +110,8 @@ def test_a_writer_closes_a_spool_that_has_a_user_to_erase(tmp_path):
     assert erasure_requests(tmp_path / "events") == []
 
 
-def test_a_request_that_another_process_has_just_completed_does_no_harm(tmp_path):
+def test_a_request_that_another_process_has_just_completed_does_no_harm(tmp_path, monkeypatch):
+    erase_at_once(monkeypatch)
     one, two = logs(tmp_path), logs(tmp_path)
     one.log_events([event(1, "ann"), event(2, "bob")])
     two.erase_user("ann")
@@ -90,8 +123,10 @@ def test_a_request_that_another_process_has_just_completed_does_no_harm(tmp_path
 
 def test_erasures_that_wait_for_each_other_are_one_pass(tmp_path, monkeypatch):
     names = ["ann", "bob", "cid", "dan"]
+    earlier = logs(tmp_path)
+    earlier.log_events([event(number, name) for number, name in enumerate([*names, "eve"])])
+    earlier.close()
     written = logs(tmp_path)
-    written.log_events([event(number, name) for number, name in enumerate([*names, "eve"])])
     passes = Mock(side_effect=apply_erasures)
     monkeypatch.setattr("multitudes.logs.logs.apply_erasures", passes)
     with ThreadPoolExecutor(len(names)) as threads:

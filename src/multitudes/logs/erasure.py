@@ -1,8 +1,8 @@
 """Erasure requests of a log: kept in files until no segment and no spool holds the user's rows.
 
-A request removes the user's rows from all segments at once. Spools that other processes are still writing cannot be
-rewritten: for each of them the request records its size, and the user's rows before that byte are dropped when the
-spool becomes a segment. The request contains the user's id, and is deleted with the last of those spools.
+A request removes the user's rows from all segments at once. A spool that a process is writing is not rewritten: for
+each the request records its size, and the user's rows before that byte are dropped when the spool becomes a segment.
+The request contains the user's id, and is deleted with the last of those spools.
 
 A segment that cannot be read is set aside (``folder.damaged_path``), and the erasure goes on with the others. It may
 hold rows of the user, so the request waits for it: the user is erased from it when somebody repairs it and moves it
@@ -49,13 +49,6 @@ class ErasureRequest(NamedTuple):
     damaged: tuple[str, ...] = ()  # names of damaged segments that may hold rows of the user
 
 
-class SpoolErasure(NamedTuple):
-    """A user whose rows are dropped from a spool up to the byte ``until``."""
-
-    user_id: Id
-    until: int
-
-
 def write_request(folder: Path, user_id: Id) -> ErasureRequest:
     """Request that a user is erased from all segments, and from every spool up to its current end."""
     file = working_folder(folder) / f"{REQUEST_PREFIX}{secrets.token_hex(8)}{REQUEST_SUFFIX}"
@@ -77,9 +70,21 @@ def read_requests(folder: Path) -> list[ErasureRequest]:
     return requests
 
 
-def erasures_in_spool(folder: Path, spool: Path) -> list[SpoolErasure]:
-    """Return the users whose rows must not get from a spool into its segment."""
-    return [SpoolErasure(r.user_id, r.until[spool.name]) for r in read_requests(folder) if spool.name in r.until]
+def may_be_in_segments(request: ErasureRequest) -> bool:
+    """Return whether a request has not been applied to the segments since it was written."""
+    try:
+        return _load_request(request.file).in_segments
+    except FileNotFoundError:  # it has been completed
+        return False
+
+
+def erasures_in_spool(folder: Path, spool: Path) -> dict[Id, int]:
+    """Return the users whose rows must not get from a spool into its segment, and up to which byte."""
+    until = dict[Id, int]()
+    for request in read_requests(folder):
+        if spool.name in request.until:
+            until[request.user_id] = max(until.get(request.user_id, 0), request.until[spool.name])
+    return until
 
 
 def apply_erasures(folder: Path) -> int:

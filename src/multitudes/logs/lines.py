@@ -6,7 +6,7 @@ the lines without Python's global lock, so a service answers requests while it r
 
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import polars as pl
@@ -107,9 +107,11 @@ def decode_lines(log: LogName, id_types: IdTypes, payloads: Sequence[bytes], end
     )
 
 
-def erase_rows(rows: pl.DataFrame, user_id: Id, until: int) -> pl.DataFrame:
-    """Return the rows without those of a user whose line ends at or before the byte ``until``."""
-    return rows.filter(pl.col("user_id").ne_missing(pl.lit(user_id)) | (pl.col(_END) > until))
+def erase_rows(rows: pl.DataFrame, until: Mapping[Id, int]) -> pl.DataFrame:
+    """Return the rows without those of users whose line ends at or before the user's byte in ``until``."""
+    erased = {"user_id": pl.Series(list(until), dtype=rows.schema["user_id"]), "until": list(until.values())}
+    joined = rows.join(pl.DataFrame(erased), on="user_id", how="left", maintain_order="left")
+    return joined.filter((pl.col(_END) > pl.col("until")).fill_null(value=True)).drop("until")
 
 
 def drop_line_ends(rows: pl.DataFrame) -> pl.DataFrame:

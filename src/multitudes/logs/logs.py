@@ -18,7 +18,7 @@ from multitudes.config import Config
 from multitudes.errors import DataError
 from multitudes.ids import Id
 from multitudes.logs import lines
-from multitudes.logs.erasure import apply_erasures, erasures_in_spool, write_request
+from multitudes.logs.erasure import apply_erasures, erasures_in_spool, may_be_in_segments, write_request
 from multitudes.logs.folder import list_damaged, list_segments, lock_log, make_log_folder, new_spool_path, start_time_s
 from multitudes.logs.retention_clock import RetentionClock
 from multitudes.logs.rotation import apply_retention, expired_segments, rotate_spools
@@ -28,6 +28,7 @@ from multitudes.periodic import PeriodicTask
 
 _MAINTENANCE_INTERVAL_S = 1.0
 _RETENTION_INTERVAL_S = 60.0
+_ERASURE_S = 60.0  # a spool with rows to erase lives as long, so that many erasures do not leave many small segments
 
 
 class LogConfig(Config):
@@ -98,7 +99,7 @@ class Logs:
         """Erase a user from both logs.
 
         Returns:
-            The number of rows removed now. Rows that other processes are still writing are removed later.
+            The number of rows removed now. Rows in spools are removed later, within about a minute.
 
         Raises:
             DataError: the id does not have the type of the logs.
@@ -193,17 +194,15 @@ class Log:
         """Erase a user from the log; return the number of rows removed.
 
         Erasures that wait for each other are done in one pass over the segments: the first that gets the lock erases
-        for all who asked by then, and counts their rows. Rows in the spools of other processes are removed when those
-        become segments: at their next ``maintain``.
+        for all who asked by then, and counts their rows. Rows in spools are removed when those become segments: in a
+        ``maintain`` of their process, when they are a minute old.
 
         Raises:
             OSError: a segment cannot be rewritten. A later ``maintain`` does the rest.
         """
-        with self._append_lock:
-            self._close_spool()
         request = write_request(self.folder, user_id)  # first, so that an interrupted erasure is completed later
         with lock_log(self.folder):
-            if not request.file.exists():
+            if not may_be_in_segments(request):
                 return 0
             return self._rotate() + apply_erasures(self.folder)
 
@@ -227,8 +226,7 @@ class Log:
             file = self._spool.file
             # The name of a spool that was opened while the clock was ahead is in the future.
             age_s = max(now_s - start_time_s(file), monotonic() - self._spool_opened_s)
-            is_old = age_s >= self._config.segment_s
-            if is_old or erasures_in_spool(self.folder, file):
+            if age_s >= self._config.segment_s or (age_s >= _ERASURE_S and erasures_in_spool(self.folder, file)):
                 self._close_spool()
 
     def _maintain_segments(self, now_s: float) -> None:

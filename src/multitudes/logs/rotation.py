@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from multitudes.atomic import move_into_place, partial_path
-from multitudes.logs.erasure import SpoolErasure, erasures_in_spool
+from multitudes.logs.erasure import erasures_in_spool
 from multitudes.logs.folder import (
     list_damaged,
     list_segments,
@@ -73,11 +73,11 @@ def rotate_spools(folder: Path, log: LogName, id_types: IdTypes) -> RotationResu
 def _rotate_spool(folder: Path, spool: Path, log: LogName, id_types: IdTypes) -> RotationResult:
     segment = segment_path(folder, spool)
     partial = partial_path(segment, folder=working_folder(folder))
-    result, erasures = RotationResult(), erasures_in_spool(folder, spool)
+    result, erased = RotationResult(), erasures_in_spool(folder, spool)
     with pq.ParquetWriter(partial, _to_arrow(pl.DataFrame(schema=segment_columns(log, id_types))).schema) as out:
         for chunk, torn in _chunks(spool):
             rows = decode_lines(log, id_types, [line.payload or b"" for line in chunk], [line.end for line in chunk])
-            remaining = drop_line_ends(_erase_users(rows, erasures))
+            remaining = drop_line_ends(erase_rows(rows, erased))
             out.write_table(_to_arrow(remaining))
             result += RotationResult(rows=remaining.height, torn=torn, erased=rows.height - remaining.height)
     if result.rows:
@@ -105,12 +105,6 @@ def _chunks(spool: Path) -> Iterator[tuple[list[Line], int]]:
             valid, torn, size = [], 0, 0
     if valid or torn:
         yield valid, torn
-
-
-def _erase_users(rows: pl.DataFrame, erasures: list[SpoolErasure]) -> pl.DataFrame:
-    for user_id, until in erasures:
-        rows = erase_rows(rows, user_id, until)
-    return rows
 
 
 def _to_arrow(rows: pl.DataFrame) -> pa.Table:

@@ -85,7 +85,7 @@ def users_router(deps: Dependencies) -> APIRouter:
         responses=responses(api.ForgetResponse),
     )
     async def forget(id: UserIdPath) -> Response:  # noqa: A002
-        """Forget a user: their events, their topics and their rows in the logs. It is done when this answers."""
+        """Forget a user: events, topics and rows in the logs; rows of the last minute leave the logs within another."""
         user_id = _user_id(deps, id)
         try:
             try:
