@@ -53,6 +53,12 @@ def test_growth_is_seen_and_a_level_with_noise_is_not():
     growing = [Sample(10.0 * n, 200 + n / 10, 50 + n) for n in range(90)]
     assert abs(soak._slope(level)) < 1 < soak._slope(growing)
     assert soak._more_files(level) == 0 < soak._more_files(growing)
+    peaks = [40 * (n % 3) for n in range(90)]
+    level, growing = (
+        [one._replace(memory_mib=one.memory_mib + peak) for one, peak in zip(samples, peaks, strict=True)]
+        for samples in (level, growing)
+    )
+    assert abs(soak._slope(level)) < 1 < soak._slope(growing), "what is given back after a moment does not count"
     warming = [Sample(10.0 * n, 200 if n > 20 else 100 + 5 * n, 50) for n in range(90)]
     assert abs(soak._slope(warming)) < 1, "what fills at the begin is not judged"
 
