@@ -6,6 +6,7 @@ old segments.
 
 import logging
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from threading import Lock
@@ -18,7 +19,13 @@ from multitudes.config import Config
 from multitudes.errors import DataError
 from multitudes.ids import Id
 from multitudes.logs import lines
-from multitudes.logs.erasure import apply_erasures, erasures_in_spool, may_be_in_segments, write_request
+from multitudes.logs.erasure import (
+    ErasureRequest,
+    apply_erasures,
+    erasures_in_spool,
+    may_be_in_segments,
+    write_request,
+)
 from multitudes.logs.folder import list_damaged, list_segments, lock_log, make_log_folder, new_spool_path, start_time_s
 from multitudes.logs.retention_clock import RetentionClock
 from multitudes.logs.rotation import apply_retention, expired_segments, rotate_spools
@@ -75,7 +82,9 @@ class Logs:
         self._id_types = id_types
         self._served = Log(folder / "served", "served", id_types, config)
         self._events = Log(folder / "events", "events", id_types, config)
-        self._maintenance = PeriodicTask(_MAINTENANCE_INTERVAL_S, lambda: self.maintain(time()), "logs")
+        # Segments are read and written in one thread alone, since each thread that has done so keeps memory of its own.
+        self._worker = ThreadPoolExecutor(1, "logs")
+        self._maintenance = PeriodicTask(_MAINTENANCE_INTERVAL_S, self._maintain_in_worker, "logs")
 
     def log_served(self, response: ServedResponse) -> bool:
         """Log a response; return whether it is written."""
@@ -106,7 +115,10 @@ class Logs:
             OSError: a segment cannot be rewritten; the rest is done later.
         """
         lines.check_ids("user_id", (user_id,), self._id_types.user_id)
-        return self._served.erase_user(user_id) + self._events.erase_user(user_id)
+        logs = self._served, self._events
+        # Requested first, so that an interrupted erasure is completed later.
+        erasures = [(log, write_request(log.folder, user_id)) for log in logs]
+        return self._worker.submit(lambda: sum(log.erase(request) for log, request in erasures)).result()
 
     def counts(self) -> dict[str, dict[str, int]]:
         """Return the fields of ``LogCounts`` for each log."""
@@ -129,9 +141,13 @@ class Logs:
                 log.counts.failures += 1
                 logging.getLogger(__name__).error("%s: no segment was written; will retry", log.folder, exc_info=error)
 
+    def _maintain_in_worker(self) -> None:
+        self._worker.submit(self.maintain, time()).result()
+
     def close(self) -> None:
-        """Stop the thread and turn the spools into segments; the next process does what fails now."""
+        """Stop the threads and turn the spools into segments; the next process does what fails now."""
         self._maintenance.close()
+        self._worker.shutdown()
         for log in (self._served, self._events):
             try:
                 log.close()
@@ -190,8 +206,8 @@ class Log:
                 self._maintain_segments(now_s)
         self.counts.damaged_segments = len(list_damaged(self.folder))
 
-    def erase_user(self, user_id: Id) -> int:
-        """Erase a user from the log; return the number of rows removed.
+    def erase(self, request: ErasureRequest) -> int:
+        """Do what the request asks, unless that is done; return the number of rows removed.
 
         Erasures that wait for each other are done in one pass over the segments: the first that gets the lock erases
         for all who asked by then, and counts their rows. Rows in spools are removed when those become segments: in a
@@ -200,7 +216,6 @@ class Log:
         Raises:
             OSError: a segment cannot be rewritten. A later ``maintain`` does the rest.
         """
-        request = write_request(self.folder, user_id)  # first, so that an interrupted erasure is completed later
         with lock_log(self.folder):
             if not may_be_in_segments(request):
                 return 0
