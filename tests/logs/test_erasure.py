@@ -3,6 +3,7 @@
 import errno
 import time
 from concurrent.futures import ThreadPoolExecutor
+from threading import get_ident
 from unittest.mock import Mock
 
 import pytest
@@ -140,6 +141,30 @@ def test_erasures_that_wait_for_each_other_are_one_pass(tmp_path, monkeypatch):
     assert users(tmp_path / "events") == ["eve"]
     assert erasure_requests(tmp_path / "events") == []
     assert [call.args[0].name for call in passes.call_args_list].count("served") == 1
+
+
+def test_segments_are_read_and_written_in_one_thread(tmp_path, monkeypatch):
+    monkeypatch.setattr("multitudes.logs.logs._MAINTENANCE_INTERVAL_S", 0.01)
+    threads = []
+
+    def noted(folder):
+        threads.append(get_ident())
+        return apply_erasures(folder)
+
+    monkeypatch.setattr("multitudes.logs.logs.apply_erasures", noted)
+    written = logs(tmp_path)
+    written.start()
+    with ThreadPoolExecutor(4) as senders:
+        for _ in senders.map(written.erase_user, [f"user {number}" for number in range(8)]):
+            pass
+    passes = len(threads)
+    end_s = time.monotonic() + 60
+    while len(threads) < passes + 2:  # by the maintenance
+        assert time.monotonic() < end_s
+        time.sleep(0.01)
+    assert len(set(threads)) == 1
+    assert threads[0] != get_ident()
+    written.close()
 
 
 def test_an_interrupted_erasure_leaves_each_segment_old_or_new_and_is_completed_later(tmp_path, monkeypatch):
