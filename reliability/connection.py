@@ -15,6 +15,7 @@ class Answer(NamedTuple):
 
     status: int
     body: bytes
+    retry_after_s: float = 0.0  # when to come again
 
 
 class Connection:
@@ -53,9 +54,10 @@ class Connection:
             head = (await self._reader.readuntil(b"\r\n\r\n")).lower()
             _, _, length = head.partition(b"content-length: ")
             body = await self._reader.readexactly(int(length.partition(b"\r\n")[0] or 0))
+            _, _, retry_after = head.partition(b"retry-after: ")
         except asyncio.IncompleteReadError as error:
             raise ConnectionError(f"the connection ended after {len(error.partial)} bytes") from None
-        return Answer(int(head[9:12]), body)
+        return Answer(int(head[9:12]), body, float(retry_after.partition(b"\r\n")[0] or 0))
 
     @property
     def ended(self) -> bool:

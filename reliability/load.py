@@ -28,6 +28,7 @@ class Outcome(NamedTuple):
     degraded: bool = False
     reason: str = ""
     begun_s: float = 0.0  # from when it was due until the caller began: how far who makes the load is behind
+    retry_after_s: float = 0.0  # when a rejection says to come again
 
     def within(self, deadline_s: float) -> bool:
         """Tell whether it was answered in time."""
@@ -70,13 +71,15 @@ class Caller:
         try:
             async with asyncio.timeout(self._patience_s):
                 connection = self._idle.pop() if self._idle else await Connection.to(self._port)
-                status, body = await connection.ask(asked)
+                answer = await connection.ask(asked)
         except (OSError, TimeoutError) as error:
             if connection is not None:
                 connection.close()
             return Outcome(due_s, self.now_s() - due_s, NO_ANSWER, reason=type(error).__name__)
         self._idle.append(connection)
-        return Outcome(due_s, self.now_s() - due_s, status, *_degraded(body))
+        degraded, reason = _degraded(answer.body)
+        seconds = self.now_s() - due_s
+        return Outcome(due_s, seconds, answer.status, degraded, reason, retry_after_s=answer.retry_after_s)
 
     def close(self) -> None:
         """Close the connections."""
@@ -109,6 +112,24 @@ async def closed_loop(
             outcome = await caller.call(requests(next(numbers)))
             if outcome.status == NO_ANSWER:
                 await asyncio.sleep(0.01)  # nobody there: a client that waits a moment
+
+    await asyncio.gather(*(client() for _ in range(clients)))
+    caller.close()
+    return caller.outcomes
+
+
+async def returning_clients(
+    port: int, clients: int, pause_s: float, seconds: float, requests: Requests, patience_s: float
+) -> list[Outcome]:
+    """Let clients ask again and again, ``pause_s`` after an answer on average; a rejected one comes when it is told."""
+    caller, numbers, draw = Caller(port, patience_s), iter(range(1 << 60)), generator(0, "pauses")
+
+    async def client() -> None:
+        wait_s = draw.exponential(pause_s)
+        while caller.now_s() + wait_s < seconds:
+            await asyncio.sleep(wait_s)
+            outcome = await caller.call(requests(next(numbers)))
+            wait_s = outcome.retry_after_s or draw.exponential(pause_s)
 
     await asyncio.gather(*(client() for _ in range(clients)))
     caller.close()

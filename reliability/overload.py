@@ -1,8 +1,9 @@
 """More is asked than can be answered: whoever is answered is answered in time, and as many as before.
 
 Capacity is what many clients get who wait for their answers, with time enough for full ones. Then requests come at
-multiples of it, without waiting. The service has one core, and who makes the load another. The control is the same
-service without a deadline: it answers everybody, in turn.
+multiples of it, without waiting; and from so many clients that they would be five times too many, if those that are
+rejected did not wait as long as they are told. The service has one core, and who makes the load another. The control is
+the same service without a deadline: it answers everybody, in turn.
 
 A core is not always equally fast. So the trial takes turns: in each round it measures the capacity and then each load,
 and all rounds are added up. What an answer and a rejection cost is found by least squares over all loads.
@@ -19,7 +20,7 @@ import numpy as np
 from multitudes.progress import Progress
 from reliability.claims import Found, at_least, at_most, scaled
 from reliability.connection import run
-from reliability.load import Outcome, closed_loop, open_loop, percentile_s, recommend
+from reliability.load import Outcome, closed_loop, open_loop, percentile_s, recommend, returning_clients
 from reliability.process import cores_apart, cpu_s, run_on
 from reliability.server import Server, Settings, serving
 from reliability.world import World, publish_world
@@ -27,6 +28,7 @@ from reliability.world import World, publish_world
 DEADLINE_S = 0.5
 TIMES = (1, 2, 5)
 ROUNDS = 5
+PAUSE_S = 1.0  # of a client after an answer, on average
 _CLIENTS, _N = 32, 100  # so few that nobody is rejected while the capacity is measured
 _NO_DEADLINE: Settings = {
     "deadlines": {"default_ms": 600_000, "max_ms": 600_000},
@@ -52,12 +54,16 @@ def trial(scale: float, folder: Path, progress: Progress) -> Found:
         for number in range(count):
             progress(number, count + 1, f"round {number + 1} of {count}")
             rounds.append(_round(server, world, seconds))
+        capacity = float(np.mean([one.capacity for one in rounds]))
+        clients, long_s = round(TIMES[-1] * capacity * PAUSE_S), 6 * seconds
+        asked = recommend(world.users, _N, DEADLINE_S)
+        told = run(returning_clients(server.port, clients, PAUSE_S, long_s, asked, 4 * DEADLINE_S))
+        told = [one for one in told if one.due_s >= long_s / 3]  # not the begin, when all come at once
     progress(count, count + 1, "the control")
     with _apart(folder / "releases", folder / "control", _NO_DEADLINE) as server:
-        rate = 2 * float(np.mean([one.capacity for one in rounds]))
-        control = _loaded(server.port, world, rate, 2 * seconds, None)
+        control = _loaded(server.port, world, 2 * capacity, 2 * seconds, None)
     progress(count + 1, count + 1, "done")
-    return _found(rounds, control, seconds)
+    return _found(rounds, _figures(told, 2 / 3 * long_s), control, seconds)
 
 
 def _round(server: Server, world: World, seconds: float) -> _Round:
@@ -118,7 +124,7 @@ def _costs_ms(rounds: Sequence[_Round]) -> tuple[float, float]:
     return 1e3 * float(answer_s), 1e3 * float(rejection_s)
 
 
-def _found(rounds: Sequence[_Round], control: list[Outcome], seconds: float) -> Found:
+def _found(rounds: Sequence[_Round], told: dict[str, Any], control: list[Outcome], seconds: float) -> Found:
     said, capacity = "the same at 2 ×, no deadlines", float(np.mean([one.capacity for one in rounds]))
     control_figures = _figures(control, 2 * seconds)
     control_share, late_ms = control_figures["in_time_per_s"] / capacity, control_figures["p99_ms"]
@@ -138,6 +144,13 @@ def _found(rounds: Sequence[_Round], control: list[Outcome], seconds: float) -> 
             at_least(0.9, f"answers in time at {times} × capacity, of capacity", shares[times], said, control_share)
             for times in (2, 5)
         ),
+        at_least(
+            0.9,
+            f"the same at {TIMES[-1]} × from clients that come again when they are told",
+            told["in_time_per_s"] / capacity,
+            said,
+            control_share,
+        ),
     ]
     answer_ms, rejection_ms = _costs_ms(rounds)
     return Found(
@@ -151,6 +164,7 @@ def _found(rounds: Sequence[_Round], control: list[Outcome], seconds: float) -> 
             "deadline_ms": 1e3 * DEADLINE_S,
             "seconds": seconds,
             "loads": {f"{times} ×": load for times, load in loads.items()},
+            "told_when_to_come": told,
             "control": control_figures,
         },
     )

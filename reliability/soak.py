@@ -14,7 +14,7 @@ from asyncio.subprocess import DEVNULL
 from collections import Counter
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from itertools import count
+from itertools import count, pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -30,7 +30,7 @@ from reliability.server import MAIN, Server, Settings, serving
 from reliability.suite import SOAK_SECONDS
 from reliability.world import FIRST_ITEM, World, publish_world
 
-_LOAD, _CLIENTS, _SAMPLES, _STRETCHES, _SPREAD = 0.6, 8, 240, 10, 4
+_LOAD, _CLIENTS, _SAMPLES, _STRETCHES, _SPREAD = 0.6, 8, 480, 10, 4
 _WARM = 1 / 3  # of the time, in which caches fill; it is not judged
 _CONTROL_S = 60.0
 # Segments of a log are made, and read by erasures, in memory. Small ones are made all the time, and the log is at its
@@ -88,8 +88,7 @@ def trial(scale: float, folder: Path, progress: Progress, seconds: float | None 
             "capacity_per_s": round(soaked.capacity, 1),
             "changes": soaked.changes,
             "statuses": soaked.statuses,
-            "memory_mib": [round(one.memory_mib, 1) for one in soaked.samples],
-            "files": [one.files for one in soaked.samples],
+            "stretches": [stretch._asdict() for stretch in _stretches(soaked.samples)],
         },
     )
 
@@ -146,14 +145,14 @@ async def _change(releases: Path, folder: Path, every_s: float, changes: dict[st
 
 
 def _requests(world: World) -> Requests:
-    """Return requests for candidates; one in twenty is an event, one in two hundred erases a user."""
+    """Return requests for candidates; one in twenty is an event, one in a thousand erases a user: every few seconds."""
     candidates: Callable[[int], bytes] = recommend(world.users, 100)
 
     def nth(number: int) -> bytes:
         if number % 20 == 0:
             return _event(number, 1 + number // 20 % world.users)
-        if number % 200 == 7:
-            return request("DELETE", f"/v1/users/{1 + number // 200 % world.users}")
+        if number % 1_000 == 7:
+            return request("DELETE", f"/v1/users/{1 + number // 1_000 % world.users}")
         return candidates(number)
 
     return nth
@@ -168,13 +167,34 @@ def _judged(samples: list[Sample]) -> list[Sample]:
     return [one for one in samples if one.at_s >= _WARM * samples[-1].at_s]
 
 
+class Stretch(NamedTuple):
+    """What was seen in a tenth of what is judged."""
+
+    at_s: float  # when the memory was least
+    least_mib: float
+    median_mib: float
+    files: int  # at most
+
+
+def _stretches(samples: list[Sample]) -> list[Stretch]:
+    judged = _judged(samples)
+    ends = np.linspace(0, len(judged), min(_STRETCHES, len(judged)) + 1).astype(int).tolist()
+    return [_stretch(judged[begin:end]) for begin, end in pairwise(ends)]
+
+
+def _stretch(samples: list[Sample]) -> Stretch:
+    least = min(samples, key=lambda one: one.memory_mib)
+    median_mib = float(np.median([one.memory_mib for one in samples]))
+    files = max(one.files for one in samples)
+    return Stretch(round(least.at_s, 1), round(least.memory_mib, 2), round(median_mib, 2), files)
+
+
 def _slope(samples: list[Sample]) -> float:
     """Return the growth of memory in percent in ten minutes, by a line through the least of each stretch."""
-    judged = np.array([(one.at_s, one.memory_mib) for one in _judged(samples)])
-    stretches = np.array_split(judged, min(_STRETCHES, len(judged)))
-    at_s, memory = np.array([part[part[:, 1].argmin()] for part in stretches]).T
-    per_s, _ = np.polyfit(at_s, memory, 1)
-    return 100 * 600 * float(per_s) / float(memory.mean())
+    stretches = _stretches(samples)
+    memory = [one.least_mib for one in stretches]
+    per_s, _ = np.polyfit([one.at_s for one in stretches], memory, 1)
+    return 100 * 600 * float(per_s) / float(np.mean(memory))
 
 
 def _more_files(samples: list[Sample]) -> int:

@@ -20,7 +20,7 @@ _WORLD, _RATE, _PATIENCE_S = World(items=2_000, users=500), 20.0, 10.0
 
 def trial(scale: float, folder: Path, progress: Progress) -> Found:
     """Write with all force, and ask beside it."""
-    writers, events, seconds = scaled(64, scale, 2), scaled(1_000, scale, 50), max(3.0, 10 * scale)
+    writers, events, seconds = scaled(128, scale, 2), scaled(1_000, scale, 50), max(3.0, 10 * scale)
 
     def attack(code: Code) -> dict[str, Any]:
         code.publish(_WORLD)
