@@ -105,7 +105,10 @@ def apply_erasures(folder: Path) -> int:
         if not request.in_segments:
             repaired = _repaired_segments(folder, request)
             removed += sum(_erase_or_set_aside(segment, [request.user_id]) for segment in repaired)
-        _mark_segments_done(request, _damaged_segments(folder, request))
+    damaged = [file.name.removesuffix(DAMAGED_SUFFIX) for file in list_damaged(folder)]
+    for request in requests:
+        # Of the damaged segments, those that may hold the user: all of now, or those of the request that are left.
+        _mark_segments_done(request, tuple(name for name in damaged if request.in_segments or name in request.damaged))
     return removed
 
 
@@ -149,12 +152,6 @@ def _erase_from_segment_before(segment: Path, erased_at_s: Callable[[Sequence[Id
 def _repaired_segments(folder: Path, request: ErasureRequest) -> list[Path]:
     """Return the segments that were damaged at the time of the request, and have been moved back since."""
     return [folder / name for name in request.damaged if (folder / name).exists()]
-
-
-def _damaged_segments(folder: Path, request: ErasureRequest) -> tuple[str, ...]:
-    """Return the damaged segments that may hold the user: all of now, or those of the request that are left."""
-    damaged = tuple(file.name.removesuffix(DAMAGED_SUFFIX) for file in list_damaged(folder))
-    return damaged if request.in_segments else tuple(name for name in request.damaged if name in damaged)
 
 
 def _erase_or_set_aside(segment: Path, user_ids: Sequence[Id]) -> int:
