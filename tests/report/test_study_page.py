@@ -109,7 +109,7 @@ def test_another_summary_gives_another_page(summary, page):
 def test_the_headlines_count_what_was_planted(summary):
     strongest, first, second = headlines(summary)
     assert strongest.startswith("Strongest baseline: popularity on 2 of 2 data sets.")
-    assert "single is ahead of it on 2 and behind it on 0 of 2 data sets" in strongest
+    assert "joint, single are ahead of it on 2 and behind it on 0 of 2 data sets" in strongest
     assert "Significantly better than single: joint on 2 of 2 data sets." in first
     assert "Significantly worse than single: <odd> on 2 of 2 data sets." in first
     assert second.endswith("joint on 2 of 2 data sets.")

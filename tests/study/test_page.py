@@ -84,6 +84,17 @@ def test_the_first_table_compares_with_the_strongest_baseline_and_details_may_be
     assert picture.read_text().startswith("<svg")
 
 
+def test_many_methods_have_a_row_each_in_the_first_table(study, tmp_path, monkeypatch):
+    monkeypatch.setattr("multitudes.study.page._FEW_METHODS", 0)
+    assert main([str(study), "--out", str(tmp_path / "results.md")]) == 0
+    minus = summarise(study)["data"]["a|b"]["strongest_baseline"]["minus"]
+    first = (tmp_path / "results.md").read_text().partition("the interval excludes zero")[0]
+    assert "| HR@" in first
+    for method, gain in minus.items():
+        (row,) = [line for line in first.splitlines() if line.startswith(f"| {method} |")]
+        assert row.endswith(f": {format_difference(gain)} |")
+
+
 def test_pages_that_nothing_links_to_are_refused(study, tmp_path, capsys):
     with pytest.raises(SystemExit):
         main([str(study), "--appendix", str(tmp_path / "sets.md")])

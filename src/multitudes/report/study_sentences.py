@@ -134,12 +134,14 @@ def _strongest_sentences(summary: dict[str, Any]) -> list[str]:
     names = [one["method"] for one in found]
     where = ", ".join(f"{name} on {names.count(name)}" for name in dict.fromkeys(names))
     methods = dict.fromkeys(method for one in found for method in one["minus"])
-    counts = []
+    alike: dict[str, list[str]] = {}
     for method in methods:
         gains = [one["minus"][method] for one in found if method in one["minus"]]
         ahead = sum((gain["low"] or 0) > 0 for gain in gains)
         behind = sum((gain["high"] or 0) < 0 for gain in gains)
-        counts.append(f"{method} is ahead of it on {ahead} and behind it on {behind} of {count_data_sets(len(gains))}")
+        count = f"ahead of it on {ahead} and behind it on {behind} of {count_data_sets(len(gains))}"
+        alike.setdefault(count, []).append(method)
+    counts = [f"{', '.join(those)} {'is' if len(those) == 1 else 'are'} {count}" for count, those in alike.items()]
     return [
         f"Strongest baseline: {where} of {count_data_sets(len(found))}. By intervals without correction,"
         f" {'; '.join(counts)}."

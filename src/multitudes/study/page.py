@@ -37,6 +37,7 @@ from multitudes.study.comparison import OUTCOMES_FILE
 from multitudes.study.summary import SUMMARY_FILE, summarise
 
 _WRITTEN_BY = "Written by `python -m multitudes.study.page STUDY` from the files of a study; do not edit."
+_FEW_METHODS = 4  # of more, the first table has a row each
 _BEATS = {True: "yes", False: "no", None: "–"}
 
 
@@ -81,21 +82,45 @@ def overview_table(summary: dict[str, Any]) -> str:
     if not compared:
         return ""
     methods = list(dict.fromkeys(m for one in compared.values() for m in one["strongest_baseline"]["minus"]))
+    table = _by_data_set(compared, methods) if len(methods) <= _FEW_METHODS else _by_method(compared, methods)
+    return table + "\n\n\\* the interval excludes zero, without correction."
+
+
+def _by_data_set(compared: dict[str, Any], methods: list[str]) -> str:
     rows = []
     for name, data_set in compared.items():
-        strongest, minus = data_set["strongest_baseline"]["method"], data_set["strongest_baseline"]["minus"]
-        rates = {m: entry["figures"]["hr"]["mean"] for m, entry in data_set["methods"].items()}
-        row = [f"{name}, {data_set['users']:,} users", f"{strongest} {format_number(rates[strongest])}"]
-        for method in methods:
-            if method in minus:
-                factor = rates[method] / rates[strongest] if rates[strongest] else float("nan")
-                row += [f"{format_number(rates[method])}, × {factor:.2f}", format_difference(minus[method])]
-            else:
-                row += ["–", "–"]
-        rows.append(row)
+        strongest = data_set["strongest_baseline"]["method"]
+        row = [f"{name}, {data_set['users']:,} users", f"{strongest} {format_number(_hit_rate(data_set, strongest))}"]
+        rows.append([*row, *(cell for method in methods for cell in _beside_strongest(data_set, method))])
     budget = next(iter(compared.values()))["budget"]
     head = [f"HR@{budget}", "strongest baseline", *(cell for m in methods for cell in (m, f"{m} − baseline"))]
-    return markdown_table(head, rows) + "\n\n\\* the interval excludes zero, without correction."
+    return markdown_table(head, rows)
+
+
+def _by_method(compared: dict[str, Any], methods: list[str]) -> str:
+    strongest = {name: one["strongest_baseline"]["method"] for name, one in compared.items()}
+    rates = [f"{strongest[name]} {format_number(_hit_rate(one, strongest[name]))}" for name, one in compared.items()]
+    cells = {m: [": ".join(_beside_strongest(one, m)) for one in compared.values()] for m in methods}
+    budget = next(iter(compared.values()))["budget"]
+    head = [f"HR@{budget}, × baseline: − baseline"]
+    return markdown_table(
+        [*head, *(f"{name}, {one['users']:,} users" for name, one in compared.items())],
+        [["strongest baseline", *rates], *([method, *row] for method, row in cells.items())],
+    )
+
+
+def _beside_strongest(data_set: dict[str, Any], method: str) -> tuple[str, str]:
+    """Return the hit rate of a method with its share of the strongest baseline's, and the difference."""
+    strongest, minus = data_set["strongest_baseline"]["method"], data_set["strongest_baseline"]["minus"]
+    if method not in minus:
+        return "–", "–"
+    rate, baseline = _hit_rate(data_set, method), _hit_rate(data_set, strongest)
+    factor = rate / baseline if baseline else float("nan")
+    return f"{format_number(rate)}, × {factor:.2f}", format_difference(minus[method])
+
+
+def _hit_rate(data_set: dict[str, Any], method: str) -> float:
+    return float(data_set["methods"][method]["figures"]["hr"]["mean"])
 
 
 def _join_blocks(*blocks: str) -> str:
