@@ -4,7 +4,8 @@ Requests for candidates, events and erasures, on connections that stay and on on
 switched and items removed by the commands. The control is the same service with a leak: it keeps a little of every
 answer, and up to ten times a second an open file. Connections are not counted among the open files: how many there are
 is up to who asks. Nor are pages that the kernel can take back counted as memory: those of mapped files, and those that
-are freed. A segment of a log and an erasure take memory for a moment; what stays is the least of each stretch.
+are freed. A segment of a log, an erasure and a new release take memory and files for a moment; what stays is the least of
+each stretch.
 """
 
 import asyncio
@@ -173,7 +174,7 @@ class Stretch(NamedTuple):
     at_s: float  # when the memory was least
     least_mib: float
     median_mib: float
-    files: int  # at most
+    files: int  # at least
 
 
 def _stretches(samples: list[Sample]) -> list[Stretch]:
@@ -185,7 +186,7 @@ def _stretches(samples: list[Sample]) -> list[Stretch]:
 def _stretch(samples: list[Sample]) -> Stretch:
     least = min(samples, key=lambda one: one.memory_mib)
     median_mib = float(np.median([one.memory_mib for one in samples]))
-    files = max(one.files for one in samples)
+    files = min(one.files for one in samples)
     return Stretch(round(least.at_s, 1), round(least.memory_mib, 2), round(median_mib, 2), files)
 
 
@@ -198,7 +199,7 @@ def _slope(samples: list[Sample]) -> float:
 
 
 def _more_files(samples: list[Sample]) -> int:
-    """Return by how much the open files grew: the most in the last fifth over the most in the fifth after the begin."""
+    """Return by how much the open files grew: the least of the last fifth less that of the fifth after the begin."""
     judged = [one.files for one in _judged(samples)]
     fifth = max(1, len(judged) // 5)
-    return max(judged[-fifth:]) - max(judged[:fifth])
+    return min(judged[-fifth:]) - min(judged[:fifth])
