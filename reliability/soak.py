@@ -4,8 +4,8 @@ Requests for candidates, events and erasures, on connections that stay and on on
 switched and items removed by the commands. The control is the same service with a leak: it keeps a little of every
 answer, and up to ten times a second an open file. Connections are not counted among the open files: how many there are
 is up to who asks. Nor are pages that the kernel can take back counted as memory: those of mapped files, and those that
-are freed. A segment of a log, an erasure and a new release take memory and files for a moment; what stays is the least of
-each stretch.
+are freed. A segment of a log, an erasure and a new release take memory and files for a moment; what stays is the least
+of each stretch.
 """
 
 import asyncio
