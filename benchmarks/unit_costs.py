@@ -40,7 +40,9 @@ def collect_unit_costs(speed: Any, index: Any, service: Any, scale: Any) -> Unit
     trained = next(run for run in runs if run["case"] == "defaults" and run["method"] == "joint")
     sizes = of["train"]["figures"]["settings"]
     core_s = sizes["events"] * of["train"]["machine"]["cores"] / trained["targets_per_s"]["median"]
-    served, everybody = service[0], next(iter(scale["everybody"].values()))
+    # Of one process, with the most items, at the highest rate.
+    served = max(service, key=lambda one: (-one["plan"].get("workers", 1), one["sizes"]["items"], one["plan"]["rate"]))
+    everybody = next(iter(scale["everybody"].values()))
     machines = {_machine(record) for record in (*scale["growth"].values(), of["train"], served, everybody)}
     build, opened, asked = (_steps(index, part) for part in ("build", "open", "requests"))
     return UnitCosts.model_validate(

@@ -52,12 +52,10 @@ class Connection:
         """
         try:
             head = (await self._reader.readuntil(b"\r\n\r\n")).lower()
-            _, _, length = head.partition(b"content-length: ")
-            body = await self._reader.readexactly(int(length.partition(b"\r\n")[0] or 0))
-            _, _, retry_after = head.partition(b"retry-after: ")
+            body = await self._reader.readexactly(_number(head, b"content-length"))
         except asyncio.IncompleteReadError as error:
             raise ConnectionError(f"the connection ended after {len(error.partial)} bytes") from None
-        return Answer(int(head[9:12]), body, float(retry_after.partition(b"\r\n")[0] or 0))
+        return Answer(int(head[9:12]), body, _number(head, b"retry-after"))
 
     @property
     def ended(self) -> bool:
@@ -73,6 +71,11 @@ class Connection:
         self.close()
         with suppress(OSError):
             await self._writer.wait_closed()
+
+
+def _number(head: bytes, name: bytes) -> int:
+    """Return the number in a header of a head in lower case; 0 if it has no such header."""
+    return int(head.partition(name + b": ")[2].partition(b"\r\n")[0] or 0)
 
 
 def deaf_socket(port: int, source: str = "127.0.0.1") -> socket.socket:

@@ -55,15 +55,12 @@ def trial(scale: float, folder: Path, progress: Progress) -> Found:
             progress(number, count + 1, f"round {number + 1} of {count}")
             rounds.append(_round(server, world, seconds))
         capacity = float(np.mean([one.capacity for one in rounds]))
-        clients, long_s = round(TIMES[-1] * capacity * PAUSE_S), 6 * seconds
-        asked = recommend(world.users, _N, DEADLINE_S)
-        told = run(returning_clients(server.port, clients, PAUSE_S, long_s, asked, 4 * DEADLINE_S))
-        told = [one for one in told if one.due_s >= long_s / 3]  # not the begin, when all come at once
+        told = _told(server.port, world, capacity, 6 * seconds)
     progress(count, count + 1, "the control")
     with _apart(folder / "releases", folder / "control", _NO_DEADLINE) as server:
         control = _loaded(server.port, world, 2 * capacity, 2 * seconds, None)
     progress(count + 1, count + 1, "done")
-    return _found(rounds, _figures(told, 2 / 3 * long_s), control, seconds)
+    return _found(rounds, capacity, told, control, seconds)
 
 
 def _round(server: Server, world: World, seconds: float) -> _Round:
@@ -101,6 +98,13 @@ def _loaded(port: int, world: World, rate: float, seconds: float, deadline_s: fl
     return run(open_loop(port, rate, seconds, asked, 4 * DEADLINE_S))
 
 
+def _told(port: int, world: World, capacity: float, seconds: float) -> dict[str, Any]:
+    """Return the figures of clients that come again when they are told, without the begin, when all come at once."""
+    clients, asked = round(TIMES[-1] * capacity * PAUSE_S), recommend(world.users, _N, DEADLINE_S)
+    made = run(returning_clients(port, clients, PAUSE_S, seconds, asked, 4 * DEADLINE_S))
+    return _figures([one for one in made if one.due_s >= seconds / 3], 2 / 3 * seconds)
+
+
 def _figures(made: list[Outcome], seconds: float) -> dict[str, Any]:
     good = [one for one in made if one.within(DEADLINE_S)]
     return {
@@ -124,8 +128,10 @@ def _costs_ms(rounds: Sequence[_Round]) -> tuple[float, float]:
     return 1e3 * float(answer_s), 1e3 * float(rejection_s)
 
 
-def _found(rounds: Sequence[_Round], told: dict[str, Any], control: list[Outcome], seconds: float) -> Found:
-    said, capacity = "the same at 2 ×, no deadlines", float(np.mean([one.capacity for one in rounds]))
+def _found(
+    rounds: Sequence[_Round], capacity: float, told: dict[str, Any], control: list[Outcome], seconds: float
+) -> Found:
+    said = "the same at 2 ×, no deadlines"
     control_figures = _figures(control, 2 * seconds)
     control_share, late_ms = control_figures["in_time_per_s"] / capacity, control_figures["p99_ms"]
     loads = {

@@ -34,11 +34,7 @@ def main() -> None:
     for items in given.items:
         record = measure_service(Sizes(items, given.users), plan, _cores(given.pin), given.work.resolve())
         kept = json.loads(given.out.read_text(encoding="utf-8")) if given.out.exists() else []
-        loads = [_load(other) for other in kept]
-        place = (
-            loads.index(_load(record)) if _load(record) in loads else len(kept)
-        )  # the first one gives the unit costs
-        kept[place : place + 1] = [record]
+        kept = [other for other in kept if _load(other) != _load(record)] + [record]
         given.out.parent.mkdir(parents=True, exist_ok=True)
         write_text(given.out, json.dumps(kept, indent=1, allow_nan=False) + "\n")
         print(given.out)

@@ -34,6 +34,7 @@ from multitudes.logs.folder import (
     list_unfinished_requests,
     working_folder,
 )
+from multitudes.logs.lines import drop_before
 
 _ALWAYS_S = 2**62
 _READ_ERRORS = pl.exceptions.PolarsError, pl.exceptions.PanicException  # Polars does not tell damage from a full disk
@@ -132,14 +133,7 @@ def _erase_from_segment_before(segment: Path, erased_at_s: Callable[[Sequence[Id
     erased_s = erased_at_s(users.to_list())
     if not erased_s:
         return 0
-    limits = pl.DataFrame(
-        {
-            "user_id": pl.Series(list(erased_s), dtype=users.dtype),
-            "limit": [at_s or _ALWAYS_S for at_s in erased_s.values()],
-        }
-    )
-    joined = rows.join(limits.lazy(), on="user_id", how="left", maintain_order="left")
-    kept = joined.filter((pl.col("timestamp") >= pl.col("limit")).fill_null(value=True)).drop("limit")
+    kept = drop_before(rows, "timestamp", {user_id: at_s or _ALWAYS_S for user_id, at_s in erased_s.items()})
     total, remaining = (each.select(pl.len()).collect().item() for each in (rows, kept))
     if not remaining:
         segment.unlink()

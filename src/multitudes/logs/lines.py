@@ -109,9 +109,17 @@ def decode_lines(log: LogName, id_types: IdTypes, payloads: Sequence[bytes], end
 
 def erase_rows(rows: pl.DataFrame, until: Mapping[Id, int]) -> pl.DataFrame:
     """Return the rows without those of users whose line ends at or before the user's byte in ``until``."""
-    erased = {"user_id": pl.Series(list(until), dtype=rows.schema["user_id"]), "until": list(until.values())}
-    joined = rows.join(pl.DataFrame(erased), on="user_id", how="left", maintain_order="left")
-    return joined.filter((pl.col(_END) > pl.col("until")).fill_null(value=True)).drop("until")
+    if not until:
+        return rows
+    return drop_before(rows.lazy(), _END, {user_id: end + 1 for user_id, end in until.items()}).collect()
+
+
+def drop_before(rows: pl.LazyFrame, column: str, first: Mapping[Id, int]) -> pl.LazyFrame:
+    """Return the rows without those of the given users whose value in a column is below the user's in ``first``."""
+    users = pl.Series(list(first), dtype=rows.collect_schema()["user_id"])
+    limits = pl.LazyFrame({"user_id": users, "first": list(first.values())})
+    joined = rows.join(limits, on="user_id", how="left", maintain_order="left")
+    return joined.filter((pl.col(column) >= pl.col("first")).fill_null(value=True)).drop("first")
 
 
 def drop_line_ends(rows: pl.DataFrame) -> pl.DataFrame:

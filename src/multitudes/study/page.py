@@ -82,31 +82,25 @@ def overview_table(summary: dict[str, Any]) -> str:
     if not compared:
         return ""
     methods = list(dict.fromkeys(m for one in compared.values() for m in one["strongest_baseline"]["minus"]))
-    table = _by_data_set(compared, methods) if len(methods) <= _FEW_METHODS else _by_method(compared, methods)
-    return table + "\n\n\\* the interval excludes zero, without correction."
-
-
-def _by_data_set(compared: dict[str, Any], methods: list[str]) -> str:
-    rows = []
-    for name, data_set in compared.items():
-        strongest = data_set["strongest_baseline"]["method"]
-        row = [f"{name}, {data_set['users']:,} users", f"{strongest} {format_number(_hit_rate(data_set, strongest))}"]
-        rows.append([*row, *(cell for method in methods for cell in _beside_strongest(data_set, method))])
     budget = next(iter(compared.values()))["budget"]
-    head = [f"HR@{budget}", "strongest baseline", *(cell for m in methods for cell in (m, f"{m} − baseline"))]
-    return markdown_table(head, rows)
+    labels = {name: f"{name}, {one['users']:,} users" for name, one in compared.items()}
+    baselines = {name: _strongest_cell(one) for name, one in compared.items()}
+    cells = {m: {name: _beside_strongest(one, m) for name, one in compared.items()} for m in methods}
+    if len(methods) <= _FEW_METHODS:
+        head = [f"HR@{budget}", "strongest baseline", *(cell for m in methods for cell in (m, f"{m} − baseline"))]
+        rows = [
+            [labels[name], baselines[name], *(cell for m in methods for cell in cells[m][name])] for name in compared
+        ]
+    else:
+        head = [f"HR@{budget}, × baseline: − baseline", *labels.values()]
+        rows = [[m, *map(": ".join, by_name.values())] for m, by_name in cells.items()]
+        rows.insert(0, ["strongest baseline", *baselines.values()])
+    return markdown_table(head, rows) + "\n\n\\* the interval excludes zero, without correction."
 
 
-def _by_method(compared: dict[str, Any], methods: list[str]) -> str:
-    strongest = {name: one["strongest_baseline"]["method"] for name, one in compared.items()}
-    rates = [f"{strongest[name]} {format_number(_hit_rate(one, strongest[name]))}" for name, one in compared.items()]
-    cells = {m: [": ".join(_beside_strongest(one, m)) for one in compared.values()] for m in methods}
-    budget = next(iter(compared.values()))["budget"]
-    head = [f"HR@{budget}, × baseline: − baseline"]
-    return markdown_table(
-        [*head, *(f"{name}, {one['users']:,} users" for name, one in compared.items())],
-        [["strongest baseline", *rates], *([method, *row] for method, row in cells.items())],
-    )
+def _strongest_cell(data_set: dict[str, Any]) -> str:
+    strongest = data_set["strongest_baseline"]["method"]
+    return f"{strongest} {format_number(_hit_rate(data_set, strongest))}"
 
 
 def _beside_strongest(data_set: dict[str, Any], method: str) -> tuple[str, str]:
