@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 from benchmarks.index import remote
 from benchmarks.index.corpus import Vectors
 from benchmarks.index.truth import Ids
-from multitudes.index import hnsw, inverted
+from multitudes.index import hnsw, inverted_lists
 from multitudes.index.approximate import ApproximateIndex
 from multitudes.index.engine import Level, StoredEngine, tuning_from_record
 from multitudes.index.factory import IndexConfig, build_embedded, load_embedded
 from multitudes.index.files import load_item_table, read_description
 from multitudes.index.hnsw import HNSWGraph
-from multitudes.index.inverted import InvertedLists
+from multitudes.index.inverted_lists import InvertedLists
 from multitudes.index.live import LiveIndex
 from multitudes.index.protocol import Index, Topics
 from multitudes.progress import Progress, silent
@@ -69,7 +69,7 @@ def load_engine(engine: str, folder: Path) -> Index:
 def at_level(engine: str, folder: Path) -> Callable[[Level], LiveIndex]:
     """Return how a saved index becomes one that knows a single level, and searches every request at it."""
     rows, tuning = load_item_table(folder), tuning_from_record(read_description(folder)["tuning"])
-    made: type[InvertedLists | HNSWGraph] = InvertedLists if engine == inverted.KIND else HNSWGraph
+    made: type[InvertedLists | HNSWGraph] = InvertedLists if engine == inverted_lists.KIND else HNSWGraph
     stored: StoredEngine = made(faiss.read_index(str(folder / made.file)))
     return lambda level: LiveIndex(ApproximateIndex(rows, stored, tuning._replace(levels=(level,))))
 
@@ -85,7 +85,7 @@ def bare(engine: str, folder: Path, item_nD: Vectors) -> Bare:
         flat: Any = _faiss.IndexFlatIP(item_nD.shape[1])
         flat.add(np.ascontiguousarray(item_nD))
         return bare_search(flat, engine)
-    file = inverted.FAISS_FILE if engine == inverted.KIND else hnsw.FAISS_FILE
+    file = inverted_lists.FAISS_FILE if engine == inverted_lists.KIND else hnsw.FAISS_FILE
     return bare_search(faiss.read_index(str(folder / file)), engine)
 
 

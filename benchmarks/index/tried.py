@@ -28,7 +28,7 @@ from multitudes.index.exact import ExactIndex
 from multitudes.index.factory import load_embedded
 from multitudes.index.files import checksum, read_description
 from multitudes.index.hits import sort_keys
-from multitudes.index.inverted import FAISS_FILE, InvertedLists
+from multitudes.index.inverted_lists import FAISS_FILE, InvertedLists
 from multitudes.index.live import LiveIndex
 
 Figures = dict[str, float]

@@ -34,7 +34,7 @@ _SHARDS = 8  # so that two processes end together
 _PARTS = (
     TimedFunction("histories", UserContextBuilder, "from_release"),
     TimedFunction("tower", recommender, "user_vectors"),
-    TimedFunction("topics", inverted_mixture, "score_topics"),
+    TimedFunction("topics", inverted_mixture, "propose_of_topics"),
     TimedFunction("normaliser", MixtureWalk, "list_scores"),
     TimedFunction("normaliser", MixtureWalk, "log_sums"),
     TimedFunction("depth and pairs", WalkScores, "plan"),

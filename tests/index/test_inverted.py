@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from multitudes.index import hnsw, inverted
+from multitudes.index import hnsw, inverted, inverted_lists
 from multitudes.index.engine import DEFAULT_TARGET
 from multitudes.index.exact import ExactIndex
 from multitudes.index.factory import IndexConfig, build_embedded, load_embedded
@@ -104,10 +104,11 @@ def test_the_size_of_the_corpus_chooses_the_engine_unless_it_is_named():
     ids, few = np.arange(N), vectors[:500]
     assert isinstance(build_embedded(ids, vectors, IndexConfig()).segment, ExactIndex)
     assert (
-        build_embedded(ids, vectors, IndexConfig(exact_up_to=N - 1, depth=10)).segment.info()["kind"] == inverted.KIND
+        build_embedded(ids, vectors, IndexConfig(exact_up_to=N - 1, depth=10)).segment.info()["kind"]
+        == inverted_lists.KIND
     )
     assert build_embedded(ids[:500], few, IndexConfig(kind="hnsw")).segment.info()["kind"] == hnsw.KIND
-    assert build_embedded(ids[:500], few, IndexConfig(kind="inverted")).segment.info()["kind"] == inverted.KIND
+    assert build_embedded(ids[:500], few, IndexConfig(kind="inverted")).segment.info()["kind"] == inverted_lists.KIND
     assert isinstance(build_embedded(ids, vectors, IndexConfig(kind="exact", exact_up_to=1)).segment, ExactIndex)
 
 
@@ -147,7 +148,7 @@ def test_few_queries_and_many_are_scanned_differently_and_find_the_same():
     asked = np.concatenate([queries[:150], vectors[500:501]])
     excluded = [np.arange(10 * q, 10 * q + 300) for q in range(len(asked))]
     together = index.search(asked, 30, excluded=excluded)
-    assert len(asked) > 2 * inverted._FEW_QUERIES
+    assert len(asked) > 2 * inverted_lists._FEW_QUERIES
     for q in (0, 75, 149, 150):
         alone = index.search(asked[q : q + 1], 30, excluded=excluded[q : q + 1])
         assert alone.ids(0).tolist() == together.ids(q).tolist()

@@ -312,7 +312,9 @@ def test_many_users_find_the_best_terms_of_their_lists(name, monkeypatch):
                     )
                 ],
             )
-            rows, terms = map(np.concatenate, zip(*found, *own.topic_terms(visit.plan.prior_K), strict=True))
+            rows, terms = map(
+                np.concatenate, zip(*found, *own.best_of_topics(visit.plan.prior_K, visit.plan.excluded), strict=True)
+            )
             best = np.argsort(-terms)[: visit.wanted]
             expected = np.sort(terms[best[~np.isin(rows[best], visit.plan.excluded.row_E)]])
             np.testing.assert_allclose(np.sort(proposed[0][1])[-len(expected) :], expected, rtol=1e-5)

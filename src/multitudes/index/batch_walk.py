@@ -102,7 +102,7 @@ def _walk_together(
     walk: MixtureWalk, visits: Sequence[_Visit], scores: Sequence[WalkScores]
 ) -> Iterator[list[Proposals]]:
     """Yield what each user found in lists and topics: rows that are not excluded, and their terms of the sum."""
-    topics = [_join(list(scores[visit.user].topic_terms(visit.plan.prior_K))) for visit in visits]
+    topics = [_join(scores[visit.user].best_of_topics(visit.plan.prior_K, visit.plan.excluded)) for visit in visits]
     pairs = _join_pairs(visits)
     bound_U = _leading_bounds(walk, pairs, visits, [term_M for _, term_M in topics])
     found = _sieve(walk, pairs, bound_U)
@@ -110,8 +110,7 @@ def _walk_together(
         reach_M = np.flatnonzero(topic_term_M >= bound)
         row_M, term_M = _best(*_join([of_lists, (topic_row_M[reach_M], topic_term_M[reach_M])]), visit.wanted)
         is_allowed_M = ~find_rows(visit.plan.excluded.row_E, row_M)[1]
-        large = scores[visit.user].best_of_large_topics(visit.plan.prior_K)
-        yield [(row_M[is_allowed_M], term_M[is_allowed_M]), *large]
+        yield [(row_M[is_allowed_M], term_M[is_allowed_M])]
 
 
 def _join(proposals: Sequence[tuple[NDArray[np.integer[Any]], NDArray[np.float32]]]) -> Proposals:

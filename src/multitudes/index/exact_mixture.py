@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from multitudes.index.item_table import ItemTable, find_rows
+from multitudes.index.item_table import ItemTable, positions_of
 from multitudes.index.mixture import MixtureQuery, ScoredItems
 from multitudes.index.protocol import ANY_TOPIC
 from multitudes.index.scan import inner_products, paired_inner_products, reached_bound, rounding_error
@@ -86,7 +86,6 @@ def score_topics(
     topic_vectors: Callable[[int], NDArray[np.float32]],
     left_out: NDArray[np.int64],
     queries: Sequence[MixtureQuery],
-    is_scored: Callable[[int], bool] | None = None,
 ) -> list[list[TopicScores]]:
     """Return for each query the scores of its topics; the vectors that share a topic share a product.
 
@@ -95,13 +94,12 @@ def score_topics(
         topic_vectors: returns the vectors of a topic, contiguous.
         left_out: rows that are not there, ascending.
         queries: one for each user.
-        is_scored: says of a topic whether its items are to be scored; None: those of all.
     """
     scores: list[list[TopicScores]] = [[] for _ in queries]
     vectors_of_topic = dict[int, list[tuple[int, int]]]()
     for u, query in enumerate(queries):
         for k, topic in enumerate(query.topic_K.tolist()):
-            if topic != ANY_TOPIC and (is_scored is None or is_scored(topic)):
+            if topic != ANY_TOPIC:
                 vectors_of_topic.setdefault(topic, []).append((u, k))
     for topic, owners in vectors_of_topic.items():
         row_M = table.postings.rows(topic)
@@ -113,17 +111,6 @@ def score_topics(
             own = slice(g, g + 1)
             scores[u].append(TopicScores(np.array([k]), row_M, exp_GM[own], largest_G[own], log_sum_G[own]))
     return scores
-
-
-def positions_of(row_M: NDArray[np.int32], row_E: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return the positions in ``row_M``, which ascends, of those of ``row_E`` that are in it."""
-    position_E, is_held_E = _find(row_M, row_E)
-    return position_E[is_held_E]
-
-
-def _find(row_M: NDArray[np.int32], row_E: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    """Return the position of each of ``row_E`` in ``row_M``, which ascends, and whether it is there."""
-    return find_rows(row_M, row_E.astype(row_M.dtype))  # of one type, else NumPy would copy all rows of a topic
 
 
 class ExactMixture:

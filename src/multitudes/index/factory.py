@@ -16,7 +16,7 @@ from pydantic import Field
 
 from multitudes.config import Config
 from multitudes.errors import ArtefactError, DataError
-from multitudes.index import exact, files, hnsw, inverted
+from multitudes.index import exact, files, hnsw, inverted, inverted_lists
 from multitudes.index.engine import RecallTarget
 from multitudes.index.exact import ExactIndex
 from multitudes.index.list_moments import MOMENT_FILES
@@ -30,10 +30,10 @@ _MILVUS = "milvus"
 # verified folder, its description → segment
 _SEGMENT_OPENERS: dict[str, Callable[[Path, dict[str, Any]], Segment]] = {
     exact.KIND: lambda folder, _: ExactIndex(files.load_item_table(folder)),
-    inverted.KIND: inverted.open_saved,
+    inverted_lists.KIND: inverted.open_saved,
     hnsw.KIND: hnsw.open_saved,
 }
-_ENGINE_FILES = {exact.KIND: (), inverted.KIND: (inverted.FAISS_FILE,), hnsw.KIND: (hnsw.FAISS_FILE,)}
+_ENGINE_FILES = {exact.KIND: (), inverted_lists.KIND: (inverted_lists.FAISS_FILE,), hnsw.KIND: (hnsw.FAISS_FILE,)}
 
 
 class IndexConfig(Config):
@@ -45,7 +45,11 @@ class IndexConfig(Config):
         " milvus: a collection on a server; auto: exact up to exact_up_to items, inverted above.",
     )
     exact_up_to: int = Field(50_000, ge=0, description="Corpora up to this many items are searched exactly.")
-    topics_exact_up_to: int = Field(100_000, ge=0, description="Topics up to this many items are searched exactly.")
+    topics_exact_up_to: int = Field(
+        100_000,
+        ge=0,
+        description="Topics up to this many items are searched exactly; by the blend mixture, from inverted lists, by their codes.",
+    )
     recall: float = Field(0.97, gt=0, le=1, description="Share of the exact answer that a tuned index must find.")
     depth: int = Field(
         10_000,

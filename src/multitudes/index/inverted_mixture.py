@@ -5,7 +5,8 @@
    vector's heaviest lists are exact. What remains of the error is mostly linear in the variance v'Wv and in the log of
    how much of the sum few lists have, Σ_l p_l²; the coefficients come from the users that the index was tuned on.
 2. The pairs of a vector and a list are ordered by v·c_l + log π − log Z, and one call of FAISS reads the best pairs.
-3. The best of the proposals, and the best of the topics of the other vectors, are ranked by their full vectors.
+3. The best of the proposals, and those of the topics of the other vectors (``topic_lists``), are ranked by their full
+   vectors.
 
 How many pairs are read depends on the depth: the rank of the last result among all items, the excluded ones included.
 It is estimated before the walk, from the probabilities of the excluded items, and known after it. A walk that was too
@@ -26,32 +27,24 @@ from numpy.typing import NDArray
 
 from multitudes.index.approximate import ApproximateSearch
 from multitudes.index.engine import ExcludedRows, Level
-from multitudes.index.exact_mixture import (
-    USERS_PER_CHUNK,
-    TopicScores,
-    positions_of,
-    score_exactly,
-    score_rows,
-    score_topics,
-)
-from multitudes.index.item_table import cache_by_topic, find_rows
+from multitudes.index.exact_mixture import USERS_PER_CHUNK, score_exactly, score_rows
+from multitudes.index.item_table import cache_by_topic, find_rows, positions_of
 from multitudes.index.list_moments import ListMoments, Lists
 from multitudes.index.mixture import MixtureQuery, MixtureScores, ScoredItems, log_probabilities
 from multitudes.index.protocol import ANY_TOPIC
 from multitudes.index.request import SearchRequest
-from multitudes.index.scan import log_sum_exp, reached_bound
+from multitudes.index.scan import log_sum_exp
 from multitudes.index.search_depth import DEPTH_TOLERANCE
+from multitudes.index.topic_lists import TopicLists, TopicProposals, propose_of_topics
 from multitudes.seeding import generator
 
 NORMALISER_FEATURES = 3
+USERS_TOGETHER = 512  # whose topics are searched in one call
 MAX_ATTEMPTS = 3  # each deeper than the one before; then every item is scored
 _EXCLUDED_SAMPLE = 1_000  # excluded items, evenly spaced: an estimate needs no more of many thousands
 _MARGIN = 1.2  # on the excluded items above the last result: a walk too long costs a little, one too short a second one
-_TOPIC_SAMPLE = 10_000  # items of a topic that is too large to be scanned
-_OF_TOPIC_PER_RESULT = 2  # candidates of a topic, of which all are scored exactly
-_MAX_USERS = 512  # whose topics are scored together
-_MAX_TOPIC_TERMS = 2**26  # 256 MiB
-_TOPICS_OF_USER = 5
+_TOPIC_SAMPLE = 10_000  # items of a topic that is too large for codes
+_KEPT_WITHOUT_WALK = 8  # candidates for each result where every item is of a topic
 _KEPT_PER_WALKED = 1.5  # candidates for each proposal of one vector
 
 
@@ -113,7 +106,7 @@ Proposals: TypeAlias = tuple[NDArray[np.int64], NDArray[np.float32]]  # rows, an
 
 
 class LargeTopic(NamedTuple):
-    """A vector that is restricted to a topic which is too large to be scanned."""
+    """A vector that is restricted to a topic which is too large for codes."""
 
     column: int
     topic: int
@@ -155,35 +148,48 @@ class _Levels:
 class MixtureWalk:
     """Searches inverted lists for mixtures."""
 
-    def __init__(self, search: ApproximateSearch, lists: Lists, moments: ListMoments, tuning: MixtureTuning) -> None:
+    def __init__(
+        self,
+        search: ApproximateSearch,
+        lists: Lists,
+        moments: ListMoments,
+        topic_lists: TopicLists,
+        tuning: MixtureTuning,
+    ) -> None:
         """Prepare a search.
 
         Args:
             search: of single vectors; it says which rows are left out.
             lists: the engine of that search.
             moments: of the lists.
+            topic_lists: the codes of topics.
             tuning: of the search for mixtures.
         """
         self.search, self.lists, self.moments, self.tuning = search, lists, moments, tuning
+        self.topic_lists = topic_lists
         self.table, self.left_out, self.levels = search.table, search.tombstones, _Levels(tuning.levels)
         self._topic_sample = cache_by_topic(self._sample_topic)
         self._is_scanned = cache(lambda topic: search.tuning.is_scanned(topic, len(search.table.postings.rows(topic))))
 
     def with_tuning(self, tuning: MixtureTuning) -> "MixtureWalk":
         """Return a search that was tuned otherwise."""
-        return MixtureWalk(self.search, self.lists, self.moments, tuning)
+        return MixtureWalk(self.search, self.lists, self.moments, self.topic_lists, tuning)
+
+    def with_search(self, search: ApproximateSearch) -> "MixtureWalk":
+        """Return a search that leaves out other rows."""
+        return MixtureWalk(search, self.lists, self.moments, self.topic_lists, self.tuning)
 
     def scores(self, queries: Sequence[MixtureQuery]) -> Iterator["WalkScores"]:
         """Yield the scores of each user; the topics and the normalisers of several are computed together."""
-        for start in range(0, len(queries), self.users_together):
-            users = queries[start : start + self.users_together]
-            topics = score_topics(self.table, self.search.topic_vectors, self.left_out.row_E, users, self._is_scanned)
+        for start in range(0, len(queries), USERS_TOGETHER):
+            users = queries[start : start + USERS_TOGETHER]
+            topics = propose_of_topics(self.table, self.topic_lists, self.left_out, users, self._is_scanned)
             for first in range(0, len(users), USERS_PER_CHUNK):
                 chunk = slice(first, first + USERS_PER_CHUNK)
                 yield from self._scores_of_lists(users[chunk], topics[chunk])
 
     def _scores_of_lists(
-        self, queries: Sequence[MixtureQuery], topics: Sequence[list[TopicScores]]
+        self, queries: Sequence[MixtureQuery], topics: Sequence[list[TopicProposals]]
     ) -> Iterator["WalkScores"]:
         vectors = [query.vectors_KD[query.topic_K == ANY_TOPIC] for query in queries]
         vectors_FD = np.concatenate(vectors)
@@ -194,18 +200,12 @@ class MixtureWalk:
             own = slice(end[u] - len(vectors[u]), end[u])
             yield WalkScores(self, query, score_FL[own], log_sum_F[own], topics[u], self._large_topics(query))
 
-    @cached_property
-    def users_together(self) -> int:
-        """The number of users whose terms of the topics that are scanned fit into memory."""
-        largest = min(int(np.diff(self.table.postings.offset).max(initial=1)), self.search.tuning.target.scanned)
-        return max(USERS_PER_CHUNK, min(_MAX_USERS, _MAX_TOPIC_TERMS // max(1, _TOPICS_OF_USER * largest)))
-
     def score_all(self, query: MixtureQuery) -> MixtureScores:
         """Score every item."""
         return next(score_exactly(self.table, self.search.topic_vectors, self.left_out.row_E, [query]))
 
     def _large_topics(self, query: MixtureQuery) -> list[LargeTopic]:
-        """Return the vectors of a query whose topics are too large to be scanned."""
+        """Return the vectors of a query whose topics are too large for codes."""
         return [
             LargeTopic(k, topic, self._sampled_log_sum(topic, query.vectors_KD[k]))
             for k, topic in enumerate(query.topic_K.tolist())
@@ -339,18 +339,18 @@ class WalkScores:
         query: MixtureQuery,
         score_FL: NDArray[np.float32],
         log_sum_F: NDArray[np.float64],
-        topics: Sequence[TopicScores],
+        topics: Sequence[TopicProposals],
         large_topics: Sequence[LargeTopic],
     ) -> None:
-        """Take the scores of the lists and of the topics."""
+        """Take the scores of the lists and the best items of the topics."""
         self._walk, self._query, self._score_FL = walk, query, score_FL
         self._free_F = np.flatnonzero(query.topic_K == ANY_TOPIC)
         self._vectors_FD = query.vectors_KD[self._free_F]
         self._topics, self._large_topics = topics, large_topics
         self.log_sum_K = np.full(len(query.vectors_KD), -np.inf)
         self.log_sum_K[self._free_F] = log_sum_F
-        for scores in self._topics:
-            self.log_sum_K[scores.column_G] = scores.log_sum_G
+        for proposals in self._topics:
+            self.log_sum_K[proposals.column] = proposals.log_sum
         for large in self._large_topics:
             self.log_sum_K[large.column] = large.log_sum
 
@@ -364,7 +364,7 @@ class WalkScores:
         plan = self.plan(log_prior_K)
         if plan is None:
             return self._propose_without_walk(log_prior_K)
-        of_topics = self.best_of_topics(plan.prior_K, _OF_TOPIC_PER_RESULT * self.n, plan.excluded)
+        of_topics = self.best_of_topics(plan.prior_K, plan.excluded)
         for _ in range(MAX_ATTEMPTS):
             parameters = self.parameters(plan.depth)
             if parameters is None:
@@ -418,8 +418,8 @@ class WalkScores:
         if (prior_K[self._free_F] > -np.inf).any() or self._large_topics:  # all items tie, or few are of a topic
             return self._score_all(log_prior_K)
         excluded = walk.left_out.with_rows(walk.table.rows_of_ids(query.excluded))
-        of_topics = self.best_of_topics(prior_K, query.candidates, excluded)
-        return self.candidates(prior_K, of_topics, 0, 2 * query.candidates, excluded)  # all of the topics
+        of_topics = self.best_of_topics(prior_K, excluded)
+        return self.candidates(prior_K, of_topics, 0, _KEPT_WITHOUT_WALK * query.n, excluded)
 
     def _score_all(self, log_prior_K: NDArray[np.float64]) -> ScoredItems:
         return self._walk.score_all(self._query).propose(log_prior_K)
@@ -436,22 +436,16 @@ class WalkScores:
         term_FE = self._vectors_FD @ item_ED.T + prior_K[self._free_F][:, None]
         return log_probabilities(term_FE), step
 
-    def topic_terms(self, prior_K: NDArray[np.float32]) -> Iterator[tuple[NDArray[np.int32], NDArray[np.float32]]]:
-        """Yield the rows of each topic that is scanned, and their terms of the sum."""
-        for scores in self._topics:
-            assert scores.row_M is not None
-            with np.errstate(divide="ignore"):  # a row that is left out: the log of zero
-                term_M: NDArray[np.float32] = np.log(scores.exp_GM[0])
-            yield scores.row_M, term_M + (prior_K[scores.column_G] + scores.largest_G)
-
-    def best_of_large_topics(self, prior_K: NDArray[np.float32]) -> list[Proposals]:
-        """Return the best rows of the topics that are not scanned, and their terms of the sum."""
-        return [self._best_of_large_topic(large, prior_K) for large in self._large_topics]
-
-    def best_of_topics(self, prior_K: NDArray[np.float32], count: int, excluded: ExcludedRows) -> list[Proposals]:
-        """Return ``count`` of the best rows of each topic, and their terms of the sum."""
-        proposed = [_best_of_topic(scores, prior_K, count, excluded.row_E) for scores in self._topics]
-        return proposed + self.best_of_large_topics(prior_K)
+    def best_of_topics(self, prior_K: NDArray[np.float32], excluded: ExcludedRows) -> list[Proposals]:
+        """Return the best rows of the topics that are not excluded, and their terms of the sum."""
+        proposed = [self._best_of_large_topic(large, prior_K) for large in self._large_topics]
+        asked = [topic for topic in self._topics if prior_K[topic.column] > -np.inf]
+        if asked:
+            row_M = np.concatenate([topic.row_M for topic in asked])
+            term_M = np.concatenate([topic.score_M + prior_K[topic.column] for topic in asked])
+            is_allowed_M = ~find_rows(excluded.row_E, row_M)[1]
+            proposed.append((row_M[is_allowed_M], term_M[is_allowed_M]))
+        return proposed
 
     def candidates(
         self,
@@ -481,7 +475,7 @@ class WalkScores:
         return score_rows(self._walk.table, row_M[np.diff(row_M, prepend=-1) > 0], self._query)
 
     def _best_of_large_topic(self, large: LargeTopic, prior_K: NDArray[np.float32]) -> Proposals:
-        """Return the best rows of a topic that is not scanned, and their terms of the sum."""
+        """Return the best rows of a topic that is too large for codes, and their terms of the sum."""
         query, limit = self._query, np.array([self._query.candidates])
         request = SearchRequest(
             query.vectors_KD[large.column][None], limit, [query.excluded], np.array([large.topic]), log_sums=False
@@ -489,22 +483,6 @@ class WalkScores:
         hits = self._walk.search.search(request)
         row_M, _ = find_rows(self._walk.table.ids, hits.ids(0))
         return row_M, hits.scores(0) + prior_K[large.column]
-
-
-def _best_of_topic(
-    scores: TopicScores, prior_K: NDArray[np.float32], count: int, excluded: NDArray[np.int64]
-) -> Proposals:
-    """Return the best rows of a topic that are not excluded, and their terms of the sum."""
-    assert scores.row_M is not None
-    weight_G = prior_K[scores.column_G] + scores.largest_G
-    largest = weight_G.max()
-    if largest == -np.inf:
-        return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.float32)
-    p_M = np.exp(weight_G - largest) @ scores.exp_GM
-    p_M[positions_of(scores.row_M, excluded)] = 0
-    least = reached_bound(p_M, min(count, len(p_M)))
-    best_M = np.flatnonzero((p_M >= least) & (p_M > 0))
-    return scores.row_M[best_M].astype(np.int64), np.log(p_M[best_M]) + largest
 
 
 def _estimate_depth(levels: _Levels, log_p_E: NDArray[np.float32], step: int, n: int) -> int:

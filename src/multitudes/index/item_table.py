@@ -285,3 +285,9 @@ def find_rows(
     else:
         row = np.minimum(ids.searchsorted(wanted), len(ids) - 1)
     return row, ids.take(row) == wanted
+
+
+def positions_of(row_M: NDArray[np.int32], row_E: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the positions in ``row_M``, which ascends, of those of ``row_E`` that are in it."""
+    position_E, is_held_E = find_rows(row_M, row_E.astype(row_M.dtype))  # of one type, else NumPy would copy all rows
+    return position_E[is_held_E]

@@ -19,7 +19,7 @@ Pairs: TypeAlias = tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]
 
 
 class Lists(Protocol):
-    """Inverted lists; see ``inverted.InvertedLists``."""
+    """Inverted lists; see ``inverted_lists.InvertedLists``."""
 
     @property
     def lists(self) -> int:

@@ -87,10 +87,11 @@ def tune_mixture(
         return None
     items = len(untuned.table)
     deepest = min(_DEEPEST, target.deepest, max(10, items // 10), items)
+    users = [query._replace(n=deepest) for query in users]
     exact = list[tuple[NDArray[np.float64], MixtureList]]()
     for u, query in enumerate(users):
         progress(u, len(users), "exact mixtures")
-        exact.append(_exact_list(untuned, query._replace(n=deepest)))
+        exact.append(_exact_list(untuned, query))
     free = [query.vectors_KD[query.topic_K == ANY_TOPIC] for query in users]
     log_sum_F = np.concatenate(
         [log_sum_K[query.topic_K == ANY_TOPIC] for query, (log_sum_K, _) in zip(users, exact, strict=True)]
@@ -159,7 +160,7 @@ def _prepare(walk: MixtureWalk, users: Sequence[MixtureQuery]) -> list[_User]:
 
 def _search(walk: MixtureWalk, user: _User, level: Level) -> MixtureList:
     prior_K = user.log_prior_K.astype(np.float32)
-    of_topics = user.scores.best_of_topics(prior_K, level.depth, walk.left_out)
+    of_topics = user.scores.best_of_topics(prior_K, walk.left_out)
     items = user.scores.candidates(prior_K, of_topics, level.effort, level.proposals, walk.left_out)
     return rank([items], user.log_prior_K, user.query._replace(n=level.depth))
 

@@ -1,0 +1,202 @@
+"""Codes of topics: the best items of a topic and the normaliser within it, beside exact scores."""
+
+import json
+from functools import cache
+from typing import Any
+
+import numpy as np
+import pytest
+
+from multitudes.errors import ArtefactError
+from multitudes.index import topic_lists
+from multitudes.index.engine import RecallTarget, no_exclusions
+from multitudes.index.factory import load_embedded
+from multitudes.index.inverted import InvertedIndex, build
+from multitudes.index.item_table import make_item_table
+from multitudes.index.live import LiveIndex
+from multitudes.index.mixture import MixtureQuery
+from multitudes.index.protocol import ANY_TOPIC, Topics
+from multitudes.index.scan import log_sum_exp
+from multitudes.index.topic_lists import TopicLists, propose_of_topics
+
+ITEMS, WIDTH, SCALE = 9_000, 16, 5
+NOTHING = np.zeros(0, dtype=np.int64)
+TARGET = RecallTarget(recall=0.95, deepest=200, scanned=5_000)
+CODED, SMALL, LARGE = 2, 1, 3  # topics of 3,000, 600 and 6,000 items
+USUAL = (ANY_TOPIC, ANY_TOPIC, CODED, SMALL)
+
+
+def unit(rng, count):
+    """Return vectors of a factor model."""
+    loading = np.random.default_rng(9).standard_normal((WIDTH // 2, WIDTH))
+    vectors = rng.standard_normal((count, WIDTH // 2)) @ loading + 0.3 * rng.standard_normal((count, WIDTH))
+    return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+
+
+@cache
+def world() -> tuple[np.ndarray, np.ndarray, Any]:
+    rng = np.random.default_rng(0)
+    vectors = unit(rng, ITEMS)
+    member = np.stack([np.arange(ITEMS) % 15 == 0, np.arange(ITEMS) % 3 == 0, np.arange(ITEMS) % 3 > 0], axis=1)
+    topics = Topics(np.concatenate([[0], np.cumsum(member.sum(axis=1))]), np.nonzero(member)[1] + 1)
+    index = build(np.arange(ITEMS), vectors, topics, users=asked(80, 1), target=TARGET)
+    assert isinstance(index, InvertedIndex)
+    return vectors, member, LiveIndex(index)
+
+
+def asked(count, seed, topics=USUAL, n=50) -> list[MixtureQuery]:
+    rng = np.random.default_rng(seed)
+    shares = [rng.dirichlet(np.ones(len(topics))) for _ in range(count)]
+    return [
+        MixtureQuery(
+            SCALE * unit(rng, len(topics)),
+            np.log(share),
+            np.array(topics),
+            np.full(len(topics), n),
+            n,
+            NOTHING,
+        )
+        for share in shares
+    ]
+
+
+def exact_list(query: MixtureQuery, keep=None) -> list[int]:
+    """Return the most probable items, by brute force."""
+    vectors, member, _ = world()
+    keep = np.ones(ITEMS, dtype=bool) if keep is None else keep
+    terms = []
+    for vector, log_share, topic in zip(query.vectors_KD, query.log_share_K, query.topic_K, strict=True):
+        score = np.where(keep & (member[:, topic - 1] if topic else True), vectors @ vector, -np.inf)
+        if np.isfinite(score).any():
+            terms.append(score + log_share - np.logaddexp.reduce(score))
+    log_p = np.logaddexp.reduce(terms)
+    log_p[query.excluded] = -np.inf
+    return [int(item) for item in np.argsort(-log_p, kind="stable")[: query.n] if log_p[item] > -np.inf]
+
+
+def overlap(index: LiveIndex, queries, keep=None) -> float:
+    shares = []
+    for query, found in zip(queries, index.mixture(queries), strict=True):
+        expected = exact_list(query, keep)
+        assert len(found.id_N) == len(expected), "never short"
+        assert not set(found.id_N.tolist()) & set(query.excluded.tolist())
+        shares.append(np.isin(expected, found.id_N).mean())
+    return float(np.mean(shares))
+
+
+def log_sums(queries):
+    """Return the log normaliser of the first vector of each query, and the exact one."""
+    vectors, member, index = world()
+    found = [next(iter(index.segment.score_mixtures([query]))).log_sum_K[0] for query in queries]
+    return np.array(found), np.array(
+        [log_sum_exp((vectors[member[:, query.topic_K[0] - 1]] @ query.vectors_KD[0])[None])[0] for query in queries]
+    )
+
+
+def test_a_topic_of_middling_size_has_codes_and_the_others_have_none():
+    _, _, index = world()
+    assert index.segment.walk.topic_lists.topic_T.tolist() == [CODED]
+
+
+def test_the_normaliser_of_a_topic_is_known_from_its_best_items(monkeypatch):
+    found, exact = log_sums(asked(60, 2, topics=(CODED,)))
+    error = found - exact
+    assert abs(error.mean()) < 0.04
+    assert error.std() < 0.04
+    found, exact = log_sums(asked(60, 2, topics=(SMALL,)))
+    np.testing.assert_allclose(found, exact, rtol=1e-5)
+    # Control: without the rest, the sum over the best items is too small.
+    monkeypatch.setattr(topic_lists, "_log_sum_of_rest", lambda *_: -np.inf)
+    found, exact = log_sums(asked(60, 2, topics=(CODED,)))
+    assert (found - exact).mean() < -0.1
+
+
+def test_neither_the_number_of_results_nor_what_is_excluded_changes_the_normaliser():
+    queries = asked(10, 3, topics=(CODED,))
+    usual, _ = log_sums(queries)
+    more, _ = log_sums([query._replace(n=700, limit_K=np.array([700])) for query in queries])
+    excluding, _ = log_sums([query._replace(excluded=np.arange(0, ITEMS, 7)) for query in queries])
+    np.testing.assert_allclose(more, usual, atol=1e-6)
+    np.testing.assert_allclose(excluding, usual, atol=1e-6)
+
+
+def without_codes(index: Any) -> LiveIndex:
+    """Return the index as an earlier version built it: the topics are scored exactly."""
+    walk = index.segment.walk
+    return LiveIndex(InvertedIndex(index.segment, walk.moments, TopicLists(None, NOTHING), walk.tuning))
+
+
+def test_the_promise_holds_with_codes():
+    _, _, index = world()
+    assert overlap(index, asked(40, 3)) >= TARGET.recall - 0.01
+
+
+@pytest.mark.parametrize("topics", [USUAL, (CODED, SMALL), (CODED,), (ANY_TOPIC, ANY_TOPIC, CODED, LARGE)])
+def test_codes_find_what_exact_scores_of_topics_find(topics):
+    _, _, index = world()
+    queries = asked(40, 4, topics)
+    assert overlap(index, queries) >= overlap(without_codes(index), queries) - 0.01
+    best = [np.sort(exact_list(query._replace(n=300))) for query in queries]  # the worst ones to exclude
+    excluding = [query._replace(excluded=own) for query, own in zip(queries, best, strict=True)]
+    assert overlap(index, excluding) >= overlap(without_codes(index), excluding) - 0.03
+
+
+def test_a_user_gets_the_same_proposals_alone_and_among_many():
+    _, _, index = world()
+    queries = asked(40, 5, topics=(CODED, CODED))
+    together = [scores._topics for scores in index.segment.score_mixtures(queries)]
+    for query, expected in zip(queries, together, strict=True):
+        (alone,) = index.segment.score_mixtures([query])
+        for a, b in zip(alone._topics, expected, strict=True):
+            assert a.log_sum == pytest.approx(b.log_sum, abs=1e-6)
+            best = np.argsort(-b.score_M)[:100]  # up to the last one: ties with it are dropped
+            assert set(b.row_M[best].tolist()) <= set(a.row_M.tolist())
+
+
+def test_items_that_are_removed_count_no_longer():
+    _, _, index = world()
+    keep = np.ones(ITEMS, dtype=bool)
+    keep[np.concatenate([np.arange(0, 2_000, 3), exact_list(asked(1, 6, topics=(CODED,))[0])])] = False
+    few = keep & ((np.arange(ITEMS) < 300) | (np.arange(ITEMS) % 3 > 0))  # hardly an item of the topic is left
+    for left in (keep, few):
+        live, exact = LiveIndex(index.segment), without_codes(index)
+        live.remove(np.flatnonzero(~left))
+        exact.remove(np.flatnonzero(~left))
+        assert overlap(live, asked(30, 6), left) >= overlap(exact, asked(30, 6), left) - 0.02
+
+
+def test_a_topic_of_copies_of_one_item_is_proposed_and_summed():
+    vectors = np.tile(unit(np.random.default_rng(1), 1), (3_000, 1))
+    table = make_item_table(np.arange(3_000), vectors, Topics(np.arange(3_001), np.ones(3_000, dtype=np.int64)))
+    lists = TopicLists.build(table, 5_000, 0)
+    (query,) = asked(1, 8, topics=(1,))
+    ((found,),) = propose_of_topics(table, lists, no_exclusions(3_000), [query], lambda _: True)
+    assert len(found.row_M) >= query.n
+    assert found.log_sum == pytest.approx(np.log(3_000) + float(vectors[0] @ query.vectors_KD[0]), abs=0.05)
+
+
+def test_a_saved_index_has_the_codes_and_an_older_one_searches_without(tmp_path):
+    _, _, index = world()
+    queries = asked(20, 7)
+    index.save(tmp_path)
+    opened = load_embedded(tmp_path)
+    for a, b in zip(index.mixture(queries), opened.mixture(queries), strict=True):
+        assert a.id_N.tolist() == b.id_N.tolist()
+    (tmp_path / "older").mkdir()
+    without_codes(index).save(tmp_path / "older")
+    opened = load_embedded(tmp_path / "older")
+    assert isinstance(opened.segment, InvertedIndex)
+    assert opened.segment.walk.topic_lists.lists is None
+    assert overlap(opened, queries) >= TARGET.recall - 0.01
+
+
+def test_codes_of_other_topics_are_refused(tmp_path):
+    _, _, index = world()
+    index.save(tmp_path)
+    np.save(tmp_path / topic_lists.TOPICS_FILE, np.array([LARGE]))
+    record = json.loads((tmp_path / "index.json").read_text(encoding="utf-8"))
+    with pytest.raises(ArtefactError, match="not of these topics"):
+        TopicLists.load(tmp_path, record, index.segment.parts[0])
+    (tmp_path / topic_lists.CODES_FILE).write_bytes(b"nothing")
+    with pytest.raises(ArtefactError, match="cannot read it"):
+        TopicLists.load(tmp_path, record, index.segment.parts[0])
