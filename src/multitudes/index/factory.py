@@ -48,7 +48,8 @@ class IndexConfig(Config):
     topics_exact_up_to: int = Field(
         100_000,
         ge=0,
-        description="Topics up to this many items are searched exactly; by the blend mixture, from inverted lists, by their codes.",
+        description="Topics up to this many items are searched exactly; for the blend mixture, inverted lists read"
+        " their codes.",
     )
     recall: float = Field(0.97, gt=0, le=1, description="Share of the exact answer that a tuned index must find.")
     depth: int = Field(
