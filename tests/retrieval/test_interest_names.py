@@ -31,21 +31,36 @@ def world() -> tuple[InterestNamer, UserVectors, np.ndarray]:
     return named, UserVectors(KINDS, zeros[..., None], zeros, mask_BK, topic_BK, cluster_BL), item_BL
 
 
-def test_together_and_alone_they_are_called_the_same():
+def expected_name(namer: InterestNamer, kind: str, condition: int, items: list[int]) -> str:
+    """Return the name of an interest, by brute force."""
+    if kind != "implicit":
+        return "whole history" if kind == "unconditioned" else namer.topics[condition]
+    topics = [namer.item_topic[namer.item_topic_offset[i] : namer.item_topic_offset[i + 1]].tolist() for i in items]
+    gain = {}
+    for topic in {topic for own in topics for topic in own} - {0}:
+        share = sum(topic in own for own in topics) / len(items)
+        if share >= 0.25 and share > namer.topic_base_T[topic]:
+            gain[topic] = share * np.log(share / namer.topic_base_T[topic])
+    best = sorted(gain, key=lambda topic: (-gain[topic], topic))[:2]
+    if best:
+        return " · ".join(namer.topics[topic] for topic in best)
+    return f"like Film {items[0]}" if items else "without items"
+
+
+def test_interests_have_the_names_of_their_topics_or_items():
     names, vectors, item_BL = world()
     together = names.name_all(vectors, item_BL)
     seen, told_apart = set(), 0
     for b in range(len(item_BL)):
-        alone: list[str | None] = []
-        newest: list[int | None] = []
-        for k, kind in enumerate(KINDS):
-            own = item_BL[b][(vectors.assignment_BL[b] == k) & (item_BL[b] > 0)]
-            name = names.name(kind, int(vectors.topic_BK[b, k]), own.tolist(), names.topics_of(own))
-            alone.append(name if vectors.mask_BK[b, k] else None)
-            newest.append(int(own[0]) if len(own) else None)
-            seen.add(name)
-        expected = names.tell_apart(alone, newest)
+        own = [item_BL[b][(vectors.assignment_BL[b] == k) & (item_BL[b] > 0)].tolist() for k in range(len(KINDS))]
+        alone = [
+            expected_name(names, kind, int(vectors.topic_BK[b, k]), own[k]) if vectors.mask_BK[b, k] else None
+            for k, kind in enumerate(KINDS)
+        ]
+        expected = names.tell_apart(alone, [items[0] if items else None for items in own])
         assert together[b * 4 : b * 4 + 4] == expected
+        assert names.name_all(vectors.select(np.array([b])), item_BL[b : b + 1]) == expected
+        seen |= {name for name in alone if name}
         told_apart += expected != alone
     assert told_apart
     assert {"whole history", "without items"} < seen

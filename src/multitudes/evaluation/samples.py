@@ -109,8 +109,9 @@ class _Describer:
         number, vectors = int(users.user_B[b]), all_vectors.select(np.array([b]))
         targets = users.target[users.target_offset[b] : users.target_offset[b + 1]]
         interests = [
-            self._describe_interest(vectors, k, item_L, float(candidates.share_K[k]))
-            for k in np.flatnonzero(vectors.mask_BK[0]).tolist()
+            self._describe_interest(vectors, k, name, item_L, float(candidates.share_K[k]))
+            for k, name in enumerate(self._namer.name_all(vectors, item_L[None]))
+            if name is not None
         ]
         names = {interest["column"]: interest["name"] for interest in interests} | {POPULAR: "popular"}
         return {
@@ -159,14 +160,13 @@ class _Describer:
         return {"title": self._names.label(item), "x": x, "y": y}
 
     def _describe_interest(
-        self, vectors: UserVectors, k: int, item_L: NDArray[np.int64], share: float
+        self, vectors: UserVectors, k: int, name: str, item_L: NDArray[np.int64], share: float
     ) -> dict[str, Any]:
         items = item_L[(vectors.assignment_BL[0] == k) & (item_L > 0)]
-        kind, topics = vectors.kinds[k], self._namer.topics_of(items)
         return {
             "column": k,
-            "kind": kind,
-            "name": self._namer.name(kind, int(vectors.topic_BK[0, k]), items.tolist(), topics),
+            "kind": vectors.kinds[k],
+            "name": name,
             "share": round(share, 4),
             "n_items": len(items),
             "items": [self._names.label(item) for item in dict.fromkeys(items.tolist())][:_EXAMPLES],

@@ -187,15 +187,15 @@ def _pairs_of_topic(
 ) -> dict[int, list[_Pair]]:
     pairs_of_topic = dict[int, list[_Pair]]()
     for u, query in enumerate(queries):
-        columns = np.flatnonzero(query.topic_K != ANY_TOPIC)
-        if len(columns) == 0:
+        column_T = np.flatnonzero(query.topic_K != ANY_TOPIC)
+        if len(column_T) == 0:
             continue
-        excluded = table.rows_of_ids(query.excluded)
-        proposals = query.n * (_PER_RESULT_ALONE if len(columns) == len(query.topic_K) else _PER_RESULT)
-        for k in columns.tolist():
-            topic = int(query.topic_K[k])
+        topic_T = query.topic_K[column_T]
+        proposals = query.n * (_PER_RESULT_ALONE if len(column_T) == len(query.topic_K) else _PER_RESULT)
+        excluded_T = table.have_topics(table.rows_of_ids(query.excluded), topic_T).sum(axis=1)
+        wanted_T = proposals + _PER_EXCLUDED * excluded_T
+        for k, topic, wanted in zip(column_T.tolist(), topic_T.tolist(), wanted_T.tolist(), strict=True):
             if is_proposed(topic):
-                wanted = proposals + _PER_EXCLUDED * len(positions_of(table.postings.rows(topic), excluded))
                 pairs_of_topic.setdefault(topic, []).append(_Pair(u, k, query.vectors_KD[k], wanted))
     return pairs_of_topic
 

@@ -6,8 +6,6 @@ Legend: B users · T topics · L history · K vectors · E events that belong to
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import chain, pairwise
-from math import log
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,30 +52,6 @@ class InterestNamer:
         base_T = np.bincount(item_topic, weights=weight[item], minlength=len(topics)) / weight[1:].sum()
         return cls(topics, items, item_topic_offset, item_topic, base_T)
 
-    def topics_of(self, items: NDArray[np.int64]) -> list[list[int]]:
-        """Return the topics of each item. One call for a whole history costs no more than one for an interest."""
-        offset, topic = select_topics(self.item_topic_offset, self.item_topic, items)
-        flat = topic.tolist()
-        return [flat[start:stop] for start, stop in pairwise(offset.tolist())]
-
-    def name(self, kind: InterestKind, topic: int, items: Sequence[int], topics: Sequence[Sequence[int]]) -> str:
-        """Return the name of an interest.
-
-        Args:
-            kind: of its vector.
-            topic: condition of an explicit interest.
-            items: numbers of the history items that belong to an implicit interest, newest first.
-            topics: of each of these items.
-        """
-        if kind == "explicit":
-            return self.topics[topic]
-        if kind == "unconditioned":
-            return WHOLE_HISTORY_LABEL
-        typical = self._typical_topics(topics)
-        if typical:
-            return self._join_topics(typical)
-        return f"like {self.items.label(items[0])}" if items else "without items"
-
     def tell_apart(self, names: Sequence[str | None], newest: Sequence[int | None]) -> list[str | None]:
         """Return the names of one user's interests; of those with equal names, the newest item tells them apart.
 
@@ -92,7 +66,10 @@ class InterestNamer:
         ]
 
     def name_all(self, vectors: UserVectors, item_BL: NDArray[np.int64]) -> list[str | None]:
-        """Return the names that ``name`` and ``tell_apart`` give, for many users at once.
+        """Return the names of the interests of users.
+
+        An explicit interest has the name of its topic; an implicit one those of the topics that are frequent among its
+        items, and more frequent than among all events, or that of its newest item.
 
         Args:
             vectors: of the users.
@@ -111,11 +88,7 @@ class InterestNamer:
         names: list[str | None] = [None] * vectors.mask_BK.size
         topic = vectors.topic_BK.ravel().tolist()
         for pair in np.flatnonzero(vectors.mask_BK).tolist():
-            kind = vectors.kinds[pair % width]
-            if kind == "implicit" and pair in typical:
-                names[pair] = self._join_topics(typical[pair])
-            else:
-                names[pair] = self.name(kind, topic[pair], [newest[pair]] if pair in newest else [], [])
+            names[pair] = self._name(vectors.kinds[pair % width], topic[pair], typical.get(pair, []), newest.get(pair))
         for start in range(0, len(names), width):
             pairs = range(start, start + width)
             names[start : start + width] = self.tell_apart([names[p] for p in pairs], [newest.get(p) for p in pairs])
@@ -124,7 +97,7 @@ class InterestNamer:
     def _typical_topics_by_interest(
         self, pair_E: NDArray[np.int64], item_E: NDArray[np.int64], pairs: int
     ) -> dict[int, list[int]]:
-        """Return the typical topics of each interest of many users that has any; see ``_typical_topics``."""
+        """Return the typical topics of each interest of many users that has any, the most typical first."""
         offset, topic = select_topics(self.item_topic_offset, self.item_topic, item_E)
         key, count = np.unique(np.repeat(pair_E, np.diff(offset)) * len(self.topics) + topic, return_counts=True)
         pair, topic = np.divmod(key, len(self.topics))
@@ -140,16 +113,11 @@ class InterestNamer:
                 topics.append(topic_number)
         return typical
 
-    def _join_topics(self, topics: Sequence[int]) -> str:
-        return " · ".join(self.topics[topic] for topic in topics)
-
-    def _typical_topics(self, topics: Sequence[Sequence[int]]) -> list[int]:
-        """Return the topics that are frequent among some items, and more frequent than among all events."""
-        counts = Counter(chain.from_iterable(topics))
-        gains = []
-        for topic, count in counts.items():
-            share = count / len(topics)
-            gain = share * log(share / self.topic_base_T[topic])
-            if topic > 0 and share >= _MIN_TOPIC_SHARE and gain > 0:
-                gains.append((-gain, topic))
-        return [topic for _, topic in sorted(gains)[:_MAX_TOPICS_PER_NAME]]
+    def _name(self, kind: InterestKind, condition: int, typical: Sequence[int], newest: int | None) -> str:
+        if kind == "explicit":
+            return self.topics[condition]
+        if kind == "unconditioned":
+            return WHOLE_HISTORY_LABEL
+        if typical:
+            return " · ".join(self.topics[topic] for topic in typical)
+        return "without items" if newest is None else f"like {self.items.label(newest)}"

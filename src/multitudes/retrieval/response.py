@@ -122,17 +122,6 @@ class ResponseBuilder(Protocol[T_co]):
         ...
 
 
-class _InterestHistory(NamedTuple):
-    """The history events that belong to an interest, newest first."""
-
-    positions: list[int]  # in the history
-    items: list[int]
-    topics: list[list[int]]  # of each item
-
-
-_NO_HISTORY = _InterestHistory([], [], [])
-
-
 class RecommendationBuilder:
     """Builds recommendations, with the names of one release."""
 
@@ -147,19 +136,13 @@ class RecommendationBuilder:
         self, resolved: ResolvedRequest, b: int, vectors: UserVectors, candidates: Candidates, unknown_topics: int
     ) -> Recommendation:
         """Build a recommendation from retrieved candidates; see ``ResponseBuilder``."""
-        histories = self._histories_by_interest(resolved.context.histories.item_BL[0], vectors.assignment_BL[b])
-        column_K = np.flatnonzero(vectors.mask_BK[b]).tolist()
-        own = [histories.get(k, _NO_HISTORY) for k in column_K]
-        names = self._namer.tell_apart(
-            [
-                self._namer.name(vectors.kinds[k], int(vectors.topic_BK[b, k]), history.items, history.topics)
-                for k, history in zip(column_K, own, strict=True)
-            ],
-            [history.items[0] if history.items else None for history in own],
-        )
+        item_L = resolved.context.histories.item_BL[0]
+        name_K = self._namer.name_all(vectors.select(slice(b, b + 1)), item_L[None])
+        positions = _positions_by_interest(item_L, vectors.assignment_BL[b])
         interests = tuple(
-            self._interest(resolved, k, vectors.kinds[k], str(name), float(candidates.share_K[k]), history)
-            for k, name, history in zip(column_K, names, own, strict=True)
+            self._interest(resolved, k, vectors.kinds[k], name, float(candidates.share_K[k]), positions.get(k, []))
+            for k, name in enumerate(name_K)
+            if name is not None
         )
         explained_N = self._explainer.explain(vectors, b, candidates)
         return self._recommendation(resolved, candidates, explained_N, interests, unknown_topics)
@@ -191,32 +174,19 @@ class RecommendationBuilder:
             degradation=resolved.degradation,
         )
 
-    def _histories_by_interest(
-        self, item_L: NDArray[np.int64], assignment_L: NDArray[np.int64]
-    ) -> dict[int, _InterestHistory]:
-        """Return the history of each interest that has one."""
-        histories: dict[int, _InterestHistory] = {}
-        if (assignment_L >= 0).any():
-            rows = zip(assignment_L.tolist(), item_L.tolist(), self._namer.topics_of(item_L), strict=True)
-            for position, (k, item, topics) in enumerate(rows):
-                if item > 0:
-                    history = histories.setdefault(k, _InterestHistory([], [], []))
-                    history.positions.append(position)
-                    history.items.append(item)
-                    history.topics.append(topics)
-        return histories
-
     def _interest(
-        self, resolved: ResolvedRequest, k: int, kind: InterestKind, name: str, share: float, history: _InterestHistory
+        self, resolved: ResolvedRequest, k: int, kind: InterestKind, name: str, share: float, positions: list[int]
     ) -> Interest:
+        """Describe an interest; ``positions`` are those of its events in the history, newest first."""
+        items = dict.fromkeys(resolved.context.histories.item_BL[0, positions].tolist())
         return Interest(
             number=k,
             kind=kind,
             name=name,
             share=share,
-            items=tuple(map(self._names.label, list(dict.fromkeys(history.items))[:MAX_EXAMPLES])),
-            n_items=len(history.items),
-            age_days=self._age_days(resolved, history.positions[0]) if history.positions else None,
+            items=tuple(map(self._names.label, list(items)[:MAX_EXAMPLES])),
+            n_items=len(positions),
+            age_days=self._age_days(resolved, positions[0]) if positions else None,
         )
 
     def _age_days(self, resolved: ResolvedRequest, position: int) -> float | None:
@@ -260,6 +230,15 @@ def interest_namer(release: Release) -> InterestNamer:
     return InterestNamer.build(
         release.topics, release.item_names, release.item_topic_offset, release.item_topic, release.item_count
     )
+
+
+def _positions_by_interest(item_L: NDArray[np.int64], assignment_L: NDArray[np.int64]) -> dict[int, list[int]]:
+    """Return for each interest that has events their positions in the history, newest first."""
+    position_E = np.flatnonzero((assignment_L >= 0) & (item_L > 0))
+    position_E = position_E[np.argsort(assignment_L[position_E], kind="stable")]
+    interest_P, count_P = np.unique(assignment_L[position_E], return_counts=True)
+    own = np.split(position_E, np.cumsum(count_P)[:-1])
+    return {k: positions.tolist() for k, positions in zip(interest_P.tolist(), own, strict=False)}
 
 
 def _true_columns(found_by_NK: NDArray[np.bool_]) -> list[tuple[int, ...]]:
