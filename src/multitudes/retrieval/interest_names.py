@@ -80,11 +80,13 @@ class InterestNamer:
         """
         width = len(vectors.kinds)
         user_E, position_E = np.nonzero((vectors.assignment_BL >= 0) & (item_BL > 0))
-        item_E = item_BL[user_E, position_E]
-        pair_E = user_E * width + vectors.assignment_BL[user_E, position_E]
-        pair_P, first_P = np.unique(pair_E, return_index=True)
-        newest = dict(zip(pair_P.tolist(), item_E[first_P].tolist(), strict=True))
-        typical = self._typical_topics_by_interest(pair_E, item_E, vectors.mask_BK.size)
+        newest, typical = dict[int, int](), dict[int, list[int]]()
+        if len(user_E):
+            item_E = item_BL[user_E, position_E]
+            pair_E = user_E * width + vectors.assignment_BL[user_E, position_E]
+            pair_P, first_P = np.unique(pair_E, return_index=True)
+            newest = dict(zip(pair_P.tolist(), item_E[first_P].tolist(), strict=True))
+            typical = self._typical_topics_by_interest(pair_E, item_E, vectors.mask_BK.size)
         names: list[str | None] = [None] * vectors.mask_BK.size
         topic = vectors.topic_BK.ravel().tolist()
         for pair in np.flatnonzero(vectors.mask_BK).tolist():
