@@ -111,6 +111,22 @@ def test_the_normaliser_of_a_topic_is_known_from_its_best_items(monkeypatch):
     assert (found - exact).mean() < -0.1
 
 
+@pytest.mark.parametrize("items", [topic_lists._WHOLE + 1, 3_000, 20_000])
+@pytest.mark.parametrize("near", [0, 300, 700])
+def test_the_normaliser_of_clustered_scores_is_known_too(items: int, near: int):
+    """Scores of a topic with a cluster near the vector, at any number of its items."""
+    rng = np.random.default_rng(items + near)
+    errors = []
+    for _ in range(50):
+        centres = rng.normal(0, 1.5, 20)
+        score_M = (rng.choice(centres, items) + rng.normal(0, 0.7, items)).astype(np.float32)
+        score_M[:near] = rng.normal(4, 0.5, near)
+        best = np.sort(score_M)[-topic_lists._SUMMED :]
+        (found,) = topic_lists.log_sums_of_best(best[None], score_M.mean()[None], [items])
+        errors.append(found - log_sum_exp(score_M[None])[0])
+    assert np.abs(errors).max() < (0.1 if items <= 3_000 else 0.35)
+
+
 def test_neither_the_number_of_results_nor_what_is_excluded_changes_the_normaliser():
     queries = asked(10, 3, topics=(CODED,))
     usual, _ = log_sums(queries)

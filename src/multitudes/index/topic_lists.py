@@ -36,7 +36,9 @@ from multitudes.seeding import generator
 
 CODES_FILE, TOPICS_FILE = "coded_topics.faiss", "coded_topics.npy"
 _SUMMED = 512  # must not depend on the number of results: the probability of an item does not
-_WHOLE = 2 * _SUMMED  # so the last of the summed items scores more than the median
+# So the last of the summed items is .67 standard deviations above the mean or more. Nearer to it, the deviation that
+# puts it there is mostly chance.
+_WHOLE = 4 * _SUMMED
 _PER_RESULT = 2  # proposals: 4-bit codes misplace some
 _PER_RESULT_ALONE = 4  # where no vector may bring any item, so that every result is one of them
 _PER_EXCLUDED = 2  # proposals more: the deeper, the more items codes misplace
@@ -238,7 +240,7 @@ def log_sums_of_best(score_GM: NDArray[np.float32], mean_G: NDArray[np.float32],
     Args:
         score_GM: of the best items, in any order; ``_SUMMED`` or more of each topic.
         mean_G: the mean score of all items of the topic.
-        items_G: the number of items of the topic; more than twice ``_SUMMED``.
+        items_G: the number of items of the topic; more than ``_WHOLE``.
     """
     best_GS = np.partition(score_GM, -_SUMMED, axis=1)[:, -_SUMMED:]
     log_best_G, last_G = log_sum_exp(best_GS).tolist(), best_GS[:, 0].tolist()
