@@ -9,7 +9,8 @@ import pytest
 
 from multitudes.errors import ArtefactError
 from multitudes.index import topic_lists
-from multitudes.index.engine import RecallTarget, no_exclusions
+from multitudes.index.approximate import ApproximateSearch
+from multitudes.index.engine import RecallTarget
 from multitudes.index.factory import load_embedded
 from multitudes.index.inverted import InvertedIndex, build
 from multitudes.index.item_table import make_item_table
@@ -173,7 +174,7 @@ def test_items_that_are_removed_count_no_longer():
     _, _, index = world()
     keep = np.ones(ITEMS, dtype=bool)
     keep[np.concatenate([np.arange(0, 2_000, 3), exact_list(asked(1, 6, topics=(CODED,))[0])])] = False
-    few = keep & ((np.arange(ITEMS) < 300) | (np.arange(ITEMS) % 3 > 0))  # hardly an item of the topic is left
+    few = keep & ((np.arange(ITEMS) < 2_400) | (np.arange(ITEMS) % 3 > 0))  # hardly an item of the topic is left
     for left in (keep, few):
         live, exact = LiveIndex(index.segment), without_codes(index)
         live.remove(np.flatnonzero(~left))
@@ -184,11 +185,67 @@ def test_items_that_are_removed_count_no_longer():
 def test_a_topic_of_copies_of_one_item_is_proposed_and_summed():
     vectors = np.tile(unit(np.random.default_rng(1), 1), (3_000, 1))
     table = make_item_table(np.arange(3_000), vectors, Topics(np.arange(3_001), np.ones(3_000, dtype=np.int64)))
-    lists = TopicLists.build(table, 5_000, 0)
     (query,) = asked(1, 8, topics=(1,))
-    ((found,),) = propose_of_topics(table, lists, no_exclusions(3_000), [query], lambda _: True)
+    ((found,),) = propose(table, [query])
     assert len(found.row_M) >= query.n
     assert found.log_sum == pytest.approx(np.log(3_000) + float(vectors[0] @ query.vectors_KD[0]), abs=0.05)
+
+
+@pytest.mark.parametrize("vector", ["zero", "tiny", "flat"])
+def test_a_vector_under_which_all_items_score_the_same_is_scored_exactly(vector: str):
+    vectors = unit(np.random.default_rng(2), 3_000)
+    vectors[:, 0] = 0.5
+    table = make_item_table(np.arange(3_000), vectors, Topics(np.arange(3_001), np.ones(3_000, dtype=np.int64)))
+    (query,) = asked(1, 8, topics=(1,))
+    asks = np.zeros((1, WIDTH), dtype=np.float32)
+    asks[0, 0] = {"zero": 0, "tiny": 1e-37, "flat": 4}[vector]
+    ((found,),) = propose(table, [query._replace(vectors_KD=asks)])
+    assert len(found.row_M) >= query.n
+    assert found.log_sum == pytest.approx(np.log(3_000) + 0.5 * asks[0, 0], abs=1e-3)
+
+
+def test_a_user_who_excludes_much_does_not_change_what_others_are_proposed():
+    _, _, index = world()
+    queries = asked(20, 11, topics=(CODED,))
+    queries[3] = queries[3]._replace(excluded=np.arange(0, ITEMS, 3)[:2_500])
+    together = [own._topics for own in index.segment.score_mixtures(queries)]
+    for query, (expected,) in zip(queries, together, strict=True):
+        ((alone,),) = [own._topics for own in index.segment.score_mixtures([query])]
+        assert sorted(alone.row_M.tolist()) == sorted(expected.row_M.tolist())
+    assert len(together[3][0].row_M) == len(np.arange(0, ITEMS, 3)), "all of them, since most are excluded"
+    assert max(len(own[0].row_M) for own in together[:3]) < 520
+
+
+def test_many_vectors_with_the_same_favourites_get_full_lists():
+    _, _, index = world()
+    (query,) = asked(1, 12, topics=(CODED,) * 20)
+    alike = query.vectors_KD[:1] + 1e-3 * np.arange(20, dtype=np.float32)[:, None]
+    (found,) = index.mixture([query._replace(vectors_KD=alike)])
+    assert len(found.id_N) == query.n
+
+
+@pytest.mark.parametrize("length", [10, 14])
+def test_the_normaliser_is_known_for_usual_widths_and_lengths(length: int):
+    rng = np.random.default_rng(length)
+    centres = rng.standard_normal((200, 64))
+    vectors = centres[rng.integers(200, size=8_000)] + 0.5 * rng.standard_normal((8_000, 64))
+    vectors = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+    table = make_item_table(np.arange(8_000), vectors, Topics(np.arange(8_001), np.ones(8_000, dtype=np.int64)))
+    near = vectors[rng.integers(8_000, size=40)] + 0.1 * rng.standard_normal((40, 64))
+    asks = (length * near / np.linalg.norm(near, axis=1, keepdims=True)).astype(np.float32)
+    queries = [query._replace(vectors_KD=ask[None]) for query, ask in zip(asked(40, 9, topics=(1,)), asks, strict=True)]
+    found = np.array([proposals.log_sum for (proposals,) in propose(table, queries)])
+    error = found - log_sum_exp(asks @ vectors.T)
+    assert abs(error.mean()) < 0.06
+    assert error.std() < 0.06
+
+
+def propose(table, queries):
+    """Return what is proposed where every topic has codes."""
+    lists = TopicLists.build(table, lambda _: True, 0)
+    assert lists.lists is not None
+    search = ApproximateSearch(table, None, None)  # type: ignore[arg-type]  # no engine is asked
+    return propose_of_topics(search, lists, queries, lambda _: True)
 
 
 def test_a_saved_index_has_the_codes_and_an_older_one_searches_without(tmp_path):

@@ -61,6 +61,10 @@ class ApproximateIndex(TableSegment):
         self._engine = engine
         self._search = ApproximateSearch(table, engine, tuning)
 
+    def is_scanned(self, topic: int) -> bool:
+        """Return whether a topic is searched by a scan."""
+        return self._search.is_scanned(topic)
+
     @property
     def parts(self) -> tuple[ItemTable, StoredEngine, Tuning]:
         """What the index was made of."""
@@ -144,10 +148,14 @@ class ApproximateSearch:
         """Answer a request. ``log_sum_Q`` is known for topics that are scanned."""
         return search_by_topic(request.with_row_exclusions(self.table), self._search_topic)
 
+    def is_scanned(self, topic: int) -> bool:
+        """Return whether a topic is searched by a scan."""
+        return self.tuning.is_scanned(topic, len(self.table.postings.rows(topic)))
+
     def _search_topic(self, topic: int, request: SearchRequest) -> Hits:
         if topic == ANY_TOPIC:
             hits = self._search_all(request)
-        elif self.tuning.is_scanned(topic, len(self.table.postings.rows(topic))):
+        elif self.is_scanned(topic):
             return self._scan_topic(topic, request)
         else:
             groups = [

@@ -24,6 +24,7 @@ from multitudes.index.live import LiveIndex, load_layers
 from multitudes.index.milvus.config import MilvusConfig
 from multitudes.index.mixture import MixtureQuery
 from multitudes.index.protocol import Index, Segment, Topics
+from multitudes.index.topic_lists import CODES_FILE, COUNT_FIELD, TOPICS_FILE
 from multitudes.progress import Progress, silent
 
 _MILVUS = "milvus"
@@ -49,7 +50,7 @@ class IndexConfig(Config):
         100_000,
         ge=0,
         description="Topics up to this many items are searched exactly; for the blend mixture, inverted lists read"
-        " their codes.",
+        " the codes of those above 2,048.",
     )
     recall: float = Field(0.97, gt=0, le=1, description="Share of the exact answer that a tuned index must find.")
     depth: int = Field(
@@ -157,7 +158,8 @@ def _open_embedded(folder: Path, record: dict[str, Any]) -> LiveIndex:
             f"{folder / files.DESCRIPTION}: index of kind '{kind}'; known: {', '.join(_SEGMENT_OPENERS)}"
         )
     mixture_files = MOMENT_FILES if "mixture" in record else ()
-    files.verify_all(folder, record, (*files.ITEM_TABLE_FILES, *_ENGINE_FILES[kind], *mixture_files))
+    topic_files = (CODES_FILE, TOPICS_FILE) if record.get(COUNT_FIELD) else ()
+    files.verify_all(folder, record, (*files.ITEM_TABLE_FILES, *_ENGINE_FILES[kind], *mixture_files, *topic_files))
     segment = _SEGMENT_OPENERS[kind](folder, record)
     try:
         return LiveIndex.from_layers(load_layers(folder, segment, record["files"]))

@@ -1,6 +1,7 @@
 """The segment for large corpora: inverted lists of codes, searched for single vectors and for mixtures.
 
-The codes are read into memory (32 bytes an item at 64 dimensions); the vectors stay on disk.
+The codes are read into memory (32 bytes an item at 64 dimensions, and 40 for each item of a large topic); the vectors
+stay on disk.
 """
 
 from collections.abc import Iterator, Sequence
@@ -23,7 +24,7 @@ from multitudes.index.list_moments import MOMENT_FILES, ListMoments
 from multitudes.index.mixture import MixtureQuery, ScoredItems
 from multitudes.index.mixture_tuning import UNTUNED, sample_users, tune_mixture
 from multitudes.index.protocol import Topics
-from multitudes.index.topic_lists import TopicLists
+from multitudes.index.topic_lists import COUNT_FIELD, TopicLists
 from multitudes.index.tuning import build_tuned, sample_queries
 from multitudes.progress import Progress, silent
 from multitudes.seeding import generator
@@ -68,7 +69,7 @@ def build(
     index = build_tuned(table, engine, queries, target, seed=seed, progress=progress)
     sample = sample_users(users, sample_queries(queries, table, seed), seed)
     moments = ListMoments.compute(table, engine)
-    topic_lists = TopicLists.build(table, target.scanned, seed, progress)
+    topic_lists = TopicLists.build(table, index.is_scanned, seed, progress)
     untuned = InvertedIndex(index, moments, topic_lists, UNTUNED)
     tuning = tune_mixture(untuned.walk, sample, target, progress)
     return index if tuning is None else InvertedIndex(index, moments, topic_lists, tuning)
@@ -110,7 +111,7 @@ class InvertedIndex(ApproximateIndex):
     def info(self) -> dict[str, Any]:
         """Describe the index and how it was tuned."""
         topics = len(self.walk.topic_lists.topic_T)
-        return {**super().info(), "mixture": self.walk.tuning.to_record(), "coded_topics": topics}
+        return {**super().info(), "mixture": self.walk.tuning.to_record(), COUNT_FIELD: topics}
 
     def save(self, folder: Path) -> None:
         """Write the index, the moments of its lists and the codes of topics into ``folder``."""

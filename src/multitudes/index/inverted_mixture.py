@@ -43,7 +43,7 @@ USERS_TOGETHER = 512  # whose topics are searched in one call
 MAX_ATTEMPTS = 3  # each deeper than the one before; then every item is scored
 _EXCLUDED_SAMPLE = 1_000  # excluded items, evenly spaced: an estimate needs no more of many thousands
 _MARGIN = 1.2  # on the excluded items above the last result: a walk too long costs a little, one too short a second one
-_TOPIC_SAMPLE = 10_000  # items of a topic that is too large for codes
+_TOPIC_SAMPLE = 10_000  # items of a topic that is searched with the engine
 _KEPT_WITHOUT_WALK = 8  # candidates for each result where every item is of a topic
 _KEPT_PER_WALKED = 1.5  # candidates for each proposal of one vector
 
@@ -106,7 +106,7 @@ Proposals: TypeAlias = tuple[NDArray[np.int64], NDArray[np.float32]]  # rows, an
 
 
 class LargeTopic(NamedTuple):
-    """A vector that is restricted to a topic which is too large for codes."""
+    """A vector that is restricted to a topic which is searched with the engine."""
 
     column: int
     topic: int
@@ -169,7 +169,7 @@ class MixtureWalk:
         self.topic_lists = topic_lists
         self.table, self.left_out, self.levels = search.table, search.tombstones, _Levels(tuning.levels)
         self._topic_sample = cache_by_topic(self._sample_topic)
-        self._is_scanned = cache(lambda topic: search.tuning.is_scanned(topic, len(search.table.postings.rows(topic))))
+        self._is_scanned = cache(search.is_scanned)
 
     def with_tuning(self, tuning: MixtureTuning) -> "MixtureWalk":
         """Return a search that was tuned otherwise."""
@@ -183,7 +183,7 @@ class MixtureWalk:
         """Yield the scores of each user; the topics and the normalisers of several are computed together."""
         for start in range(0, len(queries), USERS_TOGETHER):
             users = queries[start : start + USERS_TOGETHER]
-            topics = propose_of_topics(self.table, self.topic_lists, self.left_out, users, self._is_scanned)
+            topics = propose_of_topics(self.search, self.topic_lists, users, self._is_scanned)
             for first in range(0, len(users), USERS_PER_CHUNK):
                 chunk = slice(first, first + USERS_PER_CHUNK)
                 yield from self._scores_of_lists(users[chunk], topics[chunk])
@@ -205,7 +205,7 @@ class MixtureWalk:
         return next(score_exactly(self.table, self.search.topic_vectors, self.left_out.row_E, [query]))
 
     def _large_topics(self, query: MixtureQuery) -> list[LargeTopic]:
-        """Return the vectors of a query whose topics are too large for codes."""
+        """Return the vectors of a query whose topics are searched with the engine."""
         return [
             LargeTopic(k, topic, self._sampled_log_sum(topic, query.vectors_KD[k]))
             for k, topic in enumerate(query.topic_K.tolist())
@@ -419,7 +419,11 @@ class WalkScores:
             return self._score_all(log_prior_K)
         excluded = walk.left_out.with_rows(walk.table.rows_of_ids(query.excluded))
         of_topics = self.best_of_topics(prior_K, excluded)
-        return self.candidates(prior_K, of_topics, 0, _KEPT_WITHOUT_WALK * query.n, excluded)
+        kept = _KEPT_WITHOUT_WALK * query.n
+        items = self.candidates(prior_K, of_topics, 0, kept, excluded)
+        # An item of several topics is proposed several times, so many proposals may be few items.
+        is_cut = sum(len(row_M) for row_M, _ in of_topics) > kept
+        return self._score_all(log_prior_K) if is_cut and len(items.id_U) < query.n else items
 
     def _score_all(self, log_prior_K: NDArray[np.float64]) -> ScoredItems:
         return self._walk.score_all(self._query).propose(log_prior_K)
@@ -429,7 +433,7 @@ class WalkScores:
     ) -> tuple[NDArray[np.float32], int]:
         """Return the log probabilities of a sample of the excluded items, and how many each stands for.
 
-        Those of a topic are left out: its items are all scored, so the walk does not have to reach them.
+        Those of a topic are left out: its best items are found beside the walk, which does not have to reach them.
         """
         step = max(1, len(row_E) // _EXCLUDED_SAMPLE)
         item_ED = self._walk.table.vectors_at(row_E[::step])
@@ -475,7 +479,7 @@ class WalkScores:
         return score_rows(self._walk.table, row_M[np.diff(row_M, prepend=-1) > 0], self._query)
 
     def _best_of_large_topic(self, large: LargeTopic, prior_K: NDArray[np.float32]) -> Proposals:
-        """Return the best rows of a topic that is too large for codes, and their terms of the sum."""
+        """Return the best rows of a topic that is searched with the engine, and their terms of the sum."""
         query, limit = self._query, np.array([self._query.candidates])
         request = SearchRequest(
             query.vectors_KD[large.column][None], limit, [query.excluded], np.array([large.topic]), log_sums=False

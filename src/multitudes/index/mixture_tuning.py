@@ -102,16 +102,20 @@ def tune_mixture(
     walk = untuned.with_tuning(tuning)
     middle = (len(users) + 1) // 2
     halves = [
-        Half(_prepare(walk, users[chosen]), _as_hits([found for _, found in exact[chosen]], deepest))
+        Half(users[chosen], _as_hits([found for _, found in exact[chosen]], deepest))
         for chosen in (slice(0, middle), slice(middle, None))
     ]
     most = max(len(vectors_KD) for vectors_KD in free) * walk.lists.lists
     grid = ParameterGrid(geometric_efforts(most), lambda depth: [over * depth + 32 for over in (4, 6, 8, 12)])
     score_QN = halves[0].truth.score_QN
 
-    def search(group: Sequence[_User], level: Level) -> Hits:
-        lists = [_search(walk, user, level) for user in group]
-        return _as_hits(lists, level.depth)
+    prepared = dict[int, dict[int, _User]]()  # by depth and identity of the query
+
+    def search(group: Sequence[MixtureQuery], level: Level) -> Hits:
+        if level.depth not in prepared:  # as many of the best items of topics are proposed as for that many results
+            of_depth = _prepare(walk, [query._replace(n=level.depth) for query in users])
+            prepared[level.depth] = {id(query): user for query, user in zip(users, of_depth, strict=True)}
+        return _as_hits([_search(walk, prepared[level.depth][id(query)], level) for query in group], level.depth)
 
     def height(depth: int) -> float:
         reached = score_QN[:, depth - 1][score_QN[:, depth - 1] > -np.inf]

@@ -2,9 +2,10 @@
 
 A topic of up to ``_WHOLE`` items is scored exactly. The items of a larger one are the codes of an inverted list, with
 the mean of the topic as its centroid, and FAISS reads the lists of all vectors of a request in one call. Then the
-normaliser is the sum over the best ``_SUMMED`` items; the rest is taken to be normal, around the mean score of the
-topic, with the deviation that puts the last of the summed items at its rank. (At 10,000 to 19,000 items, latent or
-clustered, vectors of length 10: the log of it is .00 to .02 too low, with a standard deviation of .01 to .02.)
+normaliser is the sum over the best ``_SUMMED`` items, of which the ``_RESCORED`` best are scored by their full vectors.
+The rest is taken to be normal, around the mean score of the topic, with the deviation that puts the last of the summed
+items at its rank. (Topics of 7,000 to 16,000 items, latent or clustered, vectors of length 10 and 14: the log of it is
+.02 to .04 too low, with a standard deviation of .01 to .03. In larger topics of few clusters it can be wrong by .3.)
 
 So neither reads the vectors of a topic. (1 M × 64, five topics of 10,000: 0.7 ms; scoring them exactly takes 2.5 from
 memory.)
@@ -13,7 +14,7 @@ Legend: T topics · Q users · G pairs of a user's vector and a topic · M items
 dimensions · S summed items.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from math import erfc, log, sqrt
 from pathlib import Path
 from statistics import NormalDist
@@ -25,27 +26,32 @@ from numpy.typing import NDArray
 
 from multitudes.errors import ArtefactError
 from multitudes.index import files
+from multitudes.index.approximate import ApproximateSearch
 from multitudes.index.engine import ExcludedRows
 from multitudes.index.inverted_lists import InvertedLists
 from multitudes.index.item_table import ItemTable, positions_of
 from multitudes.index.mixture import MixtureQuery
 from multitudes.index.protocol import ANY_TOPIC
-from multitudes.index.scan import inner_products, log_sum_exp, reached_bound
+from multitudes.index.scan import inner_products, log_sum_exp, paired_inner_products, reached_bound
 from multitudes.progress import Progress, silent
 from multitudes.seeding import generator
 
 CODES_FILE, TOPICS_FILE = "coded_topics.faiss", "coded_topics.npy"
+COUNT_FIELD = "coded_topics"  # of the description of an index; absent in one of an earlier version
 _SUMMED = 512  # must not depend on the number of results: the probability of an item does not
 # So the last of the summed items is .67 standard deviations above the mean or more. Nearer to it, the deviation that
 # puts it there is mostly chance.
 _WHOLE = 4 * _SUMMED
+_RESCORED = 64  # codes are wrong by a tenth of the deviation of the scores, which the largest ones carry into the sum
 _PER_RESULT = 2  # proposals: 4-bit codes misplace some
-_PER_RESULT_ALONE = 4  # where no vector may bring any item, so that every result is one of them
+_PER_RESULT_ALONE = 4  # where no vector brings any item, so that every result is one of them
 _PER_EXCLUDED = 2  # proposals more: the deeper, the more items codes misplace
 _TRAINING_POINTS = 100_000
 _BITS = 4
 _ADD_BATCH = 100_000
-_MAX_PROPOSALS = 2**22  # of one call of FAISS
+_MAX_SCORES = 2**20  # of one call of FAISS, or of one product
+_NOT_FOUND = -1e38  # FAISS fills with a smaller score
+_LARGER_COUNT = 2  # pairs that want so many times as many proposals as others get a call of their own
 _faiss: Any = faiss  # its types are incomplete
 
 
@@ -63,8 +69,17 @@ class _Pair(NamedTuple):
 
     user: int
     column: int
+    topic: int
     vector_D: NDArray[np.float32]
     wanted: int  # proposals, with those that the user excludes
+
+    def select(self, row_M: NDArray[np.int64], score_M: NDArray[np.float32], log_sum: float) -> TopicProposals:
+        """Return the best ``wanted`` rows, or ``_SUMMED`` if those are more, and what ties with the last of them."""
+        count = max(_SUMMED, self.wanted)
+        if count < len(row_M):
+            best_M = np.flatnonzero(score_M >= reached_bound(score_M, count))
+            row_M, score_M = row_M[best_M], score_M[best_M]
+        return TopicProposals(self.column, row_M, score_M, log_sum)
 
 
 class TopicLists:
@@ -75,24 +90,27 @@ class TopicLists:
         self.lists, self.topic_T = lists, topic_T
 
     @classmethod
-    def build(cls, table: ItemTable, up_to: int, seed: int, progress: Progress = silent) -> Self:
-        """Encode the topics of more than ``_WHOLE`` and up to ``up_to`` items."""
+    def build(
+        cls, table: ItemTable, is_proposed: Callable[[int], bool], seed: int, progress: Progress = silent
+    ) -> Self:
+        """Encode the topics of more than ``_WHOLE`` items for which ``is_proposed`` is true."""
         topic_T, size_T = table.postings.topic_T, np.diff(table.postings.offset)
-        topic_T = topic_T[(size_T > _WHOLE) & (size_T <= up_to)]
+        topic_T = np.array([topic for topic in topic_T[size_T > _WHOLE].tolist() if is_proposed(topic)], dtype=np.int64)
         if len(topic_T) == 0:
             return cls(None, topic_T)
-        row_M = np.concatenate([table.postings.rows(topic) for topic in topic_T.tolist()]).astype(np.int64)
-        list_M = np.repeat(np.arange(len(topic_T)), [len(table.postings.rows(topic)) for topic in topic_T.tolist()])
+        rows_T = [table.postings.rows(topic) for topic in topic_T.tolist()]
+        list_M = np.repeat(np.arange(len(rows_T)), [len(rows) for rows in rows_T])
+        row_M = np.concatenate(rows_T).astype(np.int64)
         return cls(InvertedLists(_encode(table, row_M, list_M, seed, progress)), topic_T)
 
     @classmethod
     def load(cls, folder: Path, record: dict[str, Any], table: ItemTable) -> Self:
-        """Open the codes of a verified folder; there are none in one of an earlier version.
+        """Open the codes of a verified folder; ``record``, its description, says whether there are any.
 
         Raises:
             ArtefactError: the codes are damaged or not of this table.
         """
-        if CODES_FILE not in record["files"]:
+        if not record.get(COUNT_FIELD):
             return cls(None, np.zeros(0, dtype=np.int64))
         path, topic_T = folder / CODES_FILE, files.read_array(folder / TOPICS_FILE, np.int64, 1)
         try:
@@ -149,38 +167,37 @@ def _encode(
 
 
 def propose_of_topics(
-    table: ItemTable,
+    search: ApproximateSearch,
     topic_lists: TopicLists,
-    left_out: ExcludedRows,
     queries: Sequence[MixtureQuery],
     is_proposed: Callable[[int], bool],
 ) -> list[list[TopicProposals]]:
     """Return for each query the best items of its topics, with as many more as it excludes.
 
     Args:
-        table: the items.
+        search: of the items; it says which rows are left out.
         topic_lists: the codes of the large topics; one without codes is scored exactly, whatever its size.
-        left_out: rows that are not there.
         queries: one for each user.
         is_proposed: says of a topic whether its items are asked for.
     """
+    table, left_out = search.table, search.tombstones
     pairs_of_topic = _pairs_of_topic(table, queries, is_proposed)
     number_of = topic_lists.numbers_of(list(pairs_of_topic))
     found: list[list[TopicProposals]] = [[] for _ in queries]
-    coded = list[tuple[_Pair, int, int]]()
+    coded = list[_CodedPair]()
     for topic, pairs in pairs_of_topic.items():
         row_M = table.postings.rows(topic)
-        removed_M = positions_of(row_M, left_out.row_E)
-        if topic in number_of and len(row_M) - len(removed_M) > _WHOLE:
-            coded += [(pair, number_of[topic], len(row_M) - len(removed_M)) for pair in pairs]
-        elif len(row_M) > len(removed_M):
-            for pair, proposals in zip(pairs, _score_exactly(table, np.delete(row_M, removed_M), pairs), strict=True):
-                found[pair.user].append(proposals)
-    step = max(1, _MAX_PROPOSALS // max((max(_SUMMED, pair.wanted) for pair, _, _ in coded), default=1))
-    for start in range(0, len(coded), step):
-        chunk = coded[start : start + step]
-        for (pair, _, _), proposals in zip(chunk, _search_codes(topic_lists, left_out, chunk), strict=True):
-            found[pair.user].append(proposals)
+        items = len(row_M) - len(positions_of(row_M, left_out.row_E))
+        if topic in number_of and items > _WHOLE:
+            coded += [_CodedPair(pair, number_of[topic], items) for pair in pairs]
+        elif items:
+            _add_exact(found, search, topic, pairs)
+    for chunk in _calls(coded):
+        for own, proposals in zip(chunk, _search_codes(table, topic_lists, left_out, chunk), strict=True):
+            if proposals is None:
+                _add_exact(found, search, own.pair.topic, [own.pair])
+            else:
+                found[own.pair.user].append(proposals)
     return found
 
 
@@ -193,45 +210,80 @@ def _pairs_of_topic(
         if len(column_T) == 0:
             continue
         topic_T = query.topic_K[column_T]
-        proposals = query.n * (_PER_RESULT_ALONE if len(column_T) == len(query.topic_K) else _PER_RESULT)
+        is_alone = not ((query.topic_K == ANY_TOPIC) & (query.log_share_K > -np.inf)).any()
         excluded_T = table.have_topics(table.rows_of_ids(query.excluded), topic_T).sum(axis=1)
-        wanted_T = proposals + _PER_EXCLUDED * excluded_T
+        wanted_T = query.n * (_PER_RESULT_ALONE if is_alone else _PER_RESULT) + _PER_EXCLUDED * excluded_T
         for k, topic, wanted in zip(column_T.tolist(), topic_T.tolist(), wanted_T.tolist(), strict=True):
             if is_proposed(topic):
-                pairs_of_topic.setdefault(topic, []).append(_Pair(u, k, query.vectors_KD[k], wanted))
+                pairs_of_topic.setdefault(topic, []).append(_Pair(u, k, topic, query.vectors_KD[k], wanted))
     return pairs_of_topic
 
 
-def _score_exactly(table: ItemTable, row_M: NDArray[np.int32], pairs: Sequence[_Pair]) -> list[TopicProposals]:
-    """Return the best of some rows for each of the vectors."""
-    score_GM = inner_products(np.stack([pair.vector_D for pair in pairs]), table.vectors_at(row_M))
-    proposals = list[TopicProposals]()
-    for pair, score_M, log_sum in zip(pairs, score_GM, log_sum_exp(score_GM).tolist(), strict=True):
-        best_M = np.arange(len(row_M))
-        if pair.wanted < len(row_M):
-            best_M = np.flatnonzero(score_M >= reached_bound(score_M, pair.wanted)) if pair.wanted else best_M[:0]
-        proposals.append(TopicProposals(pair.column, row_M[best_M].astype(np.int64), score_M[best_M], log_sum))
-    return proposals
+def _add_exact(
+    found: list[list[TopicProposals]], search: ApproximateSearch, topic: int, pairs: Sequence[_Pair]
+) -> None:
+    """Score the items of a topic for each of the vectors, and add the best of them to ``found``."""
+    row_M = search.table.postings.rows(topic)
+    kept_M = np.ones(len(row_M), dtype=np.bool_)
+    kept_M[positions_of(row_M, search.tombstones.row_E)] = False
+    # The cache is for large topics; it would only grow with the small ones.
+    item_MD = search.table.vectors_at(row_M) if len(row_M) <= _WHOLE else search.topic_vectors(topic)
+    if not kept_M.all():
+        row_M, item_MD = row_M[kept_M], item_MD[kept_M]
+    step = max(1, _MAX_SCORES // len(row_M))
+    for start in range(0, len(pairs), step):
+        chunk = pairs[start : start + step]
+        score_GM = inner_products(np.stack([pair.vector_D for pair in chunk]), item_MD)
+        for pair, score_M, log_sum in zip(chunk, score_GM, log_sum_exp(score_GM).tolist(), strict=True):
+            found[pair.user].append(pair.select(row_M.astype(np.int64), score_M, log_sum))
+
+
+class _CodedPair(NamedTuple):
+    """A vector, and the list of codes of its topic."""
+
+    pair: _Pair
+    number: int
+    items: int  # that are not left out
+
+    @property
+    def wanted(self) -> int:
+        """The number of codes to find."""
+        return max(_SUMMED, min(self.pair.wanted, self.items))
+
+
+def _calls(coded: Sequence[_CodedPair]) -> Iterator[list[_CodedPair]]:
+    """Yield groups of pairs that want about as many proposals, since FAISS finds the same number for all of a call."""
+    chunk = list[_CodedPair]()
+    for own in sorted(coded, key=lambda own: own.wanted):
+        is_large = (len(chunk) + 1) * own.wanted > _MAX_SCORES
+        if chunk and (is_large or own.wanted > _LARGER_COUNT * chunk[0].wanted):
+            yield chunk
+            chunk = []
+        chunk.append(own)
+    if chunk:
+        yield chunk
 
 
 def _search_codes(
-    topic_lists: TopicLists, left_out: ExcludedRows, asked: Sequence[tuple[_Pair, int, int]]
-) -> list[TopicProposals]:
-    """Return the best codes of a list for each vector; asked for are pairs with their list and its live items."""
+    table: ItemTable, topic_lists: TopicLists, left_out: ExcludedRows, asked: Sequence[_CodedPair]
+) -> Iterator[TopicProposals | None]:
+    """Yield the best codes of a list for each vector; None: its codes cannot be told apart."""
     lists = topic_lists.lists
     assert lists is not None
-    vectors_GD = np.stack([pair.vector_D for pair, _, _ in asked])
-    list_G = np.array([number for _, number, _ in asked])
-    count = max(_SUMMED, *(pair.wanted for pair, _, _ in asked))
+    vectors_GD = np.stack([own.pair.vector_D for own in asked])
+    list_G = np.array([own.number for own in asked])
     pair_of_list = (np.arange(len(list_G)), np.zeros(len(list_G), dtype=np.int64), list_G)
-    row_GM, score_GM = lists.search_pairs(vectors_GD, pair_of_list, count, left_out.allowed_bits)
-    mean_G = lists.centroid_scores(vectors_GD, list_G)
-    log_sum_G = log_sums_of_best(score_GM, mean_G, [items for _, _, items in asked])
-    found = list[TopicProposals]()
-    for (pair, _, _), row_M, score_M, log_sum in zip(asked, row_GM, score_GM, log_sum_G, strict=True):
+    row_GM, score_GM = lists.search_pairs(vectors_GD, pair_of_list, asked[-1].wanted, left_out.allowed_bits)
+    # FAISS finds nothing for a vector under which all codes score the same.
+    is_scored_G = (score_GM > _NOT_FOUND).sum(axis=1) >= _SUMMED
+    # Whatever ties with the last of them is rescored too: which one of those it is depends on the number of proposals.
+    last_G = np.partition(score_GM, -_RESCORED, axis=1)[:, -_RESCORED]
+    g_B, m_B = np.nonzero((score_GM >= last_G[:, None]) & (row_GM >= 0))
+    score_GM[g_B, m_B] = paired_inner_products(vectors_GD[g_B], table.vectors_at(row_GM[g_B, m_B]))
+    log_sum_G = log_sums_of_best(score_GM, lists.centroid_scores(vectors_GD, list_G), [own.items for own in asked])
+    for own, row_M, score_M, log_sum, is_scored in zip(asked, row_GM, score_GM, log_sum_G, is_scored_G, strict=True):
         is_found_M = row_M >= 0
-        found.append(TopicProposals(pair.column, row_M[is_found_M], score_M[is_found_M], log_sum))
-    return found
+        yield own.pair.select(row_M[is_found_M], score_M[is_found_M], log_sum) if is_scored else None
 
 
 def log_sums_of_best(score_GM: NDArray[np.float32], mean_G: NDArray[np.float32], items_G: Sequence[int]) -> list[float]:
