@@ -19,12 +19,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from benchmarks.markdown import table
 from multitudes.batches.held_out import held_out_users
 from multitudes.evaluation.outcomes import Bootstrap, ListKey, Ratio
 from multitudes.evaluation.protocol import Evaluator
 from multitudes.evaluation.targets import subsample
 from multitudes.metrics.bootstrap import Estimates
 from multitudes.retrieval.config import RetrieveConfig, with_run_defaults
+from multitudes.study.comparison import read_cells
 from multitudes.training.trained_run import TrainedRun
 
 BUDGET, SEED = 100, 0
@@ -39,7 +41,7 @@ class Outcome(NamedTuple):
 
 def read_runs(study: Path) -> Iterator[tuple[str, str, dict[str, object], Path]]:
     """Yield data set, method, job and training folder of each cell of the seed, by set and method."""
-    for cell in json.loads((study / "cells.json").read_text(encoding="utf-8"))["cells"]:
+    for cell in read_cells(study)["cells"]:
         if cell["seed"] == SEED and cell["status"] == "done":
             job = json.loads((study / "cells" / cell["digest"] / "job.json").read_text(encoding="utf-8"))
             yield cell["data"], cell["method"], job, study / "cells" / cell["training"] / "run"
@@ -66,17 +68,19 @@ def main() -> None:
     for name, method, job, folder in read_runs(study):
         by_set.setdefault(name, {})[method] = measure(job, folder)
         print(f"{name} {method}", file=sys.stderr)
-    print(f"| set | method | equal budget | − {reference} | max-score | − {reference} |\n|---|---|---|---|---|---|")
+    rows = list[list[str]]()
     for name, outcomes in by_set.items():
         order = sorted(outcomes, key=lambda method: method != reference)
         ways = [Bootstrap(1_000, SEED)([getattr(outcomes[method], way) for method in order]) for way in Outcome._fields]
         for number, method in enumerate(order):
-            print(f"| {name} | {method} | " + " | ".join(_cells(estimates, number) for estimates in ways) + " |")
+            rows.append([name, method, *(cell for estimates in ways for cell in _cells(estimates, number))])
+    minus = f"− {reference}"
+    print("\n".join(table(["set", "method", "equal budget", minus, "max-score", minus], rows)))
 
 
-def _cells(estimates: Estimates, number: int) -> str:
+def _cells(estimates: Estimates, number: int) -> tuple[str, str]:
     rate, gain = estimates.interval(number), estimates.difference(number, 0)
-    return f"{rate.mean:.3f} | {gain.mean:+.3f} [{gain.low:+.3f}, {gain.high:+.3f}]"
+    return f"{rate.mean:.3f}", f"{gain.mean:+.3f} [{gain.low:+.3f}, {gain.high:+.3f}]"
 
 
 if __name__ == "__main__":

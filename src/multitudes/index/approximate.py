@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from copy import copy
 from functools import partial
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,7 +34,7 @@ from multitudes.index.engine import (
 )
 from multitudes.index.exact import scan_topic
 from multitudes.index.hits import Ranking, empty_hits, sort_keys, top_filtered, top_unfiltered, write_hits
-from multitudes.index.item_table import ItemTable, TableSegment, cache_by_topic, find_rows
+from multitudes.index.item_table import ItemTable, TableSegment, cache_by_topic, find_rows, positions_of
 from multitudes.index.protocol import ANY_TOPIC, Hits
 from multitudes.index.request import (
     SearchRequest,
@@ -50,6 +50,7 @@ from multitudes.index.search_depth import DEPTH_TOLERANCE, ExcludedScores, Score
 _MAX_ATTEMPTS = 3  # each deeper than the one before; then a scan
 _GATHER_BYTES = 16 * 2**20  # candidate vectors held at once
 
+AnyEngine = TypeVar("AnyEngine", bound=StoredEngine)
 Rank = Callable[[NDArray[np.int64], QueryLevels], Ranking]  # queries of a request, and their levels → their ranking
 
 
@@ -112,11 +113,7 @@ def open_approximate(
         ArtefactError: the file was written by another version of the engine, or does not fit the other files.
     """
     table = files.load_item_table(folder)
-    try:
-        engine = read(str(folder / file))
-        items, width = engine.shape()
-    except (RuntimeError, AttributeError) as error:  # it may hold another kind of index
-        raise ArtefactError(f"{folder / file}: this FAISS cannot read it: {str(error).splitlines()[0]}") from None
+    engine, (items, width) = read_engine(folder / file, read)
     if (items, width) != (len(table), table.dimension):
         found = f"{items:,} codes of {width} dimensions; expected {len(table):,} of {table.dimension}"
         raise ArtefactError(f"{folder / file}: holds {found}; publish the run again")
@@ -127,6 +124,19 @@ def open_approximate(
     if any(level.effort > engine.efforts()[-1] for level in tuning.levels):
         raise ArtefactError(f"{folder / files.DESCRIPTION}: 'tuning' is not of this engine; publish the run again")
     return ApproximateIndex(table, engine, tuning)
+
+
+def read_engine(path: Path, read: Callable[[str], AnyEngine]) -> tuple[AnyEngine, tuple[int, int]]:
+    """Read the file of an engine, and return the engine with its number of items and their width.
+
+    Raises:
+        ArtefactError: another version of the engine wrote the file.
+    """
+    try:
+        engine = read(str(path))
+        return engine, engine.shape()
+    except (RuntimeError, AttributeError) as error:  # it may hold another kind of index
+        raise ArtefactError(f"{path}: this FAISS cannot read it: {str(error).splitlines()[0]}") from None
 
 
 class ApproximateSearch:
@@ -151,6 +161,11 @@ class ApproximateSearch:
     def is_scanned(self, topic: int) -> bool:
         """Return whether a topic is searched by a scan."""
         return self.tuning.is_scanned(topic, len(self.table.postings.rows(topic)))
+
+    def live_items(self, topic: int) -> int:
+        """Return the number of items of a topic that a search can find."""
+        row_M = self.table.postings.rows(topic)
+        return len(row_M) - len(positions_of(row_M, self.tombstones.row_E))
 
     def _search_topic(self, topic: int, request: SearchRequest) -> Hits:
         if topic == ANY_TOPIC:

@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from multitudes.index.approximate import ApproximateSearch
 from multitudes.index.engine import ExcludedRows, Level
 from multitudes.index.exact_mixture import USERS_PER_CHUNK, score_exactly, score_rows
-from multitudes.index.item_table import cache_by_topic, find_rows, positions_of
+from multitudes.index.item_table import cache_by_topic, find_rows
 from multitudes.index.list_moments import ListMoments, Lists
 from multitudes.index.mixture import MixtureQuery, MixtureScores, ScoredItems, log_probabilities
 from multitudes.index.protocol import ANY_TOPIC
@@ -214,9 +214,7 @@ class MixtureWalk:
 
     def _sampled_log_sum(self, topic: int, vector_D: NDArray[np.float32]) -> float:
         """Return the log normaliser of a vector within a topic, estimated from a sample of its items."""
-        row_M = self.table.postings.rows(topic)
-        items = len(row_M) - len(positions_of(row_M, self.left_out.row_E))
-        sample_SD = self._topic_sample(topic)
+        items, sample_SD = self.search.live_items(topic), self._topic_sample(topic)
         if items == 0:
             return -np.inf
         return float(log_sum_exp((sample_SD @ vector_D)[None])[0]) + log(items / len(sample_SD))

@@ -26,8 +26,7 @@ from numpy.typing import NDArray
 
 from multitudes.errors import ArtefactError
 from multitudes.index import files
-from multitudes.index.approximate import ApproximateSearch
-from multitudes.index.engine import ExcludedRows
+from multitudes.index.approximate import ApproximateSearch, read_engine
 from multitudes.index.inverted_lists import InvertedLists
 from multitudes.index.item_table import ItemTable, positions_of
 from multitudes.index.mixture import MixtureQuery
@@ -74,7 +73,7 @@ class _Pair(NamedTuple):
     wanted: int  # proposals, with those that the user excludes
 
     def select(self, row_M: NDArray[np.int64], score_M: NDArray[np.float32], log_sum: float) -> TopicProposals:
-        """Return the best ``wanted`` rows, or ``_SUMMED`` if those are more, and what ties with the last of them."""
+        """Return the best ``wanted`` rows, or ``_SUMMED`` if those are more, and a few others."""
         count = max(_SUMMED, self.wanted)
         if count < len(row_M):
             best_M = np.flatnonzero(score_M >= reached_bound(score_M, count))
@@ -86,8 +85,9 @@ class TopicLists:
     """The codes of the items of topics, a list for each topic."""
 
     def __init__(self, lists: InvertedLists | None, topic_T: NDArray[np.int64]) -> None:
-        """Take inverted lists and the topic of each of them, ascending; None: no topic has codes."""
+        """Take inverted lists and the topic of each of them; None: no topic has codes."""
         self.lists, self.topic_T = lists, topic_T
+        self.number_of = {topic: number for number, topic in enumerate(topic_T.tolist())}
 
     @classmethod
     def build(
@@ -99,9 +99,7 @@ class TopicLists:
         if len(topic_T) == 0:
             return cls(None, topic_T)
         rows_T = [table.postings.rows(topic) for topic in topic_T.tolist()]
-        list_M = np.repeat(np.arange(len(rows_T)), [len(rows) for rows in rows_T])
-        row_M = np.concatenate(rows_T).astype(np.int64)
-        return cls(InvertedLists(_encode(table, row_M, list_M, seed, progress)), topic_T)
+        return cls(InvertedLists(_encode(table, rows_T, seed, progress)), topic_T)
 
     @classmethod
     def load(cls, folder: Path, record: dict[str, Any], table: ItemTable) -> Self:
@@ -113,13 +111,9 @@ class TopicLists:
         if not record.get(COUNT_FIELD):
             return cls(None, np.zeros(0, dtype=np.int64))
         path, topic_T = folder / CODES_FILE, files.read_array(folder / TOPICS_FILE, np.int64, 1)
-        try:
-            lists = InvertedLists(faiss.read_index(str(path)))
-            shape, sizes = (lists.lists, lists.shape()[1]), lists.sizes
-        except (RuntimeError, AttributeError) as error:  # it may hold another kind of index
-            raise ArtefactError(f"{path}: this FAISS cannot read it: {str(error).splitlines()[0]}") from None
+        lists, (_, width) = read_engine(path, lambda file: InvertedLists(faiss.read_index(file)))
         expected = [len(table.postings.rows(topic)) for topic in topic_T.tolist()]
-        if shape != (len(topic_T), table.dimension) or sizes.tolist() != expected:
+        if width != table.dimension or lists.sizes.tolist() != expected:
             raise ArtefactError(f"{path}: is not of these topics; publish the run again")
         return cls(lists, np.array(topic_T))
 
@@ -129,23 +123,13 @@ class TopicLists:
             self.lists.write(folder / CODES_FILE)
             np.save(folder / TOPICS_FILE, self.topic_T, allow_pickle=False)
 
-    def numbers_of(self, topics: Sequence[int]) -> dict[int, int]:
-        """Return the number of the list of each topic that has one."""
-        number = self.topic_T.searchsorted(topics)
-        return {
-            topic: t
-            for topic, t in zip(topics, number.tolist(), strict=True)
-            if t < len(self.topic_T) and self.topic_T[t] == topic
-        }
 
-
-def _encode(
-    table: ItemTable, row_M: NDArray[np.int64], list_M: NDArray[np.int64], seed: int, progress: Progress
-) -> Any:  # noqa: ANN401 (FAISS has no types)
-    """Return inverted lists of FAISS with the codes of rows, which are given list by list."""
+def _encode(table: ItemTable, rows_T: Sequence[NDArray[np.int32]], seed: int, progress: Progress) -> Any:  # noqa: ANN401 (FAISS has no types)
+    """Return inverted lists of FAISS with the codes of the rows of each list."""
     faiss.omp_set_num_threads(1)
-    starts = np.flatnonzero(np.diff(list_M, prepend=-1))
-    mean_TD = np.stack([table.vectors_at(rows).mean(axis=0) for rows in np.split(row_M, starts[1:])])
+    mean_TD = np.stack([table.vectors_at(rows).mean(axis=0) for rows in rows_T])
+    row_M = np.concatenate(rows_T).astype(np.int64)
+    list_M = np.repeat(np.arange(len(rows_T)), [len(rows) for rows in rows_T])
     quantizer = faiss.IndexFlatIP(table.dimension)
     quantizer.add(mean_TD)
     slow = _faiss.IndexIVFPQ(
@@ -180,20 +164,16 @@ def propose_of_topics(
         queries: one for each user.
         is_proposed: says of a topic whether its items are asked for.
     """
-    table, left_out = search.table, search.tombstones
-    pairs_of_topic = _pairs_of_topic(table, queries, is_proposed)
-    number_of = topic_lists.numbers_of(list(pairs_of_topic))
     found: list[list[TopicProposals]] = [[] for _ in queries]
     coded = list[_CodedPair]()
-    for topic, pairs in pairs_of_topic.items():
-        row_M = table.postings.rows(topic)
-        items = len(row_M) - len(positions_of(row_M, left_out.row_E))
-        if topic in number_of and items > _WHOLE:
-            coded += [_CodedPair(pair, number_of[topic], items) for pair in pairs]
-        elif items:
+    for topic, pairs in _pairs_of_topic(search.table, queries, is_proposed).items():
+        number = topic_lists.number_of.get(topic)
+        if number is not None and (items := search.live_items(topic)) > _WHOLE:
+            coded += [_CodedPair(pair, number, items) for pair in pairs]
+        else:
             _add_exact(found, search, topic, pairs)
     for chunk in _calls(coded):
-        for own, proposals in zip(chunk, _search_codes(table, topic_lists, left_out, chunk), strict=True):
+        for own, proposals in zip(chunk, _search_codes(search, topic_lists, chunk), strict=True):
             if proposals is None:
                 _add_exact(found, search, own.pair.topic, [own.pair])
             else:
@@ -226,6 +206,8 @@ def _add_exact(
     row_M = search.table.postings.rows(topic)
     kept_M = np.ones(len(row_M), dtype=np.bool_)
     kept_M[positions_of(row_M, search.tombstones.row_E)] = False
+    if not kept_M.any():
+        return
     # The cache is for large topics; it would only grow with the small ones.
     item_MD = search.table.vectors_at(row_M) if len(row_M) <= _WHOLE else search.topic_vectors(topic)
     if not kept_M.all():
@@ -265,7 +247,7 @@ def _calls(coded: Sequence[_CodedPair]) -> Iterator[list[_CodedPair]]:
 
 
 def _search_codes(
-    table: ItemTable, topic_lists: TopicLists, left_out: ExcludedRows, asked: Sequence[_CodedPair]
+    search: ApproximateSearch, topic_lists: TopicLists, asked: Sequence[_CodedPair]
 ) -> Iterator[TopicProposals | None]:
     """Yield the best codes of a list for each vector; None: its codes cannot be told apart."""
     lists = topic_lists.lists
@@ -273,13 +255,13 @@ def _search_codes(
     vectors_GD = np.stack([own.pair.vector_D for own in asked])
     list_G = np.array([own.number for own in asked])
     pair_of_list = (np.arange(len(list_G)), np.zeros(len(list_G), dtype=np.int64), list_G)
-    row_GM, score_GM = lists.search_pairs(vectors_GD, pair_of_list, asked[-1].wanted, left_out.allowed_bits)
+    row_GM, score_GM = lists.search_pairs(vectors_GD, pair_of_list, asked[-1].wanted, search.tombstones.allowed_bits)
     # FAISS finds nothing for a vector under which all codes score the same.
     is_scored_G = (score_GM > _NOT_FOUND).sum(axis=1) >= _SUMMED
     # Whatever ties with the last of them is rescored too: which one of those it is depends on the number of proposals.
     last_G = np.partition(score_GM, -_RESCORED, axis=1)[:, -_RESCORED]
     g_B, m_B = np.nonzero((score_GM >= last_G[:, None]) & (row_GM >= 0))
-    score_GM[g_B, m_B] = paired_inner_products(vectors_GD[g_B], table.vectors_at(row_GM[g_B, m_B]))
+    score_GM[g_B, m_B] = paired_inner_products(vectors_GD[g_B], search.table.vectors_at(row_GM[g_B, m_B]))
     log_sum_G = log_sums_of_best(score_GM, lists.centroid_scores(vectors_GD, list_G), [own.items for own in asked])
     for own, row_M, score_M, log_sum, is_scored in zip(asked, row_GM, score_GM, log_sum_G, is_scored_G, strict=True):
         is_found_M = row_M >= 0

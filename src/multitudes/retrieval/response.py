@@ -138,9 +138,16 @@ class RecommendationBuilder:
         """Build a recommendation from retrieved candidates; see ``ResponseBuilder``."""
         item_L = resolved.context.histories.item_BL[0]
         name_K = self._namer.name_all(vectors.select(slice(b, b + 1)), item_L[None])
-        positions = _positions_by_interest(item_L, vectors.assignment_BL[b])
+        interest_L = np.where(item_L > 0, vectors.assignment_BL[b], -1)
         interests = tuple(
-            self._interest(resolved, k, vectors.kinds[k], name, float(candidates.share_K[k]), positions.get(k, []))
+            self._interest(
+                resolved,
+                k,
+                vectors.kinds[k],
+                name,
+                float(candidates.share_K[k]),
+                np.flatnonzero(interest_L == k).tolist(),
+            )
             for k, name in enumerate(name_K)
             if name is not None
         )
@@ -230,15 +237,6 @@ def interest_namer(release: Release) -> InterestNamer:
     return InterestNamer.build(
         release.topics, release.item_names, release.item_topic_offset, release.item_topic, release.item_count
     )
-
-
-def _positions_by_interest(item_L: NDArray[np.int64], assignment_L: NDArray[np.int64]) -> dict[int, list[int]]:
-    """Return for each interest that has events their positions in the history, newest first."""
-    position_E = np.flatnonzero((assignment_L >= 0) & (item_L > 0))
-    position_E = position_E[np.argsort(assignment_L[position_E], kind="stable")]
-    interest_P, count_P = np.unique(assignment_L[position_E], return_counts=True)
-    own = np.split(position_E, np.cumsum(count_P)[:-1])
-    return {k: positions.tolist() for k, positions in zip(interest_P.tolist(), own, strict=False)}
 
 
 def _true_columns(found_by_NK: NDArray[np.bool_]) -> list[tuple[int, ...]]:
