@@ -43,7 +43,6 @@ _TUNING_USERS = 200
 _EXACT_UP_TO = 200_000  # items; beyond, the exact index takes long and is not timed
 _COUNTS: dict[InterestKind, int] = {"unconditioned": 1, "implicit": _IMPLICIT, "explicit": _FOLLOWED}
 _KINDS = tuple(kind for kind, count in _COUNTS.items() for _ in range(count))
-_NOTHING: Ids = np.zeros(0, dtype=np.int64)
 
 
 class _EachVector(LiveIndex):
@@ -154,7 +153,7 @@ def _open(world: _World, folder: Path) -> tuple[LiveIndex, dict[str, Any]]:
     if not (folder / "index.json").exists():
         users = world.users(_TUNING_USERS, "tuning")
         shares = vector_shares(users, RetrieveConfig())
-        queries = mixture_queries(users, shares, RetrieveConfig(), 0, [_NOTHING] * _TUNING_USERS)
+        queries = mixture_queries(users, shares, RetrieveConfig(), 0, world.seen(users))
         index = build_embedded(
             np.arange(1, len(world.item_nD) + 1),
             world.item_nD,

@@ -1,6 +1,6 @@
 """The world published twice, with one vector per user and with twelve, and a user state store.
 
-Both releases hold the same items and the same index, tuned on the vectors of both.
+Both releases hold the same items, each in an index that is tuned as ``publish`` tunes it: on vectors of its own users.
 """
 
 import shutil
@@ -16,15 +16,17 @@ from numpy.typing import NDArray
 from benchmarks.service.towers import CONDITIONS, INTERESTS, NORM, write_tower
 from benchmarks.service.world import Sizes, World, draw_world
 from benchmarks.timing import print_progress
-from multitudes.batches.user_vectors import InterestKind
+from multitudes.batches.user_vectors import InterestKind, UserVectors
 from multitudes.index.exact import ExactIndex
 from multitudes.index.factory import IndexConfig, build_embedded
 from multitudes.index.live import LiveIndex
 from multitudes.index.protocol import Index
 from multitudes.nn.methods import Method
+from multitudes.publishing.corpus import tuning_users
 from multitudes.release.manifest import Manifest
 from multitudes.release.release import USER_TOWER, Release, write_release
 from multitudes.release.store import ReleaseStore
+from multitudes.retrieval.config import RetrieveConfig
 from multitudes.retrieval.preferences import draw_topics as draw_conditions
 from multitudes.retrieval.user_context import UserContextBuilder
 from multitudes.retrieval.user_vectors import user_vectors
@@ -61,22 +63,22 @@ def world_folder(sizes: Sizes, work: Path) -> Path:
 
 
 def _publish_all(world: World, sizes: Sizes, folder: Path) -> None:
-    for method in METHODS:
-        write_tower(method, world.centre_TD, sizes.history, _tower(folder, method))
     small = LiveIndex(
         ExactIndex.build([1], world.item_ID[:1])
     )  # in place of an index that is tuned on what a tower gives
-    queries = [_vectors(_publish_release(world, sizes, folder / UNTUNED, method, small)) for method in METHODS]
-    shutil.rmtree(folder / UNTUNED)
-    index = build_embedded(
-        np.arange(1, sizes.items + 1),
-        world.item_ID,
-        IndexConfig(),
-        topics=world.topics,
-        queries=np.concatenate(queries),
-        progress=print_progress("index"),
-    )
     for method in METHODS:
+        write_tower(method, world.centre_TD, sizes.history, _tower(folder, method))
+        vectors = _vectors(_publish_release(world, sizes, folder / UNTUNED, method, small))
+        shutil.rmtree(folder / UNTUNED)
+        index = build_embedded(
+            np.arange(1, sizes.items + 1),
+            world.item_ID,
+            IndexConfig(),
+            topics=world.topics,
+            queries=vectors.vectors_BKD[vectors.mask_BK],
+            users=tuning_users(vectors, list(world.seen_UL[: len(vectors.mask_BK)]), RetrieveConfig()),
+            progress=print_progress(f"index of {method}"),
+        )
         _publish_release(world, sizes, folder / method, method, index)
 
 
@@ -138,14 +140,13 @@ def _times(length: int) -> NDArray[np.int64]:
     return _NEWEST_S - _DAY_S * np.arange(length)[::-1]
 
 
-def _vectors(folder: Path) -> NDArray[np.float32]:
-    """Return the vectors (Q, D) of some users of a release."""
+def _vectors(folder: Path) -> UserVectors:
+    """Return the vectors of some users of a release."""
     release = Release.open(folder)
     user_B = np.arange(min(release.n_users, _TUNING_USERS))
     histories = UserContextBuilder(release).from_release(user_B).histories
     conditions = release.manifest.kinds.count("explicit")
-    vectors = user_vectors(release, histories, draw_conditions(histories.follow_BF, conditions, 0, user_B))
-    return vectors.vectors_BKD[vectors.mask_BK]
+    return user_vectors(release, histories, draw_conditions(histories.follow_BF, conditions, 0, user_B))
 
 
 def _user_states(world: World, sizes: Sizes) -> Iterator[UserState]:

@@ -230,6 +230,47 @@ def test_the_control_a_walk_in_the_order_of_one_vector_finds_less(monkeypatch):
     assert overlap(index, world, asked) < usual - 0.05
 
 
+@pytest.mark.parametrize("together", [False, True], ids=["alone", "many users"])
+def test_items_of_the_history_are_scored_though_no_list_that_is_read_has_them(monkeypatch, together):
+    index, world = large("latent")
+    live = LiveIndex(index.segment)
+    asked = [query._replace(n=20) for query in users(latent, 40 if together else 1, 2)]
+    best = [[item for item, _ in world.ranking(query)] for query in asked]
+    removed, excluded = best[0][0], best[0][1]
+    live.remove(np.array([removed]))
+    of_best_pairs = inverted_mixture._best_pairs
+    monkeypatch.setattr(inverted_mixture, "_best_pairs", lambda value_FL, _: of_best_pairs(-value_FL, 20))
+
+    def found(history: list[list[int]]) -> list[list[int]]:
+        queries = [
+            query._replace(history=np.sort(own), excluded=np.array([excluded]))
+            for query, own in zip(asked, history, strict=True)
+        ]
+        return [one.id_N.tolist() for one in live.mixture(queries)]
+
+    with_history, without = found([own[:10] for own in best]), found([[]] * len(asked))
+    assert with_history[0][:8] == best[0][2:10]
+    assert not {removed, excluded} & set(with_history[0])
+    assert not set(without[0]) & set(best[0][:10]), "control: the worst lists are read"
+    assert all(set(own[:10]) - {removed, excluded} <= set(one) for own, one in zip(best, with_history, strict=True))
+
+
+def test_what_users_exclude_need_not_be_found_by_the_tuned_search():
+    rng = np.random.default_rng(3)
+    vectors = latent(rng, ITEMS, WIDTH)
+    world = World(np.arange(1, ITEMS + 1), vectors, [[]] * ITEMS)
+    asked = users(latent, 60, 1)
+    excluding = [
+        query._replace(excluded=np.sort([item for item, _ in world.ranking(query._replace(n=10))])) for query in asked
+    ]
+    effort = {}
+    for name, sample in (("all", asked), ("others", excluding)):
+        info = build(world.ids, vectors, users=sample, target=PROMISE).info()["mixture"]
+        effort[name] = {level["depth"]: level["effort"] for level in info["levels"]}
+    assert effort["others"][10] == 1, "nothing else is among the best ten"
+    assert effort["all"][10] > 1
+
+
 def test_an_index_whose_items_change_finds_the_new_ones_and_not_the_old(name):
     index, world = large(name)
     make = {"latent": latent, "clustered": clustered}[name]

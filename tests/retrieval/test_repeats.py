@@ -11,7 +11,7 @@ from multitudes.retrieval.config import RetrieveConfig
 from multitudes.retrieval.repeats import RepeatSource
 from multitudes.retrieval.request import Degradation, Request
 from multitudes.retrieval.retriever import Retriever
-from multitudes.retrieval.search import POPULAR, REPEAT, Candidates
+from multitudes.retrieval.search import POPULAR, REPEAT, Candidates, find_candidates
 from multitudes.state.protocol import Event, UserState
 from tests.release.small_release import DAY, publish_small
 from tests.retrieval.worlds import catalogue
@@ -167,3 +167,20 @@ def test_a_list_of_ids_has_the_same_candidates(retriever: Retriever):
     for answer, ids in zip(retriever.answer(requests), retriever.id_lists(requests), strict=True):
         assert ids.item_ids == [one.item_id for one in answer.candidates]
         assert ids.candidates.sources == [one.source for one in answer.candidates]
+
+
+def test_the_search_is_told_of_seen_items_only_where_it_is_to_find_them(
+    releases: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """An approximate index finds the items of the history worst, so it scores them whatever it proposes."""
+    told: list[tuple[int, int]] = []
+
+    def search(*args, history, **kwargs):
+        told.extend((len(excluded), len(own)) for excluded, own in zip(args[3], history, strict=True))
+        return find_candidates(*args, history=history, **kwargs)
+
+    monkeypatch.setattr("multitudes.retrieval.retriever.find_candidates", search)
+    without_repeats = Retriever.open(releases, RetrieveConfig(exclude_seen=False, repeat_share=0))
+    without_repeats.answer([Request("ann", n=5), Request("ann", n=5, exclude_seen=True)])
+    Retriever.open(releases, RetrieveConfig(exclude_seen=False)).recommend("ann", n=5)
+    assert told == [(0, len(SEEN)), (len(SEEN), 0), (len(SEEN), 0)], "what is excluded, and of which the search is told"

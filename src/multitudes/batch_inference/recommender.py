@@ -146,7 +146,7 @@ class BatchRecommender:
         config, n, users = self._retrieve_config, self._config.n, len(context.user_B)
         no_items = [np.zeros(0, dtype=np.int64)] * users
         if not config.exclude_seen and (self._repeats is None or config.repeat_share == 0):
-            return find_candidates(vectors, self.catalogue, n, no_items, config)
+            return find_candidates(vectors, self.catalogue, n, no_items, config, history=context.seen)
         candidates = find_candidates(vectors, self.catalogue, n, context.seen, config)
         if config.exclude_seen or self._repeats is None:
             return candidates

@@ -468,13 +468,20 @@ class WalkScores:
         return self.score_best(proposed, kept)
 
     def score_best(self, proposed: Sequence[Proposals], kept: int) -> ScoredItems:
-        """Return the best ``kept`` proposals with exact scores."""
+        """Return the best ``kept`` proposals, and the items of the history, with exact scores."""
         row_M = np.concatenate([rows for rows, _ in proposed]) if proposed else np.zeros(0, dtype=np.int64)
         if len(row_M) > kept:
             term_M = np.concatenate([terms for _, terms in proposed])
             row_M = row_M[np.argpartition(-term_M, kept)[:kept]]
+        if len(self._query.history):
+            row_M = np.concatenate([row_M, self._rows_of_history()])
         row_M = np.sort(row_M)
         return score_rows(self._walk.table, row_M[np.diff(row_M, prepend=-1) > 0], self._query)
+
+    def _rows_of_history(self) -> NDArray[np.int64]:
+        table = self._walk.table
+        row_M = table.rows_of_ids(np.setdiff1d(self._query.history, self._query.excluded))
+        return row_M[~find_rows(self._walk.left_out.row_E, row_M)[1]]
 
     def _best_of_large_topic(self, large: LargeTopic, prior_K: NDArray[np.float32]) -> Proposals:
         """Return the best rows of a topic that is searched with the engine, and their terms of the sum."""

@@ -106,11 +106,17 @@ def _noisy_items(table: ItemTable, seed: int) -> NDArray[np.float32]:
 SearchAtLevel = Callable[[Any, Level], Hits]  # queries, as in ``Half``, and their level → hits
 
 
+def _fewest_proposals(effort: int, proposals: int) -> float:
+    del effort
+    return proposals
+
+
 class ParameterGrid(NamedTuple):
-    """The parameters that tuning chooses from; see ``Engine``."""
+    """The parameters that tuning chooses from, both ascending; see ``Engine``."""
 
     efforts: Sequence[int]
     proposals: Callable[[int], Sequence[int]]
+    cost: Callable[[int, int], float] = _fewest_proposals  # of an effort and a number of proposals
 
 
 def tune(
@@ -154,7 +160,7 @@ def tune(
 
 
 class Half(NamedTuple):
-    """Queries, of which some can be taken by a slice, and their exact answers."""
+    """Queries, of which some can be taken by a slice, and their exact answers; −1 is an item that need not be found."""
 
     queries: Any
     truth: Hits
@@ -170,7 +176,7 @@ def tune_levels(
     items: int,
     progress: Progress = silent,
 ) -> tuple[Level, ...]:
-    """Find the least effort for each depth.
+    """Find the parameters of the least cost for each depth.
 
     Args:
         grid: efforts and proposals to choose from.
@@ -188,7 +194,7 @@ def tune_levels(
     for i, depth in enumerate(depths):
         progress(i, len(depths), f"depth {depth:,}")
         trial = _Trial(search, tuning.queries, tuning.truth, depth, required)
-        least = _least_effort(trial, grid, start, items)
+        least = _cheapest(trial, grid, start, items)
         if least is None:
             continue
         start, level = least
@@ -224,18 +230,27 @@ class _Trial(NamedTuple):
         return level.at_least >= self.required
 
 
-def _least_effort(trial: _Trial, grid: ParameterGrid, start: int, items: int) -> tuple[int, Level] | None:
-    """Return the position of the least effort that reaches the recall, searched from ``start``, and its level."""
-    screening = trial._replace(queries=trial.queries[:_SCREENING_QUERIES])
+def _cheapest(trial: _Trial, grid: ParameterGrid, start: int, items: int) -> tuple[int, Level] | None:
+    """Return the position of the effort of the least cost that reaches the recall, and its level.
+
+    The search begins at position ``start``, and ends where more proposals can no longer lower the cost.
+    """
+    screening, best = trial._replace(queries=trial.queries[:_SCREENING_QUERIES]), None
     for proposals in (min(items, count) for count in grid.proposals(trial.depth)):
         if proposals > max(_MIN_PROPOSAL_CAP, items // 5):
             break  # a scan is as fast
-        if screening.measure(grid.efforts[-1], proposals).recall < trial.required:
+        if best is not None and grid.cost(grid.efforts[0], proposals) >= _cost(grid, best[1]):
+            break
+        if best is None and screening.measure(grid.efforts[-1], proposals).recall < trial.required:
             continue  # no effort makes up for what codes or graph lose, but more proposals may
-        position, level = _first_sufficient(trial, grid.efforts, start, proposals)
-        if trial.is_sufficient(level):
-            return position, level
-    return None
+        position, level = _first_sufficient(trial, grid.efforts, start if best is None else best[0], proposals)
+        if trial.is_sufficient(level) and (best is None or _cost(grid, level) < _cost(grid, best[1])):
+            best = position, level
+    return best
+
+
+def _cost(grid: ParameterGrid, level: Level) -> float:
+    return grid.cost(level.effort, level.proposals)
 
 
 def _first_sufficient(trial: _Trial, efforts: Sequence[int], start: int, proposals: int) -> tuple[int, Level]:
@@ -249,12 +264,11 @@ def _first_sufficient(trial: _Trial, efforts: Sequence[int], start: int, proposa
 
 
 def _recalls(search: SearchAtLevel, queries: Any, truth: Hits, level: Level) -> NDArray[np.float64]:  # noqa: ANN401
-    """Return the share of its exact answer that each query finds."""
+    """Return the share of its exact answer that each query finds; a query without one finds all of it."""
     measured = slice(0, max(32, _RERANK_BUDGET // level.proposals))
     hits = search(queries[measured], level)
-    return np.array(
-        [
-            np.isin(truth.id_QN[q, : level.depth], hits.id_QN[q], assume_unique=True).mean()
-            for q in range(len(hits.count_Q))
-        ]
-    )
+    found = [
+        np.isin(id_N[id_N >= 0], hits.id_QN[q])
+        for q, id_N in enumerate(truth.id_QN[: len(hits.count_Q), : level.depth])
+    ]
+    return np.array([is_found_N.mean() if len(is_found_N) else 1.0 for is_found_N in found])

@@ -7,6 +7,7 @@ Legend: I items of the data · J items of the release · m carried items · D wi
 """
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -168,12 +169,19 @@ def _carried_vectors(
     return items, topics, ItemVectors(*(array[row_m] for array in vectors))
 
 
-def build_corpus_index(corpus: Corpus, vectors: UserVectors, config: IndexConfig, retrieve: RetrieveConfig) -> Index:
+def build_corpus_index(
+    corpus: Corpus,
+    vectors: UserVectors,
+    seen: Sequence[NDArray[np.int64]],
+    config: IndexConfig,
+    retrieve: RetrieveConfig,
+) -> Index:
     """Build the index of all items that can be retrieved, tuned for vectors of real users.
 
     Args:
         corpus: the items.
         vectors: of users.
+        seen: items of each of these users.
         config: settings of the index.
         retrieve: settings that the vectors are served with, without a missing share.
     """
@@ -184,17 +192,19 @@ def build_corpus_index(corpus: Corpus, vectors: UserVectors, config: IndexConfig
         config,
         topics=topics if len(topics.topic) else None,
         queries=vectors.vectors_BKD[vectors.mask_BK],
-        users=_users(vectors, retrieve),
+        users=tuning_users(vectors, seen, retrieve),
     )
 
 
-def _users(vectors: UserVectors, retrieve: RetrieveConfig) -> list[MixtureQuery]:
-    """Return what users with vectors ask for, without a number of results."""
+def tuning_users(
+    vectors: UserVectors, seen: Sequence[NDArray[np.int64]], retrieve: RetrieveConfig
+) -> list[MixtureQuery]:
+    """Return what users with vectors ask for, without a number of results: what an index is tuned on."""
     if retrieve.blend != "mixture":
         return []
-    known = vectors.select(np.flatnonzero(vectors.mask_BK.any(axis=1)))
-    nothing = [np.zeros(0, dtype=np.int64)] * len(known.mask_BK)
-    return mixture_queries(known, vector_shares(known, retrieve), retrieve, 0, nothing)
+    known_b = np.flatnonzero(vectors.mask_BK.any(axis=1))
+    known, excluded = vectors.select(known_b), [seen[b] for b in known_b.tolist()]
+    return mixture_queries(known, vector_shares(known, retrieve), retrieve, 0, excluded)
 
 
 def usable_items(prepared: PreparedData) -> NDArray[np.bool_]:

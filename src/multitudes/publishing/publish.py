@@ -117,7 +117,7 @@ def publish(
         progress(2, 5, "index")
         carried = carry_over(store, opened.prepared)
         corpus = _build_release_corpus(opened, stage, carried)
-        built = build_corpus_index(corpus, sample.expected, index, retrieve)
+        built = build_corpus_index(corpus, sample.expected, sample.seen, index, retrieve)
         with activate_on_success(built):
             progress(3, 5, "files")
             write_carried_items(stage, carried)
@@ -169,6 +169,7 @@ class _CheckSample(NamedTuple):
     topic_BC: NDArray[np.int64]
     time_BL: NDArray[np.int64]
     positives: list[NDArray[np.int64]]
+    seen: list[NDArray[np.int64]]
     expected: UserVectors
 
 
@@ -183,7 +184,9 @@ def _sample_users(run: Run, conditions: int) -> _CheckSample:
     topic_BC = draw_topics(followed_topics(prepared, user_B), conditions, 0, user_B)
     positives = positive_items(prepared, user_B, end_B)
     expected = run.user_vectors(histories, topic_BC, time_BL=time_BL, positives=positives)
-    return _CheckSample(histories, topic_BC, time_BL, positives, expected)
+    ends = zip(prepared.event_offset[user_B].tolist(), end_B.tolist(), strict=True)
+    seen = [np.setdiff1d(prepared.event_item[start:end], 0) for start, end in ends]
+    return _CheckSample(histories, topic_BC, time_BL, positives, seen, expected)
 
 
 def _build_release_corpus(run: Run, stage: Path, carried: CarriedItems) -> Corpus:

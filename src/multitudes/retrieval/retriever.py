@@ -37,14 +37,13 @@ from multitudes.retrieval.preferences import (
 )
 from multitudes.retrieval.request import Degradation, Request, Shortfall
 from multitudes.retrieval.response import IdList, IdListBuilder, Recommendation, ResponseBuilder
-from multitudes.retrieval.search import Candidates, StageTimer, find_candidates, no_timing, popular_candidates
+from multitudes.retrieval.search import NO_ITEMS, Candidates, StageTimer, find_candidates, no_timing, popular_candidates
 from multitudes.retrieval.snapshot import LatestSnapshot, Snapshot
 from multitudes.retrieval.user_context import ResolvedRequest, resolve_request
 from multitudes.retrieval.user_vectors import vectors_for_requests
 from multitudes.retrieval.vector_cache import CachedUser, VectorCache
 
 _USERS_PER_BATCH = 256
-_NO_ITEMS = np.zeros(0, dtype=np.int64)
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -319,8 +318,9 @@ class Retriever:
             vectors = keep_strongest(vectors, self.config, boost_BK)
         timer("tower")
         excluded = [self._excluded_items(snapshot, *row) for row in zip(requests, preferences, strict=True)]
+        history = [own.context.seen[0] if self._finds_seen(snapshot, own) else NO_ITEMS for own in requests]
         n_B = np.array([resolved.request.n for resolved in requests])
-        candidates = self._search(snapshot.catalogue, vectors, boost_BK, n_B, excluded, timer)
+        candidates = self._search(snapshot.catalogue, vectors, boost_BK, n_B, excluded, history, timer)
         candidates = self._add_repeats(snapshot, requests, preferences, candidates)
         responses = [
             builder.build(resolved, b, vectors, candidates[b], preferences[b].unknown_topics)
@@ -336,6 +336,7 @@ class Retriever:
         boost_BK: NDArray[np.float64] | None,
         n_B: NDArray[np.int64],
         excluded: list[NDArray[np.int64]],
+        history: list[NDArray[np.int64]],
         timer: StageTimer,
     ) -> list[Candidates]:
         """Search once for all users with the same number of candidates.
@@ -347,7 +348,16 @@ class Retriever:
             rows = np.flatnonzero(n_B == n)
             vectors_of_n = vectors if len(rows) == len(n_B) else vectors.select(rows)
             boost = None if boost_BK is None else boost_BK[rows]
-            found = find_candidates(vectors_of_n, catalogue, n, [excluded[b] for b in rows], self.config, timer, boost)
+            found = find_candidates(
+                vectors_of_n,
+                catalogue,
+                n,
+                [excluded[b] for b in rows],
+                self.config,
+                timer,
+                boost,
+                history=[history[b] for b in rows],
+            )
             candidates |= zip(rows.tolist(), found, strict=True)
         return [candidates[b] for b in range(len(n_B))]
 
@@ -387,6 +397,10 @@ class Retriever:
         exclude_seen = resolved.request.exclude_seen
         return not (self.config.exclude_seen if exclude_seen is None else exclude_seen)
 
+    def _finds_seen(self, snapshot: Snapshot, resolved: ResolvedRequest) -> bool:
+        """Return whether a search is to find seen items: they are allowed, and have no source of their own."""
+        return self._allows_seen(resolved) and not self._has_repeats(snapshot)
+
     def _has_repeats(self, snapshot: Snapshot) -> bool:
         return snapshot.repeats is not None and self.config.repeat_share != 0
 
@@ -395,10 +409,10 @@ class Retriever:
     ) -> NDArray[np.int64]:
         """Return the item numbers that a search excludes.
 
-        Seen items are among them, unless the request allows them and they have no source of their own.
+        Seen items are among them, unless the search is to find them.
         """
         seen, others = resolved.context.seen[0], _not_returned(snapshot, resolved, preferences)
-        if self._allows_seen(resolved) and not self._has_repeats(snapshot):
+        if self._finds_seen(snapshot, resolved):
             return others
         return np.union1d(seen, others) if len(others) else seen
 
@@ -415,9 +429,9 @@ class Retriever:
 def _not_returned(snapshot: Snapshot, resolved: ResolvedRequest, preferences: Preferences) -> NDArray[np.int64]:
     """Return the item numbers that are not returned in any case: excluded by the request, or of a muted topic."""
     exclude = resolved.request.exclude
-    excluded = snapshot.contexts.item_numbers(exclude) if exclude else _NO_ITEMS
+    excluded = snapshot.contexts.item_numbers(exclude) if exclude else NO_ITEMS
     muted = [snapshot.catalogue.index.items_of(topic) for topic in sorted(preferences.muted_topics)]
-    return np.unique(np.concatenate([excluded, *muted])) if len(excluded) or muted else _NO_ITEMS
+    return np.unique(np.concatenate([excluded, *muted])) if len(excluded) or muted else NO_ITEMS
 
 
 def similar_items(release: Release, item_id: Id, n: int) -> list[SimilarItem] | None:

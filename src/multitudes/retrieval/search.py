@@ -28,6 +28,7 @@ from multitudes.retrieval.request import Shortfall
 
 POPULAR = -1  # the interest number of a popular item
 REPEAT = -2  # the interest number of an item that the user returns to; see ``retrieval.repeats``
+NO_ITEMS: NDArray[np.int64] = np.zeros(0, dtype=np.int64)
 _USERS_PER_CHUNK = 512
 
 
@@ -126,6 +127,7 @@ def find_candidates(
     timer: StageTimer = no_timing,
     boost_BK: NDArray[np.float64] | None = None,
     *,
+    history: Sequence[NDArray[np.int64]] | None = None,
     found_by: bool = True,
     lists: SearchResult | None = None,
 ) -> list[Candidates]:
@@ -139,6 +141,7 @@ def find_candidates(
         config: how the list is divided and blended.
         timer: called at the end of the stages "search" and "blend".
         boost_BK: factors that multiply the shares of the vectors; None: no boosts.
+        history: of each user, the seen items that may be returned, which an approximate index finds worst.
         found_by: whether ``found_by_NK`` is asked for. A mixture has to score four times as many items for it; without
             it, an item is found by the vector that brought it.
         lists: from ``search_vectors``, at least ``n`` deep: what an exact search of each vector finds, in place of
@@ -147,13 +150,16 @@ def find_candidates(
     Returns:
         The candidates of each user, in order: ``n``, or all items that are not excluded if those are fewer.
     """
+    history = [NO_ITEMS] * len(excluded) if history is None else history
     if lists is not None:
-        return _find_chunk(vectors, catalogue, n, excluded, config, timer, boost_BK, found_by, lists)
+        return _find_chunk(vectors, catalogue, n, excluded, config, timer, boost_BK, history, found_by, lists)
     candidates: list[Candidates] = []
     for start in range(0, len(excluded), _USERS_PER_CHUNK):
         chunk = slice(start, start + _USERS_PER_CHUNK)
         boost = None if boost_BK is None else boost_BK[chunk]
-        candidates += _find_chunk(vectors.select(chunk), catalogue, n, excluded[chunk], config, timer, boost, found_by)
+        candidates += _find_chunk(
+            vectors.select(chunk), catalogue, n, excluded[chunk], config, timer, boost, history[chunk], found_by
+        )
     return candidates
 
 
@@ -183,11 +189,12 @@ def _find_chunk(
     config: RetrieveConfig,
     timer: StageTimer,
     boost_BK: NDArray[np.float64] | None,
+    history: Sequence[NDArray[np.int64]],
     found_by: bool = True,
     lists: SearchResult | None = None,
 ) -> list[Candidates]:
     if _is_mixture_search(vectors.kinds, catalogue, config):
-        return _find_by_mixture(vectors, catalogue, n, excluded, config, timer, boost_BK, found_by)
+        return _find_by_mixture(vectors, catalogue, n, excluded, config, timer, boost_BK, history, found_by)
     share_BK = vector_shares(vectors, config, boost_BK)
     # What each vector gets: a number of places, or a probability.
     portion_BK = vector_quotas(vectors, config, n, boost_BK) if config.blend == "round_robin" else share_BK
@@ -208,8 +215,9 @@ def _find_chunk(
     if retried:  # rare: the lists of a user overlap more than expected
         full = config.model_copy(update={"depth": "full"})
         boost = None if boost_BK is None else boost_BK[retried]
+        of_retried = [excluded[b] for b in retried], [history[b] for b in retried]
         found = _find_chunk(
-            vectors.select(np.array(retried)), catalogue, n, [excluded[b] for b in retried], full, timer, boost
+            vectors.select(np.array(retried)), catalogue, n, of_retried[0], full, timer, boost, of_retried[1]
         )
         candidates |= zip(retried, found, strict=True)
     return [candidates[b] for b in range(len(excluded))]
@@ -223,13 +231,14 @@ def _find_by_mixture(
     config: RetrieveConfig,
     timer: StageTimer,
     boost_BK: NDArray[np.float64] | None,
+    history: Sequence[NDArray[np.int64]],
     found_by: bool,
 ) -> list[Candidates]:
     """Find candidates by one search for each user; see ``index.mixture``."""
     index = catalogue.index
     assert isinstance(index, LiveIndex)
     share_BK = vector_shares(vectors, config, boost_BK)
-    queries = mixture_queries(vectors, share_BK, config, n, excluded, found_by=found_by)
+    queries = mixture_queries(vectors, share_BK, config, n, excluded, history, found_by=found_by)
     column_BK = [np.flatnonzero(mask_K) for mask_K in vectors.mask_BK]
     lists = [
         (blend.BlendedList(found.id_N, found.score_N, column_K[found.credit_N]), found.found_by_NK)
@@ -256,6 +265,7 @@ def mixture_queries(
     config: RetrieveConfig,
     n: int,
     excluded: Sequence[NDArray[np.int64]],
+    history: Sequence[NDArray[np.int64]] | None = None,
     *,
     found_by: bool = True,
 ) -> list[MixtureQuery]:
@@ -267,6 +277,7 @@ def mixture_queries(
         config: settings of retrieval.
         n: number of candidates of each user.
         excluded: of each user, the item numbers that are not returned.
+        history: of each user, the seen items that may be returned; None: none.
         found_by: whether the vectors that found each item are asked for.
     """
     limit_BK = search_depths(share_BK, n, config)
@@ -278,7 +289,15 @@ def mixture_queries(
         own = b, np.flatnonzero(mask_K)
         limit_K = limit_BK[own] if found_by else None
         queries.append(
-            MixtureQuery(vectors.vectors_BKD[own], log_share_BK[own], topic_BK[own], limit_K, n, excluded[b])
+            MixtureQuery(
+                vectors.vectors_BKD[own],
+                log_share_BK[own],
+                topic_BK[own],
+                limit_K,
+                n,
+                excluded[b],
+                NO_ITEMS if history is None else history[b],
+            )
         )
     return queries
 
