@@ -1,8 +1,11 @@
 """Recommending over HTTP: what the retriever says is what goes out, logged, in time, and marked when it is less."""
 
+from types import SimpleNamespace
+
 import pytest
 
 from multitudes.errors import StateError
+from multitudes.service import recommend_routes
 from multitudes.service.admission import OverloadError
 from multitudes.service.app import create_app
 from tests.service.conftest import ask, refusal, with_settings
@@ -156,3 +159,59 @@ def test_a_defect_is_written_into_the_journal_and_not_into_the_answer(call, deps
     assert "secret" not in message
     assert "ZeroDivisionError" in written.getvalue()
     assert response.headers["x-request-id"] in written.getvalue()
+
+
+PLAIN = b'{"user_id": "ann", "n": 3, "request_id": "r"}'
+FAST_OR_NOT = [
+    (PLAIN, {}, True),
+    (b'{"history": [101], "followed_topics": ["Drama"], "n": 2, "request_id": "r"}', {}, True),
+    (b'{"user_id": "ann", "n": 2, "request_id": "r", "context": {"page": "home", "x": 1.5}}', {}, True),
+    (b'{"history": [101], "follows": ["Drama"], "n": 2, "request_id": "r"}', {}, True),  # an old name
+    (PLAIN, {"x-deadline-ms": "9000"}, True),
+    (b'{"user_id": 5, "request_id": "r"}', {}, True),  # the ids of the release are texts: the answer is an error
+    (PLAIN, {"x-deadline-ms": "0"}, False),
+    (PLAIN, {"x-deadline-ms": "12x"}, False),
+    (PLAIN, [("x-deadline-ms", "9000"), ("x-deadline-ms", "8000")], False),
+    (b"", {}, False),
+    (b"{", {}, False),
+    (b"[]", {}, False),
+    (b"\xff", {}, False),
+    (b"[" * 4_000, {}, False),
+    (b'{"user_id": "ann", "n": 0, "request_id": "r"}', {}, False),
+    (b'{"user_id": "ann", "n": 1.0, "request_id": "r"}', {}, False),
+    (b'{"user_id": "ann", "unknown": 1}', {}, False),
+    (b'{"user_id": "ann", "context": {"x": NaN}}', {}, False),
+    (b'{"user_id": "ann", "n": 3, "request_id": "r", "exclude": [%s]}' % b",".join([b"101"] * 5_000), {}, False),
+]
+
+
+@pytest.mark.parametrize(("body", "headers", "is_fast"), FAST_OR_NOT)
+def test_a_request_gets_the_same_answer_from_the_fast_path_and_from_the_route(
+    body, headers, is_fast, deps, monkeypatch
+):
+    taken, arguments = [], recommend_routes._fast_arguments
+    monkeypatch.setattr(recommend_routes, "time", SimpleNamespace(time=lambda: 1.75e9))  # ages hang on it
+
+    def answer(with_fast_path: bool):
+        def of_request(*given):
+            taken.append(with_fast_path and arguments(*given) is not None)
+            return arguments(*given) if with_fast_path else None
+
+        monkeypatch.setattr(recommend_routes, "_fast_arguments", of_request)
+        with_type = [("content-type", "application/json"), ("x-request-id", "h")]
+        given = list(headers.items()) if isinstance(headers, dict) else headers
+        return ask(create_app(deps), "POST", "/v1/recommend", content=body, headers=[*with_type, *given])
+
+    fast, routed = answer(True), answer(False)
+    assert taken == [is_fast, False]
+    assert fast.status_code == routed.status_code
+    for one in (fast, routed):
+        del one.headers["content-length"]  # of the times, which differ
+    assert fast.headers == routed.headers
+    assert fast.json() | {"timings_ms": None} == routed.json() | {"timings_ms": None}
+
+
+def test_the_fast_path_is_counted_under_its_route_and_serves_no_other_method(call, deps):
+    assert call("POST", "/v1/recommend", json={"user_id": "ann"}).status_code == 200
+    assert call("GET", "/v1/recommend").status_code == 405
+    assert b'route="/v1/recommend",status="200"' in deps.metrics.render()

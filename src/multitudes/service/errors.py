@@ -43,6 +43,10 @@ class ApiError(Exception):
         self.retry_after_s = retry_after_s
 
 
+# All others are defects, which ``RequestContextMiddleware`` answers.
+ANSWERED_ERRORS: Final = (ApiError, RequestValidationError, HTTPException, UsageError, DataError, UnavailableError)
+
+
 def json_response(content: object, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
     """Return a JSON response; dataclasses become objects, tuples lists."""
     return raw_json_response(orjson.dumps(content), status, headers)
@@ -78,7 +82,7 @@ def add_error_handlers(app: FastAPI) -> None:
     async def respond(request: Request, error: Exception) -> Response:
         return error_response(to_api_error(error), request.state.request_id)
 
-    for kind in (ApiError, RequestValidationError, HTTPException, UsageError, DataError, UnavailableError):
+    for kind in ANSWERED_ERRORS:
         app.add_exception_handler(kind, respond)
 
 

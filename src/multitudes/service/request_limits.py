@@ -38,7 +38,7 @@ class RequestLimitsMiddleware:
             return
         if body is not None:
             scope["state"]["body_bytes"] = len(body)
-            await self._app(scope, _replay(body, receive), send)
+            await self._app(scope, replay_body(body, receive), send)
 
 
 async def _read_within_limits(scope: Scope, receive: Receive, http: HttpConfig) -> bytes | None:
@@ -80,7 +80,7 @@ def _is_json(content_type: bytes) -> bool:
     return content_type.partition(b";")[0].strip().lower() == b"application/json"
 
 
-def _replay(body: bytes, receive: Receive) -> Receive:
+def replay_body(body: bytes, receive: Receive) -> Receive:
     """Return a receiver that yields the body once, and then the messages that the client sends next."""
     sent = False
 
