@@ -216,6 +216,14 @@ def test_inverted_lists_find_what_they_promise_in_one_walk(name):
     assert all(level["checked"] >= PROMISE.recall - 0.02 for level in info["levels"])
 
 
+def test_the_best_pairs_are_the_largest_values_whatever_ties():
+    value_FL = np.array([[1, 5, 1, -np.inf], [1, 1, 9, 1]], np.float32)
+    for pairs, best in ((1, [9]), (2, [9, 5]), (4, [9, 5, 1, 1]), (8, [9, 5, 1, 1, 1, 1, 1])):
+        vector_P, list_P = inverted_mixture._best_pairs(value_FL, pairs)
+        assert sorted(value_FL[vector_P, list_P].tolist(), reverse=True) == best
+        assert len(set(zip(vector_P.tolist(), list_P.tolist(), strict=True))) == len(best)
+
+
 def test_the_control_a_walk_in_the_order_of_one_vector_finds_less(monkeypatch):
     index, world = large("latent")
     asked = users(latent, 40, 2)

