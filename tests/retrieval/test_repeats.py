@@ -1,17 +1,23 @@
 """Requests that allow seen items: own items and new ones compete for the places, and say why they are there."""
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
+from multitudes.batch_inference.recommender import BatchConfig, BatchRecommender
 from multitudes.data.own_items import group_events
+from multitudes.index.live import LiveIndex
+from multitudes.index.mixture import MixtureQuery
 from multitudes.repeats.model import RankedItems, RepeatModel
 from multitudes.retrieval.config import RetrieveConfig
 from multitudes.retrieval.repeats import RepeatSource
 from multitudes.retrieval.request import Degradation, Request
 from multitudes.retrieval.retriever import Retriever
-from multitudes.retrieval.search import POPULAR, REPEAT, Candidates, find_candidates
+from multitudes.retrieval.search import POPULAR, REPEAT, Candidates
 from multitudes.state.protocol import Event, UserState
 from tests.release.small_release import DAY, publish_small
 from tests.retrieval.worlds import catalogue
@@ -169,18 +175,20 @@ def test_a_list_of_ids_has_the_same_candidates(retriever: Retriever):
         assert ids.candidates.sources == [one.source for one in answer.candidates]
 
 
-def test_the_search_is_told_of_seen_items_only_where_it_is_to_find_them(
-    releases: Path, monkeypatch: pytest.MonkeyPatch
-):
-    """An approximate index finds the items of the history worst, so it scores them whatever it proposes."""
-    told: list[tuple[int, int]] = []
+def test_a_search_knows_the_seen_items_that_it_may_return(releases: Path, monkeypatch: pytest.MonkeyPatch):
+    """Inverted lists score them whatever they propose. Where repeats bring them, the search excludes them."""
+    asked, search = list[tuple[int, int]](), LiveIndex.mixture
 
-    def search(*args, history, **kwargs):
-        told.extend((len(excluded), len(own)) for excluded, own in zip(args[3], history, strict=True))
-        return find_candidates(*args, history=history, **kwargs)
+    def mixture(index: LiveIndex, queries: Sequence[MixtureQuery]) -> Any:
+        asked.extend((len(query.excluded), len(query.history)) for query in queries)
+        return search(index, queries)
 
-    monkeypatch.setattr("multitudes.retrieval.retriever.find_candidates", search)
-    without_repeats = Retriever.open(releases, RetrieveConfig(exclude_seen=False, repeat_share=0))
-    without_repeats.answer([Request("ann", n=5), Request("ann", n=5, exclude_seen=True)])
-    Retriever.open(releases, RetrieveConfig(exclude_seen=False)).recommend("ann", n=5)
-    assert told == [(0, len(SEEN)), (len(SEEN), 0), (len(SEEN), 0)], "what is excluded, and of which the search is told"
+    monkeypatch.setattr(LiveIndex, "mixture", mixture)
+    allowed, without_repeats = {"exclude_seen": False}, {"exclude_seen": False, "repeat_share": 0}
+    seen = len(SEEN)
+    for settings, excluded_and_history in (({}, (seen, 0)), (allowed, (seen, 0)), (without_repeats, (0, seen))):
+        config = RetrieveConfig.model_validate(settings)
+        Retriever.open(releases, config).recommend("ann", n=5)
+        BatchRecommender(releases, BatchConfig(n=5, retrieve=config)).recommend(pa.table({"user_id": ["ann"]}))
+        assert asked == 2 * [excluded_and_history], settings
+        asked.clear()

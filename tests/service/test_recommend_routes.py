@@ -172,6 +172,7 @@ FAST_OR_NOT = [
     (PLAIN, {"x-deadline-ms": "0"}, False),
     (PLAIN, {"x-deadline-ms": "12x"}, False),
     (PLAIN, [("x-deadline-ms", "9000"), ("x-deadline-ms", "8000")], False),
+    (PLAIN, {"content-type": "text/plain"}, False),  # a second content type
     (b"", {}, False),
     (b"{", {}, False),
     (b"[]", {}, False),
@@ -200,7 +201,7 @@ def test_a_request_gets_the_same_answer_from_the_fast_path_and_from_the_route(
         monkeypatch.setattr(recommend_routes, "_fast_arguments", of_request)
         with_type = [("content-type", "application/json"), ("x-request-id", "h")]
         given = list(headers.items()) if isinstance(headers, dict) else headers
-        return ask(create_app(deps), "POST", "/v1/recommend", content=body, headers=[*with_type, *given])
+        return ask(create_app(deps), "POST", "/v1/recommend", content=body, headers=[*given, *with_type])
 
     fast, routed = answer(True), answer(False)
     assert taken == [is_fast, False]

@@ -61,7 +61,7 @@ def propose_together(
         plans = {}
         for chunk in _chunks(visits):
             for visit, proposed in zip(chunk, _walk_together(walk, chunk, scores), strict=True):
-                items = scores[visit.user].score_best(proposed, visit.kept)
+                items = scores[visit.user].score_best(proposed, visit.kept, visit.plan.excluded)
                 depth = scores[visit.user].deeper(items, visit.plan)
                 if depth is None:
                     found[visit.user] = items

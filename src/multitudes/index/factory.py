@@ -80,7 +80,8 @@ def build_index(
         config: the kind of index, and the recall to reach.
         topics: of the items, in the order of ``ids``.
         queries: held-out user vectors to tune on (Q, D); without any, items with noise replace them.
-        users: the same vectors by user, with their shares; None: groups of ``queries`` replace them.
+        users: the same vectors by user, with their shares, and what they exclude, which a mixture need not find; None:
+            groups of ``queries`` replace them.
         progress: called during the build.
 
     Returns:

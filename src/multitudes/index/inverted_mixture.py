@@ -51,8 +51,8 @@ _KEPT_PER_WALKED = 1.5  # candidates for each proposal of one vector
 class MixtureTuning(NamedTuple):
     """How a mixture is searched, and what was measured at the build.
 
-    In a ``Level`` the effort is the number of pairs, the recall the share of the exact list that is found, and the
-    height the mean log probability of its last item.
+    In a ``Level`` the effort is the number of pairs, the recall the share of the exact list that is found, without the
+    items that a user excludes, and the height the mean log probability of its last item.
     """
 
     levels: tuple[Level, ...]
@@ -319,7 +319,7 @@ class MixtureWalk:
 
 
 def _best_pairs(value_FL: NDArray[np.float32], pairs: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return the vectors and lists of the largest finite values, ascending or best first."""
+    """Return the vectors and lists of the largest finite values, in any order."""
     flat = value_FL.ravel()
     least = np.partition(flat, -pairs)[-pairs] if pairs < len(flat) else -np.inf
     best_P = np.flatnonzero((flat >= least) & (flat > -np.inf))  # takes two thirds of the time of argpartition
@@ -429,7 +429,11 @@ class WalkScores:
         items = self.candidates(prior_K, of_topics, 0, kept, excluded)
         # An item of several topics is proposed several times, so many proposals may be few items.
         is_cut = sum(len(row_M) for row_M, _ in of_topics) > kept
-        return self._score_all(log_prior_K) if is_cut and len(items.id_U) < query.n else items
+        log_p_U = log_probabilities(
+            items.score_KU + prior_K[:, None]
+        )  # an item of the history may have no topic of these
+        is_short = int((log_p_U > -np.inf).sum()) < query.n
+        return self._score_all(log_prior_K) if is_cut and is_short else items
 
     def _score_all(self, log_prior_K: NDArray[np.float64]) -> ScoredItems:
         return self._walk.score_all(self._query).propose(log_prior_K)
@@ -473,23 +477,19 @@ class WalkScores:
                 self._vectors_FD, self._score_FL, prior_K[free], pairs, count, excluded.allowed_bits
             )
             proposed.append(walked)
-        return self.score_best(proposed, kept)
+        return self.score_best(proposed, kept, excluded)
 
-    def score_best(self, proposed: Sequence[Proposals], kept: int) -> ScoredItems:
+    def score_best(self, proposed: Sequence[Proposals], kept: int, excluded: ExcludedRows) -> ScoredItems:
         """Return the best ``kept`` proposals, and the items of the history, with exact scores."""
         row_M = np.concatenate([rows for rows, _ in proposed]) if proposed else np.zeros(0, dtype=np.int64)
         if len(row_M) > kept:
             term_M = np.concatenate([terms for _, terms in proposed])
             row_M = row_M[np.argpartition(-term_M, kept)[:kept]]
         if len(self._query.history):
-            row_M = np.concatenate([row_M, self._rows_of_history()])
+            history_M = self._walk.table.rows_of_ids(self._query.history)
+            row_M = np.concatenate([row_M, history_M[~find_rows(excluded.row_E, history_M)[1]]])
         row_M = np.sort(row_M)
         return score_rows(self._walk.table, row_M[np.diff(row_M, prepend=-1) > 0], self._query)
-
-    def _rows_of_history(self) -> NDArray[np.int64]:
-        table = self._walk.table
-        row_M = table.rows_of_ids(np.setdiff1d(self._query.history, self._query.excluded))
-        return row_M[~find_rows(self._walk.left_out.row_E, row_M)[1]]
 
     def _best_of_large_topic(self, large: LargeTopic, prior_K: NDArray[np.float32]) -> Proposals:
         """Return the best rows of a topic that is searched with the engine, and their terms of the sum."""

@@ -33,8 +33,8 @@ class MixtureQuery(NamedTuple):
     limit_K: NDArray[np.int64] | None
     n: int
     excluded: NDArray[np.int64]  # ids that must not be returned
-    # Ids of the user's history that may be returned. They are scored whether or not a search proposes them: the vectors
-    # were made from them, so they are among the best items of lists that a search has no reason to read.
+    # Ids of the user's history that may be returned. Inverted lists score them whatever their search proposes: the
+    # vectors were made from them, so they are among the best items in lists that a search has no reason to read.
     history: NDArray[np.int64] = np.zeros(0, dtype=np.int64)
 
     @property

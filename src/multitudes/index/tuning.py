@@ -27,6 +27,7 @@ from multitudes.seeding import generator
 
 _QUERIES = 256  # to tune on; the same number of others for validation
 _MIN_DEPTH = 10  # the least depth that is tuned
+_FEWEST_QUERIES = 16  # that have an answer, or all of them
 _SCREENING_QUERIES = 32  # enough to see that no effort reaches the target
 _MIN_PROPOSAL_CAP = 1_000  # proposals worth trying, however few the items
 _RERANK_BUDGET = 2_000_000  # vectors rescored in one measurement: deep results are measured on fewer queries
@@ -106,17 +107,12 @@ def _noisy_items(table: ItemTable, seed: int) -> NDArray[np.float32]:
 SearchAtLevel = Callable[[Any, Level], Hits]  # queries, as in ``Half``, and their level → hits
 
 
-def _fewest_proposals(effort: int, proposals: int) -> float:
-    del effort
-    return proposals
-
-
 class ParameterGrid(NamedTuple):
     """The parameters that tuning chooses from, both ascending; see ``Engine``."""
 
     efforts: Sequence[int]
     proposals: Callable[[int], Sequence[int]]
-    cost: Callable[[int, int], float] = _fewest_proposals  # of an effort and a number of proposals
+    cost: Callable[[int, int], float] = lambda effort, proposals: proposals  # noqa: ARG005
 
 
 def tune(
@@ -199,7 +195,8 @@ def tune_levels(
             continue
         start, level = least
         recall_Q = _recalls(search, validation.queries, validation.truth, level)
-        levels.append(level._replace(checked=round(float(recall_Q.mean()), 4), height=round(height(depth), 4)))
+        checked = float(recall_Q.mean()) if len(recall_Q) else 0.0
+        levels.append(level._replace(checked=round(checked, 4), height=round(height(depth), 4)))
     return tuple(levels)
 
 
@@ -222,6 +219,8 @@ class _Trial(NamedTuple):
         """Return a level with its recall."""
         level = Level(self.depth, effort, proposals, 0.0, 0.0, 0.0)
         recall_Q = _recalls(self.search, self.queries, self.truth, level)
+        if len(recall_Q) < min(_FEWEST_QUERIES, len(self.queries)):
+            return level  # too little to tell: the next deeper level serves this depth
         mean, error = float(recall_Q.mean()), float(recall_Q.std()) / max(1, len(recall_Q)) ** 0.5
         return level._replace(recall=round(mean, 4), at_least=round(mean - _ONE_SIDED * error, 4))
 
@@ -239,18 +238,19 @@ def _cheapest(trial: _Trial, grid: ParameterGrid, start: int, items: int) -> tup
     for proposals in (min(items, count) for count in grid.proposals(trial.depth)):
         if proposals > max(_MIN_PROPOSAL_CAP, items // 5):
             break  # a scan is as fast
-        if best is not None and grid.cost(grid.efforts[0], proposals) >= _cost(grid, best[1]):
-            break
-        if best is None and screening.measure(grid.efforts[-1], proposals).recall < trial.required:
+        efforts = grid.efforts
+        if best is not None:
+            least_cost = grid.cost(best[1].effort, best[1].proposals)
+            efforts = [effort for effort in efforts if grid.cost(effort, proposals) < least_cost]
+            if not efforts:
+                break
+            start = len(efforts) - 1
+        if screening.measure(efforts[-1], proposals).recall < trial.required:
             continue  # no effort makes up for what codes or graph lose, but more proposals may
-        position, level = _first_sufficient(trial, grid.efforts, start if best is None else best[0], proposals)
-        if trial.is_sufficient(level) and (best is None or _cost(grid, level) < _cost(grid, best[1])):
+        position, level = _first_sufficient(trial, efforts, start, proposals)
+        if trial.is_sufficient(level):
             best = position, level
     return best
-
-
-def _cost(grid: ParameterGrid, level: Level) -> float:
-    return grid.cost(level.effort, level.proposals)
 
 
 def _first_sufficient(trial: _Trial, efforts: Sequence[int], start: int, proposals: int) -> tuple[int, Level]:
@@ -264,11 +264,11 @@ def _first_sufficient(trial: _Trial, efforts: Sequence[int], start: int, proposa
 
 
 def _recalls(search: SearchAtLevel, queries: Any, truth: Hits, level: Level) -> NDArray[np.float64]:  # noqa: ANN401
-    """Return the share of its exact answer that each query finds; a query without one finds all of it."""
+    """Return the share of its exact answer that each query finds; queries without one are left out."""
     measured = slice(0, max(32, _RERANK_BUDGET // level.proposals))
     hits = search(queries[measured], level)
     found = [
         np.isin(id_N[id_N >= 0], hits.id_QN[q])
         for q, id_N in enumerate(truth.id_QN[: len(hits.count_Q), : level.depth])
     ]
-    return np.array([is_found_N.mean() if len(is_found_N) else 1.0 for is_found_N in found])
+    return np.array([is_found_N.mean() for is_found_N in found if len(is_found_N)])

@@ -204,8 +204,8 @@ def _check_mixture(info: dict[str, Any], target: float) -> list[Finding]:
             Finding(
                 "ok" if level["checked"] >= target else "warning",
                 "mixture",
-                f"{level['checked']:.3f} of the exact list at depth {level['depth']:,}: {level['effort']:,} pairs of a"
-                f" vector and a list, {level['proposals']:,} candidates",
+                f"{level['checked']:.3f} of the unseen items of the exact list at depth {level['depth']:,}:"
+                f" {level['effort']:,} pairs of a vector and a list, {level['proposals']:,} candidates",
             )
             for level in mixture["levels"]
         ),

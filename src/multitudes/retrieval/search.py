@@ -141,7 +141,8 @@ def find_candidates(
         config: how the list is divided and blended.
         timer: called at the end of the stages "search" and "blend".
         boost_BK: factors that multiply the shares of the vectors; None: no boosts.
-        history: of each user, the seen items that may be returned, which an approximate index finds worst.
+        history: of each user, the seen items that may be returned. The search for a mixture in inverted lists needs
+            them to keep its recall, which is measured on unseen items; others ignore them.
         found_by: whether ``found_by_NK`` is asked for. A mixture has to score four times as many items for it; without
             it, an item is found by the vector that brought it.
         lists: from ``search_vectors``, at least ``n`` deep: what an exact search of each vector finds, in place of
@@ -215,9 +216,8 @@ def _find_chunk(
     if retried:  # rare: the lists of a user overlap more than expected
         full = config.model_copy(update={"depth": "full"})
         boost = None if boost_BK is None else boost_BK[retried]
-        of_retried = [excluded[b] for b in retried], [history[b] for b in retried]
         found = _find_chunk(
-            vectors.select(np.array(retried)), catalogue, n, of_retried[0], full, timer, boost, of_retried[1]
+            vectors.select(np.array(retried)), catalogue, n, [excluded[b] for b in retried], full, timer, boost, []
         )
         candidates |= zip(retried, found, strict=True)
     return [candidates[b] for b in range(len(excluded))]

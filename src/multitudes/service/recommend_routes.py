@@ -133,8 +133,10 @@ class FastRecommendMiddleware:
 
 def _fast_arguments(scope: Scope, body: bytes) -> tuple[api.RecommendRequest, int | None] | None:
     """Return the body and the deadline of a recommendation request; None: the route has to look at them."""
+    names = [name for name, _ in scope["headers"]]
     deadlines = [value for name, value in scope["headers"] if name == DEADLINE_HEADER]
-    if len(body) > LARGE_BYTES or len(deadlines) > 1 or not all(map(_PLAIN_DEADLINE.fullmatch, deadlines)):
+    is_ambiguous = names.count(b"content-type") > 1 or len(deadlines) > 1
+    if is_ambiguous or len(body) > LARGE_BYTES or not all(map(_PLAIN_DEADLINE.fullmatch, deadlines)):
         return None
     try:
         model = schemas.RecommendRequest.model_validate(json.loads(body))  # type: ignore[attr-defined]
