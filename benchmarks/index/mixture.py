@@ -40,6 +40,7 @@ _WIDTH, _TOPICS, _FOLLOWED, _IMPLICIT, _SEEN = 64, 100, 5, 6, 300
 _LOOKED_AT = 20_000  # items of which the nearest to a user were seen: of all, they would be too near
 _SCALE = np.float32(10)  # temperature 0.1
 _TUNING_USERS = 200
+_CONTENT = 2  # raise it where a kept index would no longer be what is measured
 _EXACT_UP_TO = 200_000  # items; beyond, the exact index takes long and is not timed
 _COUNTS: dict[InterestKind, int] = {"unconditioned": 1, "implicit": _IMPLICIT, "explicit": _FOLLOWED}
 _KINDS = tuple(kind for kind, count in _COUNTS.items() for _ in range(count))
@@ -89,7 +90,7 @@ class _World(NamedTuple):
 def measure(kind: Kind, items: int, users: int, rounds: int, work: Path) -> dict[str, Any]:
     """Return the figures of a corpus."""
     circumstances, world = MeasurementContext(), _World.draw(kind, items)
-    built, info = _open(world, work / f"mixture-{kind}-{items}")
+    built, info = _open(world, work / f"mixture-{kind}-{items}-{_CONTENT}")
     asked = world.users(users, "asked")
     seen, config = world.seen(asked), RetrieveConfig()
     exact = ExactIndex.build(np.arange(1, items + 1), world.item_nD, world.topics)

@@ -34,6 +34,7 @@ from multitudes.state.protocol import UserState
 from multitudes.state.store import event_with_derived_id, load_users, open_state_store
 
 METHODS: tuple[Method, ...] = ("single", "joint")
+_CONTENT = 2  # raise it where a kept world would no longer be what is measured
 STORE, UNTUNED = "state.sqlite", "untuned"
 _DAY_S, _NEWEST_S = 86_400, 1_750_000_000
 _ACTION = "view"
@@ -49,7 +50,7 @@ _KINDS: dict[Method, tuple[InterestKind, ...]] = {
 
 def world_folder(sizes: Sizes, work: Path) -> Path:
     """Return the folder of the world, with releases by method and a state store; create it if it is missing."""
-    folder = work / str(sizes)
+    folder = work / f"{sizes}-{_CONTENT}"
     if not (folder / STORE).exists():
         folder.mkdir(parents=True, exist_ok=True)
         world = draw_world(sizes)
