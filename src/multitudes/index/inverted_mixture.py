@@ -427,13 +427,11 @@ class WalkScores:
         of_topics = self.best_of_topics(prior_K, excluded)
         kept = _KEPT_WITHOUT_WALK * query.n
         items = self.candidates(prior_K, of_topics, 0, kept, excluded)
-        # An item of several topics is proposed several times, so many proposals may be few items.
+        # An item of several topics is proposed several times, so many proposals may be few items; and an item of the
+        # history may have none of the topics.
         is_cut = sum(len(row_M) for row_M, _ in of_topics) > kept
-        log_p_U = log_probabilities(
-            items.score_KU + prior_K[:, None]
-        )  # an item of the history may have no topic of these
-        is_short = int((log_p_U > -np.inf).sum()) < query.n
-        return self._score_all(log_prior_K) if is_cut and is_short else items
+        possible = int((log_probabilities(items.score_KU + prior_K[:, None]) > -np.inf).sum())
+        return self._score_all(log_prior_K) if is_cut and possible < query.n else items
 
     def _score_all(self, log_prior_K: NDArray[np.float64]) -> ScoredItems:
         return self._walk.score_all(self._query).propose(log_prior_K)

@@ -112,6 +112,7 @@ class ParameterGrid(NamedTuple):
 
     efforts: Sequence[int]
     proposals: Callable[[int], Sequence[int]]
+    # Of an effort and a number of proposals, ascending in both; by default the fewest proposals, then the least effort.
     cost: Callable[[int, int], float] = lambda effort, proposals: proposals  # noqa: ARG005
 
 
