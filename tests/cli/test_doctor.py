@@ -129,7 +129,8 @@ def test_what_one_search_for_all_vectors_finds_is_said_too(overlap: float, level
         "one search for all vectors; tuned on 64 users, checked on 60 others; log normalisers within 0.012"
     )
     assert found.text == (
-        f"{overlap:.3f} of the exact list at depth 200: 400 pairs of a vector and a list, 832 candidates"
+        f"{overlap:.3f} of the unseen items of the exact list at depth 200:"
+        " 400 pairs of a vector and a list, 832 candidates"
     )
     assert (summary.level, found.level) == ("ok", level)
 
