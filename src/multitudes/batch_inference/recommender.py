@@ -31,7 +31,7 @@ from multitudes.retrieval.repeats import RepeatSource
 from multitudes.retrieval.request import Shortfall
 from multitudes.retrieval.response import interest_namer
 from multitudes.retrieval.retriever import Retriever
-from multitudes.retrieval.search import Candidates, find_candidates, popular_candidates
+from multitudes.retrieval.search import NO_ITEMS, Candidates, find_candidates, popular_candidates
 from multitudes.retrieval.user_context import UserContext, UserContextBuilder
 from multitudes.retrieval.user_vectors import user_vectors
 
@@ -144,7 +144,7 @@ class BatchRecommender:
     def _find_candidates(self, context: UserContext, vectors: UserVectors) -> list[Candidates]:
         """Search with the users' vectors; where seen items are allowed, add those that the users return to."""
         config, n, users = self._retrieve_config, self._config.n, len(context.user_B)
-        no_items = [np.zeros(0, dtype=np.int64)] * users
+        no_items = [NO_ITEMS] * users
         if not config.exclude_seen and (self._repeats is None or config.repeat_share == 0):
             return find_candidates(vectors, self.catalogue, n, no_items, config, history=context.seen)
         candidates = find_candidates(vectors, self.catalogue, n, context.seen, config)
@@ -167,7 +167,7 @@ class BatchRecommender:
     def _recommend_popular(self, table: Any) -> Any:  # noqa: ANN401
         """Recommend popular items to users who are not in the release."""
         kinds = self.release.manifest.kinds
-        item_N = popular_items(self.catalogue, self._config.n, np.zeros(0, dtype=np.int64))
+        item_N = popular_items(self.catalogue, self._config.n, NO_ITEMS)
         shortfalls = (Shortfall("unknown", "not in this release: popular items"),)
         candidates = popular_candidates(item_N, self.catalogue.user_counts(item_N), kinds, shortfalls)
         ids = table["user_id"].to_pylist()

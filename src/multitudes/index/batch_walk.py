@@ -26,7 +26,6 @@ from multitudes.index.inverted_mixture import (
     WalkPlan,
     WalkScores,
 )
-from multitudes.index.item_table import find_rows
 from multitudes.index.mixture import ScoredItems
 
 _FROM_USERS = 24  # fewer are searched one by one
@@ -109,7 +108,7 @@ def _walk_together(
     for visit, bound, of_lists, (topic_row_M, topic_term_M) in zip(visits, bound_U, found, topics, strict=True):
         reach_M = np.flatnonzero(topic_term_M >= bound)
         row_M, term_M = _best(*_join([of_lists, (topic_row_M[reach_M], topic_term_M[reach_M])]), visit.wanted)
-        is_allowed_M = ~find_rows(visit.plan.excluded.row_E, row_M)[1]
+        is_allowed_M = visit.plan.excluded.are_allowed(row_M)
         yield [(row_M[is_allowed_M], term_M[is_allowed_M])]
 
 

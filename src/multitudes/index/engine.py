@@ -15,6 +15,8 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 
+from multitudes.index.item_table import find_rows
+
 _MAX_RATIO, _FEW_QUERIES = 12, 128  # up to so many queries, levels share a call while proposals differ by this ratio
 _QUERIES_PER_CALL = 256  # what FAISS keeps of each query stays in the cache (2,048 take a tenth longer)
 _faiss: Any = faiss  # its types are incomplete
@@ -231,6 +233,10 @@ class ExcludedRows:
     def allowed_bits(self) -> NDArray[np.uint8] | None:
         """The bits; None if every row is allowed."""
         return self.bits if len(self.row_E) else None
+
+    def are_allowed(self, row_M: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Return for each of some rows whether it may be proposed, without the bitmap."""
+        return np.asarray(~find_rows(self.row_E, row_M)[1])
 
     def with_rows(self, row_E: NDArray[np.int64]) -> "ExcludedRows":
         """Return these and further rows, which ascend and are distinct."""

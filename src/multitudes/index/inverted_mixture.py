@@ -281,17 +281,7 @@ class MixtureWalk:
 
     def _live_rows(self, numbers: Sequence[int]) -> NDArray[np.int64]:
         row_M = np.concatenate([self.lists.rows_of(number) for number in numbers])
-        return row_M[~find_rows(self.left_out.row_E, row_M)[1]] if len(self.left_out.row_E) else row_M
-
-    @cached_property
-    def row_of_entry(self) -> NDArray[np.int32]:
-        """The rows of all lists, list after list, in the order of ``Lists.rows_of``."""
-        return np.argsort(self.lists.list_of_rows, kind="stable").astype(np.int32)
-
-    @cached_property
-    def first_entry(self) -> NDArray[np.int64]:
-        """The place of each list in ``row_of_entry``."""
-        return np.cumsum(self.lists.sizes) - self.lists.sizes
+        return row_M[self.left_out.are_allowed(row_M)] if len(self.left_out.row_E) else row_M
 
     def walk(
         self,
@@ -427,11 +417,12 @@ class WalkScores:
         of_topics = self.best_of_topics(prior_K, excluded)
         kept = _KEPT_WITHOUT_WALK * query.n
         items = self.candidates(prior_K, of_topics, 0, kept, excluded)
+        if sum(len(row_M) for row_M, _ in of_topics) <= kept:
+            return items
         # An item of several topics is proposed several times, so many proposals may be few items; and an item of the
         # history may have none of the topics.
-        is_cut = sum(len(row_M) for row_M, _ in of_topics) > kept
         possible = int((log_probabilities(items.score_KU + prior_K[:, None]) > -np.inf).sum())
-        return self._score_all(log_prior_K) if is_cut and possible < query.n else items
+        return self._score_all(log_prior_K) if possible < query.n else items
 
     def _score_all(self, log_prior_K: NDArray[np.float64]) -> ScoredItems:
         return self._walk.score_all(self._query).propose(log_prior_K)
@@ -455,7 +446,7 @@ class WalkScores:
         if asked:
             row_M = np.concatenate([topic.row_M for topic in asked])
             term_M = np.concatenate([topic.score_M + prior_K[topic.column] for topic in asked])
-            is_allowed_M = ~find_rows(excluded.row_E, row_M)[1]
+            is_allowed_M = excluded.are_allowed(row_M)
             proposed.append((row_M[is_allowed_M], term_M[is_allowed_M]))
         return proposed
 
@@ -485,7 +476,7 @@ class WalkScores:
             row_M = row_M[np.argpartition(-term_M, kept)[:kept]]
         if len(self._query.history):
             history_M = self._walk.table.rows_of_ids(self._query.history)
-            row_M = np.concatenate([row_M, history_M[~find_rows(excluded.row_E, history_M)[1]]])
+            row_M = np.concatenate([row_M, history_M[excluded.are_allowed(history_M)]])
         row_M = np.sort(row_M)
         return score_rows(self._walk.table, row_M[np.diff(row_M, prepend=-1) > 0], self._query)
 

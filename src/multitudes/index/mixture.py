@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from multitudes.errors import UsageError
 from multitudes.index.item_table import as_float32
 
+NO_IDS: NDArray[np.int64] = np.zeros(0, dtype=np.int64)
 _CANDIDATES_PER_RESULT = 4
 
 
@@ -35,7 +36,7 @@ class MixtureQuery(NamedTuple):
     excluded: NDArray[np.int64]  # ids that must not be returned
     # Ids of the user's history that may be returned. Inverted lists score them whatever their search proposes: the
     # vectors were made from them, so they are among the best items in lists that a search has no reason to read.
-    history: NDArray[np.int64] = np.zeros(0, dtype=np.int64)
+    history: NDArray[np.int64] = NO_IDS
 
     @property
     def candidates(self) -> int:
@@ -141,8 +142,7 @@ def _asks_for_items(query: MixtureQuery) -> bool:
 
 
 def _empty_list(vectors: int) -> MixtureList:
-    no_ids = np.zeros(0, dtype=np.int64)
-    return MixtureList(no_ids, np.zeros(0, dtype=np.float32), no_ids, np.zeros((0, vectors), dtype=np.bool_))
+    return MixtureList(NO_IDS, np.zeros(0, dtype=np.float32), NO_IDS, np.zeros((0, vectors), dtype=np.bool_))
 
 
 def log_priors(query: MixtureQuery, log_sum_K: NDArray[np.float64]) -> NDArray[np.float64]:

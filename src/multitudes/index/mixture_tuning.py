@@ -20,13 +20,12 @@ from numpy.typing import NDArray
 from multitudes.index.engine import Level, RecallTarget, geometric_efforts
 from multitudes.index.hits import empty_hits
 from multitudes.index.inverted_mixture import NORMALISER_FEATURES, MixtureTuning, MixtureWalk, WalkScores
-from multitudes.index.mixture import MixtureList, MixtureQuery, log_priors, rank
+from multitudes.index.mixture import NO_IDS, MixtureList, MixtureQuery, log_priors, rank
 from multitudes.index.protocol import ANY_TOPIC, NO_ID, Hits
 from multitudes.index.tuning import Half, ParameterGrid, Sample, tune_levels, tuned_depths
 from multitudes.progress import Progress, silent
 from multitudes.seeding import generator
 
-_NO_IDS: NDArray[np.int64] = np.zeros(0, dtype=np.int64)
 UNTUNED = MixtureTuning((), 0, (0.0,) * NORMALISER_FEATURES, 0.0, 0, 0)
 _USERS = 64  # to tune on; the same number of others to check
 _DEEPEST = 2_000  # deeper searches score every item
@@ -74,7 +73,7 @@ def _even_query(vectors_KD: NDArray[np.float32]) -> MixtureQuery:
         np.full(count, ANY_TOPIC),
         np.zeros(count, dtype=np.int64),
         0,
-        _NO_IDS,
+        NO_IDS,
     )
 
 
@@ -97,7 +96,7 @@ def tune_mixture(
     items = len(untuned.table)
     deepest = min(_DEEPEST, target.deepest, max(10, items // 10), items)
     ignored = [query.excluded for query in users]
-    users = [query._replace(n=deepest, excluded=_NO_IDS) for query in users]
+    users = [query._replace(n=deepest, excluded=NO_IDS) for query in users]
     exact = list[tuple[NDArray[np.float64], MixtureList]]()
     for u, query in enumerate(users):
         progress(u, len(users), "exact mixtures")

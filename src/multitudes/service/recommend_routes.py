@@ -138,7 +138,7 @@ def _fast_arguments(scope: Scope, body: bytes) -> tuple[api.RecommendRequest, in
     is_ambiguous = names.count(b"content-type") > 1 or len(deadlines) > 1
     if is_ambiguous or len(body) > LARGE_BYTES or not all(map(_PLAIN_DEADLINE.fullmatch, deadlines)):
         return None
-    try:
+    try:  # the parser of the route: orjson reads integers above 64 bits as floats
         model = schemas.RecommendRequest.model_validate(json.loads(body))  # type: ignore[attr-defined]
     except (ValueError, RecursionError):
         return None
