@@ -80,6 +80,23 @@ class ThreadsWarning(UserWarning):
     """A training resumes with another number of threads than it was started with."""
 
 
+def explain(error: Exception) -> MultitudesError | None:
+    """Return an error of this module for one that a person can mend: memory, disk, rights, paths; None: a defect."""
+    if isinstance(error, MultitudesError):
+        return error
+    if isinstance(error, MemoryError):
+        return MissingError(f"not enough memory ({error}); ask for less, or use a larger machine")
+    where = getattr(error, "filename", None) or "output"
+    if is_disk_full(error):
+        return MissingError(f"no space left on the disk ({where}); make room there and try again")
+    reason = os.strerror(error.errno or 0).lower() if isinstance(error, OSError) else ""
+    if is_permission_error(error):
+        return MissingError(f"{where}: {reason}; let this user read and write it, or choose another path")
+    if is_invalid_path(error):
+        return UsageError(f"{where}: {reason}; choose another path")
+    return None
+
+
 def missing_extra(module: str, extra: str) -> MissingError:
     """Return the error for an optional package that is not installed, with the command that installs it."""
     return MissingError(f"this needs the package '{module}'; install it with: pip install 'multitudes[{extra}]'")

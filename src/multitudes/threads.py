@@ -1,17 +1,51 @@
 """The number of cores, and the environment variables that limit the threads of libraries."""
 
 import os
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
 from typing import Final
 
 # Each library reads its variable when it is loaded.
 THREAD_VARIABLES: Final = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "POLARS_MAX_THREADS")
+_QUOTA_FILES: Final = (("cpu.max",), ("cpu.cfs_quota_us", "cpu.cfs_period_us"))  # of control groups, version 2 and 1
 
 
-def available_cores() -> int:
-    """Return the number of cores that this process may use, which a container or ``taskset`` may limit."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else machine_cores()
+def available_cores(system: Path = Path("/")) -> int:
+    """Return the number of cores that this process may use.
+
+    ``taskset`` limits it, and so does the quota of a container (``--cpus 1.5``, a limit of Kubernetes), of which the
+    whole cores count, and one at least.
+
+    Args:
+        system: folder with ``proc`` and ``sys``, where Linux says which quotas there are.
+    """
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else machine_cores()
+    return min([cores, *(max(1, int(quota)) for quota in _quotas(system))])
 
 
 def machine_cores() -> int:
     """Return the number of cores of the machine."""
     return os.cpu_count() or 1
+
+
+def _quotas(system: Path) -> Iterator[float]:
+    """Yield the quotas of this process, in cores: of its own control groups, and of those that contain them."""
+    for group in _control_groups(system):
+        for names in _QUOTA_FILES:
+            with suppress(OSError, ValueError):  # no such file, or "max"
+                quota, period = (float(word) for name in names for word in (group / name).read_text().split())
+                if quota > 0 and period > 0:
+                    yield quota / period
+
+
+def _control_groups(system: Path) -> Iterator[Path]:
+    try:
+        lines = (system / "proc/self/cgroup").read_text(encoding="utf-8").splitlines()
+    except OSError:  # not Linux
+        return
+    for line in lines:
+        _, controllers, path = line.split(":", 2)
+        if controllers == "" or "cpu" in controllers.split(","):
+            root, own = system / "sys/fs/cgroup" / controllers, Path(path.lstrip("/"))
+            yield from (root / part for part in (own, *own.parents))

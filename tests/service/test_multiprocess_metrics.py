@@ -99,7 +99,7 @@ def test_alone_there_is_no_folder_and_within_the_block_there_is():
 @pytest.mark.slow
 def test_two_workers_are_measured_as_one_whichever_answers_and_also_after_one_is_killed(tmp_path):
     publish_small(tmp_path / "releases")
-    with serving(tmp_path / "releases", "--workers", "2") as running:
+    with serving(tmp_path / "releases", workers="2") as running:
 
         def page() -> str:
             return httpx.get(f"{running.url}/metrics", timeout=PATIENCE_S).text  # a connection of its own

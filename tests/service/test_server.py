@@ -24,9 +24,6 @@ from fastapi import FastAPI
 from multitudes import Client
 from multitudes.client import Event, RecommendRequest
 from multitudes.errors import UnavailableError
-from multitudes.logs.schemas import IdTypes
-from multitudes.release.release import Release
-from multitudes.service.id_types import release_id_types
 from multitudes.service.server import call_when_ready, duplicate_socket, listen, serve_single
 from multitudes.service.settings import ServeConfig
 from tests.release.small_release import publish_small
@@ -50,10 +47,10 @@ class Running(NamedTuple):
 
 
 @contextmanager
-def serving(releases: Path, *options: str, settings: str = "") -> Iterator[Running]:
+def serving(releases: Path, *options: str, settings: str = "", workers: str = "1") -> Iterator[Running]:
     config = releases.parent / "serve.toml"
     config.write_text("[deadlines]\ndefault_ms = 20000\n" + settings)
-    call = [*MAIN, "serve", str(releases), "--port", "0", "--config", str(config), *options]
+    call = [*MAIN, "serve", str(releases), "--port", "0", "--workers", workers, "--config", str(config), *options]
     process = subprocess.Popen(call, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     try:
         assert process.stdout is not None
@@ -247,7 +244,7 @@ def is_reset(connection: socket.socket) -> bool:
 
 @pytest.mark.slow
 def test_a_worker_that_is_killed_is_replaced_and_all_end_with_the_first(releases):
-    with serving(releases, "--workers", "2", "--json") as running, Client(running.url, deadline_s=PATIENCE_S) as client:
+    with serving(releases, "--json", workers="2") as running, Client(running.url, deadline_s=PATIENCE_S) as client:
         said = json.loads(running.line)
         assert said == {"url": running.url, "release": "0001", "workers": 2, "items": 20, "users": 3}
         client.recommend(RecommendRequest(user_id="ann"))
@@ -273,7 +270,7 @@ def children(pid: int) -> set[int]:
 
 @pytest.mark.slow
 def test_workers_end_when_their_parent_is_killed(releases):
-    with serving(releases, "--workers", "2") as running, Client(running.url, deadline_s=PATIENCE_S) as client:
+    with serving(releases, workers="2") as running, Client(running.url, deadline_s=PATIENCE_S) as client:
         client.recommend(RecommendRequest(user_id="ann"))
         until(lambda: len(children(running.process.pid)) == 2)
         left = children(running.process.pid)
@@ -287,16 +284,25 @@ def test_workers_end_when_their_parent_is_killed(releases):
 
 
 @pytest.mark.slow
-def test_a_worker_that_cannot_begin_ends_the_service_with_its_reason(releases):
-    call = [*MAIN, "serve", str(releases), "--port", "0", "--workers", "2"]
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_service_that_cannot_start_gives_its_reason_once(releases, workers):
+    call = [*MAIN, "serve", str(releases), "--port", "0", "--workers", workers]
     folder = releases.with_name("releases.service")
     folder.mkdir()
     (folder / "state.sqlite").write_text("this is no database" * 100)
     done = subprocess.run(call, capture_output=True, text=True, check=False, timeout=PATIENCE_S)
-    assert done.returncode == 5
-    assert "state.sqlite" in done.stderr
-    assert "Traceback" not in done.stderr
+    assert done.returncode == 4
+    told = [line for line in done.stderr.splitlines() if not line.startswith("{")]  # without the journal
+    assert len(told) == 1, told
+    assert told[0].startswith("multitudes: ")
+    assert "state.sqlite" in told[0]
 
 
-def test_kinds_are_those_of_the_release(releases):
-    assert release_id_types(Release.open(releases)) == IdTypes("string", "int64")
+@pytest.mark.slow
+def test_several_processes_need_a_folder_for_temporary_files(releases):
+    call = [sys.executable, "-c", "import tempfile; tempfile._candidate_tempdir_list = list; from multitudes.cli.main"]
+    call[-1] += " import main; main()"
+    call += ["serve", str(releases), "--port", "0", "--workers", "2"]
+    done = subprocess.run(call, capture_output=True, text=True, check=False, timeout=PATIENCE_S)
+    assert (done.returncode, done.stderr.count("Traceback")) == (5, 0), done.stderr
+    assert "TMPDIR" in done.stderr

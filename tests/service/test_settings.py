@@ -25,6 +25,13 @@ def test_each_lies_over_the_one_before(file):
     assert (found.http.body_bytes, found.logs.keep_days, found.keys.open) == (2048, 7, True)
 
 
+@pytest.mark.parametrize(("cores", "expected"), [(1, 1), (2, 2), (64, 2)])
+def test_two_processes_serve_unless_there_is_one_core(cores, expected, monkeypatch):
+    monkeypatch.setattr("multitudes.service.settings.available_cores", lambda: cores)
+    assert load_settings(None, {}, {}).server.processes == expected
+    assert load_settings(None, {}, {"server": {"workers": 5}}).server.processes == 5
+
+
 @pytest.mark.parametrize(
     ("text", "told"),
     [

@@ -15,13 +15,10 @@ import typer.core
 from multitudes.errors import (
     INTERRUPTED_EXIT_CODE,
     MissingError,
-    MultitudesError,
     RenamedWarning,
     ThreadsWarning,
-    UsageError,
+    explain,
     is_disk_full,
-    is_invalid_path,
-    is_permission_error,
 )
 
 # Group of the help -> verb -> the module of this package that holds the function `VERB_command`, in the order in which
@@ -143,8 +140,6 @@ def run(arguments: list[str]) -> int:
         _reject_remote_output(arguments)
         with _own_warnings_as_lines():
             result = app(_with_new_options(arguments), standalone_mode=False)
-    except MultitudesError as error:
-        return _print_error(str(error), error.exit_code)
     except _CALL_ERROR as error:
         message = error.format_message()
         return _print_error(f"{message}{'' if message.endswith(('.', '?')) else '.'} See: multitudes --help", 2)
@@ -156,12 +151,8 @@ def run(arguments: list[str]) -> int:
         if not isinstance(exit_.__context__, BrokenPipeError):
             raise
         return _handle_closed_pipe()
-    except MemoryError as error:
-        return _print_error(
-            f"not enough memory ({error}); ask for less, or use a larger machine", MissingError.exit_code
-        )
     except Exception as error:
-        return _report_missing_package(error) or _report_disk_error(error) or _report_unexpected(error)
+        return _report_missing_package(error) or _report_explained(error) or _report_unexpected(error)
     if result == INTERRUPTED_EXIT_CODE:  # some versions of Typer turn Ctrl-C into an exit code
         return _print_interrupted(arguments)
     return result if isinstance(result, int) else 0
@@ -231,20 +222,14 @@ def _print_error(message: str, code: int) -> int:
     return code
 
 
-def _report_disk_error(error: Exception) -> int | None:
-    """Report a full disk, a missing permission or an invalid path; return None for any other error."""
-    where = getattr(error, "filename", None) or "output"
+def _report_explained(error: Exception) -> int | None:
+    """Report what a person can mend, such as a full disk; return None for any other error."""
+    explained = explain(error)
+    if explained is None:
+        return None
     if is_disk_full(error):
         _discard_stdout()
-        message = f"no space left on the disk ({where}); make room there and try again"
-        return _print_error(message, MissingError.exit_code)
-    reason = os.strerror(error.errno or 0).lower() if isinstance(error, OSError) else ""
-    if is_permission_error(error):
-        message = f"{where}: {reason}; let this user read and write it, or choose another path"
-        return _print_error(message, MissingError.exit_code)
-    if is_invalid_path(error):
-        return _print_error(f"{where}: {reason}; choose another path", UsageError.exit_code)
-    return None
+    return _print_error(str(explained), explained.exit_code)
 
 
 def _report_missing_package(error: Exception) -> int | None:

@@ -24,7 +24,7 @@ def serve_command(
     releases: Annotated[Path, typer.Argument(help="Folder of releases, or one version's own folder.")],
     host: Annotated[str | None, typer.Option(help="Address to listen on; default: 127.0.0.1.")] = None,
     port: Annotated[int | None, typer.Option(help="Port; 0: any free port; default: 8000.")] = None,
-    workers: Annotated[int | None, typer.Option(help="Number of processes; default: 1.")] = None,
+    workers: Annotated[int | None, typer.Option(help="Number of processes; default: 2, or 1 on a single core.")] = None,
     keys: Annotated[
         Path | None, typer.Option(help="File of API keys, made by `multitudes key`, or a folder of such files.")
     ] = None,
@@ -73,7 +73,7 @@ def _run_service(releases: Path, settings: "ServeConfig", json: bool) -> None:
     _keep_new_files_private()
     folder = release_folder(releases)
     with listen(settings.server.host, settings.server.port) as listener:
-        if settings.server.workers > 1:
+        if settings.server.processes > 1:
             serve_workers(releases, settings, listener, lambda: _print_address(folder, settings, listener, json))
             return
         with open_dependencies(releases, settings) as dependencies:
@@ -86,7 +86,7 @@ def _print_address(version: Path, settings: "ServeConfig", listener: "socket", j
     from multitudes.release import manifest
     from multitudes.service.server import socket_url
 
-    counts, workers = manifest.read_manifest(version).counts, settings.server.workers
+    counts, workers = manifest.read_manifest(version).counts, settings.server.processes
     if json:
         record = {"url": socket_url(listener), "release": version.name, "workers": workers}
         print_json(record | {name: counts[name] for name in ("items", "users")})

@@ -18,6 +18,7 @@ from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.mmap_dict import MmapedDict
 from prometheus_client.multiprocess import MultiProcessCollector
 
+from multitudes.errors import MissingError
 from multitudes.locks import lock
 
 _FOLDER: Final = "PROMETHEUS_MULTIPROC_DIR"  # prometheus_client reads it when it is imported
@@ -35,16 +36,27 @@ def shared_folder() -> Path | None:
 
 
 @contextmanager
-def share_metrics() -> Iterator[None]:
-    """Let the processes that are started within the block share their metrics."""
-    for leftover in Path(gettempdir()).glob(f"{_PREFIX}*"):  # of a service that was killed
+def share_metrics() -> Iterator[Path]:
+    """Let the processes that are started within the block share their metrics, in the folder that is yielded.
+
+    Raises:
+        MissingError: no folder for temporary files can be written.
+    """
+    try:
+        temporary = Path(gettempdir())
+    except FileNotFoundError:
+        raise MissingError(
+            "several processes need a folder for temporary files, and none can be written; name one in the variable"
+            " TMPDIR, or serve with --workers 1"
+        ) from None
+    for leftover in temporary.glob(f"{_PREFIX}*"):  # of a service that was killed
         process_id = leftover.name.removeprefix(_PREFIX).partition("-")[0]
         if process_id.isdigit() and not _is_alive(int(process_id)):
             rmtree(leftover, ignore_errors=True)
     with TemporaryDirectory(prefix=f"{_PREFIX}{os.getpid()}-") as folder:
         os.environ[_FOLDER] = folder
         try:
-            yield
+            yield Path(folder)
         finally:
             del os.environ[_FOLDER]
 

@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import signal
 import sys
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
 from functools import partial
@@ -23,11 +24,12 @@ from fastapi import FastAPI
 from uvicorn import Config, Server
 from uvicorn.supervisors.multiprocess import Multiprocess
 
+from multitudes.atomic import create_text
 from multitudes.config import parse
-from multitudes.errors import MissingError, MultitudesError, UsageError
+from multitudes.errors import MissingError, MultitudesError, UsageError, explain
 from multitudes.service.app import create_app
 from multitudes.service.journal import configure_logging
-from multitudes.service.multiprocess_metrics import share_metrics
+from multitudes.service.multiprocess_metrics import share_metrics, shared_folder
 from multitudes.service.queued_stream import stderr_stream
 from multitudes.service.request_limits import protocol_with_idle_timeout
 from multitudes.service.settings import ServeConfig
@@ -43,6 +45,10 @@ _LISTENING_SOCKETS: Final = 32
 _GC_THRESHOLD: Final = 10_000
 _READY_POLL_S: Final = 0.05  # between two attempts to reach a worker that did not answer
 _STARTUP_FAILED: Final = 3  # exit code after which the server does not restart a worker
+_FAILURE: Final = "failure.json"  # what a worker that cannot start leaves for its parent, which tells it once
+# A worker that does not answer its parent for so long hangs, and is replaced. uvicorn's own 5 s are too few for a busy
+# machine, on which a worker takes longer to import its libraries.
+_HANGS_AFTER_S: Final = 60
 
 
 def listen(host: str, port: int) -> socket:
@@ -96,18 +102,23 @@ def serve_workers(releases: Path, settings: ServeConfig, listening: socket, on_r
         on_ready: called once, from another thread, when a process answers.
 
     Raises:
-        MissingError: a worker could not start; it has written why.
+        MultitudesError: a worker could not start; the error is that of the worker.
+        MissingError: no folder for temporary files can be written.
     """
     os.environ[_WORKER_ENV] = json.dumps({"releases": str(releases), "settings": settings.model_dump(mode="json")})
     configure_logging(settings.journal, *_LOGGERS)
-    config = Config(f"{__name__}:worker", factory=True, workers=settings.server.workers, **_uvicorn_options(settings))
+    config = Config(f"{__name__}:worker", factory=True, workers=settings.server.processes, **_uvicorn_options(settings))
     workers = Multiprocess(config, duplicate_socket(listening))
-    Thread(target=call_when_ready, args=(listening, on_ready), name="ready", daemon=True).start()
-    with share_metrics():
+    with share_metrics() as folder:
+        Thread(target=call_when_ready, args=(listening, on_ready), name="ready", daemon=True).start()
         workers.run()
+        failure = folder / _FAILURE
+        record = json.loads(failure.read_text(encoding="utf-8")) if failure.exists() else {}
     stderr_stream().drain()
     if any(worker.exitcode == _STARTUP_FAILED for worker in workers.processes):
-        raise MissingError("a worker could not start; its message is above")
+        error = MultitudesError(record.get("message", "a worker could not start; the reason is above"))
+        error.exit_code = record.get("exit_code", error.exit_code)
+        raise error
 
 
 def call_when_ready(listening: socket, on_ready: Callable[[], None]) -> None:
@@ -135,9 +146,18 @@ def worker() -> FastAPI:
         stack.callback(stderr_stream().drain)  # runs last
         deps = stack.enter_context(open_dependencies(Path(task["releases"]), settings))
         return create_app(deps, stack.close)
-    except MultitudesError as error:
-        print(f"multitudes: {error}", file=sys.stderr)  # noqa: T201
+    except Exception as error:
+        _leave_reason(error)
         sys.exit(_STARTUP_FAILED)
+
+
+def _leave_reason(error: Exception) -> None:
+    """Leave to the parent why this worker cannot start: it tells it once, although all workers fail alike."""
+    explained, folder = explain(error), shared_folder()
+    if explained is None or folder is None:
+        traceback.print_exc()
+        return
+    create_text(folder / _FAILURE, json.dumps({"message": str(explained), "exit_code": explained.exit_code}))
 
 
 def _uvicorn_options(settings: ServeConfig) -> dict[str, Any]:
@@ -152,6 +172,7 @@ def _uvicorn_options(settings: ServeConfig) -> dict[str, Any]:
         "server_header": False,
         "timeout_keep_alive": http.idle_s,
         "timeout_graceful_shutdown": server.drain_s,
+        "timeout_worker_healthcheck": _HANGS_AFTER_S,
         "forwarded_allow_ips": server.proxies,
     }
 

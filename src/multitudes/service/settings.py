@@ -16,8 +16,10 @@ from multitudes.service.admission import AdmissionConfig
 from multitudes.service.engine import EngineConfig
 from multitudes.service.state_guard import GuardConfig
 from multitudes.state.protocol import StateConfig
+from multitudes.threads import available_cores
 
 ENVIRONMENT_PREFIX: Final = "MULTITUDES_SERVE_"
+_DEFAULT_WORKERS: Final = 2  # measured on two cores (docs/service-speed.md)
 
 
 class ServerConfig(Config):
@@ -25,11 +27,21 @@ class ServerConfig(Config):
 
     host: str = Field("127.0.0.1", description="Address to listen on.")
     port: int = Field(8000, ge=0, le=65_535, description="Port; 0: any that is free.")
-    workers: int = Field(1, ge=1, le=64, description="Processes; each holds its own engine and reads the same files.")
+    workers: int | None = Field(
+        None,
+        ge=1,
+        le=64,
+        description="Processes; each holds its own engine and reads the same files. None: 2, or 1 on a single core.",
+    )
     drain_s: int = Field(30, ge=1, le=600, description="After SIGTERM, seconds that accepted requests may take to end.")
     proxies: str = Field(
         "127.0.0.1", description="Addresses of proxies whose X-Forwarded-For is trusted, separated by commas."
     )
+
+    @property
+    def processes(self) -> int:
+        """The number of processes: with two on two cores, the slowest answers come sooner, for twice the memory."""
+        return self.workers or min(_DEFAULT_WORKERS, available_cores())
 
 
 class ReleasesConfig(Config):

@@ -64,10 +64,8 @@ def _audit_limits(settings: ServeConfig) -> Iterator[Finding]:
                 f"[http] {name} = {seconds:g}: slow clients hold connections for as long; give at most {_SLOW_S:g}"
             )
     cores = available_cores()
-    if server.workers > cores:
-        yield _warning(
-            f"[server] workers = {server.workers}, and this machine has {cores} processors; give at most as many"
-        )
+    if server.processes > cores:
+        yield _warning(f"[server] workers = {server.workers}, and it may use {cores} cores here; give at most as many")
 
 
 def _audit_deadlines(settings: ServeConfig) -> Iterator[Finding]:

@@ -1,0 +1,37 @@
+"""The cores that a process may use are those of the machine, unless a container gives it fewer."""
+
+import pytest
+
+from multitudes.threads import available_cores, machine_cores
+
+
+@pytest.mark.parametrize(
+    ("groups", "files", "expected"),
+    [
+        ("0::/", {"cpu.max": "150000 100000"}, 1),
+        ("0::/", {"cpu.max": "50000 100000"}, 1),
+        ("0::/", {"cpu.max": "300000 100000"}, 3),
+        ("0::/pods/one", {"pods/one/cpu.max": "max 100000", "pods/cpu.max": "200000 100000"}, 2),
+        ("0::/pods/one", {"pods/other/cpu.max": "100000 100000"}, 16),
+        ("0::/docker/abc", {"cpu.max": "200000 100000"}, 2),  # the container sees its own group as the root
+        ("4:memory:/\n1:cpu,cpuacct:/a", {"cpu,cpuacct/a/cpu.cfs_quota_us": "250000"}, 16),
+        ("1:cpu:/a", {"cpu/a/cpu.cfs_quota_us": "250000", "cpu/a/cpu.cfs_period_us": "100000"}, 2),
+        ("1:cpu:/a", {"cpu/a/cpu.cfs_quota_us": "-1", "cpu/a/cpu.cfs_period_us": "100000"}, 16),
+        ("0::/", {"cpu.max": "max 100000"}, 16),
+        ("0::/", {"cpu.max": "what"}, 16),
+        (None, {}, 16),
+    ],
+)
+def test_the_quota_of_a_container_limits_the_cores(tmp_path, monkeypatch, groups, files, expected):
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(16)), raising=False)
+    for name, text in {f"sys/fs/cgroup/{name}": text for name, text in files.items()}.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text + "\n")
+    if groups is not None:
+        (tmp_path / "proc/self").mkdir(parents=True)
+        (tmp_path / "proc/self/cgroup").write_text(groups + "\n")
+    assert available_cores(tmp_path) == expected
+
+
+def test_this_process_has_at_least_one_core():
+    assert 1 <= available_cores() <= machine_cores()
