@@ -40,7 +40,7 @@ _WIDTH, _TOPICS, _FOLLOWED, _IMPLICIT, _SEEN = 64, 100, 5, 6, 300
 _LOOKED_AT = 20_000  # items of which the nearest to a user were seen: of all, they would be too near
 _SCALE = np.float32(10)  # temperature 0.1
 _TUNING_USERS = 200
-_CONTENT = 2  # raise it where a kept index would no longer be what is measured
+_CONTENT = 3  # raise it where a kept index would no longer be what is measured
 _EXACT_UP_TO = 200_000  # items; beyond, the exact index takes long and is not timed
 _COUNTS: dict[InterestKind, int] = {"unconditioned": 1, "implicit": _IMPLICIT, "explicit": _FOLLOWED}
 _KINDS = tuple(kind for kind, count in _COUNTS.items() for _ in range(count))
@@ -99,7 +99,8 @@ def measure(kind: Kind, items: int, users: int, rounds: int, work: Path) -> dict
         engines["exact"] = (LiveIndex(exact), _EachVector(exact))
     count = np.zeros(items + 1, dtype=np.int64)
     catalogues = {name: [Catalogue(index, count) for index in pair] for name, pair in engines.items()}
-    wanted = find_candidates(asked, Catalogue(LiveIndex(exact), count), N, seen, config)
+    mask_BK = asked.mask_BK & (asked.topic_BK == 0)
+    unfollowing = asked._replace(mask_BK=mask_BK, weight_BK=asked.weight_BK * mask_BK)
     alone = UserVectors(
         _KINDS[:1],
         asked.vectors_BKD[:, :1],
@@ -110,6 +111,7 @@ def measure(kind: Kind, items: int, users: int, rounds: int, work: Path) -> dict
     )
     ways = {
         **{(name, "one search"): (asked, pair[0]) for name, pair in catalogues.items()},
+        **{(name, "one search, no topics"): (unfollowing, pair[0]) for name, pair in catalogues.items()},
         **{(name, "each vector"): (asked, pair[1]) for name, pair in catalogues.items()},
         **{(name, "single"): (alone, pair[0]) for name, pair in catalogues.items()},
     }
@@ -126,6 +128,10 @@ def measure(kind: Kind, items: int, users: int, rounds: int, work: Path) -> dict
                 cpu[way][turn, user] = 1000 * (time.thread_time() - began)
                 if turn == 0:
                     found[way].append(answer)
+    exactly = Catalogue(LiveIndex(exact), count)
+    wanted = {
+        id(vectors): find_candidates(vectors, exactly, N, seen, config) for vectors in (asked, unfollowing, alone)
+    }
     batch = {way: _batch_ms(*of, seen, config, rounds) for way, of in ways.items()}
     return {
         "step": {"kind": kind, "items": items},
@@ -139,7 +145,7 @@ def measure(kind: Kind, items: int, users: int, rounds: int, work: Path) -> dict
                     "way": way,
                     "cpu_ms": spread(np.median(cpu[engine, way], axis=1).tolist()),
                     "batch_cpu_ms": batch[engine, way],
-                    "overlap": None if way == "single" else _overlap(found[engine, way], wanted),
+                    "overlap": _overlap(found[engine, way], wanted[id(ways[engine, way][0])]),
                     "shortest": min(len(one.item_N) for one in found[engine, way]),
                 }
                 for engine, way in ways
@@ -209,7 +215,8 @@ def section(records: Sequence[dict[str, Any]]) -> list[str]:
         "",
         f"The blend `mixture`, lists of {N}: 2 to 7 vectors that may bring any item and {_FOLLOWED} followed topics, of"
         f" {_TOPICS}; {_SEEN} seen items; one thread, search and blend together. *Each vector*: one search for each, as"
-        " HNSW and Milvus do it, blended afterwards. *Single*: one vector. Measured by"
+        " HNSW and Milvus do it, blended afterwards. *Single*: one vector. *No topics*: the same users,"
+        " who follow nothing. Measured by"
         " `python -m benchmarks.index.mixture`, the ways in turn"
         f" (load {', '.join(str(record['load']['after']) for record in records)}; commits"
         f" {', '.join(str(record['versions'].get('commit')) for record in records)}).",
@@ -223,6 +230,7 @@ def _tuned(records: Sequence[dict[str, Any]]) -> list[str]:
     rows = [
         [
             f"{record['step']['items']:,} {record['step']['kind']}",
+            asked,
             f"{level['depth']:,}",
             f"{level['effort']:,}",
             f"{level['proposals']:,}",
@@ -231,9 +239,10 @@ def _tuned(records: Sequence[dict[str, Any]]) -> list[str]:
             f"{record['figures']['mixture']['error']:.3f}",
         ]
         for record in records
-        for level in record["figures"]["mixture"].get("levels", [])
+        for asked, name in (("any", "levels"), ("with topics", "with_topics"))
+        for level in record["figures"]["mixture"].get(name, [])
     ]
-    head = ["corpus", "depth", "pairs", "candidates", "overlap", "on held-out users", "error of log Z"]
+    head = ["corpus", "users", "depth", "pairs", "candidates", "overlap", "on held-out users", "error of log Z"]
     return ["As tuned:", "", *table(head, rows)]
 
 

@@ -16,5 +16,5 @@ def test_both_ways_are_measured_and_shown(tmp_path: Path, monkeypatch: pytest.Mo
     assert all(one["shortest"] == mixture.N for one in ways.values())
     lines = mixture.section([record])
     assert lines[0] == "## One search for all vectors of a user"
-    assert sum(line.startswith("| 800 latent | inverted |") for line in lines) == 3
+    assert sum(line.startswith("| 800 latent | inverted |") for line in lines) == 4
     assert mixture.section([]) == []

@@ -123,8 +123,10 @@ def test_what_one_search_for_all_vectors_finds_is_said_too(overlap: float, level
     assert older.text == "no search for all vectors of a user at once: each is searched by itself"
     levels = [{"depth": 200, "effort": 400, "proposals": 832, "recall": 0.98, "at_least": 0.97, "checked": overlap}]
     mixture = {"levels": levels, "exact_lists": 1, "correction": [0, 0, 0], "error": 0.0123, "users": 64}
-    publish_small(tmp_path / "new", index=index | {"mixture": mixture | {"checked_on": 60}})
-    summary, found = (one for one in inspect_release(ReleaseStore(tmp_path / "new")) if one.subject == "mixture")
+    mixture |= {"checked_on": 60, "with_topics": [levels[0] | {"effort": 100, "checked": 0.99}], "topic_share": 0.2}
+    publish_small(tmp_path / "new", index=index | {"mixture": mixture})
+    findings = (one for one in inspect_release(ReleaseStore(tmp_path / "new")) if one.subject == "mixture")
+    summary, found, with_topics = findings
     assert summary.text == (
         "one search for all vectors; tuned on 64 users, checked on 60 others; log normalisers within 0.012"
     )
@@ -132,7 +134,9 @@ def test_what_one_search_for_all_vectors_finds_is_said_too(overlap: float, level
         f"{overlap:.3f} of the unseen items of the exact list at depth 200:"
         " 400 pairs of a vector and a list, 832 candidates"
     )
-    assert (summary.level, found.level) == ("ok", level)
+    assert (summary.level, found.level, with_topics.level) == ("ok", level, "ok")
+    assert with_topics.text.startswith("0.990 of")
+    assert with_topics.text.endswith("100 pairs of a vector and a list, 832 candidates, for users with topics")
 
 
 def test_a_tuned_index_says_what_the_doctor_reads(tmp_path: Path):

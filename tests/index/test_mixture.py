@@ -12,12 +12,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from multitudes.errors import DataError, UsageError
+from multitudes.errors import ArtefactError, DataError, UsageError
 from multitudes.index import batch_walk, inverted_mixture
 from multitudes.index.engine import RecallTarget
 from multitudes.index.exact import ExactIndex
 from multitudes.index.factory import load_embedded
 from multitudes.index.inverted import InvertedIndex, build
+from multitudes.index.list_moments import ListMoments
 from multitudes.index.live import LiveIndex
 from multitudes.index.mixture import MixtureList, MixtureQuery
 from multitudes.index.protocol import ANY_TOPIC
@@ -290,6 +291,64 @@ def test_what_users_exclude_need_not_be_found_by_the_tuned_search():
     assert 10 in effort["all"]
     assert 10 not in effort["others"], "nothing else is among the best ten, so nothing tells what finds it"
     assert effort["others"][20] <= effort["all"][20]
+
+
+def followers(item: np.ndarray, count: int, seed: int, topics: int) -> list[MixtureQuery]:
+    """Return users with six vectors near a taste, who follow some of eight topics."""
+    rng, width = np.random.default_rng(seed), item.shape[1]
+    lists = []
+    for _ in range(count):
+        taste, others = item[rng.integers(0, len(item), 1)], item[rng.integers(0, len(item), 6 + topics)]
+        noise = rng.standard_normal((6 + topics, width))
+        vectors = 0.6 * taste + 0.4 * others + 0.2 * noise / np.linalg.norm(noise, axis=1, keepdims=True)
+        vectors *= 10 / np.linalg.norm(vectors, axis=1, keepdims=True)
+        topic = np.concatenate([np.zeros(6, np.int64), rng.choice(np.arange(1, 9), topics, replace=False)])
+        lists.append(query_of(vectors, 50, rng.dirichlet(np.ones(6 + topics)), topic))
+    return lists
+
+
+def test_users_who_follow_nothing_get_what_is_promised_where_all_others_follow_topics(name):
+    make = {"latent": latent, "clustered": clustered}[name]
+    rng = np.random.default_rng(3)
+    item = make(rng, 3 * ITEMS, WIDTH)
+    item /= np.linalg.norm(item, axis=1, keepdims=True)
+    world = World(np.arange(1, len(item) + 1), item, [[int(topic)] for topic in rng.integers(1, 9, len(item))])
+    target = RecallTarget(recall=0.97, deepest=200, scanned=3_000)
+    segment = build(world.ids, item, csr(world.topics), users=followers(item, 128, 4, topics=5), target=target)
+    assert isinstance(segment, InvertedIndex)
+    tuning, index = segment.walk.tuning, LiveIndex(segment)
+    assert tuning.with_topics
+    nothing, some = followers(item, 30, 5, topics=0), followers(item, 30, 5, topics=5)
+    assert overlap(index, world, nothing) >= 0.95
+    assert overlap(index, world, some) >= 0.95
+    # The control: searched as if they followed topics, they get less.
+    segment.walk = segment.walk.with_tuning(tuning._replace(levels=tuning.with_topics, with_topics=()))
+    assert overlap(LiveIndex(segment), world, nothing) < 0.9
+
+
+def test_a_vector_of_zeros_takes_no_pairs_from_the_others():
+    index, world = large("latent")
+    asked = users(latent, 40, 2)
+    zeros = [query._replace(vectors_KD=query.vectors_KD * (np.arange(5) > 0)[:, None]) for query in asked]
+    assert overlap(index, world, zeros) >= PROMISE.recall - 0.01
+
+
+def test_users_of_whom_nothing_is_asked_tune_nothing():
+    rng = np.random.default_rng(3)
+    silent = [query._replace(log_share_K=np.full(5, -np.inf)) for query in users(latent, 60, 1)]
+    index = LiveIndex(build(np.arange(ITEMS), latent(rng, ITEMS, WIDTH), users=silent, target=PROMISE))
+    assert not index.has_mixture
+
+
+@pytest.mark.parametrize("file", ["list_mean.npy", "list_variance.npy", "list_covariance.npy"])
+def test_moments_that_are_not_finite_are_refused(tmp_path, file):
+    index, _ = large("latent")
+    index.save(tmp_path)
+    array = np.load(tmp_path / file)
+    array.flat[-1] = np.nan
+    np.save(tmp_path / file, array)
+    with pytest.raises(ArtefactError, match=f"{file}.*not finite"):
+        ListMoments.load(tmp_path)
 
 
 def test_an_index_whose_items_change_finds_the_new_ones_and_not_the_old(name):

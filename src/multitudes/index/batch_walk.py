@@ -74,7 +74,7 @@ def propose_together(
 
 def _visit(walk: MixtureWalk, user: int, plan: WalkPlan, scores: WalkScores) -> _Visit | None:
     """Return what a user reads; None: such depths were not tuned."""
-    parameters = scores.parameters(plan.depth)
+    parameters = scores.parameters(plan)
     if parameters is None:
         return None
     pairs, kept = parameters

@@ -55,16 +55,22 @@ class MixtureTuning(NamedTuple):
     items that a user excludes, and the height the mean log probability of its last item.
     """
 
-    levels: tuple[Level, ...]
+    levels: tuple[Level, ...]  # of users without topics, which hold for all
     exact_lists: int  # heaviest lists of a vector whose items are summed exactly in its normaliser
     correction: tuple[float, ...]  # of the log normaliser: coefficients of its features, whose sum is subtracted
     error: float  # standard deviation of what remains, on other users
     users: int
     checked_on: int
+    # Topics bring a part of the list beside the walk, so fewer pairs are enough where they have this share at least.
+    with_topics: tuple[Level, ...] = ()  # empty: ``levels`` hold with topics too
+    topic_share: float = 0.0
 
     def to_record(self) -> dict[str, Any]:
         """Return the tuning as JSON values."""
-        return {**self._asdict(), "levels": [level._asdict() for level in self.levels]}
+        return {**self._asdict()} | {
+            name: [level._asdict() for level in levels]
+            for name, levels in (("levels", self.levels), ("with_topics", self.with_topics))
+        }
 
     @classmethod
     def from_record(cls, record: dict[str, Any]) -> "MixtureTuning":
@@ -73,14 +79,22 @@ class MixtureTuning(NamedTuple):
         Raises:
             KeyError, TypeError, ValueError, AttributeError: it did not write this.
         """
-        levels = tuple(Level(**level) for level in record["levels"])
-        numbers = np.array([level[:3] for level in levels]).reshape(-1, 3)
-        if not levels or numbers.dtype.kind != "i" or numbers.min() < 1 or (np.diff(numbers[:, 0]) <= 0).any():
-            raise ValueError("levels do not ascend")
+        levels, with_topics = (_read_levels(record.get(name, [])) for name in ("levels", "with_topics"))
         correction = tuple(float(number) for number in record["correction"])
-        if len(correction) != NORMALISER_FEATURES:
-            raise ValueError("another correction")
-        return cls(**{**record, "levels": levels, "correction": correction})
+        if not levels or len(correction) != NORMALISER_FEATURES or not np.isfinite(correction).all():
+            raise ValueError("no levels, or another correction")
+        share = float(record.get("topic_share", 0.0))
+        return cls(
+            **{**record, "levels": levels, "with_topics": with_topics, "topic_share": share, "correction": correction}
+        )
+
+
+def _read_levels(records: Sequence[dict[str, Any]]) -> tuple[Level, ...]:
+    levels = tuple(Level(**level) for level in records)
+    numbers = np.array([level[:3] for level in levels], dtype=None if levels else np.int64).reshape(-1, 3)
+    if numbers.dtype.kind != "i" or numbers.min(initial=1) < 1 or (np.diff(numbers[:, 0]) <= 0).any():
+        raise ValueError("levels do not ascend")
+    return levels
 
 
 class VectorLists(NamedTuple):
@@ -95,6 +109,7 @@ class VectorLists(NamedTuple):
 class WalkPlan(NamedTuple):
     """How deep a user is searched first, and what the depth that was needed is known from."""
 
+    levels: "_Levels"
     prior_K: NDArray[np.float32]
     excluded: ExcludedRows
     log_p_E: NDArray[np.float32]  # log probabilities of a sample of the excluded items
@@ -167,7 +182,8 @@ class MixtureWalk:
         """
         self.search, self.lists, self.moments, self.tuning = search, lists, moments, tuning
         self.topic_lists = topic_lists
-        self.table, self.left_out, self.levels = search.table, search.tombstones, _Levels(tuning.levels)
+        self.table, self.left_out = search.table, search.tombstones
+        self.levels, self._levels_with_topics = _Levels(tuning.levels), _Levels(tuning.with_topics)
         self._topic_sample = cache_by_topic(self._sample_topic)
         self._is_scanned = cache(search.is_scanned)
 
@@ -195,10 +211,18 @@ class MixtureWalk:
         vectors_FD = np.concatenate(vectors)
         score_FL = self.list_scores(vectors_FD)
         log_sum_F = self.log_sums(vectors_FD, score_FL)
+        score_FL[~vectors_FD.any(axis=1)] = -np.inf  # all items tie for a vector of zeros: no list is worth a visit
         end = np.cumsum([len(own) for own in vectors])
         for u, query in enumerate(queries):
             own = slice(end[u] - len(vectors[u]), end[u])
             yield WalkScores(self, query, score_FL[own], log_sum_F[own], topics[u], self._large_topics(query))
+
+    def levels_of(self, query: MixtureQuery, prior_K: NDArray[np.float32]) -> "_Levels":
+        """Return the levels for a user, by the share of the topics that bring items."""
+        share_K = np.exp(query.log_share_K) * (prior_K > -np.inf)
+        topic_share = float(share_K[query.topic_K != ANY_TOPIC].sum())
+        is_by_topics = self.tuning.with_topics and topic_share >= self.tuning.topic_share * float(share_K.sum())
+        return self._levels_with_topics if is_by_topics else self.levels
 
     def score_all(self, query: MixtureQuery) -> MixtureScores:
         """Score every item."""
@@ -362,7 +386,7 @@ class WalkScores:
             return self._propose_without_walk(log_prior_K)
         of_topics = self.best_of_topics(plan.prior_K, plan.excluded)
         for _ in range(MAX_ATTEMPTS):
-            parameters = self.parameters(plan.depth)
+            parameters = self.parameters(plan)
             if parameters is None:
                 break
             items = self.candidates(plan.prior_K, of_topics, *parameters, plan.excluded)
@@ -379,12 +403,14 @@ class WalkScores:
             return None
         excluded = walk.left_out.with_rows(walk.table.rows_of_ids(query.excluded))
         log_p_E, step = self._excluded_probabilities(prior_K, excluded.row_E)
-        depth = _estimate_depth(walk.levels, log_p_E, step, query.n)
-        return WalkPlan(prior_K, excluded, log_p_E, step, depth)
+        levels = walk.levels_of(query, prior_K)
+        depth = _estimate_depth(levels, log_p_E, step, query.n)
+        return WalkPlan(levels, prior_K, excluded, log_p_E, step, depth)
 
-    def parameters(self, depth: int) -> tuple[int, int] | None:
+    def parameters(self, plan: WalkPlan) -> tuple[int, int] | None:
         """Return the number of pairs and of candidates for a depth; None: that was not tuned."""
-        parameters = self._walk.levels.parameters(depth, self._query.n)
+        depth, n = plan.depth, self._query.n
+        parameters = plan.levels.parameters(depth, n) or self._walk.levels.parameters(depth, n)
         if parameters is None:
             return None
         pairs, kept = parameters

@@ -9,6 +9,7 @@ from typing import NamedTuple, Protocol, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from multitudes.errors import ArtefactError
 from multitudes.index import files
 from multitudes.index.item_table import ItemTable
 
@@ -92,12 +93,12 @@ class ListMoments(NamedTuple):
         Raises:
             ArtefactError: an array is missing or damaged.
         """
-        return cls(
-            *(
-                files.read_array(folder / name, np.float32, axes)
-                for name, axes in zip(MOMENT_FILES, (2, 1, 2), strict=True)
-            )
-        )
+        arrays = []
+        for name, axes in zip(MOMENT_FILES, (2, 1, 2), strict=True):
+            arrays.append(files.read_array(folder / name, np.float32, axes))
+            if not np.isfinite(arrays[-1]).all():
+                raise ArtefactError(f"{folder / name}: is not finite; publish the run again")
+        return cls(*arrays)
 
     def save(self, folder: Path) -> None:
         """Write the moments into ``folder``."""

@@ -8,6 +8,9 @@ harder to find than others: the vectors were made from them, so they are among t
 from the vectors. (A million latent vectors, seven free ones for each user: half of the best ten items are of the
 history. 490 pairs find .97 of all ten, 100 pairs .97 of the others.)
 
+Topics bring a part of the list beside the walk, so users with topics need fewer pairs. Each user is tuned without them
+too, for those who follow nothing or little.
+
 Legend: K vectors of a user · n items.
 """
 
@@ -31,6 +34,8 @@ _USERS = 64  # to tune on; the same number of others to check
 _DEEPEST = 2_000  # deeper searches score every item
 _MIN_DEPTH = 100  # an index that is not good enough down to here is not searched for mixtures
 _FLOOR = 0.02  # a level that finds so much less than it should on the users that it was not tuned on is not used
+_FEWEST_WITH_TOPICS = 32  # fewer are searched as deep as users without topics
+_LEAST_SHARE_QUANTILE = 0.1  # of the shares of their topics: with less, users are searched as if they had none
 _VECTORS_OF_USER = 4  # where nothing is known but vectors
 _EXACT_LISTS = (0, 1, 2, 4, 8)
 _FITTED_VECTORS = 30  # fewer vectors fit nothing but the mean error
@@ -91,52 +96,102 @@ def tune_mixture(
     Returns:
         The tuning; None if no number of pairs finds enough, so that each vector has to be searched by itself.
     """
-    if len(users) < 2:
+    users = [query for query in users if (query.log_share_K > -np.inf).any()]
+    free = [kept for query in users if (kept := _without_topics(query)) is not None]
+    if len(free) < 2:  # nobody has a vector that walks
         return None
-    items = len(untuned.table)
-    deepest = min(_DEEPEST, target.deepest, max(10, items // 10), items)
-    ignored = [query.excluded for query in users]
-    users = [query._replace(n=deepest, excluded=NO_IDS) for query in users]
-    exact = list[tuple[NDArray[np.float64], MixtureList]]()
-    for u, query in enumerate(users):
-        progress(u, len(users), "exact mixtures")
-        exact.append(_exact_list(untuned, query))
-    free = [query.vectors_KD[query.topic_K == ANY_TOPIC] for query in users]
-    log_sum_F = np.concatenate(
-        [log_sum_K[query.topic_K == ANY_TOPIC] for query, (log_sum_K, _) in zip(users, exact, strict=True)]
-    )
-    if len(log_sum_F) == 0:  # every vector is restricted to a topic
-        return None
-    tuning = _calibrate(untuned, np.concatenate(free), log_sum_F)
+    deepest = min(_DEEPEST, target.deepest, max(10, len(untuned.table) // 10), len(untuned.table))
+    group = _Group.of(untuned, free, deepest, progress)
+    vectors_FD = np.concatenate([query.vectors_KD for query in group.users])
+    tuning = _calibrate(untuned, vectors_FD, np.concatenate(group.log_sums))
     walk = untuned.with_tuning(tuning)
-    middle = (len(users) + 1) // 2
-    halves = [
-        Half(users[chosen], _ignoring(_as_hits([found for _, found in exact[chosen]], deepest), ignored[chosen]))
-        for chosen in (slice(0, middle), slice(middle, None))
-    ]
-    most = max(len(vectors_KD) for vectors_KD in free) * walk.lists.lists
+    levels = _tune_group(walk, group, target, progress)
+    if not levels or levels[-1].depth < min(_MIN_DEPTH, deepest):
+        return None
+    tuning = tuning._replace(levels=levels, users=group.middle, checked_on=len(free) - group.middle)
+    followers = [query for query in users if _share_of_topics(query) > 0]
+    if len(followers) < _FEWEST_WITH_TOPICS:
+        return tuning
+    return tuning._replace(
+        with_topics=_tune_group(walk, _Group.of(walk, followers, deepest, progress), target, progress),
+        topic_share=float(np.quantile([_share_of_topics(query) for query in followers], _LEAST_SHARE_QUANTILE)),
+    )
+
+
+class _Group(NamedTuple):
+    """Users, half to tune on and half to check on, with their exact lists."""
+
+    users: list[MixtureQuery]  # who exclude nothing and ask for as many items as are tuned
+    ignored: list[NDArray[np.int64]]  # ids that need not be found
+    log_sums: list[NDArray[np.float64]]
+    exact: list[MixtureList]
+
+    @classmethod
+    def of(cls, walk: MixtureWalk, users: Sequence[MixtureQuery], deepest: int, progress: Progress) -> "_Group":
+        """Find the exact lists of users."""
+        asked, log_sums, exact = [query._replace(n=deepest, excluded=NO_IDS) for query in users], [], []
+        for u, query in enumerate(asked):
+            progress(u, len(asked), "exact mixtures")
+            scores = walk.score_all(query)
+            log_prior_K = log_priors(query, scores.log_sum_K)
+            log_sums.append(scores.log_sum_K)
+            exact.append(rank([scores.propose(log_prior_K)], log_prior_K, query))
+        return cls(asked, [query.excluded for query in users], log_sums, exact)
+
+    @property
+    def middle(self) -> int:
+        """The number of users to tune on, who come first."""
+        return (len(self.users) + 1) // 2
+
+    def halves(self) -> tuple[Half, Half]:
+        """Return the users to tune on, and those to check on."""
+        deepest = self.users[0].n
+        of_tuning, of_check = (
+            Half(self.users[chosen], _ignoring(_as_hits(self.exact[chosen], deepest), self.ignored[chosen]))
+            for chosen in (slice(0, self.middle), slice(self.middle, None))
+        )
+        return of_tuning, of_check
+
+
+def _without_topics(query: MixtureQuery) -> MixtureQuery | None:
+    """Return what a user asks for who follows nothing; None: then nothing is asked for."""
+    free = query.topic_K == ANY_TOPIC
+    if not (query.log_share_K[free] > -np.inf).any():
+        return None
+    return query._replace(
+        vectors_KD=query.vectors_KD[free],
+        log_share_K=query.log_share_K[free] - np.logaddexp.reduce(query.log_share_K[free]),
+        topic_K=query.topic_K[free],
+        limit_K=None if query.limit_K is None else query.limit_K[free],
+    )
+
+
+def _share_of_topics(query: MixtureQuery) -> float:
+    share_K = np.exp(query.log_share_K)
+    return float(share_K[query.topic_K != ANY_TOPIC].sum() / share_K.sum())
+
+
+def _tune_group(walk: MixtureWalk, group: _Group, target: RecallTarget, progress: Progress) -> tuple[Level, ...]:
+    """Return the levels that find enough on the users to check on."""
+    halves, users, deepest = group.halves(), group.users, group.users[0].n
+    most = max(int((query.topic_K == ANY_TOPIC).sum()) for query in users) * walk.lists.lists
     grid = ParameterGrid(geometric_efforts(most), _numbers_of_candidates, _cost_in_codes(walk))
     score_QN = halves[0].truth.score_QN
 
     prepared = dict[int, dict[int, _User]]()  # by depth and identity of the query
 
-    def search(group: Sequence[MixtureQuery], level: Level) -> Hits:
+    def search(chosen: Sequence[MixtureQuery], level: Level) -> Hits:
         if level.depth not in prepared:  # as many of the best items of topics are proposed as for that many results
             of_depth = _prepare(walk, [query._replace(n=level.depth) for query in users])
             prepared[level.depth] = {id(query): user for query, user in zip(users, of_depth, strict=True)}
-        return _as_hits([_search(walk, prepared[level.depth][id(query)], level) for query in group], level.depth)
+        return _as_hits([_search(walk, prepared[level.depth][id(query)], level) for query in chosen], level.depth)
 
     def height(depth: int) -> float:
         reached = score_QN[:, depth - 1][score_QN[:, depth - 1] > -np.inf]
         return float(reached.mean()) if len(reached) else 0.0
 
-    levels = tune_levels(
-        grid, search, (halves[0], halves[1]), tuned_depths(deepest), height, target.recall, items, progress
-    )
-    levels = tuple(level for level in levels if level.checked >= target.recall - _FLOOR)
-    if not levels or levels[-1].depth < min(_MIN_DEPTH, deepest):
-        return None
-    return tuning._replace(levels=levels, users=middle, checked_on=len(users) - middle)
+    levels = tune_levels(grid, search, halves, tuned_depths(deepest), height, target.recall, len(walk.table), progress)
+    return tuple(level for level in levels if level.checked >= target.recall - _FLOOR)
 
 
 def _numbers_of_candidates(depth: int) -> list[int]:
@@ -147,13 +202,6 @@ def _cost_in_codes(walk: MixtureWalk) -> Callable[[int, int], float]:
     """Return about what a number of pairs and of candidates costs, in codes read."""
     codes_per_pair = _CODES_PER_LIST + len(walk.table) / walk.lists.lists
     return lambda pairs, candidates: codes_per_pair * pairs + _CODES_PER_CANDIDATE * candidates
-
-
-def _exact_list(walk: MixtureWalk, query: MixtureQuery) -> tuple[NDArray[np.float64], MixtureList]:
-    """Return the log normalisers of a user's vectors and the exact list."""
-    scores = walk.score_all(query)
-    log_prior_K = log_priors(query, scores.log_sum_K)
-    return scores.log_sum_K, rank([scores.propose(log_prior_K)], log_prior_K, query)
 
 
 def _calibrate(walk: MixtureWalk, vectors_FD: NDArray[np.float32], log_sum_F: NDArray[np.float64]) -> MixtureTuning:

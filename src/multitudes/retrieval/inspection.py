@@ -205,9 +205,10 @@ def _check_mixture(info: dict[str, Any], target: float) -> list[Finding]:
                 "ok" if level["checked"] >= target else "warning",
                 "mixture",
                 f"{level['checked']:.3f} of the unseen items of the exact list at depth {level['depth']:,}:"
-                f" {level['effort']:,} pairs of a vector and a list, {level['proposals']:,} candidates",
+                f" {level['effort']:,} pairs of a vector and a list, {level['proposals']:,} candidates{condition}",
             )
-            for level in mixture["levels"]
+            for name, condition in (("levels", ""), ("with_topics", ", for users with topics"))
+            for level in mixture.get(name, [])
         ),
     ]
 
