@@ -41,19 +41,22 @@ def _ratio(name: str) -> Callable[[Figures], float]:
     return lambda figures: float(figures["joint_over_single"][name]["median"])
 
 
-def _joint(name: str) -> Callable[[Figures], float]:
-    return lambda figures: float(figures["methods"]["joint"][name]["median"])
+def _of(method: str, name: str) -> Callable[[Figures], float]:
+    return lambda figures: float(figures["methods"][method][name]["median"])
 
 
-def _memory(figures: Figures) -> float:
+def _own_memory(figures: Figures) -> float:
     joint = figures["methods"]["joint"]
-    return float(joint["memory_mib"]["all"] / joint["index_mib"])
+    return float(joint["memory_mib"]["own"] / joint["index_mib"])
 
 
 GOALS = (
-    MeasuredGoal("p90, twelve vectors to one", 1.10, " ×", True, _ratio("p90_ms"), _ratio("cpu_ms")),
-    MeasuredGoal("p99 of twelve vectors", 25, " ms", True, _joint("p99_ms")),
-    MeasuredGoal("answers a second, twelve vectors to one", 0.85, " ×", False, _ratio("per_s"), _ratio("per_cpu_s")),
+    MeasuredGoal("CPU of a request, twelve vectors to one", 1.25, " ×", True, _ratio("cpu_ms")),
+    MeasuredGoal("p90, twelve vectors to one", 1.10, " ×", True, _ratio("p90_ms")),
+    MeasuredGoal("p99 of twelve vectors", 25, " ms", True, _of("joint", "p99_ms")),
+    MeasuredGoal("answers a second, twelve vectors to one", 0.8, " ×", False, _ratio("per_s"), _ratio("per_cpu_s")),
+    MeasuredGoal("answers of twelve vectors a CPU second", 200, "", False, _of("joint", "per_cpu_s")),
+    MeasuredGoal("CPU of a request of one vector", 4, " ms", True, _of("single", "cpu_ms")),
     MeasuredGoal(
         "from start to ready",
         3,
@@ -62,7 +65,7 @@ GOALS = (
         lambda figures: float(figures["methods"]["joint"]["ready_s"]),
         lambda figures: float(figures["methods"]["joint"]["ready_cpu_s"]),
     ),
-    MeasuredGoal("resident memory, of the files of the index", 1.3, " ×", True, _memory),
+    MeasuredGoal("own memory, of the files of the index", 1.5, " ×", True, _own_memory),
 )
 
 

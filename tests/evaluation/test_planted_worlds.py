@@ -1,6 +1,7 @@
 """From planted logs to figures: the gain of interests is known, and zero in the control world.
 
-The world has more niches than the model is wide (60 against 8), so one vector cannot stand for three tastes.
+The world has more niches than the model and its linear history are wide (60 against 8 each), so one vector cannot stand
+for three tastes. Both methods have the same linear history.
 """
 
 from functools import cache
@@ -44,7 +45,7 @@ def world(tastes: int) -> tuple[PlantedWorld, Path]:
 def run(tastes: int, method: Method) -> TrainedRun:
     _, folder = world(tastes)
     model = UserTowerConfig.model_validate(
-        {"width": 8, "history": 30, "dropout": 0.1, "interests": 3, "crossing": {"hidden": 32}}
+        {"width": 8, "history": 30, "dropout": 0.1, "interests": 3, "crossing": {"hidden": 32}, "linear": {"rank": 8}}
     )
     settings = TrainConfig(epochs=3, learning_rate=0.01, batch_size=64, window=5, in_batch=256, uniform=256)
     config = RunConfig(method=method, seed=0, model=model, train=settings)

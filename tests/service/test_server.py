@@ -24,7 +24,7 @@ from fastapi import FastAPI
 from multitudes import Client
 from multitudes.client import Event, RecommendRequest
 from multitudes.errors import UnavailableError
-from multitudes.service.server import call_when_ready, duplicate_socket, listen, serve_single
+from multitudes.service.server import announce, duplicate_socket, listen, serve_single, wait_for_announcement
 from multitudes.service.settings import ServeConfig
 from tests.release.small_release import publish_small
 
@@ -175,22 +175,32 @@ def test_many_who_connect_at_once_are_taken_at_once():
     assert turns_until_taken(20, lambda listening: [listening]) >= 20, "the control"
 
 
-def test_workers_are_ready_when_one_of_them_answers_and_not_before():
-    said = threading.Event()
-    with listen("127.0.0.1", 0) as listening:
-        waiting = threading.Thread(target=call_when_ready, args=(listening, said.set), daemon=True)
-        waiting.start()
-        for answer in (b"", b"HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\n\r\n"):
-            connection, _ = listening.accept()  # a worker that dies before it answers, and one that is not ready
-            assert connection.recv(4096).startswith(b"GET /readyz ")
-            connection.sendall(answer)
-            connection.close()
-        connection, _ = listening.accept()
-        assert not said.is_set()
-        connection.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
-        waiting.join(PATIENCE_S)
-        connection.close()
-    assert said.is_set()
+def test_workers_answer_when_the_service_is_announced_and_not_before(tmp_path):
+    said, may_say = list[str](), threading.Event()
+
+    def say() -> None:
+        assert may_say.wait(PATIENCE_S)
+        said.append("the address")
+        raise BrokenPipeError("whoever read it has ended")
+
+    def serve() -> None:
+        wait_for_announcement(tmp_path, PATIENCE_S)
+        said.append("an answer")
+
+    threads = [threading.Thread(target=announce, args=(tmp_path, say), daemon=True)]
+    threads += [threading.Thread(target=serve, daemon=True) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    time.sleep(0.1)
+    assert said == []
+    may_say.set()
+    for thread in threads:
+        thread.join(PATIENCE_S)
+    assert said == ["the address", "an answer", "an answer"]
+
+
+def test_a_worker_whose_parent_says_nothing_answers_nevertheless(tmp_path):
+    wait_for_announcement(tmp_path, 0.05)
 
 
 def listens(host: str, port: int) -> bool:

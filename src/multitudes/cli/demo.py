@@ -39,7 +39,7 @@ uniform = 256
 validate_users = 200
 """
 SETTINGS = f"""\
-# The settings of `multitudes demo`: a small model, trained briefly, so that the demo ends in a few minutes.
+# The settings of `multitudes demo`: a small model, trained briefly, so that the demo ends in a minute.
 # `multitudes init DIR` writes a file with every setting, its default and its meaning.
 
 [prepare]

@@ -56,9 +56,11 @@ _PAPER_TRAINING: Final = {
 
 METHODS: Final[dict[str, MethodSpec]] = {
     "single": MethodSpec("none: one vector for everything", always_unconditioned=True),
-    # The strongest single vector: the state of the encoder itself, as in SASRec and eSASRec.
+    # The state of the encoder itself, as in SASRec and eSASRec.
     "transformer": MethodSpec(
-        "none: the strongest single vector here", always_unconditioned=True, defaults={"crossing": {"hidden": 0}}
+        "none: the strongest single vector without a linear history",
+        always_unconditioned=True,
+        defaults={"crossing": {"hidden": 0}},
     ),
     "clustering": MethodSpec("clusters of the user's own history", "DCM", implicit="own"),
     "conditional": MethodSpec("topics that the user follows", "CR", explicit=True),

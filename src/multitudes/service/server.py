@@ -9,14 +9,12 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing, contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
-from http import HTTPStatus
-from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from socket import AF_INET, AF_INET6, SO_REUSEADDR, SOL_SOCKET, socket
 from threading import Thread
-from time import sleep
+from time import monotonic, sleep
 from types import FrameType
 from typing import Any, Final
 
@@ -43,7 +41,8 @@ _LOGGERS: Final = ("multitudes", "uvicorn")
 _LISTENING_SOCKETS: Final = 32
 # An answer creates thousands of objects, and nearly all are freed without a search for cycles.
 _GC_THRESHOLD: Final = 10_000
-_READY_POLL_S: Final = 0.05  # between two attempts to reach a worker that did not answer
+_READY, _ANNOUNCED = "ready", "announced"  # files by which workers and their parent wait for each other
+_READY_POLL_S: Final = 0.01
 _STARTUP_FAILED: Final = 3  # exit code after which the server does not restart a worker
 _FAILURE: Final = "failure.json"  # what a worker that cannot start leaves for its parent, which tells it once
 # A worker that does not answer its parent for so long hangs, and is replaced. uvicorn's own 5 s are too few for a busy
@@ -99,7 +98,7 @@ def serve_workers(releases: Path, settings: ServeConfig, listening: socket, on_r
         releases: folder of releases, or one version's folder.
         settings: of the service.
         listening: the socket that the processes share.
-        on_ready: called once, from another thread, when a process answers.
+        on_ready: called once, from another thread, before the first process answers anybody.
 
     Raises:
         MultitudesError: a worker could not start; the error is that of the worker.
@@ -110,7 +109,7 @@ def serve_workers(releases: Path, settings: ServeConfig, listening: socket, on_r
     config = Config(f"{__name__}:worker", factory=True, workers=settings.server.processes, **_uvicorn_options(settings))
     workers = Multiprocess(config, duplicate_socket(listening))
     with share_metrics() as folder:
-        Thread(target=call_when_ready, args=(listening, on_ready), name="ready", daemon=True).start()
+        Thread(target=announce, args=(folder, on_ready), name="ready", daemon=True).start()
         workers.run()
         failure = folder / _FAILURE
         record = json.loads(failure.read_text(encoding="utf-8")) if failure.exists() else {}
@@ -121,17 +120,21 @@ def serve_workers(releases: Path, settings: ServeConfig, listening: socket, on_r
         raise error
 
 
-def call_when_ready(listening: socket, on_ready: Callable[[], None]) -> None:
-    """Call ``on_ready`` when the service behind a socket answers; until it accepts, a connection waits."""
-    host, port = listening.getsockname()[:2]
-    while True:
-        with closing(HTTPConnection(host, port)) as connection, suppress(OSError, HTTPException):
-            connection.request("GET", "/readyz")
-            if connection.getresponse().status == HTTPStatus.OK:
-                break
+def announce(folder: Path, on_ready: Callable[[], None]) -> None:
+    """Call ``on_ready`` when a worker is ready, and let the workers answer then."""
+    while not (folder / _READY).exists():
         sleep(_READY_POLL_S)
     with suppress(OSError):  # the reader of stdout closed the pipe
         on_ready()
+    (folder / _ANNOUNCED).touch()
+
+
+def wait_for_announcement(folder: Path, limit_s: float = 5.0) -> None:
+    """Tell the parent that this worker is ready, and wait until it has announced the service."""
+    (folder / _READY).touch()
+    end_s = monotonic() + limit_s
+    while not (folder / _ANNOUNCED).exists() and monotonic() < end_s:
+        sleep(_READY_POLL_S)
 
 
 def worker() -> FastAPI:
@@ -145,7 +148,10 @@ def worker() -> FastAPI:
     try:
         stack.callback(stderr_stream().drain)  # runs last
         deps = stack.enter_context(open_dependencies(Path(task["releases"]), settings))
-        return create_app(deps, stack.close)
+        app, folder = create_app(deps, stack.close), shared_folder()
+        assert folder is not None, "the parent shares it"
+        wait_for_announcement(folder)
+        return app
     except Exception as error:
         _leave_reason(error)
         sys.exit(_STARTUP_FAILED)
