@@ -17,6 +17,7 @@ from http.client import HTTPConnection
 from pathlib import Path
 from typing import NamedTuple
 
+import httpx
 import polars as pl
 import pytest
 from fastapi import FastAPI
@@ -276,6 +277,17 @@ def children(pid: int) -> set[int]:
     """Return the workers of a process; Python's own helper that watches shared memory is none."""
     found = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
     return {int(child) for child in found if "resource_tracker" not in Path(f"/proc/{child}/cmdline").read_text()}
+
+
+@pytest.mark.slow
+def test_whichever_worker_is_asked_the_answer_is_the_same(releases):
+    with serving(releases, workers="2") as running:
+        until(lambda: "multitudes_processes 2.0" in httpx.get(f"{running.url}/metrics").text)
+        answers = set()
+        for _ in range(20):
+            with Client(running.url, deadline_s=PATIENCE_S) as client:  # each connection is one worker's
+                answers.add(client.recommend(RecommendRequest(user_id="bob", request_id="r")).candidates)
+        assert len(answers) == 1
 
 
 @pytest.mark.slow
