@@ -96,10 +96,25 @@ def _run_set(prepared: PreparedData, systems: list[System], given: argparse.Name
         record, lists = run_trial(system, trial, settings, data, given.python)
         head = {key: value for key, value in context.head(("multitudes",)).items() if key != "machine"}
         keep_trial(folder, Finished(record | {"run": head}, lists))
-        save_record(given.out, "validation", name, set_record(given.work / name, data, settings))
+        _save(given, name, data, settings)
         if record["stopped"] == "interrupted":
             raise KeyboardInterrupt
-    save_record(given.out, "validation", name, set_record(given.work / name, data, settings))
+    _save(given, name, data, settings)
+
+
+def _save(given: argparse.Namespace, name: str, data: Data, settings: Settings) -> None:
+    """Write the record of a set; systems that were measured with another ``--work`` stay in it."""
+    records = json.loads(given.out.read_text(encoding="utf-8")) if given.out.exists() else {}
+    earlier = records.get("validation", {}).get(name)
+    save_record(given.out, "validation", name, with_earlier(set_record(given.work / name, data, settings), earlier))
+
+
+def with_earlier(record: dict[str, Any], earlier: dict[str, Any] | None) -> dict[str, Any]:
+    """Return a record with the systems that only an earlier one of the same data and settings has."""
+    if earlier is None or any(record[name] != earlier[name] for name in ("users", "targets", "data", "settings")):
+        return record
+    systems = earlier["systems"] | record["systems"]
+    return record | {"systems": {one.name: systems[one.name] for one in SYSTEMS if one.name in systems}}
 
 
 def trial_folder(work: Path, system: System, trial: Trial) -> Path:

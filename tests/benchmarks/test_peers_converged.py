@@ -130,3 +130,13 @@ def test_the_page_says_what_is_missing_what_a_limit_ended_and_whether_both_ease_
     assert "No comparison yet, since not above popularity: torch-rechub MIND." in shown
     missing = [system.name for system in SYSTEMS if system.default and system.name not in systems]
     assert shown.count("| not run |") == len(missing)
+
+
+def test_systems_of_an_earlier_record_stay_if_data_and_settings_are_the_same():
+    same = {"users": 3, "targets": 5, "data": {"items": 7}, "settings": {"width": 64}}
+    earlier = same | {"systems": {"EASE": {"hr": 0.1}, "RecTools SASRec": {"hr": 0.2}}}
+    now = same | {"systems": {"EASE": {"hr": 0.3}, "popularity": {"hr": 0.0}}}
+    assert list(converged.with_earlier(now, earlier)["systems"]) == ["popularity", "EASE", "RecTools SASRec"]
+    assert converged.with_earlier(now, earlier)["systems"]["EASE"] == {"hr": 0.3}
+    assert converged.with_earlier(now, earlier | {"settings": {"width": 32}}) == now
+    assert converged.with_earlier(now, None) == now

@@ -326,6 +326,55 @@ def test_users_who_follow_nothing_get_what_is_promised_where_all_others_follow_t
     assert overlap(LiveIndex(segment), world, nothing) < 0.9
 
 
+def random_world(seed: int) -> tuple[LiveIndex, World, list[MixtureQuery]]:
+    """Return an index some of whose items are new versions, and where a list is empty now, and users."""
+    rng = np.random.default_rng(seed)
+    make, items, width = (latent, clustered)[seed % 2], int(rng.integers(800, 1_600)), int(rng.integers(6, 24))
+    item = make(rng, items, width)
+    item /= np.linalg.norm(item, axis=1, keepdims=True)
+    topics = [sorted(set(rng.integers(1, 7, rng.integers(0, 4)).tolist())) for _ in range(items)]
+    world = World(np.sort(rng.choice(3 * items, items, replace=False)) + 1, item, topics)
+    late, before = rng.random(items) < 0.2, item.copy()
+    before[late] = before[rng.permutation(np.flatnonzero(late))]
+    gone = 3 * items + np.arange(1, 60)
+    far_away = 5 + make(rng, len(gone), width) / 3  # so they have lists of their own
+    people = followers(item, 64, seed, topics=int(rng.integers(0, 4)))
+    target = RecallTarget(recall=0.95, deepest=100, scanned=int(rng.choice([50, 2_000])))
+    vectors, all_topics = np.concatenate([before, far_away]), csr([*topics, *([[1]] * len(gone))])
+    index = LiveIndex(build(np.concatenate([world.ids, gone]), vectors, all_topics, users=people, target=target))
+    index.add(world.ids[late], item[late], csr([own for own, is_late in zip(topics, late, strict=True) if is_late]))
+    index.remove(gone)
+    asked = []
+    for followed in (0, 1, 2, 3):
+        for query in followers(item, 12, 100 + seed, topics=followed):
+            best = [i for i, _ in world.ranking(query._replace(n=40))]
+            seen = np.sort(rng.choice(best, rng.integers(0, 40), replace=False))
+            asked.append(query._replace(n=int(rng.choice([10, 50])), excluded=seen))
+    return index, world, asked
+
+
+def test_random_worlds_with_layers_topics_and_exclusions_are_never_short_and_find_most():
+    shares = []
+    for seed in range(8):
+        index, world, asked = random_world(seed)
+        if index.has_mixture:  # else it was not good enough
+            shares.append(overlap(index, world, asked))
+    assert len(shares) >= 5
+    assert min(shares) >= 0.85, shares
+    assert np.mean(shares) >= 0.94, shares
+
+
+def test_a_list_that_is_empty_since_its_items_were_removed_takes_no_say_from_the_vectors():
+    index, world = large("latent")
+    assert isinstance(index.segment, InvertedIndex)
+    gone = index.segment.walk.lists.rows_of(0)
+    kept = np.setdiff1d(np.arange(ITEMS), gone)
+    without = LiveIndex(index.segment.without(world.ids[gone]))
+    left = World(world.ids[kept], world.vectors[kept], [world.topics[row] for row in kept])
+    assert len(gone) > 0
+    assert overlap(without, left, users(latent, 40, 2)) >= PROMISE.recall - 0.02
+
+
 def test_a_vector_of_zeros_takes_no_pairs_from_the_others():
     index, world = large("latent")
     asked = users(latent, 40, 2)

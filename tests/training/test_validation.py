@@ -80,7 +80,7 @@ def test_the_validation_of_many_vectors_equals_its_definition(run: TrainedRun) -
         histories = held_out_histories(prepared, user, end, 10)
         users = run.user_vectors(histories, histories.follow_BF[:, :5])
         score_KI = users.vectors_BKD[0].astype(np.float64) @ item_vectors.T
-        score_KI[:, [0, *prepared.event_item[prepared.event_offset[user[0]] : end[0]]]] = -np.inf
+        score_KI[:, 0] = -np.inf  # the unknown item; what is seen has a probability, but no place
         for k in np.flatnonzero((users.topic_BK[0] > 0) & users.mask_BK[0]):
             others = [i for i in range(1, prepared.n_items + 1) if users.topic_BK[0, k] not in prepared.topics_of(i)]
             score_KI[k, others] = -np.inf
@@ -90,6 +90,7 @@ def test_the_validation_of_many_vectors_equals_its_definition(run: TrainedRun) -
             weight = users.weight_BK[0, own] / users.weight_BK[0, own].sum()
             p_KI = np.exp(score_KI[own] - score_KI[own].max(axis=1, keepdims=True))
             score_GI[g] = weight @ (p_KI / p_KI.sum(axis=1, keepdims=True))
+        score_GI[:, prepared.event_item[prepared.event_offset[user[0]] : end[0]]] = 0
         new = first_time_targets(held, row)
         p_MG = np.maximum(score_GI[:, new].T, 1e-37)
         log_p.append(np.where(score_GI.sum(axis=1) > 0, np.log(p_MG), -np.inf))

@@ -279,9 +279,10 @@ class MixtureWalk:
         """
         variance_F = np.vecdot(vectors_FD @ self.moments.covariance_DD, vectors_FD)
         variance_FL = variance_F[:, None] * self.moments.variance_L
-        critical_L = 2 * np.maximum(self._log_sizes, 0)
+        some_L = np.maximum(self._log_sizes, 0)  # finite where a list has no item left, whose sum is nothing below
+        critical_L = 2 * some_L
         # Of so few normal scores the largest one is the sum once their variance exceeds the critical one.
-        above_FL = np.sqrt(variance_FL * critical_L) - self._log_sizes
+        above_FL = np.sqrt(variance_FL * critical_L) - some_L
         log_sum_FL = score_FL + np.where(variance_FL <= critical_L, variance_FL / 2, above_FL) + self._log_sizes
         if exact:
             heaviest_FX = np.argpartition(log_sum_FL, -exact, axis=1)[:, -exact:]

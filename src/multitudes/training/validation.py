@@ -2,8 +2,8 @@
 
 User vectors are evaluated the way they are served by default, as a mixture: the score of an item is
 log Σ_g s_g Σ_{k in g} w_k softmax_k(item) with exact normalisers. g are the kinds of interests and w the importance
-within a kind; explicit interests see only items of their topic. The normalisers leave out seen items; those of
-serving include them, since they are a by-product of one search. **The shares s are fitted** on the same users, by
+within a kind; explicit interests see only items of their topic. The normalisers include seen items, as those of serving
+do; only the lists leave them out. **The shares s are fitted** on the same users, by
 expectation maximisation of the targets' likelihood: two free numbers per data set that measure the value of each kind
 of interest. They become the run's default division of the budget.
 
@@ -40,11 +40,12 @@ _MIN_PROBABILITY = 1e-37  # lower probabilities have underflowed
 
 
 class ScoreChunk(NamedTuple):
-    """Scores of a chunk of items for some of the users; an item that a user may not get has the lowest score."""
+    """Scores of a chunk of items for some of the users; an item of another topic than a vector's has the lowest one."""
 
     users: slice
     items: slice
     score_BKi: Tensor
+    seen: tuple[Tensor, Tensor]  # rows of users, and items that they have seen, both counted within the chunk
 
 
 class ItemScores:
@@ -92,9 +93,10 @@ class ItemScores:
             for start in range(0, users, users_per_chunk):
                 some_users = slice(start, min(start + users_per_chunk, users))
                 score_BKi = vectors_BKD[some_users] @ vector_iD.T
-                self._mask_seen(score_BKi, some_users, items)
+                if items.start == 0:
+                    score_BKi[:, :, 0] = lowest_value(score_BKi)  # the unknown item
                 _mask_other_topics(score_BKi, self.users.select(some_users), topic_iT)
-                yield ScoreChunk(some_users, items, score_BKi)
+                yield ScoreChunk(some_users, items, score_BKi, self._seen(some_users, items))
 
     def _join_linear(self, items: slice, tower_iD: Tensor) -> Tensor:
         """Append the output vectors of the linear history, if the run has one."""
@@ -103,16 +105,11 @@ class ItemScores:
         output_iR = np.array(self._run.linear.output_IR[items])  # a copy: that of an opened run is a read-only map
         return torch.cat([tower_iD, torch.from_numpy(output_iR).to(tower_iD.device)], dim=1)
 
-    def _mask_seen(self, score_BKi: Tensor, users: slice, items: slice) -> None:
-        """Exclude seen items and the unknown item."""
-        excluded = lowest_value(score_BKi)
-        if items.start == 0:
-            score_BKi[:, :, 0] = excluded
+    def _seen(self, users: slice, items: slice) -> tuple[Tensor, Tensor]:
         first, last = np.searchsorted(self._seen_item, [items.start, items.stop])
         user, item = self._seen_user[first:last], self._seen_item[first:last]
         own = (user >= users.start) & (user < users.stop)
-        row, column = torch.from_numpy(user[own] - users.start), torch.from_numpy(item[own] - items.start)
-        score_BKi[row, :, column] = excluded
+        return torch.from_numpy(user[own] - users.start), torch.from_numpy(item[own] - items.start)
 
 
 def _seen_items(
@@ -239,7 +236,7 @@ def _score_targets(chunks: Iterable[ScoreChunk], targets: _Targets, shape: torch
     """Return the scores of the targets with each vector of their user (M, K), and log Σ exp over all items (B, K)."""
     score_MK = torch.zeros(len(targets.item_M), shape[1])
     highest_BK, sum_BK = torch.full(shape, lowest_value(score_MK)), torch.zeros(shape)
-    for users, items, score_BKi in chunks:
+    for users, items, score_BKi, _ in chunks:
         before = highest_BK[users]
         highest = torch.maximum(before, score_BKi.amax(dim=2).cpu())
         added = (score_BKi - highest[:, :, None].to(score_BKi.device)).exp_().sum(dim=2).cpu()
@@ -266,12 +263,14 @@ def _log_p_by_kind(log_p_MK: Tensor, importance_MK: Tensor, kinds: tuple[Interes
 
 
 def _top_items(chunks: Iterable[ScoreChunk], log_factor_BK: Tensor, n: int) -> Tensor:
-    """Return the items (B, N) with the largest Σ_k exp(score + log factor), best first."""
+    """Return the unseen items (B, N) with the largest Σ_k exp(score + log factor), best first."""
     best_BN = torch.zeros(len(log_factor_BK), n, dtype=torch.int64)
     score_BN = torch.full(best_BN.shape, -1.0)
-    for users, items, score_BKi in chunks:
+    for users, items, score_BKi, seen in chunks:
         factor = log_factor_BK[users, :, None].to(score_BKi.device)
-        top = (score_BKi + factor).exp_().sum(dim=1).topk(min(n, items.stop - items.start), dim=1)
+        p_Bi = (score_BKi + factor).exp_().sum(dim=1)
+        p_Bi[seen] = 0
+        top = p_Bi.topk(min(n, items.stop - items.start), dim=1)
         score = torch.cat([score_BN[users], top.values.cpu()], dim=1)
         item = torch.cat([best_BN[users], top.indices.cpu() + items.start], dim=1)
         score_BN[users], chosen = score.topk(n, dim=1)
