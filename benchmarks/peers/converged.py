@@ -113,7 +113,12 @@ def with_earlier(record: dict[str, Any], earlier: dict[str, Any] | None) -> dict
     """Return a record with the systems that only an earlier one of the same data and settings has."""
     if earlier is None or any(record[name] != earlier[name] for name in ("users", "targets", "data", "settings")):
         return record
-    systems = earlier["systems"] | record["systems"]
+    systems = dict(record["systems"])
+    reference, before = (one["systems"].get(REFERENCE, {}).get("figures") for one in (record, earlier))
+    for name, one in earlier["systems"].items():
+        if len(one["trials"]) > len(systems.get(name, {"trials": ()})["trials"]):
+            # A difference to another trial of the reference is none to this one.
+            systems[name] = one if reference in (before, None) else one | {"minus_reference": {}}
     return record | {"systems": {one.name: systems[one.name] for one in SYSTEMS if one.name in systems}}
 
 

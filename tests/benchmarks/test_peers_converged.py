@@ -2,6 +2,7 @@ import json
 import sys
 from argparse import Namespace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -133,10 +134,17 @@ def test_the_page_says_what_is_missing_what_a_limit_ended_and_whether_both_ease_
 
 
 def test_systems_of_an_earlier_record_stay_if_data_and_settings_are_the_same():
-    same = {"users": 3, "targets": 5, "data": {"items": 7}, "settings": {"width": 64}}
-    earlier = same | {"systems": {"EASE": {"hr": 0.1}, "RecTools SASRec": {"hr": 0.2}}}
-    now = same | {"systems": {"EASE": {"hr": 0.3}, "popularity": {"hr": 0.0}}}
-    assert list(converged.with_earlier(now, earlier)["systems"]) == ["popularity", "EASE", "RecTools SASRec"]
-    assert converged.with_earlier(now, earlier)["systems"]["EASE"] == {"hr": 0.3}
+    def measured(hr: float, trials: int = 1) -> dict[str, Any]:
+        return {"figures": {"hr": hr}, "minus_reference": {"hr": -0.1}, "trials": [{}] * trials}
+
+    same: dict[str, Any] = {"users": 3, "targets": 5, "data": {"items": 7}, "settings": {"width": 64}}
+    earlier = same | {"systems": {"EASE": measured(0.1), "RecTools SASRec": measured(0.2), "iALS": measured(0.3, 3)}}
+    now = same | {"systems": {"EASE": measured(0.1), "popularity": measured(0.0), "iALS": measured(0.2)}}
+    merged = converged.with_earlier(now, earlier)["systems"]
+    assert list(merged) == ["popularity", "EASE", "iALS", "RecTools SASRec"]
+    assert merged["iALS"] == measured(0.3, 3), "more trials were made"
+    assert merged["RecTools SASRec"]["minus_reference"] == {"hr": -0.1}
+    other = now | {"systems": now["systems"] | {"EASE": measured(0.15)}}
+    assert converged.with_earlier(other, earlier)["systems"]["RecTools SASRec"]["minus_reference"] == {}
     assert converged.with_earlier(now, earlier | {"settings": {"width": 32}}) == now
     assert converged.with_earlier(now, None) == now

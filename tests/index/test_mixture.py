@@ -312,7 +312,8 @@ def test_users_who_follow_nothing_get_what_is_promised_where_all_others_follow_t
     rng = np.random.default_rng(3)
     item = make(rng, 3 * ITEMS, WIDTH)
     item /= np.linalg.norm(item, axis=1, keepdims=True)
-    world = World(np.arange(1, len(item) + 1), item, [[int(topic)] for topic in rng.integers(1, 9, len(item))])
+    topics = [[int(topic)] if row >= 30 else [9] for row, topic in enumerate(rng.integers(1, 9, len(item)))]
+    world = World(np.arange(1, len(item) + 1), item, topics)
     target = RecallTarget(recall=0.97, deepest=200, scanned=3_000)
     segment = build(world.ids, item, csr(world.topics), users=followers(item, 128, 4, topics=5), target=target)
     assert isinstance(segment, InvertedIndex)
@@ -321,6 +322,20 @@ def test_users_who_follow_nothing_get_what_is_promised_where_all_others_follow_t
     nothing, some = followers(item, 30, 5, topics=0), followers(item, 30, 5, topics=5)
     assert overlap(index, world, nothing) >= 0.95
     assert overlap(index, world, some) >= 0.95
+    # A topic of few items, or of none that is left, brings too little to be counted on.
+    few = world.ids[[9 in own for own in world.topics]]
+    little = [
+        query._replace(
+            vectors_KD=np.concatenate([query.vectors_KD, query.vectors_KD[:1]]),
+            log_share_K=np.append(query.log_share_K, 0.0) - np.log(2),
+            topic_K=np.append(query.topic_K, 9),
+            limit_K=None,
+            excluded=excluded,
+        )
+        for query in nothing
+        for excluded in (NOTHING, few)
+    ]
+    assert overlap(index, world, little) >= 0.95
     # The control: searched as if they followed topics, they get less.
     segment.walk = segment.walk.with_tuning(tuning._replace(levels=tuning.with_topics, with_topics=()))
     assert overlap(LiveIndex(segment), world, nothing) < 0.9
@@ -468,23 +483,18 @@ def test_many_users_find_the_best_terms_of_their_lists(name, monkeypatch):
     asked = [query._replace(excluded=world.ids[u : u + 40]) for u, query in enumerate(asked)]
     walk_together, compared = batch_walk._walk_together, []
 
-    def compare(walk, visits, scores):
-        for visit, proposed in zip(visits, walk_together(walk, visits, scores), strict=True):
-            own, found = (
-                scores[visit.user],
-                [
-                    (walk.lists.rows_of(number), walk.table.vectors_at(walk.lists.rows_of(number)) @ vector_D + prior)
-                    for vector_D, prior, number in zip(
-                        visit.lists.vectors_FD[visit.lists.vector_P],
-                        visit.lists.prior_F[visit.lists.vector_P],
-                        visit.lists.list_P.tolist(),
-                        strict=True,
-                    )
-                ],
-            )
-            rows, terms = map(
-                np.concatenate, zip(*found, *own.best_of_topics(visit.plan.prior_K, visit.plan.excluded), strict=True)
-            )
+    def compare(walk, visits):
+        for visit, proposed in zip(visits, walk_together(walk, visits), strict=True):
+            found = [
+                (walk.lists.rows_of(number), walk.table.vectors_at(walk.lists.rows_of(number)) @ vector_D + prior)
+                for vector_D, prior, number in zip(
+                    visit.lists.vectors_FD[visit.lists.vector_P],
+                    visit.lists.prior_F[visit.lists.vector_P],
+                    visit.lists.list_P.tolist(),
+                    strict=True,
+                )
+            ]
+            rows, terms = map(np.concatenate, zip(*found, *visit.plan.of_topics, strict=True))
             best = np.argsort(-terms)[: visit.wanted]
             expected = np.sort(terms[best[~np.isin(rows[best], visit.plan.excluded.row_E)]])
             np.testing.assert_allclose(np.sort(proposed[0][1])[-len(expected) :], expected, rtol=1e-5)

@@ -280,6 +280,36 @@ def children(pid: int) -> set[int]:
 
 
 @pytest.mark.slow
+def test_a_worker_that_cannot_be_replaced_yet_leaves_the_others_serving(releases):
+    with serving(releases, workers="2") as running, Client(running.url, deadline_s=PATIENCE_S) as client:
+        until(lambda: "multitudes_processes 2.0" in httpx.get(f"{running.url}/metrics").text)
+        before, away = children(running.process.pid), releases.with_name("away")
+        releases.rename(away)
+        os.kill(min(before), signal.SIGKILL)
+        until(lambda: len(children(running.process.pid) - before) == 1)
+        time.sleep(3)  # the new one fails meanwhile
+        assert running.process.poll() is None
+        assert client.recommend(RecommendRequest(user_id="ann")).candidates
+        away.rename(releases)
+        until(lambda: "multitudes_processes 2.0" in httpx.get(f"{running.url}/metrics").text)
+        code, err = running.end()
+    assert code == 0
+    assert "a worker cannot start" in err
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("after_s", [1.0, 1.6, 5.0])
+def test_ctrl_c_ends_all_processes_at_once(releases, after_s):
+    call = [*MAIN, "serve", str(releases), "--port", "0", "--workers", "2"]
+    process = subprocess.Popen(call, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    time.sleep(after_s)
+    os.killpg(process.pid, signal.SIGINT)
+    _, err = process.communicate(timeout=15)
+    assert process.returncode == 130
+    assert err.endswith("multitudes: interrupted\n")
+
+
+@pytest.mark.slow
 def test_whichever_worker_is_asked_the_answer_is_the_same(releases):
     with serving(releases, workers="2") as running:
         until(lambda: "multitudes_processes 2.0" in httpx.get(f"{running.url}/metrics").text)

@@ -227,7 +227,7 @@ def _report_explained(error: Exception) -> int | None:
     explained = explain(error)
     if explained is None:
         return None
-    if is_disk_full(error):
+    if explained is not error and is_disk_full(error):
         _discard_stdout()
     return _print_error(str(explained), explained.exit_code)
 

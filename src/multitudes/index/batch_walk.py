@@ -59,7 +59,7 @@ def propose_together(
         visits = [visit for u, plan in plans.items() if (visit := _visit(walk, u, plan, scores[u])) is not None]
         plans = {}
         for chunk in _chunks(visits):
-            for visit, proposed in zip(chunk, _walk_together(walk, chunk, scores), strict=True):
+            for visit, proposed in zip(chunk, _walk_together(walk, chunk), strict=True):
                 items = scores[visit.user].score_best(proposed, visit.kept, visit.plan.excluded)
                 depth = scores[visit.user].deeper(items, visit.plan)
                 if depth is None:
@@ -97,11 +97,9 @@ def _chunks(visits: Sequence[_Visit]) -> Iterator[list[_Visit]]:
         yield chunk
 
 
-def _walk_together(
-    walk: MixtureWalk, visits: Sequence[_Visit], scores: Sequence[WalkScores]
-) -> Iterator[list[Proposals]]:
+def _walk_together(walk: MixtureWalk, visits: Sequence[_Visit]) -> Iterator[list[Proposals]]:
     """Yield what each user found in lists and topics: rows that are not excluded, and their terms of the sum."""
-    topics = [_join(scores[visit.user].best_of_topics(visit.plan.prior_K, visit.plan.excluded)) for visit in visits]
+    topics = [_join(visit.plan.of_topics) for visit in visits]
     pairs = _join_pairs(visits)
     bound_U = _leading_bounds(walk, pairs, visits, [term_M for _, term_M in topics])
     found = _sieve(walk, pairs, bound_U)

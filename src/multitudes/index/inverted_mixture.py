@@ -110,6 +110,7 @@ class WalkPlan(NamedTuple):
     """How deep a user is searched first, and what the depth that was needed is known from."""
 
     levels: "_Levels"
+    of_topics: list["Proposals"]  # that are not excluded
     prior_K: NDArray[np.float32]
     excluded: ExcludedRows
     log_p_E: NDArray[np.float32]  # log probabilities of a sample of the excluded items
@@ -217,10 +218,12 @@ class MixtureWalk:
             own = slice(end[u] - len(vectors[u]), end[u])
             yield WalkScores(self, query, score_FL[own], log_sum_F[own], topics[u], self._large_topics(query))
 
-    def levels_of(self, query: MixtureQuery, prior_K: NDArray[np.float32]) -> "_Levels":
-        """Return the levels for a user, by the share of the topics that bring items."""
+    def levels_of(
+        self, query: MixtureQuery, prior_K: NDArray[np.float32], topic_items_K: NDArray[np.int64]
+    ) -> "_Levels":
+        """Return the levels for a user, by the share of the topics that can fill the list: ``topic_items_K`` items."""
         share_K = np.exp(query.log_share_K) * (prior_K > -np.inf)
-        topic_share = float(share_K[query.topic_K != ANY_TOPIC].sum())
+        topic_share = float(share_K[topic_items_K >= query.n].sum())
         is_by_topics = self.tuning.with_topics and topic_share >= self.tuning.topic_share * float(share_K.sum())
         return self._levels_with_topics if is_by_topics else self.levels
 
@@ -385,12 +388,11 @@ class WalkScores:
         plan = self.plan(log_prior_K)
         if plan is None:
             return self._propose_without_walk(log_prior_K)
-        of_topics = self.best_of_topics(plan.prior_K, plan.excluded)
         for _ in range(MAX_ATTEMPTS):
             parameters = self.parameters(plan)
             if parameters is None:
                 break
-            items = self.candidates(plan.prior_K, of_topics, *parameters, plan.excluded)
+            items = self.candidates(plan.prior_K, plan.of_topics, *parameters, plan.excluded)
             depth = self.deeper(items, plan)
             if depth is None:
                 return items
@@ -404,9 +406,10 @@ class WalkScores:
             return None
         excluded = walk.left_out.with_rows(walk.table.rows_of_ids(query.excluded))
         log_p_E, step = self._excluded_probabilities(prior_K, excluded.row_E)
-        levels = walk.levels_of(query, prior_K)
+        of_topics, topic_items_K = self._of_topics(prior_K, excluded)
+        levels = walk.levels_of(query, prior_K, topic_items_K)
         depth = _estimate_depth(levels, log_p_E, step, query.n)
-        return WalkPlan(levels, prior_K, excluded, log_p_E, step, depth)
+        return WalkPlan(levels, of_topics, prior_K, excluded, log_p_E, step, depth)
 
     def parameters(self, plan: WalkPlan) -> tuple[int, int] | None:
         """Return the number of pairs and of candidates for a depth; None: that was not tuned."""
@@ -468,14 +471,25 @@ class WalkScores:
 
     def best_of_topics(self, prior_K: NDArray[np.float32], excluded: ExcludedRows) -> list[Proposals]:
         """Return the best rows of the topics that are not excluded, and their terms of the sum."""
+        return self._of_topics(prior_K, excluded)[0]
+
+    def _of_topics(
+        self, prior_K: NDArray[np.float32], excluded: ExcludedRows
+    ) -> tuple[list[Proposals], NDArray[np.int64]]:
+        """Return the proposals of ``best_of_topics``, and how many each vector has; none of one without a topic."""
+        items_K = np.zeros(len(prior_K), dtype=np.int64)
         proposed = [self._best_of_large_topic(large, prior_K) for large in self._large_topics]
+        for large, (row_M, _) in zip(self._large_topics, proposed, strict=True):
+            items_K[large.column] = len(row_M)
         asked = [topic for topic in self._topics if prior_K[topic.column] > -np.inf]
         if asked:
             row_M = np.concatenate([topic.row_M for topic in asked])
             term_M = np.concatenate([topic.score_M + prior_K[topic.column] for topic in asked])
+            column_M = np.repeat([topic.column for topic in asked], [len(topic.row_M) for topic in asked])
             is_allowed_M = excluded.are_allowed(row_M)
+            items_K += np.bincount(column_M[is_allowed_M], minlength=len(prior_K))
             proposed.append((row_M[is_allowed_M], term_M[is_allowed_M]))
-        return proposed
+        return proposed, items_K
 
     def candidates(
         self,

@@ -16,11 +16,12 @@ from socket import AF_INET, AF_INET6, SO_REUSEADDR, SOL_SOCKET, socket
 from threading import Thread
 from time import monotonic, sleep
 from types import FrameType
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 from fastapi import FastAPI
 from uvicorn import Config, Server
-from uvicorn.supervisors.multiprocess import Multiprocess
+from uvicorn.supervisors import multiprocess
+from uvicorn.supervisors.multiprocess import Multiprocess, Process
 
 from multitudes.atomic import create_text
 from multitudes.config import parse
@@ -43,11 +44,13 @@ _LISTENING_SOCKETS: Final = 32
 _GC_THRESHOLD: Final = 10_000
 _READY, _ANNOUNCED = "ready", "announced"  # files by which workers and their parent wait for each other
 _READY_POLL_S: Final = 0.01
+_PING_POLL_S: Final = 0.1
 _STARTUP_FAILED: Final = 3  # exit code after which the server does not restart a worker
 _FAILURE: Final = "failure.json"  # what a worker that cannot start leaves for its parent, which tells it once
 # A worker that does not answer its parent for so long hangs, and is replaced. uvicorn's own 5 s are too few for a busy
-# machine, on which a worker takes longer to import its libraries.
-_HANGS_AFTER_S: Final = 60
+# machine, on which a worker takes longer to import its libraries; meanwhile the parent hears no signal.
+_HANGS_AFTER_S: Final = 20
+_RETRY_S: Final = 5  # after which a worker that could not replace another one ends, so that the next is tried
 
 
 def listen(host: str, port: int) -> socket:
@@ -107,26 +110,62 @@ def serve_workers(releases: Path, settings: ServeConfig, listening: socket, on_r
     os.environ[_WORKER_ENV] = json.dumps({"releases": str(releases), "settings": settings.model_dump(mode="json")})
     configure_logging(settings.journal, *_LOGGERS)
     config = Config(f"{__name__}:worker", factory=True, workers=settings.server.processes, **_uvicorn_options(settings))
-    workers = Multiprocess(config, duplicate_socket(listening))
+    workers = _Workers(config, duplicate_socket(listening))
     with share_metrics() as folder:
         Thread(target=announce, args=(folder, on_ready), name="ready", daemon=True).start()
         workers.run()
         failure = folder / _FAILURE
         record = json.loads(failure.read_text(encoding="utf-8")) if failure.exists() else {}
     stderr_stream().drain()
+    if workers.interrupted:
+        raise KeyboardInterrupt
     if any(worker.exitcode == _STARTUP_FAILED for worker in workers.processes):
         error = MultitudesError(record.get("message", "a worker could not start; the reason is above"))
         error.exit_code = record.get("exit_code", error.exit_code)
         raise error
 
 
+class _Worker(Process):
+    """A worker whose death is seen at once: uvicorn would wait for its answer until it counts as hung."""
+
+    def ping(self, timeout: float = _HANGS_AFTER_S) -> bool:
+        """Return whether the worker answers in time."""
+        end_s = monotonic() + timeout
+        with suppress(OSError, EOFError):
+            self.parent_conn.send(b"ping")
+            while self.process.is_alive() and monotonic() < end_s:
+                if self.parent_conn.poll(_PING_POLL_S):
+                    self.parent_conn.recv()
+                    return True
+        return False
+
+
+class _Workers(Multiprocess):
+    """The workers of a service; remembers whether Ctrl-C ended it."""
+
+    interrupted = False
+
+    def init_processes(self) -> None:
+        """Start the workers."""
+        multiprocess.Process = _Worker  # type: ignore[misc]  # what uvicorn starts, now and as a replacement
+        super().init_processes()
+
+    def handle_int(self) -> None:
+        """End the service after Ctrl-C."""
+        self.interrupted = True
+        super().handle_int()
+
+
 def announce(folder: Path, on_ready: Callable[[], None]) -> None:
     """Call ``on_ready`` when a worker is ready, and let the workers answer then."""
     while not (folder / _READY).exists():
         sleep(_READY_POLL_S)
-    with suppress(OSError):  # the reader of stdout closed the pipe
-        on_ready()
-    (folder / _ANNOUNCED).touch()
+    try:
+        with suppress(OSError):  # the reader of stdout closed the pipe
+            on_ready()
+    finally:
+        with suppress(OSError):  # the service has ended meanwhile
+            (folder / _ANNOUNCED).touch()
 
 
 def wait_for_announcement(folder: Path, limit_s: float = 5.0) -> None:
@@ -153,17 +192,28 @@ def worker() -> FastAPI:
         wait_for_announcement(folder)
         return app
     except Exception as error:
-        _leave_reason(error)
-        sys.exit(_STARTUP_FAILED)
+        _give_up(error)
 
 
-def _leave_reason(error: Exception) -> None:
-    """Leave to the parent why this worker cannot start: it tells it once, although all workers fail alike."""
+def _give_up(error: Exception) -> NoReturn:
+    """End this worker, which cannot start.
+
+    At the start of the service its parent tells why, once, although all workers fail alike. Later the others still
+    answer, and what fails may pass: the parent tries again.
+    """
     explained, folder = explain(error), shared_folder()
-    if explained is None or folder is None:
+    if explained is None:
         traceback.print_exc()
-        return
-    create_text(folder / _FAILURE, json.dumps({"message": str(explained), "exit_code": explained.exit_code}))
+    if folder is not None and (folder / _ANNOUNCED).exists():
+        print(f"multitudes: a worker cannot start: {explained or error}", file=sys.stderr)  # noqa: T201
+        sleep(_RETRY_S)
+        sys.exit(1)
+    try:
+        if explained is not None and folder is not None:
+            create_text(folder / _FAILURE, json.dumps({"message": str(explained), "exit_code": explained.exit_code}))
+    except OSError:
+        print(f"multitudes: {explained}", file=sys.stderr)  # noqa: T201
+    sys.exit(_STARTUP_FAILED)
 
 
 def _uvicorn_options(settings: ServeConfig) -> dict[str, Any]:
