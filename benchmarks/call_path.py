@@ -100,7 +100,7 @@ def main() -> None:
     given = parser.parse_args()
     checkout, python = given.checkout.resolve(), given.python.absolute()
     with tempfile.TemporaryDirectory() as scratch:
-        serve = ("serve", str(given.releases.resolve()), "--port", "18417")
+        serve = ("serve", str(given.releases.resolve()), "--port", "18417", "--workers", "1")
         train = ("train", str(given.prepared.resolve()), "--method", "joint", "--out", f"{scratch}/run")
         for name, step, args in (("request", False, serve), ("training step", True, train)):
             found = call_path(checkout, python, step, *args, user=given.user)

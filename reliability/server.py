@@ -65,7 +65,8 @@ def serving(
     tables = {**(settings or {}), "data": {"folder": str(folder)}}
     write_text(folder / "serve.toml", _toml(tables))
     python = [*launcher, sys.executable, "-c", f"{before}\n{MAIN}"]
-    command = [*python, "serve", str(releases), "--port", "0", "--config", str(folder / "serve.toml")]
+    # One process: controls change it from within, and a proxy before several of these services spreads the load.
+    command = [*python, "serve", str(releases), "--port", "0", "--workers", "1", "--config", str(folder / "serve.toml")]
     with started(command, folder, environment) as process:
         assert process.stdout is not None
         line = process.stdout.readline()

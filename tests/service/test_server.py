@@ -298,15 +298,24 @@ def test_a_worker_that_cannot_be_replaced_yet_leaves_the_others_serving(releases
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("after_s", [1.0, 1.6, 5.0])
-def test_ctrl_c_ends_all_processes_at_once(releases, after_s):
+@pytest.mark.parametrize("is_ready", [False, True])
+def test_ctrl_c_ends_all_processes_also_while_they_start(releases, is_ready):
     call = [*MAIN, "serve", str(releases), "--port", "0", "--workers", "2"]
     process = subprocess.Popen(call, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
-    time.sleep(after_s)
-    os.killpg(process.pid, signal.SIGINT)
-    _, err = process.communicate(timeout=15)
-    assert process.returncode == 130
-    assert err.endswith("multitudes: interrupted\n")
+    try:
+        assert process.stdout is not None
+        if is_ready:
+            assert process.stdout.readline().endswith("2 workers\n")
+        else:
+            until(lambda: len(children(process.pid)) == 2)
+        os.killpg(process.pid, signal.SIGINT)
+        _, err = process.communicate(timeout=PATIENCE_S)
+        assert process.returncode == 130
+        assert err.endswith("multitudes: interrupted\n")
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
 
 
 @pytest.mark.slow

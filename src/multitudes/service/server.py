@@ -16,7 +16,7 @@ from socket import AF_INET, AF_INET6, SO_REUSEADDR, SOL_SOCKET, socket
 from threading import Thread
 from time import monotonic, sleep
 from types import FrameType
-from typing import Any, Final, NoReturn
+from typing import Any, ClassVar, Final, NoReturn
 
 from fastapi import FastAPI
 from uvicorn import Config, Server
@@ -128,12 +128,16 @@ def serve_workers(releases: Path, settings: ServeConfig, listening: socket, on_r
 class _Worker(Process):
     """A worker whose death is seen at once: uvicorn would wait for its answer until it counts as hung."""
 
+    signals: ClassVar[list[int]] = []  # that the parent has not handled yet; they are more urgent than an answer
+
     def ping(self, timeout: float = _HANGS_AFTER_S) -> bool:
         """Return whether the worker answers in time."""
         end_s = monotonic() + timeout
         with suppress(OSError, EOFError):
             self.parent_conn.send(b"ping")
             while self.process.is_alive() and monotonic() < end_s:
+                if self.signals:
+                    return True
                 if self.parent_conn.poll(_PING_POLL_S):
                     self.parent_conn.recv()
                     return True
@@ -148,6 +152,7 @@ class _Workers(Multiprocess):
     def init_processes(self) -> None:
         """Start the workers."""
         multiprocess.Process = _Worker  # type: ignore[misc]  # what uvicorn starts, now and as a replacement
+        _Worker.signals = self.signal_queue
         super().init_processes()
 
     def handle_int(self) -> None:
