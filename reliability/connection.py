@@ -27,8 +27,17 @@ class Connection:
 
     @classmethod
     async def to(cls, port: int, source: str = "127.0.0.1") -> "Connection":
-        """Connect to this machine, from one of its addresses."""
-        return cls(*await asyncio.open_connection("127.0.0.1", port, local_addr=(source, 0)))
+        """Connect to this machine, from one of its addresses.
+
+        Raises:
+            OSError: nobody listens there.
+        """
+        reader, writer = await asyncio.open_connection("127.0.0.1", port, local_addr=(source, 0))
+        # Where nobody listens, the kernel may draw that very port for the client, which then talks to itself.
+        if writer.get_extra_info("sockname") == writer.get_extra_info("peername"):
+            writer.close()
+            raise ConnectionRefusedError(f"nobody listens on port {port}")
+        return cls(reader, writer)
 
     async def ask(self, request: bytes) -> Answer:
         """Send a request and return the answer.
