@@ -34,7 +34,7 @@ from multitudes.batches.user_vectors import UserVectors
 from multitudes.seeding import generator
 from multitudes.training.runs import open_run
 from multitudes.training.trained_run import TrainedRun
-from multitudes.training.validation import ItemScores, ScoreChunk, first_time_targets
+from multitudes.training.validation import ItemScores, ScoreChunk, first_time_pairs, score_targets
 
 BUDGET, TOPICS, RESAMPLES = 100, 5, 2_000
 _NEWEST = 5
@@ -55,16 +55,9 @@ class Scored(NamedTuple):
     @classmethod
     def of(cls, scores: ItemScores, held: HeldOut) -> "Scored":
         """Score all items."""
-        chunks, own = list(scores), [first_time_targets(held, row) for row in range(len(held))]
-        user_M = torch.from_numpy(np.repeat(np.arange(len(held)), [len(items) for items in own]))
-        item_M = torch.from_numpy(np.concatenate(own))
-        log_sum_BK = torch.full(scores.users.mask_BK.shape, -torch.inf)
-        score_MK = torch.zeros(len(item_M), log_sum_BK.shape[1])
-        for users, items, score_BKi, _ in chunks:
-            log_sum_BK[users] = torch.logaddexp(log_sum_BK[users], score_BKi.logsumexp(dim=2))
-            here = (user_M >= users.start) & (user_M < users.stop) & (item_M >= items.start) & (item_M < items.stop)
-            score_MK[here] = score_BKi[user_M[here] - users.start, :, item_M[here] - items.start]
-        return cls(chunks, log_sum_BK, user_M, item_M, score_MK - log_sum_BK[user_M])
+        chunks, targets = list(scores), first_time_pairs(held, np.arange(len(held)))
+        score_MK, log_sum_BK = score_targets(chunks, targets, scores.users.mask_BK.shape)
+        return cls(chunks, log_sum_BK, *targets, score_MK - log_sum_BK[targets.user_M])
 
     def hits(self, log_weight_BK: Tensor, sharpness: float = 1.0) -> NDArray[np.float64]:
         """Return the hits of each user (B,) among the best unseen items."""

@@ -25,7 +25,7 @@ from benchmarks.peers.exchange import Settings
 from benchmarks.peers.export import evaluated_users, export_task
 from benchmarks.peers.systems import BASE, REFERENCE, SYSTEMS, System, Trial
 from benchmarks.peers.trials import Data, Finished, run_trial
-from benchmarks.records import save_record
+from benchmarks.records import read_records, save_record
 from multitudes.atomic import replace_folder, write_json
 from multitudes.data.prepared import PreparedData
 from multitudes.errors import MultitudesError
@@ -104,8 +104,7 @@ def _run_set(prepared: PreparedData, systems: list[System], given: argparse.Name
 
 def _save(given: argparse.Namespace, name: str, data: Data, settings: Settings) -> None:
     """Write the record of a set; systems that were measured with another ``--work`` stay in it."""
-    records = json.loads(given.out.read_text(encoding="utf-8")) if given.out.exists() else {}
-    earlier = records.get("validation", {}).get(name)
+    earlier = read_records(given.out).get("validation", {}).get(name)
     save_record(given.out, "validation", name, with_earlier(set_record(given.work / name, data, settings), earlier))
 
 

@@ -67,7 +67,7 @@ class MixtureTuning(NamedTuple):
 
     def to_record(self) -> dict[str, Any]:
         """Return the tuning as JSON values."""
-        return {**self._asdict()} | {
+        return self._asdict() | {
             name: [level._asdict() for level in levels]
             for name, levels in (("levels", self.levels), ("with_topics", self.with_topics))
         }

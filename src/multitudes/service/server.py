@@ -48,7 +48,7 @@ _PING_POLL_S: Final = 0.1
 _STARTUP_FAILED: Final = 3  # exit code after which the server does not restart a worker
 _FAILURE: Final = "failure.json"  # what a worker that cannot start leaves for its parent, which tells it once
 # A worker that does not answer its parent for so long hangs, and is replaced. uvicorn's own 5 s are too few for a busy
-# machine, on which a worker takes longer to import its libraries; meanwhile the parent hears no signal.
+# machine, on which a worker takes longer to import its libraries.
 _HANGS_AFTER_S: Final = 20
 _RETRY_S: Final = 5  # after which a worker that could not replace another one ends, so that the next is tried
 

@@ -14,7 +14,7 @@ Legend: B users · K vectors of each · G kinds (unconditioned, implicit, explic
 all users · N best items · T topics of an item · E explicit vectors · A distinct topics · D width.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -142,7 +142,7 @@ class ValidationResult(NamedTuple):
     shares: dict[InterestKind, float]  # sum to one; zero for kinds that the method lacks
 
 
-class _Targets(NamedTuple):
+class Targets(NamedTuple):
     """The first-time targets of all users."""
 
     user_M: Tensor  # row of the user
@@ -174,9 +174,9 @@ class ScoredTargets:
         """Score the targets of the users in ``rows`` of ``held``, to whom ``scores`` belongs."""
         self._chunks: Iterable[ScoreChunk] = list(scores) if scores.size <= MAX_KEPT_SCORES else scores
         self._kinds = scores.users.kinds
-        self._targets = targets = _targets(held, rows)
+        self._targets = targets = first_time_pairs(held, rows)
         self._importance_BK = importance_BK = _importance(scores.users)
-        score_MK, self._normaliser_BK = _score_targets(self._chunks, targets, importance_BK.shape)
+        score_MK, self._normaliser_BK = score_targets(self._chunks, targets, importance_BK.shape)
         self.log_p_MG = _log_p_by_kind(
             score_MK - self._normaliser_BK[targets.user_M], importance_BK[targets.user_M], self._kinds
         )
@@ -218,10 +218,11 @@ def first_time_targets(held: HeldOut, row: int) -> NDArray[np.int64]:
     return held.target[targets][held.target_is_first_time[targets]]
 
 
-def _targets(held: HeldOut, rows: NDArray[np.int64]) -> _Targets:
+def first_time_pairs(held: HeldOut, rows: NDArray[np.int64]) -> Targets:
+    """Return the first-time targets of some users, with the rows of the users among ``rows``."""
     each = [first_time_targets(held, row) for row in rows]
     user_M = np.repeat(np.arange(len(rows)), [len(new) for new in each])
-    return _Targets(torch.from_numpy(user_M), torch.from_numpy(np.concatenate(each)))
+    return Targets(torch.from_numpy(user_M), torch.from_numpy(np.concatenate(each)))
 
 
 def _importance(users: UserVectors) -> Tensor:
@@ -232,7 +233,7 @@ def _importance(users: UserVectors) -> Tensor:
     return weight_BK / (weight_BK @ is_same_kind_KK).clamp(min=1e-30)
 
 
-def _score_targets(chunks: Iterable[ScoreChunk], targets: _Targets, shape: torch.Size) -> tuple[Tensor, Tensor]:
+def score_targets(chunks: Iterable[ScoreChunk], targets: Targets, shape: Sequence[int]) -> tuple[Tensor, Tensor]:
     """Return the scores of the targets with each vector of their user (M, K), and log Σ exp over all items (B, K)."""
     score_MK = torch.zeros(len(targets.item_M), shape[1])
     highest_BK, sum_BK = torch.full(shape, lowest_value(score_MK)), torch.zeros(shape)
