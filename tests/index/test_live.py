@@ -174,6 +174,16 @@ def test_a_replaced_item_has_only_its_new_topics():
     assert index.items_of(9).tolist() == []
 
 
+def test_items_have_the_topics_whose_items_they_are():
+    index, world = small()
+    index.add([0, 100], world.vectors_nD[:2], csr([[2], [1, 2]]))
+    index.remove([5])
+    ids, topic_T = np.array([100, 5, 0, 7, 12, 999]), np.array([1, 2, 3, 77])
+    expected = [np.isin(ids, index.items_of(topic)).tolist() for topic in topic_T.tolist()]
+    assert index.have_topics(ids, topic_T).tolist() == expected
+    assert np.any(expected)
+
+
 def test_a_removed_item_is_subtracted_from_the_log_sum_however_large():
     """The float32 sum of all is rounded more coarsely than what is left: a difference would be noise."""
     vectors_nD = np.eye(4, dtype=np.float32) * np.array([30, 1, 2, 3], np.float32)

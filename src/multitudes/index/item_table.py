@@ -207,6 +207,11 @@ class TableSegment:
         """Return the topics of every item, in the order of ``ids()``."""
         return self._table.postings.topics(len(self._table))
 
+    def have_topics(self, ids: NDArray[np.int64], topic_T: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Return for each topic and id whether the item has the topic (T, n)."""
+        row, is_held = find_rows(self._table.ids, ids)
+        return self._table.have_topics(row, topic_T) & is_held
+
     def __len__(self) -> int:
         """Return the number of items."""
         return len(self._table)

@@ -138,6 +138,13 @@ class LiveIndex:
         """Return the ids of a topic, ascending; empty for an unknown topic."""
         return self._cached_ids(topic, lambda layer: layer.segment.items_of(topic))
 
+    def have_topics(self, ids: NDArray[np.int64], topic_T: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Return for each topic and id whether the item has the topic (T, n)."""
+        has_Tn = np.zeros((len(topic_T), len(ids)), dtype=np.bool_)
+        for layer in self._layers:
+            has_Tn |= layer.segment.have_topics(ids, topic_T) & layer.holds(ids)
+        return has_Tn
+
     def _cached_ids(self, topic: int | None, ids_of: "Callable[[Layer], NDArray[np.int64]]") -> NDArray[np.int64]:
         """Return the ids of all layers, cached until the next change, because every request needs them."""
         layers, cache = self._layers, self._id_cache
@@ -187,8 +194,8 @@ class Layer:
 
     def holds(self, ids: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Return for each id whether it is in the segment and has no tombstone."""
-        is_live: NDArray[np.bool_] = find_rows(self.segment.ids(), ids)[1] & ~find_rows(self.tombstones, ids)[1]
-        return is_live
+        is_live: NDArray[np.bool_] = find_rows(self.segment.ids(), ids)[1]
+        return is_live & ~find_rows(self.tombstones, ids)[1] if len(self.tombstones) else is_live
 
     def without(self, ids: NDArray[np.int64]) -> "Layer":
         """Return the layer with tombstones for ``ids``; ids that it does not hold are ignored."""

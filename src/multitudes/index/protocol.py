@@ -157,6 +157,18 @@ class Segment(Searchable, Protocol):
         """Return the topics of every item, in the order of ``ids()``."""
         ...
 
+    def have_topics(self, ids: NDArray[np.int64], topic_T: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Return which items have which topics.
+
+        Args:
+            ids: of n items; one that the index does not hold has no topic.
+            topic_T: the topics.
+
+        Returns:
+            Whether an item has a topic (T, n).
+        """
+        ...
+
     def without(self, ids: NDArray[np.int64]) -> Searchable:
         """Return a view whose searches do not find some items; they are looked up once, not in each search.
 

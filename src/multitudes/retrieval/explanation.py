@@ -16,7 +16,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from multitudes.batches.user_vectors import UserVectors
-from multitudes.index.item_table import find_rows
 from multitudes.index.live import LiveIndex
 from multitudes.index.protocol import Index
 from multitudes.retrieval.catalogue import sample_items
@@ -43,9 +42,8 @@ class Explainer:
             return candidates.interest_N
         item_N = candidates.item_N[explained_N]
         z_KN = self._standard_scores(vectors.vectors_BKD[b, interest_K], item_N)
-        for row, topic in enumerate(vectors.topic_BK[b, interest_K].tolist()):
-            if topic:
-                z_KN[row, ~find_rows(self._index.items_of(topic), item_N)[1]] = -np.inf
+        topic_K = vectors.topic_BK[b, interest_K]
+        z_KN[topic_K > 0] += np.where(self._index.have_topics(item_N, topic_K[topic_K > 0]), 0, -np.inf)
         best_N, fits_N = interest_K[z_KN.argmax(axis=0)], np.isfinite(z_KN).any(axis=0)
         explanation_N = candidates.interest_N.copy()
         explanation_N[explained_N[fits_N]] = best_N[fits_N]
