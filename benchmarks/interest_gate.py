@@ -22,6 +22,7 @@ Printed: HR@100, and the difference to the whole history, or between interests t
 """
 
 import sys
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
@@ -153,23 +154,36 @@ def measure(run: TrainedRun) -> dict[str, NDArray[np.float64]]:
     }
 
 
+def print_figures(path: str, figures: Mapping[str, NDArray[np.float64]], bases: Mapping[str, str]) -> None:
+    """Print the hit rate of each way, and its difference to its base with the interval over users.
+
+    Args:
+        path: of the run.
+        figures: hits of each user by way, and the number of ``targets``.
+        bases: the way that each way is compared with.
+    """
+    targets_B = figures["targets"]
+    drawn = generator(0, "gate", "bootstrap").integers(0, len(targets_B), (RESAMPLES, len(targets_B)))
+    print(f"{path}: {len(targets_B):,} users, {int(targets_B.sum()):,} targets")
+    for way, hits_B in figures.items():
+        if way == "targets":
+            continue
+        change_B = hits_B - figures[base := bases.get(way, way)]
+        low, high = np.quantile(change_B[drawn].sum(axis=1) / targets_B[drawn].sum(axis=1), (0.025, 0.975))
+        rate, change = hits_B.sum() / targets_B.sum(), change_B.sum() / targets_B.sum()
+        print(f"  {way:<14} {rate:.4f}  {change:+.4f} [{low:+.4f}, {high:+.4f}] against {base}", flush=True)
+
+
 def main() -> None:
     """Print the hit rates and differences of each run."""
     if len(sys.argv) < 2:
         sys.exit(str(__doc__))
+    bases = dict.fromkeys(("half interests", "importance"), "whole history")
+    bases |= dict.fromkeys(("evenly", "gate", "shuffled", "sharper", "flatter"), "importance")
     for path in sys.argv[1:]:
         run = open_run(path)
         assert isinstance(run, TrainedRun), "a run of a tower"
-        figures = measure(run)
-        targets_B = figures.pop("targets")
-        drawn = generator(0, "gate", "bootstrap").integers(0, len(targets_B), (RESAMPLES, len(targets_B)))
-        print(f"{path}: {len(targets_B):,} users, {int(targets_B.sum()):,} targets")
-        for way, hits_B in figures.items():
-            base = "whole history" if way in ("whole history", "half interests", "importance") else "importance"
-            change_B = hits_B - figures[base]
-            low, high = np.quantile(change_B[drawn].sum(axis=1) / targets_B[drawn].sum(axis=1), (0.025, 0.975))
-            rate, change = hits_B.sum() / targets_B.sum(), change_B.sum() / targets_B.sum()
-            print(f"  {way:<14} {rate:.4f}  {change:+.4f} [{low:+.4f}, {high:+.4f}] against {base}", flush=True)
+        print_figures(path, measure(run), bases)
 
 
 if __name__ == "__main__":
