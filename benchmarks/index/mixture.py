@@ -46,7 +46,7 @@ _COUNTS: dict[InterestKind, int] = {"unconditioned": 1, "implicit": _IMPLICIT, "
 _KINDS = tuple(kind for kind, count in _COUNTS.items() for _ in range(count))
 
 
-class _EachVector(LiveIndex):
+class EachVector(LiveIndex):
     """An index in which each vector is searched by itself."""
 
     has_mixture = False
@@ -94,9 +94,9 @@ def measure(kind: Kind, items: int, users: int, rounds: int, work: Path) -> dict
     asked = world.users(users, "asked")
     seen, config = world.seen(asked), RetrieveConfig()
     exact = ExactIndex.build(np.arange(1, items + 1), world.item_nD, world.topics)
-    engines = {"inverted": (built, _EachVector(built.segment))}
+    engines = {"inverted": (built, EachVector(built.segment))}
     if items <= _EXACT_UP_TO:
-        engines["exact"] = (LiveIndex(exact), _EachVector(exact))
+        engines["exact"] = (LiveIndex(exact), EachVector(exact))
     count = np.zeros(items + 1, dtype=np.int64)
     catalogues = {name: [Catalogue(index, count) for index in pair] for name, pair in engines.items()}
     mask_BK = asked.mask_BK & (asked.topic_BK == 0)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.index import libraries, mixture
+from benchmarks.index import hits, libraries, mixture
 from benchmarks.index.goals import verdicts
 from benchmarks.index.picture import draw
 from benchmarks.index.real import section as real
@@ -48,10 +48,11 @@ def appendix(
     source: str,
     mixtures: Sequence[dict[str, Any]] = (),
     others: Sequence[dict[str, Any]] = (),
+    found: Sequence[dict[str, Any]] = (),
 ) -> str:
-    """Return the tables of all records, of trained runs, of mixtures and of other libraries where there are any."""
+    """Return the tables of all records, of trained runs and their hits, of mixtures and of other libraries."""
     lines = [_APPENDIX_HEAD.format(source=source, page=page_name), *mixture.section(mixtures)]
-    lines += libraries.section(others)
+    lines += [*hits.section(found), *libraries.section(others)]
     for corpus in corpora(records):
         lines += [f"## {corpus}", "", _note(corpus), ""]
         lines += [*_goals(corpus), *_requests(corpus), *_files(corpus), *_changes(corpus), *_levels(corpus)]
@@ -197,21 +198,22 @@ def main() -> None:
     parser.add_argument("--runs", type=Path, default=RESULTS / "index-runs.json", help="JSON of trained runs")
     parser.add_argument("--mixtures", type=Path, default=mixture.RESULTS, help="JSON of mixtures")
     parser.add_argument("--libraries", type=Path, default=libraries.RESULTS, help="JSON of other libraries")
+    parser.add_argument("--hits", type=Path, default=hits.RESULTS, help="JSON of the hits of trained runs")
     parser.add_argument("--out", type=Path, default=ROOT / "docs" / "index.md")
     given = parser.parse_args()
     files = given.results or [RESULTS / "index.json"]
     records = [record for file in files for record in json.loads(file.read_text(encoding="utf-8"))]
-    further = [file for file in (given.runs, given.mixtures, given.libraries) if file.exists()]
-    runs, mixtures, others = (
-        json.loads(file.read_text(encoding="utf-8")) if file in further else []
-        for file in (given.runs, given.mixtures, given.libraries)
+    optional = (given.runs, given.mixtures, given.libraries, given.hits)
+    further = [file for file in optional if file.exists()]
+    runs, mixtures, others, found = (
+        json.loads(file.read_text(encoding="utf-8")) if file in further else [] for file in optional
     )
     named = [f"benchmarks/results/{file.name}" for file in (*files, *further)]
     (given.out.parent / "images").mkdir(parents=True, exist_ok=True)
     draw(corpora(records), given.out.parent / "images" / PICTURE)
     source, tables = "`, `".join(named), given.out.with_stem(f"{given.out.stem}-figures")
     write_text(given.out, page(tables.name, source))
-    write_text(tables, appendix(records, runs, given.out.name, source, mixtures, others))
+    write_text(tables, appendix(records, runs, given.out.name, source, mixtures, others, found))
     print(given.out, tables, sep="\n")
 
 

@@ -1,0 +1,155 @@
+"""Hits of trained runs by one search for the mixture and by one for each vector, in the exact and the inverted index.
+
+::
+
+    python -m benchmarks.index.hits NAME=RUN...
+
+The validation users of a run ask for 100 unseen items each, with the settings that the run is served with. Inverted
+lists are built whatever the number of items, and tuned on some of the users; the others ask.
+"""
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmarks import SEED
+from benchmarks.index.mixture import EachVector
+from benchmarks.index.runs import parse_run
+from benchmarks.index.truth import share_found
+from benchmarks.machine import ROOT, versions
+from benchmarks.markdown import table
+from benchmarks.timing import round_figure
+from multitudes.atomic import write_text
+from multitudes.batches.held_out import HeldOut, held_out_users, select_targets, select_users
+from multitudes.evaluation.scorer import catalogue, user_vectors
+from multitudes.index.factory import IndexConfig, build_embedded
+from multitudes.index.item_table import select_topics
+from multitudes.index.live import LiveIndex
+from multitudes.publishing.corpus import tuning_users
+from multitudes.retrieval.catalogue import Catalogue
+from multitudes.retrieval.config import RetrieveConfig, with_run_defaults
+from multitudes.retrieval.search import find_candidates
+from multitudes.seeding import generator
+from multitudes.training.runs import Run, open_run
+
+RESULTS = ROOT / "benchmarks" / "results" / "index-hits.json"
+N, TUNING_USERS, RESAMPLES = 100, 200, 2_000
+EXACT = "exact, one search"
+_TEXT = """HR@100 of first-time targets, validation, by the exact list of the mixture; of the other searches the
+difference to it, with its interval (95 %, bootstrap over users), and how much of that list theirs has. Settings are
+those that the run is served with. Inverted lists are built whatever the number of items, and tuned on 200 users; the
+others ask. Measured by `python -m benchmarks.index.hits NAME=RUN…`.
+"""
+
+
+def measure(run: str) -> dict[str, Any]:
+    """Return the figures of one run."""
+    trained = open_run(run)
+    held = held_out_users(trained.prepared, "validation")
+    held = select_targets(held, held.target_is_first_time)
+    tuning_B = np.isin(np.arange(len(held)), generator(SEED, "index", "hits").permutation(len(held))[:TUNING_USERS])
+    tuning, asked = (select_users(held, np.flatnonzero(own_B)) for own_B in (tuning_B, ~tuning_B))
+    config = with_run_defaults(RetrieveConfig(), trained.shares, trained.blend, trained.shares_by_history)
+    items = catalogue(trained, trained.item_vectors())
+    assert isinstance(items.index, LiveIndex), "an exact one"
+    inverted = _inverted(trained, items, tuning, config)
+    found = {
+        name: _lists(trained, Catalogue(index, items.item_count), asked, config)
+        for name, index in (
+            (EXACT, items.index),
+            ("exact, each vector", EachVector(items.index.segment)),
+            ("inverted, one search", inverted),
+            ("inverted, each vector", EachVector(inverted.segment)),
+        )
+    }
+    hits = {name: _hits(lists, asked) for name, lists in found.items()}
+    targets_B = np.diff(asked.target_offset)
+    drawn = generator(SEED, "index", "hits", "bootstrap").integers(0, len(asked), (RESAMPLES, len(asked)))
+    ways = {}
+    for name, lists in found.items():
+        change_B = hits[name] - hits[EXACT]
+        interval = np.quantile(change_B[drawn].sum(axis=1) / targets_B[drawn].sum(axis=1), (0.025, 0.975))
+        ways[name] = {
+            "hit_rate": round_figure(float(hits[name].sum() / targets_B.sum())),
+            "change": round_figure(float(change_B.sum() / targets_B.sum())),
+            "interval": [round_figure(float(bound)) for bound in interval],
+            "overlap": round_figure(float(share_found(lists, found[EXACT]).mean())),
+        }
+    return {
+        "method": trained.config.method,
+        "items": len(items.index),
+        "users": len(asked),
+        "targets": int(targets_B.sum()),
+        "has_mixture": inverted.has_mixture,
+        "ways": ways,
+    }
+
+
+def _inverted(run: Run, items: Catalogue, tuning: HeldOut, config: RetrieveConfig) -> LiveIndex:
+    """Return the inverted lists of a run's items, built as a release of many items builds them."""
+    prepared, ids = run.prepared, items.index.ids()
+    vectors = user_vectors(run, tuning, config)
+    return build_embedded(
+        ids,
+        items.index.vectors(ids),
+        IndexConfig(kind="inverted"),
+        topics=select_topics(prepared.item_topic_offset, prepared.item_topic, ids),
+        queries=vectors.vectors_BKD[vectors.mask_BK],
+        users=tuning_users(vectors, _seen(run, tuning), config),
+    )
+
+
+def _lists(run: Run, items: Catalogue, asked: HeldOut, config: RetrieveConfig) -> list[NDArray[np.int64]]:
+    vectors = user_vectors(run, asked, config)
+    return [one.item_N for one in find_candidates(vectors, items, N, _seen(run, asked), config, found_by=False)]
+
+
+def _seen(run: Run, users: HeldOut) -> list[NDArray[np.int64]]:
+    prepared = run.prepared
+    begin_B = prepared.event_offset[users.user_B]
+    spans = zip(begin_B.tolist(), users.end_B.tolist(), strict=True)
+    return [np.unique(prepared.event_item[begin:end]).astype(np.int64) for begin, end in spans]
+
+
+def _hits(lists: Sequence[NDArray[np.int64]], asked: HeldOut) -> NDArray[np.float64]:
+    targets = np.split(asked.target, asked.target_offset[1:-1])
+    return np.array([np.isin(wanted, own).sum() for own, wanted in zip(lists, targets, strict=True)], dtype=np.float64)
+
+
+def section(records: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return the section of docs/index-figures.md; no lines without records."""
+    if not records:
+        return []
+    ways = list(records[0]["ways"])
+    rows = []
+    for record in records:
+        cells = [_cell(record["ways"][way], is_base=way == EXACT) for way in ways]
+        rows.append([f"{record['name']}, {record['method']}", f"{record['items']:,}", f"{record['users']:,}", *cells])
+    return ["## Hits of trained runs", "", _TEXT, *table(["run, method", "items", "users", *ways], rows), ""]
+
+
+def _cell(way: Mapping[str, Any], *, is_base: bool) -> str:
+    if is_base:
+        return f"{way['hit_rate']:.4f}"
+    low, high = way["interval"]
+    return f"{way['change']:+.4f} [{low:+.4f}, {high:+.4f}], {way['overlap']:.3f}"
+
+
+def main() -> None:
+    """Measure each run, and keep its record in place of an earlier one of the name."""
+    if len(sys.argv) < 2:
+        sys.exit(str(__doc__))
+    records = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.exists() else []
+    for name, run in map(parse_run, sys.argv[1:]):
+        print(name, file=sys.stderr, flush=True)
+        new = {"name": name, **measure(str(run)), "versions": versions(), "seeds": [SEED]}
+        records = [old for old in records if old["name"] != name] + [new]
+        write_text(RESULTS, json.dumps(records, indent=1, allow_nan=False) + "\n")
+
+
+if __name__ == "__main__":
+    main()
