@@ -18,10 +18,11 @@ from multitudes.index.approximate import ApproximateIndex, open_approximate
 from multitudes.index.batch_walk import propose_together
 from multitudes.index.engine import DEFAULT_TARGET, RecallTarget
 from multitudes.index.inverted_lists import FAISS_FILE, InvertedLists
-from multitudes.index.inverted_mixture import USERS_TOGETHER, MixtureTuning, MixtureWalk, WalkScores
+from multitudes.index.inverted_mixture import USERS_TOGETHER, MixtureWalk, WalkScores
 from multitudes.index.item_table import ItemTable, make_item_table
 from multitudes.index.list_moments import MOMENT_FILES, ListMoments
 from multitudes.index.mixture import MixtureQuery, ScoredItems
+from multitudes.index.mixture_levels import MixtureTuning
 from multitudes.index.mixture_tuning import UNTUNED, sample_users, tune_mixture
 from multitudes.index.protocol import Topics
 from multitudes.index.topic_lists import COUNT_FIELD, TopicLists

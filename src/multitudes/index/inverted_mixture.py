@@ -16,21 +16,21 @@ Legend: K vectors of a user · F vectors that may bring any item · L lists · P
 dimensions · n items · E excluded items · M proposals · U candidates.
 """
 
-from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from functools import cache, cached_property
-from math import ceil, exp, log
-from typing import Any, NamedTuple, TypeAlias
+from math import log
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from multitudes.index.approximate import ApproximateSearch
-from multitudes.index.engine import ExcludedRows, Level
+from multitudes.index.engine import ExcludedRows
 from multitudes.index.exact_mixture import USERS_PER_CHUNK, score_exactly, score_rows
 from multitudes.index.item_table import cache_by_topic, find_rows
 from multitudes.index.list_moments import ListMoments, Lists
 from multitudes.index.mixture import MixtureQuery, MixtureScores, ScoredItems, log_probabilities
+from multitudes.index.mixture_levels import Levels, MixtureTuning, estimate_depth, needed_depth
 from multitudes.index.protocol import ANY_TOPIC
 from multitudes.index.request import SearchRequest
 from multitudes.index.scan import log_sum_exp
@@ -38,63 +38,12 @@ from multitudes.index.search_depth import DEPTH_TOLERANCE
 from multitudes.index.topic_lists import TopicLists, TopicProposals, propose_of_topics
 from multitudes.seeding import generator
 
-NORMALISER_FEATURES = 3
 USERS_TOGETHER = 512  # whose topics are searched in one call
 MAX_ATTEMPTS = 3  # each deeper than the one before; then every item is scored
 _EXCLUDED_SAMPLE = 1_000  # excluded items, evenly spaced: an estimate needs no more of many thousands
-_MARGIN = 1.2  # on the excluded items above the last result: a walk too long costs a little, one too short a second one
 _TOPIC_SAMPLE = 10_000  # items of a topic that is searched with the engine
 _KEPT_WITHOUT_WALK = 8  # candidates for each result where every item is of a topic
 _KEPT_PER_WALKED = 1.5  # candidates for each proposal of one vector
-
-
-class MixtureTuning(NamedTuple):
-    """How a mixture is searched, and what was measured at the build.
-
-    In a ``Level`` the effort is the number of pairs, the recall the share of the exact list that is found, without the
-    items that a user excludes, and the height the mean log probability of its last item.
-    """
-
-    levels: tuple[Level, ...]  # of users without topics, which hold for all
-    exact_lists: int  # heaviest lists of a vector whose items are summed exactly in its normaliser
-    correction: tuple[float, ...]  # of the log normaliser: coefficients of its features, whose sum is subtracted
-    error: float  # standard deviation of what remains, on other users
-    users: int
-    checked_on: int
-    # Topics bring a part of the list beside the walk, so fewer pairs are enough where they have this share at least.
-    with_topics: tuple[Level, ...] = ()  # empty: ``levels`` hold with topics too
-    topic_share: float = 0.0
-
-    def to_record(self) -> dict[str, Any]:
-        """Return the tuning as JSON values."""
-        return self._asdict() | {
-            name: [level._asdict() for level in levels]
-            for name, levels in (("levels", self.levels), ("with_topics", self.with_topics))
-        }
-
-    @classmethod
-    def from_record(cls, record: dict[str, Any]) -> "MixtureTuning":
-        """Return the tuning that ``to_record`` wrote.
-
-        Raises:
-            KeyError, TypeError, ValueError, AttributeError: it did not write this.
-        """
-        levels, with_topics = (_read_levels(record.get(name, [])) for name in ("levels", "with_topics"))
-        correction = tuple(float(number) for number in record["correction"])
-        if not levels or len(correction) != NORMALISER_FEATURES or not np.isfinite(correction).all():
-            raise ValueError("no levels, or another correction")
-        share = float(record.get("topic_share", 0.0))
-        return cls(
-            **{**record, "levels": levels, "with_topics": with_topics, "topic_share": share, "correction": correction}
-        )
-
-
-def _read_levels(records: Sequence[dict[str, Any]]) -> tuple[Level, ...]:
-    levels = tuple(Level(**level) for level in records)
-    numbers = np.array([level[:3] for level in levels], dtype=None if levels else np.int64).reshape(-1, 3)
-    if numbers.dtype.kind != "i" or numbers.min(initial=1) < 1 or (np.diff(numbers[:, 0]) <= 0).any():
-        raise ValueError("levels do not ascend")
-    return levels
 
 
 class VectorLists(NamedTuple):
@@ -109,7 +58,7 @@ class VectorLists(NamedTuple):
 class WalkPlan(NamedTuple):
     """How deep a user is searched first, and what the depth that was needed is known from."""
 
-    levels: "_Levels"
+    levels: Levels
     of_topics: list["Proposals"]  # that are not excluded
     prior_K: NDArray[np.float32]
     excluded: ExcludedRows
@@ -127,38 +76,6 @@ class LargeTopic(NamedTuple):
     column: int
     topic: int
     log_sum: float
-
-
-class _Levels:
-    """The levels of a tuning, between which depths are interpolated."""
-
-    def __init__(self, levels: Sequence[Level]) -> None:
-        self._deepest = levels[-1].depth if levels else 0
-        self._log_depth_L = [log(level.depth) for level in levels]
-        self._log_numbers = [[log(level.effort) for level in levels], [log(level.proposals) for level in levels]]
-        self._height_L = [level.height or 0.0 for level in levels]
-
-    def parameters(self, depth: int, n: int) -> tuple[int, int] | None:
-        """Return the number of pairs and of candidates for ``n`` results at a depth; None: that was not tuned.
-
-        What is excluded takes no place among the candidates, but codes misplace more of them the deeper they are.
-        """
-        if depth > self._deepest:
-            return None
-        log_pairs, log_kept = self._log_numbers
-        return ceil(exp(self._at(depth, log_pairs))), ceil(exp(self._at((n + depth) // 2, log_kept)))
-
-    def height(self, depth: int) -> float:
-        """Return the mean log probability of the item of a rank."""
-        return self._at(depth, self._height_L)
-
-    def _at(self, depth: int, value_L: Sequence[float]) -> float:
-        x = log(depth)
-        right = bisect_left(self._log_depth_L, x)
-        if right in (0, len(value_L)):
-            return value_L[min(right, len(value_L) - 1)]
-        left_x, right_x = self._log_depth_L[right - 1 : right + 1]
-        return value_L[right - 1] + (value_L[right] - value_L[right - 1]) * (x - left_x) / (right_x - left_x)
 
 
 class MixtureWalk:
@@ -184,7 +101,7 @@ class MixtureWalk:
         self.search, self.lists, self.moments, self.tuning = search, lists, moments, tuning
         self.topic_lists = topic_lists
         self.table, self.left_out = search.table, search.tombstones
-        self.levels, self._levels_with_topics = _Levels(tuning.levels), _Levels(tuning.with_topics)
+        self.levels, self._levels_with_topics = Levels(tuning.levels), Levels(tuning.with_topics)
         self._topic_sample = cache_by_topic(self._sample_topic)
         self._is_scanned = cache(search.is_scanned)
 
@@ -220,7 +137,7 @@ class MixtureWalk:
 
     def levels_of(
         self, query: MixtureQuery, prior_K: NDArray[np.float32], topic_items_K: NDArray[np.int64]
-    ) -> "_Levels":
+    ) -> "Levels":
         """Return the levels for a user, by the share of the topics that can fill the list: ``topic_items_K`` items."""
         share_K = np.exp(query.log_share_K) * (prior_K > -np.inf)
         topic_share = float(share_K[topic_items_K >= query.n].sum())
@@ -408,7 +325,7 @@ class WalkScores:
         log_p_E, step = self._excluded_probabilities(prior_K, excluded.row_E)
         of_topics, topic_items_K = self._of_topics(prior_K, excluded)
         levels = walk.levels_of(query, prior_K, topic_items_K)
-        depth = _estimate_depth(levels, log_p_E, step, query.n)
+        depth = estimate_depth(levels, log_p_E, step, query.n)
         return WalkPlan(levels, of_topics, prior_K, excluded, log_p_E, step, depth)
 
     def parameters(self, plan: WalkPlan) -> tuple[int, int] | None:
@@ -433,7 +350,7 @@ class WalkScores:
     def deeper(self, items: ScoredItems, plan: WalkPlan) -> int | None:
         """Return how deep the user has to be searched instead; None: ``plan`` was deep enough."""
         log_p_U = log_probabilities(items.score_KU + plan.prior_K[:, None])
-        needed = _needed_depth(log_p_U, plan.log_p_E, plan.step, self.n)
+        needed = needed_depth(log_p_U, plan.log_p_E, plan.step, self.n)
         if needed is None:  # too few items were found
             return 2 * plan.depth
         return None if needed <= DEPTH_TOLERANCE * plan.depth else needed
@@ -530,29 +447,3 @@ class WalkScores:
         hits = self._walk.search.search(request)
         row_M, _ = find_rows(self._walk.table.ids, hits.ids(0))
         return row_M, hits.scores(0) + prior_K[large.column]
-
-
-def _estimate_depth(levels: _Levels, log_p_E: NDArray[np.float32], step: int, n: int) -> int:
-    """Return the depth that is needed for ``n`` results, estimated from the excluded items; see ``_needed_depth``."""
-
-    def rank(nth: int) -> int:
-        depth = nth
-        for _ in range(2):
-            above = step * int((log_p_E > levels.height(depth)).sum())
-            depth = nth + int(np.ceil(_MARGIN * above))
-        return depth
-
-    return max(rank(n), 2 * rank((n + 1) // 2) - 1)
-
-
-def _needed_depth(log_p_U: NDArray[np.float32], log_p_E: NDArray[np.float32], step: int, n: int) -> int | None:
-    """Return the depth that was needed for the best ``n`` candidates; None if there are fewer.
-
-    It contains the last result, and the middle result is in its upper half, as without an exclusion.
-    """
-    log_p_U = np.sort(log_p_U[log_p_U > -np.inf])[::-1]
-    if len(log_p_U) < n:
-        return None
-    middle = (n + 1) // 2
-    last_rank, middle_rank = (nth + step * int((log_p_E > log_p_U[nth - 1]).sum()) for nth in (n, middle))
-    return max(last_rank, 2 * middle_rank - 1)

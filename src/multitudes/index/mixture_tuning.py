@@ -22,8 +22,9 @@ from numpy.typing import NDArray
 
 from multitudes.index.engine import Level, RecallTarget, geometric_efforts
 from multitudes.index.hits import empty_hits
-from multitudes.index.inverted_mixture import NORMALISER_FEATURES, MixtureTuning, MixtureWalk, WalkScores
+from multitudes.index.inverted_mixture import MixtureWalk, WalkScores
 from multitudes.index.mixture import NO_IDS, MixtureList, MixtureQuery, log_priors, rank
+from multitudes.index.mixture_levels import NORMALISER_FEATURES, MixtureTuning
 from multitudes.index.protocol import ANY_TOPIC, NO_ID, Hits
 from multitudes.index.tuning import Half, ParameterGrid, Sample, tune_levels, tuned_depths
 from multitudes.progress import Progress, silent
