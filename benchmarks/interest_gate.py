@@ -32,6 +32,7 @@ from torch import Tensor
 
 from multitudes.batches.held_out import HeldOut, held_out_users
 from multitudes.batches.user_vectors import UserVectors
+from multitudes.metrics.bootstrap import bootstrap_ratios
 from multitudes.seeding import generator
 from multitudes.training.runs import open_run
 from multitudes.training.trained_run import TrainedRun
@@ -162,16 +163,15 @@ def print_figures(path: str, figures: Mapping[str, NDArray[np.float64]], bases: 
         figures: hits of each user by way, and the number of ``targets``.
         bases: the way that each way is compared with.
     """
-    targets_B = figures["targets"]
-    drawn = generator(0, "gate", "bootstrap").integers(0, len(targets_B), (RESAMPLES, len(targets_B)))
+    targets_B, ways = figures["targets"], [way for way in figures if way != "targets"]
+    hits_BM = np.stack([figures[way] for way in ways], axis=1)
+    targets_BM = np.repeat(targets_B[:, None], len(ways), axis=1)
+    rates = bootstrap_ratios(hits_BM, targets_BM, RESAMPLES, generator(0, "gate", "bootstrap"))
     print(f"{path}: {len(targets_B):,} users, {int(targets_B.sum()):,} targets")
-    for way, hits_B in figures.items():
-        if way == "targets":
-            continue
-        change_B = hits_B - figures[base := bases.get(way, way)]
-        low, high = np.quantile(change_B[drawn].sum(axis=1) / targets_B[drawn].sum(axis=1), (0.025, 0.975))
-        rate, change = hits_B.sum() / targets_B.sum(), change_B.sum() / targets_B.sum()
-        print(f"  {way:<14} {rate:.4f}  {change:+.4f} [{low:+.4f}, {high:+.4f}] against {base}", flush=True)
+    for m, way in enumerate(ways):
+        change = rates.difference(m, ways.index(base := bases.get(way, way)))
+        interval = f"{change.mean:+.4f} [{change.low:+.4f}, {change.high:+.4f}]"
+        print(f"  {way:<14} {rates.value_M[m]:.4f}  {interval} against {base}", flush=True)
 
 
 def main() -> None:

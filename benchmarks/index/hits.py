@@ -29,6 +29,7 @@ from multitudes.evaluation.scorer import catalogue, user_vectors
 from multitudes.index.factory import IndexConfig, build_embedded
 from multitudes.index.item_table import select_topics
 from multitudes.index.live import LiveIndex
+from multitudes.metrics.bootstrap import bootstrap_ratios
 from multitudes.publishing.corpus import tuning_users
 from multitudes.retrieval.catalogue import Catalogue
 from multitudes.retrieval.config import RetrieveConfig, with_run_defaults
@@ -66,17 +67,17 @@ def measure(run: str) -> dict[str, Any]:
             ("inverted, each vector", EachVector(inverted.segment)),
         )
     }
-    hits = {name: _hits(lists, asked) for name, lists in found.items()}
-    targets_B = np.diff(asked.target_offset)
-    drawn = generator(SEED, "index", "hits", "bootstrap").integers(0, len(asked), (RESAMPLES, len(asked)))
+    targets_B = np.diff(asked.target_offset).astype(np.float64)
+    hits_BM = np.stack([_hits(lists, asked) for lists in found.values()], axis=1)
+    targets_BM = np.repeat(targets_B[:, None], len(found), axis=1)
+    rates = bootstrap_ratios(hits_BM, targets_BM, RESAMPLES, generator(SEED, "index", "hits", "bootstrap"))
     ways = {}
-    for name, lists in found.items():
-        change_B = hits[name] - hits[EXACT]
-        interval = np.quantile(change_B[drawn].sum(axis=1) / targets_B[drawn].sum(axis=1), (0.025, 0.975))
+    for m, (name, lists) in enumerate(found.items()):
+        change = rates.difference(m, 0)
         ways[name] = {
-            "hit_rate": round_figure(float(hits[name].sum() / targets_B.sum())),
-            "change": round_figure(float(change_B.sum() / targets_B.sum())),
-            "interval": [round_figure(float(bound)) for bound in interval],
+            "hit_rate": round_figure(float(rates.value_M[m])),
+            "change": round_figure(change.mean),
+            "interval": [round_figure(change.low), round_figure(change.high)],
             "overlap": round_figure(float(share_found(lists, found[EXACT]).mean())),
         }
     return {
