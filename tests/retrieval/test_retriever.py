@@ -133,6 +133,16 @@ def test_excluded_items_do_not_come_back(retriever: Retriever):
     assert len(second) == 5
 
 
+@pytest.mark.parametrize("left", [0, 2])
+def test_a_list_is_short_only_where_all_else_is_excluded_and_says_so(retriever: Retriever, left: int):
+    items = [candidate.item_id for candidate in retriever.recommend("ann", n=100).candidates]
+    answer = retriever.recommend("ann", n=5, exclude=[*items[left:], *range(10_000, 11_000)])
+    assert sorted(candidate.item_id for candidate in answer.candidates) == sorted(items[:left])
+    reason = f"{left} of 5 candidates: no other item is left that is not excluded or muted"
+    assert answer.shortfalls[-1] == ("few", reason)
+    assert "candidates:" not in retriever.recommend("ann", n=5).reason
+
+
 def test_a_request_can_be_replayed_and_others_draw_other_topics(releases: Path):
     one = Retriever.open(releases, RetrieveConfig(topics_per_request=1))
     drawn = {

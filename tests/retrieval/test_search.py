@@ -85,17 +85,6 @@ def test_a_user_without_any_vector_gets_popular_items_and_is_told(blend):
 
 
 @every_blend
-@pytest.mark.parametrize("left", [0, 2])
-def test_a_list_is_short_only_where_all_is_excluded_and_says_so(blend, left):
-    vectors = user_vectors(("unconditioned", "implicit"), [[[5, 0], [0, 5]]])
-    excluded = np.arange(1 + left, 1_000)  # more than there are
-    found = find_candidates(vectors, catalogue(TWO_TASTES), 3, [excluded], RetrieveConfig(blend=blend))[0]
-    assert sorted(found.item_N.tolist()) == list(range(1, 1 + left))
-    reason = f"{left} of 3 candidates: no other item is left that is not excluded or muted"
-    assert found.shortfalls[-1] == ("few", reason)
-
-
-@every_blend
 def test_every_vector_that_found_an_item_is_named(blend):
     # Vector 1 lies between the axes, so its own best list shares items with both others.
     vectors = user_vectors(("implicit",) * 3, [[[5, 0], [3, 3], [0, 5]]])

@@ -175,7 +175,7 @@ class RecommendationBuilder:
                 {interest.number: interest.name for interest in interests} | {REPEAT: REPEAT_LABEL},
             ),
             interests=interests,
-            shortfalls=(*resolved.shortfalls, *candidates.shortfalls),
+            shortfalls=(*resolved.shortfalls, *candidates.shortfalls, *_short_list(candidates, resolved)),
             unknown_items=resolved.context.unknown_items_B[0],
             unknown_topics=resolved.context.unknown_topics_B[0] + unknown_topics,
             degradation=resolved.degradation,
@@ -239,6 +239,14 @@ def interest_namer(release: Release) -> InterestNamer:
     )
 
 
+def _short_list(candidates: Candidates, resolved: ResolvedRequest) -> tuple[Shortfall, ...]:
+    """Return the shortfall of a list with fewer items than were asked for."""
+    found, n = len(candidates.item_N), resolved.request.n
+    if found >= n:
+        return ()
+    return (Shortfall("few", f"{found} of {n} candidates: no other item is left that is not excluded or muted"),)
+
+
 def _true_columns(found_by_NK: NDArray[np.bool_]) -> list[tuple[int, ...]]:
     """Return the true columns of each row; most rows of an answer are equal, so each distinct row is read once."""
     length, width = found_by_NK.shape
@@ -282,6 +290,6 @@ class IdListBuilder:
             item_ids=self._names.ids(candidates.item_N),
             candidates=candidates,
             topics=topics,
-            degraded=bool(resolved.shortfalls or candidates.shortfalls),
+            degraded=bool(resolved.shortfalls or candidates.shortfalls or _short_list(candidates, resolved)),
             unknown_topics=resolved.context.unknown_topics_B[0] + unknown_topics,
         )

@@ -427,18 +427,14 @@ def _fill_with_popular(
         np.concatenate([found_by_NK, np.zeros((len(popular_M), len(kinds)), dtype=np.bool_)]),
         kinds,
         share_K,
-        _shortfalls(n_vectors, len(blended.item_N), len(popular_M), n),
+        _shortfalls(n_vectors, len(popular_M), n),
     )
 
 
-def _shortfalls(n_vectors: int, n_found: int, n_popular: int, n: int) -> tuple[Shortfall, ...]:
-    shortfalls = []
+def _shortfalls(n_vectors: int, n_popular: int, n: int) -> tuple[Shortfall, ...]:
     if n_vectors == 0:
-        shortfalls.append(Shortfall("unknown", "no interest is known: popular items"))
-    elif n_popular > 0:
-        reason = f"the interests found too few items: {n_popular} of {n} places are popular items"
-        shortfalls.append(Shortfall("few", reason))
-    if n_found + n_popular < n:
-        reason = f"{n_found + n_popular} of {n} candidates: no other item is left that is not excluded or muted"
-        shortfalls.append(Shortfall("few", reason))
-    return tuple(shortfalls)
+        return (Shortfall("unknown", "no interest is known: popular items"),)
+    if n_popular == 0:
+        return ()
+    reason = f"the interests found too few items: {n_popular} of {n} places are popular items"
+    return (Shortfall("few", reason),)
