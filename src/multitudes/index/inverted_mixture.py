@@ -135,9 +135,7 @@ class MixtureWalk:
             own = slice(end[u] - len(vectors[u]), end[u])
             yield WalkScores(self, query, score_FL[own], log_sum_F[own], topics[u], self._large_topics(query))
 
-    def levels_of(
-        self, query: MixtureQuery, prior_K: NDArray[np.float32], topic_items_K: NDArray[np.int64]
-    ) -> "Levels":
+    def levels_of(self, query: MixtureQuery, prior_K: NDArray[np.float32], topic_items_K: NDArray[np.int64]) -> Levels:
         """Return the levels for a user, by the share of the topics that can fill the list: ``topic_items_K`` items."""
         share_K = np.exp(query.log_share_K) * (prior_K > -np.inf)
         topic_share = float(share_K[topic_items_K >= query.n].sum())
@@ -323,7 +321,7 @@ class WalkScores:
             return None
         excluded = walk.left_out.with_rows(walk.table.rows_of_ids(query.excluded))
         log_p_E, step = self._excluded_probabilities(prior_K, excluded.row_E)
-        of_topics, topic_items_K = self._of_topics(prior_K, excluded)
+        of_topics, topic_items_K = self.best_of_topics(prior_K, excluded)
         levels = walk.levels_of(query, prior_K, topic_items_K)
         depth = estimate_depth(levels, log_p_E, step, query.n)
         return WalkPlan(levels, of_topics, prior_K, excluded, log_p_E, step, depth)
@@ -361,7 +359,7 @@ class WalkScores:
         if (prior_K[self._free_F] > -np.inf).any() or self._large_topics:  # all items tie, or few are of a topic
             return self._score_all(log_prior_K)
         excluded = walk.left_out.with_rows(walk.table.rows_of_ids(query.excluded))
-        of_topics = self.best_of_topics(prior_K, excluded)
+        of_topics, _ = self.best_of_topics(prior_K, excluded)
         kept = _KEPT_WITHOUT_WALK * query.n
         items = self.candidates(prior_K, of_topics, 0, kept, excluded)
         if sum(len(row_M) for row_M, _ in of_topics) <= kept:
@@ -386,14 +384,10 @@ class WalkScores:
         term_FE = self._vectors_FD @ item_ED.T + prior_K[self._free_F][:, None]
         return log_probabilities(term_FE), step
 
-    def best_of_topics(self, prior_K: NDArray[np.float32], excluded: ExcludedRows) -> list[Proposals]:
-        """Return the best rows of the topics that are not excluded, and their terms of the sum."""
-        return self._of_topics(prior_K, excluded)[0]
-
-    def _of_topics(
+    def best_of_topics(
         self, prior_K: NDArray[np.float32], excluded: ExcludedRows
     ) -> tuple[list[Proposals], NDArray[np.int64]]:
-        """Return the proposals of ``best_of_topics``, and how many each vector has; none of one without a topic."""
+        """Return the best rows of the topics that are not excluded, and how many of them each vector has (K)."""
         items_K = np.zeros(len(prior_K), dtype=np.int64)
         proposed = [self._best_of_large_topic(large, prior_K) for large in self._large_topics]
         for large, (row_M, _) in zip(self._large_topics, proposed, strict=True):

@@ -232,7 +232,7 @@ def _prepare(walk: MixtureWalk, users: Sequence[MixtureQuery]) -> list[_User]:
 
 def _search(walk: MixtureWalk, user: _User, level: Level) -> MixtureList:
     prior_K = user.log_prior_K.astype(np.float32)
-    of_topics = user.scores.best_of_topics(prior_K, walk.left_out)
+    of_topics, _ = user.scores.best_of_topics(prior_K, walk.left_out)
     items = user.scores.candidates(prior_K, of_topics, level.effort, level.proposals, walk.left_out)
     return rank([items], user.log_prior_K, user.query._replace(n=level.depth))
 
