@@ -32,7 +32,7 @@ from torch import Tensor
 from benchmarks.interest_gate import features, print_figures
 from multitudes.batches.held_out import held_out_users
 from multitudes.linear.popularity import user_counts
-from multitudes.seeding import generator
+from multitudes.seeding import generator, stream_seed
 from multitudes.training.runs import open_run
 from multitudes.training.trained_run import TrainedRun
 from multitudes.training.validation import ItemScores, first_time_pairs
@@ -58,6 +58,13 @@ class World(NamedTuple):
     popularity_I: Tensor  # log of users, standardised
     user_M: Tensor
     item_M: Tensor
+
+    def draw_unseen(self, user_M: Tensor) -> Tensor:
+        """Return items for each user that are neither seen nor targets (M, DRAWN)."""
+        allowed_BI = ~self.seen_BI
+        allowed_BI[self.user_M, self.item_M] = False
+        random = torch.Generator().manual_seed(stream_seed(0, "gate", "items"))
+        return torch.multinomial(allowed_BI.float()[user_M], DRAWN, replacement=True, generator=random)
 
 
 class Pairs(NamedTuple):
@@ -138,8 +145,7 @@ def fit(world: World, chosen_M: Tensor, *, with_item: bool) -> Gate:
         with_item: whether the gate knows the item.
     """
     user_M, item_M = world.user_M[chosen_M], world.item_M[chosen_M]
-    drawn = generator(0, "gate", "items").integers(1, len(world.popularity_I), (len(item_M), DRAWN))
-    pairs = Pairs.of(world, user_M, torch.cat([item_M[:, None], torch.from_numpy(drawn)], dim=1)).double()
+    pairs = Pairs.of(world, user_M, torch.cat([item_M[:, None], world.draw_unseen(user_M)], dim=1)).double()
     fitted = [
         _fit_from(start, pairs, world.whole_K.double(), with_item) for start in (_STARTS if with_item else (0.0,))
     ]
@@ -172,6 +178,7 @@ def _fit_from(start: float, pairs: Pairs, whole_K: Tensor, with_item: bool) -> t
         return -float(value.detach())
 
     optimiser.step(loss)  # type: ignore[no-untyped-call]
+    loss()  # of what the search ended with, which need not be what it tried last
     return float(value.detach()), Gate(known_F.detach().float(), item_3.detach().float())
 
 
