@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,6 +22,32 @@ def test_a_pool_without_negatives_is_rejected() -> None:
         parse(TrainConfig, {"in_batch": 0, "uniform": 0}, "here")
     for settings in ({"in_batch": 0}, {"uniform": 0}):
         parse(TrainConfig, settings, "here")
+
+
+@pytest.mark.parametrize(
+    ("method", "settings", "message"),
+    [
+        (
+            "clustering",
+            {"train.label_smoothing": 0.1, "model.unconditioned": False},
+            "only the loss of the unconditioned",
+        ),
+        ("joint", {"train.association": "max", "train.hard_negatives": 1.0}, "has no hard_negatives; leave one out"),
+        ("single", {"model.crossing.residual": "product"}, "method single has no interests"),
+        ("joint", {"model.crossing.residual": "product", "model.conditional.fusion": "late"}, "excludes late fusion"),
+    ],
+)
+def test_settings_that_would_do_nothing_are_rejected(method: str, settings: dict[str, Any], message: str) -> None:
+    nested: dict[str, Any] = {"method": method}
+    for name, value in settings.items():
+        *sections, key = name.split(".")
+        place = nested
+        for section in sections:
+            place = place.setdefault(section, {})
+        place[key] = value
+    with pytest.raises(UsageError, match=message) as caught:
+        parse(RunConfig, nested, "here")
+    assert "\n" not in str(caught.value)
 
 
 def test_a_method_has_defaults_and_given_settings_override_them() -> None:

@@ -2,7 +2,8 @@
 
 All negatives come from one pool that the batch shares. The association functions (``hard_argmax_loss``,
 ``gumbel_loss``, ``mixture_loss``) take the scores of the positives under every interest and the log-sum-exp of the
-negatives under every interest, and return the loss of each positive (Fan et al., KDD 2025). All are pure functions.
+negatives under every interest, and return the loss of each positive (Fan et al., KDD 2025); ``nearest_loss`` takes one
+log-sum-exp for each user. All are pure functions.
 
 Legend: B users · T positives of a user · K interests · N pool of negatives · S vectors · L history · D width.
 ``mask_BK`` is True where an interest exists.
@@ -21,11 +22,31 @@ def softmax_loss(positive: Tensor, negative: Tensor) -> Tensor:
     return torch.logaddexp(positive, negative) - positive
 
 
+def even_label_excess(vector_TD: Tensor, target_TD: Tensor, pool_ND: Tensor, log_q_N: Tensor) -> Tensor:
+    """Return how much more loss a label that is even over all items has than the target as the label; (T,).
+
+    Label smoothing adds a share of it. Cross entropy is linear in the score of its label, so an even label has the
+    score of the mean item, which the pool estimates.
+    """
+    mean_D = (-log_q_N).softmax(dim=0) @ pool_ND
+    return (vector_TD * (target_TD - mean_D)).sum(dim=1)
+
+
 def hard_argmax_loss(positive_BTK: Tensor, negative_BK: Tensor, mask_BK: Tensor) -> Tensor:
     """Train only the interest that is nearest to the target (the paper's DCM); (B, T)."""
     best_BT1 = mask_with_lowest(positive_BTK, mask_BK.unsqueeze(1)).argmax(dim=2, keepdim=True)
     negative_BTK = negative_BK.unsqueeze(1).expand_as(positive_BTK)
     return softmax_loss(positive_BTK.gather(2, best_BT1), negative_BTK.gather(2, best_BT1)).squeeze(2)
+
+
+def nearest_loss(positive_BTK: Tensor, negative_B: Tensor, mask_BK: Tensor) -> Tensor:
+    """Score the target, as the negatives, by the interest that is nearest to each; (B, T).
+
+    This is the softmax of what max-score serving ranks by. ``hard_argmax_loss`` scores the negatives under the target's
+    interest, though another interest would bring them into the list.
+    """
+    positive_BT = mask_with_lowest(positive_BTK, mask_BK.unsqueeze(1)).amax(dim=2)
+    return softmax_loss(positive_BT, negative_B.unsqueeze(1))
 
 
 def gumbel_loss(
@@ -147,6 +168,14 @@ def hard_negative_mass(score: Tensor, log_q_N: Tensor, hit: Tensor, beta: float)
     """
     mass, weight, count = (negative_mass(power * score, log_q_N, hit) for power in (1 + beta, beta, 0.0))
     return mass - (weight - count)
+
+
+def nearest_negative_mass(
+    vectors_BKD: Tensor, mask_BK: Tensor, pool_ND: Tensor, log_q_N: Tensor, hit_BN: Tensor
+) -> Tensor:
+    """Return the ``negative_mass`` of each user (B,), each negative under the interest that is nearest to it."""
+    score_BKN = mask_with_lowest(vectors_BKD @ pool_ND.T, mask_BK.unsqueeze(2))
+    return negative_mass(score_BKN.amax(dim=1), log_q_N, hit_BN)
 
 
 def routing_variance(routing_BLK: Tensor, valid_BL: Tensor) -> Tensor:

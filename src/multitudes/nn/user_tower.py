@@ -142,7 +142,8 @@ class UserTower(nn.Module):
                 self.stop_gradient(field_BD) for field_BD in self._user_fields(history_BD, topic_BD, inputs.feature_BP)
             ]
             fields = [self._crossing_conditions(conditions.vectors_BKD), read_BKD, *shared]
-            vectors_BKD = self._cross(self.interest_crossing, conditions.vectors_BKD + read_BKD, fields)
+            residual_BKD = self._residual(conditions.vectors_BKD, read_BKD)
+            vectors_BKD = self._cross(self.interest_crossing, residual_BKD, fields)
             columns.append(conditions._replace(vectors_BKD=vectors_BKD))
         return TowerOutput(concatenate_interests(columns), assignment_BL, routing_BLK)
 
@@ -244,6 +245,14 @@ class UserTower(nn.Module):
             return condition_BKD
         k = self.n_implicit
         return torch.cat([condition_BKD[:, :k], torch.zeros_like(condition_BKD[:, k:])], dim=1)
+
+    def _residual(self, condition_BKD: Tensor, read_BKD: Tensor) -> Tensor:
+        """Return what an interest's vector is while its crossing is zero (B, K, D)."""
+        sum_BKD = condition_BKD + read_BKD
+        if self.config.crossing.residual == "sum":
+            return sum_BKD
+        product_BKD = l2_normalize(condition_BKD * read_BKD) * sum_BKD.norm(dim=2, keepdim=True)
+        return torch.where(read_BKD.any(dim=2, keepdim=True), product_BKD, sum_BKD)  # a new user has read nothing
 
     def _cross(self, crossing: nn.Module, residual: Tensor, fields: list[Tensor]) -> Tensor:
         """Return the crossing of the fields plus the residual (B, K, D) or (S, D); (B, D) is repeated."""

@@ -1,7 +1,7 @@
 """Settings of a training run."""
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
@@ -35,13 +35,20 @@ class TrainConfig(Config):
     history_dropout: float = Field(
         0.05, ge=0, le=1, description="share of examples without history: new users, with followed topics only"
     )
+    event_dropout: float = Field(
+        0.0, ge=0, lt=1, description="share of the events of a history that a step hides from the tower"
+    )
+    label_smoothing: float = Field(
+        0.0, ge=0, lt=1, description="share of each target of the unconditioned vector that all items have evenly"
+    )
     condition: ConditionSource = Field(
         "auto",
         description="which topic explains an example: source (logged), item, match (item and followed topics), auto",
     )
-    association: Literal["argmax", "gumbel", "mixture"] = Field(
+    association: Literal["argmax", "gumbel", "mixture", "max"] = Field(
         "mixture",
-        description="which implicit interest explains an example: the nearest (the paper), a drawn one, or all",
+        description="which implicit interest explains an example: the nearest (the paper), a drawn one, or all; max:"
+        " the nearest to each item, target and negatives alike, as the blend global_top ranks",
     )
     gumbel_temperature: float = Field(0.5, gt=0, description="gumbel: temperature of the draw")
     hard_negatives: float = Field(
@@ -68,8 +75,9 @@ class TrainConfig(Config):
         "svd", description="initial item embeddings: singular vectors of the training interactions, or random numbers"
     )
     learning_rate: float = Field(0.001, gt=0, le=1e30, description="Adam's step size")
-    weight_decay: float = Field(
-        0.0, ge=0, le=1000, description="AdamW's decay of dense weights; embeddings are not decayed"
+    weight_decay: float = Field(0.0, ge=0, le=1000, description="AdamW's decay of all weights but item embeddings")
+    embedding_decay: float = Field(
+        0.0, ge=0, le=1000, description="the same for item embeddings: at each step, of the items of that step"
     )
     final: bool = Field(
         False, description="train on validation too, for all epochs: a last fit, see `multitudes train --refit`"
@@ -126,6 +134,26 @@ class RunConfig(Config):
                 given = given.model_dump(exclude_unset=True) if isinstance(given, Config) else given
                 merged[section] = deep_merge(defaults, given)
         return merged
+
+    @model_validator(mode="after")
+    def _check_combinations(self) -> Self:
+        """Reject settings that would do nothing."""
+        spec, model, train = METHODS[self.method], self.model, self.train
+        if train.label_smoothing and not (spec.always_unconditioned or model.unconditioned):
+            raise ValueError(
+                f"[train] label_smoothing = {train.label_smoothing}: only the loss of the unconditioned vector has it,"
+                " and this run has none; leave it out"
+            )
+        if train.association == "max" and train.hard_negatives:
+            raise ValueError('[train] association = "max" has no hard_negatives; leave one out')
+        if model.crossing.residual == "product":
+            if spec.implicit is None and not spec.explicit:
+                raise ValueError(
+                    f'[model.crossing] residual = "product": method {self.method} has no interests; leave it out'
+                )
+            if spec.explicit and model.conditional.fusion == "late":
+                raise ValueError('[model.crossing] residual = "product" excludes late fusion; leave one out')
+        return self
 
     def changed_defaults(self) -> list[str]:
         """Return the settings by which the run differs from the defaults of its own method, as text."""

@@ -17,10 +17,13 @@ from multitudes.nn.interests.conditional import is_topic
 from multitudes.nn.losses import (
     WeightedLoss,
     accidental_hits,
+    even_label_excess,
     gumbel_loss,
     hard_argmax_loss,
     hard_negative_mass,
     mixture_loss,
+    nearest_loss,
+    nearest_negative_mass,
     pool_negative_mass,
     routing_variance,
     softmax_loss,
@@ -54,6 +57,7 @@ class _EmbeddedBatch(NamedTuple):
     pool_N: Tensor
     pool_ND: Tensor
     log_q_N: Tensor
+    read_column_BL: Tensor | None = None  # where the state of an event is read, -1 = nowhere; None: at the event
 
 
 def batch_loss(
@@ -70,19 +74,38 @@ def batch_loss(
     Each rank passes its rows of the batch and the whole pool, and gets the losses of its rows.
     """
     embedded = _embed_batch(model, batch, pool, log_q, ranks)
+    if config.event_dropout:
+        past_BL = embedded.inputs.past_BL
+        embedded = _without_events(embedded, torch.rand(past_BL.shape, device=past_BL.device) < config.event_dropout)
     state_BLD = model.user.states(embedded.inputs)
     losses: dict[str, WeightedLoss] = {}
     if model.user.has_unconditioned:
-        losses["single"] = _dense_loss(model, batch, embedded, state_BLD)
+        losses["single"] = _dense_loss(model, batch, embedded, state_BLD, config.label_smoothing)
     if model.user.interest_crossing is not None:
         losses |= _interest_losses(model, batch, embedded, state_BLD, config, generator)
     return losses
 
 
-def _dense_loss(model: TwoTower, batch: Batch, embedded: _EmbeddedBatch, state_BLD: Tensor) -> WeightedLoss:
+def _without_events(embedded: _EmbeddedBatch, hidden_BL: Tensor) -> _EmbeddedBatch:
+    """Return the batch without some events: the tower reads none of them."""
+    inputs, shown_BL = embedded.inputs, ~hidden_BL
+    masks = {name: getattr(inputs, name) & shown_BL for name in ("event_BL", "valid_BL", "past_BL")}
+    # Dense training reads the state at an event; in place of a hidden one that at the newest shown one before it.
+    length = hidden_BL.shape[1]
+    column_L = torch.arange(length, device=hidden_BL.device)
+    shown_column_BL = torch.where(masks["valid_BL"], column_L, length)
+    next_BL = shown_column_BL.flip(1).cummin(dim=1).values.flip(1)
+    return embedded._replace(inputs=inputs._replace(**masks), read_column_BL=torch.where(next_BL < length, next_BL, -1))
+
+
+def _dense_loss(
+    model: TwoTower, batch: Batch, embedded: _EmbeddedBatch, state_BLD: Tensor, label_smoothing: float
+) -> WeightedLoss:
     """Return the loss of the unconditioned vector at every moment that has a target."""
     device = state_BLD.device
     row_S, column_S, follows_S, moment_T, target_T, weight_T = (torch.from_numpy(a).to(device) for a in batch.dense)
+    if embedded.read_column_BL is not None:
+        column_S = torch.where(column_S >= 0, embedded.read_column_BL[row_S, column_S.clamp(min=0)], -1)
     has_history_S1 = (column_S >= 0).unsqueeze(1)
     # index_select, and not state_BLD[…]: threads add up the gradient of the latter in any order.
     event_S = row_S * state_BLD.shape[1] + column_S.clamp(min=0)
@@ -95,7 +118,12 @@ def _dense_loss(model: TwoTower, batch: Batch, embedded: _EmbeddedBatch, state_B
     vector_TD = vector_SD.index_select(0, moment_T)
     positive_T = subtract_log_q((vector_TD * embedded.dense_TD).sum(dim=1), embedded.dense_log_q_T)
     known_S = has_history_S1.squeeze(1) | (follows_S & is_topic(embedded.follow_BF).any(dim=1)[row_S])
-    return sum_weighted(softmax_loss(positive_T, negative_S.index_select(0, moment_T)), weight_T * known_S[moment_T])
+    loss_T = softmax_loss(positive_T, negative_S.index_select(0, moment_T))
+    if label_smoothing:
+        loss_T = loss_T + label_smoothing * even_label_excess(
+            vector_TD, embedded.dense_TD, embedded.pool_ND, embedded.log_q_N
+        )
+    return sum_weighted(loss_T, weight_T * known_S[moment_T])
 
 
 def _interest_losses(
@@ -113,21 +141,25 @@ def _interest_losses(
     vectors_BKD = torch.cat(
         [user.stop_gradient(vectors_BKD[:, :n_unconditioned]), vectors_BKD[:, n_unconditioned:]], dim=1
     )
-    negative_BK = _negative_mass(vectors_BKD, user.stop_gradient(embedded.pool_ND), embedded, config.hard_negatives)
+    pool_ND = user.stop_gradient(embedded.pool_ND)
+    hit_BN = _pooled_targets(embedded)
+
+    def negative_mass_of(columns: slice) -> Tensor:
+        return _negative_mass(vectors_BKD[:, columns], pool_ND, embedded.log_q_N, hit_BN, config.hard_negatives)
+
     positive_BWK = subtract_log_q(
         user.stop_gradient(embedded.target_BWD) @ vectors_BKD.transpose(1, 2), embedded.target_log_q_BW.unsqueeze(2)
     )
     if n_implicit:
         # A mixture includes the unconditioned vector, as its blend does: interests learn what that vector misses.
         columns = slice(0 if config.association == "mixture" else n_unconditioned, n_unconditioned + n_implicit)
-        loss_BW = _associate(
-            positive_BWK[:, :, columns],
-            negative_BK[:, columns],
-            mask_BK[:, columns],
-            importance_BK[:, columns],
-            config,
-            generator,
-        )
+        own_BK, own_BWK = mask_BK[:, columns], positive_BWK[:, :, columns]
+        if config.association == "max":
+            negative_B = nearest_negative_mass(vectors_BKD[:, columns], own_BK, pool_ND, embedded.log_q_N, hit_BN)
+            loss_BW = nearest_loss(own_BWK, negative_B, own_BK)
+        else:
+            negative_BK = negative_mass_of(columns)
+            loss_BW = _associate(own_BWK, negative_BK, own_BK, importance_BK[:, columns], config, generator)
         has_interest_B1 = mask_BK[:, n_unconditioned : columns.stop].any(dim=1, keepdim=True)
         losses["implicit"] = sum_weighted(loss_BW, embedded.weight_BW * has_interest_B1)
         if config.routing_regulariser:
@@ -137,21 +169,25 @@ def _interest_losses(
         # The c-th explicit vector has the condition of the c-th target: the association is logged, not inferred.
         columns, targets = slice(n_unconditioned + n_implicit, None), slice(0, batch.condition_BC.shape[1])
         positive_BC = positive_BWK[:, targets, columns].diagonal(dim1=1, dim2=2)
-        loss_BC = softmax_loss(positive_BC, negative_BK[:, columns])
+        loss_BC = softmax_loss(positive_BC, negative_mass_of(columns))
         losses["explicit"] = sum_weighted(loss_BC, embedded.weight_BW[:, targets] * mask_BK[:, columns])
     return losses
 
 
-def _negative_mass(vectors_BKD: Tensor, pool_ND: Tensor, embedded: _EmbeddedBatch, beta: float) -> Tensor:
+def _pooled_targets(embedded: _EmbeddedBatch) -> Tensor:
+    """Return (B, N), True where an item of the pool is a target of the window."""
+    batch, window = embedded.target_BW.shape
+    row_T = torch.arange(batch, device=embedded.target_BW.device).repeat_interleave(window)
+    return accidental_hits(row_T, embedded.target_BW.flatten(), embedded.pool_N, batch)
+
+
+def _negative_mass(vectors_BKD: Tensor, pool_ND: Tensor, log_q_N: Tensor, hit_BN: Tensor, beta: float) -> Tensor:
     """Return the log-sum-exp of the negatives for each interest (B, K)."""
     batch, k, width = vectors_BKD.shape
-    row_B = torch.arange(batch, device=vectors_BKD.device)
-    row_T = row_B.repeat_interleave(embedded.target_BW.shape[1])
-    hit_BN = accidental_hits(row_T, embedded.target_BW.flatten(), embedded.pool_N, batch)
     if beta:
-        return hard_negative_mass(vectors_BKD @ pool_ND.T, embedded.log_q_N, hit_BN.unsqueeze(1), beta)
-    vector_SD, row_S = vectors_BKD.reshape(-1, width), row_B.repeat_interleave(k)
-    return pool_negative_mass(vector_SD, pool_ND, embedded.log_q_N, hit_BN, row_S).view(batch, k)
+        return hard_negative_mass(vectors_BKD @ pool_ND.T, log_q_N, hit_BN.unsqueeze(1), beta)
+    row_S = torch.arange(batch, device=vectors_BKD.device).repeat_interleave(k)
+    return pool_negative_mass(vectors_BKD.reshape(-1, width), pool_ND, log_q_N, hit_BN, row_S).view(batch, k)
 
 
 def total_loss(losses: dict[str, Tensor], config: TrainConfig) -> Tensor:
