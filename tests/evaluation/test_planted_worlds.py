@@ -7,6 +7,7 @@ for three tastes. Both methods have the same linear history.
 from functools import cache
 from pathlib import Path
 from tempfile import mkdtemp
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,8 +22,7 @@ from multitudes.evaluation.config import EvaluateConfig
 from multitudes.evaluation.evaluate import evaluate, save
 from multitudes.metrics.interests import adjusted_rand_index
 from multitudes.nn.methods import Method
-from multitudes.nn.user_tower_config import UserTowerConfig
-from multitudes.training.config import RunConfig, TrainConfig
+from multitudes.training.config import RunConfig
 from multitudes.training.loop import train
 from multitudes.training.trained_run import TrainedRun
 
@@ -43,23 +43,38 @@ def world(tastes: int) -> tuple[PlantedWorld, Path]:
 
 @cache
 def run(tastes: int, method: Method) -> TrainedRun:
+    return trained(tastes, method, method, {"linear": {"rank": 8}}, {})
+
+
+@cache
+def run_by_max(tastes: int, method: Method) -> TrainedRun:
+    """Return a run without a linear history; negatives are scored by their own nearest interest."""
+    return trained(tastes, method, f"{method}-max", {"unconditioned": False}, {"association": "max"})
+
+
+def trained(
+    tastes: int, method: Method, name: str, model: dict[str, Any], train_settings: dict[str, Any]
+) -> TrainedRun:
     _, folder = world(tastes)
-    model = UserTowerConfig.model_validate(
-        {"width": 8, "history": 30, "dropout": 0.1, "interests": 3, "crossing": {"hidden": 32}, "linear": {"rank": 8}}
+    tower = {"width": 8, "history": 30, "dropout": 0.1, "interests": 3, "crossing": {"hidden": 32}}
+    steps = {"epochs": 3, "learning_rate": 0.01, "batch_size": 64, "window": 5, "in_batch": 256, "uniform": 256}
+    config = RunConfig.model_validate(
+        {"method": method, "seed": 0, "model": tower | model, "train": steps | train_settings}
     )
-    settings = TrainConfig(epochs=3, learning_rate=0.01, batch_size=64, window=5, in_batch=256, uniform=256)
-    config = RunConfig(method=method, seed=0, model=model, train=settings)
-    trained = train(PreparedData.open(folder / "prepared"), config, folder / method)
+    made = train(PreparedData.open(folder / "prepared"), config, folder / name)
     save(
-        evaluate(trained, EvaluateConfig(budgets=(BUDGET,), targets="new", resamples=500, baselines="cheap")),
-        folder / method,
+        evaluate(made, EvaluateConfig(budgets=(BUDGET,), targets="new", resamples=500, baselines="cheap")),
+        folder / name,
     )
-    return trained
+    return made
 
 
 def difference(tastes: int) -> dict[str, float]:
-    runs = [run(tastes, method).path for method in ("joint", "single")]
-    found: dict[str, float] = compare(runs[:1], runs[1:])["differences"]["new"][f"hr@{BUDGET}"]
+    return paired(run(tastes, "joint"), run(tastes, "single"))
+
+
+def paired(one: TrainedRun, other: TrainedRun) -> dict[str, float]:
+    found: dict[str, float] = compare([one.path], [other.path])["differences"]["new"][f"hr@{BUDGET}"]
     return found
 
 
@@ -102,3 +117,18 @@ def test_a_random_partition_of_the_history_finds_less_than_its_interests() -> No
     run(3, "joint")
     control = read_result(folder / "joint", "test")["differences"]["random_partition"][f"hr@{BUDGET}"]
     assert control["low"] > 0  # joint minus the control
+
+
+def gain_by_max(tastes: int, over: Method) -> dict[str, float]:
+    """Return what interests that are trained by ``max`` find more than another method."""
+    return paired(run_by_max(tastes, "clustering"), run_by_max(tastes, over))
+
+
+def test_trained_by_max_interests_find_three_tastes_and_one_vector_or_random_parts_do_not() -> None:
+    assert gain_by_max(3, "single")["low"] > 0.2
+    assert gain_by_max(3, "random_partition")["low"] > 0.1
+
+
+def test_trained_by_max_interests_gain_almost_nothing_if_users_have_one_taste() -> None:
+    assert gain_by_max(1, "single")["low"] < 0.01
+    assert gain_by_max(1, "random_partition")["low"] < 0.01
