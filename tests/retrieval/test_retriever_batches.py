@@ -253,7 +253,7 @@ def test_an_invalid_request_is_rejected_before_any_work(retriever: Retriever):
 def test_scores_are_finite_when_all_interests_are_muted(retriever: Retriever):
     preferences = Request("bob", n=20, mute_interests=[0, 1, 2, 3])
     answer = retriever.answer([preferences])[0]
-    assert answer.cause == "unknown"
+    assert answer.reason == "no interest is known: popular items"
     assert np.isfinite([candidate.score for candidate in answer.candidates]).all()
 
 

@@ -240,9 +240,13 @@ def interest_namer(release: Release) -> InterestNamer:
 
 
 def _short_list(candidates: Candidates, resolved: ResolvedRequest) -> tuple[Shortfall, ...]:
-    """Return the shortfall of a list with fewer items than were asked for."""
-    found, n = len(candidates.item_N), resolved.request.n
-    if found >= n:
+    """Return the shortfall of a list that is short where the request excludes or mutes items.
+
+    Without that, the release has no more items for this user, and nothing falls short.
+    """
+    found, request = len(candidates.item_N), resolved.request
+    n = request.n
+    if found >= n or not (request.exclude or request.mute_topics):
         return ()
     return (Shortfall("few", f"{found} of {n} candidates: no other item is left that is not excluded or muted"),)
 
