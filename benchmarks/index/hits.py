@@ -63,8 +63,12 @@ def measure(run: str) -> dict[str, Any]:
     assert isinstance(items.index, LiveIndex), "an exact one"
     inverted = _inverted(trained, items, tuning, config)
     assert inverted.has_mixture, "the lists were good enough"
+    vectors, seen = user_vectors(trained, asked, config), seen_items(trained.prepared, asked)
     found = {
-        name: _lists(trained, Catalogue(index, items.item_count), asked, config)
+        name: [
+            one.item_N
+            for one in find_candidates(vectors, Catalogue(index, items.item_count), N, seen, config, found_by=False)
+        ]
         for name, index in (
             (EXACT, items.index),
             (EXACT_EACH, EachVector(items.index.segment)),
@@ -108,16 +112,8 @@ def _inverted(run: Run, items: Catalogue, tuning: HeldOut, config: RetrieveConfi
         IndexConfig(kind="inverted"),
         topics=select_topics(prepared.item_topic_offset, prepared.item_topic, ids),
         queries=vectors.vectors_BKD[vectors.mask_BK],
-        users=tuning_users(vectors, seen_items(run.prepared, tuning), config),
+        users=tuning_users(vectors, seen_items(prepared, tuning), config),
     )
-
-
-def _lists(run: Run, items: Catalogue, asked: HeldOut, config: RetrieveConfig) -> list[NDArray[np.int64]]:
-    vectors = user_vectors(run, asked, config)
-    return [
-        one.item_N
-        for one in find_candidates(vectors, items, N, seen_items(run.prepared, asked), config, found_by=False)
-    ]
 
 
 def _hits(lists: Sequence[NDArray[np.int64]], asked: HeldOut) -> NDArray[np.float64]:

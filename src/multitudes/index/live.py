@@ -142,7 +142,8 @@ class LiveIndex:
         """Return for each topic and id whether the item has the topic (T, n)."""
         has_Tn = np.zeros((len(topic_T), len(ids)), dtype=np.bool_)
         for layer in self._layers:
-            has_Tn |= layer.segment.have_topics(ids, topic_T) & layer.holds(ids)
+            is_removed_n = find_rows(layer.tombstones, ids)[1]
+            has_Tn |= layer.segment.have_topics(ids, topic_T) & ~is_removed_n
         return has_Tn
 
     def _cached_ids(self, topic: int | None, ids_of: "Callable[[Layer], NDArray[np.int64]]") -> NDArray[np.int64]:
@@ -194,8 +195,8 @@ class Layer:
 
     def holds(self, ids: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Return for each id whether it is in the segment and has no tombstone."""
-        is_live: NDArray[np.bool_] = find_rows(self.segment.ids(), ids)[1]
-        return is_live & ~find_rows(self.tombstones, ids)[1] if len(self.tombstones) else is_live
+        is_live: NDArray[np.bool_] = find_rows(self.segment.ids(), ids)[1] & ~find_rows(self.tombstones, ids)[1]
+        return is_live
 
     def without(self, ids: NDArray[np.int64]) -> "Layer":
         """Return the layer with tombstones for ``ids``; ids that it does not hold are ignored."""
