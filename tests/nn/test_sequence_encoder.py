@@ -6,27 +6,51 @@ import pytest
 import torch
 
 from multitudes.nn.primitives import Dropout
-from multitudes.nn.sequence_encoder import SequenceConfig, build_sequence_encoder, rows_at
+from multitudes.nn.sequence_encoder import (
+    CausalMean,
+    SequenceConfig,
+    SequenceEncoder,
+    build_sequence_encoder,
+    rows_at,
+)
 
 LENGTH, WIDTH = 9, 8
 GROUPS = torch.tensor([[0] * LENGTH, [1, 0, 1, -1, 0, 0, 2, 1, -1]])
 
 
+SETS = torch.stack([GROUPS[1] == group for group in (0, 1, 2, 3)]).expand(2, -1, -1)  # the last one is empty
+
+
 @pytest.mark.parametrize("layer", ["plain", "gated"])
 @pytest.mark.parametrize("blocks", [0, 1, 3])
-def test_a_state_read_alone_is_the_same_as_among_all(blocks: int, layer: Literal["plain", "gated"]) -> None:
-    torch.manual_seed(0)
-    encoder = build_sequence_encoder(SequenceConfig(blocks=blocks, heads=2, layer=layer), WIDTH, LENGTH, 0.3).eval()
-    for parameter in encoder.parameters():
-        torch.nn.init.normal_(parameter)
+def test_the_newest_state_of_a_set_is_the_same_as_among_all(blocks: int, layer: Literal["plain", "gated"]) -> None:
+    encoder = random_encoder(blocks, layer)
     item_BLD = torch.randn(2, LENGTH, WIDTH)
-    place_BR = torch.tensor([[0, 4, 4, 8], [2, 0, 3, 6]])  # one twice, and one that is in no group
+    groups_BL = GROUPS[1:].expand(2, -1)
     with torch.no_grad():
-        every_BLD = encoder(item_BLD, GROUPS)
-        alone_BRD = encoder.states_at(item_BLD, GROUPS, place_BR)
-        elsewhere_BRD = encoder.states_at(item_BLD, GROUPS.clamp(max=0), place_BR)
-    assert torch.allclose(alone_BRD, rows_at(every_BLD, place_BR), atol=1e-5)
-    assert not torch.allclose(alone_BRD[1], elsewhere_BRD[1], atol=1e-2), "the control: groups are kept apart"
+        newest_BRD = encoder.newest_states(item_BLD, groups_BL, SETS)
+        every_BLD = encoder(item_BLD, groups_BL)
+        everything_BLD = encoder(item_BLD, torch.zeros_like(groups_BL))
+    place_BR = torch.tensor([[1, 0, 6]] * 2)
+    torch.testing.assert_close(newest_BRD[:, :3], rows_at(every_BLD, place_BR), atol=1e-5, rtol=1e-5)
+    assert not newest_BRD[:, 3].any()
+    assert not torch.allclose(newest_BRD[:, :3], rows_at(everything_BLD, place_BR), atol=1e-2), (
+        "the control: groups are kept apart"
+    )
+
+
+@pytest.mark.parametrize("blocks", [0, 1, 2])
+def test_overlapping_sets_are_read_together_where_no_block_before_the_last_mixes_events(blocks: int) -> None:
+    encoder = random_encoder(blocks, "gated")
+    item_BLD = torch.randn(1, LENGTH, WIDTH)
+    groups_BL, all_B1L = GROUPS[1:], torch.ones(1, 1, LENGTH, dtype=torch.bool)
+    with torch.no_grad():
+        together_BRD = encoder.newest_states(item_BLD, torch.zeros_like(groups_BL), torch.cat([all_B1L, SETS[:1]], 1))
+        apart_BRD = encoder.newest_states(item_BLD, groups_BL, SETS[:1])
+        entire_BD = encoder(item_BLD, torch.zeros_like(groups_BL))[:, 0]
+    torch.testing.assert_close(together_BRD[:, 0], entire_BD, atol=1e-5, rtol=1e-5)
+    is_same = torch.allclose(together_BRD[:, 1:], apart_BRD, atol=1e-5)
+    assert is_same == encoder.sets_may_overlap == (blocks < 2)
 
 
 @pytest.mark.parametrize("blocks", [1, 2])
@@ -35,14 +59,22 @@ def test_items_are_dropped_while_training_where_few_states_are_read_too(blocks: 
     for name, module in encoder.named_modules():
         if isinstance(module, Dropout) and name != "dropout":
             module.threshold = 0  # what the blocks drop
-    item_BLD, place_BR = torch.randn(2, LENGTH, WIDTH), torch.tensor([[0, 4], [2, 6]])
-    assert not torch.allclose(
-        encoder.states_at(item_BLD, GROUPS, place_BR), encoder.states_at(item_BLD, GROUPS, place_BR)
-    )
+    item_BLD = torch.randn(2, LENGTH, WIDTH)
+
+    def states() -> torch.Tensor:
+        return encoder.newest_states(item_BLD, GROUPS, SETS)
+
+    assert not torch.allclose(states(), states())
     encoder.eval()
-    assert torch.equal(encoder.states_at(item_BLD, GROUPS, place_BR), encoder.states_at(item_BLD, GROUPS, place_BR)), (
-        "the control"
-    )
+    assert torch.equal(states(), states()), "the control"
+
+
+def random_encoder(blocks: int, layer: Literal["plain", "gated"]) -> SequenceEncoder | CausalMean:
+    torch.manual_seed(0)
+    encoder = build_sequence_encoder(SequenceConfig(blocks=blocks, heads=2, layer=layer), WIDTH, LENGTH, 0.3).eval()
+    for parameter in encoder.parameters():
+        torch.nn.init.normal_(parameter)
+    return encoder
 
 
 @pytest.mark.parametrize("place", range(LENGTH - 1))  # the oldest looks at itself alone, whatever its weight

@@ -30,13 +30,19 @@ def mean_where(values_BLD: Tensor, keep_BL: Tensor) -> Tensor:
     return (values_BLD * keep_BL1).sum(dim=-2) / keep_BL1.sum(dim=-2).clamp(min=1.0)
 
 
-# Keeps zero at zero. A lower bound, not an added constant: the ONNX exporter drops "+ 1e-12", and 0 / 0 is NaN.
-_TINY = 1e-12
+# Keeps zero at zero. A lower bound, not an added constant: the ONNX exporter drops "+ 1e-6", and 0 / 0 is NaN.
+_SHORTEST = 1e-6
 
 
 def l2_normalize(vector_D: Tensor) -> Tensor:
     """Return the vector at length one along the last dimension; zero stays zero."""
-    return vector_D / vector_D.square().sum(dim=-1, keepdim=True).clamp(min=_TINY).sqrt()
+    return vector_D / length_of(vector_D).clamp(min=_SHORTEST)
+
+
+def length_of(vector_D: Tensor) -> Tensor:
+    """Return the length of the vector along the last dimension (..., 1); its gradient at zero is zero."""
+    length: Tensor = torch.linalg.vector_norm(vector_D, dim=-1, keepdim=True)
+    return length
 
 
 def scale_to(vector_D: Tensor, length: float) -> Tensor:
@@ -46,8 +52,8 @@ def scale_to(vector_D: Tensor, length: float) -> Tensor:
 
 def squash(vector_D: Tensor) -> Tensor:
     """Shrink each vector to a length below one and keep its direction (Sabour et al. 2017); zero stays zero."""
-    square_D = vector_D.square().sum(dim=-1, keepdim=True)
-    return square_D / (1 + square_D) * (vector_D / square_D.clamp(min=_TINY).sqrt())
+    length = length_of(vector_D)
+    return vector_D * (length / (1 + length * length))
 
 
 class Dropout(nn.Module):

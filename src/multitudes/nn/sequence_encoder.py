@@ -3,14 +3,14 @@
 The state of every event reads the older events **of its group** and the event itself. With one group it reads the
 entire history; with one group per interest it reads each interest's subsequence, all in one pass. A state depends only
 on older events and on how many events ago they were, so one pass computes the state at every moment of the history, and
-each can be trained on what followed it (dense training). ``states_at`` computes only some states: the last block skips
-the others.
+each can be trained on what followed it (dense training). ``newest_states`` computes only some states: the last block
+skips the others.
 
 Source: SASRec (Kang and McAuley 2018), pre-norm. Deviations: positions enter as a learned attention bias by distance,
 instead of vectors added to the items, so that a moment in the middle of a history is encoded like the last one; the
 gated layer is that of LiGR (2502.03417) as eSASRec uses it.
 
-Legend: B users · L history, column 0 the most recent · R states to compute · H heads · D width.
+Legend: B users · L history, column 0 the most recent · R sets of events · H heads · D width.
 """
 
 from typing import Literal
@@ -58,19 +58,37 @@ class SequenceEncoder(nn.Module):
         encoded: Tensor = self.norm(state_BLD)
         return encoded
 
-    def states_at(self, item_BLD: Tensor, group_BL: Tensor, place_BR: Tensor) -> Tensor:
-        """Return the states of the events at R places (B, R, D), equal to those of ``forward`` up to rounding."""
+    @property
+    def sets_may_overlap(self) -> bool:
+        """Whether ``newest_states`` takes sets of different divisions: no block but the last reads other events."""
+        return len(self.blocks) == 1
+
+    def newest_states(self, item_BLD: Tensor, group_BL: Tensor, member_BRL: Tensor) -> Tensor:
+        """Return the state of the newest event of each of R sets, which reads those of its set.
+
+        Args:
+            item_BLD: the history's events.
+            group_BL: the groups, as in ``forward``; with one block nothing depends on them.
+            member_BRL: the events of each set, a group or the newest events of one removed from it.
+
+        Returns:
+            Shape (B, R, D), equal to the states of ``forward`` up to rounding; zeros for an empty set.
+        """
         *earlier, last = self.blocks
         state_BLD = self.dropout(item_BLD)
         if earlier:
             bias_BHLL = self._attention_bias(group_BL)
             for block in earlier:
                 state_BLD = block(state_BLD, bias_BHLL)
+        place_BR = member_BRL.to(torch.int64).argmax(dim=2)  # 0 for an empty set
         place_L = torch.arange(group_BL.shape[1], device=group_BL.device)
-        distance_HBRL = self.distance_HL[:, self._clamp_distance(place_L - place_BR.unsqueeze(2))]
-        bias_BHRL = mask_with_lowest(distance_HBRL.transpose(0, 1), causal_mask_at(group_BL, place_BR).unsqueeze(1))
+        distance_BRL = self._clamp_distance(place_L - place_BR.unsqueeze(2))
+        distance_BHRL = nn.functional.embedding(distance_BRL, self.distance_HL.T).permute(0, 3, 1, 2)
+        # An empty set reads the newest event, so that no row of the attention is empty.
+        reads_BRL = member_BRL | (place_L == place_BR.unsqueeze(2))
+        bias_BHRL = mask_with_lowest(distance_BHRL, reads_BRL.unsqueeze(1))
         encoded: Tensor = self.norm(last(state_BLD, bias_BHRL, place_BR))
-        return encoded
+        return encoded * member_BRL.any(dim=2, keepdim=True)
 
     def _attention_bias(self, group_BL: Tensor) -> Tensor:
         """Return the attention bias of distance and mask for every event (B, H, L, L)."""
@@ -93,10 +111,16 @@ class CausalMean(nn.Module):
         mean: Tensor = (reads_BLL / reads_BLL.sum(dim=2, keepdim=True)) @ item_BLD
         return mean
 
-    def states_at(self, item_BLD: Tensor, group_BL: Tensor, place_BR: Tensor) -> Tensor:
-        """Return the states of the events at R places (B, R, D)."""
-        reads_BRL = causal_mask_at(group_BL, place_BR).to(item_BLD.dtype)
-        mean: Tensor = (reads_BRL / reads_BRL.sum(dim=2, keepdim=True)) @ item_BLD
+    @property
+    def sets_may_overlap(self) -> bool:
+        """True: a mean reads its own events."""
+        return True
+
+    def newest_states(self, item_BLD: Tensor, group_BL: Tensor, member_BRL: Tensor) -> Tensor:
+        """Return the mean of each of R sets (B, R, D), zeros for an empty one."""
+        del group_BL
+        member_BRL = member_BRL.to(item_BLD.dtype)
+        mean: Tensor = (member_BRL / member_BRL.sum(dim=2, keepdim=True).clamp(min=1)) @ item_BLD
         return mean
 
 
@@ -107,15 +131,6 @@ def causal_mask(group_BL: Tensor) -> Tensor:
     same_BLL = (group_BL.unsqueeze(2) == group_BL.unsqueeze(1)) & (group_BL >= 0).unsqueeze(1)
     itself_LL = torch.eye(length, dtype=torch.bool, device=group_BL.device)
     return (same_BLL & older_LL) | itself_LL
-
-
-def causal_mask_at(group_BL: Tensor, place_BR: Tensor) -> Tensor:
-    """Return the rows of ``causal_mask`` for the events at R places (B, R, L)."""
-    place_L = torch.arange(group_BL.shape[1], device=group_BL.device)
-    group_BR1 = group_BL.gather(1, place_BR).unsqueeze(2)
-    same_BRL = (group_BL.unsqueeze(1) == group_BR1) & (group_BR1 >= 0)
-    place_BR1 = place_BR.unsqueeze(2)
-    return (same_BRL & (place_L > place_BR1)) | (place_L == place_BR1)
 
 
 def rows_at(state_BLD: Tensor, place_BR: Tensor) -> Tensor:

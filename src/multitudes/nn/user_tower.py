@@ -18,7 +18,7 @@ from multitudes.nn.interests.conditional import Conditional, is_topic
 from multitudes.nn.interests.random_partition import replace_by_random_partition
 from multitudes.nn.interests.unconditioned import Unconditioned
 from multitudes.nn.methods import METHODS, ImplicitName, Method, interest_class
-from multitudes.nn.primitives import l2_normalize, mean_where
+from multitudes.nn.primitives import l2_normalize, length_of, mean_where
 from multitudes.nn.sequence_encoder import build_sequence_encoder
 from multitudes.nn.user_tower_config import UserTowerConfig
 
@@ -41,15 +41,6 @@ class TowerOutput(NamedTuple):
     interests: Interests
     assignment_BL: Tensor  # the column of each event's implicit interest, -1 = none
     routing_BLK: Tensor  # weight of each event in each of the K implicit interests
-
-
-class _Conditions(NamedTuple):
-    """The implicit and explicit conditions before the crossing."""
-
-    interests: Interests
-    read_BKD: Tensor  # the state of the history that each interest reads
-    assignment_BL: Tensor
-    routing_BLK: Tensor
 
 
 class UserTower(nn.Module):
@@ -111,7 +102,7 @@ class UserTower(nn.Module):
 
     def states(self, inputs: UserInputs) -> Tensor:
         """Return the state of the entire history at every event (B, L, D)."""
-        state_BLD: Tensor = self.sequence(inputs.item_BLD, torch.where(inputs.valid_BL, 0, -1))
+        state_BLD: Tensor = self.sequence(inputs.item_BLD, one_group(inputs.valid_BL))
         return state_BLD
 
     def vectors(
@@ -122,22 +113,18 @@ class UserTower(nn.Module):
         partition: Partition = "interests",
     ) -> TowerOutput:
         """Return the user vectors, see ``forward``, given ``states``; with None, compute only the states needed."""
-        if state_BLD is None:
-            group_BL = torch.where(inputs.valid_BL, 0, -1)
-            history_BD = self._newest_states(inputs.item_BLD, group_BL, inputs.past_BL.unsqueeze(1)).squeeze(1)
-        else:
-            history_BD = newest_state(state_BLD, inputs.past_BL)
+        implicit: ImplicitInterests | None = None
+        if self.implicit is not None:
+            implicit = self._implicit_interests(inputs, state_BLD, generator, partition)
+        history_BD, read_BKD = self._states_read(inputs, state_BLD, implicit)
         topic_BD = self.mean_followed_topic(inputs.follow_BF)
         known_B = inputs.past_BL.any(dim=1) | is_topic(inputs.follow_BF).any(dim=1)
         columns = []
         if self.has_unconditioned:
             single_B1D = self.unconditioned_vector(history_BD, topic_BD, inputs.feature_BP).unsqueeze(1)
             columns.append(self.single(known_B)._replace(vectors_BKD=single_B1D))
-        assignment_BL, routing_BLK = no_assignment(inputs.past_BL)
         if self.interest_crossing is not None:
-            conditions, read_BKD, assignment_BL, routing_BLK = self._interest_conditions(
-                inputs, state_BLD, history_BD, generator, partition
-            )
+            conditions, read_BKD = self._interest_conditions(inputs, implicit, history_BD, read_BKD)
             shared = [
                 self.stop_gradient(field_BD) for field_BD in self._user_fields(history_BD, topic_BD, inputs.feature_BP)
             ]
@@ -145,7 +132,7 @@ class UserTower(nn.Module):
             residual_BKD = self._residual(conditions.vectors_BKD, read_BKD)
             vectors_BKD = self._cross(self.interest_crossing, residual_BKD, fields)
             columns.append(conditions._replace(vectors_BKD=vectors_BKD))
-        return TowerOutput(concatenate_interests(columns), assignment_BL, routing_BLK)
+        return TowerOutput(concatenate_interests(columns), *self._assignment(inputs, implicit))
 
     def unconditioned_vector(self, history_SD: Tensor, topic_SD: Tensor, feature_SP: Tensor) -> Tensor:
         """Return the unconditioned vector at S moments (S, D): one per user, or many in dense training.
@@ -169,27 +156,25 @@ class UserTower(nn.Module):
         return shared if self.feature is None else [*shared, self.feature(feature_SP)]
 
     def _interest_conditions(
-        self,
-        inputs: UserInputs,
-        state_BLD: Tensor | None,
-        history_BD: Tensor,
-        generator: torch.Generator | None,
-        partition: Partition,
-    ) -> _Conditions:
+        self, inputs: UserInputs, implicit: ImplicitInterests | None, history_BD: Tensor, read_BKD: Tensor
+    ) -> tuple[Interests, Tensor]:
+        """Return the conditions before the crossing, and the state of the history that each interest reads."""
         conditions, states = [], []
-        assignment_BL, routing_BLK = no_assignment(inputs.past_BL)
-        if self.implicit is not None:
-            implicit, assignment_BL, routing_BLK = self._implicit_interests(inputs, state_BLD, generator, partition)
-            conditions.append(implicit)
-            states.append(self._interest_states(inputs, history_BD, assignment_BL))
-            assignment_BL = torch.where(assignment_BL >= 0, assignment_BL + int(self.has_unconditioned), -1)
+        if implicit is not None:
+            conditions.append(implicit.interests)
+            states.append(read_BKD)
         if self.conditional is not None:
             topic_BCD = self.stop_gradient(self.topics(inputs.topic_BC))
             conditions.append(self.conditional(topic_BCD, is_topic(inputs.topic_BC)))
             states.append(history_BD.unsqueeze(1).expand_as(topic_BCD))
-        return _Conditions(
-            concatenate_interests(conditions), self.stop_gradient(torch.cat(states, dim=1)), assignment_BL, routing_BLK
-        )
+        return concatenate_interests(conditions), self.stop_gradient(torch.cat(states, dim=1))
+
+    def _assignment(self, inputs: UserInputs, implicit: ImplicitInterests | None) -> tuple[Tensor, Tensor]:
+        """Return the column of each event's interest, and the weight of each event in each implicit interest."""
+        if implicit is None:
+            return no_assignment(inputs.past_BL)
+        column_BL = implicit.assignment_BL + int(self.has_unconditioned)
+        return torch.where(implicit.assignment_BL >= 0, column_BL, -1), implicit.routing_BLK
 
     def stop_gradient(self, values: Tensor) -> Tensor:
         """Detach the values if the interests must not train the unconditioned tower (``isolate``)."""
@@ -221,23 +206,43 @@ class UserTower(nn.Module):
             return implicit._replace(interests=with_conditions_of_others(implicit.interests))
         return implicit
 
-    def _interest_states(self, inputs: UserInputs, history_BD: Tensor, assignment_BL: Tensor) -> Tensor:
-        """Return the state of the history that each implicit interest reads (B, K, D)."""
-        k = self.config.interests
-        if self.config.reads == "history":
-            return history_BD.unsqueeze(1).expand(-1, k, -1)
+    def _states_read(
+        self, inputs: UserInputs, state_BLD: Tensor | None, implicit: ImplicitInterests | None
+    ) -> tuple[Tensor, Tensor]:
+        """Return the state of the entire history (B, D), and the one that each implicit interest reads (B, K, D).
+
+        Without ``state_BLD`` only these states are computed, in one pass if the encoder allows it.
+        """
+        if implicit is None or self.config.reads == "history":
+            history_BD = self._history_state(inputs, state_BLD)
+            return history_BD, history_BD.unsqueeze(1).expand(-1, self.n_implicit, -1)
+        member_BKL = self._members(implicit.assignment_BL)
+        if state_BLD is None and self.sequence.sets_may_overlap:
+            sets_BRL = torch.cat([inputs.past_BL.unsqueeze(1), member_BKL], dim=1)
+            state_BRD = self.sequence.newest_states(inputs.item_BLD, one_group(inputs.valid_BL), sets_BRL)
+            return state_BRD[:, 0], state_BRD[:, 1:]
+        return self._history_state(inputs, state_BLD), self._interest_states(inputs, implicit.assignment_BL, member_BKL)
+
+    def _history_state(self, inputs: UserInputs, state_BLD: Tensor | None) -> Tensor:
+        """Return the state at the newest past event (B, D)."""
+        if state_BLD is not None:
+            return newest_state(state_BLD, inputs.past_BL)
+        past_B1L = inputs.past_BL.unsqueeze(1)
+        state_B1D: Tensor = self.sequence.newest_states(inputs.item_BLD, one_group(inputs.valid_BL), past_B1L)
+        return state_B1D.squeeze(1)
+
+    def _members(self, assignment_BL: Tensor) -> Tensor:
+        """Return the events of each implicit interest (B, K, L)."""
+        return assignment_BL.unsqueeze(1) == torch.arange(self.n_implicit, device=assignment_BL.device).unsqueeze(1)
+
+    def _interest_states(self, inputs: UserInputs, assignment_BL: Tensor, member_BKL: Tensor) -> Tensor:
+        """Return the state at the newest event of each interest (B, K, D); in training all states are computed."""
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self._is_isolated):
             if not self.training:
-                member_BKL = assignment_BL.unsqueeze(1) == torch.arange(k, device=assignment_BL.device).unsqueeze(1)
-                return self._newest_states(inputs.item_BLD, assignment_BL, member_BKL)
+                newest_BKD: Tensor = self.sequence.newest_states(inputs.item_BLD, assignment_BL, member_BKL)
+                return newest_BKD
             group_state_BLD = self.sequence(inputs.item_BLD, assignment_BL)
-        return torch.stack([newest_state(group_state_BLD, assignment_BL == j) for j in range(k)], dim=1)
-
-    def _newest_states(self, item_BLD: Tensor, group_BL: Tensor, member_BRL: Tensor) -> Tensor:
-        """Return the ``newest_state`` of each of R sets of members (B, R, D), without computing other states."""
-        place_BR = member_BRL.to(torch.int64).argmax(dim=2)
-        state_BRD: Tensor = self.sequence.states_at(item_BLD, group_BL, place_BR)
-        return state_BRD * member_BRL.any(dim=2, keepdim=True)
+        return torch.stack([newest_state(group_state_BLD, member_BL) for member_BL in member_BKL.unbind(1)], dim=1)
 
     def _crossing_conditions(self, condition_BKD: Tensor) -> Tensor:
         """Return the conditions that enter the crossing; with late fusion, zeros for the explicit ones."""
@@ -251,7 +256,7 @@ class UserTower(nn.Module):
         sum_BKD = condition_BKD + read_BKD
         if self.config.crossing.residual == "sum":
             return sum_BKD
-        product_BKD = l2_normalize(condition_BKD * read_BKD) * sum_BKD.norm(dim=2, keepdim=True)
+        product_BKD = l2_normalize(condition_BKD * read_BKD) * length_of(sum_BKD)
         return torch.where(read_BKD.any(dim=2, keepdim=True), product_BKD, sum_BKD)  # a new user has read nothing
 
     def _cross(self, crossing: nn.Module, residual: Tensor, fields: list[Tensor]) -> Tensor:
@@ -287,6 +292,11 @@ def newest_state(state_BLD: Tensor, member_BL: Tensor) -> Tensor:
     newest_B = member_BL.to(torch.int64).argmax(dim=1)
     newest_BD = state_BLD.gather(1, newest_B.view(-1, 1, 1).expand(-1, 1, state_BLD.shape[2])).squeeze(1)
     return newest_BD * member_BL.any(dim=1, keepdim=True)
+
+
+def one_group(valid_BL: Tensor) -> Tensor:
+    """Return the group of each event (B, L) where all valid ones belong together."""
+    return torch.where(valid_BL, 0, -1)
 
 
 def no_assignment(past_BL: Tensor) -> tuple[Tensor, Tensor]:
