@@ -1,6 +1,7 @@
 """Requirements grow with the service; what does not fit into a machine goes elsewhere; nonsense is rejected."""
 
 import json
+import math
 
 import pytest
 
@@ -41,6 +42,17 @@ def test_twice_the_items_or_the_width_are_twice_the_memory_of_the_index():
     assert index_gib(changed(items=2_000_000), costs).value == pytest.approx(2 * once)
     assert index_gib(changed(width=128), costs).value == pytest.approx(2 * once)
     assert index_gib(changed(users=9_000_000), costs).value == once, "the control"
+
+
+def test_each_process_of_a_service_has_memory_of_its_own_and_shares_the_files():
+    costs = proportional(SHIPPED)
+    one, three = (index_gib(SMALL, costs, processes).value for processes in (1, 3))
+    assert one == pytest.approx(200 / 1024)
+    assert three == pytest.approx(400 / 1024)
+    few, many = stages(SMALL, costs)["serve"], stages(changed(qps=2_000), costs)["serve"]
+    assert many.cores / many.machines > 4
+    assert many.memory_gib - few.memory_gib == pytest.approx((math.ceil(many.cores / many.machines) - 2) * 100 / 1024)
+    assert few.note.startswith("2 processes")
 
 
 def test_twice_the_answers_are_twice_the_cores_and_more_vectors_cost_the_search_alone():

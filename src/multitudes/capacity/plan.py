@@ -22,6 +22,7 @@ _LOG_EVENT_B = 40  # assumed
 _PREPARE_CORES = 8  # assumed: whether more cores help was not measured
 _LONG_S = 12 * 3600  # daily work has to finish in a night
 _STATE_MS = 2  # a read: assumed
+_SERVICE_PROCESSES = 2  # of a service, at least: the default of ``serve``
 _PREPARE_LIMIT_GIB = 5.0  # the engine's default limit of 4 GB plus the process; more is spilled
 _MAX = 10**15  # a larger number is a mistake, and products would overflow
 _MIN = 0.01  # divisors are at least this
@@ -88,13 +89,14 @@ def plan_capacity(config: CapacityConfig, costs: UnitCosts) -> list[StageRequire
 
 def needs_remote_index(config: CapacityConfig, costs: UnitCosts) -> bool:
     """Return whether the index and the rest of a release need more memory than a machine has."""
-    return index_gib(config, costs).value + release_gib(config) > _usable_memory_gib(config)
+    return index_gib(config, costs, _SERVICE_PROCESSES).value + release_gib(config) > _usable_memory_gib(config)
 
 
-def index_gib(config: CapacityConfig, costs: UnitCosts) -> Estimate:
-    """Return the memory of an embedded index in GiB: that of one process, and files shared by all processes."""
+def index_gib(config: CapacityConfig, costs: UnitCosts, processes: int = 1) -> Estimate:
+    """Return the memory of an embedded index in GiB: that of each process, and files shared by all processes."""
     own, files = costs.index_own_mib.at(config.items), costs.index_files_mib.at(config.items)
-    return _combine((own.value + files.value) * config.width / costs.width / _GIB, own, files)
+    mib = processes * own.value + files.value
+    return _combine(mib * config.width / costs.width / _GIB, own, files)
 
 
 def release_gib(config: CapacityConfig) -> float:
@@ -166,12 +168,13 @@ def _serve(config: CapacityConfig, costs: UnitCosts) -> StageRequirements:
     small = config.model_copy(update={"items": min(config.items, int(costs.search_core_ms.points[0][0]))})
     core_ms = answer_core_ms(small if remote else config, costs)
     basis: Basis = "extrapolated" if core_ms.basis == "measured" else core_ms.basis
-    index = Estimate(0, "measured") if remote else index_gib(config, costs)
     cores = config.qps * core_ms.value / 1000 / config.utilisation
-    memory = index.value + release_gib(config)
     machines = max(config.replicas, ceil(cores / config.cores))
+    processes = max(_SERVICE_PROCESSES, ceil(cores / machines))  # a process keeps about one core busy
+    index = Estimate(0, "measured") if remote else index_gib(config, costs, processes)
+    memory = index.value + release_gib(config)
     latency_ms = core_ms.value / (1 - config.utilisation)
-    note = "a queue in front of each core" if not remote else "without the time of the remote search"
+    note = f"{processes} processes on each machine" + ("; without the time of the remote search" if remote else "")
     if memory > _usable_memory_gib(config):
         note = f"the histories of all users ({memory:,.0f} GiB) do not fit into a machine: serve from the state store"
         basis = "assumed"
