@@ -22,7 +22,7 @@ from multitudes.linear import ease
 from multitudes.linear import fit as linear_fit
 from multitudes.linear import run as linear_run
 from multitudes.linear.factors import LinearFactors
-from multitudes.linear.fit import GRID, NORMALISATIONS, RECENCIES, fitted_items
+from multitudes.linear.fit import GRID, NORMALISATIONS, RECENCIES, TRENDS, fitted_items
 from multitudes.linear.interactions import interaction_matrix
 from multitudes.linear.run import LinearConfig, LinearRun, make_linear_run, refit_config
 from multitudes.linear.validation import CUTOFF, Validation
@@ -112,12 +112,15 @@ def test_its_vectors_are_better_than_popularity(run: LinearRun) -> None:
 
 def test_validation_chooses_regularisation_and_recency(data: PreparedData, tmp_path: Path) -> None:
     record = read_record(make_linear_run(data, tmp_path / "run", LinearConfig(rank=RANK)).path)
-    names = ("regularisation", "normalisation", "recency")
+    names = ("regularisation", "normalisation", "recency", "trend")
     trials = {tuple(trial[name] for name in names): trial["hit_rate"] for trial in record["trials"]}
-    first = {settings: rate for settings, rate in trials.items() if settings[1] == NORMALISATIONS[0]}
-    assert set(first) == set(product(GRID, NORMALISATIONS[:1], RECENCIES))
-    best, _, _ = max(first, key=first.__getitem__)  # the other normalisations are tried with its regularisation
-    assert set(trials) - set(first) == set(product([best], NORMALISATIONS[1:], RECENCIES))
+    alike = {settings: rate for settings, rate in trials.items() if not settings[3]}
+    first = {settings: rate for settings, rate in alike.items() if settings[1] == NORMALISATIONS[0]}
+    assert set(first) == set(product(GRID, NORMALISATIONS[:1], RECENCIES, TRENDS[:1]))
+    best, *_ = max(first, key=first.__getitem__)  # the other normalisations are tried with its regularisation
+    assert set(alike) - set(first) == set(product([best], NORMALISATIONS[1:], RECENCIES, TRENDS[:1]))
+    *settings, _ = max(alike, key=alike.__getitem__)
+    assert set(trials) - set(alike) == set(product(*([setting] for setting in settings), TRENDS[1:]))
     chosen = tuple(record[name] for name in names)
     assert trials[chosen] == max(trials.values()) == record["validation_hit_rate"]
     assert record["judged_users"] > 0
@@ -158,6 +161,7 @@ def test_a_refit_takes_the_chosen_regularisation_and_validation_events(data: Pre
     assert record["regularisation"] == read_record(chosen.path)["regularisation"]
     assert record["normalisation"] == read_record(chosen.path)["normalisation"]
     assert record["recency"] == read_record(chosen.path)["recency"]
+    assert record["trend"] == read_record(chosen.path)["trend"]
     assert record["validation_hit_rate"] is None
     settings = record["regularisation"], RANK, record["normalisation"]
     expected = ease.ease_factors(interaction_matrix(data, include_validation=True), *settings)

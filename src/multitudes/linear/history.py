@@ -32,6 +32,7 @@ from multitudes.index.item_table import find_rows
 from multitudes.linear.factors import LinearFactors
 
 KINDS_ALONE: Final[tuple[InterestKind, ...]] = ("unconditioned",)  # without a tower
+FITTED_SETTINGS: Final = ("regularisation", "normalisation", "trend")  # that are in the factors, and in no weight
 SETTINGS_FILE: Final = "linear.json"
 _INPUT_FILE, _OUTPUT_FILE = "linear_input.npy", "linear_output.npy"
 _REPAIR = "train again"

@@ -1,15 +1,20 @@
-"""Popularity of items by distinct users: who comes back often counts once, as a first-time target does.
+"""Popularity of items by distinct users, and its trend: who comes back often counts once, as a first-time target does.
 
 Legend: I items.
 """
 
 from collections.abc import Iterator
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from multitudes.batches.windows import user_chunks
-from multitudes.data.prepared import TRAIN, PreparedData
+from multitudes.data.prepared import TRAIN, VALIDATION, PreparedData
+
+TREND_DAYS: Final = 30
+_TREND_PRIOR: Final = 3  # recent users, seen and expected, that every item has besides its own: a few say little
+_DAY_S: Final = 86_400
 
 
 def user_counts(prepared: PreparedData, *, recent: bool = False) -> NDArray[np.int64]:
@@ -19,11 +24,34 @@ def user_counts(prepared: PreparedData, *, recent: bool = False) -> NDArray[np.i
         prepared: the prepared data.
         recent: count only the last ``recent_s`` seconds of training, a setting of ``prepare``.
     """
-    after = _recent_after(prepared) if recent else None
+    return _count_users(prepared, TRAIN, int(prepared.manifest["recent_s"]) if recent else None)
+
+
+def popularity_trends(prepared: PreparedData, *, include_validation: bool = False) -> NDArray[np.float32]:
+    """Return how popular each item was of late, relative to before, shape (I + 1,).
+
+    It is the number of the item's users in the last ``TREND_DAYS`` days, divided by what is usual for an item with as
+    many users: above 1 for an item that rises, below for one that is past. Without times there is none: all are at 1.
+
+    Args:
+        prepared: the prepared data.
+        include_validation: count the validation split too, for a last fit.
+    """
+    if prepared.ordered_only:
+        return np.ones(prepared.n_items + 1, dtype=np.float32)
+    last_split = VALIDATION if include_validation else TRAIN
+    users_I, recent_I = _count_users(prepared, last_split), _count_users(prepared, last_split, TREND_DAYS * _DAY_S)
+    expected_I = users_I * (recent_I.sum() / max(users_I.sum(), 1))
+    return np.asarray((recent_I + _TREND_PRIOR) / (expected_I + _TREND_PRIOR), dtype=np.float32)
+
+
+def _count_users(prepared: PreparedData, last_split: int, last_s: int | None = None) -> NDArray[np.int64]:
+    """Return how many users engaged with each item up to a split, or in its last seconds."""
+    after = None if last_s is None else _last_time(prepared, last_split) - last_s
     items = prepared.n_items + 1
     count_I = np.zeros(items, dtype=np.int64)
     for events in _event_chunks(prepared):
-        is_counted = (prepared.event_split[events] == TRAIN) & (prepared.event_weight[events] > 0)
+        is_counted = (prepared.event_split[events] <= last_split) & (prepared.event_weight[events] > 0)
         if after is not None:
             is_counted &= prepared.event_time[events] > after
         position = np.flatnonzero(is_counted & (prepared.event_item[events] > 0)) + events.start
@@ -32,15 +60,14 @@ def user_counts(prepared: PreparedData, *, recent: bool = False) -> NDArray[np.i
     return count_I
 
 
-def _recent_after(prepared: PreparedData) -> int:
-    last = max(
+def _last_time(prepared: PreparedData, last_split: int) -> int:
+    return max(
         (
-            int(prepared.event_time[events].max(initial=0, where=prepared.event_split[events] == TRAIN))
+            int(prepared.event_time[events].max(initial=0, where=prepared.event_split[events] <= last_split))
             for events in _event_chunks(prepared)
         ),
         default=0,
     )
-    return last - int(prepared.manifest["recent_s"])
 
 
 def _event_chunks(prepared: PreparedData) -> Iterator[slice]:

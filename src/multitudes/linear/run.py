@@ -26,8 +26,8 @@ from multitudes.batches.user_vectors import HistoryLength, InterestKind, Partiti
 from multitudes.config import Config
 from multitudes.data.prepared import PreparedData
 from multitudes.errors import ArtefactError, UsageError
-from multitudes.linear.fit import GRID, NORMALISATIONS, RECENCIES, fit
-from multitudes.linear.history import KINDS_ALONE, HistoryWeights, LinearHistory
+from multitudes.linear.fit import GRID, NORMALISATIONS, RECENCIES, TRENDS, fit
+from multitudes.linear.history import FITTED_SETTINGS, KINDS_ALONE, HistoryWeights, LinearHistory
 from multitudes.linear.validation import Validation
 from multitudes.progress import Progress, silent
 from multitudes.run_record import (
@@ -57,13 +57,20 @@ class LinearConfig(Config):
         description="an item with r later ones of the same user weighs (1 + r) to the power of minus this;"
         f" unset: validation chooses from {', '.join(f'{r:g}' for r in RECENCIES)}",
     )
-
     normalisation: float | None = Field(
         None,
         ge=0,
         le=1,
         description="an interaction is divided by (interactions of its user × of its item) to the power of this;"
         f" unset: validation chooses from {', '.join(f'{a:g}' for a in NORMALISATIONS)}",
+    )
+    trend: float | None = Field(
+        None,
+        ge=0,
+        le=2,
+        description="the scores of an item are multiplied by (its users of the last 30 days, relative to those of all"
+        " time) to the power of this;"
+        f" unset: validation chooses from {', '.join(f'{t:g}' for t in TRENDS)}",
     )
 
     @property
@@ -180,7 +187,7 @@ def make_linear_run(
         The finished run.
 
     Raises:
-        UsageError: ``out`` exists, or ``final`` without a regularisation.
+        UsageError: ``out`` exists, ``final`` without a regularisation, or a trend of data without times.
         DataError: no user engaged with two items in training.
         ArtefactError: ``out`` should be replaced and is not a run.
     """
@@ -203,6 +210,7 @@ def make_linear_run(
         regularisation=settings.regularisation,
         normalisation=settings.normalisation,
         recency=settings.recency,
+        trend=settings.trend,
         judge=validation.hit_rate if validation is not None and judged_users else None,
         include_validation=final,
         progress=progress,
@@ -226,6 +234,4 @@ def refit_config(run: str | Path) -> LinearConfig:
     """
     record = read_record(Path(run))
     config = parse_config(LinearRunConfig, record, Path(run))
-    return config.model.model_copy(
-        update={name: record.get(name, 0.0) for name in ("regularisation", "normalisation", "recency")}
-    )
+    return config.model.model_copy(update={name: record.get(name, 0.0) for name in (*FITTED_SETTINGS, "recency")})

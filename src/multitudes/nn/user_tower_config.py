@@ -26,6 +26,12 @@ class LinearHistoryConfig(Config):
     normalisation: float | None = Field(
         None, ge=0, le=1, description="how much less active users and popular items decide; unset: validation chooses"
     )
+    trend: float | None = Field(
+        None,
+        ge=0,
+        le=2,
+        description="weight of an item's popularity of late, as in [linear]; unset: validation chooses",
+    )
 
 
 class _TowerConfig(Config):

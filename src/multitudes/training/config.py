@@ -8,7 +8,7 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 from multitudes.batches.examples import ConditionSource
 from multitudes.batches.user_vectors import HistoryLength, InterestKind
 from multitudes.config import Config, deep_merge
-from multitudes.linear.history import HistoryWeights
+from multitudes.linear.history import FITTED_SETTINGS, HistoryWeights
 from multitudes.nn.methods import DEFAULT_METHOD, METHODS, Method, MethodSpec
 from multitudes.nn.user_tower_config import UserTowerConfig
 
@@ -185,8 +185,8 @@ def with_linear_of(config: RunConfig, record: Mapping[str, Any]) -> RunConfig:
         record: the record of the earlier run.
     """
     found: dict[str, Any] | None = record.get("linear")
-    # A record of before the normalisation came has none.
-    chosen = {name: found.get(name, 0.0) for name in ("regularisation", "normalisation")} if found else {"rank": 0}
+    # A record of before a setting came does not have it.
+    chosen = {name: found.get(name, 0.0) for name in FITTED_SETTINGS} if found else {"rank": 0}
     weights = HistoryWeights(**{name: found[name] for name in HistoryWeights.model_fields}) if found else None
     linear = config.model.linear.model_copy(update=chosen)
     model = config.model.model_copy(update={"linear": linear})

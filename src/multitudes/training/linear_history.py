@@ -34,7 +34,7 @@ from multitudes.batches.user_vectors import INTEREST_KINDS, InterestKind, withou
 from multitudes.data.own_items import positive_items
 from multitudes.linear.factors import LinearFactors
 from multitudes.linear.fit import RECENCIES, fit
-from multitudes.linear.history import HistorySums, HistoryWeights, LinearHistory
+from multitudes.linear.history import FITTED_SETTINGS, HistorySums, HistoryWeights, LinearHistory
 from multitudes.progress import Progress, silent
 from multitudes.training.trained_run import TrainedRun
 from multitudes.training.validation import ItemScores, ScoredTargets, fit_shares
@@ -74,6 +74,7 @@ def add_linear_history(
         regularisation=settings.regularisation,
         normalisation=settings.normalisation,
         recency=settings.recency,
+        trend=settings.trend,
         judge=None if tuned is None else tuned.judge,
         include_validation=config.train.final,
         progress=progress,
@@ -89,7 +90,7 @@ def add_linear_history(
     assert weights is not None, "they were given, or chosen"
     run.linear = LinearHistory(found.factors, weights)
     run.linear.save(run.path)
-    fitted = {name: getattr(found.chosen, name) for name in ("regularisation", "normalisation")}
+    fitted = {name: getattr(found.chosen, name) for name in FITTED_SETTINGS}
     record = fitted | {"tower_hit_rate": result["validation_hit_rate"]}
     return {**chosen, "linear": record | weights.model_dump(mode="json")}
 
