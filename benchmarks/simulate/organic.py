@@ -1,0 +1,29 @@
+"""``python -m benchmarks.simulate.organic FOLDER``: what users of the simulated world save without any feed, as tables.
+
+Followed topics are stated there, apart from the events, and no list that somebody chose has influenced them. So
+``prepare``, ``train`` and ``evaluate`` show on them when each kind of vector pays (docs/results-segments.md).
+"""
+
+import argparse
+from pathlib import Path
+
+from benchmarks import SEED
+from multitudes.simulation.retraining import write_tables
+from multitudes.simulation.world import World
+from multitudes.simulation.world_config import WorldConfig
+
+
+def main() -> None:
+    """Write the canonical tables of a world."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("folder", type=Path, help="folder to write: events, items and users")
+    parser.add_argument("--users", type=int, default=60_000)
+    parser.add_argument("--items", type=int, default=100_000)
+    parser.add_argument("--days", type=int, default=90)
+    given = parser.parse_args()
+    world = World(WorldConfig(seed=SEED, users=given.users, items=given.items))
+    write_tables(world, 0, given.days, given.folder)
+
+
+if __name__ == "__main__":
+    main()
