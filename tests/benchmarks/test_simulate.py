@@ -6,11 +6,12 @@ import sys
 import pytest
 from benchmarks.child_process import ChildResult
 from benchmarks.machine import ROOT
-from benchmarks.simulate import retrieval, sardine_page
+from benchmarks.simulate import organic, retrieval, sardine_page
 from benchmarks.simulate.__main__ import main
 from benchmarks.simulate.page import BEGIN, PICTURE, RESULTS, compared, figures, written_into
 from benchmarks.simulate.picture import draw
 
+from multitudes.data.prepare import prepare
 from tests.worlds import SMALL_MODEL
 
 
@@ -73,3 +74,15 @@ def test_parts_are_kept_one_by_one_and_make_a_page_and_a_picture(tmp_path, monke
     assert any("1 public set," in line for line in figures(results))
     draw(results["marginals"]["figures"]["sets"], tmp_path / "drawn.svg")
     assert (tmp_path / "drawn.svg").read_text().startswith("<svg")
+
+
+def test_what_users_save_without_a_feed_can_be_prepared(tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        sys, "argv", ["organic", str(tmp_path / "world"), "--users", "60", "--items", "900", "--days", "9"]
+    )
+    organic.main()
+    data = prepare(tmp_path / "world", tmp_path / "prepared")
+    assert data.n_users == 60
+    assert not data.ordered_only
+    assert len(data.follow_topic) > 0
+    assert not data.event_source.any()
