@@ -18,7 +18,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("folder", type=Path, help="folder to write: events, items and users")
     parser.add_argument("--users", type=int, default=60_000)
-    parser.add_argument("--items", type=int, default=100_000)
+    parser.add_argument("--items", type=int, default=160_000)
     parser.add_argument("--days", type=int, default=90)
     given = parser.parse_args()
     world = World(WorldConfig(seed=SEED, users=given.users, items=given.items))

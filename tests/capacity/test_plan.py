@@ -52,7 +52,17 @@ def test_each_process_of_a_service_has_memory_of_its_own_and_shares_the_files():
     few, many = stages(SMALL, costs)["serve"], stages(changed(qps=2_000), costs)["serve"]
     assert many.cores / many.machines > 4
     assert many.memory_gib - few.memory_gib == pytest.approx((math.ceil(many.cores / many.machines) - 2) * 100 / 1024)
-    assert few.note.startswith("2 processes")
+    assert few.note == "serve --workers 2 on each machine"
+    assert stages(changed(cores=1, qps=1), costs)["serve"].note == "serve --workers 1 on each machine"
+
+
+def test_an_index_is_remote_where_it_does_not_fit_with_all_processes():
+    few = changed(items=50_000_000, users=1_000)
+    many = few.model_copy(update={"qps": 2_000})
+    assert not needs_remote_index(few, SHIPPED)
+    assert needs_remote_index(many, SHIPPED)
+    assert "milvus" in stages(many)
+    assert stages(few)["serve"].memory_gib <= 0.8 * few.memory_gib
 
 
 def test_twice_the_answers_are_twice_the_cores_and_more_vectors_cost_the_search_alone():

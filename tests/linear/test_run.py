@@ -24,6 +24,7 @@ from multitudes.linear import run as linear_run
 from multitudes.linear.factors import LinearFactors
 from multitudes.linear.fit import GRID, NORMALISATIONS, RECENCIES, TRENDS, fitted_items
 from multitudes.linear.interactions import interaction_matrix
+from multitudes.linear.popularity import popularity_trends
 from multitudes.linear.run import LinearConfig, LinearRun, make_linear_run, refit_config
 from multitudes.linear.validation import CUTOFF, Validation
 from multitudes.publishing.publish import publish
@@ -37,7 +38,7 @@ from multitudes.training.runs import open_run
 from tests.worlds import planted
 
 RANK = 8
-SETTINGS = LinearConfig(rank=RANK, regularisation=5.0, normalisation=0.25, recency=0.5)
+SETTINGS = LinearConfig(rank=RANK, regularisation=5.0, normalisation=0.25, recency=0.5, trend=0.0)
 
 
 @pytest.fixture(scope="module")
@@ -165,7 +166,8 @@ def test_a_refit_takes_the_chosen_regularisation_and_validation_events(data: Pre
     assert record["validation_hit_rate"] is None
     settings = record["regularisation"], RANK, record["normalisation"]
     expected = ease.ease_factors(interaction_matrix(data, include_validation=True), *settings)
-    np.testing.assert_allclose(again.item_vectors(), expected.output_IR, atol=1e-5)
+    trend_I = popularity_trends(data, include_validation=True) ** record["trend"]
+    np.testing.assert_allclose(again.item_vectors(), expected.output_IR * trend_I[:, None], atol=1e-5)
     with pytest.raises(UsageError, match="regularisation"):
         make_linear_run(data, tmp_path / "other", LinearConfig(), final=True)
 

@@ -12,6 +12,7 @@ from multitudes.batches.held_out import held_out_users
 from multitudes.batches.user_vectors import INTEREST_KINDS, InterestKind
 from multitudes.cli.main import run
 from multitudes.data.prepared import PreparedData
+from multitudes.errors import UsageError
 from multitudes.linear.factors import LinearFactors
 from multitudes.linear.fit import Fit, Judge, fit
 from multitudes.linear.history import HistoryWeights, LinearHistory
@@ -150,6 +151,27 @@ def test_training_joins_it_and_a_last_fit_and_a_warm_start_keep_its_weights(
 
     settings = continue_config(tmp_path / "run", 0, None)
     assert settings.linear_weights == trained.linear.weights
+
+
+def test_the_trend_is_that_of_the_settings_and_a_last_fit_keeps_it(prepared: PreparedData, tmp_path: Path) -> None:
+    trained = train(prepared, config(regularisation=10.0, normalisation=0.0, trend=0.5), tmp_path / "run")
+    last = train(prepared, refit_config(tmp_path / "run", 0), tmp_path / "last")
+    for found, is_last in ((trained, False), (last, True)):
+        with_trend, without = (
+            fit(prepared, RANK, regularisation=10.0, trend=trend, include_validation=is_last).factors.output_IR
+            for trend in (0.5, 0.0)
+        )
+        assert found.linear is not None
+        np.testing.assert_allclose(found.linear.output_IR, with_trend, atol=1e-5)
+        assert not np.allclose(with_trend, without, atol=1e-3)
+        assert read_record(found.path)["linear"]["trend"] == 0.5
+
+
+def test_a_trend_of_data_without_times_is_refused_before_the_training(prepared: PreparedData, tmp_path: Path) -> None:
+    ordered = dataclasses.replace(prepared, manifest=prepared.manifest | {"ordered_only": True})
+    with pytest.raises(UsageError, match="no times"):
+        train(ordered, config(trend=0.5), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 def test_without_it_nothing_is_joined_later_either(prepared: PreparedData, tmp_path: Path) -> None:

@@ -89,7 +89,8 @@ def plan_capacity(config: CapacityConfig, costs: UnitCosts) -> list[StageRequire
 
 def needs_remote_index(config: CapacityConfig, costs: UnitCosts) -> bool:
     """Return whether the index and the rest of a release need more memory than a machine has."""
-    return index_gib(config, costs, _SERVICE_PROCESSES).value + release_gib(config) > _usable_memory_gib(config)
+    _, _, processes = _serving_size(config, answer_core_ms(config, costs).value)
+    return index_gib(config, costs, processes).value + release_gib(config) > _usable_memory_gib(config)
 
 
 def index_gib(config: CapacityConfig, costs: UnitCosts, processes: int = 1) -> Estimate:
@@ -168,13 +169,13 @@ def _serve(config: CapacityConfig, costs: UnitCosts) -> StageRequirements:
     small = config.model_copy(update={"items": min(config.items, int(costs.search_core_ms.points[0][0]))})
     core_ms = answer_core_ms(small if remote else config, costs)
     basis: Basis = "extrapolated" if core_ms.basis == "measured" else core_ms.basis
-    cores = config.qps * core_ms.value / 1000 / config.utilisation
-    machines = max(config.replicas, ceil(cores / config.cores))
-    processes = max(_SERVICE_PROCESSES, ceil(cores / machines))  # a process keeps about one core busy
+    cores, machines, processes = _serving_size(config, core_ms.value)
     index = Estimate(0, "measured") if remote else index_gib(config, costs, processes)
     memory = index.value + release_gib(config)
     latency_ms = core_ms.value / (1 - config.utilisation)
-    note = f"{processes} processes on each machine" + ("; without the time of the remote search" if remote else "")
+    note = f"serve --workers {processes} on each machine" + (
+        "; without the time of the remote search" if remote else ""
+    )
     if memory > _usable_memory_gib(config):
         note = f"the histories of all users ({memory:,.0f} GiB) do not fit into a machine: serve from the state store"
         basis = "assumed"
@@ -183,6 +184,13 @@ def _serve(config: CapacityConfig, costs: UnitCosts) -> StageRequirements:
     return StageRequirements(
         "serve", memory, memory, cores, machines, time, _weakest_basis(basis, index.basis), note, cost
     )
+
+
+def _serving_size(config: CapacityConfig, core_ms: float) -> tuple[float, int, int]:
+    """Return the cores of all services, the machines, and the processes on each: a process keeps one core busy."""
+    cores = config.qps * core_ms / 1000 / config.utilisation
+    machines = max(config.replicas, ceil(cores / config.cores))
+    return cores, machines, max(min(_SERVICE_PROCESSES, config.cores), ceil(cores / machines))
 
 
 def _batch(config: CapacityConfig, costs: UnitCosts) -> StageRequirements:

@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from multitudes.data.prepared import PreparedData
-from multitudes.errors import UsageError
 from multitudes.linear import ease
 from multitudes.linear.ease import ease_factors
 from multitudes.linear.factors import LinearFactors
@@ -29,7 +28,7 @@ from multitudes.progress import Progress, silent
 GRID: Final = (100.0, 400.0, 1000.0, 3000.0)  # regularisations that validation chooses from
 NORMALISATIONS: Final = (0.0, 0.25)  # exponents that validation chooses from
 RECENCIES: Final = (0.0, 0.25, 0.5)  # exponents of recency that validation chooses from
-TRENDS: Final = (0.0, 0.25, 0.5)  # exponents of the trend that validation chooses from
+TRENDS: Final = (0.0, 0.25, 0.5, 1.0)  # exponents of the trend that validation chooses from
 MAX_TUNED_ITEMS: Final = 8_000  # a regularisation is tried on so many: the cost is cubic in the items
 _UNTUNED: Final = (400.0, 0.0, 0.0, 0.0)  # settings in the order of ``Trial`` where nobody can be validated
 
@@ -84,7 +83,7 @@ def fit(
     include_validation: bool = False,
     progress: Progress = silent,
 ) -> Fit:
-    """Fit with each regularisation and then each normalisation, and keep what the judge rates best.
+    """Fit with each regularisation, then each normalisation, then each trend, and keep what the judge rates best.
 
     On more than ``MAX_TUNED_ITEMS`` items and users, the most popular items choose, and all are fitted once.
 
@@ -94,7 +93,8 @@ def fit(
         regularisation: ridge of EASE; None: chosen from ``GRID``.
         normalisation: exponent of the interactions of user and item; None: chosen from ``NORMALISATIONS``.
         recency: exponent of recency in the sums; None: chosen from ``RECENCIES``.
-        trend: exponent of the trend of items (``popularity_trends``); None: chosen from ``TRENDS``.
+        trend: exponent of the trend of items (``popularity_trends``); None: chosen from ``TRENDS``. Data without times
+            have none, whatever is given.
         judge: rates what is tried; None: nobody can, and settings that are not given are those of an average data set.
         include_validation: fit on validation events too.
         progress: called after each fit.
@@ -104,7 +104,6 @@ def fit(
 
     Raises:
         DataError: no user has two items.
-        UsageError: a trend of data without times.
     """
     matrix = interaction_matrix(prepared, include_validation=include_validation)
     items = fitted_items(matrix)
@@ -114,8 +113,6 @@ def fit(
         grid if value is None else (value,) for grid, value in zip(grids, given, strict=True)
     )
     if prepared.ordered_only:
-        if trend:
-            raise UsageError(f"trend: got {trend:g}; expected 0 or unset: {prepared.path} has no times, only an order")
         trends = (0.0,)
     fits = len(ridges) + len(exponents) - 1
     tried_items = popular_items(matrix, items, MAX_TUNED_ITEMS) if fits > 1 else items
@@ -140,13 +137,14 @@ def fit(
         progress(fits - 1, fits, f"{settings}, on all items")
         factors = _fit_items(matrix, items, chosen.regularisation, rank, chosen.normalisation)
         chosen = chosen._replace(hit_rate=judge(factors, chosen.recency) if judge else None)
-    candidates = [(factors, chosen)] if 0.0 in trends else []
+        trials.append(chosen)
     if any(trends):
+        progress(fits - 1, fits, f"{settings}, trend of the items")
         trend_I = popularity_trends(prepared, include_validation=include_validation)
-        tried = [_with_trend(factors, chosen, trend_I, one, judge) for one in trends if one > 0]
+        tried = [_with_trend(factors, chosen, trend_I, one, judge) for one in trends if one]
         trials += [trial for _, trial in tried]
-        candidates += tried
-    factors, chosen = max(candidates, key=lambda found: _rate(found[1]))
+        without = [(factors, chosen)] if 0.0 in trends else []
+        factors, chosen = max(without + tried, key=lambda found: _rate(found[1]))
     progress(fits, fits, settings)
     is_cut = len(items) < len(np.unique(matrix.indices))
     return Fit(factors, chosen, trials, len(items), is_cut, int(matrix.nnz))

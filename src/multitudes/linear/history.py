@@ -5,10 +5,10 @@ the score of a tower it is one inner product of joined vectors:
 
     u = n^growth Σ_{i in positives} (1 + r_i)^(−recency) P_i      s (v·x) + w (u·Q_j) = [s v ; w u] · [x ; Q_j]
 
-P and Q are the input and output vectors of ``factors.LinearFactors``, w the weight of the kind of v. The n positives of
-a user are the distinct items of the whole history with an event of positive weight, as in training, and r_i is the
-number of them with a later event than i; see ``data.own_items.positive_items``. In the vector of an implicit interest,
-a part of u is a sum over the events of that interest alone.
+P and Q are the input and output vectors of ``factors.LinearFactors``, with the trend in Q, w the weight of the kind of
+v. The n positives of a user are the distinct items of the whole history with an event of positive weight, as in
+training, and r_i is the number of them with a later event than i; see ``data.own_items.positive_items``. In the vector
+of an implicit interest, a part of u is a sum over the events of that interest alone.
 
 Legend: B users · K vectors of each · L history · n positives of one user · I items · D width of the tower's vectors ·
 R rank.
@@ -32,7 +32,7 @@ from multitudes.index.item_table import find_rows
 from multitudes.linear.factors import LinearFactors
 
 KINDS_ALONE: Final[tuple[InterestKind, ...]] = ("unconditioned",)  # without a tower
-FITTED_SETTINGS: Final = ("regularisation", "normalisation", "trend")  # that are in the factors, and in no weight
+FITTED_SETTINGS: Final = ("regularisation", "normalisation", "trend")  # what the factors were made with
 SETTINGS_FILE: Final = "linear.json"
 _INPUT_FILE, _OUTPUT_FILE = "linear_input.npy", "linear_output.npy"
 _REPAIR = "train again"

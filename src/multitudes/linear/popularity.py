@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 
 from multitudes.batches.windows import user_chunks
 from multitudes.data.prepared import TRAIN, VALIDATION, PreparedData
+from multitudes.errors import UsageError
 
 TREND_DAYS: Final = 30
-_TREND_PRIOR: Final = 3  # recent users, seen and expected, that every item has besides its own: a few say little
+_TREND_PRIOR: Final = 3  # added to the recent users of an item and to the usual number: with few users it is near 1
 _DAY_S: Final = 86_400
 
 
@@ -31,18 +32,26 @@ def popularity_trends(prepared: PreparedData, *, include_validation: bool = Fals
     """Return how popular each item was of late, relative to before, shape (I + 1,).
 
     It is the number of the item's users in the last ``TREND_DAYS`` days, divided by what is usual for an item with as
-    many users: above 1 for an item that rises, below for one that is past. Without times there is none: all are at 1.
+    many users: above 1 for an item that rises, below for one that is past.
 
     Args:
-        prepared: the prepared data.
+        prepared: the prepared data, with times.
         include_validation: count the validation split too, for a last fit.
     """
-    if prepared.ordered_only:
-        return np.ones(prepared.n_items + 1, dtype=np.float32)
     last_split = VALIDATION if include_validation else TRAIN
     users_I, recent_I = _count_users(prepared, last_split), _count_users(prepared, last_split, TREND_DAYS * _DAY_S)
     expected_I = users_I * (recent_I.sum() / max(users_I.sum(), 1))
     return np.asarray((recent_I + _TREND_PRIOR) / (expected_I + _TREND_PRIOR), dtype=np.float32)
+
+
+def check_trend(prepared: PreparedData, trend: float | None) -> None:
+    """Check a trend that somebody has set.
+
+    Raises:
+        UsageError: the data have no times.
+    """
+    if trend and prepared.ordered_only:
+        raise UsageError(f"trend: got {trend:g}; expected 0 or unset: {prepared.path} has no times, only an order")
 
 
 def _count_users(prepared: PreparedData, last_split: int, last_s: int | None = None) -> NDArray[np.int64]:

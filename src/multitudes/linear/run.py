@@ -28,6 +28,7 @@ from multitudes.data.prepared import PreparedData
 from multitudes.errors import ArtefactError, UsageError
 from multitudes.linear.fit import GRID, NORMALISATIONS, RECENCIES, TRENDS, fit
 from multitudes.linear.history import FITTED_SETTINGS, KINDS_ALONE, HistoryWeights, LinearHistory
+from multitudes.linear.popularity import TREND_DAYS, check_trend
 from multitudes.linear.validation import Validation
 from multitudes.progress import Progress, silent
 from multitudes.run_record import (
@@ -68,8 +69,8 @@ class LinearConfig(Config):
         None,
         ge=0,
         le=2,
-        description="the scores of an item are multiplied by (its users of the last 30 days, relative to those of all"
-        " time) to the power of this;"
+        description=f"the scores of an item are multiplied by (its users of the last {TREND_DAYS} days / the usual"
+        " number for an item with as many users) to the power of this;"
         f" unset: validation chooses from {', '.join(f'{t:g}' for t in TRENDS)}",
     )
 
@@ -197,6 +198,8 @@ def make_linear_run(
             "linear: validation events are for training here, so none are left to choose a regularisation;"
             " give [linear] regularisation"
         )
+    if not final:  # a refit on other data takes what they allow
+        check_trend(prepared, settings.trend)
     whole = LinearRunConfig(seed=seed, model=settings, final=final)
     record = new_record(prepared, whole.model_dump(mode="json"))
     if not needs_making(folder, record, resume=resume, overwrite=overwrite):

@@ -30,7 +30,7 @@ def mean_where(values_BLD: Tensor, keep_BL: Tensor) -> Tensor:
     return (values_BLD * keep_BL1).sum(dim=-2) / keep_BL1.sum(dim=-2).clamp(min=1.0)
 
 
-# Keeps zero at zero. A lower bound, not an added constant: the ONNX exporter drops "+ 1e-6", and 0 / 0 is NaN.
+# Keeps zero at zero: 0 / 0 is NaN.
 _SHORTEST = 1e-6
 
 

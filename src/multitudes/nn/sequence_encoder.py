@@ -60,7 +60,7 @@ class SequenceEncoder(nn.Module):
 
     @property
     def sets_may_overlap(self) -> bool:
-        """Whether ``newest_states`` takes sets of different divisions: no block but the last reads other events."""
+        """Whether ``newest_states`` takes sets that share events: no block before the last mixes events of a group."""
         return len(self.blocks) == 1
 
     def newest_states(self, item_BLD: Tensor, group_BL: Tensor, member_BRL: Tensor) -> Tensor:
@@ -68,8 +68,8 @@ class SequenceEncoder(nn.Module):
 
         Args:
             item_BLD: the history's events.
-            group_BL: the groups, as in ``forward``; with one block nothing depends on them.
-            member_BRL: the events of each set, a group or the newest events of one removed from it.
+            group_BL: the groups, as in ``forward``; only blocks before the last read them.
+            member_BRL: the events of each set: a group, or all but the newest events of a group.
 
         Returns:
             Shape (B, R, D), equal to the states of ``forward`` up to rounding; zeros for an empty set.

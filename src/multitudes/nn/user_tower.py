@@ -19,7 +19,7 @@ from multitudes.nn.interests.random_partition import replace_by_random_partition
 from multitudes.nn.interests.unconditioned import Unconditioned
 from multitudes.nn.methods import METHODS, ImplicitName, Method, interest_class
 from multitudes.nn.primitives import l2_normalize, length_of, mean_where
-from multitudes.nn.sequence_encoder import build_sequence_encoder
+from multitudes.nn.sequence_encoder import build_sequence_encoder, rows_at
 from multitudes.nn.user_tower_config import UserTowerConfig
 
 
@@ -290,7 +290,7 @@ def build_implicit(name: ImplicitName | None, config: UserTowerConfig) -> nn.Mod
 def newest_state(state_BLD: Tensor, member_BL: Tensor) -> Tensor:
     """Return the state of each user's newest member event (B, D), zeros if there is none."""
     newest_B = member_BL.to(torch.int64).argmax(dim=1)
-    newest_BD = state_BLD.gather(1, newest_B.view(-1, 1, 1).expand(-1, 1, state_BLD.shape[2])).squeeze(1)
+    newest_BD = rows_at(state_BLD, newest_B.unsqueeze(1)).squeeze(1)
     return newest_BD * member_BL.any(dim=1, keepdim=True)
 
 

@@ -30,7 +30,7 @@ class LinearHistoryConfig(Config):
         None,
         ge=0,
         le=2,
-        description="weight of an item's popularity of late, as in [linear]; unset: validation chooses",
+        description="how much the last days' popularity of items counts, as in [linear]; unset: validation chooses",
     )
 
 

@@ -18,6 +18,7 @@ from multitudes.batches.user_vectors import INTEREST_KINDS
 from multitudes.batches.windows import WindowBatch
 from multitudes.data.prepared import PreparedData
 from multitudes.errors import MultitudesError, UsageError
+from multitudes.linear.popularity import check_trend
 from multitudes.nn.user_tower import implicit_method
 from multitudes.progress import Progress, silent
 from multitudes.run_record import append_metrics
@@ -144,6 +145,8 @@ def fit(
     # Checked first, so that no folder is left behind.
     _check_divisible(prepared, config, ranks.size * execution.gradient_accumulation, ranks)
     training_device(config.train.device)
+    if config.model.linear.rank and config.linear_weights is None:
+        check_trend(prepared, config.model.linear.trend)
     with lock_run(out) if ranks.is_first else nullcontext():
         is_needed = (
             needs_training(prepared, config, out, resume=resume, overwrite=overwrite) if ranks.is_first else False
