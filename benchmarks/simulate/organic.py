@@ -10,7 +10,7 @@ from pathlib import Path
 from benchmarks import SEED
 from multitudes.simulation.retraining import write_tables
 from multitudes.simulation.world import World
-from multitudes.simulation.world_config import WorldConfig
+from multitudes.simulation.world_config import CONTROLS, WorldConfig
 
 
 def main() -> None:
@@ -20,8 +20,10 @@ def main() -> None:
     parser.add_argument("--users", type=int, default=60_000)
     parser.add_argument("--items", type=int, default=160_000)
     parser.add_argument("--days", type=int, default=90)
+    parser.add_argument("--control", choices=CONTROLS, help="a world without a reason for several vectors")
     given = parser.parse_args()
-    world = World(WorldConfig(seed=SEED, users=given.users, items=given.items))
+    changed = CONTROLS[given.control] if given.control else {}
+    world = World(WorldConfig(seed=SEED, users=given.users, items=given.items, **changed))
     write_tables(world, 0, given.days, given.folder)
 
 

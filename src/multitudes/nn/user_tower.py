@@ -116,7 +116,7 @@ class UserTower(nn.Module):
         implicit: ImplicitInterests | None = None
         if self.implicit is not None:
             implicit = self._implicit_interests(inputs, state_BLD, generator, partition)
-        history_BD, read_BKD = self._states_read(inputs, state_BLD, implicit)
+        history_BD, read_BKD = self._history_state(inputs, state_BLD, implicit)
         topic_BD = self.mean_followed_topic(inputs.follow_BF)
         known_B = inputs.past_BL.any(dim=1) | is_topic(inputs.follow_BF).any(dim=1)
         columns = []
@@ -156,11 +156,13 @@ class UserTower(nn.Module):
         return shared if self.feature is None else [*shared, self.feature(feature_SP)]
 
     def _interest_conditions(
-        self, inputs: UserInputs, implicit: ImplicitInterests | None, history_BD: Tensor, read_BKD: Tensor
+        self, inputs: UserInputs, implicit: ImplicitInterests | None, history_BD: Tensor, read_BKD: Tensor | None
     ) -> tuple[Interests, Tensor]:
         """Return the conditions before the crossing, and the state of the history that each interest reads."""
         conditions, states = [], []
         if implicit is not None:
+            if read_BKD is None:
+                read_BKD = self._interest_states(inputs, implicit.assignment_BL, history_BD)
             conditions.append(implicit.interests)
             states.append(read_BKD)
         if self.conditional is not None:
@@ -206,43 +208,34 @@ class UserTower(nn.Module):
             return implicit._replace(interests=with_conditions_of_others(implicit.interests))
         return implicit
 
-    def _states_read(
+    def _history_state(
         self, inputs: UserInputs, state_BLD: Tensor | None, implicit: ImplicitInterests | None
-    ) -> tuple[Tensor, Tensor]:
-        """Return the state of the entire history (B, D), and the one that each implicit interest reads (B, K, D).
-
-        Without ``state_BLD`` only these states are computed, in one pass if the encoder allows it.
-        """
-        if implicit is None or self.config.reads == "history":
-            history_BD = self._history_state(inputs, state_BLD)
-            return history_BD, history_BD.unsqueeze(1).expand(-1, self.n_implicit, -1)
-        member_BKL = self._members(implicit.assignment_BL)
-        if state_BLD is None and self.sequence.sets_may_overlap:
-            sets_BRL = torch.cat([inputs.past_BL.unsqueeze(1), member_BKL], dim=1)
-            state_BRD = self.sequence.newest_states(inputs.item_BLD, one_group(inputs.valid_BL), sets_BRL)
-            return state_BRD[:, 0], state_BRD[:, 1:]
-        return self._history_state(inputs, state_BLD), self._interest_states(inputs, implicit.assignment_BL, member_BKL)
-
-    def _history_state(self, inputs: UserInputs, state_BLD: Tensor | None) -> Tensor:
-        """Return the state at the newest past event (B, D)."""
+    ) -> tuple[Tensor, Tensor | None]:
+        """Return the state of the entire history (B, D), and those of interests (B, K, D) if one pass gives both."""
         if state_BLD is not None:
-            return newest_state(state_BLD, inputs.past_BL)
-        past_B1L = inputs.past_BL.unsqueeze(1)
-        state_B1D: Tensor = self.sequence.newest_states(inputs.item_BLD, one_group(inputs.valid_BL), past_B1L)
-        return state_B1D.squeeze(1)
+            return newest_state(state_BLD, inputs.past_BL), None
+        sets_BRL = inputs.past_BL.unsqueeze(1)
+        with_interests = implicit is not None and self.config.reads == "interest" and self.sequence.sets_may_overlap
+        if with_interests and implicit is not None:
+            sets_BRL = torch.cat([sets_BRL, self._members(implicit.assignment_BL)], dim=1)
+        state_BRD: Tensor = self.sequence.newest_states(inputs.item_BLD, one_group(inputs.valid_BL), sets_BRL)
+        return state_BRD[:, 0], state_BRD[:, 1:] if with_interests else None
 
-    def _members(self, assignment_BL: Tensor) -> Tensor:
-        """Return the events of each implicit interest (B, K, L)."""
-        return assignment_BL.unsqueeze(1) == torch.arange(self.n_implicit, device=assignment_BL.device).unsqueeze(1)
-
-    def _interest_states(self, inputs: UserInputs, assignment_BL: Tensor, member_BKL: Tensor) -> Tensor:
-        """Return the state at the newest event of each interest (B, K, D); in training all states are computed."""
+    def _interest_states(self, inputs: UserInputs, assignment_BL: Tensor, history_BD: Tensor) -> Tensor:
+        """Return the state of the history that each implicit interest reads (B, K, D), by a pass of its own."""
+        if self.config.reads == "history":
+            return history_BD.unsqueeze(1).expand(-1, self.n_implicit, -1)
+        member_BKL = self._members(assignment_BL)
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self._is_isolated):
             if not self.training:
                 newest_BKD: Tensor = self.sequence.newest_states(inputs.item_BLD, assignment_BL, member_BKL)
                 return newest_BKD
-            group_state_BLD = self.sequence(inputs.item_BLD, assignment_BL)
-        return torch.stack([newest_state(group_state_BLD, member_BL) for member_BL in member_BKL.unbind(1)], dim=1)
+            state_BLD = self.sequence(inputs.item_BLD, assignment_BL)
+        return torch.stack([newest_state(state_BLD, member_BL) for member_BL in member_BKL.unbind(1)], dim=1)
+
+    def _members(self, assignment_BL: Tensor) -> Tensor:
+        """Return the events of each implicit interest (B, K, L)."""
+        return assignment_BL.unsqueeze(1) == torch.arange(self.n_implicit, device=assignment_BL.device).unsqueeze(1)
 
     def _crossing_conditions(self, condition_BKD: Tensor) -> Tensor:
         """Return the conditions that enter the crossing; with late fusion, zeros for the explicit ones."""
