@@ -34,7 +34,7 @@ from multitudes.state.protocol import UserState
 from multitudes.state.store import event_with_derived_id, load_users, open_state_store
 
 METHODS: tuple[Method, ...] = ("single", "joint")
-_CONTENT = 3  # raise it where a kept world would no longer be what is measured
+_CONTENT = 4  # raise it where a kept world would no longer be what is measured
 STORE, UNTUNED = "state.sqlite", "untuned"
 _DAY_S, _NEWEST_S = 86_400, 1_750_000_000
 _ACTION = "view"
