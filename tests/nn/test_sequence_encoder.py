@@ -16,9 +16,14 @@ from multitudes.nn.sequence_encoder import (
 
 LENGTH, WIDTH = 9, 8
 GROUPS = torch.tensor([[0] * LENGTH, [1, 0, 1, -1, 0, 0, 2, 1, -1]])
-
-
-SETS = torch.stack([GROUPS[1] == group for group in (0, 1, 2, 3)]).expand(2, -1, -1)  # the last one is empty
+# Four sets of each user. Of the first: the group, twice all but its newest events, and nothing; of the other: by group.
+OLDER = torch.arange(LENGTH) >= 4
+SETS = torch.stack(
+    [
+        torch.stack([torch.ones_like(OLDER), OLDER, OLDER, torch.zeros_like(OLDER)]),
+        torch.stack([GROUPS[1] == group for group in (0, 1, 2, 3)]),
+    ]
+)
 
 
 @pytest.mark.parametrize("layer", ["plain", "gated"])
@@ -26,17 +31,15 @@ SETS = torch.stack([GROUPS[1] == group for group in (0, 1, 2, 3)]).expand(2, -1,
 def test_the_newest_state_of_a_set_is_the_same_as_among_all(blocks: int, layer: Literal["plain", "gated"]) -> None:
     encoder = random_encoder(blocks, layer)
     item_BLD = torch.randn(2, LENGTH, WIDTH)
-    groups_BL = GROUPS[1:].expand(2, -1)
     with torch.no_grad():
-        newest_BRD = encoder.newest_states(item_BLD, groups_BL, SETS)
-        every_BLD = encoder(item_BLD, groups_BL)
-        everything_BLD = encoder(item_BLD, torch.zeros_like(groups_BL))
-    place_BR = torch.tensor([[1, 0, 6]] * 2)
+        newest_BRD = encoder.newest_states(item_BLD, GROUPS, SETS)
+        every_BLD = encoder(item_BLD, GROUPS)
+        everything_BLD = encoder(item_BLD, GROUPS.clamp(max=0))
+    place_BR = torch.tensor([[0, 4, 4], [1, 0, 6]])
     torch.testing.assert_close(newest_BRD[:, :3], rows_at(every_BLD, place_BR), atol=1e-5, rtol=1e-5)
     assert not newest_BRD[:, 3].any()
-    assert not torch.allclose(newest_BRD[:, :3], rows_at(everything_BLD, place_BR), atol=1e-2), (
-        "the control: groups are kept apart"
-    )
+    elsewhere_BRD = rows_at(everything_BLD, place_BR)
+    assert not torch.allclose(newest_BRD[1, :3], elsewhere_BRD[1], atol=1e-2), "the control: groups are kept apart"
 
 
 @pytest.mark.parametrize("blocks", [0, 1, 2])
@@ -45,8 +48,8 @@ def test_overlapping_sets_are_read_together_where_no_block_before_the_last_mixes
     item_BLD = torch.randn(1, LENGTH, WIDTH)
     groups_BL, all_B1L = GROUPS[1:], torch.ones(1, 1, LENGTH, dtype=torch.bool)
     with torch.no_grad():
-        together_BRD = encoder.newest_states(item_BLD, torch.zeros_like(groups_BL), torch.cat([all_B1L, SETS[:1]], 1))
-        apart_BRD = encoder.newest_states(item_BLD, groups_BL, SETS[:1])
+        together_BRD = encoder.newest_states(item_BLD, torch.zeros_like(groups_BL), torch.cat([all_B1L, SETS[1:]], 1))
+        apart_BRD = encoder.newest_states(item_BLD, groups_BL, SETS[1:])
         entire_BD = encoder(item_BLD, torch.zeros_like(groups_BL))[:, 0]
     torch.testing.assert_close(together_BRD[:, 0], entire_BD, atol=1e-5, rtol=1e-5)
     is_same = torch.allclose(together_BRD[:, 1:], apart_BRD, atol=1e-5)

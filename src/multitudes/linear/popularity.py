@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 
 from multitudes.batches.windows import user_chunks
 from multitudes.data.prepared import TRAIN, VALIDATION, PreparedData
+from multitudes.data.timestamps import DAY_S
 from multitudes.errors import UsageError
 
 TREND_DAYS: Final = 30
 _TREND_PRIOR: Final = 3  # added to the recent users of an item and to the usual number: with few users it is near 1
-_DAY_S: Final = 86_400
 
 
 def user_counts(prepared: PreparedData, *, recent: bool = False) -> NDArray[np.int64]:
@@ -39,7 +39,7 @@ def popularity_trends(prepared: PreparedData, *, include_validation: bool = Fals
         include_validation: count the validation split too, for a last fit.
     """
     last_split = VALIDATION if include_validation else TRAIN
-    users_I, recent_I = _count_users(prepared, last_split), _count_users(prepared, last_split, TREND_DAYS * _DAY_S)
+    users_I, recent_I = _count_users(prepared, last_split), _count_users(prepared, last_split, TREND_DAYS * DAY_S)
     expected_I = users_I * (recent_I.sum() / max(users_I.sum(), 1))
     return np.asarray((recent_I + _TREND_PRIOR) / (expected_I + _TREND_PRIOR), dtype=np.float32)
 

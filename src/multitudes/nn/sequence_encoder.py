@@ -82,8 +82,7 @@ class SequenceEncoder(nn.Module):
                 state_BLD = block(state_BLD, bias_BHLL)
         place_BR = member_BRL.to(torch.int64).argmax(dim=2)  # 0 for an empty set
         place_L = torch.arange(group_BL.shape[1], device=group_BL.device)
-        distance_BRL = self._clamp_distance(place_L - place_BR.unsqueeze(2))
-        distance_BHRL = nn.functional.embedding(distance_BRL, self.distance_HL.T).permute(0, 3, 1, 2)
+        distance_BHRL = self._distance_weights(place_L - place_BR.unsqueeze(2)).permute(0, 3, 1, 2)
         # An empty set reads the newest event, so that no row of the attention is empty.
         reads_BRL = member_BRL | (place_L == place_BR.unsqueeze(2))
         bias_BHRL = mask_with_lowest(distance_BHRL, reads_BRL.unsqueeze(1))
@@ -93,13 +92,14 @@ class SequenceEncoder(nn.Module):
     def _attention_bias(self, group_BL: Tensor) -> Tensor:
         """Return the attention bias of distance and mask for every event (B, H, L, L)."""
         place_L = torch.arange(group_BL.shape[1], device=group_BL.device)
-        distance_LL = self._clamp_distance(place_L.unsqueeze(0) - place_L.unsqueeze(1))
-        # An embedding, and not distance_HL[…]: threads add up the gradient of the latter in any order.
-        distance_HLL = nn.functional.embedding(distance_LL, self.distance_HL.T).permute(2, 0, 1)
+        distance_HLL = self._distance_weights(place_L.unsqueeze(0) - place_L.unsqueeze(1)).permute(2, 0, 1)
         return mask_with_lowest(distance_HLL.unsqueeze(0), causal_mask(group_BL).unsqueeze(1))
 
-    def _clamp_distance(self, distance: Tensor) -> Tensor:
-        return distance.clamp(min=0, max=self.distance_HL.shape[1] - 1)
+    def _distance_weights(self, distance: Tensor) -> Tensor:
+        """Return the weight of each distance in each head (..., H)."""
+        known = distance.clamp(min=0, max=self.distance_HL.shape[1] - 1)
+        # An embedding, and not distance_HL[…]: threads add up the gradient of the latter in any order.
+        return nn.functional.embedding(known, self.distance_HL.T)
 
 
 class CausalMean(nn.Module):

@@ -215,11 +215,11 @@ class UserTower(nn.Module):
         if state_BLD is not None:
             return newest_state(state_BLD, inputs.past_BL), None
         sets_BRL = inputs.past_BL.unsqueeze(1)
-        with_interests = implicit is not None and self.config.reads == "interest" and self.sequence.sets_may_overlap
-        if with_interests and implicit is not None:
-            sets_BRL = torch.cat([sets_BRL, self._members(implicit.assignment_BL)], dim=1)
+        read = implicit if self.config.reads == "interest" and self.sequence.sets_may_overlap else None
+        if read is not None:
+            sets_BRL = torch.cat([sets_BRL, self._members(read.assignment_BL)], dim=1)
         state_BRD: Tensor = self.sequence.newest_states(inputs.item_BLD, one_group(inputs.valid_BL), sets_BRL)
-        return state_BRD[:, 0], state_BRD[:, 1:] if with_interests else None
+        return state_BRD[:, 0], None if read is None else state_BRD[:, 1:]
 
     def _interest_states(self, inputs: UserInputs, assignment_BL: Tensor, history_BD: Tensor) -> Tensor:
         """Return the state of the history that each implicit interest reads (B, K, D), by a pass of its own."""

@@ -21,7 +21,7 @@ from multitudes.nn.interest_assignment import (
     slots_by_events,
     start_noise,
 )
-from multitudes.nn.primitives import l2_normalize, scale_to, squash
+from multitudes.nn.primitives import l2_normalize, length_of, scale_to, squash
 
 
 class RandomPartitionConfig(Config):
@@ -78,7 +78,7 @@ def replace_by_random_partition(
         length of the interest that it replaces, so that the two differ by their events alone.
     """
     share_BLK = random_groups(valid_BL, replaced.mask_BK, order_L).to(item_BLD.dtype)
-    length_BK1 = replaced.vectors_BKD.square().sum(dim=2, keepdim=True).sqrt()
+    length_BK1 = length_of(replaced.vectors_BKD)
     direction_BKD = l2_normalize(share_BLK.transpose(1, 2) @ l2_normalize(item_BLD))
     return assign_events(direction_BKD * length_BK1, share_BLK)
 
