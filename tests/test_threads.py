@@ -2,7 +2,7 @@
 
 import pytest
 
-from multitudes.threads import available_cores, machine_cores
+from multitudes.threads import available_cores, chosen_threads, machine_cores
 
 
 @pytest.mark.parametrize(
@@ -35,3 +35,12 @@ def test_the_quota_of_a_container_limits_the_cores(tmp_path, monkeypatch, groups
 
 def test_this_process_has_at_least_one_core():
     assert 1 <= available_cores() <= machine_cores()
+
+
+@pytest.mark.parametrize(("chosen", "expected"), [("3", 3), ("0", 16), ("many", 16), (None, 16)])
+def test_as_many_threads_as_chosen_or_one_for_each_core(monkeypatch, chosen, expected):
+    monkeypatch.setattr("multitudes.threads.available_cores", lambda: 16)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    if chosen is not None:
+        monkeypatch.setenv("OMP_NUM_THREADS", chosen)
+    assert chosen_threads() == expected

@@ -24,6 +24,12 @@ def available_cores(system: Path = Path("/")) -> int:
     return min([cores, *(max(1, int(quota)) for quota in _quotas(system))])
 
 
+def chosen_threads() -> int:
+    """Return how many threads this process should use: ``OMP_NUM_THREADS``, or one for each core."""
+    chosen = os.environ.get("OMP_NUM_THREADS", "")
+    return int(chosen) if chosen.isdecimal() and int(chosen) > 0 else available_cores()
+
+
 def machine_cores() -> int:
     """Return the number of cores of the machine."""
     return os.cpu_count() or 1

@@ -1,6 +1,7 @@
 """The entire protocol on worlds whose hits can be counted by hand."""
 
 import json
+import time
 
 import numpy as np
 import polars as pl
@@ -10,6 +11,7 @@ from multitudes.errors import DataError
 from multitudes.evaluation.baselines import BASELINES
 from multitudes.evaluation.config import EvaluateConfig, feasible_budgets, main_budget
 from multitudes.evaluation.evaluate import evaluate, save, strongest_baseline
+from multitudes.evaluation.protocol import Evaluator
 from multitudes.retrieval.config import RetrieveConfig
 from tests.evaluation.worlds import FakeRun, prepared
 
@@ -22,10 +24,10 @@ CONFIG = EvaluateConfig(budgets=(2, 4), resamples=50, controls="all_budgets")
 ROUND_ROBIN = RetrieveConfig(blend="round_robin", unconditioned_share=0, explicit_share=0)
 
 
-def world(tmp_path, wanted=None, wanted_at_random=None):
+def world(tmp_path, wanted=None, wanted_at_random=None, past=PAST, future=FUTURE):
     topics = [[item % 3 + 1] for item in range(1, ITEMS + 1)]
     topics += [[9]]  # so that there are topics to follow for every user; nobody wants this item
-    data = prepared(tmp_path, PAST, FUTURE, topics, follows=[[user + 1] for user in range(len(PAST))])
+    data = prepared(tmp_path, past, future, topics, follows=[[user + 1] for user in range(len(PAST))])
     return FakeRun(tmp_path, data, WANTED if wanted is None else wanted, wanted_at_random)
 
 
@@ -148,6 +150,15 @@ def test_max_score_ranks_all_items_by_the_best_vector(tmp_path):
     assert result["max_score"]["hr@2"]["mean"] == pytest.approx(5 / 6, abs=1e-6)
 
 
+def test_every_user_has_the_figures_of_the_own_vectors_whoever_lacks_targets(tmp_path):
+    result = evaluate(world(tmp_path), CONFIG, ROUND_ROBIN).result
+    (tmp_path / "reversed").mkdir()
+    run = world(tmp_path / "reversed", wanted=WANTED[::-1], past=PAST[::-1], future=FUTURE[::-1])
+    in_reverse = evaluate(run, CONFIG, ROUND_ROBIN).result  # now the first user has no new target
+    assert in_reverse["max_score"]["hr@2"]["mean"] == result["max_score"]["hr@2"]["mean"]
+    assert mean(in_reverse, "clustering", "hr@2") == mean(result, "clustering", "hr@2")
+
+
 def test_segments_share_out_all_targets(tmp_path):
     result = evaluate(world(tmp_path), CONFIG, ROUND_ROBIN).result
     for segment in result["segments"].values():
@@ -229,3 +240,45 @@ def test_no_figure_is_nan(tmp_path):
     result = evaluate(world(tmp_path, wanted=[[0, 0]] * 4), CONFIG, ROUND_ROBIN).result
     json.dumps(result, allow_nan=False)
     assert np.isfinite(mean(result, "clustering", "hr@2"))
+
+
+@pytest.fixture
+def small_batches(monkeypatch):
+    """Let every user be a batch, and four threads evaluate them."""
+    monkeypatch.setattr("multitudes.evaluation.protocol._LEAST_BATCH", 1)
+    monkeypatch.setattr("multitudes.evaluation.protocol._BATCH_SIZE", 1)
+    monkeypatch.setattr("multitudes.evaluation.protocol.chosen_threads", lambda: 4)
+
+
+def test_threads_find_what_one_batch_finds(tmp_path, request):
+    together = evaluate(world(tmp_path), CONFIG, ROUND_ROBIN)
+    request.getfixturevalue("small_batches")
+    apart = evaluate(world(tmp_path), CONFIG, ROUND_ROBIN)
+    columns = ["user_id", "kind", "method", "budget"]
+    of_other_users = pl.col("method") == "other_user"  # depends on who is in the batch
+    assert (
+        apart.outcomes.filter(~of_other_users)
+        .sort(columns)
+        .equals(together.outcomes.filter(~of_other_users).sort(columns))
+    )
+
+
+@pytest.mark.usefixtures("small_batches")
+def test_an_interrupted_evaluation_does_not_finish_the_other_users(tmp_path, monkeypatch):
+    evaluated = []
+    batch = Evaluator._evaluate_batch
+
+    def slowly(self, kinds, held):
+        time.sleep(0.05)
+        evaluated.append(len(held))
+        return batch(self, kinds, held)
+
+    def interrupt(done, total, note=""):
+        if evaluated:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Evaluator, "_evaluate_batch", slowly)
+    monkeypatch.setattr("multitudes.evaluation.protocol.chosen_threads", lambda: 1)
+    with pytest.raises(KeyboardInterrupt):
+        evaluate(world(tmp_path), CONFIG, ROUND_ROBIN, interrupt)
+    assert len(evaluated) < len(PAST)

@@ -4,7 +4,8 @@ import numpy as np
 
 from multitudes.batches.held_out import HeldOut
 from multitudes.batches.user_vectors import UserVectors
-from multitudes.evaluation.protocol import average_vectors, max_score_ranks, systems, vectors_of_kind
+from multitudes.evaluation.protocol import average_vectors, max_score_ranks, max_scores, systems, vectors_of_kind
+from multitudes.evaluation.system_search import Exclusion
 from multitudes.retrieval.config import RetrieveConfig
 
 # Scores of items 0 to 4 under vector (1, 0) are 9, 3, 0, 0, 0; under (0, 1) they are 9, 0, 2, 1, 1.
@@ -23,7 +24,8 @@ def ranks(mask, target, seen=()):
     )
     offset = np.array([0, len(target)])
     held = HeldOut(np.array([0]), np.array([0]), offset, np.array(target), np.ones(len(target), dtype=np.bool_))
-    return max_score_ranks(vectors, ITEMS, held, [np.array(seen, dtype=np.int64)]).tolist()
+    excluded = Exclusion.of_items([np.array(seen, dtype=np.int64)], len(ITEMS))
+    return max_score_ranks(max_scores(vectors, ITEMS), held, excluded).tolist()
 
 
 def test_an_item_has_the_maximum_score_and_ties_share_the_middle_rank():

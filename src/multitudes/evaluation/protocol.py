@@ -20,13 +20,15 @@ are ranked by it. It is not at equal budget, as every vector scores all items.
 Legend: B users · K vectors · N candidates · D dimensions · I items · T targets.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import NamedTuple, get_args
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from multitudes.batches.held_out import HeldOut, select_users
 from multitudes.batches.user_vectors import INTEREST_KINDS, InterestKind, Partition, UserVectors
@@ -42,23 +44,18 @@ from multitudes.evaluation.outcomes import (
     target_measures,
 )
 from multitudes.evaluation.repeats import RepeatSystems
-from multitudes.evaluation.scorer import (
-    RankedLists,
-    Scorer,
-    candidates_by_budget,
-    catalogue,
-    ranked_lists,
-    user_vectors,
-)
+from multitudes.evaluation.scorer import Scorer, catalogue, user_vectors
+from multitudes.evaluation.system_search import Exclusion, RankedLists, SystemSearch, ranked_lists
 from multitudes.evaluation.target_segments import TimeSegments
 from multitudes.evaluation.targets import TargetKind, items_to_exclude, seen_items, targets_of_kind
 from multitudes.metrics import ranking
 from multitudes.progress import Progress, silent
 from multitudes.retrieval.allocation import vector_shares
 from multitudes.retrieval.config import Blend, RetrieveConfig
-from multitudes.retrieval.search import SearchResult, search_vectors
+from multitudes.threads import chosen_threads
 
-_BATCH_SIZE = 256  # users evaluated together
+# Users evaluated together. All their scores are held in memory, in every thread.
+_BATCH_SIZE, _LEAST_BATCH, _BATCH_SCORES = 256, 16, 2**25
 _CONTROLS: dict[Partition, str] = {"random": "random_partition", "other_user": "other_user"}  # names of their systems
 
 
@@ -129,30 +126,34 @@ def average_vectors(vectors: UserVectors, config: RetrieveConfig) -> UserVectors
     )
 
 
-def max_score_ranks(
-    vectors: UserVectors, item_ID: NDArray[np.float32], held: HeldOut, seen: Sequence[NDArray[np.int64]]
-) -> NDArray[np.float64]:
-    """Return the middle rank of each target by the maximum score over the user's vectors.
+def max_scores(vectors: UserVectors, item_ID: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the maximum score of each item over the user's vectors.
 
     Args:
         vectors: K vectors of each user.
-        item_ID: vectors of all items; row 0, the unknown item, and rows of zeros are not ranked.
-        held: the users and their targets.
-        seen: items excluded from each user's ranking.
+        item_ID: vectors of all items; row 0, the unknown item, and rows of zeros are not scored.
 
     Returns:
-        Ranks, shape (T,); infinite for all targets of a user without vectors.
+        Scores, shape (B, I); minus infinity for what is not scored, and for users without vectors.
     """
-    score_BI = np.full((len(held), len(item_ID)), -np.inf, dtype=np.float32)
+    score_BI = np.full((len(vectors.mask_BK), len(item_ID)), -np.inf, dtype=np.float32)
     for k in range(len(vectors.kinds)):
         exists_B = vectors.mask_BK[:, k]
         score_XI = vectors.vectors_BKD[exists_B, k] @ item_ID.T
         score_BI[exists_B] = np.maximum(score_BI[exists_B], score_XI)
     score_BI[:, 0] = -np.inf
     score_BI[:, ~item_ID.any(axis=1)] = -np.inf  # items without a vector
-    for score_I, items in zip(score_BI, seen, strict=True):
-        score_I[items] = -np.inf
-    return ranking.ranks_by_score(score_BI, held.target_offset, held.target)
+    return score_BI
+
+
+def max_score_ranks(score_BI: NDArray[np.float32], held: HeldOut, excluded: Exclusion) -> NDArray[np.float64]:
+    """Return the middle rank of each target by the scores of ``max_scores``, without the excluded items.
+
+    Returns:
+        Ranks, shape (T,); infinite for all targets of a user without vectors.
+    """
+    left_BI = np.where(excluded.is_excluded_BI, np.float32(-np.inf), score_BI)
+    return ranking.ranks_by_score(left_BI, held.target_offset, held.target)
 
 
 @dataclass(frozen=True)
@@ -165,6 +166,16 @@ class Measurements:
     lists: dict[ListKey, Measures]
     max_score: Measures
     interests: Measures
+
+
+class _SearchedUsers(NamedTuple):
+    """Users, and what every kind of targets shares."""
+
+    held: HeldOut
+    histories: Sequence[NDArray[np.int64]]  # distinct items, newest event first
+    vectors: UserVectors  # of the run
+    searches: dict[str, SystemSearch]  # by system, the run's own first
+    max_score_BI: NDArray[np.float32]
 
 
 class Evaluator:
@@ -190,75 +201,89 @@ class Evaluator:
     ) -> dict[TargetKind, Measurements]:
         """Return the measures of all systems for each kind of targets; kinds without targets are absent."""
         batches: dict[TargetKind, list[Measurements]] = {kind: [] for kind in kinds}
-        for start in range(0, len(held), _BATCH_SIZE):
-            progress(start, len(held), "users")
-            users = select_users(held, np.arange(start, min(start + _BATCH_SIZE, len(held))))
-            vectors, control_vectors = self._vectors(users)
-            for kind in kinds:
-                of_kind = targets_of_kind(users, kind)
-                row_B = np.searchsorted(users.user_B, of_kind.user_B)
-                if len(of_kind):
-                    control_rows = {name: found.select(row_B) for name, found in control_vectors.items()}
-                    batches[kind].append(self._evaluate_users(of_kind, kind, vectors.select(row_B), control_rows))
+        if "all" in kinds:
+            _ = self._repeats  # fitted before the threads ask for it
+        size = max(_LEAST_BATCH, min(_BATCH_SIZE, _BATCH_SCORES // len(self._item_ID)))
+        starts = range(0, len(held), size)
+        parts = [select_users(held, np.arange(start, min(start + size, len(held)))) for start in starts]
+        # Libraries use no threads of their own in the pool's: all would compete for the same cores.
+        pool = ThreadPoolExecutor(chosen_threads(), initializer=threadpool_limits, initargs=(1,))
+        with threadpool_limits(1), pool as threads:
+            for start, measured in zip(starts, threads.map(partial(self._evaluate_batch, kinds), parts), strict=True):
+                progress(start, len(held), "users")
+                for kind, of_kind in measured.items():
+                    batches[kind].append(of_kind)
         progress(len(held), len(held), "users")
         return {kind: _concatenate(targets_of_kind(held, kind), found) for kind, found in batches.items() if found}
+
+    def _evaluate_batch(self, kinds: Sequence[TargetKind], held: HeldOut) -> dict[TargetKind, Measurements]:
+        users = self._search(held)
+        of_kinds = {kind: targets_of_kind(held, kind) for kind in kinds}
+        return {kind: self._measure(of_kind, kind, users) for kind, of_kind in of_kinds.items() if len(of_kind)}
 
     @cached_property
     def _repeats(self) -> RepeatSystems:
         return RepeatSystems(self._run.prepared, self._catalogue, self._retrieve)
 
-    def _vectors(self, users: HeldOut) -> tuple[UserVectors, dict[Partition, UserVectors]]:
-        """Return the users' vectors, and those of the controls if the run has implicit interests."""
-        vectors = user_vectors(self._run, users, self._retrieve)
-        if self._controls == "none" or "implicit" not in vectors.kinds:
-            return vectors, {}
-        return vectors, {name: user_vectors(self._run, users, self._retrieve, name) for name in self._run.controls}
-
-    def _evaluate_users(
-        self, held: HeldOut, kind: TargetKind, vectors: UserVectors, control_vectors: dict[Partition, UserVectors]
-    ) -> Measurements:
+    def _search(self, held: HeldOut) -> _SearchedUsers:
+        """Make the vectors of users, and search with those of every system."""
         histories = seen_items(self._run.prepared, held)
-        seen = items_to_exclude(histories, kind)
-        own, *controls = systems(self._run.config.method, vectors, control_vectors, self._retrieve)
-        lists = self._serve(own, self._budgets, seen)
-        shared: SearchResult | None = None  # of the blends that only divide or join the lists of the same vectors
-        for system in controls if self._controls != "none" else ():
+        vectors = user_vectors(self._run, held, self._retrieve)
+        controls = self._control_vectors(held, vectors)
+        searches: dict[str, SystemSearch] = {}
+        joining: SystemSearch | None = None  # of a blend that divides or joins the lists of the run's vectors
+        for system, budgets in self._systems(systems(self._run.config.method, vectors, controls, self._retrieve)):
+            joins_lists = system.vectors is vectors and system.config.blend != "mixture"
+            if joins_lists and joining is not None:
+                searches[system.name] = joining.blended_by(system.config, budgets)
+                continue
+            search = SystemSearch(system.vectors, self._catalogue, budgets, histories, system.config)
+            searches[system.name], joining = search, search if joins_lists else joining
+        return _SearchedUsers(held, histories, vectors, searches, max_scores(vectors, self._item_ID))
+
+    def _systems(self, found: Sequence[System]) -> Iterator[tuple[System, tuple[int, ...]]]:
+        """Yield the systems that are evaluated, each with its budgets; the run's own is the first."""
+        yield found[0], self._budgets
+        for system in found[1:] if self._controls != "none" else ():
             at_all_budgets = self._controls == "all_budgets" or system.is_single_query
-            budgets = self._budgets if at_all_budgets else (main_budget(self._budgets),)
-            is_sharing = system.vectors is vectors and system.config.blend != "mixture"
-            if is_sharing and shared is None:
-                shared = search_vectors(vectors, self._catalogue, max(budgets), seen, system.config)
-            lists |= self._serve(system, budgets, seen, shared if is_sharing else None)
+            yield system, self._budgets if at_all_budgets else (main_budget(self._budgets),)
+
+    def _control_vectors(self, held: HeldOut, vectors: UserVectors) -> dict[Partition, UserVectors]:
+        """Return the vectors of the controls if the run has implicit interests."""
+        if self._controls == "none" or "implicit" not in vectors.kinds:
+            return {}
+        return {name: user_vectors(self._run, held, self._retrieve, name) for name in self._run.controls}
+
+    def _measure(self, held: HeldOut, kind: TargetKind, users: _SearchedUsers) -> Measurements:
+        """Return the measures of all systems for those users who have targets of a kind."""
+        row_B = np.searchsorted(users.held.user_B, held.user_B)
+        histories = [users.histories[b] for b in row_B.tolist()]
+        excluded = self._exclusion(items_to_exclude(histories, kind))
+        lists = {
+            ListKey(name, n): ranked_lists(candidates, n)
+            for name, search in users.searches.items()
+            for n, candidates in search.by_budget(row_B, excluded).items()
+        }
         labels = self._segments.labels(held) if self._segments else None
         item_lists = {key: ranked.item_BN for key, ranked in lists.items()}
         if kind == "all":
-            item_lists |= self._repeats.lists(held, vectors, histories, self._budgets, control=bool(self._baselines))
+            new = users.searches[self._run.config.method].by_budget(row_B, self._exclusion(histories))
+            item_lists |= self._repeats.lists(held, new, histories, control=bool(self._baselines))
         listed = self._baselines.lists(held, histories, kind, max(self._budgets)) if self._baselines else {}
         for name, ranked_BN in listed.items():
             item_lists |= {ListKey(name, budget): ranked_BN[:, :budget] for budget in self._budgets}
+        rank_T = max_score_ranks(users.max_score_BI[row_B], held, excluded)
         return Measurements(
             held=held,
-            kinds=vectors.kinds,
+            kinds=users.vectors.kinds,
             targets=target_measures(held, self._facts, labels),
             lists={key: list_measures(found, held, self._facts, labels) for key, found in item_lists.items()},
-            max_score=self._max_score(held, vectors, seen),
-            interests=self._interests(held, vectors, lists),
+            max_score={f"hr@{n}": ranking.hits(rank_T, held.target_offset, n) for n in self._budgets},
+            interests=self._interests(held, users.vectors.select(row_B), lists),
         )
 
-    def _serve(
-        self,
-        system: System,
-        budgets: tuple[int, ...],
-        seen: Sequence[NDArray[np.int64]],
-        shared: SearchResult | None = None,
-    ) -> dict[ListKey, RankedLists]:
-        """Return the lists of a system at each budget."""
-        found = candidates_by_budget(system.vectors, self._catalogue, budgets, seen, system.config, shared)
-        return {ListKey(system.name, n): ranked_lists(candidates, n) for n, candidates in found.items()}
-
-    def _max_score(self, held: HeldOut, vectors: UserVectors, seen: Sequence[NDArray[np.int64]]) -> Measures:
-        rank_T = max_score_ranks(vectors, self._item_ID, held, seen)
-        return {f"hr@{budget}": ranking.hits(rank_T, held.target_offset, budget) for budget in self._budgets}
+    def _exclusion(self, items: Sequence[NDArray[np.int64]]) -> Exclusion:
+        return Exclusion.of_items(items, len(self._item_ID))
 
     def _interests(self, held: HeldOut, vectors: UserVectors, lists: dict[ListKey, RankedLists]) -> Measures:
         budget = main_budget(self._budgets)

@@ -6,19 +6,19 @@ compete for the places (``retrieval.repeats``). ``repeats`` is its control: the 
 Legend: B users · N candidates.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from multitudes.batches.held_out import HeldOut
-from multitudes.batches.user_vectors import UserVectors
+from multitudes.batches.user_vectors import InterestKind
 from multitudes.data.own_items import OwnItems, prepared_items
 from multitudes.data.prepared import PreparedData
 from multitudes.evaluation.baselines import fill_lists
 from multitudes.evaluation.outcomes import ListKey
-from multitudes.evaluation.scorer import candidates_by_budget, ranked_lists
+from multitudes.evaluation.system_search import ranked_lists
 from multitudes.linear.popularity import items_by_popularity, user_counts
 from multitudes.repeats.fit import fit_repeats, repeat_rates
 from multitudes.retrieval.catalogue import Catalogue
@@ -44,9 +44,8 @@ class RepeatSystems:
     def lists(
         self,
         held: HeldOut,
-        vectors: UserVectors,
+        new: Mapping[int, list[Candidates]],
         histories: Sequence[NDArray[np.int64]],
-        budgets: Sequence[int],
         *,
         control: bool = True,
     ) -> dict[ListKey, NDArray[np.int64]]:
@@ -54,19 +53,17 @@ class RepeatSystems:
 
         Args:
             held: the users.
-            vectors: of the run.
-            histories: distinct items of each user's history, which the search for new items excludes.
-            budgets: numbers of candidates, ascending.
+            new: at each budget, the candidates of the run, without the items of the history.
+            histories: distinct items of each user's history.
             control: return the lists of ``repeats`` too.
         """
         if self.source is None:
             return {}
         lists, own = {}, prepared_items(self._prepared, held.user_B, held.end_B)
-        by_run = candidates_by_budget(vectors, self._catalogue, budgets, histories, self._config)
-        for n, found in by_run.items():
+        for n, found in new.items():
             lists[ListKey(WITH_REPEATS, n)] = self._add_repeats(found, own, n)
             if control:
-                by_popularity = self._popular_candidates(histories, n, vectors)
+                by_popularity = self._popular_candidates(histories, n, found[0].kinds)
                 lists[ListKey(REPEATS, n)] = self._add_repeats(by_popularity, own, n)
         return lists
 
@@ -79,9 +76,9 @@ class RepeatSystems:
         return ranked_lists(merged, n).item_BN
 
     def _popular_candidates(
-        self, histories: Sequence[NDArray[np.int64]], n: int, vectors: UserVectors
+        self, histories: Sequence[NDArray[np.int64]], n: int, kinds: tuple[InterestKind, ...]
     ) -> list[Candidates]:
         """Return the most popular new items of each user."""
         item_BN = fill_lists([_NO_ITEMS] * len(histories), self._popular, histories, n)
         rows = [item_N[item_N > 0] for item_N in item_BN]
-        return [popular_candidates(item_N, self._catalogue.user_counts(item_N), vectors.kinds) for item_N in rows]
+        return [popular_candidates(item_N, self._catalogue.user_counts(item_N), kinds) for item_N in rows]

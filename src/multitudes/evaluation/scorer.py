@@ -2,11 +2,11 @@
 
 ``training.trained_run.TrainedRun`` and ``pinnersage.run.PinnerSageRun`` implement the protocol.
 
-Legend: B users · L history · C conditions · D dimensions · I items · N candidates.
+Legend: B users · L history · C conditions · D dimensions · I items.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +23,6 @@ from multitudes.linear.popularity import user_counts
 from multitudes.retrieval.catalogue import Catalogue
 from multitudes.retrieval.config import Blend, RetrieveConfig
 from multitudes.retrieval.preferences import draw_topics
-from multitudes.retrieval.search import Candidates, SearchResult, are_nested, find_candidates
 
 _REQUEST_ID = "evaluate"  # keys the draw of followed topics, so every evaluation draws the same
 
@@ -122,13 +121,6 @@ class Scorer(Protocol):
         ...
 
 
-class RankedLists(NamedTuple):
-    """The lists of B users from one system: items, and the column of the vector behind each; zeros at the end."""
-
-    item_BN: NDArray[np.int64]
-    interest_BN: NDArray[np.int64]
-
-
 def user_vectors(
     run: Scorer, users: HeldOut, config: RetrieveConfig, partition: Partition = "interests"
 ) -> UserVectors:
@@ -145,36 +137,3 @@ def catalogue(run: Scorer, item_ID: NDArray[np.float32]) -> Catalogue:
     present = np.flatnonzero(item_ID.any(axis=1))
     topics = select_topics(run.prepared.item_topic_offset, run.prepared.item_topic, present)
     return Catalogue(LiveIndex(ExactIndex.build(present, item_ID[present], topics)), user_counts(run.prepared))
-
-
-def candidates_by_budget(
-    vectors: UserVectors,
-    items: Catalogue,
-    budgets: Sequence[int],
-    excluded: Sequence[NDArray[np.int64]],
-    config: RetrieveConfig,
-    lists: SearchResult | None = None,
-) -> dict[int, list[Candidates]]:
-    """Return the candidates of each user at each budget; a longer list is cut only if that gives the same result.
-
-    Args:
-        vectors: the vectors of the users.
-        items: the items that can be retrieved.
-        budgets: numbers of candidates, ascending.
-        excluded: of each user, the item numbers that are not returned.
-        config: how the list is divided and blended.
-        lists: of the same vectors, at least as deep as the largest budget; None: they are searched.
-    """
-    searched = budgets[-1:] if are_nested(vectors.kinds, items, config) else budgets
-    found = {n: find_candidates(vectors, items, n, excluded, config, found_by=False, lists=lists) for n in searched}
-    return {n: found[n] if n in found else [one.top(n) for one in found[searched[-1]]] for n in budgets}
-
-
-def ranked_lists(found: Sequence[Candidates], budget: int) -> RankedLists:
-    """Return candidates as arrays of shape (B, N)."""
-    lists = RankedLists(*(np.zeros((len(found), budget), dtype=np.int64) for _ in range(2)))
-    for b, candidates in enumerate(found):
-        n = len(candidates.item_N)
-        lists.item_BN[b, :n] = candidates.item_N
-        lists.interest_BN[b, :n] = candidates.interest_N
-    return lists

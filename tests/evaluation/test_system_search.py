@@ -1,0 +1,51 @@
+"""The candidates of a system, found once for every kind of targets and every budget."""
+
+from typing import get_args
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from multitudes.evaluation.system_search import Exclusion, SystemSearch
+from multitudes.retrieval.config import Blend, RetrieveConfig
+from multitudes.retrieval.search import find_candidates
+from tests.retrieval.test_search import populations
+
+
+def exclusion(catalogue, items):
+    return Exclusion.of_items(items, int(catalogue.index.ids().max()) + 1)
+
+
+def assert_same_lists(found, expected):
+    for one, other in zip(found, expected, strict=True):
+        assert one.item_N.tolist() == other.item_N.tolist()
+        assert one.interest_N.tolist() == other.interest_N.tolist()
+
+
+@pytest.mark.parametrize("blend", get_args(Blend))
+@given(world=populations(), data=st.data())
+@settings(max_examples=40, deadline=None)
+def test_one_search_finds_what_a_search_with_each_exclusion_finds(blend, world, data):
+    items, vectors, own, n = world
+    config = RetrieveConfig(blend=blend, topics_per_request=2)
+    search = SystemSearch(vectors, items, (max(1, n // 2), n), own, config)
+    users = data.draw(st.sets(st.integers(0, len(own) - 1), min_size=1))
+    row_B = np.array(sorted(users))
+    for excluded in ([own[b] for b in row_B], [own[b][:1] for b in row_B], [own[b][:0] for b in row_B]):
+        found = search.by_budget(row_B, exclusion(items, excluded))
+        assert found.keys() == {max(1, n // 2), n}
+        for budget, candidates in found.items():
+            expected = find_candidates(vectors.select(row_B), items, budget, excluded, config)
+            assert_same_lists(candidates, expected)
+
+
+@given(world=populations())
+@settings(max_examples=20, deadline=None)
+def test_another_blend_of_the_same_lists_is_what_it_finds_itself(world):
+    items, vectors, own, n = world
+    row_B, excluded = np.arange(len(own)), exclusion(items, own)
+    one, other = (RetrieveConfig(blend=blend, topics_per_request=2) for blend in ("round_robin", "global_top"))
+    search = SystemSearch(vectors, items, (n,), own, one)
+    shared = search.blended_by(other, (n,)).by_budget(row_B, excluded)[n]
+    assert_same_lists(shared, SystemSearch(vectors, items, (n,), own, other).by_budget(row_B, excluded)[n])
