@@ -37,7 +37,7 @@ def test_this_process_has_at_least_one_core():
     assert 1 <= available_cores() <= machine_cores()
 
 
-@pytest.mark.parametrize(("chosen", "expected"), [("3", 3), ("0", 16), ("many", 16), (None, 16)])
+@pytest.mark.parametrize(("chosen", "expected"), [("3", 3), ("4,2", 4), ("0", 16), ("many", 16), (None, 16)])
 def test_as_many_threads_as_chosen_or_one_for_each_core(monkeypatch, chosen, expected):
     monkeypatch.setattr("multitudes.threads.available_cores", lambda: 16)
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)

@@ -26,7 +26,7 @@ def available_cores(system: Path = Path("/")) -> int:
 
 def chosen_threads() -> int:
     """Return how many threads this process should use: ``OMP_NUM_THREADS``, or one for each core."""
-    chosen = os.environ.get("OMP_NUM_THREADS", "")
+    chosen = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()  # "4,2": two levels, of OpenMP
     return int(chosen) if chosen.isdecimal() and int(chosen) > 0 else available_cores()
 
 

@@ -6,6 +6,7 @@ import time
 import numpy as np
 import polars as pl
 import pytest
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from multitudes.errors import DataError
 from multitudes.evaluation.baselines import BASELINES
@@ -151,12 +152,14 @@ def test_max_score_ranks_all_items_by_the_best_vector(tmp_path):
 
 
 def test_every_user_has_the_figures_of_the_own_vectors_whoever_lacks_targets(tmp_path):
-    result = evaluate(world(tmp_path), CONFIG, ROUND_ROBIN).result
+    wanted = [*WANTED[:3], [4, 0]]  # the user without a new target has one vector alone
+    result = evaluate(world(tmp_path, wanted), CONFIG, ROUND_ROBIN).result
     (tmp_path / "reversed").mkdir()
-    run = world(tmp_path / "reversed", wanted=WANTED[::-1], past=PAST[::-1], future=FUTURE[::-1])
+    run = world(tmp_path / "reversed", wanted=wanted[::-1], past=PAST[::-1], future=FUTURE[::-1])
     in_reverse = evaluate(run, CONFIG, ROUND_ROBIN).result  # now the first user has no new target
     assert in_reverse["max_score"]["hr@2"]["mean"] == result["max_score"]["hr@2"]["mean"]
     assert mean(in_reverse, "clustering", "hr@2") == mean(result, "clustering", "hr@2")
+    assert in_reverse["interests"] == result["interests"]
 
 
 def test_segments_share_out_all_targets(tmp_path):
@@ -282,3 +285,20 @@ def test_an_interrupted_evaluation_does_not_finish_the_other_users(tmp_path, mon
     with pytest.raises(KeyboardInterrupt):
         evaluate(world(tmp_path), CONFIG, ROUND_ROBIN, interrupt)
     assert len(evaluated) < len(PAST)
+
+
+@pytest.mark.usefixtures("small_batches")
+def test_libraries_have_one_thread_in_each_thread_and_their_own_number_afterwards(tmp_path, monkeypatch):
+    within: list[int] = []
+    batch = Evaluator._evaluate_batch
+
+    def watched(self, kinds, held):
+        within.extend(library["num_threads"] for library in threadpool_info())
+        return batch(self, kinds, held)
+
+    monkeypatch.setattr(Evaluator, "_evaluate_batch", watched)
+    with threadpool_limits(2, "blas"):
+        evaluate(world(tmp_path), CONFIG, ROUND_ROBIN)
+        blas = [library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas"]
+    assert within == [1] * len(within)
+    assert blas == [2] * len(blas) != []

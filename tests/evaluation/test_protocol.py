@@ -1,10 +1,18 @@
 """The systems of a run, and ranks by maximum score."""
 
 import numpy as np
+import pytest
 
 from multitudes.batches.held_out import HeldOut
 from multitudes.batches.user_vectors import UserVectors
-from multitudes.evaluation.protocol import average_vectors, max_score_ranks, max_scores, systems, vectors_of_kind
+from multitudes.evaluation.protocol import (
+    average_vectors,
+    batch_size_and_threads,
+    max_score_ranks,
+    max_scores,
+    systems,
+    vectors_of_kind,
+)
 from multitudes.evaluation.system_search import Exclusion
 from multitudes.retrieval.config import RetrieveConfig
 
@@ -113,3 +121,11 @@ def test_a_blend_control_differs_in_the_blend_only():
     top = next(system for system in others if system.name == "global_top")
     assert top.config == CONFIG.model_copy(update={"blend": "global_top"})
     assert top.vectors is own.vectors
+
+
+@pytest.mark.parametrize(
+    ("items", "expected"), [(100, (256, 64)), (32_768, (256, 16)), (100_000, (83, 16)), (10_000_000, (16, 1))]
+)
+def test_many_items_make_batches_small_and_threads_few(monkeypatch, items, expected):
+    monkeypatch.setattr("multitudes.evaluation.protocol.chosen_threads", lambda: 64)
+    assert batch_size_and_threads(items) == expected

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from multitudes.batches.held_out import held_out_users
 from multitudes.data.prepared import TEST, VALIDATION
@@ -68,3 +69,19 @@ def test_a_share_of_zero_at_serving_leaves_the_lists_of_new_items(tmp_path):
     assert lists.keys() == {("with_repeats", 4), ("repeats", 4)}
     for item_BN in lists.values():
         assert not any(np.isin(row, seen).any() for row, seen in zip(item_BN, histories, strict=True))
+
+
+def test_new_items_of_the_run_with_repeats_are_never_seen_ones(tmp_path, monkeypatch):
+    asked: list[tuple[NDArray[np.int64], NDArray[np.int64]]] = []
+    lists = RepeatSystems.lists
+
+    def watched(self, held, new, histories, *, control=True):
+        asked.extend(zip((found.item_N for found in new[4]), histories, strict=True))
+        return lists(self, held, new, histories, control=control)
+
+    monkeypatch.setattr(RepeatSystems, "lists", watched)
+    run = world(tmp_path)
+    run.wanted = [[user % 10 + 1, user % 8 + 19] for user in range(USERS)]  # the first is a seen one
+    evaluate(run, EvaluateConfig(targets="all", **SPLIT))
+    assert len(asked) == USERS
+    assert not any(np.isin(found, seen).any() for found, seen in asked)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from multitudes.evaluation.system_search import Exclusion, SystemSearch
 from multitudes.retrieval.config import Blend, RetrieveConfig
-from multitudes.retrieval.search import find_candidates
+from multitudes.retrieval.search import find_candidates, search_vectors
 from tests.retrieval.test_search import populations
 
 
@@ -40,12 +40,12 @@ def test_one_search_finds_what_a_search_with_each_exclusion_finds(blend, world, 
             assert_same_lists(candidates, expected)
 
 
+@pytest.mark.parametrize("blend", get_args(Blend))
 @given(world=populations())
 @settings(max_examples=20, deadline=None)
-def test_another_blend_of_the_same_lists_is_what_it_finds_itself(world):
+def test_lists_that_were_found_for_another_blend_give_the_same(blend, world):
     items, vectors, own, n = world
     row_B, excluded = np.arange(len(own)), exclusion(items, own)
-    one, other = (RetrieveConfig(blend=blend, topics_per_request=2) for blend in ("round_robin", "global_top"))
-    search = SystemSearch(vectors, items, (n,), own, one)
-    shared = search.blended_by(other, (n,)).by_budget(row_B, excluded)[n]
-    assert_same_lists(shared, SystemSearch(vectors, items, (n,), own, other).by_budget(row_B, excluded)[n])
+    search = SystemSearch(vectors, items, (n,), own, RetrieveConfig(blend=blend, topics_per_request=2))
+    lists = search_vectors(vectors, items, n, own, RetrieveConfig(blend="round_robin", topics_per_request=2))
+    assert_same_lists(search.by_budget(row_B, excluded, lists)[n], search.by_budget(row_B, excluded)[n])

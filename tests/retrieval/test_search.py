@@ -163,7 +163,7 @@ def test_a_shorter_list_of_the_mixture_is_the_top_of_a_longer_one_whoever_found_
 def test_blends_may_share_deeper_lists_of_the_same_vectors(blend, world):
     items, vectors, seen, n = world
     config = RetrieveConfig(blend=blend, topics_per_request=2)
-    lists = search_vectors(vectors, items, np.full(len(seen), n + 3), seen, config)
+    lists = search_vectors(vectors, items, n + 3, seen, config)
     shared = find_candidates(vectors, items, n, seen, config, lists=lists)
     for found, expected in zip(shared, find_candidates(vectors, items, n, seen, config), strict=True):
         assert found.item_N.tolist() == expected.item_N.tolist()

@@ -8,13 +8,11 @@ Legend: B users · I items · N places.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from functools import cached_property
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import csr_array
 
 from multitudes.batches.held_out import HeldOut, has_known_followed_topics
 from multitudes.data.prepared import PreparedData
@@ -58,6 +56,7 @@ class Baselines:
                 "all": items_by_popularity(prepared.item_recent_count, events_I),
             }
         self._by_topic = {kind: items_by_topic(prepared, order) for kind, order in self._popular.items()}
+        self._co_visitation = co_visitation.co_visitation_matrix(prepared)
 
     def lists(
         self, held: HeldOut, histories: Sequence[Items], kind: TargetKind, length: int
@@ -87,10 +86,6 @@ class Baselines:
         if kind == "all":
             lists["own_history"] = fill_lists(histories, popular, seen, length)
         return lists
-
-    @cached_property
-    def _co_visitation(self) -> csr_array:
-        return co_visitation.co_visitation_matrix(self._prepared)
 
     def _followed_topic_items(self, user: int, kind: TargetKind, depth: int) -> Items:
         by_topic = self._by_topic[kind]

@@ -51,6 +51,8 @@ def evaluate(
 ) -> Evaluation:
     """Evaluate a run by the offline protocol (Fan et al., KDD 2025; docs/evaluation.md). Writes nothing.
 
+    Users are evaluated in threads; until they are, libraries such as BLAS have one thread each in the whole process.
+
     Args:
         run: an opened run, such as ``TrainedRun.open(path)``.
         config: settings of the protocol; None: the defaults.

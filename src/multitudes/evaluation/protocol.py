@@ -23,7 +23,8 @@ Legend: B users · K vectors · N candidates · D dimensions · I items · T tar
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import partial
+from itertools import pairwise
 from typing import NamedTuple, get_args
 
 import numpy as np
@@ -52,10 +53,12 @@ from multitudes.metrics import ranking
 from multitudes.progress import Progress, silent
 from multitudes.retrieval.allocation import vector_shares
 from multitudes.retrieval.config import Blend, RetrieveConfig
+from multitudes.retrieval.search import SearchResult, search_vectors
 from multitudes.threads import chosen_threads
 
-# Users evaluated together. All their scores are held in memory, in every thread.
-_BATCH_SIZE, _LEAST_BATCH, _BATCH_SCORES = 256, 16, 2**25
+# Users evaluated together. Each thread holds their scores of all items, about four times.
+_BATCH_SIZE, _LEAST_BATCH, _BATCH_SCORES = 256, 16, 2**23
+_SCORES = 2**27  # of all threads
 _CONTROLS: dict[Partition, str] = {"random": "random_partition", "other_user": "other_user"}  # names of their systems
 
 
@@ -140,20 +143,20 @@ def max_scores(vectors: UserVectors, item_ID: NDArray[np.float32]) -> NDArray[np
     for k in range(len(vectors.kinds)):
         exists_B = vectors.mask_BK[:, k]
         score_XI = vectors.vectors_BKD[exists_B, k] @ item_ID.T
-        score_BI[exists_B] = np.maximum(score_BI[exists_B], score_XI)
+        score_BI[exists_B] = np.maximum(score_BI[exists_B], score_XI, out=score_XI)
     score_BI[:, 0] = -np.inf
     score_BI[:, ~item_ID.any(axis=1)] = -np.inf  # items without a vector
     return score_BI
 
 
 def max_score_ranks(score_BI: NDArray[np.float32], held: HeldOut, excluded: Exclusion) -> NDArray[np.float64]:
-    """Return the middle rank of each target by the scores of ``max_scores``, without the excluded items.
+    """Return the middle rank of each target by the scores of ``max_scores``; those of excluded items become −∞.
 
     Returns:
         Ranks, shape (T,); infinite for all targets of a user without vectors.
     """
-    left_BI = np.where(excluded.is_excluded_BI, np.float32(-np.inf), score_BI)
-    return ranking.ranks_by_score(left_BI, held.target_offset, held.target)
+    score_BI[excluded.is_excluded_BI] = -np.inf
+    return ranking.ranks_by_score(score_BI, held.target_offset, held.target)
 
 
 @dataclass(frozen=True)
@@ -168,13 +171,19 @@ class Measurements:
     interests: Measures
 
 
+def batch_size_and_threads(items: int) -> tuple[int, int]:
+    """Return how many users are evaluated together, and in how many threads: the more items, the fewer of both."""
+    size = max(_LEAST_BATCH, min(_BATCH_SIZE, _BATCH_SCORES // items))
+    return size, max(1, min(chosen_threads(), _SCORES // (size * items)))
+
+
 class _SearchedUsers(NamedTuple):
     """Users, and what every kind of targets shares."""
 
     held: HeldOut
     histories: Sequence[NDArray[np.int64]]  # distinct items, newest event first
     vectors: UserVectors  # of the run
-    searches: dict[str, SystemSearch]  # by system, the run's own first
+    searches: Sequence[tuple[System, SystemSearch]]  # the run's own first
     max_score_BI: NDArray[np.float32]
 
 
@@ -195,25 +204,26 @@ class Evaluator:
         self._catalogue = catalogue(run, self._item_ID)
         self._facts = ItemFacts.from_prepared(run.prepared)
         self._baselines, self._segments = baselines, segments
+        self._repeats: RepeatSystems | None = None  # for all targets
 
     def evaluate(
         self, held: HeldOut, kinds: Sequence[TargetKind], progress: Progress = silent
     ) -> dict[TargetKind, Measurements]:
         """Return the measures of all systems for each kind of targets; kinds without targets are absent."""
         batches: dict[TargetKind, list[Measurements]] = {kind: [] for kind in kinds}
-        if "all" in kinds:
-            _ = self._repeats  # fitted before the threads ask for it
-        size = max(_LEAST_BATCH, min(_BATCH_SIZE, _BATCH_SCORES // len(self._item_ID)))
-        starts = range(0, len(held), size)
-        parts = [select_users(held, np.arange(start, min(start + size, len(held)))) for start in starts]
+        if "all" in kinds:  # fitted before threads ask for it
+            self._repeats = RepeatSystems(self._run.prepared, self._catalogue, self._retrieve)
+        size, count = batch_size_and_threads(len(self._item_ID))
+        ends = [min(start + size, len(held)) for start in range(0, len(held), size)]
+        parts = [select_users(held, np.arange(start, end)) for start, end in pairwise([0, *ends])]
         # Libraries use no threads of their own in the pool's: all would compete for the same cores.
-        pool = ThreadPoolExecutor(chosen_threads(), initializer=threadpool_limits, initargs=(1,))
+        pool = ThreadPoolExecutor(count, initializer=threadpool_limits, initargs=(1,))
+        progress(0, len(held), "users")
         with threadpool_limits(1), pool as threads:
-            for start, measured in zip(starts, threads.map(partial(self._evaluate_batch, kinds), parts), strict=True):
-                progress(start, len(held), "users")
+            for end, measured in zip(ends, threads.map(partial(self._evaluate_batch, kinds), parts), strict=True):
                 for kind, of_kind in measured.items():
                     batches[kind].append(of_kind)
-        progress(len(held), len(held), "users")
+                progress(end, len(held), "users")
         return {kind: _concatenate(targets_of_kind(held, kind), found) for kind, found in batches.items() if found}
 
     def _evaluate_batch(self, kinds: Sequence[TargetKind], held: HeldOut) -> dict[TargetKind, Measurements]:
@@ -221,27 +231,19 @@ class Evaluator:
         of_kinds = {kind: targets_of_kind(held, kind) for kind in kinds}
         return {kind: self._measure(of_kind, kind, users) for kind, of_kind in of_kinds.items() if len(of_kind)}
 
-    @cached_property
-    def _repeats(self) -> RepeatSystems:
-        return RepeatSystems(self._run.prepared, self._catalogue, self._retrieve)
-
     def _search(self, held: HeldOut) -> _SearchedUsers:
         """Make the vectors of users, and search with those of every system."""
         histories = seen_items(self._run.prepared, held)
         vectors = user_vectors(self._run, held, self._retrieve)
         controls = self._control_vectors(held, vectors)
-        searches: dict[str, SystemSearch] = {}
-        joining: SystemSearch | None = None  # of a blend that divides or joins the lists of the run's vectors
-        for system, budgets in self._systems(systems(self._run.config.method, vectors, controls, self._retrieve)):
-            joins_lists = system.vectors is vectors and system.config.blend != "mixture"
-            if joins_lists and joining is not None:
-                searches[system.name] = joining.blended_by(system.config, budgets)
-                continue
-            search = SystemSearch(system.vectors, self._catalogue, budgets, histories, system.config)
-            searches[system.name], joining = search, search if joins_lists else joining
+        of_systems = systems(self._run.config.method, vectors, controls, self._retrieve)
+        searches = [
+            (system, SystemSearch(system.vectors, self._catalogue, budgets, histories, system.config))
+            for system, budgets in self._evaluated(of_systems)
+        ]
         return _SearchedUsers(held, histories, vectors, searches, max_scores(vectors, self._item_ID))
 
-    def _systems(self, found: Sequence[System]) -> Iterator[tuple[System, tuple[int, ...]]]:
+    def _evaluated(self, found: Sequence[System]) -> Iterator[tuple[System, tuple[int, ...]]]:
         """Yield the systems that are evaluated, each with its budgets; the run's own is the first."""
         yield found[0], self._budgets
         for system in found[1:] if self._controls != "none" else ():
@@ -259,15 +261,11 @@ class Evaluator:
         row_B = np.searchsorted(users.held.user_B, held.user_B)
         histories = [users.histories[b] for b in row_B.tolist()]
         excluded = self._exclusion(items_to_exclude(histories, kind))
-        lists = {
-            ListKey(name, n): ranked_lists(candidates, n)
-            for name, search in users.searches.items()
-            for n, candidates in search.by_budget(row_B, excluded).items()
-        }
+        lists = self._lists(users, row_B, excluded)
         labels = self._segments.labels(held) if self._segments else None
         item_lists = {key: ranked.item_BN for key, ranked in lists.items()}
-        if kind == "all":
-            new = users.searches[self._run.config.method].by_budget(row_B, self._exclusion(histories))
+        if kind == "all" and self._repeats is not None and self._repeats.source is not None:
+            new = users.searches[0][1].by_budget(row_B, self._exclusion(histories))
             item_lists |= self._repeats.lists(held, new, histories, control=bool(self._baselines))
         listed = self._baselines.lists(held, histories, kind, max(self._budgets)) if self._baselines else {}
         for name, ranked_BN in listed.items():
@@ -281,6 +279,21 @@ class Evaluator:
             max_score={f"hr@{n}": ranking.hits(rank_T, held.target_offset, n) for n in self._budgets},
             interests=self._interests(held, users.vectors.select(row_B), lists),
         )
+
+    def _lists(
+        self, users: _SearchedUsers, row_B: NDArray[np.int64], excluded: Exclusion
+    ) -> dict[ListKey, RankedLists]:
+        """Return the lists of each system at each budget."""
+        lists: dict[ListKey, RankedLists] = {}
+        shared: SearchResult | None = None  # of the blends that only divide or join the lists of the same vectors
+        for system, search in users.searches:
+            is_sharing = system.vectors is users.vectors and system.config.blend != "mixture"
+            if is_sharing and shared is None:
+                longest, vectors = max(self._budgets), users.vectors.select(row_B)
+                shared = search_vectors(vectors, self._catalogue, longest, excluded.items, system.config)
+            found = search.by_budget(row_B, excluded, shared if is_sharing else None)
+            lists |= {ListKey(system.name, n): ranked_lists(candidates, n) for n, candidates in found.items()}
+        return lists
 
     def _exclusion(self, items: Sequence[NDArray[np.int64]]) -> Exclusion:
         return Exclusion.of_items(items, len(self._item_ID))

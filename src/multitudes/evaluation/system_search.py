@@ -1,21 +1,18 @@
-"""The candidates of a system of an evaluation: one search for every kind of targets and every budget.
+"""The candidates of a system of an evaluation: where possible, one search for every kind of targets and every budget.
 
-The search is exact and excludes nothing, and its lists are longer by the items that may be excluded. What is left of
+That search is exact and excludes nothing, and its lists are longer by the items that may be excluded. What is left of
 such a list without the excluded items is what a search that excludes them finds.
 
-Legend: B users · K vectors · Q queries · N candidates · I items.
+Legend: B users · K vectors · N candidates · I items.
 """
 
 from collections.abc import Sequence
-from copy import copy
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from multitudes.batches.user_vectors import UserVectors
-from multitudes.index.hits import remove_hits
-from multitudes.index.protocol import NO_ID
 from multitudes.retrieval.catalogue import Catalogue
 from multitudes.retrieval.config import RetrieveConfig
 from multitudes.retrieval.search import (
@@ -24,7 +21,6 @@ from multitudes.retrieval.search import (
     SearchResult,
     are_nested,
     find_candidates,
-    search_vectors,
 )
 
 
@@ -51,7 +47,11 @@ class Exclusion(NamedTuple):
 
 
 class SystemSearch:
-    """The candidates of a system for B users: without any of their own items or with them, at every budget."""
+    """The candidates of a system for B users: without any of their own items or with them, at every budget.
+
+    One search is enough where the list of fewer candidates is the top of the longer one. The other blends, which divide
+    the places or join the lists of vectors, are searched for each exclusion and budget.
+    """
 
     def __init__(
         self,
@@ -61,7 +61,7 @@ class SystemSearch:
         own_items: Sequence[NDArray[np.int64]],
         config: RetrieveConfig,
     ) -> None:
-        """Search for all users.
+        """Search for all users, if one search is enough.
 
         Args:
             vectors: the vectors of the users.
@@ -71,33 +71,27 @@ class SystemSearch:
             config: how the list is divided and blended.
         """
         self._vectors, self._catalogue, self._config, self._budgets = vectors, catalogue, config, budgets
-        own_B = np.array([len(items) for items in own_items], dtype=np.int64)
-        self._found_B: list[Candidates] = []
-        self._lists: SearchResult | None = None
+        self._found_B: list[Candidates] | None = None
         if are_nested(vectors.kinds, catalogue, config):
+            own_B = np.array([len(items) for items in own_items], dtype=np.int64)
             self._found_B = _long_lists(vectors, catalogue, max(budgets), own_B, config)
-        else:
-            nothing = [NO_ITEMS] * len(own_B)
-            self._lists = search_vectors(vectors, catalogue, max(budgets) + own_B, nothing, config)
 
-    def blended_by(self, config: RetrieveConfig, budgets: Sequence[int]) -> "SystemSearch":
-        """Return another blend that divides or joins the lists of the vectors, at the same budgets or smaller ones."""
-        other = copy(self)
-        other._config, other._budgets = config, budgets
-        return other
-
-    def by_budget(self, row_B: NDArray[np.int64], excluded: Exclusion) -> dict[int, list[Candidates]]:
+    def by_budget(
+        self, row_B: NDArray[np.int64], excluded: Exclusion, lists: SearchResult | None = None
+    ) -> dict[int, list[Candidates]]:
         """Return the candidates of some of the users at each budget.
 
         Args:
             row_B: the users, ascending.
             excluded: for these users, some of their own items.
+            lists: of the vectors of these users, without the excluded items and at least as long as the largest budget;
+                None: they are searched where they are needed.
         """
-        if self._lists is None:
+        if self._found_B is not None:
             found = [self._found_B[b] for b in row_B.tolist()]
             left = [one.without(of_I) for one, of_I in zip(found, excluded.is_excluded_BI, strict=True)]
             return {n: [candidates.top(n) for candidates in left] for n in self._budgets}
-        vectors, lists = self._vectors.select(row_B), _without(self._lists.of_users(row_B), excluded)
+        vectors = self._vectors.select(row_B)
         return {
             n: find_candidates(vectors, self._catalogue, n, excluded.items, self._config, found_by=False, lists=lists)
             for n in self._budgets
@@ -117,13 +111,6 @@ def _long_lists(
         lists = find_candidates(vectors.select(row_X), catalogue, n + extra, nothing, config, found_by=False)
         found |= zip(row_X.tolist(), lists, strict=True)
     return [found[b] for b in range(len(own_B))]
-
-
-def _without(lists: SearchResult, excluded: Exclusion) -> SearchResult:
-    """Return the lists of each query without the items that are excluded for its user."""
-    id_QN = lists.hits.id_QN
-    removed_QN = excluded.is_excluded_BI[lists.user_Q[:, None], np.where(id_QN == NO_ID, 0, id_QN)]
-    return lists._replace(hits=remove_hits(lists.hits, removed_QN & (id_QN != NO_ID)))
 
 
 def ranked_lists(found: Sequence[Candidates], budget: int) -> RankedLists:

@@ -136,18 +136,6 @@ def truncate_hits(hits: Hits, limit_Q: NDArray[np.int64]) -> Hits:
     )
 
 
-def remove_hits(hits: Hits, removed_QN: NDArray[np.bool_]) -> Hits:
-    """Return the hits that are not removed, in order."""
-    kept_first_QN = np.argsort(removed_QN, axis=1, kind="stable")
-    id_QN, score_QN = np.where(removed_QN, NO_ID, hits.id_QN), np.where(removed_QN, -np.inf, hits.score_QN)
-    return Hits(
-        np.take_along_axis(id_QN, kept_first_QN, axis=1),
-        np.take_along_axis(score_QN, kept_first_QN, axis=1),
-        hits.count_Q - removed_QN.sum(axis=1),
-        hits.log_sum_Q,
-    )
-
-
 def concatenate_hits(chunks: Sequence[Hits]) -> Hits:
     """Return the hits of consecutive queries as one; all have the same width."""
     if len(chunks) == 1:

@@ -79,7 +79,7 @@ class Candidates:
         )
 
     def without(self, is_excluded_I: NDArray[np.bool_]) -> "Candidates":
-        """Return the candidates that are not excluded, in order; the table has an entry for every item number."""
+        """Return the candidates that are not excluded, in order, by a table of all item numbers; shortfalls stay."""
         kept_N = ~is_excluded_I[self.item_N]
         return replace(
             self,
@@ -127,17 +127,6 @@ class SearchResult(NamedTuple):
     def top(self, limit_BK: NDArray[np.int64]) -> "SearchResult":
         """Return the first ``limit_BK`` items of each list."""
         return self._replace(hits=truncate_hits(self.hits, limit_BK[self.user_Q, self.column_Q]))
-
-    def of_users(self, row_B: NDArray[np.int64]) -> "SearchResult":
-        """Return the lists of some of the users, given in ascending order, who are numbered from zero again."""
-        of_Q = np.flatnonzero(np.isin(self.user_Q, row_B))
-        return SearchResult(
-            np.searchsorted(row_B, self.user_Q[of_Q]),
-            self.column_Q[of_Q],
-            self.hits.select(of_Q),
-            self.topic_Q[of_Q],
-            self.log_normaliser_Q[of_Q],
-        )
 
 
 def find_candidates(
@@ -339,23 +328,18 @@ def _has_truncated_list(result: SearchResult, limit_BK: NDArray[np.int64], n: in
 
 
 def search_vectors(
-    vectors: UserVectors,
-    catalogue: Catalogue,
-    length_B: NDArray[np.int64],
-    excluded: Sequence[NDArray[np.int64]],
-    config: RetrieveConfig,
+    vectors: UserVectors, catalogue: Catalogue, n: int, excluded: Sequence[NDArray[np.int64]], config: RetrieveConfig
 ) -> SearchResult:
-    """Return the best items of every vector, for all blends that divide or join such lists.
+    """Return the best ``n`` items of every vector, for all blends that divide or join such lists.
 
     Args:
         vectors: of the users.
         catalogue: the items that can be retrieved.
-        length_B: of the lists of each user.
+        n: length of each list.
         excluded: of each user, the item numbers that are not returned.
         config: settings of retrieval.
     """
-    limit_BK = np.broadcast_to(length_B[:, None], vectors.mask_BK.shape)
-    return _search(vectors, catalogue, limit_BK, excluded, config)
+    return _search(vectors, catalogue, np.full(vectors.mask_BK.shape, n), excluded, config)
 
 
 def _search(
