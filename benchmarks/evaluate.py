@@ -21,6 +21,7 @@ PARTS = (
     TimedFunction("user vectors", protocol, "user_vectors"),
     TimedFunction("retrieval of all systems", protocol, "SystemSearch"),
     TimedFunction("retrieval of all systems", SystemSearch, "by_budget"),
+    TimedFunction("retrieval of all systems", protocol, "search_vectors"),
     TimedFunction("max-score ranks", protocol, "max_scores"),
     TimedFunction("max-score ranks", protocol, "max_score_ranks"),
     TimedFunction("baselines", Baselines, "lists"),
