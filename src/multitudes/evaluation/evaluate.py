@@ -51,7 +51,7 @@ def evaluate(
 ) -> Evaluation:
     """Evaluate a run by the offline protocol (Fan et al., KDD 2025; docs/evaluation.md). Writes nothing.
 
-    Users are evaluated in threads; until they are, libraries such as BLAS have one thread each in the whole process.
+    Users are evaluated in several threads; meanwhile, libraries such as BLAS have one thread in the whole process.
 
     Args:
         run: an opened run, such as ``TrainedRun.open(path)``.
