@@ -170,6 +170,9 @@ def _evaluate(figures: Figures) -> list[str]:
         " intervals and samples.",
         "",
         *table(["method", "users", "users/s", "users per CPU s", "seconds", "CPU s"], rows),
+        "",
+        "Shares of the time with one thread:",
+        "",
         *_parts_table([r["method"] for r in runs], [r["parts"] for r in runs], lambda share: f"{share:.1%}"),
     ]
 
