@@ -287,7 +287,7 @@ class Evaluator:
         lists: dict[ListKey, RankedLists] = {}
         shared: SearchResult | None = None  # of the blends that only divide or join the lists of the same vectors
         for system, search in users.searches:
-            is_sharing = system.vectors is users.vectors and system.config.blend != "mixture"
+            is_sharing = search.needs_lists and system.vectors is users.vectors
             if is_sharing and shared is None:
                 longest, vectors = max(self._budgets), users.vectors.select(row_B)
                 shared = search_vectors(vectors, self._catalogue, longest, excluded.items, system.config)

@@ -15,13 +15,7 @@ from numpy.typing import NDArray
 from multitudes.batches.user_vectors import UserVectors
 from multitudes.retrieval.catalogue import Catalogue
 from multitudes.retrieval.config import RetrieveConfig
-from multitudes.retrieval.search import (
-    NO_ITEMS,
-    Candidates,
-    SearchResult,
-    are_nested,
-    find_candidates,
-)
+from multitudes.retrieval.search import NO_ITEMS, Candidates, SearchResult, are_nested, find_candidates
 
 
 class RankedLists(NamedTuple):
@@ -75,6 +69,11 @@ class SystemSearch:
         if are_nested(vectors.kinds, catalogue, config):
             own_B = np.array([len(items) for items in own_items], dtype=np.int64)
             self._found_B = _long_lists(vectors, catalogue, max(budgets), own_B, config)
+
+    @property
+    def needs_lists(self) -> bool:
+        """Whether the vectors are searched for each exclusion; blends of the same vectors can share what is found."""
+        return self._found_B is None
 
     def by_budget(
         self, row_B: NDArray[np.int64], excluded: Exclusion, lists: SearchResult | None = None
