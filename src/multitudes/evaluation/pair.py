@@ -7,6 +7,7 @@ Legend: B users · N candidates.
 """
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -14,7 +15,7 @@ import polars as pl
 from numpy.typing import NDArray
 from pydantic import Field
 
-from multitudes.batches.held_out import HeldOut, held_out_users, select_users
+from multitudes.batches.held_out import HeldOut, held_out_users
 from multitudes.config import Config
 from multitudes.errors import DataError
 from multitudes.evaluation.baselines import Baselines, fit_baselines
@@ -31,6 +32,7 @@ from multitudes.evaluation.outcomes import (
     outcome_table,
     target_measures,
 )
+from multitudes.evaluation.protocol import evaluate_in_threads
 from multitudes.evaluation.scorer import Scorer, catalogue, user_vectors
 from multitudes.evaluation.target_segments import TimeSegments, time_segments
 from multitudes.evaluation.targets import TargetKind, items_to_exclude, seen_items, subsample, targets_of_kind
@@ -43,7 +45,6 @@ from multitudes.retrieval.config import RetrieveConfig, with_run_defaults
 from multitudes.retrieval.search import POPULAR, Candidates, find_candidates
 
 METHOD: Literal["pair"] = "pair"
-_BATCH_SIZE = 256
 
 
 class PairConfig(Config):
@@ -137,17 +138,13 @@ class _PairEvaluator:
 
     def evaluate(self, held: HeldOut, kind: TargetKind, progress: Progress) -> tuple[Measures, dict[ListKey, Measures]]:
         """Return the measures of the targets, and those of the pair and of each baseline at every budget."""
-        targets, lists = [], []
-        for start in range(0, len(held), _BATCH_SIZE):
-            progress(start, len(held), "users")
-            users = select_users(held, np.arange(start, min(start + _BATCH_SIZE, len(held))))
-            of_targets, of_lists = self._evaluate_users(users, kind)
-            targets.append(of_targets)
-            lists.append(of_lists)
+        evaluate_batch = partial(self._evaluate_users, kind)
+        batches = list(evaluate_in_threads(held, self._prepared.n_items, evaluate_batch, progress))
+        targets, lists = [of_targets for of_targets, _ in batches], [of_lists for _, of_lists in batches]
         by_list = {key: concatenate_measures([batch[key] for batch in lists]) for key in lists[0]}
         return concatenate_measures(targets), by_list
 
-    def _evaluate_users(self, users: HeldOut, kind: TargetKind) -> tuple[Measures, dict[ListKey, Measures]]:
+    def _evaluate_users(self, kind: TargetKind, users: HeldOut) -> tuple[Measures, dict[ListKey, Measures]]:
         histories = seen_items(self._prepared, users)
         of_pair = pair_lists(self._pair, self._share, users, items_to_exclude(histories, kind), self._budgets)
         lists = {ListKey(METHOD, n): item_BN for n, item_BN in of_pair.items()}

@@ -67,8 +67,7 @@ class SystemSearch:
         self._vectors, self._catalogue, self._config, self._budgets = vectors, catalogue, config, budgets
         self._found_B: list[Candidates] | None = None
         if are_nested(vectors.kinds, catalogue, config):
-            own_B = np.array([len(items) for items in own_items], dtype=np.int64)
-            self._found_B = _long_lists(vectors, catalogue, max(budgets), own_B, config)
+            self._found_B = _long_lists(vectors, catalogue, max(budgets), own_items, config)
 
     @property
     def needs_lists(self) -> bool:
@@ -88,7 +87,7 @@ class SystemSearch:
         """
         if self._found_B is not None:
             found = [self._found_B[b] for b in row_B.tolist()]
-            left = [one.without(of_I) for one, of_I in zip(found, excluded.is_excluded_BI, strict=True)]
+            left = [one.select(~of_I[one.item_N]) for one, of_I in zip(found, excluded.is_excluded_BI, strict=True)]
             return {n: [candidates.top(n) for candidates in left] for n in self._budgets}
         vectors = self._vectors.select(row_B)
         return {
@@ -98,18 +97,22 @@ class SystemSearch:
 
 
 def _long_lists(
-    vectors: UserVectors, catalogue: Catalogue, n: int, own_B: NDArray[np.int64], config: RetrieveConfig
+    vectors: UserVectors,
+    catalogue: Catalogue,
+    n: int,
+    own_items: Sequence[NDArray[np.int64]],
+    config: RetrieveConfig,
 ) -> list[Candidates]:
-    """Return at least ``n`` candidates of each user beside ``own_B`` items."""
+    """Return at least ``n`` candidates of each user beside their own items."""
     # Users with about as many items are asked together, so that a long history makes only its own list long.
-    extra_B = np.where(own_B > 0, 2 ** np.ceil(np.log2(np.maximum(own_B, 1))).astype(np.int64), 0)
+    extra_B = np.array([1 << (len(items) - 1).bit_length() if len(items) else 0 for items in own_items], dtype=np.int64)
     found: dict[int, Candidates] = {}
     for extra in np.unique(extra_B).tolist():
         row_X = np.flatnonzero(extra_B == extra)
         nothing = [NO_ITEMS] * len(row_X)
         lists = find_candidates(vectors.select(row_X), catalogue, n + extra, nothing, config, found_by=False)
         found |= zip(row_X.tolist(), lists, strict=True)
-    return [found[b] for b in range(len(own_B))]
+    return [found[b] for b in range(len(own_items))]
 
 
 def ranked_lists(found: Sequence[Candidates], budget: int) -> RankedLists:

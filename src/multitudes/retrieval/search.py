@@ -68,26 +68,19 @@ class Candidates:
         names: list[Source] = [*self.kinds, "repeat", "popular"]  # REPEAT and POPULAR count from the end
         return [names[k] for k in self.interest_N.tolist()]
 
-    def top(self, n: int) -> "Candidates":
-        """Return the first ``n`` candidates."""
+    def select(self, chosen: slice | NDArray[np.bool_]) -> "Candidates":
+        """Return some of the candidates, in order; shortfalls stay those of the whole list."""
         return replace(
             self,
-            item_N=self.item_N[:n],
-            score_N=self.score_N[:n],
-            interest_N=self.interest_N[:n],
-            found_by_NK=self.found_by_NK[:n],
+            item_N=self.item_N[chosen],
+            score_N=self.score_N[chosen],
+            interest_N=self.interest_N[chosen],
+            found_by_NK=self.found_by_NK[chosen],
         )
 
-    def without(self, is_excluded_I: NDArray[np.bool_]) -> "Candidates":
-        """Return the candidates that are not excluded, in order, by a table of all item numbers; shortfalls stay."""
-        kept_N = ~is_excluded_I[self.item_N]
-        return replace(
-            self,
-            item_N=self.item_N[kept_N],
-            score_N=self.score_N[kept_N],
-            interest_N=self.interest_N[kept_N],
-            found_by_NK=self.found_by_NK[kept_N],
-        )
+    def top(self, n: int) -> "Candidates":
+        """Return the first ``n`` candidates."""
+        return self.select(slice(n))
 
 
 def popular_candidates(
