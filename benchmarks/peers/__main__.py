@@ -21,7 +21,12 @@ def main() -> None:
     """Compare on each set and keep the record."""
     given = _arguments()
     settings = Settings(
-        batch_size=given.batch_size, window=given.window, epochs=given.epochs, cpu_s=given.cpu_s, seed=given.seed
+        history=given.history,
+        batch_size=given.batch_size,
+        window=given.window,
+        epochs=given.epochs,
+        cpu_s=given.cpu_s,
+        seed=given.seed,
     )
     circumstances = MeasurementContext()
     try:
@@ -30,7 +35,7 @@ def main() -> None:
         sys.exit(str(error))
     save_record(
         {
-            "name": "peers",
+            "name": "peers-one-target" if given.window == 1 else "peers",
             "quick": False,
             **circumstances.head(),
             "seeds": [given.seed],
@@ -54,6 +59,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--peers", nargs="*", default=usual, choices=names, help="which of the others")
     parser.add_argument("--python", type=Path, default=ROOT / ".venv-peers" / "bin" / "python")
     parser.add_argument("--batch-size", type=int, default=Settings().batch_size, help="histories of a step")
+    parser.add_argument("--history", type=int, default=Settings().history, help="events that a model reads")
     parser.add_argument("--window", type=int, default=Settings().window, help="ours alone: positives of a history")
     parser.add_argument("--epochs", type=int, default=Settings().epochs, help="most passes over the training events")
     parser.add_argument(

@@ -26,6 +26,21 @@ _WITHOUT_TEMPERATURE = """Here torch-rechub's models still ran without their tem
 ignores, so they could hardly learn: see [peers.md](peers.md)."""
 
 
+_ONE_TARGET = """As above, with one target for each history of a step, as MIND and ComiRec always train:
+`python -m benchmarks.peers --window {window} --history {history} --batch-size {batch_size} --epochs {epochs} --methods
+single joint --out benchmarks/results/peers-one-target.json`. {negatives} negatives for each target, {interests} vectors
+where a method has several. So few passes say nothing of quality. RecTools' SASRec has every event of a history as a
+target, and is here for comparison."""
+
+
+def one_target(figures: Mapping[str, Any]) -> list[str]:
+    """Return the lines on the speed with one target for each history."""
+    lines = [_ONE_TARGET.format(**figures["sets"][0]["settings"]), ""]
+    for compared in figures["sets"]:
+        lines += [*_heading(compared), *_speed(_finished(compared))]
+    return lines
+
+
 def section(figures: Mapping[str, Any]) -> list[str]:
     """Return the lines of all sets."""
     settings = figures["sets"][0]["settings"]
@@ -38,20 +53,26 @@ def section(figures: Mapping[str, Any]) -> list[str]:
 
 
 def _of_set(compared: Mapping[str, Any]) -> list[str]:
-    data, asked = compared["data"], compared["asked"]
-    systems = [system for system in compared["systems"] if "failed" not in system]
-    sizes = f"{data['users']:,} users, {data['items']:,} items, {data['training_events']:,} training events"
+    systems = _finished(compared)
     return [
-        f"### {compared['name']}",
-        "",
-        f"{sizes}; {asked['users']:,} users asked for {asked['targets']:,} targets.",
-        "",
+        *_heading(compared),
         *_speed(systems),
         *_quality(compared, systems),
         *(f"{system['name']} failed: {system['failed']}\n" for system in compared["systems"] if "failed" in system),
         _verdict(compared, systems),
         "",
     ]
+
+
+def _heading(compared: Mapping[str, Any]) -> list[str]:
+    data, asked = compared["data"], compared["asked"]
+    sizes = f"{data['users']:,} users, {data['items']:,} items, {data['training_events']:,} training events"
+    asked_for = f"{asked['users']:,} users asked for {asked['targets']:,} targets"
+    return [f"### {compared['name']}", "", f"{sizes}; {asked_for}.", ""]
+
+
+def _finished(compared: Mapping[str, Any]) -> list[dict[str, Any]]:
+    return [system for system in compared["systems"] if "failed" not in system]
 
 
 def _speed(systems: list[dict[str, Any]]) -> list[str]:

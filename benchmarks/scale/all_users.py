@@ -4,7 +4,10 @@ The world is that of the service's measurements: vectors of latent factors, 300 
 all but the start of the interpreter: the release is opened (by two processes each for itself), the shards are written.
 """
 
+import os
+import sys
 import time
+from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -25,6 +28,7 @@ from multitudes.index import batch_walk, inverted_mixture, mixture
 from multitudes.index.exact import ExactIndex
 from multitudes.index.inverted_mixture import MixtureWalk, WalkScores
 from multitudes.index.live import LiveIndex
+from multitudes.release.release import Release
 from multitudes.retrieval.catalogue import Catalogue
 from multitudes.retrieval.interest_names import InterestNamer
 from multitudes.retrieval.user_context import UserContextBuilder
@@ -65,6 +69,7 @@ def measure_all_users(items: int, users: int, work: Path) -> dict[str, Any]:
             )
             for processes in (1, 2)
         )
+        spark = _by_spark(releases, Path(out) / "spark", users)
     split = run_in_child(cpu_ms_by_part, threads=1, releases=str(releases))
     quiet = run_in_child(least_cpu_ms, threads=1, releases=str(releases))
     alike = run_in_child(overlap_with_exact, threads=1, releases=str(releases))
@@ -79,6 +84,7 @@ def measure_all_users(items: int, users: int, work: Path) -> dict[str, Any]:
             "users_per_s": round_figure(users / two.seconds),
             "users_per_cpu_s": round_figure(users / two.cpu_s),
         },
+        "spark": spark,
         "quietest_ms": round_figure(quiet.value),
         "as_exact": round_figure(alike.value),
         "peak_mib": round_figure(whole.peak_mib),
@@ -92,6 +98,36 @@ def answer_all(releases: str, out: str, processes: int, shard_users: int) -> flo
     """Recommend to all users; return the size of the result in MiB."""
     recommend_all(releases, out, BatchConfig(n=N), processes=processes, shard_users=shard_users)
     return sum(file.stat().st_size for file in Path(out).iterdir()) / 2**20
+
+
+def _by_spark(releases: Path, out: Path, users: int) -> dict[str, Any] | None:
+    """Return the users a second of two Python workers of Spark; None: pyspark is not installed."""
+    if find_spec("pyspark") is None:
+        return None
+    timed = run_in_child(answer_with_spark, threads=1, releases=str(releases), out=str(out))
+    return {"users_per_s": round_figure(users / timed.value)}
+
+
+def answer_with_spark(releases: str, out: str) -> float:
+    """Recommend to all users with two cores of Spark; return the seconds of the job, without the start of Spark."""
+    from pyspark.sql import SparkSession  # noqa: PLC0415 (an extra)
+
+    from multitudes.batch_inference.spark import recommend  # noqa: PLC0415
+
+    os.environ["PYSPARK_PYTHON"] = sys.executable
+    builder: Any = SparkSession.builder.master("local[2]").config("spark.ui.enabled", "false")
+    for address in ("bindAddress", "host"):
+        builder = builder.config(f"spark.driver.{address}", "127.0.0.1")
+    session = builder.getOrCreate()
+    try:
+        user_ids = Release.open(releases).user_ids.to_list()
+        frame = session.createDataFrame([(user_id,) for user_id in user_ids], "user_id BIGINT").repartition(_SHARDS)
+        frame.cache().count()
+        began = time.perf_counter()
+        recommend(frame, releases, BatchConfig(n=N)).write.parquet(out)
+        return time.perf_counter() - began
+    finally:
+        session.stop()
 
 
 def least_cpu_ms(releases: str, users: int = 512, rounds: int = 12) -> float:

@@ -84,12 +84,22 @@ def growth(results: Mapping[str, Any]) -> Iterator[str]:
             f" {found['n']} candidates: {format_number(found['users_per_cpu_s'])} users per CPU second by one process,"
             f" within {format_number(found['peak_mib'])} MiB;"
             f" {format_number(found['two_processes']['users_per_s'])} a second by two side by"
-            f" side, {format_number(found['two_processes']['users_per_cpu_s'])} per CPU second. Of their lists,"
-            f" {found['as_exact']:.1%} is what exact search and exact sums give (load {_load(record)})."
+            f" side, {format_number(found['two_processes']['users_per_cpu_s'])} per CPU second{_spark(found)}."
+            f" Of their lists, {found['as_exact']:.1%} is what exact search and exact sums give (load {_load(record)})."
             f" CPU ms of a user, {found['quietest_ms']:.2g} in the quietest of several rounds:"
         )
         yield ""
         yield from table(["part", "CPU ms"], [[part, f"{ms:.2g}"] for part, ms in found["cpu_ms"].items()])
+
+
+def _spark(found: Mapping[str, Any]) -> str:
+    """Return what Spark needs for the same users, if it was measured."""
+    timed = found.get("spark")
+    return (
+        f"; {format_number(timed['users_per_s'])} a second by two cores of Spark, its start not counted"
+        if timed
+        else ""
+    )
 
 
 def _training_row(one: Mapping[str, Any], columns: Iterable[str]) -> list[str]:
