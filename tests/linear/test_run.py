@@ -35,7 +35,7 @@ from multitudes.retrieval.retriever import Retriever
 from multitudes.run_record import read_record
 from multitudes.state.protocol import Event, UserState
 from multitudes.training.runs import open_run
-from tests.worlds import planted
+from tests.worlds import planted, planted_days
 
 RANK = 8
 SETTINGS = LinearConfig(rank=RANK, regularisation=5.0, normalisation=0.25, recency=0.5, trend=0.0)
@@ -274,6 +274,27 @@ def test_an_anonymous_user_is_the_sum_of_the_given_history(run: LinearRun, relea
     ids = data.items["item_id"]
     history = [ids[2], ids[8], ids[2], ids[4]]
     assert_served(Retriever.open(releases).recommend(history=history, n=10), run, [9, 3, 5])
+
+
+def test_appended_days_join_the_sum_and_a_continued_run_serves_its_own_weights(tmp_path: Path) -> None:
+    days = planted_days()
+    before = make_linear_run(days.early, tmp_path / "before", SETTINGS)
+    call = ["train", str(days.every.path), "--continue", str(before.path), "--out", str(tmp_path / "after")]
+    assert command(call) == 0
+    after, ids = LinearRun.open(tmp_path / "after"), days.every.items["item_id"]
+    expected = ease.ease_factors(interaction_matrix(days.every, include_validation=True), 5.0, RANK, 0.25)
+    np.testing.assert_allclose(after.item_vectors(), expected.output_IR, atol=1e-5)
+    for run in (make_linear_run(days.every, tmp_path / "anew", SETTINGS), after):
+        publish(run.path, tmp_path / run.path.name)
+        retriever = Retriever.open(tmp_path / run.path.name)
+        for user in range(0, days.every.n_users, 7):
+            items, name = days.history(user), days.every.user_ids[user]
+            seen = retriever.release.seen_items(user).tolist()
+            assert set(items) <= set(seen)
+            assert_served(retriever.recommend(name, n=10), run, items, seen)
+            live = Event("a", name, ids[items[0] - 1], 2_000_000_000)
+            answer = retriever.answer([Request(name, user_state=UserState(name, (live,)), n=10)])[0]
+            assert_served(answer, run, [*items[1:], items[0]], seen)
 
 
 def test_who_has_no_history_gets_popular_items(releases: Path) -> None:

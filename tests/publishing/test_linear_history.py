@@ -10,6 +10,7 @@ import pytest
 from multitudes.batch_inference.recommender import BatchConfig, BatchRecommender
 from multitudes.batches.histories import event_times, followed_topics, gather_histories
 from multitudes.batches.user_vectors import InterestKind
+from multitudes.cli.main import run as command
 from multitudes.data.own_items import oldest_first, positive_items
 from multitudes.data.prepared import PreparedData
 from multitudes.linear.ease import ease_factors
@@ -31,7 +32,7 @@ from multitudes.state.protocol import Event, UserState
 from multitudes.training.config import RunConfig, TrainConfig
 from multitudes.training.loop import train
 from multitudes.training.trained_run import TrainedRun
-from tests.worlds import SMALL_MODEL, planted
+from tests.worlds import SMALL_MODEL, planted, planted_days
 
 pytestmark = pytest.mark.usefixtures("shared_exports")
 RANK, WIDTH, LENGTH = 6, SMALL_MODEL["width"], SMALL_MODEL["history"]
@@ -110,6 +111,32 @@ def test_state_events_add_to_the_sum_of_the_release(run, releases, data) -> None
     sums_KR = expected_sums(run, np.array([*before, new]), vectors.kinds)
     np.testing.assert_allclose(vectors.vectors_BKD[0, :, WIDTH:], sums_KR, rtol=1e-4, atol=1e-5)
     assert not vectors.vectors_BKD[1, :, WIDTH:].any()
+
+
+def test_a_continued_run_is_served_by_its_own_weights_over_the_days_that_were_appended(tmp_path) -> None:
+    days, fitted = planted_days(), {"rank": RANK, "regularisation": 5.0, "normalisation": 0.0, "trend": 0.0}
+    settings = RunConfig(
+        method="joint",
+        model=UserTowerConfig.model_validate(SMALL_MODEL | {"linear": fitted}),
+        train=TrainConfig(epochs=1),
+        linear_weights=WEIGHTS,
+    )
+    train(days.early, settings, tmp_path / "before")
+    call = ["train", str(days.every.path), "--continue", str(tmp_path / "before"), "--out", str(tmp_path / "after")]
+    assert command(call) == 0
+    continued, data = TrainedRun.open(tmp_path / "after"), days.every
+    publish(continued.path, tmp_path / "releases")
+    release = Release.open(tmp_path / "releases")
+    context = UserContextBuilder(release).from_release(np.arange(data.n_users))
+    no_topics = np.zeros((data.n_users, 5), np.int64)
+    served = user_vectors(release, context.histories, no_topics, context.time_BL, context.positives())
+    for user in range(data.n_users):
+        sums_KR = expected_sums(continued, np.array(days.history(user)), served.kinds)
+        np.testing.assert_allclose(served.vectors_BKD[user, :, WIDTH:], sums_KR, rtol=1e-4, atol=1e-5)
+    output_IR = ease_factors(interaction_matrix(data, include_validation=True), 5.0, RANK).output_IR
+    np.testing.assert_allclose(
+        release.index.vectors(np.arange(1, data.n_items + 1))[:, WIDTH:], output_IR[1:], atol=1e-4
+    )
 
 
 def test_answers_of_requests_and_of_batch_inference_are_the_same(run, releases, data) -> None:
