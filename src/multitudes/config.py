@@ -263,7 +263,7 @@ def _problem_text(problem: "ErrorDetails") -> str:
     if problem["type"] == "value_error":  # raised by a validator of ours; pydantic puts "value error" before its text
         return str(problem["ctx"]["error"])
     if problem["type"] == "tuple_type":
-        return "expected a list, such as [1, 2]"
+        return "expected a list, such as [1, 2] or ['a', 'b']"
     return problem["msg"][0].lower() + problem["msg"][1:]
 
 
