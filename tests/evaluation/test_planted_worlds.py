@@ -1,7 +1,8 @@
-"""From planted logs to figures: the gain of interests is known, and zero in the control world.
+"""From planted logs to figures: the gain of interests is known, and zero in the control worlds.
 
-The world has more niches than the model and its linear history are wide (60 against 8 each), so one vector cannot stand
-for three tastes. Both methods have the same linear history.
+The world of tastes has more niches than the model and its linear history are wide (60 against 8 each), so one vector
+cannot stand for three tastes. In the world of links only the whole history tells what comes next. Methods that are
+compared have equal linear histories, or none.
 """
 
 from functools import cache
@@ -10,6 +11,7 @@ from tempfile import mkdtemp
 from typing import Any
 
 import numpy as np
+import polars as pl
 import pytest
 
 from multitudes.batches.histories import followed_topics, gather_histories
@@ -43,19 +45,25 @@ def world(tastes: int) -> tuple[PlantedWorld, Path]:
 
 @cache
 def run(tastes: int, method: Method) -> TrainedRun:
-    return trained(tastes, method, method, {"linear": {"rank": 8}}, {})
+    _, folder = world(tastes)
+    return trained(folder, method, method, {"linear": {"rank": 8}}, {})
 
 
 @cache
 def run_by_max(tastes: int, method: Method) -> TrainedRun:
     """Return a run without a linear history; negatives are scored by their own nearest interest."""
-    return trained(tastes, method, f"{method}-max", {"unconditioned": False}, {"association": "max"})
+    _, folder = world(tastes)
+    return trained(folder, method, f"{method}-max", {"unconditioned": False}, {"association": "max"})
 
 
 def trained(
-    tastes: int, method: Method, name: str, model: dict[str, Any], train_settings: dict[str, Any]
+    folder: Path,
+    method: Method,
+    name: str,
+    model: dict[str, Any],
+    train_settings: dict[str, Any],
+    budget: int = BUDGET,
 ) -> TrainedRun:
-    _, folder = world(tastes)
     tower = {"width": 8, "history": 30, "dropout": 0.1, "interests": 3, "crossing": {"hidden": 32}}
     steps = {"epochs": 3, "learning_rate": 0.01, "batch_size": 64, "window": 5, "in_batch": 256, "uniform": 256}
     config = RunConfig.model_validate(
@@ -63,7 +71,7 @@ def trained(
     )
     made = train(PreparedData.open(folder / "prepared"), config, folder / name)
     save(
-        evaluate(made, EvaluateConfig(budgets=(BUDGET,), targets="new", resamples=500, baselines="cheap")),
+        evaluate(made, EvaluateConfig(budgets=(budget,), targets="new", resamples=500, baselines="cheap")),
         folder / name,
     )
     return made
@@ -73,8 +81,8 @@ def difference(tastes: int) -> dict[str, float]:
     return paired(run(tastes, "joint"), run(tastes, "single"))
 
 
-def paired(one: TrainedRun, other: TrainedRun) -> dict[str, float]:
-    found: dict[str, float] = compare([one.path], [other.path])["differences"]["new"][f"hr@{BUDGET}"]
+def paired(one: TrainedRun, other: TrainedRun, budget: int = BUDGET) -> dict[str, float]:
+    found: dict[str, float] = compare([one.path], [other.path])["differences"]["new"][f"hr@{budget}"]
     return found
 
 
@@ -132,3 +140,58 @@ def test_trained_by_max_interests_find_three_tastes_and_one_vector_or_random_par
 def test_trained_by_max_interests_gain_almost_nothing_if_users_have_one_taste() -> None:
     assert gain_by_max(1, "single")["low"] < 0.01
     assert gain_by_max(1, "random_partition")["low"] < 0.01
+
+
+LINKED_SETS, SET_SIZE, OTHER_ITEMS, LINKED_BUDGET = 16, 12, 200, 10
+
+
+@cache
+def linked_world() -> Path:
+    """Return a world whose targets are linked to items that the tower no longer reads.
+
+    Items of a set are linked: the same users engage with them. Each user has items of two sets, then of none of them,
+    and so again in validation; the targets are of both sets. Eight events before a target say nothing about it.
+    """
+    folder, rng = Path(mkdtemp(prefix="multitudes-planted-")), np.random.default_rng(0)
+    rows = []
+    for _ in range(400):
+        sets = rng.choice(LINKED_SETS, 2, replace=False) * SET_SIZE
+        linked = rng.permuted(sets[:, None] + np.arange(SET_SIZE), axis=1)[:, :10]
+        other = LINKED_SETS * SET_SIZE + rng.choice(OTHER_ITEMS, 20, replace=False)
+        first, second, last = (rng.permutation(part.ravel()) for part in np.split(linked, [6, 8], axis=1))
+        rows.append(np.concatenate([first, other[:12], second, other[12:], last]))
+    item_UE = np.stack(rows)
+    users, events = item_UE.shape
+    columns = {
+        "user_id": np.repeat(np.arange(users), events),
+        "item_id": item_UE.ravel(),
+        "timestamp": np.tile(np.arange(events), users),
+    }
+    (folder / "data").mkdir()
+    pl.DataFrame(columns).write_parquet(folder / "data" / "events.parquet")
+    items = np.arange(LINKED_SETS * SET_SIZE + OTHER_ITEMS)
+    pl.DataFrame({"item_id": items, "topics": [["any"]] * len(items)}).write_parquet(folder / "data" / "items.parquet")
+    shares = PrepareConfig(split="user", validation_share=0.3, test_share=0.1)  # 12 and 4 of 40 events
+    prepare(folder / "data", folder / "prepared", shares)
+    return folder
+
+
+@cache
+def linked_run(method: Method, rank: int) -> TrainedRun:
+    """Return a run whose tower reads eight events, with a linear history of this rank; 0: without."""
+    model = {"history": 8, "linear": {"rank": rank}}
+    return trained(linked_world(), method, f"{method}-{rank}", model, {"eval_k": LINKED_BUDGET}, budget=LINKED_BUDGET)
+
+
+def linked_difference(one: tuple[Method, int], other: tuple[Method, int]) -> dict[str, float]:
+    return paired(linked_run(*one), linked_run(*other), LINKED_BUDGET)
+
+
+def test_interests_neither_gain_nor_lose_where_only_the_linear_history_finds_the_targets() -> None:
+    level = linked_difference(("joint", 16), ("transformer", 16))
+    assert -0.02 < level["low"] <= level["high"] < 0.02
+
+
+@pytest.mark.parametrize("method", ["joint", "transformer"])
+def test_without_its_linear_history_a_method_misses_the_linked_targets(method: Method) -> None:
+    assert linked_difference((method, 16), (method, 0))["low"] > 0.5
