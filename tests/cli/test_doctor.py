@@ -137,6 +137,23 @@ def test_what_one_search_for_all_vectors_finds_is_said_too(overlap: float, level
     assert (summary.level, found.level, with_topics.level) == ("ok", level, "ok")
     assert with_topics.text.startswith("0.990 of")
     assert with_topics.text.endswith("100 pairs of a vector and a list, 832 candidates, for users with topics")
+    publish_small(tmp_path / "newer", index=index | {"mixture": mixture | {"promise": 0.97, "floor": 0.95}})
+    summary, *_ = (one for one in inspect_release(ReleaseStore(tmp_path / "newer")) if one.subject == "mixture")
+    assert summary.text == (
+        "one search for all vectors; tuned on 64 users to an overlap of 0.97, checked on 60 others with a floor of"
+        " 0.95; log normalisers within 0.012"
+    )
+
+
+def test_a_build_that_fell_back_says_why(tmp_path: Path):
+    fallback = {"promise": 0.97, "floor": 0.95, "depth": 100, "checked": 0.9, "checked_on": 60, "reason": "too little"}
+    publish_small(tmp_path, index=tuned(0.98) | {"mixture_fallback": fallback})
+    (found,) = (one for one in inspect_release(ReleaseStore(tmp_path)) if one.subject == "mixture")
+    assert (found.level, found.exit_code) == ("note", 0)
+    assert found.text == (
+        "no search for all vectors of a user at once: each is searched by itself;"
+        " promised an overlap of 0.97 with a floor of 0.95; too little"
+    )
 
 
 def test_a_tuned_index_says_what_the_doctor_reads(tmp_path: Path):

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from multitudes.errors import ArtefactError, DataError, UsageError
-from multitudes.index import batch_walk, inverted_mixture
+from multitudes.index import batch_walk, files, inverted_mixture, mixture_tuning
 from multitudes.index.engine import RecallTarget
 from multitudes.index.exact import ExactIndex
 from multitudes.index.factory import load_embedded
@@ -214,7 +214,9 @@ def test_inverted_lists_find_what_they_promise_in_one_walk(name):
     seen = [query._replace(excluded=np.sort([i for i, _ in world.ranking(query._replace(n=120))])) for query in asked]
     assert overlap(index, world, seen) >= PROMISE.recall - 0.02
     info = index.info()["mixture"]
-    assert all(level["checked"] >= PROMISE.recall - 0.02 for level in info["levels"])
+    assert (info["promise"], info["floor"]) == (0.95, 0.93)
+    assert all(level["checked"] >= info["floor"] for level in info["levels"])
+    assert "mixture_fallback" not in index.info()
 
 
 def test_the_best_pairs_are_the_largest_values_whatever_ties():
@@ -402,6 +404,9 @@ def test_users_of_whom_nothing_is_asked_tune_nothing():
     silent = [query._replace(log_share_K=np.full(5, -np.inf)) for query in users(latent, 60, 1)]
     index = LiveIndex(build(np.arange(ITEMS), latent(rng, ITEMS, WIDTH), users=silent, target=PROMISE))
     assert not index.has_mixture
+    fallback = index.info()["mixture_fallback"]
+    assert fallback["reason"] == "0 users with a vector that may bring any item; expected 2 or more"
+    assert (fallback["checked"], fallback["checked_on"]) == (None, 0)
 
 
 @pytest.mark.parametrize("file", ["list_mean.npy", "list_variance.npy", "list_covariance.npy"])
@@ -537,12 +542,61 @@ def test_a_saved_index_searches_as_before(tmp_path):
         assert a.id_N.tolist() == b.id_N.tolist()
 
 
-def test_an_index_that_finds_too_little_does_not_offer_mixtures(monkeypatch):
+def test_an_index_whose_build_did_not_say_promise_and_floor_opens(tmp_path):
+    index, _ = large("latent")
+    index.save(tmp_path)
+    info = index.info()
+    older = {name: value for name, value in info["mixture"].items() if name not in {"promise", "floor"}}
+    files.write_description(tmp_path, {**info, "mixture": older})
+    opened = load_embedded(tmp_path)
+    assert opened.info()["mixture"] == {**info["mixture"], "promise": None, "floor": None}
+    asked = users(latent, 5, 7)
+    for a, b in zip(index.mixture(asked), opened.mixture(asked), strict=True):
+        assert a.id_N.tolist() == b.id_N.tolist()
+
+
+def test_an_index_that_finds_too_little_does_not_offer_mixtures(monkeypatch, tmp_path):
     monkeypatch.setattr(inverted_mixture, "_best_pairs", lambda *_: (np.zeros(1, int), np.zeros(1, int)))
     rng = np.random.default_rng(0)
     index = LiveIndex(build(np.arange(600), latent(rng, 600, 8), users=users_of_width(8), target=PROMISE))
     assert not index.has_mixture
-    assert "mixture" not in index.info()
+    info = index.info()
+    assert "mixture" not in info
+    assert info["mixture_fallback"] == {
+        "promise": 0.95,
+        "floor": 0.93,
+        "depth": 60,
+        "checked": None,
+        "checked_on": 10,
+        "reason": "no number of pairs finds 0.95 of the exact list at depth 60 with 95 % confidence",
+    }
+    index.remove([7])
+    index.save(tmp_path)
+    opened = load_embedded(tmp_path)
+    assert not opened.has_mixture
+    assert opened.info() == index.info()
+
+
+def test_an_index_that_finds_less_than_the_floor_on_held_out_users_does_not_offer_mixtures(monkeypatch):
+    monkeypatch.setattr(mixture_tuning, "_BELOW_PROMISE", -0.1)  # more than everything: a floor that nothing reaches
+    item = latent(np.random.default_rng(0), 600, 8)
+    fallback = build(np.arange(600), item, users=users_of_width(8), target=PROMISE).info()["mixture_fallback"]
+    assert fallback["floor"] == 1.05
+    assert 0.8 < fallback["checked"] <= 1
+    found = f"{fallback['checked']:.3f} of the exact list at depth 60"
+    assert fallback["reason"] == f"{found} on 10 held-out users, below the floor of 1.05"
+
+
+@pytest.mark.parametrize("damage", [7, {"promise": 0.97}, {"unknown": 1}])
+def test_a_damaged_record_of_a_fallback_is_refused(damage, tmp_path):
+    index = LiveIndex(build(np.arange(60), latent(np.random.default_rng(0), 60, 8), target=PROMISE))
+    index.save(tmp_path)
+    files.write_description(
+        tmp_path,
+        {**{name: part for name, part in index.info().items() if name != "mixture"}, "mixture_fallback": damage},
+    )
+    with pytest.raises(ArtefactError, match=r"index\.json: 'mixture_fallback' is damaged; publish the run again"):
+        load_embedded(tmp_path)
 
 
 def users_of_width(width: int) -> list[MixtureQuery]:

@@ -22,7 +22,7 @@ from multitudes.index.inverted_mixture import USERS_TOGETHER, MixtureWalk, WalkS
 from multitudes.index.item_table import ItemTable, make_item_table
 from multitudes.index.list_moments import MOMENT_FILES, ListMoments
 from multitudes.index.mixture import MixtureQuery, ScoredItems
-from multitudes.index.mixture_levels import MixtureTuning
+from multitudes.index.mixture_levels import MixtureFallback, MixtureTuning
 from multitudes.index.mixture_tuning import UNTUNED, sample_users, tune_mixture
 from multitudes.index.protocol import Topics
 from multitudes.index.topic_lists import COUNT_FIELD, TopicLists
@@ -34,6 +34,7 @@ _TRAINING_POINTS_PER_LIST = 64  # FAISS warns below 39 and gains little above 64
 _GRAPH_FROM_LISTS = 8192  # from here on items find their list through a graph: every centroid would cost minutes
 _ADD_BATCH = 100_000
 _CODES = 16  # of 4 bits
+_FALLBACK_FIELD = "mixture_fallback"  # of index.json
 
 
 def build(
@@ -72,8 +73,10 @@ def build(
     moments = ListMoments.compute(table, engine)
     topic_lists = TopicLists.build(table, index.is_scanned, seed, progress)
     untuned = InvertedIndex(index, moments, topic_lists, UNTUNED)
-    tuning = tune_mixture(untuned.walk, sample, target, progress)
-    return index if tuning is None else InvertedIndex(index, moments, topic_lists, tuning)
+    tuned = tune_mixture(untuned.walk, sample, target, progress)
+    if isinstance(tuned, MixtureFallback):
+        return FallbackIndex(index, tuned)
+    return InvertedIndex(index, moments, topic_lists, tuned)
 
 
 class InvertedIndex(ApproximateIndex):
@@ -121,11 +124,24 @@ class InvertedIndex(ApproximateIndex):
         super().save(folder)
 
 
+class FallbackIndex(ApproximateIndex):
+    """Inverted lists that find too little of a mixture, so that each vector is searched by itself."""
+
+    def __init__(self, index: ApproximateIndex, fallback: MixtureFallback) -> None:
+        """Add to an index why it is not searched for mixtures."""
+        super().__init__(*index.parts)
+        self._fallback = fallback
+
+    def info(self) -> dict[str, Any]:
+        """Describe the index, how it was tuned, and why it is not searched for mixtures."""
+        return {**super().info(), _FALLBACK_FIELD: self._fallback._asdict()}
+
+
 def open_saved(folder: Path, record: dict[str, Any]) -> ApproximateIndex:
     """Open a saved index; see ``open_approximate``. One without a tuning for mixtures does not offer them."""
     index = open_approximate(folder, record, FAISS_FILE, lambda file: InvertedLists(faiss.read_index(file)))
     if "mixture" not in record:
-        return index
+        return _open_fallback(folder, record, index)
     moments = ListMoments.load(folder)
     try:
         tuning = MixtureTuning.from_record(record["mixture"])
@@ -135,6 +151,18 @@ def open_saved(folder: Path, record: dict[str, Any]) -> ApproximateIndex:
     if [array.shape for array in moments] != [(lists, width), (lists,), (width, width)]:
         raise ArtefactError(f"{folder / MOMENT_FILES[0]}: is not of these lists; publish the run again")
     return InvertedIndex(index, moments, TopicLists.load(folder, record, index.parts[0]), tuning)
+
+
+def _open_fallback(folder: Path, record: dict[str, Any], index: ApproximateIndex) -> ApproximateIndex:
+    """Return an index without a tuning for mixtures, with the reason; an older build did not write one."""
+    if _FALLBACK_FIELD not in record:
+        return index
+    try:
+        return FallbackIndex(index, MixtureFallback(**record[_FALLBACK_FIELD]))
+    except TypeError:
+        raise ArtefactError(
+            f"{folder / files.DESCRIPTION}: '{_FALLBACK_FIELD}' is damaged; publish the run again"
+        ) from None
 
 
 def _train(table: ItemTable, lists: int, seed: int, progress: Progress) -> Any:  # noqa: ANN401 (FAISS has no types)

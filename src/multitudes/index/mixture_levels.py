@@ -35,6 +35,8 @@ class MixtureTuning(NamedTuple):
     # Topics bring a part of the list beside the walk, so fewer pairs are enough where they have this share at least.
     with_topics: tuple[Level, ...] = ()  # empty: ``levels`` hold with topics too
     topic_share: float = 0.0
+    promise: float | None = None  # share of the exact list that was to be found; None: an older build did not say
+    floor: float | None = None  # a level that found less on the other users was dropped
 
     def to_record(self) -> dict[str, Any]:
         """Return the tuning as JSON values."""
@@ -58,6 +60,17 @@ class MixtureTuning(NamedTuple):
         return cls(
             **{**record, "levels": levels, "with_topics": with_topics, "topic_share": share, "correction": correction}
         )
+
+
+class MixtureFallback(NamedTuple):
+    """Why each vector of a user is searched by itself, though the index has inverted lists."""
+
+    promise: float  # share of the exact list that was to be found
+    floor: float  # share to find on the users to check on, so that a level is used
+    depth: int  # from here on a level was needed
+    checked: float | None  # the largest share found there on the users to check on; None: nothing was checked
+    checked_on: int
+    reason: str
 
 
 def _read_levels(records: Sequence[dict[str, Any]]) -> tuple[Level, ...]:

@@ -24,7 +24,7 @@ from multitudes.index.engine import Level, RecallTarget, geometric_efforts
 from multitudes.index.hits import empty_hits
 from multitudes.index.inverted_mixture import MixtureWalk, WalkScores
 from multitudes.index.mixture import NO_IDS, MixtureList, MixtureQuery, log_priors, rank
-from multitudes.index.mixture_levels import NORMALISER_FEATURES, MixtureTuning
+from multitudes.index.mixture_levels import NORMALISER_FEATURES, MixtureFallback, MixtureTuning
 from multitudes.index.protocol import ANY_TOPIC, NO_ID, Hits
 from multitudes.index.tuning import Half, ParameterGrid, Sample, tune_levels, tuned_depths
 from multitudes.progress import Progress, silent
@@ -34,7 +34,7 @@ UNTUNED = MixtureTuning((), 0, (0.0,) * NORMALISER_FEATURES, 0.0, 0, 0)
 _USERS = 64  # to tune on; the same number of others to check
 _DEEPEST = 2_000  # deeper searches score every item
 _MIN_DEPTH = 100  # an index that is not good enough down to here is not searched for mixtures
-_FLOOR = 0.02  # a level that finds so much less than it should on the users that it was not tuned on is not used
+_BELOW_PROMISE = 0.02  # the floor of a level: it may find so much less on the users that it was not tuned on
 _FEWEST_WITH_TOPICS = 32  # fewer are searched as deep as users without topics
 _LEAST_SHARE_QUANTILE = 0.1  # of the shares of their topics: with less, users are searched as if they had none
 _VECTORS_OF_USER = 4  # where nothing is known but vectors
@@ -85,7 +85,7 @@ def _even_query(vectors_KD: NDArray[np.float32]) -> MixtureQuery:
 
 def tune_mixture(
     untuned: MixtureWalk, users: Sequence[MixtureQuery], target: RecallTarget, progress: Progress = silent
-) -> MixtureTuning | None:
+) -> MixtureTuning | MixtureFallback:
     """Tune the search for mixtures.
 
     Args:
@@ -95,28 +95,51 @@ def tune_mixture(
         progress: called during the tuning.
 
     Returns:
-        The tuning; None if no number of pairs finds enough, so that each vector has to be searched by itself.
+        The tuning, or why each vector has to be searched by itself.
     """
+    floor = round(target.recall - _BELOW_PROMISE, 4)
+    deepest = min(_DEEPEST, target.deepest, max(10, len(untuned.table) // 10), len(untuned.table))
     users = [query for query in users if (query.log_share_K > -np.inf).any()]
     free = [kept for query in users if (kept := _without_topics(query)) is not None]
     if len(free) < 2:  # nobody has a vector that walks
-        return None
-    deepest = min(_DEEPEST, target.deepest, max(10, len(untuned.table) // 10), len(untuned.table))
+        reason = f"{len(free)} users with a vector that may bring any item; expected 2 or more"
+        return MixtureFallback(target.recall, floor, min(_MIN_DEPTH, deepest), None, 0, reason)
     group = _Group.of(untuned, free, deepest, progress)
     vectors_FD = np.concatenate([query.vectors_KD for query in group.users])
     tuning = _calibrate(untuned, vectors_FD, np.concatenate(group.log_sums))
     walk = untuned.with_tuning(tuning)
-    levels = _tune_group(walk, group, target, progress)
+    tuned, checked_on = _tune_group(walk, group, target, progress), len(free) - group.middle
+    levels = _levels_that_hold(tuned, floor)
     if not levels or levels[-1].depth < min(_MIN_DEPTH, deepest):
-        return None
-    tuning = tuning._replace(levels=levels, users=group.middle, checked_on=len(free) - group.middle)
+        return _explain(tuned, target.recall, floor, min(_MIN_DEPTH, deepest), checked_on)
+    tuning = tuning._replace(
+        levels=levels, users=group.middle, checked_on=checked_on, promise=target.recall, floor=floor
+    )
     followers = [query for query in users if _share_of_topics(query) > 0]
     if len(followers) < _FEWEST_WITH_TOPICS:
         return tuning
+    with_topics = _tune_group(walk, _Group.of(walk, followers, deepest, progress), target, progress)
     return tuning._replace(
-        with_topics=_tune_group(walk, _Group.of(walk, followers, deepest, progress), target, progress),
+        with_topics=_levels_that_hold(with_topics, floor),
         topic_share=float(np.quantile([_share_of_topics(query) for query in followers], _LEAST_SHARE_QUANTILE)),
     )
+
+
+def _levels_that_hold(levels: Sequence[Level], floor: float) -> tuple[Level, ...]:
+    """Return the levels that find enough on the users to check on."""
+    return tuple(level for level in levels if level.checked >= floor)
+
+
+def _explain(tuned: Sequence[Level], promise: float, floor: float, depth: int, checked_on: int) -> MixtureFallback:
+    """Return why none of the tuned levels holds from ``depth`` on."""
+    deep = [level for level in tuned if level.depth >= depth]
+    if not deep:
+        reason = f"no number of pairs finds {promise} of the exact list at depth {depth:,} with 95 % confidence"
+        return MixtureFallback(promise, floor, depth, None, checked_on, reason)
+    best = max(deep, key=lambda level: level.checked)
+    found = f"{best.checked:.3f} of the exact list at depth {best.depth:,}"
+    reason = f"{found} on {checked_on:,} held-out users, below the floor of {floor}"
+    return MixtureFallback(promise, floor, depth, best.checked, checked_on, reason)
 
 
 class _Group(NamedTuple):
@@ -173,7 +196,7 @@ def _share_of_topics(query: MixtureQuery) -> float:
 
 
 def _tune_group(walk: MixtureWalk, group: _Group, target: RecallTarget, progress: Progress) -> tuple[Level, ...]:
-    """Return the levels that find enough on the users to check on."""
+    """Return the levels of the least cost, with what they find on the users to check on."""
     halves, users, deepest = group.halves(), group.users, group.users[0].n
     most = max(int((query.topic_K == ANY_TOPIC).sum()) for query in users) * walk.lists.lists
     grid = ParameterGrid(geometric_efforts(most), _numbers_of_candidates, _cost_in_codes(walk))
@@ -191,8 +214,7 @@ def _tune_group(walk: MixtureWalk, group: _Group, target: RecallTarget, progress
         reached = score_QN[:, depth - 1][score_QN[:, depth - 1] > -np.inf]
         return float(reached.mean()) if len(reached) else 0.0
 
-    levels = tune_levels(grid, search, halves, tuned_depths(deepest), height, target.recall, len(walk.table), progress)
-    return tuple(level for level in levels if level.checked >= target.recall - _FLOOR)
+    return tune_levels(grid, search, halves, tuned_depths(deepest), height, target.recall, len(walk.table), progress)
 
 
 def _numbers_of_candidates(depth: int) -> list[int]:

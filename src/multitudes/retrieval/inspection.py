@@ -195,8 +195,11 @@ def _check_mixture(info: dict[str, Any], target: float) -> list[Finding]:
         return []
     mixture = info.get("mixture")
     if mixture is None:
-        return [Finding("ok", "mixture", "no search for all vectors of a user at once: each is searched by itself")]
-    users = f"tuned on {mixture['users']:,} users, checked on {mixture['checked_on']:,} others"
+        return [_describe_fallback(info.get("mixture_fallback"))]
+    promise, floor = "", ""
+    if mixture.get("floor") is not None:  # an older build did not say it
+        promise, floor = f" to an overlap of {mixture['promise']}", f" with a floor of {mixture['floor']}"
+    users = f"tuned on {mixture['users']:,} users{promise}, checked on {mixture['checked_on']:,} others{floor}"
     summary = f"one search for all vectors; {users}; log normalisers within {mixture['error']:.3f}"
     return [
         Finding("ok", "mixture", summary),
@@ -211,6 +214,15 @@ def _check_mixture(info: dict[str, Any], target: float) -> list[Finding]:
             for level in mixture.get(name, [])
         ),
     ]
+
+
+def _describe_fallback(fallback: dict[str, Any] | None) -> Finding:
+    """Say that each vector is searched by itself, and why where the build said it."""
+    text = "no search for all vectors of a user at once: each is searched by itself"
+    if fallback is None:
+        return Finding("ok", "mixture", text)
+    asked = f"promised an overlap of {fallback['promise']} with a floor of {fallback['floor']}"
+    return Finding("note", "mixture", f"{text}; {asked}; {fallback['reason']}")
 
 
 def _check_items(folder: Path, manifest: Manifest) -> list[Finding]:
