@@ -81,12 +81,17 @@ class LiveIndex:
             ``n`` items for each query, or all that have a probability if those are fewer.
 
         Raises:
-            UsageError: the vectors have another width than the index.
+            UsageError: the vectors have another width than the index, or it is not searched for mixtures.
             DataError: a vector is not finite.
         """
         segments = [layer.live_segment for layer in self._layers]
-        checked = [check_mixture(query, self._dimension) for query in queries]
-        return search_mixtures([segment for segment in segments if isinstance(segment, MixtureSegment)], checked)
+        able = [segment for segment in segments if isinstance(segment, MixtureSegment)]
+        if len(able) < len(segments):  # the items of the others would be missing
+            raise UsageError(
+                f"this index of kind '{self.segment.info()['kind']}' is not searched for mixtures; expected one whose"
+                " has_mixture is true. Search each vector, or publish the run again"
+            )
+        return search_mixtures(able, [check_mixture(query, self._dimension) for query in queries])
 
     def add(self, ids: ArrayLike, vectors: ArrayLike, topics: Topics | None = None) -> None:
         """Add items, or replace those that are held already; see ``Index.add``."""
