@@ -99,6 +99,25 @@ def test_a_topic_that_every_item_has_restricts_nothing(items: int, scanned: int,
         assert np.mean(shares) >= PROMISE.recall - 0.02, topic_K
 
 
+@crowd
+def test_removed_items_of_a_large_topic_are_not_in_its_sum(count: int):
+    _, world = large("latent")
+    far = ITEMS + np.arange(1, 61)
+    live = LiveIndex(
+        build(
+            np.concatenate([world.ids, far]),
+            np.concatenate([world.vectors, np.full((len(far), WIDTH), 9)]),
+            csr([*world.topics, *([[LARGE]] * len(far))]),
+            users=users(latent, 60, 1),
+            target=PROMISE,
+        )
+    )
+    live.remove(far)
+    queries = [query._replace(topic_K=np.array([0, 0, 0, LARGE, LARGE])) for query in users(latent, count, 6)]
+    for query, found in zip(queries, live.mixture(queries), strict=True):
+        check_normalised(found.score_N[:1], world, query._replace(n=1))
+
+
 def as_an_older_build_left_it(index: LiveIndex, folder: Path) -> None:
     """Save an index without what the search for mixtures brought: its part of ``index.json`` and its files."""
     index.save(folder)

@@ -163,6 +163,8 @@ class MixtureWalk:
 
     def _sample_topic(self, topic: int) -> NDArray[np.float32]:
         row_M = self.table.postings.rows(topic)
+        if len(self.left_out.row_E):
+            row_M = row_M[self.left_out.are_allowed(row_M.astype(np.int64))]
         chosen = generator(0, "normaliser", topic).choice(len(row_M), min(len(row_M), _TOPIC_SAMPLE), replace=False)
         return self.table.vectors_at(np.sort(row_M[chosen]))
 
