@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.index import hits, libraries, mixture
+from benchmarks.index import hits, libraries, mixture, worlds
 from benchmarks.index.goals import verdicts
 from benchmarks.index.picture import draw
 from benchmarks.index.real import section as real
@@ -49,10 +49,11 @@ def appendix(
     mixtures: Sequence[dict[str, Any]] = (),
     others: Sequence[dict[str, Any]] = (),
     found: Sequence[dict[str, Any]] = (),
+    random_worlds: Sequence[dict[str, Any]] = (),
 ) -> str:
-    """Return the tables of all records, of trained runs and their hits, of mixtures and of other libraries."""
+    """Return the tables of all records, of trained runs and their hits, of mixtures, libraries and random worlds."""
     lines = [_APPENDIX_HEAD.format(source=source, page=page_name), *mixture.section(mixtures)]
-    lines += [*hits.section(found), *libraries.section(others)]
+    lines += [*worlds.section(random_worlds), *hits.section(found), *libraries.section(others)]
     for corpus in corpora(records):
         lines += [f"## {corpus}", "", _note(corpus), ""]
         lines += [*_goals(corpus), *_requests(corpus), *_files(corpus), *_changes(corpus), *_levels(corpus)]
@@ -199,13 +200,14 @@ def main() -> None:
     parser.add_argument("--mixtures", type=Path, default=mixture.RESULTS, help="JSON of mixtures")
     parser.add_argument("--libraries", type=Path, default=libraries.RESULTS, help="JSON of other libraries")
     parser.add_argument("--hits", type=Path, default=hits.RESULTS, help="JSON of the hits of trained runs")
+    parser.add_argument("--worlds", type=Path, default=worlds.RESULTS, help="JSON of random worlds")
     parser.add_argument("--out", type=Path, default=ROOT / "docs" / "index.md")
     given = parser.parse_args()
     files = given.results or [RESULTS / "index.json"]
     records = [record for file in files for record in json.loads(file.read_text(encoding="utf-8"))]
-    optional = (given.runs, given.mixtures, given.libraries, given.hits)
+    optional = (given.runs, given.mixtures, given.libraries, given.hits, given.worlds)
     further = [file for file in optional if file.exists()]
-    runs, mixtures, others, found = (
+    runs, mixtures, others, found, random_worlds = (
         json.loads(file.read_text(encoding="utf-8")) if file in further else [] for file in optional
     )
     named = [f"benchmarks/results/{file.name}" for file in (*files, *further)]
@@ -213,7 +215,7 @@ def main() -> None:
     draw(corpora(records), given.out.parent / "images" / PICTURE)
     source, tables = "`, `".join(named), given.out.with_stem(f"{given.out.stem}-figures")
     write_text(given.out, page(tables.name, source))
-    write_text(tables, appendix(records, runs, given.out.name, source, mixtures, others, found))
+    write_text(tables, appendix(records, runs, given.out.name, source, mixtures, others, found, random_worlds))
     print(given.out, tables, sep="\n")
 
 

@@ -3,10 +3,16 @@
 Legend: K vectors of a user · n items.
 """
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import cache
+from typing import NamedTuple
+from unittest.mock import patch
 
 import numpy as np
+from numpy.typing import NDArray
 
+from multitudes.index import inverted_mixture
 from multitudes.index.engine import RecallTarget
 from multitudes.index.inverted import build
 from multitudes.index.live import LiveIndex
@@ -17,14 +23,17 @@ from tests.index.worlds import clustered, csr, latent
 NOTHING = np.zeros(0, dtype=np.int64)
 SCALE = 1.0
 ITEMS, WIDTH, LARGE = 2_000, 16, 3
+_TUNING_VECTORS = 64  # of a random world, for the search of single vectors
 PROMISE = RecallTarget(recall=0.95, deepest=200, scanned=500)
 
 
 class World:
     """Items, and the exact probability of each."""
 
-    def __init__(self, ids, vectors, topics):
-        self.ids, self.vectors, self.topics = np.asarray(ids), np.asarray(vectors, np.float32), topics
+    def __init__(self, ids, vectors, topics) -> None:
+        self.ids: NDArray[np.int64] = np.asarray(ids)
+        self.vectors: NDArray[np.float32] = np.asarray(vectors, np.float32)
+        self.topics: Sequence[Sequence[int]] = topics
 
     def log_probabilities(self, query: MixtureQuery) -> np.ndarray:
         term_Kn = query.vectors_KD.astype(np.float64) @ self.vectors.T.astype(np.float64)
@@ -94,52 +103,114 @@ def large(name: str) -> tuple[LiveIndex, World]:
     return LiveIndex(index), world
 
 
-def overlap(index: LiveIndex, world: World, queries: list[MixtureQuery]) -> float:
-    shares = []
+class Found(NamedTuple):
+    """What a search finds of the exact list of one user."""
+
+    overlap: float  # share of the exact list
+    is_short: bool
+
+
+def compare(index: LiveIndex, world: World, queries: Sequence[MixtureQuery]) -> list[Found]:
+    """Compare the lists of users with the exact ones; no list has an item twice or one that is excluded."""
+    compared = []
     for query, found in zip(queries, index.mixture(queries), strict=True):
-        expected = {item for item, _ in world.ranking(query)}
-        assert len(found.id_N) == len(expected), "never short"
-        assert not set(found.id_N.tolist()) & set(query.excluded.tolist())
-        shares.append(len(expected & set(found.id_N.tolist())) / len(expected))
-    return float(np.mean(shares))
+        expected, ids = {item for item, _ in world.ranking(query)}, set(found.id_N.tolist())
+        assert len(ids) == len(found.id_N)
+        assert not ids & set(query.excluded.tolist())
+        overlap = len(expected & ids) / len(expected) if expected else 1.0
+        compared.append(Found(overlap, len(ids) < len(expected)))
+    return compared
 
 
-def followers(item: np.ndarray, count: int, seed: int, topics: int) -> list[MixtureQuery]:
-    """Return users with six vectors near a taste, who follow some of eight topics."""
-    rng, width = np.random.default_rng(seed), item.shape[1]
+def overlap(index: LiveIndex, world: World, queries: Sequence[MixtureQuery]) -> float:
+    """Return the mean share of the exact lists that a search finds; none of its lists is short."""
+    compared = compare(index, world, queries)
+    assert not any(found.is_short for found in compared)
+    return float(np.mean([found.overlap for found in compared]))
+
+
+@contextmanager
+def walk_in_the_order_of_one_vector() -> Iterator[None]:
+    """Let a search read as many pairs, but the lists that are best for a user's first vector, with all vectors."""
+    best_pairs = inverted_mixture._best_pairs
+
+    def of_the_first_vector(value_FL: NDArray[np.float32], pairs: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        is_finite_F = np.asarray(np.isfinite(value_FL).any(axis=1))
+        return best_pairs(np.where(is_finite_F[:, None], value_FL[is_finite_F.argmax()], -np.inf), pairs)
+
+    with patch.object(inverted_mixture, "_best_pairs", of_the_first_vector):
+        yield
+
+
+def followers(item: NDArray[np.float32], count: int, seed: int, topics: int, free: int = 6) -> list[MixtureQuery]:
+    """Return users with ``free`` vectors near a taste, who follow some of eight topics."""
+    rng, width, vectors = np.random.default_rng(seed), item.shape[1], free + topics
     lists = []
     for _ in range(count):
-        taste, others = item[rng.integers(0, len(item), 1)], item[rng.integers(0, len(item), 6 + topics)]
-        noise = rng.standard_normal((6 + topics, width))
-        vectors = 0.6 * taste + 0.4 * others + 0.2 * noise / np.linalg.norm(noise, axis=1, keepdims=True)
-        vectors *= 10 / np.linalg.norm(vectors, axis=1, keepdims=True)
-        topic = np.concatenate([np.zeros(6, np.int64), rng.choice(np.arange(1, 9), topics, replace=False)])
-        lists.append(query_of(vectors, 50, rng.dirichlet(np.ones(6 + topics)), topic))
+        taste, others = item[rng.integers(0, len(item), 1)], item[rng.integers(0, len(item), vectors)]
+        noise = rng.standard_normal((vectors, width))
+        vectors_KD = 0.6 * taste + 0.4 * others + 0.2 * noise / np.linalg.norm(noise, axis=1, keepdims=True)
+        vectors_KD *= 10 / np.linalg.norm(vectors_KD, axis=1, keepdims=True)
+        topic_K = np.concatenate([np.zeros(free, np.int64), rng.choice(np.arange(1, 9), topics, replace=False)])
+        lists.append(query_of(vectors_KD, 50, rng.dirichlet(np.ones(vectors)), topic_K))
     return lists
 
 
 def random_world(seed: int) -> tuple[LiveIndex, World, list[MixtureQuery]]:
-    """Return an index some of whose items are new versions, and where a list is empty now, and users."""
+    """Return an index of random size to which items were added and from which others were removed, and users."""
     rng = np.random.default_rng(seed)
-    make, items, width = (latent, clustered)[seed % 2], int(rng.integers(800, 1_600)), int(rng.integers(6, 24))
+    make, items, width = (latent, clustered)[seed % 2], int(rng.integers(400, 1_600)), int(rng.integers(6, 24))
     item = make(rng, items, width)
     item /= np.linalg.norm(item, axis=1, keepdims=True)
     topics = [sorted(set(rng.integers(1, 7, rng.integers(0, 4)).tolist())) for _ in range(items)]
     world = World(np.sort(rng.choice(3 * items, items, replace=False)) + 1, item, topics)
-    late, before = rng.random(items) < 0.2, item.copy()
-    before[late] = before[rng.permutation(np.flatnonzero(late))]
-    gone = 3 * items + np.arange(1, 60)
-    far_away = 5 + make(rng, len(gone), width) / 3  # so they have lists of their own
-    people = followers(item, 64, seed, topics=int(rng.integers(0, 4)))
-    target = RecallTarget(recall=0.95, deepest=100, scanned=int(rng.choice([50, 2_000])))
-    vectors, all_topics = np.concatenate([before, far_away]), csr([*topics, *([[1]] * len(gone))])
-    index = LiveIndex(build(np.concatenate([world.ids, gone]), vectors, all_topics, users=people, target=target))
-    index.add(world.ids[late], item[late], csr([own for own, is_late in zip(topics, late, strict=True) if is_late]))
+    people = [
+        query
+        for group in range(4)
+        for query in followers(item, 10, 10 * seed + group, int(rng.integers(0, 4)), int(rng.integers(1, 8)))
+    ]
+    return _build_and_change(world, people, rng), world, _askers(world, seed, rng)
+
+
+def _build_and_change(world: World, people: Sequence[MixtureQuery], rng: np.random.Generator) -> LiveIndex:
+    """Build other items, and come to those of the world by additions, new versions and removals."""
+    items, width = len(world.ids), world.vectors.shape[1]
+    turn = rng.random(items)
+    is_added, is_moved = turn < 0.1, (turn >= 0.1) & (turn < 0.25)
+    before = world.vectors.copy()
+    before[is_moved] = before[rng.permutation(np.flatnonzero(is_moved))]
+    gone = 3 * items + np.arange(1, 90)
+    gone_vectors = rng.standard_normal((len(gone), width)) / np.sqrt(width)
+    gone_vectors[:60] += 5  # far away, so they have lists of their own
+    index = LiveIndex(
+        build(
+            np.concatenate([world.ids[~is_added], gone]),
+            np.concatenate([before[~is_added], gone_vectors]),
+            csr([*_select(world.topics, ~is_added), *([[1]] * len(gone))]),
+            queries=np.concatenate([query.vectors_KD for query in people])[:_TUNING_VECTORS],
+            users=people,
+            target=RecallTarget(recall=0.95, deepest=100, scanned=int(rng.choice([50, 2_000]))),
+            lists=int(2 ** rng.integers(4, 8)),
+        )
+    )
+    for is_late in (is_moved, is_added):
+        index.add(world.ids[is_late], world.vectors[is_late], csr(_select(world.topics, is_late)))
     index.remove(gone)
+    return index
+
+
+def _select(topics: Sequence[Sequence[int]], is_chosen: NDArray[np.bool_]) -> list[Sequence[int]]:
+    return [topics[row] for row in np.flatnonzero(is_chosen).tolist()]
+
+
+def _askers(world: World, seed: int, rng: np.random.Generator) -> list[MixtureQuery]:
+    """Return users who exclude some of their best items, and a few who exclude nearly everything."""
     asked = []
-    for followed in (0, 1, 2, 3):
-        for query in followers(item, 12, 100 + seed, topics=followed):
-            best = [i for i, _ in world.ranking(query._replace(n=40))]
-            seen = np.sort(rng.choice(best, rng.integers(0, 40), replace=False))
-            asked.append(query._replace(n=int(rng.choice([10, 50])), excluded=seen))
-    return index, world, asked
+    for followed in range(4):
+        for query in followers(world.vectors, 12, 100 + 10 * seed + followed, followed, int(rng.integers(1, 8))):
+            best = [item for item, _ in world.ranking(query._replace(n=40))]
+            excluded = rng.choice(best, rng.integers(0, len(best)), replace=False)
+            if rng.random() < 0.05:
+                excluded = rng.choice(world.ids, len(world.ids) - int(rng.integers(0, 6)), replace=False)
+            asked.append(query._replace(n=int(rng.choice([10, 20, 50])), excluded=np.sort(excluded)))
+    return asked

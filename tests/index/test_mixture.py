@@ -35,6 +35,7 @@ from tests.index.mixture_worlds import (
     random_world,
     rounding,
     users,
+    walk_in_the_order_of_one_vector,
 )
 from tests.index.worlds import clustered, csr, latent
 
@@ -150,18 +151,12 @@ def test_the_best_pairs_are_the_largest_values_whatever_ties():
         assert len(set(zip(vector_P.tolist(), list_P.tolist(), strict=True))) == len(best)
 
 
-def test_the_control_a_walk_in_the_order_of_one_vector_finds_less(monkeypatch):
+def test_the_control_a_walk_in_the_order_of_one_vector_finds_less():
     index, world = large("latent")
     asked = users(latent, 40, 2)
-    usual, best_pairs = overlap(index, world, asked), inverted_mixture._best_pairs
-
-    def of_the_first_vector(value_FL, pairs):
-        alone_FL = np.full_like(value_FL, -np.inf)
-        alone_FL[0] = value_FL[0]
-        return best_pairs(alone_FL, pairs // len(value_FL))
-
-    monkeypatch.setattr(inverted_mixture, "_best_pairs", of_the_first_vector)
-    assert overlap(index, world, asked) < usual - 0.05
+    usual = overlap(index, world, asked)
+    with walk_in_the_order_of_one_vector():
+        assert overlap(index, world, asked) < usual - 0.05
 
 
 @pytest.mark.parametrize("together", [False, True], ids=["alone", "many users"])
