@@ -38,6 +38,10 @@ class Service(NamedTuple):
         """Return the CPU seconds of all its processes and threads until now."""
         return sum(map(cpu_s, _with_children(self.process.pid)))
 
+    def switches(self) -> int:
+        """Return the voluntary context switches of all its threads until now: each ends in a wake-up."""
+        return sum(map(_switches, _with_children(self.process.pid)))
+
     def memory_mib(self) -> dict[str, float]:
         """Return the resident memory now: the processes' own, and pages of files, which they share."""
         each = [_resident_mib(pid) for pid in _with_children(self.process.pid)]
@@ -100,12 +104,23 @@ def _with_children(pid: int) -> list[int]:
     return [pid, *map(int, children)]
 
 
+def _switches(pid: int) -> int:
+    """Return the voluntary context switches of the threads of a process until now."""
+    threads = Path(f"/proc/{pid}/task").iterdir()
+    return sum(int(_status(thread)["voluntary_ctxt_switches"]) for thread in threads)
+
+
 def _resident_mib(pid: int) -> tuple[float, float]:
     """Return the resident memory of a process: its own, and pages of files, which the system may take back."""
-    text = Path(f"/proc/{pid}/status").read_text(encoding="ascii")
-    fields = dict(line.split(":", 1) for line in text.splitlines())
-    own, files = (int(fields[field].split()[0]) / 1024 for field in ("RssAnon", "RssFile"))
+    status = _status(Path(f"/proc/{pid}"))
+    own, files = (int(status[field].split()[0]) / 1024 for field in ("RssAnon", "RssFile"))
     return own, files
+
+
+def _status(folder: Path) -> dict[str, str]:
+    """Return what the system says of a process or of a thread."""
+    text = (folder / "status").read_text(encoding="ascii")
+    return dict(line.split(":", 1) for line in text.splitlines())
 
 
 @contextmanager
