@@ -21,14 +21,24 @@ import httpx
 import polars as pl
 import pytest
 from fastapi import FastAPI
+from uvicorn import Config
 
 from multitudes import Client
 from multitudes.client import Event, RecommendRequest
 from multitudes.errors import UnavailableError
 from multitudes.logs.schemas import IdTypes
 from multitudes.release.release import Release
+from multitudes.service import server as server_module
 from multitudes.service.id_types import release_id_types
-from multitudes.service.server import announce, duplicate_socket, listen, serve_single, wait_for_announcement
+from multitudes.service.server import (
+    _Server,
+    _Worker,
+    announce,
+    duplicate_socket,
+    listen,
+    serve_single,
+    wait_for_announcement,
+)
 from multitudes.service.settings import ServeConfig
 from tests.release.small_release import publish_small
 
@@ -153,6 +163,22 @@ def turns_until_taken(clients: int, sockets: Callable[[socket.socket], list[sock
         return runner.run(turns())
 
 
+def test_an_idle_server_wakes_for_the_date_alone_and_ends_at_a_signal(monkeypatch):
+    monkeypatch.setattr(server_module, "_DATE_INTERVAL_S", 2 * PATIENCE_S)
+    server, ticks = _Worker(Config(FastAPI(), log_config=None), []).server, list[int]()
+    assert isinstance(server, _Server)
+
+    async def tick(counter: int) -> bool:
+        ticks.append(counter)
+        if len(ticks) == 1:
+            asyncio.get_running_loop().call_later(0.3, server.handle_exit, signal.SIGTERM, None)  # it waits by then
+        return server.should_exit
+
+    monkeypatch.setattr(server, "on_tick", tick)
+    asyncio.run(asyncio.wait_for(server.main_loop(), PATIENCE_S))
+    assert ticks == [0, 0], "every tick renews the date"
+
+
 def test_an_answer_is_not_held_up_by_searches_for_cycles(monkeypatch):
     thresholds, before = list[int](), gc.get_threshold()
 
@@ -164,7 +190,7 @@ def test_an_answer_is_not_held_up_by_searches_for_cycles(monkeypatch):
             for one in sockets:
                 one.close()
 
-    monkeypatch.setattr("multitudes.service.server.Server", Noting)
+    monkeypatch.setattr("multitudes.service.server._Server", Noting)
     monkeypatch.setattr("multitudes.service.server.configure_logging", lambda *_: None)
     try:
         serve_single(FastAPI(), ServeConfig(), listen("127.0.0.1", 0))

@@ -92,7 +92,7 @@ def middlewares(deps: Dependencies, shedder: LoadShedder, own_hosts: frozenset[s
     settings = deps.settings
     return [
         # Gives the request its id and its clock, counts and logs it; answers 500 if anything below fails.
-        Middleware(RequestContextMiddleware, metrics=deps.metrics, journal=deps.journal),
+        Middleware(RequestContextMiddleware, metrics=deps.metrics, journal=deps.journal, loop_lag=deps.loop_lag),
         # 401, 403, 421: the key is missing, unknown or of the wrong scope, or the host is not this machine.
         Middleware(
             AuthMiddleware,

@@ -94,7 +94,7 @@ class MetricFamilies:
         self.cost_seconds = self._gauge(
             "cost_seconds", "Measured cost of one request, by how much is done for it.", "livemax", "effort"
         )
-        self.loop_lag_seconds = self._gauge("loop_lag_seconds", "Lag of the event loop.", "livemax")
+        self.loop_lag_seconds = self._gauge("loop_lag_seconds", "Lag of the event loop; 0 without requests.", "livemax")
         self.setbacks = self._counter(
             "setbacks",
             "Requests that were late or failed and got popular items, or whose caller disconnected.",

@@ -1,4 +1,4 @@
-"""Collects the metrics that components count themselves, and their current state: every second, and for each page."""
+"""Collects the metrics that components count themselves, and their current state: now and then, and for each page."""
 
 import os
 from importlib.metadata import version
@@ -18,7 +18,7 @@ from multitudes.service.metrics import MetricFamilies
 from multitudes.service.queued_stream import stderr_stream
 from multitudes.service.shadow import Shadow
 
-_INTERVAL_S: Final = 1.0
+_INTERVAL_S: Final = 5.0  # the age of what a page shows of the other processes; Prometheus asks every 15 s
 _MEMORY: Final = Path("/proc/self/statm")  # on systems without it, memory is not reported
 
 
@@ -55,7 +55,7 @@ class MetricsCollector:
         families.build_info.labels(version("multitudes")).set(1)
 
     def start(self) -> None:
-        """Start to collect every second, in a thread."""
+        """Start to collect now and then, in a thread."""
         self._periodic.start()
 
     def close(self) -> None:

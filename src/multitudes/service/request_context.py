@@ -13,6 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from multitudes.records import DEPRECATED_FIELDS
 from multitudes.service.errors import ApiError, error_response, to_api_error
 from multitudes.service.journal import Journal
+from multitudes.service.loop_lag import LoopLagMonitor
 from multitudes.service.metrics import Metrics
 from multitudes.service.schemas import old_names
 from multitudes.service.settings import DeadlineConfig
@@ -40,8 +41,8 @@ DeadlineHeader = Annotated[
 class RequestContextMiddleware:
     """Gives a request its id and its clock, counts it and logs it; answers 500 if the code behind it fails."""
 
-    def __init__(self, app: ASGIApp, metrics: Metrics, journal: Journal) -> None:
-        self._app, self._metrics, self._journal = app, metrics, journal
+    def __init__(self, app: ASGIApp, metrics: Metrics, journal: Journal, loop_lag: LoopLagMonitor) -> None:
+        self._app, self._metrics, self._journal, self._loop_lag = app, metrics, journal, loop_lag
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on; its id and the time of its arrival are in ``scope["state"]``."""
@@ -51,6 +52,7 @@ class RequestContextMiddleware:
         start_s, status = perf_counter(), 0
         request_id = request_id_of(dict(scope["headers"]))
         self._metrics.start_request()
+        self._loop_lag.enter()
         scope.setdefault("state", {}).update(request_id=request_id, start_s=start_s)
         deprecated = set[str]()
         old_names.set(deprecated)  # the checks of the body add to it
@@ -81,6 +83,7 @@ class RequestContextMiddleware:
                 await error_response(to_api_error(RuntimeError()), request_id)(scope, receive, send_with_headers)
         finally:
             seconds = perf_counter() - start_s
+            self._loop_lag.leave()
             self._metrics.finish_request(_route(scope), scope["method"], status, seconds)
             self._journal.log_request(scope, _route(scope), status, seconds)
 

@@ -1,5 +1,6 @@
 """The HTTP server: one process, or several workers on one address, which are replaced when they die."""
 
+import asyncio
 import errno
 import gc
 import json
@@ -45,6 +46,7 @@ _GC_THRESHOLD: Final = 10_000
 _READY, _ANNOUNCED = "ready", "announced"  # files by which workers and their parent wait for each other
 _READY_POLL_S: Final = 0.01
 _PING_POLL_S: Final = 0.1
+_DATE_INTERVAL_S: Final = 1.0
 _STARTUP_FAILED: Final = 3  # exit code after which the server does not restart a worker
 _FAILURE: Final = "failure.json"  # what a worker that cannot start leaves for its parent, which tells it once
 # A worker that does not answer its parent for so long hangs, and is replaced. uvicorn's own 5 s are too few for a busy
@@ -90,7 +92,7 @@ def serve_single(app: FastAPI, settings: ServeConfig, listening: socket) -> None
     configure_logging(settings.journal, *_LOGGERS)
     _raise_gc_threshold()
     with _ignore_sigterm():
-        Server(Config(app, **_uvicorn_options(settings))).run(duplicate_socket(listening))
+        _Server(Config(app, **_uvicorn_options(settings))).run(duplicate_socket(listening))
     stderr_stream().drain()
 
 
@@ -125,10 +127,39 @@ def serve_workers(releases: Path, settings: ServeConfig, listening: socket, on_r
         raise error
 
 
+class _Server(Server):
+    """A server that wakes once a second, to renew the date in its headers; uvicorn would look for signals ten times."""
+
+    def __init__(self, config: Config) -> None:
+        super().__init__(config)
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._ended = asyncio.Event()
+
+    async def main_loop(self) -> None:
+        """Serve until a signal."""
+        self._loop = asyncio.get_running_loop()
+        while not await self.on_tick(0):
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._ended.wait(), _DATE_INTERVAL_S)
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """End after a signal, which interrupts the loop anywhere."""
+        super().handle_exit(sig, frame)
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self._ended.set)
+
+
 class _Worker(Process):
     """A worker whose death is seen at once: uvicorn would wait for its answer until it counts as hung."""
 
     signals: ClassVar[list[int]] = []  # that the parent has not handled yet; they are more urgent than an answer
+
+    @property
+    def server(self) -> Server:
+        """The server that runs in the worker."""
+        if self._server is None:
+            self._server = _Server(self.config)
+        return self._server
 
     def ping(self, timeout: float = _HANGS_AFTER_S) -> bool:
         """Return whether the worker answers in time."""
