@@ -9,9 +9,10 @@ the interests, and of both. The weights of the interests are set
 
 * by their ``importance``, as they are served,
 * ``evenly``,
-* by a ``gate``: a softmax over the interests of a user, linear in the log of the importance, in how many events an
-  interest has among the newest 5 and 50, and in how new its newest one is; fitted to the likelihood of the targets of
-  one half of the users and measured on the other, both ways round. ``shuffled`` is the control: what is known of an
+* by a ``gate``: a softmax over the interests of a user, linear in the log of the importance, alone and times the
+  entropy of the user's importances, in how many events an interest has among the newest 5 and 50, in how many events
+  ago its newest one was, and in how many days before the user's newest event; fitted to the likelihood of the targets
+  of one half of the users and measured on the other, both ways round. ``shuffled`` is the control: what is known of an
   interest belongs to another one of its user;
 * by the importance and the item: log Σ exp of the terms times 2 (``sharper``) or ½ (``flatter``), so that a vector
   counts more where its own score is high. That is the idea of RAILS (arXiv 2407.15462) with one number: 1 is the
@@ -31,6 +32,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from multitudes.batches.held_out import HeldOut, held_out_users
+from multitudes.batches.histories import event_times
 from multitudes.batches.user_vectors import UserVectors
 from multitudes.metrics.bootstrap import bootstrap_ratios
 from multitudes.seeding import generator
@@ -40,6 +42,7 @@ from multitudes.training.validation import ItemScores, ScoreChunk, first_time_pa
 
 BUDGET, TOPICS, RESAMPLES = 100, 5, 2_000
 _NEWEST = 5
+_DAY_S = 86_400
 _PENALTY = 1e-3  # on the squared changes of coefficients, beside the mean log likelihood
 _NO_WEIGHT = -1e9
 _STEPS = 200
@@ -77,16 +80,28 @@ class Scored(NamedTuple):
         return np.bincount(self.user_M.numpy(), weights=hit_M.numpy(), minlength=users).astype(np.float64)
 
 
-def features(users: UserVectors, *, shuffled: bool) -> Tensor:
-    """Return what is known of each interest (B, K, F); with ``shuffled`` that of another one of its user."""
+def features(users: UserVectors, time_BL: NDArray[np.int64], *, shuffled: bool) -> Tensor:
+    """Return what is known of each interest (B, K, F), the log of its importance first.
+
+    Args:
+        users: with their interests alone.
+        time_BL: when the events of the histories were, in seconds, the newest first.
+        shuffled: return what is known of another interest of the same user.
+    """
     events_BKL = users.assignment_BL[:, None, :] == np.arange(len(users.kinds))[None, :, None]
     length = events_BKL.shape[2]
     newest_BK = np.where(events_BKL, np.arange(length), length).min(axis=2)
+    importance_BK = np.maximum(users.weight_BK * users.mask_BK, 1e-6)
+    share_BK = importance_BK / importance_BK.sum(axis=1, keepdims=True)
+    entropy_B1 = -(share_BK * np.log(share_BK)).sum(axis=1, keepdims=True)
+    age_BK = time_BL[:, :1] - np.take_along_axis(time_BL, np.minimum(newest_BK, length - 1), axis=1)
     own = [
-        np.log(np.maximum(users.weight_BK, 1e-6)),
+        np.log(importance_BK),
+        np.log(importance_BK) * entropy_B1,
         np.log1p(events_BKL.sum(axis=2)),
         np.log1p(events_BKL[:, :, :_NEWEST].sum(axis=2)),
         1 / (1 + newest_BK),
+        np.log1p(np.maximum(age_BK, 0) / _DAY_S),
     ]
     own_BKF = np.stack(own, axis=2).astype(np.float64)
     if shuffled:
@@ -129,8 +144,9 @@ def measure(run: TrainedRun) -> dict[str, NDArray[np.float64]]:
     scored, kinds = Scored.of(scores, held), np.array(scores.users.kinds)
     mask_BK = torch.from_numpy(scores.users.mask_BK & (kinds == "implicit"))
     interests = scores.users._replace(mask_BK=mask_BK.numpy())
-    known, mixed = (features(interests, shuffled=shuffled) for shuffled in (False, True))
-    importance_BK = gate(known, mask_BK, torch.tensor([1.0, 0, 0, 0], dtype=torch.float64))
+    time_BL = event_times(run.prepared.event_time, held.end_B, run.config.model.history)
+    known, mixed = (features(interests, time_BL, shuffled=shuffled) for shuffled in (False, True))
+    importance_BK = gate(known[:, :, :1], mask_BK, torch.ones(1, dtype=torch.float64))
     whole_BK = torch.from_numpy(np.where(kinds == "unconditioned", 0.0, _NO_WEIGHT)).expand(mask_BK.shape)
     half_B = generator(0, "gate", "halves").random(len(held)) < 0.5
 

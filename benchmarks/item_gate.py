@@ -8,8 +8,7 @@ A trained run answers its validation users for first-time targets. The score of 
 p_k(item) over the vector of the whole history and the interests, as in a mixture of logits (RAILS, arXiv 2407.15462).
 The gate g is a softmax over the vectors, linear in
 
-* what is known of the vector: whether it is that of the whole history, the log of its importance, its events among the
-  newest 5 and all 50, and how new its newest event is;
+* what is known of the vector: whether it is that of the whole history, and the ``features`` of ``interest_gate``;
 * the item under that vector: its score in standard deviations, the same times the item's popularity, and that
   popularity for the whole history alone.
 
@@ -31,6 +30,7 @@ from torch import Tensor
 
 from benchmarks.interest_gate import features, print_figures
 from multitudes.batches.held_out import held_out_users
+from multitudes.batches.histories import event_times
 from multitudes.linear.popularity import user_counts
 from multitudes.seeding import generator, stream_seed
 from multitudes.training.runs import open_run
@@ -121,7 +121,8 @@ def world_of(run: TrainedRun, *, shuffled: bool = False) -> World:
     mask_BK = torch.from_numpy(scores.users.mask_BK[:, own])
     interests = scores.users._replace(mask_BK=scores.users.mask_BK & (kinds == "implicit"))
     whole_K = torch.from_numpy((kinds[own] == "unconditioned").astype(np.float32))
-    known_BKF = features(interests, shuffled=shuffled)[:, own].float() * (1 - whole_K)[:, None]
+    time_BL = event_times(run.prepared.event_time, held.end_B, run.config.model.history)
+    known_BKF = features(interests, time_BL, shuffled=shuffled)[:, own].float() * (1 - whole_K)[:, None]
     popularity_I = torch.from_numpy(np.log1p(user_counts(run.prepared))).float()
     return World(
         log_p_BKI=score_BKI - real.logsumexp(dim=2, keepdim=True),
