@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from multitudes.batches.held_out import HeldOut, held_out_histories, held_out_users, select_users
 from multitudes.batches.histories import Histories, gather_histories, without_events
-from multitudes.batches.user_vectors import HistoryLength, InterestKind, UserVectors
+from multitudes.batches.user_vectors import HistoryLength, ListPart, UserVectors
 from multitudes.data.own_items import positive_items
 from multitudes.evaluation.protocol import vectors_of_kind
 from multitudes.evaluation.scorer import catalogue
@@ -38,7 +38,7 @@ from multitudes.training.loop import validation_users
 from multitudes.training.trained_run import TrainedRun
 
 BUDGET, DRAWS = 100, 2_000
-ByHistory = Mapping[HistoryLength, Mapping[InterestKind, float]]
+ByHistory = Mapping[HistoryLength, Mapping[ListPart, float]]
 
 
 def count_hits(run: TrainedRun, users: HeldOut, vectors: UserVectors, by_history: ByHistory) -> NDArray[np.float64]:

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import polars as pl
 
-from multitudes.batches.user_vectors import HistoryLength, InterestKind, Partition, UserVectors
+from multitudes.batches.user_vectors import HistoryLength, InterestKind, ListPart, Partition, UserVectors
 from multitudes.data.prepared import TEST, TRAIN, PreparedData
 from multitudes.retrieval.config import Blend
 
@@ -91,7 +91,7 @@ class FakeRun:
     blend: Blend = "mixture"
     controls: tuple[Partition, ...] = ("random",)
     shares: dict[InterestKind, float] = field(default_factory=dict)
-    shares_by_history: dict[HistoryLength, dict[InterestKind, float]] = field(default_factory=dict)
+    shares_by_history: dict[HistoryLength, dict[ListPart, float]] = field(default_factory=dict)
     config: SimpleNamespace = field(
         default_factory=lambda: SimpleNamespace(method="clustering", seed=0, model=SimpleNamespace(history=10))
     )

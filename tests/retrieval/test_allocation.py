@@ -6,12 +6,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from multitudes.batches.user_vectors import HistoryLength, InterestKind, UserVectors, concatenate_vectors
+from multitudes.batches.user_vectors import HistoryLength, InterestKind, ListPart, UserVectors, concatenate_vectors
 from multitudes.config import parse
 from multitudes.errors import UsageError
 from multitudes.retrieval.allocation import (
     allocate_by_weight,
     kind_shares,
+    popular_shares_of_users,
     search_depths,
     vector_quotas,
     vector_shares,
@@ -158,7 +159,7 @@ def test_shares_that_sum_to_a_little_more_than_one_can_be_read_again():
     assert RetrieveConfig.model_validate(published.model_dump()) == published
 
 
-BY_HISTORY: dict[HistoryLength, dict[InterestKind, float]] = {
+BY_HISTORY: dict[HistoryLength, dict[ListPart, float]] = {
     "none": {"unconditioned": 0.75, "implicit": 0.0, "explicit": 0.25},
     "long": {"unconditioned": 0.25, "implicit": 0.5, "explicit": 0.25},
 }
@@ -188,6 +189,18 @@ def test_users_are_served_by_the_shares_of_their_history():
     assert (vector_shares(counted, for_all) == vector_shares(vectors, config)).all(), "unknown: those of all users"
 
 
+def test_popular_items_leave_the_proportions_of_the_vectors_as_they_are():
+    popular: dict[HistoryLength, dict[ListPart, float]] = {
+        "none": {"unconditioned": 0.375, "explicit": 0.125, "popular": 0.5}
+    }
+    with_popular = RetrieveConfig(topics_per_request=2, shares_by_history=popular)
+    without = RetrieveConfig(topics_per_request=2, shares_by_history={"none": BY_HISTORY["none"]})
+    vectors = user_vectors(JOINT, np.zeros((2, 5, 1)), np.ones((2, 5)))._replace(events_B=np.array([0, 5]))
+    assert (vector_shares(vectors, with_popular) == vector_shares(vectors, without)).all()
+    assert popular_shares_of_users(vectors, with_popular).tolist() == [0.5, 0]
+    assert popular_shares_of_users(vectors, without).tolist() == [0, 0]
+
+
 def test_shares_by_history_are_as_fitted_unless_the_configuration_sets_shares():
     run: dict[InterestKind, float] = {"unconditioned": 0.6, "implicit": 0.3, "explicit": 0.1}
     found = with_run_defaults(RetrieveConfig(), run, shares_by_history=BY_HISTORY)
@@ -195,7 +208,7 @@ def test_shares_by_history_are_as_fitted_unless_the_configuration_sets_shares():
     assert RetrieveConfig.model_validate(found.model_dump(mode="json")) == found, "as a release keeps it"
     for_everyone = with_run_defaults(RetrieveConfig(explicit_share=0.4), run, shares_by_history=BY_HISTORY)
     assert for_everyone.shares_by_history == {}
-    own: dict[HistoryLength, dict[InterestKind, float]] = {"none": {"explicit": 1.0}}
+    own: dict[HistoryLength, dict[ListPart, float]] = {"none": {"explicit": 1.0}}
     asked = RetrieveConfig(shares_by_history=own)
     assert with_run_defaults(asked, run, shares_by_history=BY_HISTORY).shares_by_history == own
 
@@ -203,6 +216,8 @@ def test_shares_by_history_are_as_fitted_unless_the_configuration_sets_shares():
 def test_shares_by_history_that_do_not_sum_to_one_are_rejected():
     with pytest.raises(UsageError, match=r"shares_by_history.*none = .*expected shares of at least 0 that sum to 1"):
         parse(RetrieveConfig, {"shares_by_history": {"none": {"unconditioned": 0.9}}}, "a.toml")
+    with pytest.raises(UsageError, match=r"shares_by_history.*none = .*expected popular below 1"):
+        parse(RetrieveConfig, {"shares_by_history": {"none": {"popular": 1.0}}}, "a.toml")
     with pytest.raises(UsageError, match="shares_by_history"):
         parse(RetrieveConfig, {"shares_by_history": {"brief": {"unconditioned": 1.0}}}, "a.toml")
 

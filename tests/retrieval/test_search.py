@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from multitudes.batches.user_vectors import InterestKind
+from multitudes.batches.user_vectors import InterestKind, ListPart
 from multitudes.retrieval.config import RetrieveConfig
 from multitudes.retrieval.search import are_nested, find_candidates, search_vectors
 from tests.retrieval.worlds import catalogue, user_vectors
@@ -85,6 +85,29 @@ def test_a_user_without_any_vector_gets_popular_items_and_is_told(blend):
 
 
 @every_blend
+def test_without_a_history_popular_items_take_their_turns_unless_the_request_sets_shares(blend):
+    config = RetrieveConfig(blend=blend, shares_by_history={"none": {"unconditioned": 0.5, "popular": 0.5}})
+    items = catalogue(TWO_TASTES, counts=np.arange(20))  # item 20 is the most popular
+    vectors = user_vectors(("unconditioned",), np.tile([5, 0.5], (3, 1, 1)))
+    new, known, asks = find_candidates(
+        vectors._replace(events_B=np.array([0, 1, 0]), share_BK=np.array([[np.nan], [np.nan], [1.0]])),
+        items,
+        6,
+        [np.array([19])] * 3,
+        config,
+    )
+    assert new.item_N.tolist() == [1, 20, 2, 18, 3, 17]
+    assert new.sources == ["unconditioned", "popular"] * 3
+    assert new.found_by_NK[:, 0].tolist() == [True, False] * 3
+    assert new.score_N[1::2].tolist() == [19, 17, 16]
+    assert new.share_K.tolist() == [0.5]
+    assert not new.shortfalls, "nothing is missing"
+    for other in (known, asks):
+        assert other.item_N.tolist() == [1, 2, 3, 4, 5, 6]
+        assert other.share_K.tolist() == [1.0]
+
+
+@every_blend
 def test_every_vector_that_found_an_item_is_named(blend):
     # Vector 1 lies between the axes, so its own best list shares items with both others.
     vectors = user_vectors(("implicit",) * 3, [[[5, 0], [3, 3], [0, 5]]])
@@ -149,7 +172,9 @@ def test_as_many_as_the_catalogue_has_unseen_no_repeats_and_the_same_alone_as_in
 @settings(max_examples=30, deadline=None)
 def test_a_shorter_list_of_the_mixture_is_the_top_of_a_longer_one_whoever_found_its_items(world):
     items, vectors, seen, n = world
-    config = RetrieveConfig(blend="mixture", topics_per_request=2)
+    vectors = vectors._replace(events_B=np.arange(len(seen)) % 2)
+    turns: dict[ListPart, float] = {"unconditioned": 0.3, "implicit": 0.2, "explicit": 0.1, "popular": 0.4}
+    config = RetrieveConfig(blend="mixture", topics_per_request=2, shares_by_history={"none": turns})
     assert are_nested(vectors.kinds, items, config)
     longer = find_candidates(vectors, items, n + 7, seen, config, found_by=False)
     for found, expected in zip(longer, find_candidates(vectors, items, n, seen, config), strict=True):

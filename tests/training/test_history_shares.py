@@ -12,7 +12,8 @@ from torch import Tensor
 
 from multitudes.batches.held_out import HeldOut, held_out_users, select_targets, select_users
 from multitudes.batches.histories import Histories
-from multitudes.batches.user_vectors import InterestKind, UserVectors
+from multitudes.batches.user_vectors import InterestKind, ListPart, UserVectors
+from multitudes.linear.popularity import user_counts
 from multitudes.nn.user_tower_config import UserTowerConfig
 from multitudes.training.config import RunConfig, TrainConfig
 from multitudes.training.history_shares import fit_shares_by_history
@@ -24,14 +25,14 @@ KINDS: tuple[InterestKind, ...] = ("unconditioned", "implicit", "explicit")
 
 
 class PlantedRun:
-    """A run whose unconditioned vector finds popular items, and its explicit one the items of the first topic."""
+    """A run whose unconditioned vector finds ``liked`` items, and its explicit one the items of the first topic."""
 
-    def __init__(self, kinds: tuple[InterestKind, ...] = KINDS) -> None:
+    def __init__(self, kinds: tuple[InterestKind, ...] = KINDS, liked: NDArray[np.int64] = POPULAR) -> None:
         self.prepared = planted()[1]
         self.path, self.model, self.linear = self.prepared.path, None, None
         model = UserTowerConfig.model_validate({"width": 8, "history": 10})
         self.config = RunConfig(method="joint", model=model, train=TrainConfig(eval_k=12))
-        self._kinds = kinds
+        self._kinds, self._liked = kinds, liked
 
     def kinds(self, _topics: int) -> tuple[InterestKind, ...]:
         return self._kinds
@@ -43,7 +44,7 @@ class PlantedRun:
         assert not any(len(items) for items in positives or ())
         users, items = len(topic_BC), self.prepared.n_items + 1
         vectors_BKD = np.zeros((users, 3, items), dtype=np.float32)
-        vectors_BKD[:, 0, POPULAR] = 5.0
+        vectors_BKD[:, 0, self._liked] = 5.0
         mask_BK = np.tile([True, False, True], (users, 1))
         topic_BK = np.zeros((users, 3), dtype=np.int64)
         topic_BK[:, 2] = topic_BC[:, 0]
@@ -78,7 +79,7 @@ def held_with(popular: float) -> HeldOut:
     return HeldOut(held.user_B, held.end_B, offset, target, np.ones(len(target), dtype=np.bool_))
 
 
-def fit(held: HeldOut, run: PlantedRun | None = None) -> dict[InterestKind, float]:
+def fit(held: HeldOut, run: PlantedRun | None = None) -> dict[ListPart, float]:
     return fit_shares_by_history(cast("TrainedRun", run or PlantedRun()), held).get("none", {})
 
 
@@ -105,6 +106,26 @@ def test_an_explicit_share_that_costs_hits_is_lowered(monkeypatch: pytest.Monkey
     monkeypatch.setattr("multitudes.training.history_shares.fit_shares", lambda _: likeliest)
     assert fit(held_with(popular=1.0))["explicit"] < 0.3
     assert fit(held_with(popular=0.0))["explicit"] == pytest.approx(0.9), "the control"
+
+
+def test_popular_items_take_turns_where_the_tower_does_not_know_what_is_popular() -> None:
+    data, held = planted()[1], held_with(popular=0.0)
+    by_popularity = np.argsort(-user_counts(data)[1:], kind="stable") + 1
+    targets = []
+    for user, end in zip(held.user_B, held.end_B, strict=True):
+        seen = data.event_item[data.event_offset[user] : end]
+        targets.append(np.sort(by_popularity[~np.isin(by_popularity, seen)][:3]))
+    popular = dataclasses.replace(
+        held,
+        target=np.concatenate(targets),
+        target_offset=np.arange(len(targets) + 1) * 3,
+        target_is_first_time=np.ones(3 * len(targets), dtype=np.bool_),
+    )
+    shares = fit(popular, PlantedRun(liked=by_popularity[-12:]))
+    assert shares["popular"] > 0
+    assert sum(shares.values()) == pytest.approx(1.0)
+    assert "popular" not in fit(held), "the control: topics tell the targets"
+    assert "popular" not in fit(popular), "the control: the unconditioned vector finds popular items by itself"
 
 
 def test_without_a_choice_or_a_target_nothing_is_fitted() -> None:

@@ -8,6 +8,8 @@ from numpy.typing import NDArray
 
 InterestKind = Literal["unconditioned", "implicit", "explicit"]
 INTEREST_KINDS: tuple[InterestKind, ...] = get_args(InterestKind)
+# What has a share of a list: the vectors of a kind, or popular items.
+ListPart = Literal["unconditioned", "implicit", "explicit", "popular"]
 # The implicit interests of a user: the model's own, or a control: those of a random division of the history, or its own
 # on the conditions of another user.
 Partition = Literal["interests", "random", "other_user"]

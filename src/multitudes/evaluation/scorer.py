@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from multitudes.batches.held_out import HeldOut, held_out_histories
 from multitudes.batches.histories import Histories, event_times
-from multitudes.batches.user_vectors import HistoryLength, InterestKind, Partition, UserVectors
+from multitudes.batches.user_vectors import HistoryLength, InterestKind, ListPart, Partition, UserVectors
 from multitudes.data.own_items import positive_items
 from multitudes.data.prepared import PreparedData
 from multitudes.index.exact import ExactIndex
@@ -74,7 +74,7 @@ class Scorer(Protocol):
         ...
 
     @property
-    def shares_by_history(self) -> Mapping[HistoryLength, Mapping[InterestKind, float]]:
+    def shares_by_history(self) -> Mapping[HistoryLength, Mapping[ListPart, float]]:
         """The same by the length of the users' history; empty: the same for all."""
         ...
 

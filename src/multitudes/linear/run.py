@@ -22,7 +22,7 @@ from pydantic import Field
 
 from multitudes.atomic import replace_folder
 from multitudes.batches.histories import Histories
-from multitudes.batches.user_vectors import HistoryLength, InterestKind, Partition, UserVectors
+from multitudes.batches.user_vectors import HistoryLength, InterestKind, ListPart, Partition, UserVectors
 from multitudes.config import Config
 from multitudes.data.prepared import PreparedData
 from multitudes.errors import ArtefactError, UsageError
@@ -130,7 +130,7 @@ class LinearRun:
         return {"unconditioned": 1.0}
 
     @property
-    def shares_by_history(self) -> dict[HistoryLength, dict[InterestKind, float]]:
+    def shares_by_history(self) -> dict[HistoryLength, dict[ListPart, float]]:
         """Shares by the length of the history: the same for all."""
         return {}
 

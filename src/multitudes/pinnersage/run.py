@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from multitudes.atomic import replace_folder
 from multitudes.batches.histories import Histories
-from multitudes.batches.user_vectors import HistoryLength, InterestKind, Partition, UserVectors
+from multitudes.batches.user_vectors import HistoryLength, InterestKind, ListPart, Partition, UserVectors
 from multitudes.config import Config
 from multitudes.data.prepared import PreparedData, open_array
 from multitudes.errors import ArtefactError, DataError
@@ -85,7 +85,7 @@ class PinnerSageRun:
         return clustering.typical_distance(self._vectors_ID)
 
     @property
-    def shares_by_history(self) -> dict[HistoryLength, dict[InterestKind, float]]:
+    def shares_by_history(self) -> dict[HistoryLength, dict[ListPart, float]]:
         """Shares by the length of the history: the same for all."""
         return {}
 

@@ -10,7 +10,12 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from multitudes.batches.user_vectors import HISTORY_LENGTHS, INTEREST_KINDS, InterestKind, UserVectors, history_lengths
-from multitudes.retrieval.config import RetrieveConfig, resolve_shares, resolve_shares_by_history
+from multitudes.retrieval.config import (
+    RetrieveConfig,
+    popular_shares,
+    resolve_shares,
+    resolve_shares_by_history,
+)
 
 # The kinds that get the share that a kind cannot use, in order: without enough followed topics, the implicit interests
 # get their share; without a usable history, the followed topics get its share.
@@ -122,6 +127,17 @@ def vector_shares(
     total_B1 = boosted_BK.sum(axis=1, keepdims=True)
     boosted_BK = boosted_BK / np.where(total_B1 > 0, total_B1, 1)
     return np.asarray(np.where(_has_boost(boost_BK), boosted_BK, share_BK))
+
+
+def popular_shares_of_users(vectors: UserVectors, config: RetrieveConfig) -> NDArray[np.float64]:
+    """Return the share of the list that popular items take (B,): none where a request sets the shares of vectors."""
+    if vectors.events_B is None or not config.shares_by_history:
+        return np.zeros(len(vectors.mask_BK))
+    by_history = popular_shares(config)
+    share_B = np.array([by_history[length] for length in HISTORY_LENGTHS])[history_lengths(vectors.events_B)]
+    if vectors.share_BK is not None:
+        share_B = np.where((vectors.share_BK > 0).any(axis=1), 0.0, share_B)
+    return share_B
 
 
 def vector_quotas(

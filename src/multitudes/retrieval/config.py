@@ -6,7 +6,7 @@ from typing import Literal, NamedTuple
 
 from pydantic import Field, ValidationInfo, field_validator
 
-from multitudes.batches.user_vectors import HISTORY_LENGTHS, INTEREST_KINDS, HistoryLength, InterestKind
+from multitudes.batches.user_vectors import HISTORY_LENGTHS, INTEREST_KINDS, HistoryLength, InterestKind, ListPart
 from multitudes.config import Config
 
 Blend = Literal["mixture", "round_robin", "global_top"]
@@ -39,11 +39,12 @@ class RetrieveConfig(Config):
         validate_default=True,
         description="Share of the list for followed topics. None: as fitted in training.",
     )
-    shares_by_history: dict[HistoryLength, dict[InterestKind, float]] = Field(
+    shares_by_history: dict[HistoryLength, dict[ListPart, float]] = Field(
         {},
-        description="Shares of the list by what is known of the user, each with the three kinds: none: no usable event"
-        " in the history; short: fewer than 10; long: 10 or more. Empty: as fitted in training, or the two shares above"
-        " for everyone if one of them is set.",
+        description="Shares of the list by what is known of the user, each with the three kinds and popular: none: no"
+        " usable event in the history; short: fewer than 10; long: 10 or more. Popular: places that popular items"
+        " take in turn with what the vectors bring. Empty: as fitted in training, or the two shares above for everyone"
+        " if one of them is set.",
     )
     importance: Importance = Field(
         "weight",
@@ -83,11 +84,13 @@ class RetrieveConfig(Config):
     @field_validator("shares_by_history")
     @classmethod
     def _check_shares_by_history(
-        cls, value: dict[HistoryLength, dict[InterestKind, float]]
-    ) -> dict[HistoryLength, dict[InterestKind, float]]:
+        cls, value: dict[HistoryLength, dict[ListPart, float]]
+    ) -> dict[HistoryLength, dict[ListPart, float]]:
         for length, shares in value.items():
             if min(shares.values(), default=0.0) < 0 or abs(sum(shares.values()) - 1) > _MAX_ROUNDING:
                 raise ValueError(f"{length} = {shares}: expected shares of at least 0 that sum to 1")
+            if shares.get("popular", 0.0) >= 1:
+                raise ValueError(f"{length} = {shares}: expected popular below 1, with a share for a kind of vectors")
         return value
 
 
@@ -125,19 +128,24 @@ def resolve_shares(config: RetrieveConfig, fitted: Shares = DEFAULT_SHARES) -> S
 
 
 def resolve_shares_by_history(config: RetrieveConfig) -> dict[HistoryLength, Shares]:
-    """Return the shares of a configuration for users of each length of the history."""
+    """Return the shares among the vectors of users of each length of the history."""
     for_all = resolve_shares(config)
-    by_history = {
-        length: Shares(*(shares.get(kind, 0.0) for kind in INTEREST_KINDS))
-        for length, shares in config.shares_by_history.items()
-    }
+    by_history = dict[HistoryLength, Shares]()
+    for length, shares in config.shares_by_history.items():
+        of_vectors = 1 - shares.get("popular", 0.0)
+        by_history[length] = Shares(*(shares.get(kind, 0.0) / of_vectors for kind in INTEREST_KINDS))
     return {length: by_history.get(length, for_all) for length in HISTORY_LENGTHS}
+
+
+def popular_shares(config: RetrieveConfig) -> dict[HistoryLength, float]:
+    """Return the share of the list that popular items take, for users of each length of the history."""
+    return {length: config.shares_by_history.get(length, {}).get("popular", 0.0) for length in HISTORY_LENGTHS}
 
 
 def with_shares(
     config: RetrieveConfig,
     shares: Shares,
-    by_history: Mapping[HistoryLength, Mapping[InterestKind, float]] = MappingProxyType({}),
+    by_history: Mapping[HistoryLength, Mapping[ListPart, float]] = MappingProxyType({}),
 ) -> RetrieveConfig:
     """Return ``config`` with its missing shares set in proportion to ``shares``.
 
@@ -165,7 +173,7 @@ def with_run_defaults(
     config: RetrieveConfig,
     shares: Mapping[InterestKind, float],
     blend: Blend = "mixture",
-    shares_by_history: Mapping[HistoryLength, Mapping[InterestKind, float]] = MappingProxyType({}),
+    shares_by_history: Mapping[HistoryLength, Mapping[ListPart, float]] = MappingProxyType({}),
 ) -> RetrieveConfig:
     """Return ``config`` with its missing settings set for a run.
 

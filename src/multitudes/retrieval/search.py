@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from multitudes.api import Source
+from multitudes.batches.interleave import interleave
 from multitudes.batches.user_vectors import InterestKind, UserVectors
 from multitudes.index.exact import ExactIndex
 from multitudes.index.hits import truncate_hits
@@ -21,7 +22,7 @@ from multitudes.index.live import LiveIndex
 from multitudes.index.mixture import MixtureQuery
 from multitudes.index.protocol import ANY_TOPIC, NO_ID, Hits
 from multitudes.retrieval import blend
-from multitudes.retrieval.allocation import search_depths, vector_quotas, vector_shares
+from multitudes.retrieval.allocation import popular_shares_of_users, search_depths, vector_quotas, vector_shares
 from multitudes.retrieval.catalogue import Catalogue, popular_items
 from multitudes.retrieval.config import RetrieveConfig
 from multitudes.retrieval.request import Shortfall
@@ -68,7 +69,7 @@ class Candidates:
         names: list[Source] = [*self.kinds, "repeat", "popular"]  # REPEAT and POPULAR count from the end
         return [names[k] for k in self.interest_N.tolist()]
 
-    def select(self, chosen: slice | NDArray[np.bool_]) -> "Candidates":
+    def select(self, chosen: slice | NDArray[np.bool_ | np.int64]) -> "Candidates":
         """Return some of the candidates, in order; shortfalls stay those of the whole list."""
         return replace(
             self,
@@ -206,16 +207,15 @@ def _find_chunk(
     limit_BK = search_depths(share_BK, n, config)
     result = _search(vectors, catalogue, limit_BK, excluded, config) if lists is None else lists.top(limit_BK)
     timer("search")
-    truncated_B = _has_truncated_list(result, limit_BK, n)
+    truncated_B, popular_B = _has_truncated_list(result, limit_BK, n), popular_shares_of_users(vectors, config)
     candidates, retried = dict[int, Candidates](), list[int]()
     for b, (blended, found_by_NK) in enumerate(_blend_lists(result, portion_BK, vectors, catalogue, n, config)):
         if len(blended.item_N) < n and truncated_B[b]:
             retried.append(b)
         else:
             n_vectors = int(vectors.mask_BK[b].sum())
-            candidates[b] = _fill_with_popular(
-                blended, found_by_NK, vectors.kinds, share_BK[b], n_vectors, catalogue, n, excluded[b]
-            )
+            own = Candidates(*blended, found_by_NK, vectors.kinds, share_BK[b])
+            candidates[b] = _add_popular(own, n_vectors, popular_B[b], catalogue, n, excluded[b])
     timer("blend")
     if retried:  # rare: the lists of a user overlap more than expected
         full = config.model_copy(update={"depth": "full"})
@@ -249,16 +249,13 @@ def _find_by_mixture(
         for column_K, found in zip(column_BK, index.mixture(queries), strict=True)
     ]
     timer("search")
-    n_vectors_B = vectors.mask_BK.sum(axis=1).tolist()
+    n_vectors_B, popular_B = vectors.mask_BK.sum(axis=1).tolist(), popular_shares_of_users(vectors, config)
     candidates = []
     for b, (blended, found_NK) in enumerate(lists):
         found_by_NK = np.zeros((len(found_NK), len(vectors.kinds)), dtype=np.bool_)
         found_by_NK[:, column_BK[b]] = found_NK
-        candidates.append(
-            _fill_with_popular(
-                blended, found_by_NK, vectors.kinds, share_BK[b], n_vectors_B[b], catalogue, n, excluded[b]
-            )
-        )
+        own = Candidates(*blended, found_by_NK, vectors.kinds, share_BK[b])
+        candidates.append(_add_popular(own, n_vectors_B[b], popular_B[b], catalogue, n, excluded[b]))
     timer("blend")
     return candidates
 
@@ -409,29 +406,37 @@ def _blend_each_user(
             raise AssertionError(f"the blend '{config.blend}' has no branch here")
 
 
-def _fill_with_popular(
-    blended: blend.BlendedList,
-    found_by_NK: NDArray[np.bool_],
-    kinds: tuple[InterestKind, ...],
-    share_K: NDArray[np.float64],
+def _add_popular(
+    found: Candidates,
     n_vectors: int,
+    popular_share: float,
     catalogue: Catalogue,
     n: int,
     excluded: NDArray[np.int64],
 ) -> Candidates:
-    """Fill a list up to ``n`` with popular items."""
-    missing = n - len(blended.item_N)
+    """Let popular items take their share of a list, and fill it up to ``n`` with them."""
+    if popular_share and len(found.item_N):
+        popular_N = popular_items(catalogue, n, excluded)
+        chosen = interleave(found.item_N, popular_N, popular_share, n)
+        found = replace(
+            _append(found, popular_N, catalogue).select(chosen), share_K=found.share_K * (1 - popular_share)
+        )
+    missing = n - len(found.item_N)
     if missing <= 0:
-        return Candidates(*blended, found_by_NK, kinds, share_K)
-    popular_M = popular_items(catalogue, missing, np.concatenate([excluded, blended.item_N]))
-    return Candidates(
-        np.concatenate([blended.item_N, popular_M]),
-        np.concatenate([blended.score_N, catalogue.user_counts(popular_M).astype(np.float32)]),
-        np.concatenate([blended.interest_N, np.full(len(popular_M), POPULAR)]),
-        np.concatenate([found_by_NK, np.zeros((len(popular_M), len(kinds)), dtype=np.bool_)]),
-        kinds,
-        share_K,
-        _shortfalls(n_vectors, len(popular_M), n),
+        return found
+    popular_M = popular_items(catalogue, missing, np.concatenate([excluded, found.item_N]))
+    return replace(_append(found, popular_M, catalogue), shortfalls=_shortfalls(n_vectors, len(popular_M), n))
+
+
+def _append(found: Candidates, popular_M: NDArray[np.int64], catalogue: Catalogue) -> Candidates:
+    """Return a list with popular items behind it."""
+    popular = popular_candidates(popular_M, catalogue.user_counts(popular_M), found.kinds)
+    return replace(
+        found,
+        item_N=np.concatenate([found.item_N, popular.item_N]),
+        score_N=np.concatenate([found.score_N, popular.score_N]),
+        interest_N=np.concatenate([found.interest_N, popular.interest_N]),
+        found_by_NK=np.concatenate([found.found_by_NK, popular.found_by_NK]),
     )
 
 

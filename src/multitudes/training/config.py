@@ -6,7 +6,7 @@ from typing import Any, ClassVar, Literal, Self
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from multitudes.batches.examples import ConditionSource
-from multitudes.batches.user_vectors import HistoryLength, InterestKind
+from multitudes.batches.user_vectors import HistoryLength, InterestKind, ListPart
 from multitudes.config import Config, deep_merge
 from multitudes.linear.history import FITTED_SETTINGS, HistoryWeights
 from multitudes.nn.methods import DEFAULT_METHOD, METHODS, Method, MethodSpec
@@ -112,7 +112,7 @@ class RunConfig(Config):
     shares: dict[InterestKind, float] = Field(
         {}, description="final: share of the budget of each kind of interest, from the run before"
     )
-    shares_by_history: dict[HistoryLength, dict[InterestKind, float]] = Field(
+    shares_by_history: dict[HistoryLength, dict[ListPart, float]] = Field(
         {}, description="final: the same for users of each length of the history, from the run before"
     )
     linear_weights: HistoryWeights | None = Field(

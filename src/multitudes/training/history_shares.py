@@ -7,7 +7,9 @@ nearly all candidates from followed topics.
 Hardly any validation user is new and follows topics, so the history of everyone who follows topics is hidden; the
 targets stay. Expectation maximisation of their likelihood gives the shares (``training.validation``). Since a
 likelihood counts rare targets for more than a list does, the explicit share is lowered as long as that finds more: a
-new user is never served worse than by the unconditioned vector alone, as far as these targets tell.
+new user is never served worse than by the unconditioned vector alone, as far as these targets tell. In the same way
+popular items get half or three quarters of the turns where that finds more: without a history, a tower often knows no
+better.
 
 Users with a short history, 1 to 9 events, have the shares of all users: shares fitted for them alone on half of them
 found no more with the other half, on two sets of check-ins.
@@ -16,13 +18,19 @@ found no more with the other half, on two sets of check-ins.
 from typing import Final
 
 import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
 
 from multitudes.batches.held_out import HeldOut, held_out_histories
-from multitudes.batches.user_vectors import INTEREST_KINDS, HistoryLength, InterestKind
+from multitudes.batches.interleave import interleave
+from multitudes.batches.user_vectors import INTEREST_KINDS, HistoryLength, ListPart
+from multitudes.linear.popularity import user_counts
 from multitudes.training.trained_run import TrainedRun
 from multitudes.training.validation import ItemScores, ScoredTargets, fit_shares
 
 _LOWERED: Final = (1.0, 0.25, 0.0)  # parts of the fitted explicit share that are compared
+_POPULAR_SHARES: Final = (0.5, 0.75)  # that are compared with none; the rest is left to what the user follows
 
 
 def can_fit_shares_by_history(run: TrainedRun) -> bool:
@@ -32,7 +40,7 @@ def can_fit_shares_by_history(run: TrainedRun) -> bool:
 
 def fit_shares_by_history(
     run: TrainedRun, held: HeldOut, topics: int = 5
-) -> dict[HistoryLength, dict[InterestKind, float]]:
+) -> dict[HistoryLength, dict[ListPart, float]]:
     """Return the shares of users without a history.
 
     Args:
@@ -64,4 +72,27 @@ def fit_shares_by_history(
         rate = scored.hit_rate(shares_G, n)
         if rate > best_rate:
             best_rate, best_G = rate, shares_G
-    return {"none": dict(zip(INTEREST_KINDS, best_G.tolist(), strict=True))}
+    shares: dict[ListPart, float] = dict(zip(INTEREST_KINDS, best_G.tolist(), strict=True))
+    popular_share, best_BN = 0.0, scored.best_items(best_G, n)
+    for share in _POPULAR_SHARES:
+        rate = scored.share_found(_with_popular(run, held, rows, best_BN, share))
+        if rate > best_rate:
+            best_rate, popular_share = rate, share
+    if popular_share:
+        shares = {kind: share * (1 - popular_share) for kind, share in shares.items()} | {"popular": popular_share}
+    return {"none": shares}
+
+
+def _with_popular(run: TrainedRun, held: HeldOut, rows: NDArray[np.int64], item_BN: Tensor, share: float) -> Tensor:
+    """Return the lists of users with popular items in turn (B, N), as ``retrieval.search`` makes them."""
+    by_popularity, n = 1 + np.argsort(-user_counts(run.prepared)[1:], kind="stable"), item_BN.shape[1]
+    joined_BN = torch.zeros_like(item_BN)
+    for b, (user, end) in enumerate(zip(held.user_B[rows].tolist(), held.end_B[rows].tolist(), strict=True)):
+        seen = run.prepared.event_item[run.prepared.event_offset[user] : end]
+        popular = by_popularity[: n + len(seen)]
+        popular = popular[~np.isin(popular, seen)][:n]
+        own = item_BN[b].numpy()
+        own = own[own > 0]
+        joined = np.concatenate([own, popular])[interleave(own, popular, share, n)]
+        joined_BN[b, : len(joined)] = torch.from_numpy(joined)
+    return joined_BN

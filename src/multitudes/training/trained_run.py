@@ -23,7 +23,14 @@ from torch import Tensor
 
 from multitudes.batches.examples import item_topics
 from multitudes.batches.histories import Histories, slice_histories
-from multitudes.batches.user_vectors import HistoryLength, InterestKind, Partition, UserVectors, concatenate_vectors
+from multitudes.batches.user_vectors import (
+    HistoryLength,
+    InterestKind,
+    ListPart,
+    Partition,
+    UserVectors,
+    concatenate_vectors,
+)
 from multitudes.data.prepared import PreparedData
 from multitudes.errors import ArtefactError
 from multitudes.linear.history import LinearHistory
@@ -126,9 +133,9 @@ class TrainedRun:
         return METHODS[self.config.method].blend
 
     @cached_property
-    def shares_by_history(self) -> dict[HistoryLength, dict[InterestKind, float]]:
+    def shares_by_history(self) -> dict[HistoryLength, dict[ListPart, float]]:
         """Shares of users by the length of their history; see training.history_shares. Empty: the same for all."""
-        shares: dict[HistoryLength, dict[InterestKind, float]] = read_record(self.path).get("shares_by_history", {})
+        shares: dict[HistoryLength, dict[ListPart, float]] = read_record(self.path).get("shares_by_history", {})
         return shares
 
     def kinds(self, topics: int) -> tuple[InterestKind, ...]:

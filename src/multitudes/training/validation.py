@@ -183,11 +183,18 @@ class ScoredTargets:
 
     def hit_rate(self, shares_G: Tensor, n: int) -> float:
         """Return the share of the targets that are among the ``n`` best items of their users' mixtures."""
+        return self.share_found(self.best_items(shares_G, n))
+
+    def best_items(self, shares_G: Tensor, n: int) -> Tensor:
+        """Return the ``n`` best unseen items of each user's mixture (B, N); the unknown item where there are fewer."""
         share_K = shares_G[[INTEREST_KINDS.index(kind) for kind in self._kinds]]
         log_factor_BK = (share_K * self._importance_BK).log() - self._normaliser_BK
-        best_BN = _top_items(self._chunks, log_factor_BK, n)
+        return _top_items(self._chunks, log_factor_BK, n)
+
+    def share_found(self, item_BN: Tensor) -> float:
+        """Return the share of the targets that are among the items of their users."""
         user_M, item_M = self._targets
-        return int((best_BN[user_M] == item_M[:, None]).sum()) / max(len(item_M), 1)
+        return int((item_BN[user_M] == item_M[:, None]).sum()) / max(len(item_M), 1)
 
 
 def fit_shares(log_p_MG: Tensor) -> Tensor:
