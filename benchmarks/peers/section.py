@@ -37,8 +37,19 @@ def one_target(figures: Mapping[str, Any]) -> list[str]:
     """Return the lines on the speed with one target for each history."""
     lines = [_ONE_TARGET.format(**figures["sets"][0]["settings"]), ""]
     for compared in figures["sets"]:
-        lines += [*_heading(compared), *_speed(_finished(compared))]
+        systems = _finished(compared)
+        lines += [*_heading(compared), *_speed(systems), _verdict_of_one_target(systems), ""]
     return lines
+
+
+def _verdict_of_one_target(systems: list[dict[str, Any]]) -> str:
+    """Hold ours to the fastest peer that trains with one target for each history too."""
+    fastest = max((system for system in systems if system["name"].startswith("torch-rechub")), key=_rate)
+    ratios = {system["name"]: _rate(system) / _rate(fastest) for system in systems if system["ours"]}
+    found = ", ".join(
+        f"{name} {format_number(ratio)} × ({'met' if ratio >= 1 else 'not met'})" for name, ratio in ratios.items()
+    )
+    return f"Goal: as many targets per CPU second as {fastest['name']}, the faster of the two. Found: {found}."
 
 
 def section(figures: Mapping[str, Any]) -> list[str]:

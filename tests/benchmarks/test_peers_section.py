@@ -89,3 +89,14 @@ def test_a_record_of_another_commit_than_the_first_says_so():
     assert "commit abc." not in page([start, record()], "a").partition("## Peers")[2]
     other = record() | {"versions": {"python": "3.11", "commit": "def"}}
     assert "commit def." in page([start, other], "a").partition("## Peers")[2]
+
+
+@pytest.mark.parametrize(("rate", "found"), [(50.0, "own 0.5 × (not met)"), (150.0, "own 1.5 × (met)")])
+def test_with_one_target_ours_are_held_to_the_peers_that_train_so_alone(rate, found):
+    made = record(rate) | {"name": "peers-one-target"}
+    for name, other in (("torch-rechub MIND", 2), ("RecTools SASRec", 1)):
+        made["figures"]["sets"][0]["systems"][other]["name"] = name
+    made["figures"]["sets"][0]["systems"][1]["targets_per_s"]["cpu"] = spread(900.0)  # every event is its target
+    text = page([made], "some.json")
+    assert "## Peers, one target per history" in text
+    assert f"as torch-rechub MIND, the faster of the two. Found: {found}." in text
