@@ -45,7 +45,7 @@ PARTS = (
     TimedFunction("search and blend", search, "_find_by_mixture"),
     TimedFunction("normaliser", Normaliser, "log_sum"),
     TimedFunction("blend", search, "_blend_lists"),
-    TimedFunction("candidates and who found them", search, "_add_popular"),
+    TimedFunction("candidates and who found them", search, "add_popular"),
     TimedFunction("objects", RecommendationBuilder, "build"),
 )
 

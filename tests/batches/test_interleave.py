@@ -1,5 +1,7 @@
 """Two lists that take turns, beside a slow loop."""
 
+from fractions import Fraction
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -7,18 +9,18 @@ from numpy.typing import NDArray
 from multitudes.batches.interleave import interleave
 
 
-def slowly(items: list[int], others: list[int], share: float, n: int) -> list[int]:
-    """Take turns until both lists have ended; an item that was taken is passed over."""
-    taken, own, other = list[int](), iter(items), iter(others)
-    left, turn = len(items) + len(others), 0
-    while left and turn < 10_000:
-        which = other if int((turn + 1) * share) > int(turn * share) else own
-        item, turn = next(which, None), turn + 1
-        if item is not None:
-            left -= 1
-            if item not in taken:
-                taken.append(item)
-    return taken[:n]
+def slowly(items: list[int], others: list[int], share: Fraction, n: int) -> list[int]:
+    """Take the next item of the list that is less far on its way; an item that was taken is passed over."""
+    found, own, other = list[int](), 0, 0
+    while own < len(items) or other < len(others):
+        is_own = other == len(others) or (
+            own < len(items) and (own + Fraction(1, 2)) / (1 - share) <= (other + Fraction(1, 2)) / share
+        )
+        item = items[own] if is_own else others[other]
+        own, other = own + is_own, other + (not is_own)
+        if item not in found:
+            found.append(item)
+    return found[:n]
 
 
 def taken(items: NDArray[np.int64], others: NDArray[np.int64], share: float, n: int) -> list[int]:
@@ -26,18 +28,24 @@ def taken(items: NDArray[np.int64], others: NDArray[np.int64], share: float, n: 
     return chosen
 
 
-@pytest.mark.parametrize("share", [0.1, 0.25, 0.5, 0.75, 0.9])
-def test_random_lists_take_turns_as_in_a_loop_and_a_shorter_list_is_the_beginning_of_a_longer_one(share: float):
+@pytest.mark.parametrize("share", [Fraction(1, 8), Fraction(1, 4), Fraction(1, 2), Fraction(3, 4), Fraction(15, 16)])
+def test_random_lists_take_turns_as_in_a_loop_and_a_shorter_list_is_the_beginning_of_a_longer_one(share: Fraction):
     rng = np.random.default_rng(0)
     for _ in range(50):
         first, second = (rng.permutation(30)[: rng.integers(0, 25)] for _ in range(2))
-        whole = taken(first, second, share, 40)
+        whole = taken(first, second, float(share), 40)
         assert whole == slowly(first.tolist(), second.tolist(), share, 40)
         for n in (1, 5, 12):
-            assert taken(first[:n], second[:n], share, n) == whole[:n]
+            assert taken(first[:n], second[:n], float(share), n) == whole[:n]
 
 
 def test_with_half_of_the_turns_every_second_item_is_of_the_second_list():
     assert taken(np.array([1, 2, 3]), np.array([9, 2, 8]), 0.5, 5) == [1, 9, 2, 3, 8]
     rows = interleave(np.array([1, 2, 3]), np.array([9, 2, 8]), 0.5, 5)
     assert rows.tolist() == [0, 3, 1, 2, 5], "an item belongs to the list whose turn it was"
+
+
+def test_a_share_near_zero_or_one_costs_nothing():
+    items, others = np.arange(100), np.arange(100, 200)
+    assert taken(items, others, 1e-9, 101)[-2:] == [99, 100]
+    assert taken(items, others, 1 - 1e-9, 101)[-2:] == [199, 0]

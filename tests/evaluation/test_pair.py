@@ -1,15 +1,21 @@
 """Two runs as one system: the order of turns by hand, and a pair finds what its two runs find."""
 
 from types import SimpleNamespace
+from typing import cast
 
 import numpy as np
 import pytest
 
+from multitudes.batches.held_out import HeldOut
+from multitudes.evaluation import pair
 from multitudes.evaluation.config import EvaluateConfig
 from multitudes.evaluation.evaluate import evaluate
-from multitudes.evaluation.pair import Member, evaluate_pair, merge_lists
+from multitudes.evaluation.pair import Member, evaluate_pair, merge_lists, pair_lists
+from multitudes.evaluation.scorer import Scorer
 from multitudes.retrieval.config import RetrieveConfig
+from multitudes.retrieval.search import find_candidates
 from tests.evaluation.worlds import FakeRun, prepared
+from tests.retrieval.worlds import catalogue, user_vectors
 
 PAST = [[1, 2], [1, 3], [1, 2]]
 FUTURE = [[5, 6, 1], [7, 8, 1], [9, 10, 1]]
@@ -89,3 +95,14 @@ def test_with_half_of_the_places_a_run_fills_the_list_of_half_the_budget(tmp_pat
     other = member(data, [[11, 12], [11, 12], [11, 12]])
     assert hits(evaluate_pair((uneven, other), 0.5, CONFIG), "pair", 4) == {100: 1, 101: 1, 102: 1}
     assert hits(evaluate_pair((uneven, other), 1.0, CONFIG), "pair", 4) == {100: 2, 101: 2, 102: 2}
+
+
+def test_a_pair_of_a_run_with_itself_keeps_the_turns_of_popular_items(monkeypatch):
+    items = catalogue(np.outer(np.linspace(1, 0.1, 20), [1, 0.1]), counts=np.arange(20))  # item 20 is the most popular
+    config = RetrieveConfig(shares_by_history={"none": {"unconditioned": 0.5, "popular": 0.5}})
+    vectors = user_vectors(("unconditioned",), [[[5, 0.5]]])._replace(events_B=np.array([0]))
+    monkeypatch.setattr(pair, "user_vectors", lambda *_: vectors)
+    own, nothing = Member(cast("Scorer", None), items, config), [np.array([], dtype=np.int64)]
+    (alone,) = find_candidates(vectors, items, 6, nothing, config)
+    assert alone.item_N.tolist() == [1, 20, 2, 19, 3, 18]
+    assert pair_lists((own, own), 1.0, cast("HeldOut", [0]), nothing, (6,))[6].tolist() == [alone.item_N.tolist()]

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from multitudes.batches.user_vectors import ListPart
 from multitudes.evaluation.system_search import Exclusion, SystemSearch
 from multitudes.retrieval.config import Blend, RetrieveConfig
 from multitudes.retrieval.search import find_candidates, search_vectors
@@ -28,7 +29,9 @@ def assert_same_lists(found, expected):
 @settings(max_examples=40, deadline=None)
 def test_one_search_finds_what_a_search_with_each_exclusion_finds(blend, world, data):
     items, vectors, own, n = world
-    config = RetrieveConfig(blend=blend, topics_per_request=2)
+    vectors = vectors._replace(events_B=np.arange(len(own)) % 2)
+    turns: dict[ListPart, float] = {"unconditioned": 0.3, "implicit": 0.2, "explicit": 0.1, "popular": 0.4}
+    config = RetrieveConfig(blend=blend, topics_per_request=2, shares_by_history={"none": turns})
     search = SystemSearch(vectors, items, (max(1, n // 2), n), own, config)
     users = data.draw(st.sets(st.integers(0, len(own) - 1), min_size=1))
     row_B = np.array(sorted(users))

@@ -460,7 +460,7 @@ def test_an_index_that_finds_less_than_the_floor_on_held_out_users_does_not_offe
     fallback = build(np.arange(600), item, users=users_of_width(8), target=PROMISE).info()["mixture_fallback"]
     assert fallback["floor"] == 1.05
     assert 0.8 < fallback["checked"] <= 1
-    found = f"{fallback['checked']:.3f} of the exact list at depth 60"
+    found = f"{fallback['checked']:.4f} of the exact list at depth 60"
     assert fallback["reason"] == f"{found} on 10 held-out users, below the floor of 1.05"
 
 

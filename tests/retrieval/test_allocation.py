@@ -17,7 +17,13 @@ from multitudes.retrieval.allocation import (
     vector_quotas,
     vector_shares,
 )
-from multitudes.retrieval.config import DEFAULT_SHARES, RetrieveConfig, resolve_shares, with_run_defaults
+from multitudes.retrieval.config import (
+    DEFAULT_SHARES,
+    RetrieveConfig,
+    resolve_shares,
+    resolve_shares_by_history,
+    with_run_defaults,
+)
 from tests.retrieval.worlds import user_vectors
 
 weights = arrays(np.float64, st.integers(1, 12), elements=st.floats(0, 1e6))
@@ -199,6 +205,13 @@ def test_popular_items_leave_the_proportions_of_the_vectors_as_they_are():
     assert (vector_shares(vectors, with_popular) == vector_shares(vectors, without)).all()
     assert popular_shares_of_users(vectors, with_popular).tolist() == [0.5, 0]
     assert popular_shares_of_users(vectors, without).tolist() == [0, 0]
+    nobody = vectors._replace(mask_BK=np.zeros_like(vectors.mask_BK))
+    assert popular_shares_of_users(nobody, with_popular).tolist() == [0, 0]
+
+
+def test_the_shares_of_vectors_beside_popular_items_sum_to_one_in_spite_of_rounding():
+    rounded = RetrieveConfig(shares_by_history={"none": {"unconditioned": 0.0019, "popular": 0.999}})
+    assert resolve_shares_by_history(rounded)["none"] == (1.0, 0.0, 0.0)
 
 
 def test_shares_by_history_are_as_fitted_unless_the_configuration_sets_shares():
@@ -216,8 +229,10 @@ def test_shares_by_history_are_as_fitted_unless_the_configuration_sets_shares():
 def test_shares_by_history_that_do_not_sum_to_one_are_rejected():
     with pytest.raises(UsageError, match=r"shares_by_history.*none = .*expected shares of at least 0 that sum to 1"):
         parse(RetrieveConfig, {"shares_by_history": {"none": {"unconditioned": 0.9}}}, "a.toml")
-    with pytest.raises(UsageError, match=r"shares_by_history.*none = .*expected popular below 1"):
-        parse(RetrieveConfig, {"shares_by_history": {"none": {"popular": 1.0}}}, "a.toml")
+    with pytest.raises(
+        UsageError, match=r"shares_by_history.*none = .*expected a share for a kind of vectors beside popular items"
+    ):
+        parse(RetrieveConfig, {"shares_by_history": {"none": {"popular": 0.9995}}}, "a.toml")
     with pytest.raises(UsageError, match="shares_by_history"):
         parse(RetrieveConfig, {"shares_by_history": {"brief": {"unconditioned": 1.0}}}, "a.toml")
 

@@ -85,26 +85,42 @@ def test_a_user_without_any_vector_gets_popular_items_and_is_told(blend):
 
 
 @every_blend
-def test_without_a_history_popular_items_take_their_turns_unless_the_request_sets_shares(blend):
+@pytest.mark.parametrize("kinds", [("unconditioned",), ("unconditioned", "implicit")], ids=["one", "several"])
+def test_without_a_history_popular_items_take_their_turns_unless_the_request_sets_shares(blend, kinds):
     config = RetrieveConfig(blend=blend, shares_by_history={"none": {"unconditioned": 0.5, "popular": 0.5}})
     items = catalogue(TWO_TASTES, counts=np.arange(20))  # item 20 is the most popular
-    vectors = user_vectors(("unconditioned",), np.tile([5, 0.5], (3, 1, 1)))
-    new, known, asks = find_candidates(
-        vectors._replace(events_B=np.array([0, 1, 0]), share_BK=np.array([[np.nan], [np.nan], [1.0]])),
-        items,
-        6,
-        [np.array([19])] * 3,
-        config,
+    mask = np.array([[True] + [False] * (len(kinds) - 1)] * 5)
+    share = np.full(mask.shape, np.nan)
+    share[2, 0], share[3] = 1.0, 0.0
+    if len(kinds) > 1:
+        share[4, 1] = 1.0  # of a vector that the user does not have
+    vectors = user_vectors(kinds, np.tile([5, 0.5], (5, len(kinds), 1)), mask_BK=mask)
+    new, known, asks, asks_nothing, asks_in_vain = find_candidates(
+        vectors._replace(events_B=np.array([0, 1, 0, 0, 0]), share_BK=share), items, 6, [np.array([19])] * 5, config
     )
-    assert new.item_N.tolist() == [1, 20, 2, 18, 3, 17]
-    assert new.sources == ["unconditioned", "popular"] * 3
-    assert new.found_by_NK[:, 0].tolist() == [True, False] * 3
-    assert new.score_N[1::2].tolist() == [19, 17, 16]
-    assert new.share_K.tolist() == [0.5]
-    assert not new.shortfalls, "nothing is missing"
+    for one in (new, asks_nothing, asks_in_vain):
+        assert one.item_N.tolist() == [1, 20, 2, 18, 3, 17]
+        assert one.sources == ["unconditioned", "popular"] * 3
+        assert one.found_by_NK[:, 0].tolist() == [True, False] * 3
+        assert one.score_N[1::2].tolist() == [19, 17, 16]
+        assert one.share_K[0] == 0.5
+        assert not one.shortfalls, "nothing is missing"
     for other in (known, asks):
         assert other.item_N.tolist() == [1, 2, 3, 4, 5, 6]
-        assert other.share_K.tolist() == [1.0]
+        assert other.share_K[0] == 1.0
+
+
+@every_blend
+def test_popular_items_beyond_their_turns_are_said_to_fill_the_list(blend):
+    turns: dict[ListPart, float] = {"explicit": 0.5, "popular": 0.5}
+    config = RetrieveConfig(blend=blend, topics_per_request=1, shares_by_history={"none": turns})
+    items = catalogue(TWO_TASTES, [[1]] * 18 + [[2], [2]], np.arange(20)[::-1])  # item 1 is the most popular
+    vectors = user_vectors(("explicit",), [[[0, 5]]], topic_BK=[[2]])._replace(events_B=np.array([0]))
+    (found,) = find_candidates(vectors, items, 10, [NOTHING], config)
+    assert found.sources.count("popular") == 8
+    assert found.shortfalls == (("few", "the interests found too few items: 3 of 10 places are popular items"),)
+    (enough,) = find_candidates(vectors, items, 2, [NOTHING], config)
+    assert not enough.shortfalls
 
 
 @every_blend

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -10,6 +11,7 @@ from multitudes.service import loop_lag
 from multitudes.service.app import create_app
 from multitudes.service.dependencies import Dependencies
 from multitudes.service.loop_lag import LoopLagMonitor
+from multitudes.service.request_context import RequestContextMiddleware
 from tests.service.conftest import ask
 
 INTERVAL_S = loop_lag._INTERVAL_S
@@ -139,4 +141,17 @@ class Counted(LoopLagMonitor):
 def test_every_request_is_counted_until_it_is_answered(deps: Dependencies, path: str):
     counted = Counted()
     ask(create_app(replace(deps, loop_lag=counted)), "GET", path)
+    assert counted.seen == [1, 0]
+
+
+def test_a_request_that_is_cancelled_is_counted_no_more(deps: Dependencies):
+    counted = Counted()
+
+    async def hang(*_: Any) -> Any:
+        raise asyncio.CancelledError
+
+    middleware = RequestContextMiddleware(hang, deps.metrics, deps.journal, counted)
+    scope = {"type": "http", "method": "GET", "path": "/healthz", "headers": [], "query_string": b""}
+    with pytest.raises(asyncio.CancelledError):
+        asyncio.run(middleware(scope, hang, hang))
     assert counted.seen == [1, 0]

@@ -38,7 +38,7 @@ from multitudes.evaluation.target_segments import TimeSegments, time_segments
 from multitudes.evaluation.targets import TargetKind, items_to_exclude, seen_items, subsample, targets_of_kind
 from multitudes.index.hits import empty_hits
 from multitudes.progress import Progress, silent
-from multitudes.retrieval.allocation import allocate_by_weight
+from multitudes.retrieval.allocation import allocate_by_weight, popular_shares_of_users
 from multitudes.retrieval.blend import round_robin
 from multitudes.retrieval.catalogue import Catalogue
 from multitudes.retrieval.config import RetrieveConfig, with_run_defaults
@@ -161,6 +161,7 @@ def pair_lists(
 ) -> dict[int, NDArray[np.int64]]:
     """Return the lists (B, N) of a pair at each budget N; zeros at the end of a list are not candidates."""
     vectors = [user_vectors(member.run, users, member.retrieve) for member in pair]
+    popular_KB = [popular_shares_of_users(vectors[k], member.retrieve) for k, member in enumerate(pair)]
     lists = {}
     for n in budgets:
         places = allocate_by_weight([share, 1 - share], n)
@@ -172,7 +173,9 @@ def pair_lists(
         lists[n] = np.zeros((len(users), n), dtype=np.int64)
         for b in range(len(users)):
             of_user = [[candidates[b] for candidates in sizes] for sizes in found]
-            ranked = [_vector_items(own, longer) for own, longer in of_user]
+            ranked = [
+                _own_items(own, longer, takes_turns=bool(popular_KB[k][b])) for k, (own, longer) in enumerate(of_user)
+            ]
             item = merge_lists(ranked, places, _popular_items(of_user[0][1]), n)
             lists[n][b, : len(item)] = item
     return lists
@@ -197,9 +200,12 @@ def merge_lists(
     return np.concatenate([blended_N, rest])[:n]
 
 
-def _vector_items(own: Candidates, longer: Candidates) -> NDArray[np.int64]:
-    """Return the items that vectors found: first those for the run's own places, then those of the longer list."""
-    item = np.concatenate([one.item_N[one.interest_N != POPULAR] for one in (own, longer)])
+def _own_items(own: Candidates, longer: Candidates, *, takes_turns: bool) -> NDArray[np.int64]:
+    """Return what a run brings: first the items for its own places, then those of the longer list.
+
+    Popular items belong to it where they take turns with its vectors.
+    """
+    item = np.concatenate([one.item_N[takes_turns | (one.interest_N != POPULAR)] for one in (own, longer)])
     return np.array(list(dict.fromkeys(item.tolist())), dtype=np.int64)
 
 

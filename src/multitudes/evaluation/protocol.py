@@ -112,6 +112,7 @@ def vectors_of_kind(vectors: UserVectors, kind: InterestKind) -> UserVectors:
         mask_BK=vectors.mask_BK[:, columns],
         topic_BK=vectors.topic_BK[:, columns],
         assignment_BL=np.full_like(vectors.assignment_BL, -1),  # history events may point at removed columns
+        events_B=vectors.events_B,
     )
 
 
@@ -127,6 +128,7 @@ def average_vectors(vectors: UserVectors, config: RetrieveConfig) -> UserVectors
         mask_BK=exists_B1,
         topic_BK=np.zeros(exists_B1.shape, dtype=np.int64),
         assignment_BL=np.full_like(vectors.assignment_BL, -1),
+        events_B=vectors.events_B,
     )
 
 

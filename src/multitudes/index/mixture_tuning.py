@@ -137,7 +137,7 @@ def _explain(tuned: Sequence[Level], promise: float, floor: float, depth: int, c
         reason = f"no number of pairs finds {promise} of the exact list at depth {depth:,} with 95 % confidence"
         return MixtureFallback(promise, floor, depth, None, checked_on, reason)
     best = max(deep, key=lambda level: level.checked)
-    found = f"{best.checked:.3f} of the exact list at depth {best.depth:,}"
+    found = f"{best.checked:.4f} of the exact list at depth {best.depth:,}"
     reason = f"{found} on {checked_on:,} held-out users, below the floor of {floor}"
     return MixtureFallback(promise, floor, depth, best.checked, checked_on, reason)
 

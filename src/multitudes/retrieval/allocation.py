@@ -130,14 +130,15 @@ def vector_shares(
 
 
 def popular_shares_of_users(vectors: UserVectors, config: RetrieveConfig) -> NDArray[np.float64]:
-    """Return the share of the list that popular items take (B,): none where a request sets the shares of vectors."""
+    """Return the share of the turns of popular items (B,): none without a vector, or where a request sets shares."""
     if vectors.events_B is None or not config.shares_by_history:
         return np.zeros(len(vectors.mask_BK))
     by_history = popular_shares(config)
     share_B = np.array([by_history[length] for length in HISTORY_LENGTHS])[history_lengths(vectors.events_B)]
+    takes_turns_B = vectors.mask_BK.any(axis=1)
     if vectors.share_BK is not None:
-        share_B = np.where((vectors.share_BK > 0).any(axis=1), 0.0, share_B)
-    return share_B
+        takes_turns_B = takes_turns_B & ~((vectors.share_BK > 0) & vectors.mask_BK).any(axis=1)
+    return np.where(takes_turns_B, share_B, 0.0)
 
 
 def vector_quotas(

@@ -89,8 +89,8 @@ class RetrieveConfig(Config):
         for length, shares in value.items():
             if min(shares.values(), default=0.0) < 0 or abs(sum(shares.values()) - 1) > _MAX_ROUNDING:
                 raise ValueError(f"{length} = {shares}: expected shares of at least 0 that sum to 1")
-            if shares.get("popular", 0.0) >= 1:
-                raise ValueError(f"{length} = {shares}: expected popular below 1, with a share for a kind of vectors")
+            if not any(shares.get(kind, 0.0) > 0 for kind in INTEREST_KINDS):
+                raise ValueError(f"{length} = {shares}: expected a share for a kind of vectors beside popular items")
         return value
 
 
@@ -130,11 +130,21 @@ def resolve_shares(config: RetrieveConfig, fitted: Shares = DEFAULT_SHARES) -> S
 def resolve_shares_by_history(config: RetrieveConfig) -> dict[HistoryLength, Shares]:
     """Return the shares among the vectors of users of each length of the history."""
     for_all = resolve_shares(config)
-    by_history = dict[HistoryLength, Shares]()
-    for length, shares in config.shares_by_history.items():
-        of_vectors = 1 - shares.get("popular", 0.0)
-        by_history[length] = Shares(*(shares.get(kind, 0.0) / of_vectors for kind in INTEREST_KINDS))
+    by_history = {
+        length: Shares(*(shares.get(kind, 0.0) for kind in INTEREST_KINDS))
+        for length, shares in without_popular(config).shares_by_history.items()
+    }
     return {length: by_history.get(length, for_all) for length in HISTORY_LENGTHS}
+
+
+def without_popular(config: RetrieveConfig) -> RetrieveConfig:
+    """Return ``config`` without turns of popular items: the kinds of vectors divide their share among them."""
+    by_history = {length: dict(shares) for length, shares in config.shares_by_history.items()}
+    for length, shares in by_history.items():
+        if shares.pop("popular", 0.0):
+            total = sum(shares.values())
+            by_history[length] = {kind: share / total for kind, share in shares.items()}
+    return config.model_copy(update={"shares_by_history": by_history})
 
 
 def popular_shares(config: RetrieveConfig) -> dict[HistoryLength, float]:

@@ -215,7 +215,7 @@ def _find_chunk(
         else:
             n_vectors = int(vectors.mask_BK[b].sum())
             own = Candidates(*blended, found_by_NK, vectors.kinds, share_BK[b])
-            candidates[b] = _add_popular(own, n_vectors, popular_B[b], catalogue, n, excluded[b])
+            candidates[b] = add_popular(own, n_vectors, popular_B[b], catalogue, n, excluded[b])
     timer("blend")
     if retried:  # rare: the lists of a user overlap more than expected
         full = config.model_copy(update={"depth": "full"})
@@ -255,7 +255,7 @@ def _find_by_mixture(
         found_by_NK = np.zeros((len(found_NK), len(vectors.kinds)), dtype=np.bool_)
         found_by_NK[:, column_BK[b]] = found_NK
         own = Candidates(*blended, found_by_NK, vectors.kinds, share_BK[b])
-        candidates.append(_add_popular(own, n_vectors_B[b], popular_B[b], catalogue, n, excluded[b]))
+        candidates.append(add_popular(own, n_vectors_B[b], popular_B[b], catalogue, n, excluded[b]))
     timer("blend")
     return candidates
 
@@ -406,7 +406,7 @@ def _blend_each_user(
             raise AssertionError(f"the blend '{config.blend}' has no branch here")
 
 
-def _add_popular(
+def add_popular(
     found: Candidates,
     n_vectors: int,
     popular_share: float,
@@ -414,18 +414,32 @@ def _add_popular(
     n: int,
     excluded: NDArray[np.int64],
 ) -> Candidates:
-    """Let popular items take their share of a list, and fill it up to ``n`` with them."""
+    """Let popular items take their turns in a list, and fill it up to ``n`` with them.
+
+    Args:
+        found: what the vectors of a user found, up to ``n`` items.
+        n_vectors: how many vectors the user has.
+        popular_share: of the turns.
+        catalogue: the items that can be retrieved.
+        n: number of candidates.
+        excluded: item numbers that are not returned.
+    """
+    missing = n - len(found.item_N)
+    if not popular_share and missing <= 0:
+        return found
     if popular_share and len(found.item_N):
         popular_N = popular_items(catalogue, n, excluded)
         chosen = interleave(found.item_N, popular_N, popular_share, n)
-        found = replace(
+        joined = replace(
             _append(found, popular_N, catalogue).select(chosen), share_K=found.share_K * (1 - popular_share)
         )
-    missing = n - len(found.item_N)
+    else:
+        popular_N = popular_items(catalogue, missing, np.concatenate([excluded, found.item_N]))
+        joined = _append(found, popular_N, catalogue)
     if missing <= 0:
-        return found
-    popular_M = popular_items(catalogue, missing, np.concatenate([excluded, found.item_N]))
-    return replace(_append(found, popular_M, catalogue), shortfalls=_shortfalls(n_vectors, len(popular_M), n))
+        return joined
+    beyond_their_turns = int((joined.interest_N == POPULAR).sum() - np.ceil(popular_share * n))
+    return replace(joined, shortfalls=_shortfalls(n_vectors, max(0, beyond_their_turns), n))
 
 
 def _append(found: Candidates, popular_M: NDArray[np.int64], catalogue: Catalogue) -> Candidates:
