@@ -10,7 +10,8 @@ import pytest
 
 from multitudes.batches.user_vectors import UserVectors
 from multitudes.errors import UsageError
-from multitudes.index import files
+from multitudes.index import files, inverted
+from multitudes.index.approximate import ApproximateSearch
 from multitudes.index.engine import RecallTarget
 from multitudes.index.factory import load_embedded
 from multitudes.index.inverted import build
@@ -78,14 +79,22 @@ def check_normalised(score_N: np.ndarray, world: World, query: MixtureQuery) -> 
 
 @crowd
 @pytest.mark.parametrize(
-    ("items", "scanned"), [(1_500, 10_000), (2_500, 10_000), (2_500, 500)], ids=["scanned", "codes", "engine"]
+    ("items", "scanned", "per_coded", "coded"),
+    [(1_500, 10_000, 20, 0), (2_500, 10_000, 20, 1), (2_500, 500, 20, 0), (2_500, 500, 1, 1)],
+    ids=["scanned", "codes", "engine", "codes of a large topic"],
 )
-def test_a_topic_that_every_item_has_restricts_nothing(items: int, scanned: int, count: int):
+def test_a_topic_that_every_item_has_restricts_nothing(
+    items: int, scanned: int, per_coded: int, coded: int, count: int, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(inverted, "_ITEMS_PER_CODED", per_coded)
     item = latent(np.random.default_rng(3), items, WIDTH)
     item /= np.linalg.norm(item, axis=1, keepdims=True) / np.sqrt(WIDTH)
     world = World(np.arange(1, items + 1), item, [[EVERY, 1] if row % 100 == 0 else [EVERY] for row in range(items)])
     target = RecallTarget(recall=PROMISE.recall, deepest=200, scanned=scanned)
     index = LiveIndex(build(world.ids, item, csr(world.topics), users=users(latent, 60, 1), target=target))
+    assert index.info()[COUNT_FIELD] == coded
+    if coded:  # and its codes are read: all items are not searched for those of the topic
+        monkeypatch.setattr(ApproximateSearch, "_search_large_topic", None)
     asked = users(latent, MANY, 6)
     for topic_K in ([0, 0, 0, 0, EVERY], [EVERY] * 5, [0, 0, 1, EVERY, EVERY]):
         queries = [query._replace(topic_K=np.array(topic_K)) for query in asked]

@@ -50,7 +50,7 @@ class IndexConfig(Config):
         100_000,
         ge=0,
         description="Topics up to this many items are searched exactly; for the blend mixture, inverted lists read"
-        " the codes of those above 2,048.",
+        " the codes of those above 2,048, and of larger ones up to a twentieth of all items.",
     )
     recall: float = Field(0.97, gt=0, le=1, description="Share of the exact answer that a tuned index must find.")
     depth: int = Field(

@@ -103,7 +103,7 @@ class MixtureWalk:
         self.table, self.left_out = search.table, search.tombstones
         self.levels, self._levels_with_topics = Levels(tuning.levels), Levels(tuning.with_topics)
         self._topic_sample = cache_by_topic(self._sample_topic)
-        self._is_scanned = cache(search.is_scanned)
+        self._is_proposed = cache(lambda topic: topic in topic_lists.number_of or search.is_scanned(topic))
 
     def with_tuning(self, tuning: MixtureTuning) -> "MixtureWalk":
         """Return a search that was tuned otherwise."""
@@ -117,7 +117,7 @@ class MixtureWalk:
         """Yield the scores of each user; the topics and the normalisers of several are computed together."""
         for start in range(0, len(queries), USERS_TOGETHER):
             users = queries[start : start + USERS_TOGETHER]
-            topics = propose_of_topics(self.search, self.topic_lists, users, self._is_scanned)
+            topics = propose_of_topics(self.search, self.topic_lists, users, self._is_proposed)
             for first in range(0, len(users), USERS_PER_CHUNK):
                 chunk = slice(first, first + USERS_PER_CHUNK)
                 yield from self._scores_of_lists(users[chunk], topics[chunk])
@@ -151,7 +151,7 @@ class MixtureWalk:
         return [
             LargeTopic(k, topic, self._sampled_log_sum(topic, query.vectors_KD[k]))
             for k, topic in enumerate(query.topic_K.tolist())
-            if topic != ANY_TOPIC and not self._is_scanned(topic)
+            if topic != ANY_TOPIC and not self._is_proposed(topic)
         ]
 
     def _sampled_log_sum(self, topic: int, vector_D: NDArray[np.float32]) -> float:
