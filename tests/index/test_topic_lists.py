@@ -224,8 +224,8 @@ def test_many_vectors_with_the_same_favourites_get_full_lists():
     assert len(found.id_N) == query.n
 
 
-@pytest.mark.parametrize("length", [10, 14])
-def test_the_normaliser_is_known_for_usual_widths_and_lengths(length: int):
+def large_topic(length: int):
+    """Return a topic of 8,000 clustered items, users who follow it, and the exact log normalisers."""
     rng = np.random.default_rng(length)
     centres = rng.standard_normal((200, 64))
     vectors = centres[rng.integers(200, size=8_000)] + 0.5 * rng.standard_normal((8_000, 64))
@@ -234,18 +234,33 @@ def test_the_normaliser_is_known_for_usual_widths_and_lengths(length: int):
     near = vectors[rng.integers(8_000, size=40)] + 0.1 * rng.standard_normal((40, 64))
     asks = (length * near / np.linalg.norm(near, axis=1, keepdims=True)).astype(np.float32)
     queries = [query._replace(vectors_KD=ask[None]) for query, ask in zip(asked(40, 9, topics=(1,)), asks, strict=True)]
-    found = np.array([proposals.log_sum for (proposals,) in propose(table, queries)])
-    error = found - log_sum_exp(asks @ vectors.T)
+    return table, queries, log_sum_exp(asks @ vectors.T)
+
+
+@pytest.mark.parametrize("length", [10, 14])
+def test_the_normaliser_is_known_for_usual_widths_and_lengths(length: int):
+    table, queries, exact = large_topic(length)
+    error = np.array([proposals.log_sum for (proposals,) in propose(table, queries)]) - exact
     assert abs(error.mean()) < 0.06
     assert error.std() < 0.06
 
 
-def propose(table, queries):
+def test_what_the_normaliser_is_too_low_by_is_learned_from_some_users_and_holds_for_others(monkeypatch):
+    estimate = topic_lists.log_sums_of_best
+    monkeypatch.setattr(topic_lists, "log_sums_of_best", lambda *best: [found - 0.3 for found in estimate(*best)])
+    table, queries, exact = large_topic(10)
+    before = np.array([proposals.log_sum for (proposals,) in propose(table, queries[8:])]) - exact[8:]
+    after = np.array([proposals.log_sum for (proposals,) in propose(table, queries[8:], queries[:8])]) - exact[8:]
+    assert abs(before.mean() + 0.3) < 0.05
+    assert abs(after.mean()) < 0.05
+
+
+def propose(table, queries, calibrated_on=()):
     """Return what is proposed where every topic has codes."""
     lists = TopicLists.build(table, lambda _: True, 0)
     assert lists.lists is not None
     search = ApproximateSearch(table, None, None)  # type: ignore[arg-type]  # no engine is asked
-    return propose_of_topics(search, lists, queries, lambda _: True)
+    return propose_of_topics(search, lists.calibrate(search, calibrated_on), queries, lambda _: True)
 
 
 def test_a_saved_index_has_the_codes_and_an_older_one_searches_without(tmp_path):
@@ -255,6 +270,12 @@ def test_a_saved_index_has_the_codes_and_an_older_one_searches_without(tmp_path)
     opened = load_embedded(tmp_path)
     for a, b in zip(index.mixture(queries), opened.mixture(queries), strict=True):
         assert a.id_N.tolist() == b.id_N.tolist()
+        assert a.score_N.tolist() == b.score_N.tolist()
+    record = json.loads((tmp_path / "index.json").read_text(encoding="utf-8"))
+    del record["files"][topic_lists.CORRECTION_FILE]
+    before = TopicLists.load(tmp_path, record, index.segment.parts[0])
+    assert before.correction_T.tolist() == [0], "an earlier version measured none"
+    assert index.segment.walk.topic_lists.correction_T[0] != 0
     (tmp_path / "older").mkdir()
     without_codes(index).save(tmp_path / "older")
     opened = load_embedded(tmp_path / "older")
@@ -269,6 +290,10 @@ def test_codes_of_other_topics_are_refused(tmp_path):
     np.save(tmp_path / topic_lists.TOPICS_FILE, np.array([LARGE]))
     record = json.loads((tmp_path / "index.json").read_text(encoding="utf-8"))
     with pytest.raises(ArtefactError, match="not of these topics"):
+        TopicLists.load(tmp_path, record, index.segment.parts[0])
+    np.save(tmp_path / topic_lists.TOPICS_FILE, np.array([CODED]))
+    np.save(tmp_path / topic_lists.CORRECTION_FILE, np.array([np.nan]))
+    with pytest.raises(ArtefactError, match=r"correction\.npy: is not of these topics"):
         TopicLists.load(tmp_path, record, index.segment.parts[0])
     (tmp_path / topic_lists.CODES_FILE).write_bytes(b"nothing")
     with pytest.raises(ArtefactError, match="cannot read it"):

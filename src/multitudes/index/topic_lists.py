@@ -4,8 +4,9 @@ A topic of up to ``_WHOLE`` items is scored exactly. The items of a larger one a
 the mean of the topic as its centroid, and FAISS reads the lists of all vectors of a request in one call. Then the
 normaliser is the sum over the best ``_SUMMED`` items, of which the ``_RESCORED`` best are scored by their full vectors.
 The rest is taken to be normal, around the mean score of the topic, with the deviation that puts the last of the summed
-items at its rank. (Topics of 7,000 to 16,000 items, latent or clustered, vectors of length 10 and 14: the log of it is
-.02 to .04 too low, with a standard deviation of .01 to .03. In larger topics of few clusters it can be wrong by .3.)
+items at its rank. (Vectors of length 10 and 14, latent or clustered: the log of it is .02 to .04 too low in topics of
+7,000 to 16,000 items, with a standard deviation of .01 to .03, and .10 in topics of 100,000.) What it is too low by is
+nearly the same for all vectors, so the build measures it on some users, topic by topic, and it is added.
 
 So neither reads the vectors of a topic. (1 M × 64, five topics of 10,000: 0.7 ms; scoring them exactly takes 2.5 from
 memory.)
@@ -35,7 +36,7 @@ from multitudes.index.scan import inner_products, log_sum_exp, paired_inner_prod
 from multitudes.progress import Progress, silent
 from multitudes.seeding import generator
 
-CODES_FILE, TOPICS_FILE = "coded_topics.faiss", "coded_topics.npy"
+CODES_FILE, TOPICS_FILE, CORRECTION_FILE = "coded_topics.faiss", "coded_topics.npy", "coded_topics_correction.npy"
 COUNT_FIELD = "coded_topics"  # of the description of an index; absent in one of an earlier version
 _SUMMED = 512  # must not depend on the number of results: the probability of an item does not
 # So the last of the summed items is .67 standard deviations above the mean or more. Nearer to it, the deviation that
@@ -46,6 +47,7 @@ _PER_RESULT = 2  # proposals: 4-bit codes misplace some
 _PER_RESULT_ALONE = 4  # where no vector brings any item, so that every result is one of them
 _PER_EXCLUDED = 2  # proposals more: the deeper, the more items codes misplace
 _TRAINING_POINTS = 100_000
+_CALIBRATED_ON = 8  # vectors for each topic
 _BITS = 4
 _ADD_BATCH = 100_000
 _MAX_SCORES = 2**20  # of one call of FAISS, or of one product
@@ -84,9 +86,18 @@ class _Pair(NamedTuple):
 class TopicLists:
     """The codes of the items of topics, a list for each topic."""
 
-    def __init__(self, lists: InvertedLists | None, topic_T: NDArray[np.int64]) -> None:
-        """Take inverted lists and the topic of each of them; None: no topic has codes."""
+    def __init__(
+        self, lists: InvertedLists | None, topic_T: NDArray[np.int64], correction_T: NDArray[np.float64] | None = None
+    ) -> None:
+        """Take inverted lists, the topic of each of them, and what is added to its log normalisers.
+
+        Args:
+            lists: None: no topic has codes.
+            topic_T: the topic of each list.
+            correction_T: None: nothing was measured.
+        """
         self.lists, self.topic_T = lists, topic_T
+        self.correction_T = np.zeros(len(topic_T)) if correction_T is None else correction_T
         self.number_of = {topic: number for number, topic in enumerate(topic_T.tolist())}
 
     @classmethod
@@ -100,6 +111,27 @@ class TopicLists:
             return cls(None, topic_T)
         rows_T = [table.postings.rows(topic) for topic in topic_T.tolist()]
         return cls(InvertedLists(_encode(table, rows_T, seed, progress)), topic_T)
+
+    def calibrate(self, search: ApproximateSearch, queries: Sequence[MixtureQuery]) -> Self:
+        """Return the same lists, with the mean error of the log normalisers of some users in each topic.
+
+        A topic that none of them follows gets the mean of the others.
+        """
+        error_T: list[list[float]] = [[] for _ in self.topic_T]
+        asked = {number: list[_CodedPair]() for number in range(len(self.topic_T))}
+        for topic, pairs in _pairs_of_topic(search.table, queries, self.number_of.__contains__).items():
+            number, items = self.number_of[topic], search.live_items(topic)
+            asked[number] = [_CodedPair(pair, number, items) for pair in pairs[:_CALIBRATED_ON]]
+        for number, coded in asked.items():
+            item_MD = search.table.vectors_at(search.table.postings.rows(int(self.topic_T[number])))
+            for own, found in zip(coded, _search_codes(search, self, coded) if coded else (), strict=True):
+                if found is not None:
+                    exact = float(log_sum_exp(inner_products(own.pair.vector_D[None], item_MD))[0])
+                    error_T[number].append(exact - found.log_sum)
+        known = [float(np.mean(errors)) for errors in error_T if errors]
+        usual = float(np.mean(known)) if known else 0.0
+        correction_T = np.array([float(np.mean(errors)) if errors else usual for errors in error_T])
+        return type(self)(self.lists, self.topic_T, self.correction_T + correction_T)
 
     @classmethod
     def load(cls, folder: Path, record: dict[str, Any], table: ItemTable) -> Self:
@@ -115,13 +147,19 @@ class TopicLists:
         expected = [len(table.postings.rows(topic)) for topic in topic_T.tolist()]
         if width != table.dimension or lists.sizes.tolist() != expected:
             raise ArtefactError(f"{path}: is not of these topics; publish the run again")
-        return cls(lists, np.array(topic_T))
+        if CORRECTION_FILE not in record["files"]:  # an earlier version measured none
+            return cls(lists, np.array(topic_T))
+        correction_T = files.read_array(folder / CORRECTION_FILE, np.float64, 1)
+        if len(correction_T) != len(topic_T) or not np.isfinite(correction_T).all():
+            raise ArtefactError(f"{folder / CORRECTION_FILE}: is not of these topics; publish the run again")
+        return cls(lists, np.array(topic_T), np.array(correction_T))
 
     def save(self, folder: Path) -> None:
         """Write the codes into ``folder``, if there are any."""
         if self.lists is not None:
             self.lists.write(folder / CODES_FILE)
             np.save(folder / TOPICS_FILE, self.topic_T, allow_pickle=False)
+            np.save(folder / CORRECTION_FILE, self.correction_T, allow_pickle=False)
 
 
 def _encode(table: ItemTable, rows_T: Sequence[NDArray[np.int32]], seed: int, progress: Progress) -> Any:  # noqa: ANN401 (FAISS has no types)
@@ -263,8 +301,8 @@ def _search_codes(
     g_B, m_B = np.nonzero((score_GM >= last_G[:, None]) & (row_GM >= 0))
     score_GM[g_B, m_B] = paired_inner_products(vectors_GD[g_B], search.table.vectors_at(row_GM[g_B, m_B]))
     log_sum_G = log_sums_of_best(score_GM, lists.centroid_scores(vectors_GD, list_G), [own.items for own in asked])
-    for own, row_M, score_M, log_sum, is_scored in zip(asked, row_GM, score_GM, log_sum_G, is_scored_G, strict=True):
-        is_found_M = row_M >= 0
+    for own, row_M, score_M, estimate, is_scored in zip(asked, row_GM, score_GM, log_sum_G, is_scored_G, strict=True):
+        is_found_M, log_sum = row_M >= 0, estimate + float(topic_lists.correction_T[own.number])
         yield own.pair.select(row_M[is_found_M], score_M[is_found_M], log_sum) if is_scored else None
 
 
