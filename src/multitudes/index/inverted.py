@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from multitudes.errors import ArtefactError
 from multitudes.index import files
-from multitudes.index.approximate import ApproximateIndex, open_approximate
+from multitudes.index.approximate import ApproximateIndex, ApproximateSearch, open_approximate
 from multitudes.index.batch_walk import propose_together
 from multitudes.index.engine import DEFAULT_TARGET, RecallTarget
 from multitudes.index.inverted_lists import FAISS_FILE, InvertedLists
@@ -81,8 +81,7 @@ def build(
         seed,
         progress,
     )
-    uncalibrated = InvertedIndex(index, moments, topic_lists, UNTUNED)
-    topic_lists = topic_lists.calibrate(uncalibrated.walk.search, sample)
+    topic_lists = topic_lists.calibrate(ApproximateSearch(*index.parts), sample)
     untuned = InvertedIndex(index, moments, topic_lists, UNTUNED)
     tuned = tune_mixture(untuned.walk, sample, target, progress)
     if isinstance(tuned, MixtureFallback):

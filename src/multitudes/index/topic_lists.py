@@ -118,13 +118,11 @@ class TopicLists:
         A topic that none of them follows gets the mean of the others.
         """
         error_T: list[list[float]] = [[] for _ in self.topic_T]
-        asked = {number: list[_CodedPair]() for number in range(len(self.topic_T))}
         for topic, pairs in _pairs_of_topic(search.table, queries, self.number_of.__contains__).items():
             number, items = self.number_of[topic], search.live_items(topic)
-            asked[number] = [_CodedPair(pair, number, items) for pair in pairs[:_CALIBRATED_ON]]
-        for number, coded in asked.items():
-            item_MD = search.table.vectors_at(search.table.postings.rows(int(self.topic_T[number])))
-            for own, found in zip(coded, _search_codes(search, self, coded) if coded else (), strict=True):
+            asked = [_CodedPair(pair, number, items) for pair in pairs[:_CALIBRATED_ON]]
+            item_MD = search.table.vectors_at(search.table.postings.rows(topic))
+            for own, found in zip(asked, _search_codes(search, self, asked), strict=True):
                 if found is not None:
                     exact = float(log_sum_exp(inner_products(own.pair.vector_D[None], item_MD))[0])
                     error_T[number].append(exact - found.log_sum)

@@ -10,12 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from multitudes.batches.user_vectors import HISTORY_LENGTHS, INTEREST_KINDS, InterestKind, UserVectors, history_lengths
-from multitudes.retrieval.config import (
-    RetrieveConfig,
-    popular_shares,
-    resolve_shares,
-    resolve_shares_by_history,
-)
+from multitudes.retrieval.config import RetrieveConfig, resolve_shares, resolve_shares_by_history
 
 # The kinds that get the share that a kind cannot use, in order: without enough followed topics, the implicit interests
 # get their share; without a usable history, the followed topics get its share.
@@ -133,8 +128,8 @@ def popular_shares_of_users(vectors: UserVectors, config: RetrieveConfig) -> NDA
     """Return the share of the turns of popular items (B,): none without a vector, or where a request sets shares."""
     if vectors.events_B is None or not config.shares_by_history:
         return np.zeros(len(vectors.mask_BK))
-    by_history = popular_shares(config)
-    share_B = np.array([by_history[length] for length in HISTORY_LENGTHS])[history_lengths(vectors.events_B)]
+    share_H = np.array([config.shares_by_history.get(length, {}).get("popular", 0.0) for length in HISTORY_LENGTHS])
+    share_B = share_H[history_lengths(vectors.events_B)]
     takes_turns_B = vectors.mask_BK.any(axis=1)
     if vectors.share_BK is not None:
         takes_turns_B = takes_turns_B & ~((vectors.share_BK > 0) & vectors.mask_BK).any(axis=1)

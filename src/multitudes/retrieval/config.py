@@ -130,26 +130,26 @@ def resolve_shares(config: RetrieveConfig, fitted: Shares = DEFAULT_SHARES) -> S
 def resolve_shares_by_history(config: RetrieveConfig) -> dict[HistoryLength, Shares]:
     """Return the shares among the vectors of users of each length of the history."""
     for_all = resolve_shares(config)
-    by_history = {
-        length: Shares(*(shares.get(kind, 0.0) for kind in INTEREST_KINDS))
-        for length, shares in without_popular(config).shares_by_history.items()
-    }
+    by_history = dict[HistoryLength, Shares]()
+    for length, shares in config.shares_by_history.items():
+        of_vectors = _shares_of_vectors(shares)
+        by_history[length] = Shares(*(of_vectors.get(kind, 0.0) for kind in INTEREST_KINDS))
     return {length: by_history.get(length, for_all) for length in HISTORY_LENGTHS}
 
 
 def without_popular(config: RetrieveConfig) -> RetrieveConfig:
     """Return ``config`` without turns of popular items: the kinds of vectors divide their share among them."""
-    by_history = {length: dict(shares) for length, shares in config.shares_by_history.items()}
-    for length, shares in by_history.items():
-        if shares.pop("popular", 0.0):
-            total = sum(shares.values())
-            by_history[length] = {kind: share / total for kind, share in shares.items()}
+    by_history = {length: _shares_of_vectors(shares) for length, shares in config.shares_by_history.items()}
     return config.model_copy(update={"shares_by_history": by_history})
 
 
-def popular_shares(config: RetrieveConfig) -> dict[HistoryLength, float]:
-    """Return the share of the list that popular items take, for users of each length of the history."""
-    return {length: config.shares_by_history.get(length, {}).get("popular", 0.0) for length in HISTORY_LENGTHS}
+def _shares_of_vectors(shares: Mapping[ListPart, float]) -> Mapping[ListPart, float]:
+    """Return the shares of the kinds of vectors, which divide that of popular items among them."""
+    if not shares.get("popular"):
+        return shares
+    of_vectors = {part: share for part, share in shares.items() if part != "popular"}
+    total = sum(of_vectors.values())
+    return {kind: share / total for kind, share in of_vectors.items()}
 
 
 def with_shares(

@@ -15,6 +15,7 @@ Users with a short history, 1 to 9 events, have the shares of all users: shares 
 found no more with the other half, on two sets of check-ins.
 """
 
+from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
@@ -25,7 +26,7 @@ from torch import Tensor
 from multitudes.batches.held_out import HeldOut, held_out_histories
 from multitudes.batches.interleave import interleave
 from multitudes.batches.user_vectors import INTEREST_KINDS, HistoryLength, ListPart
-from multitudes.linear.popularity import user_counts
+from multitudes.linear.popularity import items_by_popularity, user_counts
 from multitudes.training.trained_run import TrainedRun
 from multitudes.training.validation import ItemScores, ScoredTargets, fit_shares
 
@@ -64,18 +65,19 @@ def fit_shares_by_history(
         return {}  # no target is new to its user
     unconditioned, explicit = INTEREST_KINDS.index("unconditioned"), INTEREST_KINDS.index("explicit")
     n = min(run.config.train.eval_k, run.prepared.n_items + 1)
-    best_rate, best_G = -1.0, fitted_G
+    best_rate, best_G, best_BN = -1.0, fitted_G, torch.zeros(0)
     for part in _LOWERED:
         shares_G = fitted_G.clone()
         shares_G[explicit] *= part
         shares_G[unconditioned] = 1 - shares_G[explicit]
-        rate = scored.hit_rate(shares_G, n)
+        item_BN = scored.best_items(shares_G, n)
+        rate = scored.share_found(item_BN)
         if rate > best_rate:
-            best_rate, best_G = rate, shares_G
+            best_rate, best_G, best_BN = rate, shares_G, item_BN
     shares: dict[ListPart, float] = dict(zip(INTEREST_KINDS, best_G.tolist(), strict=True))
-    popular_share, best_BN = 0.0, scored.best_items(best_G, n)
+    popular_share, popular = 0.0, _popular_items(run, held, rows, n)
     for share in _POPULAR_SHARES:
-        rate = scored.share_found(_with_popular(run, held, rows, best_BN, share))
+        rate = scored.share_found(_with_popular(best_BN, popular, share))
         if rate > best_rate:
             best_rate, popular_share = rate, share
     if popular_share:
@@ -83,16 +85,21 @@ def fit_shares_by_history(
     return {"none": shares}
 
 
-def _with_popular(run: TrainedRun, held: HeldOut, rows: NDArray[np.int64], item_BN: Tensor, share: float) -> Tensor:
-    """Return the lists of users with popular items in turn (B, N), as ``retrieval.search`` makes them."""
-    by_popularity, n = 1 + np.argsort(-user_counts(run.prepared)[1:], kind="stable"), item_BN.shape[1]
-    joined_BN = torch.zeros_like(item_BN)
-    for b, (user, end) in enumerate(zip(held.user_B[rows].tolist(), held.end_B[rows].tolist(), strict=True)):
+def _popular_items(run: TrainedRun, held: HeldOut, rows: NDArray[np.int64], n: int) -> list[NDArray[np.int64]]:
+    """Return the ``n`` most popular items that each user has not seen."""
+    by_popularity, popular = items_by_popularity(user_counts(run.prepared)), []
+    for user, end in zip(held.user_B[rows].tolist(), held.end_B[rows].tolist(), strict=True):
         seen = run.prepared.event_item[run.prepared.event_offset[user] : end]
-        popular = by_popularity[: n + len(seen)]
-        popular = popular[~np.isin(popular, seen)][:n]
-        own = item_BN[b].numpy()
-        own = own[own > 0]
-        joined = np.concatenate([own, popular])[interleave(own, popular, share, n)]
+        some = by_popularity[: n + len(seen)]
+        popular.append(some[~np.isin(some, seen)][:n])
+    return popular
+
+
+def _with_popular(item_BN: Tensor, popular: Sequence[NDArray[np.int64]], share: float) -> Tensor:
+    """Return the lists of users with popular items in turn (B, N), as ``retrieval.search`` makes them."""
+    joined_BN, n = torch.zeros_like(item_BN), item_BN.shape[1]
+    for b, (item_N, popular_N) in enumerate(zip(item_BN.numpy(), popular, strict=True)):
+        own = item_N[item_N > 0]
+        joined = np.concatenate([own, popular_N])[interleave(own, popular_N, share, n)]
         joined_BN[b, : len(joined)] = torch.from_numpy(joined)
     return joined_BN
