@@ -176,3 +176,11 @@ def of_each_vector(index: LiveIndex, queries: list[MixtureQuery]) -> list[list[i
     excluded, config = [query.excluded for query in queries], RetrieveConfig(topics_per_request=2)
     found = find_candidates(vectors, catalogue, queries[0].n, excluded, config)
     return [one.item_N.tolist() for one in found]
+
+
+def test_an_index_that_is_tuned_on_users_of_zeros_alone_is_built_and_says_why_it_searches_each_vector():
+    item = latent(np.random.default_rng(3), 400, WIDTH)
+    zeros = [query._replace(vectors_KD=np.zeros_like(query.vectors_KD), n=20) for query in users(latent, 20, 1)]
+    index = LiveIndex(build(np.arange(400), item, users=zeros, target=PROMISE))
+    assert not index.has_mixture
+    assert index.info()["mixture_fallback"]["reason"].startswith("no number of pairs finds 0.95")

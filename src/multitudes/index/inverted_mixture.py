@@ -243,6 +243,8 @@ class MixtureWalk:
             The rows that were found, up to ``count`` by each vector, and their terms of the sum by their codes.
         """
         vector_P, list_P = _order_pairs(score_FL + log_prior_F[:, None], pairs)
+        if not len(vector_P):  # all items tie for vectors of zeros, which visit no list
+            return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.float32)
         count_F = np.bincount(vector_P, minlength=len(vectors_FD))
         walks = np.flatnonzero(count_F)
         row_P = (np.cumsum(count_F > 0) - 1)[vector_P]
