@@ -199,6 +199,21 @@ def test_a_removed_item_is_subtracted_from_the_log_sum_however_large():
     assert (log_sums(index, query_QD, np.array([ANY_TOPIC, 1])) == -np.inf).all()
 
 
+def test_a_removed_item_is_subtracted_although_the_terms_of_its_score_cancel():
+    """Such a score rounds by its terms, which are a thousand times larger than itself."""
+    rng = np.random.default_rng(0)
+    query_QD = rng.standard_normal((50, 32)).astype(np.float32)
+    vectors_nD = rng.standard_normal((3, 32)).astype(np.float32)
+    vectors_nD[0] *= 500
+    score_Q1 = query_QD @ vectors_nD[:1].T
+    query_QD[:, :1] += (7 - score_Q1) / vectors_nD[0, 0]  # the scores of the removed item are near 7
+    index = LiveIndex(ExactIndex.build(np.arange(3), vectors_nD))
+    index.remove([0])
+    asked = log_sums(index, query_QD, np.full(50, ANY_TOPIC))
+    live_Qn = query_QD.astype(np.float64) @ vectors_nD[1:].T.astype(np.float64)
+    np.testing.assert_allclose(asked, np.logaddexp.reduce(live_Qn, axis=1), rtol=1e-4, atol=1e-3)
+
+
 def test_an_unknown_log_sum_stays_unknown(monkeypatch: pytest.MonkeyPatch):
     world = small()[1]
     segment = ExactIndex.build(world.ids, world.vectors_nD)

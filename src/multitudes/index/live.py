@@ -239,24 +239,27 @@ class Layer:
             if len(removed) == 0:
                 continue
             queries = np.flatnonzero((topic_Q == topic) & np.isfinite(total_Q))
-            total, removed_sum = live_Q[queries], self._log_sum_over(removed, query_QD[queries])
+            total, (removed_sum, length) = live_Q[queries], self._log_sum_over(removed, query_QD[queries])
             share = -np.expm1(np.minimum(removed_sum - total, 0))  # of the sum that remains
-            rounding = np.finfo(np.float32).eps * np.maximum(1, np.abs(total))
+            # A score rounds by its largest term, and its terms may cancel each other.
+            largest_term = np.maximum(1, np.linalg.norm(query_QD[queries], axis=1) * length)
+            rounding = np.finfo(np.float32).eps * np.maximum(largest_term, np.abs(total))
             is_cancelled = share <= _CANCELLATION_FACTOR * rounding  # the difference is mostly rounding
             with np.errstate(divide="ignore"):
                 live_Q[queries] = total + np.log(share)
             if is_cancelled.any():
                 cancelled = queries[is_cancelled]
-                live_Q[cancelled] = self._log_sum_over(self.live_ids(ids), query_QD[cancelled])
+                live_Q[cancelled], _ = self._log_sum_over(self.live_ids(ids), query_QD[cancelled])
         return live_Q.astype(np.float32)
 
-    def _log_sum_over(self, ids: NDArray[np.int64], query_QD: NDArray[np.float32]) -> NDArray[np.float64]:
-        """Return log Σ exp(score) over some items of the segment."""
-        sum_Q = np.full(len(query_QD), -np.inf)
+    def _log_sum_over(self, ids: NDArray[np.int64], query_QD: NDArray[np.float32]) -> tuple[NDArray[np.float64], float]:
+        """Return log Σ exp(score) over some items of the segment, and the length of their longest vector."""
+        sum_Q, length = np.full(len(query_QD), -np.inf), 0.0
         for start in range(0, len(ids), _ROW_BATCH):
             vectors_nD = self.segment.vectors(ids[start : start + _ROW_BATCH])
             sum_Q = np.logaddexp(sum_Q, log_sum_exp(inner_products(query_QD, vectors_nD)))
-        return sum_Q
+            length = max(length, float(np.linalg.norm(vectors_nD, axis=1).max()))
+        return sum_Q, length
 
     def live_items(self) -> Items:
         """Return the live items."""
