@@ -79,6 +79,8 @@ def test_a_folder_that_the_demo_did_not_write_is_never_touched(tmp_path: Path, o
         (0.01, 0.02, 0.03, "joint finds more than single"),
         (-0.03, -0.02, -0.01, "joint finds less than single"),
         (-0.01, 0.02, 0.03, "joint is not shown to differ from single"),
+        (-0.01, 0.0, 0.01, "joint is not shown to differ from single"),
+        (0.0, 0.0, 0.0, "joint finds the same as single"),
     ],
 )
 def test_a_sentence_says_no_more_than_its_interval(low, mean, high, said):

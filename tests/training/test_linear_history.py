@@ -21,7 +21,7 @@ from multitudes.nn.user_tower_config import UserTowerConfig
 from multitudes.run_record import read_record
 from multitudes.training import linear_history
 from multitudes.training.config import RunConfig, TrainConfig
-from multitudes.training.linear_history import add_linear_history, choose_weights, mean_log_likelihood
+from multitudes.training.linear_history import add_linear_history, choose_weights
 from multitudes.training.loop import train
 from multitudes.training.run_config import continue_config, refit_config
 from multitudes.training.trained_run import TrainedRun, build_model
@@ -63,7 +63,7 @@ def hit_rates(prepared: PreparedData, path: Path, factors: LinearFactors) -> tup
     joined = untrained(prepared, path, LinearHistory(factors, HistoryWeights(weight=ALL_KINDS)))
     chosen = choose_weights(joined, held, 10)
     assert chosen is not None
-    return alone, chosen.hit_rate
+    return alone, chosen.shares.hit_rate
 
 
 def served_hit_rate(joined: TrainedRun, shares: dict[InterestKind, float]) -> float:
@@ -96,8 +96,8 @@ def test_the_chosen_weights_give_the_hit_rate_that_is_recorded(prepared: Prepare
     assert chosen is not None
     linear.weights = chosen.weights
     joined = untrained(prepared, tmp_path, linear)
-    assert served_hit_rate(joined, chosen.shares) == pytest.approx(chosen.hit_rate)
-    assert sum(chosen.shares.values()) == pytest.approx(1.0)
+    assert served_hit_rate(joined, chosen.shares.record()["shares"]) == pytest.approx(chosen.shares.hit_rate)
+    assert chosen.shares.shares_G.sum().item() == pytest.approx(1.0)
 
 
 def test_a_tower_that_finds_as_much_alone_has_no_linear_history(prepared: PreparedData, tmp_path: Path) -> None:
@@ -197,13 +197,6 @@ def test_joint_has_it_by_default_and_other_methods_do_not() -> None:
     assert ranks == {"joint": 64, "transformer": 0, "clustering": 0}
 
 
-def test_the_likelihood_of_a_user_without_a_kind_counts_the_other_kinds_alone() -> None:
-    log_p_MG = torch.tensor([[-1.0, -torch.inf, -torch.inf], [-2.0, -1.0, -torch.inf]])
-    shares_G = torch.tensor([0.25, 0.75, 0.0])
-    expected = (-1.0 + np.log(0.25 * np.exp(-2.0) + 0.75 * np.exp(-1.0))) / 2
-    assert mean_log_likelihood(log_p_MG, shares_G) == pytest.approx(expected, abs=1e-5)
-
-
 def test_the_outcome_names_what_the_tower_finds_alone(
     prepared: PreparedData, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -212,4 +205,10 @@ def test_the_outcome_names_what_the_tower_finds_alone(
     file.write_text(f"[model]\nwidth = 16\nhistory = 10\nlinear.rank = 8\n[train]\n{weak}\n")
     assert run(["train", str(prepared.path), "--out", str(tmp_path / "run"), "--config", str(file)]) == 0
     record = json.loads((tmp_path / "run" / "run.json").read_text())
-    assert f"(tower alone {record['linear']['tower_hit_rate']:.4f})" in capsys.readouterr().out
+    printed, gain = capsys.readouterr().out, record["mixture_gain"]
+    assert f"(tower alone {record['linear']['tower_hit_rate']:.4f})" in printed
+    has_list = (
+        "interests have" if record["shares"]["unconditioned"] < 1 else "the vector of the whole history has the list"
+    )
+    assert has_list in printed
+    assert f"{gain['hit_rate']:+.4f} (standard error {gain['standard_error']:.4f})" in printed

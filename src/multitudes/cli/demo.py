@@ -58,7 +58,7 @@ _UNFINISHED_FILE = ".unfinished"
 
 # The systems that joint is compared with, each with a short explanation.
 COMPARED_WITH = {
-    "single": "a model with one vector per user",
+    "single": "a model with one vector per user, without a linear history",
     "round_robin": "joint's vectors blended turn by turn, as in the table above",
     "random_partition": "joint's own tower, with a random partition of the history",
     "averaged": "joint's vectors averaged into one query",
@@ -346,15 +346,12 @@ def comparison(out: Path) -> dict[str, Any]:
 
 def comparison_sentences(block: dict[str, Any]) -> list[str]:
     """Return one sentence for each comparison; none claims more than its interval shows."""
-    from multitudes.report.formatting import excludes_zero, format_difference
+    from multitudes.report.formatting import format_difference, verdict_words
 
     sentences = []
     for name, meaning in COMPARED_WITH.items():
         difference = block["differences"][name][f"hr@{block['budget']}"]
-        verdict = "is not shown to differ from"
-        if excludes_zero(difference):
-            verdict = "finds more than" if difference["mean"] > 0 else "finds less than"
-        sentences.append(f"joint {verdict} {name}, {meaning}: {format_difference(difference)}")
+        sentences.append(f"joint {verdict_words(difference)} {name}, {meaning}: {format_difference(difference)}")
     return sentences
 
 

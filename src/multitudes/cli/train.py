@@ -262,7 +262,20 @@ def print_run(run: Path) -> dict[str, Any]:
         f"{run}: {record['config']['method']}, best epoch {record['best_epoch']},"
         f" validation {_validation_metric(record).upper()} {record['validation_hit_rate']:.4f}{_tower_alone(record)}"
     )
+    _print_mixture_gain(run, record)
     return record
+
+
+def _print_mixture_gain(run: Path, record: dict[str, Any]) -> None:
+    """Print whether interests and followed topics have a share of the list, and what they bring."""
+    gain, share = record.get("mixture_gain"), 1 - record["shares"]["unconditioned"]
+    if gain is None:
+        return
+    found = f"{gain['hit_rate']:+.4f} (standard error {gain['standard_error']:.4f})"
+    if share > 0:
+        typer.echo(f"{run}: interests have {share:.0%} of the list, and find {found}")
+    else:
+        typer.echo(f"{run}: the vector of the whole history has the list; a share of interests finds {found}")
 
 
 def _tower_alone(record: dict[str, Any]) -> str:

@@ -134,11 +134,16 @@ def verdicts(block: dict[str, Any], own: str) -> list[str]:
 def _verdict(block: dict[str, Any], own: str, name: str, title: str) -> str:
     key = f"hr@{block['budget']}"
     gain = block["differences"][name][key]
-    verdict = "is not shown to differ from"
-    if excludes_zero(gain):
-        verdict = "finds more than" if (gain["mean"] or 0) > 0 else "finds less than"
-    rate = format_interval(block["methods"][name][key])
-    return f"{own} {verdict} {title}, {name} ({rate}): {own} − {name} {format_difference(gain)}, paired by user."
+    rate, words = format_interval(block["methods"][name][key]), verdict_words(gain)
+    return f"{own} {words} {title}, {name} ({rate}): {own} − {name} {format_difference(gain)}, paired by user."
+
+
+def verdict_words(difference: Estimate) -> str:
+    """Return how a system compares with another, no more than the interval of the difference says."""
+    if excludes_zero(difference):
+        return "finds more than" if (difference["mean"] or 0) > 0 else "finds less than"
+    is_equal = difference["low"] == difference["mean"] == difference["high"] == 0
+    return "finds the same as" if is_equal else "is not shown to differ from"
 
 
 def explain_absence(result: dict[str, Any]) -> list[str]:

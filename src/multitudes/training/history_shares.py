@@ -5,7 +5,7 @@ explicit ones share a small rest, in proportions that hold beside interests. A n
 nearly all candidates from followed topics.
 
 Hardly any validation user is new and follows topics, so the history of everyone who follows topics is hidden; the
-targets stay. Expectation maximisation of their likelihood gives the shares (``training.validation``). Since a
+targets stay. Expectation maximisation of their likelihood gives the shares (``training.shares``). Since a
 likelihood counts rare targets for more than a list does, the explicit share is lowered as long as that finds more: a
 new user is never served worse than by the unconditioned vector alone, as far as these targets tell. In the same way
 popular items get half or three quarters of the turns where that finds more: without a history, a tower often knows no
@@ -27,8 +27,9 @@ from multitudes.batches.held_out import HeldOut, held_out_histories
 from multitudes.batches.interleave import interleave
 from multitudes.batches.user_vectors import INTEREST_KINDS, HistoryLength, ListPart
 from multitudes.linear.popularity import items_by_popularity, user_counts
+from multitudes.training.shares import fit_shares
 from multitudes.training.trained_run import TrainedRun
-from multitudes.training.validation import ItemScores, ScoredTargets, fit_shares
+from multitudes.training.validation import TOPICS, ItemScores, ScoredTargets
 
 _LOWERED: Final = (1.0, 0.25, 0.0)  # parts of the fitted explicit share that are compared
 _POPULAR_SHARES: Final = (0.5, 0.75)  # that are compared with none; the rest is left to what the user follows
@@ -40,7 +41,7 @@ def can_fit_shares_by_history(run: TrainedRun) -> bool:
 
 
 def fit_shares_by_history(
-    run: TrainedRun, held: HeldOut, topics: int = 5
+    run: TrainedRun, held: HeldOut, topics: int = TOPICS
 ) -> dict[HistoryLength, dict[ListPart, float]]:
     """Return the shares of users without a history.
 

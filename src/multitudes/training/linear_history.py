@@ -9,8 +9,8 @@ whole history, and the tower is not trained again. Chosen in this order on the v
   what the tower knows already;
 * w and the growth, by the same; their grids are relative to the spread of both scores;
 * the scale s, which flattens the softmax of each vector, by the likelihood of the targets under the mixture;
-* the shares, by the hit rate of the mixture: the fitted ones, with more for the unconditioned vector or less for the
-  explicit ones; with sums of the interests over their own events, unless that finds less.
+* the shares, as those of the tower alone are chosen (``training.shares``), with sums of the interests over their own
+  events, unless that finds less.
 
 A likelihood would choose w too small: it is decided by rare targets, a list by its first places. If the tower alone
 finds as much, the run has no linear history.
@@ -26,8 +26,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from multitudes.batches.held_out import HeldOut
 from multitudes.batches.user_vectors import INTEREST_KINDS, InterestKind, without_masked_columns
@@ -36,18 +34,16 @@ from multitudes.linear.factors import LinearFactors
 from multitudes.linear.fit import RECENCIES, fit
 from multitudes.linear.history import FITTED_SETTINGS, HistorySums, HistoryWeights, LinearHistory
 from multitudes.progress import Progress, silent
+from multitudes.training.shares import ChosenShares, choose_shares, fit_shares, mean_log_likelihood
 from multitudes.training.trained_run import TrainedRun
-from multitudes.training.validation import ItemScores, ScoredTargets, fit_shares
+from multitudes.training.validation import TOPICS, ItemScores, ScoredTargets
 
 RELATIVE_WEIGHTS: Final = (0.125, 0.25, 0.5, 1.0, 2.0)  # spread of the linear scores over that of the tower's
 _JUDGED_WEIGHTS: Final = RELATIVE_WEIGHTS[1:4]  # under which the settings of the fit are compared
 SCALES: Final = (1.0, 0.5, 0.25, 0.1)
-UNCONDITIONED_PARTS: Final = (0.0, 0.5, 0.8, 1.0)  # of the fitted shares, moved to the unconditioned vector
-EXPLICIT_PARTS: Final = (1.0, 0.25, 0.0)  # of the fitted explicit share that are kept
 GROWTHS: Final = (0.25, 0.5, 0.75)  # the sum says more of a long history, of which the tower reads the last events
 OWN_PART: Final = 0.5  # of an interest's sum that is over its own events: its list is of that interest then
 OWN_TOLERANCE: Final = 0.001  # of the hit rate, which these lists may cost: less than its noise on any data set
-_TOPICS: Final = 5  # topics that condition explicit vectors, as in validation
 
 
 def add_linear_history(
@@ -83,10 +79,10 @@ def add_linear_history(
     if tuned is not None:
         tuned.set_factors(found.factors)
         best = _choose_weights(tuned, (found.chosen.recency,))
-        if best is None or best.hit_rate <= result["validation_hit_rate"]:
+        if best is None or best.shares.hit_rate <= result["validation_hit_rate"]:
             return {"linear": None}
         weights = best.weights
-        chosen = {"validation_hit_rate": best.hit_rate, "shares": best.shares}
+        chosen = best.shares.record()
     assert weights is not None, "they were given, or chosen"
     run.linear = LinearHistory(found.factors, weights)
     run.linear.save(run.path)
@@ -99,8 +95,7 @@ class ChosenWeights(NamedTuple):
     """Weights of a linear history, and what the run finds with them on validation."""
 
     weights: HistoryWeights
-    shares: dict[InterestKind, float]
-    hit_rate: float
+    shares: ChosenShares
 
 
 def choose_weights(
@@ -129,17 +124,17 @@ def _choose_weights(scores: "_WeightedScores", recencies: Sequence[float]) -> Ch
     relative = _choose_sums(scores, recencies)
     weight = relative * scores.ratio
     scale, scored = _choose_scale(scores, weight)
-    best = _choose_shares(scores, scored)
+    best = choose_shares(scored, scores.n)
     if best is None:
         return None
     own = 0.0
     if scores.has_interests:
         scores.set_sums(own=OWN_PART)
-        with_own = _choose_shares(scores, scores.targets(scale, weight))
+        with_own = choose_shares(scores.targets(scale, weight), scores.n)
         if with_own is not None and with_own.hit_rate >= best.hit_rate - OWN_TOLERANCE:
             best, own = with_own, OWN_PART
     chosen = scores.weights.model_copy(update={"own": own, "scale": scale, "weight": _weights(scale * weight)})
-    return ChosenWeights(chosen, dict(zip(INTEREST_KINDS, best.shares_G.tolist(), strict=True)), best.hit_rate)
+    return ChosenWeights(chosen, best)
 
 
 def _choose_sums(scores: "_WeightedScores", recencies: Sequence[float]) -> float:
@@ -181,24 +176,6 @@ def _choose_scale(scores: "_WeightedScores", weight: float) -> tuple[float, Scor
     return best[1:]
 
 
-class _ChosenShares(NamedTuple):
-    """Shares of the kinds, and what the run finds with them on validation."""
-
-    hit_rate: float
-    shares_G: Tensor
-
-
-def _choose_shares(scores: "_WeightedScores", scored: ScoredTargets) -> _ChosenShares | None:
-    """Return the shares with the greatest hit rate; None if no target was scored."""
-    fitted_G = fit_shares(scored.log_p_MG)
-    candidates = _candidate_shares(fitted_G) if scores.only or not fitted_G.sum() else [fitted_G]
-    rates = [scored.hit_rate(shares_G, scores.n) for shares_G in candidates]
-    if not rates:
-        return None
-    place = int(np.argmax(rates))
-    return _ChosenShares(rates[place], candidates[place])
-
-
 class _WeightedScores:
     """Scores of validation users with any factors, sums, weight and scale; the tower's vectors are computed once."""
 
@@ -214,7 +191,7 @@ class _WeightedScores:
         self.only: InterestKind | None = "unconditioned" if run.model.user.has_unconditioned else None
         self._run = TrainedRun(run.path, run.prepared, run.config, run.model, None)
         self._held, self._rows = held, np.arange(len(held))
-        self._scores = ItemScores(self._run, held, self._rows, _TOPICS)
+        self._scores = ItemScores(self._run, held, self._rows, TOPICS)
         self._tower, self._tower_items_ID = self._scores.users, self._run.item_vectors()
         self._positives = positive_items(run.prepared, held.user_B, held.end_B)
         self._factors: LinearFactors | None = None
@@ -288,44 +265,6 @@ class _WeightedScores:
         if not has_both_B.any():
             return 0.0
         return float(np.median(spreads[0][has_both_B]) / np.median(spreads[1][has_both_B]))
-
-
-def mean_log_likelihood(log_p_MG: Tensor, shares_G: Tensor) -> float:
-    """Return the mean log probability of the targets under the mixture of the kinds.
-
-    Args:
-        log_p_MG: log probability of each target by kind; -inf marks a kind that its user does not have.
-        shares_G: shares of the kinds; that of a missing kind goes to the others.
-    """
-    exists_MG = log_p_MG > -torch.inf
-    available_M = (exists_MG * shares_G).sum(dim=1)
-    known_M = available_M > 0
-    if not known_M.any():
-        return -float("inf")
-    log_share_MG = (shares_G / available_M.clamp(min=1e-30).unsqueeze(1)).clamp(min=1e-30).log()
-    return float((log_p_MG + log_share_MG)[known_M].logsumexp(dim=1).mean())
-
-
-def _candidate_shares(fitted_G: Tensor) -> list[Tensor]:
-    """Return the fitted shares, and variants with more for the unconditioned vector and less for explicit ones.
-
-    An explicit vector has only the items of its topic, so the likelihood overrates it: it is sure of few items. Without
-    a target nothing was fitted, and nothing is returned.
-    """
-    unconditioned, explicit = INTEREST_KINDS.index("unconditioned"), INTEREST_KINDS.index("explicit")
-    candidates: list[Tensor] = []
-    for kept in EXPLICIT_PARTS:
-        lowered_G = fitted_G.clone()
-        lowered_G[explicit] *= kept
-        if not lowered_G.sum():
-            continue
-        lowered_G /= lowered_G.sum()
-        for part in UNCONDITIONED_PARTS:
-            shares_G = (1 - part) * lowered_G
-            shares_G[unconditioned] += part
-            if not any(torch.equal(shares_G, other) for other in candidates):
-                candidates.append(shares_G)
-    return candidates
 
 
 def _unit_weights() -> HistoryWeights:

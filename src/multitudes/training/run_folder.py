@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from safetensors.torch import save_file
 
@@ -23,7 +24,9 @@ from multitudes.training.checkpoint import TrainingState
 from multitudes.training.config import RunConfig
 from multitudes.training.history_shares import can_fit_shares_by_history, fit_shares_by_history
 from multitudes.training.linear_history import add_linear_history
+from multitudes.training.shares import choose_shares
 from multitudes.training.trained_run import WEIGHTS, TrainedRun, build_model, load_weights
+from multitudes.training.validation import TOPICS, ItemScores, ScoredTargets
 
 
 @contextmanager
@@ -122,14 +125,25 @@ def finish_run(
         "shares": position.best_shares,
         "judged_users": len(held),
     }
-    rank, fits_shares = run.config.model.linear.rank, len(held) > 0 and can_fit_shares_by_history(run)
-    best = _best_run(run) if len(held) and (rank or fits_shares) else run
+    best, rank = _best_run(run) if len(held) else run, run.config.model.linear.rank
+    if len(held) and not run.config.shares and {"unconditioned"} < set(run.kinds(1)):
+        result |= _choose_tower_shares(best, held)
     if rank:
         result |= add_linear_history(best, held, result, progress)
-    by_history = fit_shares_by_history(best, held) if fits_shares else run.config.shares_by_history
-    result["shares_by_history"] = by_history
+    if len(held) and can_fit_shares_by_history(run):
+        result["shares_by_history"] = fit_shares_by_history(best, held)
+    else:
+        result["shares_by_history"] = run.config.shares_by_history
     write_record(out, read_record(out) | {"finished": True} | result)
     shutil.rmtree(folder, ignore_errors=True)
+
+
+def _choose_tower_shares(run: TrainedRun, held: HeldOut) -> dict[str, Any]:
+    """Return the shares of the vectors of the tower, and what their lists find, for the run's record."""
+    rows = np.arange(len(held))
+    n = min(run.config.train.eval_k, run.prepared.n_items + 1)
+    chosen = choose_shares(ScoredTargets(ItemScores(run, held, rows, TOPICS), held, rows), n)
+    return {} if chosen is None else chosen.record()
 
 
 def _best_run(run: TrainedRun) -> TrainedRun:

@@ -30,12 +30,13 @@ from multitudes.data.arrays import expand_ranges
 from multitudes.data.own_items import positive_items
 from multitudes.nn.primitives import lowest_value
 from multitudes.seeding import generator
+from multitudes.training.shares import fit_shares
 from multitudes.training.trained_run import TrainedRun, item_vector_chunks
 
 ITEMS_PER_CHUNK = 8_192  # items whose vectors are computed at once
 SCORES_PER_CHUNK = 4_000_000  # scores computed at once: they fit in the processor's cache
+TOPICS = 5  # followed topics that condition explicit vectors
 MAX_KEPT_SCORES = 50_000_000  # scores that are kept between the two passes
-EM_ROUNDS = 200  # of expectation maximisation, which converges long before
 _MIN_PROBABILITY = 1e-37  # lower probabilities have underflowed
 
 
@@ -156,7 +157,7 @@ def sample_rows(held: HeldOut, max_rows: int, seed: int) -> NDArray[np.int64]:
 
 
 def validate(
-    run: TrainedRun, held: HeldOut, rows: NDArray[np.int64], n: int = 100, topics: int = 5
+    run: TrainedRun, held: HeldOut, rows: NDArray[np.int64], n: int = 100, topics: int = TOPICS
 ) -> ValidationResult:
     """Fit the shares of the kinds on the first-time targets of ``rows``, then count hits among the ``n`` best."""
     if len(rows) == 0:
@@ -173,12 +174,13 @@ class ScoredTargets:
     def __init__(self, scores: ItemScores, held: HeldOut, rows: NDArray[np.int64]) -> None:
         """Score the targets of the users in ``rows`` of ``held``, to whom ``scores`` belongs."""
         self._chunks: Iterable[ScoreChunk] = list(scores) if scores.size <= MAX_KEPT_SCORES else scores
-        self._kinds = scores.users.kinds
+        self.kinds = scores.users.kinds
         self._targets = targets = first_time_pairs(held, rows)
+        self.targets_B = np.bincount(targets.user_M.numpy(), minlength=len(rows))  # of each user
         self._importance_BK = importance_BK = _importance(scores.users)
         score_MK, self._normaliser_BK = score_targets(self._chunks, targets, importance_BK.shape)
         self.log_p_MG = _log_p_by_kind(
-            score_MK - self._normaliser_BK[targets.user_M], importance_BK[targets.user_M], self._kinds
+            score_MK - self._normaliser_BK[targets.user_M], importance_BK[targets.user_M], self.kinds
         )
 
     def hit_rate(self, shares_G: Tensor, n: int) -> float:
@@ -187,36 +189,19 @@ class ScoredTargets:
 
     def best_items(self, shares_G: Tensor, n: int) -> Tensor:
         """Return the ``n`` best unseen items of each user's mixture (B, N); the unknown item where there are fewer."""
-        share_K = shares_G[[INTEREST_KINDS.index(kind) for kind in self._kinds]]
+        share_K = shares_G[[INTEREST_KINDS.index(kind) for kind in self.kinds]]
         log_factor_BK = (share_K * self._importance_BK).log() - self._normaliser_BK
         return _top_items(self._chunks, log_factor_BK, n)
 
     def share_found(self, item_BN: Tensor) -> float:
         """Return the share of the targets that are among the items of their users."""
+        return int(self.hits_of_users(item_BN).sum()) / max(len(self._targets.item_M), 1)
+
+    def hits_of_users(self, item_BN: Tensor) -> NDArray[np.int64]:
+        """Return how many of each user's targets are among the user's items (B,)."""
         user_M, item_M = self._targets
-        return int((item_BN[user_M] == item_M[:, None]).sum()) / max(len(item_M), 1)
-
-
-def fit_shares(log_p_MG: Tensor) -> Tensor:
-    """Return the maximum likelihood shares of the kinds (G,); -inf marks a kind that a user does not have.
-
-    The share of a missing kind goes to the other kinds of the user, as in serving.
-    """
-    exists_MG = log_p_MG > -torch.inf
-    log_p_MG = log_p_MG.masked_fill(~exists_MG, lowest_value(log_p_MG))[exists_MG.any(dim=1)]
-    exists_MG = exists_MG[exists_MG.any(dim=1)]
-    shares_G = exists_MG.any(dim=0) / exists_MG.any(dim=0).sum().clamp(min=1)
-    for _ in range(EM_ROUNDS):
-        available_M1 = (shares_G * exists_MG).sum(dim=1, keepdim=True).clamp(min=1e-30)
-        prior_MG = (shares_G * exists_MG / available_M1).clamp(min=1e-30)
-        explained_MG = (log_p_MG + prior_MG.log()).softmax(dim=1) * exists_MG
-        # Divided by how often a kind could have explained a target: users without the kind are no evidence against it.
-        before_G = shares_G
-        shares_G = explained_MG.sum(dim=0) / (exists_MG / available_M1).sum(dim=0).clamp(min=1e-30)
-        shares_G = shares_G / shares_G.sum().clamp(min=1e-30)
-        if torch.equal(shares_G, before_G):
-            break  # at once where users have vectors of one kind
-    return shares_G
+        is_hit_M = (item_BN[user_M] == item_M[:, None]).any(dim=1)
+        return np.bincount(user_M[is_hit_M].numpy(), minlength=len(self.targets_B))
 
 
 def first_time_targets(held: HeldOut, row: int) -> NDArray[np.int64]:
