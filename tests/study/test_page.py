@@ -95,6 +95,27 @@ def test_many_methods_have_a_row_each_in_the_first_table(study, tmp_path, monkey
         assert row.endswith(f": {format_difference(gain)} |")
 
 
+@pytest.mark.parametrize("few_methods", [0, 4])
+def test_without_baselines_the_first_table_and_the_picture_compare_with_the_reference(
+    few_methods, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("multitudes.study.page._FEW_METHODS", few_methods)
+    gains = {"single": 0.0, "joint": 0.1, "joint/averaged": 0.1, "topics": -0.2}
+    data = {"a": outcomes(np.random.default_rng(0), gains, users=60)}
+    study, out, picture = write_study(tmp_path, data), tmp_path / "results.md", tmp_path / "results.svg"
+    assert main([str(study), "--out", str(out), "--picture", str(picture)]) == 0
+    first = out.read_text().partition("the interval excludes zero")[0]
+    methods = summarise(study)["data"]["a"]["methods"]
+    for method in ("joint", "topics"):
+        assert f"{format_number(methods[method]['figures']['hr']['mean'])}, × " in first
+        assert format_difference(methods[method]["minus"]["hr"]) in first
+    assert f"| {format_number(methods['single']['figures']['hr']['mean'])} |" in first
+    assert "baseline" not in first
+    assert "averaged" not in first
+    assert "![HR of each method less that of single, by data set](results.svg)" in out.read_text()
+    assert "HR@100 − single" in picture.read_text()
+
+
 def test_pages_that_nothing_links_to_are_refused(study, tmp_path, capsys):
     with pytest.raises(SystemExit):
         main([str(study), "--appendix", str(tmp_path / "sets.md")])

@@ -8,7 +8,7 @@ import polars as pl
 from multitudes.errors import missing_extra
 from multitudes.report.formatting import SEGMENTATION_LABELS
 from multitudes.report.html_elements import GREY, PLOT_WIDTH, zero_line
-from multitudes.report.study_sentences import CONTROL_LABELS
+from multitudes.report.study_sentences import CONTROL_LABELS, main_comparison
 
 try:
     import altair as alt
@@ -90,12 +90,12 @@ def difference_chart(data_set: dict[str, Any], reference: str) -> alt.LayerChart
 
 
 def baseline_chart(summary: dict[str, Any]) -> alt.LayerChart | None:
-    """Return HR less that of the strongest baseline with intervals: all data sets, one row for each method."""
+    """Return HR less that of the strongest baseline, else the reference, with intervals: all data sets and methods."""
+    reference, compared = main_comparison(summary)
     rows = [
         {"data": name, "method": method} | gain
-        for name, data_set in summary["data"].items()
-        if data_set.get("strongest_baseline")
-        for method, gain in data_set["strongest_baseline"]["minus"].items()
+        for name, (_, minus) in compared.items()
+        for method, gain in minus.items()
     ]
     if not rows:
         return None
@@ -107,7 +107,9 @@ def baseline_chart(summary: dict[str, Any]) -> alt.LayerChart | None:
         color=alt.Color("method:N", title=None, sort=methods, scale=names),
     )
     budget = next(iter(summary["data"].values()))["budget"]
-    bars = base.mark_rule(strokeWidth=2).encode(x=_difference_axis(f"HR@{budget} − strongest baseline"), x2="high:Q")
+    bars = base.mark_rule(strokeWidth=2).encode(
+        x=_difference_axis(f"HR@{budget} − {reference or 'strongest baseline'}"), x2="high:Q"
+    )
     points = base.mark_point(filled=True, size=70, opacity=1).encode(
         x="mean:Q",
         shape=alt.Shape("method:N", title=None, sort=methods).scale(

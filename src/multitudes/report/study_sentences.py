@@ -104,6 +104,26 @@ def beats_controls(gains: dict[str, Any]) -> bool | None:
     return all(gains[control]["verdict"] == "better" for control in controls)
 
 
+def main_comparison(summary: dict[str, Any]) -> tuple[str, dict[str, tuple[str, dict[str, Any]]]]:
+    """Return what the first table compares with: the strongest baseline of each data set, else the reference.
+
+    A study without baselines, or whose summary is of an earlier version, has no strongest baseline.
+
+    Returns:
+        name of the reference, empty for the strongest baselines; and for each data set the name of the opponent and the
+        difference in HR of each method to it.
+    """
+    data, reference = summary["data"], summary["reference"]
+    strongest = {name: found for name, one in data.items() if (found := one.get("strongest_baseline"))}
+    if strongest:
+        return "", {name: (found["method"], found["minus"]) for name, found in strongest.items()}
+    differences = {
+        name: {m: e["minus"]["hr"] for m, e in one["methods"].items() if e["role"] == "method" and "hr" in e["minus"]}
+        for name, one in data.items()
+    }
+    return reference, {name: (reference, minus) for name, minus in differences.items() if minus}
+
+
 def count_times(number: int) -> str:
     """Return ``never``, ``once`` or ``3 times``."""
     return {0: "never", 1: "once"}.get(number, f"{number} times")

@@ -31,6 +31,7 @@ from multitudes.report.study_sentences import (
     describe_strongest_baseline,
     explain_verdicts,
     headlines,
+    main_comparison,
 )
 from multitudes.report.study_tables import row_order
 from multitudes.study.comparison import OUTCOMES_FILE
@@ -38,6 +39,7 @@ from multitudes.study.summary import SUMMARY_FILE, summarise
 
 _WRITTEN_BY = "Written by `python -m multitudes.study.page STUDY` from the files of a study; do not edit."
 _FEW_METHODS = 4  # of more, the first table has a row each
+_STRONGEST = "strongest baseline"
 _BEATS = {True: "yes", False: "no", None: "–"}
 
 
@@ -56,7 +58,7 @@ def markdown_page(summary: dict[str, Any], words: str = "", picture: str = "", a
         _WRITTEN_BY,
         f"Seeds {', '.join(map(str, summary['seeds']))}; {describe_split(summary)}.",
         overview_table(summary),
-        f"![HR of each method less that of the strongest baseline, by data set]({picture})" if picture else "",
+        f"![{_describe_picture(summary)}]({picture})" if picture else "",
         *(f"**{sentence}**" for sentence in headlines(summary)),
         explain_verdicts(summary),
         words.strip(),
@@ -77,39 +79,40 @@ def appendix_page(summary: dict[str, Any], page: str) -> str:
 
 
 def overview_table(summary: dict[str, Any]) -> str:
-    """Return the first table: each method beside the strongest baseline of each data set; empty without baselines."""
-    compared = {name: one for name, one in summary["data"].items() if one.get("strongest_baseline")}
+    """Return the first table: each method beside the strongest baseline of each data set, else beside the reference.
+
+    It is empty if there is nothing to compare.
+    """
+    reference, compared = main_comparison(summary)
     if not compared:
         return ""
-    methods = list(dict.fromkeys(m for one in compared.values() for m in one["strongest_baseline"]["minus"]))
-    budget = next(iter(compared.values()))["budget"]
-    labels = {name: f"{name}, {one['users']:,} users" for name, one in compared.items()}
-    baselines = {name: _strongest_cell(one) for name, one in compared.items()}
-    cells = {m: {name: _beside_strongest(one, m) for name, one in compared.items()} for m in methods}
+    data, short = summary["data"], reference or "baseline"
+    methods = list(dict.fromkeys(m for _, minus in compared.values() for m in minus))
+    budget = data[next(iter(compared))]["budget"]
+    labels = {name: f"{name}, {data[name]['users']:,} users" for name in compared}
+    opponents = {
+        name: f"{'' if reference else f'{opponent} '}{format_number(_hit_rate(data[name], opponent))}"
+        for name, (opponent, _) in compared.items()
+    }
+    cells = {m: {name: _beside_opponent(data[name], m, *compared[name]) for name in compared} for m in methods}
     if len(methods) <= _FEW_METHODS:
-        head = [f"HR@{budget}", "strongest baseline", *(cell for m in methods for cell in (m, f"{m} − baseline"))]
+        head = [f"HR@{budget}", reference or _STRONGEST, *(cell for m in methods for cell in (m, f"{m} − {short}"))]
         rows = [
-            [labels[name], baselines[name], *(cell for m in methods for cell in cells[m][name])] for name in compared
+            [labels[name], opponents[name], *(cell for m in methods for cell in cells[m][name])] for name in compared
         ]
     else:
-        head = [f"HR@{budget}, × baseline: − baseline", *labels.values()]
+        head = [f"HR@{budget}, × {short}: − {short}", *labels.values()]
         rows = [[m, *map(": ".join, by_name.values())] for m, by_name in cells.items()]
-        rows.insert(0, ["strongest baseline", *baselines.values()])
+        rows.insert(0, [reference or _STRONGEST, *opponents.values()])
     return markdown_table(head, rows) + "\n\n\\* the interval excludes zero, without correction."
 
 
-def _strongest_cell(data_set: dict[str, Any]) -> str:
-    strongest = data_set["strongest_baseline"]["method"]
-    return f"{strongest} {format_number(_hit_rate(data_set, strongest))}"
-
-
-def _beside_strongest(data_set: dict[str, Any], method: str) -> tuple[str, str]:
-    """Return the hit rate of a method with its share of the strongest baseline's, and the difference."""
-    strongest, minus = data_set["strongest_baseline"]["method"], data_set["strongest_baseline"]["minus"]
+def _beside_opponent(data_set: dict[str, Any], method: str, opponent: str, minus: dict[str, Any]) -> tuple[str, str]:
+    """Return the hit rate of a method with its share of the opponent's, and the difference."""
     if method not in minus:
         return "–", "–"
-    rate, baseline = _hit_rate(data_set, method), _hit_rate(data_set, strongest)
-    factor = rate / baseline if baseline else float("nan")
+    rate, other = _hit_rate(data_set, method), _hit_rate(data_set, opponent)
+    factor = rate / other if other else float("nan")
     return f"{format_number(rate)}, × {factor:.2f}", format_difference(minus[method])
 
 
@@ -306,12 +309,17 @@ def _write_pages(summary: dict[str, Any], words: str, out: Path, appendix: Path 
 
 
 def _draw(summary: dict[str, Any]) -> str:
-    """Return the chart of the first table as SVG; empty without baselines."""
+    """Return the chart of the first table as SVG; empty if there is nothing to compare."""
     from multitudes.report.html_elements import svg  # noqa: PLC0415 (needs the extra `report`)
     from multitudes.report.study_figures import baseline_chart  # noqa: PLC0415
 
     chart = baseline_chart(summary)
-    return svg(chart, "HR of each method less that of the strongest baseline, by data set") + "\n" if chart else ""
+    return svg(chart, _describe_picture(summary)) + "\n" if chart else ""
+
+
+def _describe_picture(summary: dict[str, Any]) -> str:
+    reference, _ = main_comparison(summary)
+    return f"HR of each method less that of {reference or f'the {_STRONGEST}'}, by data set"
 
 
 def _address(file: Path, page: Path) -> str:
