@@ -5,8 +5,9 @@
     python -m benchmarks.list_shares RUN...
 
 Each trained run of several kinds of vectors answers users of its validation split for first-time targets, 100
-candidates each. Half of the users, drawn 40 times, chooses the shares, and the other half is counted; a user's hits are
-the mean of the draws that did not choose with it.
+candidates each. Half of the users, drawn 40 times, chooses among the shares, and the other half is counted; a user's
+hits are the mean of the draws that did not choose with it. The likeliest shares, from which the others are made, are
+fitted to all users.
 
 Printed: the hit rate, and the difference to the unconditioned vector alone with its interval (95 %, bootstrap over
 users).
@@ -51,7 +52,7 @@ def hits_by_rule(scored: ScoredTargets) -> dict[str, NDArray[np.float64]]:
     """Return the hits of each user by rule (B,)."""
     fitted_G = fit_shares(scored.log_p_MG)
     shares_CG = [*candidate_shares(fitted_G), fitted_G]
-    hits_CB = np.stack([scored.hits_of_users(scored.best_items(shares_G, BUDGET)) for shares_G in shares_CG])
+    hits_CB = np.stack([scored.hits_of_users(items) for items in scored.best_items_of_each(shares_CG, BUDGET)])
     compared_CB, targets_B = hits_CB[:-1], scored.targets_B
     hits = {ALONE: hits_CB[0].astype(np.float64), LIKELIEST: hits_CB[-1].astype(np.float64)}
     for rule, errors in ERRORS.items():

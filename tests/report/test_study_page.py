@@ -114,6 +114,13 @@ def test_the_headlines_count_what_was_planted(summary):
     assert "Significantly worse than single: <odd> on 2 of 2 data sets." in first
     assert second.endswith("joint on 2 of 2 data sets.")
 
+    def doubtful(copy):  # one such difference alone would be shown
+        for data_set in copy["data"].values():
+            for gain in data_set["strongest_baseline"]["minus"].values():
+                gain["p"] = 0.04
+
+    assert "joint, single are ahead of it on 0 " in headlines(changed(summary, doubtful))[0]
+
     def level(copy):
         copy["data"]["first"]["controls"]["joint"]["averaged"]["verdict"] = "level"
 

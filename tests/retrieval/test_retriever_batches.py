@@ -123,6 +123,23 @@ def test_interests_are_muted_and_boosted_by_number(releases: Path, blend):
         assert brought[1] > brought[0]
 
 
+@pytest.mark.parametrize("blend", ["mixture", "round_robin"])
+def test_a_boosted_interest_has_a_share_where_the_whole_history_has_the_list(releases: Path, blend):
+    whole = RetrieveConfig(blend=blend, topics_per_request=1, unconditioned_share=1.0, explicit_share=0.0)
+    plain, more, topic = Retriever.open(releases, whole).answer(
+        [
+            Request("bob", n=8),
+            Request("bob", n=8, boost_interests=[1]),
+            Request("bob", n=8, boost_topics=["Drama"], request_id="0"),
+        ]
+    )
+    assert [interest.share for interest in plain.interests[1:]] == pytest.approx([0.0] * (len(plain.interests) - 1))
+    for answer in (more, topic):
+        assert answer.interests[0].share == pytest.approx(1 / 1.15)
+        assert sum(interest.share for interest in answer.interests) == pytest.approx(1)
+    assert share(more, 1) == pytest.approx(0.15 / 1.15)
+
+
 def test_fewer_vectors_are_the_strongest_ones(releases: Path):
     retriever = Retriever.open(releases, RetrieveConfig(topics_per_request=2))
     request = Request("bob", n=5)

@@ -102,11 +102,15 @@ def test_the_chosen_weights_give_the_hit_rate_that_is_recorded(prepared: Prepare
 
 def test_a_tower_that_finds_as_much_alone_has_no_linear_history(prepared: PreparedData, tmp_path: Path) -> None:
     held = held_out_users(prepared, "validation")
-    tower = untrained(prepared, tmp_path)
-    changed = add_linear_history(tower, held, {"validation_hit_rate": 1.0, "shares": {}})
+    joins, folder = tmp_path / "joins", tmp_path / "alone"
+    joins.mkdir()
+    folder.mkdir()
+    joined = add_linear_history(untrained(prepared, joins), held, {"validation_hit_rate": 0.0})
+    tower = untrained(prepared, folder)
+    changed = add_linear_history(tower, held, {"validation_hit_rate": joined["validation_hit_rate"]})
     assert changed == {"linear": None}
     assert tower.linear is None
-    assert not list(tmp_path.iterdir())
+    assert not list(folder.iterdir())
 
 
 def test_the_settings_of_the_fit_are_rated_with_the_tower(prepared: PreparedData, tmp_path: Path, monkeypatch) -> None:
@@ -172,6 +176,23 @@ def test_a_trend_of_data_without_times_is_refused_before_the_training(prepared: 
     with pytest.raises(UsageError, match="no times"):
         train(ordered, config(trend=0.5), tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def test_without_it_the_shares_of_the_tower_are_chosen_at_its_best_epoch(
+    prepared: PreparedData, tmp_path: Path
+) -> None:
+    settings = config(rank=0)
+    forgets = settings.train.model_copy(update={"epochs": 3, "learning_rate": 0.3, "patience": 5})
+    run = train(prepared, settings.model_copy(update={"train": forgets}), tmp_path / "run")
+    record = read_record(tmp_path / "run")
+    assert record["best_epoch"] < 3, "the weights of the last epoch would find less"
+    assert record["mixture_gain"] is not None
+    assert served_hit_rate(run, run.shares) == pytest.approx(record["validation_hit_rate"])
+
+
+def test_of_one_vector_no_shares_are_chosen(prepared: PreparedData, tmp_path: Path) -> None:
+    train(prepared, config("transformer", rank=0), tmp_path / "run")
+    assert "mixture_gain" not in read_record(tmp_path / "run")
 
 
 def test_without_it_nothing_is_joined_later_either(prepared: PreparedData, tmp_path: Path) -> None:

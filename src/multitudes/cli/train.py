@@ -102,6 +102,7 @@ def train_command(
                 "seed": seed,
                 "best_epoch": record["best_epoch"],
                 "validation": {_validation_metric(record): record["validation_hit_rate"]},
+                "mixture_gain": record.get("mixture_gain"),
             }
         )
     else:

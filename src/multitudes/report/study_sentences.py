@@ -2,6 +2,9 @@
 
 from typing import Any
 
+import numpy as np
+
+from multitudes.metrics.significance import adjust_holm_by_key
 from multitudes.report.formatting import TARGET_LABELS, format_difference, format_interval
 
 TRAINED_CONTROL = "trained_control"
@@ -153,18 +156,19 @@ def _strongest_sentences(summary: dict[str, Any]) -> list[str]:
         return []
     names = [one["method"] for one in found]
     where = ", ".join(f"{name} on {names.count(name)}" for name in dict.fromkeys(names))
-    methods = dict.fromkeys(method for one in found for method in one["minus"])
+    gains = {(method, g): gain for g, one in enumerate(found) for method, gain in one["minus"].items()}
+    adjusted = adjust_holm_by_key({key: np.nan if gain["p"] is None else gain["p"] for key, gain in gains.items()})
+    shown = {key: np.sign(gain["mean"]) * (adjusted[key] < summary["level"]) for key, gain in gains.items()}
     alike: dict[str, list[str]] = {}
-    for method in methods:
-        gains = [one["minus"][method] for one in found if method in one["minus"]]
-        ahead = sum((gain["low"] or 0) > 0 for gain in gains)
-        behind = sum((gain["high"] or 0) < 0 for gain in gains)
-        count = f"ahead of it on {ahead} and behind it on {behind} of {count_data_sets(len(gains))}"
+    for method in dict.fromkeys(method for method, _ in gains):
+        signs = [sign for (of, _), sign in shown.items() if of == method]
+        ahead, behind = signs.count(1), signs.count(-1)
+        count = f"ahead of it on {ahead} and behind it on {behind} of {count_data_sets(len(signs))}"
         alike.setdefault(count, []).append(method)
     counts = [f"{', '.join(those)} {'is' if len(those) == 1 else 'are'} {count}" for count, those in alike.items()]
     return [
-        f"Strongest baseline: {where} of {count_data_sets(len(found))}. By intervals without correction,"
-        f" {'; '.join(counts)}."
+        f"Strongest baseline: {where} of {count_data_sets(len(found))}. After Holm's correction over these"
+        f" {len(gains)} comparisons, {'; '.join(counts)}."
     ]
 
 

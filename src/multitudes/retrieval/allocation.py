@@ -22,6 +22,7 @@ _FALLBACK_KINDS: dict[InterestKind, tuple[InterestKind, ...]] = {
 
 # The search depth of a vector: its share of the list times a factor, plus a minimum share of the list.
 _DEPTH_FACTOR, _MIN_DEPTH = 3.0, 0.1
+_MIN_BOOSTED_SHARE = 0.05  # before the boost: a share of zero, where interests have none of the list, would stay zero
 
 
 def allocate_by_weight(weight_K: ArrayLike, budget: ArrayLike) -> NDArray[np.int64]:
@@ -101,7 +102,8 @@ def vector_shares(
     Args:
         vectors: of the users.
         config: settings of retrieval.
-        boost_BK: factors that multiply the shares; None: no boosts.
+        boost_BK: factors that multiply the shares; None: no boosts. A boosted vector has a twentieth of the list at
+            least, before the factor.
 
     Returns:
         Shares (B, K), or those of ``vectors.share_BK`` where a request sets them. Rows sum to one, or are zero for a
@@ -118,7 +120,8 @@ def vector_shares(
         share_BK = np.where(total_B1 > 0, requested_BK / np.where(total_B1 > 0, total_B1, 1), share_BK)
     if boost_BK is None:
         return share_BK
-    boosted_BK = share_BK * boost_BK
+    least_BK = np.where((boost_BK > 1) & vectors.mask_BK, _MIN_BOOSTED_SHARE, 0.0)
+    boosted_BK = np.maximum(share_BK, least_BK) * boost_BK
     total_B1 = boosted_BK.sum(axis=1, keepdims=True)
     boosted_BK = boosted_BK / np.where(total_B1 > 0, total_B1, 1)
     return np.asarray(np.where(_has_boost(boost_BK), boosted_BK, share_BK))

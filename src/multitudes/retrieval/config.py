@@ -110,7 +110,8 @@ def resolve_shares(config: RetrieveConfig, fitted: Shares = DEFAULT_SHARES) -> S
 
     Args:
         config: settings of retrieval, of which one share or both may be None.
-        fitted: the shares that training fitted. A missing share keeps its fitted proportion to the implicit share.
+        fitted: the shares that training fitted. A missing share keeps its fitted proportion to the implicit share,
+            which gets all of the rest where training gave neither a place.
 
     Returns:
         The shares.

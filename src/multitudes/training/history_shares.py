@@ -27,11 +27,10 @@ from multitudes.batches.held_out import HeldOut, held_out_histories
 from multitudes.batches.interleave import interleave
 from multitudes.batches.user_vectors import INTEREST_KINDS, HistoryLength, ListPart
 from multitudes.linear.popularity import items_by_popularity, user_counts
-from multitudes.training.shares import fit_shares
+from multitudes.training.shares import EXPLICIT_PARTS, fit_shares
 from multitudes.training.trained_run import TrainedRun
 from multitudes.training.validation import TOPICS, ItemScores, ScoredTargets
 
-_LOWERED: Final = (1.0, 0.25, 0.0)  # parts of the fitted explicit share that are compared
 _POPULAR_SHARES: Final = (0.5, 0.75)  # that are compared with none; the rest is left to what the user follows
 
 
@@ -67,7 +66,7 @@ def fit_shares_by_history(
     unconditioned, explicit = INTEREST_KINDS.index("unconditioned"), INTEREST_KINDS.index("explicit")
     n = min(run.config.train.eval_k, run.prepared.n_items + 1)
     best_rate, best_G, best_BN = -1.0, fitted_G, torch.zeros(0)
-    for part in _LOWERED:
+    for part in EXPLICIT_PARTS:
         shares_G = fitted_G.clone()
         shares_G[explicit] *= part
         shares_G[unconditioned] = 1 - shares_G[explicit]

@@ -125,15 +125,15 @@ def finish_run(
         "shares": position.best_shares,
         "judged_users": len(held),
     }
-    best, rank = _best_run(run) if len(held) else run, run.config.model.linear.rank
-    if len(held) and not run.config.shares and {"unconditioned"} < set(run.kinds(1)):
+    rank, has_mixtures = run.config.model.linear.rank, {"unconditioned"} < set(run.kinds(1))
+    best = _best_run(run) if len(held) and (rank or has_mixtures) else run
+    if has_mixtures and len(held) and not run.config.shares:
         result |= _choose_tower_shares(best, held)
     if rank:
         result |= add_linear_history(best, held, result, progress)
-    if len(held) and can_fit_shares_by_history(run):
-        result["shares_by_history"] = fit_shares_by_history(best, held)
-    else:
-        result["shares_by_history"] = run.config.shares_by_history
+    fits_shares = len(held) > 0 and can_fit_shares_by_history(run)
+    by_history = fit_shares_by_history(best, held) if fits_shares else run.config.shares_by_history
+    result["shares_by_history"] = by_history
     write_record(out, read_record(out) | {"finished": True} | result)
     shutil.rmtree(folder, ignore_errors=True)
 

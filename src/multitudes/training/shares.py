@@ -61,7 +61,7 @@ def choose_shares(scored: "ScoredTargets", n: int) -> ChosenShares | None:
     if "unconditioned" not in scored.kinds:
         return ChosenShares(fitted_G, scored.hit_rate(fitted_G, n), None, None)
     candidates = candidate_shares(fitted_G)
-    hits_CB = np.stack([scored.hits_of_users(scored.best_items(shares_G, n)) for shares_G in candidates])
+    hits_CB = np.stack([scored.hits_of_users(item_BN) for item_BN in scored.best_items_of_each(candidates, n)])
     chosen, gain, error = choose_simplest(hits_CB, scored.targets_B)
     rate = float(hits_CB[chosen].sum() / scored.targets_B.sum())
     return ChosenShares(candidates[chosen], rate, gain, error)
@@ -89,7 +89,9 @@ def choose_simplest(hits_CB: NDArray[np.int64], targets_B: NDArray[np.int64], er
     difference_B = hits_CB[best] - hits_CB[0]
     gain = difference_B.sum() / targets_B.sum()
     residual_B = difference_B - gain * targets_B  # a hit rate is a ratio of sums over users
-    error = np.sqrt((residual_B**2).sum()) / targets_B.sum()
+    users = int((targets_B > 0).sum())
+    # One user says nothing of others.
+    error = np.sqrt((residual_B**2).sum() * users / (users - 1)) / targets_B.sum() if users > 1 else np.inf
     return Simplest(best if gain > errors * error else 0, float(gain), float(error))
 
 

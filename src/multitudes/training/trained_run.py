@@ -123,7 +123,7 @@ class TrainedRun:
 
     @cached_property
     def shares(self) -> dict[InterestKind, float]:
-        """Share of the budget of each kind of interest, fitted on validation; see training.validation."""
+        """Share of the budget of each kind of interest, chosen on validation; see training.shares."""
         shares: dict[InterestKind, float] = read_record(self.path)["shares"]
         return shares
 

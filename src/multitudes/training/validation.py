@@ -5,7 +5,7 @@ log Σ_g s_g Σ_{k in g} w_k softmax_k(item) with exact normalisers. g are the k
 within a kind; explicit interests see only items of their topic. The normalisers include seen items, as those of serving
 do; only the lists leave them out. **The shares s are fitted** on the same users, by
 expectation maximisation of the targets' likelihood: two free numbers per data set that measure the value of each kind
-of interest. They become the run's default division of the budget.
+of interest. Those of the list are chosen after the last epoch, by hit rate (``training.shares``).
 
 Items are scored chunk by chunk, twice: first for the normalisers, then for the best items. Neither the vectors nor the
 scores of all items are ever in memory, so validation needs next to no memory besides that of training.
@@ -189,9 +189,15 @@ class ScoredTargets:
 
     def best_items(self, shares_G: Tensor, n: int) -> Tensor:
         """Return the ``n`` best unseen items of each user's mixture (B, N); the unknown item where there are fewer."""
-        share_K = shares_G[[INTEREST_KINDS.index(kind) for kind in self.kinds]]
-        log_factor_BK = (share_K * self._importance_BK).log() - self._normaliser_BK
-        return _top_items(self._chunks, log_factor_BK, n)
+        return self.best_items_of_each([shares_G], n)[0]
+
+    def best_items_of_each(self, candidates: Sequence[Tensor], n: int) -> list[Tensor]:
+        """Return ``best_items`` with each of several shares; each score is computed once for all of them."""
+        of_kind_K = [INTEREST_KINDS.index(kind) for kind in self.kinds]
+        log_factors = [
+            (shares_G[of_kind_K] * self._importance_BK).log() - self._normaliser_BK for shares_G in candidates
+        ]
+        return _top_items(self._chunks, log_factors, n)
 
     def share_found(self, item_BN: Tensor) -> float:
         """Return the share of the targets that are among the items of their users."""
@@ -255,17 +261,18 @@ def _log_p_by_kind(log_p_MK: Tensor, importance_MK: Tensor, kinds: tuple[Interes
     return log_p_MG
 
 
-def _top_items(chunks: Iterable[ScoreChunk], log_factor_BK: Tensor, n: int) -> Tensor:
-    """Return the unseen items (B, N) with the largest Σ_k exp(score + log factor), best first."""
-    best_BN = torch.zeros(len(log_factor_BK), n, dtype=torch.int64)
-    score_BN = torch.full(best_BN.shape, -1.0)
+def _top_items(chunks: Iterable[ScoreChunk], log_factors: Sequence[Tensor], n: int) -> list[Tensor]:
+    """Return the unseen items (B, N) with the largest Σ_k exp(score + log factor), best first, by each (B, K)."""
+    best = [torch.zeros(len(log_factor_BK), n, dtype=torch.int64) for log_factor_BK in log_factors]
+    scores = [torch.full(best_BN.shape, -1.0) for best_BN in best]
     for users, items, score_BKi, seen in chunks:
-        factor = log_factor_BK[users, :, None].to(score_BKi.device)
-        p_Bi = (score_BKi + factor).exp_().sum(dim=1)
-        p_Bi[seen] = 0
-        top = p_Bi.topk(min(n, items.stop - items.start), dim=1)
-        score = torch.cat([score_BN[users], top.values.cpu()], dim=1)
-        item = torch.cat([best_BN[users], top.indices.cpu() + items.start], dim=1)
-        score_BN[users], chosen = score.topk(n, dim=1)
-        best_BN[users] = item.gather(1, chosen)
-    return best_BN
+        for log_factor_BK, best_BN, score_BN in zip(log_factors, best, scores, strict=True):
+            factor = log_factor_BK[users, :, None].to(score_BKi.device)
+            p_Bi = (score_BKi + factor).exp_().sum(dim=1)
+            p_Bi[seen] = 0
+            top = p_Bi.topk(min(n, items.stop - items.start), dim=1)
+            score = torch.cat([score_BN[users], top.values.cpu()], dim=1)
+            item = torch.cat([best_BN[users], top.indices.cpu() + items.start], dim=1)
+            score_BN[users], chosen = score.topk(n, dim=1)
+            best_BN[users] = item.gather(1, chosen)
+    return best
