@@ -135,6 +135,19 @@ def test_every_vector_that_found_an_item_is_named(blend):
     assert brought.all(), "whoever brought an item found it"
 
 
+@every_blend
+def test_a_vector_without_a_share_is_not_searched(blend):
+    both = user_vectors(("unconditioned", "implicit"), [[[5, 4], [0, 5]]])
+    whole = RetrieveConfig(blend=blend, unconditioned_share=1.0, explicit_share=0.0)
+    found = find_candidates(both, catalogue(TWO_TASTES), 8, [NOTHING], whole)[0]
+    assert found.found_by_NK[:, 1].any() == (blend == "global_top"), "which has no shares"
+    if blend != "global_top":
+        alone = user_vectors(("unconditioned",), [[[5, 4]]])
+        same = find_candidates(alone, catalogue(TWO_TASTES), 8, [NOTHING], whole)[0]
+        assert found.item_N.tolist() == same.item_N.tolist()
+        assert set(found.interest_N.tolist()) == {0}
+
+
 def test_in_a_mixture_a_filtered_vector_has_no_say_on_items_of_other_topics():
     # The explicit vector is drawn to item 1, which is not of its topic 2; only the implicit one may bring it.
     both = user_vectors(("implicit", "explicit"), [[[1, 0], [9, 0.1]]], topic_BK=[[0, 2]])
