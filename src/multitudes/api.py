@@ -245,7 +245,11 @@ class Candidate(NamedTuple):
     ]
     interest_name: str | None
     found_by: Annotated[
-        tuple[int, ...], Field(description="Numbers of all interests that have it among their own best.")
+        tuple[int, ...],
+        Field(
+            description="Numbers of all interests that have it among their own best. One without a share of the list"
+            " is not asked, where one search finds the list."
+        ),
     ]
     explained_by: Annotated[
         int | None,

@@ -121,6 +121,11 @@ def test_the_headlines_count_what_was_planted(summary):
 
     assert "joint, single are ahead of it on 0 " in headlines(changed(summary, doubtful))[0]
 
+    def behind(copy):
+        copy["data"]["first"]["strongest_baseline"]["minus"]["joint"]["mean"] *= -1
+
+    assert "joint is ahead of it on 1 and behind it on 1 of 2 data sets" in headlines(changed(summary, behind))[0]
+
     def level(copy):
         copy["data"]["first"]["controls"]["joint"]["averaged"]["verdict"] = "level"
 

@@ -135,17 +135,23 @@ def test_every_vector_that_found_an_item_is_named(blend):
     assert brought.all(), "whoever brought an item found it"
 
 
-@every_blend
-def test_a_vector_without_a_share_is_not_searched(blend):
-    both = user_vectors(("unconditioned", "implicit"), [[[5, 4], [0, 5]]])
-    whole = RetrieveConfig(blend=blend, unconditioned_share=1.0, explicit_share=0.0)
-    found = find_candidates(both, catalogue(TWO_TASTES), 8, [NOTHING], whole)[0]
-    assert found.found_by_NK[:, 1].any() == (blend == "global_top"), "which has no shares"
-    if blend != "global_top":
-        alone = user_vectors(("unconditioned",), [[[5, 4]]])
-        same = find_candidates(alone, catalogue(TWO_TASTES), 8, [NOTHING], whole)[0]
-        assert found.item_N.tolist() == same.item_N.tolist()
-        assert set(found.interest_N.tolist()) == {0}
+def test_a_vector_without_a_share_is_not_searched_for_a_mixture_unless_it_is_boosted():
+    both, items = user_vectors(("unconditioned", "implicit"), [[[5, 4], [0, 5]]]), catalogue(TWO_TASTES)
+    whole = RetrieveConfig(unconditioned_share=1.0, explicit_share=0.0)
+    found = find_candidates(both, items, 8, [NOTHING], whole)[0]
+    alone = find_candidates(user_vectors(("unconditioned",), [[[5, 4]]]), items, 8, [NOTHING], whole)[0]
+    assert found.item_N.tolist() == alone.item_N.tolist()
+    assert not found.found_by_NK[:, 1].any()
+    boosted = find_candidates(both, items, 8, [NOTHING], whole, boost_BK=np.array([[1.0, 3.0]]))[0]
+    assert boosted.found_by_NK[:, 1].any()
+
+
+def test_a_vector_without_a_share_still_fills_a_list_by_turns():
+    vectors = user_vectors(("unconditioned", "explicit"), [[[5, 4], [0, 5]]], topic_BK=[[0, 3]])
+    few = catalogue(TWO_TASTES, [[1]] * 18 + [[3], [3]])
+    turns = RetrieveConfig(blend="round_robin", topics_per_request=1, unconditioned_share=0.0, explicit_share=1.0)
+    found = find_candidates(vectors, few, 6, [NOTHING], turns)[0]
+    assert found.sources == ["explicit"] * 2 + ["unconditioned"] * 4
 
 
 def test_in_a_mixture_a_filtered_vector_has_no_say_on_items_of_other_topics():

@@ -122,7 +122,7 @@ def test_by_default_it_is_taken_from_one_standard_error_on() -> None:
 
 
 def test_one_user_says_nothing_of_others() -> None:
-    assert choose_simplest(np.array([[1, 0], [3, 0]]), np.array([3, 0])).candidate == 0
+    assert choose_simplest(np.array([[1, 0], [3, 0]]), np.array([3, 0])) == (0, None, None)
 
 
 def test_the_shares_that_are_compared_lie_between_the_likeliest_and_the_whole_history_alone() -> None:

@@ -14,7 +14,7 @@ from multitudes.nn.user_tower_config import UserTowerConfig
 from multitudes.training.config import RunConfig, TrainConfig
 from multitudes.training.shares import fit_shares
 from multitudes.training.trained_run import TrainedRun, build_model
-from multitudes.training.validation import first_time_targets, sample_rows, validate
+from multitudes.training.validation import ItemScores, ScoredTargets, first_time_targets, sample_rows, validate
 from tests.worlds import planted
 
 
@@ -79,6 +79,18 @@ def test_the_validation_of_many_vectors_equals_its_definition(run: TrainedRun) -
     assert list(judged.shares.values()) == pytest.approx(shares, abs=1e-4)
     assert judged.hit_rate == pytest.approx(sum(hits) / sum(len(new) for _, new in mixtures))
     assert min(shares) > 0.001, "each kind tells something"
+
+
+def test_the_lists_of_several_shares_are_those_of_each_alone(run: TrainedRun, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("multitudes.training.validation.ITEMS_PER_CHUNK", 50)
+    held = held_out_users(run.prepared, "validation")
+    rows = sample_rows(held, 40, seed=0)
+    scored = ScoredTargets(ItemScores(run, held, rows, 5), held, rows)
+    candidates = [torch.tensor(shares) for shares in ([1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.3, 0.4, 0.3])]
+    lists = scored.best_items_of_each(candidates, 10)
+    for shares_G, item_BN in zip(candidates, lists, strict=True):
+        assert torch.equal(item_BN, scored.best_items(shares_G, 10))
+    assert not torch.equal(lists[0], lists[1])
 
 
 def test_held_out_targets_equal_their_definition(run: TrainedRun) -> None:

@@ -20,8 +20,8 @@ class Request(RecommendRequest):
 
     A muted topic has no vector in the answer, and none of its items is returned. Boosted topics become conditions
     before any other topic is drawn, also when the user does not follow them. Interests are muted and boosted by the
-    numbers that an earlier answer gave them. A boost multiplies a share by ``[retrieve] boost``. Unknown topics are
-    counted in the answer.
+    numbers that an earlier answer gave them. A boost multiplies a share, of .05 at least, by ``[retrieve] boost``.
+    Unknown topics are counted in the answer.
 
     Attributes:
         request_id: determines which followed topics are drawn, so a request can be replayed.

@@ -205,8 +205,7 @@ def _find_chunk(
     # What each vector gets: a number of places, or a probability.
     portion_BK = vector_quotas(vectors, config, n, boost_BK) if config.blend == "round_robin" else share_BK
     limit_BK = search_depths(share_BK, n, config)
-    searched = vectors if config.blend == "global_top" else _with_share(vectors, share_BK)
-    result = _search(searched, catalogue, limit_BK, excluded, config) if lists is None else lists.top(limit_BK)
+    result = _search(vectors, catalogue, limit_BK, excluded, config) if lists is None else lists.top(limit_BK)
     timer("search")
     truncated_B, popular_B = _has_truncated_list(result, limit_BK, n), popular_shares_of_users(vectors, config)
     candidates, retried = dict[int, Candidates](), list[int]()
@@ -243,7 +242,8 @@ def _find_by_mixture(
     index = catalogue.index
     assert isinstance(index, LiveIndex)
     share_BK = vector_shares(vectors, config, boost_BK)
-    searched = _with_share(vectors, share_BK)
+    # Vectors without a share bring nothing to a mixture.
+    searched = vectors._replace(mask_BK=vectors.mask_BK & (share_BK > 0))
     queries = mixture_queries(searched, share_BK, config, n, excluded, history, found_by=found_by)
     column_BK = [np.flatnonzero(mask_K) for mask_K in searched.mask_BK]
     lists = [
@@ -260,11 +260,6 @@ def _find_by_mixture(
         candidates.append(add_popular(own, n_vectors_B[b], popular_B[b], catalogue, n, excluded[b]))
     timer("blend")
     return candidates
-
-
-def _with_share(vectors: UserVectors, share_BK: NDArray[np.float64]) -> UserVectors:
-    """Return the vectors without those that have no share: they bring nothing, so they are not searched."""
-    return vectors._replace(mask_BK=vectors.mask_BK & (share_BK > 0))
 
 
 def mixture_queries(

@@ -71,7 +71,7 @@ class Simplest(NamedTuple):
     """The candidate that is taken, and what the best of the others finds more than the first."""
 
     candidate: int
-    gain: float | None  # in hit rate; None: there is only one candidate
+    gain: float | None  # in hit rate; None: there is only one candidate, or one user, who says nothing of others
     gain_error: float | None  # its standard error over users
 
 
@@ -83,15 +83,14 @@ def choose_simplest(hits_CB: NDArray[np.int64], targets_B: NDArray[np.int64], er
         targets_B: targets of each user, of which some user has one.
         errors: standard errors that the best one has to find more.
     """
-    if len(hits_CB) == 1:
+    users = int((targets_B > 0).sum())
+    if len(hits_CB) == 1 or users == 1:
         return Simplest(0, None, None)
     best = 1 + int(np.argmax(hits_CB[1:].sum(axis=1)))
     difference_B = hits_CB[best] - hits_CB[0]
     gain = difference_B.sum() / targets_B.sum()
     residual_B = difference_B - gain * targets_B  # a hit rate is a ratio of sums over users
-    users = int((targets_B > 0).sum())
-    # One user says nothing of others.
-    error = np.sqrt((residual_B**2).sum() * users / (users - 1)) / targets_B.sum() if users > 1 else np.inf
+    error = np.sqrt((residual_B**2).sum() * users / (users - 1)) / targets_B.sum()
     return Simplest(best if gain > errors * error else 0, float(gain), float(error))
 
 
