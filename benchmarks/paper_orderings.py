@@ -18,7 +18,7 @@ from benchmarks.markdown import table
 from multitudes.atomic import write_text
 from multitudes.report.formatting import Estimate, excludes_zero, format_difference, format_number, negate
 
-STUDIES = ("paper-small", "paper-confirm", "paper-amazon", "paper-amazon-confirm")
+STUDIES = ("paper-small", "paper-confirm", "paper-amazon")
 PAGE = ROOT / "docs" / "results-paper-orderings.md"
 Summary = Mapping[str, Any]
 

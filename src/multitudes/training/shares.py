@@ -1,10 +1,9 @@
 """Shares of the kinds of vectors in the list of a user, chosen on validation.
 
 Expectation maximisation of the targets' likelihood fits them (``fit_shares``). A likelihood is decided by rare targets,
-a list by its first places, so variants with more for the unconditioned vector or less for the explicit ones are compared
-by hit rate (``choose_shares``). **The simplest that is level is taken**: the unconditioned
-vector alone, unless a mixture finds more by a standard error of the difference (the one-standard-error rule, Breiman et
-al. 1984).
+a list by its first places, so variants with more for the unconditioned vector or less for the explicit ones are
+compared by hit rate (``choose_shares``). **The simplest that is level is taken**: the unconditioned vector alone,
+unless a mixture finds more by a standard error of the difference (the one-standard-error rule, Breiman et al. 1984).
 
 Legend: G kinds (unconditioned, implicit, explicit) · M targets of all users · B users · C candidates.
 """
