@@ -158,7 +158,7 @@ def _strongest_sentences(summary: dict[str, Any]) -> list[str]:
     where = ", ".join(f"{name} on {names.count(name)}" for name in dict.fromkeys(names))
     gains = {(method, g): gain for g, one in enumerate(found) for method, gain in one["minus"].items()}
     adjusted = adjust_holm_by_key({key: np.nan if gain["p"] is None else gain["p"] for key, gain in gains.items()})
-    shown = {key: np.sign(gain["mean"]) * (adjusted[key] < summary["level"]) for key, gain in gains.items()}
+    shown = {key: np.sign(gain["mean"] or 0) * (adjusted[key] < summary["level"]) for key, gain in gains.items()}
     alike: dict[str, list[str]] = {}
     for method in dict.fromkeys(method for method, _ in gains):
         signs = [sign for (of, _), sign in shown.items() if of == method]
