@@ -107,6 +107,13 @@ def test_shares_sum_to_one_and_quotas_to_n_for_every_user_with_a_vector(mask, we
     assert (share[~mask] == 0).all()
 
 
+def test_a_boost_begins_at_a_twentieth_and_gives_a_missing_vector_nothing():
+    config = RetrieveConfig(unconditioned_share=1.0, explicit_share=0.0)
+    vectors = user_vectors(("unconditioned", "implicit", "implicit"), np.zeros((1, 3, 1)), mask_BK=[[1, 1, 0]])
+    assert vector_shares(vectors, config, np.array([[1, 3.0, 3.0]]))[0] == pytest.approx([1 / 1.15, 0.15 / 1.15, 0])
+    assert vector_shares(vectors, config, np.array([[3.0, 1, 1]]))[0] == pytest.approx([1, 0, 0])
+
+
 def test_within_a_kind_implicit_go_by_weight_and_explicit_evenly():
     vectors = user_vectors(JOINT, np.zeros((1, 5, 1)), [[9, 3, 1, 5, 1]])
     config = RetrieveConfig(unconditioned_share=0.5, explicit_share=0.1, topics_per_request=2)
