@@ -104,12 +104,12 @@ def test_the_standard_error_is_that_of_a_bootstrap_over_users() -> None:
 def test_the_best_mixture_is_taken_from_its_standard_error_on(errors: float, taken: int) -> None:
     targets_B = np.full(100, 10)
     alone_B, noise_B = np.full(100, 5), np.repeat([1, -1], 50)
-    _, gain, error = choose_simplest(np.stack([alone_B, alone_B - 1, alone_B + noise_B + 1]), targets_B)
+    hits_CB = np.stack([alone_B, alone_B - 1, alone_B + noise_B + 1])
+    _, gain, error = choose_simplest(hits_CB, targets_B)
     assert gain is not None
     assert error is not None
     assert gain == pytest.approx(0.1), "of the best of the others"
     assert error == pytest.approx(1 / 10 / np.sqrt(99))
-    hits_CB = np.stack([alone_B, alone_B - 1, alone_B + noise_B + 1])
     assert choose_simplest(hits_CB, targets_B, errors * gain / error).candidate == taken
 
 

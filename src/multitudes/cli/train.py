@@ -269,9 +269,10 @@ def print_run(run: Path) -> dict[str, Any]:
 
 def _print_mixture_gain(run: Path, record: dict[str, Any]) -> None:
     """Print whether interests and followed topics have a share of the list, and what they bring."""
-    gain, share = record.get("mixture_gain"), 1 - record["shares"]["unconditioned"]
+    gain = record.get("mixture_gain")
     if gain is None:
         return
+    share = 1 - record["shares"]["unconditioned"]
     found = f"{gain['hit_rate']:+.4f} (standard error {gain['standard_error']:.4f})"
     if share > 0:
         typer.echo(f"{run}: interests have {share:.0%} of the list, and find {found}")

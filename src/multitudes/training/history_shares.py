@@ -65,16 +65,15 @@ def fit_shares_by_history(
         return {}  # no target is new to its user
     unconditioned, explicit = INTEREST_KINDS.index("unconditioned"), INTEREST_KINDS.index("explicit")
     n = min(run.config.train.eval_k, run.prepared.n_items + 1)
-    best_rate, best_G, best_BN = -1.0, fitted_G, torch.zeros(0)
-    for part in EXPLICIT_PARTS:
-        shares_G = fitted_G.clone()
+    candidates = [fitted_G.clone() for _ in EXPLICIT_PARTS]
+    for shares_G, part in zip(candidates, EXPLICIT_PARTS, strict=True):
         shares_G[explicit] *= part
         shares_G[unconditioned] = 1 - shares_G[explicit]
-        item_BN = scored.best_items(shares_G, n)
-        rate = scored.share_found(item_BN)
-        if rate > best_rate:
-            best_rate, best_G, best_BN = rate, shares_G, item_BN
-    shares: dict[ListPart, float] = dict(zip(INTEREST_KINDS, best_G.tolist(), strict=True))
+    lists = scored.best_items_of_each(candidates, n)
+    rates = [scored.share_found(item_BN) for item_BN in lists]
+    best = int(np.argmax(rates))
+    best_rate, best_BN = rates[best], lists[best]
+    shares: dict[ListPart, float] = dict(zip(INTEREST_KINDS, candidates[best].tolist(), strict=True))
     popular_share, popular = 0.0, _popular_items(run, held, rows, n)
     for share in _POPULAR_SHARES:
         rate = scored.share_found(_with_popular(best_BN, popular, share))
