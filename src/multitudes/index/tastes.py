@@ -1,0 +1,59 @@
+"""Tastes: clusters of item vectors, the same for all users.
+
+A list is divided among the tastes of a user's history (``retrieval.calibration``), and evaluations count how many of
+them a list serves (``evaluation.coverage``).
+
+Legend: N items · T tastes · D width.
+"""
+
+from typing import Final
+
+import faiss
+import numpy as np
+from numpy.typing import NDArray
+
+NO_TASTE: Final = -1  # of an item without a vector
+_ROUNDS: Final = 25  # of k-means, which hardly moves after that
+_STARTS: Final = 5  # the best of so many counts: one may leave two clusters together
+_ITEMS_PER_TASTE: Final = 256  # more do not move a centre; k-means samples them
+
+
+def cluster_items(vectors_ND: NDArray[np.float32], tastes: int, seed: int = 0) -> NDArray[np.float32]:
+    """Return the centres of up to ``tastes`` clusters of directions, by spherical k-means: unit vectors (T, D).
+
+    Args:
+        vectors_ND: item vectors; those of zeros are left out.
+        tastes: number of clusters; at most one for every four items.
+        seed: of the first centres.
+    """
+    unit_ND = _unit_vectors(vectors_ND[vectors_ND.any(axis=1)])
+    count = min(tastes, len(unit_ND) // 4)
+    if count < 1:
+        return np.zeros((0, vectors_ND.shape[1]), dtype=np.float32)
+    kmeans = faiss.Kmeans(
+        unit_ND.shape[1],
+        count,
+        niter=_ROUNDS,
+        nredo=_STARTS,
+        seed=seed + 1,
+        spherical=True,
+        min_points_per_centroid=1,
+        max_points_per_centroid=_ITEMS_PER_TASTE,
+    )
+    kmeans.train(unit_ND)
+    return np.asarray(kmeans.centroids, dtype=np.float32)
+
+
+def nearest_tastes(vectors_ND: NDArray[np.float32], centre_TD: NDArray[np.float32]) -> NDArray[np.int16]:
+    """Return the taste of each item: the centre in its direction (N,); ``NO_TASTE`` for a vector of zeros."""
+    if not len(centre_TD):
+        return np.full(len(vectors_ND), NO_TASTE, dtype=np.int16)
+    nearest_N = np.concatenate(
+        [(chunk @ centre_TD.T).argmax(axis=1) for chunk in np.array_split(vectors_ND, len(vectors_ND) // 65_536 + 1)]
+    )
+    return np.where(vectors_ND.any(axis=1), nearest_N, NO_TASTE).astype(np.int16)
+
+
+def _unit_vectors(vectors_ND: NDArray[np.float32]) -> NDArray[np.float32]:
+    length_N1 = np.linalg.norm(vectors_ND, axis=1, keepdims=True)
+    return np.ascontiguousarray(vectors_ND / np.maximum(length_N1, 1e-12), dtype=np.float32)
