@@ -8,7 +8,7 @@ Recorded are prepared folders, the weights of several methods, evaluations, rele
 HTTP, a small study and a small simulation: every file as a digest of its bytes, every JSON document field by field. An
 ONNX file is compared without its metadata, in which torch's exporter writes the names of modules and functions.
 ``RENAMED`` lists the fields that have a new name; ``compare`` maps the old record by it and prints those that occur.
-Any other difference fails. The calls use the old names of options and settings where these are still accepted.
+Any other difference fails.
 
 The script runs each checkout by its own command line and imports nothing of the library, so it can record commits
 that do not have it.
@@ -102,11 +102,11 @@ batch_size = 64
 window = 20
 learning_rate = 0.003
 validate_users = 100
-forget_share = 0.2
-validate_at = 50
+history_dropout = 0.2
+eval_k = 50
 
 [execution]
-parts = 2
+gradient_accumulation = 2
 """
 
 STUDY: Final = """
@@ -169,10 +169,10 @@ policy = "followed"
 REQUESTS: Final[list[tuple[str, str, Json]]] = [
     ("POST", "/v1/recommend", {"user_id": 237, "n": 10, "request_id": "r-1"}),
     ("POST", "/v1/recommend", {"user_id": 4, "n": 20, "request_id": "r-2", "mute_topics": ["Comedy"]}),
-    ("POST", "/v1/recommend", {"history": [1, 260, 1196], "follows": ["Comedy"], "n": 8, "request_id": "r-3"}),
+    ("POST", "/v1/recommend", {"history": [1, 260, 1196], "followed_topics": ["Comedy"], "n": 8, "request_id": "r-3"}),
     ("POST", "/v1/recommend", {"user_id": 7, "n": 8, "request_id": "r-4", "boost_topics": ["Drama"], "exclude": [1]}),
     ("POST", "/v1/recommend", {"user_id": 999999, "n": 5, "request_id": "r-5"}),
-    ("POST", "/v1/recommend", {"history": [424242], "follows": ["Nothing"], "n": 5, "request_id": "r-6"}),
+    ("POST", "/v1/recommend", {"history": [424242], "followed_topics": ["Nothing"], "n": 5, "request_id": "r-6"}),
     ("POST", "/v1/recommend", {"user_id": 7, "n": 8, "request_id": "r-7", "mute_interests": ["0"]}),
     ("POST", "/v1/recommend", {"user_id": "7", "request_id": "r-8"}),
     ("POST", "/v1/recommend", {"user_id": 7, "n": 100000, "request_id": "r-9"}),
@@ -185,7 +185,7 @@ REQUESTS: Final[list[tuple[str, str, Json]]] = [
     ("POST", "/v1/events", {"events": [{"event_id": "e-1", "user_id": 237, "item_id": 1}]}),
     ("POST", "/v1/events", {"events": [{"user_id": 237}]}),
     ("POST", "/v1/recommend", {"user_id": 237, "n": 10, "request_id": "r-12"}),
-    ("PUT", "/v1/users/237", {"follows": ["Comedy", "Drama"]}),
+    ("PUT", "/v1/users/237", {"followed_topics": ["Comedy", "Drama"]}),
     ("GET", "/v1/users/237", None),
     ("POST", "/v1/recommend", {"user_id": 237, "n": 10, "request_id": "r-13"}),
     ("DELETE", "/v1/users/237", None),
@@ -305,7 +305,7 @@ def _release(run: Recorder) -> None:
     ask = ("recommend", "releases", "--n", "20", "--json")
     for user in ("1", "4", "237", "600"):
         run.call(*ask, "--user", user, keep=f"recommend {user}")
-    run.call(*ask, "--history", "1,260,1196", "--follows", "Comedy", keep="recommend anonymous")
+    run.call(*ask, "--history", "1,260,1196", "--followed-topics", "Comedy", keep="recommend anonymous")
     run.call("recommend", "releases", "--all", "--n", "20", "--out", "everybody")
     run.files("everybody", "everybody")
     run.call("export", "results", "everybody", "--to", "everybody.jsonl")

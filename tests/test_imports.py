@@ -77,16 +77,6 @@ def test_a_name_whose_extra_is_missing_says_so_when_it_is_used(use, extra):
     assert base_install(code).endswith(f"pip install 'multitudes[{extra}]'\n")
 
 
-@pytest.mark.parametrize("old", ["Prepared", "evaluate_run", "pinnersage_run", "publish_run", "train_run"])
-def test_an_old_name_works_with_one_warning(old, monkeypatch):
-    with pytest.warns(DeprecationWarning, match=f"multitudes.{old} is now multitudes.") as caught:
-        value = getattr(multitudes, old)
-    assert value is getattr(multitudes, old)
-    assert len(caught) == 1
-    assert old not in multitudes.__all__
-    monkeypatch.delitem(vars(multitudes), old)
-
-
 def test_the_exported_names_are_those_of_all_and_exist():
     assert dir(multitudes) == sorted(multitudes.__all__)
     for name in multitudes.__all__:

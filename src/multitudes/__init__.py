@@ -14,9 +14,6 @@ and answers of the service), ``multitudes.errors``, ``multitudes.state.protocol`
 Spark table). Everything else may change in any version.
 """
 
-import sys
-import warnings
-
 import lazy_loader
 
 from multitudes.errors import MissingError
@@ -27,23 +24,9 @@ __version__ = "0.1.0"
 _load, _, __all__ = lazy_loader.attach_stub(__name__, __file__)
 __all__ += ["__version__"]
 
-# Old name -> new name. The next version removes the old ones.
-_RENAMED = {
-    "Prepared": "PreparedData",
-    "evaluate_run": "evaluate",
-    "pinnersage_run": "make_pinnersage_run",
-    "publish_run": "publish",
-    "train_run": "train",
-}
-
 
 def __getattr__(name: str) -> object:
     """Load a public name on first use (PEP 562)."""
-    if name in _RENAMED:
-        message = f"multitudes.{name} is now multitudes.{_RENAMED[name]}; the next version removes the old name"
-        warnings.warn(message, DeprecationWarning, stacklevel=2)
-        globals()[name] = getattr(sys.modules[__name__], _RENAMED[name])  # kept, so that the warning comes once
-        return globals()[name]
     if name not in __all__:
         raise AttributeError(f"module 'multitudes' has no attribute '{name}'")
     try:

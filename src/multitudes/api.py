@@ -332,9 +332,6 @@ class UserResponse:
         tuple[StoredEvent, ...], Field(description="Oldest first. Empty for a key without the scope read.")
     ]
     forgotten: Annotated[bool, Field(description="They asked to be erased: nothing of a release is used for them.")]
-    follows: Annotated[
-        tuple[str, ...] | None, Field(description="Deprecated, removed in the next version: followed_topics.")
-    ] = None
 
 
 @dataclass(frozen=True)

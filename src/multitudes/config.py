@@ -3,10 +3,9 @@
 import difflib
 import re
 import tomllib
-import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, TypeVar, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_args, get_origin
 
 from pydantic import (
     AfterValidator,
@@ -15,10 +14,9 @@ from pydantic import (
     ValidationError,
     ValidationInfo,
     field_validator,
-    model_validator,
 )
 
-from multitudes.errors import RenamedWarning, UsageError
+from multitudes.errors import UsageError
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
@@ -42,19 +40,9 @@ NO_OVERRIDES: Mapping[str, Any] = {}
 
 
 class Config(BaseModel):
-    """Frozen settings. An unknown key is an error that names the nearest key.
-
-    Attributes:
-        renamed: old name of a field → its name. The old name is accepted for one version, with a warning.
-    """
+    """Frozen settings. An unknown key is an error that names the nearest key."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
-    renamed: ClassVar[Mapping[str, str]] = {}
-
-    @model_validator(mode="before")
-    @classmethod
-    def _accept_old_names(cls, values: object) -> object:
-        return current_names(cls, values) if isinstance(values, Mapping) else values
 
     @field_validator("*", mode="before")
     @classmethod
@@ -113,13 +101,7 @@ def parse_with_overrides(
         UsageError: a key is unknown or a value has the wrong type or range.
     """
     config = parse(model, values, where)
-    if not overrides:
-        return config
-    try:
-        given = current_names(model, overrides)
-    except ValueError as error:  # both names of a renamed setting
-        raise UsageError(f"{option}: {error}") from None
-    return parse(model, deep_merge(current_names(model, values, warn=False), given), option)
+    return parse(model, deep_merge(values, overrides), option) if overrides else config
 
 
 def load_section(path: Path | None, section: str, model: type[C], overrides: Mapping[str, Any] = NO_OVERRIDES) -> C:
@@ -178,59 +160,6 @@ def deep_merge(*tables: Mapping[str, Any]) -> dict[str, Any]:
     return merged
 
 
-def current_names(model: type[Config], values: Mapping[str, Any], *, warn: bool = True) -> dict[str, Any]:
-    """Return settings with the current names of renamed fields, at any depth.
-
-    ``Config`` calls it when it is built. Call it before settings of several sources are merged or compared, since one
-    source may have the old name of a field and another the new one.
-
-    Args:
-        model: declares what was renamed.
-        values: settings as they were given or stored.
-        warn: whether to warn of each old name; a person cannot change those in a stored record.
-
-    Raises:
-        ValueError: both names of one field are given.
-    """
-    current = dict(values)
-    for old, new in model.renamed.items():
-        if old not in current:
-            continue
-        if new in current:
-            raise ValueError(f"'{old}' is the old name of '{new}', and both are given; give only '{new}'")
-        if warn:
-            warnings.warn(
-                f"the setting '{old}' is now called '{new}'; the old name works in this version only",
-                RenamedWarning,
-                stacklevel=2,
-            )
-        current[new] = current.pop(old)
-    for name, field in model.model_fields.items():
-        inner, value = _table_model(field.annotation), current.get(name)
-        if inner is not None and isinstance(value, Mapping):
-            if get_origin(field.annotation) is dict:
-                current[name] = {
-                    key: current_names(inner, one, warn=warn) if isinstance(one, Mapping) else one
-                    for key, one in value.items()
-                }
-            else:
-                current[name] = current_names(inner, value, warn=warn)
-    return current
-
-
-def current_value(field: str, value: object, renamed: Mapping[str, str]) -> object:
-    """Return the current name of a renamed value of the setting ``field``, with a warning; other values as they are."""
-    new = renamed.get(value) if isinstance(value, str) else None
-    if new is None:
-        return value
-    warnings.warn(
-        f"the setting {field} = '{value}' is now called '{new}'; the old name works in this version only",
-        RenamedWarning,
-        stacklevel=2,
-    )
-    return new
-
-
 def suggestion(name: str, known: list[str] | tuple[str, ...]) -> str:
     """Return the end of an error about an unknown ``name``: the nearest known name, or all of them."""
     match = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
@@ -284,10 +213,3 @@ def _model_at(model: type[BaseModel], path: tuple[int | str, ...]) -> type[BaseM
 def _is_table(annotation: object) -> bool:
     inner = get_args(annotation)[1] if get_origin(annotation) is dict else annotation
     return isinstance(inner, type) and issubclass(inner, BaseModel)
-
-
-def _table_model(annotation: object) -> type[Config] | None:
-    """Return the model of a field that holds a table, an optional table or tables with free names; else None."""
-    candidates = get_args(annotation) or (annotation,)
-    models = [one for one in candidates if isinstance(one, type) and issubclass(one, Config)]
-    return models[0] if len(models) == 1 else None

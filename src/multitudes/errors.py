@@ -72,10 +72,6 @@ class StoppedError(MultitudesError):
     exit_code = INTERRUPTED_EXIT_CODE
 
 
-class RenamedWarning(FutureWarning):
-    """An old name was used; it is accepted for one version."""
-
-
 class ThreadsWarning(UserWarning):
     """A training resumes with another number of threads than it was started with."""
 

@@ -6,14 +6,12 @@ A record is a dataclass or a named tuple, whose fields are values, lists, mappin
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields, is_dataclass
 from functools import cache
-from typing import Any, Final, TypeVar, get_args, get_type_hints
+from typing import Any, TypeVar, get_args, get_type_hints
 
 from multitudes.ids import reject_text
 
 R = TypeVar("R")
 T = TypeVar("T")
-# Old name of a field -> its name. The old one is accepted for one version.
-DEPRECATED_FIELDS: Final = {"follows": "followed_topics"}
 
 
 @dataclass(frozen=True)
@@ -45,7 +43,7 @@ def to_record(value: Any) -> Any:  # noqa: ANN401
 
 
 def from_record(kind: type[R], record: Mapping[str, Any]) -> R:
-    """Return a ``kind`` from a JSON object: lists become tuples, unknown fields are ignored, old names are accepted.
+    """Return a ``kind`` from a JSON object: lists become tuples, unknown fields are ignored.
 
     Raises:
         KeyError: a field without a default is missing.
@@ -53,14 +51,11 @@ def from_record(kind: type[R], record: Mapping[str, Any]) -> R:
     """
     if not isinstance(record, Mapping):
         raise TypeError(f"expected an object, got {type(record).__name__}")
-    types, given = field_types(kind), dict(record)
-    for old, new in DEPRECATED_FIELDS.items():
-        if new in types and new not in given and old in given:
-            given[new] = given[old]
-    missing = {name for name, default in field_defaults(kind).items() if default is MISSING} - given.keys()
+    missing = {name for name, default in field_defaults(kind).items() if default is MISSING} - record.keys()
     if missing:
         raise KeyError(*sorted(missing))
-    return kind(**{name: _value(record_type(hint), given[name]) for name, hint in types.items() if name in given})
+    types = field_types(kind)
+    return kind(**{name: _value(record_type(hint), record[name]) for name, hint in types.items() if name in record})
 
 
 def _value(kind: type[Any] | None, value: Any) -> Any:  # noqa: ANN401

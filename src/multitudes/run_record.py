@@ -9,7 +9,7 @@ from typing import Any
 
 from multitudes import __version__
 from multitudes.atomic import write_text
-from multitudes.config import C, current_names, parse
+from multitudes.config import C, parse
 from multitudes.data.prepared import PreparedData
 from multitudes.errors import ArtefactError, UsageError
 
@@ -108,12 +108,12 @@ def read_record(folder: Path) -> dict[str, Any]:
 
 
 def parse_config(model: type[C], record: dict[str, Any], folder: Path) -> C:
-    """Return the settings of a run; settings that were renamed since are accepted without a warning.
+    """Return the settings of a run.
 
     Raises:
         UsageError: a key is unknown or a value has the wrong type or range.
     """
-    return parse(model, current_names(model, record["config"], warn=False), f"{folder}/run.json")
+    return parse(model, record["config"], f"{folder}/run.json")
 
 
 def open_prepared(record: dict[str, Any], folder: Path, moved_to: str | Path | None = None) -> PreparedData:

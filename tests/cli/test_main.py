@@ -86,16 +86,3 @@ def test_a_reader_who_has_left_is_no_error():
     )
     os.close(writing)
     assert (ended.returncode, ended.stderr) == (0, b"")
-
-
-def test_an_old_name_of_an_option_or_setting_works_with_one_warning(tmp_path, capsys):
-    assert run(["recommend", str(tmp_path), "--follows", "Crime", "--follows=Drama", "--request", "home"]) == 4
-    warning, request, error = capsys.readouterr().err.splitlines()
-    assert warning == (
-        "multitudes: warning: the option --follows is now called --followed-topics;"
-        " the old name works in this version only"
-    )
-    assert "--request is now called --request-id" in request
-    assert str(tmp_path) in error
-    assert run(["recommend", "--help"]) == 0
-    assert "--follows " not in capsys.readouterr().out

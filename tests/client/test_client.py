@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-import multitudes.client
 from multitudes import Client
 from multitudes.api import Candidate
 from multitudes.client import AuthError, BusyError, CallError, Event, NoAnswerError, NotFoundError, RecommendRequest
@@ -303,10 +302,3 @@ def test_a_text_in_place_of_a_list_is_refused():
 def test_ids_are_sent_exactly_as_given(user_id):
     sent = to_body(RecommendRequest(user_id=user_id))["user_id"]
     assert (type(sent), sent) == (type(user_id), user_id)
-
-
-@pytest.mark.parametrize(("old", "new"), [("Ask", RecommendRequest), ("KeyRefusedError", AuthError)])
-def test_old_names_of_the_client_are_accepted_with_a_warning(old, new):
-    with pytest.warns(DeprecationWarning, match=new.__name__):
-        assert getattr(multitudes.client, old) is new
-    assert not hasattr(multitudes.client, "Nothing")

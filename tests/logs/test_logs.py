@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from multitudes.api import Candidate
-from multitudes.errors import ArtefactError, RenamedWarning
+from multitudes.errors import ArtefactError
 from multitudes.logs.logs import Log, LogConfig
 from multitudes.logs.schemas import IdTypes, ServedResponse
 from tests.logs.worlds import NOW, TEXT, answer, event, logs, rows, segments, spools
@@ -115,12 +115,6 @@ def test_a_large_or_old_spool_becomes_a_segment(tmp_path):
     written.maintain(NOW + 10**9)
     assert spools(tmp_path / "events") == []
     assert rows(tmp_path / "events")["event_id"].to_list() == [f"e{number}" for number in range(100)]
-
-
-def test_old_names_of_settings_are_accepted_with_a_warning():
-    with pytest.warns(RenamedWarning, match=r"'part_mb' is now called 'segment_mb'"):
-        config = LogConfig.model_validate({"part_mb": 4})
-    assert config == LogConfig(segment_mb=4)
 
 
 def test_maintenance_before_a_spool_is_due_makes_no_segment(tmp_path):

@@ -5,7 +5,6 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from multitudes.errors import RenamedWarning
 from multitudes.nn.interest_assignment import participation_mask
 from multitudes.nn.interests.clustering import (
     Clustering,
@@ -212,13 +211,6 @@ def test_random_seeds_are_drawn_in_training_and_fixed_in_serving() -> None:
     assert not torch.equal(*trained)
     newest = Clustering(ClusteringConfig(), 3, WIDTH)(item_BLD, valid_BL).interests.vectors_BKD
     assert not torch.allclose(served[0], newest)
-
-
-def test_the_ablations_of_earlier_versions_keep_their_meaning_under_new_names() -> None:
-    with pytest.warns(RenamedWarning, match=r"seeds = 'random' is now called 'random_logits'"):
-        assert ClusteringConfig.model_validate({"seeds": "random"}).seeds == "random_logits"
-    with pytest.warns(RenamedWarning, match=r"assignment = 'soft' is now called 'agreement'"):
-        assert ClusteringConfig.model_validate({"assignment": "soft"}).assignment == "agreement"
 
 
 def test_with_the_start_and_the_routing_of_mind_it_is_mind() -> None:

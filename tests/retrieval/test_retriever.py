@@ -1,7 +1,6 @@
 """A release answers: its users, people who are not in it, and everybody at once."""
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -198,20 +197,3 @@ def test_a_tower_that_does_not_fit_its_manifest_is_refused(tmp_path: Path):
 def test_scores_are_json_numbers(retriever: Retriever):
     for user in ("ann", "bob", "eve"):
         assert all(np.isfinite(c.score) for c in retriever.recommend(user, n=20).candidates)
-
-
-def test_old_names_of_arguments_are_accepted_with_a_warning(tmp_path: Path):
-    publish_small(tmp_path)
-    old_open: dict[str, Any] = {"remember": 3}
-    with pytest.warns(DeprecationWarning, match=r"Retriever.open: 'remember' is now 'cached_users'"):
-        retriever = Retriever.open(tmp_path, **old_open)
-    assert retriever.vector_cache.size == 3
-    old_recommend: dict[str, Any] = {"follows": ["Crime"], "request": "7"}
-    with pytest.warns(DeprecationWarning, match="is now") as warned:
-        old = retriever.recommend(n=3, **old_recommend)
-    assert sorted(str(warning.message) for warning in warned) == [
-        "Retriever.recommend: 'follows' is now 'followed_topics'",
-        "Retriever.recommend: 'request' is now 'request_id'",
-    ]
-    assert {warning.filename for warning in warned} == {__file__}
-    assert old == retriever.recommend(n=3, followed_topics=["Crime"], request_id="7")

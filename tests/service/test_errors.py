@@ -172,18 +172,3 @@ def test_what_clients_make_up_never_becomes_a_name_of_a_measure(call, deps):
     assert "MADEUP" not in page
     assert "user-" not in page
     assert 'multitudes_requests_total{method="GET",route="/v1/users/{id:path}",status="200"} 20.0' in page
-
-
-def test_an_old_name_of_a_field_is_accepted_and_the_answer_names_the_new_one(call, deps, caplog):
-    old = call("POST", "/v1/recommend", json={"follows": ["Drama"], "n": 2, "request_id": "r"})
-    new = call("POST", "/v1/recommend", json={"followed_topics": ["Drama"], "n": 2, "request_id": "r"})
-    assert old.json()["candidates"] == new.json()["candidates"]
-    assert (old.headers["deprecation"], old.headers["warning"]) == ("true", '299 - "follows is now followed_topics"')
-    assert "deprecation" not in new.headers
-    batch = call("POST", "/v1/recommend/batch", json={"requests": [{"follows": ["Drama"]}, {"history": []}]})
-    assert (batch.status_code, batch.headers["deprecation"]) == (200, "true")
-    put = call("PUT", "/v1/users/ann", json={"follows": ["Drama"]})
-    assert (put.json()["followed_topics"], put.headers["deprecation"]) == (["Drama"], "true")
-    both = {"follows": ["Drama"], "followed_topics": ["Crime"]}
-    assert refusal(call("POST", "/v1/recommend", json=both))[:2] == (422, "invalid")
-    assert caplog.text.count("the field follows, which is deprecated") <= 1, "once for all requests"

@@ -61,11 +61,6 @@ def test_a_large_body_is_answered_and_rejected_as_a_small_one(call):
     assert text.startswith("the body is not JSON: ")
 
 
-def test_old_names_in_a_large_body_are_told(call):
-    response = call("POST", "/v1/recommend", json={**LARGE, "follows": ["Drama"]})
-    assert response.headers["deprecation"] == "true"
-
-
 def test_a_large_body_of_events_is_stored(call, deps):
     events = [{"user_id": "ann", "item_id": 101, "event_id": f"e-{n}", "time_s": 1_750_000_000} for n in range(1_000)]
     assert call("POST", "/v1/events", json={"events": events}).json()["new"] == 1_000

@@ -166,7 +166,6 @@ FAST_OR_NOT = [
     (PLAIN, {}, True),
     (b'{"history": [101], "followed_topics": ["Drama"], "n": 2, "request_id": "r"}', {}, True),
     (b'{"user_id": "ann", "n": 2, "request_id": "r", "context": {"page": "home", "x": 1.5}}', {}, True),
-    (b'{"history": [101], "follows": ["Drama"], "n": 2, "request_id": "r"}', {}, True),  # an old name
     (PLAIN, {"x-deadline-ms": "9000"}, True),
     (b'{"user_id": 5, "request_id": "r"}', {}, True),  # the ids of the release are texts: the answer is an error
     (PLAIN, {"x-deadline-ms": "0"}, False),

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from multitudes.errors import RenamedWarning, UsageError
+from multitudes.errors import UsageError
 from multitudes.service.settings import ServeConfig, environment_names, load_settings
 
 TOML = "[server]\nport = 9000\nworkers = 2\n[http]\nbody_bytes = 2048\n[logs]\nkeep_days = 7\n"
@@ -75,16 +75,3 @@ def test_every_setting_has_a_name_of_its_own_and_says_what_it_is():
     for section, field in ServeConfig.model_fields.items():
         for key, setting in type(field.default).model_fields.items():
             assert setting.description, f"[{section}] {key}"
-
-
-def test_old_names_are_accepted_from_each_source_and_warned_of(tmp_path):
-    file = tmp_path / "serve.toml"
-    file.write_text("[admission]\ndoor = 0.3\nmemory = 0.2\n[guard]\nrest_s = 2.0\n")
-    environment = {"MULTITUDES_SERVE_DEADLINES_MOST_MS": "900", "MULTITUDES_SERVE_ADMISSION_LOAD_SHEDDING_SHARE": "0.5"}
-    with pytest.warns(RenamedWarning) as warned:
-        settings = load_settings(file, environment, {"engine": {"patience": 0.8}, "releases": {"remember": 7}})
-    assert (settings.admission.load_shedding_share, settings.admission.smoothing) == (0.5, 0.2)
-    assert (settings.guard.reset_timeout_s, settings.deadlines.max_ms) == (2.0, 900)
-    assert (settings.engine.fallback_share, settings.releases.vector_cache) == (0.8, 7)
-    old = {str(warning.message).split("'")[1] for warning in warned}
-    assert old == {"door", "memory", "rest_s", "most_ms", "patience", "remember"}

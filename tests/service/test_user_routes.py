@@ -94,12 +94,11 @@ def test_follows_replace_those_of_before(call, deps):
     assert call("GET", "/v1/users/ann").json() == {
         "user_id": "ann",
         "followed_topics": None,
-        "follows": None,  # the old name, for one version
         "events": [],
         "forgotten": False,
     }
-    both = call("PUT", "/v1/users/ann", json={"followed_topics": ["Drama", "Crime"]}).json()
-    assert both["follows"] == both["followed_topics"] == ["Drama", "Crime"]
+    stated = call("PUT", "/v1/users/ann", json={"followed_topics": ["Drama", "Crime"]}).json()
+    assert stated["followed_topics"] == ["Drama", "Crime"]
     assert call("PUT", "/v1/users/ann", json={"followed_topics": []}).json()["followed_topics"] == []
     assert call("GET", "/v1/users/ann").json()["followed_topics"] == []
 
@@ -111,7 +110,6 @@ def test_a_user_is_forgotten_in_the_state_and_then_in_the_logs(call, deps):
     assert call("GET", "/v1/users/ann").json() == {
         "user_id": "ann",
         "followed_topics": None,
-        "follows": None,
         "events": [],
         "forgotten": True,
     }

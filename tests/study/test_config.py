@@ -3,7 +3,7 @@
 import pytest
 
 from multitudes.config import deep_merge
-from multitudes.errors import RenamedWarning, UsageError
+from multitudes.errors import UsageError
 from multitudes.nn.methods import METHODS
 from multitudes.study.config import flatten, read_study, unflatten
 from multitudes.study.grid import build_configs, changed_settings, grid_entries
@@ -117,19 +117,6 @@ def test_a_methods_table_overrides_the_data_sets_and_that_the_studys(tmp_path):
     assert [run["method"] for run in runs] == ["joint", "single"]
     assert [(run["train"]["epochs"], run["train"]["batch_size"]) for run in runs] == [(5, 32), (7, 32)]
     assert changed_settings(*build_configs(plain.settings, seed=3)) == {"train.epochs": 7, "train.batch_size": 32}
-
-
-def test_an_old_name_of_a_setting_is_accepted_at_every_level_with_a_warning(tmp_path):
-    text = GOOD.replace("epochs = 3", "validate_at = 50").replace("train.epochs = 7", "train.eval_k = 20")
-    text += "[tuning]\ntrials = 2\nspace.train.forget_share = [0.05, 0.2]\n"
-    with pytest.warns(RenamedWarning) as caught:
-        config = read(tmp_path, text)
-    old_names = ("validate_at", "forget_share")
-    assert all(any(f"the setting '{old}'" in str(one.message) for one in caught) for old in old_names)
-    joint, plain = grid_entries(config, "study.toml")
-    runs = [build_configs(entry.settings, seed=0)[0].model_dump() for entry in (joint, plain)]
-    assert [run["train"]["eval_k"] for run in runs] == [50, 20]
-    assert set(joint.space) == {"train.history_dropout"}
 
 
 def test_settings_of_a_methods_own_table_are_not_tuned(tmp_path):

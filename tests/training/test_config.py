@@ -1,20 +1,13 @@
 """Settings of a run: what is rejected, the defaults of a method, and old names."""
 
-import json
-from pathlib import Path
 from typing import Any
 
 import pytest
 
 from multitudes.config import parse
-from multitudes.data.prepared import PreparedData
-from multitudes.errors import RenamedWarning, UsageError
+from multitudes.errors import UsageError
 from multitudes.nn.user_tower_config import UserTowerConfig
 from multitudes.training.config import RunConfig, TrainConfig
-from multitudes.training.execution import ExecutionConfig
-from multitudes.training.loop import fit
-from multitudes.training.trained_run import TrainedRun
-from tests.worlds import planted
 
 
 def test_a_pool_without_negatives_is_rejected() -> None:
@@ -76,34 +69,3 @@ def test_the_paper_has_defaults_of_training_too_and_says_what_differs_from_them(
 def test_settings_survive_being_written_and_read() -> None:
     first = RunConfig.model_validate({"method": "transformer", "model": {"crossing": {"hidden": 8}}})
     assert RunConfig.model_validate(first.model_dump(mode="json")) == first
-
-
-@pytest.mark.parametrize(
-    ("section", "old", "new", "value"),
-    [
-        (TrainConfig, "forget_share", "history_dropout", 0.2),
-        (TrainConfig, "validate_at", "eval_k", 10),
-        (TrainConfig, "single_weight", "unconditioned_weight", 0.5),
-        (ExecutionConfig, "parts", "gradient_accumulation", 4),
-    ],
-)
-def test_the_old_name_of_a_setting_is_accepted_with_a_warning(
-    section: type[TrainConfig] | type[ExecutionConfig], old: str, new: str, value: float
-) -> None:
-    with pytest.warns(RenamedWarning, match=f"'{old}' is now called '{new}'"):
-        assert getattr(parse(section, {old: value}, "here"), new) == value
-
-
-@pytest.mark.filterwarnings("error")
-def test_a_run_with_old_names_of_settings_is_opened_and_resumed(tmp_path: Path) -> None:
-    prepared: PreparedData = planted()[1]
-    model = UserTowerConfig.model_validate({"width": 8, "history": 10, "crossing": {"hidden": 8}})
-    train = TrainConfig(epochs=1, epoch_batches=1, batch_size=16, in_batch=16, uniform=16, eval_k=7, validate_users=5)
-    config = RunConfig(method="single", model=model, train=train)
-    fit(prepared, config, tmp_path / "run")
-    file = tmp_path / "run" / "run.json"
-    record = json.loads(file.read_text())
-    record["config"]["train"]["validate_at"] = record["config"]["train"].pop("eval_k")
-    file.write_text(json.dumps(record))
-    assert TrainedRun.open(tmp_path / "run").config == config
-    fit(prepared, config, tmp_path / "run", resume=True)

@@ -15,7 +15,6 @@ import typer.core
 from multitudes.errors import (
     INTERRUPTED_EXIT_CODE,
     MissingError,
-    RenamedWarning,
     ThreadsWarning,
     explain,
     is_disk_full,
@@ -59,10 +58,6 @@ GROUPS: dict[str, dict[str, str]] = {
 }
 VERBS: dict[str, str] = {verb: module for verbs in GROUPS.values() for verb, module in verbs.items()}
 
-# Verb -> old name of an option -> new name. The next version removes the old names.
-_RENAMED_OPTIONS: dict[str, dict[str, str]] = {
-    "recommend": {"--follows": "--followed-topics", "--more": "--extra-users", "--request": "--request-id"},
-}
 _OUTPUT_OPTIONS = ("--out", "--to", "--report", "--export")  # they name what a verb writes
 
 # What Typer raises for a wrong call. Typer may bring its own copy of click, so the class is found through Typer.
@@ -139,7 +134,7 @@ def run(arguments: list[str]) -> int:
     try:
         _reject_remote_output(arguments)
         with _own_warnings_as_lines():
-            result = app(_with_new_options(arguments), standalone_mode=False)
+            result = app(arguments, standalone_mode=False)
     except _CALL_ERROR as error:
         message = error.format_message()
         return _print_error(f"{message}{'' if message.endswith(('.', '?')) else '.'} See: multitudes --help", 2)
@@ -173,30 +168,15 @@ def _print_interrupted(arguments: list[str]) -> int:
     return _print_error(f"interrupted; continue with: multitudes {shlex.join(words)}", INTERRUPTED_EXIT_CODE)
 
 
-def _with_new_options(arguments: list[str]) -> list[str]:
-    """Return the arguments with old names of options replaced, and warn of each."""
-    renamed = _RENAMED_OPTIONS.get(arguments[0], {}) if arguments else {}
-    result = []
-    for argument in arguments:
-        option, equals, value = argument.partition("=")
-        if option in renamed:
-            message = f"the option {option} is now called {renamed[option]}; the old name works in this version only"
-            warnings.warn(message, RenamedWarning, stacklevel=2)
-        result.append(f"{renamed.get(option, option)}{equals}{value}")
-    return result
-
-
 @contextmanager
 def _own_warnings_as_lines() -> Iterator[None]:
     """Print each warning of ours as one line, once; other warnings stay as they are."""
-    own = (RenamedWarning, ThreadsWarning)
     with warnings.catch_warnings():
-        for category in own:
-            warnings.simplefilter("always", category)
+        warnings.simplefilter("always", ThreadsWarning)
         show, printed = warnings.showwarning, set[str]()
 
         def print_once(message: Warning | str, category: type[Warning], *where: Any, **options: Any) -> None:  # noqa: ANN401
-            if not issubclass(category, own):
+            if not issubclass(category, ThreadsWarning):
                 show(message, category, *where, **options)
             elif str(message) not in printed:
                 printed.add(str(message))

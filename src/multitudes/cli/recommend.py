@@ -115,7 +115,7 @@ def recommend_command(
 
 def _retrieve_config(releases: Path, config: Path | None, overrides: list[str] | None) -> "RetrieveConfig | None":
     """Return the settings of --config, or with --set those of the release, changed; None: those of the release."""
-    from multitudes.config import current_names, load_section, parse_with_overrides
+    from multitudes.config import load_section, parse_with_overrides
     from multitudes.release.manifest import read_manifest
     from multitudes.release.store import release_folder
     from multitudes.retrieval.config import RetrieveConfig
@@ -124,7 +124,7 @@ def _retrieve_config(releases: Path, config: Path | None, overrides: list[str] |
     if config is not None or not changes:
         return load_section(config, "retrieve", RetrieveConfig, changes) if config else None
     folder = release_folder(releases)
-    published = current_names(RetrieveConfig, read_manifest(folder).retrieval, warn=False)
+    published = read_manifest(folder).retrieval
     where = f"{folder}/manifest.json: retrieval"
     return parse_with_overrides(RetrieveConfig, published, where, changes["retrieve"], "--set [retrieve]")
 

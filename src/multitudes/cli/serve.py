@@ -130,8 +130,7 @@ def load_state_command(
         f" {result.new_followed_topics:,} users are new; {result.erased:,} users are erased and left out"
     )
     if json:
-        renamed = {"new_follows": result.new_followed_topics, "forgotten": result.erased}  # the next version drops them
-        print_json({"prepared": str(prepared), **result._asdict(), **renamed})
+        print_json({"prepared": str(prepared), **result._asdict()})
 
 
 def user_states(data: "PreparedData", keep: int) -> Iterator["UserState"]:

@@ -5,13 +5,12 @@ old segments.
 """
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from threading import Lock
 from time import monotonic, time
-from typing import ClassVar
 
 from pydantic import Field
 
@@ -40,8 +39,6 @@ _ERASURE_S = 60.0  # a spool with rows to erase lives as long, so that many eras
 
 class LogConfig(Config):
     """Section ``[logs]``: when segments are written and how long they are kept."""
-
-    renamed: ClassVar[Mapping[str, str]] = {"part_mb": "segment_mb", "part_s": "segment_s", "most_gb": "max_gb"}
 
     segment_mb: float = Field(32, gt=0, description="size of a process's spool at which it becomes a segment")
     segment_s: float = Field(600, gt=0, description="age of a spool's oldest row at which it becomes a segment")

@@ -11,10 +11,8 @@ Legend: B requests of a batch.
 """
 
 from collections.abc import Callable, Iterator, Sequence
-from functools import wraps
 from pathlib import Path
-from typing import Any, ParamSpec, TypeVar
-from warnings import warn
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,25 +42,7 @@ from multitudes.retrieval.user_vectors import vectors_for_requests
 from multitudes.retrieval.vector_cache import CachedUser, VectorCache
 
 _USERS_PER_BATCH = 256
-P = ParamSpec("P")
 R = TypeVar("R")
-
-
-def _accept_old_names(**renamed: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
-    """Accept old names of keyword arguments for one version, with a ``DeprecationWarning``."""
-
-    def decorate(function: Callable[P, R]) -> Callable[P, R]:
-        @wraps(function)
-        def call(*args: P.args, **kwargs: P.kwargs) -> R:
-            keywords: dict[str, Any] = kwargs
-            for old in renamed.keys() & keywords.keys():
-                warn(f"{function.__qualname__}: '{old}' is now '{renamed[old]}'", DeprecationWarning, stacklevel=2)
-                keywords[renamed[old]] = keywords.pop(old)
-            return function(*args, **kwargs)
-
-        return call
-
-    return decorate
 
 
 class Retriever:
@@ -72,7 +52,6 @@ class Retriever:
     several threads.
     """
 
-    @_accept_old_names(remember="cached_users")
     def __init__(self, release: Release, config: RetrieveConfig | None = None, *, cached_users: int = 0) -> None:
         """Create a retriever.
 
@@ -101,7 +80,6 @@ class Retriever:
         return self._latest().catalogue
 
     @classmethod
-    @_accept_old_names(remember="cached_users")
     def open(
         cls,
         path: str | Path,
@@ -129,7 +107,6 @@ class Retriever:
         """
         return cls(Release.open(path, trust=trust), config, cached_users=cached_users)
 
-    @_accept_old_names(follows="followed_topics", request="request_id")
     def recommend(
         self,
         user_id: Id | None = None,
@@ -171,7 +148,6 @@ class Retriever:
         )
         return self.answer([request])[0]
 
-    @_accept_old_names(request="request_id")
     def recommend_all(
         self, *, n: int = 100, request_id: str = "", progress: Progress = silent
     ) -> Iterator[Recommendation]:

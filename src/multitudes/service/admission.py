@@ -11,9 +11,8 @@ body has not been read yet.
     full → rejected                                      batch: the caller can retry, so batches give way first
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import ClassVar, Final, Literal, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 from pydantic import Field
 
@@ -32,8 +31,6 @@ _UNMEASURED_SHARE: Final = 0.5  # cost of a level that was never measured, as a 
 
 class AdmissionConfig(Config):
     """Section [admission] of the service."""
-
-    renamed: ClassVar[Mapping[str, str]] = {"door": "load_shedding_share", "memory": "smoothing"}
 
     headroom: float = Field(
         0.7,

@@ -7,11 +7,11 @@ deadline.
 """
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from threading import Condition, Thread
 from time import monotonic
-from typing import ClassVar, NamedTuple
+from typing import NamedTuple
 
 from pydantic import Field
 
@@ -35,8 +35,6 @@ from multitudes.service.request_queue import EngineAnswer, QueuedRequest, Reques
 
 class EngineConfig(Config):
     """Section [engine] of the service."""
-
-    renamed: ClassVar[Mapping[str, str]] = {"patience": "fallback_share"}
 
     queue: int = Field(
         1_000, ge=1, description="Requests that may wait; further ones get popular items or are rejected."

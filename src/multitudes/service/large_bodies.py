@@ -7,8 +7,6 @@ body that is a model already as it is.
 import asyncio
 from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
-from contextvars import copy_context
-from functools import partial
 from typing import Any, Final
 
 import orjson
@@ -35,10 +33,8 @@ class LargeBodyRoute(APIRoute):
         async def parse_and_handle(request: Request) -> Response:
             body = await request.body()
             if len(body) > LARGE_BYTES:
-                # The checks note old names of fields in a context variable.
-                parse = partial(copy_context().run, _parse, model, body)
                 # What ``request.json`` returns:
-                request._json = await asyncio.get_running_loop().run_in_executor(_THREAD, parse)
+                request._json = await asyncio.get_running_loop().run_in_executor(_THREAD, _parse, model, body)
             return await handle(request)
 
         return parse_and_handle

@@ -71,7 +71,6 @@ _EXAMPLES: Final[dict[type[Any], Any]] = {
             followed_topics=("Drama",),
             events=(api.StoredEvent("e-1", 105, 1_750_000_000, "view"),),
             forgotten=False,
-            follows=("Drama",),
         ),
         api.ForgetResponse(user_id="ann", known=True),
         api.SimilarResponse(101, "0001", (api.SimilarItem(102, "Film 102", 0.9, 1),)),

@@ -10,12 +10,10 @@ from urllib.parse import unquote_to_bytes
 from fastapi import Header, Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from multitudes.records import DEPRECATED_FIELDS
 from multitudes.service.errors import ApiError, error_response, to_api_error
 from multitudes.service.journal import Journal
 from multitudes.service.loop_lag import LoopLagMonitor
 from multitudes.service.metrics import Metrics
-from multitudes.service.schemas import old_names
 from multitudes.service.settings import DeadlineConfig
 
 _VALID_REQUEST_ID: Final = re.compile(rb"[\x21-\x7e]{1,128}")
@@ -54,8 +52,6 @@ class RequestContextMiddleware:
         self._metrics.start_request()
         self._loop_lag.enter()
         scope.setdefault("state", {}).update(request_id=request_id, start_s=start_s)
-        deprecated = set[str]()
-        old_names.set(deprecated)  # the checks of the body add to it
 
         async def send_with_headers(message: Message) -> None:
             nonlocal status
@@ -66,7 +62,6 @@ class RequestContextMiddleware:
                 message["headers"] = [
                     *own,
                     *(header for header in SECURITY_HEADERS if header[0] not in dict(own)),  # a page has its policy
-                    *_deprecation_headers(deprecated),
                     (b"x-request-id", _header_safe(final_id)),
                 ]
             await send(message)
@@ -114,14 +109,6 @@ def is_utf8(raw_path: bytes) -> bool:
     except UnicodeDecodeError:
         return False
     return True
-
-
-def _deprecation_headers(old: set[str]) -> list[tuple[bytes, bytes]]:
-    """Return headers that name the deprecated fields of a request, and their new names."""
-    if not old:
-        return []
-    names = "; ".join(f"{name} is now {DEPRECATED_FIELDS[name]}" for name in sorted(old))
-    return [(b"deprecation", b"true"), (b"warning", f'299 - "{names}"'.encode())]
 
 
 def request_id_of(headers: Mapping[bytes, bytes]) -> str:

@@ -1,14 +1,10 @@
 """Pydantic models of the requests and answers in ``multitudes.api``: they check bodies, and describe ``/openapi.json``.
 
-Requests are strict: no unknown field, no number in a text, no NaN. A field is accepted under its old name for one
-version.
+Requests are strict: no unknown field, no number in a text, no NaN.
 """
 
-import logging
 from collections.abc import Mapping, Sequence
-from contextvars import ContextVar
 from dataclasses import MISSING
-from functools import cache
 from types import UnionType
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final, Union, get_args, get_origin
 
@@ -16,9 +12,6 @@ from pydantic import BaseModel, ConfigDict, Field, create_model, model_validator
 
 from multitudes import api, records
 from multitudes.errors import UsageError
-
-# The old names of fields in the request that is being answered, for the header that tells its client.
-old_names: ContextVar[set[str] | None] = ContextVar("old_names", default=None)
 
 _EXAMPLES: Final[Mapping[type[Any], list[Any]]] = {
     api.RecommendRequest: [
@@ -41,18 +34,6 @@ class RequestModel(BaseModel):
     """Base of the models of requests."""
 
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True, allow_inf_nan=False)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _accept_old_names(cls, body: Any) -> Any:  # noqa: ANN401
-        for old, new in records.DEPRECATED_FIELDS.items():
-            if isinstance(body, dict) and old in body and new in cls.model_fields and new not in body:
-                body = {new if name == old else name: value for name, value in body.items()}
-                _warn_of_old_name(old, new)
-                names = old_names.get()
-                if names is not None:
-                    names.add(old)
-        return body
 
 
 class _CheckedModel(RequestModel):
@@ -126,12 +107,6 @@ def _json_type(hint: Any, to_model: Any) -> Any:  # noqa: ANN401
 
 def _pydantic_field(field: records.Field) -> Any:  # noqa: ANN401
     return Field(**{name: value for name, value in vars(field).items() if value is not None})
-
-
-@cache
-def _warn_of_old_name(old: str, new: str) -> None:
-    """Log a warning, once for each name."""
-    logging.getLogger(__name__).warning("a request has the field %s, which is deprecated: send %s", old, new)
 
 
 # The bodies of the routes. At run time these are models; their fields are those of the records.

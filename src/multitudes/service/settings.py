@@ -3,13 +3,13 @@
 ``[http] body_bytes`` of the file is ``MULTITUDES_SERVE_HTTP_BODY_BYTES`` of the environment.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar, Final, Literal
+from typing import Any, Final, Literal
 
 from pydantic import Field
 
-from multitudes.config import Config, current_names, deep_merge, load_toml, parse, suggestion
+from multitudes.config import Config, deep_merge, load_toml, parse, suggestion
 from multitudes.errors import UsageError
 from multitudes.logs.logs import LogConfig
 from multitudes.service.admission import AdmissionConfig
@@ -46,8 +46,6 @@ class ServerConfig(Config):
 
 class ReleasesConfig(Config):
     """Which releases are served."""
-
-    renamed: ClassVar[Mapping[str, str]] = {"remember": "vector_cache"}
 
     shadow: str | None = Field(
         None, description="A version that answers the same requests in the background: compared, never shown."
@@ -89,8 +87,6 @@ class HttpConfig(Config):
 
 class DeadlineConfig(Config):
     """How long an answer may take, unless the header ``x-deadline-ms`` of a request says otherwise."""
-
-    renamed: ClassVar[Mapping[str, str]] = {"most_ms": "max_ms"}
 
     default_ms: int = Field(500, ge=1, le=600_000, description="Of a request without the header.")
     batch_ms: int = Field(5_000, ge=1, le=600_000, description="Of a batch without the header.")
@@ -181,43 +177,30 @@ def load_settings(file: Path | None, environment: Mapping[str, str], options: Ma
     Raises:
         UsageError: a section or key is unknown, or a value is wrong.
     """
-    # Each source is checked alone, so that an error names it; its old names are replaced before the sources are merged.
-    from_file, from_environment = dict[str, Any](), dict[str, Any]()
-    if file:
-        tables = load_toml(file, "see docs/service-settings.md")
-        parse(ServeConfig, tables, str(file))
-        from_file = current_names(ServeConfig, tables, warn=False)
-    given = _environment_tables(environment)
-    if given:
-        parse(ServeConfig, given, f"environment {ENVIRONMENT_PREFIX}…")
-        from_environment = current_names(ServeConfig, given, warn=False)
+    # Each source is checked alone, so that an error names it.
+    from_file = load_toml(file, "see docs/service-settings.md") if file else {}
+    parse(ServeConfig, from_file, str(file))
+    from_environment = _environment_tables(environment)
+    parse(ServeConfig, from_environment, f"environment {ENVIRONMENT_PREFIX}…")
     return parse(ServeConfig, deep_merge(from_file, from_environment, options), "settings of the service")
 
 
 def environment_names() -> dict[str, tuple[str, str]]:
     """Return section and key of every setting by its name in the environment."""
-    return _variable_names(lambda section: section.model_fields)
-
-
-def _variable_names(keys: Callable[[type[Config]], Iterable[str]]) -> dict[str, tuple[str, str]]:
     return {
         f"{ENVIRONMENT_PREFIX}{section}_{key}".upper(): (section, key)
         for section, field in ServeConfig.model_fields.items()
-        for key in keys(type(field.default))
+        for key in type(field.default).model_fields
     }
 
 
 def _environment_tables(environment: Mapping[str, str]) -> dict[str, dict[str, str]]:
-    known, old, tables = (
-        environment_names(),
-        _variable_names(lambda section: section.renamed),
-        dict[str, dict[str, str]](),
-    )
+    known, tables = environment_names(), dict[str, dict[str, str]]()
     for name, value in environment.items():
         if not name.startswith(ENVIRONMENT_PREFIX):
             continue
-        if name not in known and name not in old:
+        if name not in known:
             raise UsageError(f"environment: unknown setting {name}{suggestion(name, list(known))}")
-        section, key = known.get(name) or old[name]
+        section, key = known[name]
         tables.setdefault(section, {})[key] = value
     return tables

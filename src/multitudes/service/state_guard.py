@@ -2,14 +2,14 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from queue import SimpleQueue
 from threading import Event as GateEvent
 from threading import Lock, Thread
 from time import monotonic, time
-from typing import ClassVar, Generic, Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 from pydantic import Field
 
@@ -28,8 +28,6 @@ _TOTAL_DEADLINES = 2  # bound of a call in deadlines: one to wait for a thread, 
 
 class BreakerConfig(Config):
     """Settings of a circuit breaker."""
-
-    renamed: ClassVar[Mapping[str, str]] = {"rest_s": "reset_timeout_s"}
 
     failures: int = Field(5, ge=1, description="failures in a row that open the circuit breaker: no call is made")
     reset_timeout_s: float = Field(

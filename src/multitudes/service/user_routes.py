@@ -122,4 +122,4 @@ def _user_id(deps: Dependencies, text: str) -> Id:
 def _user_response(state: UserState) -> api.UserResponse:
     events = tuple(api.StoredEvent(e.event_id, e.item_id, e.time_s, e.action) for e in state.events)
     topics = state.followed_topics
-    return api.UserResponse(state.user_id, topics, events, forgotten=state.erased, follows=topics)
+    return api.UserResponse(state.user_id, topics, events, forgotten=state.erased)

@@ -12,7 +12,6 @@ from multitudes.config import (
     Config,
     Name,
     Seeds,
-    current_names,
     deep_merge,
     load_toml,
     parse_with_overrides,
@@ -27,28 +26,13 @@ from multitudes.evaluation.pair import METHOD as PAIR
 from multitudes.nn.methods import WITHOUT_TORCH
 from multitudes.pinnersage.run import METHOD as PINNERSAGE
 from multitudes.study.search_space import SearchSpace, method_space
-from multitudes.training.config import RunConfig, TrainConfig
 
 Settings = dict[str, Any]  # a section of multitudes.toml, or some of its keys
 SECTIONS = ("model", "train", "retrieve")
 Metric = Literal["hr", "recall", "ndcg", "topics"]
 
 
-class _SettingsConfig(Config):
-    """A table of a study with settings of methods; old names of settings are accepted before tables are merged."""
-
-    @field_validator("train", check_fields=False)
-    @classmethod
-    def _accept_old_train_names(cls, train: Settings) -> Settings:
-        return current_names(TrainConfig, train)
-
-    @field_validator("space", check_fields=False)
-    @classmethod
-    def _accept_old_space_names(cls, space: Settings | None) -> Settings | None:
-        return None if space is None else current_names(RunConfig, space)
-
-
-class DataConfig(_SettingsConfig):
+class DataConfig(Config):
     """Section [data.NAME]: one data set, either a shipped sample or a folder of tables."""
 
     sample: str | None = Field(None, description="name of a shipped data set, such as movielens-small")
@@ -76,7 +60,7 @@ class DataConfig(_SettingsConfig):
         return sample
 
 
-class MethodConfig(_SettingsConfig):
+class MethodConfig(Config):
     """Section [methods.NAME]: one method and its settings. Settings given here are not tuned."""
 
     method: str | None = Field(None, description="as in `multitudes train --method`; default: NAME")
@@ -106,7 +90,7 @@ class MethodConfig(_SettingsConfig):
         return self.pair or ((self.over,) if self.over else ())
 
 
-class TuningConfig(_SettingsConfig):
+class TuningConfig(Config):
     """Section [tuning]: all methods get the same number of trials, scored on the validation split only."""
 
     trials: int = Field(0, ge=0, description="trials for each method and data set; 0: no tuning")
@@ -121,7 +105,7 @@ class ProcessConfig(Config):
     processes: int = Field(2, ge=1, description="parallel worker processes; they share the cores equally")
 
 
-class StudyConfig(_SettingsConfig):
+class StudyConfig(Config):
     """A study: a grid of data sets × methods × seeds."""
 
     name: Name = Field("study", description="title of the report")

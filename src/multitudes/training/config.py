@@ -1,7 +1,7 @@
 """Settings of a training run."""
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
@@ -15,12 +15,6 @@ from multitudes.nn.user_tower_config import UserTowerConfig
 
 class TrainConfig(Config):
     """Settings of the training loop, section [train]."""
-
-    renamed: ClassVar[Mapping[str, str]] = {
-        "forget_share": "history_dropout",
-        "validate_at": "eval_k",
-        "single_weight": "unconditioned_weight",
-    }
 
     epochs: int = Field(20, ge=1, description="maximum number of epochs; early stopping usually ends before")
     epoch_batches: int = Field(200, ge=0, description="maximum number of batches between two validations; 0: all data")

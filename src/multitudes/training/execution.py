@@ -8,8 +8,8 @@ memory again: a sixth of the processor time of training on a CPU. ``keep_freed_m
 
 import ctypes
 import platform
-from collections.abc import Callable, Mapping
-from typing import ClassVar, Literal
+from collections.abc import Callable
+from typing import Literal
 
 import torch
 from pydantic import Field
@@ -26,8 +26,6 @@ _MAX_HEAP_BLOCK = 2**30  # bytes; larger blocks are still mapped one by one
 
 class ExecutionConfig(Config):
     """How a training runs, section [execution]; it may change when a run is resumed."""
-
-    renamed: ClassVar[Mapping[str, str]] = {"parts": "gradient_accumulation"}
 
     checkpoint_steps: int = Field(
         0, ge=0, description="steps between two checkpoints within an epoch; 0: only at the end of each epoch"

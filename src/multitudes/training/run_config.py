@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from multitudes.config import NO_OVERRIDES, Config, current_names, deep_merge, load_section, parse
+from multitudes.config import NO_OVERRIDES, Config, deep_merge, load_section, parse
 from multitudes.errors import UsageError
 from multitudes.nn.user_tower_config import UserTowerConfig
 from multitudes.run_record import read_record
@@ -40,7 +40,7 @@ def refit_config(run: Path, seed: int) -> RunConfig:
         UsageError: its training is not finished, or its method is not trained.
     """
     record = read_record(run)
-    settings = current_names(RunConfig, record["config"], warn=False)
+    settings = record["config"]
     if not record["finished"] or "train" not in settings:
         raise UsageError(f"--refit {run}: expected a run whose training is finished")
     train = settings["train"] | {"final": True, "epochs": record["best_epoch"]}

@@ -13,7 +13,6 @@ from safetensors.torch import save_file
 
 from multitudes.atomic import fsync, replace_file
 from multitudes.batches.held_out import HeldOut
-from multitudes.config import current_names
 from multitudes.data.prepared import PreparedData
 from multitudes.errors import ThreadsWarning, UsageError
 from multitudes.locks import lock
@@ -74,8 +73,7 @@ def needs_training(prepared: PreparedData, config: RunConfig, out: Path, *, resu
             f"{out}: exists; give another --out, continue it with --resume, or replace it with --overwrite"
         )
     record = read_record(out)
-    stored_config = current_names(RunConfig, record["config"], warn=False)
-    if stored_config != config.model_dump(mode="json") or record["prepared_digest"] != data_digest(prepared):
+    if record["config"] != config.model_dump(mode="json") or record["prepared_digest"] != data_digest(prepared):
         raise UsageError(f"{out}: was started with other settings or data; resume with the same, or use --overwrite")
     if not record["finished"]:
         _warn_of_other_threads(record, out)

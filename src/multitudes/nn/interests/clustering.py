@@ -15,10 +15,10 @@ from collections.abc import Callable
 from typing import Literal
 
 import torch
-from pydantic import Field, field_validator
+from pydantic import Field
 from torch import Tensor, nn
 
-from multitudes.config import Config, current_value
+from multitudes.config import Config
 from multitudes.nn.interest_assignment import (
     ImplicitInterests,
     assign_events,
@@ -53,16 +53,6 @@ class ClusteringConfig(Config):
         " by agreement, as in MIND",
     )
     by_user: bool = Field(False, description="K by user, max(1, min(K, log2 of the events)), as in MIND; off: K")
-
-    @field_validator("seeds", mode="before")
-    @classmethod
-    def _accept_old_seeds(cls, value: object) -> object:
-        return current_value("seeds", value, {"random": "random_logits"})
-
-    @field_validator("assignment", mode="before")
-    @classmethod
-    def _accept_old_assignment(cls, value: object) -> object:
-        return current_value("assignment", value, {"soft": "agreement"})
 
 
 class Clustering(nn.Module):
