@@ -7,7 +7,6 @@ import torch
 from multitudes.nn import losses
 from multitudes.nn.losses import (
     accidental_hits,
-    hard_negative_mass,
     negative_mass,
     pool_negative_mass,
     routing_variance,
@@ -157,35 +156,6 @@ def test_a_target_that_is_in_every_sum_needs_no_log_q_for_the_gradient_of_the_fu
     uncorrected, corrected = mean_gradient(torch.zeros(())), mean_gradient(q_N[target].log())
     torch.testing.assert_close(uncorrected, full, atol=3e-4, rtol=0.05)
     assert corrected[target] / full[target] < 0.5
-
-
-def test_hard_negatives_weigh_by_how_near_they_are() -> None:
-    score_N, log_q_N = torch.tensor([0.3, -1.0, 2.0, 0.5]), torch.tensor([0.5, 0.2, 0.9, 0.4]).log()
-    hit_N = torch.tensor([False, False, False, True])
-    for beta in (0.0, 0.7):
-        odds = [
-            (math.exp(s), math.exp(beta * s), 1 / math.exp(q)) for s, q in zip(score_N[:3], log_q_N[:3], strict=True)
-        ]
-        mean = sum(w * once for _, w, once in odds) / sum(once for *_, once in odds)
-        expected = math.log(sum(e * w / mean * once for e, w, once in odds))
-        assert abs(hard_negative_mass(score_N, log_q_N, hit_N, beta).item() - expected) < 1e-5
-    plain, hard = negative_mass(score_N, log_q_N, hit_N), hard_negative_mass(score_N, log_q_N, hit_N, 0.7)
-    torch.testing.assert_close(hard_negative_mass(score_N, log_q_N, hit_N, 0.0), plain)
-    assert hard > plain
-
-
-def test_negatives_that_are_all_alike_are_no_harder() -> None:
-    score_N, nothing = torch.full((5,), 1.3), torch.zeros(5)
-    hit_N = torch.zeros(5, dtype=torch.bool)
-    torch.testing.assert_close(hard_negative_mass(score_N, nothing, hit_N, 3.0), negative_mass(score_N, nothing, hit_N))
-
-
-def test_a_pool_of_hits_alone_has_no_hard_negatives_and_no_nan() -> None:
-    score_N = torch.randn(3, requires_grad=True)
-    mass = hard_negative_mass(score_N, torch.zeros(3), torch.ones(3, dtype=torch.bool), 0.5)
-    losses.softmax_loss(torch.zeros(()), mass).backward()
-    assert score_N.grad is not None
-    assert torch.isfinite(score_N.grad).all()
 
 
 def test_routing_varies_most_if_an_interest_has_one_event() -> None:

@@ -25,7 +25,6 @@ def test_a_pool_without_negatives_is_rejected() -> None:
             {"train.label_smoothing": 0.1, "model.unconditioned": False},
             "only the loss of the unconditioned",
         ),
-        ("joint", {"train.association": "max", "train.hard_negatives": 1.0}, "has no hard_negatives; leave one out"),
         ("single", {"model.crossing.residual": "product"}, "method single has no interests"),
         ("joint", {"model.crossing.residual": "product", "model.conditional.fusion": "late"}, "excludes late fusion"),
     ],

@@ -78,7 +78,6 @@ def test_no_gradient_depends_on_the_order_of_threads(method: Method) -> None:
         {"association": "argmax"},
         {"association": "gumbel"},
         {"association": "max"},
-        {"hard_negatives": 0.5},
         {"dense": False},
         {"event_dropout": 0.3, "label_smoothing": 0.1, "embedding_decay": 0.1},
     ],

@@ -55,13 +55,6 @@ def losses_of(method: Method, **settings: object) -> dict[str, float]:
     return found | {"total": total_loss(losses, train_config).item()}
 
 
-def test_hard_negatives_are_harder_for_the_interests_and_not_for_the_unconditioned_vector() -> None:
-    plain, hard = losses_of("joint"), losses_of("joint", hard_negatives=1.0)
-    assert hard["single"] == plain["single"]
-    assert hard["implicit"] > plain["implicit"]
-    assert hard["explicit"] > plain["explicit"]
-
-
 def test_the_routing_regulariser_is_part_of_the_loss_if_it_is_on() -> None:
     plain, regulated = losses_of("self_attention"), losses_of("self_attention", routing_regulariser=3.0)
     assert set(regulated) - set(plain) == {"routing"}

@@ -159,17 +159,6 @@ class _PoolNegativeMass(torch.autograd.Function):
         return grad_SD, grad_ND, None, None, None
 
 
-def hard_negative_mass(score: Tensor, log_q_N: Tensor, hit: Tensor, beta: float) -> Tensor:
-    """Return the log-sum-exp of the negatives with extra weight on hard ones (REMI; Xie et al. 2023, arXiv 2302.14532).
-
-        log Σ_j w_j e^{s_j}        w_j = e^{β s_j} / mean of e^{β s} over the negatives
-
-    With β = 0 this is ``negative_mass``. Sum and mean are both corrected by logQ, as they estimate those of all items.
-    """
-    mass, weight, count = (negative_mass(power * score, log_q_N, hit) for power in (1 + beta, beta, 0.0))
-    return mass - (weight - count)
-
-
 def nearest_negative_mass(
     vectors_BKD: Tensor, mask_BK: Tensor, pool_ND: Tensor, log_q_N: Tensor, hit_BN: Tensor
 ) -> Tensor:

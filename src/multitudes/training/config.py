@@ -45,9 +45,6 @@ class TrainConfig(Config):
         " the nearest to each item, target and negatives alike, as the blend global_top ranks",
     )
     gumbel_temperature: float = Field(0.5, gt=0, description="gumbel: temperature of the draw")
-    hard_negatives: float = Field(
-        0.0, ge=0, description="REMI's beta: extra weight of negatives near an interest; 0: all weigh the same"
-    )
     routing_regulariser: float = Field(
         0.0, ge=0, description="REMI: weight of the variance of an interest's attention over events; 0: off"
     )
@@ -138,8 +135,6 @@ class RunConfig(Config):
                 f"[train] label_smoothing = {train.label_smoothing}: only the loss of the unconditioned vector has it,"
                 " and this run has none; leave it out"
             )
-        if train.association == "max" and train.hard_negatives:
-            raise ValueError('[train] association = "max" has no hard_negatives; leave one out')
         if model.crossing.residual == "product":
             if spec.implicit is None and not spec.explicit:
                 raise ValueError(

@@ -20,7 +20,6 @@ from multitudes.nn.losses import (
     even_label_excess,
     gumbel_loss,
     hard_argmax_loss,
-    hard_negative_mass,
     mixture_loss,
     nearest_loss,
     nearest_negative_mass,
@@ -145,7 +144,7 @@ def _interest_losses(
     hit_BN = _pooled_targets(embedded)
 
     def negative_mass_of(columns: slice) -> Tensor:
-        return _negative_mass(vectors_BKD[:, columns], pool_ND, embedded.log_q_N, hit_BN, config.hard_negatives)
+        return _negative_mass(vectors_BKD[:, columns], pool_ND, embedded.log_q_N, hit_BN)
 
     positive_BWK = subtract_log_q(
         user.stop_gradient(embedded.target_BWD) @ vectors_BKD.transpose(1, 2), embedded.target_log_q_BW.unsqueeze(2)
@@ -181,11 +180,9 @@ def _pooled_targets(embedded: _EmbeddedBatch) -> Tensor:
     return accidental_hits(row_T, embedded.target_BW.flatten(), embedded.pool_N, batch)
 
 
-def _negative_mass(vectors_BKD: Tensor, pool_ND: Tensor, log_q_N: Tensor, hit_BN: Tensor, beta: float) -> Tensor:
+def _negative_mass(vectors_BKD: Tensor, pool_ND: Tensor, log_q_N: Tensor, hit_BN: Tensor) -> Tensor:
     """Return the log-sum-exp of the negatives for each interest (B, K)."""
     batch, k, width = vectors_BKD.shape
-    if beta:
-        return hard_negative_mass(vectors_BKD @ pool_ND.T, log_q_N, hit_BN.unsqueeze(1), beta)
     row_S = torch.arange(batch, device=vectors_BKD.device).repeat_interleave(k)
     return pool_negative_mass(vectors_BKD.reshape(-1, width), pool_ND, log_q_N, hit_BN, row_S).view(batch, k)
 
