@@ -35,7 +35,7 @@ def test_a_random_partition_finds_no_tastes() -> None:
     valid_BL = torch.ones_like(taste_BL, dtype=torch.bool)
     clusters = Clustering(ClusteringConfig(), 3, WIDTH)(item_BLD, valid_BL).interests
     order_L = torch.rand(taste_BL.shape[1], generator=torch.Generator().manual_seed(0))
-    interests, part_BL, _ = replace_by_random_partition(clusters, item_BLD, valid_BL, order_L)
+    interests, part_BL = replace_by_random_partition(clusters, item_BLD, valid_BL, order_L)
     assert agreement(part_BL, taste_BL) < 0.1
     torch.testing.assert_close(interests.weight_BK, torch.full((len(taste_BL), 3), 1 / 3))
 

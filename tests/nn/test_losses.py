@@ -9,7 +9,6 @@ from multitudes.nn.losses import (
     accidental_hits,
     negative_mass,
     pool_negative_mass,
-    routing_variance,
     subtract_log_q,
     sum_weighted,
 )
@@ -156,23 +155,6 @@ def test_a_target_that_is_in_every_sum_needs_no_log_q_for_the_gradient_of_the_fu
     uncorrected, corrected = mean_gradient(torch.zeros(())), mean_gradient(q_N[target].log())
     torch.testing.assert_close(uncorrected, full, atol=3e-4, rtol=0.05)
     assert corrected[target] / full[target] < 0.5
-
-
-def test_routing_varies_most_if_an_interest_has_one_event() -> None:
-    takes_part_BL = torch.tensor([[True] * 4 + [False]])
-    even, one = torch.full((4,), 0.25), torch.tensor([0.0, 1.0, 0.0, 0.0])
-    for events, expected in ((even, 0.0), (one, 0.75**2), (0.2 * one, 0.75**2)):
-        routing_BLK = torch.stack([torch.cat([events, torch.zeros(1)]), torch.zeros(5)], dim=1).unsqueeze(0)
-        assert abs(routing_variance(routing_BLK, takes_part_BL).mean().item() - expected) < 1e-6
-
-
-def test_routing_of_a_user_without_events_does_not_vary() -> None:
-    routing_BLK = torch.zeros(1, 3, 2, requires_grad=True)
-    variance = routing_variance(routing_BLK, torch.zeros(1, 3, dtype=torch.bool))
-    variance.backward()
-    assert variance.item() == 0
-    assert routing_BLK.grad is not None
-    assert torch.isfinite(routing_BLK.grad).all()
 
 
 def test_weighted_mean_of_no_weight_is_zero_with_a_gradient() -> None:

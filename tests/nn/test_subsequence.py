@@ -38,7 +38,7 @@ def test_an_interest_is_the_mean_of_its_events_and_lesser_concepts_belong_to_non
     item_BLD = torch.eye(3, WIDTH)[torch.tensor([[0, 1, 0, 2, 1, 0]])]
     parts = module(3, k=2)
     parts.sum_MD.data = torch.eye(3, WIDTH)
-    (vectors_BKD, weight_BK, mask_BK), assignment_BL, _ = parts(item_BLD, torch.ones(1, 6, dtype=torch.bool))
+    (vectors_BKD, weight_BK, mask_BK), assignment_BL = parts(item_BLD, torch.ones(1, 6, dtype=torch.bool))
     assert assignment_BL.tolist() == [[0, 1, 0, -1, 1, 0]]
     assert torch.equal(vectors_BKD[0], torch.eye(2, WIDTH))
     torch.testing.assert_close(weight_BK, torch.tensor([[0.6, 0.4]]))

@@ -55,13 +55,6 @@ def losses_of(method: Method, **settings: object) -> dict[str, float]:
     return found | {"total": total_loss(losses, train_config).item()}
 
 
-def test_the_routing_regulariser_is_part_of_the_loss_if_it_is_on() -> None:
-    plain, regulated = losses_of("self_attention"), losses_of("self_attention", routing_regulariser=3.0)
-    assert set(regulated) - set(plain) == {"routing"}
-    assert regulated["routing"] > 0
-    assert abs(regulated["total"] - plain["total"] - 3 * regulated["routing"]) < 1e-4
-
-
 def test_label_smoothing_adds_a_share_of_the_excess_of_an_even_label(monkeypatch: pytest.MonkeyPatch) -> None:
     plain, smooth = losses_of("single")["single"], losses_of("single", label_smoothing=0.3)["single"]
     assert smooth != plain

@@ -37,7 +37,6 @@ class ImplicitInterests(NamedTuple):
 
     interests: Interests
     assignment_BL: Tensor  # int64, the interest that each history event belongs to, -1 = none
-    routing_BLK: Tensor  # weight of each event in each interest, zero where the event or the interest is masked
 
 
 class ImplicitModule(Protocol):
@@ -54,7 +53,7 @@ class ImplicitModule(Protocol):
             generator: random draws in training. None (evaluation, serving): deterministic, independent of other users.
 
         Returns:
-            K conditions of B users, the interest of each event, and the weight of each event in each interest.
+            K conditions of B users, and the interest of each event.
         """
         ...
 
@@ -95,7 +94,7 @@ def participation_mask(valid_BL: Tensor, exists_BK: Tensor) -> Tensor:
     return valid_BL.unsqueeze(2) & exists_BK.unsqueeze(1)
 
 
-def assign_events(vectors_BKD: Tensor, share_BLK: Tensor, routing_BLK: Tensor | None = None) -> ImplicitInterests:
+def assign_events(vectors_BKD: Tensor, share_BLK: Tensor) -> ImplicitInterests:
     """Assign each event to the interest in which it has the largest share.
 
     The importance of an interest is the sum of the shares of its events; gradients flow through it. An interest without
@@ -104,14 +103,12 @@ def assign_events(vectors_BKD: Tensor, share_BLK: Tensor, routing_BLK: Tensor | 
     Args:
         vectors_BKD: the conditions.
         share_BLK: division of each event among the interests; zero at invalid events and missing interests.
-        routing_BLK: weight of each event in each interest, if it differs from the share.
     """
     best_BL1 = share_BLK.argmax(dim=2, keepdim=True)
     raw_BK = torch.where(is_place(best_BL1, share_BLK.shape[2]), share_BLK, 0.0).sum(dim=1)
     weight_BK = raw_BK / raw_BK.sum(dim=1, keepdim=True).clamp(min=1e-12)
     assignment_BL = torch.where((share_BLK > 0).any(dim=2), best_BL1.squeeze(2), -1)
-    routing_BLK = share_BLK if routing_BLK is None else routing_BLK
-    return ImplicitInterests(Interests(vectors_BKD, weight_BK, raw_BK > 0), assignment_BL, routing_BLK)
+    return ImplicitInterests(Interests(vectors_BKD, weight_BK, raw_BK > 0), assignment_BL)
 
 
 def attend_to_events(logit_BLK: Tensor, value_BLD: Tensor, valid_BL: Tensor) -> ImplicitInterests:
@@ -124,7 +121,7 @@ def attend_to_events(logit_BLK: Tensor, value_BLD: Tensor, valid_BL: Tensor) -> 
     log_attention_BLK = mask_with_lowest(logit_BLK, valid_BL1).log_softmax(dim=1)
     attention_BLK = log_attention_BLK.exp() * valid_BL1
     share_BLK = log_attention_BLK.softmax(dim=2) * valid_BL1
-    return assign_events(attention_BLK.transpose(1, 2) @ value_BLD, share_BLK, attention_BLK)
+    return assign_events(attention_BLK.transpose(1, 2) @ value_BLD, share_BLK)
 
 
 def route_by_agreement(

@@ -5,7 +5,7 @@ All negatives come from one pool that the batch shares. The association function
 negatives under every interest, and return the loss of each positive (Fan et al., KDD 2025); ``nearest_loss`` takes one
 log-sum-exp for each user. All are pure functions.
 
-Legend: B users · T positives of a user · K interests · N pool of negatives · S vectors · L history · D width.
+Legend: B users · T positives of a user · K interests · N pool of negatives · S vectors · D width.
 ``mask_BK`` is True where an interest exists.
 """
 
@@ -165,22 +165,6 @@ def nearest_negative_mass(
     """Return the ``negative_mass`` of each user (B,), each negative under the interest that is nearest to it."""
     score_BKN = mask_with_lowest(vectors_BKD @ pool_ND.T, mask_BK.unsqueeze(2))
     return negative_mass(score_BKN.amax(dim=1), log_q_N, hit_BN)
-
-
-def routing_variance(routing_BLK: Tensor, valid_BL: Tensor) -> Tensor:
-    """Return REMI's regulariser (B,): the squared variance of each interest's weights over the events, summed.
-
-    It is large if an interest puts all weight on one of many events ("routing collapse"). The routing of an interest is
-    first normalised to a sum of one, so that attention over events and shares of interests are comparable.
-
-    Deviation: padded events do not count as events of weight zero, and users are averaged, not summed.
-    """
-    valid_BL1 = valid_BL.unsqueeze(2)
-    share_BLK = routing_BLK / routing_BLK.sum(dim=1, keepdim=True).clamp(min=1e-9)
-    mean_BL1 = valid_BL1 / valid_BL1.sum(dim=1, keepdim=True).clamp(min=1)  # the uniform distribution over events
-    has_events_BK = routing_BLK.sum(dim=1) > 0
-    spread_BK = ((share_BLK - mean_BL1) * valid_BL1).square().sum(dim=1) * has_events_BK
-    return spread_BK.square().sum(dim=1)
 
 
 class WeightedLoss(NamedTuple):

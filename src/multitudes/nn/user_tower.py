@@ -40,7 +40,6 @@ class TowerOutput(NamedTuple):
 
     interests: Interests
     assignment_BL: Tensor  # the column of each event's implicit interest, -1 = none
-    routing_BLK: Tensor  # weight of each event in each of the K implicit interests
 
 
 class UserTower(nn.Module):
@@ -132,7 +131,7 @@ class UserTower(nn.Module):
             residual_BKD = self._residual(conditions.vectors_BKD, read_BKD)
             vectors_BKD = self._cross(self.interest_crossing, residual_BKD, fields)
             columns.append(conditions._replace(vectors_BKD=vectors_BKD))
-        return TowerOutput(concatenate_interests(columns), *self._assignment(inputs, implicit))
+        return TowerOutput(concatenate_interests(columns), self._assignment(inputs, implicit))
 
     def unconditioned_vector(self, history_SD: Tensor, topic_SD: Tensor, feature_SP: Tensor) -> Tensor:
         """Return the unconditioned vector at S moments (S, D): one per user, or many in dense training.
@@ -171,12 +170,12 @@ class UserTower(nn.Module):
             states.append(history_BD.unsqueeze(1).expand_as(topic_BCD))
         return concatenate_interests(conditions), self.stop_gradient(torch.cat(states, dim=1))
 
-    def _assignment(self, inputs: UserInputs, implicit: ImplicitInterests | None) -> tuple[Tensor, Tensor]:
-        """Return the column of each event's interest, and the weight of each event in each implicit interest."""
+    def _assignment(self, inputs: UserInputs, implicit: ImplicitInterests | None) -> Tensor:
+        """Return the column of each event's interest (B, L)."""
         if implicit is None:
-            return no_assignment(inputs.past_BL)
+            return torch.full_like(inputs.past_BL, -1, dtype=torch.int64)
         column_BL = implicit.assignment_BL + int(self.has_unconditioned)
-        return torch.where(implicit.assignment_BL >= 0, column_BL, -1), implicit.routing_BLK
+        return torch.where(implicit.assignment_BL >= 0, column_BL, -1)
 
     def stop_gradient(self, values: Tensor) -> Tensor:
         """Detach the values if the interests must not train the unconditioned tower (``isolate``)."""
@@ -290,11 +289,6 @@ def newest_state(state_BLD: Tensor, member_BL: Tensor) -> Tensor:
 def one_group(valid_BL: Tensor) -> Tensor:
     """Return the group of each event (B, L) where all valid ones belong together."""
     return torch.where(valid_BL, 0, -1)
-
-
-def no_assignment(past_BL: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the assignment (B, L) and routing (B, L, 0) of events without implicit interests."""
-    return torch.full_like(past_BL, -1, dtype=torch.int64), past_BL.new_zeros((*past_BL.shape, 0), dtype=torch.float32)
 
 
 def events_between_valid(event_BL: Tensor, past_BL: Tensor) -> Tensor:

@@ -45,9 +45,6 @@ class TrainConfig(Config):
         " the nearest to each item, target and negatives alike, as the blend global_top ranks",
     )
     gumbel_temperature: float = Field(0.5, gt=0, description="gumbel: temperature of the draw")
-    routing_regulariser: float = Field(
-        0.0, ge=0, description="REMI: weight of the variance of an interest's attention over events; 0: off"
-    )
     unconditioned_weight: float = Field(1.0, ge=0, description="weight of the unconditioned vector's loss")
     implicit_weight: float = Field(1.0, ge=0, description="weight of the implicit interests' loss")
     explicit_weight: float = Field(0.1, ge=0, description="weight of the explicit interests' loss")

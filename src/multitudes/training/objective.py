@@ -24,7 +24,6 @@ from multitudes.nn.losses import (
     nearest_loss,
     nearest_negative_mass,
     pool_negative_mass,
-    routing_variance,
     softmax_loss,
     subtract_log_q,
     sum_weighted,
@@ -68,7 +67,7 @@ def batch_loss(
     generator: torch.Generator,
     ranks: Ranks = SINGLE_PROCESS,
 ) -> dict[str, WeightedLoss]:
-    """Return the losses that the model has: "single" (the unconditioned vector), "implicit", "explicit", "routing".
+    """Return the losses that the model has: "single" (the unconditioned vector), "implicit", "explicit".
 
     Each rank passes its rows of the batch and the whole pool, and gets the losses of its rows.
     """
@@ -135,7 +134,7 @@ def _interest_losses(
 ) -> dict[str, WeightedLoss]:
     """Return the losses of the interests, on the targets of the window."""
     user, losses = model.user, {}
-    (vectors_BKD, importance_BK, mask_BK), _, routing_BLK = user.vectors(embedded.inputs, state_BLD, generator)
+    (vectors_BKD, importance_BK, mask_BK), _ = user.vectors(embedded.inputs, state_BLD, generator)
     n_unconditioned, n_implicit = int(user.has_unconditioned), user.n_implicit
     vectors_BKD = torch.cat(
         [user.stop_gradient(vectors_BKD[:, :n_unconditioned]), vectors_BKD[:, n_unconditioned:]], dim=1
@@ -161,9 +160,6 @@ def _interest_losses(
             loss_BW = _associate(own_BWK, negative_BK, own_BK, importance_BK[:, columns], config, generator)
         has_interest_B1 = mask_BK[:, n_unconditioned : columns.stop].any(dim=1, keepdim=True)
         losses["implicit"] = sum_weighted(loss_BW, embedded.weight_BW * has_interest_B1)
-        if config.routing_regulariser:
-            variance_B = routing_variance(routing_BLK, embedded.inputs.past_BL)
-            losses["routing"] = sum_weighted(variance_B, (embedded.target_BW > 0).any(dim=1).to(variance_B))
     if user.conditional is not None:
         # The c-th explicit vector has the condition of the c-th target: the association is logged, not inferred.
         columns, targets = slice(n_unconditioned + n_implicit, None), slice(0, batch.condition_BC.shape[1])
@@ -193,7 +189,6 @@ def total_loss(losses: dict[str, Tensor], config: TrainConfig) -> Tensor:
         "single": config.unconditioned_weight,
         "implicit": config.implicit_weight,
         "explicit": config.explicit_weight,
-        "routing": config.routing_regulariser,
     }
     return torch.stack([weight[kind] * loss for kind, loss in losses.items()]).sum()
 

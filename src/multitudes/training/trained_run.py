@@ -209,7 +209,7 @@ class TrainedRun:
         input_BLD = self.model.items.inputs(torch.from_numpy(items).to(device))[torch.from_numpy(row_BL).to(device)]
         users = HistoryInputs(input_BLD, action_BL, valid_BL, follow_BF, topics, feature_BP)
         generator = torch.Generator().manual_seed(self.config.seed)  # used only by random partitions
-        vectors, assignment_BL, _ = self.model.user_vectors(users, generator, partition)
+        vectors, assignment_BL = self.model.user_vectors(users, generator, partition)
         kinds = self.kinds(topic_BC.shape[1])
         topic_BK = np.zeros((len(topic_BC), len(kinds)), dtype=np.int64)
         if "explicit" in kinds:
