@@ -198,25 +198,3 @@ def test_the_nearest_loss_is_the_softmax_of_what_max_score_ranks_by() -> None:
             score = max((v @ target_BTD[b, t]).item() for v in own)
             expected = math.log(math.exp(score) + sum(map(math.exp, against))) - score
             assert abs(loss_BT[b, t].item() - expected) < 1e-4
-
-
-def test_label_smoothing_is_the_loss_of_a_smoothed_label() -> None:
-    random = torch.Generator().manual_seed(0)
-    vector_TD, item_ND, target_T = (
-        torch.randn(T, 5, generator=random),
-        torch.randn(N, 5, generator=random),
-        [0, 3, 3, 7],
-    )
-    log_share_TN = (vector_TD @ item_ND.T).log_softmax(dim=1)
-    plain_T = -log_share_TN[range(T), target_T]
-    excess_T = losses.even_label_excess(vector_TD, item_ND[target_T], item_ND, torch.zeros(N))
-    torch.testing.assert_close(plain_T + 0.3 * excess_T, 0.7 * plain_T - 0.3 * log_share_TN.mean(dim=1))
-
-
-def test_an_even_label_weighs_rare_items_of_the_pool_more() -> None:
-    random = torch.Generator().manual_seed(0)
-    vector_1D, item_ND = torch.randn(1, 5, generator=random), torch.randn(N, 5, generator=random)
-    q_N = torch.rand(N, generator=random) + 0.1
-    excess_1 = losses.even_label_excess(vector_1D, torch.zeros(1, 5), item_ND, q_N.log())
-    expected = -sum((vector_1D[0] @ item_ND[n] / q_N[n]).item() for n in range(N)) / sum(1 / q for q in q_N.tolist())
-    assert abs(excess_1.item() - expected) < 1e-5

@@ -20,11 +20,6 @@ def test_a_pool_without_negatives_is_rejected() -> None:
 @pytest.mark.parametrize(
     ("method", "settings", "message"),
     [
-        (
-            "clustering",
-            {"train.label_smoothing": 0.1, "model.unconditioned": False},
-            "only the loss of the unconditioned",
-        ),
         ("single", {"model.crossing.residual": "product"}, "method single has no interests"),
         ("joint", {"model.crossing.residual": "product", "model.conditional.fusion": "late"}, "excludes late fusion"),
     ],

@@ -12,7 +12,6 @@ from multitudes.nn.losses import subtract_log_q
 from multitudes.nn.methods import Method
 from multitudes.nn.two_tower import HistoryInputs
 from multitudes.nn.user_tower_config import UserTowerConfig
-from multitudes.training import objective
 from multitudes.training.config import TrainConfig
 from multitudes.training.distributed import SINGLE_PROCESS
 from multitudes.training.objective import (
@@ -55,13 +54,6 @@ def losses_of(method: Method, **settings: object) -> dict[str, float]:
     return found | {"total": total_loss(losses, train_config).item()}
 
 
-def test_label_smoothing_adds_a_share_of_the_excess_of_an_even_label(monkeypatch: pytest.MonkeyPatch) -> None:
-    plain, smooth = losses_of("single")["single"], losses_of("single", label_smoothing=0.3)["single"]
-    assert smooth != plain
-    monkeypatch.setattr(objective, "even_label_excess", lambda vector_TD, *_: torch.ones(len(vector_TD)))
-    assert abs(losses_of("single", label_smoothing=0.3)["single"] - plain - 0.3) < 1e-5
-
-
 def test_max_has_a_larger_sum_of_negatives_than_argmax() -> None:
     """The target has the same score, and no negative a lower one."""
     assert losses_of("joint", association="max")["implicit"] > losses_of("joint", association="argmax")["implicit"]
@@ -84,7 +76,7 @@ def test_nothing_reads_hidden_events(blocks: int) -> None:
     def losses(changed: torch.Tensor) -> list[float]:
         without = _without_events(embedded._replace(inputs=embedded.inputs._replace(item_BLD=changed)), hidden_BL)
         state_BLD = model.user.states(without.inputs)
-        config, found = TrainConfig(), [_dense_loss(model, batch, without, state_BLD, 0.0)]
+        config, found = TrainConfig(), [_dense_loss(model, batch, without, state_BLD)]
         found += _interest_losses(model, batch, without, state_BLD, config, torch.Generator()).values()
         return [loss.mean().item() for loss in found]
 

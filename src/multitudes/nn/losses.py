@@ -22,16 +22,6 @@ def softmax_loss(positive: Tensor, negative: Tensor) -> Tensor:
     return torch.logaddexp(positive, negative) - positive
 
 
-def even_label_excess(vector_TD: Tensor, target_TD: Tensor, pool_ND: Tensor, log_q_N: Tensor) -> Tensor:
-    """Return how much more loss a label that is even over all items has than the target as the label; (T,).
-
-    Label smoothing adds a share of it. Cross entropy is linear in the score of its label, so an even label has the
-    score of the mean item, which the pool estimates.
-    """
-    mean_D = (-log_q_N).softmax(dim=0) @ pool_ND
-    return (vector_TD * (target_TD - mean_D)).sum(dim=1)
-
-
 def hard_argmax_loss(positive_BTK: Tensor, negative_BK: Tensor, mask_BK: Tensor) -> Tensor:
     """Train only the interest that is nearest to the target (the paper's DCM); (B, T)."""
     best_BT1 = mask_with_lowest(positive_BTK, mask_BK.unsqueeze(1)).argmax(dim=2, keepdim=True)

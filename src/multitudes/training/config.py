@@ -32,9 +32,6 @@ class TrainConfig(Config):
     event_dropout: float = Field(
         0.0, ge=0, lt=1, description="share of the events of a history that a step hides from the tower"
     )
-    label_smoothing: float = Field(
-        0.0, ge=0, lt=1, description="share of each target of the unconditioned vector that all items have evenly"
-    )
     condition: ConditionSource = Field(
         "auto",
         description="which topic explains an example: source (logged), item, match (item and followed topics), auto",
@@ -126,12 +123,7 @@ class RunConfig(Config):
     @model_validator(mode="after")
     def _check_combinations(self) -> Self:
         """Reject settings that would do nothing."""
-        spec, model, train = METHODS[self.method], self.model, self.train
-        if train.label_smoothing and not (spec.always_unconditioned or model.unconditioned):
-            raise ValueError(
-                f"[train] label_smoothing = {train.label_smoothing}: only the loss of the unconditioned vector has it,"
-                " and this run has none; leave it out"
-            )
+        spec, model = METHODS[self.method], self.model
         if model.crossing.residual == "product":
             if spec.implicit is None and not spec.explicit:
                 raise ValueError(

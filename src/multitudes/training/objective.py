@@ -17,7 +17,6 @@ from multitudes.nn.interests.conditional import is_topic
 from multitudes.nn.losses import (
     WeightedLoss,
     accidental_hits,
-    even_label_excess,
     gumbel_loss,
     hard_argmax_loss,
     mixture_loss,
@@ -78,7 +77,7 @@ def batch_loss(
     state_BLD = model.user.states(embedded.inputs)
     losses: dict[str, WeightedLoss] = {}
     if model.user.has_unconditioned:
-        losses["single"] = _dense_loss(model, batch, embedded, state_BLD, config.label_smoothing)
+        losses["single"] = _dense_loss(model, batch, embedded, state_BLD)
     if model.user.interest_crossing is not None:
         losses |= _interest_losses(model, batch, embedded, state_BLD, config, generator)
     return losses
@@ -96,9 +95,7 @@ def _without_events(embedded: _EmbeddedBatch, hidden_BL: Tensor) -> _EmbeddedBat
     return embedded._replace(inputs=inputs._replace(**masks), read_column_BL=torch.where(next_BL < length, next_BL, -1))
 
 
-def _dense_loss(
-    model: TwoTower, batch: Batch, embedded: _EmbeddedBatch, state_BLD: Tensor, label_smoothing: float
-) -> WeightedLoss:
+def _dense_loss(model: TwoTower, batch: Batch, embedded: _EmbeddedBatch, state_BLD: Tensor) -> WeightedLoss:
     """Return the loss of the unconditioned vector at every moment that has a target."""
     device = state_BLD.device
     row_S, column_S, follows_S, moment_T, target_T, weight_T = (torch.from_numpy(a).to(device) for a in batch.dense)
@@ -117,10 +114,6 @@ def _dense_loss(
     positive_T = subtract_log_q((vector_TD * embedded.dense_TD).sum(dim=1), embedded.dense_log_q_T)
     known_S = has_history_S1.squeeze(1) | (follows_S & is_topic(embedded.follow_BF).any(dim=1)[row_S])
     loss_T = softmax_loss(positive_T, negative_S.index_select(0, moment_T))
-    if label_smoothing:
-        loss_T = loss_T + label_smoothing * even_label_excess(
-            vector_TD, embedded.dense_TD, embedded.pool_ND, embedded.log_q_N
-        )
     return sum_weighted(loss_T, weight_T * known_S[moment_T])
 
 
