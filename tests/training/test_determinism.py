@@ -79,7 +79,7 @@ def test_no_gradient_depends_on_the_order_of_threads(method: Method) -> None:
         {"association": "gumbel"},
         {"association": "max"},
         {"dense": False},
-        {"event_dropout": 0.3, "embedding_decay": 0.1},
+        {"embedding_decay": 0.1},
     ],
     ids=str,
 )

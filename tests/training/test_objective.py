@@ -1,7 +1,6 @@
 """The loss of a batch, in which every item is looked up once, against the plain path of evaluation."""
 
 import numpy as np
-import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,13 +12,8 @@ from multitudes.nn.methods import Method
 from multitudes.nn.two_tower import HistoryInputs
 from multitudes.nn.user_tower_config import UserTowerConfig
 from multitudes.training.config import TrainConfig
-from multitudes.training.distributed import SINGLE_PROCESS
 from multitudes.training.objective import (
     TargetLogQ,
-    _dense_loss,
-    _embed_batch,
-    _interest_losses,
-    _without_events,
     batch_loss,
     total_loss,
     unique_values,
@@ -57,34 +51,6 @@ def losses_of(method: Method, **settings: object) -> dict[str, float]:
 def test_max_has_a_larger_sum_of_negatives_than_argmax() -> None:
     """The target has the same score, and no negative a lower one."""
     assert losses_of("joint", association="max")["implicit"] > losses_of("joint", association="argmax")["implicit"]
-
-
-@pytest.mark.parametrize("blocks", [0, 1])
-def test_nothing_reads_hidden_events(blocks: int) -> None:
-    prepared = planted()[1]
-    settings = {"width": 8, "history": 10, "crossing": {"hidden": 16}, "sequence": {"blocks": blocks}}
-    torch.manual_seed(0)
-    model = build_model(prepared, "joint", UserTowerConfig.model_validate(settings)).eval()
-    made = Examples(prepared, history=10, window=3, first_time_only=True, condition="match")
-    batch = next(batches(made, 6, 0, 0))
-    pool = NegativePool(np.arange(1, 40), np.zeros(39, dtype=np.float32))
-    log_q = TargetLogQ(*(np.zeros(a.shape, dtype=np.float32) for a in (batch.target_BW, batch.dense.target_T)))
-    embedded = _embed_batch(model, batch, pool, log_q, SINGLE_PROCESS)
-    hidden_BL = torch.rand(embedded.inputs.past_BL.shape, generator=torch.Generator().manual_seed(0)) < 0.4
-    assert (hidden_BL & embedded.inputs.past_BL).any()
-
-    def losses(changed: torch.Tensor) -> list[float]:
-        without = _without_events(embedded._replace(inputs=embedded.inputs._replace(item_BLD=changed)), hidden_BL)
-        state_BLD = model.user.states(without.inputs)
-        config, found = TrainConfig(), [_dense_loss(model, batch, without, state_BLD)]
-        found += _interest_losses(model, batch, without, state_BLD, config, torch.Generator()).values()
-        return [loss.mean().item() for loss in found]
-
-    item_BLD = embedded.inputs.item_BLD
-    same = losses(item_BLD)
-    np.testing.assert_allclose(losses(torch.where(hidden_BL.unsqueeze(2), 99.0, item_BLD)), same, rtol=1e-5)
-    assert losses(torch.where(hidden_BL.unsqueeze(2), item_BLD, 99.0)) != same
-    assert losses_of("joint", event_dropout=0.4)["single"] != losses_of("joint")["single"]
 
 
 def test_the_loss_equals_a_slow_definition() -> None:

@@ -29,9 +29,6 @@ class TrainConfig(Config):
     history_dropout: float = Field(
         0.05, ge=0, le=1, description="share of examples without history: new users, with followed topics only"
     )
-    event_dropout: float = Field(
-        0.0, ge=0, lt=1, description="share of the events of a history that a step hides from the tower"
-    )
     condition: ConditionSource = Field(
         "auto",
         description="which topic explains an example: source (logged), item, match (item and followed topics), auto",

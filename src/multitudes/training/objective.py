@@ -54,7 +54,6 @@ class _EmbeddedBatch(NamedTuple):
     pool_N: Tensor
     pool_ND: Tensor
     log_q_N: Tensor
-    read_column_BL: Tensor | None = None  # where the state of an event is read, -1 = nowhere; None: at the event
 
 
 def batch_loss(
@@ -71,9 +70,6 @@ def batch_loss(
     Each rank passes its rows of the batch and the whole pool, and gets the losses of its rows.
     """
     embedded = _embed_batch(model, batch, pool, log_q, ranks)
-    if config.event_dropout:
-        past_BL = embedded.inputs.past_BL
-        embedded = _without_events(embedded, torch.rand(past_BL.shape, device=past_BL.device) < config.event_dropout)
     state_BLD = model.user.states(embedded.inputs)
     losses: dict[str, WeightedLoss] = {}
     if model.user.has_unconditioned:
@@ -83,24 +79,10 @@ def batch_loss(
     return losses
 
 
-def _without_events(embedded: _EmbeddedBatch, hidden_BL: Tensor) -> _EmbeddedBatch:
-    """Return the batch without some events: the tower reads none of them."""
-    inputs, shown_BL = embedded.inputs, ~hidden_BL
-    masks = {name: getattr(inputs, name) & shown_BL for name in ("event_BL", "valid_BL", "past_BL")}
-    # Dense training reads the state at an event; in place of a hidden one that at the newest shown one before it.
-    length = hidden_BL.shape[1]
-    column_L = torch.arange(length, device=hidden_BL.device)
-    shown_column_BL = torch.where(masks["valid_BL"], column_L, length)
-    next_BL = shown_column_BL.flip(1).cummin(dim=1).values.flip(1)
-    return embedded._replace(inputs=inputs._replace(**masks), read_column_BL=torch.where(next_BL < length, next_BL, -1))
-
-
 def _dense_loss(model: TwoTower, batch: Batch, embedded: _EmbeddedBatch, state_BLD: Tensor) -> WeightedLoss:
     """Return the loss of the unconditioned vector at every moment that has a target."""
     device = state_BLD.device
     row_S, column_S, follows_S, moment_T, target_T, weight_T = (torch.from_numpy(a).to(device) for a in batch.dense)
-    if embedded.read_column_BL is not None:
-        column_S = torch.where(column_S >= 0, embedded.read_column_BL[row_S, column_S.clamp(min=0)], -1)
     has_history_S1 = (column_S >= 0).unsqueeze(1)
     # index_select, and not state_BLD[…]: threads add up the gradient of the latter in any order.
     event_S = row_S * state_BLD.shape[1] + column_S.clamp(min=0)
