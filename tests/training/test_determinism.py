@@ -79,7 +79,6 @@ def test_no_gradient_depends_on_the_order_of_threads(method: Method) -> None:
         {"association": "gumbel"},
         {"association": "max"},
         {"dense": False},
-        {"embedding_decay": 0.1},
     ],
     ids=str,
 )

@@ -61,14 +61,3 @@ def test_a_step_imports_no_compiler(made: str, there: str) -> None:
     call = [sys.executable, "-c", STEPS.format(made=made)]
     found = subprocess.run(call, check=True, capture_output=True, text=True)
     assert found.stdout.strip() == there, "the second is the control"
-
-
-def test_only_the_rows_of_a_step_decay() -> None:
-    table = weights()[0]
-    fresh = table.weight.detach().clone()
-    optimizer = Adam([table.weight], rate=0.01, decay=0.5, sparse=True)
-    (table(torch.tensor([3, 7, 7])).sum() * 0.0).backward()
-    optimizer.step()
-    expected = fresh.clone()
-    expected[[3, 7]] *= 1 - 0.01 * 0.5
-    torch.testing.assert_close(table.weight.detach(), expected)

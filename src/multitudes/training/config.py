@@ -58,9 +58,6 @@ class TrainConfig(Config):
     )
     learning_rate: float = Field(0.001, gt=0, le=1e30, description="Adam's step size")
     weight_decay: float = Field(0.0, ge=0, le=1000, description="AdamW's decay of all weights but item embeddings")
-    embedding_decay: float = Field(
-        0.0, ge=0, le=1000, description="the same for item embeddings: at each step, of the items of that step"
-    )
     final: bool = Field(
         False, description="train on validation too, for all epochs: a last fit, see `multitudes train --refit`"
     )

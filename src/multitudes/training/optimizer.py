@@ -28,7 +28,7 @@ class Adam:
         Args:
             weights: all dense, or all embedding tables.
             rate: the step size.
-            decay: AdamW's; of an embedding table, only the rows of a step decay.
+            decay: AdamW's, of dense weights.
             sparse: the weights are embedding tables with sparse gradients.
         """
         self.weights, self.rate, self.decay, self.sparse = weights, rate, decay, sparse
@@ -50,10 +50,6 @@ class Adam:
         settings: dict[str, Any] = {"beta1": _BETA1, "beta2": _BETA2, "eps": _EPSILON, "lr": self.rate}
         if self.sparse:
             counts = [int(step.add_(1)) for step in steps]
-            if self.decay:
-                for weight, gradient in zip(weights, gradients, strict=True):
-                    rows = gradient.coalesce().indices()[0]
-                    weight[rows] *= 1 - self.rate * self.decay
             sparse_adam(weights, gradients, averages, squares, counts, maximize=False, **settings)
         else:
             settings["weight_decay"] = self.decay

@@ -46,12 +46,7 @@ def initial_state(prepared: PreparedData, config: RunConfig, ranks: Ranks = SING
     model = shard_item_table(model, ranks).to(training_device(settings.device))
     optimizers = [
         Adam(dense_weights(model), rate=settings.learning_rate, decay=settings.weight_decay),
-        Adam(
-            [model.items.id_embedding.weight],
-            rate=settings.learning_rate,
-            decay=settings.embedding_decay,
-            sparse=True,
-        ),
+        Adam([model.items.id_embedding.weight], rate=settings.learning_rate, sparse=True),
     ]
     frequency = StreamingFrequency.uniform(prepared.n_items, settings.in_batch)
     return TrainingState(model, optimizers, frequency, loss_sums={}, position=Position())
