@@ -49,10 +49,6 @@ class TrainConfig(Config):
         description="logQ: how often an item is an in-batch negative: estimated as training goes on (the paper), or"
         " computed from the targets of an epoch",
     )
-    positive_log_q: bool = Field(
-        True,
-        description="logQ: correct the target's score too; off: the target is in every sum, so it needs no correction",
-    )
     item_init: Literal["svd", "random"] = Field(
         "svd", description="initial item embeddings: singular vectors of the training interactions, or random numbers"
     )

@@ -129,8 +129,6 @@ def _losses(
     own = () if micro_batch == WHOLE_BATCH else micro_batch  # micro batches draw different dropout and first seeds
 
     def log_q(items: NDArray[np.int64]) -> NDArray[np.float32]:
-        if not settings.positive_log_q:
-            return np.zeros(items.shape, dtype=np.float32)
         pooled, n_items = settings.in_batch > 0, len(state.frequency.last) - 1
         found = log_inclusion_probability(items.ravel(), n_items, settings.uniform, frequency, use_batch=pooled)
         return found.reshape(items.shape)
