@@ -97,20 +97,3 @@ def test_the_conditions_of_another_user_are_those_of_the_one_before_with_an_inte
     assert taken.tolist() == [[9, 9, 9], [3, 4, 5], [0, 1, 2], [7, 8, 7]]
     alone = Interests(*(array[:2] for array in interests))
     assert torch.equal(with_conditions_of_others(alone).vectors_BKD, alone.vectors_BKD)
-
-
-def test_a_product_points_where_condition_and_reading_agree_and_is_as_long_as_their_sum() -> None:
-    two_tower = model("joint", crossing={"residual": "product", "hidden": 0})
-    condition_BKD, read_BKD = torch.randn(2, 3, 2, 16, generator=torch.Generator().manual_seed(0))
-    read_BKD[0] = 0  # a new user has read nothing
-    residual_BKD = two_tower.user._residual(condition_BKD, read_BKD)
-    torch.testing.assert_close(residual_BKD[0], condition_BKD[0])
-    torch.testing.assert_close(residual_BKD.norm(dim=2), (condition_BKD + read_BKD).norm(dim=2))
-    cosine_BK = torch.cosine_similarity(residual_BKD, condition_BKD * read_BKD, dim=2)
-    torch.testing.assert_close(cosine_BK[1:], torch.ones(2, 2))
-    summed = model("joint", crossing={"residual": "sum", "hidden": 0})
-    given = inputs(two_tower)
-    explicit = slice(-CONDITIONS, None)
-    new, other = (vectors(tower, given).interests.vectors_BKD[:, explicit] for tower in (two_tower, summed))
-    assert new.isfinite().all()
-    assert not torch.allclose(new[1:], other[1:])

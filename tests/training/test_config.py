@@ -1,6 +1,4 @@
-"""Settings of a run: what is rejected, the defaults of a method, and old names."""
-
-from typing import Any
+"""Settings of a run: what is rejected, and the defaults of a method."""
 
 import pytest
 
@@ -15,26 +13,6 @@ def test_a_pool_without_negatives_is_rejected() -> None:
         parse(TrainConfig, {"in_batch": 0, "uniform": 0}, "here")
     for settings in ({"in_batch": 0}, {"uniform": 0}):
         parse(TrainConfig, settings, "here")
-
-
-@pytest.mark.parametrize(
-    ("method", "settings", "message"),
-    [
-        ("single", {"model.crossing.residual": "product"}, "method single has no interests"),
-        ("joint", {"model.crossing.residual": "product", "model.conditional.fusion": "late"}, "excludes late fusion"),
-    ],
-)
-def test_settings_that_would_do_nothing_are_rejected(method: str, settings: dict[str, Any], message: str) -> None:
-    nested: dict[str, Any] = {"method": method}
-    for name, value in settings.items():
-        *sections, key = name.split(".")
-        place = nested
-        for section in sections:
-            place = place.setdefault(section, {})
-        place[key] = value
-    with pytest.raises(UsageError, match=message) as caught:
-        parse(RunConfig, nested, "here")
-    assert "\n" not in str(caught.value)
 
 
 def test_a_method_has_defaults_and_given_settings_override_them() -> None:

@@ -17,10 +17,6 @@ class CrossingConfig(Config):
     """Settings of the feature crossing."""
 
     kind: Literal["mlp", "dhen"] = Field("mlp", description="mlp: small default; dhen: two levels, as in the paper")
-    residual: Literal["sum", "product"] = Field(
-        "sum",
-        description="what an interest adds to its crossing: condition + what it reads, or their product at that length",
-    )
     hidden: int = Field(256, ge=0, description="width of the hidden layers (the paper: 1024); mlp: 0 is a linear map")
     heads: int = Field(4, ge=1, description="dhen: attention heads")
     masks: int = Field(4, ge=1, description="dhen: parallel MaskNet blocks")

@@ -18,7 +18,7 @@ from multitudes.nn.interests.conditional import Conditional, is_topic
 from multitudes.nn.interests.random_partition import replace_by_random_partition
 from multitudes.nn.interests.unconditioned import Unconditioned
 from multitudes.nn.methods import METHODS, ImplicitName, Method, interest_class
-from multitudes.nn.primitives import l2_normalize, length_of, mean_where
+from multitudes.nn.primitives import l2_normalize, mean_where
 from multitudes.nn.sequence_encoder import build_sequence_encoder, rows_at
 from multitudes.nn.user_tower_config import UserTowerConfig
 
@@ -128,8 +128,7 @@ class UserTower(nn.Module):
                 self.stop_gradient(field_BD) for field_BD in self._user_fields(history_BD, topic_BD, inputs.feature_BP)
             ]
             fields = [self._crossing_conditions(conditions.vectors_BKD), read_BKD, *shared]
-            residual_BKD = self._residual(conditions.vectors_BKD, read_BKD)
-            vectors_BKD = self._cross(self.interest_crossing, residual_BKD, fields)
+            vectors_BKD = self._cross(self.interest_crossing, conditions.vectors_BKD + read_BKD, fields)
             columns.append(conditions._replace(vectors_BKD=vectors_BKD))
         return TowerOutput(concatenate_interests(columns), self._assignment(inputs, implicit))
 
@@ -242,14 +241,6 @@ class UserTower(nn.Module):
             return condition_BKD
         k = self.n_implicit
         return torch.cat([condition_BKD[:, :k], torch.zeros_like(condition_BKD[:, k:])], dim=1)
-
-    def _residual(self, condition_BKD: Tensor, read_BKD: Tensor) -> Tensor:
-        """Return what an interest's vector is while its crossing is zero (B, K, D)."""
-        sum_BKD = condition_BKD + read_BKD
-        if self.config.crossing.residual == "sum":
-            return sum_BKD
-        product_BKD = l2_normalize(condition_BKD * read_BKD) * length_of(sum_BKD)
-        return torch.where(read_BKD.any(dim=2, keepdim=True), product_BKD, sum_BKD)  # a new user has read nothing
 
     def _cross(self, crossing: nn.Module, residual: Tensor, fields: list[Tensor]) -> Tensor:
         """Return the crossing of the fields plus the residual (B, K, D) or (S, D); (B, D) is repeated."""

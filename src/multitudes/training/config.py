@@ -1,7 +1,7 @@
 """Settings of a training run."""
 
 from collections.abc import Mapping
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
@@ -109,19 +109,6 @@ class RunConfig(Config):
                 given = given.model_dump(exclude_unset=True) if isinstance(given, Config) else given
                 merged[section] = deep_merge(defaults, given)
         return merged
-
-    @model_validator(mode="after")
-    def _check_combinations(self) -> Self:
-        """Reject settings that would do nothing."""
-        spec, model = METHODS[self.method], self.model
-        if model.crossing.residual == "product":
-            if spec.implicit is None and not spec.explicit:
-                raise ValueError(
-                    f'[model.crossing] residual = "product": method {self.method} has no interests; leave it out'
-                )
-            if spec.explicit and model.conditional.fusion == "late":
-                raise ValueError('[model.crossing] residual = "product" excludes late fusion; leave one out')
-        return self
 
     def changed_defaults(self) -> list[str]:
         """Return the settings by which the run differs from the defaults of its own method, as text."""
