@@ -18,7 +18,6 @@ from multitudes.nn.interests.random_partition import (
     RandomPartitionConfig,
     replace_by_random_partition,
 )
-from multitudes.nn.interests.routing import Routing, RoutingConfig
 from multitudes.nn.primitives import l2_normalize, squash
 from tests.nn.worlds import WIDTH, agreement, tastes
 
@@ -213,19 +212,6 @@ def test_random_seeds_are_drawn_in_training_and_fixed_in_serving() -> None:
     assert not torch.allclose(served[0], newest)
 
 
-def test_with_the_start_and_the_routing_of_mind_it_is_mind() -> None:
-    item_BLD, taste_BL = tastes(users=8)
-    valid_BL = torch.rand(taste_BL.shape, generator=torch.Generator().manual_seed(0)) < 0.8
-    neither = ClusteringConfig(seeds="random_logits", assignment="agreement", by_user=True)
-    mind = Routing(RoutingConfig(), 3, WIDTH)(item_BLD, valid_BL)  # its shared map starts as the identity
-    found = Clustering(neither, 3, WIDTH)(item_BLD, valid_BL)
-    torch.testing.assert_close([*found.interests], [*mind.interests])
-    assert torch.equal(found.assignment_BL, mind.assignment_BL)
-    for half in ({"seeds": "farthest"}, {"assignment": "single"}):
-        other = Clustering(neither.model_copy(update=half), 3, WIDTH)(item_BLD, valid_BL)
-        assert not torch.allclose(other.interests.vectors_BKD, mind.interests.vectors_BKD, atol=0.1)
-
-
 def test_each_half_helps_to_find_seven_planted_tastes() -> None:
     """From random logits single assignment merges tastes, and routing by agreement blurs them all."""
     item_BLD, taste_BL = tastes(k=7)
@@ -243,14 +229,6 @@ def test_each_half_helps_to_find_seven_planted_tastes() -> None:
     assert neither[0] < 0.6
     noise_BLD = torch.randn(item_BLD.shape, generator=torch.Generator().manual_seed(1))
     assert agreement(Clustering(ClusteringConfig(), 7, WIDTH)(noise_BLD, valid_BL).assignment_BL, taste_BL) < 0.1
-
-
-def test_k_by_user_gives_a_short_history_fewer_clusters() -> None:
-    item_BLD = 2 * torch.eye(WIDTH).expand(2, -1, -1)  # no two events are alike
-    valid_BL = torch.arange(WIDTH) < torch.tensor([[5], [16]])
-    for by_user, expected in ((True, [2, 4]), (False, [4, 4])):
-        found = Clustering(ClusteringConfig(by_user=by_user), 4, WIDTH)(item_BLD, valid_BL)
-        assert found.interests.mask_BK.sum(dim=1).tolist() == expected
 
 
 @given(st.just(0.0) | st.floats(1e-3, 1e4), st.integers(1, 8))

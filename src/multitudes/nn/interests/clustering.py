@@ -26,7 +26,6 @@ from multitudes.nn.interest_assignment import (
     participation_mask,
     route_by_agreement,
     slots_by_events,
-    slots_by_log_events,
     start_noise,
 )
 from multitudes.nn.primitives import is_place, mask_with_lowest, scale_to, squash
@@ -52,7 +51,6 @@ class ClusteringConfig(Config):
         description="an event counts only in its nearest cluster (SAR), in all by their distances (SAR off), or in all"
         " by agreement, as in MIND",
     )
-    by_user: bool = Field(False, description="K by user, max(1, min(K, log2 of the events)), as in MIND; off: K")
 
 
 class Clustering(nn.Module):
@@ -84,8 +82,6 @@ class Clustering(nn.Module):
         """
         item_BLD = scale_to(item_BLD, self.config.item_norm)
         logit_BLK, exists_BK = self._start(item_BLD, valid_BL, generator)
-        if self.config.by_user:
-            exists_BK = exists_BK & slots_by_log_events(valid_BL, self.interests)
         participates_BLK = participation_mask(valid_BL, exists_BK)
         if self.config.assignment == "agreement":
             vote_BLKD = item_BLD.unsqueeze(2).expand(-1, -1, self.interests, -1)
