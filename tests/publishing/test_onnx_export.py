@@ -16,7 +16,7 @@ from multitudes.nn.user_tower import build_implicit
 from multitudes.nn.user_tower_config import UserTowerConfig
 
 LENGTH, WIDTH = 12, 8
-LIKE_MIND = {"seeds": "random_logits", "assignment": "agreement"}
+LIKE_MIND = {"seeds": "random_logits"}
 WITHOUT_HALVES = {"seeds": "random_items", "assignment": "soft_kmeans"}
 
 

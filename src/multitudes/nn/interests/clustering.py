@@ -6,7 +6,7 @@ centre of its nearest items, T times: a soft K-means whose assignment keeps its 
 
 Either step can be switched off alone, as in the paper's ablation: seeds are then random valid items, and an item counts
 in every cluster by its softmax, with the same rounds and the same gradient. MIND's start and routing differ in more
-than that and are settings of their own, ``random_logits`` and ``agreement``: with both, this is MIND with S = identity.
+(``interests.routing``).
 
 Legend: B users · L history, column 0 the most recent · K interests · D width.
 """
@@ -24,7 +24,6 @@ from multitudes.nn.interest_assignment import (
     assign_events,
     fixed_noise,
     participation_mask,
-    route_by_agreement,
     slots_by_events,
     start_noise,
 )
@@ -46,10 +45,9 @@ class ClusteringConfig(Config):
         description="where clusters start: farthest points (VA-FPI), random items of the history (VA-FPI off), or"
         " random logits, as in MIND",
     )
-    assignment: Literal["single", "soft_kmeans", "agreement"] = Field(
+    assignment: Literal["single", "soft_kmeans"] = Field(
         "single",
-        description="an event counts only in its nearest cluster (SAR), in all by their distances (SAR off), or in all"
-        " by agreement, as in MIND",
+        description="an event counts only in its nearest cluster (SAR), or in all by their distances (SAR off)",
     )
 
 
@@ -83,9 +81,6 @@ class Clustering(nn.Module):
         item_BLD = scale_to(item_BLD, self.config.item_norm)
         logit_BLK, exists_BK = self._start(item_BLD, valid_BL, generator)
         participates_BLK = participation_mask(valid_BL, exists_BK)
-        if self.config.assignment == "agreement":
-            vote_BLKD = item_BLD.unsqueeze(2).expand(-1, -1, self.interests, -1)
-            return assign_events(*route_by_agreement(vote_BLKD, logit_BLK, participates_BLK, self.config.rounds))
         assign = single_assignment if self.config.assignment == "single" else soft_assignment
         return assign_events(*move_centres(item_BLD, logit_BLK, participates_BLK, self.config.rounds, assign))
 
@@ -181,7 +176,7 @@ def move_centres(
 ) -> tuple[Tensor, Tensor]:
     """Move each centre to its items, ``rounds`` times; with ``single_assignment``, SAR.
 
-    The logits are those of the current centres; unlike in routing by agreement, they do not add up over the rounds.
+    The logits are those of the current centres; unlike in ``route_by_agreement``, they do not add up over the rounds.
 
     Args:
         item_BLD: history item vectors.
