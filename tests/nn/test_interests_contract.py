@@ -25,7 +25,6 @@ SHAPES: tuple[dict[str, object], ...] = (
 ABLATIONS: tuple[tuple[Method, dict[str, object]], ...] = (
     ("clustering", {"clustering": {"seeds": "random_items"}}),
     ("clustering", {"clustering": {"assignment": "soft_kmeans"}}),
-    ("clustering", {"clustering": {"seeds": "random_logits"}}),
     ("routing", {"routing": {"item_norm": 0, "by_user": False}}),
     ("joint", {"conditional": {"fusion": "late"}}),
 )

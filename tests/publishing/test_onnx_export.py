@@ -16,7 +16,6 @@ from multitudes.nn.user_tower import build_implicit
 from multitudes.nn.user_tower_config import UserTowerConfig
 
 LENGTH, WIDTH = 12, 8
-LIKE_MIND = {"seeds": "random_logits"}
 WITHOUT_HALVES = {"seeds": "random_items", "assignment": "soft_kmeans"}
 
 
@@ -26,13 +25,10 @@ class AllModules(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         config = UserTowerConfig.model_validate({"width": WIDTH, "interests": 3})
-        ablations = [
-            UserTowerConfig.model_validate({"width": WIDTH, "interests": 3, "clustering": settings})
-            for settings in (LIKE_MIND, WITHOUT_HALVES)
-        ]
+        ablation = UserTowerConfig.model_validate({"width": WIDTH, "interests": 3, "clustering": WITHOUT_HALVES})
         torch.manual_seed(0)
         named = [build_implicit(name, config) for name in get_args(ImplicitName)[1:]]
-        built = [*named, *(build_implicit("clustering", one) for one in ablations)]  # itself: in test_publish
+        built = [*named, build_implicit("clustering", ablation)]  # itself: in test_publish
         self.parts = nn.ModuleList(module for module in built if module is not None)
 
     def forward(self, item_BLD: Tensor, valid_BL: Tensor) -> tuple[Tensor, ...]:

@@ -40,10 +40,9 @@ class ClusteringConfig(Config):
     item_norm: float = Field(
         4.0, ge=0, description="length to which items are scaled for routing; 0: not scaled (the paper)"
     )
-    seeds: Literal["farthest", "random_items", "random_logits"] = Field(
+    seeds: Literal["farthest", "random_items"] = Field(
         "farthest",
-        description="where clusters start: farthest points (VA-FPI), random items of the history (VA-FPI off), or"
-        " random logits, as in MIND",
+        description="where clusters start: farthest points (VA-FPI), or random items of the history (VA-FPI off)",
     )
     assignment: Literal["single", "soft_kmeans"] = Field(
         "single",
@@ -86,8 +85,6 @@ class Clustering(nn.Module):
 
     def _start(self, item_BLD: Tensor, valid_BL: Tensor, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
         """Return the initial logits of events and clusters (B, L, K), and which clusters exist (B, K)."""
-        if self.config.seeds == "random_logits":
-            return start_noise(valid_BL, self.noise_PK, generator), slots_by_events(valid_BL, self.interests)
         if self.config.seeds == "random_items":
             order_BL = start_noise(valid_BL, self.noise_PK[:, :1], generator).squeeze(2)
             seed_BKD, distinct_BK = random_items(item_BLD, valid_BL, self.interests, order_BL)
