@@ -9,10 +9,11 @@ import polars as pl
 
 from multitudes.data.prepared import Split
 from multitudes.errors import ArtefactError, UsageError
-from multitudes.evaluation.outcomes import COMPARED_FIGURES, Bootstrap, Ratio, as_json, list_ratios
+from multitudes.evaluation.outcomes import COMPARED_FIGURES, FIGURES, Bootstrap, Ratio, as_json, list_ratios
 
 _KEYS = ["kind", "budget", "user_id"]
-_MEASURES = ("hits", "recall", "ndcg", "topics", "tail_hits", "candidates", "candidate_topics", "candidate_entropy")
+_MEASURES = tuple(FIGURES[figure][0] for figure in COMPARED_FIGURES)
+_TARGETS = ("targets", "has_interests", "other_targets")  # below the line of these figures, beside the users
 
 
 def compare(
@@ -87,7 +88,7 @@ def read_result(run: Path, split: Split) -> dict[str, Any]:
 def _mean_outcomes(runs: Sequence[Path], split: Split) -> pl.DataFrame:
     """Return the outcomes of each user with the runs' own methods, averaged over the runs."""
     frames = [_own_outcomes(run, split) for run in runs]
-    mean = pl.concat(frames).group_by(_KEYS).agg(pl.len().alias("runs"), pl.col("targets", *_MEASURES).mean())
+    mean = pl.concat(frames).group_by(_KEYS).agg(pl.len().alias("runs"), pl.col(*_TARGETS, *_MEASURES).mean())
     return mean.filter(pl.col("runs") == len(runs))
 
 
@@ -97,14 +98,14 @@ def _own_outcomes(run: Path, split: Split) -> pl.DataFrame:
         frame = pl.read_parquet(outcomes_file(run, split))
     except FileNotFoundError:
         raise ArtefactError(f"{outcomes_file(run, split)}: missing; run multitudes evaluate again") from None
-    return frame.filter(pl.col("method") == method).select(*_KEYS, "targets", *_MEASURES)
+    return frame.filter(pl.col("method") == method).select(*_KEYS, *_TARGETS, *_MEASURES)
 
 
 def _differences(users: pl.DataFrame, bootstrap: Bootstrap) -> dict[str, Any]:
     """Return the differences of one kind of targets at every budget."""
     differences: dict[str, Any] = {}
     for (budget,), rows in users.partition_by("budget", as_dict=True, maintain_order=True).items():
-        targets = {"targets": rows["targets"].to_numpy()}
+        targets = {name: rows[name].to_numpy() for name in _TARGETS}
         sides = [
             list_ratios({name: rows[name + suffix].to_numpy() for name in _MEASURES}, targets)
             for suffix in ("", "_against")

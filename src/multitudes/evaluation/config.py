@@ -20,7 +20,7 @@ class EvaluateConfig(Config):
         "both", description="new: first-time targets, history excluded; all: repeats too, nothing excluded; both"
     )
     budgets: tuple[int, ...] = Field(
-        (10, 100, 1000), description="N, candidates of every system; N above half the items is left out"
+        (20, 100, 1000), description="N, candidates of every system; N above half the items is left out"
     )
     max_users: int | None = Field(None, ge=1, description="maximum number of users, sampled by the seed; none: all")
     resamples: int = Field(1000, ge=1, description="bootstrap resamples of users for the 95 % intervals")
@@ -44,7 +44,7 @@ class EvaluateConfig(Config):
     @classmethod
     def _check_budgets(cls, budgets: tuple[int, ...]) -> tuple[int, ...]:
         if not budgets or min(budgets) < 1:
-            raise ValueError("expected at least one whole number from 1, such as [10, 100]")
+            raise ValueError("expected at least one whole number from 1, such as [20, 100]")
         return tuple(sorted(set(budgets)))
 
 

@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 
 from multitudes.batches.held_out import HeldOut
 from multitudes.batches.user_vectors import InterestKind, UserVectors
+from multitudes.evaluation.judge import UserInterests
 from multitudes.evaluation.outcomes import Bootstrap, Measures, Ratio, intervals_by_name
-from multitudes.metrics import interests, ranking
+from multitudes.metrics import coverage, interests, ranking
 
 POPULAR = "popular"  # source of candidates that no vector found
 
@@ -60,6 +61,12 @@ def overlap_measures(implicit_BN: NDArray[np.int64], explicit_BN: NDArray[np.int
     return {"overlap": np.nan_to_num(overlap_B), "has_overlap": np.isfinite(overlap_B).astype(np.float64)}
 
 
+def depth_measures(score_BI: NDArray[np.floating], judged: UserInterests) -> Measures:
+    """Return the rank at which a list by these scores reaches an interest, the median over a user's interests."""
+    depth_B = coverage.depth_at_coverage(score_BI, judged.class_I, judged.history_BC)
+    return {"depth": np.nan_to_num(depth_B), "has_depth": np.isfinite(depth_B).astype(np.float64)}
+
+
 def interest_summary(measures: Measures, kinds: tuple[InterestKind, ...], bootstrap: Bootstrap) -> dict[str, Any]:
     """Return the section ``interests`` of a result: figures with intervals, and the share of each column of vectors."""
     users_B = np.ones(len(measures["effective"]))
@@ -76,6 +83,8 @@ def interest_summary(measures: Measures, kinds: tuple[InterestKind, ...], bootst
         figures["cosine_all"] = Ratio(measures["cosine_all"], measures["has_cosine_all"])
     if "overlap" in measures:
         figures["overlap"] = Ratio(measures["overlap"], measures["has_overlap"])
+    if "depth" in measures:
+        figures["depth_at_coverage"] = Ratio(measures["depth"], measures["has_depth"])
     return intervals_by_name(figures, bootstrap) | {"sources": _source_shares(measures, kinds, bootstrap)}
 
 

@@ -17,16 +17,39 @@ from multitudes.atomic import replace_file
 from multitudes.batches.held_out import HeldOut
 from multitudes.data.prepared import PreparedData
 from multitudes.evaluation.config import SegmentName
+from multitudes.evaluation.judge import JudgedUsers, UserInterests
 from multitudes.evaluation.target_segments import TARGET_SEGMENTS, TargetLabels
 from multitudes.evaluation.targets import Segment
-from multitudes.metrics import diversity, ranking
+from multitudes.metrics import coverage, diversity, ranking
 from multitudes.metrics.bootstrap import Estimates, Interval, bootstrap_ratios
 from multitudes.seeding import generator
 
 Measures = dict[str, NDArray[np.float64]]  # name → value per user, shape (B,)
 Column = NDArray[np.float64]
 UNCONDITIONED = "unconditioned"  # the system of the one vector of the whole history
-COMPARED_FIGURES = ("hr", "recall", "ndcg", "topics")  # figures whose differences are reported
+COMPARED_FIGURES = ("hr", "recall", "ndcg", "served", "hr_other")  # figures whose differences are reported
+# Numerator and denominator of each figure, summed over users. Interests are those of the clusters of the judge.
+FIGURES = {
+    "hr": ("hits", "targets"),
+    "recall": ("recall", "users"),
+    "ndcg": ("ndcg", "users"),
+    "served": ("served", "has_interests"),
+    "kl": ("kl", "has_interests"),
+    "head_excess": ("head_excess", "has_interests"),
+    "hr_other": ("other_hits", "other_targets"),
+    "macro_recall": ("macro_recall", "has_target_interests"),
+    "worst_recall": ("worst_recall", "has_target_interests"),
+    "adopted_1": ("adopted_1", "users"),
+    "adopted_3": ("adopted_3", "users"),
+    "alpha_ndcg": ("alpha_ndcg", "has_target_interests"),
+    "topics_served": ("topics_served", "has_topics"),
+    "topics_kl": ("topics_kl", "has_topics"),
+    "topics": ("topics", "users"),
+    "tail_share": ("tail_hits", "hits"),
+    "candidates": ("candidates", "users"),
+    "candidate_topics": ("candidate_topics", "users"),
+    "candidate_entropy": ("candidate_entropy", "users"),
+}
 
 
 class ListKey(NamedTuple):
@@ -52,7 +75,11 @@ class ItemFacts(NamedTuple):
 
 
 def list_measures(
-    ranked_BN: NDArray[np.int64], held: HeldOut, items: ItemFacts, labels: TargetLabels | None = None
+    ranked_BN: NDArray[np.int64],
+    held: HeldOut,
+    items: ItemFacts,
+    labels: TargetLabels | None = None,
+    judged: JudgedUsers | None = None,
 ) -> Measures:
     """Return the measures of lists of N candidates; zeros at the end of a list are not candidates.
 
@@ -61,10 +88,12 @@ def list_measures(
         held: the users and their targets.
         items: facts about the items.
         labels: the part of each target by segmentation, beside popularity.
+        judged: the interests of the users; None: nothing is measured by them.
 
     Returns:
         hits, recall, ndcg; hits by segment of targets, such as tail_hits; topics: distinct topics among the hits;
-        candidates: length of the list; candidate_topics and candidate_entropy (nats): how the list spreads over topics.
+        candidates: length of the list; candidate_topics and candidate_entropy (nats): how the list spreads over topics;
+        and what ``metrics.coverage`` measures, 0 where it is not defined.
     """
     rank_T = ranking.ranks_in_list(ranked_BN, held.target_offset, held.target)
     hit_T = np.isfinite(rank_T)
@@ -81,16 +110,60 @@ def list_measures(
         "candidates": (ranked_BN > 0).sum(axis=1).astype(np.float64),
         "candidate_topics": diversity.coverage(among_candidates).astype(np.float64),
         "candidate_entropy": diversity.entropy(among_candidates),
+        **(_coverage_measures(ranked_BN, rank_T, held, judged) if judged else {}),
     }
 
 
-def target_measures(held: HeldOut, items: ItemFacts, labels: TargetLabels | None = None) -> Measures:
-    """Return the number of targets of each user: all, and by segment of targets."""
+def _coverage_measures(
+    ranked_BN: NDArray[np.int64], rank_T: Column, held: HeldOut, judged: JudgedUsers
+) -> Measures:
+    """Return how a list covers the interests of its user, and how its hits do."""
+    (class_I, history_BC), is_hit_T, offset = judged.clusters, np.isfinite(rank_T), held.target_offset
+    class_T, n_classes = class_I[held.target], judged.clusters.n_classes
+    is_other_T = coverage.is_beside_head(class_T, offset, history_BC)
+    by_class = coverage.hits_by_class(is_hit_T, class_T, offset, n_classes)
+    list_BC, of_topics_BC = (_list_shares(ranked_BN, interests) for interests in judged)
+    return {
+        "served": coverage.served(list_BC, history_BC),
+        "kl": coverage.miscalibration(list_BC, history_BC),
+        "head_excess": coverage.head_excess(list_BC, history_BC),
+        "other_hits": ranking.sum_per_user(is_hit_T & is_other_T, offset),
+        "macro_recall": by_class.mean_recall_B,
+        "worst_recall": by_class.worst_recall_B,
+        **{f"adopted_{m}": (by_class.hits_BC >= m).sum(axis=1).astype(np.float64) for m in (1, 3)},
+        "alpha_ndcg": coverage.alpha_ndcg(rank_T, class_T, offset, n_classes, ranked_BN.shape[1]),
+        "topics_served": coverage.served(of_topics_BC, judged.topics.history_BC),
+        "topics_kl": coverage.miscalibration(of_topics_BC, judged.topics.history_BC),
+    }
+
+
+def target_measures(
+    held: HeldOut, items: ItemFacts, labels: TargetLabels | None = None, judged: JudgedUsers | None = None
+) -> Measures:
+    """Return the number of targets of each user: all, and by segment of targets; and who has interests."""
     all_T = np.ones(len(held.target), dtype=np.bool_)
     return {
         "targets": np.diff(held.target_offset).astype(np.float64),
         **_counts_by_segment(held, items, labels, all_T, "targets"),
+        **(_interest_counts(held, judged) if judged else {}),
     }
+
+
+def _interest_counts(held: HeldOut, judged: JudgedUsers) -> Measures:
+    """Return the denominators of the figures on interests: a user without the interests is in none of the figures."""
+    class_T = judged.clusters.class_I[held.target]
+    is_other_T = coverage.is_beside_head(class_T, held.target_offset, judged.clusters.history_BC)
+    return {
+        "has_interests": coverage.is_interest(judged.clusters.history_BC).any(axis=1).astype(np.float64),
+        "has_topics": coverage.is_interest(judged.topics.history_BC).any(axis=1).astype(np.float64),
+        "other_targets": ranking.sum_per_user(is_other_T, held.target_offset),
+        "has_target_interests": (ranking.sum_per_user(class_T >= 0, held.target_offset) > 0).astype(np.float64),
+    }
+
+
+def _list_shares(ranked_BN: NDArray[np.int64], interests: UserInterests) -> Column:
+    user_P, place_P = np.nonzero(ranked_BN > 0)
+    return coverage.class_shares(user_P, interests.class_I[ranked_BN[user_P, place_P]], interests.history_BC.shape)
 
 
 def concatenate_measures(chunks: list[Measures]) -> Measures:
@@ -140,17 +213,12 @@ class Bootstrap(NamedTuple):
 
 
 def list_ratios(measures: Measures, targets: Measures) -> dict[str, Ratio]:
-    """Return the figures of one list: hr is pooled over targets, tail_share over hits, all others are user means."""
-    users_B = np.ones(len(targets["targets"]))
+    """Return the figures of one list, of those that were measured: ``FIGURES``."""
+    known = {**targets, **measures, "users": np.ones(len(targets["targets"]))}
     return {
-        "hr": Ratio(measures["hits"], targets["targets"]),
-        "recall": Ratio(measures["recall"], users_B),
-        "ndcg": Ratio(measures["ndcg"], users_B),
-        "topics": Ratio(measures["topics"], users_B),
-        "tail_share": Ratio(measures["tail_hits"], measures["hits"]),
-        "candidates": Ratio(measures["candidates"], users_B),
-        "candidate_topics": Ratio(measures["candidate_topics"], users_B),
-        "candidate_entropy": Ratio(measures["candidate_entropy"], users_B),
+        figure: Ratio(known[above], known[below])
+        for figure, (above, below) in FIGURES.items()
+        if above in known and below in known
     }
 
 

@@ -21,6 +21,7 @@ from multitudes.errors import DataError
 from multitudes.evaluation.baselines import Baselines, fit_baselines
 from multitudes.evaluation.config import EvaluateConfig, feasible_budgets, main_budget
 from multitudes.evaluation.evaluate import Evaluation, target_kinds
+from multitudes.evaluation.judge import Judge
 from multitudes.evaluation.outcomes import (
     Bootstrap,
     ItemFacts,
@@ -134,7 +135,7 @@ class _PairEvaluator:
         self._pair, self._share, self._budgets, self._segments = pair, share, budgets, segments
         self._prepared = pair[0].run.prepared
         self._baselines = baselines
-        self._facts = ItemFacts.from_prepared(self._prepared)
+        self._facts, self._judge = ItemFacts.from_prepared(self._prepared), Judge.from_prepared(self._prepared)
 
     def evaluate(self, held: HeldOut, kind: TargetKind, progress: Progress) -> tuple[Measures, dict[ListKey, Measures]]:
         """Return the measures of the targets, and those of the pair and of each baseline at every budget."""
@@ -151,9 +152,9 @@ class _PairEvaluator:
         listed = self._baselines.lists(users, histories, kind, max(self._budgets)) if self._baselines else {}
         for name, item_BN in listed.items():
             lists |= {ListKey(name, n): item_BN[:, :n] for n in self._budgets}
-        labels = self._segments.labels(users)
-        measures = {key: list_measures(item_BN, users, self._facts, labels) for key, item_BN in lists.items()}
-        return target_measures(users, self._facts, labels), measures
+        of_users = self._segments.labels(users), self._judge.interests(self._prepared, users)
+        measures = {key: list_measures(item_BN, users, self._facts, *of_users) for key, item_BN in lists.items()}
+        return target_measures(users, self._facts, *of_users), measures
 
 
 def pair_lists(

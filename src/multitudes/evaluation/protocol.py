@@ -36,7 +36,9 @@ from multitudes.batches.user_vectors import INTEREST_KINDS, InterestKind, Partit
 from multitudes.evaluation import health
 from multitudes.evaluation.baselines import Baselines
 from multitudes.evaluation.config import Controls, main_budget
+from multitudes.evaluation.judge import Judge, JudgedUsers
 from multitudes.evaluation.outcomes import (
+    UNCONDITIONED,
     ItemFacts,
     ListKey,
     Measures,
@@ -211,6 +213,7 @@ class _SearchedUsers(NamedTuple):
     vectors: UserVectors  # of the run
     searches: Sequence[tuple[System, SystemSearch]]  # the run's own first
     max_score_BI: NDArray[np.float32]
+    one_score_BI: NDArray[np.float32] | None  # by the one vector of the whole history; None: the run has none
 
 
 class Evaluator:
@@ -228,7 +231,7 @@ class Evaluator:
         self._run, self._retrieve, self._budgets, self._controls = run, retrieve, budgets, controls
         self._item_ID = run.item_vectors()
         self._catalogue = catalogue(run, self._item_ID)
-        self._facts = ItemFacts.from_prepared(run.prepared)
+        self._facts, self._judge = ItemFacts.from_prepared(run.prepared), Judge.from_prepared(run.prepared)
         self._baselines, self._segments = baselines, segments
         self._repeats: RepeatSystems | None = None  # for all targets
 
@@ -260,7 +263,11 @@ class Evaluator:
             (system, SystemSearch(system.vectors, self._catalogue, budgets, histories, system.config))
             for system, budgets in self._evaluated(of_systems)
         ]
-        return _SearchedUsers(held, histories, vectors, searches, max_scores(vectors, self._item_ID))
+        max_score_BI = max_scores(vectors, self._item_ID)
+        one_score_BI = max_score_BI if len(vectors.kinds) == 1 else None
+        if one_score_BI is None and UNCONDITIONED in vectors.kinds:
+            one_score_BI = max_scores(vectors_of_kind(vectors, UNCONDITIONED), self._item_ID)
+        return _SearchedUsers(held, histories, vectors, searches, max_score_BI, one_score_BI)
 
     def _evaluated(self, found: Sequence[System]) -> Iterator[tuple[System, tuple[int, ...]]]:
         """Yield the systems that are evaluated, each with its budgets; the run's own is the first."""
@@ -282,6 +289,7 @@ class Evaluator:
         excluded = self._exclusion(items_to_exclude(histories, kind))
         lists = self._lists(users, row_B, excluded)
         labels = self._segments.labels(held) if self._segments else None
+        judged = self._judge.interests(self._run.prepared, held)
         item_lists = {key: ranked.item_BN for key, ranked in lists.items()}
         if kind == "all" and self._repeats is not None and self._repeats.source is not None:
             new = users.searches[0][1].by_budget(row_B, self._exclusion(histories))
@@ -293,10 +301,11 @@ class Evaluator:
         return Measurements(
             held=held,
             kinds=users.vectors.kinds,
-            targets=target_measures(held, self._facts, labels),
-            lists={key: list_measures(found, held, self._facts, labels) for key, found in item_lists.items()},
+            targets=target_measures(held, self._facts, labels, judged),
+            lists={key: list_measures(found, held, self._facts, labels, judged) for key, found in item_lists.items()},
             max_score={f"hr@{n}": ranking.hits(rank_T, held.target_offset, n) for n in self._budgets},
-            interests=self._interests(held, users.vectors.select(row_B), lists),
+            interests=self._interests(held, users.vectors.select(row_B), lists)
+            | self._depth(users, row_B, excluded, judged),
         )
 
     def _lists(
@@ -326,6 +335,15 @@ class Evaluator:
         if alone[0] is not None and alone[1] is not None:
             measures |= health.overlap_measures(alone[0].item_BN, alone[1].item_BN)
         return measures
+
+    def _depth(
+        self, users: _SearchedUsers, row_B: NDArray[np.int64], excluded: Exclusion, judged: JudgedUsers
+    ) -> Measures:
+        """Return how deep the list of the one vector of the whole history is where it reaches a user's interests."""
+        if users.one_score_BI is None:
+            return {}
+        score_BI = np.where(excluded.is_excluded_BI, -np.inf, users.one_score_BI[row_B])
+        return health.depth_measures(score_BI, judged.clusters)
 
 
 def _concatenate(held: HeldOut, batches: list[Measurements]) -> Measurements:

@@ -1,0 +1,86 @@
+"""A judge divides items into interests, so that lists can be compared by the interests that they serve.
+
+A list must not be judged by what made it. So the clusters are those of singular vectors of the training events, which
+no list is made from, and the topics are the first topic of each item.
+
+Legend: B users · I items · R singular vectors · C classes.
+"""
+
+from typing import Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse.linalg import svds
+from threadpoolctl import threadpool_limits
+
+from multitudes.batches.held_out import HeldOut
+from multitudes.data.own_items import prepared_items
+from multitudes.data.prepared import PreparedData
+from multitudes.index.tastes import NO_TASTE, cluster_items, nearest_tastes
+from multitudes.linear.interactions import interaction_matrix, normalise
+from multitudes.metrics.coverage import class_shares
+
+CLUSTERS: Final = 30
+_RANK: Final = 32
+_DENSE_SIDE: Final = 500  # up to it all singular vectors are computed: the iteration fails on small matrices
+
+
+class UserInterests(NamedTuple):
+    """The classes of the items, and the share of each in the positive history of B users."""
+
+    class_I: NDArray[np.int64]  # −1: none
+    history_BC: NDArray[np.float64]
+
+    @property
+    def n_classes(self) -> int:
+        """The number of classes, C."""
+        return self.history_BC.shape[1]
+
+
+class JudgedUsers(NamedTuple):
+    """The interests of B users, by clusters and by topics."""
+
+    clusters: UserInterests
+    topics: UserInterests
+
+
+class Judge(NamedTuple):
+    """The class of each item (I + 1,), by clusters and by topics; −1: none."""
+
+    cluster_I: NDArray[np.int64]
+    topic_I: NDArray[np.int64]
+
+    @classmethod
+    def from_prepared(cls, prepared: PreparedData) -> "Judge":
+        """Make the judge of a data set from its training events and its topics."""
+        with threadpool_limits(1):  # sums of several threads would depend on their number
+            vectors_IR = item_vectors(prepared)
+            clusters = nearest_tastes(vectors_IR, cluster_items(vectors_IR, CLUSTERS))
+        offset, topic_I = prepared.item_topic_offset, np.full(prepared.n_items + 1, NO_TASTE, dtype=np.int64)
+        has_topic_I = np.diff(offset) > 0
+        topic_I[has_topic_I] = prepared.item_topic[offset[:-1][has_topic_I]]
+        return cls(clusters.astype(np.int64), topic_I)
+
+    def interests(self, prepared: PreparedData, held: HeldOut) -> JudgedUsers:
+        """Return the interests of users, from their positive history before their cut."""
+        own = prepared_items(prepared, held.user_B, held.end_B)
+        return JudgedUsers(
+            *(
+                UserInterests(c_I, class_shares(own.rows, c_I[own.item_M], (len(held), max(int(c_I.max()) + 1, 1))))
+                for c_I in self
+            )
+        )
+
+
+def item_vectors(prepared: PreparedData) -> NDArray[np.float32]:
+    """Return V √S of the training interactions (I + 1, R), divided by the root of the popularity of user and item."""
+    matrix = normalise(interaction_matrix(prepared), 0.5).matrix
+    side = min(matrix.shape)
+    if side <= _DENSE_SIDE:
+        _, value_R, vector_RI = np.linalg.svd(matrix.toarray(), full_matrices=False)
+        value_R, vector_RI = value_R[:_RANK], vector_RI[:_RANK]
+    else:
+        _, value_R, vector_RI = svds(matrix, k=_RANK, v0=np.ones(side, dtype=np.float32), tol=1e-3)
+    vectors_IR = vector_RI.T * np.sqrt(value_R)
+    vectors_IR[np.abs(vectors_IR).max(axis=1) < 1e-6] = 0.0  # items without training events, up to rounding
+    return np.ascontiguousarray(vectors_IR, dtype=np.float32)

@@ -1,0 +1,150 @@
+"""How well a list covers the interests of its user, by classes of items that the list was not made from.
+
+An interest is a class with at least ``LEAST_SHARE`` of a user's history; the head interest is the largest one.
+
+Legend: B users · C classes · I items · T targets, flat: user ``b`` has ``offset[b] : offset[b + 1]`` · X targets with a
+class · P pairs of a user and an item. Class −1 is none.
+"""
+
+from typing import Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from multitudes.metrics.bootstrap import ratio_or_nan
+from multitudes.metrics.ranking import target_rows
+
+LEAST_SHARE: Final = 0.03  # of the history, from which a class is an interest
+_SERVED: Final = 0.5  # of its share of the history, which an interest gets of the list
+_SMOOTHING: Final = 0.01  # keeps the divergence finite (Steck 2018)
+_ALPHA: Final = 0.5  # what each hit of a class takes from the gain of the next one
+
+Column = NDArray[np.float64]
+
+
+def class_shares(user_P: NDArray[np.int64], class_P: NDArray[np.integer], shape: tuple[int, int]) -> Column:
+    """Return the share of each class among a user's items (B, C). Items without a class count in the total alone."""
+    n_users, n_classes = shape
+    has_class_P = class_P >= 0
+    cell_P = user_P[has_class_P] * n_classes + class_P[has_class_P]
+    count_BC = np.bincount(cell_P, minlength=n_users * n_classes).reshape(shape)
+    return count_BC / np.bincount(user_P, minlength=n_users).clip(min=1)[:, None]
+
+
+def is_interest(history_BC: Column) -> NDArray[np.bool_]:
+    """Return which classes are interests of each user, by their shares of the history (B, C)."""
+    return history_BC >= LEAST_SHARE
+
+
+def served(list_BC: Column, history_BC: Column) -> Column:
+    """Return the share of a user's interests that get half their share of the list (B,); 0 without interests."""
+    interest_BC = is_interest(history_BC)
+    is_served_BC = interest_BC & (list_BC >= _SERVED * history_BC)
+    served_B: Column = is_served_BC.sum(axis=1) / interest_BC.sum(axis=1).clip(min=1)
+    return served_B
+
+
+def miscalibration(list_BC: Column, history_BC: Column) -> Column:
+    """Return KL(p ‖ .99 q + .01 p) in nats, p the shares of the history and q those of the list (Steck 2018), (B,).
+
+    0 without interests.
+    """
+    mixed_BC = (1 - _SMOOTHING) * list_BC + _SMOOTHING * history_BC
+    ratio_BC = np.divide(history_BC, mixed_BC, out=np.ones_like(history_BC), where=history_BC > 0)
+    divergence_B: Column = (history_BC * np.log(ratio_BC)).sum(axis=1)
+    return divergence_B * is_interest(history_BC).any(axis=1)
+
+
+def head_excess(list_BC: Column, history_BC: Column) -> Column:
+    """Return the head interest's share of the list minus its share of the history (B,); 0 without interests."""
+    rows, head_B = np.arange(len(history_BC)), history_BC.argmax(axis=1)
+    return (list_BC - history_BC)[rows, head_B] * is_interest(history_BC).any(axis=1)
+
+
+def is_beside_head(class_T: NDArray[np.integer], offset: NDArray[np.int64], history_BC: Column) -> NDArray[np.bool_]:
+    """Return which targets are not of the user's head interest; none of a user without interests."""
+    owner_T = target_rows(offset)
+    beside_T: NDArray[np.bool_] = is_interest(history_BC).any(axis=1)[owner_T]
+    return beside_T & (class_T != history_BC.argmax(axis=1)[owner_T])
+
+
+class HitsByClass(NamedTuple):
+    """The classes of a user's targets, (B,) each; 0 for a user whose targets have no class."""
+
+    mean_recall_B: Column
+    worst_recall_B: Column
+    hits_BC: NDArray[np.int64]
+
+
+def hits_by_class(
+    is_hit_T: NDArray[np.bool_], class_T: NDArray[np.integer], offset: NDArray[np.int64], n_classes: int
+) -> HitsByClass:
+    """Return hits by class, and the mean and the minimum of the recall over the classes of a user's targets."""
+    shape = (len(offset) - 1, n_classes)
+    cell_X = (target_rows(offset) * n_classes + class_T)[class_T >= 0]
+    targets_BC, hits_BC = (
+        np.bincount(cells, minlength=shape[0] * shape[1]).reshape(shape)
+        for cells in (cell_X, cell_X[is_hit_T[class_T >= 0]])
+    )
+    recall_BC = ratio_or_nan(hits_BC.astype(np.float64), targets_BC.astype(np.float64))
+    classes_B = (targets_BC > 0).sum(axis=1)
+    worst_B = np.where(targets_BC > 0, recall_BC, 1.0).min(axis=1, initial=1.0) * (classes_B > 0)
+    return HitsByClass(np.nansum(recall_BC, axis=1) / classes_B.clip(min=1), worst_B, hits_BC)
+
+
+def alpha_ndcg(
+    rank_T: Column, class_T: NDArray[np.integer], offset: NDArray[np.int64], n_classes: int, cutoff: int
+) -> Column:
+    """Return α-nDCG (Clarke et al. 2008) with α = .5, (B,): the k-th hit of a class gains 2^(1 − k) / log2(rank + 1).
+
+    The best list holds the targets by falling gain. 0 for a user whose targets have no class.
+    """
+    owner_X, class_X, rank_X = (values[class_T >= 0] for values in (target_rows(offset), class_T, rank_T))
+    group_X = owner_X * n_classes + class_X
+    gain_X = _ALPHA ** _places(group_X, rank_X)
+    found_X = rank_X <= cutoff
+    owner_F, rank_F = owner_X[found_X], rank_X[found_X]
+    best_X = _places(owner_X, -gain_X) + 1.0
+    within_X = best_X <= cutoff
+    sums_B = [
+        np.bincount(owner, gain / np.log2(rank + 1.0), minlength=len(offset) - 1)
+        for owner, gain, rank in (
+            (owner_F, gain_X[found_X], rank_F),
+            (owner_X[within_X], gain_X[within_X], best_X[within_X]),
+        )
+    ]
+    return np.nan_to_num(ratio_or_nan(sums_B[0], sums_B[1]))
+
+
+def depth_at_coverage(score_BI: NDArray[np.floating], class_I: NDArray[np.integer], history_BC: Column) -> Column:
+    """Return the median, over a user's interests, of the rank of the first item of the interest (B,).
+
+    Args:
+        score_BI: score of every item; ``-inf`` for what is not ranked.
+        class_I: class of every item.
+        history_BC: shares of the history.
+
+    Returns:
+        NaN for a user without interests or without ranked items of them.
+    """
+    best_BC = np.full(history_BC.shape, -np.inf, dtype=score_BI.dtype)
+    order_I = np.argsort(class_I, kind="stable")[int((class_I < 0).sum()) :]
+    present_C, start_C = np.unique(class_I[order_I], return_index=True)
+    if len(present_C):
+        best_BC[:, present_C] = np.maximum.reduceat(score_BI[:, order_I], start_C, axis=1)
+    depth_B = np.full(len(score_BI), np.nan)
+    is_ranked_BC = is_interest(history_BC) & (best_BC > -np.inf)
+    for b in np.flatnonzero(is_ranked_BC.any(axis=1)).tolist():
+        ascending_I = np.sort(score_BI[b])
+        depth_B[b] = np.median(len(ascending_I) + 1 - np.searchsorted(ascending_I, best_BC[b, is_ranked_BC[b]], "right"))
+    return depth_B
+
+
+def _places(group_X: NDArray[np.int64], key_X: Column) -> NDArray[np.int64]:
+    """Return the place of each element within its group by ascending key, from 0."""
+    order_X = np.lexsort((key_X, group_X))
+    sorted_X = group_X[order_X]
+    place_X = np.empty(len(order_X), dtype=np.int64)
+    place_X[order_X] = np.arange(len(order_X)) - np.searchsorted(sorted_X, sorted_X)
+    return place_X
+
