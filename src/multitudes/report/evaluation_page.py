@@ -12,12 +12,14 @@ from multitudes.evaluation.compare import read_result
 from multitudes.report import evaluation_figures
 from multitudes.report.formatting import (
     HEALTH_LABELS,
+    NOT_COMPARED,
     SYSTEM_MEANINGS,
     TARGET_LABELS,
     explain_absence,
     format_interval,
     format_number,
     informative_systems,
+    is_same_list,
     negate,
     verdicts,
 )
@@ -109,15 +111,15 @@ def _targets_section(block: dict[str, Any], own: str) -> str:
 
 def _methods_table(block: dict[str, Any], own: str) -> str:
     budget = block["budget"]
-    names = ("recall", "ndcg", "topics", "tail_share")
-    heads = (f"HR@{budget}", "recall", "NDCG", "topics hit", "tail share of hits", f"− {own}, HR")
+    names = ("served", "recall", "ndcg", "topics", "tail_share")
+    heads = (f"HR@{budget}", "served", "recall", "NDCG", "topics hit", "tail share of hits", f"− {own}, HR")
     rows = []
     for method in informative_systems(block):
         figures, gain = block["methods"][method], block["differences"].get(method, {}).get(f"hr@{budget}")
         values = [
             format_interval(figures[f"hr@{budget}"]),
             *(format_number(figures[f"{name}@{budget}"]["mean"]) for name in names),
-            gain_cell(negate(gain)) if gain else "",
+            "" if not gain else NOT_COMPARED if is_same_list(block, method, own) else gain_cell(negate(gain)),
         ]
         cells = _number_cells("td", values)
         rows.append(f"<tr{' class=own' if method == own else ''}><td>{escape(method)}</td>{cells}</tr>")
@@ -172,10 +174,10 @@ def _reading_section(result: dict[str, Any]) -> str:
     absent = "".join(f"<p>{escape(sentence)}</p>\n" for sentence in explain_absence(result))
     return (
         "<h2>How to read this</h2>\n<p>Every system returns the same number of candidates from the full corpus. HR"
-        " pools targets: hits / targets. Recall, NDCG and topics hit are means over users. Intervals: 95 %, bootstrap"
-        f" over users, {evaluate['resamples']:,} resamples, paired between systems; * excludes zero. They do not cover"
-        " the variation between training seeds. A − B is the figure of A less that of B; in tables and charts A is the"
-        " row.</p>\n"
+        " pools targets: hits / targets. Recall, NDCG and topics hit are means over users. Served: the share of a user's"
+        " interests that get half their share of the list. Intervals: 95 %, bootstrap over users,"
+        f" {evaluate['resamples']:,} resamples, paired between systems; * excludes zero. They do not cover the variation"
+        " between training seeds. A − B is the figure of A less that of B; in tables and charts A is the row.</p>\n"
         f"<p>Max-score, from the paper, ranks the whole corpus by the best of a user's vectors, so it is not at equal"
         f" budget: HR@{budget} {format_interval(result['max_score'][f'hr@{budget}'])}.</p>\n"
         f'{absent}<dl>{meanings}</dl>\n<p class="soft">Served with {settings}</p>'

@@ -10,6 +10,7 @@ from rich.text import Text
 
 from multitudes.report.formatting import (
     HEALTH_LABELS,
+    NOT_COMPARED,
     SYSTEM_MEANINGS,
     TARGET_LABELS,
     Estimate,
@@ -19,6 +20,7 @@ from multitudes.report.formatting import (
     format_interval,
     format_number,
     informative_systems,
+    is_same_list,
     negate,
     segment_label,
     source_name,
@@ -63,12 +65,12 @@ def methods_table(block: dict[str, Any], own: str, width: int) -> Table:
     title = f"{TARGET_LABELS[block['targets']]}: {budget} candidates from every system"
     table = plain_table(title)
     table.add_column("method", no_wrap=True)
-    for name in (f"HR@{budget}", *(() if narrow else ("recall", "NDCG"))):
+    for name in (f"HR@{budget}", "served", *(() if narrow else ("recall", "NDCG"))):
         table.add_column(name, justify="right", no_wrap=True)
     if wide:
         table.add_column("topics hit", justify="right", no_wrap=True)
         table.add_column("tail hits", justify="right", no_wrap=True)
-    table.add_column(f"− {own}, HR", justify="right", no_wrap=True)
+    table.add_column(f"− {own}, HR", justify="right")
     for method in informative_systems(block):
         table.add_row(*_method_row(block, method, own, wide, narrow), style="bold" if method == own else None)
     return table
@@ -79,13 +81,19 @@ def _method_row(block: dict[str, Any], method: str, own: str, wide: bool, narrow
     show = format_interval if wide else lambda figure: format_number(figure["mean"])
     yield Text(method)
     yield Text((show if narrow else format_interval)(figures[f"hr@{budget}"]))
+    yield Text(format_number(figures[f"served@{budget}"]["mean"]))
     if not narrow:
         yield Text(show(figures[f"recall@{budget}"]))
         yield Text(show(figures[f"ndcg@{budget}"]))
     if wide:
         yield Text(format_number(figures[f"topics@{budget}"]["mean"]))
         yield Text(format_number(figures[f"tail_share@{budget}"]["mean"]))
-    yield Text("") if method == own else _gain(negate(block["differences"][method][f"hr@{budget}"]))
+    if method == own:
+        yield Text("")
+    elif is_same_list(block, method, own):
+        yield Text(NOT_COMPARED)
+    else:
+        yield _gain(negate(block["differences"][method][f"hr@{budget}"]))
 
 
 def _gain(gain: Estimate) -> Text:
@@ -171,7 +179,8 @@ def footnotes(result: dict[str, Any]) -> Text:
     text = (
         f"\n− {result['method']}: the row less {result['method']}, below zero where it finds less; * the 95 % interval"
         f" (paired bootstrap over users, {resamples:,} resamples) excludes zero."
-        f" HR pools targets; recall and NDCG are means over users. Max-score HR@{budget} (not at equal budget):"
+        f" HR pools targets; recall and NDCG are means over users; served: the share of a user's interests that get half"
+        f" their share of the list. Max-score HR@{budget} (not at equal budget):"
         f" {format_interval(result['max_score'][f'hr@{budget}'])}.\n"
     )
     return Text(text + "\n".join(meanings), style="dim")

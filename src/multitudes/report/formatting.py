@@ -3,6 +3,7 @@
 from typing import Any
 
 Estimate = dict[str, float | None]  # mean, low, high
+NOT_COMPARED = "not compared: the same list"
 
 # What each system in a result is.
 SYSTEM_MEANINGS = {
@@ -39,6 +40,7 @@ HEALTH_LABELS = {
     "empty_topics": "share of topic slots without a topic",
     "cosine_all": "mean cosine between all vectors",
     "overlap": "overlap of the lists that implicit and explicit vectors would return alone",
+    "depth_at_coverage": "rank at which the list of one vector reaches an interest (median of a user's)",
 }
 SEGMENTATION_LABELS = {
     "history": "length of the history",
@@ -121,21 +123,42 @@ def informative_systems(block: dict[str, Any]) -> list[str]:
 def verdicts(block: dict[str, Any], own: str) -> list[str]:
     """Return whether the run finds more than the strongest system beside it, and than the strongest baseline.
 
-    One sentence if the strongest system is a baseline; none if the run is alone.
+    One sentence if the strongest system is a baseline; none if the run is alone. A system with the run's own lists is
+    the strongest only where there is no other.
     """
     key, baseline = f"hr@{block['budget']}", block.get("strongest_baseline")
     beside = [name for name in block["methods"] if key in block["differences"].get(name, {})]
-    strongest = max(beside, key=lambda name: block["methods"][name][key]["mean"] or 0.0, default=None)
+    others = [name for name in beside if not is_same_list(block, name, own)] or beside
+    strongest = max(others, key=lambda name: block["methods"][name][key]["mean"] or 0.0, default=None)
     titles = {strongest: "the strongest system beside it"}
     titles.setdefault(baseline, "the strongest baseline")
     return [_verdict(block, own, name, title) for name, title in titles.items() if name is not None]
 
 
+def is_same_list(block: dict[str, Any], name: str, own: str) -> bool:
+    """Return whether a system returns the run's own lists, so that there is nothing to compare."""
+    figures, gains = block["methods"], block["differences"].get(name, {}).values()
+    shared = figures[name].keys() & figures[own].keys()
+    is_equal = all(figures[name][key] == figures[own][key] for key in shared)
+    return is_equal and all(value in (0, None) for gain in gains for value in gain.values())
+
+
 def _verdict(block: dict[str, Any], own: str, name: str, title: str) -> str:
-    key = f"hr@{block['budget']}"
-    gain = block["differences"][name][key]
-    rate, words = format_interval(block["methods"][name][key]), verdict_words(gain)
-    return f"{own} {words} {title}, {name} ({rate}): {own} − {name} {format_difference(gain)}, paired by user."
+    key, gains = f"hr@{block['budget']}", block["differences"][name]
+    if is_same_list(block, name, own):
+        return f"{own} − {name}: {NOT_COMPARED}."
+    rate, words = format_interval(block["methods"][name][key]), verdict_words(gains[key])
+    sentence = f"{own} {words} {title}, {name} ({rate}): {own} − {name} {format_difference(gains[key])}, paired by user."
+    served = gains.get(f"served@{block['budget']}")
+    if served is None or served["mean"] is None:
+        return sentence
+    return f"{sentence} {own} {_served_words(served)} a user's interests than {name}: {format_difference(served)}."
+
+
+def _served_words(difference: Estimate) -> str:
+    if excludes_zero(difference):
+        return "serves more of" if (difference["mean"] or 0) > 0 else "serves less of"
+    return "is not shown to serve more or less of"
 
 
 def verdict_words(difference: Estimate) -> str:
