@@ -28,6 +28,7 @@ from multitudes.evaluation.outcomes import (
     methods_and_differences,
 )
 from multitudes.evaluation.protocol import Evaluator, Measurements
+from multitudes.evaluation.reranked import RerankedSystems
 from multitudes.evaluation.samples import sample_users
 from multitudes.evaluation.scorer import Scorer
 from multitudes.evaluation.target_segments import time_segments
@@ -74,7 +75,9 @@ def evaluate(
     kinds = target_kinds(config, held)
     segments = time_segments(prepared, config.split, config.segments)
     baselines, records = fit_baselines(prepared, held, kinds, budgets, config.baselines, progress)
-    evaluator = Evaluator(run, retrieve, budgets, config.controls, baselines, segments)
+    has_controls = config.controls != "none"
+    reranked = RerankedSystems(run, retrieve, main_budget(budgets), config.split, config.seed) if has_controls else None
+    evaluator = Evaluator(run, retrieve, budgets, config.controls, baselines, segments, reranked)
     measurements = evaluator.evaluate(held, kinds, progress)
     if not measurements:
         raise DataError(
@@ -85,7 +88,8 @@ def evaluate(
     kind, measured = next(iter(measurements.items()))
     samples = sample_users(run, measured.held, kind, retrieve, figures[kind]["budget"], config.seed)
     result = _metadata(run, config, retrieve) | figures[kind]
-    result |= {"baselines": records, "all_targets": figures.get("all")}
+    result |= {"baselines": records, "rerankers": reranked.weights if reranked else {}}
+    result |= {"all_targets": figures.get("all")}
     result |= {"samples": samples.users, "item_map": samples.item_map}
     tables = [_table(prepared, kind, measured) for kind, measured in measurements.items()]
     return Evaluation(result, pl.concat(tables))

@@ -12,6 +12,7 @@ averaged                     do K searches beat one search with the weighted mea
 random_partition             do *interests* matter, or would any division of the history do?
 other_user                   does the condition say which interest it is? Those of another user are served
 round_robin, global_top, …   does the blend matter?
+steck, mmr, dpp              is it enough to re-rank the list of one vector?
 ============================ ======================================================================
 
 Beside these is the paper's offline figure: the score of an item is the maximum over the user's vectors, and all items
@@ -38,7 +39,6 @@ from multitudes.evaluation.baselines import Baselines
 from multitudes.evaluation.config import Controls, main_budget
 from multitudes.evaluation.judge import Judge, JudgedUsers
 from multitudes.evaluation.outcomes import (
-    UNCONDITIONED,
     ItemFacts,
     ListKey,
     Measures,
@@ -47,6 +47,7 @@ from multitudes.evaluation.outcomes import (
     target_measures,
 )
 from multitudes.evaluation.repeats import RepeatSystems
+from multitudes.evaluation.reranked import RerankedSystems, one_vector_scores
 from multitudes.evaluation.scorer import Scorer, catalogue, user_vectors
 from multitudes.evaluation.system_search import Exclusion, RankedLists, SystemSearch, ranked_lists
 from multitudes.evaluation.target_segments import TimeSegments
@@ -227,12 +228,13 @@ class Evaluator:
         controls: Controls = "main_budget",
         baselines: Baselines | None = None,
         segments: TimeSegments | None = None,
+        reranked: RerankedSystems | None = None,
     ) -> None:
         self._run, self._retrieve, self._budgets, self._controls = run, retrieve, budgets, controls
         self._item_ID = run.item_vectors()
         self._catalogue = catalogue(run, self._item_ID)
         self._facts, self._judge = ItemFacts.from_prepared(run.prepared), Judge.from_prepared(run.prepared)
-        self._baselines, self._segments = baselines, segments
+        self._baselines, self._segments, self._reranked = baselines, segments, reranked
         self._repeats: RepeatSystems | None = None  # for all targets
 
     def evaluate(
@@ -263,11 +265,8 @@ class Evaluator:
             (system, SystemSearch(system.vectors, self._catalogue, budgets, histories, system.config))
             for system, budgets in self._evaluated(of_systems)
         ]
-        max_score_BI = max_scores(vectors, self._item_ID)
-        one_score_BI = max_score_BI if len(vectors.kinds) == 1 else None
-        if one_score_BI is None and UNCONDITIONED in vectors.kinds:
-            one_score_BI = max_scores(vectors_of_kind(vectors, UNCONDITIONED), self._item_ID)
-        return _SearchedUsers(held, histories, vectors, searches, max_score_BI, one_score_BI)
+        scores = max_scores(vectors, self._item_ID), one_vector_scores(vectors, self._item_ID)
+        return _SearchedUsers(held, histories, vectors, searches, *scores)
 
     def _evaluated(self, found: Sequence[System]) -> Iterator[tuple[System, tuple[int, ...]]]:
         """Yield the systems that are evaluated, each with its budgets; the run's own is the first."""
@@ -294,6 +293,9 @@ class Evaluator:
         if kind == "all" and self._repeats is not None and self._repeats.source is not None:
             new = users.searches[0][1].by_budget(row_B, self._exclusion(histories))
             item_lists |= self._repeats.lists(held, new, histories, control=bool(self._baselines))
+        if users.one_score_BI is not None and self._reranked is not None:
+            short = [n for n in self._budgets if n <= main_budget(self._budgets)]
+            item_lists |= self._reranked.lists(users.one_score_BI[row_B], held, excluded.items, short)
         listed = self._baselines.lists(held, histories, kind, max(self._budgets)) if self._baselines else {}
         for name, ranked_BN in listed.items():
             item_lists |= {ListKey(name, budget): ranked_BN[:, :budget] for budget in self._budgets}

@@ -49,10 +49,16 @@ def miscalibration(list_BC: Column, history_BC: Column) -> Column:
 
     0 without interests.
     """
+    divergence_B: Column = divergence_terms(list_BC, history_BC).sum(axis=1)
+    return divergence_B * is_interest(history_BC).any(axis=1)
+
+
+def divergence_terms(list_BC: Column, history_BC: Column) -> Column:
+    """Return what each class adds to KL(p ‖ .99 q + .01 p), (B, C)."""
     mixed_BC = (1 - _SMOOTHING) * list_BC + _SMOOTHING * history_BC
     ratio_BC = np.divide(history_BC, mixed_BC, out=np.ones_like(history_BC), where=history_BC > 0)
-    divergence_B: Column = (history_BC * np.log(ratio_BC)).sum(axis=1)
-    return divergence_B * is_interest(history_BC).any(axis=1)
+    terms_BC: Column = history_BC * np.log(ratio_BC)
+    return terms_BC
 
 
 def head_excess(list_BC: Column, history_BC: Column) -> Column:

@@ -29,7 +29,7 @@ from multitudes.report.formatting import (
 
 WIDE = 140  # terminal columns that fit the intervals of all figures
 NARROW = 80  # below, the intervals are those of differences alone
-_ROOM_FOR_POPULARITY = 92  # below, the segments are shown without it
+_ROOM_FOR_ALL = 92  # below, the methods are shown without recall, the segments without popularity
 
 
 def evaluation_tables(result: dict[str, Any], width: int) -> Group:
@@ -65,25 +65,24 @@ def methods_table(block: dict[str, Any], own: str, width: int) -> Table:
     title = f"{TARGET_LABELS[block['targets']]}: {budget} candidates from every system"
     table = plain_table(title)
     table.add_column("method", no_wrap=True)
-    for name in (f"HR@{budget}", "served", *(() if narrow else ("recall", "NDCG"))):
+    shown = {"recall": width >= _ROOM_FOR_ALL, "NDCG": not narrow, "topics hit": wide, "tail hits": wide}
+    for name in (f"HR@{budget}", "served", *(name for name, is_shown in shown.items() if is_shown)):
         table.add_column(name, justify="right", no_wrap=True)
-    if wide:
-        table.add_column("topics hit", justify="right", no_wrap=True)
-        table.add_column("tail hits", justify="right", no_wrap=True)
     table.add_column(f"− {own}, HR", justify="right")
     for method in informative_systems(block):
-        table.add_row(*_method_row(block, method, own, wide, narrow), style="bold" if method == own else None)
+        table.add_row(*_method_row(block, method, own, width), style="bold" if method == own else None)
     return table
 
 
-def _method_row(block: dict[str, Any], method: str, own: str, wide: bool, narrow: bool) -> Iterator[Text]:
-    figures, budget = block["methods"][method], block["budget"]
+def _method_row(block: dict[str, Any], method: str, own: str, width: int) -> Iterator[Text]:
+    figures, budget, wide, narrow = block["methods"][method], block["budget"], width >= WIDE, width < NARROW
     show = format_interval if wide else lambda figure: format_number(figure["mean"])
     yield Text(method)
     yield Text((show if narrow else format_interval)(figures[f"hr@{budget}"]))
     yield Text(format_number(figures[f"served@{budget}"]["mean"]))
-    if not narrow:
+    if width >= _ROOM_FOR_ALL:
         yield Text(show(figures[f"recall@{budget}"]))
+    if not narrow:
         yield Text(show(figures[f"ndcg@{budget}"]))
     if wide:
         yield Text(format_number(figures[f"topics@{budget}"]["mean"]))
@@ -122,7 +121,7 @@ def segments_table(block: dict[str, Any], own: str, width: int) -> Table:
     wanted = [own, "unconditioned", "random_partition", block.get("strongest_baseline") or "popularity", "popularity"]
     if width < WIDE:
         wanted.remove("random_partition")
-    if width < _ROOM_FOR_POPULARITY:
+    if width < _ROOM_FOR_ALL:
         wanted.pop()
     methods = [method for method in dict.fromkeys(wanted) if method in block["methods"]]
     show = format_interval if width >= WIDE else lambda figure: format_number(figure["mean"])

@@ -15,6 +15,9 @@ SYSTEM_MEANINGS = {
     "other_user": "its own interests on the conditions of another user",
     "round_robin": "same vectors, blended in turns (the paper)",
     "global_top": "same vectors, blended by the best score",
+    "steck": "one vector, its best 6 N re-ranked to the user's tastes (Steck's calibration)",
+    "mmr": "one vector, its best 6 N re-ranked by maximal marginal relevance",
+    "dpp": "one vector, its best 6 N re-ranked by a determinantal point process",
     "mixture": "same vectors, blended by probability",
     "popularity": "items of the most users (all targets: of the most events), the same for everyone",
     "recent_popularity": "the same of the last days of training",
@@ -136,10 +139,11 @@ def verdicts(block: dict[str, Any], own: str) -> list[str]:
 
 
 def is_same_list(block: dict[str, Any], name: str, own: str) -> bool:
-    """Return whether a system returns the run's own lists, so that there is nothing to compare."""
-    figures, gains = block["methods"], block["differences"].get(name, {}).values()
-    shared = figures[name].keys() & figures[own].keys()
-    is_equal = all(figures[name][key] == figures[own][key] for key in shared)
+    """Return whether a system returns the run's own lists at the main budget, so that there is nothing to compare."""
+    figures, at_budget = block["methods"], f"@{block['budget']}"
+    keys = [key for key in figures[name].keys() & figures[own].keys() if key.endswith(at_budget)]
+    gains = [gain for key, gain in block["differences"].get(name, {}).items() if key.endswith(at_budget)]
+    is_equal = all(figures[name][key] == figures[own][key] for key in keys)
     return is_equal and all(value in (0, None) for gain in gains for value in gain.values())
 
 
