@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from multitudes.metrics.coverage import divergence_terms
 
-_LEAST_VOLUME: Final = 1e-6  # more vectors than dimensions have no volume, and its logarithm must stay finite
+_LEAST_VOLUME: Final = 1e-4  # more items than dimensions add none: rounding errors, which would grow from row to row
 
 Columns = NDArray[np.int64]
 
@@ -96,7 +96,8 @@ def dpp(relevance_BM: NDArray[np.float32], cosine_BMM: NDArray[np.float32], n: i
         value_BM[rows, column_B] = -np.inf
         own_B1N = factor_BNM[rows, :place, column_B][:, None]
         rest_BM = (1 + cosine_BMM[rows, column_B]) / 2 - np.matmul(own_B1N, factor_BNM[:, :place])[:, 0]
-        factor_BNM[:, place] = rest_BM / np.sqrt(volume_BM[rows, column_B])[:, None]
+        added_B1 = volume_BM[rows, column_B][:, None]
+        factor_BNM[:, place] = np.where(added_B1 > _LEAST_VOLUME, rest_BM / np.sqrt(added_B1), 0)
         volume_BM = np.maximum(volume_BM - factor_BNM[:, place] ** 2, _LEAST_VOLUME)
     return chosen_BN
 
