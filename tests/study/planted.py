@@ -54,6 +54,8 @@ def outcomes(
         "history": np.array(["1-9", "10-49", "50+"])[np.arange(users) % 3],
         "tastes": np.array(["1-2", "3+"])[np.arange(users) // 2 % 2],
         "targets": np.full(users, float(TARGETS)),
+        "has_interests": (np.arange(users) % 10 > 0).astype(float),
+        "other_targets": np.full(users, TARGETS / 2),
         **{f"{name}_targets": np.full(users, TARGETS / 3) for name in ("head", "torso", "tail")},
     }
     served_B = np.ones(users, dtype=bool) if for_whom is None else activity == for_whom
@@ -68,6 +70,8 @@ def outcomes(
                 "hits": hits,
                 "recall": share_B,
                 "ndcg": share_B / 2,
+                "served": share_B * (np.arange(users) % 10 > 0),
+                "other_hits": hits / 4,
                 "topics": hits / 2,
                 "candidate_topics": np.full(users, 9.0),
                 **{f"{name}_hits": hits / 3 for name in ("head", "torso", "tail")},

@@ -69,6 +69,14 @@ def test_the_difference_is_the_one_that_was_planted(summary):
     assert gain["relative"]["mean"] == pytest.approx(gain["mean"] / figure(summary, "single"), abs=1e-4)
 
 
+def test_users_without_interests_are_in_no_figure_of_interests(summary):
+    """Planted: a user with interests gets as large a share of them as of the targets, one of ten has none."""
+    joint = summary["data"]["first"]["methods"]["joint"]
+    assert joint["figures"]["served"]["mean"] == pytest.approx(joint["figures"]["hr"]["mean"], abs=0.02)
+    assert joint["figures"]["hr_other"]["mean"] == pytest.approx(joint["figures"]["hr"]["mean"] / 2, abs=1e-4)
+    assert joint["minus"]["served"]["low"] > 0
+
+
 def figure(summary, method):
     return summary["data"]["first"]["methods"][method]["figures"]["hr"]["mean"]
 

@@ -36,16 +36,21 @@ def methods_table(data_set: dict[str, Any], reference: str, rows: Sequence[str])
         f"− {reference}",
         "p, Holm",
         f"NDCG@{budget}",
+        *(["served", f"− {reference}"] if has_served(data_set) else []),
         "topics among hits",
         f"− {reference}, %",
         "HR by seed",
     ]
-    return html_table(
-        head, [_method_row(method, data_set["methods"][method], reference) for method in rows], numbers_from=1
-    )
+    return html_table(head, [_method_row(method, data_set, reference) for method in rows], numbers_from=1)
 
 
-def _method_row(method: str, entry: dict[str, Any], reference: str) -> tuple[str, list[str]]:
+def has_served(data_set: dict[str, Any]) -> bool:
+    """Return whether the interests served were measured: not by an earlier version."""
+    return any("served" in entry["figures"] for entry in data_set["methods"].values())
+
+
+def _method_row(method: str, data_set: dict[str, Any], reference: str) -> tuple[str, list[str]]:
+    entry = data_set["methods"][method]
     name, _, control = method.partition("/")
     label = f'<td class=of title="{escape(method)}">{escape(control)}</td>' if control else f"<td>{escape(name)}</td>"
     gain, figures = entry["minus"].get("hr", {}), entry["figures"]
@@ -54,6 +59,7 @@ def _method_row(method: str, entry: dict[str, Any], reference: str) -> tuple[str
         "reference" if method == reference else _difference_cell(gain),
         _format_p(gain.get("adjusted")),
         _interval_cell(figures, "ndcg"),
+        *([_interval_cell(figures, "served"), _difference_cell(entry["minus"].get("served"))] * has_served(data_set)),
         _interval_cell(figures, "topics", 2),
         format_percent(entry["minus"]["topics"]["relative"]) if "topics" in entry["minus"] else "",
         _format_range(entry["by_seed"]),

@@ -37,12 +37,20 @@ OUTCOMES_FILE, CELLS_FILE = "outcomes.parquet", "cells.json"
 SEGMENTS = ("activity", "history", "tastes")
 _PARTS = tuple(part for parts in TARGET_SEGMENTS.values() for part in parts)
 # The measures that are read; the file has more.
-_MEASURES = ("hits", "ndcg", "topics", "candidate_topics", *(f"{part}_hits" for part in _PARTS))
-_USER_COLUMNS = ("user_id", "targets", *(f"{part}_targets" for part in _PARTS), *SEGMENTS)
+_MEASURES = ("hits", "ndcg", "served", "other_hits", "topics", "candidate_topics", *(f"{p}_hits" for p in _PARTS))
+_USER_COLUMNS = ("user_id", "targets", "has_interests", "other_targets", *(f"{part}_targets" for part in _PARTS), *SEGMENTS)
 _KEY_COLUMNS = ("method", "seed")
 _REQUIRED_COLUMNS = ("kind", "budget", *_KEY_COLUMNS, "user_id", "targets", "hits")
-# Figures and the per-user measure of each. HR pools all targets; the others are means over users.
-FIGURES = {"hr": "hits", "ndcg": "ndcg", "topics": "topics", "candidate_topics": "candidate_topics"}
+# Figures and the per-user measure of each; those without a weight of the users are means over users.
+FIGURES = {
+    "hr": "hits",
+    "ndcg": "ndcg",
+    "served": "served",
+    "hr_other": "other_hits",
+    "topics": "topics",
+    "candidate_topics": "candidate_topics",
+}
+_WEIGHTS = {"hr": "targets", "served": "has_interests", "hr_other": "other_targets"}
 MIN_USERS = 20  # of a segment: the bootstrap of fewer users gives no reliable interval
 _ACTIVITY = ("core", "casual", "new")
 
@@ -274,8 +282,8 @@ def difference_interval(estimates: Estimates, method: int, reference: int) -> di
 
 
 def figure_weights(outcomes: PairedOutcomes, figure: str) -> NDArray[np.float64]:
-    """Return the weights of the users in a figure, shape (B,): their targets for HR, 1 for the other figures."""
-    return outcomes.user_column("targets") if figure == "hr" else np.ones(len(outcomes.users))
+    """Return the weights of the users in a figure, shape (B,): their targets for HR, mostly 1 for the other figures."""
+    return outcomes.user_column(_WEIGHTS[figure]) if figure in _WEIGHTS else np.ones(len(outcomes.users))
 
 
 def _hits(outcomes: PairedOutcomes, method: str) -> NDArray[np.float64]:

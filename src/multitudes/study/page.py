@@ -33,7 +33,7 @@ from multitudes.report.study_sentences import (
     headlines,
     main_comparison,
 )
-from multitudes.report.study_tables import row_order
+from multitudes.report.study_tables import has_served, row_order
 from multitudes.study.comparison import OUTCOMES_FILE
 from multitudes.study.summary import SUMMARY_FILE, summarise
 
@@ -153,8 +153,10 @@ def _data_set_blocks(name: str, data_set: dict[str, Any], summary: dict[str, Any
 
 
 def _methods_table(data_set: dict[str, Any], reference: str) -> str:
-    budget = data_set["budget"]
-    rows = []
+    budget, rows = data_set["budget"], []
+    shown = {"ndcg": (f"NDCG@{budget}", 3), "served": ("served", 3), "topics": ("topics among hits", 2)}
+    if not has_served(data_set):
+        del shown["served"]
     for method in row_order(data_set):
         entry = data_set["methods"][method]
         gain, figures = entry["minus"].get("hr"), entry["figures"]
@@ -162,10 +164,10 @@ def _methods_table(data_set: dict[str, Any], reference: str) -> str:
         difference = "reference" if method == reference else _difference_cell(gain)
         others = [
             format_interval(figures[key], digits) if key in figures else "–"
-            for key, digits in (("ndcg", 3), ("topics", 2))
+            for key, (_, digits) in shown.items()
         ]
         rows.append([name, format_interval(figures["hr"]), difference, *others])
-    return markdown_table(["", f"HR@{budget}", f"− {reference}", f"NDCG@{budget}", "topics among hits"], rows)
+    return markdown_table(["", f"HR@{budget}", f"− {reference}", *(head for head, _ in shown.values())], rows)
 
 
 def _controls_table(data_set: dict[str, Any], reference: str) -> str:
