@@ -30,7 +30,13 @@ def run(tmp_path):
     """A run with one vector of the whole history beside an interest; the third event is for validation."""
     past = [[1 + b % 5, 6 + b % 5, 11 + b % 5] for b in range(USERS)]
     future = [[16 + b % 5, 21 + b % 5] for b in range(USERS)]
-    data = prepared(tmp_path, past, future, [[item % USERS + 1] for item in range(ITEMS)], follows=[[user + 1] for user in range(USERS)])
+    data = prepared(
+        tmp_path,
+        past,
+        future,
+        [[item % USERS + 1] for item in range(ITEMS)],
+        follows=[[user + 1] for user in range(USERS)],
+    )
     data.event_split[2::5] = VALIDATION
     wanted = [[16 + b % 5, 21 + b % 5] for b in range(USERS)]
     return UntiedRun(tmp_path, data, wanted, kinds=("unconditioned", "implicit"))

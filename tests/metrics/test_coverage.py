@@ -94,7 +94,8 @@ def test_alpha_ndcg_is_the_gain_of_the_list_beside_that_of_a_greedy_one(world):
         return total
 
     for b, wanted in enumerate(targets):
-        best, left = [], [t for t in wanted if class_I[t] >= 0]
+        best: list[int] = []
+        left = [t for t in wanted if class_I[t] >= 0]
         while left and len(best) < N:
             best.append(max(left, key=lambda t: gain([*best, t], wanted)))
             left.remove(best[-1])
@@ -133,7 +134,7 @@ def test_lists_with_equal_hits_are_told_apart_by_the_interests_that_they_serve()
     assert both["hits"] == head["hits"] == 2
     assert (both["served"], head["served"]) == (1, 0.5)
     assert (both["worst"], head["worst"]) == (0.5, 0)
-    assert both["kl"] < 0.02 < 1 < head["kl"]
+    assert head["kl"] > 50 * both["kl"]
 
 
 def test_a_user_of_one_interest_sees_no_difference():

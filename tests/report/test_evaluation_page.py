@@ -13,6 +13,7 @@ from multitudes.evaluation.evaluate import evaluate, save
 from multitudes.report.evaluation_page import evaluation_page, write_evaluation_page
 from multitudes.report.evaluation_tables import comparison_table, evaluation_tables
 from multitudes.report.formatting import (
+    NOT_COMPARED,
     format_difference,
     format_interval,
     format_number,
@@ -128,6 +129,38 @@ def test_the_verdict_is_on_the_strongest_system_whatever_it_is(result):
     changed["methods"]["popularity"]["hr@4"]["mean"] = 0.995
     (only,) = verdicts(changed, "clustering")
     assert "the strongest system beside it, popularity (.995" in only
+
+
+def test_a_system_with_the_same_lists_is_not_compared(result):
+    """In this world the random partition has the run's own vectors; one figure that differs makes it comparable."""
+    for text in (text_of(evaluation_page(result, EPOCHS)), printed(result, 300)):
+        assert "random_partition" in text
+        assert NOT_COMPARED in text
+        assert "finds the same as" not in text
+    alone = json.loads(json.dumps(result))
+    alone["strongest_baseline"] = None
+    alone["differences"] = {"random_partition": alone["differences"]["random_partition"]}
+    assert verdicts(alone, "clustering") == [f"clustering − random_partition: {NOT_COMPARED}."]
+    alone["methods"]["random_partition"]["kl@4"]["mean"] += 0.1
+    assert verdicts(alone, "clustering")[0].startswith("clustering finds the same as the strongest system beside it")
+
+
+@pytest.mark.parametrize(
+    ("served", "words"),
+    [
+        ({"mean": 0.1, "low": 0.05, "high": 0.2}, "clustering serves more of a user's interests than ials: +.100 ["),
+        ({"mean": -0.1, "low": -0.2, "high": -0.05}, "clustering serves less of a user's interests than ials: -.100 ["),
+        (
+            {"mean": 0.1, "low": -0.1, "high": 0.2},
+            "clustering is not shown to serve more or less of a user's interests",
+        ),
+    ],
+)
+def test_the_verdict_says_whether_more_interests_are_served(result, served, words):
+    changed = json.loads(json.dumps(result))
+    changed["strongest_baseline"] = "ials"
+    changed["differences"]["ials"]["served@4"] = served
+    assert words in verdicts(changed, "clustering")[-1]
 
 
 def test_a_system_that_repeats_popularity_is_left_out(result):

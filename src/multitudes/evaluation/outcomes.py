@@ -114,9 +114,7 @@ def list_measures(
     }
 
 
-def _coverage_measures(
-    ranked_BN: NDArray[np.int64], rank_T: Column, held: HeldOut, judged: JudgedUsers
-) -> Measures:
+def _coverage_measures(ranked_BN: NDArray[np.int64], rank_T: Column, held: HeldOut, judged: JudgedUsers) -> Measures:
     """Return how a list covers the interests of its user, and how its hits do."""
     (class_I, history_BC), is_hit_T, offset = judged.clusters, np.isfinite(rank_T), held.target_offset
     class_T, n_classes = class_I[held.target], judged.clusters.n_classes

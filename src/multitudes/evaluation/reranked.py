@@ -56,7 +56,11 @@ class RerankedSystems:
         return self._weights
 
     def lists(
-        self, score_BI: NDArray[np.float32], held: HeldOut, excluded: Sequence[NDArray[np.int64]], budgets: Sequence[int]
+        self,
+        score_BI: NDArray[np.float32],
+        held: HeldOut,
+        excluded: Sequence[NDArray[np.int64]],
+        budgets: Sequence[int],
     ) -> dict[ListKey, NDArray[np.int64]]:
         """Return the lists of each re-ranker at each budget (B, N).
 

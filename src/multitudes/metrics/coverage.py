@@ -17,6 +17,7 @@ from multitudes.metrics.ranking import target_rows
 LEAST_SHARE: Final = 0.03  # of the history, from which a class is an interest
 _SERVED: Final = 0.5  # of its share of the history, which an interest gets of the list
 _SMOOTHING: Final = 0.01  # keeps the divergence finite (Steck 2018)
+_NO_INTEREST: Final = -2  # not the class −1 of a target without one
 _ALPHA: Final = 0.5  # what each hit of a class takes from the gain of the next one
 
 Column = NDArray[np.float64]
@@ -28,7 +29,8 @@ def class_shares(user_P: NDArray[np.int64], class_P: NDArray[np.integer], shape:
     has_class_P = class_P >= 0
     cell_P = user_P[has_class_P] * n_classes + class_P[has_class_P]
     count_BC = np.bincount(cell_P, minlength=n_users * n_classes).reshape(shape)
-    return count_BC / np.bincount(user_P, minlength=n_users).clip(min=1)[:, None]
+    share_BC: Column = count_BC / np.bincount(user_P, minlength=n_users).clip(min=1)[:, None]
+    return share_BC
 
 
 def is_interest(history_BC: Column) -> NDArray[np.bool_]:
@@ -64,14 +66,15 @@ def divergence_terms(list_BC: Column, history_BC: Column) -> Column:
 def head_excess(list_BC: Column, history_BC: Column) -> Column:
     """Return the head interest's share of the list minus its share of the history (B,); 0 without interests."""
     rows, head_B = np.arange(len(history_BC)), history_BC.argmax(axis=1)
-    return (list_BC - history_BC)[rows, head_B] * is_interest(history_BC).any(axis=1)
+    excess_B: Column = (list_BC - history_BC)[rows, head_B] * is_interest(history_BC).any(axis=1)
+    return excess_B
 
 
 def is_beside_head(class_T: NDArray[np.integer], offset: NDArray[np.int64], history_BC: Column) -> NDArray[np.bool_]:
     """Return which targets are not of the user's head interest; none of a user without interests."""
-    owner_T = target_rows(offset)
-    beside_T: NDArray[np.bool_] = is_interest(history_BC).any(axis=1)[owner_T]
-    return beside_T & (class_T != history_BC.argmax(axis=1)[owner_T])
+    head_B = np.where(is_interest(history_BC).any(axis=1), history_BC.argmax(axis=1), _NO_INTEREST)
+    head_T = head_B[target_rows(offset)]
+    return (head_T != _NO_INTEREST) & (class_T != head_T)
 
 
 class HitsByClass(NamedTuple):
@@ -105,21 +108,15 @@ def alpha_ndcg(
 
     The best list holds the targets by falling gain. 0 for a user whose targets have no class.
     """
-    owner_X, class_X, rank_X = (values[class_T >= 0] for values in (target_rows(offset), class_T, rank_T))
-    group_X = owner_X * n_classes + class_X
-    gain_X = _ALPHA ** _places(group_X, rank_X)
-    found_X = rank_X <= cutoff
-    owner_F, rank_F = owner_X[found_X], rank_X[found_X]
+    has_class_T = class_T >= 0
+    owner_X, rank_X = target_rows(offset)[has_class_T], rank_T[has_class_T]
+    gain_X = _ALPHA ** _places(owner_X * n_classes + class_T[has_class_T], rank_X).astype(np.float64)
     best_X = _places(owner_X, -gain_X) + 1.0
-    within_X = best_X <= cutoff
-    sums_B = [
-        np.bincount(owner, gain / np.log2(rank + 1.0), minlength=len(offset) - 1)
-        for owner, gain, rank in (
-            (owner_F, gain_X[found_X], rank_F),
-            (owner_X[within_X], gain_X[within_X], best_X[within_X]),
-        )
-    ]
-    return np.nan_to_num(ratio_or_nan(sums_B[0], sums_B[1]))
+    gained_B, best_B = (
+        np.bincount(owner_X, np.where(place_X <= cutoff, gain_X / np.log2(place_X + 1), 0.0), minlength=len(offset) - 1)
+        for place_X in (rank_X, best_X)
+    )
+    return np.nan_to_num(ratio_or_nan(gained_B.astype(np.float64), best_B.astype(np.float64)))
 
 
 def depth_at_coverage(score_BI: NDArray[np.floating], class_I: NDArray[np.integer], history_BC: Column) -> Column:
@@ -142,7 +139,9 @@ def depth_at_coverage(score_BI: NDArray[np.floating], class_I: NDArray[np.intege
     is_ranked_BC = is_interest(history_BC) & (best_BC > -np.inf)
     for b in np.flatnonzero(is_ranked_BC.any(axis=1)).tolist():
         ascending_I = np.sort(score_BI[b])
-        depth_B[b] = np.median(len(ascending_I) + 1 - np.searchsorted(ascending_I, best_BC[b, is_ranked_BC[b]], "right"))
+        depth_B[b] = np.median(
+            len(ascending_I) + 1 - np.searchsorted(ascending_I, best_BC[b, is_ranked_BC[b]], "right")
+        )
     return depth_B
 
 
@@ -153,4 +152,3 @@ def _places(group_X: NDArray[np.int64], key_X: Column) -> NDArray[np.int64]:
     place_X = np.empty(len(order_X), dtype=np.int64)
     place_X[order_X] = np.arange(len(order_X)) - np.searchsorted(sorted_X, sorted_X)
     return place_X
-

@@ -174,10 +174,11 @@ def _reading_section(result: dict[str, Any]) -> str:
     absent = "".join(f"<p>{escape(sentence)}</p>\n" for sentence in explain_absence(result))
     return (
         "<h2>How to read this</h2>\n<p>Every system returns the same number of candidates from the full corpus. HR"
-        " pools targets: hits / targets. Recall, NDCG and topics hit are means over users. Served: the share of a user's"
+        " pools targets: hits / targets. Recall, NDCG and topics hit are means over users. Served: share of a user's"
         " interests that get half their share of the list. Intervals: 95 %, bootstrap over users,"
-        f" {evaluate['resamples']:,} resamples, paired between systems; * excludes zero. They do not cover the variation"
-        " between training seeds. A − B is the figure of A less that of B; in tables and charts A is the row.</p>\n"
+        f" {evaluate['resamples']:,} resamples, paired between systems; * excludes zero. They do not cover the"
+        " variation between training seeds. A − B is the figure of A less that of B; in tables and charts A is the"
+        " row.</p>\n"
         f"<p>Max-score, from the paper, ranks the whole corpus by the best of a user's vectors, so it is not at equal"
         f" budget: HR@{budget} {format_interval(result['max_score'][f'hr@{budget}'])}.</p>\n"
         f'{absent}<dl>{meanings}</dl>\n<p class="soft">Served with {settings}</p>'

@@ -178,7 +178,7 @@ def footnotes(result: dict[str, Any]) -> Text:
     text = (
         f"\n− {result['method']}: the row less {result['method']}, below zero where it finds less; * the 95 % interval"
         f" (paired bootstrap over users, {resamples:,} resamples) excludes zero."
-        f" HR pools targets; recall and NDCG are means over users; served: the share of a user's interests that get half"
+        f" HR pools targets; recall and NDCG are means over users; served: share of a user's interests that get half"
         f" their share of the list. Max-score HR@{budget} (not at equal budget):"
         f" {format_interval(result['max_score'][f'hr@{budget}'])}.\n"
     )

@@ -152,7 +152,9 @@ def _verdict(block: dict[str, Any], own: str, name: str, title: str) -> str:
     if is_same_list(block, name, own):
         return f"{own} − {name}: {NOT_COMPARED}."
     rate, words = format_interval(block["methods"][name][key]), verdict_words(gains[key])
-    sentence = f"{own} {words} {title}, {name} ({rate}): {own} − {name} {format_difference(gains[key])}, paired by user."
+    sentence = (
+        f"{own} {words} {title}, {name} ({rate}): {own} − {name} {format_difference(gains[key])}, paired by user."
+    )
     served = gains.get(f"served@{block['budget']}")
     if served is None or served["mean"] is None:
         return sentence

@@ -38,7 +38,14 @@ SEGMENTS = ("activity", "history", "tastes")
 _PARTS = tuple(part for parts in TARGET_SEGMENTS.values() for part in parts)
 # The measures that are read; the file has more.
 _MEASURES = ("hits", "ndcg", "served", "other_hits", "topics", "candidate_topics", *(f"{p}_hits" for p in _PARTS))
-_USER_COLUMNS = ("user_id", "targets", "has_interests", "other_targets", *(f"{part}_targets" for part in _PARTS), *SEGMENTS)
+_USER_COLUMNS = (
+    "user_id",
+    "targets",
+    "has_interests",
+    "other_targets",
+    *(f"{part}_targets" for part in _PARTS),
+    *SEGMENTS,
+)
 _KEY_COLUMNS = ("method", "seed")
 _REQUIRED_COLUMNS = ("kind", "budget", *_KEY_COLUMNS, "user_id", "targets", "hits")
 # Figures and the per-user measure of each; those without a weight of the users are means over users.

@@ -163,8 +163,7 @@ def _methods_table(data_set: dict[str, Any], reference: str) -> str:
         name = f"↳ {method.partition('/')[2]}" if "/" in method else f"**{method}**" if method == reference else method
         difference = "reference" if method == reference else _difference_cell(gain)
         others = [
-            format_interval(figures[key], digits) if key in figures else "–"
-            for key, (_, digits) in shown.items()
+            format_interval(figures[key], digits) if key in figures else "–" for key, (_, digits) in shown.items()
         ]
         rows.append([name, format_interval(figures["hr"]), difference, *others])
     return markdown_table(["", f"HR@{budget}", f"− {reference}", *(head for head, _ in shown.values())], rows)
