@@ -34,7 +34,7 @@ class UserInterests(NamedTuple):
     @property
     def n_classes(self) -> int:
         """The number of classes, C."""
-        return self.history_BC.shape[1]
+        return int(self.history_BC.shape[1])
 
 
 class JudgedUsers(NamedTuple):

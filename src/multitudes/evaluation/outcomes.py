@@ -152,8 +152,8 @@ def _interest_counts(held: HeldOut, judged: JudgedUsers) -> Measures:
     class_T = judged.clusters.class_I[held.target]
     is_other_T = coverage.is_beside_head(class_T, held.target_offset, judged.clusters.history_BC)
     return {
-        "has_interests": coverage.is_interest(judged.clusters.history_BC).any(axis=1).astype(np.float64),
-        "has_topics": coverage.is_interest(judged.topics.history_BC).any(axis=1).astype(np.float64),
+        "has_interests": coverage.has_interests(judged.clusters.history_BC).astype(np.float64),
+        "has_topics": coverage.has_interests(judged.topics.history_BC).astype(np.float64),
         "other_targets": ranking.sum_per_user(is_other_T, held.target_offset),
         "has_target_interests": (ranking.sum_per_user(class_T >= 0, held.target_offset) > 0).astype(np.float64),
     }

@@ -38,6 +38,12 @@ def is_interest(history_BC: Column) -> NDArray[np.bool_]:
     return history_BC >= LEAST_SHARE
 
 
+def has_interests(history_BC: Column) -> NDArray[np.bool_]:
+    """Return whether each user has any interest (B,)."""
+    has_any_B: NDArray[np.bool_] = np.any(is_interest(history_BC), axis=1)
+    return has_any_B
+
+
 def served(list_BC: Column, history_BC: Column) -> Column:
     """Return the share of a user's interests that get half their share of the list (B,); 0 without interests."""
     interest_BC = is_interest(history_BC)
@@ -52,7 +58,7 @@ def miscalibration(list_BC: Column, history_BC: Column) -> Column:
     0 without interests.
     """
     divergence_B: Column = divergence_terms(list_BC, history_BC).sum(axis=1)
-    return divergence_B * is_interest(history_BC).any(axis=1)
+    return divergence_B * has_interests(history_BC)
 
 
 def divergence_terms(list_BC: Column, history_BC: Column) -> Column:
@@ -66,15 +72,16 @@ def divergence_terms(list_BC: Column, history_BC: Column) -> Column:
 def head_excess(list_BC: Column, history_BC: Column) -> Column:
     """Return the head interest's share of the list minus its share of the history (B,); 0 without interests."""
     rows, head_B = np.arange(len(history_BC)), history_BC.argmax(axis=1)
-    excess_B: Column = (list_BC - history_BC)[rows, head_B] * is_interest(history_BC).any(axis=1)
+    excess_B: Column = (list_BC - history_BC)[rows, head_B] * has_interests(history_BC)
     return excess_B
 
 
 def is_beside_head(class_T: NDArray[np.integer], offset: NDArray[np.int64], history_BC: Column) -> NDArray[np.bool_]:
     """Return which targets are not of the user's head interest; none of a user without interests."""
-    head_B = np.where(is_interest(history_BC).any(axis=1), history_BC.argmax(axis=1), _NO_INTEREST)
+    head_B = np.where(has_interests(history_BC), history_BC.argmax(axis=1), _NO_INTEREST)
     head_T = head_B[target_rows(offset)]
-    return (head_T != _NO_INTEREST) & (class_T != head_T)
+    is_beside_T: NDArray[np.bool_] = (head_T != _NO_INTEREST) & (class_T != head_T)
+    return is_beside_T
 
 
 class HitsByClass(NamedTuple):
