@@ -1,5 +1,6 @@
 """Two runs on the same users, one better than the other by a known amount."""
 
+import polars as pl
 import pytest
 
 from multitudes.errors import ArtefactError, UsageError
@@ -66,3 +67,11 @@ def test_a_damaged_result_is_rejected_by_name(evaluated):
     (run / "evaluation-test.json").write_text('{"method": ')
     with pytest.raises(ArtefactError, match=r"evaluation-test.json: damaged"):
         read_result(run, "test")
+
+
+def test_outcomes_without_the_figures_are_evaluated_again(evaluated):
+    run = evaluated("one", 6)
+    file = run / "outcomes-test.parquet"
+    pl.read_parquet(file).drop("served").write_parquet(file)
+    with pytest.raises(ArtefactError, match="missing or without figures; evaluate again"):
+        compare([run], [run])

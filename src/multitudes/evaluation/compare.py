@@ -95,10 +95,10 @@ def _mean_outcomes(runs: Sequence[Path], split: Split) -> pl.DataFrame:
 def _own_outcomes(run: Path, split: Split) -> pl.DataFrame:
     method = read_result(run, split)["method"]
     try:
-        frame = pl.read_parquet(outcomes_file(run, split))
-    except FileNotFoundError:
-        raise ArtefactError(f"{outcomes_file(run, split)}: missing; run multitudes evaluate again") from None
-    return frame.filter(pl.col("method") == method).select(*_KEYS, *_TARGETS, *_MEASURES)
+        frame = pl.read_parquet(outcomes_file(run, split)).filter(pl.col("method") == method)
+        return frame.select(*_KEYS, *_TARGETS, *_MEASURES)
+    except (FileNotFoundError, pl.exceptions.ColumnNotFoundError):
+        raise ArtefactError(f"{outcomes_file(run, split)}: missing or without figures; evaluate again") from None
 
 
 def _differences(users: pl.DataFrame, bootstrap: Bootstrap) -> dict[str, Any]:

@@ -59,7 +59,7 @@ from multitudes.retrieval.config import Blend, RetrieveConfig
 from multitudes.retrieval.search import SearchResult, search_vectors
 from multitudes.threads import chosen_threads
 
-# Users evaluated together. Each thread holds their scores of all items, about four times.
+# Users evaluated together. Each thread holds their scores of all items, about six times.
 _BATCH_SIZE, _LEAST_BATCH, _BATCH_SCORES = 256, 16, 2**23
 _SCORES = 2**27  # of all threads
 Result = TypeVar("Result")
