@@ -25,6 +25,8 @@ MAX_HISTORY: Final = 10_000
 MAX_EXCLUDED: Final = 10_000
 MAX_FOLLOWED_TOPICS: Final = 200
 MAX_PREFERENCES: Final = 100  # muted or boosted topics or interests
+MAX_ROWS: Final = 20
+MAX_ROW_CANDIDATES: Final = 5_000  # of all rows of an answer
 MAX_BATCH: Final = 256
 MAX_BATCH_CANDIDATES: Final = 25_600  # of all requests of a batch: 256 with the default n; an answer of about 5 MB
 MAX_EVENTS: Final = 1_000
@@ -66,7 +68,14 @@ class RecommendRequest:
         Annotated[FailFastList[Text], Field(max_length=MAX_FOLLOWED_TOPICS)] | None,
         Field(description="Topic names, in place of a user."),
     ] = None
-    n: Annotated[int, Field(ge=1, le=MAX_N, description="How many candidates.")] = 100
+    n: Annotated[int, Field(ge=1, le=MAX_N, description="How many candidates; with rows, of each row.")] = 100
+    rows: Annotated[
+        Annotated[int, Field(ge=1, le=MAX_ROWS)] | None,
+        Field(
+            description="How many rows, at most: in place of one list, one for each interest and followed topic; null:"
+            " one list."
+        ),
+    ] = None
     exclude: Annotated[
         FailFastList[AnyId], Field(max_length=MAX_EXCLUDED, description="Item ids that must not be returned.")
     ] = ()
@@ -108,16 +117,28 @@ class RecommendRequest:
         """Whether the request describes its user by a history or followed topics, and names none."""
         return self.history is not None or self.followed_topics is not None
 
+    @property
+    def n_candidates(self) -> int:
+        """The largest number of candidates of the answer."""
+        return self.n * (self.rows or 1)
+
     def check(self) -> None:
         """Check what the types do not express.
 
         Raises:
-            UsageError: neither or both of a user and a description are given, ``n`` is below 1, or a list is a text.
+            UsageError: neither or both of a user and a description are given, ``n`` or ``rows`` is out of its bounds,
+                or a list is a text.
         """
         if self.is_anonymous == (self.user_id is not None):
             raise UsageError("expected either user_id, or history and followed_topics; give one of the two")
         if self.n < 1:
             raise UsageError(f"n = {self.n} candidates; expected at least 1")
+        if self.rows is not None and not 1 <= self.rows <= MAX_ROWS:
+            raise UsageError(f"rows = {self.rows}; expected 1 to {MAX_ROWS}, or none for one list")
+        if self.rows is not None and self.n_candidates > MAX_ROW_CANDIDATES:
+            raise UsageError(
+                f"{self.rows} rows of n = {self.n:,} candidates; expected at most {MAX_ROW_CANDIDATES:,} together"
+            )
         for name in list_fields(RecommendRequest):
             reject_text(name, getattr(self, name))
 
@@ -184,7 +205,7 @@ class RecommendBatchRequest:
         Raises:
             UsageError: the requests ask for too many candidates together.
         """
-        candidates = sum(request.n for request in self.requests)
+        candidates = sum(request.n_candidates for request in self.requests)
         if candidates > MAX_BATCH_CANDIDATES:
             raise UsageError(
                 f"n adds up to {candidates:,} candidates; expected at most {MAX_BATCH_CANDIDATES:,}:"
@@ -281,6 +302,16 @@ class Interest:
 
 
 @dataclass(frozen=True)
+class Row:
+    """The candidates of one interest."""
+
+    title: Annotated[str, Field(description="Name of the interest.")]
+    kind: Source
+    interest: Annotated[int | None, Field(description="Its number; null for a row of popular items.")]
+    candidates: Annotated[tuple[Candidate, ...], Field(description="Best first, with ranks within the row.")]
+
+
+@dataclass(frozen=True)
 class RecommendResponse:
     """The answer to one request."""
 
@@ -289,11 +320,12 @@ class RecommendResponse:
     release: str
     degraded: Annotated[bool, Field(description="Less than the full method served this user; reason says why.")]
     reason: str
-    candidates: tuple[Candidate, ...]
+    candidates: Annotated[tuple[Candidate, ...], Field(description="Best first; where rows were asked for, row by row.")]
     interests: tuple[Interest, ...]
     unknown_items: Annotated[int, Field(description="Items of the history that this release does not know.")]
     unknown_topics: Annotated[int, Field(description="Topics of the request that this release does not know.")]
     timings_ms: Annotated[Mapping[str, float], Field(description="Milliseconds by stage.")]
+    rows: Annotated[tuple[Row, ...], Field(description="The same candidates by row; empty unless asked for.")] = ()
 
 
 @dataclass(frozen=True)

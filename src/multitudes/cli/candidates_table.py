@@ -7,7 +7,9 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.text import Text
 
-    from multitudes.api import Interest
+    from collections.abc import Sequence
+
+    from multitudes.api import Candidate, Interest
     from multitudes.retrieval.response import Recommendation
 
 _WIDE = 110  # a terminal of this many columns or more shows everything
@@ -33,8 +35,13 @@ def print_recommendation(recommendation: "Recommendation", explain: bool, consol
     if explain and recommendation.interests:
         console.print()
         _print_interests(console, recommendation)
-    console.print()
-    _print_candidates(console, recommendation, explain)
+    for row in recommendation.rows:
+        console.print()
+        console.print(Text(_one_line(row.title), style=f"bold {_colour(row.interest)}"))
+        _print_candidates(console, row.candidates, explain)
+    if not recommendation.rows:
+        console.print()
+        _print_candidates(console, recommendation.candidates, explain)
 
 
 def _notes(recommendation: "Recommendation") -> list[str]:
@@ -73,7 +80,7 @@ def _print_interests(console: "Console", recommendation: "Recommendation") -> No
     _print_table(console, columns, rows)
 
 
-def _print_candidates(console: "Console", recommendation: "Recommendation", explain: bool) -> None:
+def _print_candidates(console: "Console", candidates: "Sequence[Candidate]", explain: bool) -> None:
     from rich.text import Text
 
     wide = console.width >= _WIDE
@@ -84,7 +91,7 @@ def _print_candidates(console: "Console", recommendation: "Recommendation", expl
     columns += [_Column("id", right=True, shrinks=True), _Column("score", right=True)] if numbers else []
     columns += [_Column("found by")] if explain else []
     rows: list[list[Text]] = []
-    for candidate in recommendation.candidates:
+    for candidate in candidates:
         colour = _colour(candidate.explained_by)
         row = [Text(str(candidate.rank)), Text(_one_line(candidate.title or str(candidate.item_id)))]
         row += [Text(_one_line(candidate.explanation or candidate.source), style=colour)] if explain else []

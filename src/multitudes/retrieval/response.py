@@ -11,13 +11,14 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from multitudes.api import Candidate, Interest, candidate_records
+from multitudes.api import Candidate, Interest, Row, candidate_records
 from multitudes.batches.user_vectors import InterestKind, UserVectors
 from multitudes.ids import Id
 from multitudes.release.release import Release
 from multitudes.retrieval.explanation import Explainer
 from multitudes.retrieval.interest_names import InterestNamer
 from multitudes.retrieval.request import Cause, Degradation, Shortfall
+from multitudes.retrieval.rows import make_rows
 from multitudes.retrieval.search import REPEAT, Candidates
 from multitudes.retrieval.user_context import ResolvedRequest
 
@@ -34,12 +35,13 @@ class Recommendation:
     Attributes:
         user_id: the user; None for an anonymous one.
         release: version of the release that answered.
-        candidates: best first.
+        candidates: best first; where rows were asked for, row by row.
         interests: the vectors that were searched.
         shortfalls: why the answer is less than the full method would give; metrics count the first.
         unknown_items: items of the history that the release does not know.
         unknown_topics: followed, muted and boosted topics that the release does not know.
         degradation: what was left out to save time.
+        rows: the same candidates by row; empty unless asked for.
     """
 
     user_id: Id | None
@@ -50,6 +52,7 @@ class Recommendation:
     unknown_items: int = 0
     unknown_topics: int = 0
     degradation: Degradation = Degradation.NONE
+    rows: tuple[Row, ...] = ()
 
     @property
     def degraded(self) -> bool:
@@ -70,6 +73,10 @@ class Recommendation:
         """Return the candidates as JSON objects."""
         return candidate_records(self.candidates)
 
+    def row_records(self) -> list[dict[str, Any]]:
+        """Return the rows as JSON objects."""
+        return [vars(row) | {"candidates": candidate_records(row.candidates)} for row in self.rows]
+
     def to_dict(self, explain: bool = False) -> dict[str, Any]:
         """Return the answer as a JSON object.
 
@@ -77,15 +84,15 @@ class Recommendation:
             explain: add the interests, the reason and the counts of unknown items and topics.
         """
         record: dict[str, Any] = {"user_id": self.user_id, "release": self.release, "degraded": self.degraded}
-        candidates = self.records()
+        candidates, rows = self.records(), self.row_records()
         if explain:
             record |= {"reason": self.reason, "interests": [asdict(interest) for interest in self.interests]}
             record |= {"unknown_items": self.unknown_items, "unknown_topics": self.unknown_topics}
         else:
-            for candidate in candidates:
+            for candidate in (*candidates, *(one for row in rows for one in row["candidates"])):
                 for key in ("explained_by", "explanation"):
                     del candidate[key]
-        return record | {"candidates": candidates}
+        return record | {"candidates": candidates} | ({"rows": rows} if rows else {})
 
 
 class ResponseBuilder(Protocol[T_co]):
@@ -166,19 +173,19 @@ class RecommendationBuilder:
         interests: tuple[Interest, ...],
         unknown_topics: int,
     ) -> Recommendation:
+        names = {interest.number: interest.name for interest in interests} | {REPEAT: REPEAT_LABEL}
+        own = self._candidates(candidates, explained_N, names)
+        rows = make_rows(own, interests) if resolved.request.rows is not None else ()
         return Recommendation(
             user_id=resolved.context.user_ids[0],
             release=self._version,
-            candidates=self._candidates(
-                candidates,
-                explained_N,
-                {interest.number: interest.name for interest in interests} | {REPEAT: REPEAT_LABEL},
-            ),
+            candidates=tuple(one for row in rows for one in row.candidates) if rows else own,
             interests=interests,
             shortfalls=(*resolved.shortfalls, *candidates.shortfalls, *_short_list(candidates, resolved)),
             unknown_items=resolved.context.unknown_items_B[0],
             unknown_topics=resolved.context.unknown_topics_B[0] + unknown_topics,
             degradation=resolved.degradation,
+            rows=rows,
         )
 
     def _interest(
@@ -246,7 +253,7 @@ def _short_list(candidates: Candidates, resolved: ResolvedRequest) -> tuple[Shor
     """
     found, request = len(candidates.item_N), resolved.request
     n = request.n
-    if found >= n or not (request.exclude or request.mute_topics):
+    if found >= n or request.rows is not None or not (request.exclude or request.mute_topics):
         return ()
     return (Shortfall("few", f"{found} of {n} candidates: no other item is left that is not excluded or muted"),)
 

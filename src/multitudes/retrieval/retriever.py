@@ -4,7 +4,8 @@ A request passes through these steps, for all requests of a batch together:
 
 1. ``user_context``: the user's history, followed topics and seen items, as numbers of the release.
 2. ``user_vectors``: the vectors of the user's interests, from the user tower; ``preferences`` mutes and boosts them.
-3. ``search``: search the index, blend the lists of the vectors, fill up with popular items.
+3. ``search``: search the index, blend the lists of the vectors, fill up with popular items; ``rows`` keeps a list for
+   each interest, where a request asks for rows.
 4. ``response``: names, titles and ids.
 
 Legend: B requests of a batch.
@@ -35,6 +36,7 @@ from multitudes.retrieval.preferences import (
 )
 from multitudes.retrieval.request import Degradation, Request, Shortfall
 from multitudes.retrieval.response import IdList, IdListBuilder, Recommendation, ResponseBuilder
+from multitudes.retrieval.rows import find_rows
 from multitudes.retrieval.search import NO_ITEMS, Candidates, StageTimer, find_candidates, no_timing, popular_candidates
 from multitudes.retrieval.snapshot import LatestSnapshot, Snapshot
 from multitudes.retrieval.user_context import ResolvedRequest, resolve_request
@@ -114,6 +116,7 @@ class Retriever:
         history: Sequence[Id] | None = None,
         followed_topics: Sequence[str] | None = None,
         n: int = 100,
+        rows: int | None = None,
         exclude: Sequence[Id] = (),
         exclude_seen: bool | None = None,
         request_id: str = "",
@@ -124,7 +127,9 @@ class Retriever:
             user_id: a user of the release. An unknown user gets popular items, and the answer is marked as degraded.
             history: item ids of an anonymous user, newest last.
             followed_topics: topic names of an anonymous user.
-            n: number of candidates.
+            n: number of candidates; with ``rows``, of each row.
+            rows: number of rows, at most: in place of one list, one for each interest and followed topic; None: one
+                list.
             exclude: item ids that are not returned, beside those that the user has seen.
             exclude_seen: whether items of the history are left out; None: as ``[retrieve] exclude_seen`` says.
             request_id: determines which followed topics are drawn, so a request can be replayed.
@@ -134,7 +139,7 @@ class Retriever:
             if the release has no other items.
 
         Raises:
-            UsageError: neither or both of a user and a description are given, or ``n`` is below 1.
+            UsageError: neither or both of a user and a description are given, or ``n`` or ``rows`` is out of bounds.
             ArtefactError: the user tower does not fit the release.
         """
         request = Request(
@@ -142,6 +147,7 @@ class Retriever:
             history=history,
             followed_topics=followed_topics,
             n=n,
+            rows=rows,
             exclude=exclude,
             exclude_seen=exclude_seen,
             request_id=request_id,
@@ -298,6 +304,18 @@ class Retriever:
         n_B = np.array([resolved.request.n for resolved in requests])
         candidates = self._search(snapshot.catalogue, vectors, boost_BK, n_B, excluded, history, timer)
         candidates = self._add_repeats(snapshot, requests, preferences, candidates)
+        for b, resolved in enumerate(requests):
+            if resolved.request.rows is not None:
+                candidates[b] = find_rows(
+                    candidates[b],
+                    vectors.select(slice(b, b + 1)),
+                    snapshot.catalogue,
+                    resolved.request.rows,
+                    resolved.request.n,
+                    excluded[b],
+                    self.config,
+                    None if boost_BK is None else boost_BK[b],
+                )
         responses = [
             builder.build(resolved, b, vectors, candidates[b], preferences[b].unknown_topics)
             for b, resolved in enumerate(requests)
@@ -354,7 +372,7 @@ class Retriever:
         found: list[Candidates],
     ) -> list[Candidates]:
         """Give own items their places in the lists of requests that allow seen items."""
-        rows = [b for b, resolved in enumerate(requests) if self._allows_seen(resolved)]
+        rows = [b for b, own in enumerate(requests) if self._allows_seen(own) and own.request.rows is None]
         if not rows or not self._has_repeats(snapshot):
             return found
         assert snapshot.repeats is not None
@@ -375,7 +393,8 @@ class Retriever:
 
     def _finds_seen(self, snapshot: Snapshot, resolved: ResolvedRequest) -> bool:
         """Return whether a search is to find seen items: they are allowed, and have no source of their own."""
-        return self._allows_seen(resolved) and not self._has_repeats(snapshot)
+        has_source = self._has_repeats(snapshot) and resolved.request.rows is None
+        return self._allows_seen(resolved) and not has_source
 
     def _has_repeats(self, snapshot: Snapshot) -> bool:
         return snapshot.repeats is not None and self.config.repeat_share != 0

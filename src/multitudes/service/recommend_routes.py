@@ -213,6 +213,7 @@ def _retrieval_request(body: api.RecommendRequest, request_id: str, lookup: Stat
         history=body.history,
         followed_topics=body.followed_topics,
         n=body.n,
+        rows=body.rows,
         exclude=body.exclude,
         exclude_seen=body.exclude_seen,
         mute_topics=body.mute_topics,
@@ -238,7 +239,7 @@ def _log_and_count(
     log_s = perf_counter() - start_s
     stages = {"state": lookup.ms / 1e3, "wait": answer.waited_s, **answer.stage_s, "log": log_s}
     deps.metrics.record_stages(stages)
-    deps.metrics.record_answer(recommendation, body.n)
+    deps.metrics.record_answer(recommendation, max(body.n, len(recommendation.candidates)))
     response = api.RecommendResponse(
         request_id=request_id,
         user_id=recommendation.user_id,
@@ -250,6 +251,7 @@ def _log_and_count(
         unknown_items=recommendation.unknown_items,
         unknown_topics=recommendation.unknown_topics,
         timings_ms={stage: round(seconds * 1e3, 3) for stage, seconds in stages.items()},
+        rows=cast("Any", recommendation.row_records()),
     )
     return vars(response)
 
