@@ -459,6 +459,7 @@ class ExploreResponse:
     history: Annotated[tuple[ExploredEvent, ...], Field(description="What the interests are made of, newest first.")]
     interests: tuple[Interest, ...]
     candidates: tuple[Candidate, ...]
+    rows: Annotated[tuple[Row, ...], Field(description="What rows would give: of each interest up to 10 candidates.")]
     map: Annotated[tuple[MapItem, ...], Field(description="The candidates on the map, in their order.")]
     one_vector: Annotated[
         tuple[Candidate, ...] | None,

@@ -38,7 +38,7 @@ def print_recommendation(recommendation: "Recommendation", explain: bool, consol
     for row in recommendation.rows:
         console.print()
         console.print(Text(_one_line(row.title), style=f"bold {_colour(row.interest)}"))
-        _print_candidates(console, row.candidates, explain)
+        _print_candidates(console, row.candidates, explain=False)
     if not recommendation.rows:
         console.print()
         _print_candidates(console, recommendation.candidates, explain)

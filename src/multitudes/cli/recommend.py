@@ -44,7 +44,13 @@ def recommend_command(
     processes: Annotated[int, typer.Option(min=1, help="With --all: number of parallel processes.")] = 1,
     shard_users: Annotated[int, typer.Option(min=1, max=_MAX_COUNT, help="With --all: users per file.")] = 10_000,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="With --all: empty the folder first.")] = False,
-    n: Annotated[int, typer.Option("--n", min=1, max=_MAX_COUNT, help="Number of candidates.")] = 100,
+    n: Annotated[
+        int, typer.Option("--n", min=1, max=_MAX_COUNT, help="Number of candidates; with --rows, of each row.")
+    ] = 100,
+    rows: Annotated[
+        int | None,
+        typer.Option(help="Number of rows, at most: in place of one list, one for each interest and followed topic."),
+    ] = None,
     exclude: Annotated[str, typer.Option(help="ITEM,ITEM to leave out.")] = "",
     exclude_seen: Annotated[
         bool | None,
@@ -77,6 +83,8 @@ def recommend_command(
         raise UsageError("--extra-users and --vectors are for --all")
     if all_users and exclude_seen is not None:
         raise UsageError("--exclude-seen and --include-seen are for one user; with --all, give [retrieve] exclude_seen")
+    if all_users and rows is not None:
+        raise UsageError("--rows is for one user; with --all, every user has one list")
     if all_users and exclude:
         raise UsageError(
             "--exclude is for one user; with --all, [retrieve] exclude_seen says whether seen items are left out"
@@ -98,6 +106,7 @@ def recommend_command(
         history=_item_ids(history, retriever) if anonymous else None,
         followed_topics=topics if anonymous else None,
         n=n,
+        rows=rows,
         exclude=_item_ids(exclude, retriever),
         exclude_seen=exclude_seen,
         request_id=request_id,

@@ -31,6 +31,7 @@ from multitudes.retrieval.user_context import ResolvedRequest
 from multitudes.state.protocol import Event, UserState
 
 _MAX_TOPICS: Final = 1_000
+_ROWS, _ROW_LENGTH = 5, 10
 _ADDED: Final = "explorer-"  # begins the event ids of supposed events
 
 
@@ -110,8 +111,8 @@ class Explorer:
             return None
         retriever = self._get_retriever()
         full = _retrieval_request(request, user_state, state_error, int(time.time()))
-        requests = [full, *_one_vector_requests(full, retriever.release)]
-        answer, *rest = retriever.respond(requests, _ExplorationBuilder)
+        requests = [full, replace(full, rows=_ROWS, n=_ROW_LENGTH), *_one_vector_requests(full, retriever.release)]
+        answer, by_row, *rest = retriever.respond(requests, _ExplorationBuilder)
         recommendation = answer.recommendation
         if request.user_id is not None and not answer.is_known:
             return None
@@ -124,6 +125,7 @@ class Explorer:
             history=self._history(answer, request.added),
             interests=recommendation.interests,
             candidates=recommendation.candidates,
+            rows=by_row.recommendation.rows,
             map=self._map_items(release, answer.item_N),
             one_vector=rest[0].recommendation.candidates if rest else None,
         )

@@ -273,6 +273,9 @@ function showCandidates() {
     el("small", {}, others && !others.has(candidate.item_id) ? el("span", { className: "tag" }, "only here") : null, ...reason(candidate)));
   $("candidates").replaceChildren(...answer.candidates.map((candidate) => row(candidate, answer.one_vector && one)));
   $("one").replaceChildren(...(answer.one_vector ?? []).map((candidate) => row({ ...candidate, explanation: null, source: null }, all)));
+  $("rows").replaceChildren(...answer.rows.map(({ title, interest, candidates }) => el("div", {},
+    el("h3", {}, swatch(interest), title),
+    el("ol", { "aria-label": title }, ...candidates.map((candidate) => row({ ...candidate, explanation: null, source: null }))))));
   const shared = [...all].filter((id) => one.has(id)).length;
   $("overlap").textContent = answer.one_vector === null
     ? "This method has no vector of the whole history to compare with."
@@ -530,6 +533,13 @@ $("map").addEventListener("keydown", (event) => {
     say(`${label(item)}, ${kind}${interest ? `, ${interest}` : ""}`);
   } else if (event.key === "Enter" && marks[marked]) openItem(marks[marked].item);
 });
+$("as-rows").addEventListener("click", () => {
+  const rows = $("rows").hidden;
+  $("rows").hidden = !rows;
+  $("as-list").hidden = rows;
+  $("as-rows").setAttribute("aria-pressed", String(rows));
+});
+
 $("zoom").addEventListener("click", () => {
   $("zoom").setAttribute("aria-pressed", String($("zoom").getAttribute("aria-pressed") !== "true"));
   setView();
