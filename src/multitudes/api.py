@@ -459,12 +459,12 @@ class ExploreResponse:
     history: Annotated[tuple[ExploredEvent, ...], Field(description="What the interests are made of, newest first.")]
     interests: tuple[Interest, ...]
     candidates: tuple[Candidate, ...]
-    rows: Annotated[tuple[Row, ...], Field(description="What rows would give: of each interest up to 10 candidates.")]
     map: Annotated[tuple[MapItem, ...], Field(description="The candidates on the map, in their order.")]
     one_vector: Annotated[
         tuple[Candidate, ...] | None,
         Field(description="Candidates of the vector of the whole history alone; null: the method has none."),
     ]
+    rows: Annotated[tuple[Row, ...], Field(description="What rows would give: of each interest up to 10 candidates.")] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -45,6 +45,19 @@ def test_the_explained_table_fits_the_terminal_and_names_interests_and_items(rel
     assert ("implicit" in text) == (width == 160), "the kind is shown where there is room"
 
 
+@pytest.mark.parametrize("width", [40, 160])
+def test_each_row_has_its_title_above_its_own_ranks(releases, width, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", str(width))
+    assert run(["recommend", str(releases), "--user", "bob", "--rows", "5", "--n", "2"]) == 0
+    blocks = capsys.readouterr().out.partition("next: ")[0].strip().split("\n\n")[1:]
+    assert [block.splitlines()[0] for block in blocks] == ["Crime, like Film 111", "Drama", "Crime"]
+    assert [[line.split()[0] for line in block.splitlines()[2:]] for block in blocks] == [["1", "2"]] * 3
+    assert run(["recommend", str(releases), "--user", "bob", "--rows", "5", "--n", "2", "--json"]) == 0
+    record = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert [row["title"] for row in record["rows"]] == ["Crime, like Film 111", "Drama", "Crime"]
+    assert record["candidates"] == [one for row in record["rows"] for one in row["candidates"]]
+
+
 @pytest.mark.parametrize("width", [60, 80])
 def test_two_interests_whose_names_begin_alike_stay_apart_in_a_narrow_table(width):
     names = [
@@ -144,6 +157,8 @@ def test_a_folder_that_was_begun_before_there_were_reasons_is_continued(releases
         (["--user", "ann", "--out", "x.parquet"], 2, "belong together"),
         (["--history", "abc"], 2, "item 'abc': the ids of this data are integers"),
         (["--user", "ann", "--n", "0"], 2, "n"),
+        (["--user", "ann", "--rows", "0"], 2, "rows = 0; expected 1 to 20"),
+        (["--all", "--out", "x", "--rows", "2"], 2, "--rows is for one user"),
     ],
 )
 def test_wrong_calls_are_one_line_with_their_code(releases, arguments, code, message, capsys):

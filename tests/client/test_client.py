@@ -61,6 +61,9 @@ def test_every_method_speaks_to_the_service(service, deps):  # noqa: F811
     assert (answer.user_id, answer.release, answer.degraded) == ("ann", "0001", False)
     assert answer.interests[0].name == "whole history"
     assert isinstance(answer.candidates[0].found_by, tuple)
+    (row, _) = service.recommend(RecommendRequest(user_id="ann", n=3, rows=5)).rows
+    assert (row.title, row.kind, row.interest) == ("Drama", "implicit", 1)
+    assert [c.rank for c in row.candidates] == [1, 2, 3]
     described = service.recommend_batch(
         [RecommendRequest(history=[101], n=1), RecommendRequest(followed_topics=["Crime"], n=2)]
     )

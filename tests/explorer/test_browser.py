@@ -164,6 +164,20 @@ def test_an_item_shows_its_neighbours_which_can_be_added(browser, url):
     browser.wait(f"{ADDED} === 2")
 
 
+def test_rows_are_shown_in_place_of_the_lists_and_back(browser, url):
+    open_ann(browser, url)
+    assert browser.run("[$('rows').offsetHeight > 0, $('as-list').offsetHeight > 0]") == [False, True]
+    click(browser, "#as-rows")
+    assert browser.run("[$('rows').offsetHeight > 0, $('as-list').offsetHeight > 0]") == [True, False]
+    titles = "[...document.querySelectorAll('#rows h3')].map(h => h.innerText)"
+    assert browser.run(titles) == ["Drama", "Crime"]
+    click(browser, "[data-control='Mute-1']")
+    browser.wait(f"{titles}.join() === 'Crime'")
+    assert browser.findings() == []
+    click(browser, "#as-rows")
+    assert browser.run("$('rows').hidden")
+
+
 def test_two_releases_are_shown_side_by_side(browser, url):
     open_ann(browser, url)
     assert text(browser, "#beside-title") == "Release 0001 and release fewer/0001"

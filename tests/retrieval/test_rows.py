@@ -63,6 +63,12 @@ def test_the_strongest_interest_is_first_and_topics_take_turns_with_interests():
     assert order_vectors(vectors, np.array([1, 4, 1, 1, 1, 1])) == [1, 5, 2, 3], "a boost of the weakest"
 
 
+def test_the_order_of_followed_topics_is_that_of_no_draw(retriever: Retriever):
+    answers = [retriever.recommend("bob", rows=5, n=2, request_id=str(request)) for request in range(8)]
+    assert {tuple(row.title for row in answer.rows) for answer in answers} == {("Crime, like Film 111", "Drama", "Crime")}
+    assert len({tuple(one.name for one in answer.interests) for answer in answers}) == 2, "the control: they are drawn"
+
+
 def test_an_item_is_in_the_row_where_it_ranks_best_and_rows_are_filled_from_deeper():
     lists = [np.array(row) for row in ([1, 2, 3, 4, 5, 6], [9, 2, 1, 3, 7, 8])]
     first, second = divide_into_rows(lists, 3)

@@ -25,6 +25,7 @@ def test_what_goes_out_is_what_the_retriever_says(call, retriever):
 def test_every_wish_reaches_the_engine(call, deps):
     wishes = {
         "n": 3,
+        "rows": 2,
         "exclude": [105],
         "exclude_seen": False,
         "mute_topics": ["Crime"],
@@ -36,6 +37,25 @@ def test_every_wish_reaches_the_engine(call, deps):
     asked = deps.engine.asked[0][0]
     assert {name: getattr(asked, name) for name in wishes} == wishes
     assert (asked.user_id, asked.history, asked.followed_topics, asked.request_id) == (None, [101], ["Drama"], "r-7")
+
+
+def test_rows_go_out_with_their_titles_and_are_logged_as_one_answer(call, deps, retriever):
+    record = call("POST", "/v1/recommend", json={"user_id": "bob", "n": 3, "rows": 5, "request_id": "r"}).json()
+    said = retriever.recommend("bob", n=3, rows=5, request_id="r")
+    assert [row["title"] for row in record["rows"]] == [row.title for row in said.rows]
+    assert len(record["rows"]) == 3
+    assert record["candidates"] == [one for row in record["rows"] for one in row["candidates"]]
+    assert record["candidates"] == [one | {"found_by": list(one["found_by"])} for one in said.records()]
+    (logged,) = deps.logs.answers
+    assert logged.item_ids == [one.item_id for one in said.candidates]
+    assert call("POST", "/v1/recommend", json={"user_id": "bob", "n": 3}).json()["rows"] == [], "the control"
+
+
+@pytest.mark.parametrize(("rows", "n"), [(0, 5), (21, 5), (20, 1_000), ("2", 5), (2.5, 5)])
+def test_rows_out_of_bounds_are_rejected_in_one_line(rows, n, call):
+    status, code, message = refusal(call("POST", "/v1/recommend", json={"user_id": "ann", "n": n, "rows": rows}))
+    assert (status, code) == (422, "invalid")
+    assert "rows" in message
 
 
 def test_the_name_of_a_request_is_the_body_s_then_the_header_s_then_a_new_one(call, deps):

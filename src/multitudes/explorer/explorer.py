@@ -125,9 +125,9 @@ class Explorer:
             history=self._history(answer, request.added),
             interests=recommendation.interests,
             candidates=recommendation.candidates,
-            rows=by_row.recommendation.rows,
             map=self._map_items(release, answer.item_N),
             one_vector=rest[0].recommendation.candidates if rest else None,
+            rows=by_row.recommendation.rows,
         )
 
     def _history(self, answer: "_Exploration", added: Sequence[Id]) -> tuple[api.ExploredEvent, ...]:

@@ -75,7 +75,8 @@ def order_vectors(vectors: UserVectors, boost_K: NDArray[np.float64] | None = No
         boost_K: factors that multiply the importance; None: no boosts.
     """
     strength_K = vectors.weight_BK[0] * (1.0 if boost_K is None else boost_K)
-    order = [k for k in np.argsort(-strength_K, kind="stable").tolist() if vectors.mask_BK[0, k]]
+    # Topics are in the order of their numbers: that of their draw is another in each request.
+    order = [k for k in np.lexsort((vectors.topic_BK[0], -strength_K)).tolist() if vectors.mask_BK[0, k]]
     by_kind = [[k for k in order if vectors.kinds[k] == kind] for kind in ("implicit", "explicit")]
     return [k for k in chain.from_iterable(zip_longest(*by_kind)) if k is not None]
 

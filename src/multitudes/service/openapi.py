@@ -90,6 +90,7 @@ _EXAMPLES: Final[dict[type[Any], Any]] = {
             candidates=_RECOMMENDATION.candidates,
             map=(_PLACE,),
             one_vector=_RECOMMENDATION.candidates,
+            rows=(api.Row("Crime", "explicit", 2, _RECOMMENDATION.candidates),),
         ),
     )
 }
