@@ -117,11 +117,6 @@ class RecommendRequest:
         """Whether the request describes its user by a history or followed topics, and names none."""
         return self.history is not None or self.followed_topics is not None
 
-    @property
-    def n_candidates(self) -> int:
-        """The largest number of candidates of the answer."""
-        return self.n * (self.rows or 1)
-
     def check(self) -> None:
         """Check what the types do not express.
 
@@ -135,7 +130,7 @@ class RecommendRequest:
             raise UsageError(f"n = {self.n} candidates; expected at least 1")
         if self.rows is not None and not 1 <= self.rows <= MAX_ROWS:
             raise UsageError(f"rows = {self.rows}; expected 1 to {MAX_ROWS}, or none for one list")
-        if self.rows is not None and self.n_candidates > MAX_ROW_CANDIDATES:
+        if self.rows is not None and self.rows * self.n > MAX_ROW_CANDIDATES:
             raise UsageError(
                 f"{self.rows} rows of n = {self.n:,} candidates; expected at most {MAX_ROW_CANDIDATES:,} together"
             )
@@ -205,7 +200,7 @@ class RecommendBatchRequest:
         Raises:
             UsageError: the requests ask for too many candidates together.
         """
-        candidates = sum(request.n_candidates for request in self.requests)
+        candidates = sum(request.n * (request.rows or 1) for request in self.requests)
         if candidates > MAX_BATCH_CANDIDATES:
             raise UsageError(
                 f"n adds up to {candidates:,} candidates; expected at most {MAX_BATCH_CANDIDATES:,}:"

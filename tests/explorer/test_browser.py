@@ -165,14 +165,15 @@ def test_an_item_shows_its_neighbours_which_can_be_added(browser, url):
 
 
 def test_rows_are_shown_in_place_of_the_lists_and_back(browser, url):
-    open_ann(browser, url)
+    browser.open(f"{url}&user=%22bob%22")
+    browser.wait("!$('shown').hidden")
     assert browser.run("[$('rows').offsetHeight > 0, $('as-list').offsetHeight > 0]") == [False, True]
     click(browser, "#as-rows")
     assert browser.run("[$('rows').offsetHeight > 0, $('as-list').offsetHeight > 0]") == [True, False]
     titles = "[...document.querySelectorAll('#rows h3')].map(h => h.innerText)"
-    assert browser.run(titles) == ["Drama", "Crime"]
+    assert browser.run(titles) == ["Crime, like Film 111", "Drama"], "no item is left for the topic Crime"
     click(browser, "[data-control='Mute-1']")
-    browser.wait(f"{titles}.join() === 'Crime'")
+    browser.wait(f"{titles}.join() === 'Drama,Crime'")
     assert browser.findings() == []
     click(browser, "#as-rows")
     assert browser.run("$('rows').hidden")
