@@ -1,38 +1,35 @@
-"""What a row finds of the targets of its interest, beside the single vector within the same cluster of items.
+"""What a row finds of the targets of its interest, beside the vector of the whole history.
 
 ::
 
     python -m benchmarks.rows RUN...
 
-Trained runs with interests answer users of their validation split for first-time targets. Items have one of 60 tastes,
-clusters of the run's item vectors. The taste of a row is that of most events of its interest; its targets are those of
-the user with this taste. Of several rows with one taste, the first counts. Each list has 20 places:
+Trained runs with interests answer users of their validation split for first-time targets, with 5 rows of 20 items.
+Items have one of 60 tastes, clusters of the run's item vectors. The taste of a row is that of most events of its
+interest; its targets are those of the user with this taste. Of several rows with one taste, the first counts.
 
-* ``single, in the cluster``: the vector of the whole history, restricted to items of the taste: what the others are
-  compared with;
-* ``single``: the same without the restriction;
-* ``row``: as it is served, among the rows of all interests, without repeats;
-* ``row, in the cluster``: its vector, restricted to items of the taste;
-* ``random part, in the cluster``: the control: of a random partition of the history, the part with most events of the
-  taste, restricted likewise.
+Lists of 20 items, for the targets of the row: those of the single vector (of the whole history), of the interest, and
+of the control: of a random partition of the history, the part with most events of the taste. Each as it is and
+restricted to items of the taste (``in the cluster``); and the row as it is served, where an item is in one row only.
 
-Printed: the hit rate over all rows, and the difference to the first with its interval (95 %, bootstrap over users).
+Pages, for all targets of the user: all rows together, and the list of the single vector with as many items.
+
+Printed: the hit rate, and the difference to the single vector under the same restriction with its interval (95 %,
+bootstrap over users).
 """
 
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.new_users import interval
-from multitudes.api import MAX_ROWS
 from multitudes.batches.held_out import HeldOut, held_out_histories, held_out_users
 from multitudes.batches.user_vectors import UserVectors
-from multitudes.evaluation.protocol import user_vectors
-from multitudes.evaluation.scorer import catalogue
+from multitudes.evaluation.scorer import catalogue, user_vectors
 from multitudes.evaluation.targets import seen_items, subsample, targets_of_kind
 from multitudes.index.tastes import cluster_items, nearest_tastes
 from multitudes.retrieval.config import RetrieveConfig, with_run_defaults
@@ -40,9 +37,18 @@ from multitudes.retrieval.rows import find_rows, order_vectors
 from multitudes.retrieval.search import NO_ITEMS, popular_candidates
 from multitudes.training.trained_run import TrainedRun
 
-TASTES, PLACES, MAX_USERS = 60, 20, 2_000
-SINGLE = "single, in the cluster"
-SYSTEMS = (SINGLE, "single", "row", "row, in the cluster", "random part, in the cluster")
+TASTES, ROWS, PLACES, MAX_USERS = 60, 5, 20, 2_000
+# Each list, and the one that it is compared with.
+LISTS = {
+    "single": "single",
+    "interest": "single",
+    "random part": "single",
+    "row as served": "single",
+    "single, in the cluster": "single, in the cluster",
+    "interest, in the cluster": "single, in the cluster",
+    "random part, in the cluster": "single, in the cluster",
+}
+PAGES = {"page of the single vector": "page of the single vector", "page of rows": "page of the single vector"}
 
 
 class World(NamedTuple):
@@ -67,35 +73,47 @@ def open_world(path: str) -> World:
     return World(run, held, config, item_ID, taste_I, taste_I[histories.item_BL])
 
 
-def count_hits(world: World) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-    """Return rows and targets of each user (B,), and the hits of each system (S, B)."""
-    held, found = world.held, np.zeros((2 + len(SYSTEMS), len(world.held)), dtype=np.int64)
+class Counts(NamedTuple):
+    """What is counted of each user: of the rows together, and of the page."""
+
+    rows_B: NDArray[np.int64]
+    row_targets_B: NDArray[np.int64]
+    row_hits_SB: NDArray[np.int64]  # by list
+    page_hits_SB: NDArray[np.int64]  # by page
+
+
+def count_hits(world: World) -> Counts:
+    """Answer every user."""
+    held, users = world.held, len(world.held)
+    counts = Counts(*np.zeros((2, users), np.int64), *(np.zeros((len(one), users), np.int64) for one in (LISTS, PAGES)))
     vectors, random = (user_vectors(world.run, held, world.config, name) for name in ("interests", "random"))
     items, seen = catalogue(world.run, world.item_ID), seen_items(world.run.prepared, held)
-    whole = vectors.kinds.index("unconditioned")
-    for b in range(len(held)):
+    whole_BD = vectors.vectors_BKD[:, vectors.kinds.index("unconditioned")]
+    for b in range(users):
         own, target = vectors.select(slice(b, b + 1)), held.target[held.target_offset[b] : held.target_offset[b + 1]]
         none = popular_candidates(NO_ITEMS, NO_ITEMS, vectors.kinds)
-        served = find_rows(none, own, items, MAX_ROWS, PLACES, seen[b], world.config)
-        for k, taste in row_tastes(own, world.taste_BL[b]):
+        served = find_rows(none, own, items, ROWS, PLACES, seen[b], world.config)
+        pages = best(world, whole_BD[b], seen[b], len(served.item_N)), served.item_N
+        counts.page_hits_SB[:, b] = [np.isin(target, one).sum() for one in pages]
+        for k, taste in row_tastes(own, world.taste_BL[b], set(served.interest_N.tolist())):
+            part = most_events(random, b, world.taste_BL[b], taste)
+            three = [whole_BD[b], vectors.vectors_BKD[b, k], random.vectors_BKD[b, part]]
+            lists = [best(world, vector_D, seen[b], PLACES) for vector_D in three]
+            lists += [served.item_N[served.interest_N == k]]
+            lists += [best(world, vector_D, seen[b], PLACES, taste) for vector_D in three]
             wanted = target[world.taste_I[target] == taste]
-            lists = (
-                best(world, vectors.vectors_BKD[b, whole], seen[b], taste),
-                best(world, vectors.vectors_BKD[b, whole], seen[b]),
-                served.item_N[served.interest_N == k],
-                best(world, vectors.vectors_BKD[b, k], seen[b], taste),
-                best(world, random.vectors_BKD[b, most_events(random, b, world.taste_BL[b], taste)], seen[b], taste),
-            )
-            found[:, b] += [1, len(wanted), *(int(np.isin(wanted, one).sum()) for one in lists)]
-    return found[0], found[1], found[2:]
+            counts.rows_B[b] += 1
+            counts.row_targets_B[b] += len(wanted)
+            counts.row_hits_SB[:, b] += [np.isin(wanted, one).sum() for one in lists]
+    return counts
 
 
-def row_tastes(own: UserVectors, taste_L: NDArray[np.int16]) -> Iterator[tuple[int, int]]:
-    """Yield the column and the taste of each implicit interest of a user, strongest first; each taste once."""
+def row_tastes(own: UserVectors, taste_L: NDArray[np.int16], rows: Collection[int]) -> Iterator[tuple[int, int]]:
+    """Yield the column and the taste of each implicit interest of a user that has a row; each taste once."""
     yielded = set[int]()
     for k in order_vectors(own):
         events = Counter(taste_L[(own.assignment_BL[0] == k) & (taste_L >= 0)].tolist())
-        taste = events.most_common(1)[0][0] if events and own.kinds[k] == "implicit" else -1
+        taste = events.most_common(1)[0][0] if events and own.kinds[k] == "implicit" and k in rows else -1
         if taste >= 0 and taste not in yielded:
             yielded.add(taste)
             yield k, taste
@@ -108,27 +126,37 @@ def most_events(vectors: UserVectors, b: int, taste_L: NDArray[np.int16], taste:
 
 
 def best(
-    world: World, vector_D: NDArray[np.float32], seen: NDArray[np.int64], taste: int | None = None
+    world: World, vector_D: NDArray[np.float32], seen: NDArray[np.int64], n: int, taste: int | None = None
 ) -> NDArray[np.int64]:
-    """Return the best unseen items of a vector, of a taste if one is given."""
+    """Return the ``n`` best unseen items of a vector, of a taste if one is given."""
     score_I = world.item_ID @ vector_D
     allowed_I = world.taste_I >= 0 if taste is None else world.taste_I == taste
     allowed_I[seen] = False
     item_N = np.flatnonzero(allowed_I)
-    return item_N[np.argsort(-score_I[item_N], kind="stable")[:PLACES]]
+    return item_N[np.argsort(-score_I[item_N], kind="stable")[:n]]
+
+
+def print_lines(
+    head: str, compared: Mapping[str, str], hits_SB: NDArray[np.int64], targets_B: NDArray[np.int64]
+) -> None:
+    """Print a line for each list."""
+    hits = dict(zip(compared, hits_SB.astype(np.float64), strict=True))
+    for name, other in compared.items():
+        difference_B = hits[name] - hits[other]
+        low, high = interval(difference_B, targets_B)
+        rate, gain = hits[name].sum() / targets_B.sum(), difference_B.sum() / targets_B.sum()
+        print(f"{head} | {name} | {rate:.4f} | {gain:+.4f} [{low:+.4f}, {high:+.4f}]", flush=True)
 
 
 def main(paths: list[str]) -> None:
-    """Print a line for each run and system."""
-    print(f"run | users, rows, targets | list | HR@{PLACES} | − {SINGLE}")
+    """Print the lines of each run."""
+    print("run | users, rows, targets | list | hit rate | − single vector")
     for path in paths:
-        rows_B, targets_B, hits_SB = count_hits(open_world(path))
-        for system, hits_B in zip(SYSTEMS, hits_SB, strict=True):
-            difference_B = (hits_B - hits_SB[0]).astype(np.float64)
-            low, high = interval(difference_B, targets_B)
-            head = f"{path} | {len(rows_B)}, {rows_B.sum()}, {targets_B.sum()} | {system}"
-            rate, gain = hits_B.sum() / targets_B.sum(), difference_B.sum() / targets_B.sum()
-            print(f"{head} | {rate:.4f} | {gain:+.4f} [{low:+.4f}, {high:+.4f}]", flush=True)
+        world = open_world(path)
+        counts, targets_B = count_hits(world), np.diff(world.held.target_offset)
+        size = f"{path} | {len(targets_B)}, {counts.rows_B.sum()}"
+        print_lines(f"{size}, {counts.row_targets_B.sum()}", LISTS, counts.row_hits_SB, counts.row_targets_B)
+        print_lines(f"{size}, {targets_B.sum()}", PAGES, counts.page_hits_SB, targets_B)
 
 
 if __name__ == "__main__":

@@ -315,7 +315,9 @@ class RecommendResponse:
     release: str
     degraded: Annotated[bool, Field(description="Less than the full method served this user; reason says why.")]
     reason: str
-    candidates: Annotated[tuple[Candidate, ...], Field(description="Best first; where rows were asked for, row by row.")]
+    candidates: Annotated[
+        tuple[Candidate, ...], Field(description="Best first; where rows were asked for, row by row.")
+    ]
     interests: tuple[Interest, ...]
     unknown_items: Annotated[int, Field(description="Items of the history that this release does not know.")]
     unknown_topics: Annotated[int, Field(description="Topics of the request that this release does not know.")]
@@ -459,7 +461,9 @@ class ExploreResponse:
         tuple[Candidate, ...] | None,
         Field(description="Candidates of the vector of the whole history alone; null: the method has none."),
     ]
-    rows: Annotated[tuple[Row, ...], Field(description="What rows would give: of each interest up to 10 candidates.")] = ()
+    rows: Annotated[
+        tuple[Row, ...], Field(description="What rows would give: of each interest up to 10 candidates.")
+    ] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from multitudes.batches.user_vectors import InterestKind
 from multitudes.errors import UsageError
 from multitudes.retrieval.config import RetrieveConfig
 from multitudes.retrieval.request import Degradation, Request
@@ -57,15 +58,19 @@ def test_one_vector_gives_one_row_of_the_whole_history_and_says_why():
 
 
 def test_the_strongest_interest_is_first_and_topics_take_turns_with_interests():
-    kinds = ("unconditioned", "implicit", "implicit", "implicit", "explicit", "explicit")
-    vectors = user_vectors(kinds, np.ones((1, 6, 3)), weight_BK=[[9, 0.2, 0.5, 0.3, 1, 1]], mask_BK=[[1, 1, 1, 1, 0, 1]])
+    kinds: tuple[InterestKind, ...] = ("unconditioned", "implicit", "implicit", "implicit", "explicit", "explicit")
+    vectors = user_vectors(
+        kinds, np.ones((1, 6, 3)), weight_BK=[[9, 0.2, 0.5, 0.3, 1, 1]], mask_BK=[[1, 1, 1, 1, 0, 1]]
+    )
     assert order_vectors(vectors) == [2, 5, 3, 1]
     assert order_vectors(vectors, np.array([1, 4, 1, 1, 1, 1])) == [1, 5, 2, 3], "a boost of the weakest"
 
 
 def test_the_order_of_followed_topics_is_that_of_no_draw(retriever: Retriever):
     answers = [retriever.recommend("bob", rows=5, n=2, request_id=str(request)) for request in range(8)]
-    assert {tuple(row.title for row in answer.rows) for answer in answers} == {("Crime, like Film 111", "Drama", "Crime")}
+    assert {tuple(row.title for row in answer.rows) for answer in answers} == {
+        ("Crime, like Film 111", "Drama", "Crime")
+    }
     assert len({tuple(one.name for one in answer.interests) for answer in answers}) == 2, "the control: they are drawn"
 
 

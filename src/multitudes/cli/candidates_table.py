@@ -4,10 +4,10 @@ from collections import Counter
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from rich.console import Console
     from rich.text import Text
-
-    from collections.abc import Sequence
 
     from multitudes.api import Candidate, Interest
     from multitudes.retrieval.response import Recommendation
