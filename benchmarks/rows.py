@@ -14,8 +14,8 @@ restricted to items of the taste (``in the cluster``); and the row as it is serv
 
 Pages, for all targets of the user: all rows together, and the list of the single vector with as many items.
 
-Printed: the hit rate, and the difference to the single vector under the same restriction with its interval (95 %,
-bootstrap over users).
+Printed: the hit rate, and the difference to the single vector under the same restriction, of a random part to the
+interest, with its interval (95 %, bootstrap over users).
 """
 
 import sys
@@ -42,11 +42,11 @@ TASTES, ROWS, PLACES, MAX_USERS = 60, 5, 20, 2_000
 LISTS = {
     "single": "single",
     "interest": "single",
-    "random part": "single",
+    "random part": "interest",
     "row as served": "single",
     "single, in the cluster": "single, in the cluster",
     "interest, in the cluster": "single, in the cluster",
-    "random part, in the cluster": "single, in the cluster",
+    "random part, in the cluster": "interest, in the cluster",
 }
 PAGES = {"page of the single vector": "page of the single vector", "page of rows": "page of the single vector"}
 
@@ -150,7 +150,7 @@ def print_lines(
 
 def main(paths: list[str]) -> None:
     """Print the lines of each run."""
-    print("run | users, rows, targets | list | hit rate | − single vector")
+    print("run | users, rows, targets | list | hit rate | − single vector (a random part: − interest)")
     for path in paths:
         world = open_world(path)
         counts, targets_B = count_hits(world), np.diff(world.held.target_offset)
