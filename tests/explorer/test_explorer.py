@@ -66,6 +66,12 @@ def test_a_supposed_event_ends_the_history_and_is_kept_nowhere(explorer):
     assert anonymous.history[0].time_s is None
 
 
+def test_rows_are_those_of_the_retriever(explorer):
+    rows = explore(explorer, "bob", n=3).rows
+    assert [(row.title, len(row.candidates)) for row in rows] == [("Crime, like Film 111", 9), ("Drama", 10)]
+    assert [row.title for row in explore(explorer, "bob", mute_interests=[1]).rows] == ["Drama", "Crime"]
+
+
 def test_a_share_of_one_gives_an_interest_the_whole_list(explorer):
     for number in (2, 3):
         answer = explore(explorer, "bob", n=4, interest_shares=[api.InterestShare(number, 1.0)])

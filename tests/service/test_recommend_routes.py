@@ -58,6 +58,14 @@ def test_rows_out_of_bounds_are_rejected_in_one_line(rows, n, call):
     assert "rows" in message
 
 
+def test_the_rows_of_a_batch_count_towards_its_candidates(call):
+    batch = [{"user_id": "ann", "n": 1_000, "rows": 5}] * 6
+    status, _, message = refusal(call("POST", "/v1/recommend/batch", json={"requests": batch}))
+    assert (status, "30,000 candidates" in message) == (422, True)
+    plain = [one | {"rows": None} for one in batch]
+    assert call("POST", "/v1/recommend/batch", json={"requests": plain}).status_code == 200, "the control"
+
+
 def test_the_name_of_a_request_is_the_body_s_then_the_header_s_then_a_new_one(call, deps):
     body = {"user_id": "ann", "n": 1}
     both = call("POST", "/v1/recommend", json=body | {"request_id": "r-1"}, headers={"x-request-id": "h-1"})

@@ -316,6 +316,7 @@ class Retriever:
                     self.config,
                     None if boost_BK is None else boost_BK[b],
                 )
+                timer("search")
         responses = [
             builder.build(resolved, b, vectors, candidates[b], preferences[b].unknown_topics)
             for b, resolved in enumerate(requests)
