@@ -99,8 +99,6 @@ bench: $(STAMP)
 # The index at scale, part by part; what is done is not done again. ARGS="--items 100000 …": see --help.
 bench-index: $(STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.index $(ARGS)
-	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.index.mixture
-	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.index.worlds
 	$(BIN)/python -m benchmarks.index.page
 
 # The service with 1 M items, twelve vectors for each user beside one, in turn. ARGS="--items 100000 …": see --help.

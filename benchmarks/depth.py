@@ -16,10 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from multitudes.batches.held_out import HeldOut, held_out_users, select_users
-from multitudes.evaluation.scorer import Scorer, catalogue, user_vectors
 from multitudes.evaluation.targets import items_to_exclude, seen_items, targets_of_kind
-from multitudes.retrieval.allocation import search_depths, vector_shares
+from multitudes.retrieval.allocation import proposals, search_depths, vector_shares
 from multitudes.retrieval.config import Depth, RetrieveConfig, with_run_defaults
+from multitudes.retrieval.scorer import Scorer, catalogue, user_vectors
 from multitudes.retrieval.search import Candidates, find_candidates
 from multitudes.seeding import generator
 from multitudes.training.runs import open_run
@@ -37,12 +37,14 @@ class DepthResult(NamedTuple):
 
 def answer_users(run: Scorer, users: HeldOut, depth: Depth) -> DepthResult:
     """Find candidates with the settings that the run is served with, at one depth."""
-    config = with_run_defaults(RetrieveConfig(depth=depth), run.shares, run.blend, run.shares_by_history)
-    vectors = user_vectors(run, users, config)
+    config = with_run_defaults(RetrieveConfig(depth=depth), run.shares, run.blend, run.calibration)
+    items = catalogue(run, run.item_vectors())
+    vectors = user_vectors(run, users, config, items)
     seen = items_to_exclude(seen_items(run.prepared, users), "new")
-    found = find_candidates(vectors, catalogue(run, run.item_vectors()), BUDGET, seen, config)
+    found = find_candidates(vectors, items, BUDGET, seen, config)
     hit_rate_B = np.array([np.isin(user_targets(users, b), one.item_N).mean() for b, one in enumerate(found)])
-    limit_BK = search_depths(vector_shares(vectors, config), BUDGET, config) * vectors.mask_BK
+    share_BK, most = vector_shares(vectors, config), proposals(vectors, BUDGET)
+    limit_BK = search_depths(share_BK, BUDGET, most, config) * vectors.mask_BK
     return DepthResult(found, hit_rate_B, float(limit_BK.sum(axis=1).mean()))
 
 

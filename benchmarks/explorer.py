@@ -20,9 +20,11 @@ import polars as pl
 from tests.browser import Browser
 from tests.release.small_release import LENGTH, manifest, user_tower
 
+from multitudes.data.own_items import group_events
 from multitudes.index.exact import ExactIndex
 from multitudes.index.live import LiveIndex
 from multitudes.index.protocol import Topics
+from multitudes.index.tastes import NO_TASTE
 from multitudes.release.item_map import lay_out_items
 from multitudes.release.release import USER_TOWER, write_release
 from multitudes.release.store import ReleaseStore
@@ -41,6 +43,7 @@ def publish_random(root: Path, items: int) -> None:
     count = np.concatenate([[0], rng.integers(0, 1_000, items)])
     index = LiveIndex(ExactIndex.build(np.arange(1, items + 1), vector_ID, topics))
     events, offset = rng.integers(1, items + 1, USERS * LENGTH), LENGTH * np.arange(USERS + 1)
+    own = group_events(np.repeat(np.arange(USERS), LENGTH), events, USERS)
     map_item, map_position = lay_out_items(index, count)
     arrays = {
         "item_input": np.concatenate([np.zeros((1, WIDTH), dtype=np.float32), vector_ID]),
@@ -48,6 +51,8 @@ def publish_random(root: Path, items: int) -> None:
         "item_topic": topics.topic,
         "item_count": count,
         "item_usable": np.arange(items + 1) > 0,
+        "item_taste": np.full(items + 1, NO_TASTE),
+        "taste_centre": np.zeros((1, WIDTH)),
         "event_offset": offset,
         "event_item": events,
         "event_time": np.tile(np.arange(LENGTH), USERS),
@@ -58,6 +63,7 @@ def publish_random(root: Path, items: int) -> None:
         "follow_offset": np.arange(USERS + 1),
         "follow_topic": np.ones(USERS),
         "user_feature": np.zeros((USERS, 0)),
+        **dict(zip(("own_offset", "own_item", "own_count", "own_newest", "own_oldest"), own, strict=True)),
         "map_item": map_item,
         "map_position": map_position,
     }

@@ -26,6 +26,7 @@ from multitudes.evaluation.protocol import Evaluator
 from multitudes.evaluation.targets import subsample
 from multitudes.metrics.bootstrap import Estimates
 from multitudes.retrieval.config import RetrieveConfig, with_run_defaults
+from multitudes.retrieval.scorer import catalogue
 from multitudes.study.comparison import read_cells
 from multitudes.training.trained_run import TrainedRun
 
@@ -50,12 +51,11 @@ def read_runs(study: Path) -> Iterator[tuple[str, str, dict[str, object], Path]]
 def measure(job: dict[str, object], folder: Path) -> Outcome:
     """Evaluate a run."""
     run = TrainedRun.open(folder, str(job["prepared"]))
-    retrieve = with_run_defaults(
-        RetrieveConfig.model_validate(job["retrieve"]), run.shares, run.blend, run.shares_by_history
-    )
+    retrieve = with_run_defaults(RetrieveConfig.model_validate(job["retrieve"]), run.shares, run.blend, run.calibration)
     settings = dict(job["evaluate"])  # type: ignore[call-overload]
     held = subsample(held_out_users(run.prepared, "validation"), settings["max_users"], settings["seed"])
-    found = Evaluator(run, retrieve, (BUDGET,), controls="none").evaluate(held, ("new",))["new"]
+    items = catalogue(run, run.item_vectors())
+    found = Evaluator(run, items, retrieve, (BUDGET,), controls="none").evaluate(held, ("new",))["new"]
     targets_B = found.targets["targets"]
     hits_B = found.lists[ListKey(run.config.method, BUDGET)]["hits"]
     return Outcome(Ratio(hits_B, targets_B), Ratio(found.max_score[f"hr@{BUDGET}"], targets_B))

@@ -18,11 +18,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from multitudes.batches.held_out import held_out_users
-from multitudes.evaluation.scorer import catalogue, user_vectors
 from multitudes.evaluation.targets import seen_items, targets_of_kind
 from multitudes.nn.item_tower import ItemFeatures
 from multitudes.publishing.onnx_export import mean_over_events
+from multitudes.retrieval.catalogue import Catalogue
 from multitudes.retrieval.config import RetrieveConfig, with_run_defaults
+from multitudes.retrieval.scorer import catalogue, user_vectors
 from multitudes.retrieval.search import find_candidates
 from multitudes.seeding import generator
 from multitudes.training.trained_run import TrainedRun
@@ -55,11 +56,9 @@ def worlds(
     for name, id_1D in substitute_embeddings(run, known).items():
         with torch.no_grad():
             input_ND = items.inputs_from_features(id_1D, described)
-            vector_ND = run.model.item_vectors(input_ND)
-        yield (
-            name,
-            [replace_rows(array, hidden, new.numpy()) for array, new in zip(own, (input_ND, vector_ND), strict=True)],
-        )
+            vector_ND = run.model.item_vectors(input_ND).numpy()
+        joined_ND = np.pad(vector_ND, ((0, 0), (0, own[1].shape[1] - vector_ND.shape[1])))  # a linear model has none
+        yield name, (replace_rows(own[0], hidden, input_ND.numpy()), replace_rows(own[1], hidden, joined_ND))
     random = generator(draw, "new items", "control")
     yield "vector of another item", (own[0], replace_rows(own[1], hidden, own[1][random.choice(known, len(hidden))]))
     direction = random.standard_normal(own[1][hidden].shape).astype(np.float32)
@@ -78,13 +77,15 @@ def replace_rows(
 
 def counts(run: TrainedRun, hidden: NDArray[np.int64]) -> NDArray[np.float64]:
     """Return hits and targets of hidden items, the same of others, hits among the hidden alone, places, and theirs."""
-    data, retrieve = run.prepared, with_run_defaults(RetrieveConfig(), run.shares, run.blend, run.shares_by_history)
+    data, retrieve = run.prepared, with_run_defaults(RetrieveConfig(), run.shares, run.blend, run.calibration)
     users = targets_of_kind(held_out_users(data, "test"), "new")
-    seen, vectors = seen_items(data, users), user_vectors(run, users, retrieve)
+    seen, items = seen_items(data, users), catalogue(run, run.item_vectors())
+    vectors = user_vectors(run, users, retrieve, items)
     is_hidden = np.isin(np.arange(data.n_items + 1), hidden)
     vectors_of_hidden = np.where(is_hidden[:, None], run.item_vectors(), 0)
-    everything = find_candidates(vectors, catalogue(run, run.item_vectors()), BUDGET, seen, retrieve)
-    alone = find_candidates(vectors, catalogue(run, vectors_of_hidden), len(hidden) // 10, seen, retrieve)
+    everything = find_candidates(vectors, items, BUDGET, seen, retrieve)
+    only_new = Catalogue(catalogue(run, vectors_of_hidden).index, items.item_count, items.item_taste)
+    alone = find_candidates(vectors, only_new, len(hidden) // 10, seen, retrieve)
     found = np.zeros(7)
     for b, (all_items, new_items) in enumerate(zip(everything, alone, strict=True)):
         target = np.unique(users.target[users.target_offset[b] : users.target_offset[b + 1]])
@@ -103,9 +104,9 @@ def main() -> None:
         chosen = generator(draw, "new items", "hidden").choice(n_items, int(HIDDEN_SHARE * n_items), replace=False)
         hidden = np.sort(chosen + 1)
         for name, arrays in list(worlds(run, hidden, draw)):
-            vars(run)["_items"] = arrays  # what the run computes once: inputs and vectors of all items
+            vars(run)["_joined_items"] = arrays[1]  # what the run computes once: the vectors of all items
             sums[name] = sums.get(name, np.zeros(7)) + counts(run, hidden)
-        vars(run).pop("_items")
+        vars(run).pop("_joined_items")
     print(f"{DRAWS} draws of {len(hidden):,} of {n_items:,} items; HR@{BUDGET} of first-time targets\n")
     print(f"{'in place of the id':26}  new items  others    all  among new  places of new")
     for name, (hits, targets, other_hits, others, among, places, new_places) in sums.items():

@@ -56,6 +56,9 @@ Written by `python -m benchmarks.paper_orderings`; do not edit. It reads the sum
 [results-paper.md](results-paper.md), [results-paper-confirm.md](results-paper-confirm.md) and
 [results-paper-amazon.md](results-paper-amazon.md).
 
+**These tables are of the lists before the default changed** (commit eaed4ff): in turns, as today, with shares of the
+kinds that were fitted for a mixture.
+
 The paper's own configuration, validation split. A row is an ordering of the paper, a cell the difference of the first
 method to the second at an equal budget, with its interval (95 %, bootstrap paired by user; of several seeds, over users
 and seeds). Before the colon are the seeds. Summaries of different seeds are not pooled: each has a line. Above zero is

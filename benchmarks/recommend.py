@@ -1,7 +1,8 @@
 """Latency of one request: a single vector against several vectors at the same N.
 
 Both releases answer the same users in turn, so that other load on the machine affects both equally. CPU time is
-recorded too, since it is more reliable on a busy machine.
+recorded too, since it is more reliable on a busy machine. The list of several vectors is divided by the default shares
+and among tastes, whatever so short a training would choose; that of the single vector is not divided.
 
 Legend: R rounds · C clocks (wall, processor) · M methods · Q requests.
 """
@@ -20,19 +21,22 @@ from benchmarks.worlds import prepare_movielens, prepare_planted, train_with_def
 from multitudes.data.planted import PlantedConfig
 from multitudes.data.prepared import PreparedData
 from multitudes.ids import Id
-from multitudes.index.approximate import ApproximateIndex
-from multitudes.index.exact import ExactIndex
+from multitudes.index.live import LiveIndex
 from multitudes.nn.methods import Method
 from multitudes.progress import Progress
 from multitudes.publishing.publish import publish
-from multitudes.retrieval import search, user_vectors
-from multitudes.retrieval.catalogue import Normaliser
+from multitudes.retrieval import blend, retriever, search, user_vectors
+from multitudes.retrieval.config import DEFAULT_CALIBRATION, DEFAULT_SHARES, RetrieveConfig, with_shares
 from multitudes.retrieval.response import RecommendationBuilder
 from multitudes.retrieval.retriever import Retriever
 from multitudes.retrieval.user_context import UserContextBuilder
 from multitudes.seeding import generator
 
 METHODS: tuple[Method, ...] = ("single", "joint")
+RETRIEVE: dict[Method, RetrieveConfig] = {
+    "single": RetrieveConfig(calibration=0.0),
+    "joint": with_shares(RetrieveConfig(calibration=DEFAULT_CALIBRATION), DEFAULT_SHARES),
+}
 PERCENTILES = (50, 90, 99)
 Milliseconds = NDArray[np.float64]
 PARTS = (
@@ -40,11 +44,12 @@ PARTS = (
     TimedFunction("tower", user_vectors, "user_vectors"),
     TimedFunction("draw and divide", user_vectors, "draw_conditions"),
     TimedFunction("draw and divide", search, "vector_shares"),
-    TimedFunction("search", ExactIndex, "search"),
-    TimedFunction("search", ApproximateIndex, "search"),
-    TimedFunction("search and blend", search, "_find_by_mixture"),
-    TimedFunction("normaliser", Normaliser, "log_sum"),
+    TimedFunction("calibration", retriever, "with_tastes"),
+    TimedFunction("calibration", search, "_calibrate"),
+    TimedFunction("search", LiveIndex, "search"),
+    TimedFunction("blend", blend, "merge_lists"),
     TimedFunction("blend", search, "_blend_lists"),
+    TimedFunction("candidates and who found them", search, "_found_by"),
     TimedFunction("candidates and who found them", search, "add_popular"),
     TimedFunction("objects", RecommendationBuilder, "build"),
 )
@@ -109,7 +114,7 @@ def _compare_methods(prepared: PreparedData, sizes: Sizes) -> dict[str, Any]:
 
 def _publish_release(prepared: PreparedData, method: Method) -> Path:
     folder = prepared.path.parent / f"releases-{method}"
-    publish(train_with_defaults(prepared, method, epochs=1, seed=SEED).path, folder)
+    publish(train_with_defaults(prepared, method, epochs=1, seed=SEED).path, folder, retrieve=RETRIEVE[method])
     return folder
 
 

@@ -20,8 +20,8 @@ from multitudes.evaluation.config import EvaluateConfig
 from multitudes.evaluation.evaluate import evaluate
 from multitudes.evaluation.outcomes import Bootstrap, Ratio
 from multitudes.evaluation.repeats import WITH_REPEATS
-from multitudes.evaluation.scorer import Scorer
 from multitudes.metrics.ranking import target_rows
+from multitudes.retrieval.scorer import Scorer
 from multitudes.training.runs import open_run
 
 BUDGETS = (10, 100)

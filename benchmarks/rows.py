@@ -26,18 +26,18 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.new_users import interval
 from multitudes.batches.held_out import HeldOut, held_out_histories, held_out_users
 from multitudes.batches.user_vectors import UserVectors
-from multitudes.evaluation.scorer import catalogue, user_vectors
 from multitudes.evaluation.targets import seen_items, subsample, targets_of_kind
 from multitudes.index.tastes import cluster_items, nearest_tastes
 from multitudes.retrieval.config import RetrieveConfig, with_run_defaults
 from multitudes.retrieval.rows import find_rows, order_vectors
+from multitudes.retrieval.scorer import catalogue, user_vectors
 from multitudes.retrieval.search import NO_ITEMS, popular_candidates
+from multitudes.seeding import generator
 from multitudes.training.trained_run import TrainedRun
 
-TASTES, ROWS, PLACES, MAX_USERS = 60, 5, 20, 2_000
+TASTES, ROWS, PLACES, MAX_USERS, DRAWS = 60, 5, 20, 2_000, 2_000
 # Each list, and the one that it is compared with.
 LISTS = {
     "single": "single",
@@ -69,7 +69,7 @@ def open_world(path: str) -> World:
     item_ID = run.item_vectors()
     taste_I = nearest_tastes(item_ID, cluster_items(item_ID, TASTES))
     histories = held_out_histories(run.prepared, held.user_B, held.end_B, run.config.model.history)
-    config = with_run_defaults(RetrieveConfig(), run.shares, run.blend)
+    config = with_run_defaults(RetrieveConfig(), run.shares, run.blend, run.calibration)
     return World(run, held, config, item_ID, taste_I, taste_I[histories.item_BL])
 
 
@@ -86,8 +86,8 @@ def count_hits(world: World) -> Counts:
     """Answer every user."""
     held, users = world.held, len(world.held)
     counts = Counts(*np.zeros((2, users), np.int64), *(np.zeros((len(one), users), np.int64) for one in (LISTS, PAGES)))
-    vectors, random = (user_vectors(world.run, held, world.config, name) for name in ("interests", "random"))
     items, seen = catalogue(world.run, world.item_ID), seen_items(world.run.prepared, held)
+    vectors, random = (user_vectors(world.run, held, world.config, items, name) for name in ("interests", "random"))
     whole_BD = vectors.vectors_BKD[:, vectors.kinds.index("unconditioned")]
     for b in range(users):
         own, target = vectors.select(slice(b, b + 1)), held.target[held.target_offset[b] : held.target_offset[b + 1]]
@@ -134,6 +134,13 @@ def best(
     allowed_I[seen] = False
     item_N = np.flatnonzero(allowed_I)
     return item_N[np.argsort(-score_I[item_N], kind="stable")[:n]]
+
+
+def interval(difference_B: NDArray[np.float64], targets_B: NDArray[np.int64]) -> tuple[float, float]:
+    """Return the 95 % bootstrap interval over users of a difference of hit rates."""
+    draw = generator(0, "bootstrap").integers(0, len(targets_B), (DRAWS, len(targets_B)))
+    low, high = np.quantile(difference_B[draw].sum(axis=1) / targets_B[draw].sum(axis=1), [0.025, 0.975])
+    return float(low), float(high)
 
 
 def print_lines(

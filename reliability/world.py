@@ -12,9 +12,11 @@ import onnx
 import polars as pl
 from tests.release.small_release import LENGTH, manifest, user_tower
 
+from multitudes.data.own_items import group_events
 from multitudes.index.exact import ExactIndex
 from multitudes.index.live import LiveIndex
 from multitudes.index.protocol import Topics
+from multitudes.index.tastes import NO_TASTE
 from multitudes.release.release import USER_TOWER, write_release
 from multitudes.release.store import ReleaseStore
 from multitudes.seeding import generator
@@ -50,12 +52,15 @@ def _write(stage: Path, seed: int, world: World) -> None:
     centres_TD = np.stack([np.zeros(world.width), *(vectors_ID[topic_I == t].mean(0) for t in _topics(world))])
     history_UL = 1 + draw.integers(0, world.items, (world.users, LENGTH))
     offset_U = LENGTH * np.arange(world.users + 1)
+    own = group_events(np.repeat(np.arange(world.users), LENGTH), history_UL.ravel(), world.users)
     arrays = {
         "item_input": np.concatenate([np.zeros((1, world.width)), 3 * vectors_ID]),
         "item_topic_offset": np.concatenate([[0], topics.offset]),
         "item_topic": topic_I,
         "item_count": np.concatenate([[0], draw.integers(1, 100, world.items)]),
         "item_usable": np.arange(world.items + 1) > 0,
+        "item_taste": np.concatenate([[NO_TASTE], topic_I - 1]),  # the taste of an item is its topic
+        "taste_centre": centres_TD[1:],
         "event_offset": offset_U,
         "event_item": history_UL.ravel(),
         "event_time": np.tile(86_400 * np.arange(1, LENGTH + 1), world.users),
@@ -66,6 +71,7 @@ def _write(stage: Path, seed: int, world: World) -> None:
         "follow_offset": np.arange(world.users + 1),
         "follow_topic": 1 + np.arange(world.users) % world.topics,
         "user_feature": np.zeros((world.users, 0)),
+        **dict(zip(("own_offset", "own_item", "own_count", "own_newest", "own_oldest"), own, strict=True)),
     }
     onnx.save(user_tower(world.width, (10 * centres_TD).astype(np.float32)), str(stage / USER_TOWER))
     counts = {"users": world.users, "items": world.items, "topics": world.topics}

@@ -58,8 +58,9 @@ def released(prepared: PreparedData, tmp: Path) -> Path:
     """Train and publish; return the folder of releases."""
     model = UserTowerConfig.model_validate(SMALL_MODEL)
     run = train(prepared, RunConfig(method="joint", model=model, train=TrainConfig(epochs=1)), tmp / "run")
-    shares = RetrieveConfig(unconditioned_share=0.02, explicit_share=0.5)  # in so small a world any may be fitted
-    publish(run.path, tmp / "releases", retrieve=shares)
+    # In turns, each vector brings its own items, so that topics bring some.
+    turns = RetrieveConfig(blend="round_robin", unconditioned_share=0.02, explicit_share=0.5)
+    publish(run.path, tmp / "releases", retrieve=turns)
     return tmp / "releases"
 
 

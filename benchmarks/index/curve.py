@@ -1,7 +1,7 @@
 """Recall against time: the same requests with more and more effort, ours beside FAISS's own index of the usual make.
 
-The usual make beside inverted lists is ``IVFn,SQ8`` with as many lists; beside the graph it is the same graph. Both are
-asked for so many results and believed: no proposals to spare, no ranking by the full vectors.
+The usual make is ``IVFn,SQ8`` with as many lists. Both are asked for so many results and believed: no proposals to
+spare, no ranking by the full vectors.
 
 Legend: n items · D dimensions.
 """
@@ -16,14 +16,14 @@ import numpy as np
 from benchmarks.index import clock
 from benchmarks.index.clock import Way
 from benchmarks.index.corpus import Vectors
-from benchmarks.index.engines import Bare, at_level, bare, bare_search, level
+from benchmarks.index.engines import Bare, at_level, bare_search, level
 from benchmarks.index.world import DEPTH, World
 from benchmarks.timing import print_progress
 from multitudes.index import files
 from multitudes.index.engine import Level
 
 _USERS = 60  # of 12 vectors each: enough for a point
-_EFFORTS = {"inverted": (1, 2, 4, 8, 16, 32, 64, 96, 128, 192, 256, 384), "hnsw": (0, 32, 64, 128, 256, 512, 768)}
+_EFFORTS = {"inverted": (1, 2, 4, 8, 16, 32, 64, 96, 128, 192, 256, 384)}
 _ENOUGH = 0.995  # recall at which a curve ends
 _POINTS_PER_LIST = 64
 
@@ -33,9 +33,8 @@ def measure(world: str, index: str, engine: str, users: int) -> dict[str, Any]:
     made, folder = World.open(Path(world)), Path(index)
     users = min(users, _USERS)
     info = files.read_description(folder)
-    ours_at, spare = at_level(engine, folder), level(info, DEPTH)["proposals"]
-    beyond = DEPTH if engine == "hnsw" else 0  # an effort lies beyond the candidates that a walk returns
-    theirs = _usual(engine, folder, made.item_nD, info)
+    ours_at, spare = at_level(folder), level(info, DEPTH)["proposals"]
+    theirs = _usual(engine, made.item_nD, info)
     wanted = [list(made.best_of(user)[:, :DEPTH]) for user in range(users)]
     points: dict[str, list[dict[str, Any]]] = {"ours": [], "faiss": []}
     progress = print_progress(f"{engine}: curve")
@@ -44,7 +43,7 @@ def measure(world: str, index: str, engine: str, users: int) -> dict[str, Any]:
         ours = ours_at(Level(DEPTH, effort, spare, 0, 0, 0))
         ways: dict[str, Way] = {
             "ours": lambda user: ours.search(made.user_BKD[user], DEPTH),  # noqa: B023 (called in this turn)
-            "faiss": lambda user: theirs(made.user_BKD[user], beyond + effort, DEPTH, None),  # noqa: B023
+            "faiss": lambda user: theirs(made.user_BKD[user], effort, DEPTH, None),  # noqa: B023
         }
         for name, timed in clock.time_ways(ways, users, 1).items():
             points[name].append({"effort": effort, **clock.figures(timed, wanted)})
@@ -53,9 +52,7 @@ def measure(world: str, index: str, engine: str, users: int) -> dict[str, Any]:
     return points
 
 
-def _usual(engine: str, folder: Path, item_nD: Vectors, info: dict[str, Any]) -> Bare:
-    if engine == "hnsw":
-        return bare(engine, folder, item_nD)
+def _usual(engine: str, item_nD: Vectors, info: dict[str, Any]) -> Bare:
     index: Any = faiss.index_factory(item_nD.shape[1], f"IVF{info['lists']},SQ8", faiss.METRIC_INNER_PRODUCT)
     sample = np.linspace(0, len(item_nD) - 1, min(len(item_nD), _POINTS_PER_LIST * info["lists"])).astype(np.int64)
     index.cp.min_points_per_centroid = 1

@@ -14,18 +14,17 @@ from numpy.typing import NDArray
 from benchmarks.index import remote
 from benchmarks.index.corpus import Vectors
 from benchmarks.index.truth import Ids
-from multitudes.index import hnsw, inverted_lists
+from multitudes.index import inverted_lists
 from multitudes.index.approximate import ApproximateIndex
 from multitudes.index.engine import Level, StoredEngine, tuning_from_record
 from multitudes.index.factory import IndexConfig, build_embedded, load_embedded
 from multitudes.index.files import load_item_table, read_description
-from multitudes.index.hnsw import HNSWGraph
 from multitudes.index.inverted_lists import InvertedLists
 from multitudes.index.live import LiveIndex
 from multitudes.index.protocol import Index, Topics
 from multitudes.progress import Progress, silent
 
-ENGINES = ("exact", "inverted", "hnsw")
+ENGINES = ("exact", "inverted")
 # Vectors (K, D), effort, results of each, excluded ids → ids (K, M), filled with −1.
 Bare = Callable[[Vectors, int, int, Ids | None], Ids]
 _faiss: Any = faiss  # its types are incomplete
@@ -53,8 +52,6 @@ def level(info: dict[str, Any], depth: int) -> dict[str, int]:
     """
     levels: list[dict[str, int]] = info.get("tuning", {}).get("levels", [])
     found = next((each for each in levels if each["depth"] >= depth), {"effort": 1, "proposals": depth})
-    if info["kind"] == hnsw.KIND:  # FAISS counts the candidates of a walk, ours those beyond its proposals
-        return {**found, "effort": found["proposals"] + found["effort"]}
     if info["kind"] == remote.ENGINE:  # the server has whole vectors: nothing is to spare
         return {**found, "proposals": depth}
     return found
@@ -66,11 +63,10 @@ def load_engine(engine: str, folder: Path) -> Index:
     return index
 
 
-def at_level(engine: str, folder: Path) -> Callable[[Level], LiveIndex]:
+def at_level(folder: Path) -> Callable[[Level], LiveIndex]:
     """Return how a saved index becomes one that knows a single level, and searches every request at it."""
     rows, tuning = load_item_table(folder), tuning_from_record(read_description(folder)["tuning"])
-    made: type[InvertedLists | HNSWGraph] = InvertedLists if engine == inverted_lists.KIND else HNSWGraph
-    stored: StoredEngine = made(faiss.read_index(str(folder / made.file)))
+    stored: StoredEngine = InvertedLists(faiss.read_index(str(folder / InvertedLists.file)))
     return lambda level: LiveIndex(ApproximateIndex(rows, stored, tuning._replace(levels=(level,))))
 
 
@@ -85,8 +81,7 @@ def bare(engine: str, folder: Path, item_nD: Vectors) -> Bare:
         flat: Any = _faiss.IndexFlatIP(item_nD.shape[1])
         flat.add(np.ascontiguousarray(item_nD))
         return bare_search(flat, engine)
-    file = inverted_lists.FAISS_FILE if engine == inverted_lists.KIND else hnsw.FAISS_FILE
-    return bare_search(faiss.read_index(str(folder / file)), engine)
+    return bare_search(faiss.read_index(str(folder / inverted_lists.FAISS_FILE)), engine)
 
 
 def bare_search(index: Any, engine: str) -> Bare:  # noqa: ANN401 (FAISS has no types)
@@ -111,5 +106,4 @@ def _ids(row_KM: NDArray[np.int64]) -> Ids:
 _PARAMETERS: dict[str, Callable[[int, Any], Any]] = {
     "exact": lambda _, selector: _faiss.SearchParameters(sel=selector),
     "inverted": lambda effort, selector: _faiss.SearchParametersIVF(nprobe=effort, sel=selector),
-    "hnsw": lambda effort, selector: _faiss.SearchParametersHNSW(efSearch=effort, sel=selector),
 }

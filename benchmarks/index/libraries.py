@@ -8,7 +8,7 @@
 Every library holds the same items and is asked for the best 200 of one vector of a user, and of all seven that may
 bring any item, in one call with one thread. Its effort is the least power of √2 at which the lists of one vector have
 .97 of the exact ones, over the vectors of half of the users; the other half is measured. What is done with seven lists
-afterwards is not in it. *One search* is this library's search for the mixture of the seven, which ends with one list.
+afterwards is not in it.
 """
 
 import argparse
@@ -31,8 +31,6 @@ from benchmarks.markdown import format_number, table
 from benchmarks.timing import print_progress, round_figure, spread
 from multitudes.atomic import write_text
 from multitudes.index.factory import IndexConfig, build_embedded
-from multitudes.index.mixture import NO_IDS, MixtureQuery
-from multitudes.index.protocol import ANY_TOPIC
 
 RESULTS = ROOT / "benchmarks" / "results" / "index-libraries.json"
 N, RECALL = 200, 0.97
@@ -156,37 +154,32 @@ def measure(kind: Kind, items: int, rounds: int) -> dict[str, Any]:
                 "all": all_of_them,
             }
         )
-    rows.append(_one_search(item_nD, tuning, asked, wanted["asked"], rounds))
+    rows.append(_multitudes(item_nD, tuning, asked, wanted["asked"], rounds))
     return {"kind": kind, "items": items, "users": _USERS, "rounds": rounds, "seeds": [SEED]} | {
         **circumstances.head(("multitudes", "numpy", "faiss-cpu")),
         "libraries": rows,
     }
 
 
-def _one_search(
+def _multitudes(
     item_nD: Vectors, tuning: Vectors, asked: Vectors, wanted_QN: NDArray[np.int32], rounds: int
 ) -> dict[str, Any]:
-    """Return the figures of this library's search for the mixture, and for one vector."""
+    """Return the figures of this library."""
     index = build_embedded(
         np.arange(len(item_nD)),
         item_nD,
         IndexConfig(kind="inverted"),
         queries=tuning.reshape(-1, _WIDTH),
-        users=[_query(user) for user in tuning],
         progress=print_progress("build"),
     )
-    assert index.has_mixture, "it was good enough"
-    one = _cpu_ms([user[:1] for user in asked], lambda vectors: index.search(vectors, N), rounds)
-    all_of_them = _cpu_ms(list(asked), lambda vectors: list(index.mixture([_query(vectors)])), rounds)
+    one, all_of_them = (
+        _cpu_ms([user[:count] for user in asked], lambda vectors: index.search(vectors, N), rounds)
+        for count in (1, _VECTORS)
+    )
     found = [index.search(user[:1], N).ids(0) for user in asked]
     recall = round_figure(_recall(found, wanted_QN))
     version = metadata.version("multitudes")
-    return {"name": "multitudes, one search", "version": version, "recall": recall, "one": one, "all": all_of_them}
-
-
-def _query(vectors: Vectors) -> MixtureQuery:
-    count = len(vectors)
-    return MixtureQuery(vectors, np.full(count, -np.log(count)), np.full(count, ANY_TOPIC), None, N, NO_IDS)
+    return {"name": "multitudes", "version": version, "recall": recall, "one": one, "all": all_of_them}
 
 
 def _recall(found: Sequence[NDArray[np.int64]] | NDArray[np.int64], wanted_QN: NDArray[np.int32]) -> float:
@@ -232,8 +225,7 @@ def section(records: Sequence[dict[str, Any]]) -> list[str]:
         "## Several vectors in other libraries",
         "",
         f"The best {N} of one vector, and of {_VECTORS} vectors of a user in one call, one thread; each library at the"
-        f" least effort with a recall of {RECALL} for one vector. Others end with {_VECTORS} lists, *one search* with"
-        " one list of the mixture. Measured by `python -m benchmarks.index.libraries`"
+        f" least effort with a recall of {RECALL} for one vector. Measured by `python -m benchmarks.index.libraries`"
         f" (load {', '.join(str(record['load']['after']) for record in records)}; commits"
         f" {', '.join(str(record['versions'].get('commit')) for record in records)}).",
         "",

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.index import hits, libraries, mixture, worlds
+from benchmarks.index import libraries
 from benchmarks.index.goals import verdicts
 from benchmarks.index.picture import draw
 from benchmarks.index.real import section as real
@@ -46,14 +46,10 @@ def appendix(
     runs: list[dict[str, Any]],
     page_name: str,
     source: str,
-    mixtures: Sequence[dict[str, Any]] = (),
     others: Sequence[dict[str, Any]] = (),
-    found: Sequence[dict[str, Any]] = (),
-    random_worlds: Sequence[dict[str, Any]] = (),
 ) -> str:
-    """Return the tables of all records, of trained runs and their hits, of mixtures, libraries and random worlds."""
-    lines = [_APPENDIX_HEAD.format(source=source, page=page_name), *mixture.section(mixtures)]
-    lines += [*worlds.section(random_worlds), *hits.section(found), *libraries.section(others)]
+    """Return the tables of all records, of trained runs and of other libraries."""
+    lines = [_APPENDIX_HEAD.format(source=source, page=page_name), *libraries.section(others)]
     for corpus in corpora(records):
         lines += [f"## {corpus}", "", _note(corpus), ""]
         lines += [*_goals(corpus), *_requests(corpus), *_files(corpus), *_changes(corpus), *_levels(corpus)]
@@ -197,25 +193,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.index.page", description="Write the page of the index.")
     parser.add_argument("results", nargs="*", type=Path, help="JSON; default: benchmarks/results/index.json")
     parser.add_argument("--runs", type=Path, default=RESULTS / "index-runs.json", help="JSON of trained runs")
-    parser.add_argument("--mixtures", type=Path, default=mixture.RESULTS, help="JSON of mixtures")
     parser.add_argument("--libraries", type=Path, default=libraries.RESULTS, help="JSON of other libraries")
-    parser.add_argument("--hits", type=Path, default=hits.RESULTS, help="JSON of the hits of trained runs")
-    parser.add_argument("--worlds", type=Path, default=worlds.RESULTS, help="JSON of random worlds")
     parser.add_argument("--out", type=Path, default=ROOT / "docs" / "index.md")
     given = parser.parse_args()
     files = given.results or [RESULTS / "index.json"]
     records = [record for file in files for record in json.loads(file.read_text(encoding="utf-8"))]
-    optional = (given.runs, given.mixtures, given.libraries, given.hits, given.worlds)
+    optional = (given.runs, given.libraries)
     further = [file for file in optional if file.exists()]
-    runs, mixtures, others, found, random_worlds = (
-        json.loads(file.read_text(encoding="utf-8")) if file in further else [] for file in optional
-    )
+    runs, others = (json.loads(file.read_text(encoding="utf-8")) if file in further else [] for file in optional)
     named = [f"benchmarks/results/{file.name}" for file in (*files, *further)]
     (given.out.parent / "images").mkdir(parents=True, exist_ok=True)
     draw(corpora(records), given.out.parent / "images" / PICTURE)
     source, tables = "`, `".join(named), given.out.with_stem(f"{given.out.stem}-figures")
     write_text(given.out, page(tables.name, source))
-    write_text(tables, appendix(records, runs, given.out.name, source, mixtures, others, found, random_worlds))
+    write_text(tables, appendix(records, runs, given.out.name, source, others))
     print(given.out, tables, sep="\n")
 
 

@@ -33,7 +33,7 @@ from multitudes.retrieval.preferences import draw_topics
 from multitudes.seeding import generator
 from multitudes.training.runs import Run, open_run
 
-ENGINES = ("inverted", "hnsw")
+ENGINES = ("inverted",)
 DEPTHS = (10, 20, 50, 100, 200, 500, 1_000)
 PLAIN, UNSEEN, TOPIC = "all items", "without the seen", "within a topic"
 _USERS = 600  # half of them tune

@@ -9,6 +9,7 @@ Legend: K vectors of a user · P probed lists · L lists · D dimensions · M ca
 import argparse
 import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,10 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.index.clock import Way, time_ways
+from benchmarks.index.clock import Way, answer, time_ways
 from benchmarks.index.requests import shared_limits
-from benchmarks.index.world import EXCLUDED, World, first_distinct
+from benchmarks.index.truth import share_found
+from benchmarks.index.world import EXCLUDED, World, first_distinct, topic_of
 from benchmarks.machine import ROOT
 from benchmarks.timing import round_figure, time_calls
 from multitudes.index import inverted
@@ -30,9 +32,11 @@ from multitudes.index.files import checksum, read_description
 from multitudes.index.hits import sort_keys
 from multitudes.index.inverted_lists import FAISS_FILE, InvertedLists
 from multitudes.index.live import LiveIndex
+from multitudes.index.protocol import ANY_TOPIC
 
 Figures = dict[str, float]
 _SHARED, _ALONE, _EACH = 17, 200, 100  # results: of 12 vectors that divide 200, of one, of each of 12
+_FUSED, _OF_TOPIC = (310, 70, 70, 70, 70), 16  # of the vectors of a user for a list of 100, and of each topic
 _DEPTHS = (500, 300, 180, 120, 90, 70, 50)  # of the vectors of a request that shares its places by weight
 _SORTED = (12, 722)  # queries and candidates of each
 _ROUNDS, _LOADS = 3, 21
@@ -93,6 +97,48 @@ def levels(world: World, folder: Path) -> Figures:
         "one for each level": lambda user: proposed(user, apart)[0],
     }
     return _medians(ways, len(world.user_BKD))
+
+
+def scans(world: World, folder: Path) -> Figures:
+    """Time the walk of several vectors list by list, and of one after the other, each with its nearest lists first."""
+    tuning = tuning_from_record(read_description(folder)["tuning"])
+    engine = InvertedLists(faiss.read_index(str(folder / FAISS_FILE)))
+    deepest = tuning.levels[-1].depth
+    walks = {
+        name: tuning.levels_for(np.minimum(depths, deepest))
+        for name, depths in (("fused", _FUSED), ("12 x 100", [_EACH] * world.user_BKD.shape[1]))
+    }
+
+    def propose(walk: QueryLevels, user: int, first: int = 0) -> NDArray[np.int64]:
+        return engine.propose(world.user_BKD[user, first : first + len(walk.depth_Q)], walk, walk.proposals_Q)
+
+    def propose_in_turn(walk: QueryLevels, user: int) -> NDArray[np.int64]:
+        alone = [QueryLevels(*(column[k : k + 1] for column in walk)) for k in range(len(walk.depth_Q))]
+        return [propose(own, user, k) for k, own in enumerate(alone)][-1]
+
+    ways: dict[str, Way] = {}
+    for name, walk in walks.items():
+        ways |= {f"{name}, together": partial(propose, walk), f"{name}, in turn": partial(propose_in_turn, walk)}
+    return _medians(ways, len(world.user_BKD))
+
+
+def fusion(world: World, folder: Path) -> Figures:
+    """Time what a list from the proposals of several vectors asks for, beside one vector, and return its recall."""
+    index, free = load_embedded(folder), len(_FUSED)
+    topics = [*(topic_of("1 %", user) for user in range(4)), topic_of("1 % correlated", 0)]
+    limit_K, topic_K = np.array([*_FUSED, *[_OF_TOPIC] * len(topics)]), np.array([ANY_TOPIC] * free + topics)
+    user_BKD = world.user_BKD
+    ways: dict[str, Way] = {
+        "1 x 110": lambda user: index.search(user_BKD[user, :1], 110),
+        "without topics": lambda user: index.search(user_BKD[user, :free], limit_K[:free]),
+        "all": lambda user: index.search(user_BKD[user, : len(limit_K)], limit_K, topic_Q=topic_K),
+    }
+    timings = time_ways(ways, len(user_BKD), _ROUNDS)
+    shares = [
+        share_found(answer(found), [ids[:limit] for ids, limit in zip(world.best_of(user), _FUSED, strict=False)])
+        for user, found in enumerate(timings["without topics"].found)
+    ]
+    return {name: float(np.median(one.cpu_RB)) for name, one in timings.items()} | {"recall": float(np.mean(shares))}
 
 
 def sort(world: World, folder: Path) -> Figures:
@@ -183,6 +229,8 @@ EXPERIMENTS: dict[str, Callable[[World, Path], Figures]] = {
     "union": union,
     "selector": selector,
     "levels": levels,
+    "scans": scans,
+    "fusion": fusion,
     "sort": sort,
     "opening": opening,
     "lists": lists,

@@ -17,6 +17,7 @@ from multitudes.evaluation.baselines import Baselines
 from multitudes.evaluation.outcomes import ListKey, Measures
 from multitudes.evaluation.protocol import Evaluator
 from multitudes.retrieval.config import RetrieveConfig, with_run_defaults
+from multitudes.retrieval.scorer import catalogue
 from multitudes.training.config import RunConfig
 from multitudes.training.loop import train
 from multitudes.training.runs import Run
@@ -100,5 +101,8 @@ class CpuShares:
 
 def user_outcomes(run: Run, held: HeldOut) -> dict[ListKey, Measures]:
     """Return what each user got from the run as it is served by default, and from the baselines."""
-    retrieve = with_run_defaults(RetrieveConfig(), run.shares, run.blend, run.shares_by_history)
-    return Evaluator(run, retrieve, BUDGETS, "none", Baselines(run.prepared)).evaluate(held, ["new"])["new"].lists
+    retrieve = with_run_defaults(RetrieveConfig(), run.shares, run.blend, run.calibration)
+    items = catalogue(run, run.item_vectors())
+    return (
+        Evaluator(run, items, retrieve, BUDGETS, "none", Baselines(run.prepared)).evaluate(held, ["new"])["new"].lists
+    )

@@ -13,11 +13,11 @@ from benchmarks.pictures.user import PlantedUser, cluster_embeddings, prepare_pl
 from multitudes.batches.user_vectors import UserVectors
 from multitudes.evaluation.baselines import Baselines
 from multitudes.evaluation.protocol import average_vectors
-from multitudes.evaluation.scorer import Scorer
 from multitudes.evaluation.targets import seen_items
 from multitudes.nn.methods import METHODS
 from multitudes.report.html_elements import svg
 from multitudes.retrieval.config import RetrieveConfig, with_run_defaults
+from multitudes.retrieval.scorer import Scorer
 
 OUT = ROOT / "docs" / "methods"
 AVERAGED, PINNERSAGE, COUNTING = "averaged", "pinnersage", "counting"  # what is drawn beside the trained methods
@@ -102,9 +102,7 @@ def format_count(mine: UserVectors) -> str:
 
 def with_average(vectors: UserVectors, run: Scorer) -> UserVectors:
     """Return the vectors of a run without an unconditioned one, and in its place the average of them all."""
-    average = average_vectors(
-        vectors, with_run_defaults(RetrieveConfig(), run.shares, run.blend, run.shares_by_history)
-    )
+    average = average_vectors(vectors, with_run_defaults(RetrieveConfig(), run.shares, run.blend, run.calibration))
     single = vectors.kinds.index("unconditioned")
     vectors_BKD = vectors.vectors_BKD.copy()
     vectors_BKD[:, single] = average.vectors_BKD[:, 0]

@@ -20,11 +20,11 @@ from multitudes.batches.user_vectors import UserVectors
 from multitudes.data.planted import PlantedConfig, PlantedWorld, plant, write_world
 from multitudes.data.prepare import PrepareConfig, prepare
 from multitudes.data.prepared import PreparedData
-from multitudes.evaluation.scorer import Scorer
 from multitudes.metrics.interests import adjusted_rand_index
 from multitudes.nn.methods import Method
 from multitudes.nn.user_tower_config import UserTowerConfig
 from multitudes.pinnersage.clustering import PinnerSageConfig
+from multitudes.retrieval.scorer import Scorer
 from multitudes.training.config import RunConfig, TrainConfig
 from multitudes.training.loop import train
 from multitudes.training.runs import make_pinnersage_run

@@ -24,11 +24,10 @@ from benchmarks.timing import round_figure
 from multitudes.batch_inference import columns, recommender
 from multitudes.batch_inference.recommender import BatchConfig, BatchRecommender
 from multitudes.batch_inference.runner import recommend_all
-from multitudes.index import batch_walk, inverted_mixture, mixture
 from multitudes.index.exact import ExactIndex
-from multitudes.index.inverted_mixture import MixtureWalk, WalkScores
 from multitudes.index.live import LiveIndex
 from multitudes.release.release import Release
+from multitudes.retrieval import blend, search
 from multitudes.retrieval.catalogue import Catalogue
 from multitudes.retrieval.interest_names import InterestNamer
 from multitudes.retrieval.user_context import UserContextBuilder
@@ -38,16 +37,12 @@ _SHARDS = 8  # so that two processes end together
 _PARTS = (
     TimedFunction("histories", UserContextBuilder, "from_release"),
     TimedFunction("tower", recommender, "user_vectors"),
-    TimedFunction("topics", inverted_mixture, "propose_of_topics"),
-    TimedFunction("normaliser", MixtureWalk, "list_scores"),
-    TimedFunction("normaliser", MixtureWalk, "log_sums"),
-    TimedFunction("depth and pairs", WalkScores, "plan"),
-    TimedFunction("depth and pairs", WalkScores, "best_pairs"),
-    TimedFunction("depth and pairs", WalkScores, "deeper"),
-    TimedFunction("lists", batch_walk, "_leading_bounds"),
-    TimedFunction("lists", batch_walk, "_sieve"),
-    TimedFunction("exact scores", WalkScores, "score_best"),
-    TimedFunction("order", mixture, "rank"),
+    TimedFunction("search", LiveIndex, "search"),
+    TimedFunction("blend", blend, "merge_lists"),
+    TimedFunction("blend", search, "_blend_lists"),
+    TimedFunction("calibration", recommender, "with_tastes"),
+    TimedFunction("calibration", search, "_calibrate"),
+    TimedFunction("who found them", search, "_found_by"),
     TimedFunction("names and columns", InterestNamer, "name_all"),
     TimedFunction("names and columns", columns, "candidate_column"),
 )
@@ -144,14 +139,15 @@ def least_cpu_ms(releases: str, users: int = 512, rounds: int = 12) -> float:
 
 
 def overlap_with_exact(releases: str, users: int = 256) -> float:
-    """Return the share of the candidates that an exact index with exact sums finds too."""
+    """Return the share of the candidates that an exact index finds too."""
     answerer = BatchRecommender(releases, BatchConfig(n=N))
     index = answerer.release.index
     assert isinstance(index, LiveIndex)
     some = pa.table({"user_id": answerer.release.user_ids[:users].to_arrow()})
     found = _items(answerer.recommend(some))
     exact = ExactIndex.build(index.ids(), index.vectors(index.ids()), index.segment.topics())
-    answerer.catalogue = Catalogue(LiveIndex(exact), answerer.release.item_count)
+    release = answerer.release
+    answerer.catalogue = Catalogue(LiveIndex(exact), release.item_count, release.item_taste)
     wanted = _items(answerer.recommend(some))
     return float(np.mean([len(one & other) / len(other) for one, other in zip(found, wanted, strict=True)]))
 

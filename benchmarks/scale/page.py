@@ -85,7 +85,7 @@ def growth(results: Mapping[str, Any]) -> Iterator[str]:
             f" within {format_number(found['peak_mib'])} MiB;"
             f" {format_number(found['two_processes']['users_per_s'])} a second by two side by"
             f" side, {format_number(found['two_processes']['users_per_cpu_s'])} per CPU second{_spark(found)}."
-            f" Of their lists, {found['as_exact']:.1%} is what exact search and exact sums give (load {_load(record)})."
+            f" Of their lists, {found['as_exact']:.1%} is what exact search gives (load {_load(record)})."
             f" CPU ms of a user, {found['quietest_ms']:.2g} in the quietest of several rounds:"
         )
         yield ""

@@ -17,16 +17,17 @@ from benchmarks.service.towers import CONDITIONS, INTERESTS, NORM, write_tower
 from benchmarks.service.world import Sizes, World, draw_world
 from benchmarks.timing import print_progress
 from multitudes.batches.user_vectors import InterestKind, UserVectors
+from multitudes.data.own_items import group_events
 from multitudes.index.exact import ExactIndex
 from multitudes.index.factory import IndexConfig, build_embedded
 from multitudes.index.live import LiveIndex
 from multitudes.index.protocol import Index
 from multitudes.nn.methods import Method
-from multitudes.publishing.corpus import tuning_users
+from multitudes.publishing.corpus import item_tastes
 from multitudes.release.manifest import Manifest
 from multitudes.release.release import USER_TOWER, Release, write_release
 from multitudes.release.store import ReleaseStore
-from multitudes.retrieval.config import RetrieveConfig
+from multitudes.retrieval.config import DEFAULT_CALIBRATION
 from multitudes.retrieval.preferences import draw_topics as draw_conditions
 from multitudes.retrieval.user_context import UserContextBuilder
 from multitudes.retrieval.user_vectors import user_vectors
@@ -34,7 +35,7 @@ from multitudes.state.protocol import UserState
 from multitudes.state.store import event_with_derived_id, load_users, open_state_store
 
 METHODS: tuple[Method, ...] = ("single", "joint")
-_CONTENT = 4  # raise it where a kept world would no longer be what is measured
+_CONTENT = 5  # raise it where a kept world would no longer be what is measured
 STORE, UNTUNED = "state.sqlite", "untuned"
 _DAY_S, _NEWEST_S = 86_400, 1_750_000_000
 _ACTION = "view"
@@ -45,6 +46,10 @@ _EXPLICIT: tuple[InterestKind, ...] = ("explicit",)
 _KINDS: dict[Method, tuple[InterestKind, ...]] = {
     "single": _UNCONDITIONED,
     "joint": (*_UNCONDITIONED, *_IMPLICIT * INTERESTS, *_EXPLICIT * CONDITIONS),
+}
+_RETRIEVAL: dict[Method, dict[str, Any]] = {  # the list of one vector is not divided among tastes
+    "single": {"topics_per_request": 0, "calibration": 0.0},
+    "joint": {"topics_per_request": CONDITIONS, "calibration": DEFAULT_CALIBRATION},
 }
 
 
@@ -77,7 +82,6 @@ def _publish_all(world: World, sizes: Sizes, folder: Path) -> None:
             IndexConfig(),
             topics=world.topics,
             queries=vectors.vectors_BKD[vectors.mask_BK],
-            users=tuning_users(vectors, list(world.seen_UL[: len(vectors.mask_BK)]), RetrieveConfig()),
             progress=print_progress(f"index of {method}"),
         )
         _publish_release(world, sizes, folder / method, method, index)
@@ -96,7 +100,7 @@ def _publish_release(world: World, sizes: Sizes, root: Path, method: Method, ind
             default_action=1,
             ordered_only=False,
             counts={"users": sizes.users, "items": sizes.items, "topics": sizes.topics},
-            retrieval={"topics_per_request": CONDITIONS if method == "joint" else 0},
+            retrieval=_RETRIEVAL[method],
             index=index.info(),
         )
         items = pl.DataFrame({"item_id": np.arange(1, sizes.items + 1)})
@@ -117,8 +121,11 @@ def _arrays(world: World, sizes: Sizes) -> dict[str, NDArray[Any]]:
     newest_UL = world.seen_UL[:, -sizes.history :]
     users, length = newest_UL.shape
     seen, follows = (array.shape[1] for array in (world.seen_UL, world.follow_UF))
+    own = group_events(np.repeat(np.arange(users), seen), world.seen_UL.ravel(), users)
+    item_ID = np.concatenate([np.zeros((1, sizes.width), dtype=np.float32), world.item_ID])
     return {
-        "item_input": NORM * np.concatenate([np.zeros((1, sizes.width), dtype=np.float32), world.item_ID]),
+        "item_input": NORM * item_ID,
+        **item_tastes(item_ID),
         "item_topic_offset": np.concatenate([[0], world.topics.offset]),
         "item_topic": world.topic_I,
         "item_count": np.concatenate([[0], 1 + np.bincount(world.seen_UL.ravel(), minlength=sizes.items + 1)[1:]]),
@@ -133,6 +140,7 @@ def _arrays(world: World, sizes: Sizes) -> dict[str, NDArray[Any]]:
         "follow_offset": follows * np.arange(users + 1),
         "follow_topic": world.follow_UF.ravel(),
         "user_feature": np.zeros((users, 0)),
+        **dict(zip(("own_offset", "own_item", "own_count", "own_newest", "own_oldest"), own, strict=True)),
     }
 
 

@@ -103,6 +103,12 @@ class RecommendRequest:
             description="Interests that get a larger share, by their numbers in the last answer.",
         ),
     ] = ()
+    calibration: Annotated[
+        float | None,
+        Field(
+            ge=0, le=1, description="Part of the list that is divided among the tastes of the history; null: as set."
+        ),
+    ] = None
     context: Annotated[
         Mapping[Text, Scalar],
         Field(max_length=MAX_CONTEXT, description="Anything; it is logged and not used otherwise."),
@@ -128,6 +134,8 @@ class RecommendRequest:
             raise UsageError("expected either user_id, or history and followed_topics; give one of the two")
         if self.n < 1:
             raise UsageError(f"n = {self.n} candidates; expected at least 1")
+        if self.calibration is not None and not 0 <= self.calibration <= 1:
+            raise UsageError(f"calibration = {self.calibration}; expected a part of the list, from 0 to 1")
         if self.rows is not None and not 1 <= self.rows <= MAX_ROWS:
             raise UsageError(f"rows = {self.rows}; expected 1 to {MAX_ROWS}, or none for one list")
         if self.rows is not None and self.rows * self.n > MAX_ROW_CANDIDATES:
@@ -164,6 +172,7 @@ class ExploreRequest:
         Field(max_length=MAX_EXPLORED, description="Items that the user is supposed to engage with now, in order."),
     ] = ()
     n: Annotated[int, Field(ge=1, le=MAX_EXPLORED, description="How many candidates.")] = 20
+    calibration: Annotated[float | None, Field(ge=0, le=1, description="As in a request for candidates.")] = None
     interest_shares: Annotated[
         FailFastList[InterestShare],
         Field(max_length=MAX_PREFERENCES, description="Shares of the list; an interest without one gets none."),
@@ -246,6 +255,13 @@ class FollowRequest:
 # Answers
 
 
+class HistoryItem(NamedTuple):
+    """An item of the user's history."""
+
+    item_id: AnyId
+    title: str | None
+
+
 class Candidate(NamedTuple):
     """One retrieved item."""
 
@@ -262,16 +278,15 @@ class Candidate(NamedTuple):
     interest_name: str | None
     found_by: Annotated[
         tuple[int, ...],
-        Field(
-            description="Numbers of all interests that have it among their own best. One without a share of the list"
-            " is not asked, where one search finds the list."
-        ),
+        Field(description="Numbers of all interests that have it among their own best, as many as the list has."),
     ]
-    explained_by: Annotated[
-        int | None,
-        Field(description="Number of the interest that it fits best, whatever brought it; null for a popular item."),
-    ] = None
-    explanation: Annotated[str | None, Field(description="Name of that interest: to show to people.")] = None
+    because: Annotated[
+        tuple[HistoryItem, ...],
+        Field(
+            description="The items of the user's own history that are most similar to it, two at most; empty where none"
+            " is similar enough, and for a key without the scope read."
+        ),
+    ] = ()
 
 
 @dataclass(frozen=True)
@@ -411,6 +426,7 @@ class ExploreMapResponse:
     text_user_ids: Annotated[bool, Field(description="User ids are texts; else integers.")]
     topics: Annotated[tuple[str, ...], Field(description="The first 1,000.")]
     map: Annotated[tuple[MapItem, ...], Field(description="The most popular items, 3,000 at most.")]
+    calibration: Annotated[float, Field(description="Part of a list that is divided among tastes unless asked.")]
 
 
 @dataclass(frozen=True)
@@ -525,19 +541,7 @@ def candidate_records(candidates: Sequence[Candidate]) -> list[dict[str, Any]]:
             "interest": interest,
             "interest_name": interest_name,
             "found_by": found_by,
-            "explained_by": explained_by,
-            "explanation": explanation,
+            "because": [{"item_id": own_id, "title": own_title} for own_id, own_title in because],
         }
-        for (
-            item_id,
-            title,
-            score,
-            rank,
-            source,
-            interest,
-            interest_name,
-            found_by,
-            explained_by,
-            explanation,
-        ) in candidates
+        for item_id, title, score, rank, source, interest, interest_name, found_by, because in candidates
     ]

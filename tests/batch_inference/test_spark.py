@@ -36,7 +36,7 @@ def test_the_columns_are_named_as_spark_names_them(releases: Path):
         " rank: INT, source: STRING, interest: INT, interest_name: STRING, found_by: ARRAY<INT>>>"
     )
     more = ddl(columns.output_schema(Release.open(releases), vectors=True, explain=True))
-    for column in ("explanation: STRING", "items: ARRAY<STRING>", "vector: ARRAY<FLOAT>"):
+    for column in ("because: ARRAY<BIGINT>", "items: ARRAY<STRING>", "vector: ARRAY<FLOAT>"):
         assert column in more
 
 

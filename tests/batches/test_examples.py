@@ -150,19 +150,6 @@ def test_without_dense_training_a_target_is_predicted_from_its_windows_cut(witho
     assert np.array_equal(batch.past_BL, batch.histories.valid_BL)
 
 
-def test_looking_further_ahead_predicts_from_older_moments(without_follows: PreparedData) -> None:
-    def columns(ahead: int) -> np.ndarray:
-        made = Examples(without_follows, history=20, window=4, first_time_only=True, condition="item", ahead=ahead)
-        start, stop = window_bounds(made)
-        dense = made.batch(WindowBatch(start, stop, seed=0)).dense
-        return dense.column_S[dense.moment_T]
-
-    near, far = columns(1), columns(4)
-    began = far >= 0
-    assert (far[began] >= near[began]).all()
-    assert 0.5 < (far[began] - near[began]).mean() < 3.0
-
-
 def test_nearest_valid_is_never_newer() -> None:
     valid = np.array([[False, True, False, True, False], [False] * 5])
     assert nearest_valid(valid).tolist() == [[1, 1, 3, 3, -1, -1], [-1] * 6]
@@ -328,7 +315,7 @@ def test_data_without_a_training_example_is_rejected(prepared: PreparedData) -> 
 
 @pytest.mark.parametrize("condition", ["source", "match"])
 def test_micro_batches_together_are_the_batch(prepared: PreparedData, condition: ConditionSource) -> None:
-    made = examples(prepared, condition=condition, history_dropout=0.3, ahead=3)
+    made = examples(prepared, condition=condition, history_dropout=0.3)
     windows = next(iter(made.windows.epoch_batches(33, seed=0, epoch=0)))
     whole = made.batch(windows)
     shares = [made.batch(windows, MicroBatch(first, 3)) for first in range(3)]

@@ -51,7 +51,7 @@ def test_the_parts_of_every_run_share_its_whole_time(subject, tmp_path, monkeypa
     assert SECTIONS[name][1](figures)
     if name == "recommend":
         parts = figures["worlds"][0]["parts_ms"]
-        assert {"tower", "search and blend", "objects"} <= set(parts["joint"])
+        assert {"tower", "search", "calibration", "objects"} <= set(parts["joint"])
         return
     for run in figures["runs"]:
         assert sum(run["parts"].values()) == pytest.approx(1, abs=0.05), "a thread that reads ahead overlaps a little"

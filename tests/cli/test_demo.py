@@ -76,17 +76,22 @@ def test_a_folder_that_the_demo_did_not_write_is_never_touched(tmp_path: Path, o
 @pytest.mark.parametrize(
     ("low", "mean", "high", "said"),
     [
-        (0.01, 0.02, 0.03, "joint finds more than single"),
-        (-0.03, -0.02, -0.01, "joint finds less than single"),
-        (-0.01, 0.02, 0.03, "joint is not shown to differ from single"),
-        (-0.01, 0.0, 0.01, "joint is not shown to differ from single"),
-        (0.0, 0.0, 0.0, "joint finds the same as single"),
+        (0.01, 0.02, 0.03, "joint finds more than unconditioned"),
+        (-0.03, -0.02, -0.01, "joint finds less than unconditioned"),
+        (-0.01, 0.02, 0.03, "joint is not shown to differ from unconditioned"),
+        (-0.01, 0.0, 0.01, "joint is not shown to differ from unconditioned"),
+        (0.0, 0.0, 0.0, "unconditioned, the one vector of the whole history of the same model: not compared"),
     ],
 )
 def test_a_sentence_says_no_more_than_its_interval(low, mean, high, said):
-    figure = {"hr@100": {"mean": mean, "low": low, "high": high}}
-    others = dict.fromkeys(COMPARED_WITH, figure)
-    assert comparison_sentences({"budget": 100, "differences": others})[0].startswith(said)
+    gain = {"mean": mean, "low": low, "high": high}
+    figures = {"hr@100": gain, "served@100": gain}  # equal figures with a gain of zero: the same list
+    block = {
+        "budget": 100,
+        "methods": dict.fromkeys(["joint", *COMPARED_WITH], figures),
+        "differences": dict.fromkeys(COMPARED_WITH, figures),
+    }
+    assert comparison_sentences(block)[0].startswith(said)
 
 
 def smaller_sample(folder: Path) -> Path:
@@ -99,11 +104,11 @@ def smaller_sample(folder: Path) -> Path:
 
 @pytest.mark.slow
 def test_the_demo_shows_the_whole_path(tmp_path: Path, capsys, monkeypatch):
-    """With half of its epochs and fewer films: what it shows is the same, and both models have to know the person."""
+    """With one epoch and fewer films: what it shows is the same, and the model has to know the person."""
     data = smaller_sample(tmp_path / "sample")
     monkeypatch.setattr("multitudes.data.sample.sample_path", lambda _: data)
-    assert "\nepochs = 2\n" in SETTINGS
-    monkeypatch.setattr(demo, "SETTINGS", SETTINGS.replace("\nepochs = 2\n", "\nepochs = 1\n"))
+    assert "\nepochs = 3\n" in SETTINGS
+    monkeypatch.setattr(demo, "SETTINGS", SETTINGS.replace("\nepochs = 3\n", "\nepochs = 1\n"))
     for name in THREAD_VARIABLES:  # the demo sets those that are not
         monkeypatch.setenv(name, "1")
     out = tmp_path / "demo"
@@ -111,11 +116,11 @@ def test_the_demo_shows_the_whole_path(tmp_path: Path, capsys, monkeypatch):
     captured = capsys.readouterr()
     record = json.loads(captured.out.splitlines()[-1])
     assert captured.err == ""
-    for name in ("demo.toml", "prepared", "joint", "single", "releases", "report.html", "recommend.svg"):
+    for name in ("demo.toml", "prepared", "joint", "releases", "report.html", "recommend.svg"):
         assert (out / name).exists(), name
     assert not (out / ".unfinished").exists()
-    # Both models know the person: their interval lies above the same list for everyone.
-    for method in ("joint", "single"):
+    # The model knows the person: its interval lies above the same list for everyone.
+    for method in ("joint", "unconditioned"):
         assert record["methods"][method]["hr@100"]["low"] > record["methods"]["popularity"]["hr@100"]["mean"]
     for said in ("whole history", "a topic that the user follows", "because of", "− joint, HR", "try next:"):
         assert said in captured.out

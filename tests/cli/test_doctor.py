@@ -115,47 +115,6 @@ def test_what_was_tuned_is_said_depth_by_depth(recall: float, level: str, tmp_pa
     assert max(finding.exit_code for finding in found) == 0, "a warning is not a failure"
 
 
-@pytest.mark.parametrize(("overlap", "level"), [(0.973, "ok"), (0.96, "warning")])
-def test_what_one_search_for_all_vectors_finds_is_said_too(overlap: float, level: str, tmp_path: Path):
-    index = tuned(0.98)
-    publish_small(tmp_path / "older", index=index)
-    (older,) = (one for one in inspect_release(ReleaseStore(tmp_path / "older")) if one.subject == "mixture")
-    assert older.text == "no search for all vectors of a user at once: each is searched by itself"
-    levels = [{"depth": 200, "effort": 400, "proposals": 832, "recall": 0.98, "at_least": 0.97, "checked": overlap}]
-    mixture = {"levels": levels, "exact_lists": 1, "correction": [0, 0, 0], "error": 0.0123, "users": 64}
-    mixture |= {"checked_on": 60, "with_topics": [levels[0] | {"effort": 100, "checked": 0.99}], "topic_share": 0.2}
-    publish_small(tmp_path / "new", index=index | {"mixture": mixture})
-    findings = (one for one in inspect_release(ReleaseStore(tmp_path / "new")) if one.subject == "mixture")
-    summary, found, with_topics = findings
-    assert summary.text == (
-        "one search for all vectors; tuned on 64 users, checked on 60 others; log normalisers within 0.012"
-    )
-    assert found.text == (
-        f"{overlap:.3f} of the unseen items of the exact list at depth 200:"
-        " 400 pairs of a vector and a list, 832 candidates"
-    )
-    assert (summary.level, found.level, with_topics.level) == ("ok", level, "ok")
-    assert with_topics.text.startswith("0.990 of")
-    assert with_topics.text.endswith("100 pairs of a vector and a list, 832 candidates, for users with topics")
-    publish_small(tmp_path / "newer", index=index | {"mixture": mixture | {"promise": 0.97, "floor": 0.95}})
-    summary, *_ = (one for one in inspect_release(ReleaseStore(tmp_path / "newer")) if one.subject == "mixture")
-    assert summary.text == (
-        "one search for all vectors; tuned on 64 users to an overlap of 0.97, checked on 60 others with a floor of"
-        " 0.95; log normalisers within 0.012"
-    )
-
-
-def test_a_build_that_fell_back_says_why(tmp_path: Path):
-    fallback = {"promise": 0.97, "floor": 0.95, "depth": 100, "checked": 0.9, "checked_on": 60, "reason": "too little"}
-    publish_small(tmp_path, index=tuned(0.98) | {"mixture_fallback": fallback})
-    (found,) = (one for one in inspect_release(ReleaseStore(tmp_path)) if one.subject == "mixture")
-    assert (found.level, found.exit_code) == ("note", 0)
-    assert found.text == (
-        "no search for all vectors of a user at once: each is searched by itself;"
-        " promised an overlap of 0.97 with a floor of 0.95; too little"
-    )
-
-
 def test_a_tuned_index_says_what_the_doctor_reads(tmp_path: Path):
     random = np.random.default_rng(0)
     vectors, queries = random.standard_normal((2_000, 8)), random.standard_normal((300, 8)).astype(np.float32)
@@ -163,4 +122,3 @@ def test_a_tuned_index_says_what_the_doctor_reads(tmp_path: Path):
     publish_small(tmp_path, index=info)
     subjects = [finding.subject for finding in inspect_release(ReleaseStore(tmp_path))]
     assert subjects.count("recall") == len(info["tuning"]["levels"]) > 0
-    assert "mixture" in subjects

@@ -33,6 +33,19 @@ def test_json_is_the_last_line_with_the_promised_keys(releases: Path, capsys):
     assert all(candidate["title"].startswith("Film ") for candidate in record["candidates"])
 
 
+def test_calibration_divides_the_list_among_the_tastes_of_the_history(releases: Path, capsys):
+    def first_items(*arguments: str) -> list[int]:
+        assert run(["recommend", str(releases), "--user", "ann", "--n", "4", "--json", *arguments]) == 0
+        record = json.loads(capsys.readouterr().out.splitlines()[-1])
+        return [one["item_id"] for one in record["candidates"]]
+
+    lists = [first_items("--calibration", part) for part in ("0", "1")]
+    assert lists == [first_items("--set", f"retrieve.calibration={part}") for part in ("0", "1")]
+    assert [sum(item <= 110 for item in one) for one in lists] == [1, 3], (
+        "ann chose four of the first taste, one of the other"
+    )
+
+
 @pytest.mark.parametrize("width", [60, 80, 160])
 def test_the_explained_table_fits_the_terminal_and_names_interests_and_items(releases, width, capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", str(width))
@@ -66,7 +79,8 @@ def test_two_interests_whose_names_begin_alike_stay_apart_in_a_narrow_table(widt
     ]
     interests = [api.Interest(k, "implicit", name, 0.5, (name,), 1, None) for k, name in enumerate(names)]
     candidates = [
-        api.Candidate(k, f"Film {k}", 1.0, k, "implicit", k, name, (k,), k, name) for k, name in enumerate(names)
+        api.Candidate(k, f"Film {k}", 1.0, k, "implicit", k, name, (k,), (api.HistoryItem(k, name),))
+        for k, name in enumerate(names)
     ]
     printed = StringIO()
     shown = Recommendation("ann", "0001", tuple(candidates), tuple(interests))
@@ -86,14 +100,25 @@ def test_a_title_breaks_no_row_and_tells_the_terminal_nothing(tmp_path: Path, ca
     pl.DataFrame({"item_id": [201], "topics": [["Drama"]], "title": [title]}).write_parquet(tmp_path / "new.parquet")
     add_items(tmp_path / "releases", tmp_path / "new.parquet")
     assert run(["recommend", str(tmp_path / "releases"), "--history", "201", "--n", "2", "--explain"]) == 0
-    assert run(["recommend", str(tmp_path / "releases"), "--follows", "Drama", "--n", "2"]) == 0
+    assert run(["recommend", str(tmp_path / "releases"), "--followed-topics", "Drama", "--n", "2"]) == 0
     out = capsys.readouterr().out
-    assert out.count("Two lines,  [31mred,  back, \N{WOMAN}\u200d\N{GIRL}") == 2, "as origin of an interest, and found"
+    assert out.count("Two lines,  [31mred,  back, \N{WOMAN}\u200d\N{GIRL}") == 4, (
+        "as origin of an interest, reason of two, and found"
+    )
     assert not {"\x1b", "\u202e"} & set(out)
 
 
 def test_an_anonymous_user_gets_candidates_and_learns_what_is_unknown(releases: Path, capsys):
-    arguments = ["recommend", str(releases), "--history", "101, 999", "--follows", "Crime,drama,Opera", "--n", "2"]
+    arguments = [
+        "recommend",
+        str(releases),
+        "--history",
+        "101, 999",
+        "--followed-topics",
+        "Crime,drama,Opera",
+        "--n",
+        "2",
+    ]
     assert run(arguments) == 0
     captured = capsys.readouterr()
     assert "unknown items in the history: 1" in captured.out
@@ -128,10 +153,10 @@ def test_the_reasons_of_all_users_are_in_their_folder_and_in_both_exports(releas
     lines = [json.loads(line) for line in (tmp_path / "lines.jsonl").read_text().splitlines()]
     assert [one["name"] for one in lines[0]["interests"]] == ["whole history", "Drama", "Crime"]
     assert "vector" not in lines[0]["interests"][0]
-    assert lines[0]["candidates"][0]["explanation"] in {"Drama", "Crime"}
+    assert {tuple(one["because"]) for one in lines[0]["candidates"]} <= {(101, 102), (111,)}
     flat = pl.read_parquet(tmp_path / "flat.parquet")
-    assert flat.columns[-2:] == ["explained_by", "explanation"]
-    assert flat["explanation"].to_list() == [one["explanation"] for line in lines for one in line["candidates"]]
+    assert flat.columns[-1] == "because"
+    assert flat["because"].to_list() == [one["because"] for line in lines for one in line["candidates"]]
 
 
 def test_a_folder_that_was_begun_before_there_were_reasons_is_continued(releases: Path, tmp_path: Path):
@@ -159,6 +184,11 @@ def test_a_folder_that_was_begun_before_there_were_reasons_is_continued(releases
         (["--user", "ann", "--n", "0"], 2, "n"),
         (["--user", "ann", "--rows", "0"], 2, "rows = 0; expected 1 to 20"),
         (["--all", "--out", "x", "--rows", "2"], 2, "--rows is for one user"),
+        (["--user", "ann", "--calibration", "1.2"], 2, "calibration = 1.2; expected a part of the list, from 0 to 1"),
+        (["--user", "ann", "--calibration", "-0.1"], 2, "calibration = -0.1; expected"),
+        (["--user", "ann", "--calibration", "much"], 2, "--calibration"),
+        (["--user", "ann", "--rows", "2", "--calibration", "0.8"], 2, "--calibration is for one list of one user"),
+        (["--all", "--out", "x", "--calibration", "0.8"], 2, "with --all, give --set retrieve.calibration=0.8"),
     ],
 )
 def test_wrong_calls_are_one_line_with_their_code(releases, arguments, code, message, capsys):

@@ -29,7 +29,7 @@ def evaluated(tmp_path):
         folder.mkdir()
         wanted = [[user + 2 if user < good else 30, 29] for user in range(USERS)]
         config = CONFIG.model_copy(update={"max_users": users})
-        save(evaluate(FakeRun(folder, data, wanted), config), folder)
+        save(evaluate(FakeRun(folder, data, wanted, blend="round_robin"), config), folder)
         return folder
 
     return run

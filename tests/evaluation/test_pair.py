@@ -11,8 +11,8 @@ from multitudes.evaluation import pair
 from multitudes.evaluation.config import EvaluateConfig
 from multitudes.evaluation.evaluate import evaluate
 from multitudes.evaluation.pair import Member, evaluate_pair, merge_lists, pair_lists
-from multitudes.evaluation.scorer import Scorer
 from multitudes.retrieval.config import RetrieveConfig
+from multitudes.retrieval.scorer import Scorer
 from multitudes.retrieval.search import find_candidates
 from tests.evaluation.worlds import FakeRun, prepared
 from tests.retrieval.worlds import catalogue, user_vectors
@@ -99,7 +99,7 @@ def test_with_half_of_the_places_a_run_fills_the_list_of_half_the_budget(tmp_pat
 
 def test_a_pair_of_a_run_with_itself_keeps_the_turns_of_popular_items(monkeypatch):
     items = catalogue(np.outer(np.linspace(1, 0.1, 20), [1, 0.1]), counts=np.arange(20))  # item 20 is the most popular
-    config = RetrieveConfig(shares_by_history={"none": {"unconditioned": 0.5, "popular": 0.5}})
+    config = RetrieveConfig()
     vectors = user_vectors(("unconditioned",), [[[5, 0.5]]])._replace(events_B=np.array([0]))
     monkeypatch.setattr(pair, "user_vectors", lambda *_: vectors)
     own, nothing = Member(cast("Scorer", None), items, config), [np.array([], dtype=np.int64)]

@@ -11,8 +11,8 @@ from multitudes.data.planted import PlantedConfig, plant, write_world
 from multitudes.data.prepare import PrepareConfig, prepare
 from multitudes.evaluation.config import EvaluateConfig
 from multitudes.evaluation.evaluate import evaluate
-from multitudes.evaluation.scorer import catalogue
 from multitudes.retrieval.config import RetrieveConfig
+from multitudes.retrieval.scorer import catalogue
 from multitudes.training.runs import make_pinnersage_run
 
 BUDGET = 60  # three niches of 20 items
@@ -23,7 +23,7 @@ class MeanOfHistory:
 
     def __init__(self, run):
         self.prepared, self.config, self.item_vectors = run.prepared, run.config, run.item_vectors
-        self.shares, self.shares_by_history, self.blend = {"unconditioned": 1.0}, {}, "mixture"
+        self.shares, self.calibration, self.blend = {"unconditioned": 1.0}, 0.0, "fusion"
 
     def user_vectors(self, histories, _topic_BC, _partition="interests", _time_BL=None, _positives=None):
         mean_BD = (self.item_vectors()[histories.item_BL] * histories.valid_BL[:, :, None]).mean(axis=1)
@@ -65,9 +65,9 @@ def test_one_taste_is_found_as_well_by_one_vector():
 
 def test_round_robin_is_the_default_blend_and_can_be_changed():
     assert result(3)["settings"]["retrieve"]["blend"] == "round_robin"
-    assert "mixture" in result(3)["methods"]
+    assert "fusion" in result(3)["methods"]
     asked = EvaluateConfig(budgets=(BUDGET,), targets="new", resamples=1, max_users=5)
-    assert evaluate(run(3), asked, RetrieveConfig(blend="mixture")).result["settings"]["retrieve"]["blend"] == "mixture"
+    assert evaluate(run(3), asked, RetrieveConfig(blend="fusion")).result["settings"]["retrieve"]["blend"] == "fusion"
 
 
 def test_an_item_without_a_vector_is_never_a_candidate():

@@ -9,9 +9,9 @@ from multitudes.data.prepared import TEST, VALIDATION
 from multitudes.evaluation.config import EvaluateConfig
 from multitudes.evaluation.evaluate import evaluate
 from multitudes.evaluation.repeats import RepeatSystems
-from multitudes.evaluation.scorer import catalogue, user_vectors
 from multitudes.evaluation.targets import seen_items
 from multitudes.retrieval.config import RetrieveConfig
+from multitudes.retrieval.scorer import catalogue, user_vectors
 from multitudes.retrieval.search import find_candidates
 from tests.evaluation.worlds import FakeRun, prepared
 
@@ -63,8 +63,9 @@ def test_a_share_of_zero_at_serving_leaves_the_lists_of_new_items(tmp_path):
     held = held_out_users(run.prepared, "validation")
     histories, config = seen_items(run.prepared, held), RetrieveConfig(repeat_share=1e-9)
     systems = RepeatSystems(run.prepared, catalogue(run, run.item_vectors()), config)
-    vectors = user_vectors(run, held, config)
-    new = find_candidates(vectors, catalogue(run, run.item_vectors()), 4, histories, config)
+    items = catalogue(run, run.item_vectors())
+    vectors = user_vectors(run, held, config, items)
+    new = find_candidates(vectors, items, 4, histories, config)
     lists = systems.lists(held, {4: new}, histories)
     assert lists.keys() == {("with_repeats", 4), ("repeats", 4)}
     for item_BN in lists.values():

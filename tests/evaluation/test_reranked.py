@@ -10,6 +10,7 @@ from multitudes.evaluation.config import EvaluateConfig
 from multitudes.evaluation.evaluate import evaluate
 from multitudes.evaluation.reranked import RERANKERS, WEIGHTS, RerankedSystems, _choose_weight
 from multitudes.retrieval.config import RetrieveConfig
+from multitudes.retrieval.scorer import catalogue
 from tests.evaluation.worlds import FakeRun, prepared
 
 ITEMS, USERS = 40, 12
@@ -75,7 +76,7 @@ def test_with_a_weight_of_zero_the_list_is_that_of_the_one_vector(run, monkeypat
 
 
 def test_an_excluded_item_is_in_no_list_and_places_are_filled(run):
-    systems = RerankedSystems(run, SETTINGS, 5, "test")
+    systems = RerankedSystems(run, catalogue(run, run.item_vectors()), SETTINGS, 5, "test")
     held = held_out_users(run.prepared, "test")
     score_BI = np.tile(-np.arange(ITEMS + 1, dtype=np.float32), (USERS, 1))
     lists = systems.lists(score_BI, held, [np.arange(1, 4 + b) for b in range(USERS)], (5,))

@@ -7,7 +7,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from multitudes.batches.user_vectors import ListPart
 from multitudes.evaluation.system_search import Exclusion, SystemSearch
 from multitudes.retrieval.config import Blend, RetrieveConfig
 from multitudes.retrieval.search import find_candidates, search_vectors
@@ -30,8 +29,7 @@ def assert_same_lists(found, expected):
 def test_one_search_finds_what_a_search_with_each_exclusion_finds(blend, world, data):
     items, vectors, own, n = world
     vectors = vectors._replace(events_B=np.arange(len(own)) % 2)
-    turns: dict[ListPart, float] = {"unconditioned": 0.3, "implicit": 0.2, "explicit": 0.1, "popular": 0.4}
-    config = RetrieveConfig(blend=blend, topics_per_request=2, shares_by_history={"none": turns})
+    config = RetrieveConfig(blend=blend, topics_per_request=2)
     search = SystemSearch(vectors, items, (max(1, n // 2), n), own, config)
     users = data.draw(st.sets(st.integers(0, len(own) - 1), min_size=1))
     row_B = np.array(sorted(users))
@@ -50,5 +48,5 @@ def test_lists_that_were_found_for_another_blend_give_the_same(blend, world):
     items, vectors, own, n = world
     row_B, excluded = np.arange(len(own)), exclusion(items, own)
     search = SystemSearch(vectors, items, (n,), own, RetrieveConfig(blend=blend, topics_per_request=2))
-    lists = search_vectors(vectors, items, n, own, RetrieveConfig(blend="round_robin", topics_per_request=2))
+    lists = search_vectors(vectors, items, 6 * n, own, RetrieveConfig(blend="round_robin", topics_per_request=2))
     assert_same_lists(search.by_budget(row_B, excluded, lists)[n], search.by_budget(row_B, excluded)[n])

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import polars as pl
 
-from multitudes.batches.user_vectors import HistoryLength, InterestKind, ListPart, Partition, UserVectors
+from multitudes.batches.user_vectors import InterestKind, Partition, UserVectors
 from multitudes.data.prepared import TEST, TRAIN, PreparedData
 from multitudes.retrieval.config import Blend
 
@@ -88,10 +88,10 @@ class FakeRun:
     wanted_at_random: list[list[int]] | None = None
     kinds: tuple[InterestKind, ...] = ("implicit", "implicit")
     weights: tuple[float, ...] = (0.5, 0.5)
-    blend: Blend = "mixture"
+    blend: Blend = "fusion"
     controls: tuple[Partition, ...] = ("random",)
     shares: dict[InterestKind, float] = field(default_factory=dict)
-    shares_by_history: dict[HistoryLength, dict[ListPart, float]] = field(default_factory=dict)
+    calibration: float | None = 0.0
     config: SimpleNamespace = field(
         default_factory=lambda: SimpleNamespace(method="clustering", seed=0, model=SimpleNamespace(history=10))
     )

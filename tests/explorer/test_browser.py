@@ -142,11 +142,30 @@ def test_shares_mutes_and_boosts_change_the_list_and_are_reset(browser, url):
         browser.wait(f"$('topic-chips').innerText === {chip!r}")
     click(browser, "#topic-chips button")
     browser.wait("$('topic-chips').innerText === ''")
+    assert text(browser, "#calibrated") == "as published"
+    asked = "window.last = null; const sent = request; request = () => (window.last = sent())"
+    browser.run(f"{asked}; $('calibration').focus()")
+    browser.press("End")
+    browser.wait("$('summary').textContent.startsWith('Calibration at 100 %: ')")
+    assert text(browser, "#calibrated") == "100 %"
+    assert browser.run("[document.activeElement.id, last.calibration]") == ["calibration", 1]
     focus_and_type(browser, "#topic", "Dramma")
     click(browser, "#topic-form button")
     assert "is no topic of this release" in text(browser, "#error")
     click(browser, "#reset")
     browser.wait("document.querySelectorAll('#interests li.muted').length === 0")
+    assert browser.run("[$('calibrated').textContent, last.calibration, Number($('calibration').value)]") == [
+        "as published",
+        None,
+        browser.run("Math.round(100 * release.calibration)"),
+    ]
+
+
+def test_the_interests_that_the_list_serves_are_counted(browser, url):
+    open_ann(browser, url)
+    assert text(browser, "#served") == "Serves 1 of 1 interests and 1 of 1 topics."
+    none = "(answer.candidates = answer.candidates.map(c => ({ ...c, interest: 0, found_by: [0] })), served(answer))"
+    assert browser.run(none) == "Serves 0 of 1 interests and 0 of 1 topics.", "the control"
 
 
 def test_an_item_shows_its_neighbours_which_can_be_added(browser, url):

@@ -9,6 +9,7 @@ import pytest
 
 from multitudes import api
 from multitudes.explorer.explorer import Explorer
+from multitudes.retrieval.config import RetrieveConfig
 from multitudes.retrieval.item_updates import remove_items
 from multitudes.retrieval.retriever import Retriever
 from multitudes.state.protocol import Event, UserState
@@ -72,6 +73,15 @@ def test_rows_are_those_of_the_retriever(explorer):
     assert [row.title for row in explore(explorer, "bob", mute_interests=[1]).rows] == ["Drama", "Crime"]
 
 
+def test_the_calibration_that_is_asked_for_divides_the_list_and_not_that_of_one_vector(explorer, retriever):
+    none, whole = (explore(explorer, "ann", n=4, calibration=part) for part in (0.0, 1.0))
+    for part, answer in ((0.0, none), (1.0, whole)):
+        said = retriever.recommend("ann", n=4, calibration=part, request_id="explorer")
+        assert items(answer.candidates) == items(said.candidates)
+    assert items(none.candidates) != items(whole.candidates)
+    assert none.one_vector == whole.one_vector
+
+
 def test_a_share_of_one_gives_an_interest_the_whole_list(explorer):
     for number in (2, 3):
         answer = explore(explorer, "bob", n=4, interest_shares=[api.InterestShare(number, 1.0)])
@@ -123,6 +133,12 @@ def test_the_map_describes_the_release(explorer):
     assert shown.topics == ("Drama", "Crime")
     assert items(shown.map) == list(range(101, 121))
     assert np.isfinite([(one.x, one.y) for one in shown.map]).all()
+
+
+@pytest.mark.parametrize("published", [0.3, None])
+def test_the_slider_of_the_calibration_begins_as_published(published, retriever):
+    retriever = Retriever(retriever.release, RetrieveConfig(calibration=published))
+    assert Explorer(lambda: retriever).map().calibration == (published or 0)
 
 
 def test_what_is_supposed_is_no_last_answer_of_the_user(tmp_path):

@@ -28,7 +28,7 @@ class Tags(HTMLParser):
 
 
 def an_answer() -> api.ExploreResponse:
-    candidate = api.Candidate(1, EVIL, 1.0, 1, "implicit", 1, EVIL, (1,), 1, EVIL)
+    candidate = api.Candidate(1, EVIL, 1.0, 1, "implicit", 1, EVIL, (1,), (api.HistoryItem(1, EVIL),))
     interest = api.Interest(1, "implicit", EVIL, 1.0, (EVIL,), 1, None)
     event = api.ExploredEvent(PLACE, None, 1, False)
     return api.ExploreResponse(EVIL, "0001", "", (), (event,), (interest,), (candidate,), (PLACE,), (candidate,))
@@ -53,7 +53,7 @@ def test_the_page_loads_nothing_and_its_policy_is_that_of_its_text():
 
 
 def test_an_exported_page_holds_titles_as_text_and_data_that_end_nothing():
-    release = api.ExploreMapResponse("0001", "joint", 1, 1, True, (EVIL,), (PLACE,))
+    release = api.ExploreMapResponse("0001", "joint", 1, 1, True, (EVIL,), (PLACE,), 0.4)
     html = static_page(release, [an_answer()])
     assert "img" not in Tags(html).names
     (data,) = re.findall(r'<script type="application/json" id="data">(.*?)</script>', html, re.DOTALL)
@@ -64,7 +64,7 @@ def test_an_exported_page_holds_titles_as_text_and_data_that_end_nothing():
 
 
 def test_an_exported_page_has_the_candidates_of_a_second_release_or_says_that_it_has_not_the_user():
-    release = api.ExploreMapResponse("0001", "joint", 1, 1, True, (EVIL,), (PLACE,))
+    release = api.ExploreMapResponse("0001", "joint", 1, 1, True, (EVIL,), (PLACE,), 0.4)
     both = static_page(release, [an_answer()], Beside("other/0001", [an_answer()]))
     assert '<th scope="col">release other/0001</th>' in both
     assert "<caption>Interests in release other/0001</caption>" in both

@@ -49,7 +49,7 @@ def index(engine, topics=None, measured=()) -> ApproximateSearch:
 def ask(approximate: ApproximateSearch, limit: int, excluded=None, topic: int = 0, query_QD=_ONE) -> list[int]:
     topic_Q = np.array([topic])
     without = None if excluded is None else [np.asarray(excluded)]
-    hits = approximate.search(check_request(query_QD, limit, without, topic_Q, False, dimension=1, items=ITEMS))
+    hits = approximate.search(check_request(query_QD, limit, without, topic_Q, dimension=1, items=ITEMS))
     return [int(i) for i in hits.ids(0)]
 
 
@@ -89,7 +89,7 @@ def test_queries_with_different_exclusions_share_a_call(engine, monkeypatch):
 
     monkeypatch.setattr(engine, "propose", noted)
     excluded = [np.arange(q, 20 + q, 9) for q in range(8)]
-    request = check_request(np.ones((8, 1)), 40, excluded, None, False, dimension=1, items=ITEMS)
+    request = check_request(np.ones((8, 1)), 40, excluded, None, dimension=1, items=ITEMS)
     hits = index(engine).search(request)
     assert calls == [None], "no selector: it would be one for all of them"
     for q in range(8):

@@ -1,26 +1,25 @@
-"""The tuned engines: recall on easy and hard data, with and without filters, and beyond the tuned depths."""
+"""The inverted index: recall on easy and hard data, with and without filters, and beyond the tuned depths."""
 
 from typing import Any
 
 import numpy as np
 import pytest
 
-from multitudes.index import hnsw, inverted, inverted_lists
+from multitudes.index import inverted, inverted_lists
 from multitudes.index.engine import DEFAULT_TARGET
 from multitudes.index.exact import ExactIndex
 from multitudes.index.factory import IndexConfig, build_embedded, load_embedded
+from multitudes.index.inverted_lists import InvertedLists
 from tests.index.tuned_worlds import N, by_topic, clustered, exact, latent, recall
 
-engines = pytest.mark.parametrize("engine", [inverted, hnsw])
 SHALLOW = DEFAULT_TARGET._replace(deepest=50)
 NARROW = DEFAULT_TARGET._replace(scanned=100)  # so that topics of this small corpus are large
 
 
-@engines
 @pytest.mark.parametrize("world", [clustered, latent])
-def test_the_recall_target_holds_at_every_depth_on_unseen_queries(engine: Any, world: Any):
+def test_the_recall_target_holds_at_every_depth_on_unseen_queries(world: Any):
     vectors, queries = world(np.random.default_rng(2))
-    index = engine.build(np.arange(N), vectors, queries=queries[:150])
+    index = inverted.build(np.arange(N), vectors, queries=queries[:150])
     for depth in (3, 17, 100, 400):
         found = recall(index.search(queries[150:], depth), exact(vectors).search(queries[150:], depth))
         assert found >= 0.96, f"held-out queries at depth {depth}; a little below 0.97 is chance"
@@ -36,11 +35,10 @@ def test_control_the_least_effort_is_not_enough_without_clusters():
     assert recall(index.search(queries, 5), exact(vectors).search(queries, 5)) < 0.8
 
 
-@engines
 @pytest.mark.parametrize("world", [clustered, latent])
-def test_the_best_items_excluded_leave_full_lists_and_the_recall(engine: Any, world: Any):
+def test_the_best_items_excluded_leave_full_lists_and_the_recall(world: Any):
     vectors, queries = world(np.random.default_rng(3))
-    index, users = engine.build(np.arange(N), vectors, queries=queries[40:]), queries[:40]
+    index, users = inverted.build(np.arange(N), vectors, queries=queries[40:]), queries[:40]
     for excluded in (100, 1_000):
         best = exact(vectors).search(users, excluded)
         seen = [best.ids(q) for q in range(len(users))]
@@ -50,12 +48,11 @@ def test_the_best_items_excluded_leave_full_lists_and_the_recall(engine: Any, wo
         assert recall(found, wanted) >= 0.95
 
 
-@engines
-def test_a_large_topic_keeps_the_recall_and_so_does_one_far_from_every_query(engine: Any):
+def test_a_large_topic_keeps_the_recall_and_so_does_one_far_from_every_query():
     vectors, queries = latent(np.random.default_rng(4))
     far = vectors @ queries[:100].mean(axis=0) < 0
     topics = by_topic(np.arange(N) % 4 == 0, far, np.arange(N) < 50)
-    index = engine.build(np.arange(N), vectors, topics, queries=queries[100:], target=NARROW)
+    index = inverted.build(np.arange(N), vectors, topics, queries=queries[100:], target=NARROW)
     assert [topic["topic"] for topic in index.info()["tuning"]["topics"]] == [1, 2], "the third is scanned anyway"
     best = exact(vectors).search(queries[:100], 200)
     seen = [best.ids(q) for q in range(100)]
@@ -71,10 +68,9 @@ def test_a_large_topic_keeps_the_recall_and_so_does_one_far_from_every_query(eng
         )
 
 
-@engines
-def test_queries_with_different_limits_are_answered_as_alone(engine: Any):
+def test_queries_with_different_limits_are_answered_as_alone():
     vectors, queries = latent(np.random.default_rng(5))
-    index = engine.build(np.arange(N), vectors, by_topic(np.arange(N) % 3 == 0), queries=queries, target=NARROW)
+    index = inverted.build(np.arange(N), vectors, by_topic(np.arange(N) % 3 == 0), queries=queries, target=NARROW)
     limits, topics = np.array([0, 3, 40, 900, 4_000]), np.array([0, 1, 0, 1, 0])
     together = index.search(queries[:5], limits, topic_Q=topics)
     assert together.count_Q.tolist() == [0, 3, 40, 900, 4_000]
@@ -107,16 +103,14 @@ def test_the_size_of_the_corpus_chooses_the_engine_unless_it_is_named():
         build_embedded(ids, vectors, IndexConfig(exact_up_to=N - 1, depth=10)).segment.info()["kind"]
         == inverted_lists.KIND
     )
-    assert build_embedded(ids[:500], few, IndexConfig(kind="hnsw")).segment.info()["kind"] == hnsw.KIND
     assert build_embedded(ids[:500], few, IndexConfig(kind="inverted")).segment.info()["kind"] == inverted_lists.KIND
     assert isinstance(build_embedded(ids, vectors, IndexConfig(kind="exact", exact_up_to=1)).segment, ExactIndex)
 
 
-@engines
-def test_saved_and_loaded_it_finds_the_same_and_knows_how_it_was_tuned(engine: Any, tmp_path: Any):
+def test_saved_and_loaded_it_finds_the_same_and_knows_how_it_was_tuned(tmp_path: Any):
     vectors, queries = latent(np.random.default_rng(7))
     topics = by_topic(np.arange(N) % 2 == 0)
-    index = engine.build(np.arange(N), vectors, topics, queries=queries, target=SHALLOW)
+    index = inverted.build(np.arange(N), vectors, topics, queries=queries, target=SHALLOW)
     index.save(tmp_path)
     again = load_embedded(tmp_path).segment
     seen, topic_Q = [np.arange(0, N, 7)] * 20, np.arange(20) % 2
@@ -141,14 +135,34 @@ def test_many_lists_that_are_found_through_a_graph_keep_the_recall(monkeypatch: 
     assert recall(found, wanted) >= 0.96
 
 
-def test_few_queries_and_many_are_scanned_differently_and_find_the_same():
+def test_the_vectors_of_a_request_share_a_call_and_each_probes_as_many_lists_as_its_depth_needs(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    vectors, queries = latent(np.random.default_rng(6))
+    index = inverted.build(np.arange(N), vectors, queries=queries[8:], target=SHALLOW)
+    effort = {level["depth"]: level["effort"] for level in index.info()["tuning"]["levels"]}
+    assert effort[10] < effort[50]
+    search, probed = InvertedLists._search_lists, []
+
+    def noted(self: InvertedLists, query_QD: Any, list_QP: Any, *rest: Any) -> Any:
+        probed.append((list_QP >= 0).sum(axis=1).tolist())
+        return search(self, query_QD, list_QP, *rest)
+
+    monkeypatch.setattr(InvertedLists, "_search_lists", noted)
+    together = index.search(queries[:5], np.array([50, *[10] * 4]))
+    assert probed == [[effort[50], *[effort[10]] * 4]]
+    alone = [index.search(queries[q : q + 1], limit) for q, limit in enumerate((50, *[10] * 4))]
+    assert len(probed) == 1 + 5, "the control: a call for each"
+    assert [hits.ids(0).tolist() for hits in alone] == [together.ids(q).tolist() for q in range(5)]
+
+
+def test_a_query_is_scanned_differently_alone_and_among_others_and_finds_the_same():
     vectors, queries = latent(np.random.default_rng(6))
     vectors[500:900] = vectors[500]  # ties, of which either way would keep others
     index = inverted.build(np.arange(N), vectors, queries=queries)
     asked = np.concatenate([queries[:150], vectors[500:501]])
     excluded = [np.arange(10 * q, 10 * q + 300) for q in range(len(asked))]
     together = index.search(asked, 30, excluded=excluded)
-    assert len(asked) > 2 * inverted_lists._FEW_QUERIES
     for q in (0, 75, 149, 150):
         alone = index.search(asked[q : q + 1], 30, excluded=excluded[q : q + 1])
         assert alone.ids(0).tolist() == together.ids(q).tolist()

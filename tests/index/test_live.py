@@ -1,7 +1,6 @@
 """After any history of changes, an index answers like one built from its current items."""
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -13,7 +12,7 @@ from multitudes.errors import UsageError
 from multitudes.index.exact import ExactIndex
 from multitudes.index.factory import load_embedded
 from multitudes.index.live import LiveIndex
-from multitudes.index.protocol import ANY_TOPIC, Hits, Topics
+from multitudes.index.protocol import ANY_TOPIC, Topics
 from tests.index import worlds
 from tests.index.worlds import World, csr, latent, plain_world
 
@@ -26,12 +25,6 @@ def small(n: int = 40) -> tuple[LiveIndex, World]:
     rng = np.random.default_rng(4)
     world = plain_world(latent(rng, n, 8), latent(rng, 5, 8), n, [[1 + i % 3] for i in range(n)])
     return LiveIndex(ExactIndex.build(world.ids, world.vectors_nD, topics=world.topics())), world
-
-
-def log_sums(index: LiveIndex, query_QD: np.ndarray, topic_Q: np.ndarray) -> np.ndarray:
-    asked = index.search(query_QD, 1, topic_Q=topic_Q, log_sums=True).log_sum_Q
-    assert asked is not None
-    return asked
 
 
 class AnyHistory(RuleBasedStateMachine):
@@ -79,7 +72,6 @@ class AnyHistory(RuleBasedStateMachine):
             worlds.check_contents(self.index, world)
             worlds.check_answers(self.index, world)
             worlds.check_ranking(self.index, world)
-            worlds.check_log_sums(self.index, world)
         else:
             assert (worlds.ask(self.index, world).count_Q == 0).all()
             assert len(self.index) == len(self.index.ids()) == 0
@@ -182,51 +174,6 @@ def test_items_have_the_topics_whose_items_they_are():
     expected = [np.isin(ids, index.items_of(topic)).tolist() for topic in topic_T.tolist()]
     assert index.have_topics(ids, topic_T).tolist() == expected
     assert np.any(expected)
-
-
-def test_a_removed_item_is_subtracted_from_the_log_sum_however_large():
-    """The float32 sum of all is rounded more coarsely than what is left: a difference would be noise."""
-    vectors_nD = np.eye(4, dtype=np.float32) * np.array([30, 1, 2, 3], np.float32)
-    index = LiveIndex(ExactIndex.build(np.arange(4), vectors_nD, topics=csr([[1], [1], [1], [2]])))
-    query_QD = np.ones((2, 4), np.float32)
-    index.remove([0])
-    asked = log_sums(index, query_QD, np.array([ANY_TOPIC, 1]))
-    np.testing.assert_allclose(asked, [np.logaddexp.reduce([1, 2, 3.0]), np.logaddexp(1, 2)], rtol=1e-6)
-    coarse = np.float32(np.logaddexp.reduce([30, 1, 2, 3.0]))  # the control: what subtraction would make of it
-    with np.errstate(divide="ignore"):
-        assert abs(np.log(np.exp(np.float64(coarse)) - np.exp(30.0)) - np.logaddexp.reduce([1, 2, 3.0])) > 0.01
-    index.remove([1, 2, 3])
-    assert (log_sums(index, query_QD, np.array([ANY_TOPIC, 1])) == -np.inf).all()
-
-
-def test_a_removed_item_is_subtracted_although_the_terms_of_its_score_cancel():
-    """Such a score rounds by its terms, which are a thousand times larger than itself."""
-    rng = np.random.default_rng(0)
-    query_QD = rng.standard_normal((50, 32)).astype(np.float32)
-    vectors_nD = rng.standard_normal((3, 32)).astype(np.float32)
-    vectors_nD[0] *= 500
-    score_Q1 = query_QD @ vectors_nD[:1].T
-    query_QD[:, :1] += (7 - score_Q1) / vectors_nD[0, 0]  # the scores of the removed item are near 7
-    index = LiveIndex(ExactIndex.build(np.arange(3), vectors_nD))
-    index.remove([0])
-    asked = log_sums(index, query_QD, np.full(50, ANY_TOPIC))
-    live_Qn = query_QD.astype(np.float64) @ vectors_nD[1:].T.astype(np.float64)
-    np.testing.assert_allclose(asked, np.logaddexp.reduce(live_Qn, axis=1), rtol=1e-4, atol=1e-3)
-
-
-def test_an_unknown_log_sum_stays_unknown(monkeypatch: pytest.MonkeyPatch):
-    world = small()[1]
-    segment = ExactIndex.build(world.ids, world.vectors_nD)
-    know = segment.search
-
-    def not_all(*args: Any, **kwargs: Any) -> Hits:
-        return know(*args, **kwargs)._replace(log_sum_Q=np.full(len(world.query_QD), np.nan, np.float32))
-
-    monkeypatch.setattr(segment, "search", not_all)
-    index = LiveIndex(segment)
-    index.add([50], np.ones((1, 8)))
-    index.remove([2])
-    assert np.isnan(log_sums(index, world.query_QD, np.zeros(5, np.int64))).all()
 
 
 @pytest.mark.parametrize("change", ["nothing", "add", "remove", "both", "everything gone"])

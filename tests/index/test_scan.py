@@ -16,7 +16,7 @@ def test_every_query_has_its_own_limit_whatever_the_chunk_size(chunk: int, monke
     queries = rng.integers(-3, 4, (7, 4)).astype(np.float32)
     ids, limits = np.arange(300) * 10, np.array([5, 0, 300, 1, 7, 999, 40])
     excluded = [ids[q::9] for q in range(7)]
-    hits = scan(queries, ids, vectors, limits, excluded, log_sums=True)
+    hits = scan(queries, ids, vectors, limits, excluded)
     assert hits.id_QN.shape[1] == 300
     for q in range(7):
         allowed = np.setdiff1d(ids, excluded[q])
@@ -24,8 +24,6 @@ def test_every_query_has_its_own_limit_whatever_the_chunk_size(chunk: int, monke
         assert hits.ids(q).tolist() == ranking[: limits[q]].tolist()
         assert (hits.id_QN[q, hits.count_Q[q] :] == -1).all()
         assert (hits.score_QN[q, hits.count_Q[q] :] == -np.inf).all()
-    assert hits.log_sum_Q is not None
-    np.testing.assert_allclose(hits.log_sum_Q, np.log(np.exp(queries @ vectors.T).sum(axis=1)), rtol=1e-5)
 
 
 def test_the_top_hits_skip_fill_and_tie_by_the_smaller_id():
@@ -55,7 +53,7 @@ def test_a_scan_in_blocks_finds_what_a_full_sort_does(block: int, limit: int, ti
     hits, same = scan_in_blocks(query_QD, IDS, vectors_nD, limit), scan(query_QD, IDS, vectors_nD, limit)
     order_Qn = np.argsort(-(query_QD @ vectors_nD.T), axis=1, kind="stable")
     np.testing.assert_array_equal(hits.id_QN, 10 * order_Qn[:, :limit])
-    for found, scanned in zip(hits[:3], same[:3], strict=True):
+    for found, scanned in zip(hits, same, strict=True):
         np.testing.assert_array_equal(found, scanned)
 
 

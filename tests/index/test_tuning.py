@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from multitudes.index import hnsw, inverted, tuning
+from multitudes.index import inverted, tuning
 from multitudes.index.engine import DEFAULT_TARGET, Level, QueryLevels, RecallTarget, Tuning, tuning_from_record
 from multitudes.index.item_table import make_item_table
 from multitudes.index.protocol import Hits
@@ -53,38 +53,6 @@ def test_a_deeper_level_may_need_less_effort(rows, some):
 def test_more_proposals_make_up_for_codes_that_lose_much(rows, some):
     ranked = finding(rows, lambda level: 1.0 if level.proposals >= 4 * level.depth + 32 else 0.5)
     assert [level.proposals for level in tune(GRID, ranked, rows, some, TARGET).levels] == [72, 112, 232, 432]
-
-
-def test_the_cheapest_parameters_are_chosen_where_proposals_and_effort_replace_each_other(rows, some):
-    ranked = finding(rows, lambda level: 1.0 if level.effort * (level.proposals - 32) >= 1_280 else 0.5)
-
-    def chosen(cost) -> list[tuple[int, int]]:
-        tuned = tune(GRID._replace(cost=cost), ranked, rows, some, TARGET._replace(deepest=10))
-        return [(level.effort, level.proposals) for level in tuned.levels]
-
-    assert chosen(GRID.cost) == [(64, 52)]
-    assert chosen(lambda effort, proposals: effort + 2 * proposals) == [(64, 52)]
-    assert chosen(lambda effort, proposals: 10 * effort + proposals) == [(32, 72)]
-
-
-def test_what_an_exact_answer_ignores_need_not_be_found(rows, some):
-    depth, whole = 10, scan(some.tuning_QD, rows.ids, rows.vectors_nD, 10)
-    partly = whole._replace(id_QN=np.where(np.arange(depth) < 4, -1, whole.id_QN))
-    nothing = whole._replace(id_QN=np.full_like(whole.id_QN, -1))
-
-    def lacks_the_best_four(query_QD: np.ndarray, level: Level) -> Hits:
-        found = scan(query_QD, rows.ids, rows.vectors_nD, level.depth)
-        found.id_QN[:, : 4 if level.effort < 64 else 0] = -1
-        return found
-
-    def effort(truth: Hits) -> list[int]:
-        halves = tuning.Half(some.tuning_QD, truth), tuning.Half(some.tuning_QD, truth)
-        levels = tuning.tune_levels(GRID, lacks_the_best_four, halves, [depth], lambda _: 0.0, 0.9, len(rows))
-        return [level.effort for level in levels]
-
-    assert effort(whole) == [64]
-    assert effort(partly) == [1]
-    assert effort(nothing) == [], "nothing tells what finds them"
 
 
 def test_a_depth_that_no_effort_reaches_has_no_level(rows, some):
@@ -205,12 +173,10 @@ def test_the_seed_draws_what_lists_are_trained_on():
     assert (centroid_LD[0] != centroid_LD[2]).any()
 
 
-@pytest.mark.parametrize("engine", [inverted, hnsw])
-def test_the_seed_draws_what_is_tuned_on(engine: Any):
-    """Of so few items all are trained on, and the graph is the same: only the queries differ."""
+def test_the_seed_draws_what_is_tuned_on():
     vectors, queries = (each[:1_000] for each in latent(np.random.default_rng(9), 700))
     first, again, other = (
-        engine.build(np.arange(1_000), vectors, queries=queries, seed=seed).info()["tuning"] for seed in (0, 0, 1)
+        inverted.build(np.arange(1_000), vectors, queries=queries, seed=seed).info()["tuning"] for seed in (0, 0, 1)
     )
     assert first == again
     assert first != other

@@ -260,20 +260,6 @@ def check_contents(index: Index, world: World) -> None:
         assert index.items_of(topic).tolist() == sorted(wanted)
 
 
-def check_log_sums(index: Index, world: World) -> None:
-    """The sum over all items of the topic, excluded or not, is right or said to be not known."""
-    asked = index.search(
-        world.query_QD, world.limit_Q, excluded=world.excluded_Q, topic_Q=world.topic_Q, log_sums=True
-    ).log_sum_Q
-    assert asked is not None
-    nothing_excluded = replace(world, excluded_Q=[np.zeros(0, np.int64)] * len(world.query_QD))
-    for q, log_sum in enumerate(asked.tolist()):
-        scores = world.scores(q)[nothing_excluded.allowed(q)]
-        if not np.isnan(log_sum):
-            np.testing.assert_allclose(log_sum, np.logaddexp.reduce(scores), rtol=1e-4, atol=1e-3)
-    assert ask(index, world).log_sum_Q is None
-
-
 def identical(first: Hits, second: Hits) -> bool:
     """Say whether two results are the same to the last bit."""
     return (

@@ -15,13 +15,13 @@ from tests.evaluation.worlds import prepared
 RANK, ITEMS = 3, 20
 
 
-def history(recency: float = 0.0, *, growth: float = 0.0, own: float = 0.0, **weight: float) -> LinearHistory:
+def history(recency: float = 0.0, *, growth: float = 0.0, **weight: float) -> LinearHistory:
     rng = np.random.default_rng(1)
     factors = LinearFactors(*(rng.standard_normal((ITEMS + 1, RANK)).astype(np.float32) for _ in range(2)))
     for table in factors:
         table[0] = 0
     factors.input_IR[7] = 0  # an item without training events
-    return LinearHistory(factors, HistoryWeights(weight=weight, recency=recency, growth=growth, own=own))
+    return LinearHistory(factors, HistoryWeights(weight=weight, recency=recency, growth=growth))
 
 
 def tower_vectors(users: int) -> UserVectors:
@@ -35,13 +35,12 @@ def tower_vectors(users: int) -> UserVectors:
 
 
 POSITIVES = [np.array([1, 5, 9]), np.array([2, 7]), np.zeros(0, dtype=np.int64), np.array([3, ITEMS + 4])]
-NO_HISTORY = np.zeros((len(POSITIVES), 4), dtype=np.int64)
 
 
 def test_a_joined_score_is_the_sum_of_both_scores() -> None:
     linear, vectors = history(0.5, unconditioned=2.0, implicit=3.0), tower_vectors(len(POSITIVES))
     item_ID = np.random.default_rng(3).standard_normal((ITEMS + 1, 5)).astype(np.float32)
-    joined, joined_items = linear.join_users(vectors, POSITIVES, NO_HISTORY), linear.join_items(item_ID)
+    joined, joined_items = linear.join_users(vectors, POSITIVES), linear.join_items(item_ID)
     weight = {"unconditioned": 2.0, "implicit": 3.0}
     for b, items in enumerate(POSITIVES):
         later = {int(i): len(items) - 1 - place for place, i in enumerate(items) if i <= ITEMS}
@@ -52,24 +51,6 @@ def test_a_joined_score_is_the_sum_of_both_scores() -> None:
             np.testing.assert_allclose(joined_items @ joined.vectors_BKD[b, k], expected, atol=1e-4)
     np.testing.assert_array_equal(joined.mask_BK, vectors.mask_BK)
     np.testing.assert_array_equal(joined.weight_BK, vectors.weight_BK)
-
-
-def test_an_interest_gets_a_part_of_its_sum_from_its_own_events() -> None:
-    # Two interests. Item 5 was seen twice, and belongs to the interest of its newest event; item 9 is of no interest,
-    # item 8 in the history is no positive one, and item 2 of another user is older than the history that is read.
-    linear = history(0.5, own=0.25, unconditioned=1.0, implicit=1.0)
-    positives = [np.array([1, 5, 9]), np.array([2, 3]), np.zeros(0, dtype=np.int64)]
-    item_BL = np.array([[9, 5, 8, 1, 5], [3, 0, 0, 0, 0], [0, 0, 0, 0, 0]])
-    assignment_BL = np.array([[-1, 2, 2, 1, 1], [1, -1, -1, -1, -1], [-1] * 5])
-    vectors = tower_vectors(3)._replace(kinds=("unconditioned", "implicit", "implicit"), assignment_BL=assignment_BL)
-    found = linear.join_users(vectors, positives, item_BL).vectors_BKD[:, :, 5:]
-    p, w = linear.input_IR, [3**-0.5, 2**-0.5, 1.0]
-    whole = [w[0] * p[1] + w[1] * p[5] + w[2] * p[9], w[1] * p[2] + w[2] * p[3], np.zeros(RANK)]
-    own = {(0, 1): sum(w) * p[1], (0, 2): sum(w) * p[5], (1, 1): (w[1] + w[2]) * p[3]}
-    for b in range(3):
-        for k in range(3):
-            expected = 0.75 * whole[b] + 0.25 * own[b, k] if (b, k) in own else whole[b]
-            np.testing.assert_allclose(found[b, k], expected, rtol=1e-5, atol=1e-6)
 
 
 def test_the_sum_of_a_longer_history_weighs_more() -> None:

@@ -104,24 +104,6 @@ def test_the_release_gives_the_vectors_of_the_model(run: TrainedRun, releases: P
     np.testing.assert_allclose(release.index.vectors(np.arange(1, data.n_items + 1)), run.item_vectors()[1:])
 
 
-def test_a_release_serves_users_without_a_history_by_their_own_shares(run: TrainedRun, releases: Path):
-    fitted = run.shares_by_history["none"]
-    assert sum(fitted.values()) == pytest.approx(1.0)
-    retriever = Retriever.open(releases)
-    assert retriever.config.shares_by_history["none"] == pytest.approx(fitted)
-    asked = RetrieveConfig(shares_by_history={"none": {"unconditioned": 1.0}}, topics_per_request=1)
-    topics = [run.prepared.topics[1]]
-    explicit = asked.model_copy(update={"shares_by_history": {"none": {"explicit": 1.0}}})
-    sources = [
-        {
-            one.source
-            for one in Retriever.open(releases, config).recommend(history=[], followed_topics=topics, n=5).candidates
-        }
-        for config in (asked, explicit)
-    ]
-    assert sources == [{"unconditioned"}, {"explicit"}]
-
-
 def test_the_release_knows_each_user_as_the_data_does(run: TrainedRun, releases: Path):
     release, data = Release.open(releases), run.prepared
     users = np.arange(data.n_users)

@@ -104,6 +104,8 @@ def arrays() -> dict[str, np.ndarray]:
         "item_topic": TOPICS.topic,
         "item_count": np.array([0, *range(20, 0, -1)]),
         "item_usable": (np.arange(21) > 0) & (np.arange(21) != 20),  # item 20 has no feature to speak of
+        "item_taste": np.array([-1, *[0] * 10, *[1] * 10]),
+        "taste_centre": np.eye(2),
         "event_offset": np.array([0, 4, 5, 6]),  # the most recent four
         "event_item": np.array([2, 3, 4, 11, 11, 5]),
         "event_time": DAY * np.array([2, 3, 4, 10, 9, 1]),
@@ -114,7 +116,7 @@ def arrays() -> dict[str, np.ndarray]:
         "follow_offset": np.array([0, 1, 3, 3]),
         "follow_topic": np.array([2, 1, 2]),
         "user_feature": np.zeros((3, 0)),
-        # For a release with repeats: ann chose 1, 2, 3, 2, 4, 2 and 11; bob 11; eve nothing.
+        # ann chose 1, 2, 3, 2, 4, 2 and 11; bob 11; eve nothing.
         "own_offset": np.array([0, 5, 6, 6]),
         "own_item": np.array([1, 2, 3, 4, 11, 11]),
         "own_count": np.array([1, 3, 1, 1, 1, 1]),

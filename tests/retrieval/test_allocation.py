@@ -6,13 +6,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from multitudes.batches.user_vectors import HistoryLength, InterestKind, ListPart, UserVectors, concatenate_vectors
+from multitudes.batches.user_vectors import InterestKind, UserVectors, concatenate_vectors
 from multitudes.config import parse
 from multitudes.errors import UsageError
 from multitudes.retrieval.allocation import (
     allocate_by_weight,
     kind_shares,
-    popular_shares_of_users,
+    popular_shares,
     search_depths,
     vector_quotas,
     vector_shares,
@@ -21,7 +21,6 @@ from multitudes.retrieval.config import (
     DEFAULT_SHARES,
     RetrieveConfig,
     resolve_shares,
-    resolve_shares_by_history,
     with_run_defaults,
 )
 from tests.retrieval.worlds import user_vectors
@@ -153,13 +152,19 @@ def test_what_a_configuration_leaves_open_is_as_training_fitted_it():
     assert resolve_shares(with_run_defaults(RetrieveConfig(), {})) == DEFAULT_SHARES
 
 
-def test_a_vector_is_searched_as_deep_as_its_share_needs_and_never_beyond_the_list():
-    share_BK = np.array([[0.5, 0.25, 0.125, 0.0], [1.0, 0.0, 0.0, 0.0]])
-    by_share = search_depths(share_BK, 100, RetrieveConfig(depth="share"))
-    assert by_share.tolist() == [[100, 85, 48, 10], [100, 10, 10, 10]]
-    assert (search_depths(share_BK, 100, RetrieveConfig(depth="full")) == 100).all()
-    # Any vector may bring all of the best scores.
-    assert (search_depths(share_BK, 100, RetrieveConfig(depth="share", blend="global_top")) == 100).all()
+def test_a_vector_proposes_its_share_and_a_list_of_its_own_at_least():
+    share = np.array([[0.5, 0.45, 0.05, 0.0]])
+    assert search_depths(share, 100, 600, RetrieveConfig()).tolist() == [[300, 270, 100, 0]]
+    assert search_depths(share, 100, 100, RetrieveConfig()).tolist() == [[100, 100, 100, 0]], "never more than all"
+    assert search_depths(share, 100, 600, RetrieveConfig(blend="global_top")).tolist() == [[600, 600, 600, 0]]
+    assert search_depths(share, 100, 600, RetrieveConfig(depth="full")).tolist() == [[600] * 4]
+
+
+def test_popular_items_take_half_of_the_turns_of_users_without_an_event():
+    vectors = user_vectors(("unconditioned",), np.ones((4, 1, 2)), mask_BK=[[1], [1], [0], [1]])
+    known = vectors._replace(events_B=np.array([0, 1, 0, 0]), share_BK=np.array([[np.nan]] * 3 + [[1.0]]))
+    assert popular_shares(known).tolist() == [0.5, 0.0, 0.0, 0.0]
+    assert popular_shares(vectors).tolist() == [0.0] * 4, "nothing is known of their events"
 
 
 def test_shares_that_sum_to_a_little_more_than_one_can_be_read_again():
@@ -170,78 +175,6 @@ def test_shares_that_sum_to_a_little_more_than_one_can_be_read_again():
     }  # of a softmax
     published = with_run_defaults(RetrieveConfig(), run)
     assert RetrieveConfig.model_validate(published.model_dump()) == published
-
-
-BY_HISTORY: dict[HistoryLength, dict[ListPart, float]] = {
-    "none": {"unconditioned": 0.75, "implicit": 0.0, "explicit": 0.25},
-    "long": {"unconditioned": 0.25, "implicit": 0.5, "explicit": 0.25},
-}
-
-
-def test_users_are_served_by_the_shares_of_their_history():
-    config = RetrieveConfig(
-        unconditioned_share=0.5, explicit_share=0.25, topics_per_request=2, shares_by_history=BY_HISTORY
-    )
-    mask = np.array([[1, 0, 0, 1, 1], [1, 0, 0, 1, 0], [1, 0, 0, 0, 0], [1, 1, 0, 1, 1], [1, 1, 1, 1, 1]]) > 0
-    vectors = user_vectors(JOINT, np.zeros((5, 5, 1)), np.ones((5, 5)), mask)
-    counted = vectors._replace(events_B=np.array([0, 0, 0, 9, 10]))
-    assert vector_shares(counted, config) == pytest.approx(
-        np.array(
-            [
-                [0.75, 0, 0, 0.125, 0.125],
-                [0.875, 0, 0, 0.125, 0],  # one of two topics: what it leaves goes to the only other kind
-                [1, 0, 0, 0, 0],
-                [0.5, 0.25, 0, 0.125, 0.125],  # a short history has the shares of all users
-                [0.25, 0.25, 0.25, 0.125, 0.125],
-            ]
-        )
-    )
-    assert vector_quotas(counted, config, 8)[0].tolist() == [6, 0, 0, 1, 1]
-    assert vector_quotas(counted.select(slice(4, 5)), config, 8).tolist() == [[2, 2, 2, 1, 1]]
-    for_all = config.model_copy(update={"shares_by_history": {}})
-    assert (vector_shares(counted, for_all) == vector_shares(vectors, config)).all(), "unknown: those of all users"
-
-
-def test_popular_items_leave_the_proportions_of_the_vectors_as_they_are():
-    popular: dict[HistoryLength, dict[ListPart, float]] = {
-        "none": {"unconditioned": 0.375, "explicit": 0.125, "popular": 0.5}
-    }
-    with_popular = RetrieveConfig(topics_per_request=2, shares_by_history=popular)
-    without = RetrieveConfig(topics_per_request=2, shares_by_history={"none": BY_HISTORY["none"]})
-    vectors = user_vectors(JOINT, np.zeros((2, 5, 1)), np.ones((2, 5)))._replace(events_B=np.array([0, 5]))
-    assert (vector_shares(vectors, with_popular) == vector_shares(vectors, without)).all()
-    assert popular_shares_of_users(vectors, with_popular).tolist() == [0.5, 0]
-    assert popular_shares_of_users(vectors, without).tolist() == [0, 0]
-    nobody = vectors._replace(mask_BK=np.zeros_like(vectors.mask_BK))
-    assert popular_shares_of_users(nobody, with_popular).tolist() == [0, 0]
-
-
-def test_the_shares_of_vectors_beside_popular_items_sum_to_one_in_spite_of_rounding():
-    rounded = RetrieveConfig(shares_by_history={"none": {"unconditioned": 0.0019, "popular": 0.999}})
-    assert resolve_shares_by_history(rounded)["none"] == (1.0, 0.0, 0.0)
-
-
-def test_shares_by_history_are_as_fitted_unless_the_configuration_sets_shares():
-    run: dict[InterestKind, float] = {"unconditioned": 0.6, "implicit": 0.3, "explicit": 0.1}
-    found = with_run_defaults(RetrieveConfig(), run, shares_by_history=BY_HISTORY)
-    assert found.shares_by_history == BY_HISTORY
-    assert RetrieveConfig.model_validate(found.model_dump(mode="json")) == found, "as a release keeps it"
-    for_everyone = with_run_defaults(RetrieveConfig(explicit_share=0.4), run, shares_by_history=BY_HISTORY)
-    assert for_everyone.shares_by_history == {}
-    own: dict[HistoryLength, dict[ListPart, float]] = {"none": {"explicit": 1.0}}
-    asked = RetrieveConfig(shares_by_history=own)
-    assert with_run_defaults(asked, run, shares_by_history=BY_HISTORY).shares_by_history == own
-
-
-def test_shares_by_history_that_do_not_sum_to_one_are_rejected():
-    with pytest.raises(UsageError, match=r"shares_by_history.*none = .*expected shares of at least 0 that sum to 1"):
-        parse(RetrieveConfig, {"shares_by_history": {"none": {"unconditioned": 0.9}}}, "a.toml")
-    with pytest.raises(
-        UsageError, match=r"shares_by_history.*none = .*expected a share for a kind of vectors beside popular items"
-    ):
-        parse(RetrieveConfig, {"shares_by_history": {"none": {"popular": 0.9995}}}, "a.toml")
-    with pytest.raises(UsageError, match="shares_by_history"):
-        parse(RetrieveConfig, {"shares_by_history": {"brief": {"unconditioned": 1.0}}}, "a.toml")
 
 
 def test_vectors_of_chunks_are_those_of_all_users():

@@ -1,14 +1,21 @@
 """Three ways to make one list of several, each beside what one would do by hand."""
 
 import numpy as np
-from hypothesis import given, settings
+import pytest
+from hypothesis import given
 from hypothesis import strategies as st
-from scipy.special import log_softmax
 
-from multitudes.index.exact import ExactIndex
 from multitudes.index.hits import empty_hits
 from multitudes.index.protocol import NO_ID, Hits
-from multitudes.retrieval.blend import MergedLists, global_top, merge_lists, mixture, round_robin
+from multitudes.retrieval.blend import (
+    MergedLists,
+    fusion,
+    fusion_terms,
+    global_top,
+    merge_lists,
+    round_robin,
+    round_robin_of_users,
+)
 
 
 def lists_of(*rows: list[tuple[int, float]]) -> Hits:
@@ -92,60 +99,55 @@ def test_round_robin_gives_each_list_its_quota_while_it_has_items_of_its_own(wor
             assert (blended.interest_N == k).sum() >= quota[k]
 
 
-@given(seed=st.integers(0, 1_000), n=st.integers(1, 12))
-@settings(max_examples=50, deadline=None)
-def test_the_mixture_is_the_log_probability_under_all_interests_together(seed, n):
-    rng = np.random.default_rng(seed)
-    item_vectors = rng.standard_normal((12, 4)).astype(np.float32)
-    vectors = rng.standard_normal((3, 4)).astype(np.float32)
-    share = rng.dirichlet(np.ones(3))
-    # By hand: probabilities of every item under each vector, mixed. Lists are the whole corpus, so nothing is lost.
-    by_hand = np.log(np.exp(log_softmax(vectors @ item_vectors.T, axis=1)).T @ share)
-    lists = ExactIndex.build(np.arange(12), item_vectors).search(vectors, 12, log_sums=True)
-    found = union(lists)
-    logit = vectors @ item_vectors[found.item_U].T
-    assert lists.log_sum_Q is not None
-    blended = mixture(found, logit, share, lists.log_sum_Q, n)
-    assert blended.item_N.tolist() == np.argsort(-by_hand, kind="stable")[:n].tolist()
-    np.testing.assert_allclose(blended.score_N, np.sort(by_hand)[::-1][:n], rtol=1e-4)
+def fused(lists: Hits, share: list[float]) -> MergedLists:
+    return union(lists._replace(score_QN=fusion_terms(lists, np.array(share))))
 
 
-def test_the_mixture_credits_the_interest_with_the_largest_part_that_found_the_item():
-    found = union(lists_of([(1, 2.0)], [(2, 1.0)]))
-    logit = np.array([[2.0, 0.0], [9.0, 1.0]], dtype=np.float32)  # vector 1 likes item 1 best but did not find it
-    blended = mixture(found, logit, np.array([0.5, 0.5]), np.zeros(2, np.float32), 2)
-    assert dict(zip(blended.item_N.tolist(), blended.interest_N.tolist(), strict=True)) == {1: 0, 2: 1}
+def test_fusion_counts_ranks_shares_and_agreement():
+    lists = lists_of([(1, 9.0), (2, 8.0), (3, 7.0)], [(4, 0.2), (3, 0.1)])
+    found = fusion(fused(lists, [0.5, 0.5]), 4)
+    assert found.item_N.tolist() == [3, 1, 4, 2], "both lists have item 3; scores of different lists do not compare"
+    assert found.score_N[0] == pytest.approx(0.5 / 12 + 0.5 / 11)
+    assert found.interest_N.tolist() == [1, 0, 1, 0]
+    # The control: a list with nearly no share says nearly nothing.
+    assert fusion(fused(lists, [0.99, 0.01]), 4).item_N.tolist() == [1, 2, 3, 4]
 
 
-def test_a_vector_without_share_or_without_right_to_an_item_has_no_say():
-    found = union(lists_of([(1, 2.0), (2, 1.0)], [(2, 5.0)]))
-    barred = np.array([[2.0, 1.0], [-np.inf, 5.0]], dtype=np.float32)
-    log_normaliser = np.zeros(2, np.float32)
-    assert mixture(found, barred, np.array([1.0, 0.0]), log_normaliser, 2).item_N.tolist() == [1, 2]
-    without_items = np.array([0, -np.inf], np.float32)  # a topic that no item has
-    assert mixture(found, barred, np.array([0.5, 0.5]), without_items, 2).item_N.tolist() == [1, 2]
-    silent = mixture(union(lists_of([], [(2, 5.0)])), barred[:, 1:], np.array([1.0, 0.0]), log_normaliser, 1)
-    assert silent.interest_N.tolist() == [1], "whoever is credited found the item, even without a share"
-    assert mixture(found, barred, np.array([0.5, 0.5]), log_normaliser, 2).item_N.tolist() == [2, 1]
+@given(world=ranked_lists(), n=st.integers(1, 40))
+def test_fusion_is_the_sum_over_the_lists(world, n):
+    lists, quota = world
+    share = (quota + 1.0) / (quota + 1.0).sum()
+    found = fusion(fused(lists, share.tolist()), n)
+    score: dict[int, float] = {}
+    for k in range(len(quota)):
+        for rank, item in enumerate(lists.ids(k).tolist()):
+            score[item] = score.get(item, 0.0) + share[k] / (rank + 10)
+    expected = sorted(score.values(), reverse=True)[:n]
+    assert found.score_N.tolist() == pytest.approx(expected, rel=1e-5)
+    assert [score[item] for item in found.item_N.tolist()] == pytest.approx(expected, rel=1e-5)
 
 
 def test_many_users_are_blended_as_each_would_be_alone():
     users = [lists_of(A, B), lists_of([(9, 3.0), (2, 1.0)], []), lists_of([(4, 2.0)], [(4, 1.0), (1, 0.5)])]
-    rng = np.random.default_rng(0)
-    logit_I, share_BK = rng.standard_normal((2, 10)).astype(np.float32), rng.dirichlet(np.ones(2), 3)
-    log_normaliser_BK = rng.standard_normal((3, 2)).astype(np.float32)
     width = max(one.id_QN.shape[1] for one in users)
     padded = [np.pad(one.id_QN, ((0, 0), (0, width - one.id_QN.shape[1]))) for one in users]
     scores = [np.pad(one.score_QN, ((0, 0), (0, width - one.id_QN.shape[1]))) for one in users]
     every = Hits(np.concatenate(padded), np.concatenate(scores), np.concatenate([one.count_Q for one in users]))
-    found = merge_lists(every, np.repeat(np.arange(3), 2), np.tile([0, 1], 3), (3, 2))
+    user_Q, column_Q = np.repeat(np.arange(3), 2), np.tile([0, 1], 3)
+    found = merge_lists(every, user_Q, column_Q, (3, 2))
     assert (found.item_U != NO_ID).sum(axis=1).tolist() == [8, 2, 2]
-    together = mixture(found, logit_I[:, found.item_U].transpose(1, 0, 2), share_BK, log_normaliser_BK, 4)
-    for b, lists in enumerate(users):
-        own = union(lists)
-        alone = mixture(own, logit_I[:, own.item_U], share_BK[b], log_normaliser_BK[b], 4)
-        count = len(alone.item_N)
-        assert together.item_N[b, :count].tolist() == alone.item_N.tolist()
-        assert together.score_N[b, :count].tolist() == alone.score_N.tolist()
-        assert together.interest_N[b, :count].tolist() == alone.interest_N.tolist()
-        assert (together.item_N[b, count:] == NO_ID).all(), "the fill comes last"
+    quota_BK = np.array([[2, 2]] * 3)
+    for together, alone in (
+        (global_top(found, 4), [global_top(union(lists), 4) for lists in users]),
+        (fusion(found, 4), [fusion(union(lists), 4) for lists in users]),
+        (
+            round_robin_of_users(every, user_Q, column_Q, quota_BK, 4),
+            [round_robin(one, quota_BK[0], 4) for one in users],
+        ),
+    ):
+        for b, own in enumerate(alone):
+            count = len(own.item_N)
+            assert together.item_N[b, :count].tolist() == own.item_N.tolist()
+            assert together.score_N[b, :count].tolist() == own.score_N.tolist()
+            assert together.interest_N[b, :count].tolist() == own.interest_N.tolist()
+            assert (together.item_N[b, count:] == NO_ID).all(), "the fill comes last"

@@ -1,5 +1,7 @@
 """The names of many users' interests are those that each would get alone."""
 
+from itertools import chain
+
 import numpy as np
 import polars as pl
 
@@ -31,16 +33,17 @@ def world() -> tuple[InterestNamer, UserVectors, np.ndarray]:
     return named, UserVectors(KINDS, zeros[..., None], zeros, mask_BK, topic_BK, cluster_BL), item_BL
 
 
-def expected_name(namer: InterestNamer, kind: str, condition: int, items: list[int]) -> str:
+def expected_name(namer: InterestNamer, kind: str, condition: int, items: list[int], others: list[int]) -> str:
     """Return the name of an interest, by brute force."""
     if kind != "implicit":
         return "whole history" if kind == "unconditioned" else namer.topics[condition]
-    topics = [namer.item_topic[namer.item_topic_offset[i] : namer.item_topic_offset[i + 1]].tolist() for i in items]
     gain = {}
-    for topic in {topic for own in topics for topic in own} - {0}:
-        share = sum(topic in own for own in topics) / len(items)
-        if share >= 0.25 and share > namer.topic_base_T[topic]:
-            gain[topic] = share * np.log(share / namer.topic_base_T[topic])
+    for topic in range(1, TOPICS):
+        has = {i for i in range(ITEMS + 1) if topic in namer.item_topic[slice(*namer.item_topic_offset[i : i + 2])]}
+        share, other = (sum(i in has for i in some) / max(len(some), 1) for some in (items, others))
+        reference = max(other, namer.topic_base_T[topic])
+        if share >= 0.25 and share > reference:
+            gain[topic] = share * np.log(share / reference)
     best = sorted(gain, key=lambda topic: (-gain[topic], topic))[:2]
     if best:
         return " · ".join(namer.topics[topic] for topic in best)
@@ -54,7 +57,9 @@ def test_interests_have_the_names_of_their_topics_or_items():
     for b in range(len(item_BL)):
         own = [item_BL[b][(vectors.assignment_BL[b] == k) & (item_BL[b] > 0)].tolist() for k in range(len(KINDS))]
         alone = [
-            expected_name(names, kind, int(vectors.topic_BK[b, k]), own[k]) if vectors.mask_BK[b, k] else None
+            expected_name(names, kind, int(vectors.topic_BK[b, k]), own[k], list(chain(*own[:k], *own[k + 1 :])))
+            if vectors.mask_BK[b, k]
+            else None
             for k, kind in enumerate(KINDS)
         ]
         expected = names.tell_apart(alone, [items[0] if items else None for items in own])
@@ -66,6 +71,32 @@ def test_interests_have_the_names_of_their_topics_or_items():
     assert {"whole history", "without items"} < seen
     assert any(name.startswith("like ") for name in seen)
     assert any(" · " in name for name in seen)
+
+
+def test_what_an_interest_shares_with_the_others_is_not_in_its_name():
+    ids = pl.DataFrame({"item_id": [1, 2, 3, 4], "title": ["A", "B", "C", "D"]})
+    offset, topic = np.array([0, 0, 2, 4, 5, 5]), np.array([1, 2, 1, 3, 4], dtype=np.int32)  # item 4 has none
+    namer = InterestNamer.build(
+        ["", *"wxyz"], ItemNames(PublishedNames(ids)), offset, topic, np.array([0, 1, 1, 99, 99])
+    )
+    one = np.zeros((1, 2), dtype=np.float32)
+    vectors = UserVectors(
+        ("implicit", "implicit"), one[..., None], one, one == 0, one.astype(np.int64), np.array([[0, 0, 1, 1]])
+    )
+    assert namer.name_all(vectors, np.array([[1, 1, 2, 2]])) == ["x", "y"], "all have w, which is rare elsewhere"
+    assert namer.name_all(vectors, np.array([[1, 1, 3, 3]])) == ["x · w", "z"], "the control: here w sets one apart"
+
+
+def test_no_two_names_of_one_answer_are_alike():
+    names = world()[0]
+    assert names.tell_apart(["a · b", "b · a"], [4, 7]) == ["a · b, like Film 4", "b · a, like Film 7"]
+    assert names.tell_apart(["a", "a", "a"], [4, 4, 4]) == [
+        "a, like Film 4",
+        "a, like Film 4 (1)",
+        "a, like Film 4 (2)",
+    ]
+    assert names.tell_apart(["a", "a", None, None], [None, None, 3, 4]) == ["a", "a (1)", None, None]
+    assert names.tell_apart(["a (1)", "a", "a"], [None, None, None]) == ["a (1)", "a", "a (2)"]
 
 
 def test_interests_of_one_name_are_told_apart_by_their_newest_items():

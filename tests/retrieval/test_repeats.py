@@ -1,17 +1,11 @@
 """Requests that allow seen items: own items and new ones compete for the places, and say why they are there."""
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import pytest
 
-from multitudes.batch_inference.recommender import BatchConfig, BatchRecommender
 from multitudes.data.own_items import group_events
-from multitudes.index.live import LiveIndex
-from multitudes.index.mixture import MixtureQuery
 from multitudes.repeats.model import RankedItems, RepeatModel
 from multitudes.retrieval.config import RetrieveConfig
 from multitudes.retrieval.repeats import RepeatSource
@@ -106,7 +100,10 @@ def test_requests_that_exclude_seen_items_are_answered_as_without_a_model(retrie
     publish_small(tmp_path)
     plain = Retriever.open(tmp_path)
     for user in ("ann", "bob", "eve", "zed"):
-        assert retriever.recommend(user, n=8).to_dict(explain=True) == plain.recommend(user, n=8).to_dict(explain=True)
+        one, other = (some.recommend(user, n=8).to_dict(explain=True) for some in (retriever, plain))
+        for candidate in (*one["candidates"], *other["candidates"]):
+            del candidate["because"]  # a release with repeats knows more own items
+        assert one == other
 
 
 def test_own_items_return_with_their_reason(retriever: Retriever):
@@ -173,22 +170,3 @@ def test_a_list_of_ids_has_the_same_candidates(retriever: Retriever):
     for answer, ids in zip(retriever.answer(requests), retriever.id_lists(requests), strict=True):
         assert ids.item_ids == [one.item_id for one in answer.candidates]
         assert ids.candidates.sources == [one.source for one in answer.candidates]
-
-
-def test_a_search_knows_the_seen_items_that_it_may_return(releases: Path, monkeypatch: pytest.MonkeyPatch):
-    """Inverted lists score them whatever they propose. Where repeats bring them, the search excludes them."""
-    asked, search = list[tuple[int, int]](), LiveIndex.mixture
-
-    def mixture(index: LiveIndex, queries: Sequence[MixtureQuery]) -> Any:
-        asked.extend((len(query.excluded), len(query.history)) for query in queries)
-        return search(index, queries)
-
-    monkeypatch.setattr(LiveIndex, "mixture", mixture)
-    allowed, without_repeats = {"exclude_seen": False}, {"exclude_seen": False, "repeat_share": 0}
-    seen = len(SEEN)
-    for settings, excluded_and_history in (({}, (seen, 0)), (allowed, (seen, 0)), (without_repeats, (0, seen))):
-        config = RetrieveConfig.model_validate(settings)
-        Retriever.open(releases, config).recommend("ann", n=5)
-        BatchRecommender(releases, BatchConfig(n=5, retrieve=config)).recommend(pa.table({"user_id": ["ann"]}))
-        assert asked == 2 * [excluded_and_history], settings
-        asked.clear()

@@ -40,15 +40,18 @@ def test_a_user_gets_unseen_items_with_their_reasons(retriever: Retriever):
         assert candidate.interest is not None
         assert candidate.interest_name == by_number[candidate.interest].name
         assert candidate.source == by_number[candidate.interest].kind
-        assert candidate.explained_by is not None
-        assert by_number[candidate.explained_by].kind in ("implicit", "explicit")
-        assert candidate.explanation == by_number[candidate.explained_by].name
+        own = ("Film 101", "Film 102") if int(candidate.item_id) < 111 else ("Film 111",)
+        assert tuple(one.title for one in candidate.because) == own, "of the same axis"
         assert candidate.title == f"Film {candidate.item_id}"
 
 
 def test_a_record_has_every_field_of_its_candidate(retriever: Retriever):
     answer = retriever.recommend("ann", n=8)
-    assert answer.records() == [candidate._asdict() for candidate in answer.candidates]
+    assert answer.records() == [
+        candidate._asdict() | {"because": [own._asdict() for own in candidate.because]}
+        for candidate in answer.candidates
+    ]
+    assert any(record["because"] for record in answer.records())
     assert list(answer.records()[0]) == list(Candidate._fields)
 
 

@@ -53,7 +53,7 @@ REQUESTS = [
 ]
 
 
-@pytest.mark.parametrize("blend", ["mixture", "round_robin", "global_top"])
+@pytest.mark.parametrize("blend", ["fusion", "round_robin", "global_top"])
 @pytest.mark.parametrize("effort", [Degradation.NONE, Degradation.FEWER])
 def test_a_batch_is_answered_like_each_request_alone(releases: Path, blend, effort):
     retriever = Retriever.open(releases, RetrieveConfig(blend=blend, topics_per_request=2))
@@ -109,7 +109,7 @@ def test_muting_goes_before_boosting_and_unknown_topics_are_counted(retriever: R
     assert not answer.degraded
 
 
-@pytest.mark.parametrize("blend", ["mixture", "round_robin"])
+@pytest.mark.parametrize("blend", ["fusion", "round_robin"])
 def test_interests_are_muted_and_boosted_by_number(releases: Path, blend):
     retriever = Retriever.open(releases, RetrieveConfig(blend=blend, topics_per_request=2))
     plain, without, more = retriever.answer(
@@ -123,7 +123,7 @@ def test_interests_are_muted_and_boosted_by_number(releases: Path, blend):
         assert brought[1] > brought[0]
 
 
-@pytest.mark.parametrize("blend", ["mixture", "round_robin"])
+@pytest.mark.parametrize("blend", ["fusion", "round_robin"])
 def test_a_boosted_interest_has_a_share_where_the_whole_history_has_the_list(releases: Path, blend):
     whole = RetrieveConfig(blend=blend, topics_per_request=1, unconditioned_share=1.0, explicit_share=0.0)
     plain, more, topic = Retriever.open(releases, whole).answer(

@@ -5,12 +5,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from multitudes.batches.user_vectors import InterestKind, ListPart
+from multitudes.batches.user_vectors import InterestKind
 from multitudes.retrieval.config import RetrieveConfig
-from multitudes.retrieval.search import are_nested, find_candidates, search_vectors
+from multitudes.retrieval.search import find_candidates, search_vectors
 from tests.retrieval.worlds import catalogue, user_vectors
 
-BLENDS = ["mixture", "round_robin", "global_top"]
+BLENDS = ["fusion", "round_robin", "global_top"]
 every_blend = pytest.mark.parametrize("blend", BLENDS)
 NOTHING = np.array([], dtype=np.int64)
 
@@ -87,7 +87,7 @@ def test_a_user_without_any_vector_gets_popular_items_and_is_told(blend):
 @every_blend
 @pytest.mark.parametrize("kinds", [("unconditioned",), ("unconditioned", "implicit")], ids=["one", "several"])
 def test_without_a_history_popular_items_take_their_turns_unless_the_request_sets_shares(blend, kinds):
-    config = RetrieveConfig(blend=blend, shares_by_history={"none": {"unconditioned": 0.5, "popular": 0.5}})
+    config = RetrieveConfig(blend=blend)
     items = catalogue(TWO_TASTES, counts=np.arange(20))  # item 20 is the most popular
     mask = np.array([[True] + [False] * (len(kinds) - 1)] * 5)
     share = np.full(mask.shape, np.nan)
@@ -112,10 +112,10 @@ def test_without_a_history_popular_items_take_their_turns_unless_the_request_set
 
 @every_blend
 def test_popular_items_beyond_their_turns_are_said_to_fill_the_list(blend):
-    turns: dict[ListPart, float] = {"explicit": 0.5, "popular": 0.5}
-    config = RetrieveConfig(blend=blend, topics_per_request=1, shares_by_history={"none": turns})
+    config = RetrieveConfig(blend=blend, topics_per_request=1)
     items = catalogue(TWO_TASTES, [[1]] * 18 + [[2], [2]], np.arange(20)[::-1])  # item 1 is the most popular
-    vectors = user_vectors(("explicit",), [[[0, 5]]], topic_BK=[[2]])._replace(events_B=np.array([0]))
+    kinds: tuple[InterestKind, ...] = ("unconditioned", "explicit")
+    vectors = user_vectors(kinds, [[[5, 0], [0, 5]]], topic_BK=[[0, 2]])._replace(events_B=np.array([0]))
     (found,) = find_candidates(vectors, items, 10, [NOTHING], config)
     assert found.sources.count("popular") == 8
     assert found.shortfalls == (("few", "the interests found too few items: 3 of 10 places are popular items"),)
@@ -135,7 +135,7 @@ def test_every_vector_that_found_an_item_is_named(blend):
     assert brought.all(), "whoever brought an item found it"
 
 
-def test_a_vector_without_a_share_is_not_searched_for_a_mixture_unless_it_is_boosted():
+def test_a_vector_without_a_share_is_not_searched_unless_it_is_boosted():
     both, items = user_vectors(("unconditioned", "implicit"), [[[5, 4], [0, 5]]]), catalogue(TWO_TASTES)
     whole = RetrieveConfig(unconditioned_share=1.0, explicit_share=0.0)
     found = find_candidates(both, items, 8, [NOTHING], whole)[0]
@@ -152,20 +152,6 @@ def test_a_vector_without_a_share_still_fills_a_list_by_turns():
     turns = RetrieveConfig(blend="round_robin", topics_per_request=1, unconditioned_share=0.0, explicit_share=1.0)
     found = find_candidates(vectors, few, 6, [NOTHING], turns)[0]
     assert found.sources == ["explicit"] * 2 + ["unconditioned"] * 4
-
-
-def test_in_a_mixture_a_filtered_vector_has_no_say_on_items_of_other_topics():
-    # The explicit vector is drawn to item 1, which is not of its topic 2; only the implicit one may bring it.
-    both = user_vectors(("implicit", "explicit"), [[[1, 0], [9, 0.1]]], topic_BK=[[0, 2]])
-    config = RetrieveConfig(unconditioned_share=0, explicit_share=0.5, topics_per_request=1)
-    found = find_candidates(both, catalogue(TWO_TASTES, TOPICS), 20, [NOTHING], config)[0]
-    implicit = TWO_TASTES @ [1, 0]
-    expected = np.log(0.5) + implicit[0] - np.log(np.exp(implicit).sum())
-    assert found.score_N[found.item_N.tolist().index(1)] == pytest.approx(expected, abs=1e-5)
-    # The control: without the filter the explicit vector speaks for item 1 too.
-    free = config.model_copy(update={"relevance_filter": False})
-    unfiltered = find_candidates(both, catalogue(TWO_TASTES, TOPICS), 20, [NOTHING], free)[0]
-    assert unfiltered.score_N[unfiltered.item_N.tolist().index(1)] > expected + 0.5
 
 
 @st.composite
@@ -203,38 +189,19 @@ def test_as_many_as_the_catalogue_has_unseen_no_repeats_and_the_same_alone_as_in
         assert (alone.found_by_NK == found.found_by_NK).all()
 
 
-@given(world=populations())
-@settings(max_examples=30, deadline=None)
-def test_a_shorter_list_of_the_mixture_is_the_top_of_a_longer_one_whoever_found_its_items(world):
-    items, vectors, seen, n = world
-    vectors = vectors._replace(events_B=np.arange(len(seen)) % 2)
-    turns: dict[ListPart, float] = {"unconditioned": 0.3, "implicit": 0.2, "explicit": 0.1, "popular": 0.4}
-    config = RetrieveConfig(blend="mixture", topics_per_request=2, shares_by_history={"none": turns})
-    assert are_nested(vectors.kinds, items, config)
-    longer = find_candidates(vectors, items, n + 7, seen, config, found_by=False)
-    for found, expected in zip(longer, find_candidates(vectors, items, n, seen, config), strict=True):
-        assert found.top(n).item_N.tolist() == expected.item_N.tolist()
-        assert found.top(n).interest_N.tolist() == expected.interest_N.tolist()
-
-
-@pytest.mark.parametrize("blend", ["round_robin", "global_top"])
+@pytest.mark.parametrize("blend", BLENDS)
 @given(world=populations())
 @settings(max_examples=20, deadline=None)
 def test_blends_may_share_deeper_lists_of_the_same_vectors(blend, world):
     items, vectors, seen, n = world
     config = RetrieveConfig(blend=blend, topics_per_request=2)
-    lists = search_vectors(vectors, items, n + 3, seen, config)
+    lists = search_vectors(vectors, items, 6 * n + 3, seen, config)
     shared = find_candidates(vectors, items, n, seen, config, lists=lists)
     for found, expected in zip(shared, find_candidates(vectors, items, n, seen, config), strict=True):
         assert found.item_N.tolist() == expected.item_N.tolist()
         assert found.score_N.tolist() == expected.score_N.tolist()
         assert found.interest_N.tolist() == expected.interest_N.tolist()
         assert (found.found_by_NK == expected.found_by_NK).all()
-
-
-def test_lists_of_a_blend_that_divides_the_places_are_not_nested():
-    kinds: tuple[InterestKind, ...] = ("unconditioned", "implicit")
-    assert not are_nested(kinds, catalogue(TWO_TASTES), RetrieveConfig(blend="round_robin"))
 
 
 @every_blend

@@ -393,12 +393,15 @@ def test_what_a_user_did_is_told_to_a_key_that_reads_and_to_no_other(deps, file)
     ask(app, "POST", "/v1/events", headers=bearer(keys["write"]), json=events)
     body = {"user_id": "ann", "n": 3}
 
-    def interests(scope: str) -> list[list[dict[str, Any]]]:
+    def answers(scope: str) -> list[dict[str, Any]]:
         one = ask(app, "POST", "/v1/recommend", headers=bearer(keys[scope]), json=body).json()
         batch = ask(app, "POST", "/v1/recommend/batch", headers=bearer(keys[scope]), json={"requests": [body]}).json()
-        return [one["interests"], batch["answers"][0]["interests"]]
+        return [one, batch["answers"][0]]
 
-    for shown, hidden in zip(interests("read"), interests("recommend"), strict=True):
+    for read, unread in zip(answers("read"), answers("recommend"), strict=True):
+        shown, hidden = read["interests"], unread["interests"]
+        assert any(candidate["because"] for candidate in read["candidates"])
+        assert unread["candidates"] == [candidate | {"because": []} for candidate in read["candidates"]]
         assert any(interest["items"] for interest in shown)
         assert [(interest["items"], interest["age_days"]) for interest in hidden] == [([], None)] * len(shown)
         assert [interest["share"] for interest in hidden] == [interest["share"] for interest in shown]

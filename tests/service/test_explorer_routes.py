@@ -68,6 +68,8 @@ def test_what_a_user_did_since_the_release_is_shown(call):
         {"user_id": "ann", "history": [101]},
         {"user_id": "ann", "added": ["x"]},
         {"user_id": "ann", "n": 101},
+        {"user_id": "ann", "calibration": 1.1},
+        {"user_id": "ann", "calibration": -0.1},
         {"user_id": "ann", "interest_shares": [{"number": 1, "share": 2}]},
         {"user_id": "ann", "interest_shares": [{"number": -1, "share": 1}]},
     ],

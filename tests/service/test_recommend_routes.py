@@ -58,6 +58,14 @@ def test_rows_out_of_bounds_are_rejected_in_one_line(rows, n, call):
     assert "rows" in message
 
 
+@pytest.mark.parametrize("calibration", [-0.1, 1.1, "0.5"])
+def test_a_calibration_outside_0_to_1_is_rejected_in_one_line(calibration, call):
+    status, code, message = refusal(call("POST", "/v1/recommend", json={"user_id": "ann", "calibration": calibration}))
+    assert (status, code) == (422, "invalid")
+    assert "calibration" in message
+    assert len(message.splitlines()) == 1
+
+
 def test_the_rows_of_a_batch_count_towards_its_candidates(call):
     batch = [{"user_id": "ann", "n": 1_000, "rows": 5}] * 6
     status, _, message = refusal(call("POST", "/v1/recommend/batch", json={"requests": batch}))
@@ -80,7 +88,7 @@ def test_the_name_of_a_request_is_the_body_s_then_the_header_s_then_a_new_one(ca
 
 
 def test_a_served_answer_is_in_the_log_with_the_topic_that_brought_each_item(call, deps):
-    record = call("POST", "/v1/recommend", json={"user_id": "bob", "n": 10}).json()
+    record = call("POST", "/v1/recommend", json={"user_id": "bob", "n": 10, "mute_interests": [0, 1]}).json()
     (logged,) = deps.logs.answers
     assert logged.item_ids == [c["item_id"] for c in record["candidates"]]
     assert (logged.user_id, logged.release, logged.degraded) == ("bob", "0001", False)

@@ -77,7 +77,7 @@ def test_every_input_that_affects_the_result_changes_the_digest():
         cell(trial=1),
         cell("joint"),
         cell(retrieve={"topics_per_request": 3}),
-        cell(retrieve={"blend": "mixture"}),  # set, not the default of the method
+        cell(retrieve={"blend": "round_robin"}),
         cell(width=32),
         cell("pinnersage", over=(cell(),), interests=3),
         cell("pinnersage", over=(cell(seed=1),), interests=3),

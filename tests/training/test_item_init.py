@@ -9,12 +9,12 @@ import torch
 from scipy.sparse import csr_array
 
 from multitudes.data.prepared import PreparedData
-from multitudes.linear.interactions import interaction_matrix
+from multitudes.linear.interactions import interaction_matrix, item_factors
 from multitudes.nn.two_tower import TwoTower
 from multitudes.nn.user_tower_config import UserTowerConfig
 from multitudes.run_record import read_record
 from multitudes.training.config import RunConfig, TrainConfig
-from multitudes.training.item_init import initialize_items, item_factors
+from multitudes.training.item_init import initialize_items
 from multitudes.training.loop import train
 from multitudes.training.step import initial_state
 from multitudes.training.trained_run import build_model
@@ -82,7 +82,7 @@ def test_the_factors_are_those_of_a_full_decomposition_also_for_many_items(monke
     _, value, right = np.linalg.svd(scaled)
     expected = right[:3].T @ np.diag(value[:3]) @ right[:3]
     for dense_items in (1_000, 10):
-        monkeypatch.setattr("multitudes.training.item_init._DENSE_ITEMS", dense_items)
+        monkeypatch.setattr("multitudes.linear.interactions._DENSE_ITEMS", dense_items)
         found = item_factors(csr_array(dense), 3)
         np.testing.assert_allclose(found @ found.T, expected, atol=1e-3)
 

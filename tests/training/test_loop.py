@@ -90,8 +90,8 @@ def test_a_last_fit_takes_epochs_and_shares_from_the_run_before_it(prepared: Pre
     before, last = (json.loads((tmp_path / name / "run.json").read_text()) for name in ("one", "two"))
     assert last["config"]["train"]["epochs"] == last["best_epoch"] == before["best_epoch"]
     assert last["shares"] == before["shares"]
-    assert sum(before["shares_by_history"]["none"].values()) == pytest.approx(1.0)
-    assert last["shares_by_history"] == before["shares_by_history"]
+    assert sum(before["shares"].values()) == pytest.approx(1.0)
+    assert last["calibration"] == before["calibration"]
     assert last["judged_users"] == 0
     assert not same_weights(tmp_path / "one", tmp_path / "two")
 

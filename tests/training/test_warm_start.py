@@ -178,21 +178,9 @@ def test_kinds_of_interests_keep_their_shares(
     fitted = {"unconditioned": 0.5, "implicit": 0.3, "explicit": 0.2}
     assert before.shares != fitted, "the control"
     record = json.loads((run.path / "run.json").read_text())
-    by_history = {"none": {"unconditioned": 0.9, "explicit": 0.1}}
-    (run.path / "run.json").write_text(json.dumps(record | {"shares": fitted, "shares_by_history": by_history}))
+    (run.path / "run.json").write_text(json.dumps(record | {"shares": fitted, "calibration": 0.35}))
     after = train(days[1], warm_start_config(CONFIG, run), tmp_path / "after")
-    assert (after.shares, after.shares_by_history) == (fitted, by_history)
-
-
-def test_a_run_of_before_has_no_shares_by_history(
-    days: tuple[PreparedData, PreparedData], before: TrainedRun, tmp_path: Path
-) -> None:
-    run = TrainedRun.open(shutil.copytree(before.path, tmp_path / "run"))
-    record = json.loads((run.path / "run.json").read_text())
-    del record["shares_by_history"], record["config"]["shares_by_history"]
-    (run.path / "run.json").write_text(json.dumps(record))
-    assert TrainedRun.open(run.path).shares_by_history == {}
-    assert train(days[1], warm_start_config(CONFIG, run), tmp_path / "after").shares_by_history == {}
+    assert (after.shares, after.calibration) == (fitted, 0.35)
 
 
 @pytest.mark.parametrize("damage", ["cut", "other model", "no moments", "other run", "a folder"])

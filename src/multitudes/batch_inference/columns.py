@@ -1,7 +1,7 @@
 """The Arrow columns of batch inference: users, candidates and interests.
 
 Legend: B users · L history · K vectors · P vectors of all users · N candidates of a user · M candidates of all users ·
-F vectors that found a candidate.
+F vectors that found a candidate · R reasons of a candidate.
 """
 
 from collections import Counter
@@ -53,7 +53,7 @@ def output_schema(release: Release, vectors: bool, explain: bool = False) -> Any
     ]
     interest = [("interest", pa.int32()), ("kind", pa.string()), ("name", pa.string()), ("share", pa.float32())]
     if explain:
-        candidate += [("explained_by", pa.int32()), ("explanation", pa.string())]
+        candidate += [("because", pa.list_(item_type))]
         interest += [("items", pa.list_(pa.string())), ("n_items", pa.int32())]
     if vectors:
         interest += [("vector", pa.list_(pa.float32()))]
@@ -118,7 +118,7 @@ def candidate_column(
     found: Sequence[Candidates],
     names_BK: Sequence[str | None],
     item_ids: ItemIds,
-    explained: Sequence[NDArray[np.int64]] | None = None,
+    because: Sequence[NDArray[np.int64]] | None = None,
 ) -> Any:  # noqa: ANN401
     """Return the candidates of all users as one column: a list of records for each user.
 
@@ -126,13 +126,13 @@ def candidate_column(
         found: the candidates of each user.
         names_BK: names of the interests, user by user.
         item_ids: of the release.
-        explained: the interest that explains each candidate of each user; None: no explanations.
+        because: own items that are the reasons for each candidate of each user, 0 is none; None: no explanations.
     """
     count_B = np.array([len(one.item_N) for one in found], dtype=np.int64)
     item_M, score_M, interest_M, found_by_MK = map(
         np.concatenate, zip(*((one.item_N, one.score_N, one.interest_N, one.found_by_NK) for one in found), strict=True)
     )
-    explained_M = None if explained is None else np.concatenate(explained)
+    because_MR = None if because is None else np.concatenate(because)
     user_M = np.repeat(np.arange(len(found)), count_B)
     # An index shared by several processes may hold items that were added after the release was opened.
     known_M = item_M <= len(item_ids.item_ids)
@@ -140,29 +140,26 @@ def candidate_column(
         item_M, score_M, interest_M, found_by_MK, user_M = (
             array[known_M] for array in (item_M, score_M, interest_M, found_by_MK, user_M)
         )
-        explained_M = None if explained_M is None else explained_M[known_M]
+        because_MR = None if because_MR is None else because_MR[known_M]
         count_B = np.bincount(user_M, minlength=len(found))
     start_B = np.cumsum(count_B) - count_B
     kinds = found[0].kinds
     width = len(kinds)
     sources, labels = [*kinds, "repeat", "popular"], [*names_BK, REPEAT_LABEL, None]  # REPEAT and POPULAR from the end
-    label_array = pa.array(labels, pa.string())
-
-    def interest_names(k_M: NDArray[np.int64]) -> Any:  # noqa: ANN401
-        return label_array.take(pa.array(np.where(k_M >= 0, user_M * width + k_M, len(labels) + k_M)))
-
+    label_M = np.where(interest_M >= 0, user_M * width + interest_M, len(labels) + interest_M)
     records = {
         "item_id": item_ids.item_ids.take(pa.array(item_M - 1)),
         "score": pa.array(score_M, pa.float32()),
         "rank": pa.array(np.arange(len(item_M)) - start_B[user_M] + 1, pa.int32()),
         "source": pa.array(sources).take(pa.array(np.where(interest_M >= 0, interest_M, len(sources) + interest_M))),
         "interest": pa.array(interest_M, pa.int32(), mask=interest_M < 0),
-        "interest_name": interest_names(interest_M),
+        "interest_name": pa.array(labels, pa.string()).take(pa.array(label_M)),
         "found_by": _found_by_column(found_by_MK),
     }
-    if explained_M is not None:
-        records["explained_by"] = pa.array(explained_M, pa.int32(), mask=explained_M < 0)
-        records["explanation"] = interest_names(explained_M)
+    if because_MR is not None:
+        is_reason_MR = because_MR > 0
+        reasons = item_ids.item_ids.take(pa.array(because_MR[is_reason_MR] - 1))
+        records["because"] = pa.ListArray.from_arrays(_offsets(is_reason_MR.sum(axis=1)), reasons)
     return _list_of_records(count_B, records)
 
 

@@ -1,7 +1,7 @@
 """Recommend to many users: Arrow batches of users in, Arrow batches of candidates out.
 
-Local processes and Spark executors call the same code. The candidates are those of ``Retriever.recommend`` (on inverted
-lists within what the index promises: ``index.batch_walk``), but no Python object is created for a candidate.
+Local processes and Spark executors call the same code. The candidates are those of ``Retriever.recommend``, but
+no Python object is created for a candidate.
 
 Legend: B users · L history · K vectors · C conditions · N candidates.
 """
@@ -23,9 +23,10 @@ from multitudes.config import Config
 from multitudes.errors import DataError
 from multitudes.ids import Id
 from multitudes.release.release import Release
+from multitudes.retrieval.calibration import with_tastes
 from multitudes.retrieval.catalogue import popular_items
 from multitudes.retrieval.config import RetrieveConfig
-from multitudes.retrieval.explanation import Explainer
+from multitudes.retrieval.explanation import Explainer, own_items
 from multitudes.retrieval.preferences import draw_conditions
 from multitudes.retrieval.repeats import RepeatSource
 from multitudes.retrieval.request import Shortfall
@@ -45,7 +46,7 @@ class BatchConfig(Config):
     n: int = Field(100, gt=0, description="number of candidates of each user")
     request: str = Field("", description="id of the request, which determines the followed topics that are drawn")
     vectors: bool = Field(False, description="write the vectors of each user too")
-    explain: bool = Field(False, description="write what explains each candidate, and what each interest is made of")
+    explain: bool = Field(False, description="write the reasons for each candidate, and what each interest is made of")
     retrieve: RetrieveConfig | None = Field(None, description="settings of retrieval, in place of those of the release")
 
 
@@ -139,14 +140,14 @@ class BatchRecommender:
         )
         vectors = self._user_vectors(context, topic_BC)
         candidates = self._find_candidates(context, vectors)
-        return self._to_table(context.user_ids, candidates, vectors, context.histories.item_BL)
+        return self._to_table(context.user_ids, candidates, vectors, context.histories.item_BL, own_items(context))
 
     def _find_candidates(self, context: UserContext, vectors: UserVectors) -> list[Candidates]:
         """Search with the users' vectors; where seen items are allowed, add those that the users return to."""
         config, n, users = self._retrieve_config, self._config.n, len(context.user_B)
         no_items = [NO_ITEMS] * users
         if not config.exclude_seen and (self._repeats is None or config.repeat_share == 0):
-            return find_candidates(vectors, self.catalogue, n, no_items, config, history=context.seen)
+            return find_candidates(vectors, self.catalogue, n, no_items, config)
         candidates = find_candidates(vectors, self.catalogue, n, context.seen, config)
         if config.exclude_seen or self._repeats is None:
             return candidates
@@ -162,7 +163,8 @@ class BatchRecommender:
             time_BL = None if context.time_BL is None else context.time_BL[chunk]
             histories, positives = slice_histories(context.histories, chunk), context.positives(chunk)
             chunks.append(user_vectors(self.release, histories, topic_BC[chunk], time_BL, positives))
-        return concatenate_vectors(chunks)
+        calibration = self._retrieve_config.calibration or 0.0
+        return with_tastes(concatenate_vectors(chunks), context.positives(), self.catalogue, calibration)
 
     def _recommend_popular(self, table: Any) -> Any:  # noqa: ANN401
         """Recommend popular items to users who are not in the release."""
@@ -179,7 +181,8 @@ class BatchRecommender:
             np.zeros((len(ids), len(kinds)), dtype=np.int64),
             np.zeros((len(ids), 0), dtype=np.int64),
         )
-        return self._to_table(ids, [candidates] * len(ids), no_vectors, np.zeros((len(ids), 0), dtype=np.int64))
+        no_history_BL = np.zeros((len(ids), 0), dtype=np.int64)
+        return self._to_table(ids, [candidates] * len(ids), no_vectors, no_history_BL, [NO_ITEMS] * len(ids))
 
     def _to_table(
         self,
@@ -187,18 +190,19 @@ class BatchRecommender:
         candidates: list[Candidates],
         vectors: UserVectors,
         item_BL: NDArray[np.int64],
+        own: list[NDArray[np.int64]],
     ) -> Any:  # noqa: ANN401
         names_BK = self._interest_namer.name_all(vectors, item_BL)
-        explained = examples = None
+        because = examples = None
         if self._config.explain:
-            explained = [self._explainer.explain(vectors, b, one) for b, one in enumerate(candidates)]
+            because = [self._explainer.explain(*user) for user in zip(own, candidates, strict=True)]
             examples = columns.InterestExamples.find(vectors, item_BL, self.release.item_names)
         release = pa.array([self.release.version] * len(candidates))
         arrays = [
             pa.array(ids, self.schema.field("user_id").type),
             release,
             pa.array([bool(one.shortfalls) for one in candidates]),
-            columns.candidate_column(candidates, names_BK, self._item_ids, explained),
+            columns.candidate_column(candidates, names_BK, self._item_ids, because),
         ]
         if self._config.vectors or examples is not None:
             share_BK = np.stack([one.share_K for one in candidates])

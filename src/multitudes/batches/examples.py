@@ -76,7 +76,6 @@ class _Draws(NamedTuple):
 
     topic_BCG: NDArray[np.float64]  # chooses which of a target's topics is its condition
     dropped_B: NDArray[np.bool_]  # True where the history is dropped
-    ahead_T: NDArray[np.int64]  # how many events earlier each target is predicted
 
 
 WHOLE_BATCH = MicroBatch()
@@ -95,13 +94,11 @@ class Examples:
         condition: ConditionSource,
         history_dropout: float = 0.0,
         dense: bool = True,
-        ahead: int = 1,
         include_validation: bool = False,
         since: int = 0,
     ) -> None:
         self.prepared = prepared
         self.dense = dense
-        self.ahead = ahead
         self.history = history
         self.history_dropout = history_dropout
         self.window = window
@@ -169,7 +166,7 @@ class Examples:
             past_BL=valid_BL & (position_BL < cut_B[:, None]),
             # Followed topics are a feature only once they are known: before, they may be derived from these targets.
             follows_known_B=prepared.event_after_follows[position_BW[:, 0]],
-            dense=self._dense(position_BW, real_BW, user_B, end_B, valid_BL, draws.ahead_T),
+            dense=self._dense(position_BW, real_BW, user_B, end_B, valid_BL),
             target_BW=target_BW,
             weight_BW=weight_BW,
             condition_BC=condition_BC,
@@ -185,12 +182,11 @@ class Examples:
     def _draws(self, windows: WindowBatch, rows: NDArray[np.int64]) -> _Draws:
         """Draw for all rows of the batch and keep those of ``rows``, so that micro batches do not change the draws."""
         random = np.random.default_rng(windows.seed)
-        n_rows, row_T = len(windows.start_B), expand_ranges(windows.start_B, windows.stop_B)[0]
+        n_rows = len(windows.start_B)
         conditions = 0 if self.condition == "source" else min(self.window, MAX_CONDITIONS)
         topic_BCG = random.random((n_rows, conditions, self.topics))
         dropped_B = random.random(n_rows) < self.history_dropout
-        ahead_T = random.integers(0, self.ahead, size=len(row_T)) if self.ahead > 1 else np.zeros_like(row_T)
-        return _Draws(topic_BCG[rows], dropped_B[rows], ahead_T[np.isin(row_T, rows)])
+        return _Draws(topic_BCG[rows], dropped_B[rows])
 
     def _dense(
         self,
@@ -199,7 +195,6 @@ class Examples:
         user_B: NDArray[np.int64],
         end_B: NDArray[np.int64],
         valid_BL: NDArray[np.bool_],
-        ahead_T: NDArray[np.int64],
     ) -> Dense:
         """Return the targets of the windows: each at the moment before it, or at the cut without dense training.
 
@@ -209,7 +204,7 @@ class Examples:
         nearest_BL = nearest_valid(valid_BL)
         row_T, position_T = np.nonzero(real_BW)[0], position_BW[real_BW]
         predict_T = position_T if self.dense else position_BW[row_T, 0]
-        moment_T = self.windows.newest_before(predict_T, user_B[row_T]) - ahead_T
+        moment_T = self.windows.newest_before(predict_T, user_B[row_T])
         column_T = nearest_BL[row_T, np.clip(end_B[row_T] - 1 - moment_T, 0, valid_BL.shape[1])]
         follows_T = self.prepared.event_after_follows[position_T]
         width = int(column_T.max(initial=0)) + 2

@@ -8,17 +8,9 @@ from numpy.typing import NDArray
 
 InterestKind = Literal["unconditioned", "implicit", "explicit"]
 INTEREST_KINDS: tuple[InterestKind, ...] = get_args(InterestKind)
-# What has a share of a list: the vectors of a kind, or popular items.
-ListPart = Literal["unconditioned", "implicit", "explicit", "popular"]
 # The implicit interests of a user: the model's own, or a control: those of a random division of the history, or its own
 # on the conditions of another user.
 Partition = Literal["interests", "random", "other_user"]
-
-
-# Users by the number of usable events that their vectors read: none, fewer than ``LONG_HISTORY``, or more.
-HistoryLength = Literal["none", "short", "long"]
-HISTORY_LENGTHS: tuple[HistoryLength, ...] = get_args(HistoryLength)
-LONG_HISTORY = 10
 
 
 class UserVectors(NamedTuple):
@@ -33,6 +25,8 @@ class UserVectors(NamedTuple):
     events_B: NDArray[np.int64] | None = None  # usable events that the vectors read; None: unknown
     # Shares of the list that requests set (B, K), in place of the configured ones; NaN rows: as configured.
     share_BK: NDArray[np.float64] | None = None
+    # Part of the list of each taste of the user (B, T); None: the list is not calibrated.
+    taste_BT: NDArray[np.float64] | None = None
 
     def select(self, chosen: slice | NDArray[np.int64]) -> "UserVectors":
         """Return the vectors of some of the users."""
@@ -45,6 +39,7 @@ class UserVectors(NamedTuple):
             self.assignment_BL[chosen],
             None if self.events_B is None else self.events_B[chosen],
             None if self.share_BK is None else self.share_BK[chosen],
+            None if self.taste_BT is None else self.taste_BT[chosen],
         )
 
 
@@ -63,11 +58,23 @@ def concatenate_vectors(chunks: Sequence[UserVectors]) -> UserVectors:
         assignment_BL=np.concatenate([chunk.assignment_BL for chunk in chunks]),
         events_B=np.concatenate(events) if len(events) == len(chunks) else None,
         share_BK=np.concatenate([_shares_or_nan(chunk) for chunk in chunks]) if has_shares else None,
+        taste_BT=_concatenate_tastes(chunks),
     )
 
 
 def _shares_or_nan(vectors: UserVectors) -> NDArray[np.float64]:
     return np.full(vectors.mask_BK.shape, np.nan) if vectors.share_BK is None else vectors.share_BK
+
+
+def _concatenate_tastes(chunks: Sequence[UserVectors]) -> NDArray[np.float64] | None:
+    """Return the tastes of all users; users without any, such as those of another release, have zeros."""
+    known = [chunk.taste_BT for chunk in chunks if chunk.taste_BT is not None]
+    if not known:
+        return None
+    width = known[0].shape[1]
+    return np.concatenate(
+        [np.zeros((len(chunk.mask_BK), width)) if chunk.taste_BT is None else chunk.taste_BT for chunk in chunks]
+    )
 
 
 def without_masked_columns(vectors: UserVectors) -> UserVectors:
@@ -81,12 +88,3 @@ def without_masked_columns(vectors: UserVectors) -> UserVectors:
         topic_BK=vectors.topic_BK[:, columns],
         assignment_BL=np.full_like(vectors.assignment_BL, -1),
     )
-
-
-def history_lengths(events_B: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return the row of ``HISTORY_LENGTHS`` of each user (B,).
-
-    Args:
-        events_B: number of usable events that a user's vectors read.
-    """
-    return np.searchsorted([1, LONG_HISTORY], events_B, side="right").astype(np.int64)

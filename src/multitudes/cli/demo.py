@@ -30,13 +30,13 @@ dropout = 0.1
 """
 TRAIN_SETTINGS = """\
 [train]
-epochs = 2
+epochs = 3
 batch_size = 64
 window = 20
 learning_rate = 0.003
 in_batch = 256
 uniform = 256
-validate_users = 200
+validate_users = 600
 """
 SETTINGS = f"""\
 # The settings of `multitudes demo`: a small model, trained briefly, so that the demo ends in a minute.
@@ -47,10 +47,9 @@ split = "user"            # MovieLens' users hardly overlap in time, so each use
 follows_from_share = 0.2  # no data on followed topics: they are those of the first fifth of each history
 
 {MODEL_SETTINGS}
-[retrieve]                 # for the table of one user; evaluated and published are the defaults
-blend = "round_robin"      # the paper's blend, turn by turn: every interest shows what it brings
-unconditioned_share = 0.3
-explicit_share = 0.25
+[evaluate]
+split = "validation"      # the demo runs often, and a test split is opened once
+budgets = [20, 100]       # without 1,000, which takes as long as both
 
 {TRAIN_SETTINGS}"""
 SETTINGS_FILE = "demo.toml"  # its presence also marks a folder as written by the demo
@@ -58,10 +57,11 @@ _UNFINISHED_FILE = ".unfinished"
 
 # The systems that joint is compared with, each with a short explanation.
 COMPARED_WITH = {
-    "single": "a model with one vector per user, without a linear history",
-    "round_robin": "joint's vectors blended turn by turn, as in the table above",
+    "unconditioned": "the one vector of the whole history of the same model",
+    "calibrated": "that vector, its list divided among the user's tastes as joint's is",
+    "steck": "that vector, its best 600 re-ranked to the user's tastes by a greedy sum",
+    "round_robin": "joint's vectors in turns, as in the paper",
     "random_partition": "joint's own tower, with a random partition of the history",
-    "averaged": "joint's vectors averaged into one query",
     "covisit": "items that often occur together with the user's own, without training",
     "ease": "a linear model of items, solved in closed form",
     "popularity": "the same list for everyone",
@@ -115,14 +115,11 @@ def demo_command(
     with create_demo_folder(out, overwrite):
         prepared = _prepare(out)
         publish = ["publish", f"{out}/joint", "--to", f"{out}/releases"]
-        with run_beside(_train_call(out, "single"), _evaluate_call(out, "single")) as single:
-            _train(out, prepared)
-            with run_beside(publish) as published:
-                _evaluate(out)
-                single.wait()
-                _print_single(out)
-                print_step(publish)
-                typer.echo(published.wait().splitlines()[0])  # without the command that comes next
+        _train(out, prepared)
+        with run_beside(publish) as published:
+            _evaluate(out)
+            print_step(publish)
+            typer.echo(published.wait().splitlines()[0])  # without the command that comes next
         recommendation = _recommend(out)
         _report(out)
         block = print_comparison(out)
@@ -205,76 +202,44 @@ def _prepare(out: Path) -> "PreparedData":
     return prepared
 
 
-def _train_call(out: Path, method: str) -> list[str]:
-    return [
-        "train",
-        f"{out}/prepared",
-        "--method",
-        method,
-        "--out",
-        f"{out}/{method}",
-        "--config",
-        str(_settings_file(out)),
-    ]
-
-
-def _evaluate_call(out: Path, method: str) -> list[str]:
-    return ["evaluate", f"{out}/{method}"]
-
-
 def _train(out: Path, prepared: "PreparedData") -> None:
     from multitudes.cli.train import print_run
     from multitudes.training.loop import train
     from multitudes.training.run_config import load_run_config
 
-    print_step(_train_call(out, "joint"))
+    settings = _settings_file(out)
+    print_step(["train", f"{out}/prepared", "--method", "joint", "--out", f"{out}/joint", "--config", str(settings)])
     with ProgressBar("train joint") as progress:
-        train(prepared, load_run_config("joint", 0, _settings_file(out)), out / "joint", progress=progress)
+        train(prepared, load_run_config("joint", 0, settings), out / "joint", progress=progress)
     print_run(out / "joint")
 
 
 def _evaluate(out: Path) -> None:
+    from multitudes.config import load_section
+    from multitudes.evaluation.config import EvaluateConfig
     from multitudes.evaluation.evaluate import evaluate, save
+    from multitudes.report.formatting import TARGET_LABELS
     from multitudes.training.trained_run import TrainedRun
 
-    print_step(_evaluate_call(out, "joint"))
+    settings = _settings_file(out)
+    print_step(["evaluate", f"{out}/joint", "--config", str(settings)])
     with ProgressBar("evaluate joint") as progress:
-        evaluation = evaluate(TrainedRun.open(out / "joint"), progress=progress)
+        config = load_section(settings, "evaluate", EvaluateConfig)
+        evaluation = evaluate(TrainedRun.open(out / "joint"), config, progress=progress)
     save(evaluation, out / "joint")
-    _print_evaluated(evaluation.result)
-
-
-def _print_single(out: Path) -> None:
-    """Print what was trained and evaluated beside joint."""
-    from multitudes.cli.train import print_run
-    from multitudes.evaluation.compare import read_result
-
-    print_step(_train_call(out, "single"))
-    print_run(out / "single")
-    print_step(_evaluate_call(out, "single"))
-    _print_evaluated(read_result(out / "single", "test"))
-
-
-def _print_evaluated(result: dict[str, Any]) -> None:
-    from multitudes.report.formatting import TARGET_LABELS
-
+    result = evaluation.result
     targets = f"{result['n_targets']:,} {TARGET_LABELS[result['targets']]}"
-    typer.echo(
-        f"{result['method']}: {result['users']:,} users, {targets}, {len(result['methods'])} systems; compared below"
-    )
+    typer.echo(f"joint: {result['users']:,} users, {targets}, {len(result['methods'])} systems; compared below")
 
 
 def _recommend(out: Path) -> "Recommendation":
     from multitudes.cli.candidates_table import print_recommendation
-    from multitudes.config import load_section
-    from multitudes.retrieval.config import RetrieveConfig
     from multitudes.retrieval.retriever import Retriever
 
     user = sample_user(out / "joint")
     call = ["recommend", f"{out}/releases", "--user", str(user), "--n", str(CANDIDATES), "--explain"]
-    print_step([*call, "--config", str(_settings_file(out))])
-    retriever = Retriever.open(out / "releases", load_section(_settings_file(out), "retrieve", RetrieveConfig))
-    recommendation = retriever.recommend(user, n=CANDIDATES)
+    print_step(call)
+    recommendation = Retriever.open(out / "releases").recommend(user, n=CANDIDATES)
     print_recommendation(recommendation, explain=True)
     (out / "recommend.svg").write_text(_table_svg(recommendation, f"multitudes {shlex.join(call)}"), encoding="utf-8")
     return recommendation
@@ -284,7 +249,7 @@ def sample_user(run: Path) -> Any:  # noqa: ANN401 (an integer or a text)
     """Return the first user of the evaluation's random sample, so the example is not hand-picked."""
     from multitudes.evaluation.compare import read_result
 
-    return read_result(run, "test")["samples"][0]["user_id"]
+    return read_result(run, "validation")["samples"][0]["user_id"]
 
 
 def _table_svg(recommendation: "Recommendation", title: str) -> str:
@@ -305,8 +270,8 @@ def _table_svg(recommendation: "Recommendation", title: str) -> str:
 def _report(out: Path) -> None:
     from multitudes.report.evaluation_page import write_evaluation_page
 
-    print_step(["report", f"{out}/joint", "--out", f"{out}/report.html"])
-    write_evaluation_page(out / "joint", out / "report.html")
+    print_step(["report", f"{out}/joint", "--split", "validation", "--out", f"{out}/report.html"])
+    write_evaluation_page(out / "joint", out / "report.html", "validation")
     typer.echo(f"{out}/report.html: figures, segments, three users and training curves; opens in any browser")
 
 
@@ -327,31 +292,36 @@ def print_comparison(out: Path) -> dict[str, Any]:
 
 
 def comparison(out: Path) -> dict[str, Any]:
-    """Return joint's figures, with the separately trained single among the methods."""
-    from multitudes.evaluation.compare import compare, read_result
+    """Return joint's figures beside those of the systems that it is compared with."""
+    from multitudes.evaluation.compare import read_result
 
-    joint, single = (read_result(out / method, "test") for method in ("joint", "single"))
-    kind = joint["targets"]
-    joint_minus_single = compare([out / "joint"], [out / "single"])["differences"][kind]
-    methods = joint["methods"] | {"single": single["methods"]["single"]}
-    differences = joint["differences"] | {"single": joint_minus_single}
+    result = read_result(out / "joint", "validation")
+    methods, differences = result["methods"], result["differences"]
+    known = [name for name in COMPARED_WITH if name in methods]
     return {
-        "targets": kind,
-        "budget": joint["budget"],
-        "users": joint["users"],
-        "methods": {name: methods[name] for name in ("joint", *COMPARED_WITH)},
-        "differences": {name: differences[name] for name in COMPARED_WITH},
+        **{name: result[name] for name in ("targets", "budget", "users")},
+        "methods": {name: methods[name] for name in ("joint", *known)},
+        "differences": {name: differences[name] for name in known},
     }
 
 
 def comparison_sentences(block: dict[str, Any]) -> list[str]:
     """Return one sentence for each comparison; none claims more than its interval shows."""
-    from multitudes.report.formatting import format_difference, verdict_words
+    from multitudes.report.formatting import NOT_COMPARED, format_difference, is_same_list, served_words, verdict_words
 
-    sentences = []
+    sentences, budget = [], block["budget"]
     for name, meaning in COMPARED_WITH.items():
-        difference = block["differences"][name][f"hr@{block['budget']}"]
-        sentences.append(f"joint {verdict_words(difference)} {name}, {meaning}: {format_difference(difference)}")
+        gains = block["differences"].get(name)
+        if gains is None:
+            continue
+        if is_same_list(block, name, "joint"):
+            sentences.append(f"{name}, {meaning}: {NOT_COMPARED}")
+            continue
+        hits, served = gains[f"hr@{budget}"], gains[f"served@{budget}"]
+        sentences.append(
+            f"joint {verdict_words(hits)} {name}, {meaning}: {format_difference(hits)}; it"
+            f" {served_words(served)}: {format_difference(served)}"
+        )
     return sentences
 
 
@@ -361,7 +331,7 @@ def _print_next_steps(out: Path, recommendation: "Recommendation") -> None:
     typer.echo("try next:")
     typer.echo(f"  open {out}/report.html in a browser")
     typer.echo(f"  {call}")
-    typer.echo(f"  multitudes evaluate {out}/joint --against {out}/single")
+    typer.echo(f"  multitudes recommend {out}/releases --user {recommendation.user_id} --rows 4 --n 5")
     typer.echo("  multitudes demo ratings.csv --items movies.csv   (your own files)")
     print_next("explore", f"{out}/releases")
     print_next("serve", f"{out}/releases", label="or")

@@ -15,6 +15,7 @@ OWN_SETTINGS = f"""\
 
 {MODEL_SETTINGS}
 [evaluate]
+split = "validation"      # a test split is opened once, and this is a first look
 max_users = 2000
 
 {TRAIN_SETTINGS}"""
@@ -42,7 +43,7 @@ def run_on_files(words: Sequence[str], out: Path, *, overwrite: bool, json: bool
         _run("prepare", data, "--out", prepared, "--config", config, *_prepare_words(Path(data)))
         _run("train", prepared, "--method", METHOD, "--out", run, "--config", config)
         _run("evaluate", run, "--config", config)
-        _run("report", run, "--out", f"{out}/report.html")
+        _run("report", run, "--split", "validation", "--out", f"{out}/report.html")
         _run("publish", run, "--to", releases)
         user = sample_user(Path(run))
         _run("recommend", releases, "--user", str(user), "--explain", "--n", str(CANDIDATES))

@@ -60,11 +60,18 @@ def recommend_command(
             show_default="as the release says",
         ),
     ] = None,
+    calibration: Annotated[
+        float | None,
+        typer.Option(
+            help="Part of the list, 0 to 1, that is divided among the tastes of the history.",
+            show_default="as the release says",
+        ),
+    ] = None,
     request_id: Annotated[str, typer.Option(help="Id of the request; equal ids draw equal topics.")] = "",
     config: Annotated[Path | None, typer.Option(help="TOML file with [retrieve], replaces the release's.")] = None,
     overrides: SetOption = None,
     explain: Annotated[
-        bool, typer.Option("--explain", help="Show the interests, and which explains each candidate; also with --all.")
+        bool, typer.Option("--explain", help="Show the interests, and the reasons for each candidate; also with --all.")
     ] = False,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")] = False,
 ) -> None:
@@ -85,6 +92,8 @@ def recommend_command(
         raise UsageError("--exclude-seen and --include-seen are for one user; with --all, give [retrieve] exclude_seen")
     if all_users and rows is not None:
         raise UsageError("--rows is for one user; with --all, every user has one list")
+    if calibration is not None and (all_users or rows is not None):
+        raise UsageError("--calibration is for one list of one user; with --all, give --set retrieve.calibration=0.8")
     if all_users and exclude:
         raise UsageError(
             "--exclude is for one user; with --all, [retrieve] exclude_seen says whether seen items are left out"
@@ -109,6 +118,7 @@ def recommend_command(
         rows=rows,
         exclude=_item_ids(exclude, retriever),
         exclude_seen=exclude_seen,
+        calibration=calibration,
         request_id=request_id,
     )
     if json:

@@ -102,7 +102,7 @@ def train_command(
                 "seed": seed,
                 "best_epoch": record["best_epoch"],
                 "validation": {_validation_metric(record): record["validation_hit_rate"]},
-                "mixture_gain": record.get("mixture_gain"),
+                "calibration": record.get("calibration"),
             }
         )
     else:
@@ -263,21 +263,27 @@ def print_run(run: Path) -> dict[str, Any]:
         f"{run}: {record['config']['method']}, best epoch {record['best_epoch']},"
         f" validation {_validation_metric(record).upper()} {record['validation_hit_rate']:.4f}{_tower_alone(record)}"
     )
-    _print_mixture_gain(run, record)
+    _print_list(run, record)
     return record
 
 
-def _print_mixture_gain(run: Path, record: dict[str, Any]) -> None:
-    """Print whether interests and followed topics have a share of the list, and what they bring."""
-    gain = record.get("mixture_gain")
-    if gain is None:
+def _print_list(run: Path, record: dict[str, Any]) -> None:
+    """Print which list was chosen, and what it brings beyond one vector to users who did not choose it."""
+    from multitudes.report.formatting import KIND_LABELS
+
+    chosen = record.get("list")
+    if chosen is None:
         return
-    share = 1 - record["shares"]["unconditioned"]
-    found = f"{gain['hit_rate']:+.4f} (standard error {gain['standard_error']:.4f})"
-    if share > 0:
-        typer.echo(f"{run}: interests have {share:.0%} of the list, and find {found}")
-    else:
-        typer.echo(f"{run}: the vector of the whole history has the list; a share of interests finds {found}")
+    shares, gain = record["shares"], chosen["beyond_one_vector"]
+    kinds = ", ".join(f"{label} {shares[kind]:.0%}" for kind, label in KIND_LABELS.items() if shares.get(kind))
+    typer.echo(
+        f"{run}: {record['calibration']:.0%} of the list is divided among the user's tastes, proposed by all vectors;"
+        f" the rest goes to {kinds}"
+    )
+    typer.echo(
+        f"{run}: beyond one vector: interests served {gain['served']:+.3f} (standard error {gain['served_error']:.3f}),"
+        f" HR@{chosen['n']} {gain['hit_rate']:+.4f} ({gain['hit_rate_error']:.4f})"
+    )
 
 
 def _tower_alone(record: dict[str, Any]) -> str:

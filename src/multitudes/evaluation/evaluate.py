@@ -30,11 +30,11 @@ from multitudes.evaluation.outcomes import (
 from multitudes.evaluation.protocol import Evaluator, Measurements
 from multitudes.evaluation.reranked import RerankedSystems
 from multitudes.evaluation.samples import sample_users
-from multitudes.evaluation.scorer import Scorer
 from multitudes.evaluation.target_segments import time_segments
 from multitudes.evaluation.targets import TargetKind, subsample, user_segments
 from multitudes.progress import Progress, silent
 from multitudes.retrieval.config import RetrieveConfig, with_run_defaults
+from multitudes.retrieval.scorer import Scorer, catalogue
 
 
 class Evaluation(NamedTuple):
@@ -68,7 +68,7 @@ def evaluate(
         UsageError: the data do not allow a segmentation that the settings name.
     """
     config = config or EvaluateConfig()
-    retrieve = with_run_defaults(retrieve or RetrieveConfig(), run.shares, run.blend, run.shares_by_history)
+    retrieve = with_run_defaults(retrieve or RetrieveConfig(), run.shares, run.blend, run.calibration)
     prepared = run.prepared
     budgets = feasible_budgets(config.budgets, prepared.n_items)
     held = subsample(held_out_users(prepared, config.split), config.max_users, config.seed)
@@ -76,8 +76,9 @@ def evaluate(
     segments = time_segments(prepared, config.split, config.segments)
     baselines, records = fit_baselines(prepared, held, kinds, budgets, config.baselines, progress)
     has_controls = config.controls != "none"
-    reranked = RerankedSystems(run, retrieve, main_budget(budgets), config.split, config.seed) if has_controls else None
-    evaluator = Evaluator(run, retrieve, budgets, config.controls, baselines, segments, reranked)
+    items, n = catalogue(run, run.item_vectors()), main_budget(budgets)
+    reranked = RerankedSystems(run, items, retrieve, n, config.split, config.seed) if has_controls else None
+    evaluator = Evaluator(run, items, retrieve, budgets, config.controls, baselines, segments, reranked)
     measurements = evaluator.evaluate(held, kinds, progress)
     if not measurements:
         raise DataError(

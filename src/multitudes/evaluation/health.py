@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from multitudes.batches.held_out import HeldOut
 from multitudes.batches.user_vectors import InterestKind, UserVectors
-from multitudes.evaluation.judge import UserInterests
 from multitudes.evaluation.outcomes import Bootstrap, Measures, Ratio, intervals_by_name
+from multitudes.linear.judge import UserInterests
 from multitudes.metrics import coverage, interests, ranking
 
 POPULAR = "popular"  # source of candidates that no vector found

@@ -17,9 +17,9 @@ from multitudes.atomic import replace_file
 from multitudes.batches.held_out import HeldOut
 from multitudes.data.prepared import PreparedData
 from multitudes.evaluation.config import SegmentName
-from multitudes.evaluation.judge import JudgedUsers, UserInterests
 from multitudes.evaluation.target_segments import TARGET_SEGMENTS, TargetLabels
 from multitudes.evaluation.targets import Segment
+from multitudes.linear.judge import JudgedUsers, UserInterests
 from multitudes.metrics import coverage, diversity, ranking
 from multitudes.metrics.bootstrap import Estimates, Interval, bootstrap_ratios
 from multitudes.seeding import generator

@@ -21,7 +21,6 @@ from multitudes.errors import DataError
 from multitudes.evaluation.baselines import Baselines, fit_baselines
 from multitudes.evaluation.config import EvaluateConfig, feasible_budgets, main_budget
 from multitudes.evaluation.evaluate import Evaluation, target_kinds
-from multitudes.evaluation.judge import Judge
 from multitudes.evaluation.outcomes import (
     Bootstrap,
     ItemFacts,
@@ -34,15 +33,16 @@ from multitudes.evaluation.outcomes import (
     target_measures,
 )
 from multitudes.evaluation.protocol import evaluate_in_threads
-from multitudes.evaluation.scorer import Scorer, catalogue, user_vectors
 from multitudes.evaluation.target_segments import TimeSegments, time_segments
 from multitudes.evaluation.targets import TargetKind, items_to_exclude, seen_items, subsample, targets_of_kind
 from multitudes.index.hits import empty_hits
+from multitudes.linear.judge import Judge
 from multitudes.progress import Progress, silent
-from multitudes.retrieval.allocation import allocate_by_weight, popular_shares_of_users
+from multitudes.retrieval.allocation import allocate_by_weight, popular_shares
 from multitudes.retrieval.blend import round_robin
 from multitudes.retrieval.catalogue import Catalogue
 from multitudes.retrieval.config import RetrieveConfig, with_run_defaults
+from multitudes.retrieval.scorer import Scorer, catalogue, user_vectors
 from multitudes.retrieval.search import POPULAR, Candidates, find_candidates
 
 METHOD: Literal["pair"] = "pair"
@@ -75,7 +75,7 @@ class Member(NamedTuple):
         return cls(
             run,
             catalogue(run, run.item_vectors()),
-            with_run_defaults(retrieve, run.shares, run.blend, run.shares_by_history),
+            with_run_defaults(retrieve, run.shares, run.blend, run.calibration),
         )
 
 
@@ -161,8 +161,8 @@ def pair_lists(
     pair: Pair, share: float, users: HeldOut, seen: Sequence[NDArray[np.int64]], budgets: tuple[int, ...]
 ) -> dict[int, NDArray[np.int64]]:
     """Return the lists (B, N) of a pair at each budget N; zeros at the end of a list are not candidates."""
-    vectors = [user_vectors(member.run, users, member.retrieve) for member in pair]
-    popular_KB = [popular_shares_of_users(vectors[k], member.retrieve) for k, member in enumerate(pair)]
+    vectors = [user_vectors(member.run, users, member.retrieve, member.items) for member in pair]
+    popular_KB = [popular_shares(own) for own in vectors]
     lists = {}
     for n in budgets:
         places = allocate_by_weight([share, 1 - share], n)

@@ -7,6 +7,7 @@ system                       the question that it answers
 ============================ ======================================================================
 the run's method             how good is the run, served as configured?
 unconditioned                is one vector enough? All N candidates come from it
+calibrated                   do several vectors matter? That one vector proposes, its list is divided among tastes too
 implicit, explicit           what does each kind of vector find alone?
 averaged                     do K searches beat one search with the weighted mean of the K vectors?
 random_partition             do *interests* matter, or would any division of the history do?
@@ -37,7 +38,6 @@ from multitudes.batches.user_vectors import INTEREST_KINDS, InterestKind, Partit
 from multitudes.evaluation import health
 from multitudes.evaluation.baselines import Baselines
 from multitudes.evaluation.config import Controls, main_budget
-from multitudes.evaluation.judge import Judge, JudgedUsers
 from multitudes.evaluation.outcomes import (
     ItemFacts,
     ListKey,
@@ -48,14 +48,16 @@ from multitudes.evaluation.outcomes import (
 )
 from multitudes.evaluation.repeats import RepeatSystems
 from multitudes.evaluation.reranked import RerankedSystems, one_vector_scores
-from multitudes.evaluation.scorer import Scorer, catalogue, user_vectors
 from multitudes.evaluation.system_search import Exclusion, RankedLists, SystemSearch, ranked_lists
 from multitudes.evaluation.target_segments import TimeSegments
 from multitudes.evaluation.targets import TargetKind, items_to_exclude, seen_items, targets_of_kind
+from multitudes.linear.judge import Judge, JudgedUsers
 from multitudes.metrics import ranking
 from multitudes.progress import Progress, silent
-from multitudes.retrieval.allocation import vector_shares
+from multitudes.retrieval.allocation import proposals, vector_shares
+from multitudes.retrieval.catalogue import Catalogue
 from multitudes.retrieval.config import Blend, RetrieveConfig
+from multitudes.retrieval.scorer import Scorer, user_vectors
 from multitudes.retrieval.search import SearchResult, search_vectors
 from multitudes.threads import chosen_threads
 
@@ -95,6 +97,9 @@ def systems(
         return found
     kinds = [kind for kind in INTEREST_KINDS if kind in vectors.kinds and set(vectors.kinds) != {kind}]
     found += [System(kind, vectors_of_kind(vectors, kind), config) for kind in kinds]
+    if vectors.taste_BT is not None and "unconditioned" in kinds:
+        one = vectors_of_kind(vectors, "unconditioned")._replace(taste_BT=vectors.taste_BT)
+        found.append(System("calibrated", one, config))
     found.append(System("averaged", average_vectors(vectors, config), config))
     for partition, of_control in control_vectors.items():
         if _CONTROLS[partition] != method:  # the method random_partition is that control, trained
@@ -116,6 +121,7 @@ def vectors_of_kind(vectors: UserVectors, kind: InterestKind) -> UserVectors:
         topic_BK=vectors.topic_BK[:, columns],
         assignment_BL=np.full_like(vectors.assignment_BL, -1),  # history events may point at removed columns
         events_B=vectors.events_B,
+        taste_BT=None if kind == "unconditioned" else vectors.taste_BT,
     )
 
 
@@ -132,6 +138,7 @@ def average_vectors(vectors: UserVectors, config: RetrieveConfig) -> UserVectors
         topic_BK=np.zeros(exists_B1.shape, dtype=np.int64),
         assignment_BL=np.full_like(vectors.assignment_BL, -1),
         events_B=vectors.events_B,
+        taste_BT=vectors.taste_BT,
     )
 
 
@@ -223,6 +230,7 @@ class Evaluator:
     def __init__(
         self,
         run: Scorer,
+        items: Catalogue,
         retrieve: RetrieveConfig,
         budgets: tuple[int, ...],
         controls: Controls = "main_budget",
@@ -232,7 +240,7 @@ class Evaluator:
     ) -> None:
         self._run, self._retrieve, self._budgets, self._controls = run, retrieve, budgets, controls
         self._item_ID = run.item_vectors()
-        self._catalogue = catalogue(run, self._item_ID)
+        self._catalogue = items
         self._facts, self._judge = ItemFacts.from_prepared(run.prepared), Judge.from_prepared(run.prepared)
         self._baselines, self._segments, self._reranked = baselines, segments, reranked
         self._repeats: RepeatSystems | None = None  # for all targets
@@ -258,7 +266,7 @@ class Evaluator:
     def _search(self, held: HeldOut) -> _SearchedUsers:
         """Make the vectors of users, and search with those of every system."""
         histories = seen_items(self._run.prepared, held)
-        vectors = user_vectors(self._run, held, self._retrieve)
+        vectors = user_vectors(self._run, held, self._retrieve, self._catalogue)
         controls = self._control_vectors(held, vectors)
         of_systems = systems(self._run.config.method, vectors, controls, self._retrieve)
         searches = [
@@ -279,7 +287,9 @@ class Evaluator:
         """Return the vectors of the controls if the run has implicit interests."""
         if self._controls == "none" or "implicit" not in vectors.kinds:
             return {}
-        return {name: user_vectors(self._run, held, self._retrieve, name) for name in self._run.controls}
+        return {
+            name: user_vectors(self._run, held, self._retrieve, self._catalogue, name) for name in self._run.controls
+        }
 
     def _measure(self, held: HeldOut, kind: TargetKind, users: _SearchedUsers) -> Measurements:
         """Return the measures of all systems for those users who have targets of a kind."""
@@ -319,8 +329,9 @@ class Evaluator:
         for system, search in users.searches:
             is_sharing = search.needs_lists and system.vectors is users.vectors
             if is_sharing and shared is None:
-                longest, vectors = max(self._budgets), users.vectors.select(row_B)
-                shared = search_vectors(vectors, self._catalogue, longest, excluded.items, system.config)
+                vectors = users.vectors.select(row_B)
+                depth = proposals(vectors, max(self._budgets))
+                shared = search_vectors(vectors, self._catalogue, depth, excluded.items, system.config)
             found = search.by_budget(row_B, excluded, shared if is_sharing else None)
             lists |= {ListKey(system.name, n): ranked_lists(candidates, n) for n, candidates in found.items()}
         return lists

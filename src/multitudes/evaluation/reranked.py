@@ -20,18 +20,17 @@ from multitudes.data.prepared import Split
 from multitudes.evaluation.model_baselines import best_items
 from multitudes.evaluation.outcomes import UNCONDITIONED, ListKey
 from multitudes.evaluation.rerankers import cosines, dpp, mmr, relevance, steck
-from multitudes.evaluation.scorer import Scorer, user_vectors
 from multitudes.evaluation.targets import seen_items, subsample, targets_of_kind
-from multitudes.index.tastes import cluster_items, nearest_tastes
 from multitudes.linear.popularity import items_by_popularity, user_counts
 from multitudes.metrics import ranking
 from multitudes.metrics.coverage import class_shares
+from multitudes.retrieval.catalogue import Catalogue
 from multitudes.retrieval.config import RetrieveConfig
+from multitudes.retrieval.scorer import Scorer, user_vectors
 
 RERANKERS: Final = ("steck", "mmr", "dpp")
 WEIGHTS: Final = (0.0, 0.05, 0.2, 0.5, 0.8, 0.95)  # λ
 _LEAST_HITS: Final = 0.99  # of the hit rate without re-ranking
-_TASTES: Final = 60
 _DEPTH: Final = 6  # items to choose from for each place
 _USERS: Final = 500  # most users who choose λ
 _CELLS_PER_CHUNK: Final = 2**24  # of the cosines of users who are re-ranked together
@@ -40,10 +39,12 @@ _CELLS_PER_CHUNK: Final = 2**24  # of the cosines of users who are re-ranked tog
 class RerankedSystems:
     """The re-rankers of one run."""
 
-    def __init__(self, run: Scorer, retrieve: RetrieveConfig, n: int, split: Split, seed: int = 0) -> None:
+    def __init__(
+        self, run: Scorer, items: Catalogue, retrieve: RetrieveConfig, n: int, split: Split, seed: int = 0
+    ) -> None:
         """Choose λ at ``n`` places; ``split`` is the one that is evaluated."""
-        self._run, self._item_ID = run, run.item_vectors()
-        self._taste_I = nearest_tastes(self._item_ID, cluster_items(self._item_ID, _TASTES)).astype(np.int64)
+        self._run, self._items, self._item_ID = run, items, run.item_vectors()
+        self._taste_I = items.item_taste.astype(np.int64)
         self._popular = items_by_popularity(user_counts(run.prepared), run.prepared.item_count)
         held = targets_of_kind(held_out_users(run.prepared, "validation"), "new")
         hits = self._hits_by_weight(subsample(held, _USERS, seed), retrieve, n)
@@ -89,7 +90,7 @@ class RerankedSystems:
         step = max(1, _CELLS_PER_CHUNK // (self._run.prepared.n_items + 1))
         for start in range(0, len(held), step):
             users = select_users(held, np.arange(start, min(start + step, len(held))))
-            score_BI = one_vector_scores(user_vectors(self._run, users, retrieve), self._item_ID)
+            score_BI = one_vector_scores(user_vectors(self._run, users, retrieve, self._items), self._item_ID)
             if score_BI is None:
                 return {}
             seen = seen_items(self._run.prepared, users)

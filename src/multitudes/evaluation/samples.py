@@ -11,14 +11,15 @@ from numpy.typing import NDArray
 from multitudes.batches.held_out import HeldOut, select_users
 from multitudes.batches.histories import event_times, gather_histories
 from multitudes.batches.user_vectors import UserVectors
+from multitudes.data.own_items import prepared_items
 from multitudes.data.prepared import PreparedData
-from multitudes.evaluation.scorer import Scorer, catalogue, user_vectors
 from multitudes.evaluation.targets import TargetKind, items_to_exclude, seen_items
 from multitudes.release.id_mapping import ItemNames, PublishedNames
 from multitudes.release.item_map import lay_out_vectors
 from multitudes.retrieval.config import RetrieveConfig
 from multitudes.retrieval.explanation import Explainer
 from multitudes.retrieval.interest_names import InterestNamer
+from multitudes.retrieval.scorer import Scorer, catalogue, user_vectors
 from multitudes.retrieval.search import POPULAR, Candidates, find_candidates
 from multitudes.seeding import generator
 
@@ -61,10 +62,10 @@ def sample_users(
         eligible = np.arange(len(held))
     rows = generator(seed, "evaluate", "samples").permutation(eligible)[:count]
     users = select_users(held, np.sort(rows))
-    vectors = user_vectors(run, users, config)
-    seen = items_to_exclude(seen_items(run.prepared, users), kind)
     item_ID = run.item_vectors()
     items = catalogue(run, item_ID)
+    vectors = user_vectors(run, users, config, items)
+    seen = items_to_exclude(seen_items(run.prepared, users), kind)
     found = find_candidates(vectors, items, budget, seen, config)
     item_BL = gather_histories(run.prepared, users.user_B, users.end_B, run.config.model.history).item_BL
     own = np.concatenate([item_BL.ravel(), *(one.item_N[:_CANDIDATES] for one in found)])
@@ -108,6 +109,7 @@ class _Describer:
     ) -> dict[str, Any]:
         number, vectors = int(users.user_B[b]), all_vectors.select(np.array([b]))
         targets = users.target[users.target_offset[b] : users.target_offset[b + 1]]
+        own = prepared_items(self._prepared, users.user_B[b : b + 1], users.end_B[b : b + 1])
         interests = [
             self._describe_interest(vectors, k, name, item_L, float(candidates.share_K[k]))
             for k, name in enumerate(self._namer.name_all(vectors, item_L[None]))
@@ -127,14 +129,14 @@ class _Describer:
                     **self._place(item),
                     "interest": names[k],
                     "source": source,
-                    "explained_by": reason if reason >= 0 else None,
-                    "explanation": names[reason],
+                    "brought_by": k if k >= 0 else None,
+                    "because": [self._names.label(reason) for reason in reasons if reason],
                     "hit": item in targets,
                 }
-                for item, k, reason, source in zip(
+                for item, k, reasons, source in zip(
                     candidates.item_N[:_CANDIDATES].tolist(),
                     candidates.interest_N.tolist(),
-                    self._explainer.explain(vectors, 0, candidates).tolist(),
+                    self._explainer.explain(own.item_M, candidates).tolist(),
                     candidates.sources,
                     strict=False,
                 )

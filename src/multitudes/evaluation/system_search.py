@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from multitudes.batches.user_vectors import UserVectors
-from multitudes.retrieval.allocation import popular_shares_of_users
+from multitudes.retrieval.allocation import popular_shares
 from multitudes.retrieval.catalogue import Catalogue
-from multitudes.retrieval.config import RetrieveConfig, without_popular
+from multitudes.retrieval.config import RetrieveConfig
 from multitudes.retrieval.search import (
     NO_ITEMS,
     POPULAR,
@@ -76,9 +76,11 @@ class SystemSearch:
         """
         self._vectors, self._catalogue, self._config, self._budgets = vectors, catalogue, config, budgets
         self._found_B: list[Candidates] | None = None
-        self._popular_B = popular_shares_of_users(vectors, config)
-        if are_nested(vectors.kinds, catalogue, config):
-            self._found_B = _long_lists(vectors, catalogue, max(budgets), own_items, without_popular(config))
+        self._popular_B = popular_shares(vectors)
+        if are_nested(vectors, catalogue):
+            # Popular items take their turns later, for which nobody has no events here.
+            alone = vectors._replace(events_B=None)
+            self._found_B = _long_lists(alone, catalogue, max(budgets), own_items, config)
 
     @property
     def needs_lists(self) -> bool:
@@ -108,7 +110,7 @@ class SystemSearch:
             }
         vectors = self._vectors.select(row_B)
         return {
-            n: find_candidates(vectors, self._catalogue, n, excluded.items, self._config, found_by=False, lists=lists)
+            n: find_candidates(vectors, self._catalogue, n, excluded.items, self._config, lists=lists)
             for n in self._budgets
         }
 
@@ -135,7 +137,7 @@ def _long_lists(
     for extra in np.unique(extra_B).tolist():
         row_X = np.flatnonzero(extra_B == extra)
         nothing = [NO_ITEMS] * len(row_X)
-        lists = find_candidates(vectors.select(row_X), catalogue, n + extra, nothing, config, found_by=False)
+        lists = find_candidates(vectors.select(row_X), catalogue, n + extra, nothing, config)
         found |= zip(row_X.tolist(), lists, strict=True)
     return [found[b] for b in range(len(own_items))]
 

@@ -56,7 +56,8 @@ class Explorer:
 
     def map(self) -> api.ExploreMapResponse:
         """Return the map of the release that answers now."""
-        release = self._get_retriever().release
+        retriever = self._get_retriever()
+        release = retriever.release
         return api.ExploreMapResponse(
             release=release.version,
             method=release.manifest.method,
@@ -65,6 +66,7 @@ class Explorer:
             text_user_ids=not release.user_numbers.has_integer_ids,
             topics=tuple(release.topics[1 : _MAX_TOPICS + 1]),
             map=self._map_items(release, self._item_map(release).item_S),
+            calibration=retriever.config.calibration or 0.0,
         )
 
     def draw_users(self, n: int, seed: int | None = None) -> list[Id]:
@@ -225,6 +227,7 @@ def _retrieval_request(
         history=history,
         followed_topics=request.followed_topics,
         n=request.n,
+        calibration=request.calibration,
         mute_topics=request.mute_topics,
         boost_topics=request.boost_topics,
         mute_interests=request.mute_interests,
@@ -243,4 +246,4 @@ def _one_vector_requests(request: Request, release: Release) -> list[Request]:
     if "unconditioned" not in kinds:
         return []
     others = [k for k, kind in enumerate(kinds) if kind != "unconditioned"]
-    return [replace(request, mute_interests=others, boost_interests=(), interest_shares=None)]
+    return [replace(request, mute_interests=others, boost_interests=(), interest_shares=None, calibration=0.0)]

@@ -14,7 +14,7 @@ let other = null; // its answer, or a text: why there is none
 let asked = 0; // number of the last request: an older answer is dropped
 
 function newWish(who) {
-  return { who, added: [], shares: null, muted: new Set(), boosted: new Set(), mutedTopics: new Set(), boostedTopics: new Set() };
+  return { who, added: [], shares: null, calibration: null, muted: new Set(), boosted: new Set(), mutedTopics: new Set(), boostedTopics: new Set() };
 }
 
 // Elements
@@ -80,9 +80,9 @@ async function attempt(action) {
 }
 
 function request() {
-  const { who, added, shares } = wish;
+  const { who, added, shares, calibration } = wish;
   return {
-    ...who, added, n: 20,
+    ...who, added, n: 20, calibration,
     interest_shares: shares ? [...shares].map(([number, share]) => ({ number, share })) : [],
     mute_interests: [...wish.muted], boost_interests: [...wish.boosted],
     mute_topics: [...wish.mutedTopics], boost_topics: [...wish.boostedTopics],
@@ -91,8 +91,8 @@ function request() {
 
 // The same user for the release beside it: the numbers of interests mean others there.
 function requestBeside() {
-  const { added, n, mute_topics, boost_topics } = request();
-  return { ...wish.who, added, n, mute_topics, boost_topics, release: beside };
+  const { added, n, calibration, mute_topics, boost_topics } = request();
+  return { ...wish.who, added, n, calibration, mute_topics, boost_topics, release: beside };
 }
 
 async function refresh() {
@@ -173,12 +173,19 @@ function show(latest) {
   const counts = `${count(answer.history.length, "event")}, ${count([...known.values()].filter((one) => one.kind === "implicit").length, "interest")}`;
   const follows = answer.followed_topics.length ? `, follows ${answer.followed_topics.join(", ")}` : "";
   $("status").textContent = `${who}: ${counts}${follows}${answer.reason ? `. ${answer.reason}` : ""}`;
+  showCalibration();
   showInterests();
   showTimeline();
   showCandidates();
   showBeside();
   collectMarks();
   drawMap();
+}
+
+function showCalibration() {
+  const { calibration } = wish;
+  $("calibration").value = Math.round(100 * (calibration ?? release.calibration));
+  $("calibrated").textContent = calibration === null ? "as published" : percent(calibration);
 }
 
 function showInterests() {
@@ -272,25 +279,36 @@ function showCandidates() {
     el("button", { type: "button", className: "small live", "aria-label": `Add ${label(candidate)} to the history`, onclick: () => addItem(candidate) }, "Add"),
     el("small", {}, others && !others.has(candidate.item_id) ? el("span", { className: "tag" }, "only here") : null, ...reason(candidate)));
   $("candidates").replaceChildren(...answer.candidates.map((candidate) => row(candidate, answer.one_vector && one)));
-  $("one").replaceChildren(...(answer.one_vector ?? []).map((candidate) => row({ ...candidate, explanation: null, source: null }, all)));
+  $("one").replaceChildren(...(answer.one_vector ?? []).map((candidate) => row({ ...candidate, because: [], source: null }, all)));
   $("rows").replaceChildren(...answer.rows.map(({ title, interest, candidates }) => el("div", {},
     el("h3", {}, swatch(interest), title),
-    el("ol", { "aria-label": title }, ...candidates.map((candidate) => row({ ...candidate, explanation: null, source: null }))))));
+    el("ol", { "aria-label": title }, ...candidates.map((candidate) => row({ ...candidate, because: [], source: null }))))));
+  $("served").textContent = served(answer);
   const shared = [...all].filter((id) => one.has(id)).length;
   $("overlap").textContent = answer.one_vector === null
     ? "This method has no vector of the whole history to compare with."
     : shared === all.size
-      ? "The vector of the whole history alone gives the same items: it has nearly all of the list. Move a slider to give interests a larger share."
+      ? "The vector of the whole history alone gives the same items: it has nearly all of the list. Move the calibration, or give interests a larger share."
       : `${shared} of ${all.size} candidates are also what the vector of the whole history alone gives.`;
 }
 
-function reason(candidate, paint = colour) {
-  if (candidate.explanation) {
-    return [swatch(candidate.explained_by, "", paint), `because of ${candidate.explanation}`];
-  }
-  if (candidate.source === "popular") return ["popular"];
-  return candidate.interest_name && candidate.source ? [candidate.interest_name] : [];
+// An interest is served if one of the candidates is among its own best.
+function served({ interests, candidates }) {
+  const found = new Set(candidates.flatMap((one) => [one.interest, ...one.found_by]));
+  const parts = [["implicit", "interests"], ["explicit", "topics"]].map(([kind, name]) => {
+    const own = interests.filter((one) => one.kind === kind);
+    return own.length ? `${own.filter((one) => found.has(one.number)).length} of ${own.length} ${name}` : "";
+  }).filter(Boolean);
+  return parts.length ? `Serves ${parts.join(" and ")}.` : "";
 }
+
+function reason(candidate, paint = colour) {
+  if (candidate.source === null) return [];
+  const text = because(candidate) || candidate.interest_name || candidate.source;
+  return candidate.interest === null ? [text] : [swatch(candidate.interest, "", paint), text];
+}
+
+const because = (candidate) => (candidate?.because.length ? `because of ${candidate.because.map(label).join(" and ")}` : "");
 
 const ranks = (shown) => new Map(shown.candidates.map((one) => [one.item_id, one.rank]));
 
@@ -361,7 +379,7 @@ function side(name, shown, interests, paint, tag, from) {
     el("h3", {}, `Release ${name}`), shown.reason ? el("p", { className: "note" }, shown.reason) : null,
     ...list("Interests", shown.interests.map(interest)),
     el("h4", {}, "History by interest"), el("div", { role: "group", "aria-label": `History in release ${name}, oldest to newest. Arrow keys go through it, Enter opens an item.` }, ...timeline(shown, interests, paint, moment)), moment,
-    ...list("Candidates", shown.candidates.map(candidate)));
+    ...list("Candidates", shown.candidates.map(candidate)), el("p", { className: "note" }, served(shown)));
 }
 
 // How many events each interest of the release shares with each of the one beside it, by "number number".
@@ -402,8 +420,8 @@ function say(text) {
 function openItem(item) {
   return attempt(async () => {
     const shown = marks.find((mark) => mark.item.item_id === item.item_id);
-    const because = answer?.candidates.find((one) => one.item_id === item.item_id)?.explanation;
-    const text = [because ? `because of ${because}` : "", shown ? "" : "not among this user's items"].filter(Boolean).join(", ");
+    const found = answer?.candidates.find((one) => one.item_id === item.item_id);
+    const text = [because(found), shown ? "" : "not among this user's items"].filter(Boolean).join(", ");
     $("item-title").textContent = label(item);
     const parts = [text ? el("p", { className: "note" }, text) : ""];
     if (!embedded) {
@@ -427,9 +445,9 @@ function openItem(item) {
 let view = { x: 0, y: 0, size: 1 }; // what of [0, 1]² is shown
 
 function collectMarks() {
-  const reasons = new Map(answer.candidates.map((one) => [one.item_id, one]));
+  const brought = new Map(answer.candidates.map((one) => [one.item_id, one.interest]));
   const past = [...answer.history].reverse().map((event) => ({ item: event.item, number: event.interest, kind: "history" }));
-  const next = answer.map.map((item) => ({ item, number: reasons.get(item.item_id).explained_by, kind: "candidate" }));
+  const next = answer.map.map((item) => ({ item, number: brought.get(item.item_id), kind: "candidate" }));
   marks = [...past, ...next].filter((mark) => mark.item.x !== null);
   setView();
 }
@@ -572,7 +590,9 @@ $("clear").addEventListener("click", () => {
   showAddress("");
   $("search").focus();
 });
-$("reset").addEventListener("click", () => change(() => { wish = { ...newWish(wish.who), added: wish.added }; }, "With the shares of the release"));
+$("calibration").addEventListener("input", () => { $("calibrated").textContent = `${$("calibration").value} %`; });
+$("calibration").addEventListener("change", () => change(() => { wish.calibration = $("calibration").value / 100; }, `Calibration at ${$("calibration").value} %`));
+$("reset").addEventListener("click", () => change(() => { wish = { ...newWish(wish.who), added: wish.added }; }, "As the release has it"));
 $("topic-form").addEventListener("submit", (event) => {
   event.preventDefault();
   const topic = $("topic").value.trim();

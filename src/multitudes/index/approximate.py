@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from copy import copy
 from functools import partial
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,7 +34,7 @@ from multitudes.index.engine import (
 )
 from multitudes.index.exact import scan_topic
 from multitudes.index.hits import Ranking, empty_hits, sort_keys, top_filtered, top_unfiltered, write_hits
-from multitudes.index.item_table import ItemTable, TableSegment, cache_by_topic, find_rows, positions_of
+from multitudes.index.item_table import ItemTable, TableSegment, cache_by_topic, find_rows
 from multitudes.index.protocol import ANY_TOPIC, Hits
 from multitudes.index.request import (
     SearchRequest,
@@ -48,9 +48,7 @@ from multitudes.index.scan import pair_keys, paired_inner_products
 from multitudes.index.search_depth import DEPTH_TOLERANCE, ExcludedScores, ScoreDistribution
 
 _MAX_ATTEMPTS = 3  # each deeper than the one before; then a scan
-_GATHER_BYTES = 16 * 2**20  # candidate vectors held at once
 
-AnyEngine = TypeVar("AnyEngine", bound=StoredEngine)
 Rank = Callable[[NDArray[np.int64], QueryLevels], Ranking]  # queries of a request, and their levels → their ranking
 
 
@@ -62,15 +60,6 @@ class ApproximateIndex(TableSegment):
         self._engine = engine
         self._search = ApproximateSearch(table, engine, tuning)
 
-    def is_scanned(self, topic: int) -> bool:
-        """Return whether a topic is searched by a scan."""
-        return self._search.is_scanned(topic)
-
-    @property
-    def parts(self) -> tuple[ItemTable, StoredEngine, Tuning]:
-        """What the index was made of."""
-        return self._table, self._engine, self._search.tuning
-
     def search(
         self,
         query_QD: NDArray[np.float32],
@@ -78,15 +67,12 @@ class ApproximateIndex(TableSegment):
         *,
         excluded: Sequence[NDArray[np.int64]] | None = None,
         topic_Q: NDArray[np.int64] | None = None,
-        log_sums: bool = False,
     ) -> Hits:
-        """Find the best items of each query; see ``Searchable.search``. ``log_sum_Q`` over all items is NaN."""
-        request = check_request(
-            query_QD, limit, excluded, topic_Q, log_sums, dimension=self._table.dimension, items=len(self)
-        )
+        """Find the best items of each query; see ``Searchable.search``."""
+        request = check_request(query_QD, limit, excluded, topic_Q, dimension=self._table.dimension, items=len(self))
         return self._search.search(request)
 
-    def without(self, ids: NDArray[np.int64]) -> Self:
+    def without(self, ids: NDArray[np.int64]) -> "ApproximateIndex":
         """Return a view whose searches do not find some items; see ``Segment.without``."""
         other = copy(self)
         other._search = self._search.without(ids)
@@ -113,7 +99,11 @@ def open_approximate(
         ArtefactError: the file was written by another version of the engine, or does not fit the other files.
     """
     table = files.load_item_table(folder)
-    engine, (items, width) = read_engine(folder / file, read)
+    try:
+        engine = read(str(folder / file))
+        items, width = engine.shape()
+    except (RuntimeError, AttributeError) as error:  # it may hold another kind of index
+        raise ArtefactError(f"{folder / file}: this FAISS cannot read it: {str(error).splitlines()[0]}") from None
     if (items, width) != (len(table), table.dimension):
         found = f"{items:,} codes of {width} dimensions; expected {len(table):,} of {table.dimension}"
         raise ArtefactError(f"{folder / file}: holds {found}; publish the run again")
@@ -126,63 +116,39 @@ def open_approximate(
     return ApproximateIndex(table, engine, tuning)
 
 
-def read_engine(path: Path, read: Callable[[str], AnyEngine]) -> tuple[AnyEngine, tuple[int, int]]:
-    """Read the file of an engine, and return the engine with its number of items and their width.
-
-    Raises:
-        ArtefactError: another version of the engine wrote the file.
-    """
-    try:
-        engine = read(str(path))
-        return engine, engine.shape()
-    except (RuntimeError, AttributeError) as error:  # it may hold another kind of index
-        raise ArtefactError(f"{path}: this FAISS cannot read it: {str(error).splitlines()[0]}") from None
-
-
 class ApproximateSearch:
     """Searches a table of items with an engine, at the levels of a tuning."""
 
     def __init__(self, table: ItemTable, engine: Engine, tuning: Tuning) -> None:
         self.table, self.engine, self.tuning = table, engine, tuning
-        self.topic_vectors, self._topic_mask = cache_by_topic(table.topic_vectors), cache_by_topic(table.topic_mask)
+        self._topic_vectors, self._topic_mask = cache_by_topic(table.topic_vectors), cache_by_topic(table.topic_mask)
         self._score_distribution = ScoreDistribution(table)
-        self.tombstones = no_exclusions(len(table))
+        self._tombstones = no_exclusions(len(table))
 
     def without(self, ids: NDArray[np.int64]) -> "ApproximateSearch":
         """Return a view whose searches do not find some items."""
         other = copy(self)
-        other.tombstones = self.tombstones.with_rows(self.table.rows_of_ids(ids))
+        other._tombstones = self._tombstones.with_rows(self.table.rows_of_ids(ids))
         return other
 
     def search(self, request: SearchRequest) -> Hits:
-        """Answer a request. ``log_sum_Q`` is known for topics that are scanned."""
+        """Answer a request."""
         return search_by_topic(request.with_row_exclusions(self.table), self._search_topic)
-
-    def is_scanned(self, topic: int) -> bool:
-        """Return whether a topic is searched by a scan."""
-        return self.tuning.is_scanned(topic, len(self.table.postings.rows(topic)))
-
-    def live_items(self, topic: int) -> int:
-        """Return the number of items of a topic that a search can find."""
-        row_M = self.table.postings.rows(topic)
-        return len(row_M) - len(positions_of(row_M, self.tombstones.row_E))
 
     def _search_topic(self, topic: int, request: SearchRequest) -> Hits:
         if topic == ANY_TOPIC:
-            hits = self._search_all(request)
-        elif self.is_scanned(topic):
+            return self._search_all(request)
+        if self.tuning.is_scanned(topic, len(self.table.postings.rows(topic))):
             return self._scan_topic(topic, request)
-        else:
-            groups = [
-                (rows, np.arange(queries.start, queries.stop))
-                for rows, queries in identity_runs(self._excluded_rows(request))
-            ]
-            hits = search_in_groups(request, groups, partial(self._search_large_topic, topic))
-        return hits._replace(log_sum_Q=np.full(len(request.limit_Q), np.nan, np.float32)) if request.log_sums else hits
+        groups = [
+            (rows, np.arange(queries.start, queries.stop))
+            for rows, queries in identity_runs(self._excluded_rows(request))
+        ]
+        return search_in_groups(request, groups, partial(self._search_large_topic, topic))
 
     def _scan_topic(self, topic: int, request: SearchRequest) -> Hits:
         excluded = [rows.row_E for rows in self._excluded_rows(request)]
-        return scan_topic(self.table, self.topic_vectors, topic, request._replace(excluded=excluded))
+        return scan_topic(self.table, self._topic_vectors, topic, request._replace(excluded=excluded))
 
     def _search_large_topic(self, topic: int, excluded: ExcludedRows, request: SearchRequest) -> Hits:
         """Search a topic that is not scanned, for queries with the same exclusion."""
@@ -253,8 +219,8 @@ class ApproximateSearch:
     def _excluded_rows(self, request: SearchRequest) -> list[ExcludedRows]:
         """Return the excluded rows of each query, with the tombstones; the vectors of one user share an object."""
         if request.excluded is None:
-            return [self.tombstones] * len(request.limit_Q)
-        return map_distinct(request.excluded, self.tombstones.with_rows)
+            return [self._tombstones] * len(request.limit_Q)
+        return map_distinct(request.excluded, self._tombstones.with_rows)
 
     def _depth_in_topic(self, limit_Q: NDArray[np.int64], size: int) -> NDArray[np.int64]:
         """Return the depths at which a topic of ``size`` items, spread evenly over the ranking, has the results."""
@@ -345,12 +311,11 @@ class ApproximateSearch:
         return row_QM, self._rescore(query_QD, row_QM)
 
     def _rescore(self, query_QD: NDArray[np.float32], row_QM: NDArray[np.int64]) -> NDArray[np.float32]:
-        score_QM = np.empty(row_QM.shape, dtype=np.float32)
-        step = max(1, _GATHER_BYTES // max(1, row_QM.shape[1] * query_QD.shape[1] * 4))
-        for start in range(0, len(row_QM), step):
-            chunk = slice(start, start + step)
-            score_QM[chunk] = paired_inner_products(query_QD[chunk, None], self.table.vectors_at(row_QM[chunk]))
-        score_QM[row_QM < 0] = -np.inf
+        """Return the exact scores of rows that ascend; the fill, which comes first, scores minus infinity."""
+        score_QM = np.full(row_QM.shape, -np.inf, dtype=np.float32)
+        for query_D, row_M, score_M in zip(query_QD, row_QM, score_QM, strict=True):
+            first = int(row_M.searchsorted(0))
+            score_M[first:] = paired_inner_products(query_D, self.table.vectors_at(row_M[first:]))
         return score_QM
 
     def _with_ids(self, ranking: Ranking) -> Ranking:

@@ -1,4 +1,4 @@
-"""The seam between approximate search and an engine (inverted lists, graph) that proposes candidates.
+"""The seam between approximate search and an engine that proposes candidates.
 
 An engine gets, for each query, the effort and the number of proposals that the tuning found for the depth of the query,
 and a bitmap of the rows that it may propose. ``tuning`` measures the levels; ``approximate`` searches with them.
@@ -14,8 +14,6 @@ from typing import Any, NamedTuple, Protocol
 import faiss
 import numpy as np
 from numpy.typing import NDArray
-
-from multitudes.index.item_table import find_rows
 
 _MAX_RATIO, _FEW_QUERIES = 12, 128  # up to so many queries, levels share a call while proposals differ by this ratio
 _QUERIES_PER_CALL = 256  # what FAISS keeps of each query stays in the cache (2,048 take a tenth longer)
@@ -37,7 +35,7 @@ class Level(NamedTuple):
     """The search parameters for ``depth`` results, and the recall measured with them."""
 
     depth: int
-    effort: int  # nprobe of inverted lists; of a graph, what efSearch exceeds the proposals by
+    effort: int  # nprobe of inverted lists
     proposals: int  # candidates that are rescored with their full vectors
     recall: float  # on the queries used for tuning
     at_least: float  # lower bound of that recall, 95 % confidence
@@ -234,10 +232,6 @@ class ExcludedRows:
         """The bits; None if every row is allowed."""
         return self.bits if len(self.row_E) else None
 
-    def are_allowed(self, row_M: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """Return for each of some rows whether it may be proposed, without the bitmap."""
-        return np.asarray(~find_rows(self.row_E, row_M)[1])
-
     def with_rows(self, row_E: NDArray[np.int64]) -> "ExcludedRows":
         """Return these and further rows, which ascend and are distinct."""
         if len(row_E) == 0:
@@ -268,8 +262,3 @@ def faiss_selector(allowed: NDArray[np.uint8] | None) -> Any:  # noqa: ANN401 (F
     selector = _faiss.IDSelectorBitmap(allowed)
     selector.kept_alive = allowed  # FAISS holds only a pointer to the array
     return selector
-
-
-def geometric_efforts(largest: int) -> list[int]:
-    """Return efforts from 1 to ``largest``, each about a tenth more than the one before."""
-    return sorted({int(1.1**power) for power in range(300) if 1.1**power < largest} | {largest})

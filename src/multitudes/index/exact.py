@@ -1,6 +1,6 @@
 """The exact index: every inner product in NumPy. The reference, and the default up to tens of thousands of items."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from copy import copy
 from pathlib import Path
 from typing import Any
@@ -9,10 +9,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from multitudes.index import files
-from multitudes.index.exact_mixture import ExactMixture, score_exactly
 from multitudes.index.hits import empty_hits, write_hits
 from multitudes.index.item_table import ItemTable, TableSegment, cache_by_topic, make_item_table
-from multitudes.index.mixture import MixtureQuery, ScoredItems
 from multitudes.index.protocol import ANY_TOPIC, Hits, Topics
 from multitudes.index.request import SearchRequest, check_request, search_by_topic
 from multitudes.index.scan import scan
@@ -50,28 +48,12 @@ class ExactIndex(TableSegment):
         *,
         excluded: Sequence[NDArray[np.int64]] | None = None,
         topic_Q: NDArray[np.int64] | None = None,
-        log_sums: bool = False,
     ) -> Hits:
         """Find the best items of each query; see ``Searchable.search``."""
         request = check_request(
-            query_QD, limit, excluded, topic_Q, log_sums, dimension=self._table.dimension, items=len(self._table)
+            query_QD, limit, excluded, topic_Q, dimension=self._table.dimension, items=len(self._table)
         )
         return search_by_topic(request.with_excluded_ids(self._tombstones).with_row_exclusions(self._table), self._scan)
-
-    def score_mixtures(self, queries: Sequence[MixtureQuery]) -> Iterator[ExactMixture]:
-        """Score all items with the vectors of users; see ``MixtureSegment.score_mixtures``."""
-        return score_exactly(self._table, self._topic_vectors, self._table.rows_of_ids(self._tombstones), queries)
-
-    @property
-    def users_together(self) -> int:
-        """One: the scores of all items are large, and each user's list is selected by itself."""
-        return 1
-
-    def propose_together(
-        self, scores: Sequence[ExactMixture], log_priors: Sequence[NDArray[np.float64]]
-    ) -> list[ScoredItems]:
-        """Return the best items of each user; see ``MixtureSegment.propose_together``."""
-        return [own.propose(log_prior_K) for own, log_prior_K in zip(scores, log_priors, strict=True)]
 
     def _scan(self, topic: int, request: SearchRequest) -> Hits:
         return scan_topic(self._table, self._topic_vectors, topic, request)
@@ -104,7 +86,7 @@ def scan_topic(table: ItemTable, topic_vectors: TopicVectors, topic: int, reques
     zero_Q: NDArray[np.bool_] = ~np.any(request.query_QD, axis=1)
     if not zero_Q.any():
         return _scan_scores(table, topic_vectors, topic, request)
-    hits = empty_hits(len(zero_Q), request.max_limit, request.log_sums)
+    hits = empty_hits(len(zero_Q), request.max_limit)
     zero, other = np.flatnonzero(zero_Q), np.flatnonzero(~zero_Q)
     write_hits(hits, other, _scan_scores(table, topic_vectors, topic, request.select(other)))
     write_hits(hits, zero, _first_rows(table, topic, request.select(zero)))
@@ -112,11 +94,11 @@ def scan_topic(table: ItemTable, topic_vectors: TopicVectors, topic: int, reques
 
 
 def _scan_scores(table: ItemTable, topic_vectors: TopicVectors, topic: int, request: SearchRequest) -> Hits:
-    query_QD, limit_Q, excluded, _, log_sums = request
+    query_QD, limit_Q, excluded, _ = request
     # Rows are in the order of the ids, so the scan works on rows, and only the results are turned into ids.
     row_M = _topic_rows(table, topic)
     vectors_MD = table.vectors_nD if topic == ANY_TOPIC else topic_vectors(topic)
-    return table.rows_to_ids(scan(query_QD, row_M, vectors_MD, limit_Q, excluded, log_sums))
+    return table.rows_to_ids(scan(query_QD, row_M, vectors_MD, limit_Q, excluded))
 
 
 def _topic_rows(table: ItemTable, topic: int) -> NDArray[np.int64]:
@@ -126,13 +108,11 @@ def _topic_rows(table: ItemTable, topic: int) -> NDArray[np.int64]:
 def _first_rows(table: ItemTable, topic: int, request: SearchRequest) -> Hits:
     """Answer queries of zeros: all items tie, so the first rows are the best, and no scan has to sort all items."""
     row_M = _topic_rows(table, topic)
-    hits = empty_hits(len(request.limit_Q), request.max_limit, request.log_sums)
+    hits = empty_hits(len(request.limit_Q), request.max_limit)
     for query, limit in enumerate(request.limit_Q.tolist()):
         excluded = row_M[:0] if request.excluded is None else request.excluded[query]
         first = row_M[: limit + len(excluded)]
         found = first[~np.isin(first, excluded)][:limit]
         hits.id_QN[query, : len(found)], hits.score_QN[query, : len(found)] = found, 0
         hits.count_Q[query] = len(found)
-    if hits.log_sum_Q is not None and len(row_M):
-        hits.log_sum_Q.fill(np.log(len(row_M)))
     return table.rows_to_ids(hits)

@@ -1,11 +1,11 @@
 """Build and open an index of any kind, and activate it for its release.
 
-The kinds ``exact``, ``inverted`` and ``hnsw`` are embedded: the index is in the folder of its release. A ``milvus``
-index is on a server, and the folder has the server's address. The Milvus modules need an extra, so they are imported
-only for that kind.
+The kinds ``exact`` and ``inverted`` are embedded: the index is in the folder of its release. A ``milvus`` index is on a
+server, and the folder has the server's address. The Milvus modules need an extra, so they are imported only for that
+kind.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
@@ -16,15 +16,12 @@ from pydantic import Field
 
 from multitudes.config import Config
 from multitudes.errors import ArtefactError, DataError
-from multitudes.index import exact, files, hnsw, inverted, inverted_lists
+from multitudes.index import exact, files, inverted, inverted_lists
 from multitudes.index.engine import RecallTarget
 from multitudes.index.exact import ExactIndex
-from multitudes.index.list_moments import MOMENT_FILES
 from multitudes.index.live import LiveIndex, load_layers
 from multitudes.index.milvus.config import MilvusConfig
-from multitudes.index.mixture import MixtureQuery
 from multitudes.index.protocol import Index, Segment, Topics
-from multitudes.index.topic_lists import CODES_FILE, COUNT_FIELD, TOPICS_FILE
 from multitudes.progress import Progress, silent
 
 _MILVUS = "milvus"
@@ -32,25 +29,23 @@ _MILVUS = "milvus"
 _SEGMENT_OPENERS: dict[str, Callable[[Path, dict[str, Any]], Segment]] = {
     exact.KIND: lambda folder, _: ExactIndex(files.load_item_table(folder)),
     inverted_lists.KIND: inverted.open_saved,
-    hnsw.KIND: hnsw.open_saved,
 }
-_ENGINE_FILES = {exact.KIND: (), inverted_lists.KIND: (inverted_lists.FAISS_FILE,), hnsw.KIND: (hnsw.FAISS_FILE,)}
+_ENGINE_FILES = {exact.KIND: (), inverted_lists.KIND: (inverted_lists.FAISS_FILE,)}
 
 
 class IndexConfig(Config):
     """Section ``[index]``: which index is built and how good it must be."""
 
-    kind: Literal["auto", "exact", "inverted", "hnsw", "milvus"] = Field(
+    kind: Literal["auto", "exact", "inverted", "milvus"] = Field(
         "auto",
-        description="exact: every item is scored; inverted: FAISS inverted lists of 4-bit codes; hnsw: a FAISS graph;"
-        " milvus: a collection on a server; auto: exact up to exact_up_to items, inverted above.",
+        description="exact: every item is scored; inverted: FAISS inverted lists of 4-bit codes; milvus: a collection"
+        " on a server; auto: exact up to exact_up_to items, inverted above.",
     )
     exact_up_to: int = Field(50_000, ge=0, description="Corpora up to this many items are searched exactly.")
     topics_exact_up_to: int = Field(
         100_000,
         ge=0,
-        description="Topics up to this many items are searched exactly; for the blend mixture, inverted lists read"
-        " the codes of those above 2,048, and of larger ones up to a twentieth of all items.",
+        description="Topics up to this many items are searched exactly.",
     )
     recall: float = Field(0.97, gt=0, le=1, description="Share of the exact answer that a tuned index must find.")
     depth: int = Field(
@@ -69,7 +64,6 @@ def build_index(
     *,
     topics: Topics | None = None,
     queries: NDArray[np.float32] | None = None,
-    users: Sequence[MixtureQuery] | None = None,
     progress: Progress = silent,
 ) -> Index:
     """Build an index of any kind.
@@ -80,8 +74,6 @@ def build_index(
         config: the kind of index, and the recall to reach.
         topics: of the items, in the order of ``ids``.
         queries: held-out user vectors to tune on (Q, D); without any, items with noise replace them.
-        users: the same vectors by user, with their shares, and what they exclude, which a mixture need not find; None:
-            groups of ``queries`` replace them.
         progress: called during the build.
 
     Returns:
@@ -93,7 +85,7 @@ def build_index(
         UnavailableError: a server did not answer in time.
     """
     if config.kind != _MILVUS:
-        return build_embedded(ids, vectors, config, topics=topics, queries=queries, users=users, progress=progress)
+        return build_embedded(ids, vectors, config, topics=topics, queries=queries, progress=progress)
     from multitudes.index.milvus.publishing import publish_collection  # noqa: PLC0415
 
     return publish_collection(
@@ -124,7 +116,6 @@ def build_embedded(
     *,
     topics: Topics | None = None,
     queries: NDArray[np.float32] | None = None,
-    users: Sequence[MixtureQuery] | None = None,
     progress: Progress = silent,
 ) -> LiveIndex:
     """Build an embedded index; the arguments and errors are those of ``build_index``."""
@@ -135,11 +126,7 @@ def build_embedded(
     if kind == "exact":
         return LiveIndex(ExactIndex.build(ids, vectors, topics))
     target = RecallTarget(config.recall, config.depth, config.topics_exact_up_to)
-    if kind == "hnsw":
-        return LiveIndex(hnsw.build(ids, vectors, topics, queries=queries, target=target, progress=progress))
-    return LiveIndex(
-        inverted.build(ids, vectors, topics, queries=queries, users=users, target=target, progress=progress)
-    )
+    return LiveIndex(inverted.build(ids, vectors, topics, queries=queries, target=target, progress=progress))
 
 
 def load_embedded(folder: Path) -> LiveIndex:
@@ -158,9 +145,7 @@ def _open_embedded(folder: Path, record: dict[str, Any]) -> LiveIndex:
         raise ArtefactError(
             f"{folder / files.DESCRIPTION}: index of kind '{kind}'; known: {', '.join(_SEGMENT_OPENERS)}"
         )
-    mixture_files = MOMENT_FILES if "mixture" in record else ()
-    topic_files = (CODES_FILE, TOPICS_FILE) if record.get(COUNT_FIELD) else ()
-    files.verify_all(folder, record, (*files.ITEM_TABLE_FILES, *_ENGINE_FILES[kind], *mixture_files, *topic_files))
+    files.verify_all(folder, record, (*files.ITEM_TABLE_FILES, *_ENGINE_FILES[kind]))
     segment = _SEGMENT_OPENERS[kind](folder, record)
     try:
         return LiveIndex.from_layers(load_layers(folder, segment, record["files"]))

@@ -27,13 +27,12 @@ class Ranking(NamedTuple):
     depth_Q: NDArray[np.int64]
 
 
-def empty_hits(n_queries: int, limit: int, log_sums: bool = False) -> Hits:
+def empty_hits(n_queries: int, limit: int) -> Hits:
     """Return the hits of queries that found nothing."""
     return Hits(
         np.full((n_queries, limit), NO_ID, dtype=np.int64),
         np.full((n_queries, limit), -np.inf, dtype=np.float32),
         np.zeros(n_queries, dtype=np.int64),
-        np.full(n_queries, -np.inf, dtype=np.float32) if log_sums else None,
     )
 
 
@@ -132,7 +131,6 @@ def truncate_hits(hits: Hits, limit_Q: NDArray[np.int64]) -> Hits:
         np.where(beyond_QN, NO_ID, hits.id_QN),
         np.where(beyond_QN, np.float32(-np.inf), hits.score_QN),
         np.minimum(hits.count_Q, limit_Q),
-        hits.log_sum_Q,
     )
 
 
@@ -140,12 +138,10 @@ def concatenate_hits(chunks: Sequence[Hits]) -> Hits:
     """Return the hits of consecutive queries as one; all have the same width."""
     if len(chunks) == 1:
         return chunks[0]
-    log_sums = [chunk.log_sum_Q for chunk in chunks if chunk.log_sum_Q is not None]
     return Hits(
         np.concatenate([chunk.id_QN for chunk in chunks]),
         np.concatenate([chunk.score_QN for chunk in chunks]),
         np.concatenate([chunk.count_Q for chunk in chunks]),
-        np.concatenate(log_sums) if log_sums else None,
     )
 
 
@@ -155,8 +151,6 @@ def write_hits(hits: Hits, queries: NDArray[np.int64], found: Hits) -> None:
     hits.id_QN[queries, :width], hits.id_QN[queries, width:] = found.id_QN, NO_ID
     hits.score_QN[queries, :width], hits.score_QN[queries, width:] = found.score_QN, -np.inf
     hits.count_Q[queries] = found.count_Q
-    if hits.log_sum_Q is not None and found.log_sum_Q is not None:
-        hits.log_sum_Q[queries] = found.log_sum_Q
 
 
 def merge_hits(layers: Sequence[Hits], limit: int | NDArray[np.int64]) -> Hits:
@@ -170,7 +164,4 @@ def merge_hits(layers: Sequence[Hits], limit: int | NDArray[np.int64]) -> Hits:
     id_QN = np.take_along_axis(id_QM, order_QN, axis=1)
     score_QN = np.take_along_axis(score_QM, order_QN, axis=1)
     count_Q = np.sum([hits.count_Q for hits in layers], axis=0)
-    log_sums = [hits.log_sum_Q for hits in layers if hits.log_sum_Q is not None]
-    with np.errstate(invalid="ignore"):  # NaN in one layer makes the sum NaN
-        log_sum_Q = np.logaddexp.reduce(log_sums, axis=0) if log_sums else None
-    return truncate_hits(Hits(id_QN, score_QN, count_Q, log_sum_Q), limit_Q)
+    return truncate_hits(Hits(id_QN, score_QN, count_Q), limit_Q)

@@ -10,7 +10,6 @@ recall; they probe half of all lists, and a BLAS product with as many rows takes
 """
 
 from collections.abc import Sequence
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -18,20 +17,17 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 
-from multitudes.index.engine import QueryLevels, faiss_selector, geometric_efforts
-from multitudes.index.list_moments import Pairs
+from multitudes.index.engine import QueryLevels, faiss_selector
 from multitudes.index.protocol import NO_ID
-from multitudes.index.scan import paired_inner_products
 
 KIND = "inverted"
 FAISS_FILE = "inverted.faiss"
-_faiss: Any = faiss  # its types are incomplete
 _parameters: Any = faiss.SearchParametersIVF  # typed without the keywords that it takes
-# FAISS scans the lists either list by list, for all queries at once, or query by query, nearest lists first: an early
-# high bound then drops most of the later candidates. Both propose the same. (Seven queries, 142 of 1,024 lists: 0.34 ms
-# query by query, 0.41 list by list; with 256 lists, 0.30 to 0.44 depending on the free cache, and 0.33.)
 _NOT_FOUND = np.float32(-1e38)  # FAISS fills with a smaller score
-_FEW_QUERIES, _LIST_BY_LIST, _QUERY_BY_QUERY = 64, 0, 11  # the last two are FAISS's numbers
+# FAISS scans the lists either list by list, each once for all queries, or query by query, nearest lists first: an early
+# high bound then drops most of the later candidates. Both propose the same. (Searches in 1 M × 64, 228 to 304 lists:
+# one query takes 1.2 ms query by query and 1.3 list by list; seven take 5.2 and 4.6, twelve 6.1 and 5.0.)
+_LIST_BY_LIST, _QUERY_BY_QUERY = 0, 11  # FAISS's numbers
 
 
 class InvertedLists:
@@ -45,7 +41,8 @@ class InvertedLists:
 
     def efforts(self) -> Sequence[int]:
         """Return numbers of lists, each about a tenth more than the one before."""
-        return geometric_efforts(self.lists)
+        lists = int(self.inverted.nlist)
+        return sorted({int(1.1**power) for power in range(300) if 1.1**power < lists} | {lists})
 
     def proposals(self, depth: int) -> Sequence[int]:
         """Return twice the depth and more: 4-bit codes misplace many candidates."""
@@ -59,40 +56,13 @@ class InvertedLists:
         allowed: NDArray[np.uint8] | None = None,
     ) -> NDArray[np.int64]:
         """Propose the best codes of the lists nearest to each query; see ``Engine.propose``."""
-        list_QP, score_QP = self._nearest_lists(query_QD, levels.effort_Q)
-        if len(query_QD) <= _FEW_QUERIES:
-            list_QP, score_QP = _sort_lists(list_QP, score_QP)
-        return self._search_ties(query_QD, list_QP, score_QP, count_Q, allowed)[0]
-
-    def search_pairs(
-        self, query_QD: NDArray[np.float32], pairs: Pairs, count: int, allowed: NDArray[np.uint8] | None
-    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        """Return the rows of the best codes in given lists, and the codes' scores; see ``Lists.search_pairs``."""
-        query_P, column_P, list_P = pairs
-        list_QP = np.full((len(query_QD), int(column_P.max()) + 1), NO_ID)
-        list_QP[query_P, column_P] = list_P
-        score_P = self.centroid_scores(query_QD[query_P], list_P)
-        score_QP = np.empty(list_QP.shape, dtype=np.float32)
-        score_QP[:] = score_P[column_P == 0][:, None]  # the fill must not widen the range of the scores
-        score_QP[query_P, column_P] = score_P
-        return self._search_ties(query_QD, list_QP, score_QP, np.full(len(query_QD), count), allowed)
-
-    def centroid_scores(self, query_QD: NDArray[np.float32], list_Q: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Return the score of the centroid of a list for each query."""
-        return paired_inner_products(query_QD, self._centroid_LD[list_Q])
-
-    def _search_ties(
-        self,
-        query_QD: NDArray[np.float32],
-        list_QP: NDArray[np.int64],
-        score_QP: NDArray[np.float32],
-        count_Q: NDArray[np.int64],
-        allowed: NDArray[np.uint8] | None,
-    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        """Return the rows of the ``count_Q`` best codes of each query, filled with −1, and their scores."""
         faiss.omp_set_num_threads(1)  # per thread: a thread that never called it would use every core
+        list_QP, score_QP = self._nearest_lists(query_QD, levels.effort_Q)
+        is_alone = len(query_QD) == 1
+        if is_alone:
+            list_QP, score_QP = _sort_lists(list_QP, score_QP)
         # A setting of the index, not of the call; another thread may change it, but both propose the same.
-        self.inverted.implem = _QUERY_BY_QUERY if len(query_QD) <= _FEW_QUERIES else _LIST_BY_LIST
+        self.inverted.implem = _QUERY_BY_QUERY if is_alone else _LIST_BY_LIST
         # Search for one more than needed. FAISS keeps an arbitrary one of the candidates that tie with it, and another
         # one in another batch; so all that tie with it are dropped.
         row_QM, code_QM = self._search_lists(query_QD, list_QP, score_QP, int(count_Q.max()) + 1, allowed)
@@ -102,10 +72,10 @@ class InvertedLists:
         # If most of the candidates are copies of one item, they are not dropped: such a query is searched alone.
         for q in np.flatnonzero((code_QM[each_Q, count_Q // 2] <= last_Q) & (last_Q > _NOT_FOUND)).tolist():
             only_q, count = slice(q, q + 1), int(count_Q[q])
-            row_QM[only_q, :count], code_QM[only_q, :count] = self._search_lists(
+            row_QM[only_q, :count], _ = self._search_lists(
                 query_QD[only_q], list_QP[only_q], score_QP[only_q], count, allowed
             )
-        return row_QM[:, :-1], code_QM[:, :-1]
+        return row_QM[:, :-1]
 
     def _search_lists(
         self,
@@ -139,34 +109,9 @@ class InvertedLists:
         np.copyto(score_QP, score_QP[:, :1], where=list_QP < 0)
         return list_QP, score_QP
 
-    @property
-    def lists(self) -> int:
-        """The number of lists."""
-        return int(self.inverted.nlist)
-
-    @cached_property
-    def sizes(self) -> NDArray[np.int64]:
-        """The number of items in each list."""
-        return np.array([self.inverted.invlists.list_size(number) for number in range(self.lists)], dtype=np.int64)
-
-    def rows_of(self, number: int) -> NDArray[np.int64]:
-        """Return the rows of a list, ascending: the memory of FAISS, which must not be changed."""
-        size = int(self.sizes[number])
-        if size == 0:
-            return np.zeros(0, dtype=np.int64)
-        return np.asarray(_faiss.rev_swig_ptr(self.inverted.invlists.get_ids(number), size))
-
-    @cached_property
-    def list_of_rows(self) -> NDArray[np.int32]:
-        """The list of each row."""
-        list_n = np.zeros(int(self.inverted.ntotal), dtype=np.int32)
-        for number in range(self.lists):
-            list_n[self.rows_of(number)] = number
-        return list_n
-
     def describe(self) -> dict[str, Any]:
         """Return the number of lists."""
-        return {"lists": self.lists}
+        return {"lists": int(self.inverted.nlist)}
 
     def shape(self) -> tuple[int, int]:
         """Return the number of codes and the width of the vectors."""
@@ -180,6 +125,6 @@ class InvertedLists:
 def _sort_lists(
     list_QP: NDArray[np.int64], score_QP: NDArray[np.float32]
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """Sort the lists of each query by their scores, with the fill at the end."""
-    order_QP = np.argsort(np.where(list_QP < 0, np.inf, -score_QP), axis=1, kind="stable")
+    """Sort the lists of each query by their scores, best first."""
+    order_QP = np.argsort(-score_QP, axis=1, kind="stable")
     return np.take_along_axis(list_QP, order_QP, axis=1), np.take_along_axis(score_QP, order_QP, axis=1)

@@ -122,11 +122,6 @@ class ItemTable:
         """Width of the vectors."""
         return int(self.vectors_nD.shape[1])
 
-    @cached_property
-    def longest(self) -> float:
-        """Length of the longest vector; computed on first use, from all vectors."""
-        return float(np.sqrt(np.vecdot(self.vectors_nD, self.vectors_nD).max()))
-
     def vectors(self, ids: NDArray[np.int64]) -> NDArray[np.float32]:
         """Return the vectors of ``ids``.
 
@@ -290,9 +285,3 @@ def find_rows(
     else:
         row = np.minimum(ids.searchsorted(wanted), len(ids) - 1)
     return row, ids.take(row) == wanted
-
-
-def positions_of(row_M: NDArray[np.int32], row_E: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return the positions in ``row_M``, which ascends, of those of ``row_E`` that are in it."""
-    position_E, is_held_E = find_rows(row_M, row_E.astype(row_M.dtype))  # of one type, else NumPy would copy all rows
-    return position_E[is_held_E]

@@ -8,7 +8,7 @@ the tuple once, so it sees each change completely or not at all.
 Legend: Q queries · N results · D dimensions · n items.
 """
 
-from collections.abc import Callable, Container, Iterator, Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -22,13 +22,9 @@ from multitudes.errors import DataError, UsageError
 from multitudes.index.exact import ExactIndex
 from multitudes.index.hits import merge_hits
 from multitudes.index.item_table import check_ids, find_rows
-from multitudes.index.mixture import MixtureList, MixtureQuery, MixtureSegment, check_mixture, search_mixtures
-from multitudes.index.protocol import ANY_TOPIC, Hits, Items, Searchable, Segment, Topics
-from multitudes.index.scan import inner_products, log_sum_exp
+from multitudes.index.protocol import Hits, Items, Searchable, Segment, Topics
 
 _COMPACTION_RATIO = 4  # each layer is more than this many times larger than the next, so there are few to search
-_ROW_BATCH = 65_536
-_CANCELLATION_FACTOR = 1_000  # a difference of float32 sums is used if it is this many times larger than their rounding
 _DELTA_ARRAYS = ("ids", "vectors", "topic-offset", "topic")
 _NO_IDS = np.zeros(0, dtype=np.int64)
 
@@ -61,37 +57,9 @@ class LiveIndex:
         *,
         excluded: Sequence[NDArray[np.int64]] | None = None,
         topic_Q: NDArray[np.int64] | None = None,
-        log_sums: bool = False,
     ) -> Hits:
         """Find the best ids of each query; see ``Searchable.search``."""
-        return merge_hits([layer.search(query_QD, limit, excluded, topic_Q, log_sums) for layer in self._layers], limit)
-
-    @property
-    def has_mixture(self) -> bool:
-        """Whether ``mixture`` can be called: the segment is searched for a mixture."""
-        return isinstance(self.segment, MixtureSegment)
-
-    def mixture(self, queries: Sequence[MixtureQuery]) -> Iterator[MixtureList]:
-        """Find for each user the items that are most probable over all vectors; only where ``has_mixture``.
-
-        Args:
-            queries: the vectors of each user with their shares, and what they may bring.
-
-        Yields:
-            ``n`` items for each query, or all that have a probability if those are fewer.
-
-        Raises:
-            UsageError: the vectors have another width than the index, or it is not searched for mixtures.
-            DataError: a vector is not finite.
-        """
-        segments = [layer.live_segment for layer in self._layers]
-        able = [segment for segment in segments if isinstance(segment, MixtureSegment)]
-        if len(able) < len(segments):  # the items of the others would be missing
-            raise UsageError(
-                f"this index of kind '{self.segment.info()['kind']}' is not searched for mixtures; expected one whose"
-                " has_mixture is true. Search each vector, or publish the run again"
-            )
-        return search_mixtures(able, [check_mixture(query, self._dimension) for query in queries])
+        return merge_hits([layer.search(query_QD, limit, excluded, topic_Q) for layer in self._layers], limit)
 
     def add(self, ids: ArrayLike, vectors: ArrayLike, topics: Topics | None = None) -> None:
         """Add items, or replace those that are held already; see ``Index.add``."""
@@ -214,52 +182,14 @@ class Layer:
         limit: int | NDArray[np.int64],
         excluded: Sequence[NDArray[np.int64]] | None,
         topic_Q: NDArray[np.int64] | None,
-        log_sums: bool,
     ) -> Hits:
         """Find the best live items; see ``Searchable.search``."""
-        hits = self.live_segment.search(query_QD, limit, excluded=excluded, topic_Q=topic_Q, log_sums=log_sums)
-        if hits.log_sum_Q is None or len(self.tombstones) == 0:
-            return hits
-        topic_Q = np.full(len(query_QD), ANY_TOPIC) if topic_Q is None else np.asarray(topic_Q)
-        return hits._replace(log_sum_Q=self._live_log_sums(np.asarray(query_QD, np.float32), topic_Q, hits.log_sum_Q))
+        return self._live_segment.search(query_QD, limit, excluded=excluded, topic_Q=topic_Q)
 
     @cached_property
-    def live_segment(self) -> Searchable:
+    def _live_segment(self) -> Searchable:
         """The segment without the tombstones: made once for each change, not for each search."""
         return self.segment.without(self.tombstones) if len(self.tombstones) else self.segment
-
-    def _live_log_sums(
-        self, query_QD: NDArray[np.float32], topic_Q: NDArray[np.int64], total_Q: NDArray[np.float32]
-    ) -> NDArray[np.float32]:
-        """Subtract the removed items from the log sums over the whole segment; NaN stays NaN."""
-        live_Q = total_Q.astype(np.float64)
-        for topic in np.unique(topic_Q[np.isfinite(total_Q)]).tolist():
-            ids = self.segment.ids() if topic == ANY_TOPIC else self.segment.items_of(topic)
-            removed = ids[find_rows(self.tombstones, ids)[1]]
-            if len(removed) == 0:
-                continue
-            queries = np.flatnonzero((topic_Q == topic) & np.isfinite(total_Q))
-            total, (removed_sum, length) = live_Q[queries], self._log_sum_over(removed, query_QD[queries])
-            share = -np.expm1(np.minimum(removed_sum - total, 0))  # of the sum that remains
-            # A score rounds by its largest term, and its terms may cancel each other.
-            largest_term = np.maximum(1, np.linalg.norm(query_QD[queries], axis=1) * length)
-            rounding = np.finfo(np.float32).eps * np.maximum(largest_term, np.abs(total))
-            is_cancelled = share <= _CANCELLATION_FACTOR * rounding  # the difference is mostly rounding
-            with np.errstate(divide="ignore"):
-                live_Q[queries] = total + np.log(share)
-            if is_cancelled.any():
-                cancelled = queries[is_cancelled]
-                live_Q[cancelled], _ = self._log_sum_over(self.live_ids(ids), query_QD[cancelled])
-        return live_Q.astype(np.float32)
-
-    def _log_sum_over(self, ids: NDArray[np.int64], query_QD: NDArray[np.float32]) -> tuple[NDArray[np.float64], float]:
-        """Return log Σ exp(score) over some items of the segment, and the length of their longest vector."""
-        sum_Q, length = np.full(len(query_QD), -np.inf), 0.0
-        for start in range(0, len(ids), _ROW_BATCH):
-            vectors_nD = self.segment.vectors(ids[start : start + _ROW_BATCH])
-            sum_Q = np.logaddexp(sum_Q, log_sum_exp(inner_products(query_QD, vectors_nD)))
-            length = max(length, float(np.linalg.norm(vectors_nD, axis=1).max()))
-        return sum_Q, length
 
     def live_items(self) -> Items:
         """Return the live items."""

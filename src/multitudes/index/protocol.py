@@ -40,7 +40,6 @@ class Hits(NamedTuple):
     id_QN: NDArray[np.int64]
     score_QN: NDArray[np.float32]
     count_Q: NDArray[np.int64]
-    log_sum_Q: NDArray[np.float32] | None = None  # log Σ exp(score) if requested; NaN: unknown
 
     def ids(self, query: int) -> NDArray[np.int64]:
         """Return the ids that a query found, without the fill."""
@@ -52,8 +51,7 @@ class Hits(NamedTuple):
 
     def select(self, queries: slice | NDArray[np.int64]) -> "Hits":
         """Return the hits of some of the queries."""
-        log_sum_Q = None if self.log_sum_Q is None else self.log_sum_Q[queries]
-        return Hits(self.id_QN[queries], self.score_QN[queries], self.count_Q[queries], log_sum_Q)
+        return Hits(self.id_QN[queries], self.score_QN[queries], self.count_Q[queries])
 
 
 class Searchable(Protocol):
@@ -66,7 +64,6 @@ class Searchable(Protocol):
         *,
         excluded: Sequence[NDArray[np.int64]] | None = None,
         topic_Q: NDArray[np.int64] | None = None,
-        log_sums: bool = False,
     ) -> Hits:
         """Find the best ids of each query.
 
@@ -78,8 +75,6 @@ class Searchable(Protocol):
                 ignored; several queries may share one array.
             topic_Q: for each query the topic to which its items are restricted; ``ANY_TOPIC``: all items. An unknown
                 topic has no items.
-            log_sums: whether to return ``log_sum_Q``, over all items of the query's topic including the excluded ones.
-                It is NaN if the index does not compute every score of a query.
 
         Returns:
             The hits of each query (Q, N).
@@ -173,7 +168,7 @@ class Segment(Searchable, Protocol):
         """Return a view whose searches do not find some items; they are looked up once, not in each search.
 
         Args:
-            ids: ascending. ``log_sum_Q`` of the view still includes these items.
+            ids: ascending.
         """
         ...
 

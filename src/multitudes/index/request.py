@@ -26,7 +26,6 @@ class SearchRequest(NamedTuple):
     limit_Q: NDArray[np.int64]
     excluded: Sequence[NDArray[np.int64]] | None
     topic_Q: NDArray[np.int64] | None
-    log_sums: bool
 
     @property
     def max_limit(self) -> int:
@@ -40,7 +39,6 @@ class SearchRequest(NamedTuple):
             self.limit_Q[queries],
             None if self.excluded is None else [self.excluded[q] for q in queries.tolist()],
             None if self.topic_Q is None else self.topic_Q[queries],
-            self.log_sums,
         )
 
     def with_row_exclusions(self, table: ItemTable) -> "SearchRequest":
@@ -58,7 +56,7 @@ class SearchRequest(NamedTuple):
 
 def unfiltered_request(query_QD: NDArray[np.float32], limit: int) -> SearchRequest:
     """Return a request for the best of all items."""
-    return SearchRequest(query_QD, np.full(len(query_QD), limit), None, None, log_sums=False)
+    return SearchRequest(query_QD, np.full(len(query_QD), limit), None, None)
 
 
 def check_request(
@@ -66,7 +64,6 @@ def check_request(
     limit: int | NDArray[np.int64],
     excluded: Sequence[NDArray[np.int64]] | None,
     topic_Q: NDArray[np.int64] | None,
-    log_sums: bool,
     *,
     dimension: int,
     items: int,
@@ -89,9 +86,7 @@ def check_request(
         raise UsageError(f"{len(excluded)} exclusions for {n} queries; give one array for each query")
     limit_Q = _one_per_query(limit, n, "limits")
     topics = None if topic_Q is None else _one_per_query(topic_Q, n, "topics")
-    return SearchRequest(
-        query_QD, np.minimum(np.maximum(limit_Q, 0), items), _check_exclusions(excluded), topics, log_sums
-    )
+    return SearchRequest(query_QD, np.minimum(np.maximum(limit_Q, 0), items), _check_exclusions(excluded), topics)
 
 
 def _check_exclusions(excluded: Sequence[ArrayLike] | None) -> list[NDArray[np.int64]] | None:
@@ -139,7 +134,7 @@ def identity_runs(values: Sequence[T]) -> list[tuple[T, slice]]:
 def search_by_topic(request: SearchRequest, search: Callable[[int, SearchRequest], Hits]) -> Hits:
     """Search topic by topic; ``search`` gets a topic and the request of its queries."""
     if len(request.query_QD) == 0:
-        return empty_hits(0, request.max_limit, request.log_sums)
+        return empty_hits(0, request.max_limit)
     if request.topic_Q is None:
         return search(ANY_TOPIC, request)
     topic_Q = request.topic_Q
@@ -155,7 +150,7 @@ def search_in_groups(
     """Search groups of queries; a group is a key and the queries that share it."""
     if len(groups) == 1:
         return search(groups[0][0], request)
-    hits = empty_hits(len(request.query_QD), request.max_limit, request.log_sums)
+    hits = empty_hits(len(request.query_QD), request.max_limit)
     for key, queries in groups:
         write_hits(hits, queries, search(key, request.select(queries)))
     return hits

@@ -40,7 +40,6 @@ def scan(
     vectors_nD: NDArray[np.float32],
     limit: int | NDArray[np.int64],
     excluded: Sequence[NDArray[np.int64]] | None = None,
-    log_sums: bool = False,
 ) -> Hits:
     """Return the best of the items ``ids`` for each query, with the guarantees of ``Searchable.search``.
 
@@ -49,19 +48,18 @@ def scan(
     limit_Q = np.clip(np.broadcast_to(limit, len(query_QD)), 0, len(ids))
     width = int(limit_Q.max(initial=0))
     if len(ids) == 0 or len(query_QD) == 0:
-        return empty_hits(len(query_QD), width, log_sums)
+        return empty_hits(len(query_QD), width)
     step = max(1, _CHUNK_BYTES // (4 * len(ids)))
     chunks = []
     for start in range(0, len(query_QD), step):
         queries = slice(start, start + step)
         score_Qn = inner_products(query_QD[queries], vectors_nD)
-        log_sum_Q = log_sum_exp(score_Qn) if log_sums else None
         if excluded is None:
             query, row = _candidates(score_Qn, width, query_QD.shape[1])
         else:
             query, row = _candidates_not_excluded(score_Qn, ids, limit_Q[queries], excluded[queries], query_QD.shape[1])
         scores = _pair_scores(query_QD[queries], vectors_nD, query, row)
-        chunks.append(rank_candidates(len(score_Qn), query, ids[row], scores, width)._replace(log_sum_Q=log_sum_Q))
+        chunks.append(rank_candidates(len(score_Qn), query, ids[row], scores, width))
     return truncate_hits(concatenate_hits(chunks), limit_Q)
 
 
@@ -94,15 +92,6 @@ def _pair_scores(
     for query_D, start, end in zip(query_QD, first_Q[:-1], first_Q[1:], strict=True):
         scores[start:end] = paired_inner_products(query_D, vectors_nD.take(row[start:end], axis=0))
     return scores
-
-
-def log_sum_exp(score_Qn: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return log Σ exp(score) of each row; minus infinity if no score is finite."""
-    largest_Q1 = score_Qn.max(axis=1, keepdims=True, initial=np.finfo(np.float32).min)
-    exp_Qn = score_Qn - largest_Q1
-    np.exp(exp_Qn, out=exp_Qn)
-    with np.errstate(divide="ignore"):  # no finite score: the log of zero
-        return np.asarray(np.log(exp_Qn.sum(axis=1)) + largest_Q1[:, 0])
 
 
 def mask_excluded(score_Qn: NDArray[np.float32], ids: NDArray[np.int64], excluded: Sequence[NDArray[np.int64]]) -> None:
@@ -163,34 +152,19 @@ def pair_keys(query: NDArray[np.int64], ids: NDArray[np.int64]) -> NDArray[np.in
 
 def _score_bound(score_Qn: NDArray[np.float32], limit: int, dimension: int) -> NDArray[np.float32]:
     """Return for each row a bound that its best ``limit`` scores reach despite rounding, and few others do."""
-    bound_Q, largest_Q = _reached_bound(score_Qn, limit)
-    return np.asarray(subtract_rounding(bound_Q, np.maximum(np.abs(bound_Q), np.abs(largest_Q)), dimension))
-
-
-def _reached_bound(score_Qn: NDArray[np.float32], limit: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Return for each row a bound that its best ``limit`` scores reach and few others do, and the largest score."""
     groups = limit * _GROUPS_PER_RESULT
     size = score_Qn.shape[1] // groups
     # The maxima of `limit` groups reach the bound, so at least `limit` scores do.
     score_QG = score_Qn[:, : size * groups].reshape(-1, size, groups).max(axis=1) if size > 1 else score_Qn
     first = score_QG.shape[1] - limit
     partitioned_QG = np.partition(score_QG, first, axis=1)
-    return partitioned_QG[:, first], partitioned_QG[:, first:].max(axis=1)
-
-
-def reached_bound(value_n: NDArray[np.float32], count: int) -> float:
-    """Return a bound that the best ``count`` values reach and few others do; ``count`` is at most their number."""
-    return float(_reached_bound(value_n[None], count)[0][0])
-
-
-def rounding_error(largest: Scores, dimension: int) -> Scores:
-    """Return the largest rounding error of scores up to ``largest``."""
-    return np.float32(_ROUNDING_STEPS * np.finfo(np.float32).eps * np.sqrt(dimension)) * largest
+    bound_Q, largest_Q = partitioned_QG[:, first], partitioned_QG[:, first:].max(axis=1)
+    return np.asarray(subtract_rounding(bound_Q, np.maximum(np.abs(bound_Q), np.abs(largest_Q)), dimension))
 
 
 def subtract_rounding(bound: Scores, largest: Scores, dimension: int) -> Scores:
     """Return a bound lowered by the largest rounding error; the score ``largest`` has the largest error."""
-    return bound - rounding_error(largest, dimension)
+    return bound - np.float32(_ROUNDING_STEPS * np.finfo(np.float32).eps * np.sqrt(dimension)) * largest
 
 
 def scan_in_blocks(

@@ -12,13 +12,14 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 
+TASTES: Final = 60  # more serve no more interests of the public sets, fewer are less exact
 NO_TASTE: Final = -1  # of an item without a vector
 _ROUNDS: Final = 25  # of k-means, which hardly moves after that
 _STARTS: Final = 5  # the best of so many counts: one may leave two clusters together
 _ITEMS_PER_TASTE: Final = 256  # more do not move a centre; k-means samples them
 
 
-def cluster_items(vectors_ND: NDArray[np.float32], tastes: int, seed: int = 0) -> NDArray[np.float32]:
+def cluster_items(vectors_ND: NDArray[np.float32], tastes: int = TASTES, seed: int = 0) -> NDArray[np.float32]:
     """Return the centres of up to ``tastes`` clusters of directions, by spherical k-means: unit vectors (T, D).
 
     Args:

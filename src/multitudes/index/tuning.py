@@ -10,7 +10,7 @@ Legend: Q queries · n items · D dimensions · M proposals.
 import functools
 from bisect import bisect_left
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,7 +27,6 @@ from multitudes.seeding import generator
 
 _QUERIES = 256  # to tune on; the same number of others for validation
 _MIN_DEPTH = 10  # the least depth that is tuned
-_FEWEST_QUERIES = 16  # that have an answer, or all of them
 _SCREENING_QUERIES = 32  # enough to see that no effort reaches the target
 _MIN_PROPOSAL_CAP = 1_000  # proposals worth trying, however few the items
 _RERANK_BUDGET = 2_000_000  # vectors rescored in one measurement: deep results are measured on fewer queries
@@ -104,16 +103,14 @@ def _noisy_items(table: ItemTable, seed: int) -> NDArray[np.float32]:
     return np.asarray(base_QD + noise_QD * length_Q1, dtype=np.float32)
 
 
-SearchAtLevel = Callable[[Any, Level], Hits]  # queries, as in ``Half``, and their level → hits
+SearchAtLevel = Callable[[NDArray[np.float32], Level], Hits]  # queries (Q, D) and their level → hits
 
 
 class ParameterGrid(NamedTuple):
-    """The parameters that tuning chooses from, both ascending; see ``Engine``."""
+    """The parameters that tuning chooses from; see ``Engine``."""
 
     efforts: Sequence[int]
     proposals: Callable[[int], Sequence[int]]
-    # Of an effort and a number of proposals, ascending in both; by default the fewest proposals, then the least effort.
-    cost: Callable[[int, int], float] = lambda effort, proposals: proposals  # noqa: ARG005
 
 
 def tune(
@@ -138,67 +135,24 @@ def tune(
         The levels. A depth that no effort reaches has none: a deeper level serves it, or a scan.
     """
     depths = tuned_depths(min(target.deepest, max(_MIN_DEPTH, len(table) // 10), len(table)))
-    tuning, validation = (
-        Half(query_QD, scan_in_blocks(query_QD, table.ids, table.vectors_nD, depths[-1], progress))
+    truth, validation_truth = (
+        scan_in_blocks(query_QD, table.ids, table.vectors_nD, depths[-1], progress)
         for query_QD in (sample.tuning_QD, sample.validation_QD)
     )
-    mean_Q, deviation_Q = ScoreDistribution(table).mean_and_deviation(sample.tuning_QD)
-    levels = tune_levels(
-        grid,
-        search,
-        (tuning, validation),
-        depths,
-        lambda depth: float(((tuning.truth.score_QN[:, depth - 1] - mean_Q) / deviation_Q).mean()),
-        target.recall,
-        len(table),
-        progress,
-    )
-    return Tuning(levels, target, sample.name, len(sample.tuning_QD), len(sample.validation_QD))
-
-
-class Half(NamedTuple):
-    """Queries, of which some can be taken by a slice, and their exact answers; −1 is an item that need not be found."""
-
-    queries: Any
-    truth: Hits
-
-
-def tune_levels(
-    grid: ParameterGrid,
-    search: SearchAtLevel,
-    halves: tuple[Half, Half],
-    depths: Sequence[int],
-    height: Callable[[int], float],
-    required: float,
-    items: int,
-    progress: Progress = silent,
-) -> tuple[Level, ...]:
-    """Find the parameters of the least cost for each depth.
-
-    Args:
-        grid: efforts and proposals to choose from.
-        search: searches at a level.
-        halves: to tune on, and to check on.
-        depths: ascending.
-        height: returns what ``Level.height`` is for a depth.
-        required: the recall to reach.
-        items: number of items.
-        progress: called before each depth.
-    """
-    tuning, validation = halves
     levels: list[Level] = []
+    mean_Q, deviation_Q = ScoreDistribution(table).mean_and_deviation(sample.tuning_QD)
     start = 0
     for i, depth in enumerate(depths):
         progress(i, len(depths), f"depth {depth:,}")
-        trial = _Trial(search, tuning.queries, tuning.truth, depth, required)
-        least = _cheapest(trial, grid, start, items)
+        trial = _Trial(search, sample.tuning_QD, truth, depth, target.recall)
+        least = _least_effort(trial, grid, start, len(table))
         if least is None:
             continue
         start, level = least
-        recall_Q = _recalls(search, validation.queries, validation.truth, level)
-        checked = float(recall_Q.mean()) if len(recall_Q) else 0.0
-        levels.append(level._replace(checked=round(checked, 4), height=round(height(depth), 4)))
-    return tuple(levels)
+        recall_Q = _recalls(search, sample.validation_QD, validation_truth, level)
+        height = float(((truth.score_QN[:, depth - 1] - mean_Q) / deviation_Q).mean())
+        levels.append(level._replace(checked=round(float(recall_Q.mean()), 4), height=round(height, 4)))
+    return Tuning(tuple(levels), target, sample.name, len(sample.tuning_QD), len(sample.validation_QD))
 
 
 def tuned_depths(deepest: int) -> list[int]:
@@ -211,7 +165,7 @@ class _Trial(NamedTuple):
     """Measures parameters at one depth."""
 
     search: SearchAtLevel
-    queries: Any
+    query_QD: NDArray[np.float32]
     truth: Hits
     depth: int
     required: float
@@ -219,9 +173,7 @@ class _Trial(NamedTuple):
     def measure(self, effort: int, proposals: int) -> Level:
         """Return a level with its recall."""
         level = Level(self.depth, effort, proposals, 0.0, 0.0, 0.0)
-        recall_Q = _recalls(self.search, self.queries, self.truth, level)
-        if len(recall_Q) < min(_FEWEST_QUERIES, len(self.queries)):
-            return level  # too little to tell: the next deeper level serves this depth
+        recall_Q = _recalls(self.search, self.query_QD, self.truth, level)
         mean, error = float(recall_Q.mean()), float(recall_Q.std()) / max(1, len(recall_Q)) ** 0.5
         return level._replace(recall=round(mean, 4), at_least=round(mean - _ONE_SIDED * error, 4))
 
@@ -230,28 +182,18 @@ class _Trial(NamedTuple):
         return level.at_least >= self.required
 
 
-def _cheapest(trial: _Trial, grid: ParameterGrid, start: int, items: int) -> tuple[int, Level] | None:
-    """Return the position of the effort of the least cost that reaches the recall, and its level.
-
-    The search begins at position ``start``, and ends where more proposals can no longer lower the cost.
-    """
-    screening, best = trial._replace(queries=trial.queries[:_SCREENING_QUERIES]), None
+def _least_effort(trial: _Trial, grid: ParameterGrid, start: int, items: int) -> tuple[int, Level] | None:
+    """Return the position of the least effort that reaches the recall, searched from ``start``, and its level."""
+    screening = trial._replace(query_QD=trial.query_QD[:_SCREENING_QUERIES])
     for proposals in (min(items, count) for count in grid.proposals(trial.depth)):
         if proposals > max(_MIN_PROPOSAL_CAP, items // 5):
             break  # a scan is as fast
-        efforts = grid.efforts
-        if best is not None:
-            least_cost = grid.cost(best[1].effort, best[1].proposals)
-            efforts = [effort for effort in efforts if grid.cost(effort, proposals) < least_cost]
-            if not efforts:
-                break
-            start = len(efforts) - 1
-        if screening.measure(efforts[-1], proposals).recall < trial.required:
-            continue  # no effort makes up for what codes or graph lose, but more proposals may
-        position, level = _first_sufficient(trial, efforts, start, proposals)
+        if screening.measure(grid.efforts[-1], proposals).recall < trial.required:
+            continue  # no effort makes up for what codes lose, but more proposals may
+        position, level = _first_sufficient(trial, grid.efforts, start, proposals)
         if trial.is_sufficient(level):
-            best = position, level
-    return best
+            return position, level
+    return None
 
 
 def _first_sufficient(trial: _Trial, efforts: Sequence[int], start: int, proposals: int) -> tuple[int, Level]:
@@ -264,12 +206,13 @@ def _first_sufficient(trial: _Trial, efforts: Sequence[int], start: int, proposa
     return position, level_at(position)
 
 
-def _recalls(search: SearchAtLevel, queries: Any, truth: Hits, level: Level) -> NDArray[np.float64]:  # noqa: ANN401
-    """Return the share of its exact answer that each query finds; queries without one are left out."""
+def _recalls(search: SearchAtLevel, query_QD: NDArray[np.float32], truth: Hits, level: Level) -> NDArray[np.float64]:
+    """Return the share of its exact answer that each query finds."""
     measured = slice(0, max(32, _RERANK_BUDGET // level.proposals))
-    hits = search(queries[measured], level)
-    found = [
-        np.isin(id_N[id_N >= 0], hits.id_QN[q])
-        for q, id_N in enumerate(truth.id_QN[: len(hits.count_Q), : level.depth])
-    ]
-    return np.array([is_found_N.mean() for is_found_N in found if len(is_found_N)])
+    hits = search(query_QD[measured], level)
+    return np.array(
+        [
+            np.isin(truth.id_QN[q, : level.depth], hits.id_QN[q], assume_unique=True).mean()
+            for q in range(len(hits.count_Q))
+        ]
+    )

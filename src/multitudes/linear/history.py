@@ -3,14 +3,14 @@
 The score of a linear model is an inner product of a sum over the history and an output vector of the item, so added to
 the score of a tower it is one inner product of joined vectors:
 
-    u = n^growth Σ_{i in positives} (1 + r_i)^(−recency) P_i      s (v·x) + w (u·Q_j) = [s v ; w u] · [x ; Q_j]
+    u = n^growth Σ_{i in positives} (1 + r_i)^(−recency) P_i      v·x + w (u·Q_j) = [v ; w u] · [x ; Q_j]
 
 P and Q are the input and output vectors of ``factors.LinearFactors``, with the trend in Q, w the weight of the kind of
 v. The n positives of a user are the distinct items of the whole history with an event of positive weight, as in
-training, and r_i is the number of them with a later event than i; see ``data.own_items.positive_items``. In the vector
-of an implicit interest, a part of u is a sum over the events of that interest alone.
+training, and r_i is the number of them with a later event than i; see ``data.own_items.positive_items``. Every vector
+has the same sum: a sum over the events of one interest alone serves no more interests and finds fewer items.
 
-Legend: B users · K vectors of each · L history · n positives of one user · I items · D width of the tower's vectors ·
+Legend: B users · K vectors of each · n positives of one user · I items · D width of the tower's vectors ·
 R rank.
 """
 
@@ -28,7 +28,6 @@ from multitudes.batches.user_vectors import InterestKind, UserVectors
 from multitudes.config import Config, parse
 from multitudes.data.prepared import open_array
 from multitudes.errors import ArtefactError
-from multitudes.index.item_table import find_rows
 from multitudes.linear.factors import LinearFactors
 
 KINDS_ALONE: Final[tuple[InterestKind, ...]] = ("unconditioned",)  # without a tower
@@ -44,7 +43,6 @@ class HistoryWeights(Config):
     weight: Mapping[InterestKind, float] = Field(
         description="Factor of the sum in the vectors of each kind; a kind that is not named has none."
     )
-    scale: float = Field(1.0, gt=0, description="s, factor of the vectors of the tower.")
     recency: float = Field(
         0.0,
         ge=0,
@@ -52,12 +50,6 @@ class HistoryWeights(Config):
     )
     growth: float = Field(
         0.0, ge=0, description="The sum of a user with n items is multiplied by n to the power of this."
-    )
-    own: float = Field(
-        0.0,
-        ge=0,
-        le=1,
-        description="Part of the sum of an implicit interest that is over its own events, at the total weight of all.",
     )
 
 
@@ -115,59 +107,16 @@ class HistorySums:
             assignment_BL=np.full((len(positives), history_length), -1),
         )
 
-    def join_users(
-        self, vectors: UserVectors, positives: Sequence[NDArray[np.int64]], item_BL: NDArray[np.int64]
-    ) -> UserVectors:
+    def join_users(self, vectors: UserVectors, positives: Sequence[NDArray[np.int64]]) -> UserVectors:
         """Return user vectors with the weighted sum of each user appended: shape (B, K, D + R); masks stay as they are.
 
         Args:
             vectors: of a tower.
             positives: distinct item numbers of each user, oldest first.
-            item_BL: the histories that the vectors read, newest first; they say which items belong to an interest.
         """
         weight_K = np.array([self.weights.weight.get(kind, 0.0) for kind in vectors.kinds], dtype=np.float32)
-        sum_BKR = np.repeat(self.user_sums(positives)[:, None], len(vectors.kinds), axis=1)
-        if self.weights.own:
-            for b, item_n in enumerate(positives):
-                self._add_own_sums(sum_BKR[b], item_n, item_BL[b], vectors.assignment_BL[b])
-        tower_BKD = np.float32(self.weights.scale) * vectors.vectors_BKD
-        return vectors._replace(vectors_BKD=np.concatenate([tower_BKD, sum_BKR * weight_K[:, None]], axis=2))
-
-    def _add_own_sums(
-        self,
-        sum_KR: NDArray[np.float32],
-        item_n: NDArray[np.int64],
-        item_L: NDArray[np.int64],
-        assignment_L: NDArray[np.int64],
-    ) -> None:
-        """Replace the part ``own`` of the sums of one user's interests, in place, by sums over their own items."""
-        interest_n = _interest_of_items(item_n, item_L, assignment_L)
-        weight_n = np.where(item_n < len(self.input_IR), self._item_weights(item_n), 0)
-        total = weight_n.sum()
-        for k in np.unique(interest_n[(interest_n >= 0) & (weight_n > 0)]).tolist():
-            own_n = np.where(interest_n == k, weight_n, 0)
-            used = own_n > 0
-            own_R = (own_n[used] @ self.input_IR[item_n[used]]) * (total / own_n.sum())
-            sum_KR[k] += np.float32(self.weights.own) * (own_R - sum_KR[k])
-
-
-def _interest_of_items(
-    item_n: NDArray[np.int64], item_L: NDArray[np.int64], assignment_L: NDArray[np.int64]
-) -> NDArray[np.int64]:
-    """Return the interest of the newest event of each item (n,), -1 where no event of it belongs to one.
-
-    Args:
-        item_n: distinct items.
-        item_L: items of the history's events, newest first.
-        assignment_L: interests of the events, -1 for none.
-    """
-    interest_n = np.full(len(item_n), -1, dtype=np.int64)
-    if len(item_n):
-        order_n = np.argsort(item_n)
-        row_L, is_own_L = find_rows(item_n[order_n], item_L)
-        place_L, belongs_L = order_n[row_L], is_own_L & (assignment_L >= 0)
-        interest_n[place_L[belongs_L][::-1]] = assignment_L[belongs_L][::-1]  # the newest comes last, and stays
-    return interest_n
+        sum_BKR = self.user_sums(positives)[:, None] * weight_K[:, None]
+        return vectors._replace(vectors_BKD=np.concatenate([vectors.vectors_BKD, sum_BKR], axis=2))
 
 
 class LinearHistory(HistorySums):

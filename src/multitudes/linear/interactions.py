@@ -1,15 +1,19 @@
-"""The training interactions of a prepared folder as a sparse matrix of users and items.
+"""The training interactions of a prepared folder as a sparse matrix of users and items, and its singular vectors.
 
-Legend: U users · I items.
+Legend: U users · I items · R singular vectors.
 """
 
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array, diags_array
+from scipy.sparse.linalg import LinearOperator, eigsh
 
 from multitudes.data.prepared import TEST, TRAIN, PreparedData
+
+_DENSE_ITEMS: Final = 1_000  # up to these, all singular vectors are computed: the iteration fails on a few items
+_TOLERANCE: Final = 1e-3  # relative, of the singular values
 
 
 def interaction_matrix(
@@ -55,3 +59,25 @@ def normalise(matrix: csr_array, exponent: float) -> Normalised:
     user_U, item_I = (np.asarray(matrix.sum(axis=axis), dtype=np.float64).clip(min=1) ** -exponent for axis in (1, 0))
     normalised = csr_array(diags_array(user_U) @ matrix @ diags_array(item_I), dtype=np.float32)
     return Normalised(normalised, item_I.astype(np.float32))
+
+
+def item_factors(matrix: csr_array, rank: int) -> NDArray[np.float32]:
+    """Return V √S of the normalised interactions, shape (I + 1, R); zeros for an item without interactions.
+
+    Args:
+        matrix: interactions, shape (U, I + 1); see ``interaction_matrix``.
+        rank: R; lower if there are few items.
+    """
+    normalised, _ = normalise(matrix, 0.5)
+    items, rank = matrix.shape[1], min(rank, matrix.shape[1] - 1)
+    transposed = normalised.T.tocsr()
+    if items <= _DENSE_ITEMS:
+        square_R, vector_IR = np.linalg.eigh((transposed @ normalised).toarray())
+    else:
+        gram = LinearOperator((items, items), matvec=lambda v: transposed @ (normalised @ v.ravel()), dtype=np.float32)
+        start = np.ones(items, dtype=np.float32)  # a random start would make every run another one
+        square_R, vector_IR = eigsh(gram, k=rank, v0=start, tol=_TOLERANCE)
+    largest_R = np.argsort(-square_R, kind="stable")[:rank]
+    factors_IR = vector_IR[:, largest_R] * square_R[largest_R].clip(min=0) ** 0.25
+    factors_IR[np.asarray(matrix.sum(axis=0)) == 0] = 0.0
+    return np.asarray(factors_IR, dtype=np.float32)

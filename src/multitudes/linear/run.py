@@ -22,7 +22,7 @@ from pydantic import Field
 
 from multitudes.atomic import replace_folder
 from multitudes.batches.histories import Histories
-from multitudes.batches.user_vectors import HistoryLength, InterestKind, ListPart, Partition, UserVectors
+from multitudes.batches.user_vectors import InterestKind, Partition, UserVectors
 from multitudes.config import Config
 from multitudes.data.prepared import PreparedData
 from multitudes.errors import ArtefactError, UsageError
@@ -130,9 +130,9 @@ class LinearRun:
         return {"unconditioned": 1.0}
 
     @property
-    def shares_by_history(self) -> dict[HistoryLength, dict[ListPart, float]]:
-        """Shares by the length of the history: the same for all."""
-        return {}
+    def calibration(self) -> float:
+        """Part of the list that is divided among tastes: none, unless the settings name one."""
+        return 0.0
 
     def kinds(self, topics: int) -> tuple[InterestKind, ...]:
         """Return the kind of every column of the user vectors; none is conditioned on topics."""
@@ -155,7 +155,7 @@ class LinearRun:
         time_BL: NDArray[np.int64] | None = None,
         positives: Sequence[NDArray[np.int64]] | None = None,
     ) -> UserVectors:
-        """Return the vectors of B users; see ``evaluation.scorer.Scorer``. A user without a positive has none."""
+        """Return the vectors of B users; see ``retrieval.scorer.Scorer``. A user without a positive has none."""
         del topic_BC, partition, time_BL
         assert positives is not None, "a linear history needs the items of the entire history"
         return self.linear.user_vectors(positives, histories.item_BL.shape[1])

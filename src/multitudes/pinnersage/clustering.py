@@ -41,7 +41,7 @@ class PinnerSageConfig(Config):
         1.0, ge=0, description="Ward distance above which clusters stay apart; 1: the typical distance of two items"
     )
     decay: float = Field(0.01, ge=0, description="an event's importance is exp(-decay * age); age in days, or events")
-    temperature: float = Field(0.1, gt=0, description="divides the cosine; matters to the blend mixture alone")
+    temperature: float = Field(0.1, gt=0, description="divides the cosine; scales the scores alone")
 
 
 class Clusters(NamedTuple):

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from multitudes.atomic import replace_folder
 from multitudes.batches.histories import Histories
-from multitudes.batches.user_vectors import HistoryLength, InterestKind, ListPart, Partition, UserVectors
+from multitudes.batches.user_vectors import InterestKind, Partition, UserVectors
 from multitudes.config import Config
 from multitudes.data.prepared import PreparedData, open_array
 from multitudes.errors import ArtefactError, DataError
@@ -85,9 +85,9 @@ class PinnerSageRun:
         return clustering.typical_distance(self._vectors_ID)
 
     @property
-    def shares_by_history(self) -> dict[HistoryLength, dict[ListPart, float]]:
-        """Shares by the length of the history: the same for all."""
-        return {}
+    def calibration(self) -> float:
+        """Part of the list that is divided among tastes: none, unless the settings name one."""
+        return 0.0
 
     def kinds(self, topics: int) -> tuple[InterestKind, ...]:
         """Return the kind of every column of the user vectors; none is conditioned on topics."""
@@ -115,7 +115,7 @@ class PinnerSageRun:
         time_BL: NDArray[np.int64] | None = None,
         positives: Sequence[NDArray[np.int64]] | None = None,
     ) -> UserVectors:
-        """Return the vectors of B users; see ``evaluation.scorer.Scorer``."""
+        """Return the vectors of B users; see ``retrieval.scorer.Scorer``."""
         del topic_BC, positives
         age_BL = clustering.event_ages(time_BL, histories.item_BL, ordered_only=self.prepared.ordered_only)
         return clustering.user_vectors(

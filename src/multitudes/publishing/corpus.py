@@ -7,7 +7,6 @@ Legend: I items of the data · J items of the release · m carried items · D wi
 """
 
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,8 +20,8 @@ from multitudes.errors import ArtefactError, UsageError
 from multitudes.ids import Id
 from multitudes.index.factory import IndexConfig, build_index
 from multitudes.index.item_table import select_topics
-from multitudes.index.mixture import MixtureQuery
 from multitudes.index.protocol import Index, Topics
+from multitudes.index.tastes import cluster_items, nearest_tastes
 from multitudes.linear.popularity import user_counts
 from multitudes.release import delta_log
 from multitudes.release.delta_log import Delta
@@ -31,10 +30,7 @@ from multitudes.release.onnx_session import Session
 from multitudes.release.overlay import extend_column, has_features, net_delta, replace_ragged_rows, topic_numbers
 from multitudes.release.release import CARRIED_LOG, CARRIED_OWNER, read_all_deltas
 from multitudes.release.store import ReleaseStore
-from multitudes.retrieval.allocation import vector_shares
-from multitudes.retrieval.config import RetrieveConfig
 from multitudes.retrieval.item_updates import ItemVectors, item_vectors
-from multitudes.retrieval.search import mixture_queries
 from multitudes.training.runs import Run
 
 
@@ -151,9 +147,16 @@ def build_corpus(run: Run, carried: CarriedItems, new_items: NewItems | None, to
         "item_topic": topic,
         "item_count": extend_column(user_counts(prepared), number_m),
         "item_usable": usable_J,
+        **item_tastes(vector_JD),
     }
     removed = np.flatnonzero(names["item_id"].is_in(list(carried.removed_s)).to_numpy()) + 1
     return Corpus(names, arrays, vector_JD, np.setdiff1d(np.flatnonzero(vector_JD.any(axis=1)), removed))
+
+
+def item_tastes(vector_JD: NDArray[np.float32]) -> dict[str, NDArray[Any]]:
+    """Return the taste arrays of a release: the taste of each item, and the centres."""
+    centre_TD = cluster_items(vector_JD)
+    return {"item_taste": nearest_tastes(vector_JD, centre_TD), "taste_centre": centre_TD}
 
 
 def _carried_vectors(
@@ -169,21 +172,13 @@ def _carried_vectors(
     return items, topics, ItemVectors(*(array[row_m] for array in vectors))
 
 
-def build_corpus_index(
-    corpus: Corpus,
-    vectors: UserVectors,
-    seen: Sequence[NDArray[np.int64]],
-    config: IndexConfig,
-    retrieve: RetrieveConfig,
-) -> Index:
+def build_corpus_index(corpus: Corpus, vectors: UserVectors, config: IndexConfig) -> Index:
     """Build the index of all items that can be retrieved, tuned for vectors of real users.
 
     Args:
         corpus: the items.
         vectors: of users.
-        seen: items of each of these users.
         config: settings of the index.
-        retrieve: settings that the vectors are served with, without a missing share.
     """
     topics = select_topics(corpus.arrays["item_topic_offset"], corpus.arrays["item_topic"], corpus.indexed)
     return build_index(
@@ -192,19 +187,7 @@ def build_corpus_index(
         config,
         topics=topics if len(topics.topic) else None,
         queries=vectors.vectors_BKD[vectors.mask_BK],
-        users=tuning_users(vectors, seen, retrieve),
     )
-
-
-def tuning_users(
-    vectors: UserVectors, seen: Sequence[NDArray[np.int64]], retrieve: RetrieveConfig
-) -> list[MixtureQuery]:
-    """Return what users with vectors ask for, without a number of results: what an index is tuned on."""
-    if retrieve.blend != "mixture":
-        return []
-    known_b = np.flatnonzero(vectors.mask_BK.any(axis=1))
-    known, excluded = vectors.select(known_b), [seen[b] for b in known_b.tolist()]
-    return mixture_queries(known, vector_shares(known, retrieve), retrieve, 0, excluded)
 
 
 def usable_items(prepared: PreparedData) -> NDArray[np.bool_]:

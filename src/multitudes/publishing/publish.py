@@ -107,7 +107,7 @@ def publish(
     key = None if sign is None else read_private_key(sign)
     opened, index = open_run(run), index or IndexConfig()
     store = ReleaseStore(Path(releases))
-    retrieve = with_run_defaults(retrieve or RetrieveConfig(), opened.shares, opened.blend, opened.shares_by_history)
+    retrieve = with_run_defaults(retrieve or RetrieveConfig(), opened.shares, opened.blend, opened.calibration)
     conditions = retrieve.topics_per_request if "explicit" in opened.kinds(1) else 0
     with store.stage() as stage:
         progress(0, 5, "users")
@@ -117,7 +117,7 @@ def publish(
         progress(2, 5, "index")
         carried = carry_over(store, opened.prepared)
         corpus = _build_release_corpus(opened, stage, carried)
-        built = build_corpus_index(corpus, sample.expected, sample.seen, index, retrieve)
+        built = build_corpus_index(corpus, sample.expected, index)
         with activate_on_success(built):
             progress(3, 5, "files")
             write_carried_items(stage, carried)
@@ -169,7 +169,6 @@ class _CheckSample(NamedTuple):
     topic_BC: NDArray[np.int64]
     time_BL: NDArray[np.int64]
     positives: list[NDArray[np.int64]]
-    seen: list[NDArray[np.int64]]
     expected: UserVectors
 
 
@@ -184,9 +183,7 @@ def _sample_users(run: Run, conditions: int) -> _CheckSample:
     topic_BC = draw_topics(followed_topics(prepared, user_B), conditions, 0, user_B)
     positives = positive_items(prepared, user_B, end_B)
     expected = run.user_vectors(histories, topic_BC, time_BL=time_BL, positives=positives)
-    ends = zip(prepared.event_offset[user_B].tolist(), end_B.tolist(), strict=True)
-    seen = [np.setdiff1d(prepared.event_item[start:end], 0) for start, end in ends]
-    return _CheckSample(histories, topic_BC, time_BL, positives, seen, expected)
+    return _CheckSample(histories, topic_BC, time_BL, positives, expected)
 
 
 def _build_release_corpus(run: Run, stage: Path, carried: CarriedItems) -> Corpus:
@@ -217,7 +214,7 @@ def _write_release_files(
         pinnersage=pinnersage_settings(run),
         linear=None if run.linear is None else run.linear.weights.model_dump(mode="json"),
         repeats=None if repeats is None else repeats.model_dump(mode="json"),
-        positive_actions=() if run.linear is None and repeats is None else _positive_actions(prepared),
+        positive_actions=_positive_actions(prepared),
         new_items=new_item_settings(run),
     )
     arrays: dict[str, NDArray[Any]] = {
@@ -227,9 +224,8 @@ def _write_release_files(
         "user_feature": prepared.user_feature,
         **recent_events(prepared, length),
         **seen_items(prepared),
+        **own_items(prepared),
     }
-    if run.linear is not None or repeats is not None:
-        arrays |= own_items(prepared)
     if run.linear is not None:
         arrays["linear_input"] = run.linear.input_IR
     if repeats is not None:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from multitudes.errors import ArtefactError
 from multitudes.index.item_table import are_valid_vectors
 from multitudes.index.live import LiveIndex
+from multitudes.index.tastes import NO_TASTE
 from multitudes.release.manifest import Manifest
 
 if TYPE_CHECKING:
@@ -31,9 +32,9 @@ _RAGGED: Final[dict[str, tuple[str, ...]]] = {
     "follow_offset": ("follow_topic",),
     "own_offset": ("own_item", "own_count", "own_newest", "own_oldest"),
 }
-_BY_ITEM: Final = ("item_input", "item_count", "item_usable")  # row 0 is the unknown item
+_BY_ITEM: Final = ("item_input", "item_count", "item_usable", "item_taste")  # row 0 is the unknown item
 _FITTED: Final = ("linear_input", "item_repeat_rate")  # items that were carried over have no row
-_MATRICES: Final = ("item_input", "user_feature", "linear_input", "map_position")
+_MATRICES: Final = ("item_input", "taste_centre", "user_feature", "linear_input", "map_position")
 _NAME_FILES: Final = {"users.parquet": "user_id", "items.parquet": "item_id", "topics.parquet": "topic"}
 _SAMPLE_BYTES: Final = 2**21  # of each array; larger ones are checked at _SAMPLE_PLACES
 _SAMPLE_PLACES: Final = 16
@@ -123,6 +124,7 @@ def _check_shapes(folder: Path, arrays: dict[str, NDArray[Any]], counts: dict[st
             raise _wrong(folder, name, "does not ascend from 0")
         rows |= dict.fromkeys(_RAGGED[name], int(offset[-1]))
     rows |= dict.fromkeys(("map_item", "map_position"), len(arrays.get("map_item", ())))
+    rows["taste_centre"] = len(arrays["taste_centre"])
     for name, array in arrays.items():
         if name in _FITTED:
             if not 1 <= len(array) <= items:
@@ -137,6 +139,7 @@ def _check_values(release: "Release", arrays: dict[str, NDArray[Any]], counts: d
     ranges = {
         "item_topic": (1, counts["topics"]),
         "item_count": (0, 2**63 - 1),
+        "item_taste": (NO_TASTE, len(arrays["taste_centre"]) - 1),
         "event_item": (0, counts["items"]),
         "event_action": (0, len(release.manifest.actions)),
         "seen_item": (1, counts["items"]),

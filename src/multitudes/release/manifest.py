@@ -68,7 +68,7 @@ class Manifest(Config):
         None, description="Parameters of the repeat model. None: no user of the validation split returned to an item."
     )
     positive_actions: tuple[str, ...] = Field(
-        (), description="Actions whose items are in the sum and may be repeats; () without both."
+        (), description="Actions whose items are own items: of the sum, of the tastes, and of repeats."
     )
     new_items: NewItems | None = Field(None, description="None: published by a version that accepts no new items.")
     files: dict[str, FileEntry] = Field(default_factory=dict)

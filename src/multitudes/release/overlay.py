@@ -18,6 +18,7 @@ from multitudes.ids import Id
 from multitudes.index.item_table import find_rows
 from multitudes.index.live import LiveIndex
 from multitudes.index.protocol import Index, Topics
+from multitudes.index.tastes import nearest_tastes
 from multitudes.periodic import FileSignature
 from multitudes.release.delta_log import Delta
 from multitudes.release.id_mapping import ItemName
@@ -88,6 +89,8 @@ def apply_deltas(release: "Release", deltas: Sequence[Delta]) -> dict[str, Any]:
     usable_I = extend_column(release.item_usable, number_m)
     settings = release.manifest.new_items
     usable_I[number_m] = has_features(items, topics, settings.content_width if settings else 0)
+    taste_I = extend_column(release.item_taste, number_m)
+    taste_I[number_m] = nearest_tastes(net.vectors()[row_m], release.taste_centre)
     names = zip(number_m.tolist(), items.select("item_id", "title").rows(), strict=True)
     return {
         "index": index,
@@ -95,6 +98,7 @@ def apply_deltas(release: "Release", deltas: Sequence[Delta]) -> dict[str, Any]:
         "item_topic": flat,
         "item_count": extend_column(release.item_count, number_m),
         "item_usable": usable_I,
+        "item_taste": taste_I,
         "item_names": release.item_names.with_updates({n: ItemName(*row) for n, row in names}),
         "applied": AppliedDeltas(release.applied.inputs.with_rows(number_m, net.inputs()[row_m])),
     }

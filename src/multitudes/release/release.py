@@ -10,6 +10,8 @@ item_input                   I+1, D' float32 input of the user tower for an item
 item_topic_offset, item_topic  I+2, ·  int64, int32  topics of each item
 item_count                   I+1     int64   users with a positive event in training
 item_usable                  I+1     bool    has a feature, so may take part in an interest
+item_taste                   I+1     int16   taste of the item (``index.tastes``), −1 = none
+taste_centre                 T, D    float32 centres of the tastes, which give added items theirs
 event_offset                 U+1     int64   where each user's most recent ``history_length`` events begin
 event_item                   ·       int32   item number, 0 = not in the vocabulary
 event_time                   ·       int64   seconds, or positions
@@ -27,9 +29,8 @@ map_item                     S       int64   items whose place on the map of the
 map_position                 S, 2    float32 their places, in [0, 1]
 ============================ ======= ======= ==========================================================================
 
-The ``own_`` arrays (``data.own_items``) are in a release with a linear history or repeats alone, ``linear_input`` in
-one with a linear history (``linear.history``), ``item_repeat_rate`` in one with repeats. The ``map_`` arrays
-(``release.item_map``) are missing from older releases.
+``linear_input`` is in a release with a linear history alone (``linear.history``), ``item_repeat_rate`` in one with
+repeats. The ``own_`` arrays are those of ``data.own_items``, the ``map_`` arrays those of ``release.item_map``.
 
 The other files are ``manifest.json``, ``signature.json`` (of a signed release, see ``signature``), ``user_tower.onnx``
 and ``item_tower.onnx`` (of a trained run), ``index/`` (the item vectors, by item number), ``users.parquet`` (user_id),
@@ -78,6 +79,8 @@ ARRAYS: dict[str, type[np.generic]] = {
     "item_topic": np.int32,
     "item_count": np.int64,
     "item_usable": np.bool_,
+    "item_taste": np.int16,
+    "taste_centre": np.float32,
     "event_offset": np.int64,
     "event_item": np.int32,
     "event_time": np.int64,
@@ -88,16 +91,14 @@ ARRAYS: dict[str, type[np.generic]] = {
     "follow_offset": np.int64,
     "follow_topic": np.int32,
     "user_feature": np.float32,
-}
-OWN_ARRAYS: dict[str, type[np.generic]] = {
     "own_offset": np.int64,
     "own_item": np.int32,
     "own_count": np.int32,
     "own_newest": np.int32,
     "own_oldest": np.int32,
 }
-LINEAR_ARRAYS: dict[str, type[np.generic]] = OWN_ARRAYS | {"linear_input": np.float32}
-REPEAT_ARRAYS: dict[str, type[np.generic]] = OWN_ARRAYS | {"item_repeat_rate": np.float32}
+LINEAR_ARRAYS: dict[str, type[np.generic]] = {"linear_input": np.float32}
+REPEAT_ARRAYS: dict[str, type[np.generic]] = {"item_repeat_rate": np.float32}
 MAP_ARRAYS: dict[str, type[np.generic]] = {"map_item": np.int64, "map_position": np.float32}
 
 
@@ -113,6 +114,8 @@ class Release:
     item_topic: NDArray[np.int32]
     item_count: NDArray[np.int64]
     item_usable: NDArray[np.bool_]
+    item_taste: NDArray[np.int16]
+    taste_centre: NDArray[np.float32]
     event_offset: NDArray[np.int64]
     event_item: NDArray[np.int32]
     event_time: NDArray[np.int64]
@@ -123,12 +126,12 @@ class Release:
     follow_offset: NDArray[np.int64]
     follow_topic: NDArray[np.int32]
     user_feature: NDArray[np.float32]
+    own_offset: NDArray[np.int64]
+    own_item: NDArray[np.int32]
+    own_count: NDArray[np.int32]
+    own_newest: NDArray[np.int32]
+    own_oldest: NDArray[np.int32]
     applied: AppliedDeltas
-    own_offset: NDArray[np.int64] | None = None
-    own_item: NDArray[np.int32] | None = None
-    own_count: NDArray[np.int32] | None = None
-    own_newest: NDArray[np.int32] | None = None
-    own_oldest: NDArray[np.int32] | None = None
     linear_input: NDArray[np.float32] | None = None
     item_repeat_rate: NDArray[np.float32] | None = None
     map_item: NDArray[np.int64] | None = None
@@ -305,20 +308,11 @@ class Release:
         items = self.seen_item[self.seen_offset[user] : self.seen_offset[user + 1]]
         return np.asarray(items, dtype=np.int64)
 
-    @property
-    def has_own_items(self) -> bool:
-        """Whether the release knows the items of each user's events of positive weight."""
-        return self.own_offset is not None
-
     def own_items(self, user: int) -> OwnItems:
-        """Return the items of the events of positive weight of user number ``user``.
-
-        Needs a release with a linear history or repeats.
-        """
-        assert self.own_offset is not None
+        """Return the items of the events of positive weight of user number ``user``."""
         items = slice(self.own_offset[user], self.own_offset[user + 1])
         arrays = (self.own_item, self.own_count, self.own_newest, self.own_oldest)
-        columns = [np.asarray(array[items], dtype=np.int64) for array in arrays if array is not None]
+        columns = [np.asarray(array[items], dtype=np.int64) for array in arrays]
         return OwnItems(np.array([0, len(columns[0])]), *columns)
 
 

@@ -8,6 +8,7 @@ NOT_COMPARED = "not compared: the same list"
 # What each system in a result is.
 SYSTEM_MEANINGS = {
     "unconditioned": "one vector of the whole history",
+    "calibrated": "one vector, its list divided among the user's tastes",
     "implicit": "only the interests found in the history",
     "explicit": "only the followed topics",
     "averaged": "all vectors averaged into one query",
@@ -18,7 +19,7 @@ SYSTEM_MEANINGS = {
     "steck": "one vector, its best 6 N re-ranked to the user's tastes (Steck's calibration)",
     "mmr": "one vector, its best 6 N re-ranked by maximal marginal relevance",
     "dpp": "one vector, its best 6 N re-ranked by a determinantal point process",
-    "mixture": "same vectors, blended by probability",
+    "fusion": "same vectors, blended by rank",
     "popularity": "items of the most users (all targets: of the most events), the same for everyone",
     "recent_popularity": "the same of the last days of training",
     "item_knn": "items that the same users engage with, by cosine with shrinkage",
@@ -158,10 +159,11 @@ def _verdict(block: dict[str, Any], own: str, name: str, title: str) -> str:
     served = gains.get(f"served@{block['budget']}")
     if served is None or served["mean"] is None:
         return sentence
-    return f"{sentence} {own} {_served_words(served)} a user's interests than {name}: {format_difference(served)}."
+    return f"{sentence} {own} {served_words(served)} a user's interests than {name}: {format_difference(served)}."
 
 
-def _served_words(difference: Estimate) -> str:
+def served_words(difference: Estimate) -> str:
+    """Say whether a list serves more interests, no more than the interval of the difference says."""
     if excludes_zero(difference):
         return "serves more of" if (difference["mean"] or 0) > 0 else "serves less of"
     return "is not shown to serve more or less of"

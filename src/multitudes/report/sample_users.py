@@ -11,7 +11,7 @@ from typing import Any
 from multitudes.interest_colours import COUNT
 
 _WIDTH, _HEIGHT, _MARGIN = 400, 300, 12  # of the map, in the units of its drawing
-_LEAST_SHARE = 0.005  # of the list; a smaller one is not worth a row, unless the interest has events or explains
+_LEAST_SHARE = 0.005  # of the list; a smaller one is not worth a row, unless the interest has events or candidates
 
 
 def sample_users_section(result: dict[str, Any]) -> str:
@@ -22,7 +22,7 @@ def sample_users_section(result: dict[str, Any]) -> str:
         return ""
     about = (
         "Drawn at random. An interest has one colour everywhere: dots are the history, rings the candidates by their"
-        " reason, grey specks other popular items; near items are alike. ✓ marks a hit."
+        " interest, grey specks other popular items; near items are alike. ✓ marks a hit."
     )
     return f"<h2>Three random users</h2>\n<p class=soft>{about}</p>\n{cards}"
 
@@ -55,7 +55,7 @@ def _map(user: dict[str, Any], points: list[list[float]], colours: dict[int | No
     specks = "".join(f"M{x:.0f} {y:.0f}h0" for x, y in (_point(*point) for point in points))
     halos = "".join(_circle(one, "halo", 14, colours.get(one["interest"], "")) for one in past)
     dots = "".join(_circle(one, "dot", 4, colours.get(one["interest"], "")) for one in past)
-    rings = "".join(_circle(one, "ring", 5.5, colours.get(one["explained_by"], colours[None])) for one in next_ones)
+    rings = "".join(_circle(one, "ring", 5.5, colours.get(one.get("brought_by"), colours[None])) for one in next_ones)
     badges = "".join(_badge(column, past, colours[column]) for column in colours if column is not None)
     label = (
         f"Map of the items with {len(past)} events and {len(next_ones)} candidates; what it shows is listed beside it"
@@ -91,9 +91,9 @@ def _badge(column: int, past: list[dict[str, Any]], colour: str) -> str:
 
 def _interests(user: dict[str, Any], colours: dict[int | None, str]) -> str:
     """Return each interest with its share of the list, its events on the timeline, and its newest items."""
-    explained = Counter(candidate.get("explained_by") for candidate in user["candidates"])
+    brought = Counter(candidate.get("brought_by") for candidate in user["candidates"])
     shown = [
-        one for one in user["interests"] if one["share"] >= _LEAST_SHARE or one["n_items"] or explained[one["column"]]
+        one for one in user["interests"] if one["share"] >= _LEAST_SHARE or one["n_items"] or brought[one["column"]]
     ]
     rows = "".join(_interest(one, user.get("history", []), colours[one["column"]]) for one in shown)
     return f"{rows}{_axis(user.get('history', []))}"
@@ -145,9 +145,8 @@ def _axis(history: list[dict[str, Any]]) -> str:
 def _candidates(user: dict[str, Any], colours: dict[int | None, str]) -> str:
     rows = []
     for one in user["candidates"]:
-        reason, hit = one.get("explanation", one["interest"]), " class=hit" if one["hit"] else ""
-        because = reason if one.get("explained_by") is None else f"because of {reason}"
-        column = one.get("explained_by")
+        hit, own = " class=hit" if one["hit"] else "", " and ".join(one.get("because", []))
+        because, column = f"because of {own}" if own else one["interest"], one.get("brought_by")
         swatch = "" if column is None else _swatch(colours.get(column, colours[None]), str(column))
         rows.append(
             f"<li><span{hit}>{escape(one['title'])}</span><br><span class=soft>{swatch}{escape(because)}</span></li>"

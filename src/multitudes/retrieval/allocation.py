@@ -9,8 +9,8 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from multitudes.batches.user_vectors import HISTORY_LENGTHS, INTEREST_KINDS, InterestKind, UserVectors, history_lengths
-from multitudes.retrieval.config import RetrieveConfig, resolve_shares, resolve_shares_by_history
+from multitudes.batches.user_vectors import INTEREST_KINDS, InterestKind, UserVectors
+from multitudes.retrieval.config import DEFAULT_SHARES, RetrieveConfig, resolve_shares
 
 # The kinds that get the share that a kind cannot use, in order: without enough followed topics, the implicit interests
 # get their share; without a usable history, the followed topics get its share.
@@ -20,8 +20,8 @@ _FALLBACK_KINDS: dict[InterestKind, tuple[InterestKind, ...]] = {
     "explicit": ("implicit", "unconditioned", "explicit"),
 }
 
-# The search depth of a vector: its share of the list times a factor, plus a minimum share of the list.
-_DEPTH_FACTOR, _MIN_DEPTH = 3.0, 0.1
+_PROPOSALS = 6  # all vectors together propose this many times the list: fewer leave small tastes without candidates
+_POPULAR_SHARE = 0.5  # of the turns in the list of a user without a history
 _MIN_BOOSTED_SHARE = 0.05  # before the boost: a share of zero, where interests have none of the list, would stay zero
 
 
@@ -52,7 +52,6 @@ def kind_shares(
     kinds: tuple[InterestKind, ...],
     mask_BK: NDArray[np.bool_],
     config: RetrieveConfig,
-    events_B: NDArray[np.int64] | None = None,
 ) -> NDArray[np.float64]:
     """Return the share of the list of each kind of vectors.
 
@@ -63,14 +62,13 @@ def kind_shares(
         kinds: kind of each vector.
         mask_BK: which vectors exist.
         config: settings of retrieval.
-        events_B: usable events that the vectors read; None: unknown, so that the shares of all users hold.
 
     Returns:
         Shares (B, G), in the order of ``INTEREST_KINDS``. Rows sum to one, or are zero for a user without a vector.
     """
     count_BG = mask_BK.astype(np.int64) @ _kind_masks(kinds).T
     exists_BG = count_BG > 0
-    configured_BG = _configured_shares(config, len(mask_BK), events_B)
+    configured_BG = np.tile(np.array(resolve_shares(config)), (len(mask_BK), 1))
     used_BG = exists_BG.astype(np.float64)
     used_BG[:, 2] = np.minimum(1, count_BG[:, 2] / max(1, config.topics_per_request))
     share_BG = configured_BG * used_BG
@@ -83,15 +81,6 @@ def kind_shares(
             share_BG[:, h] += moved_B
             unused_B = unused_B - moved_B
     return share_BG
-
-
-def _configured_shares(config: RetrieveConfig, users: int, events_B: NDArray[np.int64] | None) -> NDArray[np.float64]:
-    """Return the configured shares of each user (B, G), by the length of the history where that is known."""
-    if events_B is None or not config.shares_by_history:
-        return np.tile(np.array(resolve_shares(config)), (users, 1))
-    by_history = resolve_shares_by_history(config)
-    share_HG = np.array([by_history[length] for length in HISTORY_LENGTHS])
-    return np.asarray(share_HG[history_lengths(events_B)])
 
 
 def vector_shares(
@@ -109,7 +98,7 @@ def vector_shares(
         Shares (B, K), or those of ``vectors.share_BK`` where a request sets them. Rows sum to one, or are zero for a
         user without a vector.
     """
-    share_BG = kind_shares(vectors.kinds, vectors.mask_BK, config, vectors.events_B)
+    share_BG = kind_shares(vectors.kinds, vectors.mask_BK, config)
     weight_GBK = _weights_by_kind(vectors, config)
     total_GB1 = weight_GBK.sum(axis=2, keepdims=True)
     share_GBK = share_BG.T[:, :, None] * weight_GBK / np.where(total_GB1 > 0, total_GB1, 1)
@@ -127,23 +116,46 @@ def vector_shares(
     return np.asarray(np.where(_has_boost(boost_BK), boosted_BK, share_BK))
 
 
-def popular_shares_of_users(vectors: UserVectors, config: RetrieveConfig) -> NDArray[np.float64]:
-    """Return the share of the turns of popular items (B,): none without a vector, or where a request sets shares."""
-    if vectors.events_B is None or not config.shares_by_history:
+def popular_shares(vectors: UserVectors) -> NDArray[np.float64]:
+    """Return the share of the turns of popular items (B,): half for an unconditioned vector that read no event.
+
+    Without a history a tower often knows no better. There are none where a request sets shares.
+    """
+    if vectors.events_B is None:
         return np.zeros(len(vectors.mask_BK))
-    share_H = np.array([config.shares_by_history.get(length, {}).get("popular", 0.0) for length in HISTORY_LENGTHS])
-    share_B = share_H[history_lengths(vectors.events_B)]
-    takes_turns_B = vectors.mask_BK.any(axis=1)
+    takes_turns_B = (vectors.mask_BK & _kind_masks(vectors.kinds)[0]).any(axis=1) & (vectors.events_B == 0)
     if vectors.share_BK is not None:
         takes_turns_B = takes_turns_B & ~((vectors.share_BK > 0) & vectors.mask_BK).any(axis=1)
-    return np.where(takes_turns_B, share_B, 0.0)
+    return np.where(takes_turns_B, _POPULAR_SHARE, 0.0)
+
+
+def leave_to_popular(vectors: UserVectors, popular_B: NDArray[np.float64]) -> UserVectors:
+    """Return the vectors without the unconditioned one of those who have topics and popular items in its place."""
+    explicit_K = _kind_masks(vectors.kinds)[INTEREST_KINDS.index("explicit")]
+    has_both_B1 = ((popular_B > 0) & (vectors.mask_BK & explicit_K).any(axis=1))[:, None]
+    if not has_both_B1.any():
+        return vectors
+    return vectors._replace(mask_BK=vectors.mask_BK & ~(has_both_B1 & _kind_masks(vectors.kinds)[0]))
+
+
+def proposal_shares(
+    vectors: UserVectors, config: RetrieveConfig, boost_BK: NDArray[np.float64] | None = None
+) -> NDArray[np.float64]:
+    """Return the share of each vector (B, K) in the proposals for the part of the list that is divided among tastes.
+
+    It is that of the list; where one vector has all of the list, the others still propose, by the default shares.
+    """
+    if vectors.taste_BT is not None and resolve_shares(config).unconditioned == 1:
+        shares = {"unconditioned_share": DEFAULT_SHARES.unconditioned, "explicit_share": DEFAULT_SHARES.explicit}
+        config = config.model_copy(update=shares)
+    return vector_shares(vectors, config, boost_BK)
 
 
 def vector_quotas(
     vectors: UserVectors, config: RetrieveConfig, n: int, boost_BK: NDArray[np.float64] | None = None
 ) -> NDArray[np.int64]:
     """Return the number of candidates of each vector (B, K): ``n`` divided by kind, then within each kind."""
-    share_BG = kind_shares(vectors.kinds, vectors.mask_BK, config, vectors.events_B)
+    share_BG = kind_shares(vectors.kinds, vectors.mask_BK, config)
     weight_GBK = _weights_by_kind(vectors, config)
     is_changed_B1 = _has_boost(boost_BK) if boost_BK is not None else np.zeros((len(share_BG), 1), dtype=np.bool_)
     if vectors.share_BK is not None:
@@ -156,16 +168,22 @@ def vector_quotas(
     return np.asarray(allocate_by_weight(weight_GBK, budget_BG.T).sum(axis=0))
 
 
-def search_depths(share_BK: NDArray[np.float64], n: int, config: RetrieveConfig) -> NDArray[np.int64]:
-    """Return the number of items to retrieve for each vector (B, K), for a blended list of ``n``.
+def proposals(vectors: UserVectors, n: int) -> int:
+    """Return how many items are proposed for each list of ``n``; more cannot change that of one vector alone."""
+    is_one_order = len(vectors.kinds) == 1 and vectors.taste_BT is None
+    return n if is_one_order else _PROPOSALS * n
 
-    A vector with a small share rarely contributes an item from far down its list. With ``global_top``, all items may
-    come from one vector, so each vector retrieves ``n``.
+
+def search_depths(share_BK: NDArray[np.float64], n: int, most: int, config: RetrieveConfig) -> NDArray[np.int64]:
+    """Return the number of items to retrieve for each vector (B, K), for a list of ``n``.
+
+    Each vector with a share proposes that part, and a list of its own at least: fusion counts where lists agree. With
+    ``global_top``, all items may come from one vector. In full depth, vectors without a share fill a list that ends.
     """
-    if config.depth == "full" or config.blend == "global_top":
-        return np.full(share_BK.shape, n, dtype=np.int64)
-    depth_BK = np.ceil(_DEPTH_FACTOR * share_BK * n) + np.ceil(_MIN_DEPTH * n)
-    return np.asarray(np.minimum(n, depth_BK), dtype=np.int64)
+    if config.depth == "full":
+        return np.full(share_BK.shape, most, dtype=np.int64)
+    depth_BK = np.maximum(np.ceil(share_BK * _PROPOSALS * n), most if config.blend == "global_top" else n)
+    return np.where(share_BK > 0, np.minimum(most, depth_BK), 0).astype(np.int64)
 
 
 def _has_boost(boost_BK: NDArray[np.float64]) -> NDArray[np.bool_]:

@@ -3,24 +3,21 @@
 A new blend is a function here, a name in ``config.Blend`` and a call in ``search``.
 
 Legend: B users · K vectors, with one list each · Q lists of all users, one for each vector that exists · U distinct
-items of a user's lists · N candidates · F entries of all lists · D width. A leading ``...`` stands for any number of
-further axes, for one user and for many.
+items of a user's lists · N candidates · F entries of all lists. A leading ``...`` stands for any number of further
+axes, for one user and for many.
 """
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from multitudes.batches.user_vectors import UserVectors
-from multitudes.index.item_table import find_rows
 from multitudes.index.protocol import NO_ID, Hits
 from multitudes.index.scan import pair_keys
-from multitudes.retrieval.catalogue import Catalogue
 
-_USERS_PER_CHUNK = 16  # their items' vectors fit into the processor's cache: 64 take a tenth longer
-_TABLE_SPEEDUP = 8  # a table of flags is this many times faster for one item than a binary search
+# Added to each rank: the smaller, the more the first places of a list count beside agreement of the lists.
+_RANK_OFFSET: Final = 10.0
 
 
 class MergedLists(NamedTuple):
@@ -40,8 +37,13 @@ class BlendedList(NamedTuple):
     score_N: NDArray[np.float32]
     interest_N: NDArray[np.int64]  # the list that brought the item
 
-
-EMPTY_LIST = BlendedList(np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.float32), np.zeros(0, dtype=np.int64))
+    def take(self, place_M: NDArray[np.int64]) -> "BlendedList":
+        """Return some of the items, by place (..., M)."""
+        return BlendedList(
+            np.take_along_axis(self.item_N, place_M, axis=-1),
+            np.take_along_axis(self.score_N, place_M, axis=-1),
+            np.take_along_axis(self.interest_N, place_M, axis=-1),
+        )
 
 
 def merge_lists(
@@ -103,6 +105,26 @@ def round_robin(lists: Hits, quota_K: NDArray[np.int64], n: int) -> BlendedList:
     )
 
 
+def round_robin_of_users(
+    lists: Hits, user_Q: NDArray[np.int64], column_Q: NDArray[np.int64], quota_BK: NDArray[np.int64], n: int
+) -> BlendedList:
+    """Blend the lists of each user by ``round_robin``; ``interest_N`` are columns of the quotas."""
+    users = len(quota_BK)
+    blended = BlendedList(
+        np.full((users, n), NO_ID, dtype=np.int64),
+        np.full((users, n), -np.inf, dtype=np.float32),
+        np.zeros((users, n), dtype=np.int64),
+    )
+    start_B = np.searchsorted(user_Q, np.arange(users + 1)).tolist()
+    for b in range(users):
+        own = slice(start_B[b], start_B[b + 1])
+        one = round_robin(lists.select(own), quota_BK[b, column_Q[own]], n)
+        count = len(one.item_N)
+        blended.item_N[b, :count], blended.score_N[b, :count] = one.item_N, one.score_N
+        blended.interest_N[b, :count] = column_Q[own][one.interest_N]
+    return blended
+
+
 def _take_turns(
     remaining: list[Iterator[tuple[int, float]]], places: list[int], n: int, taken: dict[int, tuple[float, int]]
 ) -> None:
@@ -124,107 +146,33 @@ def global_top(merged: MergedLists, n: int) -> BlendedList:
     return _take_best(merged.item_U, merged.score_KU.max(axis=-2), merged.score_KU, n)
 
 
-def mixture(
-    merged: MergedLists,
-    logit_KU: NDArray[np.float32],
-    share_K: NDArray[np.float64],
-    log_normaliser_K: NDArray[np.float32],
-    n: int,
-) -> BlendedList:
-    """Take the ``n`` most probable items, with probability Σ_k share_k · exp(logit_ku − log_normaliser_k).
+def fusion_terms(lists: Hits, share_Q: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Return what each entry of each list adds to the fused score: share / (rank + offset), shape (Q, N)."""
+    rank_N = np.arange(lists.id_QN.shape[1])
+    return np.asarray(share_Q[:, None] / (rank_N + _RANK_OFFSET), dtype=np.float32)
+
+
+def fusion(terms: MergedLists, n: int) -> BlendedList:
+    """Take the best items by weighted reciprocal rank fusion (Cormack et al., SIGIR 2009).
+
+    Ranks compare where scores of different vectors do not, and items that several vectors find come first.
 
     Args:
-        merged: the items of all lists. All arguments may be of several users: (..., K) and (..., K, U).
-        logit_KU: inner products of all items with all vectors, also where the vector's list does not have the item;
-            minus infinity where the vector is restricted to another topic.
-        share_K: probability of each vector; they sum to one.
-        log_normaliser_K: log Σ exp(logit) over all items of the vector's topic.
+        terms: ``fusion_terms`` by item.
         n: number of items to take.
 
     Returns:
-        Candidates with the log-probability as the score. ``interest_N`` is, among the vectors whose lists have the
-        item, the one with the largest term of the sum.
+        Candidates with the sum of the terms as the score; ``interest_N`` is the list with the largest term.
     """
-    has_items_K = np.isfinite(log_normaliser_K)  # not so for a topic without items
-    with np.errstate(divide="ignore"):  # log 0 is minus infinity, as it should be
-        prior_K = np.where(has_items_K, np.log(share_K) - np.where(has_items_K, log_normaliser_K, 0), -np.inf)
-    term_KU = logit_KU + prior_K.astype(np.float32)[..., None]
-    largest_U = term_KU.max(axis=-2, initial=np.finfo(np.float32).min)
-    with np.errstate(divide="ignore"):
-        score_U = np.log(np.exp(term_KU - largest_U[..., None, :]).sum(axis=-2)) + largest_U
-    # The smallest finite number ranks a vector without a share above vectors whose lists do not have the item.
-    np.maximum(term_KU, np.finfo(np.float32).min, out=term_KU)
-    np.copyto(term_KU, -np.inf, where=np.isneginf(merged.score_KU))
-    return _take_best(merged.item_U, score_U, term_KU, n)
+    return _take_best(terms.item_U, np.maximum(terms.score_KU, 0).sum(axis=-2), terms.score_KU, n)
 
 
 def _take_best(
     item_U: NDArray[np.int64], score_U: NDArray[np.float32], credit_KU: NDArray[np.float32], n: int
 ) -> BlendedList:
     """Take the best items. Items ascend, so ties go to the smaller id; ``NO_ID`` comes last."""
-    score_U = np.where(item_U == NO_ID, -np.inf, score_U)
+    score_U = np.where(item_U == NO_ID, -np.inf, score_U).astype(np.float32)
     best_N = np.argsort(-score_U, axis=-1, kind="stable")[..., :n]
     credit_KN = np.take_along_axis(credit_KU, best_N[..., None, :], axis=-1)
     item_N, score_N = np.take_along_axis(item_U, best_N, axis=-1), np.take_along_axis(score_U, best_N, axis=-1)
     return BlendedList(item_N, score_N, credit_KN.argmax(axis=-2))
-
-
-def blend_mixture(
-    merged: MergedLists,
-    vectors: UserVectors,
-    topic_BK: NDArray[np.int64],
-    share_BK: NDArray[np.float64],
-    log_normaliser_BK: NDArray[np.float32],
-    catalogue: Catalogue,
-    n: int,
-) -> Iterator[BlendedList]:
-    """Blend the lists of many users by ``mixture``.
-
-    Args:
-        merged: the distinct items of the lists of each user (B, U).
-        vectors: of the users.
-        topic_BK: the topic to which a vector is restricted, or ``ANY_TOPIC``.
-        share_BK: probability of each vector.
-        log_normaliser_BK: minus infinity where there is no vector.
-        catalogue: has the vectors and topics of the items.
-        n: number of candidates.
-
-    Yields:
-        The list of each user; ``interest_N`` are columns of ``vectors``.
-    """
-    count_B = (merged.item_U != NO_ID).sum(axis=1)
-    outside_BKU = _outside_topic(merged.item_U, topic_BK, catalogue)
-    # The values of a masked vector are arbitrary and must not affect the result.
-    vectors_BKD = np.where(vectors.mask_BK[:, :, None], vectors.vectors_BKD, 0)
-    for start in range(0, len(count_B), _USERS_PER_CHUNK):
-        chunk = slice(start, start + _USERS_PER_CHUNK)
-        width = int(count_B[chunk].max())
-        if width == 0:
-            yield from [EMPTY_LIST] * len(count_B[chunk])
-            continue
-        item_BU = merged.item_U[chunk, :width]
-        known_BU = np.where(item_BU == NO_ID, item_BU.max(), item_BU)
-        item_BUD = catalogue.index.vectors(known_BU.ravel()).reshape(*known_BU.shape, -1)
-        logit_BKU = vectors_BKD[chunk] @ item_BUD.transpose(0, 2, 1)
-        np.copyto(logit_BKU, -np.inf, where=outside_BKU[chunk, :, :width])
-        chunk_lists = MergedLists(item_BU, merged.score_KU[chunk, :, :width])
-        blended = mixture(chunk_lists, logit_BKU, share_BK[chunk], log_normaliser_BK[chunk], n)
-        for b, count in enumerate(np.minimum(n, count_B[chunk]).tolist()):
-            yield BlendedList(blended.item_N[b, :count], blended.score_N[b, :count], blended.interest_N[b, :count])
-
-
-def _outside_topic(item_BU: NDArray[np.int64], topic_BK: NDArray[np.int64], catalogue: Catalogue) -> NDArray[np.bool_]:
-    """Return for each vector and item (B, K, U) whether the vector is restricted to a topic that the item lacks."""
-    outside_BKU = np.zeros((*topic_BK.shape, item_BU.shape[1]), dtype=np.bool_)
-    has_topic_I = np.zeros(item_BU.max(initial=0) + 2, dtype=np.bool_)  # the last entry is for NO_ID
-    for topic in np.unique(topic_BK[topic_BK > 0]).tolist():
-        user, k = np.nonzero(topic_BK == topic)
-        topic_items, items = catalogue.index.items_of(topic), item_BU[user]
-        if len(topic_items) > _TABLE_SPEEDUP * items.size:
-            outside_BKU[user, k] = ~find_rows(topic_items, items)[1]
-            continue
-        topic_items = topic_items[: np.searchsorted(topic_items, len(has_topic_I) - 1)]
-        has_topic_I[topic_items] = True
-        outside_BKU[user, k] = ~has_topic_I.take(items, mode="wrap")
-        has_topic_I[topic_items] = False
-    return outside_BKU

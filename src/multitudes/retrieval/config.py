@@ -1,50 +1,45 @@
 """Settings of retrieval: how a list of candidates is divided among the interests and blended (``[retrieve]``)."""
 
 from collections.abc import Mapping
-from types import MappingProxyType
-from typing import Literal, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 from pydantic import Field, ValidationInfo, field_validator
 
-from multitudes.batches.user_vectors import HISTORY_LENGTHS, INTEREST_KINDS, HistoryLength, InterestKind, ListPart
+from multitudes.batches.user_vectors import INTEREST_KINDS, InterestKind
 from multitudes.config import Config
 
-Blend = Literal["mixture", "round_robin", "global_top"]
+Blend = Literal["fusion", "round_robin", "global_top"]
 Depth = Literal["full", "share"]
 Importance = Literal["weight", "even"]
-
-
-_MAX_ROUNDING = 1e-3  # shares are fitted in float32
+DEFAULT_CALIBRATION: Final = 0.4  # where training chose none
 
 
 class RetrieveConfig(Config):
     """Settings of retrieval. The implicit interests get the rest of the list."""
 
     blend: Blend = Field(
-        "mixture",
-        description="mixture: by the probability of an item over all interests; round_robin: the interests take turns,"
-        " each up to its quota (the paper); global_top: the best scores of all lists. The default for a run of"
-        " pinnersage is round_robin.",
+        "fusion",
+        description="How the lists of the vectors become one. fusion: reciprocal rank fusion, weighted by the shares;"
+        " round_robin: the interests take turns, each up to its quota (the paper); global_top: the best scores of all"
+        " lists. The default for a run of pinnersage or paper is round_robin.",
     )
-    unconditioned_share: float | None = Field(
+    calibration: float | None = Field(
         None,
         ge=0,
         le=1,
-        description="Share of the list for the unconditioned vector. None: as fitted in training.",
+        description="Part of the list that is divided among the tastes of the user's history, each in proportion to how"
+        " often it occurs there; the rest goes to the best candidates of any taste. 0: none; 1: all of it. None: as"
+        " chosen in training.",
+    )
+    unconditioned_share: float | None = Field(
+        None, ge=0, le=1, description="Share of the list for the unconditioned vector. None: as chosen in training."
     )
     explicit_share: float | None = Field(
         None,
         ge=0,
         le=1,
         validate_default=True,
-        description="Share of the list for followed topics. None: as fitted in training.",
-    )
-    shares_by_history: dict[HistoryLength, dict[ListPart, float]] = Field(
-        {},
-        description="Shares of the list by what is known of the user, each with the three kinds and popular: none: no"
-        " usable event in the history; short: fewer than 10; long: 10 or more. Popular: places that popular items"
-        " take in turn with what the vectors bring. Empty: as fitted in training, or the two shares above for everyone"
-        " if one of them is set.",
+        description="Share of the list for followed topics. None: as chosen in training.",
     )
     importance: Importance = Field(
         "weight",
@@ -83,18 +78,6 @@ class RetrieveConfig(Config):
             raise ValueError(f"with unconditioned_share = {unconditioned:g} the shares exceed 1")
         return value
 
-    @field_validator("shares_by_history")
-    @classmethod
-    def _check_shares_by_history(
-        cls, value: dict[HistoryLength, dict[ListPart, float]]
-    ) -> dict[HistoryLength, dict[ListPart, float]]:
-        for length, shares in value.items():
-            if min(shares.values(), default=0.0) < 0 or abs(sum(shares.values()) - 1) > _MAX_ROUNDING:
-                raise ValueError(f"{length} = {shares}: expected shares of at least 0 that sum to 1")
-            if not any(shares.get(kind, 0.0) > 0 for kind in INTEREST_KINDS):
-                raise ValueError(f"{length} = {shares}: expected a share for a kind of vectors beside popular items")
-        return value
-
 
 class Shares(NamedTuple):
     """The shares of the list of the three kinds of vectors; they sum to one."""
@@ -104,7 +87,7 @@ class Shares(NamedTuple):
     explicit: float
 
 
-DEFAULT_SHARES = Shares(0.5, 0.4, 0.1)  # where training fitted none
+DEFAULT_SHARES = Shares(0.5, 0.4, 0.1)  # where training chose none
 
 
 def resolve_shares(config: RetrieveConfig, fitted: Shares = DEFAULT_SHARES) -> Shares:
@@ -112,7 +95,7 @@ def resolve_shares(config: RetrieveConfig, fitted: Shares = DEFAULT_SHARES) -> S
 
     Args:
         config: settings of retrieval, of which one share or both may be None.
-        fitted: the shares that training fitted. A missing share keeps its fitted proportion to the implicit share,
+        fitted: the shares that training chose. A missing share keeps its proportion to the implicit share,
             which gets all of the rest where training gave neither a place.
 
     Returns:
@@ -130,74 +113,42 @@ def resolve_shares(config: RetrieveConfig, fitted: Shares = DEFAULT_SHARES) -> S
     return Shares(unconditioned, max(0.0, 1 - unconditioned - explicit), explicit)
 
 
-def resolve_shares_by_history(config: RetrieveConfig) -> dict[HistoryLength, Shares]:
-    """Return the shares among the vectors of users of each length of the history."""
-    for_all = resolve_shares(config)
-    by_history = dict[HistoryLength, Shares]()
-    for length, shares in config.shares_by_history.items():
-        of_vectors = _shares_of_vectors(shares)
-        by_history[length] = Shares(*(of_vectors.get(kind, 0.0) for kind in INTEREST_KINDS))
-    return {length: by_history.get(length, for_all) for length in HISTORY_LENGTHS}
-
-
-def without_popular(config: RetrieveConfig) -> RetrieveConfig:
-    """Return ``config`` without turns of popular items: the kinds of vectors divide their share among them."""
-    by_history = {length: _shares_of_vectors(shares) for length, shares in config.shares_by_history.items()}
-    return config.model_copy(update={"shares_by_history": by_history})
-
-
-def _shares_of_vectors(shares: Mapping[ListPart, float]) -> Mapping[ListPart, float]:
-    """Return the shares of the kinds of vectors, which divide that of popular items among them."""
-    if not shares.get("popular"):
-        return shares
-    of_vectors = {part: share for part, share in shares.items() if part != "popular"}
-    total = sum(of_vectors.values())
-    return {kind: share / total for kind, share in of_vectors.items()}
-
-
-def with_shares(
-    config: RetrieveConfig,
-    shares: Shares,
-    by_history: Mapping[HistoryLength, Mapping[ListPart, float]] = MappingProxyType({}),
-) -> RetrieveConfig:
-    """Return ``config`` with its missing shares set in proportion to ``shares``.
-
-    Args:
-        config: settings of retrieval.
-        shares: of all users.
-        by_history: shares by the length of the history, for settings that name no shares: one that a configuration sets
-            holds for all users.
-    """
-    if not config.shares_by_history and config.unconditioned_share is None and config.explicit_share is None:
-        copies = {length: dict(shares) for length, shares in by_history.items()}
-        config = config.model_copy(update={"shares_by_history": copies})
+def with_shares(config: RetrieveConfig, shares: Shares) -> RetrieveConfig:
+    """Return ``config`` with its missing shares set in proportion to ``shares``."""
     resolved = resolve_shares(config, shares)
     # Shares fitted in float32 may sum to a little more than one, which would be rejected when they are read again.
     explicit = min(resolved.explicit, 1 - resolved.unconditioned)
     return config.model_copy(update={"unconditioned_share": resolved.unconditioned, "explicit_share": explicit})
 
 
-def with_blend(config: RetrieveConfig, blend: Blend) -> RetrieveConfig:
-    """Return ``config`` with this blend, unless it sets one."""
-    return config if "blend" in config.model_fields_set else config.model_copy(update={"blend": blend})
+def with_defaults(config: RetrieveConfig, published: RetrieveConfig) -> RetrieveConfig:
+    """Return ``config`` with what it leaves open set as in the settings that a release was published with."""
+    blend = config.blend if "blend" in config.model_fields_set else published.blend
+    calibration = published.calibration if config.calibration is None else config.calibration
+    config = config.model_copy(update={"blend": blend, "calibration": calibration})
+    return with_shares(config, resolve_shares(published))
 
 
 def with_run_defaults(
     config: RetrieveConfig,
     shares: Mapping[InterestKind, float],
-    blend: Blend = "mixture",
-    shares_by_history: Mapping[HistoryLength, Mapping[ListPart, float]] = MappingProxyType({}),
+    blend: Blend = "fusion",
+    calibration: float | None = None,
 ) -> RetrieveConfig:
     """Return ``config`` with its missing settings set for a run.
 
     Args:
         config: settings of retrieval.
-        shares: as training fitted them; ``DEFAULT_SHARES`` if it fitted none.
+        shares: as chosen in training; ``DEFAULT_SHARES`` if it chose none.
         blend: the default blend of the run's method.
-        shares_by_history: as training fitted them, by the length of the history.
+        calibration: as chosen in training; None: ``DEFAULT_CALIBRATION`` for fusion, none for other blends.
 
     Returns:
-        Settings without a missing share.
+        Settings without a missing one.
     """
-    fitted = Shares(*(shares.get(kind, 0.0) for kind in INTEREST_KINDS)) if sum(shares.values()) > 0 else DEFAULT_SHARES
-    return with_shares(with_blend(config, blend), fitted, shares_by_history)
+    chosen = Shares(*(shares.get(kind, 0.0) for kind in INTEREST_KINDS)) if sum(shares.values()) > 0 else DEFAULT_SHARES
+    if calibration is None:
+        named = config.blend if "blend" in config.model_fields_set else blend
+        calibration = DEFAULT_CALIBRATION if named == "fusion" else 0.0
+    defaults = RetrieveConfig(blend=blend, calibration=calibration)
+    return with_defaults(config, with_shares(defaults, chosen))

@@ -1,12 +1,12 @@
-"""Which interest explains a candidate to a person: the one under which the item stands out most from the catalogue.
+"""Why a candidate is shown, in the user's own words: the items of their history that are most similar to it.
 
-Most candidates may come from the vector of the whole history, which says nothing of the reason. The score of an item
-under another vector of the user says how well it fits that interest, but scores of different vectors do not compare: a
-longer vector gives larger ones. So each is measured against the scores of all items under the same vector:
+A similarity is the cosine of two item vectors of the index. A reason is shown only if it is rare in the catalogue: the
+pair belongs to the top hundredth of pairs of items. A long history has an item near to anything, so the share shrinks
+with its length: a random item of the catalogue gets a reason in at most one of twenty cases. And the pair is more
+similar than random vectors are.
 
-    z = (v · x − v · mean) / sqrt(v' covariance v)
-
-Legend: K vectors of a user · N candidates · D width.
+Legend: B users · L history · H own items of a user · N candidates · R reasons of a candidate · D width · S items of the
+sample · P pairs of them.
 """
 
 from functools import cached_property
@@ -15,49 +15,81 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from multitudes.batches.user_vectors import UserVectors
+from multitudes.index.item_table import find_rows
 from multitudes.index.live import LiveIndex
 from multitudes.index.protocol import Index
 from multitudes.retrieval.catalogue import sample_items
 from multitudes.retrieval.search import Candidates
+from multitudes.retrieval.user_context import UserContext
 
+MAX_REASONS: Final = 2  # own items that a candidate names
+MAX_OWN_ITEMS: Final = 500  # the newest of a user's, that are compared with the candidates
+_MAX_PAIR_SHARE: Final = 0.01  # of pairs of items, that are as similar as a reason
+_MAX_CHANCE: Final = 0.05  # that a random item gets a reason
+_MIN_SIMILARITY: Final = 0.5  # of random vectors of width 64, 3 pairs of 100,000 are so similar
 _SAMPLE_SIZE: Final = 1_000  # items that stand for the catalogue
+_ROUNDING: Final = 1e-6  # equal similarities differ by so much
 
 
 class Explainer:
-    """Explains candidates by the interests of their user."""
+    """Finds the own items that are reasons for candidates."""
 
     def __init__(self, index: Index) -> None:
         self._index = index
 
-    def explain(self, vectors: UserVectors, b: int, candidates: Candidates) -> NDArray[np.int64]:
-        """Return the column of the interest that explains each candidate of user ``b`` (N,).
+    def explain(self, own_H: NDArray[np.int64], candidates: Candidates) -> NDArray[np.int64]:
+        """Return the own items that are most similar to each candidate, 0 where there are no more (N, R).
 
-        It is an implicit interest, or a followed topic that the item has. Without any it is what brought the candidate,
-        as for own and popular items, and where a server holds the vectors of the items.
+        Popular items and repeats have no reason, nor has anything where a server holds the vectors of the items.
+
+        Args:
+            own_H: distinct items of the user, in any order.
+            candidates: of the user.
         """
-        interest_K = np.flatnonzero(vectors.mask_BK[b] & (np.array(vectors.kinds) != "unconditioned"))
-        explained_N = np.flatnonzero(candidates.interest_N >= 0)
-        if not len(interest_K) or not len(explained_N) or not isinstance(self._index, LiveIndex):
-            return candidates.interest_N
-        item_N = candidates.item_N[explained_N]
-        z_KN = self._standard_scores(vectors.vectors_BKD[b, interest_K], item_N)
-        topic_K = vectors.topic_BK[b, interest_K]
-        z_KN[topic_K > 0] += np.where(self._index.have_topics(item_N, topic_K[topic_K > 0]), 0, -np.inf)
-        best_N, fits_N = interest_K[z_KN.argmax(axis=0)], np.isfinite(z_KN).any(axis=0)
-        explanation_N = candidates.interest_N.copy()
-        explanation_N[explained_N[fits_N]] = best_N[fits_N]
-        return explanation_N
+        because_NR = np.zeros((len(candidates.item_N), MAX_REASONS), dtype=np.int64)
+        if not isinstance(self._index, LiveIndex):
+            return because_NR
+        own_H = np.sort(own_H[find_rows(self._index.ids(), own_H)[1]])
+        brought_N = np.flatnonzero(candidates.interest_N >= 0)
+        if not len(own_H) or not len(brought_N):
+            return because_NR
+        item_N = candidates.item_N[brought_N]
+        similarity_NH = self._unit_vectors(item_N) @ self._unit_vectors(own_H).T
+        similarity_NH[item_N[:, None] == own_H] = -np.inf  # an item is no reason for itself
+        threshold, row_N = self._threshold(len(own_H)), np.arange(len(item_N))
+        for reason in range(MAX_REASONS):
+            nearest_N = similarity_NH.argmax(axis=1)
+            is_near_N = similarity_NH[row_N, nearest_N] >= threshold
+            because_NR[brought_N, reason] = np.where(is_near_N, own_H[nearest_N], 0)
+            similarity_NH[row_N, nearest_N] = -np.inf
+        return because_NR
 
-    def _standard_scores(self, vector_KD: NDArray[np.float32], item_N: NDArray[np.int64]) -> NDArray[np.float32]:
-        mean_D, covariance_DD = self._catalogue
-        deviation_K = np.sqrt(((vector_KD @ covariance_DD) * vector_KD).sum(axis=1).clip(min=1e-20))
-        score_KN = vector_KD @ (self._index.vectors(item_N) - mean_D).T
-        return np.asarray(score_KN / deviation_K[:, None], dtype=np.float32)
+    def _threshold(self, own_items: int) -> float:
+        """Return the least similarity of a reason for a user with so many own items."""
+        pairs, most_similar_P = self._similar_pairs
+        if not pairs:
+            return np.inf
+        rank = max(1, int(pairs * min(_MAX_PAIR_SHARE, _MAX_CHANCE / own_items)))
+        return max(_MIN_SIMILARITY, float(most_similar_P[rank - 1]) - _ROUNDING)
 
     @cached_property
-    def _catalogue(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Return the mean of the item vectors (D) and their covariance (D, D)."""
-        vectors = self._index.vectors(sample_items(self._index.ids(), _SAMPLE_SIZE, 0, "explanation"))
-        covariance = np.cov(vectors, rowvar=False, ddof=0).reshape(vectors.shape[1], -1)
-        return vectors.mean(axis=0), covariance.astype(np.float32)
+    def _similar_pairs(self) -> tuple[int, NDArray[np.float32]]:
+        """Return the number of pairs of sampled items, and the similarities of the top hundredth, highest first."""
+        unit_SD = self._unit_vectors(sample_items(self._index.ids(), _SAMPLE_SIZE, 0, "explanation"))
+        similarity_P = (unit_SD @ unit_SD.T)[np.tri(len(unit_SD), k=-1, dtype=np.bool_)]
+        kept = min(len(similarity_P), max(1, int(len(similarity_P) * _MAX_PAIR_SHARE)))
+        top_P = (
+            np.partition(similarity_P, len(similarity_P) - kept)[len(similarity_P) - kept :] if kept else similarity_P
+        )
+        return len(similarity_P), np.sort(top_P)[::-1]
+
+    def _unit_vectors(self, items: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Return the vectors of items at length 1; zeros stay zeros."""
+        vectors = self._index.vectors(items)
+        length = np.linalg.norm(vectors, axis=1, keepdims=True)
+        return np.asarray(vectors / np.maximum(length, 1e-12), dtype=np.float32)
+
+
+def own_items(context: UserContext) -> list[NDArray[np.int64]]:
+    """Return the newest own items of each user, of the whole history."""
+    return [items[-MAX_OWN_ITEMS:] for items in context.positives()]

@@ -162,7 +162,6 @@ def _check_index(info: dict[str, Any]) -> list[Finding]:
         Finding("ok", "index", f"{summary}; {tuned}"),
         *_check_depths(tuning, target),
         *_check_topics(tuning, target),
-        *_check_mixture(info, target),
     ]
 
 
@@ -187,42 +186,6 @@ def _check_topics(tuning: dict[str, Any], target: float) -> list[Finding]:
     worst, scanned = min(recalls), len(topics) - len(recalls)
     text = f"{worst:.3f} or more within each of {len(recalls):,} large topics; {scanned:,} others are scanned"
     return [Finding("ok" if worst >= target else "warning", "recall", text)]
-
-
-def _check_mixture(info: dict[str, Any], target: float) -> list[Finding]:
-    """Describe how much of the exact mixture one search for all vectors of a user finds."""
-    if info["kind"] != "inverted":
-        return []
-    mixture = info.get("mixture")
-    if mixture is None:
-        return [_describe_fallback(info.get("mixture_fallback"))]
-    promise, floor = "", ""
-    if mixture.get("floor") is not None:  # an older build did not say it
-        promise, floor = f" to an overlap of {mixture['promise']}", f" with a floor of {mixture['floor']}"
-    users = f"tuned on {mixture['users']:,} users{promise}, checked on {mixture['checked_on']:,} others{floor}"
-    summary = f"one search for all vectors; {users}; log normalisers within {mixture['error']:.3f}"
-    return [
-        Finding("ok", "mixture", summary),
-        *(
-            Finding(
-                "ok" if level["checked"] >= target else "warning",
-                "mixture",
-                f"{level['checked']:.3f} of the unseen items of the exact list at depth {level['depth']:,}:"
-                f" {level['effort']:,} pairs of a vector and a list, {level['proposals']:,} candidates{condition}",
-            )
-            for name, condition in (("levels", ""), ("with_topics", ", for users with topics"))
-            for level in mixture.get(name, [])
-        ),
-    ]
-
-
-def _describe_fallback(fallback: dict[str, Any] | None) -> Finding:
-    """Say that each vector is searched by itself, and why where the build said it."""
-    text = "no search for all vectors of a user at once: each is searched by itself"
-    if fallback is None:
-        return Finding("ok", "mixture", text)
-    asked = f"promised an overlap of {fallback['promise']} with a floor of {fallback['floor']}"
-    return Finding("note", "mixture", f"{text}; {asked}; {fallback['reason']}")
 
 
 def _check_items(folder: Path, manifest: Manifest) -> list[Finding]:

@@ -1,4 +1,4 @@
-"""Names of interests for people: the topic of an explicit one, the typical topics of an implicit one.
+"""Names of interests for people: the topic of an explicit one, what sets an implicit one apart.
 
 Legend: B users · T topics · L history · K vectors · E events that belong to an interest · P interests with an event.
 """
@@ -15,6 +15,7 @@ from multitudes.index.item_table import select_topics
 from multitudes.release.id_mapping import ItemNames
 
 WHOLE_HISTORY_LABEL = "whole history"
+_SEPARATOR = " · "
 _MAX_TOPICS_PER_NAME = 2
 _MIN_TOPIC_SHARE = 0.25  # of an interest's items, that a topic in its name must have
 
@@ -53,23 +54,29 @@ class InterestNamer:
         return cls(topics, items, item_topic_offset, item_topic, base_T)
 
     def tell_apart(self, names: Sequence[str | None], newest: Sequence[int | None]) -> list[str | None]:
-        """Return the names of one user's interests; of those with equal names, the newest item tells them apart.
+        """Return the names of one user's interests, no two alike: the newest items, or else numbers, tell them apart.
 
         Args:
             names: of the interests; None where there is none.
             newest: number of the newest item of each; None where it has none.
         """
-        count = Counter(names)
-        return [
-            name if name is None or item is None or count[name] == 1 else f"{name}, like {self.items.label(item)}"
-            for name, item in zip(names, newest, strict=True)
-        ]
+        count, taken = Counter(map(_topics_of, names)), set[frozenset[str]]()
+        apart: list[str | None] = []
+        for number, (given, item) in enumerate(zip(names, newest, strict=True)):
+            name = given
+            if name is not None and item is not None and count[_topics_of(name)] > 1:
+                name += f", like {self.items.label(item)}"
+            while name is not None and _topics_of(name) in taken:
+                name += f" ({number})"
+            taken.add(_topics_of(name))
+            apart.append(name)
+        return apart
 
     def name_all(self, vectors: UserVectors, item_BL: NDArray[np.int64]) -> list[str | None]:
         """Return the names of the interests of users.
 
         An explicit interest has the name of its topic; an implicit one those of the topics that are frequent among its
-        items, and more frequent than among all events, or that of its newest item.
+        items, and more frequent than among the user's other events and among all events, or that of its newest item.
 
         Args:
             vectors: of the users.
@@ -86,7 +93,7 @@ class InterestNamer:
             pair_E = user_E * width + vectors.assignment_BL[user_E, position_E]
             pair_P, first_P = np.unique(pair_E, return_index=True)
             newest = dict(zip(pair_P.tolist(), item_E[first_P].tolist(), strict=True))
-            typical = self._typical_topics_by_interest(pair_E, item_E, vectors.mask_BK.size)
+            typical = self._typical_topics_by_interest(pair_E, item_E, vectors.mask_BK.size, width)
         names: list[str | None] = [None] * vectors.mask_BK.size
         topic = vectors.topic_BK.ravel().tolist()
         for pair in np.flatnonzero(vectors.mask_BK).tolist():
@@ -97,15 +104,24 @@ class InterestNamer:
         return names
 
     def _typical_topics_by_interest(
-        self, pair_E: NDArray[np.int64], item_E: NDArray[np.int64], pairs: int
+        self, pair_E: NDArray[np.int64], item_E: NDArray[np.int64], pairs: int, width: int
     ) -> dict[int, list[int]]:
-        """Return the typical topics of each interest of many users that has any, the most typical first."""
+        """Return the typical topics of each interest of many users that has any, the most typical first.
+
+        Typical is what is frequent in it and rare elsewhere, as in tf-idf: the share among its items, times the log of
+        how many times it exceeds the share among the user's other events, and that among all events.
+        """
         offset, topic = select_topics(self.item_topic_offset, self.item_topic, item_E)
         key, count = np.unique(np.repeat(pair_E, np.diff(offset)) * len(self.topics) + topic, return_counts=True)
         pair, topic = np.divmod(key, len(self.topics))
-        share = count / np.bincount(pair_E, minlength=pairs)[pair]
+        events_P = np.bincount(pair_E, minlength=pairs)
+        user_events_B = events_P.reshape(-1, width).sum(axis=1)
+        _, row = np.unique(pair // width * len(self.topics) + topic, return_inverse=True)
+        other_count = np.bincount(row, weights=count)[row] - count
+        share = count / events_P[pair]
+        other_share = other_count / np.maximum(user_events_B[pair // width] - events_P[pair], 1)
         with np.errstate(divide="ignore"):  # the unknown topic has frequency 0
-            gain = share * np.log(share / self.topic_base_T[topic])
+            gain = share * np.log(share / np.maximum(other_share, self.topic_base_T[topic]))
         candidate = np.flatnonzero((topic > 0) & (share >= _MIN_TOPIC_SHARE) & (gain > 0))
         order = candidate[np.lexsort((topic[candidate], -gain[candidate], pair[candidate]))]
         typical: dict[int, list[int]] = {}
@@ -121,5 +137,10 @@ class InterestNamer:
         if kind == "unconditioned":
             return WHOLE_HISTORY_LABEL
         if typical:
-            return " · ".join(self.topics[topic] for topic in typical)
+            return _SEPARATOR.join(self.topics[topic] for topic in typical)
         return "without items" if newest is None else f"like {self.items.label(newest)}"
+
+
+def _topics_of(name: str | None) -> frozenset[str]:
+    """Return the topics of a name: two names with the same ones are alike."""
+    return frozenset(() if name is None else name.split(_SEPARATOR))

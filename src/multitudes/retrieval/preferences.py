@@ -14,6 +14,7 @@ from multitudes.release.release import Release
 from multitudes.retrieval.allocation import vector_shares
 from multitudes.retrieval.config import RetrieveConfig
 from multitudes.retrieval.request import Request
+from multitudes.retrieval.user_context import UserContext
 from multitudes.seeding import GOLDEN_GAMMA, splitmix64, stream_seed
 
 FEWER_VECTORS = 3  # vectors of a user with ``Degradation.FEWER``
@@ -146,6 +147,35 @@ def set_shares(vectors: UserVectors, requests: Sequence[Request]) -> UserVectors
         if request.interest_shares:
             share_BK[b] = [request.interest_shares.get(k, 0.0) for k in range(len(vectors.kinds))]
     return vectors._replace(share_BK=share_BK)
+
+
+def history_weights(
+    vectors: UserVectors,
+    contexts: Sequence[UserContext],
+    positives: Sequence[NDArray[np.int64]],
+    preferences: Sequence[Preferences],
+) -> list[NDArray[np.float64]] | None:
+    """Return what each item of each history counts in the user's tastes; None if no request mutes or sets shares.
+
+    An item of a muted interest counts nothing. Where a request sets shares, the items of an interest have its share
+    together, and all items that of the vectors which own none, such as that of the whole history.
+    """
+    if vectors.share_BK is None and not any(one.muted_interests for one in preferences):
+        return None
+    weights = []
+    for b, (context, items, one) in enumerate(zip(contexts, positives, preferences, strict=True)):
+        item_L, interest_L = context.histories.item_BL[0], vectors.assignment_BL[b]
+        newest, first = np.unique(item_L, return_index=True)
+        place = np.minimum(np.searchsorted(newest, items), len(newest) - 1)
+        interest = np.where(newest[place] == items, interest_L[first[place]], -1)
+        weight = np.where(np.isin(interest, list(one.muted_interests)), 0.0, 1.0)
+        if vectors.share_BK is not None and np.nansum(vectors.share_BK[b]) > 0:
+            owns_K = np.isin(np.arange(len(vectors.kinds)), interest)
+            own_n = np.append(np.nan_to_num(vectors.share_BK[b]), 0)[interest]  # the last is of no interest
+            own_n /= np.bincount(interest + 1)[interest + 1]
+            weight *= own_n + vectors.share_BK[b, ~owns_K].sum() / max(len(items), 1)
+        weights.append(weight)
+    return weights
 
 
 def boost_factors(

@@ -2,7 +2,7 @@
 
 Titles, names and examples of interests cost a third of an answer.
 
-Legend: B users · L history · K vectors · N candidates.
+Legend: B users · L history · K vectors · N candidates · R reasons of a candidate.
 """
 
 from dataclasses import asdict, dataclass
@@ -11,11 +11,11 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from multitudes.api import Candidate, Interest, Row, candidate_records
+from multitudes.api import Candidate, HistoryItem, Interest, Row, candidate_records
 from multitudes.batches.user_vectors import InterestKind, UserVectors
 from multitudes.ids import Id
 from multitudes.release.release import Release
-from multitudes.retrieval.explanation import Explainer
+from multitudes.retrieval.explanation import Explainer, own_items
 from multitudes.retrieval.interest_names import InterestNamer
 from multitudes.retrieval.request import Cause, Degradation, Shortfall
 from multitudes.retrieval.rows import make_rows
@@ -81,7 +81,7 @@ class Recommendation:
         """Return the answer as a JSON object.
 
         Args:
-            explain: add the interests, the reason and the counts of unknown items and topics.
+            explain: add the interests, the reasons and the counts of unknown items and topics.
         """
         record: dict[str, Any] = {"user_id": self.user_id, "release": self.release, "degraded": self.degraded}
         candidates, rows = self.records(), self.row_records()
@@ -90,8 +90,7 @@ class Recommendation:
             record |= {"unknown_items": self.unknown_items, "unknown_topics": self.unknown_topics}
         else:
             for candidate in (*candidates, *(one for row in rows for one in row["candidates"])):
-                for key in ("explained_by", "explanation"):
-                    del candidate[key]
+                del candidate["because"]
         return record | {"candidates": candidates} | ({"rows": rows} if rows else {})
 
 
@@ -158,23 +157,24 @@ class RecommendationBuilder:
             for k, name in enumerate(name_K)
             if name is not None
         )
-        explained_N = self._explainer.explain(vectors, b, candidates)
-        return self._recommendation(resolved, candidates, explained_N, interests, unknown_topics)
+        because_NR = self._explainer.explain(own_items(resolved.context)[0], candidates)
+        return self._recommendation(resolved, candidates, because_NR, interests, unknown_topics)
 
     def build_popular(self, resolved: ResolvedRequest, candidates: Candidates, unknown_topics: int) -> Recommendation:
         """Build a recommendation without interests; see ``ResponseBuilder``."""
-        return self._recommendation(resolved, candidates, candidates.interest_N, (), unknown_topics)
+        no_reasons_NR = np.zeros((len(candidates.item_N), 0), dtype=np.int64)
+        return self._recommendation(resolved, candidates, no_reasons_NR, (), unknown_topics)
 
     def _recommendation(
         self,
         resolved: ResolvedRequest,
         candidates: Candidates,
-        explained_N: NDArray[np.int64],
+        because_NR: NDArray[np.int64],
         interests: tuple[Interest, ...],
         unknown_topics: int,
     ) -> Recommendation:
         names = {interest.number: interest.name for interest in interests} | {REPEAT: REPEAT_LABEL}
-        own = self._candidates(candidates, explained_N, names)
+        own = self._candidates(candidates, because_NR, names)
         rows = make_rows(own, interests) if resolved.request.rows is not None else ()
         return Recommendation(
             user_id=resolved.context.user_ids[0],
@@ -211,7 +211,7 @@ class RecommendationBuilder:
         return max(0, now_s - int(resolved.context.time_BL[0, position])) / _DAY_S
 
     def _candidates(
-        self, candidates: Candidates, explained_N: NDArray[np.int64], names: dict[int, str]
+        self, candidates: Candidates, because_NR: NDArray[np.int64], names: dict[int, str]
     ) -> tuple[Candidate, ...]:
         # An index shared by several processes may hold items that were added after this snapshot of the release.
         known_N = candidates.item_N <= len(self._names)
@@ -223,8 +223,8 @@ class RecommendationBuilder:
                 candidates.found_by_NK[known_N],
             )
             candidates = Candidates(*arrays, candidates.kinds, candidates.share_K)
-            explained_N = explained_N[known_N]
-        interests, explained_by = candidates.interest_N.tolist(), explained_N.tolist()
+            because_NR = because_NR[known_N]
+        interests = candidates.interest_N.tolist()
         columns = (
             *self._names.columns(candidates.item_N),
             candidates.score_N.tolist(),
@@ -233,10 +233,15 @@ class RecommendationBuilder:
             [k if k >= 0 else None for k in interests],
             [names.get(k) for k in interests],
             _true_columns(candidates.found_by_NK),
-            [k if k >= 0 else None for k in explained_by],
-            [names.get(k) for k in explained_by],
+            self._history_items(because_NR),
         )
         return tuple(map(Candidate, *columns))
+
+    def _history_items(self, because_NR: NDArray[np.int64]) -> list[tuple[HistoryItem, ...]]:
+        """Return the own items that each candidate names; 0 is none."""
+        numbers = np.unique(because_NR[because_NR > 0])
+        item = dict(zip(numbers.tolist(), map(HistoryItem, *self._names.columns(numbers)), strict=True))
+        return [tuple(item[number] for number in row if number) for row in because_NR.tolist()]
 
 
 def interest_namer(release: Release) -> InterestNamer:

@@ -25,11 +25,13 @@ from multitudes.ids import Id
 from multitudes.progress import Progress, silent
 from multitudes.release.manifest import read_settings
 from multitudes.release.release import Release
+from multitudes.retrieval.calibration import with_tastes
 from multitudes.retrieval.catalogue import Catalogue, popular_items
-from multitudes.retrieval.config import RetrieveConfig, resolve_shares, with_blend, with_shares
+from multitudes.retrieval.config import RetrieveConfig, with_defaults
 from multitudes.retrieval.preferences import (
     Preferences,
     boost_factors,
+    history_weights,
     keep_strongest,
     mask_muted,
     set_shares,
@@ -65,9 +67,7 @@ class Retriever:
         published = read_settings(
             RetrieveConfig, release.manifest.retrieval, f"{release.path}/manifest.json: retrieval"
         )
-        self.config = with_shares(
-            with_blend(config or published, published.blend), resolve_shares(published), published.shares_by_history
-        )
+        self.config = with_defaults(config or published, published)
         self.vector_cache = VectorCache(cached_users)
         self._latest = LatestSnapshot(release)
 
@@ -119,6 +119,7 @@ class Retriever:
         rows: int | None = None,
         exclude: Sequence[Id] = (),
         exclude_seen: bool | None = None,
+        calibration: float | None = None,
         request_id: str = "",
     ) -> Recommendation:
         """Recommend items to a user of the release, or to an anonymous user with a history and followed topics.
@@ -132,6 +133,7 @@ class Retriever:
                 list.
             exclude: item ids that are not returned, beside those that the user has seen.
             exclude_seen: whether items of the history are left out; None: as ``[retrieve] exclude_seen`` says.
+            calibration: part of the list that is divided among the tastes of the history; None: as set.
             request_id: determines which followed topics are drawn, so a request can be replayed.
 
         Returns:
@@ -139,7 +141,8 @@ class Retriever:
             if the release has no other items.
 
         Raises:
-            UsageError: neither or both of a user and a description are given, or ``n`` or ``rows`` is out of bounds.
+            UsageError: neither or both of a user and a description are given, or ``n``, ``rows`` or
+                ``calibration`` is out of bounds.
             ArtefactError: the user tower does not fit the release.
         """
         request = Request(
@@ -150,6 +153,7 @@ class Retriever:
             rows=rows,
             exclude=exclude,
             exclude_seen=exclude_seen,
+            calibration=calibration,
             request_id=request_id,
         )
         return self.answer([request])[0]
@@ -291,18 +295,17 @@ class Retriever:
         if not requests:
             return []
         preferences = [Preferences.from_request(resolved.request, snapshot.release) for resolved in requests]
-        all_vectors = vectors_for_requests(snapshot.release, requests, preferences, self.config)
+        all_vectors = self._vectors(snapshot, requests, preferences)
         if caches:
             self._cache_vectors(requests, all_vectors)
-        vectors = mask_muted(set_shares(all_vectors, [resolved.request for resolved in requests]), preferences)
+        vectors = mask_muted(all_vectors, preferences)
         boost_BK = boost_factors(all_vectors, preferences, self.config)
         if degradation > Degradation.NONE:
             vectors = keep_strongest(vectors, self.config, boost_BK)
         timer("tower")
         excluded = [self._excluded_items(snapshot, *row) for row in zip(requests, preferences, strict=True)]
-        history = [own.context.seen[0] if self._finds_seen(snapshot, own) else NO_ITEMS for own in requests]
         n_B = np.array([resolved.request.n for resolved in requests])
-        candidates = self._search(snapshot.catalogue, vectors, boost_BK, n_B, excluded, history, timer)
+        candidates = self._search(snapshot.catalogue, vectors, boost_BK, n_B, excluded, timer)
         candidates = self._add_repeats(snapshot, requests, preferences, candidates)
         for b, resolved in enumerate(requests):
             if resolved.request.rows is not None:
@@ -324,6 +327,18 @@ class Retriever:
         timer("names")
         return responses
 
+    def _vectors(
+        self, snapshot: Snapshot, requests: Sequence[ResolvedRequest], preferences: Sequence[Preferences]
+    ) -> UserVectors:
+        """Return the vectors of the users of requests, with the parts of the list of their tastes."""
+        vectors = vectors_for_requests(snapshot.release, requests, preferences, self.config)
+        vectors = set_shares(vectors, [resolved.request for resolved in requests])
+        asked = [resolved.request.calibration for resolved in requests]
+        calibration_B = np.array([self.config.calibration or 0.0 if one is None else one for one in asked])
+        positives = [items for resolved in requests for items in resolved.context.positives()]
+        weights = history_weights(vectors, [resolved.context for resolved in requests], positives, preferences)
+        return with_tastes(vectors, positives, snapshot.catalogue, calibration_B, weights)
+
     def _search(
         self,
         catalogue: Catalogue,
@@ -331,7 +346,6 @@ class Retriever:
         boost_BK: NDArray[np.float64] | None,
         n_B: NDArray[np.int64],
         excluded: list[NDArray[np.int64]],
-        history: list[NDArray[np.int64]],
         timer: StageTimer,
     ) -> list[Candidates]:
         """Search once for all users with the same number of candidates.
@@ -343,16 +357,7 @@ class Retriever:
             rows = np.flatnonzero(n_B == n)
             vectors_of_n = vectors if len(rows) == len(n_B) else vectors.select(rows)
             boost = None if boost_BK is None else boost_BK[rows]
-            found = find_candidates(
-                vectors_of_n,
-                catalogue,
-                n,
-                [excluded[b] for b in rows],
-                self.config,
-                timer,
-                boost,
-                history=[history[b] for b in rows],
-            )
+            found = find_candidates(vectors_of_n, catalogue, n, [excluded[b] for b in rows], self.config, timer, boost)
             candidates |= zip(rows.tolist(), found, strict=True)
         return [candidates[b] for b in range(len(n_B))]
 

@@ -49,13 +49,13 @@ def find_rows(
     """
     columns = order_vectors(vectors, boost_K)
     interests = np.isin(np.arange(len(vectors.kinds)), columns)[None]
-    # The other rows take (rows - 1) n items at most, so n are left. Rows need no normalisers, which a mixture has.
+    # The other rows take (rows - 1) n items at most, so n are left.
     result = search_vectors(
         vectors._replace(mask_BK=interests),
         catalogue,
         min(rows, max(1, len(columns))) * n,
         [excluded],
-        config.model_copy(update={"blend": "round_robin"}),
+        config,
     )
     query = {column: q for q, column in enumerate(result.column_Q.tolist())}
     shown = [column for column in columns if result.hits.count_Q[query[column]]][:rows]

@@ -1,4 +1,4 @@
-"""From user vectors to candidates: search, exclude, filter by topic, blend, fill up with popular items.
+"""From user vectors to candidates: every vector proposes, the proposals are blended and calibrated.
 
 Serving and evaluation use the same code, for one user and for thousands. The scale of the vectors contains the
 temperature of the model, so an inner product is a logit.
@@ -6,7 +6,7 @@ temperature of the model, so an inner product is a logit.
 Legend: B users · K vectors · Q queries (the vectors that exist, by user) · D dimensions · N candidates.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple, Protocol
 
@@ -19,10 +19,18 @@ from multitudes.batches.user_vectors import InterestKind, UserVectors
 from multitudes.index.exact import ExactIndex
 from multitudes.index.hits import truncate_hits
 from multitudes.index.live import LiveIndex
-from multitudes.index.mixture import MixtureQuery
 from multitudes.index.protocol import ANY_TOPIC, NO_ID, Hits
 from multitudes.retrieval import blend
-from multitudes.retrieval.allocation import popular_shares_of_users, search_depths, vector_quotas, vector_shares
+from multitudes.retrieval.allocation import (
+    leave_to_popular,
+    popular_shares,
+    proposal_shares,
+    proposals,
+    search_depths,
+    vector_quotas,
+    vector_shares,
+)
+from multitudes.retrieval.calibration import calibrated_order
 from multitudes.retrieval.catalogue import Catalogue, popular_items
 from multitudes.retrieval.config import RetrieveConfig
 from multitudes.retrieval.request import Shortfall
@@ -115,12 +123,19 @@ class SearchResult(NamedTuple):
     user_Q: NDArray[np.int64]
     column_Q: NDArray[np.int64]
     hits: Hits
-    topic_Q: NDArray[np.int64]  # the topic to which a list is restricted, or ANY_TOPIC
-    log_normaliser_Q: NDArray[np.float32]  # for the mixture; else zeros
 
     def top(self, limit_BK: NDArray[np.int64]) -> "SearchResult":
         """Return the first ``limit_BK`` items of each list."""
         return self._replace(hits=truncate_hits(self.hits, limit_BK[self.user_Q, self.column_Q]))
+
+    def fusion_terms(self, share_BK: NDArray[np.float64]) -> "SearchResult":
+        """Return the lists with what each place adds to a fusion in place of scores, which do not compare."""
+        score_QN = blend.fusion_terms(self.hits, share_BK[self.user_Q, self.column_Q])
+        return self._replace(hits=self.hits._replace(score_QN=score_QN))
+
+    def merge(self, shape: tuple[int, int]) -> blend.MergedLists:
+        """Return the lists of each user by item; ``shape``: users and vectors."""
+        return blend.merge_lists(self.hits, self.user_Q, self.column_Q, shape)
 
 
 def find_candidates(
@@ -132,59 +147,43 @@ def find_candidates(
     timer: StageTimer = no_timing,
     boost_BK: NDArray[np.float64] | None = None,
     *,
-    history: Sequence[NDArray[np.int64]] | None = None,
-    found_by: bool = True,
     lists: SearchResult | None = None,
 ) -> list[Candidates]:
     """Find candidates for many users.
 
     Args:
-        vectors: of the users.
+        vectors: of the users, with the tastes that their lists are divided among.
         catalogue: the items that can be retrieved.
         n: number of candidates of each user, however many vectors they have.
         excluded: of each user, the item numbers that are not returned.
         config: how the list is divided and blended.
         timer: called at the end of the stages "search" and "blend".
         boost_BK: factors that multiply the shares of the vectors; None: no boosts.
-        history: of each user, the seen items that may be returned. The search for a mixture in inverted lists needs
-            them to keep its recall, which is measured on unseen items; others ignore them.
-        found_by: whether ``found_by_NK`` is asked for. A mixture has to score four times as many items for it; without
-            it, an item is found by the vector that brought it.
-        lists: from ``search_vectors``, at least ``n`` deep: what an exact search of each vector finds, in place of
-            the search.
+        lists: from ``search_vectors``, as deep as ``allocation.proposals`` or more: what an exact search of each vector
+            finds, in place of the search.
 
     Returns:
         The candidates of each user, in order: ``n``, or all items that are not excluded if those are fewer.
     """
-    history = [NO_ITEMS] * len(excluded) if history is None else history
     if lists is not None:
-        return _find_chunk(vectors, catalogue, n, excluded, config, timer, boost_BK, history, found_by, lists)
+        return _find_chunk(vectors, catalogue, n, excluded, config, timer, boost_BK, lists)
     candidates: list[Candidates] = []
     for start in range(0, len(excluded), _USERS_PER_CHUNK):
         chunk = slice(start, start + _USERS_PER_CHUNK)
         boost = None if boost_BK is None else boost_BK[chunk]
-        candidates += _find_chunk(
-            vectors.select(chunk), catalogue, n, excluded[chunk], config, timer, boost, history[chunk], found_by
-        )
+        candidates += _find_chunk(vectors.select(chunk), catalogue, n, excluded[chunk], config, timer, boost)
     return candidates
 
 
-def are_nested(kinds: Sequence[InterestKind], catalogue: Catalogue, config: RetrieveConfig) -> bool:
-    """Return whether the list of fewer candidates is the top of the longer one: exact search, and one order of items.
+def are_nested(vectors: UserVectors, catalogue: Catalogue) -> bool:
+    """Return whether the list of fewer candidates is the top of the longer one: exact search with one vector.
 
     Args:
-        kinds: of the users' vectors.
+        vectors: of the users.
         catalogue: the items that can be retrieved.
-        config: how the list is divided and blended.
     """
-    is_one_order = len(kinds) == 1 or _is_mixture_search(kinds, catalogue, config)
+    is_one_order = len(vectors.kinds) == 1 and vectors.taste_BT is None
     return is_one_order and isinstance(catalogue.index, LiveIndex) and isinstance(catalogue.index.segment, ExactIndex)
-
-
-def _is_mixture_search(kinds: Sequence[InterestKind], catalogue: Catalogue, config: RetrieveConfig) -> bool:
-    """Return whether one search finds the mixture; of one vector, an ordinary search does, for many users at once."""
-    index = catalogue.index
-    return config.blend == "mixture" and len(kinds) > 1 and isinstance(index, LiveIndex) and index.has_mixture
 
 
 def _find_chunk(
@@ -195,114 +194,52 @@ def _find_chunk(
     config: RetrieveConfig,
     timer: StageTimer,
     boost_BK: NDArray[np.float64] | None,
-    history: Sequence[NDArray[np.int64]],
-    found_by: bool = True,
     lists: SearchResult | None = None,
 ) -> list[Candidates]:
-    if _is_mixture_search(vectors.kinds, catalogue, config):
-        return _find_by_mixture(vectors, catalogue, n, excluded, config, timer, boost_BK, history, found_by)
+    n_vectors_B, popular_B = vectors.mask_BK.sum(axis=1).tolist(), popular_shares(vectors)
+    vectors = leave_to_popular(vectors, popular_B)
     share_BK = vector_shares(vectors, config, boost_BK)
-    # What each vector gets: a number of places, or a probability.
-    portion_BK = vector_quotas(vectors, config, n, boost_BK) if config.blend == "round_robin" else share_BK
-    limit_BK = search_depths(share_BK, n, config)
+    proposal_BK = proposal_shares(vectors, config, boost_BK)
+    most = proposals(vectors, n)
+    limit_BK = search_depths(np.maximum(share_BK, proposal_BK), n, most, config)
     result = _search(vectors, catalogue, limit_BK, excluded, config) if lists is None else lists.top(limit_BK)
     timer("search")
-    truncated_B, popular_B = _has_truncated_list(result, limit_BK, n), popular_shares_of_users(vectors, config)
+    quota_BK = vector_quotas(vectors, config, n, boost_BK) if config.blend == "round_robin" else None
+    proposed = result.fusion_terms(proposal_BK) if config.blend == "fusion" else result
+    merged = proposed.merge(share_BK.shape)
+    blended = _blend_lists(proposed, merged, most, config, quota_BK)
+    if vectors.taste_BT is not None:
+        rank_BM = _ranks(result, share_BK, blended) if (share_BK != proposal_BK).any() else None
+        blended = _calibrate(blended, rank_BM, vectors.taste_BT, catalogue)
+        part_B1 = vectors.taste_BT.clip(min=0).sum(axis=1, keepdims=True)
+        share_BK = (1 - part_B1) * share_BK + part_B1 * proposal_BK
+    blended = blend.BlendedList(blended.item_N[:, :n], blended.score_N[:, :n], blended.interest_N[:, :n])
+    found_BNK = _found_by(proposed, merged, blended.item_N, n)
+    truncated_B = np.any(vectors.mask_BK & _is_truncated(result, limit_BK, most), axis=1).tolist()
     candidates, retried = dict[int, Candidates](), list[int]()
-    for b, (blended, found_by_NK) in enumerate(_blend_lists(result, portion_BK, vectors, catalogue, n, config)):
-        if len(blended.item_N) < n and truncated_B[b]:
+    for b, count in enumerate((blended.item_N != NO_ID).sum(axis=1).tolist()):
+        if count < n and truncated_B[b]:
             retried.append(b)
         else:
-            n_vectors = int(vectors.mask_BK[b].sum())
-            own = Candidates(*blended, found_by_NK, vectors.kinds, share_BK[b])
-            candidates[b] = add_popular(own, n_vectors, popular_B[b], catalogue, n, excluded[b])
+            row = b, slice(count)
+            own = Candidates(
+                blended.item_N[row],
+                blended.score_N[row],
+                blended.interest_N[row],
+                found_BNK[row],
+                vectors.kinds,
+                share_BK[b],
+            )
+            candidates[b] = add_popular(own, n_vectors_B[b], popular_B[b], catalogue, n, excluded[b])
     timer("blend")
     if retried:  # rare: the lists of a user overlap more than expected
         full = config.model_copy(update={"depth": "full"})
         boost = None if boost_BK is None else boost_BK[retried]
         found = _find_chunk(
-            vectors.select(np.array(retried)), catalogue, n, [excluded[b] for b in retried], full, timer, boost, []
+            vectors.select(np.array(retried)), catalogue, n, [excluded[b] for b in retried], full, timer, boost
         )
         candidates |= zip(retried, found, strict=True)
     return [candidates[b] for b in range(len(excluded))]
-
-
-def _find_by_mixture(
-    vectors: UserVectors,
-    catalogue: Catalogue,
-    n: int,
-    excluded: Sequence[NDArray[np.int64]],
-    config: RetrieveConfig,
-    timer: StageTimer,
-    boost_BK: NDArray[np.float64] | None,
-    history: Sequence[NDArray[np.int64]],
-    found_by: bool,
-) -> list[Candidates]:
-    """Find candidates by one search for each user; see ``index.mixture``."""
-    index = catalogue.index
-    assert isinstance(index, LiveIndex)
-    share_BK = vector_shares(vectors, config, boost_BK)
-    # Vectors without a share bring nothing to a mixture.
-    searched = vectors._replace(mask_BK=vectors.mask_BK & (share_BK > 0))
-    queries = mixture_queries(searched, share_BK, config, n, excluded, history, found_by=found_by)
-    column_BK = [np.flatnonzero(mask_K) for mask_K in searched.mask_BK]
-    lists = [
-        (blend.BlendedList(found.id_N, found.score_N, column_K[found.credit_N]), found.found_by_NK)
-        for column_K, found in zip(column_BK, index.mixture(queries), strict=True)
-    ]
-    timer("search")
-    n_vectors_B, popular_B = vectors.mask_BK.sum(axis=1).tolist(), popular_shares_of_users(vectors, config)
-    candidates = []
-    for b, (blended, found_NK) in enumerate(lists):
-        found_by_NK = np.zeros((len(found_NK), len(vectors.kinds)), dtype=np.bool_)
-        found_by_NK[:, column_BK[b]] = found_NK
-        own = Candidates(*blended, found_by_NK, vectors.kinds, share_BK[b])
-        candidates.append(add_popular(own, n_vectors_B[b], popular_B[b], catalogue, n, excluded[b]))
-    timer("blend")
-    return candidates
-
-
-def mixture_queries(
-    vectors: UserVectors,
-    share_BK: NDArray[np.float64],
-    config: RetrieveConfig,
-    n: int,
-    excluded: Sequence[NDArray[np.int64]],
-    history: Sequence[NDArray[np.int64]] | None = None,
-    *,
-    found_by: bool = True,
-) -> list[MixtureQuery]:
-    """Return what each user asks an index for.
-
-    Args:
-        vectors: of the users.
-        share_BK: share of the list of each vector; see ``vector_shares``.
-        config: settings of retrieval.
-        n: number of candidates of each user.
-        excluded: of each user, the item numbers that are not returned.
-        history: of each user, the seen items that may be returned; None: none.
-        found_by: whether the vectors that found each item are asked for.
-    """
-    limit_BK = search_depths(share_BK, n, config)
-    topic_BK = _restrictions(vectors, config)
-    with np.errstate(divide="ignore"):  # log 0 is minus infinity, as it should be
-        log_share_BK = np.log(share_BK)
-    queries = []
-    for b, mask_K in enumerate(vectors.mask_BK):
-        own = b, np.flatnonzero(mask_K)
-        limit_K = limit_BK[own] if found_by else None
-        queries.append(
-            MixtureQuery(
-                vectors.vectors_BKD[own],
-                log_share_BK[own],
-                topic_BK[own],
-                limit_K,
-                n,
-                excluded[b],
-                NO_ITEMS if history is None else history[b],
-            )
-        )
-    return queries
 
 
 def _restrictions(vectors: UserVectors, config: RetrieveConfig) -> NDArray[np.int64]:
@@ -311,27 +248,30 @@ def _restrictions(vectors: UserVectors, config: RetrieveConfig) -> NDArray[np.in
     return np.where(explicit_K & config.relevance_filter, vectors.topic_BK, ANY_TOPIC)
 
 
-def _has_truncated_list(result: SearchResult, limit_BK: NDArray[np.int64], n: int) -> NDArray[np.bool_]:
-    """Return for which users (B) a search for ``n`` items would find more."""
-    limit_Q = limit_BK[result.user_Q, result.column_Q]
-    truncated_B = np.zeros(len(limit_BK), dtype=np.bool_)
-    truncated_B[result.user_Q[(result.hits.count_Q >= limit_Q) & (limit_Q < n)]] = True
-    return truncated_B
+def _is_truncated(result: SearchResult, limit_BK: NDArray[np.int64], most: int) -> NDArray[np.bool_]:
+    """Return which vectors (B, K) would find more in a search for ``most`` items."""
+    count_BK = np.zeros(limit_BK.shape, dtype=np.int64)
+    count_BK[result.user_Q, result.column_Q] = result.hits.count_Q
+    return np.asarray((count_BK >= limit_BK) & (limit_BK < most))
 
 
 def search_vectors(
-    vectors: UserVectors, catalogue: Catalogue, n: int, excluded: Sequence[NDArray[np.int64]], config: RetrieveConfig
+    vectors: UserVectors,
+    catalogue: Catalogue,
+    depth: int,
+    excluded: Sequence[NDArray[np.int64]],
+    config: RetrieveConfig,
 ) -> SearchResult:
-    """Return the best ``n`` items of every vector, for all blends that divide or join such lists.
+    """Return the best ``depth`` items of every vector, for all blends.
 
     Args:
         vectors: of the users.
         catalogue: the items that can be retrieved.
-        n: length of each list.
+        depth: items of each list; see ``allocation.proposals``.
         excluded: of each user, the item numbers that are not returned.
         config: settings of retrieval.
     """
-    return _search(vectors, catalogue, np.full(vectors.mask_BK.shape, n), excluded, config)
+    return _search(vectors, catalogue, np.full(vectors.mask_BK.shape, depth), excluded, config)
 
 
 def _search(
@@ -342,70 +282,72 @@ def _search(
     config: RetrieveConfig,
 ) -> SearchResult:
     """Search with all vectors of all users in one call, for ``limit_BK`` items each."""
-    user_Q, column_Q = np.nonzero(vectors.mask_BK)
-    query_QD = vectors.vectors_BKD[user_Q, column_Q]
+    user_Q, column_Q = np.nonzero(vectors.mask_BK & (limit_BK > 0))
     topic_Q = _restrictions(vectors, config)[user_Q, column_Q]
     excluded_Q = [excluded[b] for b in user_Q.tolist()]
-    normalise = config.blend == "mixture"
-    limit_Q = limit_BK[user_Q, column_Q]
-    hits = catalogue.index.search(query_QD, limit_Q, excluded=excluded_Q, topic_Q=topic_Q, log_sums=normalise)
-    if normalise:
-        log_sum_Q = catalogue.log_sums(query_QD, topic_Q, hits, excluded_Q)
-    else:
-        log_sum_Q = np.zeros(len(user_Q), dtype=np.float32)
-    return SearchResult(user_Q, column_Q, hits, topic_Q, log_sum_Q)
+    query_QD, limit_Q = vectors.vectors_BKD[user_Q, column_Q], limit_BK[user_Q, column_Q]
+    return SearchResult(
+        user_Q, column_Q, catalogue.index.search(query_QD, limit_Q, excluded=excluded_Q, topic_Q=topic_Q)
+    )
 
 
 def _blend_lists(
-    result: SearchResult,
-    portion_BK: NDArray[np.int64] | NDArray[np.float64],
-    vectors: UserVectors,
-    catalogue: Catalogue,
-    n: int,
-    config: RetrieveConfig,
-) -> list[tuple[blend.BlendedList, NDArray[np.bool_]]]:
-    """Return the list of each user, with columns of ``vectors`` as interests, and the vectors that found each item."""
-    merged = blend.merge_lists(result.hits, result.user_Q, result.column_Q, vectors.mask_BK.shape)
-    found_BKU = merged.score_KU > -np.inf
-    count_B = (merged.item_U != NO_ID).sum(axis=1).tolist()
-    if config.blend == "mixture":
-        topic_BK = np.full(vectors.mask_BK.shape, ANY_TOPIC)
-        log_normaliser_BK = np.full(vectors.mask_BK.shape, -np.inf, dtype=np.float32)
-        topic_BK[result.user_Q, result.column_Q] = result.topic_Q
-        log_normaliser_BK[result.user_Q, result.column_Q] = result.log_normaliser_Q
-        lists = blend.blend_mixture(
-            merged, vectors, topic_BK, portion_BK.astype(np.float64), log_normaliser_BK, catalogue, n
-        )
-    else:
-        lists = _blend_each_user(merged, count_B, result, portion_BK, n, config)
-    return [
-        (blended, found_BKU[b, :, np.searchsorted(merged.item_U[b, :count], blended.item_N)])
-        for b, (count, blended) in enumerate(zip(count_B, lists, strict=True))
-    ]
-
-
-def _blend_each_user(
+    lists: SearchResult,
     merged: blend.MergedLists,
-    count_B: Sequence[int],
-    result: SearchResult,
-    portion_BK: NDArray[np.int64] | NDArray[np.float64],
-    n: int,
+    most: int,
     config: RetrieveConfig,
-) -> Iterator[blend.BlendedList]:
-    """Yield the list of each user, by a blend that works on one user at a time."""
-    start_B = np.searchsorted(result.user_Q, np.arange(len(count_B) + 1)).tolist()
-    for b, count in enumerate(count_B):
-        own = slice(start_B[b], start_B[b + 1])
-        column_K = result.column_Q[own]
-        if count == 0:
-            yield blend.EMPTY_LIST
-        elif config.blend == "round_robin":
-            blended = blend.round_robin(result.hits.select(own), portion_BK[b, column_K].astype(np.int64), n)
-            yield blended._replace(interest_N=column_K[blended.interest_N])
-        elif config.blend == "global_top":
-            yield blend.global_top(blend.MergedLists(merged.item_U[b, :count], merged.score_KU[b, :, :count]), n)
-        else:
-            raise AssertionError(f"the blend '{config.blend}' has no branch here")
+    quota_BK: NDArray[np.int64] | None,
+) -> blend.BlendedList:
+    """Return one list of up to ``most`` proposals of each user, best first.
+
+    Args:
+        lists: of all vectors.
+        merged: the same by item.
+        most: length of the blended list.
+        config: names the blend.
+        quota_BK: places of each vector, for round robin.
+    """
+    if quota_BK is not None:
+        return blend.round_robin_of_users(lists.hits, lists.user_Q, lists.column_Q, quota_BK, most)
+    return blend.fusion(merged, most) if config.blend == "fusion" else blend.global_top(merged, most)
+
+
+def _ranks(result: SearchResult, share_BK: NDArray[np.float64], proposed: blend.BlendedList) -> NDArray[np.int64]:
+    """Return the rank of each proposal in the fusion by other shares (B, M)."""
+    merged = result.fusion_terms(share_BK).merge(share_BK.shape)
+    score_BU = np.maximum(merged.score_KU, 0).sum(axis=1)
+    score_BM = np.full(proposed.item_N.shape, -np.inf, dtype=np.float32)
+    for b, (item_M, item_U) in enumerate(zip(proposed.item_N, merged.item_U, strict=True)):
+        count_U, count_M = int((item_U != NO_ID).sum()), int((item_M != NO_ID).sum())
+        score_BM[b, :count_M] = score_BU[b, np.searchsorted(item_U[:count_U], item_M[:count_M])]
+    return np.argsort(np.argsort(-score_BM, axis=1, kind="stable"), axis=1, kind="stable")
+
+
+def _found_by(lists: SearchResult, merged: blend.MergedLists, item_BN: NDArray[np.int64], n: int) -> NDArray[np.bool_]:
+    """Return the vectors that have each item among their own best ``n`` (B, N, K)."""
+    least_BK = np.full(merged.score_KU.shape[:2], -np.inf, dtype=np.float32)
+    if 0 < n <= lists.hits.score_QN.shape[1]:
+        nth_Q = np.where(lists.hits.count_Q >= n, lists.hits.score_QN[:, n - 1], -np.inf)
+        least_BK[lists.user_Q, lists.column_Q] = nth_Q
+    found_BNK = np.zeros((*item_BN.shape, merged.score_KU.shape[1]), dtype=np.bool_)
+    for b, (item_N, item_U) in enumerate(zip(item_BN, merged.item_U, strict=True)):
+        count_U, count_N = int((item_U != NO_ID).sum()), int((item_N != NO_ID).sum())
+        score_KN = merged.score_KU[b][:, np.searchsorted(item_U[:count_U], item_N[:count_N])]
+        found_BNK[b, :count_N] = ((score_KN >= least_BK[b, :, None]) & (score_KN > -np.inf)).T
+    return found_BNK
+
+
+def _calibrate(
+    proposed: blend.BlendedList,
+    rank_BM: NDArray[np.int64] | None,
+    taste_BT: NDArray[np.float64],
+    catalogue: Catalogue,
+) -> blend.BlendedList:
+    """Return the proposals of each user in the order of their places."""
+    order_BM = calibrated_order(catalogue.tastes_of(proposed.item_N), taste_BT, rank_BM)
+    # A list that ends early must not have its empty places in between.
+    is_empty_BM = np.take_along_axis(proposed.item_N, order_BM, axis=1) == NO_ID
+    return proposed.take(np.take_along_axis(order_BM, np.argsort(is_empty_BM, axis=1, kind="stable"), axis=1))
 
 
 def add_popular(

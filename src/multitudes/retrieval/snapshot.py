@@ -28,7 +28,7 @@ class Snapshot(NamedTuple):
     @classmethod
     def from_release(cls, release: Release) -> "Snapshot":
         """Return the snapshot of a release."""
-        catalogue = Catalogue(release.index, release.item_count)
+        catalogue = Catalogue(release.index, release.item_count, release.item_taste)
         builders = UserContextBuilder(release), RecommendationBuilder(release)
         return cls(release, catalogue, *builders, RepeatSource.from_release(release))
 

@@ -34,8 +34,7 @@ class UserContext(NamedTuple):
     seen: list[NDArray[np.int64]]  # of each user, item numbers that are not returned
     unknown_items_B: Sequence[int]  # items of the history that the release does not know
     unknown_topics_B: Sequence[int]  # followed topics that the release does not know
-    # Of each user, the items of events of positive weight; () in a release without a linear history and repeats.
-    own: Sequence[OwnItems] = ()
+    own: Sequence[OwnItems]  # of each user, the items of events of positive weight
 
     def positives(self, users: slice = slice(None)) -> list[NDArray[np.int64]]:
         """Return the items of ``own`` of some of the users, oldest first."""
@@ -164,7 +163,7 @@ class UserContextBuilder:
             seen=[np.unique(items[items > 0])],
             unknown_items_B=[int((items == 0).sum())],
             unknown_topics_B=[unknown_topics],
-            own=[add_events(NO_ITEMS, items[items > 0])] if self._release.has_own_items else (),
+            own=[add_events(NO_ITEMS, items[items > 0])],
         )
 
     def from_states(self, user_states: Sequence[UserState]) -> UserContext:
@@ -182,8 +181,7 @@ class UserContextBuilder:
             if state.events:
                 joined = self._join_events(context, b, state.events)
                 seen[b], unknown_items_B[b] = np.union1d(seen[b], joined.item_L), joined.unknown
-                if self._release.has_own_items:
-                    own[b] = add_events(own[b], joined.added_item_L)
+                own[b] = add_events(own[b], joined.added_item_L)
             if state.followed_topics is not None:
                 context.histories.follow_BF[b], unknown_topics_B[b] = self._topic_numbers(state.followed_topics)
         return context._replace(seen=seen, own=own, unknown_items_B=unknown_items_B, unknown_topics_B=unknown_topics_B)
@@ -204,7 +202,7 @@ class UserContextBuilder:
             seen=[release.seen_items(user) for user in user_B.tolist()],
             unknown_items_B=[0] * len(user_B),
             unknown_topics_B=[0] * len(user_B),
-            own=[release.own_items(user) for user in user_B.tolist()] if release.has_own_items else (),
+            own=[release.own_items(user) for user in user_B.tolist()],
         )
 
     def _release_or_empty_rows(self, user_B: NDArray[np.int64]) -> UserContext:
@@ -220,7 +218,7 @@ class UserContextBuilder:
             user_feature_BP=np.zeros((len(user_B), release.user_feature.shape[1]), dtype=np.float32),
         )
         time_BL, no_items = np.zeros(shape, dtype=np.int64), np.zeros(0, dtype=np.int64)
-        seen, own = [no_items] * len(user_B), [NO_ITEMS] * len(user_B) if release.has_own_items else []
+        seen, own = [no_items] * len(user_B), [NO_ITEMS] * len(user_B)
         in_release = np.flatnonzero(user_B != _NOT_IN_RELEASE)
         if len(in_release):
             known = self._release_rows(user_B[in_release])
@@ -229,7 +227,7 @@ class UserContextBuilder:
                 array[in_release] = rows
             for b, items in zip(in_release.tolist(), known.seen, strict=True):
                 seen[b] = items
-            for b, own_of_user in zip(in_release.tolist(), known.own, strict=release.has_own_items):
+            for b, own_of_user in zip(in_release.tolist(), known.own, strict=True):
                 own[b] = own_of_user
         return UserContext([], user_B, histories, time_BL, seen, [], [], own)
 

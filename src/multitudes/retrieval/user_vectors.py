@@ -108,7 +108,7 @@ def user_vectors(
     sums = HistorySums(release.linear_input, weights)
     if not release.has_user_tower:
         return sums.user_vectors(positives, histories.item_BL.shape[1])
-    return sums.join_users(_vectors_by_tower(release, histories, topic_BC), positives, histories.item_BL)
+    return sums.join_users(_vectors_by_tower(release, histories, topic_BC), positives)
 
 
 def _vectors_by_clustering(

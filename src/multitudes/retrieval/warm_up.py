@@ -9,7 +9,7 @@ from multitudes.retrieval.retriever import Retriever
 
 _USERS = 8
 _CANDIDATES = 100
-_TOPICS = 64  # the catalogue caches no more normalisers
+_TOPICS = 64  # more load nothing else
 
 
 def warm_up(retriever: Retriever) -> None:

@@ -260,6 +260,7 @@ def _hide_history(record: dict[str, Any], request: Request) -> None:
     """Leave the items and the times of the history out of an answer to a key that may not read."""
     if not may_read(request):
         record["interests"] = tuple(replace(interest, items=(), age_days=None) for interest in record["interests"])
+        record["candidates"] = [candidate | {"because": []} for candidate in record["candidates"]]
 
 
 def _is_newly_erased(deps: Dependencies, user_id: Id | None, lookup: StateLookup) -> bool:

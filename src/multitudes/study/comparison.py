@@ -228,6 +228,28 @@ def compare_with_controls(
     return differences
 
 
+def compare_with_systems(outcomes: PairedOutcomes, resampling: Resampling) -> dict[str, dict[str, Any]]:
+    """Return hits and interests served of each method less those of its other systems, such as ``joint/calibrated``.
+
+    All systems of a method query the same models, so differences are paired by user and by seed.
+    """
+    differences: dict[str, dict[str, Any]] = {}
+    for figure in ("hr", "served"):
+        measure = FIGURES[figure]
+        if measure not in outcomes.measures:
+            continue
+        gains = {
+            name: SeedOutcomes(own.value_SB - outcomes.measure(name, measure).value_SB)
+            for name, seeds in outcomes.cells.items()
+            if "/" in name and len((own := outcomes.measure(name.partition("/")[0], measure)).value_SB) == len(seeds)
+        }
+        if gains:
+            estimates = resampling(list(gains.values()), figure_weights(outcomes, figure))
+            for number, name in enumerate(gains):
+                differences.setdefault(name, {})[figure] = as_json(estimates.interval(number))
+    return differences
+
+
 def compare_with_baseline(
     outcomes: PairedOutcomes, methods: Mapping[str, dict[str, Any]], resampling: Resampling
 ) -> dict[str, Any] | None:

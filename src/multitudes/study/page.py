@@ -145,6 +145,7 @@ def _data_set_blocks(name: str, data_set: dict[str, Any], summary: dict[str, Any
     yield describe_strongest_baseline(data_set)
     yield _methods_table(data_set, reference)
     yield _controls_table(data_set, reference)
+    yield _served_table(data_set)
     yield _budgets_table(data_set)
     yield _segments_table(data_set, reference)
     yield _kinds_table(data_set)
@@ -176,6 +177,21 @@ def _controls_table(data_set: dict[str, Any], reference: str) -> str:
         rows.append([method, *map(_difference_cell, differences), _BEATS[beats_controls(gains)]])
     opponents = [f"− {opponent}" for opponent in (reference, *CONTROL_LABELS.values())]
     return markdown_table(["HR of", *opponents, "beats its controls"], rows)
+
+
+def _served_table(data_set: dict[str, Any]) -> str:
+    """Return what each other system of a method serves, and what the method has more, paired by user and seed."""
+    systems, rows = data_set.get("systems", {}), []
+    if not has_served(data_set):
+        return ""
+    for name in sorted(systems, key=lambda name: -data_set["methods"][name]["figures"]["served"]["mean"]):
+        figures = data_set["methods"][name]["figures"]
+        gains = [_difference_cell(systems[name][key]) for key in ("served", "hr")]
+        rows.append([name, *(format_interval(figures[key]) for key in ("served", "hr")), *gains])
+    budget = data_set["budget"]
+    return markdown_table(
+        ["system", f"served of {budget}", f"HR@{budget}", "method − it, served", "method − it, HR"], rows
+    )
 
 
 def _budgets_table(data_set: dict[str, Any]) -> str:

@@ -29,7 +29,6 @@ from multitudes.evaluation.evaluate import Evaluation, evaluate
 from multitudes.evaluation.outcomes import write_outcomes
 from multitudes.evaluation.pair import METHOD as PAIR
 from multitudes.evaluation.pair import Member, evaluate_pair
-from multitudes.evaluation.scorer import catalogue, user_vectors
 from multitudes.evaluation.targets import seen_items, subsample
 from multitudes.linear.run import METHOD as LINEAR
 from multitudes.linear.run import LinearConfig, make_linear_run
@@ -38,6 +37,7 @@ from multitudes.pinnersage.clustering import PinnerSageConfig
 from multitudes.pinnersage.run import METHOD as PINNERSAGE
 from multitudes.progress import Progress
 from multitudes.retrieval.config import RetrieveConfig, with_run_defaults
+from multitudes.retrieval.scorer import catalogue, user_vectors
 from multitudes.retrieval.search import find_candidates
 from multitudes.study.cells import outcomes_file, read_result, result_file
 from multitudes.study.config import Metric
@@ -200,7 +200,7 @@ def measure_costs(run: Run, retrieve: RetrieveConfig, split: Split, n: int) -> d
         split: whose users ask.
         n: candidates per request.
     """
-    config = with_run_defaults(retrieve, run.shares, run.blend, run.shares_by_history)
+    config = with_run_defaults(retrieve, run.shares, run.blend, run.calibration)
     items = catalogue(run, run.item_vectors())
     users = subsample(held_out_users(run.prepared, split), _TIMED_REQUESTS, _SAMPLE_SEED)
     seen = seen_items(run.prepared, users)
@@ -208,7 +208,7 @@ def measure_costs(run: Run, retrieve: RetrieveConfig, split: Split, n: int) -> d
     for b in range(len(users)):
         user: HeldOut = select_users(users, np.array([b]))
         started_s = time.perf_counter()
-        vectors_1KD = user_vectors(run, user, config)
+        vectors_1KD = user_vectors(run, user, config, items)
         find_candidates(vectors_1KD, items, n, seen[b : b + 1], config)
         ms.append(1000 * (time.perf_counter() - started_s))
         vectors.append(int(vectors_1KD.mask_BK.sum()))

@@ -6,7 +6,7 @@ from typing import Any, Literal
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from multitudes.batches.examples import ConditionSource
-from multitudes.batches.user_vectors import HistoryLength, InterestKind, ListPart
+from multitudes.batches.user_vectors import InterestKind
 from multitudes.config import Config, deep_merge
 from multitudes.linear.history import FITTED_SETTINGS, HistoryWeights
 from multitudes.nn.methods import DEFAULT_METHOD, METHODS, Method, MethodSpec
@@ -24,7 +24,6 @@ class TrainConfig(Config):
     dense: bool = Field(
         True, description="the unconditioned vector predicts each target from the moment before it, not from the cut"
     )
-    ahead: int = Field(1, ge=1, description="dense: a target is predicted from up to this many events before it")
     first_time_only: bool = Field(True, description="train on first engagements of a user with an item only")
     history_dropout: float = Field(
         0.05, ge=0, le=1, description="share of examples without history: new users, with followed topics only"
@@ -87,8 +86,8 @@ class RunConfig(Config):
     shares: dict[InterestKind, float] = Field(
         {}, description="final: share of the budget of each kind of interest, from the run before"
     )
-    shares_by_history: dict[HistoryLength, dict[ListPart, float]] = Field(
-        {}, description="final: the same for users of each length of the history, from the run before"
+    calibration: float | None = Field(
+        None, ge=0, le=1, description="final: part of the list divided among tastes, from the run before"
     )
     linear_weights: HistoryWeights | None = Field(
         None, description="final: weights of the linear history, from the run before; none: fitted on validation"

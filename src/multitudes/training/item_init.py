@@ -14,17 +14,12 @@ from typing import Final
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from scipy.sparse import csr_array
-from scipy.sparse.linalg import LinearOperator, eigsh
 
 from multitudes.data.prepared import PreparedData
-from multitudes.linear.interactions import interaction_matrix, normalise
+from multitudes.linear.interactions import interaction_matrix, item_factors
 from multitudes.nn.two_tower import TwoTower
 
 MAX_EVENTS: Final = 20_000_000  # of more, those of evenly spaced users are read
-_DENSE_ITEMS: Final = 1_000  # up to these, all singular vectors are computed: the iteration fails on a few items
-_TOLERANCE: Final = 1e-3  # relative, of the singular values
 
 
 def initialize_items(model: TwoTower, prepared: PreparedData, *, include_validation: bool) -> None:
@@ -47,25 +42,3 @@ def initialize_items(model: TwoTower, prepared: PreparedData, *, include_validat
         scale = float(weight.std()) / np.sqrt((factors_IR[has_interactions_I] ** 2).mean())
         rows = torch.from_numpy(np.flatnonzero(has_interactions_I))
         weight[rows, : factors_IR.shape[1]] = torch.from_numpy(factors_IR[has_interactions_I] * np.float32(scale))
-
-
-def item_factors(matrix: csr_array, rank: int) -> NDArray[np.float32]:
-    """Return V √S of the normalised interactions, shape (I + 1, R); zeros for an item without interactions.
-
-    Args:
-        matrix: interactions, shape (U, I + 1); see ``interaction_matrix``.
-        rank: R; lower if there are few items.
-    """
-    normalised, _ = normalise(matrix, 0.5)
-    items, rank = matrix.shape[1], min(rank, matrix.shape[1] - 1)
-    transposed = normalised.T.tocsr()
-    if items <= _DENSE_ITEMS:
-        square_R, vector_IR = np.linalg.eigh((transposed @ normalised).toarray())
-    else:
-        gram = LinearOperator((items, items), matvec=lambda v: transposed @ (normalised @ v.ravel()), dtype=np.float32)
-        start = np.ones(items, dtype=np.float32)  # a random start would make every run another one
-        square_R, vector_IR = eigsh(gram, k=rank, v0=start, tol=_TOLERANCE)
-    largest_R = np.argsort(-square_R, kind="stable")[:rank]
-    factors_IR = vector_IR[:, largest_R] * square_R[largest_R].clip(min=0) ** 0.25
-    factors_IR[np.asarray(matrix.sum(axis=0)) == 0] = 0.0
-    return np.asarray(factors_IR, dtype=np.float32)

@@ -1,16 +1,13 @@
 """The linear history of a trained run: EASE beside the tower, weighted by what both together find on validation.
 
-    score of item j with vector k = s (v_k · x_j + w n^growth Σ_i (1 + r_i)^(−recency) P_i · Q_j)
+    score of item j with vector k = v_k · x_j + w n^growth Σ_i (1 + r_i)^(−recency) P_i · Q_j
 
 P and Q are solved in closed form after the last epoch (``linear.ease``), the sum is over the n items of the user's
 whole history, and the tower is not trained again. Chosen in this order on the validation users of the epochs:
 
 * the settings of the fit, by the hit rate of the unconditioned vector with the best w: what finds most alone may be
   what the tower knows already;
-* w and the growth, by the same; their grids are relative to the spread of both scores;
-* the scale s, which flattens the softmax of each vector, by the likelihood of the targets under the mixture;
-* the shares, as those of the tower alone are chosen (``training.shares``), with sums of the interests over their own
-  events, unless that finds less.
+* w and the growth, by the same; their grids are relative to the spread of both scores.
 
 A likelihood would choose w too small: it is decided by rare targets, a list by its first places. If the tower alone
 finds as much, the run has no linear history.
@@ -34,16 +31,13 @@ from multitudes.linear.factors import LinearFactors
 from multitudes.linear.fit import RECENCIES, fit
 from multitudes.linear.history import FITTED_SETTINGS, HistorySums, HistoryWeights, LinearHistory
 from multitudes.progress import Progress, silent
-from multitudes.training.shares import ChosenShares, choose_shares, fit_shares, mean_log_likelihood
+from multitudes.training.shares import fit_shares
 from multitudes.training.trained_run import TrainedRun
 from multitudes.training.validation import TOPICS, ItemScores, ScoredTargets
 
 RELATIVE_WEIGHTS: Final = (0.125, 0.25, 0.5, 1.0, 2.0)  # spread of the linear scores over that of the tower's
 _JUDGED_WEIGHTS: Final = RELATIVE_WEIGHTS[1:4]  # under which the settings of the fit are compared
-SCALES: Final = (1.0, 0.5, 0.25, 0.1)
 GROWTHS: Final = (0.25, 0.5, 0.75)  # the sum says more of a long history, of which the tower reads the last events
-OWN_PART: Final = 0.5  # of an interest's sum that is over its own events: its list is of that interest then
-OWN_TOLERANCE: Final = 0.001  # of the hit rate, which these lists may cost: less than its noise on any data set
 
 
 def add_linear_history(
@@ -54,7 +48,7 @@ def add_linear_history(
     Args:
         run: the run with the weights of its best epoch; gets the linear history.
         held: the users on whom each epoch was validated; none where validation events are trained on.
-        result: the outcome of training: ``validation_hit_rate`` and ``shares`` of the tower alone.
+        result: the outcome of training: ``validation_hit_rate`` of the tower alone.
         progress: called after each step.
 
     Returns:
@@ -75,33 +69,32 @@ def add_linear_history(
         include_validation=config.train.final,
         progress=progress,
     )
-    chosen: dict[str, Any] = {}
+    hit_rate = tower_hit_rate = result["validation_hit_rate"]
     if tuned is not None:
         tuned.set_factors(found.factors)
         best = _choose_weights(tuned, (found.chosen.recency,))
-        if best is None or best.shares.hit_rate <= result["validation_hit_rate"]:
+        if best is None or best.hit_rate <= (tower_hit_rate := tuned.tower_hit_rate()):
             return {"linear": None}
-        weights = best.weights
-        chosen = best.shares.record()
+        weights, hit_rate = best
     assert weights is not None, "they were given, or chosen"
     run.linear = LinearHistory(found.factors, weights)
     run.linear.save(run.path)
     fitted = {name: getattr(found.chosen, name) for name in FITTED_SETTINGS}
-    record = fitted | {"tower_hit_rate": result["validation_hit_rate"]}
-    return {**chosen, "linear": record | weights.model_dump(mode="json")}
+    record = fitted | {"tower_hit_rate": tower_hit_rate}
+    return {"validation_hit_rate": hit_rate, "linear": record | weights.model_dump(mode="json")}
 
 
 class ChosenWeights(NamedTuple):
-    """Weights of a linear history, and what the run finds with them on validation."""
+    """Weights of a linear history, and what the vector of one kind finds with them on validation."""
 
     weights: HistoryWeights
-    shares: ChosenShares
+    hit_rate: float
 
 
 def choose_weights(
     run: TrainedRun, held: HeldOut, n: int, recencies: Sequence[float] = RECENCIES
 ) -> ChosenWeights | None:
-    """Choose the weights and the shares on validation users.
+    """Choose the weights on validation users.
 
     Args:
         run: the trained run with its linear history, of any weights.
@@ -119,33 +112,22 @@ def choose_weights(
 
 
 def _choose_weights(scores: "_WeightedScores", recencies: Sequence[float]) -> ChosenWeights | None:
-    if not scores.ratio:
+    if not scores.ratio or not scores.has_targets:
         return None
-    relative = _choose_sums(scores, recencies)
-    weight = relative * scores.ratio
-    scale, scored = _choose_scale(scores, weight)
-    best = choose_shares(scored, scores.n)
-    if best is None:
-        return None
-    own = 0.0
-    if scores.has_interests:
-        scores.set_sums(own=OWN_PART)
-        with_own = choose_shares(scores.targets(scale, weight), scores.n)
-        if with_own is not None and with_own.hit_rate >= best.hit_rate - OWN_TOLERANCE:
-            best, own = with_own, OWN_PART
-    chosen = scores.weights.model_copy(update={"own": own, "scale": scale, "weight": _weights(scale * weight)})
-    return ChosenWeights(chosen, best)
+    relative, hit_rate = _choose_sums(scores, recencies)
+    weights = scores.weights.model_copy(update={"weight": _weights(relative * scores.ratio)})
+    return ChosenWeights(weights, hit_rate)
 
 
-def _choose_sums(scores: "_WeightedScores", recencies: Sequence[float]) -> float:
-    """Choose the recency and the growth by the vector of one kind, set them, and return the weight of the sums.
+def _choose_sums(scores: "_WeightedScores", recencies: Sequence[float]) -> tuple[float, float]:
+    """Choose the recency and the growth by the vector of one kind, and set them.
 
     Args:
         scores: with any sums.
         recencies: to choose from.
 
     Returns:
-        The spread of the linear scores, relative to that of the tower's.
+        The weight of the sums: the spread of the linear scores, relative to that of the tower's. And the hit rate.
     """
     rates: dict[tuple[float, float, float], float] = {}
     for recency in recencies:
@@ -157,23 +139,9 @@ def _choose_sums(scores: "_WeightedScores", recencies: Sequence[float]) -> float
         scores.set_sums(recency=recency, growth=growth)
         near = RELATIVE_WEIGHTS[max(place - 1, 0) : place + 2]
         rates |= {(recency, growth, relative): scores.hit_rate(relative) for relative in near}
-    recency, growth, relative = max(rates, key=rates.__getitem__)
-    scores.set_sums(recency=recency, growth=growth)
-    return relative
-
-
-def _choose_scale(scores: "_WeightedScores", weight: float) -> tuple[float, ScoredTargets]:
-    """Return the scale with the greatest likelihood of the targets under the mixture, and the targets under it."""
-    if scores.only is not None and scores.is_single:
-        return SCALES[0], scores.targets(SCALES[0], weight)  # the order of a single vector does not depend on it
-    best: tuple[float, float, ScoredTargets] | None = None
-    for scale in SCALES:
-        scored = scores.targets(scale, weight)
-        likelihood = mean_log_likelihood(scored.log_p_MG, fit_shares(scored.log_p_MG))
-        if best is None or likelihood > best[0]:
-            best = likelihood, scale, scored
-    assert best is not None, "there are scales"
-    return best[1:]
+    best = max(rates, key=rates.__getitem__)
+    scores.set_sums(recency=best[0], growth=best[1])
+    return best[2], rates[best]
 
 
 class _WeightedScores:
@@ -197,14 +165,9 @@ class _WeightedScores:
         self._factors: LinearFactors | None = None
 
     @property
-    def is_single(self) -> bool:
-        """Whether each user has one vector at most."""
-        return len(self._tower.kinds) == 1
-
-    @property
-    def has_interests(self) -> bool:
-        """Whether events belong to interests."""
-        return "implicit" in self._tower.kinds
+    def has_targets(self) -> bool:
+        """Whether a user has a first-time target."""
+        return bool(self._held.target_is_first_time.any())
 
     def set_factors(self, factors: LinearFactors) -> None:
         """Join other factors, their sums as they are."""
@@ -227,30 +190,30 @@ class _WeightedScores:
         assert self._factors is not None, "sums are of factors"
         self.weights = weights
         sums = HistorySums(self._factors.input_IR, self.weights)
-        self._users = sums.join_users(self._tower, self._positives, self._scores.item_BL)
+        self._users = sums.join_users(self._tower, self._positives)
         self.ratio = self._spread_ratio()
 
     def judge(self, factors: LinearFactors, recency: float) -> float:
         """Return the hit rate with some factors at the best weight of their sums."""
         self.set_factors(factors)
-        self.set_sums(recency=recency, growth=0.0, own=0.0)
+        self.set_sums(recency=recency, growth=0.0)
         return max(self.hit_rate(relative) for relative in _JUDGED_WEIGHTS) if self.ratio else 0.0
 
     def hit_rate(self, relative: float) -> float:
         """Return the hit rate of the vector of one kind with the sums at a weight, relative to ``ratio``."""
-        scored = self.targets(1.0, relative * self.ratio, self.only)
-        return scored.hit_rate(fit_shares(scored.log_p_MG), self.n)
-
-    def targets(self, scale: float, weight: float, only: InterestKind | None = None) -> ScoredTargets:
-        """Return the targets with vectors [scale v ; scale weight u], of one kind alone if ``only`` is given."""
-        factor_D = np.full(self._users.vectors_BKD.shape[2], scale, dtype=np.float32)
-        factor_D[-self._rank :] *= weight
+        factor_D = np.ones(self._users.vectors_BKD.shape[2], dtype=np.float32)
+        factor_D[-self._rank :] = relative * self.ratio
         users = self._users._replace(vectors_BKD=self._users.vectors_BKD * factor_D)
-        if only is not None:
-            is_kept_K = np.array([kind == only for kind in users.kinds])
+        if self.only is not None:
+            is_kept_K = np.array([kind == self.only for kind in users.kinds])
             users = without_masked_columns(users._replace(mask_BK=users.mask_BK & is_kept_K))
         self._scores.users = users
-        return ScoredTargets(self._scores, self._held, self._rows)
+        scored = ScoredTargets(self._scores, self._held, self._rows)
+        return scored.hit_rate(fit_shares(scored.log_p_MG), self.n)
+
+    def tower_hit_rate(self) -> float:
+        """Return the hit rate of the vector of one kind without the sums."""
+        return self.hit_rate(0.0)
 
     def _spread_ratio(self) -> float:
         """Return the spread of the tower's scores over all items, relative to the linear ones; medians over users."""

@@ -56,7 +56,6 @@ def training_examples(prepared: PreparedData, config: RunConfig) -> Examples:
         condition=settings.condition,
         history_dropout=settings.history_dropout,
         dense=settings.dense,
-        ahead=settings.ahead,
         include_validation=settings.final,
         since=settings.since,
     )

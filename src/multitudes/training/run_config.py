@@ -44,7 +44,7 @@ def refit_config(run: Path, seed: int) -> RunConfig:
     if not record["finished"] or "train" not in settings:
         raise UsageError(f"--refit {run}: expected a run whose training is finished")
     train = settings["train"] | {"final": True, "epochs": record["best_epoch"]}
-    shares = {"shares": record["shares"], "shares_by_history": record.get("shares_by_history", {})}
+    shares = {"shares": record["shares"], "calibration": record["calibration"]}
     config = parse(RunConfig, settings | {"seed": seed, "train": train} | shares, f"{run}/run.json")
     return with_linear_of(config, record)
 

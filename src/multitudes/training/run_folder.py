@@ -7,12 +7,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from safetensors.torch import save_file
 
 from multitudes.atomic import fsync, replace_file
 from multitudes.batches.held_out import HeldOut
+from multitudes.batches.user_vectors import INTEREST_KINDS
 from multitudes.data.prepared import PreparedData
 from multitudes.errors import ThreadsWarning, UsageError
 from multitudes.locks import lock
@@ -21,11 +21,9 @@ from multitudes.run_record import data_digest, new_record, read_record, write_re
 from multitudes.training import checkpoint, optimizer_state
 from multitudes.training.checkpoint import TrainingState
 from multitudes.training.config import RunConfig
-from multitudes.training.history_shares import can_fit_shares_by_history, fit_shares_by_history
 from multitudes.training.linear_history import add_linear_history
-from multitudes.training.shares import choose_shares
+from multitudes.training.selection import choose_list
 from multitudes.training.trained_run import WEIGHTS, TrainedRun, build_model, load_weights
-from multitudes.training.validation import TOPICS, ItemScores, ScoredTargets
 
 
 @contextmanager
@@ -104,8 +102,8 @@ def finish_run(
     Args:
         state: the state at the end; its optimisers are dropped, as the weights need the memory.
         run: the run; its checkpoint is in the folder ``checkpoint`` of the run.
-        held: the users on whom each epoch was validated; the weights of a linear history and the shares of new users
-            are fitted on them.
+        held: the users on whom each epoch was validated; the weights of a linear history and the list are chosen on
+            them.
         keep_state: also keep the state of the optimiser, for a warm start.
         progress: reports the progress of the linear history.
     """
@@ -120,28 +118,29 @@ def finish_run(
     result = {
         "best_epoch": position.best_epoch + 1,
         "validation_hit_rate": position.best_hit_rate,
-        "shares": position.best_shares,
+        "shares": position.best_shares if len(set(run.kinds(1))) == 1 else {},
+        "calibration": None if len(run.kinds(1)) > 1 else 0.0,  # as it is: of one vector, nothing is divided
         "judged_users": len(held),
     }
-    rank, has_mixtures = run.config.model.linear.rank, {"unconditioned"} < set(run.kinds(1))
-    best = _best_run(run) if len(held) and (rank or has_mixtures) else run
-    if has_mixtures and len(held) and not run.config.shares:
-        result |= _choose_tower_shares(best, held)
-    if rank:
+    best = _best_run(run) if len(held) else run
+    if run.config.model.linear.rank:
         result |= add_linear_history(best, held, result, progress)
-    fits_shares = len(held) > 0 and can_fit_shares_by_history(run)
-    by_history = fit_shares_by_history(best, held) if fits_shares else run.config.shares_by_history
-    result["shares_by_history"] = by_history
+    if run.config.shares:  # those of the run before
+        result |= {"shares": run.config.shares, "calibration": run.config.calibration}
+    elif len(held) and len(set(run.kinds(1))) > 1:
+        result |= _choose_list(best, held, min(run.config.train.eval_k, run.prepared.n_items))
     write_record(out, read_record(out) | {"finished": True} | result)
     shutil.rmtree(folder, ignore_errors=True)
 
 
-def _choose_tower_shares(run: TrainedRun, held: HeldOut) -> dict[str, Any]:
-    """Return the shares of the vectors of the tower, and what their lists find, for the run's record."""
-    rows = np.arange(len(held))
-    n = min(run.config.train.eval_k, run.prepared.n_items + 1)
-    chosen = choose_shares(ScoredTargets(ItemScores(run, held, rows, TOPICS), held, rows), n)
-    return {} if chosen is None else chosen.record()
+def _choose_list(run: TrainedRun, held: HeldOut, n: int) -> dict[str, Any]:
+    """Return what a run's record says of its list."""
+    choice = choose_list(run, held, n)
+    if choice is None:
+        return {}
+    shares = dict(zip(INTEREST_KINDS, choice.shares, strict=True))
+    chosen = {"shares": shares, "calibration": choice.calibration, "list": choice.record}
+    return chosen | {"validation_hit_rate": choice.hit_rate}
 
 
 def _best_run(run: TrainedRun) -> TrainedRun:

@@ -23,14 +23,7 @@ from torch import Tensor
 
 from multitudes.batches.examples import item_topics
 from multitudes.batches.histories import Histories, slice_histories
-from multitudes.batches.user_vectors import (
-    HistoryLength,
-    InterestKind,
-    ListPart,
-    Partition,
-    UserVectors,
-    concatenate_vectors,
-)
+from multitudes.batches.user_vectors import InterestKind, Partition, UserVectors, concatenate_vectors
 from multitudes.data.prepared import PreparedData
 from multitudes.errors import ArtefactError
 from multitudes.linear.history import LinearHistory
@@ -123,20 +116,20 @@ class TrainedRun:
 
     @cached_property
     def shares(self) -> dict[InterestKind, float]:
-        """Share of the budget of each kind of interest, chosen on validation; see training.shares."""
+        """Share of the list of each kind of interest, chosen on validation; see training.selection."""
         shares: dict[InterestKind, float] = read_record(self.path)["shares"]
         return shares
 
     @property
-    def blend(self) -> Literal["mixture", "round_robin"]:
-        """The blend of the method; the shares are fitted for a mixture."""
+    def blend(self) -> Literal["fusion", "round_robin"]:
+        """The blend of the method."""
         return METHODS[self.config.method].blend
 
     @cached_property
-    def shares_by_history(self) -> dict[HistoryLength, dict[ListPart, float]]:
-        """Shares of users by the length of their history; see training.history_shares. Empty: the same for all."""
-        shares: dict[HistoryLength, dict[ListPart, float]] = read_record(self.path).get("shares_by_history", {})
-        return shares
+    def calibration(self) -> float | None:
+        """Part of the list that is divided among tastes, chosen on validation; see training.selection."""
+        calibration: float | None = read_record(self.path)["calibration"]
+        return calibration
 
     def kinds(self, topics: int) -> tuple[InterestKind, ...]:
         """Return the kind of every column of the user vectors for ``topics`` conditions."""
@@ -196,7 +189,7 @@ class TrainedRun:
         if self.linear is None:
             return vectors
         assert positives is not None, "a linear history needs the items of the entire history"
-        return self.linear.join_users(vectors, positives, histories.item_BL)
+        return self.linear.join_users(vectors, positives)
 
     @torch.no_grad()
     def _user_vectors(self, histories: Histories, topic_BC: NDArray[np.int64], partition: Partition) -> UserVectors:

@@ -49,7 +49,7 @@ def warm_start_config(config: RunConfig, run: TrainedRun) -> RunConfig:
     if (config.method, config.model) != (run.config.method, run.config.model):
         raise UsageError(f"--continue {run.path}: continues with that run's method and [model]; give no others")
     train = config.train.model_copy(update={"final": True, "since": last_trained_time(run)})
-    shares = {"shares": run.shares, "shares_by_history": run.shares_by_history}
+    shares = {"shares": run.shares, "calibration": run.calibration}
     return config.model_copy(update={"train": train, **shares, "continues": str(run.path.resolve())})
 
 

@@ -70,9 +70,8 @@ class MilvusIndex:
         *,
         excluded: Sequence[NDArray[np.int64]] | None = None,
         topic_Q: NDArray[np.int64] | None = None,
-        log_sums: bool = False,
     ) -> Hits:
-        """Find the best ids of each query; see ``Searchable.search``. ``log_sum_Q`` is NaN.
+        """Find the best ids of each query; see ``Searchable.search``.
 
         Raises:
             UsageError: also if more than 16,384 results are asked for, the server's maximum.
@@ -81,9 +80,7 @@ class MilvusIndex:
         """
         max_limit = int(np.max(limit, initial=0))
         items = len(self) if max_limit >= MAX_RESULTS else max_limit
-        request = check_request(
-            query_QD, limit, excluded, topic_Q, log_sums, dimension=self._identity.dimension, items=items
-        )
+        request = check_request(query_QD, limit, excluded, topic_Q, dimension=self._identity.dimension, items=items)
         if request.max_limit > MAX_RESULTS:
             raise UsageError(
                 f"{request.max_limit} results are asked for; Milvus returns at most {MAX_RESULTS}; ask for fewer"

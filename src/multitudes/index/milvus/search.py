@@ -85,9 +85,7 @@ def parameters_from_record(record: dict[str, Any]) -> SearchParameters:
 
 def search_topic(collection: Collection, parameters: SearchParameters, topic: int, request: SearchRequest) -> Hits:
     """Search one topic for all queries of a request; queries with the same exclusion share calls."""
-    hits = empty_hits(len(request.query_QD), request.max_limit, request.log_sums)
-    if hits.log_sum_Q is not None:
-        hits.log_sum_Q[:] = np.nan
+    hits = empty_hits(len(request.query_QD), request.max_limit)
     for excluded, queries in _group_by_exclusion(request):
         # Queries of one call have the same ef, so that each gets the same answer alone and in a batch.
         ef_Q = parameters.ef_for(topic, request.limit_Q[queries], len(excluded))

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from multitudes.batches.held_out import held_out_users
-from multitudes.evaluation.judge import Judge
 from multitudes.evaluation.outcomes import ItemFacts, list_measures, list_ratios, target_measures
+from multitudes.linear.judge import Judge
 from tests.evaluation.worlds import prepared
 
 TASTE, USERS = 8, 30  # items of a taste, users of one

@@ -10,19 +10,17 @@ from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse.linalg import svds
 from threadpoolctl import threadpool_limits
 
 from multitudes.batches.held_out import HeldOut
 from multitudes.data.own_items import prepared_items
 from multitudes.data.prepared import PreparedData
 from multitudes.index.tastes import NO_TASTE, cluster_items, nearest_tastes
-from multitudes.linear.interactions import interaction_matrix, normalise
+from multitudes.linear.interactions import interaction_matrix, item_factors
 from multitudes.metrics.coverage import class_shares
 
 CLUSTERS: Final = 30
 _RANK: Final = 32
-_DENSE_SIDE: Final = 500  # up to it all singular vectors are computed: the iteration fails on small matrices
 
 
 class UserInterests(NamedTuple):
@@ -54,7 +52,7 @@ class Judge(NamedTuple):
     def from_prepared(cls, prepared: PreparedData) -> "Judge":
         """Make the judge of a data set from its training events and its topics."""
         with threadpool_limits(1):  # sums of several threads would depend on their number
-            vectors_IR = item_vectors(prepared)
+            vectors_IR = item_factors(interaction_matrix(prepared), _RANK)
             clusters = nearest_tastes(vectors_IR, cluster_items(vectors_IR, CLUSTERS))
         offset, topic_I = prepared.item_topic_offset, np.full(prepared.n_items + 1, NO_TASTE, dtype=np.int64)
         has_topic_I = np.diff(offset) > 0
@@ -70,17 +68,3 @@ class Judge(NamedTuple):
                 for c_I in self
             )
         )
-
-
-def item_vectors(prepared: PreparedData) -> NDArray[np.float32]:
-    """Return V √S of the training interactions (I + 1, R), divided by the root of the popularity of user and item."""
-    matrix = normalise(interaction_matrix(prepared), 0.5).matrix
-    side = min(matrix.shape)
-    if side <= _DENSE_SIDE:
-        _, value_R, vector_RI = np.linalg.svd(matrix.toarray(), full_matrices=False)
-        value_R, vector_RI = value_R[:_RANK], vector_RI[:_RANK]
-    else:
-        _, value_R, vector_RI = svds(matrix, k=_RANK, v0=np.ones(side, dtype=np.float32), tol=1e-3)
-    vectors_IR = vector_RI.T * np.sqrt(value_R)
-    vectors_IR[np.abs(vectors_IR).max(axis=1) < 1e-6] = 0.0  # items without training events, up to rounding
-    return np.ascontiguousarray(vectors_IR, dtype=np.float32)

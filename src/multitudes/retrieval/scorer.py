@@ -13,13 +13,15 @@ from numpy.typing import NDArray
 
 from multitudes.batches.held_out import HeldOut, held_out_histories
 from multitudes.batches.histories import Histories, event_times
-from multitudes.batches.user_vectors import HistoryLength, InterestKind, ListPart, Partition, UserVectors
+from multitudes.batches.user_vectors import InterestKind, Partition, UserVectors
 from multitudes.data.own_items import positive_items
 from multitudes.data.prepared import PreparedData
 from multitudes.index.exact import ExactIndex
 from multitudes.index.item_table import select_topics
 from multitudes.index.live import LiveIndex
+from multitudes.index.tastes import cluster_items, nearest_tastes
 from multitudes.linear.popularity import user_counts
+from multitudes.retrieval.calibration import with_tastes
 from multitudes.retrieval.catalogue import Catalogue
 from multitudes.retrieval.config import Blend, RetrieveConfig
 from multitudes.retrieval.preferences import draw_topics
@@ -74,8 +76,8 @@ class Scorer(Protocol):
         ...
 
     @property
-    def shares_by_history(self) -> Mapping[HistoryLength, Mapping[ListPart, float]]:
-        """The same by the length of the users' history; empty: the same for all."""
+    def calibration(self) -> float | None:
+        """Part of the list that is divided among tastes, unless the settings name one; None: unknown."""
         ...
 
     @property
@@ -122,18 +124,20 @@ class Scorer(Protocol):
 
 
 def user_vectors(
-    run: Scorer, users: HeldOut, config: RetrieveConfig, partition: Partition = "interests"
+    run: Scorer, users: HeldOut, config: RetrieveConfig, items: Catalogue, partition: Partition = "interests"
 ) -> UserVectors:
-    """Return the vectors of users as of their cut."""
+    """Return the vectors of users as of their cut, with the parts of the list of their tastes."""
     histories = held_out_histories(run.prepared, users.user_B, users.end_B, run.config.model.history)
     topic_BC = draw_topics(histories.follow_BF, config.topics_per_request, config.seed, users.user_B, _REQUEST_ID)
     time_BL = event_times(run.prepared.event_time, users.end_B, run.config.model.history)
     positives = positive_items(run.prepared, users.user_B, users.end_B)
-    return run.user_vectors(histories, topic_BC, partition, time_BL, positives)
+    vectors = run.user_vectors(histories, topic_BC, partition, time_BL, positives)
+    return with_tastes(vectors, positives, items, config.calibration or 0.0)
 
 
 def catalogue(run: Scorer, item_ID: NDArray[np.float32]) -> Catalogue:
     """Return the items of a run as a catalogue with the exact index."""
     present = np.flatnonzero(item_ID.any(axis=1))
     topics = select_topics(run.prepared.item_topic_offset, run.prepared.item_topic, present)
-    return Catalogue(LiveIndex(ExactIndex.build(present, item_ID[present], topics)), user_counts(run.prepared))
+    index = LiveIndex(ExactIndex.build(present, item_ID[present], topics))
+    return Catalogue(index, user_counts(run.prepared), nearest_tastes(item_ID, cluster_items(item_ID)))

@@ -5,8 +5,8 @@ import dataclasses
 import numpy as np
 
 from multitudes.batches.held_out import held_out_users
-from multitudes.evaluation.scorer import user_vectors
 from multitudes.retrieval.config import RetrieveConfig
+from multitudes.retrieval.scorer import catalogue, user_vectors
 from tests.evaluation.worlds import FakeRun, prepared
 
 
@@ -14,13 +14,13 @@ class Listener(FakeRun):
     """Records its inputs."""
 
     def user_vectors(self, histories, topic_BC, partition="interests", time_BL=None, positives=None):
-        del partition, time_BL, positives
         self.told = histories.follow_BF, topic_BC
+        return super().user_vectors(histories, topic_BC, partition, time_BL, positives)
 
 
 def told(data):
-    run = Listener(data.path, data, wanted=[])
-    user_vectors(run, held_out_users(data, "test"), RetrieveConfig())
+    run = Listener(data.path, data, wanted=[[1, 2]] * data.n_users)
+    user_vectors(run, held_out_users(data, "test"), RetrieveConfig(), catalogue(run, run.item_vectors()))
     return [rows.any(axis=1).tolist() for rows in run.told]
 
 

@@ -1,0 +1,212 @@
+"""The list of a finished run: which vectors propose, and how much of it is divided among the user's tastes.
+
+Hits of logs reward whoever knows the loudest taste best, so they are a bound here and not the aim: **among the lists
+that find as many as one vector does, within a hundredth or a standard error of the difference, the one that serves most
+interests is taken.** One vector has the list alone only where nothing more is served: whoever has the part that is not
+divided among tastes, all vectors propose for that which is. Interests are clusters that no list was made from
+(``linear.judge``); one is served if it has at least half the share of the list that it has of the history.
+
+What is chosen on some users flatters itself on them, so what the choice brings is counted on halves of the users that
+did not choose (cross-fitting); ``multitudes train`` prints it.
+
+Legend: B users · C candidate lists, or classes of items · N places · T targets · P pairs of a user and an item.
+"""
+
+from collections.abc import Sequence
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from multitudes.batches.held_out import HeldOut, select_targets, select_users
+from multitudes.batches.user_vectors import INTEREST_KINDS, InterestKind
+from multitudes.data.own_items import positive_items
+from multitudes.data.prepared import PreparedData
+from multitudes.linear.judge import Judge, UserInterests
+from multitudes.metrics import ranking
+from multitudes.metrics.coverage import class_shares, is_interest, served
+from multitudes.retrieval.allocation import proposals
+from multitudes.retrieval.calibration import with_tastes
+from multitudes.retrieval.config import DEFAULT_SHARES, RetrieveConfig, Shares
+from multitudes.retrieval.scorer import Scorer, catalogue, user_vectors
+from multitudes.retrieval.search import find_candidates, search_vectors
+from multitudes.seeding import generator
+
+CALIBRATIONS: Final = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8)
+ALONE: Final = Shares(1.0, 0.0, 0.0)
+TOLERANCE: Final = 0.01  # of the hits of one vector, which the list may cost
+_MAX_TOLERANCE: Final = 0.03  # where users are few, and a standard error is more
+_USERS_PER_CHUNK: Final = 128
+
+
+class TriedList(NamedTuple):
+    """A candidate list, and what it does for each user."""
+
+    shares: Shares
+    calibration: float
+    hits_B: NDArray[np.float64]
+    served_B: NDArray[np.float64]  # share of the user's interests; NaN without a history
+
+
+class ListChoice(NamedTuple):
+    """The list that is chosen."""
+
+    shares: Shares
+    calibration: float
+    hit_rate: float
+    record: dict[str, Any]  # of run.json: every list that was tried, and what the choice brings
+
+
+def choose_list(run: Scorer, held: HeldOut, n: int) -> ListChoice | None:
+    """Choose the list of a run with vectors of several kinds on validation users.
+
+    Args:
+        run: the run as it is served.
+        held: validation users.
+        n: places of the list.
+
+    Returns:
+        The choice; None if no user has a first-time target.
+    """
+    users = select_targets(held, held.target_is_first_time)
+    if not len(users):
+        return None
+    tried = try_lists(run, users, n)
+    targets_B = np.diff(users.target_offset).astype(np.float64)
+    chosen = best_list(tried, np.arange(len(users)))
+    choice = tried[chosen]
+    rate = float(choice.hits_B.sum() / targets_B.sum())
+    record = {
+        "n": n,
+        "tried": [_summary(one, targets_B) for one in tried],
+        "beyond_one_vector": _cross_fitted(tried, targets_B),
+    }
+    return ListChoice(choice.shares, choice.calibration, rate, record)
+
+
+def try_lists(run: Scorer, users: HeldOut, n: int) -> list[TriedList]:
+    """Return every candidate list; the first is that of the unconditioned vector alone, without calibration."""
+    chunks = [np.arange(s, min(s + _USERS_PER_CHUNK, len(users))) for s in range(0, len(users), _USERS_PER_CHUNK)]
+    trial = _Trial(run, n)
+    parts = [trial.measure(select_users(users, rows)) for rows in chunks]
+    return [
+        TriedList(
+            one[0].shares, one[0].calibration, *map(np.concatenate, zip(*((x[2], x[3]) for x in one), strict=True))
+        )
+        for one in zip(*parts, strict=True)
+    ]
+
+
+class _Trial:
+    """Makes and measures the candidate lists of users; what all users share is computed once."""
+
+    def __init__(self, run: Scorer, n: int) -> None:
+        self._run, self._n = run, n
+        self._items = catalogue(run, run.item_vectors())
+        self._judge = Judge.from_prepared(run.prepared)
+
+    def measure(self, users: HeldOut) -> list[TriedList]:
+        """Return every candidate list for some users."""
+        config, prepared = RetrieveConfig(blend=self._run.blend, calibration=0.0), self._run.prepared
+        vectors = user_vectors(self._run, users, config, self._items)
+        positives = positive_items(prepared, users.user_B, users.end_B)
+        clusters = self._judge.interests(prepared, users).clusters
+        seen = _seen_items(prepared, users)
+        calibrated = with_tastes(vectors, positives, self._items, 1.0)
+        lists = search_vectors(calibrated, self._items, proposals(calibrated, self._n), seen, config)
+        tried = []
+        for shares, calibration in candidate_lists(vectors.kinds, self._run.blend):
+            settings = {"unconditioned_share": shares.unconditioned, "explicit_share": shares.explicit}
+            weight_BT = None if calibrated.taste_BT is None or not calibration else calibration * calibrated.taste_BT
+            found = find_candidates(
+                vectors._replace(taste_BT=weight_BT),
+                self._items,
+                self._n,
+                seen,
+                config.model_copy(update=settings),
+                lists=lists,
+            )
+            item_BN = np.stack([np.pad(one.item_N, (0, self._n - len(one.item_N))) for one in found])
+            rank_T = ranking.ranks_in_list(item_BN, users.target_offset, users.target)
+            hits_B = ranking.hits(rank_T, users.target_offset, self._n)
+            tried.append(TriedList(shares, calibration, hits_B, _served(item_BN, clusters)))
+        return tried
+
+
+def _served(item_BN: NDArray[np.int64], interests: UserInterests) -> NDArray[np.float64]:
+    """Return the share of each user's interests that a list serves (B,); NaN without a history."""
+    user_P, place_P = np.nonzero(item_BN)
+    shape = interests.history_BC.shape
+    list_BC = class_shares(user_P, interests.class_I[item_BN[user_P, place_P]], shape)
+    return np.where(is_interest(interests.history_BC).any(axis=1), served(list_BC, interests.history_BC), np.nan)
+
+
+def candidate_lists(kinds: Sequence[InterestKind], blend: str) -> list[tuple[Shares, float]]:
+    """Return the lists to try: shares of the kinds, and calibrations.
+
+    With round robin, as in the paper, places are divided by importance alone. Without an unconditioned vector there is
+    nothing to prefer to, and the shares of implicit and explicit vectors are tried.
+    """
+    if "unconditioned" in kinds:
+        shares = [ALONE, DEFAULT_SHARES]
+    else:
+        shares = [Shares(0.0, 1 - explicit, explicit) for explicit in (0.2, 0.1, 0.5, 0.8)]
+    calibrations = CALIBRATIONS if blend == "fusion" else (0.0,)
+    return [(one, calibration) for one in shares for calibration in calibrations]
+
+
+def best_list(tried: Sequence[TriedList], rows: NDArray[np.int64]) -> int:
+    """Return the list that serves most interests of some users among those that find enough.
+
+    Args:
+        tried: the lists; hits are compared with those of the first.
+        rows: the users who choose.
+    """
+    lost_CB = np.stack([tried[0].hits_B[rows] - one.hits_B[rows] for one in tried])
+    error_C = lost_CB.std(axis=1) * len(rows) ** 0.5  # of the sum over users
+    hits = tried[0].hits_B[rows].sum()
+    enough_C = lost_CB.sum(axis=1) <= np.clip(error_C, TOLERANCE * hits, _MAX_TOLERANCE * hits)
+    served_C = np.array([_mean(one.served_B[rows]) for one in tried])
+    served_C[~enough_C] = -1.0
+    return int(served_C.argmax())  # the first of equals: one vector
+
+
+def _cross_fitted(tried: Sequence[TriedList], targets_B: NDArray[np.float64]) -> dict[str, Any]:
+    """Return what the choice of one half of the users brings the other half beyond the first list."""
+    order = generator(0, "selection", "halves").permutation(len(targets_B))
+    halves = np.array_split(order, 2)
+    hits_B, served_B = np.zeros(len(targets_B)), np.full(len(targets_B), np.nan)
+    for choosing, counted in ((halves[0], halves[1]), (halves[1], halves[0])):
+        chosen = tried[best_list(tried, choosing)]
+        hits_B[counted] = (chosen.hits_B - tried[0].hits_B)[counted]
+        served_B[counted] = (chosen.served_B - tried[0].served_B)[counted]
+    gain = hits_B.sum() / targets_B.sum()
+    known_B = served_B[~np.isnan(served_B)]
+    return {
+        "hit_rate": float(gain),
+        "hit_rate_error": float(np.sqrt(((hits_B - gain * targets_B) ** 2).sum()) / targets_B.sum()),
+        "served": _mean(known_B),
+        "served_error": float(known_B.std() / max(len(known_B), 1) ** 0.5) if len(known_B) else 0.0,
+    }
+
+
+def _summary(one: TriedList, targets_B: NDArray[np.float64]) -> dict[str, Any]:
+    return {
+        "shares": dict(zip(INTEREST_KINDS, one.shares, strict=True)),
+        "calibration": one.calibration,
+        "hit_rate": float(one.hits_B.sum() / targets_B.sum()),
+        "served": _mean(one.served_B),
+    }
+
+
+def _mean(values: NDArray[np.float64]) -> float:
+    """Return the mean of the values that are known; 0 if none is."""
+    known = values[~np.isnan(values)]
+    return float(known.mean()) if len(known) else 0.0
+
+
+def _seen_items(prepared: PreparedData, users: HeldOut) -> list[NDArray[np.int64]]:
+    """Return the distinct known items of each user's history."""
+    offset = prepared.event_offset
+    histories = [prepared.event_item[offset[u] : e] for u, e in zip(users.user_B, users.end_B, strict=True)]
+    return [np.setdiff1d(items, 0).astype(np.int64) for items in histories]

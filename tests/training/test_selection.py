@@ -1,0 +1,112 @@
+"""The list of a run: the one that serves most interests, among those that find as many as one vector."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from multitudes.batches.held_out import held_out_users
+from multitudes.data.prepared import PreparedData
+from multitudes.evaluation.config import EvaluateConfig
+from multitudes.evaluation.evaluate import evaluate
+from multitudes.retrieval.config import DEFAULT_SHARES, RetrieveConfig
+from multitudes.run_record import read_record
+from multitudes.training.config import RunConfig
+from multitudes.training.loop import train
+from multitudes.training.selection import (
+    ALONE,
+    CALIBRATIONS,
+    TriedList,
+    best_list,
+    candidate_lists,
+    choose_list,
+)
+from multitudes.training.trained_run import TrainedRun
+from tests.worlds import planted
+
+N = 10
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> TrainedRun:
+    prepared: PreparedData = planted()[1]
+    settings = {"epochs": 2, "batch_size": 32, "in_batch": 64, "uniform": 32, "eval_k": N}
+    model = {"width": 16, "history": 10, "crossing": {"hidden": 0}, "linear": {"rank": 8}}
+    config = RunConfig.model_validate({"method": "joint", "model": model, "train": settings})
+    return train(prepared, config, tmp_path_factory.mktemp("selection") / "run")
+
+
+def tried(*lists: tuple[float, float], users: int = 400, noise: float = 0.0) -> list[TriedList]:
+    """Return lists with these mean hits and served interests; hits of single users differ by the noise."""
+    rng = np.random.default_rng(0)
+    made: list[TriedList] = []
+    for hits, served in lists:
+        of_user = np.full(users, hits) + noise * rng.permutation(np.repeat([-1.0, 1.0], users // 2))
+        made.append(TriedList(DEFAULT_SHARES if made else ALONE, 0.0, of_user, np.full(users, served)))
+    return made
+
+
+def test_the_most_served_of_those_that_find_as_many_is_taken() -> None:
+    everybody = np.arange(400)
+    assert best_list(tried((10, 0.5), (9.95, 0.6), (9.92, 0.7), (9.5, 0.9)), everybody) == 2
+    # The controls: nothing is served more, and what serves more finds too little.
+    assert best_list(tried((10, 0.5), (12, 0.5), (10, 0.4)), everybody) == 0
+    assert best_list(tried((10, 0.5), (9.5, 0.9)), everybody) == 0
+
+
+def test_noise_pardons_a_standard_error_and_three_hundredths_at_most() -> None:
+    everybody = np.arange(400)
+    lists = tried((10, 0.5), (9.8, 0.6))
+    assert best_list(lists, everybody) == 0
+    assert best_list([lists[0], *tried((9.8, 0.6), noise=5.0)], everybody) == 1, "an error of .25 pardons .2"
+    assert best_list([lists[0], *tried((9.6, 0.6), noise=100.0)], everybody) == 0, "however large the noise is"
+
+
+def test_users_without_a_history_have_no_say_in_what_is_served() -> None:
+    lists = tried((10, 0.5), (10, 0.6))
+    lists[1].served_B[:200] = np.nan
+    lists[0].served_B[:200] = np.nan
+    assert best_list(lists, np.arange(400)) == 1
+    assert best_list(lists, np.arange(200)) == 0, "nobody has an interest"
+
+
+def test_one_vector_is_the_first_and_round_robin_is_not_calibrated() -> None:
+    lists = candidate_lists(("unconditioned", "implicit"), "fusion")
+    assert lists[0] == (ALONE, 0.0)
+    assert {shares for shares, _ in lists} == {ALONE, DEFAULT_SHARES}
+    assert [calibration for _, calibration in lists] == [*CALIBRATIONS] * 2
+    paper = candidate_lists(("implicit", "explicit"), "round_robin")
+    assert all(calibration == 0 and shares.unconditioned == 0 for shares, calibration in paper)
+
+
+def test_what_is_chosen_is_what_an_evaluation_measures_and_what_is_recorded(run: TrainedRun) -> None:
+    choice = choose_list(run, held_out_users(run.prepared, "validation"), N)
+    assert choice is not None
+    record = read_record(run.path)
+    assert (record["calibration"], record["validation_hit_rate"]) == (
+        choice.calibration,
+        pytest.approx(choice.hit_rate),
+    )
+    assert record["list"] == choice.record
+    assert len(choice.record["tried"]) == 2 * len(CALIBRATIONS)
+    settings = EvaluateConfig(split="validation", targets="new", budgets=(N,), controls="none", baselines="none")
+    found = evaluate(run, settings).result["methods"]["joint"]
+    chosen = next(
+        one
+        for one in choice.record["tried"]
+        if one["calibration"] == choice.calibration and one["shares"] == record["shares"]
+    )
+    assert found[f"hr@{N}"]["mean"] == pytest.approx(chosen["hit_rate"], abs=1e-6)
+    assert found[f"served@{N}"]["mean"] == pytest.approx(chosen["served"], abs=1e-6)
+    other = RetrieveConfig(unconditioned_share=1.0, explicit_share=0.0, calibration=0.0)
+    alone = evaluate(run, settings, other).result["methods"]["joint"]
+    assert alone[f"hr@{N}"]["mean"] == pytest.approx(choice.record["tried"][0]["hit_rate"], abs=1e-6)
+
+
+def test_a_run_of_one_vector_has_no_choice_and_is_not_calibrated(run: TrainedRun, tmp_path: Path) -> None:
+    config = run.config.model_copy(update={"method": "transformer"})
+    single = train(
+        run.prepared, RunConfig.model_validate({**config.model_dump(), "method": "transformer"}), tmp_path / "run"
+    )
+    assert single.calibration == 0.0
+    assert "list" not in read_record(single.path)
