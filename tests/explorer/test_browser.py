@@ -231,6 +231,10 @@ def test_every_control_is_named_and_reached_by_tab_in_the_order_of_the_page(brow
     browser.wait(f"{ADDED} === 1")
     click(browser, "#candidates button.plain")
     browser.wait("!$('item').hidden")
+    # What is drawn late would replace a control after it is listed.
+    drawn = "new MutationObserver(() => { changed = performance.now() })"
+    browser.run(f"window.changed = performance.now(); {drawn}.observe(document, {{ childList: true, subtree: true }})")
+    browser.wait("performance.now() - changed > 300")
     controls = (
         "[...document.querySelectorAll('a[href], button, input, select, [tabindex]')]"
         ".filter(e => e.tabIndex >= 0 && !e.disabled && e.offsetHeight)"
