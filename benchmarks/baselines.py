@@ -16,7 +16,7 @@ from scipy.sparse import csr_array
 from benchmarks.machine import MeasurementContext
 from benchmarks.markdown import table
 from benchmarks.records import save_record
-from multitudes.batches.held_out import HeldOut, held_out_users
+from multitudes.batches.held_out import HeldOut, held_out_users, seen_items
 from multitudes.data.prepared import PreparedData, Split
 from multitudes.evaluation.baselines import fill_lists
 from multitudes.evaluation.model_baselines import list_items, model_baselines
@@ -28,7 +28,7 @@ from multitudes.evaluation.outcomes import (
     methods_and_differences,
     target_measures,
 )
-from multitudes.evaluation.targets import seen_items, targets_of_kind
+from multitudes.evaluation.targets import targets_of_kind
 from multitudes.linear.ease import MAX_ITEMS, ease_weights, low_rank
 from multitudes.linear.interactions import interaction_matrix
 from multitudes.linear.popularity import items_by_popularity

@@ -15,8 +15,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from multitudes.batches.held_out import HeldOut, held_out_users, select_users
-from multitudes.evaluation.targets import items_to_exclude, seen_items, targets_of_kind
+from multitudes.batches.held_out import HeldOut, held_out_users, seen_items, select_users
+from multitudes.evaluation.targets import items_to_exclude, targets_of_kind
 from multitudes.retrieval.allocation import proposals, search_depths, vector_shares
 from multitudes.retrieval.config import Depth, RetrieveConfig, with_run_defaults
 from multitudes.retrieval.scorer import Scorer, catalogue, user_vectors

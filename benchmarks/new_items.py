@@ -17,8 +17,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from multitudes.batches.held_out import held_out_users
-from multitudes.evaluation.targets import seen_items, targets_of_kind
+from multitudes.batches.held_out import held_out_users, seen_items
+from multitudes.evaluation.targets import targets_of_kind
 from multitudes.nn.item_tower import ItemFeatures
 from multitudes.publishing.onnx_export import mean_over_events
 from multitudes.retrieval.catalogue import Catalogue

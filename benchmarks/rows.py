@@ -26,9 +26,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from multitudes.batches.held_out import HeldOut, held_out_histories, held_out_users
+from multitudes.batches.held_out import HeldOut, held_out_histories, held_out_users, seen_items
 from multitudes.batches.user_vectors import UserVectors
-from multitudes.evaluation.targets import seen_items, subsample, targets_of_kind
+from multitudes.evaluation.targets import subsample, targets_of_kind
 from multitudes.index.tastes import cluster_items, nearest_tastes
 from multitudes.retrieval.config import RetrieveConfig, with_run_defaults
 from multitudes.retrieval.rows import find_rows, order_vectors

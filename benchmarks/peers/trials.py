@@ -23,13 +23,12 @@ from benchmarks.peers.exchange import Clock, Settings, Task, peak_mib, write_tar
 from benchmarks.peers.export import evaluated_users
 from benchmarks.peers.score import BUDGETS, learning_curve
 from benchmarks.peers.systems import System, Trial
-from multitudes.batches.held_out import HeldOut
+from multitudes.batches.held_out import HeldOut, seen_items
 from multitudes.config import parse
 from multitudes.data.prepared import PreparedData
 from multitudes.evaluation.baselines import fill_lists
 from multitudes.evaluation.model_baselines import fit_model, list_items
 from multitudes.evaluation.outcomes import ItemFacts, Measures, list_measures
-from multitudes.evaluation.targets import seen_items
 from multitudes.linear.interactions import interaction_matrix
 from multitudes.linear.popularity import items_by_popularity, user_counts
 from multitudes.linear.run import make_linear_run

@@ -10,10 +10,10 @@ import altair as alt
 from benchmarks.machine import ROOT
 from benchmarks.pictures.chart import lists_chart, user_chart
 from benchmarks.pictures.user import PlantedUser, cluster_embeddings, prepare_planted, train_method
+from multitudes.batches.held_out import seen_items
 from multitudes.batches.user_vectors import UserVectors
 from multitudes.evaluation.baselines import Baselines
 from multitudes.evaluation.protocol import average_vectors
-from multitudes.evaluation.targets import seen_items
 from multitudes.nn.methods import METHODS
 from multitudes.report.html_elements import svg
 from multitudes.retrieval.config import RetrieveConfig, with_run_defaults

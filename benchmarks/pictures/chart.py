@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from benchmarks.pictures.plane import Plane, principal_plane
 from benchmarks.pictures.user import NOISE, UserPicture
 from multitudes.batches.user_vectors import UserVectors
-from multitudes.pinnersage.clustering import l2_normalize
+from multitudes.index.item_table import l2_normalize
 
 # Told apart by people who see few colours (Okabe and Ito), in the order of a method's vectors.
 IMPLICIT = ["#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#882255", "#44AA99"]

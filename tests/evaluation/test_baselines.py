@@ -5,9 +5,8 @@ import dataclasses
 import numpy as np
 import pytest
 
-from multitudes.batches.held_out import held_out_users
+from multitudes.batches.held_out import held_out_users, seen_items
 from multitudes.evaluation.baselines import Baselines
-from multitudes.evaluation.targets import seen_items
 from tests.evaluation.worlds import prepared
 
 # Popularity: item 1 three times, 2 twice, 3 and 4 once, 5 never. The recent count is the reverse by item number.

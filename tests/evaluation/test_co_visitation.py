@@ -5,11 +5,10 @@ import dataclasses
 import numpy as np
 import pytest
 
-from multitudes.batches.held_out import held_out_users
+from multitudes.batches.held_out import held_out_users, seen_items
 from multitudes.data.prepared import VALIDATION
 from multitudes.evaluation import co_visitation
 from multitudes.evaluation.baselines import Baselines
-from multitudes.evaluation.targets import seen_items
 from tests.evaluation.worlds import prepared
 
 TOPICS = [[1]] * 6

@@ -4,12 +4,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from multitudes.batches.held_out import held_out_users
+from multitudes.batches.held_out import held_out_users, seen_items
 from multitudes.data.prepared import TEST, VALIDATION
 from multitudes.evaluation.config import EvaluateConfig
 from multitudes.evaluation.evaluate import evaluate
 from multitudes.evaluation.repeats import RepeatSystems
-from multitudes.evaluation.targets import seen_items
 from multitudes.retrieval.config import RetrieveConfig
 from multitudes.retrieval.scorer import catalogue, user_vectors
 from multitudes.retrieval.search import find_candidates

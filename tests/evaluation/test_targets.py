@@ -5,8 +5,8 @@ import dataclasses
 import numpy as np
 import pytest
 
-from multitudes.batches.held_out import held_out_users, select_users
-from multitudes.evaluation.targets import seen_items, subsample, targets_of_kind
+from multitudes.batches.held_out import held_out_users, seen_items, select_users
+from multitudes.evaluation.targets import subsample, targets_of_kind
 from tests.evaluation.worlds import prepared
 
 PAST = [[1, 2, 1], [3], [2, 2]]

@@ -4,13 +4,14 @@ import numpy as np
 import pytest
 
 from multitudes.batches.histories import Histories
+from multitudes.index.item_table import l2_normalize
 from multitudes.pinnersage import clustering
 from multitudes.pinnersage.clustering import PinnerSageConfig
 
 DEGREES = np.array([0, 10, 20, 120, 130, 240])  # items 1 to 6; item 7 has no vector
 ANGLE = np.deg2rad(DEGREES)
 ITEMS = np.concatenate([np.zeros((1, 2)), np.stack([np.cos(ANGLE), np.sin(ANGLE)], 1), np.zeros((1, 2))])
-UNIT = clustering.l2_normalize(ITEMS.astype(np.float32) * np.arange(1, 9)[:, None])  # of any length before
+UNIT = l2_normalize(ITEMS.astype(np.float32) * np.arange(1, 9)[:, None])  # of any length before
 CONFIG = PinnerSageConfig(history=8, interests=3, temperature=1.0)
 
 
@@ -85,7 +86,7 @@ def test_the_distance_decides_how_many_interests_there_are():
 
 def test_a_crowded_space_is_clustered_as_a_wide_one():
     """All vectors share a strong direction, as those of text encoders do: distances count against the typical one."""
-    crowded = clustering.l2_normalize(np.hstack([ITEMS, 5 * ITEMS.any(axis=1, keepdims=True)]).astype(np.float32))
+    crowded = l2_normalize(np.hstack([ITEMS, 5 * ITEMS.any(axis=1, keepdims=True)]).astype(np.float32))
     users = histories([1, 2, 3, 4, 5, 6])
     age_BL = clustering.event_ages(None, users.item_BL, ordered_only=True)
     typical = clustering.typical_distance(crowded)

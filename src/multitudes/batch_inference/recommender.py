@@ -140,7 +140,8 @@ class BatchRecommender:
         )
         vectors = self._user_vectors(context, topic_BC)
         candidates = self._find_candidates(context, vectors)
-        return self._to_table(context.user_ids, candidates, vectors, context.histories.item_BL, own_items(context))
+        own = own_items(context) if self._config.explain else []
+        return self._to_table(context.user_ids, candidates, vectors, context.histories.item_BL, own)
 
     def _find_candidates(self, context: UserContext, vectors: UserVectors) -> list[Candidates]:
         """Search with the users' vectors; where seen items are allowed, add those that the users return to."""
@@ -157,14 +158,14 @@ class BatchRecommender:
 
     def _user_vectors(self, context: UserContext, topic_BC: NDArray[np.int64]) -> UserVectors:
         """Call the tower with as many users at once as fit into the processor's cache."""
-        chunks = []
+        positives, chunks = context.positives(), []
         for start in range(0, len(topic_BC), _TOWER_BATCH):
             chunk = slice(start, start + _TOWER_BATCH)
             time_BL = None if context.time_BL is None else context.time_BL[chunk]
-            histories, positives = slice_histories(context.histories, chunk), context.positives(chunk)
-            chunks.append(user_vectors(self.release, histories, topic_BC[chunk], time_BL, positives))
+            histories = slice_histories(context.histories, chunk)
+            chunks.append(user_vectors(self.release, histories, topic_BC[chunk], time_BL, positives[chunk]))
         calibration = self._retrieve_config.calibration or 0.0
-        return with_tastes(concatenate_vectors(chunks), context.positives(), self.catalogue, calibration)
+        return with_tastes(concatenate_vectors(chunks), positives, self.catalogue, calibration)
 
     def _recommend_popular(self, table: Any) -> Any:  # noqa: ANN401
         """Recommend popular items to users who are not in the release."""

@@ -67,6 +67,21 @@ def select_targets(held: HeldOut, keep_T: NDArray[np.bool_]) -> HeldOut:
     )
 
 
+def seen_items(prepared: PreparedData, held: HeldOut) -> list[NDArray[np.int64]]:
+    """Return the distinct known items of each user's entire history, newest event first."""
+    return [
+        _newest_first(prepared.event_item[prepared.event_offset[user] : end])
+        for user, end in zip(held.user_B, held.end_B, strict=True)
+    ]
+
+
+def _newest_first(item: NDArray[np.int32]) -> NDArray[np.int64]:
+    newest_first = item[::-1]
+    distinct, first = np.unique(newest_first, return_index=True)
+    in_order = newest_first[np.sort(first[distinct > 0])]
+    return in_order.astype(np.int64)
+
+
 def first_positions(prepared: PreparedData, held: HeldOut, split: Split) -> NDArray[np.int64]:
     """Return the flat position of the first event of each target in its split, shape (T,)."""
     row_P, position_P = expand_ranges(held.end_B, prepared.event_offset[held.user_B + 1])

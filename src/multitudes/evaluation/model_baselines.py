@@ -19,11 +19,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
-from multitudes.batches.held_out import HeldOut, held_out_users, select_users
+from multitudes.batches.held_out import HeldOut, held_out_users, seen_items, select_users
 from multitudes.data.prepared import TRAIN, PreparedData
 from multitudes.errors import UsageError
 from multitudes.evaluation.baseline_cache import BaselineCache
-from multitudes.evaluation.targets import TargetKind, items_to_exclude, seen_items, subsample, targets_of_kind
+from multitudes.evaluation.targets import TargetKind, items_to_exclude, subsample, targets_of_kind
 from multitudes.linear.ease_model import fit_ease
 from multitudes.linear.ials import fit_ials
 from multitudes.linear.interactions import interaction_matrix

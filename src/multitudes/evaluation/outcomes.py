@@ -19,7 +19,7 @@ from multitudes.data.prepared import PreparedData
 from multitudes.evaluation.config import SegmentName
 from multitudes.evaluation.target_segments import TARGET_SEGMENTS, TargetLabels
 from multitudes.evaluation.targets import Segment
-from multitudes.linear.judge import JudgedUsers, UserInterests
+from multitudes.linear.judge import JudgedUsers
 from multitudes.metrics import coverage, diversity, ranking
 from multitudes.metrics.bootstrap import Estimates, Interval, bootstrap_ratios
 from multitudes.seeding import generator
@@ -120,7 +120,7 @@ def _coverage_measures(ranked_BN: NDArray[np.int64], rank_T: Column, held: HeldO
     class_T, n_classes = class_I[held.target], judged.clusters.n_classes
     is_other_T = coverage.is_beside_head(class_T, offset, history_BC)
     by_class = coverage.hits_by_class(is_hit_T, class_T, offset, n_classes)
-    list_BC, of_topics_BC = (_list_shares(ranked_BN, interests) for interests in judged)
+    list_BC, of_topics_BC = (interests.list_shares(ranked_BN) for interests in judged)
     return {
         "served": coverage.served(list_BC, history_BC),
         "kl": coverage.miscalibration(list_BC, history_BC),
@@ -157,11 +157,6 @@ def _interest_counts(held: HeldOut, judged: JudgedUsers) -> Measures:
         "other_targets": ranking.sum_per_user(is_other_T, held.target_offset),
         "has_target_interests": (ranking.sum_per_user(class_T >= 0, held.target_offset) > 0).astype(np.float64),
     }
-
-
-def _list_shares(ranked_BN: NDArray[np.int64], interests: UserInterests) -> Column:
-    user_P, place_P = np.nonzero(ranked_BN > 0)
-    return coverage.class_shares(user_P, interests.class_I[ranked_BN[user_P, place_P]], interests.history_BC.shape)
 
 
 def concatenate_measures(chunks: list[Measures]) -> Measures:

@@ -15,7 +15,7 @@ import polars as pl
 from numpy.typing import NDArray
 from pydantic import Field
 
-from multitudes.batches.held_out import HeldOut, held_out_users
+from multitudes.batches.held_out import HeldOut, held_out_users, seen_items
 from multitudes.config import Config
 from multitudes.errors import DataError
 from multitudes.evaluation.baselines import Baselines, fit_baselines
@@ -34,7 +34,7 @@ from multitudes.evaluation.outcomes import (
 )
 from multitudes.evaluation.protocol import evaluate_in_threads
 from multitudes.evaluation.target_segments import TimeSegments, time_segments
-from multitudes.evaluation.targets import TargetKind, items_to_exclude, seen_items, subsample, targets_of_kind
+from multitudes.evaluation.targets import TargetKind, items_to_exclude, subsample, targets_of_kind
 from multitudes.index.hits import empty_hits
 from multitudes.linear.judge import Judge
 from multitudes.progress import Progress, silent

@@ -33,7 +33,7 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from multitudes.batches.held_out import HeldOut, select_users
+from multitudes.batches.held_out import HeldOut, seen_items, select_users
 from multitudes.batches.user_vectors import INTEREST_KINDS, InterestKind, Partition, UserVectors
 from multitudes.evaluation import health
 from multitudes.evaluation.baselines import Baselines
@@ -50,7 +50,7 @@ from multitudes.evaluation.repeats import RepeatSystems
 from multitudes.evaluation.reranked import RerankedSystems, one_vector_scores
 from multitudes.evaluation.system_search import Exclusion, RankedLists, SystemSearch, ranked_lists
 from multitudes.evaluation.target_segments import TimeSegments
-from multitudes.evaluation.targets import TargetKind, items_to_exclude, seen_items, targets_of_kind
+from multitudes.evaluation.targets import TargetKind, items_to_exclude, targets_of_kind
 from multitudes.linear.judge import Judge, JudgedUsers
 from multitudes.metrics import ranking
 from multitudes.progress import Progress, silent

@@ -13,14 +13,14 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from multitudes.batches.held_out import HeldOut, held_out_users, select_users
+from multitudes.batches.held_out import HeldOut, held_out_users, seen_items, select_users
 from multitudes.batches.user_vectors import UserVectors
 from multitudes.data.own_items import prepared_items
 from multitudes.data.prepared import Split
 from multitudes.evaluation.model_baselines import best_items
 from multitudes.evaluation.outcomes import UNCONDITIONED, ListKey
 from multitudes.evaluation.rerankers import cosines, dpp, mmr, relevance, steck
-from multitudes.evaluation.targets import seen_items, subsample, targets_of_kind
+from multitudes.evaluation.targets import subsample, targets_of_kind
 from multitudes.linear.popularity import items_by_popularity, user_counts
 from multitudes.metrics import ranking
 from multitudes.metrics.coverage import class_shares

@@ -8,12 +8,12 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from multitudes.batches.held_out import HeldOut, select_users
+from multitudes.batches.held_out import HeldOut, seen_items, select_users
 from multitudes.batches.histories import event_times, gather_histories
 from multitudes.batches.user_vectors import UserVectors
 from multitudes.data.own_items import prepared_items
 from multitudes.data.prepared import PreparedData
-from multitudes.evaluation.targets import TargetKind, items_to_exclude, seen_items
+from multitudes.evaluation.targets import TargetKind, items_to_exclude
 from multitudes.release.id_mapping import ItemNames, PublishedNames
 from multitudes.release.item_map import lay_out_vectors
 from multitudes.retrieval.config import RetrieveConfig

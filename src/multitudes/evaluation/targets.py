@@ -40,14 +40,6 @@ def subsample(held: HeldOut, max_users: int | None, seed: int) -> HeldOut:
     return select_users(held, np.sort(rows))
 
 
-def seen_items(prepared: PreparedData, held: HeldOut) -> list[NDArray[np.int64]]:
-    """Return the distinct known items of each user's entire history, newest event first."""
-    return [
-        _newest_first(prepared.event_item[prepared.event_offset[user] : end])
-        for user, end in zip(held.user_B, held.end_B, strict=True)
-    ]
-
-
 def items_to_exclude(histories: Sequence[NDArray[np.int64]], kind: TargetKind) -> Sequence[NDArray[np.int64]]:
     """Return the items that may not be candidates: for first-time targets all of the history, for all targets none."""
     return histories if kind == "new" else [np.empty(0, dtype=np.int64)] * len(histories)
@@ -99,10 +91,3 @@ def common_cut(prepared: PreparedData, split: Split) -> int | None:
     if prepared.manifest["config"].get("split") != "time":
         return None
     return int(prepared.event_time[prepared.event_split == SPLIT_CODE[split]].min())
-
-
-def _newest_first(item: NDArray[np.int32]) -> NDArray[np.int64]:
-    newest_first = item[::-1]
-    distinct, first = np.unique(newest_first, return_index=True)
-    in_order = newest_first[np.sort(first[distinct > 0])]
-    return in_order.astype(np.int64)

@@ -285,3 +285,9 @@ def find_rows(
     else:
         row = np.minimum(ids.searchsorted(wanted), len(ids) - 1)
     return row, ids.take(row) == wanted
+
+
+def l2_normalize(vectors_ID: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the vectors at unit length; vectors of zeros (items without a vector) stay zeros."""
+    length_I1 = np.linalg.norm(vectors_ID, axis=1, keepdims=True)
+    return np.asarray(vectors_ID / np.where(length_I1 > 0, length_I1, 1), dtype=np.float32)

@@ -12,6 +12,8 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 
+from multitudes.index.item_table import l2_normalize
+
 TASTES: Final = 60  # more serve no more interests of the public sets, fewer are less exact
 NO_TASTE: Final = -1  # of an item without a vector
 _ROUNDS: Final = 25  # of k-means, which hardly moves after that
@@ -27,7 +29,7 @@ def cluster_items(vectors_ND: NDArray[np.float32], tastes: int = TASTES, seed: i
         tastes: number of clusters; at most one for every four items.
         seed: of the first centres.
     """
-    unit_ND = _unit_vectors(vectors_ND[vectors_ND.any(axis=1)])
+    unit_ND = l2_normalize(vectors_ND[vectors_ND.any(axis=1)])
     count = min(tastes, len(unit_ND) // 4)
     if count < 1:
         return np.zeros((0, vectors_ND.shape[1]), dtype=np.float32)
@@ -53,8 +55,3 @@ def nearest_tastes(vectors_ND: NDArray[np.float32], centre_TD: NDArray[np.float3
         [(chunk @ centre_TD.T).argmax(axis=1) for chunk in np.array_split(vectors_ND, len(vectors_ND) // 65_536 + 1)]
     )
     return np.where(vectors_ND.any(axis=1), nearest_N, NO_TASTE).astype(np.int16)
-
-
-def _unit_vectors(vectors_ND: NDArray[np.float32]) -> NDArray[np.float32]:
-    length_N1 = np.linalg.norm(vectors_ND, axis=1, keepdims=True)
-    return np.ascontiguousarray(vectors_ND / np.maximum(length_N1, 1e-12), dtype=np.float32)

@@ -34,6 +34,11 @@ class UserInterests(NamedTuple):
         """The number of classes, C."""
         return int(self.history_BC.shape[1])
 
+    def list_shares(self, item_BN: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Return the share of each class in the lists of the users (B, C); zeros are not candidates."""
+        user_P, place_P = np.nonzero(item_BN > 0)
+        return class_shares(user_P, self.class_I[item_BN[user_P, place_P]], self.history_BC.shape)
+
 
 class JudgedUsers(NamedTuple):
     """The interests of B users, by clusters and by topics."""

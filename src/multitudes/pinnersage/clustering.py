@@ -52,12 +52,6 @@ class Clusters(NamedTuple):
     importance_C: NDArray[np.float64]
 
 
-def l2_normalize(vectors_ID: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return the vectors at unit length; vectors of zeros (items without a vector) stay zeros."""
-    length_I1 = np.linalg.norm(vectors_ID, axis=1, keepdims=True)
-    return np.asarray(vectors_ID / np.where(length_I1 > 0, length_I1, 1), dtype=np.float32)
-
-
 def typical_distance(unit_ID: NDArray[np.float32]) -> float:
     """Return the root mean square distance between two items that have a vector."""
     present_ID = unit_ID[unit_ID.any(axis=1)]

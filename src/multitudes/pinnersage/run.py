@@ -22,8 +22,9 @@ from multitudes.batches.user_vectors import InterestKind, Partition, UserVectors
 from multitudes.config import Config
 from multitudes.data.prepared import PreparedData, open_array
 from multitudes.errors import ArtefactError, DataError
+from multitudes.index.item_table import l2_normalize
 from multitudes.pinnersage import clustering
-from multitudes.pinnersage.clustering import PinnerSageConfig, l2_normalize
+from multitudes.pinnersage.clustering import PinnerSageConfig
 from multitudes.run_record import needs_making, new_record, open_prepared, parse_config, read_record, write_record
 
 METHOD: Final = "pinnersage"

@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from multitudes.index.item_table import find_rows
+from multitudes.index.item_table import find_rows, l2_normalize
 from multitudes.index.protocol import Index
 from multitudes.release.release import Release
 from multitudes.seeding import generator
@@ -40,7 +40,7 @@ class ItemMap(NamedTuple):
         position_M2[is_laid_out_M] = self.position_S2[row_M[is_laid_out_M]]
         others = np.flatnonzero(~is_laid_out_M & find_rows(index.ids(), item_M)[1])
         if len(others) and len(self.item_S):
-            similarity = _directions(index.vectors(item_M[others])) @ self.direction_SD.T
+            similarity = l2_normalize(index.vectors(item_M[others])) @ self.direction_SD.T
             near = np.argsort(-similarity, axis=1, kind="stable")[:, :_NEAREST]
             weight = np.exp(10 * np.take_along_axis(similarity, near, axis=1))[:, :, None]
             position_M2[others] = (self.position_S2[near] * weight).sum(axis=1) / weight.sum(axis=1)
@@ -56,7 +56,7 @@ def open_item_map(release: Release) -> ItemMap:
         item_S, position_S2 = np.asarray(release.map_item), np.asarray(release.map_position)
     is_there_S = find_rows(index.ids(), item_S)[1]
     item_S, position_S2 = item_S[is_there_S], position_S2[is_there_S]
-    return ItemMap(item_S, position_S2, _directions(index.vectors(item_S)))
+    return ItemMap(item_S, position_S2, l2_normalize(index.vectors(item_S)))
 
 
 def lay_out_items(index: Index, item_count: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
@@ -77,19 +77,13 @@ def lay_out_items(index: Index, item_count: NDArray[np.int64]) -> tuple[NDArray[
 
 def lay_out_vectors(vector_SD: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return places in [0, 1] for vectors (S, 2): near each other where the vectors have near directions."""
-    direction_SD = _directions(vector_SD)
+    direction_SD = l2_normalize(vector_SD)
     position_S2 = _principal_components(direction_SD)
     if len(direction_SD) > _NEIGHBOURS:
         position_S2 = _draw_to_neighbours(position_S2, _nearest(direction_SD, _NEIGHBOURS))
     low, high = np.quantile(position_S2, [_MARGIN, 1 - _MARGIN], axis=0) if len(position_S2) else (0.0, 1.0)
     scale = max(float(np.max(high - low)), 1e-12)
     return np.clip(0.5 + (position_S2 - (low + high) / 2) / scale, 0, 1).astype(np.float32)
-
-
-def _directions(vector_SD: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return vectors of length 1 (S, D); a vector of zeros stays so."""
-    length_S1 = np.linalg.norm(vector_SD, axis=1, keepdims=True)
-    return np.asarray(vector_SD / np.where(length_S1 > 0, length_S1, 1), dtype=np.float32)
 
 
 def _principal_components(direction_SD: NDArray[np.float32]) -> NDArray[np.float64]:

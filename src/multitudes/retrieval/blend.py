@@ -29,6 +29,19 @@ class MergedLists(NamedTuple):
     item_U: NDArray[np.int64]  # (..., U)
     score_KU: NDArray[np.float32]  # (..., K, U); minus infinity where list k does not have the item
 
+    def scores_of(self, item_BN: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Return the scores of some of the items of several users (B, K, N); those of ``NO_ID`` are minus infinity.
+
+        Args:
+            item_BN: items of each user, which may end in ``NO_ID``.
+        """
+        users, vectors = self.score_KU.shape[:2]
+        score_BKN = np.full((users, vectors, item_BN.shape[1]), -np.inf, dtype=np.float32)
+        for b, (item_N, item_U) in enumerate(zip(item_BN, self.item_U, strict=True)):
+            count_U, count_N = int((item_U != NO_ID).sum()), int((item_N != NO_ID).sum())
+            score_BKN[b, :, :count_N] = self.score_KU[b][:, np.searchsorted(item_U[:count_U], item_N[:count_N])]
+        return score_BKN
+
 
 class BlendedList(NamedTuple):
     """One list without repeats, best first; for several users, one each (..., N), which may end in ``NO_ID``."""

@@ -15,7 +15,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from multitudes.index.item_table import find_rows
+from multitudes.index.item_table import find_rows, l2_normalize
 from multitudes.index.live import LiveIndex
 from multitudes.index.protocol import Index
 from multitudes.retrieval.catalogue import sample_items
@@ -85,9 +85,7 @@ class Explainer:
 
     def _unit_vectors(self, items: NDArray[np.int64]) -> NDArray[np.float32]:
         """Return the vectors of items at length 1; zeros stay zeros."""
-        vectors = self._index.vectors(items)
-        length = np.linalg.norm(vectors, axis=1, keepdims=True)
-        return np.asarray(vectors / np.maximum(length, 1e-12), dtype=np.float32)
+        return l2_normalize(self._index.vectors(items))
 
 
 def own_items(context: UserContext) -> list[NDArray[np.int64]]:

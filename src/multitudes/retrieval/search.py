@@ -315,11 +315,8 @@ def _blend_lists(
 def _ranks(result: SearchResult, share_BK: NDArray[np.float64], proposed: blend.BlendedList) -> NDArray[np.int64]:
     """Return the rank of each proposal in the fusion by other shares (B, M)."""
     merged = result.fusion_terms(share_BK).merge(share_BK.shape)
-    score_BU = np.maximum(merged.score_KU, 0).sum(axis=1)
-    score_BM = np.full(proposed.item_N.shape, -np.inf, dtype=np.float32)
-    for b, (item_M, item_U) in enumerate(zip(proposed.item_N, merged.item_U, strict=True)):
-        count_U, count_M = int((item_U != NO_ID).sum()), int((item_M != NO_ID).sum())
-        score_BM[b, :count_M] = score_BU[b, np.searchsorted(item_U[:count_U], item_M[:count_M])]
+    score_BM = np.maximum(merged.scores_of(proposed.item_N), 0).sum(axis=1)
+    score_BM[proposed.item_N == NO_ID] = -np.inf
     return np.argsort(np.argsort(-score_BM, axis=1, kind="stable"), axis=1, kind="stable")
 
 
@@ -329,12 +326,8 @@ def _found_by(lists: SearchResult, merged: blend.MergedLists, item_BN: NDArray[n
     if 0 < n <= lists.hits.score_QN.shape[1]:
         nth_Q = np.where(lists.hits.count_Q >= n, lists.hits.score_QN[:, n - 1], -np.inf)
         least_BK[lists.user_Q, lists.column_Q] = nth_Q
-    found_BNK = np.zeros((*item_BN.shape, merged.score_KU.shape[1]), dtype=np.bool_)
-    for b, (item_N, item_U) in enumerate(zip(item_BN, merged.item_U, strict=True)):
-        count_U, count_N = int((item_U != NO_ID).sum()), int((item_N != NO_ID).sum())
-        score_KN = merged.score_KU[b][:, np.searchsorted(item_U[:count_U], item_N[:count_N])]
-        found_BNK[b, :count_N] = ((score_KN >= least_BK[b, :, None]) & (score_KN > -np.inf)).T
-    return found_BNK
+    score_BKN = merged.scores_of(item_BN)
+    return ((score_BKN >= least_BK[:, :, None]) & (score_BKN > -np.inf)).swapaxes(1, 2)
 
 
 def _calibrate(

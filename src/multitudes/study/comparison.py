@@ -213,13 +213,7 @@ def compare_with_controls(
     differences: dict[str, dict[str, Any]] = {}
     for control in CONTROL_LABELS:
         others = trained if control == TRAINED_CONTROL else {method: f"{method}/{control}" for method in outcomes.cells}
-        gains = {
-            method: SeedOutcomes(own - other)
-            for method, opponent in others.items()
-            if method in outcomes.cells
-            and opponent in outcomes.cells
-            and len(own := _hits(outcomes, method)) == len(other := _hits(outcomes, opponent))
-        }
+        gains = _paired_gains(outcomes, {method: (method, other) for method, other in others.items()}, "hits")
         if gains:
             estimates = resampling(list(gains.values()), figure_weights(outcomes, "hr"), for_verdict=True)
             for number, method in enumerate(gains):
@@ -238,16 +232,26 @@ def compare_with_systems(outcomes: PairedOutcomes, resampling: Resampling) -> di
         measure = FIGURES[figure]
         if measure not in outcomes.measures:
             continue
-        gains = {
-            name: SeedOutcomes(own.value_SB - outcomes.measure(name, measure).value_SB)
-            for name, seeds in outcomes.cells.items()
-            if "/" in name and len((own := outcomes.measure(name.partition("/")[0], measure)).value_SB) == len(seeds)
-        }
+        pairs = {name: (name.partition("/")[0], name) for name in outcomes.cells if "/" in name}
+        gains = _paired_gains(outcomes, pairs, measure)
         if gains:
             estimates = resampling(list(gains.values()), figure_weights(outcomes, figure))
             for number, name in enumerate(gains):
                 differences.setdefault(name, {})[figure] = as_json(estimates.interval(number))
     return differences
+
+
+def _paired_gains(
+    outcomes: PairedOutcomes, pairs: Mapping[str, tuple[str, str]], measure: str
+) -> dict[str, SeedOutcomes]:
+    """Return a measure of the first method of each pair less that of the second, where both have as many seeds."""
+    return {
+        label: SeedOutcomes(own - other)
+        for label, (method, opponent) in pairs.items()
+        if {method, opponent} <= outcomes.cells.keys()
+        and len(own := outcomes.measure(method, measure).value_SB)
+        == len(other := outcomes.measure(opponent, measure).value_SB)
+    }
 
 
 def compare_with_baseline(
@@ -313,10 +317,6 @@ def difference_interval(estimates: Estimates, method: int, reference: int) -> di
 def figure_weights(outcomes: PairedOutcomes, figure: str) -> NDArray[np.float64]:
     """Return the weights of the users in a figure, shape (B,): their targets for HR, mostly 1 for the other figures."""
     return outcomes.user_column(_WEIGHTS[figure]) if figure in _WEIGHTS else np.ones(len(outcomes.users))
-
-
-def _hits(outcomes: PairedOutcomes, method: str) -> NDArray[np.float64]:
-    return outcomes.measure(method, "hits").value_SB
 
 
 def compare_by_segment(outcomes: PairedOutcomes, reference: str, resampling: Resampling) -> dict[str, Any]:

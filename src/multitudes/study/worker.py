@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 
 from multitudes.atomic import write_json
-from multitudes.batches.held_out import HeldOut, held_out_users, select_users
+from multitudes.batches.held_out import HeldOut, held_out_users, seen_items, select_users
 from multitudes.config import parse
 from multitudes.data.prepared import PreparedData, Split
 from multitudes.errors import INTERRUPTED_EXIT_CODE, ArtefactError, MissingError, MultitudesError, is_disk_full
@@ -29,7 +29,7 @@ from multitudes.evaluation.evaluate import Evaluation, evaluate
 from multitudes.evaluation.outcomes import write_outcomes
 from multitudes.evaluation.pair import METHOD as PAIR
 from multitudes.evaluation.pair import Member, evaluate_pair
-from multitudes.evaluation.targets import seen_items, subsample
+from multitudes.evaluation.targets import subsample
 from multitudes.linear.run import METHOD as LINEAR
 from multitudes.linear.run import LinearConfig, make_linear_run
 from multitudes.locks import lock

@@ -18,13 +18,12 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from multitudes.batches.held_out import HeldOut, select_targets, select_users
+from multitudes.batches.held_out import HeldOut, seen_items, select_targets, select_users
 from multitudes.batches.user_vectors import INTEREST_KINDS, InterestKind
 from multitudes.data.own_items import positive_items
-from multitudes.data.prepared import PreparedData
 from multitudes.linear.judge import Judge, UserInterests
 from multitudes.metrics import ranking
-from multitudes.metrics.coverage import class_shares, is_interest, served
+from multitudes.metrics.coverage import has_interests, served
 from multitudes.retrieval.allocation import proposals
 from multitudes.retrieval.calibration import with_tastes
 from multitudes.retrieval.config import DEFAULT_SHARES, RetrieveConfig, Shares
@@ -111,7 +110,7 @@ class _Trial:
         vectors = user_vectors(self._run, users, config, self._items)
         positives = positive_items(prepared, users.user_B, users.end_B)
         clusters = self._judge.interests(prepared, users).clusters
-        seen = _seen_items(prepared, users)
+        seen = seen_items(prepared, users)
         calibrated = with_tastes(vectors, positives, self._items, 1.0)
         lists = search_vectors(calibrated, self._items, proposals(calibrated, self._n), seen, config)
         tried = []
@@ -135,10 +134,8 @@ class _Trial:
 
 def _served(item_BN: NDArray[np.int64], interests: UserInterests) -> NDArray[np.float64]:
     """Return the share of each user's interests that a list serves (B,); NaN without a history."""
-    user_P, place_P = np.nonzero(item_BN)
-    shape = interests.history_BC.shape
-    list_BC = class_shares(user_P, interests.class_I[item_BN[user_P, place_P]], shape)
-    return np.where(is_interest(interests.history_BC).any(axis=1), served(list_BC, interests.history_BC), np.nan)
+    history_BC = interests.history_BC
+    return np.where(has_interests(history_BC), served(interests.list_shares(item_BN), history_BC), np.nan)
 
 
 def candidate_lists(kinds: Sequence[InterestKind], blend: str) -> list[tuple[Shares, float]]:
@@ -203,10 +200,3 @@ def _mean(values: NDArray[np.float64]) -> float:
     """Return the mean of the values that are known; 0 if none is."""
     known = values[~np.isnan(values)]
     return float(known.mean()) if len(known) else 0.0
-
-
-def _seen_items(prepared: PreparedData, users: HeldOut) -> list[NDArray[np.int64]]:
-    """Return the distinct known items of each user's history."""
-    offset = prepared.event_offset
-    histories = [prepared.event_item[offset[u] : e] for u, e in zip(users.user_B, users.end_B, strict=True)]
-    return [np.setdiff1d(items, 0).astype(np.int64) for items in histories]
