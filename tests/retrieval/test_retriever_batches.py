@@ -178,6 +178,16 @@ def test_cached_vectors_need_no_tower_and_are_those_of_the_last_answer(retriever
     )
 
 
+def test_what_one_request_asks_of_its_list_is_not_in_the_answer_from_the_cache(retriever: Retriever):
+    """Shares, mutes and calibration are of a request; the cache has what the tower made of the user."""
+    plain = retriever.answer([Request("ann", n=5)])[0]
+    asked = Request("ann", n=5, interest_shares={1: 1.0}, calibration=1.0)
+    assert [one.share for one in retriever.answer([asked])[0].interests] != [one.share for one in plain.interests]
+    cached = retriever.answer([Request("ann", n=5)], degradation=Degradation.CACHED)[0]
+    assert [one.share for one in cached.interests] == [one.share for one in plain.interests]
+    assert items(cached) == items(plain)
+
+
 def test_the_least_recently_answered_user_leaves_the_cache(releases: Path):
     retriever = Retriever.open(releases, cached_users=1)
     retriever.answer([Request("ann", n=5)])

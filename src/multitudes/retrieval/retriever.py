@@ -295,9 +295,10 @@ class Retriever:
         if not requests:
             return []
         preferences = [Preferences.from_request(resolved.request, snapshot.release) for resolved in requests]
-        all_vectors = self._vectors(snapshot, requests, preferences)
-        if caches:
+        all_vectors = vectors_for_requests(snapshot.release, requests, preferences, self.config)
+        if caches:  # before what this request asks of its list, which the next one may not
             self._cache_vectors(requests, all_vectors)
+        all_vectors = self._with_shares_and_tastes(all_vectors, snapshot, requests, preferences)
         vectors = mask_muted(all_vectors, preferences)
         boost_BK = boost_factors(all_vectors, preferences, self.config)
         if degradation > Degradation.NONE:
@@ -327,11 +328,14 @@ class Retriever:
         timer("names")
         return responses
 
-    def _vectors(
-        self, snapshot: Snapshot, requests: Sequence[ResolvedRequest], preferences: Sequence[Preferences]
+    def _with_shares_and_tastes(
+        self,
+        vectors: UserVectors,
+        snapshot: Snapshot,
+        requests: Sequence[ResolvedRequest],
+        preferences: Sequence[Preferences],
     ) -> UserVectors:
-        """Return the vectors of the users of requests, with the parts of the list of their tastes."""
-        vectors = vectors_for_requests(snapshot.release, requests, preferences, self.config)
+        """Return the vectors with the shares that requests set, and the part of the list of each taste."""
         vectors = set_shares(vectors, [resolved.request for resolved in requests])
         asked = [resolved.request.calibration for resolved in requests]
         calibration_B = np.array([self.config.calibration or 0.0 if one is None else one for one in asked])
