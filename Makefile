@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: demo docs links test test-milvus test-cluster check lint bench bench-index bench-service bench-readout bench-simulate bench-sardine bench-peers bench-peers-converged reliability replicate format lock sbom pin-images test-lowest
+.PHONY: demo docs links test test-milvus test-cluster check lint bench bench-index bench-service bench-readout bench-simulate bench-sardine bench-peers bench-peers-converged records reliability replicate format lock sbom pin-images test-lowest
 
 # The stamp follows pyproject.toml, so a changed dependency is installed and nothing else is.
 $(STAMP): pyproject.toml
@@ -109,12 +109,12 @@ bench-service: $(STAMP)
 # How often a readout of an experiment errs, and what a large one costs. ARGS="--quick power …": see --help.
 bench-readout: $(STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.readout $(ARGS)
-	$(BIN)/python -m benchmarks.readout.page docs/online-figures.md
+	$(BIN)/python -m benchmarks.readout.page records/readout.md
 
 # The simulated world beside public data sets, and its speed. ARGS="--data FOLDER …": see --help.
 bench-simulate: $(STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.simulate $(ARGS)
-	$(BIN)/python -m benchmarks.simulate.page docs/simulation-figures.md
+	$(BIN)/python -m benchmarks.simulate.page records/simulated-world.md
 
 # The simulated world beside a simulator by others, in an environment of its own.
 SARDINE := .venv-sardine/.installed
@@ -126,7 +126,7 @@ $(SARDINE): pyproject.toml benchmarks/simulate/sardine-requirements.txt
 
 bench-sardine: $(SARDINE)
 	OMP_NUM_THREADS=1 .venv-sardine/bin/python -m benchmarks.simulate.sardine $(ARGS)
-	.venv-sardine/bin/python -m benchmarks.simulate.sardine_page docs/simulation-figures.md
+	.venv-sardine/bin/python -m benchmarks.simulate.sardine_page records/simulated-world.md
 
 # Other libraries, in an environment of their own. PREPARED="DIR …": prepared folders in place of the sample.
 PEERS := .venv-peers/.installed
@@ -143,6 +143,23 @@ bench-peers: $(STAMP) $(PEERS)
 bench-peers-converged: $(STAMP) $(PEERS)
 	$(BIN)/python -m benchmarks.peers.converged $(PREPARED) $(ARGS)
 	$(BIN)/python -m benchmarks.peers.converged_page
+
+# Every page of records/ again, and the tables of docs/results.md, from kept results alone: after a change of how they are shown.
+RESULTS := benchmarks/results
+
+records: $(STAMP)
+	$(BIN)/python -m benchmarks.study_pages
+	$(BIN)/python -m benchmarks.paper_orderings
+	$(BIN)/python -m benchmarks.peers.converged_page
+	$(BIN)/python -m benchmarks.page $(RESULTS)/speed.json $(RESULTS)/peers.json $(RESULTS)/peers-one-target.json
+	$(BIN)/python -m benchmarks.service.page
+	$(BIN)/python -m benchmarks.index.page
+	$(BIN)/python -m benchmarks.scale.page records/scale.md
+	$(BIN)/python -m benchmarks.readout.page records/readout.md
+	$(BIN)/python -m benchmarks.simulate.page records/simulated-world.md
+	$(BIN)/python -m benchmarks.simulate.sardine_page records/simulated-world.md
+	$(BIN)/python -m benchmarks.simulate.orderings_page records/simulated-world.md
+	$(BIN)/python -m reliability.page
 
 # What holds when things go wrong, in an environment of its own; what is done at a scale is not done again.
 # ARGS="--scale 0.1 overload": see --help.

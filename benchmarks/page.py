@@ -1,4 +1,4 @@
-"""``python -m benchmarks.page [RESULTS.json …] [--out FILE]``: docs/benchmarks.md, from the JSON of runs alone."""
+"""``python -m benchmarks.page [RESULTS.json …] [--out FILE]``: records/speed.md, from the JSON of runs alone."""
 
 import argparse
 import json
@@ -256,7 +256,7 @@ def main() -> None:
     """Write the page from a results file, the newest by default."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.page", description="Write the page of benchmarks.")
     parser.add_argument("results", nargs="*", type=Path, help="JSON of runs; default: the newest in benchmarks/results")
-    parser.add_argument("--out", type=Path, default=ROOT / "docs" / "benchmarks.md")
+    parser.add_argument("--out", type=Path, default=ROOT / "records" / "speed.md")
     given = parser.parse_args()
     files = sorted((ROOT / "benchmarks" / "results").glob("2*.json"))
     results = given.results or files[-1:] or parser.error("no results yet; measure with: make bench")

@@ -1,4 +1,4 @@
-"""``python -m benchmarks.paper_orderings``: docs/results-paper-orderings.md, which of the paper's orderings return.
+"""``python -m benchmarks.paper_orderings``: records/paper-orderings.md, which of the paper's orderings return.
 
 It reads the summaries of the studies with the paper's configuration, and no outcomes. A summary has the difference of
 each method to DCM, its reference. Between two other methods the page shows the bound that follows from their two
@@ -19,7 +19,7 @@ from multitudes.atomic import write_text
 from multitudes.report.formatting import Estimate, excludes_zero, format_difference, format_number, negate
 
 STUDIES = ("paper-small", "paper-confirm", "paper-amazon")
-PAGE = ROOT / "docs" / "results-paper-orderings.md"
+PAGE = ROOT / "records" / "paper-orderings.md"
 Summary = Mapping[str, Any]
 
 
@@ -53,8 +53,8 @@ _HEAD = """# Which of the paper's orderings return
 
 Written by `python -m benchmarks.paper_orderings`; do not edit. It reads the summaries of the studies
 `{studies}`. What the figures say is on
-[results-paper.md](results-paper.md), [results-paper-confirm.md](results-paper-confirm.md) and
-[results-paper-amazon.md](results-paper-amazon.md).
+[paper.md](paper.md), [paper-confirm.md](paper-confirm.md) and
+[paper-amazon.md](paper-amazon.md).
 
 **These tables are of the lists before the default changed** (commit eaed4ff): in turns, as today, with shares of the
 kinds that were fitted for a mixture.

@@ -3,7 +3,8 @@
 The pages are the Markdown files as they are. The navigation is docs/README.md: each of its headings is a section of
 the site, and the links below it are the pages of that section, in order. Pages of ``MAPS`` have others below them.
 Each version has a folder of the site; a switch in the sidebar leads from one to another, also without a server.
-Notebooks are run, and shown with what they print: one that ends with an error ends the build.
+Notebooks are run, and shown with what they print: one that ends with an error ends the build. Records are outside of the
+site: a link to one gives the file.
 """
 
 import json
@@ -85,6 +86,11 @@ def toctree(caption: str, pages: list[str]) -> str:
     return "\n".join(["", "```{toctree}", ":hidden:", f":caption: {caption}", "", *pages, "```", ""])
 
 
+def offer_records(_: Sphinx, __: str, source: list[str]) -> None:
+    """Make links to records, which are no pages of the site, downloads of their files."""
+    source[0] = re.sub(r"\[([^\]]+)\]\(((?:\.\./)+records/[\w-]+\.md)\)", r"{download}`\1 <\2>`", source[0])
+
+
 def add_navigation(_: Sphinx, name: str, source: list[str]) -> None:
     """Append the navigation to the pages that are maps of others."""
     if name == root_doc:
@@ -150,8 +156,9 @@ def write_versions(app: Sphinx, error: Exception | None) -> None:
 
 
 def setup(app: Sphinx) -> None:
-    """Register the parser of notebooks and both hooks."""
+    """Register the parser of notebooks and the hooks."""
     app.add_source_suffix(".ipynb", "notebook")
     app.add_source_parser(NotebookParser)
     app.connect("source-read", add_navigation)
+    app.connect("source-read", offer_records)
     app.connect("build-finished", write_versions)

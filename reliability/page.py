@@ -1,4 +1,4 @@
-"""``python -m reliability.page [RESULTS.json …] [--out FILE]``: docs/reliability.md, from the JSON of runs alone."""
+"""``python -m reliability.page [RESULTS.json …] [--out FILE]``: records/reliability.md, from the JSON of runs alone."""
 
 import argparse
 import json
@@ -110,7 +110,7 @@ def main() -> None:
     """Write the page from results files, the one of full size by default."""
     parser = argparse.ArgumentParser(prog="python -m reliability.page", description="Write the page of reliability.")
     parser.add_argument("results", nargs="*", type=Path, help="JSON of runs; by default that of full size")
-    parser.add_argument("--out", type=Path, default=ROOT / "docs" / "reliability.md")
+    parser.add_argument("--out", type=Path, default=ROOT / "records" / "reliability.md")
     given = parser.parse_args()
     files = given.results or [ROOT / "reliability" / "results" / "scale-1.json"]
     if not all(file.exists() for file in files):

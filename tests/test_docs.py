@@ -12,6 +12,7 @@ import multitudes
 ROOT = Path(__file__).parents[1]
 NOTEBOOKS = sorted((ROOT / "docs" / "notebooks").glob("*.ipynb"))
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"), *NOTEBOOKS])
+RECORDS = sorted((ROOT / "records").glob("*.md"))
 
 
 def text_of(page: Path) -> str:
@@ -22,7 +23,7 @@ def text_of(page: Path) -> str:
     return "\n\n".join(text if kind == "markdown" else f"```python\n{text}\n```" for text, kind in cells)
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+@pytest.mark.parametrize("page", [*PAGES, *RECORDS], ids=lambda page: str(page.relative_to(ROOT)))
 def test_every_link_leads_to_a_file(page: Path):
     text = re.sub(r"^```.*?^```", "", text_of(page), flags=re.DOTALL | re.MULTILINE)
     for link in re.findall(r"\]\((?!https?:)([^)#]+)", text):
@@ -41,18 +42,17 @@ def test_every_page_is_on_the_map():
     assert sorted(str(page.relative_to(ROOT)) for page in {*PAGES} - linked) == []
 
 
-def pages_outside_the_appendix() -> list[Path]:
-    """Return the pages that people read; the change log and the tables that programs wrote are looked up."""
-    index = (ROOT / "docs" / "README.md").read_text()
-    appendix = re.findall(r"\[([\w-]+\.md)\]", index.split("\n## Appendix")[1].split("\n## ")[0])
-    assert len(appendix) > 5
-    looked_up = {ROOT / "CHANGELOG.md", *(ROOT / "docs" / name for name in appendix)}
-    return [page for page in PAGES if page not in looked_up]
+def test_every_record_is_on_its_list_which_one_page_links():
+    """Records are outside of the site: what a user needs of them is in docs/results.md."""
+    index = ROOT / "records" / "README.md"
+    linked = {name for name in re.findall(r"\]\(([\w-]+\.md)\)", index.read_text())}
+    assert linked == {page.name for page in RECORDS} - {"README.md"}
+    assert [page.name for page in PAGES if re.search(r"\]\([./]*records/", text_of(page))] == ["results.md"]
 
 
-@pytest.mark.parametrize("page", pages_outside_the_appendix(), ids=lambda page: str(page.relative_to(ROOT)))
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_no_page_is_longer_than_a_person_reads_at_once(page: Path):
-    assert len(text_of(page).split()) <= 2_000, "split it by what it is for, or move its tables to the appendix"
+    assert len(text_of(page).split()) <= 2_000, "split it by what it is for, or move its tables to records"
 
 
 @pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda page: page.name)

@@ -205,7 +205,7 @@ def _cpu_ms(users: Sequence[Vectors], search: Callable[[Vectors], object], round
 
 
 def section(records: Sequence[dict[str, Any]]) -> list[str]:
-    """Return the section of docs/index-figures.md; no lines without records."""
+    """Return the section of records/index.md; no lines without records."""
     if not records:
         return []
     rows = [

@@ -1,4 +1,4 @@
-"""``python -m benchmarks.index.page``: docs/index.md, with its picture and appendix, from the JSON of runs alone."""
+"""``python -m benchmarks.index.page``: records/index.md, and the picture of docs/index.md, from the JSON of runs alone."""
 
 import argparse
 import json
@@ -18,38 +18,24 @@ from benchmarks.markdown import format_number, format_spread, table
 from multitudes.atomic import write_text
 
 RESULTS = ROOT / "benchmarks" / "results"
-PICTURE = "index-recall"
-_WORDS = Path(__file__).with_name("words.md")
-_HEAD = """# Index: how near, how fast, how large
+PICTURE = ROOT / "docs" / "images" / "index-recall"
+_HEAD = """# Index: tables
 
 Written by `python -m benchmarks.index.page` from `{source}`; do not edit. Measure on your own machine with
-`make bench-index`; `python -m benchmarks.index --help` names sizes and parts. The tables are in
-[an appendix]({appendix}).
-
-"""
-_APPENDIX_HEAD = """# Index: tables
-
-Written by `python -m benchmarks.index.page` from `{source}`; do not edit. How it is measured, and what follows:
-[{page}]({page}).
+`make bench-index`; `python -m benchmarks.index --help` names sizes and parts. What follows from it:
+[index.md](../docs/index.md).
 
 """
 
 
-def page(appendix_name: str, source: str) -> str:
-    """Return the page without its tables."""
-    head = _HEAD.format(source=source, appendix=appendix_name)
-    return f"{head}{_WORDS.read_text(encoding='utf-8')}\n![Recall against time](images/{PICTURE}.svg)\n"
-
-
-def appendix(
+def page(
     records: list[Record],
     runs: list[dict[str, Any]],
-    page_name: str,
     source: str,
     others: Sequence[dict[str, Any]] = (),
 ) -> str:
     """Return the tables of all records, of trained runs and of other libraries."""
-    lines = [_APPENDIX_HEAD.format(source=source, page=page_name), *libraries.section(others)]
+    lines = [_HEAD.format(source=source), *libraries.section(others)]
     for corpus in corpora(records):
         lines += [f"## {corpus}", "", _note(corpus), ""]
         lines += [*_goals(corpus), *_requests(corpus), *_files(corpus), *_changes(corpus), *_levels(corpus)]
@@ -189,12 +175,12 @@ def _levels(corpus: Corpus) -> list[str]:
 
 
 def main() -> None:
-    """Write the page, its picture and its appendix."""
+    """Write the page and the picture."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.index.page", description="Write the page of the index.")
     parser.add_argument("results", nargs="*", type=Path, help="JSON; default: benchmarks/results/index.json")
     parser.add_argument("--runs", type=Path, default=RESULTS / "index-runs.json", help="JSON of trained runs")
     parser.add_argument("--libraries", type=Path, default=libraries.RESULTS, help="JSON of other libraries")
-    parser.add_argument("--out", type=Path, default=ROOT / "docs" / "index.md")
+    parser.add_argument("--out", type=Path, default=ROOT / "records" / "index.md")
     given = parser.parse_args()
     files = given.results or [RESULTS / "index.json"]
     records = [record for file in files for record in json.loads(file.read_text(encoding="utf-8"))]
@@ -202,12 +188,9 @@ def main() -> None:
     further = [file for file in optional if file.exists()]
     runs, others = (json.loads(file.read_text(encoding="utf-8")) if file in further else [] for file in optional)
     named = [f"benchmarks/results/{file.name}" for file in (*files, *further)]
-    (given.out.parent / "images").mkdir(parents=True, exist_ok=True)
-    draw(corpora(records), given.out.parent / "images" / PICTURE)
-    source, tables = "`, `".join(named), given.out.with_stem(f"{given.out.stem}-figures")
-    write_text(given.out, page(tables.name, source))
-    write_text(tables, appendix(records, runs, given.out.name, source, others))
-    print(given.out, tables, sep="\n")
+    draw(corpora(records), PICTURE)
+    write_text(given.out, page(records, runs, "`, `".join(named), others))
+    print(given.out)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The section of docs/index-figures.md on trained runs: recall as stated and as found."""
+"""The section of records/index.md on trained runs: recall as stated and as found."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

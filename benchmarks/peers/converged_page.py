@@ -1,4 +1,4 @@
-"""``python -m benchmarks.peers.converged_page``: docs/peers.md, from the JSON of ``converged`` alone."""
+"""``python -m benchmarks.peers.converged_page``: records/peers.md, from the JSON of ``converged`` alone."""
 
 import argparse
 import json
@@ -18,7 +18,7 @@ _HEAD = """# Other libraries, trained to the end
 
 Written by `python -m benchmarks.peers.converged_page` from `benchmarks/results/peers-converged.json`; do not edit.
 Measure with `make bench-peers-converged PREPARED="DIR …"`: what is finished is not repeated, what is missing below is
-run. Speed at equal settings is in [benchmarks.md](benchmarks.md#peers).
+run. Speed at equal settings is in [speed.md](speed.md#peers).
 
 """
 _TEXT = """
@@ -145,7 +145,7 @@ def main() -> None:
     """Write the page."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.peers.converged_page", description=__doc__)
     parser.add_argument("results", nargs="?", type=Path, default=RESULTS)
-    parser.add_argument("--out", type=Path, default=ROOT / "docs" / "peers.md")
+    parser.add_argument("--out", type=Path, default=ROOT / "records" / "peers.md")
     given = parser.parse_args()
     write_text(given.out, page(json.loads(given.results.read_text(encoding="utf-8"))["validation"]))
     print(given.out)

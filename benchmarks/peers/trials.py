@@ -35,7 +35,7 @@ from multitudes.linear.run import make_linear_run
 from multitudes.training.config import RunConfig
 from multitudes.training.runs import open_run
 
-# As in examples/linear.toml, the study behind docs/results.md.
+# As in examples/linear.toml, the study behind records/linear.md.
 _JOINT = {
     "method": "joint",
     "model": {"crossing": {"hidden": 0}},

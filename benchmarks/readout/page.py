@@ -1,4 +1,4 @@
-"""``python -m benchmarks.readout.page docs/online-figures.md``: the kept figures, written into the page."""
+"""``python -m benchmarks.readout.page records/readout.md``: the kept figures, written into the page."""
 
 import json
 import sys
@@ -10,7 +10,7 @@ from benchmarks.machine import ROOT
 from benchmarks.markdown import format_number, table
 from multitudes.service.docs_tables import replace_table
 
-BEGIN = "<!-- figures: written by `python -m benchmarks.readout.page docs/online-figures.md` -->"
+BEGIN = "<!-- figures: written by `python -m benchmarks.readout.page records/readout.md` -->"
 RESULTS = ROOT / "benchmarks" / "results" / "readout.json"
 
 

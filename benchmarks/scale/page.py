@@ -1,4 +1,4 @@
-"""``python -m benchmarks.scale.page docs/scale-figures.md``: three sizes on paper, and what was measured of growth."""
+"""``python -m benchmarks.scale.page records/scale.md``: three sizes on paper, and what was measured of growth."""
 
 import json
 import sys
@@ -13,8 +13,8 @@ from multitudes.capacity.plan import CapacityConfig, StageRequirements, plan_cap
 from multitudes.capacity.unit_costs import UnitCosts, load_unit_costs
 from multitudes.service.docs_tables import replace_table
 
-BEGIN = "<!-- three sizes: written by `python -m benchmarks.scale.page docs/scale-figures.md` -->"
-BEGIN_GROWTH = "<!-- growth: written by `python -m benchmarks.scale.page docs/scale-figures.md` -->"
+BEGIN = "<!-- three sizes: written by `python -m benchmarks.scale.page records/scale.md` -->"
+BEGIN_GROWTH = "<!-- growth: written by `python -m benchmarks.scale.page records/scale.md` -->"
 PICTURE = "images/prepare-growth.svg"
 _SIZES = ("targets", "items", "parts_of_a_batch")
 RESULTS = ROOT / "benchmarks" / "results" / "scale.json"

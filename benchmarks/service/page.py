@@ -1,4 +1,4 @@
-"""``python -m benchmarks.service.page``: docs/service-speed.md, with its picture, from the JSON of a run alone."""
+"""``python -m benchmarks.service.page``: records/service-speed.md, with its picture, from the JSON of a run alone."""
 
 import argparse
 import json
@@ -124,7 +124,7 @@ def main() -> None:
     """Write the page and its picture."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.service.page", description="Write the page.")
     parser.add_argument("results", nargs="?", type=Path, default=RESULTS, help="JSON of a run")
-    parser.add_argument("--out", type=Path, default=ROOT / "docs" / "service-speed.md")
+    parser.add_argument("--out", type=Path, default=ROOT / "records" / "service-speed.md")
     given = parser.parse_args()
     records = json.loads(given.results.read_text(encoding="utf-8")) if given.results.exists() else []
     records.sort(key=lambda one: (-one["sizes"]["items"], -one["plan"]["rate"], one["plan"].get("workers", 1)))

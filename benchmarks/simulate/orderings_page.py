@@ -1,4 +1,4 @@
-"""``python -m benchmarks.simulate.orderings_page docs/simulation-figures.md`` writes the record into the page."""
+"""``python -m benchmarks.simulate.orderings_page records/simulated-world.md`` writes the record into the page."""
 
 import json
 import sys
@@ -10,7 +10,7 @@ from benchmarks.markdown import table
 from benchmarks.simulate.orderings import CLAIMS, RESULTS, Claim
 from multitudes.service.docs_tables import replace_table
 
-BEGIN = "<!-- orderings: written by `python -m benchmarks.simulate.orderings_page docs/simulation-figures.md` -->"
+BEGIN = "<!-- orderings: written by `python -m benchmarks.simulate.orderings_page records/simulated-world.md` -->"
 
 
 def written_into(page: str, record: Mapping[str, Any]) -> str:

@@ -1,7 +1,7 @@
 """``python -m benchmarks.simulate.organic FOLDER``: what users of the simulated world save without any feed, as tables.
 
 Followed topics are stated there, apart from the events, and no list that somebody chose has influenced them. So
-``prepare``, ``train`` and ``evaluate`` show on them when each kind of vector pays (docs/results-segments.md).
+``prepare``, ``train`` and ``evaluate`` show on them when each kind of vector pays (records/segments.md).
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""``python -m benchmarks.simulate.page docs/simulation-figures.md``: the kept figures, written into the page."""
+"""``python -m benchmarks.simulate.page records/simulated-world.md``: the kept figures, written into the page."""
 
 import json
 import sys
@@ -12,7 +12,7 @@ from benchmarks.simulate.picture import draw
 from benchmarks.simulate.sets import WORLD
 from multitudes.service.docs_tables import replace_table
 
-BEGIN = "<!-- world: written by `python -m benchmarks.simulate.page docs/simulation-figures.md` -->"
+BEGIN = "<!-- world: written by `python -m benchmarks.simulate.page records/simulated-world.md` -->"
 RESULTS = ROOT / "benchmarks" / "results" / "simulate.json"
 PICTURE = "images/world-marginals.svg"
 

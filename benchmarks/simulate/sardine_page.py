@@ -1,4 +1,4 @@
-"""``python -m benchmarks.simulate.sardine_page docs/simulation-figures.md``: the record beside SARDINE, in the page."""
+"""``python -m benchmarks.simulate.sardine_page records/simulated-world.md``: the record beside SARDINE, in the page."""
 
 import json
 import sys
@@ -10,7 +10,7 @@ from benchmarks.machine import ROOT
 from benchmarks.markdown import table
 from multitudes.service.docs_tables import replace_table
 
-BEGIN = "<!-- sardine: written by `python -m benchmarks.simulate.sardine_page docs/simulation-figures.md` -->"
+BEGIN = "<!-- sardine: written by `python -m benchmarks.simulate.sardine_page records/simulated-world.md` -->"
 RESULTS = ROOT / "benchmarks" / "results" / "sardine.json"
 _HEADS = {
     "positions": "random lists, by place; the first place: 1",

@@ -4,7 +4,7 @@ import pytest
 from benchmarks.child_process import ChildResult
 from benchmarks.index import run as run_module
 from benchmarks.index.corpus import KINDS
-from benchmarks.index.page import appendix
+from benchmarks.index.page import page
 from benchmarks.index.picture import draw, rows
 from benchmarks.index.records import corpora
 from benchmarks.index.run import PARTS, Plan, run
@@ -23,7 +23,7 @@ def records(tmp_path_factory):
 
 @pytest.mark.slow
 def test_a_tiny_run_gives_a_page_with_every_table_and_a_picture(records, tmp_path):
-    text = appendix(records, [], "index.md", "index.json")
+    text = page(records, [], "index.json")
     for head in ("| goal |", "| engine | request |", "| engine | build s |", "after ", "| engine | depth |"):
         assert head in text
     assert "nan" not in text
@@ -40,6 +40,4 @@ def test_a_tiny_run_gives_a_page_with_every_table_and_a_picture(records, tmp_pat
 def test_a_run_that_was_interrupted_once_its_vectors_were_drawn_has_a_page_without_them(records):
     drawn = [record for record in records if record["step"]["part"] == "world"]
     unmeasured = [{**record, "step": {**record["step"], "items": 10_000_000}} for record in drawn]
-    assert appendix([*records, *unmeasured], [], "index.md", "index.json") == appendix(
-        records, [], "index.md", "index.json"
-    )
+    assert page([*records, *unmeasured], [], "index.json") == page(records, [], "index.json")

@@ -15,7 +15,7 @@ from multitudes.simulation.run import simulate
 
 
 def test_the_documents_tables_are_those_of_what_is_kept():
-    page = (ROOT / "docs" / "simulation-figures.md").read_text(encoding="utf-8")
+    page = (ROOT / "records" / "simulated-world.md").read_text(encoding="utf-8")
     assert written_into(page, json.loads(RESULTS.read_text(encoding="utf-8"))) == page
 
 

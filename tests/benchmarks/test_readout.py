@@ -11,7 +11,7 @@ from benchmarks.readout.page import BEGIN, RESULTS, figures, written_into
 
 
 def test_the_documents_figures_are_those_of_the_kept_run():
-    page = (ROOT / "docs" / "online-figures.md").read_text()
+    page = (ROOT / "records" / "readout.md").read_text()
     results = json.loads(RESULTS.read_text())
     assert BEGIN in page
     assert written_into(page, results) == page
@@ -22,7 +22,7 @@ def test_a_changed_result_changes_the_page():
     """The control of the comparison above."""
     results = json.loads(RESULTS.read_text())
     results["power"]["figures"]["sum"]["users_per_arm"] += 1
-    page = (ROOT / "docs" / "online-figures.md").read_text()
+    page = (ROOT / "records" / "readout.md").read_text()
     assert written_into(page, results) != page
 
 

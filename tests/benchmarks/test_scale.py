@@ -12,7 +12,7 @@ from benchmarks.unit_costs import collect_unit_costs
 
 from multitudes.capacity.unit_costs import load_unit_costs
 
-PAGE = ROOT / "docs" / "scale-figures.md"
+PAGE = ROOT / "records" / "scale.md"
 
 
 def test_the_page_is_that_of_the_kept_figures_and_others_change_it():

@@ -16,16 +16,16 @@ from tests.worlds import SMALL_MODEL
 
 
 def test_the_documents_figures_are_those_of_the_kept_run():
-    page = (ROOT / "docs" / "simulation-figures.md").read_text()
+    page = (ROOT / "records" / "simulated-world.md").read_text()
     results = json.loads(RESULTS.read_text())
     assert BEGIN in page
     assert written_into(page, results) == page
     assert not any(part["quick"] for part in results.values())
-    assert (ROOT / "docs" / PICTURE).exists()
+    assert (ROOT / "records" / PICTURE).exists()
 
 
 def test_the_tables_beside_the_other_simulator_are_those_of_what_is_kept():
-    page = (ROOT / "docs" / "simulation-figures.md").read_text()
+    page = (ROOT / "records" / "simulated-world.md").read_text()
     kept = json.loads(sardine_page.RESULTS.read_text())
     assert sardine_page.written_into(page, kept) == page
     kept["figures"]["orders"]["SARDINE"]["by chance"] = 2.0
@@ -36,7 +36,7 @@ def test_a_changed_result_changes_the_page():
     """The control of the comparison above."""
     results = json.loads(RESULTS.read_text())
     results["marginals"]["figures"]["sets"]["world"]["repeat_share"] = 0.99
-    page = (ROOT / "docs" / "simulation-figures.md").read_text()
+    page = (ROOT / "records" / "simulated-world.md").read_text()
     assert written_into(page, results) != page
     assert any("**above**" in line and "0.99" in line for line in figures(results))
 

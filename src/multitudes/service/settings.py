@@ -19,7 +19,7 @@ from multitudes.state.protocol import StateConfig
 from multitudes.threads import available_cores
 
 ENVIRONMENT_PREFIX: Final = "MULTITUDES_SERVE_"
-_DEFAULT_WORKERS: Final = 2  # measured on two cores (docs/service-speed.md)
+_DEFAULT_WORKERS: Final = 2  # measured on two cores (records/service-speed.md)
 
 
 class ServerConfig(Config):

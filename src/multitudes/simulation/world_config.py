@@ -1,7 +1,7 @@
 """The settings of a simulated world and the reason for each number, and the calendar of its days.
 
 *Calibrated* numbers place the world within the range of the public data sets (``python -m benchmarks.simulate``,
-docs/simulation-figures.md). A *choice* has no public figure behind it; its description says what it is for.
+records/simulated-world.md). A *choice* has no public figure behind it; its description says what it is for.
 """
 
 from typing import Any, Self

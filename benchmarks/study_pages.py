@@ -1,0 +1,79 @@
+"""``python -m benchmarks.study_pages``: the pages of the kept studies in records/, and the tables of docs/results.md.
+
+Each study has a page and an appendix with the tables of each data set. docs/results.md shows today's default alone.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from benchmarks.machine import ROOT
+from benchmarks.markdown import table
+from multitudes.report.formatting import format_difference
+from multitudes.service.docs_tables import replace_table
+from multitudes.study import page as study_page
+
+RESULTS, RECORDS = ROOT / "benchmarks" / "results", ROOT / "records"
+PAGE = ROOT / "docs" / "results.md"
+DEFAULT = "coverage"  # the study of today's default
+STUDIES = {
+    "coverage": DEFAULT,
+    "linear": "linear",
+    "linear-test": "linear/test",
+    "interests": "interests",
+    "interests-test": "interests/test",
+    "methods": "methods",
+    "paper": "paper-small",
+    "paper-confirm": "paper-confirm",
+    "paper-amazon": "paper-amazon",
+    "negatives": "consistent-negatives",
+    "ablations": "ablations",
+    "ablations-conditional": "ablations/conditional",
+}
+PICTURES = ("linear", "linear-test", "interests", "interests-test")
+CONTROLS = {
+    "unconditioned": "its one vector of the whole history",
+    "calibrated": "that vector, its list calibrated",
+    "steck": "that vector, its best 600 re-ranked",
+    "random_partition": "random parts of the history",
+}
+BEGIN = "<!-- results: written by `python -m benchmarks.study_pages` -->"
+
+
+def main() -> None:
+    """Write all of them."""
+    for name, folder in STUDIES.items():
+        given = [str(RESULTS / folder), "--words", str(RESULTS / folder / "words.md")]
+        given += ["--out", str(RECORDS / f"{name}.md"), "--appendix", str(RECORDS / f"{name}-sets.md")]
+        given += ["--picture", str(RECORDS / "images" / f"{name}.svg")] if name in PICTURES else []
+        study_page.main(given)
+    PAGE.write_text(update_page(PAGE.read_text(encoding="utf-8"), summary_of(DEFAULT)), encoding="utf-8")
+
+
+def summary_of(folder: str) -> dict[str, Any]:
+    """Return the kept summary of a study."""
+    summary: dict[str, Any] = json.loads((RESULTS / folder / "summary.json").read_text(encoding="utf-8"))
+    return summary
+
+
+def update_page(page: str, summary: dict[str, Any]) -> str:
+    """Return docs/results.md with its tables between the marks."""
+    tables = [study_page.overview_table(summary), "", *controls_table(summary["data"])]
+    return replace_table(BEGIN, "\n".join(tables).strip(), page)
+
+
+def controls_table(data: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what ``joint`` serves and finds beyond each control, by data set."""
+    head, rows = ["joint −", ""], dict[tuple[str, str], list[str]]()
+    for name, data_set in data.items():
+        seeds = len(data_set["methods"]["joint"]["seeds"])
+        head.append(f"{name}, {seeds} seed{'s' if seeds > 1 else ''}")
+        for control, meaning in CONTROLS.items():
+            for key, label in (("served", "served"), ("hr", f"HR@{data_set['budget']}")):
+                found = format_difference(data_set["systems"][f"joint/{control}"][key])
+                rows.setdefault((meaning, label), []).append(found)
+    yield from table(head, ([*label, *cells] for label, cells in rows.items()))
+
+
+if __name__ == "__main__":
+    main()
