@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: demo docs links test test-milvus test-cluster check lint bench bench-index bench-service bench-readout bench-simulate bench-sardine bench-peers bench-peers-converged records reliability replicate format lock sbom pin-images test-lowest
+.PHONY: demo docs links test test-milvus test-cluster check lint size bench bench-index bench-service bench-readout bench-simulate bench-sardine bench-peers bench-peers-converged records reliability replicate format lock sbom pin-images test-lowest
 
 # The stamp follows pyproject.toml, so a changed dependency is installed and nothing else is.
 $(STAMP): pyproject.toml
@@ -88,6 +88,10 @@ lint: $(STAMP)
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/codespell *.md docs src reference benchmarks reliability examples deploy
+
+# How large the project is: lines, words, settings, commands, imports.
+size: $(STAMP)
+	$(BIN)/python -m reference.size
 
 format: $(STAMP)
 	$(BIN)/ruff format .

@@ -3,8 +3,8 @@
 The pages are the Markdown files as they are. The navigation is docs/README.md: each of its headings is a section of
 the site, and the links below it are the pages of that section, in order. Pages of ``MAPS`` have others below them.
 Each version has a folder of the site; a switch in the sidebar leads from one to another, also without a server.
-Notebooks are run, and shown with what they print: one that ends with an error ends the build. Records are outside of the
-site: a link to one gives the file.
+Notebooks are run, and shown with what they print: one that ends with an error ends the build. Records are outside of
+the site: a link to one gives the file.
 """
 
 import json

@@ -88,7 +88,7 @@ def _section(name: str, config: type[Config]) -> Iterator[str]:
 
 def _body(prefix: str, config: type[Config]) -> Iterator[str]:
     """Yield the table of the settings of a class, then the sections of those that are tables."""
-    tables = {key: inner for key, field in config.model_fields.items() if (inner := _table_of(field.annotation))}
+    tables = {key: inner for key, field in config.model_fields.items() if (inner := table_of(field.annotation))}
     yield settings_table({key: field for key, field in config.model_fields.items() if key not in tables})
     for key, inner in tables.items():
         if inner.__name__ in {address.rpartition(":")[2] for address in SECTIONS.values()}:
@@ -99,7 +99,7 @@ def _body(prefix: str, config: type[Config]) -> Iterator[str]:
             yield from _section(f"{prefix}{key}{'.NAME' if named else ''}", inner)
 
 
-def _table_of(annotation: Any) -> type[Config] | None:  # noqa: ANN401 (any annotation)
+def table_of(annotation: Any) -> type[Config] | None:  # noqa: ANN401 (any annotation)
     """Return the class of a setting that is a table, or of the tables with free names that it holds."""
     inner = get_args(annotation)[1] if get_origin(annotation) is dict else annotation
     return inner if isinstance(inner, type) and issubclass(inner, Config) else None

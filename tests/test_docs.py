@@ -45,7 +45,7 @@ def test_every_page_is_on_the_map():
 def test_every_record_is_on_its_list_which_one_page_links():
     """Records are outside of the site: what a user needs of them is in docs/results.md."""
     index = ROOT / "records" / "README.md"
-    linked = {name for name in re.findall(r"\]\(([\w-]+\.md)\)", index.read_text())}
+    linked = set(re.findall(r"\]\(([\w-]+\.md)\)", index.read_text()))
     assert linked == {page.name for page in RECORDS} - {"README.md"}
     assert [page.name for page in PAGES if re.search(r"\]\([./]*records/", text_of(page))] == ["results.md"]
 

@@ -1,4 +1,4 @@
-"""``python -m benchmarks.index.page``: records/index.md, and the picture of docs/index.md, from the JSON of runs alone."""
+"""``python -m benchmarks.index.page``: records/index.md, and the picture of docs/index.md, from kept JSON alone."""
 
 import argparse
 import json
