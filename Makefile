@@ -87,7 +87,7 @@ lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/codespell *.md docs src reference benchmarks reliability examples deploy
+	$(BIN)/codespell *.md docs records src reference benchmarks reliability examples deploy
 
 # How large the project is: lines, words, settings, commands, imports.
 size: $(STAMP)
