@@ -7,7 +7,7 @@ import pytest
 
 import multitudes
 
-HEAVY = ("torch", "onnxruntime", "faiss", "polars", "duckdb", "numpy", "pandera", "pyarrow", "altair")
+HEAVY = ("torch", "onnxruntime", "faiss", "polars", "duckdb", "numpy", "pyarrow", "altair")
 
 
 def loaded_after(statement: str) -> set[str]:
@@ -44,7 +44,7 @@ def test_serving_and_preparing_load_no_torch(module):
 
 BASE_INSTALL = """
 import sys
-EXTRAS = {"altair", "duckdb", "fastapi", "httpx", "onnx", "optuna", "pandera", "prometheus_client", "safetensors"}
+EXTRAS = {"altair", "duckdb", "fastapi", "httpx", "onnx", "optuna", "prometheus_client", "safetensors"}
 EXTRAS |= {"scipy", "torch", "uvicorn"}
 class Missing:
     def find_spec(self, name, path=None, target=None):

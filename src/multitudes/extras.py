@@ -7,7 +7,7 @@ from multitudes.errors import MissingError, missing_extra
 
 # The modules that each extra of pyproject.toml brings; cluster and database clients come one by one.
 EXTRAS: dict[str, tuple[str, ...]] = {
-    "data": ("duckdb", "pandera", "scipy", "threadpoolctl"),
+    "data": ("duckdb", "scipy", "threadpoolctl"),
     "train": ("torch", "safetensors", "onnx", "onnxscript"),
     "report": ("altair", "vl_convert"),
     "study": ("optuna",),

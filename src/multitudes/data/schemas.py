@@ -5,12 +5,9 @@ advice if the column has another type.
 """
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import polars as pl
-
-if TYPE_CHECKING:
-    import pandera.polars as pa
 
 ColumnRole = Literal["id", "key", "time", "text", "number", "flag", "texts", "vector"]
 COLUMN_ROLES: Mapping[str, Mapping[str, ColumnRole]] = {
@@ -59,14 +56,15 @@ SQL_TYPE: Mapping[ColumnRole, str] = {
     "texts": "VARCHAR[]",
     "vector": "FLOAT[]",
 }
-_POLARS_TYPE: Mapping[ColumnRole, pl.DataType] = {
-    "key": pl.String(),
-    "time": pl.Int64(),
-    "text": pl.String(),
-    "number": pl.Float64(),
-    "flag": pl.Boolean(),
-    "texts": pl.List(pl.String),
-    "vector": pl.List(pl.Float32),
+_POLARS_TYPES: Mapping[ColumnRole, tuple[pl.DataType, ...]] = {
+    "id": (pl.Int64(), pl.String()),
+    "key": (pl.String(),),
+    "time": (pl.Int64(),),
+    "text": (pl.String(),),
+    "number": (pl.Float64(),),
+    "flag": (pl.Boolean(),),
+    "texts": (pl.List(pl.String),),
+    "vector": (pl.List(pl.Float32),),
 }
 EXPECTED_TYPES: Mapping[ColumnRole, str] = {
     "id": "int64 or string, because a number with a fraction cannot tell large ids apart. Write the ids as integers or"
@@ -86,44 +84,9 @@ def short_expectation(role: ColumnRole) -> str:
     return EXPECTED_TYPES[role].split(". ", maxsplit=1)[0].split(", because", maxsplit=1)[0]
 
 
-def first_schema_error(table: str, empty: pl.DataFrame) -> tuple[str, str] | None:
-    """Check the columns of a table after reading.
-
-    Args:
-        table: a name in ``COLUMN_ROLES``.
-        empty: the table without its rows.
-
-    Returns:
-        The first wrong column and the type that was expected, "missing" for a column that is absent; None if all are
-        right.
-    """
-    import pandera.polars as pa  # noqa: PLC0415 (slow to import, and a service does not check tables)
-
-    schema = _schema(table, empty.schema)
-    try:
-        schema.validate(empty, lazy=True)
-    except pa.errors.SchemaErrors as error:
-        case = error.failure_cases.row(0, named=True)
-        if case["check"] == "column_in_dataframe":
-            return case["failure_case"], "missing"
-        return case["column"], str(schema.columns[case["column"]].dtype)
-    return None
-
-
-def _schema(table: str, columns: pl.Schema) -> "pa.DataFrameSchema":
-    import pandera.polars as pa  # noqa: PLC0415 (as above)
-
-    required = REQUIRED_COLUMNS[table]
-    return pa.DataFrameSchema(
-        {
-            name: pa.Column(_column_type(role, columns.get(name)), nullable=True, required=name in required)
-            for name, role in COLUMN_ROLES[table].items()
-        }
-    )
-
-
-def _column_type(role: ColumnRole, present: pl.DataType | None) -> pl.DataType:
-    """Return the expected type; an id is int64 or string, whichever the table has."""
-    if role == "id":
-        return pl.String() if present == pl.String else pl.Int64()
-    return _POLARS_TYPE[role]
+def first_wrong_column(table: str, found: pl.Schema) -> str | None:
+    """Return the first column of a table that is missing or, after reading, not of its type; None: all are right."""
+    roles = COLUMN_ROLES[table]
+    missing = [column for column in roles if column in REQUIRED_COLUMNS[table] and column not in found]
+    wrong = [column for column, role in roles.items() if column in found and found[column] not in _POLARS_TYPES[role]]
+    return next(iter([*missing, *wrong]), None)

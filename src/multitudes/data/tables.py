@@ -234,15 +234,14 @@ def _union_sql(engine: Engine, first: str, second: str, rows: int) -> str:
 
 
 def _check_columns(engine: Engine, name: str, file: Location, select: str, types: Mapping[str, str]) -> None:
-    problem = schemas.first_schema_error(name, engine.frame(f"{select} LIMIT 0"))
-    if problem is None:
+    column = schemas.first_wrong_column(name, engine.frame(f"{select} LIMIT 0").schema)
+    if column is None:
         return
-    column, expected = problem
     role = COLUMN_ROLES[name][column]
-    if expected == "missing":
-        present, suggested = ", ".join(types), suggest_map(name, types)
-        advice = f". Name the columns with {suggested}" if f"={column}" in suggested else ""
-        raise DataError(
-            f"{file}: column '{column}' is missing; expected {short_expectation(role)}. The file has: {present}{advice}"
-        )
-    raise DataError(f"{file}: column '{column}' is {types[column]}; expected {EXPECTED_TYPES[role].format(column)}")
+    if column in types:
+        raise DataError(f"{file}: column '{column}' is {types[column]}; expected {EXPECTED_TYPES[role].format(column)}")
+    present, suggested = ", ".join(types), suggest_map(name, types)
+    advice = f". Name the columns with {suggested}" if f"={column}" in suggested else ""
+    raise DataError(
+        f"{file}: column '{column}' is missing; expected {short_expectation(role)}. The file has: {present}{advice}"
+    )
