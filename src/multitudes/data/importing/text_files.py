@@ -5,6 +5,7 @@ A file that is plain UTF-8 is read where it lies. Every other one is written ane
 
 import codecs
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,7 +18,6 @@ _MAX_LINE_MIB = 16
 _CHUNK_BYTES = _MAX_LINE_MIB << 20
 _BEGINNING_BYTES = 1 << 18
 _COMPRESSIONS = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd", b"BZh": "bz2"}
-_MARKS = {codecs.BOM_UTF8: "utf-8", codecs.BOM_UTF16_LE: "utf-16", codecs.BOM_UTF16_BE: "utf-16"}
 _LATIN = "cp1252"  # latin-1 with the quotation marks and dashes that Windows writes
 _NOT_TABLES = {
     b"PK\x03\x04": "is a zip archive or an Excel workbook; unpack it, or save the sheet as CSV",
@@ -46,8 +46,7 @@ class TextFile(NamedTuple):
 
 def is_parquet(path: Path) -> bool:
     """Return whether a file is Parquet, by its first bytes."""
-    with path.open("rb") as file:
-        return file.read(4) == b"PAR1"
+    return _head(path, 4) == b"PAR1"
 
 
 def check_whole_parquet(path: Path, name: str) -> None:
@@ -78,8 +77,7 @@ def open_text(
         DataError: the file is empty, no text, cut, or not in this encoding, or one of its lines is very long.
         UsageError: Python knows no such encoding.
     """
-    with path.open("rb") as file:
-        magic = file.read(16)
+    magic = _head(path, 16)
     reason = next((reason for mark, reason in _NOT_TABLES.items() if magic.startswith(mark)), None)
     if reason is not None:
         raise DataError(f"{name}: {reason}")
@@ -88,25 +86,38 @@ def open_text(
     if compression is not None:
         notes.append(compression)
         path = _decompress(path, name, compression, scratch / "unpacked", progress)
-    found = _check_encoding(encoding) if encoding else _find_encoding(path, name, progress)
-    if found != "utf-8":
+    found = _check_encoding(encoding) if encoding else _marked_encoding(path, name)
+    if found in {None, "utf-8"} and not _check_lines(path, name, progress):
+        found = found or _LATIN
+    if found not in {None, "utf-8"}:
         notes.append("latin-1" if found == _LATIN else found)
         path = _decode(path, name, found, scratch / "decoded", progress)
-    with path.open("rb") as file:
-        head = file.read(_BEGINNING_BYTES)
+        _check_lines(path, name, progress)
+    head = _head(path, _BEGINNING_BYTES)
     if len(head) == _BEGINNING_BYTES and b"\n" in head:
         head = head[: head.rindex(b"\n")]
     return TextFile(path, head.removeprefix(codecs.BOM_UTF8).decode("utf-8", "replace"), tuple(notes))
 
 
-def _decompress(path: Path, name: str, compression: str, to: Path, progress: Progress) -> Path:
+def _head(path: Path, size: int) -> bytes:
+    with path.open("rb") as file:
+        return file.read(size)
+
+
+def _read(path: Path, note: str, progress: Progress, compression: str | None = None) -> Iterator[bytes]:
+    """Yield the bytes of a file in chunks."""
     total = path.stat().st_size >> 20
+    with path.open("rb") as file:
+        stream = pa.CompressedInputStream(pa.PythonFile(file, mode="r"), compression) if compression else file
+        while chunk := stream.read(_CHUNK_BYTES):
+            yield chunk
+            progress(file.tell() >> 20, total, note)
+
+
+def _decompress(path: Path, name: str, compression: str, to: Path, progress: Progress) -> Path:
     try:
-        with path.open("rb") as raw, to.open("wb") as out:
-            stream = pa.CompressedInputStream(pa.PythonFile(raw, mode="r"), compression)
-            while chunk := stream.read(_CHUNK_BYTES):
-                out.write(chunk)
-                progress(raw.tell() >> 20, total, f"unpacking {name}")
+        with to.open("wb") as out:
+            out.writelines(_read(path, f"unpacking {name}", progress, compression))
     except OSError as error:
         if error.errno is not None:  # of the disk
             raise
@@ -116,68 +127,44 @@ def _decompress(path: Path, name: str, compression: str, to: Path, progress: Pro
     return to
 
 
-def _chunks(path: Path, name: str, progress: Progress, note: str) -> Iterator[bytes]:
-    """Yield a file in chunks of whole lines.
+def _marked_encoding(path: Path, name: str) -> str | None:
+    """Return the encoding that the first bytes of a file tell: UTF-16, or None."""
+    head = _head(path, 4096)
+    if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return "utf-16"
+    if b"\0" not in head:
+        return None
+    even, odd = head[::2].count(0), head[1::2].count(0)
+    if max(even, odd) < len(head) // 4:
+        raise DataError(f"{name}: is no text; expected Parquet, CSV or JSON lines, also packed with gzip or zstd")
+    return "utf-16-be" if even > odd else "utf-16-le"
+
+
+def _check_lines(path: Path, name: str, progress: Progress) -> bool:
+    """Return whether a file is UTF-8: a few lines that are not do not make it another encoding.
 
     Raises:
-        DataError: a line is longer than a chunk.
+        DataError: it has no text, or a line is longer than the engine reads, which leaves out such a line silently.
     """
-    total = path.stat().st_size >> 20
-    lines_before = 0
-    with path.open("rb") as file:
-        rest = b""
-        while chunk := file.read(_CHUNK_BYTES):
-            whole, newline, after = chunk.rpartition(b"\n")
-            if not newline:
-                rest += chunk
-                if len(rest) < _CHUNK_BYTES:
-                    continue
-                raise DataError(
-                    f"{name}: line {lines_before + 1:,} is longer than {_MAX_LINE_MIB} MiB; expected one row on each"
-                    " line. Write one row, or one JSON object, on each line"
-                )
-            piece, rest = rest + whole + newline, after
-            lines_before += piece.count(b"\n")
-            yield piece
-            progress(file.tell() >> 20, total, f"{note} {name}")
-        if rest:
-            yield rest
-
-
-def _find_encoding(path: Path, name: str, progress: Progress) -> str:
-    """Return the encoding of a file: a few lines that are not UTF-8 do not make it another one."""
-    with path.open("rb") as file:
-        head = file.read(4096)
-    if not head.strip(b"\r\n\t \0"):
+    lines_before = good = bad = 0
+    is_empty, rest = True, b""
+    for chunk in chain(_read(path, f"checking {name}", progress), [b"\n"]):
+        lines, newline, rest = (rest + chunk).rpartition(b"\n")
+        lines_before += lines.count(b"\n") + len(newline)
+        if len(rest) > _CHUNK_BYTES:
+            raise DataError(
+                f"{name}: line {lines_before + 1:,} is longer than {_MAX_LINE_MIB} MiB; expected one row on each line."
+                " Write one row, or one JSON object, on each line"
+            )
+        is_empty = is_empty and not lines.strip(b"\r\n\t \0")
+        for line in [] if lines.isascii() else lines.split(b"\n"):
+            try:
+                good += not line.isascii() and bool(line.decode())
+            except UnicodeDecodeError:
+                bad += 1
+    if is_empty:
         raise DataError(f"{name}: the file is empty; expected a table")
-    marked = next((encoding for mark, encoding in _MARKS.items() if head.startswith(mark)), None)
-    if marked == "utf-16":
-        return marked
-    if b"\0" in head:
-        even, odd = head[::2].count(0), head[1::2].count(0)
-        if max(even, odd) < len(head) // 4:
-            raise DataError(f"{name}: is no text; expected Parquet, CSV or JSON lines, also packed with gzip or zstd")
-        return "utf-16-be" if even > odd else "utf-16-le"
-    good = bad = 0
-    for chunk in _chunks(path, name, progress, "checking"):
-        if not chunk.isascii():
-            found_good, found_bad = _count_lines(chunk)
-            good, bad = good + found_good, bad + found_bad
-    return _LATIN if bad > good else "utf-8"
-
-
-def _count_lines(chunk: bytes) -> tuple[int, int]:
-    """Return the number of lines beyond ASCII that are UTF-8, and of those that are not."""
-    good = bad = 0
-    for line in chunk.split(b"\n"):
-        if line.isascii():
-            continue
-        try:
-            line.decode()
-            good += 1
-        except UnicodeDecodeError:
-            bad += 1
-    return good, bad
+    return good >= bad
 
 
 def _check_encoding(encoding: str) -> str:
@@ -190,20 +177,15 @@ def _check_encoding(encoding: str) -> str:
 def _decode(path: Path, name: str, encoding: str, to: Path, progress: Progress) -> Path:
     """Write a file anew as UTF-8."""
     decoder = codecs.getincrementaldecoder(encoding)("replace" if encoding == _LATIN else "strict")
-    total = path.stat().st_size >> 20
-    with path.open("rb") as file, to.open("w", encoding="utf-8", newline="") as out:
-        while True:
-            chunk = file.read(_CHUNK_BYTES)
+    done = 0
+    with to.open("w", encoding="utf-8", newline="") as out:
+        for chunk in chain(_read(path, f"decoding {name}", progress), [b""]):
             try:
                 out.write(decoder.decode(chunk, final=not chunk))
             except UnicodeDecodeError as error:
                 raise DataError(
-                    f"{name}: is not {encoding} from byte {file.tell() - len(chunk) + error.start:,} on; name its"
-                    " encoding with --encoding, or save it as UTF-8"
+                    f"{name}: is not {encoding} from byte {done + error.start:,} on; name its encoding with --encoding,"
+                    " or save it as UTF-8"
                 ) from None
-            if not chunk:
-                break
-            progress(file.tell() >> 20, total, f"decoding {name}")
-    if max(map(len, _chunks(to, name, progress, "checking")), default=0) == 0:
-        raise DataError(f"{name}: the file is empty; expected a table")
+            done += len(chunk)
     return to
