@@ -13,6 +13,7 @@ from multitudes.data.engine import query_value, quote_identifier, string_literal
 from multitudes.data.importing.config import ImportConfig
 from multitudes.data.importing.layout import Layout, find_layout
 from multitudes.data.importing.text_files import check_whole_parquet, is_parquet, open_text
+from multitudes.data.importing.value_formats import Column
 from multitudes.data.location import Location, RemotePath, parse_location
 from multitudes.errors import DataError, UsageError
 from multitudes.progress import Progress, silent
@@ -53,6 +54,10 @@ class Source(NamedTuple):
     def relation(self) -> str:
         """The name of its relation."""
         return f"source_{self.number}"
+
+    def column(self, engine: DuckDBEngine, name: str) -> Column:
+        """Return one of its columns in the engine that has them."""
+        return Column(engine, self.relation, name, self.types[name])
 
     @property
     def line_sql(self) -> str:

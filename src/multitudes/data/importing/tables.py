@@ -9,10 +9,11 @@ from dataclasses import replace
 
 from multitudes.data.column_names import ColumnMap
 from multitudes.data.duck import DuckDBEngine
-from multitudes.data.engine import query_row, query_value, quote_identifier, string_literal
+from multitudes.data.engine import query_value, quote_identifier, string_literal
 from multitudes.data.importing import value_formats
 from multitudes.data.importing.columns import ColumnGuess, described_columns, topics_by_content
 from multitudes.data.importing.sources import CONTENT_CHARACTERS
+from multitudes.data.importing.value_formats import Column
 from multitudes.data.schemas import COLUMN_ROLES, REQUIRED_COLUMNS, SQL_TYPE
 
 _WHOLE_NUMBER = "0|-?[1-9][0-9]{0,17}"
@@ -55,16 +56,14 @@ def items_of_events(
     columns, by_name = described_columns(guess, column_map)
     if not source.has_names and not columns and (column := topics_by_content(engine, guess)) is not None:
         by_name = {"topics": column}
-    columns |= {ours: column for ours, column in by_name.items() if _describes_item(engine, guess, column)}
+    item = formats["item_id"].sql
+    columns |= {ours: name for ours, name in by_name.items() if _describes_item(source.column(engine, name), item)}
     if not columns:
         return None
     if "title" in columns:
-        formats["title"] = value_formats.ValueFormat("", f"CAST({quote_identifier(columns['title'])} AS VARCHAR)")
+        formats["title"] = value_formats.ValueFormat("", source.column(engine, columns["title"]).text)
     if "topics" in columns:
-        column = columns["topics"]
-        formats["topics"] = value_formats.find_list_format(
-            engine, source.relation, column, source.types[column], list_separator
-        )
+        formats["topics"] = value_formats.find_list_format(source.column(engine, columns["topics"]), list_separator)
     columns = {"item_id": guess.columns["item_id"], **columns}
     return replace(guess, table="items", columns=columns, formats=formats, unused=(), describes_items=True)
 
@@ -162,7 +161,8 @@ def _read_sql(engine: DuckDBEngine, guess: ColumnGuess) -> str:
     """Return SQL that reads the columns of a source, with the reason why a row cannot be used."""
     columns = [f"{guess.formats[canonical].sql} AS {canonical}" for canonical in guess.columns]
     columns += [
-        f"{_feature_sql(engine, guess, column)} AS {quote_identifier(name)}" for name, column in guess.features.items()
+        f"{_feature_sql(guess.source.column(engine, column))} AS {quote_identifier(name)}"
+        for name, column in guess.features.items()
     ]
     number = guess.source.number
     selected = ", ".join(
@@ -188,26 +188,18 @@ def _reason_sql(guess: ColumnGuess) -> str:
     return f"CASE {' '.join(cases)} END" if cases else "CAST(NULL AS VARCHAR)"
 
 
-def _feature_sql(engine: DuckDBEngine, guess: ColumnGuess, column: str) -> str:
+def _feature_sql(column: Column) -> str:
     """Return SQL for a feature: a number if each value is one, else as it is."""
-    quoted = quote_identifier(column)
-    if guess.source.types[column] != "VARCHAR":
-        return quoted
-    number = value_formats.number_sql(column, "VARCHAR")
-    is_number = f"SELECT count({quoted}) > 0 AND count({quoted}) = count({number}) FROM {guess.source.relation}"
-    return number if query_value(engine, is_number) else quoted
+    number = value_formats.number_sql(column)
+    is_number = f"count({column.sql}) > 0 AND count({column.sql}) = count({number})"
+    return number if column.type == "VARCHAR" and column.ask(is_number) else column.sql
 
 
-def _describes_item(engine: DuckDBEngine, guess: ColumnGuess, column: str) -> bool:
-    item = guess.formats["item_id"].sql
-    counts = query_row(
-        engine,
-        f"""
-        SELECT count(DISTINCT item) AS items, count(DISTINCT (item, value)) AS pairs, count(DISTINCT value) AS n
-        FROM (SELECT {item} AS item, CAST({quote_identifier(column)} AS VARCHAR) AS value FROM {guess.source.relation})
-        WHERE item IS NOT NULL AND value IS NOT NULL""",
-    )
-    return bool(counts["n"] > 1 and counts["pairs"] <= _MAX_TOPICS_PER_ITEM * counts["items"])
+def _describes_item(column: Column, item: str) -> bool:
+    """Return whether the column is the same in most events of an item, given the SQL of the item."""
+    known = column._replace(relation=f"{column.relation} WHERE {item} IS NOT NULL AND {column.text} IS NOT NULL")
+    is_same = f"count(DISTINCT ({item}, {column.text})) <= {_MAX_TOPICS_PER_ITEM} * count(DISTINCT {item})"
+    return bool(known.ask(f"count(DISTINCT {column.text}) > 1 AND {is_same}"))
 
 
 def _union(relations: Sequence[str]) -> str:

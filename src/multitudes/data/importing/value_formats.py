@@ -1,7 +1,7 @@
 """How times, lists and numbers are written in a column, found by reading it, and the SQL that reads them."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from multitudes.data.duck import DuckDBEngine
 from multitudes.data.engine import query_row, query_value, quote_identifier, string_literal
@@ -32,6 +32,39 @@ _DATE_FORMATS = {
 }
 
 
+class Column(NamedTuple):
+    """A column of a relation, and questions about its values."""
+
+    engine: DuckDBEngine
+    relation: str
+    name: str
+    type: str
+
+    @property
+    def sql(self) -> str:
+        """Its values as they are."""
+        return quote_identifier(self.name)
+
+    @property
+    def text(self) -> str:
+        """Its values as texts."""
+        return f"CAST({self.sql} AS VARCHAR)"
+
+    @property
+    def number(self) -> str:
+        """Its values as numbers; null for one that is none."""
+        return f"TRY_CAST({self.text} AS DOUBLE)"
+
+    @property
+    def sample(self) -> "Column":
+        """The column in the first rows of its relation."""
+        return self._replace(relation=f"(SELECT * FROM {self.relation} LIMIT {_SAMPLE_ROWS})")
+
+    def ask(self, aggregate: str) -> Any:  # noqa: ANN401
+        """Return an aggregate of its relation."""
+        return query_value(self.engine, f"SELECT {aggregate} FROM {self.relation}")
+
+
 class ValueFormat(NamedTuple):
     """How the values of a column are written.
 
@@ -44,16 +77,11 @@ class ValueFormat(NamedTuple):
     sql: str
 
 
-def find_time_format(
-    engine: DuckDBEngine, relation: str, column: str, column_type: str, given: str | None = None
-) -> ValueFormat | None:
+def find_time_format(column: Column, given: str | None = None) -> ValueFormat | None:
     """Return how a column writes times, and SQL for the seconds since 1970.
 
     Args:
-        engine: has the relation.
-        relation: its name.
-        column: of the relation.
-        column_type: of the column.
+        column: of texts, numbers or times.
         given: the format, as ``strftime`` has it; None: found out.
 
     Returns:
@@ -62,115 +90,95 @@ def find_time_format(
     Raises:
         DataError: the column may be day/month/year and month/day/year.
     """
-    source = quote_identifier(column)
-    if column_type.startswith(("TIMESTAMP", "DATE")):
-        return ValueFormat(
-            column_type.lower(), f"CAST(floor(epoch_us(CAST({source} AS TIMESTAMP)) / 1000000) AS BIGINT)"
-        )
-    source = f"trim(CAST({source} AS VARCHAR))"
+    if column.type.startswith(("TIMESTAMP", "DATE")):
+        return ValueFormat(column.type.lower(), _seconds_sql(f"CAST({column.sql} AS TIMESTAMP)"))
+    text = f"trim({column.text})"
     if given is not None:
-        return ValueFormat(given, _date_sql(source, [given]))
-    candidates = [_epoch_format(engine, relation, source), *_written_formats(source)]
-    counts = _count_read(engine, f"(SELECT * FROM {relation} LIMIT {_SAMPLE_ROWS})", candidates)
+        return ValueFormat(given, _date_sql(text, [given]))
+    candidates = [
+        _epoch_format(column, text),
+        ValueFormat("ISO dates and times", _seconds_sql(f"TRY_CAST({text} AS TIMESTAMPTZ)")),
+        *(ValueFormat(name, _date_sql(text, formats)) for name, formats in _DATE_FORMATS.items()),
+    ]
+    counts = _count_read(column.sample, candidates)
     candidates = [candidate for candidate in candidates if counts[candidate.name]]
     if not candidates:
         return None
-    counts = _count_read(engine, relation, candidates)
+    counts = _count_read(column, candidates)
     best = max(candidates, key=lambda candidate: counts[candidate.name])
     both = [candidate for candidate in candidates if candidate.name in {_DAY_FIRST, _MONTH_FIRST}]
     if best in both and len(both) == 2 and counts[_DAY_FIRST] == counts[_MONTH_FIRST]:
-        _reject_ambiguous(engine, relation, column, both)
+        example = column.ask(f"any_value({column.text}) FILTER ({both[0].sql} <> {both[1].sql})")
+        if example is not None:
+            raise DataError(
+                f"column '{column.name}' has dates such as '{example}', which may be day/month or month/day; say which"
+                " with --time-format '%d/%m/%Y' or '%m/%d/%Y'"
+            )
     return best
 
 
-def _epoch_format(engine: DuckDBEngine, relation: str, source: str) -> ValueFormat:
+def _epoch_format(column: Column, text: str) -> ValueFormat:
     """Return the format of numbers: dates such as 20240131, or the unit that the middle of the values suggests."""
-    number = f"TRY_CAST({source} AS DOUBLE)"
-    found = query_row(
-        engine,
-        f"""
-        SELECT approx_quantile({number}, 0.5) AS middle,
-               bool_and(regexp_full_match({source}, '{_COMPACT_DATE}')) FILTER ({number} IS NOT NULL) AS is_date
-        FROM {relation}""",
-    )
-    if found["is_date"]:
-        return ValueFormat("dates such as 20240131", _date_sql(source, ["%Y%m%d"]))
-    unit, per_second = next(
-        ((unit, per_second) for floor, unit, per_second in UNITS if (found["middle"] or 0) > floor), ("seconds", 1)
-    )
+    number = f"TRY_CAST({text} AS DOUBLE)"
+    if column.ask(f"bool_and(regexp_full_match({text}, '{_COMPACT_DATE}')) FILTER ({number} IS NOT NULL)"):
+        return ValueFormat("dates such as 20240131", _date_sql(text, ["%Y%m%d"]))
+    middle = column.ask(f"approx_quantile({number}, 0.5)") or 0
+    unit, per_second = next(((unit, per_second) for floor, unit, per_second in UNITS if middle > floor), ("seconds", 1))
     finite = f"CASE WHEN abs({number}) < 1e19 THEN {number} END"
     return ValueFormat(f"{unit} since 1970", f"CAST(floor({finite} / {per_second}) AS BIGINT)")
 
 
-def _written_formats(source: str) -> list[ValueFormat]:
-    iso = f"CAST(floor(epoch_us(TRY_CAST({source} AS TIMESTAMPTZ)) / 1000000) AS BIGINT)"
-    written = [ValueFormat(name, _date_sql(source, formats)) for name, formats in _DATE_FORMATS.items()]
-    return [ValueFormat("ISO dates and times", iso), *written]
-
-
-def _date_sql(source: str, formats: Sequence[str]) -> str:
+def _date_sql(text: str, formats: Sequence[str]) -> str:
     listed = ", ".join(map(string_literal, formats))
-    return f"CAST(floor(epoch_us(CAST(try_strptime({source}, [{listed}]) AS TIMESTAMPTZ)) / 1000000) AS BIGINT)"
+    return _seconds_sql(f"CAST(try_strptime({text}, [{listed}]) AS TIMESTAMPTZ)")
 
 
-def _count_read(engine: DuckDBEngine, relation: str, candidates: Sequence[ValueFormat]) -> dict[str, int]:
+def _seconds_sql(moment: str) -> str:
+    return f"CAST(floor(epoch_us({moment}) / 1000000) AS BIGINT)"
+
+
+def _count_read(column: Column, candidates: Sequence[ValueFormat]) -> dict[str, int]:
     counted = ", ".join(f"count({candidate.sql}) AS {quote_identifier(candidate.name)}" for candidate in candidates)
-    return query_row(engine, f"SELECT {counted} FROM {relation}")
+    return query_row(column.engine, f"SELECT {counted} FROM {column.relation}")
 
 
-def _reject_ambiguous(engine: DuckDBEngine, relation: str, column: str, both: Sequence[ValueFormat]) -> None:
-    first, second = (candidate.sql for candidate in both)
-    value = f"any_value(CAST({quote_identifier(column)} AS VARCHAR))"
-    example = query_value(engine, f"SELECT {value} FILTER ({first} <> {second}) FROM {relation}")
-    if example is not None:
-        raise DataError(
-            f"column '{column}' has dates such as '{example}', which may be day/month or month/day; say which with"
-            " --time-format '%d/%m/%Y' or '%m/%d/%Y'"
-        )
-
-
-def find_list_format(
-    engine: DuckDBEngine, relation: str, column: str, column_type: str, given: str | None = None
-) -> ValueFormat:
+def find_list_format(column: Column, given: str | None = None) -> ValueFormat:
     """Return how a column writes lists of texts, and SQL for a list without blanks and repeated texts.
 
     Args:
-        engine: has the relation.
-        relation: its name.
-        column: of the relation; RecBole's type in its name says that spaces separate.
-        column_type: of the column.
+        column: of lists or texts; RecBole's type in its name says that spaces separate.
         given: the separator; None: found out; empty: each value is one text.
     """
-    source = quote_identifier(column)
-    if column_type.endswith("[][]"):
-        return ValueFormat("lists", _clean_list(f"flatten(CAST({source} AS VARCHAR[][]))"))
-    if column_type.endswith("[]"):
-        return ValueFormat("lists", _clean_list(f"CAST({source} AS VARCHAR[])"))
-    source = f"CAST({source} AS VARCHAR)"
-    separator = _list_separator(engine, relation, source, column) if given is None else given
-    split = f"string_split({source}, {string_literal(separator)})" if separator else f"[{source}]"
-    nested = f"flatten(TRY_CAST({source} AS VARCHAR[][]))"
+    if column.type.endswith("[][]"):
+        return ValueFormat("lists", _clean_list(f"flatten(CAST({column.sql} AS VARCHAR[][]))"))
+    if column.type.endswith("[]"):
+        return ValueFormat("lists", _clean_list(f"CAST({column.sql} AS VARCHAR[])"))
+    text = column.text
+    separator = _list_separator(column) if given is None else given
+    split = f"string_split({text}, {string_literal(separator)})" if separator else f"[{text}]"
     listed = f"""
-        CASE WHEN {source} LIKE '[[%' THEN coalesce({nested}, {split})
-             WHEN {source} LIKE '[%' THEN coalesce(TRY_CAST({source} AS VARCHAR[]), {split})
-             WHEN {source} = {string_literal(_NO_GENRES)} THEN [] ELSE {split} END"""
-    is_json = query_value(engine, f"SELECT coalesce(bool_and({source} LIKE '[%'), false) FROM {relation}")
-    name = "lists" if is_json else f"split at {'spaces' if separator == ' ' else repr(separator)}" if separator else ""
-    return ValueFormat(name or "one text each", _clean_list(listed))
+        CASE WHEN {text} LIKE '[[%' THEN coalesce(flatten(TRY_CAST({text} AS VARCHAR[][])), {split})
+             WHEN {text} LIKE '[%' THEN coalesce(TRY_CAST({text} AS VARCHAR[]), {split})
+             WHEN {text} = {string_literal(_NO_GENRES)} THEN [] ELSE {split} END"""
+    name = f"split at {'spaces' if separator == ' ' else repr(separator)}" if separator else "one text each"
+    is_json = column.ask(f"bool_and({text} LIKE '[%')")
+    return ValueFormat("lists" if is_json else name, _clean_list(listed))
 
 
-def _list_separator(engine: DuckDBEngine, relation: str, source: str, column: str) -> str:
-    if column.endswith(":token_seq"):
+def _list_separator(column: Column) -> str:
+    if column.name.endswith(":token_seq"):
         return " "
-    sample = f"(SELECT DISTINCT {source} AS value FROM {relation} WHERE {source} NOT LIKE '[%' LIMIT {_SAMPLE_ROWS})"
+    text = column.text
+    rows = f"(SELECT DISTINCT {text} AS value FROM {column.relation} WHERE {text} NOT LIKE '[%' LIMIT {_SAMPLE_ROWS})"
+    values = column._replace(relation=rows)
     for separator in ("|", ";"):
-        if query_value(engine, f"SELECT bool_or(contains(value, '{separator}')) FROM {sample}"):
+        if values.ask(f"bool_or(contains(value, '{separator}'))"):
             return separator
     # A comma may be part of a name ("Clothing, Shoes & Jewelry"): it separates if the parts recur.
-    parts = f"SELECT count(DISTINCT trim(part)) FROM (SELECT unnest(string_split(value, ',')) AS part FROM {sample})"
-    has_comma = query_value(engine, f"SELECT bool_or(contains(value, ',')) FROM {sample}")
-    values = query_value(engine, f"SELECT count(*) FROM {sample}")
-    return "," if has_comma and query_value(engine, parts) <= values else ""
+    if not values.ask("bool_or(contains(value, ','))"):
+        return ""
+    parts = values._replace(relation=f"(SELECT unnest(string_split(value, ',')) AS part FROM {rows})")
+    return "," if parts.ask("count(DISTINCT trim(part))") <= values.ask("count(*)") else ""
 
 
 def _clean_list(sql: str) -> str:
@@ -179,38 +187,28 @@ def _clean_list(sql: str) -> str:
     return f"coalesce(list_filter({cleaned}, lambda part, place: list_position({cleaned}, part) = place), [])"
 
 
-def find_id_format(engine: DuckDBEngine, relation: str, column: str, column_type: str) -> ValueFormat:
+def find_id_format(column: Column) -> ValueFormat:
     """Return how a column writes ids, and SQL for an id as text without blanks around it.
 
     Whole numbers that became fractions, such as 12.0, since a value was missing, are whole numbers again.
     """
-    source = f"nullif(trim(CAST({quote_identifier(column)} AS VARCHAR)), '')"
-    if column_type.endswith(("INT", "INTEGER")):
-        return ValueFormat("whole numbers", source)
-    found = query_row(
-        engine,
-        f"""
-        SELECT coalesce(bool_and(regexp_full_match({source}, '-?[0-9]+')), false) AS whole,
-               coalesce(bool_and(regexp_full_match({source}, '-?[0-9]+[.]0+')), false) AS fractions
-        FROM {relation} WHERE {source} IS NOT NULL""",
-    )
-    if found["fractions"]:
-        return ValueFormat("whole numbers written as 12.0", f"regexp_replace({source}, '[.]0+$', '')")
-    return ValueFormat("whole numbers" if found["whole"] else "text", source)
+    text = f"nullif(trim({column.text}), '')"
+    if column.type.endswith(("INT", "INTEGER")) or column.ask(f"bool_and(regexp_full_match({text}, '-?[0-9]+'))"):
+        return ValueFormat("whole numbers", text)
+    if column.ask(f"bool_and(regexp_full_match({text}, '-?[0-9]+[.]0+'))"):
+        return ValueFormat("whole numbers written as 12.0", f"regexp_replace({text}, '[.]0+$', '')")
+    return ValueFormat("text", text)
 
 
-def vector_sql(column: str, column_type: str) -> str:
+def vector_sql(column: Column) -> str:
     """Return SQL that reads a list of numbers: an array, JSON, or numbers with ``|``, a comma or a space between."""
-    source = quote_identifier(column)
-    if column_type.endswith("]"):
-        return f"CAST({source} AS FLOAT[])"
-    plain = f"regexp_replace(trim(CAST({source} AS VARCHAR), '[] '), '[|, ;]+', ',', 'g')"
+    if column.type.endswith("]"):
+        return f"CAST({column.sql} AS FLOAT[])"
+    plain = f"regexp_replace(trim({column.text}, '[] '), '[|, ;]+', ',', 'g')"
     return f"TRY_CAST('[' || {plain} || ']' AS FLOAT[])"
 
 
-def number_sql(column: str, column_type: str) -> str:
+def number_sql(column: Column) -> str:
     """Return SQL that reads a number; a comma may stand for the point."""
-    source = quote_identifier(column)
-    if column_type == "VARCHAR":
-        return f"TRY_CAST(replace({source}, ',', '.') AS DOUBLE)"
+    source = f"replace({column.sql}, ',', '.')" if column.type == "VARCHAR" else column.sql
     return f"TRY_CAST({source} AS DOUBLE)"
