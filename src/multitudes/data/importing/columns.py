@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from multitudes.data.column_names import ColumnMap, guess_by_name, normalise
 from multitudes.data.duck import DuckDBEngine
@@ -21,6 +21,7 @@ _NO_FEATURE = re.compile(r"(id|ids|url|uri|link|image|imageurl|index|uuid)$|^unn
 _SIMPLE_TYPES = ("VARCHAR", "BOOL", "FLOAT", "DOUBLE", "DECIMAL", "TINY", "SMALL", "INT", "BIG", "HUGE", "U")
 _OWN_NAMES = ("source_number", "file_row", "unusable_because")  # of columns that an import adds
 _SHARE_OF_NESTED = 0.1  # of the values of a column that is no feature, since it holds lists or objects
+_MAX_TOPICS_PER_ITEM = 1.3  # of one column of an events table: with more, it tells of the event
 _AMAZON_ITEM, _AMAZON_USER = (
     "(B0[0-9A-Z]{8}|[0-9]{9}[0-9X])",
     "A[0-9A-Z]{9,}",
@@ -104,15 +105,36 @@ def guess_columns(
     return ColumnGuess(source, table, columns, formats, features, unused, tuple(problems))
 
 
-def described_columns(guess: ColumnGuess, column_map: ColumnMap) -> tuple[dict[str, str], dict[str, str]]:
-    """Return the columns of an events file that describe the item: those that a person names, and those of such names.
+def guess_described_items(
+    engine: DuckDBEngine, guess: ColumnGuess, column_map: ColumnMap, config: ImportConfig
+) -> ColumnGuess | None:
+    """Return the guess that reads items from an events file that describes them.
 
-    Each is canonical column → column of the file, for the topics and the title.
+    None: it is of another table, does not, or a column differs from event to event of an item.
     """
-    wanted = {"topics", "title"}
-    named = {ours: column for column, ours in column_map.renames("items", guess.unused).items() if ours in wanted}
-    by_name = guess_by_name("items", guess.unused) if guess.source.has_names else {}
-    return named, {ours: column for ours, column in by_name.items() if ours in wanted - set(named)}
+    if guess.table != "events":
+        return None
+    source, item = guess.source, guess.formats["item_id"]
+    renames = column_map.renames("items", guess.unused)
+    chosen = {ours: column for column, ours in renames.items() if ours in {"topics", "title"}}
+    found = guess_by_name("items", guess.unused) if source.has_names else {}
+    if not source.has_names and not chosen and (topics := _topics_by_content(engine, guess)) is not None:
+        found = {"topics": topics}
+    for ours in {"topics", "title"} & found.keys() - chosen.keys():
+        if _describes_item(source.column(engine, found[ours]), item.sql):
+            chosen[ours] = found[ours]
+    if not chosen:
+        return None
+    chosen = {ours: chosen[ours] for ours in COLUMN_ROLES["items"] if ours in chosen}
+    formats = {ours: _find_format(source.column(engine, name), "items", ours, config) for ours, name in chosen.items()}
+    return replace(
+        guess,
+        table="items",
+        columns={"item_id": guess.columns["item_id"], **chosen},
+        formats={"item_id": item, **formats},
+        unused=(),
+        describes_items=True,
+    )
 
 
 def _missing(source: Source, missing: Collection[str]) -> list[str]:
@@ -205,7 +227,7 @@ def _features(
             yield name, column
 
 
-def topics_by_content(engine: DuckDBEngine, guess: ColumnGuess) -> str | None:
+def _topics_by_content(engine: DuckDBEngine, guess: ColumnGuess) -> str | None:
     """Return the unused column of an events file that probably names the category of its items.
 
     It has texts, several items to each. Of two, such as an id and a name, it is the one of shorter texts. None: no
@@ -245,6 +267,13 @@ def _is_id(column: Column) -> bool:
     """Return whether the values of a column come again, as ids of users or items do; few values are no ids."""
     n = f"count(DISTINCT {column.sql})"
     return bool(column.sample.ask(f"{n} > {_RATING_VALUES} AND {n} < count({column.sql})"))
+
+
+def _describes_item(column: Column, item: str) -> bool:
+    """Return whether the column is the same in most events of an item, given the SQL of the item."""
+    known = column._replace(relation=f"{column.relation} WHERE {item} IS NOT NULL AND {column.text} IS NOT NULL")
+    is_same = f"count(DISTINCT ({item}, {column.text})) <= {_MAX_TOPICS_PER_ITEM} * count(DISTINCT {item})"
+    return bool(known.ask(f"count(DISTINCT {column.text}) > 1 AND {is_same}"))
 
 
 def _matches(column: Column, pattern: str, share: float = 1.0) -> bool:

@@ -3,7 +3,7 @@
 import json
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from multitudes.data.column_names import ColumnMap
 from multitudes.data.duck import Advice, DuckDBEngine, open_engine
 from multitudes.data.engine import query_row, query_value, string_literal
 from multitudes.data.importing import tables
-from multitudes.data.importing.columns import ColumnGuess, choose_table, guess_columns
+from multitudes.data.importing.columns import ColumnGuess, choose_table, guess_columns, guess_described_items
 from multitudes.data.importing.config import ImportConfig
 from multitudes.data.importing.sources import Source, create_dropped, read_source
 from multitudes.data.location import reject_url
@@ -93,19 +93,10 @@ class ImportReport:
             }
             for guess in self.guesses
         ]
-        return {
-            "out": str(self.out),
-            "rows": dict(self.rows),
-            "files": files,
-            "id_types": dict(self.id_types),
-            "dropped": [asdict(dropped) for dropped in self.dropped],
-            "dropped_file": None if self.dropped_file is None else str(self.dropped_file),
-            "merged": self.merged,
-            "known_share": self.known_share,
-            "split": self.split,
-            "ratings": self.ratings,
-            "min_rating": self.min_rating,
-        }
+        values = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "guesses"}
+        dropped_file = None if self.dropped_file is None else str(self.dropped_file)
+        dropped = [asdict(dropped) for dropped in self.dropped]
+        return values | {"out": str(self.out), "files": files, "dropped": dropped, "dropped_file": dropped_file}
 
 
 def import_files(
@@ -257,7 +248,7 @@ def _add_described_items(
     """Add a guess for each events file that also describes items."""
     found = []
     for guess in guesses:
-        items = tables.items_of_events(engine, guess, column_map, config.list_separator)
+        items = guess_described_items(engine, guess, column_map, config)
         used = () if items is None else items.columns.values()
         found.append(replace(guess, unused=tuple(column for column in guess.unused if column not in used)))
         found += [] if items is None else [items]

@@ -5,19 +5,16 @@ as text, and features; ``events``, ``items`` and ``users`` are the tables.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
-from multitudes.data.column_names import ColumnMap
 from multitudes.data.duck import DuckDBEngine
 from multitudes.data.engine import query_value, quote_identifier, string_literal
 from multitudes.data.importing import value_formats
-from multitudes.data.importing.columns import ColumnGuess, described_columns, topics_by_content
+from multitudes.data.importing.columns import ColumnGuess
 from multitudes.data.importing.sources import CONTENT_CHARACTERS
 from multitudes.data.importing.value_formats import Column
 from multitudes.data.schemas import COLUMN_ROLES, REQUIRED_COLUMNS, SQL_TYPE
 
 _WHOLE_NUMBER = "0|-?[1-9][0-9]{0,17}"
-_MAX_TOPICS_PER_ITEM = 1.3  # of one column of an events table: with more, it tells of the event
 
 
 def convert(engine: DuckDBEngine, guess: ColumnGuess) -> None:
@@ -25,47 +22,22 @@ def convert(engine: DuckDBEngine, guess: ColumnGuess) -> None:
 
     These are rows without an id or a time, or with a time or number that cannot be read.
     """
-    source = guess.source
-    if guess.describes_items:
-        engine.create_view(guess.relation, f"SELECT * FROM ({_read_sql(engine, guess)}) WHERE item_id IS NOT NULL")
-        return
-    engine.create_table(f"read_{source.number}", _read_sql(engine, guess))
-    content = ", ".join(f"{string_literal(column)}: {quote_identifier(column)}" for column in source.types)
-    engine.execute(f"""
-        INSERT INTO dropped
-        SELECT {string_literal(source.name)}, {source.line_sql}, unusable.because,
-               CAST(to_json({{{content}}}) AS VARCHAR)[:{CONTENT_CHARACTERS}]
-        FROM {source.relation} JOIN (
-            SELECT file_row, unusable_because AS because FROM read_{source.number} WHERE unusable_because IS NOT NULL
-        ) AS unusable USING (file_row)""")
+    source, read = guess.source, f"read_{guess.relation}"
+    if guess.describes_items:  # its unusable rows are dropped as those of the events
+        engine.create_view(read, _read_sql(engine, guess))
+    else:
+        engine.create_table(read, _read_sql(engine, guess))
+        content = ", ".join(f"{string_literal(column)}: {quote_identifier(column)}" for column in source.types)
+        engine.execute(f"""
+            INSERT INTO dropped
+            SELECT {string_literal(source.name)}, {source.line_sql}, unusable.because,
+                   CAST(to_json({{{content}}}) AS VARCHAR)[:{CONTENT_CHARACTERS}]
+            FROM {source.relation} JOIN (
+                SELECT file_row, unusable_because AS because FROM {read} WHERE unusable_because IS NOT NULL
+            ) AS unusable USING (file_row)""")
     engine.create_view(
-        guess.relation, f"SELECT * EXCLUDE (unusable_because) FROM read_{source.number} WHERE unusable_because IS NULL"
+        guess.relation, f"SELECT * EXCLUDE (unusable_because) FROM {read} WHERE unusable_because IS NULL"
     )
-
-
-def items_of_events(
-    engine: DuckDBEngine, guess: ColumnGuess, column_map: ColumnMap, list_separator: str | None
-) -> ColumnGuess | None:
-    """Return the guess that reads items from an events file that describes them.
-
-    None: it is of another table, does not, or a column differs from event to event of an item.
-    """
-    if guess.table != "events":
-        return None
-    source, formats = guess.source, {"item_id": guess.formats["item_id"]}
-    columns, by_name = described_columns(guess, column_map)
-    if not source.has_names and not columns and (column := topics_by_content(engine, guess)) is not None:
-        by_name = {"topics": column}
-    item = formats["item_id"].sql
-    columns |= {ours: name for ours, name in by_name.items() if _describes_item(source.column(engine, name), item)}
-    if not columns:
-        return None
-    if "title" in columns:
-        formats["title"] = value_formats.ValueFormat("", source.column(engine, columns["title"]).text)
-    if "topics" in columns:
-        formats["topics"] = value_formats.find_list_format(source.column(engine, columns["topics"]), list_separator)
-    columns = {"item_id": guess.columns["item_id"], **columns}
-    return replace(guess, table="items", columns=columns, formats=formats, unused=(), describes_items=True)
 
 
 def create_events(engine: DuckDBEngine, converted: Sequence[str], *, file_order: bool) -> None:
@@ -193,13 +165,6 @@ def _feature_sql(column: Column) -> str:
     number = value_formats.number_sql(column)
     is_number = f"count({column.sql}) > 0 AND count({column.sql}) = count({number})"
     return number if column.type == "VARCHAR" and column.ask(is_number) else column.sql
-
-
-def _describes_item(column: Column, item: str) -> bool:
-    """Return whether the column is the same in most events of an item, given the SQL of the item."""
-    known = column._replace(relation=f"{column.relation} WHERE {item} IS NOT NULL AND {column.text} IS NOT NULL")
-    is_same = f"count(DISTINCT ({item}, {column.text})) <= {_MAX_TOPICS_PER_ITEM} * count(DISTINCT {item})"
-    return bool(known.ask(f"count(DISTINCT {column.text}) > 1 AND {is_same}"))
 
 
 def _union(relations: Sequence[str]) -> str:
