@@ -11,9 +11,11 @@ increase, so the prepared folder has them in the same order.
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from pydantic import Field
 
@@ -105,10 +107,52 @@ def plant(config: PlantedConfig | None = None) -> PlantedWorld:
 def write_world(world: PlantedWorld, folder: Path) -> None:
     """Write the canonical tables of ``world`` into ``folder``, which is created if it is missing."""
     folder.mkdir(parents=True, exist_ok=True)
-    names = pl.Series([f"topic-{topic:03d}" for topic in range(world.config.topics)])
-    _events_table(world, names).write_parquet(folder / "events.parquet")
-    _items_table(world, names).write_parquet(folder / "items.parquet")
-    _users_table(world, names).write_parquet(folder / "users.parquet")
+    names = topic_names(world.config.topics, digits=3)
+    event_E = (world.event_user, world.event_item, world.event_time, world.event_hide, world.event_source)
+    users = {"user_id": np.arange(world.config.users)}
+    users["followed_topics"] = pa.ListArray.from_arrays(world.user_follow_offset, names.take(world.user_follow))
+    write_table(folder / "events.parquet", events_table(*event_E, names))
+    write_table(folder / "items.parquet", _items_table(world, names))
+    write_table(folder / "users.parquet", pa.table(users))
+
+
+# pyarrow has no types; its arrays are ``Any`` below.
+def topic_names(topics: int, digits: int) -> Any:  # noqa: ANN401
+    """Return the names of topics by number."""
+    return pa.array([f"topic-{topic:0{digits}d}" for topic in range(topics)])
+
+
+def topic_lists(number_RC: NDArray[np.int64], names: Any) -> Any:  # noqa: ANN401
+    """Return the names of the numbers of each row as a list; -1 is left out."""
+    named_RC = number_RC != NOISE
+    ends = np.append(0, named_RC.sum(axis=1).cumsum()).astype(np.int32)
+    return pa.ListArray.from_arrays(ends, names.take(pa.array(number_RC[named_RC])))
+
+
+def events_table(
+    user_E: NDArray[np.int64],
+    item_E: NDArray[np.int64],
+    time_E: NDArray[np.int64],
+    hide_E: NDArray[np.bool_],
+    source_E: NDArray[np.int64],
+    names: Any,  # noqa: ANN401
+) -> Any:  # noqa: ANN401
+    """Return events as the canonical table: saves and hides, and the name of the topic that sourced each, unless -1."""
+    source = pa.array(source_E, mask=source_E == NOISE)
+    return pa.table(
+        {
+            "user_id": user_E,
+            "item_id": item_E,
+            "timestamp": time_E,
+            "action": pa.DictionaryArray.from_arrays(hide_E.astype(np.int8), pa.array(["save", "hide"])),
+            "source_interest": pa.DictionaryArray.from_arrays(source, names),
+        }
+    )
+
+
+def write_table(file: Path, table: Any) -> None:  # noqa: ANN401
+    """Write a table with Parquet's types only: a dictionary of names is read as text."""
+    pq.write_table(table, file, compression="zstd", store_schema=False)
 
 
 def _check_feasible(config: PlantedConfig) -> None:
@@ -209,34 +253,16 @@ def _sources(
     return np.where(logged & followed_UT[user, topic] & ~hide, topic, NOISE)
 
 
-def _events_table(world: PlantedWorld, names: pl.Series) -> pl.DataFrame:
-    return pl.DataFrame(
-        {
-            "user_id": world.event_user,
-            "item_id": world.event_item,
-            "timestamp": world.event_time,
-            "action": pl.Series(["save", "hide"]).gather(world.event_hide.astype(np.uint32)),
-            "source_interest": _topic_names(names, world.event_source),
-        }
-    )
-
-
-def _items_table(world: PlantedWorld, names: pl.Series) -> pl.DataFrame:
-    topic = pl.DataFrame(
-        {"row": np.arange(len(world.item_niche)), "topics": _topic_names(names, world.niche_topic[world.item_niche])}
-    )
-    has_features = pl.Series(world.item_has_features)
-    table = pl.DataFrame(
-        {
-            "item_id": np.arange(len(world.item_niche)),
-            "topics": topic.group_by("row", maintain_order=True).agg("topics")["topics"],
-            "title": [f"item {item} of niche {niche}" for item, niche in enumerate(world.item_niche.tolist())],
-        }
-    ).with_columns(topics=pl.when(has_features).then("topics").otherwise(pl.lit([], dtype=pl.List(pl.String))))
-    if world.config.embedding_width == 0:
-        return table
-    embedding = pl.Series(_embeddings(world), dtype=pl.Array(pl.Float32, world.config.embedding_width))
-    return table.with_columns(embedding=pl.when(has_features).then(embedding.cast(pl.List(pl.Float32))))
+def _items_table(world: PlantedWorld, names: Any) -> Any:  # noqa: ANN401
+    niche_I, lacks_I = world.item_niche, ~world.item_has_features
+    columns = {
+        "item_id": np.arange(len(niche_I)),
+        "topics": topic_lists(np.where(lacks_I, NOISE, world.niche_topic[niche_I])[:, None], names),
+        "title": [f"item {item} of niche {niche}" for item, niche in enumerate(niche_I.tolist())],
+    }
+    if world.config.embedding_width:
+        columns["embedding"] = pa.array(list(_embeddings(world)), mask=lacks_I)
+    return pa.table(columns)
 
 
 def _embeddings(world: PlantedWorld) -> NDArray[np.float32]:
@@ -245,19 +271,3 @@ def _embeddings(world: PlantedWorld) -> NDArray[np.float32]:
     centre = rng.standard_normal((world.config.niches, world.config.embedding_width))
     own = rng.standard_normal((len(world.item_niche), world.config.embedding_width))
     return (centre[world.item_niche] + 0.3 * own).astype(np.float32)
-
-
-def _users_table(world: PlantedWorld, names: pl.Series) -> pl.DataFrame:
-    count = np.diff(world.user_follow_offset)
-    pairs = pl.DataFrame({"user_id": np.repeat(np.arange(len(count)), count), "topic": names.gather(world.user_follow)})
-    lists = pairs.group_by("user_id", maintain_order=True).agg(followed_topics="topic")
-    users = pl.DataFrame({"user_id": np.arange(len(count))}).join(
-        lists, on="user_id", how="left", maintain_order="left"
-    )
-    return users.with_columns(pl.col("followed_topics").fill_null(pl.lit([], dtype=pl.List(pl.String))))
-
-
-def _topic_names(names: pl.Series, number: NDArray[np.int64]) -> pl.Series:
-    """Return the names of topics by number; null for -1."""
-    known = pl.Series(number)
-    return names.gather(pl.select(pl.when(known >= 0).then(known)).to_series())

@@ -13,7 +13,7 @@ Every draw of a shard is a function of (seed, purpose, number of the shard), so 
 Legend: U users · I items · T topics · E events of a shard · K tastes · F topics that a user may follow.
 """
 
-from collections.abc import Iterator
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -27,7 +27,15 @@ from pydantic import Field
 from multitudes.atomic import create_folder, write_json
 from multitudes.config import Config
 from multitudes.data.location import reject_url
-from multitudes.data.planted import START_S, sample_distinct
+from multitudes.data.planted import (
+    NOISE,
+    START_S,
+    events_table,
+    sample_distinct,
+    topic_lists,
+    topic_names,
+    write_table,
+)
 from multitudes.errors import UsageError
 from multitudes.progress import Progress, silent
 from multitudes.seeding import generator
@@ -36,8 +44,6 @@ MARKER = "synth.json"
 SHARD_EVENTS = 1_000_000  # the draws depend on it
 _CHUNK_ROWS = 100_000  # of the tables of users and items
 _MAX = 10**12  # a larger number is a mistake, and its seconds would overflow
-_NONE = -1
-_ACTIONS = ("save", "hide")
 
 
 class SynthConfig(Config):
@@ -135,7 +141,7 @@ class SynthWorld:
         taste_E = (draw_E[:, None] > cumulative_UK[user_E]).sum(axis=1)
         topic_E = np.where(liked_E, self.taste_UK[user_E, taste_E], rng.integers(config.topics, size=n))
         sourced_E = liked_E & (rng.random(n) < config.sourced_share)
-        source_E = np.where(sourced_E, self.follow_UF[user_E, taste_E], _NONE)
+        source_E = np.where(sourced_E, self.follow_UF[user_E, taste_E], NOISE)
         size_E = (config.items - topic_E + config.topics - 1) // config.topics
         rank_E = zipf_ranks(rng.random(n), size_E, config.zipf)
         return EventShard(user_E, self.ranked_I[rank_E * config.topics + topic_E], START_S + time_E, hide_E, source_E)
@@ -183,16 +189,17 @@ def write_synthetic_tables(
     reject_url(out)
     with create_folder(Path(out), MARKER, overwrite) as folder:
         world = SynthWorld.from_config(config)
-        names = pa.array([f"topic-{topic:05d}" for topic in range(config.topics)])
-        _write(folder / "items.parquet", _item_tables(world, names))
-        _write(folder / "users.parquet", _user_tables(world, names))
+        names = topic_names(config.topics, digits=5)
+        items: dict[str, NDArray[Any]] = {"topics": world.item_topic[:, None]}
+        tastes: dict[str, NDArray[Any]] = {"tastes": world.taste_UK, "weights": world.weight_UK}
         (folder / "truth").mkdir()
-        _write(folder / "truth" / "users.parquet", _truth_tables(world, names))
+        _write_rows(folder / "items.parquet", "item_id", items, names)
+        _write_rows(folder / "users.parquet", "user_id", {"followed_topics": world.follow_UF}, names)
+        _write_rows(folder / "truth" / "users.parquet", "user_id", tastes, names)
         (folder / "events").mkdir()
         for number in range(world.n_shards):
             progress(number * SHARD_EVENTS, config.events, "events")
-            table = _event_table(world.shard(number), names)
-            _write(folder / "events" / f"part-{number:05d}.parquet", iter([table]))
+            write_table(folder / "events" / f"part-{number:05d}.parquet", events_table(*world.shard(number), names))
         write_json(folder / MARKER, config.model_dump(mode="json"))
     return world
 
@@ -200,62 +207,28 @@ def write_synthetic_tables(
 def _follows(config: SynthConfig, taste_UK: NDArray[np.int64]) -> NDArray[np.int64]:
     """Return the followed topics (U, F), each once; -1 = none."""
     rng = generator(config.seed, "follows")
-    follow_UK = np.where(rng.random(taste_UK.shape) < config.follow_share, taste_UK, _NONE)
+    follow_UK = np.where(rng.random(taste_UK.shape) < config.follow_share, taste_UK, NOISE)
     stale_US = rng.integers(config.topics, size=(config.users, config.stale_follows))
     for s in range(config.stale_follows):
         others = np.concatenate([taste_UK, stale_US[:, :s]], axis=1)
-        stale_US[(others == stale_US[:, s : s + 1]).any(axis=1), s] = _NONE
+        stale_US[(others == stale_US[:, s : s + 1]).any(axis=1), s] = NOISE
     return np.concatenate([follow_UK, stale_US], axis=1)
 
 
-def _event_table(shard: EventShard, names: Any) -> Any:  # noqa: ANN401 (pyarrow has no types)
-    return pa.table(
-        {
-            "user_id": shard.user_E,
-            "item_id": shard.item_E,
-            "timestamp": shard.time_E,
-            "action": pa.DictionaryArray.from_arrays(shard.hide_E.astype(np.int8), pa.array(_ACTIONS)),
-            "source_interest": pa.DictionaryArray.from_arrays(
-                pa.array(shard.source_E, mask=shard.source_E == _NONE), names
-            ),
+def _write_rows(file: Path, key: str, columns: Mapping[str, NDArray[Any]], names: Any) -> None:  # noqa: ANN401
+    """Write a row for each number: the names of its topics, or its weights. Memory is that of a chunk of rows."""
+
+    def table(start: int) -> Any:  # noqa: ANN401
+        chunk = {name: column[start : start + _CHUNK_ROWS] for name, column in columns.items()}
+        rows = len(next(iter(chunk.values())))
+        lists = {name: topic_lists(values, names) for name, values in chunk.items() if values.dtype == np.int64}
+        weights = {
+            name: pa.FixedSizeListArray.from_arrays(values.ravel(), values.shape[1])
+            for name, values in chunk.items()
+            if name not in lists
         }
-    )
+        return pa.table({key: np.arange(start, start + rows), **lists, **weights})
 
-
-def _item_tables(world: SynthWorld, names: Any) -> Iterator[Any]:  # noqa: ANN401
-    topic_I = world.item_topic
-    for start in range(0, len(topic_I), _CHUNK_ROWS):
-        chunk = topic_I[start : start + _CHUNK_ROWS]
-        yield pa.table({"item_id": np.arange(start, start + len(chunk)), "topics": _lists(chunk[:, None], names)})
-
-
-def _user_tables(world: SynthWorld, names: Any) -> Iterator[Any]:  # noqa: ANN401
-    for start in range(0, world.config.users, _CHUNK_ROWS):
-        chunk = world.follow_UF[start : start + _CHUNK_ROWS]
-        yield pa.table({"user_id": np.arange(start, start + len(chunk)), "followed_topics": _lists(chunk, names)})
-
-
-def _truth_tables(world: SynthWorld, names: Any) -> Iterator[Any]:  # noqa: ANN401
-    for start in range(0, world.config.users, _CHUNK_ROWS):
-        chunk = slice(start, start + _CHUNK_ROWS)
-        taste, weight = world.taste_UK[chunk], world.weight_UK[chunk]
-        ends = np.arange(len(taste) + 1, dtype=np.int32) * world.config.tastes
-        weights = pa.ListArray.from_arrays(ends, weight.ravel())
-        rows = np.arange(start, start + len(taste))
-        yield pa.table({"user_id": rows, "tastes": _lists(taste, names), "weights": weights})
-
-
-def _lists(number_RC: NDArray[np.int64], names: Any) -> Any:  # noqa: ANN401
-    """Return the names of the numbers of each row as a list; -1 is left out."""
-    named_RC = number_RC != _NONE
-    ends = np.append(0, named_RC.sum(axis=1).cumsum()).astype(np.int32)
-    return pa.ListArray.from_arrays(ends, names.take(pa.array(number_RC[named_RC])))
-
-
-def _write(file: Path, tables: Iterator[Any]) -> None:
-    """Write a table chunk by chunk, with Parquet's types only: a dictionary of names is read as text."""
-    first = next(tables)
-    with pq.ParquetWriter(file, first.schema, compression="zstd", store_schema=False) as writer:
-        writer.write_table(first)
-        for table in tables:
-            writer.write_table(table)
+    with pq.ParquetWriter(file, table(0).schema, compression="zstd", store_schema=False) as writer:
+        for start in range(0, len(next(iter(columns.values()))), _CHUNK_ROWS):
+            writer.write_table(table(start))
