@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from multitudes.data.own_items import NO_ITEMS, add_events, group_events, join_users, prepared_items, select_items
+from multitudes.data.own_items import NO_ITEMS, add_events, group_events, join_users, prepared_items
 from tests.evaluation.worlds import prepared
 
 
@@ -44,13 +44,10 @@ def test_added_events_are_as_if_they_had_been_there():
             assert rows_of(add_events(own, after)) == count_by_hand([[*items, *after.tolist()]])
 
 
-def test_users_are_joined_and_items_selected():
+def test_users_are_joined():
     histories = [[1, 2, 1], [], [3], [2, 2]]
     joined = join_users([group(histories[:2]), group(histories[2:])])
     assert rows_of(joined) == count_by_hand(histories)
-    kept = select_items(joined, joined.item_M != 2)
-    assert rows_of(kept) == [row for row in count_by_hand(histories) if row[1] != 2]
-    assert kept.offset.tolist() == [0, 1, 1, 2, 2]
 
 
 def test_only_known_items_of_positive_events_before_the_cut_count(tmp_path):

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from multitudes.data.arrays import BATCH_ROWS, read_columns, read_header, write_array, write_columns
 from multitudes.data.engine import Engine, Extent, double_literal, query_value, string_literal
-from multitudes.data.prepared import EVENT_ARRAYS, TRAIN
+from multitudes.data.prepared import ARRAYS, TRAIN
 from multitudes.data.splits import SplitFunction
 from multitudes.data.user_batches import Columns, UserEvents, iter_user_batches
 from multitudes.errors import DataError
@@ -205,7 +205,7 @@ def number_items(engine: Engine, trained_I: NDArray[np.int64], min_item_count: i
 
 
 def _dtypes(*names: str) -> Mapping[str, type[np.generic]]:
-    return {f"event_{name}": EVENT_ARRAYS[f"event_{name}"] for name in names}
+    return {f"event_{name}": ARRAYS[f"event_{name}"] for name in names}
 
 
 def _weight_sql(positive_actions: Mapping[str, float], min_rating: float | None) -> str:

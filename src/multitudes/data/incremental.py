@@ -49,11 +49,6 @@ class BaseData(NamedTuple):
         return self.folder / EVENTS_FILE
 
     @property
-    def n_events(self) -> int:
-        """The number of its events."""
-        return int(self.manifest["counts"]["events"])
-
-    @property
     def n_rows(self) -> int:
         """The number of rows of its events tables; the numbers of new rows begin after it."""
         return int(self.manifest[MANIFEST_KEY]["rows"])

@@ -110,12 +110,6 @@ def add_events(own: OwnItems, item_E: NDArray[np.int64]) -> OwnItems:
     return OwnItems(np.array([0, len(item_M)]), item_M, count_M, newest_M, oldest_M)
 
 
-def select_items(own: OwnItems, keep_M: NDArray[np.bool_]) -> OwnItems:
-    """Return some of the items of the same users."""
-    kept = np.concatenate([[0], np.cumsum(keep_M)])
-    return OwnItems(kept[own.offset], *(array[keep_M] for array in own[1:]))
-
-
 def join_users(rows: Sequence[OwnItems]) -> OwnItems:
     """Return the items of several groups of users as one, in order."""
     sizes = np.concatenate([np.diff(one.offset) for one in rows])

@@ -37,7 +37,7 @@ import json
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 import numpy as np
 import polars as pl
@@ -50,31 +50,6 @@ FORMAT_VERSION = 1
 TRAIN, VALIDATION, TEST = 0, 1, 2
 Split = Literal["validation", "test"]
 SPLIT_CODE: dict[Split, int] = {"validation": VALIDATION, "test": TEST}
-
-EVENT_ARRAYS: dict[str, type[np.generic]] = {
-    "event_offset": np.int64,
-    "event_item": np.int32,
-    "event_time": np.int64,
-    "event_action": np.uint8,
-    "event_weight": np.float32,
-    "event_valid": np.bool_,
-    "event_split": np.uint8,
-    "event_past": np.int32,
-    "event_first": np.bool_,
-    "event_source": np.int32,
-    "event_after_follows": np.bool_,
-}
-_OTHER_ARRAYS: dict[str, type[np.generic]] = {
-    "follow_offset": np.int64,
-    "follow_topic": np.int32,
-    "item_topic_offset": np.int64,
-    "item_topic": np.int32,
-    "item_count": np.int64,
-    "item_recent_count": np.int64,
-    "item_feature": np.float32,
-    "user_feature": np.float32,
-}
-ARRAYS: dict[str, type[np.generic]] = {**EVENT_ARRAYS, **_OTHER_ARRAYS}
 _ADVICE = "run multitudes prepare again, with --overwrite"
 
 
@@ -173,6 +148,14 @@ class PreparedData:
     def topics_of(self, item: int) -> NDArray[np.int32]:
         """Return the numbers of the topics of item number ``item``."""
         return self.item_topic[self.item_topic_offset[item] : self.item_topic_offset[item + 1]]
+
+
+# The type of each array, by the name of its file: the item of ``NDArray[item]`` above. Embeddings are optional.
+ARRAYS: dict[str, type[np.generic]] = {
+    name: get_args(get_args(hint)[1])[0]
+    for name, hint in get_type_hints(PreparedData).items()
+    if get_origin(hint) is np.ndarray
+}
 
 
 def _read_manifest(folder: Path) -> dict[str, Any]:

@@ -20,9 +20,9 @@ class Layout(NamedTuple):
     """How rows are written.
 
     Attributes:
-        kind: "csv", "json lines" or "json array".
-        separator: between columns; empty for JSON.
-        columns: the names of the columns; without a header they are 1, 2, …; empty for JSON.
+        kind: "csv", "json lines", "json array" or "Parquet"; the attributes below are of "csv".
+        separator: between columns.
+        columns: the names of the columns; without a header they are 1, 2, ….
         has_header: whether the first row has the names.
     """
 

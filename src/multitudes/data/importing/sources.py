@@ -6,6 +6,7 @@ file, as text unless it is Parquet. ``shift_N`` says by how many lines rows lie 
 """
 
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
 from multitudes.data.duck import DuckDBEngine
@@ -95,23 +96,25 @@ def read_source(
     """
     file = parse_location(given)
     _check_file(file)
-    path = engine.fetch(file, progress)
+    path, layout, notes = engine.fetch(file, progress), Layout("Parquet"), tuple[str, ...]()
     engine.execute(f"CREATE TABLE shift_{number} (from_row BIGINT, lines BIGINT)")
-    with engine.translate_read_errors(file):
+    with TemporaryDirectory(dir=scratch) as copies, engine.translate_read_errors(file):
         if is_parquet(path):
             check_whole_parquet(path, str(file))
-            sql = f"SELECT file_row_number + 1 AS file_row, * FROM read_parquet({string_literal(str(path))})"
-            engine.create_view(f"source_{number}", sql)
-            source = Source(str(file), number, {}, 0, "Parquet", has_names=True, header_lines=0)
         else:
-            source = _read_text(engine, path, Source(str(file), number, {}, 0, "", True, 0), scratch, config, progress)
+            path, beginning, notes = open_text(path, str(file), Path(copies), config.encoding, progress)
+            layout = find_layout(beginning, str(file), config.separator)
+            progress(0, 0, f"reading {file}")
+        read_as = ", ".join([layout.describe(), *notes])
+        has_names, header_lines = layout.kind != "csv" or layout.has_header, int(layout.has_header)
+        source = Source(str(file), number, {}, 0, read_as, has_names, header_lines)
+        {"Parquet": _read_parquet, "csv": _read_csv}.get(layout.kind, _read_json)(engine, path, source, layout)
     rows = query_value(engine, f"SELECT count(*) FROM {source.relation}")
     if not rows:
-        kept_none = query_value(
-            engine, f"SELECT any_value(reason) FROM dropped WHERE file = {string_literal(source.name)}"
-        )
-        reason = f"no row can be read: {kept_none}" if kept_none else "has a header and no rows; expected at least one"
-        raise DataError(f"{source.name}: {reason}")
+        reasons = f"SELECT any_value(reason) FROM dropped WHERE file = {string_literal(source.name)}"
+        reason = query_value(engine, reasons)
+        problem = f"no row can be read: {reason}" if reason else "has a header and no rows; expected at least one"
+        raise DataError(f"{source.name}: {problem}")
     return source._replace(rows=rows, types=engine.column_types(source.relation))
 
 
@@ -123,26 +126,9 @@ def _check_file(file: Location) -> None:
         raise UsageError(f"{file}: {missing}; give Parquet, CSV or JSON lines, also packed with gzip or zstd")
 
 
-def _read_text(
-    engine: DuckDBEngine, path: Path, source: Source, scratch: Path, config: ImportConfig, progress: Progress
-) -> Source:
-    copies = scratch / source.relation
-    copies.mkdir()
-    text = open_text(path, source.name, copies, config.encoding, progress)
-    layout = find_layout(text.beginning, source.name, config.separator)
-    progress(0, 0, f"reading {source.name}")
-    source = source._replace(
-        read_as=", ".join([layout.describe(), *text.notes]),
-        has_names=layout.kind != "csv" or layout.has_header,
-        header_lines=int(layout.has_header),
-    )
-    if layout.kind == "csv":
-        _read_csv(engine, text.path, source, layout)
-    else:
-        _read_json(engine, text.path, source, "array" if layout.kind == "json array" else "newline_delimited")
-    for copy in copies.iterdir():
-        copy.unlink()
-    return source
+def _read_parquet(engine: DuckDBEngine, path: Path, source: Source, _: Layout) -> None:
+    rows = f"SELECT file_row_number + 1 AS file_row, * FROM read_parquet({string_literal(str(path))})"
+    engine.create_view(source.relation, rows)
 
 
 def _read_csv(engine: DuckDBEngine, path: Path, source: Source, layout: Layout) -> None:
@@ -186,9 +172,11 @@ def _set_rejected_aside(engine: DuckDBEngine, source: Source, layout: Layout) ->
     engine.execute(f"INSERT INTO shift_{source.number} SELECT {from_row}, 1 FROM rejected")
 
 
-def _read_json(engine: DuckDBEngine, path: Path, source: Source, kind: str) -> None:
-    ignored = ", ignore_errors = true" if kind == "newline_delimited" else ""
-    objects = f"read_json_objects({string_literal(str(path))}, format = '{kind}'{ignored})"
+def _read_json(engine: DuckDBEngine, path: Path, source: Source, layout: Layout) -> None:
+    options = (
+        "format = 'array'" if layout.kind == "json array" else "format = 'newline_delimited', ignore_errors = true"
+    )
+    objects = f"read_json_objects({string_literal(str(path))}, {options})"
     engine.create_table("json_row", f"SELECT row_number() OVER () AS file_row, json FROM {objects}")
     is_object = "coalesce(json_type(json) = 'OBJECT', false)"
     engine.execute(f"""
