@@ -3,12 +3,12 @@
 import duckdb
 import pytest
 
-from multitudes.data.duck import open_engine, translate_read_errors
+from multitudes.data.duck import open_engine
 from multitudes.errors import DataError, MissingError, UsageError
 
 
 def raise_within(folder, error):
-    with open_engine(folder, "100MB", 1), translate_read_errors(folder / "events.csv"):
+    with open_engine(folder, "100MB", 1) as engine, engine.translate_read_errors(folder / "events.csv"):
         raise error
 
 

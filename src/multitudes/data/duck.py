@@ -1,7 +1,7 @@
 """DuckDB as the engine on one machine: memory is limited, and tables beyond the limit are spilled to the disk."""
 
-from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import accumulate
 from pathlib import Path
 from tempfile import mkdtemp
@@ -89,30 +89,6 @@ def open_engine(
         raise
     finally:
         connection.close()
-
-
-@contextmanager
-def translate_read_errors(file: Location, copies: Mapping[str, Path] | None = None) -> Iterator[None]:
-    """Turn DuckDB's errors about an unreadable ``file`` into a ``DataError`` of one line.
-
-    Args:
-        file: named in the error.
-        copies: local copies by URL; the error has the URL in place of its copy.
-
-    Raises:
-        DataError: the file cannot be read.
-    """
-    try:
-        yield
-    except duckdb.OutOfMemoryException:
-        raise
-    except duckdb.Error as error:
-        if is_disk_full(error):
-            raise
-        reason = first_line(error)
-        for url, copy in (copies or {}).items():
-            reason = reason.replace(str(copy), url)
-        raise DataError(f"{file}: cannot be read: {reason}") from None
 
 
 class DuckDBEngine:
@@ -261,9 +237,24 @@ class DuckDBEngine:
         rows = self.rows(f"DESCRIBE SELECT * FROM {relation}")
         return {row[0]: row[1].replace('"NULL"', "NULL") for row in rows if row[0] != "file_row"}
 
-    def translate_read_errors(self, file: Location) -> AbstractContextManager[None]:
-        """Turn errors about an unreadable ``file`` into one line."""
-        return translate_read_errors(file, self._copies)
+    @contextmanager
+    def translate_read_errors(self, file: Location) -> Iterator[None]:
+        """Turn errors about an unreadable ``file`` into one line, with the URL in place of its local copy.
+
+        Raises:
+            DataError: the file cannot be read.
+        """
+        try:
+            yield
+        except duckdb.OutOfMemoryException:
+            raise
+        except duckdb.Error as error:
+            if is_disk_full(error):
+                raise
+            reason = first_line(error)
+            for url, copy in self._copies.items():
+                reason = reason.replace(str(copy), url)
+            raise DataError(f"{file}: cannot be read: {reason}") from None
 
 
 def _shard_list(folder: Path) -> str:

@@ -24,7 +24,7 @@ import numpy as np
 from scipy.stats import binomtest
 
 from multitudes.config import suggestion
-from multitudes.data.duck import DuckDBEngine, translate_read_errors
+from multitudes.data.duck import DuckDBEngine
 from multitudes.data.engine import query_row, string_literal
 from multitudes.errors import DataError, UsageError
 from multitudes.experiments import outcomes
@@ -151,7 +151,7 @@ def _create_credits(connection: DuckDBEngine, scan: OutcomeScan) -> tuple[list[s
     file = scan.table.file
     if "arm" not in scan.table:
         raise DataError(f"{file}: no column 'arm'; expected the arm whose pick each row credits")
-    with translate_read_errors(file):
+    with connection.translate_read_errors(file):
         connection.execute(f"""
             CREATE TABLE credited AS
             SELECT user_id, metric, CAST(arm AS VARCHAR) AS name, sum(value) AS value

@@ -27,7 +27,7 @@ from pydantic import Field
 from multitudes.atomic import move_into_place
 from multitudes.config import Config
 from multitudes.data import tables
-from multitudes.data.duck import Advice, DuckDBEngine, open_engine, translate_read_errors
+from multitudes.data.duck import Advice, DuckDBEngine, open_engine
 from multitudes.data.engine import query_value, string_literal
 from multitudes.data.tables import Table
 from multitudes.data.timestamps import DAY_S
@@ -103,7 +103,7 @@ def write_log_outcomes(
         partial = Path(scratch) / out.name
         # A row has the time of its first event. A day that began before the start would date later events before it.
         day = f"(timestamp - {(config.since or 0) % DAY_S}) // {DAY_S}"
-        with translate_read_errors(events):
+        with connection.translate_read_errors(events):
             connection.execute(f"""
                 COPY (SELECT user_id, min(timestamp) AS timestamp, metric, CAST(sum(value) AS DOUBLE) AS value
                       FROM ({rows}) GROUP BY user_id, metric, {day} ORDER BY ALL)
