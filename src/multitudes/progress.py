@@ -28,6 +28,13 @@ def silent(done: int, total: int, note: str = "") -> None:
     del done, total, note
 
 
+def step_progress(progress: Progress, done: int, total: int) -> Progress:
+    """Return a callback that reports the MiB of one step of ``progress`` as its note."""
+    return lambda mib, total_mib, note="": progress(
+        done, total, f"{note}, {mib:,} of {total_mib:,} MiB" if total_mib else note
+    )
+
+
 class ProgressBar:
     """A progress callback that draws a bar with the time left, in a terminal or a notebook; elsewhere it is silent.
 

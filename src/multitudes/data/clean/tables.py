@@ -31,7 +31,7 @@ from multitudes.data.incremental import BaseData, check_tables_fit
 from multitudes.data.tables import Table
 from multitudes.errors import DataError, UsageError
 from multitudes.ids import IdType
-from multitudes.progress import Progress, silent
+from multitudes.progress import Progress, silent, step_progress
 
 
 @dataclass(frozen=True)
@@ -125,7 +125,7 @@ def _load_tables(
     files = tables.find_tables(data, events_needed=logs.events is None)
     loaded, inputs, problems = dict[str, Table](), dict[str, Table](), list[str]()
     for done, (name, file) in enumerate(files.items()):
-        engine.fetch(file, _fetch_progress(progress, done, len(files) + 2))
+        engine.fetch(file, step_progress(progress, done, len(files) + 2))
         progress(done, len(files) + 2, f"reading {file.name}")
         try:
             loaded[name] = inputs[file.name] = tables.load_table(engine, name, file)
@@ -133,7 +133,7 @@ def _load_tables(
             problems.append(str(error))
     if problems:
         raise DataError("; ".join(problems))
-    log_progress = _fetch_progress(progress, len(files), len(files) + 2)
+    log_progress = step_progress(progress, len(files), len(files) + 2)
     if logs.events is not None:
         name = "logged" if "events" in loaded else "events"
         file = tables.resolve_table(logs.events)
@@ -144,11 +144,6 @@ def _load_tables(
         engine.fetch(file, log_progress)
         loaded["served"] = inputs["served"] = tables.view_table(engine, "served", file)
     return loaded, inputs
-
-
-def _fetch_progress(progress: Progress, done: int, total: int) -> Progress:
-    """Return a callback that reports the fetched MiB as the note of one step of ``progress``."""
-    return lambda mib, total_mib, note="": progress(done, total, f"{note}, {mib:,} of {total_mib:,} MiB")
 
 
 def _warnings(engine: Engine, loaded: Mapping[str, Table]) -> list[str]:

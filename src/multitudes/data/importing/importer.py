@@ -19,7 +19,7 @@ from multitudes.data.location import reject_url
 from multitudes.data.manifest import FEW_USERS
 from multitudes.data.tables import TABLES
 from multitudes.errors import DataError, UsageError
-from multitudes.progress import Progress, silent
+from multitudes.progress import Progress, silent, step_progress
 
 MARKER = "import.json"
 _ADVICE = Advice("import fewer files at once", "free some, or choose another --out")
@@ -147,17 +147,17 @@ def import_files(
     ):
         engine.execute("SET TimeZone = 'UTC'")
         create_dropped(engine)
-        steps = _Steps(progress, len(inputs) + 3)
-        sources = _read_all(engine, inputs, Path(scratch), config, steps)
+        steps = len(inputs) + 3
+        sources = _read_all(engine, inputs, Path(scratch), config, progress, steps)
         guesses = _guess_all(engine, sources, column_map, config)
         if show is not None:
             show(guesses)
-        steps.next("reading values")
+        progress(steps - 3, steps, "reading values")
         for guess in guesses:
             tables.convert(engine, guess)
         dropped, dropped_file = _write_dropped(engine, out)
         _check_dropped(engine, guesses, dropped, dropped_file, config.max_dropped)
-        steps.next("writing tables")
+        progress(steps - 2, steps, "writing tables")
         merged = _create_tables(engine, guesses, config)
         report = _describe(engine, out, guesses, dropped, dropped_file, merged)
         for table in report.rows:
@@ -165,7 +165,7 @@ def import_files(
             target = string_literal(str(folder / f"{table}.parquet"))
             engine.execute(f"COPY ({sql}) TO {target} (FORMAT parquet, COMPRESSION zstd)")
         write_json(folder / MARKER, report.record())
-        steps.next("done")
+        progress(steps - 1, steps, "done")
     return report
 
 
@@ -173,22 +173,6 @@ def read_report(out: Path) -> dict[str, Any]:
     """Return the report that an import wrote into its folder, as JSON has it."""
     report: dict[str, Any] = json.loads((out / MARKER).read_text(encoding="utf-8"))
     return report
-
-
-class _Steps:
-    """Counts the steps of an import."""
-
-    def __init__(self, progress: Progress, total: int) -> None:
-        self._progress, self._total, self._done = progress, total, 0
-
-    def next(self, note: str) -> None:
-        """Begin a step."""
-        self._progress(self._done, self._total, note)
-        self._done += 1
-
-    def report_mib(self, done: int, total: int, note: str = "") -> None:
-        """Report how much of a file was read within a step."""
-        self._progress(self._done - 1, self._total, f"{note}, {done:,} of {total:,} MiB" if total else note)
 
 
 def _check_replaceable(out: Path, overwrite: bool) -> None:
@@ -208,14 +192,16 @@ def _read_all(
     inputs: Sequence[tuple[str | Path, str | None]],
     scratch: Path,
     config: ImportConfig,
-    steps: _Steps,
+    progress: Progress,
+    steps: int,
 ) -> list[tuple[Source, str | None]]:
     """Read every file; all that cannot be read are in one error."""
     sources, problems = [], []
     for number, (file, table) in enumerate(inputs):
-        steps.next(f"reading {file}")
+        progress(number, steps, f"reading {file}")
+        within = step_progress(progress, number, steps)
         try:
-            sources.append((read_source(engine, file, number, scratch, config, steps.report_mib), table))
+            sources.append((read_source(engine, file, number, scratch, config, within), table))
         except (DataError, UsageError) as error:
             problems.append(error)
     if problems:

@@ -1,4 +1,9 @@
-"""How the text of a file is laid out: JSON lines, or columns between separators, with or without a header."""
+"""How the text of a file is laid out: JSON lines, or columns between separators, with or without a header.
+
+DuckDB's own sniffer (2.0) was tried. One line with too many or too few columns makes it read the file as one column; it
+tries no ``::``, and knows quotation marks only if its sample has one. It renames the second of two columns of one name
+and takes an ambiguous date as day/month, both without a word. It finds neither an encoding nor a compression.
+"""
 
 import csv
 import io

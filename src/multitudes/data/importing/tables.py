@@ -42,12 +42,8 @@ def convert(engine: DuckDBEngine, guess: ColumnGuess) -> None:
 
 def create_events(engine: DuckDBEngine, converted: Sequence[str], *, file_order: bool) -> None:
     """Create ``events`` in the order of the files; with ``file_order``, times are positions among a user's rows."""
-    position = (
-        ", row_number() OVER (PARTITION BY user_id ORDER BY source_number, file_row) - 1 AS timestamp"
-        if file_order
-        else ""
-    )
-    engine.create_table("events", f"SELECT *{position} FROM ({_union(converted)})")
+    position = "row_number() OVER (PARTITION BY user_id ORDER BY source_number, file_row) - 1 AS timestamp"
+    engine.create_table("events", f"SELECT *{f', {position}' if file_order else ''} FROM ({_union(converted)})")
 
 
 def create_described_items(engine: DuckDBEngine, relations: Sequence[str]) -> None:
@@ -100,11 +96,10 @@ def type_ids(engine: DuckDBEngine, tables: Sequence[str]) -> Mapping[str, str]:
     """
     kinds = {}
     for column in ("user_id", "item_id"):
+        is_whole = f"SELECT coalesce(bool_and(regexp_full_match({column}, '{_WHOLE_NUMBER}')), true)"
         having = [table for table in tables if column in engine.column_types(table)]
-        whole = f"coalesce(bool_and(regexp_full_match({column}, '{_WHOLE_NUMBER}')), true)"
-        kinds[column] = (
-            "int64" if all(query_value(engine, f"SELECT {whole} FROM {table}") for table in having) else "string"
-        )
+        are_whole = all(query_value(engine, f"{is_whole} FROM {table}") for table in having)
+        kinds[column] = "int64" if are_whole else "string"
     return kinds
 
 
@@ -118,9 +113,7 @@ def output_sql(engine: DuckDBEngine, table: str, kinds: Mapping[str, str]) -> st
         if role == "id":
             columns.append(f"CAST({column} AS {'BIGINT' if kinds[column] == 'int64' else 'VARCHAR'}) AS {column}")
         elif role == "texts":
-            columns.append(
-                f"coalesce({column}, []) AS {column}" if column in present else f"CAST([] AS VARCHAR[]) AS {column}"
-            )
+            columns.append(f"coalesce({column if column in present else 'NULL'}, CAST([] AS VARCHAR[])) AS {column}")
         elif role is not None:
             columns.append(f"CAST({column} AS {SQL_TYPE[role]}) AS {column}")
         elif column not in {"source_number", "file_row"}:
