@@ -30,9 +30,7 @@ def silent(done: int, total: int, note: str = "") -> None:
 
 def step_progress(progress: Progress, done: int, total: int) -> Progress:
     """Return a callback that reports the MiB of one step of ``progress`` as its note."""
-    return lambda mib, total_mib, note="": progress(
-        done, total, f"{note}, {mib:,} of {total_mib:,} MiB" if total_mib else note
-    )
+    return lambda mib, total_mib, note="": progress(done, total, f"{note}, {mib:,} of {total_mib:,} MiB")
 
 
 class ProgressBar:

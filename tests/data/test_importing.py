@@ -252,7 +252,7 @@ def test_a_broken_file_is_refused_in_one_line_that_names_it(tmp_path, name):
 
 
 def test_a_line_longer_than_the_engine_reads_is_refused_in_every_encoding(tmp_path):
-    own = write(tmp_path, "own.csv", GOOD + b"u1,i1," + b"5" * (17 << 20) + b"\n")
+    own = write(tmp_path, "own.csv", GOOD + b"u1,i1," + b"5" * 32_100_000 + b"\n")
     for encoding in (None, "utf-8", "latin-1"):
         assert "line 32 is longer than 16 MiB" in refusal(tmp_path, own, {"encoding": encoding})
 

@@ -108,10 +108,10 @@ def write_world(world: PlantedWorld, folder: Path) -> None:
     """Write the canonical tables of ``world`` into ``folder``, which is created if it is missing."""
     folder.mkdir(parents=True, exist_ok=True)
     names = topic_names(world.config.topics, digits=3)
-    event_E = (world.event_user, world.event_item, world.event_time, world.event_hide, world.event_source)
+    events = (world.event_user, world.event_item, world.event_time, world.event_hide, world.event_source)
     users = {"user_id": np.arange(world.config.users)}
     users["followed_topics"] = pa.ListArray.from_arrays(world.user_follow_offset, names.take(world.user_follow))
-    write_table(folder / "events.parquet", events_table(*event_E, names))
+    write_table(folder / "events.parquet", events_table(*events, names))
     write_table(folder / "items.parquet", _items_table(world, names))
     write_table(folder / "users.parquet", pa.table(users))
 

@@ -104,7 +104,8 @@ def read_source(
         else:
             path, beginning, notes = open_text(path, str(file), Path(copies), config.encoding, progress)
             layout = find_layout(beginning, str(file), config.separator)
-            progress(0, 0, f"reading {file}")
+            mib = path.stat().st_size >> 20
+            progress(mib, mib, f"reading {file}")
         read_as = ", ".join([layout.describe(), *notes])
         has_names, header_lines = layout.kind != "csv" or layout.has_header, int(layout.has_header)
         source = Source(str(file), number, {}, 0, read_as, has_names, header_lines)
