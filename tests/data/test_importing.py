@@ -134,6 +134,12 @@ def test_topics_of_events_are_those_of_the_items(tmp_path):
     assert dict(found.iter_rows()) == {f"i{n}": [f"topic i{n}"] for n in range(4)}
 
 
+def test_a_column_that_differs_from_event_to_event_is_no_topic_of_items(tmp_path):
+    text = lines("user,item,category,ts", lambda u, i, t, r: f"{u},{i},{r}th visit,{t}")
+    assert import_files(write(tmp_path, "own.csv", text), tmp_path / "out").guesses[0].unused == ("category",)
+    assert not (tmp_path / "out" / "items.parquet").exists()
+
+
 def test_a_file_of_check_ins_without_a_header_names_the_categories_of_its_places(tmp_path):
     zone = {"u0": -240, "u1": -300, "u2": -240}
     text = lines(
