@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: demo docs links test test-milvus test-cluster check lint size bench bench-index bench-service bench-readout bench-simulate bench-sardine bench-peers bench-peers-converged records reliability replicate format lock sbom pin-images test-lowest
+.PHONY: demo docs links test test-milvus test-cluster check lint size bench bench-index bench-service bench-readout bench-phase bench-simulate bench-sardine bench-peers bench-peers-converged records reliability replicate format lock sbom pin-images test-lowest
 
 # The stamp follows pyproject.toml, so a changed dependency is installed and nothing else is.
 $(STAMP): pyproject.toml
@@ -115,6 +115,11 @@ bench-readout: $(STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.readout $(ARGS)
 	$(BIN)/python -m benchmarks.readout.page records/readout.md
 
+# When several vectors pay, in planted worlds beside real sets; ten minutes of one core. What is measured is kept.
+bench-phase: $(STAMP)
+	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.phase $(ARGS)
+	$(BIN)/python -m benchmarks.phase.page
+
 # The simulated world beside public data sets, and its speed. ARGS="--data FOLDER …": see --help.
 bench-simulate: $(STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.simulate $(ARGS)
@@ -160,6 +165,7 @@ records: $(STAMP)
 	$(BIN)/python -m benchmarks.index.page
 	$(BIN)/python -m benchmarks.scale.page records/scale.md
 	$(BIN)/python -m benchmarks.readout.page records/readout.md
+	$(BIN)/python -m benchmarks.phase.page
 	$(BIN)/python -m benchmarks.simulate.page records/simulated-world.md
 	$(BIN)/python -m benchmarks.simulate.sardine_page records/simulated-world.md
 	$(BIN)/python -m benchmarks.simulate.orderings_page records/simulated-world.md

@@ -145,10 +145,7 @@ def depth_at_coverage(score_BI: NDArray[np.floating], class_I: NDArray[np.intege
     depth_B = np.full(len(score_BI), np.nan)
     is_ranked_BC = is_interest(history_BC) & (best_BC > -np.inf)
     for b in np.flatnonzero(is_ranked_BC.any(axis=1)).tolist():
-        ascending_I = np.sort(score_BI[b])
-        depth_B[b] = np.median(
-            len(ascending_I) + 1 - np.searchsorted(ascending_I, best_BC[b, is_ranked_BC[b]], "right")
-        )
+        depth_B[b] = np.median(1 + (score_BI[b] > best_BC[b, is_ranked_BC[b], None]).sum(axis=1))
     return depth_B
 
 
