@@ -8,7 +8,7 @@ from multitudes.data.planted import START_S
 from multitudes.data.timestamps import DAY_S
 from multitudes.simulation.actions import draw_actions, same_niche_above
 from multitudes.simulation.world import CLICK, HIDE, NOTHING, SAVE
-from tests.simulation.worlds import SMALL, everybody, organic, react, small, some_items
+from tests.simulation.worlds import everybody, fixed, organic, react, small, some_items
 
 
 def test_organic_actions_are_sorted_within_their_day_and_of_existing_items():
@@ -34,25 +34,28 @@ def test_the_items_of_a_day_are_those_that_exist():
 
 
 def test_returns_are_repeats():
-    def repeated(world):
-        user, item = organic(world, -60, 0)
+    def repeated(return_share):
+        with fixed(POPULARITY_SPREAD=0.0, RETURN_SHARE=return_share):
+            world = small()
+            user, item = organic(world, -60, 0)
         return 1 - len(np.unique(user * world.items + item)) / len(user)
 
-    plain = {"popularity_spread": 0.0}
-    assert repeated(small(**plain, return_share=0.5)) > repeated(small(**plain, return_share=0.0)) + 0.05
+    assert repeated(0.5) > repeated(0.0) + 0.05
 
 
 def test_popularity_is_as_uneven_as_configured():
-    def unevenness(world):
-        _, item = organic(world, -60, 0)
+    def unevenness(spread):
+        with fixed(RETURN_SHARE=0.0, POPULARITY_SPREAD=spread):
+            world = small(niche_skew=0.0, new_items_share=0.0)
+            _, item = organic(world, -60, 0)
         return gini(np.bincount(item, minlength=world.items))
 
-    plain = {"return_share": 0.0, "niche_skew": 0.0, "new_items_share": 0.0}
-    assert unevenness(small(**plain, popularity_spread=1.4)) > unevenness(small(**plain, popularity_spread=0.0)) + 0.2
+    assert unevenness(1.4) > unevenness(0.0) + 0.2
 
 
+@fixed(STRAY_SHARE=1.0, RETURN_SHARE=0.0)
 def test_strays_follow_no_taste():
-    world = small(stray_share=1.0, burst_share=0.0, return_share=0.0, niche_skew=0.0)
+    world = small(burst_share=0.0, niche_skew=0.0)
     user, item = organic(world, -30, 0)
     niche, _ = world.tastes(-15)
     assert (world.niche_I[item][:, None] == niche[user, :-1]).any(axis=1).mean() < 0.1  # 4 of 60
@@ -60,17 +63,20 @@ def test_strays_follow_no_taste():
 
 def test_quality_and_popularity_correlate_as_configured():
     for correlation in (0.0, 0.6):
-        world = small(quality_popularity=correlation, quality_spread=1.0)
+        with fixed(QUALITY_POPULARITY=correlation, QUALITY_SPREAD=1.0):
+            world = small()
         shelf, quality = world.catalogue.niche_index, world.catalogue.quality_I
         known = np.log(np.diff(shelf.popularity_cdf))
-        found = np.corrcoef(known, quality[shelf.item_I])[0, 1]
+        found = np.corrcoef(known, quality[shelf.item_R])[0, 1]
         assert found == pytest.approx(correlation, abs=0.07)
 
 
 ENDLESS = 1e9  # a depth at which everything is examined
-PLAIN = {"saturation": 0.0, "fatigue": 0.0, "hide_share": 0.0, "aspiration": 0.0}
+PLAIN = {"saturation": 0.0, "fatigue": 0.0}
+calm = fixed(HIDE_SHARE=0.0, ASPIRATION=0.0)
 
 
+@calm
 def test_the_same_appeal_lower_down_is_saved_less():
     world = small(**PLAIN, depth=10.0)
     by_place = (react(world, some_items(world, 30)) == SAVE).mean(axis=0)
@@ -80,12 +86,14 @@ def test_the_same_appeal_lower_down_is_saved_less():
     assert by_place[:3].mean() > 3 * by_place[-10:].mean()
 
 
+@calm
 def test_without_position_bias_the_place_does_not_matter():
     world = small(**PLAIN, depth=ENDLESS)
     by_place = (react(world, some_items(world, 30)) == SAVE).mean(axis=0)
     assert np.ptp(by_place) < 0.06
 
 
+@calm
 def test_items_shown_often_are_saved_less():
     world = small(**PLAIN | {"fatigue": 0.5}, depth=ENDLESS)
     items = some_items(world, 30)
@@ -95,6 +103,7 @@ def test_items_shown_often_are_saved_less():
     assert (react(rested, items, seen=4) == react(rested, items, seen=0)).all()
 
 
+@calm
 def test_many_items_of_one_niche_saturate():
     world = small(**PLAIN | {"saturation": 0.2}, depth=ENDLESS)
     of_niche = np.flatnonzero(world.niche_I == 0)[:20]
@@ -116,12 +125,13 @@ def test_items_of_the_same_niche_above_are_counted():
 
 
 def test_items_without_appeal_are_hidden_and_loved_ones_are_not():
-    world = small(hide_share=0.05, depth=ENDLESS, saturation=0.0)
-    unloved, loved = ((react(world, some_items(world, 30), appeal=a) == HIDE).mean() for a in (-6.0, 1.0))
+    world = small(depth=ENDLESS, saturation=0.0)
+    with fixed(HIDE_SHARE=0.05):
+        unloved, loved = ((react(world, some_items(world, 30), appeal=a) == HIDE).mean() for a in (-6.0, 1.0))
     assert unloved == pytest.approx(0.05, rel=0.1)
     assert loved < 0.005
-    kind = small(hide_share=0.0, depth=ENDLESS)
-    assert not (react(kind, some_items(kind, 30), appeal=-6.0) == HIDE).any()
+    with fixed(HIDE_SHARE=0.0):
+        assert not (react(world, some_items(world, 30), appeal=-6.0) == HIDE).any()
 
 
 def test_more_appeal_never_lowers_a_reaction():
@@ -153,8 +163,9 @@ def test_reactions_do_not_depend_on_items_below_or_on_other_users():
     assert (react(world, other)[:, 10:] != whole[:, 10:]).any()
 
 
+@fixed(HIDE_SHARE=1.0)
 def test_an_empty_slot_has_no_appeal_and_no_reaction():
-    world = small(hide_share=1.0, depth=ENDLESS)
+    world = small(depth=ENDLESS)
     items = some_items(world, 8)
     items[:, 1::2] = -1
     appeal = world.appeal(3, everybody(world), items)
@@ -165,12 +176,12 @@ def test_an_empty_slot_has_no_appeal_and_no_reaction():
     assert (action[:, ::2] == HIDE).mean() > 0.8
 
 
-def test_there_are_more_clicks_than_saves_and_none_if_configured():
-    world = small(clicks_per_save=3.0, depth=ENDLESS, saturation=0.0)
+def test_there_are_three_clicks_for_a_save():
+    world = small(depth=ENDLESS, saturation=0.0)
     action = react(world, some_items(world, 30), appeal=-4.0)
     assert (action == CLICK).sum() / (action == SAVE).sum() == pytest.approx(3, rel=0.1)
-    silent = small(clicks_per_save=0.0)
-    assert not (react(silent, some_items(silent, 30)) == CLICK).any()
+    with fixed(CLICKS_PER_SAVE=0.0):
+        assert not (react(world, some_items(world, 30)) == CLICK).any()
 
 
 def test_a_world_without_visitors_has_empty_results():
@@ -182,11 +193,11 @@ def test_a_world_without_visitors_has_empty_results():
     assert world.appeal(0, np.array([1]), np.empty((1, 0), dtype=np.int64)).shape == (1, 0)
 
 
+@fixed(HIDE_SHARE=0.5)
 def test_the_hide_probability_falls_with_the_square_of_the_interest():
-    config = SMALL.model_copy(update={"hide_share": 0.5})
     draw = (np.arange(10_000)[None] + 0.5) / 10_000
     for touch in (0.0, 0.5):
         odds = np.full(draw.shape, touch / (1 - touch))
-        action = draw_actions(config, draw, odds, np.zeros(draw.shape))  # no clicks: all touches are saves
+        action = draw_actions(draw, odds, np.zeros(draw.shape))  # no clicks: all touches are saves
         assert (action == HIDE).mean() == pytest.approx(0.5 * (1 - touch) ** 2, abs=1e-3)
         assert (action == SAVE).mean() == pytest.approx(touch, abs=1e-3)

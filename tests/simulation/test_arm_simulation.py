@@ -19,6 +19,7 @@ from multitudes.simulation.retraining import write_tables
 from multitudes.simulation.run import simulate
 from multitudes.simulation.world import SAVE, World
 from multitudes.simulation.world_config import WorldConfig, day_start_s
+from tests.simulation.worlds import fixed
 
 WORLD = {"users": 300, "items": 500, "topics": 10, "niches": 40}
 LOOP = {"past_days": 10, "bootstrap_days": 3, "days": 4, "candidates": 40, "slots": 15}
@@ -137,10 +138,11 @@ def test_a_day_interrupted_between_its_two_logs_is_simulated_again_with_the_same
     assert not list(folder.glob("*/.*"))
 
 
+@fixed(MOOD_GAIN=1.0)
 def test_visitors_who_were_shown_nothing_have_the_same_state_after_an_interruption(tmp_path):
     """They are in no log, so their mood may not change either."""
     config = experiment(popular=POPULAR)
-    world = World(WorldConfig.model_validate(WORLD | {"mood_gain": 1.0, "users": 2000}))
+    world = World(WorldConfig.model_validate(WORLD | {"users": 2000}))
 
     class Nothing:
         name = "nothing"

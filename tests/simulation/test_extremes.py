@@ -35,7 +35,7 @@ def _ends(name):
 
 
 _OTHERS = [name for name in WorldConfig.model_fields if name not in {*_SIZES, "cohort_share", "cohort_visits"}]
-_LARGE = {"embedding_width", "follows", "organic_saves"}  # their largest would take memory alone
+_LARGE = {"embedding_width", "follows"}  # their largest would take memory alone
 _COHORT = st.sampled_from([tuple(float(name == one) for name in COHORTS) for one in COHORTS])
 
 

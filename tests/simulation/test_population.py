@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 
+from multitudes.simulation import constants
 from multitudes.simulation.population import ASPIRATIONAL, INFORMATIVE, STALE
 from multitudes.simulation.world import CLICK, SAVE
-from tests.simulation.worlds import SMALL, everybody, organic, react, small, some_items
+from tests.simulation.worlds import SMALL, everybody, fixed, organic, react, small, some_items
 
 CALM = np.zeros(SMALL.users, dtype=np.float32)
 
@@ -28,7 +29,7 @@ def test_cohorts_have_their_share_and_visit_rate():
 
 
 def test_new_users_have_no_past_and_resurrected_users_an_old_one():
-    world = small(lapse_days=21)
+    world = small()
     number = {name: number for number, name in enumerate(world.cohorts)}
     past = {span: world.cohort_U[organic(world, *span)[0]] for span in ((-60, -21), (-21, 0))}
     assert (past[-60, -21] == number["resurrected"]).any()
@@ -44,11 +45,11 @@ def test_new_users_have_no_past_and_resurrected_users_an_old_one():
 
 
 def test_a_good_mood_adds_visits_and_removes_none():
-    world = small(mood_gain=0.5)
+    world = small()
     calm, glad, sad = (set(world.visitors(3, np.full(world.users, m, dtype=np.float32))) for m in (0, 1, -1))
     assert sad < calm < glad
-    unmoved = small(mood_gain=0.0)
-    assert set(unmoved.visitors(3, CALM + 1)) == set(unmoved.visitors(3, CALM))
+    with fixed(MOOD_GAIN=0.0):
+        assert set(world.visitors(3, CALM + 1)) == set(world.visitors(3, CALM))
 
 
 def test_the_mood_rises_with_saves_falls_with_hides_and_fades():
@@ -66,7 +67,8 @@ def test_the_mood_rises_with_saves_falls_with_hides_and_fades():
 
 
 def test_follows_are_stale_and_aspirational_in_the_configured_shares():
-    world = small(informative_follows=0.5, stale_share=0.6, topics=60, niches=120, tastes=16)
+    with fixed(STALE_SHARE=0.6):
+        world = small(informative_follows=0.5, topics=60, niches=120, tastes=16)
     share = np.bincount(world.followed_kind, minlength=3) / len(world.followed_topic)
     assert share[[INFORMATIVE, STALE, ASPIRATIONAL]] == pytest.approx([0.5, 0.3, 0.2], abs=0.04)
     user = np.repeat(everybody(world), np.diff(world.followed_offset))
@@ -87,7 +89,7 @@ def test_a_fifth_follows_nothing_and_no_user_follows_a_topic_twice():
 
 
 def test_aspirational_follows_are_clicked_and_not_saved():
-    world = small(aspiration=2.0, depth=1e9, saturation=0.0)
+    world = small(depth=1e9, saturation=0.0)
     items = some_items(world, 60)
     hoped = np.zeros((world.users, world.config.topics), dtype=bool)
     user = np.repeat(everybody(world), np.diff(world.followed_offset))
@@ -125,7 +127,10 @@ def test_follows_predict_saves_only_if_some_are_informative():
 
 
 def test_some_users_save_more_readily_than_others_in_the_feed_and_outside():
-    eager, alike = small(readiness_spread=1.0), small(readiness_spread=0.0)
+    with fixed(READINESS_SPREAD=0.0):
+        alike = small()
+    with fixed(READINESS_SPREAD=1.0):
+        eager = small()
     items = some_items(eager, 30)
     more = eager.appeal(3, everybody(eager), items) - alike.appeal(3, everybody(alike), items)
     assert np.ptp(more, axis=1).max() < 1e-4  # of a user, not of an item
@@ -137,13 +142,15 @@ def test_some_users_save_more_readily_than_others_in_the_feed_and_outside():
 
 
 def test_frequent_visitors_save_more_outside_the_feed_too():
-    world = small(cohort_share=[1, 0, 0, 0, 0], cohort_visits=[0.3] * 5, visits_spread=1.0)
+    with fixed(VISITS_SPREAD=1.0):
+        world = small(cohort_share=[1, 0, 0, 0, 0], cohort_visits=[0.3] * 5)
     often = visits(world, range(30)) > 9
     saved = np.bincount(organic(world, -30, 0)[0], minlength=world.users)
     assert saved[often].mean() > 1.5 * saved[~often].mean()
 
 
-STEADY = {"taste_life_days": 1e9, "burst_share": 0.0, "stray_share": 0.0, "return_share": 0.0}
+STEADY = {"taste_life_days": 1e9, "burst_share": 0.0}
+faithful = fixed(STRAY_SHARE=0.0, RETURN_SHARE=0.0)
 
 
 def shares(world, first, end):
@@ -176,6 +183,7 @@ def test_users_hold_several_tastes_whose_weights_sum_to_one():
     assert 1.8 < effective.mean() < 3
 
 
+@faithful
 def test_users_save_one_niche_with_one_taste_and_several_with_four():
     for tastes, all_in_one in ((1, True), (4, False)):
         world = small(**STEADY, tastes=tastes)
@@ -184,8 +192,10 @@ def test_users_save_one_niche_with_one_taste_and_several_with_four():
     assert largest.mean() < 0.8
 
 
+@faithful
+@fixed(READINESS_SPREAD=0.0)
 def test_saves_follow_the_weights_of_the_tastes():
-    world = small(**STEADY, readiness_spread=0.0)
+    world = small(**STEADY)
     user, item = organic(world, -60, 0)
     liked = as_shares(world, 0)
     expected = liked[user].sum(axis=0)
@@ -194,34 +204,37 @@ def test_saves_follow_the_weights_of_the_tastes():
     assert (liked[user, world.niche_I[item]] > 0).all()
 
 
+PLAIN = {"QUALITY_SPREAD": 0.0, "PAIR_SPREAD": 0.0, "FRESHNESS": 0.0, "READINESS_SPREAD": 0.0}
+
+
+@fixed(**PLAIN)
 def test_an_item_of_a_taste_appeals_by_its_weight_and_one_of_its_topic_a_little():
-    plain = {"quality_spread": 0.0, "pair_spread": 0.0, "freshness": 0.0, "readiness_spread": 0.0}
-    world = small(**STEADY, **plain, tastes=1)
+    world = small(**STEADY, tastes=1)
     loved = world.tastes(0)[0][:, 0]
     items = some_items(world, 60)
     odds = np.exp(world.appeal(0, everybody(world), items))
-    config, topics = world.config, np.asarray(world.topic_I)
+    topics, loved_odds = np.asarray(world.topic_I), constants.LOVED_ODDS
     same = world.niche_I[items] == loved[:, None]
-    kin = (topics[items] == (loved % config.topics)[:, None]) & ~same
-    assert odds[same] == pytest.approx(config.loved_odds + config.unloved_odds, rel=1e-4)
-    assert odds[kin] == pytest.approx(config.kinship * config.loved_odds + config.unloved_odds, rel=1e-4)
-    assert odds[~same & ~kin] == pytest.approx(config.unloved_odds, rel=1e-4)
+    kin = (topics[items] == (loved % world.config.topics)[:, None]) & ~same
+    assert odds[same] == pytest.approx(loved_odds + constants.UNLOVED_ODDS, rel=1e-4)
+    assert odds[kin] == pytest.approx(constants.KINSHIP * loved_odds + constants.UNLOVED_ODDS, rel=1e-4)
+    assert odds[~same & ~kin] == pytest.approx(constants.UNLOVED_ODDS, rel=1e-4)
 
 
-def appeals(items, day=0, **changed):
-    """Return the appeal of ``items`` in a world whose items of a niche differ only by the changed settings."""
-    same = {"quality_spread": 0.0, "pair_spread": 0.0, "freshness": 0.0, "new_items_share": 0.3}
-    world = small(**STEADY, **same | changed)
-    return world, world.appeal(day, everybody(world), np.tile(items, (world.users, 1)))
+def appeals(items, day=0, **numbers):
+    """Return the appeal of ``items`` in a world whose items of a niche differ only by the given constants."""
+    with fixed(**PLAIN | numbers):
+        world = small(**STEADY, new_items_share=0.3)
+        return world, world.appeal(day, everybody(world), np.tile(items, (world.users, 1)))
 
 
 def test_appeal_has_a_shared_quality_and_a_small_part_per_user():
     items = np.arange(60, 600)  # the first of each niche were always there
     _, plain = appeals(items)
-    world, by_quality = appeals(items, quality_spread=0.5)
+    world, by_quality = appeals(items, QUALITY_SPREAD=0.5)
     assert np.abs(by_quality - plain - world.catalogue.quality_I[items]).max() < 1e-5
     assert world.catalogue.quality_I.std() == pytest.approx(0.5, abs=0.03)
-    _, by_pair = appeals(items, pair_spread=0.5)
+    _, by_pair = appeals(items, PAIR_SPREAD=0.5)
     own = by_pair - plain
     assert own.std() == pytest.approx(0.5, abs=0.01)
     assert own.mean(axis=0).std() < 0.02
@@ -231,7 +244,7 @@ def test_appeal_has_a_shared_quality_and_a_small_part_per_user():
 def test_an_item_is_fresh_for_some_days():
     items = np.arange(60, 600)
     _, plain = appeals(items, day=20)
-    world, fresh = appeals(items, day=20, freshness=1.0)
+    world, fresh = appeals(items, day=20, FRESHNESS=1.0)
     age = 20 - world.created_I[items]
     more = (fresh - plain).mean(axis=0)
     assert more[age == 0] == pytest.approx(1, abs=1e-4)
@@ -248,8 +261,9 @@ def test_tastes_drift_slowly():
     assert overlap(steady, 0, 100) > 0.99
 
 
+@faithful
 def test_a_burst_is_over_represented_on_its_days_only():
-    world = small(burst_share=0.3, burst_weight=0.4, stray_share=0.0, return_share=0.0)
+    world = small(burst_share=0.3)
     share: dict[bool, list[np.ndarray]] = {True: [], False: []}
     for day in range(-60, 0):
         niche, weight = world.tastes(day)
@@ -263,7 +277,7 @@ def test_a_burst_is_over_represented_on_its_days_only():
     assert while_off < 0.06
     on = np.stack([world.tastes(day)[1][:, -1] > 0 for day in range(100)])
     assert on.mean() == pytest.approx(0.3, abs=0.01)
-    assert (on[1:] != on[:-1]).mean() < 2 / world.config.burst_days  # they come in days that hang together
+    assert (on[1:] != on[:-1]).mean() < 2 / constants.BURST_DAYS  # they come in days that hang together
 
 
 def test_without_bursts_there_is_none():

@@ -10,6 +10,7 @@ from multitudes.data.schemas import first_wrong_column
 from multitudes.data.timestamps import DAY_S
 from multitudes.simulation.world import World
 from multitudes.simulation.world_config import WorldConfig
+from tests.simulation.worlds import fixed
 
 SMALL = WorldConfig(users=400, items=600, topics=10, niches=30)
 
@@ -31,7 +32,8 @@ def test_the_same_configuration_is_the_same_world_and_batches_do_not_matter():
 
 @pytest.mark.parametrize("width", [0, 4])
 def test_its_tables_are_canonical_and_can_be_prepared(tmp_path, width):
-    world = World(SMALL.model_copy(update={"embedding_width": width, "featureless_share": 0.1}))
+    with fixed(FEATURELESS_SHARE=0.1):
+        world = World(SMALL.model_copy(update={"embedding_width": width}))
     items, users = world.items_table(10), world.users_table()
     assert (items["topics"].list.len() == 0).mean() == pytest.approx(0.1, abs=0.04)
     events = simulate_feed(world, past=30, days=2).join(items.select("item_id"), on="item_id", how="semi")
@@ -44,7 +46,8 @@ def test_its_tables_are_canonical_and_can_be_prepared(tmp_path, width):
 
 
 def test_items_of_a_niche_have_embeddings_that_are_near():
-    world = World(SMALL.model_copy(update={"embedding_width": 16, "featureless_share": 0.0}))
+    with fixed(FEATURELESS_SHARE=0.0):
+        world = World(SMALL.model_copy(update={"embedding_width": 16}))
     vectors = world.items_table(0)["embedding"].to_list()
     unit = np.asarray(vectors) / np.linalg.norm(vectors, axis=1, keepdims=True)
     near = unit @ unit.T

@@ -2,6 +2,7 @@
 
 import pytest
 
+from multitudes.cli.simulate import ControlWorld
 from multitudes.config import Config, parse
 from multitudes.errors import UsageError
 from multitudes.simulation.world_config import CONTROLS, WorldConfig
@@ -40,7 +41,8 @@ def test_a_wrong_world_in_a_configuration_is_rejected_without_being_printed():
         parse(Experiment, {"world": {"cohort_share": [0.5, 0, 0, 0, 0]}}, "x.toml")
 
 
-def test_the_control_worlds_are_valid():
+def test_the_control_worlds_are_valid_and_can_be_chosen():
+    assert [world.replace("-", " ") for world in ControlWorld] == list(CONTROLS)
     for values in CONTROLS.values():
         assert parse(WorldConfig, values, "control") != WorldConfig()
 

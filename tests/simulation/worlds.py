@@ -1,10 +1,12 @@
 """The small world of these tests, and variants of it."""
 
 from typing import Any
+from unittest import mock
 
 import numpy as np
 from numpy.typing import NDArray
 
+from multitudes.simulation import constants
 from multitudes.simulation.world import World
 from multitudes.simulation.world_config import WorldConfig
 
@@ -14,6 +16,11 @@ SMALL = WorldConfig(users=4_000, items=2_000, topics=20, niches=60, tastes=4)
 def small(**changed: Any) -> World:
     """Return the small world with ``changed`` settings."""
     return World(WorldConfig(**(SMALL.model_dump() | changed)))
+
+
+def fixed(**numbers: float) -> Any:
+    """Return a context, or decorator, in which constants of the simulation have other values."""
+    return mock.patch.multiple(constants, **numbers)
 
 
 def everybody(world: World) -> NDArray[np.int64]:

@@ -15,10 +15,12 @@ if TYPE_CHECKING:
 
 
 class ControlWorld(StrEnum):
-    """Control worlds, each without one of the reasons for several vectors."""
+    """Worlds in which a claim about several vectors, or about followed topics, may fail."""
 
     ONE_TASTE = "one-taste"
     EMPTY_FOLLOWS = "empty-follows"
+    OVERLAPPING_TASTES = "overlapping-tastes"
+    OTHER_TOPICS = "other-topics"
 
 
 def simulate_command(
@@ -30,7 +32,8 @@ def simulate_command(
     control_world: Annotated[
         ControlWorld | None,
         typer.Option(
-            help="A world where users have one taste, or followed topics carry no information: no lift is expected."
+            help="A world where users have one taste, followed topics carry no information, tastes overlap, or topics"
+            " are not the tastes: a lift is not expected, or must show that it holds."
         ),
     ] = None,
     overrides: SetOption = None,

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from multitudes.simulation import draws
+from multitudes.simulation import constants, draws
 from multitudes.simulation.catalogue import Catalogue, category_at
 from multitudes.simulation.population import Activity, Tastes, geometric_counts
 from multitudes.simulation.world_config import WorldConfig
@@ -47,14 +47,13 @@ def same_niche_above(niche_BS: NDArray[np.int16]) -> NDArray[np.int64]:
 
 
 def draw_actions(
-    config: WorldConfig, draw_BS: NDArray[np.float64], odds_BS: NDArray[np.floating], click_BS: NDArray[np.floating]
+    draw_BS: NDArray[np.float64], odds_BS: NDArray[np.floating], click_BS: NDArray[np.floating]
 ) -> NDArray[np.int8]:
     """Return the reaction to each examined item (B, S).
 
     One draw decides, so an item with more appeal in one arm never gets a lesser reaction there.
 
     Args:
-        config: the world.
         draw_BS: uniform draws.
         odds_BS: odds of a save.
         click_BS: odds of a click, in units of the odds of a save.
@@ -62,7 +61,7 @@ def draw_actions(
     save_BS = odds_BS / (1 + odds_BS)
     either_odds_BS = odds_BS * (1 + click_BS)
     either_BS = either_odds_BS / (1 + either_odds_BS)  # save or click
-    hide_BS = config.hide_share * (1 - either_BS) ** 2
+    hide_BS = constants.HIDE_SHARE * (1 - either_BS) ** 2
     action_BS = np.where(draw_BS >= 1 - hide_BS, np.int8(HIDE), np.int8(NOTHING))
     action_BS[draw_BS < either_BS] = CLICK
     action_BS[draw_BS < save_BS] = SAVE
@@ -86,14 +85,14 @@ def organic_saves(
     taste_niche_E = liked.niche_BK[row_E, taste_E].astype(np.int64)
     kind_E = draws.uniform(seed, "organic kind", day, user_E, number_E)
     any_niche_E = category_at(catalogue.niche_cdf, draws.uniform(seed, "organic stray", day, user_E, number_E))
-    niche_E = np.where(kind_E < config.stray_share, any_niche_E, taste_niche_E)
+    niche_E = np.where(kind_E < constants.STRAY_SHARE, any_niche_E, taste_niche_E)
     item_E = catalogue.niche_index.draw_items(day, niche_E, draws.uniform(seed, "organic item", day, user_E, number_E))
-    is_return_E = kind_E >= 1 - (1 - config.stray_share) * config.return_share
-    which_E = (draws.uniform(seed, "favourite", day, user_E, number_E) * config.favourites).astype(np.int64)
+    is_return_E = kind_E >= 1 - (1 - constants.STRAY_SHARE) * constants.RETURN_SHARE
+    which_E = (draws.uniform(seed, "favourite", day, user_E, number_E) * constants.FAVOURITES).astype(np.int64)
     # The favourite that a user returns to is a function of user and niche, among the items from before the horizon.
     favourite_E = draws.uniform(seed, "favourite item", user_E, niche_E, which_E)
     item_E[is_return_E] = catalogue.niche_index.draw_items(
-        min(day, -config.horizon), niche_E[is_return_E], favourite_E[is_return_E]
+        min(day, -constants.HORIZON), niche_E[is_return_E], favourite_E[is_return_E]
     )
     return user_E, item_E, number_E
 
@@ -101,7 +100,7 @@ def organic_saves(
 def _organic_counts(config: WorldConfig, day: int, activity: Activity) -> NDArray[np.int64]:
     """Return the number of organic saves of each user."""
     user_U = np.arange(config.users)
-    chance_U = config.organic_share * activity.chance(day)
+    chance_U = constants.ORGANIC_SHARE * activity.chance(day)
     is_on_U = draws.uniform(config.seed, "organic day", day, user_U) < chance_U
-    mean_U = np.maximum(config.organic_saves * np.exp(activity.ready_U) - 1, 0)
+    mean_U = np.maximum(constants.ORGANIC_SAVES * np.exp(activity.ready_U) - 1, 0)
     return is_on_U * (1 + geometric_counts(draws.uniform(config.seed, "organic", day, user_U), mean_U))

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit, logit
 
-from multitudes.simulation import draws
-from multitudes.simulation.catalogue import category_at
+from multitudes.simulation import constants, draws
+from multitudes.simulation.catalogue import category_at, next_niche
 from multitudes.simulation.world_config import COHORTS, WorldConfig
 
 INFORMATIVE, STALE, ASPIRATIONAL = range(3)
@@ -43,7 +43,7 @@ class Tastes:
         weight_BK = own_BK * growth_BK + 1e-9
         weight_BK /= weight_BK.sum(axis=1, keepdims=True)
         burst_B, has_burst_B = self._bursts(day, user_B)
-        burst_weight_B1 = np.where(has_burst_B, config.burst_weight, 0.0)[:, None]
+        burst_weight_B1 = np.where(has_burst_B, constants.BURST_WEIGHT, 0.0)[:, None]
         return TasteWeights(
             np.column_stack([self._niches(user_B, cycle_BK), burst_B]).astype(np.int16),
             np.column_stack([weight_BK * (1 - burst_weight_B1), burst_weight_B1]).astype(np.float32),
@@ -65,13 +65,20 @@ class Tastes:
         return cycle_BK.astype(np.int64), time_BK - cycle_BK, slot_K
 
     def _niches(self, user_B: NDArray[np.int64], cycle_BK: NDArray[np.int64]) -> NDArray[np.int64]:
-        slot_K = np.arange(cycle_BK.shape[1])
-        return category_at(self.niche_cdf, draws.uniform(self.config.seed, "taste", user_B[:, None], slot_K, cycle_BK))
+        seed, slot_K = self.config.seed, np.arange(cycle_BK.shape[1])
+        niche_BK = category_at(self.niche_cdf, draws.uniform(seed, "taste", user_B[:, None], slot_K, cycle_BK))
+        if not self.config.overlap:
+            return niche_BK
+        # Every other slot may hold the neighbour of the taste before it, of the same cycle, so that it lasts as long.
+        draw_BK = draws.uniform(seed, "taste is near", user_B[:, None], slot_K, cycle_BK)
+        before = draws.uniform(seed, "taste", user_B[:, None], slot_K - 1, cycle_BK)
+        is_near_BK = (draw_BK < self.config.overlap) & (slot_K % 2 == 1)
+        return np.where(is_near_BK, next_niche(self.config, category_at(self.niche_cdf, before)), niche_BK)
 
     def _bursts(self, day: int, user_B: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
         """Return the niche of each user's burst, and whether the burst is on."""
         phase_B = draws.uniform(self.config.seed, "burst phase", user_B)
-        number_B = np.floor(day / self.config.burst_days + phase_B).astype(np.int64)
+        number_B = np.floor(day / constants.BURST_DAYS + phase_B).astype(np.int64)
         is_on_B = draws.uniform(self.config.seed, "burst is on", user_B, number_B) < self.config.burst_share
         return category_at(self.niche_cdf, draws.uniform(self.config.seed, "burst", user_B, number_B)), is_on_B
 
@@ -103,13 +110,13 @@ def draw_activity(config: WorldConfig) -> Activity:
     seed, user_U = config.seed, np.arange(config.users)
     cohort_U = category_at(np.cumsum(config.cohort_share), draws.uniform(seed, "cohort", user_U))
     cohort_logit_U = logit(np.asarray(config.cohort_visits))[cohort_U]
-    visit_U = expit(cohort_logit_U + config.visits_spread * draws.normal(seed, "visits", user_U))
-    ready_U = config.readiness_spread * draws.normal(seed, "readiness", user_U)
-    arrival_U = (draws.uniform(seed, "arrival", user_U) * config.horizon).astype(np.int64)
+    visit_U = expit(cohort_logit_U + constants.VISITS_SPREAD * draws.normal(seed, "visits", user_U))
+    ready_U = constants.READINESS_SPREAD * draws.normal(seed, "readiness", user_U)
+    arrival_U = (draws.uniform(seed, "arrival", user_U) * constants.HORIZON).astype(np.int64)
     never, always = np.iinfo(np.int64).min, np.iinfo(np.int64).max
     left_U = np.full(config.users, always)
     back_U = np.full(config.users, never)
-    for name, left in (("resurrected", -config.lapse_days), ("new", never)):
+    for name, left in (("resurrected", -constants.LAPSE_DAYS), ("new", never)):
         in_cohort_U = cohort_U == COHORTS.index(name)
         left_U[in_cohort_U], back_U[in_cohort_U] = left, arrival_U[in_cohort_U]
     return Activity(cohort_U.astype(np.int8), visit_U, ready_U.astype(np.float32), left_U, back_U)
@@ -138,7 +145,7 @@ def draw_follows(config: WorldConfig, tastes: Tastes, niche_topic: NDArray[np.in
 
 
 def _follow_kinds(config: WorldConfig, draw_E: NDArray[np.float64]) -> NDArray[np.int64]:
-    stale_end = config.informative_follows + (1 - config.informative_follows) * config.stale_share
+    stale_end = config.informative_follows + (1 - config.informative_follows) * constants.STALE_SHARE
     return category_at(np.array([config.informative_follows, stale_end, 1.0]), draw_E)
 
 

@@ -143,9 +143,9 @@ def _taste_coverage(world: World, shown: pl.DataFrame) -> float:
     for (day,), rows in shown.group_by("day"):
         niche_UK, weight_UK = world.tastes(int(day))
         user_B, b_R = np.unique(rows["user_id"].to_numpy(), return_inverse=True)
-        niche_R = world.niche_I[rows["item_id"].to_numpy()]
-        covered_BK = np.zeros((len(user_B), niche_UK.shape[1]), dtype=np.bool_)
-        np.logical_or.at(covered_BK, b_R, niche_UK[user_B][b_R] == niche_R[:, None])
+        item_R, covered_BK = rows["item_id"].to_numpy(), np.zeros((len(user_B), niche_UK.shape[1]), dtype=np.bool_)
+        for niche_I in (world.niche_I, world.catalogue.second_niche_I):
+            np.logical_or.at(covered_BK, b_R, niche_UK[user_B][b_R] == niche_I[item_R][:, None])
         total += float((weight_UK[user_B] * covered_BK).sum())
         visits += len(user_B)
     return total / max(visits, 1)

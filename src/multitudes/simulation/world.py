@@ -12,7 +12,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from multitudes.data.timestamps import DAY_S
-from multitudes.simulation import actions, draws, population
+from multitudes.simulation import actions, constants, draws, population
 from multitudes.simulation.actions import CLICK, HIDE, NOTHING, SAVE, Actions
 from multitudes.simulation.catalogue import build_catalogue
 from multitudes.simulation.population import Tastes
@@ -39,6 +39,8 @@ class World:
         self.created_I, self.has_features_I = self.catalogue.created_I, self.catalogue.has_features_I
         # Narrow copies for comparisons of millions of pairs: they take less memory bandwidth.
         self._topic16_I = self.topic_I.astype(np.int16)
+        is_of_two_I = self.catalogue.second_niche_I >= 0
+        self._next_topic16_I = np.where(is_of_two_I, self.catalogue.second_topic_I, -1).astype(np.int16)
         self._niche_topic16 = self.catalogue.niche_topic.astype(np.int16)
         self.activity = population.draw_activity(config)
         self.cohort_U = self.activity.cohort_U
@@ -90,7 +92,7 @@ class World:
             day: the day.
             mood_U: moods in [-1, 1]; 0 is neutral.
         """
-        chance_U = self.activity.chance(day) * (1 + self.config.mood_gain * mood_U)
+        chance_U = self.activity.chance(day) * (1 + constants.MOOD_GAIN * mood_U)
         return np.flatnonzero(draws.uniform(self.config.seed, "visit", day, np.arange(self.users)) < chance_U)
 
     def visit_times(self, day: int, user_B: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -143,11 +145,10 @@ class World:
         self, mood_U: NDArray[np.float32], user_B: NDArray[np.int64], action_BS: NDArray[np.int8]
     ) -> NDArray[np.float32]:
         """Return the moods after a day on which ``user_B`` did ``action_BS``; the moods of all others fade."""
-        config = self.config
         gain_B = (action_BS == SAVE).sum(axis=1) + _CLICK_MOOD * (action_BS == CLICK).sum(axis=1)
         gain_B = gain_B - _HIDE_MOOD * (action_BS == HIDE).sum(axis=1)
-        after_U = config.mood_memory * mood_U.astype(np.float64)
-        after_U[user_B] += (1 - config.mood_memory) * np.tanh(gain_B - config.mood_saves)
+        after_U = constants.MOOD_MEMORY * mood_U.astype(np.float64)
+        after_U[user_B] += (1 - constants.MOOD_MEMORY) * np.tanh(gain_B - constants.MOOD_SAVES)
         return np.clip(after_U, -1, 1).astype(np.float32)
 
     def tastes(self, day: int) -> tuple[NDArray[np.int16], NDArray[np.float32]]:
@@ -160,26 +161,30 @@ class World:
     def _appeal(
         self, day: int, user_B: NDArray[np.int64], item_BN: NDArray[np.int64], item_appeal_I: NDArray[np.float32]
     ) -> NDArray[np.float32]:
-        config = self.config
         liked = self._tastes.at_day(day, user_B)
         niche_BN, topic_BN = self.niche_I[item_BN], self._topic16_I[item_BN]
+        next_niche_BN, next_topic_BN = self.catalogue.second_niche_I[item_BN], self._next_topic16_I[item_BN]
         topic_BK = self._niche_topic16[liked.niche_BK]
-        odds_BN = np.full(item_BN.shape, config.unloved_odds, dtype=np.float32)
+        odds_BN = np.full(item_BN.shape, constants.UNLOVED_ODDS, dtype=np.float32)
         for k in range(liked.niche_BK.shape[1]):
-            loved_B = config.loved_odds * liked.weight_BK[:, k, None]
-            odds_BN += (niche_BN == liked.niche_BK[:, k, None]) * ((1 - config.kinship) * loved_B)
-            odds_BN += (topic_BN == topic_BK[:, k, None]) * (config.kinship * loved_B)
+            loved_B = constants.LOVED_ODDS * liked.weight_BK[:, k, None]
+            is_loved_BN, is_kin_BN = niche_BN == liked.niche_BK[:, k, None], topic_BN == topic_BK[:, k, None]
+            if self.config.overlap:
+                is_loved_BN |= next_niche_BN == liked.niche_BK[:, k, None]
+                is_kin_BN |= next_topic_BN == topic_BK[:, k, None]
+            odds_BN += is_loved_BN * ((1 - constants.KINSHIP) * loved_B)
+            odds_BN += is_kin_BN * (constants.KINSHIP * loved_B)
         ready_B1 = self.activity.ready_U[user_B, None]
-        pair_BN = draws.uniform(config.seed, "pair", user_B[:, None], item_BN)
+        pair_BN = draws.uniform(self.config.seed, "pair", user_B[:, None], item_BN)
         # Uniform: only the deviation matters, and normal draws would cost more than all other steps together.
-        pair_BN = ((pair_BN - 0.5) * (np.sqrt(12.0) * config.pair_spread)).astype(np.float32)
+        pair_BN = ((pair_BN - 0.5) * (np.sqrt(12.0) * constants.PAIR_SPREAD)).astype(np.float32)
         log_odds_BN = np.log(odds_BN) + item_appeal_I[item_BN] + pair_BN + ready_B1
         return np.where(item_BN < 0, np.float32(-np.inf), log_odds_BN)
 
     def _item_appeal(self, day: int) -> NDArray[np.float32]:
         """Return the log-odds that quality and freshness add to each item."""
         age_I = np.maximum(day - self.created_I, 0)
-        return (self.catalogue.quality_I + self.config.freshness * np.exp(-age_I / _FRESH_DAYS)).astype(np.float32)
+        return (self.catalogue.quality_I + constants.FRESHNESS * np.exp(-age_I / _FRESH_DAYS)).astype(np.float32)
 
     def _draw_reactions(
         self,
@@ -194,9 +199,9 @@ class World:
         fatigue_BS = (1 + config.fatigue * seen_BS) * (1 + config.saturation * n_above_BS)
         odds_BS = np.exp(appeal_BS) / fatigue_BS
         aspires_BS = self._aspires_UT[user_B[:, None], self.topic_I[item_BS]]
-        click_BS = config.clicks_per_save * np.where(aspires_BS, np.exp(config.aspiration), 1.0)
+        click_BS = constants.CLICKS_PER_SAVE * np.where(aspires_BS, np.exp(constants.ASPIRATION), 1.0)
         draw_BS = draws.uniform(config.seed, "reaction", day, user_B[:, None], item_BS)
-        action_BS = actions.draw_actions(config, draw_BS, odds_BS, click_BS)
+        action_BS = actions.draw_actions(draw_BS, odds_BS, click_BS)
         is_examined_BS = actions.is_examined(config, day, user_B, item_BS.shape[1])
         return np.where(is_examined_BS & (item_BS >= 0), action_BS, np.int8(NOTHING))
 
