@@ -18,7 +18,7 @@ def small(**changed: Any) -> World:
     return World(WorldConfig(**(SMALL.model_dump() | changed)))
 
 
-def fixed(**numbers: float) -> Any:
+def fixed(**numbers: Any) -> Any:
     """Return a context, or decorator, in which constants of the simulation have other values."""
     return mock.patch.multiple(constants, **numbers)
 

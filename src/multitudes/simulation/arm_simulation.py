@@ -24,10 +24,13 @@ from multitudes.simulation.config import ExperimentConfig, LoopConfig
 from multitudes.simulation.day_log import DayRecord, Visits, day_file_name
 from multitudes.simulation.draws import normal
 from multitudes.simulation.history import History, ImpressionCounts
+from multitudes.simulation.learned_ranker import LearnedRanker, fit_ranker
 from multitudes.simulation.policy import InvertedIndexPolicy, Policy, popularity_policy
 from multitudes.simulation.release_policy import ReleasePolicy
 from multitudes.simulation.world import World
 from multitudes.simulation.world_config import day_start_s
+
+_TIE_NOISE = 1e-3  # orders by chance what the learned ranker does not tell apart
 
 
 def rank_candidates(
@@ -35,25 +38,25 @@ def rank_candidates(
     day: int,
     user_B: NDArray[np.int64],
     item_BN: NDArray[np.int64],
-    appeal_BN: NDArray[np.float32],
+    score_BN: NDArray[np.float32],
     slots: int,
     noise: float,
 ) -> NDArray[np.int64]:
     """Return which candidates are shown, best first (B, S): places among the N candidates, empty ones last.
 
-    All arms share this ranker. It sees the appeal through noise, which is the same in every arm.
+    The noise is the same in every arm.
 
     Args:
         seed: seed of the world.
         day: the noise is drawn anew each day.
         user_B: the visitors.
         item_BN: the candidates.
-        appeal_BN: appeal of each candidate to its visitor; -inf for an empty place.
+        score_BN: appeal of each candidate to its visitor, or what the ranker learned of it; -inf for an empty place.
         slots: S.
         noise: standard deviation of the noise.
     """
     noise_BN = noise * normal(seed, "ranker", day, user_B[:, None], item_BN)
-    return np.argsort(-(appeal_BN + noise_BN), axis=1, kind="stable")[:, :slots]
+    return np.argsort(-(score_BN + noise_BN), axis=1, kind="stable")[:, :slots]
 
 
 class ArmSimulation:
@@ -71,6 +74,7 @@ class ArmSimulation:
         self._world, self._loop, self._logs = world, loop, logs
         self._mood_U = np.zeros(world.users, dtype=np.float32)
         self._impressions = ImpressionCounts(world.items)
+        self._ranker: tuple[int, LearnedRanker] | None = None  # with the day of its training
         self.history.add(*(world.organic_actions(day) for day in range(-loop.past_days, 0)))
 
     def simulate_day(self, day: int, policy: Callable[[], Policy]) -> int:
@@ -103,13 +107,27 @@ class ArmSimulation:
         time_B = world.visit_times(day, user_B)
         candidates = policy.retrieve(day, user_B, time_B, self.history)
         appeal_BN = world.appeal(day, user_B, candidates.item_BN)
-        place_BS = rank_candidates(
-            world.config.seed, day, user_B, candidates.item_BN, appeal_BN, loop.slots, loop.ranker_noise
-        )
+        knows = loop.ranker == "knows"
+        score_BN = appeal_BN if knows else self._learned_scores(day, user_B, candidates.item_BN)
+        noise = loop.ranker_noise if knows else _TIE_NOISE
+        place_BS = rank_candidates(world.config.seed, day, user_B, candidates.item_BN, score_BN, loop.slots, noise)
         item_BS = np.take_along_axis(candidates.item_BN, place_BS, axis=1)
         appeal_BS = np.take_along_axis(appeal_BN, place_BS, axis=1)
         action_BS = world.draw_reactions(day, user_B, item_BS, appeal_BS, self._impressions.counts(user_B, item_BS))
         return DayRecord(day, Visits(user_B, time_B, item_BS, action_BS), candidates, place_BS, organic, policy.name)
+
+    def _learned_scores(self, day: int, user_B: NDArray[np.int64], item_BN: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Return what the learned ranker thinks of candidates; nothing in the bootstrap."""
+        world, loop = self._world, self._loop
+        if day < loop.bootstrap_days:
+            return np.where(item_BN < 0, -np.inf, 0).astype(np.float32)
+        trained, done = loop.training_day(day), self.history.all_actions
+        if self._ranker is None or self._ranker[0] != trained:
+            visits = [day_log.read_visits(self._logs, earlier, loop.slots) for earlier in range(trained)]
+            self._ranker = trained, fit_ranker(world, visits, done)
+        ranker, seen_BN = self._ranker[1], self._impressions.counts(user_B, item_BN)
+        score_BN = ranker.features(day, user_B, item_BN, done, seen_BN) @ ranker.weight_F
+        return np.where(item_BN < 0, -np.inf, score_BN).astype(np.float32)
 
 
 class SimulationProgress:
@@ -183,17 +201,12 @@ class Arm:
 
     def _policy_on(self, day: int, progress: SimulationProgress) -> Policy:
         """Return the policy of a day, which knows the items that exist by then."""
-        training_day = self._training_day(day)
+        training_day = self._config.loop.training_day(day)
         if self._policy is None or training_day == day:
             self._policy = self._new_policy(training_day, progress)
         if isinstance(self._policy, ReleasePolicy):
             self._add_new_items(day, self._policy)
         return self._policy
-
-    def _training_day(self, day: int) -> int:
-        """Return the day on whose morning the policy of ``day`` was trained."""
-        every = self._config.loop.retrain_every
-        return self._first + ((day - self._first) // every * every if every else 0)
 
     def _new_policy(self, training_day: int, progress: SimulationProgress) -> Policy:
         arm, n = self._config.arms[self._name], self._config.loop.candidates

@@ -53,9 +53,19 @@ class LoopConfig(Config):
     retrain_every: int = Field(0, ge=0, description="days after which each arm trains on its own logs; 0: never")
     candidates: int = Field(100, ge=1, description="N, candidates retrieved for a visit, in every arm")
     slots: int = Field(30, ge=1, description="candidates shown at a visit, chosen by the ranker")
-    ranker_noise: float = Field(
-        1.0, ge=0, description="standard deviation of the noise of the ranker that all arms share, in units of appeal"
+    ranker: Literal["knows", "learns"] = Field(
+        "knows",
+        description="how all arms rank candidates: knows sees what users want, through noise; learns is fitted to the"
+        " arm's own logs at each training, and shows candidates by chance before the first",
     )
+    ranker_noise: float = Field(
+        1.0, ge=0, description="standard deviation of the noise of the ranker that knows, in units of appeal"
+    )
+
+    def training_day(self, day: int) -> int:
+        """Return the day on whose morning the releases of a day of the test were trained."""
+        passed = day - self.bootstrap_days
+        return self.bootstrap_days + (passed // self.retrain_every * self.retrain_every if self.retrain_every else 0)
 
 
 class ExperimentConfig(Config):
