@@ -1,13 +1,13 @@
-"""``python -m benchmarks.simulate.orderings FOLDER``: are the orderings of the paper's online tests reproduced?
+"""``python -m benchmarks.simulate.orderings FOLDER [FOLDER …]``: the arms of simulated experiments, world by world.
 
-FOLDER is written by ``multitudes simulate examples/orderings.toml``. The folders of its two control worlds are expected
-beside it, as FOLDER-one-taste and FOLDER-empty-follows; if one is missing, its earlier record stays. Unfinished seeds
-and arms are left out.
+Each FOLDER is written by ``multitudes simulate examples/orderings.toml``, for the default world or another
+(``--control-world``, ``--set loop.ranker=learns``, …). A world that is not given keeps its earlier record. Unfinished
+seeds and arms are left out. ``python -m benchmarks.simulate.orderings_page`` makes the page.
 """
 
 import argparse
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,12 +16,15 @@ from multitudes.atomic import write_json
 from multitudes.config import parse
 from multitudes.errors import MultitudesError, UsageError
 from multitudes.report.simulation_result import ALL_USERS, ArmLift
-from multitudes.simulation.config import ExperimentConfig
+from multitudes.simulation import constants
+from multitudes.simulation.config import ExperimentConfig, LoopConfig
 from multitudes.simulation.lifts import CORE, NON_CORE, UserOutcomes
 from multitudes.simulation.results import impression_metrics
+from multitudes.simulation.world_config import CONTROLS, WorldConfig
 
 RESULTS = ROOT / "benchmarks" / "results" / "orderings.json"
-WORLDS = {"the world": "", "one taste": "-one-taste", "empty follows": "-empty-follows"}
+DEFAULT = "default"
+_MANY_ITEMS = 10_000  # from here on the size of a world is in its name
 METRICS = ("feed_saves", "saves", "adopted_topics", "hide")
 
 
@@ -63,37 +66,73 @@ CLAIMS = (
 )
 
 
-def measured(folder: Path, earlier: dict[str, Any]) -> dict[str, Any]:
-    """Return the record of the experiments in and beside ``folder``; other worlds are those of an ``earlier`` record.
+def measured(folders: Sequence[Path], earlier: dict[str, Any]) -> dict[str, Any]:
+    """Return the record of the experiments in ``folders``; other worlds are those of an ``earlier`` record.
 
     Raises:
-        UsageError: ``folder`` has no experiment, or none of its seeds is finished.
+        UsageError: a folder has no experiment, or none of its seeds is finished; or two are of one world.
     """
-    worlds = dict(earlier.get("worlds", {}))
-    for world, suffix in WORLDS.items():
-        place, head = folder.with_name(folder.name + suffix), MeasurementContext()
-        config = lived(place)
-        if config is not None:
-            worlds[world] = _of(config, place) | head.head()
-        elif place == folder:
-            raise UsageError(
-                f"{folder}: no experiment with a seed lived to its end; give what `multitudes simulate` wrote"
-            )
-    return {"worlds": {world: worlds[world] for world in WORLDS if world in worlds}}
+    worlds: dict[str, Any] = {}
+    for folder in folders:
+        head, config = MeasurementContext(), finished(folder)
+        name = world_name(config)
+        if name in worlds:
+            raise UsageError(f"{folder}: a second experiment in the world '{name}'; give one folder for each world")
+        worlds[name] = _of(config, folder) | head.head()
+    merged = earlier.get("worlds", {}) | worlds
+    return {"worlds": {name: merged[name] for name in sorted(merged, key=_place)}}
 
 
-def lived(folder: Path) -> ExperimentConfig | None:
-    """Return the finished part of the experiment in a folder; None if no part is finished, or it is no experiment."""
+def finished(folder: Path) -> ExperimentConfig:
+    """Return the finished part of the experiment in a folder.
+
+    Raises:
+        UsageError: no seed is finished, it is no experiment, or it has a world that can no longer be made.
+    """
     file = folder / "experiment.json"
-    if not file.exists():
-        return None
-    config = whole(parse(ExperimentConfig, json.loads(file.read_text(encoding="utf-8")), str(folder)), folder)
-    return config if config.seeds else None
+    if file.exists():
+        config = whole(_parse_experiment(json.loads(file.read_text(encoding="utf-8")), folder), folder)
+        if config.seeds:
+            return config
+    raise UsageError(f"{folder}: no experiment with a finished seed; give what `multitudes simulate` wrote")
+
+
+def _parse_experiment(settings: dict[str, Any], folder: Path) -> ExperimentConfig:
+    """Return what the results need of an experiment, which may be of an earlier state of the settings."""
+    gone = settings["world"].keys() - WorldConfig.model_fields.keys()
+    changed = sorted(name for name in gone if settings["world"][name] != getattr(constants, name.upper(), None))
+    if changed:
+        raise UsageError(f"{folder}: [world] {', '.join(changed)} can no longer be set; expected the value of today")
+    world = {name: value for name, value in settings["world"].items() if name not in gone}
+    arms: dict[str, Any] = {arm: {} for arm in settings["arms"]}
+    kept = {name: settings[name] for name in ("name", "seeds", "control", "loop")}
+    return parse(ExperimentConfig, kept | {"world": world, "arms": arms}, str(folder))
+
+
+def world_name(config: ExperimentConfig) -> str:
+    """Return what distinguishes the world and the loop of an experiment."""
+    world, loop, default = config.world, config.loop, LoopConfig()
+    control = [name for name, own in CONTROLS.items() if all(getattr(world, key) == own[key] for key in own)]
+    parts = control or [DEFAULT]
+    if loop.ranker != default.ranker:
+        parts.append(f"ranker {loop.ranker}")
+    if loop.retrain_every:
+        parts.append(f"trained every {loop.retrain_every} days")
+    if world.items >= _MANY_ITEMS:
+        parts.append(f"{world.items:,} items")
+    return ", ".join(parts)
+
+
+def _place(world: str) -> tuple[int, str]:
+    """Return the place of a world in the tables: the default first, then the control worlds in their order."""
+    known, base = [DEFAULT, *CONTROLS], world.partition(", ")[0]
+    return known.index(base) if base in known else len(known), world
 
 
 def _of(config: ExperimentConfig, folder: Path) -> dict[str, Any]:
-    outcomes = UserOutcomes(config, folder)
-    claims = [claim for claim in CLAIMS if {claim.arm, claim.control} <= config.arms.keys()]
+    outcomes, control = UserOutcomes(config, folder), config.control_arm
+    pairs = {(claim.arm, claim.control) for claim in CLAIMS} | {(arm, control) for arm in config.arms if arm != control}
+    known = sorted(pair for pair in pairs if set(pair) <= config.arms.keys())
     shares: dict[str, dict[str, float]] = {}
     for arm, measure, value in impression_metrics(config, folder).iter_rows():
         shares.setdefault(measure, {})[arm] = value
@@ -102,8 +141,9 @@ def _of(config: ExperimentConfig, folder: Path) -> dict[str, Any]:
         "users": config.world.users,
         "items": config.world.items,
         "days": config.loop.days,
+        "control": control,
         "arms": list(config.arms),
-        "lifts": {f"{claim.arm} / {claim.control}": dict(_lifts(outcomes, claim)) for claim in claims},
+        "lifts": {f"{arm} / {other}": dict(_lifts(outcomes, arm, other)) for arm, other in known},
         "spread": shares,
     }
 
@@ -119,10 +159,10 @@ def whole(config: ExperimentConfig, folder: Path) -> ExperimentConfig:
     return config.model_copy(update={"seeds": seeds, "arms": arms})
 
 
-def _lifts(outcomes: UserOutcomes, claim: Claim) -> Iterator[tuple[str, dict[str, Any]]]:
+def _lifts(outcomes: UserOutcomes, arm: str, control: str) -> Iterator[tuple[str, dict[str, Any]]]:
     for metric in METRICS:
         for cohort in (ALL_USERS, CORE, NON_CORE):
-            yield f"{metric}, {cohort}", _row(outcomes.lift(metric, claim.arm, claim.control, cohort))
+            yield f"{metric}, {cohort}", _row(outcomes.lift(metric, arm, control, cohort))
 
 
 def _row(one: ArmLift) -> dict[str, Any]:
@@ -132,12 +172,12 @@ def _row(one: ArmLift) -> dict[str, Any]:
 def main() -> None:
     """Measure, and write the record."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.simulate.orderings", description=__doc__)
-    parser.add_argument("folder", type=Path, metavar="FOLDER", help="what `multitudes simulate` wrote")
+    parser.add_argument("folders", type=Path, nargs="+", metavar="FOLDER", help="what `multitudes simulate` wrote")
     parser.add_argument("--out", type=Path, default=RESULTS, help="record to write; default: %(default)s")
     given = parser.parse_args()
     earlier = json.loads(given.out.read_text(encoding="utf-8")) if given.out.exists() else {}
     try:
-        write_json(given.out, measured(given.folder.resolve(), earlier))
+        write_json(given.out, measured([folder.resolve() for folder in given.folders], earlier))
     except MultitudesError as error:
         parser.exit(error.exit_code, f"{parser.prog}: {error}\n")
 

@@ -1,44 +1,86 @@
-"""``python -m benchmarks.simulate.orderings_page records/simulated-world.md`` writes the record into the page."""
+"""``python -m benchmarks.simulate.orderings_page``: docs/paper-online.md, from the record of simulated experiments."""
 
 import json
-import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from benchmarks.machine import ROOT
 from benchmarks.markdown import table
-from benchmarks.simulate.orderings import CLAIMS, RESULTS, Claim
-from multitudes.service.docs_tables import replace_table
+from benchmarks.simulate.orderings import CLAIMS, DEFAULT, RESULTS, Claim
+from multitudes.atomic import write_text
 
-BEGIN = "<!-- orderings: written by `python -m benchmarks.simulate.orderings_page records/simulated-world.md` -->"
+PAGE = ROOT / "docs" / "paper-online.md"
+_WORDS = Path(__file__).with_name("words.md")
+_HEAD = """# The paper's online test, in a simulated world
+
+Written by `python -m benchmarks.simulate.orderings_page` from `benchmarks/results/orderings.json`, whose record
+`python -m benchmarks.simulate.orderings` writes; do not edit.
+
+"""
+_EVERYBODY = "everybody"
 
 
-def written_into(page: str, record: Mapping[str, Any]) -> str:
-    """Return a page with the tables between their markers."""
-    return replace_table(BEGIN, "\n".join(tables(record)).strip(), page)
+def page(record: Mapping[str, Any]) -> str:
+    """Return the page."""
+    return _HEAD + _WORDS.read_text(encoding="utf-8") + "\n" + "\n".join(tables(record)).rstrip() + "\n"
 
 
 def tables(record: Mapping[str, Any]) -> Iterator[str]:
-    """Yield the lines."""
-    world = record["worlds"]["the world"]
-    yield (
-        f"{len(world['seeds'])} worlds of {world['users']:,} users and {world['items']:,} items, {world['days']} days;"
-        " percent, with 95 % over the worlds."
-    )
+    """Yield the lines of the tables: arms by worlds, and for each world its claims."""
+    worlds = record["worlds"]
+    yield from ("## Today's list", "")
+    yield "In percent of the control, whose number per user is given, with an interval of 95 %."
     yield ""
+    for name, world in worlds.items():
+        yield f"* *{name}*: {_sizes(world)}."
+    yield ""
+    arms = list(dict.fromkeys(arm for world in worlds.values() for arm in world["arms"]))
+    for title, cell in (("saves in the feed", "feed_saves"), ("topics taken up", "adopted_topics")):
+        yield from table(
+            [title, *worlds], ([f"`{arm}`", *(_lift(w, arm, cell) for w in worlds.values())] for arm in arms)
+        )
+    yield "Share of a user's true tastes, by weight, that a visit shows, in percent:"
+    yield ""
+    yield from table(["tastes", *worlds], ([f"`{arm}`", *(_tastes(w, arm) for w in worlds.values())] for arm in arms))
+    for name, world in worlds.items():
+        yield from _claims(name, world)
+    if DEFAULT in worlds:
+        yield from _spread(worlds[DEFAULT])
+
+
+def _sizes(world: Mapping[str, Any]) -> str:
+    n = len(world["seeds"])
+    over = f"{n} worlds" if n > 1 else "one world, whose interval is over its users alone"
+    return f"{over}, {world['users']:,} users, {world['items']:,} items, {world['days']} days"
+
+
+def _lift(world: Mapping[str, Any], arm: str, metric: str) -> str:
+    control = world["control"]
+    if arm not in world["arms"]:
+        return ""
+    if arm == control:
+        any_lift = next(iter(lifts for key, lifts in world["lifts"].items() if key.endswith(f" / {control}")), None)
+        return "control" if any_lift is None else f"control: {any_lift[f'{metric}, {_EVERYBODY}']['control']:.2f}"
+    return said(world["lifts"][f"{arm} / {control}"][f"{metric}, {_EVERYBODY}"])
+
+
+def _tastes(world: Mapping[str, Any], arm: str) -> str:
+    return _percent(world["spread"]["tastes"][arm]) if arm in world["arms"] else ""
+
+
+def _claims(name: str, world: Mapping[str, Any]) -> Iterator[str]:
     known = [claim for claim in CLAIMS if _key(claim) in world["lifts"]]
-    head = ["", "the paper", "saves in the feed", "core", "non-core", "adopted topics", "came back"]
-    yield from table(head, (_row(claim, world["lifts"][_key(claim)]) for claim in known))
-    for name, other in record["worlds"].items():
-        if name != "the world":
-            yield from _control(name, other)
-    yield from _spread(world)
+    if known:
+        yield from (f"## One arm against another: {name}", "")
+        head = ["", "the paper", "saves in the feed", "core", "non-core", "adopted topics", "came back"]
+        yield from table(head, (_row(claim, world["lifts"][_key(claim)]) for claim in known))
 
 
 def _row(claim: Claim, found: Mapping[str, Any]) -> list[str]:
-    cells = [said(found[f"feed_saves, {cohort}"]) for cohort in ("everybody", "core", "non-core")]
-    adopted = said(found["adopted_topics, everybody"])
-    return [claim.said, claim.paper, *cells, adopted, came_back(claim, found["feed_saves, everybody"])]
+    cells = [said(found[f"feed_saves, {cohort}"]) for cohort in (_EVERYBODY, "core", "non-core")]
+    adopted = said(found[f"adopted_topics, {_EVERYBODY}"])
+    return [claim.said, claim.paper, *cells, adopted, came_back(claim, found[f"feed_saves, {_EVERYBODY}"])]
 
 
 def came_back(claim: Claim, one: Mapping[str, Any]) -> str:
@@ -52,24 +94,16 @@ def said(one: Mapping[str, Any]) -> str:
     """Return a lift in percent with its interval."""
     if one["lift"] is None:
         return "–"
+    if one["low"] is None:
+        return f"{100 * one['lift']:+.1f}".replace("-", "−")
     lift, low, high = (f"{100 * one[key]:+.1f}" for key in ("lift", "low", "high"))
     return f"{lift} [{low}, {high}]".replace("-", "−")
 
 
-def _control(name: str, world: Mapping[str, Any]) -> Iterator[str]:
-    yield f"The control world, *{name}* ({len(world['seeds'])} worlds):"
-    yield ""
-    known = [claim for claim in CLAIMS if _key(claim) in world["lifts"]]
-    rows = ([claim.said, *_row(claim, world["lifts"][_key(claim)])[2:-1]] for claim in known)
-    yield from table(["", "saves in the feed", "core", "non-core", "adopted topics"], rows)
-
-
 def _spread(world: Mapping[str, Any]) -> Iterator[str]:
-    yield "What was shown, in percent (overlap: of the explicit candidates):"
-    yield ""
-    arms = world["arms"]
-    measures = [name for name in ("tastes", "catalogue", "top 1 %", "overlap") if name in world["spread"]]
-    rows = ([arm, *(_percent(world["spread"][name].get(arm)) for name in measures)] for arm in arms)
+    yield from ("## What was shown", "", "In percent, in the default world (overlap: of the explicit candidates):", "")
+    measures = [name for name in ("catalogue", "top 1 %", "overlap") if name in world["spread"]]
+    rows = ([f"`{arm}`", *(_percent(world["spread"][name].get(arm)) for name in measures)] for arm in world["arms"])
     yield from table(["", *measures], rows)
 
 
@@ -81,12 +115,5 @@ def _key(claim: Claim) -> str:
     return f"{claim.arm} / {claim.control}"
 
 
-def main() -> None:
-    """Write the tables into the page."""
-    page = Path(sys.argv[1])
-    record = json.loads(RESULTS.read_text(encoding="utf-8"))
-    page.write_text(written_into(page.read_text(encoding="utf-8"), record), encoding="utf-8")
-
-
 if __name__ == "__main__":
-    main()
+    write_text(PAGE, page(json.loads(RESULTS.read_text(encoding="utf-8"))))

@@ -1,22 +1,26 @@
 """The page of the orderings says what is kept, and no more."""
 
 import json
+import shutil
 import sys
+from typing import Any
 
 import pytest
 from benchmarks.machine import ROOT
 from benchmarks.simulate import orderings
 from benchmarks.simulate.orderings import CLAIMS, RESULTS, Claim
-from benchmarks.simulate.orderings_page import came_back, said, written_into
+from benchmarks.simulate.orderings_page import PAGE, came_back, page, said, tables
 
 from multitudes.simulation.config import ExperimentConfig, read_experiment
 from multitudes.simulation.results import collect_results
 from multitudes.simulation.run import simulate
 
 
-def test_the_documents_tables_are_those_of_what_is_kept():
-    page = (ROOT / "records" / "simulated-world.md").read_text(encoding="utf-8")
-    assert written_into(page, json.loads(RESULTS.read_text(encoding="utf-8"))) == page
+def test_the_page_is_that_of_what_is_kept():
+    record = json.loads(RESULTS.read_text(encoding="utf-8"))
+    assert PAGE.read_text(encoding="utf-8") == page(record)
+    record["worlds"]["default"]["lifts"]["joint / single"]["feed_saves, everybody"]["lift"] = 0.99
+    assert PAGE.read_text(encoding="utf-8") != page(record)
 
 
 def test_every_claim_is_about_arms_of_the_example():
@@ -49,23 +53,77 @@ def test_who_gives_no_experiment_loses_nothing_of_the_record(arguments, code, tm
     assert "Traceback" not in capsys.readouterr().err
 
 
-def test_worlds_that_are_not_beside_the_folder_stay_as_they_were_measured(tmp_path, monkeypatch):
-    config = ExperimentConfig.model_validate(
-        {
-            "world": {"users": 100, "items": 200, "topics": 10, "niches": 20},
-            "loop": {"past_days": 5, "bootstrap_days": 1, "days": 1, "candidates": 20, "slots": 10},
-            "arms": {"single": {"policy": "popular"}, "clustering": {"policy": "followed"}},
-        }
-    )
-    kept, folder = tmp_path / "kept.json", tmp_path / "lived"
-    kept.write_text('{"worlds": {"the world": "old", "one taste": "old", "empty follows": "old"}}')
-    for place in (folder, tmp_path / "lived-empty-follows"):
-        simulate(config, place)
-        collect_results(config, place)
-    called(monkeypatch, folder, "--out", kept)
-    worlds = json.loads(kept.read_text())["worlds"]
-    assert worlds["one taste"] == "old"
-    for name in ("the world", "empty follows"):
-        assert worlds[name]["arms"] == ["single", "clustering"]
-        assert worlds[name]["lifts"].keys() == {"clustering / single"}
-        assert {"when", "machine", "versions"} <= worlds[name].keys()
+WORLD = {"users": 100, "items": 200, "topics": 10, "niches": 20}
+LOOP = {"past_days": 5, "bootstrap_days": 1, "days": 1, "candidates": 20, "slots": 10}
+SIMULATED = {
+    "world": WORLD,
+    "loop": LOOP,
+    "arms": {"single": {"policy": "popular"}, "clustering": {"policy": "followed"}, "even": {"policy": "followed"}},
+}
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    """Return the folders of an experiment in four worlds."""
+    changed: dict[str, dict[str, Any]] = {
+        "default": {},
+        "other-topics": {"world": WORLD | {"topic_noise": 1.0}},
+        "overlapping": {"world": WORLD | {"overlap": 0.5}},
+        "learns": {"loop": LOOP | {"ranker": "learns"}},
+    }
+    places = {}
+    for name, settings in changed.items():
+        config, places[name] = ExperimentConfig.model_validate(SIMULATED | settings), tmp_path_factory.mktemp(name)
+        simulate(config, places[name])
+        collect_results(config, places[name])
+    return places
+
+
+def test_several_folders_are_one_table_and_other_worlds_stay_as_they_were_measured(folders, tmp_path, monkeypatch):
+    kept = tmp_path / "kept.json"
+    called(monkeypatch, folders["other-topics"], "--out", kept)
+    before = json.loads(kept.read_text())["worlds"]
+    called(monkeypatch, folders["learns"], folders["default"], folders["overlapping"], "--out", kept)
+    record = json.loads(kept.read_text())
+    assert list(record["worlds"]) == ["default", "default, ranker learns", "overlapping tastes", "other topics"]
+    assert record["worlds"]["other topics"] == before["other topics"]
+    for world in record["worlds"].values():
+        assert world["arms"] == ["single", "clustering", "even"]
+        assert world["lifts"].keys() == {"clustering / single", "even / single", "even / clustering"}
+        assert {"when", "machine", "versions"} <= world.keys()
+    lines = list(tables(record))
+    assert f"| saves in the feed | {' | '.join(record['worlds'])} |" in lines
+    row = next(line for line in lines if line.startswith("| `clustering` |"))
+    shown = record["worlds"]["overlapping tastes"]["lifts"]["clustering / single"]["feed_saves, everybody"]
+    assert said(shown) in row
+    assert row.count("[") == 4
+
+
+def test_an_arm_that_a_world_lacks_has_an_empty_cell(folders, tmp_path, monkeypatch):
+    kept = tmp_path / "kept.json"
+    called(monkeypatch, folders["default"], folders["other-topics"], "--out", kept)
+    record = json.loads(kept.read_text())
+    record["worlds"]["other topics"]["arms"].remove("even")
+    rows = [line for line in tables(record) if line.startswith("| `even` |")]
+    assert all(row.endswith("|  |") for row in rows[:3])
+
+
+def test_an_experiment_of_before_is_read_unless_it_set_what_is_a_constant_now(folders, tmp_path, monkeypatch, capsys):
+    old, kept = tmp_path / "old", tmp_path / "kept.json"
+    shutil.copytree(folders["default"], old)
+    settings = json.loads((old / "experiment.json").read_text())
+    settings["world"] |= {"kinship": 0.1, "lapse_days": 21}
+    del settings["world"]["overlap"], settings["loop"]["ranker"]
+    (old / "experiment.json").write_text(json.dumps(settings))
+    called(monkeypatch, old, "--out", kept)
+    settings["world"]["kinship"] = 0.2
+    (old / "experiment.json").write_text(json.dumps(settings))
+    with pytest.raises(SystemExit):
+        called(monkeypatch, old, "--out", kept)
+    assert "[world] kinship can no longer be set" in capsys.readouterr().err
+
+
+def test_two_folders_of_one_world_are_rejected(folders, tmp_path, monkeypatch, capsys):
+    with pytest.raises(SystemExit):
+        called(monkeypatch, folders["default"], folders["default"], "--out", tmp_path / "kept.json")
+    assert "a second experiment in the world 'default'" in capsys.readouterr().err

@@ -39,7 +39,8 @@ def save_rates(tmp_path, world=None) -> dict[str, float]:
     for name, (ranker, noise) in rankers.items():
         config = experiment({"ranker": ranker, "ranker_noise": noise}, world)
         simulate(config, tmp_path / name)
-        rates[name] = float((shown(tmp_path / name, config)["done"] == "save").fill_null(value=False).mean())
+        done = shown(tmp_path / name, config)["done"]
+        rates[name] = (done == "save").sum() / len(done)
     return rates
 
 
