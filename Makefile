@@ -168,7 +168,7 @@ records: $(STAMP)
 	$(BIN)/python -m benchmarks.phase.page
 	$(BIN)/python -m benchmarks.simulate.page records/simulated-world.md
 	$(BIN)/python -m benchmarks.simulate.sardine_page records/simulated-world.md
-	$(BIN)/python -m benchmarks.simulate.orderings_page records/simulated-world.md
+	$(BIN)/python -m benchmarks.simulate.orderings_page
 	$(BIN)/python -m reliability.page
 
 # What holds when things go wrong, in an environment of its own; what is done at a scale is not done again.

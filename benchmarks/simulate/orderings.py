@@ -11,6 +11,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from benchmarks.machine import ROOT, MeasurementContext
 from multitudes.atomic import write_json
 from multitudes.config import parse
@@ -100,7 +102,8 @@ def finished(folder: Path) -> ExperimentConfig:
 def _parse_experiment(settings: dict[str, Any], folder: Path) -> ExperimentConfig:
     """Return what the results need of an experiment, which may be of an earlier state of the settings."""
     gone = settings["world"].keys() - WorldConfig.model_fields.keys()
-    changed = sorted(name for name in gone if settings["world"][name] != getattr(constants, name.upper(), None))
+    today = {name: getattr(constants, name.upper(), 0) for name in gone}  # what is no constant either, was off
+    changed = sorted(name for name in gone if not np.array_equal(settings["world"][name], today[name]))
     if changed:
         raise UsageError(f"{folder}: [world] {', '.join(changed)} can no longer be set; expected the value of today")
     world = {name: value for name, value in settings["world"].items() if name not in gone}

@@ -166,14 +166,15 @@ def test_visitors_who_were_shown_nothing_have_the_same_state_after_an_interrupti
 def test_a_world_without_visitors_is_rejected_and_names_the_settings(tmp_path):
     loop, arms = LOOP | {"bootstrap_days": 1}, {"a": POPULAR}
     for visits, comes in (([0.0] * 5, False), ([0.5] * 5, True)):
-        settings = {"world": WORLD | {"cohort_visits": visits}, "loop": loop, "arms": arms}
+        settings = {"world": WORLD, "loop": loop, "arms": arms}
         config, out = ExperimentConfig.model_validate(settings), tmp_path / str(comes)
-        if comes:
-            simulate(config, out)
-            continue
-        for _ in range(2):  # gone on with, it says the same
-            with pytest.raises(UsageError, match="no user visited the feed in the 1 days of the bootstrap"):
+        with fixed(COHORT_VISITS=visits):
+            if comes:
                 simulate(config, out)
+                continue
+            for _ in range(2):  # gone on with, it says the same
+                with pytest.raises(UsageError, match="no user visited the feed in the 1 days of the bootstrap"):
+                    simulate(config, out)
 
 
 def test_progress_counts_the_days_of_the_experiment(tmp_path):

@@ -89,7 +89,6 @@ def test_arms_and_a_control_world_can_be_chosen_by_options(tmp_path):
         ("[arms.joint]\n[world]\nuser = 3", "did you mean 'users'"),
         ("[arms.joint]\n[world]\nusers = 'many'", "valid integer"),
         ("[arms.joint]\n[world]\noverlap = 2", "less than or equal to 1"),
-        ("[arms.joint]\n[world]\ncohort_share = [0.5, 0.3, 0.3, 0.1, 0.1]", "sums to 1.3; expected 1"),
         ("[arms.joint]\n[loop]\nranker_noise = inf", "finite number|inf"),
         ("[arms]\njoint = 3", "expected a table"),
         ("[arms.joint]\n[retrieve]\nblend = 'best'", "'blend' = 'best'"),

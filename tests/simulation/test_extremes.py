@@ -7,8 +7,10 @@ from hypothesis import strategies as st
 
 from multitudes.data.planted import START_S
 from multitudes.data.timestamps import DAY_S
+from multitudes.simulation import constants
 from multitudes.simulation.world import World
-from multitudes.simulation.world_config import COHORTS, WorldConfig
+from multitudes.simulation.world_config import WorldConfig
+from tests.simulation.worlds import fixed
 
 _SIZES = {
     "users": st.sampled_from([1, 2, 300]),
@@ -34,9 +36,9 @@ def _ends(name):
     return st.sampled_from(takes)
 
 
-_OTHERS = [name for name in WorldConfig.model_fields if name not in {*_SIZES, "cohort_share", "cohort_visits"}]
-_LARGE = {"embedding_width", "follows"}  # their largest would take memory alone
-_COHORT = st.sampled_from([tuple(float(name == one) for name in COHORTS) for one in COHORTS])
+_OTHERS = [name for name in WorldConfig.model_fields if name not in _SIZES]
+_LARGE = {"follows"}  # its largest would take memory alone
+_COHORT = st.sampled_from([tuple(float(name == one) for name in constants.COHORTS) for one in constants.COHORTS])
 
 
 @given(
@@ -47,7 +49,8 @@ _COHORT = st.sampled_from([tuple(float(name == one) for name in COHORTS) for one
 )
 @settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 def test_a_world_of_extreme_settings_runs_without_a_warning(sizes, others, cohort, visits):
-    world = World(WorldConfig(**sizes, **others, cohort_share=cohort, cohort_visits=(visits,) * 5))
+    with fixed(COHORT_SHARE=cohort, COHORT_VISITS=(visits,) * 5):
+        world = World(WorldConfig(**sizes, **others))
     events = simulate_feed(world, past=3, days=3, slots=7)
     assert events["user_id"].is_between(0, world.users - 1).all()
     assert events["item_id"].is_between(0, world.items - 1).all()

@@ -40,7 +40,7 @@ def save_rates(tmp_path, world=None) -> dict[str, float]:
         config = experiment({"ranker": ranker, "ranker_noise": noise}, world)
         simulate(config, tmp_path / name)
         done = shown(tmp_path / name, config)["done"]
-        rates[name] = (done == "save").sum() / len(done)
+        rates[name] = int((done == "save").sum()) / len(done)
     return rates
 
 

@@ -18,12 +18,13 @@ def visits(world, days):
 def test_cohorts_have_their_share_and_visit_rate():
     world = small()
     share = np.bincount(world.cohort_U, minlength=5) / world.users
-    assert share == pytest.approx(SMALL.cohort_share, abs=0.03)
+    assert share == pytest.approx(constants.COHORT_SHARE, abs=0.03)
     often = visits(world, range(30, 60)) / 30  # when all are there
     of_cohort = {name: often[world.cohort_U == number].mean() for number, name in enumerate(world.cohorts)}
     assert of_cohort["core"] > 2 * of_cohort["casual"] > 4 * of_cohort["marginal"]
     assert of_cohort["marginal"] > 0.03
-    alike = small(cohort_visits=[0.3] * 5)
+    with fixed(COHORT_VISITS=[0.3] * 5):
+        alike = small()
     often = visits(alike, range(30, 60)) / 30
     assert np.ptp([often[alike.cohort_U == number].mean() for number in range(5)]) < 0.06
 
@@ -142,8 +143,8 @@ def test_some_users_save_more_readily_than_others_in_the_feed_and_outside():
 
 
 def test_frequent_visitors_save_more_outside_the_feed_too():
-    with fixed(VISITS_SPREAD=1.0):
-        world = small(cohort_share=[1, 0, 0, 0, 0], cohort_visits=[0.3] * 5)
+    with fixed(VISITS_SPREAD=1.0, COHORT_SHARE=[1, 0, 0, 0, 0], COHORT_VISITS=[0.3] * 5):
+        world = small()
     often = visits(world, range(30)) > 9
     saved = np.bincount(organic(world, -30, 0)[0], minlength=world.users)
     assert saved[often].mean() > 1.5 * saved[~often].mean()

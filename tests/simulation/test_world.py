@@ -30,10 +30,9 @@ def test_the_same_configuration_is_the_same_world_and_batches_do_not_matter():
     assert not World(SMALL.model_copy(update={"seed": 1})).users_table().equals(one.users_table())
 
 
-@pytest.mark.parametrize("width", [0, 4])
-def test_its_tables_are_canonical_and_can_be_prepared(tmp_path, width):
+def test_its_tables_are_canonical_and_can_be_prepared(tmp_path):
     with fixed(FEATURELESS_SHARE=0.1):
-        world = World(SMALL.model_copy(update={"embedding_width": width}))
+        world = World(SMALL)
     items, users = world.items_table(10), world.users_table()
     assert (items["topics"].list.len() == 0).mean() == pytest.approx(0.1, abs=0.04)
     events = simulate_feed(world, past=30, days=2).join(items.select("item_id"), on="item_id", how="semi")
@@ -43,19 +42,6 @@ def test_its_tables_are_canonical_and_can_be_prepared(tmp_path, width):
     prepared = prepare(tmp_path, tmp_path / "prepared", PrepareConfig(split="user", min_item_count=0))
     assert len(prepared.event_offset) - 1 == world.users  # those without an event too
     assert len(prepared.event_item) == len(events)
-
-
-def test_items_of_a_niche_have_embeddings_that_are_near():
-    with fixed(FEATURELESS_SHARE=0.0):
-        world = World(SMALL.model_copy(update={"embedding_width": 16}))
-    vectors = world.items_table(0)["embedding"].to_list()
-    unit = np.asarray(vectors) / np.linalg.norm(vectors, axis=1, keepdims=True)
-    near = unit @ unit.T
-    niche = world.niche_I[np.flatnonzero(world.created_I <= 0)]
-    same = niche[:, None] == niche
-    np.fill_diagonal(same, val=False)
-    assert near[same].mean() > 0.8
-    assert abs(near[niche[:, None] != niche].mean()) < 0.1
 
 
 def test_sessions_are_within_their_day_and_mostly_in_the_evening():

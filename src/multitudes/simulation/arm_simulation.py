@@ -44,16 +44,7 @@ def rank_candidates(
 ) -> NDArray[np.int64]:
     """Return which candidates are shown, best first (B, S): places among the N candidates, empty ones last.
 
-    The noise is the same in every arm.
-
-    Args:
-        seed: seed of the world.
-        day: the noise is drawn anew each day.
-        user_B: the visitors.
-        item_BN: the candidates.
-        score_BN: appeal of each candidate to its visitor, or what the ranker learned of it; -inf for an empty place.
-        slots: S.
-        noise: standard deviation of the noise.
+    Their score is -inf where a place is empty. The noise is drawn anew each ``day``, and is the same in every arm.
     """
     noise_BN = noise * normal(seed, "ranker", day, user_B[:, None], item_BN)
     return np.argsort(-(score_BN + noise_BN), axis=1, kind="stable")[:, :slots]

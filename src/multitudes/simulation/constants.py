@@ -6,7 +6,7 @@ records/simulated-world.md). A *choice* has no public figure behind it; its comm
 
 # Items.
 SECOND_TOPIC_SHARE = 0.5  # of the items have a second, uninformative topic; public sets: 1 to 4.8 an item; calibrated
-FEATURELESS_SHARE = 0.02  # of the items have no topic and no embedding; a choice
+FEATURELESS_SHARE = 0.02  # of the items have no topic; a choice
 QUALITY_SPREAD = 0.5  # standard deviation of the log-odds of a save between items of a niche; a choice
 POPULARITY_SPREAD = 1.4  # the same of log popularity, by which users find items outside the feed; calibrated
 QUALITY_POPULARITY = 0.4  # correlation of quality and log popularity: popular items are a little better; a choice
@@ -17,6 +17,9 @@ BURST_WEIGHT = 0.4  # share of a user's weight that a burst takes from the long-
 PAIR_SPREAD = 0.5  # standard deviation of the log-odds of a save that is specific to a user and an item; a choice
 
 # Users.
+COHORTS = ("core", "casual", "marginal", "resurrected", "new")
+COHORT_SHARE = (0.2, 0.3, 0.3, 0.08, 0.12)  # of the users; a fifth is core, as activity is long-tailed; a choice
+COHORT_VISITS = (0.7, 0.2, 0.06, 0.2, 0.3)  # probability of a visit on a day: most days, weekly, …; calibrated
 VISITS_SPREAD = 0.6  # standard deviation of the log-odds of a visit within a cohort; calibrated (days active)
 READINESS_SPREAD = 0.9  # the same of users' readiness to save; calibrated (history, its tail)
 HORIZON = 30  # days over which new and resurrected users arrive and new items appear; a month

@@ -15,7 +15,7 @@ from scipy.special import expit, logit
 
 from multitudes.simulation import constants, draws
 from multitudes.simulation.catalogue import category_at, next_niche
-from multitudes.simulation.world_config import COHORTS, WorldConfig
+from multitudes.simulation.world_config import WorldConfig
 
 INFORMATIVE, STALE, ASPIRATIONAL = range(3)
 
@@ -108,8 +108,8 @@ class Follows(NamedTuple):
 def draw_activity(config: WorldConfig) -> Activity:
     """Draw cohort, visit probability, readiness and arrival of each user."""
     seed, user_U = config.seed, np.arange(config.users)
-    cohort_U = category_at(np.cumsum(config.cohort_share), draws.uniform(seed, "cohort", user_U))
-    cohort_logit_U = logit(np.asarray(config.cohort_visits))[cohort_U]
+    cohort_U = category_at(np.cumsum(constants.COHORT_SHARE), draws.uniform(seed, "cohort", user_U))
+    cohort_logit_U = logit(np.asarray(constants.COHORT_VISITS))[cohort_U]
     visit_U = expit(cohort_logit_U + constants.VISITS_SPREAD * draws.normal(seed, "visits", user_U))
     ready_U = constants.READINESS_SPREAD * draws.normal(seed, "readiness", user_U)
     arrival_U = (draws.uniform(seed, "arrival", user_U) * constants.HORIZON).astype(np.int64)
@@ -117,7 +117,7 @@ def draw_activity(config: WorldConfig) -> Activity:
     left_U = np.full(config.users, always)
     back_U = np.full(config.users, never)
     for name, left in (("resurrected", -constants.LAPSE_DAYS), ("new", never)):
-        in_cohort_U = cohort_U == COHORTS.index(name)
+        in_cohort_U = cohort_U == constants.COHORTS.index(name)
         left_U[in_cohort_U], back_U[in_cohort_U] = left, arrival_U[in_cohort_U]
     return Activity(cohort_U.astype(np.int8), visit_U, ready_U.astype(np.float32), left_U, back_U)
 

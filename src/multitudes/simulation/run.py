@@ -63,7 +63,7 @@ def _run_bootstrap(config: ExperimentConfig, world: World, folder: Path, progres
     if not n_visitors:
         raise UsageError(
             f"seed {world.config.seed}: no user visited the feed in the {loop.bootstrap_days} days of the bootstrap;"
-            " raise [world] users or cohort_visits, or [loop] bootstrap_days"
+            " raise [world] users or [loop] bootstrap_days"
         )
 
 

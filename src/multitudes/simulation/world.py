@@ -16,7 +16,7 @@ from multitudes.simulation import actions, constants, draws, population
 from multitudes.simulation.actions import CLICK, HIDE, NOTHING, SAVE, Actions
 from multitudes.simulation.catalogue import build_catalogue
 from multitudes.simulation.population import Tastes
-from multitudes.simulation.world_config import COHORTS, WorldConfig, day_start_s
+from multitudes.simulation.world_config import WorldConfig, day_start_s
 
 __all__ = ["CLICK", "HIDE", "NOTHING", "SAVE", "Actions", "World"]
 
@@ -33,7 +33,7 @@ class World:
         self.config = config
         self.users, self.items = config.users, config.items
         self.topics = tuple(f"topic-{topic:03d}" for topic in range(config.topics))
-        self.cohorts = COHORTS
+        self.cohorts = constants.COHORTS
         self.catalogue = build_catalogue(config)
         self.niche_I, self.topic_I = self.catalogue.niche_I, self.catalogue.topic_I
         self.created_I, self.has_features_I = self.catalogue.created_I, self.catalogue.has_features_I
@@ -52,7 +52,7 @@ class World:
         self._aspires_UT[self._follow_user()[is_aspirational], self.followed_topic[is_aspirational]] = True
 
     def items_table(self, day: int) -> pl.DataFrame:
-        """Return the canonical items that exist on ``day``: item_id, topics, title, and embedding if configured."""
+        """Return the canonical items that exist on ``day``: item_id, topics, title."""
         catalogue, item = self.catalogue, np.flatnonzero(self.created_I <= day)
         topics = [
             [self.topics[t] for t in (first, second) if t >= 0] if has else []
@@ -63,18 +63,8 @@ class World:
                 strict=True,
             )
         ]
-        table = pl.DataFrame(
-            {
-                "item_id": item,
-                "topics": pl.Series(topics, dtype=pl.List(pl.String)),
-                "title": [f"item {i} of niche {n}" for i, n in zip(item, self.niche_I[item], strict=True)],
-            }
-        )
-        if self.config.embedding_width == 0:
-            return table
-        embedding = pl.Series(self._embeddings(item), dtype=pl.Array(pl.Float32, self.config.embedding_width))
-        has = pl.Series(self.has_features_I[item])
-        return table.with_columns(embedding=pl.when(has).then(embedding.cast(pl.List(pl.Float32))))
+        titles = [f"item {i} of niche {n}" for i, n in zip(item, self.niche_I[item], strict=True)]
+        return pl.DataFrame({"item_id": item, "topics": pl.Series(topics, dtype=pl.List(pl.String)), "title": titles})
 
     def users_table(self) -> pl.DataFrame:
         """Return the canonical users: user_id, followed_topics."""
@@ -102,9 +92,7 @@ class World:
     def appeal(self, day: int, user_B: NDArray[np.int64], item_BN: NDArray[np.int64]) -> NDArray[np.float32]:
         """Return the log-odds of a save (B, N) before position, fatigue and saturation; -inf for negative items."""
         appeal_BN, item_appeal_I = np.empty(item_BN.shape, dtype=np.float32), self._item_appeal(day)
-        rows = max(1, _BLOCK_PAIRS // max(1, item_BN.shape[1]))
-        for first in range(0, len(user_B), rows):
-            block = slice(first, first + rows)
+        for block in _blocks(item_BN):
             appeal_BN[block] = self._appeal(day, user_B[block], item_BN[block], item_appeal_I)
         return appeal_BN
 
@@ -126,9 +114,7 @@ class World:
             seen_BS: how often each item was shown to the user before.
         """
         action_BS = np.zeros(item_BS.shape, dtype=np.int8)
-        rows = max(1, _BLOCK_PAIRS // max(1, item_BS.shape[1]))
-        for first in range(0, len(user_B), rows):
-            block = slice(first, first + rows)
+        for block in _blocks(item_BS):
             action_BS[block] = self._draw_reactions(
                 day, user_B[block], item_BS[block], appeal_BS[block], seen_BS[block]
             )
@@ -216,8 +202,8 @@ class World:
         """Return the user of each follow."""
         return np.repeat(np.arange(self.users), np.diff(self.followed_offset))
 
-    def _embeddings(self, item: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Return a vector per item: that of its niche, plus noise."""
-        seed, width_D = self.config.seed, np.arange(self.config.embedding_width)
-        niche_ND = draws.normal(seed, "niche embedding", self.niche_I[item].astype(np.int64)[:, None], width_D)
-        return (niche_ND + 0.3 * draws.normal(seed, "item embedding", item[:, None], width_D)).astype(np.float32)
+
+def _blocks(item_BN: NDArray[np.int64]) -> list[slice]:
+    """Return the rows of lists that are computed at a time."""
+    rows = max(1, _BLOCK_PAIRS // max(1, item_BN.shape[1]))
+    return [slice(first, first + rows) for first in range(0, len(item_BN), rows)]
