@@ -49,7 +49,7 @@ def simulation_page(result: SimulationResult) -> str:
     head = f"<h1>{escape(result.name)}</h1>\n<p class=soft>{setup}</p>\n<p>{escape(_LIMITS)}</p>\n"
     headlines = "".join(f"<p class=headline>{escape(line)}</p>\n" for line in lift_sentences(result))
     body = f"<h2>Against {escape(result.control)}</h2>\n" + _figure_row(
-        [(lifts_by_arm_chart(result, m), t) for m, t in titles.items()]
+        [(_lift_chart([(one.arm, one) for one in result.lifts_of(m)]), t) for m, t in titles.items()]
     )
     body += _lift_table([one for metric in titles for one in result.lifts_of(metric)], titles)
     cohorts = tuple(dict.fromkeys(one.cohort for one in result.lifts if one.cohort != ALL_USERS))
@@ -121,11 +121,6 @@ def _spread_table(result: SimulationResult) -> str:
 
 def _format_share(value: float | None) -> str:
     return "–" if value is None else f"{100 * value:.1f} %"
-
-
-def lifts_by_arm_chart(result: SimulationResult, metric: str) -> alt.LayerChart | None:
-    """Return the lift of one metric in each arm."""
-    return _lift_chart([(one.arm, one) for one in result.lifts_of(metric)])
 
 
 def lifts_by_cohort_chart(

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import ConfigDict, Field, field_validator
+from pydantic import ConfigDict, Field
 
 from multitudes.config import (
     NO_OVERRIDES,
@@ -76,19 +76,11 @@ class ExperimentConfig(Config):
     control: str | None = Field(None, description="the arm that others are compared with; default: the first")
     world: WorldConfig = Field(WorldConfig(), description="the world; its seed is that of the experiment")
     loop: LoopConfig = Field(LoopConfig(), description="length of the test, size of the lists")
-    arms: dict[str, ArmConfig] = Field({}, description="the arms")
+    arms: dict[Name, ArmConfig] = Field({}, description="the arms")
     model: Settings = Field({}, description="settings of every method")
     train: Settings = Field({}, description="settings of every method")
     retrieve: Settings = Field({}, description="settings of every method")
     index: IndexConfig = Field(IndexConfig(), description="the index of every release")
-
-    @field_validator("arms")
-    @classmethod
-    def _check_arm_names(cls, arms: dict[str, ArmConfig]) -> dict[str, ArmConfig]:
-        for name in arms:
-            if not name or "/" in name or name.startswith("."):
-                raise ValueError(f"'{name}' cannot name a folder; expected letters, digits, - and _")
-        return arms
 
     @property
     def control_arm(self) -> str:

@@ -5,7 +5,10 @@ between arms come only from what they show. ``data/planted.py`` plants a fixed s
 draw may depend on the order of the others. Both worlds begin on the same date.
 """
 
+from collections.abc import Callable
+from functools import partial
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -49,7 +52,8 @@ class World:
         self.followed_offset, self.followed_topic, self.followed_kind = follows
         self._aspires_UT = np.zeros((config.users, config.topics), dtype=np.bool_)
         is_aspirational = self.followed_kind == population.ASPIRATIONAL
-        self._aspires_UT[self._follow_user()[is_aspirational], self.followed_topic[is_aspirational]] = True
+        follower = np.repeat(np.arange(config.users), np.diff(self.followed_offset))
+        self._aspires_UT[follower[is_aspirational], self.followed_topic[is_aspirational]] = True
 
     def items_table(self, day: int) -> pl.DataFrame:
         """Return the canonical items that exist on ``day``: item_id, topics, title."""
@@ -91,10 +95,8 @@ class World:
 
     def appeal(self, day: int, user_B: NDArray[np.int64], item_BN: NDArray[np.int64]) -> NDArray[np.float32]:
         """Return the log-odds of a save (B, N) before position, fatigue and saturation; -inf for negative items."""
-        appeal_BN, item_appeal_I = np.empty(item_BN.shape, dtype=np.float32), self._item_appeal(day)
-        for block in _blocks(item_BN):
-            appeal_BN[block] = self._appeal(day, user_B[block], item_BN[block], item_appeal_I)
-        return appeal_BN
+        compute = partial(self._appeal, day, self._item_appeal(day))
+        return _in_blocks(compute, user_B, item_BN)
 
     def draw_reactions(
         self,
@@ -113,12 +115,7 @@ class World:
             appeal_BS: the items' appeal, from ``appeal``.
             seen_BS: how often each item was shown to the user before.
         """
-        action_BS = np.zeros(item_BS.shape, dtype=np.int8)
-        for block in _blocks(item_BS):
-            action_BS[block] = self._draw_reactions(
-                day, user_B[block], item_BS[block], appeal_BS[block], seen_BS[block]
-            )
-        return action_BS
+        return _in_blocks(partial(self._draw_reactions, day), user_B, item_BS, appeal_BS, seen_BS)
 
     def organic_actions(self, day: int) -> Actions:
         """Return what users save on ``day`` outside the feed, sorted by user and time; the same in all arms."""
@@ -145,7 +142,7 @@ class World:
         return self._tastes.at_day(day, np.arange(self.users))
 
     def _appeal(
-        self, day: int, user_B: NDArray[np.int64], item_BN: NDArray[np.int64], item_appeal_I: NDArray[np.float32]
+        self, day: int, item_appeal_I: NDArray[np.float32], user_B: NDArray[np.int64], item_BN: NDArray[np.int64]
     ) -> NDArray[np.float32]:
         liked = self._tastes.at_day(day, user_B)
         niche_BN, topic_BN = self.niche_I[item_BN], self._topic16_I[item_BN]
@@ -198,12 +195,9 @@ class World:
         share = (_EVENING + (spread - 1) / 2) % 1
         return day_start_s(day) + (share * DAY_S).astype(np.int64)
 
-    def _follow_user(self) -> NDArray[np.int64]:
-        """Return the user of each follow."""
-        return np.repeat(np.arange(self.users), np.diff(self.followed_offset))
 
-
-def _blocks(item_BN: NDArray[np.int64]) -> list[slice]:
-    """Return the rows of lists that are computed at a time."""
-    rows = max(1, _BLOCK_PAIRS // max(1, item_BN.shape[1]))
-    return [slice(first, first + rows) for first in range(0, len(item_BN), rows)]
+def _in_blocks(compute: Callable[..., NDArray[Any]], user_B: NDArray[np.int64], *rows: NDArray[Any]) -> NDArray[Any]:
+    """Return what ``compute`` returns for users and their rows, some users at a time."""
+    size = max(1, _BLOCK_PAIRS // max(1, rows[0].shape[1]))
+    blocks = [slice(first, first + size) for first in range(0, max(1, len(user_B)), size)]
+    return np.concatenate([compute(user_B[block], *(of[block] for of in rows)) for block in blocks])
