@@ -11,7 +11,7 @@ import pytest
 from multitudes.errors import DataError, UsageError
 from multitudes.experiments.config import ReadoutConfig
 from multitudes.experiments.interleaving import analyse_interleaving, team_draft
-from multitudes.experiments.summary import interleaving_verdict
+from multitudes.experiments.summary import conclusion
 from tests.experiments.worlds import DAY, NOW, START
 
 USERS = 1_000
@@ -43,7 +43,7 @@ def test_a_planted_preference_is_found_and_none_is_found_without_one(tmp_path):
     assert found.low < 0.2 < found.high
     null = read(planted(0.0), tmp_path)
     assert not null.metrics["saves"]["new"].significant
-    assert "no significant change" in interleaving_verdict(null)[0]
+    assert conclusion(null.metrics["saves"]["new"]) == "not significant"
 
 
 def test_the_figures_are_those_of_the_users(tmp_path):
@@ -104,7 +104,7 @@ def test_a_metric_without_credit_for_the_control_has_no_lift_and_a_reason(tmp_pa
     only = planted(0.0).filter(arm="new").with_columns(metric=pl.lit("hides"))
     of = read(pl.concat([planted(0.0), only]), tmp_path)
     assert of.metrics["hides"]["new"].lift is None
-    assert "0 for the control" in next(line for line in interleaving_verdict(of) if line.startswith("hides"))
+    assert "0 for the control" in conclusion(of.metrics["hides"]["new"])
 
 
 APART = {"a": list(range(10)), "b": list(range(100, 110))}

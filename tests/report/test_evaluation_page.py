@@ -10,6 +10,7 @@ from rich.console import Console
 from multitudes.errors import ArtefactError
 from multitudes.evaluation.config import EvaluateConfig
 from multitudes.evaluation.evaluate import evaluate, save
+from multitudes.report.document import to_terminal
 from multitudes.report.evaluation_page import evaluation_page, write_evaluation_page
 from multitudes.report.evaluation_tables import comparison_table, evaluation_tables
 from multitudes.report.formatting import (
@@ -254,7 +255,7 @@ def test_a_comparison_names_both_sides_and_stars_what_excludes_zero():
     unsure = {"mean": 0.1, "low": -0.05, "high": 0.25}
     comparison = {"runs": ["a"], "against": ["b", "c"], "differences": {"new": {"hr@2": shown, "ndcg@2": unsure}}}
     console = Console(width=80, record=True, file=io.StringIO())
-    console.print(comparison_table(comparison))
+    console.print(to_terminal(comparison_table(comparison), 80))
     text = console.export_text()
     assert "a − b + c" in text
     assert "+.100 [.050, .150] *" in text

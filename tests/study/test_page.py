@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from multitudes.report.formatting import format_difference, format_interval, format_number, segment_label
+from multitudes.report.study_page import markdown_page
 from multitudes.study.comparison import Resampling
-from multitudes.study.page import main, markdown_page
+from multitudes.study.page import main
 from multitudes.study.summary import summarise, write_summary
 from tests.study.planted import outcomes, write_study
 
@@ -46,13 +47,15 @@ def test_the_table_of_kinds_holds_the_rate_and_the_difference_of_each_in_every_s
     data = {"a|b": outcomes(np.random.default_rng(0), gains | {"popularity": -0.1}, users=60)}
     summary = summarise(write_study(tmp_path, data), Resampling(300, 300))
     text, kinds = markdown_page(summary), summary["data"]["a|b"]["kinds"]
-    assert "| whole history | interests (− whole history) | followed topics (− whole history) | joint (" in text
+    assert "| whole history | interests | followed topics | joint | popularity |" in text
     for name, parts in kinds["segments"].items():
         for part, segment in parts.items():
             rate, gain = segment["rates"]["joint/explicit"], segment["minus"]["joint/explicit"]
             assert f"| {segment_label(name, part)} | {segment['targets']:,} |" in text
             assert f"| {format_number(rate['mean'])} ({format_difference(gain)}) |" in text
-    assert "when each pays" not in markdown_page(summary | {"data": {"a|b": summary["data"]["a|b"] | {"kinds": None}}})
+    assert "each kind of vector pays" not in markdown_page(
+        summary | {"data": {"a|b": summary["data"]["a|b"] | {"kinds": None}}}
+    )
 
 
 def test_the_command_writes_the_page_with_given_text_and_rejects_other_folders(study, tmp_path, capsys):
@@ -85,11 +88,11 @@ def test_the_first_table_compares_with_the_strongest_baseline_and_details_may_be
 
 
 def test_many_methods_have_a_row_each_in_the_first_table(study, tmp_path, monkeypatch):
-    monkeypatch.setattr("multitudes.study.page._FEW_METHODS", 0)
+    monkeypatch.setattr("multitudes.report.study_tables._FEW_METHODS", 0)
     assert main([str(study), "--out", str(tmp_path / "results.md")]) == 0
     minus = summarise(study)["data"]["a|b"]["strongest_baseline"]["minus"]
-    first = (tmp_path / "results.md").read_text().partition("the interval excludes zero")[0]
-    assert "| HR@" in first
+    first = (tmp_path / "results.md").read_text().partition("Data sets on which")[0]
+    assert "| × baseline: − baseline |" in first
     for method, gain in minus.items():
         (row,) = [line for line in first.splitlines() if line.startswith(f"| {method} |")]
         assert row.endswith(f": {format_difference(gain)} |")
@@ -99,12 +102,12 @@ def test_many_methods_have_a_row_each_in_the_first_table(study, tmp_path, monkey
 def test_without_baselines_the_first_table_and_the_picture_compare_with_the_reference(
     few_methods, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr("multitudes.study.page._FEW_METHODS", few_methods)
+    monkeypatch.setattr("multitudes.report.study_tables._FEW_METHODS", few_methods)
     gains = {"single": 0.0, "joint": 0.1, "joint/averaged": 0.1, "topics": -0.2}
     data = {"a": outcomes(np.random.default_rng(0), gains, users=60)}
     study, out, picture = write_study(tmp_path, data), tmp_path / "results.md", tmp_path / "results.svg"
     assert main([str(study), "--out", str(out), "--picture", str(picture)]) == 0
-    first = out.read_text().partition("the interval excludes zero")[0]
+    first = out.read_text().partition("Data sets on which")[0]
     methods = summarise(study)["data"]["a"]["methods"]
     for method in ("joint", "topics"):
         assert f"{format_number(methods[method]['figures']['hr']['mean'])}, × " in first

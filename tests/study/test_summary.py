@@ -8,7 +8,8 @@ import pytest
 
 from multitudes.errors import ArtefactError
 from multitudes.evaluation.target_segments import TARGET_SEGMENTS
-from multitudes.report.study_sentences import TRAINED_CONTROL, beats_controls
+from multitudes.report.formatting import TRAINED_CONTROL
+from multitudes.report.study_tables import beats_controls
 from multitudes.study import summary as overall
 from multitudes.study.comparison import (
     PairedOutcomes,

@@ -279,12 +279,13 @@ def print_comparison(out: Path) -> dict[str, Any]:
     """Print how joint compares with the other systems, whatever the outcome, and return the figures."""
     from rich.console import Console
 
+    from multitudes.report.document import to_terminal
     from multitudes.report.evaluation_tables import methods_table
 
     block = comparison(out)
     console = Console()
     console.print()
-    console.print(methods_table(block, "joint", console.width))
+    console.print(to_terminal(methods_table(block, "joint"), console.width))
     for sentence in comparison_sentences(block):
         typer.echo(fill(sentence, console.width, subsequent_indent="  "))
     typer.echo("One seed on a small data set: an interval covers other users, not another seed.")

@@ -51,6 +51,7 @@ def evaluate_command(
     from multitudes.evaluation.compare import compare, read_result
     from multitudes.evaluation.config import EvaluateConfig
     from multitudes.evaluation.evaluate import evaluate, save
+    from multitudes.report.document import to_terminal
     from multitudes.report.evaluation_tables import comparison_table, evaluation_tables
     from multitudes.retrieval.config import RetrieveConfig
     from multitudes.training.runs import open_run
@@ -71,7 +72,7 @@ def evaluate_command(
         compare([run], [other], settings.split, settings.resamples, settings.seed) for other in against or []
     ]
     for comparison in comparisons:
-        console.print(comparison_table(comparison))
+        console.print(to_terminal(comparison_table(comparison), console.width))
     if json:
         print_json(evaluation.result | ({"against": comparisons} if comparisons else {}))
     else:

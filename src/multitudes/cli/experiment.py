@@ -205,13 +205,16 @@ def preference_command(
 
 
 def _print_preference(result: "InterleavingResult") -> None:
-    from textwrap import fill
+    from rich.console import Console
 
     from multitudes.data.repairs import repair_text
-    from multitudes.experiments.summary import REPAIRS, interleaving_verdict
+    from multitudes.experiments.summary import REPAIRS
+    from multitudes.report.document import to_terminal
+    from multitudes.report.experiment_tables import preference_tables
 
-    for line in interleaving_verdict(result):
-        typer.echo(fill(line, 80, subsequent_indent="  "))
+    console = Console()
+    for table in preference_tables(result):
+        console.print(to_terminal(table, console.width))
     for warning in result.warnings:
         typer.echo(f"warning: {warning}")
     for name, count in result.repairs.items():

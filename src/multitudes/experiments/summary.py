@@ -1,18 +1,19 @@
-"""A readout in sentences and as JSON: what moved, for which users, what cannot be said yet, and what was repaired."""
+"""A readout in words and as JSON: what moved, for which users, and what was repaired."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import asdict
-from typing import Any
+from typing import Any, TypeVar
 
 from scipy.stats import norm
 
 from multitudes.experiments.comparison import Comparison, heterogeneity_p_value, novelty_trend
 from multitudes.experiments.confidence_sequence import LEVEL
-from multitudes.experiments.interleaving import InterleavingResult, SignTest
 from multitudes.experiments.lift import CRITICAL_Z
 from multitudes.experiments.power import POWER
 from multitudes.experiments.readout import Comparisons, Readout
 from multitudes.metrics.significance import adjust_holm_by_key
+
+K = TypeVar("K", bound=Hashable)
 
 REPAIRS: Mapping[str, str] = {
     "exposures_with_nulls": "exposures without user_id, arm or timestamp: dropped",
@@ -35,30 +36,13 @@ _DETECTABLE_Z = CRITICAL_Z + float(norm.ppf(POWER))  # a lift of so many standar
 
 
 def verdict(readout: Readout) -> list[str]:
-    """Return sentences about a readout, the most important first."""
-    return [
-        *_sample_ratio_sentences(readout),
-        *_metric_sentences(readout),
-        *_cohort_sentences(readout),
-        *_novelty_sentences(readout),
-    ]
+    """Return what no row of the tables says, the most important first: a mismatch of the arms, cohorts and trends."""
+    return [*_sample_ratio_sentences(readout), *_cohort_sentences(readout), *_novelty_sentences(readout)]
 
 
-def interleaving_verdict(result: InterleavingResult) -> list[str]:
-    """Return a sentence for each metric and arm of interleaved lists."""
-    return [
-        f"{metric}, {arm} against {result.control}: {_comparison_sentence(comparison)}"
-        f" {_sign_test_sentence(result.sides[metric][arm], arm, result.control)}"
-        for metric, arms in result.metrics.items()
-        for arm, comparison in arms.items()
-    ]
-
-
-def _sign_test_sentence(test: SignTest, arm: str, control: str) -> str:
-    return (
-        f"{test.arm:,} users credit {arm} more, {test.control:,} {control}, {test.alike:,} both alike"
-        f" (p = {test.p:.2g})."
-    )
+def detectable_lift(comparison: Comparison) -> float | None:
+    """Return the lift that so many users would show four times in five; None if there is no lift."""
+    return None if comparison.error is None else _DETECTABLE_Z * comparison.error
 
 
 def format_lift(share: float | None) -> str:
@@ -72,15 +56,13 @@ def format_lift_interval(low: float | None, high: float | None) -> str:
 
 
 def conclusion(comparison: Comparison) -> str:
-    """Return the conclusion in a word or two."""
+    """Return the conclusion in a word or two, or why there is no lift."""
     if comparison.lift is None:
-        return "no lift"
-    direction = "up" if comparison.lift > 0 else "down"
-    if comparison.significant and comparison.sequential.significant:
-        return f"{direction}, at any look"
-    if comparison.significant:
-        return f"{direction}, if planned"
-    return "not significant"
+        return comparison.reason or "no lift"
+    if not comparison.significant:
+        return "not significant"
+    looks = "at any look" if comparison.sequential.significant else "if planned"
+    return f"{'up' if comparison.lift > 0 else 'down'}, {looks}"
 
 
 def _sample_ratio_sentences(readout: Readout) -> Iterator[str]:
@@ -94,75 +76,37 @@ def _sample_ratio_sentences(readout: Readout) -> Iterator[str]:
     )
 
 
-def _metric_sentences(readout: Readout) -> Iterator[str]:
-    for metric, arms in readout.metrics.items():
-        for arm, comparison in arms.items():
-            yield f"{metric}, {arm}: {_comparison_sentence(comparison)}"
-
-
-def _comparison_sentence(comparison: Comparison) -> str:
-    if comparison.lift is None or comparison.error is None:
-        return f"no lift can be computed: {comparison.reason}."
-    figures = f"{format_lift(comparison.lift)} {format_lift_interval(comparison.low, comparison.high)}"
-    direction = "up" if comparison.lift > 0 else "down"
-    if comparison.significant and comparison.sequential.significant:
-        return f"{direction}, {figures}, at any number of looks."
-    if comparison.significant:
-        interval = format_lift_interval(comparison.sequential.low, comparison.sequential.high)
-        return (
-            f"{direction}, {figures}, if this look was planned from the start. At any number of looks it is not"
-            f" significant yet: {interval}."
-        )
-    if comparison.low is None:
-        return "no interval yet: the control is not significantly different from 0."
-    is_extreme = comparison.p is not None and comparison.p <= 1 - LEVEL
-    note = ": among so many comparisons, one is often that far from 0" if is_extreme else ""
-    detectable = f"{100 * _DETECTABLE_Z * comparison.error:.2f} %"
-    return (
-        f"no significant change, {figures}{note}. With these users, a lift of {detectable} is detected four times in"
-        " five; smaller ones need more users."
-    )
-
-
 def _cohort_sentences(readout: Readout) -> Iterator[str]:
-    cohorts_by_key = {
-        (metric, arm): {cohort: metrics[metric][arm] for cohort, metrics in readout.cohorts.items()}
-        for metric, arms in readout.metrics.items()
-        for arm in arms
-        if readout.cohorts
-    }
-    p_values = {key: heterogeneity_p_value(list(cohorts.values())) for key, cohorts in cohorts_by_key.items()}
+    by_cohort = _by_metric_and_arm(readout, readout.cohorts)
+    p_values = {key: heterogeneity_p_value(list(cohorts.values())) for key, cohorts in by_cohort.items()}
     adjusted = adjust_holm_by_key({key: p for key, p in p_values.items() if p is not None})
-    for (metric, arm), cohorts in cohorts_by_key.items():
-        significant = [f"{format_lift(one.lift)} for {cohort}" for cohort, one in cohorts.items() if one.significant]
-        p = adjusted.get((metric, arm))
-        if p is not None and p <= 1 - LEVEL:
-            lifts = ", ".join(f"{format_lift(one.lift)} for {cohort}" for cohort, one in cohorts.items())
+    for (metric, arm), p in adjusted.items():
+        if p <= 1 - LEVEL:
+            lifts = ", ".join(f"{format_lift(one.lift)} for {name}" for name, one in by_cohort[metric, arm].items())
             yield f"{metric}, {arm}: the lift differs between cohorts (p = {p:.2g}): {lifts}."
-        elif significant:
-            yield f"{metric}, {arm}: {', '.join(significant)}; the cohorts do not differ significantly."
 
 
 def _novelty_sentences(readout: Readout) -> Iterator[str]:
-    by_days = {
-        (metric, arm): {
-            days: metrics[metric][arm] for days, metrics in readout.days.items() if arm in metrics.get(metric, {})
-        }
+    by_days = _by_metric_and_arm(readout, readout.days)
+    trends = {key: trend for key, days in by_days.items() if (trend := novelty_trend(days)) is not None}
+    adjusted = adjust_holm_by_key({key: p for key, (_, p) in trends.items()})
+    for (metric, arm), p in adjusted.items():
+        if p <= 1 - LEVEL:
+            lifts = [one.lift for one in by_days[metric, arm].values() if one.lift is not None]
+            direction = "shrinks" if trends[metric, arm][0] * lifts[0] < 0 else "grows"
+            yield (
+                f"{metric}, {arm}: the lift {direction} with the days since the exposure (p = {p:.2g}):"
+                f" {format_lift(lifts[0])} in the first period, {format_lift(lifts[-1])} in the last."
+            )
+
+
+def _by_metric_and_arm(readout: Readout, groups: Mapping[K, Comparisons]) -> dict[tuple[str, str], dict[K, Comparison]]:
+    """Return the comparisons of groups of users by metric and arm, in the order of the readout."""
+    return {
+        (metric, arm): {key: of[metric][arm] for key, of in groups.items() if arm in of.get(metric, {})}
         for metric, arms in readout.metrics.items()
         for arm in arms
     }
-    trends = {key: trend for key, days in by_days.items() if (trend := novelty_trend(days)) is not None}
-    adjusted = adjust_holm_by_key({key: p for key, (_, p) in trends.items()})
-    for (metric, arm), (slope, _) in trends.items():
-        p = adjusted[metric, arm]
-        if p > 1 - LEVEL:
-            continue
-        lifts = [one.lift for one in by_days[metric, arm].values() if one.lift is not None]
-        direction = "shrinks" if slope * lifts[0] < 0 else "grows"
-        yield (
-            f"{metric}, {arm}: the lift {direction} with the days since the exposure (p = {p:.2g}):"
-            f" {format_lift(lifts[0])} in the first period, {format_lift(lifts[-1])} in the last."
-        )
 
 
 def readout_record(readout: Readout) -> dict[str, Any]:

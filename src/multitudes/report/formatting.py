@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from multitudes.report.document import Cell
+
 Estimate = dict[str, float | None]  # mean, low, high
 NOT_COMPARED = "not compared: the same list"
 
@@ -33,6 +35,15 @@ SYSTEM_MEANINGS = {
 }
 TARGET_LABELS = {"new": "first-time targets", "all": "all targets, repeats included"}
 
+# What a method has to beat if its interests matter: a control trained for it, if the study has one, and two ways of
+# querying its own models.
+TRAINED_CONTROL = "trained_control"
+CONTROL_LABELS = {
+    TRAINED_CONTROL: "trained control",
+    "random_partition": "random partition",
+    "averaged": "average",
+}
+
 # The kinds of vectors, for a reader.
 KIND_LABELS = {"unconditioned": "whole history", "implicit": "interests", "explicit": "followed topics"}
 
@@ -49,6 +60,8 @@ HEALTH_LABELS = {
 SEGMENTATION_LABELS = {
     "history": "length of the history",
     "cohort": "cohort",
+    "activity": "activity of the user",
+    "tastes": "number of tastes of the user",
     "popularity": "popularity of the target",
     "horizon": "time from the query to the target",
     "topic_age": "time since the user met a topic of the target",
@@ -96,6 +109,12 @@ def format_difference(figure: Estimate, digits: int = 3) -> str:
     """Return ``+.012 [.004, .020] *``: with its sign, and a star if the interval excludes zero."""
     sign = "+" if (figure["mean"] or 0) >= 0 else ""
     return f"{sign}{format_interval(figure, digits)}{' *' if excludes_zero(figure) else ''}".replace("+-", "-")
+
+
+def gain_cell(gain: Estimate, before: str = "") -> Cell:
+    """Return a difference in the colour of better or worse if its interval excludes zero, below the text ``before``."""
+    tone = "" if not excludes_zero(gain) else "better" if (gain["mean"] or 0) > 0 else "worse"
+    return Cell("\n".join(filter(None, [before, format_difference(gain)])), tone, before or None)
 
 
 def excludes_zero(figure: Estimate) -> bool:

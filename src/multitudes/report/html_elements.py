@@ -1,27 +1,23 @@
-"""Elements that all HTML reports share: the document, charts as inline SVG, and the forest plot of lifts.
-
-A report is one file without scripts or requests; its styles and charts are inline.
-"""
+"""HTML of a report: one file without scripts or requests, with its styles and charts inline."""
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+import re
+from collections.abc import Iterable, Sequence
 from html import escape
 from importlib.resources import files
-from typing import Any
+from itertools import groupby
+from pathlib import Path
 
-import polars as pl
-
+from multitudes.atomic import write_text
 from multitudes.errors import missing_extra
 from multitudes.interest_colours import STYLE
-from multitudes.report.formatting import Estimate, excludes_zero, format_difference
+from multitudes.report.charts import Chart
+from multitudes.report.document import Block, Cell, Contents, Figure, Heading, Html, Table, Terms, Text, as_cell
 
 try:
-    import altair as alt
     import vl_convert
-except ImportError as error:
-    raise missing_extra(error.name or "altair", "report") from None
-
-Chart = alt.Chart | alt.LayerChart | alt.ConcatChart
+except ImportError:
+    raise missing_extra("vl_convert", "report") from None
 
 # The style of all charts, as Vega-Lite configuration.
 CHART_CONFIG = {
@@ -40,47 +36,92 @@ CHART_CONFIG = {
         "symbolOpacity": 1,
     },
 }
-PLOT_WIDTH = 300  # pixels without labels; a chart grows and shrinks with its column of the page
-GREY = "#8a8f98"
-VERDICT_COLOURS = ("#1a8a4a", GREY, "#c4392f")  # improvement, undecided, regression
 
 
-def html_document(title: str, body: str, *styles: str) -> str:
+def write_html(out: Path, title: str, blocks: Iterable[Block], *styles: str) -> None:
+    """Write a report atomically to ``out``; its folder is created."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    write_text(out, html_page(title, blocks, *styles))
+
+
+def html_page(title: str, blocks: Iterable[Block], *styles: str) -> str:
     """Return a complete HTML page.
 
     Args:
         title: plain text.
-        body: HTML.
+        blocks: the content; figures that follow each other stand side by side.
         styles: names of style sheets of this package, in addition to page.css.
     """
     package = files("multitudes.report")
     style = STYLE + "".join(package.joinpath(name).read_text(encoding="utf-8") for name in ("page.css", *styles))
+    body = "".join(_group_html(is_figure, list(group)) for is_figure, group in groupby(blocks, _is_figure))
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f"<title>{escape(title)}</title>\n<style>\n{style}</style>\n</head>\n<body>\n<main>\n"
-        f"{body}\n</main>\n</body>\n</html>\n"
+        f"{body}</main>\n</body>\n</html>\n"
     )
 
 
-def gain_cell(gain: Estimate) -> str:
-    """Return a difference, coloured if its interval excludes zero: as better or as worse."""
-    style = "" if not excludes_zero(gain) else " class=better" if (gain["mean"] or 0) > 0 else " class=worse"
-    return f"<span{style}>{format_difference(gain)}</span>"
+def _is_figure(block: Block) -> bool:
+    return isinstance(block, Figure)
 
 
-def figure(chart: Chart | None, caption: str = "") -> str:
-    """Return a chart with its caption as a ``<figure>``; empty without a chart."""
-    if chart is None:
-        return ""
-    below = f"<figcaption>{escape(caption)}</figcaption>" if caption else ""
-    return f"<figure>{svg(chart, caption)}{below}</figure>\n"
+def _group_html(is_figure: bool, blocks: list[Block]) -> str:
+    body = "".join(map(_block_html, blocks))
+    return f'<div class="row">\n{body}</div>\n' if is_figure and body else body
 
 
-def figure_row(charts: Iterable[tuple[Chart | None, str]]) -> str:
-    """Return charts with their captions side by side; empty without any chart."""
-    figures = "".join(figure(chart, caption) for chart, caption in charts)
-    return f'<div class="row">{figures}</div>' if figures else ""
+def _block_html(block: Block) -> str:
+    match block:
+        case Heading():
+            return f'<h{block.level} id="{_anchor(block.text)}">{escape(block.text)}</h{block.level}>\n'
+        case Contents():
+            links = "".join(f'<a href="#{_anchor(text)}">{escape(text)}</a>' for text in block.headings)
+            return f"<nav>{links}</nav>\n"
+        case Text():
+            style = f' class="{block.style}"' if block.style else ""
+            return f"<p{style}>{escape(block.text)}</p>\n" if block.text else ""
+        case Terms():
+            items = "".join(f"<dt>{escape(name)}</dt><dd>{escape(value)}</dd>" for name, value in block.pairs)
+            return f"<dl>{items}</dl>\n" if items else ""
+        case Figure():
+            caption = f"<figcaption>{escape(block.caption)}</figcaption>"
+            return "" if block.chart is None else f"<figure>{svg(block.chart, block.caption)}{caption}</figure>\n"
+        case Table():
+            return _table_html(block) if block.rows else ""
+        case Html():
+            return block.markup
+
+
+def _anchor(heading: str) -> str:
+    """Return a heading as the name of its section: its letters and digits, joined by hyphens."""
+    return "-".join(re.findall(r"\w+", heading.lower()))
+
+
+def _table_html(table: Table) -> str:
+    """Return a table that scrolls sideways if the page is narrower, by keyboard too."""
+    label = escape(table.title or f"Table of {', '.join(filter(None, table.head))}")
+    caption = f"<caption>{escape(table.title)}</caption>" if table.title else ""
+    body = "".join(
+        f"<tr{' class=own' if as_cell(row[0]).text == table.own else ''}>{_row_html(table, row, 'td')}</tr>\n"
+        for row in table.rows
+    )
+    return (
+        f'<div class="scroll" role="group" tabindex="0" aria-label="{label}"><table>{caption}'
+        f"<thead><tr>{_row_html(table, table.head, 'th')}</tr></thead>\n<tbody>{body}</tbody></table></div>\n"
+    )
+
+
+def _row_html(table: Table, row: Sequence[Cell | str], element: str) -> str:
+    cells = []
+    for place, (name, cell) in enumerate(zip(table.head, map(as_cell, row), strict=True)):
+        styles = ["number"] if place and name not in table.words else []
+        styles += ["minor"] if name in table.room else []
+        style = f' class="{" ".join(styles)}"' if styles else ""
+        text = escape(cell.text).replace("\n", "<br>")
+        cells.append(f"<{element}{style}>{f'<span class={cell.tone}>{text}</span>' if cell.tone else text}</{element}>")
+    return "".join(cells)
 
 
 def svg(chart: Chart, label: str = "") -> str:
@@ -93,49 +134,3 @@ def svg(chart: Chart, label: str = "") -> str:
     specification = json.dumps(chart.to_dict() | {"config": CHART_CONFIG})
     element = str(vl_convert.vegalite_to_svg(specification))
     return element.replace("<svg ", f'<svg role="img" aria-label="{escape(label or "chart")}" ', 1)
-
-
-def table_element(rows: str, label: str, style: str = "") -> str:
-    """Return a table that scrolls sideways if the page is narrower, by keyboard too.
-
-    Args:
-        rows: its ``<tr>`` elements.
-        label: what it shows.
-        style: its class; empty: none.
-    """
-    table = f'<table class="{style}">' if style else "<table>"
-    return f'<div class="scroll" role="group" tabindex="0" aria-label="{escape(label)}">{table}{rows}</table></div>'
-
-
-def forest_plot(
-    rows: Sequence[Mapping[str, Any]], shapes: Mapping[str, str], bars: Sequence[tuple[str, str, int]], x: alt.X
-) -> alt.LayerChart | None:
-    """Return a forest plot: lifts with their intervals, one below the other; None without rows.
-
-    Args:
-        rows: name, lift, verdict and the ends of the intervals in percent, in the order of the plot.
-        shapes: mark of each verdict, in the order of ``VERDICT_COLOURS``.
-        bars: low end, high end and line width of each interval, drawn in this order.
-        x: the axis, encoding the low end of the first interval.
-    """
-    if not rows:
-        return None
-    order = [str(row["name"]) for row in rows]
-    colour = alt.Color("verdict:N", title=None).scale(domain=list(shapes), range=list(VERDICT_COLOURS))
-    names = alt.Y("name:N", sort=order, title=None).axis(labelLimit=300, minExtent=7 * max(map(len, order)))
-    base = alt.Chart(pl.DataFrame(rows, infer_schema_length=None)).encode(y=names, color=colour)
-    layers = [zero_line("x")]
-    for number, (low, high, width) in enumerate(bars):
-        ends = {"x": x if number == 0 else f"{low}:Q", "x2": f"{high}:Q"}
-        layers.append(base.mark_rule(strokeWidth=width).encode(**ends))
-    marks = alt.Shape("verdict:N", title=None).scale(domain=list(shapes), range=list(shapes.values()))
-    layers.append(base.mark_point(filled=True, size=90, opacity=1).encode(x="lift:Q", shape=marks))
-    return alt.LayerChart(layer=layers).properties(width=PLOT_WIDTH, height=alt.Step(24))
-
-
-def zero_line(channel: str) -> alt.Chart:
-    """Return the dashed line at zero on the axis ``x`` or ``y``."""
-    line: alt.Chart = (
-        alt.Chart(pl.DataFrame({"zero": [0.0]})).mark_rule(color=GREY, strokeDash=[3, 3]).encode(**{channel: "zero:Q"})
-    )
-    return line

@@ -1,184 +1,257 @@
-"""The HTML report of a study, from the comparison of methods to the provenance of the figures."""
+"""The report of a study, from the comparison of methods to the provenance of the figures: as HTML and as Markdown."""
 
-from collections.abc import Iterable
-from html import escape
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from multitudes.atomic import write_text
-from multitudes.report import study_figures as figures
-from multitudes.report import study_sentences as sentences
-from multitudes.report import study_tables as tables
-from multitudes.report.formatting import SYSTEM_MEANINGS, format_number
-from multitudes.report.html_elements import figure, figure_row, html_document
-from multitudes.report.kinds_table import study_kinds_table
+from multitudes.report.charts import VERDICT_LOOKS, Chart, Look, Looks, distinct_looks, interval_chart, share_chart
+from multitudes.report.document import Block, Contents, Figure, Heading, Table, Terms, Text, to_markdown
+from multitudes.report.formatting import (
+    CONTROL_LABELS,
+    SEGMENTATION_LABELS,
+    SYSTEM_MEANINGS,
+    TARGET_LABELS,
+    format_number,
+)
+from multitudes.report.html_elements import html_page, write_html
+from multitudes.report.study_tables import (
+    Row,
+    data_set_tables,
+    main_comparison,
+    overview_table,
+    ranks_table,
+    verdicts_table,
+)
 
-_SECTIONS = {
-    "data": "Data set by data set",
-    "overall": "Ranking across data sets",
-    "curves": "Hit rate against budget",
-    "segments": "By segment",
-    "health": "Diversity and interest health",
-    "costs": "Costs",
-    "record": "How the study was run",
-}
+WRITTEN_BY = "Written by `python -m multitudes.study.page STUDY` from the files of a study; do not edit."
+_LAST_SECTIONS = ("Across the data sets", "How the study was run")
+_KIND_COLOURS = {"unconditioned": "#8a8f98", "implicit": "#0072b2", "explicit": "#e69f00", "popular": "#cc79a7"}
 
 
 def write_study_page(summary: dict[str, Any], out: Path) -> None:
     """Write the report of a study's summary atomically to ``out``."""
-    out.parent.mkdir(parents=True, exist_ok=True)
-    write_text(out, study_page(summary))
+    write_html(out, str(summary["name"]), _html_blocks(summary), "study.css")
 
 
 def study_page(summary: dict[str, Any]) -> str:
-    """Return the page. All its figures come from the summary."""
-    styles = _method_styles(summary)
-    bodies = {
-        "data": "".join(
-            _data_set_section(name, data_set, summary["reference"]) for name, data_set in summary["data"].items()
-        ),
-        "overall": _overall_section(summary),
-        "curves": "".join(
-            _budgets_section(name, data_set, summary["reference"], styles) for name, data_set in summary["data"].items()
-        ),
-        "segments": _segments_section(summary, styles),
-        "health": "".join(_health_section(name, data_set, summary) for name, data_set in summary["data"].items()),
-        "costs": "".join(_costs_section(name, data_set, summary) for name, data_set in summary["data"].items()),
-        "record": _provenance_section(summary),
-    }
-    links = "".join(f'<a href="#{key}">{_SECTIONS[key]}</a>' for key, body in bodies.items() if body)
-    sections = "".join(f'<h2 id="{key}">{_SECTIONS[key]}</h2>\n{body}\n' for key, body in bodies.items() if body)
-    return html_document(str(summary["name"]), f"{_header(summary)}\n<nav>{links}</nav>\n{sections}", "study.css")
+    """Return the HTML report. All its figures come from the summary."""
+    return html_page(str(summary["name"]), _html_blocks(summary), "study.css")
 
 
-def _method_styles(summary: dict[str, Any]) -> figures.MethodStyles:
-    """Return the styles of the methods in figures: the reference first, so its style is stable; popularity last."""
-    methods = [
-        m for data_set in summary["data"].values() for m, v in data_set["methods"].items() if v["role"] == "method"
+def markdown_page(summary: dict[str, Any], words: str = "", picture: str = "", appendix: str = "") -> str:
+    """Return the report as Markdown.
+
+    Args:
+        summary: of the study.
+        words: Markdown placed before the figures of the data sets.
+        picture: address of a picture below the first table, relative to the page.
+        appendix: address of the page with the tables of each data set; empty: they are on this one.
+    """
+    lead: list[Block] = [Heading(f"Results: {summary['name']}", 1), Text(WRITTEN_BY), *_lead_blocks(summary, picture)]
+    elsewhere = [Text(f"The tables of each data set are in [an appendix]({appendix}).")]
+    details: Iterable[Block] = elsewhere if appendix else _all_data_set_blocks(summary)
+    return to_markdown([*lead, Text(words.strip()), *details, *_overall_blocks(summary), *_provenance_blocks(summary)])
+
+
+def appendix_page(summary: dict[str, Any], page: str) -> str:
+    """Return the Markdown page with the tables of each data set; ``page`` is the address of the first page."""
+    lead: list[Block] = [
+        Heading(f"Results: {summary['name']}, by data set", 1),
+        Text(WRITTEN_BY),
+        Text(f"What the figures say is on [the first page]({page})."),
     ]
-    popularity = [m for data_set in summary["data"].values() for m in data_set["methods"] if m == "popularity"]
-    first = [summary["reference"]] if summary["reference"] in methods else []
-    ordered = dict.fromkeys([*first, *methods, *popularity])
-    return figures.MethodStyles({method: position for position, method in enumerate(ordered)})
+    return to_markdown([*lead, *_all_data_set_blocks(summary)])
 
 
-def _header(summary: dict[str, Any]) -> str:
+def picture_caption(summary: dict[str, Any]) -> str:
+    """Return what ``overview_chart`` shows."""
+    reference, _ = main_comparison(summary)
+    return f"HR of each method less that of {reference or 'the strongest baseline'}, by data set"
+
+
+def overview_chart(summary: dict[str, Any]) -> Chart | None:
+    """Return HR less that of the strongest baseline, else the reference: all data sets and methods."""
+    reference, compared = main_comparison(summary)
+    rows = [
+        {"name": name, "group": method} | gain
+        for name, (_, minus) in compared.items()
+        for method, gain in minus.items()
+    ]
+    budget = next((one["budget"] for one in summary["data"].values()), "N")
+    title = f"HR@{budget} − {reference or 'strongest baseline'}"
+    return interval_chart(rows, title, distinct_looks(row["group"] for row in rows))
+
+
+def _html_blocks(summary: dict[str, Any]) -> Iterator[Block]:
+    yield Heading(str(summary["name"]), 1)
+    yield Contents((*summary["data"], *_LAST_SECTIONS))
+    yield from _lead_blocks(summary)
+    yield from _all_data_set_blocks(summary)
+    yield from _overall_blocks(summary)
+    yield from _provenance_blocks(summary)
+
+
+def _lead_blocks(summary: dict[str, Any], picture: str = "") -> Iterator[Block]:
+    """Yield what was compared and what came out."""
     seeds = ", ".join(map(str, summary["seeds"]))
-    headlines = "".join(f"<p class=headline>{escape(line)}</p>\n" for line in sentences.headlines(summary))
-    failed = f"Failed cells: {len(summary['failed'])}; see"
-    note = f'<p class=note>{failed} <a href="#record">{_SECTIONS["record"]}</a>.</p>\n' if summary["failed"] else ""
+    yield Text(f"Seeds {seeds}; {describe_split(summary)}.", "soft")
+    yield overview_table(summary)
+    yield Text(f"![{picture_caption(summary)}]({picture})") if picture else Text("")
+    yield verdicts_table(summary)
+    if summary["failed"]:
+        yield Text(f"{len(summary['failed'])} cells failed; they are listed below.", "note")
+    yield Text(explain_verdicts(summary), "soft")
+
+
+def describe_split(summary: dict[str, Any]) -> str:
+    """Return the split of the figures, and how often the test set was accessed."""
+    times = {0: "never", 1: "once"}.get(summary["opened_test"], f"{summary['opened_test']} times")
+    seen = ", which early stopping and tuning also use" if summary["split"] == "validation" else ""
+    return f"figures of the {summary['split']} split{seen}; test set accessed: {times}"
+
+
+def explain_verdicts(summary: dict[str, Any]) -> str:
+    """Return the meaning of better, level and worse, and what the intervals cover."""
+    seeds = "and training seeds" if len(summary["seeds"]) > 1 else "alone, as there is one seed"
     return (
-        f"<h1>{escape(str(summary['name']))}</h1>\n<p class=soft>"
-        f"{sentences.count_data_sets(len(summary['data']))} · seeds {seeds} · {sentences.describe_split(summary)}</p>\n"
-        f"{headlines}{note}<p class=soft>{escape(sentences.explain_verdicts(summary))}</p>"
+        f"Better and worse: the difference in HR, paired by user, has p < {summary['level']:g} after Holm's correction"
+        " over all such comparisons of the study. Level: no significant difference, which does not mean equal."
+        f" Intervals (95 %) cover users {seeds}."
     )
 
 
-def _data_set_section(name: str, data_set: dict[str, Any], reference: str) -> str:
-    """Return the tables and the figure of one data set."""
-    chart = figures.difference_chart(data_set, reference)
-    caption = (
-        f"Difference of each method to {reference}, with 95 % intervals. The table above has the verdicts on controls."
-    )
-    strongest = sentences.describe_strongest_baseline(data_set)
-    blocks = [
-        f"<h3>{escape(name)}</h3>",
-        f"<p class=soft>{sentences.describe_data(data_set)}</p>",
-        f"<p>{escape(strongest)}</p>" if strongest else "",
-        _note("" if reference in data_set["methods"] else f"The reference {reference} has no figure here."),
-        tables.methods_table(data_set, reference, tables.row_order(data_set)),
-        _with_title("Do interests matter?", tables.controls_table(data_set, reference)),
-        figure(chart, caption),
-        _with_title(
-            "Other controls: the same models, queried differently", tables.other_controls_table(data_set, reference)
-        ),
-        _with_title("All targets, including repeats", tables.all_targets_table(data_set)),
+def _all_data_set_blocks(summary: dict[str, Any]) -> Iterator[Block]:
+    methods = [
+        m for one in summary["data"].values() for m, entry in one["methods"].items() if entry["role"] == "method"
     ]
-    return "\n".join(block for block in blocks if block)
+    looks = distinct_looks([summary["reference"], *methods])
+    for name, data_set in summary["data"].items():
+        yield Heading(name)
+        yield Text(describe_data(data_set, summary), "soft")
+        yield from data_set_tables(name, data_set, summary)
+        yield from _data_set_figures(name, data_set, summary, looks)
 
 
-def _overall_section(summary: dict[str, Any]) -> str:
-    overall = summary["overall"]
-    conclusion, left_out = sentences.conclusion(overall, summary["level"]), ", ".join(overall["left_out"])
-    chart = figures.critical_difference_diagram(overall)
-    caption = (
-        "Average rank over the data sets; a bar joins methods without a significant difference between any two"
-        " (Wilcoxon's signed-rank test, exact, with Holm's correction over the pairs)."
+def describe_data(data_set: dict[str, Any], summary: dict[str, Any]) -> str:
+    """Return the users, targets and budget on a data set, and the limits of its intervals."""
+    methods, reference = data_set["methods"], summary["reference"]
+    one_seed = all(len(entry["seeds"]) == 1 for entry in methods.values())
+    return (
+        f"{data_set['users']:,} users with {data_set['targets']:,} {TARGET_LABELS[data_set['kind']]},"
+        f" {data_set['budget']} candidates each."
+        + (" One seed: intervals cover only the variation between users." if one_seed else "")
+        + (" With so few users, intervals are too narrow." if data_set["few_users"] else "")
+        + ("" if reference in methods else f" The reference {reference} has no figure here.")
     )
-    blocks = [
-        tables.wins_table(summary),
-        f"<p>{escape(conclusion)}</p>" if overall["enough"] else _note(conclusion),
-        f"<p class=soft>Not ranked, because not on every data set: {escape(left_out)}.</p>" if left_out else "",
-        figure(chart, caption),
+
+
+def _data_set_figures(name: str, data_set: dict[str, Any], summary: dict[str, Any], looks: Looks) -> Iterator[Figure]:
+    reference, budget = summary["reference"], data_set["budget"]
+    rows = [
+        {"name": method, "group": gain.get("verdict", "control")} | gain
+        for method, entry in data_set["methods"].items()
+        if (gain := entry["minus"].get("hr")) and _is_comparable(method, entry["role"])
     ]
-    return "\n".join(block for block in blocks if block)
-
-
-def _budgets_section(name: str, data_set: dict[str, Any], reference: str, styles: figures.MethodStyles) -> str:
-    gains = f"The same relative to {reference}, in percent, with 95 % intervals."
-    charts = figure_row(
-        [
-            (
-                figures.budget_chart(data_set, styles),
-                "Hit rate against the number of candidates; both axes logarithmic.",
-            ),
-            (figures.gain_by_budget_chart(data_set, reference, styles), gains),
+    rows.sort(key=lambda row: -(row["mean"] or 0))
+    verdict_looks = {**VERDICT_LOOKS, "control": Look("#2f7fc1", "diamond")}
+    title = f"HR@{budget} − {reference}"
+    yield Figure(interval_chart(rows, title, verdict_looks), f"Each method, and its controls, less {reference}.")
+    yield Figure(_gain_by_budget_chart(data_set, reference, looks), f"HR by budget, relative to {reference}.")
+    for segmentation, parts in data_set["segments"].items():
+        rows = [
+            {"name": f"{label.replace('_', ' ')} ({part['targets']:,})", "group": method} | gain
+            for label, part in parts.items()
+            for method, gain in part["minus"].items()
         ]
+        caption = f"By {SEGMENTATION_LABELS.get(segmentation, segmentation)}; number of targets in brackets."
+        yield Figure(interval_chart(rows, title, looks), caption)
+    shares = [
+        {"name": method, "group": kind, "share": share}
+        for method, health in summary["health"].get(name, {}).items()
+        for kind, share in _hit_shares(health.get("sources", [])).items()
+    ]
+    yield Figure(
+        share_chart(shares, "share of hits", _KIND_COLOURS), "Share of hits by kind of vector; mean over seeds."
     )
-    return _keep_together(name, charts) if charts else ""
 
 
-def _segments_section(summary: dict[str, Any], styles: figures.MethodStyles) -> str:
-    rows = {
-        name: figure_row(
-            (chart, f"By {title}; number of targets in brackets.")
-            for title, chart in figures.segment_charts(data_set, summary["reference"], styles)
-        )
-        for name, data_set in summary["data"].items()
-    }
-    blocks = {name: f"{row}\n{study_kinds_table(summary['data'][name])}".strip() for name, row in rows.items()}
-    charts = "\n".join(_keep_together(name, block) for name, block in blocks.items() if block)
-    about = (
-        f"Differences to {summary['reference']} with 95 % intervals. They show where a gain comes from and have"
-        f" no verdicts; segments of fewer than {summary['fewest_users']} users are left out."
+def _is_comparable(method: str, role: str) -> bool:
+    """Return whether a method fits on the scale of the chart: baselines often do not, and are only in the table."""
+    return role == "method" or method.partition("/")[2] in CONTROL_LABELS
+
+
+def _gain_by_budget_chart(data_set: dict[str, Any], reference: str, looks: Looks) -> Chart | None:
+    rows = [
+        {"name": f"N = {budget}", "group": method} | rates[method]["relative"]
+        for budget, rates in data_set["curves"].items()
+        for method in looks
+        if "relative" in rates.get(method, {}) and data_set["methods"][method]["role"] == "method"
+    ]
+    title = f"HR@N / that of {reference} − 1"
+    return interval_chart(rows, title, looks, number_format="+.0%") if len(data_set["budgets"]) > 1 else None
+
+
+def _hit_shares(sources: list[dict[str, Any]]) -> dict[str, float]:
+    shares: dict[str, float] = {}
+    for source in sources:
+        shares[source["source"]] = shares.get(source["source"], 0.0) + (source["hit_share"] or 0.0)
+    return {kind: share for kind, share in shares.items() if share}
+
+
+def _overall_blocks(summary: dict[str, Any]) -> Iterator[Block]:
+    overall = summary["overall"]
+    yield Heading(_LAST_SECTIONS[0])
+    yield Text(conclusion(overall))
+    yield ranks_table(overall)
+    if overall["left_out"]:
+        yield Text(f"Not ranked, because not on every data set: {', '.join(overall['left_out'])}.", "soft")
+
+
+def conclusion(overall: dict[str, Any]) -> str:
+    """Return whether the data sets are enough for the ranks to show anything."""
+    n_methods, n_sets = len(overall["ranks"]), len(overall["sets"])
+    if n_methods < 2:
+        return "Fewer than two methods have a figure on every data set, so there is nothing to rank."
+    if overall["enough"]:
+        return f"{n_sets} data sets: enough to show a difference between two of {n_methods} methods."
+    return (
+        f"Too few data sets for a conclusion: a significant difference between any two of {n_methods} methods takes"
+        f" at least {overall['needed']} data sets, however clear the figures; this study has {n_sets}."
     )
-    return f"<p class=soft>{escape(about)}</p>\n{charts}" if charts else ""
 
 
-def _health_section(name: str, data_set: dict[str, Any], summary: dict[str, Any]) -> str:
-    health = summary["health"].get(name, {})
-    sources = figure(figures.source_chart(health), "Share of hits by kind of vector; mean over seeds.")
-    return f"<h3>{escape(name)}</h3>\n{tables.diversity_table(data_set)}\n{tables.health_table(health)}\n{sources}"
-
-
-def _costs_section(name: str, data_set: dict[str, Any], summary: dict[str, Any]) -> str:
-    costs = summary["costs"].get(name, {})
-    return _keep_together(name, tables.costs_table(costs, data_set)) if costs else ""
-
-
-def _keep_together(name: str, body: str) -> str:
-    """Return a section that a printed page does not split."""
-    return f"<section class=unbroken>\n<h3>{escape(name)}</h3>\n{body}\n</section>\n"
-
-
-def _with_title(title: str, body: str) -> str:
-    return f"<h4>{escape(title)}</h4>\n{body}" if body else ""
-
-
-def _note(text: str) -> str:
-    return f"<p class=note>{escape(text)}</p>" if text else ""
-
-
-def _provenance_section(summary: dict[str, Any]) -> str:
-    """Return the section on tuning, settings, failures, machine and terms."""
-    blocks = {
-        "Tuning, on validation": _tuning_table(summary["tuning"] or []),
-        "Other settings that differ from the defaults": _settings_table(summary["chosen"]),
-        "Failed": _failures_table(summary["failed"]),
-        "Machine and versions": _provenance_list(summary),
-        "Terms": _glossary(summary["data"]),
+def _provenance_blocks(summary: dict[str, Any]) -> Iterator[Block]:
+    """Yield tuning, settings, failures, machine and terms."""
+    yield Heading(_LAST_SECTIONS[1])
+    yield _tuning_table(summary["tuning"] or [])
+    yield _settings_table(summary["chosen"])
+    keys = ("data", "method", "seed", "error")
+    failed: list[Row] = [[str(cell[key]) for key in keys] for cell in summary["failed"]]
+    yield Table("Failed.", keys, failed, words=keys)
+    resamples = ", ".join(f"{n:,} for {what}" for what, n in summary["resamples"].items())
+    facts = {"resamples of users": resamples, **(summary["machine"] or {}), **(summary["versions"] or {})}
+    yield Terms([(key, str(value)) for key, value in facts.items() if value is not None])
+    systems = {
+        name.rpartition("/")[2]: None
+        for one in summary["data"].values()
+        for name, entry in one["methods"].items()
+        if entry["role"] != "method"
     }
-    return "\n".join(f"<h3>{title}</h3>\n{body}" for title, body in blocks.items() if body)
+    rows: list[Row] = [[system, SYSTEM_MEANINGS[system]] for system in systems if system in SYSTEM_MEANINGS]
+    yield Table("Controls and baselines.", ["", "is"], rows, words=["is"])
+
+
+def _tuning_table(tuning: list[dict[str, Any]]) -> Table:
+    """Return the trials, their scores and the best settings of each method on each data set."""
+    rows: list[Row] = []
+    for search in (search for search in tuning if search["trials"]):
+        scores = [trial["score"] for trial in search["trials"] if trial["score"] is not None]
+        spread = f"{format_number(min(scores))}–{format_number(max(scores))}" if scores else "–"
+        space = ", ".join(sorted({key for trial in search["trials"] for key in trial["settings"]}))
+        where = f"{search['data']}, {search['method']}"
+        rows.append([where, str(len(search["trials"])), spread, space, format_settings(search["best"])])
+    words = ("search space", "best settings")
+    return Table("Tuning, on validation.", ["", "trials", "scores", *words], rows, words=words)
 
 
 def format_settings(values: dict[str, Any]) -> str:
@@ -186,24 +259,7 @@ def format_settings(values: dict[str, Any]) -> str:
     return ", ".join(f"{key} = {f'{v:.4g}' if isinstance(v, float) else v}" for key, v in values.items())
 
 
-def _tuning_table(tuning: list[dict[str, Any]]) -> str:
-    """Return the trials, their scores and the best settings of each method on each data set."""
-    if not any(search["trials"] for search in tuning):
-        return "<p>No tuning: each method ran with the settings of the study file.</p>"
-    rows = []
-    for search in tuning:
-        scores = [trial["score"] for trial in search["trials"] if trial["score"] is not None]
-        spread = f"{format_number(min(scores))}–{format_number(max(scores))}" if scores else "–"
-        space = sorted({key for trial in search["trials"] for key in trial["settings"]})
-        numbers = [f"<td class=number>{text}</td>" for text in (len(search["trials"]), spread)]
-        where = [f"<td>{escape(search[key])}</td>" for key in ("data", "method")]
-        rows.append(("", [*where, *numbers, _code_cell(", ".join(space)), _code_cell(format_settings(search["best"]))]))
-    return tables.html_table(
-        ["data", "method", "trials", "scores", "search space", "best settings"], rows, numbers_from=6
-    )
-
-
-def _settings_table(chosen: dict[str, Any]) -> str:
+def _settings_table(chosen: dict[str, Any]) -> Table:
     """Return each method's settings except the tuned ones; once if they are the same on all data sets."""
     unique = {
         (
@@ -215,47 +271,5 @@ def _settings_table(chosen: dict[str, Any]) -> str:
         for methods in chosen.values()
         for method, own in methods.items()
     }
-    rows = [("", [f"<td>{escape(method)}</td>", _code_cell(text)]) for method, text in unique]
-    return tables.html_table(["method", "settings"], rows, numbers_from=2) if rows else ""
-
-
-def _failures_table(failed: list[dict[str, Any]]) -> str:
-    """Return the failed cells with their errors."""
-    if not failed:
-        return "<p>Nothing failed.</p>"
-    keys = ["data", "method", "seed", "error"]
-    rows = [("", [f"<td>{escape(str(cell[key]))}</td>" for key in keys]) for cell in failed]
-    return tables.html_table(keys, rows, numbers_from=4)
-
-
-def _provenance_list(summary: dict[str, Any]) -> str:
-    seeds = ", ".join(map(str, summary["seeds"]))
-    study = {
-        "split": summary["split"],
-        "test set accessed": sentences.count_times(summary["opened_test"]),
-        "seeds": seeds,
-    }
-    study["resamples of users"] = ", ".join(f"{n:,} for {what}" for what, n in summary["resamples"].items())
-    return _definition_list((study | (summary["machine"] or {}) | (summary["versions"] or {})).items())
-
-
-def _glossary(data: dict[str, Any]) -> str:
-    """Return the meaning of the controls and baselines in this study; it names its methods itself."""
-    systems = [
-        name.rpartition("/")[2]
-        for data_set in data.values()
-        for name, v in data_set["methods"].items()
-        if v["role"] != "method"
-    ]
-    return _definition_list(
-        (system, SYSTEM_MEANINGS[system]) for system in dict.fromkeys(systems) if system in SYSTEM_MEANINGS
-    )
-
-
-def _definition_list(pairs: Iterable[tuple[str, Any]]) -> str:
-    items = "".join(f"<dt>{escape(k)}</dt><dd>{escape(str(v))}</dd>" for k, v in pairs if v is not None)
-    return f"<dl>{items}</dl>" if items else ""
-
-
-def _code_cell(text: str) -> str:
-    return f"<td class=wide><code>{escape(text) or '–'}</code></td>"
+    rows: list[Row] = [[method, text] for method, text in unique]
+    return Table("Other settings that differ from the defaults.", ["", "settings"], rows, words=["settings"])

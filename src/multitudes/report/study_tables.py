@@ -1,22 +1,154 @@
-"""The HTML tables of a study. All their figures come from the summary."""
+"""The tables of a study, for its HTML report and its Markdown page. All their figures come from the summary."""
 
-from collections.abc import Iterable, Sequence
-from html import escape
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-from multitudes.report.formatting import Estimate, format_difference, format_interval, format_number
-from multitudes.report.html_elements import table_element
-from multitudes.report.study_sentences import CONTROL_LABELS, beats_controls
+import numpy as np
 
-_OPPONENTS = ("reference", *CONTROL_LABELS)
+from multitudes.evaluation.outcomes import UNCONDITIONED
+from multitudes.metrics.significance import adjust_holm_by_key
+from multitudes.report.document import Cell, Table
+from multitudes.report.formatting import (
+    CONTROL_LABELS,
+    KIND_LABELS,
+    TRAINED_CONTROL,
+    Estimate,
+    format_difference,
+    format_interval,
+    format_number,
+    segment_label,
+)
+
+Row = list[Cell | str]
 _BEATS = {True: "yes", False: "no", None: "–"}
 _HEALTH = {
-    "effective": "effective number",
-    "cosine": "mean cosine",
+    "effective": "effective interests",
+    "cosine": "cosine between them",
     "empty_slots": "empty slots",
     "empty_topics": "empty topics",
     "overlap": "overlap of implicit and explicit",
 }
+_FEW_METHODS = 4  # of more, the first table has a row each
+_STRONGEST = "strongest baseline"
+
+
+def main_comparison(summary: dict[str, Any]) -> tuple[str, dict[str, tuple[str, dict[str, Any]]]]:
+    """Return what the first table compares with: the strongest baseline of each data set, else the reference.
+
+    A study without baselines, or whose summary is of an earlier version, has no strongest baseline.
+
+    Returns:
+        name of the reference, empty for the strongest baselines; and for each data set the name of the opponent and the
+        difference in HR of each method to it.
+    """
+    data, reference = summary["data"], summary["reference"]
+    strongest = {name: found for name, one in data.items() if (found := one.get("strongest_baseline"))}
+    if strongest:
+        return "", {name: (found["method"], found["minus"]) for name, found in strongest.items()}
+    differences = {name: {m: e["minus"]["hr"] for m, e in _compared(one, "method")} for name, one in data.items()}
+    return reference, {name: (reference, minus) for name, minus in differences.items() if minus}
+
+
+def _compared(data_set: dict[str, Any], role: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield the methods of a role that are compared with the reference."""
+    return ((m, e) for m, e in data_set["methods"].items() if e["role"] == role and "hr" in e["minus"])
+
+
+def overview_table(summary: dict[str, Any]) -> Table:
+    """Return the first table: each method beside the strongest baseline of each data set, else beside the reference."""
+    reference, compared = main_comparison(summary)
+    data, short = summary["data"], reference or "baseline"
+    methods = list(dict.fromkeys(m for _, minus in compared.values() for m in minus))
+    budget = data[next(iter(compared))]["budget"] if compared else 0
+    labels = {name: f"{name}, {data[name]['users']:,} users" for name in compared}
+    opponents = {
+        name: f"{'' if reference else f'{opponent} '}{format_number(_hit_rate(data[name], opponent))}"
+        for name, (opponent, _) in compared.items()
+    }
+    cells = {m: {name: _beside_opponent(data[name], m, *compared[name]) for name in compared} for m in methods}
+    title = f"HR@{budget} beside {reference or f'the {_STRONGEST}'}; * the interval excludes zero, without correction."
+    if len(methods) <= _FEW_METHODS:
+        head = ["data set", reference or _STRONGEST, *(cell for m in methods for cell in (m, f"{m} − {short}"))]
+        rows: list[Row] = [
+            [labels[name], opponents[name], *(cell for m in methods for cell in cells[m][name])] for name in compared
+        ]
+        return Table(title, head, rows)
+    head = [f"× {short}: − {short}", *labels.values()]
+    rows = [[reference or _STRONGEST, *opponents.values()]]
+    rows += [[m, *(": ".join(pair) for pair in by_name.values())] for m, by_name in cells.items()]
+    return Table(title, head, rows)
+
+
+def _beside_opponent(data_set: dict[str, Any], method: str, opponent: str, minus: dict[str, Any]) -> tuple[str, str]:
+    """Return the hit rate of a method with its share of the opponent's, and the difference."""
+    if method not in minus:
+        return "–", "–"
+    rate, other = _hit_rate(data_set, method), _hit_rate(data_set, opponent)
+    factor = rate / other if other else float("nan")
+    return f"{format_number(rate)}, × {factor:.2f}", format_difference(minus[method])
+
+
+def _hit_rate(data_set: dict[str, Any], method: str) -> float:
+    return float(data_set["methods"][method]["figures"]["hr"]["mean"])
+
+
+def verdicts_table(summary: dict[str, Any]) -> Table:
+    """Return on how many data sets each method, and each baseline, is better, level or worse than its opponents."""
+    reference, data = summary["reference"], summary["data"]
+    opponents: dict[str, dict[str, list[str]]] = {}  # method → opponent → verdicts
+    for method, verdict in _verdicts_on_strongest(summary):
+        opponents.setdefault(method, {}).setdefault(_STRONGEST, []).append(verdict)
+    for method, name, verdict in _stored_verdicts(data, reference):
+        opponents.setdefault(method, {}).setdefault(name, []).append(verdict)
+    for method, gains in ((m, g) for one in data.values() for m, g in one["controls"].items()):
+        if (beats := beats_controls(gains)) is not None:
+            opponents.setdefault(method, {}).setdefault("all controls", []).append("better" if beats else "level")
+    columns = (_STRONGEST, reference, *CONTROL_LABELS.values(), "all controls")
+    shown = [name for name in columns if any(name in found for found in opponents.values())]
+    rows: list[Row] = [
+        [method, *(_count_verdicts(found.get(name, []), name) for name in shown)] for method, found in opponents.items()
+    ]
+    title = "Data sets on which a system is better / level / worse in HR; of all controls: beaten / of."
+    return Table(title, ["better / level / worse than", *shown], rows)
+
+
+def _verdicts_on_strongest(summary: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield method and verdict against the strongest baseline of each data set, after Holm's correction over them."""
+    found = [strongest for one in summary["data"].values() if (strongest := one.get("strongest_baseline"))]
+    gains = {(method, g): gain for g, one in enumerate(found) for method, gain in one["minus"].items()}
+    adjusted = adjust_holm_by_key({key: np.nan if gain["p"] is None else gain["p"] for key, gain in gains.items()})
+    for (method, g), gain in gains.items():
+        is_shown = adjusted[method, g] < summary["level"]
+        yield method, "level" if not is_shown else "better" if (gain["mean"] or 0) > 0 else "worse"
+
+
+def _stored_verdicts(data: dict[str, Any], reference: str) -> Iterator[tuple[str, str, str]]:
+    """Yield method, opponent and verdict of the comparisons with the reference and with controls."""
+    for data_set in data.values():
+        for role in ("method", "baseline"):
+            for method, entry in _compared(data_set, role):
+                if verdict := entry["minus"]["hr"].get("verdict"):
+                    yield method, reference, verdict
+        for method, gains in data_set["controls"].items():
+            yield from ((method, CONTROL_LABELS[c], gain["verdict"]) for c, gain in gains.items() if "verdict" in gain)
+
+
+def _count_verdicts(verdicts: Sequence[str], opponent: str) -> str:
+    counts = [str(verdicts.count(word)) for word in ("better", "level", "worse")]
+    if not verdicts:
+        return "–"
+    return f"{counts[0]} / {len(verdicts)}" if opponent == "all controls" else " / ".join(counts)
+
+
+def beats_controls(gains: dict[str, Any]) -> bool | None:
+    """Return whether a method is better than all its controls on a data set; None if one was not evaluated.
+
+    Only some methods have a trained control.
+    """
+    controls = [control for control in CONTROL_LABELS if control != TRAINED_CONTROL or control in gains]
+    if any("verdict" not in gains.get(control, {}) for control in controls):
+        return None
+    return all(gains[control]["verdict"] == "better" for control in controls)
 
 
 def row_order(data_set: dict[str, Any]) -> list[str]:
@@ -27,208 +159,179 @@ def row_order(data_set: dict[str, Any]) -> list[str]:
     return rows + _best_first(data_set, "baseline")
 
 
-def methods_table(data_set: dict[str, Any], reference: str, rows: Sequence[str]) -> str:
-    """Return a table of the methods: figures with intervals, and differences to the reference."""
-    budget = data_set["budget"]
-    head = [
-        "",
-        f"HR@{budget}",
-        f"− {reference}",
-        "p, Holm",
-        f"NDCG@{budget}",
-        *(["served", f"− {reference}"] if has_served(data_set) else []),
-        "topics among hits",
-        f"− {reference}, %",
-        "HR by seed",
-    ]
-    return html_table(head, [_method_row(method, data_set, reference) for method in rows], numbers_from=1)
-
-
-def has_served(data_set: dict[str, Any]) -> bool:
-    """Return whether the interests served were measured: not by an earlier version."""
-    return any("served" in entry["figures"] for entry in data_set["methods"].values())
-
-
-def _method_row(method: str, data_set: dict[str, Any], reference: str) -> tuple[str, list[str]]:
-    entry = data_set["methods"][method]
-    name, _, control = method.partition("/")
-    label = f'<td class=of title="{escape(method)}">{escape(control)}</td>' if control else f"<td>{escape(name)}</td>"
-    gain, figures = entry["minus"].get("hr", {}), entry["figures"]
-    cells = [
-        format_interval(figures["hr"]),
-        "reference" if method == reference else _difference_cell(gain),
-        _format_p(gain.get("adjusted")),
-        _interval_cell(figures, "ndcg"),
-        *([_interval_cell(figures, "served"), _difference_cell(entry["minus"].get("served"))] * has_served(data_set)),
-        _interval_cell(figures, "topics", 2),
-        format_percent(entry["minus"]["topics"]["relative"]) if "topics" in entry["minus"] else "",
-        _format_range(entry["by_seed"]),
-    ]
-    style = " class=own" if method == reference else " class=control" if control else ""
-    return style, [label, *cells]
-
-
-def other_controls_table(data_set: dict[str, Any], reference: str) -> str:
-    """Return a table of the controls that ``methods_table`` leaves out: the same models, queried differently."""
-    left_out = [
-        m for m, entry in data_set["methods"].items() if entry["role"] == "control" and m not in row_order(data_set)
-    ]
-    rows = [
-        (
-            "",
-            [
-                f"<td>{escape(method)}</td>",
-                format_interval(entry["figures"]["hr"]),
-                _difference_cell(entry["minus"].get("hr")),
-                _interval_cell(entry["figures"], "topics", 2),
-            ],
-        )
-        for method in left_out
-        if (entry := data_set["methods"][method])
-    ]
-    return (
-        html_table(["", f"HR@{data_set['budget']}", f"− {reference}", "topics among hits"], rows, numbers_from=1)
-        if rows
-        else ""
-    )
-
-
-def controls_table(data_set: dict[str, Any], reference: str) -> str:
-    """Return a table of each method against the reference and its controls, and whether it beats all controls."""
-    rows, controls = [], [one for one in CONTROL_LABELS if any(one in gains for gains in data_set["controls"].values())]
-    for method, gains in data_set["controls"].items():
-        gain = data_set["methods"][method]["minus"].get("hr")
-        against = "reference" if method == reference else _difference_cell(gain)
-        cells = [against, *(_difference_cell(gains.get(control)) for control in controls)]
-        rows.append(("", [f"<td>{escape(method)}</td>", *cells, _BEATS[beats_controls(gains)]]))
-    head = ["HR of", f"− {reference}", *(f"− {CONTROL_LABELS[one]}" for one in controls), "beats its controls"]
-    return html_table(head, rows, numbers_from=1) if rows else ""
-
-
-def all_targets_table(data_set: dict[str, Any]) -> str:
-    """Return a table of hit rates for all targets, best first; ``own_history`` is the baseline to beat."""
-    best = sorted(
-        (m for m in data_set["all"] if "/" not in m), key=lambda method: -(data_set["all"][method]["mean"] or 0)
-    )
-    rows = [("", [f"<td>{escape(m)}</td>", format_interval(data_set["all"][m])]) for m in best]
-    return html_table(["", f"HR@{data_set['budget']}"], rows, numbers_from=1) if rows else ""
-
-
-def wins_table(summary: dict[str, Any]) -> str:
-    """Return a table of verdicts: on how many data sets each method is better, level or worse than its opponents."""
-    rows, ranks = [], summary["overall"]["ranks"]
-    opponents = [one for one in _OPPONENTS if any(one in wins for wins in summary["wins"].values())]
-    for method in sorted(summary["wins"], key=lambda method: ranks.get(method, len(ranks) + 1)):
-        cells = [_count_verdicts(summary["wins"][method].get(opponent, {})) for opponent in opponents]
-        rank = ranks.get(method)
-        rows.append(("", [f"<td>{escape(method)}</td>", "–" if rank is None else f"{rank:.2f}", *cells]))
-    names = {"reference": summary["reference"], **CONTROL_LABELS}
-    head = ["better / level / worse", "average rank", *(f"− {names[opponent]}" for opponent in opponents)]
-    return html_table(head, rows, numbers_from=1) if rows else ""
-
-
-def diversity_table(data_set: dict[str, Any]) -> str:
-    """Return a table of the topics among hits and candidates, and of HR by popularity of the target."""
-    topics = {"topics": "topics among hits", "candidate_topics": "topics among candidates"}
-    tails = data_set["tails"]
-    rows = []
-    for method in _best_first(data_set, "method") + _best_first(data_set, "baseline"):
-        figures = data_set["methods"][method]["figures"]
-        cells = [_interval_cell(figures, key, 2) for key in topics]
-        cells += [format_interval(tails[name][method]) for name in tails]
-        rows.append(("", [f"<td>{escape(method)}</td>", *cells]))
-    return html_table(["", *topics.values(), *(f"HR of {name} targets" for name in tails)], rows, numbers_from=1)
-
-
-def health_table(health: dict[str, dict[str, Any]]) -> str:
-    """Return a table of the interest health of each method that has interests, averaged over its seeds."""
-    keys = [key for key in _HEALTH if any(key in figures for figures in health.values())]
-    rows = [
-        ("", [f"<td>{escape(method)}</td>", *(format_number(figures.get(key), 2) for key in keys)])
-        for method, figures in health.items()
-        if any(key in figures for key in keys)
-    ]
-    return html_table(["interests", *(_HEALTH[key] for key in keys)], rows, numbers_from=1) if rows else ""
-
-
-def costs_table(costs: dict[str, dict[str, Any]], data_set: dict[str, Any]) -> str:
-    """Return a table of the costs of each method, averaged over its seeds, and its HR."""
-    rows = []
-    for method, cost in costs.items():
-        entry = data_set["methods"].get(method)
-        cells = [
-            format_integer(cost["train_seconds"]),
-            format_integer(cost["targets_per_s"]),
-            format_integer(cost["parameters"]),
-            format_number(cost["vectors_per_user"], 1),
-            format_number(cost["p90_ms"], 2),
-            format_number(entry["figures"]["hr"]["mean"]) if entry else "–",
-        ]
-        rows.append(("", [f"<td>{escape(method)}</td>", *cells]))
-    head = [
-        "",
-        "training, s",
-        "targets/s",
-        "parameters",
-        "vectors per user",
-        "request, p90 ms",
-        f"HR@{data_set['budget']}",
-    ]
-    return html_table(head, rows, numbers_from=1)
-
-
-def html_table(head: Sequence[str], rows: Iterable[tuple[str, list[str]]], numbers_from: int) -> str:
-    """Return an HTML table.
-
-    Args:
-        head: column titles.
-        rows: attributes of each ``<tr>``, and its cells; a cell that is not a ``<td>`` becomes one with a number.
-        numbers_from: first column with numbers.
-    """
-    heads = "".join(f"<th{' class=number' if n >= numbers_from else ''}>{escape(h)}</th>" for n, h in enumerate(head))
-    body = "".join(
-        f"<tr{style}>{''.join(c if c.startswith('<td') else f'<td class=number>{c}</td>' for c in cells)}</tr>"
-        for style, cells in rows
-    )
-    label = f"Table of {', '.join(name for name in head if name)}"
-    return table_element(f"<thead><tr>{heads}</tr></thead><tbody>{body}</tbody>", label)
-
-
-def verdict_span(word: str | None) -> str:
-    """Return a verdict in its colour; empty without one."""
-    return f'<span class="{word}">{word}</span>' if word else ""
-
-
-def format_percent(figure: Estimate) -> str:
-    """Return ``+3 [1, 5]``: a difference in percent of the reference."""
-    if figure["mean"] is None or figure["low"] is None or figure["high"] is None:
-        return "–"
-    mean, low, high = (round(100 * figure[key]) for key in ("mean", "low", "high"))  # type: ignore[operator]
-    return f"{mean:+d} [{low}, {high}]"
-
-
-def format_integer(value: float | None) -> str:
-    """Return an integer with thousands separators."""
-    return "–" if value is None else f"{value:,.0f}"
-
-
-def _difference_cell(gain: dict[str, Any] | None) -> str:
-    """Return a difference and its verdict, if there is one; differences need one digit more than rates."""
-    return f"{format_difference(gain, 4).removesuffix(' *')} {verdict_span(gain.get('verdict'))}" if gain else ""
-
-
-def _count_verdicts(verdicts: dict[str, str]) -> str:
-    if not verdicts:
-        return "–"
-    return " / ".join(str(list(verdicts.values()).count(word)) for word in ("better", "level", "worse"))
-
-
 def _best_first(data_set: dict[str, Any], role: str) -> list[str]:
     own = [method for method, entry in data_set["methods"].items() if entry["role"] == role]
     return sorted(own, key=lambda method: -(data_set["methods"][method]["figures"]["hr"]["mean"] or 0))
 
 
-def _interval_cell(figures: dict[str, Estimate], name: str, digits: int = 3) -> str:
+def data_set_tables(name: str, data_set: dict[str, Any], summary: dict[str, Any]) -> list[Table]:
+    """Return the tables of one data set; those without rows have nothing to show."""
+    reference = summary["reference"]
+    return [
+        _methods_table(data_set, reference),
+        _controls_table(data_set, reference),
+        _systems_table(data_set),
+        _budgets_table(data_set),
+        _segments_table(data_set, reference),
+        _kinds_table(data_set),
+        _all_targets_table(data_set),
+        _costs_table(summary["costs"].get(name, {}), summary["health"].get(name, {})),
+    ]
+
+
+def _methods_table(data_set: dict[str, Any], reference: str) -> Table:
+    """Return the figures of methods, their controls and baselines, and the differences to the reference."""
+    budget, strongest = data_set["budget"], data_set.get("strongest_baseline") or {"minus": {}}
+    digits = {"ndcg": 3, "served": 3, "topics": 2}
+    keys = [key for key in digits if any(key in entry["figures"] for entry in data_set["methods"].values())]
+    rows: list[Row] = []
+    for method in row_order(data_set):
+        entry = data_set["methods"][method]
+        cells = [_interval(entry["figures"], key, digits[key]) for key in keys]
+        gain = "reference" if method == reference else _difference(entry["minus"].get("hr"))
+        adjusted = _format_p(entry["minus"].get("hr", {}).get("adjusted"))
+        ahead = [_starred(strongest["minus"].get(method))] if strongest["minus"] else []
+        seeds = _format_range(entry["by_seed"])
+        label = f"↳ {method.partition('/')[2]}" if "/" in method else method
+        rows.append([label, format_interval(entry["figures"]["hr"]), gain, adjusted, *ahead, *cells, seeds])
+    names = {"ndcg": f"NDCG@{budget}", "served": "served", "topics": "topics among hits"}
+    ahead = [f"− {strongest['method']}"] if strongest["minus"] else []
+    head = ["", f"HR@{budget}", f"− {reference}", "p, Holm", *ahead, *(names[key] for key in keys), "HR by seed"]
+    return Table("", head, rows, own=reference)
+
+
+def _controls_table(data_set: dict[str, Any], reference: str) -> Table:
+    """Return each method against its controls, and whether it beats all of them."""
+    shown = [one for one in CONTROL_LABELS if any(one in gains for gains in data_set["controls"].values())]
+    rows: list[Row] = [
+        [method, *(_difference(gains.get(name)) for name in shown), _BEATS[beats_controls(gains)]]
+        for method, gains in data_set["controls"].items()
+    ]
+    head = ["HR of", *(f"− its {CONTROL_LABELS[name]}" for name in shown), "beats its controls"]
+    return Table("Do interests matter? HR of each method less that of its controls.", head, rows, own=reference)
+
+
+def _systems_table(data_set: dict[str, Any]) -> Table:
+    """Return the other systems of each method, which query the same models, and what the method has more than each."""
+    systems, methods = data_set.get("systems"), data_set["methods"]
+    if systems is None:  # of an earlier version: figures and differences to the reference alone
+        left_out = [m for m, e in methods.items() if e["role"] == "control" and m not in row_order(data_set)]
+        rows: list[Row] = [
+            [m, format_interval(methods[m]["figures"]["hr"]), _difference(methods[m]["minus"].get("hr"))]
+            for m in left_out
+        ]
+        head = ["system", f"HR@{data_set['budget']}", "− reference"]
+        return Table("The same models, queried differently.", head, rows)
+    has_served = all("served" in methods[name]["figures"] for name in systems)
+    figures = ("served", "hr") if has_served else ("hr",)
+    rows = []
+    for name in sorted(systems, key=lambda name: -(methods[name]["figures"][figures[0]]["mean"] or 0)):
+        shown = [format_interval(methods[name]["figures"][key]) for key in figures]
+        rows.append([name, *shown, *(_difference(systems[name][key]) for key in figures)])
+    names = {"served": "served", "hr": "HR"}
+    head = ["system", *(f"{names[key]}@{data_set['budget']}" for key in figures)]
+    head += [f"method − it, {names[key]}" for key in figures]
+    return Table("The same models, queried differently; what the method has more, by user and seed.", head, rows)
+
+
+def _budgets_table(data_set: dict[str, Any]) -> Table:
+    """Return the hit rates of the methods that have one at every budget, if there are several budgets."""
+    budgets = [str(budget) for budget in data_set["budgets"]]
+    methods = [m for m in row_order(data_set) if "/" not in m and all(m in data_set["curves"][n] for n in budgets)]
+    rows: list[Row] = [[m, *(format_interval(data_set["curves"][n][m]) for n in budgets)] for m in methods]
+    return Table("HR by budget.", ["", *(f"HR@{n}" for n in budgets)], rows if len(budgets) > 1 else [])
+
+
+def _segments_table(data_set: dict[str, Any], reference: str) -> Table:
+    """Return the differences to the reference in each segment, one column per method."""
+    segments = [
+        (segment_label(name, label), segment)
+        for name, segmentation in data_set["segments"].items()
+        for label, segment in segmentation.items()
+        if segment["minus"]
+    ]
+    methods = list(dict.fromkeys(m for _, segment in segments for m in segment["minus"]))
+    rows: list[Row] = [
+        [label, f"{segment['targets']:,}", *(_difference(segment["minus"].get(m), 3) for m in methods)]
+        for label, segment in segments
+    ]
+    title = f"By segment: HR less that of {reference}; where a gain comes from, without verdicts."
+    return Table(title, ["segment", "targets", *methods], rows)
+
+
+def _kinds_table(data_set: dict[str, Any]) -> Table:
+    """Return HR by segment from each kind of vector alone, and that less HR of the vector of the whole history."""
+    kinds = data_set.get("kinds") or {"systems": [UNCONDITIONED], "segments": {}}
+    whole, *others = kinds["systems"]
+    rows: list[Row] = [
+        [
+            segment_label(name, label),
+            f"{segment['targets']:,}",
+            format_number(segment["rates"][whole]["mean"]),
+            *(f"{format_number(segment['rates'][m]['mean'])} ({_starred(segment['minus'][m])})" for m in others),
+        ]
+        for name, parts in kinds["segments"].items()
+        for label, segment in parts.items()
+        if segment["rates"]
+    ]
+    names = [KIND_LABELS.get(kind, kind) for kind in (name.rpartition("/")[2] for name in kinds["systems"])]
+    title = f"When each kind of vector pays: HR@{data_set['budget']} by segment (less that of the {names[0]})."
+    return Table(title, ["segment", "targets", *names], rows)
+
+
+def _all_targets_table(data_set: dict[str, Any]) -> Table:
+    """Return hit rates for all targets, best first; ``own_history`` is the baseline to beat."""
+    best = sorted((m for m in data_set["all"] if "/" not in m), key=lambda m: -(data_set["all"][m]["mean"] or 0))
+    rows: list[Row] = [[m, format_interval(data_set["all"][m])] for m in best]
+    return Table("All targets, including repeats.", ["", f"HR@{data_set['budget']}"], rows)
+
+
+def _costs_table(costs: dict[str, dict[str, Any]], health: dict[str, dict[str, Any]]) -> Table:
+    """Return the costs of each method and the health of its interests, averaged over its seeds."""
+    shown = [key for key in _HEALTH if any(key in figures for figures in health.values())]
+    rows: list[Row] = [
+        [
+            method,
+            _format_integer(cost["train_seconds"]),
+            _format_integer(cost["targets_per_s"]),
+            _format_integer(cost["parameters"]),
+            format_number(cost["vectors_per_user"], 1),
+            format_number(cost["p90_ms"], 2),
+            *(format_number(health.get(method, {}).get(key), 2) for key in shown),
+        ]
+        for method, cost in costs.items()
+    ]
+    head = ["", "training, s", "targets/s", "parameters", "vectors per user", "request, p90 ms"]
+    return Table("Costs and interests, means over seeds.", [*head, *(_HEALTH[key] for key in shown)], rows)
+
+
+def ranks_table(overall: dict[str, Any]) -> Table:
+    """Return average ranks; methods that share a letter do not differ significantly (a compact letter display)."""
+    letters = {
+        method: "".join(chr(ord("a") + n) for n, clique in enumerate(overall["cliques"]) if method in clique)
+        for method in overall["ranks"]
+    }
+    rows: list[Row] = [[method, f"{rank:.2f}", letters[method] or "–"] for method, rank in overall["ranks"].items()]
+    title = (
+        "Average ranks of HR over the data sets; methods that share a letter do not differ significantly (Wilcoxon's"
+        " signed-rank test, exact, with Holm's correction over the pairs)."
+    )
+    return Table(title, ["", "average rank", "do not differ"], rows)
+
+
+def _difference(gain: dict[str, Any] | None, digits: int = 4) -> Cell | str:
+    """Return a difference with its verdict, if there is one; differences need one digit more than rates."""
+    if gain is None:
+        return "–"
+    verdict = gain.get("verdict", "")
+    return Cell(f"{format_difference(gain, digits).removesuffix(' *')} {verdict}".strip(), verdict)
+
+
+def _starred(gain: Estimate | None) -> str:
+    return "–" if gain is None else format_difference(gain)
+
+
+def _interval(figures: dict[str, Estimate], name: str, digits: int = 3) -> str:
     return format_interval(figures[name], digits) if name in figures else "–"
 
 
@@ -238,3 +341,7 @@ def _format_range(rates: list[float]) -> str:
 
 def _format_p(value: float | None) -> str:
     return "" if value is None else "< .001" if value < 0.001 else format_number(value)
+
+
+def _format_integer(value: float | None) -> str:
+    return "–" if value is None else f"{value:,.0f}"

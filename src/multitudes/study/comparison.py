@@ -29,7 +29,7 @@ from multitudes.metrics.bootstrap import (
     p_value,
     rate_per_seed,
 )
-from multitudes.report.study_sentences import CONTROL_LABELS, TRAINED_CONTROL
+from multitudes.report.formatting import CONTROL_LABELS, TRAINED_CONTROL
 from multitudes.seeding import generator
 
 OUTCOMES_FILE, CELLS_FILE = "outcomes.parquet", "cells.json"

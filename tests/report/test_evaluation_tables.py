@@ -1,8 +1,8 @@
-"""The table of when each kind of vector pays holds the figures of the result, and nothing where one kind is all."""
+"""The table of segments: when each kind of vector pays, and nothing where there is no target."""
 
+from multitudes.report.document import to_markdown
+from multitudes.report.evaluation_tables import segments_table
 from multitudes.report.formatting import format_difference
-from multitudes.report.kinds_table import run_kinds_table
-from tests.report.markup import assert_well_formed, text_of
 
 RATES = {"joint": 0.301, "unconditioned": 0.302, "implicit": 0.303, "explicit": 0.304, "ease": 0.305, "ials": 0.306}
 
@@ -27,9 +27,7 @@ def result(**changes):
 
 
 def test_each_kind_is_beside_the_whole_history_with_its_difference_and_empty_segments_are_left_out():
-    table = run_kinds_table(result())
-    assert_well_formed(f"<div>{table}</div>")
-    text = text_of(table)
+    text = to_markdown([segments_table(result())])
     assert "target in a day" in text
     assert "target later" not in text
     assert "1,234" in text
@@ -40,8 +38,10 @@ def test_each_kind_is_beside_the_whole_history_with_its_difference_and_empty_seg
     assert ".306" not in text  # another baseline
 
 
-def test_a_run_with_one_kind_of_vector_and_an_earlier_result_have_no_such_table():
+def test_a_run_with_one_kind_of_vector_and_an_earlier_result_have_rates_alone():
     other = result()
     for part in other["segments"]["horizon"].values():
         del part["minus_unconditioned"]
-    assert run_kinds_table(other) == ""
+    text = to_markdown([segments_table(other)])
+    assert "| target in a day | 1,234 | .302 | .303 | .304 | .301 | .305 |" in text
+    assert "[" not in text
