@@ -52,6 +52,12 @@ def test_a_narrow_terminal_leaves_out_columns_and_shortens_texts(width, shown):
     assert ".219" in text
 
 
+def test_only_the_row_of_the_own_name_is_bold():
+    nameless = TABLE._replace(rows=[["", "1", "2", "3"]], own="")
+    assert "class=own" not in html_page("t", [nameless])
+    assert "**" not in to_markdown([nameless])
+
+
 def test_a_table_without_rows_is_left_out():
     empty = TABLE._replace(rows=[])
     assert to_markdown([empty]) == "\n"

@@ -80,6 +80,11 @@ def as_cell(cell: Cell | str) -> Cell:
     return Cell(cell) if isinstance(cell, str) else cell
 
 
+def is_own(table: Table, row: Sequence[Cell | str]) -> bool:
+    """Return whether a row is the one in bold."""
+    return bool(table.own) and as_cell(row[0]).text == table.own
+
+
 def to_markdown(blocks: Iterable[Block]) -> str:
     """Return the blocks as Markdown, without the empty ones."""
     return "\n\n".join(text for text in map(_block_markdown, blocks) if text) + "\n"
@@ -101,7 +106,7 @@ def _block_markdown(block: Block) -> str:
 def _markdown_lines(table: Table) -> list[str]:
     aligned = ["---", *("---" if name in table.words else "---:" for name in table.head[1:])]
     rows = [[as_cell(cell).text for cell in row] for row in table.rows]
-    rows = [[f"**{row[0]}**", *row[1:]] if row[0] == table.own else row for row in rows]
+    rows = [[f"**{row[0]}**", *row[1:]] if is_own(table, row) else row for row in rows]
     return [
         "| " + " | ".join(text.replace("|", "\\|").replace("\n", " ") for text in row) + " |"
         for row in (table.head, aligned, *rows)
@@ -128,6 +133,6 @@ def to_terminal(table: Table, width: int) -> TerminalTable:
         cells = [as_cell(row[place]) for place in shown]
         texts = [cell.text if cell.short is None or width >= table.full else cell.short for cell in cells]
         styles = [TONE_STYLES.get(cell.tone, "") for cell in cells]
-        style = "bold" if cells[0].text == table.own else None
+        style = "bold" if is_own(table, row) else None
         printed.add_row(*(TerminalText(*pair) for pair in zip(texts, styles, strict=True)), style=style)
     return printed

@@ -26,7 +26,8 @@ from multitudes.report.formatting import (
     verdicts,
 )
 
-NARROW, WIDE = 80, 140  # terminal columns that fit the intervals of the hit rates; of all differences
+# Terminal columns that fit the intervals of the hit rates; every mean; the intervals of all differences.
+NARROW, ROOM_FOR_ALL, WIDE = 80, 92, 140
 
 
 def evaluation_tables(result: dict[str, Any], width: int) -> Group:
@@ -56,7 +57,7 @@ def methods_table(block: dict[str, Any], own: str) -> Table:
     budget = block["budget"]
     title = f"{TARGET_LABELS[block['targets']]}: {budget} candidates from every system"
     head = ("method", f"HR@{budget}", "served", "recall", "NDCG", "topics hit", "tail hits", f"− {own}, HR")
-    room = {"recall": 92, "NDCG": NARROW, "topics hit": 110, "tail hits": 110}
+    room = {"recall": ROOM_FOR_ALL, "NDCG": NARROW, "topics hit": 110, "tail hits": 110}
     rows = [list(_method_row(block, method, own)) for method in informative_systems(block)]
     return Table(title, head, rows, own=own, room=room, full=NARROW)
 
@@ -104,8 +105,9 @@ def segments_table(result: dict[str, Any]) -> Table:
             cells = [gain_cell(gains[m][key], rates[m]) if m in gains else Cell(rates[m]) for m in others]
             rows.append([segment_label(segmentation, part), f"{segment['targets']:,}", rates[first], *cells])
     names = [KIND_LABELS.get(system, system) for system in (first, *others)]
-    title = f"HR@{result['budget']} by segment" + (f"; below, the difference to {names[0]}" if len(names) > 1 else "")
-    return Table(title, ["segment", "targets", *names], rows, full=WIDE)
+    room = {names[-1]: ROOM_FOR_ALL} if len(names) > 2 else {}
+    title = f"HR@{result['budget']} by segment"
+    return Table(title, ["segment", "targets", *names], rows, room=room, full=WIDE)
 
 
 def vectors_table(result: dict[str, Any]) -> Table:
@@ -140,7 +142,8 @@ def explain_figures(result: dict[str, Any]) -> str:
         f"− {result['method']}: the row less {result['method']}, below zero where it finds less; * the 95 % interval"
         f" (paired bootstrap over users, {resamples:,} resamples; not over training seeds) excludes zero. HR pools"
         " targets; the others are means over users; served: share of a user's interests that get half their share of"
-        f" the list. Max-score HR@{budget}, which ranks the whole corpus and is not at equal budget:"
+        f" the list. By segment: HR, below it the difference to the whole history. Max-score HR@{budget}, which ranks"
+        " the whole corpus and is not at equal budget:"
         f" {format_interval(result['max_score'][f'hr@{budget}'])}."
     )
 

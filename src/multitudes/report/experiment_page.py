@@ -55,13 +55,14 @@ def _blocks(readout: Readout) -> Iterator[Block]:
 
 def _lift_chart(comparisons: Mapping[str, Comparison]) -> Chart | None:
     rows = [
-        {"name": name, "group": "level" if not one.significant else "better" if one.lift > 0 else "worse"}
+        {"name": name, "group": "not significant" if not one.significant else "up" if one.lift > 0 else "down"}
         | {"mean": 100 * one.lift, "low": _percent(one.low), "high": _percent(one.high)}
         | {"wide_low": _percent(one.sequential.low), "wide_high": _percent(one.sequential.high)}
         for name, one in comparisons.items()
         if one.lift is not None
     ]
-    return interval_chart(rows, "lift, %", VERDICT_LOOKS, wide=True)
+    looks = dict(zip(("up", "not significant", "down"), VERDICT_LOOKS.values(), strict=True))
+    return interval_chart(rows, "lift, %", looks, wide=True)
 
 
 def _percent(share: float | None) -> float | None:

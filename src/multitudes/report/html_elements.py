@@ -12,7 +12,7 @@ from multitudes.atomic import write_text
 from multitudes.errors import missing_extra
 from multitudes.interest_colours import STYLE
 from multitudes.report.charts import Chart
-from multitudes.report.document import Block, Cell, Contents, Figure, Heading, Html, Table, Terms, Text, as_cell
+from multitudes.report.document import Block, Cell, Contents, Figure, Heading, Html, Table, Terms, Text, as_cell, is_own
 
 try:
     import vl_convert
@@ -104,8 +104,7 @@ def _table_html(table: Table) -> str:
     label = escape(table.title or f"Table of {', '.join(filter(None, table.head))}")
     caption = f"<caption>{escape(table.title)}</caption>" if table.title else ""
     body = "".join(
-        f"<tr{' class=own' if as_cell(row[0]).text == table.own else ''}>{_row_html(table, row, 'td')}</tr>\n"
-        for row in table.rows
+        f"<tr{' class=own' if is_own(table, row) else ''}>{_row_html(table, row, 'td')}</tr>\n" for row in table.rows
     )
     return (
         f'<div class="scroll" role="group" tabindex="0" aria-label="{label}"><table>{caption}'

@@ -43,11 +43,13 @@ def markdown_page(summary: dict[str, Any], words: str = "", picture: str = "", a
 
     Args:
         summary: of the study.
-        words: Markdown placed before the figures of the data sets.
+        words: Markdown placed before the figures of the data sets; what is above a line ``---`` comes first of all.
         picture: address of a picture below the first table, relative to the page.
         appendix: address of the page with the tables of each data set; empty: they are on this one.
     """
-    lead: list[Block] = [Heading(f"Results: {summary['name']}", 1), Text(WRITTEN_BY), *_lead_blocks(summary, picture)]
+    first, _, words = words.partition("\n---\n") if "\n---\n" in words else ("", "", words)
+    lead: list[Block] = [Heading(f"Results: {summary['name']}", 1), Text(WRITTEN_BY), Text(first.strip())]
+    lead += _lead_blocks(summary, picture)
     elsewhere = [Text(f"The tables of each data set are in [an appendix]({appendix}).")]
     details: Iterable[Block] = elsewhere if appendix else _all_data_set_blocks(summary)
     return to_markdown([*lead, Text(words.strip()), *details, *_overall_blocks(summary), *_provenance_blocks(summary)])

@@ -213,18 +213,10 @@ def _controls_table(data_set: dict[str, Any], reference: str) -> Table:
 
 def _systems_table(data_set: dict[str, Any]) -> Table:
     """Return the other systems of each method, which query the same models, and what the method has more than each."""
-    systems, methods = data_set.get("systems"), data_set["methods"]
-    if systems is None:  # of an earlier version: figures and differences to the reference alone
-        left_out = [m for m, e in methods.items() if e["role"] == "control" and m not in row_order(data_set)]
-        rows: list[Row] = [
-            [m, format_interval(methods[m]["figures"]["hr"]), _difference(methods[m]["minus"].get("hr"))]
-            for m in left_out
-        ]
-        head = ["system", f"HR@{data_set['budget']}", "− reference"]
-        return Table("The same models, queried differently.", head, rows)
+    systems, methods = data_set.get("systems", {}), data_set["methods"]  # none of an earlier version
     has_served = all("served" in methods[name]["figures"] for name in systems)
     figures = ("served", "hr") if has_served else ("hr",)
-    rows = []
+    rows: list[Row] = []
     for name in sorted(systems, key=lambda name: -(methods[name]["figures"][figures[0]]["mean"] or 0)):
         shown = [format_interval(methods[name]["figures"][key]) for key in figures]
         rows.append([name, *shown, *(_difference(systems[name][key]) for key in figures)])
