@@ -1,26 +1,28 @@
 """The scheduler: estimates of the time left, and which cells are computed again."""
 
 import json
+import threading
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
 
 import polars as pl
 import pytest
 
 from multitudes.study.provenance import code_digest
-from multitudes.study.scheduler import expected_seconds, remove_damaged, remove_outdated, seconds_left
+from multitudes.study.scheduler import remove_damaged, remove_outdated, results, seconds_left
 
-JOINT, PLAIN, TRIAL = ("films", "joint", False), ("films", "plain", False), ("films", "joint", True)
+JOINT, PLAIN = ("films", "joint"), ("films", "plain")
 
 
 def test_without_a_finished_task_there_is_no_estimate():
     assert seconds_left([JOINT], [], [], 2) is None
 
 
-def test_the_most_similar_tasks_give_the_estimate():
-    finished = [(JOINT, 10.0), (JOINT, 20.0), (PLAIN, 2.0), (("books", "joint", False), 99.0)]
-    assert expected_seconds(JOINT, finished) == 15
-    assert expected_seconds(TRIAL, finished) == 15  # a trial of joint is most similar to a seed of joint
-    assert expected_seconds(("films", "new", False), finished) == (10 + 20 + 2) / 3
-    assert expected_seconds(("music", "new", False), [(JOINT, 4.0), (PLAIN, 2.0)]) == 3
+def test_tasks_of_the_same_method_give_the_estimate_else_all():
+    finished = [(JOINT, 10.0), (JOINT, 20.0), (PLAIN, 3.0)]
+    assert seconds_left([JOINT], [], finished, 1) == 15
+    assert seconds_left([PLAIN], [], finished, 1) == 3
+    assert seconds_left([("music", "new")], [], finished, 1) == 11
 
 
 def test_two_processes_halve_the_time_and_running_tasks_count_partly():
@@ -97,3 +99,16 @@ def test_the_result_of_a_cell_with_truncated_outcomes_is_removed_and_others_stay
     remove_damaged(cell, "validation")
     assert sorted(path.name for path in cell.glob("*.json")) == ["result-test.json"]
     assert (training / "run").exists()
+
+
+def test_the_first_exception_is_raised_while_others_still_run():
+    end = threading.Event()
+    with ThreadPoolExecutor(3) as pool:
+        futures: list[Future[Any]] = [pool.submit(end.wait, 60), pool.submit(int, "no number"), pool.submit(int, "3")]
+        try:
+            with pytest.raises(ValueError, match="no number"):
+                results(futures)
+            assert not futures[0].done()
+        finally:
+            end.set()
+    assert results([futures[0], futures[2]]) == [True, 3]

@@ -62,7 +62,6 @@ def test_interests_have_won_only_against_the_control_that_is_worse(summary):
     """Planted: the random partition lost the gain, the averaged query has all of it."""
     against = summary["data"]["first"]["controls"]["joint"]
     assert (against["random_partition"]["verdict"], against["averaged"]["verdict"]) == ("better", "level")
-    assert summary["wins"]["joint"]["random_partition"] == {"first": "better", "second": "better"}
 
 
 def test_the_difference_is_the_one_that_was_planted(summary):
@@ -75,7 +74,6 @@ def test_users_without_interests_are_in_no_figure_of_interests(summary):
     """Planted: a user with interests gets as large a share of them as of the targets, one of ten has none."""
     joint = summary["data"]["first"]["methods"]["joint"]
     assert joint["figures"]["served"]["mean"] == pytest.approx(joint["figures"]["hr"]["mean"], abs=0.02)
-    assert joint["figures"]["hr_other"]["mean"] == pytest.approx(joint["figures"]["hr"]["mean"] / 2, abs=1e-4)
     assert joint["minus"]["served"]["low"] > 0
 
 

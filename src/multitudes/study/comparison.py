@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from multitudes.errors import ArtefactError
 from multitudes.evaluation.outcomes import UNCONDITIONED, as_json
-from multitudes.evaluation.target_segments import POPULARITY, TARGET_SEGMENTS
+from multitudes.evaluation.target_segments import TARGET_SEGMENTS
 from multitudes.metrics.bootstrap import (
     Estimates,
     Interval,
@@ -37,27 +37,13 @@ OUTCOMES_FILE, CELLS_FILE = "outcomes.parquet", "cells.json"
 SEGMENTS = ("activity", "history", "tastes")
 _PARTS = tuple(part for parts in TARGET_SEGMENTS.values() for part in parts)
 # The measures that are read; the file has more.
-_MEASURES = ("hits", "ndcg", "served", "other_hits", "topics", "candidate_topics", *(f"{p}_hits" for p in _PARTS))
-_USER_COLUMNS = (
-    "user_id",
-    "targets",
-    "has_interests",
-    "other_targets",
-    *(f"{part}_targets" for part in _PARTS),
-    *SEGMENTS,
-)
+_MEASURES = ("hits", "ndcg", "served", "topics", *(f"{p}_hits" for p in _PARTS))
+_USER_COLUMNS = ("user_id", "targets", "has_interests", *(f"{part}_targets" for part in _PARTS), *SEGMENTS)
 _KEY_COLUMNS = ("method", "seed")
 _REQUIRED_COLUMNS = ("kind", "budget", *_KEY_COLUMNS, "user_id", "targets", "hits")
 # Figures and the per-user measure of each; those without a weight of the users are means over users.
-FIGURES = {
-    "hr": "hits",
-    "ndcg": "ndcg",
-    "served": "served",
-    "hr_other": "other_hits",
-    "topics": "topics",
-    "candidate_topics": "candidate_topics",
-}
-_WEIGHTS = {"hr": "targets", "served": "has_interests", "hr_other": "other_targets"}
+FIGURES = {"hr": "hits", "ndcg": "ndcg", "served": "served", "topics": "topics"}
+_WEIGHTS = {"hr": "targets", "served": "has_interests"}
 MIN_USERS = 20  # of a segment: the bootstrap of fewer users gives no reliable interval
 _ACTIVITY = ("core", "casual", "new")
 
@@ -71,12 +57,9 @@ class PairedOutcomes(NamedTuple):
 
     def measure(self, method: str, measure: str) -> SeedOutcomes:
         """Return a measure of a method for each seed and user."""
-        start = 0
-        for name, seeds in self.cells.items():
-            if name == method:
-                return SeedOutcomes(self.measures[measure][start : start + len(seeds)], method_role(method, seeds))
-            start += len(seeds)
-        raise KeyError(method)
+        order = [name for name, seeds in self.cells.items() for _ in seeds]
+        start, seeds = order.index(method), self.cells[method]
+        return SeedOutcomes(self.measures[measure][start : start + len(seeds)], method_role(method, seeds))
 
     def user_column(self, column: str) -> NDArray[np.float64]:
         """Return a column of ``users``, such as targets or tail_targets, shape (B,)."""
@@ -368,11 +351,6 @@ def _compare_segments(
         if {f"{part}_hits" for part in parts} <= outcomes.measures.keys():
             segments[name] = {part: compare(None, f"{part}_") for part in parts}
     return segments
-
-
-def rates_by_popularity(outcomes: PairedOutcomes, resampling: Resampling) -> dict[str, Any]:
-    """Return every method's HR for head, torso and tail targets."""
-    return {label: hit_rates(outcomes, resampling, prefix=f"{label}_") for label in POPULARITY}
 
 
 def sort_labels(labels: list[str]) -> list[str]:

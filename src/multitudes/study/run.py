@@ -7,7 +7,7 @@ same cells again is the same access: an interrupted one resumes, and a finished 
 import hashlib
 import json
 from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -27,7 +27,7 @@ from multitudes.study.config import StudyConfig
 from multitudes.study.grid import Dataset, GridEntry, grid_entries, prepare_dataset, seed_cell
 from multitudes.study.provenance import code_digest, machine_info, package_versions
 from multitudes.study.results_table import FinishedCell, cell_records, outcomes_table
-from multitudes.study.scheduler import ProgressListener, Scheduler, Task, cell_task, iter_completed, wait_for_all
+from multitudes.study.scheduler import ProgressListener, Scheduler, Task, cell_task, results
 from multitudes.study.tuning import SearchResult, search_settings
 
 _Key = tuple[str, str]  # data set, method
@@ -146,17 +146,17 @@ class _StudySession:
         cells: dict[_Key, list[Cell]] = {}
         first: dict[str, Cell] = {}  # by digest of the training
         first_futures: list[Future[str | None]] = []
-        for future in iter_completed(searches):
+        for future in as_completed(searches):
             entry, search = searches[future], future.result()
             key = entry.data, entry.method
             self._searches[key] = search
             cells[key] = [self._seed_cell(entry, search, seed) for seed in self._config.seeds_of(entry.data)]
             new = [cell for cell in cells[key] if first.setdefault(cell.training_digest, cell) is cell]
             first_futures += [pool.submit(self._scheduler.run, cell, "validation") for cell in new]
-        errors = dict(zip([cell.digest for cell in first.values()], wait_for_all(first_futures), strict=True))
+        errors = dict(zip([cell.digest for cell in first.values()], results(first_futures), strict=True))
         others = [cell for group in cells.values() for cell in group if first[cell.training_digest] is not cell]
         futures = [pool.submit(self._scheduler.run, cell, "validation") for cell in others]
-        errors |= dict(zip([cell.digest for cell in others], wait_for_all(futures), strict=True))
+        errors |= dict(zip([cell.digest for cell in others], results(futures), strict=True))
         for key, group in cells.items():
             best, trials = self._searches[key].best, len(self._searches[key].trials)
             self._finished[key] = [FinishedCell(cell, best, errors[cell.digest], trials) for cell in group]
@@ -164,7 +164,7 @@ class _StudySession:
     def evaluate_again(self, cells: list[FinishedCell], split: Split) -> list[FinishedCell]:
         """Evaluate trained cells on another split."""
         with self._scheduler.pool([cell_task(one.cell) for one in cells]) as pool:
-            errors = wait_for_all([pool.submit(self._scheduler.run, one.cell, split) for one in cells])
+            errors = results([pool.submit(self._scheduler.run, one.cell, split) for one in cells])
         return [one._replace(error=error) for one, error in zip(cells, errors, strict=True)]
 
     def write_tables(
@@ -199,11 +199,12 @@ class _StudySession:
         return notes
 
     def _tasks(self) -> list[Task]:
-        tasks: list[Task] = []
-        for entry in self._entries:
-            tasks += [(entry.data, entry.method, True)] * (self._config.tuning.trials if entry.space else 0)
-            tasks += [(entry.data, entry.method, False)] * len(self._config.seeds_of(entry.data))
-        return tasks
+        trials = self._config.tuning.trials
+        return [
+            (entry.data, entry.method)
+            for entry in self._entries
+            for _ in range((trials if entry.space else 0) + len(self._config.seeds_of(entry.data)))
+        ]
 
     def _search(self, entry: GridEntry) -> SearchResult:
         base_cells = self._base_cells(entry, self._config.seeds_of(entry.data)[0])

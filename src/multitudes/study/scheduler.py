@@ -3,8 +3,8 @@
 import shutil
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,7 +20,7 @@ from multitudes.study.provenance import code_digest, training_code
 from multitudes.study.worker_pool import WorkerPool
 
 T = TypeVar("T")
-Task = tuple[str, str, bool]  # data set, method, whether it is a tuning trial
+Task = tuple[str, str]  # data set, method
 
 
 class Scheduler:
@@ -41,7 +41,7 @@ class Scheduler:
         self._failed_trainings: dict[str, str] = {}  # trainings that failed in this session, and why
 
     @contextmanager
-    def pool(self, tasks: list[Task]) -> Iterator[ThreadPoolExecutor]:
+    def pool(self, tasks: Sequence[Task]) -> Iterator[ThreadPoolExecutor]:
         """Yield a thread pool with one thread for each worker; an exception inside stops the workers.
 
         Args:
@@ -122,21 +122,10 @@ def remove_damaged(folder: Path, split: Split) -> None:
         result_file(folder, split).unlink(missing_ok=True)
 
 
-def iter_completed(futures: Iterable["Future[T]"]) -> Iterator["Future[T]"]:
-    """Yield futures as they complete; each wait lasts at most a second, because a longer one may not see Ctrl-C."""
-    pending = set(futures)
-    while pending:
-        completed, pending = wait(pending, timeout=1, return_when=FIRST_COMPLETED)
-        yield from completed
-
-
-def wait_for_all(futures: list["Future[T]"]) -> list[T]:
-    """Return the results of all futures in their order; raise the first exception. Waits as ``iter_completed`` does."""
-    pending = set(futures)
-    while pending:
-        completed, pending = wait(pending, timeout=1, return_when=FIRST_EXCEPTION)
-        for future in completed:
-            future.result()
+def results(futures: Sequence["Future[T]"]) -> list[T]:
+    """Return the results of all futures in their order; raise the first exception as soon as it occurs."""
+    for future in as_completed(futures):
+        future.result()
     return [future.result() for future in futures]
 
 
@@ -145,16 +134,14 @@ class StudyProgress:
 
     Attributes:
         total: number of tasks.
-        durations: finished tasks and the seconds that each took. Cells that already had a result are not among them.
-        running: running tasks by label.
     """
 
-    def __init__(self, tasks: list[Task], processes: int, notify: "ProgressListener") -> None:
+    def __init__(self, tasks: Sequence[Task], processes: int, notify: "ProgressListener") -> None:
         self._remaining, self._processes, self._notify = list(tasks), processes, notify
         self._lock = threading.RLock()
+        self._running: dict[str, _RunningTask] = {}
+        self._durations: list[tuple[Task, float]] = []  # seconds; cells that had a result are not among them
         self.total = len(tasks)
-        self.durations: list[tuple[Task, float]] = []
-        self.running: dict[str, _RunningTask] = {}
 
     @property
     def done(self) -> int:
@@ -164,36 +151,36 @@ class StudyProgress:
     def start(self, cell: Cell) -> None:
         """Record that a worker starts ``cell``."""
         with self._lock:
-            self.running[cell.label] = _RunningTask(cell_task(cell))
+            self._running[cell.label] = _RunningTask(cell_task(cell))
             self._notify(self)
 
     def update(self, label: str, note: str) -> None:
         """Record what a running cell is doing, such as its second epoch."""
         with self._lock:
-            if label in self.running:
-                self.running[label].note = note
+            if label in self._running:
+                self._running[label].note = note
                 self._notify(self)
 
     def finish(self, cell: Cell) -> None:
         """Record that ``cell`` has ended, and its duration if it was started."""
         with self._lock:
-            running = self.running.pop(cell.label, None)
+            running = self._running.pop(cell.label, None)
             if running is not None:
-                self.durations.append((running.task, time.monotonic() - running.since_s))
+                self._durations.append((running.task, time.monotonic() - running.since_s))
             self._remaining.remove(cell_task(cell))
             self._notify(self)
 
     def running_notes(self) -> list[tuple[str, str]]:
         """Return the label of each running cell, and what it is doing."""
         with self._lock:
-            return [(label, running.note) for label, running in self.running.items()]
+            return [(label, running.note) for label, running in self._running.items()]
 
     def seconds_left(self) -> float | None:
         """Return the estimated seconds until all tasks have ended; None until the first one has."""
         with self._lock:
             now_s = time.monotonic()
-            started = [(task.task, now_s - task.since_s) for task in self.running.values()]
-            return seconds_left(self._remaining, started, self.durations, self._processes)
+            spent = [(one.task, now_s - one.since_s) for one in self._running.values()]
+            return seconds_left(self._remaining, spent, self._durations, self._processes)
 
 
 ProgressListener = Callable[[StudyProgress], None]
@@ -208,39 +195,28 @@ class _RunningTask:
 
 def cell_task(cell: Cell) -> Task:
     """Return the task of a cell; all seeds of a method have the same one, because they take equally long."""
-    return cell.data, cell.method, cell.trial is not None
+    return cell.data, cell.method
 
 
 def seconds_left(
-    remaining: list[Task], started: list[tuple[Task, float]], finished: list[tuple[Task, float]], processes: int
+    remaining: Sequence[Task],
+    running: Sequence[tuple[Task, float]],
+    finished: Sequence[tuple[Task, float]],
+    processes: int,
 ) -> float | None:
     """Return the estimated seconds until all tasks have ended; None if no task has ended yet.
 
+    A task takes as long as those of the same data set and method took on average, else as all did.
+
     Args:
         remaining: tasks that have not ended, including the running ones.
-        started: running tasks, and for how many seconds each has run.
+        running: running tasks, and for how many seconds each has run.
         finished: ended tasks, and how many seconds each took.
         processes: number of parallel workers.
     """
     if not finished:
         return None
-    total = sum(expected_seconds(task, finished) for task in remaining)
-    spent = sum(min(seconds, expected_seconds(task, finished)) for task, seconds in started)
-    return (total - spent) / processes
-
-
-def expected_seconds(task: Task, finished: list[tuple[Task, float]]) -> float:
-    """Return the mean duration of the most similar finished tasks.
-
-    These are tasks of the same data set, method and kind; else of the same data set and method; else of the same data
-    set; else all.
-    """
-    data, method, trial = task
-    for similar in (
-        [s for (d, m, t), s in finished if (d, m, t) == (data, method, trial)],
-        [s for (d, m, _), s in finished if (d, m) == (data, method)],
-        [s for (d, _, _), s in finished if d == data],
-    ):
-        if similar:
-            return fmean(similar)
-    return fmean([s for _, s in finished])
+    mean_s = fmean(seconds for _, seconds in finished)
+    expected_s = {task: fmean([s for one, s in finished if one == task] or [mean_s]) for task in set(remaining)}
+    spent_s = sum(min(seconds, expected_s[task]) for task, seconds in running)
+    return (sum(expected_s[task] for task in remaining) - spent_s) / processes

@@ -13,7 +13,7 @@ Legend: G data sets · M methods.
 """
 
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from statistics import fmean
 from typing import Any, Literal
@@ -35,7 +35,6 @@ from multitudes.study.comparison import (
     compare_with_controls,
     compare_with_systems,
     hit_rates,
-    rates_by_popularity,
     read_cells,
     read_outcomes,
 )
@@ -72,7 +71,9 @@ def summarise(study: Path, resampling: Resampling | None = None, progress: Progr
     data: dict[str, Any] = {}
     for number, name in enumerate(names):
         progress(number, len(names), f"intervals of {name}")
-        by_kind = _group_by_kind(read_outcomes(study, name))
+        by_kind: dict[str, dict[int, PairedOutcomes]] = {}
+        for kind, budget, outcomes in read_outcomes(study, name):
+            by_kind.setdefault(kind, {})[budget] = outcomes
         if by_kind:
             data[name] = _summarise_data_set(by_kind, reference, resampling, trained)
     for family in (reference_comparisons(data), control_comparisons(data)):
@@ -86,10 +87,9 @@ def summarise(study: Path, resampling: Resampling | None = None, progress: Progr
         "seeds": sorted({cell["seed"] for cell in cells["cells"]}),
         "data": data,
         "overall": rank_methods(data),
-        "wins": collect_verdicts(data),
-        "costs": _costs_by_method(cells["cells"]),
-        "health": _health_by_method(cells["cells"]),
-        "chosen": _settings_by_method(cells["cells"]),
+        "costs": _by_method(cells["cells"], _mean_costs),
+        "health": _by_method(cells["cells"], _mean_health),
+        "chosen": _by_method(cells["cells"], _settings),
         "failed": [cell for cell in cells["cells"] if cell["status"] != "done"],
     }
 
@@ -104,13 +104,6 @@ def write_summary(study: Path, summary: dict[str, Any]) -> Path:
 def _count_comparisons(cells: dict[str, Any]) -> int:
     """Return roughly the number of verdicts: each method on each data set against the reference and its controls."""
     return 3 * len({(cell["data"], cell["method"]) for cell in cells["cells"]})
-
-
-def _group_by_kind(groups: Iterable[tuple[str, int, PairedOutcomes]]) -> dict[str, dict[int, PairedOutcomes]]:
-    by_kind: dict[str, dict[int, PairedOutcomes]] = {}
-    for kind, budget, outcomes in groups:
-        by_kind.setdefault(kind, {})[budget] = outcomes
-    return by_kind
 
 
 def _summarise_data_set(
@@ -139,7 +132,6 @@ def _summarise_data_set(
         "curves": {str(n): curves[n] if n in curves else _main_budget_point(methods) for n in sorted(budgets)},
         "segments": compare_by_segment(outcomes, reference, resampling),
         "kinds": compare_kinds_by_segment(outcomes, reference, strongest["method"] if strongest else None, resampling),
-        "tails": rates_by_popularity(outcomes, resampling),
         "all": hit_rates(all_targets[budget], resampling) if kind == "new" and budget in all_targets else {},
     }
 
@@ -153,20 +145,6 @@ def _main_budget_point(methods: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _costs_by_method(cells: list[dict[str, Any]]) -> dict[str, Any]:
-    return _by_method(cells, lambda done: {key: _mean([cell.get(key) for cell in done]) for key in COSTS})
-
-
-def _health_by_method(cells: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return the interest health averaged over the seeds, and the mean shares of each kind of vector."""
-    return _by_method(cells, lambda done: _mean_health([cell["interests"] for cell in done if cell.get("interests")]))
-
-
-def _settings_by_method(cells: list[dict[str, Any]]) -> dict[str, Any]:
-    keys = ("settings", "tuned", "trials")
-    return _by_method(cells, lambda done: {key: done[0].get(key) for key in keys})
-
-
 def _by_method(cells: list[dict[str, Any]], aggregate: Callable[[list[dict[str, Any]]], Any]) -> dict[str, Any]:
     """Apply ``aggregate`` to the successful cells of each data set and method."""
     groups: dict[str, dict[str, list[dict[str, Any]]]] = {}
@@ -176,7 +154,17 @@ def _by_method(cells: list[dict[str, Any]], aggregate: Callable[[list[dict[str, 
     return {data: {method: aggregate(done) for method, done in methods.items()} for data, methods in groups.items()}
 
 
-def _mean_health(blocks: list[dict[str, Any]]) -> dict[str, Any]:
+def _mean_costs(cells: list[dict[str, Any]]) -> dict[str, Any]:
+    return {key: _mean([cell.get(key) for cell in cells]) for key in COSTS}
+
+
+def _settings(cells: list[dict[str, Any]]) -> dict[str, Any]:
+    return {key: cells[0].get(key) for key in ("settings", "tuned", "trials")}
+
+
+def _mean_health(cells: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return the interest health averaged over the seeds, and the mean shares of each kind of vector."""
+    blocks = [cell["interests"] for cell in cells if cell.get("interests")]
     if not blocks:
         return {}
     names = [name for name in blocks[0] if name != "sources"]
@@ -199,14 +187,8 @@ def assign_verdicts(comparisons: list[dict[str, Any]], level: float = SIGNIFICAN
     tested = [one for one in comparisons if np.isfinite(one["p"])]
     for one, adjusted in zip(tested, adjust_holm(np.array([one["p"] for one in tested])), strict=True):
         one["adjusted"] = round(float(adjusted), 6)
-        one["verdict"] = verdict(one["mean"], float(adjusted), level)
-
-
-def verdict(gain: float | None, adjusted: float, level: float = SIGNIFICANCE_LEVEL) -> Verdict:
-    """Return the verdict on a difference with an adjusted p-value."""
-    if gain is None or adjusted >= level:
-        return "level"
-    return "better" if gain > 0 else "worse"
+        better: Verdict = "better" if (one["mean"] or 0) > 0 else "worse"
+        one["verdict"] = "level" if adjusted >= level else better
 
 
 def reference_comparisons(data: dict[str, Any]) -> list[dict[str, Any]]:
@@ -241,25 +223,6 @@ def rank_methods(data: dict[str, Any], level: float = SIGNIFICANCE_LEVEL) -> dic
     result["cliques"] = [[everywhere[m] for m in clique] for clique in cliques(rank_M, p_MM < level)]
     result["p"] = {everywhere[a]: {everywhere[b]: round(float(p_MM[a, b]), 6) for b in order if a != b} for a in order}
     return result
-
-
-def collect_verdicts(data: dict[str, Any]) -> dict[str, dict[str, dict[str, str]]]:
-    """Return the verdict for each method, opponent (the reference or a control) and data set."""
-    verdicts: dict[str, dict[str, dict[str, str]]] = {}
-    for name, data_set in data.items():
-        for method, opponent, gain in _iter_verdicts(data_set):
-            verdicts.setdefault(method, {}).setdefault(opponent, {})[name] = gain["verdict"]
-    return verdicts
-
-
-def _iter_verdicts(data_set: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
-    for method, entry in data_set["methods"].items():
-        if entry["role"] == "method" and "verdict" in entry["minus"].get("hr", {}):
-            yield method, "reference", entry["minus"]["hr"]
-    for method, gains in data_set["controls"].items():
-        for control, gain in gains.items():
-            if "verdict" in gain:
-                yield method, control, gain
 
 
 def _hit_rates(data_set: dict[str, Any]) -> dict[str, float]:

@@ -93,7 +93,7 @@ def tune_method(
         item_embeddings(data)
     dataset = Dataset(data.path.resolve(), prepared_digest(data.path), data.n_items)
     scheduler = Scheduler(cells, 1, listener)
-    with scheduler.pool([(entry.data, entry.method, True)] * tuning.trials) as pool:
+    with scheduler.pool([(entry.data, entry.method)] * tuning.trials) as pool:
         search: SearchResult = pool.submit(search_settings, scheduler, entry, dataset, tuning).result()
     if not search.best:
         raise MultitudesError(f"every trial failed; {cells}/*/messages.txt say why")

@@ -58,11 +58,7 @@ class WorkerPool:
             return None
         folder.mkdir(parents=True, exist_ok=True)
         with (folder / _MESSAGES).open("w", encoding="utf-8") as messages:
-            worker = self._start(folder, messages.fileno())
-            try:
-                self._read_progress(worker, cell, split, report)
-            finally:
-                code = self._wait_for_exit(worker)
+            code = self._follow(self._start(folder, messages.fileno()), cell, split, report)
         if code == MissingError.exit_code and not self.stopped:
             self._shared_failure = _failure_reason(code, folder / _MESSAGES)
             self.stop()
@@ -105,29 +101,20 @@ class WorkerPool:
         defaults = dict.fromkeys(threads.THREAD_VARIABLES, str(self._threads)) | {"OMP_WAIT_POLICY": "passive"}
         return defaults | os.environ
 
-    def _read_progress(self, worker: "subprocess.Popen[str]", cell: Cell, split: Split, report: ReportProgress) -> None:
+    def _follow(self, worker: "subprocess.Popen[str]", cell: Cell, split: Split, report: ReportProgress) -> int:
+        """Give a worker its job, report its progress until it ends, and return its exit code."""
         assert worker.stdin is not None
         assert worker.stdout is not None
         report(cell.label, "")
-        try:
+        with contextlib.suppress(BrokenPipeError), worker:  # broken: it died at once, and its exit code says why
             worker.stdin.write(json.dumps(cell.job(split, self._cells)) + "\n")
             worker.stdin.flush()
-        except BrokenPipeError:  # the worker died at once; its exit code says why
-            return
-        for line in worker.stdout:
-            if line.startswith('{"done"'):  # libraries may print other lines
-                report(cell.label, json.loads(line)["note"])
-
-    def _wait_for_exit(self, worker: "subprocess.Popen[str]") -> int:
-        """Close the pipes to the worker, wait for it, and return its exit code."""
-        for pipe in (worker.stdin, worker.stdout):
-            assert pipe is not None
-            with contextlib.suppress(BrokenPipeError):
-                pipe.close()
-        code = worker.wait()
+            for line in worker.stdout:
+                if line.startswith('{"done"'):  # libraries may print other lines
+                    report(cell.label, json.loads(line)["note"])
         with self._lock:
             self._processes.discard(worker)
-        return code
+        return worker.wait()
 
 
 def worker_threads(processes: int) -> int:
