@@ -7,7 +7,7 @@ import pytest
 
 from multitudes.errors import ArtefactError
 from multitudes.study.cells import Cell
-from multitudes.study.run import count_test_accesses, record_test_access
+from multitudes.study.run import read_test_accesses, record_test_access
 
 
 def cell(digest: str) -> Cell:
@@ -16,11 +16,11 @@ def cell(digest: str) -> Cell:
 
 
 def test_other_cells_are_another_access_and_the_same_ones_are_not(tmp_path):
-    assert count_test_accesses(tmp_path) == 0
+    assert read_test_accesses(tmp_path) == []
     assert record_test_access(tmp_path, [cell("a"), cell("b")]) == 1
     assert record_test_access(tmp_path, [cell("b"), cell("a")]) == 1  # an interrupted access resumes
     assert record_test_access(tmp_path, [cell("a"), cell("c")]) == 2  # settings changed after an access
-    assert count_test_accesses(tmp_path) == 2
+    assert len(read_test_accesses(tmp_path)) == 2
 
 
 def test_a_damaged_count_is_an_error(tmp_path):

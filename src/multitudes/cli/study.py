@@ -183,13 +183,11 @@ def tune_command(
     if out.exists() and not overwrite:
         raise UsageError(f"{out}: exists; give another --out, or replace it with --overwrite")
     result = _search_settings(prepared, out, method, trials, metric.value, seed, config, overrides)
-    from multitudes.study.tuning import write_settings
+    from multitudes.study.tuning import format_score, write_settings
 
     write_settings(result, out, f"Found by multitudes tune: {method} on {prepared}, {trials} trials, seed {seed}.")
-    before, after = result.scores
-    typer.echo(
-        f"{out}: {metric.value} {_score_text(before)} with the settings as given, {_score_text(after)} with these"
-    )
+    before, after = map(format_score, result.scores)
+    typer.echo(f"{out}: {metric.value} {before} with the settings as given, {after} with these")
     if json:
         print_json(
             {
@@ -231,7 +229,3 @@ def _search_settings(
         return tune_method(prepared, settings, evaluate, tuning, out.with_suffix(".trials"), line)
     finally:
         line.close()
-
-
-def _score_text(score: float | None) -> str:
-    return "failed" if score is None else f"{score:.4f}"

@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from math import inf
 
-from scipy.stats import chi2
+from scipy.stats import chisquare
 
 from multitudes.config import suggestion
 from multitudes.data.duck import DuckDBEngine
@@ -48,8 +48,7 @@ def check_sample_ratio(users: Mapping[str, int], planned: Mapping[str, float]) -
     """
     n_users, n_shares = sum(users.values()), sum(planned[arm] for arm in users)
     expected = {arm: n_users * planned[arm] / n_shares for arm in users}
-    statistic = sum((n - expected[arm]) ** 2 / expected[arm] for arm, n in users.items())
-    p = float(chi2.sf(statistic, len(users) - 1))
+    p = float(chisquare(list(users.values()), list(expected.values())).pvalue)
     return SampleRatioCheck(dict(users), expected, p, p >= SRM_ALPHA)
 
 

@@ -29,7 +29,7 @@ _HEALTH = {
     "overlap": "overlap of implicit and explicit",
 }
 _FEW_METHODS = 4  # of more, the first table has a row each
-_STRONGEST = "strongest baseline"
+_STRONGEST, _ALL_CONTROLS = "strongest baseline", "all controls"
 
 
 def main_comparison(summary: dict[str, Any]) -> tuple[str, dict[str, tuple[str, dict[str, Any]]]]:
@@ -94,50 +94,40 @@ def _hit_rate(data_set: dict[str, Any], method: str) -> float:
 
 def verdicts_table(summary: dict[str, Any]) -> Table:
     """Return on how many data sets each method, and each baseline, is better, level or worse than its opponents."""
-    reference, data = summary["reference"], summary["data"]
-    opponents: dict[str, dict[str, list[str]]] = {}  # method → opponent → verdicts
-    for method, verdict in _verdicts_on_strongest(summary):
-        opponents.setdefault(method, {}).setdefault(_STRONGEST, []).append(verdict)
-    for method, name, verdict in _stored_verdicts(data, reference):
-        opponents.setdefault(method, {}).setdefault(name, []).append(verdict)
-    for method, gains in ((m, g) for one in data.values() for m, g in one["controls"].items()):
-        if (beats := beats_controls(gains)) is not None:
-            opponents.setdefault(method, {}).setdefault("all controls", []).append("better" if beats else "level")
-    columns = (_STRONGEST, reference, *CONTROL_LABELS.values(), "all controls")
-    shown = [name for name in columns if any(name in found for found in opponents.values())]
-    rows: list[Row] = [
-        [method, *(_count_verdicts(found.get(name, []), name) for name in shown)] for method, found in opponents.items()
-    ]
+    found: dict[str, dict[str, list[str]]] = {}  # method → opponent → verdicts
+    for method, opponent, verdict in _verdicts(summary):
+        found.setdefault(method, {}).setdefault(opponent, []).append(verdict)
+    columns = (_STRONGEST, summary["reference"], *CONTROL_LABELS.values(), _ALL_CONTROLS)
+    shown = [name for name in columns if any(name in verdicts for verdicts in found.values())]
+    rows: list[Row] = [[m, *(_count_verdicts(one.get(name, []), name) for name in shown)] for m, one in found.items()]
     title = "Data sets on which a system is better / level / worse in HR; of all controls: beaten / of."
     return Table(title, ["better / level / worse than", *shown], rows)
 
 
-def _verdicts_on_strongest(summary: dict[str, Any]) -> Iterator[tuple[str, str]]:
-    """Yield method and verdict against the strongest baseline of each data set, after Holm's correction over them."""
-    found = [strongest for one in summary["data"].values() if (strongest := one.get("strongest_baseline"))]
-    gains = {(method, g): gain for g, one in enumerate(found) for method, gain in one["minus"].items()}
+def _verdicts(summary: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
+    """Yield method, opponent and verdict: those stored, and on the strongest baselines after Holm's correction."""
+    data = summary["data"].values()
+    strongest = [one.get("strongest_baseline") or {"minus": {}} for one in data]
+    gains = {(method, g): gain for g, one in enumerate(strongest) for method, gain in one["minus"].items()}
     adjusted = adjust_holm_by_key({key: np.nan if gain["p"] is None else gain["p"] for key, gain in gains.items()})
-    for (method, g), gain in gains.items():
-        is_shown = adjusted[method, g] < summary["level"]
-        yield method, "level" if not is_shown else "better" if (gain["mean"] or 0) > 0 else "worse"
-
-
-def _stored_verdicts(data: dict[str, Any], reference: str) -> Iterator[tuple[str, str, str]]:
-    """Yield method, opponent and verdict of the comparisons with the reference and with controls."""
-    for data_set in data.values():
-        for role in ("method", "baseline"):
-            for method, entry in _compared(data_set, role):
-                if verdict := entry["minus"]["hr"].get("verdict"):
-                    yield method, reference, verdict
-        for method, gains in data_set["controls"].items():
-            yield from ((method, CONTROL_LABELS[c], gain["verdict"]) for c, gain in gains.items() if "verdict" in gain)
+    for key, gain in gains.items():
+        is_shown = adjusted[key] < summary["level"]
+        yield key[0], _STRONGEST, "level" if not is_shown else "better" if (gain["mean"] or 0) > 0 else "worse"
+    for data_set in data:
+        for method, entry in (pair for role in ("method", "baseline") for pair in _compared(data_set, role)):
+            if verdict := entry["minus"]["hr"].get("verdict"):
+                yield method, summary["reference"], verdict
+        for method, controls in data_set["controls"].items():
+            yield from ((method, CONTROL_LABELS[c], one["verdict"]) for c, one in controls.items() if "verdict" in one)
+            if (beats := beats_controls(controls)) is not None:
+                yield method, _ALL_CONTROLS, "better" if beats else "level"
 
 
 def _count_verdicts(verdicts: Sequence[str], opponent: str) -> str:
     counts = [str(verdicts.count(word)) for word in ("better", "level", "worse")]
     if not verdicts:
         return "–"
-    return f"{counts[0]} / {len(verdicts)}" if opponent == "all controls" else " / ".join(counts)
+    return f"{counts[0]} / {len(verdicts)}" if opponent == _ALL_CONTROLS else " / ".join(counts)
 
 
 def beats_controls(gains: dict[str, Any]) -> bool | None:

@@ -196,12 +196,9 @@ def compare_with_controls(
     differences: dict[str, dict[str, Any]] = {}
     for control in CONTROL_LABELS:
         others = trained if control == TRAINED_CONTROL else {method: f"{method}/{control}" for method in outcomes.cells}
-        gains = _paired_gains(outcomes, {method: (method, other) for method, other in others.items()}, "hits")
-        if gains:
-            estimates = resampling(list(gains.values()), figure_weights(outcomes, "hr"), for_verdict=True)
-            for number, method in enumerate(gains):
-                p = round(p_value(estimates.draw_RM[:, number]), 6)
-                differences.setdefault(method, {})[control] = as_json(estimates.interval(number)) | {"p": p}
+        pairs = {method: (method, other) for method, other in others.items()}
+        for method, gain in _paired_differences(outcomes, pairs, "hr", resampling, for_verdict=True).items():
+            differences.setdefault(method, {})[control] = gain
     return differences
 
 
@@ -211,30 +208,36 @@ def compare_with_systems(outcomes: PairedOutcomes, resampling: Resampling) -> di
     All systems of a method query the same models, so differences are paired by user and by seed.
     """
     differences: dict[str, dict[str, Any]] = {}
+    pairs = {name: (name.partition("/")[0], name) for name in outcomes.cells if "/" in name}
     for figure in ("hr", "served"):
-        measure = FIGURES[figure]
-        if measure not in outcomes.measures:
-            continue
-        pairs = {name: (name.partition("/")[0], name) for name in outcomes.cells if "/" in name}
-        gains = _paired_gains(outcomes, pairs, measure)
-        if gains:
-            estimates = resampling(list(gains.values()), figure_weights(outcomes, figure))
-            for number, name in enumerate(gains):
-                differences.setdefault(name, {})[figure] = as_json(estimates.interval(number))
+        for name, gain in _paired_differences(outcomes, pairs, figure, resampling).items():
+            differences.setdefault(name, {})[figure] = {key: gain[key] for key in ("mean", "low", "high")}
     return differences
 
 
-def _paired_gains(
-    outcomes: PairedOutcomes, pairs: Mapping[str, tuple[str, str]], measure: str
-) -> dict[str, SeedOutcomes]:
-    """Return a measure of the first method of each pair less that of the second, where both have as many seeds."""
-    return {
+def _paired_differences(
+    outcomes: PairedOutcomes,
+    pairs: Mapping[str, tuple[str, str]],
+    figure: str,
+    resampling: Resampling,
+    *,
+    for_verdict: bool = False,
+) -> dict[str, dict[str, Any]]:
+    """Return a figure of the first method of each pair less that of the second, where both have as many seeds."""
+    measure = FIGURES[figure]
+    gains = {
         label: SeedOutcomes(own - other)
         for label, (method, opponent) in pairs.items()
         if {method, opponent} <= outcomes.cells.keys()
+        and measure in outcomes.measures
         and len(own := outcomes.measure(method, measure).value_SB)
         == len(other := outcomes.measure(opponent, measure).value_SB)
     }
+    if not gains:
+        return {}
+    estimates = resampling(list(gains.values()), figure_weights(outcomes, figure), for_verdict=for_verdict)
+    p_values = [round(p_value(estimates.draw_RM[:, number]), 6) for number in range(len(gains))]
+    return {name: as_json(estimates.interval(n)) | {"p": p_values[n]} for n, name in enumerate(gains)}
 
 
 def compare_with_baseline(
@@ -260,27 +263,14 @@ def compare_with_baseline(
     return {"method": strongest, "minus": minus}
 
 
-def hit_rates(
-    outcomes: PairedOutcomes, resampling: Resampling, reference: str | None = None, prefix: str = ""
-) -> dict[str, Any]:
-    """Return every method's HR with its interval, and relative to the reference if one is given.
-
-    Args:
-        outcomes: outcomes at one budget.
-        resampling: the bootstrap.
-        reference: also return ``relative``, each HR as a share of this method's, less one.
-        prefix: of the targets, such as ``tail_``; empty: all.
-    """
+def hit_rates(outcomes: PairedOutcomes, resampling: Resampling, reference: str | None = None) -> dict[str, Any]:
+    """Return every method's HR at one budget, and ``relative`` to the reference's if one is given."""
     order = list(outcomes.cells)
-    estimates = resampling(
-        [outcomes.measure(m, f"{prefix}hits") for m in order], outcomes.user_column(f"{prefix}targets")
-    )
+    estimates = resampling([outcomes.measure(m, "hits") for m in order], figure_weights(outcomes, "hr"))
     rates: dict[str, Any] = {method: rate_interval(estimates, number) for number, method in enumerate(order)}
-    if reference in order:
-        own = order.index(reference)
-        for number, method in enumerate(order):
-            if number != own:
-                rates[method]["relative"] = as_json(estimates.relative(number, own))
+    for number, method in enumerate(order):
+        if reference in order and method != reference:
+            rates[method]["relative"] = as_json(estimates.relative(number, order.index(reference)))
     return rates
 
 
@@ -378,7 +368,7 @@ def _compare_segment(
         reference: one of them.
         resampling: the bootstrap.
         member_B: whether each user belongs to the segment; None: all users with such targets do.
-        prefix: of the targets, see ``hit_rates``.
+        prefix: of the targets, such as ``tail_``; empty: all.
         by_seed: whether the methods query the same models, so that differences are paired by seed too.
     """
     targets_B = outcomes.user_column(f"{prefix}targets")

@@ -25,7 +25,7 @@ from multitudes.evaluation.config import EvaluateConfig
 from multitudes.evaluation.pair import METHOD as PAIR
 from multitudes.nn.methods import WITHOUT_TORCH
 from multitudes.pinnersage.run import METHOD as PINNERSAGE
-from multitudes.study.search_space import SearchSpace, method_space
+from multitudes.study.search_space import SearchSpace, default_space, parse_space
 
 Settings = dict[str, Any]  # a section of multitudes.toml, or some of its keys
 SECTIONS = ("model", "train", "retrieve")
@@ -234,7 +234,9 @@ def method_settings(config: StudyConfig, data: str, method: str) -> Settings:
 
 
 def search_space(config: StudyConfig, method: str, where: str = "") -> SearchSpace:
-    """Return the search space of a method, without the settings that the method's own table fixes.
+    """Return the search space of a method: the study's or the default one, with what the method adds and replaces.
+
+    It is without the settings that the method's own table fixes.
 
     Args:
         config: the study.
@@ -246,7 +248,9 @@ def search_space(config: StudyConfig, method: str, where: str = "") -> SearchSpa
     """
     own = config.methods[method]
     kind = own.kind(method)
-    space = method_space(kind, None if kind in (*WITHOUT_TORCH, PAIR) else config.tuning.space, own.space, where)
+    shared = None if kind in (*WITHOUT_TORCH, PAIR) else config.tuning.space
+    space = default_space(kind) if shared is None else parse_space(shared, f"{where}[tuning.space]")
+    space = space | parse_space(own.space, f"{where}[methods.….space] of {kind}")
     fixed = flatten({section: getattr(own, section) for section in SECTIONS})
     return {key: choice for key, choice in space.items() if key not in fixed}
 

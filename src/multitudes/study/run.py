@@ -107,7 +107,7 @@ def run_study(
         scheduler = Scheduler(out / "cells", config.run.processes, listener, fresh=fresh)
         session = _StudySession(config, entries, datasets, out, scheduler)
         searches, cells = session.run_grid()
-        result = session.write_tables("validation", searches, cells, count_test_accesses(out))
+        result = session.write_tables("validation", searches, cells, len(read_test_accesses(out)))
         # Cells that fail are repaired or removed first: evaluating them later would be a second access.
         if not open_test or result.failed:
             return result
@@ -243,20 +243,11 @@ def _lock_study(out: Path) -> Iterator[None]:
         yield
 
 
-def count_test_accesses(study: Path) -> int:
-    """Return how often the test set was accessed.
-
-    Raises:
-        ArtefactError: the record is damaged, so the number is unknown.
-    """
-    return len(_read_test_accesses(study))
-
-
 def record_test_access(study: Path, cells: Iterable[Cell]) -> int:
     """Record that ``cells`` are evaluated on the test set; return the number of accesses, including this one."""
     text = "\n".join(sorted(cell.digest for cell in cells))
     digest = hashlib.sha256(text.encode()).hexdigest()[:16]
-    accesses = _read_test_accesses(study)
+    accesses = read_test_accesses(study)
     if digest not in [access["cells"] for access in accesses]:
         now = datetime.now(UTC).isoformat(timespec="seconds")
         accesses.append({"at": now, "cells": digest})
@@ -264,7 +255,12 @@ def record_test_access(study: Path, cells: Iterable[Cell]) -> int:
     return len(accesses)
 
 
-def _read_test_accesses(study: Path) -> list[dict[str, str]]:
+def read_test_accesses(study: Path) -> list[dict[str, str]]:
+    """Return when and with which cells the test set was accessed.
+
+    Raises:
+        ArtefactError: the record is damaged, so the number is unknown.
+    """
     file = study / "opened.json"
     try:
         accesses: list[dict[str, str]] = json.loads(file.read_text(encoding="utf-8"))["openings"]

@@ -67,22 +67,6 @@ def default_space(method: str) -> SearchSpace:
     return _COMMON | (_IMPLICIT if spec.implicit else {}) | (_EXPLICIT if spec.explicit else {})
 
 
-def method_space(method: str, study: dict[str, Any] | None, own: dict[str, Any], where: str = "") -> SearchSpace:
-    """Return the search space of a method: the study's space or the default one, extended by the method's own table.
-
-    Args:
-        method: a method name, ``linear``, ``pinnersage`` or ``pair``.
-        study: the study's ``[tuning.space]``; None: not given.
-        own: the method's ``[methods.NAME.space]``.
-        where: prefix of error texts, such as ``study.toml: ``.
-
-    Raises:
-        UsageError: an entry is neither a range nor a list of choices.
-    """
-    shared = default_space(method) if study is None else parse_space(study, f"{where}[tuning.space]")
-    return shared | parse_space(own, f"{where}[methods.….space] of {method}")
-
-
 def parse_space(table: dict[str, Any], where: str, prefix: str = "") -> SearchSpace:
     """Parse ``train.learning_rate = {low = …, high = …}`` and ``model.dropout = [0.1, 0.3]``, at any depth."""
     space: SearchSpace = {}

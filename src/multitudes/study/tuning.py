@@ -22,7 +22,7 @@ from multitudes.evaluation.config import EvaluateConfig
 from multitudes.evaluation.pair import METHOD as PAIR
 from multitudes.pinnersage.run import item_embeddings
 from multitudes.study.cells import Cell, prepared_digest
-from multitudes.study.config import Settings, TuningConfig, unflatten
+from multitudes.study.config import SECTIONS, Settings, TuningConfig, flatten, unflatten
 from multitudes.study.grid import Dataset, GridEntry, check_search, trial_cell
 from multitudes.study.scheduler import ProgressListener, Scheduler
 from multitudes.study.search_space import Choices, Range, default_space
@@ -168,27 +168,16 @@ def _from_parameter(choice: Range | Choices, value: Any) -> Any:  # noqa: ANN401
 
 def write_settings(result: TuningResult, file: Path, title: str) -> None:
     """Write the settings atomically as a file for ``multitudes train --config``."""
-    before, after = result.scores
-    lines = [
-        f"# {title}",
-        f"# {result.metric} on validation: {_format_score(before)} as given, {_format_score(after)} here",
-        "",
-    ]
-    for section in ("model", "train", "retrieve"):
-        if result.settings[section]:
-            lines += [f"[{section}]", *_toml_lines(result.settings[section]), ""]
+    before, after = map(format_score, result.scores)
+    lines = [f"# {title}", f"# {result.metric} on validation: {before} as given, {after} here", ""]
+    for section in SECTIONS:
+        # TOML has no null; an absent key takes its default.
+        values = {key: value for key, value in flatten(result.settings[section]).items() if value is not None}
+        if values:
+            lines += [f"[{section}]", *(f"{key} = {json.dumps(value)}" for key, value in values.items()), ""]
     write_text(file, "\n".join(lines))
 
 
-def _toml_lines(table: Settings, prefix: str = "") -> list[str]:
-    lines = []
-    for key, value in table.items():
-        if isinstance(value, dict):
-            lines += _toml_lines(value, f"{prefix}{key}.")
-        elif value is not None:  # TOML has no null; an absent key takes its default
-            lines.append(f"{prefix}{key} = {json.dumps(value)}")
-    return lines
-
-
-def _format_score(score: float | None) -> str:
+def format_score(score: float | None) -> str:
+    """Return a score with four digits, or that the trial failed."""
     return "failed" if score is None else f"{score:.4f}"
