@@ -8,7 +8,7 @@ import pytest
 
 from multitudes.study.cells import Cell
 from multitudes.study.config import read_study
-from multitudes.study.grid import Dataset, grid_entries, seed_cell
+from multitudes.study.grid import Dataset, grid_entries, make_cell
 
 FILES = sorted((Path(__file__).parents[2] / "examples").glob("*.toml"))
 EXAMPLES = [file for file in FILES if "data" in tomllib.loads(file.read_text())]  # the others are simulations
@@ -26,7 +26,7 @@ def grid_cells(file, folder, text=None):
     for entry in sorted(grid_entries(config, str(copy)), key=lambda one: bool(one.base_methods)):
         over = tuple(cells[entry.data, name] for name in entry.base_methods)
         source = Dataset(folder, entry.data, 0)
-        cells[entry.data, entry.method] = seed_cell(entry, source, {}, config.seeds[0], over)
+        cells[entry.data, entry.method] = make_cell(entry, source, {}, config.seeds[0], over)
     return cells
 
 

@@ -116,7 +116,7 @@ def _print_study(result: "StudyResult") -> None:
     typer.echo(f"{result.folder}/cells.json: settings, tuning and cost of each of {len(cells)} cells")
     typer.echo(f"split: {record['split']}; the test split was opened {record['opened_test']} times")
 
-    for note in result.notes:
+    for note in record["notes"]:
         typer.echo(f"multitudes: warning: {note}", err=True)
     if result.n_outdated:
         typer.echo(

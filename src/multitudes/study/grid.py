@@ -171,32 +171,33 @@ def build_configs(settings: Settings, seed: int, where: str = "settings") -> tup
     )
 
 
-def seed_cell(
-    entry: GridEntry, dataset: Dataset, tuned_settings: dict[str, Any], seed: int, base_cells: tuple[Cell, ...] = ()
-) -> Cell:
-    """Return the cell of a seed, with the settings that tuning selected."""
-    run, retrieve = build_configs(deep_merge(entry.settings, unflatten(tuned_settings)), seed)
-    return Cell(
-        entry.data, entry.method, dataset.path, dataset.digest, run, retrieve, entry.evaluate, base_cells=base_cells
-    )
-
-
-def trial_cell(
+def make_cell(
     entry: GridEntry,
     dataset: Dataset,
-    values: dict[str, Any],
-    number: int,
+    values: Settings,
     seed: int,
     base_cells: tuple[Cell, ...] = (),
+    trial: int | None = None,
 ) -> Cell:
-    """Return the cell of a trial: first-time targets, up to the main budget, without controls and baselines."""
+    """Return the cell of a seed, or of a trial, with settings that a search chose.
+
+    A trial evaluates first-time targets, up to the main budget, without controls and baselines.
+
+    Args:
+        entry: the method on its data set.
+        dataset: the prepared data set.
+        values: the chosen settings by dotted key.
+        seed: of the training.
+        base_cells: the cells that it is built on.
+        trial: its number from 1; None: not a trial.
+    """
     run, retrieve = build_configs(deep_merge(entry.settings, unflatten(values)), seed)
-    main = main_budget(entry.evaluate.budgets)
-    budgets = tuple(n for n in entry.evaluate.budgets if n <= main)
-    evaluate = entry.evaluate.model_copy(
-        update={"targets": "new", "controls": "none", "baselines": "none", "budgets": budgets}
-    )
-    return Cell(entry.data, entry.method, dataset.path, dataset.digest, run, retrieve, evaluate, number, base_cells)
+    evaluate = entry.evaluate
+    if trial is not None:
+        budgets = tuple(n for n in evaluate.budgets if n <= main_budget(evaluate.budgets))
+        less = {"targets": "new", "controls": "none", "baselines": "none", "budgets": budgets}
+        evaluate = evaluate.model_copy(update=less)
+    return Cell(entry.data, entry.method, dataset.path, dataset.digest, run, retrieve, evaluate, trial, base_cells)
 
 
 def changed_settings(run: AnyRunConfig, retrieve: RetrieveConfig) -> dict[str, Any]:

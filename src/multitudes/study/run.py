@@ -24,7 +24,7 @@ from multitudes.progress import Progress, silent
 from multitudes.study.cells import Cell, prepared_digest
 from multitudes.study.comparison import CELLS_FILE, OUTCOMES_FILE
 from multitudes.study.config import StudyConfig
-from multitudes.study.grid import Dataset, GridEntry, grid_entries, prepare_dataset, seed_cell
+from multitudes.study.grid import Dataset, GridEntry, grid_entries, make_cell, prepare_dataset
 from multitudes.study.provenance import code_digest, machine_info, package_versions
 from multitudes.study.results_table import FinishedCell, cell_records, outcomes_table
 from multitudes.study.scheduler import ProgressListener, Scheduler, Task, cell_task, results
@@ -49,12 +49,6 @@ class StudyResult(NamedTuple):
     def n_done(self) -> int:
         """The number of cells with a result."""
         return len(self.record["cells"]) - len(self.failed)
-
-    @property
-    def notes(self) -> list[str]:
-        """Warnings about the data and the budgets, one line each."""
-        notes: list[str] = self.record["notes"]
-        return notes
 
     @property
     def n_outdated(self) -> int:
@@ -150,7 +144,10 @@ class _StudySession:
             entry, search = searches[future], future.result()
             key = entry.data, entry.method
             self._searches[key] = search
-            cells[key] = [self._seed_cell(entry, search, seed) for seed in self._config.seeds_of(entry.data)]
+            cells[key] = [
+                make_cell(entry, self._datasets[entry.data], search.best, seed, self._base_cells(entry, seed))
+                for seed in self._config.seeds_of(entry.data)
+            ]
             new = [cell for cell in cells[key] if first.setdefault(cell.training_digest, cell) is cell]
             first_futures += [pool.submit(self._scheduler.run, cell, "validation") for cell in new]
         errors = dict(zip([cell.digest for cell in first.values()], results(first_futures), strict=True))
@@ -209,9 +206,6 @@ class _StudySession:
     def _search(self, entry: GridEntry) -> SearchResult:
         base_cells = self._base_cells(entry, self._config.seeds_of(entry.data)[0])
         return search_settings(self._scheduler, entry, self._datasets[entry.data], self._config.tuning, base_cells)
-
-    def _seed_cell(self, entry: GridEntry, search: SearchResult, seed: int) -> Cell:
-        return seed_cell(entry, self._datasets[entry.data], search.best, seed, self._base_cells(entry, seed))
 
     def _base_cells(self, entry: GridEntry, seed: int) -> tuple[Cell, ...]:
         """Return the cells of the same seed that an entry is built on."""

@@ -23,7 +23,7 @@ from multitudes.evaluation.pair import METHOD as PAIR
 from multitudes.pinnersage.run import item_embeddings
 from multitudes.study.cells import Cell, prepared_digest
 from multitudes.study.config import SECTIONS, Settings, TuningConfig, flatten, unflatten
-from multitudes.study.grid import Dataset, GridEntry, check_search, trial_cell
+from multitudes.study.grid import Dataset, GridEntry, check_search, make_cell
 from multitudes.study.scheduler import ProgressListener, Scheduler
 from multitudes.study.search_space import Choices, Range, default_space
 
@@ -106,7 +106,7 @@ def search_settings(
     """Tune a method on a data set of a study; the scheduler computes the trials one after the other."""
 
     def score(number: int, values: Values) -> float | None:
-        return scheduler.score(trial_cell(entry, dataset, values, number, tuning.seed, base_cells), tuning.metric)
+        return scheduler.score(make_cell(entry, dataset, values, tuning.seed, base_cells, number), tuning.metric)
 
     return tune(score, entry.space, entry.defaults(), tuning.trials, tuning.seed)
 
