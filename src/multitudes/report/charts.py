@@ -86,8 +86,10 @@ def line_chart(rows: Sequence[Mapping[str, Any]], x: str, y: str, titles: tuple[
     groups = list(dict.fromkeys(str(row["group"]) for row in rows))
     dashes = [DASHES[place % len(DASHES)] for place in range(len(groups))]
     colours = [look.colour for look in distinct_looks(groups).values()]
+    places = sorted({row[x] for row in rows})
+    ticks = places[:: max(1, len(places) // 8)]
     base = alt.Chart(pl.DataFrame(rows)).encode(
-        x=alt.X(f"{x}:Q", title=titles[0]).axis(tickMinStep=1, format="d", grid=False),
+        x=alt.X(f"{x}:Q", title=titles[0]).axis(values=ticks, format="d", grid=False),
         y=alt.Y(f"{y}:Q", title=titles[1]).scale(zero=False),
         color=alt.Color("group:N", sort=groups, title=None).scale(domain=groups, range=colours),
         strokeDash=alt.StrokeDash("group:N", sort=groups, title=None).scale(domain=groups, range=dashes),
