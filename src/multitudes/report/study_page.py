@@ -1,6 +1,6 @@
 """The report of a study, from the comparison of methods to the provenance of the figures: as HTML and as Markdown."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -45,24 +45,27 @@ def markdown_page(summary: dict[str, Any], words: str = "", picture: str = "", a
         summary: of the study.
         words: Markdown placed before the figures of the data sets; what is above a line ``---`` comes first of all.
         picture: address of a picture below the first table, relative to the page.
-        appendix: address of the page with the tables of each data set; empty: they are on this one.
+        appendix: address of ``appendix_page``; empty: what it has is on this one.
     """
     first, _, words = words.partition("\n---\n") if "\n---\n" in words else ("", "", words)
     lead: list[Block] = [Heading(f"Results: {summary['name']}", 1), Text(WRITTEN_BY), Text(first.strip())]
     lead += _lead_blocks(summary, picture)
-    elsewhere = [Text(f"The tables of each data set are in [an appendix]({appendix}).")]
-    details: Iterable[Block] = elsewhere if appendix else _all_data_set_blocks(summary)
-    return to_markdown([*lead, Text(words.strip()), *details, *_overall_blocks(summary), *_provenance_blocks(summary)])
+    lead.append(Text(words.strip()))
+    if not appendix:
+        details = (*_all_data_set_blocks(summary), *_overall_blocks(summary), *_provenance_blocks(summary))
+        return to_markdown([*lead, *details])
+    elsewhere = Text(f"The tables of each data set, and how the study was run, are in [an appendix]({appendix}).")
+    return to_markdown([*lead, *_overall_blocks(summary), elsewhere])
 
 
 def appendix_page(summary: dict[str, Any], page: str) -> str:
-    """Return the Markdown page with the tables of each data set; ``page`` is the address of the first page."""
+    """Return the Markdown page of each data set and of how the study was run; ``page``: address of the first page."""
     lead: list[Block] = [
         Heading(f"Results: {summary['name']}, by data set", 1),
         Text(WRITTEN_BY),
         Text(f"What the figures say is on [the first page]({page})."),
     ]
-    return to_markdown([*lead, *_all_data_set_blocks(summary)])
+    return to_markdown([*lead, *_all_data_set_blocks(summary), *_provenance_blocks(summary)])
 
 
 def picture_caption(summary: dict[str, Any]) -> str:

@@ -27,7 +27,9 @@ def main(arguments: list[str] | None = None) -> int:
         "--words", type=Path, help="Markdown to place before the figures; what is above a line --- comes first"
     )
     parser.add_argument("--out", type=Path, help="file to write; default: standard output")
-    parser.add_argument("--appendix", type=Path, help="file for the tables of each data set; needs --out")
+    parser.add_argument(
+        "--appendix", type=Path, help="file for the tables of each data set, and how the study was run; needs --out"
+    )
     parser.add_argument("--picture", type=Path, help="SVG file for a chart below the first table; needs --out")
     options = parser.parse_args(arguments)
     if options.out is None and (options.appendix or options.picture):
