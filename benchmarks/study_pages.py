@@ -9,9 +9,11 @@ from typing import Any
 
 from benchmarks.machine import ROOT
 from benchmarks.markdown import table
+from multitudes.report.document import to_markdown
 from multitudes.report.formatting import format_difference
+from multitudes.report.study_tables import overview_table
 from multitudes.service.docs_tables import replace_table
-from multitudes.study import page as study_page
+from multitudes.study.page import main as write_pages
 
 RESULTS, RECORDS = ROOT / "benchmarks" / "results", ROOT / "records"
 PAGE = ROOT / "docs" / "results.md"
@@ -46,7 +48,7 @@ def main() -> None:
         given = [str(RESULTS / folder), "--words", str(RESULTS / folder / "words.md")]
         given += ["--out", str(RECORDS / f"{name}.md"), "--appendix", str(RECORDS / f"{name}-sets.md")]
         given += ["--picture", str(RECORDS / "images" / f"{name}.svg")] if name in PICTURES else []
-        study_page.main(given)
+        write_pages(given)
     PAGE.write_text(update_page(PAGE.read_text(encoding="utf-8"), summary_of(DEFAULT)), encoding="utf-8")
 
 
@@ -58,7 +60,7 @@ def summary_of(folder: str) -> dict[str, Any]:
 
 def update_page(page: str, summary: dict[str, Any]) -> str:
     """Return docs/results.md with its tables between the marks."""
-    tables = [study_page.overview_table(summary), "", *controls_table(summary["data"])]
+    tables = [to_markdown([overview_table(summary)]), *controls_table(summary["data"])]
     return replace_table(BEGIN, "\n".join(tables).strip(), page)
 
 

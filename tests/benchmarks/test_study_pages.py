@@ -5,7 +5,7 @@ import copy
 import pytest
 from benchmarks.study_pages import DEFAULT, PAGE, RECORDS, RESULTS, STUDIES, summary_of, update_page
 
-from multitudes.study.page import appendix_page
+from multitudes.report.study_page import appendix_page
 
 
 def test_every_kept_study_has_a_page():

@@ -43,13 +43,11 @@ def markdown_page(summary: dict[str, Any], words: str = "", picture: str = "", a
 
     Args:
         summary: of the study.
-        words: Markdown placed before the figures of the data sets; what is above a line ``---`` comes first of all.
+        words: Markdown placed before the figures of the data sets.
         picture: address of a picture below the first table, relative to the page.
         appendix: address of ``appendix_page``; empty: what it has is on this one.
     """
-    first, _, words = words.partition("\n---\n") if "\n---\n" in words else ("", "", words)
-    lead: list[Block] = [Heading(f"Results: {summary['name']}", 1), Text(WRITTEN_BY), Text(first.strip())]
-    lead += _lead_blocks(summary, picture)
+    lead = [Heading(f"Results: {summary['name']}", 1), Text(WRITTEN_BY), *_lead_blocks(summary, picture)]
     lead.append(Text(words.strip()))
     if not appendix:
         details = (*_all_data_set_blocks(summary), *_overall_blocks(summary), *_provenance_blocks(summary))

@@ -23,9 +23,7 @@ def main(arguments: list[str] | None = None) -> int:
     """Write the page to standard output or to a file; return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m multitudes.study.page", description=__doc__)
     parser.add_argument("study", type=Path, help="folder of a study, or one with only its summary.json")
-    parser.add_argument(
-        "--words", type=Path, help="Markdown to place before the figures; what is above a line --- comes first"
-    )
+    parser.add_argument("--words", type=Path, help="Markdown to place before the figures")
     parser.add_argument("--out", type=Path, help="file to write; default: standard output")
     parser.add_argument(
         "--appendix", type=Path, help="file for the tables of each data set, and how the study was run; needs --out"
