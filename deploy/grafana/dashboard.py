@@ -305,21 +305,6 @@ ROWS: dict[str, list[Panel]] = {
             {"{{instance}}": gauge("sum", "resident_bytes", "instance")},
             meaning="Memory of all processes of each machine.",
         ),
-        Panel(
-            "Shadow: overlap with what is shown",
-            "percentunit",
-            {"overlap": share(rate("shadow_common_candidates_total", "job"), rate("shadow_candidates_total", "job"))},
-            meaning="Share of the items shown that the shadow release would show too.",
-        ),
-        Panel(
-            "Shadow: requests, and its time",
-            "short",
-            {
-                "{{outcome}}": rate("shadow_requests_total", "outcome"),
-                "cores": rate("shadow_seconds_total", "job"),
-            },
-            meaning="Requests that the shadow release answered per second, and the processor time that it takes.",
-        ),
     ],
 }
 

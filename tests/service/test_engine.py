@@ -202,20 +202,6 @@ def test_an_index_that_hangs_soon_seems_too_dear_and_is_asked_once_in_a_while(pl
     assert result(after).degradation == Degradation.NONE
 
 
-def test_who_looks_at_answers_cannot_harm_them(played: Played, caplog):
-    looked = []
-
-    def look(ask: Request, answer: Recommendation) -> None:
-        looked.append((ask.user_id, answer.user_id))
-        raise RuntimeError("shadow")
-
-    some = Engine(lambda: played, clock=played.clock, on_answer=look)
-    futures = [some.submit([Request(user)], 1.0, "interactive")[0] for user in (1, 2)]
-    some.step()
-    assert [result(future).degradation for future in futures] == [Degradation.NONE] * 2
-    assert looked == [(1, 1)]
-
-
 def test_what_runs_now_is_ahead_of_who_comes(played: Played):
     some = engine(played, batch_s=1.0)
     some.submit([Request(0)], 1.0, "interactive")

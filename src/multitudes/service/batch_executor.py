@@ -68,7 +68,6 @@ class BatchExecutor:
         self,
         get_retriever: Callable[[], Recommender],
         admission: AdmissionController,
-        on_answer: Callable[[Request, Recommendation], None],
         clock: Callable[[], float],
     ) -> None:
         """Create an executor.
@@ -76,11 +75,10 @@ class BatchExecutor:
         Args:
             get_retriever: returns the retriever that serves now; called once for each batch.
             admission: chooses the degradation for the time that is left, and records what batches cost.
-            on_answer: called with each answer that is not popular, after it was given.
             clock: any steady clock, in seconds.
         """
         self.counts = OutcomeCounter()
-        self._get_retriever, self._admission, self._on_answer, self._clock = get_retriever, admission, on_answer, clock
+        self._get_retriever, self._admission, self._clock = get_retriever, admission, clock
 
     def execute(self, batch: Batch) -> None:
         """Answer a batch; when this returns, every request has its answer or its error."""
@@ -138,8 +136,6 @@ class BatchExecutor:
         self.counts.add(level.label, len(requests))
         for queued, answer in zip(requests, answers, strict=True):
             queued.future.set_result(EngineAnswer(answer, start_s - queued.enqueued_s, stages.seconds))
-        if level < Degradation.POPULAR:
-            self._notify(requests, answers)
 
     @staticmethod
     def _retrieve(
@@ -148,13 +144,6 @@ class BatchExecutor:
         if level == Degradation.POPULAR:
             return [retriever.recommend_popular(queued.request, TOO_LITTLE_TIME) for queued in requests]
         return retriever.answer([queued.request for queued in requests], degradation=level, timer=stages)
-
-    def _notify(self, requests: Sequence[QueuedRequest], answers: Sequence[Recommendation]) -> None:
-        try:
-            for queued, answer in zip(requests, answers, strict=True):
-                self._on_answer(queued.request, answer)
-        except Exception:  # an error of the observer must not affect the answers
-            logging.getLogger(__name__).exception("the observer of answers failed")
 
     def _answer_failure(self, retriever: Recommender, queued: QueuedRequest, error: Exception) -> None:
         """Answer a request whose retrieval failed: a wrong request with its error, any other with popular items."""

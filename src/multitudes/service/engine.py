@@ -17,7 +17,6 @@ from pydantic import Field
 
 from multitudes.config import Config
 from multitudes.retrieval.request import Degradation, Request
-from multitudes.retrieval.response import Recommendation
 from multitudes.service.admission import (
     OVERLOADED,
     AdmissionConfig,
@@ -60,11 +59,6 @@ class EngineState(NamedTuple):
     counts: dict[str, int]  # answered, by level; refused, cancelled, late, failed
 
 
-def ignore_answer(request: Request, recommendation: Recommendation) -> None:
-    """Do nothing: the default observer of answers."""
-    del request, recommendation
-
-
 class Engine:
     """Answers requests of any thread or event loop, in one thread."""
 
@@ -75,7 +69,6 @@ class Engine:
         admission: AdmissionConfig | None = None,
         *,
         lag_s: Callable[[], float] = lambda: 0.0,
-        on_answer: Callable[[Request, Recommendation], None] = ignore_answer,
         clock: Callable[[], float] = monotonic,
     ) -> None:
         """Create an engine; ``start`` starts its thread.
@@ -85,13 +78,12 @@ class Engine:
             config: of the queue.
             admission: of admission control.
             lag_s: returns the lag of the event loop in seconds.
-            on_answer: called with each answer that is not popular, after it was given, in the engine's thread.
             clock: any steady clock, in seconds.
         """
         self.config = config or EngineConfig()
         admission = admission or AdmissionConfig()
         self.admission = AdmissionController(admission, Costs(admission.smoothing))
-        self._executor = BatchExecutor(get_retriever, self.admission, on_answer, clock)
+        self._executor = BatchExecutor(get_retriever, self.admission, clock)
         self._lag_s, self._clock = lag_s, clock
         self._queue, self._changed = RequestQueue(), Condition()
         self._running: tuple[float, float] | None = None  # start and expected seconds of the batch

@@ -138,11 +138,6 @@ class MetricFamilies:
         )
         self.release_switches = self._counter("release_switches", "Changes to another release, of each process.")
         self.release_rejections = self._counter("release_rejections", "Releases that were rejected, by each process.")
-        self.shadow = self._counter("shadow_requests", "Requests to the shadow release, by outcome.", "outcome")
-        start_at_zero(self.shadow, "compared", "dropped", "failed")
-        self.shadow_candidates = self._counter("shadow_candidates", "Candidates shown in compared answers.")
-        self.shadow_common = self._counter("shadow_common_candidates", "Of these, those that the shadow has too.")
-        self.shadow_seconds = self._counter("shadow_seconds", "Time that the shadow took.")
 
     def _add_processes(self) -> None:
         self.processes = self._gauge("processes", "Processes that serve.", "livesum")

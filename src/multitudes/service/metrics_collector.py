@@ -16,7 +16,6 @@ from multitudes.service.engine import Engine
 from multitudes.service.loop_lag import LoopLagMonitor
 from multitudes.service.metrics import MetricFamilies
 from multitudes.service.queued_stream import stderr_stream
-from multitudes.service.shadow import Shadow
 
 _INTERVAL_S: Final = 5.0  # the age of what a page shows of the other processes; Prometheus asks every 15 s
 _MEMORY: Final = Path("/proc/self/statm")  # on systems without it, memory is not reported
@@ -39,7 +38,6 @@ class MetricSources(NamedTuple):
     states: HasBreaker
     logs: Logs
     loop_lag: LoopLagMonitor
-    shadow: Shadow | None = None
 
 
 class MetricsCollector:
@@ -68,7 +66,6 @@ class MetricsCollector:
             self._collect_engine()
             self._collect_stores()
             self._collect_release()
-            self._collect_shadow()
             if _MEMORY.exists():
                 pages = int(_MEMORY.read_text().split()[1])
                 self._families.resident_bytes.set(pages * os.sysconf("SC_PAGE_SIZE"))
@@ -113,17 +110,6 @@ class MetricsCollector:
         families.release_refused.set(bool(watcher_state.problem))
         self._set_counter(families.release_switches, watcher_state.switches)
         self._set_counter(families.release_rejections, watcher_state.rejections)
-
-    def _collect_shadow(self) -> None:
-        if self._sources.shadow is None:
-            return
-        families, comparison = self._families, self._sources.shadow.totals()
-        self._set_counter(families.shadow.labels("compared"), comparison.requests)
-        self._set_counter(families.shadow.labels("dropped"), comparison.dropped)
-        self._set_counter(families.shadow.labels("failed"), comparison.errors)
-        self._set_counter(families.shadow_candidates, comparison.candidates)
-        self._set_counter(families.shadow_common, comparison.common)
-        self._set_counter(families.shadow_seconds, comparison.seconds)
 
     def _set_counter(self, counter: Counter, value: float) -> None:
         """Raise a counter to what a component has counted.

@@ -47,9 +47,6 @@ class ServerConfig(Config):
 class ReleasesConfig(Config):
     """Which releases are served."""
 
-    shadow: str | None = Field(
-        None, description="A version that answers the same requests in the background: compared, never shown."
-    )
     trust: Path | None = Field(
         None,
         description="Public key, or a folder of such (*.pub): only releases that one of them signed are served.",

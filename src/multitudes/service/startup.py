@@ -8,22 +8,20 @@ from pathlib import Path
 
 from multitudes.errors import UsageError
 from multitudes.logs.logs import Logs
-from multitudes.release.store import ReleaseStore, service_folder
+from multitudes.release.store import service_folder
 from multitudes.retrieval.release_trial import ReleaseTrial
 from multitudes.retrieval.release_watcher import ReleaseWatcher
-from multitudes.retrieval.retriever import Retriever
 from multitudes.service.access_records import AccessRecords
 from multitudes.service.api_keys import ApiKeys
 from multitudes.service.auth import LOOPBACK_HOSTS
 from multitudes.service.dependencies import Dependencies
-from multitudes.service.engine import Engine, ignore_answer
+from multitudes.service.engine import Engine
 from multitudes.service.id_types import release_id_types
 from multitudes.service.journal import Journal
 from multitudes.service.loop_lag import LoopLagMonitor
 from multitudes.service.metrics import Metrics
 from multitudes.service.metrics_collector import MetricsCollector, MetricSources
-from multitudes.service.settings import ReleasesConfig, ServeConfig
-from multitudes.service.shadow import Shadow
+from multitudes.service.settings import ServeConfig
 from multitudes.service.state_guard import GuardedStates
 from multitudes.state.erasure_requests import FILE_NAME, ErasureRequests
 from multitudes.state.protocol import UserStateStore
@@ -76,13 +74,9 @@ def open_dependencies(releases: Path, settings: ServeConfig) -> Iterator[Depende
         states = GuardedStates(store, erasure_requests, metrics.record_state_call, settings.guard)
         stack.enter_context(closing(states))
         logs = stack.enter_context(closing(Logs(folder / "logs", release_id_types(watcher().release), settings.logs)))
-        shadow = _open_shadow(releases, settings.releases)
-        if shadow is not None:
-            stack.enter_context(closing(shadow)).start()
-        on_answer = ignore_answer if shadow is None else shadow.offer
-        engine = Engine(watcher, settings.engine, settings.admission, lag_s=loop_lag.lag_s, on_answer=on_answer)
+        engine = Engine(watcher, settings.engine, settings.admission, lag_s=loop_lag.lag_s)
         stack.enter_context(closing(engine))
-        sources = MetricSources(watcher, engine, states, logs, loop_lag, shadow)
+        sources = MetricSources(watcher, engine, states, logs, loop_lag)
         collector = stack.enter_context(closing(MetricsCollector(metrics.families, sources)))
         metrics.refresh_with(collector.collect)
         for component in (watcher, states, logs, engine, collector):
@@ -108,12 +102,6 @@ def data_folder(releases: Path, settings: ServeConfig) -> Path:
     with suppress(PermissionError):  # of another owner, as in a container, who sees to it
         folder.chmod(stat.S_IMODE(folder.stat().st_mode) & ~stat.S_IRWXO)
     return folder
-
-
-def _open_shadow(releases: Path, settings: ReleasesConfig) -> Shadow | None:
-    if settings.shadow is None:
-        return None
-    return Shadow(Retriever.open(ReleaseStore(releases).folder(settings.shadow), trust=settings.trust))
 
 
 def _open_store(folder: Path, settings: ServeConfig) -> UserStateStore:
