@@ -7,13 +7,13 @@ from typing import Any, Final, cast
 from multitudes.api import ID_CHARACTERS
 from multitudes.service.app import create_app
 from multitudes.service.dependencies import Dependencies
-from multitudes.service.docs_page import bounds_in_words
 from multitudes.service.metrics import Metrics
 from multitudes.service.settings import ServeConfig
 from reference.markdown import from_docstring, page, table
 
 Node = Mapping[str, Any]
 _JSON: Final = "application/json"
+_LARGEST: Final = 2**62  # a bound beyond it is that of int64, and tells nothing
 
 
 def pages() -> dict[str, str]:
@@ -21,7 +21,7 @@ def pages() -> dict[str, str]:
     api = description()
     explorer = {path for path in api["paths"] if path.startswith("/v1/explore")}
     main, map_ = _Paths(api, set(api["paths"]) - explorer, "http-types.md"), _Paths(api, explorer, "")
-    more = "What programs read: `/openapi.json`. The same as a page: `/docs`. The addresses of the explorer:"
+    more = "What programs read: `/openapi.json`. The addresses of the explorer:"
     return {
         "http.md": page(
             "HTTP",
@@ -152,8 +152,13 @@ def _name(schema: Node) -> str:
 
 
 def _bounds(schema: Node, of: str, unit: str) -> str:
-    bounds = bounds_in_words(schema, of)
-    return f" ({bounds}{unit})" if bounds else ""
+    """Return the bounds of a value (``imum``), a text (``Length``) or a list (``Items``); empty where it has none."""
+    least, most = (schema.get(f"{end}{of}") for end in ("min", "max"))
+    least, most = (None if bound is None or abs(bound) > _LARGEST else f"{bound:,.10g}" for bound in (least, most))
+    if least is None and most is None:
+        return ""
+    bounds = f"up to {most}" if least is None else f"at least {least}" if most is None else f"{least} to {most}"
+    return f" ({bounds}{unit})"
 
 
 def _errors(api: Node) -> str:

@@ -9,6 +9,7 @@ from textwrap import dedent
 
 DOCS = Path(__file__).parents[1] / "docs"
 NOTE = "<!-- Written by `python -m reference` from the code; a test compares. -->"
+_END = "<!-- end -->"
 _TABLE = re.compile(r"^=+(?: =+)+\n(.+?)\n(=+(?: =+)+)\n(.+?)\n=+(?: =+)+$", re.MULTILINE | re.DOTALL)
 _LITERAL = re.compile(r"^(.*?):?:\n\n((?:^(?: +.*)?\n?)+)", re.MULTILINE)
 
@@ -23,6 +24,12 @@ def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
     head = list(head)
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+
+
+def replace_table(mark: str, text: str, page_text: str) -> str:
+    """Return a page with ``text`` between ``mark`` and the next end mark."""
+    before, _, rest = page_text.partition(mark)
+    return f"{before}{mark}\n\n{text}\n\n{_END}{rest.partition(_END)[2]}"
 
 
 def summary(value: object) -> str:

@@ -6,9 +6,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from reference.markdown import replace_table
+
 from benchmarks.machine import ROOT
 from benchmarks.markdown import format_number, table
-from multitudes.service.docs_tables import replace_table
 
 BEGIN = "<!-- figures: written by `python -m benchmarks.readout.page records/readout.md` -->"
 RESULTS = ROOT / "benchmarks" / "results" / "readout.json"

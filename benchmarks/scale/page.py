@@ -6,12 +6,13 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from reference.markdown import replace_table
+
 from benchmarks.machine import ROOT
 from benchmarks.markdown import format_number, table
 from benchmarks.scale.picture import draw
 from multitudes.capacity.plan import CapacityConfig, StageRequirements, plan_capacity
 from multitudes.capacity.unit_costs import UnitCosts, load_unit_costs
-from multitudes.service.docs_tables import replace_table
 
 BEGIN = "<!-- three sizes: written by `python -m benchmarks.scale.page records/scale.md` -->"
 BEGIN_GROWTH = "<!-- growth: written by `python -m benchmarks.scale.page records/scale.md` -->"

@@ -6,11 +6,12 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from reference.markdown import replace_table
+
 from benchmarks.machine import ROOT
 from benchmarks.markdown import format_number, table
 from benchmarks.simulate.picture import draw
 from benchmarks.simulate.sets import WORLD
-from multitudes.service.docs_tables import replace_table
 
 BEGIN = "<!-- world: written by `python -m benchmarks.simulate.page records/simulated-world.md` -->"
 RESULTS = ROOT / "benchmarks" / "results" / "simulate.json"

@@ -6,9 +6,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from reference.markdown import replace_table
+
 from benchmarks.machine import ROOT
 from benchmarks.markdown import table
-from multitudes.service.docs_tables import replace_table
 
 BEGIN = "<!-- sardine: written by `python -m benchmarks.simulate.sardine_page records/simulated-world.md` -->"
 RESULTS = ROOT / "benchmarks" / "results" / "sardine.json"

@@ -6,9 +6,10 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from reference.markdown import replace_table
+
 from benchmarks.machine import ROOT
 from benchmarks.markdown import format_number, table
-from multitudes.service.docs_tables import replace_table
 
 BEGIN = "<!-- speed: written by `python -m benchmarks.spark.page docs/spark.md` -->"
 EQUAL = "<!-- equal: written by `python -m benchmarks.spark.page docs/spark.md` -->"

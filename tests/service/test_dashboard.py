@@ -9,8 +9,7 @@ from typing import Any
 
 import pytest
 import yaml
-
-from multitudes.service.docs_tables import labels_by_name, update_metrics
+from reference.service import labels_by_name
 
 ROOT = Path(__file__).parents[2]
 GRAFANA = ROOT / "deploy" / "grafana"
@@ -154,10 +153,6 @@ def test_no_panel_lies_on_another_and_each_has_its_own_number():
         assert not cells & taken, panel["title"]
         assert max(x for x, _ in cells) < 24
         taken |= cells
-
-
-def test_the_table_of_metrics_is_the_one_that_the_families_write():
-    assert update_metrics(PAGE) == PAGE
 
 
 def test_the_five_questions_can_be_answered():

@@ -88,7 +88,7 @@ def test_the_connection_serves_on_though_the_body_comes_later(deps: Dependencies
         connection.sendall(REQUEST[-5:])
         connection.sendall(b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n")
         assert answer(connection)[0] == 200
-        connection.sendall(b"HEAD /docs HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n")
+        connection.sendall(b"HEAD /healthz HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n")
         connection.settimeout(30)
         assert connection.recv(65_536).startswith(b"HTTP/1.1 "), "a head without a body is written, too"
 

@@ -150,7 +150,7 @@ def test_a_body_that_is_not_said_to_be_json_is_refused(plain_call):
         ("GET", "/none", (404, "not_found")),
         ("GET", "/v1/recommend/", (404, "not_found")),
         ("GET", "/v1/users/", (422, "invalid")),
-        ("GET", "/docs/", (404, "not_found")),
+        ("GET", "/docs", (404, "not_found")),
         ("GET", "/../../etc/passwd", (404, "not_found")),
         ("GET", "/v1/recommend", (405, "wrong_method")),
         ("PATCH", "/v1/users/ann", (405, "wrong_method")),

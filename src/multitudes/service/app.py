@@ -9,7 +9,7 @@ from time import monotonic
 from fastapi import FastAPI
 from starlette.middleware import Middleware
 
-from multitudes.service.auth import DOCS_PATH, EXPLORER_PATH, LOOPBACK_HOSTS, AuthMiddleware
+from multitudes.service.auth import EXPLORER_PATH, LOOPBACK_HOSTS, AuthMiddleware
 from multitudes.service.dependencies import Dependencies
 from multitudes.service.early_rejection import REJECTIONS, EarlyRejections
 from multitudes.service.errors import add_error_handlers
@@ -26,7 +26,7 @@ from multitudes.service.openapi import INTRODUCTION, openapi_builder
 from multitudes.service.recommend_routes import FastRecommendMiddleware, recommend_router, similar_router
 from multitudes.service.request_context import RequestContextMiddleware
 from multitudes.service.request_limits import RequestLimitsMiddleware
-from multitudes.service.status_routes import docs_router, health_router, releases_router
+from multitudes.service.status_routes import health_router, releases_router
 from multitudes.service.user_routes import events_router, users_router
 from multitudes.service.watchdog import Watchdog
 
@@ -66,7 +66,7 @@ def create_app(
         description=INTRODUCTION,
         lifespan=lifespan,
         middleware=middlewares(deps, shedder, own_hosts),
-        docs_url=None,  # its page loads scripts from other hosts; docs_router has one that does not
+        docs_url=None,  # its page loads scripts from other hosts; docs/http.md shows the same
         redoc_url=None,
         redirect_slashes=False,
     )
@@ -80,7 +80,6 @@ def create_app(
         app.include_router(explorer_router(deps))
     add_error_handlers(app)
     app.openapi = openapi_builder(app)  # type: ignore[method-assign]
-    app.include_router(docs_router(app.openapi))
     return app
 
 
@@ -100,7 +99,7 @@ def middlewares(deps: Dependencies, shedder: LoadShedder, own_hosts: frozenset[s
             own_hosts=own_hosts,
             metrics=deps.metrics,
             records=deps.access_records,
-            pages=frozenset({DOCS_PATH, EXPLORER_PATH} if settings.explorer.enabled else {DOCS_PATH}),
+            pages=frozenset({EXPLORER_PATH} if settings.explorer.enabled else ()),
         ),
         # 429: so many requests are in flight that this one would miss its deadline.
         Middleware(

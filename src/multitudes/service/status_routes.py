@@ -1,10 +1,8 @@
-"""``/healthz``: the process is alive. ``/readyz``: it can answer. ``/metrics``, ``/v1/releases``, and ``/docs``."""
+"""``/healthz``: the process is alive. ``/readyz``: it can answer. ``/metrics`` and ``/v1/releases``."""
 
 import asyncio
-from collections.abc import Callable
-from functools import cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from fastapi import APIRouter
 from starlette.responses import Response
@@ -14,9 +12,7 @@ from multitudes.errors import ArtefactError, StateError
 from multitudes.release.manifest import read_manifest
 from multitudes.release.store import ReleaseStore
 from multitudes.service import schemas
-from multitudes.service.auth import DOCS_PATH
 from multitudes.service.dependencies import Dependencies
-from multitudes.service.docs_page import docs_page
 from multitudes.service.errors import json_response
 from multitudes.service.openapi import error_responses, responses
 from multitudes.state.erasure_requests import DamagedRequestsError
@@ -54,20 +50,6 @@ def health_router(deps: Dependencies) -> APIRouter:
         """Return the metrics of all processes of this service."""
         page = await asyncio.to_thread(deps.metrics.render)
         return Response(page, media_type="text/plain; version=0.0.4; charset=utf-8")
-
-    return routes
-
-
-def docs_router(openapi: Callable[[], dict[str, Any]]) -> APIRouter:
-    """Return the route of the page that shows the description which ``openapi`` returns."""
-    routes = APIRouter()
-    page = cache(lambda: docs_page(openapi()))
-
-    @routes.get(DOCS_PATH, include_in_schema=False)
-    async def show_docs() -> Response:
-        """Return the page; it contains no data."""
-        html, policy = await asyncio.to_thread(page)  # the first time, it takes a while
-        return Response(html, media_type="text/html; charset=utf-8", headers={"content-security-policy": policy})
 
     return routes
 
