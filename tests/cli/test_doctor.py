@@ -14,6 +14,7 @@ from multitudes.release import delta_log
 from multitudes.release.delta_log import Delta
 from multitudes.release.store import ReleaseStore
 from multitudes.retrieval.inspection import inspect_release
+from multitudes.service.api_keys import make_key
 from tests.release.small_release import publish_small
 
 
@@ -122,3 +123,64 @@ def test_a_tuned_index_says_what_the_doctor_reads(tmp_path: Path):
     publish_small(tmp_path, index=info)
     subjects = [finding.subject for finding in inspect_release(ReleaseStore(tmp_path))]
     assert subjects.count("recall") == len(info["tuning"]["levels"]) > 0
+
+
+def risks(tmp_path: Path, capsys, text: str) -> list[str]:
+    """Return the risks of settings that ``serve`` accepts."""
+    config = tmp_path / "serve.toml"
+    config.write_text(text)
+    assert run(["doctor", "--config", str(config), "--json"]) == 0, "a risk is no failure"
+    findings = json.loads(capsys.readouterr().out.splitlines()[-1])["findings"]
+    return [finding["text"] for finding in findings if finding["subject"] == "settings" and finding["level"] != "ok"]
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("[keys]\nopen = true\n", "whoever reaches it may read, write and erase"),
+        ("[server]\nproxies = '127.0.0.1, *'\n", "any client may claim any address"),
+        (
+            "[state]\nstore = 'redis://states.example.org:6379'\n",
+            "states.example.org: user states are sent in plain text",
+        ),
+        ("[logs]\nkeep_days = 0\nmax_gb = 0\n", "the logs grow until the disk is full"),
+    ],
+)
+def test_each_risk_of_the_settings_is_named(tmp_path: Path, capsys, text, told):
+    [found] = risks(tmp_path, capsys, text)
+    assert told in found
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "[state]\nstore = 'redis://localhost'\n",
+        "[state]\nstore = 'rediss://s.example.org'\n",
+        "[logs]\nmax_gb = 0\n",
+    ],
+)
+def test_what_only_looks_like_a_risk_is_none(tmp_path: Path, capsys, text):
+    assert risks(tmp_path, capsys, text) == []
+
+
+def test_settings_with_which_the_service_does_not_start_are_an_error(tmp_path: Path, capsys):
+    config = tmp_path / "serve.toml"
+    config.write_text("[server]\nhost = '0.0.0.0'\n")
+    assert run(["doctor", "--config", str(config)]) == 2
+    assert "no key is required; make keys" in capsys.readouterr().err
+
+
+def test_files_that_others_may_read_or_write_are_named(tmp_path: Path, capsys):
+    keys, config = tmp_path / "keys", tmp_path / "serve.toml"
+    make_key(keys, "shop", ("recommend",))
+    text = f"[keys]\nfile = '{keys}'\n[state]\nstore = 'rediss://:secret@states.example.org'\n"
+    config.touch(0o600)
+    assert risks(tmp_path, capsys, text) == []
+    keys.chmod(0o666)
+    assert risks(tmp_path, capsys, text) == [f"{keys}: others may add their own keys to it; chmod 600"]
+    keys.chmod(0o600)
+    config.chmod(0o644)
+    [found] = risks(tmp_path, capsys, text)
+    assert found.startswith(f"{config}: it contains the password")
+    assert "secret" not in found

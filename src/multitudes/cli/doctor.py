@@ -2,13 +2,17 @@
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
+from urllib.parse import urlsplit
 
 import typer
 
 from multitudes.cli.output import print_json
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from multitudes.retrieval.inspection import Finding
+    from multitudes.service.settings import ServeConfig
 
 _LEVEL_STYLES = {"ok": "green", "note": "cyan", "warning": "yellow"}
 
@@ -68,11 +72,44 @@ def _settings_findings(config: Path | None, releases: Path | None, version: str 
     if config is None:
         return []
     require_extra("serve")
+    from multitudes.retrieval.inspection import Finding
     from multitudes.service.settings import load_settings
-    from multitudes.service.settings_audit import audit_settings
+    from multitudes.service.startup import load_api_keys
 
-    history_length = None if releases is None else _history_length(releases, version)
-    return audit_settings(load_settings(config, os.environ, {}), config, history_length)
+    settings = load_settings(config, os.environ, {})
+    load_api_keys(settings)
+    history = None if releases is None else _history_length(releases, version)
+    risks = _risks(settings, config, history or 0)
+    return [Finding("warning", "settings", text) for text in risks] or [Finding("ok", "settings", "nothing risky")]
+
+
+def _risks(settings: "ServeConfig", config: Path, history: int) -> "Iterator[str]":
+    """Yield a line for each setting that lets others in, or loses data; ``serve`` rejects what cannot be.
+
+    Args:
+        settings: of the service, with the environment.
+        config: the file that they were read from.
+        history: events that the release reads of each user; 0: unknown.
+    """
+    from multitudes.service.auth import LOOPBACK_HOSTS
+
+    server, keys, store, logs = settings.server, settings.keys.file, urlsplit(settings.state.store or ""), settings.logs
+    if keys is None and settings.keys.open:
+        yield "[keys] open = true: whoever reaches it may read, write and erase; make keys with `multitudes key`"
+    if keys is not None and keys.stat().st_mode & 0o022:
+        yield f"{keys}: others may add their own keys to it; chmod 600"
+    if server.host not in LOOPBACK_HOSTS:
+        yield f"[server] host = {server.host!r}: plain HTTP; put a proxy with TLS in front of it"
+    if "*" in server.proxies.replace(" ", "").split(","):
+        yield "[server] proxies = '*': any client may claim any address; give the address of the proxy"
+    if store.scheme == "redis" and store.hostname not in {*LOOPBACK_HOSTS, None}:
+        yield f"[state] store at {store.hostname}: user states are sent in plain text; use rediss://"
+    if store.password and config.stat().st_mode & 0o044:
+        yield f"{config}: it contains the password of the store, and others may read it; chmod 600"
+    if settings.state.keep < history:
+        yield f"[state] keep = {settings.state.keep}, and the release reads {history} events of a user; keep as many"
+    if logs.keep_days == logs.max_gb == 0:
+        yield "[logs] keep_days = 0 and max_gb = 0: the logs grow until the disk is full; limit one of them"
 
 
 def _history_length(releases: Path, version: str | None) -> int | None:
