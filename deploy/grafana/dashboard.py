@@ -259,7 +259,6 @@ ROWS: dict[str, list[Panel]] = {
                 "torn lines: {{log}}": rate("log_torn_lines_total", "log"),
                 "failed segments: {{log}}": rate("log_failures_total", "log"),
                 "answers": rate("unlogged_total", "job"),
-                "lines of the journal": rate("journal_lost_lines_total", "job"),
             },
             meaning="What should have been logged and was not, per second; almost always a full disk.",
         ),

@@ -1,11 +1,12 @@
-"""A line for each request that tells how it went and not who asked; errors with their cause; nobody waits for it."""
+"""A line for each request that tells how it went and not who asked; errors with their cause."""
 
 import json
 import logging
+import os
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from io import StringIO
-from threading import Event
 from typing import Any
 
 import pytest
@@ -13,7 +14,6 @@ import pytest
 from multitudes.errors import DataError
 from multitudes.service.app import create_app
 from multitudes.service.journal import Journal, configure_logging, is_sampled
-from multitudes.service.queued_stream import QueuedStream
 from multitudes.service.settings import JournalConfig
 from tests.service.conftest import ask
 
@@ -162,54 +162,17 @@ def test_a_text_that_is_no_unicode_is_written_all_the_same(written):
     assert lines(written)[0]["context"] == {"page": "\ud800"}
 
 
-class Hanging(StringIO):
-    """A stream whose reader hangs until it is let go."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.writing, self.released = Event(), Event()
-
-    def write(self, text: str) -> int:
-        self.writing.set()
-        assert self.released.wait(60)
-        return super().write(text)
-
-
-def test_a_reader_that_hangs_holds_nobody_and_what_does_not_fit_is_counted():
-    stream = Hanging()
-    outlet = QueuedStream(stream, max_lines=3)
-    log = Journal(JournalConfig(), outlet)
-    log.log_context("r-0", {})
-    assert stream.writing.wait(60)
-    for n in range(1, 6):
-        log.log_context(f"r-{n}", {})
-    assert not outlet.drain(0.01)
-    stream.released.set()
-    assert outlet.drain(60)
-    assert [line["request_id"] for line in lines(stream)] == ["r-0", "r-1", "r-2", "r-3"]
-    assert outlet.lost == 2
-
-
-def test_lines_that_come_together_are_written_together(monkeypatch):
-    all_there, written = Event(), list[str]()
-    monkeypatch.setattr("multitudes.service.queued_stream.sleep", lambda _: all_there.wait(60))
-    stream = StringIO()
-    monkeypatch.setattr(stream, "write", written.append)
-    outlet = QueuedStream(stream)
-    for n in range(3):
-        outlet.write(f"{n}\n")
-    all_there.set()
-    assert outlet.drain(60)
-    assert written == ["0\n1\n2\n"]
-
-
-def test_a_reader_that_has_gone_ends_nothing():
-    stream = StringIO()
-    outlet = QueuedStream(stream)
-    stream.close()
-    outlet.write("a line\n")
-    assert outlet.drain(60)
-    assert outlet.lost == 1
+def test_a_reader_that_has_gone_ends_nothing(deps, monkeypatch):
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "w", buffering=1) as gone:
+        monkeypatch.setattr("sys.stderr", gone)
+        with pytest.raises(BrokenPipeError):  # the control
+            gone.write("a line\n")
+        app = create_app(replace(deps, journal=Journal(JournalConfig())))
+        assert ask(app, "POST", "/v1/recommend", json=ANN).status_code == 200
+        with suppress(BrokenPipeError):
+            gone.close()
 
 
 def test_a_text_journal_has_no_control_character_of_a_client(deps, written):

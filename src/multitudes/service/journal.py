@@ -7,9 +7,11 @@ so erasing a user leaves it unchanged.
 """
 
 import logging
+import sys
 import traceback
 import zlib
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Protocol
@@ -20,7 +22,6 @@ from structlog.stdlib import ProcessorFormatter
 from structlog.typing import EventDict, Processor, WrappedLogger
 
 from multitudes.errors import MultitudesError
-from multitudes.service.queued_stream import stderr_stream
 from multitudes.service.settings import JournalConfig
 
 _LEVELS: Final = logging.getLevelNamesMapping()
@@ -38,14 +39,29 @@ class Stream(Protocol):
         ...
 
 
+class StandardError:
+    """Standard error. Where its reader has gone, lines are dropped: the service goes on without a journal."""
+
+    def write(self, text: str, /) -> int:
+        """Write ``text``; return the number of characters."""
+        with suppress(OSError, ValueError):
+            sys.stderr.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        """Write what is buffered."""
+        with suppress(OSError, ValueError):
+            sys.stderr.flush()
+
+
 class Journal:
     """Writes the journal."""
 
     def __init__(self, config: JournalConfig, stream: Stream | None = None) -> None:
-        """Write to ``stream``; by default to standard error, which never blocks the writer."""
+        """Write to ``stream``; by default to standard error."""
         self._config = config
         self._log = structlog.wrap_logger(
-            structlog.WriteLogger(stream or stderr_stream()),  # type: ignore[arg-type]
+            structlog.WriteLogger(stream or StandardError()),  # type: ignore[arg-type]
             processors=[structlog.processors.add_log_level, *_base_processors(config), _renderer(config)],
             wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[config.level.upper()]),
         )
@@ -97,7 +113,7 @@ class Journal:
 
 def configure_logging(config: JournalConfig, *loggers: str, stream: Stream | None = None) -> None:
     """Write the records of ``loggers`` in the form of the journal; a process that serves calls this once."""
-    handler: logging.StreamHandler[Any] = logging.StreamHandler(stream or stderr_stream())
+    handler: logging.StreamHandler[Any] = logging.StreamHandler(stream or StandardError())
     processors: list[Processor] = [
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,

@@ -123,7 +123,6 @@ class MetricFamilies:
         )
         for family in (self.log_rows, self.log_lost_rows, self.log_torn_lines, self.log_segments, self.log_failures):
             start_at_zero(family, "served", "events")
-        self.journal_lost_lines = self._counter("journal_lost_lines", "Lines of the journal that were dropped.")
 
     def _add_releases(self) -> None:
         self.release_info = self._gauge(

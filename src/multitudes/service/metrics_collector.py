@@ -15,7 +15,6 @@ from multitudes.retrieval.release_watcher import ReleaseWatcher
 from multitudes.service.engine import Engine
 from multitudes.service.loop_lag import LoopLagMonitor
 from multitudes.service.metrics import MetricFamilies
-from multitudes.service.queued_stream import stderr_stream
 
 _INTERVAL_S: Final = 5.0  # the age of what a page shows of the other processes; Prometheus asks every 15 s
 _MEMORY: Final = Path("/proc/self/statm")  # on systems without it, memory is not reported
@@ -95,7 +94,6 @@ class MetricsCollector:
             self._set_counter(families.log_segments.labels(log), counts["segments"])
             self._set_counter(families.log_failures.labels(log), counts["failures"])
             families.log_damaged.labels(log).set(counts["damaged_segments"])
-        self._set_counter(families.journal_lost_lines, stderr_stream().lost)
 
     def _collect_release(self) -> None:
         families, release = self._families, self._sources.releases().release

@@ -30,7 +30,6 @@ from multitudes.errors import MissingError, MultitudesError, UsageError, explain
 from multitudes.service.app import create_app
 from multitudes.service.journal import configure_logging
 from multitudes.service.multiprocess_metrics import share_metrics, shared_folder
-from multitudes.service.queued_stream import stderr_stream
 from multitudes.service.request_limits import protocol_with_idle_timeout
 from multitudes.service.settings import ServeConfig
 from multitudes.service.startup import open_dependencies
@@ -93,7 +92,6 @@ def serve_single(app: FastAPI, settings: ServeConfig, listening: socket) -> None
     _raise_gc_threshold()
     with _ignore_sigterm():
         _Server(Config(app, **_uvicorn_options(settings))).run(duplicate_socket(listening))
-    stderr_stream().drain()
 
 
 def serve_workers(releases: Path, settings: ServeConfig, listening: socket, on_ready: Callable[[], None]) -> None:
@@ -118,7 +116,6 @@ def serve_workers(releases: Path, settings: ServeConfig, listening: socket, on_r
         workers.run()
         failure = folder / _FAILURE
         record = json.loads(failure.read_text(encoding="utf-8")) if failure.exists() else {}
-    stderr_stream().drain()
     if workers.interrupted:
         raise KeyboardInterrupt
     if any(worker.exitcode == _STARTUP_FAILED for worker in workers.processes):
@@ -221,7 +218,6 @@ def worker() -> FastAPI:
     _raise_gc_threshold()
     stack = ExitStack()
     try:
-        stack.callback(stderr_stream().drain)  # runs last
         deps = stack.enter_context(open_dependencies(Path(task["releases"]), settings))
         app, folder = create_app(deps, stack.close), shared_folder()
         assert folder is not None, "the parent shares it"
