@@ -23,7 +23,7 @@ from multitudes.service.load_shedding import (
     in_flight_requests,
 )
 from multitudes.service.openapi import INTRODUCTION, openapi_builder
-from multitudes.service.recommend_routes import FastRecommendMiddleware, recommend_router, similar_router
+from multitudes.service.recommend_routes import recommend_router, similar_router
 from multitudes.service.request_context import RequestContextMiddleware
 from multitudes.service.request_limits import RequestLimitsMiddleware
 from multitudes.service.status_routes import health_router, releases_router
@@ -113,6 +113,4 @@ def middlewares(deps: Dependencies, shedder: LoadShedder, own_hosts: frozenset[s
         Middleware(EventLimitMiddleware, max_bytes=settings.admission.events_kb << 10, metrics=deps.metrics),
         # Counts what is in flight. A client that sends its body slowly is not counted yet, and delays no other.
         Middleware(InFlightMiddleware, in_flight=shedder.in_flight, clock=monotonic),
-        # Answers valid recommendation requests itself, without the machinery of a route.
-        Middleware(FastRecommendMiddleware, deps=deps),
     ]

@@ -4,20 +4,17 @@ A recommendation: read the user states → ask the engine → log → answer.
 """
 
 import asyncio
-import json
-import re
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from time import perf_counter
-from typing import Annotated, Any, Final, cast
+from typing import Annotated, Any, cast
 from uuid import uuid4
 
 import orjson
 from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
-from starlette.types import ASGIApp, Receive, Scope, Send
 
 from multitudes import api
 from multitudes.ids import Id
@@ -28,24 +25,14 @@ from multitudes.service import schemas
 from multitudes.service.admission import OverloadError
 from multitudes.service.auth import may_read
 from multitudes.service.dependencies import Dependencies
-from multitudes.service.errors import (
-    ANSWERED_ERRORS,
-    ApiError,
-    error_response,
-    json_response,
-    raw_json_response,
-    to_api_error,
-)
+from multitudes.service.errors import ApiError, json_response, raw_json_response
 from multitudes.service.id_types import ItemIdPath, check_id_types, parse_id
-from multitudes.service.large_bodies import LARGE_BYTES, LargeBodyRoute
+from multitudes.service.large_bodies import LargeBodyRoute
 from multitudes.service.openapi import responses
-from multitudes.service.request_context import DEADLINE_HEADER, Deadline, DeadlineHeader
-from multitudes.service.request_limits import replay_body
+from multitudes.service.request_context import Deadline, DeadlineHeader
 from multitudes.service.request_queue import EngineAnswer
 from multitudes.service.state_lookup import StateLookup, look_up_states
 
-RECOMMEND_PATH: Final = "/v1/recommend"
-_PLAIN_DEADLINE: Final = re.compile(rb"[1-9][0-9]{0,5}")  # milliseconds; the route checks others
 _STATE_SHARE = 0.5  # of the remaining time, for reading the user states; the rest is for an answer without them
 _SEARCH_THREADS = 2  # for neighbours of items; the other cores are for the engine
 
@@ -56,7 +43,7 @@ def recommend_router(deps: Dependencies) -> APIRouter:
     deadlines = deps.settings.deadlines
 
     @routes.post(
-        RECOMMEND_PATH,
+        "/v1/recommend",
         response_model=schemas.answer_model(api.RecommendResponse),
         responses=responses(api.RecommendResponse),
     )
@@ -64,7 +51,20 @@ def recommend_router(deps: Dependencies) -> APIRouter:
         body: schemas.RecommendRequest, request: Request, deadline_ms: DeadlineHeader = None
     ) -> Response:
         """Recommend to a user, or to an anonymous user with a history and followed topics."""
-        return await _recommend(deps, body, request, deadline_ms)
+        request_id = request.state.request_id = body.request_id or request.state.request_id
+        check_id_types(deps, *_ids(body))
+        deadline = Deadline(request, deadline_ms, deadlines.default_ms, deadlines)
+        lookup = await look_up_states(deps.states, [body.user_id], _STATE_SHARE * deadline.remaining_s())
+        retrieval_request = _retrieval_request(body, request_id, lookup)
+        try:
+            answer = await deps.engine.answer(retrieval_request, deadline.remaining_s(), "interactive")
+        except OverloadError as error:
+            deps.metrics.count_shed("interactive", error.reason)
+            raise
+        record = _log_and_count(deps, body, answer, request_id, lookup)
+        _hide_history(record, request)
+        request.state.summary = deps.journal.summary([record])
+        return raw_json_response(_write_json(deps, record))
 
     @routes.post(
         "/v1/recommend/batch",
@@ -100,70 +100,6 @@ def recommend_router(deps: Dependencies) -> APIRouter:
         return raw_json_response(b'{"answers":[' + b",".join(pieces) + b"]}")
 
     return routes
-
-
-class FastRecommendMiddleware:
-    """Answers ``POST /v1/recommend`` without the machinery of a route, which takes a fifth of the event loop's time.
-
-    It is the innermost middleware. What it does not accept at once, such as an invalid body, goes to the route, so that
-    each error has one answer.
-    """
-
-    def __init__(self, app: ASGIApp, deps: Dependencies) -> None:
-        self._app, self._deps = app, deps
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a valid recommendation request; pass others on."""
-        if scope["type"] != "http" or scope["path"] != RECOMMEND_PATH or scope["method"] != "POST":
-            await self._app(scope, receive, send)
-            return
-        body = (await receive())["body"]  # whole: ``RequestLimitsMiddleware`` has read it
-        arguments = _fast_arguments(scope, body)
-        if arguments is None:
-            await self._app(scope, replay_body(body, receive), send)
-            return
-        scope["state"]["route"] = RECOMMEND_PATH
-        model, deadline_ms = arguments
-        try:
-            response = await _recommend(self._deps, model, Request(scope), deadline_ms)
-        except ANSWERED_ERRORS as error:
-            response = error_response(to_api_error(error), scope["state"]["request_id"])
-        await response(scope, receive, send)
-
-
-def _fast_arguments(scope: Scope, body: bytes) -> tuple[api.RecommendRequest, int | None] | None:
-    """Return the body and the deadline of a recommendation request; None: the route has to look at them."""
-    names = [name for name, _ in scope["headers"]]
-    deadlines = [value for name, value in scope["headers"] if name == DEADLINE_HEADER]
-    is_ambiguous = names.count(b"content-type") > 1 or len(deadlines) > 1
-    if is_ambiguous or len(body) > LARGE_BYTES or not all(map(_PLAIN_DEADLINE.fullmatch, deadlines)):
-        return None
-    try:  # the parser of the route: orjson reads integers above 64 bits as floats
-        model = schemas.RecommendRequest.model_validate(json.loads(body))  # type: ignore[attr-defined]
-    except (ValueError, RecursionError):
-        return None
-    return model, int(deadlines[0]) if deadlines else None
-
-
-async def _recommend(
-    deps: Dependencies, body: api.RecommendRequest, request: Request, deadline_ms: int | None
-) -> Response:
-    request_id = request.state.request_id = body.request_id or request.state.request_id
-    check_id_types(deps, *_ids(body))
-    deadlines = deps.settings.deadlines
-    deadline = Deadline(request, deadline_ms, deadlines.default_ms, deadlines)
-    lookup = await look_up_states(deps.states, [body.user_id], _STATE_SHARE * deadline.remaining_s())
-    try:
-        answer = await deps.engine.answer(
-            _retrieval_request(body, request_id, lookup), deadline.remaining_s(), "interactive"
-        )
-    except OverloadError as error:
-        deps.metrics.count_shed("interactive", error.reason)
-        raise
-    record = _log_and_count(deps, body, answer, request_id, lookup)
-    _hide_history(record, request)
-    request.state.summary = deps.journal.summary([record])
-    return raw_json_response(_write_json(deps, record))
 
 
 def similar_router(deps: Dependencies) -> APIRouter:
