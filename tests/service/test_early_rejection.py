@@ -1,4 +1,4 @@
-"""Rejections by the protocol: what a client gets is what the middlewares would have answered."""
+"""Rejections by the protocol: what a client gets is what the middleware would have answered."""
 
 import socket
 from collections.abc import Iterator
@@ -63,7 +63,7 @@ def answer(connection: socket.socket) -> tuple[int, dict[str, str], bytes]:
     return int(status.split()[1]), headers, body
 
 
-def test_a_rejection_is_that_of_the_middlewares_and_is_counted(deps: Dependencies, written: StringIO):
+def test_a_rejection_is_that_of_the_middleware_and_is_counted(deps: Dependencies, written: StringIO):
     usual = ask(create_app(deps), "POST", "/v1/recommend", content=BODY, headers={"x-request-id": 'my"id'})
     with connected(deps) as connection:
         connection.sendall(REQUEST.replace(JSON, JSON + b'x-request-id: my"id\r\n') + REQUEST)
@@ -78,7 +78,7 @@ def test_a_rejection_is_that_of_the_middlewares_and_is_counted(deps: Dependencie
     page = deps.metrics.render()
     assert b'multitudes_shed_total{reason="in_flight",work="interactive"} 3.0' in page
     assert b'multitudes_requests_total{method="POST",route="/v1/recommend",status="429"} 3.0' in page
-    assert written.getvalue().count('"rejected"') == 1, "a line a second"
+    assert written.getvalue().count('"rejected"') == 2, "a line a second, of each service"
 
 
 def test_the_connection_serves_on_though_the_body_comes_later(deps: Dependencies):

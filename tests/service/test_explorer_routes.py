@@ -7,16 +7,17 @@ from typing import Any
 
 import httpx
 import pytest
+from fastapi import Request
 
 from multitudes import api
 from multitudes.errors import StateError
 from multitudes.explorer.explorer import Explorer
 from multitudes.retrieval.release_trial import ReleaseTrial
 from multitudes.retrieval.retriever import Retriever
+from multitudes.service.admission import OverloadError
 from multitudes.service.api_keys import ApiKeys, make_key
 from multitudes.service.app import create_app
 from multitudes.service.explorer_routes import ExplorerThread
-from multitudes.service.load_shedding import ExplorerLimitMiddleware
 from multitudes.state.protocol import Event as StoredEvent
 from tests.release.small_release import publish_small
 from tests.service.conftest import ask, refusal, with_settings
@@ -172,39 +173,31 @@ def test_another_version_answers_the_same_user_and_what_cannot_be_shown_is_said(
     assert refusal(ask(off, "POST", "/v1/explore", json={"user_id": "bob", "release": "0001"}))[0] == 404
 
 
-def test_what_a_client_has_too_much_of_is_refused_before_its_body_is_read(deps):
-    read = []
+def request_of(address: str) -> Request:
+    return Request({"type": "http", "client": (address, 1)})
 
-    async def app(scope, receive, send) -> None:
-        read.append(1)
+
+def test_a_client_has_its_share_and_no_more(deps):
+    go_on = Event()
+    thread = ExplorerThread(deps.metrics, sleep=lambda _: None)
+
+    async def ask_many() -> list[Any]:
+        addresses = ["greedy"] * 10 + [str(number) for number in range(30)]
+        asked = [asyncio.create_task(thread.run(request_of(address), go_on.wait)) for address in addresses]
         await asyncio.sleep(0.01)
-
-    async def ask_many() -> list[dict[str, Any]]:
-        limit = ExplorerLimitMiddleware(app, deps.metrics, 1_000)
-        answers = list[dict[str, Any]]()
-
-        async def send(message) -> None:
-            answers.append(message)
-
-        async def receive() -> Any:
-            raise AssertionError("the body is read")
-
-        def call(address: str, length: bytes):
-            headers = [(b"content-length", length)]
-            scope = {"type": "http", "method": "POST", "path": "/v1/explore", "headers": headers}
-            return limit({**scope, "client": (address, 1), "state": {"request_id": "r"}}, receive, send)
-
-        await asyncio.gather(*(call("greedy", b"10") for _ in range(8)), call("greedy", b"10"), call("greedy", b"9999"))
-        await asyncio.gather(*(call(str(number), b"10") for number in range(30)))
-        return answers
+        go_on.set()
+        return await asyncio.gather(*asked, return_exceptions=True)
 
     answers = asyncio.run(ask_many())
-    assert len(read) == 8 + 30, "each of 30 clients has one"
-    starts = [dict(answer["headers"]) for answer in answers if answer["type"] == "http.response.start"]
-    assert [b"close" in headers.get(b"connection", b"") for headers in starts] == [False, True]
+    assert [answer is True for answer in answers] == [True] * 8 + [False] * 2 + [True] * 30, (
+        "each of 30 clients has one"
+    )
+    assert {type(answer) for answer in answers[8:10]} == {OverloadError}
+    assert b'multitudes_shed_total{reason="in_flight",work="explore"} 2.0' in deps.metrics.render()
+    assert asyncio.run(thread.run(request_of("greedy"), lambda: 1)) == 1, "it may come again"
 
 
-def test_the_explorer_rests_three_times_as_long_as_it_worked():
+def test_the_explorer_rests_three_times_as_long_as_it_worked(deps):
     now_s, rested = 100.0, []
 
     def work(seconds: float) -> None:
@@ -215,13 +208,13 @@ def test_the_explorer_rests_three_times_as_long_as_it_worked():
         rested.append(round(seconds, 6))
         work(seconds)
 
-    thread = ExplorerThread(lambda: now_s, sleep)
+    thread = ExplorerThread(deps.metrics, lambda: now_s, sleep)
     for seconds in (0.5, 0.1, 60.0):
-        asyncio.run(thread.run(lambda seconds=seconds: work(seconds)))  # type: ignore[misc]
+        asyncio.run(thread.run(request_of("a"), lambda seconds=seconds: work(seconds)))  # type: ignore[misc]
     assert rested == [1.5, 0.3]
     now_s += 4.0
-    asyncio.run(thread.run(lambda: None))
+    asyncio.run(thread.run(request_of("a"), lambda: None))
     assert rested == [1.5, 0.3, 1.0], "5 s at most: laying out a map takes long, once"
     now_s += 1.0
-    asyncio.run(thread.run(lambda: None))
+    asyncio.run(thread.run(request_of("a"), lambda: None))
     assert len(rested) == 3, "who comes later does not wait"

@@ -184,6 +184,7 @@ def test_a_longer_deadline_than_the_default_gives_no_more_places(given, deps, mo
 def full(monkeypatch):
     """A crowd in which nobody has place, by so many seconds."""
     monkeypatch.setattr(InFlightRequests, "excess_s", lambda *_: 2.4)
+    monkeypatch.setattr(InFlightRequests, "is_full", True)
 
 
 @pytest.mark.usefixtures("full")

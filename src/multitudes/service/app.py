@@ -4,20 +4,19 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from importlib.metadata import version
-from time import monotonic
 
 from fastapi import FastAPI
 from starlette.middleware import Middleware
 
 from multitudes.service.auth import EXPLORER_PATH, LOOPBACK_HOSTS, AuthMiddleware
 from multitudes.service.dependencies import Dependencies
-from multitudes.service.early_rejection import REJECTIONS, EarlyRejections
+from multitudes.service.early_rejection import SHEDDER
 from multitudes.service.errors import add_error_handlers
 from multitudes.service.explorer_routes import explorer_router
 from multitudes.service.load_shedding import (
     EventLimitMiddleware,
-    ExplorerLimitMiddleware,
     InFlightMiddleware,
+    InFlightRequests,
     LoadShedder,
     LoadSheddingMiddleware,
     in_flight_requests,
@@ -45,16 +44,17 @@ def create_app(
         on_shutdown: called after the last answer, to close ``deps``; by default the caller closes them.
         own_names_only: answer to the names of this machine only, also with keys: no proxy is before the service.
     """
-    shedder = LoadShedder(in_flight_requests(deps.settings), deps.settings, monotonic)
     is_open = deps.keys is None and deps.settings.server.host in LOOPBACK_HOSTS
     own_hosts = LOOPBACK_HOSTS if own_names_only or is_open else None
+    in_flight = in_flight_requests(deps.settings)
+    shedder = LoadShedder(deps, in_flight, own_hosts)
 
     @asynccontextmanager
-    async def lifespan(_: FastAPI) -> AsyncIterator[dict[str, EarlyRejections]]:
+    async def lifespan(_: FastAPI) -> AsyncIterator[dict[str, LoadShedder]]:
         deps.loop_lag.start()
         watchdog = Watchdog()
         watchdog.start()
-        yield {REJECTIONS: EarlyRejections(deps, shedder, own_hosts, monotonic)}
+        yield {SHEDDER: shedder}
         watchdog.stop()
         deps.loop_lag.stop()
         await asyncio.to_thread(on_shutdown)
@@ -65,7 +65,7 @@ def create_app(
         summary="Candidates for a person, from several vectors, one per interest.",
         description=INTRODUCTION,
         lifespan=lifespan,
-        middleware=middlewares(deps, shedder, own_hosts),
+        middleware=middlewares(deps, in_flight, shedder, own_hosts),
         docs_url=None,  # its page loads scripts from other hosts; docs/http.md shows the same
         redoc_url=None,
         redirect_slashes=False,
@@ -83,13 +83,17 @@ def create_app(
     return app
 
 
-def middlewares(deps: Dependencies, shedder: LoadShedder, own_hosts: frozenset[str] | None) -> list[Middleware]:
+def middlewares(
+    deps: Dependencies, in_flight: InFlightRequests, shedder: LoadShedder, own_hosts: frozenset[str] | None
+) -> list[Middleware]:
     """Return the middlewares, outermost first: a request passes them from top to bottom, its answer from bottom to top.
 
     No byte of a body is read before the key is checked and there is time for the request.
     """
     settings = deps.settings
     return [
+        # 429: so many requests are in flight that this one would miss its deadline.
+        Middleware(LoadSheddingMiddleware, shedder=shedder),
         # Gives the request its id and its clock, counts and logs it; answers 500 if anything below fails.
         Middleware(RequestContextMiddleware, metrics=deps.metrics, journal=deps.journal, loop_lag=deps.loop_lag),
         # 401, 403, 421: the key is missing, unknown or of the wrong scope, or the host is not this machine.
@@ -101,16 +105,10 @@ def middlewares(deps: Dependencies, shedder: LoadShedder, own_hosts: frozenset[s
             records=deps.access_records,
             pages=frozenset({EXPLORER_PATH} if settings.explorer.enabled else ()),
         ),
-        # 429: so many requests are in flight that this one would miss its deadline.
-        Middleware(
-            LoadSheddingMiddleware, shedder=shedder, max_body_bytes=settings.http.body_bytes, metrics=deps.metrics
-        ),
-        # 429: one client has its share of the explorer, or more.
-        Middleware(ExplorerLimitMiddleware, metrics=deps.metrics, body_bytes=settings.http.body_bytes),
         # 408, 413, 415: the body is too slow, too large or not JSON.
         Middleware(RequestLimitsMiddleware, http=settings.http),
         # 429: so many events are being stored that others would be late.
         Middleware(EventLimitMiddleware, max_bytes=settings.admission.events_kb << 10, metrics=deps.metrics),
         # Counts what is in flight. A client that sends its body slowly is not counted yet, and delays no other.
-        Middleware(InFlightMiddleware, in_flight=shedder.in_flight, clock=monotonic),
+        Middleware(InFlightMiddleware, in_flight=in_flight),
     ]

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from time import monotonic
@@ -9,7 +10,7 @@ from typing import Annotated, Final, TypeVar
 from weakref import ReferenceType, ref
 
 import orjson
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
 from multitudes import api
@@ -27,7 +28,9 @@ from multitudes.service.dependencies import Dependencies
 from multitudes.service.errors import ApiError, json_response, raw_json_response
 from multitudes.service.id_types import check_id_types
 from multitudes.service.large_bodies import LargeBodyRoute
+from multitudes.service.metrics import Metrics
 from multitudes.service.openapi import responses
+from multitudes.service.request_context import client_name
 from multitudes.service.state_lookup import look_up_states
 
 _TIME_LIMIT_S: Final = 30.0  # the first request may lay out the map of an older release
@@ -36,6 +39,9 @@ _TRIAL_S: Final = 25.0  # less than the time limit: the answer says what is wron
 _OPEN_S: Final = 600  # that a release which nobody asks for stays open beside the one that serves
 _REST: Final = 3.0  # times as long as it worked, the explorer rests: it takes a quarter of a core
 _MAX_REST_S: Final = 5.0
+_MAX_WAITING: Final = 16  # requests at a time, each of up to a megabyte
+_MAX_WAITING_CLIENT: Final = 8  # of one client, so that others need not wait for long
+_BUSY: Final = "the explorer has no time for this now; try again later"
 T = TypeVar("T")
 Count = Annotated[int, Query(ge=1, le=api.MAX_EXPLORED, description="How many, at most.")]
 
@@ -46,21 +52,32 @@ class ExplorerThread:
     It works in Python, which the engine's thread waits for, so the time that counts is that of the clock.
     """
 
-    def __init__(self, clock: Callable[[], float] = monotonic, sleep: Callable[[float], object] = time.sleep) -> None:
-        self._executor = ThreadPoolExecutor(1, "explorer")
+    def __init__(
+        self, metrics: Metrics, clock: Callable[[], float] = monotonic, sleep: Callable[[float], object] = time.sleep
+    ) -> None:
+        self._metrics, self._executor, self._waiting = metrics, ThreadPoolExecutor(1, "explorer"), Counter[str]()
         self._clock, self._sleep, self._rests_until_s = clock, sleep, 0.0
 
-    async def run(self, function: Callable[[], T]) -> T:
-        """Return what a function returns.
+    async def run(self, request: Request, function: Callable[[], T]) -> T:
+        """Return what a function returns. Clients share the places equally, and each has one at least.
 
         Raises:
-            OverloadError: it takes too long.
+            OverloadError: it takes too long, or the client of the request has its share.
         """
+        client = client_name(request.scope)
+        share = min(_MAX_WAITING // len(self._waiting.keys() | {client}), _MAX_WAITING_CLIENT)
+        if self._waiting[client] >= max(share, 1):
+            self._metrics.count_shed("explore", "in_flight")
+            raise OverloadError(_BUSY, 1.0, "in_flight")
+        self._waiting[client] += 1
         try:
             async with asyncio.timeout(_TIME_LIMIT_S):
                 return await asyncio.get_running_loop().run_in_executor(self._executor, self._rest_and_call, function)
         except TimeoutError:
-            raise OverloadError("the explorer has no time for this now; try again later", 1.0) from None
+            raise OverloadError(_BUSY, 1.0) from None
+        finally:
+            self._waiting[client] -= 1
+            self._waiting += Counter()  # without those that have none
 
     def _rest_and_call(self, function: Callable[[], T]) -> T:
         """Rest for the work before, and call a function: who asks for little does not wait."""
@@ -74,9 +91,9 @@ class ExplorerThread:
             end_s = self._clock()
             self._rests_until_s = end_s + min(_REST * (end_s - start_s), _MAX_REST_S)
 
-    async def answer(self, function: Callable[[], object]) -> Response:
+    async def answer(self, request: Request, function: Callable[[], object]) -> Response:
         """Answer with the record that a function returns."""
-        return raw_json_response(await self.run(lambda: _write(function())))
+        return raw_json_response(await self.run(request, lambda: _write(function())))
 
 
 class _Others:
@@ -134,7 +151,7 @@ def explorer_router(deps: Dependencies) -> APIRouter:
     """Return the routes of the explorer."""
     routes = APIRouter(tags=["explorer"], route_class=LargeBodyRoute)
     explorer = Explorer(deps.get_retriever)
-    page, thread, write_map = live_page(), ExplorerThread(), _MapWriter(deps, explorer)
+    page, thread, write_map = live_page(), ExplorerThread(deps.metrics), _MapWriter(deps, explorer)
     others = _Others(deps)
 
     @routes.get(EXPLORER_PATH, include_in_schema=False)
@@ -144,25 +161,26 @@ def explorer_router(deps: Dependencies) -> APIRouter:
         return Response(page.html, media_type="text/html; charset=utf-8", headers=headers)
 
     @routes.get("/v1/explore/map", **_described(api.ExploreMapResponse))  # type: ignore[arg-type]
-    async def show_map() -> Response:
+    async def show_map(request: Request) -> Response:
         """Return the map of the items, and what the page needs to know of the release."""
-        return raw_json_response(await thread.run(write_map))
+        return raw_json_response(await thread.run(request, write_map))
 
     @routes.get("/v1/explore/releases", **_described(api.ExploreReleasesResponse))  # type: ignore[arg-type]
-    async def list_releases() -> Response:
+    async def list_releases(request: Request) -> Response:
         """List the releases that can be shown beside the one that serves."""
-        names = await thread.run(others.names)
+        names = await thread.run(request, others.names)
         beside = None if deps.beside is None else deps.beside.name
         return json_response(api.ExploreReleasesResponse(deps.get_retriever().release.version, names, beside))
 
     @routes.get("/v1/explore/users", **_described(api.ExploreUsersResponse))  # type: ignore[arg-type]
-    async def draw_users(n: Count = 1) -> Response:
+    async def draw_users(request: Request, n: Count = 1) -> Response:
         """Draw users of the release at random."""
-        drawn = await thread.run(lambda: explorer.draw_users(n))
+        drawn = await thread.run(request, lambda: explorer.draw_users(n))
         return json_response(api.ExploreUsersResponse(tuple(user for user in drawn if not deps.states.is_erased(user))))
 
     @routes.get("/v1/explore/items", **_described(api.ExploreItemsResponse))  # type: ignore[arg-type]
     async def search_items(
+        request: Request,
         text: Annotated[
             str,
             Query(
@@ -172,10 +190,10 @@ def explorer_router(deps: Dependencies) -> APIRouter:
         n: Count = 10,
     ) -> Response:
         """Search items by their titles."""
-        return await thread.answer(lambda: explorer.search_items(text, n))
+        return await thread.answer(request, lambda: explorer.search_items(text, n))
 
     @routes.post("/v1/explore", **_described(api.ExploreResponse))  # type: ignore[arg-type]
-    async def explore(body: schemas.ExploreRequest) -> Response:
+    async def explore(body: schemas.ExploreRequest, request: Request) -> Response:
         """Return a user's history, interests and candidates, and what one vector would give."""
         users = [] if body.user_id is None else [body.user_id]
         check_id_types(deps, users, [*(body.history or ()), *body.added])
@@ -194,7 +212,7 @@ def explorer_router(deps: Dependencies) -> APIRouter:
 
         if body.release is not None:
             others.free_later()
-        return await thread.answer(answer)
+        return await thread.answer(request, answer)
 
     return routes
 

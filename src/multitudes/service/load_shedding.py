@@ -2,22 +2,28 @@
 
 By Little's law, a request stays in the service for the number of requests in flight times the mean seconds between two
 completions, whether the event loop, the engine or another program causes the delay. A request that would stay too
-long is answered with 429 at once, which costs a fraction of an answer. ``admission`` decides later, when the body has
-been read and the user has been looked up.
+long is answered with 429 at once, which costs a fraction of an answer: trial ``overload`` needs it, and trial ``shares``
+that clients share the places. ``admission`` decides later, when the body has been read and the user has been looked up,
+how much of the method there is time for.
 """
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from random import uniform
+from time import monotonic
 from typing import Final
 
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from multitudes.service.admission import OVERLOADED, AdmissionConfig, Priority
+from multitudes.service.auth import bearer_token, check_host
+from multitudes.service.dependencies import Dependencies
 from multitudes.service.errors import ApiError, error_response
 from multitudes.service.metrics import Metrics
-from multitudes.service.request_context import DEADLINE_HEADER
+from multitudes.service.request_context import DEADLINE_HEADER, SECURITY_HEADERS, client_name, request_id_of
 from multitudes.service.settings import ServeConfig
 
 _PRIORITY: Final[dict[str, Priority]] = {"/v1/recommend": "interactive", "/v1/recommend/batch": "batch"}
@@ -25,9 +31,6 @@ _ADMITTED_BATCHES: Final = 2  # of the engine, always admitted: the engine answe
 _MANY_EVENTS: Final = "many events are being stored; send these again later, and fewer at a time"
 _OVERFILL: Final = 1.5  # with requests of clients below their share, until those above theirs are answered
 _ACTIVE_S: Final = 5.0  # after its last request, a client still counts as one that shares the places
-_EXPLORER_BUSY: Final = "the explorer has no time for this now; try again later"
-_MAX_EXPLORING: Final = 16  # requests of the explorer at a time, each of up to a megabyte
-_MAX_EXPLORING_CLIENT: Final = 8  # of one client, so that others need not wait for long
 _INTERVAL_S: Final = 1.0
 _MAX_RETRY_S: Final = 30.0  # that a client is asked to wait beyond the time by which its request was late
 _DECAY: Final = 0.99  # of older measurements at each new one; this averages the bunches in which completions come
@@ -148,95 +151,94 @@ def in_flight_requests(settings: ServeConfig) -> InFlightRequests:
 
 
 class LoadShedder:
-    """Decides from the head of a recommendation request whether there is time for it."""
+    """Decides from its head whether there is time for a recommendation request, and answers it where there is none.
 
-    def __init__(self, in_flight: InFlightRequests, settings: ServeConfig, clock: Callable[[], float]) -> None:
+    In an overload most of what arrives is rejected, so a rejection may cost only a small part of an answer: its metrics
+    are looked up once, and it shares a line of the journal with the others of its second.
+    """
+
+    def __init__(self, deps: Dependencies, in_flight: InFlightRequests, own_hosts: frozenset[str] | None) -> None:
         """Decide by the requests in flight.
 
         Args:
+            deps: what the routes work with.
             in_flight: as ``InFlightMiddleware`` counts them.
-            settings: of the service.
-            clock: any steady clock, in seconds; that of ``InFlightMiddleware``.
+            own_hosts: as for ``AuthMiddleware``, which answers what has no right to an answer.
         """
-        self.in_flight, self._deadlines, self._clock = in_flight, settings.deadlines, clock
+        self._deps, self._in_flight, self._own_hosts = deps, in_flight, own_hosts
+        self._counters = {path: deps.metrics.unread_counter(path, work) for path, work in _PRIORITY.items()}
+        self._unlogged, self._next_log_s = Counter[str](), dict[str, float]()
 
-    def retry_after_s(self, headers: Mapping[bytes, bytes], priority: Priority, client: str) -> float | None:
-        """Return the seconds after which to send a request again; None: it is admitted."""
-        time_limit_s = self._time_limit_s(headers, priority)
-        excess_s = self.in_flight.excess_s(priority, time_limit_s, client, self._clock())
-        return self.in_flight.reject(excess_s) if excess_s > 0 else None
+    def reject(self, scope: Scope) -> Response | None:
+        """Return the answer to a request that is rejected; None: it goes on."""
+        priority = _priority(scope) if self._in_flight.is_full else None
+        if priority is None:
+            return None
+        headers = dict(scope["headers"])
+        client = self._client(scope, headers)
+        if client is None:
+            return None
+        excess_s = self._in_flight.excess_s(priority, self._time_limit_s(headers, priority), client, monotonic())
+        if excess_s <= 0:
+            return None
+        self._count(scope["path"])
+        error = ApiError(429, OVERLOADED, self._in_flight.reject(excess_s))
+        # The server skips an unread body and keeps the connection, unless the body has no end or is too large.
+        length = headers.get(b"content-length", b"")
+        close = not length.isdigit() or int(length[:20]) > self._deps.settings.http.body_bytes
+        request_id = request_id_of(headers)
+        response = error_response(error, request_id, close=close)
+        response.raw_headers += [*SECURITY_HEADERS, (b"x-request-id", request_id.encode())]
+        return response
 
     def _time_limit_s(self, headers: Mapping[bytes, bytes], priority: Priority) -> float:
         """Return the time that decides about a request: a longer deadline than the default gives no more places."""
-        default_ms = self._deadlines.batch_ms if priority == "batch" else self._deadlines.default_ms
+        deadlines = self._deps.settings.deadlines
+        default_ms = deadlines.batch_ms if priority == "batch" else deadlines.default_ms
         given = headers.get(DEADLINE_HEADER, b"")[:10] if priority == "interactive" else b""
         return min(int(given), default_ms) / 1e3 if given.isdigit() else default_ms / 1e3
 
-
-class ExplorerLimitMiddleware:
-    """Rejects requests of the explorer beyond their client's share, before their body is read.
-
-    All of them wait for one thread. Clients share the places equally, and one that has none is always admitted.
-    """
-
-    def __init__(self, app: ASGIApp, metrics: Metrics, body_bytes: int) -> None:
-        """Wrap ``app``; larger bodies than ``body_bytes`` are not skipped, but end the connection."""
-        self._app, self._metrics, self._body_bytes = app, metrics, body_bytes
-        self._in_flight = Counter[str]()
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a request on, or answer it with 429."""
-        if scope["type"] != "http" or not scope["path"].startswith("/v1/explore"):
-            await self._app(scope, receive, send)
-            return
-        client = _client(scope)
-        share = min(_MAX_EXPLORING // len(self._in_flight.keys() | {client}), _MAX_EXPLORING_CLIENT)
-        if self._in_flight[client] >= max(share, 1):
-            self._metrics.count_shed("explore", "in_flight")
-            await _reject_unread(scope, receive, send, ApiError(429, _EXPLORER_BUSY, _INTERVAL_S), self._body_bytes)
-            return
-        self._in_flight[client] += 1
+    def _client(self, scope: Scope, headers: Mapping[bytes, bytes]) -> str | None:
+        """Return who shares the places as one: the name of the key, or without keys the address."""
+        deps = self._deps
         try:
-            await self._app(scope, receive, send)
-        finally:
-            self._in_flight[client] -= 1
-            self._in_flight += Counter()  # without those that have none
+            check_host(scope["headers"], self._own_hosts)
+        except ApiError:
+            return None
+        if deps.keys is None:
+            return client_name(scope)
+        key = deps.keys.find(bearer_token(headers))
+        if key is None or key.is_expired(datetime.now(UTC)) or not key.allows("recommend"):
+            return None
+        if deps.access_records is not None:
+            deps.access_records.record_use(key.name)
+        return key.name
+
+    def _count(self, path: str) -> None:
+        self._counters[path]()
+        self._unlogged[path] += 1
+        now_s = monotonic()
+        if now_s >= self._next_log_s.get(path, 0.0):
+            self._deps.journal.log_rejections(path, self._unlogged.pop(path))
+            self._next_log_s[path] = now_s + _INTERVAL_S
 
 
 class LoadSheddingMiddleware:
-    """Rejects recommendation requests that would miss their deadline, before their body is read."""
+    """Answers what a ``LoadShedder`` rejects; it comes before all other middlewares."""
 
-    def __init__(self, app: ASGIApp, shedder: LoadShedder, max_body_bytes: int, metrics: Metrics) -> None:
-        """Wrap ``app``.
-
-        Args:
-            app: the next middleware.
-            shedder: decides.
-            max_body_bytes: the server skips an unread body up to this size; a larger one ends the connection.
-            metrics: count what is rejected.
-        """
-        self._app, self._shedder, self._max_body_bytes, self._metrics = app, shedder, max_body_bytes, metrics
+    def __init__(self, app: ASGIApp, shedder: LoadShedder) -> None:
+        self._app, self._shedder = app, shedder
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, or answer it with 429."""
-        priority = _priority(scope)
-        if priority is None:
-            await self._app(scope, receive, send)
-            return
-        headers = dict(scope["headers"])
-        retry_after_s = self._shedder.retry_after_s(headers, priority, _client(scope))
-        if retry_after_s is None:
-            await self._app(scope, receive, send)
-            return
-        self._metrics.count_shed(priority, "in_flight")
-        await _reject_unread(scope, receive, send, ApiError(429, OVERLOADED, retry_after_s), self._max_body_bytes)
+        await (self._shedder.reject(scope) or self._app)(scope, receive, send)
 
 
 class InFlightMiddleware:
     """Counts the recommendation requests in flight; it runs after the body has been read."""
 
-    def __init__(self, app: ASGIApp, in_flight: InFlightRequests, clock: Callable[[], float]) -> None:
-        self._app, self._in_flight, self._clock = app, in_flight, clock
+    def __init__(self, app: ASGIApp, in_flight: InFlightRequests) -> None:
+        self._app, self._in_flight = app, in_flight
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on and count it until its answer exists; a client that reads slowly delays no other."""
@@ -244,14 +246,14 @@ class InFlightMiddleware:
         if priority is None:
             await self._app(scope, receive, send)
             return
-        is_inside, client = True, _client(scope)
-        self._in_flight.enter(self._clock(), priority, client)
+        is_inside, client = True, client_name(scope)
+        self._in_flight.enter(monotonic(), priority, client)
 
         def leave() -> None:
             nonlocal is_inside
             if is_inside:
                 is_inside = False
-                self._in_flight.leave(self._clock(), priority, client)
+                self._in_flight.leave(monotonic(), priority, client)
 
         async def leave_and_send(message: Message) -> None:
             leave()
@@ -266,7 +268,7 @@ class InFlightMiddleware:
 class EventLimitMiddleware:
     """Rejects events while many are being stored, before they are parsed, so that recommendations keep their deadlines.
 
-    It runs after the body has been read.
+    It runs after the body has been read. Trial ``writers`` needs it.
     """
 
     def __init__(self, app: ASGIApp, max_bytes: int, metrics: Metrics) -> None:
@@ -293,30 +295,6 @@ class EventLimitMiddleware:
             self._bytes -= size
 
 
-def can_be_skipped(headers: Mapping[bytes, bytes], max_bytes: int) -> bool:
-    """Return whether the end of a body is known and near enough to skip the body and keep the connection."""
-    length = headers.get(b"content-length", b"")
-    return length.isdigit() and int(length[:20]) <= max_bytes
-
-
-async def _reject_unread(scope: Scope, receive: Receive, send: Send, error: ApiError, body_bytes: int) -> None:
-    """Answer with an error before the body is read.
-
-    The server skips an unread body and keeps the connection, unless the body has no end or is too large.
-    """
-    scope["state"]["route"] = scope["path"]
-    headers = dict(scope["headers"])
-    has_body = scope["method"] != "GET" or bool(headers.get(b"content-length")) or b"transfer-encoding" in headers
-    close = has_body and not can_be_skipped(headers, body_bytes)
-    await error_response(error, scope["state"]["request_id"], close=close)(scope, receive, send)
-
-
 def _priority(scope: Scope) -> Priority | None:
     """Return the priority of a recommendation request; None for other requests, which are never rejected here."""
     return _PRIORITY.get(scope["path"]) if scope["type"] == "http" and scope["method"] == "POST" else None
-
-
-def _client(scope: Scope) -> str:
-    """Return who shares the places as one: the name of the key, or without keys the address."""
-    address = scope.get("client")
-    return scope["state"].get("key") or (address[0] if address else "")

@@ -192,10 +192,10 @@ class Metrics:
         self.families.requests.labels(route, method if method in _METHODS else "other", str(status)).inc()
         self.families.request_seconds.labels(route).observe(seconds)
 
-    def unread_counter(self, route: str) -> Callable[[], None]:
+    def unread_counter(self, route: str, work: Work) -> Callable[[], None]:
         """Return a function that counts a recommendation request rejected unread; it looks up no series."""
         families = self.families
-        counters = families.shed.labels("interactive", "in_flight"), families.requests.labels(route, "POST", "429")
+        counters = families.shed.labels(work, "in_flight"), families.requests.labels(route, "POST", "429")
         seconds = families.request_seconds.labels(route)
 
         def count() -> None:

@@ -117,6 +117,12 @@ def request_id_of(headers: Mapping[bytes, bytes]) -> str:
     return given.decode("ascii") if _VALID_REQUEST_ID.fullmatch(given) else os.urandom(16).hex()
 
 
+def client_name(scope: Scope) -> str:
+    """Return who shares places as one: the name of the key, or without keys the address."""
+    address = scope.get("client")
+    return scope.get("state", {}).get("key") or (address[0] if address else "")
+
+
 def _header_safe(name: bytes) -> bytes:
     """Return a name with each byte that a header cannot carry replaced by ``?``."""
     return re.sub(rb"[^\x21-\x7e]", b"?", name)

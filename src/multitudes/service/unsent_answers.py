@@ -2,7 +2,8 @@
 
 The server holds an answer in memory until its client reads it; even the end of a connection waits for that, without a
 limit. So an answer is written in chunks, each when the one before it has left, and every second each connection is
-checked for progress. A connection holds one answer at most, and two chunks of the one before.
+checked for progress. A connection holds one answer at most, and two chunks of the one before. Trials ``unread`` and
+``batches`` need it.
 """
 
 import asyncio
