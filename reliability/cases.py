@@ -16,7 +16,7 @@ from reliability.world import World, publish_world
 
 WHY_NOT = "schemathesis is not installed; install with: pip install 'multitudes[reliability]'"
 _CONTROL = 100  # cases
-_UNHURRIED: Settings = {"deadlines": {"default_ms": 20_000}, "guard": {"read_s": 5, "write_s": 20}}
+_UNHURRIED: Settings = {"deadlines": {"default_ms": 20_000}, "state": {"read_s": 5, "write_s": 20}}
 
 
 def trial(scale: float, folder: Path, progress: Progress) -> Found:

@@ -26,7 +26,6 @@ BEFORE = "the code before"  # how a control is named that is the attack on commi
 _NEEDED = ("src", "reliability", "benchmarks", "tests/__init__.py", "tests/release")
 _RENAMED: Mapping[str, Mapping[str, str | None]] = {
     "releases": {"trial_s": None},
-    "http": {"stall_s": None},
     "logs": {"segment_s": "part_s"},
 }
 # The checksums of a release are made anew, as by somebody who changes it on purpose.

@@ -23,7 +23,7 @@ from reliability.world import World, publish_world
 
 _HALF_SENT, _CLIENTS, _USERS = 20, 4, 50
 _REST = 5  # bytes of a body that come after the signal
-_UNHURRIED: Settings = {"deadlines": {"default_ms": 20_000}, "guard": {"read_s": 5}}
+_UNHURRIED: Settings = {"deadlines": {"default_ms": 20_000}, "state": {"read_s": 5}}
 
 
 class Ended(NamedTuple):

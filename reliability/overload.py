@@ -30,11 +30,15 @@ TIMES = (1, 2, 5)
 ROUNDS = 5
 PAUSE_S = 1.0  # of a client after an answer, on average
 _CLIENTS, _N = 32, 100  # so few that nobody is rejected while the capacity is measured
-_NO_DEADLINE: Settings = {
-    "deadlines": {"default_ms": 600_000, "max_ms": 600_000},
-    "engine": {"queue": 1_000_000},
-    "admission": {"headroom": 1.0},
-}
+_NO_DEADLINE: Settings = {"deadlines": {"default_ms": 600_000, "max_ms": 600_000}}
+# A queue that holds all that is asked, as that of a service without admission control.
+_LONG_QUEUE = """
+from functools import partial
+from multitudes.service import startup
+from multitudes.service.admission import AdmissionConfig
+from multitudes.service.engine import EngineConfig
+startup.Engine = partial(startup.Engine, config=EngineConfig(queue=1_000_000), admission=AdmissionConfig(headroom=1.0))
+"""
 
 
 class _Round(NamedTuple):
@@ -57,7 +61,7 @@ def trial(scale: float, folder: Path, progress: Progress) -> Found:
         capacity = float(np.mean([one.capacity for one in rounds]))
         told = _told(server.port, world, capacity, 6 * seconds)
     progress(count, count + 1, "the control")
-    with _apart(folder / "releases", folder / "control", _NO_DEADLINE) as server:
+    with _apart(folder / "releases", folder / "control", _NO_DEADLINE, _LONG_QUEUE) as server:
         control = _loaded(server.port, world, 2 * capacity, 2 * seconds, None)
     progress(count + 1, count + 1, "done")
     return _found(rounds, capacity, told, control, seconds)
@@ -73,12 +77,12 @@ def _round(server: Server, world: World, seconds: float) -> _Round:
 
 
 @contextmanager
-def _apart(releases: Path, folder: Path, settings: Settings) -> Iterator[Server]:
+def _apart(releases: Path, folder: Path, settings: Settings, before: str = "") -> Iterator[Server]:
     """Serve on a core of its own."""
     bearing, making = cores_apart()
     run_on(bearing)
     try:
-        with serving(releases, folder, settings) as server:
+        with serving(releases, folder, settings, before=before) as server:
             run_on(making)
             yield server
     finally:

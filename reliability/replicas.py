@@ -25,7 +25,7 @@ from reliability.server import Server, Settings, serving
 from reliability.world import FIRST_ITEM, World, publish_world
 
 _CLIENTS, _USERS = 4, 50
-_UNHURRIED: Settings = {"deadlines": {"default_ms": 20_000}, "guard": {"read_s": 5, "write_s": 5}}
+_UNHURRIED: Settings = {"deadlines": {"default_ms": 20_000}, "state": {"read_s": 5, "write_s": 5}}
 
 
 class Seen(NamedTuple):
@@ -45,7 +45,7 @@ def trial(scale: float, folder: Path, progress: Progress) -> Found:
     seconds = max(1.0, 20 * scale)
     redis = RedisServer(folder).start()
     try:
-        shared: Mapping[str, Mapping[str, Any]] = {**_UNHURRIED, "state": {"store": redis.url}}
+        shared: Mapping[str, Mapping[str, Any]] = {**_UNHURRIED, "state": {**_UNHURRIED["state"], "store": redis.url}}
         progress(0, 3, "one store, a proxy that leaves out the dead")
         seen, kept = _killed(folder, "service", shared, seconds, heeds=True)
         progress(1, 3, "control: a proxy that leaves out nobody")

@@ -34,6 +34,14 @@ class Harm(NamedTuple):
     undo: Callable[[], object]
 
 
+# A guard whose circuit breaker never opens, and with a thread for each request.
+_PATIENT = """
+from functools import partial
+from multitudes.service import startup
+startup.GuardConfig = partial(startup.GuardConfig, threads=64, failures=1_000_000)
+"""
+
+
 def trial(scale: float, folder: Path, progress: Progress) -> Found:
     """Harm the store in three ways under a steady load."""
     if PROGRAM is None:
@@ -79,13 +87,11 @@ def _harmed(
 
 def _control(folder: Path, redis: RedisServer, world: World, seconds: float) -> dict[str, Any]:
     """Let the store hang for a service that waits for it."""
-    patient = {"read_s": 30, "write_s": 30, "threads": 64, "failures": 1_000_000}
     settings: Settings = {
-        "state": {"store": redis.url, "timeout_s": 30},
-        "guard": patient,
+        "state": {"store": redis.url, "read_s": 30, "write_s": 30},
         "deadlines": {"default_ms": 60_000, "max_ms": 60_000},
     }
-    with serving(folder / "releases", folder / "control", settings) as server:
+    with serving(folder / "releases", folder / "control", settings, before=_PATIENT) as server:
         _load(server.port, world, 1.0, None)
         redis.pause()
         during = _load(server.port, world, seconds, None)

@@ -26,7 +26,7 @@ _CLIENTS, _USERS, _N = 4, 20, 20
 _PATIENCE_S = 30.0
 _UNHURRIED: Settings = {
     "deadlines": {"default_ms": 20_000},
-    "guard": {"read_s": 5},
+    "state": {"read_s": 5},
 }  # what else is slow is not the matter
 _CLOSE = 1e-3  # scores of one release that differ by rounding alone; those of two differ by more
 Scores = dict[Id, float]

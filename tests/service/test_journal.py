@@ -47,7 +47,7 @@ def test_a_line_says_how_a_request_went_and_not_who_asked(deps, written):
 
 
 def test_who_asked_is_told_where_the_settings_say_so(deps, written):
-    loud = replace(deps, journal=journal(written, users=True))
+    loud = replace(deps, journal=journal(written, level="debug"))
     ask(create_app(loud), "POST", "/v1/recommend", json=ANN)
     assert lines(written)[0]["users"] == ["ann"]
 

@@ -14,6 +14,7 @@ from starlette.types import Message
 from uvicorn import Config, Server
 
 from multitudes.seeding import generator
+from multitudes.service import load_shedding
 from multitudes.service.admission import AdmissionConfig
 from multitudes.service.app import create_app
 from multitudes.service.load_shedding import InFlightRequests
@@ -174,7 +175,7 @@ def test_batches_of_one_client_leave_place_for_those_of_another_and_for_interact
 @pytest.mark.parametrize("given", [{}, {"x-deadline-ms": "1000"}, {"x-deadline-ms": "30000"}])
 def test_a_longer_deadline_than_the_default_gives_no_more_places(given, deps, monkeypatch):
     made = crowd(60)
-    monkeypatch.setattr("multitudes.service.app.in_flight_requests", lambda _: made)
+    monkeypatch.setattr("multitudes.service.app.in_flight_requests", lambda: made)
     app = create_app(replace(deps, settings=ServeConfig()))
     response = ask(app, "POST", "/v1/recommend", json=ONE, headers=given)
     assert response.status_code == 429
@@ -255,7 +256,7 @@ def test_the_connection_serves_on_though_the_body_comes_after_the_refusal(deps):
 def test_those_inside_are_counted_until_they_are_answered_and_who_is_refused_is_not(deps, monkeypatch):
     seen = list[int]()
     made = InFlightRequests(AdmissionConfig(), 1)
-    monkeypatch.setattr("multitudes.service.app.in_flight_requests", lambda _: made)
+    monkeypatch.setattr("multitudes.service.app.in_flight_requests", lambda: made)
     deps.engine.answer_batch = watching(deps.engine.answer_batch, made, seen)
     app = create_app(with_settings(deps))
     assert ask(app, "POST", "/v1/recommend", json=ONE).status_code == 200
@@ -274,10 +275,11 @@ def watching(answer_batch, made: InFlightRequests, seen: list[int]):
     return watched
 
 
-def test_events_are_rejected_while_many_are_stored_and_recommendations_are_answered(deps):
+def test_events_are_rejected_while_many_are_stored_and_recommendations_are_answered(deps, monkeypatch):
     """Eight senders at once, each with more than a third of what is stored at a time."""
     events = [{"user_id": "ann", "item_id": 101, "event_id": f"e-{n}", "time_s": 1_750_000_000} for n in range(12)]
-    app, append = create_app(with_settings(deps, admission={"events_kb": 2})), deps.states.append
+    monkeypatch.setattr(load_shedding, "_MAX_EVENT_BYTES", 2_048)
+    app, append = create_app(deps), deps.states.append
     stored = asyncio.Event()
 
     async def hanging(*args):

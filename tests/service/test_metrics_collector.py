@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -9,11 +10,13 @@ import pytest
 from multitudes.errors import StateError
 from multitudes.logs.schemas import LoggedEvent
 from multitudes.release.store import ReleaseStore
+from multitudes.service import startup
 from multitudes.service.app import create_app
 from multitudes.service.dependencies import Dependencies
 from multitudes.service.metrics import Metrics
 from multitudes.service.settings import ServeConfig
 from multitudes.service.startup import open_dependencies
+from multitudes.service.state_guard import GuardConfig
 from multitudes.state.sqlite import SQLiteStateStore
 from tests.release.small_release import publish_small
 from tests.service.conftest import ask
@@ -27,9 +30,10 @@ def root(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def real(root: Path) -> Iterator[Dependencies]:
+def real(root: Path, monkeypatch) -> Iterator[Dependencies]:
     """The dependencies of a real service, whose circuit breaker opens at the first failure."""
-    with open_dependencies(root, ServeConfig.model_validate({"guard": {"failures": 1, "reset_timeout_s": 60}})) as deps:
+    monkeypatch.setattr(startup, "GuardConfig", partial(GuardConfig, failures=1, reset_timeout_s=60))
+    with open_dependencies(root, ServeConfig()) as deps:
         yield deps
 
 

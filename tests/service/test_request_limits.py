@@ -15,7 +15,7 @@ from multitudes.service.request_limits import MAX_HEAD_BYTES, HeadLimitProtocol,
 from multitudes.service.settings import HttpConfig
 from tests.service.conftest import refusal
 
-HTTP = HttpConfig(body_bytes=1_024, body_s=0.05)
+HTTP = HttpConfig(body_bytes=1_024, client_s=0.05)
 JSON = {"content-type": "application/json"}
 
 

@@ -243,7 +243,7 @@ def listens(host: str, port: int) -> bool:
 
 @pytest.mark.slow
 def test_a_connection_that_asks_nothing_is_closed_and_others_are_not(releases):
-    with serving(releases, settings="[http]\nhead_s = 0.5\nbody_s = 0.5\n") as running:
+    with serving(releases, settings="[http]\nclient_s = 0.5\n") as running:
         host, port = running.url.removeprefix("http://").split(":")
         silent = socket.create_connection((host, int(port)))
         half = socket.create_connection((host, int(port)))
@@ -267,7 +267,7 @@ def test_a_connection_that_asks_nothing_is_closed_and_others_are_not(releases):
 
 @pytest.mark.slow
 def test_a_connection_that_reads_nothing_is_ended_and_does_not_hold_up_the_end_of_the_service(releases):
-    with serving(releases, settings="[http]\nstall_s = 0.5\n") as running:
+    with serving(releases, settings="[http]\nclient_s = 0.5\n") as running:
         host, port = running.url.removeprefix("http://").split(":")
         with socket.create_connection((host, int(port)), timeout=PATIENCE_S) as deaf:
             deaf.sendall(b"GET /openapi.json HTTP/1.1\r\nhost: localhost\r\n\r\n" * 1_000)

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Coroutine, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from threading import Event as Gate
 from time import sleep, time
@@ -142,7 +143,7 @@ def guarded(tmp_path: Path) -> Guard:
             if measured is not None:
                 measured.append((call, failed))
 
-        settings = GuardConfig.model_validate({"threads": 2, "read_s": LONG, "write_s": LONG, **config})
+        settings = replace(GuardConfig(threads=2, read_s=LONG, write_s=LONG), **config)  # type: ignore[arg-type]
         return GuardedStates(store, ErasureRequests(tmp_path / "forgotten"), measure, settings, breaker)
 
     return guard
@@ -168,8 +169,8 @@ def test_a_store_that_hangs_is_given_up_and_then_not_asked_at_all_until_it_has_r
     store: Store, measured: Calls, guarded: Guard
 ):
     now_s = [0.0]
-    config = {"failures": 2, "reset_timeout_s": 5, "read_s": PATIENCE}
-    states = guarded(store, measured, CircuitBreaker(GuardConfig(**config), lambda: now_s[0]), **config)
+    breaker = CircuitBreaker(BreakerConfig(failures=2, reset_timeout_s=5), lambda: now_s[0])
+    states = guarded(store, measured, breaker, read_s=PATIENCE)
     store.going.clear()
     for _ in range(2):
         with pytest.raises(StateError, match="the store of user states gave no answer within 250 ms"):

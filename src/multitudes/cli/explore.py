@@ -134,7 +134,7 @@ def _serve(releases: Path, beside: str | None, port: int, forgotten: Path | None
         options = {
             "data": {"folder": Path(folder)},
             "keys": {"file": keys},
-            "guard": {"read_s": 1.0},  # a person waits for it; the store is empty
+            "state": {"read_s": 1.0},  # a person waits for it; the store is empty
             "journal": {"level": "warning", "format": "text", "requests": 0},
         }
         settings = load_settings(None, {}, options)

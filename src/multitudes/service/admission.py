@@ -14,9 +14,6 @@ body has not been read yet.
 from dataclasses import dataclass, field
 from typing import Final, Literal, NamedTuple
 
-from pydantic import Field
-
-from multitudes.config import Config
 from multitudes.errors import UnavailableError
 from multitudes.retrieval.request import Degradation
 
@@ -29,41 +26,15 @@ _QUEUED_LEVELS: Final = (Degradation.NONE, Degradation.FEWER, Degradation.CACHED
 _UNMEASURED_SHARE: Final = 0.5  # cost of a level that was never measured, as a share of the less degraded one
 
 
-class AdmissionConfig(Config):
-    """Section [admission] of the service."""
+@dataclass(frozen=True)
+class AdmissionConfig:
+    """Shares of the time of a request, in (0, 1], and how costs are measured; trial ``overload`` is made with these."""
 
-    headroom: float = Field(
-        0.7,
-        gt=0,
-        le=1,
-        description="Share of its time that a request may be expected to take; the rest is a reserve.",
-    )
-    load_shedding_share: float = Field(
-        0.4,
-        gt=0,
-        le=1,
-        description="Share of its time that a request may be expected to be in flight; else it is rejected unread.",
-    )
-    batch_share: float = Field(
-        0.5,
-        gt=0,
-        le=1,
-        description="Batch requests are admitted only if they are expected to be done in this share of their time.",
-    )
-    events_kb: int = Field(
-        256,
-        ge=1,
-        le=1 << 20,
-        description="Bodies of events that are being stored at a time; the senders of further ones come again later.",
-    )
-    smoothing: float = Field(
-        0.1, gt=0, le=1, description="Weight of a new measurement of costs: older ones fade by this share."
-    )
-    probe_every_s: float = Field(
-        1.0,
-        ge=0,
-        description="Seconds after which one request is answered in full although it may be late, to measure the cost.",
-    )
+    headroom: float = 0.7  # that a request may be expected to take; the rest is a reserve
+    load_shedding_share: float = 0.4  # that it may be expected to be in flight; else it is rejected unread
+    batch_share: float = 0.5  # in which a batch must be expected to be done
+    smoothing: float = 0.1  # weight of a new measurement of costs
+    probe_every_s: float = 1.0  # one request is answered in full although it may be late, to measure the cost
 
 
 class OverloadError(UnavailableError):

@@ -46,7 +46,7 @@ def create_app(
     """
     is_open = deps.keys is None and deps.settings.server.host in LOOPBACK_HOSTS
     own_hosts = LOOPBACK_HOSTS if own_names_only or is_open else None
-    in_flight = in_flight_requests(deps.settings)
+    in_flight = in_flight_requests()
     shedder = LoadShedder(deps, in_flight, own_hosts)
 
     @asynccontextmanager
@@ -108,7 +108,7 @@ def middlewares(
         # 408, 413, 415: the body is too slow, too large or not JSON.
         Middleware(RequestLimitsMiddleware, http=settings.http),
         # 429: so many events are being stored that others would be late.
-        Middleware(EventLimitMiddleware, max_bytes=settings.admission.events_kb << 10, metrics=deps.metrics),
+        Middleware(EventLimitMiddleware, metrics=deps.metrics),
         # Counts what is in flight. A client that sends its body slowly is not counted yet, and delays no other.
         Middleware(InFlightMiddleware, in_flight=in_flight),
     ]

@@ -9,13 +9,11 @@ deadline.
 import asyncio
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from dataclasses import dataclass
 from threading import Condition, Thread
 from time import monotonic
 from typing import NamedTuple
 
-from pydantic import Field
-
-from multitudes.config import Config
 from multitudes.retrieval.request import Degradation, Request
 from multitudes.service.admission import (
     OVERLOADED,
@@ -32,22 +30,14 @@ from multitudes.service.batch_executor import BatchExecutor, Recommender
 from multitudes.service.request_queue import EngineAnswer, QueuedRequest, RequestQueue
 
 
-class EngineConfig(Config):
-    """Section [engine] of the service."""
+@dataclass(frozen=True)
+class EngineConfig:
+    """Bounds of the queue and of a batch."""
 
-    queue: int = Field(
-        1_000, ge=1, description="Requests that may wait; further ones get popular items or are rejected."
-    )
-    batch: int = Field(16, ge=1, description="Largest number of requests that are answered together.")
-    batch_s: float = Field(
-        0.1,
-        gt=0,
-        description="Upper bound of the expected seconds of a batch: all its requests are answered at its end."
-        " A request does not join a batch if that would make another request late.",
-    )
-    fallback_share: float = Field(
-        0.9, gt=0, le=1, description="Share of its time after which an unanswered request gets popular items."
-    )
+    queue: int = 1_000  # requests that may wait; further ones get popular items or are rejected
+    batch: int = 16  # requests that are answered together, at most
+    batch_s: float = 0.1  # expected seconds of a batch, at most: all its requests are answered at its end
+    fallback_share: float = 0.9  # of its time, after which an unanswered request gets popular items
 
 
 class EngineState(NamedTuple):

@@ -2,8 +2,8 @@
 
 Requests that an overload rejects unread share a line a second.
 
-It contains no user ids unless the settings say so (``users``; and ``debug``, which writes the messages of all errors),
-so erasing a user leaves it unchanged.
+It contains no user ids, so erasing a user leaves it unchanged; but at level ``debug`` it does, and the messages of all
+errors. A text journal has no control character of a client (trial ``guards``).
 """
 
 import logging
@@ -95,7 +95,7 @@ class Journal:
             "candidates": sum(len(record["candidates"]) for record in records),
             "stages_ms": records[0]["timings_ms"],
         }
-        return fields | ({"users": [record["user_id"] for record in records]} if self._config.users else {})
+        return fields | ({"users": [record["user_id"] for record in records]} if self._config.level == "debug" else {})
 
     def log_rejections(self, route: str, requests: int) -> None:
         """Write a line for requests that were rejected unread; a line for each would cost more than its rejection."""

@@ -2,9 +2,9 @@
 
 By Little's law, a request stays in the service for the number of requests in flight times the mean seconds between two
 completions, whether the event loop, the engine or another program causes the delay. A request that would stay too
-long is answered with 429 at once, which costs a fraction of an answer: trial ``overload`` needs it, and trial ``shares``
-that clients share the places. ``admission`` decides later, when the body has been read and the user has been looked up,
-how much of the method there is time for.
+long is answered with 429 at once, which costs a fraction of an answer: trial ``overload`` needs it, and trial
+``shares`` that clients share the places. ``admission`` decides later, when the body has been read and the user has been
+looked up, how much of the method there is time for.
 """
 
 from collections import Counter
@@ -21,13 +21,14 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from multitudes.service.admission import OVERLOADED, AdmissionConfig, Priority
 from multitudes.service.auth import bearer_token, check_host
 from multitudes.service.dependencies import Dependencies
+from multitudes.service.engine import EngineConfig
 from multitudes.service.errors import ApiError, error_response
 from multitudes.service.metrics import Metrics
 from multitudes.service.request_context import DEADLINE_HEADER, SECURITY_HEADERS, client_name, request_id_of
-from multitudes.service.settings import ServeConfig
 
 _PRIORITY: Final[dict[str, Priority]] = {"/v1/recommend": "interactive", "/v1/recommend/batch": "batch"}
 _ADMITTED_BATCHES: Final = 2  # of the engine, always admitted: the engine answers one while the next one fills
+_MAX_EVENT_BYTES: Final = 256 << 10  # that are being stored at a time
 _MANY_EVENTS: Final = "many events are being stored; send these again later, and fewer at a time"
 _OVERFILL: Final = 1.5  # with requests of clients below their share, until those above theirs are answered
 _ACTIVE_S: Final = 5.0  # after its last request, a client still counts as one that shares the places
@@ -145,9 +146,9 @@ class InFlightRequests:
         return len(self._clients)
 
 
-def in_flight_requests(settings: ServeConfig) -> InFlightRequests:
+def in_flight_requests() -> InFlightRequests:
     """Return the counter of requests in flight, at 0."""
-    return InFlightRequests(settings.admission, _ADMITTED_BATCHES * settings.engine.batch)
+    return InFlightRequests(AdmissionConfig(), _ADMITTED_BATCHES * EngineConfig().batch)
 
 
 class LoadShedder:
@@ -271,10 +272,9 @@ class EventLimitMiddleware:
     It runs after the body has been read. Trial ``writers`` needs it.
     """
 
-    def __init__(self, app: ASGIApp, max_bytes: int, metrics: Metrics) -> None:
-        """Wrap ``app``; it gets bodies of ``max_bytes`` in all at a time, or a larger one alone."""
-        self._app, self._max_bytes, self._metrics = app, max_bytes, metrics
-        self._bytes = 0
+    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
+        """Wrap ``app``; it gets bodies of 256 KiB in all at a time, or a larger one alone."""
+        self._app, self._metrics, self._bytes = app, metrics, 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, or answer it with 429."""
@@ -282,7 +282,7 @@ class EventLimitMiddleware:
             await self._app(scope, receive, send)
             return
         size = scope["state"]["body_bytes"]
-        if self._bytes and self._bytes + size > self._max_bytes:
+        if self._bytes and self._bytes + size > _MAX_EVENT_BYTES:
             self._metrics.count_shed("events", "in_flight")
             scope["state"]["route"] = scope["path"]
             response = error_response(ApiError(429, _MANY_EVENTS, _INTERVAL_S), scope["state"]["request_id"])

@@ -48,10 +48,10 @@ async def _read_within_limits(scope: Scope, receive: Receive, http: HttpConfig) 
     if not length.isdigit() or int(length[:20]) > http.body_bytes:
         raise _too_large(http)
     try:
-        async with asyncio.timeout(http.body_s):
+        async with asyncio.timeout(http.client_s):
             body = await _read_chunks(receive, http)
     except TimeoutError:
-        raise ApiError(408, f"the body did not arrive within {http.body_s:g} s; send it faster") from None
+        raise ApiError(408, f"the body did not arrive within {http.client_s:g} s; send it faster") from None
     if body and scope["method"] in _METHODS_WITH_BODY and not _is_json(headers.get(b"content-type", b"")):
         raise ApiError(415, "the content type is not JSON; send the header content-type: application/json")
     return body

@@ -252,7 +252,7 @@ def _uvicorn_options(settings: ServeConfig) -> dict[str, Any]:
     """Return the options of uvicorn."""
     http, server = settings.http, settings.server
     return {
-        "http": partial(protocol_with_idle_timeout, http.head_s, UnsentAnswers(http.stall_s, http.unsent_mb << 20)),
+        "http": partial(protocol_with_idle_timeout, http.client_s, UnsentAnswers(http.client_s)),
         "ws": "none",
         "lifespan": "on",
         "log_config": None,

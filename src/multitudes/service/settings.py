@@ -12,10 +12,6 @@ from pydantic import Field
 from multitudes.config import Config, deep_merge, load_toml, parse, suggestion
 from multitudes.errors import UsageError
 from multitudes.logs.logs import LogConfig
-from multitudes.service.admission import AdmissionConfig
-from multitudes.service.engine import EngineConfig
-from multitudes.service.state_guard import GuardConfig
-from multitudes.state.protocol import StateConfig
 from multitudes.threads import available_cores
 
 ENVIRONMENT_PREFIX: Final = "MULTITUDES_SERVE_"
@@ -51,14 +47,16 @@ class ReleasesConfig(Config):
         None,
         description="Public key, or a folder of such (*.pub): only releases that one of them signed are served.",
     )
-    vector_cache: int = Field(
-        10_000, ge=0, description="Users whose last vectors are cached, to answer them when there is little time."
-    )
     trial_s: float = Field(
-        120, gt=0, le=86_400, description="Longest that a new release may take to answer in a process of its own."
+        120,
+        gt=0,
+        le=86_400,
+        description="Longest that a new release may take to answer in a process of its own; more for a huge release.",
     )
     trial_gb: float | None = Field(
-        None, gt=0, description="Most memory of that process, in GB. None: 80 % of what is available then."
+        None,
+        gt=0,
+        description="Most memory of that process, in GB; less where others need it. None: 80 % of what is available.",
     )
 
 
@@ -66,19 +64,23 @@ class HttpConfig(Config):
     """Limits on what a client sends, and how slowly it sends and reads."""
 
     body_bytes: int = Field(
-        1_048_576, ge=1_024, le=1 << 30, description="Largest body; a larger one is rejected unread."
+        1_048_576,
+        ge=1_024,
+        le=1 << 30,
+        description="Largest body; a larger one is rejected unread. More for batches with long histories.",
     )
-    body_s: float = Field(10, gt=0, le=600, description="Seconds in which a body must have arrived.")
-    head_s: float = Field(10, gt=0, le=600, description="Seconds in which the head of a request must have arrived.")
-    idle_s: int = Field(75, ge=1, le=3_600, description="Seconds that a connection may be idle between requests.")
-    stall_s: float = Field(
-        10, gt=0, le=600, description="A connection whose client reads nothing of its answers for so long is ended."
+    client_s: float = Field(
+        10,
+        gt=0,
+        le=600,
+        description="Seconds in which a client must send a head, a body, and read something of its answers; more for"
+        " slow networks.",
     )
-    unsent_mb: int = Field(
-        256,
-        ge=16,
-        le=65_536,
-        description="Unread answers that a process holds; beyond it, those who read nothing for the longest are ended.",
+    idle_s: int = Field(
+        75,
+        ge=1,
+        le=3_600,
+        description="Seconds that a connection may be idle between requests; more than the proxy keeps it.",
     )
 
 
@@ -111,11 +113,22 @@ class DataConfig(Config):
     )
 
 
-class StoreConfig(StateConfig):
-    """Where user states are stored, and how much of them."""
+class StoreConfig(Config):
+    """Where user states are stored, how much of them, and how long a request waits for them."""
 
     store: str | None = Field(
         None, description="A file (SQLite), or redis://… for several machines. None: state.sqlite in the data folder."
+    )
+    keep: int = Field(
+        200, ge=1, description="Newest events kept of each user; at least as many as the history of a release."
+    )
+    read_s: float = Field(
+        0.05,
+        gt=0,
+        description="Deadline of a read; after it, a request is answered without the user state. More for a far store.",
+    )
+    write_s: float = Field(
+        1.0, gt=0, description="Deadline of a write, whose sender may repeat it. More for a slow disk or a far store."
     )
 
 
@@ -123,12 +136,16 @@ class JournalConfig(Config):
     """The lines that the service writes to stderr."""
 
     level: Literal["debug", "info", "warning", "error"] = Field(
-        "info", description="Least severe lines that are written; debug adds tracebacks, which may contain ids."
+        "info",
+        description="Least severe lines that are written; debug adds users, tracebacks and the texts of all errors, so"
+        " that erased users stay in the journal.",
     )
     format: Literal["json", "text"] = Field("json", description="JSON for programs, text for people.")
-    requests: float = Field(1, ge=0, le=1, description="Share of the requests that get a line; failed ones always do.")
-    users: bool = Field(
-        False, description="Write user ids into the lines of requests; to erase a user, clean the journal too."
+    requests: float = Field(
+        1,
+        ge=0,
+        le=1,
+        description="Share of the requests that get a line; failed ones always do. Less at high load.",
     )
 
 
@@ -155,10 +172,7 @@ class ServeConfig(Config):
     keys: KeysConfig = KeysConfig()
     data: DataConfig = DataConfig()
     state: StoreConfig = StoreConfig()
-    guard: GuardConfig = GuardConfig()
     logs: LogConfig = LogConfig()
-    engine: EngineConfig = EngineConfig()
-    admission: AdmissionConfig = AdmissionConfig()
     journal: JournalConfig = JournalConfig()
     explorer: ExplorerConfig = ExplorerConfig()
 

@@ -5,6 +5,7 @@ import stat
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
 from pathlib import Path
+from typing import Final
 
 from multitudes.errors import UsageError
 from multitudes.logs.logs import Logs
@@ -22,10 +23,12 @@ from multitudes.service.loop_lag import LoopLagMonitor
 from multitudes.service.metrics import Metrics
 from multitudes.service.metrics_collector import MetricsCollector, MetricSources
 from multitudes.service.settings import ServeConfig
-from multitudes.service.state_guard import GuardedStates
+from multitudes.service.state_guard import GuardConfig, GuardedStates
 from multitudes.state.erasure_requests import FILE_NAME, ErasureRequests
-from multitudes.state.protocol import UserStateStore
+from multitudes.state.protocol import StateConfig, UserStateStore
 from multitudes.state.store import open_state_store
+
+_CACHED_USERS: Final = 10_000  # whose last vectors answer them when there is little time
 
 
 def load_api_keys(settings: ServeConfig) -> ApiKeys | None:
@@ -63,18 +66,19 @@ def open_dependencies(releases: Path, settings: ServeConfig) -> Iterator[Depende
         # Objects of the imports stay for ever. A full garbage collection that walks them stops every request for 65 ms.
         gc.freeze()
         stack.callback(gc.unfreeze)
-        trust, vector_cache = settings.releases.trust, settings.releases.vector_cache
+        trust = settings.releases.trust
         trial = ReleaseTrial(settings.releases.trial_s, settings.releases.trial_gb, trust)
-        watcher = ReleaseWatcher(releases, cached_users=vector_cache, trial=trial, trust=trust)
+        watcher = ReleaseWatcher(releases, cached_users=_CACHED_USERS, trial=trial, trust=trust)
         stack.enter_context(closing(watcher))
         folder = data_folder(releases, settings)
         metrics, loop_lag = Metrics(), LoopLagMonitor()
         erasure_requests = ErasureRequests(folder / FILE_NAME)
         store = _open_store(folder, settings)
-        states = GuardedStates(store, erasure_requests, metrics.record_state_call, settings.guard)
+        guard = GuardConfig(read_s=settings.state.read_s, write_s=settings.state.write_s)
+        states = GuardedStates(store, erasure_requests, metrics.record_state_call, guard)
         stack.enter_context(closing(states))
         logs = stack.enter_context(closing(Logs(folder / "logs", release_id_types(watcher().release), settings.logs)))
-        engine = Engine(watcher, settings.engine, settings.admission, lag_s=loop_lag.lag_s)
+        engine = Engine(watcher, lag_s=loop_lag.lag_s)
         stack.enter_context(closing(engine))
         sources = MetricSources(watcher, engine, states, logs, loop_lag)
         collector = stack.enter_context(closing(MetricsCollector(metrics.families, sources)))
@@ -105,4 +109,5 @@ def data_folder(releases: Path, settings: ServeConfig) -> Path:
 
 
 def _open_store(folder: Path, settings: ServeConfig) -> UserStateStore:
-    return open_state_store(settings.state.store or folder / "state.sqlite", settings.state)
+    config = StateConfig(keep=settings.state.keep, timeout_s=settings.state.write_s)
+    return open_state_store(settings.state.store or folder / "state.sqlite", config)

@@ -1,19 +1,20 @@
-"""The store of user states behind deadlines and a circuit breaker: a store that hangs or is gone delays no request."""
+"""The store of user states behind deadlines and a circuit breaker: a store that hangs or is gone delays no request.
+
+Trial ``store`` needs both, trials ``guards`` and ``erasure`` the check for damage and the repeated erasures.
+"""
 
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
+from dataclasses import dataclass
 from queue import SimpleQueue
 from threading import Event as GateEvent
 from threading import Lock, Thread
 from time import monotonic, time
 from typing import Generic, Protocol, TypeVar
 
-from pydantic import Field
-
-from multitudes.config import Config
 from multitudes.errors import ArtefactError, DataError, StateError
 from multitudes.ids import Id
 from multitudes.state.erasure_requests import ErasureRequests
@@ -26,13 +27,12 @@ _MAX_PENDING = 256
 _TOTAL_DEADLINES = 2  # bound of a call in deadlines: one to wait for a thread, one for the store
 
 
-class BreakerConfig(Config):
-    """Settings of a circuit breaker."""
+@dataclass(frozen=True)
+class BreakerConfig:
+    """When a circuit breaker opens, and for how long."""
 
-    failures: int = Field(5, ge=1, description="failures in a row that open the circuit breaker: no call is made")
-    reset_timeout_s: float = Field(
-        1.0, gt=0, description="seconds that the circuit breaker stays open; then one call decides whether it closes"
-    )
+    failures: int = 5  # in a row; no call is made then
+    reset_timeout_s: float = 1.0  # then one call decides whether it closes
 
 
 class CircuitBreaker:
@@ -112,17 +112,14 @@ class DaemonThreads:
             work()
 
 
+@dataclass(frozen=True)
 class GuardConfig(BreakerConfig):
-    """Settings of the guard around a store."""
+    """Deadlines and threads of the guard around a store."""
 
-    read_s: float = Field(
-        0.05, gt=0, description="deadline of a read; after it, a request is answered without the user state"
-    )
-    write_s: float = Field(1.0, gt=0, description="deadline of a write; its sender may repeat it")
-    threads: int = Field(8, ge=1, description="reads at a time, and as many writes; further ones are queued")
-    check_s: float = Field(
-        3600, gt=0, description="seconds between two checks of the whole store for damage; the first is at the start"
-    )
+    read_s: float = 0.05  # deadline of a read; after it, a request is answered without the user state
+    write_s: float = 1.0  # deadline of a write; its sender may repeat it
+    threads: int = 8  # reads at a time, and as many writes; further ones are queued
+    check_s: float = 3600  # between two checks of the whole store for damage; the first is at the start
 
 
 class RecordCall(Protocol):
