@@ -5,16 +5,19 @@ from dataclasses import dataclass, field
 
 from multitudes.errors import StateError
 from multitudes.ids import Id
+from multitudes.logs.logs import Logs
 from multitudes.logs.schemas import LoggedEvent, ServedResponse
 from multitudes.retrieval.request import Request
 from multitudes.retrieval.retriever import Retriever
 from multitudes.service.admission import Priority
+from multitudes.service.engine import Engine
 from multitudes.service.request_queue import EngineAnswer
+from multitudes.service.state_guard import GuardedStates
 from multitudes.state.protocol import AppendResult, Event, UserState
 
 
 @dataclass
-class PlainEngine:
+class PlainEngine(Engine):
     """Answers at once, and remembers what it was asked; ``error`` is raised in place of an answer."""
 
     retriever: Retriever
@@ -34,7 +37,7 @@ class PlainEngine:
 
 
 @dataclass
-class DictStates:
+class DictStates(GuardedStates):
     """User states in a dict; ``error`` is raised by every call."""
 
     error: StateError | None = None
@@ -89,7 +92,7 @@ class DictStates:
 
 
 @dataclass
-class ListLogs:
+class ListLogs(Logs):
     """Logs in lists; on a full disk nothing is written."""
 
     full: bool = False

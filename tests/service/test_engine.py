@@ -14,7 +14,8 @@ from multitudes.release.store import ReleaseStore
 from multitudes.retrieval.release_watcher import ReleaseWatcher
 from multitudes.retrieval.request import Degradation, Request, Shortfall
 from multitudes.retrieval.response import Recommendation
-from multitudes.retrieval.search import StageTimer
+from multitudes.retrieval.retriever import Retriever
+from multitudes.retrieval.search import StageTimer, no_timing
 from multitudes.service.admission import AdmissionConfig, OverloadError
 from multitudes.service.engine import Engine, EngineConfig
 from multitudes.service.request_queue import EngineAnswer
@@ -32,7 +33,7 @@ class Clock:
 
 
 @dataclass
-class Played:
+class Played(Retriever):
     """A retriever whose work takes played time; remembers its batches, and fails on those in ``failing``."""
 
     clock: Clock
@@ -42,7 +43,7 @@ class Played:
     at_work: Callable[[], None] = lambda: None
 
     def answer(
-        self, requests: Sequence[Request], *, degradation: Degradation, timer: StageTimer
+        self, requests: Sequence[Request], *, degradation: Degradation = Degradation.NONE, timer: StageTimer = no_timing
     ) -> list[Recommendation]:
         self.batches.append(([ask.user_id for ask in requests], degradation))
         self.at_work()
@@ -222,7 +223,7 @@ class Held(Played):
         super().__init__(Clock())
         self.began, self.go = Event(), Event()
 
-    def answer(self, requests, *, degradation, timer):
+    def answer(self, requests, *, degradation=Degradation.NONE, timer=no_timing):
         self.began.set()
         assert self.go.wait(20)
         return super().answer(requests, degradation=degradation, timer=timer)

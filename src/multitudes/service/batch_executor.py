@@ -4,44 +4,16 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Sequence
 from threading import Lock
-from typing import Protocol
 
 from multitudes.errors import UnavailableError, UsageError
 from multitudes.retrieval.request import Degradation, Request, Shortfall, time_shortfall
 from multitudes.retrieval.response import Recommendation
-from multitudes.retrieval.search import StageTimer
+from multitudes.retrieval.retriever import Retriever
 from multitudes.service.admission import AdmissionController
 from multitudes.service.request_queue import Batch, EngineAnswer, QueuedRequest
 
 TOO_LITTLE_TIME = time_shortfall("popular items")
 FAILED = Shortfall("failed", "the retrieval failed: popular items")
-
-
-class Recommender(Protocol):
-    """The part of ``Retriever`` that the engine uses."""
-
-    def answer(
-        self, requests: Sequence[Request], *, degradation: Degradation, timer: StageTimer
-    ) -> list[Recommendation]:
-        """Answer several requests together.
-
-        Args:
-            requests: checked requests.
-            degradation: how much is left out, for all of them.
-            timer: called at the end of each stage, with its name.
-
-        Returns:
-            One recommendation for each request, in order.
-
-        Raises:
-            UsageError: a request cannot be answered.
-            UnavailableError: a remote index does not answer.
-        """
-        ...
-
-    def recommend_popular(self, request: Request, shortfall: Shortfall) -> Recommendation:
-        """Answer a request with popular items, marked with ``shortfall``: without a tower or a search."""
-        ...
 
 
 class OutcomeCounter:
@@ -66,7 +38,7 @@ class BatchExecutor:
 
     def __init__(
         self,
-        get_retriever: Callable[[], Recommender],
+        get_retriever: Callable[[], Retriever],
         admission: AdmissionController,
         clock: Callable[[], float],
     ) -> None:
@@ -113,7 +85,7 @@ class BatchExecutor:
         others_s = expected_s - self._admission.costs.cost_s(queued.degradation)
         return self._admission.least_degradation(queued.degradation, queued.due_s - now_s - others_s)
 
-    def _answer_together(self, retriever: Recommender, level: Degradation, requests: Sequence[QueuedRequest]) -> None:
+    def _answer_together(self, retriever: Retriever, level: Degradation, requests: Sequence[QueuedRequest]) -> None:
         """Answer requests of the same level.
 
         If that fails, they are answered one by one, since one wrong request must not cost the others their answers; not
@@ -139,13 +111,13 @@ class BatchExecutor:
 
     @staticmethod
     def _retrieve(
-        retriever: Recommender, level: Degradation, requests: Sequence[QueuedRequest], stages: "_StageTimer"
+        retriever: Retriever, level: Degradation, requests: Sequence[QueuedRequest], stages: "_StageTimer"
     ) -> list[Recommendation]:
         if level == Degradation.POPULAR:
             return [retriever.recommend_popular(queued.request, TOO_LITTLE_TIME) for queued in requests]
         return retriever.answer([queued.request for queued in requests], degradation=level, timer=stages)
 
-    def _answer_failure(self, retriever: Recommender, queued: QueuedRequest, error: Exception) -> None:
+    def _answer_failure(self, retriever: Retriever, queued: QueuedRequest, error: Exception) -> None:
         """Answer a request whose retrieval failed: a wrong request with its error, any other with popular items."""
         if isinstance(error, UsageError):
             queued.future.set_exception(error)

@@ -15,6 +15,7 @@ from time import monotonic
 from typing import NamedTuple
 
 from multitudes.retrieval.request import Degradation, Request
+from multitudes.retrieval.retriever import Retriever
 from multitudes.service.admission import (
     OVERLOADED,
     AdmissionConfig,
@@ -26,7 +27,7 @@ from multitudes.service.admission import (
     RejectionReason,
     expected_remaining_s,
 )
-from multitudes.service.batch_executor import BatchExecutor, Recommender
+from multitudes.service.batch_executor import BatchExecutor
 from multitudes.service.request_queue import EngineAnswer, QueuedRequest, RequestQueue
 
 
@@ -54,7 +55,7 @@ class Engine:
 
     def __init__(
         self,
-        get_retriever: Callable[[], Recommender],
+        get_retriever: Callable[[], Retriever],
         config: EngineConfig | None = None,
         admission: AdmissionConfig | None = None,
         *,

@@ -12,9 +12,10 @@ import traceback
 import zlib
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from io import TextIOBase
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import structlog
 from starlette.types import Scope
@@ -27,19 +28,7 @@ from multitudes.service.settings import JournalConfig
 _LEVELS: Final = logging.getLevelNamesMapping()
 
 
-class Stream(Protocol):
-    """A stream that takes lines."""
-
-    def write(self, text: str, /) -> int:
-        """Write ``text``; return the number of characters."""
-        ...
-
-    def flush(self) -> None:
-        """Write what is buffered."""
-        ...
-
-
-class StandardError:
+class StandardError(TextIOBase):
     """Standard error. Where its reader has gone, lines are dropped: the service goes on without a journal."""
 
     def write(self, text: str, /) -> int:
@@ -57,7 +46,7 @@ class StandardError:
 class Journal:
     """Writes the journal."""
 
-    def __init__(self, config: JournalConfig, stream: Stream | None = None) -> None:
+    def __init__(self, config: JournalConfig, stream: TextIOBase | None = None) -> None:
         """Write to ``stream``; by default to standard error."""
         self._config = config
         self._log = structlog.wrap_logger(
@@ -111,7 +100,7 @@ class Journal:
         self._log.error("defect", request_id=state["request_id"], exc_info=error)
 
 
-def configure_logging(config: JournalConfig, *loggers: str, stream: Stream | None = None) -> None:
+def configure_logging(config: JournalConfig, *loggers: str, stream: TextIOBase | None = None) -> None:
     """Write the records of ``loggers`` in the form of the journal; a process that serves calls this once."""
     handler: logging.StreamHandler[Any] = logging.StreamHandler(stream or StandardError())
     processors: list[Processor] = [

@@ -5,7 +5,7 @@ from importlib.metadata import version
 from pathlib import Path
 from threading import Lock
 from time import time
-from typing import Final, NamedTuple, Protocol
+from typing import Final, NamedTuple
 
 from prometheus_client import Counter
 
@@ -15,18 +15,10 @@ from multitudes.retrieval.release_watcher import ReleaseWatcher
 from multitudes.service.engine import Engine
 from multitudes.service.loop_lag import LoopLagMonitor
 from multitudes.service.metrics import MetricFamilies
+from multitudes.service.state_guard import GuardedStates
 
 _INTERVAL_S: Final = 5.0  # the age of what a page shows of the other processes; Prometheus asks every 15 s
 _MEMORY: Final = Path("/proc/self/statm")  # on systems without it, memory is not reported
-
-
-class HasBreaker(Protocol):
-    """A store behind a circuit breaker."""
-
-    @property
-    def is_open(self) -> bool: ...  # noqa: D102
-    @property
-    def is_damaged(self) -> bool: ...  # noqa: D102
 
 
 class MetricSources(NamedTuple):
@@ -34,7 +26,7 @@ class MetricSources(NamedTuple):
 
     releases: ReleaseWatcher
     engine: Engine
-    states: HasBreaker
+    states: GuardedStates
     logs: Logs
     loop_lag: LoopLagMonitor
 

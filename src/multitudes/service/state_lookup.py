@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from multitudes.errors import StateError
 from multitudes.ids import Id
-from multitudes.service.dependencies import StateStore
+from multitudes.service.state_guard import GuardedStates
 from multitudes.state.protocol import UserState
 
 
@@ -22,7 +22,7 @@ class StateLookup(NamedTuple):
         return None if user_id is None else self.users.get(user_id)
 
 
-async def look_up_states(states: StateStore, user_ids: Iterable[Id | None], within_s: float) -> StateLookup:
+async def look_up_states(states: GuardedStates, user_ids: Iterable[Id | None], within_s: float) -> StateLookup:
     """Read the states of users in one call; if that fails, only those who asked to be erased have one, an empty one.
 
     Args:

@@ -3,7 +3,7 @@
 import asyncio
 import socket
 
-from multitudes.service.watchdog import Watchdog
+from multitudes.service.app import Watchdog
 
 
 def test_systemd_hears_of_an_event_loop_that_turns_and_of_nothing_else(tmp_path):
