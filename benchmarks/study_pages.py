@@ -7,12 +7,13 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from reference.markdown import replace_table
+
 from benchmarks.machine import ROOT
 from benchmarks.markdown import table
 from multitudes.report.document import to_markdown
 from multitudes.report.formatting import format_difference
 from multitudes.report.study_tables import overview_table
-from multitudes.service.docs_tables import replace_table
 from multitudes.study.page import main as write_pages
 
 RESULTS, RECORDS = ROOT / "benchmarks" / "results", ROOT / "records"

@@ -10,12 +10,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from reference.markdown import replace_table
+
 from benchmarks.machine import ROOT
 from benchmarks.markdown import format_number, table
 from benchmarks.phase.__main__ import RESULTS
 from benchmarks.phase.cell import ONE, OPTIMUM, POOL, RANDOM, SEVERAL
 from benchmarks.phase.picture import GAIN, RealSet, bounds, draw
-from multitudes.service.docs_tables import replace_table
 
 BEGIN = "<!-- phase: written by `python -m benchmarks.phase.page` -->"
 PAGE = ROOT / "docs" / "phase.md"

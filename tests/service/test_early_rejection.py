@@ -16,7 +16,7 @@ from multitudes.service.admission import AdmissionConfig
 from multitudes.service.api_keys import ApiKeys, make_key
 from multitudes.service.app import create_app
 from multitudes.service.dependencies import Dependencies
-from multitudes.service.load_shedding import InFlightRequests
+from multitudes.service.load_shedding import InFlightRequests, LoadSheddingMiddleware
 from multitudes.service.request_limits import protocol_with_idle_timeout
 from multitudes.service.server import listen
 from multitudes.service.unsent_answers import UnsentAnswers
@@ -63,11 +63,19 @@ def answer(connection: socket.socket) -> tuple[int, dict[str, str], bytes]:
     return int(status.split()[1]), headers, body
 
 
-def test_a_rejection_is_that_of_the_middleware_and_is_counted(deps: Dependencies, written: StringIO):
+def test_a_rejection_is_that_of_the_middleware_and_is_counted(deps: Dependencies, written: StringIO, monkeypatch):
     usual = ask(create_app(deps), "POST", "/v1/recommend", content=BODY, headers={"x-request-id": 'my"id'})
+    reached, pass_on = [], LoadSheddingMiddleware.__call__
+
+    async def note(self, scope, receive, send) -> None:
+        reached.append(scope["type"])
+        await pass_on(self, scope, receive, send)
+
+    monkeypatch.setattr(LoadSheddingMiddleware, "__call__", note)
     with connected(deps) as connection:
         connection.sendall(REQUEST.replace(JSON, JSON + b'x-request-id: my"id\r\n') + REQUEST)
         (status, headers, body), second = answer(connection), answer(connection)
+    assert "http" not in reached, "the protocol has answered"
     assert (status, body) == (usual.status_code, usual.content)
     assert headers.keys() - {"date"} == usual.headers.keys()
     same = headers.keys() - {"date", "retry-after"}
@@ -111,6 +119,7 @@ def test_what_is_unusual_gets_the_answer_of_the_middlewares(request_bytes, statu
         assert got[0] == status
         if status == 429:
             assert got[1]["connection"] == "close"
+            assert connection.recv(1) == b"", "it is closed"
 
 
 def test_a_key_is_checked_before_a_place_is(deps: Dependencies, tmp_path):
