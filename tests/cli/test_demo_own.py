@@ -5,7 +5,7 @@ import shlex
 
 import pytest
 
-from multitudes.cli import demo_own
+from multitudes.cli import demo
 from multitudes.cli.main import run
 from multitudes.config import SECTIONS, load_section
 from multitudes.config_template import section_config
@@ -15,9 +15,9 @@ from multitudes.config_template import section_config
 def shop(tmp_path, monkeypatch):
     """Return a folder with ratings and titles in columns of their own, where the demo solves EASE: a second."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(demo_own, "METHOD", "linear")
+    monkeypatch.setattr(demo, "METHOD", "linear")
     quick = 'max_users = 20\nresamples = 20\nbaselines = "none"'
-    monkeypatch.setattr(demo_own, "OWN_SETTINGS", demo_own.OWN_SETTINGS.replace("max_users = 2000", quick))
+    monkeypatch.setattr(demo, "OWN_SETTINGS", demo.OWN_SETTINGS.replace("max_users = 2000", quick))
     rows = [f"{u},{(7 * u + k * (1 + u % 3)) % 60 + 1},{1000 * k + u}" for u in range(80) for k in range(12)]
     (tmp_path / "orders.csv").write_text("\n".join(["client,movieId,timestamp", *rows]))
     films = [f"{i},Film {i},{'Comedy' if i % 2 else 'Drama|Crime'}" for i in range(1, 61)]
@@ -42,7 +42,7 @@ def test_own_files_become_recommendations_by_the_commands_that_are_printed(shop,
 
 def test_the_settings_of_the_demo_on_own_files_are_known_to_the_configuration(tmp_path):
     file = tmp_path / "demo.toml"
-    file.write_text(demo_own.OWN_SETTINGS)
+    file.write_text(demo.OWN_SETTINGS)
     loaded = {section: load_section(file, section, section_config(section)) for section in SECTIONS}
     assert loaded["train"] != section_config("train")()
 

@@ -23,11 +23,11 @@ from multitudes.ids import Id
 from multitudes.release.item_map import ItemMap, open_item_map
 from multitudes.release.release import Release
 from multitudes.retrieval.request import Request
+from multitudes.retrieval.resolved_request import ResolvedRequest
 from multitudes.retrieval.response import Recommendation
 from multitudes.retrieval.retriever import Retriever
 from multitudes.retrieval.search import Candidates
 from multitudes.retrieval.snapshot import Snapshot
-from multitudes.retrieval.user_context import ResolvedRequest
 from multitudes.state.protocol import Event, UserState
 
 _MAX_TOPICS: Final = 1_000

@@ -9,7 +9,7 @@ index.
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import numpy as np
 import polars as pl
@@ -18,11 +18,9 @@ from numpy.typing import NDArray
 from multitudes.errors import ArtefactError
 from multitudes.index.item_table import are_valid_vectors
 from multitudes.index.live import LiveIndex
+from multitudes.index.protocol import Index
 from multitudes.index.tastes import NO_TASTE
 from multitudes.release.manifest import Manifest
-
-if TYPE_CHECKING:
-    from multitudes.release.release import Release
 
 _REPAIR: Final = "roll back to another version, or publish the run again"
 _RAGGED: Final[dict[str, tuple[str, ...]]] = {
@@ -58,30 +56,35 @@ def check_listed(folder: Path, manifest: Manifest, required: Sequence[str], opti
             raise ArtefactError(f"{folder / 'manifest.json'}: has no checksum of {name}, which is read; {_REPAIR}")
 
 
-def check_release(release: "Release", *, whole: bool = False) -> None:
+def check_release(
+    folder: Path, manifest: Manifest, index: Index, arrays: dict[str, NDArray[Any]], *, whole: bool = False
+) -> None:
     """Check the arrays, the names and the index of a release as published against each other.
 
     Args:
-        release: without item updates.
+        folder: of the release.
+        manifest: its manifest.
+        index: without item updates.
+        arrays: by name.
         whole: read large arrays in full.
 
     Raises:
         ArtefactError: a shape, an offset, a number or a vector is wrong.
     """
-    arrays = {name: array for name, array in vars(release).items() if isinstance(array, np.ndarray)}
-    counts = {"users": release.n_users, "items": release.n_items, "topics": _check_names(release)}
-    _check_counts(release, counts)
-    _check_shapes(release.path, arrays, counts)
-    _check_values(release, arrays, counts, whole)
-    if isinstance(release.index, LiveIndex):
-        _check_index(release, whole)
+    counts = {"users": len(arrays["event_offset"]) - 1, "items": len(arrays["item_count"]) - 1}
+    counts["topics"] = _check_names(folder, counts)
+    _check_counts(folder / "manifest.json", manifest, counts)
+    _check_shapes(folder, arrays, counts)
+    _check_values(folder, arrays, counts, len(manifest.actions), whole)
+    if isinstance(index, LiveIndex):
+        _check_index(folder / "index", index, counts["items"], whole)
 
 
-def _check_names(release: "Release") -> int:
+def _check_names(folder: Path, counts: dict[str, int]) -> int:
     """Check users, items and topics by their files' metadata, without reading them; return the number of topics."""
     rows = {}
     for name, column in _NAME_FILES.items():
-        file = release.path / name
+        file = folder / name
         try:
             schema = pl.read_parquet_schema(file)
             rows[name] = int(pl.scan_parquet(file).select(pl.len()).collect().item())
@@ -92,14 +95,13 @@ def _check_names(release: "Release") -> int:
             raise ArtefactError(f"{file}: column '{column}' is {dtype or 'missing'}; expected ids; {_REPAIR}")
         if name == "items.parquet" and schema.get("title") != pl.String:
             raise ArtefactError(f"{file}: column 'title' is {schema.get('title') or 'missing'}; {_REPAIR}")
-    for name, expected in (("users.parquet", release.n_users), ("items.parquet", release.n_items)):
+    for name, expected in (("users.parquet", counts["users"]), ("items.parquet", counts["items"])):
         if rows[name] != expected:
-            raise ArtefactError(f"{release.path / name}: {rows[name]:,} rows; the arrays have {expected:,}; {_REPAIR}")
+            raise ArtefactError(f"{folder / name}: {rows[name]:,} rows; the arrays have {expected:,}; {_REPAIR}")
     return rows["topics.parquet"]
 
 
-def _check_counts(release: "Release", counts: dict[str, int]) -> None:
-    manifest, file = release.manifest, release.path / "manifest.json"
+def _check_counts(file: Path, manifest: Manifest, counts: dict[str, int]) -> None:
     for name, count in counts.items():
         if manifest.counts.get(name) != count:
             raise ArtefactError(f"{file}: counts {manifest.counts.get(name)} {name}; found {count:,}; {_REPAIR}")
@@ -133,7 +135,9 @@ def _check_shapes(folder: Path, arrays: dict[str, NDArray[Any]], counts: dict[st
             raise _wrong(folder, name, f"has {len(array):,} rows; expected {rows[name]:,}")
 
 
-def _check_values(release: "Release", arrays: dict[str, NDArray[Any]], counts: dict[str, int], whole: bool) -> None:
+def _check_values(
+    folder: Path, arrays: dict[str, NDArray[Any]], counts: dict[str, int], actions: int, whole: bool
+) -> None:
     """Check that numbers name items, topics and actions that are there, and that floats are finite."""
     most = 2**31 - 1
     ranges = {
@@ -141,7 +145,7 @@ def _check_values(release: "Release", arrays: dict[str, NDArray[Any]], counts: d
         "item_count": (0, 2**63 - 1),
         "item_taste": (NO_TASTE, len(arrays["taste_centre"]) - 1),
         "event_item": (0, counts["items"]),
-        "event_action": (0, len(release.manifest.actions)),
+        "event_action": (0, actions),
         "seen_item": (1, counts["items"]),
         "follow_topic": (0, counts["topics"]),
         "own_item": (1, counts["items"]),
@@ -154,21 +158,16 @@ def _check_values(release: "Release", arrays: dict[str, NDArray[Any]], counts: d
         for chunk in _chunks(array, whole):
             if name in ranges and len(chunk) and not ranges[name][0] <= chunk.min() <= chunk.max() <= ranges[name][1]:
                 low, high = ranges[name]
-                raise _wrong(
-                    release.path, name, f"has numbers from {chunk.min()} to {chunk.max()}; expected {low} to {high}"
-                )
+                raise _wrong(folder, name, f"has numbers from {chunk.min()} to {chunk.max()}; expected {low} to {high}")
             if array.dtype == np.float32 and not np.isfinite(chunk).all():
-                raise _wrong(release.path, name, "has numbers that are not finite")
+                raise _wrong(folder, name, "has numbers that are not finite")
 
 
-def _check_index(release: "Release", whole: bool) -> None:
+def _check_index(folder: Path, index: LiveIndex, items: int, whole: bool) -> None:
     """Check that an embedded index holds items of the release, with vectors whose scores are finite."""
-    index, folder = release.index, release.path / "index"
     ids = index.ids()
-    if len(ids) and not 1 <= ids[0] <= ids[-1] <= release.n_items:
-        raise ArtefactError(
-            f"{folder}: holds items {ids[0]} to {ids[-1]}; expected 1 to {release.n_items:,}; {_REPAIR}"
-        )
+    if len(ids) and not 1 <= ids[0] <= ids[-1] <= items:
+        raise ArtefactError(f"{folder}: holds items {ids[0]} to {ids[-1]}; expected 1 to {items:,}; {_REPAIR}")
     for chunk in _chunks(ids, whole, row_bytes=4 * int(index.info()["dimension"])):
         if not are_valid_vectors(index.vectors(chunk)).all():
             raise ArtefactError(f"{folder / 'vectors.npy'}: a vector is not finite or longer than 1e19; {_REPAIR}")

@@ -4,9 +4,8 @@ Legend: I items · m items that changed, ascending by number · D width.
 """
 
 from collections.abc import Mapping, Sequence
-from copy import copy
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import polars as pl
@@ -16,15 +15,10 @@ from multitudes.data.features import can_be_feature
 from multitudes.data.schemas import COLUMN_ROLES
 from multitudes.ids import Id
 from multitudes.index.item_table import find_rows
-from multitudes.index.live import LiveIndex
 from multitudes.index.protocol import Index, Topics
-from multitudes.index.tastes import nearest_tastes
 from multitudes.periodic import FileSignature
 from multitudes.release.delta_log import Delta
-from multitudes.release.id_mapping import ItemName
-
-if TYPE_CHECKING:
-    from multitudes.release.release import Release
+from multitudes.release.id_mapping import ItemNames
 
 T = TypeVar("T", bound=np.generic)
 
@@ -71,45 +65,12 @@ class AppliedDeltas:
         return cls(RowOverlay.empty(width))
 
 
-def apply_deltas(release: "Release", deltas: Sequence[Delta]) -> dict[str, Any]:
-    """Return the attributes of ``release`` that the deltas change, with their new values."""
-    net = net_delta(deltas)
-    number = _assign_numbers(release, net)
-    index = release.index
-    if isinstance(index, LiveIndex):  # of this process alone; the process that wrote the log updates a shared index
-        index = copy(index)  # an update replaces the arrays of an index and never changes them, so a copy is enough
-        apply_to_index(index, release, net, number)
-    if not net.last_row:
-        return {"index": index}
-    ids = sorted(net.last_row, key=number.__getitem__)
-    number_m, row_m = np.array([number[item_id] for item_id in ids]), net.rows(ids)
-    items = net.items()[row_m]
-    topics, _ = topic_numbers(items["topics"].to_list(), release.topic_number)
-    offset, flat = replace_ragged_rows(release.item_topic_offset, release.item_topic, number_m, topics)
-    usable_I = extend_column(release.item_usable, number_m)
-    settings = release.manifest.new_items
-    usable_I[number_m] = has_features(items, topics, settings.content_width if settings else 0)
-    taste_I = extend_column(release.item_taste, number_m)
-    taste_I[number_m] = nearest_tastes(net.vectors()[row_m], release.taste_centre)
-    names = zip(number_m.tolist(), items.select("item_id", "title").rows(), strict=True)
-    return {
-        "index": index,
-        "item_topic_offset": offset,
-        "item_topic": flat,
-        "item_count": extend_column(release.item_count, number_m),
-        "item_usable": usable_I,
-        "item_taste": taste_I,
-        "item_names": release.item_names.with_updates({n: ItemName(*row) for n, row in names}),
-        "applied": AppliedDeltas(release.applied.inputs.with_rows(number_m, net.inputs()[row_m])),
-    }
-
-
-def apply_to_index(index: Index, release: "Release", net: "NetDelta", number: Mapping[Id, int]) -> None:
+def apply_to_index(index: Index, topic_number: dict[str, int], net: "NetDelta", number: Mapping[Id, int]) -> None:
     """Add items to an index and remove items from it; doing so again changes nothing.
 
     Args:
         index: is changed.
-        release: has the topic numbers.
+        topic_number: of each topic of the release.
         net: the items to add and to remove.
         number: of each of these items.
     """
@@ -117,16 +78,15 @@ def apply_to_index(index: Index, release: "Release", net: "NetDelta", number: Ma
     if len(removed):
         index.remove(removed[find_rows(index.ids(), removed)[1]])
     if net.added:
-        row_m, names = net.rows(net.added), release.topic_number
-        topics, _ = topic_numbers(net.items()[row_m]["topics"].to_list(), names)
+        row_m = net.rows(net.added)
+        topics, _ = topic_numbers(net.items()[row_m]["topics"].to_list(), topic_number)
         number_m = np.array([number[item_id] for item_id in net.added])
-        index.add(number_m, net.vectors()[row_m], topics if names else None)
+        index.add(number_m, net.vectors()[row_m], topics if topic_number else None)
 
 
-def _assign_numbers(release: "Release", net: "NetDelta") -> dict[Id, int]:
+def assign_numbers(names: ItemNames, net: "NetDelta") -> dict[Id, int]:
     """Return the number of every item of a delta; new items are numbered in the order in which they were added."""
-    names, last = release.item_names, len(release.item_names)
-    ids = (*net.last_row, *net.removed_s)
+    last, ids = len(names), (*net.last_row, *net.removed_s)
     known = dict(zip(ids, names.numbers(ids).tolist(), strict=True))
     new = [item_id for item_id in net.last_row if not known[item_id]]
     return known | {item_id: last + i for i, item_id in enumerate(new, start=1)}

@@ -59,13 +59,24 @@ from multitudes.errors import ArtefactError
 from multitudes.index.factory import load_index
 from multitudes.index.live import LiveIndex
 from multitudes.index.protocol import Index
+from multitudes.index.tastes import nearest_tastes
 from multitudes.periodic import file_signature
 from multitudes.release import delta_log
 from multitudes.release.checks import check_listed, check_release
-from multitudes.release.id_mapping import IdMap, ItemNames, PublishedNames
+from multitudes.release.id_mapping import IdMap, ItemName, ItemNames, PublishedNames
 from multitudes.release.manifest import Manifest, read_manifest, verify_files, write_manifest
 from multitudes.release.onnx_session import Session, open_tower
-from multitudes.release.overlay import AppliedDeltas, apply_deltas, apply_to_index, net_delta
+from multitudes.release.overlay import (
+    AppliedDeltas,
+    NetDelta,
+    apply_to_index,
+    assign_numbers,
+    extend_column,
+    has_features,
+    net_delta,
+    replace_ragged_rows,
+    topic_numbers,
+)
 from multitudes.release.signature import signed_files
 from multitudes.release.store import release_folder
 
@@ -175,9 +186,8 @@ class Release:
         arrays = {name: _open_array(folder / f"{name}.npy", dtype) for name, dtype in names.items()}
         applied = AppliedDeltas.empty(arrays["item_input"].shape[-1])
         index = load_index(folder / "index")
-        release = cls(path=folder, manifest=manifest, index=index, applied=applied, **arrays)
-        check_release(release, whole=whole)
-        return release
+        check_release(folder, manifest, index, arrays, whole=whole)
+        return cls(path=folder, manifest=manifest, index=index, applied=applied, **arrays)
 
     def _read_names_and_towers(self) -> None:
         """Read what is otherwise read when it is first used."""
@@ -205,9 +215,39 @@ class Release:
         new = delta_log.read_deltas(file, self.identity, self.applied.end)
         updated = copy(self)  # with the cached properties
         if new.deltas:
-            vars(updated).update(apply_deltas(self, new.deltas))
+            vars(updated).update(self._apply(net_delta(new.deltas)))
         vars(updated)["applied"] = replace(updated.applied, end=new.end, signature=signature)
         return updated
+
+    def _apply(self, net: NetDelta) -> dict[str, Any]:
+        """Return the attributes that item updates change, with their new values."""
+        number, index = assign_numbers(self.item_names, net), self.index
+        if isinstance(index, LiveIndex):  # of this process alone; the process that wrote the log updates a shared index
+            index = copy(index)  # an update replaces the arrays of an index and never changes them, so a copy is enough
+            apply_to_index(index, self.topic_number, net, number)
+        if not net.last_row:
+            return {"index": index}
+        ids = sorted(net.last_row, key=number.__getitem__)
+        number_m, row_m = np.array([number[item_id] for item_id in ids]), net.rows(ids)
+        items = net.items()[row_m]
+        topics, _ = topic_numbers(items["topics"].to_list(), self.topic_number)
+        offset, flat = replace_ragged_rows(self.item_topic_offset, self.item_topic, number_m, topics)
+        usable_I = extend_column(self.item_usable, number_m)
+        settings = self.manifest.new_items
+        usable_I[number_m] = has_features(items, topics, settings.content_width if settings else 0)
+        taste_I = extend_column(self.item_taste, number_m)
+        taste_I[number_m] = nearest_tastes(net.vectors()[row_m], self.taste_centre)
+        names = zip(number_m.tolist(), items.select("item_id", "title").rows(), strict=True)
+        return {
+            "index": index,
+            "item_topic_offset": offset,
+            "item_topic": flat,
+            "item_count": extend_column(self.item_count, number_m),
+            "item_usable": usable_I,
+            "item_taste": taste_I,
+            "item_names": self.item_names.with_updates({n: ItemName(*row) for n, row in names}),
+            "applied": AppliedDeltas(self.applied.inputs.with_rows(number_m, net.inputs()[row_m])),
+        }
 
     def sync_index(self) -> None:
         """Apply the delta log to an index that several processes share; does nothing for an index of this process.
@@ -223,7 +263,7 @@ class Release:
         new = delta_log.read_deltas(file, self.identity, start)
         net, names = net_delta(new.deltas), self.latest().item_names
         ids = (*net.last_row, *net.removed_s)
-        apply_to_index(self.index, self, net, dict(zip(ids, names.numbers(ids).tolist(), strict=True)))
+        apply_to_index(self.index, self.topic_number, net, dict(zip(ids, names.numbers(ids).tolist(), strict=True)))
         write_text(progress_file, f"{new.end}\n")
 
     @cached_property

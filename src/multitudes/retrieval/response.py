@@ -18,9 +18,9 @@ from multitudes.release.release import Release
 from multitudes.retrieval.explanation import Explainer, own_items
 from multitudes.retrieval.interest_names import InterestNamer
 from multitudes.retrieval.request import Cause, Degradation, Shortfall
+from multitudes.retrieval.resolved_request import ResolvedRequest
 from multitudes.retrieval.rows import make_rows
 from multitudes.retrieval.search import REPEAT, Candidates
-from multitudes.retrieval.user_context import ResolvedRequest
 
 MAX_EXAMPLES = 3  # history items shown for an interest
 _DAY_S = 86_400

@@ -37,13 +37,12 @@ from multitudes.retrieval.preferences import (
     set_shares,
 )
 from multitudes.retrieval.request import Degradation, Request, Shortfall
+from multitudes.retrieval.resolved_request import CachedUser, ResolvedRequest, VectorCache, resolve_request
 from multitudes.retrieval.response import IdList, IdListBuilder, Recommendation, ResponseBuilder
 from multitudes.retrieval.rows import find_rows
 from multitudes.retrieval.search import NO_ITEMS, Candidates, StageTimer, find_candidates, no_timing, popular_candidates
 from multitudes.retrieval.snapshot import LatestSnapshot, Snapshot
-from multitudes.retrieval.user_context import ResolvedRequest, resolve_request
 from multitudes.retrieval.user_vectors import vectors_for_requests
-from multitudes.retrieval.vector_cache import CachedUser, VectorCache
 
 _USERS_PER_BATCH = 256
 R = TypeVar("R")

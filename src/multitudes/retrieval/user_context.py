@@ -1,7 +1,7 @@
 """The user behind a request: their history, followed topics and seen items, as arrays with the numbers of a release.
 
 A known user is read from the release and, where a state store knows more, from their user state. An anonymous user is
-described by the request. A user who cannot be read in full is taken from the cache of last answers, if they are in it.
+described by the request.
 
 Legend: B users · L history · F followed topics · M values of one user.
 """
@@ -13,12 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from multitudes.batches.histories import MAX_TOWER_TOPICS, Histories, event_times, gather_histories
-from multitudes.batches.user_vectors import UserVectors
 from multitudes.data.own_items import NO_ITEMS, OwnItems, add_events, oldest_first
 from multitudes.ids import Id
 from multitudes.release.release import Release
-from multitudes.retrieval.request import Degradation, Request, Shortfall, time_shortfall
-from multitudes.retrieval.vector_cache import VectorCache
 from multitudes.state.protocol import Event, UserState
 
 _NOT_IN_RELEASE = -1  # number of a user whom the release does not have
@@ -39,82 +36,6 @@ class UserContext(NamedTuple):
     def positives(self, users: slice = slice(None)) -> list[NDArray[np.int64]]:
         """Return the items of ``own`` of some of the users, oldest first."""
         return [items for own in self.own[users] for items in oldest_first(own)]
-
-
-class ResolvedRequest(NamedTuple):
-    """A request with its user."""
-
-    request: Request
-    context: UserContext  # of one user
-    degradation: Degradation
-    shortfalls: tuple[Shortfall, ...] = ()  # why the answer is less than the full method would give
-    cached_vectors: UserVectors | None = None  # of the user's last answer, used instead of new ones
-
-
-def resolve_request(
-    builder: "UserContextBuilder", request: Request, degradation: Degradation, cache: VectorCache
-) -> ResolvedRequest:
-    """Find the user of a request.
-
-    Args:
-        builder: reads users from a release.
-        request: the request.
-        degradation: the least degradation of the answer.
-        cache: the users of the last answers.
-
-    Returns:
-        The request with its user. It is more degraded than ``degradation`` if nothing is known of the user, or if the
-        vectors of their last answer are needed and not cached.
-    """
-    cached = cache.get(request.user_id) if degradation == Degradation.CACHED or request.state_error else None
-    if cached is not None:
-        fallback = "the interests of the last answer"
-        shortfall = _state_shortfall(request, fallback) if request.state_error else time_shortfall(fallback)
-        degradation = max(degradation, Degradation.CACHED)
-        return ResolvedRequest(request, cached.context, degradation, (shortfall,), cached.vectors)
-    if request.is_anonymous:
-        context = builder.from_request(request.history or (), request.followed_topics or ())
-        resolved = ResolvedRequest(request, context, degradation)
-    else:
-        resolved = _resolve_user(builder, request, degradation)
-    if degradation >= Degradation.CACHED:
-        shortfalls = resolved.shortfalls or (time_shortfall("popular items"),)
-        return resolved._replace(degradation=Degradation.POPULAR, shortfalls=shortfalls)
-    if resolved.degradation == Degradation.FEWER:
-        shortfalls = (*resolved.shortfalls, time_shortfall("only the strongest interests"))
-        return resolved._replace(shortfalls=shortfalls)
-    return resolved
-
-
-def _resolve_user(builder: "UserContextBuilder", request: Request, degradation: Degradation) -> ResolvedRequest:
-    """Find a known user: by their state if it was read, else in the release alone."""
-    assert request.user_id is not None
-    if request.user_state is not None:
-        context = builder.from_states([request.user_state])
-        if context.user_B[0] >= 0 or request.user_state.events or request.user_state.followed_topics:
-            return ResolvedRequest(request, context, degradation)
-        return _resolve_unknown(request, context, f"nothing is known of user {request.user_id!r}")
-    number = builder.user_number(request.user_id)
-    if number is None:
-        empty = builder.from_request((), (), user_id=request.user_id)
-        return _resolve_unknown(request, empty, f"user {request.user_id!r} is not in this release")
-    context = builder.from_release(np.array([number]))
-    shortfalls = (_state_shortfall(request, "the history as it was published"),) if request.state_error else ()
-    return ResolvedRequest(request, context, degradation, shortfalls)
-
-
-def _resolve_unknown(request: Request, context: UserContext, reason: str) -> ResolvedRequest:
-    """Return a request that is answered with popular items, because nothing is known of its user."""
-    fallback = "popular items"
-    if request.state_error:
-        shortfall = _state_shortfall(request, fallback)
-    else:
-        shortfall = Shortfall("unknown", f"{reason}: {fallback}")
-    return ResolvedRequest(request, context, Degradation.POPULAR, (shortfall,))
-
-
-def _state_shortfall(request: Request, fallback: str) -> Shortfall:
-    return Shortfall("state", f"{request.state_error}: {fallback}")
 
 
 class UserContextBuilder:

@@ -22,7 +22,7 @@ from multitudes.release.onnx_session import run_tower
 from multitudes.release.release import USER_TOWER, Release
 from multitudes.retrieval.config import RetrieveConfig
 from multitudes.retrieval.preferences import Preferences, draw_conditions
-from multitudes.retrieval.user_context import ResolvedRequest
+from multitudes.retrieval.resolved_request import ResolvedRequest
 
 # Names of the inputs and outputs of the exported tower, in its order.
 USER_TOWER_INPUTS = ("input_BLD", "action_BL", "valid_BL", "follow_BF", "topic_BC", "user_feature_BP")
