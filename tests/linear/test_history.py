@@ -15,13 +15,13 @@ from tests.evaluation.worlds import prepared
 RANK, ITEMS = 3, 20
 
 
-def history(recency: float = 0.0, *, growth: float = 0.0, **weight: float) -> LinearHistory:
+def history(recency: float = 0.0, weight: float = 1.0) -> LinearHistory:
     rng = np.random.default_rng(1)
     factors = LinearFactors(*(rng.standard_normal((ITEMS + 1, RANK)).astype(np.float32) for _ in range(2)))
     for table in factors:
         table[0] = 0
     factors.input_IR[7] = 0  # an item without training events
-    return LinearHistory(factors, HistoryWeights(weight=weight, recency=recency, growth=growth))
+    return LinearHistory(factors, HistoryWeights(weight=weight, recency=recency))
 
 
 def tower_vectors(users: int) -> UserVectors:
@@ -38,24 +38,17 @@ POSITIVES = [np.array([1, 5, 9]), np.array([2, 7]), np.zeros(0, dtype=np.int64),
 
 
 def test_a_joined_score_is_the_sum_of_both_scores() -> None:
-    linear, vectors = history(0.5, unconditioned=2.0, implicit=3.0), tower_vectors(len(POSITIVES))
+    linear, vectors = history(0.5, 2.0), tower_vectors(len(POSITIVES))
     item_ID = np.random.default_rng(3).standard_normal((ITEMS + 1, 5)).astype(np.float32)
     joined, joined_items = linear.join_users(vectors, POSITIVES), linear.join_items(item_ID)
-    weight = {"unconditioned": 2.0, "implicit": 3.0}
     for b, items in enumerate(POSITIVES):
         later = {int(i): len(items) - 1 - place for place, i in enumerate(items) if i <= ITEMS}
         u = sum(((1 + r) ** -0.5 * linear.input_IR[i].astype(np.float64) for i, r in later.items()), np.zeros(RANK))
-        for k, kind in enumerate(vectors.kinds):
-            w = weight.get(kind, 0.0)
-            expected = item_ID @ vectors.vectors_BKD[b, k] + w * (linear.output_IR @ u)
+        for k in range(len(vectors.kinds)):
+            expected = item_ID @ vectors.vectors_BKD[b, k] + 2.0 * (linear.output_IR @ u)
             np.testing.assert_allclose(joined_items @ joined.vectors_BKD[b, k], expected, atol=1e-4)
     np.testing.assert_array_equal(joined.mask_BK, vectors.mask_BK)
     np.testing.assert_array_equal(joined.weight_BK, vectors.weight_BK)
-
-
-def test_the_sum_of_a_longer_history_weighs_more() -> None:
-    alike, longer = (history(growth=growth).user_sums(POSITIVES) for growth in (0.0, 0.5))
-    np.testing.assert_allclose(longer, alike * np.sqrt([[3], [2], [1], [2]]), rtol=1e-5)
 
 
 def test_a_user_without_an_item_that_has_an_input_vector_has_no_vector() -> None:
@@ -83,7 +76,7 @@ def test_items_that_came_after_the_model_get_zeros() -> None:
 
 
 def test_a_saved_history_is_opened_as_it_was(tmp_path) -> None:
-    linear = history(0.25, unconditioned=1.5)
+    linear = history(0.25, weight=1.5)
     linear.save(tmp_path)
     opened = LinearHistory.open(tmp_path)
     assert opened.weights == linear.weights

@@ -22,9 +22,8 @@ from multitudes.linear import ease
 from multitudes.linear import fit as linear_fit
 from multitudes.linear import run as linear_run
 from multitudes.linear.factors import LinearFactors
-from multitudes.linear.fit import GRID, NORMALISATIONS, RECENCIES, TRENDS, fitted_items
+from multitudes.linear.fit import GRID, NORMALISATIONS, RECENCIES, fitted_items
 from multitudes.linear.interactions import interaction_matrix
-from multitudes.linear.popularity import popularity_trends
 from multitudes.linear.run import LinearConfig, LinearRun, make_linear_run, refit_config
 from multitudes.linear.validation import CUTOFF, Validation
 from multitudes.publishing.publish import publish
@@ -38,7 +37,7 @@ from multitudes.training.runs import open_run
 from tests.worlds import planted, planted_days
 
 RANK = 8
-SETTINGS = LinearConfig(rank=RANK, regularisation=5.0, normalisation=0.25, recency=0.5, trend=0.0)
+SETTINGS = LinearConfig(rank=RANK, regularisation=5.0, normalisation=0.25, recency=0.5)
 
 
 @pytest.fixture(scope="module")
@@ -113,15 +112,12 @@ def test_its_vectors_are_better_than_popularity(run: LinearRun) -> None:
 
 def test_validation_chooses_regularisation_and_recency(data: PreparedData, tmp_path: Path) -> None:
     record = read_record(make_linear_run(data, tmp_path / "run", LinearConfig(rank=RANK)).path)
-    names = ("regularisation", "normalisation", "recency", "trend")
+    names = ("regularisation", "normalisation", "recency")
     trials = {tuple(trial[name] for name in names): trial["hit_rate"] for trial in record["trials"]}
-    alike = {settings: rate for settings, rate in trials.items() if not settings[3]}
-    first = {settings: rate for settings, rate in alike.items() if settings[1] == NORMALISATIONS[0]}
-    assert set(first) == set(product(GRID, NORMALISATIONS[:1], RECENCIES, TRENDS[:1]))
+    first = {settings: rate for settings, rate in trials.items() if settings[1] == NORMALISATIONS[0]}
+    assert set(first) == set(product(GRID, NORMALISATIONS[:1], RECENCIES))
     best, *_ = max(first, key=first.__getitem__)  # the other normalisations are tried with its regularisation
-    assert set(alike) - set(first) == set(product([best], NORMALISATIONS[1:], RECENCIES, TRENDS[:1]))
-    *settings, _ = max(alike, key=alike.__getitem__)
-    assert set(trials) - set(alike) == set(product(*([setting] for setting in settings), TRENDS[1:]))
+    assert set(trials) - set(first) == set(product([best], NORMALISATIONS[1:], RECENCIES))
     chosen = tuple(record[name] for name in names)
     assert trials[chosen] == max(trials.values()) == record["validation_hit_rate"]
     assert record["judged_users"] > 0
@@ -162,12 +158,10 @@ def test_a_refit_takes_the_chosen_regularisation_and_validation_events(data: Pre
     assert record["regularisation"] == read_record(chosen.path)["regularisation"]
     assert record["normalisation"] == read_record(chosen.path)["normalisation"]
     assert record["recency"] == read_record(chosen.path)["recency"]
-    assert record["trend"] == read_record(chosen.path)["trend"]
     assert record["validation_hit_rate"] is None
     settings = record["regularisation"], RANK, record["normalisation"]
     expected = ease.ease_factors(interaction_matrix(data, include_validation=True), *settings)
-    trend_I = popularity_trends(data, include_validation=True) ** record["trend"]
-    np.testing.assert_allclose(again.item_vectors(), expected.output_IR * trend_I[:, None], atol=1e-5)
+    np.testing.assert_allclose(again.item_vectors(), expected.output_IR, atol=1e-5)
     with pytest.raises(UsageError, match="regularisation"):
         make_linear_run(data, tmp_path / "other", LinearConfig(), final=True)
 

@@ -29,14 +29,14 @@ from multitudes.retrieval.user_context import UserContextBuilder
 from multitudes.retrieval.user_vectors import user_vectors
 from multitudes.run_record import read_record, write_record
 from multitudes.state.protocol import Event, UserState
-from multitudes.training.config import RunConfig, TrainConfig
+from multitudes.training.config import LinearFit, RunConfig, TrainConfig
 from multitudes.training.loop import train
 from multitudes.training.trained_run import TrainedRun
 from tests.worlds import SMALL_MODEL, planted, planted_days
 
 pytestmark = pytest.mark.usefixtures("shared_exports")
 RANK, WIDTH, LENGTH = 6, SMALL_MODEL["width"], SMALL_MODEL["history"]
-WEIGHTS = HistoryWeights(weight={"unconditioned": 2.0, "implicit": 1.0, "explicit": 0.5}, recency=0.25)
+WEIGHTS = HistoryWeights(weight=2.0, recency=0.25)
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +67,7 @@ def expected_sums(run: TrainedRun, items: np.ndarray, kinds: tuple[InterestKind,
     total = np.zeros(RANK)
     for later, item in enumerate(reversed(items.tolist())):
         total += (1 + later) ** -WEIGHTS.recency * run.linear.input_IR[item].astype(np.float64)
-    return np.array([WEIGHTS.weight[kind] for kind in kinds])[:, None] * total
+    return np.tile(WEIGHTS.weight * total, (len(kinds), 1))
 
 
 def test_the_release_gives_the_joined_vectors_of_the_run(run, releases, data) -> None:
@@ -114,12 +114,12 @@ def test_state_events_add_to_the_sum_of_the_release(run, releases, data) -> None
 
 
 def test_a_continued_run_is_served_by_its_own_weights_over_the_days_that_were_appended(tmp_path) -> None:
-    days, fitted = planted_days(), {"rank": RANK, "regularisation": 5.0, "normalisation": 0.0, "trend": 0.0}
+    days, fitted = planted_days(), LinearFit(**WEIGHTS.model_dump(), regularisation=5.0, normalisation=0.0)
     settings = RunConfig(
         method="joint",
-        model=UserTowerConfig.model_validate(SMALL_MODEL | {"linear": fitted}),
+        model=UserTowerConfig.model_validate(SMALL_MODEL | {"linear": {"rank": RANK}}),
         train=TrainConfig(epochs=1),
-        linear_weights=WEIGHTS,
+        linear_fit=fitted,
     )
     train(days.early, settings, tmp_path / "before")
     call = ["train", str(days.every.path), "--continue", str(tmp_path / "before"), "--out", str(tmp_path / "after")]

@@ -11,11 +11,9 @@ from multitudes.config import parse
 from multitudes.errors import UsageError
 from multitudes.retrieval.allocation import (
     allocate_by_weight,
-    kind_shares,
-    popular_shares,
     search_depths,
-    vector_quotas,
     vector_shares,
+    without_history,
 )
 from multitudes.retrieval.config import (
     DEFAULT_SHARES,
@@ -67,23 +65,26 @@ def test_an_even_division_differs_by_one_at_most(mask, budget):
 @pytest.mark.parametrize(
     ("exists", "expected"),
     [
-        # unconditioned, two implicit, two explicit (of two topics per request) -> share of each kind
-        ([1, 1, 1, 1, 1], [0.5, 0.25, 0.25]),
-        ([1, 1, 0, 1, 0], [0.5, 0.375, 0.125]),  # one of two topics: the other's share goes to the implicit interests
-        ([1, 1, 1, 0, 0], [0.5, 0.5, 0.0]),
-        ([1, 0, 0, 1, 1], [0.5, 0.0, 0.5]),  # no usable history: the followed topics take its place
-        ([1, 0, 0, 1, 0], [0.625, 0.0, 0.375]),
-        ([1, 0, 0, 0, 0], [1.0, 0.0, 0.0]),
-        ([0, 1, 1, 1, 1], [0.0, 0.75, 0.25]),
-        ([0, 1, 1, 0, 0], [0.0, 1.0, 0.0]),
-        ([0, 0, 0, 1, 0], [0.0, 0.0, 1.0]),
-        ([0, 0, 0, 0, 0], [0.0, 0.0, 0.0]),
+        # unconditioned, two implicit, two explicit -> share of each: what a kind lacks goes to the others in proportion
+        ([1, 1, 1, 1, 1], [0.5, 0.125, 0.125, 0.125, 0.125]),
+        ([1, 1, 0, 1, 0], [0.5, 0.25, 0.0, 0.25, 0.0]),
+        ([1, 1, 1, 0, 0], [2 / 3, 1 / 6, 1 / 6, 0.0, 0.0]),
+        ([1, 0, 0, 1, 1], [2 / 3, 0.0, 0.0, 1 / 6, 1 / 6]),
+        ([0, 1, 1, 0, 1], [0.0, 0.25, 0.25, 0.0, 0.5]),
+        ([0, 0, 0, 1, 0], [0.0, 0.0, 0.0, 1.0, 0.0]),
+        ([0, 0, 0, 0, 0], [0.0, 0.0, 0.0, 0.0, 0.0]),
     ],
 )
-def test_the_share_of_what_a_user_lacks_flows_on(exists, expected):
-    config = RetrieveConfig(unconditioned_share=0.5, explicit_share=0.25, topics_per_request=2)
-    mask = np.array([exists], dtype=np.bool_)
-    assert kind_shares(JOINT, mask, config)[0] == pytest.approx(expected)
+def test_the_share_of_what_a_user_lacks_goes_to_the_others_in_proportion(exists, expected):
+    config = RetrieveConfig(unconditioned_share=0.5, explicit_share=0.25)
+    vectors = user_vectors(JOINT, np.zeros((1, 5, 1)), mask_BK=[exists])
+    assert vector_shares(vectors, config)[0] == pytest.approx(expected)
+
+
+def test_a_user_who_lacks_every_kind_with_a_share_has_the_default_shares():
+    alone = RetrieveConfig(unconditioned_share=1.0, explicit_share=0.0)
+    vectors = user_vectors(JOINT, np.zeros((1, 5, 1)), mask_BK=[[0, 1, 1, 0, 1]])
+    assert vector_shares(vectors, alone)[0] == pytest.approx([0, 0.4, 0.4, 0, 0.2])
 
 
 @given(
@@ -98,7 +99,8 @@ def test_shares_sum_to_one_and_quotas_to_n_for_every_user_with_a_vector(mask, we
         unconditioned_share=unconditioned, explicit_share=explicit * (1 - unconditioned), topics_per_request=2
     )
     vectors = user_vectors(JOINT, np.zeros((4, 5, 1)), weight, mask)
-    share, quota = vector_shares(vectors, config), vector_quotas(vectors, config, n)
+    share = vector_shares(vectors, config)
+    quota = allocate_by_weight(share, np.full(4, n))
     exists = mask.any(axis=1)
     np.testing.assert_allclose(share.sum(axis=1), exists)
     assert (quota.sum(axis=1) == n * exists).all()
@@ -116,7 +118,6 @@ def test_a_boost_begins_at_a_twentieth_and_gives_a_missing_vector_nothing():
 def test_within_a_kind_implicit_go_by_weight_and_explicit_evenly():
     vectors = user_vectors(JOINT, np.zeros((1, 5, 1)), [[9, 3, 1, 5, 1]])
     config = RetrieveConfig(unconditioned_share=0.5, explicit_share=0.1, topics_per_request=2)
-    assert vector_quotas(vectors, config, 100).tolist() == [[50, 30, 10, 5, 5]]
     assert vector_shares(vectors, config)[0] == pytest.approx([0.5, 0.3, 0.1, 0.05, 0.05])
 
 
@@ -125,14 +126,13 @@ def test_even_importance_divides_alike_among_the_interests_that_exist():
     mask = [[1, 1, 1, 1, 1], [1, 1, 0, 1, 1]]
     vectors = user_vectors(kinds, np.zeros((2, 5, 1)), [[1, 6, 3, 1, 1], [1, 6, 0, 1, 1]], mask)
     config = RetrieveConfig(unconditioned_share=0.5, explicit_share=0.1, topics_per_request=1, importance="even")
-    # 8 of 20 places for the interests: 3 3 2 of three, 4 4 of two; the earlier one gets the place that is left.
-    assert vector_quotas(vectors, config, 20).tolist() == [[10, 3, 3, 2, 2], [10, 4, 0, 4, 2]]
     assert vector_shares(vectors, config) == pytest.approx(
         np.array([[0.5, 0.4 / 3, 0.4 / 3, 0.4 / 3, 0.1], [0.5, 0.2, 0, 0.2, 0.1]])
     )
     by_weight_of_history = config.model_copy(update={"importance": "weight"})
-    # 8 places at 6 : 3 : 1 are 4.8, 2.4 and 0.8; at 6 : 1 they are 6.86 and 1.14.
-    assert vector_quotas(vectors, by_weight_of_history, 20).tolist() == [[10, 5, 2, 1, 2], [10, 7, 0, 1, 2]]
+    assert vector_shares(vectors, by_weight_of_history) == pytest.approx(
+        np.array([[0.5, 0.24, 0.12, 0.04, 0.1], [0.5, 0.4 * 6 / 7, 0, 0.4 / 7, 0.1]])
+    )
 
 
 def test_shares_above_one_are_refused():
@@ -160,11 +160,14 @@ def test_a_vector_proposes_its_share_and_a_list_of_its_own_at_least():
     assert search_depths(share, 100, 600, RetrieveConfig(depth="full")).tolist() == [[600] * 4]
 
 
-def test_popular_items_take_half_of_the_turns_of_users_without_an_event():
-    vectors = user_vectors(("unconditioned",), np.ones((4, 1, 2)), mask_BK=[[1], [1], [0], [1]])
-    known = vectors._replace(events_B=np.array([0, 1, 0, 0]), share_BK=np.array([[np.nan]] * 3 + [[1.0]]))
-    assert popular_shares(known).tolist() == [0.5, 0.0, 0.0, 0.0]
-    assert popular_shares(vectors).tolist() == [0.0] * 4, "nothing is known of their events"
+def test_without_an_event_the_whole_history_has_no_vector_and_popular_items_take_their_turns():
+    kinds: tuple[InterestKind, ...] = ("unconditioned", "explicit")
+    vectors = user_vectors(kinds, np.ones((5, 2, 2)), mask_BK=[[1, 0], [1, 1], [1, 1], [0, 0], [1, 1]])
+    share = np.array([[np.nan] * 2] * 4 + [[1.0, 0.0]])
+    read, popular_B = without_history(vectors._replace(events_B=np.array([0, 0, 1, 0, 0]), share_BK=share))
+    assert popular_B.tolist() == [1.0, 0.5, 0.0, 0.0, 0.0], "topics share the turns; a request's shares hold"
+    assert read.mask_BK.tolist() == [[0, 0], [0, 1], [1, 1], [0, 0], [1, 1]]
+    assert without_history(vectors)[1].tolist() == [0.0] * 5, "nothing is known of their events"
 
 
 def test_shares_that_sum_to_a_little_more_than_one_can_be_read_again():
@@ -204,6 +207,5 @@ def test_requested_shares_replace_the_configured_ones_of_their_user_alone():
     share_BK = vector_shares(requested, config)
     np.testing.assert_allclose(share_BK[0], [0.25, 0.75, 0], err_msg="a missing vector gets nothing")
     np.testing.assert_array_equal(share_BK[1], vector_shares(vectors, config)[1])
-    np.testing.assert_array_equal(vector_quotas(requested, config, 8), [[2, 6, 0], [5, 3, 0]])
     nothing = vectors._replace(share_BK=np.zeros((2, 3)))
     np.testing.assert_array_equal(vector_shares(nothing, config), vector_shares(vectors, config))

@@ -85,29 +85,28 @@ def test_a_user_without_any_vector_gets_popular_items_and_is_told(blend):
 
 
 @every_blend
-@pytest.mark.parametrize("kinds", [("unconditioned",), ("unconditioned", "implicit")], ids=["one", "several"])
-def test_without_a_history_popular_items_take_their_turns_unless_the_request_sets_shares(blend, kinds):
+def test_without_an_event_topics_and_popular_items_take_turns_unless_the_request_sets_shares(blend):
+    kinds: tuple[InterestKind, ...] = ("unconditioned", "explicit")
     config = RetrieveConfig(blend=blend)
-    items = catalogue(TWO_TASTES, counts=np.arange(20))  # item 20 is the most popular
-    mask = np.array([[True] + [False] * (len(kinds) - 1)] * 5)
-    share = np.full(mask.shape, np.nan)
-    share[2, 0], share[3] = 1.0, 0.0
-    if len(kinds) > 1:
-        share[4, 1] = 1.0  # of a vector that the user does not have
-    vectors = user_vectors(kinds, np.tile([5, 0.5], (5, len(kinds), 1)), mask_BK=mask)
-    new, known, asks, asks_nothing, asks_in_vain = find_candidates(
-        vectors._replace(events_B=np.array([0, 1, 0, 0, 0]), share_BK=share), items, 6, [np.array([19])] * 5, config
+    items = catalogue(TWO_TASTES, [[1]] * 20, np.arange(20))  # item 20 is the most popular
+    share = np.full((5, 2), np.nan)
+    share[3], share[4] = (1.0, 0.0), 0.0
+    vectors = user_vectors(kinds, np.tile([5, 0.5], (5, 2, 1)), mask_BK=[[1, 0], *[[1, 1]] * 4], topic_BK=[[0, 1]] * 5)
+    alone, topics, known, asks, asks_nothing = find_candidates(
+        vectors._replace(events_B=np.array([0, 0, 1, 0, 0]), share_BK=share), items, 6, [np.array([19])] * 5, config
     )
-    for one in (new, asks_nothing, asks_in_vain):
+    assert alone.item_N.tolist() == [20, 18, 17, 16, 15, 14]
+    assert alone.sources == ["popular"] * 6
+    for one in (topics, asks_nothing):
         assert one.item_N.tolist() == [1, 20, 2, 18, 3, 17]
-        assert one.sources == ["unconditioned", "popular"] * 3
-        assert one.found_by_NK[:, 0].tolist() == [True, False] * 3
+        assert one.sources == ["explicit", "popular"] * 3
+        assert one.found_by_NK[:, 1].tolist() == [True, False] * 3
         assert one.score_N[1::2].tolist() == [19, 17, 16]
-        assert one.share_K[0] == 0.5
-        assert not one.shortfalls, "nothing is missing"
+        assert one.share_K.tolist() == [0.0, 0.5]
     for other in (known, asks):
         assert other.item_N.tolist() == [1, 2, 3, 4, 5, 6]
-        assert other.share_K[0] == 1.0
+        assert "popular" not in other.sources
+    assert not any(one.shortfalls for one in (alone, topics, asks_nothing, known, asks)), "nothing is missing"
 
 
 @every_blend

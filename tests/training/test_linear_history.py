@@ -9,27 +9,22 @@ import pytest
 import torch
 
 from multitudes.batches.held_out import held_out_users
-from multitudes.batches.user_vectors import INTEREST_KINDS
 from multitudes.cli.main import run
 from multitudes.data.prepared import PreparedData
-from multitudes.errors import UsageError
 from multitudes.linear.factors import LinearFactors
 from multitudes.linear.fit import Fit, Judge, fit
-from multitudes.linear.history import HistoryWeights, LinearHistory
 from multitudes.nn.methods import Method
 from multitudes.nn.user_tower_config import UserTowerConfig
 from multitudes.run_record import read_record
 from multitudes.training import linear_history
 from multitudes.training.config import RunConfig, TrainConfig
-from multitudes.training.linear_history import add_linear_history, choose_weights
+from multitudes.training.linear_history import _JoinedLists, fit_linear_history
 from multitudes.training.loop import train
 from multitudes.training.run_config import continue_config, refit_config
 from multitudes.training.trained_run import TrainedRun, build_model
-from multitudes.training.validation import validate
 from tests.worlds import planted
 
 RANK = 8
-ALL_KINDS = dict.fromkeys(INTEREST_KINDS, 1.0)
 
 
 @pytest.fixture(scope="module")
@@ -45,11 +40,11 @@ def config(method: Method = "joint", **linear: object) -> RunConfig:
     )
 
 
-def untrained(prepared: PreparedData, path: Path, linear: LinearHistory | None = None) -> TrainedRun:
+def untrained(prepared: PreparedData, path: Path) -> TrainedRun:
     """Return a run whose tower knows nothing, so that only the linear history can find anything."""
     torch.manual_seed(0)
     settings = config()
-    return TrainedRun(path, prepared, settings, build_model(prepared, settings.method, settings.model), linear)
+    return TrainedRun(path, prepared, settings, build_model(prepared, settings.method, settings.model))
 
 
 def ease(prepared: PreparedData) -> LinearFactors:
@@ -59,11 +54,8 @@ def ease(prepared: PreparedData) -> LinearFactors:
 def hit_rates(prepared: PreparedData, path: Path, factors: LinearFactors) -> tuple[float, float]:
     """Return the hit rates of an untrained tower, and of the tower joined to a linear history of these factors."""
     held = held_out_users(prepared, "validation")
-    alone = validate(untrained(prepared, path), held, np.arange(len(held)), 10).hit_rate
-    joined = untrained(prepared, path, LinearHistory(factors, HistoryWeights(weight=ALL_KINDS)))
-    chosen = choose_weights(joined, held, 10)
-    assert chosen is not None
-    return alone, chosen.hit_rate
+    lists = _JoinedLists(untrained(prepared, path), held, 10)
+    return lists.tower_hit_rate(), lists.choose_weights(factors, 0.0)[1]
 
 
 def test_where_the_whole_history_tells_all_the_joined_vectors_find_what_ease_finds(
@@ -84,18 +76,12 @@ def test_control_shuffled_items_bring_little(prepared: PreparedData, tmp_path: P
 def test_a_tower_that_finds_as_much_alone_has_no_linear_history(
     prepared: PreparedData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    held = held_out_users(prepared, "validation")
-    joins, folder = tmp_path / "joins", tmp_path / "alone"
-    joins.mkdir()
-    folder.mkdir()
-    joined = add_linear_history(untrained(prepared, joins), held, {"validation_hit_rate": 0.0})
-    tower = untrained(prepared, folder)
-    finds_as_much = joined["validation_hit_rate"]
-    monkeypatch.setattr(linear_history._WeightedScores, "tower_hit_rate", lambda _: finds_as_much)
-    changed = add_linear_history(tower, held, {"validation_hit_rate": finds_as_much})
-    assert changed == {"linear": None}
+    held, tower = held_out_users(prepared, "validation"), untrained(prepared, tmp_path)
+    joined = fit_linear_history(tower, held)
+    assert joined is not None
+    monkeypatch.setattr(_JoinedLists, "tower_hit_rate", lambda _: joined.hit_rate)
+    assert fit_linear_history(tower, held) is None
     assert tower.linear is None
-    assert not list(folder.iterdir())
 
 
 def test_the_settings_of_the_fit_are_rated_with_the_tower(prepared: PreparedData, tmp_path: Path, monkeypatch) -> None:
@@ -107,7 +93,7 @@ def test_the_settings_of_the_fit_are_rated_with_the_tower(prepared: PreparedData
 
     monkeypatch.setattr(linear_history, "fit", watch)
     held = held_out_users(prepared, "validation")
-    add_linear_history(untrained(prepared, tmp_path), held, {"validation_hit_rate": 1.0, "shares": {}})
+    fit_linear_history(untrained(prepared, tmp_path), held)
     [(found, judge)] = fits
     nothing = LinearFactors(np.zeros_like(found.factors.input_IR), np.zeros_like(found.factors.output_IR))
     assert found.chosen.hit_rate
@@ -118,8 +104,7 @@ def test_the_settings_of_the_fit_are_rated_with_the_tower(prepared: PreparedData
 def test_users_without_a_first_time_target_choose_nothing(prepared: PreparedData, tmp_path: Path) -> None:
     held = held_out_users(prepared, "validation")
     held = dataclasses.replace(held, target_is_first_time=np.zeros_like(held.target_is_first_time))
-    linear = LinearHistory(ease(prepared), HistoryWeights(weight=ALL_KINDS))
-    assert choose_weights(untrained(prepared, tmp_path, linear), held, 10) is None
+    assert fit_linear_history(untrained(prepared, tmp_path), held) is None
 
 
 def test_training_joins_it_and_a_last_fit_and_a_warm_start_keep_its_weights(
@@ -138,28 +123,8 @@ def test_training_joins_it_and_a_last_fit_and_a_warm_start_keep_its_weights(
     assert not np.array_equal(last.linear.output_IR, trained.linear.output_IR), "it is fitted on validation too"
 
     settings = continue_config(tmp_path / "run", 0, None)
-    assert settings.linear_weights == trained.linear.weights
-
-
-def test_the_trend_is_that_of_the_settings_and_a_last_fit_keeps_it(prepared: PreparedData, tmp_path: Path) -> None:
-    trained = train(prepared, config(regularisation=10.0, normalisation=0.0, trend=0.5), tmp_path / "run")
-    last = train(prepared, refit_config(tmp_path / "run", 0), tmp_path / "last")
-    for found, is_last in ((trained, False), (last, True)):
-        with_trend, without = (
-            fit(prepared, RANK, regularisation=10.0, trend=trend, include_validation=is_last).factors.output_IR
-            for trend in (0.5, 0.0)
-        )
-        assert found.linear is not None
-        np.testing.assert_allclose(found.linear.output_IR, with_trend, atol=1e-5)
-        assert not np.allclose(with_trend, without, atol=1e-3)
-        assert read_record(found.path)["linear"]["trend"] == 0.5
-
-
-def test_a_trend_of_data_without_times_is_refused_before_the_training(prepared: PreparedData, tmp_path: Path) -> None:
-    ordered = dataclasses.replace(prepared, manifest=prepared.manifest | {"ordered_only": True})
-    with pytest.raises(UsageError, match="no times"):
-        train(ordered, config(trend=0.5), tmp_path / "run")
-    assert not (tmp_path / "run").exists()
+    assert settings.linear_fit is not None
+    assert settings.linear_fit.weight == trained.linear.weights.weight
 
 
 def test_without_it_nothing_is_joined_later_either(prepared: PreparedData, tmp_path: Path) -> None:

@@ -5,7 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from multitudes.batches.held_out import held_out_users
+from multitudes.batches.held_out import held_out_users, select_targets
+from multitudes.batches.histories import followed_topics, gather_histories
 from multitudes.data.prepared import PreparedData
 from multitudes.evaluation.config import EvaluateConfig
 from multitudes.evaluation.evaluate import evaluate
@@ -20,8 +21,10 @@ from multitudes.training.selection import (
     best_list,
     candidate_lists,
     choose_list,
+    draw_validation_users,
+    hit_rate,
 )
-from multitudes.training.trained_run import TrainedRun
+from multitudes.training.trained_run import TrainedRun, build_model
 from tests.worlds import planted
 
 N = 10
@@ -34,6 +37,41 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> TrainedRun:
     model = {"width": 16, "history": 10, "crossing": {"hidden": 0}, "linear": {"rank": 8}}
     config = RunConfig.model_validate({"method": "joint", "model": model, "train": settings})
     return train(prepared, config, tmp_path_factory.mktemp("selection") / "run")
+
+
+def test_an_epoch_is_judged_by_the_default_list_as_an_evaluation_counts_it(run: TrainedRun) -> None:
+    held = held_out_users(run.prepared, "validation")
+    settings = EvaluateConfig(split="validation", targets="new", budgets=(N,), controls="none", baselines="none")
+    shares = {"unconditioned_share": DEFAULT_SHARES.unconditioned, "explicit_share": DEFAULT_SHARES.explicit}
+    found = evaluate(run, settings, RetrieveConfig(**shares, calibration=0.0)).result["methods"]["joint"]
+    assert hit_rate(run, held, N) == pytest.approx(found[f"hr@{N}"]["mean"], abs=1e-6)
+    nobody = select_targets(held, np.zeros(len(held.target), dtype=np.bool_))
+    assert hit_rate(run, nobody, N) == 0.0
+
+
+def test_the_hit_rate_of_one_vector_is_that_of_its_inner_products(run: TrainedRun) -> None:
+    prepared, config = run.prepared, run.config.model_copy(update={"method": "single"})
+    single = TrainedRun(run.path, prepared, config, build_model(prepared, "single", config.model))
+    held = draw_validation_users(prepared, config)
+    hits = wanted = 0
+    for row, (user, end) in enumerate(zip(held.user_B, held.end_B, strict=True)):
+        histories = gather_histories(prepared, np.array([user]), np.array([end]), config.model.history)
+        assert histories.valid_BL.any(), "a user without an event has popular items"
+        vectors = single.user_vectors(histories, followed_topics(prepared, np.array([user]))[:, :5])
+        score_I = single.item_vectors() @ vectors.vectors_BKD[0, 0]
+        score_I[[0, *prepared.event_item[prepared.event_offset[user] : end]]] = -np.inf
+        own = slice(held.target_offset[row], held.target_offset[row + 1])
+        first_time = held.target[own][held.target_is_first_time[own]]
+        hits, wanted = hits + int(np.isin(first_time, np.argsort(-score_I)[:N]).sum()), wanted + len(first_time)
+    assert wanted > 20
+    assert hit_rate(single, held, N) == pytest.approx(hits / wanted)
+
+
+def test_the_users_are_drawn_and_not_the_first(run: TrainedRun) -> None:
+    few = run.config.model_copy(update={"train": run.config.train.model_copy(update={"validate_users": 20})})
+    drawn = draw_validation_users(run.prepared, few).user_B
+    assert np.array_equal(drawn, draw_validation_users(run.prepared, few).user_B)
+    assert not np.array_equal(drawn, held_out_users(run.prepared, "validation").user_B[:20])
 
 
 def tried(*lists: tuple[float, float], users: int = 400, noise: float = 0.0) -> list[TriedList]:

@@ -38,7 +38,7 @@ from multitudes.evaluation.targets import TargetKind, items_to_exclude, subsampl
 from multitudes.index.hits import empty_hits
 from multitudes.linear.judge import Judge
 from multitudes.progress import Progress, silent
-from multitudes.retrieval.allocation import allocate_by_weight, popular_shares
+from multitudes.retrieval.allocation import allocate_by_weight, without_history
 from multitudes.retrieval.blend import round_robin
 from multitudes.retrieval.catalogue import Catalogue
 from multitudes.retrieval.config import RetrieveConfig, with_run_defaults
@@ -162,7 +162,7 @@ def pair_lists(
 ) -> dict[int, NDArray[np.int64]]:
     """Return the lists (B, N) of a pair at each budget N; zeros at the end of a list are not candidates."""
     vectors = [user_vectors(member.run, users, member.retrieve, member.items) for member in pair]
-    popular_KB = [popular_shares(own) for own in vectors]
+    popular_KB = [without_history(own)[1] for own in vectors]
     lists = {}
     for n in budgets:
         places = allocate_by_weight([share, 1 - share], n)

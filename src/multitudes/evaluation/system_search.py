@@ -1,8 +1,7 @@
 """The candidates of a system of an evaluation: where possible, one search for every kind of targets and every budget.
 
 That search is exact and excludes nothing, and its lists are longer by the items that may be excluded. What is left of
-such a list without the excluded items is what a search that excludes them finds. Popular items take their turns after
-that, because an item that is left out moves the turns.
+such a list without the excluded items is what a search that excludes them finds.
 
 Legend: B users · K vectors · N candidates · I items.
 """
@@ -14,15 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from multitudes.batches.user_vectors import UserVectors
-from multitudes.retrieval.allocation import popular_shares
 from multitudes.retrieval.catalogue import Catalogue
 from multitudes.retrieval.config import RetrieveConfig
 from multitudes.retrieval.search import (
     NO_ITEMS,
-    POPULAR,
     Candidates,
     SearchResult,
-    add_popular,
     are_nested,
     find_candidates,
 )
@@ -76,11 +72,8 @@ class SystemSearch:
         """
         self._vectors, self._catalogue, self._config, self._budgets = vectors, catalogue, config, budgets
         self._found_B: list[Candidates] | None = None
-        self._popular_B = popular_shares(vectors)
         if are_nested(vectors, catalogue):
-            # Popular items take their turns later, for which nobody has no events here.
-            alone = vectors._replace(events_B=None)
-            self._found_B = _long_lists(alone, catalogue, max(budgets), own_items, config)
+            self._found_B = _long_lists(vectors, catalogue, max(budgets), own_items, config)
 
     @property
     def needs_lists(self) -> bool:
@@ -101,26 +94,12 @@ class SystemSearch:
         if self._found_B is not None:
             found = [self._found_B[b] for b in row_B.tolist()]
             left = [one.select(~of_I[one.item_N]) for one, of_I in zip(found, excluded.is_excluded_BI, strict=True)]
-            return {
-                n: [
-                    self._with_popular(b, candidates.top(n), n, items)
-                    for b, candidates, items in zip(row_B.tolist(), left, excluded.items, strict=True)
-                ]
-                for n in self._budgets
-            }
+            return {n: [candidates.top(n) for candidates in left] for n in self._budgets}
         vectors = self._vectors.select(row_B)
         return {
             n: find_candidates(vectors, self._catalogue, n, excluded.items, self._config, lists=lists)
             for n in self._budgets
         }
-
-    def _with_popular(self, b: int, found: Candidates, n: int, excluded: NDArray[np.int64]) -> Candidates:
-        """Return the list of a user with the turns of popular items."""
-        if not self._popular_B[b]:
-            return found
-        own = found.select(found.interest_N != POPULAR)  # what filled a list that ended
-        n_vectors = int(self._vectors.mask_BK[b].sum())
-        return add_popular(own, n_vectors, float(self._popular_B[b]), self._catalogue, n, excluded)
 
 
 def _long_lists(

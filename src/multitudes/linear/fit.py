@@ -1,8 +1,7 @@
-"""Fit truncated EASE. Validation chooses its settings, how much recent items weigh in a user's sum, and the trend.
+"""Fit truncated EASE. Validation chooses its settings, and how much recent items weigh in a user's sum.
 
 The regularisation is chosen first, then the normalisation, which brings hits on sparse data and costs some on dense
-data (``docs/methods/linear.md``), and last the trend: the scores of an item are multiplied by a power of how popular it
-was of late, relative to before.
+data (``docs/methods/linear.md``).
 
 EASE is fitted on sets of items, where order counts for nothing; a sum over the history may still weigh them by recency
 (``history.HistoryWeights.recency``), which is a choice at prediction and costs no further fit.
@@ -22,15 +21,13 @@ from multitudes.linear import ease
 from multitudes.linear.ease import ease_factors
 from multitudes.linear.factors import LinearFactors
 from multitudes.linear.interactions import interaction_matrix
-from multitudes.linear.popularity import popularity_trends
 from multitudes.progress import Progress, silent
 
 GRID: Final = (100.0, 400.0, 1000.0, 3000.0)  # regularisations that validation chooses from
 NORMALISATIONS: Final = (0.0, 0.25)  # exponents that validation chooses from
 RECENCIES: Final = (0.0, 0.25, 0.5)  # exponents of recency that validation chooses from
-TRENDS: Final = (0.0, 0.25, 0.5, 1.0)  # exponents of the trend that validation chooses from
 MAX_TUNED_ITEMS: Final = 8_000  # a regularisation is tried on so many: the cost is cubic in the items
-_UNTUNED: Final = (400.0, 0.0, 0.0, 0.0)  # settings in the order of ``Trial`` where nobody can be validated
+_UNTUNED: Final = (400.0, 0.0, 0.0)  # settings in the order of ``Trial`` where nobody can be validated
 
 Judge = Callable[[LinearFactors, float], float]  # returns the hit rate of factors with an exponent of recency
 
@@ -41,7 +38,6 @@ class Trial(NamedTuple):
     regularisation: float
     normalisation: float
     recency: float
-    trend: float
     hit_rate: float | None  # on validation; None: nobody was validated
 
 
@@ -61,7 +57,6 @@ class Fit(NamedTuple):
             "regularisation": self.chosen.regularisation,
             "normalisation": self.chosen.normalisation,
             "recency": self.chosen.recency,
-            "trend": self.chosen.trend,
             "validation_hit_rate": self.chosen.hit_rate,
             "trials": [trial._asdict() for trial in self.trials],
             "fitted_items": self.fitted_items,
@@ -78,12 +73,11 @@ def fit(
     regularisation: float | None = None,
     normalisation: float | None = None,
     recency: float | None = None,
-    trend: float | None = None,
     judge: Judge | None = None,
     include_validation: bool = False,
     progress: Progress = silent,
 ) -> Fit:
-    """Fit with each regularisation, then each normalisation, then each trend, and keep what the judge rates best.
+    """Fit with each regularisation, then each normalisation, and keep what the judge rates best.
 
     On more than ``MAX_TUNED_ITEMS`` items and users, the most popular items choose, and all are fitted once.
 
@@ -93,8 +87,6 @@ def fit(
         regularisation: ridge of EASE; None: chosen from ``GRID``.
         normalisation: exponent of the interactions of user and item; None: chosen from ``NORMALISATIONS``.
         recency: exponent of recency in the sums; None: chosen from ``RECENCIES``.
-        trend: exponent of the trend of items (``popularity_trends``); None: chosen from ``TRENDS``. Data without times
-            have none, whatever is given.
         judge: rates what is tried; None: nobody can, and settings that are not given are those of an average data set.
         include_validation: fit on validation events too.
         progress: called after each fit.
@@ -107,13 +99,11 @@ def fit(
     """
     matrix = interaction_matrix(prepared, include_validation=include_validation)
     items = fitted_items(matrix)
-    grids = [GRID, NORMALISATIONS, RECENCIES, TRENDS] if judge else [(setting,) for setting in _UNTUNED]
-    given = (regularisation, normalisation, recency, trend)
-    ridges, exponents, recencies, trends = (
+    grids = [GRID, NORMALISATIONS, RECENCIES] if judge else [(setting,) for setting in _UNTUNED]
+    given = (regularisation, normalisation, recency)
+    ridges, exponents, recencies = (
         grid if value is None else (value,) for grid, value in zip(grids, given, strict=True)
     )
-    if prepared.ordered_only:
-        trends = (0.0,)
     fits = len(ridges) + len(exponents) - 1
     tried_items = popular_items(matrix, items, MAX_TUNED_ITEMS) if fits > 1 else items
     trials: list[Trial] = []
@@ -122,7 +112,7 @@ def fit(
         """Return the factors, and their trial with the best recency."""
         progress(len(trials) // len(recencies), fits, f"regularisation {ridge:g}, normalisation {exponent:g}")
         factors = _fit_items(matrix, tried_items, ridge, rank, exponent)
-        tried = [Trial(ridge, exponent, one, 0.0, judge(factors, one) if judge else None) for one in recencies]
+        tried = [Trial(ridge, exponent, one, judge(factors, one) if judge else None) for one in recencies]
         trials.extend(tried)
         return factors, max(tried, key=_rate)
 
@@ -138,25 +128,9 @@ def fit(
         factors = _fit_items(matrix, items, chosen.regularisation, rank, chosen.normalisation)
         chosen = chosen._replace(hit_rate=judge(factors, chosen.recency) if judge else None)
         trials.append(chosen)
-    if any(trends):
-        progress(fits - 1, fits, f"{settings}, trend of the items")
-        trend_I = popularity_trends(prepared, include_validation=include_validation)
-        tried = [_with_trend(factors, chosen, trend_I, one, judge) for one in trends if one]
-        trials += [trial for _, trial in tried]
-        without = [(factors, chosen)] if 0.0 in trends else []
-        factors, chosen = max(without + tried, key=lambda found: _rate(found[1]))
     progress(fits, fits, settings)
     is_cut = len(items) < len(np.unique(matrix.indices))
     return Fit(factors, chosen, trials, len(items), is_cut, int(matrix.nnz))
-
-
-def _with_trend(
-    factors: LinearFactors, trial: Trial, trend_I: NDArray[np.float32], exponent: float, judge: Judge | None
-) -> tuple[LinearFactors, Trial]:
-    """Return factors whose scores are multiplied by the trend of each item to a power, and their trial."""
-    scaled = factors._replace(output_IR=factors.output_IR * (trend_I ** np.float32(exponent))[:, None])
-    rate = judge(scaled, trial.recency) if judge else None
-    return scaled, trial._replace(trend=exponent, hit_rate=rate)
 
 
 def _rate(trial: Trial) -> float:

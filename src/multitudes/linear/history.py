@@ -3,19 +3,18 @@
 The score of a linear model is an inner product of a sum over the history and an output vector of the item, so added to
 the score of a tower it is one inner product of joined vectors:
 
-    u = n^growth Σ_{i in positives} (1 + r_i)^(−recency) P_i      v·x + w (u·Q_j) = [v ; w u] · [x ; Q_j]
+    u = Σ_{i in positives} (1 + r_i)^(−recency) P_i      v·x + w (u·Q_j) = [v ; w u] · [x ; Q_j]
 
-P and Q are the input and output vectors of ``factors.LinearFactors``, with the trend in Q, w the weight of the kind of
-v. The n positives of a user are the distinct items of the whole history with an event of positive weight, as in
-training, and r_i is the number of them with a later event than i; see ``data.own_items.positive_items``. Every vector
-has the same sum: a sum over the events of one interest alone serves no more interests and finds fewer items.
+P and Q are the input and output vectors of ``factors.LinearFactors``. The positives of a user are the distinct items of
+the whole history with an event of positive weight, as in training, and r_i is the number of them with a later event
+than i; see ``data.own_items.positive_items``. Every vector has the same sum: a sum over the events of one interest
+alone serves no more interests and finds fewer items.
 
-Legend: B users · K vectors of each · n positives of one user · I items · D width of the tower's vectors ·
-R rank.
+Legend: B users · K vectors of each · n positives of one user · I items · D width of the tower's vectors · R rank.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -31,25 +30,19 @@ from multitudes.errors import ArtefactError
 from multitudes.linear.factors import LinearFactors
 
 KINDS_ALONE: Final[tuple[InterestKind, ...]] = ("unconditioned",)  # without a tower
-FITTED_SETTINGS: Final = ("regularisation", "normalisation", "trend")  # what the factors were made with
 SETTINGS_FILE: Final = "linear.json"
 _INPUT_FILE, _OUTPUT_FILE = "linear_input.npy", "linear_output.npy"
 _REPAIR = "train again"
 
 
 class HistoryWeights(Config):
-    """How much the sum over a history weighs in each kind of vector."""
+    """How much the sum over a history weighs beside the vector of a tower, and its items in the sum."""
 
-    weight: Mapping[InterestKind, float] = Field(
-        description="Factor of the sum in the vectors of each kind; a kind that is not named has none."
-    )
+    weight: float = Field(1.0, description="Factor of the sum.")
     recency: float = Field(
         0.0,
         ge=0,
         description="An item with r later ones of the same user weighs (1 + r) to the power of minus this.",
-    )
-    growth: float = Field(
-        0.0, ge=0, description="The sum of a user with n items is multiplied by n to the power of this."
     )
 
 
@@ -85,9 +78,7 @@ class HistorySums:
 
     def _item_weights(self, item_n: NDArray[np.int64]) -> NDArray[np.float32]:
         """Return how much each item of a user counts (n,); items are ordered oldest first."""
-        n = np.float32(max(len(item_n), 1))
-        recency = np.arange(len(item_n), 0, -1, dtype=np.float32) ** np.float32(-self.weights.recency)
-        return np.asarray(n ** np.float32(self.weights.growth) * recency)
+        return np.asarray(np.arange(len(item_n), 0, -1, dtype=np.float32) ** np.float32(-self.weights.recency))
 
     def user_vectors(self, positives: Sequence[NDArray[np.int64]], history_length: int) -> UserVectors:
         """Return the sums as the only vector of each user, without weights; a user whose sum has no item has none.
@@ -114,8 +105,9 @@ class HistorySums:
             vectors: of a tower.
             positives: distinct item numbers of each user, oldest first.
         """
-        weight_K = np.array([self.weights.weight.get(kind, 0.0) for kind in vectors.kinds], dtype=np.float32)
-        sum_BKR = self.user_sums(positives)[:, None] * weight_K[:, None]
+        sum_BKR = np.float32(self.weights.weight) * self.user_sums(positives)[:, None].repeat(
+            len(vectors.kinds), axis=1
+        )
         return vectors._replace(vectors_BKD=np.concatenate([vectors.vectors_BKD, sum_BKR], axis=2))
 
 

@@ -5,7 +5,7 @@
     RUN/run.json             as of a trained run; config.method is "linear"
         linear_input.npy     what an item of a history adds to the user's vector (I + 1, R)
         linear_output.npy    vectors of all items (I + 1, R), as in the index; zeros: the item has none
-        linear.json          weights of a linear history; that of the vector is 1
+        linear.json          weights of a linear history; that of the sum is 1
         metrics.jsonl        one line: seconds of the fit, interactions per second
 
 Legend: U users of the data · B users · I items · R rank.
@@ -26,9 +26,8 @@ from multitudes.batches.user_vectors import InterestKind, Partition, UserVectors
 from multitudes.config import Config
 from multitudes.data.prepared import PreparedData
 from multitudes.errors import ArtefactError, UsageError
-from multitudes.linear.fit import GRID, NORMALISATIONS, RECENCIES, TRENDS, fit
-from multitudes.linear.history import FITTED_SETTINGS, KINDS_ALONE, HistoryWeights, LinearHistory
-from multitudes.linear.popularity import TREND_DAYS, check_trend
+from multitudes.linear.fit import GRID, NORMALISATIONS, RECENCIES, fit
+from multitudes.linear.history import KINDS_ALONE, HistoryWeights, LinearHistory
 from multitudes.linear.validation import Validation
 from multitudes.progress import Progress, silent
 from multitudes.run_record import (
@@ -42,7 +41,6 @@ from multitudes.run_record import (
 )
 
 METHOD: Final = "linear"
-_WEIGHT: Final = dict.fromkeys(KINDS_ALONE, 1.0)
 
 
 class LinearConfig(Config):
@@ -64,14 +62,6 @@ class LinearConfig(Config):
         le=1,
         description="an interaction is divided by (interactions of its user × of its item) to the power of this;"
         f" unset: validation chooses from {', '.join(f'{a:g}' for a in NORMALISATIONS)}",
-    )
-    trend: float | None = Field(
-        None,
-        ge=0,
-        le=2,
-        description=f"the scores of an item are multiplied by (its users of the last {TREND_DAYS} days / the usual"
-        " number for an item with as many users) to the power of this;"
-        f" unset: validation chooses from {', '.join(f'{t:g}' for t in TRENDS)}",
     )
 
     @property
@@ -188,7 +178,7 @@ def make_linear_run(
         The finished run.
 
     Raises:
-        UsageError: ``out`` exists, ``final`` without a regularisation, or a trend of data without times.
+        UsageError: ``out`` exists, or ``final`` without a regularisation.
         DataError: no user engaged with two items in training.
         ArtefactError: ``out`` should be replaced and is not a run.
     """
@@ -198,8 +188,6 @@ def make_linear_run(
             "linear: validation events are for training here, so none are left to choose a regularisation;"
             " give [linear] regularisation"
         )
-    if not final:  # a refit on other data takes what they allow
-        check_trend(prepared, settings.trend)
     whole = LinearRunConfig(seed=seed, model=settings, final=final)
     record = new_record(prepared, whole.model_dump(mode="json"))
     if not needs_making(folder, record, resume=resume, overwrite=overwrite):
@@ -213,15 +201,13 @@ def make_linear_run(
         regularisation=settings.regularisation,
         normalisation=settings.normalisation,
         recency=settings.recency,
-        trend=settings.trend,
         judge=validation.hit_rate if validation is not None and judged_users else None,
         include_validation=final,
         progress=progress,
     )
     seconds = time.perf_counter() - started_s
     with replace_folder(folder) as partial:
-        weights = HistoryWeights(weight=_WEIGHT, recency=found.chosen.recency)
-        LinearHistory(found.factors, weights).save(partial)
+        LinearHistory(found.factors, HistoryWeights(recency=found.chosen.recency)).save(partial)
         speed = {"seconds": round(seconds, 3), "targets_per_s": round(found.interactions / max(seconds, 1e-9), 1)}
         append_metrics(partial / "metrics.jsonl", {"epoch": 1, **speed})
         write_record(partial, record | {"finished": True, "judged_users": judged_users} | found.record())
@@ -237,4 +223,6 @@ def refit_config(run: str | Path) -> LinearConfig:
     """
     record = read_record(Path(run))
     config = parse_config(LinearRunConfig, record, Path(run))
-    return config.model.model_copy(update={name: record.get(name, 0.0) for name in (*FITTED_SETTINGS, "recency")})
+    return config.model.model_copy(
+        update={name: record[name] for name in ("regularisation", "normalisation", "recency")}
+    )

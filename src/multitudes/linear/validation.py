@@ -46,7 +46,7 @@ class Validation(NamedTuple):
         A target that ties with the first item beyond the cut-off is a miss, so a user without a vector has no hit.
         """
         held, hits = self.held, 0
-        sum_BR = HistorySums(factors.input_IR, HistoryWeights(weight={}, recency=recency)).user_sums(self.positives)
+        sum_BR = HistorySums(factors.input_IR, HistoryWeights(recency=recency)).user_sums(self.positives)
         without_vector_I = ~factors.output_IR.any(axis=1)
         owner_T = target_rows(held.target_offset)
         for start in range(0, len(held), _USERS_PER_CHUNK):

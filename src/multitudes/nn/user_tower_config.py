@@ -19,19 +19,6 @@ class LinearHistoryConfig(Config):
     rank: int = Field(
         0, ge=0, le=4096, description="width that EASE over the whole history adds to every vector; 0: none; joint: 64"
     )
-    regularisation: float | None = Field(None, gt=0, description="ridge of EASE; unset: validation chooses")
-    recency: float | None = Field(
-        None, ge=0, description="weight of recent items in the sum, as in [linear]; unset: validation chooses"
-    )
-    normalisation: float | None = Field(
-        None, ge=0, le=1, description="how much less active users and popular items decide; unset: validation chooses"
-    )
-    trend: float | None = Field(
-        None,
-        ge=0,
-        le=2,
-        description="how much the last days' popularity of items counts, as in [linear]; unset: validation chooses",
-    )
 
 
 class _TowerConfig(Config):

@@ -1,4 +1,11 @@
-"""The division of a list of N candidates among the vectors of a user (paper §5). Pure functions.
+"""The share π of the list of each vector of a user: one prior, for training, evaluation and serving alike.
+
+    π_k = s_kind(k) w_k / Σ over the vectors of the user        Σ w_k = 1 within each kind
+
+s are the shares of the kinds (``config.resolve_shares``), w the importance of a vector within its kind: that of the
+history for implicit interests, even for the others. So a kind that a user lacks leaves its share to the others in
+proportion. What a request asks (shares, boosts, muted vectors) changes π before the search, and quotas and depths
+follow from it. Pure functions.
 
 Legend: B users · K vectors · G kinds of vectors (unconditioned, implicit, explicit). A leading ``...`` stands for any
 number of further axes, for one user and for thousands.
@@ -10,19 +17,93 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from multitudes.batches.user_vectors import INTEREST_KINDS, InterestKind, UserVectors
-from multitudes.retrieval.config import DEFAULT_SHARES, RetrieveConfig, resolve_shares
-
-# The kinds that get the share that a kind cannot use, in order: without enough followed topics, the implicit interests
-# get their share; without a usable history, the followed topics get its share.
-_FALLBACK_KINDS: dict[InterestKind, tuple[InterestKind, ...]] = {
-    "unconditioned": ("implicit", "explicit"),
-    "implicit": ("explicit", "unconditioned"),
-    "explicit": ("implicit", "unconditioned", "explicit"),
-}
+from multitudes.retrieval.config import DEFAULT_SHARES, RetrieveConfig, Shares, resolve_shares
 
 _PROPOSALS = 6  # all vectors together propose this many times the list: fewer leave small tastes without candidates
-_POPULAR_SHARE = 0.5  # of the turns in the list of a user without a history
+_POPULAR_SHARE = 0.5  # of the turns beside followed topics in the list of a user without a history
 _MIN_BOOSTED_SHARE = 0.05  # before the boost: a share of zero, where interests have none of the list, would stay zero
+
+
+def vector_shares(
+    vectors: UserVectors, config: RetrieveConfig, boost_BK: NDArray[np.float64] | None = None
+) -> NDArray[np.float64]:
+    """Return the share π of the list of each vector.
+
+    Args:
+        vectors: of the users.
+        config: settings of retrieval.
+        boost_BK: factors that multiply the shares; None: no boosts. A boosted vector has a twentieth of the list at
+            least, before the factor.
+
+    Returns:
+        Shares (B, K), or those of ``vectors.share_BK`` where a request sets them. Rows sum to one, or are zero for a
+        user without a vector.
+    """
+    share_BK = _prior(vectors, resolve_shares(config), config)
+    lacks_B1 = ~share_BK.any(axis=1, keepdims=True)
+    if lacks_B1.any():  # the kinds that have a share are those that the user lacks
+        share_BK = np.where(lacks_B1, _prior(vectors, DEFAULT_SHARES, config), share_BK)
+    if vectors.share_BK is not None:
+        requested_BK = _normalise(np.where(vectors.mask_BK, vectors.share_BK, 0.0))
+        share_BK = np.where((requested_BK > 0).any(axis=1, keepdims=True), requested_BK, share_BK)
+    if boost_BK is None:
+        return share_BK
+    least_BK = np.where((boost_BK > 1) & vectors.mask_BK, _MIN_BOOSTED_SHARE, 0.0)
+    boosted_BK = _normalise(np.maximum(share_BK, least_BK) * boost_BK)
+    # The shares of users without a boost stay the same to the last bit.
+    return np.where((boost_BK != 1).any(axis=1, keepdims=True), boosted_BK, share_BK)
+
+
+def _prior(vectors: UserVectors, shares: Shares, config: RetrieveConfig) -> NDArray[np.float64]:
+    """Return the prior of each vector (B, K) by the shares of the kinds."""
+    share_BK = np.zeros(vectors.mask_BK.shape)
+    for kind, share, is_own_K in zip(INTEREST_KINDS, shares, _kind_masks(vectors.kinds), strict=True):
+        mask_BK = vectors.mask_BK & is_own_K
+        weight_BK = mask_BK.astype(np.float64)
+        if kind == "implicit" and config.importance == "weight":
+            known_BK = np.where(mask_BK, vectors.weight_BK, 0.0)
+            weight_BK = np.where((known_BK > 0).any(axis=1, keepdims=True), known_BK, weight_BK)
+        share_BK += share * _normalise(weight_BK)
+    return _normalise(share_BK)
+
+
+def _normalise(weight_BK: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the weights divided by the sum of each row; a row of zeros stays as it is."""
+    total_B1 = weight_BK.sum(axis=1, keepdims=True)
+    return np.asarray(weight_BK / np.where(total_B1 > 0, total_B1, 1))
+
+
+def proposal_shares(
+    vectors: UserVectors, config: RetrieveConfig, boost_BK: NDArray[np.float64] | None = None
+) -> NDArray[np.float64]:
+    """Return the share of each vector (B, K) in the proposals for the part of the list that is divided among tastes.
+
+    It is that of the list; where one vector has all of the list, the others still propose, by the default shares.
+    """
+    if vectors.taste_BT is not None and resolve_shares(config).unconditioned == 1:
+        shares = {"unconditioned_share": DEFAULT_SHARES.unconditioned, "explicit_share": DEFAULT_SHARES.explicit}
+        config = config.model_copy(update=shares)
+    return vector_shares(vectors, config, boost_BK)
+
+
+def without_history(vectors: UserVectors) -> tuple[UserVectors, NDArray[np.float64]]:
+    """Return the vectors without the unconditioned one of users who have no event, and the share of popular items.
+
+    That vector has read nothing and often knows no more than popularity does: followed topics and popular items take
+    turns, and without topics all are popular. Shares that a request sets hold.
+
+    Returns:
+        The vectors, and the share of popular items in the turns of each user (B,).
+    """
+    if vectors.events_B is None:
+        return vectors, np.zeros(len(vectors.mask_BK))
+    is_unconditioned_K = _kind_masks(vectors.kinds)[INTEREST_KINDS.index("unconditioned")]
+    is_new_B = (vectors.mask_BK & is_unconditioned_K).any(axis=1) & (vectors.events_B == 0)
+    if vectors.share_BK is not None:
+        is_new_B = is_new_B & ~((vectors.share_BK > 0) & vectors.mask_BK).any(axis=1)
+    mask_BK = vectors.mask_BK & ~(is_new_B[:, None] & is_unconditioned_K)
+    popular_B = np.where(is_new_B, np.where(mask_BK.any(axis=1), _POPULAR_SHARE, 1.0), 0.0)
+    return vectors._replace(mask_BK=mask_BK), popular_B
 
 
 def allocate_by_weight(weight_K: ArrayLike, budget: ArrayLike) -> NDArray[np.int64]:
@@ -48,126 +129,6 @@ def allocate_by_weight(weight_K: ArrayLike, budget: ArrayLike) -> NDArray[np.int
     return np.asarray(quota + (rank < remaining), dtype=np.int64)
 
 
-def kind_shares(
-    kinds: tuple[InterestKind, ...],
-    mask_BK: NDArray[np.bool_],
-    config: RetrieveConfig,
-) -> NDArray[np.float64]:
-    """Return the share of the list of each kind of vectors.
-
-    The explicit share counts in full with ``topics_per_request`` conditions, and in proportion with fewer. A share that
-    a kind cannot use goes to the kinds that exist.
-
-    Args:
-        kinds: kind of each vector.
-        mask_BK: which vectors exist.
-        config: settings of retrieval.
-
-    Returns:
-        Shares (B, G), in the order of ``INTEREST_KINDS``. Rows sum to one, or are zero for a user without a vector.
-    """
-    count_BG = mask_BK.astype(np.int64) @ _kind_masks(kinds).T
-    exists_BG = count_BG > 0
-    configured_BG = np.tile(np.array(resolve_shares(config)), (len(mask_BK), 1))
-    used_BG = exists_BG.astype(np.float64)
-    used_BG[:, 2] = np.minimum(1, count_BG[:, 2] / max(1, config.topics_per_request))
-    share_BG = configured_BG * used_BG
-    unused_BG = configured_BG - share_BG
-    for g in np.flatnonzero(unused_BG.any(axis=0)).tolist():
-        unused_B = unused_BG[:, g]
-        for fallback in _FALLBACK_KINDS[INTEREST_KINDS[g]]:
-            h = INTEREST_KINDS.index(fallback)
-            moved_B = np.where(exists_BG[:, h], unused_B, 0)
-            share_BG[:, h] += moved_B
-            unused_B = unused_B - moved_B
-    return share_BG
-
-
-def vector_shares(
-    vectors: UserVectors, config: RetrieveConfig, boost_BK: NDArray[np.float64] | None = None
-) -> NDArray[np.float64]:
-    """Return the share of the list of each vector: implicit ones by importance, the other kinds evenly.
-
-    Args:
-        vectors: of the users.
-        config: settings of retrieval.
-        boost_BK: factors that multiply the shares; None: no boosts. A boosted vector has a twentieth of the list at
-            least, before the factor.
-
-    Returns:
-        Shares (B, K), or those of ``vectors.share_BK`` where a request sets them. Rows sum to one, or are zero for a
-        user without a vector.
-    """
-    share_BG = kind_shares(vectors.kinds, vectors.mask_BK, config)
-    weight_GBK = _weights_by_kind(vectors, config)
-    total_GB1 = weight_GBK.sum(axis=2, keepdims=True)
-    share_GBK = share_BG.T[:, :, None] * weight_GBK / np.where(total_GB1 > 0, total_GB1, 1)
-    share_BK: NDArray[np.float64] = share_GBK.sum(axis=0)
-    if vectors.share_BK is not None:
-        requested_BK = np.where(vectors.mask_BK, vectors.share_BK, 0.0)
-        total_B1 = requested_BK.sum(axis=1, keepdims=True)
-        share_BK = np.where(total_B1 > 0, requested_BK / np.where(total_B1 > 0, total_B1, 1), share_BK)
-    if boost_BK is None:
-        return share_BK
-    least_BK = np.where((boost_BK > 1) & vectors.mask_BK, _MIN_BOOSTED_SHARE, 0.0)
-    boosted_BK = np.maximum(share_BK, least_BK) * boost_BK
-    total_B1 = boosted_BK.sum(axis=1, keepdims=True)
-    boosted_BK = boosted_BK / np.where(total_B1 > 0, total_B1, 1)
-    return np.asarray(np.where(_has_boost(boost_BK), boosted_BK, share_BK))
-
-
-def popular_shares(vectors: UserVectors) -> NDArray[np.float64]:
-    """Return the share of the turns of popular items (B,): half for an unconditioned vector that read no event.
-
-    Without a history a tower often knows no better. There are none where a request sets shares.
-    """
-    if vectors.events_B is None:
-        return np.zeros(len(vectors.mask_BK))
-    takes_turns_B = (vectors.mask_BK & _kind_masks(vectors.kinds)[0]).any(axis=1) & (vectors.events_B == 0)
-    if vectors.share_BK is not None:
-        takes_turns_B = takes_turns_B & ~((vectors.share_BK > 0) & vectors.mask_BK).any(axis=1)
-    return np.where(takes_turns_B, _POPULAR_SHARE, 0.0)
-
-
-def leave_to_popular(vectors: UserVectors, popular_B: NDArray[np.float64]) -> UserVectors:
-    """Return the vectors without the unconditioned one of those who have topics and popular items in its place."""
-    explicit_K = _kind_masks(vectors.kinds)[INTEREST_KINDS.index("explicit")]
-    has_both_B1 = ((popular_B > 0) & (vectors.mask_BK & explicit_K).any(axis=1))[:, None]
-    if not has_both_B1.any():
-        return vectors
-    return vectors._replace(mask_BK=vectors.mask_BK & ~(has_both_B1 & _kind_masks(vectors.kinds)[0]))
-
-
-def proposal_shares(
-    vectors: UserVectors, config: RetrieveConfig, boost_BK: NDArray[np.float64] | None = None
-) -> NDArray[np.float64]:
-    """Return the share of each vector (B, K) in the proposals for the part of the list that is divided among tastes.
-
-    It is that of the list; where one vector has all of the list, the others still propose, by the default shares.
-    """
-    if vectors.taste_BT is not None and resolve_shares(config).unconditioned == 1:
-        shares = {"unconditioned_share": DEFAULT_SHARES.unconditioned, "explicit_share": DEFAULT_SHARES.explicit}
-        config = config.model_copy(update=shares)
-    return vector_shares(vectors, config, boost_BK)
-
-
-def vector_quotas(
-    vectors: UserVectors, config: RetrieveConfig, n: int, boost_BK: NDArray[np.float64] | None = None
-) -> NDArray[np.int64]:
-    """Return the number of candidates of each vector (B, K): ``n`` divided by kind, then within each kind."""
-    share_BG = kind_shares(vectors.kinds, vectors.mask_BK, config)
-    weight_GBK = _weights_by_kind(vectors, config)
-    is_changed_B1 = _has_boost(boost_BK) if boost_BK is not None else np.zeros((len(share_BG), 1), dtype=np.bool_)
-    if vectors.share_BK is not None:
-        is_changed_B1 = is_changed_B1 | (vectors.share_BK > 0).any(axis=1, keepdims=True)
-    if is_changed_B1.any():
-        share_GBK = np.where(_kind_masks(vectors.kinds)[:, None], vector_shares(vectors, config, boost_BK), 0.0)
-        weight_GBK = np.where(is_changed_B1, share_GBK, weight_GBK)
-        share_BG = np.where(is_changed_B1, share_GBK.sum(axis=2).T, share_BG)
-    budget_BG = allocate_by_weight(share_BG, np.full(len(share_BG), n))
-    return np.asarray(allocate_by_weight(weight_GBK, budget_BG.T).sum(axis=0))
-
-
 def proposals(vectors: UserVectors, n: int) -> int:
     """Return how many items are proposed for each list of ``n``; more cannot change that of one vector alone."""
     is_one_order = len(vectors.kinds) == 1 and vectors.taste_BT is None
@@ -184,22 +145,6 @@ def search_depths(share_BK: NDArray[np.float64], n: int, most: int, config: Retr
         return np.full(share_BK.shape, most, dtype=np.int64)
     depth_BK = np.maximum(np.ceil(share_BK * _PROPOSALS * n), most if config.blend == "global_top" else n)
     return np.where(share_BK > 0, np.minimum(most, depth_BK), 0).astype(np.int64)
-
-
-def _has_boost(boost_BK: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Return a mask of the users with a boost (B, 1); the shares of other users stay the same to the last bit."""
-    return np.asarray((boost_BK != 1).any(axis=1, keepdims=True))
-
-
-def _weights_by_kind(vectors: UserVectors, config: RetrieveConfig) -> NDArray[np.float64]:
-    """Return the weights of the vectors by kind (G, B, K), zero where masked and in columns of other kinds."""
-    mask_GBK = vectors.mask_BK & _kind_masks(vectors.kinds)[:, None]
-    weight_GBK = mask_GBK.astype(np.float64)
-    if config.importance == "weight":
-        g = INTEREST_KINDS.index("implicit")
-        weight_GBK[g] = np.where(mask_GBK[g], vectors.weight_BK, 0.0)
-    no_weight_GB1 = ~(weight_GBK > 0).any(axis=2, keepdims=True)
-    return np.where(no_weight_GB1, mask_GBK, weight_GBK).astype(np.float64)
 
 
 @lru_cache

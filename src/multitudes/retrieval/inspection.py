@@ -134,7 +134,7 @@ def _describe_linear(settings: dict[str, Any] | None) -> list[Finding]:
     """Describe the sum over the whole history that is joined to the vectors."""
     if settings is None:
         return []
-    weights = ", ".join(f"{kind} {weight:.3g}" for kind, weight in settings["weight"].items())
+    weights = f"weight {settings['weight']:.3g}"
     return [Finding("ok", "linear", f"a sum over the whole history in each vector, with weight: {weights}")]
 
 

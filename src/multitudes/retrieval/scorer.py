@@ -135,9 +135,10 @@ def user_vectors(
     return with_tastes(vectors, positives, items, config.calibration or 0.0)
 
 
-def catalogue(run: Scorer, item_ID: NDArray[np.float32]) -> Catalogue:
-    """Return the items of a run as a catalogue with the exact index."""
+def catalogue(run: Scorer, item_ID: NDArray[np.float32], *, tastes: bool = True) -> Catalogue:
+    """Return the items of a run as a catalogue with the exact index; without ``tastes``, lists are not calibrated."""
     present = np.flatnonzero(item_ID.any(axis=1))
     topics = select_topics(run.prepared.item_topic_offset, run.prepared.item_topic, present)
     index = LiveIndex(ExactIndex.build(present, item_ID[present], topics))
-    return Catalogue(index, user_counts(run.prepared), nearest_tastes(item_ID, cluster_items(item_ID)))
+    item_taste = nearest_tastes(item_ID, cluster_items(item_ID)) if tastes else None
+    return Catalogue(index, user_counts(run.prepared), item_taste)

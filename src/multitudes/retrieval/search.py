@@ -22,13 +22,12 @@ from multitudes.index.live import LiveIndex
 from multitudes.index.protocol import ANY_TOPIC, NO_ID, Hits
 from multitudes.retrieval import blend
 from multitudes.retrieval.allocation import (
-    leave_to_popular,
-    popular_shares,
+    allocate_by_weight,
     proposal_shares,
     proposals,
     search_depths,
-    vector_quotas,
     vector_shares,
+    without_history,
 )
 from multitudes.retrieval.calibration import calibrated_order
 from multitudes.retrieval.catalogue import Catalogue, popular_items
@@ -196,15 +195,15 @@ def _find_chunk(
     boost_BK: NDArray[np.float64] | None,
     lists: SearchResult | None = None,
 ) -> list[Candidates]:
-    n_vectors_B, popular_B = vectors.mask_BK.sum(axis=1).tolist(), popular_shares(vectors)
-    vectors = leave_to_popular(vectors, popular_B)
+    n_vectors_B = vectors.mask_BK.sum(axis=1).tolist()
+    vectors, popular_B = without_history(vectors)
     share_BK = vector_shares(vectors, config, boost_BK)
     proposal_BK = proposal_shares(vectors, config, boost_BK)
     most = proposals(vectors, n)
     limit_BK = search_depths(np.maximum(share_BK, proposal_BK), n, most, config)
     result = _search(vectors, catalogue, limit_BK, excluded, config) if lists is None else lists.top(limit_BK)
     timer("search")
-    quota_BK = vector_quotas(vectors, config, n, boost_BK) if config.blend == "round_robin" else None
+    quota_BK = allocate_by_weight(share_BK, np.full(len(share_BK), n)) if config.blend == "round_robin" else None
     proposed = result.fusion_terms(proposal_BK) if config.blend == "fusion" else result
     merged = proposed.merge(share_BK.shape)
     blended = _blend_lists(proposed, merged, most, config, quota_BK)

@@ -21,7 +21,7 @@ import json
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import torch
@@ -54,8 +54,6 @@ class Position:
     step: int = 0  # batches done in total
     best_hit_rate: float = -1.0
     best_epoch: int = -1
-    # Share of the budget of each kind of interest, fitted at the best epoch.
-    best_shares: dict[str, float] = field(default_factory=dict)
     seconds: float = 0.0  # training time so far, over all sessions
 
 

@@ -8,7 +8,7 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 from multitudes.batches.examples import ConditionSource
 from multitudes.batches.user_vectors import InterestKind
 from multitudes.config import Config, deep_merge
-from multitudes.linear.history import FITTED_SETTINGS, HistoryWeights
+from multitudes.linear.history import HistoryWeights
 from multitudes.nn.methods import DEFAULT_METHOD, METHODS, Method, MethodSpec
 from multitudes.nn.user_tower_config import UserTowerConfig
 
@@ -73,6 +73,13 @@ class TrainConfig(Config):
         return value
 
 
+class LinearFit(HistoryWeights):
+    """The settings of a linear history that validation chose: of the fit of EASE, and of its sum."""
+
+    regularisation: float
+    normalisation: float
+
+
 class RunConfig(Config):
     """All settings of a run; together with the prepared data they determine its weights.
 
@@ -89,8 +96,8 @@ class RunConfig(Config):
     calibration: float | None = Field(
         None, ge=0, le=1, description="final: part of the list divided among tastes, from the run before"
     )
-    linear_weights: HistoryWeights | None = Field(
-        None, description="final: weights of the linear history, from the run before; none: fitted on validation"
+    linear_fit: LinearFit | None = Field(
+        None, description="final: settings of the linear history, from the run before; none: chosen on validation"
     )
     continues: str = Field("", description="warm start: folder of the run whose weights training begins with")
 
@@ -138,10 +145,9 @@ def with_linear_of(config: RunConfig, record: Mapping[str, Any]) -> RunConfig:
         config: settings of a run without validation.
         record: the record of the earlier run.
     """
-    found: dict[str, Any] | None = record.get("linear")
-    # A record of before a setting came does not have it.
-    chosen = {name: found.get(name, 0.0) for name in FITTED_SETTINGS} if found else {"rank": 0}
-    weights = HistoryWeights(**{name: found[name] for name in HistoryWeights.model_fields}) if found else None
-    linear = config.model.linear.model_copy(update=chosen)
-    model = config.model.model_copy(update={"linear": linear})
-    return config.model_copy(update={"model": model, "linear_weights": weights})
+    found = record.get("linear")
+    if found is None:
+        model = config.model.model_copy(update={"linear": config.model.linear.model_copy(update={"rank": 0})})
+        return config.model_copy(update={"model": model})
+    fit = LinearFit(**{name: found[name] for name in LinearFit.model_fields})
+    return config.model_copy(update={"linear_fit": fit})

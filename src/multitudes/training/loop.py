@@ -9,16 +9,13 @@ from itertools import islice
 from pathlib import Path
 from types import FrameType
 
-import numpy as np
 import torch
 
 from multitudes.batches.examples import Examples
-from multitudes.batches.held_out import HeldOut, held_out_users, select_users
-from multitudes.batches.user_vectors import INTEREST_KINDS
+from multitudes.batches.held_out import HeldOut
 from multitudes.batches.windows import WindowBatch
 from multitudes.data.prepared import PreparedData
 from multitudes.errors import MultitudesError, UsageError
-from multitudes.linear.popularity import check_trend
 from multitudes.nn.user_tower import implicit_method
 from multitudes.progress import Progress, silent
 from multitudes.run_record import append_metrics
@@ -34,10 +31,10 @@ from multitudes.training.execution import (
     trim_heap,
 )
 from multitudes.training.run_folder import create_run_folder, finish_run, lock_run, needs_training
+from multitudes.training.selection import draw_validation_users, hit_rate
 from multitudes.training.sharded_embedding import gather_item_table
 from multitudes.training.step import compute_gradients, initial_state, optimizer_step, training_device
 from multitudes.training.trained_run import TrainedRun
-from multitudes.training.validation import ValidationResult, sample_rows, validate
 from multitudes.training.warm_start import warm_start
 
 
@@ -59,13 +56,6 @@ def training_examples(prepared: PreparedData, config: RunConfig) -> Examples:
         include_validation=settings.final,
         since=settings.since,
     )
-
-
-def validation_users(prepared: PreparedData, config: RunConfig) -> HeldOut:
-    """Return the users of the validation of an epoch; none if validation events are trained on."""
-    held = held_out_users(prepared, "validation")
-    rows = sample_rows(held, config.train.validate_users, config.seed)
-    return select_users(held, rows[:0] if config.train.final else rows)
 
 
 def train(
@@ -144,15 +134,13 @@ def fit(
     # Checked first, so that no folder is left behind.
     _check_divisible(prepared, config, ranks.size * execution.gradient_accumulation, ranks)
     training_device(config.train.device)
-    if config.model.linear.rank and config.linear_weights is None:
-        check_trend(prepared, config.model.linear.trend)
     with lock_run(out) if ranks.is_first else nullcontext():
         is_needed = (
             needs_training(prepared, config, out, resume=resume, overwrite=overwrite) if ranks.is_first else False
         )
         if not ranks.broadcast([is_needed])[0]:
             return
-        examples, held = training_examples(prepared, config), validation_users(prepared, config)
+        examples, held = training_examples(prepared, config), draw_validation_users(prepared, config)
         state = initial_state(prepared, config, ranks)
         keep_freed_memory()  # only now: the initialisation has freed a whole item table
         set_precision(state.model, execution)
@@ -259,19 +247,17 @@ class _Loop:
 
     def _finish_epoch(self, targets_per_s: float) -> None:
         position = self.state.position
-        rate, shares = self._validate()
+        rate = self._validate()
         # Without validation the last epoch is the best.
         is_best = rate > position.best_hit_rate or not len(self.validation_users)
         if is_best:
             position.best_hit_rate, position.best_epoch = rate, position.epoch
-            position.best_shares = {str(kind): share for kind, share in (self.config.shares or shares).items()}
         record = {
             "epoch": position.epoch + 1,
             "step": position.step,
             "loss": {kind: float(s) / position.batch for kind, s in self.state.loss_sums.items()},
             "validation_hit_rate": rate,
             "validate_at": self.config.train.eval_k,
-            "shares": shares,
             "targets_per_s": round(targets_per_s, 1),
             "seconds": round(position.seconds, 3),
         }
@@ -281,18 +267,14 @@ class _Loop:
         self.state.loss_sums = {}
         self._save(best=is_best)
 
-    def _validate(self) -> ValidationResult:
-        """Validate on the first rank, and return the result on all ranks."""
-        found, state = [0.0] * (1 + len(INTEREST_KINDS)), self.state
+    def _validate(self) -> float:
+        """Validate on the first rank, and return the hit rate on all ranks."""
+        rate, state = 0.0, self.state
         with gather_item_table(state.model, self.ranks):
             if self.ranks.is_first:
                 self._run = TrainedRun(self.out, self._run.prepared, self.config, state.model)
-                rate, shares = validate(
-                    self._run, self.validation_users, np.arange(len(self.validation_users)), self.config.train.eval_k
-                )
-                found = [rate, *(shares[kind] for kind in INTEREST_KINDS)]
-        rate, *shared = self.ranks.broadcast(found)
-        return ValidationResult(rate, dict(zip(INTEREST_KINDS, shared, strict=True)))
+                rate = hit_rate(self._run, self.validation_users, self.config.train.eval_k)
+        return self.ranks.broadcast([rate])[0]
 
 
 class _Clock:

@@ -12,7 +12,6 @@ from safetensors.torch import save_file
 
 from multitudes.atomic import fsync, replace_file
 from multitudes.batches.held_out import HeldOut
-from multitudes.batches.user_vectors import INTEREST_KINDS
 from multitudes.data.prepared import PreparedData
 from multitudes.errors import ThreadsWarning, UsageError
 from multitudes.locks import lock
@@ -21,7 +20,7 @@ from multitudes.run_record import data_digest, new_record, read_record, write_re
 from multitudes.training import checkpoint, optimizer_state
 from multitudes.training.checkpoint import TrainingState
 from multitudes.training.config import RunConfig
-from multitudes.training.linear_history import add_linear_history
+from multitudes.training.linear_history import fit_linear_history
 from multitudes.training.selection import choose_list
 from multitudes.training.trained_run import WEIGHTS, TrainedRun, build_model, load_weights
 
@@ -114,33 +113,29 @@ def finish_run(
         save_file(checkpoint.load_best(folder, items, "weight/"), partial)
     if keep_state:
         optimizer_state.write_state(folder, items, names, out)
-    position = state.position
-    result = {
+    position, kinds = state.position, set(run.kinds(1))
+    result: dict[str, Any] = {
         "best_epoch": position.best_epoch + 1,
         "validation_hit_rate": position.best_hit_rate,
-        "shares": position.best_shares if len(set(run.kinds(1))) == 1 else {},
-        "calibration": None if len(run.kinds(1)) > 1 else 0.0,  # as it is: of one vector, nothing is divided
+        "shares": dict.fromkeys(kinds, 1.0) if len(kinds) == 1 else {},
+        "calibration": None if len(kinds) > 1 else 0.0,  # as it is: of one vector, nothing is divided
         "judged_users": len(held),
     }
-    best = _best_run(run) if len(held) else run
+    best = _best_run(run)
     if run.config.model.linear.rank:
-        result |= add_linear_history(best, held, result, progress)
+        found = fit_linear_history(best, held, progress)
+        result["linear"] = None if found is None else found.record
+        if found is not None:
+            found.linear.save(out)
+            best = TrainedRun(best.path, best.prepared, best.config, best.model, found.linear)
+            result["validation_hit_rate"] = found.hit_rate
     if run.config.shares:  # those of the run before
         result |= {"shares": run.config.shares, "calibration": run.config.calibration}
-    elif len(held) and len(set(run.kinds(1))) > 1:
-        result |= _choose_list(best, held, min(run.config.train.eval_k, run.prepared.n_items))
+    elif len(held) and len(kinds) > 1:
+        choice = choose_list(best, held, min(run.config.train.eval_k, run.prepared.n_items))
+        result |= {} if choice is None else choice.to_record()
     write_record(out, read_record(out) | {"finished": True} | result)
     shutil.rmtree(folder, ignore_errors=True)
-
-
-def _choose_list(run: TrainedRun, held: HeldOut, n: int) -> dict[str, Any]:
-    """Return what a run's record says of its list."""
-    choice = choose_list(run, held, n)
-    if choice is None:
-        return {}
-    shares = dict(zip(INTEREST_KINDS, choice.shares, strict=True))
-    chosen = {"shares": shares, "calibration": choice.calibration, "list": choice.record}
-    return chosen | {"validation_hit_rate": choice.hit_rate}
 
 
 def _best_run(run: TrainedRun) -> TrainedRun:

@@ -1,10 +1,13 @@
-"""The list of a finished run: which vectors propose, and how much of it is divided among the user's tastes.
+"""The lists by which a training is judged: that of each epoch, and those from which a finished run has its own.
 
-Hits of logs reward whoever knows the loudest taste best, so they are a bound here and not the aim: **among the lists
-that find as many as one vector does, within a hundredth or a standard error of the difference, the one that serves most
-interests is taken.** One vector has the list alone only where nothing more is served: whoever has the part that is not
-divided among tastes, all vectors propose for that which is. Interests are clusters that no list was made from
-(``linear.judge``); one is served if it has at least half the share of the list that it has of the history.
+An epoch is judged by the hit rate of the list of the default shares without calibration, as it would be served.
+
+Hits of logs reward whoever knows the loudest taste best, so for the list of the run they are a bound and not the aim:
+**among the lists that find as many as one vector does, within a hundredth or a standard error of the difference, the
+one that serves most interests is taken.** One vector has the list alone only where nothing more is served: whoever has
+the part that is not divided among tastes, all vectors propose for that which is. Interests are clusters that no list
+was made from (``linear.judge``); one is served if it has at least half the share of the list that it has of the
+history.
 
 What is chosen on some users flatters itself on them, so what the choice brings is counted on halves of the users that
 did not choose (cross-fitting); ``multitudes train`` prints it.
@@ -12,30 +15,89 @@ did not choose (cross-fitting); ``multitudes train`` prints it.
 Legend: B users · C candidate lists, or classes of items · N places · T targets · P pairs of a user and an item.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from multitudes.batches.held_out import HeldOut, seen_items, select_targets, select_users
-from multitudes.batches.user_vectors import INTEREST_KINDS, InterestKind
+from multitudes.batches.held_out import HeldOut, held_out_users, seen_items, select_targets, select_users
+from multitudes.batches.user_vectors import INTEREST_KINDS, InterestKind, UserVectors
 from multitudes.data.own_items import positive_items
+from multitudes.data.prepared import PreparedData
 from multitudes.linear.judge import Judge, UserInterests
 from multitudes.metrics import ranking
 from multitudes.metrics.coverage import has_interests, served
 from multitudes.retrieval.allocation import proposals
 from multitudes.retrieval.calibration import with_tastes
+from multitudes.retrieval.catalogue import Catalogue
 from multitudes.retrieval.config import DEFAULT_SHARES, RetrieveConfig, Shares
 from multitudes.retrieval.scorer import Scorer, catalogue, user_vectors
-from multitudes.retrieval.search import find_candidates, search_vectors
+from multitudes.retrieval.search import SearchResult, find_candidates, search_vectors
 from multitudes.seeding import generator
+from multitudes.training.config import RunConfig
 
 CALIBRATIONS: Final = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8)
 ALONE: Final = Shares(1.0, 0.0, 0.0)
 TOLERANCE: Final = 0.01  # of the hits of one vector, which the list may cost
 _MAX_TOLERANCE: Final = 0.03  # where users are few, and a standard error is more
 _USERS_PER_CHUNK: Final = 128
+
+
+def draw_validation_users(prepared: PreparedData, config: RunConfig) -> HeldOut:
+    """Return the users on whom a training is judged, drawn by the seed; none if validation events are trained on."""
+    held = held_out_users(prepared, "validation")  # the first users of a file differ from the others
+    rows = generator(config.seed, "validation users").permutation(np.arange(len(held)))[: config.train.validate_users]
+    return select_users(held, np.sort(rows)[: 0 if config.train.final else None])
+
+
+def hit_rate(run: Scorer, held: HeldOut, n: int) -> float:
+    """Return the share of the first-time targets that are in the list of the default shares, without calibration.
+
+    Args:
+        run: a run, also one in training.
+        held: validation users.
+        n: places of the list, at most all items.
+    """
+    n = min(n, run.prepared.n_items)
+    users, items = select_targets(held, held.target_is_first_time), catalogue(run, run.item_vectors(), tastes=False)
+    config = RetrieveConfig(blend=run.blend, calibration=0.0)
+    hits = 0
+    for chunk in _chunks(users):
+        hits += int(hits_of_users(user_vectors(run, chunk, config, items), items, chunk, n, run, config)[0].sum())
+    return hits / max(len(users.target), 1)
+
+
+def _chunks(users: HeldOut) -> Iterator[HeldOut]:
+    for start in range(0, len(users), _USERS_PER_CHUNK):
+        yield select_users(users, np.arange(start, min(start + _USERS_PER_CHUNK, len(users))))
+
+
+def hits_of_users(
+    vectors: UserVectors,
+    items: Catalogue,
+    users: HeldOut,
+    n: int,
+    run: Scorer,
+    config: RetrieveConfig,
+    lists: SearchResult | None = None,
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Return how many targets the served list of each user has (B,), and the list (B, N); zeros at its end.
+
+    Args:
+        vectors: of the users.
+        items: the items of the run.
+        users: the users.
+        n: places of the list.
+        run: has the data.
+        config: how the list is made.
+        lists: what each vector finds, if it was searched already; see ``find_candidates``.
+    """
+    seen = seen_items(run.prepared, users)
+    found = find_candidates(vectors, items, n, seen, config, lists=lists)
+    item_BN = np.stack([np.pad(one.item_N, (0, n - len(one.item_N))) for one in found])
+    rank_T = ranking.ranks_in_list(item_BN, users.target_offset, users.target)
+    return ranking.hits(rank_T, users.target_offset, n), item_BN
 
 
 class TriedList(NamedTuple):
@@ -54,6 +116,12 @@ class ListChoice(NamedTuple):
     calibration: float
     hit_rate: float
     record: dict[str, Any]  # of run.json: every list that was tried, and what the choice brings
+
+    def to_record(self) -> dict[str, Any]:
+        """Return what the record of a run says of its list."""
+        shares = dict(zip(INTEREST_KINDS, self.shares, strict=True))
+        chosen = {"shares": shares, "calibration": self.calibration, "validation_hit_rate": self.hit_rate}
+        return chosen | {"list": self.record}
 
 
 def choose_list(run: Scorer, held: HeldOut, n: int) -> ListChoice | None:
@@ -85,9 +153,8 @@ def choose_list(run: Scorer, held: HeldOut, n: int) -> ListChoice | None:
 
 def try_lists(run: Scorer, users: HeldOut, n: int) -> list[TriedList]:
     """Return every candidate list; the first is that of the unconditioned vector alone, without calibration."""
-    chunks = [np.arange(s, min(s + _USERS_PER_CHUNK, len(users))) for s in range(0, len(users), _USERS_PER_CHUNK)]
     trial = _Trial(run, n)
-    parts = [trial.measure(select_users(users, rows)) for rows in chunks]
+    parts = [trial.measure(chunk) for chunk in _chunks(users)]
     return [
         TriedList(
             one[0].shares, one[0].calibration, *map(np.concatenate, zip(*((x[2], x[3]) for x in one), strict=True))
@@ -117,17 +184,8 @@ class _Trial:
         for shares, calibration in candidate_lists(vectors.kinds, self._run.blend):
             settings = {"unconditioned_share": shares.unconditioned, "explicit_share": shares.explicit}
             weight_BT = None if calibrated.taste_BT is None or not calibration else calibration * calibrated.taste_BT
-            found = find_candidates(
-                vectors._replace(taste_BT=weight_BT),
-                self._items,
-                self._n,
-                seen,
-                config.model_copy(update=settings),
-                lists=lists,
-            )
-            item_BN = np.stack([np.pad(one.item_N, (0, self._n - len(one.item_N))) for one in found])
-            rank_T = ranking.ranks_in_list(item_BN, users.target_offset, users.target)
-            hits_B = ranking.hits(rank_T, users.target_offset, self._n)
+            tasted, settled = vectors._replace(taste_BT=weight_BT), config.model_copy(update=settings)
+            hits_B, item_BN = hits_of_users(tasted, self._items, users, self._n, self._run, settled, lists)
             tried.append(TriedList(shares, calibration, hits_B, _served(item_BN, clusters)))
         return tried
 
