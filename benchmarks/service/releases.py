@@ -23,7 +23,6 @@ from multitudes.index.factory import IndexConfig, build_embedded
 from multitudes.index.live import LiveIndex
 from multitudes.index.protocol import Index
 from multitudes.nn.methods import Method
-from multitudes.publishing.corpus import item_tastes
 from multitudes.release.manifest import Manifest
 from multitudes.release.release import USER_TOWER, Release, write_release
 from multitudes.release.store import ReleaseStore
@@ -33,6 +32,7 @@ from multitudes.retrieval.user_context import UserContextBuilder
 from multitudes.retrieval.user_vectors import user_vectors
 from multitudes.state.protocol import UserState
 from multitudes.state.store import event_with_derived_id, load_users, open_state_store
+from multitudes.training.run_release import item_tastes
 
 METHODS: tuple[Method, ...] = ("single", "joint")
 _CONTENT = 5  # raise it where a kept world would no longer be what is measured

@@ -24,7 +24,7 @@ from multitudes.nn.user_tower_config import UserTowerConfig
 from multitudes.publishing import gate as gate_room
 from multitudes.publishing.gate import GateConfig, check_gate
 from multitudes.publishing.onnx_export import export_item_tower, vectors_without_ids
-from multitudes.publishing.publish import permuted_difference, publish, recent_events, seen_items
+from multitudes.publishing.publish import permuted_difference, publish
 from multitudes.release.release import ITEM_TOWER, USER_TOWER, Release
 from multitudes.release.store import ReleaseStore
 from multitudes.retrieval.config import RetrieveConfig
@@ -33,6 +33,7 @@ from multitudes.retrieval.retriever import Retriever
 from multitudes.retrieval.user_vectors import user_vectors
 from multitudes.training.config import RunConfig, TrainConfig
 from multitudes.training.loop import train
+from multitudes.training.run_release import recent_events, seen_items
 from multitudes.training.trained_run import TrainedRun
 
 LENGTH = 12
@@ -102,6 +103,22 @@ def test_the_release_gives_the_vectors_of_the_model(run: TrainedRun, releases: P
     np.testing.assert_allclose(served.vectors_BKD[served.mask_BK], expected.vectors_BKD[served.mask_BK], atol=1e-5)
     np.testing.assert_allclose(served.weight_BK, expected.weight_BK, atol=1e-5)
     np.testing.assert_allclose(release.index.vectors(np.arange(1, data.n_items + 1)), run.item_vectors()[1:])
+
+
+def test_a_run_answers_in_memory_as_its_release_does(run: TrainedRun, releases: Path):
+    """The towers of torch and of ONNX differ by rounding, so scores are close and the lists equal."""
+    retriever, data = Retriever.open(releases), run.prepared
+    described = {"history": data.items["item_id"][:5].to_list(), "followed_topics": data.topics[1:3]}
+    asked = [*({"user_id": user} for user in data.user_ids.to_list()), described, {"user_id": "nobody"}]
+    for who in asked:
+        ours, theirs = run.recommend(**who, n=20), retriever.recommend(**who, n=20)
+        assert [one.item_id for one in ours.candidates] == [one.item_id for one in theirs.candidates]
+        assert [one.because for one in ours.candidates] == [one.because for one in theirs.candidates]
+        assert [one.name for one in ours.interests] == [one.name for one in theirs.interests]
+        np.testing.assert_allclose(
+            [one.score for one in ours.candidates], [one.score for one in theirs.candidates], atol=1e-5
+        )
+    assert not np.allclose(run.item_vectors()[1:], np.roll(run.item_vectors()[1:], 1, axis=0)), "the control"
 
 
 def test_the_release_knows_each_user_as_the_data_does(run: TrainedRun, releases: Path):

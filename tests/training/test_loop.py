@@ -13,7 +13,6 @@ import pytest
 import torch
 from safetensors.numpy import load_file
 
-from multitudes.batches.user_vectors import INTEREST_KINDS
 from multitudes.cli.main import run
 from multitudes.data.prepared import PreparedData
 from multitudes.errors import ArtefactError, MultitudesError, UsageError
@@ -25,7 +24,6 @@ from multitudes.training.execution import ExecutionConfig
 from multitudes.training.loop import fit, train
 from multitudes.training.run_folder import lock_run
 from multitudes.training.trained_run import TrainedRun
-from multitudes.training.validation import ValidationResult
 from tests.flushing import Flushing
 from tests.worlds import planted
 
@@ -254,8 +252,7 @@ def test_the_best_epoch_is_kept_and_patience_is_how_many_come_after_it(
 ) -> None:
     def judged(rates: list[float]) -> None:
         left = iter(rates)
-        shares = dict.fromkeys(INTEREST_KINDS, 1 / 3)
-        monkeypatch.setattr("multitudes.training.loop.validate", lambda *_: ValidationResult(next(left), shares))
+        monkeypatch.setattr("multitudes.training.loop.hit_rate", lambda *_: next(left))
 
     judged([0.3, 0.5, 0.4, 0.4, 0.9])
     train(prepared, config(epochs=5, patience=2), tmp_path / "run")

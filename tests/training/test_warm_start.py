@@ -12,7 +12,6 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from multitudes.batches.negatives import StreamingFrequency
-from multitudes.batches.user_vectors import INTEREST_KINDS
 from multitudes.batches.windows import eligible_targets
 from multitudes.cli.main import run
 from multitudes.data.planted import PlantedConfig, plant, write_world
@@ -28,7 +27,6 @@ from multitudes.training.loop import fit, train, training_examples
 from multitudes.training.sharded_embedding import ITEM_TABLE
 from multitudes.training.step import compute_gradients, initial_state, optimizer_step
 from multitudes.training.trained_run import TrainedRun, named_weights
-from multitudes.training.validation import ValidationResult
 from multitudes.training.warm_start import init_frequency, last_trained_time, match_names, warm_start, warm_start_config
 
 MODEL = UserTowerConfig.model_validate({"width": 8, "history": 10, "crossing": {"hidden": 16}})
@@ -37,7 +35,6 @@ CONFIG = RunConfig(
 )
 
 FILES = (optimizer_state.STATE_FILE, "weights.safetensors")
-SHARES = dict.fromkeys(INTEREST_KINDS, 1 / 3)
 
 
 @pytest.fixture(scope="module")
@@ -256,9 +253,7 @@ def test_the_state_is_that_of_the_epoch_whose_weights_were_kept(
     files = {}
     for name, rates in (("best", [0.3, 0.5, 0.4]), ("two", [0.3, 0.5]), ("last", [0.3, 0.5, 0.6])):
         left = iter(rates)
-        monkeypatch.setattr(
-            "multitudes.training.loop.validate", lambda *_, left=left: ValidationResult(next(left), SHARES)
-        )
+        monkeypatch.setattr("multitudes.training.loop.hit_rate", lambda *_, left=left: next(left))
         settings = CONFIG.train.model_copy(update={"final": False, "epochs": len(rates)})
         train(days[0], CONFIG.model_copy(update={"train": settings}), tmp_path / name)
         files[name] = load_file(tmp_path / name / optimizer_state.STATE_FILE)

@@ -21,7 +21,6 @@ from multitudes.ids import Id
 from multitudes.index.factory import IndexConfig, build_index
 from multitudes.index.item_table import select_topics
 from multitudes.index.protocol import Index, Topics
-from multitudes.index.tastes import cluster_items, nearest_tastes
 from multitudes.linear.popularity import user_counts
 from multitudes.release import delta_log
 from multitudes.release.delta_log import Delta
@@ -31,6 +30,7 @@ from multitudes.release.overlay import extend_column, has_features, net_delta, r
 from multitudes.release.release import CARRIED_LOG, CARRIED_OWNER, read_all_deltas
 from multitudes.release.store import ReleaseStore
 from multitudes.retrieval.item_updates import ItemVectors, item_vectors
+from multitudes.training.run_release import item_tastes, usable_items
 from multitudes.training.runs import Run
 
 
@@ -153,12 +153,6 @@ def build_corpus(run: Run, carried: CarriedItems, new_items: NewItems | None, to
     return Corpus(names, arrays, vector_JD, np.setdiff1d(np.flatnonzero(vector_JD.any(axis=1)), removed))
 
 
-def item_tastes(vector_JD: NDArray[np.float32]) -> dict[str, NDArray[Any]]:
-    """Return the taste arrays of a release: the taste of each item, and the centres."""
-    centre_TD = cluster_items(vector_JD)
-    return {"item_taste": nearest_tastes(vector_JD, centre_TD), "taste_centre": centre_TD}
-
-
 def _carried_vectors(
     prepared: PreparedData, items: pl.DataFrame, settings: NewItems, tower: Session | None
 ) -> tuple[pl.DataFrame, Topics, ItemVectors]:
@@ -188,13 +182,3 @@ def build_corpus_index(corpus: Corpus, vectors: UserVectors, config: IndexConfig
         topics=topics if len(topics.topic) else None,
         queries=vectors.vectors_BKD[vectors.mask_BK],
     )
-
-
-def usable_items(prepared: PreparedData) -> NDArray[np.bool_]:
-    """Return a mask of the items with topics or an embedding (I + 1); of all items if none has any."""
-    usable = np.diff(prepared.item_topic_offset) > 0
-    if prepared.item_embedding is not None:
-        usable |= prepared.item_embedding.any(axis=1)
-    usable = usable if usable.any() else np.ones_like(usable)
-    usable[0] = False
-    return usable

@@ -16,8 +16,7 @@ from multitudes.batches.histories import (
     gather_histories,
 )
 from multitudes.batches.user_vectors import UserVectors
-from multitudes.data.own_items import positive_items, prepared_items
-from multitudes.data.prepared import PreparedData
+from multitudes.data.own_items import positive_items
 from multitudes.errors import ArtefactError
 from multitudes.index.factory import IndexConfig, activate_on_success
 from multitudes.index.protocol import Index
@@ -33,17 +32,17 @@ from multitudes.publishing.corpus import (
 from multitudes.publishing.gate import GateConfig, GateResult, check_gate
 from multitudes.publishing.towers import item_tower_difference, new_item_settings, pinnersage_settings, write_towers
 from multitudes.release.item_map import lay_out_items
-from multitudes.release.manifest import Manifest
 from multitudes.release.onnx_session import open_tower
 from multitudes.release.release import ITEM_TOWER, Release, write_release
 from multitudes.release.signature import read_private_key, sign_release
 from multitudes.release.store import ReleaseStore
-from multitudes.repeats.fit import fit_repeats, repeat_rates
+from multitudes.repeats.fit import fit_repeats
 from multitudes.retrieval.config import RetrieveConfig, with_run_defaults
 from multitudes.retrieval.preferences import draw_topics
 from multitudes.retrieval.retriever import Retriever
 from multitudes.retrieval.user_vectors import user_vectors
 from multitudes.seeding import generator
+from multitudes.training.run_release import release_manifest, user_arrays
 from multitudes.training.runs import Run, open_run
 
 _CHECKED_USERS = 1_000
@@ -198,77 +197,20 @@ def _build_release_corpus(run: Run, stage: Path, carried: CarriedItems) -> Corpu
 def _write_release_files(
     stage: Path, run: Run, corpus: Corpus, index: Index, conditions: int, retrieve: RetrieveConfig
 ) -> None:
-    prepared, length = run.prepared, run.config.model.history
-    repeats = fit_repeats(prepared)
-    manifest = Manifest(
-        method=run.config.method,
-        kinds=run.kinds(conditions),
-        history_length=length,
-        actions=tuple(prepared.manifest["actions"]),
-        default_action=int(np.bincount(prepared.event_action[prepared.event_valid], minlength=2)[1:].argmax()) + 1,
-        negative_actions=tuple(prepared.manifest["config"]["negative_actions"]),
-        ordered_only=prepared.ordered_only,
-        counts={"users": prepared.n_users, "items": corpus.names.height, "topics": prepared.n_topics},
-        retrieval=retrieve.model_dump(),
-        index=index.info(),
-        pinnersage=pinnersage_settings(run),
-        linear=None if run.linear is None else run.linear.weights.model_dump(mode="json"),
-        repeats=None if repeats is None else repeats.model_dump(mode="json"),
-        positive_actions=_positive_actions(prepared),
+    repeats = fit_repeats(run.prepared)
+    manifest = release_manifest(
+        run,
+        conditions,
+        retrieve,
+        index,
+        repeats,
+        corpus.names.height,
         new_items=new_item_settings(run),
+        pinnersage=pinnersage_settings(run),
     )
-    arrays: dict[str, NDArray[Any]] = {
-        **corpus.arrays,
-        "follow_offset": prepared.follow_offset,
-        "follow_topic": prepared.follow_topic,
-        "user_feature": prepared.user_feature,
-        **recent_events(prepared, length),
-        **seen_items(prepared),
-        **own_items(prepared),
-    }
-    if run.linear is not None:
-        arrays["linear_input"] = run.linear.input_IR
-    if repeats is not None:
-        arrays["item_repeat_rate"] = repeat_rates(prepared)
+    arrays = corpus.arrays | user_arrays(run, repeats)
     arrays["map_item"], arrays["map_position"] = lay_out_items(index, corpus.arrays["item_count"])
-    write_release(stage, manifest, arrays, index, prepared.user_ids, corpus.names, prepared.topics)
-
-
-def recent_events(prepared: PreparedData, length: int) -> dict[str, NDArray[Any]]:
-    """Return the event arrays of a release: the ``length`` most recent events of each user."""
-    count_U = np.minimum(np.diff(prepared.event_offset), length)
-    offset = np.concatenate([[0], np.cumsum(count_U)])
-    first_U = prepared.event_offset[1:] - count_U
-    position = np.arange(offset[-1]) + np.repeat(first_U - offset[:-1], count_U)
-    names = ("event_item", "event_time", "event_action", "event_valid")
-    return {"event_offset": offset, **{name: getattr(prepared, name)[position] for name in names}}
-
-
-def seen_items(prepared: PreparedData) -> dict[str, NDArray[Any]]:
-    """Return the seen-item arrays of a release: the distinct known items of each user's entire history."""
-    user = np.repeat(np.arange(prepared.n_users), np.diff(prepared.event_offset))
-    known = prepared.event_item > 0
-    pair = np.unique(user[known] * (prepared.n_items + 1) + prepared.event_item[known])
-    pair_user, item = np.divmod(pair, prepared.n_items + 1)
-    return {
-        "seen_offset": np.searchsorted(pair_user, np.arange(prepared.n_users + 1)),
-        "seen_item": item,
-    }
-
-
-def own_items(prepared: PreparedData) -> dict[str, NDArray[Any]]:
-    """Return the own-item arrays of a release: the items of each user's events of positive weight."""
-    own = prepared_items(prepared, np.arange(prepared.n_users), prepared.event_offset[1:])
-    names = ("own_offset", "own_item", "own_count", "own_newest", "own_oldest")
-    return dict(zip(names, own, strict=True))
-
-
-def _positive_actions(prepared: PreparedData) -> tuple[str, ...]:
-    """Return the actions whose events have a positive weight."""
-    config = prepared.manifest["config"]
-    weights, negative = config.get("positive_actions") or {}, config["negative_actions"]
-    actions = (name for name in prepared.manifest["actions"] if name not in negative)
-    return tuple(name for name in actions if not weights or weights.get(name, 0.0) > 0)
+    write_release(stage, manifest, arrays, index, run.prepared.user_ids, corpus.names, run.prepared.topics)
 
 
 def _user_tower_difference(release: Release, sample: _CheckSample) -> float:

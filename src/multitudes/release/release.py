@@ -189,6 +189,26 @@ class Release:
         check_release(folder, manifest, index, arrays, whole=whole)
         return cls(path=folder, manifest=manifest, index=index, applied=applied, **arrays)
 
+    @classmethod
+    def in_memory(
+        cls,
+        manifest: Manifest,
+        arrays: Mapping[str, NDArray[Any]],
+        index: Index,
+        user_ids: pl.Series,
+        items: pl.DataFrame,
+        topics: list[str],
+        *,
+        user_tower: Session,
+    ) -> "Release":
+        """Return a release without a folder; the arguments are those of ``write_release``, with a user tower."""
+        typed = {name: np.asarray(arrays[name], dtype=dtype) for name, dtype in _array_types(manifest).items()}
+        applied = AppliedDeltas.empty(typed["item_input"].shape[-1])
+        release = cls(path=Path("in memory"), manifest=manifest, index=index, applied=applied, **typed)
+        read = {"user_ids": user_ids, "items": items, "topics": topics, "user_tower": user_tower}
+        vars(release).update(read | {"identity": "in memory"})  # what is otherwise read from the folder
+        return release
+
     def _read_names_and_towers(self) -> None:
         """Read what is otherwise read when it is first used."""
         _ = self.identity, self.user_ids, self.items, self.topics
@@ -319,7 +339,7 @@ class Release:
     @property
     def has_user_tower(self) -> bool:
         """Whether a tower computes the user vectors."""
-        return USER_TOWER in self.manifest.files
+        return "user_tower" in vars(self) or USER_TOWER in self.manifest.files
 
     @cached_property
     def user_tower(self) -> Session:

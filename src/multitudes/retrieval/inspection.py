@@ -134,8 +134,9 @@ def _describe_linear(settings: dict[str, Any] | None) -> list[Finding]:
     """Describe the sum over the whole history that is joined to the vectors."""
     if settings is None:
         return []
-    weights = f"weight {settings['weight']:.3g}"
-    return [Finding("ok", "linear", f"a sum over the whole history in each vector, with weight: {weights}")]
+    return [
+        Finding("ok", "linear", f"a sum over the whole history in each vector, with weight {settings['weight']:.3g}")
+    ]
 
 
 def _describe_repeats(manifest: Manifest) -> list[Finding]:

@@ -26,13 +26,17 @@ from multitudes.batches.histories import Histories, slice_histories
 from multitudes.batches.user_vectors import InterestKind, Partition, UserVectors, concatenate_vectors
 from multitudes.data.prepared import PreparedData
 from multitudes.errors import ArtefactError
+from multitudes.ids import Id
 from multitudes.linear.history import LinearHistory
 from multitudes.nn.item_tower import ItemFeatures
 from multitudes.nn.methods import METHODS, Method
 from multitudes.nn.two_tower import DataSizes, HistoryInputs, TwoTower
 from multitudes.nn.user_tower_config import UserTowerConfig
+from multitudes.retrieval.response import Recommendation
+from multitudes.retrieval.retriever import Retriever
 from multitudes.run_record import open_prepared, parse_config, read_record
 from multitudes.training.config import RunConfig
+from multitudes.training.run_release import retriever_in_memory
 
 WEIGHTS = "weights.safetensors"
 USERS_PER_CHUNK = 1024  # users whose vectors are computed at once
@@ -130,6 +134,35 @@ class TrainedRun:
         """Part of the list that is divided among tastes, chosen on validation; see training.selection."""
         calibration: float | None = read_record(self.path)["calibration"]
         return calibration
+
+    @cached_property
+    def retriever(self) -> Retriever:
+        """Answers from memory, as the release of this run with an exact index does."""
+        return retriever_in_memory(self, self.model)
+
+    def recommend(
+        self,
+        user_id: Id | None = None,
+        *,
+        history: Sequence[Id] | None = None,
+        followed_topics: Sequence[str] | None = None,
+        n: int = 100,
+    ) -> Recommendation:
+        """Recommend items without a release; ``retriever`` has all other ways to ask.
+
+        Args:
+            user_id: a user of the data. An unknown user gets popular items, and the answer is marked as degraded.
+            history: item ids of an anonymous user, newest last.
+            followed_topics: topic names of an anonymous user.
+            n: number of candidates.
+
+        Returns:
+            The candidates, best first, and the interests that brought them.
+
+        Raises:
+            UsageError: neither or both of a user and a description are given, or ``n`` is out of bounds.
+        """
+        return self.retriever.recommend(user_id, history=history, followed_topics=followed_topics, n=n)
 
     def kinds(self, topics: int) -> tuple[InterestKind, ...]:
         """Return the kind of every column of the user vectors for ``topics`` conditions."""
