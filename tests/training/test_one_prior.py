@@ -18,6 +18,7 @@ from multitudes.retrieval.config import DEFAULT_SHARES, RetrieveConfig
 from multitudes.retrieval.request import Request
 from multitudes.retrieval.retriever import Retriever
 from multitudes.retrieval.search import Candidates
+from multitudes.retrieval.user_vectors import vectors_for_requests
 from multitudes.training import selection
 from multitudes.training.config import RunConfig
 from multitudes.training.loop import train
@@ -50,7 +51,7 @@ def prior(
             share_K[k] = share * w / sum(weight)
     if mask_K.any() and not share_K.any():
         return prior(kinds, mask_K, weight_K, DEFAULT_SHARES)
-    return share_K / max(share_K.sum(), 1e-300)
+    return np.asarray(share_K / max(share_K.sum(), 1e-300))
 
 
 def test_selection_evaluation_and_serving_divide_a_list_by_one_formula(
@@ -85,19 +86,15 @@ def test_selection_evaluation_and_serving_divide_a_list_by_one_formula(
         return find_candidates
 
     monkeypatch.setattr(TrainedRun, "user_vectors", lacking(TrainedRun.user_vectors))
-    monkeypatch.setattr(retriever, "vectors_for_requests", lacking(retriever.vectors_for_requests))
+    monkeypatch.setattr(retriever, "vectors_for_requests", lacking(vectors_for_requests))
     for name, module in MODULES.items():
-        monkeypatch.setattr(module, "find_candidates", watch(name, module.find_candidates))  # type: ignore[attr-defined]
+        monkeypatch.setattr(module, "find_candidates", watch(name, module.find_candidates))
     held = held_out_users(run.prepared, "validation")
     hit_rate(run, held, 10)
     choose_list(run, held, 10)
     settings = EvaluateConfig(split="validation", budgets=(10,), controls="none", baselines="none")
-    for given in (
-        {},
-        {"unconditioned_share": 0.3, "explicit_share": 0.2},
-        {"unconditioned_share": 1.0, "explicit_share": 0.0},
-    ):
-        asked = RetrieveConfig(calibration=0.0, **given)
+    for shares in ((None, None), (0.3, 0.2), (1.0, 0.0)):
+        asked = RetrieveConfig(calibration=0.0, unconditioned_share=shares[0], explicit_share=shares[1])
         evaluate(run, settings, asked)
         Retriever(run.retriever.release, asked).answer([Request(user, n=10) for user in run.prepared.user_ids])
     assert min(compared.values()) > 100
