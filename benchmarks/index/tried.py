@@ -29,10 +29,9 @@ from multitudes.index.engine import DEFAULT_TARGET, Level, QueryLevels, no_exclu
 from multitudes.index.exact import ExactIndex
 from multitudes.index.factory import load_embedded
 from multitudes.index.files import checksum, read_description
-from multitudes.index.hits import sort_keys
 from multitudes.index.inverted_lists import FAISS_FILE, InvertedLists
 from multitudes.index.live import LiveIndex
-from multitudes.index.protocol import ANY_TOPIC
+from multitudes.index.protocol import ANY_TOPIC, sort_keys
 
 Figures = dict[str, float]
 _SHARED, _ALONE, _EACH = 17, 200, 100  # results: of 12 vectors that divide 200, of one, of each of 12

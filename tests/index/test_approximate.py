@@ -5,8 +5,8 @@ import pytest
 
 from multitudes.index.approximate import ApproximateSearch
 from multitudes.index.engine import DEFAULT_TARGET, Level, QueryLevels, TopicLevel, Tuning
-from multitudes.index.hits import empty_hits
 from multitudes.index.item_table import make_item_table
+from multitudes.index.protocol import empty_hits
 from multitudes.index.request import check_request
 from tests.index.tuned_worlds import by_topic
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from multitudes.index import scan as module
-from multitudes.index.hits import top_hits, truncate_hits
+from multitudes.index.protocol import top_hits, truncate_hits
 from multitudes.index.scan import inner_products, scan, scan_in_blocks
 
 

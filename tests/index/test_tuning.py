@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from multitudes.index import inverted, tuning
+from multitudes.index import inverted
 from multitudes.index.engine import DEFAULT_TARGET, Level, QueryLevels, RecallTarget, Tuning, tuning_from_record
 from multitudes.index.item_table import make_item_table
 from multitudes.index.protocol import Hits
@@ -147,7 +147,7 @@ def test_a_large_topic_is_scanned_only_if_its_search_misses_the_target():
     topics = by_topic(seen, poor)
     engine: Any = Blind(vectors_nD, poor & (rng.random(ITEMS) < 0.16))
     target = RecallTarget(recall=0.9, deepest=200, scanned=100)
-    index = tuning.build_tuned(make_item_table(np.arange(ITEMS), vectors_nD, topics), engine, query_QD[:200], target)
+    index = inverted.build_tuned(make_item_table(np.arange(ITEMS), vectors_nD, topics), engine, query_QD[:200], target)
     searched, scanned = index.info()["tuning"]["topics"]
     assert (searched["topic"], searched["items"], searched["recall"], searched["scanned"]) == (1, 1_000, 1.0, False)
     assert (scanned["topic"], scanned["items"], scanned["scanned"]) == (2, 1_000, True)

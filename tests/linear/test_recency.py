@@ -9,7 +9,7 @@ import pytest
 from multitudes.data.prepare import PrepareConfig, prepare
 from multitudes.data.prepared import PreparedData
 from multitudes.linear.fit import fit
-from multitudes.linear.validation import Validation
+from multitudes.linear.run import Validation
 
 USERS, NICHES, ITEMS_PER_NICHE, EVENTS = 200, 10, 120, 40
 

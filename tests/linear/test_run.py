@@ -24,8 +24,7 @@ from multitudes.linear import run as linear_run
 from multitudes.linear.factors import LinearFactors
 from multitudes.linear.fit import GRID, NORMALISATIONS, RECENCIES, fitted_items
 from multitudes.linear.interactions import interaction_matrix
-from multitudes.linear.run import LinearConfig, LinearRun, make_linear_run, refit_config
-from multitudes.linear.validation import CUTOFF, Validation
+from multitudes.linear.run import CUTOFF, LinearConfig, LinearRun, Validation, make_linear_run, refit_config
 from multitudes.publishing.publish import publish
 from multitudes.release.release import USER_TOWER, Release
 from multitudes.retrieval.item_updates import add_items

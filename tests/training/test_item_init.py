@@ -14,9 +14,8 @@ from multitudes.nn.two_tower import TwoTower
 from multitudes.nn.user_tower_config import UserTowerConfig
 from multitudes.run_record import read_record
 from multitudes.training.config import RunConfig, TrainConfig
-from multitudes.training.item_init import initialize_items
 from multitudes.training.loop import train
-from multitudes.training.step import initial_state
+from multitudes.training.step import initial_state, initialize_items
 from multitudes.training.trained_run import build_model
 from tests.worlds import planted
 
@@ -59,7 +58,7 @@ def test_items_of_one_niche_begin_near_each_other(prepared):
 def test_a_short_training_finds_more_and_not_from_shuffled_items(prepared, tmp_path, monkeypatch):
     random, svd = (hit_rate(prepared, tmp_path / how, how) for how in ("random", "svd"))
     order = np.append(0, 1 + np.random.default_rng(0).permutation(prepared.n_items))
-    monkeypatch.setattr("multitudes.training.item_init.item_factors", lambda *args: item_factors(*args)[order])
+    monkeypatch.setattr("multitudes.training.step.item_factors", lambda *args: item_factors(*args)[order])
     assert svd > 1.1 * max(random, hit_rate(prepared, tmp_path / "shuffled", "svd"))
 
 

@@ -35,7 +35,7 @@ from multitudes.evaluation.outcomes import (
 from multitudes.evaluation.protocol import evaluate_in_threads
 from multitudes.evaluation.target_segments import TimeSegments, time_segments
 from multitudes.evaluation.targets import TargetKind, items_to_exclude, subsample, targets_of_kind
-from multitudes.index.hits import empty_hits
+from multitudes.index.protocol import empty_hits
 from multitudes.linear.judge import Judge
 from multitudes.progress import Progress, silent
 from multitudes.retrieval.allocation import allocate_by_weight, without_history

@@ -32,15 +32,24 @@ from multitudes.index.engine import (
     no_exclusions,
     tuning_from_record,
 )
-from multitudes.index.exact import scan_topic
-from multitudes.index.hits import Ranking, empty_hits, sort_keys, top_filtered, top_unfiltered, write_hits
-from multitudes.index.item_table import ItemTable, TableSegment, cache_by_topic, find_rows
-from multitudes.index.protocol import ANY_TOPIC, Hits
+from multitudes.index.item_table import ItemTable, TableSegment, cache_by_topic
+from multitudes.index.protocol import (
+    ANY_TOPIC,
+    Hits,
+    Ranking,
+    empty_hits,
+    find_rows,
+    identity_runs,
+    sort_keys,
+    top_filtered,
+    top_unfiltered,
+    write_hits,
+)
 from multitudes.index.request import (
     SearchRequest,
     check_request,
-    identity_runs,
     map_distinct,
+    scan_topic,
     search_by_topic,
     search_in_groups,
 )

@@ -10,12 +10,14 @@ import faiss
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from multitudes.index.approximate import ApproximateIndex, open_approximate
-from multitudes.index.engine import DEFAULT_TARGET, RecallTarget
+from multitudes.index.approximate import ApproximateIndex, ApproximateSearch, open_approximate
+from multitudes.index.engine import DEFAULT_TARGET, Level, QueryLevels, RecallTarget, StoredEngine, TopicLevel, Tuning
 from multitudes.index.inverted_lists import FAISS_FILE, InvertedLists
 from multitudes.index.item_table import ItemTable, make_item_table
-from multitudes.index.protocol import Topics
-from multitudes.index.tuning import build_tuned
+from multitudes.index.protocol import Hits, Topics
+from multitudes.index.request import unfiltered_request
+from multitudes.index.scan import scan_in_blocks
+from multitudes.index.tuning import ParameterGrid, sample_queries, tune
 from multitudes.progress import Progress, silent
 from multitudes.seeding import generator
 
@@ -23,6 +25,8 @@ _TRAINING_POINTS_PER_LIST = 64  # FAISS warns below 39 and gains little above 64
 _GRAPH_FROM_LISTS = 8192  # from here on items find their list through a graph: every centroid would cost minutes
 _ADD_BATCH = 100_000
 _CODES = 16  # of 4 bits
+
+_TOPIC_QUERIES, _TOPIC_DEPTH = 64, 50  # to measure the recall within a large topic
 
 
 def build(
@@ -81,3 +85,39 @@ def _train(table: ItemTable, lists: int, seed: int, progress: Progress) -> Any: 
         inverted.add(np.ascontiguousarray(table.vectors_nD[start : start + _ADD_BATCH]))
         progress(min(start + _ADD_BATCH, len(table)), len(table), "items")
     return inverted
+
+
+def build_tuned(
+    table: ItemTable,
+    engine: StoredEngine,
+    queries: NDArray[np.float32] | None,
+    target: RecallTarget,
+    *,
+    seed: int = 0,
+    progress: Progress = silent,
+) -> ApproximateIndex:
+    """Return an index of an engine tuned on user vectors; see ``sample_queries`` and ``tune``."""
+    sample = sample_queries(queries, table, seed)
+    untuned = ApproximateSearch(table, engine, Tuning((), target, sample.name, 0, 0))
+
+    def search(query_QD: NDArray[np.float32], level: Level) -> Hits:
+        levels = QueryLevels.from_levels([level] * len(query_QD))
+        return untuned.rank(unfiltered_request(query_QD, level.depth), levels).hits
+
+    tuning = tune(ParameterGrid(engine.efforts(), engine.proposals), search, table, sample, target, progress)
+    tuned = ApproximateSearch(table, engine, tuning)
+    large_topics = table.postings.longer_than(target.scanned)
+    topics = tuple(_measure_topic(tuned, topic, sample.validation_QD) for topic in large_topics)
+    return ApproximateIndex(table, engine, tuning._replace(topics=topics))
+
+
+def _measure_topic(search: ApproximateSearch, topic: int, query_QD: NDArray[np.float32]) -> TopicLevel:
+    """Measure the recall within a topic that is too large to be scanned; if it is too low, the topic is scanned."""
+    table, target = search.table, search.tuning.target
+    request = unfiltered_request(query_QD[:_TOPIC_QUERIES], min(_TOPIC_DEPTH, target.deepest))
+    request = request._replace(topic_Q=np.full(len(request.limit_Q), topic))
+    hits = search.search(request)
+    truth = scan_in_blocks(request.query_QD, table.items_of(topic), table.topic_vectors(topic), request.max_limit)
+    recalls = [np.isin(truth.ids(q), hits.ids(q)).mean() for q in range(len(truth.count_Q))]
+    recall = round(float(np.mean(recalls)), 4)
+    return TopicLevel(topic, len(table.postings.rows(topic)), recall, recall < target.recall)

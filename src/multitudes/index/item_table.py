@@ -17,7 +17,7 @@ from cachetools import LRUCache, cached
 from numpy.typing import ArrayLike, NDArray
 
 from multitudes.errors import DataError, UsageError
-from multitudes.index.protocol import Hits, Topics
+from multitudes.index.protocol import Hits, Topics, find_rows
 
 _LARGEST_SCORE = 1e38  # below float32's largest number, with room for rounding
 _CACHE_BYTES = 256 * 2**20
@@ -271,20 +271,6 @@ def are_valid_vectors(matrix_nD: NDArray[np.float32]) -> NDArray[np.bool_]:
     # The squared lengths of both sides bound every inner product, so no score can overflow into infinity.
     with np.errstate(over="ignore", invalid="ignore"):
         return np.asarray(np.vecdot(matrix_nD, matrix_nD) <= _LARGEST_SCORE)
-
-
-def find_rows(
-    ids: NDArray[np.integer[Any]], wanted: NDArray[np.integer[Any]]
-) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    """Return the row of each wanted id in the sorted ``ids``, and whether it is there."""
-    if len(ids) == 0:
-        return np.zeros(wanted.shape, dtype=np.int64), np.zeros(wanted.shape, dtype=np.bool_)
-    first, last = int(ids[0]), int(ids[-1])
-    if last - first == len(ids) - 1:  # no gaps, as with item numbers: no search needed
-        row = np.minimum(np.maximum(wanted, first), last) - first
-    else:
-        row = np.minimum(ids.searchsorted(wanted), len(ids) - 1)
-    return row, ids.take(row) == wanted
 
 
 def l2_normalize(vectors_ID: NDArray[np.float32]) -> NDArray[np.float32]:

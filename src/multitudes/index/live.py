@@ -20,9 +20,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from multitudes.errors import DataError, UsageError
 from multitudes.index.exact import ExactIndex
-from multitudes.index.hits import merge_hits
-from multitudes.index.item_table import check_ids, find_rows
-from multitudes.index.protocol import Hits, Items, Searchable, Segment, Topics
+from multitudes.index.item_table import check_ids
+from multitudes.index.protocol import Hits, Items, Searchable, Segment, Topics, find_rows, merge_hits
 
 _COMPACTION_RATIO = 4  # each layer is more than this many times larger than the next, so there are few to search
 _DELTA_ARRAYS = ("ids", "vectors", "topic-offset", "topic")

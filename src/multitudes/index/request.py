@@ -4,19 +4,19 @@ Legend: Q queries · D dimensions.
 """
 
 from collections.abc import Callable, Sequence
-from itertools import pairwise
 from typing import NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from multitudes.errors import UsageError
-from multitudes.index.hits import empty_hits, write_hits
 from multitudes.index.item_table import ItemTable, as_float32
-from multitudes.index.protocol import ANY_TOPIC, Hits
+from multitudes.index.protocol import ANY_TOPIC, Hits, empty_hits, write_hits
+from multitudes.index.scan import scan
 
 Key = TypeVar("Key")
 T = TypeVar("T")
+TopicVectors = Callable[[int], NDArray[np.float32]]  # topic → its vectors, contiguous
 
 
 class SearchRequest(NamedTuple):
@@ -125,12 +125,6 @@ def map_distinct(arrays: Sequence[NDArray[np.int64]], function: Callable[[NDArra
     return [results[id(array)] for array in arrays]
 
 
-def identity_runs(values: Sequence[T]) -> list[tuple[T, slice]]:
-    """Return each run of successive values that are the same object, with its positions."""
-    starts = [q for q in range(len(values)) if q == 0 or values[q] is not values[q - 1]]
-    return [(values[a], slice(a, b)) for a, b in pairwise([*starts, len(values)])]
-
-
 def search_by_topic(request: SearchRequest, search: Callable[[int, SearchRequest], Hits]) -> Hits:
     """Search topic by topic; ``search`` gets a topic and the request of its queries."""
     if len(request.query_QD) == 0:
@@ -154,3 +148,47 @@ def search_in_groups(
     for key, queries in groups:
         write_hits(hits, queries, search(key, request.select(queries)))
     return hits
+
+
+def scan_topic(table: ItemTable, topic_vectors: TopicVectors, topic: int, request: SearchRequest) -> Hits:
+    """Search the items of a topic exactly.
+
+    Args:
+        table: all items.
+        topic_vectors: returns the vectors of a topic.
+        topic: the topic, or ``ANY_TOPIC``.
+        request: with excluded rows in place of ids.
+    """
+    zero_Q: NDArray[np.bool_] = ~np.any(request.query_QD, axis=1)
+    if not zero_Q.any():
+        return _scan_scores(table, topic_vectors, topic, request)
+    hits = empty_hits(len(zero_Q), request.max_limit)
+    zero, other = np.flatnonzero(zero_Q), np.flatnonzero(~zero_Q)
+    write_hits(hits, other, _scan_scores(table, topic_vectors, topic, request.select(other)))
+    write_hits(hits, zero, _first_rows(table, topic, request.select(zero)))
+    return hits
+
+
+def _scan_scores(table: ItemTable, topic_vectors: TopicVectors, topic: int, request: SearchRequest) -> Hits:
+    query_QD, limit_Q, excluded, _ = request
+    # Rows are in the order of the ids, so the scan works on rows, and only the results are turned into ids.
+    row_M = _topic_rows(table, topic)
+    vectors_MD = table.vectors_nD if topic == ANY_TOPIC else topic_vectors(topic)
+    return table.rows_to_ids(scan(query_QD, row_M, vectors_MD, limit_Q, excluded))
+
+
+def _topic_rows(table: ItemTable, topic: int) -> NDArray[np.int64]:
+    return np.arange(len(table)) if topic == ANY_TOPIC else table.postings.rows(topic).astype(np.int64)
+
+
+def _first_rows(table: ItemTable, topic: int, request: SearchRequest) -> Hits:
+    """Answer queries of zeros: all items tie, so the first rows are the best, and no scan has to sort all items."""
+    row_M = _topic_rows(table, topic)
+    hits = empty_hits(len(request.limit_Q), request.max_limit)
+    for query, limit in enumerate(request.limit_Q.tolist()):
+        excluded = row_M[:0] if request.excluded is None else request.excluded[query]
+        first = row_M[: limit + len(excluded)]
+        found = first[~np.isin(first, excluded)][:limit]
+        hits.id_QN[query, : len(found)], hits.score_QN[query, : len(found)] = found, 0
+        hits.count_Q[query] = len(found)
+    return table.rows_to_ids(hits)

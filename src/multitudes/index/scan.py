@@ -19,9 +19,7 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from multitudes.index.hits import concatenate_hits, empty_hits, rank_candidates, truncate_hits
-from multitudes.index.item_table import find_rows
-from multitudes.index.protocol import Hits
+from multitudes.index.protocol import Hits, concatenate_hits, empty_hits, find_rows, rank_candidates, truncate_hits
 from multitudes.progress import Progress, silent
 
 _CHUNK_BYTES = 4 * 2**20  # scores held at once: small enough for the cache, large enough for a fast product

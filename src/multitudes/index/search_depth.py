@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from multitudes.index.engine import Level
 from multitudes.index.item_table import ItemTable
-from multitudes.index.request import identity_runs
+from multitudes.index.protocol import identity_runs
 
 DEPTH_TOLERANCE = 1.03  # a search this much deeper than tuned is almost as reliable; a level has more to spare
 _EXCLUDED_SAMPLE = 1_000  # excluded items, evenly spaced: an estimate needs no more of many thousands

@@ -15,11 +15,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from multitudes.index.approximate import ApproximateIndex, ApproximateSearch
-from multitudes.index.engine import Level, QueryLevels, RecallTarget, StoredEngine, TopicLevel, Tuning
+from multitudes.index.engine import Level, RecallTarget, Tuning
 from multitudes.index.item_table import ItemTable, as_float32
 from multitudes.index.protocol import Hits
-from multitudes.index.request import unfiltered_request
 from multitudes.index.scan import scan_in_blocks
 from multitudes.index.search_depth import ScoreDistribution
 from multitudes.progress import Progress, silent
@@ -31,43 +29,6 @@ _SCREENING_QUERIES = 32  # enough to see that no effort reaches the target
 _MIN_PROPOSAL_CAP = 1_000  # proposals worth trying, however few the items
 _RERANK_BUDGET = 2_000_000  # vectors rescored in one measurement: deep results are measured on fewer queries
 _ONE_SIDED = 1.645  # standard errors below the mean: 95 % confidence
-_TOPIC_QUERIES, _TOPIC_DEPTH = 64, 50  # to measure the recall within a large topic
-
-
-def build_tuned(
-    table: ItemTable,
-    engine: StoredEngine,
-    queries: NDArray[np.float32] | None,
-    target: RecallTarget,
-    *,
-    seed: int = 0,
-    progress: Progress = silent,
-) -> ApproximateIndex:
-    """Return an index of an engine tuned on user vectors; see ``sample_queries`` and ``tune``."""
-    sample = sample_queries(queries, table, seed)
-    untuned = ApproximateSearch(table, engine, Tuning((), target, sample.name, 0, 0))
-
-    def search(query_QD: NDArray[np.float32], level: Level) -> Hits:
-        levels = QueryLevels.from_levels([level] * len(query_QD))
-        return untuned.rank(unfiltered_request(query_QD, level.depth), levels).hits
-
-    tuning = tune(ParameterGrid(engine.efforts(), engine.proposals), search, table, sample, target, progress)
-    tuned = ApproximateSearch(table, engine, tuning)
-    large_topics = table.postings.longer_than(target.scanned)
-    topics = tuple(_measure_topic(tuned, topic, sample.validation_QD) for topic in large_topics)
-    return ApproximateIndex(table, engine, tuning._replace(topics=topics))
-
-
-def _measure_topic(search: ApproximateSearch, topic: int, query_QD: NDArray[np.float32]) -> TopicLevel:
-    """Measure the recall within a topic that is too large to be scanned; if it is too low, the topic is scanned."""
-    table, target = search.table, search.tuning.target
-    request = unfiltered_request(query_QD[:_TOPIC_QUERIES], min(_TOPIC_DEPTH, target.deepest))
-    request = request._replace(topic_Q=np.full(len(request.limit_Q), topic))
-    hits = search.search(request)
-    truth = scan_in_blocks(request.query_QD, table.items_of(topic), table.topic_vectors(topic), request.max_limit)
-    recalls = [np.isin(truth.ids(q), hits.ids(q)).mean() for q in range(len(truth.count_Q))]
-    recall = round(float(np.mean(recalls)), 4)
-    return TopicLevel(topic, len(table.postings.rows(topic)), recall, recall < target.recall)
 
 
 class Sample(NamedTuple):

@@ -12,7 +12,7 @@ import polars as pl
 
 from multitudes.errors import ArtefactError, UsageError
 from multitudes.ids import Id
-from multitudes.index.item_table import find_rows
+from multitudes.index.protocol import find_rows
 from multitudes.release import delta_log
 from multitudes.release.delta_log import Delta
 from multitudes.release.overlay import NetDelta, net_delta, topic_numbers

@@ -14,12 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from multitudes.api import Source
-from multitudes.batches.interleave import interleave
 from multitudes.batches.user_vectors import InterestKind, UserVectors
 from multitudes.index.exact import ExactIndex
-from multitudes.index.hits import truncate_hits
 from multitudes.index.live import LiveIndex
-from multitudes.index.protocol import ANY_TOPIC, NO_ID, Hits
+from multitudes.index.protocol import ANY_TOPIC, NO_ID, Hits, truncate_hits
 from multitudes.retrieval import blend
 from multitudes.retrieval.allocation import (
     allocate_by_weight,
@@ -397,3 +395,26 @@ def _shortfalls(n_vectors: int, n_popular: int, n: int) -> tuple[Shortfall, ...]
         return ()
     reason = f"the interests found too few items: {n_popular} of {n} places are popular items"
     return (Shortfall("few", reason),)
+
+
+def interleave(item_N: NDArray[np.int64], other_M: NDArray[np.int64], other_share: float, n: int) -> NDArray[np.int64]:
+    """Return ``n`` distinct items of two ranked lists that take turns, as rows of both lists one after the other.
+
+    The turn of an item depends on its rank alone, so a shorter list is the beginning of a longer one.
+
+    Args:
+        item_N: the first list, whose turn it is where both are as far.
+        other_M: the second list.
+        other_share: share of the turns of the second list, between 0 and 1.
+        n: number of items.
+
+    Returns:
+        Rows of the first list, and of the second counted on from the end of the first: ``n``, or those of all distinct
+        items if they are fewer.
+    """
+    turn = np.concatenate(
+        [(np.arange(len(item_N)) + 0.5) / (1 - other_share), (np.arange(len(other_M)) + 0.5) / other_share]
+    )
+    order = np.argsort(turn, kind="stable")
+    _, first = np.unique(np.concatenate([item_N, other_M])[order], return_index=True)
+    return order[np.sort(first)][:n]

@@ -5,6 +5,8 @@ The examples and negatives of a step do not depend on the number of ranks or mic
 of interests do.
 """
 
+from typing import Final
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -22,13 +24,13 @@ from multitudes.batches.negatives import (
 from multitudes.batches.windows import WindowBatch
 from multitudes.data.prepared import PreparedData
 from multitudes.errors import UsageError
+from multitudes.linear.interactions import interaction_matrix, item_factors
 from multitudes.nn.losses import WeightedLoss
 from multitudes.nn.two_tower import TwoTower
 from multitudes.seeding import generator, stream_seed
 from multitudes.training.checkpoint import Position, TrainingState
 from multitudes.training.config import RunConfig
 from multitudes.training.distributed import SINGLE_PROCESS, Ranks
-from multitudes.training.item_init import initialize_items
 from multitudes.training.objective import TargetLogQ, batch_loss, total_loss
 from multitudes.training.optimizer import Adam
 from multitudes.training.sharded_embedding import all_reduce_gradients, shard_item_table
@@ -157,3 +159,28 @@ def training_device(name: str) -> torch.device:
     if name == "cuda" and not torch.cuda.is_available():
         raise UsageError("[train] device = 'cuda': torch sees no GPU here; use 'auto' or 'cpu'")
     return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+MAX_EVENTS: Final = 20_000_000  # of more, those of evenly spaced users are read
+
+
+def initialize_items(model: TwoTower, prepared: PreparedData, *, include_validation: bool) -> None:
+    """Replace the id embeddings of the items that have training interactions, in place.
+
+    Args:
+        model: untrained.
+        prepared: the prepared data.
+        include_validation: read the validation split too, for a last fit.
+    """
+    every = -(-max(len(prepared.event_item), 1) // MAX_EVENTS)
+    users = None if every == 1 else np.arange(0, prepared.n_users, every)
+    matrix = interaction_matrix(prepared, include_validation=include_validation, users=users)
+    weight = model.items.id_embedding.weight
+    factors_IR = item_factors(matrix, weight.shape[1])
+    has_interactions_I = factors_IR.any(axis=1)
+    if not has_interactions_I.any():
+        return
+    with torch.no_grad():
+        scale = float(weight.std()) / np.sqrt((factors_IR[has_interactions_I] ** 2).mean())
+        rows = torch.from_numpy(np.flatnonzero(has_interactions_I))
+        weight[rows, : factors_IR.shape[1]] = torch.from_numpy(factors_IR[has_interactions_I] * np.float32(scale))

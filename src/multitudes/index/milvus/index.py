@@ -20,7 +20,7 @@ from numpy.typing import ArrayLike, NDArray
 from multitudes.config import parse
 from multitudes.errors import ArtefactError, DataError, UsageError
 from multitudes.index import files
-from multitudes.index.item_table import check_ids, find_rows, make_item_table
+from multitudes.index.item_table import check_ids, make_item_table
 from multitudes.index.milvus.client_library import MilvusClient
 from multitudes.index.milvus.collection import (
     MAX_RESULTS,
@@ -34,7 +34,7 @@ from multitudes.index.milvus.collection import (
 from multitudes.index.milvus.config import MilvusConfig, published_settings, settings_to_open
 from multitudes.index.milvus.connection import Connection, Deadline
 from multitudes.index.milvus.search import SearchParameters, parameters_from_record, search_topic
-from multitudes.index.protocol import Hits, Topics
+from multitudes.index.protocol import Hits, Topics, find_rows
 from multitudes.index.request import check_request, search_by_topic
 
 KIND = "milvus"

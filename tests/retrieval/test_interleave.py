@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from multitudes.batches.interleave import interleave
+from multitudes.retrieval.search import interleave
 
 
 def slowly(items: list[int], others: list[int], share: Fraction, n: int) -> list[int]:
