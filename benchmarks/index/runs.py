@@ -159,9 +159,7 @@ def _vectors(run: Run, user_B: Ids) -> UserQueries:
     """Return the vectors of users as they are served: by their whole history, for some of the topics they follow."""
     prepared, length = run.prepared, run.config.model.history
     end_B = prepared.event_offset[user_B + 1]
-    topic_BC = draw_topics(
-        followed_topics(prepared, user_B), _TOPICS if "explicit" in run.kinds(1) else 0, SEED, user_B
-    )
+    topic_BC = draw_topics(followed_topics(prepared, user_B), _TOPICS if "explicit" in run.kinds(1) else 0, user_B)
     times_BL = event_times(prepared.event_time, end_B, length)
     vectors = run.user_vectors(gather_histories(prepared, user_B, end_B, length), topic_BC, time_BL=times_BL)
     count_B = vectors.mask_BK.sum(axis=1)

@@ -155,7 +155,7 @@ def _vectors(folder: Path) -> UserVectors:
     user_B = np.arange(min(release.n_users, _TUNING_USERS))
     histories = UserContextBuilder(release).from_release(user_B).histories
     conditions = release.manifest.kinds.count("explicit")
-    return user_vectors(release, histories, draw_conditions(histories.follow_BF, conditions, 0, user_B))
+    return user_vectors(release, histories, draw_conditions(histories.follow_BF, conditions, user_B))
 
 
 def _user_states(world: World, sizes: Sizes) -> Iterator[UserState]:

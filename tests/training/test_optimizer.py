@@ -16,13 +16,13 @@ def weights() -> tuple[nn.Embedding, nn.Linear, nn.Linear]:
     return nn.Embedding(50, 8, sparse=True), nn.Linear(8, 4), nn.Linear(8, 4)
 
 
-def trained(kind: str, decay: float) -> list[Tensor]:
+def trained(kind: str) -> list[Tensor]:
     table, used, idle = weights()
     dense = [*used.parameters(), *idle.parameters()]
     optimizers: Sequence[Adam | torch.optim.Optimizer] = (
-        [Adam(dense, rate=0.01, decay=decay), Adam([table.weight], rate=0.01, sparse=True)]
+        [Adam(dense, rate=0.01), Adam([table.weight], rate=0.01, sparse=True)]
         if kind == "ours"
-        else [torch.optim.AdamW(dense, lr=0.01, weight_decay=decay), torch.optim.SparseAdam([table.weight], lr=0.01)]
+        else [torch.optim.AdamW(dense, lr=0.01, weight_decay=0.0), torch.optim.SparseAdam([table.weight], lr=0.01)]
     )
     for step in range(5):
         for optimizer in optimizers:
@@ -34,9 +34,8 @@ def trained(kind: str, decay: float) -> list[Tensor]:
     return [table.weight, *dense]
 
 
-@pytest.mark.parametrize("decay", [0.0, 0.1])
-def test_the_steps_are_those_of_torch(decay: float) -> None:
-    ours, torchs, fresh = trained("ours", decay), trained("torch's", decay), weights()[0].weight
+def test_the_steps_are_those_of_torch() -> None:
+    ours, torchs, fresh = trained("ours"), trained("torch's"), weights()[0].weight
     assert all(torch.equal(one, other) for one, other in zip(ours, torchs, strict=True))
     assert not torch.equal(ours[0], fresh)
 

@@ -24,7 +24,6 @@ class EvaluateConfig(Config):
     )
     max_users: int | None = Field(None, ge=1, description="maximum number of users, sampled by the seed; none: all")
     resamples: int = Field(1000, ge=1, description="bootstrap resamples of users for the 95 % intervals")
-    core_days: int = Field(4, ge=1, description="active days in the last 28 that make a user core")
     segments: tuple[SegmentName, ...] | None = Field(
         None, description="segmentations of users and targets in the result; none: all that the data allow"
     )

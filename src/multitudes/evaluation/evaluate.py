@@ -142,7 +142,7 @@ def _figures(
     """Return all figures for one kind of targets."""
     bootstrap = Bootstrap(config.resamples, config.seed)
     budget = main_budget(budgets)
-    of_users = user_segments(run.prepared, measured.held, config.split, config.core_days)
+    of_users = user_segments(run.prepared, measured.held, config.split)
     own, wanted = run.config.method, config.segments or ()
     methods, differences = methods_and_differences(measured.lists, measured.targets, own, bootstrap)
     targets_B = measured.targets["targets"]

@@ -20,6 +20,7 @@ from multitudes.seeding import generator
 TargetKind = Literal["new", "all"]
 HISTORY = ("0", "1-9", "10-49", "50+")
 COHORT = ("core", "non-core", "new")
+CORE_DAYS = 4  # active days in the last 28 that make a user core: once a week
 
 
 def targets_of_kind(held: HeldOut, kind: TargetKind) -> HeldOut:
@@ -52,7 +53,9 @@ class Segment(NamedTuple):
     label_B: NDArray[np.int64]
 
 
-def user_segments(prepared: PreparedData, held: HeldOut, split: Split, core_days: int) -> dict[str, Segment]:
+def user_segments(
+    prepared: PreparedData, held: HeldOut, split: Split, core_days: int = CORE_DAYS
+) -> dict[str, Segment]:
     """Return the segmentations by history length and, unless events have only an order, by cohort."""
     length_B = held.end_B - prepared.event_offset[held.user_B]
     segments = {"history": Segment(HISTORY, np.searchsorted([1, 10, 50], length_B, side="right"))}
@@ -62,7 +65,7 @@ def user_segments(prepared: PreparedData, held: HeldOut, split: Split, core_days
 
 
 def cohorts(
-    prepared: PreparedData, held: HeldOut, split: Split, core_days: int, window_days: int = 28
+    prepared: PreparedData, held: HeldOut, split: Split, core_days: int = CORE_DAYS, window_days: int = 28
 ) -> NDArray[np.int64]:
     """Return the cohort of each user: 0 core, 1 non-core, 2 new; shape (B,).
 

@@ -8,7 +8,12 @@ Every implementation guarantees this (``tests/index/test_contract.py``):
 * A query gets the same answer alone and in a batch.
 * The recall is the one that ``info()`` states, with and without filters.
 
-Legend: Q queries · N results asked for · D dimensions · n items held.
+``sort_keys`` packs the score and the row of a candidate into one integer, so that one sort ranks candidates with ties
+by the smaller row. NumPy sorts integers faster than it argsorts floats: 12 × 722 candidates take 0.13 ms instead of
+0.32 on one core. The lowest bit of a key is 1 if a filter removes the candidate. A removed candidate keeps its rank, so
+the rank of the last result is known.
+
+Legend: Q queries · M candidates · R results of all queries, flat · N results asked for · D dimensions · n items held.
 """
 
 from collections.abc import Sequence

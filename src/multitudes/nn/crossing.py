@@ -3,7 +3,7 @@
 Legend: ... any leading dimensions (B, K) · F feature fields · D width. The same crossing serves every kind of interest.
 """
 
-from typing import Literal
+from typing import Final, Literal
 
 import torch
 from pydantic import Field
@@ -12,6 +12,9 @@ from torch import Tensor, nn
 from multitudes.config import Config
 from multitudes.nn.primitives import Dropout
 
+_MASKS: Final = 4  # parallel MaskNet blocks of dhen; the paper gives neither their number nor their width
+_MASK_WIDTH: Final = 128
+
 
 class CrossingConfig(Config):
     """Settings of the feature crossing."""
@@ -19,8 +22,6 @@ class CrossingConfig(Config):
     kind: Literal["mlp", "dhen"] = Field("mlp", description="mlp: small default; dhen: two levels, as in the paper")
     hidden: int = Field(256, ge=0, description="width of the hidden layers (the paper: 1024); mlp: 0 is a linear map")
     heads: int = Field(4, ge=1, description="dhen: attention heads")
-    masks: int = Field(4, ge=1, description="dhen: parallel MaskNet blocks")
-    mask_width: int = Field(128, ge=8, description="dhen: width of a MaskNet block")
 
 
 def build_crossing(config: CrossingConfig, fields: int, width: int, dropout: float) -> nn.Module:
@@ -54,8 +55,8 @@ class DHENCrossing(nn.Module):
         self.attention = nn.TransformerEncoder(layer, num_layers=2, enable_nested_tensor=False)
         flat = fields * width
         self.first_mlp = mlp(flat, config.hidden, flat, dropout)
-        self.mask_blocks = nn.ModuleList(MaskBlock(flat, config.mask_width) for _ in range(config.masks))
-        self.mask_out = nn.Linear(config.masks * config.mask_width, width)
+        self.mask_blocks = nn.ModuleList(MaskBlock(flat, _MASK_WIDTH) for _ in range(_MASKS))
+        self.mask_out = nn.Linear(_MASKS * _MASK_WIDTH, width)
         self.second_mlp = mlp(flat, config.hidden, width, dropout)
 
     def forward(self, field_FD: Tensor) -> Tensor:

@@ -179,7 +179,7 @@ def _sample_users(run: Run, conditions: int) -> _CheckSample:
     end_B, length = prepared.event_offset[user_B + 1], run.config.model.history
     histories = gather_histories(prepared, user_B, end_B, length)
     time_BL = event_times(prepared.event_time, end_B, length)
-    topic_BC = draw_topics(followed_topics(prepared, user_B), conditions, 0, user_B)
+    topic_BC = draw_topics(followed_topics(prepared, user_B), conditions, user_B)
     positives = positive_items(prepared, user_B, end_B)
     expected = run.user_vectors(histories, topic_BC, time_BL=time_BL, positives=positives)
     return _CheckSample(histories, topic_BC, time_BL, positives, expected)

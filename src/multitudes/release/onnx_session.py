@@ -1,4 +1,11 @@
-"""The towers of a release in ONNX Runtime."""
+"""The towers of a release in ONNX Runtime, and a check of their files: each must hold all of its weights.
+
+A tensor of an ONNX file may name another file, with any path, where its values are. No checksum of the release covers
+that file, and ONNX Runtime before 1.24.1 reads it wherever it is. Towers are published without such tensors.
+
+Only what leads to a tensor is decoded (https://protobuf.dev/programming-guides/encoding): the values themselves are
+skipped, so the check reads little of a large file.
+"""
 
 import mmap
 from collections.abc import Iterator, Mapping, Sequence

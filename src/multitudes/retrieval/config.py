@@ -65,10 +65,6 @@ class RetrieveConfig(Config):
         description="How many items are retrieved for each vector: share: about as many as its share of the list"
         " needs; full: as many as the list has, which costs more with many vectors and hardly changes the list.",
     )
-    boost: float = Field(
-        3.0, ge=1, description="Factor by which a request's boosts multiply a share of the list, of 0.05 at least."
-    )
-    seed: int = Field(0, description="Seed of the draw of followed topics, which depends on user and request alone.")
 
     @field_validator("explicit_share")
     @classmethod

@@ -17,6 +17,7 @@ from multitudes.retrieval.request import Request
 from multitudes.retrieval.user_context import UserContext
 from multitudes.seeding import GOLDEN_GAMMA, splitmix64, stream_seed
 
+BOOST = 3.0  # factor of the share of the list, of .05 at least, of what a request boosts
 FEWER_VECTORS = 3  # vectors of a user with ``Degradation.FEWER``
 
 
@@ -69,7 +70,7 @@ def draw_conditions(
     drawn, first_BF = min(columns, config.topics_per_request), None
     if any(one.muted_topics or one.boosted_topics for one in preferences):
         follow_BF, first_BF = _apply_preferences(follow_BF, preferences)
-    topic_BC = draw_topics(follow_BF, drawn, config.seed, user_B, request_ids, first_BF)
+    topic_BC = draw_topics(follow_BF, drawn, user_B, request_ids, first_BF)
     return np.pad(topic_BC, ((0, 0), (0, columns - drawn)))
 
 
@@ -90,20 +91,18 @@ def _apply_preferences(
 def draw_topics(
     follow_BF: NDArray[np.int64],
     topics: int,
-    seed: int,
     user_B: NDArray[np.int64],
     request_id: str | Sequence[str] = "",
     first_BF: NDArray[np.bool_] | None = None,
 ) -> NDArray[np.int64]:
     """Draw at most ``topics`` distinct followed topics of each user, with equal chances (docs/methods/conditional.md).
 
-    The draw is a function of seed, user and request: a request can be replayed, and neither the other users of a batch
+    The draw is a function of user and request: a request can be replayed, and neither the other users of a batch
     nor the order of the followed topics matter.
 
     Args:
         follow_BF: followed topics, 0 = padding.
         topics: C, conditions per request.
-        seed: of the settings of retrieval.
         user_B: numbers of the users; any fixed number for a user without one.
         request_id: of all users, or of each.
         first_BF: topics that come before all others; None: no topic does.
@@ -112,7 +111,7 @@ def draw_topics(
         Topics (B, C), 0 = none, at the end.
     """
     names = [request_id] * len(user_B) if isinstance(request_id, str) else request_id
-    seeds = {name: stream_seed(seed, "conditions", name) for name in set(names)}
+    seeds = {name: stream_seed(0, "conditions", name) for name in set(names)}
     base_B = np.array([seeds[name] for name in names], dtype=np.uint64)
     user_key_B = _next_splitmix64(base_B + user_B.astype(np.uint64))
     key_BF = _next_splitmix64(user_key_B[:, None] + follow_BF.astype(np.uint64))
@@ -178,16 +177,14 @@ def history_weights(
     return weights
 
 
-def boost_factors(
-    vectors: UserVectors, preferences: Sequence[Preferences], config: RetrieveConfig
-) -> NDArray[np.float64] | None:
+def boost_factors(vectors: UserVectors, preferences: Sequence[Preferences]) -> NDArray[np.float64] | None:
     """Return the factor by which the share of each vector is multiplied (B, K); None if no request boosts anything."""
     if not any(one.boosted_topics or one.boosted_interests for one in preferences):
         return None
     boosted_BK = [
         _matching_vectors(vectors, b, one.boosted_topics, one.boosted_interests) for b, one in enumerate(preferences)
     ]
-    return np.where(np.stack(boosted_BK), config.boost, 1.0)
+    return np.where(np.stack(boosted_BK), BOOST, 1.0)
 
 
 def keep_strongest(

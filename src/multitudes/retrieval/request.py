@@ -20,7 +20,7 @@ class Request(RecommendRequest):
 
     A muted topic has no vector in the answer, and none of its items is returned. Boosted topics become conditions
     before any other topic is drawn, also when the user does not follow them. Interests are muted and boosted by the
-    numbers that an earlier answer gave them. A boost multiplies a share, of .05 at least, by ``[retrieve] boost``.
+    numbers that an earlier answer gave them. A boost multiplies a share, of .05 at least, by 3.
     Unknown topics are counted in the answer.
 
     Attributes:

@@ -299,7 +299,7 @@ class Retriever:
             self._cache_vectors(requests, all_vectors)
         all_vectors = self._with_shares_and_tastes(all_vectors, snapshot, requests, preferences)
         vectors = mask_muted(all_vectors, preferences)
-        boost_BK = boost_factors(all_vectors, preferences, self.config)
+        boost_BK = boost_factors(all_vectors, preferences)
         if degradation > Degradation.NONE:
             vectors = keep_strongest(vectors, self.config, boost_BK)
         timer("tower")

@@ -128,7 +128,7 @@ def user_vectors(
 ) -> UserVectors:
     """Return the vectors of users as of their cut, with the parts of the list of their tastes."""
     histories = held_out_histories(run.prepared, users.user_B, users.end_B, run.config.model.history)
-    topic_BC = draw_topics(histories.follow_BF, config.topics_per_request, config.seed, users.user_B, _REQUEST_ID)
+    topic_BC = draw_topics(histories.follow_BF, config.topics_per_request, users.user_B, _REQUEST_ID)
     time_BL = event_times(run.prepared.event_time, users.end_B, run.config.model.history)
     positives = positive_items(run.prepared, users.user_B, users.end_B)
     vectors = run.user_vectors(histories, topic_BC, partition, time_BL, positives)

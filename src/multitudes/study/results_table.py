@@ -23,11 +23,10 @@ from multitudes.batches.held_out import HeldOut, held_out_users
 from multitudes.data.prepared import PreparedData, Split
 from multitudes.errors import ArtefactError
 from multitudes.evaluation.baselines import BASELINES
-from multitudes.evaluation.targets import COHORT, HISTORY, Segment, user_segments
+from multitudes.evaluation.targets import COHORT, CORE_DAYS, HISTORY, Segment, user_segments
 from multitudes.metrics import diversity
 from multitudes.study.cells import Cell, outcomes_file, read_result
 from multitudes.study.comparison import SEGMENTS
-from multitudes.study.config import StudyConfig
 from multitudes.study.grid import changed_settings
 
 NO_SEED = -1
@@ -44,7 +43,7 @@ class FinishedCell(NamedTuple):
     trials: int  # of tuning
 
 
-def outcomes_table(finished: Iterable[FinishedCell], cells: Path, split: Split, config: StudyConfig) -> pl.DataFrame:
+def outcomes_table(finished: Iterable[FinishedCell], cells: Path, split: Split) -> pl.DataFrame:
     """Return the per-user outcomes of all cells that have a result."""
     by_data: dict[str, list[Cell]] = {}
     for one in finished:
@@ -53,7 +52,7 @@ def outcomes_table(finished: Iterable[FinishedCell], cells: Path, split: Split, 
     tables = []
     for group in by_data.values():
         frames = [_cell_outcomes(cell, cells, split, baselines=number == 0) for number, cell in enumerate(group)]
-        users = segment_users(PreparedData.open(group[0].prepared), split, config.evaluate.core_days)
+        users = segment_users(PreparedData.open(group[0].prepared), split)
         # Data without times of use have fewer columns, and so have cells of an earlier version.
         tables.append(pl.concat(frames, how="diagonal").join(users, on="user_id", how="left", validate="m:1"))
     if not tables:
@@ -114,7 +113,7 @@ def _cell_record(one: FinishedCell, result: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def segment_users(prepared: PreparedData, split: Split, core_days: int) -> pl.DataFrame:
+def segment_users(prepared: PreparedData, split: Split, core_days: int = CORE_DAYS) -> pl.DataFrame:
     """Return user_id (as text), activity, history and tastes of every user with targets in ``split``.
 
     Activity is null if the log has no timestamps.

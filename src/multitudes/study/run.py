@@ -183,7 +183,7 @@ class _StudySession:
             "cells": cell_records(cells, self._cells, split),
             "tuning": [_tuning_record(entry, search) for entry, search in zip(self._entries, searches, strict=True)],
         }
-        write_outcomes(outcomes_table(cells, self._cells, split, self._config), folder / OUTCOMES_FILE)
+        write_outcomes(outcomes_table(cells, self._cells, split), folder / OUTCOMES_FILE)
         write_json(folder / CELLS_FILE, record)
         return StudyResult(folder, record)
 

@@ -37,9 +37,9 @@ class TrainConfig(Config):
         description="which implicit interest explains an example: the nearest (the paper), a drawn one, or all; max:"
         " the nearest to each item, target and negatives alike, as the blend global_top ranks",
     )
-    gumbel_temperature: float = Field(0.5, gt=0, description="gumbel: temperature of the draw")
-    unconditioned_weight: float = Field(1.0, ge=0, description="weight of the unconditioned vector's loss")
-    implicit_weight: float = Field(1.0, ge=0, description="weight of the implicit interests' loss")
+    implicit_weight: float = Field(
+        1.0, ge=0, description="weight of the implicit interests' loss; that of the unconditioned vector is 1"
+    )
     explicit_weight: float = Field(0.1, ge=0, description="weight of the explicit interests' loss")
     in_batch: int = Field(512, ge=0, description="negatives drawn from the positives of the batch")
     uniform: int = Field(512, ge=0, description="negatives drawn uniformly from the vocabulary")
@@ -52,7 +52,6 @@ class TrainConfig(Config):
         "svd", description="initial item embeddings: singular vectors of the training interactions, or random numbers"
     )
     learning_rate: float = Field(0.001, gt=0, le=1e30, description="Adam's step size")
-    weight_decay: float = Field(0.0, ge=0, le=1000, description="AdamW's decay of all weights but item embeddings")
     final: bool = Field(
         False, description="train on validation too, for all epochs: a last fit, see `multitudes train --refit`"
     )

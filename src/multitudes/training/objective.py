@@ -4,7 +4,7 @@ Legend: B examples · W targets per example · C of them with a condition · L e
 negatives · M distinct items · S moments of dense training · T their targets · F followed topics · D width.
 """
 
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 import torch
@@ -31,6 +31,8 @@ from multitudes.nn.two_tower import TwoTower
 from multitudes.nn.user_tower import UserInputs
 from multitudes.training.config import TrainConfig
 from multitudes.training.distributed import SINGLE_PROCESS, Ranks
+
+_GUMBEL_TEMPERATURE: Final = 0.5  # of the draw of an interest; colder draws are the argmax
 
 
 class TargetLogQ(NamedTuple):
@@ -161,7 +163,7 @@ def _negative_mass(vectors_BKD: Tensor, pool_ND: Tensor, log_q_N: Tensor, hit_BN
 def total_loss(losses: dict[str, Tensor], config: TrainConfig) -> Tensor:
     """Return the weighted sum of the losses."""
     weight = {
-        "single": config.unconditioned_weight,
+        "single": 1.0,
         "implicit": config.implicit_weight,
         "explicit": config.explicit_weight,
     }
@@ -179,7 +181,7 @@ def _associate(
     if config.association == "argmax":
         return hard_argmax_loss(positive_BWK, negative_BK, mask_BK)
     if config.association == "gumbel":
-        return gumbel_loss(positive_BWK, negative_BK, mask_BK, config.gumbel_temperature, generator)
+        return gumbel_loss(positive_BWK, negative_BK, mask_BK, _GUMBEL_TEMPERATURE, generator)
     return mixture_loss(positive_BWK, negative_BK, mask_BK, weight_BK)
 
 

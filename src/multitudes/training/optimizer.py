@@ -22,16 +22,15 @@ class Adam:
     "exp_avg_sq" in the shape of the weight, and "step", the number of steps taken.
     """
 
-    def __init__(self, weights: Sequence[Tensor], *, rate: float, decay: float = 0.0, sparse: bool = False) -> None:
+    def __init__(self, weights: Sequence[Tensor], *, rate: float, sparse: bool = False) -> None:
         """Start without moments.
 
         Args:
             weights: all dense, or all embedding tables.
             rate: the step size.
-            decay: AdamW's, of dense weights.
             sparse: the weights are embedding tables with sparse gradients.
         """
-        self.weights, self.rate, self.decay, self.sparse = weights, rate, decay, sparse
+        self.weights, self.rate, self.sparse = weights, rate, sparse
         self.state: dict[int, dict[str, Tensor]] = {}
 
     def zero_grad(self) -> None:
@@ -52,7 +51,7 @@ class Adam:
             counts = [int(step.add_(1)) for step in steps]
             sparse_adam(weights, gradients, averages, squares, counts, maximize=False, **settings)
         else:
-            settings["weight_decay"] = self.decay
+            settings["weight_decay"] = 0.0
             adamw(weights, gradients, averages, squares, [], steps, amsgrad=False, maximize=False, **settings)
 
     def _init_moments(self, number: int) -> dict[str, Tensor]:

@@ -47,7 +47,7 @@ def initial_state(prepared: PreparedData, config: RunConfig, ranks: Ranks = SING
         initialize_items(model, prepared, include_validation=settings.final)
     model = shard_item_table(model, ranks).to(training_device(settings.device))
     optimizers = [
-        Adam(dense_weights(model), rate=settings.learning_rate, decay=settings.weight_decay),
+        Adam(dense_weights(model), rate=settings.learning_rate),
         Adam([model.items.id_embedding.weight], rate=settings.learning_rate, sparse=True),
     ]
     frequency = StreamingFrequency.uniform(prepared.n_items, settings.in_batch)
@@ -165,7 +165,12 @@ MAX_EVENTS: Final = 20_000_000  # of more, those of evenly spaced users are read
 
 
 def initialize_items(model: TwoTower, prepared: PreparedData, *, include_validation: bool) -> None:
-    """Replace the id embeddings of the items that have training interactions, in place.
+    """Replace the id embeddings of the items that have training interactions by singular vectors, in place.
+
+    With random embeddings, a short training spends most of its steps on what a singular value decomposition tells at
+    once: which items have users in common; ``docs/training.md`` has what it brings. X is the binary matrix of users and
+    items, each entry divided by the square roots of the interactions of its user and of its item. With X ≈ U S Vᵀ, the
+    embedding of an item is its row of V √S, at the scale of the random ones, which items without interactions keep.
 
     Args:
         model: untrained.

@@ -3,6 +3,12 @@
 A publish that fails leaves the alias unchanged and drops its unfinished collection. One that is killed leaves that
 collection behind, and ``expire`` of a later publish drops it.
 
+Search parameters are tuned on queries of users, against exact search. Under a filter that keeps less than 7 % of the
+items the server computes every score, so the recall is 1. Under a filter that keeps more, the graph search is the
+weaker, the fewer items are kept (measured at 100,000 items of a factor model: 200 candidates find 0.97 of the best 100
+of all items, 400 find 0.93 of the best 100 of a topic of 10 %). Such a topic is searched in a few pieces below that
+share; if there would be many pieces, with more candidates.
+
 Legend: Q queries · n items · D dimensions.
 """
 

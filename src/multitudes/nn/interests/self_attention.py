@@ -5,6 +5,8 @@
 Legend: B users · L history, column 0 the most recent · K interests · D width.
 """
 
+from typing import Final
+
 import torch
 from pydantic import Field
 from torch import Tensor, nn
@@ -13,11 +15,12 @@ from multitudes.config import Config
 from multitudes.nn.interest_assignment import ImplicitInterests, attend_to_events
 from multitudes.nn.primitives import scale_to
 
+_EXPANSION: Final = 4  # width of the hidden layer, in multiples of that of the model (ComiRec)
+
 
 class SelfAttentionConfig(Config):
     """Settings of the self-attention."""
 
-    expansion: int = Field(4, ge=1, description="width of the hidden layer, in multiples of the model's width")
     places: int = Field(100, ge=1, description="number of learned positions; older events share the last")
     item_norm: float = Field(
         4.0,
@@ -41,8 +44,8 @@ class SelfAttention(nn.Module):
         self.config = config
         self.position = nn.Embedding(config.places, width)
         nn.init.normal_(self.position.weight, std=0.1)
-        self.hidden = nn.Linear(width, config.expansion * width, bias=False)  # W1
-        self.heads = nn.Linear(config.expansion * width, interests, bias=False)  # W2
+        self.hidden = nn.Linear(width, _EXPANSION * width, bias=False)  # W1
+        self.heads = nn.Linear(_EXPANSION * width, interests, bias=False)  # W2
 
     def forward(
         self, item_BLD: Tensor, valid_BL: Tensor, generator: torch.Generator | None = None

@@ -6,6 +6,8 @@ most events are the interests; the sequence encoder then reads each subsequence 
 Legend: B users · L history, column 0 the most recent · K interests · M concepts · N items of a batch · D width.
 """
 
+from typing import Final
+
 import torch
 from pydantic import Field
 from torch import Tensor, nn
@@ -15,6 +17,8 @@ from multitudes.errors import UsageError
 from multitudes.nn.interest_assignment import ImplicitInterests, assign_events
 from multitudes.nn.primitives import l2_normalize
 
+_RESTART: Final = 0.05  # a concept restarts if it has less than this share of the mean number of items: it is dead
+
 
 class SubsequenceConfig(Config):
     """Settings of the subsequences."""
@@ -22,9 +26,6 @@ class SubsequenceConfig(Config):
     concepts: int = Field(32, ge=1, le=4096, description="M, clusters of item vectors that all users share (the paper)")
     memory: float = Field(
         0.99, ge=0, lt=1, description="decay of the moving average by which concepts follow the items"
-    )
-    restart: float = Field(
-        0.05, ge=0, lt=1, description="a concept restarts if it has less than this share of the mean number of items"
     )
 
 
@@ -86,7 +87,7 @@ class Subsequence(nn.Module):
         self.count_M.mul_(decay).add_(near_NM.sum(dim=0), alpha=1 - decay)
         self.sum_MD.mul_(decay).add_(near_NM.T @ item_ND, alpha=1 - decay)
         mean_count = self.count_M.sum() / len(self.count_M)
-        dead_M = self.count_M < self.config.restart * mean_count
+        dead_M = self.count_M < _RESTART * mean_count
         drawn_M = torch.randint(len(item_ND), (len(dead_M),), generator=generator).to(item_ND.device)
         self.sum_MD.copy_(torch.where(dead_M.unsqueeze(1), item_ND[drawn_M] * mean_count, self.sum_MD))
         self.count_M.copy_(torch.where(dead_M, mean_count, self.count_M))
