@@ -13,14 +13,12 @@ from multitudes.data.planted import PlantedConfig
 from multitudes.evaluation import evaluate as evaluation
 from multitudes.evaluation import health, protocol
 from multitudes.evaluation.baselines import Baselines
-from multitudes.evaluation.system_search import SystemSearch
 from multitudes.nn.methods import Method
 from multitudes.progress import Progress
 
 PARTS = (
     TimedFunction("user vectors", protocol, "user_vectors"),
-    TimedFunction("retrieval of all systems", protocol, "SystemSearch"),
-    TimedFunction("retrieval of all systems", SystemSearch, "by_budget"),
+    TimedFunction("retrieval of all systems", protocol, "search_system"),
     TimedFunction("retrieval of all systems", protocol, "search_vectors"),
     TimedFunction("max-score ranks", protocol, "max_scores"),
     TimedFunction("max-score ranks", protocol, "max_score_ranks"),

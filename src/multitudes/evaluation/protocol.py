@@ -48,7 +48,7 @@ from multitudes.evaluation.outcomes import (
 )
 from multitudes.evaluation.repeats import RepeatSystems
 from multitudes.evaluation.reranked import RerankedSystems, one_vector_scores
-from multitudes.evaluation.system_search import Exclusion, RankedLists, SystemSearch, ranked_lists
+from multitudes.evaluation.system_search import Exclusion, RankedLists, ranked_lists, search_system
 from multitudes.evaluation.target_segments import TimeSegments
 from multitudes.evaluation.targets import TargetKind, items_to_exclude, targets_of_kind
 from multitudes.linear.judge import Judge, JudgedUsers
@@ -219,7 +219,7 @@ class _SearchedUsers(NamedTuple):
     held: HeldOut
     histories: Sequence[NDArray[np.int64]]  # distinct items, newest event first
     vectors: UserVectors  # of the run
-    searches: Sequence[tuple[System, SystemSearch]]  # the run's own first
+    systems: Sequence[tuple[System, tuple[int, ...]]]  # with the budgets of each; the run's own first
     max_score_BI: NDArray[np.float32]
     one_score_BI: NDArray[np.float32] | None  # by the one vector of the whole history; None: the run has none
 
@@ -264,17 +264,13 @@ class Evaluator:
         return {kind: self._measure(of_kind, kind, users) for kind, of_kind in of_kinds.items() if len(of_kind)}
 
     def _search(self, held: HeldOut) -> _SearchedUsers:
-        """Make the vectors of users, and search with those of every system."""
+        """Make the vectors of users, for every system."""
         histories = seen_items(self._run.prepared, held)
         vectors = user_vectors(self._run, held, self._retrieve, self._catalogue)
         controls = self._control_vectors(held, vectors)
         of_systems = systems(self._run.config.method, vectors, controls, self._retrieve)
-        searches = [
-            (system, SystemSearch(system.vectors, self._catalogue, budgets, histories, system.config))
-            for system, budgets in self._evaluated(of_systems)
-        ]
         scores = max_scores(vectors, self._item_ID), one_vector_scores(vectors, self._item_ID)
-        return _SearchedUsers(held, histories, vectors, searches, *scores)
+        return _SearchedUsers(held, histories, vectors, list(self._evaluated(of_systems)), *scores)
 
     def _evaluated(self, found: Sequence[System]) -> Iterator[tuple[System, tuple[int, ...]]]:
         """Yield the systems that are evaluated, each with its budgets; the run's own is the first."""
@@ -301,7 +297,7 @@ class Evaluator:
         judged = self._judge.interests(self._run.prepared, held)
         item_lists = {key: ranked.item_BN for key, ranked in lists.items()}
         if kind == "all" and self._repeats is not None and self._repeats.source is not None:
-            new = users.searches[0][1].by_budget(row_B, self._exclusion(histories))
+            new = search_system(users.vectors.select(row_B), self._catalogue, self._budgets, histories, self._retrieve)
             item_lists |= self._repeats.lists(held, new, histories, control=bool(self._baselines))
         if users.one_score_BI is not None and self._reranked is not None:
             short = [n for n in self._budgets if n <= main_budget(self._budgets)]
@@ -326,13 +322,12 @@ class Evaluator:
         """Return the lists of each system at each budget."""
         lists: dict[ListKey, RankedLists] = {}
         shared: SearchResult | None = None  # of the blends that only divide or join the lists of the same vectors
-        for system, search in users.searches:
-            is_sharing = search.needs_lists and system.vectors is users.vectors
-            if is_sharing and shared is None:
-                vectors = users.vectors.select(row_B)
+        for system, budgets in users.systems:
+            vectors, own = system.vectors.select(row_B), None
+            if system.vectors is users.vectors and len(vectors.kinds) > 1:
                 depth = proposals(vectors, max(self._budgets))
-                shared = search_vectors(vectors, self._catalogue, depth, excluded.items, system.config)
-            found = search.by_budget(row_B, excluded, shared if is_sharing else None)
+                own = shared = shared or search_vectors(vectors, self._catalogue, depth, excluded.items, system.config)
+            found = search_system(vectors, self._catalogue, budgets, excluded.items, system.config, own)
             lists |= {ListKey(system.name, n): ranked_lists(candidates, n) for n, candidates in found.items()}
         return lists
 

@@ -15,8 +15,6 @@ from numpy.typing import NDArray
 
 from multitudes.api import Source
 from multitudes.batches.user_vectors import InterestKind, UserVectors
-from multitudes.index.exact import ExactIndex
-from multitudes.index.live import LiveIndex
 from multitudes.index.protocol import ANY_TOPIC, NO_ID, Hits, truncate_hits
 from multitudes.retrieval import blend
 from multitudes.retrieval.allocation import (
@@ -170,17 +168,6 @@ def find_candidates(
         boost = None if boost_BK is None else boost_BK[chunk]
         candidates += _find_chunk(vectors.select(chunk), catalogue, n, excluded[chunk], config, timer, boost)
     return candidates
-
-
-def are_nested(vectors: UserVectors, catalogue: Catalogue) -> bool:
-    """Return whether the list of fewer candidates is the top of the longer one: exact search with one vector.
-
-    Args:
-        vectors: of the users.
-        catalogue: the items that can be retrieved.
-    """
-    is_one_order = len(vectors.kinds) == 1 and vectors.taste_BT is None
-    return is_one_order and isinstance(catalogue.index, LiveIndex) and isinstance(catalogue.index.segment, ExactIndex)
 
 
 def _find_chunk(
