@@ -97,7 +97,7 @@ def test_queries_with_different_exclusions_share_a_call(engine, monkeypatch):
 
 
 def test_a_query_of_zeros_needs_neither_the_engine_nor_a_scan(engine, monkeypatch):
-    monkeypatch.setattr("multitudes.index.exact.scan", lambda query_QD, *_: empty_hits(len(query_QD), 0))
+    monkeypatch.setattr("multitudes.index.request.scan", lambda query_QD, *_: empty_hits(len(query_QD), 0))
     zero = np.zeros((1, 1), dtype=np.float32)
     assert ask(index(engine), 12, query_QD=zero) == list(range(12))
     assert ask(index(engine), 12, excluded=[0, 3, 2_000, 12], query_QD=zero) == [1, 2, *range(4, 12), 13, 14]

@@ -13,6 +13,7 @@ import pytest
 import torch
 from safetensors.numpy import load_file
 
+from multitudes.batches.held_out import held_out_users, select_users
 from multitudes.cli.main import run
 from multitudes.data.prepared import PreparedData
 from multitudes.errors import ArtefactError, MultitudesError, UsageError
@@ -157,7 +158,10 @@ def test_a_loss_that_is_not_finite_stops_with_position_and_advice(prepared: Prep
 def test_without_validation_targets_the_last_epoch_is_kept_and_the_run_says_so(
     prepared: PreparedData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("multitudes.training.loop.sample_rows", lambda *_: np.empty(0, dtype=np.int64))
+    monkeypatch.setattr(
+        "multitudes.training.loop.draw_validation_users",
+        lambda prepared, _: select_users(held_out_users(prepared, "validation"), np.empty(0, dtype=np.int64)),
+    )
     run = train(prepared, config(epochs=3, patience=1), tmp_path / "run")
     record = json.loads((tmp_path / "run" / "run.json").read_text())
     assert (record["best_epoch"], record["judged_users"]) == (3, 0)
