@@ -99,8 +99,9 @@ def test_with_half_of_the_places_a_run_fills_the_list_of_half_the_budget(tmp_pat
 
 def test_a_pair_of_a_run_with_itself_keeps_the_turns_of_popular_items(monkeypatch):
     items = catalogue(np.outer(np.linspace(1, 0.1, 20), [1, 0.1]), counts=np.arange(20))  # item 20 is the most popular
-    config = RetrieveConfig()
-    vectors = user_vectors(("unconditioned",), [[[5, 0.5]]])._replace(events_B=np.array([0]))
+    config = RetrieveConfig(relevance_filter=False)
+    both = user_vectors(("unconditioned", "explicit"), [[[0, 5], [5, 0.5]]], topic_BK=[[0, 1]])
+    vectors = both._replace(events_B=np.array([0]))
     monkeypatch.setattr(pair, "user_vectors", lambda *_: vectors)
     own, nothing = Member(cast("Scorer", None), items, config), [np.array([], dtype=np.int64)]
     (alone,) = find_candidates(vectors, items, 6, nothing, config)

@@ -1,15 +1,13 @@
 """What a release holds of a run, and a release in memory: a run answers as its release with an exact index would.
 
-The towers of a release in memory are those of torch; all else is the code of serving.
+The user tower of a release in memory is that of torch; all else is the code of serving. No torch here.
 
 Legend: U users · I items · D width of the vectors.
 """
 
-from types import SimpleNamespace
 from typing import Any, Protocol
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from multitudes.batches.user_vectors import InterestKind
@@ -19,15 +17,14 @@ from multitudes.index.protocol import Index
 from multitudes.index.tastes import cluster_items, nearest_tastes
 from multitudes.linear.history import LinearHistory
 from multitudes.linear.popularity import user_counts
-from multitudes.nn.two_tower import HistoryInputs, TwoTower
 from multitudes.release.manifest import Manifest, NewItems
+from multitudes.release.onnx_session import Session
 from multitudes.release.release import Release
 from multitudes.repeats.fit import fit_repeats, repeat_rates
 from multitudes.repeats.model import RepeatModel
 from multitudes.retrieval.config import RetrieveConfig, with_run_defaults
 from multitudes.retrieval.retriever import Retriever
 from multitudes.retrieval.scorer import Scorer, catalogue
-from multitudes.retrieval.user_vectors import USER_TOWER_INPUTS
 
 
 class ServableRun(Scorer, Protocol):
@@ -47,12 +44,12 @@ class ServableRun(Scorer, Protocol):
         ...
 
 
-def retriever_in_memory(run: ServableRun, model: TwoTower) -> Retriever:
+def retriever_in_memory(run: ServableRun, user_tower: Session) -> Retriever:
     """Return a retriever of the release that a trained run would be published as, with an exact index.
 
     Args:
         run: the run.
-        model: its towers.
+        user_tower: with the calls of an ONNX session.
     """
     retrieve = with_run_defaults(RetrieveConfig(), run.shares, run.blend, run.calibration)
     conditions = retrieve.topics_per_request if "explicit" in run.kinds(1) else 0
@@ -68,9 +65,8 @@ def retriever_in_memory(run: ServableRun, model: TwoTower) -> Retriever:
         **item_tastes(vector_ID),
         **user_arrays(run, repeats),
     }
-    tower = _TorchTower(model)
     names = prepared.user_ids, prepared.items.select("item_id", "title"), prepared.topics
-    return Retriever(Release.in_memory(manifest, arrays, index, *names, user_tower=tower))
+    return Retriever(Release.in_memory(manifest, arrays, index, *names, user_tower=user_tower))
 
 
 def release_manifest(
@@ -185,24 +181,3 @@ def usable_items(prepared: PreparedData) -> NDArray[np.bool_]:
     usable = usable if usable.any() else np.ones_like(usable)
     usable[0] = False
     return usable
-
-
-class _TorchTower:
-    """The user tower with the calls of an ONNX session."""
-
-    def __init__(self, model: TwoTower) -> None:
-        self._model = model
-
-    def get_inputs(self) -> list[SimpleNamespace]:
-        """Return the inputs, of which retrieval reads the names."""
-        return [SimpleNamespace(name=name) for name in USER_TOWER_INPUTS]
-
-    @torch.no_grad()
-    def run(self, outputs: object, inputs: dict[str, NDArray[Any]]) -> list[NDArray[Any]]:
-        """Return ``USER_TOWER_OUTPUTS``."""
-        del outputs
-        self._model.eval()
-        device = self._model.items.id_embedding.weight.device
-        tensors = (torch.from_numpy(np.ascontiguousarray(inputs[name])).to(device) for name in USER_TOWER_INPUTS)
-        vectors = self._model.user_vectors(HistoryInputs(*tensors))
-        return [tensor.cpu().numpy() for tensor in (*vectors.interests, vectors.assignment_BL)]

@@ -12,7 +12,8 @@
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from types import SimpleNamespace
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -34,6 +35,7 @@ from multitudes.nn.two_tower import DataSizes, HistoryInputs, TwoTower
 from multitudes.nn.user_tower_config import UserTowerConfig
 from multitudes.retrieval.response import Recommendation
 from multitudes.retrieval.retriever import Retriever
+from multitudes.retrieval.user_vectors import USER_TOWER_INPUTS
 from multitudes.run_record import open_prepared, parse_config, read_record
 from multitudes.training.config import RunConfig
 from multitudes.training.run_release import retriever_in_memory
@@ -138,7 +140,7 @@ class TrainedRun:
     @cached_property
     def retriever(self) -> Retriever:
         """Answers from memory, as the release of this run with an exact index does."""
-        return retriever_in_memory(self, self.model)
+        return retriever_in_memory(self, _TorchTower(self.model))
 
     def recommend(
         self,
@@ -301,3 +303,24 @@ def load_weights(model: TwoTower, file: Path) -> None:
         raise ArtefactError(f"{file}: holds the weights of another model; train again with --overwrite")
     for name, tensor in own.items():
         tensor.copy_(loaded[name])
+
+
+class _TorchTower:
+    """The user tower with the calls of an ONNX session."""
+
+    def __init__(self, model: TwoTower) -> None:
+        self._model = model
+
+    def get_inputs(self) -> list[SimpleNamespace]:
+        """Return the inputs, of which retrieval reads the names."""
+        return [SimpleNamespace(name=name) for name in USER_TOWER_INPUTS]
+
+    @torch.no_grad()
+    def run(self, outputs: object, inputs: dict[str, NDArray[Any]]) -> list[NDArray[Any]]:
+        """Return ``USER_TOWER_OUTPUTS``."""
+        del outputs
+        self._model.eval()
+        device = self._model.items.id_embedding.weight.device
+        tensors = (torch.from_numpy(np.ascontiguousarray(inputs[name])).to(device) for name in USER_TOWER_INPUTS)
+        vectors = self._model.user_vectors(HistoryInputs(*tensors))
+        return [tensor.cpu().numpy() for tensor in (*vectors.interests, vectors.assignment_BL)]
