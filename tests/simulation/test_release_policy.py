@@ -45,6 +45,8 @@ epochs = 1
 like = "joint"
 [arms.turns.retrieve]
 blend = "round_robin"
+unconditioned_share = 0.25
+explicit_share = 0.1
 """
 
 
@@ -62,7 +64,7 @@ def test_the_command_simulates_every_arm_and_reports_lifts(simulated):
     out, config, said = simulated
     assert said["arms"] == list(config.arms)
     assert {"everybody", "core"} <= said["metrics"]["feed_saves"]["turns"].keys()
-    assert said["spread"]["joint"]["candidates, implicit"] > 0
+    assert said["spread"]["turns"]["candidates, implicit"] > 0
     assert 0 < said["spread"]["joint"]["tastes"] <= 1
     page = (out / "report.html").read_text(encoding="utf-8")
     assert "This world is simulated" in page

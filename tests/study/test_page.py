@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from multitudes.report import study_tables
 from multitudes.report.formatting import format_difference, format_interval, format_number, segment_label
 from multitudes.report.study_page import markdown_page
 from multitudes.study.comparison import Resampling
@@ -88,7 +89,7 @@ def test_the_first_table_compares_with_the_strongest_baseline_and_details_may_be
 
 
 def test_many_methods_have_a_row_each_in_the_first_table(study, tmp_path, monkeypatch):
-    monkeypatch.setattr("multitudes.report.study_tables._FEW_METHODS", 0)
+    monkeypatch.setattr(study_tables, "_FEW_METHODS", 0)
     assert main([str(study), "--out", str(tmp_path / "results.md")]) == 0
     minus = summarise(study)["data"]["a|b"]["strongest_baseline"]["minus"]
     first = (tmp_path / "results.md").read_text().partition("Data sets on which")[0]
@@ -102,7 +103,7 @@ def test_many_methods_have_a_row_each_in_the_first_table(study, tmp_path, monkey
 def test_without_baselines_the_first_table_and_the_picture_compare_with_the_reference(
     few_methods, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr("multitudes.report.study_tables._FEW_METHODS", few_methods)
+    monkeypatch.setattr(study_tables, "_FEW_METHODS", few_methods)
     gains = {"single": 0.0, "joint": 0.1, "joint/averaged": 0.1, "topics": -0.2}
     data = {"a": outcomes(np.random.default_rng(0), gains, users=60)}
     study, out, picture = write_study(tmp_path, data), tmp_path / "results.md", tmp_path / "results.svg"
