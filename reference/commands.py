@@ -4,7 +4,7 @@ import inspect
 from collections.abc import Callable, Iterable
 from enum import Enum
 from types import NoneType, UnionType
-from typing import Annotated, NamedTuple, get_args, get_origin, get_type_hints
+from typing import Annotated, Literal, NamedTuple, get_args, get_origin, get_type_hints
 
 from typer.models import ArgumentInfo, OptionInfo
 
@@ -94,6 +94,8 @@ def _kind(kind: object) -> str:
     if get_origin(kind) in (UnionType, list):
         inner = next(argument for argument in get_args(kind) if argument is not NoneType)
         return f"{_kind(inner)}, repeatable" if get_origin(kind) is list else _kind(inner)
+    if get_origin(kind) is Literal:
+        return " / ".join(get_args(kind))
     assert isinstance(kind, type)
     if issubclass(kind, Enum):
         return " / ".join(str(member.value) for member in kind)

@@ -36,6 +36,7 @@ _FOLDERS = {
     "Item updates": "release.delta_log",
     "Run of `linear`": "linear.run",
     "Run of `pinnersage`": "pinnersage.run",
+    "Combined run": "training.combined",
     "Study": "study.cells",
 }
 

@@ -28,7 +28,7 @@ PAGES: Final[dict[str, tuple[str, tuple[str, ...]]]] = {
         "Python: training",
         (
             "train", "RunConfig", "UserTowerConfig", "TrainConfig", "make_linear_run", "LinearConfig",
-            "make_pinnersage_run", "PinnerSageConfig", "open_run", "TrainedRun", "ProgressBar",
+            "make_pinnersage_run", "PinnerSageConfig", "combine", "open_run", "TrainedRun", "ProgressBar",
         ),
     ),
     "evaluate": ("Python: evaluation and experiments", ("evaluate", "EvaluateConfig", "compare", "team_draft")),

@@ -54,7 +54,7 @@ def write_tower(method: Method, centre_TD: Vectors, history: int, file: Path) ->
         for crossing in (model.user.crossing, model.user.interest_crossing, model.user.history):
             if crossing is not None:
                 nn.init.xavier_uniform_(_last_linear(crossing).weight, gain=_CROSSING_GAIN)  # they begin at zero
-    write_user_tower(model, config, 0, CONDITIONS if method == "joint" else 0, file)
+    write_user_tower(model, config.history, 0, CONDITIONS if method == "joint" else 0, file)
 
 
 def _last_linear(module: nn.Module) -> nn.Linear:

@@ -1,9 +1,9 @@
 """Multi-embedding retrieval: several vectors per user, one per interest, at the budget of a single vector.
 
-The verbs in the order of use: ``import_files``, ``prepare``, ``train`` (or ``make_pinnersage_run``), ``evaluate``,
-``compare``, ``publish``; then ``Retriever.open(...).recommend(...)`` or ``recommend_all``. Each takes a configuration:
-an ``ImportConfig``, ``PrepareConfig``, ``RunConfig``, ``EvaluateConfig``, ``IndexConfig``, ``RetrieveConfig`` or
-``BatchConfig``.
+The verbs in the order of use: ``import_files``, ``prepare``, ``train`` (or ``make_pinnersage_run``, ``combine``),
+``evaluate``, ``compare``, ``publish``; then ``Retriever.open(...).recommend(...)`` or ``recommend_all``. Each takes a
+configuration: an ``ImportConfig``, ``PrepareConfig``, ``RunConfig``, ``EvaluateConfig``, ``IndexConfig``,
+``RetrieveConfig`` or ``BatchConfig``.
 
 ``import multitudes`` is cheap: a name is loaded when it is first used. All names can be imported without any extra;
 one that needs a package which is not installed raises a ``MissingError`` when it is used.

@@ -27,6 +27,7 @@ from .retrieval.request import Degradation as Degradation
 from .retrieval.request import Request as Request
 from .retrieval.retriever import Retriever as Retriever
 from .state.store import open_state_store as open_state_store
+from .training.combined import combine as combine
 from .training.config import RunConfig as RunConfig
 from .training.config import TrainConfig as TrainConfig
 from .training.loop import train as train

@@ -56,9 +56,10 @@ def test_every_verb_ends_with_one_json_object(tmp_path: Path, capsys: pytest.Cap
         assert run([*arguments, "--json"]) == 0, (call, capsys.readouterr().err)
         said[name] = json.loads(capsys.readouterr().out.splitlines()[-1])
         assert isinstance(said[name], dict)
-    # test_demo, test_readout, test_recommend, test_study, tests/service, tests/simulation, tests/capacity
+    # test_demo, test_readout, test_recommend, test_study; tests of service, simulation, capacity, training
     elsewhere = {
         "backup",
+        "combine",
         "demo",
         "explore",
         "gate",

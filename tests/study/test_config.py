@@ -49,16 +49,21 @@ def read(folder, text):
         (("[data.films]", "seeds = [1, 1]\n[data.films]"), "a seed is given twice"),
         (("[methods.joint]", "[methods.pinnersage]\nover = 'plan'"), "not a trained method.*did you mean 'plain'"),
         (("[methods.joint]", "[methods.joint]\nover = 'plain'"), "only pinnersage has over"),
-        (("[train]", "[methods.two]\npair = ['joint', 'plan']\n[train]"), "pair names 'plan'.*did you mean 'plain'"),
+        (("[train]", "[methods.two]\ncombine = ['joint', 'plan']\n[train]"), "combine names 'plan'.*mean 'plain'"),
         (
-            ("[train]", "[methods.two]\npair = ['joint', 'two']\n[train]"),
-            "pair names 'two', which is not a trained method",
+            ("[train]", "[methods.two]\ncombine = ['joint', 'two']\n[train]"),
+            "combine names 'two', which is not a trained method",
         ),
-        (("[train]", "[methods.two]\npair = ['joint']\n[train]"), "'methods.two.pair"),
-        (("[train]", "[methods.pair]\n[train]"), "no pair given"),
-        (("[train]", "[methods.two]\npair = ['joint', 'plain']\nmodel.width = 8\n[train]"), "only share can be set"),
-        (("[train]", "[methods.two]\npair = ['joint', 'plain']\nshare = 2\n[train]"), "less than or equal to 1"),
-        (("[methods.joint]", "[methods.joint]\nshare = 0.5"), "only a pair has share"),
+        (
+            ("[train]", "[methods.linear]\n[methods.two]\ncombine = ['joint', 'linear']\n[train]"),
+            "combine names 'linear', which is not a trained method",
+        ),
+        (("[train]", "[methods.two]\ncombine = ['joint']\n[train]"), "'methods.two.combine"),
+        (("[train]", "[methods.combined]\n[train]"), "nothing to combine"),
+        (
+            ("[train]", "[methods.two]\ncombine = ['joint', 'plain']\nmodel.width = 8\n[train]"),
+            "only model.blend and retrieve can be set",
+        ),
         (("[methods.joint]", "[methods.joint]\ncontrol_of = 'plian'"), "control_of = 'plian'.*did you mean 'plain'"),
         (("[methods.joint]", "[methods.joint]\ncontrol_of = 'joint'"), "not another method of this study"),
         (("[train]", "[retrieve]\nimportance = 'evn'\n[train]"), "did you mean 'even'"),
@@ -153,11 +158,17 @@ def test_linear_takes_no_setting_of_training_and_its_own_search(tmp_path):
     assert set(linear.space) == {"model.rank"}
 
 
-def test_a_pair_takes_no_setting_of_the_study_and_is_not_tuned(tmp_path):
-    text = GOOD + "[methods.separate]\npair = ['joint', 'plain']\nshare = 0.3\n[tuning]\ntrials = 2\n"
-    pair = grid_entries(read(tmp_path, text + "[retrieve]\nblend = 'round_robin'\n"), "study.toml")[-1]
-    assert (pair.base_methods, pair.space) == (("joint", "plain"), {})
-    assert changed_settings(*build_configs(pair.settings, seed=0)) == {"model.share": 0.3}
+def test_combined_models_take_a_blend_and_the_settings_of_retrieval_and_are_not_tuned(tmp_path):
+    text = GOOD + "[methods.both]\ncombine = ['joint', 'plain']\nmodel.blend = 'round_robin'\n"
+    text += "retrieve.explicit_share = 0.3\n[tuning]\ntrials = 2\n"
+    both = grid_entries(read(tmp_path, text + "[retrieve]\nblend = 'round_robin'\n"), "study.toml")[-1]
+    assert (both.base_methods, both.space) == (("joint", "plain"), {})
+    changed = changed_settings(*build_configs(both.settings, seed=0))
+    assert changed == {
+        "model.blend": "round_robin",
+        "retrieve.explicit_share": 0.3,
+        "retrieve.blend": "round_robin",
+    }
 
 
 def test_a_data_set_may_have_seeds_of_its_own(tmp_path):

@@ -14,7 +14,8 @@ from tests.study.small import STUDY, compute_here, study_file
 
 TURNS = '[methods.turns]\nmethod = "joint"\nretrieve.blend = "round_robin"\n'
 EVEN = '[methods.even]\nmethod = "joint"\nretrieve.importance = "even"\n'
-SEPARATE = '[methods.separate]\npair = ["joint", "plain"]\n'
+SEPARATE = '[methods.separate]\ncombine = ["joint", "plain"]\n'
+TOPICS = '[methods.topics]\nmethod = "conditional"\n[methods.both]\ncombine = ["topics", "plain"]\n'
 SAGE = '[methods.pinnersage]\nover = "turns"\n'
 
 
@@ -72,14 +73,13 @@ def test_a_failing_training_runs_once_and_fails_all_its_cells(tmp_path, monkeypa
 
 
 @pytest.mark.slow
-def test_one_training_serves_two_methods_and_a_pair(tmp_path, monkeypatch):
+def test_one_training_serves_two_methods_and_what_is_combined(tmp_path, monkeypatch):
     monkeypatch.setattr(WorkerPool, "run", compute_here)
-    text = STUDY.replace("trials = 2", "trials = 0").replace("[model]", f"{EVEN}{SEPARATE}[model]", 1)
+    text = STUDY.replace("trials = 2", "trials = 0").replace("[model]", f"{EVEN}{TOPICS}[model]", 1)
     ended = run_study(read_study(study_file(tmp_path, text)), tmp_path / "out")
     assert not ended.failed
     cells = {cell["method"]: cell for cell in ended.record["cells"]}
     assert cells["joint"]["training"] == cells["even"]["training"] != cells["plain"]["training"]
-    assert len(list((tmp_path / "out" / "cells").glob("*/run"))) == 2
+    assert len(list((tmp_path / "out" / "cells").glob("*/run"))) == 4
     assert cells["joint"]["train_seconds"] == cells["even"]["train_seconds"]
-    parts = [cells[name]["parameters"] for name in ("joint", "plain")]
-    assert cells["separate"]["parameters"] == sum(parts)
+    assert cells["both"]["parameters"] == sum(cells[name]["parameters"] for name in ("plain", "topics"))

@@ -2,7 +2,7 @@
 
 import pytest
 
-from multitudes.errors import DataError, UsageError
+from multitudes.errors import DataError
 from multitudes.evaluation.config import EvaluateConfig
 from multitudes.study.config import TuningConfig
 from multitudes.study.search_space import Range, SearchSpace
@@ -68,8 +68,3 @@ def test_missing_embeddings_are_an_error_before_the_first_trial(tmp_path):
     with pytest.raises(DataError, match="the items have no column 'embedding'"):
         tune_method(planted()[1].path, settings, EvaluateConfig(), TuningConfig(trials=2), tmp_path / "trials")
     assert not (tmp_path / "trials").exists()
-
-
-def test_a_pair_cannot_be_tuned(tmp_path):
-    with pytest.raises(UsageError, match="tune each of them"):
-        tune_method(tmp_path, {"method": "pair"}, EvaluateConfig(), TuningConfig(trials=2), tmp_path / "trials")

@@ -20,11 +20,11 @@ ASKED = EvaluateConfig(budgets=(5, 20), max_users=20, resamples=5)
 
 def cell(method="single", trial=None, over=(), seed=0, retrieve=None, **model):
     prepared = planted()[1].path
-    model = model or ({} if method == "pair" else MODEL)
+    model = model or ({} if method in ("combined", "followed") else MODEL)
     settings = {
         "method": method,
         "model": model,
-        "train": {} if over or method == "linear" else TRAIN,
+        "train": {} if over or method in ("linear", "followed") else TRAIN,
         "retrieve": retrieve or {},
     }
     run, served = build_configs(settings, seed=seed)
@@ -81,9 +81,10 @@ def test_every_input_that_affects_the_result_changes_the_digest():
         cell(width=32),
         cell("pinnersage", over=(cell(),), interests=3),
         cell("pinnersage", over=(cell(seed=1),), interests=3),
-        cell("pair", over=(cell(), cell("joint")), share=0.5),
-        cell("pair", over=(cell("joint"), cell()), share=0.5),
-        cell("pair", over=(cell(), cell("joint")), share=0.4),
+        cell("combined", over=(cell("clustering"), cell("conditional"))),
+        cell("combined", over=(cell("conditional"), cell("clustering"))),
+        cell("combined", over=(cell("clustering"), cell("conditional")), retrieve={"explicit_share": 0.4}),
+        cell("followed"),
     ]
     assert len({one.digest for one in [cell(), *others]}) == 1 + len(others)
     assert cell().digest == cell().digest
@@ -106,17 +107,25 @@ def test_cells_that_differ_only_in_retrieval_share_one_training(cells, monkeypat
         done(cell(seed=5), cells)
 
 
-def test_a_pair_costs_the_sum_of_its_methods_and_trains_nothing(cells):
-    first, second = cell(), cell("joint", retrieve={"blend": "round_robin"})
+def test_combined_models_cost_what_both_cost_and_nothing_is_trained(cells, monkeypatch):
+    first, second = cell("clustering"), cell("conditional")
     parts = [result_of(done(one, cells), "validation") for one in (first, second)]
-    pair = cell("pair", over=(first, second), share=0.3)
-    result = result_of(done(pair, cells), "validation")
-    for cost in ("parameters", "train_seconds", "vectors_per_user"):
+    monkeypatch.setattr("multitudes.study.worker.train", None)
+    both = cell("combined", over=(first, second), retrieve={"explicit_share": 0.3})
+    result = result_of(done(both, cells), "validation")
+    for cost in ("parameters", "train_seconds"):
         assert result[cost] == pytest.approx(sum(part[cost] for part in parts))
+    assert result["vectors_per_user"] == pytest.approx(sum(part["vectors_per_user"] for part in parts) - 1, abs=0.02)
+    assert (result["targets_per_s"], "epochs" in result) == (None, False)
     assert 0 < result["score"]["hr"] <= 1
-    assert not pair.training_folder(cells).exists()
-    served_otherwise = cell("pair", over=(first, cell("joint")), share=0.3)
-    assert served_otherwise.digest != pair.digest
+    assert (both.training_folder(cells) / "run" / "second" / "run.json").exists()
+    assert both.training_digest != cell("combined", over=(first, cell("conditional", seed=1))).training_digest
+
+
+def test_followed_topics_cost_nothing_to_train(cells):
+    result = result_of(done(cell("followed"), cells), "validation")
+    assert (result["parameters"], result["train_seconds"], result["targets_per_s"]) == (0, 0, None)
+    assert 0 < result["score"]["hr"] <= 1
 
 
 def test_a_result_names_the_code_of_its_training(cells, tmp_path):

@@ -96,14 +96,6 @@ def event_times(event_time: NDArray[np.int64], end_B: NDArray[np.int64], length:
     return np.asarray(event_time[np.maximum(end_B[:, None] - 1 - np.arange(length)[None, :], 0)])
 
 
-def without_events(histories: Histories) -> Histories:
-    """Return what is known of the same users without any event: followed topics and features."""
-    nothing_BL = np.zeros_like(histories.valid_BL)
-    return histories._replace(
-        item_BL=np.zeros_like(histories.item_BL), action_BL=np.zeros_like(histories.action_BL), valid_BL=nothing_BL
-    )
-
-
 def slice_histories(histories: Histories, chosen: slice) -> Histories:
     """Return the histories of some of the users."""
     return Histories(

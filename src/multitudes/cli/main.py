@@ -25,7 +25,7 @@ from multitudes.errors import (
 GROUPS: dict[str, dict[str, str]] = {
     "Start": {"demo": "demo", "init": "example_data"},
     "Data": {"import": "import_files", "synth": "example_data", "validate": "prepare", "prepare": "prepare"},
-    "Train": {"train": "train", "tune": "study"},
+    "Train": {"train": "train", "combine": "train", "tune": "study"},
     "Evaluate": {"evaluate": "evaluate", "report": "evaluate", "study": "study"},
     "Serve": {
         "publish": "publish",

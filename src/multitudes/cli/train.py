@@ -3,13 +3,13 @@
 from contextlib import AbstractContextManager, nullcontext
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 import typer
 
 from multitudes.cli.output import config_words, print_json, print_next
 from multitudes.cli.set_option import SetOption, parse_overrides
-from multitudes.nn.methods import DEFAULT_METHOD, LINEAR, METHOD_NAMES, PINNERSAGE, WITHOUT_TORCH
+from multitudes.nn.methods import COMBINED, DEFAULT_METHOD, FOLLOWED, LINEAR, METHOD_NAMES, PINNERSAGE, WITHOUT_TORCH
 from multitudes.progress import Progress, ProgressBar, silent
 
 if TYPE_CHECKING:
@@ -44,19 +44,21 @@ def train_command(
 ) -> None:
     """Train a model; after Ctrl-C, --resume goes on.
 
-    A resumed run ends with the same weights to the byte. The method pinnersage clusters existing item vectors: there is
-    nothing to train. --refit RUN trains a final model with the settings and the number of epochs that RUN's validation
-    chose, on the validation events too. --continue RUN starts from RUN's weights and optimiser state and trains on the
-    events that came since, for one epoch, or as many as [train] of --config says. The method linear is solved in closed
-    form: --refit RUN and --continue RUN both solve it anew, with RUN's settings and regularisation, on validation
-    events too. Under torchrun several processes train one model: docs/ranks.md.
+    A resumed run ends with the same weights to the byte. The method pinnersage clusters existing item vectors, and
+    followed is an inverted index from topics to items: there is nothing to train. --refit RUN trains a final model with
+    the settings and the number of epochs that RUN's validation chose, on the validation events too. --continue RUN
+    starts from RUN's weights and optimiser state and trains on the events that came since, for one epoch, or as many as
+    [train] of --config says. The method linear is solved in closed form: --refit RUN and --continue RUN both solve it
+    anew, with RUN's settings and regularisation, on validation events too. Under torchrun several processes train one
+    model: docs/ranks.md.
     """
-    if method == PINNERSAGE and refit is None and continues is None:
-        _make_pinnersage(prepared, out, seed, config, overrides, resume, overwrite, json)
+    options = _Options(prepared, out, seed, config, overrides, {"resume": resume, "overwrite": overwrite}, json)
+    if method in (PINNERSAGE, FOLLOWED) and refit is None and continues is None:
+        (_make_pinnersage if method == PINNERSAGE else _make_followed)(options)
         return
     if LINEAR in (method, _method_of(refit), _method_of(continues)):
         _check_one_origin(method, refit, continues)
-        _make_linear(prepared, out, seed, config, overrides, refit or continues, resume, overwrite, json)
+        _make_linear(options, refit or continues)
         return
     from multitudes.extras import require_extra
 
@@ -109,6 +111,39 @@ def train_command(
         _print_next(out, config, final=settings.train.final)
 
 
+def combine_command(
+    first: Annotated[Path, typer.Argument(help="Run of `multitudes train`, such as one of clustering.")],
+    second: Annotated[Path, typer.Argument(help="Another one on the same data, such as one of conditional.")],
+    out: Annotated[Path, typer.Option(help="Run folder to write.")],
+    blend: Annotated[
+        Literal["fusion", "round_robin", "global_top"],
+        typer.Option(help="Blend of the list; round_robin: the paper's."),
+    ] = "fusion",
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing run.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")] = False,
+) -> None:
+    """Combine two trained models into one run: one index, one list.
+
+    An item has the vectors of both models side by side, and the interests of each model search in its own. Nothing is
+    trained; the list is chosen on validation. The run has its own copies of both.
+    """
+    from multitudes.extras import require_extra
+
+    require_extra("train")
+    from multitudes.run_record import read_record
+    from multitudes.training.combined import combine
+
+    run = combine(first, second, out, blend=blend, overwrite=overwrite)
+    kinds = run.kinds(1)
+    counts = ", ".join(f"{kinds.count(kind)} {kind}" for kind in dict.fromkeys(kinds))
+    typer.echo(f"{out}: {first} and {second}, one item vector {run.item_vectors().shape[1]} wide; {counts}")
+    _print_list(out, read_record(out))
+    if json:
+        print_json({"run": str(out), "method": COMBINED, "seed": run.config.seed, "calibration": run.calibration})
+    else:
+        _print_next(out, None, final=False)
+
+
 def require_extra_for(run: Path) -> None:
     """Check that the extra [train] is installed, unless ``run`` was made without training.
 
@@ -136,64 +171,77 @@ def _progress_if(title: str, shown: bool) -> AbstractContextManager[Progress]:
     return ProgressBar(title) if shown else nullcontext(silent)
 
 
-def _make_pinnersage(
-    prepared: Path,
-    out: Path,
-    seed: int,
-    config: Path | None,
-    overrides: list[str] | None,
-    resume: bool,
-    overwrite: bool,
-    json: bool,
-) -> None:
+class _Options(NamedTuple):
+    """Options of ``train`` that methods without torch have too."""
+
+    prepared: Path
+    out: Path
+    seed: int
+    config: Path | None
+    overrides: list[str] | None
+    how: dict[str, bool]  # resume, overwrite
+    json: bool
+
+    def print_result(self, method: str, *, final: bool = False, **result: Any) -> None:  # noqa: ANN401
+        """Print the result as JSON, or the command that follows."""
+        if self.json:
+            print_json({"run": str(self.out), "method": method, "seed": self.seed, **result})
+        else:
+            _print_next(self.out, self.config, final=final)
+
+
+def _make_followed(options: _Options) -> None:
+    """Make a run of the inverted index from topics to items; needs no torch."""
+    from multitudes.data.prepared import PreparedData
+    from multitudes.errors import UsageError
+    from multitudes.linear.followed import make_followed_run
+
+    if options.overrides:
+        raise UsageError(f"--set {options.overrides[0]}: the method {FOLLOWED} has no settings; leave it out")
+    run = make_followed_run(PreparedData.open(options.prepared), options.out, seed=options.seed, **options.how)
+    items, topics = int(run.item_vectors().any(axis=1).sum()), run.prepared.n_topics
+    typer.echo(f"{options.out}: {FOLLOWED}, {items:,} of {run.prepared.n_items:,} items in {topics:,} topics")
+    options.print_result(FOLLOWED, items_with_vectors=items)
+
+
+def _make_pinnersage(options: _Options) -> None:
     """Make a run from existing item vectors; needs no torch."""
     from multitudes.config import load_section
     from multitudes.data.prepared import PreparedData
     from multitudes.pinnersage.clustering import PinnerSageConfig
-    from multitudes.pinnersage.run import METHOD
     from multitudes.run_record import read_record
     from multitudes.training.runs import make_pinnersage_run
 
-    settings = load_section(config, METHOD, PinnerSageConfig, parse_overrides(overrides, METHOD))
-    data = PreparedData.open(prepared)
-    make_pinnersage_run(data, out, settings, seed=seed, resume=resume, overwrite=overwrite)
+    out, overrides = options.out, parse_overrides(options.overrides, PINNERSAGE)
+    settings = load_section(options.config, PINNERSAGE, PinnerSageConfig, overrides)
+    data = PreparedData.open(options.prepared)
+    make_pinnersage_run(data, out, settings, seed=options.seed, **options.how)
     items, width = (read_record(out)[name] for name in ("items_with_vectors", "width"))
     source = f"the run {settings.vectors}" if settings.vectors else "the column 'embedding'"
-    typer.echo(f"{out}: {METHOD} over the vectors of {items:,} of {data.n_items:,} items, {width} wide, from {source}")
-    if json:
-        print_json({"run": str(out), "method": METHOD, "seed": seed, "items_with_vectors": items, "width": width})
-    else:
-        _print_next(out, config, final=False)
+    typer.echo(
+        f"{out}: {PINNERSAGE} over the vectors of {items:,} of {data.n_items:,} items, {width} wide, from {source}"
+    )
+    options.print_result(PINNERSAGE, items_with_vectors=items, width=width)
 
 
-def _make_linear(
-    prepared: Path,
-    out: Path,
-    seed: int,
-    config: Path | None,
-    overrides: list[str] | None,
-    origin: Path | None,
-    resume: bool,
-    overwrite: bool,
-    json: bool,
-) -> None:
+def _make_linear(options: _Options, origin: Path | None) -> None:
     """Solve truncated EASE; with ``origin`` by the settings of that run, on validation events too. Needs no torch."""
     from multitudes.config import load_section
     from multitudes.data.prepared import PreparedData
     from multitudes.errors import UsageError
-    from multitudes.linear.run import METHOD, LinearConfig, make_linear_run, refit_config
+    from multitudes.linear.run import LinearConfig, make_linear_run, refit_config
     from multitudes.run_record import read_record
 
+    out, overrides = options.out, options.overrides
     if origin is None:
-        settings = load_section(config, METHOD, LinearConfig, parse_overrides(overrides, METHOD))
+        settings = load_section(options.config, LINEAR, LinearConfig, parse_overrides(overrides, LINEAR))
     elif overrides:
         raise UsageError(f"--set {overrides[0]}: --refit and --continue take all settings of {origin}; leave it out")
     else:
         settings = refit_config(origin)
-    data, final = PreparedData.open(prepared), origin is not None
-    how = {"resume": resume, "overwrite": overwrite}
-    with ProgressBar(f"train {METHOD}") as progress:
-        make_linear_run(data, out, settings, seed=seed, final=final, **how, progress=progress)
+    data, final = PreparedData.open(options.prepared), origin is not None
+    with ProgressBar(f"train {LINEAR}") as progress:
+        make_linear_run(data, out, settings, seed=options.seed, final=final, **options.how, progress=progress)
     record = read_record(out)
     fitted, rate = record["fitted_items"], record["validation_hit_rate"]
     if record["is_cut"]:
@@ -201,12 +249,8 @@ def _make_linear(
         typer.echo(f"{out}: fitted on {of}; the others have no vector", err=True)
     judged = "trained on validation too" if final else "no user has a first-time target in validation"
     judged = judged if rate is None else f"validation HR@100 {rate:.4f}"
-    typer.echo(f"{out}: {METHOD}, {record['width']} wide, regularisation {record['regularisation']:g}, {judged}")
-    if json:
-        validation = {} if rate is None else {"hr@100": rate}
-        print_json({"run": str(out), "method": METHOD, "seed": seed, "validation": validation})
-    else:
-        _print_next(out, config, final=final)
+    typer.echo(f"{out}: {LINEAR}, {record['width']} wide, regularisation {record['regularisation']:g}, {judged}")
+    options.print_result(LINEAR, final=final, validation={} if rate is None else {"hr@100": rate})
 
 
 def _print_next(run: Path, config: Path | None, *, final: bool) -> None:

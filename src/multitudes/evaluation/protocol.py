@@ -22,12 +22,12 @@ are ranked by it. It is not at equal budget, as every vector scores all items.
 Legend: B users · K vectors · N candidates · D dimensions · I items · T targets.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
-from typing import NamedTuple, TypeVar, get_args
+from typing import NamedTuple, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -64,7 +64,6 @@ from multitudes.threads import chosen_threads
 # Users evaluated together. Each thread holds their scores of all items, about six times.
 _BATCH_SIZE, _LEAST_BATCH, _BATCH_SCORES = 256, 16, 2**23
 _SCORES = 2**27  # of all threads
-Result = TypeVar("Result")
 _CONTROLS: dict[Partition, str] = {"random": "random_partition", "other_user": "other_user"}  # names of their systems
 
 
@@ -190,29 +189,6 @@ def batch_size_and_threads(items: int) -> tuple[int, int]:
     return size, max(1, min(chosen_threads(), _SCORES // (size * items)))
 
 
-def evaluate_in_threads(
-    held: HeldOut, items: int, evaluate_batch: Callable[[HeldOut], Result], progress: Progress
-) -> Iterator[Result]:
-    """Evaluate users batch by batch in several threads; yield what each batch gives, in the order of the users.
-
-    Args:
-        held: the users.
-        items: number of items that are scored.
-        evaluate_batch: safe in threads.
-        progress: called with the number of users done.
-    """
-    size, count = batch_size_and_threads(items)
-    ends = [min(start + size, len(held)) for start in range(0, len(held), size)]
-    parts = [select_users(held, np.arange(start, end)) for start, end in pairwise([0, *ends])]
-    # Libraries use no threads of their own in the pool's: all would compete for the same cores.
-    pool = ThreadPoolExecutor(count, initializer=threadpool_limits, initargs=(1,))
-    progress(0, len(held), "users")
-    with threadpool_limits(1), pool as threads:
-        for end, result in zip(ends, threads.map(evaluate_batch, parts), strict=True):
-            yield result
-            progress(end, len(held), "users")
-
-
 class _SearchedUsers(NamedTuple):
     """Users, and what every kind of targets shares."""
 
@@ -252,10 +228,17 @@ class Evaluator:
         batches: dict[TargetKind, list[Measurements]] = {kind: [] for kind in kinds}
         if "all" in kinds:  # fitted before threads ask for it
             self._repeats = RepeatSystems(self._run.prepared, self._catalogue, self._retrieve)
-        evaluate_batch = partial(self._evaluate_batch, kinds)
-        for measured in evaluate_in_threads(held, len(self._item_ID), evaluate_batch, progress):
-            for kind, of_kind in measured.items():
-                batches[kind].append(of_kind)
+        size, count = batch_size_and_threads(len(self._item_ID))
+        ends = [min(start + size, len(held)) for start in range(0, len(held), size)]
+        parts = [select_users(held, np.arange(start, end)) for start, end in pairwise([0, *ends])]
+        # Libraries use no threads of their own in the pool's: all would compete for the same cores.
+        pool = ThreadPoolExecutor(count, initializer=threadpool_limits, initargs=(1,))
+        progress(0, len(held), "users")
+        with threadpool_limits(1), pool as threads:
+            for end, measured in zip(ends, threads.map(partial(self._evaluate_batch, kinds), parts), strict=True):
+                for kind, of_kind in measured.items():
+                    batches[kind].append(of_kind)
+                progress(end, len(held), "users")
         return {kind: _concatenate(targets_of_kind(held, kind), found) for kind, found in batches.items() if found}
 
     def _evaluate_batch(self, kinds: Sequence[TargetKind], held: HeldOut) -> dict[TargetKind, Measurements]:

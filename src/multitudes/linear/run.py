@@ -12,8 +12,9 @@ Legend: U users of the data · B users · I items · R rank.
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Final, Literal, NamedTuple
 
 import numpy as np
@@ -33,6 +34,7 @@ from multitudes.linear.factors import LinearFactors
 from multitudes.linear.fit import GRID, NORMALISATIONS, RECENCIES, fit
 from multitudes.linear.history import KINDS_ALONE, HistorySums, HistoryWeights, LinearHistory
 from multitudes.metrics.ranking import target_rows
+from multitudes.nn.methods import LINEAR
 from multitudes.progress import Progress, silent
 from multitudes.run_record import (
     append_metrics,
@@ -89,9 +91,6 @@ class Validation(NamedTuple):
         return hits / max(len(held.target), 1)
 
 
-METHOD: Final = "linear"
-
-
 class LinearConfig(Config):
     """Section [linear]: settings of truncated EASE."""
 
@@ -122,7 +121,7 @@ class LinearConfig(Config):
 class LinearRunConfig(Config):
     """All settings of a run; together with the prepared data they determine it. Named like those of a trained run."""
 
-    method: Literal["linear"] = METHOD
+    method: Literal["linear"] = LINEAR
     seed: int = Field(0, description="Kept for comparisons by seed; the method draws nothing.")
     model: LinearConfig = LinearConfig()
     final: bool = Field(False, description="Fit on validation events too; needs a regularisation.")
@@ -132,6 +131,8 @@ class LinearRun:
     """Truncated EASE with its prepared data, as evaluation and publishing use it; a ``Scorer`` without torch."""
 
     blend: Literal["global_top"] = "global_top"  # there is one vector: nothing is blended
+    calibration = 0.0  # nothing is divided among tastes, unless the settings name it
+    shares: Mapping[InterestKind, float] = MappingProxyType({"unconditioned": 1.0})
     controls: tuple[Partition, ...] = ()  # there are no interests
 
     def __init__(self, path: Path, prepared: PreparedData, config: LinearRunConfig, linear: LinearHistory) -> None:
@@ -142,15 +143,7 @@ class LinearRun:
 
     @classmethod
     def open(cls, path: str | Path, prepared: str | Path | None = None) -> "LinearRun":
-        """Open a run.
-
-        Args:
-            path: the run folder.
-            prepared: where its prepared data is now, if it was moved; it must be the same data.
-
-        Raises:
-            ArtefactError: the folder is no run of this method, is damaged, or its data has changed since.
-        """
+        """Open a run; see ``training.runs.open_run``."""
         folder = Path(path)
         record = read_record(folder)
         config = parse_config(LinearRunConfig, record, folder)
@@ -162,16 +155,6 @@ class LinearRun:
                 " train again with --overwrite"
             )
         return cls(folder, data, config, linear)
-
-    @property
-    def shares(self) -> dict[InterestKind, float]:
-        """Share of the budget of each kind of vector: there is one."""
-        return {"unconditioned": 1.0}
-
-    @property
-    def calibration(self) -> float:
-        """Part of the list that is divided among tastes: none, unless the settings name one."""
-        return 0.0
 
     def kinds(self, topics: int) -> tuple[InterestKind, ...]:
         """Return the kind of every column of the user vectors; none is conditioned on topics."""

@@ -16,7 +16,9 @@ from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
 PINNERSAGE: Final = "pinnersage"  # needs no training: see the package ``pinnersage``
 LINEAR: Final = "linear"  # is solved in closed form: see the package ``linear``
-WITHOUT_TORCH: Final = (LINEAR, PINNERSAGE)
+FOLLOWED: Final = "followed"  # an inverted index from topics to items: see ``linear.followed``
+COMBINED: Final = "combined"  # of two trained runs: see ``training.combined``
+WITHOUT_TORCH: Final = (LINEAR, PINNERSAGE, FOLLOWED)
 DEFAULT_METHOD: Final = "joint"
 
 
@@ -93,8 +95,6 @@ METHOD_NAMES: Final = (*METHODS, *WITHOUT_TORCH)  # what ``multitudes train --me
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from torch import nn
-
     from multitudes.config import Config
 
     Method = str
@@ -104,9 +104,9 @@ else:
     ImplicitName = Literal[tuple(name for name, spec in METHODS.items() if spec.implicit == "own")]
 
 
-def interest_class(method: str) -> "Callable[..., nn.Module]":
-    """Return the class of interests that the file of ``method`` defines; needs torch."""
-    found: Callable[..., nn.Module] = getattr(_interest_module(method), _class_name(method))
+def interest_class(method: str) -> "Callable[..., Any]":
+    """Return the class of interests, an ``nn.Module``, that the file of ``method`` defines; needs torch."""
+    found: Callable[..., Any] = getattr(_interest_module(method), _class_name(method))
     return found
 
 

@@ -40,6 +40,8 @@ class TwoTower(nn.Module):
         self.items = ItemTower(features, sizes.topics, config.width, config.crossing.hidden, config.dropout)
         self.user = UserTower(config, method, self.items.topic_embedding, sizes.actions, sizes.user_features)
         self.similarity = config.similarity
+        self.has_unconditioned, self.n_implicit = self.user.has_unconditioned, self.user.n_implicit
+        self.has_explicit = self.user.conditional is not None
 
     def item_vectors(self, input_ND: Tensor) -> Tensor:
         """Return the item vectors that user vectors are multiplied with; of unit length if the similarity is cosine."""

@@ -8,9 +8,10 @@
 The run has its own copy of the vectors, so it does not change when their source does.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final, Literal
 
 import numpy as np
@@ -23,18 +24,18 @@ from multitudes.config import Config
 from multitudes.data.prepared import PreparedData, open_array
 from multitudes.errors import ArtefactError, DataError
 from multitudes.index.item_table import l2_normalize
+from multitudes.nn.methods import PINNERSAGE
 from multitudes.pinnersage import clustering
 from multitudes.pinnersage.clustering import PinnerSageConfig
-from multitudes.run_record import needs_making, new_record, open_prepared, parse_config, read_record, write_record
+from multitudes.run_record import open_prepared, parse_config, read_record, write_record
 
-METHOD: Final = "pinnersage"
 _VECTORS = "vectors.npy"
 
 
 class PinnerSageRunConfig(Config):
     """All settings of a run; together with the prepared data they determine it. Named like those of a trained run."""
 
-    method: Literal["pinnersage"] = METHOD
+    method: Literal["pinnersage"] = PINNERSAGE
     seed: int = 0
     model: PinnerSageConfig = PinnerSageConfig()
 
@@ -43,6 +44,9 @@ class PinnerSageRun:
     """Item vectors with their prepared data, as evaluation and publishing use them; a ``Scorer`` without training."""
 
     blend: Literal["round_robin"] = "round_robin"  # by importance: closest to the paper
+    calibration = 0.0  # nothing is divided among tastes, unless the settings name it
+    controls: tuple[Partition, ...] = ("random",)  # no conditions, so none can be those of another user
+    shares: Mapping[InterestKind, float] = MappingProxyType({"implicit": 1.0})
     linear: Final = None  # no sum over the history is joined to the vectors
 
     def __init__(
@@ -55,15 +59,7 @@ class PinnerSageRun:
 
     @classmethod
     def open(cls, path: str | Path, prepared: str | Path | None = None) -> "PinnerSageRun":
-        """Open a run.
-
-        Args:
-            path: the run folder.
-            prepared: where its prepared data is now, if it was moved; it must be the same data.
-
-        Raises:
-            ArtefactError: the folder is no run of this method, is damaged, or its data has changed since.
-        """
+        """Open a run; see ``training.runs.open_run``."""
         folder = Path(path)
         record = read_record(folder)
         config = parse_config(PinnerSageRunConfig, record, folder)
@@ -75,30 +71,15 @@ class PinnerSageRun:
             )
         return cls(folder, data, config, vectors_ID)
 
-    @property
-    def shares(self) -> dict[InterestKind, float]:
-        """Share of the budget of each kind of interest: all of it is for implicit interests."""
-        return {"implicit": 1.0}
-
     @cached_property
     def typical_distance(self) -> float:
         """The typical distance of two items: the unit of the setting ``distance``."""
         return clustering.typical_distance(self._vectors_ID)
 
-    @property
-    def calibration(self) -> float:
-        """Part of the list that is divided among tastes: none, unless the settings name one."""
-        return 0.0
-
     def kinds(self, topics: int) -> tuple[InterestKind, ...]:
         """Return the kind of every column of the user vectors; none is conditioned on topics."""
         del topics
         return clustering.interest_kinds(self.config.model)
-
-    @property
-    def controls(self) -> tuple[Partition, ...]:
-        """Controls in evaluation. The interests have no conditions, so none can be those of another user."""
-        return ("random",)
 
     def item_inputs(self) -> NDArray[np.float32]:
         """Return the history-side input of every item (I + 1, d), which is its vector."""
@@ -124,48 +105,12 @@ class PinnerSageRun:
         )
 
 
-def make_run(
-    prepared: PreparedData,
-    out: Path,
-    config: PinnerSageConfig,
-    load_vectors: Callable[[], NDArray[np.float32]],
-    *,
-    seed: int = 0,
-    resume: bool = False,
-    overwrite: bool = False,
-) -> PinnerSageRun:
-    """Make a run over the item vectors that ``load_vectors`` returns; ``training.runs`` chooses them.
-
-    Args:
-        prepared: the prepared data.
-        out: the run folder; it appears complete or not at all.
-        config: the settings.
-        load_vectors: returns the vector of every item (I + 1, d), row 0 being zeros; called only if a run is made.
-        seed: seed of the random partition (the control); the method itself draws nothing.
-        resume: open ``out`` if it already is this run.
-        overwrite: replace ``out`` if it is a run.
-
-    Returns:
-        The finished run.
-
-    Raises:
-        UsageError: ``out`` exists.
-        ArtefactError: ``out`` should be replaced and is not a run.
-    """
-    record = new_record(prepared, PinnerSageRunConfig(seed=seed, model=config).model_dump(mode="json"))
-    if not needs_making(out, record, resume=resume, overwrite=overwrite):
-        return PinnerSageRun.open(out, prepared.path)
-    vectors_ID = l2_normalize(load_vectors())
-    record |= {"finished": True, "items_with_vectors": int(vectors_ID.any(axis=1).sum()), "width": vectors_ID.shape[1]}
-    _write_run(out, record, vectors_ID)
-    return PinnerSageRun.open(out, prepared.path)
-
-
-def _write_run(out: Path, record: dict[str, Any], vectors_ID: NDArray[np.float32]) -> None:
-    """Create or replace the folder of a run."""
+def write_run(out: Path, record: dict[str, Any], vectors_ID: NDArray[np.float32]) -> None:
+    """Create or replace the folder of a run over item vectors (I + 1, d) of any length, row 0 being zeros."""
+    items, width = int(vectors_ID.any(axis=1).sum()), vectors_ID.shape[1]
     with replace_folder(out) as partial:
-        np.save(partial / _VECTORS, vectors_ID, allow_pickle=False)
-        write_record(partial, record)
+        np.save(partial / _VECTORS, l2_normalize(vectors_ID), allow_pickle=False)
+        write_record(partial, record | {"finished": True, "items_with_vectors": items, "width": width})
 
 
 def item_embeddings(prepared: PreparedData) -> NDArray[np.float32]:

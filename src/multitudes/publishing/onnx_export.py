@@ -23,7 +23,6 @@ from torch import Tensor, nn
 from multitudes.batches.histories import MAX_TOWER_TOPICS
 from multitudes.nn.item_tower import ItemFeatures
 from multitudes.nn.two_tower import HistoryInputs, TwoTower
-from multitudes.nn.user_tower_config import UserTowerConfig
 from multitudes.retrieval.item_updates import ITEM_TOWER_INPUTS, ITEM_TOWER_OUTPUTS
 from multitudes.retrieval.user_vectors import USER_TOWER_INPUTS, USER_TOWER_OUTPUTS
 from multitudes.training.trained_run import TrainedRun
@@ -53,25 +52,25 @@ class _ServedUserTower(nn.Module):
 
 def export_user_tower(run: TrainedRun, file: Path, topics: int) -> None:
     """Export the user tower of a run; ``topics`` is the number of conditions drawn for a request."""
-    write_user_tower(run.model, run.config.model, run.prepared.user_feature.shape[1], topics, file)
+    write_user_tower(run.model, run.config.model.history, run.prepared.user_feature.shape[1], topics, file)
 
 
-def write_user_tower(model: TwoTower, config: UserTowerConfig, features: int, topics: int, file: Path) -> None:
+def write_user_tower(model: TwoTower, history: int, features: int, topics: int, file: Path) -> None:
     """Export the user tower of any model.
 
     Args:
         model: the model.
-        config: of its user tower.
+        history: number of most recent events that its user tower reads.
         features: number of user features.
         topics: number of conditions drawn for a request.
         file: the ONNX file to write.
     """
     model.eval()
-    batch = 2
+    batch, width = 2, model.items.id_embedding.embedding_dim
     example = (
-        torch.randn(batch, config.history, config.width),
-        torch.ones(batch, config.history, dtype=torch.int64),
-        torch.ones(batch, config.history, dtype=torch.bool),
+        torch.randn(batch, history, width),
+        torch.ones(batch, history, dtype=torch.int64),
+        torch.ones(batch, history, dtype=torch.bool),
         torch.zeros(batch, MAX_TOWER_TOPICS, dtype=torch.int64),
         torch.zeros(batch, topics, dtype=torch.int64),
         torch.zeros(batch, features),

@@ -7,6 +7,7 @@ import numpy as np
 
 from multitudes.data.prepared import PreparedData
 from multitudes.index.item_table import select_topics
+from multitudes.linear.followed import FollowedRun
 from multitudes.linear.run import LinearRun
 from multitudes.pinnersage.run import PinnerSageRun
 from multitudes.release.manifest import NewItems
@@ -17,6 +18,7 @@ from multitudes.seeding import generator
 from multitudes.training.runs import Run
 
 _CHECKED_ITEMS = 1_000
+_WITHOUT_TOWERS = (PinnerSageRun, LinearRun, FollowedRun)  # what they serve with is in the manifest and the arrays
 
 
 def write_towers(run: Run, stage: Path, conditions: int) -> None:
@@ -27,8 +29,8 @@ def write_towers(run: Run, stage: Path, conditions: int) -> None:
         stage: folder of the release.
         conditions: number of topics drawn for a request.
     """
-    if isinstance(run, (PinnerSageRun, LinearRun)):
-        return  # neither has a tower: the manifest has the settings of the clustering, the release the linear model
+    if isinstance(run, _WITHOUT_TOWERS):
+        return
     from multitudes.publishing.onnx_export import export_item_tower, export_user_tower  # noqa: PLC0415 (torch)
 
     export_user_tower(run, stage / USER_TOWER, conditions)
@@ -40,7 +42,7 @@ def item_tower_difference(run: Run, stage: Path) -> float:
 
     Both compute vectors of known items as if they were new: from their description, without their ids.
     """
-    if isinstance(run, (PinnerSageRun, LinearRun)):
+    if isinstance(run, _WITHOUT_TOWERS):
         return 0.0
     from multitudes.publishing.onnx_export import vectors_without_ids  # noqa: PLC0415 (torch)
 
@@ -62,7 +64,7 @@ def new_item_settings(run: Run) -> NewItems | None:
     """Return the settings by which items that are added later get their vectors; None if the data has none."""
     prepared = run.prepared
     width = 0 if prepared.item_embedding is None else int(prepared.item_embedding.shape[1])
-    if isinstance(run, LinearRun):
+    if isinstance(run, (LinearRun, FollowedRun)):
         return NewItems(vectors="linear")
     if isinstance(run, PinnerSageRun):
         if run.config.model.vectors is not None:

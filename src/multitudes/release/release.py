@@ -60,6 +60,7 @@ from multitudes.index.factory import load_index
 from multitudes.index.live import LiveIndex
 from multitudes.index.protocol import Index
 from multitudes.index.tastes import nearest_tastes
+from multitudes.nn.methods import FOLLOWED
 from multitudes.periodic import file_signature
 from multitudes.release import delta_log
 from multitudes.release.checks import check_listed, check_release
@@ -397,7 +398,7 @@ def _array_types(manifest: Manifest) -> dict[str, type[np.generic]]:
 
 def _required_files(manifest: Manifest) -> list[str]:
     """Return the files that a release has in any case, beside those of its index."""
-    needs_tower = manifest.pinnersage is None and manifest.linear is None
+    needs_tower = manifest.pinnersage is None and manifest.linear is None and manifest.method != FOLLOWED
     adds_by_tower = manifest.new_items is not None and manifest.new_items.vectors == "tower"
     return [
         *(f"{name}.npy" for name in _array_types(manifest)),

@@ -14,7 +14,9 @@ from numpy.typing import NDArray
 from multitudes.batches.histories import Histories
 from multitudes.batches.user_vectors import UserVectors, concatenate_vectors
 from multitudes.errors import ArtefactError
+from multitudes.linear.followed import topic_vectors
 from multitudes.linear.history import HistorySums, HistoryWeights
+from multitudes.nn.methods import FOLLOWED
 from multitudes.pinnersage import clustering
 from multitudes.pinnersage.clustering import PinnerSageConfig
 from multitudes.release.manifest import read_settings
@@ -101,6 +103,8 @@ def user_vectors(
     """
     if release.manifest.pinnersage is not None:
         return _vectors_by_clustering(release, release.manifest.pinnersage, histories, time_BL)
+    if release.manifest.method == FOLLOWED:
+        return topic_vectors(topic_BC, histories.item_BL.shape[1])
     if release.linear_input is None:
         return _vectors_by_tower(release, histories, topic_BC)
     assert positives is not None, "a linear history needs the items of the entire history"

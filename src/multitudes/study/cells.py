@@ -28,14 +28,15 @@ from multitudes import __version__
 from multitudes.data.prepared import PreparedData, Split
 from multitudes.errors import ArtefactError
 from multitudes.evaluation.config import EvaluateConfig
-from multitudes.evaluation.pair import PairRunConfig
+from multitudes.linear.followed import FollowedRunConfig
 from multitudes.linear.run import LinearRunConfig
 from multitudes.pinnersage.run import PinnerSageRunConfig
 from multitudes.retrieval.config import RetrieveConfig
 from multitudes.run_record import data_digest, read_record
+from multitudes.training.combined import CombinedRunConfig
 from multitudes.training.config import RunConfig
 
-AnyRunConfig = RunConfig | LinearRunConfig | PinnerSageRunConfig | PairRunConfig
+AnyRunConfig = RunConfig | LinearRunConfig | PinnerSageRunConfig | FollowedRunConfig | CombinedRunConfig
 
 
 @dataclass(frozen=True)
@@ -50,7 +51,7 @@ class Cell:
     retrieve: RetrieveConfig
     evaluate: EvaluateConfig
     trial: int | None = None  # from 1; None: not a trial
-    # Cells that this one is built on: the one whose item vectors are clustered, or the two of a pair.
+    # Cells that this one is built on: the one whose item vectors are clustered, or the two that are combined.
     base_cells: tuple["Cell", ...] = ()
 
     @property
@@ -106,10 +107,7 @@ class Cell:
 
     def job(self, split: Split, cells: Path) -> dict[str, Any]:
         """Return the job description for the worker process, as JSON."""
-        runs = [
-            {"run": str(one.training_folder(cells) / "run"), "retrieve": one.retrieval_settings}
-            for one in self.base_cells
-        ]
+        runs = [str(one.training_folder(cells) / "run") for one in self.base_cells]
         job = {"label": self.label, "prepared": str(self.prepared), "split": split, "runs": runs}
         return job | {"training": str(self.training_folder(cells)), **self.inputs}
 

@@ -22,9 +22,7 @@ from multitudes.data.prepare import PrepareConfig
 from multitudes.data.sample import SAMPLES
 from multitudes.errors import UsageError
 from multitudes.evaluation.config import EvaluateConfig
-from multitudes.evaluation.pair import METHOD as PAIR
-from multitudes.nn.methods import WITHOUT_TORCH
-from multitudes.pinnersage.run import METHOD as PINNERSAGE
+from multitudes.nn.methods import COMBINED, FOLLOWED, PINNERSAGE, WITHOUT_TORCH
 from multitudes.study.search_space import SearchSpace, default_space, parse_space
 
 Settings = dict[str, Any]  # a section of multitudes.toml, or some of its keys
@@ -67,10 +65,9 @@ class MethodConfig(Config):
     over: str | None = Field(
         None, description="pinnersage: the method whose item vectors are clustered; default: the items' own embedding"
     )
-    pair: tuple[str, str] | None = Field(
-        None, description="two trained methods as one system; nothing is trained, and each fills a share of the list"
+    combine: tuple[str, str] | None = Field(
+        None, description="two trained methods as one, as by `multitudes combine`; nothing is trained"
     )
-    share: float | None = Field(None, ge=0, le=1, description="pair: share of the first method; default: half")
     control_of: str | None = Field(
         None,
         description="the method that this one is a control of: its interests matter if it beats this one",
@@ -81,13 +78,13 @@ class MethodConfig(Config):
     space: Settings = Field({}, description="search space, added to the study's space; its entries take precedence")
 
     def kind(self, name: str) -> str:
-        """Return the kind of the method ``name``: a method of ``multitudes train``, ``pinnersage`` or ``pair``."""
-        return PAIR if self.pair else self.method or name
+        """Return the kind of the method ``name``: a method of ``multitudes train``, ``pinnersage`` or ``combined``."""
+        return COMBINED if self.combine else self.method or name
 
     @property
     def base_methods(self) -> tuple[str, ...]:
         """The methods of the study that this one is built on; they are trained first."""
-        return self.pair or ((self.over,) if self.over else ())
+        return self.combine or ((self.over,) if self.over else ())
 
 
 class TuningConfig(Config):
@@ -197,16 +194,15 @@ def _check_base_methods(config: StudyConfig, name: str, where: str) -> None:
     kind = own.kind(name)
     if own.over is not None and kind != PINNERSAGE:
         raise UsageError(f"{where}: only {PINNERSAGE} has over; leave it out")
-    if kind == PAIR and own.pair is None:
-        raise UsageError(f"{where}: no pair given; expected pair = two methods of this study")
-    if own.share is not None and own.pair is None:
-        raise UsageError(f"{where}: only a pair has share; leave it out")
-    if own.pair and (own.method or own.model or own.train or own.retrieve):
-        raise UsageError(f"{where}: a pair uses the settings of its two methods; only share can be set")
-    trained = tuple(n for n, m in config.methods.items() if m.kind(n) not in (PINNERSAGE, PAIR))
+    if kind == COMBINED and own.combine is None:
+        raise UsageError(f"{where}: nothing to combine; expected combine = two methods of this study")
+    if own.combine and (own.method or own.train or own.model.keys() - {"blend"}):
+        raise UsageError(f"{where}: combine takes two methods as they are; only model.blend and retrieve can be set")
+    no_base = (COMBINED, *WITHOUT_TORCH) if own.combine else (COMBINED, PINNERSAGE, FOLLOWED)
+    trained = tuple(n for n, m in config.methods.items() if m.kind(n) not in no_base)
     for other in own.base_methods:
         if other not in trained:
-            key = "pair" if own.pair else "over"
+            key = "combine" if own.combine else "over"
             known = suggestion(other, trained)
             raise UsageError(f"{where}: {key} names '{other}', which is not a trained method of this study{known}")
 
@@ -225,11 +221,11 @@ def _locate_tables(name: str, data: DataConfig, file: Path) -> DataConfig:
 def method_settings(config: StudyConfig, data: str, method: str) -> Settings:
     """Return the sections [model], [train] and [retrieve] of a method on a data set, before tuning."""
     own = config.methods[method]
-    if own.pair:
-        return {"model": {} if own.share is None else {"share": own.share}, "train": {}, "retrieve": {}}
     if own.kind(method) in WITHOUT_TORCH:  # no tower is trained, so [model] and [train] of the study do not apply
         return {"model": own.model, "train": own.train, "retrieve": deep_merge(config.retrieve, own.retrieve)}
     layers = (config, config.data[data], own)
+    if own.combine:
+        return {"model": own.model, "train": {}, "retrieve": deep_merge(*(layer.retrieve for layer in layers))}
     return {section: deep_merge(*(getattr(layer, section) for layer in layers)) for section in SECTIONS}
 
 
@@ -248,7 +244,7 @@ def search_space(config: StudyConfig, method: str, where: str = "") -> SearchSpa
     """
     own = config.methods[method]
     kind = own.kind(method)
-    shared = None if kind in (*WITHOUT_TORCH, PAIR) else config.tuning.space
+    shared = None if kind in (*WITHOUT_TORCH, COMBINED) else config.tuning.space
     space = default_space(kind) if shared is None else parse_space(shared, f"{where}[tuning.space]")
     space = space | parse_space(own.space, f"{where}[methods.….space] of {kind}")
     fixed = flatten({section: getattr(own, section) for section in SECTIONS})

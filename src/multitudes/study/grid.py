@@ -11,17 +11,16 @@ from multitudes.data.sample import sample_path
 from multitudes.data.table_files import table_sha256
 from multitudes.errors import ArtefactError, DataError, UsageError
 from multitudes.evaluation.config import EvaluateConfig, main_budget
-from multitudes.evaluation.pair import METHOD as PAIR
-from multitudes.evaluation.pair import PairRunConfig
-from multitudes.linear.run import METHOD as LINEAR
+from multitudes.linear.followed import FollowedRunConfig
 from multitudes.linear.run import LinearRunConfig
-from multitudes.pinnersage.run import METHOD as PINNERSAGE
+from multitudes.nn.methods import COMBINED, FOLLOWED, LINEAR, PINNERSAGE
 from multitudes.pinnersage.run import PinnerSageRunConfig
 from multitudes.progress import Progress, silent
 from multitudes.retrieval.config import RetrieveConfig
 from multitudes.study.cells import AnyRunConfig, Cell
 from multitudes.study.config import DataConfig, Settings, StudyConfig, flatten, method_settings, search_space, unflatten
 from multitudes.study.search_space import Range, SearchSpace, check_defaults
+from multitudes.training.combined import CombinedRunConfig
 from multitudes.training.config import RunConfig
 
 _NO_EFFECT_ON_RESULT = {"memory_limit", "threads"}  # settings of preparation
@@ -29,7 +28,8 @@ _NO_EFFECT_ON_RESULT = {"memory_limit", "threads"}  # settings of preparation
 _RUN_CONFIGS: dict[str, type[AnyRunConfig]] = {
     LINEAR: LinearRunConfig,
     PINNERSAGE: PinnerSageRunConfig,
-    PAIR: PairRunConfig,
+    COMBINED: CombinedRunConfig,
+    FOLLOWED: FollowedRunConfig,
 }
 
 

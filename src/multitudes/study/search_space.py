@@ -6,9 +6,7 @@ from pydantic import Field, ValidationInfo, field_validator
 
 from multitudes.config import Config, parse, suggestion
 from multitudes.errors import UsageError
-from multitudes.evaluation.pair import METHOD as PAIR
-from multitudes.nn.methods import LINEAR, METHODS
-from multitudes.pinnersage.run import METHOD as PINNERSAGE
+from multitudes.nn.methods import COMBINED, FOLLOWED, LINEAR, METHODS, PINNERSAGE
 
 
 class Range(Config):
@@ -50,19 +48,20 @@ _COMMON: SearchSpace = {
     "model.dropout": Range(low=0.0, high=0.5),
 }
 _IMPLICIT: SearchSpace = {"train.implicit_weight": Range(low=0.3, high=3.0, log=True)}
-_PINNERSAGE: SearchSpace = {"model.distance": Range(low=0.5, high=2.0), "model.interests": Range(low=3, high=9)}
-_LINEAR: SearchSpace = {"model.rank": Range(low=16, high=256, log=True)}  # the fit itself chooses the regularisation
 _EXPLICIT: SearchSpace = {"train.explicit_weight": Range(low=0.03, high=1.0, log=True)}
+# Methods with a space of their own.
+_OWN: dict[str, SearchSpace] = {
+    PINNERSAGE: {"model.distance": Range(low=0.5, high=2.0), "model.interests": Range(low=3, high=9)},
+    LINEAR: {"model.rank": Range(low=16, high=256, log=True)},  # the fit itself chooses the regularisation
+    COMBINED: {},
+    FOLLOWED: {},
+}
 
 
 def default_space(method: str) -> SearchSpace:
     """Return the default space of ``method``: settings that every method has, and its own loss weights."""
-    if method == PINNERSAGE:
-        return _PINNERSAGE
-    if method == LINEAR:
-        return _LINEAR
-    if method == PAIR:
-        return {}
+    if method in _OWN:
+        return _OWN[method]
     spec = METHODS.get(method, METHODS["single"])
     return _COMMON | (_IMPLICIT if spec.implicit else {}) | (_EXPLICIT if spec.explicit else {})
 

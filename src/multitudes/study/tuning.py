@@ -17,9 +17,8 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 from multitudes.atomic import write_text
 from multitudes.config import deep_merge
 from multitudes.data.prepared import PreparedData
-from multitudes.errors import MultitudesError, UsageError
+from multitudes.errors import MultitudesError
 from multitudes.evaluation.config import EvaluateConfig
-from multitudes.evaluation.pair import METHOD as PAIR
 from multitudes.pinnersage.run import item_embeddings
 from multitudes.study.cells import Cell, prepared_digest
 from multitudes.study.config import SECTIONS, Settings, TuningConfig, flatten, unflatten
@@ -84,8 +83,6 @@ def tune_method(
         DataError: the method reads embeddings, and the items have none.
         MultitudesError: every trial failed.
     """
-    if settings["method"] == PAIR:
-        raise UsageError("method = 'pair': a pair consists of two methods of a study; tune each of them")
     data = PreparedData.open(prepared)
     entry = GridEntry(data.path.name, settings["method"], settings, evaluate, default_space(settings["method"]))
     check_search(entry, settings["method"])

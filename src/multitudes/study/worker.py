@@ -25,27 +25,25 @@ from multitudes.config import parse
 from multitudes.data.prepared import PreparedData, Split
 from multitudes.errors import INTERRUPTED_EXIT_CODE, ArtefactError, MissingError, MultitudesError, is_disk_full
 from multitudes.evaluation.config import EvaluateConfig
-from multitudes.evaluation.evaluate import Evaluation, evaluate
+from multitudes.evaluation.evaluate import evaluate
 from multitudes.evaluation.outcomes import write_outcomes
-from multitudes.evaluation.pair import METHOD as PAIR
-from multitudes.evaluation.pair import Member, evaluate_pair
 from multitudes.evaluation.targets import subsample
-from multitudes.linear.run import METHOD as LINEAR
+from multitudes.linear.followed import make_followed_run
 from multitudes.linear.run import LinearConfig, make_linear_run
 from multitudes.locks import lock
+from multitudes.nn.methods import COMBINED, FOLLOWED, LINEAR, PINNERSAGE
 from multitudes.pinnersage.clustering import PinnerSageConfig
-from multitudes.pinnersage.run import METHOD as PINNERSAGE
-from multitudes.progress import Progress
 from multitudes.retrieval.config import RetrieveConfig, with_run_defaults
 from multitudes.retrieval.scorer import catalogue, user_vectors
 from multitudes.retrieval.search import find_candidates
 from multitudes.study.cells import outcomes_file, read_result, result_file
 from multitudes.study.config import Metric
 from multitudes.study.provenance import code_digest, record_code, training_code
+from multitudes.training.combined import combine
 from multitudes.training.config import RunConfig
 from multitudes.training.execution import ExecutionConfig
 from multitudes.training.loop import train
-from multitudes.training.runs import Run, make_pinnersage_run, open_run
+from multitudes.training.runs import Run, make_pinnersage_run
 from multitudes.training.trained_run import TrainedRun, named_weights
 
 _PROGRESS_INTERVAL_S = 0.5  # between two lines of progress
@@ -98,29 +96,18 @@ def compute_cell(job: dict[str, Any], folder: Path) -> None:
     if read_result(folder, split) is None:
         write_json(folder / "job.json", job)
         progress = _ProgressWriter()
-        runs = _open_runs(job, training, progress)
-        evaluation = _evaluate_runs(job, runs, progress)
-        budget, costs = evaluation.result["budget"], {}
-        if job["keeps_run"]:
-            costs = add_costs([measure_costs(run, retrieve, split, budget) for run, retrieve in runs])
+        training.mkdir(parents=True, exist_ok=True)
+        with lock(training / ".training.lock"):  # another cell may need this training too
+            run = _train_or_open(job, training, progress)
+        config = parse(EvaluateConfig, job["evaluate"] | {"split": split}, "[evaluate]")
+        retrieve = parse(RetrieveConfig, job["retrieve"], "[retrieve]")
+        evaluation = evaluate(run, config, retrieve, lambda done, total, _="": progress(done, total, "evaluation"))
+        costs = measure_costs(run, retrieve, split, evaluation.result["budget"]) if job["keeps_run"] else {}
         write_outcomes(evaluation.outcomes, outcomes_file(folder, split))
-        figures = summarise_evaluation(evaluation.result, [run.path for run, _ in runs])
+        figures = summarise_evaluation(evaluation.result, run.path)
         write_json(result_file(folder, split), figures | costs | {"code": _cell_code(training)})
     if not job["keeps_run"]:
         shutil.rmtree(training / "run", ignore_errors=True)
-
-
-def _open_runs(job: dict[str, Any], training: Path, progress: "_ProgressWriter") -> list[tuple[Run, RetrieveConfig]]:
-    """Return the cell's run with its retrieval settings, or both runs of a pair."""
-    if job["run"]["method"] == PAIR:
-        return [(open_run(one["run"], job["prepared"]), _retrieve_config(one["retrieve"])) for one in job["runs"]]
-    training.mkdir(parents=True, exist_ok=True)
-    with lock(training / ".training.lock"):  # another cell may need this training too
-        return [(_train_or_open(job, training, progress), _retrieve_config(job["retrieve"]))]
-
-
-def _retrieve_config(settings: dict[str, Any]) -> RetrieveConfig:
-    return parse(RetrieveConfig, settings, "[retrieve]")
 
 
 def _train_or_open(job: dict[str, Any], training: Path, progress: "_ProgressWriter") -> Run:
@@ -128,10 +115,15 @@ def _train_or_open(job: dict[str, Any], training: Path, progress: "_ProgressWrit
     prepared, folder = PreparedData.open(job["prepared"]), training / "run"
     if not folder.exists():
         record_code(training)
+    if job["run"]["method"] == COMBINED:
+        first, second = job["runs"]
+        return combine(first, second, folder, blend=job["run"]["model"]["blend"], resume=True, overwrite=True)
     if job["run"]["method"] == PINNERSAGE:
-        vectors = job["runs"][0]["run"] if job["runs"] else None
+        vectors = job["runs"][0] if job["runs"] else None
         settings = parse(PinnerSageConfig, job["run"]["model"] | {"vectors": vectors}, "settings")
         return make_pinnersage_run(prepared, folder, settings, seed=job["run"]["seed"], resume=True, overwrite=True)
+    if job["run"]["method"] == FOLLOWED:
+        return make_followed_run(prepared, folder, seed=job["run"]["seed"], resume=True, overwrite=True)
     if job["run"]["method"] == LINEAR:
         linear = parse(LinearConfig, job["run"]["model"], "settings")
         how = {"resume": True, "overwrite": True}
@@ -147,27 +139,16 @@ def _train_or_open(job: dict[str, Any], training: Path, progress: "_ProgressWrit
         return train(prepared, config, folder, execution=_EXECUTION, progress=progress)
 
 
-def _evaluate_runs(
-    job: dict[str, Any], runs: list[tuple[Run, RetrieveConfig]], progress: "_ProgressWriter"
-) -> Evaluation:
-    config = parse(EvaluateConfig, job["evaluate"] | {"split": job["split"]}, "[evaluate]")
-    report: Progress = lambda done, total, _="": progress(done, total, "evaluation")  # noqa: E731
-    if len(runs) == 1:
-        return evaluate(runs[0][0], config, runs[0][1], report)
-    first, second = (Member.from_run(run, retrieve) for run, retrieve in runs)
-    return evaluate_pair((first, second), job["run"]["model"]["share"], config, report)
-
-
 def _cell_code(training: Path) -> str:
     """Return the digest of the code that computed a cell, preceded by that of its training if another code did that."""
     now, then = code_digest(), training_code(training)
     return now if then in (None, now) else f"{then}+{now}"
 
 
-def summarise_evaluation(result: dict[str, Any], runs: Sequence[Path]) -> dict[str, Any]:
+def summarise_evaluation(result: dict[str, Any], run: Path) -> dict[str, Any]:
     """Return the figures of an evaluation that a study lists, and those of the trainings behind it."""
     budget, own = result["budget"], result["methods"][result["method"]]
-    trainings = [epochs for epochs in map(_read_epochs, runs) if epochs]  # empty: nothing was trained
+    trainings = [_read_epochs(file) for file in sorted(run.rglob("metrics.jsonl"))]  # none: nothing was trained
     return {
         "budget": budget,
         "users": result["users"],
@@ -186,9 +167,8 @@ def _ending(epochs: Sequence[Mapping[str, Any]]) -> dict[str, int]:
     return {"epochs": len(epochs), "best_epoch": int(np.argmax(rates)) + 1} if len(rates) == len(epochs) else {}
 
 
-def _read_epochs(run: Path) -> list[dict[str, Any]]:
-    metrics = run / "metrics.jsonl"
-    return [json.loads(line) for line in metrics.read_text(encoding="utf-8").splitlines()] if metrics.exists() else []
+def _read_epochs(metrics: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in metrics.read_text(encoding="utf-8").splitlines()]
 
 
 def measure_costs(run: Run, retrieve: RetrieveConfig, split: Split, n: int) -> dict[str, Any]:
@@ -223,11 +203,6 @@ def _count_parameters(run: Run) -> int:
     """Return the numbers that a run has learned; none if its item vectors existed before."""
     count = sum(weight.numel() for weight in named_weights(run.model).values()) if isinstance(run, TrainedRun) else 0
     return count + (0 if run.linear is None else run.linear.input_IR.size + run.linear.output_IR.size)
-
-
-def add_costs(costs: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Return the summed costs of runs that answer a request one after the other."""
-    return {key: round(sum(one[key] for one in costs), 3) for key in costs[0]}
 
 
 class _ProgressWriter:

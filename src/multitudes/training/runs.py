@@ -1,7 +1,7 @@
 """Open a run of any method, and make a run of PinnerSage.
 
-A trained run needs torch. Runs of PinnerSage and of a linear model need none, so torch is imported only where a trained
-run is opened.
+A trained run needs torch. Runs of PinnerSage, of a linear model and of followed topics need none, so torch is imported
+only where a trained run is opened.
 """
 
 from pathlib import Path
@@ -12,16 +12,17 @@ from numpy.typing import NDArray
 
 from multitudes.data.prepared import PreparedData
 from multitudes.errors import UsageError, missing_extra
-from multitudes.linear.run import METHOD as LINEAR
+from multitudes.linear.followed import FollowedRun
 from multitudes.linear.run import LinearRun
+from multitudes.nn.methods import COMBINED, FOLLOWED, LINEAR, PINNERSAGE
 from multitudes.pinnersage.clustering import PinnerSageConfig
-from multitudes.pinnersage.run import METHOD, PinnerSageRun, item_embeddings, make_run
-from multitudes.run_record import data_digest, read_record
+from multitudes.pinnersage.run import PinnerSageRun, PinnerSageRunConfig, item_embeddings, write_run
+from multitudes.run_record import data_digest, needs_making, new_record, read_record
 
 if TYPE_CHECKING:
     from multitudes.training.trained_run import TrainedRun
 
-Run: TypeAlias = "TrainedRun | PinnerSageRun | LinearRun"
+Run: TypeAlias = "TrainedRun | PinnerSageRun | LinearRun | FollowedRun"
 
 
 def open_run(path: str | Path, prepared: str | Path | None = None) -> Run:
@@ -32,22 +33,25 @@ def open_run(path: str | Path, prepared: str | Path | None = None) -> Run:
         prepared: where its prepared data is now, if it was moved; it must be the same data.
 
     Returns:
-        A ``TrainedRun``, or a ``PinnerSageRun`` or ``LinearRun`` if that is the method.
+        A ``TrainedRun``, or a ``CombinedRun``, ``PinnerSageRun``, ``LinearRun`` or ``FollowedRun``, by the method.
 
     Raises:
         ArtefactError: the folder is no run, the run is unfinished or damaged, or its data has changed since.
         MissingError: the run has trained weights, and torch is not installed.
     """
     method = read_record(Path(path))["config"].get("method")
-    if method == METHOD:
+    if method == PINNERSAGE:
         return PinnerSageRun.open(path, prepared)
     if method == LINEAR:
         return LinearRun.open(path, prepared)
+    if method == FOLLOWED:
+        return FollowedRun.open(path, prepared)
     try:
-        from multitudes.training.trained_run import TrainedRun  # noqa: PLC0415 (torch)
+        from multitudes.training.combined import CombinedRun  # noqa: PLC0415 (torch)
+        from multitudes.training.trained_run import TrainedRun  # noqa: PLC0415
     except ModuleNotFoundError as error:
         raise missing_extra(error.name or "torch", "train") from None
-    return TrainedRun.open(path, prepared)
+    return CombinedRun.open(path, prepared) if method == COMBINED else TrainedRun.open(path, prepared)
 
 
 def make_pinnersage_run(
@@ -78,14 +82,13 @@ def make_pinnersage_run(
         DataError: the items have no embedding, or only zeros.
         ArtefactError: ``out`` should be replaced and is not a run, or ``config.vectors`` is not a finished run.
     """
-    settings = config or PinnerSageConfig()
-
-    def load_vectors() -> NDArray[np.float32]:
-        if settings.vectors is None:
-            return item_embeddings(prepared)
-        return _item_vectors_of(Path(settings.vectors), prepared)
-
-    return make_run(prepared, Path(out), settings, load_vectors, seed=seed, resume=resume, overwrite=overwrite)
+    folder, settings = Path(out), config or PinnerSageConfig()
+    record = new_record(prepared, PinnerSageRunConfig(seed=seed, model=settings).model_dump(mode="json"))
+    if needs_making(folder, record, resume=resume, overwrite=overwrite):
+        source = settings.vectors
+        vectors_ID = item_embeddings(prepared) if source is None else _item_vectors_of(Path(source), prepared)
+        write_run(folder, record, vectors_ID)
+    return PinnerSageRun.open(folder, prepared.path)
 
 
 def _item_vectors_of(folder: Path, prepared: PreparedData) -> NDArray[np.float32]:

@@ -9,11 +9,11 @@
         checkpoint/           state of an interrupted run; deleted when the run is finished
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -33,6 +33,7 @@ from multitudes.nn.item_tower import ItemFeatures
 from multitudes.nn.methods import METHODS, Method
 from multitudes.nn.two_tower import DataSizes, HistoryInputs, TwoTower
 from multitudes.nn.user_tower_config import UserTowerConfig
+from multitudes.retrieval.config import Blend
 from multitudes.retrieval.response import Recommendation
 from multitudes.retrieval.retriever import Retriever
 from multitudes.retrieval.user_vectors import USER_TOWER_INPUTS
@@ -127,7 +128,7 @@ class TrainedRun:
         return shares
 
     @property
-    def blend(self) -> Literal["fusion", "round_robin"]:
+    def blend(self) -> Blend:
         """The blend of the method."""
         return METHODS[self.config.method].blend
 
@@ -168,11 +169,9 @@ class TrainedRun:
 
     def kinds(self, topics: int) -> tuple[InterestKind, ...]:
         """Return the kind of every column of the user vectors for ``topics`` conditions."""
-        user = self.model.user
-        explicit = topics if user.conditional is not None else 0
-        kinds: list[InterestKind] = ["unconditioned"] * user.has_unconditioned
-        kinds += ["implicit"] * user.n_implicit
-        kinds += ["explicit"] * explicit
+        kinds: list[InterestKind] = ["unconditioned"] * self.model.has_unconditioned
+        kinds += ["implicit"] * self.model.n_implicit
+        kinds += ["explicit"] * (topics if self.model.has_explicit else 0)
         return tuple(kinds)
 
     def item_inputs(self) -> NDArray[np.float32]:
@@ -256,28 +255,16 @@ class TrainedRun:
 @torch.no_grad()
 def item_arrays(model: TwoTower, chunk_size: int = 65_536) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Return inputs and vectors of every item (I + 1, D); the vector of the unknown item is zero."""
-    shape = model.items.id_embedding.weight.shape
+    model.eval()
+    shape, device = model.items.id_embedding.weight.shape, model.items.id_embedding.weight.device
     inputs, vectors = np.empty(shape, dtype=np.float32), np.empty(shape, dtype=np.float32)
-    for items, input_iD in _item_input_chunks(model, chunk_size):
+    for start in range(0, len(inputs), chunk_size):
+        items = slice(start, min(start + chunk_size, len(inputs)))
+        input_iD = model.items.inputs(torch.arange(items.start, items.stop, device=device))
         inputs[items] = input_iD.cpu().numpy()
         vectors[items] = model.item_vectors(input_iD).cpu().numpy()
     vectors[0] = 0.0
     return inputs, vectors
-
-
-@torch.no_grad()
-def item_vector_chunks(model: TwoTower, chunk_size: int) -> Iterator[tuple[slice, Tensor]]:
-    """Yield the vectors of all items in chunks, on the device of the model; row 0 (unknown) is not zeroed."""
-    for items, input_iD in _item_input_chunks(model, chunk_size):
-        yield items, model.item_vectors(input_iD)
-
-
-def _item_input_chunks(model: TwoTower, chunk_size: int) -> Iterator[tuple[slice, Tensor]]:
-    model.eval()
-    rows, device = model.items.id_embedding.num_embeddings, model.items.id_embedding.weight.device
-    for start in range(0, rows, chunk_size):
-        items = slice(start, min(start + chunk_size, rows))
-        yield items, model.items.inputs(torch.arange(items.start, items.stop, device=device))
 
 
 def named_weights(model: TwoTower) -> dict[str, Tensor]:

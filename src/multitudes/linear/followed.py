@@ -1,0 +1,131 @@
+"""The method ``followed``: an inverted index from topics to items, served like any other model. Needs no torch.
+
+::
+
+    RUN/run.json      as of a trained run; config.method is "followed"
+
+The vector of an item is its popularity, that of a followed topic is 1, and the index returns the items of a topic
+alone (``[retrieve] relevance_filter``): the most popular ones of each topic. Nothing is learned, so the run has no
+other file.
+
+Legend: B users · L history · C conditions · I items.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
+from typing import Final, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from multitudes.atomic import replace_folder
+from multitudes.batches.histories import Histories
+from multitudes.batches.user_vectors import InterestKind, Partition, UserVectors
+from multitudes.config import Config
+from multitudes.data.prepared import PreparedData
+from multitudes.errors import DataError
+from multitudes.linear.popularity import user_counts
+from multitudes.nn.methods import FOLLOWED
+from multitudes.run_record import needs_making, new_record, open_prepared, parse_config, read_record, write_record
+
+_KIND: Final[tuple[InterestKind, ...]] = ("explicit",)
+_WIDTH: Final = 2  # one number would do, but Milvus holds no vectors of one: the second is zero
+
+
+class FollowedConfig(Config):
+    """There are no settings."""
+
+    @property
+    def history(self) -> int:
+        """Number of events that a release keeps of a user: the vectors read none."""
+        return 1
+
+
+class FollowedRunConfig(Config):
+    """The settings of a run, named like those of a trained run."""
+
+    method: Literal["followed"] = FOLLOWED
+    seed: int = 0  # kept for comparisons by seed; nothing is drawn
+    model: FollowedConfig = FollowedConfig()
+
+
+class FollowedRun:
+    """The inverted index of a prepared data set; a ``Scorer`` without torch."""
+
+    blend: Literal["round_robin"] = "round_robin"  # the topics take turns
+    calibration = 0.0
+    controls: tuple[Partition, ...] = ()
+    linear: Final = None
+    shares: Mapping[InterestKind, float] = MappingProxyType({"explicit": 1.0})
+
+    def __init__(self, path: Path, prepared: PreparedData, config: FollowedRunConfig) -> None:
+        self.path = path
+        self.prepared = prepared
+        self.config = config
+        self._vectors_ID = np.zeros((prepared.n_items + 1, _WIDTH), dtype=np.float32)
+        has_topic = np.diff(prepared.item_topic_offset) > 0
+        self._vectors_ID[has_topic, 0] = 1 + user_counts(prepared)[has_topic]  # items without users come last
+
+    @classmethod
+    def open(cls, path: str | Path, prepared: str | Path | None = None) -> "FollowedRun":
+        """Open a run; see ``training.runs.open_run``."""
+        folder = Path(path)
+        record = read_record(folder)
+        return cls(folder, open_prepared(record, folder, prepared), parse_config(FollowedRunConfig, record, folder))
+
+    def kinds(self, topics: int) -> tuple[InterestKind, ...]:
+        """Return the kind of every column of the user vectors for ``topics`` conditions."""
+        return _KIND * topics
+
+    def item_inputs(self) -> NDArray[np.float32]:
+        """Return the input of every item for a user tower: none, shape (I + 1, 0)."""
+        return np.zeros((self.prepared.n_items + 1, 0), dtype=np.float32)
+
+    def item_vectors(self) -> NDArray[np.float32]:
+        """Return the vector of every item (I + 1, 2); an item without a topic has none and is never a candidate."""
+        return self._vectors_ID
+
+    def user_vectors(
+        self,
+        histories: Histories,
+        topic_BC: NDArray[np.int64],
+        partition: Partition = "interests",
+        time_BL: NDArray[np.int64] | None = None,
+        positives: Sequence[NDArray[np.int64]] | None = None,
+    ) -> UserVectors:
+        """Return the vectors of B users; see ``retrieval.scorer.Scorer``."""
+        del partition, time_BL, positives
+        return topic_vectors(topic_BC, histories.item_BL.shape[1])
+
+
+def topic_vectors(topic_BC: NDArray[np.int64], history_length: int) -> UserVectors:
+    """Return a vector for each followed topic of B users, 0 = none; of their L events, none belongs to a topic."""
+    mask_BK = topic_BC > 0
+    vectors_BKD = np.zeros((*topic_BC.shape, _WIDTH), dtype=np.float32)
+    vectors_BKD[..., 0] = mask_BK
+    return UserVectors(
+        kinds=_KIND * topic_BC.shape[1],
+        vectors_BKD=vectors_BKD,
+        weight_BK=mask_BK.astype(np.float32),
+        mask_BK=mask_BK,
+        topic_BK=topic_BC,
+        assignment_BL=np.full((len(topic_BC), history_length), -1),
+    )
+
+
+def make_followed_run(
+    prepared: PreparedData, out: str | Path, *, seed: int = 0, resume: bool = False, overwrite: bool = False
+) -> FollowedRun:
+    """Make a run of the inverted index from topics to items; see ``make_linear_run``.
+
+    Raises:
+        DataError: no item has a topic.
+    """
+    if not len(prepared.item_topic):
+        raise DataError(f"{prepared.path}: no item has a topic; give the items a column 'topics'")
+    record = new_record(prepared, FollowedRunConfig(seed=seed).model_dump(mode="json"))
+    if needs_making(Path(out), record, resume=resume, overwrite=overwrite):
+        with replace_folder(Path(out)) as partial:
+            write_record(partial, record | {"finished": True})
+    return FollowedRun.open(out, prepared.path)

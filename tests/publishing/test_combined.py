@@ -1,0 +1,99 @@
+"""Two models as one release: it serves what was evaluated, without torch, and new items get the vectors of both."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+from multitudes.batches.histories import followed_topics, gather_histories
+from multitudes.data.own_items import positive_items
+from multitudes.data.prepared import PreparedData
+from multitudes.index.factory import IndexConfig
+from multitudes.publishing.onnx_export import vectors_without_ids
+from multitudes.publishing.publish import publish
+from multitudes.release.release import Release
+from multitudes.retrieval.config import RetrieveConfig
+from multitudes.retrieval.item_updates import add_items
+from multitudes.retrieval.retriever import Retriever
+from multitudes.retrieval.user_vectors import user_vectors
+from multitudes.training.combined import CombinedRun, combine
+from tests.training.test_combined import CLUSTERING, CONDITIONAL, trained
+from tests.worlds import planted
+
+SERVED = RetrieveConfig(blend="round_robin", explicit_share=0.5, calibration=0)
+
+
+@pytest.fixture(scope="module")
+def data() -> PreparedData:
+    return planted()[1]
+
+
+@pytest.fixture(scope="module")
+def run(data: PreparedData, tmp_path_factory: pytest.TempPathFactory) -> CombinedRun:
+    folder = tmp_path_factory.mktemp("runs")
+    trained(data, folder / "clustering", "clustering", **CLUSTERING)
+    trained(data, folder / "conditional", "conditional", **CONDITIONAL)
+    return combine(folder / "clustering", folder / "conditional", folder / "both")
+
+
+@pytest.fixture(scope="module")
+def releases(run: CombinedRun, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root: Path = tmp_path_factory.mktemp("releases")
+    assert publish(run.path, root, retrieve=SERVED).largest_difference < 1e-5
+    return root
+
+
+def test_the_release_gives_the_vectors_of_the_run(run: CombinedRun, releases: Path, data: PreparedData) -> None:
+    release, users, end_B = Release.open(releases), np.arange(data.n_users), data.event_offset[1:]
+    histories, positives = gather_histories(data, users, end_B, 10), positive_items(data, users, end_B)
+    topics = followed_topics(data, users)[:, :5]
+    expected = run.user_vectors(histories, topics, positives=positives)
+    served = user_vectors(release, histories, topics, None, positives)
+    assert served.kinds == expected.kinds == run.kinds(5)
+    np.testing.assert_array_equal(served.mask_BK, expected.mask_BK)
+    np.testing.assert_array_equal(served.assignment_BL, expected.assignment_BL)
+    np.testing.assert_allclose(
+        served.vectors_BKD[served.mask_BK], expected.vectors_BKD[expected.mask_BK], rtol=1e-4, atol=1e-4
+    )
+    np.testing.assert_array_equal(release.index.vectors(np.arange(1, data.n_items + 1)), run.item_vectors()[1:])
+
+
+def test_both_models_bring_candidates_in_a_process_without_torch(releases: Path) -> None:
+    code = f"""
+import sys
+sys.modules["torch"] = None
+from multitudes.retrieval.retriever import Retriever
+answers = list(Retriever.open({str(releases)!r}).recommend_all(n=10))
+sources = [c.source for answer in answers for c in answer.candidates]
+assert all(len(answer.candidates) == 10 for answer in answers)
+assert min(sources.count("implicit"), sources.count("explicit")) > len(sources) / 4, sources
+"""
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_an_approximate_index_returns_nearly_the_same(run: CombinedRun, releases: Path, tmp_path: Path) -> None:
+    publish(run.path, tmp_path, retrieve=SERVED, index=IndexConfig(kind="inverted"))
+    exact, approximate = (Retriever.open(root).recommend_all(n=10) for root in (releases, tmp_path))
+    same = [
+        len({c.item_id for c in one.candidates} & {c.item_id for c in other.candidates})
+        for one, other in zip(exact, approximate, strict=True)
+    ]
+    assert np.mean(same) > 9
+
+
+def test_a_new_item_gets_the_vectors_of_both_models(run: CombinedRun, releases: Path, tmp_path: Path) -> None:
+    number = 5
+    like = run.prepared.items.row(number - 1, named=True)
+    topics = [run.prepared.topics[t] for t in run.prepared.item_topic[slice(*run.prepared.item_topic_offset[5:7])]]
+    new = pl.DataFrame({"item_id": [99_999], "title": [like["title"]], "topics": [topics]})
+    new.write_parquet(tmp_path / "new.parquet")
+    add_items(releases, tmp_path / "new.parquet")
+    release = Release.open(releases)
+    (vector_D,) = release.index.vectors(release.item_names.numbers([99_999]))
+    _, expected = vectors_without_ids(run, np.array([number]))
+    np.testing.assert_allclose(vector_D, expected[0], rtol=1e-4, atol=1e-4)
+    assert expected[0, :16].any()
+    assert expected[0, 16:].any()
