@@ -196,7 +196,7 @@ def explorer_router(deps: Dependencies) -> APIRouter:
     async def explore(body: schemas.ExploreRequest, request: Request) -> Response:
         """Return a user's history, interests and candidates, and what one vector would give."""
         users = [] if body.user_id is None else [body.user_id]
-        check_id_types(deps, users, [*(body.history or ()), *body.added])
+        check_id_types(deps.get_retriever().release, users, [*(body.history or ()), *body.added])
         lookup = await look_up_states(deps.states, users, _STATE_S)
         state, failure = lookup.of(body.user_id), lookup.failure
 

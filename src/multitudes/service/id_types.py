@@ -7,7 +7,7 @@ be written without quotes: ``ann`` is the same as ``%22ann%22``.
 
 import re
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import Annotated, Final
 
 import orjson
 from fastapi import Path
@@ -17,9 +17,6 @@ from multitudes.ids import INT64_RANGE, Id, IdType
 from multitudes.logs.schemas import IdTypes
 from multitudes.release.release import Release
 from multitudes.service.errors import ApiError
-
-if TYPE_CHECKING:
-    from multitudes.service.dependencies import Dependencies
 
 UserIdPath = Annotated[str, Path(description="Id of a user, as its JSON.", examples=["ann"])]
 ItemIdPath = Annotated[str, Path(description="Id of an item, as its JSON.", examples=["101"])]
@@ -59,13 +56,13 @@ def release_id_types(release: Release) -> IdTypes:
     return IdTypes("int64" if users.has_integer_ids else "string", "int64" if items.has_integer_ids else "string")
 
 
-def check_id_types(deps: "Dependencies", user_ids: Sequence[Id], item_ids: Sequence[Id]) -> None:
-    """Reject ids of another type than those of the release that serves; they would silently be unknown.
+def check_id_types(release: Release, user_ids: Sequence[Id], item_ids: Sequence[Id]) -> None:
+    """Reject ids of another type than those of the release; they would silently be unknown.
 
     Raises:
         ApiError: (422) an id is a text where those of the data are integers, or the other way round.
     """
-    types = release_id_types(deps.get_retriever().release)
+    types = release_id_types(release)
     _check_type("user_id", user_ids, types.user_id)
     _check_type("item_id", item_ids, types.item_id)
 

@@ -52,7 +52,7 @@ def recommend_router(deps: Dependencies) -> APIRouter:
     ) -> Response:
         """Recommend to a user, or to an anonymous user with a history and followed topics."""
         request_id = request.state.request_id = body.request_id or request.state.request_id
-        check_id_types(deps, *_ids(body))
+        check_id_types(deps.get_retriever().release, *_ids(body))
         deadline = Deadline(request, deadline_ms, deadlines.default_ms, deadlines)
         lookup = await look_up_states(deps.states, [body.user_id], _STATE_SHARE * deadline.remaining_s())
         retrieval_request = _retrieval_request(body, request_id, lookup)
@@ -76,7 +76,7 @@ def recommend_router(deps: Dependencies) -> APIRouter:
     ) -> Response:
         """Recommend to several users, all or none; single requests take precedence."""
         for one in body.requests:
-            check_id_types(deps, *_ids(one))
+            check_id_types(deps.get_retriever().release, *_ids(one))
         request_ids = [one.request_id or uuid4().hex for one in body.requests]
         deadline = Deadline(request, deadline_ms, deadlines.batch_ms, deadlines)
         user_ids = [one.user_id for one in body.requests]
@@ -121,7 +121,7 @@ def similar_router(deps: Dependencies) -> APIRouter:
     ) -> Response:
         """Return the nearest neighbours of an item, nearest first."""
         item_id = parse_id(id)
-        check_id_types(deps, (), [item_id])
+        check_id_types(deps.get_retriever().release, (), [item_id])
         deadline = Deadline(request, deadline_ms, deadlines.default_ms, deadlines)
         try:
             async with asyncio.timeout(deadline.remaining_s()):

@@ -36,7 +36,11 @@ def events_router(deps: Dependencies) -> APIRouter:
     )
     async def events(body: schemas.EventsRequest) -> Response:
         """Store events. They are on disk when this answers; a repeated event is ignored."""
-        check_id_types(deps, [event.user_id for event in body.events], [event.item_id for event in body.events])
+        check_id_types(
+            deps.get_retriever().release,
+            [event.user_id for event in body.events],
+            [event.item_id for event in body.events],
+        )
         now_s = int(time.time())
         received = [_logged_event(event, now_s) for event in body.events]
         erased_before = _erased_users(deps, received)
@@ -115,7 +119,7 @@ def _logged_event(event: api.Event, now_s: int) -> LoggedEvent:
 
 def _user_id(deps: Dependencies, text: str) -> Id:
     user_id = parse_id(text)
-    check_id_types(deps, [user_id], ())
+    check_id_types(deps.get_retriever().release, [user_id], ())
     return user_id
 
 
