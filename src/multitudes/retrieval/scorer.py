@@ -1,6 +1,6 @@
 """The protocol of a run that can be evaluated, and its vectors in the form that retrieval takes.
 
-``training.trained_run.TrainedRun`` and ``pinnersage.run.PinnerSageRun`` implement the protocol.
+Every kind of run implements the protocol; ``training.runs.open_run`` names them.
 
 Legend: B users · L history · C conditions · D dimensions · I items.
 """
