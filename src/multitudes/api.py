@@ -46,7 +46,7 @@ T = TypeVar("T")
 # Validation stops at the first wrong item: a long list of wrong ones would block the event loop for a second.
 FailFastList = Annotated[Sequence[T], Field(fail_fast=True)]
 
-Source = Literal["unconditioned", "implicit", "explicit", "repeat", "popular"]  # what brought a candidate
+Source = Literal["unconditioned", "implicit", "explicit", "repeat", "popular"]  # what a candidate is for
 InterestKind = Literal["unconditioned", "implicit", "explicit"]
 
 
@@ -273,7 +273,7 @@ class Candidate(NamedTuple):
     rank: Annotated[int, Field(description="From 1.")]
     source: Source
     interest: Annotated[
-        int | None, Field(description="Number of the interest that brought it; null for a popular item.")
+        int | None, Field(description="Number of the interest that it is for; null for a popular item.")
     ]
     interest_name: str | None
     found_by: Annotated[

@@ -42,7 +42,7 @@ def expected_name(namer: InterestNamer, kind: str, condition: int, items: list[i
         has = {i for i in range(ITEMS + 1) if topic in namer.item_topic[slice(*namer.item_topic_offset[i : i + 2])]}
         share, other = (sum(i in has for i in some) / max(len(some), 1) for some in (items, others))
         reference = max(other, namer.topic_base_T[topic])
-        if share >= 0.25 and share > reference:
+        if share >= 0.5 and share > reference:
             gain[topic] = share * np.log(share / reference)
     best = sorted(gain, key=lambda topic: (-gain[topic], topic))[:2]
     if best:

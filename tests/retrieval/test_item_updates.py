@@ -60,7 +60,7 @@ def test_a_new_item_is_found_by_a_running_retriever_and_by_the_next_one(releases
     assert (added.version, added.new, added.replaced, added.undescribed) == ("0001", 1, 0, 0)
     for retriever in (running, Retriever.open(releases)):
         best = retriever.recommend(history=[103], n=1).candidates[0]
-        assert (best.item_id, best.title, best.source) == (201, "New", "unconditioned")
+        assert (best.item_id, best.title, best.source) == (201, "New", "implicit")
         assert len(recommended(retriever)) == 20, "all but the one in the history"
         assert retriever.recommend(followed_topics=["Drama"], n=1).candidates[0].item_id == 201, "under its topic"
         assert 201 not in recommended(retriever, 10, followed_topics=["Crime"]), "and no other"

@@ -36,7 +36,8 @@ def test_a_user_gets_unseen_items_with_their_reasons(retriever: Retriever):
     assert [by_number[k].kind for k in sorted(by_number)] == ["unconditioned", "implicit", "explicit"]
     assert sum(interest.share for interest in answer.interests) == pytest.approx(1)
     for candidate in answer.candidates:
-        assert candidate.interest in candidate.found_by
+        assert candidate.interest in by_number
+        assert candidate.found_by
         assert candidate.interest is not None
         assert candidate.interest_name == by_number[candidate.interest].name
         assert candidate.source == by_number[candidate.interest].kind

@@ -67,7 +67,7 @@ def user_tower() -> onnx.ModelProto:
 
 
 def publish(root: Path, taste_centre: np.ndarray) -> Retriever:
-    """Publish the world as training leaves it where one vector finds as much: the whole history has the list."""
+    """Publish the world with the shares that training tries, and the tastes of these centres."""
     topics = Topics(np.arange(len(TASTE) + 1), np.repeat([1, 2, 3], ITEMS))
     users = {name: array for name, array in arrays().items() if "event_" in name or "seen" in name or "own" in name}
     numbers = {
@@ -84,7 +84,7 @@ def publish(root: Path, taste_centre: np.ndarray) -> Retriever:
         kinds=KINDS,
         history_length=LENGTH,
         counts={"users": 3, "items": len(TASTE), "topics": 3},
-        retrieval={"unconditioned_share": 1.0, "explicit_share": 0.0, "topics_per_request": 1, "calibration": 0.8},
+        retrieval={"unconditioned_share": 0.5, "explicit_share": 0.1, "topics_per_request": 1, "calibration": 0.8},
     )
     store = ReleaseStore(root)
     with store.stage() as stage:
@@ -123,7 +123,18 @@ def listed(retriever: Retriever, history: list[int], **wishes) -> list[int]:
 def test_each_of_three_tastes_has_a_fifth_of_the_list_in_any_order_of_events(history, retriever):
     assert min(listed(retriever, history, calibration=0.8)) >= N / 5
     assert listed(retriever, history)[TASTE[history[0] - 1]] >= N / 5, "as published"
-    assert listed(retriever, history, calibration=0.0)[TASTE[history[-1] - 1]] >= 0.9 * N, "the control"
+    assert listed(retriever, history, calibration=0.0)[TASTE[history[-1] - 1]] >= 0.8 * N, "the control"
+
+
+@pytest.mark.parametrize("calibration", [0.0, 0.8])
+def test_a_candidate_is_for_the_interest_whose_events_have_its_taste(calibration, retriever, tmp_path):
+    without = publish(tmp_path, np.zeros((0, 3)))
+    for history in ORDERS:
+        owner = {TASTE[item - 1]: number for number, item in enumerate(reversed(history), start=1)}
+        for one in retriever.recommend(history=history, n=N, calibration=calibration).candidates:
+            assert (one.interest, one.source) == (owner[TASTE[one.item_id - 1]], "implicit")
+        found = without.recommend(history=history, n=N).candidates
+        assert 0 in {one.interest for one in found}, "the control: the vector that ranks it best"
 
 
 @pytest.mark.parametrize("calibration", [0.0, 0.8])
@@ -131,7 +142,9 @@ def test_each_of_three_tastes_has_a_fifth_of_the_list_in_any_order_of_events(his
 def test_a_muted_interest_takes_the_items_of_its_taste_along(number, calibration, retriever):
     for history in ORDERS:
         taste = TASTE[history[-number] - 1]
-        assert listed(retriever, history, calibration=calibration, mute_interests=[number])[taste] == 0
+        answer = retriever.answer([Request(history=history, n=N, calibration=calibration, mute_interests=[number])])[0]
+        assert places(answer.candidates)[taste] == 0
+        assert number not in {one.interest for one in answer.candidates}
         assert listed(retriever, history, calibration=0.8)[taste] >= N / 5, "the control"
 
 
@@ -163,7 +176,7 @@ def test_a_slider_of_the_page_moves_places_to_its_taste(retriever):
         moved = [api.InterestShare(one.number, share if one.number == 2 else rest * one.share) for one in published]
         counts.append(places(shown(*moved).candidates)[1])
     assert counts == sorted(set(counts)), "each further move brings more"
-    assert counts[0] <= N / 4, "what the whole history gives it"
+    assert counts[0] <= N / 5, "what the whole history gives it"
     assert counts[-1] == N
 
 

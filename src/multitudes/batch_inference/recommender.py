@@ -23,7 +23,7 @@ from multitudes.config import Config
 from multitudes.errors import DataError
 from multitudes.ids import Id
 from multitudes.release.release import Release
-from multitudes.retrieval.calibration import with_tastes
+from multitudes.retrieval.calibration import with_owners, with_tastes
 from multitudes.retrieval.catalogue import popular_items
 from multitudes.retrieval.config import RetrieveConfig
 from multitudes.retrieval.explanation import Explainer, own_items
@@ -165,7 +165,8 @@ class BatchRecommender:
             histories = slice_histories(context.histories, chunk)
             chunks.append(user_vectors(self.release, histories, topic_BC[chunk], time_BL, positives[chunk]))
         calibration = self._retrieve_config.calibration or 0.0
-        return with_tastes(concatenate_vectors(chunks), positives, self.catalogue, calibration)
+        vectors = with_tastes(concatenate_vectors(chunks), positives, self.catalogue, calibration)
+        return with_owners(vectors, context.histories.item_BL, self.catalogue)
 
     def _recommend_popular(self, table: Any) -> Any:  # noqa: ANN401
         """Recommend popular items to users who are not in the release."""

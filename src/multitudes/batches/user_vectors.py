@@ -27,6 +27,8 @@ class UserVectors(NamedTuple):
     share_BK: NDArray[np.float64] | None = None
     # Part of the list of each taste of the user (B, T); None: the list is not calibrated.
     taste_BT: NDArray[np.float64] | None = None
+    # Column of the interest that most of the user's events in each taste belong to, -1 = none (B, T); None: unknown.
+    owner_BT: NDArray[np.int64] | None = None
 
     def select(self, chosen: slice | NDArray[np.int64]) -> "UserVectors":
         """Return the vectors of some of the users."""
@@ -40,6 +42,7 @@ class UserVectors(NamedTuple):
             None if self.events_B is None else self.events_B[chosen],
             None if self.share_BK is None else self.share_BK[chosen],
             None if self.taste_BT is None else self.taste_BT[chosen],
+            None if self.owner_BT is None else self.owner_BT[chosen],
         )
 
 
@@ -87,4 +90,5 @@ def without_masked_columns(vectors: UserVectors) -> UserVectors:
         mask_BK=vectors.mask_BK[:, columns],
         topic_BK=vectors.topic_BK[:, columns],
         assignment_BL=np.full_like(vectors.assignment_BL, -1),
+        owner_BT=None,
     )

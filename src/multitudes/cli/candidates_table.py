@@ -57,10 +57,10 @@ def _print_interests(console: "Console", recommendation: "Recommendation") -> No
     from rich.text import Text
 
     wide = console.width >= _WIDE
-    brought = Counter(candidate.interest for candidate in recommendation.candidates)
+    places = Counter(candidate.interest for candidate in recommendation.candidates)
     columns = [_Column("#", right=True), _Column("interest", shrinks=True)]
     columns += [_Column("kind")] if wide else []
-    columns += [_Column("share"), _Column("brings", right=True), _Column("from the history", shrinks=True)]
+    columns += [_Column("share"), _Column("places", right=True), _Column("from the history", shrinks=True)]
     columns += [_Column("newest", right=True)] if wide else []
     rows: list[list[Text]] = []
     for interest in recommendation.interests:
@@ -69,7 +69,7 @@ def _print_interests(console: "Console", recommendation: "Recommendation") -> No
         row += [Text(interest.kind, style="dim")] if wide else []
         bar = "█" * round(interest.share * 10) if wide else ""
         row += [Text.assemble(f"{interest.share:4.0%} ", (bar, colour))]
-        row += [Text(str(brought[interest.number])), _origin(interest)]
+        row += [Text(str(places[interest.number])), _origin(interest)]
         row += [Text(_age_text(interest.age_days))] if wide else []
         rows.append(row)
     _print_table(console, columns, rows)
@@ -82,17 +82,17 @@ def _print_candidates(console: "Console", candidates: "Sequence[Candidate]", exp
     numbers = wide or not explain
     columns = [_Column("rank", right=True), _Column("item", shrinks=True)]
     columns += [_Column("interest", shrinks=True)] if explain and wide else []
-    columns += [_Column("because of", shrinks=True)] if explain else []
+    columns += [_Column("because of" if wide else "reason", shrinks=True)] if explain else []
     columns += [_Column("id", right=True, shrinks=True), _Column("score", right=True)] if numbers else []
     columns += [_Column("found by")] if explain else []
     rows: list[list[Text]] = []
     for candidate in candidates:
-        brought_by = Text(_one_line(candidate.interest_name or candidate.source), style=_colour(candidate.interest))
+        interest = Text(_one_line(candidate.interest_name or candidate.source), style=_colour(candidate.interest))
         because = candidate.because if wide else candidate.because[:1]
         reasons = Text(_one_line(" · ".join(one.title or str(one.item_id) for one in because)))
         row = [Text(str(candidate.rank)), Text(_one_line(candidate.title or str(candidate.item_id)))]
-        row += [brought_by] if explain and wide else []
-        row += [reasons if wide or because else brought_by] if explain else []
+        row += [interest] if explain and wide else []
+        row += [reasons if wide or because else interest] if explain else []
         row += [Text(_one_line(str(candidate.item_id))), Text(f"{candidate.score:.2f}")] if numbers else []
         row += [Text(" ").join(Text(str(k), style=_colour(k)) for k in candidate.found_by)] if explain else []
         rows.append(row)

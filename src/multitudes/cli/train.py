@@ -321,8 +321,7 @@ def _print_list(run: Path, record: dict[str, Any]) -> None:
     shares, gain = record["shares"], chosen["beyond_one_vector"]
     kinds = ", ".join(f"{label} {shares[kind]:.0%}" for kind, label in KIND_LABELS.items() if shares.get(kind))
     typer.echo(
-        f"{run}: {record['calibration']:.0%} of the list is divided among the user's tastes, proposed by all vectors;"
-        f" the rest goes to {kinds}"
+        f"{run}: the list is proposed by {kinds}; {record['calibration']:.0%} of it is divided among the user's tastes"
     )
     typer.echo(
         f"{run}: beyond one vector: interests served {gain['served']:+.3f} (standard error {gain['served_error']:.3f}),"

@@ -73,19 +73,6 @@ def _normalise(weight_BK: NDArray[np.float64]) -> NDArray[np.float64]:
     return np.asarray(weight_BK / np.where(total_B1 > 0, total_B1, 1))
 
 
-def proposal_shares(
-    vectors: UserVectors, config: RetrieveConfig, boost_BK: NDArray[np.float64] | None = None
-) -> NDArray[np.float64]:
-    """Return the share of each vector (B, K) in the proposals for the part of the list that is divided among tastes.
-
-    It is that of the list; where one vector has all of the list, the others still propose, by the default shares.
-    """
-    if vectors.taste_BT is not None and resolve_shares(config).unconditioned == 1:
-        shares = {"unconditioned_share": DEFAULT_SHARES.unconditioned, "explicit_share": DEFAULT_SHARES.explicit}
-        config = config.model_copy(update=shares)
-    return vector_shares(vectors, config, boost_BK)
-
-
 def without_history(vectors: UserVectors) -> tuple[UserVectors, NDArray[np.float64]]:
     """Return the vectors without the unconditioned one of users who have no event, and the share of popular items.
 

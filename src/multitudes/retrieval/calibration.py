@@ -6,7 +6,7 @@ is a queue that moves at its weight, and an item comes when the first of its que
 
     key_i = min( (rank of i + ½) / (1 − Σ_t w_t),  (rank of i within its taste + ½) / w_taste(i) )
 
-Both ranks are those of the fused proposals, or the first is that of one vector alone, where that finds more.
+Both ranks are those of the fused proposals.
 
 The N smallest keys are the list: of N places, each taste has at least w_t N, where it has the candidates, and the best
 (1 − Σ w) N stay. So the share of a taste moves from that of the list towards that of the history, and a list never ends
@@ -14,7 +14,10 @@ before its candidates do. One sort orders them, for every N.
 
 Tastes are clusters of item vectors (``index.tastes``).
 
-Legend: B users · T tastes · M candidates of a user, best first · N places · I items.
+A candidate is for the interest that most of the user's events in its taste belong to. In a fusion nearly every vector
+finds it, and that of the whole history usually ranks it best, which tells the user nothing.
+
+Legend: B users · L history · K vectors · T tastes · M candidates of a user, best first · N places · I items.
 """
 
 from collections.abc import Sequence
@@ -58,6 +61,26 @@ def with_tastes(
     return vectors._replace(taste_BT=part_BT)
 
 
+def with_owners(vectors: UserVectors, item_BL: NDArray[np.int64], catalogue: Catalogue) -> UserVectors:
+    """Return the vectors with the interest that owns each taste of their users.
+
+    Args:
+        vectors: of B users; the events of a muted interest, which has no vector, own nothing.
+        item_BL: the histories that were divided into the interests.
+        catalogue: knows the tastes of the items.
+    """
+    if not catalogue.n_tastes:
+        return vectors
+    users, width = vectors.mask_BK.shape
+    taste_BL = catalogue.tastes_of(item_BL).astype(np.int64)
+    user_E, place_E = np.nonzero((item_BL > 0) & (vectors.assignment_BL >= 0) & (taste_BL != NO_TASTE))
+    interest_E, taste_E = vectors.assignment_BL[user_E, place_E], taste_BL[user_E, place_E]
+    cell_E = (user_E * catalogue.n_tastes + taste_E) * width + interest_E
+    count_BTK = np.bincount(cell_E, vectors.mask_BK[user_E, interest_E], users * catalogue.n_tastes * width)
+    count_BTK = count_BTK.reshape(users, catalogue.n_tastes, width)
+    return vectors._replace(owner_BT=np.where(count_BTK.any(axis=2), count_BTK.argmax(axis=2), -1))
+
+
 def taste_shares(
     positives: Sequence[NDArray[np.int64]],
     item_taste_I: NDArray[np.int16],
@@ -85,16 +108,13 @@ def taste_shares(
     return np.asarray(count_BT / np.where(total_B1 > 0, total_B1, 1))
 
 
-def calibrated_order(
-    taste_BM: NDArray[np.int16], weight_BT: NDArray[np.float64], rank_BM: NDArray[np.int64] | None = None
-) -> NDArray[np.int64]:
+def calibrated_order(taste_BM: NDArray[np.int16], weight_BT: NDArray[np.float64]) -> NDArray[np.int64]:
     """Return the order of each user's candidates (B, M), as rows of the list before calibration.
 
     Args:
         taste_BM: tastes of the candidates, best candidate first; ``NO_TASTE`` for none. Where a list ends, its
             candidates of no taste come last.
         weight_BT: part of the list of each taste; rows sum to at most 1, beside ``UNWANTED``, which comes last.
-        rank_BM: ranks for the part that is not divided among tastes; None: those of the list.
     """
     users, width = taste_BM.shape
     by_taste_BM = np.argsort(taste_BM, axis=1, kind="stable")
@@ -108,7 +128,6 @@ def calibrated_order(
     padded_BT = np.concatenate([weight_BT, np.zeros((users, 1))], axis=1)  # NO_TASTE is −1, the last column
     own_BM = np.take_along_axis(padded_BT, taste_BM.astype(np.int64) % padded_BT.shape[1], axis=1)
     rest_B1 = np.maximum(1 - weight_BT.clip(min=0).sum(axis=1, keepdims=True), _LEAST_WEIGHT)
-    rank_BM = place_M if rank_BM is None else rank_BM
-    key_BM = np.minimum((rank_BM + 0.5) / rest_B1, (within_BM + 0.5) / np.maximum(own_BM, _LEAST_WEIGHT**2))
+    key_BM = np.minimum((place_M + 0.5) / rest_B1, (within_BM + 0.5) / np.maximum(own_BM, _LEAST_WEIGHT**2))
     key_BM[own_BM == UNWANTED] = np.inf
     return np.argsort(key_BM, axis=1, kind="stable")

@@ -17,7 +17,7 @@ from multitudes.release.id_mapping import ItemNames
 WHOLE_HISTORY_LABEL = "whole history"
 _SEPARATOR = " · "
 _MAX_TOPICS_PER_NAME = 2
-_MIN_TOPIC_SHARE = 0.25  # of an interest's items, that a topic in its name must have
+_MIN_TOPIC_SHARE = 0.5  # of an interest's items, that a topic in its name must have
 
 
 @dataclass(frozen=True)

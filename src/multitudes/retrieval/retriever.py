@@ -25,7 +25,7 @@ from multitudes.ids import Id
 from multitudes.progress import Progress, silent
 from multitudes.release.manifest import read_settings
 from multitudes.release.release import Release
-from multitudes.retrieval.calibration import with_tastes
+from multitudes.retrieval.calibration import with_owners, with_tastes
 from multitudes.retrieval.catalogue import Catalogue, popular_items
 from multitudes.retrieval.config import RetrieveConfig, with_defaults
 from multitudes.retrieval.preferences import (
@@ -302,6 +302,8 @@ class Retriever:
         boost_BK = boost_factors(all_vectors, preferences)
         if degradation > Degradation.NONE:
             vectors = keep_strongest(vectors, self.config, boost_BK)
+        item_BL = np.concatenate([resolved.context.histories.item_BL for resolved in requests])
+        vectors = with_owners(vectors, item_BL, snapshot.catalogue)
         timer("tower")
         excluded = [self._excluded_items(snapshot, *row) for row in zip(requests, preferences, strict=True)]
         n_B = np.array([resolved.request.n for resolved in requests])

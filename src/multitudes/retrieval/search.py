@@ -19,7 +19,6 @@ from multitudes.index.protocol import ANY_TOPIC, NO_ID, Hits, truncate_hits
 from multitudes.retrieval import blend
 from multitudes.retrieval.allocation import (
     allocate_by_weight,
-    proposal_shares,
     proposals,
     search_depths,
     vector_shares,
@@ -60,7 +59,7 @@ class Candidates:
     item_N: NDArray[np.int64]
     # As the blend defines it; of a popular item, its positive events; of a repeat, its log probability.
     score_N: NDArray[np.float32]
-    interest_N: NDArray[np.int64]  # column of the vector that brought the item, POPULAR or REPEAT
+    interest_N: NDArray[np.int64]  # column of the interest that the item is for, POPULAR or REPEAT
     found_by_NK: NDArray[np.bool_]  # the vectors whose own lists have the item
     kinds: tuple[InterestKind, ...]
     share_K: NDArray[np.float64]  # share of the list of each vector
@@ -68,7 +67,7 @@ class Candidates:
 
     @property
     def sources(self) -> list[Source]:
-        """The kind of the vector that brought each item."""
+        """The kind of the interest that each item is for."""
         names: list[Source] = [*self.kinds, "repeat", "popular"]  # REPEAT and POPULAR count from the end
         return [names[k] for k in self.interest_N.tolist()]
 
@@ -183,21 +182,19 @@ def _find_chunk(
     n_vectors_B = vectors.mask_BK.sum(axis=1).tolist()
     vectors, popular_B = without_history(vectors)
     share_BK = vector_shares(vectors, config, boost_BK)
-    proposal_BK = proposal_shares(vectors, config, boost_BK)
     most = proposals(vectors, n)
-    limit_BK = search_depths(np.maximum(share_BK, proposal_BK), n, most, config)
+    limit_BK = search_depths(share_BK, n, most, config)
     result = _search(vectors, catalogue, limit_BK, excluded, config) if lists is None else lists.top(limit_BK)
     timer("search")
     quota_BK = allocate_by_weight(share_BK, np.full(len(share_BK), n)) if config.blend == "round_robin" else None
-    proposed = result.fusion_terms(proposal_BK) if config.blend == "fusion" else result
+    proposed = result.fusion_terms(share_BK) if config.blend == "fusion" else result
     merged = proposed.merge(share_BK.shape)
     blended = _blend_lists(proposed, merged, most, config, quota_BK)
     if vectors.taste_BT is not None:
-        rank_BM = _ranks(result, share_BK, blended) if (share_BK != proposal_BK).any() else None
-        blended = _calibrate(blended, rank_BM, vectors.taste_BT, catalogue)
-        part_B1 = vectors.taste_BT.clip(min=0).sum(axis=1, keepdims=True)
-        share_BK = (1 - part_B1) * share_BK + part_B1 * proposal_BK
+        blended = _calibrate(blended, vectors.taste_BT, catalogue)
     blended = blend.BlendedList(blended.item_N[:, :n], blended.score_N[:, :n], blended.interest_N[:, :n])
+    if config.blend == "fusion" and vectors.owner_BT is not None:
+        blended = blended._replace(interest_N=_owners(blended, vectors.kinds, vectors.owner_BT, catalogue))
     found_BNK = _found_by(proposed, merged, blended.item_N, n)
     truncated_B = np.any(vectors.mask_BK & _is_truncated(result, limit_BK, most), axis=1).tolist()
     candidates, retried = dict[int, Candidates](), list[int]()
@@ -296,14 +293,6 @@ def _blend_lists(
     return blend.fusion(merged, most) if config.blend == "fusion" else blend.global_top(merged, most)
 
 
-def _ranks(result: SearchResult, share_BK: NDArray[np.float64], proposed: blend.BlendedList) -> NDArray[np.int64]:
-    """Return the rank of each proposal in the fusion by other shares (B, M)."""
-    merged = result.fusion_terms(share_BK).merge(share_BK.shape)
-    score_BM = np.maximum(merged.scores_of(proposed.item_N), 0).sum(axis=1)
-    score_BM[proposed.item_N == NO_ID] = -np.inf
-    return np.argsort(np.argsort(-score_BM, axis=1, kind="stable"), axis=1, kind="stable")
-
-
 def _found_by(lists: SearchResult, merged: blend.MergedLists, item_BN: NDArray[np.int64], n: int) -> NDArray[np.bool_]:
     """Return the vectors that have each item among their own best ``n`` (B, N, K)."""
     least_BK = np.full(merged.score_KU.shape[:2], -np.inf, dtype=np.float32)
@@ -314,17 +303,23 @@ def _found_by(lists: SearchResult, merged: blend.MergedLists, item_BN: NDArray[n
     return ((score_BKN >= least_BK[:, :, None]) & (score_BKN > -np.inf)).swapaxes(1, 2)
 
 
-def _calibrate(
-    proposed: blend.BlendedList,
-    rank_BM: NDArray[np.int64] | None,
-    taste_BT: NDArray[np.float64],
-    catalogue: Catalogue,
-) -> blend.BlendedList:
+def _calibrate(proposed: blend.BlendedList, taste_BT: NDArray[np.float64], catalogue: Catalogue) -> blend.BlendedList:
     """Return the proposals of each user in the order of their places."""
-    order_BM = calibrated_order(catalogue.tastes_of(proposed.item_N), taste_BT, rank_BM)
+    order_BM = calibrated_order(catalogue.tastes_of(proposed.item_N), taste_BT)
     # A list that ends early must not have its empty places in between.
     is_empty_BM = np.take_along_axis(proposed.item_N, order_BM, axis=1) == NO_ID
     return proposed.take(np.take_along_axis(order_BM, np.argsort(is_empty_BM, axis=1, kind="stable"), axis=1))
+
+
+def _owners(
+    blended: blend.BlendedList, kinds: tuple[InterestKind, ...], owner_BT: NDArray[np.int64], catalogue: Catalogue
+) -> NDArray[np.int64]:
+    """Return the interest that each item is for: the owner of its taste, or the followed topic that brought it."""
+    taste_BN = catalogue.tastes_of(blended.item_N).astype(np.int64)
+    padded_BT = np.pad(owner_BT, ((0, 0), (0, 1)), constant_values=-1)  # NO_TASTE is −1, the last column
+    owner_BN = np.take_along_axis(padded_BT, taste_BN % padded_BT.shape[1], axis=1)
+    is_explicit_K = np.array([kind == "explicit" for kind in kinds])
+    return np.where((owner_BN < 0) | is_explicit_K[blended.interest_N], blended.interest_N, owner_BN)
 
 
 def add_popular(

@@ -76,13 +76,15 @@ class MetricFamilies:
         self.degraded = self._counter("degraded", "Recommendations with less than the full method, by cause.", "cause")
         self.slots = self._counter("slots", "Candidates that were asked for.")
         self.empty_slots = self._counter("empty_slots", "Candidates that were asked for and not found.")
-        self.candidates = self._counter("candidates", "Candidates, by the kind of vector that brought them.", "source")
+        self.candidates = self._counter(
+            "candidates", "Candidates, by the kind of interest that they are for.", "source"
+        )
         start_at_zero(self.candidates, "unconditioned", "implicit", "explicit", "repeat", "popular")
         self.overlapping = self._counter(
             "overlapping_candidates", "Candidates found by an implicit and by an explicit interest."
         )
         self.interest_candidates = self._histogram(
-            "interest_candidates", "Candidates that an interest brought to an answer.", _CANDIDATES, "kind"
+            "interest_candidates", "Candidates of an answer that are for one interest.", _CANDIDATES, "kind"
         )
         self.unknown_items = self._counter("unknown_items", "Items of histories that the release does not know.")
         self.unknown_topics = self._counter("unknown_topics", "Topics of requests that the release does not know.")

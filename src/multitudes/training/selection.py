@@ -4,10 +4,9 @@ An epoch is judged by the hit rate of the list of the default shares without cal
 
 Hits of logs reward whoever knows the loudest taste best, so for the list of the run they are a bound and not the aim:
 **among the lists that find as many as one vector does, within a hundredth or a standard error of the difference, the
-one that serves most interests is taken.** One vector has the list alone only where nothing more is served: whoever has
-the part that is not divided among tastes, all vectors propose for that which is. Interests are clusters that no list
-was made from (``linear.judge``); one is served if it has at least half the share of the list that it has of the
-history.
+one that serves most interests is taken.** One vector has the list alone only where nothing more is served. Interests
+are clusters that no list was made from (``linear.judge``); one is served if it has at least half the share of the list
+that it has of the history.
 
 What is chosen on some users flatters itself on them, so what the choice brings is counted on halves of the users that
 did not choose (cross-fitting); ``multitudes train`` prints it.
@@ -202,11 +201,10 @@ def candidate_lists(kinds: Sequence[InterestKind], blend: str) -> list[tuple[Sha
     With round robin, as in the paper, places are divided by importance alone. Without an unconditioned vector there is
     nothing to prefer to, and the shares of implicit and explicit vectors are tried.
     """
-    if "unconditioned" in kinds:
-        shares = [ALONE, DEFAULT_SHARES]
-    else:
-        shares = [Shares(0.0, 1 - explicit, explicit) for explicit in (0.2, 0.1, 0.5, 0.8)]
     calibrations = CALIBRATIONS if blend == "fusion" else (0.0,)
+    if "unconditioned" in kinds:
+        return [(ALONE, 0.0), *((DEFAULT_SHARES, calibration) for calibration in calibrations)]
+    shares = [Shares(0.0, 1 - explicit, explicit) for explicit in (0.2, 0.1, 0.5, 0.8)]
     return [(one, calibration) for one in shares for calibration in calibrations]
 
 
