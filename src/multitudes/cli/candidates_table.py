@@ -82,7 +82,7 @@ def _print_candidates(console: "Console", candidates: "Sequence[Candidate]", exp
     numbers = wide or not explain
     columns = [_Column("rank", right=True), _Column("item", shrinks=True)]
     columns += [_Column("interest", shrinks=True)] if explain and wide else []
-    columns += [_Column("because of" if wide else "reason", shrinks=True)] if explain else []
+    columns += [_Column("because of", shrinks=True)] if explain else []
     columns += [_Column("id", right=True, shrinks=True), _Column("score", right=True)] if numbers else []
     columns += [_Column("found by")] if explain else []
     rows: list[list[Text]] = []
@@ -92,7 +92,7 @@ def _print_candidates(console: "Console", candidates: "Sequence[Candidate]", exp
         reasons = Text(_one_line(" · ".join(one.title or str(one.item_id) for one in because)))
         row = [Text(str(candidate.rank)), Text(_one_line(candidate.title or str(candidate.item_id)))]
         row += [interest] if explain and wide else []
-        row += [reasons if wide or because else interest] if explain else []
+        row += [reasons if wide or because else Text("for ") + interest] if explain else []
         row += [Text(_one_line(str(candidate.item_id))), Text(f"{candidate.score:.2f}")] if numbers else []
         row += [Text(" ").join(Text(str(k), style=_colour(k)) for k in candidate.found_by)] if explain else []
         rows.append(row)
