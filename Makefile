@@ -5,11 +5,14 @@ STAMP := .venv/.installed
 
 .PHONY: demo docs links test test-milvus test-cluster check lint size bench bench-index bench-service bench-readout bench-phase bench-simulate bench-sardine bench-peers bench-peers-converged records reliability replicate format lock sbom pin-images test-lowest
 
+# The add-ons of this repository, which the checks and the tests need too.
+ADD_ONS := packages/lab
+
 # The stamp follows pyproject.toml, so a changed dependency is installed and nothing else is.
-$(STAMP): pyproject.toml
+$(STAMP): pyproject.toml $(ADD_ONS:%=%/pyproject.toml)
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --editable '.[train,report,study,serve,client,redis,docs,dev]'
+	$(BIN)/python -m pip install --quiet --editable '.[train,report,study,serve,client,redis,docs,dev]' $(ADD_ONS:%=--editable ./%)
 	@# axe-core, which judges pages in the browser tests; the driver that the package asks for is not needed.
 	$(BIN)/python -m pip install --quiet --no-deps 'axe-playwright-python>=0.1.8'
 	@touch $(STAMP)
@@ -69,9 +72,9 @@ LOWEST := .venv-lowest/.installed
 TESTS_LOWEST := tests/cli/test_demo.py tests/publishing/test_publish.py tests/release tests/state tests/evaluation/test_verb.py \
 	tests/service/test_auth.py tests/service/test_explorer_routes.py tests/service/test_recommend_routes.py tests/service/test_startup.py
 
-$(LOWEST): pyproject.toml tests/lowest/constraints.txt
+$(LOWEST): pyproject.toml $(ADD_ONS:%=%/pyproject.toml) tests/lowest/constraints.txt
 	$(PYTHON) -m venv .venv-lowest
-	.venv-lowest/bin/python -m pip install --quiet --editable '.[all]' --constraint tests/lowest/constraints.txt hypothesis pytest
+	.venv-lowest/bin/python -m pip install --quiet --editable '.[all]' $(ADD_ONS:%=--editable ./%) --constraint tests/lowest/constraints.txt hypothesis pytest
 	@touch $@
 
 # What newer versions of others deprecate is no error here.
@@ -87,7 +90,7 @@ lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/codespell *.md docs records src reference benchmarks reliability examples deploy
+	$(BIN)/codespell *.md docs records src packages reference benchmarks reliability examples deploy
 
 # How large the project is: lines, words, settings, commands, imports.
 size: $(STAMP)
@@ -128,9 +131,9 @@ bench-simulate: $(STAMP)
 # The simulated world beside a simulator by others, in an environment of its own.
 SARDINE := .venv-sardine/.installed
 
-$(SARDINE): pyproject.toml benchmarks/simulate/sardine-requirements.txt
+$(SARDINE): pyproject.toml packages/lab/pyproject.toml benchmarks/simulate/sardine-requirements.txt
 	$(PYTHON) -m venv .venv-sardine
-	.venv-sardine/bin/python -m pip install --quiet --editable '.[data]' --requirement benchmarks/simulate/sardine-requirements.txt
+	.venv-sardine/bin/python -m pip install --quiet --editable '.[data]' --editable ./packages/lab --requirement benchmarks/simulate/sardine-requirements.txt
 	@touch $@
 
 bench-sardine: $(SARDINE)

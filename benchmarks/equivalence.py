@@ -206,8 +206,9 @@ class Recorder:
     def __init__(self, checkout: Path, python: Path, work: Path) -> None:
         self.found: dict[str, Json] = {}
         self._python, self.work = python, work
+        sources = map(str, [checkout / "src", *checkout.glob("packages/*/src")])
         self._env = {
-            **os.environ, "PYTHONPATH": str(checkout / "src"), "OMP_NUM_THREADS": "1", "COLUMNS": "100",
+            **os.environ, "PYTHONPATH": os.pathsep.join(sources), "OMP_NUM_THREADS": "1", "COLUMNS": "100",
             "PYTHONHASHSEED": "0", "PYTHONWARNINGS": "ignore",
         }  # fmt: skip
 

@@ -12,10 +12,10 @@ from typing import Any
 from benchmarks.machine import ROOT
 from benchmarks.timing import round_figure
 from multitudes.atomic import write_json
-from multitudes.capacity.unit_costs import UnitCosts
+from multitudes_lab.capacity.unit_costs import UnitCosts
 
 RESULTS = ROOT / "benchmarks" / "results"
-_SHIPPED = ROOT / "src" / "multitudes" / "capacity" / "unit_costs.json"
+_SHIPPED = ROOT / "packages" / "lab" / "src" / "multitudes_lab" / "capacity" / "unit_costs.json"
 
 
 def main() -> None:

@@ -9,7 +9,7 @@ from typing import Annotated, Literal, NamedTuple, get_args, get_origin, get_typ
 from typer.models import ArgumentInfo, OptionInfo
 
 from multitudes import errors
-from multitudes.cli.main import GROUPS, command_of
+from multitudes.cli.main import command_of, verbs_by_group
 from reference.markdown import page, summary, table
 
 _FRONT = """\
@@ -47,7 +47,7 @@ class Parameter(NamedTuple):
 
 def pages() -> dict[str, str]:
     """Return the pages: the groups with the exit codes, and a page for each group."""
-    groups = {f"cli/{group.lower()}.md": _group_page(group, verbs) for group, verbs in GROUPS.items()}
+    groups = {f"cli/{group.lower()}.md": _group_page(group, verbs) for group, verbs in verbs_by_group().items()}
     return {"cli.md": page("Commands", _FRONT, _overview(), _exit_codes()), **groups}
 
 
@@ -60,10 +60,15 @@ def _overview() -> str:
     """Return a table of the verbs, by group."""
     rows = [
         [group if not place else "", f"[{verb}](cli/{group.lower()}.md#multitudes-{verb})", summary(command_of(verb))]
-        for group, verbs in GROUPS.items()
+        for group, verbs in verbs_by_group().items()
         for place, verb in enumerate(verbs)
     ]
     return table(["group", "verb", "what it does"], rows)
+
+
+def all_verbs() -> list[str]:
+    """Return the verbs of the core and of the add-ons that are installed."""
+    return [verb for verbs in verbs_by_group().values() for verb in verbs]
 
 
 def parameters(command: Callable[..., None]) -> list[Parameter]:

@@ -31,7 +31,9 @@ PAGES: Final[dict[str, tuple[str, tuple[str, ...]]]] = {
             "make_pinnersage_run", "PinnerSageConfig", "combine", "open_run", "TrainedRun", "ProgressBar",
         ),
     ),
-    "evaluate": ("Python: evaluation and experiments", ("evaluate", "EvaluateConfig", "compare", "team_draft")),
+    "evaluate": (
+        "Python: evaluation and experiments", ("evaluate", "EvaluateConfig", "compare", "multitudes_lab:team_draft"),
+    ),
     "publish": (
         "Python: releases",
         (
@@ -71,7 +73,7 @@ What is not on these pages may change in any version.
 
 Shapes are in the names: `vectors_BKD` has the axes B, K and D, whose meaning stands at the end of the section.
 """
-_PUBLIC = {"", *re.findall(r"``(multitudes\.[\w.]+)``", multitudes.__doc__ or "")}
+_PUBLIC = {"", "multitudes_lab", *re.findall(r"``(multitudes\.[\w.]+)``", multitudes.__doc__ or "")}
 _SECTIONS = ("Args", "Returns", "Yields", "Raises", "Attributes")
 _SIGNATURE_WIDTH = 100
 

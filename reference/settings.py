@@ -12,8 +12,8 @@ import annotated_types
 
 from multitudes.config import SECTIONS, Config
 from multitudes.config_template import section_config
-from multitudes.simulation.config import ExperimentConfig
 from multitudes.study.config import StudyConfig
+from multitudes_lab.simulation.config import ExperimentConfig
 from reference.markdown import from_docstring, page, table
 
 if TYPE_CHECKING:

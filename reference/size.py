@@ -16,27 +16,25 @@ from multitudes.cli.main import VERBS, command_of
 from multitudes.config import SECTIONS, Config
 from multitudes.config_template import section_config
 from multitudes.service.settings import ServeConfig
-from multitudes.simulation.config import ExperimentConfig
-from reference.commands import parameters
+from multitudes_lab.simulation.config import ExperimentConfig
+from reference.commands import all_verbs, parameters
 from reference.markdown import DOCS, NOTE
 from reference.settings import table_of
 
 ROOT = DOCS.parent
 SOURCE = ROOT / "src" / "multitudes"
-# What a service with trained interests does without, relative to SOURCE; the rest of it is the core.
+PACKAGES = ROOT / "packages"
+# What a service with trained interests does without, beside PACKAGES, relative to SOURCE; the rest of it is the core.
 ADD_ONS = (
     "batch_inference",
-    "capacity",
     "client",
     "data/spark.py",
     "data/spark_session.py",
-    "experiments",
     "explorer",
     "index/milvus",
     "pinnersage",
     "repeats",
     "report",
-    "simulation",
     "study",
 )
 _WRITTEN = re.compile(r"<!-- [^>]*written by.*?<!-- end -->", re.DOTALL)
@@ -50,7 +48,10 @@ def main() -> None:
     settings = {"multitudes.toml": [section_config(name) for name in SECTIONS if "." not in name]}
     settings |= {"serve.toml": [ServeConfig], "WORLD.toml": [ExperimentConfig]}
     _print("Settings", "", ((name, sum(map(count_settings, configs)), None) for name, configs in settings.items()))
-    _print("Commands", "", [("verbs", len(VERBS), None), ("parameters", count_parameters(), None)])
+    added = [verb for verb in all_verbs() if verb not in VERBS]
+    commands = {"verbs": len(VERBS), "parameters": count_parameters(VERBS)}
+    commands |= {"verbs of add-ons": len(added), "parameters of add-ons": count_parameters(added)}
+    _print("Commands", "", ((name, number, None) for name, number in commands.items()))
     graph = grimp.build_graph("multitudes", exclude_type_checking_imports=True)
     imports = {module: graph.find_modules_directly_imported_by(module) for module in graph.modules}
     chain = longest_chain(
@@ -70,7 +71,7 @@ def sources() -> dict[str, list[Path]]:
     measured = [file for name in ("benchmarks", "reliability") for file in (ROOT / name).rglob("*.py")]
     return {
         "core": sorted(source - added),
-        "add-ons": sorted(added),
+        "add-ons": sorted([*added, *PACKAGES.glob("*/src/**/*.py")]),
         "tests": sorted((ROOT / "tests").rglob("*.py")),
         "benchmarks and reliability": sorted(measured),
     }
@@ -117,9 +118,9 @@ def count_settings(config: type[Config]) -> int:
     return len(inner) - len(tables) + sum(map(count_settings, own))
 
 
-def count_parameters() -> int:
-    """Return the number of arguments and options of all verbs."""
-    return sum(len(parameters(command_of(verb))) for verb in VERBS)
+def count_parameters(verbs: Iterable[str]) -> int:
+    """Return the number of arguments and options of verbs."""
+    return sum(len(parameters(command_of(verb))) for verb in verbs)
 
 
 def in_cycles(imports: Mapping[str, set[str]]) -> set[str]:

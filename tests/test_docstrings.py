@@ -10,8 +10,10 @@ from typing import NamedTuple
 import pytest
 
 import multitudes
+import multitudes_lab
 
-SOURCE = Path(__file__).parents[1] / "src" / "multitudes"
+ROOT = Path(__file__).parents[1]
+SOURCES = sorted([*ROOT.glob("src/*/**/*.py"), *ROOT.glob("packages/*/src/*/**/*.py")])
 
 
 class Documented(NamedTuple):
@@ -33,8 +35,9 @@ def functions(body: list[ast.stmt], prefix: str) -> Iterator[Documented]:
 
 def public_api() -> Iterator[Documented]:
     """Yield the public functions, and the methods of public classes."""
-    for name in multitudes.__all__:
-        value = getattr(multitudes, name)
+    names = [(package, name) for package in (multitudes, multitudes_lab) for name in package.__all__]
+    for package, name in names:
+        value = getattr(package, name)
         if not (inspect.isfunction(value) or inspect.isclass(value)):
             continue
         tree = ast.parse(Path(inspect.getsourcefile(inspect.unwrap(value)) or "").read_text())
@@ -44,11 +47,11 @@ def public_api() -> Iterator[Documented]:
 
 def protocols() -> Iterator[Documented]:
     """Yield the methods of every protocol."""
-    for file in sorted(SOURCE.rglob("*.py")):
+    for file in SOURCES:
         for node in ast.parse(file.read_text()).body:
             is_protocol = isinstance(node, ast.ClassDef) and "Protocol" in map(ast.unparse, node.bases)
             if isinstance(node, ast.ClassDef) and is_protocol and not node.name.startswith("_"):
-                yield from functions(node.body, f"{file.relative_to(SOURCE)}: {node.name}")
+                yield from functions(node.body, f"{file.relative_to(ROOT)}: {node.name}")
 
 
 def shortfalls(node: ast.FunctionDef) -> list[str]:
@@ -87,7 +90,8 @@ ALL = [*public_api(), *protocols()]
 
 def test_the_functions_are_found():
     names = {one.name for one in ALL}
-    assert {"prepare.prepare", "Retriever.recommend", "index/protocol.py: Searchable.search"} <= names
+    assert {"prepare.prepare", "Retriever.recommend", "src/multitudes/index/protocol.py: Searchable.search"} <= names
+    assert "team_draft.team_draft" in names
 
 
 @pytest.mark.parametrize("one", ALL, ids=lambda one: one.name)

@@ -7,6 +7,7 @@ import pytest
 
 import multitudes
 
+HELP = "from multitudes.cli.main import run; run(['--help']); print()"
 HEAVY = ("torch", "onnxruntime", "faiss", "polars", "duckdb", "numpy", "pyarrow", "altair")
 
 
@@ -17,7 +18,9 @@ def loaded_after(statement: str) -> set[str]:
     return set(done.stdout.split())
 
 
-@pytest.mark.parametrize("statement", ["import multitudes", "import multitudes.cli.main"])
+@pytest.mark.parametrize(
+    "statement", ["import multitudes", "import multitudes.cli.main", "import multitudes_lab", HELP]
+)
 def test_nothing_heavy_is_loaded_before_it_is_needed(statement):
     assert loaded_after(statement).isdisjoint(HEAVY)
 

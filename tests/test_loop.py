@@ -19,9 +19,6 @@ from multitudes.data.clean.attribution import FeedbackLogs as ReadLogs
 from multitudes.data.planted import PlantedConfig, plant, write_world
 from multitudes.data.prepare import PrepareConfig, prepare
 from multitudes.data.prepared import PreparedData
-from multitudes.experiments.config import ReadoutConfig
-from multitudes.experiments.log_outcomes import OutcomesConfig, write_log_outcomes
-from multitudes.experiments.readout import analyse_experiment
 from multitudes.logs.logs import Logs
 from multitudes.logs.schemas import IdTypes, LoggedEvent, ServedResponse
 from multitudes.nn.user_tower_config import UserTowerConfig
@@ -33,6 +30,9 @@ from multitudes.service.settings import DataConfig, DeadlineConfig, ServeConfig
 from multitudes.service.startup import open_dependencies
 from multitudes.training.config import RunConfig, TrainConfig
 from multitudes.training.loop import train
+from multitudes_lab.experiments.config import ReadoutConfig
+from multitudes_lab.experiments.log_outcomes import OutcomesConfig, write_log_outcomes
+from multitudes_lab.experiments.readout import analyse_experiment
 from tests.batches.targets import batches
 from tests.worlds import SMALL_MODEL
 

@@ -5,6 +5,7 @@ import re
 import tomllib
 import zipfile
 from email.message import Message
+from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,12 @@ SAMPLE = "multitudes/data/samples/movielens-small"
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
     (file,) = WheelBuilder(str(ROOT)).build(directory=str(tmp_path_factory.mktemp("dist")))
     return zipfile.ZipFile(file)
+
+
+@pytest.fixture(scope="module", params=sorted(path.name for path in (ROOT / "packages").iterdir()))
+def add_on(request: pytest.FixtureRequest) -> Path:
+    """The folder of an add-on."""
+    return ROOT / "packages" / str(request.param)
 
 
 @pytest.fixture(scope="module")
@@ -78,3 +85,33 @@ def test_the_extra_all_is_every_extra_of_users():
         "docs",
         "reliability",
     }
+
+
+def test_the_wheel_of_an_add_on_holds_its_package_and_the_core_holds_none_of_it(add_on, wheel, tmp_path):
+    (file,) = WheelBuilder(str(add_on)).build(directory=str(tmp_path))
+    names = set(zipfile.ZipFile(file).namelist())
+    source, package = add_on / "src", f"multitudes_{add_on.name}"
+    files = (file for file in source.rglob("*") if file.is_file() and file.suffix != ".pyc")
+    assert {str(file.relative_to(source)) for file in files} == {name for name in names if ".dist-info/" not in name}
+    assert {f"{package}/py.typed", f"{package}/__init__.py"} <= names
+    assert {name.partition("/licenses/")[2] for name in names if "/licenses/" in name} == {"LICENSE"}
+    assert not any(name.startswith(package) for name in wheel.namelist())
+
+
+def test_an_add_on_has_the_version_of_the_core_and_asks_for_it(add_on, metadata, tmp_path):
+    (file,) = WheelBuilder(str(add_on)).build(directory=str(tmp_path))
+    built = zipfile.ZipFile(file)
+    (name,) = (name for name in built.namelist() if name.endswith(".dist-info/METADATA"))
+    described = email.message_from_bytes(built.read(name))
+    assert described["Name"] == f"multitudes-{add_on.name}"
+    assert described["Version"] == metadata["Version"]
+    (asked,) = (each for each in described.get_all("Requires-Dist") or [] if each.startswith("multitudes"))
+    assert asked.endswith(f"=={metadata['Version']}")
+
+
+def test_every_object_that_an_entry_point_of_an_add_on_names_exists(add_on):
+    points = tomllib.loads((add_on / "pyproject.toml").read_text())["project"]["entry-points"]
+    assert points
+    for values in points.values():
+        for name, value in values.items():
+            assert EntryPoint(name, value, "").load()

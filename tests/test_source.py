@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-SOURCES = sorted((ROOT / "src").rglob("*.py"))
+SOURCES = sorted([*ROOT.glob("src/**/*.py"), *ROOT.glob("packages/*/src/**/*.py")])
 NAMELESS = {"utils", "util", "helpers", "helper", "common", "misc", "base", "core", "tools"}
 PICKLES = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}
 
@@ -40,7 +40,7 @@ def test_the_sources_are_found():
     assert len(SOURCES) > 50
 
 
-@pytest.mark.parametrize("file", SOURCES, ids=lambda file: str(file.relative_to(ROOT / "src")))
+@pytest.mark.parametrize("file", SOURCES, ids=lambda file: str(file.relative_to(ROOT)))
 def test_a_module_says_what_it_is_and_never_pickles(file: Path):
     tree = ast.parse(file.read_text())
     assert ast.get_docstring(tree), "a module begins with a sentence of what it is"
@@ -60,4 +60,11 @@ def test_the_rule_sees_what_it_forbids(line):
 def test_every_room_has_its_tests():
     packages = {path.parent.name for path in (ROOT / "src" / "multitudes").glob("*/__init__.py")}
     tested = {path.parent.name for path in (ROOT / "tests").glob("*/__init__.py")}
+    assert packages <= tested
+
+
+@pytest.mark.parametrize("add_on", sorted(path.name for path in (ROOT / "packages").iterdir()))
+def test_every_package_of_an_add_on_has_its_tests(add_on):
+    packages = {path.parent.name for path in (ROOT / "packages" / add_on / "src").glob("*/*/__init__.py")}
+    tested = {path.parent.name for path in (ROOT / "tests" / add_on).glob("*/__init__.py")}
     assert packages <= tested

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from multitudes.experiments.moments import Moments, user_moments
+from multitudes_lab.experiments.moments import Moments, user_moments
 
 Column = NDArray[np.float64]
 

@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from scipy.stats import binomtest, norm
 
 from benchmarks.readout.draws import Column, Drawn, draw
-from multitudes.experiments import assignment, confidence_sequence
-from multitudes.experiments.lift import CRITICAL_Z, Lift, estimate_lift
-from multitudes.experiments.moments import Moments, user_moments
-from multitudes.experiments.power import PowerAnalysis, metric_baseline, sample_size
 from multitudes.seeding import generator
+from multitudes_lab.experiments import assignment, confidence_sequence
+from multitudes_lab.experiments.lift import CRITICAL_Z, Lift, estimate_lift
+from multitudes_lab.experiments.moments import Moments, user_moments
+from multitudes_lab.experiments.power import PowerAnalysis, metric_baseline, sample_size
 
 ALPHA = 0.05
 

@@ -12,10 +12,10 @@ from scipy.special import expit
 from scipy.stats import norm
 
 from benchmarks.readout.errors import ALPHA, Rate
-from multitudes.experiments.interleaving import team_draft
-from multitudes.experiments.lift import CRITICAL_Z, Lift, estimate_lift, within_user_lift
-from multitudes.experiments.moments import user_moments
 from multitudes.seeding import generator
+from multitudes_lab.experiments.interleaving import team_draft
+from multitudes_lab.experiments.lift import CRITICAL_Z, Lift, estimate_lift, within_user_lift
+from multitudes_lab.experiments.moments import user_moments
 
 ITEMS, PLACES = 60, 10
 NOISE, LESS_NOISE = 1.0, 0.8  # deviation of a ranker's noise; the appeal has 1.5. Their difference is the planted one

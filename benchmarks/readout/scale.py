@@ -8,8 +8,8 @@ import duckdb
 from benchmarks import SEED
 from benchmarks.child_process import run_in_child
 from benchmarks.timing import round_figure
-from multitudes.experiments.config import ReadoutConfig
-from multitudes.experiments.readout import analyse_experiment
+from multitudes_lab.experiments.config import ReadoutConfig
+from multitudes_lab.experiments.readout import analyse_experiment
 
 DAY_S = 86_400
 START = 1_767_225_600  # 2026-01-01

@@ -11,8 +11,8 @@ from reference.markdown import replace_table
 from benchmarks.machine import ROOT
 from benchmarks.markdown import format_number, table
 from benchmarks.scale.picture import draw
-from multitudes.capacity.plan import CapacityConfig, StageRequirements, plan_capacity
-from multitudes.capacity.unit_costs import UnitCosts, load_unit_costs
+from multitudes_lab.capacity.plan import CapacityConfig, StageRequirements, plan_capacity
+from multitudes_lab.capacity.unit_costs import UnitCosts, load_unit_costs
 
 BEGIN = "<!-- three sizes: written by `python -m benchmarks.scale.page records/scale.md` -->"
 BEGIN_GROWTH = "<!-- growth: written by `python -m benchmarks.scale.page records/scale.md` -->"

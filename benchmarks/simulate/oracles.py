@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.simulate.simple_feed import blank_repeats, popularity_lists
-from multitudes.simulation import draws
-from multitudes.simulation.world import SAVE, World
+from multitudes_lab.simulation import draws
+from multitudes_lab.simulation.world import SAVE, World
 
 Niches = NDArray[np.int64]
 PLACES = 30

@@ -17,12 +17,12 @@ from benchmarks.machine import ROOT, MeasurementContext
 from multitudes.atomic import write_json
 from multitudes.config import parse
 from multitudes.errors import MultitudesError, UsageError
-from multitudes.report.simulation_result import ALL_USERS, ArmLift
-from multitudes.simulation import constants
-from multitudes.simulation.config import ExperimentConfig, LoopConfig
-from multitudes.simulation.lifts import CORE, NON_CORE, UserOutcomes
-from multitudes.simulation.results import impression_metrics
-from multitudes.simulation.world_config import CONTROLS, WorldConfig
+from multitudes_lab.simulation import constants
+from multitudes_lab.simulation.config import ExperimentConfig, LoopConfig
+from multitudes_lab.simulation.lifts import CORE, NON_CORE, UserOutcomes
+from multitudes_lab.simulation.results import impression_metrics
+from multitudes_lab.simulation.simulation_result import ALL_USERS, ArmLift
+from multitudes_lab.simulation.world_config import CONTROLS, WorldConfig
 
 RESULTS = ROOT / "benchmarks" / "results" / "orderings.json"
 DEFAULT = "default"

@@ -8,9 +8,9 @@ import argparse
 from pathlib import Path
 
 from benchmarks import SEED
-from multitudes.simulation.retraining import write_tables
-from multitudes.simulation.world import World
-from multitudes.simulation.world_config import CONTROLS, WorldConfig
+from multitudes_lab.simulation.retraining import write_tables
+from multitudes_lab.simulation.world import World
+from multitudes_lab.simulation.world_config import CONTROLS, WorldConfig
 
 
 def main() -> None:

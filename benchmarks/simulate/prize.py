@@ -8,8 +8,8 @@ import numpy as np
 from benchmarks import SEED
 from benchmarks.simulate import oracles
 from benchmarks.timing import round_figure
-from multitudes.simulation.world import World
-from multitudes.simulation.world_config import CONTROLS, WorldConfig
+from multitudes_lab.simulation.world import World
+from multitudes_lab.simulation.world_config import CONTROLS, WorldConfig
 
 DAYS = 7
 

@@ -14,11 +14,11 @@ from benchmarks import SEED
 from benchmarks.child_process import run_in_child
 from benchmarks.timing import rates, time_calls
 from multitudes.retrieval.retriever import Retriever
-from multitudes.simulation.config import ExperimentConfig
-from multitudes.simulation.history import History
-from multitudes.simulation.release_policy import ReleasePolicy
-from multitudes.simulation.run import seed_folder, simulate
-from multitudes.simulation.world_config import day_start_s
+from multitudes_lab.simulation.config import ExperimentConfig
+from multitudes_lab.simulation.history import History
+from multitudes_lab.simulation.release_policy import ReleasePolicy
+from multitudes_lab.simulation.run import seed_folder, simulate
+from multitudes_lab.simulation.world_config import day_start_s
 
 ARMS = ("single", "joint")
 MODEL = {"width": 32, "history": 40, "crossing": {"hidden": 0}}  # that of examples/world.toml

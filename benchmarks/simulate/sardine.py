@@ -24,10 +24,10 @@ from benchmarks.simulate.sardine_page import RESULTS
 from benchmarks.timing import round_figure
 from multitudes.atomic import write_json
 from multitudes.seeding import generator
-from multitudes.simulation.actions import CLICK, SAVE
-from multitudes.simulation.history import ImpressionCounts
-from multitudes.simulation.world import World
-from multitudes.simulation.world_config import WorldConfig
+from multitudes_lab.simulation.actions import CLICK, SAVE
+from multitudes_lab.simulation.history import ImpressionCounts
+from multitudes_lab.simulation.world import World
+from multitudes_lab.simulation.world_config import WorldConfig
 
 PLACES, LISTS = 10, 10
 ORDERS = ("most wanted first", "by chance", "least wanted first")

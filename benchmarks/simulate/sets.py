@@ -10,8 +10,8 @@ from benchmarks.simulate.calibration import marginals
 from benchmarks.simulate.simple_feed import simulate_feed
 from benchmarks.timing import round_figure
 from multitudes.data.sample import SAMPLES, sample_path
-from multitudes.simulation.world import World
-from multitudes.simulation.world_config import WorldConfig
+from multitudes_lab.simulation.world import World
+from multitudes_lab.simulation.world_config import WorldConfig
 
 WORLD = "world"
 

@@ -7,9 +7,9 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from multitudes.simulation import draws
-from multitudes.simulation.history import ImpressionCounts
-from multitudes.simulation.world import SAVE, Actions, World
+from multitudes_lab.simulation import draws
+from multitudes_lab.simulation.history import ImpressionCounts
+from multitudes_lab.simulation.world import SAVE, Actions, World
 
 _SLOT_S = 20  # seconds between two slots of a list
 

@@ -7,8 +7,8 @@ import numpy as np
 from benchmarks import SEED
 from benchmarks.child_process import run_in_child
 from benchmarks.timing import cpu_clock, spread
-from multitudes.simulation.world import World
-from multitudes.simulation.world_config import WorldConfig
+from multitudes_lab.simulation.world import World
+from multitudes_lab.simulation.world_config import WorldConfig
 
 
 class Sizes(NamedTuple):

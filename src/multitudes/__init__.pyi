@@ -11,7 +11,6 @@ from .data.sample import sample_path as sample_path
 from .evaluation.compare import compare as compare
 from .evaluation.config import EvaluateConfig as EvaluateConfig
 from .evaluation.evaluate import evaluate as evaluate
-from .experiments.interleaving import team_draft as team_draft
 from .index.factory import IndexConfig as IndexConfig
 from .linear.run import LinearConfig as LinearConfig
 from .linear.run import make_linear_run as make_linear_run

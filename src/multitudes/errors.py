@@ -98,6 +98,15 @@ def missing_extra(module: str, extra: str) -> MissingError:
     return MissingError(f"this needs the package '{module}'; install it with: pip install 'multitudes[{extra}]'")
 
 
+def missing_add_on(what: str, add_on: str) -> MissingError:
+    """Return the error for something of an add-on that is not installed, with the commands that install it."""
+    name = f"multitudes-{add_on}"
+    return MissingError(
+        f"{what} is in the add-on {name}, which is not installed; install it with: pip install {name}"
+        f" (from a clone: pip install ./packages/{add_on})"
+    )
+
+
 def is_disk_full(error: BaseException) -> bool:
     """Return whether an error means that no space is left; libraries raise their own, with the system's text."""
     if isinstance(error, OSError) and (error.errno in _DISK_FULL or _NUMPY_SHORT_WRITE.fullmatch(str(error))):

@@ -5,6 +5,9 @@ A distribution names its object in its ``pyproject.toml``, as an entry point of 
     [project.entry-points."multitudes.metrics"]
     novelty = "my_package.novelty:Novelty"
 
+A command is a function as Typer reads it, imported for the help too, so its module imports nothing heavy at its top;
+``"Serve.warm" = …`` puts ``multitudes warm`` into the group Serve of the help, ``warm = …`` below Plugins.
+
 Built-in names come first: a plugin adds names and cannot change what is there. docs/plugins.md has an example.
 """
 

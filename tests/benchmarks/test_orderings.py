@@ -11,9 +11,9 @@ from benchmarks.simulate import orderings
 from benchmarks.simulate.orderings import CLAIMS, RESULTS, Claim
 from benchmarks.simulate.orderings_page import PAGE, came_back, page, said, tables
 
-from multitudes.simulation.config import ExperimentConfig, read_experiment
-from multitudes.simulation.results import collect_results
-from multitudes.simulation.run import simulate
+from multitudes_lab.simulation.config import ExperimentConfig, read_experiment
+from multitudes_lab.simulation.results import collect_results
+from multitudes_lab.simulation.run import simulate
 
 
 def test_the_page_is_that_of_what_is_kept():

@@ -10,7 +10,7 @@ from benchmarks.scale.page import BEGIN, BEGIN_GROWTH, RESULTS, update_page
 from benchmarks.unit_costs import RESULTS as RECORDS
 from benchmarks.unit_costs import collect_unit_costs
 
-from multitudes.capacity.unit_costs import load_unit_costs
+from multitudes_lab.capacity.unit_costs import load_unit_costs
 
 PAGE = ROOT / "records" / "scale.md"
 

@@ -4,10 +4,10 @@ import numpy as np
 from benchmarks.simulate.calibration import gini
 from benchmarks.simulate.simple_feed import popularity_lists, simulate_feed
 
-from multitudes.simulation.history import ImpressionCounts
-from multitudes.simulation.world import World
-from multitudes.simulation.world_config import WorldConfig
-from tests.simulation.worlds import everybody, organic, small
+from multitudes_lab.simulation.history import ImpressionCounts
+from multitudes_lab.simulation.world import World
+from multitudes_lab.simulation.world_config import WorldConfig
+from tests.lab.simulation.worlds import everybody, organic, small
 
 
 def test_a_list_has_popular_items_and_some_of_followed_topics_and_none_twice():

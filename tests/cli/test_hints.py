@@ -5,11 +5,11 @@ import re
 from pathlib import Path
 
 import pytest
-from reference.commands import parameters
+from reference.commands import all_verbs, parameters
 
-from multitudes.cli.main import VERBS, command_of
+from multitudes.cli.main import command_of
 
-SOURCES = Path(__file__).parents[2] / "src"
+ROOT = Path(__file__).parents[2]
 COMMAND = re.compile(r"multitudes ([a-z][a-z-]*)((?: (?!multitudes)[^;,`()]+)?)")
 NOT_COMMANDS = {"service"}  # nouns after the name of the project
 
@@ -29,8 +29,8 @@ def messages(file: Path) -> list[str]:
 
 
 NAMED = [
-    (str(file.relative_to(SOURCES)), verb, rest)
-    for file in sorted(SOURCES.rglob("*.py"))
+    (str(file.relative_to(ROOT)), verb, rest)
+    for file in sorted([*ROOT.glob("src/**/*.py"), *ROOT.glob("packages/*/src/**/*.py")])
     for text in messages(file)
     for verb, rest in COMMAND.findall(text)
     if verb not in NOT_COMMANDS
@@ -43,6 +43,6 @@ def test_the_messages_are_found():
 
 @pytest.mark.parametrize(("file", "verb", "rest"), NAMED)
 def test_a_command_that_a_message_names_exists_with_its_options(file, verb, rest):
-    assert verb in VERBS, file
+    assert verb in all_verbs(), file
     known = {p.name for p in parameters(command_of(verb))} | {"-h", "--help"}
     assert set(re.findall(r"(?<![\w-])--[a-z-]+", rest)) <= known, file

@@ -6,8 +6,9 @@ import subprocess
 import sys
 
 import pytest
+from reference.commands import all_verbs
 
-from multitudes.cli.main import VERBS, run
+from multitudes.cli.main import run
 
 
 @pytest.mark.parametrize(
@@ -31,7 +32,7 @@ def test_without_a_verb_the_help_is_shown(capsys):
 @pytest.mark.parametrize(("width", "option"), [(80, "-h"), (160, "--help")])
 def test_the_help_fits_the_terminal_and_cuts_no_sentence(width, option, capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", str(width))
-    for verb in ("", *VERBS):
+    for verb in ("", *all_verbs()):
         assert run([verb, option] if verb else [option]) == 0
         text = capsys.readouterr().out
         assert max(map(len, text.splitlines())) <= width

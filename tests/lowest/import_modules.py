@@ -1,4 +1,4 @@
-"""Import every module of the package: each name that it takes from another package must be there.
+"""Import every module of the core and of the add-ons: each name that it takes from another package must be there.
 
 python -m tests.lowest.import_modules
 """
@@ -7,11 +7,15 @@ import importlib
 import pkgutil
 
 import multitudes
+import multitudes_lab
 
 
 def import_modules() -> int:
     """Import all modules but the one that runs the command line; return how many there are."""
-    names = [one.name for one in pkgutil.walk_packages(multitudes.__path__, "multitudes.")]
+    packages = (multitudes, multitudes_lab)
+    names = [
+        one.name for package in packages for one in pkgutil.walk_packages(package.__path__, f"{package.__name__}.")
+    ]
     modules = [importlib.import_module(name) for name in names if not name.endswith("__main__")]
     return len(modules)
 

@@ -18,10 +18,13 @@ from multitudes.errors import (
     ThreadsWarning,
     explain,
     is_disk_full,
+    missing_add_on,
 )
+from multitudes.plugins import load_plugin, plugins
 
 # Group of the help -> verb -> the module of this package that holds the function `VERB_command`, in the order in which
 # a person needs them. A module imports nothing heavy before its command runs, which keeps `multitudes --help` fast.
+# Plugins add verbs: verbs_by_group.
 GROUPS: dict[str, dict[str, str]] = {
     "Start": {"demo": "demo", "init": "example_data"},
     "Data": {"import": "import_files", "synth": "example_data", "validate": "prepare", "prepare": "prepare"},
@@ -46,17 +49,11 @@ GROUPS: dict[str, dict[str, str]] = {
         "backup": "backup",
         "restore": "backup",
         "doctor": "doctor",
-        "plan": "plan",
-    },
-    "Experiment": {
-        "simulate": "simulate",
-        "power": "power",
-        "outcomes": "experiment",
-        "readout": "experiment",
-        "preference": "experiment",
     },
 }
 VERBS: dict[str, str] = {verb: module for verbs in GROUPS.values() for verb, module in verbs.items()}
+# The verbs of the add-ons of this repository, for whoever calls one that is not installed.
+_ADD_ONS = dict.fromkeys(("outcomes", "plan", "power", "preference", "readout", "simulate"), "lab")
 
 _OUTPUT_OPTIONS = ("--out", "--to", "--report", "--export")  # they name what a verb writes
 
@@ -65,15 +62,32 @@ _CALL_ERROR: type[typer.BadParameter] = typer.BadParameter.__bases__[0]
 
 
 class _GroupedHelp(typer.core.TyperGroup):
-    """The command with its verbs; its help lists them by group."""
+    """The command with its verbs; its help lists them by group. Plugins are looked for if a verb is none of these."""
+
+    def get_command(self, ctx: typer.Context, cmd_name: str) -> Any:  # type: ignore[override]  # noqa: ANN401
+        """Return the command of a verb."""
+        if cmd_name not in self.commands:
+            self._add_plugins()
+        if cmd_name not in self.commands and cmd_name in _ADD_ONS:
+            raise missing_add_on(f"'{cmd_name}'", _ADD_ONS[cmd_name])
+        return super().get_command(ctx, cmd_name)
+
+    def list_commands(self, ctx: typer.Context) -> list[str]:  # type: ignore[override]
+        """Return all verbs."""
+        self._add_plugins()
+        return super().list_commands(ctx)
 
     def format_commands(self, ctx: typer.Context, formatter: Any) -> None:  # type: ignore[override]  # noqa: ANN401
         """Write a section for each group; ``formatter`` is the HelpFormatter of Typer's click."""
-        del ctx
-        width = formatter.width - 6 - max(map(len, VERBS))
-        for group, verbs in GROUPS.items():
+        width = formatter.width - 6 - max(map(len, self.list_commands(ctx)))
+        for group, verbs in verbs_by_group().items():
             with formatter.section(group):
                 formatter.write_dl([(verb, self.commands[verb].get_short_help_str(width)) for verb in verbs])
+
+    def _add_plugins(self) -> None:
+        for verb in _plugin_verbs():
+            if verb not in self.commands:
+                self.commands[verb] = _plugin_command(verb)
 
 
 app = typer.Typer(
@@ -99,10 +113,45 @@ def _root(
         typer.echo(context.get_help())
 
 
+def verbs_by_group() -> dict[str, list[str]]:
+    """Return all verbs by group of the help. A plugin ``GROUP.VERB`` names its group; ``VERB`` is below Plugins."""
+    listed = {group: [*verbs] for group, verbs in GROUPS.items()}
+    for verb, name in _plugin_verbs().items():
+        listed.setdefault(name.rpartition(".")[0] or "Plugins", []).append(verb)
+    return listed
+
+
 def command_of(verb: str) -> Callable[..., None]:
-    """Return the function of a verb: `VERB_command` in its module."""
+    """Return the function of a verb: `VERB_command` in its module, or the object of a plugin."""
+    if verb not in VERBS:
+        plugin: Callable[..., None] = load_plugin("commands", _plugin_verbs()[verb])
+        return plugin
     module = import_module(f"multitudes.cli.{VERBS[verb]}")
     command: Callable[..., None] = getattr(module, f"{verb.replace('-', '_')}_command")
+    return command
+
+
+def _plugin_verbs() -> dict[str, str]:
+    """Return the verbs of plugins with the names of their entry points; one of the core cannot be taken."""
+    named = {name.rpartition(".")[2]: name for name in plugins("commands")}
+    return {verb: name for verb, name in named.items() if verb not in VERBS}
+
+
+def _plugin_command(verb: str) -> Any:  # noqa: ANN401 (a Command of Typer's click)
+    """Return the command of a plugin; where it cannot be imported, one that says so and breaks no other."""
+    alone = typer.Typer(add_completion=False, rich_markup_mode=None)
+    try:
+        alone.command(name=verb)(command_of(verb))
+    except MissingError as error:
+        anything = {"ignore_unknown_options": True, "allow_extra_args": True}
+        alone.command(name=verb, help=f"Not available: {error}", context_settings=anything)(_raising(error))
+    return typer.main.get_command(alone)
+
+
+def _raising(error: MissingError) -> Callable[[], None]:
+    def command() -> None:
+        raise error
+
     return command
 
 

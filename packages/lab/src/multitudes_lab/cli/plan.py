@@ -1,0 +1,107 @@
+"""``multitudes plan``: estimate memory, machines and time of each stage from measured unit costs."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from multitudes.cli.output import print_json
+
+if TYPE_CHECKING:
+    from multitudes_lab.capacity.plan import CapacityConfig, StageRequirements
+    from multitudes_lab.capacity.unit_costs import UnitCosts
+
+
+def plan_command(
+    users: Annotated[int, typer.Option(help="Number of users.")],
+    items: Annotated[int, typer.Option(help="Number of items.")],
+    events_per_day: Annotated[int, typer.Option(help="Events per day, of all users.")],
+    qps: Annotated[float, typer.Option(help="Requests per second at peak load.")],
+    days: Annotated[int, typer.Option(help="Days of events for training.")] = 90,
+    width: Annotated[int, typer.Option(help="Width of the vectors; with a linear history, its rank included.")] = 64,
+    vectors: Annotated[int, typer.Option(help="Vectors per user.")] = 12,
+    n: Annotated[int, typer.Option("--n", help="Candidates per response.")] = 100,
+    replicas: Annotated[
+        int, typer.Option(help="Minimum number of service replicas, and of copies of a remote index.")
+    ] = 2,
+    cores: Annotated[int, typer.Option(help="Cores per machine.")] = 16,
+    memory_gib: Annotated[float, typer.Option(help="Memory per machine.")] = 64,
+    utilisation: Annotated[float, typer.Option(help="Share of the cores that may be busy at peak load.")] = 0.5,
+    price_per_core_hour: Annotated[
+        float | None, typer.Option(help="Price of a core, in any currency, for costs.")
+    ] = None,
+    price_per_gib_hour: Annotated[float | None, typer.Option(help="Price of memory, for costs.")] = None,
+    unit_costs: Annotated[
+        Path | None, typer.Option(help="JSON measured on your machine by `python -m benchmarks.unit_costs`.")
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")] = False,
+) -> None:
+    """Estimate what a service of a given size needs.
+
+    It estimates memory, disk, cores, machines and time of each stage from unit costs measured on one machine.
+    """
+    from multitudes.config import parse
+    from multitudes_lab.capacity.plan import CapacityConfig, plan_capacity
+    from multitudes_lab.capacity.unit_costs import load_unit_costs
+
+    settings = {
+        "users": users,
+        "items": items,
+        "events_per_day": events_per_day,
+        "qps": qps,
+        "days": days,
+        "width": width,
+        "vectors": vectors,
+        "n": n,
+        "replicas": replicas,
+        "cores": cores,
+        "memory_gib": memory_gib,
+        "utilisation": utilisation,
+        "price_per_core_hour": price_per_core_hour,
+        "price_per_gib_hour": price_per_gib_hour,
+    }
+    config, costs = parse(CapacityConfig, settings, "options"), load_unit_costs(unit_costs)
+    stages = plan_capacity(config, costs)
+    if json:
+        print_json({"asked": config.model_dump(), "machine": costs.machine, "stages": [s._asdict() for s in stages]})
+        return
+    for line in plan_lines(stages, config, costs):
+        typer.echo(line)
+
+
+def plan_lines(stages: "list[StageRequirements]", config: "CapacityConfig", costs: "UnitCosts") -> list[str]:
+    """Return the plan in lines of at most 80 columns."""
+    from textwrap import wrap
+
+    header = f"{'stage':8}{'memory GiB':>11}{'disk GiB':>10}{'cores':>7}{'machines':>9}{'time':>16}  basis"
+    lines = [
+        f"{config.users:,} users, {config.items:,} items, {config.events_per_day:,} events a day, {config.qps:g}/s",
+        "",
+        header,
+    ]
+    for stage in stages:
+        memory, disk, cores = map(_number_text, (stage.memory_gib, stage.disk_gib, stage.cores))
+        lines.append(
+            f"{stage.name:8}{memory:>11}{disk:>10}{cores:>7}{stage.machines:>9,}{stage.time:>16}  {stage.basis}"
+        )
+    lines.append("")
+    costs_lines = [
+        f"{stage.name:8} costs {stage.cost:,.2f} {'a month' if stage.is_permanent else 'a run'}"
+        for stage in stages
+        if stage.cost is not None
+    ]
+    lines += [*costs_lines, ""] if costs_lines else []
+    for stage in stages:
+        lines += wrap(f"{stage.name}: {stage.note}.", 80, subsequent_indent="  ")
+    assumptions = (
+        f"Machines of {config.cores} cores and {config.memory_gib:g} GiB, of which 80 % may be used; the peak uses"
+        f" {config.utilisation:.0%} of the cores. {config.days} days of events, vectors of width {config.width},"
+        f" {config.vectors} per user, {config.n} candidates. The estimate assumes that work spreads over all cores of a"
+        " machine, and that time grows with size as it does between the two largest measured sizes."
+    )
+    lines += ["", *wrap(assumptions, 80), *wrap(f"Unit costs measured on: {costs.machine}.", 80)]
+    return lines
+
+
+def _number_text(value: float) -> str:
+    return f"{value:,.0f}" if value >= 10 or value == 0 else f"{value:.2g}"

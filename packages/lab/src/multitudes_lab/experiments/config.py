@@ -1,0 +1,67 @@
+"""The settings of a readout, and the metrics that it compares."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from pydantic import Field
+
+from multitudes.config import Config, suggestion
+from multitudes.errors import UsageError
+from multitudes_lab.experiments.confidence_sequence import TIGHTEST_AT
+
+
+class Metric(NamedTuple):
+    """A sum per user, or a ratio of two sums over the users of an arm if it has a denominator."""
+
+    name: str
+    numerator: str
+    denominator: str | None = None
+
+    @property
+    def terms(self) -> tuple[str, ...]:
+        """Return the names of its sums, as column ``metric`` of the outcomes has them."""
+        return (self.numerator,) if self.denominator is None else (self.numerator, self.denominator)
+
+
+def parse_metric(text: str, known: Sequence[str]) -> Metric:
+    """Return the metric written as ``saves``, ``saves/sessions`` or ``save rate=saves/sessions``.
+
+    Args:
+        text: the metric. If it equals a known name, it is that metric, whatever characters it holds.
+        known: the metrics in the outcomes.
+
+    Raises:
+        UsageError: the outcomes lack one of its terms.
+    """
+    if text in known:
+        return Metric(text, text)
+    name, equals, ratio = text.partition("=")
+    above, slash, below = (term.strip() for term in (ratio if equals else name).partition("/"))
+    metric = Metric(name.strip(), above, below if slash else None)
+    for term in metric.terms:
+        if term not in known:
+            within = "" if term == text else f" of --metric '{text}'"
+            raise UsageError(f"metric '{term}'{within}: no row of the outcomes has it{suggestion(term, list(known))}")
+    return metric
+
+
+class ReadoutConfig(Config):
+    """Settings of a readout; each field is an option of ``multitudes readout``."""
+
+    control: str | None = Field(None, description="The arm that others are compared with; default: 'control'.")
+    metrics: tuple[str, ...] = Field((), description="NAME, or A/B for a ratio of sums; default: all in the outcomes.")
+    planned: dict[str, float] = Field({}, description="Planned share of each arm, in any unit; default: equal.")
+    covariates: tuple[str, ...] = Field((), description="Numeric columns of the exposures, known before the exposure.")
+    cuped: bool = Field(True, description="Use the same metric before the exposure as a covariate (CUPED).")
+    winsorise: float | None = Field(
+        None, gt=0.5, lt=1, description="Cap a user's sums at this quantile over all users."
+    )
+    window_days: int | None = Field(
+        None, ge=1, description="Count this many days since the exposure, of users who had them all."
+    )
+    tightest_at: int = Field(
+        TIGHTEST_AT, ge=2, description="Users, both arms together, at which sequential intervals are tightest."
+    )
+    keep_negative: bool = Field(False, description="Count values below zero.")
+    memory_limit: str = Field("1GB", description="Memory of the engine; the rest spills to disk.")
+    threads: int = Field(0, ge=0, description="Threads of the engine; 0: all cores.")

@@ -1,0 +1,209 @@
+"""The users of an experiment and their outcomes: both tables joined, with warnings about the data.
+
+=========== ==========================================================================================================
+total       number, arm, cohort, time (of the exposure), covariate_k, and for each metric j: after_j, before_j; a user
+            without outcomes has nulls, which count as 0
+period_sums number, period, and m_j: the same by period since the exposure
+=========== ==========================================================================================================
+"""
+
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+from multitudes.data import tables
+from multitudes.data.duck import Advice, DuckDBEngine, open_engine
+from multitudes.data.engine import query_row, query_value
+from multitudes.data.timestamps import DAY_S
+from multitudes.errors import DataError, UsageError
+from multitudes.progress import Progress, silent
+from multitudes_lab.experiments import exposures, outcomes
+from multitudes_lab.experiments.config import Metric, ReadoutConfig, parse_metric
+from multitudes_lab.experiments.exposures import Exposures
+from multitudes_lab.experiments.moments import Variables
+from multitudes_lab.experiments.outcomes import BEFORE, OutcomeScan, PeriodSums
+
+_ADVICE = Advice("raise --memory-limit", "free some, or set TMPDIR to a folder on a larger disk")
+_BROKEN_ASSIGNMENT_SHARE = 0.01  # users in two arms: above this share the assignment is broken
+_MAX_METRICS = 50  # all comparisons share one error rate, and each metric is a column
+LOAD_STEPS = 4  # steps of ``load_users``, for progress
+
+
+class Users(NamedTuple):
+    """Facts about the tables ``total`` and ``period_sums``, once they exist."""
+
+    exposures: Exposures
+    scan: OutcomeScan
+    names: tuple[str, ...]  # the summed metrics, in the order of j
+    metrics: tuple[Metric, ...]
+    sums: PeriodSums
+    repairs: dict[str, int]  # only those that were made
+    warnings: tuple[str, ...]
+
+
+class WinsorisedSum(NamedTuple):
+    """A sum that was winsorised: the value of the cap, and the number of users above it."""
+
+    of: str
+    at: float
+    users: int
+
+
+@contextmanager
+def experiment_engine(config: ReadoutConfig) -> Iterator[DuckDBEngine]:
+    """Yield an engine that spills to a temporary folder."""
+    with (
+        tempfile.TemporaryDirectory(prefix="multitudes-") as scratch,
+        open_engine(Path(scratch), config.memory_limit, config.threads, _ADVICE) as connection,
+    ):
+        yield connection
+
+
+def load_users(
+    connection: DuckDBEngine,
+    exposures_file: Path,
+    outcomes_file: Path,
+    config: ReadoutConfig,
+    progress: Progress = silent,
+    now: int | None = None,
+) -> Users:
+    """Create ``total`` and ``period_sums`` from both tables.
+
+    Args:
+        connection: the engine.
+        exposures_file: table of user_id, arm, timestamp.
+        outcomes_file: table of user_id, timestamp, metric, value.
+        config: the settings.
+        progress: called with the number of steps done.
+        now: current time, seconds since 1970; None: the clock.
+
+    Raises:
+        UsageError: a table, metric or covariate does not exist.
+        DataError: a table cannot be used, or no user is left.
+    """
+    progress(0, LOAD_STEPS, f"reading {exposures_file.name}")
+    exposed = exposures.clean_exposures(connection, exposures_file, config.covariates)
+    progress(1, LOAD_STEPS, f"scanning {outcomes_file.name}")
+    now = int(time.time()) if now is None else now
+    scan = outcomes.scan_outcomes(connection, outcomes_file, now, exposed.first, keep_negative=config.keep_negative)
+    tables.table_id_type(connection, {"exposures": exposed.table, "outcomes": scan.table}, "user_id")
+    metrics = _parse_metrics(config, scan)
+    names = tuple(dict.fromkeys(term for metric in metrics for term in metric.terms))
+    progress(2, LOAD_STEPS, f"summing {outcomes_file.name}")
+    sums = outcomes.sum_by_period(connection, scan, names, exposed.first, config.window_days)
+    progress(3, LOAD_STEPS, "one row per user")
+    late = _create_total(connection, scan.last, len(names), config.window_days)
+    counts = {**exposed.repairs, **scan.repairs, **sums.repairs, **late}
+    warnings = (
+        *_assignment_warnings(connection, exposed),
+        *missing_day_warnings(scan, names),
+        *_clock_warnings(connection, exposed, scan),
+    )
+    repairs = {name: count for name, count in counts.items() if count}
+    return Users(exposed, scan, names, metrics, sums, repairs, warnings)
+
+
+def _parse_metrics(config: ReadoutConfig, scan: OutcomeScan) -> tuple[Metric, ...]:
+    if not config.metrics and len(scan.rows) > _MAX_METRICS:
+        raise UsageError(
+            f"{scan.table.file} has {len(scan.rows):,} metrics, too many to compare at once; choose with --metric"
+        )
+    return tuple(dict.fromkeys(parse_metric(text, list(scan.rows)) for text in config.metrics or scan.rows))
+
+
+def period_relation(period: int, names: tuple[str, ...], last: int) -> str:
+    """Return SQL of the users who have a whole period behind them: as ``total``, with the sums of the period."""
+    _, end = outcomes.period_days(period)
+    sums = "".join(f", period_sums.m{j} AS after_{j}" for j in range(len(names)))
+    after = ", ".join(f"after_{j}" for j in range(len(names)))
+    return f"""(SELECT total.* EXCLUDE ({after}){sums} FROM total
+        LEFT JOIN period_sums ON period_sums.number = total.number AND period_sums.period = {period}
+        WHERE total.time + {end * DAY_S} <= {last + 1})"""
+
+
+def winsorise(
+    connection: DuckDBEngine, relation: str, variables: Variables, quantile: float | None
+) -> tuple[Variables, list[WinsorisedSum]]:
+    """Cap the variables at a quantile over all users.
+
+    Args:
+        connection: the engine.
+        relation: SQL of the users.
+        variables: the variables; covariates from the exposures table are not capped.
+        quantile: the quantile; None: cap nothing.
+
+    Returns:
+        The variables with their caps, and what was capped.
+    """
+    columns = [column for column in (*variables.outcome, *variables.covariates) if not column.startswith("covariate_")]
+    if quantile is None or not columns or not query_value(connection, f"SELECT count(*) FROM {relation}"):
+        return variables, []
+    filled = ", ".join(f"coalesce({column}, 0) AS {column}" for column in columns)
+    values = f"(SELECT {filled} FROM {relation})"
+    quantiles = ", ".join(f"CAST(quantile_cont({column}, {quantile!r}) AS DOUBLE) AS {column}" for column in columns)
+    caps = query_row(connection, f"SELECT {quantiles} FROM {values}")
+    above = ", ".join(f"count(*) FILTER ({column} > {caps[column]!r}) AS {column}" for column in columns)
+    users = query_row(connection, f"SELECT {above} FROM {values}")
+    return variables._replace(caps=caps), [WinsorisedSum(column, caps[column], users[column]) for column in columns]
+
+
+def _create_total(connection: DuckDBEngine, last: int, n_metrics: int, window_days: int | None) -> dict[str, int]:
+    sums = "".join(
+        f", sum(m{j}) FILTER (period >= 0) AS after_{j}, sum(m{j}) FILTER (period = {BEFORE}) AS before_{j}"
+        for j in range(n_metrics)
+    )
+    has_window = "true" if window_days is None else f"time + {window_days * DAY_S} <= {last + 1}"
+    by_user = f"(SELECT number{sums} FROM period_sums GROUP BY number)"
+    connection.execute(f"""
+        CREATE TABLE total AS SELECT exposed.* EXCLUDE (user_id), done.* EXCLUDE (number)
+        FROM exposed LEFT JOIN {by_user} AS done USING (number) WHERE {has_window}""")
+    late = query_row(
+        connection,
+        f"""
+        SELECT (SELECT count(*) FROM exposed WHERE NOT ({has_window})) AS users_without_whole_window,
+               (SELECT count(*) FROM total WHERE time > {last}) AS users_exposed_after_the_end""",
+    )
+    if not query_value(connection, "SELECT count(*) FROM total"):
+        raise DataError(
+            f"no user has a whole window of {window_days} days before the last outcome; give a shorter --window"
+        )
+    return late
+
+
+def _assignment_warnings(connection: DuckDBEngine, exposed: Exposures) -> list[str]:
+    both, users = exposed.repairs["users_in_two_arms"], query_value(connection, "SELECT count(*) FROM exposed")
+    if both <= _BROKEN_ASSIGNMENT_SHARE * (both + users):
+        return []
+    share = both / (both + users)
+    return [
+        f"{share:.1%} of the users were in more than one arm: the assignment is broken, and the remaining users are"
+        " not a random sample"
+    ]
+
+
+def missing_day_warnings(scan: OutcomeScan, names: Sequence[str]) -> list[str]:
+    """Return a warning for each of the metrics ``names`` that lacks days."""
+    return [
+        f"{name} has no row on {', '.join(days[:3])}{f' and {len(days) - 3} more days' if len(days) > 3 else ''}, but"
+        " many on other days: is the log complete? Those days count as 0"
+        for name, days in scan.missing_days.items()
+        if name in names
+    ]
+
+
+def _clock_warnings(connection: DuckDBEngine, exposed: Exposures, scan: OutcomeScan) -> list[str]:
+    """Return a warning if only one table has a time zone: the other is assumed to be in UTC."""
+    zoneless = {}
+    for name, table in (("exposures", exposed.table), ("outcomes", scan.table)):
+        timestamp_type = connection.column_types(connection.file_relation(name, table.file))["timestamp"]
+        zoneless[table.file.name] = timestamp_type in {"TIMESTAMP", "TIMESTAMP_NS", "TIMESTAMP_MS", "TIMESTAMP_S"}
+    if len(set(zoneless.values())) < 2:
+        return []
+    without, with_zone = sorted(zoneless, key=lambda name: not zoneless[name])
+    return [
+        f"the timestamps of {without} have no zone and are taken as UTC, those of {with_zone} are in UTC or have one:"
+        " do the clocks agree?"
+    ]

@@ -1,0 +1,1 @@
+"""Reports of experiments: terminal, Markdown, one-file HTML."""

@@ -1,0 +1,1 @@
+"""The commands of the add-on as a person calls them."""

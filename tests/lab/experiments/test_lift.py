@@ -1,0 +1,152 @@
+"""Lifts between two arms: the interval against its definition, CUPED against ρ², ratios against the bootstrap."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from benchmarks.readout import errors
+from benchmarks.readout.draws import draw
+from scipy.stats import binom, norm
+
+from multitudes_lab.experiments.lift import CRITICAL_Z, Lift, UndefinedLift, estimate_lift
+from multitudes_lab.experiments.moments import Moments, user_moments
+
+
+def sums(value, *covariates):
+    return user_moments(np.stack([value, np.ones(len(value)), *covariates], axis=1))
+
+
+def lift_of(control, treatment) -> Any:
+    found = estimate_lift(control, treatment)
+    assert isinstance(found, Lift)
+    return found
+
+
+def test_a_sum_per_user_is_compared_by_welchs_test():
+    draws = np.random.default_rng(0)
+    control, treatment = draws.gamma(1, 2, 400), draws.gamma(1, 2.2, 300)
+    found = lift_of(sums(control), sums(treatment))
+    error = np.sqrt(control.var(ddof=1) / 400 + treatment.var(ddof=1) / 300)
+    assert found.value == pytest.approx(treatment.mean() / control.mean() - 1)
+    assert found.p == pytest.approx(2 * norm.sf(abs(treatment.mean() - control.mean()) / error))
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_the_interval_excludes_zero_exactly_if_the_difference_is_significant(seed):
+    draws = np.random.default_rng(seed)
+    found = lift_of(sums(draws.gamma(1, 1, 200)), sums(draws.gamma(1, 1.25, 200)))
+    low, high = found.interval()
+    assert (found.p <= 0.05) == (low > 0 or high < 0)
+    assert low < found.value < high
+
+
+def test_the_ends_of_the_interval_are_the_lifts_at_the_edge_of_rejection():
+    draws = np.random.default_rng(1)
+    control, treatment = draws.gamma(1, 1, 300), draws.gamma(1, 1.2, 300)
+    for end in lift_of(sums(control), sums(treatment)).interval():
+        scaled = control * (1 + end)
+        error = np.sqrt(scaled.var(ddof=1) / 300 + treatment.var(ddof=1) / 300)
+        assert abs(treatment.mean() - scaled.mean()) == pytest.approx(CRITICAL_Z * error)
+
+
+def test_a_control_near_zero_has_an_unbounded_interval():
+    draws = np.random.default_rng(2)
+    assert lift_of(sums(draws.normal(0.01, 1, 100)), sums(draws.normal(2, 1, 100))).interval() == (None, None)
+
+
+def test_a_negative_metric_that_grows_has_a_positive_lift():
+    draws = np.random.default_rng(3)
+    found = lift_of(sums(draws.normal(-10, 1, 100)), sums(draws.normal(-9, 1, 100)))
+    low, high = found.interval()
+    assert 0 < low < found.value == pytest.approx(0.1, abs=0.03)
+    assert found.value < high
+
+
+def test_the_variance_of_a_ratio_agrees_with_resampled_users():
+    draws = np.random.default_rng(4)
+    control, treatment = draw(draws, 2_000), draw(draws, 2_000, 0.1)
+    found = lift_of(control.ratio(), treatment.ratio())
+    resampled = []
+    for _ in range(1_000):
+        rates = []
+        for one in (control, treatment):
+            who = draws.integers(2_000, size=2_000)
+            rates.append(one.saves_B[who].sum() / one.sessions_B[who].sum())
+        resampled.append(rates[1] / rates[0] - 1)
+    assert found.error == pytest.approx(np.std(resampled), rel=0.1)
+
+
+@pytest.mark.parametrize("correlation", [0.0, 0.5, 0.9])
+def test_cuped_removes_the_square_of_the_correlation(correlation):
+    (found,) = errors.cuped(40_000, 0, (correlation,))
+    assert found["taken_off"] == pytest.approx(correlation**2, abs=0.01)
+
+
+def test_cuped_keeps_the_lift_and_its_standard_error_is_the_spread_over_experiments():
+    plain, adjusted, said = [], [], []
+    for seed in range(300):
+        draws = np.random.default_rng(seed)
+        control, treatment = draw(draws, 500), draw(draws, 500, 0.2)
+        plain.append(lift_of(control.sums(), treatment.sums()).value)
+        found = lift_of(control.sums(cuped=True), treatment.sums(cuped=True))
+        adjusted.append(found.value)
+        said.append(found.error)
+    assert np.std(adjusted) < 0.9 * np.std(plain)
+    assert np.mean(adjusted) == pytest.approx(0.2, abs=0.03)
+    assert np.mean(said) == pytest.approx(np.std(adjusted), rel=0.15)
+
+
+def test_collinear_or_useless_covariates_do_no_harm():
+    draws = np.random.default_rng(5)
+    before = draws.gamma(1, 1, (2, 500))
+    after = before + draws.gamma(1, 1, (2, 500))
+    once = lift_of(*(sums(after[arm], before[arm]) for arm in (0, 1)))
+    thrice = lift_of(*(sums(after[arm], before[arm], 1e6 * before[arm], np.full(500, 3.0)) for arm in (0, 1)))
+    assert thrice.interval() == pytest.approx(once.interval())
+    assert once.explained > 0.3
+
+
+def test_covariates_that_fit_only_a_few_users_are_ignored():
+    draws = np.random.default_rng(6)
+    few = [np.where(np.arange(20) == 3, value, 0.0) for value in (4.0, 5.0)]
+    found = lift_of(*(sums(after, after / 2) for after in few))
+    assert found.explained == 0
+    assert found.p == lift_of(*map(sums, few)).p
+    more = [value + draws.random(20) for value in few]  # control: with noise, the covariate takes most of it off
+    assert lift_of(*(sums(after, before) for after, before in zip(more, few, strict=True))).explained > 0.5
+
+
+@pytest.mark.parametrize(
+    ("control", "treatment", "reason"),
+    [
+        (None, sums(np.arange(9.0)), "too few"),
+        (sums(np.ones(1)), sums(np.arange(9.0)), "too few"),
+        (sums(np.full(9, 4.0)), sums(np.full(9, 4.0)), "does not vary"),
+        (sums(np.zeros(9)), sums(np.zeros(9)), "does not vary"),
+        (sums(np.zeros(9)), sums(np.arange(9.0)), "0 for the whole control"),
+        (Moments(9, np.array([1.0, 0.0]), np.eye(2)), sums(np.arange(9.0)), "the denominator is 0"),
+    ],
+)
+def test_an_undefined_lift_has_a_reason(control: Moments, treatment: Moments, reason: str):
+    found = estimate_lift(control, treatment)
+    assert isinstance(found, UndefinedLift)
+    assert reason in found.reason
+
+
+def within(rate: errors.Rate, share: float) -> bool:
+    """Return whether the count agrees with ``share`` at a level of one in 10,000."""
+    low, high = binom.ppf([5e-5, 1 - 5e-5], rate.experiments, share)
+    return bool(low <= rate.found <= high)
+
+
+@pytest.mark.slow
+def test_false_positives_are_one_in_twenty_and_rows_as_units_err_more():
+    found = errors.false_positives(400, 500, seed=1)
+    assert all(within(found[name], 0.05) for name in ("sum", "sum, CUPED", "ratio", "ratio, CUPED"))
+    assert found["ratio by rows"].interval(0.9999)[0] > 0.05  # control: sessions of one user are not independent
+
+
+@pytest.mark.slow
+def test_the_interval_covers_the_planted_lift_nineteen_times_in_twenty():
+    found = errors.coverage(400, 500, seed=1, lift=0.1)
+    assert all(within(found[f"{name}, Fieller"], 0.95) for name in ("sum", "sum, CUPED", "ratio"))

@@ -1,0 +1,80 @@
+"""Power analysis: sample size and detectable effect are inverse, and hold in simulated experiments."""
+
+from math import inf
+
+import numpy as np
+import pytest
+from benchmarks.readout import errors
+from benchmarks.readout.draws import draw
+from scipy.stats import binom
+
+from multitudes.errors import UsageError
+from multitudes_lab.experiments.moments import user_moments
+from multitudes_lab.experiments.power import (
+    MetricBaseline,
+    PowerAnalysis,
+    metric_baseline,
+    minimum_detectable_effect,
+    sample_size,
+)
+
+
+def test_the_sample_size_is_that_of_the_textbook_formula():
+    # 16 sd² / difference² users of each arm, as the rule of thumb for 80 % has it; exactly 15.7.
+    assert sample_size(0.001, MetricBaseline(10, 5), PowerAnalysis()) == pytest.approx(15.7 * 25 / 0.01**2, rel=0.002)
+
+
+def test_a_factor_on_the_mean_is_a_factor_on_the_deviation():
+    plain = 15.7 * 25 / 5**2  # a lift of a half, if both arms had the deviation of the control
+    assert sample_size(0.5, MetricBaseline(10, 5), PowerAnalysis()) == pytest.approx(plain * (1 + 1.5**2) / 2, rel=0.05)
+
+
+def test_too_few_users_detect_no_effect():
+    assert minimum_detectable_effect(2, MetricBaseline(1.0, 50.0), PowerAnalysis()) == inf
+
+
+@pytest.mark.parametrize("always", [False, True])
+def test_sample_size_and_detectable_effect_are_inverse(always):
+    known, plan = MetricBaseline(2.0, 5.0, 0.3), PowerAnalysis(0.9, comparisons=4)
+    n = sample_size(0.02, known, plan, any_look=always)
+    assert (
+        minimum_detectable_effect(n, known, plan, any_look=always)
+        <= 0.02
+        < minimum_detectable_effect(n - 1, known, plan, any_look=always)
+    )
+
+
+def test_settings_that_need_more_users_and_fewer():
+    known = MetricBaseline(2.0, 5.0)
+    n = sample_size(0.02, known, PowerAnalysis())
+    assert sample_size(0.02, MetricBaseline(2.0, 5.0, 0.36), PowerAnalysis()) == pytest.approx(0.64 * n, rel=0.001)
+    assert sample_size(0.02, known, PowerAnalysis(0.9)) > n
+    assert sample_size(0.02, known, PowerAnalysis(comparisons=10)) > n
+    assert sample_size(0.02, known, PowerAnalysis(), any_look=True) > n
+
+
+def test_an_effect_that_no_sample_size_detects_is_rejected():
+    with pytest.raises(UsageError, match="more than 1,000,000,000,000 users"):
+        sample_size(1e-9, MetricBaseline(1.0, 50.0), PowerAnalysis())
+
+
+def test_the_baseline_describes_the_users_of_the_past():
+    drawn = draw(np.random.default_rng(0), 5_000)
+    found = metric_baseline(drawn.sums(cuped=True))
+    assert found.mean == pytest.approx(drawn.saves_B.mean())
+    assert found.sd == pytest.approx(drawn.saves_B.std(ddof=1))
+    correlation = np.corrcoef(drawn.saves_B, drawn.saves_before_B)[0, 1]
+    assert found.explained == pytest.approx(correlation**2)
+
+
+@pytest.mark.parametrize("value", [0.0, 3.0])
+def test_a_baseline_without_variance_is_rejected(value):
+    with pytest.raises(UsageError, match="for all users"):
+        metric_baseline(user_moments(np.stack([np.full(9, value), np.ones(9)], axis=1)))
+
+
+@pytest.mark.slow
+def test_four_experiments_in_five_detect_the_effect_at_the_sample_size():
+    for found in errors.power(200, 1, 0.4).values():
+        low, high = binom.ppf([5e-5, 1 - 5e-5], 200, 0.8)
+        assert low <= found["found"] <= high
