@@ -6,13 +6,15 @@ STAMP := .venv/.installed
 .PHONY: demo docs links test test-milvus test-cluster check lint size bench bench-index bench-service bench-readout bench-phase bench-simulate bench-sardine bench-peers bench-peers-converged records reliability replicate format lock sbom pin-images test-lowest
 
 # The add-ons of this repository, which the checks and the tests need too.
-ADD_ONS := packages/lab
+ADD_ONS := packages/lab packages/milvus
 
 # The stamp follows pyproject.toml, so a changed dependency is installed and nothing else is.
 $(STAMP): pyproject.toml $(ADD_ONS:%=%/pyproject.toml)
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --editable '.[train,report,study,serve,client,redis,docs,dev]' $(ADD_ONS:%=--editable ./%)
+	$(BIN)/python -m pip install --quiet --editable '.[train,report,study,serve,client,redis,docs,dev]' --editable ./packages/lab
+	@# Its client library is in .venv-milvus, for the tests that need it.
+	$(BIN)/python -m pip install --quiet --no-deps --editable ./packages/milvus
 	@# axe-core, which judges pages in the browser tests; the driver that the package asks for is not needed.
 	$(BIN)/python -m pip install --quiet --no-deps 'axe-playwright-python>=0.1.8'
 	@touch $(STAMP)
@@ -42,10 +44,10 @@ test: $(STAMP)
 # package is not to be had, they are skipped with the reason.
 MILVUS := .venv-milvus/.installed
 
-$(MILVUS): pyproject.toml tests/milvus/requirements.txt
+$(MILVUS): pyproject.toml packages/milvus/pyproject.toml tests/milvus/requirements.txt
 	$(PYTHON) -m venv .venv-milvus
 	.venv-milvus/bin/python -m pip install --quiet --upgrade pip
-	.venv-milvus/bin/python -m pip install --quiet --editable '.[data,milvus]' hypothesis pytest
+	.venv-milvus/bin/python -m pip install --quiet --editable '.[data]' --editable ./packages/milvus hypothesis pytest
 	@if .venv-milvus/bin/python -m pip install --quiet --requirement tests/milvus/requirements.txt; then touch $@; fi
 
 test-milvus: $(MILVUS)
@@ -192,7 +194,7 @@ replicate: $(STAMP)
 	$(BIN)/python -m benchmarks.replicate $(DATA) --work .replicate
 
 # The packages of the images in deploy/, with hashes, as of today: for Python 3.12, any platform. Needs the network.
-# A release of PinnerSage is served with SciPy, which the other ones do not load.
+# A release of PinnerSage is served with SciPy, which the other ones do not load; pymilvus is of packages/milvus.
 LOCK := uv pip compile --quiet --universal --python-version 3.12 --generate-hashes --no-header --no-annotate --upgrade
 
 lock:
@@ -200,7 +202,8 @@ lock:
 	.venv-lock/bin/python -m pip install --quiet uv
 	echo scipy | .venv-lock/bin/$(LOCK) pyproject.toml - --extra serve --extra redis --extra sign \
 		--output-file deploy/requirements-serve.txt
-	.venv-lock/bin/$(LOCK) pyproject.toml --extra train --extra milvus --extra sign --output-file deploy/requirements-train.txt
+	echo 'pymilvus>=2.6,<4' | .venv-lock/bin/$(LOCK) pyproject.toml - --extra train --extra sign \
+		--output-file deploy/requirements-train.txt
 	echo 'hatchling>=1.27' | .venv-lock/bin/$(LOCK) - --output-file deploy/requirements-build.txt
 
 # What is in the images, as CycloneDX, from the lock files.

@@ -14,6 +14,7 @@ from multitudes.config import SECTIONS, Config
 from multitudes.config_template import section_config
 from multitudes.study.config import StudyConfig
 from multitudes_lab.simulation.config import ExperimentConfig
+from multitudes_milvus.config import MilvusConfig
 from reference.markdown import from_docstring, page, table
 
 if TYPE_CHECKING:
@@ -65,7 +66,14 @@ def pages() -> dict[str, str]:
 
 
 def _page(title: str, sections: tuple[str, ...]) -> str:
-    return page(title, *(text for section in sections for text in _section(section, section_config(section))))
+    texts = (text for section in sections for text in (*_section(section, section_config(section)), *_options(section)))
+    return page(title, *texts)
+
+
+def _options(section: str) -> Iterator[str]:
+    """Yield the settings that an add-on reads in a section."""
+    if section == "index":
+        yield from ("### index.options of milvus", _summary(MilvusConfig), *_body("", MilvusConfig))
 
 
 def _class(section: str) -> str:

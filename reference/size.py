@@ -31,7 +31,6 @@ ADD_ONS = (
     "data/spark.py",
     "data/spark_session.py",
     "explorer",
-    "index/milvus",
     "pinnersage",
     "repeats",
     "report",

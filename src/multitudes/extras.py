@@ -13,7 +13,6 @@ EXTRAS: dict[str, tuple[str, ...]] = {
     "study": ("optuna",),
     "serve": ("fastapi", "uvicorn", "httptools", "orjson", "structlog", "prometheus_client"),
     "client": ("httpx",),
-    "milvus": ("pymilvus",),
     "sign": ("cryptography",),
 }
 

@@ -1,25 +1,66 @@
 """Building and opening an index of any kind, without a server."""
 
 import json
-import sys
 from pathlib import Path
 from unittest.mock import Mock
 
 import numpy as np
 import pytest
 
+from multitudes.config import Config, parse
 from multitudes.errors import MissingError, UsageError
 from multitudes.index.factory import IndexConfig, activate_on_success, build_index, load_index
+from multitudes.index.files import write_description
 from multitudes.index.live import LiveIndex
-from multitudes.index.milvus.config import MilvusConfig, published_settings, settings_to_open
 
 
-def test_an_engine_that_is_not_installed_is_named_with_its_command(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setitem(sys.modules, "pymilvus", None)
-    for name in [name for name in sys.modules if name.startswith("multitudes.index.milvus.")]:
-        monkeypatch.delitem(sys.modules, name)
-    with pytest.raises(MissingError, match=r"pip install 'multitudes\[milvus\]'"):
-        build_index([1], np.ones((1, 2)), IndexConfig(kind="milvus"))
+class ShelfConfig(Config):
+    """The settings of a kind of index of somebody else."""
+
+    width: int = 1
+
+
+@pytest.fixture
+def shelf(monkeypatch: pytest.MonkeyPatch) -> Mock:
+    """Install the kind ``shelf``; return what its entry point names."""
+    kind = Mock(settings=ShelfConfig)
+    monkeypatch.setattr("multitudes.index.factory.plugins", lambda _: {"shelf": None})
+    monkeypatch.setattr("multitudes.index.factory.load_plugin", lambda *_: kind)
+    return kind
+
+
+def test_a_kind_of_a_plugin_is_built_with_its_own_settings_and_opened(shelf: Mock, tmp_path: Path):
+    config = IndexConfig(kind="shelf", options={"width": 3}, recall=0.9)
+    assert build_index([1], np.ones((1, 2)), config) is shelf.build.return_value
+    assert shelf.build.call_args.args[2] == ShelfConfig(width=3)
+    assert shelf.build.call_args.kwargs["recall"] == 0.9
+    write_description(tmp_path, {"kind": "shelf"})
+    assert load_index(tmp_path) is shelf.open.return_value
+    with pytest.raises(UsageError, match=r"\[index.options\] of shelf: unknown key 'widht'; did you mean 'width'"):
+        IndexConfig(kind="shelf", options={"widht": 3})
+
+
+def test_a_remote_index_is_activated_with_its_release_and_discarded_without():
+    index = Mock()
+    with activate_on_success(index):
+        index.activate.assert_not_called()
+    index.activate.assert_called_once_with()
+    index.discard.assert_not_called()
+    with pytest.raises(KeyError), activate_on_success(index):
+        raise KeyError
+    index.discard.assert_called_once_with()
+    index.activate.assert_called_once_with()
+
+
+def test_a_kind_that_is_not_installed_is_named_with_its_command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    monkeypatch.setattr("multitudes.index.factory.plugins", lambda _: {})
+    with pytest.raises(MissingError, match=r"not installed; .*multitudes-milvus .*\./packages/milvus"):
+        IndexConfig(kind="milvus")
+    write_description(tmp_path, {"kind": "milvus"})
+    with pytest.raises(MissingError, match="pip install multitudes-milvus"):
+        load_index(tmp_path)
+    with pytest.raises(UsageError, match="unknown kind of index; did you mean 'inverted'"):
+        parse(IndexConfig, {"kind": "invertd"}, "here")
     assert isinstance(build_index([1], np.ones((1, 2)), IndexConfig()), LiveIndex)  # the control: nothing else needs it
 
 
@@ -44,14 +85,3 @@ def test_opening_reads_the_description_once_and_leaves_the_ids_on_disk(tmp_path:
     assert isinstance(built, LiveIndex)
     assert not index.segment.ids().flags.writeable
     assert built.segment.ids().flags.writeable, "control: in memory"
-
-
-def test_a_release_names_neither_server_nor_token():
-    """The environment of the process alone names the server, and ``MILVUS_TOKEN`` alone is sent to it."""
-    published = published_settings(MilvusConfig(uri="http://elsewhere:1", token_variable="SECRET", timeout_s=7))
-    assert not {"uri", "token_variable"} & published.keys()
-    opened = settings_to_open(published, {"MILVUS_URI": "http://ours:2"})
-    assert (opened.uri, opened.token_variable, opened.timeout_s) == ("http://ours:2", "MILVUS_TOKEN", 7)
-    assert settings_to_open(published, {}).uri == MilvusConfig().uri
-    with pytest.raises(UsageError, match="environment MILVUS_URI: "):
-        settings_to_open(published, {"MILVUS_URI": "ours"})

@@ -8,11 +8,12 @@ import pkgutil
 
 import multitudes
 import multitudes_lab
+import multitudes_milvus
 
 
 def import_modules() -> int:
     """Import all modules but the one that runs the command line; return how many there are."""
-    packages = (multitudes, multitudes_lab)
+    packages = (multitudes, multitudes_lab, multitudes_milvus)
     names = [
         one.name for package in packages for one in pkgutil.walk_packages(package.__path__, f"{package.__name__}.")
     ]

@@ -36,8 +36,9 @@ def lower_bounds() -> list[str]:
 
 def _requirements() -> Iterator[Requirement]:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    add_ons = [tomllib.loads(file.read_text())["project"] for file in (ROOT / "packages").glob("*/pyproject.toml")]
     extras = {name: texts for name, texts in project["optional-dependencies"].items() if name not in TOOLS}
-    for texts in (project["dependencies"], *extras.values()):
+    for texts in (project["dependencies"], *extras.values(), *(one["dependencies"] for one in add_ons)):
         requirements = map(Requirement, texts)
         yield from (one for one in requirements if one.name != project["name"])
 

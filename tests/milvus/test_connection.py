@@ -12,11 +12,11 @@ from multitudes.config import parse
 from multitudes.errors import UnavailableError, UsageError
 from multitudes.index.engine import RecallTarget, Tuning
 from multitudes.index.files import write_description
-from multitudes.index.milvus.client_library import MilvusException, grpc
-from multitudes.index.milvus.config import MilvusConfig
-from multitudes.index.milvus.connection import CallFailedError, Connection, Deadline
-from multitudes.index.milvus.index import MilvusIndex
-from multitudes.index.milvus.search import SearchParameters
+from multitudes_milvus.client_library import MilvusException, grpc
+from multitudes_milvus.config import MilvusConfig
+from multitudes_milvus.connection import CallFailedError, Connection, Deadline
+from multitudes_milvus.index import MilvusIndex
+from multitudes_milvus.search import SearchParameters
 from tests.milvus.server import free_ports
 
 BROKEN = CallFailedError(grpc.StatusCode.UNAVAILABLE, "connection reset")
@@ -94,8 +94,8 @@ def test_an_error_in_the_request_is_not_blamed_on_the_server(connection: Connect
 @pytest.mark.parametrize("uri", ["localhost:19530", "http://root:sesame@localhost:19530", "./milvus.db"])
 def test_an_address_that_is_invalid_or_has_a_password_is_rejected(uri: str):
     with pytest.raises(UsageError, match="uri"):
-        parse(MilvusConfig, {"uri": uri}, "[index.milvus]")
-    assert parse(MilvusConfig, {"uri": "https://milvus.example:443"}, "[index.milvus]")
+        parse(MilvusConfig, {"uri": uri}, "[index.options]")
+    assert parse(MilvusConfig, {"uri": "https://milvus.example:443"}, "[index.options]")
 
 
 def describe_collection(folder: Path, server: dict[str, object]) -> None:

@@ -11,9 +11,9 @@ pytest.importorskip("pymilvus", reason="pymilvus is not installed; run make test
 pytest.importorskip("milvus", reason="the package of the server is not installed; run make test-milvus")
 
 from multitudes.errors import ArtefactError, UnavailableError
-from multitudes.index.milvus.config import MilvusConfig
-from multitudes.index.milvus.index import MilvusIndex
-from multitudes.index.milvus.publishing import publish_collection
+from multitudes_milvus.config import MilvusConfig
+from multitudes_milvus.index import MilvusIndex
+from multitudes_milvus.publishing import publish_collection
 from tests.milvus.proxy import Proxy
 from tests.milvus.server import Server, free_ports
 

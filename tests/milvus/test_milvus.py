@@ -14,12 +14,12 @@ pytest.importorskip("milvus", reason="the package of the server is not installed
 
 from multitudes.errors import DataError, UsageError
 from multitudes.index.exact import ExactIndex
-from multitudes.index.milvus.config import MilvusConfig
-from multitudes.index.milvus.connection import Connection
-from multitudes.index.milvus.index import MilvusIndex
-from multitudes.index.milvus.publishing import discard, publish_collection
-from multitudes.index.milvus.search import SearchParameters, TopicParameters
 from multitudes.index.protocol import Hits
+from multitudes_milvus.config import MilvusConfig
+from multitudes_milvus.connection import Connection
+from multitudes_milvus.index import MilvusIndex
+from multitudes_milvus.publishing import publish_collection
+from multitudes_milvus.search import SearchParameters, TopicParameters
 from tests.index import worlds as contract
 from tests.index.worlds import World
 
@@ -44,7 +44,7 @@ class Collections:
 
     def close(self) -> None:
         for index in self._of.values():
-            discard(index.connection, index.name)
+            index.discard()
 
 
 @pytest.fixture(scope="module")
@@ -100,7 +100,7 @@ def large(uri: str) -> Iterator[Large]:
     config = MilvusConfig(uri=uri, alias="large", timeout_s=60, links=8, construction=40)
     made = publish_collection(np.arange(N), vectors_nD, config, topics=topics, queries=query_QD[:100])
     yield Large(made, ExactIndex.build(np.arange(N), vectors_nD, topics), query_QD[100:106])
-    discard(made.connection, made.name)
+    made.discard()
 
 
 class Question(NamedTuple):

@@ -14,13 +14,14 @@ pytest.importorskip("pymilvus", reason="pymilvus is not installed; run make test
 pytest.importorskip("milvus", reason="the package of the server is not installed; run make test-milvus")
 
 from multitudes.errors import ArtefactError, DataError, UnavailableError
-from multitudes.index.milvus.client_library import MilvusClient
-from multitudes.index.milvus.collection import pad_queries
-from multitudes.index.milvus.config import MilvusConfig
-from multitudes.index.milvus.connection import Connection
-from multitudes.index.milvus.index import MilvusIndex
-from multitudes.index.milvus.publishing import activate, discard, expire, publish_collection, serving_collection
 from multitudes.index.protocol import Topics
+from multitudes_milvus.aliases import expire, serving_collection
+from multitudes_milvus.client_library import MilvusClient
+from multitudes_milvus.collection import pad_queries
+from multitudes_milvus.config import MilvusConfig
+from multitudes_milvus.connection import Connection
+from multitudes_milvus.index import MilvusIndex
+from multitudes_milvus.publishing import publish_collection
 from tests.milvus.server import free_ports
 
 N, D = 300, 8
@@ -54,7 +55,7 @@ class Pair:
     def __init__(self, uri: str) -> None:
         self.config = MilvusConfig(uri=uri, alias="pair", timeout_s=20)
         self.old, self.new = both(self.config)
-        activate(self.old)
+        self.old.activate()
 
 
 @pytest.fixture(scope="module")
@@ -107,7 +108,7 @@ def test_a_hundred_switches_under_load_mix_nothing_and_fail_nothing(pair: Pair):
     for reader in readers:
         reader.start()
     for turn in range(SWITCHES):
-        activate(pair.old if turn % 2 else pair.new)
+        (pair.old if turn % 2 else pair.new).activate()
     over.set()
     for reader in readers:
         reader.join()
@@ -119,11 +120,11 @@ def test_a_hundred_switches_under_load_mix_nothing_and_fail_nothing(pair: Pair):
 
 def test_two_questions_through_the_alias_can_mix_releases(pair: Pair):
     """The control: what binding to the collection's own name prevents."""
-    activate(pair.old)
+    pair.old.activate()
     while through_alias(pair) != {False}:
         pass
     first = through_alias(pair, "array_contains(topics, 1)")
-    activate(pair.new)
+    pair.new.activate()
     while through_alias(pair) != {True}:
         pass
     second = through_alias(pair, "array_contains(topics, 2)")
@@ -133,7 +134,7 @@ def test_two_questions_through_the_alias_can_mix_releases(pair: Pair):
 
 
 def test_a_failed_publish_leaves_the_alias_and_no_collection(pair: Pair):
-    activate(pair.new)
+    pair.new.activate()
     before = collections(pair.config)
 
     def stumbles(done: int, total: int, note: str = "") -> None:
@@ -150,8 +151,8 @@ def test_a_failed_publish_leaves_the_alias_and_no_collection(pair: Pair):
 KILLED = """
 import os, signal, sys
 import numpy as np
-from multitudes.index.milvus.config import MilvusConfig
-from multitudes.index.milvus.publishing import publish_collection
+from multitudes_milvus.config import MilvusConfig
+from multitudes_milvus.publishing import publish_collection
 
 def dies(done, total, note=""):
     if note == "indexing":
@@ -162,7 +163,7 @@ publish_collection(np.arange(300), np.eye(300), MilvusConfig(uri=sys.argv[1], al
 
 
 def test_the_leftovers_of_a_killed_publish_are_dropped_later_and_the_serving_collection_is_not(pair: Pair):
-    activate(pair.new)
+    pair.new.activate()
     before = collections(pair.config)
     killed = subprocess.run([sys.executable, "-c", KILLED, pair.config.uri, pair.config.alias], check=False)
     assert killed.returncode == -9
@@ -175,7 +176,7 @@ def test_the_leftovers_of_a_killed_publish_are_dropped_later_and_the_serving_col
     impatient = pair.config.model_copy(update={"grace_s": 0.0, "kept": 0})
     expire(Connection(impatient))
     assert collections(pair.config) == {pair.new.name}
-    discard(pair.new.connection, pair.new.name)
+    pair.new.discard()
     assert through_alias(pair) == {True}, "a collection that serves is not dropped"
 
 
@@ -184,7 +185,7 @@ def test_a_server_without_anything_is_published_to_and_one_that_is_down_is_not(u
     assert serving_collection(Connection(config)) is None
     made = published(config, 1)
     assert serving_collection(Connection(config)) is None, "nothing serves before it is activated"
-    activate(made)
+    made.activate()
     assert serving_collection(Connection(config)) == made.name
     with pytest.raises(UnavailableError, match="cannot be reached"):
         published(MilvusConfig(uri=f"http://127.0.0.1:{free_ports(1)[0]}"), 1)

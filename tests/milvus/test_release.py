@@ -9,10 +9,6 @@ pytest.importorskip("milvus", reason="the package of the server is not installed
 
 from multitudes.cli import publish as rollback
 from multitudes.index.factory import IndexConfig
-from multitudes.index.milvus.config import MilvusConfig
-from multitudes.index.milvus.connection import Connection
-from multitudes.index.milvus.index import MilvusIndex
-from multitudes.index.milvus.publishing import serving_collection
 from multitudes.pinnersage.clustering import PinnerSageConfig
 from multitudes.pinnersage.run import PinnerSageRun
 from multitudes.publishing.publish import publish
@@ -20,6 +16,10 @@ from multitudes.release.release import Release
 from multitudes.release.store import ReleaseStore
 from multitudes.retrieval.retriever import Retriever
 from multitudes.training.runs import make_pinnersage_run
+from multitudes_milvus.aliases import serving_collection
+from multitudes_milvus.config import MilvusConfig
+from multitudes_milvus.connection import Connection
+from multitudes_milvus.index import MilvusIndex
 from tests.worlds import planted
 
 
@@ -31,7 +31,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> PinnerSageRun:
 
 @pytest.fixture(scope="module")
 def config(uri: str) -> IndexConfig:
-    return IndexConfig(kind="milvus", milvus=MilvusConfig(uri=uri, alias="release", timeout_s=20))
+    return IndexConfig(kind="milvus", options={"uri": uri, "alias": "release", "timeout_s": 20})
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +58,7 @@ def test_the_alias_follows_the_release_and_a_failed_one_leaves_nothing(
 ):
     serving = Release.open(releases).index
     assert isinstance(serving, MilvusIndex)
-    connection = Connection(config.milvus)
+    connection = Connection(MilvusConfig(**config.options))
     assert serving_collection(connection) == serving.name
     before = held(connection)
 

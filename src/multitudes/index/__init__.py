@@ -1,1 +1,1 @@
-"""Vector search: the protocol of an index, exact and approximate indexes on FAISS, and a Milvus client. No torch."""
+"""Vector search: the protocol of an index, exact and approximate indexes on FAISS. No torch."""

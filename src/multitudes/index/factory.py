@@ -1,30 +1,30 @@
 """Build and open an index of any kind, and activate it for its release.
 
-The kinds ``exact`` and ``inverted`` are embedded: the index is in the folder of its release. A ``milvus`` index is on a
-server, and the folder has the server's address. The Milvus modules need an extra, so they are imported only for that
-kind.
+The kinds ``exact`` and ``inverted`` are embedded: the index is in the folder of its release. Other kinds are plugins of
+the group ``indexes``, such as ``milvus`` of the add-on multitudes-milvus: the folder says where their index is.
 """
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Self, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from pydantic import Field
+from pydantic import Field, field_validator, model_validator
 
-from multitudes.config import Config
-from multitudes.errors import ArtefactError, DataError
+from multitudes.config import Config, parse, suggestion
+from multitudes.errors import ArtefactError, DataError, missing_add_on
 from multitudes.index import exact, files, inverted, inverted_lists
 from multitudes.index.engine import RecallTarget
 from multitudes.index.exact import ExactIndex
 from multitudes.index.live import LiveIndex, load_layers
-from multitudes.index.milvus.config import MilvusConfig
-from multitudes.index.protocol import Index, Segment, Topics
+from multitudes.index.protocol import Index, IndexKind, RemoteIndex, Segment, Topics
+from multitudes.plugins import load_plugin, plugins
 from multitudes.progress import Progress, silent
 
-_MILVUS = "milvus"
+_EMBEDDED = ("auto", "exact", "inverted")
+_ADD_ON = "milvus"  # a kind of this repository, and the add-on that brings it
 # verified folder, its description → segment
 _SEGMENT_OPENERS: dict[str, Callable[[Path, dict[str, Any]], Segment]] = {
     exact.KIND: lambda folder, _: ExactIndex(files.load_item_table(folder)),
@@ -36,10 +36,10 @@ _ENGINE_FILES = {exact.KIND: (), inverted_lists.KIND: (inverted_lists.FAISS_FILE
 class IndexConfig(Config):
     """Section ``[index]``: which index is built and how good it must be."""
 
-    kind: Literal["auto", "exact", "inverted", "milvus"] = Field(
+    kind: str = Field(
         "auto",
-        description="exact: every item is scored; inverted: FAISS inverted lists of 4-bit codes; milvus: a collection"
-        " on a server; auto: exact up to exact_up_to items, inverted above.",
+        description="exact: every item is scored; inverted: FAISS inverted lists of 4-bit codes; auto: exact up to"
+        " exact_up_to items, inverted above; milvus: a collection on a server, with the add-on multitudes-milvus.",
     )
     exact_up_to: int = Field(50_000, ge=0, description="Corpora up to this many items are searched exactly.")
     topics_exact_up_to: int = Field(
@@ -54,7 +54,24 @@ class IndexConfig(Config):
         description="Results per vector, filtered ones included, up to which the index is tuned; deeper searches are"
         " exact.",
     )
-    milvus: MilvusConfig = Field(MilvusConfig(), description='The server, where kind = "milvus".')
+    options: dict[str, Any] = Field(
+        default_factory=dict, description="Settings of a kind that an add-on brings, such as the address of a server."
+    )
+
+    @field_validator("kind")
+    @classmethod
+    def _check_kind(cls, kind: str) -> str:
+        if kind in _EMBEDDED or kind in plugins("indexes"):
+            return kind
+        if kind == _ADD_ON:
+            raise missing_add_on(f"[index] kind = '{kind}'", _ADD_ON)
+        raise ValueError(f"unknown kind of index{suggestion(kind, (*_EMBEDDED, *plugins('indexes')))}")
+
+    @model_validator(mode="after")
+    def _check_options(self) -> Self:
+        if self.kind not in _EMBEDDED:
+            _parse_options(self)
+        return self
 
 
 def build_index(
@@ -84,13 +101,26 @@ def build_index(
         MissingError: the engine is not installed.
         UnavailableError: a server did not answer in time.
     """
-    if config.kind != _MILVUS:
+    if config.kind in _EMBEDDED:
         return build_embedded(ids, vectors, config, topics=topics, queries=queries, progress=progress)
-    from multitudes.index.milvus.publishing import publish_collection  # noqa: PLC0415
-
-    return publish_collection(
-        ids, vectors, config.milvus, topics=topics, queries=queries, recall=config.recall, progress=progress
+    return _plugin(config.kind).build(
+        ids,
+        vectors,
+        _parse_options(config),
+        topics=topics,
+        queries=queries,
+        recall=config.recall,
+        progress=progress,
     )
+
+
+def _parse_options(config: IndexConfig) -> Config:
+    return parse(_plugin(config.kind).settings, config.options, f"[index.options] of {config.kind}")
+
+
+def _plugin(kind: str) -> IndexKind:
+    loaded: IndexKind = load_plugin("indexes", kind)
+    return loaded
 
 
 def load_index(folder: Path) -> Index:
@@ -102,11 +132,12 @@ def load_index(folder: Path) -> Index:
         UnavailableError: a server did not answer in time.
     """
     record = files.read_description(folder)
-    if record["kind"] != _MILVUS:
-        return _open_embedded(folder, record)
-    from multitudes.index.milvus.index import MilvusIndex  # noqa: PLC0415
-
-    return MilvusIndex.open(folder, record)
+    kind = record["kind"]
+    if kind not in _SEGMENT_OPENERS and kind in plugins("indexes"):
+        return _plugin(kind).open(folder, record)
+    if kind == _ADD_ON:
+        raise missing_add_on(f"{folder}: an index of kind '{kind}'", _ADD_ON)
+    return _open_embedded(folder, record)
 
 
 def build_embedded(
@@ -119,7 +150,7 @@ def build_embedded(
     progress: Progress = silent,
 ) -> LiveIndex:
     """Build an embedded index; the arguments and errors are those of ``build_index``."""
-    assert config.kind != _MILVUS, "built by build_index"
+    assert config.kind in _EMBEDDED, "built by build_index"
     kind = config.kind
     if kind == "auto":
         kind = "exact" if np.size(ids) <= config.exact_up_to else "inverted"
@@ -162,17 +193,11 @@ def activate_on_success(index: Index) -> Iterator[None]:
     Raises:
         UnavailableError: the server did not answer in time.
     """
-    if isinstance(index, LiveIndex):
-        yield
-        return
-    from multitudes.index.milvus.index import MilvusIndex  # noqa: PLC0415
-    from multitudes.index.milvus.publishing import discard  # noqa: PLC0415
-
-    assert isinstance(index, MilvusIndex)
     try:
         yield
     except BaseException:
-        discard(index.connection, index.name)
+        if not isinstance(index, LiveIndex):
+            cast("RemoteIndex", index).discard()
         raise
     activate_index(index)
 
@@ -183,10 +208,5 @@ def activate_index(index: Index) -> None:
     Raises:
         UnavailableError: the server did not answer in time.
     """
-    if isinstance(index, LiveIndex):
-        return
-    from multitudes.index.milvus.index import MilvusIndex  # noqa: PLC0415
-    from multitudes.index.milvus.publishing import activate  # noqa: PLC0415
-
-    assert isinstance(index, MilvusIndex)
-    activate(index)
+    if not isinstance(index, LiveIndex):
+        cast("RemoteIndex", index).activate()

@@ -24,6 +24,9 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from multitudes.config import Config
+from multitudes.progress import Progress, silent
+
 T = TypeVar("T")
 NO_ID = -1  # fills a row of Hits beyond its count
 ANY_TOPIC = 0  # as a topic: all items; topics are numbered from 1
@@ -148,6 +151,75 @@ class Index(Searchable, Protocol):
 
         Raises:
             UsageError: the index does not hold an id. Nothing is removed then.
+        """
+        ...
+
+
+class RemoteIndex(Index, Protocol):
+    """An index outside of the folder of its release, such as on a server. The folder says which one it is."""
+
+    def activate(self) -> None:
+        """Let other programs find this index, once its release is the current one.
+
+        Raises:
+            UnavailableError: the server did not answer in time.
+        """
+        ...
+
+    def discard(self) -> None:
+        """Remove the index of a release that did not appear."""
+        ...
+
+
+class IndexKind(Protocol):
+    """What an entry point of ``multitudes.indexes`` names: how indexes of its kind are built and opened."""
+
+    settings: type[Config]  # the table [index.options]
+
+    def build(
+        self,
+        ids: ArrayLike,
+        vectors: ArrayLike,
+        config: Any,  # noqa: ANN401 (an object of ``settings``)
+        *,
+        topics: Topics | None = None,
+        queries: NDArray[np.float32] | None = None,
+        recall: float = 0.97,
+        progress: Progress = silent,
+    ) -> RemoteIndex:
+        """Build an index; the arguments are those of ``factory.build_index``.
+
+        Args:
+            ids: integers, distinct (n).
+            vectors: one row for each id (n, D).
+            config: the settings of this kind.
+            topics: of the items, in the order of ``ids``.
+            queries: held-out user vectors to tune on (Q, D).
+            recall: share of the exact answer to find.
+            progress: called during the build.
+
+        Returns:
+            The index, which nobody finds before it is activated.
+
+        Raises:
+            DataError: a vector is not finite, or ids are repeated.
+            UnavailableError: a server did not answer in time.
+        """
+        ...
+
+    def open(self, folder: Path, record: dict[str, Any]) -> RemoteIndex:
+        """Open the index of a release.
+
+        Args:
+            folder: of the release's index, in which ``RemoteIndex.save`` wrote.
+            record: the description in it.
+
+        Returns:
+            The index.
+
+        Raises:
+            ArtefactError: the description is damaged, or the index is missing or another one.
+            UnavailableError: a server did not answer in time.
         """
         ...
 

@@ -2,13 +2,13 @@
 
 import logging
 
-from multitudes.errors import missing_extra
+from multitudes.errors import missing_add_on
 
 try:
     import grpc
     from pymilvus import DataType, MilvusClient, MilvusException
 except ImportError as error:
-    raise missing_extra("pymilvus", "milvus") from error
+    raise missing_add_on("the package 'pymilvus'", "milvus") from error
 
 logging.getLogger("pymilvus").setLevel(logging.CRITICAL)  # failures are raised, so their tracebacks need no log
 

@@ -21,8 +21,11 @@ from multitudes.config import parse
 from multitudes.errors import ArtefactError, DataError, UsageError
 from multitudes.index import files
 from multitudes.index.item_table import check_ids, make_item_table
-from multitudes.index.milvus.client_library import MilvusClient
-from multitudes.index.milvus.collection import (
+from multitudes.index.protocol import Hits, Topics, find_rows
+from multitudes.index.request import check_request, search_by_topic
+from multitudes_milvus.aliases import activate, discard
+from multitudes_milvus.client_library import MilvusClient
+from multitudes_milvus.collection import (
     MAX_RESULTS,
     Collection,
     Identity,
@@ -31,17 +34,15 @@ from multitudes.index.milvus.collection import (
     max_topics_per_item,
     read_identity,
 )
-from multitudes.index.milvus.config import MilvusConfig, published_settings, settings_to_open
-from multitudes.index.milvus.connection import Connection, Deadline
-from multitudes.index.milvus.search import SearchParameters, parameters_from_record, search_topic
-from multitudes.index.protocol import Hits, Topics, find_rows
-from multitudes.index.request import check_request, search_by_topic
+from multitudes_milvus.config import MilvusConfig, published_settings, settings_to_open
+from multitudes_milvus.connection import Connection, Deadline
+from multitudes_milvus.search import SearchParameters, parameters_from_record, search_topic
 
 KIND = "milvus"
 
 
 class MilvusIndex:
-    """An ``Index`` on a server. Threads may share it.
+    """A ``RemoteIndex`` on a server. Threads may share it.
 
     Additions and removals change the collection for everyone who searches it. The next search of this object sees them
     (it waits for the server's clock; measured: up to 0.2 s); other processes see them a moment later. A large addition
@@ -156,6 +157,14 @@ class MilvusIndex:
     def save(self, folder: Path) -> None:
         """Write the name and identity of the collection into ``folder``; the items stay on the server."""
         files.write_description(folder, {**self.info(), "identity": self._identity._asdict()})
+
+    def activate(self) -> None:
+        """Point the alias to the collection, and drop expired collections; see ``RemoteIndex.activate``."""
+        activate(self._collection)
+
+    def discard(self) -> None:
+        """Drop the collection, unless an alias points to it; see ``RemoteIndex.discard``."""
+        discard(self.connection, self.name)
 
     @classmethod
     def load(cls, folder: Path) -> "MilvusIndex":

@@ -16,7 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from multitudes.index.engine import Tuning, tuning_from_record
-from multitudes.index.milvus.collection import (
+from multitudes.index.protocol import Hits, empty_hits, rank_candidates, truncate_hits, write_hits
+from multitudes.index.request import SearchRequest
+from multitudes_milvus.collection import (
     BUCKETS,
     MAX_RESULTS,
     Collection,
@@ -25,8 +27,6 @@ from multitudes.index.milvus.collection import (
     pad_queries,
     search_filter,
 )
-from multitudes.index.protocol import Hits, empty_hits, rank_candidates, truncate_hits, write_hits
-from multitudes.index.request import SearchRequest
 
 MIN_DEPTH = 100  # smaller limits use the parameters of this one, so that the vectors of a request share a call
 _FETCH_FACTOR = 4  # times as many results, if equal scores extend beyond those fetched

@@ -14,8 +14,8 @@ from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from multitudes.errors import UnavailableError
-from multitudes.index.milvus.client_library import MilvusClient, MilvusException, grpc
-from multitudes.index.milvus.config import MilvusConfig
+from multitudes_milvus.client_library import MilvusClient, MilvusException, grpc
+from multitudes_milvus.config import MilvusConfig
 
 T = TypeVar("T")
 _NO_COLLECTION, _NOT_LOADED = 100, 101  # the server's codes
@@ -170,12 +170,12 @@ def unavailable_error(error: Exception, subject: str, timeout_s: float, variable
     if code in {grpc.StatusCode.UNAUTHENTICATED, grpc.StatusCode.PERMISSION_DENIED}:
         return UnavailableError(f"{subject}: rejected; the token in ${variable} is wrong, missing or may not do this")
     if code == grpc.StatusCode.DEADLINE_EXCEEDED:
-        advice = "try again, or give more in [index.milvus]"
+        advice = "try again, or give more in [index.options]"
         return UnavailableError(f"{subject}: no answer within {timeout_s:g} s; {advice}")
     if code == grpc.StatusCode.UNAVAILABLE:
         return UnavailableError(
             f"{subject}: cannot be reached; start the server, or correct its address: MILVUS_URI, or uri in"
-            " [index.milvus] to publish"
+            " [index.options] to publish"
         )
     return UnavailableError(f"{subject}: failed: {str(failed_call).splitlines()[0]} ({code.name})")
 

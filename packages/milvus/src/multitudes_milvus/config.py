@@ -17,7 +17,7 @@ _OPERATOR_SETTINGS = frozenset({"uri", "token_variable"})
 
 
 class MilvusConfig(Config):
-    """Section ``[index.milvus]``: a Milvus server, and how collections are made and kept there."""
+    """``[index.options]`` with ``kind = "milvus"``: a server, and how collections are made and kept there."""
 
     uri: str = Field(
         "http://localhost:19530",

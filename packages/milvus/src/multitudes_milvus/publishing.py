@@ -12,7 +12,6 @@ share; if there would be many pieces, with more candidates.
 Legend: Q queries · n items · D dimensions.
 """
 
-import re
 import time
 from datetime import UTC, datetime
 from functools import partial
@@ -23,17 +22,18 @@ from numpy.typing import ArrayLike, NDArray
 from multitudes.errors import UnavailableError
 from multitudes.index.engine import Level, RecallTarget, Tuning
 from multitudes.index.item_table import ItemTable, make_item_table
-from multitudes.index.milvus.client_library import MilvusClient
-from multitudes.index.milvus.collection import Collection, create_collection, insert_batches, make_identity
-from multitudes.index.milvus.config import MilvusConfig
-from multitudes.index.milvus.connection import Connection, Deadline
-from multitudes.index.milvus.index import MilvusIndex
-from multitudes.index.milvus.search import MIN_DEPTH, SearchParameters, TopicParameters, search_topic
 from multitudes.index.protocol import ANY_TOPIC, Hits, Topics
 from multitudes.index.request import unfiltered_request
 from multitudes.index.scan import scan
 from multitudes.index.tuning import ParameterGrid, Sample, sample_queries, tune
 from multitudes.progress import Progress, silent
+from multitudes_milvus.aliases import discard
+from multitudes_milvus.client_library import MilvusClient
+from multitudes_milvus.collection import Collection, create_collection, insert_batches, make_identity
+from multitudes_milvus.config import MilvusConfig
+from multitudes_milvus.connection import Connection, Deadline
+from multitudes_milvus.index import MilvusIndex
+from multitudes_milvus.search import MIN_DEPTH, SearchParameters, TopicParameters, search_topic
 
 _POLL_S = 0.2
 _RECALL_MARGIN = 0.02  # between the recall on the queries used for tuning, and on others
@@ -125,72 +125,6 @@ def _verify_and_tune(
     if lowest < recall - _RECALL_MARGIN:
         raise UnavailableError(f"{uri}: the recall is {lowest}; expected {recall}; raise construction")
     return parameters
-
-
-def activate(index: MilvusIndex) -> None:
-    """Point the alias to the collection, and drop expired collections.
-
-    Raises:
-        UnavailableError: the server did not answer in time, or the collection is not ready.
-    """
-    alias, connection = index.connection.config.alias, index.connection
-    if len(index) == 0:
-        raise UnavailableError(f"{connection.config.uri}: collection {index.name} is empty; publish again")
-    if serving_collection(connection) is None:
-        connection.call("make the alias", lambda client: client.create_alias(index.name, alias), retry=False)
-    else:
-        connection.call("move the alias", lambda client: client.alter_alias(index.name, alias))
-    expire(connection)
-
-
-def serving_collection(connection: Connection) -> str | None:
-    """Return the name of the collection that the alias points to; None if there is no alias."""
-    alias = connection.config.alias
-    if not connection.call("look for the alias", lambda client: client.has_collection(alias)):
-        return None
-    return str(
-        connection.call("ask for the alias", lambda client: client.describe_collection(alias))["collection_name"]
-    )
-
-
-def discard(connection: Connection, name: str) -> None:
-    """Drop a collection unless an alias points to it; if the server does not answer, ``expire`` drops it later."""
-    try:
-        if not connection.call("ask for aliases", lambda client: _aliases(client, name)):
-            connection.call("drop a collection", lambda client: client.drop_collection(name))
-    except UnavailableError:
-        return
-
-
-def expire(connection: Connection) -> list[str]:
-    """Drop the collections that no release needs; return their names.
-
-    It keeps the collection that the alias points to, the newest ``config.kept`` others, and those younger than
-    ``config.grace_s``, because other processes may still be searching or building them.
-    """
-    config = connection.config
-    serving = serving_collection(connection)
-    names = connection.call("list collections", lambda client: client.list_collections())
-    age_s = {name: age for name in names if name != serving and (age := _age_s(name, config)) is not None}
-    older = sorted(age_s, reverse=True)[config.kept :]  # names begin with the time
-    expired = [name for name in older if age_s[name] >= config.grace_s]
-    for name in expired:
-        discard(connection, name)
-    return expired
-
-
-def _aliases(client: MilvusClient, name: str) -> list[str]:
-    """Return the aliases of a collection. The server would drop it despite them, and its readers would fail."""
-    return [str(alias) for alias in client.describe_collection(name)["aliases"]]
-
-
-def _age_s(name: str, config: MilvusConfig) -> float | None:
-    """Return the age of a collection of this alias, from its name; None for any other collection."""
-    match = re.fullmatch(rf"{config.alias}_(\d{{8}}T\d{{12}})_[0-9a-f]{{8}}", name)
-    if match is None:
-        return None
-    created = datetime.strptime(match[1], "%Y%m%dT%H%M%S%f").replace(tzinfo=UTC)
-    return (datetime.now(UTC) - created).total_seconds()
 
 
 _EFFORTS = [int(16 * 1.25**step) for step in range(33)]  # 16 … 20,194 candidates; the server takes 32,768

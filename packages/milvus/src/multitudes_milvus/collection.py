@@ -24,11 +24,11 @@ from numpy.typing import NDArray
 
 from multitudes.errors import DataError
 from multitudes.index.item_table import ItemTable
-from multitudes.index.milvus.client_library import DataType, MilvusClient
-from multitudes.index.milvus.config import MilvusConfig
-from multitudes.index.milvus.connection import Connection
 from multitudes.index.protocol import ANY_TOPIC, Topics
 from multitudes.seeding import splitmix64
+from multitudes_milvus.client_library import DataType, MilvusClient
+from multitudes_milvus.config import MilvusConfig
+from multitudes_milvus.connection import Connection
 
 MAX_RESULTS = 16_384  # of one search or page, a limit of the server
 BUCKETS = 64  # a hash of its id puts every item into one of them, evenly
