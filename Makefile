@@ -6,15 +6,15 @@ STAMP := .venv/.installed
 .PHONY: demo docs links test test-milvus test-cluster check lint size bench bench-index bench-service bench-readout bench-phase bench-simulate bench-sardine bench-peers bench-peers-converged records reliability replicate format lock sbom pin-images test-lowest
 
 # The add-ons of this repository, which the checks and the tests need too.
-ADD_ONS := packages/lab packages/milvus
+ADD_ONS := packages/lab packages/milvus packages/spark
 
 # The stamp follows pyproject.toml, so a changed dependency is installed and nothing else is.
 $(STAMP): pyproject.toml $(ADD_ONS:%=%/pyproject.toml)
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet --editable '.[train,report,study,serve,client,redis,docs,dev]' --editable ./packages/lab
-	@# Its client library is in .venv-milvus, for the tests that need it.
-	$(BIN)/python -m pip install --quiet --no-deps --editable ./packages/milvus
+	@# What these ask for is in .venv-milvus and .venv-cluster, for the tests that need it.
+	$(BIN)/python -m pip install --quiet --no-deps --editable ./packages/milvus --editable ./packages/spark
 	@# axe-core, which judges pages in the browser tests; the driver that the package asks for is not needed.
 	$(BIN)/python -m pip install --quiet --no-deps 'axe-playwright-python>=0.1.8'
 	@touch $(STAMP)
@@ -57,10 +57,10 @@ test-milvus: $(MILVUS)
 # gigabyte. ARGS="-k …": some of them.
 CLUSTER := .venv-cluster/.installed
 
-$(CLUSTER): pyproject.toml
+$(CLUSTER): pyproject.toml packages/spark/pyproject.toml
 	$(PYTHON) -m venv .venv-cluster
 	.venv-cluster/bin/python -m pip install --quiet --upgrade pip
-	.venv-cluster/bin/python -m pip install --quiet --editable '.[spark]' pytest
+	.venv-cluster/bin/python -m pip install --quiet --editable . --editable ./packages/spark pytest
 	@touch $@
 
 RANKS = tests/cluster/test_train.py tests/cluster/test_hosts.py  # which need torch, and no Spark

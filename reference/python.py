@@ -19,7 +19,7 @@ PAGES: Final[dict[str, tuple[str, tuple[str, ...]]]] = {
     "data": (
         "Python: data",
         (
-            "import_files", "ImportConfig", "prepare", "PrepareConfig", "PreparedData", "sample_path",
+            "import_files", "ImportConfig", "prepare", "PrepareConfig", "EngineConfig", "PreparedData", "sample_path",
             "multitudes.data.planted:PlantedConfig", "multitudes.data.planted:plant",
             "multitudes.data.planted:write_world",
         ),
@@ -53,7 +53,7 @@ PAGES: Final[dict[str, tuple[str, tuple[str, ...]]]] = {
         "Python: everybody at once",
         (
             "recommend_all", "BatchConfig", "multitudes.batch_inference.results:Counts",
-            "multitudes.batch_inference.spark:recommend",
+            "multitudes_spark:recommend",
         ),
     ),
     "serve": (
@@ -73,7 +73,7 @@ What is not on these pages may change in any version.
 
 Shapes are in the names: `vectors_BKD` has the axes B, K and D, whose meaning stands at the end of the section.
 """
-_PUBLIC = {"", "multitudes_lab", *re.findall(r"``(multitudes\.[\w.]+)``", multitudes.__doc__ or "")}
+_PUBLIC = {"", "multitudes_lab", "multitudes_spark", *re.findall(r"``(multitudes\.[\w.]+)``", multitudes.__doc__ or "")}
 _SECTIONS = ("Args", "Returns", "Yields", "Raises", "Attributes")
 _SIGNATURE_WIDTH = 100
 

@@ -15,13 +15,14 @@ from multitudes.config_template import section_config
 from multitudes.study.config import StudyConfig
 from multitudes_lab.simulation.config import ExperimentConfig
 from multitudes_milvus.config import MilvusConfig
+from multitudes_spark.session import SparkConfig
 from reference.markdown import from_docstring, page, table
 
 if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
 
 _PAGES = {
-    "data": ("Settings of the data", ("prepare", "spark")),
+    "data": ("Settings of the data", ("prepare", "engine")),
     "model": ("Settings of the model", ("model",)),
     "train": ("Settings of training", ("train", "execution", "linear", "pinnersage")),
     "serve": ("Settings of evaluation, index and retrieval", ("evaluate", "index", "retrieve")),
@@ -30,6 +31,8 @@ _FILES: dict[str, tuple[str, type[Config]]] = {
     "study": ("Settings of a study, STUDY.toml", StudyConfig),
     "world": ("Settings of a simulated test, WORLD.toml", ExperimentConfig),
 }
+# Section -> a kind that an add-on brings, and its settings, which are in the table `options`.
+_OPTIONS: dict[str, tuple[str, type[Config]]] = {"engine": ("spark", SparkConfig), "index": ("milvus", MilvusConfig)}
 _FRONT = """\
 `multitudes init DIR` writes a `multitudes.toml` with every setting, its default and its meaning. Commands read it with
 `--config`; `--set train.epochs=3` sets one of them and counts more than the file. In Python, each section is a class
@@ -71,9 +74,10 @@ def _page(title: str, sections: tuple[str, ...]) -> str:
 
 
 def _options(section: str) -> Iterator[str]:
-    """Yield the settings that an add-on reads in a section."""
-    if section == "index":
-        yield from ("### index.options of milvus", _summary(MilvusConfig), *_body("", MilvusConfig))
+    """Yield the settings of a kind that an add-on brings."""
+    if section in _OPTIONS:
+        kind, config = _OPTIONS[section]
+        yield from (f"### {section}.options of {kind}", _summary(config), *_body("", config))
 
 
 def _class(section: str) -> str:

@@ -28,8 +28,6 @@ PACKAGES = ROOT / "packages"
 ADD_ONS = (
     "batch_inference",
     "client",
-    "data/spark.py",
-    "data/spark_session.py",
     "explorer",
     "pinnersage",
     "repeats",

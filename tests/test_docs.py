@@ -110,7 +110,12 @@ def imports(page: Path) -> list[tuple[str, str]]:
     "page", [page for page in PAGES if imports(page)], ids=lambda page: str(page.relative_to(ROOT))
 )
 def test_the_code_of_a_page_imports_public_names_alone(page: Path):
-    public = {"multitudes", "multitudes_lab", *re.findall(r"``(multitudes\.[\w.]+)``", multitudes.__doc__ or "")}
+    public = {
+        "multitudes",
+        "multitudes_lab",
+        "multitudes_spark",
+        *re.findall(r"``(multitudes\.[\w.]+)``", multitudes.__doc__ or ""),
+    }
     for module, name in imports(page):
         assert module in public, f"{page.name}: {module} is not named as public in the docstring of multitudes"
         assert hasattr(import_module(module), name), f"{page.name}: {module} has no {name}"

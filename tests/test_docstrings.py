@@ -11,6 +11,7 @@ import pytest
 
 import multitudes
 import multitudes_lab
+import multitudes_spark
 
 ROOT = Path(__file__).parents[1]
 SOURCES = sorted([*ROOT.glob("src/*/**/*.py"), *ROOT.glob("packages/*/src/*/**/*.py")])
@@ -35,7 +36,7 @@ def functions(body: list[ast.stmt], prefix: str) -> Iterator[Documented]:
 
 def public_api() -> Iterator[Documented]:
     """Yield the public functions, and the methods of public classes."""
-    names = [(package, name) for package in (multitudes, multitudes_lab) for name in package.__all__]
+    names = [(package, name) for package in (multitudes, multitudes_lab, multitudes_spark) for name in package.__all__]
     for package, name in names:
         value = getattr(package, name)
         if not (inspect.isfunction(value) or inspect.isclass(value)):

@@ -19,7 +19,7 @@ def loaded_after(statement: str) -> set[str]:
 
 
 @pytest.mark.parametrize(
-    "statement", ["import multitudes", "import multitudes.cli.main", "import multitudes_lab", HELP]
+    "statement", ["import multitudes", "import multitudes.cli.main", "import multitudes_lab, multitudes_spark", HELP]
 )
 def test_nothing_heavy_is_loaded_before_it_is_needed(statement):
     assert loaded_after(statement).isdisjoint(HEAVY)

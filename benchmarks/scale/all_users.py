@@ -107,7 +107,7 @@ def answer_with_spark(releases: str, out: str) -> float:
     """Recommend to all users with two cores of Spark; return the seconds of the job, without the start of Spark."""
     from pyspark.sql import SparkSession  # noqa: PLC0415 (an extra)
 
-    from multitudes.batch_inference.spark import recommend  # noqa: PLC0415
+    from multitudes_spark import recommend  # noqa: PLC0415
 
     os.environ["PYSPARK_PYTHON"] = sys.executable
     builder: Any = SparkSession.builder.master("local[2]").config("spark.ui.enabled", "false")

@@ -1,6 +1,6 @@
 """``python -m benchmarks.spark FOLDER …``: prepare tables with DuckDB and with Spark, and record the cost as JSON.
 
-Runs where the extra [spark] is installed.
+Runs where multitudes-spark is installed.
 """
 
 import argparse
@@ -13,7 +13,7 @@ from benchmarks.machine import MeasurementContext
 from benchmarks.records import save_record
 from benchmarks.spark.comparison import PACKAGES, RESULTS, compare_engines
 from multitudes.data.prepare import PrepareConfig
-from multitudes.data.spark_session import SparkConfig
+from multitudes_spark.session import SparkConfig
 
 
 def main() -> None:

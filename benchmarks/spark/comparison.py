@@ -11,9 +11,10 @@ from typing import Any
 from benchmarks.child_process import ChildResult, peak_mib, run_in_child
 from benchmarks.machine import ROOT
 from benchmarks.timing import round_figure
+from multitudes.data.engine_config import EngineConfig
 from multitudes.data.prepare import PrepareConfig, prepare
-from multitudes.data.spark_session import SparkConfig
 from multitudes.data.table_files import table_sha256
+from multitudes_spark.session import SparkConfig
 
 RESULTS = ROOT / "benchmarks" / "results" / "spark.json"
 PACKAGES = ("multitudes", "duckdb", "pyspark", "sqlglot", "polars", "pyarrow")
@@ -46,8 +47,8 @@ def compare_engines(data: Path, folder: Path, config: PrepareConfig, spark: Spar
 
 def prepare_in_child(data: str, out: str, config: dict[str, Any], spark: dict[str, Any] | None) -> dict[str, float]:
     """Prepare, and return the cost of the JVM besides this process; zero without Spark."""
-    on_spark = None if spark is None else SparkConfig.model_validate(spark)
-    prepare(data, out, PrepareConfig.model_validate(config), spark=on_spark, now=NOW)
+    engine = None if spark is None else EngineConfig(kind="spark", options=spark)
+    prepare(data, out, PrepareConfig.model_validate(config), engine=engine, now=NOW)
     machines = _children()
     return {"cpu_s": sum(map(_cpu_s, machines)), "peak_mib": sum(map(peak_mib, machines))}
 

@@ -14,8 +14,9 @@ from pyspark.sql import SparkSession
 from benchmarks.machine import MeasurementContext
 from benchmarks.records import save_record
 from benchmarks.spark.comparison import NOW, PACKAGES, RESULTS, differing_files
+from multitudes.data.engine_config import EngineConfig
 from multitudes.data.prepare import PrepareConfig, prepare
-from multitudes.data.spark_session import SparkConfig
+from multitudes_spark.session import SparkConfig
 
 
 def main() -> None:
@@ -47,7 +48,7 @@ def _compare_files(data: Path, split: str, spark: SparkConfig, out: Path) -> lis
     with tempfile.TemporaryDirectory(prefix="multitudes-spark-", dir=out.parent) as name:
         folder = Path(name)
         made = prepare(data, folder / "duckdb", config, now=NOW)
-        prepare(data, folder / "spark", config, spark=spark, now=NOW)
+        prepare(data, folder / "spark", config, engine=EngineConfig(kind="spark", options=spark.model_dump()), now=NOW)
         files, different = differing_files(folder / "duckdb", folder / "spark")
         figures = {"events": made.manifest["counts"]["events"], "files": files, "differing": different}
     print(f"{data.name}, {split}: {json.dumps(figures)}", file=sys.stderr, flush=True)

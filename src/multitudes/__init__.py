@@ -9,9 +9,8 @@ configuration: an ``ImportConfig``, ``PrepareConfig``, ``RunConfig``, ``Evaluate
 one that needs a package which is not installed raises a ``MissingError`` when it is used.
 
 Public submodules, each for its own subject: ``multitudes.client`` (calls of the service), ``multitudes.api`` (requests
-and answers of the service), ``multitudes.errors``, ``multitudes.state.protocol`` (records of the user state store),
-``multitudes.data.planted`` (worlds of known tastes) and ``multitudes.batch_inference.spark`` (recommendations for a
-Spark table). Everything else may change in any version.
+and answers of the service), ``multitudes.errors``, ``multitudes.state.protocol`` (records of the user state store)
+and ``multitudes.data.planted`` (worlds of known tastes). Everything else may change in any version.
 """
 
 import lazy_loader

@@ -2,6 +2,7 @@
 from .batch_inference.recommender import BatchConfig as BatchConfig
 from .batch_inference.runner import recommend_all as recommend_all
 from .client.client import Client as Client
+from .data.engine_config import EngineConfig as EngineConfig
 from .data.importing.config import ImportConfig as ImportConfig
 from .data.importing.importer import import_files as import_files
 from .data.prepare import PrepareConfig as PrepareConfig

@@ -5,7 +5,7 @@ import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self, TypeVar, get_args, get_origin
 
 from pydantic import (
     AfterValidator,
@@ -14,9 +14,11 @@ from pydantic import (
     ValidationError,
     ValidationInfo,
     field_validator,
+    model_validator,
 )
 
-from multitudes.errors import UsageError
+from multitudes.errors import UsageError, missing_add_on
+from multitudes.plugins import PluginGroup, load_plugin, plugins
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
 # [model], [train] and [execution] need the extra `train`.
 SECTIONS = {
     "prepare": "multitudes.data.prepare:PrepareConfig",
-    "spark": "multitudes.data.spark_session:SparkConfig",
+    "engine": "multitudes.data.engine_config:EngineConfig",
     "model": "multitudes.nn.user_tower_config:UserTowerConfig",
     "train": "multitudes.training.config:TrainConfig",
     "execution": "multitudes.training.execution:ExecutionConfig",
@@ -55,6 +57,46 @@ class Config(BaseModel):
 
 
 C = TypeVar("C", bound=Config)
+
+
+class PluggableConfig(Config):
+    """Settings of a component of which plugins bring more kinds. The object of a kind has the class of its settings."""
+
+    section: ClassVar[str]
+    group: ClassVar[PluginGroup]
+    built_in: ClassVar[tuple[str, ...]]
+    add_on: ClassVar[str]  # a kind of this repository, and the add-on that brings it
+
+    kind: str
+    options: dict[str, Any] = {}
+
+    @field_validator("kind")
+    @classmethod
+    def _check_kind(cls, kind: str) -> str:
+        if kind in cls.built_in or kind in plugins(cls.group):
+            return kind
+        if kind == cls.add_on:
+            raise missing_add_on(f"[{cls.section}] kind = '{kind}'", cls.add_on)
+        raise ValueError(f"unknown kind{suggestion(kind, (*cls.built_in, *plugins(cls.group)))}")
+
+    @model_validator(mode="after")
+    def _check_options(self) -> Self:
+        if self.kind not in self.built_in:
+            self.parse_options()
+        return self
+
+    def plugin(self) -> Any:  # noqa: ANN401 (of the protocol of the group)
+        """Return the object of the kind, which is a plugin's."""
+        return load_plugin(self.group, self.kind)
+
+    def parse_options(self) -> Config:
+        """Return the settings of the kind, which is a plugin's.
+
+        Raises:
+            UsageError: a key is unknown or a value has the wrong type or range.
+        """
+        settings: Config = parse(self.plugin().settings, self.options, f"[{self.section}.options] of {self.kind}")
+        return settings
 
 
 def _check_unique(seeds: tuple[int, ...]) -> tuple[int, ...]:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from multitudes.data.spark_session import SparkConfig
+from multitudes_spark.session import SparkConfig
 
 # Tiny tables: compiling for them takes longer than reading them.
 QUICK = {

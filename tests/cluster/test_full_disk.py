@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-pytest.importorskip("pyspark", reason="needs the extra [spark]")
+pytest.importorskip("pyspark", reason="needs pyspark: make test-cluster")
 
 from multitudes.data.prepare import PrepareConfig, prepare
 from multitudes.data.prepared import PreparedData
@@ -49,9 +49,9 @@ def disk(tmp_path):
 
 def settings(folder: Path, scratch: Path | None = None) -> Path:
     """Write the settings of a quick Spark."""
-    lines = ["[spark]", 'master = "local[1]"', 'memory = "1g"']
+    lines = ["[engine.options]", 'master = "local[1]"', 'memory = "1g"']
     lines += [f"scratch = {json.dumps(str(scratch))}"] if scratch else []
-    lines += ["[spark.conf]", *(f"{json.dumps(name)} = {json.dumps(value)}" for name, value in QUICK.items())]
+    lines += ["[engine.options.conf]", *(f"{json.dumps(name)} = {json.dumps(value)}" for name, value in QUICK.items())]
     file = folder / "config.toml"
     file.write_text("\n".join(lines) + "\n")
     return file

@@ -7,16 +7,17 @@ import numpy as np
 import polars as pl
 import pytest
 
-pytest.importorskip("pyspark", reason="needs the extra [spark]")
+pytest.importorskip("pyspark", reason="needs pyspark: make test-cluster")
 
 from multitudes.data import table_files
 from multitudes.data.clean.attribution import FeedbackLogs
 from multitudes.data.duck import open_engine
 from multitudes.data.engine import Extent
 from multitudes.data.prepare import PrepareConfig, prepare
-from multitudes.data.spark_session import open_spark
 from multitudes.data.validate import validate
 from multitudes.errors import ArtefactError, DataError
+from multitudes_spark.session import open_spark
+from tests.cluster.engines import by
 from tests.cluster.hostile import differing, write_hostile
 from tests.data.tables import NOW, events, write
 
@@ -36,7 +37,7 @@ def both(folder, data, spark, settings, **others):
     """Prepare by both engines and return the files that differ."""
     config = PrepareConfig.model_validate({"threads": 1, **settings})
     prepare(data, folder / "duckdb", config, now=NOW, **others)
-    prepare(data, folder / "spark", config, now=NOW, spark=spark, **others)
+    prepare(data, folder / "spark", config, now=NOW, engine=by(spark), **others)
     return differing(folder / "duckdb", folder / "spark")
 
 
@@ -60,7 +61,7 @@ def test_what_is_no_parquet_is_read_to_the_same(tmp_path, spark, suffix):
 
 def test_validate_says_the_same(tmp_path, spark):
     data = write_hostile(tmp_path / "data")
-    assert validate(data, now=NOW, spark=spark) == validate(data, now=NOW)
+    assert validate(data, now=NOW, engine=by(spark)) == validate(data, now=NOW)
 
 
 def test_what_was_served_explains_the_same_events(tmp_path, spark):
@@ -84,16 +85,16 @@ def test_a_part_that_is_cut_short_is_named(tmp_path, spark):
     part = data / "events" / "c-2.parquet"
     part.write_bytes(part.read_bytes()[:-30])
     with pytest.raises(DataError, match=r"c-2\.parquet: cannot be read"):
-        prepare(data, tmp_path / "out", now=NOW, spark=spark)
+        prepare(data, tmp_path / "out", now=NOW, engine=by(spark))
     assert not (tmp_path / "out").exists()
 
 
 def test_a_day_is_appended_to_the_same(tmp_path, spark):
     data, later = write(tmp_path / "first"), write(tmp_path / "later", events=events(timestamp=range(1_000, 1_006)))
     config = PrepareConfig(split="user", ties="shuffle", threads=1)
-    for name, engine in (("duckdb", None), ("spark", spark)):
-        one = prepare(data, tmp_path / f"{name}-1", config, now=NOW, spark=engine, appendable=True)
-        prepare(later, tmp_path / f"{name}-2", config, now=NOW, spark=engine, append=one.path)
+    for name, engine in (("duckdb", None), ("spark", by(spark))):
+        one = prepare(data, tmp_path / f"{name}-1", config, now=NOW, engine=engine, appendable=True)
+        prepare(later, tmp_path / f"{name}-2", config, now=NOW, engine=engine, append=one.path)
     different = differing(tmp_path / "duckdb-2", tmp_path / "spark-2")
     assert [name for name in different if name != "sound.parquet"] == []
 
@@ -102,8 +103,8 @@ def test_columns_of_other_names_are_mapped_alike(tmp_path, spark):
     data = write(tmp_path / "data", events=events().rename({"user_id": "uid"}), items=None)
     (data / "items.csv").write_text("item_id,genres,spare\n10,art,1\n20,art|food,2\n30,sea,3\n")
     config, columns = PrepareConfig(split="user", threads=1), {"uid": "user_id", "genres": "topics", "spare": ""}
-    for name, engine in (("duckdb", None), ("spark", spark)):
-        prepare(data, tmp_path / name, config, now=NOW, spark=engine, columns=columns)
+    for name, engine in (("duckdb", None), ("spark", by(spark))):
+        prepare(data, tmp_path / name, config, now=NOW, engine=engine, columns=columns)
     assert differing(tmp_path / "duckdb", tmp_path / "spark") == []
 
 

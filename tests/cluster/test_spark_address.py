@@ -2,7 +2,7 @@
 
 import pytest
 
-pytest.importorskip("pyspark", reason="needs the extra [spark]")
+pytest.importorskip("pyspark", reason="needs pyspark: make test-cluster")
 
 from pyarrow import fs
 from pyspark.sql import SparkSession
@@ -11,6 +11,7 @@ from multitudes.data.fetch import fetch
 from multitudes.data.location import RemotePath
 from multitudes.data.prepare import PrepareConfig, prepare
 from multitudes.errors import UnavailableError
+from tests.cluster.engines import by
 from tests.cluster.hostile import differing, write_hostile
 from tests.data.tables import NOW
 
@@ -52,7 +53,7 @@ def fetched(monkeypatch):
 def both(folder, spark):
     config = PrepareConfig(split="user", threads=1)
     prepare(folder / "shop", folder / "duckdb", config, now=NOW)
-    prepare(folder / "shop", folder / "spark", config, now=NOW, spark=spark)
+    prepare(folder / "shop", folder / "spark", config, now=NOW, engine=by(spark))
     return differing(folder / "duckdb", folder / "spark")
 
 
@@ -66,7 +67,7 @@ def test_executors_read_where_the_tables_lie(tmp_path, shop, spark, s3a, monkeyp
     s3a(shop)
     names = fetched(monkeypatch)
     config = PrepareConfig(split="user", threads=1)
-    prepare(shop, tmp_path / "spark", config, now=NOW, spark=spark)
+    prepare(shop, tmp_path / "spark", config, now=NOW, engine=by(spark))
     assert names == []
     prepare(shop, tmp_path / "duckdb", config, now=NOW)
     assert differing(tmp_path / "duckdb", tmp_path / "spark") == []
@@ -77,4 +78,4 @@ def test_a_store_in_which_hadoop_sees_something_else_is_refused(tmp_path, shop, 
     with (tmp_path / "other" / "items.parquet").open("ab") as other:
         other.write(b"more")
     with pytest.raises(UnavailableError, match=r"s3://shop/\w+.*: Hadoop sees"):
-        prepare(shop, tmp_path / "out", now=NOW, spark=spark)
+        prepare(shop, tmp_path / "out", now=NOW, engine=by(spark))

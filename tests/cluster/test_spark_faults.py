@@ -10,12 +10,13 @@ from pathlib import Path
 
 import pytest
 
-pyspark = pytest.importorskip("pyspark", reason="needs the extra [spark]")
+pyspark = pytest.importorskip("pyspark", reason="needs pyspark: make test-cluster")
 
 from multitudes.data.prepare import PrepareConfig, prepare
-from multitudes.data.spark_session import SparkConfig
 from multitudes.errors import UnavailableError
+from multitudes_spark.session import SparkConfig
 from tests.cluster.conftest import QUICK
+from tests.cluster.engines import by
 from tests.cluster.hostile import differing, write_hostile
 from tests.data.tables import NOW
 
@@ -120,7 +121,7 @@ def test_a_worker_killed_while_it_prepares_changes_no_byte(tmp_path, cluster):
             cluster.kill(0)
             killed.append(threading.get_ident())
 
-    prepare(data, tmp_path / "spark", config, kill_when_ordering, now=NOW, spark=spark)
+    prepare(data, tmp_path / "spark", config, kill_when_ordering, now=NOW, engine=by(spark))
     assert killed
     assert cluster.processes[1].wait(PATIENCE_S) == -signal.SIGKILL
     assert differing(tmp_path / "duckdb", tmp_path / "spark") == []
@@ -130,6 +131,6 @@ def test_a_cluster_that_is_not_there_is_said_in_one_line(tmp_path):
     data = write_hostile(tmp_path / "data")
     spark = SparkConfig(master="spark://127.0.0.1:1", conf={"spark.driver.host": "127.0.0.1"})
     with pytest.raises(UnavailableError, match=r"spark://127\.0\.0\.1:1") as said:
-        prepare(data, tmp_path / "out", now=NOW, spark=spark)
+        prepare(data, tmp_path / "out", now=NOW, engine=by(spark))
     assert "\n" not in str(said.value)
     assert not (tmp_path / "out").exists()

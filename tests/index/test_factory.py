@@ -24,8 +24,9 @@ class ShelfConfig(Config):
 def shelf(monkeypatch: pytest.MonkeyPatch) -> Mock:
     """Install the kind ``shelf``; return what its entry point names."""
     kind = Mock(settings=ShelfConfig)
-    monkeypatch.setattr("multitudes.index.factory.plugins", lambda _: {"shelf": None})
-    monkeypatch.setattr("multitudes.index.factory.load_plugin", lambda *_: kind)
+    for module in ("multitudes.config", "multitudes.index.factory"):
+        monkeypatch.setattr(f"{module}.plugins", lambda _: {"shelf": None})
+        monkeypatch.setattr(f"{module}.load_plugin", lambda *_: kind)
     return kind
 
 
@@ -53,13 +54,14 @@ def test_a_remote_index_is_activated_with_its_release_and_discarded_without():
 
 
 def test_a_kind_that_is_not_installed_is_named_with_its_command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
-    monkeypatch.setattr("multitudes.index.factory.plugins", lambda _: {})
+    for module in ("multitudes.config", "multitudes.index.factory"):
+        monkeypatch.setattr(f"{module}.plugins", lambda _: {})
     with pytest.raises(MissingError, match=r"not installed; .*multitudes-milvus .*\./packages/milvus"):
         IndexConfig(kind="milvus")
     write_description(tmp_path, {"kind": "milvus"})
     with pytest.raises(MissingError, match="pip install multitudes-milvus"):
         load_index(tmp_path)
-    with pytest.raises(UsageError, match="unknown kind of index; did you mean 'inverted'"):
+    with pytest.raises(UsageError, match="unknown kind; did you mean 'inverted'"):
         parse(IndexConfig, {"kind": "invertd"}, "here")
     assert isinstance(build_index([1], np.ones((1, 2)), IndexConfig()), LiveIndex)  # the control: nothing else needs it
 

@@ -1,1 +1,1 @@
-"""Recommendations for all users of a release: in shards, by several processes or by a Spark cluster."""
+"""Recommendations for all users of a release: in shards, by one process or several."""

@@ -14,9 +14,9 @@ from multitudes.progress import ProgressBar
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from multitudes.data.engine_config import EngineConfig
     from multitudes.data.prepare import PrepareConfig
     from multitudes.data.prepared import PreparedData
-    from multitudes.data.spark_session import SparkConfig
     from multitudes.data.validate import ValidationReport
 
 
@@ -26,13 +26,6 @@ class SplitRule(StrEnum):
     TIME = "time"
     USER = "user"
     LEAVE_ONE_OUT = "leave_one_out"
-
-
-class EngineName(StrEnum):
-    """Engines that run the SQL."""
-
-    DUCKDB = "duckdb"
-    SPARK = "spark"
 
 
 class TieRule(StrEnum):
@@ -46,11 +39,12 @@ def validate_command(
     data: Annotated[
         Path, typer.Argument(help="Folder with events, items and users (.parquet, .csv or .jsonl), or s3://…")
     ],
-    config: Annotated[Path | None, typer.Option(help="TOML file with [prepare] and [spark].")] = None,
+    config: Annotated[Path | None, typer.Option(help="TOML file with [prepare] and [engine].")] = None,
     overrides: SetOption = None,
-    engine: Annotated[EngineName, typer.Option(help="DuckDB on this machine, or Spark; the result is the same.")] = (
-        EngineName.DUCKDB
-    ),
+    engine: Annotated[
+        str | None,
+        typer.Option(help="duckdb: this machine; spark: a cluster (add-on multitudes-spark). The result is the same."),
+    ] = None,
     master: Annotated[
         str | None, typer.Option(help="Spark master: local[2], spark://host:7077 …; implies --engine spark.")
     ] = None,
@@ -69,12 +63,12 @@ def validate_command(
     from multitudes.data.prepare import PrepareConfig
     from multitudes.data.validate import validate
 
-    changes = parse_overrides(overrides, "prepare", "spark")
+    changes = parse_overrides(overrides, "prepare", "engine")
     settings = load_section(config, "prepare", PrepareConfig, changes)
     columns = parse_map(column_map).columns
     with ProgressBar("validate") as progress:
-        spark = spark_config(config, engine, master, changes)
-        report = validate(data, settings, progress, spark=spark, columns=columns)
+        chosen = engine_config(config, engine, master, changes)
+        report = validate(data, settings, progress, engine=chosen, columns=columns)
     _print_report(display_location(data), report)
     if json:
         print_json({"data": display_location(data), **asdict(report)})
@@ -153,9 +147,10 @@ def prepare_command(
     served_within_s: Annotated[
         int, typer.Option(min=0, help="Attribute an engagement to an item served at most this many seconds before.")
     ] = 86_400,
-    engine: Annotated[EngineName, typer.Option(help="DuckDB on this machine, or Spark; the result is the same.")] = (
-        EngineName.DUCKDB
-    ),
+    engine: Annotated[
+        str | None,
+        typer.Option(help="duckdb: this machine; spark: a cluster (add-on multitudes-spark). The result is the same."),
+    ] = None,
     master: Annotated[
         str | None, typer.Option(help="Spark master: local[2], spark://host:7077 …; implies --engine spark.")
     ] = None,
@@ -181,20 +176,20 @@ def prepare_command(
     from multitudes.data.column_names import parse_map
     from multitudes.data.prepare import prepare
 
-    changes = parse_overrides(overrides, "prepare", "spark")
+    changes = parse_overrides(overrides, "prepare", "engine")
     options = {"split": split, "follows_from_share": follows_from_share, "ties": ties, "min_rating": min_rating}
     settings = _prepare_config(config, changes, options)
     columns = parse_map(column_map).columns
     with ProgressBar("prepare") as progress:
         logs = FeedbackLogs(events, served, served_within_s)
-        spark = spark_config(config, engine, master, changes)
+        chosen = engine_config(config, engine, master, changes)
         prepared = prepare(
             data,
             out,
             settings,
             progress,
             logs=logs,
-            spark=spark,
+            engine=chosen,
             append=append,
             appendable=appendable,
             overwrite=overwrite,
@@ -209,17 +204,17 @@ def prepare_command(
         print_next("train", out, "--out", unused_path(out.parent / "run"), *config_words(config))
 
 
-def spark_config(
-    config: Path | None, engine: EngineName, master: str | None, overrides: "Mapping[str, Any]"
-) -> "SparkConfig | None":
-    """Return the configuration of Spark; None: the engine is DuckDB."""
-    from multitudes.config import load_section, parse
-    from multitudes.data.spark_session import SparkConfig
+def engine_config(
+    config: Path | None, kind: str | None, master: str | None, overrides: "Mapping[str, Any]"
+) -> "EngineConfig":
+    """Return which SQL engine is asked for: by an option, or else by the file; a master is Spark's."""
+    from multitudes.config import deep_merge, load_section, parse
+    from multitudes.data.engine_config import EngineConfig
 
-    from_file = load_section(config, "spark", SparkConfig, overrides)
-    if engine is EngineName.DUCKDB and master is None:
-        return None
-    return parse(SparkConfig, from_file.model_dump() | ({"master": master} if master else {}), "options")
+    from_file = load_section(config, "engine", EngineConfig, overrides)
+    options: dict[str, Any] = {"kind": kind} if kind else {}
+    options |= {"kind": "spark", "options": {"master": master}} if master else {}
+    return parse(EngineConfig, deep_merge(from_file.model_dump(), options), "options") if options else from_file
 
 
 def _prepare_config(

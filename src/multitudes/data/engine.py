@@ -1,18 +1,20 @@
 """The protocol of an SQL engine; the SQL is in DuckDB's dialect.
 
-Callers use only features that both engines have: rows are not updated, and every order is explicit. ``spark_sql``
-translates the few functions without a common form.
+Callers use only features that both engines have: rows are not updated, and every order is explicit.
 
-The engines are DuckDB on one machine (``duck``) and Spark on a cluster (``spark``).
+The engines are DuckDB on one machine (``duck``) and plugins of the group ``sql_engines``, such as Spark on a cluster in
+the add-on multitudes-spark, which translates the few functions without a common form.
 """
 
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
+from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 import polars as pl
 import pyarrow as pa
 
+from multitudes.config import Config
 from multitudes.data.column_names import ColumnMap
 from multitudes.data.location import Location
 from multitudes.progress import Progress, silent
@@ -128,6 +130,28 @@ class Engine(Protocol):
 
     def translate_read_errors(self, file: Location) -> AbstractContextManager[None]:
         """Return a context that turns errors about an unreadable ``file`` into a ``DataError`` of one line."""
+        ...
+
+
+class EngineKind(Protocol):
+    """What an entry point of ``multitudes.sql_engines`` names: how engines of its kind are opened."""
+
+    settings: type[Config]  # the table [engine.options]
+
+    def open(self, scratch: Path, config: Any) -> AbstractContextManager[Engine]:  # noqa: ANN401
+        """Open an engine.
+
+        Args:
+            scratch: an existing folder for temporary files.
+            config: an object of ``settings``.
+
+        Returns:
+            A context with the engine.
+
+        Raises:
+            MissingError: something that the engine needs is not installed; memory or disk space ran out.
+            UnavailableError: a cluster does not answer.
+        """
         ...
 
 

@@ -124,5 +124,5 @@ def _check_free_space(table: RemotePath, total: int, folder: Path) -> None:
     if total > free:
         raise MissingError(
             f"{table}: {total / 1e9:.1f} GB, and {folder} has room for {free / 1e9:.1f}; make room, or choose a larger"
-            " disk (prepare: --out or [spark] scratch; others: TMPDIR)"
+            " disk (prepare: --out or scratch of [engine.options]; others: TMPDIR)"
         )

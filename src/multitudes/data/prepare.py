@@ -1,10 +1,8 @@
 """Prepare a data set: read and clean its tables, order, split and number events, and write the prepared folder."""
 
 import json
-import tempfile
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,15 +18,14 @@ from multitudes.data.clean.attribution import NO_LOGS, FeedbackLogs
 from multitudes.data.clean.events import EventRules
 from multitudes.data.clean.tables import CleanData, clean_tables
 from multitudes.data.column_names import ColumnMap
-from multitudes.data.duck import open_engine
 from multitudes.data.engine import Engine, query_value, quote_identifier
+from multitudes.data.engine_config import EngineConfig, open_configured_engine
 from multitudes.data.event_arrays import EventArrays
 from multitudes.data.features import Features, encode
 from multitudes.data.frames import Frame, folder_of_frames
 from multitudes.data.incremental import MANIFEST_KEY, BaseData, manifest_entry, open_base, write_events
 from multitudes.data.location import Location, reject_url
 from multitudes.data.prepared import PreparedData
-from multitudes.data.spark_session import SparkConfig, open_spark
 from multitudes.data.splits import SplitRule
 from multitudes.errors import DataError, UsageError
 from multitudes.progress import Progress, silent
@@ -85,7 +82,7 @@ def prepare(
     users: Frame | None = None,
     columns: Mapping[str, str] | None = None,
     logs: FeedbackLogs = NO_LOGS,
-    spark: SparkConfig | None = None,
+    engine: EngineConfig | None = None,
     append: Path | None = None,
     appendable: bool = False,
     overwrite: bool = False,
@@ -105,7 +102,7 @@ def prepare(
         users: the users and the topics that they follow, beside ``events``.
         columns: column of a table → canonical column, or "" for a column that is not used; the others are as they are.
         logs: the logs of a service, which add events and the topics that sourced them.
-        spark: settings to run on Spark, with the same result; None: on this machine with DuckDB.
+        engine: the SQL engine, with the same result; None: DuckDB on this machine.
         append: the prepared folder of earlier days, whose events come before these; it is not changed.
         appendable: whether later days can be appended; always true with ``append``.
         overwrite: replace ``out`` if it is a prepared folder.
@@ -134,9 +131,9 @@ def prepare(
     rules = EventRules(config.negative_actions, config.follows_from_share, int(time.time()) if now is None else now)
     reject_url(out)
     with create_folder(out, "manifest.json", overwrite) as folder, folder_of_frames(frames, folder) as tables:
-        with open_configured_engine(config, spark, folder) as engine:
+        with open_configured_engine(engine, config.memory_limit, config.threads, folder) as database:
             cleaned = clean_tables(
-                engine,
+                database,
                 tables if data is None else Path(data),
                 rules,
                 lambda done, _, note="": progress(done, _STEPS, note),
@@ -145,16 +142,16 @@ def prepare(
                 appendable=appendable,
                 column_map=column_map,
             )
-            entry = _write_appendable_events(engine, cleaned, earlier, folder) if appendable else {}
+            entry = _write_appendable_events(database, cleaned, earlier, folder) if appendable else {}
             if cleaned.ordered_only and config.split == "time":
                 raise _no_times_error(cleaned.tables["events"].file)
-            actions = event_arrays.number_actions(engine)
-            counter = _write_events(engine, cleaned, config, folder, progress)
+            actions = event_arrays.number_actions(database)
+            counter = _write_events(database, cleaned, config, folder, progress)
             if not counter.positives_I.any():
                 raise _no_positives_error(cleaned.tables["events"].file, actions)
             progress(9, _STEPS, "writing features")
-            features = _write_features(engine, cleaned, folder)
-            record = manifest.build_manifest(engine, cleaned, recorded, actions, counter, features) | entry
+            features = _write_features(database, cleaned, folder)
+            record = manifest.build_manifest(database, cleaned, recorded, actions, counter, features) | entry
             if earlier is not None:
                 record["inputs"]["earlier"] = earlier.manifest["inputs"]
             if column_map:
@@ -172,30 +169,6 @@ def _write_appendable_events(
     write_events(engine, folder)
     entry = manifest_entry(engine, events.rows + (0 if earlier is None else earlier.n_rows), events)
     return {MANIFEST_KEY: entry}
-
-
-@contextmanager
-def open_configured_engine(
-    config: PrepareConfig, spark: SparkConfig | None, beside: Path | None = None
-) -> Iterator[Engine]:
-    """Yield DuckDB or Spark.
-
-    Args:
-        config: limits of DuckDB.
-        spark: settings of Spark; None: DuckDB.
-        beside: the folder for temporary files, which are deleted at the end; by default the system's.
-    """
-    folder = beside
-    if spark is not None and spark.scratch is not None:
-        reject_url(spark.scratch)
-        folder = spark.scratch
-    with tempfile.TemporaryDirectory(prefix="multitudes-engine-", dir=folder) as scratch:
-        if spark is None:
-            with open_engine(Path(scratch), config.memory_limit, config.threads) as engine:
-                yield engine
-        else:
-            with open_spark(Path(scratch), spark) as engine:
-                yield engine
 
 
 def _no_times_error(events: Location) -> DataError:

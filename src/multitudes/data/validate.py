@@ -12,8 +12,8 @@ from multitudes.data.clean.events import EventRules
 from multitudes.data.clean.tables import CleanData, clean_tables
 from multitudes.data.column_names import ColumnMap
 from multitudes.data.engine import Engine, query_row
-from multitudes.data.prepare import PrepareConfig, open_configured_engine
-from multitudes.data.spark_session import SparkConfig
+from multitudes.data.engine_config import EngineConfig, open_configured_engine
+from multitudes.data.prepare import PrepareConfig
 from multitudes.progress import Progress, silent
 
 OUTLIER_FACTOR = (
@@ -60,7 +60,7 @@ def validate(
     config: PrepareConfig | None = None,
     progress: Progress = silent,
     *,
-    spark: SparkConfig | None = None,
+    engine: EngineConfig | None = None,
     columns: Mapping[str, str] | None = None,
     now: int | None = None,
 ) -> ValidationReport:
@@ -70,7 +70,7 @@ def validate(
         data: folder with events, items and users; a path or a URL.
         config: its negative actions decide which events are usable.
         progress: called with the steps done.
-        spark: settings to run on Spark, with the same result; None: on this machine with DuckDB.
+        engine: the SQL engine, with the same result; None: DuckDB on this machine.
         columns: column of a file → canonical column, or "" for a column that is not used; the others are as they are.
         now: the time in seconds after which events are in the future; by default the time of the clock.
 
@@ -85,8 +85,8 @@ def validate(
     config = config or PrepareConfig()
     rules = EventRules(config.negative_actions, config.follows_from_share, int(time.time()) if now is None else now)
     column_map = ColumnMap(columns)
-    with open_configured_engine(config, spark) as engine:
-        return _report(engine, clean_tables(engine, data, rules, progress, column_map=column_map))
+    with open_configured_engine(engine, config.memory_limit, config.threads) as database:
+        return _report(database, clean_tables(database, data, rules, progress, column_map=column_map))
 
 
 def time_range_text(report: ValidationReport) -> str:

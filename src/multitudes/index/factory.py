@@ -7,13 +7,13 @@ the group ``indexes``, such as ``milvus`` of the add-on multitudes-milvus: the f
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Self, cast
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field
 
-from multitudes.config import Config, parse, suggestion
+from multitudes.config import PluggableConfig
 from multitudes.errors import ArtefactError, DataError, missing_add_on
 from multitudes.index import exact, files, inverted, inverted_lists
 from multitudes.index.engine import RecallTarget
@@ -23,8 +23,6 @@ from multitudes.index.protocol import Index, IndexKind, RemoteIndex, Segment, To
 from multitudes.plugins import load_plugin, plugins
 from multitudes.progress import Progress, silent
 
-_EMBEDDED = ("auto", "exact", "inverted")
-_ADD_ON = "milvus"  # a kind of this repository, and the add-on that brings it
 # verified folder, its description → segment
 _SEGMENT_OPENERS: dict[str, Callable[[Path, dict[str, Any]], Segment]] = {
     exact.KIND: lambda folder, _: ExactIndex(files.load_item_table(folder)),
@@ -33,8 +31,13 @@ _SEGMENT_OPENERS: dict[str, Callable[[Path, dict[str, Any]], Segment]] = {
 _ENGINE_FILES = {exact.KIND: (), inverted_lists.KIND: (inverted_lists.FAISS_FILE,)}
 
 
-class IndexConfig(Config):
+class IndexConfig(PluggableConfig):
     """Section ``[index]``: which index is built and how good it must be."""
+
+    section = "index"
+    group = "indexes"
+    built_in = ("auto", "exact", "inverted")
+    add_on = "milvus"
 
     kind: str = Field(
         "auto",
@@ -57,21 +60,6 @@ class IndexConfig(Config):
     options: dict[str, Any] = Field(
         default_factory=dict, description="Settings of a kind that an add-on brings, such as the address of a server."
     )
-
-    @field_validator("kind")
-    @classmethod
-    def _check_kind(cls, kind: str) -> str:
-        if kind in _EMBEDDED or kind in plugins("indexes"):
-            return kind
-        if kind == _ADD_ON:
-            raise missing_add_on(f"[index] kind = '{kind}'", _ADD_ON)
-        raise ValueError(f"unknown kind of index{suggestion(kind, (*_EMBEDDED, *plugins('indexes')))}")
-
-    @model_validator(mode="after")
-    def _check_options(self) -> Self:
-        if self.kind not in _EMBEDDED:
-            _parse_options(self)
-        return self
 
 
 def build_index(
@@ -101,26 +89,18 @@ def build_index(
         MissingError: the engine is not installed.
         UnavailableError: a server did not answer in time.
     """
-    if config.kind in _EMBEDDED:
+    if config.kind in config.built_in:
         return build_embedded(ids, vectors, config, topics=topics, queries=queries, progress=progress)
-    return _plugin(config.kind).build(
+    kind: IndexKind = config.plugin()
+    return kind.build(
         ids,
         vectors,
-        _parse_options(config),
+        config.parse_options(),
         topics=topics,
         queries=queries,
         recall=config.recall,
         progress=progress,
     )
-
-
-def _parse_options(config: IndexConfig) -> Config:
-    return parse(_plugin(config.kind).settings, config.options, f"[index.options] of {config.kind}")
-
-
-def _plugin(kind: str) -> IndexKind:
-    loaded: IndexKind = load_plugin("indexes", kind)
-    return loaded
 
 
 def load_index(folder: Path) -> Index:
@@ -134,9 +114,10 @@ def load_index(folder: Path) -> Index:
     record = files.read_description(folder)
     kind = record["kind"]
     if kind not in _SEGMENT_OPENERS and kind in plugins("indexes"):
-        return _plugin(kind).open(folder, record)
-    if kind == _ADD_ON:
-        raise missing_add_on(f"{folder}: an index of kind '{kind}'", _ADD_ON)
+        plugin: IndexKind = load_plugin("indexes", kind)
+        return plugin.open(folder, record)
+    if kind == IndexConfig.add_on:
+        raise missing_add_on(f"{folder}: an index of kind '{kind}'", kind)
     return _open_embedded(folder, record)
 
 
@@ -150,7 +131,7 @@ def build_embedded(
     progress: Progress = silent,
 ) -> LiveIndex:
     """Build an embedded index; the arguments and errors are those of ``build_index``."""
-    assert config.kind in _EMBEDDED, "built by build_index"
+    assert config.kind in config.built_in, "built by build_index"
     kind = config.kind
     if kind == "auto":
         kind = "exact" if np.size(ids) <= config.exact_up_to else "inverted"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from multitudes.batch_inference import columns
 from multitudes.batch_inference.recommender import BatchConfig, open_recommender
-from multitudes.errors import missing_extra
+from multitudes.errors import missing_add_on
 from multitudes.release.release import Release
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def recommend(users: "DataFrame", release: str | Path, config: BatchConfig | Non
     try:
         import pyspark  # noqa: F401, PLC0415
     except ImportError:
-        raise missing_extra("pyspark", "spark") from None
+        raise missing_add_on("the package 'pyspark'", "spark") from None
     config = config or BatchConfig()
     opened = Release.open(release)
     function = partial(_recommend_partition, str(opened.path.absolute()), config)

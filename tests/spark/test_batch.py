@@ -7,13 +7,13 @@ from pathlib import Path
 import polars as pl
 import pyarrow as pa
 import pytest
+from tests.release.small_release import publish_small
 
 from multitudes.batch_inference import columns
 from multitudes.batch_inference.recommender import BatchConfig, BatchRecommender
-from multitudes.batch_inference.spark import ddl, recommend
 from multitudes.errors import MissingError
 from multitudes.release.release import Release
-from tests.release.small_release import publish_small
+from multitudes_spark.batch import ddl, recommend
 
 CONFIG = BatchConfig(n=4, vectors=True)
 USERS = {
@@ -42,7 +42,7 @@ def test_the_columns_are_named_as_spark_names_them(releases: Path):
 
 def test_without_spark_it_is_said_what_to_install(releases: Path, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "pyspark", None)
-    with pytest.raises(MissingError, match=r"pip install 'multitudes\[spark\]'"):
+    with pytest.raises(MissingError, match=r"pip install multitudes-spark"):
         recommend(None, releases)
 
 

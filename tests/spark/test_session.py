@@ -2,16 +2,16 @@
 
 import pytest
 
-from multitudes.data import spark_session
-from multitudes.data.spark_session import SparkConfig
 from multitudes.errors import MissingError
+from multitudes_spark import session
+from multitudes_spark.session import SparkConfig
 
 GOOD = "java.base@17.0.21\njdk.incubator.vector@17.0.21\n"
 
 
 def test_a_suitable_java_is_accepted():
-    spark_session.check_java(GOOD)
-    spark_session.check_java(GOOD.replace("17.0.21", "21"))
+    session.check_java(GOOD)
+    session.check_java(GOOD.replace("17.0.21", "21"))
 
 
 @pytest.mark.parametrize(
@@ -25,16 +25,16 @@ def test_a_suitable_java_is_accepted():
 )
 def test_any_other_java_is_rejected_with_what_to_install(modules, message):
     with pytest.raises(MissingError, match=message) as refused:
-        spark_session.check_java(modules)
+        session.check_java(modules)
     assert "openjdk-17-jre-headless" in str(refused.value)
     assert "\n" not in str(refused.value)
 
 
 @pytest.mark.parametrize("lacking", ["pyspark", "sqlglot"])
-def test_a_package_that_is_missing_is_named_with_its_extra(tmp_path, monkeypatch, lacking):
-    monkeypatch.setattr(spark_session, "find_spec", lambda name: None if name == lacking else name)
+def test_a_package_that_is_missing_is_named_with_its_add_on(tmp_path, monkeypatch, lacking):
+    monkeypatch.setattr(session, "find_spec", lambda name: None if name == lacking else name)
     with (
-        pytest.raises(MissingError, match=rf"'{lacking}'.*multitudes\[spark\]"),
-        spark_session.open_spark(tmp_path, SparkConfig()),
+        pytest.raises(MissingError, match=rf"'{lacking}'.*pip install multitudes-spark"),
+        session.open_spark(tmp_path, SparkConfig()),
     ):
         pass

@@ -46,9 +46,11 @@ def explain_error(error: Exception, master: str, memory: str) -> MultitudesError
             f"master = '{master}': its Spark is of another version than this pyspark, {version}; install the same"
         )
     if "OutOfMemoryError" in str(error):
-        return MissingError(f"memory = '{memory}' is too little for this data; raise it under [spark]")
+        return MissingError(f"memory = '{memory}' is too little for this data; raise it under [engine.options]")
     return None
 
 
 def _no_space_error() -> MissingError:
-    return MissingError("no space left on the disk; free some, choose another --out, or another scratch under [spark]")
+    return MissingError(
+        "no space left on the disk; free some, choose another --out, or another scratch under [engine.options]"
+    )

@@ -29,11 +29,11 @@ from multitudes.data.column_names import ColumnMap
 from multitudes.data.duck import DuckDBEngine
 from multitudes.data.engine import Extent, first_line, quote_identifier, string_literal
 from multitudes.data.location import Location, RemotePath
-from multitudes.data.spark_errors import JOB_ERRORS, is_connection_lost
-from multitudes.data.spark_sql import duckdb_type, render, render_with_keys
 from multitudes.data.table_files import SHARD_PATTERN, list_shards
 from multitudes.errors import DataError, UnavailableError, is_disk_full
 from multitudes.progress import Progress, silent
+from multitudes_spark.errors import JOB_ERRORS, is_connection_lost
+from multitudes_spark.sql import duckdb_type, render, render_with_keys
 
 _HADOOP_SCHEMES = {"s3": "s3a", "gcs": "gs"}  # Arrow's name of a scheme → Hadoop's
 _GLOB = re.compile(r"([\\*?\[\]{}])")
@@ -283,7 +283,7 @@ def is_readable_in_place(session: SparkSession, file: Location) -> bool:
     if sizes != expected:
         raise UnavailableError(
             f"{file}: Hadoop sees {len(sizes)} files at {hadoop_uri(file)} that are not the {len(expected)} here; set"
-            " its store under [spark] conf, such as spark.hadoop.fs.s3a.endpoint"
+            " its store under [engine.options] conf, such as spark.hadoop.fs.s3a.endpoint"
         )
     return True
 
@@ -302,8 +302,8 @@ def _hadoop_sizes(session: SparkSession, file: RemotePath) -> dict[str, int] | N
         files = path.getFileSystem(conf).listStatus(path)
     except JOB_ERRORS as error:
         raise UnavailableError(
-            f"{file}: Hadoop cannot list {uri} ({first_line(error)}); set its store and credentials under [spark] conf,"
-            " such as spark.hadoop.fs.s3a.endpoint"
+            f"{file}: Hadoop cannot list {uri} ({first_line(error)}); set its store and credentials under"
+            " [engine.options] conf, such as spark.hadoop.fs.s3a.endpoint"
         ) from None
     suffix = SHARD_PATTERN.removeprefix("*")
     return {one.getPath().getName(): one.getLen() for one in files if one.getPath().getName().endswith(suffix)}

@@ -14,7 +14,7 @@ from pydantic import Field
 from multitudes.config import Config
 from multitudes.data.duck import open_engine
 from multitudes.data.engine import Engine
-from multitudes.errors import MissingError, missing_extra
+from multitudes.errors import MissingError, missing_add_on
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -33,7 +33,7 @@ _RESULT_SETTINGS = {
 
 
 class SparkConfig(Config):
-    """Spark as the engine of ``prepare`` and ``validate``. No setting changes the result."""
+    """``[engine.options]`` with ``kind = "spark"``: the cluster, and its limits."""
 
     master: str = Field(
         "local[*]", description="local[2]: two cores of this machine; spark://host:7077, yarn, k8s://…: a cluster"
@@ -61,10 +61,10 @@ def open_spark(scratch: Path, config: SparkConfig) -> Iterator[Engine]:
     """
     for module in ("pyspark", "sqlglot"):
         if find_spec(module) is None:
-            raise missing_extra(module, "spark")
+            raise missing_add_on(f"the package '{module}'", "spark")
     check_java(_java_modules())
-    from multitudes.data.spark import SparkEngine  # noqa: PLC0415 (the extra)
-    from multitudes.data.spark_errors import JOB_ERRORS, explain_error  # noqa: PLC0415 (the extra)
+    from multitudes_spark.engine import SparkEngine  # noqa: PLC0415 (Spark)
+    from multitudes_spark.errors import JOB_ERRORS, explain_error  # noqa: PLC0415 (Spark)
 
     with _open_session(scratch, config) as session, open_engine(scratch, _READER_MEMORY, 1) as reader:
         try:
@@ -102,9 +102,9 @@ def _java_modules() -> str | None:
 
 @contextmanager
 def _open_session(scratch: Path, config: SparkConfig) -> Iterator["SparkSession"]:
-    from pyspark.sql import SparkSession  # noqa: PLC0415 (the extra)
+    from pyspark.sql import SparkSession  # noqa: PLC0415 (Spark)
 
-    from multitudes.data.spark_errors import start_error  # noqa: PLC0415 (the extra)
+    from multitudes_spark.errors import start_error  # noqa: PLC0415 (Spark)
 
     running = SparkSession.getActiveSession()
     if running is not None:

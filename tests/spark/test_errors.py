@@ -2,10 +2,10 @@
 
 import pytest
 
-pytest.importorskip("pyspark", reason="needs the extra [spark]")
+pytest.importorskip("pyspark", reason="needs pyspark: make test-cluster")
 
-from multitudes.data.spark_errors import explain_error, start_error
 from multitudes.errors import MissingError, UnavailableError
+from multitudes_spark.errors import explain_error, start_error
 
 STARTS = {
     "a master that is none": (
@@ -45,7 +45,7 @@ def test_a_start_that_failed_names_its_cause_in_one_line(start):
 def test_a_full_disk_is_reported(tell):
     told = tell(RuntimeError("An error occurred\n: java.io.IOException: No space left on device\n\tat java.base"))
     assert isinstance(told, MissingError)
-    assert "scratch under [spark]" in str(told)
+    assert "scratch under [engine.options]" in str(told)
 
 
 def test_another_version_of_spark_is_reported():
