@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import csr_array
 
 from benchmarks.machine import MeasurementContext
 from benchmarks.markdown import table
@@ -29,7 +28,7 @@ from multitudes.evaluation.outcomes import (
     target_measures,
 )
 from multitudes.evaluation.targets import targets_of_kind
-from multitudes.linear.ease import MAX_ITEMS, ease_weights, low_rank
+from multitudes.linear.ease import ease_factors
 from multitudes.linear.interactions import interaction_matrix
 from multitudes.linear.popularity import items_by_popularity
 from multitudes.progress import Progress, ProgressBar
@@ -78,21 +77,15 @@ def measure(prepared: PreparedData, split: Split, progress: Progress) -> dict[st
     seen = seen_items(prepared, users)
     for name, order in {"popularity_events": items_by_popularity(prepared.item_count), "popularity": popular}.items():
         lists[name] = fill_lists([np.empty(0, dtype=np.int64)] * len(users), order, seen, length)
-    if "ease" in lists and prepared.n_items <= MAX_ITEMS:
-        lists["ease_64"] = _cut(prepared, users, matrix, models["ease"].record["settings"]["regularisation"], popular)
+    if "ease" in lists:
+        factors = ease_factors(matrix, models["ease"].record["settings"]["regularisation"], RANK)
+        lists["ease_64"] = list_items(factors, prepared, users, "new", length, popular)
     return {
         "users": len(users),
         "targets": len(users.target),
         "figures": _figures({name: lists[name] for name in LABELS if name in lists}, users, prepared),
         "tuning": {name: model.record for name, model in models.items()},
     }
-
-
-def _cut(
-    prepared: PreparedData, users: HeldOut, matrix: csr_array, regularisation: float, popular: NDArray[np.int64]
-) -> NDArray[np.int64]:
-    factors = low_rank(ease_weights(matrix, regularisation), RANK)
-    return list_items(factors, prepared, users, "new", max(BUDGETS), popular)
 
 
 def _figures(lists: dict[str, NDArray[np.int64]], users: HeldOut, prepared: PreparedData) -> dict[str, Any]:

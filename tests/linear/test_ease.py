@@ -1,10 +1,14 @@
+"""EASE at a low rank: as the closed form where all eigenvectors fit, and its lists where they do not."""
+
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
-from multitudes.errors import DataError, UsageError
+from multitudes.errors import DataError
 from multitudes.linear import ease
-from multitudes.linear.ease import ease_factors, ease_weights, low_rank
+from multitudes.linear.ease import EaseSpectrum, ease_factors
+from multitudes.linear.factors import LinearFactors
 
 
 def random_interactions(users: int = 200, items: int = 30) -> csr_array:
@@ -13,70 +17,105 @@ def random_interactions(users: int = 200, items: int = 30) -> csr_array:
     return csr_array(dense)
 
 
-def test_weights_are_the_closed_form() -> None:
-    matrix = random_interactions()
-    dense = matrix.toarray()[:, 1:].astype(np.float64)
-    inverse = np.linalg.inv(dense.T @ dense + 7.0 * np.eye(30))
-    expected = np.eye(30) - inverse / np.diag(inverse)
-    weights = ease_weights(matrix, 7.0)
-    np.testing.assert_allclose(weights[1:, 1:], expected, atol=1e-5)
-    assert not weights[0].any()
-    assert not weights[:, 0].any()
+def planted_interactions(users: int = 300, items: int = 400, tastes: int = 20) -> csr_array:
+    """Return interactions of users who have two tastes each; popular items of a taste get more."""
+    draw = np.random.default_rng(0)
+    dense = np.zeros((users, items + 1), dtype=np.float32)
+    for row in dense:
+        taste = draw.choice(tastes, 2, replace=False)[draw.integers(0, 2, 16)]
+        row[1 + taste + tastes * (items // tastes * draw.random(16) ** 2).astype(int)] = 1
+    return csr_array(dense)
 
 
-def test_no_item_explains_itself() -> None:
-    assert not np.diagonal(ease_weights(random_interactions(), 1.0)).any()
-
-
-def test_low_rank_is_the_best_approximation() -> None:
-    weights = ease_weights(random_interactions(), 7.0)
-    factors = low_rank(weights, 5)
-    error = np.linalg.norm(weights - factors.input_IR @ factors.output_IR.T)
-    singular = np.linalg.svd(weights, compute_uv=False)
-    assert error == pytest.approx(np.sqrt((singular[5:] ** 2).sum()), rel=1e-4)
-
-
-def test_low_rank_is_the_same_each_time() -> None:
-    weights = ease_weights(random_interactions(), 7.0)
-    first, second = low_rank(weights, 5), low_rank(weights, 5)
-    np.testing.assert_array_equal(first.input_IR, second.input_IR)
-    np.testing.assert_array_equal(first.output_IR, second.output_IR)
-
-
-def test_too_many_items_are_rejected_before_any_work(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ease, "MAX_ITEMS", 29)
-    with pytest.raises(UsageError, match="got 30 items"):
-        ease_weights(random_interactions(), 1.0)
-
-
-def test_factors_by_users_are_those_by_items() -> None:
-    matrix = random_interactions(users=12, items=40)
-    matrix = csr_array(np.concatenate([matrix.toarray(), np.zeros((3, 41))]).astype(np.float32))  # users without items
-    expected, found = low_rank(ease_weights(matrix, 7.0), 5), ease_factors(matrix, 7.0, 5)
-    product = expected.input_IR @ expected.output_IR.T
-    np.testing.assert_allclose(found.input_IR @ found.output_IR.T, product, atol=1e-5)
-    np.testing.assert_allclose(found.output_IR, expected.output_IR, atol=1e-4)
-
-
-@pytest.mark.parametrize("users", [12, 60])  # fewer than items: by users
-def test_normalised_factors_are_those_of_the_normalised_matrix(users: int) -> None:
-    matrix = random_interactions(users=users, items=40)
+def closed_form(matrix: csr_array, regularisation: float, normalisation: float = 0.0) -> NDArray[np.float64]:
+    """Return B of the items as they are, shape (I + 1, I + 1)."""
     x_UI = matrix.toarray().astype(np.float64)
     user_U, item_I = x_UI.sum(axis=1).clip(min=1), x_UI.sum(axis=0).clip(min=1)
-    x_UI /= np.outer(user_U, item_I) ** 0.25
+    x_UI /= np.outer(user_U, item_I) ** normalisation
     x_UI /= np.sqrt((x_UI[x_UI > 0] ** 2).mean())
-    inverse_II = np.linalg.inv(x_UI.T @ x_UI + 7.0 * np.eye(41))
-    weights_II = np.eye(41) - inverse_II / np.diag(inverse_II)
-    expected_II = weights_II / np.outer(item_I, 1 / item_I) ** 0.25  # of the items as they are
-    found = ease_factors(matrix, 7.0, 40, 0.25)
-    np.testing.assert_allclose((found.input_IR @ found.output_IR.T)[1:, 1:], expected_II[1:, 1:], atol=1e-4)
+    inverse_II = np.linalg.inv(x_UI.T @ x_UI + regularisation * np.eye(len(item_I)))
+    weights_II = np.eye(len(item_I)) - inverse_II / np.diag(inverse_II)
+    return np.asarray(weights_II / np.outer(item_I, 1 / item_I) ** normalisation)
 
 
-def test_factors_of_many_items_need_few_users(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ease, "MAX_ITEMS", 29)
-    assert ease_factors(random_interactions(users=12, items=40), 1.0, 5).output_IR.shape == (41, 5)
-    with pytest.raises(UsageError, match="got 40 items"):
-        ease_factors(random_interactions(users=30, items=40), 1.0, 5)
+def weights(factors: LinearFactors) -> NDArray[np.float32]:
+    return np.asarray(factors.input_IR @ factors.output_IR.T)
+
+
+def best_error(weights_II: NDArray[np.float64], rank: int) -> float:
+    """Return the error of the best approximation of this rank."""
+    return float(np.sqrt((np.linalg.svd(weights_II, compute_uv=False)[rank:] ** 2).sum()))
+
+
+@pytest.mark.parametrize("normalisation", [0.0, 0.25])
+def test_factors_of_full_rank_are_the_closed_form(normalisation: float) -> None:
+    matrix = random_interactions()
+    found = ease_factors(matrix, 7.0, 30, normalisation)
+    np.testing.assert_allclose(weights(found), closed_form(matrix, 7.0, normalisation), atol=1e-4)
+    assert not np.concatenate([*found], axis=1)[0].any(), "the unknown item"
+
+
+@pytest.mark.parametrize("users", [12, 200])
+def test_factors_are_nearly_the_best_of_their_rank(users: int) -> None:
+    matrix = random_interactions(users=users, items=40)
+    matrix = csr_array(np.concatenate([matrix.toarray(), np.zeros((3, 41))]).astype(np.float32))  # users without items
+    exact_II = closed_form(matrix, 7.0)
+    error = np.linalg.norm(exact_II - weights(ease_factors(matrix, 7.0, 5)))
+    assert error < 1.02 * best_error(exact_II, 5)
+    assert np.linalg.norm(exact_II - weights(ease_factors(matrix, 7.0, 3))) > 1.02 * best_error(exact_II, 5)
+
+
+def top_items(scores_BI: NDArray[np.floating], matrix: csr_array, n: int = 20) -> NDArray[np.int64]:
+    scores_BI = np.where(matrix.toarray() > 0, -np.inf, scores_BI)
+    return np.argsort(-scores_BI[:, 1:], axis=1)[:, :n]
+
+
+def common_share(one_BN: NDArray[np.int64], other_BN: NDArray[np.int64]) -> float:
+    return float(np.mean([np.isin(one, other).mean() for one, other in zip(one_BN, other_BN, strict=True)]))
+
+
+@pytest.mark.parametrize("regularisation", [20.0, 100.0])
+def test_a_few_eigenvectors_give_the_lists_of_all(regularisation: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    matrix = planted_interactions()
+    monkeypatch.setattr(ease, "_EIGENVECTORS", 64)  # of 300
+    monkeypatch.setattr(ease, "_COLUMNS", 16)
+    exact_II = closed_form(matrix, regularisation)
+    left_II, value_I, right_II = np.linalg.svd(exact_II)
+    cut_II = (left_II[:, :20] * value_I[:20]) @ right_II[:20]
+    expected = top_items(matrix @ cut_II, matrix)
+    found_II = weights(ease_factors(matrix, regularisation, 20))
+    assert np.linalg.norm(exact_II - found_II) < 1.02 * best_error(exact_II, 20)
+    assert common_share(top_items(matrix @ found_II, matrix), expected) > 0.9
+    rows = matrix.toarray()
+    for row in rows:
+        np.random.default_rng(0).shuffle(row[1:])  # controls: items in another order, and too low a rank
+    shuffled = weights(ease_factors(csr_array(rows[:, ::-1].copy()), regularisation, 20))
+    assert common_share(top_items(matrix @ shuffled, matrix), expected) < 0.5
+    low = weights(ease_factors(matrix, regularisation, 2))
+    assert common_share(top_items(matrix @ low, matrix), expected) < 0.5
+
+
+def test_one_spectrum_serves_every_regularisation_and_is_the_same_each_time() -> None:
+    matrix = planted_interactions()
+    spectrum = EaseSpectrum(matrix, 5, 0.25)
+    for regularisation in (1000.0, 10.0):
+        for part, again in zip(
+            spectrum.factors(regularisation), ease_factors(matrix, regularisation, 5, 0.25), strict=True
+        ):
+            np.testing.assert_array_equal(part, again)
+
+
+def test_every_item_of_a_large_corpus_has_a_vector_and_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ease, "_EIGENVECTORS", 8)
+    monkeypatch.setattr(ease, "_COLUMNS", 8)
+    users, items = 20_000, 30_000  # a matrix of either would take more than a GB
+    draw = np.random.default_rng(0)
+    item = np.sort(draw.integers(1, items + 1, (users, 4)), axis=1)
+    matrix = csr_array((np.ones(users * 4, np.float32), item.ravel(), np.arange(users + 1) * 4), (users, items + 1))
+    has_interaction = np.bincount(item.ravel(), minlength=items + 1) > 0
+    for part in ease_factors(matrix, 100.0, 4):
+        assert part.shape == (items + 1, 4)
+        np.testing.assert_array_equal(part.any(axis=1), has_interaction)
 
 
 @pytest.mark.parametrize("history", [[[0, 1], [0, 1]], [[0, 1, 0, 0], [0, 0, 1, 0]], [[0, 0, 0]]])
@@ -87,24 +126,13 @@ def test_items_without_users_in_common_are_rejected(history: list[list[int]]) ->
 
 def test_two_items_are_enough() -> None:
     factors = ease_factors(csr_array(np.array([[0, 1, 1], [0, 1, 0]], dtype=np.float32)), 3.0, 64)
-    assert (factors.input_IR @ factors.output_IR.T)[2, 1] == pytest.approx(0.25, abs=1e-5)
+    assert weights(factors)[2, 1] == pytest.approx(0.25, abs=1e-5)
 
 
 @pytest.mark.parametrize("rank", [2, 8, 64])
-def test_a_few_items_and_many_equal_singular_values_have_factors(rank: int) -> None:
+def test_many_equal_eigenvalues_have_factors(rank: int) -> None:
     pairs = np.zeros((40, 41), dtype=np.float32)  # every user has one pair of items, every pair as many users
     pairs[np.arange(40), 1 + 2 * (np.arange(40) % 20)] = pairs[np.arange(40), 2 + 2 * (np.arange(40) % 20)] = 1
-    weights = ease_weights(csr_array(pairs), 1.0)
-    factors = low_rank(weights, rank)
+    factors = ease_factors(csr_array(pairs), 1.0, rank)
     assert np.isfinite(factors.input_IR).all()
-    if rank == 64:
-        np.testing.assert_allclose(factors.input_IR @ factors.output_IR.T, weights, atol=1e-5)
-
-
-def test_the_iteration_finds_what_the_dense_decomposition_finds(monkeypatch: pytest.MonkeyPatch) -> None:
-    weights = ease_weights(random_interactions(), 7.0)
-    dense = low_rank(weights, 5)
-    monkeypatch.setattr(ease, "_DENSE_ITEMS", 0)
-    iterated = low_rank(weights, 5)
-    product = dense.input_IR @ dense.output_IR.T
-    np.testing.assert_allclose(iterated.input_IR @ iterated.output_IR.T, product, atol=1e-4)
+    assert np.isfinite(factors.output_IR).all()

@@ -6,10 +6,10 @@ from scipy.sparse import csr_array
 
 from multitudes.errors import UsageError
 from multitudes.linear import ease_model, item_knn
-from multitudes.linear.ease import ease_weights
 from multitudes.linear.ease_model import EaseByItems, EaseByUsers, fit_ease
 from multitudes.linear.ials import fit_ials
 from multitudes.linear.item_knn import fit_item_knn, top_neighbours
+from tests.linear.test_ease import closed_form
 
 
 def interactions(users: int, items: int, share: float = 0.2, seed: int = 0) -> csr_array:
@@ -23,7 +23,7 @@ def test_both_forms_of_ease_score_as_its_weights(users, form):
     matrix, history = interactions(users, 40), interactions(7, 40, seed=1)
     model = fit_ease(matrix, 7.0)
     assert isinstance(model, form)
-    expected = history.toarray() @ ease_weights(matrix, 7.0)
+    expected = history.toarray() @ closed_form(matrix, 7.0)
     np.testing.assert_allclose(model.scores(history), expected, atol=2e-5)
 
 

@@ -243,10 +243,7 @@ def _make_linear(options: _Options, origin: Path | None) -> None:
     with ProgressBar(f"train {LINEAR}") as progress:
         make_linear_run(data, out, settings, seed=options.seed, final=final, **options.how, progress=progress)
     record = read_record(out)
-    fitted, rate = record["fitted_items"], record["validation_hit_rate"]
-    if record["is_cut"]:
-        of = f"the {fitted:,} most popular of {data.n_items:,} items"
-        typer.echo(f"{out}: fitted on {of}; the others have no vector", err=True)
+    rate = record["validation_hit_rate"]
     judged = "trained on validation too" if final else "no user has a first-time target in validation"
     judged = judged if rate is None else f"validation HR@100 {rate:.4f}"
     typer.echo(f"{out}: {LINEAR}, {record['width']} wide, regularisation {record['regularisation']:g}, {judged}")

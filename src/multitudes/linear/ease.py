@@ -1,163 +1,173 @@
-"""EASE: a linear autoencoder of a user's items, solved in closed form (Steck 2019, arXiv 1905.03375).
+"""EASE: a linear autoencoder of a user's items (Steck 2019, arXiv 1905.03375), cut to a rank that an index can hold.
 
-    score of item j = Σ over the items i of the history of B_ij        B = I − C / diag(C),  C = (XᵀX + λ I)⁻¹
+    score of item j = Σ over the items i of the history of B_ij        B = I − C / diag(C),  C = (G + λ I)⁻¹,  G = XᵀX
 
 B, cut to rank R by its singular values, makes EASE a single vector: B ≈ P Qᵀ, the user vector is the sum of the rows of
-P of the entire history, and the score is its inner product with a row of Q. With fewer users than items, P and Q need
-no matrix of items × items, by the identity of Woodbury:
+P of the entire history, and the score is its inner product with a row of Q.
 
-    C = (I − Xᵀ K⁻¹ X) / λ        K = X Xᵀ + λ I, a matrix of users × users
+No matrix of items × items is formed. With M = I − λ C, B is (M − diag M) / (1 − diag M), and M has the eigenvectors of
+G and the eigenvalues θ / (θ + λ). The largest K of them are computed once for all λ. Below the last, θ_K, the curve
+is nearly straight and is replaced by the line t θ that meets it at 0 and θ_K:
+
+    M ≈ V (θ / (θ + λ) − t θ) Vᵀ + t G        t = 1 / (θ_K + λ)
 
 X is binary in the paper. Here each interaction may be divided by (n_u n_i)^a, where n counts those of its user and of
 its item, so that active users and popular items do not take the whole rank (a deviation; graph filters have a = 0.5,
 Shen et al. 2021, arXiv 2108.07567).
 
-Legend: U users · I items · R rank.
+Legend: U users · I items · K eigenvectors · N any number of columns · R rank.
 """
 
+from collections.abc import Callable
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import lapack
 from scipy.sparse import csr_array
-from scipy.sparse.linalg import ArpackError, LinearOperator, svds
 
-from multitudes.errors import DataError, UsageError
+from multitudes.errors import DataError
 from multitudes.linear.factors import LinearFactors
 from multitudes.linear.interactions import normalise
+from multitudes.seeding import generator
 
-# Items of the weights; of the factors, items or users, whichever are fewer. Matrices take 5 GB, the inverse minutes.
-MAX_ITEMS: Final = 25_000
-_DENSE_ITEMS: Final = 1_000  # up to these, all singular values are computed: the iteration fails on a few items
-_ROWS_PER_BLOCK: Final = 1024  # mirrored at once
+_EIGENVECTORS: Final = 256  # at least so many; twice the rank if that is more
+_COLUMNS: Final = 64  # of a block: bounds the memory of a product with the interactions
+_ROWS_PER_CHUNK: Final = 1 << 16  # summed in double precision at once
+_SHORTEST: Final = 1e-4  # a direction that is shorter, relative to the longest, is rounding
 
 
-def ease_weights(matrix: csr_array, regularisation: float) -> NDArray[np.float32]:
-    """Return B, shape (I + 1, I + 1), with a zero diagonal; row and column 0, the unknown item, are zero.
+class EaseSpectrum:
+    """The interactions by the largest eigenvalues of their Gram matrix: factors for any regularisation at little cost.
 
-    Args:
-        matrix: interactions, shape (U, I + 1); see ``interaction_matrix``.
-        regularisation: λ.
-
-    Raises:
-        UsageError: there are more than ``MAX_ITEMS`` items.
+    ``regularisation`` is for interactions of mean square 1: the normalised ones are scaled to that.
     """
-    items = matrix.shape[1]
-    if items - 1 > MAX_ITEMS:
-        raise UsageError(
-            f"EASE: got {items - 1:,} items; expected at most {MAX_ITEMS:,}: it inverts a matrix of items × items"
+
+    def __init__(self, matrix: csr_array, rank: int, normalisation: float = 0.0) -> None:
+        """Compute the eigenvalues.
+
+        Args:
+            matrix: interactions, shape (U, I + 1); see ``interaction_matrix``.
+            rank: R; the factors have fewer columns if there are few items or users.
+            normalisation: a; 0: none.
+
+        Raises:
+            DataError: no user has two items.
+        """
+        if np.diff(matrix.indptr).max(initial=0) < 2:
+            raise DataError("EASE: no user engaged with two items in training; expected items with users in common")
+        self._rank = rank
+        self._matrix, self._item_I = normalise(matrix, normalisation)
+        self._matrix.data /= np.sqrt(np.mean(self._matrix.data**2))
+        self._diagonal_I = np.bincount(self._matrix.indices, self._matrix.data**2, matrix.shape[1])  # of G
+        start_UN = generator(0, "ease", "start").standard_normal((self._matrix.shape[0], _COLUMNS), dtype=np.float32)
+        self._value_K, self._vector_IK = _largest_eigenpairs(
+            self._gram, self._matrix.T @ start_UN, max(_EIGENVECTORS, 2 * rank)
         )
-    weights = gram_inverse(matrix, regularisation)
-    weights /= -np.diagonal(weights).copy()
-    np.fill_diagonal(weights, 0.0)
-    weights[0] = weights[:, 0] = 0.0
-    return weights
 
+    def _gram(self, vectors_IN: NDArray[np.float32]) -> NDArray[np.float32]:
+        product: NDArray[np.float32] = self._matrix.T @ (self._matrix @ vectors_IN)
+        return product
 
-def gram_inverse(matrix: csr_array, regularisation: float) -> NDArray[np.float32]:
-    """Return C = (XᵀX + λ I)⁻¹, shape (I + 1, I + 1), without a second matrix of that size."""
-    items = matrix.shape[1]
-    # In the order of Fortran, LAPACK works in place.
-    inverse = (matrix.T @ matrix).toarray(order="F").astype(np.float32, copy=False)
-    inverse.ravel("K")[:: items + 1] += np.float32(regularisation)
-    inverse, failed = lapack.spotrf(inverse, lower=1, overwrite_a=1, clean=1)
-    assert not failed, "a Gram matrix with a positive ridge is positive definite"
-    inverse, _ = lapack.spotri(inverse, lower=1, overwrite_c=1)
-    inverse = np.ascontiguousarray(inverse.T)  # no copy; the upper triangle is known
-    for start in range(0, items, _ROWS_PER_BLOCK):
-        block = slice(start, start + _ROWS_PER_BLOCK)
-        inverse[block, block] += np.triu(inverse[block, block], 1).T
-        inverse[start + _ROWS_PER_BLOCK :, block] = inverse[block, start + _ROWS_PER_BLOCK :].T
-    return inverse
+    def factors(self, regularisation: float) -> LinearFactors:
+        """Return B cut to rank R.
+
+        Args:
+            regularisation: λ.
+        """
+        value_K, vector_IK = self._value_K, self._vector_IK
+        slope = np.float32(1 / (regularisation + value_K[-1]))
+        fraction_K = value_K / (value_K + np.float32(regularisation))
+        above_K = fraction_K - slope * value_K
+        diagonal_I = np.einsum("ik,k,ik->i", vector_IK, above_K, vector_IK) + slope * self._diagonal_I
+        # θ / (θ + λ) is concave, so the exact diagonal is at most this, which is below 1.
+        limit_I = self._diagonal_I / (self._diagonal_I + regularisation)
+        diagonal_I1 = np.minimum(diagonal_I, limit_I).astype(np.float32)[:, None]
+
+        def times_m(vectors_IN: NDArray[np.float32]) -> NDArray[np.float32]:
+            """Return (M − diag M) v."""
+            product: NDArray[np.float32] = vector_IK @ (above_K[:, None] * (vector_IK.T @ vectors_IN))
+            product += slope * self._gram(vectors_IN)
+            product -= diagonal_I1 * vectors_IN
+            return product
+
+        # B reduced to the span of its rows that belong to the eigenvectors: the largest singular values are there.
+        basis_IN = _orthonormal((vector_IK * fraction_K - diagonal_I1 * vector_IK) / (1 - diagonal_I1))
+        image_IN = _by_columns(times_m, basis_IN / (1 - diagonal_I1))
+        square_N, rotation_NN = np.linalg.eigh(_inner_products(image_IN))
+        rotation_NR = rotation_NN[:, : -self._rank - 1 : -1].astype(np.float32)
+        value_R = np.sqrt(square_N[: -self._rank - 1 : -1].clip(min=square_N[-1] * _SHORTEST**2)).astype(np.float32)
+        input_IR, output_IR = image_IN @ (rotation_NR / np.sqrt(value_R)), basis_IN @ (rotation_NR * np.sqrt(value_R))
+        # The sign of a singular pair is arbitrary: the largest entry of the output is positive.
+        sign_R = np.sign(output_IR[np.abs(output_IR).argmax(axis=0), np.arange(output_IR.shape[1])])
+        # An item of a history counts as in the fit, and its score is that of the item as it is.
+        item_I1 = self._item_I[:, None]
+        input_IR *= sign_R * item_I1
+        output_IR *= sign_R / item_I1
+        return LinearFactors(input_IR, output_IR)
 
 
 def ease_factors(matrix: csr_array, regularisation: float, rank: int, normalisation: float = 0.0) -> LinearFactors:
-    """Return B cut to rank R, without ever forming B where there are fewer users than items.
+    """Return the factors for one regularisation; see ``EaseSpectrum``."""
+    return EaseSpectrum(matrix, rank, normalisation).factors(regularisation)
+
+
+def _largest_eigenpairs(
+    gram: Callable[[NDArray[np.float32]], NDArray[np.float32]], start_IN: NDArray[np.float32], n: int
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return the ``n`` largest eigenvalues of a Gram matrix, largest first, and their vectors (I, K).
+
+    Block Lanczos: a basis of 2 n vectors is grown by products with the matrix, and the upper half of its eigenvalues
+    is kept. If the basis spans all that the matrix reaches, every eigenvalue is exact and kept.
 
     Args:
-        matrix: interactions, shape (U, I + 1); see ``interaction_matrix``.
-        regularisation: λ, for interactions of mean square 1: the normalised ones are scaled to that.
-        rank: R; lower if there are few items.
-        normalisation: a; 0: none.
-
-    Raises:
-        UsageError: there are more than ``MAX_ITEMS`` items, and more than so many users with an interaction.
-        DataError: no user has two items.
+        gram: the product with the matrix.
+        start_IN: the first block, in the range of the matrix.
+        n: K if there are so many.
     """
-    if np.diff(matrix.indptr).max(initial=0) < 2:
-        raise DataError("EASE: no user engaged with two items in training; expected items with users in common")
-    matrix, item_I = normalise(matrix[np.diff(matrix.indptr) > 0], normalisation)  # the other users change nothing
-    matrix.data /= np.sqrt(np.mean(matrix.data**2))
-    users, items = matrix.shape
-    by_users = users < items - 1 and users <= MAX_ITEMS
-    weights = _ease_operator(matrix, regularisation) if by_users else ease_weights(matrix, regularisation)
-    factors = low_rank(weights, rank)
-    # An item of a history counts as in the fit, and its score is that of the item as it is.
-    return LinearFactors(factors.input_IR * item_I[:, None], factors.output_IR / item_I[:, None])
+    block_IN, size, longest = _orthonormal(start_IN), 0, 0.0
+    basis_IN = np.empty((len(start_IN), 2 * n), dtype=np.float32)
+    projected_NN = np.zeros((2 * n, 2 * n))  # its upper triangle
+    while block_IN.shape[1] and size < 2 * n:
+        block_IN = block_IN[:, : 2 * n - size]
+        start, size = size, size + block_IN.shape[1]
+        basis_IN[:, start:size] = block_IN
+        known_IN = basis_IN[:, :size]
+        image_IN = gram(block_IN)
+        projected_NN[:size, start:size] = overlap_NN = known_IN.T @ image_IN
+        longest = max(longest, float(np.abs(overlap_NN).max()))
+        block_IN = _orthonormal(image_IN - known_IN @ overlap_NN, _SHORTEST * longest)
+        block_IN = _orthonormal(block_IN - known_IN @ (known_IN.T @ block_IN), 0.5)  # what rounding left
+    value_N, rotation_NN = np.linalg.eigh(projected_NN[:size, :size], UPLO="U")
+    kept = n if size == 2 * n else size
+    values = value_N[: -kept - 1 : -1].clip(min=0).astype(np.float32)
+    return values, basis_IN[:, :size] @ rotation_NN[:, : -kept - 1 : -1].astype(np.float32)
 
 
-def _ease_operator(matrix: csr_array, regularisation: float) -> LinearOperator:
-    """Return B as a function of a vector: (M − diag M) / (1 − diag M) with M = Xᵀ K⁻¹ X."""
-    inverse_UU = (matrix @ matrix.T).toarray(order="F").astype(np.float64)
-    inverse_UU[np.diag_indices_from(inverse_UU)] += regularisation
-    inverse_UU, failed = lapack.dpotrf(inverse_UU, lower=1, overwrite_a=1, clean=1)
-    assert not failed, "a Gram matrix with a positive ridge is positive definite"
-    inverse_UU, _ = lapack.dpotri(inverse_UU, lower=1, overwrite_c=1)
-    inverse_UU += np.tril(inverse_UU, -1).T
-    item_IU = matrix.T.tocsr()
-    diagonal_I = _diagonal(item_IU, inverse_UU).astype(np.float32)
-    inverse_UU = inverse_UU.astype(np.float32)
-
-    def times_m(vector_I: NDArray[np.float32]) -> NDArray[np.float32]:
-        product: NDArray[np.float32] = item_IU @ (inverse_UU @ (matrix @ vector_I))
-        return product - diagonal_I * vector_I
-
-    def times_b(vector_I: NDArray[np.float32]) -> NDArray[np.float32]:
-        return times_m(vector_I.ravel() / (1 - diagonal_I))
-
-    def times_b_transposed(vector_I: NDArray[np.float32]) -> NDArray[np.float32]:
-        return times_m(vector_I.ravel()) / (1 - diagonal_I)
-
-    items = matrix.shape[1]
-    return LinearOperator((items, items), matvec=times_b, rmatvec=times_b_transposed, dtype=np.float32)
+def _orthonormal(vectors_IN: NDArray[np.float32], shortest: float = 0.0) -> NDArray[np.float32]:
+    """Return an orthonormal basis of the columns, without directions that are shorter than ``shortest`` or rounding."""
+    for least in (shortest, 0.5):  # once more: the first basis has the errors of single precision
+        square_N, rotation_NN = np.linalg.eigh(_inner_products(vectors_IN))
+        is_kept_N = square_N > max(least, _SHORTEST * np.sqrt(max(square_N.max(initial=0.0), 0.0))) ** 2
+        vectors_IN = vectors_IN @ (rotation_NN[:, is_kept_N] / np.sqrt(square_N[is_kept_N])).astype(np.float32)
+    return vectors_IN
 
 
-def _diagonal(item_IU: csr_array, inverse_UU: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the diagonal of Xᵀ K⁻¹ X: for each item, the weighted sum of K⁻¹ over all pairs of its users."""
-    users, weights = (np.split(part, item_IU.indptr[1:-1]) for part in (item_IU.indices, item_IU.data))
-    pairs = zip(users, weights, strict=True)
-    return np.array([weight @ inverse_UU[np.ix_(of_item, of_item)] @ weight for of_item, weight in pairs])
+def _inner_products(vectors_IN: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Return the inner products of all pairs of columns, shape (N, N), in double precision."""
+    width = vectors_IN.shape[1]
+    product_NN = np.zeros((width, width))
+    for start in range(0, len(vectors_IN), _ROWS_PER_CHUNK):
+        rows = vectors_IN[start : start + _ROWS_PER_CHUNK].astype(np.float64)
+        product_NN += rows.T @ rows
+    return product_NN
 
 
-def _largest_singular(
-    weights_II: NDArray[np.float32] | LinearOperator, rank: int
-) -> tuple[NDArray[np.floating], NDArray[np.floating], NDArray[np.floating]]:
-    """Return the ``rank`` largest singular triplets, in any order."""
-    items = weights_II.shape[0]
-    if items <= _DENSE_ITEMS:
-        left_II, value_I, right_II = np.linalg.svd(weights_II @ np.eye(items, dtype=weights_II.dtype))
-        return left_II[:, :rank], value_I[:rank], right_II[:rank]
-    start = np.ones(items, dtype=weights_II.dtype)  # a random start would make every fit another one
-    triplets: tuple[NDArray[np.floating], NDArray[np.floating], NDArray[np.floating]]
-    try:
-        triplets = svds(weights_II, k=rank, v0=start)
-    except ArpackError:  # many equal singular values need a larger basis
-        triplets = svds(weights_II, k=rank, v0=start, ncv=min(items, 6 * rank))
-    return triplets
-
-
-def low_rank(weights_II: NDArray[np.float32] | LinearOperator, rank: int) -> LinearFactors:
-    """Return the best approximation of B of rank ``rank``, each factor with the roots of the singular values."""
-    items = weights_II.shape[0]
-    rank = min(rank, items - 1)
-    left_IR, value_R, right_RI = _largest_singular(weights_II, rank)
-    order = np.argsort(-value_R)
-    root_R = np.sqrt(value_R[order])
-    # The sign of a singular pair is arbitrary: the largest entry on the right is positive.
-    largest_R = np.abs(right_RI).argmax(axis=1)
-    sign_R = np.sign(right_RI[np.arange(rank), largest_R])[order]
-    output_IR = (right_RI[order].T * root_R * sign_R).astype(np.float32)
-    input_IR = (left_IR[:, order] * root_R * sign_R).astype(np.float32)
-    input_IR[0] = output_IR[0] = 0.0
-    return LinearFactors(input_IR, output_IR)
+def _by_columns(
+    product: Callable[[NDArray[np.float32]], NDArray[np.float32]], vectors_IN: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """Return a product with some columns after the other."""
+    image_IN = np.empty_like(vectors_IN)
+    for start in range(0, vectors_IN.shape[1], _COLUMNS):
+        columns = slice(start, start + _COLUMNS)
+        image_IN[:, columns] = product(vectors_IN[:, columns])
+    return image_IN

@@ -12,13 +12,13 @@ from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import cholesky, solve_triangular
+from scipy.linalg import cholesky, lapack, solve_triangular
 from scipy.sparse import csr_array
 
 from multitudes.errors import UsageError
-from multitudes.linear.ease import MAX_ITEMS, gram_inverse
 
-MAX_CELLS: Final = MAX_ITEMS**2  # of the dense matrix: min(users, items) × items
+MAX_CELLS: Final = 25_000**2  # of the dense matrix: min(users, items) × items
+_ROWS_PER_BLOCK: Final = 1024  # mirrored at once
 
 
 class EaseByItems(NamedTuple):
@@ -77,7 +77,7 @@ def fit_ease(matrix: csr_array, regularisation: float) -> EaseModel:
     users, items = matrix.shape[0], matrix.shape[1] - 1
     check_ease_size(users, items)
     if items <= users:
-        return EaseByItems(gram_inverse(matrix, regularisation))
+        return EaseByItems(_gram_inverse(matrix, regularisation))
     gram_UU = (matrix @ matrix.T).toarray().astype(np.float32, copy=False)
     gram_UU[np.diag_indices(users)] += np.float32(regularisation)
     factor_UU = cholesky(gram_UU, lower=True, overwrite_a=True, check_finite=False)
@@ -94,9 +94,26 @@ def check_ease_size(users: int, items: int) -> None:
     """
     if min(users, items) * items > MAX_CELLS:
         raise UsageError(
-            f"EASE: got {users:,} users and {items:,} items; expected at most {MAX_ITEMS:,} items, or few enough users:"
-            f" its matrix has min(users, items) × items numbers, at most {MAX_CELLS:,}"
+            f"EASE: got {users:,} users and {items:,} items; expected at most {MAX_CELLS:,} numbers in its matrix,"
+            " which has min(users, items) × items; the method linear has no such bound"
         )
+
+
+def _gram_inverse(matrix: csr_array, regularisation: float) -> NDArray[np.float32]:
+    """Return C = (XᵀX + λ I)⁻¹, shape (I + 1, I + 1), without a second matrix of that size."""
+    items = matrix.shape[1]
+    # In the order of Fortran, LAPACK works in place.
+    inverse = (matrix.T @ matrix).toarray(order="F").astype(np.float32, copy=False)
+    inverse.ravel("K")[:: items + 1] += np.float32(regularisation)
+    inverse, failed = lapack.spotrf(inverse, lower=1, overwrite_a=1, clean=1)
+    assert not failed, "a Gram matrix with a positive ridge is positive definite"
+    inverse, _ = lapack.spotri(inverse, lower=1, overwrite_c=1)
+    inverse = np.ascontiguousarray(inverse.T)  # no copy; the upper triangle is known
+    for start in range(0, items, _ROWS_PER_BLOCK):
+        block = slice(start, start + _ROWS_PER_BLOCK)
+        inverse[block, block] += np.triu(inverse[block, block], 1).T
+        inverse[start + _ROWS_PER_BLOCK :, block] = inverse[block, start + _ROWS_PER_BLOCK :].T
+    return inverse
 
 
 def _add_history(scores_BI: NDArray[np.float32], history: csr_array) -> NDArray[np.float32]:

@@ -49,7 +49,8 @@ from multitudes.seeding import generator
 
 CUTOFF: Final = 100  # N of the hit rate
 _MAX_USERS: Final = 5_000
-_USERS_PER_CHUNK: Final = 256
+_MAX_SCORES: Final = 10**9  # of all validation users: bounds their number on a large corpus
+_SCORES_PER_CHUNK: Final = 1 << 25
 
 
 class Validation(NamedTuple):
@@ -61,10 +62,11 @@ class Validation(NamedTuple):
 
     @classmethod
     def sample(cls, prepared: PreparedData) -> "Validation":
-        """Return at most ``_MAX_USERS`` users, drawn at random: the first users of a file differ from the others."""
+        """Return some users, drawn at random: the first users of a file differ from the others."""
         held = held_out_users(prepared, "validation")
         held = select_targets(held, held.target_is_first_time)
-        rows = generator(0, "linear", "validation users").permutation(len(held))[:_MAX_USERS]
+        most = min(_MAX_USERS, _MAX_SCORES // (prepared.n_items + 1))
+        rows = generator(0, "linear", "validation users").permutation(len(held))[:most]
         held = select_users(held, rows)
         return cls(prepared, held, positive_items(prepared, held.user_B, held.end_B))
 
@@ -75,10 +77,11 @@ class Validation(NamedTuple):
         """
         held, hits = self.held, 0
         sum_BR = HistorySums(factors.input_IR, HistoryWeights(recency=recency)).user_sums(self.positives)
-        without_vector_I = ~factors.output_IR.any(axis=1)
+        without_vector_I = np.asarray(~factors.output_IR.any(axis=1))
         owner_T = target_rows(held.target_offset)
-        for start in range(0, len(held), _USERS_PER_CHUNK):
-            users = slice(start, start + _USERS_PER_CHUNK)
+        step = max(1, min(256, _SCORES_PER_CHUNK // len(without_vector_I)))
+        for start in range(0, len(held), step):
+            users = slice(start, start + step)
             score_BI = sum_BR[users] @ factors.output_IR.T
             row, position = expand_ranges(self.prepared.event_offset[held.user_B[users]], held.end_B[users])
             score_BI[row, self.prepared.event_item[position]] = -np.inf
