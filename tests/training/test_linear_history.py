@@ -160,5 +160,5 @@ def test_the_outcome_names_what_the_tower_finds_alone(
     record = json.loads((tmp_path / "run" / "run.json").read_text())
     printed, gain = capsys.readouterr().out, record["list"]["beyond_one_vector"]
     assert f"(tower alone {record['linear']['tower_hit_rate']:.4f})" in printed
-    assert f"{record['calibration']:.0%} of the list is divided among the user's tastes" in printed
+    assert f"{record['calibration']:.0%} of it is divided among the user's tastes" in printed
     assert f"interests served {gain['served']:+.3f} (standard error {gain['served_error']:.3f})" in printed
