@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import TYPE_CHECKING, Any, Literal, Union, get_args, get_origin
+from typing import TYPE_CHECKING, Any, Union, get_args, get_origin
 
 import annotated_types
 
 from multitudes.config import SECTIONS, Config
-from multitudes.config_template import section_config
+from multitudes.config_template import choices, section_config
 from multitudes.study.config import StudyConfig
 from multitudes_lab.simulation.config import ExperimentConfig
 from multitudes_milvus.config import MilvusConfig
@@ -122,7 +122,7 @@ def settings_table(fields: "dict[str, FieldInfo]") -> str:
     rows = [
         [
             f"`{key}`",
-            type_text(field.annotation) + _bounds(field),
+            type_text(field.annotation, *field.metadata) + _bounds(field),
             _default(field),
             from_docstring(field.description or ""),
         ]
@@ -131,11 +131,11 @@ def settings_table(fields: "dict[str, FieldInfo]") -> str:
     return table(["setting", "type", "default", "meaning"], rows) if rows else ""
 
 
-def type_text(annotation: Any) -> str:  # noqa: ANN401 (any annotation)
+def type_text(annotation: Any, *metadata: Any) -> str:  # noqa: ANN401 (any annotation)
     """Return a type in the words of TOML."""
     origin, arguments = get_origin(annotation), get_args(annotation)
-    if origin is Literal:
-        return ", ".join(f"`{value}`" for value in arguments)
+    if names := choices(annotation, metadata):
+        return ", ".join(f"`{value}`" for value in names)
     if origin in (UnionType, Union):
         return " or ".join(type_text(one) for one in arguments if one is not NoneType)
     if origin is tuple:

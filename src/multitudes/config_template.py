@@ -1,12 +1,13 @@
 """The file ``multitudes.toml`` with every setting, generated from the configuration of each section."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from importlib import import_module
 from textwrap import wrap
 from typing import TYPE_CHECKING, Literal, get_args, get_origin
 
 from multitudes.config import SECTIONS, Config
+from multitudes.plugins import Registry
 
 if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
@@ -55,11 +56,19 @@ def _table_lines(name: str, config: type[Config]) -> Iterator[str]:
 
 def _field_lines(name: str, field: "FieldInfo") -> Iterator[str]:
     note = field.description or ""
-    if get_origin(field.annotation) is Literal:
-        note += f" (one of: {', '.join(map(str, get_args(field.annotation)))})"
+    if names := choices(field.annotation, field.metadata):
+        note += f" (one of: {', '.join(map(str, names))})"
     yield from (f"# {line}" for line in wrap(note, _LINE_WIDTH))
     default = field.get_default(call_default_factory=True)
     yield f"# {name} =" if default is None else f"{name} = {_toml(default)}"
+
+
+def choices(annotation: object, metadata: Sequence[object] = ()) -> tuple[str, ...]:
+    """Return the values that a setting can have, built in or of a plugin; empty if it has no list of them."""
+    arguments = get_args(annotation)
+    if get_origin(annotation) is Literal:
+        return arguments
+    return next((tuple(names) for names in (*metadata, *arguments) if isinstance(names, Registry)), ())
 
 
 def _nested_config(field: "FieldInfo") -> type[Config] | None:

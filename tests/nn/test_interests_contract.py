@@ -1,21 +1,18 @@
 """One suite for every interest module, through the user tower that serves it."""
 
-from typing import get_args
-
 import pytest
 import torch
 from safetensors.torch import load, save
 from torch import Tensor
 
 from multitudes.nn.interest_assignment import Interests
-from multitudes.nn.methods import Method
+from multitudes.nn.methods import METHODS, Method
 from multitudes.nn.two_tower import HistoryInputs, TwoTower
 from multitudes.training.trained_run import named_weights
 from tests.nn.small import inputs, model, vectors
 
 pytestmark = pytest.mark.contract
 
-METHODS = get_args(Method)
 SHAPES: tuple[dict[str, object], ...] = (
     {},
     {"sequence": {"blocks": 0}, "similarity": "cosine"},

@@ -1,7 +1,6 @@
 """Every method trains, and the same seed gives the same weights."""
 
 from pathlib import Path
-from typing import get_args
 
 import numpy as np
 import pytest
@@ -11,7 +10,7 @@ from multitudes.data.prepared import PreparedData
 from multitudes.evaluation.config import EvaluateConfig
 from multitudes.evaluation.evaluate import evaluate
 from multitudes.nn.interests.subsequence import Subsequence
-from multitudes.nn.methods import Method
+from multitudes.nn.methods import METHODS, Method
 from multitudes.nn.user_tower_config import UserTowerConfig
 from multitudes.training.config import RunConfig, TrainConfig
 from multitudes.training.loop import train
@@ -33,7 +32,7 @@ def a_few_steps(prepared: PreparedData, method: Method, out: Path) -> dict[str, 
     return load_file(out / "weights.safetensors")
 
 
-@pytest.mark.parametrize("method", get_args(Method))
+@pytest.mark.parametrize("method", METHODS)
 def test_two_trainings_with_one_seed_end_with_identical_weights(
     prepared: PreparedData, tmp_path: Path, method: Method
 ) -> None:

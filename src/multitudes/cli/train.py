@@ -1,7 +1,6 @@
 """``multitudes train``: train a model on prepared data, or make a run from existing item vectors."""
 
 from contextlib import AbstractContextManager, nullcontext
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
@@ -9,24 +8,31 @@ import typer
 
 from multitudes.cli.output import config_words, print_json, print_next
 from multitudes.cli.set_option import SetOption, parse_overrides
-from multitudes.nn.methods import COMBINED, DEFAULT_METHOD, FOLLOWED, LINEAR, METHOD_NAMES, PINNERSAGE, WITHOUT_TORCH
+from multitudes.nn.methods import (
+    COMBINED,
+    DEFAULT_METHOD,
+    FOLLOWED,
+    LINEAR,
+    METHOD_NAMES,
+    METHODS,
+    PINNERSAGE,
+    WITHOUT_TORCH,
+)
 from multitudes.progress import Progress, ProgressBar, silent
 
 if TYPE_CHECKING:
     from multitudes.data.prepared import PreparedData
 
-
-if TYPE_CHECKING:
-    MethodName = str
-else:
-    MethodName = StrEnum("MethodName", {name: name for name in METHOD_NAMES})
-METHOD_HELP = f"How user vectors are made: {', '.join(METHOD_NAMES)}. Default: {DEFAULT_METHOD}, or that of RUN."
+METHOD_HELP = (
+    f"How user vectors are made: {', '.join(METHOD_NAMES)}, or a method of a plugin. Default: {DEFAULT_METHOD}, or that"
+    " of RUN."
+)
 
 
 def train_command(
     prepared: Annotated[Path, typer.Argument(help="Folder written by `multitudes prepare`.")],
     out: Annotated[Path, typer.Option(help="Run folder to write.")],
-    method: Annotated[MethodName | None, typer.Option(metavar="<method>", help=METHOD_HELP)] = None,
+    method: Annotated[str | None, typer.Option(metavar="<method>", help=METHOD_HELP)] = None,
     seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Seed of all random draws.")] = 0,
     config: Annotated[
         Path | None, typer.Option(help="TOML file with [model], [train] and [execution], or [pinnersage] or [linear].")
@@ -52,6 +58,7 @@ def train_command(
     anew, with RUN's settings and regularisation, on validation events too. Under torchrun several processes train one
     model: docs/ranks.md.
     """
+    _check_method(method)
     options = _Options(prepared, out, seed, config, overrides, {"resume": resume, "overwrite": overwrite}, json)
     if method in (PINNERSAGE, FOLLOWED) and refit is None and continues is None:
         (_make_pinnersage if method == PINNERSAGE else _make_followed)(options)
@@ -80,7 +87,7 @@ def train_command(
             settings = continue_config(continues, seed, config, changes)
         else:
             changes = parse_overrides(overrides, "model", "train", "execution")
-            settings = load_run_config(str(method or DEFAULT_METHOD), seed, config, changes)
+            settings = load_run_config(method or DEFAULT_METHOD, seed, config, changes)
         changed = settings.changed_defaults()
         execution = load_section(config, "execution", ExecutionConfig, changes)
         data = PreparedData.open(prepared)
@@ -254,6 +261,20 @@ def _print_next(run: Path, config: Path | None, *, final: bool) -> None:
     """Print the command that follows: a final run is published, since it has seen what it could be judged by."""
     words = ["publish", str(run), "--to", str(run.parent / "releases")] if final else ["evaluate", str(run)]
     print_next(*words, *config_words(config))
+
+
+def _check_method(method: str | None) -> None:
+    """Check that ``--method`` names a method.
+
+    Raises:
+        UsageError: it does not.
+    """
+    from multitudes.config import suggestion
+    from multitudes.errors import UsageError
+
+    if method is not None and method not in METHOD_NAMES and method not in METHODS:
+        known = tuple(dict.fromkeys((*METHOD_NAMES, *METHODS)))
+        raise UsageError(f"--method {method}: not built in, and no installed plugin adds it{suggestion(method, known)}")
 
 
 def _check_one_origin(method: str | None, refit: Path | None, continues: Path | None) -> None:

@@ -1,18 +1,25 @@
-"""The registry of methods. A new method is a file in ``nn/interests`` and one line in ``METHODS``.
+"""The registry of methods. A new method is a class of interests, of a plugin or in ``nn/interests`` with a line here.
 
 The rest is derived from it: the type ``Method``, the tables ``[model.NAME]`` of the settings, the module that a model
 is built with, the choices of ``--method`` and the parameters of the contract tests; a test holds the table in
-``docs/methods/README.md`` to it. The module that finds the implicit interests of a method is in
-``nn/interests/NAME.py``. That file defines a class with the name of the method in CamelCase, constructed with
-(settings, interests, width), and, if it has settings, a class with that name and the suffix ``Config``.
+``docs/methods/README.md`` to it. The class finds the implicit interests of a method and is constructed with (settings,
+interests, width). If it has settings, they are a class with its name and the suffix ``Config`` in the same file. A
+built-in one has the name of the method in CamelCase, in ``nn/interests/NAME.py``; one of a plugin is named by an entry
+point and has a ``MethodSpec`` as its attribute ``spec``.
 
-Nothing here imports torch: the file of a method is imported when a model is built or its settings are read.
+Nothing here imports torch: a class is imported when a model is built or its settings are read.
 """
 
-from collections.abc import Mapping
+import sys
+from collections.abc import Callable, Mapping
 from importlib import import_module
-from types import MappingProxyType, ModuleType
-from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, NamedTuple
+
+from multitudes.plugins import Registry, load_plugin
+
+if TYPE_CHECKING:
+    from multitudes.config import Config
 
 PINNERSAGE: Final = "pinnersage"  # needs no training: see the package ``pinnersage``
 LINEAR: Final = "linear"  # is solved in closed form: see the package ``linear``
@@ -56,7 +63,7 @@ _PAPER_TRAINING: Final = {
     "item_init": "random",
 }
 
-METHODS: Final[dict[str, MethodSpec]] = {
+_BUILT_IN: Final[dict[str, MethodSpec]] = {
     "single": MethodSpec("none: one vector for everything", always_unconditioned=True),
     # The state of the encoder itself, as in SASRec and eSASRec.
     "transformer": MethodSpec(
@@ -90,40 +97,42 @@ METHODS: Final[dict[str, MethodSpec]] = {
     "subsequence": MethodSpec("the concepts, shared by all users, with most events", "PFS", implicit="own"),
     "random_partition": MethodSpec("none: a random partition of the history, the control", implicit="own"),
 }
-METHOD_NAMES: Final = (*METHODS, *WITHOUT_TORCH)  # what ``multitudes train --method`` accepts
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from multitudes.config import Config
-
-    Method = str
-    ImplicitName = str
-else:
-    Method = Literal[tuple(METHODS)]  # a method that is trained
-    ImplicitName = Literal[tuple(name for name, spec in METHODS.items() if spec.implicit == "own")]
 
 
-def interest_class(method: str) -> "Callable[..., Any]":
-    """Return the class of interests, an ``nn.Module``, that the file of ``method`` defines; needs torch."""
-    found: Callable[..., Any] = getattr(_interest_module(method), _class_name(method))
+def _plugin_spec(interests: Any) -> MethodSpec:  # noqa: ANN401 (a class that needs torch)
+    spec: MethodSpec = interests.spec
+    return spec._replace(implicit="own")
+
+
+METHODS: Final = Registry("methods", _BUILT_IN, _plugin_spec)  # what is trained
+METHOD_NAMES: Final = (*_BUILT_IN, *WITHOUT_TORCH)  # the built-in choices of ``multitudes train --method``
+_IMPLICIT: Final = {name: spec for name, spec in _BUILT_IN.items() if spec.implicit == "own"}
+_IMPLICIT_METHODS: Final = Registry("methods", _IMPLICIT, _plugin_spec)
+
+Method = Annotated[str, METHODS]
+ImplicitName = Annotated[str, _IMPLICIT_METHODS]
+
+
+def interest_class(method: str) -> Callable[..., Any]:
+    """Return the class of interests, an ``nn.Module``, that the file of ``method`` or a plugin defines; needs torch."""
+    if method not in _BUILT_IN:
+        return load_plugin("methods", method, _itself)
+    name = "".join(word.capitalize() for word in method.split("_"))
+    found: Callable[..., Any] = getattr(import_module(f"multitudes.nn.interests.{method}"), name)
     return found
+
+
+def _itself(interests: Callable[..., Any]) -> Callable[..., Any]:
+    return interests
 
 
 def settings_classes() -> "dict[str, type[Config]]":
-    """Return the settings class of every method whose file defines one, in the order of the registry; needs torch."""
+    """Return the settings class of every method that has one, in the order of the registry; needs torch."""
     found = {}
     for name, spec in METHODS.items():
         if spec.implicit == "own" or (spec.explicit and not spec.implicit):
-            settings = getattr(_interest_module(name), f"{_class_name(name)}Config", None)
+            interests = interest_class(name)
+            settings = getattr(sys.modules[interests.__module__], f"{interests.__name__}Config", None)
             if settings is not None:
                 found[name] = settings
     return found
-
-
-def _interest_module(method: str) -> ModuleType:
-    return import_module(f"multitudes.nn.interests.{method}")
-
-
-def _class_name(method: str) -> str:
-    return "".join(word.capitalize() for word in method.split("_"))

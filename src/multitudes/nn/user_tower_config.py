@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field, ValidationInfo, create_model, field_validator
 
 from multitudes.config import Config
+from multitudes.errors import UsageError
 from multitudes.nn.crossing import CrossingConfig
 from multitudes.nn.interests.conditional import ConditionalConfig
 from multitudes.nn.methods import METHODS, ImplicitName, settings_classes
@@ -50,12 +51,33 @@ class _TowerConfig(Config):
     isolate: bool = Field(
         False, description="stop the gradient of the interests: the unconditioned tower is then trained as if alone"
     )
+    sequence: SequenceConfig = Field(SequenceConfig(), description="encoder of the history")
+    crossing: CrossingConfig = Field(CrossingConfig(), description="feature crossing")
+    linear: LinearHistoryConfig = Field(LinearHistoryConfig(), description="linear model of the whole history")
+
+    @field_validator("sequence")
+    @classmethod
+    def _sequence_heads_fit(cls, value: SequenceConfig, info: ValidationInfo) -> SequenceConfig:
+        _check_heads(value.heads if value.blocks else 1, info)
+        return value
+
+    @field_validator("crossing")
+    @classmethod
+    def _crossing_heads_fit(cls, value: CrossingConfig, info: ValidationInfo) -> CrossingConfig:
+        _check_heads(value.heads if value.kind == "dhen" else 1, info)
+        return value
 
 
 def _method_fields() -> dict[str, Any]:
-    """Return a field [model.NAME] for each method with settings, from the registry."""
+    """Return a field [model.NAME] for each method with settings, from the registry.
+
+    Raises:
+        UsageError: the method of a plugin has the name of another setting.
+    """
     fields = {}
     for name, settings in settings_classes().items():
+        if name in _TowerConfig.model_fields:
+            raise UsageError(f"{settings.__module__}: a method '{name}' hides the setting [model] {name}; rename it")
         spec = METHODS[name]
         kind = "implicit" if spec.implicit else "explicit"
         paper = f" ({spec.paper})" if spec.paper else ""
@@ -73,22 +95,6 @@ else:
 
 class UserTowerConfig(_MethodConfigs):
     """Settings of the user tower; each method with settings has a table in it."""
-
-    sequence: SequenceConfig = Field(SequenceConfig(), description="encoder of the history")
-    crossing: CrossingConfig = Field(CrossingConfig(), description="feature crossing")
-    linear: LinearHistoryConfig = Field(LinearHistoryConfig(), description="linear model of the whole history")
-
-    @field_validator("sequence")
-    @classmethod
-    def _sequence_heads_fit(cls, value: SequenceConfig, info: ValidationInfo) -> SequenceConfig:
-        _check_heads(value.heads if value.blocks else 1, info)
-        return value
-
-    @field_validator("crossing")
-    @classmethod
-    def _crossing_heads_fit(cls, value: CrossingConfig, info: ValidationInfo) -> CrossingConfig:
-        _check_heads(value.heads if value.kind == "dhen" else 1, info)
-        return value
 
 
 def _check_heads(heads: int, info: ValidationInfo) -> None:
