@@ -1,13 +1,12 @@
 """The candidates of a system, found once for every budget."""
 
-from typing import get_args
-
 import numpy as np
 import pytest
 from hypothesis import given, settings
 
 from multitudes.evaluation.system_search import search_system
-from multitudes.retrieval.config import Blend, RetrieveConfig
+from multitudes.retrieval.blend import BLENDS
+from multitudes.retrieval.config import RetrieveConfig
 from multitudes.retrieval.search import find_candidates, search_vectors
 from tests.retrieval.test_search import populations
 
@@ -18,7 +17,7 @@ def assert_same_lists(found, expected):
         assert one.interest_N.tolist() == other.interest_N.tolist()
 
 
-@pytest.mark.parametrize("blend", get_args(Blend))
+@pytest.mark.parametrize("blend", BLENDS)
 @given(world=populations())
 @settings(max_examples=40, deadline=None)
 def test_one_search_finds_what_a_search_for_each_budget_finds(blend, world):
@@ -31,7 +30,7 @@ def test_one_search_finds_what_a_search_for_each_budget_finds(blend, world):
         assert_same_lists(candidates, find_candidates(vectors, items, budget, own, config))
 
 
-@pytest.mark.parametrize("blend", get_args(Blend))
+@pytest.mark.parametrize("blend", BLENDS)
 @given(world=populations())
 @settings(max_examples=20, deadline=None)
 def test_lists_that_were_found_for_another_blend_give_the_same(blend, world):

@@ -10,11 +10,11 @@ from multitudes.batches.user_vectors import InterestKind, UserVectors, concatena
 from multitudes.config import parse
 from multitudes.errors import UsageError
 from multitudes.retrieval.allocation import (
-    allocate_by_weight,
     search_depths,
     vector_shares,
     without_history,
 )
+from multitudes.retrieval.blend import allocate_by_weight
 from multitudes.retrieval.config import (
     DEFAULT_SHARES,
     RetrieveConfig,

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from multitudes.index.protocol import NO_ID, Hits, empty_hits
 from multitudes.retrieval.blend import (
     MergedLists,
+    UserLists,
     fusion,
     fusion_terms,
     global_top,
@@ -135,18 +136,18 @@ def test_many_users_are_blended_as_each_would_be_alone():
     user_Q, column_Q = np.repeat(np.arange(3), 2), np.tile([0, 1], 3)
     found = merge_lists(every, user_Q, column_Q, (3, 2))
     assert (found.item_U != NO_ID).sum(axis=1).tolist() == [8, 2, 2]
-    quota_BK = np.array([[2, 2]] * 3)
-    for together, alone in (
+    together = UserLists(every, user_Q, column_Q, found, np.full((3, 2), 0.5), 4)
+    for blended, alone in (
         (global_top(found, 4), [global_top(union(lists), 4) for lists in users]),
         (fusion(found, 4), [fusion(union(lists), 4) for lists in users]),
         (
-            round_robin_of_users(every, user_Q, column_Q, quota_BK, 4),
-            [round_robin(one, quota_BK[0], 4) for one in users],
+            round_robin_of_users(together, 4),
+            [round_robin(one, np.array([2, 2]), 4) for one in users],
         ),
     ):
         for b, own in enumerate(alone):
             count = len(own.item_N)
-            assert together.item_N[b, :count].tolist() == own.item_N.tolist()
-            assert together.score_N[b, :count].tolist() == own.score_N.tolist()
-            assert together.interest_N[b, :count].tolist() == own.interest_N.tolist()
-            assert (together.item_N[b, count:] == NO_ID).all(), "the fill comes last"
+            assert blended.item_N[b, :count].tolist() == own.item_N.tolist()
+            assert blended.score_N[b, :count].tolist() == own.score_N.tolist()
+            assert blended.interest_N[b, :count].tolist() == own.interest_N.tolist()
+            assert (blended.item_N[b, count:] == NO_ID).all(), "the fill comes last"

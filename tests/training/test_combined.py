@@ -17,7 +17,7 @@ from multitudes.linear.ease import ease_factors
 from multitudes.linear.history import HistoryWeights, LinearHistory
 from multitudes.linear.interactions import interaction_matrix
 from multitudes.linear.run import LinearConfig, make_linear_run
-from multitudes.retrieval.allocation import allocate_by_weight
+from multitudes.retrieval.blend import allocate_by_weight
 from multitudes.retrieval.config import RetrieveConfig
 from multitudes.retrieval.scorer import Scorer, catalogue, user_vectors
 from multitudes.retrieval.search import find_candidates

@@ -2,7 +2,7 @@
 
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
@@ -123,8 +123,7 @@ def combine_command(
     second: Annotated[Path, typer.Argument(help="Another one on the same data, such as one of conditional.")],
     out: Annotated[Path, typer.Option(help="Run folder to write.")],
     blend: Annotated[
-        Literal["fusion", "round_robin", "global_top"],
-        typer.Option(help="Blend of the list; round_robin: the paper's."),
+        str, typer.Option(help="Blend of the list: fusion, round_robin (the paper's), global_top, or one of a plugin.")
     ] = "fusion",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing run.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")] = False,

@@ -27,7 +27,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
-from typing import NamedTuple, get_args
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -55,8 +55,9 @@ from multitudes.linear.judge import Judge, JudgedUsers
 from multitudes.metrics import ranking
 from multitudes.progress import Progress, silent
 from multitudes.retrieval.allocation import proposals, vector_shares
+from multitudes.retrieval.blend import BLENDS
 from multitudes.retrieval.catalogue import Catalogue
-from multitudes.retrieval.config import Blend, RetrieveConfig
+from multitudes.retrieval.config import RetrieveConfig
 from multitudes.retrieval.scorer import Scorer, user_vectors
 from multitudes.retrieval.search import SearchResult, search_vectors
 from multitudes.threads import chosen_threads
@@ -103,7 +104,7 @@ def systems(
     for partition, of_control in control_vectors.items():
         if _CONTROLS[partition] != method:  # the method random_partition is that control, trained
             found.append(System(_CONTROLS[partition], of_control, config))
-    for blend in get_args(Blend):
+    for blend in BLENDS:
         if blend != config.blend:
             found.append(System(blend, vectors, config.model_copy(update={"blend": blend})))
     return found

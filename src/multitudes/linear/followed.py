@@ -53,7 +53,7 @@ class FollowedRunConfig(Config):
 class FollowedRun:
     """The inverted index of a prepared data set; a ``Scorer`` without torch."""
 
-    blend: Literal["round_robin"] = "round_robin"  # the topics take turns
+    blend = "round_robin"  # the topics take turns
     calibration = 0.0
     controls: tuple[Partition, ...] = ()
     linear: Final = None

@@ -133,7 +133,7 @@ class LinearRunConfig(Config):
 class LinearRun:
     """Truncated EASE with its prepared data, as evaluation and publishing use it; a ``Scorer`` without torch."""
 
-    blend: Literal["global_top"] = "global_top"  # there is one vector: nothing is blended
+    blend = "global_top"  # there is one vector: nothing is blended
     calibration = 0.0  # nothing is divided among tastes, unless the settings name it
     shares: Mapping[InterestKind, float] = MappingProxyType({"unconditioned": 1.0})
     controls: tuple[Partition, ...] = ()  # there are no interests

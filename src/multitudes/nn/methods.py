@@ -41,7 +41,7 @@ class MethodSpec(NamedTuple):
     # Defaults that the method changes: settings of the user tower and of training. A setting that is given wins.
     defaults: Mapping[str, Any] = MappingProxyType({})
     train_defaults: Mapping[str, Any] = MappingProxyType({})
-    blend: Literal["fusion", "round_robin"] = "fusion"  # of its lists, unless [retrieve] names another
+    blend: str = "fusion"  # of its lists, unless [retrieve] names another
 
 
 # Configured as in the paper (Fan et al., KDD 2025, sections 2 to 5), as far as one run can be: pooled features,

@@ -43,7 +43,7 @@ class PinnerSageRunConfig(Config):
 class PinnerSageRun:
     """Item vectors with their prepared data, as evaluation and publishing use them; a ``Scorer`` without training."""
 
-    blend: Literal["round_robin"] = "round_robin"  # by importance: closest to the paper
+    blend = "round_robin"  # by importance: closest to the paper
     calibration = 0.0  # nothing is divided among tastes, unless the settings name it
     controls: tuple[Partition, ...] = ("random",)  # no conditions, so none can be those of another user
     shares: Mapping[InterestKind, float] = MappingProxyType({"implicit": 1.0})

@@ -18,7 +18,6 @@ from multitudes.report.evaluation_tables import (
     health_facts,
     methods_table,
     segments_table,
-    system_meanings,
     vectors_table,
 )
 from multitudes.report.formatting import (
@@ -29,6 +28,7 @@ from multitudes.report.formatting import (
     informative_systems,
     negate,
     source_name,
+    system_meanings,
     verdicts,
 )
 from multitudes.report.html_elements import html_page, write_html
@@ -102,7 +102,7 @@ def evaluation_blocks(result: dict[str, Any], epochs: list[dict[str, Any]]) -> I
     yield from _training_blocks(epochs)
     yield Heading("How to read this")
     yield Text(explain_figures(result))
-    yield Terms(system_meanings(result))
+    yield Terms(system_meanings(informative_systems(result)))
     yield Text(f"Served with {json.dumps(result['settings']['retrieve'])}", "soft")
 
 

@@ -12,7 +12,6 @@ from multitudes.report.formatting import (
     HEALTH_LABELS,
     KIND_LABELS,
     NOT_COMPARED,
-    SYSTEM_MEANINGS,
     TARGET_LABELS,
     explain_absence,
     format_interval,
@@ -23,6 +22,7 @@ from multitudes.report.formatting import (
     negate,
     segment_label,
     source_name,
+    system_meanings,
     verdicts,
 )
 
@@ -38,7 +38,7 @@ def evaluation_tables(result: dict[str, Any], width: int) -> Group:
     tables = [methods_table(block, result["method"]) for block in (result, result["all_targets"]) if block]
     tables += [budgets_table(result), segments_table(result), vectors_table(result)]
     facts = [Text(f"  {value}  {text}") for value, text in health_facts(result)]
-    meanings = "\n".join(f"{name}: {meaning}" for name, meaning in system_meanings(result))
+    meanings = "\n".join(f"{name}: {meaning}" for name, meaning in system_meanings(informative_systems(result)))
     notes = Text(f"\n{explain_figures(result)}\n{meanings}", style="dim")
     return Group(*lines, "", *(to_terminal(table, width) for table in tables if table.rows), *facts, notes)
 
@@ -128,11 +128,6 @@ def health_facts(result: dict[str, Any]) -> list[tuple[str, str]]:
     """Return the figures of interest health, each with its meaning."""
     interests = result["interests"]
     return [(format_interval(interests[key], 2), text) for key, text in HEALTH_LABELS.items() if key in interests]
-
-
-def system_meanings(result: dict[str, Any]) -> list[tuple[str, str]]:
-    """Return the systems in the tables, each with its meaning."""
-    return [(name, SYSTEM_MEANINGS[name]) for name in informative_systems(result) if name in SYSTEM_MEANINGS]
 
 
 def explain_figures(result: dict[str, Any]) -> str:

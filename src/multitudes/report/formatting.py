@@ -1,14 +1,16 @@
 """Formatting of figures and names of systems, shared by tables and charts."""
 
+from collections.abc import Iterable
 from typing import Any
 
 from multitudes.report.document import Cell
+from multitudes.retrieval.blend import BLENDS
 
 Estimate = dict[str, float | None]  # mean, low, high
 NOT_COMPARED = "not compared: the same list"
 
-# What each system in a result is.
-SYSTEM_MEANINGS = {
+# What each system in a result is, beside blends.
+_SYSTEM_MEANINGS = {
     "unconditioned": "one vector of the whole history",
     "calibrated": "one vector, its list divided among the user's tastes",
     "implicit": "only the interests found in the history",
@@ -16,12 +18,9 @@ SYSTEM_MEANINGS = {
     "averaged": "all vectors averaged into one query",
     "random_partition": "the history divided at random, not by interest",
     "other_user": "its own interests on the conditions of another user",
-    "round_robin": "same vectors, blended in turns (the paper)",
-    "global_top": "same vectors, blended by the best score",
     "steck": "one vector, its best 6 N re-ranked to the user's tastes (Steck's calibration)",
     "mmr": "one vector, its best 6 N re-ranked by maximal marginal relevance",
     "dpp": "one vector, its best 6 N re-ranked by a determinantal point process",
-    "fusion": "same vectors, blended by rank",
     "popularity": "items of the most users (all targets: of the most events), the same for everyone",
     "recent_popularity": "the same of the last days of training",
     "item_knn": "items that the same users engage with, by cosine with shrinkage",
@@ -82,6 +81,12 @@ _SEGMENT_PREFIXES = {
     "tastes": "tastes: ",
     "popularity": "targets: ",
 }
+
+
+def system_meanings(systems: Iterable[str]) -> list[tuple[str, str]]:
+    """Return the systems that are not methods, each with its meaning."""
+    meanings = _SYSTEM_MEANINGS | {name: blend.meaning for name, blend in BLENDS.items()}
+    return [(name, meanings[name]) for name in systems if name in meanings]
 
 
 def segment_label(segmentation: str, part: str) -> str:

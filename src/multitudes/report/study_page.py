@@ -9,9 +9,9 @@ from multitudes.report.document import Block, Contents, Figure, Heading, Table, 
 from multitudes.report.formatting import (
     CONTROL_LABELS,
     SEGMENTATION_LABELS,
-    SYSTEM_MEANINGS,
     TARGET_LABELS,
     format_number,
+    system_meanings,
 )
 from multitudes.report.html_elements import html_page, write_html
 from multitudes.report.study_tables import (
@@ -240,7 +240,7 @@ def _provenance_blocks(summary: dict[str, Any]) -> Iterator[Block]:
         for name, entry in one["methods"].items()
         if entry["role"] != "method"
     }
-    rows: list[Row] = [[system, SYSTEM_MEANINGS[system]] for system in systems if system in SYSTEM_MEANINGS]
+    rows: list[Row] = [[*pair] for pair in system_meanings(systems)]
     yield Table("Controls and baselines.", ["", "is"], rows, words=["is"])
 
 

@@ -7,16 +7,16 @@ history for implicit interests, even for the others. So a kind that a user lacks
 proportion. What a request asks (shares, boosts, muted vectors) changes π before the search, and quotas and depths
 follow from it. Pure functions.
 
-Legend: B users · K vectors · G kinds of vectors (unconditioned, implicit, explicit). A leading ``...`` stands for any
-number of further axes, for one user and for thousands.
+Legend: B users · K vectors · G kinds of vectors (unconditioned, implicit, explicit).
 """
 
 from functools import lru_cache
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from multitudes.batches.user_vectors import INTEREST_KINDS, InterestKind, UserVectors
+from multitudes.retrieval.blend import BLENDS
 from multitudes.retrieval.config import DEFAULT_SHARES, RetrieveConfig, Shares, resolve_shares
 
 _PROPOSALS = 6  # all vectors together propose this many times the list: fewer leave small tastes without candidates
@@ -93,29 +93,6 @@ def without_history(vectors: UserVectors) -> tuple[UserVectors, NDArray[np.float
     return vectors._replace(mask_BK=mask_BK), popular_B
 
 
-def allocate_by_weight(weight_K: ArrayLike, budget: ArrayLike) -> NDArray[np.int64]:
-    """Divide places in proportion to weights, by the largest-remainder method; ties go to the earlier vector.
-
-    Args:
-        weight_K: weights (..., K), at least 0.
-        budget: number of places (...), at least 0.
-
-    Returns:
-        Places (..., K) that sum to the budget, or zeros where all weights are zero.
-    """
-    weight = np.asarray(weight_K, dtype=np.float64)
-    places = np.asarray(budget, dtype=np.int64)[..., None]
-    largest = weight.max(axis=-1, keepdims=True, initial=0.0)
-    weight = weight / np.where(largest > 0, largest, 1.0)  # the sum of denormal weights would lose their proportions
-    total = weight.sum(axis=-1, keepdims=True)
-    exact = places * weight / np.where(total > 0, total, 1.0)
-    quota = np.floor(exact).astype(np.int64)
-    remaining = np.where(total > 0, places - quota.sum(axis=-1, keepdims=True), 0)
-    order = np.argsort(quota - exact, axis=-1, kind="stable")
-    rank = np.argsort(order, axis=-1, kind="stable")
-    return np.asarray(quota + (rank < remaining), dtype=np.int64)
-
-
 def proposals(vectors: UserVectors, n: int) -> int:
     """Return how many items are proposed for each list of ``n``; more cannot change that of one vector alone."""
     is_one_order = len(vectors.kinds) == 1 and vectors.taste_BT is None
@@ -125,12 +102,12 @@ def proposals(vectors: UserVectors, n: int) -> int:
 def search_depths(share_BK: NDArray[np.float64], n: int, most: int, config: RetrieveConfig) -> NDArray[np.int64]:
     """Return the number of items to retrieve for each vector (B, K), for a list of ``n``.
 
-    Each vector with a share proposes that part, and a list of its own at least: fusion counts where lists agree. With
-    ``global_top``, all items may come from one vector. In full depth, vectors without a share fill a list that ends.
+    Each vector with a share proposes that part, and a list of its own at least: fusion counts where lists agree. With a
+    deep blend, all items may come from one vector. In full depth, vectors without a share fill a list that ends.
     """
     if config.depth == "full":
         return np.full(share_BK.shape, most, dtype=np.int64)
-    depth_BK = np.maximum(np.ceil(share_BK * _PROPOSALS * n), most if config.blend == "global_top" else n)
+    depth_BK = np.maximum(np.ceil(share_BK * _PROPOSALS * n), most if BLENDS[config.blend].is_deep else n)
     return np.where(share_BK > 0, np.minimum(most, depth_BK), 0).astype(np.int64)
 
 

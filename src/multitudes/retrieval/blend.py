@@ -1,20 +1,24 @@
 """Blends of the ranked lists of a user's vectors into one list, chosen by ``[retrieve] blend``.
 
-A new blend is a function here, a name in ``config.Blend`` and a call in ``search``.
+A new blend is a function and a line in ``BLENDS``, here, or the same in a plugin.
 
 Legend: B users · K vectors, with one list each · Q lists of all users, one for each vector that exists · U distinct
 items of a user's lists · N candidates · F entries of all lists. A leading ``...`` stands for any number of further
 axes, for one user and for many.
 """
 
-from collections.abc import Iterator
-from typing import Final, NamedTuple
+from collections.abc import Callable, Iterator
+from typing import Final, NamedTuple, TypeAlias
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from multitudes.index.protocol import NO_ID, Hits
 from multitudes.index.scan import pair_keys
+from multitudes.plugins import Registry
+
+# (lists, share of each) → what each place of each list adds to a fusion (Q, N).
+Terms: TypeAlias = Callable[[Hits, NDArray[np.float64]], NDArray[np.float32]]
 
 # Added to each rank: the smaller, the more the first places of a list count beside agreement of the lists.
 _RANK_OFFSET: Final = 10.0
@@ -41,6 +45,17 @@ class MergedLists(NamedTuple):
             count_U, count_N = int((item_U != NO_ID).sum()), int((item_N != NO_ID).sum())
             score_BKN[b, :, :count_N] = self.score_KU[b][:, np.searchsorted(item_U[:count_U], item_N[:count_N])]
         return score_BKN
+
+
+class UserLists(NamedTuple):
+    """The lists of all vectors of B users: what a blend reads."""
+
+    hits: Hits
+    user_Q: NDArray[np.int64]  # the user of each list, ascending
+    column_Q: NDArray[np.int64]  # its vector
+    merged: MergedLists  # the same by item
+    share_BK: NDArray[np.float64]  # share of each vector in a list of ``places``
+    places: int
 
 
 class BlendedList(NamedTuple):
@@ -91,6 +106,29 @@ def merge_lists(
     return MergedLists(item_BU, score_BKU)
 
 
+def allocate_by_weight(weight_K: ArrayLike, budget: ArrayLike) -> NDArray[np.int64]:
+    """Divide places in proportion to weights, by the largest-remainder method; ties go to the earlier vector.
+
+    Args:
+        weight_K: weights (..., K), at least 0.
+        budget: number of places (...), at least 0.
+
+    Returns:
+        Places (..., K) that sum to the budget, or zeros where all weights are zero.
+    """
+    weight = np.asarray(weight_K, dtype=np.float64)
+    places = np.asarray(budget, dtype=np.int64)[..., None]
+    largest = weight.max(axis=-1, keepdims=True, initial=0.0)
+    weight = weight / np.where(largest > 0, largest, 1.0)  # the sum of denormal weights would lose their proportions
+    total = weight.sum(axis=-1, keepdims=True)
+    exact = places * weight / np.where(total > 0, total, 1.0)
+    quota = np.floor(exact).astype(np.int64)
+    remaining = np.where(total > 0, places - quota.sum(axis=-1, keepdims=True), 0)
+    order = np.argsort(quota - exact, axis=-1, kind="stable")
+    rank = np.argsort(order, axis=-1, kind="stable")
+    return np.asarray(quota + (rank < remaining), dtype=np.int64)
+
+
 def round_robin(lists: Hits, quota_K: NDArray[np.int64], n: int) -> BlendedList:
     """Take items in turns: in each turn, every list with quota left adds its best item that is not taken (paper §5).
 
@@ -118,23 +156,23 @@ def round_robin(lists: Hits, quota_K: NDArray[np.int64], n: int) -> BlendedList:
     )
 
 
-def round_robin_of_users(
-    lists: Hits, user_Q: NDArray[np.int64], column_Q: NDArray[np.int64], quota_BK: NDArray[np.int64], n: int
-) -> BlendedList:
-    """Blend the lists of each user by ``round_robin``; ``interest_N`` are columns of the quotas."""
+def round_robin_of_users(lists: UserLists, n: int) -> BlendedList:
+    """Blend the lists of each user by ``round_robin``; quotas follow the shares of the vectors."""
+    quota_BK = allocate_by_weight(lists.share_BK, np.full(len(lists.share_BK), lists.places))
     users = len(quota_BK)
     blended = BlendedList(
         np.full((users, n), NO_ID, dtype=np.int64),
         np.full((users, n), -np.inf, dtype=np.float32),
         np.zeros((users, n), dtype=np.int64),
     )
-    start_B = np.searchsorted(user_Q, np.arange(users + 1)).tolist()
+    start_B = np.searchsorted(lists.user_Q, np.arange(users + 1)).tolist()
     for b in range(users):
         own = slice(start_B[b], start_B[b + 1])
-        one = round_robin(lists.select(own), quota_BK[b, column_Q[own]], n)
+        column_K = lists.column_Q[own]
+        one = round_robin(lists.hits.select(own), quota_BK[b, column_K], n)
         count = len(one.item_N)
         blended.item_N[b, :count], blended.score_N[b, :count] = one.item_N, one.score_N
-        blended.interest_N[b, :count] = column_Q[own][one.interest_N]
+        blended.interest_N[b, :count] = column_K[one.interest_N]
     return blended
 
 
@@ -180,6 +218,11 @@ def fusion(terms: MergedLists, n: int) -> BlendedList:
     return _take_best(terms.item_U, np.maximum(terms.score_KU, 0).sum(axis=-2), terms.score_KU, n)
 
 
+def join_by_sum(lists: UserLists, n: int) -> BlendedList:
+    """Return the ``fusion`` of each user's lists, for blends that say what each place adds."""
+    return fusion(lists.merged, n)
+
+
 def _take_best(
     item_U: NDArray[np.int64], score_U: NDArray[np.float32], credit_KU: NDArray[np.float32], n: int
 ) -> BlendedList:
@@ -189,3 +232,31 @@ def _take_best(
     credit_KN = np.take_along_axis(credit_KU, best_N[..., None, :], axis=-1)
     item_N, score_N = np.take_along_axis(item_U, best_N, axis=-1), np.take_along_axis(score_U, best_N, axis=-1)
     return BlendedList(item_N, score_N, credit_KN.argmax(axis=-2))
+
+
+class BlendSpec(NamedTuple):
+    """A blend: one function, and what the search does for it."""
+
+    meaning: str  # in a few words, beside a system of an evaluation
+    join: Callable[[UserLists, int], BlendedList]  # (lists, n) → up to n items of each user, best first
+    terms: Terms | None = None  # in place of the scores of the lists
+    is_deep: bool = False  # all items may come from one vector, so each is searched for all of them
+
+
+def _plugin_blend(found: object) -> BlendSpec:
+    if not isinstance(found, BlendSpec):
+        raise TypeError(f"{type(found).__name__}, not a BlendSpec")
+    return found
+
+
+BLENDS: Final = Registry(
+    "blends",
+    {
+        "fusion": BlendSpec("same vectors, blended by rank", join_by_sum, terms=fusion_terms),
+        "round_robin": BlendSpec("same vectors, blended in turns (the paper)", round_robin_of_users),
+        "global_top": BlendSpec(
+            "same vectors, blended by the best score", lambda lists, n: global_top(lists.merged, n), is_deep=True
+        ),
+    },
+    _plugin_blend,
+)

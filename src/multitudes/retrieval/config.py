@@ -1,14 +1,15 @@
 """Settings of retrieval: how a list of candidates is divided among the interests and blended (``[retrieve]``)."""
 
 from collections.abc import Mapping
-from typing import Final, Literal, NamedTuple
+from typing import Annotated, Final, Literal, NamedTuple
 
 from pydantic import Field, ValidationInfo, field_validator
 
 from multitudes.batches.user_vectors import INTEREST_KINDS, InterestKind
 from multitudes.config import Config
+from multitudes.retrieval.blend import BLENDS
 
-Blend = Literal["fusion", "round_robin", "global_top"]
+Blend = Annotated[str, BLENDS]
 Depth = Literal["full", "share"]
 Importance = Literal["weight", "even"]
 DEFAULT_CALIBRATION: Final = 0.4  # where training chose none

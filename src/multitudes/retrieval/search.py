@@ -18,7 +18,6 @@ from multitudes.batches.user_vectors import InterestKind, UserVectors
 from multitudes.index.protocol import ANY_TOPIC, NO_ID, Hits, truncate_hits
 from multitudes.retrieval import blend
 from multitudes.retrieval.allocation import (
-    allocate_by_weight,
     proposals,
     search_depths,
     vector_shares,
@@ -122,9 +121,9 @@ class SearchResult(NamedTuple):
         """Return the first ``limit_BK`` items of each list."""
         return self._replace(hits=truncate_hits(self.hits, limit_BK[self.user_Q, self.column_Q]))
 
-    def fusion_terms(self, share_BK: NDArray[np.float64]) -> "SearchResult":
+    def fusion_terms(self, share_BK: NDArray[np.float64], terms: blend.Terms = blend.fusion_terms) -> "SearchResult":
         """Return the lists with what each place adds to a fusion in place of scores, which do not compare."""
-        score_QN = blend.fusion_terms(self.hits, share_BK[self.user_Q, self.column_Q])
+        score_QN = terms(self.hits, share_BK[self.user_Q, self.column_Q])
         return self._replace(hits=self.hits._replace(score_QN=score_QN))
 
     def merge(self, shape: tuple[int, int]) -> blend.MergedLists:
@@ -186,14 +185,15 @@ def _find_chunk(
     limit_BK = search_depths(share_BK, n, most, config)
     result = _search(vectors, catalogue, limit_BK, excluded, config) if lists is None else lists.top(limit_BK)
     timer("search")
-    quota_BK = allocate_by_weight(share_BK, np.full(len(share_BK), n)) if config.blend == "round_robin" else None
-    proposed = result.fusion_terms(share_BK) if config.blend == "fusion" else result
+    chosen = blend.BLENDS[config.blend]
+    proposed = result.fusion_terms(share_BK, chosen.terms) if chosen.terms else result
     merged = proposed.merge(share_BK.shape)
-    blended = _blend_lists(proposed, merged, most, config, quota_BK)
+    lists_of_users = blend.UserLists(proposed.hits, proposed.user_Q, proposed.column_Q, merged, share_BK, n)
+    blended = chosen.join(lists_of_users, most)
     if vectors.taste_BT is not None:
         blended = _calibrate(blended, vectors.taste_BT, catalogue)
     blended = blend.BlendedList(blended.item_N[:, :n], blended.score_N[:, :n], blended.interest_N[:, :n])
-    if config.blend == "fusion" and vectors.owner_BT is not None:
+    if chosen.terms and vectors.owner_BT is not None:
         blended = blended._replace(interest_N=_owners(blended, vectors.kinds, vectors.owner_BT, catalogue))
     found_BNK = _found_by(proposed, merged, blended.item_N, n)
     truncated_B = np.any(vectors.mask_BK & _is_truncated(result, limit_BK, most), axis=1).tolist()
@@ -270,27 +270,6 @@ def _search(
     return SearchResult(
         user_Q, column_Q, catalogue.index.search(query_QD, limit_Q, excluded=excluded_Q, topic_Q=topic_Q)
     )
-
-
-def _blend_lists(
-    lists: SearchResult,
-    merged: blend.MergedLists,
-    most: int,
-    config: RetrieveConfig,
-    quota_BK: NDArray[np.int64] | None,
-) -> blend.BlendedList:
-    """Return one list of up to ``most`` proposals of each user, best first.
-
-    Args:
-        lists: of all vectors.
-        merged: the same by item.
-        most: length of the blended list.
-        config: names the blend.
-        quota_BK: places of each vector, for round robin.
-    """
-    if quota_BK is not None:
-        return blend.round_robin_of_users(lists.hits, lists.user_Q, lists.column_Q, quota_BK, most)
-    return blend.fusion(merged, most) if config.blend == "fusion" else blend.global_top(merged, most)
 
 
 def _found_by(lists: SearchResult, merged: blend.MergedLists, item_BN: NDArray[np.int64], n: int) -> NDArray[np.bool_]:

@@ -17,7 +17,7 @@ from pydantic import Field
 
 from multitudes.atomic import replace_folder
 from multitudes.batches.user_vectors import INTEREST_KINDS
-from multitudes.config import Config
+from multitudes.config import Config, parse
 from multitudes.errors import UsageError
 from multitudes.nn.combined import CombinedTowers
 from multitudes.nn.methods import COMBINED
@@ -105,7 +105,8 @@ def combine(
         raise UsageError(f"{out}: is one of the runs to combine; give another --out")
     settings = members[0].config
     runs = tuple(str(run.path.resolve()) for run in members)
-    model = CombinedConfig(runs=runs, history=settings.model.history, blend=blend)
+    chosen = {"runs": runs, "history": settings.model.history, "blend": blend}
+    model = parse(CombinedConfig, chosen, "options")
     config = CombinedRunConfig(seed=settings.seed, model=model)
     record = new_record(members[0].prepared, config.model_dump(mode="json"))
     if not needs_making(out, record, resume=resume, overwrite=overwrite):
