@@ -18,10 +18,10 @@ from benchmarks.records import save_record
 from multitudes.batches.held_out import HeldOut, held_out_users, seen_items
 from multitudes.data.prepared import PreparedData, Split
 from multitudes.evaluation.baselines import fill_lists
+from multitudes.evaluation.list_metrics import ItemFacts
 from multitudes.evaluation.model_baselines import list_items, model_baselines
 from multitudes.evaluation.outcomes import (
     Bootstrap,
-    ItemFacts,
     ListKey,
     list_measures,
     methods_and_differences,

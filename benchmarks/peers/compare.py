@@ -17,9 +17,9 @@ from benchmarks.peers.score import learning_curve, list_outcomes
 from benchmarks.timing import round_figure, spread
 from multitudes.data.prepared import PreparedData
 from multitudes.errors import MissingError
+from multitudes.evaluation.list_metrics import ItemFacts
 from multitudes.evaluation.outcomes import (
     Bootstrap,
-    ItemFacts,
     ListKey,
     Measures,
     methods_and_differences,

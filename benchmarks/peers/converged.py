@@ -29,9 +29,9 @@ from benchmarks.records import read_records, save_record
 from multitudes.atomic import replace_folder, write_json
 from multitudes.data.prepared import PreparedData
 from multitudes.errors import MultitudesError
+from multitudes.evaluation.list_metrics import ItemFacts
 from multitudes.evaluation.outcomes import (
     Bootstrap,
-    ItemFacts,
     ListKey,
     Measures,
     methods_and_differences,

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from benchmarks.peers.exchange import Sequences, lists_file
 from multitudes.batches.held_out import HeldOut
 from multitudes.errors import DataError
-from multitudes.evaluation.outcomes import ItemFacts, ListKey, Measures, list_measures
+from multitudes.evaluation.list_metrics import ItemFacts
+from multitudes.evaluation.outcomes import ListKey, Measures, list_measures
 
 BUDGETS = (10, 100)
 

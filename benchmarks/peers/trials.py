@@ -27,8 +27,9 @@ from multitudes.batches.held_out import HeldOut, seen_items
 from multitudes.config import parse
 from multitudes.data.prepared import PreparedData
 from multitudes.evaluation.baselines import fill_lists
+from multitudes.evaluation.list_metrics import ItemFacts
 from multitudes.evaluation.model_baselines import fit_model, list_items
-from multitudes.evaluation.outcomes import ItemFacts, Measures, list_measures
+from multitudes.evaluation.outcomes import Measures, list_measures
 from multitudes.linear.interactions import interaction_matrix
 from multitudes.linear.popularity import items_by_popularity, user_counts
 from multitudes.linear.run import make_linear_run

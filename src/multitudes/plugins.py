@@ -3,7 +3,7 @@
 A distribution names its object in its ``pyproject.toml``, as an entry point of Python packaging::
 
     [project.entry-points."multitudes.metrics"]
-    novelty = "my_package.novelty:Novelty"
+    novelty = "my_package.novelty:novelty"
 
 A command is a function as Typer reads it, imported for the help too, so its module imports nothing heavy at its top;
 ``"Serve.warm" = …`` puts ``multitudes warm`` into the group Serve of the help, ``warm = …`` below Plugins.
@@ -34,39 +34,42 @@ def plugins(group: PluginGroup) -> "dict[str, EntryPoint]":
     return {one.name: one for one in found}
 
 
-def load_plugin(group: PluginGroup, name: str, read: Callable[[Any], T]) -> T:
-    """Import the object of an entry point, and return what ``read`` makes of it.
+def load_plugin(group: PluginGroup, name: str) -> Any:  # noqa: ANN401
+    """Import the object of an entry point.
 
     Raises:
-        MissingError: it cannot be imported, or is something else; the message names the distribution and the cause.
+        MissingError: it cannot be imported; the message names the distribution and the cause.
     """
     entry = plugins(group)[name]
     try:
-        return read(entry.load())
-    except (ImportError, AttributeError, TypeError) as error:
+        return entry.load()
+    except (ImportError, AttributeError) as error:
         distribution = entry.dist.name if entry.dist else "an unknown distribution"
         raise MissingError(
-            f"{name}: plugin of {distribution} cannot be used, {entry.value}: {error};"
-            f" expected what docs/plugins.md describes. Reinstall or correct {distribution}"
+            f"{name}: plugin of {distribution} cannot be imported from {entry.value}: {error};"
+            f" expected an importable object. Reinstall {distribution}"
         ) from error
 
 
 class Registry(Mapping[str, T]):
-    """The objects of a group by name: the built-in ones, then those of plugins, each imported when it is asked for.
+    """The objects of one class by name: the built-in ones, then those of plugins, imported when they are asked for.
 
     ``Annotated[str, registry]`` is the type of a setting that is one of the names.
     """
 
-    def __init__(self, group: PluginGroup, built_in: Mapping[str, T], read: Callable[[Any], T]) -> None:
-        """Start from the built-in objects; ``read`` makes an object of what an entry point names."""
-        self._group, self.built_in, self._read = group, built_in, read
+    def __init__(self, group: PluginGroup, kind: type[T], built_in: Mapping[str, T]) -> None:
+        self._group, self._kind, self.built_in = group, kind, built_in
 
     def __getitem__(self, name: str) -> T:
         if name in self.built_in:
             return self.built_in[name]
         if name not in plugins(self._group):
             raise KeyError(name)
-        return load_plugin(self._group, name, self._read)
+        found = load_plugin(self._group, name)
+        if not isinstance(found, self._kind):
+            where, kind = plugins(self._group)[name].value, self._kind.__name__
+            raise MissingError(f"{name}: plugin {where} is a {type(found).__name__}; expected a {kind}. Correct it")
+        return found
 
     def __contains__(self, name: object) -> bool:
         return name in self.built_in or name in plugins(self._group)

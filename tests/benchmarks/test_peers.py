@@ -12,7 +12,7 @@ from benchmarks.peers.ours import CpuShares, run_config
 
 from multitudes.batches.held_out import held_out_users
 from multitudes.errors import DataError, MissingError
-from multitudes.evaluation.outcomes import ItemFacts
+from multitudes.evaluation.list_metrics import ItemFacts
 from tests.worlds import planted
 
 POPULAR = Peer("popular peer", "tests.benchmarks.popular_peer", "works", "none")

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from multitudes.batches.held_out import held_out_users
+from multitudes.evaluation.list_metrics import ItemFacts
 from multitudes.evaluation.outcomes import (
     Bootstrap,
-    ItemFacts,
     ListKey,
     hit_rates_by_segment,
     list_measures,

@@ -54,7 +54,6 @@ def outcomes(
         "history": np.array(["1-9", "10-49", "50+"])[np.arange(users) % 3],
         "tastes": np.array(["1-2", "3+"])[np.arange(users) // 2 % 2],
         "targets": np.full(users, float(TARGETS)),
-        "has_interests": (np.arange(users) % 10 > 0).astype(float),
         "other_targets": np.full(users, TARGETS / 2),
         **{f"{name}_targets": np.full(users, TARGETS / 3) for name in ("head", "torso", "tail")},
     }
@@ -70,7 +69,7 @@ def outcomes(
                 "hits": hits,
                 "recall": share_B,
                 "ndcg": share_B / 2,
-                "served": share_B * (np.arange(users) % 10 > 0),
+                "served": np.where(np.arange(users) % 10 > 0, share_B, np.nan),
                 "other_hits": hits / 4,
                 "topics": hits / 2,
                 "candidate_topics": np.full(users, 9.0),

@@ -174,7 +174,7 @@ def test_users_are_paired_in_whatever_order_their_rows_come():
     plain, mixed = (pair_by_user(rows, "") for rows in (asked, asked.sample(fraction=1, shuffle=True, seed=0)))
     assert plain.users.equals(mixed.users)
     for name, values in plain.measures.items():
-        assert np.array_equal(values, mixed.measures[name])
+        assert np.array_equal(values, mixed.measures[name], equal_nan=True)
 
 
 def test_a_segment_of_few_users_has_a_size_and_no_interval():

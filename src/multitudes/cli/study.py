@@ -1,7 +1,6 @@
 """``multitudes study`` and ``tune``: compare methods on equal terms, and search the settings of one method."""
 
 import os
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,15 +14,6 @@ if TYPE_CHECKING:
     from multitudes.study.config import StudyConfig
     from multitudes.study.run import StudyResult
     from multitudes.study.tuning import TuningResult
-
-
-class MetricName(StrEnum):
-    """The metrics that can be maximised, at the main budget."""
-
-    HR = "hr"
-    RECALL = "recall"
-    NDCG = "ndcg"
-    TOPICS = "topics"
 
 
 def study_command(
@@ -161,7 +151,7 @@ def tune_command(
     out: Annotated[Path, typer.Option(metavar="FILE.toml", help="File to write, for `multitudes train --config`.")],
     method: Annotated[str, typer.Option(help="As in `multitudes train --method`.")] = "joint",
     trials: Annotated[int, typer.Option(min=1, help="Number of trainings; the first uses the settings as given.")] = 20,
-    metric: Annotated[MetricName, typer.Option(help="Metric to maximise.")] = MetricName.HR,
+    metric: Annotated[str, typer.Option(help="Metric to maximise: hr, or one of docs/evaluation.md.")] = "hr",
     seed: Annotated[int, typer.Option(help="Seed of the search and of each training.")] = 0,
     config: Annotated[
         Path | None, typer.Option(help="TOML file with the initial settings: [model], [train], [retrieve].")
@@ -182,18 +172,18 @@ def tune_command(
 
     if out.exists() and not overwrite:
         raise UsageError(f"{out}: exists; give another --out, or replace it with --overwrite")
-    result = _search_settings(prepared, out, method, trials, metric.value, seed, config, overrides)
+    result = _search_settings(prepared, out, method, trials, metric, seed, config, overrides)
     from multitudes.study.tuning import format_score, write_settings
 
     write_settings(result, out, f"Found by multitudes tune: {method} on {prepared}, {trials} trials, seed {seed}.")
     before, after = map(format_score, result.scores)
-    typer.echo(f"{out}: {metric.value} {before} with the settings as given, {after} with these")
+    typer.echo(f"{out}: {metric} {before} with the settings as given, {after} with these")
     if json:
         print_json(
             {
                 "settings": str(out),
                 "method": method,
-                "metric": metric.value,
+                "metric": metric,
                 "best": result.search.best,
                 "trials": [trial._asdict() for trial in result.search.trials],
             }
@@ -214,7 +204,7 @@ def _search_settings(
     overrides: list[str] | None,
 ) -> "TuningResult":
     from multitudes.cli.output import StudyProgressLine
-    from multitudes.config import deep_merge, load_section, read_sections
+    from multitudes.config import deep_merge, load_section, parse, read_sections
     from multitudes.evaluation.config import EvaluateConfig
     from multitudes.study.config import SECTIONS, TuningConfig
     from multitudes.study.tuning import tune_method
@@ -223,7 +213,7 @@ def _search_settings(
     sections = deep_merge(read_sections(config) if config else {}, changes)
     settings = {"method": method} | {name: sections.get(name, {}) for name in SECTIONS}
     evaluate = load_section(config, "evaluate", EvaluateConfig, changes)
-    tuning = TuningConfig.model_validate({"trials": trials, "metric": metric, "seed": seed})
+    tuning = parse(TuningConfig, {"trials": trials, "metric": metric, "seed": seed}, "options")
     line = StudyProgressLine()
     try:
         return tune_method(prepared, settings, evaluate, tuning, out.with_suffix(".trials"), line)

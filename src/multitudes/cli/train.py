@@ -58,7 +58,8 @@ def train_command(
     anew, with RUN's settings and regularisation, on validation events too. Under torchrun several processes train one
     model: docs/ranks.md.
     """
-    _check_method(method)
+    if method is not None:
+        _check_method(method)
     options = _Options(prepared, out, seed, config, overrides, {"resume": resume, "overwrite": overwrite}, json)
     if method in (PINNERSAGE, FOLLOWED) and refit is None and continues is None:
         (_make_pinnersage if method == PINNERSAGE else _make_followed)(options)
@@ -262,18 +263,13 @@ def _print_next(run: Path, config: Path | None, *, final: bool) -> None:
     print_next(*words, *config_words(config))
 
 
-def _check_method(method: str | None) -> None:
-    """Check that ``--method`` names a method.
-
-    Raises:
-        UsageError: it does not.
-    """
+def _check_method(method: str) -> None:
     from multitudes.config import suggestion
     from multitudes.errors import UsageError
 
-    if method is not None and method not in METHOD_NAMES and method not in METHODS:
-        known = tuple(dict.fromkeys((*METHOD_NAMES, *METHODS)))
-        raise UsageError(f"--method {method}: not built in, and no installed plugin adds it{suggestion(method, known)}")
+    if method not in METHOD_NAMES and method not in METHODS:
+        known = suggestion(method, (*METHODS, *WITHOUT_TORCH))
+        raise UsageError(f"--method {method}: not built in, and no installed plugin adds it{known}")
 
 
 def _check_one_origin(method: str | None, refit: Path | None, continues: Path | None) -> None:

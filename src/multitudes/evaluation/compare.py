@@ -12,8 +12,8 @@ from multitudes.errors import ArtefactError, UsageError
 from multitudes.evaluation.outcomes import COMPARED_FIGURES, FIGURES, Bootstrap, Ratio, as_json, list_ratios
 
 _KEYS = ["kind", "budget", "user_id"]
-_MEASURES = tuple(FIGURES[figure][0] for figure in COMPARED_FIGURES)
-_TARGETS = ("targets", "has_interests", "other_targets")  # below the line of these figures, beside the users
+_MEASURES = tuple(FIGURES.get(figure, (figure,))[0] for figure in COMPARED_FIGURES)
+_TARGETS = ("targets", "other_targets")  # below the line of these figures, beside the users
 
 
 def compare(

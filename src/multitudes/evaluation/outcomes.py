@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from multitudes.atomic import replace_file
 from multitudes.batches.held_out import HeldOut
-from multitudes.data.prepared import PreparedData
 from multitudes.evaluation.config import SegmentName
+from multitudes.evaluation.list_metrics import METRICS, EvaluatedLists, ItemFacts
 from multitudes.evaluation.target_segments import TARGET_SEGMENTS, TargetLabels
 from multitudes.evaluation.targets import Segment
 from multitudes.linear.judge import JudgedUsers
@@ -27,13 +27,9 @@ from multitudes.seeding import generator
 Measures = dict[str, NDArray[np.float64]]  # name → value per user, shape (B,)
 Column = NDArray[np.float64]
 UNCONDITIONED = "unconditioned"  # the system of the one vector of the whole history
-COMPARED_FIGURES = ("hr", "recall", "ndcg", "served", "hr_other")  # figures whose differences are reported
-# Numerator and denominator of each figure, summed over users. Interests are those of the clusters of the judge.
+# Numerator and denominator of each figure beside METRICS, summed over users. Interests are the clusters of the judge.
 FIGURES = {
     "hr": ("hits", "targets"),
-    "recall": ("recall", "users"),
-    "ndcg": ("ndcg", "users"),
-    "served": ("served", "has_interests"),
     "kl": ("kl", "has_interests"),
     "head_excess": ("head_excess", "has_interests"),
     "hr_other": ("other_hits", "other_targets"),
@@ -44,12 +40,12 @@ FIGURES = {
     "alpha_ndcg": ("alpha_ndcg", "has_target_interests"),
     "topics_served": ("topics_served", "has_topics"),
     "topics_kl": ("topics_kl", "has_topics"),
-    "topics": ("topics", "users"),
     "tail_share": ("tail_hits", "hits"),
     "candidates": ("candidates", "users"),
     "candidate_topics": ("candidate_topics", "users"),
     "candidate_entropy": ("candidate_entropy", "users"),
 }
+COMPARED_FIGURES = ("hr", *METRICS, "hr_other")  # figures whose differences are reported
 
 
 class ListKey(NamedTuple):
@@ -57,21 +53,6 @@ class ListKey(NamedTuple):
 
     method: str
     budget: int
-
-
-class ItemFacts(NamedTuple):
-    """Facts about the items that measures need; the popularity class is 0 head, 1 torso, 2 tail."""
-
-    topic_offset: NDArray[np.int64]
-    topic: NDArray[np.int32]
-    n_topics: int
-    popularity_class: NDArray[np.int64]
-
-    @classmethod
-    def from_prepared(cls, prepared: PreparedData) -> "ItemFacts":
-        """Collect the facts of a data set."""
-        classes = diversity.popularity_class(prepared.item_count).astype(np.int64)
-        return cls(np.asarray(prepared.item_topic_offset), np.asarray(prepared.item_topic), prepared.n_topics, classes)
 
 
 def list_measures(
@@ -91,22 +72,19 @@ def list_measures(
         judged: the interests of the users; None: nothing is measured by them.
 
     Returns:
-        hits, recall, ndcg; hits by segment of targets, such as tail_hits; topics: distinct topics among the hits;
-        candidates: length of the list; candidate_topics and candidate_entropy (nats): how the list spreads over topics;
-        and what ``metrics.coverage`` measures, 0 where it is not defined.
+        hits; the values of ``METRICS``; hits by segment of targets, such as tail_hits; candidates: length of the list;
+        candidate_topics and candidate_entropy (nats): how the list spreads over topics; and what ``metrics.coverage``
+        measures, 0 where it is not defined.
     """
     rank_T = ranking.ranks_in_list(ranked_BN, held.target_offset, held.target)
     hit_T = np.isfinite(rank_T)
-    owner_T = ranking.target_rows(held.target_offset)
     user_P, place_P = np.nonzero(ranked_BN > 0)
-    among_hits = _topic_counts(owner_T[hit_T], held.target[hit_T], len(held), items)
-    among_candidates = _topic_counts(user_P, ranked_BN[user_P, place_P], len(held), items)
+    among_candidates = items.topic_counts(user_P, ranked_BN[user_P, place_P], len(held))
+    lists = EvaluatedLists(ranked_BN, rank_T, held, items, judged)
     return {
         "hits": ranking.hits(rank_T, held.target_offset, ranked_BN.shape[1]),
-        "recall": ranking.recall(rank_T, held.target_offset, ranked_BN.shape[1]),
-        "ndcg": ranking.ndcg(rank_T, held.target_offset, ranked_BN.shape[1]),
+        **{name: metric.values(lists) for name, metric in METRICS.items()},
         **_counts_by_segment(held, items, labels, hit_T, "hits"),
-        "topics": diversity.coverage(among_hits).astype(np.float64),
         "candidates": (ranked_BN > 0).sum(axis=1).astype(np.float64),
         "candidate_topics": diversity.coverage(among_candidates).astype(np.float64),
         "candidate_entropy": diversity.entropy(among_candidates),
@@ -122,7 +100,6 @@ def _coverage_measures(ranked_BN: NDArray[np.int64], rank_T: Column, held: HeldO
     by_class = coverage.hits_by_class(is_hit_T, class_T, offset, n_classes)
     list_BC, of_topics_BC = (interests.list_shares(ranked_BN) for interests in judged)
     return {
-        "served": coverage.served(list_BC, history_BC),
         "kl": coverage.miscalibration(list_BC, history_BC),
         "head_excess": coverage.head_excess(list_BC, history_BC),
         "other_hits": ranking.sum_per_user(is_hit_T & is_other_T, offset),
@@ -206,13 +183,17 @@ class Bootstrap(NamedTuple):
 
 
 def list_ratios(measures: Measures, targets: Measures) -> dict[str, Ratio]:
-    """Return the figures of one list, of those that were measured: ``FIGURES``."""
+    """Return the figures of one list, of those that were measured: ``METRICS`` and ``FIGURES``."""
     known = {**targets, **measures, "users": np.ones(len(targets["targets"]))}
-    return {
-        figure: Ratio(known[above], known[below])
-        for figure, (above, below) in FIGURES.items()
-        if above in known and below in known
+    pooled = {
+        name: (known[above], known[below]) for name, (above, below) in FIGURES.items() if {above, below} <= known.keys()
     }
+    means = {
+        name: (np.nan_to_num(known[name]), np.isfinite(known[name]).astype(np.float64))
+        for name in METRICS
+        if name in known
+    }
+    return {name: Ratio(*columns) for name, columns in (pooled | means).items()}
 
 
 def methods_and_differences(
@@ -342,10 +323,3 @@ def _counts_by_segment(
         count_BS = np.bincount(cell, minlength=len(held) * len(parts)).reshape(-1, len(parts)).astype(np.float64)
         counts |= {f"{part}_{noun}": count_BS[:, number] for number, part in enumerate(parts)}
     return counts
-
-
-def _topic_counts(
-    user_P: NDArray[np.int64], item_P: NDArray[np.int64], n_users: int, items: ItemFacts
-) -> NDArray[np.int64]:
-    shape = (n_users, items.n_topics + 1)
-    return diversity.topic_counts(user_P, item_P, items.topic_offset, items.topic, shape)

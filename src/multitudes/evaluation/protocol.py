@@ -38,8 +38,8 @@ from multitudes.batches.user_vectors import INTEREST_KINDS, InterestKind, Partit
 from multitudes.evaluation import health
 from multitudes.evaluation.baselines import Baselines
 from multitudes.evaluation.config import Controls, main_budget
+from multitudes.evaluation.list_metrics import ItemFacts
 from multitudes.evaluation.outcomes import (
-    ItemFacts,
     ListKey,
     Measures,
     concatenate_measures,

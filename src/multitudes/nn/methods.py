@@ -4,8 +4,8 @@ The rest is derived from it: the type ``Method``, the tables ``[model.NAME]`` of
 is built with, the choices of ``--method`` and the parameters of the contract tests; a test holds the table in
 ``docs/methods/README.md`` to it. The class finds the implicit interests of a method and is constructed with (settings,
 interests, width). If it has settings, they are a class with its name and the suffix ``Config`` in the same file. A
-built-in one has the name of the method in CamelCase, in ``nn/interests/NAME.py``; one of a plugin is named by an entry
-point and has a ``MethodSpec`` as its attribute ``spec``.
+built-in one has the name of the method in CamelCase, in ``nn/interests/NAME.py``; that of a plugin is in its
+``MethodSpec``, which an entry point names.
 
 Nothing here imports torch: a class is imported when a model is built or its settings are read.
 """
@@ -16,7 +16,7 @@ from importlib import import_module
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, NamedTuple
 
-from multitudes.plugins import Registry, load_plugin
+from multitudes.plugins import Registry
 
 if TYPE_CHECKING:
     from multitudes.config import Config
@@ -42,6 +42,7 @@ class MethodSpec(NamedTuple):
     defaults: Mapping[str, Any] = MappingProxyType({})
     train_defaults: Mapping[str, Any] = MappingProxyType({})
     blend: str = "fusion"  # of its lists, unless [retrieve] names another
+    module: Callable[..., Any] | None = None  # of a plugin: the class of its interests, an nn.Module
 
 
 # Configured as in the paper (Fan et al., KDD 2025, sections 2 to 5), as far as one run can be: pooled features,
@@ -99,31 +100,21 @@ _BUILT_IN: Final[dict[str, MethodSpec]] = {
 }
 
 
-def _plugin_spec(interests: Any) -> MethodSpec:  # noqa: ANN401 (a class that needs torch)
-    spec: MethodSpec = interests.spec
-    return spec._replace(implicit="own")
-
-
-METHODS: Final = Registry("methods", _BUILT_IN, _plugin_spec)  # what is trained
+METHODS: Final = Registry("methods", MethodSpec, _BUILT_IN)  # what is trained
 METHOD_NAMES: Final = (*_BUILT_IN, *WITHOUT_TORCH)  # the built-in choices of ``multitudes train --method``
-_IMPLICIT: Final = {name: spec for name, spec in _BUILT_IN.items() if spec.implicit == "own"}
-_IMPLICIT_METHODS: Final = Registry("methods", _IMPLICIT, _plugin_spec)
+_IMPLICIT: Final = Registry("methods", MethodSpec, {name: s for name, s in _BUILT_IN.items() if s.implicit == "own"})
 
 Method = Annotated[str, METHODS]
-ImplicitName = Annotated[str, _IMPLICIT_METHODS]
+ImplicitName = Annotated[str, _IMPLICIT]
 
 
 def interest_class(method: str) -> Callable[..., Any]:
-    """Return the class of interests, an ``nn.Module``, that the file of ``method`` or a plugin defines; needs torch."""
-    if method not in _BUILT_IN:
-        return load_plugin("methods", method, _itself)
+    """Return the class of interests, an ``nn.Module``, that a plugin or the file of ``method`` defines; needs torch."""
     name = "".join(word.capitalize() for word in method.split("_"))
-    found: Callable[..., Any] = getattr(import_module(f"multitudes.nn.interests.{method}"), name)
+    found: Callable[..., Any] = METHODS[method].module or getattr(
+        import_module(f"multitudes.nn.interests.{method}"), name
+    )
     return found
-
-
-def _itself(interests: Callable[..., Any]) -> Callable[..., Any]:
-    return interests
 
 
 def settings_classes() -> "dict[str, type[Config]]":

@@ -6,6 +6,7 @@ from typing import Any
 from rich.console import Group, RenderableType
 from rich.text import Text
 
+from multitudes.evaluation.list_metrics import METRICS
 from multitudes.evaluation.outcomes import UNCONDITIONED
 from multitudes.report.document import Cell, Table, to_terminal
 from multitudes.report.formatting import (
@@ -28,6 +29,7 @@ from multitudes.report.formatting import (
 
 # Terminal columns that fit the intervals of the hit rates; every mean; the intervals of all differences.
 NARROW, ROOM_FOR_ALL, WIDE = 80, 92, 140
+_ROOM = {"served": 0, "NDCG": NARROW, "recall": ROOM_FOR_ALL}
 
 
 def evaluation_tables(result: dict[str, Any], width: int) -> Group:
@@ -56,10 +58,16 @@ def methods_table(block: dict[str, Any], own: str) -> Table:
     """Return the figures of every system at the main budget, and its difference to the run."""
     budget = block["budget"]
     title = f"{TARGET_LABELS[block['targets']]}: {budget} candidates from every system"
-    head = ("method", f"HR@{budget}", "served", "recall", "NDCG", "topics hit", "tail hits", f"− {own}, HR")
-    room = {"recall": ROOM_FOR_ALL, "NDCG": NARROW, "topics hit": 110, "tail hits": 110}
+    labels = [*(METRICS[name].label for name in _metrics(block, own)), "tail hits"]
+    head = ("method", f"HR@{budget}", *labels, f"− {own}, HR")
+    room = {label: _ROOM.get(label, 110) for label in labels}
     rows = [list(_method_row(block, method, own)) for method in informative_systems(block)]
     return Table(title, head, rows, own=own, room=room, full=NARROW)
+
+
+def _metrics(block: dict[str, Any], own: str) -> list[str]:
+    """Return the metrics of a result that are installed."""
+    return [name for name in METRICS if f"{name}@{block['budget']}" in block["methods"][own]]
 
 
 def _method_row(block: dict[str, Any], method: str, own: str) -> Iterator[Cell | str]:
@@ -67,8 +75,9 @@ def _method_row(block: dict[str, Any], method: str, own: str) -> Iterator[Cell |
     rate = figures[f"hr@{budget}"]
     yield method
     yield Cell(format_interval(rate), short=format_number(rate["mean"]))
-    for name in ("served", "recall", "ndcg", "topics", "tail_share"):
-        yield format_number(figures[f"{name}@{budget}"]["mean"])
+    for name in _metrics(block, own):
+        yield format_number(figures[f"{name}@{budget}"]["mean"], METRICS[name].digits)
+    yield format_number(figures[f"tail_share@{budget}"]["mean"])
     if method == own:
         yield ""
     elif is_same_list(block, method, own):
@@ -133,12 +142,13 @@ def health_facts(result: dict[str, Any]) -> list[tuple[str, str]]:
 def explain_figures(result: dict[str, Any]) -> str:
     """Return how to read the figures."""
     resamples, budget = result["settings"]["evaluate"]["resamples"], result["budget"]
+    metrics = (METRICS[name] for name in _metrics(result, result["method"]))
+    meanings = "; ".join(f"{metric.label}: {metric.meaning}" for metric in metrics)
     return (
         f"− {result['method']}: the row less {result['method']}, below zero where it finds less; * the 95 % interval"
         f" (paired bootstrap over users, {resamples:,} resamples; not over training seeds) excludes zero. HR pools"
-        " targets; the others are means over users; served: share of a user's interests that get half their share of"
-        f" the list. By segment: HR, below it the difference to the whole history. Max-score HR@{budget}, which ranks"
-        " the whole corpus and is not at equal budget:"
+        f" targets; the others are means over users; {meanings}. By segment: HR, below it the difference to the whole"
+        f" history. Max-score HR@{budget}, which ranks the whole corpus and is not at equal budget:"
         f" {format_interval(result['max_score'][f'hr@{budget}'])}."
     )
 

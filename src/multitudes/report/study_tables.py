@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from multitudes.evaluation.list_metrics import METRICS
 from multitudes.evaluation.outcomes import UNCONDITIONED
 from multitudes.metrics.significance import adjust_holm_by_key
 from multitudes.report.document import Cell, Table
@@ -172,21 +173,20 @@ def data_set_tables(name: str, data_set: dict[str, Any], summary: dict[str, Any]
 def _methods_table(data_set: dict[str, Any], reference: str) -> Table:
     """Return the figures of methods, their controls and baselines, and the differences to the reference."""
     budget, strongest = data_set["budget"], data_set.get("strongest_baseline") or {"minus": {}}
-    digits = {"ndcg": 3, "served": 3, "topics": 2}
-    keys = [key for key in digits if any(key in entry["figures"] for entry in data_set["methods"].values())]
+    keys = [key for key in METRICS if any(key in entry["figures"] for entry in data_set["methods"].values())]
     rows: list[Row] = []
     for method in row_order(data_set):
         entry = data_set["methods"][method]
-        cells = [_interval(entry["figures"], key, digits[key]) for key in keys]
+        cells = [_interval(entry["figures"], key) for key in keys]
         gain = "reference" if method == reference else _difference(entry["minus"].get("hr"))
         adjusted = _format_p(entry["minus"].get("hr", {}).get("adjusted"))
         ahead = [_starred(strongest["minus"].get(method))] if strongest["minus"] else []
         seeds = _format_range(entry["by_seed"])
         label = f"↳ {method.partition('/')[2]}" if "/" in method else method
         rows.append([label, format_interval(entry["figures"]["hr"]), gain, adjusted, *ahead, *cells, seeds])
-    names = {"ndcg": f"NDCG@{budget}", "served": "served", "topics": "topics among hits"}
     ahead = [f"− {strongest['method']}"] if strongest["minus"] else []
-    head = ["", f"HR@{budget}", f"− {reference}", "p, Holm", *ahead, *(names[key] for key in keys), "HR by seed"]
+    labels = [METRICS[key].label for key in keys]
+    head = ["", f"HR@{budget}", f"− {reference}", "p, Holm", *ahead, *labels, "HR by seed"]
     return Table("", head, rows, own=reference)
 
 
@@ -313,8 +313,8 @@ def _starred(gain: Estimate | None) -> str:
     return "–" if gain is None else format_difference(gain)
 
 
-def _interval(figures: dict[str, Estimate], name: str, digits: int = 3) -> str:
-    return format_interval(figures[name], digits) if name in figures else "–"
+def _interval(figures: dict[str, Estimate], name: str) -> str:
+    return format_interval(figures[name], METRICS[name].digits) if name in figures else "–"
 
 
 def _format_range(rates: list[float]) -> str:

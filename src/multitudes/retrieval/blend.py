@@ -243,14 +243,9 @@ class BlendSpec(NamedTuple):
     is_deep: bool = False  # all items may come from one vector, so each is searched for all of them
 
 
-def _plugin_blend(found: object) -> BlendSpec:
-    if not isinstance(found, BlendSpec):
-        raise TypeError(f"{type(found).__name__}, not a BlendSpec")
-    return found
-
-
 BLENDS: Final = Registry(
     "blends",
+    BlendSpec,
     {
         "fusion": BlendSpec("same vectors, blended by rank", join_by_sum, terms=fusion_terms),
         "round_robin": BlendSpec("same vectors, blended in turns (the paper)", round_robin_of_users),
@@ -258,5 +253,4 @@ BLENDS: Final = Registry(
             "same vectors, blended by the best score", lambda lists, n: global_top(lists.merged, n), is_deep=True
         ),
     },
-    _plugin_blend,
 )

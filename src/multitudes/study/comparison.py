@@ -18,6 +18,7 @@ import polars.selectors as cs
 from numpy.typing import NDArray
 
 from multitudes.errors import ArtefactError
+from multitudes.evaluation.list_metrics import METRICS
 from multitudes.evaluation.outcomes import UNCONDITIONED, as_json
 from multitudes.evaluation.target_segments import TARGET_SEGMENTS
 from multitudes.metrics.bootstrap import (
@@ -36,14 +37,12 @@ OUTCOMES_FILE, CELLS_FILE = "outcomes.parquet", "cells.json"
 # Segmentations of the users. Activity is absent if the log has no timestamps.
 SEGMENTS = ("activity", "history", "tastes")
 _PARTS = tuple(part for parts in TARGET_SEGMENTS.values() for part in parts)
-# The measures that are read; the file has more.
-_MEASURES = ("hits", "ndcg", "served", "topics", *(f"{p}_hits" for p in _PARTS))
-_USER_COLUMNS = ("user_id", "targets", "has_interests", *(f"{part}_targets" for part in _PARTS), *SEGMENTS)
+# Figures, and the measure of each user behind them.
+FIGURES = {"hr": "hits", **{name: name for name in METRICS}}
+_MEASURES = (*FIGURES.values(), *(f"{p}_hits" for p in _PARTS))  # that are read; the file has more
+_USER_COLUMNS = ("user_id", "targets", *(f"{part}_targets" for part in _PARTS), *SEGMENTS)
 _KEY_COLUMNS = ("method", "seed")
 _REQUIRED_COLUMNS = ("kind", "budget", *_KEY_COLUMNS, "user_id", "targets", "hits")
-# Figures and the per-user measure of each; those without a weight of the users are means over users.
-FIGURES = {"hr": "hits", "ndcg": "ndcg", "served": "served", "topics": "topics"}
-_WEIGHTS = {"hr": "targets", "served": "has_interests"}
 MIN_USERS = 20  # of a segment: the bootstrap of fewer users gives no reliable interval
 _ACTIVITY = ("core", "casual", "new")
 
@@ -169,8 +168,7 @@ def compare_methods(outcomes: PairedOutcomes, reference: str, resampling: Resamp
     for figure, measure in FIGURES.items():
         if measure not in outcomes.measures:
             continue
-        weight_B = figure_weights(outcomes, figure)
-        methods = [outcomes.measure(method, measure) for method in order]
+        methods, weight_B = weighted(outcomes, figure, [outcomes.measure(method, measure) for method in order])
         estimates = resampling(methods, weight_B, for_verdict=figure == "hr")
         for number, method in enumerate(order):
             table[method]["figures"][figure] = rate_interval(estimates, number)
@@ -235,7 +233,7 @@ def _paired_differences(
     }
     if not gains:
         return {}
-    estimates = resampling(list(gains.values()), figure_weights(outcomes, figure), for_verdict=for_verdict)
+    estimates = resampling(*weighted(outcomes, figure, list(gains.values())), for_verdict=for_verdict)
     p_values = [round(p_value(estimates.draw_RM[:, number]), 6) for number in range(len(gains))]
     return {name: as_json(estimates.interval(n)) | {"p": p_values[n]} for n, name in enumerate(gains)}
 
@@ -258,7 +256,7 @@ def compare_with_baseline(
         return None
     strongest = max(rates, key=rates.__getitem__)
     order = [strongest, *(method for method, entry in methods.items() if entry["role"] == "method")]
-    estimates = resampling([outcomes.measure(m, "hits") for m in order], figure_weights(outcomes, "hr"))
+    estimates = resampling([outcomes.measure(m, "hits") for m in order], outcomes.user_column("targets"))
     minus = {method: difference_interval(estimates, number, 0) for number, method in enumerate(order) if number}
     return {"method": strongest, "minus": minus}
 
@@ -266,7 +264,7 @@ def compare_with_baseline(
 def hit_rates(outcomes: PairedOutcomes, resampling: Resampling, reference: str | None = None) -> dict[str, Any]:
     """Return every method's HR at one budget, and ``relative`` to the reference's if one is given."""
     order = list(outcomes.cells)
-    estimates = resampling([outcomes.measure(m, "hits") for m in order], figure_weights(outcomes, "hr"))
+    estimates = resampling([outcomes.measure(m, "hits") for m in order], outcomes.user_column("targets"))
     rates: dict[str, Any] = {method: rate_interval(estimates, number) for number, method in enumerate(order)}
     for number, method in enumerate(order):
         if reference in order and method != reference:
@@ -287,9 +285,15 @@ def difference_interval(estimates: Estimates, method: int, reference: int) -> di
     return as_json(estimates.difference(method, reference)) | {"p": round(p_value(draw_R), 6), "relative": relative}
 
 
-def figure_weights(outcomes: PairedOutcomes, figure: str) -> NDArray[np.float64]:
-    """Return the weights of the users in a figure, shape (B,): their targets for HR, mostly 1 for the other figures."""
-    return outcomes.user_column(_WEIGHTS[figure]) if figure in _WEIGHTS else np.ones(len(outcomes.users))
+def weighted(
+    outcomes: PairedOutcomes, figure: str, found: list[SeedOutcomes]
+) -> tuple[list[SeedOutcomes], NDArray[np.float64]]:
+    """Return outcomes of a figure with the weights of the users (B,): targets for HR, 1 where a metric is defined."""
+    if figure == "hr":
+        return found, outcomes.user_column("targets")
+    is_defined_B = np.all([np.isfinite(one.value_SB).all(axis=0) for one in found], axis=0)
+    defined = [one._replace(value_SB=np.where(is_defined_B, one.value_SB, 0.0)) for one in found]
+    return defined, is_defined_B.astype(np.float64)
 
 
 def compare_by_segment(outcomes: PairedOutcomes, reference: str, resampling: Resampling) -> dict[str, Any]:

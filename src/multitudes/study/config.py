@@ -3,7 +3,7 @@
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any
 
 from pydantic import Field, ValidationInfo, field_validator
 
@@ -22,12 +22,14 @@ from multitudes.data.prepare import PrepareConfig
 from multitudes.data.sample import SAMPLES
 from multitudes.errors import UsageError
 from multitudes.evaluation.config import EvaluateConfig
+from multitudes.evaluation.list_metrics import METRICS
 from multitudes.nn.methods import COMBINED, FOLLOWED, PINNERSAGE, WITHOUT_TORCH
+from multitudes.plugins import Registry
 from multitudes.study.search_space import SearchSpace, default_space, parse_space
 
 Settings = dict[str, Any]  # a section of multitudes.toml, or some of its keys
 SECTIONS = ("model", "train", "retrieve")
-Metric = Literal["hr", "recall", "ndcg", "topics"]
+Metric = Annotated[str, Registry("metrics", object, dict.fromkeys(("hr", *METRICS.built_in)))]
 
 
 class DataConfig(Config):

@@ -15,7 +15,6 @@ import polars as pl
 
 from multitudes.data.prepared import Split
 from multitudes.study.cells import Cell, is_trained, outcomes_file, read_result, result_file
-from multitudes.study.config import Metric
 from multitudes.study.provenance import code_digest, training_code
 from multitudes.study.worker_pool import WorkerPool
 
@@ -81,7 +80,7 @@ class Scheduler:
         self._progress.finish(cell)
         return error
 
-    def score(self, cell: Cell, metric: Metric) -> float | None:
+    def score(self, cell: Cell, metric: str) -> float | None:
         """Return a metric of a cell on the validation split, computing the cell if needed; None: it failed.
 
         Raises:

@@ -26,6 +26,7 @@ from multitudes.data.prepared import PreparedData, Split
 from multitudes.errors import INTERRUPTED_EXIT_CODE, ArtefactError, MissingError, MultitudesError, is_disk_full
 from multitudes.evaluation.config import EvaluateConfig
 from multitudes.evaluation.evaluate import evaluate
+from multitudes.evaluation.list_metrics import METRICS
 from multitudes.evaluation.outcomes import write_outcomes
 from multitudes.evaluation.targets import subsample
 from multitudes.linear.followed import make_followed_run
@@ -37,7 +38,6 @@ from multitudes.retrieval.config import RetrieveConfig, with_run_defaults
 from multitudes.retrieval.scorer import catalogue, user_vectors
 from multitudes.retrieval.search import find_candidates
 from multitudes.study.cells import outcomes_file, read_result, result_file
-from multitudes.study.config import Metric
 from multitudes.study.provenance import code_digest, record_code, training_code
 from multitudes.training.combined import combine
 from multitudes.training.config import RunConfig
@@ -48,7 +48,6 @@ from multitudes.training.trained_run import TrainedRun, named_weights
 
 _PROGRESS_INTERVAL_S = 0.5  # between two lines of progress
 _EXECUTION = ExecutionConfig(keep_state=False)  # no run of a study is continued with newer data
-_FIGURES: tuple[Metric, ...] = ("hr", "recall", "ndcg", "topics")
 _TIMED_REQUESTS = 200  # enough for a 90th percentile
 _SAMPLE_SEED = 0  # selects the users whose requests are timed, the same for every method
 
@@ -152,7 +151,7 @@ def summarise_evaluation(result: dict[str, Any], run: Path) -> dict[str, Any]:
     return {
         "budget": budget,
         "users": result["users"],
-        "score": {figure: own[f"{figure}@{budget}"]["mean"] for figure in _FIGURES},
+        "score": {figure: own[f"{figure}@{budget}"]["mean"] for figure in ("hr", *METRICS)},
         "interests": result["interests"],
         "train_seconds": sum((epochs[-1]["seconds"] for epochs in trainings), 0.0),
         # Two runs have no common speed, and no common end.
