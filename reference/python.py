@@ -56,6 +56,14 @@ PAGES: Final[dict[str, tuple[str, tuple[str, ...]]]] = {
             "multitudes_spark:recommend",
         ),
     ),
+    "plugins": (
+        "Python: plugins",
+        (
+            "MethodSpec", "ImplicitInterests", "multitudes.nn.interest_assignment:Interests", "assign_events", "Config",
+            "Metric", "EvaluatedLists", "BlendSpec", "UserLists", "Hits", "BlendedList",
+            "join_by_sum",
+        ),
+    ),
     "serve": (
         "Python: client, user states and errors",
         (

@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from multitudes.batches.held_out import HeldOut
+from multitudes.batches.held_out import HeldOut, seen_items
 from multitudes.data.prepared import PreparedData
 from multitudes.linear.judge import JudgedUsers
 from multitudes.metrics import coverage, diversity, ranking
@@ -40,9 +40,14 @@ class EvaluatedLists(NamedTuple):
 
     item_BN: NDArray[np.int64]  # item numbers, best first; zeros at the end are not candidates
     rank_T: Column  # rank of each target in its user's list, from 1; infinite if it is not there
-    held: HeldOut  # the users and their targets; ``batches.held_out.seen_items`` gives their histories
-    items: ItemFacts  # with the prepared data: ``items.prepared.item_count`` counts the events of each item
+    held: HeldOut  # held.target[held.target_offset[b] : held.target_offset[b + 1]]: the targets of user b
+    items: ItemFacts  # with the prepared data: items.prepared.item_count are the training events of each item
     judged: JudgedUsers | None = None  # the interests of the users
+
+    @property
+    def histories(self) -> list[NDArray[np.int64]]:
+        """The distinct items of each user before the targets, newest first."""
+        return seen_items(self.items.prepared, self.held)
 
 
 class Metric(NamedTuple):

@@ -103,6 +103,9 @@ def assign_events(vectors_BKD: Tensor, share_BLK: Tensor) -> ImplicitInterests:
     Args:
         vectors_BKD: the conditions.
         share_BLK: division of each event among the interests; zero at invalid events and missing interests.
+
+    Returns:
+        The conditions with importance and mask, and the interest of each event.
     """
     best_BL1 = share_BLK.argmax(dim=2, keepdim=True)
     raw_BK = torch.where(is_place(best_BL1, share_BLK.shape[2]), share_BLK, 0.0).sum(dim=1)

@@ -66,7 +66,11 @@ class BlendedList(NamedTuple):
     interest_N: NDArray[np.int64]  # the list that brought the item
 
     def take(self, place_M: NDArray[np.int64]) -> "BlendedList":
-        """Return some of the items, by place (..., M)."""
+        """Return some of the items.
+
+        Args:
+            place_M: their places (..., M).
+        """
         return BlendedList(
             np.take_along_axis(self.item_N, place_M, axis=-1),
             np.take_along_axis(self.score_N, place_M, axis=-1),
@@ -219,7 +223,12 @@ def fusion(terms: MergedLists, n: int) -> BlendedList:
 
 
 def join_by_sum(lists: UserLists, n: int) -> BlendedList:
-    """Return the ``fusion`` of each user's lists, for blends that say what each place adds."""
+    """Take the items of each user with the largest sums of what their places add: of a blend with ``terms``.
+
+    Args:
+        lists: with the terms in place of scores.
+        n: number of items to take.
+    """
     return fusion(lists.merged, n)
 
 
