@@ -61,7 +61,6 @@ PAGES: Final[dict[str, tuple[str, tuple[str, ...]]]] = {
         (
             "MethodSpec", "ImplicitInterests", "multitudes.nn.interest_assignment:Interests", "assign_events", "Config",
             "Metric", "EvaluatedLists", "BlendSpec", "UserLists", "Hits", "BlendedList",
-            "join_by_sum",
         ),
     ),
     "serve": (

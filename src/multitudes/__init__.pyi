@@ -29,7 +29,6 @@ from .publishing.publish import publish as publish
 from .retrieval.blend import BlendedList as BlendedList
 from .retrieval.blend import BlendSpec as BlendSpec
 from .retrieval.blend import UserLists as UserLists
-from .retrieval.blend import join_by_sum as join_by_sum
 from .retrieval.config import RetrieveConfig as RetrieveConfig
 from .retrieval.item_updates import add_items as add_items
 from .retrieval.item_updates import remove_items as remove_items

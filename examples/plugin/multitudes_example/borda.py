@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from multitudes import BlendSpec, Hits, join_by_sum
+from multitudes import BlendSpec, Hits
 
 
 def points(lists: Hits, share_Q: NDArray[np.float64]) -> NDArray[np.float32]:
@@ -12,4 +12,4 @@ def points(lists: Hits, share_Q: NDArray[np.float64]) -> NDArray[np.float32]:
     return (share_Q[:, None] * left_QN).astype(np.float32)
 
 
-borda = BlendSpec("same vectors, blended by weighted Borda counts", join_by_sum, terms=points)
+borda = BlendSpec("same vectors, blended by weighted Borda counts", terms=points)

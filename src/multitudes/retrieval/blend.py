@@ -222,16 +222,6 @@ def fusion(terms: MergedLists, n: int) -> BlendedList:
     return _take_best(terms.item_U, np.maximum(terms.score_KU, 0).sum(axis=-2), terms.score_KU, n)
 
 
-def join_by_sum(lists: UserLists, n: int) -> BlendedList:
-    """Take the items of each user with the largest sums of what their places add: of a blend with ``terms``.
-
-    Args:
-        lists: with the terms in place of scores.
-        n: number of items to take.
-    """
-    return fusion(lists.merged, n)
-
-
 def _take_best(
     item_U: NDArray[np.int64], score_U: NDArray[np.float32], credit_KU: NDArray[np.float32], n: int
 ) -> BlendedList:
@@ -247,7 +237,8 @@ class BlendSpec(NamedTuple):
     """A blend: one function, and what the search does for it."""
 
     meaning: str  # in a few words, beside a system of an evaluation
-    join: Callable[[UserLists, int], BlendedList]  # (lists, n) → up to n items of each user, best first
+    # (lists, n) → up to n items of each user, best first; without one, those with the largest sums of terms.
+    join: Callable[[UserLists, int], BlendedList] = lambda lists, n: fusion(lists.merged, n)
     terms: Terms | None = None  # in place of the scores of the lists
     is_deep: bool = False  # all items may come from one vector, so each is searched for all of them
 
@@ -256,7 +247,7 @@ BLENDS: Final = Registry(
     "blends",
     BlendSpec,
     {
-        "fusion": BlendSpec("same vectors, blended by rank", join_by_sum, terms=fusion_terms),
+        "fusion": BlendSpec("same vectors, blended by rank", terms=fusion_terms),
         "round_robin": BlendSpec("same vectors, blended in turns (the paper)", round_robin_of_users),
         "global_top": BlendSpec(
             "same vectors, blended by the best score", lambda lists, n: global_top(lists.merged, n), is_deep=True
