@@ -4,7 +4,7 @@ import inspect
 from collections.abc import Callable, Iterable
 from enum import Enum
 from types import NoneType, UnionType
-from typing import Annotated, Literal, NamedTuple, get_args, get_origin, get_type_hints
+from typing import Annotated, Literal, NamedTuple, Union, get_args, get_origin, get_type_hints
 
 from typer.models import ArgumentInfo, OptionInfo
 
@@ -96,7 +96,7 @@ def _parameter(parameter: inspect.Parameter, hint: object) -> Parameter:
 
 def _kind(kind: object) -> str:
     """Return the type as text: the choices, or text, path, int, float, flag."""
-    if get_origin(kind) in (UnionType, list):
+    if get_origin(kind) in (Union, UnionType, list):
         inner = next(argument for argument in get_args(kind) if argument is not NoneType)
         return f"{_kind(inner)}, repeatable" if get_origin(kind) is list else _kind(inner)
     if get_origin(kind) is Literal:

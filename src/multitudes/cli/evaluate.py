@@ -1,8 +1,7 @@
 """``multitudes evaluate`` and ``report``: metrics of a run beside its controls and baselines, and their HTML page."""
 
-from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -11,25 +10,12 @@ from multitudes.cli.set_option import SetOption, parse_overrides
 from multitudes.progress import ProgressBar
 
 
-class SplitName(StrEnum):
-    """The held-out splits."""
-
-    TEST = "test"
-    VALIDATION = "validation"
-
-
-class TargetName(StrEnum):
-    """The kinds of targets."""
-
-    NEW = "new"
-    ALL = "all"
-    BOTH = "both"
-
-
 def evaluate_command(
     run: Annotated[Path, typer.Argument(help="Run folder written by `multitudes train`.")],
-    split: Annotated[SplitName | None, typer.Option(help="Held-out split; default: test.")] = None,
-    targets: Annotated[TargetName | None, typer.Option(help="First-time targets, all, or both (default).")] = None,
+    split: Annotated[Literal["test", "validation"] | None, typer.Option(help="Held-out split; default: test.")] = None,
+    targets: Annotated[
+        Literal["new", "all", "both"] | None, typer.Option(help="First-time targets, all, or both (default).")
+    ] = None,
     max_users: Annotated[int | None, typer.Option(min=1, help="Random sample of this many users.")] = None,
     against: Annotated[list[Path] | None, typer.Option(help="Compare with this evaluated run; repeatable.")] = None,
     prepared: Annotated[Path | None, typer.Option(help="Prepared folder of the run, if it was moved.")] = None,
@@ -56,7 +42,7 @@ def evaluate_command(
     from multitudes.retrieval.config import RetrieveConfig
     from multitudes.training.runs import open_run
 
-    given = {"split": split and split.value, "targets": targets and targets.value, "max_users": max_users}
+    given = {"split": split, "targets": targets, "max_users": max_users}
     changes = parse_overrides(overrides, "evaluate", "retrieve")
     settings = load_section(config, "evaluate", EvaluateConfig, changes)
     settings = settings.model_copy(update={name: value for name, value in given.items() if value is not None})
@@ -82,7 +68,7 @@ def evaluate_command(
 def report_command(
     run: Annotated[Path, typer.Argument(help="Run folder, after `multitudes evaluate`.")],
     out: Annotated[Path | None, typer.Option(help="HTML file to write; default: RUN/report.html.")] = None,
-    split: Annotated[SplitName, typer.Option(help="Split whose evaluation is shown.")] = SplitName.TEST,
+    split: Annotated[Literal["test", "validation"], typer.Option(help="Split whose evaluation is shown.")] = "test",
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")] = False,
 ) -> None:
     """Write the evaluation of a run as one HTML file.
@@ -92,7 +78,7 @@ def report_command(
     from multitudes.report.evaluation_page import write_evaluation_page
 
     file = out or run / "report.html"
-    write_evaluation_page(run, file, split.value)
+    write_evaluation_page(run, file, split)
     typer.echo(f"{file}: {file.stat().st_size / 1024:.0f} KiB, opens in any browser")
     if json:
         print_json({"run": str(run), "report": str(file), "bytes": file.stat().st_size})

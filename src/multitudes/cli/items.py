@@ -1,8 +1,7 @@
 """``multitudes items``: add items to the current release, or remove some, without a new release."""
 
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -13,15 +12,8 @@ if TYPE_CHECKING:
     from multitudes.retrieval.item_updates import AddedItems
 
 
-class ItemsAction(StrEnum):
-    """What to do with the items."""
-
-    ADD = "add"
-    REMOVE = "remove"
-
-
 def items_command(
-    action: Annotated[ItemsAction, typer.Argument(help="Add or replace the items, or remove them.")],
+    action: Annotated[Literal["add", "remove"], typer.Argument(help="Add or replace the items, or remove them.")],
     releases: Annotated[Path, typer.Argument(help="Folder of releases.")],
     file: Annotated[Path, typer.Argument(help="Items table, as in a data set; to remove: a table with item_id.")],
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")] = False,
@@ -32,7 +24,7 @@ def items_command(
     """
     from multitudes.retrieval.item_updates import add_items, remove_items
 
-    if action is ItemsAction.ADD:
+    if action == "add":
         with ProgressBar("items") as progress:
             added = add_items(releases, file, progress)
         _print_added_items(releases, added)
@@ -44,7 +36,7 @@ def items_command(
     if cut_bytes:
         typer.echo(f"multitudes: warning: {cut_bytes:,} bytes of an unfinished update were cut off", err=True)
     if json:
-        print_json({"action": action.value, "releases": str(releases), **record})
+        print_json({"action": action, "releases": str(releases), **record})
 
 
 def _print_added_items(releases: Path, added: "AddedItems") -> None:

@@ -1,8 +1,7 @@
 """``multitudes validate`` and ``prepare``: check tables, and turn them into the arrays that training reads."""
 
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -19,20 +18,10 @@ if TYPE_CHECKING:
     from multitudes.data.prepared import PreparedData
     from multitudes.data.validate import ValidationReport
 
-
-class SplitRule(StrEnum):
-    """Rules to hold out events for validation and test."""
-
-    TIME = "time"
-    USER = "user"
-    LEAVE_ONE_OUT = "leave_one_out"
-
-
-class TieRule(StrEnum):
-    """Orders for events of a user with equal timestamps."""
-
-    FILE = "file"
-    SHUFFLE = "shuffle"
+EngineOption = Annotated[
+    str | None,
+    typer.Option(help="duckdb: this machine; spark: a cluster (add-on multitudes-spark). The result is the same."),
+]
 
 
 def validate_command(
@@ -41,10 +30,7 @@ def validate_command(
     ],
     config: Annotated[Path | None, typer.Option(help="TOML file with [prepare] and [engine].")] = None,
     overrides: SetOption = None,
-    engine: Annotated[
-        str | None,
-        typer.Option(help="duckdb: this machine; spark: a cluster (add-on multitudes-spark). The result is the same."),
-    ] = None,
+    engine: EngineOption = None,
     master: Annotated[
         str | None, typer.Option(help="Spark master: local[2], spark://host:7077 …; implies --engine spark.")
     ] = None,
@@ -129,11 +115,15 @@ def prepare_command(
         Path | None, typer.Option(help="TOML file with [prepare]; the options below override it.")
     ] = None,
     overrides: SetOption = None,
-    split: Annotated[SplitRule | None, typer.Option(help="Rule to hold out events.")] = None,
+    split: Annotated[
+        Literal["time", "user", "leave_one_out"] | None, typer.Option(help="Rule to hold out events.")
+    ] = None,
     follows_from_share: Annotated[
         float | None, typer.Option(help="Derive followed topics from this first share of each user's events.")
     ] = None,
-    ties: Annotated[TieRule | None, typer.Option(help="Order of a user's events with equal timestamps.")] = None,
+    ties: Annotated[
+        Literal["file", "shuffle"] | None, typer.Option(help="Order of a user's events with equal timestamps.")
+    ] = None,
     min_rating: Annotated[
         float | None, typer.Option(help="Events rated below stay in the history but are no positives.")
     ] = None,
@@ -147,10 +137,7 @@ def prepare_command(
     served_within_s: Annotated[
         int, typer.Option(min=0, help="Attribute an engagement to an item served at most this many seconds before.")
     ] = 86_400,
-    engine: Annotated[
-        str | None,
-        typer.Option(help="duckdb: this machine; spark: a cluster (add-on multitudes-spark). The result is the same."),
-    ] = None,
+    engine: EngineOption = None,
     master: Annotated[
         str | None, typer.Option(help="Spark master: local[2], spark://host:7077 …; implies --engine spark.")
     ] = None,
@@ -224,7 +211,6 @@ def _prepare_config(
     from multitudes.data.prepare import PrepareConfig
 
     settings = {name: value for name, value in options.items() if value is not None}
-    settings = {name: str(value) if isinstance(value, StrEnum) else value for name, value in settings.items()}
     from_file = load_section(config, "prepare", PrepareConfig, overrides)
     return parse(PrepareConfig, from_file.model_dump() | settings, "options")
 

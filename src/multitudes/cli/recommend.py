@@ -1,8 +1,7 @@
 """``multitudes recommend`` and ``export``: candidates for one user or all users, and their export to other systems."""
 
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -19,12 +18,6 @@ if TYPE_CHECKING:
     from multitudes.retrieval.retriever import Retriever
 
 _MAX_COUNT = 10**9  # a larger number is a typing error
-
-
-class ExportKind(StrEnum):
-    """What can be exported."""
-
-    RESULTS = "results"
 
 
 def recommend_command(
@@ -207,7 +200,7 @@ def _split_list(text: str | None) -> list[str]:
 
 
 def export_command(
-    what: Annotated[ExportKind, typer.Argument(help="What to export.")],
+    what: Annotated[Literal["results"], typer.Argument(help="What to export.")],
     source: Annotated[Path, typer.Argument(help="Folder written by `multitudes recommend --all --out`.")],
     to: Annotated[
         Path, typer.Option(help="File to write: .jsonl, one user per line; or .parquet, one candidate per row.")
@@ -227,4 +220,4 @@ def export_command(
     rows = export_results(source, to)
     typer.echo(f"{to}: {rows:,} rows")
     if json:
-        print_json({"what": what.value, "source": str(source), "to": str(to), "rows": rows})
+        print_json({"what": what, "source": str(source), "to": str(to), "rows": rows})

@@ -45,6 +45,11 @@ class EvaluatedLists(NamedTuple):
     judged: JudgedUsers | None = None  # the interests of the users
 
     @property
+    def ranks(self) -> tuple[Column, NDArray[np.int64], int]:
+        """The ranks, the offsets of each user's targets, and N: what ranking metrics take."""
+        return self.rank_T, self.held.target_offset, self.item_BN.shape[1]
+
+    @property
     def histories(self) -> list[NDArray[np.int64]]:
         """The distinct items of each user before the targets, newest first."""
         return seen_items(self.items.prepared, self.held)
@@ -68,14 +73,6 @@ def _served(lists: EvaluatedLists) -> Column:
     return np.where(coverage.has_interests(history_BC), served_B, np.nan)
 
 
-def _recall(lists: EvaluatedLists) -> Column:
-    return ranking.recall(lists.rank_T, lists.held.target_offset, lists.item_BN.shape[1])
-
-
-def _ndcg(lists: EvaluatedLists) -> Column:
-    return ranking.ndcg(lists.rank_T, lists.held.target_offset, lists.item_BN.shape[1])
-
-
 def _topics_hit(lists: EvaluatedLists) -> Column:
     is_hit_T = np.isfinite(lists.rank_T)
     user_P = ranking.target_rows(lists.held.target_offset)[is_hit_T]
@@ -88,8 +85,8 @@ METRICS: Final = Registry(
     Metric,
     {
         "served": Metric("served", "share of a user's interests that get half their share of the list", _served),
-        "recall": Metric("recall", "share of a user's targets in the list", _recall),
-        "ndcg": Metric("NDCG", "the same, weighted by place", _ndcg),
+        "recall": Metric("recall", "share of a user's targets in the list", lambda lists: ranking.recall(*lists.ranks)),
+        "ndcg": Metric("NDCG", "the same, weighted by place", lambda lists: ranking.ndcg(*lists.ranks)),
         "topics": Metric("topics hit", "distinct topics of the targets in the list", _topics_hit, digits=2),
     },
 )

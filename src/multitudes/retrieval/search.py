@@ -121,7 +121,7 @@ class SearchResult(NamedTuple):
         """Return the first ``limit_BK`` items of each list."""
         return self._replace(hits=truncate_hits(self.hits, limit_BK[self.user_Q, self.column_Q]))
 
-    def fusion_terms(self, share_BK: NDArray[np.float64], terms: blend.Terms = blend.fusion_terms) -> "SearchResult":
+    def with_terms(self, terms: blend.Terms, share_BK: NDArray[np.float64]) -> "SearchResult":
         """Return the lists with what each place adds to a fusion in place of scores, which do not compare."""
         score_QN = terms(self.hits, share_BK[self.user_Q, self.column_Q])
         return self._replace(hits=self.hits._replace(score_QN=score_QN))
@@ -186,7 +186,7 @@ def _find_chunk(
     result = _search(vectors, catalogue, limit_BK, excluded, config) if lists is None else lists.top(limit_BK)
     timer("search")
     chosen = blend.BLENDS[config.blend]
-    proposed = result.fusion_terms(share_BK, chosen.terms) if chosen.terms else result
+    proposed = result.with_terms(chosen.terms, share_BK) if chosen.terms else result
     merged = proposed.merge(share_BK.shape)
     lists_of_users = blend.UserLists(proposed.hits, proposed.user_Q, proposed.column_Q, merged, share_BK, n)
     blended = chosen.join(lists_of_users, most)
