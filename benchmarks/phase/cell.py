@@ -131,7 +131,7 @@ class PlantedCell:
             new_R[self.users.event_BL[b] - first] = 0
             own_N = row_BN[b] - first
             recall_B[b] = new_R[own_N[(own_N >= 0) & (own_N < len(new_R))]].sum() / new_R.sum()
-        return ListFigures(served(self._shares(row_BN), self.history_BC), recall_B)
+        return ListFigures(np.nan_to_num(served(self._shares(row_BN), self.history_BC)), recall_B)
 
     def _lists(
         self, kind: InterestKind, vector_BKD: NDArray[np.float32], weight_BK: Column

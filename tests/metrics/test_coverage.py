@@ -1,5 +1,6 @@
 """Coverage of interests, beside formulas written out element by element, and on two lists with equal hits."""
 
+from functools import partial
 from itertools import pairwise
 
 import numpy as np
@@ -30,6 +31,9 @@ def shares(rows, class_I):
     return coverage.class_shares(user, class_I[item], (len(rows), CLASSES))
 
 
+approx = partial(pytest.approx, nan_ok=True)
+
+
 def flat(targets):
     return np.cumsum([0, *map(len, targets)]), np.concatenate([np.zeros(0), *map(np.array, targets)]).astype(int)
 
@@ -49,9 +53,9 @@ def test_shares_of_lists_are_compared_with_those_of_histories(world):
         found = [c for c in held if q[c] >= p[c] / 2]
         kl = sum(x * np.log(x / (0.99 * y + 0.01 * x)) for x, y in zip(p, q, strict=True) if x)
         head = p.index(max(p))
-        assert coverage.served(list_BC, history_BC)[b] == pytest.approx(len(found) / len(held) if held else 0)
-        assert coverage.miscalibration(list_BC, history_BC)[b] == pytest.approx(kl if held else 0)
-        assert coverage.head_excess(list_BC, history_BC)[b] == pytest.approx(q[head] - p[head] if held else 0)
+        assert coverage.served(list_BC, history_BC)[b] == approx(len(found) / len(held) if held else np.nan)
+        assert coverage.miscalibration(list_BC, history_BC)[b] == approx(kl if held else np.nan)
+        assert coverage.head_excess(list_BC, history_BC)[b] == approx(q[head] - p[head] if held else np.nan)
 
 
 @given(worlds())
@@ -70,8 +74,8 @@ def test_hits_are_counted_by_the_class_of_the_target(world):
             hits = [t for t in of_class if t in lists[b]]
             assert found.hits_BC[b, c] == len(hits)
             recalls += [len(hits) / len(of_class)] if of_class else []
-        assert found.mean_recall_B[b] == pytest.approx(np.mean(recalls) if recalls else 0)
-        assert found.worst_recall_B[b] == pytest.approx(min(recalls, default=0))
+        assert found.mean_recall_B[b] == approx(np.mean(recalls) if recalls else np.nan)
+        assert found.worst_recall_B[b] == approx(min(recalls, default=np.nan))
         expected = [max(p) > 0 and class_I[t] != p.index(max(p)) for t in targets[b]]
         assert beside_T[start:end].tolist() == expected
 
@@ -99,7 +103,7 @@ def test_alpha_ndcg_is_the_gain_of_the_list_beside_that_of_a_greedy_one(world):
         while left and len(best) < N:
             best.append(max(left, key=lambda t: gain([*best, t], wanted)))
             left.remove(best[-1])
-        assert found_B[b] == pytest.approx(gain(lists[b], wanted) / gain(best, wanted) if best else 0)
+        assert found_B[b] == approx(gain(lists[b], wanted) / gain(best, wanted) if best else np.nan)
 
 
 def test_the_depth_is_the_median_rank_of_the_first_item_of_each_interest():

@@ -65,12 +65,10 @@ class Metric(NamedTuple):
 
 
 def _served(lists: EvaluatedLists) -> Column:
-    """Return NaN for users without interests."""
     if lists.judged is None:
         return np.full(len(lists.held), np.nan)
-    history_BC = lists.judged.clusters.history_BC
-    served_B = coverage.served(lists.judged.clusters.list_shares(lists.item_BN), history_BC)
-    return np.where(coverage.has_interests(history_BC), served_B, np.nan)
+    clusters = lists.judged.clusters
+    return coverage.served(clusters.list_shares(lists.item_BN), clusters.history_BC)
 
 
 def _topics_hit(lists: EvaluatedLists) -> Column:

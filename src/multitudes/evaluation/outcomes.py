@@ -27,25 +27,15 @@ from multitudes.seeding import generator
 Measures = dict[str, NDArray[np.float64]]  # name → value per user, shape (B,)
 Column = NDArray[np.float64]
 UNCONDITIONED = "unconditioned"  # the system of the one vector of the whole history
-# Numerator and denominator of each figure beside METRICS, summed over users. Interests are the clusters of the judge.
-FIGURES = {
-    "hr": ("hits", "targets"),
-    "kl": ("kl", "has_interests"),
-    "head_excess": ("head_excess", "has_interests"),
-    "hr_other": ("other_hits", "other_targets"),
-    "macro_recall": ("macro_recall", "has_target_interests"),
-    "worst_recall": ("worst_recall", "has_target_interests"),
-    "adopted_1": ("adopted_1", "users"),
-    "adopted_3": ("adopted_3", "users"),
-    "alpha_ndcg": ("alpha_ndcg", "has_target_interests"),
-    "topics_served": ("topics_served", "has_topics"),
-    "topics_kl": ("topics_kl", "has_topics"),
-    "tail_share": ("tail_hits", "hits"),
-    "candidates": ("candidates", "users"),
-    "candidate_topics": ("candidate_topics", "users"),
-    "candidate_entropy": ("candidate_entropy", "users"),
-}
+# Numerator and denominator of the figures that are no means over users.
+FIGURES = {"hr": ("hits", "targets"), "hr_other": ("other_hits", "other_targets"), "tail_share": ("tail_hits", "hits")}
 COMPARED_FIGURES = ("hr", *METRICS, "hr_other")  # figures whose differences are reported
+# Means over the users for whom they are defined. Interests are the clusters of the judge.
+MEANS = (
+    *METRICS,
+    *("kl", "head_excess", "macro_recall", "worst_recall", "adopted_1", "adopted_3", "alpha_ndcg"),
+    *("topics_served", "topics_kl", "candidates", "candidate_topics", "candidate_entropy"),
+)
 
 
 class ListKey(NamedTuple):
@@ -74,7 +64,7 @@ def list_measures(
     Returns:
         hits; the values of ``METRICS``; hits by segment of targets, such as tail_hits; candidates: length of the list;
         candidate_topics and candidate_entropy (nats): how the list spreads over topics; and what ``metrics.coverage``
-        measures, 0 where it is not defined.
+        measures, NaN where it is not defined.
     """
     rank_T = ranking.ranks_in_list(ranked_BN, held.target_offset, held.target)
     hit_T = np.isfinite(rank_T)
@@ -115,25 +105,20 @@ def _coverage_measures(ranked_BN: NDArray[np.int64], rank_T: Column, held: HeldO
 def target_measures(
     held: HeldOut, items: ItemFacts, labels: TargetLabels | None = None, judged: JudgedUsers | None = None
 ) -> Measures:
-    """Return the number of targets of each user: all, and by segment of targets; and who has interests."""
+    """Return the number of targets of each user: all, and by segment of targets, and by interest."""
     all_T = np.ones(len(held.target), dtype=np.bool_)
     return {
         "targets": np.diff(held.target_offset).astype(np.float64),
         **_counts_by_segment(held, items, labels, all_T, "targets"),
-        **(_interest_counts(held, judged) if judged else {}),
+        **({"other_targets": _other_targets(held, judged)} if judged else {}),
     }
 
 
-def _interest_counts(held: HeldOut, judged: JudgedUsers) -> Measures:
-    """Return the denominators of the figures on interests: a user without the interests is in none of the figures."""
+def _other_targets(held: HeldOut, judged: JudgedUsers) -> Column:
+    """Return how many targets of each user are not of the head interest; 0 for a user without interests."""
     class_T = judged.clusters.class_I[held.target]
     is_other_T = coverage.is_beside_head(class_T, held.target_offset, judged.clusters.history_BC)
-    return {
-        "has_interests": coverage.has_interests(judged.clusters.history_BC).astype(np.float64),
-        "has_topics": coverage.has_interests(judged.topics.history_BC).astype(np.float64),
-        "other_targets": ranking.sum_per_user(is_other_T, held.target_offset),
-        "has_target_interests": (ranking.sum_per_user(class_T >= 0, held.target_offset) > 0).astype(np.float64),
-    }
+    return ranking.sum_per_user(is_other_T, held.target_offset)
 
 
 def concatenate_measures(chunks: list[Measures]) -> Measures:
@@ -183,17 +168,11 @@ class Bootstrap(NamedTuple):
 
 
 def list_ratios(measures: Measures, targets: Measures) -> dict[str, Ratio]:
-    """Return the figures of one list, of those that were measured: ``METRICS`` and ``FIGURES``."""
-    known = {**targets, **measures, "users": np.ones(len(targets["targets"]))}
-    pooled = {
-        name: (known[above], known[below]) for name, (above, below) in FIGURES.items() if {above, below} <= known.keys()
-    }
-    means = {
-        name: (np.nan_to_num(known[name]), np.isfinite(known[name]).astype(np.float64))
-        for name in METRICS
-        if name in known
-    }
-    return {name: Ratio(*columns) for name, columns in (pooled | means).items()}
+    """Return the figures of one list, of those that were measured: ``FIGURES`` and ``MEANS``."""
+    known = targets | measures
+    pooled = {name: Ratio(*(known[m] for m in pair)) for name, pair in FIGURES.items() if known.keys() >= {*pair}}
+    means = {name: known[name] for name in MEANS if name in known}
+    return pooled | {name: Ratio(np.nan_to_num(value_B), np.isfinite(value_B) * 1.0) for name, value_B in means.items()}
 
 
 def methods_and_differences(

@@ -16,7 +16,7 @@ interval), minus the interaction, which the bootstrap over users already contain
 """
 
 from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -120,7 +120,7 @@ def _interval(value: float, draws: NDArray[np.float64], level: float) -> Interva
     return Interval(float(value), float(low), float(high))
 
 
-def ratio_or_nan(numerator: NDArray[np.float64], denominator: NDArray[np.float64]) -> NDArray[np.float64]:
+def ratio_or_nan(numerator: NDArray[Any], denominator: NDArray[Any]) -> NDArray[np.float64]:
     """Return the ratios element by element; NaN where the denominator is zero."""
     ratio = np.full(numerator.shape, np.nan)
     np.divide(numerator, denominator, out=ratio, where=denominator != 0)

@@ -45,20 +45,18 @@ def has_interests(history_BC: Column) -> NDArray[np.bool_]:
 
 
 def served(list_BC: Column, history_BC: Column) -> Column:
-    """Return the share of a user's interests that get half their share of the list (B,); 0 without interests."""
+    """Return the share of a user's interests that get half their share of the list (B,); NaN without interests."""
     interest_BC = is_interest(history_BC)
     is_served_BC = interest_BC & (list_BC >= _SERVED * history_BC)
-    served_B: Column = is_served_BC.sum(axis=1) / interest_BC.sum(axis=1).clip(min=1)
-    return served_B
+    return ratio_or_nan(is_served_BC.sum(axis=1), interest_BC.sum(axis=1))
 
 
 def miscalibration(list_BC: Column, history_BC: Column) -> Column:
     """Return KL(p ‖ .99 q + .01 p) in nats, p the shares of the history and q those of the list (Steck 2018), (B,).
 
-    0 without interests.
+    NaN without interests.
     """
-    divergence_B: Column = divergence_terms(list_BC, history_BC).sum(axis=1)
-    return divergence_B * has_interests(history_BC)
+    return np.where(has_interests(history_BC), divergence_terms(list_BC, history_BC).sum(axis=1), np.nan)
 
 
 def divergence_terms(list_BC: Column, history_BC: Column) -> Column:
@@ -70,10 +68,9 @@ def divergence_terms(list_BC: Column, history_BC: Column) -> Column:
 
 
 def head_excess(list_BC: Column, history_BC: Column) -> Column:
-    """Return the head interest's share of the list minus its share of the history (B,); 0 without interests."""
+    """Return the head interest's share of the list minus its share of the history (B,); NaN without interests."""
     rows, head_B = np.arange(len(history_BC)), history_BC.argmax(axis=1)
-    excess_B: Column = (list_BC - history_BC)[rows, head_B] * has_interests(history_BC)
-    return excess_B
+    return np.where(has_interests(history_BC), (list_BC - history_BC)[rows, head_B], np.nan)
 
 
 def is_beside_head(class_T: NDArray[np.integer], offset: NDArray[np.int64], history_BC: Column) -> NDArray[np.bool_]:
@@ -85,7 +82,7 @@ def is_beside_head(class_T: NDArray[np.integer], offset: NDArray[np.int64], hist
 
 
 class HitsByClass(NamedTuple):
-    """The classes of a user's targets, (B,) each; 0 for a user whose targets have no class."""
+    """The classes of a user's targets, (B,) each; recall is NaN for a user whose targets have no class."""
 
     mean_recall_B: Column
     worst_recall_B: Column
@@ -104,8 +101,9 @@ def hits_by_class(
     )
     recall_BC = ratio_or_nan(hits_BC.astype(np.float64), targets_BC.astype(np.float64))
     classes_B = (targets_BC > 0).sum(axis=1)
-    worst_B = np.where(targets_BC > 0, recall_BC, 1.0).min(axis=1, initial=1.0) * (classes_B > 0)
-    return HitsByClass(np.nansum(recall_BC, axis=1) / classes_B.clip(min=1), worst_B, hits_BC)
+    worst_B = np.where(targets_BC > 0, recall_BC, np.inf).min(axis=1, initial=np.inf)
+    mean_B = ratio_or_nan(np.nansum(recall_BC, axis=1), classes_B)
+    return HitsByClass(mean_B, np.where(classes_B > 0, worst_B, np.nan), hits_BC)
 
 
 def alpha_ndcg(
@@ -113,7 +111,7 @@ def alpha_ndcg(
 ) -> Column:
     """Return α-nDCG (Clarke et al. 2008) with α = .5, (B,): the k-th hit of a class gains 2^(1 − k) / log2(rank + 1).
 
-    The best list holds the targets by falling gain. 0 for a user whose targets have no class.
+    The best list holds the targets by falling gain. NaN for a user whose targets have no class.
     """
     has_class_T = class_T >= 0
     owner_X, rank_X = target_rows(offset)[has_class_T], rank_T[has_class_T]
@@ -123,7 +121,7 @@ def alpha_ndcg(
         np.bincount(owner_X, np.where(place_X <= cutoff, gain_X / np.log2(place_X + 1), 0.0), minlength=len(offset) - 1)
         for place_X in (rank_X, best_X)
     )
-    return np.nan_to_num(ratio_or_nan(gained_B.astype(np.float64), best_B.astype(np.float64)))
+    return ratio_or_nan(gained_B, best_B)
 
 
 def depth_at_coverage(score_BI: NDArray[np.floating], class_I: NDArray[np.integer], history_BC: Column) -> Column:
