@@ -83,14 +83,13 @@ class Registry(Mapping[str, T]):
     __eq__, __hash__ = object.__eq__, object.__hash__  # as a part of a type
 
     def __get_pydantic_core_schema__(self, source: object, handler: Callable[[object], Any]) -> Any:  # noqa: ANN401
-        from pydantic_core import core_schema  # noqa: PLC0415 (the command line has names before it has settings)
+        # Imported here, since the command line has names before it has settings.
+        from pydantic_core import PydanticKnownError, core_schema  # noqa: PLC0415
 
-        return core_schema.no_info_after_validator_function(self._check, handler(source))
+        def check(name: str) -> str:
+            if name not in self:
+                expected = f"{', '.join(map(repr, self))} or a name that an installed plugin adds"
+                raise PydanticKnownError("literal_error", {"expected": expected})
+            return name
 
-    def _check(self, name: str) -> str:
-        from pydantic_core import PydanticKnownError  # noqa: PLC0415
-
-        if name not in self:
-            expected = f"{', '.join(map(repr, self))} or a name that an installed plugin adds"
-            raise PydanticKnownError("literal_error", {"expected": expected})
-        return name
+        return core_schema.no_info_after_validator_function(check, handler(source))

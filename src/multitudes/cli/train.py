@@ -8,24 +8,14 @@ import typer
 
 from multitudes.cli.output import config_words, print_json, print_next
 from multitudes.cli.set_option import SetOption, parse_overrides
-from multitudes.nn.methods import (
-    COMBINED,
-    DEFAULT_METHOD,
-    FOLLOWED,
-    LINEAR,
-    METHOD_NAMES,
-    METHODS,
-    PINNERSAGE,
-    WITHOUT_TORCH,
-)
+from multitudes.nn.methods import COMBINED, DEFAULT_METHOD, FOLLOWED, LINEAR, METHOD_NAMES, PINNERSAGE, WITHOUT_TORCH
 from multitudes.progress import Progress, ProgressBar, silent
 
 if TYPE_CHECKING:
     from multitudes.data.prepared import PreparedData
 
 METHOD_HELP = (
-    f"How user vectors are made: {', '.join(METHOD_NAMES)}, or a method of a plugin. Default: {DEFAULT_METHOD}, or that"
-    " of RUN."
+    f"How user vectors are made: {', '.join(METHOD_NAMES)}, or a plugin's. Default: {DEFAULT_METHOD}, or RUN's."
 )
 
 
@@ -58,8 +48,7 @@ def train_command(
     anew, with RUN's settings and regularisation, on validation events too. Under torchrun several processes train one
     model: docs/ranks.md.
     """
-    if method is not None:
-        _check_method(method)
+    _check_method(method or DEFAULT_METHOD)
     options = _Options(prepared, out, seed, config, overrides, {"resume": resume, "overwrite": overwrite}, json)
     if method in (PINNERSAGE, FOLLOWED) and refit is None and continues is None:
         (_make_pinnersage if method == PINNERSAGE else _make_followed)(options)
@@ -266,6 +255,7 @@ def _print_next(run: Path, config: Path | None, *, final: bool) -> None:
 def _check_method(method: str) -> None:
     from multitudes.config import suggestion
     from multitudes.errors import UsageError
+    from multitudes.nn.methods import METHODS
 
     if method not in METHOD_NAMES and method not in METHODS:
         known = suggestion(method, (*METHODS, *WITHOUT_TORCH))

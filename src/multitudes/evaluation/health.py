@@ -11,26 +11,21 @@ from numpy.typing import NDArray
 from multitudes.batches.held_out import HeldOut
 from multitudes.batches.user_vectors import InterestKind, UserVectors
 from multitudes.evaluation.outcomes import Bootstrap, Measures, Ratio, intervals_by_name
-from multitudes.linear.judge import UserInterests
-from multitudes.metrics import coverage, interests, ranking
+from multitudes.metrics import interests, ranking
 
 POPULAR = "popular"  # source of candidates that no vector found
 
 
 def vector_measures(vectors: UserVectors) -> Measures:
-    """Return measures of the vectors of each user. Undefined values are 0, and a has_… measure counts defined ones."""
+    """Return measures of the vectors of each user, NaN where they are not defined."""
     implicit_K = np.array([kind == "implicit" for kind in vectors.kinds], dtype=np.bool_)
     explicit_K = np.array([kind == "explicit" for kind in vectors.kinds], dtype=np.bool_)
     effective_B = interests.effective_interests(vectors.weight_BK[:, implicit_K] * vectors.mask_BK[:, implicit_K])
-    between_B = interests.mean_pairwise_cosine(vectors.vectors_BKD[:, implicit_K], vectors.mask_BK[:, implicit_K])
-    all_B = interests.mean_pairwise_cosine(vectors.vectors_BKD, vectors.mask_BK)
+    implicit = vectors.vectors_BKD[:, implicit_K], vectors.mask_BK[:, implicit_K]
     return {
-        "effective": effective_B,
-        "has_interests": (effective_B > 0).astype(np.float64),
-        "cosine": np.nan_to_num(between_B),
-        "has_cosine": np.isfinite(between_B).astype(np.float64),
-        "cosine_all": np.nan_to_num(all_B),
-        "has_cosine_all": np.isfinite(all_B).astype(np.float64),
+        "effective": np.where(effective_B > 0, effective_B, np.nan),
+        "cosine": interests.mean_pairwise_cosine(*implicit),
+        "cosine_all": interests.mean_pairwise_cosine(vectors.vectors_BKD, vectors.mask_BK),
         "implicit_filled": vectors.mask_BK[:, implicit_K].sum(axis=1).astype(np.float64),
         "explicit_filled": vectors.mask_BK[:, explicit_K].sum(axis=1).astype(np.float64),
     }
@@ -55,36 +50,20 @@ def source_measures(
     return measures
 
 
-def overlap_measures(implicit_BN: NDArray[np.int64], explicit_BN: NDArray[np.int64]) -> Measures:
-    """Return the overlap of the lists of implicit and of explicit vectors alone, for users with both."""
-    overlap_B = interests.overlap(implicit_BN, explicit_BN)
-    return {"overlap": np.nan_to_num(overlap_B), "has_overlap": np.isfinite(overlap_B).astype(np.float64)}
-
-
-def depth_measures(score_BI: NDArray[np.floating], judged: UserInterests) -> Measures:
-    """Return the rank at which a list by these scores reaches an interest, the median over a user's interests."""
-    depth_B = coverage.depth_at_coverage(score_BI, judged.class_I, judged.history_BC)
-    return {"depth": np.nan_to_num(depth_B), "has_depth": np.isfinite(depth_B).astype(np.float64)}
-
-
 def interest_summary(measures: Measures, kinds: tuple[InterestKind, ...], bootstrap: Bootstrap) -> dict[str, Any]:
     """Return the section ``interests`` of a result: figures with intervals, and the share of each column of vectors."""
     users_B = np.ones(len(measures["effective"]))
     figures: dict[str, Ratio] = {}
     if "implicit" in kinds:
         slots_B = users_B * kinds.count("implicit")
-        figures["effective"] = Ratio(measures["effective"], measures["has_interests"])
-        figures["cosine"] = Ratio(measures["cosine"], measures["has_cosine"])
+        figures |= {name: Ratio.mean(measures[name]) for name in ("effective", "cosine")}
         figures["empty_slots"] = Ratio(slots_B - measures["implicit_filled"], slots_B)
     if "explicit" in kinds:
         slots_B = users_B * kinds.count("explicit")
         figures["empty_topics"] = Ratio(slots_B - measures["explicit_filled"], slots_B)
     if len(kinds) > 1:
-        figures["cosine_all"] = Ratio(measures["cosine_all"], measures["has_cosine_all"])
-    if "overlap" in measures:
-        figures["overlap"] = Ratio(measures["overlap"], measures["has_overlap"])
-    if "depth" in measures:
-        figures["depth_at_coverage"] = Ratio(measures["depth"], measures["has_depth"])
+        figures["cosine_all"] = Ratio.mean(measures["cosine_all"])
+    figures |= {name: Ratio.mean(measures[name]) for name in ("overlap", "depth_at_coverage") if name in measures}
     return intervals_by_name(figures, bootstrap) | {"sources": _source_shares(measures, kinds, bootstrap)}
 
 

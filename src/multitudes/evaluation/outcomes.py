@@ -151,6 +151,11 @@ class Ratio(NamedTuple):
     numerator_B: Column
     denominator_B: Column
 
+    @classmethod
+    def mean(cls, value_B: Column) -> "Ratio":
+        """Return the mean over the users for whom a value is defined."""
+        return cls(np.nan_to_num(value_B), np.isfinite(value_B).astype(np.float64))
+
 
 class Bootstrap(NamedTuple):
     """Settings of the intervals. The same seed draws the same users every time, so all figures are paired."""
@@ -171,8 +176,7 @@ def list_ratios(measures: Measures, targets: Measures) -> dict[str, Ratio]:
     """Return the figures of one list, of those that were measured: ``FIGURES`` and ``MEANS``."""
     known = targets | measures
     pooled = {name: Ratio(*(known[m] for m in pair)) for name, pair in FIGURES.items() if known.keys() >= {*pair}}
-    means = {name: known[name] for name in MEANS if name in known}
-    return pooled | {name: Ratio(np.nan_to_num(value_B), np.isfinite(value_B) * 1.0) for name, value_B in means.items()}
+    return pooled | {name: Ratio.mean(known[name]) for name in MEANS if name in known}
 
 
 def methods_and_differences(

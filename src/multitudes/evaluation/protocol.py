@@ -52,7 +52,7 @@ from multitudes.evaluation.system_search import Exclusion, RankedLists, ranked_l
 from multitudes.evaluation.target_segments import TimeSegments
 from multitudes.evaluation.targets import TargetKind, items_to_exclude, targets_of_kind
 from multitudes.linear.judge import Judge, JudgedUsers
-from multitudes.metrics import ranking
+from multitudes.metrics import coverage, interests, ranking
 from multitudes.progress import Progress, silent
 from multitudes.retrieval.allocation import proposals, vector_shares
 from multitudes.retrieval.blend import BLENDS
@@ -325,7 +325,7 @@ class Evaluator:
         measures |= health.source_measures(own.item_BN, own.interest_BN, held, len(vectors.kinds))
         alone = [lists.get(ListKey(kind, budget)) for kind in ("implicit", "explicit")]
         if alone[0] is not None and alone[1] is not None:
-            measures |= health.overlap_measures(alone[0].item_BN, alone[1].item_BN)
+            measures["overlap"] = interests.overlap(alone[0].item_BN, alone[1].item_BN)
         return measures
 
     def _depth(
@@ -335,7 +335,7 @@ class Evaluator:
         if users.one_score_BI is None:
             return {}
         score_BI = np.where(excluded.is_excluded_BI, -np.inf, users.one_score_BI[row_B])
-        return health.depth_measures(score_BI, judged.clusters)
+        return {"depth_at_coverage": coverage.depth_at_coverage(score_BI, *judged.clusters)}
 
 
 def _concatenate(held: HeldOut, batches: list[Measurements]) -> Measurements:

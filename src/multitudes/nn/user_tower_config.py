@@ -69,11 +69,7 @@ class _TowerConfig(Config):
 
 
 def _method_fields() -> dict[str, Any]:
-    """Return a field [model.NAME] for each method with settings, from the registry.
-
-    Raises:
-        UsageError: the method of a plugin has the name of another setting.
-    """
+    """Return a field [model.NAME] for each method with settings, from the registry."""
     fields = {}
     for name, settings in settings_classes().items():
         if name in _TowerConfig.model_fields:

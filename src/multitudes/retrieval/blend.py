@@ -8,7 +8,7 @@ axes, for one user and for many.
 """
 
 from collections.abc import Callable, Iterator
-from typing import Final, NamedTuple, TypeAlias
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -16,9 +16,6 @@ from numpy.typing import ArrayLike, NDArray
 from multitudes.index.protocol import NO_ID, Hits
 from multitudes.index.scan import pair_keys
 from multitudes.plugins import Registry
-
-# (lists, share of each) → what each place of each list adds to a fusion (Q, N).
-Terms: TypeAlias = Callable[[Hits, NDArray[np.float64]], NDArray[np.float32]]
 
 # Added to each rank: the smaller, the more the first places of a list count beside agreement of the lists.
 _RANK_OFFSET: Final = 10.0
@@ -239,7 +236,8 @@ class BlendSpec(NamedTuple):
     meaning: str  # in a few words, beside a system of an evaluation
     # (lists, n) → up to n items of each user, best first; without one, those with the largest sums of terms.
     join: Callable[[UserLists, int], BlendedList] = lambda lists, n: fusion(lists.merged, n)
-    terms: Terms | None = None  # in place of the scores of the lists
+    # (lists, share of each) → what each place of each list adds (Q, N), in place of scores, which do not compare.
+    terms: Callable[[Hits, NDArray[np.float64]], NDArray[np.float32]] | None = None
     is_deep: bool = False  # all items may come from one vector, so each is searched for all of them
 
 

@@ -121,15 +121,6 @@ class SearchResult(NamedTuple):
         """Return the first ``limit_BK`` items of each list."""
         return self._replace(hits=truncate_hits(self.hits, limit_BK[self.user_Q, self.column_Q]))
 
-    def with_terms(self, terms: blend.Terms, share_BK: NDArray[np.float64]) -> "SearchResult":
-        """Return the lists with what each place adds to a fusion in place of scores, which do not compare."""
-        score_QN = terms(self.hits, share_BK[self.user_Q, self.column_Q])
-        return self._replace(hits=self.hits._replace(score_QN=score_QN))
-
-    def merge(self, shape: tuple[int, int]) -> blend.MergedLists:
-        """Return the lists of each user by item; ``shape``: users and vectors."""
-        return blend.merge_lists(self.hits, self.user_Q, self.column_Q, shape)
-
 
 def find_candidates(
     vectors: UserVectors,
@@ -185,17 +176,18 @@ def _find_chunk(
     limit_BK = search_depths(share_BK, n, most, config)
     result = _search(vectors, catalogue, limit_BK, excluded, config) if lists is None else lists.top(limit_BK)
     timer("search")
-    chosen = blend.BLENDS[config.blend]
-    proposed = result.with_terms(chosen.terms, share_BK) if chosen.terms else result
-    merged = proposed.merge(share_BK.shape)
-    lists_of_users = blend.UserLists(proposed.hits, proposed.user_Q, proposed.column_Q, merged, share_BK, n)
-    blended = chosen.join(lists_of_users, most)
+    chosen, (user_Q, column_Q, hits) = blend.BLENDS[config.blend], result
+    if chosen.terms:  # in place of scores, which do not compare
+        hits = hits._replace(score_QN=chosen.terms(hits, share_BK[user_Q, column_Q]))
+    merged = blend.merge_lists(hits, user_Q, column_Q, share_BK.shape)
+    proposed = blend.UserLists(hits, user_Q, column_Q, merged, share_BK, n)
+    blended = chosen.join(proposed, most)
     if vectors.taste_BT is not None:
         blended = _calibrate(blended, vectors.taste_BT, catalogue)
     blended = blend.BlendedList(blended.item_N[:, :n], blended.score_N[:, :n], blended.interest_N[:, :n])
     if chosen.terms and vectors.owner_BT is not None:
         blended = blended._replace(interest_N=_owners(blended, vectors.kinds, vectors.owner_BT, catalogue))
-    found_BNK = _found_by(proposed, merged, blended.item_N, n)
+    found_BNK = _found_by(proposed, blended.item_N, n)
     truncated_B = np.any(vectors.mask_BK & _is_truncated(result, limit_BK, most), axis=1).tolist()
     candidates, retried = dict[int, Candidates](), list[int]()
     for b, count in enumerate((blended.item_N != NO_ID).sum(axis=1).tolist()):
@@ -272,13 +264,13 @@ def _search(
     )
 
 
-def _found_by(lists: SearchResult, merged: blend.MergedLists, item_BN: NDArray[np.int64], n: int) -> NDArray[np.bool_]:
+def _found_by(lists: blend.UserLists, item_BN: NDArray[np.int64], n: int) -> NDArray[np.bool_]:
     """Return the vectors that have each item among their own best ``n`` (B, N, K)."""
-    least_BK = np.full(merged.score_KU.shape[:2], -np.inf, dtype=np.float32)
+    least_BK = np.full(lists.share_BK.shape, -np.inf, dtype=np.float32)
     if 0 < n <= lists.hits.score_QN.shape[1]:
         nth_Q = np.where(lists.hits.count_Q >= n, lists.hits.score_QN[:, n - 1], -np.inf)
         least_BK[lists.user_Q, lists.column_Q] = nth_Q
-    score_BKN = merged.scores_of(item_BN)
+    score_BKN = lists.merged.scores_of(item_BN)
     return ((score_BKN >= least_BK[:, :, None]) & (score_BKN > -np.inf)).swapaxes(1, 2)
 
 
