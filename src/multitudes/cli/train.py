@@ -100,7 +100,7 @@ def train_command(
                 "method": settings.method,
                 "seed": seed,
                 "best_epoch": record["best_epoch"],
-                "validation": {_validation_metric(record): record["validation_hit_rate"]},
+                "validation": {f"hr@{settings.train.eval_k}": record["validation_hit_rate"]},
                 "calibration": record.get("calibration"),
             }
         )
@@ -306,9 +306,10 @@ def print_run(run: Path) -> dict[str, Any]:
         return record
     if not record["judged_users"]:
         typer.echo(f"{run}: no user has a first-time target in validation; the last epoch was kept", err=True)
+    cutoff = record["config"]["train"]["eval_k"]
     typer.echo(
         f"{run}: {record['config']['method']}, best epoch {record['best_epoch']},"
-        f" validation {_validation_metric(record).upper()} {record['validation_hit_rate']:.4f}{_tower_alone(record)}"
+        f" validation HR@{cutoff} {record['validation_hit_rate']:.4f}{_tower_alone(record)}"
     )
     _print_list(run, record)
     return record
@@ -336,9 +337,3 @@ def _tower_alone(record: dict[str, Any]) -> str:
     """Return what the tower of a run with a linear history finds alone, as text."""
     linear = record.get("linear")
     return f" (tower alone {linear['tower_hit_rate']:.4f})" if isinstance(linear, dict) else ""
-
-
-def _validation_metric(record: dict[str, Any]) -> str:
-    """Return the name of the metric that chose the best epoch."""
-    train = record["config"]["train"]
-    return f"hr@{train.get('eval_k', train.get('validate_at'))}"  # validate_at: runs of version 0.1
