@@ -28,7 +28,7 @@ PluginGroup = Literal["methods", "metrics", "blends", "indexes", "sql_engines", 
 @cache
 def plugins(group: PluginGroup) -> "dict[str, EntryPoint]":
     """Return the entry points of a group by name, in alphabetical order; none of them is imported yet."""
-    from importlib.metadata import entry_points  # noqa: PLC0415 (slow, and `multitudes --help` needs no plugin)
+    from importlib.metadata import entry_points  # noqa: PLC0415 (slow, and most imports need no plugin)
 
     found = sorted(entry_points(group=f"multitudes.{group}"), key=lambda one: one.name)
     return {one.name: one for one in found}
