@@ -27,9 +27,9 @@ from multitudes.batches.held_out import HeldOut, held_out_users, seen_items, sel
 from multitudes.batches.user_vectors import INTEREST_KINDS, InterestKind, UserVectors
 from multitudes.data.own_items import positive_items
 from multitudes.data.prepared import PreparedData
-from multitudes.linear.judge import Judge, UserInterests
+from multitudes.linear.judge import Judge
 from multitudes.metrics import ranking
-from multitudes.metrics.coverage import has_interests, served
+from multitudes.metrics.coverage import served
 from multitudes.retrieval.allocation import proposals
 from multitudes.retrieval.calibration import with_tastes
 from multitudes.retrieval.catalogue import Catalogue
@@ -187,14 +187,10 @@ class _Trial:
             weight_BT = None if calibrated.taste_BT is None or not calibration else calibration * calibrated.taste_BT
             tasted, settled = vectors._replace(taste_BT=weight_BT), config.model_copy(update=settings)
             hits_B, item_BN = hits_of_users(tasted, self._items, users, self._n, self._run, settled, lists)
-            tried.append(TriedList(shares, calibration, hits_B, _served(item_BN, clusters)))
+            tried.append(
+                TriedList(shares, calibration, hits_B, served(clusters.list_shares(item_BN), clusters.history_BC))
+            )
         return tried
-
-
-def _served(item_BN: NDArray[np.int64], interests: UserInterests) -> NDArray[np.float64]:
-    """Return the share of each user's interests that a list serves (B,); NaN without a history."""
-    history_BC = interests.history_BC
-    return np.where(has_interests(history_BC), served(interests.list_shares(item_BN), history_BC), np.nan)
 
 
 def candidate_lists(kinds: Sequence[InterestKind], blend: str) -> list[tuple[Shares, float]]:
