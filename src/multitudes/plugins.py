@@ -43,7 +43,7 @@ def load_plugin(group: PluginGroup, name: str) -> Any:  # noqa: ANN401
     entry = plugins(group)[name]
     try:
         return entry.load()
-    except (ImportError, AttributeError) as error:
+    except Exception as error:  # a stranger's module may raise anything
         distribution = entry.dist.name if entry.dist else "an unknown distribution"
         raise MissingError(
             f"{name}: plugin of {distribution} cannot be imported from {entry.value}: {error};"
