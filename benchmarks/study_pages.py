@@ -72,9 +72,11 @@ def controls_table(data: Mapping[str, Any]) -> Iterator[str]:
         seeds = len(data_set["methods"]["joint"]["seeds"])
         head.append(f"{name}, {seeds} seed{'s' if seeds > 1 else ''}")
         for control, meaning in CONTROLS.items():
-            for key, label in (("served", "served"), ("hr", f"HR@{data_set['budget']}")):
-                found = format_difference(data_set["systems"][f"joint/{control}"][key])
-                rows.setdefault((meaning, label), []).append(found)
+            gain = data_set["systems"][f"joint/{control}"]
+            labels = {key: key.replace("hr", "HR") for key in gain if "@" in key}
+            labels |= {"served": f"served@{data_set['budget']}", "hr": f"HR@{data_set['budget']}"}
+            for key, label in labels.items():
+                rows.setdefault((meaning, label), []).append(format_difference(gain[key]))
     yield from table(head, ([*label, *cells] for label, cells in rows.items()))
 
 

@@ -137,9 +137,9 @@ def test_a_method_and_its_control_are_paired_by_model():
     answers = pair_by_user(pl.concat([frame, worse]), "")
     paired = compare_with_controls(answers, FAST, {})["joint"]["averaged"]
     unpaired = compare_methods(answers, "joint", FAST)["joint/averaged"]["minus"]["hr"]
-    assert compare_with_systems(answers, FAST)["joint/averaged"]["hr"] == pytest.approx(
-        {bound: paired[bound] for bound in ("mean", "low", "high")}, abs=2e-3
-    )
+    systems = compare_with_systems({20: answers, 100: answers}, 100, FAST)["joint/averaged"]
+    assert systems["hr"] == pytest.approx({bound: paired[bound] for bound in ("mean", "low", "high")}, abs=2e-3)
+    assert systems["hr@20"] == systems["hr"]
     assert paired["low"] > 0
     assert unpaired["high"] - unpaired["low"] > 5 * (paired["high"] - paired["low"])
 

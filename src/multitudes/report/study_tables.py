@@ -206,13 +206,16 @@ def _systems_table(data_set: dict[str, Any]) -> Table:
     systems, methods = data_set.get("systems", {}), data_set["methods"]  # none of an earlier version
     has_served = all("served" in methods[name]["figures"] for name in systems)
     figures = ("served", "hr") if has_served else ("hr",)
+    names, budget = {"served": "served", "hr": "HR"}, data_set["budget"]
+    compared = {key: f"{names[key]}@{budget}" for key in figures}
+    compared |= {f"{key}@{n}": f"{names[key]}@{n}" for n in data_set["budgets"] if n != budget for key in figures}
+    compared = {key: label for key, label in compared.items() if any(key in system for system in systems.values())}
     rows: list[Row] = []
     for name in sorted(systems, key=lambda name: -(methods[name]["figures"][figures[0]]["mean"] or 0)):
         shown = [format_interval(methods[name]["figures"][key]) for key in figures]
-        rows.append([name, *shown, *(_difference(systems[name][key]) for key in figures)])
-    names = {"served": "served", "hr": "HR"}
-    head = ["system", *(f"{names[key]}@{data_set['budget']}" for key in figures)]
-    head += [f"method − it, {names[key]}" for key in figures]
+        rows.append([name, *shown, *(_difference(systems[name].get(key)) for key in compared)])
+    head = ["system", *(f"{names[key]}@{budget}" for key in figures)]
+    head += [f"method − it, {label}" for label in compared.values()]
     return Table("The same models, queried differently; what the method has more, by user and seed.", head, rows)
 
 

@@ -200,16 +200,21 @@ def compare_with_controls(
     return differences
 
 
-def compare_with_systems(outcomes: PairedOutcomes, resampling: Resampling) -> dict[str, dict[str, Any]]:
+def compare_with_systems(
+    budgets: Mapping[int, PairedOutcomes], main: int, resampling: Resampling
+) -> dict[str, dict[str, Any]]:
     """Return hits and interests served of each method less those of its other systems, such as ``joint/calibrated``.
 
-    All systems of a method query the same models, so differences are paired by user and by seed.
+    All systems of a method query the same models, so differences are paired by user and by seed. Figures of another
+    budget than ``main`` have it in their name: ``served@20``.
     """
     differences: dict[str, dict[str, Any]] = {}
-    pairs = {name: (name.partition("/")[0], name) for name in outcomes.cells if "/" in name}
-    for figure in ("hr", "served"):
-        for name, gain in _paired_differences(outcomes, pairs, figure, resampling).items():
-            differences.setdefault(name, {})[figure] = {key: gain[key] for key in ("mean", "low", "high")}
+    for n, outcomes in budgets.items():
+        pairs = {name: (name.partition("/")[0], name) for name in outcomes.cells if "/" in name}
+        for figure in ("hr", "served"):
+            key = figure if n == main else f"{figure}@{n}"
+            for name, gain in _paired_differences(outcomes, pairs, figure, resampling).items():
+                differences.setdefault(name, {})[key] = {bound: gain[bound] for bound in ("mean", "low", "high")}
     return differences
 
 

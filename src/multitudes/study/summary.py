@@ -128,7 +128,7 @@ def _summarise_data_set(
         "methods": methods,
         "strongest_baseline": strongest,
         "controls": compare_with_controls(outcomes, resampling, trained),
-        "systems": compare_with_systems(outcomes, resampling),
+        "systems": compare_with_systems(budgets, budget, resampling),
         "curves": {str(n): curves[n] if n in curves else _main_budget_point(methods) for n in sorted(budgets)},
         "segments": compare_by_segment(outcomes, reference, resampling),
         "kinds": compare_kinds_by_segment(outcomes, reference, strongest["method"] if strongest else None, resampling),
