@@ -34,8 +34,8 @@ def test_ease_that_is_absent_is_a_dash_in_the_table(monkeypatch):
     assert sum(line.endswith("| – |") for line in lines) == 2
 
 
-def test_the_documentation_quotes_the_stored_figures():
+def test_the_record_quotes_the_stored_figures():
     records = json.loads((ROOT / baselines.RESULTS).read_text())["validation"]
-    page = (ROOT / "docs" / "evaluation.md").read_text()
+    page = (ROOT / "records" / "findings.md").read_text()
     for line in baselines.figures_table(records)[2:-1]:
         assert line.split("|", 2)[2] in page
