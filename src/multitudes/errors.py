@@ -77,14 +77,14 @@ class ThreadsWarning(UserWarning):
 
 
 def explain(error: Exception) -> MultitudesError | None:
-    """Return an error of this module for one that a person can mend: memory, disk, rights, paths; None: a defect."""
+    """Return an error of this module for one that a user can fix: memory, disk, rights, paths; None: a defect."""
     if isinstance(error, MultitudesError):
         return error
     if isinstance(error, MemoryError):
-        return MissingError(f"not enough memory ({error}); ask for less, or use a larger machine")
+        return MissingError(f"not enough memory ({error}); reduce what is requested, or use a larger machine")
     where = getattr(error, "filename", None) or "output"
     if is_disk_full(error):
-        return MissingError(f"no space left on the disk ({where}); make room there and try again")
+        return MissingError(f"no space left on the disk ({where}); free some space there and try again")
     reason = os.strerror(error.errno or 0).lower() if isinstance(error, OSError) else ""
     if is_permission_error(error):
         return MissingError(f"{where}: {reason}; let this user read and write it, or choose another path")

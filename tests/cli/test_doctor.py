@@ -137,7 +137,7 @@ def risks(tmp_path: Path, capsys, text: str) -> list[str]:
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("[keys]\nopen = true\n", "whoever reaches it may read, write and erase"),
+        ("[keys]\nopen = true\n", "anyone who can reach it may read, write and erase"),
         ("[server]\nproxies = '127.0.0.1, *'\n", "any client may claim any address"),
         (
             "[state]\nstore = 'redis://states.example.org:6379'\n",
@@ -178,7 +178,7 @@ def test_files_that_others_may_read_or_write_are_named(tmp_path: Path, capsys):
     config.touch(0o600)
     assert risks(tmp_path, capsys, text) == []
     keys.chmod(0o666)
-    assert risks(tmp_path, capsys, text) == [f"{keys}: others may add their own keys to it; chmod 600"]
+    assert risks(tmp_path, capsys, text) == [f"{keys}: other users can add keys to it; run chmod 600"]
     keys.chmod(0o600)
     config.chmod(0o644)
     [found] = risks(tmp_path, capsys, text)

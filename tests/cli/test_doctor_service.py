@@ -201,7 +201,7 @@ def test_metrics_that_a_proxy_blocks_are_noted(deps):  # noqa: F811
 
 def test_a_wrong_call_is_one_line(tmp_path: Path, capsys):
     for arguments, told in (
-        (["doctor"], "nothing to examine"),
+        (["doctor"], "nothing to check"),
         (["doctor", "--url", "recommend:8000"], "expected the address of a service"),
         (["doctor", "--url", HERE, "--key", "s3cret\ns3cret"], "key: has characters that are not allowed"),
         (["doctor", "--config", str(tmp_path / "none.toml")], "no such configuration file"),

@@ -123,8 +123,8 @@ def test_an_anonymous_user_gets_candidates_and_learns_what_is_unknown(releases: 
     captured = capsys.readouterr()
     assert "unknown items in the history: 1" in captured.out
     assert "unknown followed topics: 2" in captured.out
-    assert "'drama' is no topic of this release; did you mean 'Drama'?" in captured.err
-    assert "'Opera' is no topic of this release\n" in captured.err
+    assert "'drama' is not a topic of this release; did you mean 'Drama'?" in captured.err
+    assert "'Opera' is not a topic of this release\n" in captured.err
 
 
 def test_all_users_go_to_a_folder_and_on_to_json_lines(releases: Path, tmp_path: Path, capsys):
@@ -173,9 +173,9 @@ def test_a_folder_that_was_begun_before_there_were_reasons_is_continued(releases
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        ([], 2, "say for whom"),
-        (["--user", "ann", "--all"], 2, "say for whom"),
-        (["--user", "ann", "--history", "101"], 2, "say for whom"),
+        ([], 2, "give one of"),
+        (["--user", "ann", "--all"], 2, "give one of"),
+        (["--user", "ann", "--history", "101"], 2, "give one of"),
         (["--all"], 2, "belong together"),
         (["--all", "--out", "x", "--shard-users", "9" * 30], 2, "--shard-users"),
         (["--user", "ann", "--n", "9" * 30], 2, "--n"),

@@ -150,7 +150,7 @@ def test_shares_mutes_and_boosts_change_the_list_and_are_reset(browser, url):
     assert browser.run("[document.activeElement.id, last.calibration]") == ["calibration", 1]
     focus_and_type(browser, "#topic", "Dramma")
     click(browser, "#topic-form button")
-    assert "is no topic of this release" in text(browser, "#error")
+    assert "is not a topic of this release" in text(browser, "#error")
     click(browser, "#reset")
     browser.wait("document.querySelectorAll('#interests li.muted').length === 0")
     assert browser.run("[$('calibrated').textContent, last.calibration, Number($('calibration').value)]") == [

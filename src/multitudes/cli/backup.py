@@ -20,7 +20,7 @@ def backup_command(
     from multitudes.service.backup import back_up
 
     result = back_up(data, to)
-    state = "the user states" if result.state else "no user states (none in the folder: back up their server)"
+    state = "the user states" if result.state else "no user states (they are not in the folder: back up their server)"
     typer.echo(f"{to}: {state} and {result.log_files:,} files of the logs")
     if json:
         print_json({"data": str(data), "to": str(to), **result._asdict()})

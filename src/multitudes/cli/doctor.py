@@ -29,7 +29,7 @@ def doctor_command(
     ] = None,
     key: Annotated[
         str | None,
-        typer.Option(envvar="MULTITUDES_KEY", help="API key of scope read for --url; better given as MULTITUDES_KEY."),
+        typer.Option(envvar="MULTITUDES_KEY", help="API key of scope read for --url; safer as MULTITUDES_KEY."),
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")] = False,
 ) -> None:
@@ -41,7 +41,7 @@ def doctor_command(
     from multitudes.errors import UsageError
 
     if releases is None and config is None and url is None:
-        raise UsageError("nothing to examine; give a folder of releases, --config FILE, --url ADDRESS, or several")
+        raise UsageError("nothing to check; give a folder of releases, --config FILE, --url ADDRESS, or several")
     findings = [
         *_release_findings(releases, version, trust),
         *_settings_findings(config, releases, version),
@@ -95,9 +95,9 @@ def _risks(settings: "ServeConfig", config: Path, history: int) -> "Iterator[str
 
     server, keys, store, logs = settings.server, settings.keys.file, urlsplit(settings.state.store or ""), settings.logs
     if keys is None and settings.keys.open:
-        yield "[keys] open = true: whoever reaches it may read, write and erase; make keys with `multitudes key`"
+        yield "[keys] open = true: anyone who can reach it may read, write and erase; make keys with `multitudes key`"
     if keys is not None and keys.stat().st_mode & 0o022:
-        yield f"{keys}: others may add their own keys to it; chmod 600"
+        yield f"{keys}: other users can add keys to it; run chmod 600"
     if server.host not in LOOPBACK_HOSTS:
         yield f"[server] host = {server.host!r}: plain HTTP; put a proxy with TLS in front of it"
     if "*" in server.proxies.replace(" ", "").split(","):
@@ -105,7 +105,7 @@ def _risks(settings: "ServeConfig", config: Path, history: int) -> "Iterator[str
     if store.scheme == "redis" and store.hostname not in {*LOOPBACK_HOSTS, None}:
         yield f"[state] store at {store.hostname}: user states are sent in plain text; use rediss://"
     if store.password and config.stat().st_mode & 0o044:
-        yield f"{config}: it contains the password of the store, and others may read it; chmod 600"
+        yield f"{config}: it contains the password of the store, and other users can read it; run chmod 600"
     if settings.state.keep < history:
         yield f"[state] keep = {settings.state.keep}, and the release reads {history} events of a user; keep as many"
     if logs.keep_days == logs.max_gb == 0:

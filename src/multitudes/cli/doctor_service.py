@@ -208,7 +208,7 @@ def _check_metrics(response: HttpResponse) -> "Iterator[Finding]":
     share = f", {popular / answers:.0%} of them popular items" if answers else ""
     yield _finding("ok", "metrics", f"{_metric_sum(page, 'processes'):.0f} processes; {answers:,.0f} answers{share}")
     for name, text in (
-        ("state_breaker_open", "the user state store failed and is not asked; check the store"),
+        ("state_breaker_open", "the user state store failed and is not read; check the store"),
         ("release_refused", "the release that CURRENT names was rejected; run: multitudes doctor RELEASES"),
         ("log_lost_rows_total", "rows of the logs were lost since the start; check whether the disk is full"),
         ('setbacks_total{kind="failed"}', "searches failed since the start; the journal has the reason"),

@@ -73,7 +73,7 @@ def _erasure_file(releases: Path, data: Path | None) -> Path | None:
         return file if file.exists() and file.read_bytes() else None
     except OSError as error:
         raise UsageError(
-            f"{file}: cannot be read ({error.strerror}), and tells who asked to be erased; run as the service's user"
+            f"{file}: cannot be read ({error.strerror}), so erased users are unknown; run as the service's user"
         ) from None
 
 

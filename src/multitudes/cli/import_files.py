@@ -22,28 +22,32 @@ def import_command(
         list[Path],
         typer.Argument(
             metavar="FILE",
-            help="Events: Parquet, CSV, other separated text or JSON lines, also packed with gzip or zstd.",
+            help="Events: Parquet, CSV, other separated text or JSON lines, also compressed with gzip or zstd.",
         ),
     ],
     out: Annotated[Path, typer.Option(help="Folder to write.")],
     items: Annotated[list[Path] | None, typer.Option(help="File of items: their topics and titles.")] = None,
     users: Annotated[
         list[Path] | None,
-        typer.Option(help="File of users and the topics that they follow; one row for each pair will do."),
+        typer.Option(
+            help="File of users and the topics that they follow; a list for each user, or a row for each pair."
+        ),
     ] = None,
     column_map: MapOption = None,
     separator: Annotated[
-        str | None, typer.Option(help="Between columns: ';', '::', tab …; default: found out.")
+        str | None, typer.Option(help="Separator of columns: ';', '::', tab …; default: detected.")
     ] = None,
-    encoding: Annotated[str | None, typer.Option(help="Of text: utf-16, latin-1 …; default: found out.")] = None,
+    encoding: Annotated[
+        str | None, typer.Option(help="Encoding of text: utf-16, latin-1 …; default: detected.")
+    ] = None,
     time_format: Annotated[
-        str | None, typer.Option(help="Of times, as strftime has it: '%d/%m/%Y'; default: found out.")
+        str | None, typer.Option(help="Format of times for strftime: '%d/%m/%Y'; default: detected.")
     ] = None,
     list_separator: Annotated[
-        str | None, typer.Option(help="Between topics: '|', ',' …; none: each value is one; default: found out.")
+        str | None, typer.Option(help="Separator of topics: '|', ',' …; none: each value is one; default: detected.")
     ] = None,
     file_order: Annotated[
-        bool, typer.Option("--file-order", help="There are no times: a user's rows are in the order of events.")
+        bool, typer.Option("--file-order", help="There are no times; each user's rows are in the order of events.")
     ] = False,
     max_dropped: Annotated[
         float, typer.Option(min=0, max=1, help="Share of a file's rows that may be left out.")

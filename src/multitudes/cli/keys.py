@@ -35,12 +35,12 @@ def key_command(
         list[KeyScope] | None,
         typer.Option(
             help="recommend: recommendations and similar items alone; events: send events alone; metrics: /metrics"
-            " alone; read: recommend, metrics, and look at users and releases; write: events and followed topics;"
+            " alone; read: recommend, metrics, and read users and releases; write: events and followed topics;"
             " admin: erase. Default: read."
         ),
     ] = None,
     expires: Annotated[
-        str | None, typer.Option(help="Day on which it is no longer valid (UTC), as 2027-01-31; or days from now, 90d.")
+        str | None, typer.Option(help="Day from which it is invalid (UTC), such as 2027-01-31; or days from now: 90d.")
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")] = False,
 ) -> None:
@@ -72,7 +72,9 @@ def _parse_day(text: str) -> date:
     try:
         return date.fromisoformat(text)
     except ValueError:
-        raise UsageError(f"--expires {text!r}: expected a day as 2027-01-31, or days from now as 90d") from None
+        raise UsageError(
+            f"--expires {text!r}: expected a day such as 2027-01-31, or days from now such as 90d"
+        ) from None
 
 
 def keys_command(

@@ -125,7 +125,7 @@ def prepare_command(
         Literal["file", "shuffle"] | None, typer.Option(help="Order of a user's events with equal timestamps.")
     ] = None,
     min_rating: Annotated[
-        float | None, typer.Option(help="Events rated below stay in the history but are no positives.")
+        float | None, typer.Option(help="Events with lower ratings stay in the history but are not positives.")
     ] = None,
     events: Annotated[
         Path | None, typer.Option(help="More events: the events log of a service, or any events table.")

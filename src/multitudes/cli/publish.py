@@ -76,11 +76,12 @@ def gate_command(
         float, typer.Option(min=0, max=0.99, help="Share of the serving release's recall that may be lost, at most.")
     ] = 0.05,
     service: Annotated[
-        str | None, typer.Option(help="URL of a service that follows the folder; if it fails, the old one returns.")
+        str | None,
+        typer.Option(help="URL of a service that follows the folder; if it fails, the former release is restored."),
     ] = None,
     requests: Annotated[int, typer.Option(min=20, help="Requests to the service, before and after.")] = 200,
     key: Annotated[
-        str | None, typer.Option(envvar="MULTITUDES_KEY", help="API key for --service; better as MULTITUDES_KEY.")
+        str | None, typer.Option(envvar="MULTITUDES_KEY", help="API key for --service; safer as MULTITUDES_KEY.")
     ] = None,
     config: _ConfigOption = None,
     overrides: SetOption = None,

@@ -76,7 +76,7 @@ def recommend_command(
 
     anonymous = history is not None or followed_topics is not None
     if sum((user is not None, anonymous, all_users)) != 1:
-        raise UsageError("say for whom: --user ID, or --history and --followed-topics, or --all")
+        raise UsageError("give one of: --user ID; --history and --followed-topics; --all")
     if all_users != (out is not None):
         raise UsageError("--all and --out FOLDER belong together")
     if (extra_users is not None or vectors) and not all_users:
@@ -181,7 +181,7 @@ def _warn_of_unknown_topics(topics: list[str], known: list[str]) -> None:
         if topic not in known:
             match = get_close_matches(topic.casefold(), spellings, n=1, cutoff=0.5)
             hint = f"; did you mean '{spellings[match[0]]}'?" if match else ""
-            typer.echo(f"multitudes: warning: '{topic}' is no topic of this release{hint}", err=True)
+            typer.echo(f"multitudes: warning: '{topic}' is not a topic of this release{hint}", err=True)
 
 
 def _item_ids(text: str | None, retriever: "Retriever") -> "list[Id]":

@@ -24,7 +24,7 @@ def study_command(
         bool, typer.Option("--open-test", help="Evaluate the chosen settings on the test split; this is recorded.")
     ] = False,
     fresh: Annotated[
-        bool, typer.Option("--fresh", help="Repeat cells that another version of the code has done.")
+        bool, typer.Option("--fresh", help="Repeat cells that another version of the code computed.")
     ] = False,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")] = False,
 ) -> None:
@@ -110,7 +110,7 @@ def _print_study(result: "StudyResult") -> None:
         typer.echo(f"multitudes: warning: {note}", err=True)
     if result.n_outdated:
         typer.echo(
-            f"multitudes: warning: {result.n_outdated} cells were done by another version of the code;"
+            f"multitudes: warning: {result.n_outdated} cells were computed by another version of the code;"
             " --fresh repeats them",
             err=True,
         )
@@ -137,7 +137,7 @@ def _raise_failures(result: "StudyResult", open_test: bool) -> None:
     raise MultitudesError(
         (
             f"{len(result.failed)} of {len(result.record['cells'])} cells have no result; the tables hold the others."
-            " Run the same command again to try the missing ones, or take them out of the study"
+            " Run the same command again to try the missing ones, or remove them from the study"
             if result.n_done
             else "no cell has a result, so there is nothing to compare."
             " Fix the errors above, and run the same command again"

@@ -271,7 +271,7 @@ def _check_one_origin(method: str | None, refit: Path | None, continues: Path | 
     from multitudes.errors import UsageError
 
     if refit is not None and continues is not None:
-        raise UsageError("--refit and --continue: each says what to begin with; give one of them")
+        raise UsageError("--refit and --continue exclude each other; give one of them")
     for option, run in (("--refit", refit), ("--continue", continues)):
         if method is not None and run is not None:
             raise UsageError(f"--method {method}: {option} takes the method of {run}; leave --method out")
@@ -293,7 +293,7 @@ def _print_known_items(run: Path, data: "PreparedData") -> None:
         return
     typer.echo(f"{run}: knows {items:,} of {data.n_items:,} items", err=True)
     if not (run / STATE_FILE).exists():
-        typer.echo(f"{run}: kept no state ({STATE_FILE}); the optimiser begins anew", err=True)
+        typer.echo(f"{run}: kept no state ({STATE_FILE}); the optimiser starts again", err=True)
 
 
 def print_run(run: Path) -> dict[str, Any]:

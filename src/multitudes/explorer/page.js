@@ -598,7 +598,7 @@ $("topic-form").addEventListener("submit", (event) => {
   const topic = $("topic").value.trim();
   const [set, other, verb] = event.submitter?.value === "boost" ? [wish.boostedTopics, wish.mutedTopics, "boosted"] : [wish.mutedTopics, wish.boostedTopics, "muted"];
   attempt(async () => {
-    if (!release.topics.includes(topic) && release.topics.length < 1000) throw new Error(`“${topic}” is no topic of this release; choose one of the list`);
+    if (!release.topics.includes(topic) && release.topics.length < 1000) throw new Error(`“${topic}” is not a topic of this release; choose one of the list`);
     $("topic").value = "";
     await change(() => { set.add(topic); other.delete(topic); }, `${topic} ${verb}`);
   });
