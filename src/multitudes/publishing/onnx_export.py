@@ -166,7 +166,7 @@ def typical_id_embedding(run: TrainedRun) -> Tensor:
     """Return the id embedding to use for an item that was not trained (1, D): the mean over events.
 
     If embeddings encode popularity, zeros and the mean over items mean "hardly ever chosen", like most items of a long
-    tail. Row 0, the unknown item, is never trained. Measurements: docs/items.md.
+    tail. Row 0, the unknown item, is never trained. Measurements: records/findings.md.
     """
     return mean_over_events(run.model.items.id_embedding.weight.detach(), run.prepared.item_count)
 
