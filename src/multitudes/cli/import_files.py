@@ -29,17 +29,13 @@ def import_command(
     items: Annotated[list[Path] | None, typer.Option(help="File of items: their topics and titles.")] = None,
     users: Annotated[
         list[Path] | None,
-        typer.Option(
-            help="File of users and the topics that they follow; a list for each user, or a row for each pair."
-        ),
+        typer.Option(help="File of users and followed topics: a list for each user, or a row for each pair."),
     ] = None,
     column_map: MapOption = None,
     separator: Annotated[
         str | None, typer.Option(help="Separator of columns: ';', '::', tab …; default: detected.")
     ] = None,
-    encoding: Annotated[
-        str | None, typer.Option(help="Encoding of text: utf-16, latin-1 …; default: detected.")
-    ] = None,
+    encoding: Annotated[str | None, typer.Option(help="Encoding: utf-16, latin-1 …; default: detected.")] = None,
     time_format: Annotated[
         str | None, typer.Option(help="Format of times for strftime: '%d/%m/%Y'; default: detected.")
     ] = None,

@@ -72,9 +72,7 @@ def _parse_day(text: str) -> date:
     try:
         return date.fromisoformat(text)
     except ValueError:
-        raise UsageError(
-            f"--expires {text!r}: expected a day such as 2027-01-31, or days from now such as 90d"
-        ) from None
+        raise UsageError(f"--expires {text!r}: expected a day (2027-01-31), or days from now (90d)") from None
 
 
 def keys_command(

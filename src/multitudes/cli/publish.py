@@ -76,8 +76,7 @@ def gate_command(
         float, typer.Option(min=0, max=0.99, help="Share of the serving release's recall that may be lost, at most.")
     ] = 0.05,
     service: Annotated[
-        str | None,
-        typer.Option(help="URL of a service that follows the folder; if it fails, the former release is restored."),
+        str | None, typer.Option(help="URL of a service that follows the folder; if it fails, roll back.")
     ] = None,
     requests: Annotated[int, typer.Option(min=20, help="Requests to the service, before and after.")] = 200,
     key: Annotated[
