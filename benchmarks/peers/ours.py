@@ -30,7 +30,7 @@ def run_config(method: str, settings: Settings) -> RunConfig:
         "width": settings.width,
         "history": settings.history,
         "dropout": settings.dropout,
-        "sequence": {"blocks": settings.blocks, "heads": settings.heads},
+        "sequence": {"blocks": settings.blocks},
         "interests": settings.interests,
     }
     loop = {

@@ -5,19 +5,16 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from multitudes.nn.interest_assignment import participation_mask
+from multitudes.nn.interest_assignment import assign_events, participation_mask, scale_items
 from multitudes.nn.interests.clustering import (
     Clustering,
     ClusteringConfig,
     farthest_points,
+    move_centres,
     random_items,
     single_assignment,
 )
-from multitudes.nn.interests.random_partition import (
-    RandomPartition,
-    RandomPartitionConfig,
-    replace_by_random_partition,
-)
+from multitudes.nn.interests.random_partition import RandomPartition, replace_by_random_partition
 from multitudes.nn.primitives import l2_normalize, squash
 from tests.nn.worlds import WIDTH, agreement, tastes
 
@@ -46,7 +43,7 @@ def test_random_groups_have_conditions_as_long_as_the_clusters() -> None:
     valid_BL[0, 2:] = False  # two events, and a slot that is masked
     clusters = Clustering(ClusteringConfig(), 3, WIDTH)(item_BLD, valid_BL).interests
     control = replace_by_random_partition(clusters, item_BLD, valid_BL, torch.rand(taste_BL.shape[1])).interests
-    trained = RandomPartition(RandomPartitionConfig(), 3, WIDTH)(item_BLD, valid_BL).interests
+    trained = RandomPartition(None, 3, WIDTH)(item_BLD, valid_BL).interests
     length_BK = [found.vectors_BKD.norm(dim=2) for found in (clusters, control, trained)]
     assert torch.equal(control.mask_BK, clusters.mask_BK)
     torch.testing.assert_close(length_BK[1][control.mask_BK], length_BK[0][clusters.mask_BK])
@@ -137,6 +134,7 @@ def test_the_assignment_is_a_softmax_over_interests_kept_at_its_largest_entry() 
 def test_every_round_routes_by_the_current_centres_alone() -> None:
     """MIND adds each round's similarities to the logits of the round before; SAR does not."""
     item_BLD, taste_BL = tastes(users=4)
+    item_BLD = scale_items(item_BLD)
     valid_BL = torch.ones_like(taste_BL, dtype=torch.bool)
     centre_BKD, distinct_BK = farthest_points(item_BLD, valid_BL, 3, None)
     accumulated_BLK = torch.zeros(4, 30, 3)
@@ -145,7 +143,7 @@ def test_every_round_routes_by_the_current_centres_alone() -> None:
         share_BLK = single_assignment(logit_BLK, participation_mask(valid_BL, distinct_BK))
         accumulated_BLK = accumulated_BLK + logit_BLK
         centre_BKD = squash(share_BLK.transpose(1, 2) @ item_BLD)
-    found = Clustering(ClusteringConfig(rounds=3, item_norm=0), 3, WIDTH)(item_BLD, valid_BL)
+    found = Clustering(ClusteringConfig(), 3, WIDTH)(item_BLD, valid_BL)
     torch.testing.assert_close(found.interests.vectors_BKD, centre_BKD)
     assert not torch.allclose(accumulated_BLK.softmax(dim=2).amax(dim=2), share_BLK.amax(dim=2), atol=1e-3)
 
@@ -161,28 +159,36 @@ def test_gradient_flows_through_the_assignment() -> None:
 def test_scaled_items_leave_fewer_slots_empty_than_short_ones() -> None:
     item_BLD, taste_BL = tastes(k=7)
     valid_BL = torch.ones_like(taste_BL, dtype=torch.bool)
-    found = {norm: Clustering(ClusteringConfig(item_norm=norm), 7, WIDTH)(item_BLD, valid_BL) for norm in (0.3, 4.0)}
-    filled = {norm: clusters.interests.mask_BK.float().mean() for norm, clusters in found.items()}
-    assert filled[4.0] > 0.95
-    assert filled[0.3] < filled[4.0] - 0.1
+    seed_BKD, distinct_BK = farthest_points(item_BLD, valid_BL, 7, None)
+
+    def filled(length: float) -> float:
+        scaled_BLD, seeds_BKD = (length * l2_normalize(vectors) for vectors in (item_BLD, seed_BKD))
+        logit_BLK = scaled_BLD @ seeds_BKD.transpose(1, 2)
+        participates_BLK = participation_mask(valid_BL, distinct_BK)
+        found = assign_events(*move_centres(scaled_BLD, logit_BLK, participates_BLK, single_assignment))
+        return float(found.interests.mask_BK.float().mean())
+
+    assert filled(4.0) > 0.95
+    assert filled(0.3) < filled(4.0) - 0.1
 
 
 def test_soft_kmeans_differs_from_single_assignment_in_the_choice_of_one_cluster_alone() -> None:
     """MIND's agreement differs in more: its logits add up, and its gradient flows through the last round alone."""
     item_BLD, taste_BL = tastes(users=4)
     valid_BL = torch.rand(taste_BL.shape, generator=torch.Generator().manual_seed(0)) < 0.8
-    item_BLD = (4 * l2_normalize(item_BLD)).requires_grad_()
+    given_BLD = item_BLD.requires_grad_()
+    item_BLD = scale_items(given_BLD)
     centre_BKD, distinct_BK = farthest_points(item_BLD, valid_BL, 3, None)
     participates_BLK = participation_mask(valid_BL, distinct_BK)
     for _ in range(3):
         logit_BLK = item_BLD @ centre_BKD.transpose(1, 2)
         share_BLK = logit_BLK.masked_fill(~participates_BLK, -1e30).softmax(dim=2) * valid_BL.unsqueeze(2)
         centre_BKD = squash(share_BLK.transpose(1, 2) @ item_BLD)
-    found = Clustering(ClusteringConfig(assignment="soft_kmeans", item_norm=0), 3, WIDTH)(item_BLD, valid_BL)
+    found = Clustering(ClusteringConfig(assignment="soft_kmeans"), 3, WIDTH)(given_BLD, valid_BL)
     torch.testing.assert_close(found.interests.vectors_BKD, centre_BKD)
     direction = torch.randn(WIDTH, generator=torch.Generator().manual_seed(1))
     expected, gradient = (
-        torch.autograd.grad((vectors_BKD @ direction).sum(), item_BLD, retain_graph=True)[0]
+        torch.autograd.grad((vectors_BKD @ direction).sum(), given_BLD, retain_graph=True)[0]
         for vectors_BKD in (centre_BKD, found.interests.vectors_BKD)
     )
     torch.testing.assert_close(gradient, expected)

@@ -16,14 +16,12 @@ pytestmark = pytest.mark.contract
 SHAPES: tuple[dict[str, object], ...] = (
     {},
     {"sequence": {"blocks": 0}, "similarity": "cosine"},
-    {"sequence": {"blocks": 2, "heads": 2}, "crossing": {"kind": "dhen", "hidden": 32}, "reads": "history"},
-    {"cluster_on": "sequence", "interests": 7, "clustering": {"item_norm": 0}},
+    {"sequence": {"blocks": 2}, "crossing": {"kind": "dhen", "hidden": 32}, "reads": "history"},
+    {"interests": 7},
 )
 ABLATIONS: tuple[tuple[Method, dict[str, object]], ...] = (
     ("clustering", {"clustering": {"seeds": "random_items"}}),
     ("clustering", {"clustering": {"assignment": "soft_kmeans"}}),
-    ("routing", {"routing": {"item_norm": 0, "by_user": False}}),
-    ("joint", {"conditional": {"fusion": "late"}}),
 )
 CASES = [*((method, shape) for method in METHODS for shape in SHAPES), *ABLATIONS]
 

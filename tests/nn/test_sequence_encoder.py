@@ -58,7 +58,7 @@ def test_overlapping_sets_are_read_together_where_no_block_before_the_last_mixes
 
 @pytest.mark.parametrize("blocks", [1, 2])
 def test_items_are_dropped_while_training_where_few_states_are_read_too(blocks: int) -> None:
-    encoder = build_sequence_encoder(SequenceConfig(blocks=blocks, heads=2), WIDTH, LENGTH, 0.5)
+    encoder = build_sequence_encoder(SequenceConfig(blocks=blocks), WIDTH, LENGTH, 0.5)
     for name, module in encoder.named_modules():
         if isinstance(module, Dropout) and name != "dropout":
             module.threshold = 0  # what the blocks drop
@@ -74,7 +74,7 @@ def test_items_are_dropped_while_training_where_few_states_are_read_too(blocks: 
 
 def random_encoder(blocks: int, layer: Literal["plain", "gated"]) -> SequenceEncoder | CausalMean:
     torch.manual_seed(0)
-    encoder = build_sequence_encoder(SequenceConfig(blocks=blocks, heads=2, layer=layer), WIDTH, LENGTH, 0.3).eval()
+    encoder = build_sequence_encoder(SequenceConfig(blocks=blocks, layer=layer), WIDTH, LENGTH, 0.3).eval()
     for parameter in encoder.parameters():
         torch.nn.init.normal_(parameter)
     return encoder
@@ -83,7 +83,7 @@ def random_encoder(blocks: int, layer: Literal["plain", "gated"]) -> SequenceEnc
 @pytest.mark.parametrize("place", range(LENGTH - 1))  # the oldest looks at itself alone, whatever its weight
 def test_each_distance_between_two_events_has_its_own_weight(place: int) -> None:
     torch.manual_seed(0)
-    encoder = build_sequence_encoder(SequenceConfig(blocks=1, heads=2), WIDTH, LENGTH, 0.0).eval()
+    encoder = build_sequence_encoder(SequenceConfig(blocks=1), WIDTH, LENGTH, 0.0).eval()
     encoder(torch.randn(1, LENGTH, WIDTH), GROUPS[:1])[0, place].square().sum().backward()
     (name,) = (name for name, _ in encoder.named_parameters() if name.endswith("distance_HL"))
     gradient_HL = encoder.get_parameter(name).grad

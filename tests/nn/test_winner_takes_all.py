@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from multitudes.nn import losses
-from multitudes.nn.interests.tokens import Tokens, TokensConfig
+from multitudes.nn.interests.tokens import Tokens
 from tests.nn.worlds import WIDTH, shared_tastes
 
 Association = Literal["argmax", "gumbel"]
@@ -49,7 +49,7 @@ def tokens_of_which_one_leads(seed: int) -> World:
     torch.manual_seed(seed)
     item_BLD, _ = shared_tastes(users=32, length=12, seed=seed)
     blank_D = torch.eye(WIDTH)[3]
-    module = Tokens(TokensConfig(), 3, WIDTH)
+    module = Tokens(None, 3, WIDTH)
     world = World(module, 3, torch.cat([item_BLD, blank_D.expand(32, 1, -1)], dim=1), seed + 1)
     optimizer = torch.optim.Adam(module.parameters(), lr=0.03)
     for _ in range(15):

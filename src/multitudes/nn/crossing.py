@@ -3,6 +3,7 @@
 Legend: ... any leading dimensions (B, K) · F feature fields · D width. The same crossing serves every kind of interest.
 """
 
+import math
 from typing import Final, Literal
 
 import torch
@@ -14,6 +15,7 @@ from multitudes.nn.primitives import Dropout
 
 _MASKS: Final = 4  # parallel MaskNet blocks of dhen; the paper gives neither their number nor their width
 _MASK_WIDTH: Final = 128
+_HEADS: Final = 4  # of attention of dhen, as far as they divide the width
 
 
 class CrossingConfig(Config):
@@ -21,7 +23,6 @@ class CrossingConfig(Config):
 
     kind: Literal["mlp", "dhen"] = Field("mlp", description="mlp: small default; dhen: two levels, as in the paper")
     hidden: int = Field(256, ge=0, description="width of the hidden layers (the paper: 1024); mlp: 0 is a linear map")
-    heads: int = Field(4, ge=1, description="dhen: attention heads")
 
 
 def build_crossing(config: CrossingConfig, fields: int, width: int, dropout: float) -> nn.Module:
@@ -50,7 +51,7 @@ class DHENCrossing(nn.Module):
     def __init__(self, config: CrossingConfig, fields: int, width: int, dropout: float) -> None:
         super().__init__()
         layer = nn.TransformerEncoderLayer(
-            width, config.heads, 4 * width, dropout, activation="gelu", batch_first=True, norm_first=True
+            width, math.gcd(_HEADS, width), 4 * width, dropout, activation="gelu", batch_first=True, norm_first=True
         )
         self.attention = nn.TransformerEncoder(layer, num_layers=2, enable_nested_tensor=False)
         flat = fields * width

@@ -11,17 +11,21 @@ Legend: B users · L history, column 0 the most recent · K interests · D width
 P positions with noise · U users with an interest.
 """
 
-from typing import Literal, NamedTuple, Protocol
+from typing import Final, Literal, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
-from multitudes.nn.primitives import is_place, mask_with_lowest, squash
+from multitudes.nn.primitives import is_place, l2_normalize, mask_with_lowest, squash
 from multitudes.seeding import stream_seed
 
 # The implicit interests that a model serves, its own or a control: as in ``batches.user_vectors``, which lies above.
 Partition = Literal["interests", "random", "other_user"]
 NOISE_POSITIONS = 512  # P; older events reuse the noise from the start
+ROUNDS: Final = 3  # of routing, in all methods that route, as MIND and ComiRec have
+# Length of items where they are routed or attended to. Short vectors make the softmax flat, so that every interest gets
+# the same events; a length of one is too short for small clusters.
+_ITEM_LENGTH: Final = 4.0
 
 
 class Interests(NamedTuple):
@@ -89,6 +93,11 @@ def slots_by_log_events(valid_BL: Tensor, k: int) -> Tensor:
     return valid_BL.sum(dim=1, keepdim=True) >= fewest_K
 
 
+def scale_items(item_BLD: Tensor) -> Tensor:
+    """Return items of equal length, the same for all methods; a zero vector stays zero."""
+    return l2_normalize(item_BLD) * _ITEM_LENGTH
+
+
 def participation_mask(valid_BL: Tensor, exists_BK: Tensor) -> Tensor:
     """Return (B, L, K), True where both the event is valid and the interest exists."""
     return valid_BL.unsqueeze(2) & exists_BK.unsqueeze(1)
@@ -128,7 +137,7 @@ def attend_to_events(logit_BLK: Tensor, value_BLD: Tensor, valid_BL: Tensor) -> 
 
 
 def route_by_agreement(
-    vote_BLKD: Tensor, logit_BLK: Tensor, participates_BLK: Tensor, rounds: int
+    vote_BLKD: Tensor, logit_BLK: Tensor, participates_BLK: Tensor, rounds: int = ROUNDS
 ) -> tuple[Tensor, Tensor]:
     """Divide each event among the interests by agreement (Sabour et al. 2017), as MIND and ComiRec-DR do.
 

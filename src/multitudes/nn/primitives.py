@@ -45,11 +45,6 @@ def length_of(vector_D: Tensor) -> Tensor:
     return length
 
 
-def scale_to(vector_D: Tensor, length: float) -> Tensor:
-    """Return the vector scaled to a length along the last dimension; a length of 0 does not scale."""
-    return l2_normalize(vector_D) * length if length > 0 else vector_D
-
-
 def squash(vector_D: Tensor) -> Tensor:
     """Shrink each vector to a length below one and keep its direction (Sabour et al. 2017); zero stays zero."""
     length = length_of(vector_D)

@@ -10,7 +10,7 @@ Source: SASRec (Kang and McAuley 2018), pre-norm. Deviations: positions enter as
 instead of vectors added to the items, so that a moment in the middle of a history is encoded like the last one; the
 gated layer is that of LiGR (2502.03417) as eSASRec uses it.
 
-Legend: B users · L history, column 0 the most recent · R sets of events · H heads · D width.
+Legend: B users · L history, column 0 the most recent · R sets of events · H = 1, attention heads · D width.
 """
 
 from typing import Literal
@@ -27,7 +27,6 @@ class SequenceConfig(Config):
     """Settings of the sequence encoder."""
 
     blocks: int = Field(1, ge=0, le=8, description="transformer blocks over the history; 0: the mean of the items")
-    heads: int = Field(1, ge=1, description="attention heads")
     layer: Literal["plain", "gated"] = Field("gated", description="plain: SASRec's block; gated: LiGR's (eSASRec)")
 
 
@@ -43,9 +42,9 @@ class SequenceEncoder(nn.Module):
 
     def __init__(self, config: SequenceConfig, width: int, length: int, dropout: float) -> None:
         super().__init__()
-        self.distance_HL = nn.Parameter(torch.zeros(config.heads, length))
+        self.distance_HL = nn.Parameter(torch.zeros(1, length))
         layer = GatedBlock if config.layer == "gated" else PlainBlock
-        self.blocks = nn.ModuleList(layer(width, config.heads, dropout) for _ in range(config.blocks))
+        self.blocks = nn.ModuleList(layer(width, dropout) for _ in range(config.blocks))
         self.norm = nn.LayerNorm(width)
         self.dropout = Dropout(dropout)
 
@@ -139,41 +138,34 @@ def rows_at(state_BLD: Tensor, place_BR: Tensor) -> Tensor:
 
 
 class Attention(nn.Module):
-    """Multi-head attention with a bias, which contains the mask."""
+    """Attention of one head with a bias, which contains the mask."""
 
-    def __init__(self, width: int, heads: int) -> None:
+    def __init__(self, width: int) -> None:
         super().__init__()
-        self.heads = heads
         self.qkv = nn.Linear(width, 3 * width)
         self.out = nn.Linear(width, width)
 
     def forward(self, state_BLD: Tensor, bias_BHRL: Tensor, place_BR: Tensor | None = None) -> Tensor:
         """Return the output at every event, or only at R places (B, R, D)."""
         if place_BR is None:
-            query, key, value = self._split_heads(self.qkv(state_BLD), 3)
+            query, key, value = self.qkv(state_BLD).unsqueeze(1).chunk(3, dim=3)
         else:
             width, weight, bias = state_BLD.shape[2], self.qkv.weight, self.qkv.bias
             reader_BRD = nn.functional.linear(rows_at(state_BLD, place_BR), weight[:width], bias[:width])
-            (query,) = self._split_heads(reader_BRD, 1)
-            key, value = self._split_heads(nn.functional.linear(state_BLD, weight[width:], bias[width:]), 2)
+            query = reader_BRD.unsqueeze(1)
+            key, value = nn.functional.linear(state_BLD, weight[width:], bias[width:]).unsqueeze(1).chunk(2, dim=3)
         attended_BHRD = nn.functional.scaled_dot_product_attention(query, key, value, attn_mask=bias_BHRL)
-        read_BRD: Tensor = self.out(attended_BHRD.transpose(1, 2).flatten(2))
+        read_BRD: Tensor = self.out(attended_BHRD.squeeze(1))
         return read_BRD
-
-    def _split_heads(self, projected: Tensor, n: int) -> tuple[Tensor, ...]:
-        """Split a projection (B, L, n × D) into n tensors of heads (B, H, L, D / H)."""
-        batch, length, width = projected.shape
-        headed = projected.view(batch, length, n, self.heads, width // (n * self.heads))
-        return tuple(headed.permute(2, 0, 3, 1, 4).unbind(0))
 
 
 class PlainBlock(nn.Module):
     """Pre-norm attention and feed-forward, each with a residual."""
 
-    def __init__(self, width: int, heads: int, dropout: float) -> None:
+    def __init__(self, width: int, dropout: float) -> None:
         super().__init__()
         self.attention_norm = nn.LayerNorm(width)
-        self.attention = Attention(width, heads)
+        self.attention = Attention(width)
         self.feed_norm = nn.LayerNorm(width)
         # As wide as the state, as in SASRec: four times wider takes most of a step and gained nothing on these data.
         self.feed = nn.Sequential(nn.Linear(width, width), nn.GELU(), Dropout(dropout), nn.Linear(width, width))
@@ -190,10 +182,10 @@ class PlainBlock(nn.Module):
 class GatedBlock(nn.Module):
     """LiGR's block: the outputs of attention and feed-forward (SwiGLU) are gated by their inputs."""
 
-    def __init__(self, width: int, heads: int, dropout: float) -> None:
+    def __init__(self, width: int, dropout: float) -> None:
         super().__init__()
         self.attention_norm = nn.LayerNorm(width)
-        self.attention = Attention(width, heads)
+        self.attention = Attention(width)
         self.attention_gate = nn.Linear(width, width)
         self.feed_norm = nn.LayerNorm(width)
         self.feed_in = nn.Linear(width, 2 * width, bias=False)

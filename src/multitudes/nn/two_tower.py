@@ -55,7 +55,6 @@ class TwoTower(nn.Module):
         item_BLD = self.user.encode(users.input_BLD, users.action_BL)
         inputs = UserInputs(
             item_BLD=item_BLD,
-            event_BL=users.action_BL > 0,
             valid_BL=users.valid_BL,
             past_BL=users.valid_BL,
             follow_BF=users.follow_BF,

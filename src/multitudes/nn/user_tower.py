@@ -27,7 +27,6 @@ class UserInputs(NamedTuple):
     """Inputs of the user tower, with embedded items."""
 
     item_BLD: Tensor  # encoded history items, see UserTower.encode
-    event_BL: Tensor  # True = an event, usable or not; False = padding
     valid_BL: Tensor  # True = a usable event
     past_BL: Tensor  # valid and before the moment of the vectors; in serving, all valid events
     follow_BF: Tensor
@@ -96,8 +95,7 @@ class UserTower(nn.Module):
             partition: "random" replaces the interests by a random partition of the history, "other_user" their
                 conditions by those of another user of the batch: two controls.
         """
-        needs_all_states = self.training or self.config.cluster_on == "sequence"
-        return self.vectors(inputs, self.states(inputs) if needs_all_states else None, generator, partition)
+        return self.vectors(inputs, self.states(inputs) if self.training else None, generator, partition)
 
     def states(self, inputs: UserInputs) -> Tensor:
         """Return the state of the entire history at every event (B, L, D)."""
@@ -114,7 +112,7 @@ class UserTower(nn.Module):
         """Return the user vectors, see ``forward``, given ``states``; with None, compute only the states needed."""
         implicit: ImplicitInterests | None = None
         if self.implicit is not None:
-            implicit = self._implicit_interests(inputs, state_BLD, generator, partition)
+            implicit = self._implicit_interests(inputs, generator, partition)
         history_BD, read_BKD = self._history_state(inputs, state_BLD, implicit)
         topic_BD = self.mean_followed_topic(inputs.follow_BF)
         known_B = inputs.past_BL.any(dim=1) | is_topic(inputs.follow_BF).any(dim=1)
@@ -127,7 +125,7 @@ class UserTower(nn.Module):
             shared = [
                 self.stop_gradient(field_BD) for field_BD in self._user_fields(history_BD, topic_BD, inputs.feature_BP)
             ]
-            fields = [self._crossing_conditions(conditions.vectors_BKD), read_BKD, *shared]
+            fields = [conditions.vectors_BKD, read_BKD, *shared]
             vectors_BKD = self._cross(self.interest_crossing, conditions.vectors_BKD + read_BKD, fields)
             columns.append(conditions._replace(vectors_BKD=vectors_BKD))
         return TowerOutput(concatenate_interests(columns), self._assignment(inputs, implicit))
@@ -187,21 +185,17 @@ class UserTower(nn.Module):
     def _implicit_interests(
         self,
         inputs: UserInputs,
-        state_BLD: Tensor | None,
         generator: torch.Generator | None,
         partition: Partition,
     ) -> ImplicitInterests:
         assert self.implicit is not None
-        clustered_BLD = inputs.item_BLD if self.config.cluster_on == "items" else state_BLD
-        assert clustered_BLD is not None
-        item_BLD = self.stop_gradient(clustered_BLD)
+        item_BLD = self.stop_gradient(inputs.item_BLD)
         first_seed = generator if self.training else None
-        source_BL = inputs.past_BL if self.config.validity else events_between_valid(inputs.event_BL, inputs.past_BL)
-        implicit: ImplicitInterests = self.implicit(item_BLD, source_BL, first_seed)
+        implicit: ImplicitInterests = self.implicit(item_BLD, inputs.past_BL, first_seed)
         if partition == "random":
             assert generator is not None
             order_L = torch.rand(item_BLD.shape[1], generator=generator).to(item_BLD.device)
-            return replace_by_random_partition(implicit.interests, item_BLD, source_BL, order_L)
+            return replace_by_random_partition(implicit.interests, item_BLD, inputs.past_BL, order_L)
         if partition == "other_user":
             return implicit._replace(interests=with_conditions_of_others(implicit.interests))
         return implicit
@@ -234,13 +228,6 @@ class UserTower(nn.Module):
     def _members(self, assignment_BL: Tensor) -> Tensor:
         """Return the events of each implicit interest (B, K, L)."""
         return assignment_BL.unsqueeze(1) == torch.arange(self.n_implicit, device=assignment_BL.device).unsqueeze(1)
-
-    def _crossing_conditions(self, condition_BKD: Tensor) -> Tensor:
-        """Return the conditions that enter the crossing; with late fusion, zeros for the explicit ones."""
-        if self.conditional is None or self.config.conditional.fusion == "early":
-            return condition_BKD
-        k = self.n_implicit
-        return torch.cat([condition_BKD[:, :k], torch.zeros_like(condition_BKD[:, k:])], dim=1)
 
     def _cross(self, crossing: nn.Module, residual: Tensor, fields: list[Tensor]) -> Tensor:
         """Return the crossing of the fields plus the residual (B, K, D) or (S, D); (B, D) is repeated."""
@@ -280,13 +267,6 @@ def newest_state(state_BLD: Tensor, member_BL: Tensor) -> Tensor:
 def one_group(valid_BL: Tensor) -> Tensor:
     """Return the group of each event (B, L) where all valid ones belong together."""
     return torch.where(valid_BL, 0, -1)
-
-
-def events_between_valid(event_BL: Tensor, past_BL: Tensor) -> Tensor:
-    """Return the events between each user's newest and oldest valid event, valid or not."""
-    not_newer_BL = past_BL.to(torch.int64).cumsum(dim=1) > 0
-    not_older_BL = past_BL.to(torch.int64).flip(1).cumsum(dim=1).flip(1) > 0
-    return event_BL & not_newer_BL & not_older_BL
 
 
 def concatenate_interests(kinds: list[Interests]) -> Interests:

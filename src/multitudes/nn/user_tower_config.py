@@ -2,12 +2,11 @@
 
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import Field, ValidationInfo, create_model, field_validator
+from pydantic import Field, create_model
 
 from multitudes.config import Config
 from multitudes.errors import UsageError
 from multitudes.nn.crossing import CrossingConfig
-from multitudes.nn.interests.conditional import ConditionalConfig
 from multitudes.nn.methods import METHODS, ImplicitName, settings_classes
 from multitudes.nn.sequence_encoder import SequenceConfig
 
@@ -38,15 +37,8 @@ class _TowerConfig(Config):
         "interest",
         description="what an implicit interest reads: its own events only, or the entire history (the paper)",
     )
-    cluster_on: Literal["items", "sequence"] = Field(
-        "items",
-        description="input of the implicit interests: item vectors (the paper), or the sequence encoder's output",
-    )
     implicit: ImplicitName = Field(
         "clustering", description="joint: the method that finds the implicit interests; random_partition is the control"
-    )
-    validity: bool = Field(
-        True, description="implicit interests use usable events only; off: also hides and the like (ablation)"
     )
     isolate: bool = Field(
         False, description="stop the gradient of the interests: the unconditioned tower is then trained as if alone"
@@ -54,18 +46,6 @@ class _TowerConfig(Config):
     sequence: SequenceConfig = Field(SequenceConfig(), description="encoder of the history")
     crossing: CrossingConfig = Field(CrossingConfig(), description="feature crossing")
     linear: LinearHistoryConfig = Field(LinearHistoryConfig(), description="linear model of the whole history")
-
-    @field_validator("sequence")
-    @classmethod
-    def _sequence_heads_fit(cls, value: SequenceConfig, info: ValidationInfo) -> SequenceConfig:
-        _check_heads(value.heads if value.blocks else 1, info)
-        return value
-
-    @field_validator("crossing")
-    @classmethod
-    def _crossing_heads_fit(cls, value: CrossingConfig, info: ValidationInfo) -> CrossingConfig:
-        _check_heads(value.heads if value.kind == "dhen" else 1, info)
-        return value
 
 
 def _method_fields() -> dict[str, Any]:
@@ -82,18 +62,10 @@ def _method_fields() -> dict[str, Any]:
 
 
 if TYPE_CHECKING:
-
-    class _MethodConfigs(_TowerConfig):
-        conditional: ConditionalConfig = ConditionalConfig()
+    _MethodConfigs = _TowerConfig
 else:
     _MethodConfigs = create_model("_MethodConfigs", __base__=_TowerConfig, **_method_fields())
 
 
 class UserTowerConfig(_MethodConfigs):
     """Settings of the user tower; each method with settings has a table in it."""
-
-
-def _check_heads(heads: int, info: ValidationInfo) -> None:
-    width = info.data.get("width", 0)
-    if width % heads:
-        raise ValueError(f"heads = {heads} must divide width = {width}")

@@ -211,7 +211,6 @@ def _embed_batch(model: TwoTower, batch: Batch, pool: NegativePool, log_q: Targe
     return _EmbeddedBatch(
         inputs=UserInputs(
             item_BLD=encoded_BLD,
-            event_BL=action_BL > 0,
             valid_BL=valid_BL,
             past_BL=on_device(batch.past_BL),
             follow_BF=follow_BF * follows_known_B1,

@@ -20,14 +20,16 @@ from torch import Tensor, nn
 
 from multitudes.config import Config
 from multitudes.nn.interest_assignment import (
+    ROUNDS,
     ImplicitInterests,
     assign_events,
     fixed_noise,
     participation_mask,
+    scale_items,
     slots_by_events,
     start_noise,
 )
-from multitudes.nn.primitives import is_place, mask_with_lowest, scale_to, squash
+from multitudes.nn.primitives import is_place, mask_with_lowest, squash
 
 # Squared distance over squared length up to which two vectors are equal: 100 times the rounding error.
 _DUPLICATE_TOLERANCE = 1e-8
@@ -36,10 +38,6 @@ _DUPLICATE_TOLERANCE = 1e-8
 class ClusteringConfig(Config):
     """Settings of the clustering module."""
 
-    rounds: int = Field(3, ge=1, le=10, description="T, rounds of routing")
-    item_norm: float = Field(
-        4.0, ge=0, description="length to which items are scaled for routing; 0: not scaled (the paper)"
-    )
     seeds: Literal["farthest", "random_items"] = Field(
         "farthest",
         description="where clusters start: farthest points (VA-FPI), or random items of the history (VA-FPI off)",
@@ -53,8 +51,8 @@ class ClusteringConfig(Config):
 class Clustering(nn.Module):
     """DCM: the condition vectors are cluster centres of the user's own history.
 
-    Deviation: items may be scaled to one length before routing (``item_norm``). Short vectors make the routing softmax
-    flat: every cluster moves to the same mean and most slots end up empty. Unit length is too short for small clusters.
+    Deviation: items are scaled to one length before routing. Short vectors make the routing softmax flat: every cluster
+    moves to the same mean and most slots end up empty.
     """
 
     noise_PK: Tensor
@@ -77,11 +75,11 @@ class Clustering(nn.Module):
             generator: draws the first seed (or the random start) in training. None (evaluation, serving): the most
                 recent valid item (or a start that is fixed by position in the history).
         """
-        item_BLD = scale_to(item_BLD, self.config.item_norm)
+        item_BLD = scale_items(item_BLD)
         logit_BLK, exists_BK = self._start(item_BLD, valid_BL, generator)
         participates_BLK = participation_mask(valid_BL, exists_BK)
         assign = single_assignment if self.config.assignment == "single" else soft_assignment
-        return assign_events(*move_centres(item_BLD, logit_BLK, participates_BLK, self.config.rounds, assign))
+        return assign_events(*move_centres(item_BLD, logit_BLK, participates_BLK, assign))
 
     def _start(self, item_BLD: Tensor, valid_BL: Tensor, generator: torch.Generator | None) -> tuple[Tensor, Tensor]:
         """Return the initial logits of events and clusters (B, L, K), and which clusters exist (B, K)."""
@@ -168,8 +166,8 @@ def move_centres(
     item_BLD: Tensor,
     logit_BLK: Tensor,
     participates_BLK: Tensor,
-    rounds: int,
     assign: Callable[[Tensor, Tensor], Tensor],
+    rounds: int = ROUNDS,
 ) -> tuple[Tensor, Tensor]:
     """Move each centre to its items, ``rounds`` times; with ``single_assignment``, SAR.
 
@@ -179,8 +177,8 @@ def move_centres(
         item_BLD: history item vectors.
         logit_BLK: similarities of items and seeds.
         participates_BLK: see ``participation_mask``.
-        rounds: number of rounds.
         assign: ``single_assignment`` or ``soft_assignment``.
+        rounds: number of rounds.
 
     Returns:
         The centres (B, K, D) and the shares of the last round (B, L, K).

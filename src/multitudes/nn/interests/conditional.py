@@ -4,23 +4,10 @@ The condition is the learned embedding of a topic; it enters the user tower toge
 (early fusion). In training it is the topic that explains the example, in serving a topic that the user follows.
 """
 
-from typing import Literal
-
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 
-from multitudes.config import Config
 from multitudes.nn.interest_assignment import Interests
-
-
-class ConditionalConfig(Config):
-    """Settings of the explicit interests."""
-
-    fusion: Literal["early", "late"] = Field(
-        "early",
-        description="early: the topic goes through the crossing (the paper); late: it is added to the output",
-    )
 
 
 class Conditional(nn.Module):

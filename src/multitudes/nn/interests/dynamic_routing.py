@@ -4,27 +4,16 @@ Legend: B users · L history, column 0 the most recent · K interests · D width
 """
 
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 
-from multitudes.config import Config
 from multitudes.nn.interest_assignment import (
     ImplicitInterests,
     assign_events,
     participation_mask,
     route_by_agreement,
+    scale_items,
     slots_by_events,
 )
-from multitudes.nn.primitives import scale_to
-
-
-class DynamicRoutingConfig(Config):
-    """Settings of ComiRec's dynamic routing."""
-
-    rounds: int = Field(3, ge=1, le=10, description="rounds of routing")
-    item_norm: float = Field(
-        4.0, ge=0, description="length to which items are scaled for routing; 0: not scaled (ComiRec)"
-    )
 
 
 class DynamicRouting(nn.Module):
@@ -39,9 +28,9 @@ class DynamicRouting(nn.Module):
     start halfway between the identity and a random one, so that interests are close to their items from the first step.
     """
 
-    def __init__(self, config: DynamicRoutingConfig, interests: int, width: int) -> None:
+    def __init__(self, settings: None, interests: int, width: int) -> None:
         super().__init__()
-        self.config = config
+        del settings  # it has none
         self.interests = interests
         self.map_KDD = nn.Parameter(torch.eye(width) + torch.randn(interests, width, width) / width**0.5)
 
@@ -57,8 +46,6 @@ class DynamicRouting(nn.Module):
         """
         del generator
         exists_BK = slots_by_events(valid_BL, self.interests)
-        vote_BLKD = torch.einsum("bld,kde->blke", scale_to(item_BLD, self.config.item_norm), self.map_KDD)
+        vote_BLKD = torch.einsum("bld,kde->blke", scale_items(item_BLD), self.map_KDD)
         logit_BLK = torch.zeros_like(vote_BLKD[:, :, :, 0])
-        return assign_events(
-            *route_by_agreement(vote_BLKD, logit_BLK, participation_mask(valid_BL, exists_BK), self.config.rounds)
-        )
+        return assign_events(*route_by_agreement(vote_BLKD, logit_BLK, participation_mask(valid_BL, exists_BK)))

@@ -9,27 +9,18 @@ Legend: B users · L history, column 0 the most recent · K interests · D width
 """
 
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 
-from multitudes.config import Config
 from multitudes.nn.interest_assignment import (
     ImplicitInterests,
     Interests,
     assign_events,
     fixed_noise,
+    scale_items,
     slots_by_events,
     start_noise,
 )
-from multitudes.nn.primitives import l2_normalize, length_of, scale_to, squash
-
-
-class RandomPartitionConfig(Config):
-    """Settings of the random partition."""
-
-    item_norm: float = Field(
-        4.0, ge=0, description="length to which items are scaled, as in the clustering; 0: not scaled"
-    )
+from multitudes.nn.primitives import l2_normalize, length_of, squash
 
 
 class RandomPartition(nn.Module):
@@ -37,10 +28,9 @@ class RandomPartition(nn.Module):
 
     noise_P1: Tensor
 
-    def __init__(self, config: RandomPartitionConfig, interests: int, width: int) -> None:
+    def __init__(self, settings: None, interests: int, width: int) -> None:
         super().__init__()
-        del width  # nothing to learn
-        self.config = config
+        del settings, width  # nothing to learn
         self.interests = interests
         self.register_buffer("noise_P1", fixed_noise(1), persistent=False)
 
@@ -57,7 +47,7 @@ class RandomPartition(nn.Module):
         order_BL = start_noise(valid_BL, self.noise_P1, generator).squeeze(2)
         exists_BK = slots_by_events(valid_BL, self.interests)
         share_BLK = random_groups(valid_BL, exists_BK, order_BL).to(item_BLD.dtype)
-        item_BLD = scale_to(item_BLD, self.config.item_norm)
+        item_BLD = scale_items(item_BLD)
         return assign_events(squash(share_BLK.transpose(1, 2) @ item_BLD), share_BLK)
 
 

@@ -4,46 +4,33 @@ Legend: B users · L history, column 0 the most recent · K interests · D width
 """
 
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 
-from multitudes.config import Config
 from multitudes.nn.interest_assignment import (
     ImplicitInterests,
     assign_events,
     fixed_noise,
     participation_mask,
     route_by_agreement,
-    slots_by_events,
+    scale_items,
     slots_by_log_events,
     start_noise,
 )
-from multitudes.nn.primitives import scale_to
-
-
-class RoutingConfig(Config):
-    """Settings of MIND's routing."""
-
-    rounds: int = Field(3, ge=1, le=10, description="rounds of routing")
-    by_user: bool = Field(True, description="K by user, max(1, min(K, log2 of the events)), as in MIND; off: K")
-    item_norm: float = Field(
-        4.0, ge=0, description="length to which items are scaled for routing; 0: not scaled (MIND)"
-    )
 
 
 class Routing(nn.Module):
     """MIND: events are divided among interests that differ only by their random start.
 
     Deviations: in evaluation the random start is fixed by position in the history, the same for every user (MIND draws
-    it once and stores it; its public ports draw on each call); items are scaled before routing (``item_norm``), as
+    it once and stores it; its public ports draw on each call); items are scaled before routing, as
     in the clustering, for a fair comparison; no label-aware attention, whose limit is the hard argmax.
     """
 
     noise_PK: Tensor
 
-    def __init__(self, config: RoutingConfig, interests: int, width: int) -> None:
+    def __init__(self, settings: None, interests: int, width: int) -> None:
         super().__init__()
-        self.config = config
+        del settings  # it has none
         self.interests = interests
         self.bilinear = nn.Linear(width, width, bias=False)  # S, shared by all events and interests
         nn.init.eye_(self.bilinear.weight)
@@ -59,11 +46,8 @@ class Routing(nn.Module):
             valid_BL: True = real and usable; other events are ignored.
             generator: draws the start in training. None (evaluation, serving): fixed.
         """
-        count_slots = slots_by_log_events if self.config.by_user else slots_by_events
-        exists_BK = count_slots(valid_BL, self.interests)
-        vote_BLD = self.bilinear(scale_to(item_BLD, self.config.item_norm))
+        exists_BK = slots_by_log_events(valid_BL, self.interests)
+        vote_BLD = self.bilinear(scale_items(item_BLD))
         vote_BLKD = vote_BLD.unsqueeze(2).expand(-1, -1, self.interests, -1)
         logit_BLK = start_noise(valid_BL, self.noise_PK, generator)
-        return assign_events(
-            *route_by_agreement(vote_BLKD, logit_BLK, participation_mask(valid_BL, exists_BK), self.config.rounds)
-        )
+        return assign_events(*route_by_agreement(vote_BLKD, logit_BLK, participation_mask(valid_BL, exists_BK)))

@@ -8,25 +8,12 @@ Legend: B users · L history, column 0 the most recent · K interests · D width
 from typing import Final
 
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 
-from multitudes.config import Config
-from multitudes.nn.interest_assignment import ImplicitInterests, attend_to_events
-from multitudes.nn.primitives import scale_to
+from multitudes.nn.interest_assignment import ImplicitInterests, attend_to_events, scale_items
 
+_POSITIONS: Final = 100  # that are learned; older events share the last
 _EXPANSION: Final = 4  # width of the hidden layer, in multiples of that of the model (ComiRec)
-
-
-class SelfAttentionConfig(Config):
-    """Settings of the self-attention."""
-
-    places: int = Field(100, ge=1, description="number of learned positions; older events share the last")
-    item_norm: float = Field(
-        4.0,
-        ge=0,
-        description="length to which items are scaled for the attention; 0: not scaled (ComiRec)",
-    )
 
 
 class SelfAttention(nn.Module):
@@ -36,13 +23,13 @@ class SelfAttention(nn.Module):
     Gumbel-softmax (``association = "gumbel"``).
 
     Deviations: a position is the recency rank among the valid events, so that unusable events shift nothing; items are
-    scaled for the attention (``item_norm``), since short vectors make it flat.
+    scaled for the attention, since short vectors make it flat.
     """
 
-    def __init__(self, config: SelfAttentionConfig, interests: int, width: int) -> None:
+    def __init__(self, settings: None, interests: int, width: int) -> None:
         super().__init__()
-        self.config = config
-        self.position = nn.Embedding(config.places, width)
+        del settings  # it has none
+        self.position = nn.Embedding(_POSITIONS, width)
         nn.init.normal_(self.position.weight, std=0.1)
         self.hidden = nn.Linear(width, _EXPANSION * width, bias=False)  # W1
         self.heads = nn.Linear(_EXPANSION * width, interests, bias=False)  # W2
@@ -58,6 +45,6 @@ class SelfAttention(nn.Module):
             generator: not used.
         """
         del generator
-        rank_BL = (valid_BL.to(torch.int64).cumsum(dim=1) - 1).clamp(min=0, max=self.config.places - 1)
-        placed_BLD = scale_to(item_BLD, self.config.item_norm) + self.position(rank_BL)
+        rank_BL = (valid_BL.to(torch.int64).cumsum(dim=1) - 1).clamp(min=0, max=_POSITIONS - 1)
+        placed_BLD = scale_items(item_BLD) + self.position(rank_BL)
         return attend_to_events(self.heads(self.hidden(placed_BLD).tanh()), item_BLD, valid_BL)

@@ -9,24 +9,14 @@ Legend: B users · L history, column 0 the most recent · K interests · M conce
 from typing import Final
 
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 
-from multitudes.config import Config
-from multitudes.errors import UsageError
 from multitudes.nn.interest_assignment import ImplicitInterests, assign_events
 from multitudes.nn.primitives import l2_normalize
 
+_CONCEPTS: Final = 32  # M, as in the paper; as many as interests at least
+_MEMORY: Final = 0.99  # decay of the moving average by which concepts follow the items
 _RESTART: Final = 0.05  # a concept restarts if it has less than this share of the mean number of items: it is dead
-
-
-class SubsequenceConfig(Config):
-    """Settings of the subsequences."""
-
-    concepts: int = Field(32, ge=1, le=4096, description="M, clusters of item vectors that all users share (the paper)")
-    memory: float = Field(
-        0.99, ge=0, lt=1, description="decay of the moving average by which concepts follow the items"
-    )
 
 
 class Subsequence(nn.Module):
@@ -39,18 +29,14 @@ class Subsequence(nn.Module):
     similarity is the cosine.
     """
 
-    def __init__(self, config: SubsequenceConfig, interests: int, width: int) -> None:
+    def __init__(self, settings: None, interests: int, width: int, concepts: int = _CONCEPTS) -> None:
         super().__init__()
-        if config.concepts < interests:
-            raise UsageError(
-                f"[model.subsequence] concepts = {config.concepts}: fewer than interests = {interests};"
-                " give at least as many"
-            )
-        self.config = config
+        del settings  # it has none
+        concepts = max(concepts, interests)
         self.interests = interests
         # Parameters without a gradient, so that a run saves, resumes and publishes them like weights.
-        self.sum_MD = nn.Parameter(torch.randn(config.concepts, width), requires_grad=False)
-        self.count_M = nn.Parameter(torch.zeros(config.concepts), requires_grad=False)
+        self.sum_MD = nn.Parameter(torch.randn(concepts, width), requires_grad=False)
+        self.count_M = nn.Parameter(torch.zeros(concepts), requires_grad=False)
 
     def forward(
         self, item_BLD: Tensor, valid_BL: Tensor, generator: torch.Generator | None = None
@@ -83,7 +69,7 @@ class Subsequence(nn.Module):
         near_NM = nn.functional.one_hot((item_ND @ l2_normalize(self.sum_MD).T).argmax(dim=1), len(self.sum_MD)).to(
             item_ND
         )
-        decay = self.config.memory if self.count_M.any() else 0.0
+        decay = _MEMORY if self.count_M.any() else 0.0
         self.count_M.mul_(decay).add_(near_NM.sum(dim=0), alpha=1 - decay)
         self.sum_MD.mul_(decay).add_(near_NM.T @ item_ND, alpha=1 - decay)
         mean_count = self.count_M.sum() / len(self.count_M)

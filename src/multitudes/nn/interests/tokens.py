@@ -6,18 +6,9 @@ Legend: B users · L history, column 0 the most recent · K interests · D width
 """
 
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 
-from multitudes.config import Config
-from multitudes.nn.interest_assignment import ImplicitInterests, attend_to_events
-from multitudes.nn.primitives import scale_to
-
-
-class TokensConfig(Config):
-    """Settings of the interest tokens."""
-
-    item_norm: float = Field(4.0, ge=0, description="length to which items are scaled for the attention; 0: not scaled")
+from multitudes.nn.interest_assignment import ImplicitInterests, attend_to_events, scale_items
 
 
 class Tokens(nn.Module):
@@ -26,13 +17,13 @@ class Tokens(nn.Module):
     Trained with the plain argmax, one interest takes all events; the paper trains it with straight-through
     Gumbel-softmax (``association = "gumbel"``).
 
-    Deviation: items are scaled for the keys (``item_norm``), since short vectors make the attention flat; keys and
+    Deviation: items are scaled for the keys, since short vectors make the attention flat; keys and
     values start as the identity, so that interests are close to their items from the first step.
     """
 
-    def __init__(self, config: TokensConfig, interests: int, width: int) -> None:
+    def __init__(self, settings: None, interests: int, width: int) -> None:
         super().__init__()
-        self.config = config
+        del settings  # it has none
         self.query_KD = nn.Parameter(torch.randn(interests, width))
         self.key = nn.Linear(width, width, bias=False)
         self.value = nn.Linear(width, width, bias=False)
@@ -50,6 +41,6 @@ class Tokens(nn.Module):
             generator: not used.
         """
         del generator
-        key_BLD = self.key(scale_to(item_BLD, self.config.item_norm))
+        key_BLD = self.key(scale_items(item_BLD))
         logit_BLK = key_BLD @ self.query_KD.T / self.query_KD.shape[1] ** 0.5
         return attend_to_events(logit_BLK, self.value(item_BLD), valid_BL)
