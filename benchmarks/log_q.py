@@ -5,8 +5,8 @@
     python -m benchmarks.log_q [PREPARED...]
 
 Without a folder: 20,000 items whose popularity follows Zipf, 200,000 targets. Steps draw as training does. Printed
-for groups of items by their number of targets in an epoch: the share of steps that drew an item, what
-``CountedFrequency`` computes, and the error of both laws in log q, with the uniform draws, after some numbers of steps.
+for groups of items by their number of targets in an epoch: the share of steps that drew an item, what counting the
+targets gives, and the error of the streaming estimate in log q, with the uniform draws, after some numbers of steps.
 
 Legend: I items · T targets.
 """
@@ -18,13 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from multitudes.batches.examples import Examples
-from multitudes.batches.negatives import (
-    CountedFrequency,
-    Frequency,
-    StreamingFrequency,
-    draw_pool,
-    log_inclusion_probability,
-)
+from multitudes.batches.negatives import StreamingFrequency, draw_pool
 from multitudes.data.prepared import PreparedData
 from multitudes.seeding import generator
 from multitudes.training.config import TrainConfig
@@ -50,14 +44,15 @@ def zipf_batches() -> tuple[NDArray[np.int64], Iterator[NDArray[np.int64]]]:
 def prepared_batches(path: str) -> tuple[NDArray[np.int64], Iterator[NDArray[np.int64]]]:
     """Return the targets of each item of a prepared folder (I + 1,), and the positives of batches, as in training."""
     prepared = PreparedData.open(path)
-    examples = Examples(prepared, history=50, window=10, first_time_only=True, condition="auto")
+    examples = Examples(prepared, history=50, window=10, condition="auto")
 
     def batches() -> Iterator[NDArray[np.int64]]:
         for epoch in range(1, 1_000_000):
             for windows in examples.windows.epoch_batches(BATCH_SIZE, 0, epoch, EPOCH_BATCHES):
                 yield examples.targets(windows)
 
-    return examples.target_count, batches()
+    target_T = prepared.event_item[examples.position.to_array()]
+    return np.bincount(target_T, minlength=prepared.n_items + 1), batches()
 
 
 def report(name: str, targets_I: NDArray[np.int64], batches: Iterator[NDArray[np.int64]]) -> None:
@@ -68,11 +63,11 @@ def report(name: str, targets_I: NDArray[np.int64], batches: Iterator[NDArray[np
     drawn_I, counted_I, errors = np.zeros(n_items + 1), np.zeros(n_items + 1), {}
     for step in range(1, max(REPORTED) + 1):
         positives = next(batches)
-        counted = CountedFrequency(targets_I, int(targets_I.sum()), min(train.in_batch, len(positives)))
+        share_I = 1 - (1 - min(train.in_batch, len(positives)) / targets_I.sum()) ** targets_I
         drawn_I[draw_pool(positives, n_items, train.in_batch, 0, streaming, step, random).item_N] += 1
-        counted_I += counted.probability(every)
+        counted_I += share_I
         if step in REPORTED:
-            errors[step] = _log_q(every, streaming, train) - _log_q(every, counted, train)
+            errors[step] = _log_q(streaming.probability(every), train) - _log_q(share_I, train)
     print(f"{name}: {n_items:,} items")
     print("targets | items | drawn | counted | " + " | ".join(f"streaming - counted, {step} steps" for step in errors))
     for low, high in GROUPS:
@@ -82,8 +77,10 @@ def report(name: str, targets_I: NDArray[np.int64], batches: Iterator[NDArray[np
         print(" | ".join([f"{low} to {high - 1}", f"{group.sum():,}", f"{share:.4f}", f"{expected:.4f}", *means]))
 
 
-def _log_q(items: NDArray[np.int64], frequency: Frequency, train: TrainConfig) -> NDArray[np.float32]:
-    return log_inclusion_probability(items, len(items) - 1, train.uniform, frequency, use_batch=True)
+def _log_q(share_I: NDArray[np.float64], train: TrainConfig) -> NDArray[np.float64]:
+    """Return the log of the probability that the pool holds each item: drawn from the batch, or uniformly."""
+    absent = (1 - 1 / (len(share_I) - 1)) ** train.uniform
+    return np.log(np.maximum(1 - absent * (1 - share_I), 1e-12))
 
 
 if __name__ == "__main__":

@@ -144,6 +144,6 @@ def train_and_measure(
 
 def _mean_history(data: PreparedData, config: RunConfig) -> float:
     """Return the mean history length of the targets: short histories cost less than the maximum L suggests."""
-    examples = Examples(data, history=1, window=1, first_time_only=config.train.first_time_only, condition="auto")
+    examples = Examples(data, history=1, window=1, condition="auto")
     past = data.event_past[examples.position.to_array()].clip(max=config.model.history)
     return float(past.mean())

@@ -133,7 +133,7 @@ def sourced(prepared: PreparedData) -> set[tuple[str, int, int]]:
 
 def triples(prepared: PreparedData, condition: str) -> Counter[tuple[str, int]]:
     """Return how often training sees each (topic, item) in one epoch."""
-    examples = Examples(prepared, history=LENGTH, window=4, first_time_only=True, condition=condition)  # type: ignore[arg-type]
+    examples = Examples(prepared, history=LENGTH, window=4, condition=condition)  # type: ignore[arg-type]
     assert examples.condition == "source"
     items, seen = prepared.items["item_id"].to_list(), Counter[tuple[str, int]]()
     for batch in batches(examples, 16, seed=0, epoch=0):

@@ -59,8 +59,8 @@ def measure(
     chosen = RunConfig(method="joint", seed=SEED, model=model, train=settings)
     train(data[0], chosen, work / "chosen", resume=True)
     record = read_record(work / "chosen")
-    last_fit = chosen.train.model_copy(update={"final": True, "epochs": record["best_epoch"]})
-    anew = chosen.model_copy(update={"train": last_fit, "shares": record["shares"]})
+    last_fit = chosen.train.model_copy(update={"epochs": record["best_epoch"]})
+    anew = chosen.model_copy(update={"train": last_fit, "final": True, "shares": record["shares"]})
     tables, cpu_s = [], dict.fromkeys(ARMS[:3], 0.0)
     for seed in range(seeds):
         found, costs = _chain(data, work / f"seed-{seed}", anew.model_copy(update={"seed": seed}), again, budget)

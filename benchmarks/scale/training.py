@@ -55,7 +55,7 @@ def train_and_measure(prepared: str, out: str, parts: int) -> dict[str, Any]:
         "parts": stopwatch.shares(last["seconds"]),
         "targets_per_s": last["targets_per_s"],
     }
-    examples = Examples(data, history=1, window=1, first_time_only=TRAIN.first_time_only, condition="auto")
+    examples = Examples(data, history=1, window=1, condition="auto")
     return {"targets": len(examples), **found}
 
 

@@ -35,13 +35,10 @@ def without_follows() -> PreparedData:
 def examples(
     prepared: PreparedData,
     window: int = 4,
-    first_time_only: bool = True,
     condition: ConditionSource = "source",
     **settings: Any,
 ) -> Examples:
-    return Examples(
-        prepared, history=20, window=window, first_time_only=first_time_only, condition=condition, **settings
-    )
+    return Examples(prepared, history=20, window=window, condition=condition, **settings)
 
 
 def window_bounds(made: Examples) -> tuple[np.ndarray, np.ndarray]:
@@ -78,7 +75,7 @@ def test_no_event_is_seen_before_its_time(without_follows: PreparedData) -> None
 def test_no_window_spans_more_events_than_a_history(without_follows: PreparedData) -> None:
     """With repeats between them, a few first engagements lie far apart: one example must not read all in between."""
     for history in (5, 20, 1000):
-        made = Examples(without_follows, history=history, window=10, first_time_only=True, condition="item")
+        made = Examples(without_follows, history=history, window=10, condition="item")
         start, stop = window_bounds(made)
         span = moments(made, stop - 1) - moments(made, start)
         assert (span < history).all()
@@ -89,10 +86,7 @@ def test_no_window_spans_more_events_than_a_history(without_follows: PreparedDat
 
 
 def test_a_window_is_cut_at_multiples_of_the_history_after_its_first_target(without_follows: PreparedData) -> None:
-    long, short = (
-        Examples(without_follows, history=history, window=10, first_time_only=True, condition="item")
-        for history in (1000, 5)
-    )
+    long, short = (Examples(without_follows, history=history, window=10, condition="item") for history in (1000, 5))
     moment_T = moments(short, np.arange(len(short.position)))
     wanted = []
     for first, stop in zip(*window_bounds(long), strict=True):  # whole tiles
@@ -140,7 +134,7 @@ def test_every_dense_target_is_predicted_from_strictly_before_it(without_follows
 
 def test_without_dense_training_a_target_is_predicted_from_its_windows_cut(without_follows: PreparedData) -> None:
     prepared = without_follows
-    made = Examples(prepared, history=20, window=4, first_time_only=True, condition="item", dense=False)
+    made = Examples(prepared, history=20, window=4, condition="item", dense=False)
     start, stop = window_bounds(made)
     batch = made.batch(WindowBatch(start, stop, seed=0))
     dense = batch.dense
@@ -163,7 +157,7 @@ def test_a_new_user_is_an_example_if_something_is_followed(
 
 
 def test_history_dropout_hides_histories_and_keeps_targets(prepared: PreparedData) -> None:
-    made = Examples(prepared, history=20, window=4, first_time_only=True, condition="item", history_dropout=0.5)
+    made = Examples(prepared, history=20, window=4, condition="item", history_dropout=0.5)
     found = list(batches(made, 64, 0, 0))
     hidden = np.concatenate([~b.histories.valid_BL.any(axis=1) for b in found])
     assert 0.4 < hidden.mean() < 0.65
@@ -202,16 +196,16 @@ def test_a_target_before_the_followed_topics_has_no_condition_and_is_no_first_ev
     assert (prepared.event_past[examples(prepared).position.to_array()] == 0).any()
 
 
-def test_only_first_engagements_are_targets_when_asked(prepared: PreparedData) -> None:
-    first, every = examples(prepared), examples(prepared, first_time_only=False)
-    assert prepared.event_first[first.position.to_array()].all()
-    assert len(every) > len(first)
-    assert (prepared.event_split[every.position.to_array()] == TRAIN).all()
+def test_only_first_engagements_in_training_are_targets(prepared: PreparedData) -> None:
+    position = examples(prepared).position.to_array()
+    assert prepared.event_first[position].all()
+    assert not prepared.event_first.all(), "the control: users do return"
+    assert (prepared.event_split[position] == TRAIN).all()
 
 
 def test_a_last_fit_trains_on_validation_too_and_never_on_test(prepared: PreparedData) -> None:
     before = examples(prepared)
-    last = Examples(prepared, history=20, window=4, first_time_only=True, condition="source", include_validation=True)
+    last = Examples(prepared, history=20, window=4, condition="source", include_validation=True)
     more = np.setdiff1d(last.position.to_array(), before.position.to_array())
     assert len(more) > 0
     assert (prepared.event_split[more] == VALIDATION).all()
@@ -219,7 +213,7 @@ def test_a_last_fit_trains_on_validation_too_and_never_on_test(prepared: Prepare
 
 def test_hides_are_neither_targets_nor_valid_in_a_history(prepared: PreparedData) -> None:
     hide = prepared.manifest["actions"].index("hide") + 1
-    made = examples(prepared, first_time_only=False)
+    made = examples(prepared)
     assert (prepared.event_action[made.position.to_array()] != hide).all()
     histories = [b.histories for b in batches(made, 64, 0, 0)]
     hidden = [(h.action_BL == hide) for h in histories]

@@ -80,8 +80,8 @@ def test_another_number_of_ranks_goes_on_and_ends_with_the_same_weights(tmp_path
 def go_on(ranks: Ranks, folder: str, out: str, before: str) -> None:
     """Go on for an epoch from a run, or begin one; without dropout, which each rank draws for itself."""
     model = UserTowerConfig.model_validate({"width": 8, "history": 10, "dropout": 0, "crossing": {"hidden": 16}})
-    train = TrainConfig(epochs=1, epoch_batches=6, batch_size=16, window=3, in_batch=40, uniform=21, final=True)
-    config = RunConfig(method="single", model=model, train=train, continues=before)
+    train = TrainConfig(epochs=1, epoch_batches=6, batch_size=16, window=3, in_batch=40, uniform=21)
+    config = RunConfig(method="single", model=model, train=train, final=True, continues=before)
     fit(PreparedData.open(folder), config, out, ranks=ranks)
 
 

@@ -37,7 +37,6 @@ def read(folder, text):
         ),
         (("movielens-small", "movielens-smal"), "no such data set is shipped; did you mean 'movielens-small'"),
         (("batch_size = 32", "batch_siz = 32"), "unknown key 'train.batch_siz'; did you mean 'batch_size'"),
-        (("batch_size = 32", "final = true"), "train.final trains on the validation split"),
         (("[train]", "[trian]"), "unknown key 'trian'; did you mean 'train'"),
         (("[train]", "[tuning]\nmetric = 'ndgc'\n[train]"), "'ndgc'.*did you mean 'ndcg'"),
         (("[train]", "[evaluate]\nsplit = 'test'\n[train]"), "validation, and test with --open-test"),

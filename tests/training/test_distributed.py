@@ -35,7 +35,7 @@ def learn(
     ``rows``: those of each batch that are taken for the whole.
     """
     settings, prepared = config(method), PreparedData.open(folder)
-    made = Examples(prepared, history=10, window=3, first_time_only=True, condition="match")
+    made = Examples(prepared, history=10, window=3, condition="match")
     state = initial_state(prepared, settings, ranks)
     user = state.model.user.eval()
     user.train = lambda *_: user  # type: ignore[method-assign]

@@ -135,8 +135,7 @@ def test_without_it_nothing_is_joined_later_either(prepared: PreparedData, tmp_p
 
 def test_a_fit_on_validation_without_an_earlier_run_has_none(prepared: PreparedData, tmp_path: Path) -> None:
     settings = config()
-    final = settings.model_copy(update={"train": settings.train.model_copy(update={"final": True})})
-    assert train(prepared, final, tmp_path / "run").linear is None
+    assert train(prepared, settings.model_copy(update={"final": True}), tmp_path / "run").linear is None
 
 
 def test_a_method_with_one_vector_can_have_it(prepared: PreparedData, tmp_path: Path) -> None:

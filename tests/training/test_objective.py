@@ -37,7 +37,7 @@ def losses_of(method: Method, **settings: object) -> dict[str, float]:
     torch.manual_seed(0)
     config = UserTowerConfig.model_validate({"width": 8, "history": 10, "crossing": {"hidden": 16}})
     model = build_model(prepared, method, config).eval()
-    made = Examples(prepared, history=10, window=3, first_time_only=True, condition="match")
+    made = Examples(prepared, history=10, window=3, condition="match")
     batch = next(batches(made, 6, 0, 0))
     pool = NegativePool(np.arange(1, 40), np.zeros(39, dtype=np.float32))
     log_q = TargetLogQ(*(np.zeros(a.shape, dtype=np.float32) for a in (batch.target_BW, batch.dense.target_T)))
@@ -58,7 +58,7 @@ def test_the_loss_equals_a_slow_definition() -> None:
     config = UserTowerConfig.model_validate({"width": 8, "history": 10, "crossing": {"hidden": 16}})
     torch.manual_seed(0)
     model = build_model(prepared, "joint", config).eval()  # evaluation mode: no dropout, first seed = most recent
-    made = Examples(prepared, history=10, window=3, first_time_only=True, condition="match")
+    made = Examples(prepared, history=10, window=3, condition="match")
     batch = next(batches(made, 6, 0, 0))
     pool = NegativePool(np.arange(1, 40), np.log(np.linspace(0.1, 0.9, 39)).astype(np.float32))
     log_q = TargetLogQ(*(np.full(a.shape, -1.0, dtype=np.float32) for a in (batch.target_BW, batch.dense.target_T)))

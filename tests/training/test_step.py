@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from multitudes.batches.examples import Examples
-from multitudes.batches.negatives import CountedFrequency, log_inclusion_probability
+from multitudes.batches.negatives import log_inclusion_probability
 from multitudes.nn.user_tower_config import UserTowerConfig
 from multitudes.training import step
 from multitudes.training.checkpoint import TrainingState
@@ -24,7 +24,7 @@ def after_gradients() -> TrainingState:
     prepared = planted()[1]
     state = step.initial_state(prepared, CONFIG)
     state.position.step = 1
-    made = Examples(prepared, history=10, window=3, first_time_only=True, condition="match")
+    made = Examples(prepared, history=10, window=3, condition="match")
     step.compute_gradients(state, made, next(iter(made.windows.epoch_batches(16, seed=0, epoch=0))), CONFIG)
     return state
 
@@ -45,37 +45,11 @@ def test_targets_are_corrected_by_how_often_they_are_among_the_negatives(monkeyp
         assert (expected < 0).all(), "a correction, and not nothing"
 
 
-@pytest.mark.parametrize("frequency", ["counted", "streaming"])
-def test_the_law_of_the_draw_is_a_setting(monkeypatch: pytest.MonkeyPatch, frequency: str) -> None:
-    given = CONFIG.train.model_dump() | {"frequency": frequency}
-    config = CONFIG.model_copy(update={"train": TrainConfig.model_validate(given)})
-    prepared, calls = planted()[1], []
-
-    def record_call(model, batch, pool, target_log_q, *rest):
-        calls.append((batch, pool, target_log_q))
-        return batch_loss(model, batch, pool, target_log_q, *rest)
-
-    monkeypatch.setattr(step, "batch_loss", record_call)
-    state = step.initial_state(prepared, config)
-    made = Examples(prepared, history=10, window=3, first_time_only=True, condition="match")
-    step.compute_gradients(state, made, next(iter(made.windows.epoch_batches(16, seed=0, epoch=0))), config)
-    ((batch, pool, log_q),) = calls
-    every_target, positives = prepared.event_item[made.position.to_array()], int((batch.target_BW > 0).sum())
-    targets_I = np.bincount(every_target, minlength=prepared.n_items + 1)
-    counted = CountedFrequency(targets_I, len(every_target), min(40, positives))
-    law = counted if frequency == "counted" else state.frequency
-    expected = log_inclusion_probability(pool.item_N, prepared.n_items, 21, law, use_batch=True)
-    np.testing.assert_allclose(pool.log_q_N, expected, rtol=1e-6)
-    expected = log_inclusion_probability(batch.target_BW.ravel(), prepared.n_items, 21, law, use_batch=True)
-    np.testing.assert_allclose(log_q.window_BW.ravel(), expected, rtol=1e-6)
-    assert (log_q.dense_T < 0).all()
-
-
 def test_each_step_draws_its_own_dropout(monkeypatch: pytest.MonkeyPatch) -> None:
     prepared, seeds = planted()[1], []
     state, made = (
         step.initial_state(prepared, CONFIG),
-        Examples(prepared, history=10, window=3, first_time_only=True, condition="match"),
+        Examples(prepared, history=10, window=3, condition="match"),
     )
     windows = next(iter(made.windows.epoch_batches(16, seed=0, epoch=0)))
 

@@ -31,7 +31,7 @@ from multitudes.training.warm_start import init_frequency, last_trained_time, ma
 
 MODEL = UserTowerConfig.model_validate({"width": 8, "history": 10, "crossing": {"hidden": 16}})
 CONFIG = RunConfig(
-    method="joint", model=MODEL, train=TrainConfig(epochs=1, batch_size=32, in_batch=64, uniform=32, final=True)
+    method="joint", model=MODEL, train=TrainConfig(epochs=1, batch_size=32, in_batch=64, uniform=32), final=True
 )
 
 FILES = (optimizer_state.STATE_FILE, "weights.safetensors")
@@ -254,8 +254,8 @@ def test_the_state_is_that_of_the_epoch_whose_weights_were_kept(
     for name, rates in (("best", [0.3, 0.5, 0.4]), ("two", [0.3, 0.5]), ("last", [0.3, 0.5, 0.6])):
         left = iter(rates)
         monkeypatch.setattr("multitudes.training.loop.hit_rate", lambda *_, left=left: next(left))
-        settings = CONFIG.train.model_copy(update={"final": False, "epochs": len(rates)})
-        train(days[0], CONFIG.model_copy(update={"train": settings}), tmp_path / name)
+        settings = CONFIG.train.model_copy(update={"epochs": len(rates)})
+        train(days[0], CONFIG.model_copy(update={"train": settings, "final": False}), tmp_path / name)
         files[name] = load_file(tmp_path / name / optimizer_state.STATE_FILE)
     assert all(torch.equal(files["best"][name], tensor) for name, tensor in files["two"].items())
     assert files["last"]["steps"] > files["best"]["steps"], "the control"
@@ -290,10 +290,10 @@ def test_only_later_events_are_trained_on(
     days: tuple[PreparedData, PreparedData], before: TrainedRun, tmp_path: Path
 ) -> None:
     whole, config = days[1], warm_start_config(CONFIG, before)
-    since = config.train.since
+    since = config.since
     assert since == last_trained_time(before)
-    position = eligible_targets(whole, first_time_only=True, include_validation=True, since=since).to_array()
-    everything = eligible_targets(whole, first_time_only=True, include_validation=True)
+    position = eligible_targets(whole, include_validation=True, since=since).to_array()
+    everything = eligible_targets(whole, include_validation=True)
     assert 0 < len(position) < len(everything)
     assert whole.event_time[position].min() > since
     after = train(whole, config, tmp_path / "after")

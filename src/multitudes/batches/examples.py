@@ -15,14 +15,13 @@ Legend: B examples · L events of a history and of the window after it, column 0
 C targets with a condition · G topics per item · S moments · T dense targets.
 """
 
-from functools import cached_property
 from typing import Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from multitudes.batches.histories import Histories, followed_topics, gather_histories, pad_ragged
-from multitudes.batches.windows import WindowBatch, WindowSampler, eligible_targets, user_chunks
+from multitudes.batches.windows import WindowBatch, WindowSampler, eligible_targets
 from multitudes.data.arrays import expand_ranges
 from multitudes.data.prepared import PreparedData
 from multitudes.errors import DataError
@@ -90,7 +89,6 @@ class Examples:
         *,
         history: int,
         window: int,
-        first_time_only: bool,
         condition: ConditionSource,
         history_dropout: float = 0.0,
         dense: bool = True,
@@ -104,9 +102,7 @@ class Examples:
         self.window = window
         self.condition = resolve_condition(prepared, condition)
         self.topics = max_topics_per_item(prepared)
-        self.position = eligible_targets(
-            prepared, first_time_only=first_time_only, include_validation=include_validation, since=since
-        )
+        self.position = eligible_targets(prepared, include_validation=include_validation, since=since)
         self.windows = WindowSampler(prepared, self.position, window=window, history=history)
         if len(self.position) == 0:
             later = f" and after {since}" if since else ""
@@ -123,15 +119,6 @@ class Examples:
         """Return the targets of all rows of a batch (T,); micro batches do not change them."""
         _, index_T = expand_ranges(windows.start_B, windows.stop_B)
         return self.prepared.event_item[self.position.select(index_T)].astype(np.int64)
-
-    @cached_property
-    def target_count(self) -> NDArray[np.int64]:
-        """How often each item is a target of an epoch (I + 1,)."""
-        count_I = np.zeros(self.prepared.n_items + 1, dtype=np.int64)
-        for users in user_chunks(self.prepared):
-            position_T = self.position.between(*self.prepared.event_offset[[users.start, users.stop]].tolist())
-            np.add.at(count_I, self.prepared.event_item[position_T], 1)
-        return count_I
 
     def batch(self, windows: WindowBatch, micro_batch: MicroBatch = WHOLE_BATCH) -> Batch:
         """Gather the rows of a micro batch, padded to the width of the whole batch.

@@ -1,13 +1,10 @@
 """The negatives of a training step: a pool shared by the batch, and how likely each item is to be in it.
 
-The pool holds some of the batch's own positives and uniform draws, each item once. There are two ways to know how often
-an item is drawn from the batch:
-
-* ``StreamingFrequency`` estimates it (Yi et al. 2019, algorithm 2). For each item it keeps A, the step at which the
-  item was last drawn, and B, the moving average of the steps between two draws; 1 / B is the probability that a step's
-  pool holds the item. It needs no pass over the data and follows drift, but B forgets its start only with the draws of
-  an item: for rare items the probability stays too high until training has long ended.
-* ``CountedFrequency`` computes it: every target of an epoch is equally likely to be drawn.
+The pool holds some of the batch's own positives and uniform draws, each item once. How often an item is drawn from the
+batch is estimated as training goes on (Yi et al. 2019, algorithm 2). For each item ``StreamingFrequency`` keeps A, the
+step at which the item was last drawn, and B, the moving average of the steps between two draws; 1 / B is the
+probability that a step's pool holds the item. It needs no pass over the data and follows drift, but B forgets its start
+only with the draws of an item: for rare items the probability stays too high until training has long ended.
 
 Legend: N items in the pool · I items.
 """
@@ -44,25 +41,6 @@ class StreamingFrequency:
         return 1.0 / np.maximum(self.interval[items], 1.0)
 
 
-class CountedFrequency(NamedTuple):
-    """The probability from the number of targets of each item in an epoch."""
-
-    targets_I: NDArray[np.int64]  # targets of each item in an epoch (I + 1,)
-    targets: int  # targets of all items
-    per_step: int  # targets that a step draws from its batch
-
-    def update(self, step: int, items: NDArray[np.int64]) -> None:
-        """Do nothing: the law of the draw is known before the first step."""
-
-    def probability(self, items: NDArray[np.int64]) -> NDArray[np.float64]:
-        """Return the probability that the draw of one step holds each item: 1 - (1 - drawn / all)^targets."""
-        drawn = min(1.0, self.per_step / max(self.targets, 1))
-        return np.asarray(1.0 - (1.0 - drawn) ** self.targets_I[items])
-
-
-Frequency = StreamingFrequency | CountedFrequency
-
-
 class NegativePool(NamedTuple):
     """Distinct items, and for each the log probability that a step's pool holds it: the q of the logQ correction."""
 
@@ -75,7 +53,7 @@ def draw_pool(
     n_items: int,
     in_batch: int,
     uniform: int,
-    frequency: Frequency,
+    frequency: StreamingFrequency,
     step: int,
     random: np.random.Generator,
 ) -> NegativePool:
@@ -91,7 +69,7 @@ def draw_pool(
 
 
 def log_inclusion_probability(
-    items: NDArray[np.int64], n_items: int, uniform: int, frequency: Frequency, *, use_batch: bool
+    items: NDArray[np.int64], n_items: int, uniform: int, frequency: StreamingFrequency, *, use_batch: bool
 ) -> NDArray[np.float32]:
     """Return log P(item in the pool) = log(1 - (1 - p_batch)(1 - p_uniform)) for any items, pooled or not."""
     absent = np.full(len(items), (1.0 - 1.0 / n_items) ** uniform)

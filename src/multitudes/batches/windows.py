@@ -141,13 +141,11 @@ def user_chunks(prepared: PreparedData) -> Iterator[slice]:
         first = stop
 
 
-def eligible_targets(
-    prepared: PreparedData, *, first_time_only: bool, include_validation: bool = False, since: int = 0
-) -> Bitset:
+def eligible_targets(prepared: PreparedData, *, include_validation: bool = False, since: int = 0) -> Bitset:
     """Return the flat positions of the training targets; with ``since``, only those later than it.
 
-    A target needs a known item, a positive weight, and prior knowledge of the user: an earlier event, or followed
-    topics that are known by then (explicit interests exist for new users).
+    A target is the user's first engagement with a known item. It needs a positive weight, and prior knowledge of the
+    user: an earlier event, or followed topics that are known by then (explicit interests exist for new users).
     """
     last = VALIDATION if include_validation else TRAIN
 
@@ -158,9 +156,8 @@ def eligible_targets(
             (prepared.event_split[events] <= last)
             & (prepared.event_weight[events] > 0)
             & (prepared.event_item[events] > 0)
+            & prepared.event_first[events]
         )
-        if first_time_only:
-            is_target_E &= prepared.event_first[events]
         if since:
             is_target_E &= prepared.event_time[events] > since
         follows_U = np.diff(prepared.follow_offset[users.start : users.stop + 1]) > 0

@@ -105,7 +105,7 @@ def train_command(
             }
         )
     else:
-        _print_next(out, config, final=settings.train.final)
+        _print_next(out, config, final=settings.final)
 
 
 def combine_command(
@@ -301,7 +301,7 @@ def print_run(run: Path) -> dict[str, Any]:
     from multitudes.run_record import read_record
 
     record = read_record(run)
-    if record["config"].get("train", {}).get("final"):
+    if record["config"].get("final"):
         typer.echo(f"{run}: {record['config']['method']}, trained on validation too, {record['best_epoch']} epochs")
         return record
     if not record["judged_users"]:

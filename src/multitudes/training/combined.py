@@ -113,7 +113,7 @@ def combine(
         return CombinedRun.open(out)
     run = CombinedRun(out, config, *members)
     record |= {"finished": True, "shares": {}, "calibration": None}
-    if not any(member.config.train.final for member in members):  # or nobody is left to choose the list
+    if not any(member.config.final for member in members):  # or nobody is left to choose the list
         held, n = draw_validation_users(run.prepared, settings), min(settings.train.eval_k, run.prepared.n_items)
         choice = choose_list(run, held, n)
         record |= {"judged_users": len(held)} | ({} if choice is None else choice.to_record())

@@ -24,7 +24,6 @@ class TrainConfig(Config):
     dense: bool = Field(
         True, description="the unconditioned vector predicts each target from the moment before it, not from the cut"
     )
-    first_time_only: bool = Field(True, description="train on first engagements of a user with an item only")
     history_dropout: float = Field(
         0.05, ge=0, le=1, description="share of examples without history: new users, with followed topics only"
     )
@@ -43,21 +42,10 @@ class TrainConfig(Config):
     explicit_weight: float = Field(0.1, ge=0, description="weight of the explicit interests' loss")
     in_batch: int = Field(512, ge=0, description="negatives drawn from the positives of the batch")
     uniform: int = Field(512, ge=0, description="negatives drawn uniformly from the vocabulary")
-    frequency: Literal["streaming", "counted"] = Field(
-        "streaming",
-        description="logQ: how often an item is an in-batch negative: estimated as training goes on (the paper), or"
-        " computed from the targets of an epoch",
-    )
     item_init: Literal["svd", "random"] = Field(
         "svd", description="initial item embeddings: singular vectors of the training interactions, or random numbers"
     )
     learning_rate: float = Field(0.001, gt=0, le=1e30, description="Adam's step size")
-    final: bool = Field(
-        False, description="train on validation too, for all epochs: a last fit, see `multitudes train --refit`"
-    )
-    since: int = Field(
-        0, ge=0, description="only targets later than this time, seconds; see `multitudes train --continue`"
-    )
     validate_users: int = Field(
         1000, ge=1, description="users, drawn once by the seed, on which each epoch is validated"
     )
@@ -89,6 +77,12 @@ class RunConfig(Config):
     seed: int = 0
     model: UserTowerConfig = UserTowerConfig()
     train: TrainConfig = TrainConfig()
+    final: bool = Field(
+        False, description="trained on validation events too, for all epochs: `multitudes train --refit`"
+    )
+    since: int = Field(
+        0, ge=0, description="only targets later than this time, in seconds or positions: `multitudes train --continue`"
+    )
     shares: dict[InterestKind, float] = Field(
         {}, description="final: share of the budget of each kind of interest, from the run before"
     )

@@ -42,7 +42,6 @@ class ExecutionConfig(Config):
     precision: Literal["float32", "bfloat16"] = Field(
         "float32", description="precision of the layers in training; weights, scores and losses stay float32"
     )
-    compile: bool = Field(False, description="compile the layers with torch.compile; the first steps take minutes")
     timeout_s: float = Field(
         1800.0,
         gt=0,
@@ -55,7 +54,7 @@ DEFAULT_EXECUTION = ExecutionConfig()
 
 
 def set_precision(model: TwoTower, config: ExecutionConfig) -> TwoTower:
-    """Set precision and compilation of the layers of ``model``, in place.
+    """Set the precision of the layers of ``model``, in place.
 
     Raises:
         UsageError: the device does not support bfloat16.
@@ -69,8 +68,6 @@ def set_precision(model: TwoTower, config: ExecutionConfig) -> TwoTower:
             continue
         if config.precision == "bfloat16":
             module.forward = _bfloat16_forward(module, module.forward, device)
-        if config.compile:
-            module.compile(dynamic=True)
     return model
 
 

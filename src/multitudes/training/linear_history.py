@@ -58,9 +58,9 @@ def fit_linear_history(run: TrainedRun, held: HeldOut, progress: Progress = sile
     config, rank = run.config, run.config.model.linear.rank
     if (chosen := config.linear_fit) is not None:
         settings = chosen.model_dump(exclude={"weight"})
-        fitted = fit(run.prepared, rank, **settings, include_validation=config.train.final, progress=progress)
+        fitted = fit(run.prepared, rank, **settings, include_validation=config.final, progress=progress)
         return _fitted(fitted.factors, chosen, 0.0, 0.0)
-    if config.train.final or not held.target_is_first_time.any():
+    if config.final or not held.target_is_first_time.any():
         return None
     lists = _JoinedLists(run, held, config.train.eval_k)
     fitted = fit(run.prepared, rank, judge=lists.judge, progress=progress)

@@ -49,12 +49,11 @@ def training_examples(prepared: PreparedData, config: RunConfig) -> Examples:
         prepared,
         history=config.model.history,
         window=settings.window,
-        first_time_only=settings.first_time_only,
         condition=settings.condition,
         history_dropout=settings.history_dropout,
         dense=settings.dense,
-        include_validation=settings.final,
-        since=settings.since,
+        include_validation=config.final,
+        since=config.since,
     )
 
 

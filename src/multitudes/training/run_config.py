@@ -43,9 +43,9 @@ def refit_config(run: Path, seed: int) -> RunConfig:
     settings = record["config"]
     if not record["finished"] or "train" not in settings:
         raise UsageError(f"--refit {run}: expected a run whose training is finished")
-    train = settings["train"] | {"final": True, "epochs": record["best_epoch"]}
-    shares = {"shares": record["shares"], "calibration": record["calibration"]}
-    config = parse(RunConfig, settings | {"seed": seed, "train": train} | shares, f"{run}/run.json")
+    train = settings["train"] | {"epochs": record["best_epoch"]}
+    chosen = {"shares": record["shares"], "calibration": record["calibration"]}
+    config = parse(RunConfig, settings | {"seed": seed, "train": train, "final": True} | chosen, f"{run}/run.json")
     return with_linear_of(config, record)
 
 

@@ -49,7 +49,7 @@ def draw_validation_users(prepared: PreparedData, config: RunConfig) -> HeldOut:
     """Return the users on whom a training is judged, drawn by the seed; none if validation events are trained on."""
     held = held_out_users(prepared, "validation")  # the first users of a file differ from the others
     rows = generator(config.seed, "validation users").permutation(np.arange(len(held)))[: config.train.validate_users]
-    return select_users(held, np.sort(rows)[: 0 if config.train.final else None])
+    return select_users(held, np.sort(rows)[: 0 if config.final else None])
 
 
 def hit_rate(run: Scorer, held: HeldOut, n: int) -> float:

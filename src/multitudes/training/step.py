@@ -14,8 +14,6 @@ from torch import Tensor
 
 from multitudes.batches.examples import WHOLE_BATCH, Batch, Examples, MicroBatch
 from multitudes.batches.negatives import (
-    CountedFrequency,
-    Frequency,
     NegativePool,
     StreamingFrequency,
     draw_pool,
@@ -44,7 +42,7 @@ def initial_state(prepared: PreparedData, config: RunConfig, ranks: Ranks = SING
     torch.manual_seed(stream_seed(config.seed, "weights"))
     settings, model = config.train, build_model(prepared, config.method, config.model)
     if settings.item_init == "svd" and not config.continues:  # a warm start has the embeddings of the run before
-        initialize_items(model, prepared, include_validation=settings.final)
+        initialize_items(model, prepared, include_validation=config.final)
     model = shard_item_table(model, ranks).to(training_device(settings.device))
     optimizers = [
         Adam(dense_weights(model), rate=settings.learning_rate),
@@ -75,13 +73,12 @@ def compute_gradients(
     for optimizer in state.optimizers:
         optimizer.zero_grad()
     positives = examples.targets(windows)
-    frequency = _frequency(state, examples, len(positives), config)
-    pool = _draw_negatives(state, positives, examples.prepared.n_items, frequency, config)
+    pool = _draw_negatives(state, positives, examples.prepared.n_items, config)
     stride = ranks.size * micro_batches
     own_batches = [MicroBatch(ranks.rank + number * ranks.size, stride) for number in range(micro_batches)]
 
     def losses(micro_batch: MicroBatch) -> dict[str, WeightedLoss]:
-        return _losses(state, examples.batch(windows, micro_batch), pool, frequency, micro_batch, config, ranks)
+        return _losses(state, examples.batch(windows, micro_batch), pool, micro_batch, config, ranks)
 
     with torch.set_grad_enabled(micro_batches == 1):
         micro_batch_losses = [losses(micro_batch) for micro_batch in own_batches]
@@ -101,27 +98,19 @@ def optimizer_step(state: TrainingState) -> None:
         optimizer.step()
 
 
-def _frequency(state: TrainingState, examples: Examples, positives: int, config: RunConfig) -> Frequency:
-    """Return how often items are drawn from a batch with that many positives."""
-    if config.train.frequency == "streaming":
-        return state.frequency
-    return CountedFrequency(examples.target_count, len(examples), min(config.train.in_batch, positives))
-
-
 def _draw_negatives(
-    state: TrainingState, positives: NDArray[np.int64], n_items: int, frequency: Frequency, config: RunConfig
+    state: TrainingState, positives: NDArray[np.int64], n_items: int, config: RunConfig
 ) -> NegativePool:
     """Draw the negatives of the whole batch, the same on every rank; ``positives`` are its targets."""
     step, settings = state.position.step, config.train
     draws = generator(config.seed, "negatives", step)
-    return draw_pool(positives, n_items, settings.in_batch, settings.uniform, frequency, step, draws)
+    return draw_pool(positives, n_items, settings.in_batch, settings.uniform, state.frequency, step, draws)
 
 
 def _losses(
     state: TrainingState,
     batch: Batch,
     pool: NegativePool,
-    frequency: Frequency,
     micro_batch: MicroBatch,
     config: RunConfig,
     ranks: Ranks,
@@ -132,7 +121,7 @@ def _losses(
 
     def log_q(items: NDArray[np.int64]) -> NDArray[np.float32]:
         pooled, n_items = settings.in_batch > 0, len(state.frequency.last) - 1
-        found = log_inclusion_probability(items.ravel(), n_items, settings.uniform, frequency, use_batch=pooled)
+        found = log_inclusion_probability(items.ravel(), n_items, settings.uniform, state.frequency, use_batch=pooled)
         return found.reshape(items.shape)
 
     torch.manual_seed(stream_seed(seed, "dropout", step, *own))

@@ -29,11 +29,11 @@ _TOPICS, _ACTIONS = "items.topic_embedding.weight", "user.action.weight"
 
 def last_trained_time(run: TrainedRun) -> int:
     """Return the time of the last event that ``run`` was trained on, in seconds or positions."""
-    settings, data = run.config.train, run.prepared
-    trained = eligible_targets(data, first_time_only=settings.first_time_only, include_validation=settings.final)
+    config, data = run.config, run.prepared
+    trained = eligible_targets(data, include_validation=config.final)
     chunks = (trained.between(*data.event_offset[[users.start, users.stop]].tolist()) for users in user_chunks(data))
     return max(
-        (int(data.event_time[positions].max(initial=settings.since)) for positions in chunks), default=settings.since
+        (int(data.event_time[positions].max(initial=config.since)) for positions in chunks), default=config.since
     )
 
 
@@ -48,9 +48,9 @@ def warm_start_config(config: RunConfig, run: TrainedRun) -> RunConfig:
     """
     if (config.method, config.model) != (run.config.method, run.config.model):
         raise UsageError(f"--continue {run.path}: continues with that run's method and [model]; give no others")
-    train = config.train.model_copy(update={"final": True, "since": last_trained_time(run)})
-    shares = {"shares": run.shares, "calibration": run.calibration}
-    return config.model_copy(update={"train": train, **shares, "continues": str(run.path.resolve())})
+    chosen = {"shares": run.shares, "calibration": run.calibration}
+    given = {"final": True, "since": last_trained_time(run), "continues": str(run.path.resolve())}
+    return config.model_copy(update=chosen | given)
 
 
 def count_known_items(prepared: PreparedData, before: PreparedData) -> int:
