@@ -53,7 +53,7 @@ def measure(job: dict[str, object], folder: Path) -> Outcome:
     run = TrainedRun.open(folder, str(job["prepared"]))
     retrieve = with_run_defaults(RetrieveConfig.model_validate(job["retrieve"]), run.shares, run.blend, run.calibration)
     settings = dict(job["evaluate"])  # type: ignore[call-overload]
-    held = subsample(held_out_users(run.prepared, "validation"), settings["max_users"], settings["seed"])
+    held = subsample(held_out_users(run.prepared, "validation"), settings["max_users"])
     items = catalogue(run, run.item_vectors())
     found = Evaluator(run, items, retrieve, (BUDGET,), controls="none").evaluate(held, ("new",))["new"]
     targets_B = found.targets["targets"]

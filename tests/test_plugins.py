@@ -45,7 +45,7 @@ def used(installed: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Pat
     data = str(planted()[1].path)
     verbs = [
         ["train", data, "--out", "run", "--method", "windows", "--set=model.windows.power=0.5", *SET],
-        ["evaluate", "run", "--set=evaluate.baselines=cheap", "--set=evaluate.resamples=50"],
+        ["evaluate", "run", "--set=evaluate.baselines=cheap"],
         ["report", "run", "--out", "report.html"],
         ["publish", "run", "--to", "releases", "--set=retrieve.blend=borda", "--set=retrieve.calibration=0"],
         ["recommend", "releases", "--user", "1", "--n", "5", "--json"],

@@ -133,7 +133,7 @@ def _apply_to_new_data(run: TrainedRun, prepared: PreparedData, config: RunConfi
 def _hits(run: TrainedRun, file: Path, budget: int) -> pl.DataFrame:
     """Return hits and first-time targets of each user in the day that follows."""
     if not file.exists():
-        config = EvaluateConfig(budgets=(budget,), targets="new", controls="none", baselines="none", resamples=1)
+        config = EvaluateConfig(budgets=(budget,), targets="new", controls="none", baselines="none")
         found = evaluate(run, config).outcomes.filter(pl.col("method") == run.config.method)
         found.select(pl.col("user_id").cast(pl.String), "hits", "targets").write_parquet(file)
     return pl.read_parquet(file)

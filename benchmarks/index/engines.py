@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from benchmarks.index import remote
 from benchmarks.index.corpus import Vectors
 from benchmarks.index.truth import Ids
-from multitudes.index import inverted_lists
+from multitudes.index import inverted, inverted_lists
 from multitudes.index.approximate import ApproximateIndex
-from multitudes.index.engine import Level, StoredEngine, tuning_from_record
+from multitudes.index.engine import DEFAULT_TARGET, Level, StoredEngine, tuning_from_record
 from multitudes.index.factory import IndexConfig, build_embedded, load_embedded
 from multitudes.index.files import load_item_table, read_description
 from multitudes.index.inverted_lists import InvertedLists
@@ -40,9 +40,10 @@ def build_engine(
     scanned: int | None = None,
 ) -> LiveIndex:
     """Build an index of a kind, whatever the size, by the usual settings but for the topics that are scanned."""
-    usual = IndexConfig.model_validate({"kind": engine})
-    config = usual if scanned is None else usual.model_copy(update={"topics_exact_up_to": scanned})
-    return build_embedded(ids, item_nD, config, topics=topics, queries=queries, progress=progress)
+    if scanned is not None and engine == inverted_lists.KIND:
+        target = DEFAULT_TARGET._replace(scanned=scanned)
+        return LiveIndex(inverted.build(ids, item_nD, topics, queries=queries, target=target, progress=progress))
+    return build_embedded(ids, item_nD, IndexConfig(kind=engine), topics=topics, queries=queries, progress=progress)
 
 
 def level(info: dict[str, Any], depth: int) -> dict[str, int]:

@@ -16,7 +16,7 @@ def shop(tmp_path, monkeypatch):
     """Return a folder with ratings and titles in columns of their own, where the demo solves EASE: a second."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(demo, "METHOD", "linear")
-    quick = 'max_users = 20\nresamples = 20\nbaselines = "none"'
+    quick = 'max_users = 20\nbaselines = "none"'
     monkeypatch.setattr(demo, "OWN_SETTINGS", demo.OWN_SETTINGS.replace("max_users = 2000", quick))
     rows = [f"{u},{(7 * u + k * (1 + u % 3)) % 60 + 1},{1000 * k + u}" for u in range(80) for k in range(12)]
     (tmp_path / "orders.csv").write_text("\n".join(["client,movieId,timestamp", *rows]))

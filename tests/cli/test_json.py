@@ -21,7 +21,6 @@ in_batch = 32
 uniform = 32
 validate_users = 20
 [evaluate]
-resamples = 20
 max_users = 20
 """
 

@@ -8,7 +8,7 @@ from multitudes.cli.main import run
 from multitudes.cli.output import unused_path
 from tests.release.small_release import publish_small
 
-SETTINGS = '[evaluate]\nmax_users = 20\nresamples = 20\nbaselines = "none"\n'
+SETTINGS = '[evaluate]\nmax_users = 20\nbaselines = "none"\n'
 
 
 def next_command(out: str) -> list[str]:

@@ -9,7 +9,7 @@ from multitudes.evaluation.config import EvaluateConfig
 from multitudes.evaluation.evaluate import evaluate, save
 from tests.evaluation.worlds import FakeRun, prepared
 
-CONFIG = EvaluateConfig(budgets=(2,), resamples=50, controls="none", targets="new")
+CONFIG = EvaluateConfig(budgets=(2,), controls="none", targets="new")
 USERS = 12
 
 

@@ -44,7 +44,7 @@ def run(tastes):
 
 @cache
 def result(tastes, control=None):
-    asked = EvaluateConfig(budgets=(BUDGET,), targets="new", resamples=300)
+    asked = EvaluateConfig(budgets=(BUDGET,), targets="new")
     return evaluate(run(tastes) if control is None else control(run(tastes)), asked).result
 
 
@@ -66,7 +66,7 @@ def test_one_taste_is_found_as_well_by_one_vector():
 def test_round_robin_is_the_default_blend_and_can_be_changed():
     assert result(3)["settings"]["retrieve"]["blend"] == "round_robin"
     assert "fusion" in result(3)["methods"]
-    asked = EvaluateConfig(budgets=(BUDGET,), targets="new", resamples=1, max_users=5)
+    asked = EvaluateConfig(budgets=(BUDGET,), targets="new", max_users=5)
     assert evaluate(run(3), asked, RetrieveConfig(blend="fusion")).result["settings"]["retrieve"]["blend"] == "fusion"
 
 

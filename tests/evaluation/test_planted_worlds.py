@@ -71,7 +71,7 @@ def trained(
     )
     made = train(PreparedData.open(folder / "prepared"), config, folder / name)
     save(
-        evaluate(made, EvaluateConfig(budgets=(budget,), targets="new", resamples=500, baselines="cheap")),
+        evaluate(made, EvaluateConfig(budgets=(budget,), targets="new", baselines="cheap")),
         folder / name,
     )
     return made

@@ -16,7 +16,7 @@ from tests.evaluation.worlds import FakeRun, prepared
 
 ITEMS = 30
 USERS = 24
-SPLIT = {"split": "validation", "budgets": (1, 4), "resamples": 20, "controls": "none"}
+SPLIT = {"split": "validation", "budgets": (1, 4), "controls": "none"}
 
 
 def world(folder, repeats=True):

@@ -17,7 +17,6 @@ epochs = 1
 validate_users = 50
 [evaluate]
 budgets = [5, 20]
-resamples = 50
 max_users = 40
 """
 
@@ -68,19 +67,19 @@ def test_a_missing_comparison_is_rejected_before_the_work(trained, capsys):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("name", "nearest"), [("popularty", "; did you mean 'popularity'?"), ("age", "")])
-def test_an_unknown_segmentation_is_one_line_and_nothing_is_written(trained, tmp_path, capsys, name, nearest):
+@pytest.mark.parametrize(("name", "nearest"), [("all_budget", "; did you mean 'all_budgets'?"), ("age", "")])
+def test_an_unknown_choice_is_one_line_and_nothing_is_written(trained, tmp_path, capsys, name, nearest):
     file, call = tmp_path / "wrong.toml", ["evaluate", str(trained / "joint")]
-    file.write_text(f"[evaluate]\nsegments = ['history', '{name}']\n")
+    file.write_text(f"[evaluate]\ncontrols = '{name}'\n")
     before = {file: file.read_bytes() for file in (trained / "joint").iterdir()}
-    expected = "input should be 'history', 'cohort', 'popularity', 'horizon' or 'topic_age'"
+    expected = "input should be 'none', 'main_budget' or 'all_budgets'"
     for more, source in (
         (["--config", str(file)], f"{file}: [evaluate]"),
-        (["--set", f"evaluate.segments=['history', '{name}']"], "--set [evaluate]"),
+        (["--set", f"evaluate.controls={name}"], "--set [evaluate]"),
     ):
         assert run([*call, *more]) == 2
         printed = capsys.readouterr()
-        assert printed.err == f"multitudes: {source}: 'segments.1' = '{name}': {expected}{nearest}\n"
+        assert printed.err == f"multitudes: {source}: 'controls' = '{name}': {expected}{nearest}\n"
         assert printed.out == ""
     assert {file: file.read_bytes() for file in (trained / "joint").iterdir()} == before
 
@@ -98,7 +97,7 @@ def test_a_folder_that_is_not_a_run_is_rejected_in_one_line(tmp_path, capsys):
         ("budget = 5", "unknown key 'budget'; did you mean 'budgets'?"),
         ("budgets = []", "expected at least one whole number from 1"),
         ('targets = "old"', "'targets' = 'old'"),
-        ('segments = "cohort"', "'segments' = 'cohort': expected a list, such as [1, 2] or ['a', 'b']"),
+        ('budgets = "20"', "'budgets' = '20': expected a list, such as [1, 2] or ['a', 'b']"),
     ],
 )
 def test_a_wrong_setting_is_rejected_by_name(tmp_path, capsys, line, message):

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from multitudes.index import inverted, inverted_lists
+from multitudes.index import factory, inverted, inverted_lists
 from multitudes.index.engine import DEFAULT_TARGET
 from multitudes.index.exact import ExactIndex
 from multitudes.index.factory import IndexConfig, build_embedded, load_embedded
@@ -95,16 +95,14 @@ def test_without_user_vectors_the_tuning_names_its_queries():
     assert inverted.build(np.arange(N), vectors, target=SHALLOW).info()["tuning"]["tuned_on"] == "items with noise"
 
 
-def test_the_size_of_the_corpus_chooses_the_engine_unless_it_is_named():
+def test_the_size_of_the_corpus_chooses_the_engine_unless_it_is_named(monkeypatch: pytest.MonkeyPatch):
     vectors, _ = clustered(np.random.default_rng(6))
     ids, few = np.arange(N), vectors[:500]
     assert isinstance(build_embedded(ids, vectors, IndexConfig()).segment, ExactIndex)
-    assert (
-        build_embedded(ids, vectors, IndexConfig(exact_up_to=N - 1, depth=10)).segment.info()["kind"]
-        == inverted_lists.KIND
-    )
     assert build_embedded(ids[:500], few, IndexConfig(kind="inverted")).segment.info()["kind"] == inverted_lists.KIND
-    assert isinstance(build_embedded(ids, vectors, IndexConfig(kind="exact", exact_up_to=1)).segment, ExactIndex)
+    monkeypatch.setattr(factory, "EXACT_UP_TO", N - 1)
+    assert build_embedded(ids, vectors, IndexConfig()).segment.info()["kind"] == inverted_lists.KIND
+    assert isinstance(build_embedded(ids, vectors, IndexConfig(kind="exact")).segment, ExactIndex)
 
 
 def test_saved_and_loaded_it_finds_the_same_and_knows_how_it_was_tuned(tmp_path: Any):

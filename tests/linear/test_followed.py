@@ -116,7 +116,7 @@ def test_an_approximate_index_finds_the_same(run: FollowedRun, releases: Path, d
 
 
 def test_it_is_evaluated_as_any_other_method_and_beats_popularity_where_topics_are_tastes(run: FollowedRun) -> None:
-    evaluation = evaluate(run, EvaluateConfig(split="validation", budgets=(N,), resamples=20))
+    evaluation = evaluate(run, EvaluateConfig(split="validation", budgets=(N,)))
     methods = evaluation.result["methods"]
     rates = {name: methods[name][f"hr@{N}"]["mean"] for name in ("followed", "popularity")}
     assert rates["followed"] > 1.5 * rates["popularity"]

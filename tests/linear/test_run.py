@@ -104,7 +104,7 @@ def test_a_run_is_opened_as_it_was_made(run: LinearRun, data: PreparedData) -> N
 
 
 def test_its_vectors_are_better_than_popularity(run: LinearRun) -> None:
-    config = EvaluateConfig(split="test", budgets=(10,), resamples=20)
+    config = EvaluateConfig(split="test", budgets=(10,))
     methods = evaluate(run, config).result["methods"]
     assert methods["linear"]["hr@10"]["mean"] > 1.2 * methods["popularity"]["hr@10"]["mean"]
 

@@ -1,7 +1,5 @@
 """A few states of a history are what they are among all of them."""
 
-from typing import Literal
-
 import pytest
 import torch
 
@@ -26,10 +24,9 @@ SETS = torch.stack(
 )
 
 
-@pytest.mark.parametrize("layer", ["plain", "gated"])
 @pytest.mark.parametrize("blocks", [0, 1, 3])
-def test_the_newest_state_of_a_set_is_the_same_as_among_all(blocks: int, layer: Literal["plain", "gated"]) -> None:
-    encoder = random_encoder(blocks, layer)
+def test_the_newest_state_of_a_set_is_the_same_as_among_all(blocks: int) -> None:
+    encoder = random_encoder(blocks)
     item_BLD = torch.randn(2, LENGTH, WIDTH)
     with torch.no_grad():
         newest_BRD = encoder.newest_states(item_BLD, GROUPS, SETS)
@@ -44,7 +41,7 @@ def test_the_newest_state_of_a_set_is_the_same_as_among_all(blocks: int, layer: 
 
 @pytest.mark.parametrize("blocks", [0, 1, 2])
 def test_overlapping_sets_are_read_together_where_no_block_before_the_last_mixes_events(blocks: int) -> None:
-    encoder = random_encoder(blocks, "gated")
+    encoder = random_encoder(blocks)
     item_BLD = torch.randn(1, LENGTH, WIDTH)
     groups_BL, all_B1L = GROUPS[1:], torch.ones(1, 1, LENGTH, dtype=torch.bool)
     with torch.no_grad():
@@ -72,9 +69,9 @@ def test_items_are_dropped_while_training_where_few_states_are_read_too(blocks: 
     assert torch.equal(states(), states()), "the control"
 
 
-def random_encoder(blocks: int, layer: Literal["plain", "gated"]) -> SequenceEncoder | CausalMean:
+def random_encoder(blocks: int) -> SequenceEncoder | CausalMean:
     torch.manual_seed(0)
-    encoder = build_sequence_encoder(SequenceConfig(blocks=blocks, layer=layer), WIDTH, LENGTH, 0.3).eval()
+    encoder = build_sequence_encoder(SequenceConfig(blocks=blocks), WIDTH, LENGTH, 0.3).eval()
     for parameter in encoder.parameters():
         torch.nn.init.normal_(parameter)
     return encoder

@@ -12,7 +12,7 @@ DEGREES = np.array([0, 10, 20, 120, 130, 240])  # items 1 to 6; item 7 has no ve
 ANGLE = np.deg2rad(DEGREES)
 ITEMS = np.concatenate([np.zeros((1, 2)), np.stack([np.cos(ANGLE), np.sin(ANGLE)], 1), np.zeros((1, 2))])
 UNIT = l2_normalize(ITEMS.astype(np.float32) * np.arange(1, 9)[:, None])  # of any length before
-CONFIG = PinnerSageConfig(history=8, interests=3, temperature=1.0)
+CONFIG = PinnerSageConfig(history=8, interests=3)
 
 
 def histories(*rows, length=8, valid=None):

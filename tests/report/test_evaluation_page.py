@@ -56,7 +56,7 @@ def run(tmp_path_factory):
     data.items.with_columns(title=pl.Series(titles)).write_parquet(folder / "items.parquet")
     del data.__dict__["items"]
     fake = FakeRun(folder, data, [[5, 6], [7, 8], [9, 11], [4, 1]])
-    config = EvaluateConfig(budgets=(2, 4), resamples=50)
+    config = EvaluateConfig(budgets=(2, 4))
     save(evaluate(fake, config, RetrieveConfig(blend="round_robin", unconditioned_share=0, explicit_share=0)), folder)
     (folder / "metrics.jsonl").write_text("\n".join(map(json.dumps, EPOCHS)))
     return folder

@@ -157,7 +157,6 @@ def test_a_vector_proposes_its_share_and_a_list_of_its_own_at_least():
     assert search_depths(share, 100, 600, RetrieveConfig()).tolist() == [[300, 270, 100, 0]]
     assert search_depths(share, 100, 100, RetrieveConfig()).tolist() == [[100, 100, 100, 0]], "never more than all"
     assert search_depths(share, 100, 600, RetrieveConfig(blend="global_top")).tolist() == [[600, 600, 600, 0]]
-    assert search_depths(share, 100, 600, RetrieveConfig(depth="full")).tolist() == [[600] * 4]
 
 
 def test_without_an_event_the_whole_history_has_no_vector_and_popular_items_take_their_turns():

@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from multitudes.batches.user_vectors import InterestKind
+from multitudes.retrieval import search
 from multitudes.retrieval.config import RetrieveConfig
 from multitudes.retrieval.search import find_candidates, search_vectors
 from tests.retrieval.worlds import catalogue, user_vectors
@@ -219,19 +220,18 @@ def every_vector_alike(n_vectors: int):
 
 @every_blend
 def test_vectors_searched_by_their_share_still_fill_the_list_where_they_find_the_same_items(blend):
-    config = RetrieveConfig(blend=blend, depth="share")
+    config = RetrieveConfig(blend=blend)
     found = find_candidates(every_vector_alike(4), catalogue(TWO_TASTES), 18, [NOTHING], config)[0]
     assert sorted(found.item_N.tolist()) == list(range(1, 19))
     assert found.sources == ["implicit"] * 18, "no place went to popular items"
 
 
 @every_blend
-def test_vectors_searched_by_their_share_bring_what_they_bring_in_full_where_tastes_differ(blend):
+def test_vectors_searched_by_their_share_bring_what_they_bring_in_full_where_tastes_differ(blend, monkeypatch):
     vectors = user_vectors(("implicit", "implicit"), [[[5, 0], [0, 5]]] * 3)
     seen = [NOTHING, np.array([1, 2, 12]), np.arange(1, 11)]
-    full, shared = (
-        find_candidates(vectors, catalogue(TWO_TASTES), 10, seen, RetrieveConfig(blend=blend, depth=depth))
-        for depth in ("full", "share")
-    )
+    shared = find_candidates(vectors, catalogue(TWO_TASTES), 10, seen, RetrieveConfig(blend=blend))
+    monkeypatch.setattr(search, "search_depths", lambda share_BK, _n, most, _config: np.full(share_BK.shape, most))
+    full = find_candidates(vectors, catalogue(TWO_TASTES), 10, seen, RetrieveConfig(blend=blend))
     for a, b in zip(full, shared, strict=True):
         assert a.item_N.tolist() == b.item_N.tolist()

@@ -36,7 +36,6 @@ validate_users = 40
 
 [evaluate]
 budgets = [5, 20, 200]
-resamples = 20
 
 [tuning]
 trials = 2

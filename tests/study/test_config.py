@@ -40,7 +40,6 @@ def read(folder, text):
         (("[train]", "[trian]"), "unknown key 'trian'; did you mean 'train'"),
         (("[train]", "[tuning]\nmetric = 'ndgc'\n[train]"), "'ndgc'.*did you mean 'ndcg'"),
         (("[train]", "[evaluate]\nsplit = 'test'\n[train]"), "validation, and test with --open-test"),
-        (("[train]", "[evaluate]\nsegments = ['cohrt']\n[train]"), "'evaluate.segments.0' = 'cohrt'.*mean 'cohort'"),
         (("[train]", "[retrieve]\nblend = 'round_robbin'\n[train]"), "did you mean 'round_robin'"),
         (('sample = "movielens-small"', 'tables = "nowhere"'), "nowhere is not a folder"),
         (('sample = "movielens-small"', ""), "no source; expected sample = one of movielens-small, or tables"),

@@ -15,7 +15,7 @@ from tests.worlds import planted
 
 TRAIN = {"epochs": 1, "batch_size": 64, "in_batch": 32, "uniform": 32, "validate_users": 20}
 MODEL = {"width": 16, "history": 10, "crossing": {"hidden": 16}}
-ASKED = EvaluateConfig(budgets=(5, 20), max_users=20, resamples=5)
+ASKED = EvaluateConfig(budgets=(5, 20), max_users=20)
 
 
 def cell(method="single", trial=None, over=(), seed=0, retrieve=None, **model):

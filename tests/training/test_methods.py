@@ -59,7 +59,7 @@ def test_the_paper_is_served_in_turns_without_an_unconditioned_vector(prepared: 
     train(prepared, RunConfig.model_validate(settings), tmp_path / "run")
     run = TrainedRun.open(tmp_path / "run")
     assert run.kinds(2) == ("implicit",) * 3 + ("explicit",) * 2
-    found = evaluate(run, EvaluateConfig(budgets=(10,), targets="new", split="validation", resamples=5)).result
+    found = evaluate(run, EvaluateConfig(budgets=(10,), targets="new", split="validation")).result
     assert found["settings"]["retrieve"]["blend"] == "round_robin"
     assert {"paper", "implicit", "explicit", "other_user", "fusion"} <= set(found["methods"])
     assert "hr@10" in found["max_score"]

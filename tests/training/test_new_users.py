@@ -72,7 +72,7 @@ def hit_rates(method: Method, whose: Follows = "own", *, by_topic: bool = False)
     """
     trained = run(method)
     asked = TrainedRun(trained.path, following(world(), whose), trained.config, trained.model)
-    settings = EvaluateConfig(budgets=(BUDGET,), targets="new", resamples=200, controls="none")
+    settings = EvaluateConfig(budgets=(BUDGET,), targets="new", controls="none")
     part = evaluate(asked, settings, RetrieveConfig(relevance_filter=by_topic)).result["segments"]["history"]["0"]
     assert part["users"] > 60
     return {system: figures[f"hr@{BUDGET}"] for system, figures in part["methods"].items()}

@@ -54,9 +54,7 @@ def evaluate_command(
     save(evaluation, run)
     console = Console()
     console.print(evaluation_tables(evaluation.result, console.width))
-    comparisons = [
-        compare([run], [other], settings.split, settings.resamples, settings.seed) for other in against or []
-    ]
+    comparisons = [compare([run], [other], settings.split) for other in against or []]
     for comparison in comparisons:
         console.print(to_terminal(comparison_table(comparison), console.width))
     if json:

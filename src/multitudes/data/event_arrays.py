@@ -147,14 +147,11 @@ def number_actions(engine: Engine) -> list[str]:
     return actions
 
 
-def ordered_events_sql(
-    ties: TieOrder, seed: int, positive_actions: Mapping[str, float], min_rating: float | None
-) -> str:
+def ordered_events_sql(ties: TieOrder, positive_actions: Mapping[str, float], min_rating: float | None) -> str:
     """Return the SQL of all events in a total order: by user and time, then by the rule for ties, then by file row.
 
     Args:
         ties: the order of a user's events of one time: as in the file, or shuffled.
-        seed: of the shuffle.
         positive_actions: weight of each action as a positive; empty: 1 for all.
         min_rating: events rated below it are no positives; None: no such limit.
 
@@ -163,7 +160,7 @@ def ordered_events_sql(
         a positive; 0 = not a positive), valid, source (topic; 0 = none) and after (later than the time at which the
         user's followed topics are known).
     """
-    tie = f"md5_number_lower('{seed}:' || file_row), " if ties == "shuffle" else ""
+    tie = "md5_number_lower('0:' || file_row), " if ties == "shuffle" else ""
     return f"""
         SELECT member.number AS number, event.time AS time, event.item AS item, action_number.number AS action,
                {_weight_sql(positive_actions, min_rating)} AS weight, valid, coalesce(topic.number, 0) AS source,

@@ -21,6 +21,7 @@ from multitudes.data.tables import Table
 from multitudes.data.user_batches import Columns, UserEvents
 
 FEW_USERS = 100  # with fewer test users, intervals are too wide to compare methods
+RECENT_S = 7 * 86_400  # seconds before the end of training that count as recent
 _SPLITS = ("train", *SPLIT_CODE)
 
 
@@ -172,7 +173,7 @@ def build_manifest(
         **({"sources": dict(cleaned.attribution)} if cleaned.attribution else {}),
         "actions": actions,
         "ordered_only": cleaned.ordered_only,
-        "recent_s": config["recent_s"],
+        "recent_s": RECENT_S,
         "id_kinds": dict(cleaned.id_types),
         "item_features": features["items"].names,
         "user_features": features["users"].names,

@@ -42,7 +42,6 @@ class PrepareConfig(Config):
     ties: event_arrays.TieOrder = Field(
         "file", description="order of a user's events of one time: as in the file, or shuffled (files sorted by item)"
     )
-    seed: int = Field(0, ge=0, description="seed of the shuffle of ties")
     min_item_count: int = Field(
         1, ge=0, description="training events that an item needs for the vocabulary; the others become the unknown item"
     )
@@ -61,7 +60,6 @@ class PrepareConfig(Config):
         lt=1,
         description="share of each user's first events, if followed topics were derived from them; 0: they were stated",
     )
-    recent_s: int = Field(7 * 86_400, gt=0, description="seconds before the end of training that count as recent")
     memory_limit: str = Field("4GB", description="memory of the engine; what does not fit is spilled to the disk")
     threads: int = Field(0, ge=0, le=1024, description="threads of the engine; 0: every core. Never changes the result")
 
@@ -194,7 +192,7 @@ def _write_events(
     with engine.translate_read_errors(cleaned.tables["events"].file):
         arrays.write_ordered(
             engine,
-            event_arrays.ordered_events_sql(config.ties, config.seed, config.positive_actions, config.min_rating),
+            event_arrays.ordered_events_sql(config.ties, config.positive_actions, config.min_rating),
         )
     engine.drop("event", "events_raw")
     progress(6, _STEPS, "numbering items")
@@ -205,7 +203,7 @@ def _write_events(
     _write_names(engine, folder)
     followed_topics, item_topics = _write_topics(engine, folder)
     progress(8, _STEPS, "numbering events")
-    recent_after = None if cleaned.ordered_only or trained.last_time is None else trained.last_time - config.recent_s
+    recent_after = None if cleaned.ordered_only or trained.last_time is None else trained.last_time - manifest.RECENT_S
     counter = manifest.EventCounter(followed_topics, item_topics, recent_after)
     for users, columns in arrays.write_items(number_I):
         counter.add(users, columns)

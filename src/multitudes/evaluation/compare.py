@@ -16,9 +16,7 @@ _MEASURES = tuple(FIGURES.get(figure, (figure,))[0] for figure in COMPARED_FIGUR
 _TARGETS = ("targets", "other_targets")  # below the line of these figures, beside the users
 
 
-def compare(
-    runs: Sequence[Path], against: Sequence[Path], split: Split = "test", resamples: int = 1000, seed: int = 0
-) -> dict[str, Any]:
+def compare(runs: Sequence[Path], against: Sequence[Path], split: Split = "test") -> dict[str, Any]:
     """Return each figure of ``runs`` minus that of ``against``, with intervals, by kind of targets.
 
     Several runs on a side are seeds of one method: each user's outcome is their mean. The interval is then one over
@@ -28,8 +26,6 @@ def compare(
         runs: folders of evaluated runs.
         against: folders of the evaluated runs to compare with.
         split: split on which they were evaluated.
-        resamples: bootstrap resamples of users.
-        seed: seed of the bootstrap.
 
     Returns:
         A JSON object: runs, against, and differences by kind of targets and figure@budget.
@@ -50,7 +46,7 @@ def compare(
         "runs": [str(run) for run in runs],
         "against": [str(run) for run in against],
         "differences": {
-            str(kind): _differences(users, Bootstrap(resamples, seed))
+            str(kind): _differences(users, Bootstrap())
             for (kind,), users in both.partition_by("kind", as_dict=True, maintain_order=True).items()
         },
     }

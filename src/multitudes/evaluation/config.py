@@ -22,10 +22,8 @@ class EvaluateConfig(Config):
     budgets: tuple[int, ...] = Field(
         (20, 100, 1000), description="N, candidates of every system; N above half the items is left out"
     )
-    max_users: int | None = Field(None, ge=1, description="maximum number of users, sampled by the seed; none: all")
-    resamples: int = Field(1000, ge=1, description="bootstrap resamples of users for the 95 % intervals")
-    segments: tuple[SegmentName, ...] | None = Field(
-        None, description="segmentations of users and targets in the result; none: all that the data allow"
+    max_users: int | None = Field(
+        None, ge=1, description="maximum number of users, sampled at random, the same each time; none: all"
     )
     controls: Controls = Field(
         "main_budget",
@@ -37,7 +35,6 @@ class EvaluateConfig(Config):
         description="cheap: those that count, such as popularity and covisit; all: also item-kNN, EASE and iALS, which"
         " are tuned on validation",
     )
-    seed: int = Field(0, description="seed of the sample of users and of the bootstrap")
 
     @field_validator("budgets")
     @classmethod

@@ -65,19 +65,18 @@ def evaluate(
 
     Raises:
         DataError: no user has a target of the chosen kinds.
-        UsageError: the data do not allow a segmentation that the settings name.
     """
     config = config or EvaluateConfig()
     retrieve = with_run_defaults(retrieve or RetrieveConfig(), run.shares, run.blend, run.calibration)
     prepared = run.prepared
     budgets = feasible_budgets(config.budgets, prepared.n_items)
-    held = subsample(held_out_users(prepared, config.split), config.max_users, config.seed)
+    held = subsample(held_out_users(prepared, config.split), config.max_users)
     kinds = target_kinds(config, held)
-    segments = time_segments(prepared, config.split, config.segments)
+    segments = time_segments(prepared, config.split)
     baselines, records = fit_baselines(prepared, held, kinds, budgets, config.baselines, progress)
     has_controls = config.controls != "none"
     items, n = catalogue(run, run.item_vectors()), main_budget(budgets)
-    reranked = RerankedSystems(run, items, retrieve, n, config.split, config.seed) if has_controls else None
+    reranked = RerankedSystems(run, items, retrieve, n, config.split) if has_controls else None
     evaluator = Evaluator(run, items, retrieve, budgets, config.controls, baselines, segments, reranked)
     measurements = evaluator.evaluate(held, kinds, progress)
     if not measurements:
@@ -87,7 +86,7 @@ def evaluate(
         )
     figures = {kind: _figures(run, config, kind, measured, budgets) for kind, measured in measurements.items()}
     kind, measured = next(iter(measurements.items()))
-    samples = sample_users(run, measured.held, kind, retrieve, figures[kind]["budget"], config.seed)
+    samples = sample_users(run, measured.held, kind, retrieve, figures[kind]["budget"])
     result = _metadata(run, config, retrieve) | figures[kind]
     result |= {"baselines": records, "rerankers": reranked.weights if reranked else {}}
     result |= {"all_targets": figures.get("all")}
@@ -140,10 +139,10 @@ def _figures(
     run: Scorer, config: EvaluateConfig, kind: TargetKind, measured: Measurements, budgets: tuple[int, ...]
 ) -> dict[str, Any]:
     """Return all figures for one kind of targets."""
-    bootstrap = Bootstrap(config.resamples, config.seed)
+    bootstrap = Bootstrap()
     budget = main_budget(budgets)
     of_users = user_segments(run.prepared, measured.held, config.split)
-    own, wanted = run.config.method, config.segments or ()
+    own = run.config.method
     methods, differences = methods_and_differences(measured.lists, measured.targets, own, bootstrap)
     targets_B = measured.targets["targets"]
     max_score = {name: Ratio(hits_B, targets_B) for name, hits_B in measured.max_score.items()}
@@ -157,7 +156,7 @@ def _figures(
         "differences": differences,
         "strongest_baseline": strongest_baseline(methods, budget),
         "max_score": intervals_by_name(max_score, bootstrap),
-        "segments": hit_rates_by_segment(measured.lists, measured.targets, of_users, budget, bootstrap, own, wanted),
+        "segments": hit_rates_by_segment(measured.lists, measured.targets, of_users, budget, bootstrap, own),
         "interests": health.interest_summary(measured.interests, measured.kinds, bootstrap),
     }
 

@@ -5,7 +5,7 @@ Every figure is a ratio of two sums over users.
 Legend: B users · N places of a list · T targets, flat by user · P pairs of user and item · M figures.
 """
 
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,6 +26,7 @@ from multitudes.seeding import generator
 
 Measures = dict[str, NDArray[np.float64]]  # name → value per user, shape (B,)
 Column = NDArray[np.float64]
+RESAMPLES = 1000  # of the users, for the 95 % intervals
 UNCONDITIONED = "unconditioned"  # the system of the one vector of the whole history
 # Numerator and denominator of the figures that are no means over users.
 FIGURES = {"hr": ("hits", "targets"), "hr_other": ("other_hits", "other_targets"), "tail_share": ("tail_hits", "hits")}
@@ -160,8 +161,8 @@ class Ratio(NamedTuple):
 class Bootstrap(NamedTuple):
     """Settings of the intervals. The same seed draws the same users every time, so all figures are paired."""
 
-    resamples: int
-    seed: int
+    resamples: int = RESAMPLES
+    seed: int = 0
 
     def __call__(self, figures: list[Ratio]) -> Estimates:
         """Return the estimates of all figures on the same resamples of users."""
@@ -216,7 +217,6 @@ def hit_rates_by_segment(
     budget: int,
     bootstrap: Bootstrap,
     own: str,
-    wanted: Collection[SegmentName] = (),
 ) -> dict[str, Any]:
     """Return the hit rate of every method in every segment of users and of targets, with paired differences.
 
@@ -227,7 +227,6 @@ def hit_rates_by_segment(
         budget: the lists to compare.
         bootstrap: settings of the intervals.
         own: the run's method.
-        wanted: the segmentations to compare; none: all.
 
     Returns:
         segmentation → part → users, targets, ``methods``; ``differences``: ``own`` minus each method; and
@@ -235,9 +234,7 @@ def hit_rates_by_segment(
     """
     at_budget = {key.method: measures for key, measures in lists.items() if key.budget == budget}
     result: dict[str, Any] = {}
-    of_users = {name: segment for name, segment in segments.items() if not wanted or name in wanted}
-    of_targets = {name: parts for name, parts in TARGET_SEGMENTS.items() if not wanted or name in wanted}
-    for name, label, users, targets_B, hits in _segments(at_budget, targets, of_users, of_targets):
+    for name, label, users, targets_B, hits in _segments(at_budget, targets, segments, TARGET_SEGMENTS):
         figures = {method: Ratio(hits_B, targets_B) for method, hits_B in hits.items()}
         sizes = {"users": users, "targets": int(targets_B.sum())}
         result.setdefault(name, {})[label] = sizes | _compare_hit_rates(figures, budget, bootstrap, own)

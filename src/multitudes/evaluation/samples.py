@@ -42,7 +42,7 @@ def sample_users(
     kind: TargetKind,
     config: RetrieveConfig,
     budget: int,
-    seed: int,
+    seed: int = 0,
     count: int = 3,
 ) -> Samples:
     """Return ``count`` users, drawn at random, with the interests and candidates that the run finds.

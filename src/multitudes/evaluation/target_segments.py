@@ -6,7 +6,6 @@ target counts in its own.
 Legend: B users · T targets, flat by user · P events, flat · X pairs of an item and one of its topics · C topics + 1.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -17,7 +16,6 @@ from multitudes.batches.held_out import HeldOut, first_positions
 from multitudes.data.arrays import expand_ranges
 from multitudes.data.prepared import PreparedData, Split
 from multitudes.data.timestamps import DAY_S
-from multitudes.errors import UsageError
 from multitudes.evaluation.config import SegmentName
 from multitudes.evaluation.targets import common_cut, cut_times
 from multitudes.metrics.ranking import target_rows
@@ -94,30 +92,13 @@ class TimeSegments:
         return common_cut(self.prepared, self.split)
 
 
-def time_segments(prepared: PreparedData, split: Split, wanted: Sequence[SegmentName] | None) -> TimeSegments:
-    """Return the segmentations of targets by time that the data allow; with None all, else those wanted.
-
-    Raises:
-        UsageError: one is wanted, and the data have no times that allow it.
-    """
-    absent = {name: reason for name in ("cohort", "horizon", "topic_age") if (reason := _absence(prepared, name))}
-    for name in wanted or ():
-        if name in absent:
-            raise UsageError(f"[evaluate] segments: no '{name}' in {prepared.path}: {absent[name]}; leave it out")
-    by_time: tuple[SegmentName, ...] = ("horizon", "topic_age")
-    names = tuple(name for name in by_time if name not in absent and (wanted is None or name in wanted))
-    return TimeSegments(prepared, split, names)
-
-
-def _absence(prepared: PreparedData, name: str) -> str | None:
-    """Return why the times of the data do not allow a segmentation; None: they do."""
-    if prepared.ordered_only:
-        return "its events have an order and no times"
-    if name != "cohort" and _has_session_times(prepared):
-        return "most of its users have all their events within one day, so the times are those of a session"
-    if name == "horizon" and prepared.manifest["config"].get("split") == "leave_one_out":
-        return "in a leave_one_out split the only target of a user is at the cut"
-    return None
+def time_segments(prepared: PreparedData, split: Split) -> TimeSegments:
+    """Return the segmentations of targets by time that the data allow."""
+    if prepared.ordered_only or _has_session_times(prepared):  # those of a session say nothing about days
+        return TimeSegments(prepared, split, ())
+    # In a leave_one_out split the only target of a user is at the cut.
+    at_cut = prepared.manifest["config"].get("split") == "leave_one_out"
+    return TimeSegments(prepared, split, ("topic_age",) if at_cut else ("horizon", "topic_age"))
 
 
 def _has_session_times(prepared: PreparedData) -> bool:

@@ -33,7 +33,7 @@ def targets_of_kind(held: HeldOut, kind: TargetKind) -> HeldOut:
     return select_targets(held, held.target_is_first_time)
 
 
-def subsample(held: HeldOut, max_users: int | None, seed: int) -> HeldOut:
+def subsample(held: HeldOut, max_users: int | None, seed: int = 0) -> HeldOut:
     """Return at most ``max_users`` users, drawn at random, since files are often sorted."""
     if max_users is None or len(held) <= max_users:
         return held

@@ -7,7 +7,7 @@ the group ``indexes``, such as ``milvus`` of the add-on multitudes-milvus: the f
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Final, cast
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -16,7 +16,7 @@ from pydantic import Field
 from multitudes.config import PluggableConfig
 from multitudes.errors import ArtefactError, DataError, missing_add_on
 from multitudes.index import exact, files, inverted, inverted_lists
-from multitudes.index.engine import RecallTarget
+from multitudes.index.engine import DEFAULT_TARGET
 from multitudes.index.exact import ExactIndex
 from multitudes.index.live import LiveIndex, load_layers
 from multitudes.index.protocol import Index, IndexKind, RemoteIndex, Segment, Topics
@@ -28,6 +28,7 @@ _SEGMENT_OPENERS: dict[str, Callable[[Path, dict[str, Any]], Segment]] = {
     exact.KIND: lambda folder, _: ExactIndex(files.load_item_table(folder)),
     inverted_lists.KIND: inverted.open_saved,
 }
+EXACT_UP_TO: Final = 50_000  # items of a corpus that is searched exactly, unless [index] kind says otherwise
 _ENGINE_FILES = {exact.KIND: (), inverted_lists.KIND: (inverted_lists.FAISS_FILE,)}
 
 
@@ -42,21 +43,9 @@ class IndexConfig(PluggableConfig):
     kind: str = Field(
         "auto",
         description="exact: every item is scored; inverted: FAISS inverted lists of 4-bit codes; auto: exact up to"
-        " exact_up_to items, inverted above; milvus: a collection on a server, with the add-on multitudes-milvus.",
-    )
-    exact_up_to: int = Field(50_000, ge=0, description="Corpora up to this many items are searched exactly.")
-    topics_exact_up_to: int = Field(
-        100_000,
-        ge=0,
-        description="Topics up to this many items are searched exactly.",
+        f" {EXACT_UP_TO:,} items, inverted above; milvus: a collection on a server, with the add-on multitudes-milvus.",
     )
     recall: float = Field(0.97, gt=0, le=1, description="Share of the exact answer that a tuned index must find.")
-    depth: int = Field(
-        10_000,
-        ge=1,
-        description="Results per vector, filtered ones included, up to which the index is tuned; deeper searches are"
-        " exact.",
-    )
     options: dict[str, Any] = Field(
         default_factory=dict, description="Settings of a kind that an add-on brings, such as the address of a server."
     )
@@ -134,10 +123,10 @@ def build_embedded(
     assert config.kind in config.built_in, "built by build_index"
     kind = config.kind
     if kind == "auto":
-        kind = "exact" if np.size(ids) <= config.exact_up_to else "inverted"
+        kind = "exact" if np.size(ids) <= EXACT_UP_TO else "inverted"
     if kind == "exact":
         return LiveIndex(ExactIndex.build(ids, vectors, topics))
-    target = RecallTarget(config.recall, config.depth, config.topics_exact_up_to)
+    target = DEFAULT_TARGET._replace(recall=config.recall)
     return LiveIndex(inverted.build(ids, vectors, topics, queries=queries, target=target, progress=progress))
 
 

@@ -17,7 +17,7 @@ def user_counts(prepared: PreparedData, *, recent: bool = False) -> NDArray[np.i
 
     Args:
         prepared: the prepared data.
-        recent: count only the last ``recent_s`` seconds of training, a setting of ``prepare``.
+        recent: count only the last ``manifest.recent_s`` seconds of training.
     """
     events = list(_event_chunks(prepared))
     after = None

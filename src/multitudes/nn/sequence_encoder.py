@@ -13,8 +13,6 @@ gated layer is that of LiGR (2502.03417) as eSASRec uses it.
 Legend: B users · L history, column 0 the most recent · R sets of events · H = 1, attention heads · D width.
 """
 
-from typing import Literal
-
 import torch
 from pydantic import Field
 from torch import Tensor, nn
@@ -27,7 +25,6 @@ class SequenceConfig(Config):
     """Settings of the sequence encoder."""
 
     blocks: int = Field(1, ge=0, le=8, description="transformer blocks over the history; 0: the mean of the items")
-    layer: Literal["plain", "gated"] = Field("gated", description="plain: SASRec's block; gated: LiGR's (eSASRec)")
 
 
 def build_sequence_encoder(
@@ -43,8 +40,7 @@ class SequenceEncoder(nn.Module):
     def __init__(self, config: SequenceConfig, width: int, length: int, dropout: float) -> None:
         super().__init__()
         self.distance_HL = nn.Parameter(torch.zeros(1, length))
-        layer = GatedBlock if config.layer == "gated" else PlainBlock
-        self.blocks = nn.ModuleList(layer(width, dropout) for _ in range(config.blocks))
+        self.blocks = nn.ModuleList(GatedBlock(width, dropout) for _ in range(config.blocks))
         self.norm = nn.LayerNorm(width)
         self.dropout = Dropout(dropout)
 
@@ -159,28 +155,8 @@ class Attention(nn.Module):
         return read_BRD
 
 
-class PlainBlock(nn.Module):
-    """Pre-norm attention and feed-forward, each with a residual."""
-
-    def __init__(self, width: int, dropout: float) -> None:
-        super().__init__()
-        self.attention_norm = nn.LayerNorm(width)
-        self.attention = Attention(width)
-        self.feed_norm = nn.LayerNorm(width)
-        # As wide as the state, as in SASRec: four times wider takes most of a step and gained nothing on these data.
-        self.feed = nn.Sequential(nn.Linear(width, width), nn.GELU(), Dropout(dropout), nn.Linear(width, width))
-        self.dropout = Dropout(dropout)
-
-    def forward(self, state_BLD: Tensor, bias_BHRL: Tensor, place_BR: Tensor | None = None) -> Tensor:
-        """Return the next state of every event, or of those at R places (B, R, D)."""
-        read_BRD = self.dropout(self.attention(self.attention_norm(state_BLD), bias_BHRL, place_BR))
-        state_BRD = read_BRD + (state_BLD if place_BR is None else rows_at(state_BLD, place_BR))
-        next_BRD: Tensor = state_BRD + self.dropout(self.feed(self.feed_norm(state_BRD)))
-        return next_BRD
-
-
 class GatedBlock(nn.Module):
-    """LiGR's block: the outputs of attention and feed-forward (SwiGLU) are gated by their inputs."""
+    """LiGR's block, pre-norm: the outputs of attention and feed-forward (SwiGLU) are gated by their inputs."""
 
     def __init__(self, width: int, dropout: float) -> None:
         super().__init__()

@@ -26,6 +26,7 @@ from multitudes.config import Config
 from multitudes.seeding import generator
 
 _DAY_S = 86_400
+_TEMPERATURE = 0.1  # divides the cosines; scales the scores, on which no blend of clusters depends
 _TIE_TOLERANCE = 1e-5  # sums of cosines that differ by less count as equal
 
 
@@ -41,7 +42,6 @@ class PinnerSageConfig(Config):
         1.0, ge=0, description="Ward distance above which clusters stay apart; 1: the typical distance of two items"
     )
     decay: float = Field(0.01, ge=0, description="an event's importance is exp(-decay * age); age in days, or events")
-    temperature: float = Field(0.1, gt=0, description="divides the cosine; scales the scores alone")
 
 
 class Clusters(NamedTuple):
@@ -117,7 +117,7 @@ def user_vectors(
             label_N = random_labels(order_L[usable_N], min(k, int(label_N.max()) + 1))
         found = most_important_clusters(summarise_clusters(vector_ND, label_N, age_BL[b, usable_N], config.decay), k)
         c = len(found.medoid_C)
-        vectors_BKD[b, :c] = vector_ND[found.medoid_C] / config.temperature
+        vectors_BKD[b, :c] = vector_ND[found.medoid_C] / _TEMPERATURE
         weight_BK[b, :c] = found.importance_C / found.importance_C.sum()
         assignment_BL[b, usable_N] = found.label_N
     topic_BK = np.zeros((users, k), dtype=np.int64)

@@ -7,7 +7,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from multitudes.evaluation.list_metrics import METRICS
-from multitudes.evaluation.outcomes import UNCONDITIONED
+from multitudes.evaluation.outcomes import RESAMPLES, UNCONDITIONED
 from multitudes.report.document import Cell, Table, to_terminal
 from multitudes.report.formatting import (
     HEALTH_LABELS,
@@ -141,12 +141,12 @@ def health_facts(result: dict[str, Any]) -> list[tuple[str, str]]:
 
 def explain_figures(result: dict[str, Any]) -> str:
     """Return how to read the figures."""
-    resamples, budget = result["settings"]["evaluate"]["resamples"], result["budget"]
+    budget = result["budget"]
     metrics = (METRICS[name] for name in _metrics(result, result["method"]))
     meanings = "; ".join(f"{metric.label}: {metric.meaning}" for metric in metrics)
     return (
         f"− {result['method']}: the row less {result['method']}, below zero where it finds less; * the 95 % interval"
-        f" (paired bootstrap over users, {resamples:,} resamples; not over training seeds) excludes zero. HR pools"
+        f" (paired bootstrap over users, {RESAMPLES:,} resamples; not over training seeds) excludes zero. HR pools"
         f" targets; the others are means over users; {meanings}. By segment: HR, below it the difference to the whole"
         f" history. Max-score HR@{budget}, which ranks the whole corpus and is not at equal budget:"
         f" {format_interval(result['max_score'][f'hr@{budget}'])}."

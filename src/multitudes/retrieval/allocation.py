@@ -103,10 +103,8 @@ def search_depths(share_BK: NDArray[np.float64], n: int, most: int, config: Retr
     """Return the number of items to retrieve for each vector (B, K), for a list of ``n``.
 
     Each vector with a share proposes that part, and a list of its own at least: fusion counts where lists agree. With a
-    deep blend, all items may come from one vector. In full depth, vectors without a share fill a list that ends.
+    deep blend, all items may come from one vector.
     """
-    if config.depth == "full":
-        return np.full(share_BK.shape, most, dtype=np.int64)
     depth_BK = np.maximum(np.ceil(share_BK * _PROPOSALS * n), most if BLENDS[config.blend].is_deep else n)
     return np.where(share_BK > 0, np.minimum(most, depth_BK), 0).astype(np.int64)
 

@@ -10,7 +10,6 @@ from multitudes.config import Config
 from multitudes.retrieval.blend import BLENDS
 
 Blend = Annotated[str, BLENDS]
-Depth = Literal["full", "share"]
 Importance = Literal["weight", "even"]
 DEFAULT_CALIBRATION: Final = 0.4  # where training chose none
 
@@ -60,11 +59,6 @@ class RetrieveConfig(Config):
         le=1,
         description="Where seen items may be returned: the probability that the next item is one of the user's own."
         " None: as fitted on the validation split; 0: no source of repeats.",
-    )
-    depth: Depth = Field(
-        "share",
-        description="How many items are retrieved for each vector: share: about as many as its share of the list"
-        " needs; full: as many as the list has, which costs more with many vectors and hardly changes the list.",
     )
 
     @field_validator("explicit_share")

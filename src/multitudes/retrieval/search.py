@@ -168,12 +168,15 @@ def _find_chunk(
     timer: StageTimer,
     boost_BK: NDArray[np.float64] | None,
     lists: SearchResult | None = None,
+    *,
+    in_full: bool = False,
 ) -> list[Candidates]:
+    """Find candidates; with ``in_full``, every vector proposes the most, also those without a share."""
     n_vectors_B = vectors.mask_BK.sum(axis=1).tolist()
     vectors, popular_B = without_history(vectors)
     share_BK = vector_shares(vectors, config, boost_BK)
     most = proposals(vectors, n)
-    limit_BK = search_depths(share_BK, n, most, config)
+    limit_BK = np.full(share_BK.shape, most) if in_full else search_depths(share_BK, n, most, config)
     result = _search(vectors, catalogue, limit_BK, excluded, config) if lists is None else lists.top(limit_BK)
     timer("search")
     chosen, (user_Q, column_Q, hits) = blend.BLENDS[config.blend], result
@@ -206,11 +209,9 @@ def _find_chunk(
             candidates[b] = add_popular(own, n_vectors_B[b], popular_B[b], catalogue, n, excluded[b])
     timer("blend")
     if retried:  # rare: the lists of a user overlap more than expected
-        full = config.model_copy(update={"depth": "full"})
         boost = None if boost_BK is None else boost_BK[retried]
-        found = _find_chunk(
-            vectors.select(np.array(retried)), catalogue, n, [excluded[b] for b in retried], full, timer, boost
-        )
+        again, left_out = vectors.select(np.array(retried)), [excluded[b] for b in retried]
+        found = _find_chunk(again, catalogue, n, left_out, config, timer, boost, in_full=True)
         candidates |= zip(retried, found, strict=True)
     return [candidates[b] for b in range(len(excluded))]
 

@@ -78,12 +78,10 @@ class Cell:
     @property
     def inputs(self) -> dict[str, Any]:
         """Everything that affects the result, as JSON."""
-        # A setting that came later has no place here while it is unset: finished cells keep their digest.
-        later = {"segments"} if self.evaluate.segments is None else set()
         return self.training_inputs | {
             "retrieve": self.retrieval_settings,
             "over_served": [one.retrieval_settings for one in self.base_cells],
-            "evaluate": self.evaluate.model_dump(mode="json", exclude={"split"} | later),
+            "evaluate": self.evaluate.model_dump(mode="json", exclude={"split"}),
             "keeps_run": self.trial is None,
         }
 
