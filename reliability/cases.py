@@ -20,10 +20,10 @@ _UNHURRIED: Settings = {"deadlines": {"default_ms": 20_000}, "state": {"read_s":
 
 
 def trial(scale: float, folder: Path, progress: Progress) -> Found:
-    """Make up requests to every address of the service, and to the control."""
+    """Generate requests to every address of the service, and to the control."""
     if find_spec("schemathesis") is None:
         return Found([], {}, WHY_NOT)
-    from reliability.made_up import tried  # noqa: PLC0415 (an extra)
+    from reliability.generated_requests import tried  # noqa: PLC0415 (an extra)
 
     publish_world(folder / "releases", world=World(items=200, users=20))
     with serving(folder / "releases", folder / "service", _UNHURRIED) as server:

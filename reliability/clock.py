@@ -12,9 +12,9 @@ from typing import Any
 import polars as pl
 
 from multitudes.progress import Progress
-from reliability.asking import ask, send_event, wait_until
 from reliability.claims import Found, at_most
 from reliability.codes import BEFORE, Code, both
+from reliability.requests_in_turn import ask, send_event, wait_until
 from reliability.world import FIRST_ITEM, World
 
 _DAY_S, _HOURS_S, _SEGMENTS = 86_400, 7_200, 3

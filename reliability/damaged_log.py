@@ -4,9 +4,9 @@ from pathlib import Path
 from typing import Any
 
 from multitudes.progress import Progress
-from reliability.asking import ask, send_event, wait_until
 from reliability.claims import Found, at_most
 from reliability.codes import BEFORE, Code, both
+from reliability.requests_in_turn import ask, send_event, wait_until
 from reliability.world import FIRST_ITEM, World
 
 _USERS = 5

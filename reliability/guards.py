@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from multitudes.progress import Progress
-from reliability.asking import ask, send_event
 from reliability.claims import Found, at_most
 from reliability.codes import BEFORE, Code, both
 from reliability.connection import Connection, request, run
+from reliability.requests_in_turn import ask, send_event
 from reliability.server import Server
 from reliability.world import FIRST_ITEM, World
 

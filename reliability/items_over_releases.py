@@ -6,9 +6,9 @@ from pathlib import Path
 import polars as pl
 
 from multitudes.progress import Progress
-from reliability.asking import ask
 from reliability.claims import Found, at_most
 from reliability.codes import BEFORE, Code, both
+from reliability.requests_in_turn import ask
 from reliability.server import Server
 
 _REMOVED, _ADDED, _SEEN_S = 105, 999, 3.0  # ann has not seen the one

@@ -13,8 +13,8 @@ from subprocess import run as run_command
 from multitudes.atomic import write_text
 from multitudes.progress import Progress
 from multitudes.service.api_keys import make_key
-from reliability.asking import ask
 from reliability.claims import Found, SkippedError, at_most
+from reliability.requests_in_turn import ask
 from reliability.server import Server, serving
 from reliability.world import World, publish_world
 

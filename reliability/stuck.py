@@ -24,9 +24,9 @@ from tests.release.small_release import endless_loop, put_before_vectors
 
 from multitudes.progress import Progress
 from multitudes.release.release import USER_TOWER
-from reliability.asking import ask
 from reliability.claims import Found, at_most
 from reliability.codes import BEFORE, Code, both
+from reliability.requests_in_turn import ask
 from reliability.server import Server
 from reliability.world import World
 

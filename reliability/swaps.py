@@ -58,23 +58,23 @@ async def _swapped(
 ) -> dict[str, Any]:
     """Let clients ask while the releases change, and then while the service ends."""
     with serving(folder / "releases", folder / "service", _UNHURRIED) as server:
-        asking = Asking(server.port, expected)
-        clients = [asyncio.create_task(asking.client(number)) for number in range(_CLIENTS)]
+        users = Clients(server.port, expected)
+        clients = [asyncio.create_task(users.client(number)) for number in range(_CLIENTS)]
         store = ReleaseStore(folder / "releases")
         for swap in range(swaps):
             version = store.rollback(to=versions[swap % 2])
             async with asyncio.timeout(_PATIENCE_S):
-                await asking.wait_for(version)
-            progress(swap + 1, swaps, f"{asking.answered:,} answers, {asking.failed} failed, {asking.mixed} mixed")
-        seen = {"answers": asking.answered, "failed": asking.failed, "mixed": asking.mixed}
+                await users.wait_for(version)
+            progress(swap + 1, swaps, f"{users.answered:,} answers, {users.failed} failed, {users.mixed} mixed")
+        seen = {"answers": users.answered, "failed": users.failed, "mixed": users.mixed}
         await asyncio.to_thread(server.end)
         await asyncio.sleep(0.1)
-        asking.over = True
+        users.over = True
         await asyncio.gather(*clients)
-        return seen | {"stopped": asking.failed - seen["failed"]}
+        return seen | {"stopped": users.failed - seen["failed"]}
 
 
-class Asking:
+class Clients:
     """Clients that ask for one user after another, and hold each answer to what its release says."""
 
     def __init__(self, port: int, expected: Expected) -> None:

@@ -56,10 +56,10 @@ def union(world: World, folder: Path) -> Figures:
 
 
 def selector(world: World, folder: Path) -> Figures:
-    """Time the walk through the lists with the user's best thousand left out, and with nothing left out."""
+    """Time the search of the lists with the user's best thousand left out, and with nothing left out."""
     tuning = tuning_from_record(read_description(folder)["tuning"])
     engine = InvertedLists(faiss.read_index(str(folder / FAISS_FILE)))
-    walk = QueryLevels.from_levels([_deep_enough(tuning.levels, _EACH)] * world.user_BKD.shape[1])
+    query_levels = QueryLevels.from_levels([_deep_enough(tuning.levels, _EACH)] * world.user_BKD.shape[1])
     among = [
         no_exclusions(len(world.item_nD))
         .with_rows(np.sort(first_distinct(world.best_of(user), EXCLUDED) - 1))
@@ -68,15 +68,17 @@ def selector(world: World, folder: Path) -> Figures:
     ]
     return _medians(
         {
-            "all": lambda user: engine.propose(world.user_BKD[user], walk, walk.proposals_Q),
-            "but a thousand": lambda user: engine.propose(world.user_BKD[user], walk, walk.proposals_Q, among[user]),
+            "all": lambda user: engine.propose(world.user_BKD[user], query_levels, query_levels.proposals_Q),
+            "but a thousand": lambda user: engine.propose(
+                world.user_BKD[user], query_levels, query_levels.proposals_Q, among[user]
+            ),
         },
         len(world.user_BKD),
     )
 
 
 def levels(world: World, folder: Path) -> Figures:
-    """Time the walk of vectors that are searched to several depths, in one call and in one for each level."""
+    """Time the search of vectors that are searched to several depths, in one call and in one for each level."""
     tuning = tuning_from_record(read_description(folder)["tuning"])
     engine, place_Q = (
         InvertedLists(faiss.read_index(str(folder / FAISS_FILE))),
@@ -85,10 +87,10 @@ def levels(world: World, folder: Path) -> Figures:
     apart = [np.flatnonzero(place_Q == place) for place in set(place_Q.tolist())]
 
     def proposed(user: int, calls: list[NDArray[np.int64]]) -> list[NDArray[np.int64]]:
-        walks = [QueryLevels.from_levels([tuning.levels[place] for place in place_Q[where]]) for where in calls]
+        by_way = [QueryLevels.from_levels([tuning.levels[place] for place in place_Q[where]]) for where in calls]
         return [
-            engine.propose(world.user_BKD[user, where], walk, walk.proposals_Q)
-            for where, walk in zip(calls, walks, strict=True)
+            engine.propose(world.user_BKD[user, where], query_levels, query_levels.proposals_Q)
+            for where, query_levels in zip(calls, by_way, strict=True)
         ]
 
     ways: dict[str, Way] = {
@@ -99,25 +101,30 @@ def levels(world: World, folder: Path) -> Figures:
 
 
 def scans(world: World, folder: Path) -> Figures:
-    """Time the walk of several vectors list by list, and of one after the other, each with its nearest lists first."""
+    """Time the search of several vectors list by list, and of one after the other, its nearest lists first."""
     tuning = tuning_from_record(read_description(folder)["tuning"])
     engine = InvertedLists(faiss.read_index(str(folder / FAISS_FILE)))
     deepest = tuning.levels[-1].depth
-    walks = {
+    by_way = {
         name: tuning.levels_for(np.minimum(depths, deepest))
         for name, depths in (("fused", _FUSED), ("12 x 100", [_EACH] * world.user_BKD.shape[1]))
     }
 
-    def propose(walk: QueryLevels, user: int, first: int = 0) -> NDArray[np.int64]:
-        return engine.propose(world.user_BKD[user, first : first + len(walk.depth_Q)], walk, walk.proposals_Q)
+    def propose(query_levels: QueryLevels, user: int, first: int = 0) -> NDArray[np.int64]:
+        return engine.propose(
+            world.user_BKD[user, first : first + len(query_levels.depth_Q)], query_levels, query_levels.proposals_Q
+        )
 
-    def propose_in_turn(walk: QueryLevels, user: int) -> NDArray[np.int64]:
-        alone = [QueryLevels(*(column[k : k + 1] for column in walk)) for k in range(len(walk.depth_Q))]
+    def propose_in_turn(query_levels: QueryLevels, user: int) -> NDArray[np.int64]:
+        alone = [QueryLevels(*(column[k : k + 1] for column in query_levels)) for k in range(len(query_levels.depth_Q))]
         return [propose(own, user, k) for k, own in enumerate(alone)][-1]
 
     ways: dict[str, Way] = {}
-    for name, walk in walks.items():
-        ways |= {f"{name}, together": partial(propose, walk), f"{name}, in turn": partial(propose_in_turn, walk)}
+    for name, query_levels in by_way.items():
+        ways |= {
+            f"{name}, together": partial(propose, query_levels),
+            f"{name}, in turn": partial(propose_in_turn, query_levels),
+        }
     return _medians(ways, len(world.user_BKD))
 
 
@@ -200,7 +207,7 @@ def thresholds(world: World, folder: Path) -> Figures:
 
 
 def bytes_of_all(world: World, folder: Path) -> Figures:
-    """Time a scan of every item by codes of a byte for each dimension, beside the walk through lists and exact search.
+    """Time a scan of every item by codes of a byte for each dimension, beside the search of the lists and exact search.
 
     Codes take a quarter of the memory of the vectors. The scan is FAISS's alone, without what ranks its results again.
     """

@@ -19,7 +19,7 @@ COLOURS = {
     "body": "#a0a0a0",
     "state": "#E69F00",
     WAIT: "#dcdcdc",
-    "people": "#F0E442",
+    "users": "#F0E442",
     "tower": "#009E73",
     "search": "#0072B2",
     "blend": "#56B4E9",

@@ -27,8 +27,8 @@ from multitudes.service.metrics import Metrics
 from multitudes.state.protocol import UserStateStore
 from multitudes.state.store import open_state_store
 
-# In the order in which a request meets them; "people" to "names" are what a retriever says of itself.
-STAGES = ("body", "state", "people", "tower", "search", "blend", "names", "log", "measures", "json")
+# In the order in which a request meets them; "users" to "names" are what a retriever says of itself.
+STAGES = ("body", "state", "users", "tower", "search", "blend", "names", "log", "measures", "json")
 _WARM = 20
 
 

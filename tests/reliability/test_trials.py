@@ -7,9 +7,9 @@ import pytest
 
 from multitudes.progress import silent
 from reliability import (
+    access,
     cases,
     damage,
-    doors,
     drain,
     durability,
     halfopen,
@@ -36,7 +36,7 @@ needs_schemathesis = pytest.mark.skipif(find_spec("schemathesis") is None, reaso
         pytest.param(durability.trial, id="durability"),
         pytest.param(drain.trial, id="drain"),
         pytest.param(swaps.trial, id="swaps"),
-        pytest.param(doors.trial, id="doors"),
+        pytest.param(access.trial, id="access"),
         pytest.param(replicas.trial, id="replicas", marks=needs_redis),
         pytest.param(cases.trial, id="cases", marks=needs_schemathesis),
     ],

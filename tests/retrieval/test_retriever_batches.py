@@ -268,7 +268,7 @@ def test_popular_items_are_unseen_and_never_need_the_tower(retriever: Retriever)
 def test_the_timer_is_called_at_the_end_of_each_stage(retriever: Retriever):
     stages: list[str] = []
     retriever.answer([Request("ann", n=2), Request("bob", n=2)], timer=stages.append)
-    assert stages == ["people", "tower", "search", "blend", "names"]
+    assert stages == ["users", "tower", "search", "blend", "names"]
 
 
 def test_an_invalid_request_is_rejected_before_any_work(retriever: Retriever):

@@ -56,7 +56,7 @@ def file(tmp_path: Path) -> Path:
 @pytest.fixture(scope="module")
 def guarded(retriever, tmp_path_factory):
     """The service behind keys, and a key of each scope."""
-    file = tmp_path_factory.mktemp("doors") / "keys"
+    file = tmp_path_factory.mktemp("access") / "keys"
     given = {scope: make_key(file, f"of-{scope}", (scope,)) for scope in keys_room.SCOPES}
     engine, journal = PlainEngine(retriever), Journal(JournalConfig())
     deps = Dependencies(

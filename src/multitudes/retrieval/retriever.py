@@ -266,7 +266,7 @@ class Retriever:
     ) -> list[R]:
         """Answer a batch of requests in the form of ``builder``."""
         all_resolved = [self._resolve(snapshot, request, degradation) for request in requests]
-        timer("people")
+        timer("users")
         with_vectors = [b for b, resolved in enumerate(all_resolved) if resolved.degradation < Degradation.POPULAR]
         searched = [all_resolved[b] for b in with_vectors]
         retrieved = self._retrieve(snapshot, builder, searched, degradation, timer, caches)

@@ -41,7 +41,7 @@ class StageTimer(Protocol):
         """Record the end of a stage; must be fast.
 
         Args:
-            name: of the stage: people, tower, search, blend or names.
+            name: of the stage: users, tower, search, blend or names.
         """
         ...
 

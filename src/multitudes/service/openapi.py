@@ -52,7 +52,7 @@ _RECOMMENDATION: Final = api.RecommendResponse(
     interests=(api.Interest(1, "implicit", "Drama", 0.45, ("Film 111", "Film 104"), 4, 0.5),),
     unknown_items=0,
     unknown_topics=0,
-    timings_ms={"state": 0.3, "wait": 0.1, "people": 0.1, "tower": 0.6, "search": 1.2, "blend": 0.2, "log": 0.1},
+    timings_ms={"state": 0.3, "wait": 0.1, "users": 0.1, "tower": 0.6, "search": 1.2, "blend": 0.2, "log": 0.1},
 )
 _VERSION: Final = api.ReleaseVersion(
     version="0001",

@@ -1,7 +1,7 @@
 """Limits on a request: the size of its head, the size and the duration of its body, and idle connections.
 
 The HTTP server itself accepts a head of any size, and waits for ever for a head that does not end, both before a key is
-checked. Trial ``doors`` needs the limits of bodies, trial ``halfopen`` those of heads and of idle connections.
+checked. Trial ``access`` needs the limits of bodies, trial ``halfopen`` those of heads and of idle connections.
 """
 
 import asyncio

@@ -1,4 +1,4 @@
-"""Requests that Schemathesis makes up from a description, and what comes of them."""
+"""Requests that Schemathesis generates from a description, and what comes of them."""
 
 from collections import Counter
 from collections.abc import Iterator

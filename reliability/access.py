@@ -48,20 +48,20 @@ def trial(scale: float, folder: Path, progress: Progress) -> Found:
     wide: Settings = {**keyed, "http": {"body_bytes": 16 << 20}}
     with serving(folder / "releases", folder / "service", keyed) as server:
         operations = _operations(server, keys["read"])
-        doors, bodies = list(_doors(operations, keys)), list(_bodies(keys))
-        progress(0, 4, f"{len(doors)} doors, {len(bodies)} bodies")
+        unauthorised, bodies = list(_unauthorised(operations, keys)), list(_bodies(keys))
+        progress(0, 4, f"{len(unauthorised)} requests without permission, {len(bodies)} bodies")
         grown = _grown_mib(server, _large(keys))
-        opened, swallowed = _passed(server, doors), _passed(server, bodies)
+        opened, swallowed = _passed(server, unauthorised), _passed(server, bodies)
     with serving(folder / "releases", folder / "service", wide) as server:
         swallowed += _passed(server, list(_many(keys, frozenset({422}))))
     progress(2, 4, "controls")
     with serving(folder / "releases", folder / "open") as server:
-        opened_control = _passed(server, doors)
+        opened_control = _passed(server, unauthorised)
     with naive("plain", folder / "naive") as server:
         grown_control = _grown_mib(server, _large(keys))
         swallowed_control = _passed(server, bodies)
     said = "reads what it is sent"
-    without = f"let in, of {len(doors)} requests without right"
+    without = f"let in, of {len(unauthorised)} requests without right"
     return Found(
         [
             at_most(0, without, len(opened), "no key is asked for", len(opened_control)),
@@ -81,7 +81,7 @@ def _operations(server: Server, key: str) -> list[tuple[str, str]]:
     return [(method, path) for method, path in found if path not in PUBLIC_PATHS]
 
 
-def _doors(operations: list[tuple[str, str]], keys: dict[Any, str]) -> Iterator[Try]:
+def _unauthorised(operations: list[tuple[str, str]], keys: dict[Any, str]) -> Iterator[Try]:
     for method, path in [*operations, ("GET", "/nowhere"), ("GET", "/openapi.json")]:
         yield Try(f"{method} {path} without a key", frozenset({401}), _plain(method, path))
         for wrong in ("mult_wrong", keys["read"][:-1], "", "é" * 50):
