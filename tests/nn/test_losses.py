@@ -7,8 +7,8 @@ import torch
 from multitudes.nn import losses
 from multitudes.nn.losses import (
     accidental_hits,
-    negative_mass,
-    pool_negative_mass,
+    negative_logsumexp,
+    pool_negative_logsumexp,
     subtract_log_q,
     sum_weighted,
 )
@@ -83,12 +83,12 @@ def test_accidental_hits_are_not_negatives() -> None:
     hit_BN = accidental_hits(row_T, target_T, pool_N, 2)
     assert hit_BN.tolist() == [[True, False, False], [False, True, False]]
     score_BKN = torch.tensor([[[9.0, 1.0, 2.0]], [[1.0, 9.0, 2.0]]])
-    mass_BK = negative_mass(score_BKN, torch.zeros(3), hit_BN.unsqueeze(1))
+    logsumexp_BK = negative_logsumexp(score_BKN, torch.zeros(3), hit_BN.unsqueeze(1))
     expected = torch.tensor([1.0, 2.0]).logsumexp(0)
-    torch.testing.assert_close(mass_BK, expected.expand(2, 1))
+    torch.testing.assert_close(logsumexp_BK, expected.expand(2, 1))
 
 
-def test_the_pool_negative_mass_and_its_gradients_equal_the_plain_definition() -> None:
+def test_the_pool_negative_logsumexp_and_its_gradients_equal_the_plain_definition() -> None:
     random = torch.Generator().manual_seed(0)
     count = 600  # more than are computed at once
     vector_SD = torch.randn(count, 3, generator=random, dtype=torch.float64, requires_grad=True)
@@ -100,22 +100,22 @@ def test_the_pool_negative_mass_and_its_gradients_equal_the_plain_definition() -
     weight_S = torch.randn(count, generator=random, dtype=torch.float64) * (row_S < 4)
     found: list[torch.Tensor] = []
     expected: list[torch.Tensor] = []
-    for mass_S, into in (
-        (pool_negative_mass(vector_SD, pool_ND, log_q_N, hit_BN, row_S), found),
-        (negative_mass(vector_SD @ pool_ND.T, log_q_N, hit_BN[row_S]), expected),
+    for logsumexp_S, into in (
+        (pool_negative_logsumexp(vector_SD, pool_ND, log_q_N, hit_BN, row_S), found),
+        (negative_logsumexp(vector_SD @ pool_ND.T, log_q_N, hit_BN[row_S]), expected),
     ):
-        into += [mass_S, *torch.autograd.grad((mass_S * weight_S).sum(), (vector_SD, pool_ND))]
+        into += [logsumexp_S, *torch.autograd.grad((logsumexp_S * weight_S).sum(), (vector_SD, pool_ND))]
     for one, other in zip(found, expected, strict=True):
         torch.testing.assert_close(one, other)
     assert torch.isfinite(
-        torch.autograd.grad(pool_negative_mass(vector_SD, pool_ND, log_q_N, hit_BN, row_S).sum(), pool_ND)[0]
+        torch.autograd.grad(pool_negative_logsumexp(vector_SD, pool_ND, log_q_N, hit_BN, row_S).sum(), pool_ND)[0]
     ).all()
 
 
 def test_a_pool_of_hits_alone_leaves_no_loss_and_no_nan() -> None:
     score_BKN = torch.randn(1, 1, 2, requires_grad=True)
-    mass_BK = negative_mass(score_BKN, torch.zeros(2), torch.ones(1, 1, 2, dtype=torch.bool))
-    loss = losses.softmax_loss(torch.zeros(1, 1), mass_BK)
+    logsumexp_BK = negative_logsumexp(score_BKN, torch.zeros(2), torch.ones(1, 1, 2, dtype=torch.bool))
+    loss = losses.softmax_loss(torch.zeros(1, 1), logsumexp_BK)
     loss.sum().backward()
     assert loss.item() == 0
     assert score_BKN.grad is not None
@@ -123,7 +123,7 @@ def test_a_pool_of_hits_alone_leaves_no_loss_and_no_nan() -> None:
 
 
 def test_log_q_recovers_the_full_softmax_from_a_skewed_pool() -> None:
-    """Items enter the pool with probability q: the corrected mass is right on average, the plain one is not."""
+    """Items enter the pool with probability q: the corrected logsumexp is right on average, the plain one is not."""
     random = torch.Generator().manual_seed(0)
     score_N, q_N = torch.randn(400, generator=random), torch.rand(400, generator=random) * 0.9 + 0.05
     pools = torch.rand(2000, 400, generator=random) < q_N
@@ -146,8 +146,8 @@ def test_a_target_that_is_in_every_sum_needs_no_log_q_for_the_gradient_of_the_fu
 
     def mean_gradient(log_q_target: torch.Tensor) -> torch.Tensor:
         def loss(scores_N: torch.Tensor) -> torch.Tensor:
-            mass_P = negative_mass(scores_N.expand(4000, -1), q_N.log(), ~pools | is_target_N)
-            return losses.softmax_loss(scores_N[target] - log_q_target, mass_P).mean()
+            logsumexp_P = negative_logsumexp(scores_N.expand(4000, -1), q_N.log(), ~pools | is_target_N)
+            return losses.softmax_loss(scores_N[target] - log_q_target, logsumexp_P).mean()
 
         gradient: torch.Tensor = torch.autograd.functional.jacobian(loss, score_N)
         return gradient
@@ -189,7 +189,7 @@ def test_the_nearest_loss_is_the_softmax_of_what_max_score_ranks_by() -> None:
     vectors_BKD, pool_ND = torch.randn(B, K, 5, generator=random), torch.randn(N, 5, generator=random)
     target_BTD, log_q_N = torch.randn(B, T, 5, generator=random), torch.randn(N, generator=random)
     hit_BN, mask_BK = torch.rand(B, N, generator=random) < 0.2, draws()[2]
-    negative_B = losses.nearest_negative_mass(vectors_BKD, mask_BK, pool_ND, log_q_N, hit_BN)
+    negative_B = losses.nearest_negative_logsumexp(vectors_BKD, mask_BK, pool_ND, log_q_N, hit_BN)
     loss_BT = losses.nearest_loss(target_BTD @ vectors_BKD.transpose(1, 2), negative_B, mask_BK)
     for b in range(B):
         own = [vectors_BKD[b, k] for k in range(K) if mask_BK[b, k]]

@@ -8,14 +8,14 @@ from tests.nn.small import inputs, model
 
 
 def test_isolated_interests_do_not_train_the_unconditioned_tower() -> None:
-    for isolate in (True, False):
-        tower = model("joint", isolate=isolate)
+    for stops in (True, False):
+        tower = model("joint", stop_gradient=stops)
         tower.train()
         interest_BKD = tower.user_vectors(HistoryInputs(**inputs(tower))).interests.vectors_BKD[:, 1:]
         interest_BKD.sum().backward()
         touched = [name for name, weight in tower.named_parameters() if weight.grad is not None and weight.grad.any()]
         assert any("interest_crossing" in name for name in touched)
-        assert any("sequence" in name or "items" in name for name in touched) != isolate
+        assert any("sequence" in name or "items" in name for name in touched) != stops
 
 
 def test_the_conditions_of_another_user_change_the_vectors_and_nothing_else() -> None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from multitudes.cli.beside import run_beside
+from multitudes.cli.background_commands import run_in_background
 from multitudes.cli.map_option import MapOption
 from multitudes.cli.output import hide_next, print_json, print_next
 from multitudes.progress import ProgressBar
@@ -125,7 +125,7 @@ def demo_command(
         prepared = _prepare(out)
         publish = ["publish", f"{out}/joint", "--to", f"{out}/releases"]
         _train(out, prepared)
-        with run_beside(publish) as published:
+        with run_in_background(publish) as published:
             _evaluate(out)
             print_step(publish)
             typer.echo(published.wait().splitlines()[0])  # without the command that comes next

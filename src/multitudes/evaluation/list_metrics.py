@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from multitudes.batches.held_out import HeldOut, seen_items
 from multitudes.data.prepared import PreparedData
-from multitudes.linear.judge import JudgedUsers
+from multitudes.linear.reference_clusters import ReferenceInterests
 from multitudes.metrics import coverage, diversity, ranking
 from multitudes.plugins import Registry
 
@@ -42,7 +42,7 @@ class EvaluatedLists(NamedTuple):
     rank_T: Column  # rank of each target in its user's list, from 1; infinite if it is not there
     held: HeldOut  # held.target[held.target_offset[b] : held.target_offset[b + 1]]: the targets of user b
     items: ItemFacts  # with the prepared data: items.prepared.item_count are the training events of each item
-    judged: JudgedUsers | None = None  # the interests of the users
+    reference: ReferenceInterests | None = None  # the interests of the users
 
     @property
     def ranks(self) -> tuple[Column, NDArray[np.int64], int]:
@@ -65,9 +65,9 @@ class Metric(NamedTuple):
 
 
 def _served(lists: EvaluatedLists) -> Column:
-    if lists.judged is None:
+    if lists.reference is None:
         return np.full(len(lists.held), np.nan)
-    clusters = lists.judged.clusters
+    clusters = lists.reference.clusters
     return coverage.served(clusters.list_shares(lists.item_BN), clusters.history_BC)
 
 

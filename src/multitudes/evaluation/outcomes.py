@@ -19,7 +19,7 @@ from multitudes.evaluation.config import SegmentName
 from multitudes.evaluation.list_metrics import METRICS, EvaluatedLists, ItemFacts
 from multitudes.evaluation.target_segments import TARGET_SEGMENTS, TargetLabels
 from multitudes.evaluation.targets import Segment
-from multitudes.linear.judge import JudgedUsers
+from multitudes.linear.reference_clusters import ReferenceInterests
 from multitudes.metrics import coverage, diversity, ranking
 from multitudes.metrics.bootstrap import Estimates, Interval, bootstrap_ratios
 from multitudes.seeding import generator
@@ -31,7 +31,7 @@ UNCONDITIONED = "unconditioned"  # the system of the one vector of the whole his
 # Numerator and denominator of the figures that are no means over users.
 FIGURES = {"hr": ("hits", "targets"), "hr_other": ("other_hits", "other_targets"), "tail_share": ("tail_hits", "hits")}
 COMPARED_FIGURES = ("hr", *METRICS, "hr_other")  # figures whose differences are reported
-# Means over the users for whom they are defined. Interests are the clusters of the judge.
+# Means over the users for whom they are defined. Interests are the reference clusters.
 MEANS = (
     *METRICS,
     *("kl", "head_excess", "macro_recall", "worst_recall", "adopted_1", "adopted_3", "alpha_ndcg"),
@@ -51,7 +51,7 @@ def list_measures(
     held: HeldOut,
     items: ItemFacts,
     labels: TargetLabels | None = None,
-    judged: JudgedUsers | None = None,
+    reference: ReferenceInterests | None = None,
 ) -> Measures:
     """Return the measures of lists of N candidates; zeros at the end of a list are not candidates.
 
@@ -60,7 +60,7 @@ def list_measures(
         held: the users and their targets.
         items: facts about the items.
         labels: the part of each target by segmentation, beside popularity.
-        judged: the interests of the users; None: nothing is measured by them.
+        reference: the interests of the users; None: nothing is measured by them.
 
     Returns:
         hits; the values of ``METRICS``; hits by segment of targets, such as tail_hits; candidates: length of the list;
@@ -71,7 +71,7 @@ def list_measures(
     hit_T = np.isfinite(rank_T)
     user_P, place_P = np.nonzero(ranked_BN > 0)
     among_candidates = items.topic_counts(user_P, ranked_BN[user_P, place_P], len(held))
-    lists = EvaluatedLists(ranked_BN, rank_T, held, items, judged)
+    lists = EvaluatedLists(ranked_BN, rank_T, held, items, reference)
     return {
         "hits": ranking.hits(rank_T, held.target_offset, ranked_BN.shape[1]),
         **{name: metric.values(lists) for name, metric in METRICS.items()},
@@ -79,17 +79,19 @@ def list_measures(
         "candidates": (ranked_BN > 0).sum(axis=1).astype(np.float64),
         "candidate_topics": diversity.coverage(among_candidates).astype(np.float64),
         "candidate_entropy": diversity.entropy(among_candidates),
-        **(_coverage_measures(ranked_BN, rank_T, held, judged) if judged else {}),
+        **(_coverage_measures(ranked_BN, rank_T, held, reference) if reference else {}),
     }
 
 
-def _coverage_measures(ranked_BN: NDArray[np.int64], rank_T: Column, held: HeldOut, judged: JudgedUsers) -> Measures:
+def _coverage_measures(
+    ranked_BN: NDArray[np.int64], rank_T: Column, held: HeldOut, reference: ReferenceInterests
+) -> Measures:
     """Return how a list covers the interests of its user, and how its hits do."""
-    (class_I, history_BC), is_hit_T, offset = judged.clusters, np.isfinite(rank_T), held.target_offset
-    class_T, n_classes = class_I[held.target], judged.clusters.n_classes
+    (class_I, history_BC), is_hit_T, offset = reference.clusters, np.isfinite(rank_T), held.target_offset
+    class_T, n_classes = class_I[held.target], reference.clusters.n_classes
     is_other_T = coverage.is_beside_head(class_T, offset, history_BC)
     by_class = coverage.hits_by_class(is_hit_T, class_T, offset, n_classes)
-    list_BC, of_topics_BC = (interests.list_shares(ranked_BN) for interests in judged)
+    list_BC, of_topics_BC = (interests.list_shares(ranked_BN) for interests in reference)
     return {
         "kl": coverage.miscalibration(list_BC, history_BC),
         "head_excess": coverage.head_excess(list_BC, history_BC),
@@ -98,27 +100,27 @@ def _coverage_measures(ranked_BN: NDArray[np.int64], rank_T: Column, held: HeldO
         "worst_recall": by_class.worst_recall_B,
         **{f"adopted_{m}": (by_class.hits_BC >= m).sum(axis=1).astype(np.float64) for m in (1, 3)},
         "alpha_ndcg": coverage.alpha_ndcg(rank_T, class_T, offset, n_classes, ranked_BN.shape[1]),
-        "topics_served": coverage.served(of_topics_BC, judged.topics.history_BC),
-        "topics_kl": coverage.miscalibration(of_topics_BC, judged.topics.history_BC),
+        "topics_served": coverage.served(of_topics_BC, reference.topics.history_BC),
+        "topics_kl": coverage.miscalibration(of_topics_BC, reference.topics.history_BC),
     }
 
 
 def target_measures(
-    held: HeldOut, items: ItemFacts, labels: TargetLabels | None = None, judged: JudgedUsers | None = None
+    held: HeldOut, items: ItemFacts, labels: TargetLabels | None = None, reference: ReferenceInterests | None = None
 ) -> Measures:
     """Return the number of targets of each user: all, and by segment of targets, and by interest."""
     all_T = np.ones(len(held.target), dtype=np.bool_)
     return {
         "targets": np.diff(held.target_offset).astype(np.float64),
         **_counts_by_segment(held, items, labels, all_T, "targets"),
-        **({"other_targets": _other_targets(held, judged)} if judged else {}),
+        **({"other_targets": _other_targets(held, reference)} if reference else {}),
     }
 
 
-def _other_targets(held: HeldOut, judged: JudgedUsers) -> Column:
+def _other_targets(held: HeldOut, reference: ReferenceInterests) -> Column:
     """Return how many targets of each user are not of the head interest; 0 for a user without interests."""
-    class_T = judged.clusters.class_I[held.target]
-    is_other_T = coverage.is_beside_head(class_T, held.target_offset, judged.clusters.history_BC)
+    class_T = reference.clusters.class_I[held.target]
+    is_other_T = coverage.is_beside_head(class_T, held.target_offset, reference.clusters.history_BC)
     return ranking.sum_per_user(is_other_T, held.target_offset)
 
 

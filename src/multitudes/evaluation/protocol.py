@@ -51,7 +51,7 @@ from multitudes.evaluation.reranked import RerankedSystems, one_vector_scores
 from multitudes.evaluation.system_search import Exclusion, RankedLists, ranked_lists, search_system
 from multitudes.evaluation.target_segments import TimeSegments
 from multitudes.evaluation.targets import TargetKind, items_to_exclude, targets_of_kind
-from multitudes.linear.judge import Judge, JudgedUsers
+from multitudes.linear.reference_clusters import ReferenceClusters, ReferenceInterests
 from multitudes.metrics import coverage, interests, ranking
 from multitudes.progress import Progress, silent
 from multitudes.retrieval.allocation import proposals, vector_shares
@@ -218,7 +218,10 @@ class Evaluator:
         self._run, self._retrieve, self._budgets, self._controls = run, retrieve, budgets, controls
         self._item_ID = run.item_vectors()
         self._catalogue = items
-        self._facts, self._judge = ItemFacts.from_prepared(run.prepared), Judge.from_prepared(run.prepared)
+        self._facts, self._reference = (
+            ItemFacts.from_prepared(run.prepared),
+            ReferenceClusters.from_prepared(run.prepared),
+        )
         self._baselines, self._segments, self._reranked = baselines, segments, reranked
         self._repeats: RepeatSystems | None = None  # for all targets
 
@@ -278,7 +281,7 @@ class Evaluator:
         excluded = self._exclusion(items_to_exclude(histories, kind))
         lists = self._lists(users, row_B, excluded)
         labels = self._segments.labels(held) if self._segments else None
-        judged = self._judge.interests(self._run.prepared, held)
+        reference = self._reference.interests(self._run.prepared, held)
         item_lists = {key: ranked.item_BN for key, ranked in lists.items()}
         if kind == "all" and self._repeats is not None and self._repeats.source is not None:
             new = search_system(users.vectors.select(row_B), self._catalogue, self._budgets, histories, self._retrieve)
@@ -293,11 +296,13 @@ class Evaluator:
         return Measurements(
             held=held,
             kinds=users.vectors.kinds,
-            targets=target_measures(held, self._facts, labels, judged),
-            lists={key: list_measures(found, held, self._facts, labels, judged) for key, found in item_lists.items()},
+            targets=target_measures(held, self._facts, labels, reference),
+            lists={
+                key: list_measures(found, held, self._facts, labels, reference) for key, found in item_lists.items()
+            },
             max_score={f"hr@{n}": ranking.hits(rank_T, held.target_offset, n) for n in self._budgets},
             interests=self._interests(held, users.vectors.select(row_B), lists)
-            | self._depth(users, row_B, excluded, judged),
+            | self._depth(users, row_B, excluded, reference),
         )
 
     def _lists(
@@ -329,13 +334,13 @@ class Evaluator:
         return measures
 
     def _depth(
-        self, users: _SearchedUsers, row_B: NDArray[np.int64], excluded: Exclusion, judged: JudgedUsers
+        self, users: _SearchedUsers, row_B: NDArray[np.int64], excluded: Exclusion, reference: ReferenceInterests
     ) -> Measures:
         """Return how deep the list of the one vector of the whole history is where it reaches a user's interests."""
         if users.one_score_BI is None:
             return {}
         score_BI = np.where(excluded.is_excluded_BI, -np.inf, users.one_score_BI[row_B])
-        return {"depth_at_coverage": coverage.depth_at_coverage(score_BI, *judged.clusters)}
+        return {"depth_at_coverage": coverage.depth_at_coverage(score_BI, *reference.clusters)}
 
 
 def _concatenate(held: HeldOut, batches: list[Measurements]) -> Measurements:

@@ -90,13 +90,15 @@ def accidental_hits(row_T: Tensor, target_T: Tensor, pool_N: Tensor, rows: int) 
     return hit
 
 
-def negative_mass(score: Tensor, log_q_N: Tensor, hit: Tensor) -> Tensor:
+def negative_logsumexp(score: Tensor, log_q_N: Tensor, hit: Tensor) -> Tensor:
     """Return the log-sum-exp over the last dimension, N, of the corrected negatives; accidental hits are left out."""
     return mask_with_lowest(subtract_log_q(score, log_q_N), ~hit).logsumexp(dim=-1)
 
 
-def pool_negative_mass(vector_SD: Tensor, pool_ND: Tensor, log_q_N: Tensor, hit_BN: Tensor, row_S: Tensor) -> Tensor:
-    """Return the ``negative_mass`` of S vectors over a pool, shape (S,), without holding all S x N scores.
+def pool_negative_logsumexp(
+    vector_SD: Tensor, pool_ND: Tensor, log_q_N: Tensor, hit_BN: Tensor, row_S: Tensor
+) -> Tensor:
+    """Return the ``negative_logsumexp`` of S vectors over a pool, shape (S,), without holding all S x N scores.
 
     Args:
         vector_SD: user vectors of several moments or interests of each user.
@@ -105,11 +107,11 @@ def pool_negative_mass(vector_SD: Tensor, pool_ND: Tensor, log_q_N: Tensor, hit_
         hit_BN: see ``accidental_hits``.
         row_S: the row of ``hit_BN`` of each vector.
     """
-    mass: Tensor = _PoolNegativeMass.apply(vector_SD, pool_ND, log_q_N, hit_BN, row_S)  # type: ignore[no-untyped-call]
-    return mass
+    logsumexp: Tensor = _PoolNegativeLogsumexp.apply(vector_SD, pool_ND, log_q_N, hit_BN, row_S)  # type: ignore[no-untyped-call]
+    return logsumexp
 
 
-class _PoolNegativeMass(torch.autograd.Function):
+class _PoolNegativeLogsumexp(torch.autograd.Function):
     """Computes the scores of a few vectors at a time, which fit in a core's cache, and again in the backward pass.
 
     Computing the scores twice is faster than writing and reading S x N scores, masks and gradients, which would take
@@ -128,19 +130,19 @@ class _PoolNegativeMass(torch.autograd.Function):
         row_S: Tensor,
     ) -> Tensor:
         ctx.save_for_backward(vector_SD, pool_ND, log_q_N, hit_BN, row_S)
-        mass_S = vector_SD.new_empty(len(vector_SD))
-        for first in range(0, len(vector_SD), _PoolNegativeMass.ROWS):
-            chunk = slice(first, first + _PoolNegativeMass.ROWS)
-            mass_S[chunk] = negative_mass(vector_SD[chunk] @ pool_ND.T, log_q_N, hit_BN[row_S[chunk]])
-        return mass_S
+        logsumexp_S = vector_SD.new_empty(len(vector_SD))
+        for first in range(0, len(vector_SD), _PoolNegativeLogsumexp.ROWS):
+            chunk = slice(first, first + _PoolNegativeLogsumexp.ROWS)
+            logsumexp_S[chunk] = negative_logsumexp(vector_SD[chunk] @ pool_ND.T, log_q_N, hit_BN[row_S[chunk]])
+        return logsumexp_S
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: torch.autograd.function.FunctionCtx, grad_S: Tensor) -> tuple[Tensor, Tensor, None, None, None]:
         vector_SD, pool_ND, log_q_N, hit_BN, row_S = ctx.saved_tensors  # type: ignore[attr-defined]
         grad_SD, grad_ND = torch.empty_like(vector_SD), torch.zeros_like(pool_ND)
-        for first in range(0, len(vector_SD), _PoolNegativeMass.ROWS):
-            chunk = slice(first, first + _PoolNegativeMass.ROWS)
+        for first in range(0, len(vector_SD), _PoolNegativeLogsumexp.ROWS):
+            chunk = slice(first, first + _PoolNegativeLogsumexp.ROWS)
             hit, chunk_SD = hit_BN[row_S[chunk]], vector_SD[chunk]
             share = mask_with_lowest((chunk_SD @ pool_ND.T).sub_(log_q_N), ~hit).softmax(dim=1)
             share = share.masked_fill_(hit, 0.0).mul_(grad_S[chunk].unsqueeze(1))
@@ -149,12 +151,12 @@ class _PoolNegativeMass(torch.autograd.Function):
         return grad_SD, grad_ND, None, None, None
 
 
-def nearest_negative_mass(
+def nearest_negative_logsumexp(
     vectors_BKD: Tensor, mask_BK: Tensor, pool_ND: Tensor, log_q_N: Tensor, hit_BN: Tensor
 ) -> Tensor:
-    """Return the ``negative_mass`` of each user (B,), each negative under the interest that is nearest to it."""
+    """Return the ``negative_logsumexp`` of each user (B,), each negative under the interest that is nearest to it."""
     score_BKN = mask_with_lowest(vectors_BKD @ pool_ND.T, mask_BK.unsqueeze(2))
-    return negative_mass(score_BKN.amax(dim=1), log_q_N, hit_BN)
+    return negative_logsumexp(score_BKN.amax(dim=1), log_q_N, hit_BN)
 
 
 class WeightedLoss(NamedTuple):

@@ -80,7 +80,7 @@ _BUILT_IN: Final[dict[str, MethodSpec]] = {
         explicit=True,
         always_unconditioned=True,
         # Isolated: the unconditioned vector is trained as if alone, and interests add to it.
-        defaults={"linear": {"rank": 64}, "isolate": True},
+        defaults={"linear": {"rank": 64}, "stop_gradient": True},
     ),
     "paper": MethodSpec(
         "both, configured as in the paper",

@@ -175,12 +175,12 @@ class UserTower(nn.Module):
         return torch.where(implicit.assignment_BL >= 0, column_BL, -1)
 
     def stop_gradient(self, values: Tensor) -> Tensor:
-        """Detach the values if the interests must not train the unconditioned tower (``isolate``)."""
-        return values.detach() if self._is_isolated else values
+        """Detach the values if the interests must not train the unconditioned tower (``[model] stop_gradient``)."""
+        return values.detach() if self._stops_gradient else values
 
     @property
-    def _is_isolated(self) -> bool:
-        return self.config.isolate and self.has_unconditioned
+    def _stops_gradient(self) -> bool:
+        return self.config.stop_gradient and self.has_unconditioned
 
     def _implicit_interests(
         self,
@@ -218,7 +218,7 @@ class UserTower(nn.Module):
         if self.config.reads == "history":
             return history_BD.unsqueeze(1).expand(-1, self.n_implicit, -1)
         member_BKL = self._members(assignment_BL)
-        with torch.set_grad_enabled(torch.is_grad_enabled() and not self._is_isolated):
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self._stops_gradient):
             if not self.training:
                 newest_BKD: Tensor = self.sequence.newest_states(inputs.item_BLD, assignment_BL, member_BKL)
                 return newest_BKD

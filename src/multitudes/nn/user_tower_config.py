@@ -40,7 +40,7 @@ class _TowerConfig(Config):
     implicit: ImplicitName = Field(
         "clustering", description="joint: the method that finds the implicit interests; random_partition is the control"
     )
-    isolate: bool = Field(
+    stop_gradient: bool = Field(
         False, description="stop the gradient of the interests: the unconditioned tower is then trained as if alone"
     )
     sequence: SequenceConfig = Field(SequenceConfig(), description="encoder of the history")

@@ -21,8 +21,8 @@ from multitudes.nn.losses import (
     hard_argmax_loss,
     mixture_loss,
     nearest_loss,
-    nearest_negative_mass,
-    pool_negative_mass,
+    nearest_negative_logsumexp,
+    pool_negative_logsumexp,
     softmax_loss,
     subtract_log_q,
     sum_weighted,
@@ -93,7 +93,7 @@ def _dense_loss(model: TwoTower, batch: Batch, embedded: _EmbeddedBatch, state_B
     follow_SD = followed_BD.index_select(0, row_S) * follows_S.unsqueeze(1)
     vector_SD = model.user.unconditioned_vector(history_SD, follow_SD, embedded.inputs.feature_BP[row_S])
     hit_BN = accidental_hits(row_S[moment_T], target_T, embedded.pool_N, len(state_BLD))
-    negative_S = pool_negative_mass(vector_SD, embedded.pool_ND, embedded.log_q_N, hit_BN, row_S)
+    negative_S = pool_negative_logsumexp(vector_SD, embedded.pool_ND, embedded.log_q_N, hit_BN, row_S)
     vector_TD = vector_SD.index_select(0, moment_T)
     positive_T = subtract_log_q((vector_TD * embedded.dense_TD).sum(dim=1), embedded.dense_log_q_T)
     known_S = has_history_S1.squeeze(1) | (follows_S & is_topic(embedded.follow_BF).any(dim=1)[row_S])
@@ -119,8 +119,8 @@ def _interest_losses(
     pool_ND = user.stop_gradient(embedded.pool_ND)
     hit_BN = _pooled_targets(embedded)
 
-    def negative_mass_of(columns: slice) -> Tensor:
-        return _negative_mass(vectors_BKD[:, columns], pool_ND, embedded.log_q_N, hit_BN)
+    def negative_logsumexp_of(columns: slice) -> Tensor:
+        return _negative_logsumexp(vectors_BKD[:, columns], pool_ND, embedded.log_q_N, hit_BN)
 
     positive_BWK = subtract_log_q(
         user.stop_gradient(embedded.target_BWD) @ vectors_BKD.transpose(1, 2), embedded.target_log_q_BW.unsqueeze(2)
@@ -130,10 +130,10 @@ def _interest_losses(
         columns = slice(0 if config.association == "mixture" else n_unconditioned, n_unconditioned + n_implicit)
         own_BK, own_BWK = mask_BK[:, columns], positive_BWK[:, :, columns]
         if config.association == "max":
-            negative_B = nearest_negative_mass(vectors_BKD[:, columns], own_BK, pool_ND, embedded.log_q_N, hit_BN)
+            negative_B = nearest_negative_logsumexp(vectors_BKD[:, columns], own_BK, pool_ND, embedded.log_q_N, hit_BN)
             loss_BW = nearest_loss(own_BWK, negative_B, own_BK)
         else:
-            negative_BK = negative_mass_of(columns)
+            negative_BK = negative_logsumexp_of(columns)
             loss_BW = _associate(own_BWK, negative_BK, own_BK, importance_BK[:, columns], config, generator)
         has_interest_B1 = mask_BK[:, n_unconditioned : columns.stop].any(dim=1, keepdim=True)
         losses["implicit"] = sum_weighted(loss_BW, embedded.weight_BW * has_interest_B1)
@@ -141,7 +141,7 @@ def _interest_losses(
         # The c-th explicit vector has the condition of the c-th target: the association is logged, not inferred.
         columns, targets = slice(n_unconditioned + n_implicit, None), slice(0, batch.condition_BC.shape[1])
         positive_BC = positive_BWK[:, targets, columns].diagonal(dim1=1, dim2=2)
-        loss_BC = softmax_loss(positive_BC, negative_mass_of(columns))
+        loss_BC = softmax_loss(positive_BC, negative_logsumexp_of(columns))
         losses["explicit"] = sum_weighted(loss_BC, embedded.weight_BW[:, targets] * mask_BK[:, columns])
     return losses
 
@@ -153,11 +153,11 @@ def _pooled_targets(embedded: _EmbeddedBatch) -> Tensor:
     return accidental_hits(row_T, embedded.target_BW.flatten(), embedded.pool_N, batch)
 
 
-def _negative_mass(vectors_BKD: Tensor, pool_ND: Tensor, log_q_N: Tensor, hit_BN: Tensor) -> Tensor:
+def _negative_logsumexp(vectors_BKD: Tensor, pool_ND: Tensor, log_q_N: Tensor, hit_BN: Tensor) -> Tensor:
     """Return the log-sum-exp of the negatives for each interest (B, K)."""
     batch, k, width = vectors_BKD.shape
     row_S = torch.arange(batch, device=vectors_BKD.device).repeat_interleave(k)
-    return pool_negative_mass(vectors_BKD.reshape(-1, width), pool_ND, log_q_N, hit_BN, row_S).view(batch, k)
+    return pool_negative_logsumexp(vectors_BKD.reshape(-1, width), pool_ND, log_q_N, hit_BN, row_S).view(batch, k)
 
 
 def total_loss(losses: dict[str, Tensor], config: TrainConfig) -> Tensor:

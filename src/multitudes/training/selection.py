@@ -5,7 +5,8 @@ An epoch is judged by the hit rate of the list of the default shares without cal
 Hits of logs reward whoever knows the loudest taste best, so for the list of the run they are a bound and not the aim:
 **among the lists that find as many as one vector does, within three hundredths, the one that serves most interests is
 taken.** One vector has the list alone only where nothing more is served. Interests are clusters that no list was made
-from (``linear.judge``); one is served if it has at least half the share of the list that it has of the history.
+from (``linear.reference_clusters``); one is served if it has at least half the share of the list that it has of the
+history.
 
 The margin is fixed beforehand. On public sets a hundredth is a standard error of the difference, and leaves most
 interests unserved; in simulated worlds, where what users want is known, lists that cost more logged hits than this gain
@@ -27,7 +28,7 @@ from multitudes.batches.held_out import HeldOut, held_out_users, seen_items, sel
 from multitudes.batches.user_vectors import INTEREST_KINDS, InterestKind, UserVectors
 from multitudes.data.own_items import positive_items
 from multitudes.data.prepared import PreparedData
-from multitudes.linear.judge import Judge
+from multitudes.linear.reference_clusters import ReferenceClusters
 from multitudes.metrics import ranking
 from multitudes.metrics.coverage import served
 from multitudes.retrieval.allocation import proposals
@@ -170,14 +171,14 @@ class _Trial:
     def __init__(self, run: Scorer, n: int) -> None:
         self._run, self._n = run, n
         self._items = catalogue(run, run.item_vectors())
-        self._judge = Judge.from_prepared(run.prepared)
+        self._reference = ReferenceClusters.from_prepared(run.prepared)
 
     def measure(self, users: HeldOut) -> list[TriedList]:
         """Return every candidate list for some users."""
         config, prepared = RetrieveConfig(blend=self._run.blend, calibration=0.0), self._run.prepared
         vectors = user_vectors(self._run, users, config, self._items)
         positives = positive_items(prepared, users.user_B, users.end_B)
-        clusters = self._judge.interests(prepared, users).clusters
+        clusters = self._reference.interests(prepared, users).clusters
         seen = seen_items(prepared, users)
         calibrated = with_tastes(vectors, positives, self._items, 1.0)
         lists = search_vectors(calibrated, self._items, proposals(calibrated, self._n), seen, config)

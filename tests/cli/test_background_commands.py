@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from multitudes.cli.beside import run_beside
+from multitudes.cli.background_commands import run_in_background
 from multitudes.errors import MultitudesError
 
 
 def test_commands_run_one_after_the_other_and_their_output_comes_back(tmp_path):
-    with run_beside(["init", str(tmp_path / "a b")], ["--version"]) as beside:
-        printed = beside.wait()
+    with run_in_background(["init", str(tmp_path / "a b")], ["--version"]) as running:
+        printed = running.wait()
     assert (tmp_path / "a b" / "multitudes.toml").exists()
     assert "a b" in printed
     assert printed.splitlines()[-1].startswith("multitudes")
@@ -22,7 +22,7 @@ def test_commands_run_one_after_the_other_and_their_output_comes_back(tmp_path):
 def test_a_failing_command_ends_the_others_and_gives_its_line_and_exit_code(tmp_path):
     with (
         pytest.raises(MultitudesError, match="no-run") as failed,
-        run_beside(
+        run_in_background(
             ["publish", str(tmp_path / "no-run"), "--to", str(tmp_path)], ["init", str(tmp_path / "new")]
         ) as one,
     ):
@@ -33,7 +33,7 @@ def test_a_failing_command_ends_the_others_and_gives_its_line_and_exit_code(tmp_
 
 
 def test_a_block_that_fails_kills_what_runs_beside_it(monkeypatch):
-    monkeypatch.setattr("multitudes.cli.beside._PROGRAM", "import time; time.sleep(600)")
+    monkeypatch.setattr("multitudes.cli.background_commands._PROGRAM", "import time; time.sleep(600)")
     started = []
     real = subprocess.Popen
 
@@ -42,7 +42,7 @@ def test_a_block_that_fails_kills_what_runs_beside_it(monkeypatch):
         return started[-1]
 
     monkeypatch.setattr(subprocess, "Popen", start)
-    with pytest.raises(KeyboardInterrupt), run_beside(["--version"]):
+    with pytest.raises(KeyboardInterrupt), run_in_background(["--version"]):
         raise KeyboardInterrupt
     assert started[0].poll() == -9
 
@@ -53,9 +53,9 @@ def test_it_ends_with_the_process_that_started_it(tmp_path):
     program = f"""
 import os, time
 from pathlib import Path
-from multitudes.cli import beside
-beside._PROGRAM = beside._PROGRAM.replace("for arguments", "time.sleep(600)\\nfor arguments")
-with beside.run_beside(["--version"]) as one:
+from multitudes.cli import background_commands
+background_commands._PROGRAM = background_commands._PROGRAM.replace("for arguments", "time.sleep(600)\\nfor arguments")
+with background_commands.run_in_background(["--version"]) as one:
     Path({str(started)!r}).write_text(str(one._process.pid))
     os.kill(os.getpid(), 9)
 """

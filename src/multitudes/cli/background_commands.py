@@ -26,8 +26,8 @@ for arguments in json.loads(sys.argv[2]):
 """
 
 
-class Beside:
-    """A process that runs commands one after the other; see ``run_beside``."""
+class BackgroundCommands:
+    """A process that runs commands one after the other; see ``run_in_background``."""
 
     def __init__(self, process: "subprocess.Popen[str]", commands: tuple[list[str], ...]) -> None:
         self._process, self._commands = process, commands
@@ -55,7 +55,7 @@ class Beside:
 
 
 @contextmanager
-def run_beside(*commands: list[str]) -> Iterator[Beside]:
+def run_in_background(*commands: list[str]) -> Iterator[BackgroundCommands]:
     """Run commands of multitudes, one after the other, while the block does something else.
 
     Args:
@@ -73,8 +73,8 @@ def run_beside(*commands: list[str]) -> Iterator[Beside]:
         text=True,
         start_new_session=True,  # Ctrl-C reaches only this process
     )
-    beside = Beside(process, commands)
+    running = BackgroundCommands(process, commands)
     try:
-        yield beside
+        yield running
     finally:
-        beside.end()
+        running.end()

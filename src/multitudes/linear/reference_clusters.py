@@ -1,6 +1,6 @@
-"""A judge divides items into interests, so that lists can be compared by the interests that they serve.
+"""Reference clusters divide items into interests, so that lists can be compared by the interests that they serve.
 
-A list must not be judged by what made it. So the clusters are those of singular vectors of the training events, which
+A list must not be measured by what made it. So the clusters are those of singular vectors of the training events, which
 no list is made from, and the topics are the first topic of each item.
 
 Legend: B users · I items · R singular vectors · C classes.
@@ -40,22 +40,22 @@ class UserInterests(NamedTuple):
         return class_shares(user_P, self.class_I[item_BN[user_P, place_P]], self.history_BC.shape)
 
 
-class JudgedUsers(NamedTuple):
+class ReferenceInterests(NamedTuple):
     """The interests of B users, by clusters and by topics."""
 
     clusters: UserInterests
     topics: UserInterests
 
 
-class Judge(NamedTuple):
+class ReferenceClusters(NamedTuple):
     """The class of each item (I + 1,), by clusters and by topics; −1: none."""
 
     cluster_I: NDArray[np.int64]
     topic_I: NDArray[np.int64]
 
     @classmethod
-    def from_prepared(cls, prepared: PreparedData) -> "Judge":
-        """Make the judge of a data set from its training events and its topics."""
+    def from_prepared(cls, prepared: PreparedData) -> "ReferenceClusters":
+        """Make those of a data set from its training events and its topics."""
         with threadpool_limits(1):  # sums of several threads would depend on their number
             vectors_IR = item_factors(interaction_matrix(prepared), _RANK)
             clusters = nearest_tastes(vectors_IR, cluster_items(vectors_IR, CLUSTERS))
@@ -64,10 +64,10 @@ class Judge(NamedTuple):
         topic_I[has_topic_I] = prepared.item_topic[offset[:-1][has_topic_I]]
         return cls(clusters.astype(np.int64), topic_I)
 
-    def interests(self, prepared: PreparedData, held: HeldOut) -> JudgedUsers:
+    def interests(self, prepared: PreparedData, held: HeldOut) -> ReferenceInterests:
         """Return the interests of users, from their positive history before their cut."""
         own = prepared_items(prepared, held.user_B, held.end_B)
-        return JudgedUsers(
+        return ReferenceInterests(
             *(
                 UserInterests(c_I, class_shares(own.rows, c_I[own.item_M], (len(held), max(int(c_I.max()) + 1, 1))))
                 for c_I in self

@@ -1,4 +1,4 @@
-"""The judge, in a world of two tastes that no user mixes but one."""
+"""The reference clusters, in a world of two tastes that no user mixes but one."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,7 @@ import pytest
 from multitudes.batches.held_out import held_out_users
 from multitudes.evaluation.list_metrics import ItemFacts
 from multitudes.evaluation.outcomes import list_measures, list_ratios, target_measures
-from multitudes.linear.judge import Judge
+from multitudes.linear.reference_clusters import ReferenceClusters
 from tests.evaluation.worlds import prepared
 
 TASTE, USERS = 8, 30  # items of a taste, users of one
@@ -26,25 +26,25 @@ def world(tmp_path, future=None):
 
 def measured(data, list_N):
     held = held_out_users(data, "test")
-    judged, facts = Judge.from_prepared(data).interests(data, held), ItemFacts.from_prepared(data)
-    measures = list_measures(np.tile(list_N, (len(held), 1)), held, facts, None, judged)
-    return measures, target_measures(held, facts, None, judged)
+    reference, facts = ReferenceClusters.from_prepared(data).interests(data, held), ItemFacts.from_prepared(data)
+    measures = list_measures(np.tile(list_N, (len(held), 1)), held, facts, None, reference)
+    return measures, target_measures(held, facts, None, reference)
 
 
 def test_clusters_come_from_the_items_that_the_same_users_have(tmp_path):
-    cluster_I = Judge.from_prepared(world(tmp_path)).cluster_I
+    cluster_I = ReferenceClusters.from_prepared(world(tmp_path)).cluster_I
     assert cluster_I[0] == -1
     assert not set(cluster_I[FIRST]) & set(cluster_I[SECOND])
 
 
 def test_clusters_do_not_see_the_held_out_events(tmp_path):
     other = [[SECOND[b % TASTE], FIRST[b % TASTE]] for b in range(2 * USERS + 2)]
-    first, second = (Judge.from_prepared(world(tmp_path, future)).cluster_I for future in (None, other))
+    first, second = (ReferenceClusters.from_prepared(world(tmp_path, future)).cluster_I for future in (None, other))
     assert first.tolist() == second.tolist()
 
 
 def test_an_item_of_several_topics_counts_for_its_first(tmp_path):
-    topic_I = Judge.from_prepared(world(tmp_path)).topic_I
+    topic_I = ReferenceClusters.from_prepared(world(tmp_path)).topic_I
     assert topic_I.tolist() == [-1, *[1] * TASTE, *[3] * TASTE]
 
 
@@ -77,8 +77,8 @@ def test_a_user_without_a_history_is_in_no_figure_of_interests(tmp_path):
 @pytest.mark.parametrize("topics", [[], [1]])
 def test_items_without_topics_or_training_have_no_class(tmp_path, topics):
     data = prepared(tmp_path, [[1]], [[2]], [topics, topics])
-    judge = Judge.from_prepared(data)
-    assert judge.cluster_I.tolist() == [-1, -1, -1]  # too few items for a cluster
+    clusters = ReferenceClusters.from_prepared(data)
+    assert clusters.cluster_I.tolist() == [-1, -1, -1]  # too few items for a cluster
     measures, targets = measured(data, [2, 1])
     assert np.isnan(measures["served"]).all()
     ratios = list_ratios(measures, targets).values()
