@@ -37,8 +37,7 @@ PICTURES = ("linear", "linear-test", "interests", "interests-test")
 CONTROLS = {
     "unconditioned": "its one vector of the whole history",
     "calibrated": "that vector, its list calibrated",
-    "steck": "that vector, its best 600 re-ranked",
-    "random_partition": "random parts of the history",
+    "random_partition": "a random partition of the history",
 }
 BEGIN = "<!-- results: written by `python -m benchmarks.study_pages` -->"
 
@@ -72,11 +71,12 @@ def controls_table(data: Mapping[str, Any]) -> Iterator[str]:
         seeds = len(data_set["methods"]["joint"]["seeds"])
         head.append(f"{name}, {seeds} seed{'s' if seeds > 1 else ''}")
         for control, meaning in CONTROLS.items():
-            gain = data_set["systems"][f"joint/{control}"]
-            labels = {key: key.replace("hr", "HR") for key in gain if "@" in key}
-            labels |= {"served": f"served@{data_set['budget']}", "hr": f"HR@{data_set['budget']}"}
-            for key, label in labels.items():
-                rows.setdefault((meaning, label), []).append(format_difference(gain[key]))
+            gain = data_set["systems"].get(f"joint/{control}", {})  # none where one vector has the list of a seed
+            main = data_set["budget"]
+            keys = {f"served@{n}": f"served@{n}" for n in data_set["budgets"] if n != main}
+            for label, key in (keys | {f"served@{main}": "served", f"HR@{main}": "hr"}).items():
+                cell = format_difference(gain[key]) if key in gain else "–"
+                rows.setdefault((meaning, label), []).append(cell)
     yield from table(head, ([*label, *cells] for label, cells in rows.items()))
 
 
