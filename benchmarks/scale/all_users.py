@@ -39,7 +39,6 @@ _PARTS = (
     TimedFunction("tower", recommender, "user_vectors"),
     TimedFunction("search", LiveIndex, "search"),
     TimedFunction("blend", blend, "merge_lists"),
-    TimedFunction("blend", search, "_blend_lists"),
     TimedFunction("calibration", recommender, "with_tastes"),
     TimedFunction("calibration", search, "_calibrate"),
     TimedFunction("who found them", search, "_found_by"),

@@ -78,7 +78,7 @@ def test_one_that_cannot_be_imported_says_so_and_breaks_no_other(stranger, capsy
 
 @pytest.mark.parametrize("verb", _ADD_ONS)
 def test_a_verb_of_an_add_on_that_is_not_installed_is_one_line_that_says_how(verb, monkeypatch, capsys):
-    monkeypatch.setattr("multitudes.plugins.entry_points", lambda **_: ())
+    monkeypatch.setattr("importlib.metadata.entry_points", lambda **_: ())
     assert run([verb, "--json"]) == 5
     captured = capsys.readouterr()
     assert captured.out == ""

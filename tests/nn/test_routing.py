@@ -97,6 +97,7 @@ def test_two_users_with_the_same_history_start_alike_however_long_it_is() -> Non
 
 
 def test_a_short_history_has_fewer_interests_where_k_is_by_user() -> None:
+    torch.manual_seed(0)  # the maps of an interest are drawn
     item_BLD, _ = tastes(users=3, length=16)
     valid_BL = torch.arange(16) < torch.tensor([[3], [5], [16]])
     mind, comirec = (module(None, 4, WIDTH)(item_BLD, valid_BL) for module in (Routing, DynamicRouting))

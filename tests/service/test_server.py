@@ -316,7 +316,8 @@ def test_a_worker_that_cannot_be_replaced_yet_leaves_the_others_serving(releases
         releases.rename(away)
         os.kill(min(before), signal.SIGKILL)
         until(lambda: len(children(running.process.pid) - before) == 1)
-        time.sleep(3)  # the new one fails meanwhile
+        (new,) = children(running.process.pid) - before
+        until(lambda: new not in children(running.process.pid))  # it has failed
         assert running.process.poll() is None
         assert client.recommend(RecommendRequest(user_id="ann")).candidates
         away.rename(releases)
