@@ -21,7 +21,7 @@ Legend: B users · L history · K vectors · T tastes · M candidates of a user,
 """
 
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +30,7 @@ from multitudes.batches.user_vectors import UserVectors
 from multitudes.index.tastes import NO_TASTE
 from multitudes.retrieval.catalogue import Catalogue
 
+Value = TypeVar("Value", np.int64, np.float64)
 UNWANTED: Final = -1.0  # in place of the part of a taste
 _LEAST_WEIGHT: Final = 1e-6  # of what has no place of its own, and fills what is left
 
@@ -108,6 +109,12 @@ def taste_shares(
     return np.asarray(count_BT / np.where(total_B1 > 0, total_B1, 1))
 
 
+def of_tastes(value_BT: NDArray[Value], taste_BM: NDArray[np.int16], missing: float) -> NDArray[Value]:
+    """Return the value of the taste of each item of each user (B, M); ``missing`` for ``NO_TASTE``."""
+    padded_BT = np.pad(value_BT, ((0, 0), (0, 1)), constant_values=missing)  # NO_TASTE is −1, the last column
+    return np.take_along_axis(padded_BT, taste_BM.astype(np.int64) % padded_BT.shape[1], axis=1)
+
+
 def calibrated_order(taste_BM: NDArray[np.int16], weight_BT: NDArray[np.float64]) -> NDArray[np.int64]:
     """Return the order of each user's candidates (B, M), as rows of the list before calibration.
 
@@ -125,8 +132,7 @@ def calibrated_order(taste_BM: NDArray[np.int16], weight_BT: NDArray[np.float64]
     first_BM = np.maximum.accumulate(np.where(starts_BM, place_M, 0), axis=1)
     within_BM = np.empty((users, width), dtype=np.int64)
     np.put_along_axis(within_BM, by_taste_BM, place_M - first_BM, axis=1)
-    padded_BT = np.concatenate([weight_BT, np.zeros((users, 1))], axis=1)  # NO_TASTE is −1, the last column
-    own_BM = np.take_along_axis(padded_BT, taste_BM.astype(np.int64) % padded_BT.shape[1], axis=1)
+    own_BM = of_tastes(weight_BT, taste_BM, 0)
     rest_B1 = np.maximum(1 - weight_BT.clip(min=0).sum(axis=1, keepdims=True), _LEAST_WEIGHT)
     key_BM = np.minimum((place_M + 0.5) / rest_B1, (within_BM + 0.5) / np.maximum(own_BM, _LEAST_WEIGHT**2))
     key_BM[own_BM == UNWANTED] = np.inf

@@ -23,7 +23,7 @@ from multitudes.retrieval.allocation import (
     vector_shares,
     without_history,
 )
-from multitudes.retrieval.calibration import calibrated_order
+from multitudes.retrieval.calibration import calibrated_order, of_tastes
 from multitudes.retrieval.catalogue import Catalogue, popular_items
 from multitudes.retrieval.config import RetrieveConfig
 from multitudes.retrieval.request import Shortfall
@@ -287,9 +287,7 @@ def _owners(
     blended: blend.BlendedList, kinds: tuple[InterestKind, ...], owner_BT: NDArray[np.int64], catalogue: Catalogue
 ) -> NDArray[np.int64]:
     """Return the interest that each item is for: the owner of its taste, or the followed topic that brought it."""
-    taste_BN = catalogue.tastes_of(blended.item_N).astype(np.int64)
-    padded_BT = np.pad(owner_BT, ((0, 0), (0, 1)), constant_values=-1)  # NO_TASTE is −1, the last column
-    owner_BN = np.take_along_axis(padded_BT, taste_BN % padded_BT.shape[1], axis=1)
+    owner_BN = of_tastes(owner_BT, catalogue.tastes_of(blended.item_N), -1)
     is_explicit_K = np.array([kind == "explicit" for kind in kinds])
     return np.where((owner_BN < 0) | is_explicit_K[blended.interest_N], blended.interest_N, owner_BN)
 
