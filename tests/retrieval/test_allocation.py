@@ -154,9 +154,8 @@ def test_what_a_configuration_leaves_open_is_as_training_fitted_it():
 
 def test_a_vector_proposes_its_share_and_a_list_of_its_own_at_least():
     share = np.array([[0.5, 0.45, 0.05, 0.0]])
-    assert search_depths(share, 100, 600, RetrieveConfig()).tolist() == [[300, 270, 100, 0]]
-    assert search_depths(share, 100, 100, RetrieveConfig()).tolist() == [[100, 100, 100, 0]], "never more than all"
-    assert search_depths(share, 100, 600, RetrieveConfig(blend="global_top")).tolist() == [[600, 600, 600, 0]]
+    assert search_depths(share, 600, RetrieveConfig()).tolist() == [[300, 270, 100, 0]]
+    assert search_depths(share, 600, RetrieveConfig(blend="global_top")).tolist() == [[600, 600, 600, 0]]
 
 
 def test_without_an_event_the_whole_history_has_no_vector_and_popular_items_take_their_turns():

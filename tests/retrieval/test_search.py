@@ -6,7 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from multitudes.batches.user_vectors import InterestKind
-from multitudes.retrieval import search
+from multitudes.retrieval import allocation, search
+from multitudes.retrieval.catalogue import Catalogue
 from multitudes.retrieval.config import RetrieveConfig
 from multitudes.retrieval.search import find_candidates, search_vectors
 from tests.retrieval.worlds import catalogue, user_vectors
@@ -231,7 +232,23 @@ def test_vectors_searched_by_their_share_bring_what_they_bring_in_full_where_tas
     vectors = user_vectors(("implicit", "implicit"), [[[5, 0], [0, 5]]] * 3)
     seen = [NOTHING, np.array([1, 2, 12]), np.arange(1, 11)]
     shared = find_candidates(vectors, catalogue(TWO_TASTES), 10, seen, RetrieveConfig(blend=blend))
-    monkeypatch.setattr(search, "search_depths", lambda share_BK, _n, most, _config: np.full(share_BK.shape, most))
+    monkeypatch.setattr(search, "search_depths", lambda share_BK, most, _config: np.full(share_BK.shape, most))
     full = find_candidates(vectors, catalogue(TWO_TASTES), 10, seen, RetrieveConfig(blend=blend))
     for a, b in zip(full, shared, strict=True):
         assert a.item_N.tolist() == b.item_N.tolist()
+
+
+def test_a_short_list_that_is_divided_among_tastes_is_the_beginning_of_a_long_one(monkeypatch):
+    rng = np.random.default_rng(0)
+    item_taste = rng.integers(0, 3, 1501).astype(np.int16)
+    items = Catalogue(catalogue(rng.normal(size=(1500, 4))).index, np.zeros(1501, dtype=np.int64), item_taste)
+    vectors = user_vectors(("unconditioned", "implicit"), rng.normal(size=(5, 2, 4)))
+    vectors = vectors._replace(taste_BT=np.tile([0.0, 0.1, 0.3], (5, 1)))
+    config, nothing = RetrieveConfig(unconditioned_share=0.7), [NOTHING] * 5
+
+    def lists(n: int) -> list[list[int]]:
+        return [one.item_N.tolist() for one in find_candidates(vectors, items, n, nothing, config)]
+
+    assert lists(20) == [one[:20] for one in lists(100)]
+    monkeypatch.setattr(allocation, "_LEAST_LIST", 1)
+    assert lists(20) != [one[:20] for one in lists(100)], "with as few proposals as its length it is not"

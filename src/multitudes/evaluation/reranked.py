@@ -1,8 +1,8 @@
 """The re-rankers as systems of an evaluation, each with the λ that the validation split chooses.
 
-They re-rank the best 6 N items of the one vector of the whole history. λ is the largest of a grid with which
-first-time targets of the validation split are found about as often as without re-ranking. Where that split itself is
-evaluated, λ is chosen by one half of the users for the other.
+They re-rank as many items of the one vector of the whole history as a calibrated list has proposals. λ is the largest
+of a grid with which first-time targets of the validation split are found about as often as without re-ranking. Where
+that split itself is evaluated, λ is chosen by one half of the users for the other.
 
 Legend: B users · I items · D width · M items to choose from · N places · T tastes.
 """
@@ -24,6 +24,7 @@ from multitudes.evaluation.targets import subsample, targets_of_kind
 from multitudes.linear.popularity import items_by_popularity, user_counts
 from multitudes.metrics import ranking
 from multitudes.metrics.coverage import class_shares
+from multitudes.retrieval.allocation import proposals_to_divide
 from multitudes.retrieval.catalogue import Catalogue
 from multitudes.retrieval.config import RetrieveConfig
 from multitudes.retrieval.scorer import Scorer, user_vectors
@@ -31,7 +32,6 @@ from multitudes.retrieval.scorer import Scorer, user_vectors
 RERANKERS: Final = ("steck", "mmr", "dpp")
 WEIGHTS: Final = (0.0, 0.05, 0.2, 0.5, 0.8, 0.95)  # λ
 _LEAST_HITS: Final = 0.99  # of the hit rate without re-ranking
-_DEPTH: Final = 6  # items to choose from for each place
 _USERS: Final = 500  # most users who choose λ
 _CELLS_PER_CHUNK: Final = 2**24  # of the cosines of users who are re-ranked together
 
@@ -71,13 +71,13 @@ class RerankedSystems:
             excluded: items that each user may not get.
             budgets: N.
         """
-        longest_BM = best_items(score_BI, self._popular, excluded, _DEPTH * max(budgets))
+        longest_BM = best_items(score_BI, self._popular, excluded, proposals_to_divide(max(budgets)))
         lists = {ListKey(name, n): np.zeros((len(held), n), dtype=np.int64) for name in self._weights for n in budgets}
         for half in (0, 1):
             row_X = np.flatnonzero(held.user_B % 2 == half)
             weights = {name: [by_half[half]] for name, by_half in self._weights.items()}
             for n in budgets if len(row_X) else ():
-                found = self._rerank(longest_BM[row_X, : _DEPTH * n], select_users(held, row_X), weights, n)
+                found = self._rerank(longest_BM[row_X, : proposals_to_divide(n)], select_users(held, row_X), weights, n)
                 for name, (list_XN,) in found.items():
                     lists[ListKey(name, n)][row_X] = list_XN
         return lists
@@ -94,7 +94,7 @@ class RerankedSystems:
             if score_BI is None:
                 return {}
             seen = seen_items(self._run.prepared, users)
-            item_BM = best_items(score_BI, self._popular, seen, _DEPTH * n)
+            item_BM = best_items(score_BI, self._popular, seen, proposals_to_divide(n))
             for name, lists in self._rerank(item_BM, users, dict.fromkeys(RERANKERS, WEIGHTS), n).items():
                 ranks = [ranking.ranks_in_list(list_BN, users.target_offset, users.target) for list_BN in lists]
                 hits[name].append(np.array([ranking.hits(rank_T, users.target_offset, n) for rank_T in ranks]))

@@ -18,7 +18,7 @@ _SYSTEM_MEANINGS = {
     "averaged": "all vectors averaged into one query",
     "random_partition": "the history divided at random, not by interest",
     "other_user": "its own interests on the conditions of another user",
-    "steck": "one vector, its best 6 N re-ranked to the user's tastes (Steck's calibration)",
+    "steck": "one vector, its best 6 N (600 at least) re-ranked to the user's tastes (Steck's calibration)",
     "mmr": "one vector, its best 6 N re-ranked by maximal marginal relevance",
     "dpp": "one vector, its best 6 N re-ranked by a determinantal point process",
     "popularity": "items of the most users (all targets: of the most events), the same for everyone",

@@ -20,6 +20,7 @@ from multitudes.retrieval.blend import BLENDS
 from multitudes.retrieval.config import DEFAULT_SHARES, RetrieveConfig, Shares, resolve_shares
 
 _PROPOSALS = 6  # all vectors together propose this many times the list: fewer leave small tastes without candidates
+_LEAST_LIST = 100  # a shorter list that is divided among tastes is the beginning of one of 100 places
 _POPULAR_SHARE = 0.5  # of the turns beside followed topics in the list of a user without a history
 _MIN_BOOSTED_SHARE = 0.05  # before the boost: a share of zero, where interests have none of the list, would stay zero
 
@@ -95,17 +96,24 @@ def without_history(vectors: UserVectors) -> tuple[UserVectors, NDArray[np.float
 
 def proposals(vectors: UserVectors, n: int) -> int:
     """Return how many items are proposed for each list of ``n``; more cannot change that of one vector alone."""
-    is_one_order = len(vectors.kinds) == 1 and vectors.taste_BT is None
-    return n if is_one_order else _PROPOSALS * n
+    if vectors.taste_BT is not None:
+        return proposals_to_divide(n)
+    return n if len(vectors.kinds) == 1 else _PROPOSALS * n
 
 
-def search_depths(share_BK: NDArray[np.float64], n: int, most: int, config: RetrieveConfig) -> NDArray[np.int64]:
-    """Return the number of items to retrieve for each vector (B, K), for a list of ``n``.
+def proposals_to_divide(n: int) -> int:
+    """Return how many items are proposed for a list of ``n`` that is divided among tastes."""
+    return _PROPOSALS * max(n, _LEAST_LIST)
+
+
+def search_depths(share_BK: NDArray[np.float64], most: int, config: RetrieveConfig) -> NDArray[np.int64]:
+    """Return the number of items to retrieve for each vector (B, K), of ``most`` proposals.
 
     Each vector with a share proposes that part, and a list of its own at least: fusion counts where lists agree. With a
     deep blend, all items may come from one vector.
     """
-    depth_BK = np.maximum(np.ceil(share_BK * _PROPOSALS * n), most if BLENDS[config.blend].is_deep else n)
+    least = most if BLENDS[config.blend].is_deep else most // _PROPOSALS
+    depth_BK = np.maximum(np.ceil(share_BK * most), least)
     return np.where(share_BK > 0, np.minimum(most, depth_BK), 0).astype(np.int64)
 
 

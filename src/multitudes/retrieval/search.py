@@ -176,7 +176,7 @@ def _find_chunk(
     vectors, popular_B = without_history(vectors)
     share_BK = vector_shares(vectors, config, boost_BK)
     most = proposals(vectors, n)
-    limit_BK = np.full(share_BK.shape, most) if in_full else search_depths(share_BK, n, most, config)
+    limit_BK = np.full(share_BK.shape, most) if in_full else search_depths(share_BK, most, config)
     result = _search(vectors, catalogue, limit_BK, excluded, config) if lists is None else lists.top(limit_BK)
     timer("search")
     chosen, (user_Q, column_Q, hits) = blend.BLENDS[config.blend], result
