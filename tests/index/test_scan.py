@@ -29,10 +29,12 @@ def test_every_query_has_its_own_limit_whatever_the_chunk_size(chunk: int, monke
 def test_the_top_hits_skip_fill_and_tie_by_the_smaller_id():
     ids = np.array([[-1, 3, 5, 9], [-1, -1, 2, 4]])
     scores = np.array([[-np.inf, 1, 2, 1], [-np.inf, -np.inf, 0, -1]], dtype=np.float32)
-    hits = top_hits(ids, scores, 3)
+    hits = top_hits(ids, scores, np.array([3, 3]), 3)
     assert hits.id_QN.tolist() == [[5, 3, 9], [2, 4, -1]]
     assert hits.count_Q.tolist() == [3, 2]
-    assert truncate_hits(hits, np.array([1, 3])).id_QN.tolist() == [[5, -1, -1], [2, 4, -1]]
+    for shorter in (truncate_hits(hits, np.array([1, 3])), top_hits(ids, scores, np.array([1, 3]), 3)):
+        assert shorter.id_QN.tolist() == [[5, -1, -1], [2, 4, -1]]
+        assert shorter.count_Q.tolist() == [1, 2]
 
 
 IDS = np.arange(300) * 10

@@ -10,10 +10,13 @@ from numpy.typing import ArrayLike, NDArray
 
 from multitudes.index import files
 from multitudes.index.item_table import ItemTable, TableSegment, cache_by_topic, make_item_table
-from multitudes.index.protocol import Hits, Topics
+from multitudes.index.protocol import ANY_TOPIC, Hits, Topics
 from multitudes.index.request import SearchRequest, check_request, scan_topic, search_by_topic
+from multitudes.index.scan import FEW_QUERIES, scan
 
 KIND = "exact"
+# So many items are scanned once for all vectors of a user: a product costs less than a call for each topic.
+_FEW_ITEMS = 16_384
 
 
 class ExactIndex(TableSegment):
@@ -22,6 +25,7 @@ class ExactIndex(TableSegment):
     def __init__(self, table: ItemTable) -> None:
         super().__init__(table)
         self._topic_vectors = cache_by_topic(table.topic_vectors)
+        self._topic_penalty = cache_by_topic(table.topic_penalty)
         self._tombstones = table.ids[:0]
 
     @classmethod
@@ -50,7 +54,12 @@ class ExactIndex(TableSegment):
         request = check_request(
             query_QD, limit, excluded, topic_Q, dimension=self._table.dimension, items=len(self._table)
         )
-        return search_by_topic(request.with_excluded_ids(self._tombstones).with_row_exclusions(self._table), self._scan)
+        request = request.with_excluded_ids(self._tombstones)
+        query_QD, limit_Q, excluded, topic_Q = request
+        if topic_Q is not None and len(topic_Q) <= FEW_QUERIES and len(self) <= _FEW_ITEMS:
+            penalties = [None if topic == ANY_TOPIC else self._topic_penalty(topic) for topic in topic_Q.tolist()]
+            return scan(query_QD, self._table.ids, self._table.vectors_nD, limit_Q, excluded, penalties)
+        return search_by_topic(request.with_row_exclusions(self._table), self._scan)
 
     def _scan(self, topic: int, request: SearchRequest) -> Hits:
         return scan_topic(self._table, self._topic_vectors, topic, request)

@@ -179,6 +179,10 @@ class ItemTable:
         mask_n[self.postings.rows(topic)] = True
         return mask_n
 
+    def topic_penalty(self, topic: int) -> NDArray[np.float32]:
+        """Return for each row what is added to its score in a search of a topic: 0, or minus infinity."""
+        return np.where(self.topic_mask(topic), np.float32(0), np.float32(-np.inf))
+
 
 class TableSegment:
     """The methods of a ``Segment`` that only read its table of items."""

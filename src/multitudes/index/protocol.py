@@ -339,31 +339,34 @@ def _key_scores(key_R: NDArray[np.int64]) -> NDArray[np.float32]:
 
 
 def rank_candidates(
-    n_queries: int, query: NDArray[np.int64], ids: NDArray[np.int64], scores: NDArray[np.float32], limit: int
+    query: NDArray[np.int64],
+    ids: NDArray[np.int64],
+    scores: NDArray[np.float32],
+    limit_Q: NDArray[np.int64],
+    width: int,
 ) -> Hits:
     """Return the hits of flat candidates, which ascend by query and then by id: best first, ties by the smaller id."""
-    if n_queries == 1:
-        return top_hits(ids[None], scores[None], limit)
-    count_Q = np.bincount(query, minlength=n_queries)
-    width = int(count_Q.max(initial=0))
+    if len(limit_Q) == 1:
+        return top_hits(ids[None], scores[None], limit_Q, width)
+    count_Q = np.bincount(query, minlength=len(limit_Q))
     column = np.arange(len(query)) - np.repeat(np.cumsum(count_Q) - count_Q, count_Q)
-    candidates = empty_hits(n_queries, width)
+    candidates = empty_hits(len(limit_Q), int(count_Q.max(initial=0)))
     candidates.id_QN[query, column] = ids
     candidates.score_QN[query, column] = scores
-    return top_hits(candidates.id_QN, candidates.score_QN, limit)
+    return top_hits(candidates.id_QN, candidates.score_QN, limit_Q, width)
 
 
-def top_hits(id_QM: NDArray[np.int64], score_QM: NDArray[np.float32], limit: int) -> Hits:
-    """Return the ``limit`` best of M candidates of each query, which ascend by id; minus infinity is no candidate."""
-    order_QN = np.argsort(-score_QM, axis=1, kind="stable")[:, :limit]
-    hits = empty_hits(len(score_QM), limit)
-    width = order_QN.shape[1]
+def top_hits(id_QM: NDArray[np.int64], score_QM: NDArray[np.float32], limit_Q: NDArray[np.int64], width: int) -> Hits:
+    """Return the ``limit_Q`` best of M candidates of each query, which ascend by id; minus infinity is no candidate."""
+    order_QN = np.argsort(-score_QM, axis=1, kind="stable")[:, :width]
+    hits = empty_hits(len(score_QM), width)
+    found = order_QN.shape[1]
     query_Q1 = np.arange(len(order_QN))[:, None]  # NumPy's take_along_axis takes three times as long
-    hits.score_QN[:, :width] = score_QM[query_Q1, order_QN]
-    hits.id_QN[:, :width] = id_QM[query_Q1, order_QN]
-    found_QN = hits.score_QN > -np.inf
-    hits.id_QN[~found_QN] = NO_ID
-    return hits._replace(count_Q=found_QN.sum(axis=1))
+    hits.score_QN[:, :found] = score_QM[query_Q1, order_QN]
+    hits.id_QN[:, :found] = id_QM[query_Q1, order_QN]
+    is_none_QN = (hits.score_QN == -np.inf) | (np.arange(width) >= limit_Q[:, None])
+    hits.score_QN[is_none_QN], hits.id_QN[is_none_QN] = -np.inf, NO_ID
+    return hits._replace(count_Q=width - is_none_QN.sum(axis=1))
 
 
 def truncate_hits(hits: Hits, limit_Q: NDArray[np.int64]) -> Hits:

@@ -19,13 +19,21 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from multitudes.index.protocol import Hits, concatenate_hits, empty_hits, find_rows, rank_candidates, truncate_hits
+from multitudes.index.protocol import (
+    Hits,
+    concatenate_hits,
+    empty_hits,
+    find_rows,
+    identity_runs,
+    rank_candidates,
+)
 from multitudes.progress import Progress, silent
 
 _CHUNK_BYTES = 4 * 2**20  # scores held at once: small enough for the cache, large enough for a fast product
-_GROUPS_PER_RESULT = 4
-_FEW_QUERIES = 16
+_GROUPS_PER_RESULT = 3
+FEW_QUERIES = 16  # about those of one user
 _ROUNDING_STEPS = 4  # the rounding error of D products is usually below √D times the precision of the scores
+_LOWEST = np.finfo(np.float32).min
 _BLOCK = 16_384  # items at once
 _BUFFER_FACTOR = 4  # candidates are pruned when there are this many times the limit
 
@@ -38,27 +46,31 @@ def scan(
     vectors_nD: NDArray[np.float32],
     limit: int | NDArray[np.int64],
     excluded: Sequence[NDArray[np.int64]] | None = None,
+    penalties: Sequence[NDArray[np.float32] | None] | None = None,
 ) -> Hits:
-    """Return the best of the items ``ids`` for each query, with the guarantees of ``Searchable.search``.
+    """Return the best of the items ``ids``, which ascend, for each query, with the guarantees of ``Searchable.search``.
 
-    With ``excluded``, ids must be rows or other numbers from zero on, and the excluded ids of each query ascend.
+    ``penalties`` are added to the scores of each query: minus infinity where it must not find an item, else zero.
     """
-    limit_Q = np.clip(np.broadcast_to(limit, len(query_QD)), 0, len(ids))
+    limit_Q = np.minimum(np.maximum(np.broadcast_to(limit, len(query_QD)), 0), len(ids))
     width = int(limit_Q.max(initial=0))
-    if len(ids) == 0 or len(query_QD) == 0:
+    if width == 0:
         return empty_hits(len(query_QD), width)
     step = max(1, _CHUNK_BYTES // (4 * len(ids)))
     chunks = []
     for start in range(0, len(query_QD), step):
         queries = slice(start, start + step)
         score_Qn = inner_products(query_QD[queries], vectors_nD)
-        if excluded is None:
-            query, row = _candidates(score_Qn, width, query_QD.shape[1])
-        else:
-            query, row = _candidates_not_excluded(score_Qn, ids, limit_Q[queries], excluded[queries], query_QD.shape[1])
+        if penalties is not None:
+            for score_n, penalty in zip(score_Qn, penalties[queries], strict=True):
+                if penalty is not None:
+                    np.add(score_n, penalty, out=score_n)
+        if excluded is not None:
+            mask_excluded(score_Qn, ids, excluded[queries])
+        query, row = _candidates(score_Qn, limit_Q[queries], query_QD.shape[1])
         scores = _pair_scores(query_QD[queries], vectors_nD, query, row)
-        chunks.append(rank_candidates(len(score_Qn), query, ids[row], scores, width))
-    return truncate_hits(concatenate_hits(chunks), limit_Q)
+        chunks.append(rank_candidates(query, ids.take(row), scores, limit_Q[queries], width))
+    return concatenate_hits(chunks)
 
 
 def inner_products(query_QD: NDArray[np.float32], vectors_nD: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -67,7 +79,7 @@ def inner_products(query_QD: NDArray[np.float32], vectors_nD: NDArray[np.float32
     BLAS rearranges the right matrix before it multiplies. For a few queries that costs more than the product, so then
     they are the right matrix: half the time at Q = 5, n = 10,000.
     """
-    if 1 < len(query_QD) <= _FEW_QUERIES:
+    if 1 < len(query_QD) <= FEW_QUERIES:
         return np.ascontiguousarray((vectors_nD @ query_QD.T).T)
     return query_QD @ vectors_nD.T
 
@@ -94,53 +106,18 @@ def _pair_scores(
 
 def mask_excluded(score_Qn: NDArray[np.float32], ids: NDArray[np.int64], excluded: Sequence[NDArray[np.int64]]) -> None:
     """Set the scores of each query's excluded ids to minus infinity, in place; ``ids`` are those of the columns."""
-    query = np.repeat(np.arange(len(excluded)), [len(array) for array in excluded])
-    row, is_held = find_rows(ids, np.concatenate(excluded))
-    score_Qn[query[is_held], row[is_held]] = -np.inf
+    for items, queries in identity_runs(excluded):  # the queries of one user share their exclusion
+        row, is_held = find_rows(ids, items)
+        score_Qn[queries, row[is_held]] = -np.inf
 
 
 def _candidates(
-    score_Qn: NDArray[np.float32], limit: int, dimension: int
+    score_Qn: NDArray[np.float32], limit_Q: NDArray[np.int64], dimension: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return the queries and rows of all scores that could be among the best ``limit`` of their query."""
-    if limit == 0:
-        return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64)
-    bound_Q = _score_bound(score_Qn, limit, dimension)
-    # In every row at least `limit` scores reach its bound, unless the exclusion left fewer.
-    flat = np.flatnonzero((score_Qn >= bound_Q[:, None]) & (score_Qn > -np.inf))
-    return np.divmod(flat, score_Qn.shape[1])
-
-
-def _candidates_not_excluded(
-    score_Qn: NDArray[np.float32],
-    ids: NDArray[np.int64],
-    limit_Q: NDArray[np.int64],
-    excluded: Sequence[NDArray[np.int64]],
-    dimension: int,
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return the candidates that are not excluded; overwrites the scores of queries that exclude many of their best.
-
-    Looking up a few candidates in the exclusions takes a seventh of the time of looking up the exclusions in the items.
-    """
-    key_E = pair_keys(np.repeat(np.arange(len(excluded)), [len(array) for array in excluded]), np.concatenate(excluded))
-    limit = int(limit_Q.max())
-    # With all that is excluded no query can come short.
-    enough = limit + max(map(len, excluded), default=0)
-    deeper = min(2 * limit, enough, len(ids))
-
-    def remaining() -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        query, row = _candidates(score_Qn, deeper, dimension)
-        _, is_excluded = find_rows(key_E, pair_keys(query, ids[row]))
-        return query[~is_excluded], row[~is_excluded]
-
-    query, row = remaining()
-    short_Q = np.bincount(query, minlength=len(limit_Q)) < limit_Q
-    if deeper in (enough, len(ids)) or not short_Q.any():
-        return query, row
-    mask_excluded(
-        score_Qn, ids, [array if short else array[:0] for array, short in zip(excluded, short_Q, strict=True)]
-    )
-    return remaining()
+    """Return the queries and rows of all scores that could be among the best ``limit_Q`` of their query."""
+    # In every row at least `limit_Q` scores reach its bound, unless the exclusion left fewer.
+    bound_Q = _score_bound(score_Qn, np.maximum(limit_Q, 1), dimension)
+    return np.divmod(np.flatnonzero(score_Qn >= bound_Q[:, None]), score_Qn.shape[1])
 
 
 def pair_keys(query: NDArray[np.int64], ids: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -148,16 +125,17 @@ def pair_keys(query: NDArray[np.int64], ids: NDArray[np.int64]) -> NDArray[np.in
     return query << 40 | ids
 
 
-def _score_bound(score_Qn: NDArray[np.float32], limit: int, dimension: int) -> NDArray[np.float32]:
-    """Return for each row a bound that its best ``limit`` scores reach despite rounding, and few others do."""
-    groups = limit * _GROUPS_PER_RESULT
+def _score_bound(score_Qn: NDArray[np.float32], limit_Q: NDArray[np.int64], dimension: int) -> NDArray[np.float32]:
+    """Return for each row a bound that its best ``limit_Q`` scores reach despite rounding, and few others do."""
+    groups = int(limit_Q.max()) * _GROUPS_PER_RESULT
     size = score_Qn.shape[1] // groups
-    # The maxima of `limit` groups reach the bound, so at least `limit` scores do.
+    # The maxima of `limit_Q` groups reach the bound, so at least `limit_Q` scores do.
     score_QG = score_Qn[:, : size * groups].reshape(-1, size, groups).max(axis=1) if size > 1 else score_Qn
-    first = score_QG.shape[1] - limit
-    partitioned_QG = np.partition(score_QG, first, axis=1)
-    bound_Q, largest_Q = partitioned_QG[:, first], partitioned_QG[:, first:].max(axis=1)
-    return np.asarray(subtract_rounding(bound_Q, np.maximum(np.abs(bound_Q), np.abs(largest_Q)), dimension))
+    place_Q = score_QG.shape[1] - limit_Q
+    sorted_QG = np.sort(score_QG, axis=1)  # the queries need different places; a partition takes no less time
+    bound_Q = sorted_QG[np.arange(len(place_Q)), place_Q]
+    bound_Q = subtract_rounding(bound_Q, np.maximum(np.abs(bound_Q), np.abs(sorted_QG[:, -1])), dimension)
+    return np.asarray(np.maximum(bound_Q, _LOWEST))  # what is excluded is below it
 
 
 def subtract_rounding(bound: Scores, largest: Scores, dimension: int) -> Scores:

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from multitudes.index.engine import Tuning, tuning_from_record
-from multitudes.index.protocol import Hits, empty_hits, rank_candidates, truncate_hits, write_hits
+from multitudes.index.protocol import Hits, empty_hits, rank_candidates, write_hits
 from multitudes.index.request import SearchRequest
 from multitudes_milvus.collection import (
     BUCKETS,
@@ -165,10 +165,7 @@ class _Group(NamedTuple):
         is_allowed = ~np.isin(ids, self.excluded)  # guarantees the exclusion; the server's filter only saves work
         order = np.lexsort((ids, query))
         order = order[is_allowed[order]]
-        hits = rank_candidates(
-            len(self.request.query_QD), query[order], ids[order], scores[order], self.request.max_limit
-        )
-        return truncate_hits(hits, self.request.limit_Q)
+        return rank_candidates(query[order], ids[order], scores[order], self.request.limit_Q, self.request.max_limit)
 
 
 class _QueryHits(NamedTuple):
