@@ -17,8 +17,8 @@ from benchmarks.index.corpus import Corpus, Kind, Vectors
 from benchmarks.index.truth import Ids, remove_ids
 from benchmarks.index.world import DEPTH, World
 from benchmarks.timing import Readings, print_progress, time_calls, wall_and_cpu
-from multitudes.index.factory import load_embedded
-from multitudes.index.live import LiveIndex
+from multitudes.index.factory import load_index
+from multitudes.index.protocol import Searchable
 from multitudes.seeding import generator
 
 AT_ONCE = 1_000
@@ -27,7 +27,7 @@ _TIMES = 5  # additions, and as many removals
 
 def measure(world: str, index: str, engine: str, kind: Kind, users: int, rounds: int) -> dict[str, Any]:
     """Return milliseconds of additions and removals, and the figures of searches before and after."""
-    opened, live = World.open(Path(world)), load_embedded(Path(index))
+    opened, live = World.open(Path(world)), load_index(Path(index))
     items, width = opened.item_nD.shape
     at_once = min(AT_ONCE, items // (4 * _TIMES))
     new_nD = Corpus(kind, items, width).more(_TIMES * at_once, "new")
@@ -61,7 +61,7 @@ def best_after(world: World, user: int, gone: Ids, new_nD: Vectors) -> Answer:
     return answers
 
 
-def _time_searches(world: World, live: LiveIndex, what: str, users: int, rounds: int) -> Timings:
+def _time_searches(world: World, live: Searchable, what: str, users: int, rounds: int) -> Timings:
     ways: dict[str, Way] = {what: lambda user: live.search(world.user_BKD[user], DEPTH)}
     return time_ways(ways, users, rounds, print_progress(what))[what]
 

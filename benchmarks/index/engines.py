@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 from benchmarks.index import remote
 from benchmarks.index.corpus import Vectors
 from benchmarks.index.truth import Ids
-from multitudes.index import inverted, inverted_lists
+from multitudes.index import inverted
 from multitudes.index.approximate import ApproximateIndex
 from multitudes.index.engine import DEFAULT_TARGET, Level, StoredEngine, tuning_from_record
-from multitudes.index.factory import IndexConfig, build_embedded, load_embedded
+from multitudes.index.factory import IndexConfig, build_index, load_index
 from multitudes.index.files import load_item_table, read_description
-from multitudes.index.inverted_lists import InvertedLists
+from multitudes.index.inverted import InvertedLists
 from multitudes.index.live import LiveIndex
 from multitudes.index.protocol import Index, Topics
 from multitudes.progress import Progress, silent
@@ -38,12 +38,12 @@ def build_engine(
     queries: Vectors,
     progress: Progress = silent,
     scanned: int | None = None,
-) -> LiveIndex:
+) -> Index:
     """Build an index of a kind, whatever the size, by the usual settings but for the topics that are scanned."""
-    if scanned is not None and engine == inverted_lists.KIND:
+    if scanned is not None and engine == inverted.KIND:
         target = DEFAULT_TARGET._replace(scanned=scanned)
         return LiveIndex(inverted.build(ids, item_nD, topics, queries=queries, target=target, progress=progress))
-    return build_embedded(ids, item_nD, IndexConfig(kind=engine), topics=topics, queries=queries, progress=progress)
+    return build_index(ids, item_nD, IndexConfig(kind=engine), topics=topics, queries=queries, progress=progress)
 
 
 def level(info: dict[str, Any], depth: int) -> dict[str, int]:
@@ -60,7 +60,7 @@ def level(info: dict[str, Any], depth: int) -> dict[str, int]:
 
 def load_engine(engine: str, folder: Path) -> Index:
     """Open an index of any kind."""
-    index: Index = remote.collection(folder) if engine == remote.ENGINE else load_embedded(folder)
+    index: Index = remote.collection(folder) if engine == remote.ENGINE else load_index(folder)
     return index
 
 
@@ -82,7 +82,7 @@ def bare(engine: str, folder: Path, item_nD: Vectors) -> Bare:
         flat: Any = _faiss.IndexFlatIP(item_nD.shape[1])
         flat.add(np.ascontiguousarray(item_nD))
         return bare_search(flat, engine)
-    return bare_search(faiss.read_index(str(folder / inverted_lists.FAISS_FILE)), engine)
+    return bare_search(faiss.read_index(str(folder / inverted.FAISS_FILE)), engine)
 
 
 def bare_search(index: Any, engine: str) -> Bare:  # noqa: ANN401 (FAISS has no types)

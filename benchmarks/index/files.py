@@ -10,7 +10,7 @@ from benchmarks.index.engines import build_engine
 from benchmarks.index.world import DEPTH, World
 from benchmarks.timing import print_progress, round_figure, time_calls, wall_and_cpu
 from multitudes.index import files
-from multitudes.index.factory import load_embedded
+from multitudes.index.factory import load_index
 
 _LOADS = 11
 
@@ -36,10 +36,10 @@ def measure_opening(world: str, index: str, users: int) -> dict[str, Any]:
     """Open an index, with its checksums verified and without, and answer: milliseconds, and memory as it grows."""
     folder, before = Path(index), resident_mib()
     with _skip_verification():
-        live = load_embedded(folder)
+        live = load_index(folder)
         opened = resident_mib()
-        bare = time_calls(lambda: load_embedded(folder), _LOADS)
-    verified = time_calls(lambda: load_embedded(folder), _LOADS)
+        bare = time_calls(lambda: load_index(folder), _LOADS)
+    verified = time_calls(lambda: load_index(folder), _LOADS)
     user_BKD = World.open(Path(world)).user_BKD[:users]
     asked_before = resident_mib()
     for vectors_KD in user_BKD:

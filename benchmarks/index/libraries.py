@@ -30,7 +30,7 @@ from benchmarks.machine import ROOT, MeasurementContext
 from benchmarks.markdown import format_number, table
 from benchmarks.timing import print_progress, round_figure, spread
 from multitudes.atomic import write_text
-from multitudes.index.factory import IndexConfig, build_embedded
+from multitudes.index.factory import IndexConfig, build_index
 
 RESULTS = ROOT / "benchmarks" / "results" / "index-libraries.json"
 N, RECALL = 200, 0.97
@@ -165,7 +165,7 @@ def _multitudes(
     item_nD: Vectors, tuning: Vectors, asked: Vectors, wanted_QN: NDArray[np.int32], rounds: int
 ) -> dict[str, Any]:
     """Return the figures of this library."""
-    index = build_embedded(
+    index = build_index(
         np.arange(len(item_nD)),
         item_nD,
         IndexConfig(kind="inverted"),

@@ -27,8 +27,7 @@ from multitudes.atomic import write_text
 from multitudes.batches.histories import event_times, followed_topics, gather_histories
 from multitudes.data.prepared import PreparedData
 from multitudes.index.item_table import select_topics
-from multitudes.index.live import LiveIndex
-from multitudes.index.protocol import Topics
+from multitudes.index.protocol import Index, Topics
 from multitudes.retrieval.preferences import draw_topics
 from multitudes.seeding import generator
 from multitudes.training.runs import Run, open_run
@@ -125,7 +124,7 @@ def questions(corpus: Corpus, asked: UserQueries, seen: list[Ids], rng: np.rando
     return found
 
 
-def recall(live: LiveIndex, asked: UserQueries, question: Question) -> dict[str, Any]:
+def recall(live: Index, asked: UserQueries, question: Question) -> dict[str, Any]:
     """Return the mean recall and its lower bound; a user's vectors are alike, so users are what is counted."""
     _, depth, excluded, topic_Q, wanted = question
     hits = live.search(asked.query_QD, depth, excluded=excluded, topic_Q=topic_Q)

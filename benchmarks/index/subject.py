@@ -13,8 +13,7 @@ from benchmarks.child_process import run_in_child
 from benchmarks.index.corpus import KINDS, VECTORS_PER_USER, Corpus, Kind, Vectors
 from benchmarks.index.engines import build_engine, level
 from benchmarks.timing import rates, round_figure, settings, time_calls, wall_and_cpu
-from multitudes.index.factory import load_embedded
-from multitudes.index.live import LiveIndex
+from multitudes.index.factory import load_index
 from multitudes.index.protocol import Index
 from multitudes.progress import Progress
 
@@ -56,12 +55,12 @@ def measure_one(
     """Build, save, load and search one index."""
     vectors_nD, query_QD = vectors(kind, items, 2 * queries, width)
     ids = np.arange(1, items + 1)
-    kept: list[LiveIndex] = []
+    kept: list[Index] = []
     build = time_calls(lambda: kept.append(build_engine("inverted", ids, vectors_nD, None, query_QD[queries:])), 1)
     exact = build_engine("exact", ids, vectors_nD, None, query_QD[queries:])
     kept[0].save(Path(folder))
-    opening = time_calls(lambda: load_embedded(Path(folder)), repeats)
-    index, asked_QD = load_embedded(Path(folder)), query_QD[:queries]
+    opening = time_calls(lambda: load_index(Path(folder)), repeats)
+    index, asked_QD = load_index(Path(folder)), query_QD[:queries]
     info = index.info()
     return {
         "items": items,

@@ -8,7 +8,7 @@ from typing import Any
 
 from benchmarks.index.world import DEPTH, World
 from benchmarks.timing import Readings, print_progress, rates, round_figure, time_calls
-from multitudes.index.factory import load_embedded
+from multitudes.index.factory import load_index
 
 _WARM = 20
 
@@ -20,7 +20,7 @@ def measure(world: str, index: str, engine: str, users: int, rounds: int) -> dic
     left if both cores were free, as long as the threads do not wait for each other; it counts what each costs the
     other by the processor time of the same requests.
     """
-    user_BKD, live = World.open(Path(world)).user_BKD[:users], load_embedded(Path(index))
+    user_BKD, live = World.open(Path(world)).user_BKD[:users], load_index(Path(index))
     progress = print_progress(f"{engine}: threads")
 
     def ask(chosen: Sequence[int]) -> None:

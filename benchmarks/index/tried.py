@@ -24,14 +24,13 @@ from benchmarks.index.world import EXCLUDED, World, first_distinct, topic_of
 from benchmarks.machine import ROOT
 from benchmarks.timing import round_figure, time_calls
 from multitudes.index import inverted
-from multitudes.index.approximate import ApproximateIndex
 from multitudes.index.engine import DEFAULT_TARGET, Level, QueryLevels, no_exclusions, tuning_from_record
 from multitudes.index.exact import ExactIndex
-from multitudes.index.factory import load_embedded
+from multitudes.index.factory import load_index
 from multitudes.index.files import checksum, read_description
-from multitudes.index.inverted_lists import FAISS_FILE, InvertedLists
+from multitudes.index.inverted import FAISS_FILE, InvertedLists
 from multitudes.index.live import LiveIndex
-from multitudes.index.protocol import ANY_TOPIC, sort_keys
+from multitudes.index.protocol import ANY_TOPIC, Searchable, sort_keys
 
 Figures = dict[str, float]
 _SHARED, _ALONE, _EACH = 17, 200, 100  # results: of 12 vectors that divide 200, of one, of each of 12
@@ -130,7 +129,7 @@ def scans(world: World, folder: Path) -> Figures:
 
 def fusion(world: World, folder: Path) -> Figures:
     """Time what a list from the proposals of several vectors asks for, beside one vector, and return its recall."""
-    index, free = load_embedded(folder), len(_FUSED)
+    index, free = load_index(folder), len(_FUSED)
     topics = [*(topic_of("1 %", user) for user in range(4)), topic_of("1 % correlated", 0)]
     limit_K, topic_K = np.array([*_FUSED, *[_OF_TOPIC] * len(topics)]), np.array([ANY_TOPIC] * free + topics)
     user_BKD = world.user_BKD
@@ -166,7 +165,7 @@ def opening(world: World, folder: Path) -> Figures:
     """Time what opening an index consists of."""
     del world
     parts: dict[str, Callable[[], object]] = {
-        "all": lambda: load_embedded(folder),
+        "all": lambda: load_index(folder),
         "checksums": lambda: [checksum(file) for file in folder.iterdir()],
         "codes": lambda: faiss.read_index(str(folder / FAISS_FILE)),
     }
@@ -216,7 +215,7 @@ def bytes_of_all(world: World, folder: Path) -> Figures:
     )
     codes.train(world.item_nD)
     codes.add(world.item_nD)
-    index, exact = load_embedded(folder), LiveIndex(ExactIndex.build(world.ids(), world.item_nD))
+    index, exact = load_index(folder), LiveIndex(ExactIndex.build(world.ids(), world.item_nD))
     alone, each = np.full(1, _ALONE), np.full(world.user_BKD.shape[1], _EACH)
     return _medians(
         {
@@ -245,7 +244,7 @@ EXPERIMENTS: dict[str, Callable[[World, Path], Figures]] = {
 }
 
 
-def _search_way(index: LiveIndex | ApproximateIndex, user_BKD: NDArray[np.float32], limit_K: NDArray[np.int64]) -> Way:
+def _search_way(index: Searchable, user_BKD: NDArray[np.float32], limit_K: NDArray[np.int64]) -> Way:
     return lambda user: index.search(user_BKD[user], limit_K)
 
 

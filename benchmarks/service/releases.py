@@ -19,7 +19,7 @@ from benchmarks.timing import print_progress
 from multitudes.batches.user_vectors import InterestKind, UserVectors
 from multitudes.data.own_items import group_events
 from multitudes.index.exact import ExactIndex
-from multitudes.index.factory import IndexConfig, build_embedded
+from multitudes.index.factory import IndexConfig, build_index
 from multitudes.index.live import LiveIndex
 from multitudes.index.protocol import Index
 from multitudes.nn.methods import Method
@@ -76,7 +76,7 @@ def _publish_all(world: World, sizes: Sizes, folder: Path) -> None:
         write_tower(method, world.centre_TD, sizes.history, _tower(folder, method))
         vectors = _vectors(_publish_release(world, sizes, folder / UNTUNED, method, small))
         shutil.rmtree(folder / UNTUNED)
-        index = build_embedded(
+        index = build_index(
             np.arange(1, sizes.items + 1),
             world.item_ID,
             IndexConfig(),

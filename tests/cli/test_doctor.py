@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 from multitudes.cli.main import run
-from multitudes.index.factory import IndexConfig, build_embedded
+from multitudes.index.factory import IndexConfig, build_index
 from multitudes.release import delta_log
 from multitudes.release.delta_log import Delta
 from multitudes.release.store import ReleaseStore
@@ -119,7 +119,7 @@ def test_what_was_tuned_is_said_depth_by_depth(recall: float, level: str, tmp_pa
 def test_a_tuned_index_says_what_the_doctor_reads(tmp_path: Path):
     random = np.random.default_rng(0)
     vectors, queries = random.standard_normal((2_000, 8)), random.standard_normal((300, 8)).astype(np.float32)
-    info = build_embedded(np.arange(2_000), vectors, IndexConfig(kind="inverted"), queries=queries).info()
+    info = build_index(np.arange(2_000), vectors, IndexConfig(kind="inverted"), queries=queries).info()
     publish_small(tmp_path, index=info)
     subjects = [finding.subject for finding in inspect_release(ReleaseStore(tmp_path))]
     assert subjects.count("recall") == len(info["tuning"]["levels"]) > 0

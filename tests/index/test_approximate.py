@@ -3,11 +3,9 @@
 import numpy as np
 import pytest
 
-from multitudes.index.approximate import ApproximateSearch
+from multitudes.index.approximate import ApproximateIndex
 from multitudes.index.engine import DEFAULT_TARGET, Level, QueryLevels, TopicLevel, Tuning
 from multitudes.index.item_table import make_item_table
-from multitudes.index.protocol import empty_hits
-from multitudes.index.request import check_request
 from tests.index.tuned_worlds import by_topic
 
 ITEMS = 1_000  # item i scores −i
@@ -38,18 +36,18 @@ def _engine() -> Best:
     return Best()
 
 
-def index(engine, topics=None, measured=()) -> ApproximateSearch:
+def index(engine, topics=None, measured=()) -> ApproximateIndex:
     rows = make_item_table(np.arange(ITEMS), -np.arange(ITEMS, dtype=np.float32)[:, None], topics)
     levels = tuple(Level(depth, depth, depth + 10, 1.0, 1.0, 1.0) for depth in (10, 20, 50, 100))
-    return ApproximateSearch(
+    return ApproximateIndex(
         rows, engine, Tuning(levels, DEFAULT_TARGET._replace(scanned=50), "queries", 1, 1, tuple(measured))
     )
 
 
-def ask(approximate: ApproximateSearch, limit: int, excluded=None, topic: int = 0, query_QD=_ONE) -> list[int]:
+def ask(approximate: ApproximateIndex, limit: int, excluded=None, topic: int = 0, query_QD=_ONE) -> list[int]:
     topic_Q = np.array([topic])
     without = None if excluded is None else [np.asarray(excluded)]
-    hits = approximate.search(check_request(query_QD, limit, without, topic_Q, dimension=1, items=ITEMS))
+    hits = approximate.search(query_QD, limit, excluded=without, topic_Q=topic_Q)
     return [int(i) for i in hits.ids(0)]
 
 
@@ -89,15 +87,13 @@ def test_queries_with_different_exclusions_share_a_call(engine, monkeypatch):
 
     monkeypatch.setattr(engine, "propose", noted)
     excluded = [np.arange(q, 20 + q, 9) for q in range(8)]
-    request = check_request(np.ones((8, 1)), 40, excluded, None, dimension=1, items=ITEMS)
-    hits = index(engine).search(request)
+    hits = index(engine).search(np.ones((8, 1), np.float32), 40, excluded=excluded)
     assert calls == [None], "no selector: it would be one for all of them"
     for q in range(8):
         assert hits.ids(q).tolist() == [i for i in range(50) if i not in excluded[q]][:40]
 
 
-def test_a_query_of_zeros_needs_neither_the_engine_nor_a_scan(engine, monkeypatch):
-    monkeypatch.setattr("multitudes.index.request.scan", lambda query_QD, *_: empty_hits(len(query_QD), 0))
+def test_a_query_of_zeros_is_scanned_as_the_engine_would_propose_any_items(engine):
     zero = np.zeros((1, 1), dtype=np.float32)
     assert ask(index(engine), 12, query_QD=zero) == list(range(12))
     assert ask(index(engine), 12, excluded=[0, 3, 2_000, 12], query_QD=zero) == [1, 2, *range(4, 12), 13, 14]

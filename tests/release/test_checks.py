@@ -207,9 +207,9 @@ def test_an_approximate_index_fits_its_vectors_and_its_tuning(tmp_path: Path):
 
 
 def load(folder: Path) -> None:
-    from multitudes.index.factory import load_embedded  # noqa: PLC0415
+    from multitudes.index.factory import load_index  # noqa: PLC0415
 
-    load_embedded(folder)
+    load_index(folder)
 
 
 def test_large_arrays_are_read_at_places_and_by_doctor_in_full(folder: Path, monkeypatch: pytest.MonkeyPatch):

@@ -11,7 +11,7 @@ import pytest
 
 from multitudes.cli.main import run
 from multitudes.errors import ArtefactError, MissingError, UsageError
-from multitudes.index.factory import IndexConfig, build_embedded, load_embedded
+from multitudes.index.factory import IndexConfig, build_index, load_index
 from multitudes.release import manifest, release
 from multitudes.release.manifest import read_manifest, write_manifest
 from multitudes.release.release import Release
@@ -249,11 +249,11 @@ def test_what_is_wrong_with_a_signed_release_is_said_by_its_own_path_and_nothing
 def test_an_index_of_faiss_is_read_from_the_files_that_were_checked(signed, tmp_path):
     vectors = np.random.default_rng(0).normal(size=(60, 4)).astype(np.float32)
     (tmp_path / "index").mkdir()
-    build_embedded(np.arange(60), vectors, IndexConfig(kind="inverted")).save(tmp_path / "index")
+    build_index(np.arange(60), vectors, IndexConfig(kind="inverted")).save(tmp_path / "index")
     sign(tmp_path / "index", signed[1])
     with signed_files(tmp_path / "index", signed[2]) as files:
         (tmp_path / "index").rename(tmp_path / "former")
-        assert len(load_embedded(files)) == 60
+        assert len(load_index(files)) == 60
 
 
 def test_the_service_follows_signed_releases_alone(signed, copy):

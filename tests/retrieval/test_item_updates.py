@@ -364,7 +364,7 @@ class Shared:
 def test_an_index_that_all_share_is_changed_once_by_who_changes_the_items(
     releases: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    server = Shared(factory.load_embedded(releases / "versions" / "0001" / "index"))
+    server = Shared(factory.load_index(releases / "versions" / "0001" / "index"))
     monkeypatch.setattr("multitudes.release.release.load_index", lambda _: server)
     late = Retriever.open(releases)
     readers = [Retriever.open(releases) for _ in range(2)]

@@ -24,7 +24,6 @@ from numpy.typing import NDArray
 from multitudes.errors import ArtefactError
 from multitudes.index import files
 from multitudes.index.engine import (
-    Engine,
     ExcludedRows,
     QueryLevels,
     StoredEngine,
@@ -66,8 +65,10 @@ class ApproximateIndex(TableSegment):
 
     def __init__(self, table: ItemTable, engine: StoredEngine, tuning: Tuning) -> None:
         super().__init__(table)
-        self._engine = engine
-        self._search = ApproximateSearch(table, engine, tuning)
+        self._engine, self._tuning = engine, tuning
+        self._topic_vectors, self._topic_mask = cache_by_topic(table.topic_vectors), cache_by_topic(table.topic_mask)
+        self._score_distribution = ScoreDistribution(table)
+        self._tombstones = no_exclusions(len(table))
 
     def search(
         self,
@@ -79,18 +80,18 @@ class ApproximateIndex(TableSegment):
     ) -> Hits:
         """Find the best items of each query; see ``Searchable.search``."""
         request = check_request(query_QD, limit, excluded, topic_Q, dimension=self._table.dimension, items=len(self))
-        return self._search.search(request)
+        return search_by_topic(request.with_row_exclusions(self._table), self._search_topic)
 
     def without(self, ids: NDArray[np.int64]) -> "ApproximateIndex":
         """Return a view whose searches do not find some items; see ``Segment.without``."""
         other = copy(self)
-        other._search = self._search.without(ids)
+        other._tombstones = self._tombstones.with_rows(self._table.rows_of_ids(ids))
         return other
 
     def info(self) -> dict[str, Any]:
         """Describe the index and how it was tuned."""
         summary = {"kind": self._engine.kind, "items": len(self), "dimension": self._table.dimension}
-        return {**summary, **self._engine.describe(), "tuning": self._search.tuning.to_record()}
+        return {**summary, **self._engine.describe(), "tuning": self._tuning.to_record()}
 
     def save(self, folder: Path) -> None:
         """Write ids, vectors, topics, the engine's file and ``index.json`` into ``folder``."""
@@ -98,56 +99,10 @@ class ApproximateIndex(TableSegment):
         self._engine.write(folder / self._engine.file)
         files.write_description(folder, self.info())
 
-
-def open_approximate(
-    folder: Path, record: dict[str, Any], file: str, read: Callable[[str], StoredEngine]
-) -> ApproximateIndex:
-    """Open the index that ``record`` describes in a verified folder; ``read`` opens the engine's file.
-
-    Raises:
-        ArtefactError: the file was written by another version of the engine, or does not fit the other files.
-    """
-    table = files.load_item_table(folder)
-    try:
-        engine = read(str(folder / file))
-        items, width = engine.shape()
-    except (RuntimeError, AttributeError) as error:  # it may hold another kind of index
-        raise ArtefactError(f"{folder / file}: this FAISS cannot read it: {str(error).splitlines()[0]}") from None
-    if (items, width) != (len(table), table.dimension):
-        found = f"{items:,} codes of {width} dimensions; expected {len(table):,} of {table.dimension}"
-        raise ArtefactError(f"{folder / file}: holds {found}; publish the run again")
-    try:
-        tuning = tuning_from_record(record["tuning"])
-    except (KeyError, TypeError, ValueError, AttributeError):
-        raise ArtefactError(f"{folder / files.DESCRIPTION}: 'tuning' is damaged; publish the run again") from None
-    if any(level.effort > engine.efforts()[-1] for level in tuning.levels):
-        raise ArtefactError(f"{folder / files.DESCRIPTION}: 'tuning' is not of this engine; publish the run again")
-    return ApproximateIndex(table, engine, tuning)
-
-
-class ApproximateSearch:
-    """Searches a table of items with an engine, at the levels of a tuning."""
-
-    def __init__(self, table: ItemTable, engine: Engine, tuning: Tuning) -> None:
-        self.table, self.engine, self.tuning = table, engine, tuning
-        self._topic_vectors, self._topic_mask = cache_by_topic(table.topic_vectors), cache_by_topic(table.topic_mask)
-        self._score_distribution = ScoreDistribution(table)
-        self._tombstones = no_exclusions(len(table))
-
-    def without(self, ids: NDArray[np.int64]) -> "ApproximateSearch":
-        """Return a view whose searches do not find some items."""
-        other = copy(self)
-        other._tombstones = self._tombstones.with_rows(self.table.rows_of_ids(ids))
-        return other
-
-    def search(self, request: SearchRequest) -> Hits:
-        """Answer a request."""
-        return search_by_topic(request.with_row_exclusions(self.table), self._search_topic)
-
     def _search_topic(self, topic: int, request: SearchRequest) -> Hits:
         if topic == ANY_TOPIC:
             return self._search_all(request)
-        if self.tuning.is_scanned(topic, len(self.table.postings.rows(topic))):
+        if self._tuning.is_scanned(topic, len(self._table.postings.rows(topic))):
             return self._scan_topic(topic, request)
         groups = [
             (rows, np.arange(queries.start, queries.stop))
@@ -157,11 +112,11 @@ class ApproximateSearch:
 
     def _scan_topic(self, topic: int, request: SearchRequest) -> Hits:
         excluded = [rows.row_E for rows in self._excluded_rows(request)]
-        return scan_topic(self.table, self._topic_vectors, topic, request._replace(excluded=excluded))
+        return scan_topic(self._table, self._topic_vectors, topic, request._replace(excluded=excluded))
 
     def _search_large_topic(self, topic: int, excluded: ExcludedRows, request: SearchRequest) -> Hits:
         """Search a topic that is not scanned, for queries with the same exclusion."""
-        depth_Q = self._depth_in_topic(request.limit_Q, len(self.table.postings.rows(topic)))
+        depth_Q = self._depth_in_topic(request.limit_Q, len(self._table.postings.rows(topic)))
         rank = partial(self._rank_within_topic, topic, request, excluded)
         return self._search_until_deep_enough(topic, request, depth_Q, rank)
 
@@ -171,11 +126,13 @@ class ApproximateSearch:
         if not any(len(rows.row_E) for rows, _ in identity_runs(excluded_Q)):
             rank = partial(self._rank_unfiltered, request)
             return self._search_until_deep_enough(ANY_TOPIC, request, request.limit_Q.copy(), rank)
-        scores = ExcludedScores.compute(self.table, request.query_QD, [rows.row_E for rows in excluded_Q])
-        depth_Q = scores.estimate_depth(self._score_distribution, self.tuning.levels, request.query_QD, request.limit_Q)
+        scores = ExcludedScores.compute(self._table, request.query_QD, [rows.row_E for rows in excluded_Q])
+        depth_Q = scores.estimate_depth(
+            self._score_distribution, self._tuning.levels, request.query_QD, request.limit_Q
+        )
         hits = empty_hits(len(depth_Q), request.max_limit)
         # At most one level deeper, post-filtering takes less than twice as many proposals.
-        near_Q = self.tuning.level_positions(depth_Q) <= self.tuning.level_positions(request.limit_Q) + 1
+        near_Q = self._tuning.level_positions(depth_Q) <= self._tuning.level_positions(request.limit_Q) + 1
         postfilter = partial(self._rank_postfiltered, request, excluded_Q, depth_Q - request.limit_Q)
         near = np.flatnonzero(near_Q & (request.limit_Q > 0))
         too_shallow = self._search_once(hits, request, depth_Q, near, postfilter)
@@ -214,7 +171,7 @@ class ApproximateSearch:
         """
         is_zero_W = ~request.query_QD[pending_W].any(axis=1)  # all items tie: the engine would propose any of them
         too_shallow = [pending_W[is_zero_W]]
-        for levels, queries in self.tuning.group_queries(depth_Q, pending_W[~is_zero_W]):
+        for levels, queries in self._tuning.group_queries(depth_Q, pending_W[~is_zero_W]):
             if levels is None:
                 too_shallow.append(queries)
                 continue
@@ -233,7 +190,7 @@ class ApproximateSearch:
 
     def _depth_in_topic(self, limit_Q: NDArray[np.int64], size: int) -> NDArray[np.int64]:
         """Return the depths at which a topic of ``size`` items, spread evenly over the ranking, has the results."""
-        return np.asarray(np.ceil((limit_Q + 2 * np.sqrt(limit_Q)) * len(self.table) / size), dtype=np.int64)
+        return np.asarray(np.ceil((limit_Q + 2 * np.sqrt(limit_Q)) * len(self._table) / size), dtype=np.int64)
 
     def rank(
         self,
@@ -261,7 +218,7 @@ class ApproximateSearch:
     ) -> Ranking:
         """Search all items and filter the excluded rows out of the ranking; about ``above_Q`` of them are expected."""
         group = request.select(queries)
-        count_Q = _proposal_counts(levels, self.tuning.levels_for(group.limit_Q)) + above_Q[queries]
+        count_Q = _proposal_counts(levels, self._tuning.levels_for(group.limit_Q)) + above_Q[queries]
         row_QM, score_QM = self._propose(group.query_QD, levels, np.minimum(levels.proposals_Q, count_Q))
         tuned_depth_Q = (DEPTH_TOLERANCE * levels.depth_Q).astype(np.int64)
         is_excluded_QM = _is_excluded(row_QM, [excluded_Q[q] for q in queries.tolist()])
@@ -281,7 +238,7 @@ class ApproximateSearch:
     ) -> Ranking:
         """Search as much of the corpus as without the exclusion, but only for rows that are not excluded."""
         group = request.select(queries)
-        count_Q = _proposal_counts(levels, self.tuning.levels_for(group.limit_Q))
+        count_Q = _proposal_counts(levels, self._tuning.levels_for(group.limit_Q))
         hits = self.rank(group, levels, count_Q, excluded.allowed_bits).hits
         depth_Q = scores.select(queries).search_depth(hits.score_QN, group.limit_Q)
         is_short_Q = hits.count_Q < group.limit_Q
@@ -315,7 +272,7 @@ class ApproximateSearch:
         allowed: NDArray[np.uint8] | None = None,
     ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         """Return the rows that the engine proposes and their exact scores; ``count_Q`` defaults to the levels'."""
-        row_QM = self.engine.propose(query_QD, levels, levels.proposals_Q if count_Q is None else count_Q, allowed)
+        row_QM = self._engine.propose(query_QD, levels, levels.proposals_Q if count_Q is None else count_Q, allowed)
         row_QM.sort(axis=1)  # so that the vectors are read in order
         return row_QM, self._rescore(query_QD, row_QM)
 
@@ -324,12 +281,38 @@ class ApproximateSearch:
         score_QM = np.full(row_QM.shape, -np.inf, dtype=np.float32)
         for query_D, row_M, score_M in zip(query_QD, row_QM, score_QM, strict=True):
             first = int(row_M.searchsorted(0))
-            score_M[first:] = paired_inner_products(query_D, self.table.vectors_at(row_M[first:]))
+            score_M[first:] = paired_inner_products(query_D, self._table.vectors_at(row_M[first:]))
         return score_QM
 
     def _with_ids(self, ranking: Ranking) -> Ranking:
         """Replace the rows by their ids."""
-        return ranking._replace(hits=self.table.rows_to_ids(ranking.hits))
+        return ranking._replace(hits=self._table.rows_to_ids(ranking.hits))
+
+
+def open_approximate(
+    folder: Path, record: dict[str, Any], file: str, read: Callable[[str], StoredEngine]
+) -> ApproximateIndex:
+    """Open the index that ``record`` describes in a verified folder; ``read`` opens the engine's file.
+
+    Raises:
+        ArtefactError: the file was written by another version of the engine, or does not fit the other files.
+    """
+    table = files.load_item_table(folder)
+    try:
+        engine = read(str(folder / file))
+        items, width = engine.shape()
+    except (RuntimeError, AttributeError) as error:  # it may hold another kind of index
+        raise ArtefactError(f"{folder / file}: this FAISS cannot read it: {str(error).splitlines()[0]}") from None
+    if (items, width) != (len(table), table.dimension):
+        found = f"{items:,} codes of {width} dimensions; expected {len(table):,} of {table.dimension}"
+        raise ArtefactError(f"{folder / file}: holds {found}; publish the run again")
+    try:
+        tuning = tuning_from_record(record["tuning"])
+    except (KeyError, TypeError, ValueError, AttributeError):
+        raise ArtefactError(f"{folder / files.DESCRIPTION}: 'tuning' is damaged; publish the run again") from None
+    if any(level.effort > engine.efforts()[-1] for level in tuning.levels):
+        raise ArtefactError(f"{folder / files.DESCRIPTION}: 'tuning' is not of this engine; publish the run again")
+    return ApproximateIndex(table, engine, tuning)
 
 
 def _proposal_counts(levels: QueryLevels, unfiltered: QueryLevels) -> NDArray[np.int64]:

@@ -14,22 +14,21 @@ from numpy.typing import ArrayLike, NDArray
 from pydantic import Field
 
 from multitudes.config import PluggableConfig
-from multitudes.errors import ArtefactError, DataError, missing_add_on
-from multitudes.index import exact, files, inverted, inverted_lists
+from multitudes.errors import ArtefactError, missing_add_on
+from multitudes.index import exact, files, inverted
 from multitudes.index.engine import DEFAULT_TARGET
 from multitudes.index.exact import ExactIndex
-from multitudes.index.live import LiveIndex, load_layers
+from multitudes.index.live import LiveIndex
 from multitudes.index.protocol import Index, IndexKind, RemoteIndex, Segment, Topics
 from multitudes.plugins import load_plugin, plugins
 from multitudes.progress import Progress, silent
 
-# verified folder, its description → segment
-_SEGMENT_OPENERS: dict[str, Callable[[Path, dict[str, Any]], Segment]] = {
-    exact.KIND: lambda folder, _: ExactIndex(files.load_item_table(folder)),
-    inverted_lists.KIND: inverted.open_saved,
+# Kind of segment → how it is opened from its verified folder and its description, and the files of its engine.
+_SEGMENTS: Final[dict[str, tuple[Callable[[Path, dict[str, Any]], Segment], tuple[str, ...]]]] = {
+    exact.KIND: (lambda folder, _: ExactIndex(files.load_item_table(folder)), ()),
+    inverted.KIND: (inverted.open_saved, (inverted.FAISS_FILE,)),
 }
 EXACT_UP_TO: Final = 50_000  # items of a corpus that is searched exactly, unless [index] kind says otherwise
-_ENGINE_FILES = {exact.KIND: (), inverted_lists.KIND: (inverted_lists.FAISS_FILE,)}
 
 
 class IndexConfig(PluggableConfig):
@@ -78,22 +77,19 @@ def build_index(
         MissingError: the engine is not installed.
         UnavailableError: a server did not answer in time.
     """
-    if config.kind in config.built_in:
-        return build_embedded(ids, vectors, config, topics=topics, queries=queries, progress=progress)
-    kind: IndexKind = config.plugin()
-    return kind.build(
-        ids,
-        vectors,
-        config.parse_options(),
-        topics=topics,
-        queries=queries,
-        recall=config.recall,
-        progress=progress,
-    )
+    if config.kind not in config.built_in:
+        kind: IndexKind = config.plugin()
+        given: dict[str, Any] = {"topics": topics, "queries": queries, "recall": config.recall, "progress": progress}
+        return kind.build(ids, vectors, config.parse_options(), **given)
+    is_small = config.kind == "auto" and np.size(ids) <= EXACT_UP_TO
+    if is_small or config.kind == exact.KIND:
+        return LiveIndex(ExactIndex.build(ids, vectors, topics))
+    target = DEFAULT_TARGET._replace(recall=config.recall)
+    return LiveIndex(inverted.build(ids, vectors, topics, queries=queries, target=target, progress=progress))
 
 
 def load_index(folder: Path) -> Index:
-    """Open an index of any kind, with the changes that were saved with it.
+    """Open an index of any kind.
 
     Raises:
         ArtefactError: the index is missing, damaged, or of an unknown kind or version.
@@ -102,56 +98,16 @@ def load_index(folder: Path) -> Index:
     """
     record = files.read_description(folder)
     kind = record["kind"]
-    if kind not in _SEGMENT_OPENERS and kind in plugins("indexes"):
+    if kind in _SEGMENTS:
+        open_segment, engine_files = _SEGMENTS[kind]
+        files.verify_all(folder, record, (*files.ITEM_TABLE_FILES, *engine_files))
+        return LiveIndex(open_segment(folder, record))
+    if kind in plugins("indexes"):
         plugin: IndexKind = load_plugin("indexes", kind)
         return plugin.open(folder, record)
     if kind == IndexConfig.add_on:
         raise missing_add_on(f"{folder}: an index of kind '{kind}'", kind)
-    return _open_embedded(folder, record)
-
-
-def build_embedded(
-    ids: ArrayLike,
-    vectors: ArrayLike,
-    config: IndexConfig,
-    *,
-    topics: Topics | None = None,
-    queries: NDArray[np.float32] | None = None,
-    progress: Progress = silent,
-) -> LiveIndex:
-    """Build an embedded index; the arguments and errors are those of ``build_index``."""
-    assert config.kind in config.built_in, "built by build_index"
-    kind = config.kind
-    if kind == "auto":
-        kind = "exact" if np.size(ids) <= EXACT_UP_TO else "inverted"
-    if kind == "exact":
-        return LiveIndex(ExactIndex.build(ids, vectors, topics))
-    target = DEFAULT_TARGET._replace(recall=config.recall)
-    return LiveIndex(inverted.build(ids, vectors, topics, queries=queries, target=target, progress=progress))
-
-
-def load_embedded(folder: Path) -> LiveIndex:
-    """Open an embedded index, with the changes that were saved with it.
-
-    Raises:
-        ArtefactError: the index is missing, damaged, or of an unknown kind or version.
-    """
-    return _open_embedded(folder, files.read_description(folder))
-
-
-def _open_embedded(folder: Path, record: dict[str, Any]) -> LiveIndex:
-    """Verify every file of the index that ``record`` describes, and open it."""
-    kind = record["kind"]
-    if kind not in _SEGMENT_OPENERS:
-        raise ArtefactError(
-            f"{folder / files.DESCRIPTION}: index of kind '{kind}'; known: {', '.join(_SEGMENT_OPENERS)}"
-        )
-    files.verify_all(folder, record, (*files.ITEM_TABLE_FILES, *_ENGINE_FILES[kind]))
-    segment = _SEGMENT_OPENERS[kind](folder, record)
-    try:
-        return LiveIndex.from_layers(load_layers(folder, segment, record["files"]))
-    except (DataError, KeyError, ValueError) as error:
-        raise ArtefactError(f"{folder}: changes of the index are damaged ({error}); publish the run again") from None
+    raise ArtefactError(f"{folder / files.DESCRIPTION}: index of kind '{kind}'; known: {', '.join(_SEGMENTS)}")
 
 
 @contextmanager

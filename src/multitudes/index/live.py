@@ -8,7 +8,7 @@ the tuple once, so it sees each change completely or not at all.
 Legend: Q queries · N results · D dimensions · n items.
 """
 
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -24,7 +24,6 @@ from multitudes.index.item_table import check_ids
 from multitudes.index.protocol import Hits, Items, Searchable, Segment, Topics, find_rows, merge_hits
 
 _COMPACTION_RATIO = 4  # each layer is more than this many times larger than the next, so there are few to search
-_DELTA_ARRAYS = ("ids", "vectors", "topic-offset", "topic")
 _NO_IDS = np.zeros(0, dtype=np.int64)
 
 
@@ -36,13 +35,6 @@ class LiveIndex:
         self._dimension: int = segment.info()["dimension"]
         self._write_lock = Lock()
         self._id_cache: tuple[tuple[Layer, ...], dict[int | None, NDArray[np.int64]]] = (self._layers, {})
-
-    @classmethod
-    def from_layers(cls, layers: "tuple[Layer, ...]") -> "LiveIndex":
-        """Return the index of a segment with its changes, oldest layer first."""
-        index = cls(layers[0].segment)
-        index._layers = layers
-        return index
 
     @property
     def segment(self) -> Segment:
@@ -139,15 +131,15 @@ class LiveIndex:
         changes = {"added": in_younger - replaced, "replaced": replaced, "removed": len(oldest.tombstones) - replaced}
         return {**oldest.segment.info(), "items": len(oldest) + in_younger, **changes}
 
-    def live_items(self) -> Items:
-        """Return the current items, in no order: the input of a rebuild."""
-        return _concatenate_items([layer.live_items() for layer in self._layers])
-
     def save(self, folder: Path) -> None:
-        """Write the segment and the changes since into ``folder``, which must exist; see ``Searchable.save``."""
-        layers = self._layers
-        save_layers(folder, layers)
-        layers[0].segment.save(folder)  # last: its description lists every file in the folder
+        """Write the segment into ``folder``; see ``Searchable.save``. A release logs the changes since, beside it.
+
+        Raises:
+            UsageError: items were added or removed since the segment was built.
+        """
+        if len(self._layers) > 1 or len(self._layers[0].tombstones):
+            raise UsageError(f"an index with changes is not saved: {self.info()}; build one of its items")
+        self.segment.save(folder)
 
 
 @dataclass(frozen=True)
@@ -225,65 +217,3 @@ def _collect_ids(layers: Sequence[Layer], ids_of: Callable[[Layer], NDArray[np.i
     ids = [layer.live_ids(ids_of(layer)) for layer in layers]
     # The stable sort merges sorted runs; the default would sort them again.
     return ids[0] if len(ids) == 1 else np.sort(np.concatenate(ids), kind="stable")
-
-
-def save_layers(folder: Path, layers: Sequence[Layer]) -> None:
-    """Write the changes beside the files of the oldest segment, and delete those written before.
-
-    ``layer-0-gone.npy`` has the tombstones of the oldest segment. Each younger layer has a file of tombstones and its
-    items. An index without changes has none of these files. ``index.json`` lists them with their checksums.
-    """
-    for stale in folder.glob("layer-*.npy"):
-        stale.unlink()
-    oldest, *younger = layers
-    if not younger and len(oldest.tombstones) == 0:
-        return
-    _write_array(folder, "gone", 0, oldest.tombstones)
-    for number, layer in enumerate(younger, start=1):
-        ids, topics = layer.segment.ids(), layer.segment.topics()
-        _write_array(folder, "gone", number, layer.tombstones)
-        _write_array(folder, "ids", number, ids)
-        _write_array(folder, "vectors", number, layer.segment.vectors(ids))
-        _write_array(folder, "topic-offset", number, topics.offset)
-        _write_array(folder, "topic", number, topics.topic)
-
-
-def load_layers(folder: Path, segment: Segment, files: Container[str]) -> tuple[Layer, ...]:
-    """Return the layers of a verified folder: ``segment``, which is the oldest, with the changes in ``files``.
-
-    Raises:
-        DataError, ValueError: a file does not hold what it should.
-    """
-    if _array_file("gone", 0) not in files:
-        return (Layer(segment, _NO_IDS),)
-    layers = [Layer(segment, _read_tombstones(folder, 0))]
-    while _array_file("gone", len(layers)) in files:
-        for name in _DELTA_ARRAYS:
-            if _array_file(name, len(layers)) not in files:
-                raise ValueError(f"{_array_file(name, len(layers))} has no checksum")
-        layers.append(_load_delta(folder, len(layers)))
-    return tuple(layers)
-
-
-def _load_delta(folder: Path, number: int) -> Layer:
-    ids, vectors_nD, offset, topic = (_read_array(folder, name, number) for name in _DELTA_ARRAYS)
-    return Layer(ExactIndex.build(ids, vectors_nD, topics=Topics(offset, topic)), _read_tombstones(folder, number))
-
-
-def _read_tombstones(folder: Path, number: int) -> NDArray[np.int64]:
-    ids = _read_array(folder, "gone", number)
-    if ids.dtype != np.int64 or ids.ndim != 1 or (ids[1:] <= ids[:-1]).any():
-        raise ValueError(f"{_array_file('gone', number)} does not ascend")
-    return ids
-
-
-def _write_array(folder: Path, name: str, number: int, array: NDArray[Any]) -> None:
-    np.save(folder / _array_file(name, number), array, allow_pickle=False)
-
-
-def _read_array(folder: Path, name: str, number: int) -> NDArray[Any]:
-    return np.asarray(np.load(folder / _array_file(name, number), allow_pickle=False))
-
-
-def _array_file(name: str, number: int) -> str:
-    return f"layer-{number}-{name}.npy"

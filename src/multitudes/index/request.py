@@ -159,36 +159,9 @@ def scan_topic(table: ItemTable, topic_vectors: TopicVectors, topic: int, reques
         topic: the topic, or ``ANY_TOPIC``.
         request: with excluded rows in place of ids.
     """
-    zero_Q: NDArray[np.bool_] = ~np.any(request.query_QD, axis=1)
-    if not zero_Q.any():
-        return _scan_scores(table, topic_vectors, topic, request)
-    hits = empty_hits(len(zero_Q), request.max_limit)
-    zero, other = np.flatnonzero(zero_Q), np.flatnonzero(~zero_Q)
-    write_hits(hits, other, _scan_scores(table, topic_vectors, topic, request.select(other)))
-    write_hits(hits, zero, _first_rows(table, topic, request.select(zero)))
-    return hits
-
-
-def _scan_scores(table: ItemTable, topic_vectors: TopicVectors, topic: int, request: SearchRequest) -> Hits:
     query_QD, limit_Q, excluded, _ = request
     # Rows are in the order of the ids, so the scan works on rows, and only the results are turned into ids.
-    row_M = _topic_rows(table, topic)
-    vectors_MD = table.vectors_nD if topic == ANY_TOPIC else topic_vectors(topic)
+    is_all = topic == ANY_TOPIC
+    row_M = np.arange(len(table)) if is_all else table.postings.rows(topic).astype(np.int64)
+    vectors_MD = table.vectors_nD if is_all else topic_vectors(topic)
     return table.rows_to_ids(scan(query_QD, row_M, vectors_MD, limit_Q, excluded))
-
-
-def _topic_rows(table: ItemTable, topic: int) -> NDArray[np.int64]:
-    return np.arange(len(table)) if topic == ANY_TOPIC else table.postings.rows(topic).astype(np.int64)
-
-
-def _first_rows(table: ItemTable, topic: int, request: SearchRequest) -> Hits:
-    """Answer queries of zeros: all items tie, so the first rows are the best, and no scan has to sort all items."""
-    row_M = _topic_rows(table, topic)
-    hits = empty_hits(len(request.limit_Q), request.max_limit)
-    for query, limit in enumerate(request.limit_Q.tolist()):
-        excluded = row_M[:0] if request.excluded is None else request.excluded[query]
-        first = row_M[: limit + len(excluded)]
-        found = first[~np.isin(first, excluded)][:limit]
-        hits.id_QN[query, : len(found)], hits.score_QN[query, : len(found)] = found, 0
-        hits.count_Q[query] = len(found)
-    return table.rows_to_ids(hits)
