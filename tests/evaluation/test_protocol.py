@@ -11,7 +11,6 @@ from multitudes.evaluation.protocol import (
     max_score_ranks,
     max_scores,
     systems,
-    vectors_of_kind,
 )
 from multitudes.evaluation.system_search import Exclusion
 from multitudes.retrieval.config import RetrieveConfig
@@ -90,7 +89,7 @@ def test_a_user_without_vectors_has_no_average():
 
 
 def test_a_kind_alone_leaves_the_others_out():
-    alone = vectors_of_kind(vectors(), "implicit")
+    alone = vectors().of_kind("implicit")
     assert alone.kinds == ("implicit", "implicit")
     assert np.array_equal(alone.vectors_BKD[0], np.eye(3)[1:])
 

@@ -4,7 +4,7 @@ Legend: B users · L history · F followed topics · P user features. **Column 0
 the end, so a longer history only adds columns and a position is a recency rank.
 """
 
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -98,13 +98,8 @@ def event_times(event_time: NDArray[np.int64], end_B: NDArray[np.int64], length:
 
 def slice_histories(histories: Histories, chosen: slice) -> Histories:
     """Return the histories of some of the users."""
-    return Histories(
-        histories.item_BL[chosen],
-        histories.action_BL[chosen],
-        histories.valid_BL[chosen],
-        histories.follow_BF[chosen],
-        histories.user_feature_BP[chosen],
-    )
+    rows: Any = [array[chosen] for array in histories]
+    return Histories(*rows)
 
 
 def followed_topics(users: UserEvents, user_B: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -1,7 +1,7 @@
 """User vectors, as retrieval searches with them: ONNX computes them in serving, torch in evaluation. No torch here."""
 
 from collections.abc import Sequence
-from typing import Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,17 +32,21 @@ class UserVectors(NamedTuple):
 
     def select(self, chosen: slice | NDArray[np.int64]) -> "UserVectors":
         """Return the vectors of some of the users."""
-        return UserVectors(
-            self.kinds,
-            self.vectors_BKD[chosen],
-            self.weight_BK[chosen],
-            self.mask_BK[chosen],
-            self.topic_BK[chosen],
-            self.assignment_BL[chosen],
-            None if self.events_B is None else self.events_B[chosen],
-            None if self.share_BK is None else self.share_BK[chosen],
-            None if self.taste_BT is None else self.taste_BT[chosen],
-            None if self.owner_BT is None else self.owner_BT[chosen],
+        rows: Any = [None if array is None else array[chosen] for array in self[1:]]
+        return UserVectors(self.kinds, *rows)
+
+    def of_kind(self, kind: InterestKind) -> "UserVectors":
+        """Return only the vectors of one kind; no event is assigned to an interest any more."""
+        columns = [k for k, name in enumerate(self.kinds) if name == kind]
+        return self._replace(
+            kinds=(kind,) * len(columns),
+            vectors_BKD=self.vectors_BKD[:, columns],
+            weight_BK=self.weight_BK[:, columns],
+            mask_BK=self.mask_BK[:, columns],
+            topic_BK=self.topic_BK[:, columns],
+            assignment_BL=np.full_like(self.assignment_BL, -1),
+            share_BK=None if self.share_BK is None else self.share_BK[:, columns],
+            owner_BT=None,
         )
 
 
@@ -51,44 +55,26 @@ def concatenate_vectors(chunks: Sequence[UserVectors]) -> UserVectors:
     if len(chunks) == 1:
         return chunks[0]
     events = [chunk.events_B for chunk in chunks if chunk.events_B is not None]
-    has_shares = any(chunk.share_BK is not None for chunk in chunks)
+    joined: dict[str, Any] = {
+        name: np.concatenate([getattr(chunk, name) for chunk in chunks])
+        for name in ("vectors_BKD", "weight_BK", "mask_BK", "topic_BK", "assignment_BL")
+    }
     return UserVectors(
         kinds=chunks[0].kinds,
-        vectors_BKD=np.concatenate([chunk.vectors_BKD for chunk in chunks]),
-        weight_BK=np.concatenate([chunk.weight_BK for chunk in chunks]),
-        mask_BK=np.concatenate([chunk.mask_BK for chunk in chunks]),
-        topic_BK=np.concatenate([chunk.topic_BK for chunk in chunks]),
-        assignment_BL=np.concatenate([chunk.assignment_BL for chunk in chunks]),
+        **joined,
         events_B=np.concatenate(events) if len(events) == len(chunks) else None,
-        share_BK=np.concatenate([_shares_or_nan(chunk) for chunk in chunks]) if has_shares else None,
-        taste_BT=_concatenate_tastes(chunks),
+        share_BK=_concatenate_known(chunks, "share_BK", np.nan),  # NaN rows: as configured
+        taste_BT=_concatenate_known(chunks, "taste_BT", 0.0),  # users of another release have no tastes
     )
 
 
-def _shares_or_nan(vectors: UserVectors) -> NDArray[np.float64]:
-    return np.full(vectors.mask_BK.shape, np.nan) if vectors.share_BK is None else vectors.share_BK
-
-
-def _concatenate_tastes(chunks: Sequence[UserVectors]) -> NDArray[np.float64] | None:
-    """Return the tastes of all users; users without any, such as those of another release, have zeros."""
-    known = [chunk.taste_BT for chunk in chunks if chunk.taste_BT is not None]
-    if not known:
+def _concatenate_known(chunks: Sequence[UserVectors], name: str, fill: float) -> NDArray[np.float64] | None:
+    """Return a column that some chunks may lack, which then have ``fill``; None if all lack it."""
+    columns = [getattr(chunk, name) for chunk in chunks]
+    width = next((column.shape[1] for column in columns if column is not None), None)
+    if width is None:
         return None
-    width = known[0].shape[1]
+    lengths = [len(chunk.mask_BK) for chunk in chunks]
     return np.concatenate(
-        [np.zeros((len(chunk.mask_BK), width)) if chunk.taste_BT is None else chunk.taste_BT for chunk in chunks]
-    )
-
-
-def without_masked_columns(vectors: UserVectors) -> UserVectors:
-    """Return the vectors without the columns that no user has; no event is assigned to an interest any more."""
-    columns = np.flatnonzero(vectors.mask_BK.any(axis=0))
-    return vectors._replace(
-        kinds=tuple(vectors.kinds[k] for k in columns.tolist()),
-        vectors_BKD=vectors.vectors_BKD[:, columns],
-        weight_BK=vectors.weight_BK[:, columns],
-        mask_BK=vectors.mask_BK[:, columns],
-        topic_BK=vectors.topic_BK[:, columns],
-        assignment_BL=np.full_like(vectors.assignment_BL, -1),
-        owner_BT=None,
+        [np.full((n, width), fill) if column is None else column for n, column in zip(lengths, columns, strict=True)]
     )

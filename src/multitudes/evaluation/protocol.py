@@ -96,33 +96,17 @@ def systems(
     if len(vectors.kinds) == 1:
         return found
     kinds = [kind for kind in INTEREST_KINDS if kind in vectors.kinds and set(vectors.kinds) != {kind}]
-    found += [System(kind, vectors_of_kind(vectors, kind), config) for kind in kinds]
+    for kind in kinds:
+        alone = vectors.of_kind(kind)
+        found.append(System(kind, alone._replace(taste_BT=None) if kind == "unconditioned" else alone, config))
     if vectors.taste_BT is not None and "unconditioned" in kinds:
-        one = vectors_of_kind(vectors, "unconditioned")._replace(taste_BT=vectors.taste_BT)
-        found.append(System("calibrated", one, config))
+        found.append(System("calibrated", vectors.of_kind("unconditioned"), config))
     found.append(System("averaged", average_vectors(vectors, config), config))
     for partition, of_control in control_vectors.items():
         if _CONTROLS[partition] != method:  # the method random_partition is that control, trained
             found.append(System(_CONTROLS[partition], of_control, config))
-    for blend in BLENDS:
-        if blend != config.blend:
-            found.append(System(blend, vectors, config.model_copy(update={"blend": blend})))
-    return found
-
-
-def vectors_of_kind(vectors: UserVectors, kind: InterestKind) -> UserVectors:
-    """Return only the vectors of one kind."""
-    columns = [k for k, name in enumerate(vectors.kinds) if name == kind]
-    return UserVectors(
-        kinds=(kind,) * len(columns),
-        vectors_BKD=vectors.vectors_BKD[:, columns],
-        weight_BK=vectors.weight_BK[:, columns],
-        mask_BK=vectors.mask_BK[:, columns],
-        topic_BK=vectors.topic_BK[:, columns],
-        assignment_BL=np.full_like(vectors.assignment_BL, -1),  # history events may point at removed columns
-        events_B=vectors.events_B,
-        taste_BT=None if kind == "unconditioned" else vectors.taste_BT,
-    )
+    blends = [config.model_copy(update={"blend": blend}) for blend in BLENDS if blend != config.blend]
+    return found + [System(one.blend, vectors, one) for one in blends]
 
 
 def average_vectors(vectors: UserVectors, config: RetrieveConfig) -> UserVectors:

@@ -8,6 +8,8 @@ Legend: B users · K interests · D dimensions · N candidates.
 import numpy as np
 from numpy.typing import NDArray
 
+from multitudes.metrics.bootstrap import ratio_or_nan
+
 
 def adjusted_rand_index(first: NDArray[np.integer], second: NDArray[np.integer]) -> float:
     """Return the adjusted Rand index (Hubert and Arabie 1985): 1 = the same groups, 0 = agreement by chance.
@@ -59,9 +61,7 @@ def mean_pairwise_cosine(vectors_BKD: NDArray[np.floating], mask_BK: NDArray[np.
     # Σ over all ordered pairs = |Σ unit|² − Σ |unit|².
     total_B = (unit_BKD.sum(axis=1) ** 2).sum(axis=1) - (unit_BKD**2).sum(axis=(1, 2))
     pairs_B = (n_B * (n_B - 1)).astype(np.float64)
-    cosine_B = np.full(len(n_B), np.nan)
-    np.divide(total_B, pairs_B, out=cosine_B, where=pairs_B > 0)
-    return cosine_B
+    return ratio_or_nan(total_B, pairs_B)
 
 
 def overlap(first_BN: NDArray[np.int64], second_BN: NDArray[np.int64]) -> NDArray[np.float64]:

@@ -52,7 +52,7 @@ class ImplicitModule(Protocol):
         """Return the interests of B users.
 
         Args:
-            item_BLD: vectors of the history items, column 0 the most recent.
+            item_BLD: vectors of the history items, column 0 the most recent; not normalised.
             valid_BL: True = real and usable; other events are ignored.
             generator: random draws in training. None (evaluation, serving): deterministic, independent of other users.
 

@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from multitudes.batches.held_out import HeldOut, select_targets
-from multitudes.batches.user_vectors import UserVectors, without_masked_columns
+from multitudes.batches.user_vectors import UserVectors
 from multitudes.data.own_items import positive_items
 from multitudes.linear.factors import LinearFactors
 from multitudes.linear.fit import fit
@@ -95,10 +95,7 @@ class _JoinedLists:
         self._tower_ID = self._run.item_vectors()
         items = catalogue(self._run, self._tower_ID, tastes=False)
         tower = user_vectors(self._run, self._users, self._config, items)
-        if "unconditioned" in tower.kinds:
-            is_kept_K = np.array([kind == "unconditioned" for kind in tower.kinds])
-            tower = without_masked_columns(tower._replace(mask_BK=tower.mask_BK & is_kept_K))
-        self._tower = tower
+        self._tower = tower.of_kind("unconditioned") if "unconditioned" in tower.kinds else tower
         self._positives = positive_items(run.prepared, self._users.user_B, self._users.end_B)
 
     def choose_weights(self, factors: LinearFactors, recency: float) -> tuple[HistoryWeights, float]:

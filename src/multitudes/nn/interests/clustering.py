@@ -67,13 +67,10 @@ class Clustering(nn.Module):
     def forward(
         self, item_BLD: Tensor, valid_BL: Tensor, generator: torch.Generator | None = None
     ) -> ImplicitInterests:
-        """Cluster each history.
+        """Cluster each history; see ``ImplicitModule``.
 
-        Args:
-            item_BLD: history item vectors, not normalised.
-            valid_BL: True = real and usable; other events are ignored.
-            generator: draws the first seed (or the random start) in training. None (evaluation, serving): the most
-                recent valid item (or a start that is fixed by position in the history).
+        The generator draws the first seed, or the random start. Without one it is the most recent valid item, or a
+        start that is fixed by position in the history.
         """
         item_BLD = scale_items(item_BLD)
         logit_BLK, exists_BK = self._start(item_BLD, valid_BL, generator)

@@ -37,13 +37,7 @@ class DynamicRouting(nn.Module):
     def forward(
         self, item_BLD: Tensor, valid_BL: Tensor, generator: torch.Generator | None = None
     ) -> ImplicitInterests:
-        """Route each history; the same in training and in serving.
-
-        Args:
-            item_BLD: history item vectors, not normalised.
-            valid_BL: True = real and usable; other events are ignored.
-            generator: not used.
-        """
+        """Route each history; the same in training and in serving; see ``ImplicitModule``."""
         del generator
         exists_BK = slots_by_events(valid_BL, self.interests)
         vote_BLKD = torch.einsum("bld,kde->blke", scale_items(item_BLD), self.map_KDD)

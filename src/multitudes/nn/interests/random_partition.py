@@ -37,12 +37,9 @@ class RandomPartition(nn.Module):
     def forward(
         self, item_BLD: Tensor, valid_BL: Tensor, generator: torch.Generator | None = None
     ) -> ImplicitInterests:
-        """Partition each history; the condition of a group is its squashed sum, as the centre of a cluster is.
+        """Partition each history, by the generator or by position; see ``ImplicitModule``.
 
-        Args:
-            item_BLD: history item vectors.
-            valid_BL: True = real and usable; other events are ignored.
-            generator: draws the partition in training. None (evaluation, serving): fixed by position.
+        The condition of a group is its squashed sum, as the centre of a cluster is.
         """
         order_BL = start_noise(valid_BL, self.noise_P1, generator).squeeze(2)
         exists_BK = slots_by_events(valid_BL, self.interests)

@@ -39,13 +39,7 @@ class Routing(nn.Module):
     def forward(
         self, item_BLD: Tensor, valid_BL: Tensor, generator: torch.Generator | None = None
     ) -> ImplicitInterests:
-        """Route each history.
-
-        Args:
-            item_BLD: history item vectors, not normalised.
-            valid_BL: True = real and usable; other events are ignored.
-            generator: draws the start in training. None (evaluation, serving): fixed.
-        """
+        """Route each history; the generator draws the start, which is fixed without one; see ``ImplicitModule``."""
         exists_BK = slots_by_log_events(valid_BL, self.interests)
         vote_BLD = self.bilinear(scale_items(item_BLD))
         vote_BLKD = vote_BLD.unsqueeze(2).expand(-1, -1, self.interests, -1)

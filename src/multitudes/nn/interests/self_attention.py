@@ -37,13 +37,7 @@ class SelfAttention(nn.Module):
     def forward(
         self, item_BLD: Tensor, valid_BL: Tensor, generator: torch.Generator | None = None
     ) -> ImplicitInterests:
-        """Attend to each history; the same in training and in serving.
-
-        Args:
-            item_BLD: history item vectors, not normalised.
-            valid_BL: True = real and usable; other events are ignored.
-            generator: not used.
-        """
+        """Attend to each history; the same in training and in serving; see ``ImplicitModule``."""
         del generator
         rank_BL = (valid_BL.to(torch.int64).cumsum(dim=1) - 1).clamp(min=0, max=_POSITIONS - 1)
         placed_BLD = scale_items(item_BLD) + self.position(rank_BL)

@@ -41,13 +41,7 @@ class Subsequence(nn.Module):
     def forward(
         self, item_BLD: Tensor, valid_BL: Tensor, generator: torch.Generator | None = None
     ) -> ImplicitInterests:
-        """Divide each history by concept.
-
-        Args:
-            item_BLD: history item vectors, not normalised.
-            valid_BL: True = real and usable; other events are ignored.
-            generator: in training, updates the concepts and draws new ones. None (evaluation, serving): they are fixed.
-        """
+        """Divide each history by concept; with a generator, the concepts are updated first; see ``ImplicitModule``."""
         if generator is not None:
             self._update_concepts(l2_normalize(item_BLD.detach()[valid_BL]), generator)
         concept_BL = (l2_normalize(item_BLD) @ l2_normalize(self.sum_MD).T).argmax(dim=2)

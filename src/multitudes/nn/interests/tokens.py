@@ -33,13 +33,7 @@ class Tokens(nn.Module):
     def forward(
         self, item_BLD: Tensor, valid_BL: Tensor, generator: torch.Generator | None = None
     ) -> ImplicitInterests:
-        """Attend to each history; the same in training and in serving.
-
-        Args:
-            item_BLD: history item vectors, not normalised.
-            valid_BL: True = real and usable; other events are ignored.
-            generator: not used.
-        """
+        """Attend to each history; the same in training and in serving; see ``ImplicitModule``."""
         del generator
         key_BLD = self.key(scale_items(item_BLD))
         logit_BLK = key_BLD @ self.query_KD.T / self.query_KD.shape[1] ** 0.5
