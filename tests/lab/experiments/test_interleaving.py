@@ -32,8 +32,7 @@ def planted(gain: float, seed: int = 0) -> pl.DataFrame:
 
 def read(frame: pl.DataFrame, folder: Path, **settings: object) -> Any:
     frame.write_parquet(folder / "credits.parquet")
-    config = ReadoutConfig.model_validate({"threads": 1} | settings)
-    return analyse_interleaving(folder / "credits.parquet", config, now=NOW)
+    return analyse_interleaving(folder / "credits.parquet", ReadoutConfig.model_validate(settings), now=NOW)
 
 
 def test_a_planted_preference_is_found_and_none_is_found_without_one(tmp_path):

@@ -342,4 +342,4 @@ def test_a_missing_file_is_rejected_in_one_line(tmp_path):
 
 def test_too_little_memory_names_the_option(tmp_path):
     with pytest.raises(MissingError, match="raise --memory-limit"):
-        read(plant(30_000, days=20), tmp_path, memory_limit="3MB", threads=1)
+        read(plant(30_000, days=20), tmp_path, memory_limit="3MB")

@@ -3,6 +3,7 @@
 import polars as pl
 import pytest
 
+from multitudes.report.html_elements import html_page
 from multitudes_lab.report.simulation_page import describe_simulation, lift_sentences, simulation_page
 from multitudes_lab.simulation.simulation_result import ALL_USERS, ArmLift, SimulationResult
 from tests.report.markup import assert_it_asks_for_nothing_from_outside_and_runs_no_script, assert_well_formed
@@ -16,6 +17,10 @@ def simulated(*moved: ArmLift, seeds: tuple[int, ...] = (0,)) -> SimulationResul
     days = pl.DataFrame({"arm": ["old", "new"] * 2, "day": [0, 0, 1, 1], "feed_saves": [1.0, 1.1, 1.0, 1.2]})
     spread = pl.DataFrame({"arm": ["old", "new"], "measure": ["tastes"] * 2, "value": [0.25, 0.5]})
     return SimulationResult("a <test>", "old", ("old", "new"), seeds, 1_000, 500, 2, moved, days, spread)
+
+
+def page_of(result: SimulationResult) -> str:
+    return html_page(result.name, simulation_page(result))
 
 
 @pytest.mark.parametrize(
@@ -47,7 +52,7 @@ def test_the_setup_says_what_the_intervals_cover():
 
 def test_the_page_has_its_limits_first_then_every_figure_of_the_record():
     rows = [moved("feed_saves", 0.1, 0.2), moved("hide", 0.1, 0.2), moved("feed_saves", -0.1, 0.3, cohort="core")]
-    page = simulation_page(simulated(*rows))
+    page = page_of(simulated(*rows))
     assert_well_formed(page)
     assert_it_asks_for_nothing_from_outside_and_runs_no_script(page)
     assert "a &lt;test&gt;" in page
@@ -57,8 +62,8 @@ def test_the_page_has_its_limits_first_then_every_figure_of_the_record():
     assert "25.0 %" in page
     assert "50.0 %" in page
     assert page.count("<svg") == 4  # two metrics, one arm by cohort, the days
-    assert "Hides" not in simulation_page(simulated(rows[0]))
+    assert "Hides" not in page_of(simulated(rows[0]))
 
 
 def test_axe_finds_nothing_serious(check_page):
-    check_page(simulation_page(simulated(moved("feed_saves", 0.1, 0.2))))
+    check_page(page_of(simulated(moved("feed_saves", 0.1, 0.2))))

@@ -14,6 +14,9 @@ from multitudes.config import Config
 from multitudes_lab.capacity.unit_costs import BASES, Basis, Estimate, UnitCosts
 
 _GIB, _DAY_S, _MONTH_H = 1024.0, 86_400, 730
+_EPOCHS = 3  # of a training
+_HISTORY = 100  # events of a user that a release holds
+_LOG_DAYS = 30  # that logs are kept
 _GRAPH_LINKS = 16  # links of an item in a Milvus graph, 8 bytes each
 _EVENT_B = 14  # item, time, action, validity of an event in a release
 _SEEN_B = 4  # a seen item
@@ -39,9 +42,6 @@ class CapacityConfig(Config):
     width: int = Field(64, gt=0, le=4096, description="width of the vectors")
     vectors: int = Field(12, gt=0, le=100, description="vectors of a user")
     n: int = Field(100, gt=0, le=_MAX, description="candidates of an answer")
-    epochs: int = Field(3, gt=0, le=_MAX, description="epochs of a training")
-    history: int = Field(100, gt=0, le=_MAX, description="events of a user that a release holds")
-    log_days: int = Field(30, gt=0, le=_MAX, description="days that logs are kept")
     replicas: int = Field(2, gt=0, le=_MAX, description="minimum number of services, and copies of a remote index")
     cores: int = Field(16, gt=0, le=_MAX, description="cores of a machine")
     memory_gib: float = Field(64, ge=_MIN, le=_MAX, description="memory of a machine in GiB")
@@ -102,7 +102,7 @@ def index_gib(config: CapacityConfig, costs: UnitCosts, processes: int = 1) -> E
 
 def release_gib(config: CapacityConfig) -> float:
     """Return the size of the users and of the tower's inputs in a release in GiB, computed from its arrays."""
-    user_bytes = min(config.history, _events_per_user(config)) * _EVENT_B + _events_per_user(config) * _SEEN_B + 50
+    user_bytes = min(_HISTORY, _events_per_user(config)) * _EVENT_B + _events_per_user(config) * _SEEN_B + 50
     item_bytes = 4 * config.width + 60
     return (config.users * user_bytes + config.items * item_bytes) / 2**30
 
@@ -141,8 +141,8 @@ def _train(config: CapacityConfig, costs: UnitCosts) -> StageRequirements:
     # Item weights, their gradients and two moments; events stay on the disk.
     memory = mib.value / _GIB + 4 * 4 * config.items * config.width / 2**30
     scale = (config.width / costs.width) ** 2 if config.width > costs.width else 1.0
-    total = _combine(core_s.value * config.epochs * scale / config.cores, core_s, mib)
-    note = f"{config.epochs} epochs on CPUs; a GPU is not considered"
+    total = _combine(core_s.value * _EPOCHS * scale / config.cores, core_s, mib)
+    note = f"{_EPOCHS} epochs on CPUs; a GPU is not considered"
     disk = costs.prepared_mib.at(targets).value / _GIB
     return _run("train", memory, disk, config.cores, total, note, config)
 
@@ -221,7 +221,7 @@ def _logs(config: CapacityConfig, costs: UnitCosts) -> StageRequirements:
     del costs
     answers = config.qps * _DAY_S / 2  # the mean load of a day is assumed to be half of the peak
     bytes_per_day = answers * config.n * _LOG_ROW_B + config.events_per_day * _LOG_EVENT_B
-    gib = bytes_per_day * config.log_days / 2**30
+    gib = bytes_per_day * _LOG_DAYS / 2**30
     note = f"{_LOG_ROW_B} bytes per served candidate, {_LOG_EVENT_B} per event; mean load half of the peak"
     return StageRequirements("logs", 0.0, gib, 0.0, 0, "", "assumed", note)
 

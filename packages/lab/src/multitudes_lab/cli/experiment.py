@@ -28,7 +28,6 @@ def outcomes_command(
         ),
     ] = None,
     memory_limit: Annotated[str, typer.Option(help="Memory limit of DuckDB; it spills the rest to disk.")] = "1GB",
-    threads: Annotated[int, typer.Option(min=0, help="Threads; 0: all cores.")] = 0,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")] = False,
 ) -> None:
     """Turn the logs of a service into outcomes.
@@ -48,7 +47,6 @@ def outcomes_command(
         "adopted": adopted,
         "since": None if since is None else int(since.replace(tzinfo=since.tzinfo or UTC).timestamp()),
         "memory_limit": memory_limit,
-        "threads": threads,
     }
     config = parse(OutcomesConfig, settings, "outcomes")
     summary = write_log_outcomes(logs / "served", logs / "events", items, out, config)
@@ -90,7 +88,6 @@ def readout_command(
     ] = 10_000,
     keep_negative: Annotated[bool, typer.Option("--keep-negative", help="Count values below zero.")] = False,
     memory_limit: Annotated[str, typer.Option(help="Memory limit of DuckDB; it spills the rest to disk.")] = "1GB",
-    threads: Annotated[int, typer.Option(min=0, help="Threads; 0: all cores.")] = 0,
     report: Annotated[Path | None, typer.Option(metavar="FILE.html", help="Also write one HTML file.")] = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")] = False,
 ) -> None:
@@ -117,7 +114,6 @@ def readout_command(
         "tightest_at": tightest_at,
         "keep_negative": keep_negative,
         "memory_limit": memory_limit,
-        "threads": threads,
     }
     config = parse(ReadoutConfig, settings, "readout")
     if report is not None:
@@ -159,9 +155,10 @@ def _print_readout(readout: "Readout") -> None:
 
 
 def _write_report(readout: "Readout", file: Path) -> None:
-    from multitudes_lab.report.experiment_page import write_experiment_page
+    from multitudes.report.html_elements import write_html
+    from multitudes_lab.report.experiment_page import experiment_page
 
-    write_experiment_page(readout, file)
+    write_html(file, "Readout", experiment_page(readout))
     typer.echo(f"{file}: {file.stat().st_size / 1024:.0f} KiB, opens in any browser")
 
 
@@ -175,7 +172,6 @@ def preference_command(
     control: Annotated[str | None, typer.Option(help="Name of the control arm; default: control.")] = None,
     tightest_at: Annotated[int, typer.Option(min=2, help="As for `readout`; each user is in both arms.")] = 10_000,
     memory_limit: Annotated[str, typer.Option(help="Memory limit of DuckDB; it spills the rest to disk.")] = "1GB",
-    threads: Annotated[int, typer.Option(min=0, help="Threads; 0: all cores.")] = 0,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")] = False,
 ) -> None:
     """Report which of several interleaved arms users prefer.
@@ -193,7 +189,6 @@ def preference_command(
         "metrics": tuple(metric or ()),
         "tightest_at": tightest_at,
         "memory_limit": memory_limit,
-        "threads": threads,
     }
     with ProgressBar(f"preference {credited.name}") as progress:
         result = analyse_interleaving(credited, parse(ReadoutConfig, settings, "preference"), progress)

@@ -44,22 +44,7 @@ def plan_command(
     from multitudes_lab.capacity.plan import CapacityConfig, plan_capacity
     from multitudes_lab.capacity.unit_costs import load_unit_costs
 
-    settings = {
-        "users": users,
-        "items": items,
-        "events_per_day": events_per_day,
-        "qps": qps,
-        "days": days,
-        "width": width,
-        "vectors": vectors,
-        "n": n,
-        "replicas": replicas,
-        "cores": cores,
-        "memory_gib": memory_gib,
-        "utilisation": utilisation,
-        "price_per_core_hour": price_per_core_hour,
-        "price_per_gib_hour": price_per_gib_hour,
-    }
+    settings = {name: value for name, value in locals().items() if name in CapacityConfig.model_fields}
     config, costs = parse(CapacityConfig, settings, "options"), load_unit_costs(unit_costs)
     stages = plan_capacity(config, costs)
     if json:

@@ -6,7 +6,7 @@
 
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from math import log
+from math import log, sqrt
 from typing import TypeVar
 
 import numpy as np
@@ -117,11 +117,11 @@ def heterogeneity_p_value(comparisons: Sequence[Comparison]) -> float | None:
     Args:
         comparisons: one per cohort; no user is in two of them.
     """
-    lift_C, weight_C = _lifts_and_weights(comparisons)
+    lift_C, error_C = _lifts_and_errors(comparisons)
     if len(lift_C) < 2:
         return None
-    mean = np.average(lift_C, weights=weight_C)
-    return float(chi2.sf(float((weight_C * (lift_C - mean) ** 2).sum()), len(lift_C) - 1))
+    mean = np.average(lift_C, weights=error_C**-2.0)
+    return float(chi2.sf((((lift_C - mean) / error_C) ** 2).sum(), len(lift_C) - 1))
 
 
 def novelty_trend(by_days: Mapping[tuple[int, int], Comparison]) -> tuple[float, float] | None:
@@ -137,24 +137,22 @@ def novelty_trend(by_days: Mapping[tuple[int, int], Comparison]) -> tuple[float,
     Returns:
         Slope and p-value; None for fewer than three periods.
     """
-    defined = {days: comparison for days, comparison in by_days.items() if _has_weight(comparison)}
-    lift_C, weight_C = _lifts_and_weights(list(defined.values()))
-    if len(lift_C) < 3:
+    defined = {days: comparison for days, comparison in by_days.items() if _has_error(comparison)}
+    if len(defined) < 3:
         return None
-    log_day_C = np.array([log(1 + (first + end - 1) / 2) for first, end in defined])
-    centred_C = log_day_C - np.average(log_day_C, weights=weight_C)
-    information = float((weight_C * centred_C**2).sum())
-    slope = float((weight_C * centred_C * lift_C).sum()) / information
-    return slope, float(2 * norm.sf(abs(slope) * information**0.5))
+    lift_C, error_C = _lifts_and_errors(list(defined.values()))
+    log_day_C = [log(1 + (first + end - 1) / 2) for first, end in defined]
+    (slope, _), covariance_22 = np.polyfit(log_day_C, lift_C, 1, w=1 / error_C, cov="unscaled")
+    return float(slope), float(2 * norm.sf(abs(slope) / sqrt(covariance_22[0, 0])))
 
 
-def _lifts_and_weights(comparisons: Sequence[Comparison]) -> tuple[Vector, Vector]:
-    """Return the defined lifts and the inverse of their variances."""
-    pairs = [(one.lift, one.error) for one in comparisons if _has_weight(one)]
+def _lifts_and_errors(comparisons: Sequence[Comparison]) -> tuple[Vector, Vector]:
+    """Return the lifts that have a standard error, and these errors."""
+    pairs = [(one.lift, one.error) for one in comparisons if _has_error(one)]
     lift_C, error_C = np.array(pairs, dtype=np.float64).reshape(-1, 2).T
-    return lift_C, error_C**-2.0
+    return lift_C, error_C
 
 
-def _has_weight(comparison: Comparison) -> bool:
+def _has_error(comparison: Comparison) -> bool:
     """Return whether the lift has a standard error: that of an arm whose users all have 0 has none."""
     return comparison.lift is not None and bool(comparison.error)

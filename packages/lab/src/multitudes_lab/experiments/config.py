@@ -64,4 +64,3 @@ class ReadoutConfig(Config):
     )
     keep_negative: bool = Field(False, description="Count values below zero.")
     memory_limit: str = Field("1GB", description="Memory of the engine; the rest spills to disk.")
-    threads: int = Field(0, ge=0, description="Threads of the engine; 0: all cores.")

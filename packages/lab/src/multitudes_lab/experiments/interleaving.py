@@ -112,7 +112,7 @@ def analyse_interleaving(
 
     Args:
         credits_file: table of user_id, timestamp, arm, metric, value.
-        config: settings; only control, metrics, tightest_at, memory_limit and threads apply.
+        config: settings; only control, metrics, tightest_at and memory_limit apply.
         progress: called with the number of comparisons done.
         now: current time, seconds since 1970; later rows are dropped. None: the clock.
 

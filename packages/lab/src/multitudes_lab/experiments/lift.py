@@ -15,7 +15,7 @@ ruled out, and the interval is unbounded. ``benchmarks/readout`` measures its co
 on the linear and on the logarithmic scale.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import sqrt
 from typing import NamedTuple
 
@@ -123,8 +123,7 @@ def estimate_lift(control: Moments | None, treatment: Moments | None) -> Lift | 
     adjusted = _cuped_lift(control, treatment, cuped_coefficients(control, treatment))
     if adjusted.variance <= _MIN_RESIDUAL_VARIANCE * raw.variance:
         return raw
-    explained = max(0.0, 1 - adjusted.variance / raw.variance)
-    return Lift(adjusted.users, adjusted.control, adjusted.treatment, adjusted.covariance_22, explained)
+    return replace(adjusted, explained=max(0.0, 1 - adjusted.variance / raw.variance))
 
 
 def within_user_lift(moments: Moments) -> Lift | UndefinedLift:
@@ -163,26 +162,16 @@ def cuped_coefficients(*arms: Moments) -> Vector:
 
 
 def _cuped_lift(control: Moments, treatment: Moments, theta_P: Vector) -> Lift:
-    share = treatment.n / (control.n + treatment.n)
-    difference_P = treatment.mean_V[2:] - control.mean_V[2:]
     # Both arms move to the covariates of all users: each by the other's share of the distance between them.
-    control_estimate = ratio_estimate(control) + share * float(theta_P @ difference_P)
-    treatment_estimate = ratio_estimate(treatment) - (1 - share) * float(theta_P @ difference_P)
-    # Derivatives of both estimates by the means of the control, then by those of the treatment.
-    by_control_2V = np.stack(
-        [
-            np.concatenate([delta_gradient(control), -share * theta_P]),
-            np.concatenate([np.zeros(2), (1 - share) * theta_P]),
-        ]
-    )
-    by_treatment_2V = np.stack(
-        [
-            np.concatenate([np.zeros(2), share * theta_P]),
-            np.concatenate([delta_gradient(treatment), -(1 - share) * theta_P]),
-        ]
-    )
-    covariance_22 = (
-        by_control_2V @ control.covariance_VV @ by_control_2V.T / control.n
-        + by_treatment_2V @ treatment.covariance_VV @ by_treatment_2V.T / treatment.n
-    )
-    return Lift((control.n, treatment.n), control_estimate, treatment_estimate, covariance_22, 0.0)
+    share = treatment.n / (control.n + treatment.n)
+    moved_2 = np.array([share, share - 1])
+    distance = float(theta_P @ (treatment.mean_V[2:] - control.mean_V[2:]))
+    of_control, of_treatment = (moved_2 * distance).tolist()
+    covariance_22 = np.zeros((2, 2))
+    for k, (arm, sign) in enumerate(((control, -1), (treatment, 1))):
+        # Derivatives of both estimates by the means of this arm.
+        by_mean_2V = sign * np.outer(moved_2, np.concatenate([[0, 0], theta_P]))
+        by_mean_2V[k, :2] = delta_gradient(arm)
+        covariance_22 += by_mean_2V @ arm.covariance_VV @ by_mean_2V.T / arm.n
+    estimates = ratio_estimate(control) + of_control, ratio_estimate(treatment) + of_treatment
+    return Lift((control.n, treatment.n), *estimates, covariance_22, 0.0)

@@ -7,7 +7,7 @@ active                    1 on the day of the user's first response since the st
 session_s                 seconds from a response to the last engagement with its items; none without an engagement
 saves                     engagements whose action counts as a save, wherever they happen (sitewide)
 feed_saves                saves of an item from a response (home feed): the response that the event names, if any event
-                          names one; else one to the same user at most ``within_s`` before
+                          names one; else one to the same user at most a day before
 feed_saves_SOURCE         the same by the source of the item: unconditioned, implicit, explicit, popular
 ACTION                    engagements of any other action, such as click or hide
 topics_served             distinct topics of a response's items; only of those shown, if the log tells (``slot``)
@@ -48,13 +48,7 @@ class OutcomesConfig(Config):
         description="Start of the test, seconds since 1970: adoption and activity count from then, and days begin at"
         " its time of day; default: the first row, and midnight UTC.",
     )
-    within_s: int = Field(
-        DAY_S,
-        gt=0,
-        description="Attribution window: an engagement follows from a response at most this long before it.",
-    )
     memory_limit: str = Field("1GB", description="Memory of the engine; the rest spills to disk.")
-    threads: int = Field(0, ge=0, description="Threads of the engine; 0: all cores.")
 
 
 class OutcomesSummary(NamedTuple):
@@ -90,7 +84,7 @@ def write_log_outcomes(
     out.parent.mkdir(parents=True, exist_ok=True)
     with (
         TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as scratch,
-        open_engine(Path(scratch), config.memory_limit, config.threads, _ADVICE) as connection,
+        open_engine(Path(scratch), config.memory_limit, 0, _ADVICE) as connection,
     ):
         logs = {
             name: tables.view_table(connection, name, tables.resolve_table(file))
@@ -137,7 +131,7 @@ def _metric_queries(connection: DuckDBEngine, logs: dict[str, Table], config: Ou
     """Create the shared tables, and return queries of (user_id, timestamp, metric, value)."""
     saves = ", ".join(string_literal(action) for action in config.saves)
     source = "source" if "source" in logs["served"].extra else "NULL"
-    attributed = _attribution_sql(connection, config.within_s)
+    attributed = _attribution_sql(connection)
     since = "(SELECT min(timestamp) FROM served_raw)" if config.since is None else str(config.since)
     connection.execute(f"""
         CREATE TABLE done AS
@@ -172,11 +166,11 @@ def _deduplicate_sql(logs: dict[str, Table]) -> str:
     return f"QUALIFY event_id IS NULL OR NOT {is_repeat}"
 
 
-def _attribution_sql(connection: DuckDBEngine, within_s: int) -> str:
+def _attribution_sql(connection: DuckDBEngine) -> str:
     """Return the condition under which an event follows from a response that held its item."""
     if query_value(connection, "SELECT count(request_id) FROM events_raw"):
         return "served_raw.request_id = done.request_id"
-    return f"served_raw.timestamp BETWEEN done.timestamp - {within_s} AND done.timestamp"
+    return f"served_raw.timestamp BETWEEN done.timestamp - {DAY_S} AND done.timestamp"
 
 
 def _topic_queries(connection: DuckDBEngine, logs: dict[str, Table], config: OutcomesConfig) -> list[str]:

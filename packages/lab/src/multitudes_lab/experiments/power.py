@@ -1,5 +1,7 @@
 """Power analysis before the start: how many users an effect needs, and which effect so many users detect."""
 
+from bisect import bisect_left
+from functools import partial
 from math import inf, sqrt
 from pathlib import Path
 from typing import NamedTuple
@@ -115,14 +117,10 @@ def sample_size(effect: float, baseline: MetricBaseline, analysis: PowerAnalysis
     Raises:
         UsageError: no realistic number of users is enough.
     """
-    if minimum_detectable_effect(_MAX_USERS, baseline, analysis, any_look=any_look) > effect:
+    detectable = partial(minimum_detectable_effect, baseline=baseline, analysis=analysis, any_look=any_look)
+    if detectable(_MAX_USERS) > effect:
         raise UsageError(
             f"an effect of {effect:g} needs more than {_MAX_USERS:,} users in each arm; ask for a larger one"
         )
-    # More users always detect smaller effects, so bisect.
-    low, high = 1, _MAX_USERS
-    while high - low > 1:
-        middle = (low + high) // 2
-        is_enough = minimum_detectable_effect(middle, baseline, analysis, any_look=any_look) <= effect
-        low, high = (low, middle) if is_enough else (middle, high)
-    return high
+    # More users always detect smaller effects.
+    return bisect_left(range(_MAX_USERS), True, lo=2, key=lambda n: detectable(n) <= effect)

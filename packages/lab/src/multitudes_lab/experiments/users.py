@@ -57,7 +57,7 @@ def experiment_engine(config: ReadoutConfig) -> Iterator[DuckDBEngine]:
     """Yield an engine that spills to a temporary folder."""
     with (
         tempfile.TemporaryDirectory(prefix="multitudes-") as scratch,
-        open_engine(Path(scratch), config.memory_limit, config.threads, _ADVICE) as connection,
+        open_engine(Path(scratch), config.memory_limit, 0, _ADVICE) as connection,
     ):
         yield connection
 

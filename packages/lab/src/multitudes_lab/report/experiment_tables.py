@@ -49,18 +49,12 @@ def arm_sizes(readout: Readout) -> str:
 
 def readout_tables(readout: Readout) -> tuple[Table, Table, Table]:
     """Return the comparisons of all users, by cohort, and by days; without rows if there are none."""
-    return metrics_table(readout), cohorts_table(readout), days_table(readout)
-
-
-def metrics_table(readout: Readout) -> Table:
-    """Return the comparisons of all users."""
-    comparisons = comparisons_by_name(readout, readout.metrics)
-    return _comparison_table(f"against {readout.control}, in percent", readout.control, comparisons)
-
-
-def cohorts_table(readout: Readout) -> Table:
-    """Return the comparisons by cohort."""
-    return _comparison_table("by cohort, in percent", readout.control, comparisons_by_cohort(readout))
+    control, all_users = readout.control, comparisons_by_name(readout, readout.metrics)
+    return (
+        _comparison_table(f"against {control}, in percent", control, all_users),
+        _comparison_table("by cohort, in percent", control, comparisons_by_cohort(readout)),
+        _days_table(readout),
+    )
 
 
 def _comparison_table(title: str, control: str, comparisons: Mapping[str, Comparison]) -> Table:
@@ -116,7 +110,7 @@ def comparisons_by_days(readout: Readout) -> dict[str, dict[str, Comparison]]:
     return {name: {days: metrics[name] for days, metrics in periods.items()} for name in names}
 
 
-def days_table(readout: Readout) -> Table:
+def _days_table(readout: Readout) -> Table:
     """Return lifts by days since the exposure; periods are rows, because columns would not fit."""
     rows = [
         ["" if number else name, days, f"{one.users_control + one.users_treatment:,}", _format_lift(one)]
