@@ -50,16 +50,17 @@ def build(world: str, index: str, uri: str) -> dict[str, Any]:
 
 def collection(folder: Path) -> Any:  # noqa: ANN401 (its package is an extra)
     """Open the collection that ``build`` published."""
-    from multitudes_milvus.index import MilvusIndex  # noqa: PLC0415
+    from multitudes.index.factory import load_index  # noqa: PLC0415
 
-    return MilvusIndex.load(folder)  # on the server of MILVUS_URI
+    return load_index(folder)  # on the server of MILVUS_URI
 
 
 class Client:
     """A bare search by the client library: no promise, no deadline, no check of what comes back."""
 
     def __init__(self, info: dict[str, Any]) -> None:
-        from multitudes_milvus.client_library import MilvusClient  # noqa: PLC0415
+        from pymilvus import MilvusClient  # noqa: PLC0415
+
         from multitudes_milvus.collection import pad_queries  # noqa: PLC0415
         from multitudes_milvus.config import settings_to_open  # noqa: PLC0415
 

@@ -8,14 +8,16 @@ import pytest
 
 pytest.importorskip("pymilvus", reason="pymilvus is not installed; run make test-milvus")
 
+import grpc
+from pymilvus import MilvusException
+
 from multitudes.config import parse
 from multitudes.errors import UnavailableError, UsageError
 from multitudes.index.engine import RecallTarget, Tuning
+from multitudes.index.factory import load_index
 from multitudes.index.files import write_description
-from multitudes_milvus.client_library import MilvusException, grpc
 from multitudes_milvus.config import MilvusConfig
 from multitudes_milvus.connection import CallFailedError, Connection, Deadline
-from multitudes_milvus.index import MilvusIndex
 from multitudes_milvus.search import SearchParameters
 from tests.milvus.server import free_ports
 
@@ -116,6 +118,6 @@ def test_a_release_that_names_a_server_gets_no_variable_of_the_environment(
         named = {"uri": f"http://127.0.0.1:{listener.getsockname()[1]}", "token_variable": "SECRET", "timeout_s": 1}
         describe_collection(tmp_path, named)
         with pytest.raises(UnavailableError, match="MILVUS_URI"):
-            MilvusIndex.load(tmp_path)
+            load_index(tmp_path)
         with pytest.raises(TimeoutError):
             listener.accept()

@@ -11,6 +11,8 @@ pytest.importorskip("pymilvus", reason="pymilvus is not installed; run make test
 pytest.importorskip("milvus", reason="the package of the server is not installed; run make test-milvus")
 
 from multitudes.errors import ArtefactError, UnavailableError
+from multitudes.index.factory import load_index
+from multitudes.index.protocol import Index
 from multitudes_milvus.config import MilvusConfig
 from multitudes_milvus.index import MilvusIndex
 from multitudes_milvus.publishing import publish_collection
@@ -34,12 +36,13 @@ def folder(uri: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def opened(folder: Path, **changes: object) -> MilvusIndex:
     """Open the collection, with other settings than it was published with."""
-    index = MilvusIndex.load(folder)
+    index = load_index(folder)
+    assert isinstance(index, MilvusIndex)
     config = index.connection.config.model_copy(update=changes)
     return MilvusIndex(type(index.connection)(config), index.name, index._identity, index._parameters)
 
 
-def best(index: MilvusIndex) -> list[int]:
+def best(index: Index) -> list[int]:
     return [int(i) for i in index.search(QUERIES, 1).id_QN[:, 0]]
 
 
@@ -89,7 +92,7 @@ def test_a_wrong_password_is_reported_and_not_shown(folder: Path, monkeypatch: p
     monkeypatch.delenv("MILVUS_TOKEN")
     refused(index, r"the token in \$MILVUS_TOKEN is wrong, missing")
     with pytest.raises(UnavailableError, match="MILVUS_TOKEN"):
-        MilvusIndex.load(folder)
+        load_index(folder)
 
 
 def test_a_collection_that_is_not_loaded(folder: Path):
@@ -103,11 +106,11 @@ def test_a_collection_that_is_not_loaded(folder: Path):
 def test_a_collection_that_is_gone(uri: str, tmp_path: Path):
     made = publish_collection(np.arange(200), VECTORS, MilvusConfig(uri=uri, alias="gone"))
     made.save(tmp_path)
-    assert best(MilvusIndex.load(tmp_path)) == [0, 1, 2]
+    assert best(load_index(tmp_path)) == [0, 1, 2]
     made.connection.call("drop", lambda client: client.drop_collection(made.name))
     refused(made, "the collection is gone; publish again")
     with pytest.raises(ArtefactError, match="is gone; publish again"):
-        MilvusIndex.load(tmp_path)
+        load_index(tmp_path)
 
 
 def test_a_server_that_restarts(folder: Path, server: Server):

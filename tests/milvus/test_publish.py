@@ -13,10 +13,12 @@ import pytest
 pytest.importorskip("pymilvus", reason="pymilvus is not installed; run make test-milvus")
 pytest.importorskip("milvus", reason="the package of the server is not installed; run make test-milvus")
 
+from pymilvus import MilvusClient
+
 from multitudes.errors import ArtefactError, DataError, UnavailableError
+from multitudes.index.factory import load_index
 from multitudes.index.protocol import Topics
 from multitudes_milvus.aliases import expire, serving_collection
-from multitudes_milvus.client_library import MilvusClient
 from multitudes_milvus.collection import pad_queries
 from multitudes_milvus.config import MilvusConfig
 from multitudes_milvus.connection import Connection
@@ -203,11 +205,11 @@ def test_a_release_opens_its_own_collection_and_no_other(uri: str, tmp_path: Pat
     config = MilvusConfig(uri=uri, alias="own")
     made, other = both(config)
     made.save(tmp_path)
-    assert MilvusIndex.load(tmp_path).ids()[0] == 1
+    assert load_index(tmp_path).ids()[0] == 1
     for old, new in ((made.name, "own_elsewhere"), (other.name, made.name)):
         made.connection.call("rename", partial(MilvusClient.rename_collection, old_name=old, new_name=new))
     with pytest.raises(ArtefactError, match=f"collection {made.name} is not the one"):
-        MilvusIndex.load(tmp_path)
+        load_index(tmp_path)
 
 
 def test_more_topics_than_the_server_takes_are_rejected():

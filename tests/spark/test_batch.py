@@ -9,11 +9,8 @@ import pyarrow as pa
 import pytest
 from tests.release.small_release import publish_small
 
-from multitudes.batch_inference import columns
 from multitudes.batch_inference.recommender import BatchConfig, BatchRecommender
-from multitudes.errors import MissingError
-from multitudes.release.release import Release
-from multitudes_spark.batch import ddl, recommend
+from multitudes_spark.batch import recommend
 
 CONFIG = BatchConfig(n=4, vectors=True)
 USERS = {
@@ -27,23 +24,6 @@ USERS = {
 def releases(tmp_path: Path) -> Path:
     publish_small(tmp_path / "releases")
     return tmp_path / "releases"
-
-
-def test_the_columns_are_named_as_spark_names_them(releases: Path):
-    text = ddl(columns.output_schema(Release.open(releases), vectors=False))
-    assert text == (
-        "user_id STRING, release STRING, degraded BOOLEAN, candidates ARRAY<STRUCT<item_id: BIGINT, score: FLOAT,"
-        " rank: INT, source: STRING, interest: INT, interest_name: STRING, found_by: ARRAY<INT>>>"
-    )
-    more = ddl(columns.output_schema(Release.open(releases), vectors=True, explain=True))
-    for column in ("because: ARRAY<BIGINT>", "items: ARRAY<STRING>", "vector: ARRAY<FLOAT>"):
-        assert column in more
-
-
-def test_without_spark_it_is_said_what_to_install(releases: Path, monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "pyspark", None)
-    with pytest.raises(MissingError, match=r"pip install multitudes-spark"):
-        recommend(None, releases)
 
 
 @pytest.mark.slow

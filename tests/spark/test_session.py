@@ -4,7 +4,6 @@ import pytest
 
 from multitudes.errors import MissingError
 from multitudes_spark import session
-from multitudes_spark.session import SparkConfig
 
 GOOD = "java.base@17.0.21\njdk.incubator.vector@17.0.21\n"
 
@@ -28,13 +27,3 @@ def test_any_other_java_is_rejected_with_what_to_install(modules, message):
         session.check_java(modules)
     assert "openjdk-17-jre-headless" in str(refused.value)
     assert "\n" not in str(refused.value)
-
-
-@pytest.mark.parametrize("lacking", ["pyspark", "sqlglot"])
-def test_a_package_that_is_missing_is_named_with_its_add_on(tmp_path, monkeypatch, lacking):
-    monkeypatch.setattr(session, "find_spec", lambda name: None if name == lacking else name)
-    with (
-        pytest.raises(MissingError, match=rf"'{lacking}'.*pip install multitudes-spark"),
-        session.open_spark(tmp_path, SparkConfig()),
-    ):
-        pass

@@ -6,8 +6,9 @@ A publish that is killed leaves its unfinished collection behind, and ``expire``
 import re
 from datetime import UTC, datetime
 
+from pymilvus import MilvusClient
+
 from multitudes.errors import UnavailableError
-from multitudes_milvus.client_library import MilvusClient
 from multitudes_milvus.collection import Collection
 from multitudes_milvus.config import MilvusConfig
 from multitudes_milvus.connection import Connection

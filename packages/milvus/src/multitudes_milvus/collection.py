@@ -21,12 +21,12 @@ from typing import Any, NamedTuple
 import numpy as np
 import xxhash
 from numpy.typing import NDArray
+from pymilvus import DataType, MilvusClient
 
 from multitudes.errors import DataError
 from multitudes.index.item_table import ItemTable
 from multitudes.index.protocol import ANY_TOPIC, Topics
 from multitudes.seeding import splitmix64
-from multitudes_milvus.client_library import DataType, MilvusClient
 from multitudes_milvus.config import MilvusConfig
 from multitudes_milvus.connection import Connection
 

@@ -5,6 +5,7 @@ traceback for each failure. The channel made here raises ``CallFailedError`` ins
 only this module decides what is retried, and nothing is retried after the deadline.
 """
 
+import logging
 import os
 import time
 from collections.abc import Callable
@@ -13,9 +14,13 @@ from threading import Lock
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
+import grpc
+from pymilvus import MilvusClient, MilvusException
+
 from multitudes.errors import UnavailableError
-from multitudes_milvus.client_library import MilvusClient, MilvusException, grpc
 from multitudes_milvus.config import MilvusConfig
+
+logging.getLogger("pymilvus").setLevel(logging.CRITICAL)  # failures are raised, so their tracebacks need no log
 
 T = TypeVar("T")
 _NO_COLLECTION, _NOT_LOADED = 100, 101  # the server's codes

@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from pymilvus import MilvusClient
 
 from multitudes.config import parse
 from multitudes.errors import ArtefactError, DataError, UsageError
@@ -24,7 +25,6 @@ from multitudes.index.item_table import check_ids, make_item_table
 from multitudes.index.protocol import Hits, Topics, find_rows
 from multitudes.index.request import check_request, search_by_topic
 from multitudes_milvus.aliases import activate, discard
-from multitudes_milvus.client_library import MilvusClient
 from multitudes_milvus.collection import (
     MAX_RESULTS,
     Collection,
@@ -167,19 +167,18 @@ class MilvusIndex:
         discard(self.connection, self.name)
 
     @classmethod
-    def load(cls, folder: Path) -> "MilvusIndex":
+    def open(cls, folder: Path, record: dict[str, Any]) -> "MilvusIndex":
         """Open the collection of a release, and check that it is the one that was published with it.
+
+        Args:
+            folder: of the index.
+            record: the description in ``folder``.
 
         Raises:
             ArtefactError: the description is damaged, or the collection is missing or another one.
             UnavailableError: the server does not answer in time, or rejects the token.
             UsageError: ``MILVUS_URI`` is not an address.
         """
-        return cls.open(folder, files.read_description(folder))
-
-    @classmethod
-    def open(cls, folder: Path, record: dict[str, Any]) -> "MilvusIndex":
-        """Open the collection that ``record``, the description in ``folder``, describes; see ``load``."""
         files.verify_all(folder, record)
         try:
             identity, name = Identity(**record["identity"]), record["collection"]

@@ -18,6 +18,7 @@ from functools import partial
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from pymilvus import MilvusClient
 
 from multitudes.errors import UnavailableError
 from multitudes.index.engine import Level, RecallTarget, Tuning
@@ -28,7 +29,6 @@ from multitudes.index.scan import scan
 from multitudes.index.tuning import ParameterGrid, Sample, sample_queries, tune
 from multitudes.progress import Progress, silent
 from multitudes_milvus.aliases import discard
-from multitudes_milvus.client_library import MilvusClient
 from multitudes_milvus.collection import Collection, create_collection, insert_batches, make_identity
 from multitudes_milvus.config import MilvusConfig
 from multitudes_milvus.connection import Connection, Deadline

@@ -5,7 +5,6 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +13,7 @@ from pydantic import Field
 from multitudes.config import Config
 from multitudes.data.duck import open_engine
 from multitudes.data.engine import Engine
-from multitudes.errors import MissingError, missing_add_on
+from multitudes.errors import MissingError
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -56,12 +55,9 @@ def open_spark(scratch: Path, config: SparkConfig) -> Iterator[Engine]:
         config: the master, and the memory that Spark may use.
 
     Raises:
-        MissingError: pyspark or a suitable Java is not installed; memory or disk space ran out.
+        MissingError: a suitable Java is not installed; memory or disk space ran out.
         UnavailableError: the cluster does not answer.
     """
-    for module in ("pyspark", "sqlglot"):
-        if find_spec(module) is None:
-            raise missing_add_on(f"the package '{module}'", "spark")
     check_java(_java_modules())
     from multitudes_spark.engine import SparkEngine  # noqa: PLC0415 (Spark)
     from multitudes_spark.errors import JOB_ERRORS, explain_error  # noqa: PLC0415 (Spark)
