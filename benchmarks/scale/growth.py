@@ -9,7 +9,7 @@ from benchmarks.child_process import ChildResult, run_in_child
 from benchmarks.scale.training import measure_training
 from benchmarks.timing import round_figure
 from multitudes.data.prepare import PrepareConfig, prepare
-from multitudes.data.synthetic import SynthConfig, write_synthetic_tables
+from multitudes_lab.synthetic import SynthConfig, write_synthetic_tables
 
 LIMIT = "1200MB"  # of the engine, so that the process stays within 2 GB
 _EVENTS_A_USER, _EVENTS_AN_ITEM, _TOPICS = 50, 100, 500

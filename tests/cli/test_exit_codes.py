@@ -207,7 +207,7 @@ def test_5_more_memory_than_there_is(tmp_path, monkeypatch, capsys):
     def large(*_, **__):
         raise MemoryError("Unable to allocate 7.28 TiB")
 
-    monkeypatch.setattr("multitudes.data.synthetic.SynthWorld.from_config", large)
+    monkeypatch.setattr("multitudes_lab.synthetic.SynthWorld.from_config", large)
     assert "not enough memory (Unable to allocate 7.28 TiB)" in refused(["synth", str(tmp_path / "data")], 5, capsys)
     assert not list(tmp_path.iterdir())
 

@@ -14,8 +14,8 @@ from multitudes.data.planted import PlantedConfig, plant, write_world
 from multitudes.data.prepare import prepare
 from multitudes.data.prepared import ARRAYS, TEST, TRAIN, VALIDATION, PreparedData
 from multitudes.data.sample import sample_path
-from multitudes.data.synthetic import write_synthetic_tables
 from multitudes.errors import ArtefactError, DataError, UsageError
+from multitudes_lab.synthetic import write_synthetic_tables
 from tests.data.tables import NOW, events, items, prepared, users, write
 
 

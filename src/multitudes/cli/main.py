@@ -27,7 +27,7 @@ from multitudes.plugins import load_plugin, plugins
 # Plugins add verbs: verbs_by_group.
 GROUPS: dict[str, dict[str, str]] = {
     "Start": {"demo": "demo", "init": "example_data"},
-    "Data": {"import": "import_files", "synth": "example_data", "validate": "prepare", "prepare": "prepare"},
+    "Data": {"import": "import_files", "validate": "prepare", "prepare": "prepare"},
     "Train": {"train": "train", "combine": "train", "tune": "study"},
     "Evaluate": {"evaluate": "evaluate", "report": "evaluate", "study": "study"},
     "Serve": {
@@ -53,7 +53,7 @@ GROUPS: dict[str, dict[str, str]] = {
 }
 VERBS: dict[str, str] = {verb: module for verbs in GROUPS.values() for verb, module in verbs.items()}
 # The verbs of the add-ons of this repository, for whoever calls one that is not installed.
-_ADD_ONS = dict.fromkeys(("outcomes", "plan", "power", "preference", "readout", "simulate"), "lab")
+_ADD_ONS = dict.fromkeys(("outcomes", "plan", "power", "preference", "readout", "simulate", "synth"), "lab")
 
 _OUTPUT_OPTIONS = ("--out", "--to", "--report", "--export")  # they name what a verb writes
 

@@ -7,10 +7,10 @@ import polars as pl
 import pytest
 
 from multitudes.config import parse
-from multitudes.data import synthetic as room
 from multitudes.data.prepare import PrepareConfig, prepare
-from multitudes.data.synthetic import SynthConfig, SynthWorld, write_synthetic_tables, zipf_ranks
 from multitudes.errors import UsageError
+from multitudes_lab import synthetic as room
+from multitudes_lab.synthetic import SynthConfig, SynthWorld, write_synthetic_tables, zipf_ranks
 
 SMALL = SynthConfig(events=20_000, users=400, items=300, topics=20, days=30)
 
