@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: demo docs links test test-milvus test-cluster check lint size bench bench-index bench-service bench-readout bench-phase bench-simulate bench-sardine bench-peers bench-peers-converged records reliability replicate format lock sbom pin-images test-lowest
+.PHONY: demo docs links test test-milvus test-cluster check lint size bench bench-index bench-service bench-readout bench-phase bench-simulate bench-sardine bench-peers bench-peers-converged records reliability format lock sbom pin-images test-lowest
 
 # The add-ons of this repository, which the checks and the tests need too.
 ADD_ONS := packages/lab packages/milvus packages/spark
@@ -163,7 +163,6 @@ RESULTS := benchmarks/results
 
 records: $(STAMP)
 	$(BIN)/python -m benchmarks.study_pages
-	$(BIN)/python -m benchmarks.paper_orderings
 	$(BIN)/python -m benchmarks.peers.converged_page
 	$(BIN)/python -m benchmarks.page $(RESULTS)/speed.json $(RESULTS)/peers.json $(RESULTS)/peers-one-target.json
 	$(BIN)/python -m benchmarks.service.page
@@ -188,10 +187,6 @@ $(RELIABILITY): pyproject.toml
 reliability: $(RELIABILITY)
 	.venv-reliability/bin/python -m reliability $(ARGS)
 	.venv-reliability/bin/python -m reliability.page
-
-# The single vector against published numbers. DATA: the folder that holds amazon-beauty, -sports and -toys.
-replicate: $(STAMP)
-	$(BIN)/python -m benchmarks.replicate $(DATA) --work .replicate
 
 # The packages of the images in deploy/, with hashes, as of today: for Python 3.12, any platform. Needs the network.
 # A release of PinnerSage is served with SciPy, which the other ones do not load; pymilvus is of packages/milvus.

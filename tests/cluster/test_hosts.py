@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from benchmarks.killed_ranks import checkpoint_step, same_weights, start_ranks, wait_for_ranks, write_world_and_settings
 
 from multitudes.errors import UnavailableError
+from tests.cluster.ranks import checkpoint_step, same_weights, start_ranks, wait_for_ranks, write_world_and_settings
 
 pytestmark = pytest.mark.slow
 

@@ -10,15 +10,6 @@ from typing import Any
 
 import pytest
 import torch
-from benchmarks.killed_ranks import (
-    checkpoint_step,
-    kill_at,
-    same_weights,
-    start_ranks,
-    wait_for_ranks,
-    workers,
-    write_world_and_settings,
-)
 from safetensors.torch import load_file
 
 from multitudes.data.prepared import PreparedData
@@ -31,6 +22,15 @@ from multitudes.training.distributed import Ranks
 from multitudes.training.loop import fit
 from multitudes.training.sharded_embedding import ITEM_TABLE
 from multitudes.training.trained_run import TrainedRun
+from tests.cluster.ranks import (
+    checkpoint_step,
+    kill_at,
+    same_weights,
+    start_ranks,
+    wait_for_ranks,
+    workers,
+    write_world_and_settings,
+)
 from tests.training.ranks import WITHOUT_GRADIENT, alone, of_ranks
 from tests.worlds import planted
 

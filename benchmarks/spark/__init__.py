@@ -1,1 +1,0 @@
-"""Spark against DuckDB: equal bytes, and their cost."""
