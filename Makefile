@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: demo docs links test test-milvus test-cluster check lint size bench bench-index bench-service bench-readout bench-phase bench-simulate bench-sardine bench-peers bench-peers-converged records reliability format lock sbom pin-images test-lowest
+.PHONY: demo docs links test test-milvus test-cluster check lint size bench bench-index bench-service bench-readout bench-phase bench-simulate bench-sardine bench-peers records reliability format lock sbom pin-images test-lowest
 
 # The add-ons of this repository, which the checks and the tests need too.
 ADD_ONS := packages/lab packages/milvus packages/spark
@@ -142,7 +142,8 @@ bench-sardine: $(SARDINE)
 	OMP_NUM_THREADS=1 .venv-sardine/bin/python -m benchmarks.simulate.sardine $(ARGS)
 	.venv-sardine/bin/python -m benchmarks.simulate.sardine_page records/simulated-world.md
 
-# Other libraries, in an environment of their own. PREPARED="DIR …": prepared folders in place of the sample.
+# Other libraries, each trained until validation stops rising, in an environment of their own: hours. What is finished is
+# not repeated. PREPARED="DIR …": prepared folders.
 PEERS := .venv-peers/.installed
 
 $(PEERS): benchmarks/peers/requirements.txt
@@ -151,20 +152,16 @@ $(PEERS): benchmarks/peers/requirements.txt
 	@touch $(PEERS)
 
 bench-peers: $(STAMP) $(PEERS)
-	$(BIN)/python -m benchmarks.peers $(PREPARED)
-
-# The same libraries, each trained until validation stops rising: hours. What is finished is not repeated.
-bench-peers-converged: $(STAMP) $(PEERS)
-	$(BIN)/python -m benchmarks.peers.converged $(PREPARED) $(ARGS)
-	$(BIN)/python -m benchmarks.peers.converged_page
+	$(BIN)/python -m benchmarks.peers $(PREPARED) $(ARGS)
+	$(BIN)/python -m benchmarks.peers.page
 
 # Every page of records/ again, and the tables of docs/results.md, from kept results alone: after a change of how they are shown.
 RESULTS := benchmarks/results
 
 records: $(STAMP)
 	$(BIN)/python -m benchmarks.study_pages
-	$(BIN)/python -m benchmarks.peers.converged_page
-	$(BIN)/python -m benchmarks.page $(RESULTS)/speed.json $(RESULTS)/peers.json $(RESULTS)/peers-one-target.json
+	$(BIN)/python -m benchmarks.peers.page
+	$(BIN)/python -m benchmarks.page $(RESULTS)/speed.json
 	$(BIN)/python -m benchmarks.service.page
 	$(BIN)/python -m benchmarks.index.page
 	$(BIN)/python -m benchmarks.scale.page records/scale.md

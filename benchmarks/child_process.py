@@ -6,16 +6,15 @@ writes the result as JSON in the last line of stdout.
 
 import json
 import os
-import resource
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from importlib import import_module
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from benchmarks.machine import ROOT
+from benchmarks.memory import peak_mib
 from benchmarks.timing import cpu_clock
 
 
@@ -47,25 +46,6 @@ def run_in_child(function: Callable[..., Any], threads: int | None = None, **arg
 def limited_environment(threads: int) -> dict[str, str]:
     """Return the environment of this process with a number of threads for its children's libraries."""
     return os.environ | dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), str(threads))
-
-
-def peak_mib(process: int | None = None) -> float:
-    """Return the largest resident memory of this process so far, or (on Linux) of another one.
-
-    Linux keeps it per memory map (VmHWM). ``getrusage`` would also count the parent's pages, which a child shares until
-    its program is loaded.
-    """
-    status = Path(f"/proc/{process or 'self'}/status")
-    if status.exists():
-        return memory_field_mib("VmHWM", status)
-    largest = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return largest / (1024 * 1024 if sys.platform == "darwin" else 1024)
-
-
-def memory_field_mib(field: str, status: Path = Path("/proc/self/status")) -> float:
-    """Return a memory field of /proc/PID/status."""
-    line = next(line for line in status.read_text(encoding="ascii").splitlines() if line.startswith(field))
-    return int(line.split()[1]) / 1024
 
 
 def _main(module: str, name: str) -> None:

@@ -8,8 +8,6 @@ from typing import Any
 
 from benchmarks.machine import ROOT
 from benchmarks.markdown import format_number, format_spread, table, wall_and_cpu_cells
-from benchmarks.peers.section import one_target
-from benchmarks.peers.section import section as peers
 
 Figures = Mapping[str, Any]
 GOAL_RATIO = 1.3  # of latencies at p90: joint to single, at equal N
@@ -247,8 +245,6 @@ SECTIONS: dict[str, tuple[str, Callable[[Figures], list[str]]]] = {
     "evaluate": ("Evaluate", _evaluate),
     "recommend": ("Recommend", _recommend),
     "index": ("Index", _index),
-    "peers": ("Peers", peers),
-    "peers-one-target": ("Peers, one target per history", one_target),
 }
 
 

@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 import torch
 
 from benchmarks import SEED
-from benchmarks.child_process import peak_mib
 from benchmarks.machine import ROOT
+from benchmarks.memory import peak_mib
 from benchmarks.profiling import TimedFunction, profile
 from benchmarks.timing import cpu_clock, round_figure, settings, spread
 from benchmarks.train import PARTS

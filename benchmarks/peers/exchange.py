@@ -12,8 +12,6 @@ Items are numbered from 1, 0 is padding; users from 0. Legend: B users · E even
 """
 
 import json
-import resource
-import sys
 import time
 from importlib.metadata import version
 from pathlib import Path
@@ -22,14 +20,15 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.memory import peak_mib
+
 
 class Settings(NamedTuple):
     """The same for every system. An epoch is one pass over the training events."""
 
     width: int = 64
     history: int = 50
-    batch_size: int = 32  # histories, or pieces of them, of a step: with 128 the sample has 13 steps a pass
-    window: int = 50  # ours alone: positives after one cut of a history; as long as a peer's piece
+    batch_size: int = 32  # histories, or pieces of them, of a step
     negatives: int = 256  # that each target is held against
     blocks: int = 1
     heads: int = 1
@@ -183,15 +182,6 @@ class Report:
 def lists_file(folder: Path, epoch: int) -> Path:
     """Return where the lists after an epoch, counted from 1, lie."""
     return folder / f"lists-{epoch:03}.npy"
-
-
-def peak_mib() -> float:
-    """Return the largest resident memory of this process so far; see ``benchmarks.child_process``."""
-    status = Path("/proc/self/status")
-    if status.exists():
-        line = next(line for line in status.read_text(encoding="ascii").splitlines() if line.startswith("VmHWM"))
-        return int(line.split()[1]) / 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1024**2 if sys.platform == "darwin" else 1024)
 
 
 def top_items(score_BI: NDArray[np.float32], seen: Sequences, places: int) -> NDArray[np.int64]:

@@ -1,4 +1,4 @@
-"""The methods of this project with the settings of the peers, trained by ``train`` and scored by the evaluator."""
+"""The methods of this project, trained by ``train`` and scored by the evaluator."""
 
 import json
 import time
@@ -7,11 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.child_process import run_in_child
-from benchmarks.peers.exchange import Settings
 from benchmarks.peers.score import BUDGETS
 from multitudes.batches.held_out import HeldOut
-from multitudes.config import parse
 from multitudes.data.prepared import PreparedData
 from multitudes.evaluation.baselines import Baselines
 from multitudes.evaluation.outcomes import ListKey, Measures
@@ -21,41 +18,6 @@ from multitudes.retrieval.scorer import catalogue
 from multitudes.training.config import RunConfig
 from multitudes.training.loop import train
 from multitudes.training.runs import Run
-
-
-def run_config(method: str, settings: Settings) -> RunConfig:
-    """Return a run's settings; half of the negatives come from the batch, as they do by default."""
-    in_batch = settings.negatives // 2
-    model = {
-        "width": settings.width,
-        "history": settings.history,
-        "dropout": settings.dropout,
-        "sequence": {"blocks": settings.blocks},
-        "interests": settings.interests,
-    }
-    loop = {
-        "batch_size": settings.batch_size,
-        "window": settings.window,
-        "in_batch": in_batch,
-        "uniform": settings.negatives - in_batch,
-        "learning_rate": settings.learning_rate,
-        "epochs": settings.epochs,
-        "epoch_batches": 0,  # an epoch is the whole data, as it is for the peers
-    }
-    run = {"method": method, "seed": settings.seed, "model": model, "train": loop}
-    return parse(RunConfig, run, f"benchmarks.peers, {method}")
-
-
-def train_in_child(prepared: PreparedData, method: str, settings: Settings, out: Path, threads: int) -> dict[str, Any]:
-    """Train in a process of its own and return what a peer's report says."""
-    given: dict[str, Any] = {"prepared": str(prepared.path), "method": method, "settings": settings._asdict()}
-    outcome = run_in_child(train_and_report, threads, out=str(out), **given)
-    return {**outcome.value, "peak_mib": outcome.peak_mib}
-
-
-def train_and_report(prepared: str, method: str, settings: dict[str, Any], out: str) -> dict[str, Any]:
-    """Train and return targets, seconds and validation hit rate of every epoch, and the best one by validation."""
-    return train_run(PreparedData.open(prepared), run_config(method, Settings(**settings)), Path(out))
 
 
 def train_run(prepared: PreparedData, config: RunConfig, out: Path) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from benchmarks.peers.exchange import Sequences, lists_file
 from multitudes.batches.held_out import HeldOut
 from multitudes.errors import DataError
 from multitudes.evaluation.list_metrics import ItemFacts
-from multitudes.evaluation.outcomes import ListKey, Measures, list_measures
+from multitudes.evaluation.outcomes import list_measures
 
 BUDGETS = (10, 100)
 
@@ -57,8 +57,3 @@ def check_lists(list_BN: NDArray[np.int64], seen: Sequences, n_items: int, name:
         past = seen.item[seen.offset[row] : seen.offset[row + 1]]
         if len(np.unique(listed)) < len(listed) or np.isin(listed, past).any():
             raise DataError(f"{name}: user {seen.user[row]} gets an item twice or one that is in the history")
-
-
-def list_outcomes(name: str, list_BN: NDArray[np.int64], held: HeldOut, facts: ItemFacts) -> dict[ListKey, Measures]:
-    """Return what each user got from the beginning of each list, at every budget."""
-    return {ListKey(name, n): list_measures(list_BN[:, :n], held, facts) for n in BUDGETS if n <= list_BN.shape[1]}

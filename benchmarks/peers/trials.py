@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 
 from benchmarks.child_process import limited_environment, run_in_child
 from benchmarks.machine import ROOT
+from benchmarks.memory import peak_mib
 from benchmarks.peers import ours
-from benchmarks.peers.compare import failure
-from benchmarks.peers.exchange import Clock, Settings, Task, peak_mib, write_targets, write_task
+from benchmarks.peers.exchange import Clock, Settings, Task, write_targets, write_task
 from benchmarks.peers.export import evaluated_users
 from benchmarks.peers.score import BUDGETS, learning_curve
 from benchmarks.peers.systems import System, Trial
@@ -122,7 +122,8 @@ def _run_peer(command: Sequence[str], trial: Trial, folder: Path) -> str | None:
             if not (folder / "report.json").exists():
                 raise
             return None
-    return failure(peer.returncode, log)
+    lines = log.read_text(encoding="utf-8").strip().splitlines()
+    return f"ended with {peer.returncode}: {lines[-1] if lines else 'no word'}" if peer.returncode else None
 
 
 def _own_trial(variant: str, trial: Trial, settings: Settings, data: Data, folder: Path) -> Finished:

@@ -1,4 +1,4 @@
-"""``python -m benchmarks.peers.converged_page``: records/peers.md, from the JSON of ``converged`` alone."""
+"""``python -m benchmarks.peers.page``: records/peers.md, from the JSON of the comparison alone."""
 
 import argparse
 import json
@@ -8,7 +8,7 @@ from typing import Any
 
 from benchmarks.machine import ROOT
 from benchmarks.markdown import format_interval, format_number, table
-from benchmarks.peers.converged import RESULTS
+from benchmarks.peers.__main__ import RESULTS
 from benchmarks.peers.systems import SYSTEMS, System
 from multitudes.atomic import write_text
 
@@ -16,9 +16,9 @@ Record = Mapping[str, Any]
 _CORRECTED = "RecTools EASE corrected"
 _HEAD = """# Other libraries, trained to the end
 
-Written by `python -m benchmarks.peers.converged_page` from `benchmarks/results/peers-converged.json`; do not edit.
-Measure with `make bench-peers-converged PREPARED="DIR …"`: what is finished is not repeated, what is missing below is
-run. Speed at equal settings is in [speed.md](speed.md#peers).
+Written by `python -m benchmarks.peers.page` from `benchmarks/results/peers.json`; do not edit.
+Measure with `make bench-peers PREPARED="DIR …"`: what is finished is not repeated, what is missing below is
+run. Speed at equal settings is in [findings.md](findings.md#other-libraries-at-equal-settings).
 
 """
 _TEXT = """
@@ -143,7 +143,7 @@ def _same_ease(systems: Record) -> str:
 
 def main() -> None:
     """Write the page."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.peers.converged_page", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.peers.page", description=__doc__)
     parser.add_argument("results", nargs="?", type=Path, default=RESULTS)
     parser.add_argument("--out", type=Path, default=ROOT / "records" / "peers.md")
     given = parser.parse_args()
