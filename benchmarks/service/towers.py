@@ -46,7 +46,7 @@ def write_tower(method: Method, centre_TD: Vectors, history: int, file: Path) ->
     """Write the user tower of a method, for topics with these centres."""
     torch.manual_seed(SEED)
     width = centre_TD.shape[1]
-    config = UserTowerConfig(width=width, interests=INTERESTS, history=history, similarity="cosine", temperature=0.1)
+    config = UserTowerConfig(width=width, interests=INTERESTS, history=history, similarity="cosine")
     nothing = ItemFeatures(torch.zeros(1, 1, dtype=torch.int64), torch.zeros(1, 0), torch.zeros(1, 0))
     model = TwoTower(config, method, nothing, DataSizes(len(centre_TD), actions=1, user_features=0))
     with torch.no_grad():

@@ -28,8 +28,9 @@ class _TowerConfig(Config):
     interests: int = Field(4, ge=1, le=64, description="K, implicit interests per user (the paper serves 7)")
     history: int = Field(50, ge=1, description="L, most recent events that the tower reads")
     dropout: float = Field(0.3, ge=0, lt=1, description="dropout on the history and in the hidden layers")
-    similarity: Similarity = Field("dot", description="dot: plain inner product; cosine: both sides of unit length")
-    temperature: float = Field(0.07, gt=0, description="cosine: divides the similarity")
+    similarity: Similarity = Field(
+        "dot", description="dot: plain inner product; cosine: both sides of unit length, over .07"
+    )
     unconditioned: bool = Field(
         True, description="keep the unconditioned vector beside the interests; single, transformer and joint always do"
     )
