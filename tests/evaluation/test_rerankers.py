@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from multitudes.evaluation.rerankers import cosines, dpp, mmr, relevance, steck
+from multitudes.evaluation.reranked import cosines, dpp, mmr, relevance, steck
 
 M, N, TASTES, USERS = 12, 6, 3, 4
 

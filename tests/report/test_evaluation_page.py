@@ -182,20 +182,6 @@ def test_an_absent_baseline_is_named_with_its_reason(result):
         assert "ease is absent: too many items." in text
 
 
-def test_a_result_of_an_earlier_version_is_shown_without_what_it_has_not(result):
-    later = ("baselines", "strongest_baseline", "item_map")
-    old = {key: value for key, value in result.items() if key not in later}
-    old["samples"] = [
-        person | {"candidates": [{"title": "a", "interest": "b", "hit": True}]} for person in result["samples"]
-    ]
-    for person in old["samples"]:
-        del person["history"]
-    page = evaluation_page(old, EPOCHS)
-    assert 'class="map"' not in page
-    for text in (text_of(page), printed(old, 300)):
-        assert "strongest baseline" not in text
-
-
 def test_another_result_gives_another_page(result, page):
     changed = json.loads(json.dumps(result))
     changed["methods"]["popularity"]["hr@4"]["mean"] = 0.98765

@@ -16,7 +16,6 @@ from multitudes.nn.crossing import build_crossing, mlp
 from multitudes.nn.interest_assignment import ImplicitInterests, Interests, Partition, with_conditions_of_others
 from multitudes.nn.interests.conditional import Conditional, is_topic
 from multitudes.nn.interests.random_partition import replace_by_random_partition
-from multitudes.nn.interests.unconditioned import Unconditioned
 from multitudes.nn.methods import METHODS, ImplicitName, Method, interest_class
 from multitudes.nn.primitives import l2_normalize, mean_where
 from multitudes.nn.sequence_encoder import build_sequence_encoder, rows_at
@@ -41,6 +40,21 @@ class TowerOutput(NamedTuple):
 
     interests: Interests
     assignment_BL: Tensor  # the column of each event's implicit interest, -1 = none
+
+
+class Unconditioned(nn.Module):
+    """One learned condition, the same for every user, so that the vector depends only on the user's features."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.condition_D = nn.Parameter(torch.zeros(width))
+
+    def forward(self, known_B: Tensor) -> Interests:
+        """Return K = 1 interest; it exists where ``known_B``: the user has a history or followed topics."""
+        batch = known_B.shape[0]
+        vectors_BKD = self.condition_D.expand(batch, 1, -1)
+        mask_BK = known_B.unsqueeze(1)
+        return Interests(vectors_BKD, mask_BK.to(vectors_BKD.dtype), mask_BK)
 
 
 class UserTower(nn.Module):

@@ -109,7 +109,7 @@ def segments_table(result: dict[str, Any]) -> Table:
     rows: list[list[Cell | str]] = []
     for segmentation, parts in result["segments"].items():
         for part, segment in ((part, segment) for part, segment in parts.items() if segment["targets"]):
-            gains = segment.get("minus_unconditioned", {})  # absent from an earlier version
+            gains = segment.get("minus_unconditioned", {})  # absent without that vector
             rates = {system: format_number(segment["methods"][system][key]["mean"]) for system in (first, *others)}
             cells = [gain_cell(gains[m][key], rates[m]) if m in gains else Cell(rates[m]) for m in others]
             rows.append([segment_label(segmentation, part), f"{segment['targets']:,}", rates[first], *cells])

@@ -203,7 +203,7 @@ def verdict_words(difference: Estimate) -> str:
 
 def explain_absence(result: dict[str, Any]) -> list[str]:
     """Return a sentence for each baseline that could not be fitted."""
-    absent = {name: record["absent"] for name, record in result.get("baselines", {}).items() if "absent" in record}
+    absent = {name: record["absent"] for name, record in result["baselines"].items() if "absent" in record}
     return [f"{name} is absent: {reason}." for name, reason in absent.items()]
 
 

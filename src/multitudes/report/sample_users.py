@@ -1,6 +1,6 @@
 """Sample users of an evaluation as HTML: interests on a map of the items and a timeline, candidates with reasons.
 
-Drawn as in the explorer, without a script. Results of an earlier version have no map and no timeline.
+Drawn as in the explorer, without a script.
 """
 
 from collections import Counter
@@ -16,8 +16,7 @@ _LEAST_SHARE = 0.005  # of the list; a smaller one is not worth a row, unless th
 
 def sample_users_section(result: dict[str, Any]) -> str:
     """Return a card for each sample user of a result; empty without sample users."""
-    points = result.get("item_map", [])
-    cards = "\n".join(_user_card(user, points) for user in result["samples"])
+    cards = "\n".join(_user_card(user, result["item_map"]) for user in result["samples"])
     if not cards:
         return ""
     about = (
@@ -31,7 +30,7 @@ def _user_card(user: dict[str, Any], points: list[list[float]]) -> str:
     follows = f"; follows {', '.join(user['follows'])}" if user["follows"] else ""
     about = f"{user['events']:,} events{follows}; {user['hits']} of {user['targets']} targets found"
     colours = interest_colours(user["interests"])
-    picture = _map(user, points, colours) if user.get("history") else ""
+    picture = _map(user, points, colours) if user["history"] else ""
     return (
         f'<section class="user"><h3>User {escape(str(user["user_id"]))}</h3>\n'
         f'<p class="soft">{escape(about)}</p>\n'
@@ -55,7 +54,7 @@ def _map(user: dict[str, Any], points: list[list[float]], colours: dict[int | No
     specks = "".join(f"M{x:.0f} {y:.0f}h0" for x, y in (_point(*point) for point in points))
     halos = "".join(_circle(one, "halo", 14, colours.get(one["interest"], "")) for one in past)
     dots = "".join(_circle(one, "dot", 4, colours.get(one["interest"], "")) for one in past)
-    rings = "".join(_circle(one, "ring", 5.5, colours.get(one.get("brought_by"), colours[None])) for one in next_ones)
+    rings = "".join(_circle(one, "ring", 5.5, colours.get(one["brought_by"], colours[None])) for one in next_ones)
     badges = "".join(_badge(column, past, colours[column]) for column in colours if column is not None)
     label = (
         f"Map of the items with {len(past)} events and {len(next_ones)} candidates; what it shows is listed beside it"
@@ -91,11 +90,11 @@ def _badge(column: int, past: list[dict[str, Any]], colour: str) -> str:
 
 def _interests(user: dict[str, Any], colours: dict[int | None, str]) -> str:
     """Return each interest with its share of the list, its events on the timeline, and its newest items."""
-    brought = Counter(candidate.get("brought_by") for candidate in user["candidates"])
+    brought = Counter(candidate["brought_by"] for candidate in user["candidates"])
     shown = [
         one for one in user["interests"] if one["share"] >= _LEAST_SHARE or one["n_items"] or brought[one["column"]]
     ]
-    rows = "".join(_interest(one, user.get("history", []), colours[one["column"]]) for one in shown)
+    rows = "".join(_interest(one, user["history"], colours[one["column"]]) for one in shown)
     return f"{rows}{_axis(user.get('history', []))}"
 
 
@@ -145,8 +144,8 @@ def _axis(history: list[dict[str, Any]]) -> str:
 def _candidates(user: dict[str, Any], colours: dict[int | None, str]) -> str:
     rows = []
     for one in user["candidates"]:
-        hit, own = " class=hit" if one["hit"] else "", " and ".join(one.get("because", []))
-        because, column = f"because of {own}" if own else one["interest"], one.get("brought_by")
+        hit, own = " class=hit" if one["hit"] else "", " and ".join(one["because"])
+        because, column = f"because of {own}" if own else one["interest"], one["brought_by"]
         swatch = "" if column is None else _swatch(colours.get(column, colours[None]), str(column))
         rows.append(
             f"<li><span{hit}>{escape(one['title'])}</span><br><span class=soft>{swatch}{escape(because)}</span></li>"

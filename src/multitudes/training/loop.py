@@ -104,7 +104,7 @@ def fit(
     ranks: Ranks = SINGLE_PROCESS,
     progress: Progress = silent,
 ) -> None:
-    """Train a model, on one or several ranks, and write its run folder.
+    """Train a model, on one or several ranks, and write its run folder; what ``train`` has too is described there.
 
     On CPUs, equal data, settings, machine, versions, number of ranks and of threads of each give identical weights,
     whether or not training was interrupted.
@@ -121,11 +121,8 @@ def fit(
         progress: reports progress.
 
     Raises:
-        UsageError: ``out`` exists and ``resume`` and ``overwrite`` are off, it was started with other settings or data,
-            another process trains into it, or the method cannot be trained by several ranks or micro batches.
+        UsageError: also if the method cannot be trained by several ranks or micro batches.
         UnavailableError: another rank ended, or did not respond in time.
-        MultitudesError: the loss is no longer finite.
-        KeyboardInterrupt: after Ctrl-C, once the state is saved.
     """
     out = Path(out)
     # Checked first, so that no folder is left behind.
