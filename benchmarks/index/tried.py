@@ -24,7 +24,7 @@ from benchmarks.index.world import EXCLUDED, World, first_distinct, topic_of
 from benchmarks.machine import ROOT
 from benchmarks.timing import round_figure, time_calls
 from multitudes.index import inverted
-from multitudes.index.engine import DEFAULT_TARGET, Level, QueryLevels, no_exclusions, tuning_from_record
+from multitudes.index.engine import DEFAULT_TARGET, ExcludedRows, Level, QueryLevels, tuning_from_record
 from multitudes.index.exact import ExactIndex
 from multitudes.index.factory import load_index
 from multitudes.index.files import checksum, read_description
@@ -60,7 +60,7 @@ def selector(world: World, folder: Path) -> Figures:
     engine = InvertedLists(faiss.read_index(str(folder / FAISS_FILE)))
     query_levels = QueryLevels.from_levels([_deep_enough(tuning.levels, _EACH)] * world.user_BKD.shape[1])
     among = [
-        no_exclusions(len(world.item_nD))
+        ExcludedRows(np.zeros(0, dtype=np.int64), len(world.item_nD))
         .with_rows(np.sort(first_distinct(world.best_of(user), EXCLUDED) - 1))
         .allowed_bits
         for user in range(len(world.user_BKD))

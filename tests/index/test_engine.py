@@ -3,9 +3,10 @@
 import numpy as np
 
 from multitudes.index import inverted
-from multitudes.index.engine import Level, QueryLevels, no_exclusions
+from multitudes.index.engine import ExcludedRows, Level, QueryLevels
 
 ITEMS = 61  # no multiple of eight: the last byte of a bitmap is not full
+NOTHING = ExcludedRows(np.zeros(0, np.int64), ITEMS)
 VECTORS = np.random.default_rng(0).standard_normal((ITEMS, 4)).astype(np.float32)
 
 
@@ -16,20 +17,22 @@ def test_all_but_the_excluded_rows_are_proposed():
         QueryLevels.from_levels([Level(ITEMS, engine.efforts()[-1], ITEMS, 1.0, 1.0, 1.0)] * 3),
         np.full(3, ITEMS),
     )
-    out = no_exclusions(ITEMS).with_rows(without)
+    out = NOTHING.with_rows(without)
     row_QM = engine.propose(VECTORS[:3], levels, wanted, out.allowed_bits)
     for row_M in row_QM:
         assert sorted(row_M[row_M >= 0].tolist()) == sorted(set(range(ITEMS)) - set(without.tolist()))
-    everything = engine.propose(VECTORS[:3], levels, wanted, no_exclusions(ITEMS).allowed_bits)
+    everything = engine.propose(VECTORS[:3], levels, wanted, NOTHING.allowed_bits)
     assert np.isin(without, everything).all(), "control: without an exclusion they are proposed"
 
 
 def test_exclusions_add_up_and_do_not_change_earlier_ones():
-    first = no_exclusions(ITEMS).with_rows(np.array([3, 9, 60]))
+    first = NOTHING.with_rows(np.array([3, 9, 60]))
     both = first.with_rows(np.array([0, 9]))
-    for out, rows in ((no_exclusions(ITEMS), []), (first, [3, 9, 60]), (both, [0, 3, 9, 60])):
+    assert NOTHING.with_rows(NOTHING.row_E).allowed_bits is None
+    for out, rows in ((first, [3, 9, 60]), (both, [0, 3, 9, 60])):
         assert out.row_E.tolist() == rows
-        assert np.flatnonzero(np.unpackbits(out.bits, bitorder="little")[:ITEMS] == 0).tolist() == rows
+        assert out.allowed_bits is not None
+        assert np.flatnonzero(np.unpackbits(out.allowed_bits, bitorder="little")[:ITEMS] == 0).tolist() == rows
 
 
 def test_the_proposals_of_a_query_do_not_depend_on_other_queries():

@@ -11,7 +11,7 @@ from multitudes.errors import ArtefactError
 from multitudes.evaluation.config import EvaluateConfig
 from multitudes.evaluation.evaluate import evaluate, save
 from multitudes.report.document import to_terminal
-from multitudes.report.evaluation_page import evaluation_page, write_evaluation_page
+from multitudes.report.evaluation_page import evaluation_blocks, write_evaluation_page
 from multitudes.report.evaluation_tables import comparison_table, evaluation_tables
 from multitudes.report.formatting import (
     NOT_COMPARED,
@@ -22,6 +22,7 @@ from multitudes.report.formatting import (
     negate,
     verdicts,
 )
+from multitudes.report.html_elements import html_page
 from multitudes.retrieval.config import RetrieveConfig
 from tests.evaluation.worlds import FakeRun, prepared
 from tests.report.markup import assert_it_asks_for_nothing_from_outside_and_runs_no_script, assert_well_formed, text_of
@@ -65,6 +66,10 @@ def run(tmp_path_factory):
 @pytest.fixture(scope="module")
 def result(run):
     return json.loads((run / "evaluation-test.json").read_text())
+
+
+def evaluation_page(result, epochs):
+    return html_page("run", evaluation_blocks(result, epochs), "users.css")
 
 
 @pytest.fixture(scope="module")

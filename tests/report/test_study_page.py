@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 
 from multitudes.report.formatting import CONTROL_LABELS, format_difference, format_interval
+from multitudes.report.html_elements import html_page
 from multitudes.report.study_page import (
     conclusion,
     describe_data,
     describe_split,
     explain_verdicts,
-    study_page,
+    study_blocks,
     write_study_page,
 )
 from multitudes.report.study_tables import beats_controls, ranks_table, verdicts_table
@@ -30,6 +31,10 @@ GAINS = {
     "<odd>": -0.1,
     "popularity": -0.15,
 }
+
+
+def study_page(summary):
+    return html_page(str(summary["name"]), study_blocks(summary), "study.css")
 
 
 @pytest.fixture(scope="module")

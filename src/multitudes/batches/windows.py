@@ -26,41 +26,24 @@ class WindowBatch(NamedTuple):
     seed: int  # of the random draws for its rows
 
 
-class Tiling:
-    """All windows of an epoch, stored as the first target of each; a window ends where the next begins."""
-
-    def __init__(self, starts: Bitset) -> None:
-        self._starts = starts
-
-    def __len__(self) -> int:
-        """Return the number of windows."""
-        return len(self._starts)
-
-    def first_targets(self, window_B: NDArray[np.integer]) -> NDArray[np.int64]:
-        """Return the first target of some windows, given by number."""
-        return self._starts.select(window_B)
-
-    def bounds(self, window_B: NDArray[np.integer]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Return the first target of some windows, given by number, and one past their last."""
-        last_B = window_B == len(self) - 1
-        next_B = self._starts.select(np.where(last_B, window_B, window_B + 1))
-        return self.first_targets(window_B), np.where(last_B, self._starts.size, next_B)
-
-
 class EpochBatches:
     """The batches of an epoch, each computed when it is reached."""
 
-    def __init__(self, tiling: Tiling, batches: list[NDArray[np.integer]], seed: int, epoch: int) -> None:
-        self._tiling, self._batches, self._stream = tiling, batches, (seed, "conditions", epoch)
+    def __init__(self, starts: Bitset, batches: list[NDArray[np.integer]], seed: int, epoch: int) -> None:
+        """Take the first target of every window, and the windows of each batch by number."""
+        self._starts, self._batches, self._stream = starts, batches, (seed, "conditions", epoch)
 
     def __len__(self) -> int:
         """Return the number of batches."""
         return len(self._batches)
 
     def __iter__(self) -> Iterator[WindowBatch]:
-        """Yield the batches."""
-        for number, windows in enumerate(self._batches):
-            yield WindowBatch(*self._tiling.bounds(windows), stream_seed(*self._stream, number))
+        """Yield the batches; a window ends where the next begins."""
+        for number, window_B in enumerate(self._batches):
+            last_B = window_B == len(self._starts) - 1
+            next_B = self._starts.select(np.where(last_B, window_B, window_B + 1))
+            stop_B = np.where(last_B, self._starts.size, next_B)
+            yield WindowBatch(self._starts.select(window_B), stop_B, stream_seed(*self._stream, number))
 
 
 class WindowSampler:
@@ -86,13 +69,13 @@ class WindowSampler:
         ``max_batches`` ends the epoch early; the next epoch is shuffled again.
         """
         random = generator(seed, "examples", epoch)
-        tiling = self.tile(random)
-        return EpochBatches(tiling, self._bucket_by_length(tiling, batch_size, random, max_batches), seed, epoch)
+        starts = self.tile(random)
+        return EpochBatches(starts, self._bucket_by_length(starts, batch_size, random, max_batches), seed, epoch)
 
-    def tile(self, random: np.random.Generator) -> Tiling:
-        """Tile each user's positives with windows, starting at a random phase."""
+    def tile(self, random: np.random.Generator) -> Bitset:
+        """Tile each user's positives with windows, from a random phase on; return the first target of each window."""
         phase_U = random.integers(0, self.window, size=self.prepared.n_users)
-        return Tiling(Bitset(self._window_starts(users, phase_U[users]) for users in user_chunks(self.prepared)))
+        return Bitset(self._window_starts(users, phase_U[users]) for users in user_chunks(self.prepared))
 
     def _window_starts(self, users: slice, phase_U: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Return for each target of some users whether a window begins with it."""
@@ -109,21 +92,21 @@ class WindowSampler:
         return np.asarray(is_start_T)
 
     def _bucket_by_length(
-        self, tiling: Tiling, batch_size: int, random: np.random.Generator, max_batches: int | None
+        self, starts: Bitset, batch_size: int, random: np.random.Generator, max_batches: int | None
     ) -> list[NDArray[np.integer]]:
         """Shuffle the windows into batches; within a bucket of batches, histories of similar length share a batch.
 
         A batch is as wide as its longest history, so mixed lengths would spend most of a step on padding.
         """
         order: NDArray[np.integer] = np.arange(
-            len(tiling), dtype=np.int32 if len(tiling) <= np.iinfo(np.int32).max else np.int64
+            len(starts), dtype=np.int32 if len(starts) <= np.iinfo(np.int32).max else np.int64
         )
         random.shuffle(order)  # draws the same as `permutation`, which needs 8 bytes per window
         bucket, batches = batch_size * BUCKET_BATCHES, -(-len(order) // batch_size)
         chosen = random.permutation(batches)[:max_batches]
         for first in np.unique(chosen // BUCKET_BATCHES * bucket).tolist():  # only buckets with a batch in this epoch
             windows = order[first : first + bucket]
-            past = self.prepared.event_past[self.position.select(tiling.first_targets(windows))]
+            past = self.prepared.event_past[self.position.select(starts.select(windows))]
             windows[:] = windows[np.argsort(np.minimum(past, self.history), kind="stable")]
         bucketed = [order[batch * batch_size : (batch + 1) * batch_size] for batch in chosen.tolist()]
         if max_batches is None:

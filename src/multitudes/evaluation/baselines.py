@@ -9,6 +9,7 @@ Legend: B users · I items · N places.
 
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -42,8 +43,15 @@ _NO_ITEMS = np.empty(0, dtype=np.int64)
 class Baselines:
     """The baselines of a data set; data that all users share is computed once."""
 
-    def __init__(self, prepared: PreparedData, models: "ListedModels | None" = None) -> None:
-        self._prepared, self._models = prepared, models
+    def __init__(
+        self,
+        prepared: PreparedData,
+        models: Mapping[str, ModelBaseline] = MappingProxyType({}),
+        users: Mapping[TargetKind, Items] = MappingProxyType({}),
+    ) -> None:
+        """Take the data, and the fitted baselines, of which ``users`` have lists, by kind of targets and ascending."""
+        self._prepared, self._users = prepared, users
+        self._models = {name: model for name, model in models.items() if model.lists}
         users_I, events_I = user_counts(prepared), prepared.item_count
         self._popular: dict[TargetKind, Items] = {
             "new": items_by_popularity(users_I, events_I),
@@ -78,8 +86,9 @@ class Baselines:
         lists = {"popularity": fill_lists([_NO_ITEMS] * len(held), popular, seen, length)}
         if self._recent:
             lists["recent_popularity"] = fill_lists([_NO_ITEMS] * len(held), self._recent[kind], seen, length)
-        if self._models is not None:
-            lists |= self._models.lists(held, kind, length)
+        if self._models:
+            row_B = np.searchsorted(self._users[kind], held.user_B)
+            lists |= {name: model.lists[kind][row_B, :length] for name, model in self._models.items()}
         co_visited = co_visitation.co_visitation_candidates(self._co_visitation, histories, length)
         lists["covisit"] = fill_lists(co_visited, popular, seen, length)
         lists["followed_topics"] = fill_lists(followed, popular, seen, length)
@@ -90,20 +99,6 @@ class Baselines:
     def _followed_topic_items(self, user: int, kind: TargetKind, depth: int) -> Items:
         by_topic = self._by_topic[kind]
         return interleave([by_topic[topic][:depth] for topic in self._prepared.followed_topics(user)])
-
-
-class ListedModels:
-    """The fitted baselines, with the lists of all users of an evaluation."""
-
-    def __init__(self, models: Mapping[str, ModelBaseline], held: HeldOut, kinds: Sequence[TargetKind]) -> None:
-        self._models = {name: model for name, model in models.items() if model.lists}
-        self._users = {kind: targets_of_kind(held, kind).user_B for kind in kinds}
-        self.records = {name: model.record for name, model in models.items()}
-
-    def lists(self, held: HeldOut, kind: TargetKind, length: int) -> dict[str, NDArray[np.int64]]:
-        """Return the lists (B, N) of some of the users, by baseline."""
-        row_B = np.searchsorted(self._users[kind], held.user_B)
-        return {name: model.lists[kind][row_B, :length] for name, model in self._models.items()}
 
 
 def fit_baselines(
@@ -129,8 +124,8 @@ def fit_baselines(
     if choice == "cheap":
         return Baselines(prepared), {}
     models = model_baselines(prepared, held, kinds, max(budgets), main_budget(budgets), progress)
-    listed = ListedModels(models, held, kinds)
-    return Baselines(prepared, listed), listed.records
+    users = {kind: targets_of_kind(held, kind).user_B for kind in kinds}
+    return Baselines(prepared, models, users), {name: model.record for name, model in models.items()}
 
 
 def items_by_topic(prepared: PreparedData, order: Items) -> list[Items]:

@@ -75,7 +75,7 @@ def model_baselines(
         kinds: kinds of targets; for first-time targets the history is excluded.
         length: N.
         budget: the main budget; tuning counts the hits among so many candidates.
-        progress: called with the number of fits done.
+        progress: called with the number of baselines done.
     """
     if reason := _absence(prepared, len(held) * length):
         return {name: ModelBaseline({}, {"absent": reason}) for name in GRIDS}
@@ -109,7 +109,6 @@ class _Fitting:
 
     def __init__(self, prepared: PreparedData, cache: BaselineCache, progress: Progress) -> None:
         self._prepared, self._cache, self._progress = prepared, cache, progress
-        self._done, self._total = 0, sum(len(grid) + 1 for grid in GRIDS.values())
 
     def baselines(
         self, held: HeldOut, kinds: Sequence[TargetKind], length: int, budget: int
@@ -117,12 +116,12 @@ class _Fitting:
         """Return all of them, by name; see ``model_baselines``."""
         found = {}
         for number, name in enumerate(GRIDS):
-            self._done = sum(len(grid) + 1 for grid in list(GRIDS.values())[:number])
+            self._progress(number, len(GRIDS), f"baseline {name}")
             try:
                 found[name] = self._baseline(name, held, kinds, length, budget)
             except UsageError as error:
                 found[name] = ModelBaseline({}, {"absent": str(error)})
-        self._progress(self._total, self._total, "baselines")
+        self._progress(len(GRIDS), len(GRIDS), "baselines")
         return found
 
     def _baseline(
@@ -136,7 +135,7 @@ class _Fitting:
         lists_key = [name, record["settings"], list(kinds), length, held.user_B, held.end_B, held.target_is_first_time]
         lists = self._cache.read_lists(lists_key)
         if lists is None:
-            model = model or self._fit(name, record["settings"])
+            model = model or fit_model(name, self._matrix, record["settings"])
             users = {kind: targets_of_kind(held, kind) for kind in kinds}
             lists = {kind: self._list(model, users[kind], kind, length) for kind in kinds}
             self._cache.write_lists(lists_key, lists)
@@ -150,18 +149,13 @@ class _Fitting:
         record: dict[str, Any] = {"settings": None, "users": len(users), "trials": []}
         highest, best = -1.0, None
         for settings in grid:
-            model = self._fit(name, settings)
+            model = fit_model(name, self._matrix, settings)
             rate = self._hit_rate(model, users, budget) if len(users) else 0.0
             if rate > highest:
                 highest, best, record["settings"] = rate, model, dict(settings)
             record["trials"].append({**settings, f"hr@{budget}": rate if len(users) else None})
         assert best is not None
         return record, best
-
-    def _fit(self, name: str, settings: Settings) -> LinearModel:
-        self._progress(self._done, self._total, f"baseline {name}")
-        self._done += 1
-        return fit_model(name, self._matrix, settings)
 
     def _hit_rate(self, model: LinearModel, users: HeldOut, budget: int) -> float:
         """Return the hit rate on first-time targets."""

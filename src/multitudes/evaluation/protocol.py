@@ -262,7 +262,7 @@ class Evaluator:
         """Return the measures of all systems for those users who have targets of a kind."""
         row_B = np.searchsorted(users.held.user_B, held.user_B)
         histories = [users.histories[b] for b in row_B.tolist()]
-        excluded = self._exclusion(items_to_exclude(histories, kind))
+        excluded = Exclusion.of_items(items_to_exclude(histories, kind), len(self._item_ID))
         lists = self._lists(users, row_B, excluded)
         labels = self._segments.labels(held) if self._segments else None
         reference = self._reference.interests(self._run.prepared, held)
@@ -303,9 +303,6 @@ class Evaluator:
             found = search_system(vectors, self._catalogue, budgets, excluded.items, system.config, own)
             lists |= {ListKey(system.name, n): ranked_lists(candidates, n) for n, candidates in found.items()}
         return lists
-
-    def _exclusion(self, items: Sequence[NDArray[np.int64]]) -> Exclusion:
-        return Exclusion.of_items(items, len(self._item_ID))
 
     def _interests(self, held: HeldOut, vectors: UserVectors, lists: dict[ListKey, RankedLists]) -> Measures:
         budget = main_budget(self._budgets)

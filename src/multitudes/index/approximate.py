@@ -28,7 +28,6 @@ from multitudes.index.engine import (
     QueryLevels,
     StoredEngine,
     Tuning,
-    no_exclusions,
     tuning_from_record,
 )
 from multitudes.index.item_table import ItemTable, TableSegment, cache_by_topic
@@ -68,7 +67,7 @@ class ApproximateIndex(TableSegment):
         self._engine, self._tuning = engine, tuning
         self._topic_vectors, self._topic_mask = cache_by_topic(table.topic_vectors), cache_by_topic(table.topic_mask)
         self._score_distribution = ScoreDistribution(table)
-        self._tombstones = no_exclusions(len(table))
+        self._tombstones = ExcludedRows(table.ids[:0], len(table))
 
     def search(
         self,

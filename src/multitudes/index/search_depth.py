@@ -6,13 +6,11 @@ excluded items with a higher score. The scores of the excluded items are one sma
 is unknown before the search, so it is estimated from how far above the mean a result of that rank was at tuning time. A
 wrong estimate costs time and never recall: the search itself shows the score, and so the depth.
 
-Legend: Q queries · N results · L levels · E excluded items · R ranks · S sampled items · W queries not done yet · D
-dimensions.
+Legend: Q queries · N results · E excluded items · S sampled items · D dimensions.
 """
 
 from collections.abc import Sequence
 from functools import cached_property
-from math import ceil, exp
 from typing import NamedTuple
 
 import numpy as np
@@ -24,7 +22,6 @@ from multitudes.index.protocol import identity_runs
 
 DEPTH_TOLERANCE = 1.03  # a search this much deeper than tuned is almost as reliable; a level has more to spare
 _EXCLUDED_SAMPLE = 1_000  # excluded items, evenly spaced: an estimate needs no more of many thousands
-_FIRST_CHUNK = 16  # of excluded items: usually few score above the last result
 _MARGIN = 1.2  # a level too deep costs a little effort, one too shallow a second search
 _ITEM_SAMPLE = 2048  # enough to estimate mean and covariance
 
@@ -101,7 +98,7 @@ class ExcludedScores(NamedTuple):
         if not heights or self.score_QE.shape[1] == 0:
             return limit_Q.copy()
         mean_Q, deviation_Q = distribution.mean_and_deviation(query_QD)
-        height_QE = np.sort((self.score_QE - mean_Q[:, None]) / deviation_Q[:, None], axis=1)[:, ::-1]
+        height_QE = (self.score_QE - mean_Q[:, None]) / deviation_Q[:, None]
         last_rank_Q, middle_rank_Q = (
             _estimate_rank(height_QE, nth_Q, self.step_Q, heights) for nth_Q in (limit_Q, (limit_Q + 1) // 2)
         )
@@ -126,27 +123,17 @@ def _estimate_rank(
 ) -> NDArray[np.int64]:
     """Return the estimated rank, among all items, of the nth result that is not excluded.
 
-    It is nth + e for the first e such that at most e excluded items, whose heights fall, are above that rank.
+    It is nth plus the number of excluded items above that rank: the least such rank, reached from below.
 
     Args:
-        height_QE: of the excluded items: standard deviations above the mean score, descending.
+        height_QE: of the excluded items: standard deviations above the mean score.
         nth_Q: the result of each query.
         step_Q: number of excluded items that each of those stands for.
-        heights: (log depth, height) of the levels.
+        heights: (log depth, height) of the levels; beyond the deepest level the height is taken as constant.
     """
     log_depth_L, height_L = zip(*heights, strict=True)
-    excluded = height_QE.shape[1]
-    # Beyond the deepest level the height is taken as constant.
-    deepest = min(ceil(exp(log_depth_L[-1])), int((nth_Q + step_Q * excluded).max(initial=1)))
-    height_R = np.interp(np.log(np.arange(1, deepest + 1)), log_depth_L, height_L)
-    above_Q = np.full(len(nth_Q), excluded)  # if no e suffices, all are above
-    pending_W, start, width = np.arange(len(nth_Q)), 0, _FIRST_CHUNK
-    while len(pending_W) and start < excluded:
-        above_E = np.arange(start, min(start + width, excluded))
-        rank_WE = nth_Q[pending_W, None] + step_Q[pending_W, None] * above_E
-        np.clip(rank_WE, 1, deepest, out=rank_WE)
-        enough_WE = height_QE[pending_W, start : start + width] <= height_R.take(rank_WE - 1)
-        enough_W = enough_WE.any(axis=1)
-        above_Q[pending_W[enough_W]] = above_E[enough_WE[enough_W].argmax(axis=1)]
-        pending_W, start, width = pending_W[~enough_W], start + width, 2 * width
-    return np.asarray(nth_Q + step_Q * above_Q)
+    rank_Q, before_Q = nth_Q, None
+    while before_Q is None or (rank_Q > before_Q).any():
+        height_Q = np.asarray(np.interp(np.log(np.maximum(rank_Q, 1)), log_depth_L, height_L))
+        before_Q, rank_Q = rank_Q, nth_Q + step_Q * (height_QE > height_Q[:, None]).sum(axis=1)
+    return rank_Q

@@ -1,7 +1,7 @@
 """Tastes: clusters of item vectors, the same for all users.
 
 A list is divided among the tastes of a user's history (``retrieval.calibration``), and evaluations count how many of
-them a list serves (``evaluation.coverage``).
+them a list serves (``metrics.coverage``).
 
 Legend: N items · T tastes · D width.
 """

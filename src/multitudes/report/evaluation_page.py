@@ -31,7 +31,7 @@ from multitudes.report.formatting import (
     system_meanings,
     verdicts,
 )
-from multitudes.report.html_elements import html_page, write_html
+from multitudes.report.html_elements import write_html
 from multitudes.report.sample_users import sample_users_section
 
 # Roles differ in colour and shape, for print and for readers with colour blindness.
@@ -68,17 +68,12 @@ def read_epochs(run: Path) -> list[dict[str, Any]]:
     return [line for line in lines if "validation_hit_rate" in line]  # that of a linear model has only its speed
 
 
-def evaluation_page(result: dict[str, Any], epochs: list[dict[str, Any]]) -> str:
-    """Return the page. All its figures come from the result and the epochs."""
-    return html_page(_title(result), evaluation_blocks(result, epochs), "users.css")
-
-
 def _title(result: dict[str, Any]) -> str:
     return f"{result['method']} on {Path(result['data']['path']).name}"
 
 
 def evaluation_blocks(result: dict[str, Any], epochs: list[dict[str, Any]]) -> Iterator[Block]:
-    """Yield the content of the page."""
+    """Yield the content of the page. All its figures come from the result and the epochs."""
     own = result["method"]
     yield Heading(_title(result), 1)
     yield from (Text(line, "headline") for line in verdicts(result, own))

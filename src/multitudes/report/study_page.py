@@ -13,7 +13,7 @@ from multitudes.report.formatting import (
     format_number,
     system_meanings,
 )
-from multitudes.report.html_elements import html_page, write_html
+from multitudes.report.html_elements import write_html
 from multitudes.report.study_tables import (
     Row,
     data_set_tables,
@@ -30,12 +30,7 @@ _KIND_COLOURS = {"unconditioned": "#8a8f98", "implicit": "#0072b2", "explicit": 
 
 def write_study_page(summary: dict[str, Any], out: Path) -> None:
     """Write the report of a study's summary atomically to ``out``."""
-    write_html(out, str(summary["name"]), _html_blocks(summary), "study.css")
-
-
-def study_page(summary: dict[str, Any]) -> str:
-    """Return the HTML report. All its figures come from the summary."""
-    return html_page(str(summary["name"]), _html_blocks(summary), "study.css")
+    write_html(out, str(summary["name"]), study_blocks(summary), "study.css")
 
 
 def markdown_page(summary: dict[str, Any], words: str = "", picture: str = "", appendix: str = "") -> str:
@@ -85,7 +80,8 @@ def overview_chart(summary: dict[str, Any]) -> Chart | None:
     return interval_chart(rows, title, distinct_looks(row["group"] for row in rows))
 
 
-def _html_blocks(summary: dict[str, Any]) -> Iterator[Block]:
+def study_blocks(summary: dict[str, Any]) -> Iterator[Block]:
+    """Yield the content of the HTML report. All its figures come from the summary."""
     yield Heading(str(summary["name"]), 1)
     yield Contents((*summary["data"], *_LAST_SECTIONS))
     yield from _lead_blocks(summary)

@@ -20,7 +20,7 @@ from multitudes.nn.user_tower import implicit_method
 from multitudes.progress import Progress, silent
 from multitudes.run_record import append_metrics
 from multitudes.training import checkpoint
-from multitudes.training.checkpoint import Position, TrainingState
+from multitudes.training.checkpoint import TrainingState
 from multitudes.training.config import RunConfig
 from multitudes.training.distributed import SINGLE_PROCESS, Ranks
 from multitudes.training.execution import (
@@ -193,12 +193,13 @@ class _Loop:
         size, max_batches = settings.batch_size, settings.epoch_batches or None
         epoch = self.examples.windows.epoch_batches(size, seed, position.epoch, max_batches)
         trim_heap()  # frees the memory of shuffling
-        clock, targets, start_s = _Clock(position), 0, position.seconds
+        last_s, targets, start_s = time.perf_counter(), 0, position.seconds
         for windows in islice(epoch, position.batch, None):
             self._train_step(windows)
             targets += int((windows.stop_B - windows.start_B).sum())
             self._report_progress(len(epoch))
-            clock.read()
+            now_s = time.perf_counter()
+            position.seconds, last_s = position.seconds + now_s - last_s, now_s
             if self.ranks.any(bool(interrupted)):
                 return False
             if self.execution.checkpoint_steps and position.step % self.execution.checkpoint_steps == 0:
@@ -267,18 +268,6 @@ class _Loop:
                 self._run = TrainedRun(self.out, self._run.prepared, self.config, state.model)
                 rate = hit_rate(self._run, self.validation_users, self.config.train.eval_k)
         return self.ranks.broadcast([rate])[0]
-
-
-class _Clock:
-    """Adds the elapsed time to the seconds of a position, at each reading."""
-
-    def __init__(self, position: Position) -> None:
-        self._position, self._last = position, time.perf_counter()
-
-    def read(self) -> None:
-        now = time.perf_counter()
-        self._position.seconds += now - self._last
-        self._last = now
 
 
 def _check_divisible(prepared: PreparedData, config: RunConfig, micro_batches: int, ranks: Ranks) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from multitudes.batches.user_vectors import InterestKind
+from multitudes.data.arrays import expand_ranges
 from multitudes.data.own_items import prepared_items
 from multitudes.data.prepared import PreparedData
 from multitudes.index.protocol import Index
@@ -134,8 +135,7 @@ def recent_events(prepared: PreparedData, length: int) -> dict[str, NDArray[Any]
     """Return the event arrays of a release: the ``length`` most recent events of each user."""
     count_U = np.minimum(np.diff(prepared.event_offset), length)
     offset = np.concatenate([[0], np.cumsum(count_U)])
-    first_U = prepared.event_offset[1:] - count_U
-    position = np.arange(offset[-1]) + np.repeat(first_U - offset[:-1], count_U)
+    _, position = expand_ranges(prepared.event_offset[1:] - count_U, prepared.event_offset[1:])
     names = ("event_item", "event_time", "event_action", "event_valid")
     return {"event_offset": offset, **{name: getattr(prepared, name)[position] for name in names}}
 
