@@ -1,19 +1,11 @@
 """The test for sample ratio mismatch: it rejects arms that are not as large as planned, and only those."""
 
 import numpy as np
-import pytest
 from benchmarks.readout import errors
-from scipy.stats import chisquare
 
 from multitudes_lab.experiments.assignment import check_sample_ratio
 from multitudes_lab.experiments.lift import Lift, estimate_lift
 from multitudes_lab.experiments.moments import user_moments
-
-
-def test_the_check_is_pearsons_test_on_the_planned_shares():
-    found = check_sample_ratio({"a": 480, "b": 260, "c": 260}, {"a": 2, "b": 1, "c": 1})
-    assert found.p == pytest.approx(chisquare([480, 260, 260], [500, 250, 250]).pvalue)
-    assert found.expected == {"a": 500, "b": 250, "c": 250}
 
 
 def test_a_mismatch_of_half_a_percent_is_detected_at_a_million_users_and_equal_arms_pass():

@@ -2,11 +2,9 @@
 
 import numpy as np
 import pytest
-from benchmarks.simulate.calibration import gini
 
 from multitudes.data.planted import START_S
 from multitudes.data.timestamps import DAY_S
-from multitudes_lab.simulation.actions import draw_actions, same_niche_above
 from multitudes_lab.simulation.world import CLICK, HIDE, NOTHING, SAVE
 from tests.lab.simulation.worlds import everybody, fixed, organic, react, small, some_items
 
@@ -43,16 +41,6 @@ def test_returns_are_repeats():
     assert repeated(0.5) > repeated(0.0) + 0.05
 
 
-def test_popularity_is_as_uneven_as_configured():
-    def unevenness(spread):
-        with fixed(RETURN_SHARE=0.0, POPULARITY_SPREAD=spread):
-            world = small(niche_skew=0.0, new_items_share=0.0)
-            _, item = organic(world, -60, 0)
-        return gini(np.bincount(item, minlength=world.items))
-
-    assert unevenness(1.4) > unevenness(0.0) + 0.2
-
-
 @fixed(STRAY_SHARE=1.0, RETURN_SHARE=0.0)
 def test_strays_follow_no_taste():
     world = small(burst_share=0.0, niche_skew=0.0)
@@ -87,13 +75,6 @@ def test_the_same_appeal_lower_down_is_saved_less():
 
 
 @calm
-def test_without_position_bias_the_place_does_not_matter():
-    world = small(**PLAIN, depth=ENDLESS)
-    by_place = (react(world, some_items(world, 30)) == SAVE).mean(axis=0)
-    assert np.ptp(by_place) < 0.06
-
-
-@calm
 def test_items_shown_often_are_saved_less():
     world = small(**PLAIN | {"fatigue": 0.5}, depth=ENDLESS)
     items = some_items(world, 30)
@@ -115,13 +96,6 @@ def test_many_items_of_one_niche_saturate():
     patient = small(**PLAIN, depth=ENDLESS)
     bored, awake = ((react(patient, items, appeal=-3.0) == SAVE)[:, last].mean() for items in (alike, varied))
     assert awake / bored == pytest.approx(1, rel=0.1)
-
-
-def test_items_of_the_same_niche_above_are_counted():
-    assert same_niche_above(np.array([[3, 1, 3, 3, 1], [2, 2, 2, 2, 2]], dtype=np.int16)).tolist() == [
-        [0, 0, 1, 2, 1],
-        [0, 1, 2, 3, 4],
-    ]
 
 
 def test_items_without_appeal_are_hidden_and_loved_ones_are_not():
@@ -191,13 +165,3 @@ def test_a_world_without_visitors_has_empty_results():
     assert appeal.shape == (0, 30)
     assert world.draw_reactions(0, nobody, nothing, appeal, nothing).shape == (0, 30)
     assert world.appeal(0, np.array([1]), np.empty((1, 0), dtype=np.int64)).shape == (1, 0)
-
-
-@fixed(HIDE_SHARE=0.5)
-def test_the_hide_probability_falls_with_the_square_of_the_interest():
-    draw = (np.arange(10_000)[None] + 0.5) / 10_000
-    for touch in (0.0, 0.5):
-        odds = np.full(draw.shape, touch / (1 - touch))
-        action = draw_actions(draw, odds, np.zeros(draw.shape))  # no clicks: all touches are saves
-        assert (action == HIDE).mean() == pytest.approx(0.5 * (1 - touch) ** 2, abs=1e-3)
-        assert (action == SAVE).mean() == pytest.approx(touch, abs=1e-3)

@@ -8,7 +8,6 @@ from multitudes.data.clean.attribution import FeedbackLogs
 from multitudes.data.prepare import prepare
 from multitudes.errors import UsageError
 from multitudes.locks import lock
-from multitudes_lab.simulation.actions import Actions
 from multitudes_lab.simulation.arm_simulation import ArmSimulation, SimulationProgress, rank_candidates
 from multitudes_lab.simulation.config import ExperimentConfig
 from multitudes_lab.simulation.day_log import day_file_name
@@ -17,7 +16,7 @@ from multitudes_lab.simulation.policy import EXPLICIT, CandidateLists, InvertedI
 from multitudes_lab.simulation.results import collect_results
 from multitudes_lab.simulation.retraining import write_tables
 from multitudes_lab.simulation.run import simulate
-from multitudes_lab.simulation.world import SAVE, World
+from multitudes_lab.simulation.world import World
 from multitudes_lab.simulation.world_config import WorldConfig, day_start_s
 from tests.lab.simulation.worlds import fixed
 
@@ -276,13 +275,3 @@ def test_the_ranker_without_noise_shows_the_most_appealing_first():
     noisy = {tuple(rank_candidates(0, day, np.array([3]), item, appeal, 3, 2.0)[0].tolist()) for day in range(50)}
     assert len(noisy) > 1
     assert all(2 not in order for order in noisy)
-
-
-def test_the_history_returns_the_actions_before_a_time():
-    history = History(3)
-    history.add(Actions(np.array([2, 2]), np.array([7, 8]), np.array([50, 60]), np.array([SAVE, SAVE], dtype=np.int8)))
-    history.add(Actions(np.array([0]), np.array([9]), np.array([55]), np.array([SAVE], dtype=np.int8)))
-    assert history.user_actions(2, 60).item_E.tolist() == [7]
-    assert history.user_actions(2, 61, since_s=51).item_E.tolist() == [8]
-    assert history.user_actions(1, 99).item_E.tolist() == []
-    assert history.user_actions(0, 99).item_E.tolist() == [9]

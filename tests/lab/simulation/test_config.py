@@ -60,6 +60,8 @@ def test_arms_and_a_control_world_can_be_chosen_by_options(tmp_path):
     for arms, said in ((("singel",), "did you mean 'single'"), (("single", "turns"), "give --arm dcm too")):
         with pytest.raises(UsageError, match=said):
             read_experiment(file, arms=arms)
+    with pytest.raises(UsageError, match="--control-world one-tase: no such world; did you mean 'one-taste'"):
+        read_experiment(file, control_world="one-tase")
     with pytest.raises(UsageError, match="control = 'single': no such arm"):
         read_experiment(file, arms=("followed",))
 

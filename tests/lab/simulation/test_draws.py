@@ -35,12 +35,6 @@ def test_draws_are_uniform_and_neighbours_are_independent():
         assert abs(beside) < 0.005  # five standard errors
 
 
-def test_control_the_checks_reject_bad_draws():
-    """Control: a generator without mixing, whose neighbours are correlated."""
-    grid = (np.arange(1000)[:, None] * 1000 + np.arange(1000)) % 2**20 / 2**20
-    assert np.corrcoef(grid[1:].ravel(), grid[:-1].ravel())[0, 1] > 0.005
-
-
 def test_normal_and_exponential_have_their_moments():
     keys = np.arange(200_000)
     assert normal(0, "n", keys).mean() == pytest.approx(0, abs=0.01)

@@ -101,32 +101,6 @@ def test_aspirational_follows_are_clicked_and_not_saved():
     assert (action[of] == SAVE).mean() == pytest.approx((action[~of] == SAVE).mean(), rel=0.15)
 
 
-def information(world, shuffle=None):
-    """Return the mutual information of the topic of a follow and the topic of a save of one user, in nats."""
-    user, item = organic(world, -30, 0)
-    saved = np.zeros((world.users, world.config.topics))
-    np.add.at(saved, (user, world.topic_I[item]), 1)
-    followed = np.zeros_like(saved)
-    np.add.at(followed, (np.repeat(everybody(world), np.diff(world.followed_offset)), world.followed_topic), 1)
-    both = saved.sum(axis=1).astype(bool) & followed.sum(axis=1).astype(bool)
-    saved, followed = saved[both], followed[both]
-    saved /= saved.sum(axis=1, keepdims=True)
-    followed /= followed.sum(axis=1, keepdims=True)
-    if shuffle is not None:
-        followed = followed[np.random.default_rng(shuffle).permutation(len(followed))]
-    joint = saved.T @ followed / len(saved)
-    free = joint.sum(axis=1, keepdims=True) * joint.sum(axis=0, keepdims=True)
-    return float((joint * np.log(np.maximum(joint, 1e-12) / np.maximum(free, 1e-12))).sum())
-
-
-def test_follows_predict_saves_only_if_some_are_informative():
-    telling, empty = small(), small(informative_follows=0.0)
-    for world, tells in ((telling, True), (empty, False)):
-        chance = [information(world, shuffle) for shuffle in range(8)]
-        assert (information(world) > 5 * max(chance)) == tells
-    assert information(empty) < max(chance) * 1.2
-
-
 def test_some_users_save_more_readily_than_others_in_the_feed_and_outside():
     with fixed(READINESS_SPREAD=0.0):
         alike = small()
@@ -140,14 +114,6 @@ def test_some_users_save_more_readily_than_others_in_the_feed_and_outside():
     above = more[:, 0] > 0.5
     assert saved[eager][above].mean() > 1.5 * saved[eager][~above].mean()
     assert saved[alike][above].mean() == pytest.approx(saved[alike][~above].mean(), rel=0.2)
-
-
-def test_frequent_visitors_save_more_outside_the_feed_too():
-    with fixed(VISITS_SPREAD=1.0, COHORT_SHARE=[1, 0, 0, 0, 0], COHORT_VISITS=[0.3] * 5):
-        world = small()
-    often = visits(world, range(30)) > 9
-    saved = np.bincount(organic(world, -30, 0)[0], minlength=world.users)
-    assert saved[often].mean() > 1.5 * saved[~often].mean()
 
 
 STEADY = {"taste_life_days": 1e9, "burst_share": 0.0}
@@ -173,15 +139,6 @@ def overlap(world, day, other):
     """Return the mean overlap of users' tastes on two days."""
     one, two = (as_shares(world, d) for d in (day, other))
     return np.minimum(one, two).sum(axis=1).mean()
-
-
-def test_users_hold_several_tastes_whose_weights_sum_to_one():
-    niche, weight = small().tastes(0)
-    assert niche.shape == weight.shape == (4_000, 5)  # four for long and a burst
-    assert weight.sum(axis=1) == pytest.approx(1, abs=1e-5)
-    assert (weight >= 0).all()
-    effective = 1 / (weight**2).sum(axis=1)
-    assert 1.8 < effective.mean() < 3
 
 
 @faithful
@@ -279,7 +236,3 @@ def test_a_burst_is_over_represented_on_its_days_only():
     on = np.stack([world.tastes(day)[1][:, -1] > 0 for day in range(100)])
     assert on.mean() == pytest.approx(0.3, abs=0.01)
     assert (on[1:] != on[:-1]).mean() < 2 / constants.BURST_DAYS  # they come in days that hang together
-
-
-def test_without_bursts_there_is_none():
-    assert not small(burst_share=0.0).tastes(5)[1][:, -1].any()

@@ -1,6 +1,5 @@
 """``multitudes simulate``: an online experiment in a simulated world with known tastes."""
 
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,15 +13,6 @@ if TYPE_CHECKING:
     from multitudes_lab.simulation.simulation_result import SimulationResult
 
 
-class ControlWorld(StrEnum):
-    """Worlds in which a claim about several vectors, or about followed topics, may fail."""
-
-    ONE_TASTE = "one-taste"
-    EMPTY_FOLLOWS = "empty-follows"
-    OVERLAPPING_TASTES = "overlapping-tastes"
-    OTHER_TOPICS = "other-topics"
-
-
 def simulate_command(
     world: Annotated[
         Path, typer.Argument(metavar="WORLD.toml", help="The world and the arms; see docs/simulation.md.")
@@ -30,10 +20,10 @@ def simulate_command(
     out: Annotated[Path | None, typer.Option(help="Folder of the experiment; default: simulated-NAME.")] = None,
     arm: Annotated[list[str] | None, typer.Option(help="Simulate only this arm; repeatable.")] = None,
     control_world: Annotated[
-        ControlWorld | None,
+        str | None,
         typer.Option(
-            help="A world where users have one taste, followed topics carry no information, tastes overlap, or topics"
-            " are not the tastes: a lift is not expected, or must show that it holds."
+            help="one-taste, empty-follows (followed topics carry no information), overlapping-tastes or other-topics"
+            " (topics are not the tastes): a lift is not expected, or must show that it holds."
         ),
     ] = None,
     overrides: SetOption = None,

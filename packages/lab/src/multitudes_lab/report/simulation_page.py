@@ -77,15 +77,11 @@ def lift_sentences(result: SimulationResult) -> list[str]:
 
 
 def _lift_table(lifts: list[ArmLift]) -> Table:
-    rows: list[list[Cell | str]] = [
-        [_METRIC_TITLES[one.metric], one.arm, f"{one.control:.4g}", f"{one.treatment:.4g}", _lift_cell(one)]
-        for one in lifts
-    ]
+    rows = []
+    for one in lifts:
+        cell = Cell(_format_lift(one), one.verdict if one.significant else "")
+        rows.append([_METRIC_TITLES[one.metric], one.arm, f"{one.control:.4g}", f"{one.treatment:.4g}", cell])
     return Table("", ["metric", "arm", "control", "its mean", "lift, 95 %"], rows, words=["arm"])
-
-
-def _lift_cell(one: ArmLift) -> Cell:
-    return Cell(_format_lift(one), one.verdict if one.significant else "")
 
 
 def _format_lift(one: ArmLift) -> str:

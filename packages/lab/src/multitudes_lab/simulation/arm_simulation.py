@@ -18,6 +18,7 @@ from multitudes.locks import lock
 from multitudes.progress import Progress
 from multitudes.retrieval.item_updates import add_items
 from multitudes.retrieval.retriever import Retriever
+from multitudes.training.loop import train
 from multitudes_lab.simulation import day_log, retraining
 from multitudes_lab.simulation.actions import Actions
 from multitudes_lab.simulation.config import ExperimentConfig, LoopConfig
@@ -211,7 +212,7 @@ class Arm:
 
     def _train(self, training_day: int, progress: SimulationProgress) -> Path:
         """Return the run trained on the morning of a day; the first one learns from the logs that all arms share."""
-        past, run = self._config.loop.past_days, self._config.run_config(self._name, self._world.config.seed)
+        past, config = self._config.loop.past_days, self._config.run_config(self._name, self._world.config.seed)
         folder, logs, name = self._folder / f"learned-{training_day:05d}", self._logs, self._name
         if training_day == self._first:
             folder, logs, name = self._seed / "learned", self._seed / "bootstrap", self._config.arms[name].like or name
@@ -219,7 +220,8 @@ class Arm:
         with lock(folder / ".lock"):
             prepared = retraining.prepare_arm(self._world, training_day, past, logs, folder)
         with lock(folder / f".{name}.lock"):
-            return retraining.train_run(prepared, run, folder / "runs" / name, progress.training_progress(self._title))
+            run, told = folder / "runs" / name, progress.training_progress(self._title)
+            return train(prepared, config, run, resume=run.exists(), progress=told).path
 
     def _add_new_items(self, day: int, policy: ReleasePolicy) -> None:
         """Add the items that appeared since the last day to the release, as ``multitudes items add`` does."""

@@ -126,8 +126,11 @@ def read_experiment(
     if "seed" in {**tables.get("world", {}), **overrides.get("world", {})}:
         raise UsageError(f"{file}: [world] seed: an experiment has one world per seed; give seeds = [0] at the top")
     if control_world is not None:
+        controls = {name.replace(" ", "-"): settings for name, settings in CONTROLS.items()}
+        if control_world not in controls:
+            raise UsageError(f"--control-world {control_world}: no such world{suggestion(control_world, [*controls])}")
         name = tables.get("name", ExperimentConfig.model_fields["name"].default)
-        world = deep_merge(tables.get("world", {}), CONTROLS[control_world.replace("-", " ")])
+        world = deep_merge(tables.get("world", {}), controls[control_world])
         tables |= {"name": f"{name}-{control_world}", "world": world}
     config = parse_with_overrides(ExperimentConfig, tables, str(file), overrides)
     if not config.arms:

@@ -13,12 +13,9 @@ from multitudes.data.clean.attribution import FeedbackLogs
 from multitudes.data.prepare import PrepareConfig, prepare
 from multitudes.data.prepared import PreparedData
 from multitudes.index.factory import IndexConfig
-from multitudes.progress import Progress, silent
 from multitudes.publishing.publish import publish
 from multitudes.release.store import ReleaseStore
 from multitudes.retrieval.config import RetrieveConfig
-from multitudes.training.config import RunConfig
-from multitudes.training.loop import train
 from multitudes_lab.simulation import day_log
 from multitudes_lab.simulation.world import World
 from multitudes_lab.simulation.world_config import day_start_s
@@ -49,11 +46,6 @@ def prepare_warnings(out: Path) -> list[str]:
     """Return the warnings of all prepared folders of an experiment, each once."""
     folders = sorted([*out.glob("seed-*/learned/prepared"), *out.glob("seed-*/arms/*/learned-*/prepared")])
     return list(dict.fromkeys(text for path in folders for text in PreparedData.open(path).manifest["warnings"]))
-
-
-def train_run(prepared: PreparedData, config: RunConfig, run: Path, progress: Progress = silent) -> Path:
-    """Train a run, or resume it."""
-    return train(prepared, config, run, resume=run.exists(), progress=progress).path
 
 
 def publish_release(run: Path, releases: Path, day: int, retrieve: RetrieveConfig, index: IndexConfig) -> None:
