@@ -112,12 +112,6 @@ def test_each_stage_has_the_basis_of_its_figures():
     assert stages(SMALL)["state"].basis == "assumed", "nobody measured the time of a read"
 
 
-def test_what_is_assumed_of_preparing_and_of_the_store_is_printed():
-    assert "at most 8 cores are assumed" in stages(SMALL)["prepare"].note
-    assert stages(changed(cores=64))["prepare"].cores == 8 > stages(changed(cores=4))["prepare"].cores
-    assert "2 ms per read are assumed" in stages(SMALL)["state"].note
-
-
 def test_there_are_costs_only_with_prices():
     assert {stage.cost for stage in plan_capacity(SMALL, SHIPPED)} == {None}
     priced = stages(changed(price_per_core_hour=0.05))

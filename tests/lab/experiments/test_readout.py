@@ -1,6 +1,6 @@
 """From tables to comparisons: the same figures in plain NumPy, and everything that can be wrong with a table."""
 
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -254,18 +254,6 @@ def test_a_time_zone_in_only_one_table_is_a_warning(tmp_path):
     assert users_and_lift(read(zoned, tmp_path)) == pytest.approx(users_and_lift(read(world, tmp_path)))
 
 
-def test_text_timestamps_with_mixed_zones_are_parsed(tmp_path):
-    world = plant(200)
-    east = timezone(timedelta(hours=5))
-    texts = [
-        datetime.fromtimestamp(at, UTC if row % 2 else east).isoformat(sep=" ")
-        for row, at in enumerate(world.exposures["timestamp"])
-    ]
-    mixed = World(world.exposures.with_columns(timestamp=pl.Series(texts)), world.outcomes)
-    found = analyse_experiment(*mixed.write(tmp_path, "csv"), now=NOW)
-    assert users_and_lift(found) == pytest.approx(users_and_lift(read(world, tmp_path)))
-
-
 def test_many_users_in_two_arms_are_a_warning(tmp_path):
     world = plant(500)
     twice = world.exposures.head(50).with_columns(arm=pl.lit("third"))
@@ -333,11 +321,6 @@ def test_a_wrong_setting_is_rejected_in_one_line(settings, said, tmp_path):
 def test_an_unusable_table_is_rejected_in_one_line(change, said, tmp_path):
     world = plant(100)
     assert said in refusal(World(*change(world.exposures, world.outcomes)), tmp_path)
-
-
-def test_a_missing_file_is_rejected_in_one_line(tmp_path):
-    with pytest.raises(UsageError, match="no such table"):
-        analyse_experiment(tmp_path / "no.parquet", tmp_path / "no.parquet")
 
 
 def test_too_little_memory_names_the_option(tmp_path):

@@ -144,8 +144,8 @@ def insert_batches(table: ItemTable, length: float) -> Iterator[list[dict[str, A
     searches, so each should have the same share of every topic.
     """
     offset, topic_M = table.postings.topics(len(table))
-    bucket_n = id_buckets(table.ids)
-    order_n = np.argsort(hash_ids(table.ids), kind="stable")
+    hash_n = splitmix64(table.ids.astype(np.uint64))
+    bucket_n, order_n = hash_n % np.uint64(BUCKETS), np.argsort(hash_n, kind="stable")
     size = max(1, _BATCH_BYTES // (4 * table.dimension + 8 * len(topic_M) // len(table) + 64))
     for start in range(0, len(table), size):
         row_m = order_n[start : start + size]
@@ -179,16 +179,6 @@ def pad_queries(query_QD: NDArray[np.float32]) -> NDArray[np.float32]:
 
 def _squared_lengths(vectors_nD: NDArray[np.float32]) -> NDArray[np.float64]:
     return np.asarray(np.einsum("nd,nd->n", vectors_nD, vectors_nD, dtype=np.float64))
-
-
-def hash_ids(id_n: NDArray[np.int64]) -> NDArray[np.uint64]:
-    """Return well-mixed hashes of ids (the finalizer of SplitMix64)."""
-    return splitmix64(id_n.astype(np.uint64))
-
-
-def id_buckets(id_n: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return the bucket of each id."""
-    return (hash_ids(id_n) % np.uint64(BUCKETS)).astype(np.int64)
 
 
 def ids_filter(ids: NDArray[np.int64]) -> str:

@@ -148,10 +148,12 @@ def tune_collection(
     sample = sample_queries(queries, table, 0)
 
     def search(query_QD: NDArray[np.float32], level: Level) -> Hits:
-        parameters = SearchParameters(_single_level(level, target, sample), {})
+        at_every_depth = Tuning((level._replace(depth=2**62),), target, sample.name, 0, 0)
+        parameters = SearchParameters(at_every_depth, {})
         return search_topic(collection, parameters, ANY_TOPIC, unfiltered_request(query_QD, level.depth))
 
-    tuning = tune(ParameterGrid(_EFFORTS, _no_overfetch), search, table, sample, target, progress)
+    # As many proposals as results: the server ranks by full vectors.
+    tuning = tune(ParameterGrid(_EFFORTS, lambda depth: [depth]), search, table, sample, target, progress)
     if not tuning.levels:
         uri = collection.connection.config.uri
         raise UnavailableError(f"{uri}: recall {target.recall} is not reached; raise links or construction")
@@ -162,11 +164,6 @@ def tune_collection(
     }
     changed = {topic: parameters for topic, parameters in topics.items() if parameters != base.for_topic(topic)}
     return SearchParameters(base.tuning, changed)
-
-
-def _no_overfetch(depth: int) -> list[int]:
-    """Return as many proposals as results: the server ranks by full vectors."""
-    return [depth]
 
 
 def _tune_topic(
@@ -192,11 +189,6 @@ def _tune_topic(
 def _recall(hits: Hits, truth: Hits) -> float:
     shared = sum(len(np.intersect1d(hits.ids(q), truth.ids(q))) for q in range(len(truth.count_Q)))
     return shared / max(1, int(truth.count_Q.sum()))
-
-
-def _single_level(level: Level, target: RecallTarget, sample: Sample) -> Tuning:
-    """Return a tuning that uses one level at every depth."""
-    return Tuning((level._replace(depth=2**62),), target, sample.name, 0, 0)
 
 
 def _common_topics(table: ItemTable) -> list[tuple[int, float]]:

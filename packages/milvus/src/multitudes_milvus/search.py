@@ -32,6 +32,8 @@ MIN_DEPTH = 100  # smaller limits use the parameters of this one, so that the ve
 _FETCH_FACTOR = 4  # times as many results, if equal scores extend beyond those fetched
 _NO_IDS = np.zeros(0, dtype=np.int64)
 
+QueryHits = list[tuple[int, float]]  # id and score of the results of one query in one piece, best first
+
 
 class TopicParameters(NamedTuple):
     """How to search a topic that is so common that the graph search loses recall under its filter."""
@@ -141,7 +143,7 @@ class _Group(NamedTuple):
                 return self._merge(pieces)
             fetched = min(fetched * _FETCH_FACTOR, MAX_RESULTS)
 
-    def _fetch(self, expression: str, fetched: int) -> "list[_QueryHits]":
+    def _fetch(self, expression: str, fetched: int) -> list[QueryHits]:
         query_QD = self.request.query_QD
         answers = self.collection.connection.call(
             f"search with {len(query_QD)} vectors",
@@ -155,35 +157,22 @@ class _Group(NamedTuple):
                 consistency_level=self.collection.consistency,
             ),
         )
-        return [_query_hits([(hit["id"], hit["distance"]) for hit in answer]) for answer in answers]
+        return [[(hit["id"], hit["distance"]) for hit in answer] for answer in answers]
 
-    def _merge(self, pieces: "list[list[_QueryHits]]") -> Hits:
-        flat = [(q, hits) for piece in pieces for q, hits in enumerate(piece)]
-        query = np.concatenate([np.full(len(hits.ids), q) for q, hits in flat])
-        ids = np.concatenate([hits.ids for _, hits in flat])
-        scores = np.concatenate([hits.scores for _, hits in flat])
+    def _merge(self, pieces: list[list[QueryHits]]) -> Hits:
+        flat = [(q, hit) for piece in pieces for q, hits in enumerate(piece) for hit in hits]
+        query = np.array([q for q, _ in flat], dtype=np.int64)
+        ids = np.array([i for _, (i, _) in flat], dtype=np.int64)
+        scores = np.array([score for _, (_, score) in flat], dtype=np.float32)
         is_allowed = ~np.isin(ids, self.excluded)  # guarantees the exclusion; the server's filter only saves work
         order = np.lexsort((ids, query))
         order = order[is_allowed[order]]
         return rank_candidates(query[order], ids[order], scores[order], self.request.limit_Q, self.request.max_limit)
 
 
-class _QueryHits(NamedTuple):
-    """The results of one query in one piece, best first."""
-
-    ids: NDArray[np.int64]
-    scores: NDArray[np.float32]
-
-
-def _query_hits(pairs: list[tuple[int, float]]) -> _QueryHits:
-    return _QueryHits(
-        np.array([i for i, _ in pairs], dtype=np.int64), np.array([s for _, s in pairs], dtype=np.float32)
-    )
-
-
-def _ends_in_tie(piece: list[_QueryHits], fetched: int, limit_Q: NDArray[np.int64]) -> bool:
+def _ends_in_tie(piece: list[QueryHits], fetched: int, limit_Q: NDArray[np.int64]) -> bool:
     """Return whether the fetched results of some query end with the score of its last result."""
     return any(
-        len(hits.scores) == fetched and 0 < limit < fetched and hits.scores[limit - 1] == hits.scores[-1]
+        len(hits) == fetched and 0 < limit < fetched and hits[limit - 1][1] == hits[-1][1]
         for hits, limit in zip(piece, limit_Q.tolist(), strict=True)
     )

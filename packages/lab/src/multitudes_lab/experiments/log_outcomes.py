@@ -88,7 +88,8 @@ def write_log_outcomes(
     ):
         logs = {
             name: tables.view_table(connection, name, tables.resolve_table(file))
-            for name, file in _input_tables(served, events, items)
+            for name, file in (("served", served), ("events", events), ("items", items))
+            if file is not None
         }
         for column in ("user_id", "item_id"):
             tables.table_id_type(connection, logs, column)
@@ -112,10 +113,6 @@ def write_log_outcomes(
             connection, f"SELECT (SELECT count(*) FROM events_raw WHERE {_COMPLETE}) - count(*) FROM done"
         )
     return OutcomesSummary(n_rows, n_users, tuple(metrics), int(repeated))
-
-
-def _input_tables(served: Path, events: Path, items: Path | None) -> list[tuple[str, Path]]:
-    return [("served", served), ("events", events)] + ([] if items is None else [("items", items)])
 
 
 def _check_action_names(connection: DuckDBEngine, events: Path, saves: tuple[str, ...]) -> None:
