@@ -1,10 +1,11 @@
 """The report of a simulated experiment: lifts, cohorts and limits."""
 
+from pathlib import Path
+
 import polars as pl
 import pytest
 
-from multitudes.report.html_elements import html_page
-from multitudes_lab.report.simulation_page import describe_simulation, lift_sentences, simulation_page
+from multitudes_lab.report.simulation_page import describe_simulation, lift_sentences, write_simulation_page
 from multitudes_lab.simulation.simulation_result import ALL_USERS, ArmLift, SimulationResult
 from tests.report.markup import assert_it_asks_for_nothing_from_outside_and_runs_no_script, assert_well_formed
 
@@ -19,8 +20,9 @@ def simulated(*moved: ArmLift, seeds: tuple[int, ...] = (0,)) -> SimulationResul
     return SimulationResult("a <test>", "old", ("old", "new"), seeds, 1_000, 500, 2, moved, days, spread)
 
 
-def page_of(result: SimulationResult) -> str:
-    return html_page(result.name, simulation_page(result))
+def page_of(result: SimulationResult, folder: Path) -> str:
+    write_simulation_page(result, folder / "report.html")
+    return (folder / "report.html").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize(
@@ -50,9 +52,9 @@ def test_the_setup_says_what_the_intervals_cover():
     assert "over seeds" in describe_simulation(simulated(seeds=(0, 1, 2)))
 
 
-def test_the_page_has_its_limits_first_then_every_figure_of_the_record():
+def test_the_page_has_its_limits_first_then_every_figure_of_the_record(tmp_path):
     rows = [moved("feed_saves", 0.1, 0.2), moved("hide", 0.1, 0.2), moved("feed_saves", -0.1, 0.3, cohort="core")]
-    page = page_of(simulated(*rows))
+    page = page_of(simulated(*rows), tmp_path)
     assert_well_formed(page)
     assert_it_asks_for_nothing_from_outside_and_runs_no_script(page)
     assert "a &lt;test&gt;" in page
@@ -62,8 +64,8 @@ def test_the_page_has_its_limits_first_then_every_figure_of_the_record():
     assert "25.0 %" in page
     assert "50.0 %" in page
     assert page.count("<svg") == 4  # two metrics, one arm by cohort, the days
-    assert "Hides" not in page_of(simulated(rows[0]))
+    assert "Hides" not in page_of(simulated(rows[0]), tmp_path)
 
 
-def test_axe_finds_nothing_serious(check_page):
-    check_page(page_of(simulated(moved("feed_saves", 0.1, 0.2))))
+def test_axe_finds_nothing_serious(check_page, tmp_path):
+    check_page(page_of(simulated(moved("feed_saves", 0.1, 0.2)), tmp_path))

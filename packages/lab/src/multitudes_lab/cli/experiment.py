@@ -155,10 +155,9 @@ def _print_readout(readout: "Readout") -> None:
 
 
 def _write_report(readout: "Readout", file: Path) -> None:
-    from multitudes.report.html_elements import write_html
-    from multitudes_lab.report.experiment_page import experiment_page
+    from multitudes_lab.report.experiment_page import write_experiment_page
 
-    write_html(file, "Readout", experiment_page(readout))
+    write_experiment_page(readout, file)
     typer.echo(f"{file}: {file.stat().st_size / 1024:.0f} KiB, opens in any browser")
 
 

@@ -60,10 +60,9 @@ def simulate_command(
 
 def _write_result(result: "SimulationResult", folder: Path) -> None:
     from multitudes.atomic import write_json
-    from multitudes.report.html_elements import write_html
-    from multitudes_lab.report.simulation_page import describe_simulation, lift_sentences, simulation_page
+    from multitudes_lab.report.simulation_page import describe_simulation, lift_sentences, write_simulation_page
 
-    write_html(folder / "report.html", result.name, simulation_page(result))
+    write_simulation_page(result, folder / "report.html")
     write_json(folder / "result.json", result.to_json())
     typer.echo(describe_simulation(result))
     for line in lift_sentences(result):

@@ -1,9 +1,11 @@
 """The HTML report of an experiment: conclusions, lifts of all users, of cohorts and of days, then notes."""
 
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 
 from multitudes.report.charts import VERDICT_LOOKS, Chart, interval_chart
 from multitudes.report.document import Block, Figure, Heading, Text
+from multitudes.report.html_elements import write_html
 from multitudes_lab.experiments.comparison import Comparison
 from multitudes_lab.experiments.readout import Readout
 from multitudes_lab.experiments.summary import verdict
@@ -20,8 +22,12 @@ from multitudes_lab.report.experiment_tables import (
 _CAPTION = "Thick: for one planned look. Thin: for any number of looks. Coloured: significant after Holm's correction."
 
 
-def experiment_page(readout: Readout) -> Iterator[Block]:
-    """Yield the blocks of the page. All figures come from the readout."""
+def write_experiment_page(readout: Readout, out: Path) -> None:
+    """Write the report of an experiment atomically to ``out``."""
+    write_html(out, "Readout", _blocks(readout))
+
+
+def _blocks(readout: Readout) -> Iterator[Block]:
     all_users, cohorts, days = readout_tables(readout)
     yield Heading("Readout", 1)
     yield Text(f"{heading(readout)}; {arm_sizes(readout)}", "soft")

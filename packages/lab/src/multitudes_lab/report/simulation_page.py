@@ -1,9 +1,11 @@
 """The HTML report of a simulated experiment: its limits, then lifts, cohorts, days and what the arms showed."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 from multitudes.report.charts import VERDICT_LOOKS, Chart, interval_chart, line_chart
 from multitudes.report.document import Block, Cell, Figure, Heading, Table, Text
+from multitudes.report.html_elements import write_html
 from multitudes_lab.experiments.summary import format_lift, format_lift_interval
 from multitudes_lab.simulation.simulation_result import ALL_USERS, ArmLift, SimulationResult
 
@@ -28,8 +30,12 @@ _SHARES_NOTE = (
 )
 
 
-def simulation_page(result: SimulationResult) -> Iterator[Block]:
-    """Yield the blocks of the page. All figures come from the result."""
+def write_simulation_page(result: SimulationResult, out: Path) -> None:
+    """Write the report of a simulated experiment atomically to ``out``."""
+    write_html(out, result.name, _blocks(result))
+
+
+def _blocks(result: SimulationResult) -> Iterator[Block]:
     yield Heading(result.name, 1)
     yield Text(describe_simulation(result), "soft")
     yield Text(_LIMITS)
