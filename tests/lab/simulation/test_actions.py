@@ -5,8 +5,8 @@ import pytest
 
 from multitudes.data.planted import START_S
 from multitudes.data.timestamps import DAY_S
-from multitudes_lab.simulation.world import CLICK, HIDE, NOTHING, SAVE
-from tests.lab.simulation.worlds import everybody, fixed, organic, react, small, some_items
+from multitudes_lab.simulation.world import HIDE, NOTHING, SAVE
+from tests.lab.simulation.worlds import everybody, fixed, react, small, some_items
 
 
 def test_organic_actions_are_sorted_within_their_day_and_of_existing_items():
@@ -29,34 +29,6 @@ def test_the_items_of_a_day_are_those_that_exist():
     assert len(late) == world.items
     assert len(early) / world.items == pytest.approx(0.7, abs=0.05)
     assert len(small(new_items_share=0.0).items_table(0)) == 2_000
-
-
-def test_returns_are_repeats():
-    def repeated(return_share):
-        with fixed(POPULARITY_SPREAD=0.0, RETURN_SHARE=return_share):
-            world = small()
-            user, item = organic(world, -60, 0)
-        return 1 - len(np.unique(user * world.items + item)) / len(user)
-
-    assert repeated(0.5) > repeated(0.0) + 0.05
-
-
-@fixed(STRAY_SHARE=1.0, RETURN_SHARE=0.0)
-def test_strays_follow_no_taste():
-    world = small(burst_share=0.0, niche_skew=0.0)
-    user, item = organic(world, -30, 0)
-    niche, _ = world.tastes(-15)
-    assert (world.niche_I[item][:, None] == niche[user, :-1]).any(axis=1).mean() < 0.1  # 4 of 60
-
-
-def test_quality_and_popularity_correlate_as_configured():
-    for correlation in (0.0, 0.6):
-        with fixed(QUALITY_POPULARITY=correlation, QUALITY_SPREAD=1.0):
-            world = small()
-        shelf, quality = world.catalogue.niche_index, world.catalogue.quality_I
-        known = np.log(np.diff(shelf.popularity_cdf))
-        found = np.corrcoef(known, quality[shelf.item_R])[0, 1]
-        assert found == pytest.approx(correlation, abs=0.07)
 
 
 ENDLESS = 1e9  # a depth at which everything is examined
@@ -119,14 +91,6 @@ def test_more_appeal_never_lowers_a_reaction():
     assert (again < less).any()  # control: other draws
 
 
-def test_reactions_are_drawn_anew_each_day():
-    world = small()
-    items = some_items(world, 30)
-    saved = [react(world, items, day=day) == SAVE for day in (3, 4)]
-    share = saved[0].mean()
-    assert (saved[0] & saved[1]).mean() == pytest.approx(share**2, rel=0.5)  # share, if a day were like another
-
-
 def test_reactions_do_not_depend_on_items_below_or_on_other_users():
     world = small()
     items = some_items(world, 30)
@@ -148,14 +112,6 @@ def test_an_empty_slot_has_no_appeal_and_no_reaction():
     action = world.draw_reactions(3, everybody(world), items, appeal, np.zeros_like(items))
     assert (action[:, 1::2] == NOTHING).all()
     assert (action[:, ::2] == HIDE).mean() > 0.8
-
-
-def test_there_are_three_clicks_for_a_save():
-    world = small(depth=ENDLESS, saturation=0.0)
-    action = react(world, some_items(world, 30), appeal=-4.0)
-    assert (action == CLICK).sum() / (action == SAVE).sum() == pytest.approx(3, rel=0.1)
-    with fixed(CLICKS_PER_SAVE=0.0):
-        assert not (react(world, some_items(world, 30)) == CLICK).any()
 
 
 def test_a_world_without_visitors_has_empty_results():

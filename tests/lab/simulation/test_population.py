@@ -120,14 +120,6 @@ STEADY = {"taste_life_days": 1e9, "burst_share": 0.0}
 faithful = fixed(STRAY_SHARE=0.0, RETURN_SHARE=0.0)
 
 
-def shares(world, first, end):
-    """Return each user's shares of saves by niche (U, niches); users without a save are left out."""
-    user, item = organic(world, first, end)
-    count = np.zeros((world.users, world.config.niches))
-    np.add.at(count, (user, world.niche_I[item]), 1)
-    return count[count.sum(axis=1) > 0] / count.sum(axis=1, keepdims=True)[count.sum(axis=1) > 0]
-
-
 def as_shares(world, day):
     niche_UK, weight_UK = world.tastes(day)
     share = np.zeros((world.users, world.config.niches))
@@ -139,15 +131,6 @@ def overlap(world, day, other):
     """Return the mean overlap of users' tastes on two days."""
     one, two = (as_shares(world, d) for d in (day, other))
     return np.minimum(one, two).sum(axis=1).mean()
-
-
-@faithful
-def test_users_save_one_niche_with_one_taste_and_several_with_four():
-    for tastes, all_in_one in ((1, True), (4, False)):
-        world = small(**STEADY, tastes=tastes)
-        largest = shares(world, -30, 30).max(axis=1)
-        assert (largest.mean() == 1) == all_in_one
-    assert largest.mean() < 0.8
 
 
 @faithful
@@ -177,37 +160,6 @@ def test_an_item_of_a_taste_appeals_by_its_weight_and_one_of_its_topic_a_little(
     assert odds[same] == pytest.approx(loved_odds + constants.UNLOVED_ODDS, rel=1e-4)
     assert odds[kin] == pytest.approx(constants.KINSHIP * loved_odds + constants.UNLOVED_ODDS, rel=1e-4)
     assert odds[~same & ~kin] == pytest.approx(constants.UNLOVED_ODDS, rel=1e-4)
-
-
-def appeals(items, day=0, **numbers):
-    """Return the appeal of ``items`` in a world whose items of a niche differ only by the given constants."""
-    with fixed(**PLAIN | numbers):
-        world = small(**STEADY, new_items_share=0.3)
-        return world, world.appeal(day, everybody(world), np.tile(items, (world.users, 1)))
-
-
-def test_appeal_has_a_shared_quality_and_a_small_part_per_user():
-    items = np.arange(60, 600)  # the first of each niche were always there
-    _, plain = appeals(items)
-    world, by_quality = appeals(items, QUALITY_SPREAD=0.5)
-    assert np.abs(by_quality - plain - world.catalogue.quality_I[items]).max() < 1e-5
-    assert world.catalogue.quality_I.std() == pytest.approx(0.5, abs=0.03)
-    _, by_pair = appeals(items, PAIR_SPREAD=0.5)
-    own = by_pair - plain
-    assert own.std() == pytest.approx(0.5, abs=0.01)
-    assert own.mean(axis=0).std() < 0.02
-    assert own.mean(axis=1).std() < 0.05
-
-
-def test_an_item_is_fresh_for_some_days():
-    items = np.arange(60, 600)
-    _, plain = appeals(items, day=20)
-    world, fresh = appeals(items, day=20, FRESHNESS=1.0)
-    age = 20 - world.created_I[items]
-    more = (fresh - plain).mean(axis=0)
-    assert more[age == 0] == pytest.approx(1, abs=1e-4)
-    assert (more[(age > 0) & (age < 4)] > 0.25).all()
-    assert (more[age > 10] < 0.05).all()
 
 
 def test_tastes_drift_slowly():
