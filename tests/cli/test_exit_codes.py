@@ -67,7 +67,7 @@ def test_1_unexpected_says_how_to_see_where(tmp_path, monkeypatch, capsys):
 @pytest.mark.parametrize("section", SECTIONS)
 def test_2_an_unknown_key_is_named_with_the_nearest(section, tmp_path, capsys):
     keys = {"model": "widht", "train": "epoch", "index": "recal", "retrieve": "blendd", "evaluate": "budget"}
-    keys |= {"linear": "regularization", "pinnersage": "interest", "execution": "timeout", "engine": "knd"}
+    keys |= {"linear": "regularization", "pinnersage": "interest", "execution": "precisio", "engine": "knd"}
     verbs = {
         "model": ["train", "x", "--out", "y"],
         "train": ["train", "x", "--out", "y"],
@@ -113,11 +113,14 @@ def test_2_an_output_where_nothing_can_lie(arguments, name, tmp_path, capsys):
     assert [file.name for file in tmp_path.iterdir()] == ["file"]
 
 
-def test_2_a_section_that_is_a_value(tmp_path, capsys):
+def test_2_a_section_that_is_a_value_and_a_device_that_is_not_there(tmp_path, monkeypatch, capsys):
     file, out = tmp_path / "wrong.toml", tmp_path / "run"
     call = ["train", str(planted()[1].path), "--out", str(out), "--config", str(file)]
     file.write_text("train = 3\n")
     assert f"{file}: [train]: 3: expected a table of settings" in refused(call, 2, capsys)
+    file.write_text("[train]\ndevice = 'cuda'\n")
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    assert "torch sees no GPU here" in refused(call, 2, capsys)
     assert not out.exists()
 
 

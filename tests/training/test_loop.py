@@ -97,13 +97,10 @@ def test_a_last_fit_takes_epochs_and_shares_from_the_run_before_it(prepared: Pre
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no CUDA device here")
-def test_a_gpu_trains_and_computes_the_same_as_a_cpu(
-    prepared: PreparedData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_gpu_trains_and_computes_the_same_as_a_cpu(prepared: PreparedData, tmp_path: Path) -> None:
     rates = []
-    for device in ("cuda", "cpu"):
-        monkeypatch.setattr("torch.cuda.is_available", lambda device=device: device == "cuda")
-        train(prepared, config(epochs=3), tmp_path / device)
+    for device in ("cpu", "cuda"):
+        train(prepared, config(epochs=3, device=device), tmp_path / device)
         record = json.loads((tmp_path / device / "run.json").read_text())
         rates.append(record["validation_hit_rate"])
     assert abs(rates[0] - rates[1]) < 0.05
@@ -301,6 +298,23 @@ def test_execution_settings_do_not_change_what_is_learned(
         train(prepared, still, tmp_path / name, execution=execution)
         rates.append(json.loads((tmp_path / name / "metrics.jsonl").read_text().splitlines()[-1])["loss"]["single"])
     assert abs(rates[0] - rates[1]) < 1e-4
+
+
+def test_layers_in_bfloat16_learn_and_leave_weights_in_float32(prepared: PreparedData, tmp_path: Path) -> None:
+    for precision in ("float32", "bfloat16"):
+        train(
+            prepared,
+            config(epochs=1),
+            tmp_path / precision,
+            execution=ExecutionConfig.model_validate({"precision": precision}),
+        )
+    weights = load_file(tmp_path / "bfloat16" / "weights.safetensors")
+    assert {tensor.dtype for tensor in weights.values()} == {np.dtype(np.float32)}
+    losses = [
+        json.loads((tmp_path / p / "metrics.jsonl").read_text())["loss"]["single"] for p in ("float32", "bfloat16")
+    ]
+    assert losses[0] != losses[1], "control: it is another arithmetic"
+    assert abs(losses[0] - losses[1]) < 0.05
 
 
 def test_subsequences_are_not_trained_in_micro_batches(prepared: PreparedData, tmp_path: Path) -> None:

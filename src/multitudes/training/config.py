@@ -50,6 +50,7 @@ class TrainConfig(Config):
         1000, ge=1, description="users, drawn once by the seed, on which each epoch is validated"
     )
     eval_k: int = Field(100, ge=1, description="k of the hit rate (HR@k) by which the best epoch is chosen")
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto: a GPU if there is one")
 
     @field_validator("uniform")
     @classmethod

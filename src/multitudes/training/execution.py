@@ -1,4 +1,4 @@
-"""How a training runs: memory and checkpoints.
+"""How a training runs: memory, precision, checkpoints.
 
 These settings change the weights only by rounding, and by the random draws of micro batches.
 
@@ -8,10 +8,16 @@ memory again: a sixth of the processor time of training on a CPU. ``keep_freed_m
 
 import ctypes
 import platform
+from collections.abc import Callable
+from typing import Literal
 
+import torch
 from pydantic import Field
+from torch import Tensor, nn
 
 from multitudes.config import Config
+from multitudes.errors import UsageError
+from multitudes.nn.two_tower import TwoTower
 
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3  # M_… of malloc.h
 _NEVER_TRIM = 2**31 - 1  # bytes
@@ -33,6 +39,9 @@ class ExecutionConfig(Config):
         ge=1,
         description="micro batches per step: less memory, a third more time, the same gradient",
     )
+    precision: Literal["float32", "bfloat16"] = Field(
+        "float32", description="precision of the layers in training; weights, scores and losses stay float32"
+    )
     timeout_s: float = Field(
         1800.0,
         gt=0,
@@ -42,6 +51,34 @@ class ExecutionConfig(Config):
 
 
 DEFAULT_EXECUTION = ExecutionConfig()
+
+
+def set_precision(model: TwoTower, config: ExecutionConfig) -> TwoTower:
+    """Set the precision of the layers of ``model``, in place.
+
+    Raises:
+        UsageError: the device does not support bfloat16.
+    """
+    device = model.items.id_embedding.weight.device.type
+    if config.precision == "bfloat16" and device == "cuda" and not torch.cuda.is_bf16_supported():
+        raise UsageError("[execution] precision = 'bfloat16': this GPU does not support it; use 'float32'")
+    user = model.user
+    for module in (model.items.layers, user.history, user.sequence, user.crossing, user.interest_crossing):
+        if module is None:
+            continue
+        if config.precision == "bfloat16":
+            module.forward = _bfloat16_forward(module, module.forward, device)
+    return model
+
+
+def _bfloat16_forward(module: nn.Module, forward: Callable[..., Tensor], device: str) -> Callable[..., Tensor]:
+    """Return a ``forward`` that computes in bfloat16 in training and returns float32."""
+
+    def forward_in_bfloat16(*values: Tensor) -> Tensor:
+        with torch.autocast(device, dtype=torch.bfloat16, enabled=module.training):
+            return forward(*values).float()
+
+    return forward_in_bfloat16
 
 
 def keep_freed_memory() -> bool:

@@ -27,12 +27,13 @@ from multitudes.training.execution import (
     DEFAULT_EXECUTION,
     ExecutionConfig,
     keep_freed_memory,
+    set_precision,
     trim_heap,
 )
 from multitudes.training.run_folder import create_run_folder, finish_run, lock_run, needs_training
 from multitudes.training.selection import draw_validation_users, hit_rate
 from multitudes.training.sharded_embedding import gather_item_table
-from multitudes.training.step import compute_gradients, initial_state, optimizer_step
+from multitudes.training.step import compute_gradients, initial_state, optimizer_step, training_device
 from multitudes.training.trained_run import TrainedRun
 from multitudes.training.warm_start import warm_start
 
@@ -76,7 +77,7 @@ def train(
         config: method, seed and settings.
         out: the run folder to write.
         resume: continue an interrupted training in ``out``; open it if it is finished.
-        execution: memory and checkpoints.
+        execution: memory, precision and checkpoints.
         progress: reports progress.
 
     Returns:
@@ -84,7 +85,7 @@ def train(
 
     Raises:
         UsageError: ``out`` exists and ``resume`` is off, it was started with other settings or data, another process
-            trains into it.
+            trains into it, or there is no such device.
         DataError: there is no training example.
         MultitudesError: the loss is no longer finite.
         KeyboardInterrupt: after Ctrl-C, once the state is saved.
@@ -116,17 +117,18 @@ def fit(
         out: the run folder to write; all ranks must see it.
         resume: continue an interrupted training in ``out``; do nothing if it is finished.
         overwrite: replace ``out`` if it is a run.
-        execution: memory and checkpoints.
+        execution: memory, precision and checkpoints.
         ranks: the processes that train together.
         progress: reports progress.
 
     Raises:
-        UsageError: also if the method cannot be trained by several ranks or micro batches.
+        UsageError: also if the method cannot be trained by several ranks or micro batches, or there is no such device.
         UnavailableError: another rank ended, or did not respond in time.
     """
     out = Path(out)
     # Checked first, so that no folder is left behind.
     _check_divisible(prepared, config, ranks.size * execution.gradient_accumulation, ranks)
+    training_device(config.train.device)
     with lock_run(out) if ranks.is_first else nullcontext():
         is_needed = (
             needs_training(prepared, config, out, resume=resume, overwrite=overwrite) if ranks.is_first else False
@@ -136,6 +138,7 @@ def fit(
         examples, held = training_examples(prepared, config), draw_validation_users(prepared, config)
         state = initial_state(prepared, config, ranks)
         keep_freed_memory()  # only now: the initialisation has freed a whole item table
+        set_precision(state.model, execution)
         if config.continues:
             warm_start(state, prepared, config, ranks)
         if ranks.is_first:

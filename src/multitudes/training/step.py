@@ -21,6 +21,7 @@ from multitudes.batches.negatives import (
 )
 from multitudes.batches.windows import WindowBatch
 from multitudes.data.prepared import PreparedData
+from multitudes.errors import UsageError
 from multitudes.linear.interactions import interaction_matrix, item_factors
 from multitudes.nn.losses import WeightedLoss
 from multitudes.nn.two_tower import TwoTower
@@ -42,8 +43,7 @@ def initial_state(prepared: PreparedData, config: RunConfig, ranks: Ranks = SING
     settings, model = config.train, build_model(prepared, config.method, config.model)
     if settings.item_init == "svd" and not config.continues:  # a warm start has the embeddings of the run before
         initialize_items(model, prepared, include_validation=config.final)
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    model = shard_item_table(model, ranks).to(device)
+    model = shard_item_table(model, ranks).to(training_device(settings.device))
     optimizers = [
         Adam(dense_weights(model), rate=settings.learning_rate),
         Adam([model.items.id_embedding.weight], rate=settings.learning_rate, sparse=True),
@@ -137,6 +137,17 @@ def _sum_losses(losses: list[dict[str, WeightedLoss]], ranks: Ranks) -> dict[str
     values = [torch.stack([torch.stack(one[kind]) for kind in kinds]).detach().cpu().double() for one in losses]
     total = ranks.sum(torch.stack(values).sum(dim=0)).float()
     return {kind: WeightedLoss(*pair) for kind, pair in zip(kinds, total, strict=True)}
+
+
+def training_device(name: str) -> torch.device:
+    """Return the device to train on; ``auto`` is a GPU if there is one.
+
+    Raises:
+        UsageError: there is no such device.
+    """
+    if name == "cuda" and not torch.cuda.is_available():
+        raise UsageError("[train] device = 'cuda': torch sees no GPU here; use 'auto' or 'cpu'")
+    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
 
 
 MAX_EVENTS: Final = 20_000_000  # of more, those of evenly spaced users are read

@@ -83,7 +83,7 @@ def lift_sentences(result: SimulationResult) -> list[str]:
 
 
 def _lift_table(lifts: list[ArmLift]) -> Table:
-    rows = []
+    rows: list[list[Cell | str]] = []
     for one in lifts:
         cell = Cell(_format_lift(one), one.verdict if one.significant else "")
         rows.append([_METRIC_TITLES[one.metric], one.arm, f"{one.control:.4g}", f"{one.treatment:.4g}", cell])
