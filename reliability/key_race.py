@@ -26,11 +26,11 @@ def trial(scale: float, folder: Path, progress: Progress) -> Found:
 
 def _attack(code: Code) -> dict[str, Any]:
     file = code.folder / "keys"
-    assert code.command("key", "first", "--to", file, "--scope", "read").returncode == 0
+    assert code.command("keys", "add", file, "--name", "first", "--scope", "read").returncode == 0
     file.chmod(0o600)
     with ThreadPoolExecutor(_KEYS) as threads:
         for number in range(_KEYS):
-            threads.submit(code.command, "key", f"k{number}", "--to", file, "--scope", "read")
+            threads.submit(code.command, "keys", "add", file, "--name", f"k{number}", "--scope", "read")
     kept = sum(line.startswith("k") for line in file.read_text(encoding="utf-8").splitlines())
     return {
         "lost": _KEYS - kept,

@@ -124,12 +124,12 @@ def test_keys_are_mounted_as_a_folder_since_a_file_mounted_alone_keeps_revoked_k
     assert volume["secret"]["items"] == [{"key": "keys", "path": "keys"}]
     assert "./keys:/keys:ro" in COMPOSE["services"]["serve"]["volumes"]
     made = [(DEPLOY / name).read_text() for name in ("Containerfile", "cluster/compose.yaml")]
-    assert all("mkdir -m 750 keys && multitudes key shop --to keys" in text for text in made)
+    assert all("mkdir -m 750 keys && multitudes keys add keys --name shop" in text for text in made)
 
 
 def test_keys_are_given_to_the_service_after_the_last_is_made():
     recipe = (DEPLOY / "cluster" / "compose.yaml").read_text()
-    assert recipe.rindex("multitudes key ") < recipe.index("chown -R 10001 keys"), (
+    assert recipe.rindex("multitudes keys add ") < recipe.index("chown -R 10001 keys"), (
         "the one who makes keys may not later"
     )
 

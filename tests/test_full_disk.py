@@ -114,8 +114,8 @@ STAGES = {
     "train": ("train {made}/prepared --out {disk}/out --config {made}/s.toml", (4, 12, 100, 160, 240, 320)),
     "publish": ("publish {made}/run --to {disk}/out", (8, 150, 300)),
     "recommend": ("recommend {made}/releases --all --out {disk}/out --shard-users 30", (8, 40)),
-    "export": ("export results {made}/all --to {disk}/out.jsonl", (8, 100)),
-    "flat": ("export results {made}/all --to {disk}/out.parquet", (8, 20)),
+    "export": ("recommend {made}/releases --all --out {made}/all --export {disk}/out.jsonl", (8, 100)),
+    "flat": ("recommend {made}/releases --all --out {made}/all --export {disk}/out.parquet", (8, 20)),
     "evaluate": ("evaluate {disk}/run", (0, 4)),
 }
 

@@ -159,7 +159,7 @@ def _vectors(folder: Path) -> UserVectors:
 
 
 def _user_states(world: World, sizes: Sizes) -> Iterator[UserState]:
-    """Yield the user states that ``multitudes load-state`` would write, with the events that a tower reads."""
+    """Yield the user states that ``multitudes state load`` would write, with the events that a tower reads."""
     time_L = _times(sizes.history).tolist()
     for user, (item_L, follow_F) in enumerate(zip(world.seen_UL.tolist(), world.follow_UF.tolist(), strict=True), 1):
         newest = zip(item_L[-sizes.history :], time_L, strict=True)

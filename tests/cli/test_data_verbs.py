@@ -36,7 +36,7 @@ def test_every_setting_is_explained():
 
 
 def test_the_example_goes_through_validate_and_prepare(started, tmp_path, capsys):
-    assert run(["validate", str(started / "data"), "--json"]) == 0
+    assert run(["prepare", str(started / "data"), "--check", "--json"]) == 0
     out = capsys.readouterr().out.splitlines()
     assert json.loads(out[-1])["counts"]["events"] == 20_000
     assert any(line.startswith("repair: 8 items without a topic") for line in out)
@@ -58,7 +58,7 @@ def test_init_keeps_what_is_there(started, capsys):
 
 def test_bad_data_is_exit_3_with_one_line(tmp_path, capsys):
     pl.DataFrame({"user_id": [1.5], "item_id": [1], "timestamp": [1]}).write_parquet(tmp_path / "events.parquet")
-    for call in (["validate", str(tmp_path)], ["prepare", str(tmp_path), "--out", str(tmp_path / "out")]):
+    for call in (["prepare", str(tmp_path), "--check"], ["prepare", str(tmp_path), "--out", str(tmp_path / "out")]):
         assert run(call) == 3
         captured = capsys.readouterr()
         assert captured.err.count("\n") == 1

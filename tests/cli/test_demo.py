@@ -14,7 +14,6 @@ from multitudes.cli.main import run
 from multitudes.config import SECTIONS, load_section
 from multitudes.config_template import section_config
 from multitudes.errors import UsageError
-from multitudes.threads import THREAD_VARIABLES
 
 
 def test_the_settings_of_the_demo_are_known_to_the_configuration(tmp_path: Path):
@@ -109,8 +108,6 @@ def test_the_demo_shows_the_whole_path(tmp_path: Path, capsys, monkeypatch):
     monkeypatch.setattr("multitudes.data.sample.sample_path", lambda _: data)
     assert "\nepochs = 3\n" in SETTINGS
     monkeypatch.setattr(demo, "SETTINGS", SETTINGS.replace("\nepochs = 3\n", "\nepochs = 1\n"))
-    for name in THREAD_VARIABLES:  # the demo sets those that are not
-        monkeypatch.setenv(name, "1")
     out = tmp_path / "demo"
     assert run(["demo", "--out", str(out), "--json"]) == 0
     captured = capsys.readouterr()

@@ -57,11 +57,11 @@ def test_1_unexpected_says_how_to_see_where(tmp_path, monkeypatch, capsys):
 
     monkeypatch.setattr("multitudes.data.validate.validate", broken)
     assert "RuntimeError: boom and more (this is a defect; set MULTITUDES_TRACEBACK=1" in refused(
-        ["validate", str(tmp_path)], 1, capsys
+        ["prepare", str(tmp_path), "--check"], 1, capsys
     )
     monkeypatch.setenv("MULTITUDES_TRACEBACK", "1")
     with pytest.raises(RuntimeError, match="boom"):
-        run(["validate", str(tmp_path)])
+        run(["prepare", str(tmp_path), "--check"])
 
 
 @pytest.mark.parametrize("section", SECTIONS)
@@ -89,7 +89,7 @@ def test_2_an_unknown_key_is_named_with_the_nearest(section, tmp_path, capsys):
 
 def test_3_bad_data(tmp_path, capsys):
     pl.DataFrame({"user_id": [1], "item_id": [1], "timestamp": ["noon"]}).write_parquet(tmp_path / "events.parquet")
-    assert "timestamp" in refused(["validate", str(tmp_path)], 3, capsys)
+    assert "timestamp" in refused(["prepare", str(tmp_path), "--check"], 3, capsys)
 
 
 def test_3_vectors_are_asked_for_where_there_are_none(tmp_path, capsys):
@@ -249,7 +249,7 @@ def test_130_ctrl_c_in_training_saves_and_resume_ends_it(tmp_path, capsys):
 def test_progress_is_drawn_on_a_terminal_only(terminal):
     data = planted()[1].path.parent / "data"
     reader, writer = pty.openpty() if terminal else os.pipe()
-    call = [*MAIN, "validate", str(data), "--json"]
+    call = [*MAIN, "prepare", str(data), "--check", "--json"]
     done = subprocess.run(call, stdout=subprocess.PIPE, stderr=writer, text=True, check=True)
     os.close(writer)
     assert isinstance(json.loads(done.stdout.splitlines()[-1]), dict)
@@ -259,5 +259,5 @@ def test_progress_is_drawn_on_a_terminal_only(terminal):
             drawn += chunk
     except OSError:  # the other end of a closed terminal
         pass
-    assert (b"validate" in drawn) == terminal
+    assert (b"check" in drawn) == terminal
     assert terminal or drawn == b""

@@ -67,9 +67,9 @@ def test_a_service_multiplies_on_one_core_unless_told_otherwise(given, kept, tmp
     [
         ["init", "s3://bucket/x"],
         ["outcomes", "logs", "s3://bucket/x.parquet"],
-        ["key", "ann", "--to", "s3://bucket/keys"],
+        ["keys", "add", "s3://bucket/keys", "--name", "ann"],
         ["publish", "run", "--to=s3://bucket/releases"],
-        ["export", "results", "results", "--to", "s3://bucket/x.jsonl"],
+        ["recommend", "releases", "--all", "--out", "results", "--export", "s3://bucket/x.jsonl"],
     ],
 )
 def test_an_address_as_output_is_refused_and_becomes_no_folder(arguments, tmp_path, monkeypatch, capsys):

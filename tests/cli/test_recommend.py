@@ -132,11 +132,12 @@ def test_all_users_go_to_a_folder_and_on_to_json_lines(releases: Path, tmp_path:
     assert run(["recommend", str(releases), "--all", "--out", str(results), "--n", "5", "--json"]) == 0
     assert json.loads(capsys.readouterr().out.splitlines()[-1])["users"] == 3
     assert pl.read_parquet(results / "*.parquet")["user_id"].to_list() == ["ann", "bob", "eve"]
-    assert run(["export", "results", str(results), "--to", str(lines)]) == 0
+    call = ["recommend", str(releases), "--all", "--out", str(results), "--n", "5", "--export"]
+    assert run([*call, str(lines)]) == 0, "what is finished is exported"
     assert [json.loads(line)["user_id"] for line in lines.read_text().splitlines()] == ["ann", "bob", "eve"]
     assert run(["recommend", str(releases), "--all", "--out", str(results)]) == 2, "other candidates"
-    assert run(["export", "results", str(results), "--to", str(lines)]) == 2
-    assert "exists; give another name or --overwrite" in capsys.readouterr().err
+    assert run([*call, str(tmp_path / "results.csv")]) == 2
+    assert "ends in .jsonl or .parquet" in capsys.readouterr().err
     assert run(["recommend", str(releases), "--all", "--out", str(results), "--overwrite"]) == 0
 
 
@@ -149,7 +150,7 @@ def test_the_reasons_of_all_users_are_in_their_folder_and_in_both_exports(releas
     assert run([*call, "--vectors"]) == 2, "the shards that exist have no reasons"
     assert run([*call, "--vectors", "--overwrite"]) == 0
     for name in ("lines.jsonl", "flat.parquet"):
-        assert run(["export", "results", str(results), "--to", str(tmp_path / name)]) == 0
+        assert run([*call, "--vectors", "--export", str(tmp_path / name)]) == 0
     lines = [json.loads(line) for line in (tmp_path / "lines.jsonl").read_text().splitlines()]
     assert [one["name"] for one in lines[0]["interests"]] == ["whole history", "Drama", "Crime"]
     assert "vector" not in lines[0]["interests"][0]

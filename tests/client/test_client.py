@@ -238,7 +238,7 @@ def test_a_key_from_a_file_may_end_in_a_line_break_and_one_that_is_none_is_refus
         client(reply, key="s3cret\n", deadline_s=0.01).user("ann")
     assert set(seen) == {"Bearer s3cret"}
     for key in ("s3cret\ns3cret", "s3crét", ""):
-        with pytest.raises(UsageError, match="as `multitudes key` shows it") as caught:
+        with pytest.raises(UsageError, match="as `multitudes keys add` shows it") as caught:
             client(reply, key=key)
         assert "s3cr" not in str(caught.value)
 

@@ -95,7 +95,7 @@ def test_the_command_takes_a_url_and_prints_it(tmp_path, store, capsys):
     address = store.upload(write(tmp_path / "few"), "few")
     out = tmp_path / "out"
     assert run(["prepare", address, "--out", str(out), "--split", "leave_one_out"]) == 0
-    assert run(["validate", f"{address}?region=eu-west-1", "--json"]) == 0
+    assert run(["prepare", f"{address}?region=eu-west-1", "--check", "--json"]) == 0
     assert json.loads(capsys.readouterr().out.splitlines()[-1])["data"] == address
 
 
@@ -121,21 +121,21 @@ def refusal(capsys, *arguments):
 )
 def test_a_url_without_tables_is_rejected_in_a_line(tmp_path, store, capsys, address, code, expected):
     store.upload(write(tmp_path / "few"), "few")
-    found, said = refusal(capsys, "validate", address)
+    found, said = refusal(capsys, "prepare", address, "--check")
     assert (found, expected in said) == (code, True), said
 
 
 def test_wrong_tables_are_named_by_their_url(tmp_path, store, capsys):
     folder = write(tmp_path / "wrong", users=users().rename({"user_id": "user"}))
     address = store.upload(folder, "wrong")
-    found, said = refusal(capsys, "validate", address)
+    found, said = refusal(capsys, "prepare", address, "--check")
     assert (found, said.startswith(f"multitudes: {address}/users.parquet: column 'user_id' is missing")) == (3, True)
     store.put("wrong/users.parquet", b"no table")
-    found, said = refusal(capsys, "validate", address)
+    found, said = refusal(capsys, "prepare", address, "--check")
     assert (found, said.startswith(f"multitudes: {address}/users.parquet: cannot be read")) == (3, True)
     assert "fetched-" not in said
     store.put("wrong/users.parquet", b"")
-    assert "the file is empty" in refusal(capsys, "validate", address)[1]
+    assert "the file is empty" in refusal(capsys, "prepare", address, "--check")[1]
 
 
 @pytest.mark.parametrize(
@@ -145,8 +145,7 @@ def test_wrong_tables_are_named_by_their_url(tmp_path, store, capsys):
         ["train", "few", "--out"],
         ["recommend", "few", "--all", "--out"],
         ["publish", "few", "--to"],
-        ["export", "results", "few", "--to"],
-        ["key", "me", "--to"],
+        ["recommend", "few", "--all", "--out", "results", "--export"],
         ["readout", "few", "few", "--report"],
     ],
 )
@@ -171,7 +170,9 @@ def test_an_output_without_an_option_is_rejected_at_a_url(tmp_path, monkeypatch,
 def test_a_key_in_a_url_is_never_printed(tmp_path, store, capsys):
     address = store.upload(write(tmp_path / "few", users=users(user_id=["1", "2"])), "few")
     secret = address.replace("s3://", "s3://KEY:SECRET@") + f"?endpoint_override={store.host}&scheme=http"
-    said = refusal(capsys, "validate", secret)[1] + refusal(capsys, "validate", secret + "&wrong=1")[1]
+    said = (
+        refusal(capsys, "prepare", secret, "--check")[1] + refusal(capsys, "prepare", secret + "&wrong=1", "--check")[1]
+    )
     said += refusal(capsys, "prepare", str(tmp_path / "few"), "--out", secret)[1]
     assert "int64 in events.parquet" in said
     assert "KEY" not in said

@@ -222,7 +222,7 @@ def test_a_file_that_is_none_is_refused_with_its_line(line, file):
 
 
 def test_no_file_and_an_empty_file_open_nothing(file):
-    with pytest.raises(MissingError, match="no such file of keys; make one with: multitudes key"):
+    with pytest.raises(MissingError, match="no such file of keys; make it: multitudes keys add"):
         ApiKeys(file)
     file.write_text("# nobody\n")
     with pytest.raises(UsageError, match="holds no key"):
@@ -382,7 +382,7 @@ def test_a_record_that_is_cut_by_a_full_disk_is_in_the_log_of_the_service(tmp_pa
 
 def test_last_uses_are_asked_of_a_folder_that_exists(file, tmp_path, capsys):
     make_key(file, "shop", ("read",))
-    assert run(["keys", str(file), "--used", str(tmp_path / "none")]) == 2
+    assert run(["keys", "list", str(file), "--used", str(tmp_path / "none")]) == 2
     assert "no such folder; expected the data folder of the service" in capsys.readouterr().err
 
 

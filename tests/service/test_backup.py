@@ -95,7 +95,7 @@ def test_wrong_folders_are_rejected(backed_up, tmp_path):
 
 def test_the_commands_print_json(backed_up, tmp_path, capsys):
     data, _ = backed_up
-    assert run(["backup", str(data), "--to", str(tmp_path / "b"), "--json"]) == 0
+    assert run(["state", "backup", str(data), str(tmp_path / "b"), "--json"]) == 0
     assert json.loads(capsys.readouterr().out.splitlines()[-1])["state"] is True
-    assert run(["restore", str(tmp_path / "b"), str(tmp_path / "c"), "--json"]) == 0
+    assert run(["state", "restore", str(tmp_path / "b"), str(tmp_path / "c"), "--json"]) == 0
     assert json.loads(capsys.readouterr().out.splitlines()[-1])["erased_rows"] == 0

@@ -129,15 +129,15 @@ def test_a_port_in_use_is_one_line(tmp_path):
 
 def test_a_key_is_made_and_shown_once(tmp_path, capsys):
     file = tmp_path / "keys"
-    assert run(["key", "shop", "--to", str(file), "--scope", "write", "--scope", "read"]) == 0
+    assert run(["keys", "add", str(file), "--name", "shop", "--scope", "write", "--scope", "read"]) == 0
     captured = capsys.readouterr()
     key = captured.out.strip()
     assert key not in file.read_text()
     assert "shop read,write " in file.read_text()
     assert "it is not shown again" in captured.err
-    assert run(["key", "shop", "--to", str(file)]) == 2
+    assert run(["keys", "add", str(file), "--name", "shop"]) == 2
     capsys.readouterr()
-    assert run(["key", "other", "--to", str(file), "--json"]) == 0
+    assert run(["keys", "add", str(file), "--name", "other", "--json"]) == 0
     said = json.loads(capsys.readouterr().out)
     assert (said["name"], said["scopes"]) == ("other", ["read"])
     assert ApiKeys(file).find(said["key"]) is not None

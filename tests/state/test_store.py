@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from multitudes.cli.main import run
-from multitudes.cli.serve import user_states
+from multitudes.cli.state import user_states
 from multitudes.ids import Id
 from multitudes.state.protocol import Event, StateConfig, UserState
 from multitudes.state.sqlite import SQLiteStateStore
@@ -74,7 +74,7 @@ def test_an_interrupted_load_continues(states: SQLiteStateStore):
 
 def test_the_command_loads_every_prepared_user(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
     prepared, file = planted()[1], tmp_path / "state.db"
-    call = ["load-state", str(prepared.path), str(file), "--keep", "20", "--json"]
+    call = ["state", "load", str(prepared.path), str(file), "--keep", "20", "--json"]
     assert run(call) == 0
     first = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert first["users"] == prepared.n_users
@@ -106,7 +106,7 @@ def test_the_command_loads_every_prepared_user(tmp_path: Path, capsys: pytest.Ca
     ],
 )
 def test_a_store_that_cannot_be_filled_is_one_line(store: str, code: int, words: str, capsys):
-    assert run(["load-state", str(planted()[1].path), store]) == code
+    assert run(["state", "load", str(planted()[1].path), store]) == code
     (line,) = capsys.readouterr().err.splitlines()
     assert words in line
     assert "hidden" not in line

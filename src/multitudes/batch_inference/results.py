@@ -206,6 +206,18 @@ def _read_json(file: Path) -> dict[str, Any]:
     return record
 
 
+def check_export(file: Path) -> None:
+    """Check that results can be exported to a file.
+
+    Raises:
+        UsageError: it has another ending, or its folder does not exist.
+    """
+    if file.suffix not in {".jsonl", ".parquet"}:
+        raise UsageError(f"{file}: expected a file name that ends in .jsonl or .parquet")
+    if not file.parent.is_dir():
+        raise UsageError(f"{file}: the folder {file.parent} does not exist; make it first")
+
+
 def export_results(results: Path, file: Path) -> int:
     """Export results to a file.
 
@@ -217,11 +229,10 @@ def export_results(results: Path, file: Path) -> int:
         Number of lines or rows.
 
     Raises:
-        UsageError: the file has another ending.
+        UsageError: see ``check_export``.
         ArtefactError: the results are missing, not finished, or damaged.
     """
-    if file.suffix not in {".jsonl", ".parquet"}:
-        raise UsageError(f"{file}: expected a file name that ends in .jsonl or .parquet")
+    check_export(file)
     as_lines = file.suffix == ".jsonl"
     batches = _batches(shard_files(results), with_interests=as_lines)
     return _write_jsonl(batches, file) if as_lines else _write_flat_parquet(batches, file)
@@ -243,22 +254,9 @@ def _batches(shards: list[Path], with_interests: bool) -> Iterator[Any]:
         yield from file.iter_batches(_USERS_PER_BATCH, columns=names)
 
 
-@contextmanager
-def _export_file(file: Path) -> Iterator[Path]:
-    """Yield a temporary path; the file written there replaces ``file`` when the block ends without an error.
-
-    Raises:
-        UsageError: the folder of ``file`` does not exist.
-    """
-    if not file.parent.is_dir():
-        raise UsageError(f"{file}: the folder {file.parent} does not exist; make it first")
-    with replace_file(file, shared=True) as partial:
-        yield partial
-
-
 def _write_jsonl(batches: Iterator[Any], file: Path) -> int:
     rows = 0
-    with _export_file(file) as partial, partial.open("w", encoding="utf-8") as stream:
+    with replace_file(file, shared=True) as partial, partial.open("w", encoding="utf-8") as stream:
         for batch in batches:
             for record in batch.to_pylist():
                 stream.write(json.dumps(record, ensure_ascii=False, allow_nan=False) + "\n")
@@ -268,7 +266,7 @@ def _write_jsonl(batches: Iterator[Any], file: Path) -> int:
 
 def _write_flat_parquet(batches: Iterator[Any], file: Path) -> int:
     rows, writer = 0, None
-    with _export_file(file) as partial:
+    with replace_file(file, shared=True) as partial:
         try:
             for batch in batches:
                 flat = _flatten(batch)

@@ -1,6 +1,5 @@
 """``multitudes demo``: every step from tables to recommendations, on MovieLens-small, or on a person's own files."""
 
-import os
 import shlex
 import shutil
 import tempfile
@@ -13,14 +12,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from multitudes.cli.background_commands import run_in_background
 from multitudes.cli.map_option import MapOption
 from multitudes.cli.output import hide_next, print_json, print_next
 from multitudes.progress import ProgressBar
-from multitudes.threads import THREAD_VARIABLES, available_cores
 
 if TYPE_CHECKING:
-    from multitudes.data.prepared import PreparedData
     from multitudes.retrieval.response import Recommendation
 
 MODEL_SETTINGS = """\
@@ -62,11 +58,11 @@ split = "validation"      # a test split is opened once, and this is a first loo
 max_users = 2000
 
 {TRAIN_SETTINGS}"""
-METHOD = "joint"  # of the demo on your own files
+METHOD = "joint"
 SETTINGS_FILE = "demo.toml"  # its presence also marks a folder as written by the demo
 _UNFINISHED_FILE = ".unfinished"
 
-# The systems that joint is compared with, each with a short explanation.
+# The systems that METHOD is compared with, each with a short explanation.
 COMPARED_WITH = {
     "unconditioned": "the one vector of the whole history of the same model",
     "calibrated": "that vector, its list divided among the user's tastes as joint's is",
@@ -98,85 +94,48 @@ def demo_command(
     ] = None,
     out: Annotated[Path, typer.Option(help="Folder to write.")] = Path("multitudes-demo"),
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the folder of an earlier demo.")] = False,
-    json: Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")] = False,
 ) -> None:
     """Run all steps on MovieLens-small, or on your files.
 
-    Prepare, train, evaluate, publish, recommend, report: the demo prints the command of each step, and runs two at a
-    time. The data have a licence of their own, that of MovieLens: no commercial use without permission. Your own files
-    are imported first, and the steps follow one after the other.
+    Import (your files), prepare, train, evaluate, report, publish, recommend: the demo prints the command of each step.
+    MovieLens-small has a licence of its own: no commercial use without permission.
     """
+    from multitudes.data.sample import sample_path
     from multitudes.errors import UsageError
     from multitudes.extras import require_extra
 
     require_extra("train", "report")
-    if files:
-        dropped = None if max_dropped is None else [max_dropped]
-        given: dict[str, Sequence[Any] | None] = {"--items": items, "--users": users, "--map": column_map}
-        given["--max-dropped"] = dropped
-        words = [word for option, values in given.items() for value in values or () for word in (option, str(value))]
-        _run_on_files([*map(str, files), *words], out, overwrite=overwrite, json=json)
-        return
-    if items or users or column_map or max_dropped is not None:
+    dropped = None if max_dropped is None else [max_dropped]
+    given = {"--items": items, "--users": users, "--map": column_map, "--max-dropped": dropped}
+    words = [word for option, values in given.items() for value in values or () for word in (option, str(value))]
+    if words and not files:
         raise UsageError("--items, --users, --map and --max-dropped are for your own events: give their file too")
-    start = time.perf_counter()
-    _limit_threads()
-    with create_demo_folder(out, overwrite):
-        prepared = _prepare(out)
-        publish = ["publish", f"{out}/joint", "--to", f"{out}/releases"]
-        _train(out, prepared)
-        with run_in_background(publish) as published:
-            _evaluate(out)
-            print_step(publish)
-            typer.echo(published.wait().splitlines()[0])  # without the command that comes next
-        recommendation = _recommend(out)
-        _report(out)
-        block = print_comparison(out)
+    start, run, config = time.perf_counter(), out / METHOD, _settings_file(out)
+    data = out / "data" if files else sample_path(_SAMPLE)
+    with create_demo_folder(out, overwrite, OWN_SETTINGS if files else "", kept=out / "data.dropped.csv"), hide_next():
+        if files:
+            _run("import", *files, *words, "--out", data)
+        fitting = _prepare_words(data) if files else []
+        _run("prepare", data, "--out", out / "prepared", "--config", config, *fitting)
+        _run("train", out / "prepared", "--method", METHOD, "--out", run, "--config", config)
+        _evaluate(run, config)
+        _run("report", run, "--split", "validation", "--out", out / "report.html")
+        _run("publish", run, "--to", out / "releases")
+        recommendation = _recommend(out, run)
+        block = print_comparison(run)
     typer.echo(f"\n{out}: everything above, written in {time.perf_counter() - start:.0f} s")
-    _print_next_steps(out, recommendation)
-    if json:
-        print_json({"out": str(out), "user_id": recommendation.user_id, **block})
+    _print_next_steps(out, recommendation, is_sample=not files)
+    print_json({"out": str(out), "user_id": recommendation.user_id, **block})
 
 
-def _run_on_files(words: Sequence[str], out: Path, *, overwrite: bool, json: bool) -> None:
-    """Import files, prepare, train, evaluate, report, publish and recommend, into the new folder ``out``.
-
-    Args:
-        words: files and options of ``multitudes import``.
-        out: the folder.
-        overwrite: replace an earlier demo.
-        json: print one JSON object as the last line.
-
-    Raises:
-        MultitudesError: of the step that failed. Nothing is left but what names the rows that could not be used.
-    """
-    start = time.perf_counter()
-    data, prepared, run, releases, config = (
-        f"{out}/{name}" for name in ("data", "prepared", METHOD, "releases", "demo.toml")
-    )
-    with create_demo_folder(out, overwrite, OWN_SETTINGS, kept=Path(f"{data}.dropped.csv")), hide_next():
-        _run("import", *words, "--out", data)
-        _run("prepare", data, "--out", prepared, "--config", config, *_prepare_words(Path(data)))
-        _run("train", prepared, "--method", METHOD, "--out", run, "--config", config)
-        _run("evaluate", run, "--config", config)
-        _run("report", run, "--split", "validation", "--out", f"{out}/report.html")
-        _run("publish", run, "--to", releases)
-        user = sample_user(Path(run))
-        _run("recommend", releases, "--user", str(user), "--explain", "--n", str(CANDIDATES))
-    typer.echo(f"\n{out}: everything above, written in {time.perf_counter() - start:.0f} s; open {out}/report.html")
-    print_next("explore", releases)
-    print_next("serve", releases, label="or")
-    if json:
-        print_json({"out": str(out), "user_id": user})
-
-
-def _run(*arguments: str) -> None:
+def _run(*words: object) -> None:
     """Print a command and run it in this process."""
     from multitudes.cli.main import app
     from multitudes.errors import INTERRUPTED_EXIT_CODE
 
+    arguments = [*map(str, words)]
     print_step(arguments)
-    if app(list(arguments), standalone_mode=False) == INTERRUPTED_EXIT_CODE:
+    if app(arguments, standalone_mode=False) == INTERRUPTED_EXIT_CODE:
         raise KeyboardInterrupt
 
 
@@ -242,61 +201,29 @@ def print_step(call: Sequence[str]) -> None:
     typer.secho(f"\n$ multitudes {shlex.join(call)}", bold=True)
 
 
-def _limit_threads() -> None:
-    """Give this process half of the cores, and as many to what runs beside it, unless the user chose a number."""
-    for name in THREAD_VARIABLES:
-        os.environ.setdefault(name, str(max(1, available_cores() // 2)))
-
-
-def _prepare(out: Path) -> "PreparedData":
-    from multitudes.cli.prepare import print_prepared
-    from multitudes.config import load_section
-    from multitudes.data.prepare import PrepareConfig, prepare
-    from multitudes.data.sample import sample_path
-
-    data, settings = sample_path(_SAMPLE), _settings_file(out)
-    print_step(["prepare", str(data), "--out", f"{out}/prepared", "--config", str(settings)])
-    with ProgressBar("prepare") as progress:
-        prepared = prepare(data, out / "prepared", load_section(settings, "prepare", PrepareConfig), progress)
-    print_prepared(prepared)
-    return prepared
-
-
-def _train(out: Path, prepared: "PreparedData") -> None:
-    from multitudes.cli.train import print_run
-    from multitudes.training.loop import train
-    from multitudes.training.run_config import load_run_config
-
-    settings = _settings_file(out)
-    print_step(["train", f"{out}/prepared", "--method", "joint", "--out", f"{out}/joint", "--config", str(settings)])
-    with ProgressBar("train joint") as progress:
-        train(prepared, load_run_config("joint", 0, settings), out / "joint", progress=progress)
-    print_run(out / "joint")
-
-
-def _evaluate(out: Path) -> None:
+def _evaluate(run: Path, settings: Path) -> None:
+    """Evaluate the run; its figures are printed at the end of the demo."""
     from multitudes.config import load_section
     from multitudes.evaluation.config import EvaluateConfig
     from multitudes.evaluation.evaluate import evaluate, save
     from multitudes.report.formatting import TARGET_LABELS
-    from multitudes.training.trained_run import TrainedRun
+    from multitudes.training.runs import open_run
 
-    settings = _settings_file(out)
-    print_step(["evaluate", f"{out}/joint", "--config", str(settings)])
-    with ProgressBar("evaluate joint") as progress:
+    print_step(["evaluate", str(run), "--config", str(settings)])
+    with ProgressBar(f"evaluate {METHOD}") as progress:
         config = load_section(settings, "evaluate", EvaluateConfig)
-        evaluation = evaluate(TrainedRun.open(out / "joint"), config, progress=progress)
-    save(evaluation, out / "joint")
+        evaluation = evaluate(open_run(run), config, progress=progress)
+    save(evaluation, run)
     result = evaluation.result
     targets = f"{result['n_targets']:,} {TARGET_LABELS[result['targets']]}"
-    typer.echo(f"joint: {result['users']:,} users, {targets}, {len(result['methods'])} systems; compared below")
+    typer.echo(f"{METHOD}: {result['users']:,} users, {targets}, {len(result['methods'])} systems; compared below")
 
 
-def _recommend(out: Path) -> "Recommendation":
+def _recommend(out: Path, run: Path) -> "Recommendation":
     from multitudes.cli.candidates_table import print_recommendation
     from multitudes.retrieval.retriever import Retriever
 
-    user = sample_user(out / "joint")
+    user = sample_user(run)
     call = ["recommend", f"{out}/releases", "--user", str(user), "--n", str(CANDIDATES), "--explain"]
     print_step(call)
     recommendation = Retriever.open(out / "releases").recommend(user, n=CANDIDATES)
@@ -327,41 +254,33 @@ def _table_svg(recommendation: "Recommendation", title: str) -> str:
     return re.sub(r"@font-face {.*?}\s*", "", console.export_svg(title=title, unique_id="table"), flags=re.DOTALL)
 
 
-def _report(out: Path) -> None:
-    from multitudes.report.evaluation_page import write_evaluation_page
-
-    print_step(["report", f"{out}/joint", "--split", "validation", "--out", f"{out}/report.html"])
-    write_evaluation_page(out / "joint", out / "report.html", "validation")
-    typer.echo(f"{out}/report.html: figures, segments, three users and training curves; opens in any browser")
-
-
-def print_comparison(out: Path) -> dict[str, Any]:
-    """Print how joint compares with the other systems, whatever the outcome, and return the figures."""
+def print_comparison(run: Path) -> dict[str, Any]:
+    """Print how the run compares with other systems, whatever the outcome, and return the figures."""
     from rich.console import Console
 
     from multitudes.report.document import to_terminal
     from multitudes.report.evaluation_tables import methods_table
 
-    block = comparison(out)
+    block = comparison(run)
     console = Console()
     console.print()
-    console.print(to_terminal(methods_table(block, "joint"), console.width))
+    console.print(to_terminal(methods_table(block, METHOD), console.width))
     for sentence in comparison_sentences(block):
         typer.echo(fill(sentence, console.width, subsequent_indent="  "))
     typer.echo("One seed on a small data set: an interval covers other users, not another seed.")
     return block
 
 
-def comparison(out: Path) -> dict[str, Any]:
-    """Return joint's figures beside those of the systems that it is compared with."""
+def comparison(run: Path) -> dict[str, Any]:
+    """Return the figures of a run beside those of the systems that it is compared with."""
     from multitudes.evaluation.compare import read_result
 
-    result = read_result(out / "joint", "validation")
+    result = read_result(run, "validation")
     methods, differences = result["methods"], result["differences"]
     known = [name for name in COMPARED_WITH if name in methods]
     return {
         **{name: result[name] for name in ("targets", "budget", "users")},
-        "methods": {name: methods[name] for name in ("joint", *known)},
+        "methods": {name: methods[name] for name in (METHOD, *known)},
         "differences": {name: differences[name] for name in known},
     }
 
@@ -371,28 +290,27 @@ def comparison_sentences(block: dict[str, Any]) -> list[str]:
     from multitudes.report.formatting import NOT_COMPARED, format_difference, is_same_list, served_words, verdict_words
 
     sentences, budget = [], block["budget"]
-    for name, meaning in COMPARED_WITH.items():
-        gains = block["differences"].get(name)
-        if gains is None:
-            continue
-        if is_same_list(block, name, "joint"):
+    for name, gains in block["differences"].items():
+        meaning = COMPARED_WITH[name]
+        if is_same_list(block, name, METHOD):
             sentences.append(f"{name}, {meaning}: {NOT_COMPARED}")
             continue
         hits, served = gains[f"hr@{budget}"], gains[f"served@{budget}"]
         sentences.append(
-            f"joint {verdict_words(hits)} {name}, {meaning}: {format_difference(hits)}; it"
+            f"{METHOD} {verdict_words(hits)} {name}, {meaning}: {format_difference(hits)}; it"
             f" {served_words(served)}: {format_difference(served)}"
         )
     return sentences
 
 
-def _print_next_steps(out: Path, recommendation: "Recommendation") -> None:
-    films = ",".join(str(candidate.item_id) for candidate in recommendation.candidates[:2])
-    call = f"multitudes recommend {out}/releases --history {films} --followed-topics Horror,Comedy --explain --n 20"
+def _print_next_steps(out: Path, recommendation: "Recommendation", *, is_sample: bool) -> None:
     typer.echo("try next:")
     typer.echo(f"  open {out}/report.html in a browser")
-    typer.echo(f"  {call}")
+    if is_sample:
+        films = ",".join(str(candidate.item_id) for candidate in recommendation.candidates[:2])
+        call = f"multitudes recommend {out}/releases --history {films} --followed-topics Horror,Comedy"
+        typer.echo(f"  {call} --explain --n 20")
+        typer.echo("  multitudes demo ratings.csv --items movies.csv   (your own files)")
     typer.echo(f"  multitudes recommend {out}/releases --user {recommendation.user_id} --rows 4 --n 5")
-    typer.echo("  multitudes demo ratings.csv --items movies.csv   (your own files)")
     print_next("explore", f"{out}/releases")
     print_next("serve", f"{out}/releases", label="or")

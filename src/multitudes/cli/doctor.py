@@ -31,7 +31,6 @@ def doctor_command(
         str | None,
         typer.Option(envvar="MULTITUDES_KEY", help="API key of scope read for --url; safer as MULTITUDES_KEY."),
     ] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")] = False,
 ) -> None:
     """Check a release, the settings of a service, or a service.
 
@@ -50,9 +49,8 @@ def doctor_command(
     ]
     code = max(finding.exit_code for finding in findings)
     _print_findings(findings)
-    if json:
-        subjects = {"releases": releases and str(releases), "config": config and str(config), "url": url}
-        print_json(subjects | {"exit_code": code, "findings": [finding._asdict() for finding in findings]})
+    subjects = {"releases": releases and str(releases), "config": config and str(config), "url": url}
+    print_json(subjects | {"exit_code": code, "findings": [finding._asdict() for finding in findings]})
     if code:
         raise typer.Exit(code)
 
@@ -95,7 +93,7 @@ def _risks(settings: "ServeConfig", config: Path, history: int) -> "Iterator[str
 
     server, keys, store, logs = settings.server, settings.keys.file, urlsplit(settings.state.store or ""), settings.logs
     if keys is None and settings.keys.open:
-        yield "[keys] open = true: anyone who can reach it may read, write and erase; make keys with `multitudes key`"
+        yield "[keys] open = true: anyone who can reach it may read, write and erase; make keys with `multitudes keys`"
     if keys is not None and keys.stat().st_mode & 0o022:
         yield f"{keys}: other users can add keys to it; run chmod 600"
     if server.host not in LOOPBACK_HOSTS:

@@ -126,11 +126,11 @@ def _check_access(probe: ServiceProbe) -> "Iterator[Finding]":
     if without_key.status in {401, 403}:
         yield _finding("ok", "access", "requests without a key are rejected")
     elif without_key.status == 421:
-        yield _finding("warning", "access", f"{without_key.message}; to serve others, make keys with `multitudes key`")
+        yield _finding("warning", "access", f"{without_key.message}; to serve others, make keys with `multitudes keys`")
     elif probe.is_local:
         yield _finding("note", "access", "no key is required, on this machine")
     else:
-        text = "no key is required: anyone who can reach it may read, write and erase; make keys with `multitudes key`"
+        text = "no key is required: anyone who can reach it may read, write and erase; make keys with `multitudes keys`"
         yield _finding("warning", "access", text)
 
 

@@ -21,7 +21,6 @@ def evaluate_command(
     prepared: Annotated[Path | None, typer.Option(help="Prepared folder of the run, if it was moved.")] = None,
     config: Annotated[Path | None, typer.Option(help="TOML file with [evaluate] and [retrieve].")] = None,
     overrides: SetOption = None,
-    json: Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")] = False,
 ) -> None:
     """Evaluate a run beside its controls and baselines.
 
@@ -57,17 +56,14 @@ def evaluate_command(
     comparisons = [compare([run], [other], settings.split) for other in against or []]
     for comparison in comparisons:
         console.print(to_terminal(comparison_table(comparison), console.width))
-    if json:
-        print_json(evaluation.result | ({"against": comparisons} if comparisons else {}))
-    else:
-        print_next("report", run, *(["--split", settings.split] if settings.split != "test" else []))
+    print_json(evaluation.result | ({"against": comparisons} if comparisons else {}))
+    print_next("report", run, *(["--split", settings.split] if settings.split != "test" else []))
 
 
 def report_command(
     run: Annotated[Path, typer.Argument(help="Run folder, after `multitudes evaluate`.")],
     out: Annotated[Path | None, typer.Option(help="HTML file to write; default: RUN/report.html.")] = None,
     split: Annotated[Literal["test", "validation"], typer.Option(help="Split whose evaluation is shown.")] = "test",
-    json: Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")] = False,
 ) -> None:
     """Write the evaluation of a run as one HTML file.
 
@@ -78,7 +74,5 @@ def report_command(
     file = out or run / "report.html"
     write_evaluation_page(run, file, split)
     typer.echo(f"{file}: {file.stat().st_size / 1024:.0f} KiB, opens in any browser")
-    if json:
-        print_json({"run": str(run), "report": str(file), "bytes": file.stat().st_size})
-    else:
-        print_next("publish", run, "--to", run.parent / "releases")
+    print_json({"run": str(run), "report": str(file), "bytes": file.stat().st_size})
+    print_next("publish", run, "--to", run.parent / "releases")

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from multitudes.cli.output import print_next
+from multitudes.cli.output import print_json, print_next
 
 
 def init_command(folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder to write; new or empty.")]) -> None:
@@ -27,4 +27,5 @@ def init_command(folder: Annotated[Path, typer.Argument(metavar="DIR", help="Fol
     (folder / "multitudes.toml").write_text(settings, encoding="utf-8")
     typer.echo(f"{folder}/multitudes.toml: every setting with its default and meaning")
     typer.echo(f"{folder}/data: events, items and users of a small planted world (500 users, three tastes each)")
+    print_json({"folder": str(folder)})
     print_next("prepare", folder / "data", "--out", folder / "prepared", "--config", folder / "multitudes.toml")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from multitudes.cli.output import print_json, print_next
+from multitudes.cli.output import print_json, print_next, prints_json
 from multitudes.progress import ProgressBar
 
 if TYPE_CHECKING:
@@ -37,7 +37,6 @@ def explore_command(
             help="Data folder of the service, whose erased users are not shown. Default: beside the releases."
         ),
     ] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")] = False,
 ) -> None:
     """Explore users and their interests on a page.
 
@@ -47,13 +46,13 @@ def explore_command(
     """
     forgotten = _erasure_file(releases, data)
     if export is not None:
-        _export(releases, beside, export, users, user or [], seed, overwrite, forgotten, json)
+        _export(releases, beside, export, users, user or [], seed, overwrite, forgotten)
         return
     from multitudes.errors import UsageError
 
     if user or overwrite:
         raise UsageError("--user and --overwrite are for --export FILE; on the page, type the id of a user")
-    _serve(releases, beside, port, forgotten, json)
+    _serve(releases, beside, port, forgotten)
 
 
 def _erasure_file(releases: Path, data: Path | None) -> Path | None:
@@ -111,7 +110,7 @@ def _name_beside(folder: Path, shown: Path) -> str:
     return "/".join((*parts[-same:], folder.name))
 
 
-def _serve(releases: Path, beside: str | None, port: int, forgotten: Path | None, json: bool) -> None:
+def _serve(releases: Path, beside: str | None, port: int, forgotten: Path | None) -> None:
     """Serve the page with the service on this machine; its folder of states, logs and the key ends with it."""
     from multitudes.extras import require_extra
 
@@ -143,9 +142,8 @@ def _serve(releases: Path, beside: str | None, port: int, forgotten: Path | None
         with open_dependencies(releases, settings) as dependencies:
             app = create_app(replace(dependencies, beside=other), own_names_only=True)
             url = f"{socket_url(listener)}/#key={key}"  # a browser sends no fragment to anybody
-            if json:
-                print_json({"url": url, "release": dependencies.get_retriever().release.version})
-            else:
+            print_json({"url": url, "release": dependencies.get_retriever().release.version})
+            if not prints_json():
                 typer.echo(f"{url}\nopen it in a browser; Ctrl-C ends it")
             serve_single(app, settings, listener)
 
@@ -159,7 +157,6 @@ def _export(
     seed: int,
     overwrite: bool,
     forgotten: Path | None,
-    json: bool,
 ) -> None:
     from multitudes import api
     from multitudes.atomic import write_text
@@ -193,7 +190,5 @@ def _export(
     typer.echo(
         f"{file}: {len(answers):,} user{'' if len(answers) == 1 else 's'}, {size / 1e3:,.0f} kB; open it in a browser"
     )
-    if json:
-        print_json({"file": str(file), "users": [answer.user_id for answer in answers], "bytes": size})
-    else:
-        print_next("explore", releases)
+    print_json({"file": str(file), "users": [answer.user_id for answer in answers], "bytes": size})
+    print_next("explore", releases)

@@ -49,7 +49,6 @@ def import_command(
         float, typer.Option(min=0, max=1, help="Share of a file's rows that may be left out.")
     ] = 0.1,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a folder that import wrote.")] = False,
-    json: Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")] = False,
 ) -> None:
     """Turn your own files into the tables that prepare reads.
 
@@ -89,12 +88,10 @@ def import_command(
             show=show,
         )
     _print_report(report)
-    if json:
-        print_json(report.record())
-    else:
-        print_next(
-            "prepare", out, "--out", unused_path(out.parent / "prepared"), *next_words(report.split, report.min_rating)
-        )
+    print_json(report.record())
+    print_next(
+        "prepare", out, "--out", unused_path(out.parent / "prepared"), *next_words(report.split, report.min_rating)
+    )
 
 
 def _print_guesses(guesses: "Sequence[ColumnGuess]") -> None:

@@ -16,7 +16,6 @@ def items_command(
     action: Annotated[Literal["add", "remove"], typer.Argument(help="Add or replace the items, or remove them.")],
     releases: Annotated[Path, typer.Argument(help="Folder of releases.")],
     file: Annotated[Path, typer.Argument(help="Items table, as in a data set; to remove: a table with item_id.")],
-    json: Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")] = False,
 ) -> None:
     """Add items to the current release, or remove some.
 
@@ -35,8 +34,7 @@ def items_command(
         record, cut_bytes = removed._asdict(), removed.cut_bytes
     if cut_bytes:
         typer.echo(f"multitudes: warning: {cut_bytes:,} bytes of an unfinished update were cut off", err=True)
-    if json:
-        print_json({"action": action, "releases": str(releases), **record})
+    print_json({"action": action, "releases": str(releases), **record})
 
 
 def _print_added_items(releases: Path, added: "AddedItems") -> None:

@@ -1,67 +1,89 @@
-"""``multitudes key``, ``keys`` and ``signing-key``: API keys of the service, and the key pair that signs releases."""
+"""``multitudes keys``: API keys of the service, and the key pair that signs releases."""
 
 from datetime import UTC, date, datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from multitudes.cli.output import print_json
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from multitudes.service.api_keys import ApiKey
 
 _MAX_DAYS = 36_500
+KeyScope = StrEnum("KeyScope", ["recommend", "events", "metrics", "read", "write", "admin"])
 
 
-class KeyScope(StrEnum):
-    """The scopes of an API key."""
-
-    RECOMMEND = "recommend"
-    EVENTS = "events"
-    METRICS = "metrics"
-    READ = "read"
-    WRITE = "write"
-    ADMIN = "admin"
-
-
-def key_command(
-    name: Annotated[str, typer.Argument(help="Name of the key's owner, for the journal of the service.")],
-    to: Annotated[
-        Path, typer.Option(help="File of keys, created when missing; or a folder, which gets a file for the key.")
+def keys_command(
+    action: Annotated[
+        Literal["add", "list", "pair"],
+        typer.Argument(help="add: make an API key; list: list them; pair: make a key pair that signs releases."),
     ],
+    file: Annotated[
+        Path,
+        typer.Argument(
+            help="File of API keys, created when missing, or a folder, which gets a file for each key; with pair: file"
+            " of the private key, and the public key is beside it, as FILE.pub."
+        ),
+    ],
+    name: Annotated[
+        str | None, typer.Option(help="With add: name of the key's owner, for the journal of the service.")
+    ] = None,
     scope: Annotated[
         list[KeyScope] | None,
         typer.Option(
-            help="recommend: recommendations and similar items alone; events: send events alone; metrics: /metrics"
-            " alone; read: recommend, metrics, and read users and releases; write: events and followed topics;"
-            " admin: erase. Default: read."
+            help="With add. recommend: recommendations and similar items alone; events: send events alone; metrics:"
+            " /metrics alone; read: recommend, metrics, and read users and releases; write: events and followed"
+            " topics; admin: erase. Default: read."
         ),
     ] = None,
     expires: Annotated[
-        str | None, typer.Option(help="Day from which it is invalid (UTC), such as 2027-01-31; or days from now: 90d.")
+        str | None,
+        typer.Option(help="With add: day from which it is invalid (UTC), such as 2027-01-31; or days from now: 90d."),
     ] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")] = False,
+    used: Annotated[
+        Path | None, typer.Option(help="With list: data folder of the service, which has the last use of each key.")
+    ] = None,
 ) -> None:
-    """Make an API key.
+    """Make and list API keys, or make a key pair that signs.
 
-    The file holds only a digest, so the key cannot be shown again. To revoke the key, remove its line, or its file in
-    the folder. A new file can be read by its owner alone: make it as the user of the service.
+    The file of API keys holds only their digests, so a key is shown once, when it is added. To revoke it, remove its
+    line, or its file in the folder. A new file can be read by its owner alone: make it as the user of the service.
+
+    `multitudes publish --sign FILE` signs with the private key of a pair, which stays where releases are published. A
+    service with the public key, `multitudes serve --trust FILE.pub`, serves what it signed and nothing else.
     """
+    from multitudes.data.location import reject_url
+    from multitudes.errors import UsageError
+
+    reject_url(file)
+    if (name is not None) != (action == "add"):
+        raise UsageError("add and --name belong together: multitudes keys add KEYS --name shop")
+    if name is not None:
+        _add_key(file, name, scope or [KeyScope.read], expires)
+    elif action == "list":
+        _list_keys(file, used)
+    else:
+        _make_pair(file)
+
+
+def _add_key(file: Path, name: str, scope: "Sequence[str]", expires: str | None) -> None:
     from multitudes.service.api_keys import SCOPES, make_key
 
-    wanted = {str(name) for name in scope or [KeyScope.READ]}
-    scopes = tuple(name for name in SCOPES if name in wanted)
+    scopes = tuple(one for one in SCOPES if one in scope)
     day = None if expires is None else _parse_day(expires)
-    key = make_key(to, name, scopes, day)
-    if json:
-        record = {"name": name, "scopes": list(scopes), "file": str(to), "key": key}
-        print_json(record | {"expires": None if day is None else day.isoformat()})
-        return
+    key = make_key(file, name, scopes, day)
     typer.echo(key)
     until = "" if day is None else f" until {day}"
-    typer.echo(f"multitudes: key '{name}' with {', '.join(scopes)}{until} is in {to}; it is not shown again", err=True)
+    typer.echo(
+        f"multitudes: key '{name}' with {', '.join(scopes)}{until} is in {file}; it is not shown again", err=True
+    )
+    record = {"name": name, "scopes": list(scopes), "file": str(file), "key": key}
+    print_json(record | {"expires": None if day is None else day.isoformat()})
 
 
 def _parse_day(text: str) -> date:
@@ -75,23 +97,14 @@ def _parse_day(text: str) -> date:
         raise UsageError(f"--expires {text!r}: expected a day (2027-01-31), or days from now (90d)") from None
 
 
-def keys_command(
-    keys: Annotated[Path, typer.Argument(help="File of keys, or a folder of such files.")],
-    used: Annotated[
-        Path | None, typer.Option(help="Data folder of the service, which has the last use of each key.")
-    ] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")] = False,
-) -> None:
-    """List the API keys, with their scopes, expiry and last use."""
+def _list_keys(file: Path, used: Path | None) -> None:
     from multitudes.service.access_records import last_uses
     from multitudes.service.api_keys import read_keys
 
     uses = {} if used is None else last_uses(used)
-    records = [_key_record(key, uses) for key in read_keys(keys)]
-    if json:
-        print_json({"keys": records})
-    else:
-        _print_keys(records, has_uses=used is not None)
+    records = [_key_record(key, uses) for key in read_keys(file)]
+    _print_keys(records, has_uses=used is not None)
+    print_json({"keys": records})
 
 
 def _key_record(key: "ApiKey", uses: dict[str, float]) -> dict[str, Any]:
@@ -119,19 +132,9 @@ def _print_keys(records: list[dict[str, Any]], *, has_uses: bool) -> None:
     Console().print(table)
 
 
-def signing_key_command(
-    file: Annotated[Path, typer.Argument(help="File of the private key; the public key is beside it, as FILE.pub.")],
-    json: Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")] = False,
-) -> None:
-    """Make a key pair that signs releases.
-
-    `multitudes publish --sign FILE` signs with the private key, which stays where releases are published. A service
-    with the public key, `multitudes serve --trust FILE.pub`, serves what it signed and nothing else.
-    """
+def _make_pair(file: Path) -> None:
     from multitudes.release.signature import make_key_pair
 
     public, fingerprint = make_key_pair(file)
-    if json:
-        print_json({"private": str(file), "public": str(public), "fingerprint": fingerprint})
-        return
     typer.echo(f"{file}: private key, for publish --sign\n{public}: public key {fingerprint}, for serve --trust")
+    print_json({"private": str(file), "public": str(public), "fingerprint": fingerprint})

@@ -12,6 +12,7 @@ from typing import Any
 import typer
 import typer.core
 
+from multitudes.cli.output import with_json
 from multitudes.errors import (
     INTERRUPTED_EXIT_CODE,
     MissingError,
@@ -27,27 +28,21 @@ from multitudes.plugins import load_plugin, plugins
 # Plugins add verbs: verbs_by_group.
 GROUPS: dict[str, dict[str, str]] = {
     "Start": {"demo": "demo", "init": "example_data"},
-    "Data": {"import": "import_files", "validate": "prepare", "prepare": "prepare"},
+    "Data": {"import": "import_files", "prepare": "prepare"},
     "Train": {"train": "train", "combine": "train", "tune": "study"},
     "Evaluate": {"evaluate": "evaluate", "report": "evaluate", "study": "study"},
     "Serve": {
         "publish": "publish",
-        "gate": "publish",
         "releases": "publish",
         "rollback": "publish",
         "items": "items",
         "recommend": "recommend",
         "explore": "explore",
-        "export": "recommend",
         "serve": "serve",
     },
     "Operate": {
-        "signing-key": "keys",
-        "key": "keys",
         "keys": "keys",
-        "load-state": "serve",
-        "backup": "backup",
-        "restore": "backup",
+        "state": "state",
         "doctor": "doctor",
     },
 }
@@ -141,7 +136,7 @@ def _plugin_command(verb: str) -> Any:  # noqa: ANN401 (a Command of Typer's cli
     """Return the command of a plugin; where it cannot be imported, one that says so and breaks no other."""
     alone = typer.Typer(add_completion=False, rich_markup_mode=None)
     try:
-        alone.command(name=verb)(command_of(verb))
+        alone.command(name=verb)(with_json(command_of(verb)))
     except MissingError as error:
         anything = {"ignore_unknown_options": True, "allow_extra_args": True}
         alone.command(name=verb, help=f"Not available: {error}", context_settings=anything)(_raising(error))
@@ -157,7 +152,7 @@ def _raising(error: MissingError) -> Callable[[], None]:
 
 def _register() -> None:
     for verb in VERBS:
-        app.command(name=verb)(command_of(verb))
+        app.command(name=verb)(with_json(command_of(verb)))
 
 
 _register()

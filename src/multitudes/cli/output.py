@@ -3,44 +3,82 @@
 On a terminal, progress is a bar or, for a study, one line that is redrawn; elsewhere a study prints plain lines.
 """
 
+import inspect
 import json
 import shlex
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from functools import wraps
 from itertools import count
 from pathlib import Path
-from typing import Any, Protocol, TextIO
+from typing import Annotated, Any, Protocol, TextIO
 
 import typer
 
 from multitudes.progress import RedrawnLine, duration_text
 
-
-def print_json(record: dict[str, Any]) -> None:
-    """Print ``record`` as one line of JSON, the last line of a verb with ``--json``."""
-    typer.echo(json.dumps(record, ensure_ascii=False, allow_nan=False))
-
-
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")]
+_prints_json = ContextVar("prints_json", default=False)
 _shows_next = ContextVar("shows_next", default=True)
 
 
+def with_json(command: Callable[..., None]) -> Callable[..., None]:
+    """Return a command with the option ``--json``, unless it has one of its own."""
+    signature = inspect.signature(command)
+    if "json" in signature.parameters:
+        return command
+
+    @wraps(command)
+    def run(*, json: bool, **given: Any) -> None:  # noqa: ANN401
+        with _set(_prints_json, json):
+            command(**given)
+
+    option = inspect.Parameter("json", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=JsonOption)
+    run.__signature__ = signature.replace(parameters=[*signature.parameters.values(), option])  # type: ignore[attr-defined]
+    run.__annotations__ = command.__annotations__ | {"json": JsonOption}
+    return run
+
+
+def prints_json() -> bool:
+    """Return whether the command that runs was given ``--json``."""
+    return _prints_json.get()
+
+
+def print_json(record: dict[str, Any]) -> None:
+    """Print ``record`` as the last line of a command, if it was given ``--json``."""
+    if prints_json():
+        typer.echo(json.dumps(record, ensure_ascii=False, allow_nan=False))
+
+
 def print_next(*words: str | Path | None, note: str = "", label: str = "next") -> None:
-    """Print the command that follows, to be copied: ``words`` after ``multitudes``, of which None is left out."""
+    """Print the command that follows, to be copied, unless a program reads what is printed.
+
+    Args:
+        words: after ``multitudes``; None is left out.
+        note: after the label.
+        label: before the command.
+    """
     command = shlex.join(["multitudes", *(str(word) for word in words if word is not None)])
-    if _shows_next.get():
+    if _shows_next.get() and not prints_json():
         typer.echo(f"{label}{note}: {command}")
 
 
 @contextmanager
 def hide_next() -> Iterator[None]:
     """Leave out the commands that follow, while a block runs several commands itself."""
-    token = _shows_next.set(False)
+    with _set(_shows_next, False):
+        yield
+
+
+@contextmanager
+def _set(variable: ContextVar[bool], value: bool) -> Iterator[None]:
+    token = variable.set(value)
     try:
         yield
     finally:
-        _shows_next.reset(token)
+        variable.reset(token)
 
 
 def config_words(config: Path | None) -> list[str]:

@@ -1,4 +1,4 @@
-"""``multitudes validate`` and ``prepare``: check tables, and turn them into the arrays that training reads."""
+"""``multitudes prepare``: check tables, and turn them into the arrays that training reads."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -22,47 +22,6 @@ EngineOption = Annotated[
     str | None,
     typer.Option(help="duckdb: this machine; spark: a cluster (add-on multitudes-spark). The result is the same."),
 ]
-
-
-def validate_command(
-    data: Annotated[
-        Path, typer.Argument(help="Folder with events, items and users (.parquet, .csv or .jsonl), or s3://…")
-    ],
-    config: Annotated[Path | None, typer.Option(help="TOML file with [prepare] and [engine].")] = None,
-    overrides: SetOption = None,
-    engine: EngineOption = None,
-    master: Annotated[
-        str | None, typer.Option(help="Spark master: local[2], spark://host:7077 …; implies --engine spark.")
-    ] = None,
-    column_map: MapOption = None,
-    json: Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")] = False,
-) -> None:
-    """Check tables and report on them, without writing.
-
-    The report has counts, time spans, missing values, and the repairs that `multitudes prepare` would make.
-    """
-    from dataclasses import asdict
-
-    from multitudes.config import load_section
-    from multitudes.data.column_names import parse_map
-    from multitudes.data.location import display_location, is_url
-    from multitudes.data.prepare import PrepareConfig
-    from multitudes.data.validate import validate
-
-    changes = parse_overrides(overrides, "prepare", "engine")
-    settings = load_section(config, "prepare", PrepareConfig, changes)
-    columns = parse_map(column_map).columns
-    with ProgressBar("validate") as progress:
-        chosen = engine_config(config, engine, master, changes)
-        report = validate(data, settings, progress, engine=chosen, columns=columns)
-    _print_report(display_location(data), report)
-    if json:
-        print_json({"data": display_location(data), **asdict(report)})
-    else:
-        folder = Path() if is_url(data) else data.parent
-        words = ["--out", str(unused_path(folder / "prepared")), *config_words(config)]
-        words += [word for option in column_map or () for word in ("--map", option)]
-        print_next("prepare", display_location(data), *words)
 
 
 def _print_report(data: str, report: "ValidationReport") -> None:
@@ -110,9 +69,12 @@ def prepare_command(
     data: Annotated[
         Path, typer.Argument(help="Folder with events, items and users (.parquet, .csv or .jsonl), or s3://…")
     ],
-    out: Annotated[Path, typer.Option(help="Folder to write.")],
+    out: Annotated[Path | None, typer.Option(help="Folder to write.")] = None,
+    check: Annotated[
+        bool, typer.Option("--check", help="Write nothing: report on the tables, and on what would be repaired.")
+    ] = False,
     config: Annotated[
-        Path | None, typer.Option(help="TOML file with [prepare]; the options below override it.")
+        Path | None, typer.Option(help="TOML file with [prepare] and [engine]; the options below override it.")
     ] = None,
     overrides: SetOption = None,
     split: Annotated[
@@ -153,29 +115,33 @@ def prepare_command(
     ] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing prepared folder.")] = False,
     column_map: MapOption = None,
-    json: Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")] = False,
 ) -> None:
     """Turn tables into the arrays that training reads.
 
-    It splits, numbers and orders the events. Equal input gives equal bytes.
+    It splits, numbers and orders the events. Equal input gives equal bytes. With --check it writes nothing and reports
+    counts, time spans, missing values, and the repairs that it would make.
     """
     from multitudes.data.clean.attribution import FeedbackLogs
     from multitudes.data.column_names import parse_map
     from multitudes.data.prepare import prepare
+    from multitudes.errors import UsageError
 
     changes = parse_overrides(overrides, "prepare", "engine")
     options = {"split": split, "follows_from_share": follows_from_share, "ties": ties, "min_rating": min_rating}
     settings = _prepare_config(config, changes, options)
-    columns = parse_map(column_map).columns
+    columns, chosen = parse_map(column_map).columns, engine_config(config, engine, master, changes)
+    if check == (out is not None):
+        raise UsageError("give either --out FOLDER, or --check to write nothing")
+    if out is None:
+        _check_tables(data, settings, chosen, columns, config)
+        return
     with ProgressBar("prepare") as progress:
-        logs = FeedbackLogs(events, served, served_within_s)
-        chosen = engine_config(config, engine, master, changes)
         prepared = prepare(
             data,
             out,
             settings,
             progress,
-            logs=logs,
+            logs=FeedbackLogs(events, served, served_within_s),
             engine=chosen,
             append=append,
             appendable=appendable,
@@ -185,10 +151,27 @@ def prepare_command(
     print_prepared(prepared)
     for warning in prepared.manifest["warnings"]:
         typer.echo(f"multitudes: warning: {warning}", err=True)
-    if json:
-        print_json({"prepared": str(out), **prepared.manifest})
-    else:
-        print_next("train", out, "--out", unused_path(out.parent / "run"), *config_words(config))
+    print_json({"prepared": str(out), **prepared.manifest})
+    print_next("train", out, "--out", unused_path(out.parent / "run"), *config_words(config))
+
+
+def _check_tables(
+    data: Path, settings: "PrepareConfig", engine: "EngineConfig", columns: "Mapping[str, str]", config: Path | None
+) -> None:
+    """Report on tables, without writing."""
+    from dataclasses import asdict
+
+    from multitudes.data.location import display_location, is_url
+    from multitudes.data.validate import validate
+
+    with ProgressBar("check") as progress:
+        report = validate(data, settings, progress, engine=engine, columns=columns)
+    _print_report(display_location(data), report)
+    print_json({"data": display_location(data), **asdict(report)})
+    folder = Path() if is_url(data) else data.parent
+    words = ["--out", str(unused_path(folder / "prepared")), *config_words(config)]
+    words += [word for column, canonical in columns.items() for word in ("--map", f"{column}={canonical}")]
+    print_next("prepare", display_location(data), *words)
 
 
 def engine_config(

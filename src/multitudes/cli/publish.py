@@ -1,4 +1,4 @@
-"""``multitudes publish``, ``gate``, ``releases``, ``rollback``: publish, list releases, return to an older one."""
+"""``multitudes publish``, ``releases`` and ``rollback``: publish, list releases, return to an older one."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,125 +20,78 @@ if TYPE_CHECKING:
     from multitudes.retrieval.config import RetrieveConfig
 
 
-_RunArgument = Annotated[Path, typer.Argument(help="Folder written by `multitudes train`.")]
-_ReleasesOption = Annotated[Path, typer.Option(help="Folder of releases; created when missing.")]
-_ConfigOption = Annotated[Path | None, typer.Option(help="TOML file with [index] and [retrieve].")]
-_SignOption = Annotated[
-    Path | None, typer.Option(help="Private key that signs the release, made by `multitudes signing-key`.")
-]
-
-
 def publish_command(
-    run: _RunArgument,
-    to: _ReleasesOption,
-    config: _ConfigOption = None,
+    run: Annotated[Path, typer.Argument(help="Folder written by `multitudes train`.")],
+    to: Annotated[Path, typer.Option(help="Folder of releases; created when missing.")],
+    gate: Annotated[
+        float | None,
+        typer.Option(
+            min=0, max=0.99, help="Publish only if at most this share of the current release's recall is lost: 0.05."
+        ),
+    ] = None,
+    service: Annotated[
+        str | None, typer.Option(help="With --gate: URL of a service that follows the folder; if it fails, roll back.")
+    ] = None,
+    key: Annotated[
+        str | None, typer.Option(envvar="MULTITUDES_KEY", help="API key for --service; safer as MULTITUDES_KEY.")
+    ] = None,
+    config: Annotated[Path | None, typer.Option(help="TOML file with [index] and [retrieve].")] = None,
     overrides: SetOption = None,
-    sign: _SignOption = None,
-    json: Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")] = False,
+    sign: Annotated[
+        Path | None, typer.Option(help="Private key that signs the release, made by `multitudes keys pair`.")
+    ] = None,
 ) -> None:
     """Publish a run as the current release.
 
     The release is written to a temporary folder, checked against the model, and made current in one atomic step.
+
+    With --gate the new release and the one that serves answer the same held-out users. If the 95 % interval of the
+    difference of their recall lies below zero, if a larger share of it is lost, or if too many answers are degraded,
+    nothing is published and the exit code is 4. With --service the same requests go to a service before and after; if
+    more fail or are degraded after, the release before is current again.
     """
     from multitudes.cli.train import require_extra_for
+    from multitudes.errors import UsageError
 
-    require_extra_for(run)
-    from multitudes.publishing.publish import publish
-
-    index, retrieve = _load_settings(config, overrides)
-    with ProgressBar("publish") as progress:
-        published = publish(run, to, retrieve=retrieve, index=index, sign=sign, progress=progress)
-    print_published(to, published)
-    if json:
-        print_json(
-            {
-                "version": published.version,
-                "releases": str(to),
-                "index": published.index_info,
-                "checked_users": published.checked_users,
-                "largest_difference": published.largest_difference,
-                "carried_items": published.carried_items,
-                "waiting_items": published.waiting_items,
-                "removed_items": published.removed_items,
-            }
-        )
-    else:
-        print_next("recommend", to, "--user", _first_user(to), "--explain", "--n", "20")
-        print_next("explore", to, label="or")
-
-
-def gate_command(
-    run: _RunArgument,
-    to: _ReleasesOption,
-    users: Annotated[int, typer.Option(min=30, help="Held-out users of the validation split, at most.")] = 2_000,
-    n: Annotated[int, typer.Option(min=1, max=1_000, help="Candidates of a user.")] = 100,
-    margin: Annotated[
-        float, typer.Option(min=0, max=0.99, help="Share of the serving release's recall that may be lost, at most.")
-    ] = 0.05,
-    service: Annotated[
-        str | None, typer.Option(help="URL of a service that follows the folder; if it fails, roll back.")
-    ] = None,
-    requests: Annotated[int, typer.Option(min=20, help="Requests to the service, before and after.")] = 200,
-    key: Annotated[
-        str | None, typer.Option(envvar="MULTITUDES_KEY", help="API key for --service; safer as MULTITUDES_KEY.")
-    ] = None,
-    config: _ConfigOption = None,
-    overrides: SetOption = None,
-    sign: _SignOption = None,
-    json: Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")] = False,
-) -> None:
-    """Publish a run unless it finds less than the current one.
-
-    The new release and the one that serves answer the same held-out users. If the 95 % interval of the difference of
-    their recall lies below zero, if more than the margin is lost, or if too many answers are degraded, nothing is
-    published and the exit code is 4. With --service the same requests go to a service before and after; if more fail
-    or are degraded after, the release before is current again.
-    """
-    from multitudes.cli.train import require_extra_for
-
+    if service is not None and gate is None:
+        raise UsageError("--service is for --gate: give both")
     require_extra_for(run)
     from multitudes.publishing.gate import GateConfig
     from multitudes.publishing.publish import publish
 
     index, retrieve = _load_settings(config, overrides)
-    gate = GateConfig(users=users, n=n, margin=margin)
-    with ProgressBar("gate") as progress, _open_canary(run, to, gate, service, key, requests, progress) as canary:
-        published = publish(run, to, retrieve=retrieve, index=index, sign=sign, gate=gate, progress=progress)
+    limits = None if gate is None else GateConfig(margin=gate)
+    with ProgressBar("publish") as progress, _open_canary(run, to, limits, service, key, progress) as canary:
+        published = publish(run, to, retrieve=retrieve, index=index, sign=sign, gate=limits, progress=progress)
         answered = canary and canary.ask_after(published.version)
-    passed = published.gate
-    assert passed is not None, "a gate was given"
     print_published(to, published)
-    compared = ""
-    if passed.difference is not None:
-        low, high = passed.low, passed.high
-        compared = f", {passed.serving_recall:.4f} with {passed.serving}: {passed.difference:+.4f}"
-        compared += f" ({low:+.4f} to {high:+.4f})"
-    typer.echo(f"gate: recall@{n} {passed.recall:.4f} on {passed.users:,} users{compared}")
     if answered:
         typer.echo(
             f"canary: {answered.requests:,} requests, {answered.failed} failed, {answered.degraded} degraded; p50"
             f" {answered.p50_ms:.0f} ms, p99 {answered.p99_ms:.0f} ms"
         )
-    if json:
-        asked = {"canary": answered._asdict()} if answered else {}
-        print_json({"version": published.version, "releases": str(to), **passed._asdict(), **asked})
+    record = published._asdict()
+    record |= {"releases": str(to), "index": record.pop("index_info"), "canary": answered and answered._asdict()}
+    print_json(record | {"gate": published.gate and published.gate._asdict()})
+    print_next("recommend", to, "--user", _first_user(to), "--explain", "--n", "20")
+    print_next("explore", to, label="or")
 
 
 @contextmanager
 def _open_canary(
-    run: Path, to: Path, gate: "GateConfig", service: str | None, key: str | None, requests: int, progress: Progress
+    run: Path, to: Path, gate: "GateConfig | None", service: str | None, key: str | None, progress: Progress
 ) -> "Iterator[Canary | None]":
     """Yield a canary that has asked the service before the switch; None without a service."""
-    if service is None:
+    if service is None or gate is None:
         yield None
         return
     require_extra("client")
     from multitudes.client.client import Client
     from multitudes.publishing.canary import Canary, CanaryConfig, canary_requests
 
-    config = CanaryConfig(requests=requests)
+    config = CanaryConfig()
     with Client(service, key) as client:
-        canary = Canary(client.recommend, canary_requests(run, gate, requests), to, config, progress=progress)
+        canary = Canary(client.recommend, canary_requests(run, gate, config.requests), to, config, progress=progress)
         canary.ask_before()
         yield canary
 
@@ -165,6 +118,12 @@ def print_published(to: Path, published: "PublishResult") -> None:
         typer.echo(f"taken over: {added:,} added items, {removed:,} removed")
     if published.waiting_items:
         typer.echo(f"{published.waiting_items:,} added items have no vector in this release; a later one may have them")
+    if (passed := published.gate) is not None:
+        compared = ""
+        if passed.difference is not None:
+            compared = f", {passed.serving_recall:.4f} with {passed.serving}: {passed.difference:+.4f}"
+            compared += f" ({passed.low:+.4f} to {passed.high:+.4f})"
+        typer.echo(f"gate: recall@{passed.n} {passed.recall:.4f} on {passed.users:,} users{compared}")
 
 
 def _first_user(releases: Path) -> str:
@@ -179,7 +138,6 @@ def _first_user(releases: Path) -> str:
 
 def releases_command(
     releases: Annotated[Path, typer.Argument(help="Folder of releases.")],
-    json: Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")] = False,
 ) -> None:
     """List the releases and mark the current one."""
     from multitudes.errors import ArtefactError
@@ -211,8 +169,7 @@ def releases_command(
             }
         )
     _print_releases(rows, problem)
-    if json:
-        print_json({"releases": str(releases), "current": current, "problem": problem, "versions": rows})
+    print_json({"releases": str(releases), "current": current, "problem": problem, "versions": rows})
 
 
 def _print_releases(rows: list[dict[str, Any]], problem: str | None) -> None:
@@ -248,7 +205,6 @@ def rollback_command(
     trust: Annotated[
         Path | None, typer.Option(help="Public key, or a folder of such, one of which must have signed the version.")
     ] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")] = False,
 ) -> None:
     """Make an older release current again.
 
@@ -271,5 +227,4 @@ def rollback_command(
     if done.left:
         left = first_of([str(item) for item in done.left])
         typer.echo(f"left out: {len(done.left):,} items that were added to {done.former}: {left}")
-    if json:
-        print_json({"releases": str(releases), **done._asdict()})
+    print_json({"releases": str(releases), **done._asdict()})

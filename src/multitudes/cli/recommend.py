@@ -1,11 +1,11 @@
-"""``multitudes recommend`` and ``export``: candidates for one user or all users, and their export to other systems."""
+"""``multitudes recommend``: candidates for one user or all users."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from multitudes.cli.output import print_json, print_next, unused_path
+from multitudes.cli.output import print_json, print_next, prints_json
 from multitudes.cli.set_option import SetOption, parse_overrides
 from multitudes.progress import ProgressBar
 
@@ -31,7 +31,14 @@ def recommend_command(
         typer.Option(help="With --all: Parquet of further users: user_id, history, followed_topics."),
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(help="Folder for --all; finished shards are kept. See `multitudes export`.")
+        Path | None, typer.Option(help="Folder for --all; finished shards are kept, so a second run only exports.")
+    ] = None,
+    export: Annotated[
+        Path | None,
+        typer.Option(
+            help="With --all: also write the results to this file: .jsonl, one user per line; or .parquet, one"
+            " candidate per row. An existing file is replaced."
+        ),
     ] = None,
     vectors: Annotated[bool, typer.Option("--vectors", help="With --all: write the user vectors too.")] = False,
     processes: Annotated[int, typer.Option(min=1, help="With --all: number of parallel processes.")] = 1,
@@ -66,7 +73,6 @@ def recommend_command(
     explain: Annotated[
         bool, typer.Option("--explain", help="Show the interests, and the reasons for each candidate; also with --all.")
     ] = False,
-    json: Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")] = False,
 ) -> None:
     """Recommend to one user, an anonymous user, or all users.
 
@@ -79,8 +85,8 @@ def recommend_command(
         raise UsageError("give one of: --user ID; --history and --followed-topics; --all")
     if all_users != (out is not None):
         raise UsageError("--all and --out FOLDER belong together")
-    if (extra_users is not None or vectors) and not all_users:
-        raise UsageError("--extra-users and --vectors are for --all")
+    if (extra_users is not None or vectors or export is not None) and not all_users:
+        raise UsageError("--extra-users, --vectors and --export are for --all")
     if all_users and exclude_seen is not None:
         raise UsageError("--exclude-seen and --include-seen are for one user; with --all, give [retrieve] exclude_seen")
     if all_users and rows is not None:
@@ -96,7 +102,7 @@ def recommend_command(
         from multitudes.batch_inference.recommender import BatchConfig
 
         batch = BatchConfig(n=n, request=request_id, vectors=vectors, explain=explain, retrieve=settings)
-        _recommend_all(releases, out, batch, extra_users, shard_users, processes, overwrite, json)
+        _recommend_all(releases, out, export, batch, extra_users, shard_users, processes, overwrite)
         return
     from multitudes.retrieval.retriever import Retriever
 
@@ -114,7 +120,7 @@ def recommend_command(
         calibration=calibration,
         request_id=request_id,
     )
-    if json:
+    if prints_json():
         print_json(recommendation.to_dict(explain))
         return
     from multitudes.cli.candidates_table import print_recommendation
@@ -144,15 +150,18 @@ def _retrieve_config(releases: Path, config: Path | None, overrides: list[str] |
 def _recommend_all(
     releases: Path,
     out: Path,
+    export: Path | None,
     batch: "BatchConfig",
     extra_users: Path | None,
     shard_users: int,
     processes: int,
     overwrite: bool,
-    json: bool,
 ) -> None:
+    from multitudes.batch_inference.results import check_export, export_results
     from multitudes.batch_inference.runner import recommend_all
 
+    if export is not None:
+        check_export(export)
     with ProgressBar("recommend") as progress:
         counts = recommend_all(
             releases,
@@ -166,10 +175,12 @@ def _recommend_all(
         )
     filled = f"{counts.degraded:,} users filled with popular items"
     typer.echo(f"{out}: {counts.users:,} users, {counts.candidates:,} candidates, {filled}")
-    if json:
-        print_json({"out": str(out), **counts._asdict()})
-    else:
-        print_next("export", "results", out, "--to", unused_path(out.parent / f"{out.name}.jsonl"))
+    record = {"out": str(out), **counts._asdict()}
+    if export is not None:
+        rows = export_results(out, export)
+        typer.echo(f"{export}: {rows:,} rows")
+        record |= {"export": str(export), "rows": rows}
+    print_json(record)
 
 
 def _warn_of_unknown_topics(topics: list[str], known: list[str]) -> None:
@@ -197,27 +208,3 @@ def parse_release_id(text: str, ids: "pl.Series", what: str) -> "Id":
 
 def _split_list(text: str | None) -> list[str]:
     return [value.strip() for value in (text or "").split(",") if value.strip()]
-
-
-def export_command(
-    what: Annotated[Literal["results"], typer.Argument(help="What to export.")],
-    source: Annotated[Path, typer.Argument(help="Folder written by `multitudes recommend --all --out`.")],
-    to: Annotated[
-        Path, typer.Option(help="File to write: .jsonl, one user per line; or .parquet, one candidate per row.")
-    ],
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing file.")] = False,
-    json: Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")] = False,
-) -> None:
-    """Write batch results as JSON lines or flat Parquet.
-
-    JSON lines hold one user per line, Parquet one candidate per row.
-    """
-    from multitudes.batch_inference.results import export_results
-    from multitudes.errors import UsageError
-
-    if to.exists() and not overwrite:
-        raise UsageError(f"{to}: exists; give another name or --overwrite")
-    rows = export_results(source, to)
-    typer.echo(f"{to}: {rows:,} rows")
-    if json:
-        print_json({"what": what, "source": str(source), "to": str(to), "rows": rows})

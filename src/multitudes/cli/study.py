@@ -26,7 +26,6 @@ def study_command(
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Repeat cells that another version of the code computed.")
     ] = False,
-    json: Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")] = False,
 ) -> None:
     """Compare methods on equal terms, as described in one file.
 
@@ -43,10 +42,9 @@ def study_command(
     result = _run_study(config, folder, study, open_test, fresh)
     _write_report(result)
     _print_study(result)
-    if json:
-        print_json(_study_record(result))
+    print_json(_study_record(result))
     _raise_failures(result, open_test)
-    if not json and result.record["split"] != "test":
+    if result.record["split"] != "test":
         words = [] if out is None else ["--out", str(out)]
         words += [word for override in overrides or [] for word in ("--set", override)]
         note = " (once, when the settings are final)"
@@ -158,7 +156,6 @@ def tune_command(
     ] = None,
     overrides: SetOption = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing file.")] = False,
-    json: Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")] = False,
 ) -> None:
     """Search the settings of one method.
 
@@ -178,19 +175,17 @@ def tune_command(
     write_settings(result, out, f"Found by multitudes tune: {method} on {prepared}, {trials} trials, seed {seed}.")
     before, after = map(format_score, result.scores)
     typer.echo(f"{out}: {metric} {before} with the settings as given, {after} with these")
-    if json:
-        print_json(
-            {
-                "settings": str(out),
-                "method": method,
-                "metric": metric,
-                "best": result.search.best,
-                "trials": [trial._asdict() for trial in result.search.trials],
-            }
-        )
-    else:
-        run = unused_path(out.parent / "run")
-        print_next("train", prepared, "--method", method, "--config", out, "--out", run)
+    print_json(
+        {
+            "settings": str(out),
+            "method": method,
+            "metric": metric,
+            "best": result.search.best,
+            "trials": [trial._asdict() for trial in result.search.trials],
+        }
+    )
+    run = unused_path(out.parent / "run")
+    print_next("train", prepared, "--method", method, "--config", out, "--out", run)
 
 
 def _search_settings(

@@ -36,7 +36,6 @@ def train_command(
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Resume an interrupted run.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing run.")] = False,
-    json: Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")] = False,
 ) -> None:
     """Train a model; after Ctrl-C, --resume goes on.
 
@@ -49,7 +48,7 @@ def train_command(
     model: docs/ranks.md.
     """
     _check_method(method or DEFAULT_METHOD)
-    options = _Options(prepared, out, seed, config, overrides, {"resume": resume, "overwrite": overwrite}, json)
+    options = _Options(prepared, out, seed, config, overrides, {"resume": resume, "overwrite": overwrite})
     if method in (PINNERSAGE, FOLLOWED) and refit is None and continues is None:
         (_make_pinnersage if method == PINNERSAGE else _make_followed)(options)
         return
@@ -93,19 +92,17 @@ def train_command(
     if not ranks.is_first:
         return
     record = print_run(out)
-    if json:
-        print_json(
-            {
-                "run": str(out),
-                "method": settings.method,
-                "seed": seed,
-                "best_epoch": record["best_epoch"],
-                "validation": {f"hr@{settings.train.eval_k}": record["validation_hit_rate"]},
-                "calibration": record.get("calibration"),
-            }
-        )
-    else:
-        _print_next(out, config, final=settings.final)
+    print_json(
+        {
+            "run": str(out),
+            "method": settings.method,
+            "seed": seed,
+            "best_epoch": record["best_epoch"],
+            "validation": {f"hr@{settings.train.eval_k}": record["validation_hit_rate"]},
+            "calibration": record.get("calibration"),
+        }
+    )
+    _print_next(out, config, final=settings.final)
 
 
 def combine_command(
@@ -116,7 +113,6 @@ def combine_command(
         str, typer.Option(help="Blend of the list: fusion, round_robin (the paper's), global_top, or one of a plugin.")
     ] = "fusion",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing run.")] = False,
-    json: Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")] = False,
 ) -> None:
     """Combine two trained models into one run: one index, one list.
 
@@ -134,10 +130,8 @@ def combine_command(
     counts = ", ".join(f"{kinds.count(kind)} {kind}" for kind in dict.fromkeys(kinds))
     typer.echo(f"{out}: {first} and {second}, one item vector {run.item_vectors().shape[1]} wide; {counts}")
     _print_list(out, read_record(out))
-    if json:
-        print_json({"run": str(out), "method": COMBINED, "seed": run.config.seed, "calibration": run.calibration})
-    else:
-        _print_next(out, None, final=False)
+    print_json({"run": str(out), "method": COMBINED, "seed": run.config.seed, "calibration": run.calibration})
+    _print_next(out, None, final=False)
 
 
 def require_extra_for(run: Path) -> None:
@@ -176,14 +170,11 @@ class _Options(NamedTuple):
     config: Path | None
     overrides: list[str] | None
     how: dict[str, bool]  # resume, overwrite
-    json: bool
 
     def print_result(self, method: str, *, final: bool = False, **result: Any) -> None:  # noqa: ANN401
         """Print the result as JSON, or the command that follows."""
-        if self.json:
-            print_json({"run": str(self.out), "method": method, "seed": self.seed, **result})
-        else:
-            _print_next(self.out, self.config, final=final)
+        print_json({"run": str(self.out), "method": method, "seed": self.seed, **result})
+        _print_next(self.out, self.config, final=final)
 
 
 def _make_followed(options: _Options) -> None:

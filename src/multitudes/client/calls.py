@@ -120,7 +120,7 @@ def bearer_header(key: str) -> str:
         UsageError: the key has characters that are not allowed.
     """
     if not re.fullmatch(r"[\x21-\x7e]+", key.strip()):  # the message must not show the key
-        raise UsageError("key: has characters that are not allowed; expected a key as `multitudes key` shows it")
+        raise UsageError("key: has characters that are not allowed; expected a key as `multitudes keys add` shows it")
     return f"Bearer {key.strip()}"
 
 

@@ -14,7 +14,7 @@ from multitudes.data.engine import Engine, EngineKind
 
 
 class EngineConfig(PluggableConfig):
-    """Section ``[engine]``: the SQL engine of ``prepare`` and ``validate``. No setting changes the result."""
+    """Section ``[engine]``: the SQL engine of ``prepare``. No setting changes the result."""
 
     section = "engine"
     group = "sql_engines"

@@ -1,4 +1,4 @@
-"""The canary of ``multitudes gate --service``: a running service answers with the new release, or the old one returns.
+"""The canary of ``publish --service``: a running service answers with the new release, or the old one returns.
 
 The gate asks the release; the canary asks the service that takes it up, over the network, with its state, limits and
 deadlines. The same requests are sent before and after the switch, so that what failed already is not held against the

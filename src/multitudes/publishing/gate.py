@@ -1,4 +1,4 @@
-"""The gate of ``multitudes gate``: a release is published only if it answers, and finds no less than the serving one.
+"""The gate of ``publish --gate``: a release is published only if it answers, and finds no less than the serving one.
 
 Both releases answer the same held-out users of the new run's validation split, each from the user's history by item
 ids, so they may have been made from different data. The difference of their recall has an interval over users. An
@@ -44,6 +44,7 @@ class GateResult(NamedTuple):
     """What the gate measured: recall over users, and the new release minus the serving one with its 95 % interval."""
 
     users: int
+    n: int  # candidates of each
     recall: float
     degraded: float
     serving: str | None  # the version; None: nothing serves yet, and nothing below was measured
@@ -86,7 +87,7 @@ def check_gate(
         )
     recall_B, degraded = _recall(staged, requests, prepared, held, config, progress)
     if serving is None:
-        return GateResult(len(held), float(recall_B.mean()), degraded, None, None, None, None, None)
+        return GateResult(len(held), config.n, float(recall_B.mean()), degraded, None, None, None, None, None)
     serving_B, _ = _recall(serving, requests, prepared, held, config, progress)
     difference_B = recall_B - serving_B
     difference, half = float(difference_B.mean()), _CRITICAL_Z * float(difference_B.std(ddof=1)) / len(held) ** 0.5
@@ -99,7 +100,7 @@ def check_gate(
             " Nothing was published"
         )
     means = float(recall_B.mean()), degraded, serving.release.version, float(serving_B.mean())
-    return GateResult(len(held), *means, difference, low, high)
+    return GateResult(len(held), config.n, *means, difference, low, high)
 
 
 def _knows_items(serving: Retriever, prepared: PreparedData) -> bool:

@@ -95,7 +95,7 @@ def read_private_key(file: Path) -> "Ed25519PrivateKey":
     except (ValueError, TypeError):  # damaged; encrypted
         key = None
     if not isinstance(key, Ed25519PrivateKey):
-        raise UsageError(f"{file}: not a private Ed25519 key without a password; make one with: multitudes signing-key")
+        raise UsageError(f"{file}: not a private Ed25519 key without a password; make one with: multitudes keys pair")
     return key
 
 
@@ -200,7 +200,7 @@ def read_public_keys(trust: Path) -> dict[bytes, str]:
         except ValueError:
             key = None
         if not isinstance(key, Ed25519PublicKey):
-            raise UsageError(f"{file}: not a public Ed25519 key; give the .pub file of: multitudes signing-key")
+            raise UsageError(f"{file}: not a public Ed25519 key; give the .pub file of: multitudes keys pair")
         names[key.public_bytes_raw()] = file.stem
     if not names:
         raise UsageError(f"{trust}: has no public key (*.pub), so no release can be trusted")
@@ -211,7 +211,7 @@ def _read_key_file(file: Path) -> bytes:
     try:
         return file.read_bytes()
     except FileNotFoundError:
-        raise MissingError(f"{file}: no such key; make a pair with: multitudes signing-key {file}") from None
+        raise MissingError(f"{file}: no such key; make a pair with: multitudes keys pair {file}") from None
     except OSError as error:
         raise UsageError(f"{file}: cannot be read as a key ({error.strerror})") from None
 

@@ -100,7 +100,7 @@ def _read_file(file: Path) -> list[ApiKey]:
     try:
         lines = file.read_text(encoding="utf-8").splitlines()
     except FileNotFoundError:
-        raise MissingError(f"{file}: no such file of keys; make one with: multitudes key NAME --to {file}") from None
+        raise MissingError(f"{file}: no such file of keys; make it: multitudes keys add {file} --name NAME") from None
     except (OSError, UnicodeDecodeError) as error:
         raise UsageError(f"{file}: cannot be read as a file of keys: {error}") from None
     return [_parse_line(file, number, line) for number, line in enumerate(lines, 1) if line.strip() and line[0] != "#"]
@@ -177,7 +177,7 @@ class ApiKeys:
         self._keys: list[ApiKey] = []
         self._reload_if_changed()
         if not self._keys:
-            raise UsageError(f"{file}: holds no key; make one with: multitudes key NAME --to {file}")
+            raise UsageError(f"{file}: holds no key; make one with: multitudes keys add {file} --name NAME")
 
     def find(self, given: str) -> ApiKey | None:
         """Return the line of a key, or None; the time it takes does not reveal how similar a wrong key is."""

@@ -80,7 +80,7 @@ def restore(backup: Path, data: Path) -> RestoreResult:
         DamagedRequestsError: ``forgotten`` is damaged.
     """
     if not (backup / _MARKER).is_file():
-        raise ArtefactError(f"{backup}: has no {_MARKER}; expected a folder written by `multitudes backup`")
+        raise ArtefactError(f"{backup}: has no {_MARKER}; expected a folder written by `multitudes state backup`")
     for name in (_STATE, _LOGS):
         if (data / name).exists():
             raise UsageError(f"{data / name}: exists; end the service, move it away, and keep {data / _REQUESTS}")

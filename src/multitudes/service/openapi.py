@@ -121,7 +121,7 @@ def openapi_builder(app: FastAPI) -> Callable[[], dict[str, Any]]:
 
     def build() -> dict[str, Any]:
         description = build_plain()  # built once; the application keeps it
-        scheme = {"type": "http", "scheme": "bearer", "description": "A key made by `multitudes key`."}
+        scheme = {"type": "http", "scheme": "bearer", "description": "A key made by `multitudes keys add`."}
         description["components"]["securitySchemes"] = {"key": scheme}
         description["security"] = [{"key": []}]
         for path, methods in description["paths"].items():

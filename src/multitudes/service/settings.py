@@ -98,7 +98,8 @@ class KeysConfig(Config):
     """Who may call the service."""
 
     file: Path | None = Field(
-        None, description="File of keys, made by `multitudes key`, or a folder of such files. None: no key is required."
+        None,
+        description="File of keys, made by `multitudes keys`, or a folder of such files. None: no key is required.",
     )
     open: bool = Field(
         False, description="Serve without keys on an address that others can reach; for private networks only."

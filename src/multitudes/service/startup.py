@@ -41,7 +41,7 @@ def load_api_keys(settings: ServeConfig) -> ApiKeys | None:
     host = settings.server.host
     if settings.keys.file is None and host not in LOOPBACK_HOSTS and not settings.keys.open:
         raise UsageError(
-            f"[server] host = {host!r}: others can reach it, and no key is required; make keys with `multitudes key`"
+            f"[server] host = {host!r}: others can reach it, and no key is required; make keys with `multitudes keys`"
             " and give --keys FILE, or set [keys] open = true on a network that is yours alone"
         )
     return None if settings.keys.file is None else ApiKeys(settings.keys.file)

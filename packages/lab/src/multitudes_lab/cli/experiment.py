@@ -28,7 +28,6 @@ def outcomes_command(
         ),
     ] = None,
     memory_limit: Annotated[str, typer.Option(help="Memory limit of DuckDB; it spills the rest to disk.")] = "1GB",
-    json: Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")] = False,
 ) -> None:
     """Turn the logs of a service into outcomes.
 
@@ -53,8 +52,7 @@ def outcomes_command(
     typer.echo(f"{out}: {summary.rows:,} outcomes of {summary.users:,} users: {', '.join(summary.metrics)}")
     if summary.repeated:
         typer.echo(f"{summary.repeated:,} events were sent more than once; each counts once")
-    if json:
-        print_json({"outcomes": str(out), **summary._asdict()})
+    print_json({"outcomes": str(out), **summary._asdict()})
 
 
 def readout_command(
@@ -89,7 +87,6 @@ def readout_command(
     keep_negative: Annotated[bool, typer.Option("--keep-negative", help="Count values below zero.")] = False,
     memory_limit: Annotated[str, typer.Option(help="Memory limit of DuckDB; it spills the rest to disk.")] = "1GB",
     report: Annotated[Path | None, typer.Option(metavar="FILE.html", help="Also write one HTML file.")] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")] = False,
 ) -> None:
     """Report what an experiment changed, and for whom.
 
@@ -123,8 +120,7 @@ def readout_command(
     _print_readout(readout)
     if report is not None:
         _write_report(readout, report)
-    if json:
-        print_json(readout_record(readout))
+    print_json(readout_record(readout))
 
 
 def _parse_shares(text: str) -> dict[str, float]:
@@ -171,7 +167,6 @@ def preference_command(
     control: Annotated[str | None, typer.Option(help="Name of the control arm; default: control.")] = None,
     tightest_at: Annotated[int, typer.Option(min=2, help="As for `readout`; each user is in both arms.")] = 10_000,
     memory_limit: Annotated[str, typer.Option(help="Memory limit of DuckDB; it spills the rest to disk.")] = "1GB",
-    json: Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")] = False,
 ) -> None:
     """Report which of several interleaved arms users prefer.
 
@@ -179,6 +174,8 @@ def preference_command(
     A row credits the arm whose pick a user saved, clicked or hid. The lift is of credit: it has the sign of the lift in
     an A/B test, not its size. Users are the units.
     """
+    from dataclasses import asdict
+
     from multitudes.config import parse
     from multitudes_lab.experiments.config import ReadoutConfig
     from multitudes_lab.experiments.interleaving import analyse_interleaving
@@ -192,10 +189,7 @@ def preference_command(
     with ProgressBar(f"preference {credited.name}") as progress:
         result = analyse_interleaving(credited, parse(ReadoutConfig, settings, "preference"), progress)
     _print_preference(result)
-    if json:
-        from dataclasses import asdict
-
-        print_json(asdict(result))
+    print_json(asdict(result))
 
 
 def _print_preference(result: "InterleavingResult") -> None:

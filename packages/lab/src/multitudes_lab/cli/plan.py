@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from multitudes.cli.output import print_json
+from multitudes.cli.output import print_json, prints_json
 
 if TYPE_CHECKING:
     from multitudes_lab.capacity.plan import CapacityConfig, StageRequirements
@@ -34,7 +34,6 @@ def plan_command(
     unit_costs: Annotated[
         Path | None, typer.Option(help="JSON measured on your machine by `python -m benchmarks.unit_costs`.")
     ] = None,
-    json: Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")] = False,
 ) -> None:
     """Estimate what a service of a given size needs.
 
@@ -47,7 +46,7 @@ def plan_command(
     settings = {name: value for name, value in locals().items() if name in CapacityConfig.model_fields}
     config, costs = parse(CapacityConfig, settings, "options"), load_unit_costs(unit_costs)
     stages = plan_capacity(config, costs)
-    if json:
+    if prints_json():
         print_json({"asked": config.model_dump(), "machine": costs.machine, "stages": [s._asdict() for s in stages]})
         return
     for line in plan_lines(stages, config, costs):

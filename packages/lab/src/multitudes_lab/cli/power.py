@@ -33,7 +33,6 @@ def power_command(
     power: Annotated[float, typer.Option(help="Share of experiments that detect the effect.")] = 0.8,
     comparisons: Annotated[int, typer.Option(min=1, help="Metrics × arms × cohorts that share the 5 % error.")] = 1,
     tightest_at: Annotated[int, typer.Option(min=2, help="See `readout`.")] = 10_000,
-    json: Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")] = False,
 ) -> None:
     """Calculate how many users an experiment needs.
 
@@ -61,8 +60,7 @@ def power_command(
             raise UsageError(f"{n:,} users in each arm show no lift at all, however large; give more --users")
         record[name] = {"users_per_arm": n, "effect": detectable}
     _print_power(baseline, analysis, record)
-    if json:
-        print_json(record)
+    print_json(record)
 
 
 def _metric_baseline(

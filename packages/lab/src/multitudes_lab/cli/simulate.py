@@ -27,7 +27,6 @@ def simulate_command(
         ),
     ] = None,
     overrides: SetOption = None,
-    json: Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")] = False,
 ) -> None:
     """Run an experiment in a simulated world.
 
@@ -51,11 +50,9 @@ def simulate_command(
     _write_result(result, folder)
     for warning in prepare_warnings(folder):
         typer.echo(f"multitudes: warning: {warning}", err=True)
-    if json:
-        print_json(result.to_json() | {"folder": str(folder)})
-    else:
-        seed = folder / f"seed-{config.seeds[0]}"
-        print_next("readout", seed / "exposures.parquet", seed / "outcomes.parquet")
+    print_json(result.to_json() | {"folder": str(folder)})
+    seed = folder / f"seed-{config.seeds[0]}"
+    print_next("readout", seed / "exposures.parquet", seed / "outcomes.parquet")
 
 
 def _write_result(result: "SimulationResult", folder: Path) -> None:

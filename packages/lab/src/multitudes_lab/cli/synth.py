@@ -20,7 +20,6 @@ def synth_command(
     zipf: Annotated[float, typer.Option(help="Exponent of the items' popularity; 0: all are equal.")] = 1.0,
     seed: Annotated[int, typer.Option(help="Seed of all random draws.")] = 0,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a folder that synth wrote.")] = False,
-    json: Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")] = False,
 ) -> None:
     """Write synthetic tables of any size with known tastes.
 
@@ -47,7 +46,5 @@ def synth_command(
         f"{out}: {config.events:,} events in {world.n_shards:,} files, {config.users:,} users with {config.tastes}"
         f" tastes each, {config.items:,} items of {config.topics:,} topics"
     )
-    if json:
-        print_json({"out": str(out), "parts": world.n_shards, **config.model_dump(mode="json")})
-    else:
-        print_next("prepare", out, "--out", unused_path(out.parent / "prepared"))
+    print_json({"out": str(out), "parts": world.n_shards, **config.model_dump(mode="json")})
+    print_next("prepare", out, "--out", unused_path(out.parent / "prepared"))

@@ -1,0 +1,106 @@
+"""``multitudes state``: back up and restore the data folder of a service, and fill its store of user states."""
+
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from multitudes.cli.output import print_json
+from multitudes.progress import ProgressBar
+
+if TYPE_CHECKING:
+    from multitudes.data.prepared import PreparedData
+    from multitudes.state.protocol import UserState
+
+
+def state_command(
+    action: Annotated[
+        Literal["backup", "restore", "load"], typer.Argument(help="Which of the three; each copies SOURCE to TARGET.")
+    ],
+    source: Annotated[
+        Path,
+        typer.Argument(
+            help="backup: data folder of the service, by default RELEASES.service; restore: a backup; load: folder of"
+            " `multitudes prepare`."
+        ),
+    ],
+    target: Annotated[
+        str,
+        typer.Argument(
+            help="backup: new folder; restore: data folder of the service, which must not run; load: a file (SQLite),"
+            " or redis://HOST:PORT (Redis, Valkey)."
+        ),
+    ],
+    keep: Annotated[
+        int, typer.Option(min=1, help="With load: newest events to keep per user, as in [state] of the service.")
+    ] = 200,
+) -> None:
+    """Back up, restore or load user states.
+
+    A backup has the user states and the logs. The service may run: nothing waits for it, erasure included. A Redis
+    server is backed up by its own means. Before you restore, keep the file `forgotten` of the data folder: users who
+    asked to be erased after the backup do not come back then. Load fills a store from prepared data: users, events and
+    erasures that it holds stay, and a second run changes nothing.
+    """
+    if action == "backup":
+        _back_up(source, Path(target))
+    elif action == "restore":
+        _restore(source, Path(target))
+    else:
+        _load(source, target, keep)
+
+
+def _back_up(data: Path, to: Path) -> None:
+    from multitudes.data.location import reject_url
+    from multitudes.service.backup import back_up
+
+    reject_url(to)
+    result = back_up(data, to)
+    state = "the user states" if result.state else "no user states (they are not in the folder: back up their server)"
+    typer.echo(f"{to}: {state} and {result.log_files:,} files of the logs")
+    print_json({"data": str(data), "to": str(to), **result._asdict()})
+
+
+def _restore(backup: Path, data: Path) -> None:
+    from multitudes.service.backup import restore
+
+    result = restore(backup, data)
+    typer.echo(f"{data}: {result.segments:,} segments, {result.erased_rows:,} rows of erased users left out")
+    print_json({"backup": str(backup), "data": str(data), **result._asdict()})
+
+
+def _load(prepared: Path, store: str, keep: int) -> None:
+    from multitudes.data.prepared import PreparedData
+    from multitudes.state.protocol import StateConfig
+    from multitudes.state.store import load_users, open_state_store
+
+    data = PreparedData.open(prepared)
+    with (
+        closing(open_state_store(store, StateConfig(keep=keep, timeout_s=30))) as states,
+        ProgressBar("load") as progress,
+    ):
+        result = load_users(states, user_states(data, keep), data.n_users, progress)
+    typer.echo(
+        f"{result.users:,} users: {result.new_events:,} of {result.events:,} events and the followed topics of"
+        f" {result.new_followed_topics:,} users are new; {result.erased:,} users are erased and left out"
+    )
+    print_json({"prepared": str(prepared), **result._asdict()})
+
+
+def user_states(data: "PreparedData", keep: int) -> Iterator["UserState"]:
+    """Yield each user with the ``keep`` newest events of known items, and the followed topics."""
+    from multitudes.state.protocol import UserState
+    from multitudes.state.store import event_with_derived_id
+
+    items, actions = [None, *data.items["item_id"].to_list()], ["", *data.manifest["actions"]]
+    for user, user_id in enumerate(data.user_ids.to_list()):
+        events_of_user = slice(data.event_offset[user], data.event_offset[user + 1])
+        columns = (column[events_of_user].tolist() for column in (data.event_item, data.event_time, data.event_action))
+        rows = [row for row in zip(*columns, strict=True) if row[0]][-keep:]
+        events = tuple(
+            event_with_derived_id(user_id, items[item], time_s, actions[action]) for item, time_s, action in rows
+        )
+        followed_topics = tuple(data.topics[topic] for topic in data.followed_topics(user).tolist())
+        yield UserState(user_id, events, followed_topics or None)
