@@ -14,9 +14,11 @@ from dataclasses import dataclass, field
 from typing import Annotated, Any, Final, Literal, NamedTuple, TypeVar
 from uuid import uuid4
 
+from pydantic import Field
+
 from multitudes.errors import UsageError
 from multitudes.ids import INT64_RANGE, reject_text
-from multitudes.records import Field, list_fields
+from multitudes.records import list_fields
 
 ID_CHARACTERS: Final = 512
 TEXT_CHARACTERS: Final = 256

@@ -1,10 +1,10 @@
-"""Records as JSON: fields with bounds and descriptions, and the conversions in both directions.
+"""Records as JSON: the conversions in both directions.
 
 A record is a dataclass or a named tuple, whose fields are values, lists, mappings or other records.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import MISSING, dataclass, fields, is_dataclass
+from dataclasses import MISSING, fields, is_dataclass
 from functools import cache
 from typing import Any, TypeVar, get_args, get_type_hints
 
@@ -12,18 +12,6 @@ from multitudes.ids import reject_text
 
 R = TypeVar("R")
 T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class Field:
-    """The bounds and the description of a field, as in pydantic's ``Field``, which the client does not need."""
-
-    ge: int | None = None
-    le: int | None = None
-    min_length: int | None = None
-    max_length: int | None = None
-    fail_fast: bool | None = None  # of a list: report the first wrong item alone
-    description: str | None = None
 
 
 def cache_by_type(function: Callable[[Any], T]) -> Callable[[Any], T]:

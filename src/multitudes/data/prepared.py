@@ -150,12 +150,13 @@ class PreparedData:
         return self.item_topic[self.item_topic_offset[item] : self.item_topic_offset[item + 1]]
 
 
-# The type of each array, by the name of its file: the item of ``NDArray[item]`` above. Embeddings are optional.
-ARRAYS: dict[str, type[np.generic]] = {
-    name: get_args(get_args(hint)[1])[0]
-    for name, hint in get_type_hints(PreparedData).items()
-    if get_origin(hint) is np.ndarray
-}
+def array_types(record: type[object]) -> dict[str, type[np.generic]]:
+    """Return the item of each attribute ``NDArray[item]`` of a class by name, without those that may be None."""
+    arrays = {name: hint for name, hint in get_type_hints(record).items() if get_origin(hint) is np.ndarray}
+    return {name: get_args(get_args(hint)[1])[0] for name, hint in arrays.items()}
+
+
+ARRAYS = array_types(PreparedData)  # embeddings are optional
 
 
 def _read_manifest(folder: Path) -> dict[str, Any]:

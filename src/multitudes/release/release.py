@@ -54,7 +54,7 @@ from numpy.typing import NDArray
 
 from multitudes.atomic import write_text
 from multitudes.data.own_items import OwnItems
-from multitudes.data.prepared import open_array
+from multitudes.data.prepared import array_types, open_array
 from multitudes.errors import ArtefactError
 from multitudes.index.factory import load_index
 from multitudes.index.live import LiveIndex
@@ -85,30 +85,6 @@ USER_TOWER = "user_tower.onnx"
 ITEM_TOWER = "item_tower.onnx"
 CARRIED_LOG = "carried.log"
 CARRIED_OWNER = "carried"  # instead of the identity of a release: the file is part of the release
-ARRAYS: dict[str, type[np.generic]] = {
-    "item_input": np.float32,
-    "item_topic_offset": np.int64,
-    "item_topic": np.int32,
-    "item_count": np.int64,
-    "item_usable": np.bool_,
-    "item_taste": np.int16,
-    "taste_centre": np.float32,
-    "event_offset": np.int64,
-    "event_item": np.int32,
-    "event_time": np.int64,
-    "event_action": np.uint8,
-    "event_valid": np.bool_,
-    "seen_offset": np.int64,
-    "seen_item": np.int32,
-    "follow_offset": np.int64,
-    "follow_topic": np.int32,
-    "user_feature": np.float32,
-    "own_offset": np.int64,
-    "own_item": np.int32,
-    "own_count": np.int32,
-    "own_newest": np.int32,
-    "own_oldest": np.int32,
-}
 LINEAR_ARRAYS: dict[str, type[np.generic]] = {"linear_input": np.float32}
 REPEAT_ARRAYS: dict[str, type[np.generic]] = {"item_repeat_rate": np.float32}
 MAP_ARRAYS: dict[str, type[np.generic]] = {"map_item": np.int64, "map_position": np.float32}
@@ -375,6 +351,9 @@ class Release:
         arrays = (self.own_item, self.own_count, self.own_newest, self.own_oldest)
         columns = [np.asarray(array[items], dtype=np.int64) for array in arrays]
         return OwnItems(np.array([0, len(columns[0])]), *columns)
+
+
+ARRAYS = array_types(Release)  # those of every release
 
 
 def read_all_deltas(release: Path) -> list[delta_log.Delta]:

@@ -8,7 +8,7 @@ from dataclasses import MISSING
 from types import UnionType
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Final, Union, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, Field, create_model, model_validator
+from pydantic import BaseModel, ConfigDict, create_model, model_validator
 
 from multitudes import api, records
 from multitudes.errors import UsageError
@@ -96,7 +96,7 @@ def _json_type(hint: Any, to_model: Any) -> Any:  # noqa: ANN401
         return to_model(hint)
     origin, inner = get_origin(hint), get_args(hint)
     if origin is Annotated:
-        return Annotated[(_json_type(inner[0], to_model), *map(_pydantic_field, inner[1:]))]
+        return Annotated[(_json_type(inner[0], to_model), *inner[1:])]
     if origin is tuple or origin is Sequence:
         return list[_json_type(inner[0], to_model)]  # type: ignore[misc]
     if origin is Mapping:
@@ -104,10 +104,6 @@ def _json_type(hint: Any, to_model: Any) -> Any:  # noqa: ANN401
     if origin in {Union, UnionType}:
         return Union[tuple(_json_type(one, to_model) for one in inner)]  # noqa: UP007
     return hint
-
-
-def _pydantic_field(field: records.Field) -> Any:  # noqa: ANN401
-    return Field(**{name: value for name, value in vars(field).items() if value is not None})
 
 
 # The bodies of the routes. At run time these are models; their fields are those of the records.
