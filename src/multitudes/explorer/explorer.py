@@ -35,15 +35,12 @@ _ROWS, _ROW_LENGTH = 5, 10
 _ADDED: Final = "explorer-"  # begins the event ids of supposed events
 
 
-def hide_nobody(_: Id) -> bool:
-    """Return False: the default of ``is_hidden``."""
-    return False
-
-
 class Explorer:
     """Answers the questions of the explorer's page; safe for use by several threads."""
 
-    def __init__(self, get_retriever: Callable[[], Retriever], is_hidden: Callable[[Id], bool] = hide_nobody) -> None:
+    def __init__(
+        self, get_retriever: Callable[[], Retriever], is_hidden: Callable[[Id], bool] = lambda _: False
+    ) -> None:
         """Create an explorer.
 
         Args:

@@ -41,10 +41,6 @@ def service_folder(releases: Path) -> Path:
     return root.with_name(f"{root.name}.service")
 
 
-def do_nothing() -> None:
-    """Do nothing: the default of ``rollback``."""
-
-
 class ReleaseStore:
     """A folder of releases."""
 
@@ -146,7 +142,7 @@ class ReleaseStore:
             raise UsageError(f"{self.root}: {current} is the oldest version; there is no earlier one")
         return earlier[-1]
 
-    def rollback(self, to: str | None = None, prepare: Callable[[], None] = do_nothing) -> str:
+    def rollback(self, to: str | None = None, prepare: Callable[[], None] = lambda: None) -> str:
         """Make another version the current one and return it; its item updates are its own.
 
         Args:

@@ -31,12 +31,8 @@ from multitudes.service.status_routes import health_router, releases_router
 from multitudes.service.user_routes import events_router, users_router
 
 
-def do_nothing() -> None:
-    """Do nothing: the default ``on_shutdown``."""
-
-
 def create_app(
-    deps: Dependencies, on_shutdown: Callable[[], None] = do_nothing, *, own_names_only: bool = False
+    deps: Dependencies, on_shutdown: Callable[[], None] = lambda: None, *, own_names_only: bool = False
 ) -> FastAPI:
     """Return the application.
 

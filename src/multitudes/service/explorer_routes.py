@@ -29,7 +29,7 @@ from multitudes.service.errors import ApiError, json_response, raw_json_response
 from multitudes.service.id_types import check_id_types
 from multitudes.service.large_bodies import LargeBodyRoute
 from multitudes.service.metrics import Metrics
-from multitudes.service.openapi import responses
+from multitudes.service.openapi import answers_with
 from multitudes.service.request_context import client_name
 from multitudes.service.state_lookup import look_up_states
 
@@ -160,25 +160,25 @@ def explorer_router(deps: Dependencies) -> APIRouter:
         headers = {"content-security-policy": page.policy}
         return Response(page.html, media_type="text/html; charset=utf-8", headers=headers)
 
-    @routes.get("/v1/explore/map", **_described(api.ExploreMapResponse))  # type: ignore[arg-type]
+    @routes.get("/v1/explore/map", **answers_with(api.ExploreMapResponse))
     async def show_map(request: Request) -> Response:
         """Return the map of the items, and what the page needs to know of the release."""
         return raw_json_response(await thread.run(request, write_map))
 
-    @routes.get("/v1/explore/releases", **_described(api.ExploreReleasesResponse))  # type: ignore[arg-type]
+    @routes.get("/v1/explore/releases", **answers_with(api.ExploreReleasesResponse))
     async def list_releases(request: Request) -> Response:
         """List the releases that can be shown beside the one that serves."""
         names = await thread.run(request, others.names)
         beside = None if deps.beside is None else deps.beside.name
         return json_response(api.ExploreReleasesResponse(deps.get_retriever().release.version, names, beside))
 
-    @routes.get("/v1/explore/users", **_described(api.ExploreUsersResponse))  # type: ignore[arg-type]
+    @routes.get("/v1/explore/users", **answers_with(api.ExploreUsersResponse))
     async def draw_users(request: Request, n: Count = 1) -> Response:
         """Draw users of the release at random."""
         drawn = await thread.run(request, lambda: explorer.draw_users(n))
         return json_response(api.ExploreUsersResponse(tuple(user for user in drawn if not deps.states.is_erased(user))))
 
-    @routes.get("/v1/explore/items", **_described(api.ExploreItemsResponse))  # type: ignore[arg-type]
+    @routes.get("/v1/explore/items", **answers_with(api.ExploreItemsResponse))
     async def search_items(
         request: Request,
         text: Annotated[
@@ -192,7 +192,7 @@ def explorer_router(deps: Dependencies) -> APIRouter:
         """Search items by their titles."""
         return await thread.answer(request, lambda: explorer.search_items(text, n))
 
-    @routes.post("/v1/explore", **_described(api.ExploreResponse))  # type: ignore[arg-type]
+    @routes.post("/v1/explore", **answers_with(api.ExploreResponse))
     async def explore(body: schemas.ExploreRequest, request: Request) -> Response:
         """Return a user's history, interests and candidates, and what one vector would give."""
         users = [] if body.user_id is None else [body.user_id]
@@ -219,7 +219,3 @@ def explorer_router(deps: Dependencies) -> APIRouter:
 
 def _write(answer: object) -> bytes:
     return orjson.dumps(to_record(answer))
-
-
-def _described(kind: type[object]) -> dict[str, object]:
-    return {"response_model": schemas.answer_model(kind), "responses": responses(kind)}

@@ -98,9 +98,10 @@ _EXAMPLES: Final[dict[type[Any], Any]] = {
 }
 
 
-def responses(kind: type[Any]) -> Responses:
-    """Return the responses of an endpoint that answers with a ``kind``: an example, and every error."""
-    return {200: {"content": _json_example(to_record(_EXAMPLES[kind]))}, **error_responses()}
+def answers_with(kind: type[Any]) -> dict[str, Any]:
+    """Return what describes an endpoint that answers with a ``kind``: its model, an example, and every error."""
+    example: Responses = {200: {"content": _json_example(to_record(_EXAMPLES[kind]))}}
+    return {"response_model": answer_model(kind), "responses": example | error_responses()}
 
 
 def error_responses() -> Responses:

@@ -28,7 +28,7 @@ from multitudes.service.dependencies import Dependencies
 from multitudes.service.errors import ApiError, json_response, raw_json_response
 from multitudes.service.id_types import ItemIdPath, check_id_types, parse_id
 from multitudes.service.large_bodies import LargeBodyRoute
-from multitudes.service.openapi import responses
+from multitudes.service.openapi import answers_with
 from multitudes.service.request_context import Deadline, DeadlineHeader
 from multitudes.service.request_queue import EngineAnswer
 from multitudes.service.state_lookup import StateLookup, look_up_states
@@ -42,11 +42,7 @@ def recommend_router(deps: Dependencies) -> APIRouter:
     routes = APIRouter(tags=["recommend"], route_class=LargeBodyRoute)
     deadlines = deps.settings.deadlines
 
-    @routes.post(
-        "/v1/recommend",
-        response_model=schemas.answer_model(api.RecommendResponse),
-        responses=responses(api.RecommendResponse),
-    )
+    @routes.post("/v1/recommend", **answers_with(api.RecommendResponse))
     async def recommend(
         body: schemas.RecommendRequest, request: Request, deadline_ms: DeadlineHeader = None
     ) -> Response:
@@ -66,11 +62,7 @@ def recommend_router(deps: Dependencies) -> APIRouter:
         request.state.summary = deps.journal.summary([record])
         return raw_json_response(_write_json(deps, record))
 
-    @routes.post(
-        "/v1/recommend/batch",
-        response_model=schemas.answer_model(api.RecommendBatchResponse),
-        responses=responses(api.RecommendBatchResponse),
-    )
+    @routes.post("/v1/recommend/batch", **answers_with(api.RecommendBatchResponse))
     async def recommend_batch(
         body: schemas.RecommendBatchRequest, request: Request, deadline_ms: DeadlineHeader = None
     ) -> Response:
@@ -108,11 +100,7 @@ def similar_router(deps: Dependencies) -> APIRouter:
     # A search whose request has timed out runs to its end, and occupies its thread until then.
     deadlines, threads = deps.settings.deadlines, ThreadPoolExecutor(_SEARCH_THREADS, "similar")
 
-    @routes.get(
-        "/v1/items/{id:path}/similar",
-        response_model=schemas.answer_model(api.SimilarResponse),
-        responses=responses(api.SimilarResponse),
-    )
+    @routes.get("/v1/items/{id:path}/similar", **answers_with(api.SimilarResponse))
     async def similar_items(
         id: ItemIdPath,  # noqa: A002
         request: Request,

@@ -11,10 +11,9 @@ from multitudes import api
 from multitudes.errors import ArtefactError, StateError
 from multitudes.release.manifest import read_manifest
 from multitudes.release.store import ReleaseStore
-from multitudes.service import schemas
 from multitudes.service.dependencies import Dependencies
 from multitudes.service.errors import json_response
-from multitudes.service.openapi import error_responses, responses
+from multitudes.service.openapi import answers_with, error_responses
 from multitudes.state.erasure_requests import DamagedRequestsError
 
 _METRICS_RESPONSE = {"content": {"text/plain": {"example": 'multitudes_requests_total{route="/healthz"} 1.0'}}}
@@ -23,14 +22,13 @@ _METRICS_RESPONSE = {"content": {"text/plain": {"example": 'multitudes_requests_
 def health_router(deps: Dependencies) -> APIRouter:
     """Return the routes of health and metrics."""
     routes = APIRouter(tags=["health"])
-    model, documented = schemas.answer_model(api.HealthResponse), responses(api.HealthResponse)
 
-    @routes.get("/healthz", response_model=model, responses=documented)
+    @routes.get("/healthz", **answers_with(api.HealthResponse))
     async def alive() -> Response:
         """Answer at once: a process that does not answer may be restarted."""
         return json_response(api.HealthResponse("ok", {}))
 
-    @routes.get("/readyz", response_model=model, responses=documented)
+    @routes.get("/readyz", **answers_with(api.HealthResponse))
     async def ready() -> Response:
         """Report which release answers.
 
@@ -73,11 +71,7 @@ def releases_router(deps: Dependencies) -> APIRouter:
     """Return the route of releases."""
     routes = APIRouter(tags=["releases"])
 
-    @routes.get(
-        "/v1/releases",
-        response_model=schemas.answer_model(api.ReleasesResponse),
-        responses=responses(api.ReleasesResponse),
-    )
+    @routes.get("/v1/releases", **answers_with(api.ReleasesResponse))
     async def releases() -> Response:
         """List the releases. The service follows the folder's CURRENT: it switches after a publish or a rollback."""
         return json_response(await asyncio.to_thread(_list_versions, deps.get_retriever().release.path))

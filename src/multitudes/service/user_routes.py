@@ -19,7 +19,7 @@ from multitudes.service.dependencies import Dependencies
 from multitudes.service.errors import ApiError, json_response
 from multitudes.service.id_types import UserIdPath, check_id_types, parse_id
 from multitudes.service.large_bodies import LargeBodyRoute
-from multitudes.service.openapi import responses
+from multitudes.service.openapi import answers_with
 from multitudes.state.protocol import Event, UserState
 
 _READ_S = 5.0
@@ -31,9 +31,7 @@ def events_router(deps: Dependencies) -> APIRouter:
     """Return the route of events."""
     routes = APIRouter(tags=["events"], route_class=LargeBodyRoute)
 
-    @routes.post(
-        "/v1/events", response_model=schemas.answer_model(api.EventsResponse), responses=responses(api.EventsResponse)
-    )
+    @routes.post("/v1/events", **answers_with(api.EventsResponse))
     async def events(body: schemas.EventsRequest) -> Response:
         """Store events. They are on disk when this answers; a repeated event is ignored."""
         check_id_types(
@@ -65,17 +63,13 @@ def events_router(deps: Dependencies) -> APIRouter:
 def users_router(deps: Dependencies) -> APIRouter:
     """Return the routes of user states."""
     routes = APIRouter(tags=["users"], route_class=LargeBodyRoute)
-    user_response = {
-        "response_model": schemas.answer_model(api.UserResponse),
-        "responses": responses(api.UserResponse),
-    }
 
-    @routes.get("/v1/users/{id:path}", **user_response)  # type: ignore[arg-type]
+    @routes.get("/v1/users/{id:path}", **answers_with(api.UserResponse))
     async def read(id: UserIdPath) -> Response:  # noqa: A002
         """Return the user state: what the service stored of a user in addition to the release."""
         return json_response(_user_response((await deps.states.read([_user_id(deps, id)], _READ_S))[0]))
 
-    @routes.put("/v1/users/{id:path}", **user_response)  # type: ignore[arg-type]
+    @routes.put("/v1/users/{id:path}", **answers_with(api.UserResponse))
     async def follow(id: UserIdPath, body: schemas.FollowRequest, request: Request) -> Response:  # noqa: A002
         """Set the topics that a user follows, in place of the former ones; events are shown to a key that reads."""
         user_id = _user_id(deps, id)
@@ -83,11 +77,7 @@ def users_router(deps: Dependencies) -> APIRouter:
         (state,) = await deps.states.read([user_id], _READ_S)
         return json_response(_user_response(state if may_read(request) else state._replace(events=())))
 
-    @routes.delete(
-        "/v1/users/{id:path}",
-        response_model=schemas.answer_model(api.ForgetResponse),
-        responses=responses(api.ForgetResponse),
-    )
+    @routes.delete("/v1/users/{id:path}", **answers_with(api.ForgetResponse))
     async def forget(id: UserIdPath) -> Response:  # noqa: A002
         """Forget a user: events, topics and rows in the logs; rows of the last minute leave the logs within another."""
         user_id = _user_id(deps, id)
