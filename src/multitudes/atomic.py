@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from multitudes.errors import UsageError
+from multitudes.errors import ArtefactError, UsageError
 from multitudes.locks import lock
 
 
@@ -62,6 +62,35 @@ def write_text(file: Path, text: str) -> None:
 def write_json(file: Path, record: Mapping[str, Any]) -> None:
     """Create or replace a file with one JSON object."""
     write_text(file, json.dumps(record, ensure_ascii=False, indent=1) + "\n")
+
+
+def read_json(file: Path, form: str, version: int, repair: str, missing: str = "") -> dict[str, Any]:
+    """Read a JSON object that names its format and version.
+
+    Args:
+        file: the file.
+        form: the expected ``format`` of the object.
+        version: the expected ``version``.
+        repair: what to do if it cannot be used; ends the error.
+        missing: the error if there is no such file; empty: that it is missing.
+
+    Raises:
+        ArtefactError: it is missing, damaged, or of another format or version.
+    """
+    try:
+        record = json.loads(file.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        raise ArtefactError(missing or f"{file}: missing; {repair}") from None
+    except OSError as error:
+        raise ArtefactError(f"{file}: cannot be read ({error.strerror}); {repair}") from None
+    except ValueError:  # not text, or not JSON
+        record = None
+    if not isinstance(record, dict):
+        raise ArtefactError(f"{file}: damaged; {repair}")
+    found = record.get("format"), record.get("version")
+    if found != (form, version):
+        raise ArtefactError(f"{file}: {found[0]} version {found[1]}; expected {form} version {version}; {repair}")
+    return record
 
 
 def create_text(file: Path, text: str, mode: int = 0o644) -> bool:

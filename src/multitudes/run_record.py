@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from multitudes import __version__
-from multitudes.atomic import write_text
+from multitudes.atomic import read_json, write_text
 from multitudes.config import C, parse
 from multitudes.data.prepared import PreparedData
 from multitudes.errors import ArtefactError, UsageError
@@ -89,21 +89,11 @@ def read_record(folder: Path) -> dict[str, Any]:
     Raises:
         ArtefactError: the file is missing, damaged or of another version.
     """
-    try:
-        record: dict[str, Any] = json.loads((folder / "run.json").read_text(encoding="utf-8"))
-        if not isinstance(record, dict):
-            raise ValueError
-    except (FileNotFoundError, NotADirectoryError):
-        raise ArtefactError(f"{folder}: no run here (run.json is missing); make one with: multitudes train") from None
-    except ValueError:  # not text, not JSON, or not an object
-        raise ArtefactError(f"{folder}/run.json: damaged; delete {folder} and train again") from None
-    found = (record.get("format"), record.get("version"))
-    if found != (FORMAT, FORMAT_VERSION):
-        raise ArtefactError(
-            f"{folder}/run.json: format {found[0]} version {found[1]}; expected {FORMAT} version {FORMAT_VERSION}"
-        )
+    missing = f"{folder}: no run here (run.json is missing); make one with: multitudes train"
+    repair = f"delete {folder} and train again"
+    record = read_json(folder / "run.json", FORMAT, FORMAT_VERSION, repair, missing)
     if not {"config", "finished", "prepared", "prepared_digest"} <= record.keys():
-        raise ArtefactError(f"{folder}/run.json: damaged; delete {folder} and train again")
+        raise ArtefactError(f"{folder}/run.json: damaged; {repair}")
     return record
 
 

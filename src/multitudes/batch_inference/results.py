@@ -23,7 +23,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from multitudes.atomic import replace_file, write_json
+from multitudes.atomic import read_json, replace_file, write_json
 from multitudes.batch_inference.columns import COLUMN_NAMES
 from multitudes.data.location import reject_url
 from multitudes.errors import ArtefactError, UsageError
@@ -116,7 +116,9 @@ def lock_results(folder: Path, settings: Mapping[str, Any], *, overwrite: bool =
         if overwrite:
             _clear(folder)
         if (folder / SETTINGS).exists():
-            _check_same_settings(folder, _read_record(folder / SETTINGS, "start again with --overwrite"), settings)
+            _check_same_settings(
+                folder, read_json(folder / SETTINGS, FORMAT, FORMAT_VERSION, "start again with --overwrite"), settings
+            )
         else:
             write_json(folder / SETTINGS, {**_HEADER, **settings})
         yield
@@ -127,7 +129,7 @@ def write_manifest(folder: Path, counts: Counts, shards: int) -> None:
     names = [shard_name(shard) for shard in range(shards)]
     checksums = {name: files.checksum(folder / name) for name in names}
     record = {**_HEADER, **counts._asdict(), "parts": checksums}
-    write_json(folder / MANIFEST, record | {"asked": _read_json(folder / SETTINGS)})
+    write_json(folder / MANIFEST, record | {"asked": read_json(folder / SETTINGS, FORMAT, FORMAT_VERSION, _REPAIR)})
 
 
 def verify_results(folder: Path) -> dict[str, Any]:
@@ -142,7 +144,7 @@ def verify_results(folder: Path) -> dict[str, Any]:
         raise ArtefactError(
             f"{folder}: no {MANIFEST}; expected a folder written by: multitudes recommend RELEASES --all --out FOLDER"
         )
-    record = _read_record(folder / MANIFEST, "write it again")
+    record = read_json(folder / MANIFEST, FORMAT, FORMAT_VERSION, "start again with --overwrite")
     for name, entry in record["parts"].items():
         files.verify(folder / name, entry["xxh3"], entry["bytes"], _repair_hint(folder))
     return record
@@ -179,31 +181,11 @@ def _clear(folder: Path) -> None:
 
 def _check_same_settings(folder: Path, existing: Mapping[str, Any], settings: Mapping[str, Any]) -> None:
     for key, value in settings.items():
-        if (existing.get(key) or None) != (value or None):  # a setting that is off may be one that began later
+        if existing.get(key) != value:
             raise UsageError(
                 f"{folder}: was begun with {key} = {existing.get(key)}, and this is {key} = {value}; choose another"
                 " folder, or start again with --overwrite"
             )
-
-
-def _read_record(file: Path, repair: str) -> dict[str, Any]:
-    record = _read_json(file)
-    if any(record.get(key) != value for key, value in _HEADER.items()):
-        raise ArtefactError(
-            f"{file}: {record.get('format')} version {record.get('version')}; expected {FORMAT} version"
-            f" {FORMAT_VERSION}; {repair}"
-        )
-    return record
-
-
-def _read_json(file: Path) -> dict[str, Any]:
-    try:
-        record = json.loads(file.read_text(encoding="utf-8"))
-    except (ValueError, OSError):
-        record = None
-    if not isinstance(record, dict):
-        raise ArtefactError(f"{file}: damaged; start again with --overwrite")
-    return record
 
 
 def check_export(file: Path) -> None:

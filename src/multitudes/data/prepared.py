@@ -33,7 +33,6 @@ user_feature                 U, P      float32 as item_feature; P may be 0
 order of the numbers (the first row of items and topics is number 1).
 """
 
-import json
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -43,6 +42,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from multitudes.atomic import read_json
 from multitudes.errors import ArtefactError
 
 FORMAT = "multitudes-prepared"
@@ -160,24 +160,11 @@ ARRAYS = array_types(PreparedData)  # embeddings are optional
 
 
 def _read_manifest(folder: Path) -> dict[str, Any]:
-    try:
-        manifest: dict[str, Any] = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
-        if not isinstance(manifest, dict):
-            raise ValueError
-    except (FileNotFoundError, NotADirectoryError):
-        advice = f"write it with: multitudes prepare DATA --out {folder}"
-        if any(folder.glob("events.*")):
-            advice = f"these are tables; prepare them with: multitudes prepare {folder} --out FOLDER"
-        raise ArtefactError(f"{folder}: no prepared data here (manifest.json is missing); {advice}") from None
-    except ValueError:  # not JSON, not text, or not an object
-        raise ArtefactError(f"{folder}/manifest.json: damaged; {_ADVICE}") from None
-    given_format = (manifest.get("format"), manifest.get("version"))
-    if given_format != (FORMAT, FORMAT_VERSION):
-        raise ArtefactError(
-            f"{folder}/manifest.json: format {given_format[0]} version {given_format[1]}; expected {FORMAT} version"
-            f" {FORMAT_VERSION}; {_ADVICE}"
-        )
-    return manifest
+    advice = f"write it with: multitudes prepare DATA --out {folder}"
+    if any(folder.glob("events.*")):
+        advice = f"these are tables; prepare them with: multitudes prepare {folder} --out FOLDER"
+    missing = f"{folder}: no prepared data here (manifest.json is missing); {advice}"
+    return read_json(folder / "manifest.json", FORMAT, FORMAT_VERSION, _ADVICE, missing)
 
 
 def _read_names(file: Path, *columns: str) -> pl.DataFrame:

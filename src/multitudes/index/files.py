@@ -15,7 +15,7 @@ import numpy as np
 import xxhash
 from numpy.typing import NDArray
 
-from multitudes.atomic import write_text
+from multitudes.atomic import read_json, write_text
 from multitudes.errors import ArtefactError
 from multitudes.index.item_table import ItemTable, Postings
 
@@ -104,17 +104,8 @@ def read_description(folder: Path) -> dict[str, Any]:
         ArtefactError: ``index.json`` is missing, damaged, or of another format or version.
     """
     path = folder / DESCRIPTION
-    try:
-        record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        found = (record["format"], record["version"])
-        is_intact = record.pop("xxh3", "") == record_checksum(record)
-    except FileNotFoundError:
-        raise ArtefactError(f"{path}: missing; {_REPAIR}") from None
-    except (ValueError, KeyError, TypeError, AttributeError):
-        raise ArtefactError(f"{path}: damaged; {_REPAIR}") from None
-    if found != (FORMAT, FORMAT_VERSION):
-        expected = f"expected {FORMAT} version {FORMAT_VERSION}"
-        raise ArtefactError(f"{path}: {found[0]} version {found[1]}; {expected}; {_REPAIR}")
+    record = read_json(path, FORMAT, FORMAT_VERSION, _REPAIR)
+    is_intact = record.pop("xxh3", "") == record_checksum(record)
     if not is_intact or not isinstance(record.get("kind"), str) or not _are_entries(record.get("files")):
         raise ArtefactError(f"{path}: damaged; {_REPAIR}")
     return record

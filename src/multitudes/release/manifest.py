@@ -7,6 +7,7 @@ from typing import Any, Final, Literal
 
 from pydantic import Field, ValidationError
 
+from multitudes.atomic import read_json
 from multitudes.config import C, Config, parse
 from multitudes.errors import ArtefactError, UsageError
 from multitudes.index.files import checksum, record_checksum, verify
@@ -95,20 +96,8 @@ def read_manifest(folder: Path) -> Manifest:
         ArtefactError: it is missing, damaged, or of another format version.
     """
     path = folder / MANIFEST
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-        found = (record.get("format"), record.get("version"))
-        own = record.pop(_OWN_CHECKSUM, None)  # None: from a version that wrote none
-    except FileNotFoundError:
-        raise ArtefactError(f"{path}: missing; {_REPAIR}") from None
-    except OSError as error:
-        raise ArtefactError(f"{path}: cannot be read ({error.strerror}); {_REPAIR}") from None
-    except (ValueError, AttributeError):
-        raise ArtefactError(f"{path}: damaged; {_REPAIR}") from None
-    if found != (FORMAT, FORMAT_VERSION):
-        raise ArtefactError(
-            f"{path}: {found[0]} version {found[1]}; expected {FORMAT} version {FORMAT_VERSION}; {_REPAIR}"
-        )
+    record = read_json(path, FORMAT, FORMAT_VERSION, _REPAIR)
+    own = record.pop(_OWN_CHECKSUM, None)
     if own is not None and own != record_checksum(record):
         raise ArtefactError(f"{path}: damaged, or changed by hand; {_REPAIR}")
     try:
