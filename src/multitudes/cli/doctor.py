@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 
 import typer
 
-from multitudes.cli.output import print_json
+from multitudes.cli.output import print_json, print_table
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -149,12 +149,7 @@ def _extras_finding() -> "Finding":
 
 
 def _print_findings(findings: "list[Finding]") -> None:
-    from rich.console import Console
-    from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=None, pad_edge=False, show_header=False)
-    for finding in findings:
-        level = Text(finding.level, style=_LEVEL_STYLES.get(finding.level, "bold red"))
-        table.add_row(level, finding.subject, Text(finding.text, overflow="fold"))
-    Console().print(table)
+    levels = [Text(finding.level, style=_LEVEL_STYLES.get(finding.level, "bold red")) for finding in findings]
+    print_table((level, finding.subject, finding.text) for level, finding in zip(levels, findings, strict=True))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from multitudes.cli.map_option import MapOption
-from multitudes.cli.output import print_json, print_next, unused_path
+from multitudes.cli.output import print_json, print_next, print_table, unused_path
 from multitudes.progress import ProgressBar, shorten
 
 if TYPE_CHECKING:
@@ -95,23 +95,14 @@ def import_command(
 
 
 def _print_guesses(guesses: "Sequence[ColumnGuess]") -> None:
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
     for guess in guesses:
         if guess.describes_items:
             typer.echo(f"{guess.source.name} also describes its items:")
         else:
             typer.echo(f"{guess.source.name}: {guess.source.rows:,} rows of {guess.table} ({guess.source.read_as})")
-        table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-        for heading in (" column", "becomes", "written as"):
-            table.add_column(heading)
-        for canonical, column in guess.columns.items():
-            table.add_row(Text(f" {column}"), canonical, Text(guess.formats[canonical].name))
-        for name, column in guess.features.items():
-            table.add_row(Text(f" {column}"), Text(f"feature '{name}'"))
-        Console().print(table)
+        rows = [[f" {column}", name, guess.formats[name].name] for name, column in guess.columns.items()]
+        rows += [[f" {column}", f"feature '{name}'"] for name, column in guess.features.items()]
+        print_table(rows, (" column", "becomes", "written as"))
         if guess.unused:
             more = f" and {len(guess.unused) - _SHOWN_UNUSED} more" if len(guess.unused) > _SHOWN_UNUSED else ""
             typer.echo(f" not used: {', '.join(guess.unused[:_SHOWN_UNUSED])}{more}")

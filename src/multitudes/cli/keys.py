@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from multitudes.cli.output import print_json
+from multitudes.cli.output import print_json, print_table
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -119,17 +119,12 @@ def _key_record(key: "ApiKey", uses: dict[str, float]) -> dict[str, Any]:
 
 
 def _print_keys(records: list[dict[str, Any]], *, has_uses: bool) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(box=None, pad_edge=False)
-    for heading in ("key", "scopes", "expires", *(["last use (UTC)"] if has_uses else [])):
-        table.add_column(heading, overflow="fold")
+    rows = []
     for record in records:
         expires = (record["expires"] or "never") + (" (expired)" if record["expired"] else "")
         last_use = (record["last_use"] or "never").removesuffix("+00:00").replace("T", " ")
-        table.add_row(record["name"], ", ".join(record["scopes"]), expires, *([last_use] if has_uses else []))
-    Console().print(table)
+        rows.append([record["name"], ", ".join(record["scopes"]), expires, *([last_use] if has_uses else [])])
+    print_table(rows, ("key", "scopes", "expires", *(["last use (UTC)"] if has_uses else [])))
 
 
 def _make_pair(file: Path) -> None:

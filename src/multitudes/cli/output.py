@@ -7,17 +7,20 @@ import inspect
 import json
 import shlex
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import wraps
 from itertools import count
 from pathlib import Path
-from typing import Annotated, Any, Protocol, TextIO
+from typing import TYPE_CHECKING, Annotated, Any, Protocol, TextIO
 
 import typer
 
 from multitudes.progress import RedrawnLine, duration_text
+
+if TYPE_CHECKING:
+    from rich.text import Text
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")]
 _prints_json = ContextVar("prints_json", default=False)
@@ -63,6 +66,28 @@ def print_next(*words: str | Path | None, note: str = "", label: str = "next") -
     command = shlex.join(["multitudes", *(str(word) for word in words if word is not None)])
     if _shows_next.get() and not prints_json():
         typer.echo(f"{label}{note}: {command}")
+
+
+def print_table(
+    rows: "Iterable[Sequence[str | Text]]", headings: Sequence[str] = (), right: Collection[str] = ()
+) -> None:
+    """Print a table without lines; a text that is too long for its column goes on below.
+
+    Args:
+        rows: the cells of each row.
+        headings: of the columns; empty: none.
+        right: the headings of columns of numbers.
+    """
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_header=bool(headings))
+    for heading in headings:
+        table.add_column(heading, justify="right" if heading in right else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(cell) if isinstance(cell, str) else cell for cell in row))
+    Console().print(table)
 
 
 @contextmanager

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from multitudes.cli.map_option import MapOption
-from multitudes.cli.output import config_words, print_json, print_next, unused_path
+from multitudes.cli.output import config_words, print_json, print_next, print_table, unused_path
 from multitudes.cli.set_option import SetOption, parse_overrides
 from multitudes.progress import ProgressBar
 
@@ -25,16 +25,11 @@ EngineOption = Annotated[
 
 
 def _print_report(data: str, report: "ValidationReport") -> None:
-    from rich.console import Console
-    from rich.table import Table
-
     from multitudes.data.repairs import repair_text
     from multitudes.data.validate import time_range_text
 
-    table = Table(title=data, title_justify="left", show_header=False, box=None, pad_edge=False)
-    for name, text in _report_lines(report, time_range_text(report)):
-        table.add_row(name, text)
-    Console().print(table)
+    typer.echo(data)
+    print_table(_report_lines(report, time_range_text(report)))
     for name, count in report.repairs.items():
         typer.echo(f"repair: {repair_text(name, count)}")
     for warning in report.warnings:
@@ -200,9 +195,6 @@ def _prepare_config(
 
 def print_prepared(prepared: "PreparedData") -> None:
     """Print the counts of a prepared folder, and every repair."""
-    from rich.console import Console
-    from rich.table import Table
-
     from multitudes.data.repairs import repair_text
 
     counts = prepared.manifest["counts"]
@@ -210,13 +202,10 @@ def print_prepared(prepared: "PreparedData") -> None:
         f"{prepared.path}: {counts['users']:,} users, {counts['items']:,} items, {counts['topics']:,} topics,"
         f" {counts['events']:,} events"
     )
-    table = Table(box=None, pad_edge=False)
-    for column in (f"split '{prepared.manifest['config']['split']}'", "events", "users", "targets", "cold", "tied"):
-        table.add_column(column, justify="left" if column.startswith("split") else "right")
-    for split in ("train", "validation", "test"):
-        cells = [counts[f"{split}_{name}"] for name in ("events", "users", "targets", "cold_targets", "tied_targets")]
-        table.add_row(split, *(f"{cell:,}" for cell in cells))
-    Console().print(table)
+    names = ("events", "users", "targets", "cold_targets", "tied_targets")
+    rows = [[split, *(f"{counts[f'{split}_{name}']:,}" for name in names)] for split in ("train", "validation", "test")]
+    numbers = ("events", "users", "targets", "cold", "tied")
+    print_table(rows, (f"split '{prepared.manifest['config']['split']}'", *numbers), right=numbers)
     conditions = ", ".join(f"{name} {count:,}" for name, count in prepared.manifest["conditions"].items())
     typer.echo(f"training targets with a topic as condition: {conditions}")
     if "sources" in prepared.manifest:

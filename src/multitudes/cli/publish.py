@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from multitudes.cli.output import print_json, print_next
+from multitudes.cli.output import print_json, print_next, print_table
 from multitudes.cli.set_option import SetOption, parse_overrides
 from multitudes.extras import require_extra
 from multitudes.progress import Progress, ProgressBar
@@ -173,25 +173,20 @@ def releases_command(
 
 
 def _print_releases(rows: list[dict[str, Any]], problem: str | None) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    console = Console()
-    if not rows:
-        console.print("no releases yet")
-    table = Table(box=None, pad_edge=False)
-    for heading in ("", "version", "method", "created", "users", "items", "topics", "index"):
-        table.add_column(heading, justify="right" if heading in {"users", "items", "topics"} else "left")
+    lines = []
     for row in rows:
         mark = "→" if row["serves"] else ""
         if "problem" in row:
-            table.add_row(mark, row["version"], "cannot be opened", "", "", "", "", "")
+            lines.append([mark, row["version"], "cannot be opened"])
             continue
         counts = [f"{row.get(name, 0):,}" for name in ("users", "items", "topics")]
-        table.add_row(
-            mark, row["version"], row["method"], row["created_at"][:16].replace("T", " "), *counts, row["index"]
-        )
-    console.print(table)
+        created = row["created_at"][:16].replace("T", " ")
+        lines.append([mark, row["version"], row["method"], created, *counts, row["index"]])
+    if lines:
+        headings = ("", "version", "method", "created", "users", "items", "topics", "index")
+        print_table(lines, headings, right=("users", "items", "topics"))
+    else:
+        typer.echo("no releases yet")
     if problem:
         typer.echo(f"multitudes: warning: {problem}", err=True)
 
