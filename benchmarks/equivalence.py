@@ -276,7 +276,7 @@ def _data(run: Recorder) -> None:
     run.call("synth", "synth", "--events", "20000", "--json", keep="synth")
     run.files("synth", "synth")
     for data in ("movielens", "synth"):
-        run.call("validate", data, "--json", keep=f"validate {data}")
+        run.call("prepare", data, "--check", "--json", keep=f"check {data}")
     run.call("prepare", "movielens", "--out", "user", "--split", "user", "--follows-from-share", "0.2", "--json",
              keep="prepare user")  # fmt: skip
     run.call("prepare", "synth", "--out", "time", "--split", "time", "--json", keep="prepare time")
@@ -307,9 +307,8 @@ def _release(run: Recorder) -> None:
     for user in ("1", "4", "237", "600"):
         run.call(*ask, "--user", user, keep=f"recommend {user}")
     run.call(*ask, "--history", "1,260,1196", "--followed-topics", "Comedy", keep="recommend anonymous")
-    run.call("recommend", "releases", "--all", "--n", "20", "--out", "everybody")
+    run.call("recommend", "releases", "--all", "--n", "20", "--out", "everybody", "--export", "everybody.jsonl")
     run.files("everybody", "everybody")
-    run.call("export", "results", "everybody", "--to", "everybody.jsonl")
     run.found["export"] = hashlib.sha256((run.work / "everybody.jsonl").read_bytes()).hexdigest()
     run.call("doctor", "releases", "--json", keep="doctor")
     _pinnersage(run)

@@ -138,6 +138,6 @@ def test_a_key_is_made_and_shown_once(tmp_path, capsys):
     assert run(["keys", "add", str(file), "--name", "shop"]) == 2
     capsys.readouterr()
     assert run(["keys", "add", str(file), "--name", "other", "--json"]) == 0
-    said = json.loads(capsys.readouterr().out)
+    said = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert (said["name"], said["scopes"]) == ("other", ["read"])
     assert ApiKeys(file).find(said["key"]) is not None
