@@ -2,8 +2,7 @@
 
 from pathlib import Path
 
-from multitudes.logs.retention_clock import RetentionClock
-from multitudes.logs.rotation import RemovedSegments, apply_retention
+from multitudes.logs.rotation import RemovedSegments, RetentionClock, apply_retention
 from tests.logs.worlds import event, logs, rows, segments, spools
 
 DAY_S, START_S = 86_400.0, 1_700_000_000.0

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from multitudes.cli.map_option import MapOption
+from multitudes.cli.options import MapOption
 from multitudes.cli.output import hide_next, print_json, print_next
 from multitudes.progress import ProgressBar
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from multitudes.cli.map_option import MapOption
+from multitudes.cli.options import MapOption
 from multitudes.cli.output import print_json, print_next, print_table, unused_path
 from multitudes.progress import ProgressBar, shorten
 

@@ -5,9 +5,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from multitudes.cli.map_option import MapOption
+from multitudes.cli.options import MapOption, SetOption, parse_overrides
 from multitudes.cli.output import config_words, print_json, print_next, print_table, unused_path
-from multitudes.cli.set_option import SetOption, parse_overrides
 from multitudes.progress import ProgressBar
 
 if TYPE_CHECKING:

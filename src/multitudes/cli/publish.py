@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from multitudes.cli.options import SetOption, parse_overrides
 from multitudes.cli.output import print_json, print_next, print_table
-from multitudes.cli.set_option import SetOption, parse_overrides
 from multitudes.extras import require_extra
 from multitudes.progress import Progress, ProgressBar
 

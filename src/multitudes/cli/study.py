@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from multitudes.cli.options import SetOption, parse_overrides
 from multitudes.cli.output import print_json, print_next, unused_path
-from multitudes.cli.set_option import SetOption, parse_overrides
 from multitudes.progress import ProgressBar
 
 if TYPE_CHECKING:

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
+from multitudes.cli.options import SetOption, parse_overrides
 from multitudes.cli.output import config_words, print_json, print_next
-from multitudes.cli.set_option import SetOption, parse_overrides
 from multitudes.nn.methods import COMBINED, DEFAULT_METHOD, FOLLOWED, LINEAR, METHOD_NAMES, PINNERSAGE, WITHOUT_TORCH
 from multitudes.progress import Progress, ProgressBar, silent
 

@@ -26,8 +26,7 @@ from multitudes.logs.erasure import (
     write_request,
 )
 from multitudes.logs.folder import list_damaged, list_segments, lock_log, make_log_folder, new_spool_path, start_time_s
-from multitudes.logs.retention_clock import RetentionClock
-from multitudes.logs.rotation import apply_retention, expired_segments, rotate_spools
+from multitudes.logs.rotation import RetentionClock, apply_retention, expired_segments, rotate_spools
 from multitudes.logs.schemas import IdTypes, LoggedEvent, LogName, ServedResponse
 from multitudes.logs.spool import Spool
 from multitudes.periodic import PeriodicTask

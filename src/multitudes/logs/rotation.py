@@ -2,12 +2,13 @@
 
 A segment appears complete or not at all, and contains each line once, however the writing process ended. It has the
 name of its spool, and the spool is deleted after the segment is on the disk. An interrupted rotation is repeated with
-the same result in the same place.
+the same result in the same place. Retention does not believe a clock that jumped ahead at once.
 """
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from time import monotonic
 from typing import NamedTuple
 
 import polars as pl
@@ -32,6 +33,8 @@ from multitudes.logs.spool import Line, lock_if_abandoned, read_lines
 _CHUNK_BYTES = 300_000  # of lines that become one row group: bounds memory, however long a spool is
 _DAY_S = 86_400
 _UNNAMED_MAX_AGE_S = 60.0  # a process renames a new spool within moments
+_TOLERANCE_S = 3_600.0  # a clock is set by less, or runs this much ahead of the monotonic clock, without a jump
+_BELIEVED_AFTER_S = 86_400.0
 
 
 class RotationResult(NamedTuple):
@@ -154,3 +157,36 @@ def _oldest_over_size(segments: list[Path], spools: list[Path], max_bytes: int) 
         removed.append(file)
         excess -= size
     return removed
+
+
+class RetentionClock:
+    """Follows the clock of the machine, but not when it jumps ahead.
+
+    A jump is an advance that neither the monotonic clock nor, at the start, the newest segment explains. Until the
+    clock has kept the new time for a day, only the time that the monotonic clock measures passes.
+    """
+
+    def __init__(self, newest_segment_s: float | None, clock: Callable[[], float] = monotonic) -> None:
+        """Start the clock.
+
+        Args:
+            newest_segment_s: start of the newest segment, in seconds since 1970; None: there is no segment.
+            clock: the monotonic clock, in seconds.
+        """
+        self._clock, self._monotonic_s, self._believed_s = clock, clock(), newest_segment_s
+        self._jump_s: float | None = None  # when it jumped, by the monotonic clock
+
+    def believed_s(self, now_s: float) -> float:
+        """Return ``now_s``, the time of the machine, or an earlier time as long as ``now_s`` is not believed."""
+        moment_s = self._clock()
+        if self._believed_s is None:
+            self._believed_s = now_s
+        elapsed_s, self._monotonic_s = moment_s - self._monotonic_s, moment_s
+        expected_s = self._believed_s + elapsed_s
+        if now_s <= expected_s + _TOLERANCE_S:
+            self._jump_s, self._believed_s = None, now_s
+        else:
+            self._jump_s = moment_s if self._jump_s is None else self._jump_s
+            is_believed = moment_s - self._jump_s >= _BELIEVED_AFTER_S
+            self._believed_s = now_s if is_believed else expected_s
+        return self._believed_s

@@ -1,4 +1,4 @@
-"""The option ``--set SECTION.KEY=VALUE``: single settings, which count more than those of the file."""
+"""Options of several commands: ``--set SECTION.KEY=VALUE``, which counts more than the file; ``--map COLUMN=OURS``."""
 
 import difflib
 import re
@@ -11,6 +11,15 @@ import typer
 SetOption = Annotated[
     list[str] | None,
     typer.Option("--set", metavar="KEY=VALUE", help="One setting, such as train.epochs=3; repeatable."),
+]
+
+MapOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--map",
+        metavar="COLUMN=OURS",
+        help="Which column is which: userId=user_id; price= leaves one out; repeatable.",
+    ),
 ]
 
 _KEY = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*")

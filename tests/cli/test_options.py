@@ -5,7 +5,7 @@ import json
 import pytest
 
 from multitudes.cli.main import run
-from multitudes.cli.set_option import parse_overrides
+from multitudes.cli.options import parse_overrides
 from multitudes.errors import UsageError
 from tests.release.small_release import publish_small
 from tests.worlds import planted
