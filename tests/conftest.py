@@ -20,6 +20,25 @@ def pytest_collection_modifyitems(items):
 
 
 @pytest.fixture(scope="session")
+def shared_releases(tmp_path_factory):
+    """Publish the small release once in a test run, for tests that only read it."""
+    from tests.release.small_release import publish_small  # noqa: PLC0415 (most tests need none)
+
+    root = tmp_path_factory.mktemp("shared") / "releases"
+    publish_small(root)
+    return root
+
+
+@pytest.fixture
+def releases(tmp_path):
+    """Publish the small release for one test, which may change it."""
+    from tests.release.small_release import publish_small  # noqa: PLC0415 (most tests need none)
+
+    publish_small(tmp_path / "releases")
+    return tmp_path / "releases"
+
+
+@pytest.fixture(scope="session")
 def chromium(tmp_path_factory):
     """Start one browser in a test run, for all pages."""
     from tests.browser import CHROMIUM, Browser  # noqa: PLC0415 (most tests need none)

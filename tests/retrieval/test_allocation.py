@@ -6,13 +6,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from multitudes.batches.user_vectors import InterestKind, UserVectors, concatenate_vectors
+from multitudes.batches.user_vectors import InterestKind, concatenate_vectors
 from multitudes.config import parse
 from multitudes.errors import UsageError
 from multitudes.retrieval.allocation import (
     search_depths,
     vector_shares,
-    without_history,
 )
 from multitudes.retrieval.blend import allocate_by_weight
 from multitudes.retrieval.config import (
@@ -46,20 +45,6 @@ def test_every_place_is_given_and_each_vector_is_within_one_of_its_share(weight,
     exact = budget * (weight / weight.max()) / (weight / weight.max()).sum()
     assert (np.abs(quota - exact) < 1 + 1e-9 * budget).all()
     assert (quota[weight == 0] == 0).all()
-
-
-@given(weight=weights, budget=st.integers(0, 500), scale=st.sampled_from([2.0, 64.0, 1024.0]))
-def test_only_proportions_matter(weight, budget, scale):
-    assert (allocate_by_weight(weight, budget) == allocate_by_weight(weight * scale, budget)).all()
-
-
-@given(mask=arrays(np.bool_, st.integers(1, 12)), budget=st.integers(0, 500))
-def test_an_even_division_differs_by_one_at_most(mask, budget):
-    quota = allocate_by_weight(mask, budget)
-    assert (quota[~mask] == 0).all()
-    if mask.any():
-        assert quota.sum() == budget
-        assert quota[mask].max() - quota[mask].min() <= 1
 
 
 @pytest.mark.parametrize(
@@ -115,12 +100,6 @@ def test_a_boost_begins_at_a_twentieth_and_gives_a_missing_vector_nothing():
     assert vector_shares(vectors, config, np.array([[3.0, 1, 1]]))[0] == pytest.approx([1, 0, 0])
 
 
-def test_within_a_kind_implicit_go_by_weight_and_explicit_evenly():
-    vectors = user_vectors(JOINT, np.zeros((1, 5, 1)), [[9, 3, 1, 5, 1]])
-    config = RetrieveConfig(unconditioned_share=0.5, explicit_share=0.1, topics_per_request=2)
-    assert vector_shares(vectors, config)[0] == pytest.approx([0.5, 0.3, 0.1, 0.05, 0.05])
-
-
 def test_even_importance_divides_alike_among_the_interests_that_exist():
     kinds: tuple[InterestKind, ...] = ("unconditioned", "implicit", "implicit", "implicit", "explicit")
     mask = [[1, 1, 1, 1, 1], [1, 1, 0, 1, 1]]
@@ -158,16 +137,6 @@ def test_a_vector_proposes_its_share_and_a_list_of_its_own_at_least():
     assert search_depths(share, 600, RetrieveConfig(blend="global_top")).tolist() == [[600, 600, 600, 0]]
 
 
-def test_without_an_event_the_whole_history_has_no_vector_and_popular_items_take_their_turns():
-    kinds: tuple[InterestKind, ...] = ("unconditioned", "explicit")
-    vectors = user_vectors(kinds, np.ones((5, 2, 2)), mask_BK=[[1, 0], [1, 1], [1, 1], [0, 0], [1, 1]])
-    share = np.array([[np.nan] * 2] * 4 + [[1.0, 0.0]])
-    read, popular_B = without_history(vectors._replace(events_B=np.array([0, 0, 1, 0, 0]), share_BK=share))
-    assert popular_B.tolist() == [1.0, 0.5, 0.0, 0.0, 0.0], "topics share the turns; a request's shares hold"
-    assert read.mask_BK.tolist() == [[0, 0], [0, 1], [1, 1], [0, 0], [1, 1]]
-    assert without_history(vectors)[1].tolist() == [0.0] * 5, "nothing is known of their events"
-
-
 def test_shares_that_sum_to_a_little_more_than_one_can_be_read_again():
     run: dict[InterestKind, float] = {
         "unconditioned": 0.7160521745681763,
@@ -191,15 +160,8 @@ def test_vectors_of_chunks_are_those_of_all_users():
 
 
 def test_requested_shares_replace_the_configured_ones_of_their_user_alone():
-    mask = np.array([[True, True, False], [True, True, True]])
-    vectors = UserVectors(
-        kinds=("unconditioned", "implicit", "explicit"),
-        vectors_BKD=np.zeros((2, 3, 1), dtype=np.float32),
-        weight_BK=mask.astype(np.float32),
-        mask_BK=mask,
-        topic_BK=np.zeros((2, 3), dtype=np.int64),
-        assignment_BL=np.zeros((2, 1), dtype=np.int64),
-    )
+    kinds: tuple[InterestKind, ...] = ("unconditioned", "implicit", "explicit")
+    vectors = user_vectors(kinds, np.zeros((2, 3, 1)), mask_BK=[[1, 1, 0], [1, 1, 1]])
     config = RetrieveConfig(unconditioned_share=0.6, explicit_share=0.0)
     requested = vectors._replace(share_BK=np.array([[0.1, 0.3, 0.6], [np.nan] * 3]))
     share_BK = vector_shares(requested, config)

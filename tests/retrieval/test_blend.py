@@ -61,12 +61,6 @@ def test_global_top_takes_the_best_score_of_all_lists():
     assert tied.interest_N.tolist() == [1, 1, 0]
 
 
-def test_an_item_is_one_item_by_its_id_not_by_its_score():
-    found = union(lists_of([(1, 5.0), (2, 5.0)], [(2, 1.0), (3, 5.0)]))
-    assert found.item_U.tolist() == [1, 2, 3]
-    assert (found.score_KU > -np.inf).tolist() == [[True, True, False], [False, True, True]]
-
-
 @st.composite
 def ranked_lists(draw):
     rows = []
@@ -74,17 +68,6 @@ def ranked_lists(draw):
         items = draw(st.lists(st.integers(1, 30), unique=True, max_size=15))
         rows.append([(item, float(len(items) - place)) for place, item in enumerate(items)])
     return lists_of(*rows), np.array(draw(st.lists(st.integers(0, 8), min_size=len(rows), max_size=len(rows))))
-
-
-@given(world=ranked_lists(), n=st.integers(0, 40))
-def test_every_blend_is_full_without_repeats_and_from_the_lists(world, n):
-    lists, quota = world
-    found = union(lists)
-    for blended in (round_robin(lists, quota, n), global_top(found, n)):
-        items = blended.item_N.tolist()
-        assert len(items) == len(set(items)) == min(n, len(found.item_U))
-        for item, k in zip(items, blended.interest_N.tolist(), strict=True):
-            assert item in lists.ids(k).tolist()
 
 
 @given(world=ranked_lists())

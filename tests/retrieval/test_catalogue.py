@@ -1,29 +1,27 @@
-"""What the catalogue adds to an index: sums that the index does not know, and an order that follows its items."""
+"""Popular items: their order follows the items that come and go, and some may be left out, however many."""
 
 import numpy as np
+import pytest
 
-from multitudes.index.exact import ExactIndex
-from multitudes.index.live import LiveIndex
-from multitudes.index.protocol import Topics
-from multitudes.retrieval.catalogue import Catalogue
-
-ITEMS = 3_000
-
-
-def world():
-    rng = np.random.default_rng(1)
-    topics = Topics(np.arange(ITEMS + 1), np.arange(ITEMS) % 2 + 1)
-    index = LiveIndex(ExactIndex.build(np.arange(1, ITEMS + 1), rng.standard_normal((ITEMS, 8)), topics))
-    return index, rng.standard_normal((40, 8)).astype(np.float32)
+from multitudes.retrieval.catalogue import popular_items
+from tests.retrieval.worlds import catalogue
 
 
 def test_the_popular_order_follows_the_items_that_come_and_go():
-    index, _ = world()
-    catalogue = Catalogue(index, np.concatenate([[0], np.arange(ITEMS)]))  # item 3000 is the most popular
-    assert catalogue.items_by_popularity()[:3].tolist() == [3_000, 2_999, 2_998]
-    index.remove([3_000])
-    index.add([5_000], np.ones((1, 8)))
-    assert catalogue.items_by_popularity()[:2].tolist() == [2_999, 2_998]
-    assert catalogue.items_by_popularity()[-2:].tolist() == [1, 5_000], (
-        "nobody has seen it yet; ties by the smaller number"
-    )
+    world = catalogue(np.ones((3_000, 8)), counts=np.arange(3_000))  # item 3000 is the most popular
+    assert world.items_by_popularity()[:3].tolist() == [3_000, 2_999, 2_998]
+    world.index.remove([3_000])
+    world.index.add([5_000], np.ones((1, 8)))
+    assert world.items_by_popularity()[:2].tolist() == [2_999, 2_998]
+    assert world.items_by_popularity()[-2:].tolist() == [1, 5_000], "nobody has seen it; ties by the smaller number"
+
+
+@pytest.mark.parametrize("left_out", [0, 1, 70, 500, 1_990, 2_000])
+@pytest.mark.parametrize("n", [1, 20, 3_000])
+def test_popular_items_without_others_are_those_of_a_plain_look_down_the_list(n, left_out):
+    rng = np.random.default_rng(left_out)
+    world = catalogue(np.ones((2_000, 1)), counts=rng.integers(0, 50, 2_000))
+    top = world.items_by_popularity()[:left_out]  # the worst case: just those that would come first
+    without = rng.permutation(np.concatenate([top, [0, 5_000]]))  # and numbers that there are none of
+    expected = [item for item in world.items_by_popularity().tolist() if item not in set(without.tolist())][:n]
+    assert popular_items(world, n, without).tolist() == expected

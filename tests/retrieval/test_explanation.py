@@ -11,7 +11,6 @@ from multitudes.retrieval.explanation import MAX_OWN_ITEMS, Explainer, own_items
 from multitudes.retrieval.retriever import Retriever
 from multitudes.retrieval.search import POPULAR, REPEAT, Candidates
 from multitudes.retrieval.user_context import UserContextBuilder
-from tests.release.small_release import publish_small
 from tests.retrieval.worlds import catalogue
 
 RNG = np.random.default_rng(0)
@@ -108,9 +107,8 @@ def test_without_a_history_or_with_unknown_items_or_a_remote_index_there_is_no_r
     assert not Explainer(remote).explain(np.array([1]), brought([2])).any()
 
 
-def test_own_items_are_the_newest_positive_ones(tmp_path):
-    publish_small(tmp_path / "releases")
-    retriever = Retriever.open(tmp_path / "releases")
+def test_own_items_are_the_newest_positive_ones(shared_releases):
+    retriever = Retriever.open(shared_releases)
     (titles,) = {tuple(own.title for own in one.because) for one in retriever.recommend(history=[101], n=3).candidates}
     assert titles == ("Film 101",)
     assert not any(one.because for one in retriever.recommend("eve", n=3).candidates), "a hidden item is no reason"

@@ -97,16 +97,3 @@ def test_no_two_names_of_one_answer_are_alike():
     ]
     assert names.tell_apart(["a", "a", None, None], [None, None, 3, 4]) == ["a", "a (1)", None, None]
     assert names.tell_apart(["a (1)", "a", "a"], [None, None, None]) == ["a (1)", "a", "a (2)"]
-
-
-def test_interests_of_one_name_are_told_apart_by_their_newest_items():
-    names = world()[0]
-    given = ["a · b", "a · b", "a", None, "a", "c"]
-    assert names.tell_apart(given, [4, 7, 5, 6, None, 9]) == [
-        "a · b, like Film 4",
-        "a · b, like Film 7",
-        "a, like Film 5",
-        None,
-        "a",
-        "c",
-    ]

@@ -28,12 +28,10 @@ from multitudes.retrieval.retriever import Retriever
 from tests.release.small_release import publish_small
 
 
-@pytest.fixture
-def releases(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Give a folder with the small release, whose running retrievers look for changes at every request."""
+@pytest.fixture(autouse=True)
+def refresh(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Running retrievers look for changes at every request."""
     monkeypatch.setattr(retrieving, "_REFRESH_INTERVAL_S", 0.0)
-    publish_small(tmp_path / "releases")
-    return tmp_path / "releases"
 
 
 def table(folder: Path, name: str = "new.parquet", **columns) -> Path:

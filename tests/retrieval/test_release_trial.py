@@ -1,5 +1,7 @@
 """A release that hangs or fills the memory does so in a process of its own, and the one before serves on."""
 
+import os
+from collections.abc import Callable
 from pathlib import Path
 from threading import Thread
 
@@ -53,20 +55,19 @@ def version(root: Path) -> Path:
     return ReleaseStore(root).folder("0002")
 
 
-def test_a_release_that_answers_passes(root: Path):
-    ReleaseTrial(LONG_S).run(version(root))
-
-
-def test_a_damaged_release_is_refused_in_the_words_of_opening_it(root: Path):
-    (version(root) / "seen_item.npy").unlink()
-    with pytest.raises(ArtefactError, match=r"^/.*/0002/seen_item.npy: missing; publish the run again"):
+@pytest.mark.parametrize(
+    ("harm", "words"),
+    [(lambda _: None, "missing; publish the run again"), (os.mkfifo, "not a file")],
+    ids=["missing", "a pipe"],
+)
+def test_a_damaged_release_is_refused_in_the_words_of_opening_it(
+    harm: Callable[[Path], object], words: str, root: Path
+):
+    file = version(root) / "follow_topic.npy"
+    file.unlink()
+    harm(file)
+    with pytest.raises(ArtefactError, match=rf"^/.*/0002/follow_topic.npy: {words}"):
         ReleaseTrial(LONG_S).run(version(root))
-
-
-def test_a_tower_that_never_ends_is_refused_after_the_timeout(root: Path):
-    loop_for_ever(version(root))
-    with pytest.raises(ArtefactError, match=r"0002: did not answer within 5 s in a trial"):
-        ReleaseTrial(5).run(version(root))
 
 
 def test_a_tower_that_fills_the_memory_is_refused_within_its_limit(root: Path):
@@ -82,23 +83,14 @@ def test_a_trial_that_cannot_even_start_is_refused(root: Path):
         ReleaseTrial(LONG_S, max_memory_gb=0.01).run(version(root))
 
 
-def test_a_pipe_in_place_of_a_file_is_refused(root: Path):
-    import os  # noqa: PLC0415
-
-    (version(root) / "follow_topic.npy").unlink()
-    os.mkfifo(version(root) / "follow_topic.npy")
-    with pytest.raises(ArtefactError, match=r"follow_topic.npy: not a file"):
-        ReleaseTrial(LONG_S).run(version(root))
-
-
 def test_the_watcher_serves_on_counts_the_refusal_and_follows_the_next(root: Path, caplog: pytest.LogCaptureFixture):
-    watcher = ReleaseWatcher(root, trial=ReleaseTrial(10))
+    watcher = ReleaseWatcher(root, trial=ReleaseTrial(3))
     loop_for_ever(version(root))
     ReleaseStore(root).rollback("0002")
     assert not watcher.poll()
     state = watcher.state()
     assert (state.version, state.switches, state.rejections) == ("0001", 0, 1)
-    assert "did not answer within 10 s" in state.problem
+    assert "did not answer within 3 s in a trial" in state.problem
     assert f"{state.problem}; 0001 still serves" in caplog.text
     assert watcher().recommend("ann", n=3).release == "0001"
     publish_small(root)

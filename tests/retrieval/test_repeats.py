@@ -96,9 +96,8 @@ def test_a_user_without_own_items_keeps_the_list():
     assert ranked.log_new_B.tolist() == [0]
 
 
-def test_requests_that_exclude_seen_items_are_answered_as_without_a_model(retriever: Retriever, tmp_path: Path):
-    publish_small(tmp_path)
-    plain = Retriever.open(tmp_path)
+def test_requests_that_exclude_seen_items_are_answered_as_without_a_model(retriever: Retriever, shared_releases: Path):
+    plain = Retriever.open(shared_releases)
     for user in ("ann", "bob", "eve", "zed"):
         one, other = (some.recommend(user, n=8).to_dict(explain=True) for some in (retriever, plain))
         for candidate in (*one["candidates"], *other["candidates"]):

@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from multitudes.api import Candidate
@@ -13,15 +12,8 @@ from tests.release.small_release import publish_small
 
 
 @pytest.fixture(scope="module")
-def releases(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("releases")
-    publish_small(root)
-    return root
-
-
-@pytest.fixture(scope="module")
-def retriever(releases: Path) -> Retriever:
-    return Retriever.open(releases)
+def retriever(shared_releases: Path) -> Retriever:
+    return Retriever.open(shared_releases)
 
 
 def test_a_user_gets_unseen_items_with_their_reasons(retriever: Retriever):
@@ -111,12 +103,12 @@ def test_an_item_without_features_tells_nothing_of_a_described_person(retriever:
     assert not retriever.recommend(history=[item[1]], n=3).degraded
 
 
-def test_shares_that_a_call_leaves_open_are_as_published(releases: Path):
-    published = Retriever.open(releases).config
-    asked = Retriever.open(releases, RetrieveConfig(blend="round_robin")).config
+def test_shares_that_a_call_leaves_open_are_as_published(shared_releases: Path):
+    published = Retriever.open(shared_releases).config
+    asked = Retriever.open(shared_releases, RetrieveConfig(blend="round_robin")).config
     assert asked.unconditioned_share == published.unconditioned_share
     assert asked.explicit_share == published.explicit_share
-    assert Retriever.open(releases, RetrieveConfig(explicit_share=0.5)).config.explicit_share == 0.5
+    assert Retriever.open(shared_releases, RetrieveConfig(explicit_share=0.5)).config.explicit_share == 0.5
 
 
 def test_unknown_items_and_topics_of_a_description_are_counted(retriever: Retriever):
@@ -146,8 +138,8 @@ def test_a_list_is_short_only_where_all_else_is_excluded_and_says_so(retriever: 
     assert "candidates:" not in retriever.recommend("ann", n=5).reason
 
 
-def test_a_request_can_be_replayed_and_others_draw_other_topics(releases: Path):
-    one = Retriever.open(releases, RetrieveConfig(topics_per_request=1))
+def test_a_request_can_be_replayed_and_others_draw_other_topics(shared_releases: Path):
+    one = Retriever.open(shared_releases, RetrieveConfig(topics_per_request=1))
     drawn = {
         name: [i.name for i in one.recommend("bob", n=2, request_id=name).interests if i.kind == "explicit"]
         for name in map(str, range(12))
@@ -196,8 +188,3 @@ def test_a_tower_that_does_not_fit_its_manifest_is_refused(tmp_path: Path):
     publish_small(tmp_path, history_length=9)
     with pytest.raises(ArtefactError, match=r"user_tower.onnx: does not accept this input"):
         Retriever.open(tmp_path).recommend("ann")
-
-
-def test_scores_are_json_numbers(retriever: Retriever):
-    for user in ("ann", "bob", "eve"):
-        assert all(np.isfinite(c.score) for c in retriever.recommend(user, n=20).candidates)

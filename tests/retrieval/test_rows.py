@@ -12,7 +12,6 @@ from multitudes.retrieval.request import Degradation, Request
 from multitudes.retrieval.retriever import Retriever
 from multitudes.retrieval.rows import divide_into_rows, find_rows, order_vectors
 from multitudes.retrieval.search import Candidates, find_candidates
-from tests.release.small_release import publish_small
 from tests.retrieval.worlds import catalogue, user_vectors
 
 ITEMS = 12  # of each of three tastes: item 12 t + 1 is nearest to taste t
@@ -22,10 +21,8 @@ NONE = np.zeros(0, dtype=np.int64)
 
 
 @pytest.fixture(scope="module")
-def retriever(tmp_path_factory: pytest.TempPathFactory) -> Retriever:
-    root: Path = tmp_path_factory.mktemp("rows")
-    publish_small(root)
-    return Retriever.open(root)
+def retriever(shared_releases: Path) -> Retriever:
+    return Retriever.open(shared_releases)
 
 
 def rows_of(kinds, vectors_KD, rows: int, n: int, excluded=NONE, **how) -> tuple[dict[int, list[int]], Candidates]:

@@ -7,7 +7,6 @@ import numpy as np
 from multitudes.batches.histories import gather_histories
 from multitudes.release.release import Release
 from multitudes.retrieval.user_vectors import user_vectors
-from tests.release.small_release import publish_small
 
 
 class Boastful:
@@ -24,9 +23,8 @@ class Boastful:
         return vectors, np.ones_like(weight), np.ones_like(mask), cluster
 
 
-def test_an_explicit_vector_exists_only_where_a_topic_was_drawn(tmp_path: Path):
-    publish_small(tmp_path)
-    release = Release.open(tmp_path)
+def test_an_explicit_vector_exists_only_where_a_topic_was_drawn(shared_releases: Path):
+    release = Release.open(shared_releases)
     users = np.arange(3)
     histories = gather_histories(release, users, release.event_offset[1:], 4)
     topics = np.array([[2, 0], [1, 2], [0, 0]])
