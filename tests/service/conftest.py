@@ -19,7 +19,6 @@ from multitudes.service.dependencies import Dependencies
 from multitudes.service.journal import Journal
 from multitudes.service.metrics import Metrics
 from multitudes.service.settings import JournalConfig, ServeConfig
-from tests.release.small_release import publish_small
 from tests.service.fakes import DictStates, ListLogs, PlainEngine
 
 Call = Callable[..., httpx.Response]
@@ -32,15 +31,8 @@ def patient(**sections) -> ServeConfig:
 
 
 @pytest.fixture(scope="session")
-def releases(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("service") / "releases"
-    publish_small(root)
-    return root
-
-
-@pytest.fixture(scope="session")
-def retriever(releases: Path) -> Retriever:
-    return Retriever.open(releases)
+def retriever(shared_releases: Path) -> Retriever:
+    return Retriever.open(shared_releases)
 
 
 @pytest.fixture

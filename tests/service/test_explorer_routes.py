@@ -3,7 +3,6 @@
 import asyncio
 from dataclasses import replace
 from threading import Event
-from typing import Any
 
 import httpx
 import pytest
@@ -14,7 +13,6 @@ from multitudes.errors import StateError
 from multitudes.explorer.explorer import Explorer
 from multitudes.retrieval.release_trial import ReleaseTrial
 from multitudes.retrieval.retriever import Retriever
-from multitudes.service.admission import OverloadError
 from multitudes.service.api_keys import ApiKeys, make_key
 from multitudes.service.app import create_app
 from multitudes.service.explorer_routes import ExplorerThread
@@ -175,26 +173,6 @@ def test_another_version_answers_the_same_user_and_what_cannot_be_shown_is_said(
 
 def request_of(address: str) -> Request:
     return Request({"type": "http", "client": (address, 1)})
-
-
-def test_a_client_has_its_share_and_no_more(deps):
-    go_on = Event()
-    thread = ExplorerThread(deps.metrics, sleep=lambda _: None)
-
-    async def ask_many() -> list[Any]:
-        addresses = ["greedy"] * 10 + [str(number) for number in range(30)]
-        asked = [asyncio.create_task(thread.run(request_of(address), go_on.wait)) for address in addresses]
-        await asyncio.sleep(0.01)
-        go_on.set()
-        return await asyncio.gather(*asked, return_exceptions=True)
-
-    answers = asyncio.run(ask_many())
-    assert [answer is True for answer in answers] == [True] * 8 + [False] * 2 + [True] * 30, (
-        "each of 30 clients has one"
-    )
-    assert {type(answer) for answer in answers[8:10]} == {OverloadError}
-    assert b'multitudes_shed_total{reason="in_flight",work="explore"} 2.0' in deps.metrics.render()
-    assert asyncio.run(thread.run(request_of("greedy"), lambda: 1)) == 1, "it may come again"
 
 
 def test_the_explorer_rests_three_times_as_long_as_it_worked(deps):

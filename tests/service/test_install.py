@@ -4,7 +4,7 @@ import json
 import subprocess
 import sys
 import tomllib
-from importlib.metadata import PackageNotFoundError, distribution
+from importlib.metadata import distribution
 from pathlib import Path
 
 import pytest
@@ -14,7 +14,6 @@ from packaging.utils import canonicalize_name
 from multitudes.cli.main import run
 from multitudes.extras import EXTRAS
 from multitudes.service.api_keys import ApiKeys, make_key
-from tests.release.small_release import publish_small
 from tests.test_imports import loaded_after
 
 ROOT = Path(__file__).parents[2]
@@ -53,14 +52,6 @@ def test_the_service_installs_with_few_packages_and_without_torch():
     assert len(packages) <= MOST_PACKAGES, sorted(packages)
 
 
-def test_the_count_sees_torch():
-    """Control: the same question about training."""
-    try:
-        assert "torch" in closure("train")
-    except PackageNotFoundError as error:
-        pytest.skip(f"{error} is not installed here, so what it asks for is not known")
-
-
 def test_serving_loads_no_torch_and_the_client_nothing_heavy():
     served = loaded_after("import multitudes.service.server, multitudes.service.startup")
     assert served.isdisjoint({"torch", *EXTRAS["data"]})
@@ -76,8 +67,7 @@ def test_a_missing_package_is_named_with_the_command_that_installs_it(module, tm
     assert f"'{module}'; install it with: pip install 'multitudes[serve]'" in capsys.readouterr().err
 
 
-def test_a_release_answers_without_what_serving_does_not_need(tmp_path):
-    publish_small(tmp_path)
+def test_a_release_answers_without_what_serving_does_not_need(shared_releases):
     code = (
         "import sys\n"
         f"sys.modules.update(dict.fromkeys({EXTRAS['data']}))\n"
@@ -85,16 +75,17 @@ def test_a_release_answers_without_what_serving_does_not_need(tmp_path):
         "assert run(['recommend', sys.argv[1], '--user', 'ann', '--json']) == 0\n"
         "sys.exit(run(['prepare', sys.argv[1], '--out', 'x']))"
     )
-    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(shared_releases)], capture_output=True, text=True, check=False
+    )
     assert json.loads(done.stdout)["user_id"] == "ann"
     assert done.returncode == 5, "and a command that needs one of them names it"
     assert "this needs the package 'duckdb'; install it with: pip install 'multitudes[data]'" in done.stderr
 
 
-def test_what_keeps_the_service_from_beginning_is_one_line(tmp_path, capsys):
-    empty, releases, config = tmp_path / "empty", tmp_path / "releases", tmp_path / "serve.toml"
+def test_what_keeps_the_service_from_beginning_is_one_line(releases, tmp_path, capsys):
+    empty, config = tmp_path / "empty", tmp_path / "serve.toml"
     empty.mkdir()
-    publish_small(releases)
     config.write_text("[server]\nprot = 1\n")
     make_key(keys := tmp_path / "keys", "shop", ("read",))
     with_config = ["serve", str(releases), "--config", str(config)]
@@ -115,13 +106,13 @@ def test_what_keeps_the_service_from_beginning_is_one_line(tmp_path, capsys):
     assert not releases.with_name("releases.service").exists()
 
 
-def test_a_port_in_use_is_one_line(tmp_path):
-    publish_small(tmp_path)
+def test_a_port_in_use_is_one_line(shared_releases):
     code = (
         "import socket, sys; s = socket.create_server(('127.0.0.1', 0));"
         "from multitudes.cli.main import run; sys.exit(run(['serve', sys.argv[1], '--port', str(s.getsockname()[1])]))"
     )
-    done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=False)
+    call = [sys.executable, "-c", code, str(shared_releases)]
+    done = subprocess.run(call, capture_output=True, text=True, check=False)
     assert done.returncode == 5
     (line,) = done.stderr.splitlines()
     assert "is in use; give another with --port" in line

@@ -6,7 +6,6 @@ from dataclasses import replace
 import pytest
 from prometheus_client import CollectorRegistry
 
-from multitudes.errors import StateError
 from multitudes.retrieval.request import CAUSES, Degradation, Request
 from multitudes.service.app import create_app
 from multitudes.service.batch_executor import FAILED
@@ -62,13 +61,6 @@ def test_efforts_are_told_apart_and_each_lesser_one_has_its_cause(deps, retrieve
     assert value(deps.metrics, "degraded_total", cause="time") == 3
 
 
-def test_who_gets_popular_items_because_nothing_is_known_is_counted_so(deps, retriever):
-    for history, effort in (((), "popular"), ((101,), "full")):
-        [answer] = retriever.answer([Request(history=history, n=2)])
-        deps.metrics.record_answer(answer, 2)
-        assert value(deps.metrics, "answers_total", effort=effort) == 1
-
-
 def test_each_answer_that_lacks_something_is_counted_by_its_cause(deps, retriever):
     asked = {
         "time": (Request("ann"), Degradation.POPULAR),
@@ -100,13 +92,6 @@ def test_a_request_says_where_its_time_went_and_what_was_not_known(call, deps):
     call("POST", "/v1/recommend/batch", json={"requests": [USER, USER]})
     assert value(measures, "answers_total", effort="full") == 3
     assert value(measures, "requests_in_flight") == 0
-
-
-def test_states_that_do_not_answer_are_a_cause_of_their_own(call, deps):
-    deps.states.error = StateError("the store is away")
-    assert call("POST", "/v1/recommend", json=USER).json()["degraded"]
-    call("POST", "/v1/recommend", json={"history": [101], "n": 2})
-    assert value(deps.metrics, "degraded_total", cause="state") == 1, "who is described needs no state"
 
 
 def test_a_request_that_is_answered_counts_as_in_flight(deps):

@@ -24,16 +24,10 @@ from tests.service.test_metrics import value
 
 
 @pytest.fixture
-def root(tmp_path: Path) -> Path:
-    publish_small(tmp_path / "releases")
-    return tmp_path / "releases"
-
-
-@pytest.fixture
-def real(root: Path, monkeypatch) -> Iterator[Dependencies]:
+def real(releases: Path, monkeypatch) -> Iterator[Dependencies]:
     """The dependencies of a real service, whose circuit breaker opens at the first failure."""
     monkeypatch.setattr(startup, "GuardConfig", partial(GuardConfig, failures=1, reset_timeout_s=60))
-    with open_dependencies(root, ServeConfig()) as deps:
+    with open_dependencies(releases, ServeConfig()) as deps:
         yield deps
 
 
@@ -42,13 +36,13 @@ def looked(deps: Dependencies) -> Metrics:
     return deps.metrics
 
 
-def test_the_release_that_serves_is_told_and_the_one_before_is_not(real: Dependencies, root: Path):
+def test_the_release_that_serves_is_told_and_the_one_before_is_not(real: Dependencies, releases: Path):
     measures = looked(real)
     created = real.get_retriever().release.manifest.created_at.timestamp()
     assert value(measures, "release_info", release="0001") == 1
     assert value(measures, "release_created_timestamp_seconds") == created
     assert (value(measures, "release_items"), value(measures, "processes")) == (20, 1)
-    publish_small(root)
+    publish_small(releases)
     real.get_retriever.poll()  # type: ignore[attr-defined]
     measures = looked(real)
     assert (value(measures, "release_info", release="0001"), value(measures, "release_info", release="0002")) == (0, 1)
@@ -56,9 +50,9 @@ def test_the_release_that_serves_is_told_and_the_one_before_is_not(real: Depende
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_a_release_that_is_refused_is_told(real: Dependencies, root: Path, caplog):
-    publish_small(root)
-    (ReleaseStore(root).folder("0002") / "manifest.json").write_text("{")
+def test_a_release_that_is_refused_is_told(real: Dependencies, releases: Path, caplog):
+    publish_small(releases)
+    (ReleaseStore(releases).folder("0002") / "manifest.json").write_text("{")
     with caplog.at_level(logging.CRITICAL):
         real.get_retriever.poll()  # type: ignore[attr-defined]
     measures = looked(real)

@@ -2,20 +2,12 @@
 
 import os
 import re
-import signal
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
-import httpx
-import pytest
-
-from multitudes import Client
-from multitudes.client import RecommendRequest
 from multitudes.service import multiprocess_metrics
-from tests.release.small_release import publish_small
-from tests.service.test_server import PATIENCE_S, children, serving, until
 
 # Counts answers as told, then waits to be killed: what it counted must be there without its help.
 COUNTING = """
@@ -94,28 +86,3 @@ def test_alone_there_is_no_folder_and_within_the_block_there_is():
         assert folder.is_dir()
     assert multiprocess_metrics.shared_folder() is None
     assert not folder.exists()
-
-
-@pytest.mark.slow
-def test_two_workers_are_measured_as_one_whichever_answers_and_also_after_one_is_killed(tmp_path):
-    publish_small(tmp_path / "releases")
-    with serving(tmp_path / "releases", workers="2") as running:
-
-        def page() -> str:
-            return httpx.get(f"{running.url}/metrics", timeout=PATIENCE_S).text  # a connection of its own
-
-        def slots() -> float | None:
-            return sample(page(), "slots_total")  # whatever effort there was time for
-
-        until(lambda: sample(page(), "processes") == 2)
-        for _ in range(12):
-            with Client(running.url, deadline_s=PATIENCE_S) as client:  # so that either may be asked
-                client.recommend(RecommendRequest(user_id="ann", n=2))
-        assert {slots() for _ in range(8)} == {24}
-        until(lambda: sample(page(), 'release_info{release="0001"}') == 2)  # each says so when it next looks
-        began = sample(page(), "process_start_timestamp_seconds")
-        assert began is not None
-        os.kill(min(children(running.process.pid)), signal.SIGKILL)
-        until(lambda: (sample(page(), "process_start_timestamp_seconds") or 0) > began)
-        until(lambda: sample(page(), "processes") == 2)
-        assert {slots() for _ in range(8)} == {24}, "the one that was killed had answered some of them"

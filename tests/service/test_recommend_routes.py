@@ -48,21 +48,6 @@ def test_rows_go_out_with_their_titles_and_are_logged_as_one_answer(call, deps, 
     assert call("POST", "/v1/recommend", json={"user_id": "bob", "n": 3}).json()["rows"] == [], "the control"
 
 
-@pytest.mark.parametrize(("rows", "n"), [(0, 5), (21, 5), (20, 1_000), ("2", 5), (2.5, 5)])
-def test_rows_out_of_bounds_are_rejected_in_one_line(rows, n, call):
-    status, code, message = refusal(call("POST", "/v1/recommend", json={"user_id": "ann", "n": n, "rows": rows}))
-    assert (status, code) == (422, "invalid")
-    assert "rows" in message
-
-
-@pytest.mark.parametrize("calibration", [-0.1, 1.1, "0.5"])
-def test_a_calibration_outside_0_to_1_is_rejected_in_one_line(calibration, call):
-    status, code, message = refusal(call("POST", "/v1/recommend", json={"user_id": "ann", "calibration": calibration}))
-    assert (status, code) == (422, "invalid")
-    assert "calibration" in message
-    assert len(message.splitlines()) == 1
-
-
 def test_the_rows_of_a_batch_count_towards_its_candidates(call):
     batch = [{"user_id": "ann", "n": 1_000, "rows": 5}] * 6
     status, _, message = refusal(call("POST", "/v1/recommend/batch", json={"requests": batch}))
@@ -155,7 +140,7 @@ def test_a_deadline_is_the_header_s_within_what_the_settings_allow(deps):
     assert [priority for *_, priority in deps.engine.asked] == ["interactive"] * 3 + ["batch"]
 
 
-@pytest.mark.parametrize("wrong", ["0", "-1", "soon", "1e3", "99999999999999999999"])
+@pytest.mark.parametrize("wrong", ["0", "-1", "12x", "soon", "1e3", "99999999999999999999"])
 def test_a_deadline_that_is_none_is_refused(wrong, plain_call):
     status, code, message = refusal(
         plain_call("POST", "/v1/recommend", json={"history": []}, headers={"x-deadline-ms": wrong})
@@ -192,40 +177,3 @@ def test_a_defect_is_written_into_the_journal_and_not_into_the_answer(call, deps
     assert "secret" not in message
     assert "ZeroDivisionError" in written.getvalue()
     assert response.headers["x-request-id"] in written.getvalue()
-
-
-PLAIN = b'{"user_id": "ann", "n": 3}'
-
-
-@pytest.mark.parametrize(
-    ("body", "headers", "status"),
-    [
-        (PLAIN, {}, 200),
-        (b'{"history": [101], "followed_topics": ["Drama"], "n": 2}', {}, 200),
-        (b'{"user_id": "ann", "n": 2, "context": {"page": "home", "x": 1.5}}', {}, 200),
-        (b'{"user_id": "ann", "exclude": [%s]}' % b",".join([b"101"] * 5_000), {}, 200),
-        (PLAIN, {"x-deadline-ms": "9000"}, 200),
-        (PLAIN, {"x-deadline-ms": "0"}, 422),
-        (PLAIN, {"x-deadline-ms": "12x"}, 422),
-        (b'{"user_id": 5}', {}, 422),  # the ids of the release are texts
-        (b'{"user_id": "ann", "n": 0}', {}, 422),
-        (b'{"user_id": "ann", "n": 1.0}', {}, 422),
-        (b'{"user_id": "ann", "unknown": 1}', {}, 422),
-        (b'{"user_id": "ann", "context": {"x": NaN}}', {}, 422),
-        (b'{"history": [18446744073709551616]}', {}, 422),
-        (b"[]", {}, 422),
-        (b"", {}, 422),
-        (b"{", {}, 400),
-        (b"\xff", {}, 400),
-        (b"[" * 4_000, {}, 400),
-    ],
-)
-def test_only_a_valid_request_is_answered(body, headers, status, call):
-    given = {"content-type": "application/json", **headers}
-    assert call("POST", "/v1/recommend", content=body, headers=given).status_code == status
-
-
-def test_an_answer_is_counted_under_its_route_which_serves_no_other_method(call, deps):
-    assert call("POST", "/v1/recommend", json={"user_id": "ann"}).status_code == 200
-    assert call("GET", "/v1/recommend").status_code == 405
-    assert b'route="/v1/recommend",status="200"' in deps.metrics.render()

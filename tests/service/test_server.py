@@ -84,12 +84,6 @@ def until(true: Callable[[], bool]) -> None:
         time.sleep(0.05)
 
 
-@pytest.fixture
-def releases(tmp_path: Path) -> Path:
-    publish_small(tmp_path / "releases")
-    return tmp_path / "releases"
-
-
 @pytest.mark.slow
 def test_it_serves_follows_releases_and_ends_with_everything_written_down(releases):
     with serving(releases) as running, Client(running.url, deadline_s=PATIENCE_S) as client:
@@ -346,17 +340,6 @@ def test_ctrl_c_ends_all_processes_also_while_they_start(releases, is_ready):
         with suppress(ProcessLookupError):
             os.killpg(process.pid, signal.SIGKILL)
         process.communicate()
-
-
-@pytest.mark.slow
-def test_whichever_worker_is_asked_the_answer_is_the_same(releases):
-    with serving(releases, workers="2") as running:
-        until(lambda: "multitudes_processes 2.0" in httpx.get(f"{running.url}/metrics").text)
-        answers = set()
-        for _ in range(20):
-            with Client(running.url, deadline_s=PATIENCE_S) as client:  # each connection is one worker's
-                answers.add(client.recommend(RecommendRequest(user_id="bob", request_id="r")).candidates)
-        assert len(answers) == 1
 
 
 @pytest.mark.slow

@@ -115,12 +115,3 @@ def test_readiness_tells_of_damaged_segments(call, deps):
     ready = call("GET", "/readyz")
     assert (ready.status_code, ready.json()["status"]) == (200, "degraded")
     assert "2 damaged segments" in ready.json()["checks"]["logs"]
-
-
-def test_requests_are_counted_by_route_and_status(call):
-    call("GET", "/healthz")
-    call("POST", "/v1/recommend", json={})
-    page = call("GET", "/metrics").text
-    assert 'multitudes_requests_total{method="GET",route="/healthz",status="200"} 1.0' in page
-    assert 'multitudes_requests_total{method="POST",route="/v1/recommend",status="422"} 1.0' in page
-    assert 'multitudes_request_seconds_count{route="/healthz"} 1.0' in page
