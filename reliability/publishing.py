@@ -5,7 +5,7 @@ The control writes where readers look, as one would who does not think of crashe
 
 from pathlib import Path
 
-from tests.release.publisher import kill_and_look
+from tests.release.killed import torn_releases
 
 from multitudes.progress import Progress
 from reliability.claims import Found, at_most, scaled
@@ -17,11 +17,11 @@ def trial(scale: float, folder: Path, progress: Progress) -> Found:
     torn = done = 0
     while done < kills:
         some = min(together, kills - done)
-        torn += kill_and_look(folder / f"safe-{done}", "safe", some, seed=done)
+        torn += torn_releases(folder / f"safe-{done}", "publish", some, seed=done)
         done += some
         progress(done, kills, f"{torn} torn")
     control_kills = max(4, kills // 20)
-    control = kill_and_look(folder / "naive", "naive", control_kills)
+    control = torn_releases(folder / "naive", "publish_naively", control_kills)
     return Found(
         [at_most(0, "torn releases", torn, f"written in place, {control_kills} kills", control)],
         {"kills": kills},

@@ -162,13 +162,6 @@ def test_every_container_has_a_root_that_it_cannot_write_and_no_capability():
         assert re.findall(r"^USER (.*)$", file.read_text(), re.MULTILINE) == ["10001"]
 
 
-def test_what_the_service_writes_is_on_a_volume():
-    (folder,) = re.findall(r"MULTITUDES_SERVE_DATA_FOLDER=(\S+)", IMAGES["multitudes"].read_text())
-    assert f"logs:{folder}" in COMPOSE["services"]["serve"]["volumes"]
-    (pod, *_) = pods()
-    assert folder in {mount["mountPath"] for mount in pod["containers"][0]["volumeMounts"]}
-
-
 def test_the_unit_of_systemd_is_shut_in():
     lines = [line for line in (DEPLOY / "multitudes.service").read_text().splitlines() if line and line[0] not in "#["]
     unit = dict(line.split("=", 1) for line in lines)

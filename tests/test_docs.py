@@ -120,9 +120,3 @@ def test_the_code_of_a_page_imports_public_names_alone(page: Path):
         assert module in public, f"{page.name}: {module} is not named as public in the docstring of multitudes"
         assert hasattr(import_module(module), name), f"{page.name}: {module} has no {name}"
         assert module != "multitudes" or name in multitudes.__all__
-
-
-def test_the_public_submodules_exist():
-    named = re.findall(r"``(multitudes\.[\w.]+)``", multitudes.__doc__ or "")
-    assert len(named) > 3
-    assert all(import_module(name) for name in named)

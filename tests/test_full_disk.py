@@ -110,9 +110,9 @@ KEPT = re.compile(
 STAGES = {
     "synth": ("synth {disk}/out --events 30000", (8, 100)),
     "prepare": ("prepare {made}/data --out {disk}/out --split user", (8, 100)),
-    "append": ("prepare {made}/later --out {disk}/out --split user --append {made}/prepared", (8, 100, 200)),
-    "train": ("train {made}/prepared --out {disk}/out --config {made}/s.toml", (4, 12, 100, 160, 240, 320)),
-    "publish": ("publish {made}/run --to {disk}/out", (8, 150, 300)),
+    "append": ("prepare {made}/later --out {disk}/out --split user --append {made}/prepared", (8, 200)),
+    "train": ("train {made}/prepared --out {disk}/out --config {made}/s.toml", (4, 100, 240)),
+    "publish": ("publish {made}/run --to {disk}/out", (8, 300)),
     "recommend": ("recommend {made}/releases --all --out {disk}/out --shard-users 30", (8, 40)),
     "export": ("recommend {made}/releases --all --out {made}/all --export {disk}/out.jsonl", (8, 100)),
     "flat": ("recommend {made}/releases --all --out {made}/all --export {disk}/out.parquet", (8, 20)),

@@ -15,7 +15,7 @@ from tests.test_full_disk import made
 pytestmark = pytest.mark.slow
 
 MAIN = [sys.executable, "-c", "from multitudes.cli.main import main; main()"]
-KILLS = 4
+KILLS = 3
 PATIENCE_S = 120
 STAGES = {
     "synth": ("synth {out} --events 300000", ".out.partial"),

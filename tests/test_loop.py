@@ -19,8 +19,6 @@ from multitudes.data.clean.attribution import FeedbackLogs as ReadLogs
 from multitudes.data.planted import PlantedConfig, plant, write_world
 from multitudes.data.prepare import PrepareConfig, prepare
 from multitudes.data.prepared import PreparedData
-from multitudes.logs.logs import Logs
-from multitudes.logs.schemas import IdTypes, LoggedEvent, ServedResponse
 from multitudes.nn.user_tower_config import UserTowerConfig
 from multitudes.publishing.publish import publish
 from multitudes.retrieval.config import RetrieveConfig
@@ -77,25 +75,6 @@ def engaged_with(user: int, request: str, items: list[int]) -> list[Engagement]:
     return [Engagement(user, item, request) for item in items[:: max(1, len(items) // ENGAGED)][:ENGAGED]]
 
 
-def by_library(releases: Path, folder: Path) -> list[Engagement]:
-    """Serve everybody once, log it, and log what they do a minute later."""
-    retriever, logs, now = Retriever.open(releases), Logs(folder, IdTypes("int64", "int64")), 1_790_000_000
-    engagements = []
-    for user in range(USERS):
-        answer = retriever.recommend(user, n=30, request_id=f"r{user}")
-        assert logs.log_served(
-            ServedResponse.from_candidates(
-                answer.candidates, request_id=f"r{user}", user_id=user, time_s=now, release=answer.release
-            )
-        )
-        engagements += engaged_with(user, f"r{user}", [int(candidate.item_id) for candidate in answer.candidates])
-    assert logs.log_events(
-        [LoggedEvent(f"e{i}", user, item, now + 60 + i, "save", None) for i, (user, item, _) in enumerate(engagements)]
-    )
-    logs.close()
-    return engagements
-
-
 def by_service(releases: Path, folder: Path) -> list[Engagement]:
     """Serve everybody once over HTTP, and send what they do."""
     settings = ServeConfig(data=DataConfig(folder=folder.parent), deadlines=DeadlineConfig(default_ms=30_000))
@@ -143,10 +122,9 @@ def triples(prepared: PreparedData, condition: str) -> Counter[tuple[str, int]]:
     return seen
 
 
-@pytest.mark.parametrize("serve", [by_library, by_service])
-def test_what_was_served_becomes_the_triples_of_the_next_training_and_is_served_again(first, tmp_path, serve):
+def test_what_was_served_becomes_the_triples_of_the_next_training_and_is_served_again(first, tmp_path):
     data, releases = first
-    engagements = serve(releases, tmp_path / "logs")
+    engagements = by_service(releases, tmp_path / "logs")
     logs = ReadLogs(tmp_path / "logs" / "events", tmp_path / "logs" / "served")
     again = prepare(data, tmp_path / "prepared", PrepareConfig(split="leave_one_out"), logs=logs)
 
@@ -156,22 +134,21 @@ def test_what_was_served_becomes_the_triples_of_the_next_training_and_is_served_
     assert len(expected) > 10
     assert len(expected) < len(engagements)  # what other interests brought has no topic
     assert sourced(again) == expected
-    assert again.manifest["sources"]["by_request" if serve is by_service else "by_newest"] == len(engagements)
+    assert again.manifest["sources"]["by_request"] == len(engagements)
 
     # Of each user the last two events are held out; everything else that a topic sourced is learned from, once.
     held = {e for u in range(USERS) for e in [x for x in engagements if x.user == u][-2:]}
     learned = Counter((topic[e.user, e.item], e.item) for e in engagements if e not in held and e[:2] in topic)
     assert triples(again, "auto") == learned
 
-    if serve is by_service:
-        answer = Retriever.open(released(again, tmp_path)).recommend(0, n=30)
-        assert {candidate.source for candidate in answer.candidates} >= {"explicit", "implicit"}
-        assert not {candidate.item_id for candidate in answer.candidates} & {e.item for e in engagements if e.user == 0}
+    answer = Retriever.open(released(again, tmp_path)).recommend(0, n=30)
+    assert {candidate.source for candidate in answer.candidates} >= {"explicit", "implicit"}
+    assert not {candidate.item_id for candidate in answer.candidates} & {e.item for e in engagements if e.user == 0}
 
 
 def test_control_without_what_was_served_no_engagement_has_a_source(first, tmp_path):
     data, releases = first
-    by_library(releases, tmp_path / "logs")
+    by_service(releases, tmp_path / "logs")
     logs = ReadLogs(events=tmp_path / "logs" / "events")
     again = prepare(data, tmp_path / "prepared", PrepareConfig(split="leave_one_out"), logs=logs)
     assert sourced(again) == set()

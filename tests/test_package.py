@@ -81,29 +81,23 @@ def test_the_page_of_the_package_has_whole_links_where_the_address_of_the_reposi
 def test_the_extra_all_is_every_extra_of_users():
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
     (names,) = extras["all"]
-    assert set(names.removeprefix("multitudes[").removesuffix("]").split(",")) == set(extras) - {
-        "all",
-        "dev",
-        "docs",
-        "reliability",
-    }
+    others = {"all", "dev", "docs", "reliability"}
+    assert set(names.removeprefix("multitudes[").removesuffix("]").split(",")) == set(extras) - others
 
 
-def test_the_wheel_of_an_add_on_holds_its_package_and_the_core_holds_none_of_it(add_on, wheel, tmp_path):
+def test_the_wheel_of_an_add_on_holds_its_package_and_asks_for_the_core_of_its_version(
+    add_on, wheel, metadata, tmp_path
+):
     (file,) = WheelBuilder(str(add_on)).build(directory=str(tmp_path))
-    names = set(zipfile.ZipFile(file).namelist())
+    built = zipfile.ZipFile(file)
+    names = set(built.namelist())
     source, package = add_on / "src", f"multitudes_{add_on.name}"
     files = (file for file in source.rglob("*") if file.is_file() and file.suffix != ".pyc")
     assert {str(file.relative_to(source)) for file in files} == {name for name in names if ".dist-info/" not in name}
     assert {f"{package}/py.typed", f"{package}/__init__.py"} <= names
     assert {name.partition("/licenses/")[2] for name in names if "/licenses/" in name} == {"LICENSE"}
     assert not any(name.startswith(package) for name in wheel.namelist())
-
-
-def test_an_add_on_has_the_version_of_the_core_and_asks_for_it(add_on, metadata, tmp_path):
-    (file,) = WheelBuilder(str(add_on)).build(directory=str(tmp_path))
-    built = zipfile.ZipFile(file)
-    (name,) = (name for name in built.namelist() if name.endswith(".dist-info/METADATA"))
+    (name,) = (name for name in names if name.endswith(".dist-info/METADATA"))
     described = email.message_from_bytes(built.read(name))
     assert described["Name"] == f"multitudes-{add_on.name}"
     assert described["Version"] == metadata["Version"]

@@ -43,12 +43,6 @@ def test_a_running_call_ends_before_close_returns():
     assert ended.is_set()
 
 
-def test_a_task_that_was_never_started_may_be_closed():
-    calls: list[None] = []
-    PeriodicTask(1e-3, lambda: calls.append(None), "never").close()
-    assert not calls
-
-
 def test_a_change_of_a_file_is_reported_once(tmp_path):
     file = tmp_path / "file"
     watch = FileWatch(file)

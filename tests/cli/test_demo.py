@@ -9,18 +9,18 @@ import pytest
 
 from multitudes import sample_path
 from multitudes.cli import demo
-from multitudes.cli.demo import COMPARED_WITH, SETTINGS, comparison_sentences, create_demo_folder
+from multitudes.cli.demo import COMPARED_WITH, OWN_SETTINGS, SETTINGS, comparison_sentences, create_demo_folder
 from multitudes.cli.main import run
 from multitudes.config import SECTIONS, load_section
 from multitudes.config_template import section_config
 from multitudes.errors import UsageError
 
 
-def test_the_settings_of_the_demo_are_known_to_the_configuration(tmp_path: Path):
+@pytest.mark.parametrize("text", [SETTINGS, OWN_SETTINGS])
+def test_the_settings_of_the_demo_are_known_to_the_configuration(text: str, tmp_path: Path):
     file = tmp_path / "demo.toml"
-    file.write_text(SETTINGS)
+    file.write_text(text)
     loaded = {section: load_section(file, section, section_config(section)) for section in SECTIONS}
-    assert loaded["prepare"] != section_config("prepare")()
     assert loaded["train"] != section_config("train")()
 
 

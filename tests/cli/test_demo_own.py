@@ -6,8 +6,6 @@ import pytest
 
 from multitudes.cli import demo
 from multitudes.cli.main import run
-from multitudes.config import SECTIONS, load_section
-from multitudes.config_template import section_config
 
 
 @pytest.fixture
@@ -36,13 +34,6 @@ def test_own_files_become_recommendations_by_the_commands_that_are_printed(shop,
     for name in ("data", "demo.toml", "prepared", "linear", "releases", "report.html"):
         assert (shop / "mine" / name).exists(), name
     assert not (shop / "mine" / ".unfinished").exists()
-
-
-def test_the_settings_of_the_demo_on_own_files_are_known_to_the_configuration(tmp_path):
-    file = tmp_path / "demo.toml"
-    file.write_text(demo.OWN_SETTINGS)
-    loaded = {section: load_section(file, section, section_config(section)) for section in SECTIONS}
-    assert loaded["train"] != section_config("train")()
 
 
 @pytest.mark.parametrize(

@@ -21,8 +21,7 @@ from multitudes.service.api_keys import ApiKeys, make_key
 from multitudes.service.app import create_app
 from multitudes.service.dependencies import Dependencies
 from multitudes.service.settings import ServeConfig
-from tests.release.small_release import publish_small
-from tests.service.conftest import deps, releases, retriever, written  # noqa: F401
+from tests.service.conftest import deps, retriever, written  # noqa: F401
 from tests.service.test_server import serving
 
 HERE, ELSEWHERE = "http://127.0.0.1:8000", "http://recommend.example.org"
@@ -212,11 +211,10 @@ def test_a_wrong_call_is_one_line(tmp_path: Path, capsys):
         assert "s3cret" not in err
 
 
-def test_a_release_and_settings_are_examined_together(tmp_path: Path, capsys):
-    publish_small(tmp_path / "releases")
+def test_a_release_and_settings_are_examined_together(releases: Path, tmp_path: Path, capsys):
     config = tmp_path / "serve.toml"
     config.write_text("[server]\nhost = '0.0.0.0'\n[keys]\nopen = true\n[state]\nkeep = 1\n")
-    assert run(["doctor", str(tmp_path / "releases"), "--config", str(config), "--json"]) == 0
+    assert run(["doctor", str(releases), "--config", str(config), "--json"]) == 0
     record = json.loads(capsys.readouterr().out.splitlines()[-1])
     risky = [finding["text"] for finding in record["findings"] if finding["subject"] == "settings"]
     assert len(risky) == 3
@@ -225,9 +223,8 @@ def test_a_release_and_settings_are_examined_together(tmp_path: Path, capsys):
 
 
 @pytest.mark.slow
-def test_the_command_checks_a_running_service(tmp_path: Path, capsys):
-    publish_small(tmp_path / "releases")
-    with serving(tmp_path / "releases") as running:
+def test_the_command_checks_a_running_service(releases: Path, capsys):
+    with serving(releases) as running:
         assert run(["doctor", "--url", running.url, "--json"]) == 0
         record = json.loads(capsys.readouterr().out.splitlines()[-1])
         levels = {finding["subject"]: finding["level"] for finding in record["findings"]}

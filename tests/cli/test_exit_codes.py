@@ -16,7 +16,6 @@ import pytest
 
 from multitudes.cli.main import run
 from multitudes.config import SECTIONS
-from tests.release.small_release import publish_small
 from tests.worlds import planted
 
 MAIN = [sys.executable, "-c", "from multitudes.cli.main import main; main()"]
@@ -162,28 +161,17 @@ def test_5_a_missing_extra_is_named_with_the_command_that_installs_it(verb, modu
     assert not list(tmp_path.iterdir())
 
 
-def test_5_a_report_without_its_extra(tmp_path):
-    code = "import sys; sys.modules['altair'] = None; from multitudes.cli.main import main; main()"
-    call = [sys.executable, "-c", code, "report", str(tmp_path)]
-    done = subprocess.run(call, capture_output=True, text=True, check=False)
-    assert done.returncode == 5
-    assert done.stderr.splitlines() == [
-        "multitudes: this needs the package 'altair'; install it with: pip install 'multitudes[report]'"
-    ]
-
-
-def test_serving_needs_no_extra(tmp_path, monkeypatch, capsys):
-    publish_small(tmp_path)
+def test_serving_needs_no_extra(shared_releases, monkeypatch, capsys):
     for module in ("torch", "safetensors", "altair", "onnx"):
         monkeypatch.setitem(sys.modules, module, None)
-    assert run(["recommend", str(tmp_path), "--user", "ann", "--json"]) == 0
+    assert run(["recommend", str(shared_releases), "--user", "ann", "--json"]) == 0
 
 
 @pytest.mark.parametrize("unbuffered", ["", "1"])
-def test_5_a_full_disk_under_the_output(unbuffered, tmp_path):
+def test_5_a_full_disk_under_the_output(unbuffered, shared_releases):
     """A real one: /dev/full takes nothing, neither at once nor what Python kept until the end."""
-    publish_small(tmp_path)
-    command, environment = [*MAIN, "releases", str(tmp_path), "--json"], os.environ | {"PYTHONUNBUFFERED": unbuffered}
+    command = [*MAIN, "releases", str(shared_releases), "--json"]
+    environment = os.environ | {"PYTHONUNBUFFERED": unbuffered}
     with Path("/dev/full").open("w") as full:
         done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False, env=environment)
     assert done.returncode == 5
@@ -191,15 +179,14 @@ def test_5_a_full_disk_under_the_output(unbuffered, tmp_path):
 
 
 @pytest.mark.parametrize("number", [errno.EACCES, errno.EPERM, errno.EROFS])
-def test_5_a_folder_that_may_not_be_written(number, tmp_path, monkeypatch, capsys):
-    publish_small(tmp_path / "releases")
+def test_5_a_folder_that_may_not_be_written(number, releases, tmp_path, monkeypatch, capsys):
     (tmp_path / "ids.csv").write_text("item_id\n101\n")
 
     def forbidden(*_):
         raise OSError(number, os.strerror(number), "0001.log")
 
     monkeypatch.setattr("multitudes.release.delta_log.append_delta", forbidden)
-    line = refused(["items", "remove", str(tmp_path / "releases"), str(tmp_path / "ids.csv")], 5, capsys)
+    line = refused(["items", "remove", str(releases), str(tmp_path / "ids.csv")], 5, capsys)
     assert line.startswith(f"multitudes: 0001.log: {os.strerror(number).lower()}; let this user read and write it")
 
 

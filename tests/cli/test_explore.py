@@ -10,16 +10,9 @@ from tests.release.small_release import publish_small
 from tests.service.conftest import ask
 
 
-@pytest.fixture(scope="module")
-def releases(tmp_path_factory):
-    root = tmp_path_factory.mktemp("explore") / "releases"
-    publish_small(root)
-    return root
-
-
-def test_a_page_with_users_is_written_once(releases, tmp_path, capsys):
+def test_a_page_with_users_is_written_once(shared_releases, tmp_path, capsys):
     file = tmp_path / "page.html"
-    call = ["explore", str(releases), "--export", str(file), "--users", "2", "--json"]
+    call = ["explore", str(shared_releases), "--export", str(file), "--users", "2", "--json"]
     assert run(call) == 0
     record = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert record == {"file": str(file), "users": record["users"], "bytes": file.stat().st_size}
@@ -40,21 +33,21 @@ def test_a_page_with_users_is_written_once(releases, tmp_path, capsys):
         (["--export", "s3://bucket/page.html"], 2, "expected a local path"),
     ],
 )
-def test_a_wrong_call_is_one_line(arguments, code, message, releases, tmp_path, capsys):
+def test_a_wrong_call_is_one_line(arguments, code, message, shared_releases, tmp_path, capsys):
     given = [word.format(new=tmp_path / "new.html") for word in arguments]
-    assert run(["explore", str(releases), *given]) == code
+    assert run(["explore", str(shared_releases), *given]) == code
     (line,) = capsys.readouterr().err.splitlines()
     assert message in line
     assert not (tmp_path / "new.html").exists()
 
 
-def test_two_releases_are_written_side_by_side_and_named_apart(releases, tmp_path, capsys):
+def test_two_releases_are_written_side_by_side_and_named_apart(shared_releases, tmp_path, capsys):
     other = tmp_path / "releases"
     publish_small(other)
     publish_small(other)
     for beside, shown in ((str(other), f"release {tmp_path.name}/releases/0002"), ("0001", "release 0001")):
         file = tmp_path / f"{shown[-4:]}.html"
-        shown_first = other if beside == "0001" else releases
+        shown_first = other if beside == "0001" else shared_releases
         assert run(["explore", str(shown_first), beside, "--export", str(file), "--user", "ann"]) == 0
         assert f'<th scope="col">{shown}</th>' in file.read_text()
     capsys.readouterr()
@@ -69,9 +62,8 @@ def test_a_folder_without_releases_is_said(tmp_path, capsys):
 
 
 @pytest.mark.parametrize("named", [[], ["--data", "{data}"]])
-def test_who_asked_to_be_erased_is_on_no_page(named, tmp_path, capsys):
-    releases, data = tmp_path / "releases", tmp_path / ("elsewhere" if named else "releases.service")
-    publish_small(releases)
+def test_who_asked_to_be_erased_is_on_no_page(named, releases, tmp_path, capsys):
+    data = tmp_path / ("elsewhere" if named else "releases.service")
     data.mkdir()
     ErasureRequests(data / "forgotten").add("ann", 1)
     call = ["explore", str(releases), *[word.format(data=data) for word in named], "--export"]
@@ -86,18 +78,17 @@ def test_who_asked_to_be_erased_is_on_no_page(named, tmp_path, capsys):
     assert "no such folder; expected the data folder of the service" in capsys.readouterr().err
 
 
-def test_who_asked_another_service_to_be_erased_is_not_shown_of_its_release(releases, tmp_path):
+def test_who_asked_another_service_to_be_erased_is_not_shown_of_its_release(shared_releases, tmp_path):
     publish_small(tmp_path / "other")
     (tmp_path / "other.service").mkdir()
     ErasureRequests(tmp_path / "other.service" / "forgotten").add("ann", 1)
-    call = ["explore", str(releases), str(tmp_path / "other"), "--export", str(tmp_path / "page.html")]
+    call = ["explore", str(shared_releases), str(tmp_path / "other"), "--export", str(tmp_path / "page.html")]
     assert run([*call, "--user", "ann", "--user", "bob"]) == 0
     assert (tmp_path / "page.html").read_text().count("does not have this user.</p>") == 1
 
 
-def test_who_asked_to_be_erased_is_erased_for_the_page_that_is_served_too(tmp_path, monkeypatch):
-    releases, seen = tmp_path / "releases", []
-    publish_small(releases)
+def test_who_asked_to_be_erased_is_erased_for_the_page_that_is_served_too(releases, tmp_path, monkeypatch):
+    seen = []
     (tmp_path / "releases.service").mkdir()
     ErasureRequests(tmp_path / "releases.service" / "forgotten").add("ann", 1)
 
@@ -109,7 +100,7 @@ def test_who_asked_to_be_erased_is_erased_for_the_page_that_is_served_too(tmp_pa
     assert seen == [[True, False]]
 
 
-def test_who_has_not_the_printed_url_and_who_comes_by_another_name_sees_nothing(releases, monkeypatch, capsys):
+def test_who_has_not_the_printed_url_and_who_comes_by_another_name_sees_nothing(shared_releases, monkeypatch, capsys):
     seen = []
 
     def serve(app, settings, listener) -> None:
@@ -125,5 +116,5 @@ def test_who_has_not_the_printed_url_and_who_comes_by_another_name_sees_nothing(
         seen.append(statuses("http://evil.example", authorization=f"Bearer {key}"))
 
     monkeypatch.setattr("multitudes.service.server.serve_single", serve)
-    assert run(["explore", str(releases), "--port", "0", "--json"]) == 0
+    assert run(["explore", str(shared_releases), "--port", "0", "--json"]) == 0
     assert seen == ["127.0.0.1", [200] + [401] * 4, [200] * 5, [421] * 5]

@@ -95,12 +95,12 @@ def test_two_interests_whose_names_begin_alike_stay_apart_in_a_narrow_table(widt
 
 
 def test_a_title_breaks_no_row_and_tells_the_terminal_nothing(tmp_path: Path, capsys):
-    publish_small(tmp_path / "releases")
+    publish_small(tmp_path / "own")
     title = "Two\nlines, \x1b[31mred, \u202eback, \N{WOMAN}\u200d\N{GIRL}"
     pl.DataFrame({"item_id": [201], "topics": [["Drama"]], "title": [title]}).write_parquet(tmp_path / "new.parquet")
-    add_items(tmp_path / "releases", tmp_path / "new.parquet")
-    assert run(["recommend", str(tmp_path / "releases"), "--history", "201", "--n", "2", "--explain"]) == 0
-    assert run(["recommend", str(tmp_path / "releases"), "--followed-topics", "Drama", "--n", "2"]) == 0
+    add_items(tmp_path / "own", tmp_path / "new.parquet")
+    assert run(["recommend", str(tmp_path / "own"), "--history", "201", "--n", "2", "--explain"]) == 0
+    assert run(["recommend", str(tmp_path / "own"), "--followed-topics", "Drama", "--n", "2"]) == 0
     out = capsys.readouterr().out
     assert out.count("Two lines,  [31mred,  back, \N{WOMAN}\u200d\N{GIRL}") == 4, (
         "as origin of an interest, reason of two, and found"
@@ -109,17 +109,8 @@ def test_a_title_breaks_no_row_and_tells_the_terminal_nothing(tmp_path: Path, ca
 
 
 def test_an_anonymous_user_gets_candidates_and_learns_what_is_unknown(releases: Path, capsys):
-    arguments = [
-        "recommend",
-        str(releases),
-        "--history",
-        "101, 999",
-        "--followed-topics",
-        "Crime,drama,Opera",
-        "--n",
-        "2",
-    ]
-    assert run(arguments) == 0
+    topics = "Crime,drama,Opera"
+    assert run(["recommend", str(releases), "--history", "101, 999", "--followed-topics", topics, "--n", "2"]) == 0
     captured = capsys.readouterr()
     assert "unknown items in the history: 1" in captured.out
     assert "unknown followed topics: 2" in captured.out

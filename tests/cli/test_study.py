@@ -117,18 +117,8 @@ def test_tune_writes_settings_that_train_takes(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(WorkerPool, "run", compute_here)
     (tmp_path / "base.toml").write_text(BASE)
     out, data = tmp_path / "best.toml", str(planted()[1].path)
-    tune = [
-        "tune",
-        data,
-        "--method",
-        "single",
-        "--trials",
-        "2",
-        "--config",
-        str(tmp_path / "base.toml"),
-        "--out",
-        str(out),
-    ]
+    tune = ["tune", data, "--method", "single", "--trials", "2", "--config", str(tmp_path / "base.toml")]
+    tune += ["--out", str(out)]
     assert run([*tune, "--json"]) == 0
     found = json.loads(capsys.readouterr().out.splitlines()[-1])
     best = max(found["trials"], key=lambda trial: trial["score"])

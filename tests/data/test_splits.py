@@ -62,24 +62,17 @@ def test_every_user_with_three_times_has_all_three_splits_under_the_user_rule(wo
         assert {split for _, split in events} == expected
 
 
-def test_the_user_rule_takes_the_last_shares():
-    rows = split_of([(0, time) for time in range(10)], "user", 0.2, 0.3)
-    assert [split for *_, split in rows] == [0] * 5 + [1] * 2 + [2] * 3
-
-
-def test_a_tied_end_goes_to_the_test_split():
-    rows = split_of([(0, 1), (0, 2), (0, 3), (0, 4), (0, 5), (0, 5), (0, 5)], "user")
-    assert [split for *_, split in rows] == [0, 0, 0, 1, 2, 2, 2]
-
-
-def test_a_tied_end_of_nearly_all_events_leaves_a_time_to_each_split():
-    rows = split_of([(0, 1), (0, 2)] + [(0, 3)] * 8, "user", 0.4, 0.4)
-    assert [split for *_, split in rows] == [0, 1] + [2] * 8
-
-
-def test_a_tied_middle_of_nearly_all_events_leaves_a_time_to_each_split():
-    rows = split_of([(0, 1)] + [(0, 2)] * 8 + [(0, 3)], "user", 0.4, 0.4)
-    assert [split for *_, split in rows] == [0] + [1] * 8 + [2]
+@pytest.mark.parametrize(
+    ("times", "shares", "expected"),
+    [
+        (range(10), (0.2, 0.3), [0] * 5 + [1] * 2 + [2] * 3),
+        ([1, 2, 3, 4, 5, 5, 5], (0.1, 0.1), [0, 0, 0, 1, 2, 2, 2]),  # a tied end goes to the test split
+        ([1, 2] + [3] * 8, (0.4, 0.4), [0, 1] + [2] * 8),  # ties of nearly all events leave a time to each split
+        ([1] + [2] * 8 + [3], (0.4, 0.4), [0] + [1] * 8 + [2]),
+    ],
+)
+def test_the_user_rule_takes_the_last_shares_and_separates_no_ties(times, shares, expected):
+    assert [split for *_, split in split_of([(0, time) for time in times], "user", *shares)] == expected
 
 
 def test_the_time_rule_cuts_all_users_at_the_same_times():

@@ -6,7 +6,6 @@ import time
 import numpy as np
 import polars as pl
 import pytest
-from threadpoolctl import threadpool_info, threadpool_limits
 
 from multitudes.errors import DataError
 from multitudes.evaluation.baselines import BASELINES
@@ -280,20 +279,3 @@ def test_an_interrupted_evaluation_does_not_finish_the_other_users(tmp_path, mon
     with pytest.raises(KeyboardInterrupt):
         evaluate(world(tmp_path), CONFIG, ROUND_ROBIN, interrupt)
     assert len(evaluated) < len(PAST)
-
-
-@pytest.mark.usefixtures("small_batches")
-def test_libraries_have_one_thread_in_each_thread_and_their_own_number_afterwards(tmp_path, monkeypatch):
-    within: list[int] = []
-    batch = Evaluator._evaluate_batch
-
-    def watched(self, kinds, held):
-        within.extend(library["num_threads"] for library in threadpool_info())
-        return batch(self, kinds, held)
-
-    monkeypatch.setattr(Evaluator, "_evaluate_batch", watched)
-    with threadpool_limits(2, "blas"):
-        evaluate(world(tmp_path), CONFIG, ROUND_ROBIN)
-        blas = [library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas"]
-    assert within == [1] * len(within)
-    assert blas == [2] * len(blas) != []

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 
 from multitudes.batches.held_out import HeldOut
-from multitudes.batches.user_vectors import UserVectors
 from multitudes.evaluation.protocol import (
     average_vectors,
     batch_size_and_threads,
@@ -14,6 +13,7 @@ from multitudes.evaluation.protocol import (
 )
 from multitudes.evaluation.system_search import Exclusion
 from multitudes.retrieval.config import RetrieveConfig
+from tests.retrieval.worlds import user_vectors
 
 # Scores of items 0 to 4 under vector (1, 0) are 9, 3, 0, 0, 0; under (0, 1) they are 9, 0, 2, 1, 1.
 ITEMS = np.array([[9, 9], [3, 0], [0, 2], [0, 1], [0, 1]], dtype=np.float32)
@@ -21,14 +21,7 @@ ITEMS = np.array([[9, 9], [3, 0], [0, 2], [0, 1], [0, 1]], dtype=np.float32)
 
 def ranks(mask, target, seen=()):
     """Return the ranks of one user's targets; the user has the vectors (1, 0) and (0, 1) as the mask says."""
-    vectors = UserVectors(
-        kinds=("implicit", "implicit"),
-        vectors_BKD=np.eye(2, dtype=np.float32)[None],
-        weight_BK=np.array([[0.5, 0.5]], dtype=np.float32),
-        mask_BK=np.array([mask]),
-        topic_BK=np.zeros((1, 2), dtype=np.int64),
-        assignment_BL=np.zeros((1, 1), dtype=np.int64),
-    )
+    vectors = user_vectors(("implicit", "implicit"), np.eye(2)[None], mask_BK=[mask])
     offset = np.array([0, len(target)])
     held = HeldOut(np.array([0]), np.array([0]), offset, np.array(target), np.ones(len(target), dtype=np.bool_))
     excluded = Exclusion.of_items([np.array(seen, dtype=np.int64)], len(ITEMS))
@@ -42,10 +35,6 @@ def test_an_item_has_the_maximum_score_and_ties_share_the_middle_rank():
 def test_a_masked_vector_is_ignored():
     assert ranks([True, False], [1, 2]) == [1, 3]  # items 2, 3 and 4 tie at zero
     assert ranks([False, True], [1, 2]) == [4, 1]
-
-
-def test_the_unknown_item_is_not_ranked():
-    assert ranks([True, True], [1]) == [1]
 
 
 def test_seen_items_are_not_ranked():
@@ -66,16 +55,9 @@ CONFIG = RetrieveConfig(unconditioned_share=0.5, explicit_share=0.0)
 
 def vectors(kinds=("unconditioned", "implicit", "implicit"), masked=()):
     """Return one user's vectors: the first unit vectors, implicit ones of weight 3/4 and 1/4."""
-    mask = np.array([[k not in masked for k in range(len(kinds))]])
-    weight = np.array([[1, 0.75, 0.25]], dtype=np.float32)[:, : len(kinds)] * mask
-    return UserVectors(
-        kinds=kinds,
-        vectors_BKD=np.eye(3, dtype=np.float32)[None, : len(kinds)],
-        weight_BK=weight.astype(np.float32),
-        mask_BK=mask,
-        topic_BK=np.zeros(mask.shape, dtype=np.int64),
-        assignment_BL=np.zeros((1, 4), dtype=np.int64),
-    )
+    count = len(kinds)
+    mask = [[k not in masked for k in range(count)]]
+    return user_vectors(kinds, np.eye(3)[None, :count], [[1, 0.75, 0.25][:count]], mask)
 
 
 def test_the_average_has_the_weights_of_the_blend():

@@ -4,14 +4,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from multitudes.batches.held_out import held_out_users, seen_items
 from multitudes.data.prepared import TEST, VALIDATION
 from multitudes.evaluation.config import EvaluateConfig
 from multitudes.evaluation.evaluate import evaluate
 from multitudes.evaluation.repeats import RepeatSystems
 from multitudes.retrieval.config import RetrieveConfig
-from multitudes.retrieval.scorer import catalogue, user_vectors
-from multitudes.retrieval.search import find_candidates
 from tests.evaluation.worlds import FakeRun, prepared
 
 ITEMS = 30
@@ -55,20 +52,6 @@ def test_first_time_targets_know_nothing_of_repeats(tmp_path):
 def test_without_repeats_there_is_no_such_system(tmp_path):
     run = world(tmp_path, repeats=False)
     assert "with_repeats" not in evaluate(run, EvaluateConfig(targets="all", **SPLIT)).result["methods"]
-
-
-def test_a_share_of_zero_at_serving_leaves_the_lists_of_new_items(tmp_path):
-    run = world(tmp_path)
-    held = held_out_users(run.prepared, "validation")
-    histories, config = seen_items(run.prepared, held), RetrieveConfig(repeat_share=1e-9)
-    systems = RepeatSystems(run.prepared, catalogue(run, run.item_vectors()), config)
-    items = catalogue(run, run.item_vectors())
-    vectors = user_vectors(run, held, config, items)
-    new = find_candidates(vectors, items, 4, histories, config)
-    lists = systems.lists(held, {4: new}, histories)
-    assert lists.keys() == {("with_repeats", 4), ("repeats", 4)}
-    for item_BN in lists.values():
-        assert not any(np.isin(row, seen).any() for row, seen in zip(item_BN, histories, strict=True))
 
 
 def test_new_items_of_the_run_with_repeats_are_never_seen_ones(tmp_path, monkeypatch):

@@ -7,14 +7,8 @@ from hypothesis import given, settings
 from multitudes.evaluation.system_search import search_system
 from multitudes.retrieval.blend import BLENDS
 from multitudes.retrieval.config import RetrieveConfig
-from multitudes.retrieval.search import find_candidates, search_vectors
+from multitudes.retrieval.search import find_candidates
 from tests.retrieval.test_search import populations
-
-
-def assert_same_lists(found, expected):
-    for one, other in zip(found, expected, strict=True):
-        assert one.item_N.tolist() == other.item_N.tolist()
-        assert one.interest_N.tolist() == other.interest_N.tolist()
 
 
 @pytest.mark.parametrize("blend", BLENDS)
@@ -27,15 +21,6 @@ def test_one_search_finds_what_a_search_for_each_budget_finds(blend, world):
     found = search_system(vectors, items, (max(1, n // 2), n), own, config)
     assert found.keys() == {max(1, n // 2), n}
     for budget, candidates in found.items():
-        assert_same_lists(candidates, find_candidates(vectors, items, budget, own, config))
-
-
-@pytest.mark.parametrize("blend", BLENDS)
-@given(world=populations())
-@settings(max_examples=20, deadline=None)
-def test_lists_that_were_found_for_another_blend_give_the_same(blend, world):
-    items, vectors, own, n = world
-    config = RetrieveConfig(blend=blend)
-    lists = search_vectors(vectors, items, 6 * n, own, RetrieveConfig(blend="round_robin"))
-    shared = search_system(vectors, items, (n,), own, config, lists)[n]
-    assert_same_lists(shared, search_system(vectors, items, (n,), own, config)[n])
+        for one, other in zip(candidates, find_candidates(vectors, items, budget, own, config), strict=True):
+            assert one.item_N.tolist() == other.item_N.tolist()
+            assert one.interest_N.tolist() == other.interest_N.tolist()

@@ -2,15 +2,12 @@
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
 from threading import Event, Semaphore
 
 import numpy as np
-import pytest
 
-from multitudes.index import live
 from multitudes.index.exact import ExactIndex
-from multitudes.index.live import Layer, LiveIndex
+from multitudes.index.live import LiveIndex
 
 N, D, VERSIONS, READERS = 60, 4, 30, 2
 Pace = Callable[[], None]
@@ -76,18 +73,3 @@ def test_two_writers_lose_nothing():
         list(pool.map(lambda i: index.add([1_000 + i], np.full((1, D), i)), range(200)))
         list(pool.map(lambda i: index.remove([1_000 + i]), range(0, 200, 2)))
     assert index.ids()[N:].tolist() == list(range(1_001, 1_200, 2))
-
-
-def test_the_control_without_the_lock_a_change_is_lost(monkeypatch: pytest.MonkeyPatch):
-    """A writer that comes between another's reading and replacing of the state is overwritten."""
-    index, folded, waiting = fresh(), live._compact, [2_000]
-
-    def interrupted(layers: list[Layer]) -> tuple[Layer, ...]:
-        if waiting:
-            index.add([waiting.pop()], np.ones((1, D)))
-        return folded(layers)
-
-    monkeypatch.setattr(index, "_write_lock", nullcontext())
-    monkeypatch.setattr(live, "_compact", interrupted)
-    index.add([1_000], np.ones((1, D)))
-    assert index.ids()[N:].tolist() == [1_000]

@@ -219,20 +219,3 @@ def test_another_format_is_rejected_with_both_versions(saved: tuple[Path, Path],
     with pytest.raises(ArtefactError, match=expected):
         load_index(saved[0])
     description.write_text(whole)
-
-
-@pytest.mark.parametrize(("name", "place"), [("vectors.npy", -2), ("inverted.faiss", -2), ("topic_row.npy", -4)])
-def test_the_control_without_checksums_damage_is_not_seen(
-    name: str, place: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
-    """NumPy and FAISS open most damaged files without a word."""
-    small(inverted, changes=False).save(tmp_path)
-    whole = bytearray((tmp_path / name).read_bytes())
-    whole[place] ^= 0x10
-    (tmp_path / name).write_bytes(whole)
-    with pytest.raises(ArtefactError, match=name):
-        load_index(tmp_path)
-    monkeypatch.setattr(files, "verify", lambda *_: None)
-    damaged, whole_index = load_index(tmp_path), small(inverted, changes=False)
-    if name == "vectors.npy":
-        assert not worlds.identical(ask(damaged, world()), ask(whole_index, world())), "a wrong answer"

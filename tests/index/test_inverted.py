@@ -8,7 +8,7 @@ import pytest
 from multitudes.index import exact as exact_index
 from multitudes.index import factory, inverted
 from multitudes.index.engine import DEFAULT_TARGET
-from multitudes.index.factory import IndexConfig, build_index, load_index
+from multitudes.index.factory import IndexConfig, build_index
 from multitudes.index.inverted import InvertedLists
 from tests.index.tuned_worlds import N, by_topic, clustered, exact, latent, recall
 
@@ -35,19 +35,6 @@ def test_control_the_least_effort_is_not_enough_without_clusters():
     assert recall(index.search(queries, 5), exact(vectors).search(queries, 5)) < 0.8
 
 
-@pytest.mark.parametrize("world", [clustered, latent])
-def test_the_best_items_excluded_leave_full_lists_and_the_recall(world: Any):
-    vectors, queries = world(np.random.default_rng(3))
-    index, users = inverted.build(np.arange(N), vectors, queries=queries[40:]), queries[:40]
-    for excluded in (100, 1_000):
-        best = exact(vectors).search(users, excluded)
-        seen = [best.ids(q) for q in range(len(users))]
-        found, wanted = (i.search(users, 20, excluded=seen) for i in (index, exact(vectors)))
-        assert found.count_Q.tolist() == [20] * len(users)
-        assert not any(np.isin(found.ids(q), seen[q]).any() for q in range(len(users)))
-        assert recall(found, wanted) >= 0.95
-
-
 def test_a_large_topic_keeps_the_recall_and_so_does_one_far_from_every_query():
     vectors, queries = latent(np.random.default_rng(4))
     far = vectors @ queries[:100].mean(axis=0) < 0
@@ -68,28 +55,6 @@ def test_a_large_topic_keeps_the_recall_and_so_does_one_far_from_every_query():
         )
 
 
-def test_queries_with_different_limits_are_answered_as_alone():
-    vectors, queries = latent(np.random.default_rng(5))
-    index = inverted.build(np.arange(N), vectors, by_topic(np.arange(N) % 3 == 0), queries=queries, target=NARROW)
-    limits, topics = np.array([0, 3, 40, 900, 4_000]), np.array([0, 1, 0, 1, 0])
-    together = index.search(queries[:5], limits, topic_Q=topics)
-    assert together.count_Q.tolist() == [0, 3, 40, 900, 4_000]
-    for q in range(5):
-        alone = index.search(queries[q : q + 1], int(limits[q]), topic_Q=topics[q : q + 1])
-        assert alone.ids(0).tolist() == together.ids(q).tolist()
-        assert alone.scores(0).tolist() == together.scores(q).tolist()
-
-
-def test_beyond_the_tuned_depths_every_item_is_scored():
-    vectors, queries = latent(np.random.default_rng(4))
-    index = inverted.build(
-        np.arange(N), vectors, queries=queries, target=DEFAULT_TARGET._replace(recall=0.01, deepest=50)
-    )
-    found, wanted = (i.search(queries[:3], 51) for i in (index, exact(vectors)))
-    assert (found.id_QN == wanted.id_QN).all()
-    assert recall(index.search(queries, 5), exact(vectors).search(queries, 5)) < 0.8, "the control"
-
-
 def test_without_user_vectors_the_tuning_names_its_queries():
     vectors, _ = latent(np.random.default_rng(5))
     assert inverted.build(np.arange(N), vectors, target=SHALLOW).info()["tuning"]["tuned_on"] == "items with noise"
@@ -106,26 +71,6 @@ def test_the_size_of_the_corpus_chooses_the_engine_unless_it_is_named(monkeypatc
     monkeypatch.setattr(factory, "EXACT_UP_TO", N - 1)
     assert kind(N, IndexConfig()) == inverted.KIND
     assert kind(N, IndexConfig(kind="exact")) == exact_index.KIND
-
-
-def test_saved_and_loaded_it_finds_the_same_and_knows_how_it_was_tuned(tmp_path: Any):
-    vectors, queries = latent(np.random.default_rng(7))
-    topics = by_topic(np.arange(N) % 2 == 0)
-    index = inverted.build(np.arange(N), vectors, topics, queries=queries, target=SHALLOW)
-    index.save(tmp_path)
-    again = load_index(tmp_path)
-    seen, topic_Q = [np.arange(0, N, 7)] * 20, np.arange(20) % 2
-    before, after = (i.search(queries[:20], 30, excluded=seen, topic_Q=topic_Q) for i in (index, again))
-    assert (before.id_QN == after.id_QN).all()
-    assert (before.score_QN == after.score_QN).all()
-    assert again.info().items() >= index.info().items()
-
-
-def test_excluding_only_ids_that_are_not_held_changes_nothing():
-    vectors, queries = latent(np.random.default_rng(5))
-    index = inverted.build(np.arange(N), vectors, queries=queries, target=SHALLOW)
-    plain, excluded = (index.search(queries[:3], 20, excluded=e) for e in (None, [np.array([N, N + 7])] * 3))
-    assert (plain.id_QN == excluded.id_QN).all()
 
 
 def test_many_lists_that_are_found_through_a_graph_keep_the_recall(monkeypatch: pytest.MonkeyPatch):
@@ -155,16 +100,3 @@ def test_the_vectors_of_a_request_share_a_call_and_each_probes_as_many_lists_as_
     alone = [index.search(queries[q : q + 1], limit) for q, limit in enumerate((50, *[10] * 4))]
     assert len(probed) == 1 + 5, "the control: a call for each"
     assert [hits.ids(0).tolist() for hits in alone] == [together.ids(q).tolist() for q in range(5)]
-
-
-def test_a_query_is_scanned_differently_alone_and_among_others_and_finds_the_same():
-    vectors, queries = latent(np.random.default_rng(6))
-    vectors[500:900] = vectors[500]  # ties, of which either way would keep others
-    index = inverted.build(np.arange(N), vectors, queries=queries)
-    asked = np.concatenate([queries[:150], vectors[500:501]])
-    excluded = [np.arange(10 * q, 10 * q + 300) for q in range(len(asked))]
-    together = index.search(asked, 30, excluded=excluded)
-    for q in (0, 75, 149, 150):
-        alone = index.search(asked[q : q + 1], 30, excluded=excluded[q : q + 1])
-        assert alone.ids(0).tolist() == together.ids(q).tolist()
-        assert alone.scores(0).tolist() == together.scores(q).tolist()

@@ -1,14 +1,11 @@
 """Posting lists, and the cache of recently used topics."""
 
 import numpy as np
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from multitudes.errors import DataError
 from multitudes.index.files import load_postings, save_postings
 from multitudes.index.item_table import cache_by_topic, make_postings, select_topics
-from multitudes.index.protocol import Topics
 from tests.index.worlds import csr
 
 some_topics = st.lists(st.lists(st.sampled_from([1, 2, 3, 2**62]), max_size=4), max_size=12)
@@ -33,20 +30,6 @@ def test_postings_are_saved_and_loaded(tmp_path):
     again = load_postings(tmp_path, 10**6)
     assert [again.rows(topic).tolist() for topic in (1, 2, 3)] == [[0], [], [0, 2]]
     assert again.longer_than(1) == [3]
-
-
-@pytest.mark.parametrize(
-    ("topics", "message"),
-    [
-        (Topics(np.array([0, 1]), np.array([1])), "given for 1 items.* expected 2 items"),
-        (Topics(np.array([0, 1, 3]), np.array([1, 2])), "up to place .* of 2"),
-        (Topics(np.array([0, 2, 1]), np.array([1])), "expected 2 items"),
-        (Topics(np.array([0, 1, 2]), np.array([1, 0])), "topic 0 is given"),
-    ],
-)
-def test_topics_that_do_not_fit_the_items_are_rejected(topics: Topics, message: str):
-    with pytest.raises(DataError, match=message):
-        make_postings(topics, np.arange(2))
 
 
 def test_topics_of_rows_are_selected_in_order():

@@ -110,60 +110,12 @@ def test_a_thousand_single_additions_leave_few_layers_and_copy_each_item_a_few_t
     assert sum(copied) < 30 * 1_000, "one copy of all for each addition would be 500,000"
 
 
-def test_items_added_and_removed_leave_no_layer():
-    index, _ = small()
-    index.add(np.arange(100, 120), np.ones((20, 8)))
-    index.add([200], np.ones((1, 8)))
-    index.remove(np.arange(100, 120))
-    assert [len(layer) for layer in index._layers] == [40, 1]
-
-
-def test_ids_are_cached_until_the_next_change():
-    index, _ = small()
-    index.add([100], np.ones((1, 8)), csr([[2]]))
-    assert index.ids() is index.ids()
-    assert index.items_of(2) is index.items_of(2)
-    index.remove([100])
-    assert 100 not in index.ids()
-    assert 100 not in index.items_of(2)
-
-
-def test_tombstones_are_looked_up_once_for_each_change(monkeypatch: pytest.MonkeyPatch):
-    index, world = small()
-    looked_up: list[list[int]] = []
-    without = ExactIndex.without
-
-    def counted(segment: ExactIndex, ids: np.ndarray) -> ExactIndex:
-        looked_up.append(ids.tolist())
-        return without(segment, ids)
-
-    monkeypatch.setattr(ExactIndex, "without", counted)
-    for gone in ([3], [5, 8]):
-        index.remove(gone)
-        for excluded in (None, [np.array([7])] * 5):
-            for _ in range(2):
-                found = index.search(world.query_QD, 40, excluded=excluded).id_QN
-                assert not np.isin(gone, found).any()
-                assert (7 in found) == (excluded is None)
-    assert looked_up == [[3], [3, 5, 8]]
-
-
 def test_the_large_segment_is_never_built_again():
     index, _ = small()
     segment = index.segment
     for i in range(60):
         index.add([i], np.ones((1, 8)))
     assert index.segment is segment
-
-
-def test_a_replaced_item_has_only_its_new_topics():
-    index, world = small()
-    assert 0 in index.items_of(1)
-    index.add([0], world.vectors_nD[:1], csr([[9]]))
-    assert 0 not in index.items_of(1)
-    assert index.items_of(9).tolist() == [0]
-    index.add([0], world.vectors_nD[:1])
-    assert index.items_of(9).tolist() == []
 
 
 def test_items_have_the_topics_whose_items_they_are():

@@ -58,26 +58,3 @@ def test_the_scores_of_the_results_give_their_depth(rows):
     assert outside.search_depth(left, np.array([20])).tolist() == [2 * (10 + 10) - 1]
     none_above = ExcludedScores.compute(rows, QUERY, [np.sort(best[30:60])])
     assert none_above.search_depth(left, np.array([20])).tolist() == [20]
-
-
-def test_sampled_excluded_items_count_for_all(rows, monkeypatch):
-    best = np.argsort(-(rows.vectors_nD @ QUERY[0]))
-    left_out, found = np.sort(best[:1_000:2]), best[1:200:2]
-    scores = (rows.vectors_nD[found] @ QUERY[0])[None]
-    limit = np.array([len(found)])
-    every = ExcludedScores.compute(rows, QUERY, [left_out]).search_depth(scores, limit)
-    monkeypatch.setattr(module, "_EXCLUDED_SAMPLE", 100)
-    some = ExcludedScores.compute(rows, QUERY, [left_out])
-    assert some.step_Q.tolist() == [5]
-    assert some.score_QE.shape == (1, 100)
-    assert every == pytest.approx(200, abs=1)
-    assert some.search_depth(scores, limit) == pytest.approx(every, rel=0.15)
-
-
-def test_each_query_has_the_sampling_step_of_its_own_exclusion(rows, monkeypatch):
-    monkeypatch.setattr(module, "_EXCLUDED_SAMPLE", 100)
-    many, few = np.arange(0, 1_000, 2), np.arange(5)
-    both = ExcludedScores.compute(rows, np.repeat(QUERY, 2, axis=0), [many, few])
-    assert both.step_Q.tolist() == [5, 1]
-    assert np.isfinite(both.score_QE).sum(axis=1).tolist() == [100, 5]
-    np.testing.assert_allclose(both.score_QE[1, :5], rows.vectors_nD[few] @ QUERY[0], rtol=1e-6)

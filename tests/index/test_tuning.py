@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from multitudes.index import inverted
-from multitudes.index.engine import DEFAULT_TARGET, Level, QueryLevels, RecallTarget, Tuning, tuning_from_record
+from multitudes.index.engine import Level, QueryLevels, RecallTarget, Tuning, tuning_from_record
 from multitudes.index.item_table import make_item_table
 from multitudes.index.protocol import Hits
 from multitudes.index.scan import scan
 from multitudes.index.tuning import ParameterGrid, Sample, sample_queries, tune, tuned_depths
-from tests.index.tuned_worlds import N, by_topic, exact, latent
+from tests.index.tuned_worlds import by_topic, exact, latent
 
 EFFORTS = [2**power for power in range(12)]
 GRID = ParameterGrid(EFFORTS, lambda depth: [over * depth + 32 for over in (2, 3, 4)])
@@ -158,19 +158,6 @@ def test_a_large_topic_is_scanned_only_if_its_search_misses_the_target():
         found, truth = (i.search(users_QD, 40, topic_Q=topic_Q) for i in (index, exact(vectors_nD, topics)))
         assert (found.id_QN == truth.id_QN).all()
         assert engine.asked == asked + more
-
-
-def test_the_seed_draws_what_lists_are_trained_on():
-    vectors, queries = latent(np.random.default_rng(9), 60)
-    first, again, other = (
-        inverted.build(
-            np.arange(N), vectors, queries=queries, lists=16, seed=seed, target=DEFAULT_TARGET._replace(deepest=10)
-        )
-        for seed in (0, 0, 1)
-    )
-    centroid_LD = [index._engine.inverted.quantizer.reconstruct_n(0, 16) for index in (first, again, other)]  # type: ignore[attr-defined]
-    assert (centroid_LD[0] == centroid_LD[1]).all()
-    assert (centroid_LD[0] != centroid_LD[2]).any()
 
 
 def test_the_seed_draws_what_is_tuned_on():

@@ -42,13 +42,6 @@ class Service:
         return Canary(self.ask, REQUESTS, releases, config, clock=lambda: self.now_s, sleep=self.sleep)
 
 
-@pytest.fixture
-def releases(tmp_path: Path) -> Path:
-    root = tmp_path / "releases"
-    publish_small(root)
-    return root
-
-
 def publish_again(releases: Path) -> str:
     publish_small(releases)
     return ReleaseStore(releases).current()

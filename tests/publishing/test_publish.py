@@ -16,8 +16,6 @@ import torch
 from multitudes.batches.histories import followed_topics, gather_histories
 from multitudes.batches.user_vectors import InterestKind, UserVectors
 from multitudes.cli.main import run as command
-from multitudes.data.planted import PlantedConfig, plant, write_world
-from multitudes.data.prepare import PrepareConfig, prepare
 from multitudes.data.prepared import PreparedData
 from multitudes.errors import ArtefactError
 from multitudes.nn.user_tower_config import UserTowerConfig
@@ -35,16 +33,14 @@ from multitudes.training.config import RunConfig, TrainConfig
 from multitudes.training.loop import train
 from multitudes.training.run_release import recent_events, seen_items
 from multitudes.training.trained_run import TrainedRun
+from tests.worlds import planted
 
 LENGTH = 12
 
 
 @pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> PreparedData:
-    folder: Path = tmp_path_factory.mktemp("planted")
-    write_world(plant(PlantedConfig(users=60, items=90, events=1_500, niches=9, topics=6)), folder / "data")
-    prepare(folder / "data", folder / "prepared", PrepareConfig(split="user"))
-    return PreparedData.open(folder / "prepared")
+def data() -> PreparedData:
+    return planted(users=60, items=90, events=1_500, niches=9)[1]
 
 
 def trained(data: PreparedData, out: Path, seed: int) -> TrainedRun:
@@ -194,11 +190,6 @@ def test_a_new_item_gets_the_vector_that_its_description_has_in_the_model(run: T
     assert not np.allclose(release.index.vectors(np.array([number + 1]))[0], vector_D, atol=1e-5)  # the control
     assert number in release.index.items_of(data.topics.index(topics[0]))
     assert release.item_usable[number:].tolist() == [True, False]
-
-
-def test_a_run_that_is_not_there_is_refused(tmp_path: Path, capsys):
-    assert command(["publish", str(tmp_path / "no-run"), "--to", str(tmp_path / "releases")]) == 4
-    assert not (tmp_path / "releases").exists()
 
 
 def test_interests_in_another_order_are_the_same_and_of_another_kind_or_weight_are_not():

@@ -13,6 +13,7 @@ import pytest
 from multitudes.cli.main import run
 from multitudes.errors import ArtefactError
 from multitudes.index import files, inverted
+from multitudes.index.factory import load_index
 from multitudes.index.live import LiveIndex
 from multitudes.release import checks, manifest
 from multitudes.release.release import Release
@@ -193,23 +194,17 @@ def test_an_approximate_index_fits_its_vectors_and_its_tuning(tmp_path: Path):
     for tuning in tunings:
         files.write_description(tmp_path, info | {"tuning": tuning})
         with pytest.raises(ArtefactError, match=r"index.json: 'tuning' is damaged"):
-            load(tmp_path)
+            load_index(tmp_path)
     levels = [info["tuning"]["levels"][0] | {"effort": 10**6}]
     files.write_description(tmp_path, info | {"tuning": info["tuning"] | {"levels": levels}})
     with pytest.raises(ArtefactError, match=r"index.json: 'tuning' is not of this engine"):
-        load(tmp_path)
+        load_index(tmp_path)
     for name in ("ids", "vectors"):
         np.save(tmp_path / f"{name}.npy", np.load(tmp_path / f"{name}.npy")[:-1])
     np.save(tmp_path / "topic_row.npy", np.minimum(np.load(tmp_path / "topic_row.npy"), 18))
     files.write_description(tmp_path, info)
     with pytest.raises(ArtefactError, match=r"inverted.faiss: holds 20 codes of 2 dimensions; expected 19 of 2"):
-        load(tmp_path)
-
-
-def load(folder: Path) -> None:
-    from multitudes.index.factory import load_index  # noqa: PLC0415
-
-    load_index(folder)
+        load_index(tmp_path)
 
 
 def test_large_arrays_are_read_at_places_and_by_doctor_in_full(folder: Path, monkeypatch: pytest.MonkeyPatch):

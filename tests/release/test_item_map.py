@@ -9,7 +9,6 @@ from multitudes.index.protocol import Topics
 from multitudes.release import item_map
 from multitudes.release.item_map import ItemMap, lay_out_items, lay_out_vectors, open_item_map
 from multitudes.release.release import Release
-from tests.release.small_release import publish_small
 
 GROUPS, SIZE = 6, 40
 
@@ -65,9 +64,8 @@ def test_an_item_that_was_not_laid_out_lies_among_its_neighbours(monkeypatch):
     assert np.isnan(laid_out.positions(index, np.array([10_000]))).all()
 
 
-def test_a_release_without_a_map_is_laid_out_when_it_is_explored(tmp_path):
-    publish_small(tmp_path)
-    release = Release.open(tmp_path)
+def test_a_release_without_a_map_is_laid_out_when_it_is_explored(shared_releases):
+    release = Release.open(shared_releases)
     assert release.map_item is None
     opened = open_item_map(release)
     assert opened.item_S.tolist() == list(range(1, 21))

@@ -9,24 +9,15 @@ import pytest
 from multitudes.errors import ArtefactError
 from multitudes.release import manifest as manifests
 from multitudes.release.release import ARRAYS, Release
-from tests.release.small_release import publish_small
-
-
-@pytest.fixture(scope="module")
-def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("releases")
-    publish_small(root)
-    return root
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    publish_small(tmp_path)
-    return tmp_path / "versions" / "0001"
+def folder(releases: Path) -> Path:
+    return releases / "versions" / "0001"
 
 
-def test_what_was_written_is_read(published: Path):
-    release = Release.open(published)
+def test_what_was_written_is_read(shared_releases: Path):
+    release = Release.open(shared_releases)
     assert release.version == "0001"
     assert (release.n_users, release.n_items) == (3, 20)
     assert release.user_ids.to_list() == ["ann", "bob", "eve"]
@@ -39,8 +30,8 @@ def test_what_was_written_is_read(published: Path):
     assert [i.name for i in release.user_tower.get_inputs()] == ["input_BLD", "valid_BL", "topic_BC"]
 
 
-def test_a_version_can_be_opened_by_its_own_folder(published: Path):
-    assert Release.open(published / "versions" / "0001").version == "0001"
+def test_a_version_can_be_opened_by_its_own_folder(shared_releases: Path):
+    assert Release.open(shared_releases / "versions" / "0001").version == "0001"
 
 
 def test_every_byte_is_guarded(folder: Path):

@@ -8,7 +8,7 @@ import pytest
 from multitudes.errors import ArtefactError, UsageError
 from multitudes.release.store import ReleaseStore
 from tests.flushing import Flushing
-from tests.release.publisher import kill_and_look
+from tests.release.killed import torn_releases
 from tests.release.small_release import publish_small
 
 
@@ -121,9 +121,7 @@ def test_a_folder_without_releases_says_how_to_make_one(tmp_path: Path):
         pass
 
 
-def test_forty_kills_at_random_moments_never_show_a_torn_release(tmp_path: Path):
-    assert kill_and_look(tmp_path / "releases", "safe", kills=40) == 0
-
-
-def test_the_same_kills_tear_what_a_naive_writer_publishes(tmp_path: Path):
-    assert kill_and_look(tmp_path / "releases", "naive", kills=10) > 0
+@pytest.mark.parametrize(("writer", "kills"), [("publish", 20), ("publish_naively", 10)])
+def test_kills_at_random_moments_never_show_a_torn_release_but_of_a_naive_writer(writer, kills, tmp_path: Path):
+    torn = torn_releases(tmp_path / "releases", writer, kills)
+    assert (torn > 0) == (writer == "publish_naively")

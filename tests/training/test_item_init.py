@@ -92,14 +92,6 @@ def test_more_vectors_than_items_leave_random_columns(prepared):
     assert item_factors(csr_array((2, 1), dtype=np.float32), WIDTH).shape == (1, 0)
 
 
-def test_some_users_give_their_rows_of_the_matrix(prepared):
-    whole = interaction_matrix(prepared).toarray()
-    users = np.arange(0, prepared.n_users, 3)
-    found = interaction_matrix(prepared, users=users).toarray()
-    np.testing.assert_array_equal(found[users], whole[users])
-    assert found.sum() == whole[users].sum()
-
-
 def test_the_setting_chooses(prepared):
     def table(**settings) -> torch.Tensor:
         model = UserTowerConfig(width=WIDTH, history=10)

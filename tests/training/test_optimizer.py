@@ -1,10 +1,7 @@
 """The steps are those of torch's own classes, to the bit, without what these bring along."""
 
-import subprocess
-import sys
 from collections.abc import Sequence
 
-import pytest
 import torch
 from torch import Tensor, nn
 
@@ -38,25 +35,3 @@ def test_the_steps_are_those_of_torch() -> None:
     ours, torchs, fresh = trained("ours"), trained("torch's"), weights()[0].weight
     assert all(torch.equal(one, other) for one, other in zip(ours, torchs, strict=True))
     assert not torch.equal(ours[0], fresh)
-
-
-STEPS = """
-import sys
-import torch
-from multitudes.training.optimizer import Adam
-weight = torch.nn.Parameter(torch.ones(3))
-optimizer = {made}
-optimizer.zero_grad()
-weight.sum().backward()
-optimizer.step()
-print("torch._dynamo" in sys.modules)
-"""
-
-
-@pytest.mark.parametrize(
-    ("made", "there"), [("Adam([weight], rate=0.1)", "False"), ("torch.optim.AdamW([weight])", "True")]
-)
-def test_a_step_imports_no_compiler(made: str, there: str) -> None:
-    call = [sys.executable, "-c", STEPS.format(made=made)]
-    found = subprocess.run(call, check=True, capture_output=True, text=True)
-    assert found.stdout.strip() == there, "the second is the control"
