@@ -12,16 +12,8 @@ from multitudes.batch_inference.recommender import BatchConfig, BatchRecommender
 from multitudes.errors import DataError
 from multitudes.retrieval.item_updates import add_items, remove_items
 from multitudes.retrieval.retriever import Retriever
-from tests.release.small_release import publish_small
 
 N = 5
-
-
-@pytest.fixture(scope="module")
-def releases(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root: Path = tmp_path_factory.mktemp("releases")
-    publish_small(root)
-    return root
 
 
 def records(answer) -> dict[str, Any]:
@@ -32,7 +24,7 @@ def records(answer) -> dict[str, Any]:
     return record
 
 
-def test_users_of_the_release_described_people_and_strangers_are_answered_in_their_order(releases, monkeypatch):
+def test_users_of_the_release_described_people_and_strangers_are_answered_in_their_order(shared_releases, monkeypatch):
     monkeypatch.setattr(room, "_USERS_PER_CHUNK", 4)
     users: dict[str, Any] = {
         "user_id": ["eve", "new", "zed", "ann", "fan", "bob"],
@@ -40,8 +32,8 @@ def test_users_of_the_release_described_people_and_strangers_are_answered_in_the
         "followed_topics": [None, ["Crime", "Opera"], None, None, ["Drama"], None],
     }
     batch = pa.RecordBatch.from_pydict(users)
-    got = BatchRecommender(releases, BatchConfig(n=N)).recommend(batch).to_pylist()
-    alone = Retriever.open(releases)
+    got = BatchRecommender(shared_releases, BatchConfig(n=N)).recommend(batch).to_pylist()
+    alone = Retriever.open(shared_releases)
     wanted = []
     for user, history, follows in zip(users["user_id"], users["history"], users["followed_topics"], strict=True):
         if history is None and follows is None:
@@ -54,8 +46,8 @@ def test_users_of_the_release_described_people_and_strangers_are_answered_in_the
     assert got[3]["candidates"] != got[5]["candidates"], "the control: users differ"
 
 
-def test_the_vectors_are_those_behind_the_list(releases):
-    answerer = BatchRecommender(releases, BatchConfig(n=N, vectors=True))
+def test_the_vectors_are_those_behind_the_list(shared_releases):
+    answerer = BatchRecommender(shared_releases, BatchConfig(n=N, vectors=True))
     rows = answerer.recommend(pa.table({"user_id": ["ann", "zed"]})).to_pylist()
     interests = rows[0]["interests"]
     assert [one["kind"] for one in interests] == ["unconditioned", "implicit", "explicit"]
@@ -63,13 +55,13 @@ def test_the_vectors_are_those_behind_the_list(releases):
     assert sum(one["share"] for one in interests) == pytest.approx(1)
     assert interests[2]["vector"] == [0, 5]
     assert rows[1]["interests"] == []
-    assert "interests" not in BatchRecommender(releases, BatchConfig(n=N)).schema.names
+    assert "interests" not in BatchRecommender(shared_releases, BatchConfig(n=N)).schema.names
 
 
-def test_explained_users_get_the_reasons_and_interests_that_they_would_get_alone(releases, tmp_path):
+def test_explained_users_get_the_reasons_and_interests_that_they_would_get_alone(shared_releases, tmp_path):
     users = ["ann", "eve", "zed", "bob"]
-    answers = BatchRecommender(releases, BatchConfig(n=N, explain=True)).recommend(pa.table({"user_id": users}))
-    rows, alone = answers.to_pylist(), Retriever.open(releases)
+    answers = BatchRecommender(shared_releases, BatchConfig(n=N, explain=True)).recommend(pa.table({"user_id": users}))
+    rows, alone = answers.to_pylist(), Retriever.open(shared_releases)
     for user, row in zip(users, rows, strict=True):
         answer = alone.recommend(user, n=N).to_dict(explain=True)
         assert [(one["item_id"], one["because"]) for one in row["candidates"]] == [
@@ -83,23 +75,20 @@ def test_explained_users_get_the_reasons_and_interests_that_they_would_get_alone
     assert not any(one["because"] for row in rows[1:3] for one in row["candidates"]), "popular items"
 
 
-def test_items_that_come_and_go_are_seen(tmp_path: Path):
-    publish_small(tmp_path / "releases")
+def test_items_that_come_and_go_are_seen(releases: Path, tmp_path: Path):
     new = pl.DataFrame({"item_id": [201], "topics": [["Drama"]], "title": ["New"], "embedding": [[9.0, 0.0]]})
     new.write_parquet(tmp_path / "new.parquet")
-    add_items(tmp_path / "releases", tmp_path / "new.parquet")
+    add_items(releases, tmp_path / "new.parquet")
     pl.DataFrame({"item_id": [105]}).write_parquet(tmp_path / "gone.parquet")
-    remove_items(tmp_path / "releases", tmp_path / "gone.parquet")
-    got = (
-        BatchRecommender(tmp_path / "releases", BatchConfig(n=20)).recommend(pa.table({"user_id": ["ann"]})).to_pylist()
-    )
+    remove_items(releases, tmp_path / "gone.parquet")
+    got = BatchRecommender(releases, BatchConfig(n=20)).recommend(pa.table({"user_id": ["ann"]})).to_pylist()
     items = [one["item_id"] for one in got[0]["candidates"]]
     assert 201 in items
     assert 105 not in items
 
 
-def test_users_that_do_not_fit_are_refused_in_a_line(releases):
-    answerer = BatchRecommender(releases, BatchConfig(n=N))
+def test_users_that_do_not_fit_are_refused_in_a_line(shared_releases):
+    answerer = BatchRecommender(shared_releases, BatchConfig(n=N))
     for table, message in (
         ({"user": ["ann"]}, "columns user; expected at least user_id"),
         ({"user_id": [1]}, "user_id is int64; this release has string"),

@@ -25,12 +25,6 @@ CONFIG = BatchConfig(n=4)
 
 
 @pytest.fixture
-def releases(tmp_path: Path) -> Path:
-    publish_small(tmp_path / "releases")
-    return tmp_path / "releases"
-
-
-@pytest.fixture
 def others(tmp_path: Path) -> Path:
     table = pl.DataFrame(
         {"user_id": ["new", "fan"], "history": [[101, 111], None], "followed_topics": [None, ["Crime"]]}

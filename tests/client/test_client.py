@@ -16,7 +16,7 @@ from multitudes.client.calls import follow, recommend
 from multitudes.errors import UnavailableError, UsageError
 from multitudes.records import from_record, to_body
 from multitudes.service.app import create_app
-from tests.service.conftest import ask, deps, releases, retriever, written  # noqa: F401
+from tests.service.conftest import ask, deps, retriever, written  # noqa: F401
 
 REFUSED = {"error": {"code": "overloaded", "message": "no time"}, "request_id": "r-1"}
 

@@ -13,14 +13,11 @@ from multitudes.retrieval.config import RetrieveConfig
 from multitudes.retrieval.item_updates import remove_items
 from multitudes.retrieval.retriever import Retriever
 from multitudes.state.protocol import Event, UserState
-from tests.release.small_release import publish_small
 
 
 @pytest.fixture(scope="module")
-def retriever(tmp_path_factory):
-    root = tmp_path_factory.mktemp("explorer")
-    publish_small(root)
-    return Retriever.open(root)
+def retriever(shared_releases):
+    return Retriever.open(shared_releases)
 
 
 @pytest.fixture(scope="module")
@@ -114,11 +111,10 @@ def test_items_are_found_by_title_or_id_most_popular_first(text, found, explorer
     assert items(explorer.search_items(text, 2).items) == list(found)[:2]
 
 
-def test_an_item_that_left_the_release_has_no_place_and_is_not_found(tmp_path):
-    publish_small(tmp_path)
+def test_an_item_that_left_the_release_has_no_place_and_is_not_found(releases, tmp_path):
     pl.DataFrame({"item_id": [104]}).write_parquet(tmp_path / "gone.parquet")
-    remove_items(tmp_path, tmp_path / "gone.parquet")
-    opened = Retriever.open(tmp_path)
+    remove_items(releases, tmp_path / "gone.parquet")
+    opened = Retriever.open(releases)
     explorer = Explorer(lambda: opened)
     places = {event.item.item_id: event.item.x for event in explore(explorer, "ann").history}
     assert places[104] is None
@@ -141,28 +137,25 @@ def test_the_slider_of_the_calibration_begins_as_published(published, retriever)
     assert Explorer(lambda: retriever).map().calibration == (published or 0)
 
 
-def test_what_is_supposed_is_no_last_answer_of_the_user(tmp_path):
-    publish_small(tmp_path)
-    retriever = Retriever.open(tmp_path, cached_users=5)
+def test_what_is_supposed_is_no_last_answer_of_the_user(shared_releases):
+    retriever = Retriever.open(shared_releases, cached_users=5)
     explore(Explorer(lambda: retriever), "bob", added=[101], n=3)
     assert retriever.vector_cache.get("bob") is None
     retriever.recommend("bob", n=3)
     assert retriever.vector_cache.get("bob") is not None, "the control"
 
 
-def test_a_release_that_no_longer_serves_is_freed(tmp_path):
-    publish_small(tmp_path)
-    serving = [Retriever.open(tmp_path)]
+def test_a_release_that_no_longer_serves_is_freed(shared_releases):
+    serving = [Retriever.open(shared_releases)]
     explorer, release = Explorer(lambda: serving[0]), weakref.ref(serving[0].release)
     explorer.map()
-    serving[0] = Retriever.open(tmp_path)
+    serving[0] = Retriever.open(shared_releases)
     gc.collect()
     assert release() is None
 
 
-def test_titles_are_found_in_any_case_and_script(tmp_path):
-    publish_small(tmp_path)
-    retriever = Retriever.open(tmp_path)
+def test_titles_are_found_in_any_case_and_script(shared_releases):
+    retriever = Retriever.open(shared_releases)
     titles = retriever.release.items.with_columns(title=pl.lit("Große Straße"))
     retriever.release.__dict__["items"] = titles
     assert items(Explorer(lambda: retriever).search_items("GROSSE", 1).items) == []

@@ -117,15 +117,6 @@ def test_a_large_or_old_spool_becomes_a_segment(tmp_path):
     assert rows(tmp_path / "events")["event_id"].to_list() == [f"e{number}" for number in range(100)]
 
 
-def test_maintenance_before_a_spool_is_due_makes_no_segment(tmp_path):
-    written = logs(tmp_path)
-    written.log_events([event(1)])
-    written.maintain(0)
-    assert segments(tmp_path / "events") == []
-    written.close()
-    assert spools(tmp_path / "events") == []
-
-
 def test_the_background_thread_makes_segments_and_ends(tmp_path, monkeypatch):
     monkeypatch.setattr("multitudes.logs.logs._MAINTENANCE_INTERVAL_S", 0.001)
     written = logs(tmp_path, segment_s=1e-9)

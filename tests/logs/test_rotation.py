@@ -4,7 +4,6 @@ from pathlib import Path
 
 from multitudes.logs import folder as places
 from multitudes.logs.rotation import RemovedSegments, apply_retention
-from tests.logs.worlds import logs
 
 DAY_S = 86_400
 
@@ -58,10 +57,3 @@ def test_unnamed_spools_of_killed_writers_are_removed(tmp_path):
         file.touch()
     apply_retention(tmp_path, 101, keep_days=0, max_bytes=0)
     assert list(places.working_folder(tmp_path).iterdir()) == unnamed[1:]
-
-
-def test_maintenance_applies_retention(tmp_path):
-    kept = logs(tmp_path, keep_days=30)
-    write_segments(tmp_path / "events", 40, 1)
-    kept.maintain(100 * DAY_S)
-    assert kept.counts()["events"]["expired_segments"] == len(remaining(tmp_path / "events")) == 1

@@ -1,15 +1,7 @@
-"""A process that appends events to a file and says which it was told are kept: to be killed, or to compete.
+"""A process that appends events to a file and says which it was told are kept: to be killed, or to compete."""
 
-Run by hand for a long trial::
-
-    python tests/state/appender.py --kills 100
-"""
-
-import argparse
-import random
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 
@@ -49,7 +41,7 @@ def append(file: Path, count: int, *, hastily: bool = False) -> None:
 
 def start(file: Path, count: int, *options: str) -> "subprocess.Popen[str]":
     """Start a process that appends, and wait until it has begun."""
-    command = [sys.executable, __file__, "--append", str(file), "--count", str(count), *options]
+    command = [sys.executable, __file__, str(file), str(count), *options]
     child = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert child.stdout is not None
     assert child.stdout.readline() == "ready\n"
@@ -74,22 +66,5 @@ def lost(file: Path, after_s: float, *options: str) -> tuple[int, int]:
     return len(said), len(set(said[-USERS:]) - kept)  # older ones may have made room
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--append", type=Path)
-    parser.add_argument("--count", type=int, default=0)
-    parser.add_argument("--hastily", action="store_true")
-    parser.add_argument("--kills", type=int, default=100)
-    arguments = parser.parse_args()
-    if arguments.append is not None:
-        append(arguments.append, arguments.count, hastily=arguments.hastily)
-        return
-    wait = random.Random(0)
-    with tempfile.TemporaryDirectory() as folder:
-        trials = [lost(Path(folder) / f"{n}.db", wait.uniform(0.01, 0.3)) for n in range(arguments.kills)]
-    told, missing = (sum(column) for column in zip(*trials, strict=True))
-    sys.stdout.write(f"{arguments.kills} kills: {told:,} events acknowledged, {missing:,} of the last of each lost\n")
-
-
 if __name__ == "__main__":
-    main()
+    append(Path(sys.argv[1]), int(sys.argv[2]), hastily="--hastily" in sys.argv)
