@@ -1,5 +1,7 @@
 """The steps are those of torch's own classes, to the bit, without what these bring along."""
 
+import subprocess
+import sys
 from collections.abc import Sequence
 
 import torch
@@ -35,3 +37,20 @@ def test_the_steps_are_those_of_torch() -> None:
     ours, torchs, fresh = trained("ours"), trained("torch's"), weights()[0].weight
     assert all(torch.equal(one, other) for one, other in zip(ours, torchs, strict=True))
     assert not torch.equal(ours[0], fresh)
+
+
+STEPS = """
+import sys
+import torch
+from multitudes.training.optimizer import Adam
+weight = torch.nn.Parameter(torch.ones(3))
+weight.grad = torch.ones(3)
+for make in (lambda: Adam([weight], rate=0.1), lambda: torch.optim.AdamW([weight])):
+    make().step()
+    print("torch._dynamo" in sys.modules)
+"""
+
+
+def test_a_step_imports_no_compiler() -> None:
+    found = subprocess.run([sys.executable, "-c", STEPS], check=True, capture_output=True, text=True)
+    assert found.stdout.split() == ["False", "True"], "the second is the control"
