@@ -151,17 +151,6 @@ def test_the_reasons_of_all_users_are_in_their_folder_and_in_both_exports(releas
     assert flat["because"].to_list() == [one["because"] for line in lines for one in line["candidates"]]
 
 
-def test_a_folder_that_was_begun_before_there_were_reasons_is_continued(releases: Path, tmp_path: Path):
-    results = tmp_path / "results"
-    call = ["recommend", str(releases), "--all", "--out", str(results), "--n", "5"]
-    assert run(call) == 0
-    settings = json.loads((results / "batch.json").read_text())
-    del settings["explain"]
-    (results / "batch.json").write_text(json.dumps(settings))
-    assert run(call) == 0
-    assert run([*call, "--explain"]) == 2
-
-
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
