@@ -19,7 +19,7 @@ def people(tmp_path):
     run = FakeRun(
         tmp_path, data, [[1, 8]], config=SimpleNamespace(method="x", seed=0, model=SimpleNamespace(history=10))
     )
-    return lambda kind: sample_users(run, held_out_users(data, "test"), kind, CONFIG, budget=2, seed=0).users
+    return lambda kind: sample_users(run, held_out_users(data, "test"), kind, CONFIG, budget=2).users
 
 
 def test_each_interest_shows_its_own_history_newest_first(people):

@@ -50,15 +50,13 @@ Columns = NDArray[np.int64]
 class RerankedSystems:
     """The re-rankers of one run."""
 
-    def __init__(
-        self, run: Scorer, items: Catalogue, retrieve: RetrieveConfig, n: int, split: Split, seed: int = 0
-    ) -> None:
+    def __init__(self, run: Scorer, items: Catalogue, retrieve: RetrieveConfig, n: int, split: Split) -> None:
         """Choose λ at ``n`` places; ``split`` is the one that is evaluated."""
         self._run, self._items, self._item_ID = run, items, run.item_vectors()
         self._taste_I = items.item_taste.astype(np.int64)
         self._popular = items_by_popularity(user_counts(run.prepared), run.prepared.item_count)
         held = targets_of_kind(held_out_users(run.prepared, "validation"), "new")
-        hits = self._hits_by_weight(subsample(held, _USERS, seed), retrieve, n)
+        hits = self._hits_by_weight(subsample(held, _USERS, 0), retrieve, n)
         halves = (1, 0) if split == "validation" else (None, None)  # whose hits choose λ for even and odd users
         self._weights = {name: [_choose_weight(*hits[name], half) for half in halves] for name in hits}
 

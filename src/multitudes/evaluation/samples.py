@@ -24,6 +24,7 @@ from multitudes.retrieval.search import POPULAR, Candidates, find_candidates
 from multitudes.seeding import generator
 
 _MIN_HISTORY = 10  # events of a sampled user, if there are enough such users
+_USERS = 3
 _EXAMPLES = 4  # items named per interest
 _CANDIDATES = 10  # candidates named per user
 _MAP_ITEMS = 1_000  # popular items that the map shows around the users' own
@@ -42,10 +43,8 @@ def sample_users(
     kind: TargetKind,
     config: RetrieveConfig,
     budget: int,
-    seed: int = 0,
-    count: int = 3,
 ) -> Samples:
-    """Return ``count`` users, drawn at random, with the interests and candidates that the run finds.
+    """Return three users, drawn at random, with the interests and candidates that the run finds.
 
     Args:
         run: the run.
@@ -53,14 +52,12 @@ def sample_users(
         kind: kind of the targets; decides whether the history is excluded.
         config: how the run is served.
         budget: N; the first candidates of this list are returned, and its hits are counted.
-        seed: seed of the draw.
-        count: number of users.
     """
     length_B = held.end_B - run.prepared.event_offset[held.user_B]
     eligible = np.flatnonzero(length_B >= _MIN_HISTORY)
-    if len(eligible) < count:
+    if len(eligible) < _USERS:
         eligible = np.arange(len(held))
-    rows = generator(seed, "evaluate", "samples").permutation(eligible)[:count]
+    rows = generator(0, "evaluate", "samples").permutation(eligible)[:_USERS]
     users = select_users(held, np.sort(rows))
     item_ID = run.item_vectors()
     items = catalogue(run, item_ID)

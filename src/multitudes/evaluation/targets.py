@@ -20,7 +20,7 @@ from multitudes.seeding import generator
 TargetKind = Literal["new", "all"]
 HISTORY = ("0", "1-9", "10-49", "50+")
 COHORT = ("core", "non-core", "new")
-CORE_DAYS = 4  # active days in the last 28 that make a user core: once a week
+CORE_DAYS, WINDOW_DAYS = 4, 28  # active days in the last ones that make a user core: once a week
 
 
 def targets_of_kind(held: HeldOut, kind: TargetKind) -> HeldOut:
@@ -53,31 +53,27 @@ class Segment(NamedTuple):
     label_B: NDArray[np.int64]
 
 
-def user_segments(
-    prepared: PreparedData, held: HeldOut, split: Split, core_days: int = CORE_DAYS
-) -> dict[str, Segment]:
+def user_segments(prepared: PreparedData, held: HeldOut, split: Split) -> dict[str, Segment]:
     """Return the segmentations by history length and, unless events have only an order, by cohort."""
     length_B = held.end_B - prepared.event_offset[held.user_B]
     segments = {"history": Segment(HISTORY, np.searchsorted([1, 10, 50], length_B, side="right"))}
     if not prepared.ordered_only:
-        segments["cohort"] = Segment(COHORT, cohorts(prepared, held, split, core_days))
+        segments["cohort"] = Segment(COHORT, cohorts(prepared, held, split))
     return segments
 
 
-def cohorts(
-    prepared: PreparedData, held: HeldOut, split: Split, core_days: int = CORE_DAYS, window_days: int = 28
-) -> NDArray[np.int64]:
+def cohorts(prepared: PreparedData, held: HeldOut, split: Split) -> NDArray[np.int64]:
     """Return the cohort of each user: 0 core, 1 non-core, 2 new; shape (B,).
 
-    Core: active on at least ``core_days`` distinct days within the ``window_days`` before the cut. New: not core, and
+    Core: active on at least ``CORE_DAYS`` distinct days within the ``WINDOW_DAYS`` before the cut. New: not core, and
     the entire history (it may be empty) is within that window. Non-core: all others (casual, marginal, resurrected).
     """
     cut_B = cut_times(prepared, held, common_cut(prepared, split))
     label_B = np.empty(len(held), dtype=np.int64)
     for b, (user, end, cut) in enumerate(zip(held.user_B, held.end_B, cut_B, strict=True)):
         age_day = (cut - 1 - prepared.event_time[prepared.event_offset[user] : end]) // DAY_S
-        recent = age_day[age_day < window_days]
-        if len(np.unique(recent)) >= core_days:
+        recent = age_day[age_day < WINDOW_DAYS]
+        if len(np.unique(recent)) >= CORE_DAYS:
             label_B[b] = 0
         else:
             label_B[b] = 2 if len(recent) == len(age_day) else 1

@@ -26,6 +26,7 @@ Column = NDArray[np.float64]
 # trained, so another seed changes nothing.
 Role = Literal["method", "control", "baseline"]
 
+_LEVEL = 0.95  # of the intervals
 _RESAMPLES_PER_CHUNK = 64  # bounds the memory of the weights to 64 rows of B
 
 
@@ -43,20 +44,20 @@ class Estimates(NamedTuple):
     value_M: NDArray[np.float64]
     draw_RM: NDArray[np.float64]
 
-    def interval(self, measure: int, level: float = 0.95) -> Interval:
+    def interval(self, measure: int) -> Interval:
         """Return the percentile interval of one measure."""
-        return _interval(self.value_M[measure], self.draw_RM[:, measure], level)
+        return _interval(self.value_M[measure], self.draw_RM[:, measure])
 
-    def difference(self, measure: int, reference: int, level: float = 0.95) -> Interval:
+    def difference(self, measure: int, reference: int) -> Interval:
         """Return the percentile interval of ``measure`` minus ``reference``, paired by user."""
         draws = self.draw_RM[:, measure] - self.draw_RM[:, reference]
-        return _interval(self.value_M[measure] - self.value_M[reference], draws, level)
+        return _interval(self.value_M[measure] - self.value_M[reference], draws)
 
-    def relative(self, measure: int, reference: int, level: float = 0.95) -> Interval:
+    def relative(self, measure: int, reference: int) -> Interval:
         """Return the percentile interval of ``measure`` / ``reference`` − 1, paired by user."""
         draws = ratio_or_nan(self.draw_RM[:, measure], self.draw_RM[:, reference]) - 1
         value = ratio_or_nan(self.value_M[measure : measure + 1], self.value_M[reference : reference + 1])[0] - 1
-        return _interval(float(value), draws, level)
+        return _interval(float(value), draws)
 
 
 def bootstrap_ratios(
@@ -112,11 +113,11 @@ def p_value(draw_R: NDArray[np.float64]) -> float:
     return min(1.0, 2 * (beyond + 1) / (len(defined) + 1))
 
 
-def _interval(value: float, draws: NDArray[np.float64], level: float) -> Interval:
+def _interval(value: float, draws: NDArray[np.float64]) -> Interval:
     defined = draws[np.isfinite(draws)]
     if len(defined) == 0 or not np.isfinite(value):
         return Interval(float(value), float("nan"), float("nan"))
-    low, high = np.quantile(defined, [(1 - level) / 2, (1 + level) / 2])
+    low, high = np.quantile(defined, [(1 - _LEVEL) / 2, (1 + _LEVEL) / 2])
     return Interval(float(value), float(low), float(high))
 
 

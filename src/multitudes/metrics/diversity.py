@@ -49,15 +49,15 @@ def entropy(count_BT: NDArray[np.int64]) -> NDArray[np.float64]:
     return entropy_B
 
 
-def popularity_class(count_I: NDArray[np.int64], head: float = 0.5, torso: float = 0.3) -> NDArray[np.int8]:
+def popularity_class(count_I: NDArray[np.int64]) -> NDArray[np.int8]:
     """Return 0, 1 or 2 for items of the head, torso or tail, shape (I,).
 
-    The head is the fewest most popular items that make the share ``head`` of all training events, the torso the next
-    ones up to ``head + torso``, the tail the rest. Equal counts are ordered by item number.
+    The head is the fewest most popular items that make half of all training events, the torso the next ones up to .8,
+    the tail the rest. Equal counts are ordered by item number.
     """
     order = np.argsort(-count_I, kind="stable")
     before = np.cumsum(count_I[order]) - count_I[order]  # events of all more popular items
     share = before / max(int(count_I.sum()), 1)
     classes = np.empty(len(count_I), dtype=np.int8)
-    classes[order] = np.where(count_I[order] == 0, 2, np.searchsorted([head, head + torso], share, side="right"))
+    classes[order] = np.where(count_I[order] == 0, 2, np.searchsorted([0.5, 0.8], share, side="right"))
     return classes

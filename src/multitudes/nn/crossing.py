@@ -73,10 +73,10 @@ class DHENCrossing(nn.Module):
 class MaskBlock(nn.Module):
     """A MaskNet block (Wang et al. 2021): the input is multiplied by a mask computed from the input itself."""
 
-    def __init__(self, width: int, out: int, ratio: float = 0.5) -> None:
+    def __init__(self, width: int, out: int) -> None:
         super().__init__()
         self.norm = nn.LayerNorm(width)
-        self.mask = nn.Sequential(nn.Linear(width, int(width * ratio)), nn.GELU(), nn.Linear(int(width * ratio), width))
+        self.mask = nn.Sequential(nn.Linear(width, width // 2), nn.GELU(), nn.Linear(width // 2, width))
         self.out = nn.Sequential(nn.Linear(width, out), nn.LayerNorm(out), nn.GELU())
 
     def forward(self, flat_NW: Tensor) -> Tensor:

@@ -136,9 +136,7 @@ def attend_to_events(logit_BLK: Tensor, value_BLD: Tensor, valid_BL: Tensor) -> 
     return assign_events(attention_BLK.transpose(1, 2) @ value_BLD, share_BLK)
 
 
-def route_by_agreement(
-    vote_BLKD: Tensor, logit_BLK: Tensor, participates_BLK: Tensor, rounds: int = ROUNDS
-) -> tuple[Tensor, Tensor]:
+def route_by_agreement(vote_BLKD: Tensor, logit_BLK: Tensor, participates_BLK: Tensor) -> tuple[Tensor, Tensor]:
     """Divide each event among the interests by agreement (Sabour et al. 2017), as MIND and ComiRec-DR do.
 
     Each round adds the agreement of vote and interest to the logits. Gradients flow only through the last round, and
@@ -148,14 +146,13 @@ def route_by_agreement(
         vote_BLKD: vote of each event for each interest.
         logit_BLK: initial logits.
         participates_BLK: see ``participation_mask``.
-        rounds: number of rounds.
 
     Returns:
         The interests (B, K, D), shorter than one, and the shares of the last round (B, L, K): a softmax over
         **interests**, so that an event's shares sum to one.
     """
     logit_BLK, fixed_vote_BLKD = logit_BLK.detach(), vote_BLKD.detach()
-    for _ in range(rounds - 1):
+    for _ in range(ROUNDS - 1):
         interest_BKD = _capsules(fixed_vote_BLKD, _shares(logit_BLK, participates_BLK))
         logit_BLK = logit_BLK + torch.einsum("bkd,blkd->blk", interest_BKD, fixed_vote_BLKD)
     share_BLK = _shares(logit_BLK, participates_BLK)

@@ -23,7 +23,7 @@ from multitudes.batches.held_out import HeldOut, held_out_users
 from multitudes.data.prepared import PreparedData, Split
 from multitudes.errors import ArtefactError
 from multitudes.evaluation.baselines import BASELINES
-from multitudes.evaluation.targets import COHORT, CORE_DAYS, HISTORY, Segment, user_segments
+from multitudes.evaluation.targets import COHORT, HISTORY, Segment, user_segments
 from multitudes.metrics import diversity
 from multitudes.study.cells import Cell, outcomes_file, read_result
 from multitudes.study.comparison import SEGMENTS
@@ -113,13 +113,13 @@ def _cell_record(one: FinishedCell, result: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def segment_users(prepared: PreparedData, split: Split, core_days: int = CORE_DAYS) -> pl.DataFrame:
+def segment_users(prepared: PreparedData, split: Split) -> pl.DataFrame:
     """Return user_id (as text), activity, history and tastes of every user with targets in ``split``.
 
     Activity is null if the log has no timestamps.
     """
     held = held_out_users(prepared, split)
-    parts = user_segments(prepared, held, split, core_days)
+    parts = user_segments(prepared, held, split)
     cohort = parts.get("cohort", Segment(COHORT, np.full(len(held), -1)))
     activity = Segment(tuple(ACTIVITY[name] for name in cohort.names), cohort.label_B)
     return pl.DataFrame(

@@ -182,13 +182,13 @@ def _mean(values: list[float | None]) -> float | None:
     return round(fmean(known), 6) if known else None
 
 
-def assign_verdicts(comparisons: list[dict[str, Any]], level: float = SIGNIFICANCE_LEVEL) -> None:
+def assign_verdicts(comparisons: list[dict[str, Any]]) -> None:
     """Add ``adjusted``, the p-value after Holm's correction, and ``verdict`` to each comparison of a family."""
     tested = [one for one in comparisons if np.isfinite(one["p"])]
     for one, adjusted in zip(tested, adjust_holm(np.array([one["p"] for one in tested])), strict=True):
         one["adjusted"] = round(float(adjusted), 6)
         better: Verdict = "better" if (one["mean"] or 0) > 0 else "worse"
-        one["verdict"] = "level" if adjusted >= level else better
+        one["verdict"] = "level" if adjusted >= SIGNIFICANCE_LEVEL else better
 
 
 def reference_comparisons(data: dict[str, Any]) -> list[dict[str, Any]]:
@@ -206,13 +206,13 @@ def control_comparisons(data: dict[str, Any]) -> list[dict[str, Any]]:
     return [gain for data_set in data.values() for gains in data_set["controls"].values() for gain in gains.values()]
 
 
-def rank_methods(data: dict[str, Any], level: float = SIGNIFICANCE_LEVEL) -> dict[str, Any]:
+def rank_methods(data: dict[str, Any]) -> dict[str, Any]:
     """Return average ranks of the methods that have a figure on every data set, and which of them differ."""
     per_set = [_hit_rates(data_set) for data_set in data.values()]
     everywhere = [m for m in (per_set[0] if per_set else []) if all(m in rates for rates in per_set)]
     left_out = sorted({m for rates in per_set for m in rates} - set(everywhere))
     result: dict[str, Any] = {"sets": list(data), "left_out": left_out, "ranks": {}, "cliques": [], "p": {}}
-    needed = min_data_sets(len(everywhere), level)
+    needed = min_data_sets(len(everywhere), SIGNIFICANCE_LEVEL)
     result |= {"needed": needed, "enough": len(data) >= needed and len(everywhere) > 1}
     if len(everywhere) < 2:
         return result
@@ -220,7 +220,7 @@ def rank_methods(data: dict[str, Any], level: float = SIGNIFICANCE_LEVEL) -> dic
     rank_M, p_MM = average_ranks(score_GM), pairwise_p_values(score_GM)
     order = np.argsort(rank_M, kind="stable")
     result["ranks"] = {everywhere[m]: round(float(rank_M[m]), 4) for m in order}
-    result["cliques"] = [[everywhere[m] for m in clique] for clique in cliques(rank_M, p_MM < level)]
+    result["cliques"] = [[everywhere[m] for m in clique] for clique in cliques(rank_M, p_MM < SIGNIFICANCE_LEVEL)]
     result["p"] = {everywhere[a]: {everywhere[b]: round(float(p_MM[a, b]), 6) for b in order if a != b} for a in order}
     return result
 

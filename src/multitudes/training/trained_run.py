@@ -42,6 +42,7 @@ from multitudes.training.config import RunConfig
 from multitudes.training.run_release import retriever_in_memory
 
 WEIGHTS = "weights.safetensors"
+_ITEMS_PER_CHUNK = 65_536  # items whose vectors are computed at once
 USERS_PER_CHUNK = 1024  # users whose vectors are computed at once
 
 
@@ -253,13 +254,13 @@ class TrainedRun:
 
 
 @torch.no_grad()
-def item_arrays(model: TwoTower, chunk_size: int = 65_536) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+def item_arrays(model: TwoTower) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Return inputs and vectors of every item (I + 1, D); the vector of the unknown item is zero."""
     model.eval()
     shape, device = model.items.id_embedding.weight.shape, model.items.id_embedding.weight.device
     inputs, vectors = np.empty(shape, dtype=np.float32), np.empty(shape, dtype=np.float32)
-    for start in range(0, len(inputs), chunk_size):
-        items = slice(start, min(start + chunk_size, len(inputs)))
+    for start in range(0, len(inputs), _ITEMS_PER_CHUNK):
+        items = slice(start, min(start + _ITEMS_PER_CHUNK, len(inputs)))
         input_iD = model.items.inputs(torch.arange(items.start, items.stop, device=device))
         inputs[items] = input_iD.cpu().numpy()
         vectors[items] = model.item_vectors(input_iD).cpu().numpy()

@@ -164,9 +164,8 @@ def move_centres(
     logit_BLK: Tensor,
     participates_BLK: Tensor,
     assign: Callable[[Tensor, Tensor], Tensor],
-    rounds: int = ROUNDS,
 ) -> tuple[Tensor, Tensor]:
-    """Move each centre to its items, ``rounds`` times; with ``single_assignment``, SAR.
+    """Move each centre to its items, ``ROUNDS`` times; with ``single_assignment``, SAR.
 
     The logits are those of the current centres; unlike in ``route_by_agreement``, they do not add up over the rounds.
 
@@ -175,14 +174,13 @@ def move_centres(
         logit_BLK: similarities of items and seeds.
         participates_BLK: see ``participation_mask``.
         assign: ``single_assignment`` or ``soft_assignment``.
-        rounds: number of rounds.
 
     Returns:
         The centres (B, K, D) and the shares of the last round (B, L, K).
     """
     share_BLK = assign(logit_BLK, participates_BLK)
     centre_BKD = squash(share_BLK.transpose(1, 2) @ item_BLD)
-    for _ in range(rounds - 1):
+    for _ in range(ROUNDS - 1):
         share_BLK = assign(item_BLD @ centre_BKD.transpose(1, 2), participates_BLK)
         centre_BKD = squash(share_BLK.transpose(1, 2) @ item_BLD)
     return centre_BKD, share_BLK
