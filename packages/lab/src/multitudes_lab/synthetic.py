@@ -43,6 +43,10 @@ from multitudes.seeding import generator
 MARKER = "synth.json"
 SHARD_EVENTS = 1_000_000  # the draws depend on it
 _CHUNK_ROWS = 100_000  # of the tables of users and items
+_NOISE_SHARE = 0.05  # of the events are of any topic
+_HIDE_SHARE = 0.02  # of the events are hides, of any topic
+_FOLLOW_SHARE = 0.7  # of the topics of tastes are followed
+_SOURCED_SHARE = 0.3  # of the events of followed topics log their source
 _MAX = 10**12  # a larger number is a mistake, and its seconds would overflow
 
 
@@ -60,13 +64,6 @@ class SynthConfig(Config):
     activity: float = Field(
         1.0, ge=0, le=10, description="spread of the users' activity (σ of its logarithm); 0: all are equal"
     )
-    noise_share: float = Field(0.05, ge=0, le=0.5, description="events of any topic")
-    hide_share: float = Field(0.02, ge=0, le=0.5, description="events that are hides, of any topic")
-    follow_share: float = Field(0.7, ge=0, le=1, description="chance that a user follows the topic of a taste")
-    stale_follows: int = Field(
-        1, ge=0, le=100, description="topics that a user follows without a taste for them, at most"
-    )
-    sourced_share: float = Field(0.3, ge=0, le=1, description="events of followed topics that log their source")
 
 
 class EventShard(NamedTuple):
@@ -135,12 +132,12 @@ class SynthWorld:
         user_E = rng.permutation(np.searchsorted(self.activity_U, np.sort(rng.random(n)), side="right"))
         time_E = np.sort(((before + n * rng.random(n)) * (config.days * 86_400 / config.events)).astype(np.int64))
         kind_E, draw_E = rng.random(n), rng.random(n, dtype=np.float32)
-        hide_E = kind_E < config.hide_share
-        liked_E = ~hide_E & (kind_E < 1 - config.noise_share)
+        hide_E = kind_E < _HIDE_SHARE
+        liked_E = ~hide_E & (kind_E < 1 - _NOISE_SHARE)
         cumulative_UK = self.weight_UK.cumsum(axis=1)[:, :-1]
         taste_E = (draw_E[:, None] > cumulative_UK[user_E]).sum(axis=1)
         topic_E = np.where(liked_E, self.taste_UK[user_E, taste_E], rng.integers(config.topics, size=n))
-        sourced_E = liked_E & (rng.random(n) < config.sourced_share)
+        sourced_E = liked_E & (rng.random(n) < _SOURCED_SHARE)
         source_E = np.where(sourced_E, self.follow_UF[user_E, taste_E], NOISE)
         size_E = (config.items - topic_E + config.topics - 1) // config.topics
         rank_E = zipf_ranks(rng.random(n), size_E, config.zipf)
@@ -205,14 +202,12 @@ def write_synthetic_tables(
 
 
 def _follows(config: SynthConfig, taste_UK: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return the followed topics (U, F), each once; -1 = none."""
+    """Return the followed topics (U, F), most of the tastes and one other, each once; -1 = none."""
     rng = generator(config.seed, "follows")
-    follow_UK = np.where(rng.random(taste_UK.shape) < config.follow_share, taste_UK, NOISE)
-    stale_US = rng.integers(config.topics, size=(config.users, config.stale_follows))
-    for s in range(config.stale_follows):
-        others = np.concatenate([taste_UK, stale_US[:, :s]], axis=1)
-        stale_US[(others == stale_US[:, s : s + 1]).any(axis=1), s] = NOISE
-    return np.concatenate([follow_UK, stale_US], axis=1)
+    follow_UK = np.where(rng.random(taste_UK.shape) < _FOLLOW_SHARE, taste_UK, NOISE)
+    stale_U = rng.integers(config.topics, size=config.users)
+    stale_U[(taste_UK == stale_U[:, None]).any(axis=1)] = NOISE
+    return np.column_stack([follow_UK, stale_U])
 
 
 def _write_rows(file: Path, key: str, columns: Mapping[str, NDArray[Any]], names: Any) -> None:  # noqa: ANN401
