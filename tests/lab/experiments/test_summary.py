@@ -8,7 +8,7 @@ import pytest
 from scipy.stats import norm
 
 from multitudes_lab.experiments.assignment import check_sample_ratio
-from multitudes_lab.experiments.comparison import Sequential, compare_family, heterogeneity_p_value, novelty_trend
+from multitudes_lab.experiments.comparison import Comparison, compare_family, heterogeneity_p_value, novelty_trend
 from multitudes_lab.experiments.config import ReadoutConfig
 from multitudes_lab.experiments.lift import Lift, estimate_lift
 from multitudes_lab.experiments.moments import Moments
@@ -128,16 +128,6 @@ def test_an_arm_without_outcomes_has_no_trend_and_no_heterogeneity():
 
 
 def test_the_reason_of_an_undefined_lift_is_the_conclusion():
-    nothing = Sequential(None, None, None, None, significant=False)
-    found = replace(
-        one(0.1, 2),
-        lift=None,
-        low=None,
-        high=None,
-        error=None,
-        significant=False,
-        sequential=nothing,
-        reason="it does not vary",
-    )
+    found = Comparison(10, 10, reason="it does not vary")
     assert conclusion(found) == "it does not vary"
     assert detectable_lift(found) is None

@@ -23,11 +23,11 @@ from multitudes_lab.experiments.moments import Vector
 class Sequential:
     """The interval and p-values that hold at any number of looks; the fields are those of ``Comparison``."""
 
-    low: float | None
-    high: float | None
-    p: float | None
-    p_holm: float | None
-    significant: bool
+    low: float | None = None
+    high: float | None = None
+    p: float | None = None
+    p_holm: float | None = None
+    significant: bool = False
 
 
 @dataclass(frozen=True)
@@ -49,18 +49,18 @@ class Comparison:
 
     users_control: int
     users_treatment: int
-    control: float | None
-    treatment: float | None
-    lift: float | None
-    low: float | None
-    high: float | None
-    p: float | None
-    p_holm: float | None
-    significant: bool
-    sequential: Sequential
-    error: float | None
-    explained: float
-    reason: str | None
+    control: float | None = None
+    treatment: float | None = None
+    lift: float | None = None
+    low: float | None = None
+    high: float | None = None
+    p: float | None = None
+    p_holm: float | None = None
+    significant: bool = False
+    sequential: Sequential = Sequential()
+    error: float | None = None
+    explained: float = 0.0
+    reason: str | None = None
 
 
 K = TypeVar("K", bound=Hashable)
@@ -80,7 +80,7 @@ def compare_family(lifts: Mapping[K, Lift | UndefinedLift], tightest_at: int) ->
     return {
         key: _lift_comparison(lift, p_holm[key], p_seq[key], p_seq_holm[key], tightest_at)
         if isinstance(lift, Lift)
-        else _empty_comparison(lift)
+        else Comparison(*lift.users, reason=lift.reason)
         for key, lift in lifts.items()
     }
 
@@ -102,13 +102,7 @@ def _lift_comparison(lift: Lift, p_holm: float, p_seq: float, p_seq_holm: float,
         sequential=Sequential(seq_low, seq_high, p_seq, p_seq_holm, p_seq_holm <= limit),
         error=lift.error,
         explained=lift.explained,
-        reason=None,
     )
-
-
-def _empty_comparison(lift: UndefinedLift) -> Comparison:
-    sequential = Sequential(None, None, None, None, significant=False)
-    return Comparison(*lift.users, *(None,) * 7, False, sequential, None, 0.0, lift.reason)
 
 
 def heterogeneity_p_value(comparisons: Sequence[Comparison]) -> float | None:
