@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from multitudes.cli.output import print_json, prints_json
+from multitudes.cli.output import print_json, print_table, prints_json
 
 if TYPE_CHECKING:
     from multitudes_lab.capacity.plan import CapacityConfig, StageRequirements
@@ -49,42 +49,32 @@ def plan_command(
     if prints_json():
         print_json({"asked": config.model_dump(), "machine": costs.machine, "stages": [s._asdict() for s in stages]})
         return
-    for line in plan_lines(stages, config, costs):
-        typer.echo(line)
+    _print_plan(stages, config, costs)
 
 
-def plan_lines(stages: "list[StageRequirements]", config: "CapacityConfig", costs: "UnitCosts") -> list[str]:
-    """Return the plan in lines of at most 80 columns."""
-    from textwrap import wrap
-
-    header = f"{'stage':8}{'memory GiB':>11}{'disk GiB':>10}{'cores':>7}{'machines':>9}{'time':>16}  basis"
-    lines = [
-        f"{config.users:,} users, {config.items:,} items, {config.events_per_day:,} events a day, {config.qps:g}/s",
-        "",
-        header,
-    ]
-    for stage in stages:
-        memory, disk, cores = map(_number_text, (stage.memory_gib, stage.disk_gib, stage.cores))
-        lines.append(
-            f"{stage.name:8}{memory:>11}{disk:>10}{cores:>7}{stage.machines:>9,}{stage.time:>16}  {stage.basis}"
-        )
-    lines.append("")
-    costs_lines = [
-        f"{stage.name:8} costs {stage.cost:,.2f} {'a month' if stage.is_permanent else 'a run'}"
-        for stage in stages
-        if stage.cost is not None
-    ]
-    lines += [*costs_lines, ""] if costs_lines else []
-    for stage in stages:
-        lines += wrap(f"{stage.name}: {stage.note}.", 80, subsequent_indent="  ")
+def _print_plan(stages: "list[StageRequirements]", config: "CapacityConfig", costs: "UnitCosts") -> None:
+    typer.echo(
+        f"{config.users:,} users, {config.items:,} items, {config.events_per_day:,} events a day, {config.qps:g}/s\n"
+    )
+    numbers = ("memory GiB", "disk GiB", "cores", "machines", "time")
+    rows = (
+        [stage.name, *map(_number_text, stage[1:4]), f"{stage.machines:,}", stage.time, stage.basis] for stage in stages
+    )
+    print_table(rows, ("stage", *numbers, "basis"), right=numbers)
+    typer.echo()
+    print_table([stage.name, f"{stage.note}.{_cost_text(stage)}"] for stage in stages)
     assumptions = (
         f"Machines of {config.cores} cores and {config.memory_gib:g} GiB, of which 80 % may be used; the peak uses"
         f" {config.utilisation:.0%} of the cores. {config.days} days of events, vectors of width {config.width},"
         f" {config.vectors} per user, {config.n} candidates. The estimate assumes that work spreads over all cores of a"
         " machine, and that time grows with size as it does between the two largest measured sizes."
     )
-    lines += ["", *wrap(assumptions, 80), *wrap(f"Unit costs measured on: {costs.machine}.", 80)]
-    return lines
+    typer.echo()
+    print_table([[assumptions], [f"Unit costs measured on: {costs.machine}."]])
+
+
+def _cost_text(stage: "StageRequirements") -> str:
+    return "" if stage.cost is None else f" Costs {stage.cost:,.2f} {'a month' if stage.is_permanent else 'a run'}."
 
 
 def _number_text(value: float) -> str:
