@@ -225,9 +225,7 @@ def _take_best(
     """Take the best items. Items ascend, so ties go to the smaller id; ``NO_ID`` comes last."""
     score_U = np.where(item_U == NO_ID, -np.inf, score_U).astype(np.float32)
     best_N = np.argsort(-score_U, axis=-1, kind="stable")[..., :n]
-    credit_KN = np.take_along_axis(credit_KU, best_N[..., None, :], axis=-1)
-    item_N, score_N = np.take_along_axis(item_U, best_N, axis=-1), np.take_along_axis(score_U, best_N, axis=-1)
-    return BlendedList(item_N, score_N, credit_KN.argmax(axis=-2))
+    return BlendedList(item_U, score_U, credit_KU.argmax(axis=-2)).take(best_N)
 
 
 class BlendSpec(NamedTuple):

@@ -111,8 +111,8 @@ def taste_shares(
 
 def of_tastes(value_BT: NDArray[Value], taste_BM: NDArray[np.int16], missing: float) -> NDArray[Value]:
     """Return the value of the taste of each item of each user (B, M); ``missing`` for ``NO_TASTE``."""
-    padded_BT = np.pad(value_BT, ((0, 0), (0, 1)), constant_values=missing)  # NO_TASTE is −1, the last column
-    return np.take_along_axis(padded_BT, taste_BM.astype(np.int64) % padded_BT.shape[1], axis=1)
+    value_BM = value_BT[np.arange(len(value_BT))[:, None], taste_BM]  # NO_TASTE is −1, the last column
+    return np.where(taste_BM == NO_TASTE, value_BT.dtype.type(missing), value_BM)
 
 
 def calibrated_order(taste_BM: NDArray[np.int16], weight_BT: NDArray[np.float64]) -> NDArray[np.int64]:
@@ -124,16 +124,15 @@ def calibrated_order(taste_BM: NDArray[np.int16], weight_BT: NDArray[np.float64]
         weight_BT: part of the list of each taste; rows sum to at most 1, beside ``UNWANTED``, which comes last.
     """
     users, width = taste_BM.shape
+    user_B1, place_M = np.arange(users)[:, None], np.arange(width)
     by_taste_BM = np.argsort(taste_BM, axis=1, kind="stable")
-    sorted_BM = np.take_along_axis(taste_BM, by_taste_BM, axis=1)
-    place_M = np.broadcast_to(np.arange(width), (users, width))
-    starts_BM = np.ones((users, width), dtype=np.bool_)
-    starts_BM[:, 1:] = sorted_BM[:, 1:] != sorted_BM[:, :-1]
-    first_BM = np.maximum.accumulate(np.where(starts_BM, place_M, 0), axis=1)
+    sorted_BM = taste_BM[user_B1, by_taste_BM]
+    first_BM = np.broadcast_to(place_M, (users, width)).copy()
+    first_BM[:, 1:][sorted_BM[:, 1:] == sorted_BM[:, :-1]] = 0
     within_BM = np.empty((users, width), dtype=np.int64)
-    np.put_along_axis(within_BM, by_taste_BM, place_M - first_BM, axis=1)
+    within_BM[user_B1, by_taste_BM] = place_M - np.maximum.accumulate(first_BM, axis=1)
     own_BM = of_tastes(weight_BT, taste_BM, 0)
-    rest_B1 = np.maximum(1 - weight_BT.clip(min=0).sum(axis=1, keepdims=True), _LEAST_WEIGHT)
+    rest_B1 = np.maximum(1 - np.maximum(weight_BT, 0).sum(axis=1, keepdims=True), _LEAST_WEIGHT)
     key_BM = np.minimum((place_M + 0.5) / rest_B1, (within_BM + 0.5) / np.maximum(own_BM, _LEAST_WEIGHT**2))
     key_BM[own_BM == UNWANTED] = np.inf
     return np.argsort(key_BM, axis=1, kind="stable")

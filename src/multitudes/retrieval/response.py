@@ -6,6 +6,7 @@ Legend: B users · L history · K vectors · N candidates · R reasons of a cand
 """
 
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 import numpy as np
@@ -144,17 +145,15 @@ class RecommendationBuilder:
         """Build a recommendation from retrieved candidates; see ``ResponseBuilder``."""
         item_L = resolved.context.histories.item_BL[0]
         name_K = self._namer.name_all(vectors.select(slice(b, b + 1)), item_L[None])
-        interest_L = np.where(item_L > 0, vectors.assignment_BL[b], -1)
+        positions: dict[int, list[int]] = {}  # of the events of each interest
+        for position, (item, k) in enumerate(zip(item_L.tolist(), vectors.assignment_BL[b].tolist(), strict=True)):
+            if item:
+                positions.setdefault(k, []).append(position)
         interests = tuple(
-            self._interest(
-                resolved,
-                k,
-                vectors.kinds[k],
-                name,
-                float(candidates.share_K[k]),
-                np.flatnonzero(interest_L == k).tolist(),
+            self._interest(resolved, k, kind, name, share, positions.get(k, []))
+            for k, (kind, name, share) in enumerate(
+                zip(vectors.kinds, name_K, candidates.share_K.tolist(), strict=True)
             )
-            for k, name in enumerate(name_K)
             if name is not None
         )
         because_NR = self._explainer.explain(own_items(resolved.context)[0], candidates)
@@ -264,12 +263,14 @@ def _short_list(candidates: Candidates, resolved: ResolvedRequest) -> tuple[Shor
 
 
 def _true_columns(found_by_NK: NDArray[np.bool_]) -> list[tuple[int, ...]]:
-    """Return the true columns of each row; most rows of an answer are equal, so each distinct row is read once."""
-    length, width = found_by_NK.shape
-    flat = found_by_NK.tobytes()
-    rows = [flat[n * width : (n + 1) * width] for n in range(length)]
-    columns = {row: tuple(k for k, found in enumerate(row) if found) for row in set(rows)}
-    return [columns[row] for row in rows]
+    """Return the true columns of each row."""
+    flat, width = found_by_NK.tobytes(), found_by_NK.shape[1]
+    return [_places_of_ones(flat[n * width : (n + 1) * width]) for n in range(len(found_by_NK))]
+
+
+@lru_cache(maxsize=4096)  # most rows of all answers are equal
+def _places_of_ones(row: bytes) -> tuple[int, ...]:
+    return tuple(k for k, found in enumerate(row) if found)
 
 
 class IdList(NamedTuple):

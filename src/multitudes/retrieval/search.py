@@ -23,7 +23,7 @@ from multitudes.retrieval.allocation import (
     vector_shares,
     without_history,
 )
-from multitudes.retrieval.calibration import calibrated_order, of_tastes
+from multitudes.retrieval.calibration import UNWANTED, calibrated_order, of_tastes
 from multitudes.retrieval.catalogue import Catalogue, popular_items
 from multitudes.retrieval.config import RetrieveConfig
 from multitudes.retrieval.request import Shortfall
@@ -186,7 +186,7 @@ def _find_chunk(
     proposed = blend.UserLists(hits, user_Q, column_Q, merged, share_BK, n)
     blended = chosen.join(proposed, most)
     if vectors.taste_BT is not None:
-        blended = _calibrate(blended, vectors.taste_BT, catalogue)
+        blended = _calibrate(blended, vectors.taste_BT, catalogue, n)
     blended = blend.BlendedList(blended.item_N[:, :n], blended.score_N[:, :n], blended.interest_N[:, :n])
     if chosen.terms and vectors.owner_BT is not None:
         blended = blended._replace(interest_N=_owners(blended, vectors.kinds, vectors.owner_BT, catalogue))
@@ -275,12 +275,15 @@ def _found_by(lists: blend.UserLists, item_BN: NDArray[np.int64], n: int) -> NDA
     return ((score_BKN >= least_BK[:, :, None]) & (score_BKN > -np.inf)).swapaxes(1, 2)
 
 
-def _calibrate(proposed: blend.BlendedList, taste_BT: NDArray[np.float64], catalogue: Catalogue) -> blend.BlendedList:
-    """Return the proposals of each user in the order of their places."""
+def _calibrate(
+    proposed: blend.BlendedList, taste_BT: NDArray[np.float64], catalogue: Catalogue, n: int
+) -> blend.BlendedList:
+    """Return the proposals of each user that have the first ``n`` places."""
     order_BM = calibrated_order(catalogue.tastes_of(proposed.item_N), taste_BT)
-    # A list that ends early must not have its empty places in between.
-    is_empty_BM = np.take_along_axis(proposed.item_N, order_BM, axis=1) == NO_ID
-    return proposed.take(np.take_along_axis(order_BM, np.argsort(is_empty_BM, axis=1, kind="stable"), axis=1))
+    if (taste_BT == UNWANTED).any():  # what is unwanted comes last, but a list that ends has its empty places there
+        is_empty_BM = np.take_along_axis(proposed.item_N, order_BM, axis=1) == NO_ID
+        order_BM = np.take_along_axis(order_BM, np.argsort(is_empty_BM, axis=1, kind="stable"), axis=1)
+    return proposed.take(order_BM[:, :n])
 
 
 def _owners(
