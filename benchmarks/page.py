@@ -68,51 +68,6 @@ def _prepare(figures: Figures) -> list[str]:
     return [text, "", *table(["events", "step", "rows/s", "rows per CPU s", "seconds", "CPU s", "peak MiB"], rows)]
 
 
-def _index(figures: Figures) -> list[str]:
-    depth = figures["settings"]["depth"]
-    indexes = [(f"{one['items']:,}", one["vectors"], one) for one in figures["indexes"]]
-    rows = [
-        [
-            items,
-            kind,
-            f"{one['tuning']['probes']} of {one['tuning']['lists']}",
-            format_number(one["recall"]),
-            *wall_and_cpu_cells(one["queries_per_s"]),
-            format_spread(one["exact_queries_per_s"]["cpu"]),
-            format_spread(one["build_s"]["cpu"]),
-            format_number(one["size_mib"]["inverted.faiss"]),
-            format_number(sum(one["size_mib"].values())),
-            format_spread(one["load_ms"]["cpu"]),
-        ]
-        for items, kind, one in indexes
-    ]
-    head = [
-        "items",
-        "vectors",
-        "lists probed",
-        f"recall@{depth}",
-        "queries/s",
-        "queries per CPU s",
-        "exact queries per CPU s",
-    ]
-    head += ["build CPU s", "codes MiB", "all files MiB", "load CPU ms"]
-    shapes = list(indexes[0][2]["user_ms"])
-    per_user = [
-        [items, kind, *(format_spread(one["user_ms"][shape]["cpu"]) for shape in shapes)]
-        for items, kind, one in indexes
-    ]
-    return [
-        f"Vectors of width {figures['settings']['width']}, one query a call, on queries that were not used for tuning."
-        " *clustered*: 2,000 centres and noise, easy; *latent*: 32 factors and noise, hard.",
-        "",
-        *table(head, rows),
-        "CPU milliseconds of one call for one user, vectors × results of each: the same budget shared by 12 vectors, or"
-        " brought by one; and every vector searched to the full budget, as the blends do it.",
-        "",
-        *table(["items", "vectors", *shapes], per_user),
-    ]
-
-
 def _train(figures: Figures) -> list[str]:
     runs = figures["runs"]
     rows = [
@@ -244,7 +199,6 @@ SECTIONS: dict[str, tuple[str, Callable[[Figures], list[str]]]] = {
     "parallel": ("Train by several ranks", _parallel),
     "evaluate": ("Evaluate", _evaluate),
     "recommend": ("Recommend", _recommend),
-    "index": ("Index", _index),
 }
 
 

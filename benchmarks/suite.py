@@ -16,7 +16,6 @@ from multitudes.atomic import write_text
 SUBJECTS: dict[str, int | None] = {
     "start": None,
     "prepare": None,
-    "index": 1,
     "train": None,
     "parallel": 1,
     "evaluate": None,

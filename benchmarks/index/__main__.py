@@ -29,19 +29,8 @@ def main() -> None:
     parser.add_argument(
         "--out", type=Path, default=RESULTS / "index.json", help="JSON; what it has already is not measured again"
     )
-    parser.add_argument(
-        "--runs",
-        nargs="+",
-        metavar="[NAME=]DIR",
-        help="trained runs: hold the stated recall to these, and nothing else",
-    )
     given = parser.parse_args()
     given.out.parent.mkdir(parents=True, exist_ok=True)
-    if given.runs:
-        from benchmarks.index.runs import measure_all, parse_run  # noqa: PLC0415 (torch)
-
-        measure_all(dict(map(parse_run, given.runs)), given.out.with_name("index-runs.json"))
-        return
     plan = Plan(
         tuple(given.kinds),
         tuple(given.items),

@@ -16,7 +16,7 @@ from benchmarks.index.corpus import Vectors
 from benchmarks.index.truth import Ids
 from multitudes.index import inverted
 from multitudes.index.approximate import ApproximateIndex
-from multitudes.index.engine import DEFAULT_TARGET, Level, StoredEngine, tuning_from_record
+from multitudes.index.engine import Level, StoredEngine, tuning_from_record
 from multitudes.index.factory import IndexConfig, build_index, load_index
 from multitudes.index.files import load_item_table, read_description
 from multitudes.index.inverted import InvertedLists
@@ -37,12 +37,8 @@ def build_engine(
     topics: Topics | None,
     queries: Vectors,
     progress: Progress = silent,
-    scanned: int | None = None,
 ) -> Index:
-    """Build an index of a kind, whatever the size, by the usual settings but for the topics that are scanned."""
-    if scanned is not None and engine == inverted.KIND:
-        target = DEFAULT_TARGET._replace(scanned=scanned)
-        return LiveIndex(inverted.build(ids, item_nD, topics, queries=queries, target=target, progress=progress))
+    """Build an index of a kind, whatever the size, by the usual settings."""
     return build_index(ids, item_nD, IndexConfig(kind=engine), topics=topics, queries=queries, progress=progress)
 
 

@@ -2,14 +2,9 @@
 
 import argparse
 import json
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from benchmarks.index import libraries
-from benchmarks.index.goals import verdicts
 from benchmarks.index.picture import draw
-from benchmarks.index.real import section as real
 from benchmarks.index.records import Corpus, Record, corpora
 from benchmarks.index.requests import BARE
 from benchmarks.index.world import DEPTH
@@ -17,7 +12,7 @@ from benchmarks.machine import ROOT
 from benchmarks.markdown import format_number, format_spread, table
 from multitudes.atomic import write_text
 
-RESULTS = ROOT / "benchmarks" / "results"
+RESULTS = ROOT / "benchmarks" / "results" / "index.json"
 PICTURE = ROOT / "docs" / "images" / "index-recall"
 _HEAD = """# Index: tables
 
@@ -28,18 +23,13 @@ Written by `python -m benchmarks.index.page` from `{source}`; do not edit. Measu
 """
 
 
-def page(
-    records: list[Record],
-    runs: list[dict[str, Any]],
-    source: str,
-    others: Sequence[dict[str, Any]] = (),
-) -> str:
-    """Return the tables of all records, of trained runs and of other libraries."""
-    lines = [_HEAD.format(source=source), *libraries.section(others)]
+def page(records: list[Record], source: str) -> str:
+    """Return the tables of all records."""
+    lines = [_HEAD.format(source=source)]
     for corpus in corpora(records):
-        lines += [f"## {corpus}", "", _note(corpus), ""]
-        lines += [*_goals(corpus), *_requests(corpus), *_files(corpus), *_changes(corpus), *_levels(corpus)]
-    return "\n".join([*lines, *real(runs)]).rstrip() + "\n"
+        lines += [f"## {corpus}", "", _note(corpus), "", *_requests(corpus), *_files(corpus), *_changes(corpus)]
+        lines += _levels(corpus)
+    return "\n".join(lines).rstrip() + "\n"
 
 
 def _note(corpus: Corpus) -> str:
@@ -60,20 +50,6 @@ def _note(corpus: Corpus) -> str:
         f" {first['seeds'][0]}. Mean cosine between two vectors of a user: {cosine:.2f}."
         + (" **Others were at work: believe CPU, not the wall.**" if max(known, default=0) > machine["cores"] else "")
     )
-
-
-def _goals(corpus: Corpus) -> list[str]:
-    by_engine = {engine: verdicts(parts, corpus.items) for engine, parts in corpus.engines.items()}
-    goals = {name: one.goal for found in by_engine.values() for name, one in found.items()}
-    rows = [
-        [
-            name,
-            f"{'≤' if goal.at_most else '≥'} {format_number(goal.limit)}{goal.unit}",
-            *(str(found[name]) if name in found else "" for found in by_engine.values()),
-        ]
-        for name, goal in goals.items()
-    ]
-    return ["Goals:", "", *table(["goal", "limit", *by_engine], rows)] if rows else []
 
 
 def _requests(corpus: Corpus) -> list[str]:
@@ -136,9 +112,9 @@ def _files(corpus: Corpus) -> list[str]:
 def _changes(corpus: Corpus) -> list[str]:
     rows, changed, at_once = [], 0, 0
     for engine, parts in corpus.engines.items():
-        if "changes" not in parts or "threads" not in parts:
+        if "changes" not in parts:
             continue
-        one, threads = parts["changes"], parts["threads"]
+        one = parts["changes"]
         changed, at_once = one["changed"], one["at_once"]
         rows.append(
             [
@@ -149,12 +125,11 @@ def _changes(corpus: Corpus) -> list[str]:
                     f"{format_number(one[when]['cpu_ms']['p50']['median'])} ({one[when]['recall']:.3f})"
                     for when in ("before", "after")
                 ),
-                f"{format_number(threads['times'])} ({format_number(threads['cpu_times'])})",
             ]
         )
     head = ["engine", f"add {at_once:,}, CPU ms", f"remove {at_once:,}, CPU ms", "search before, CPU ms (recall)"]
-    head += [f"after {changed:,} changes", "two threads ÷ one, wall (CPU)"]
-    text = f"Items that come and go, and two threads. A search is 12 × {DEPTH}. *CPU* of threads: with both cores free."
+    head += [f"after {changed:,} changes"]
+    text = f"Items that come and go. A search is 12 × {DEPTH}."
     return [text, "", *table(head, rows)] if rows else []
 
 
@@ -177,19 +152,12 @@ def _levels(corpus: Corpus) -> list[str]:
 def main() -> None:
     """Write the page and the picture."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.index.page", description="Write the page of the index.")
-    parser.add_argument("results", nargs="*", type=Path, help="JSON; default: benchmarks/results/index.json")
-    parser.add_argument("--runs", type=Path, default=RESULTS / "index-runs.json", help="JSON of trained runs")
-    parser.add_argument("--libraries", type=Path, default=libraries.RESULTS, help="JSON of other libraries")
+    parser.add_argument("results", nargs="?", type=Path, default=RESULTS, help="JSON")
     parser.add_argument("--out", type=Path, default=ROOT / "records" / "index.md")
     given = parser.parse_args()
-    files = given.results or [RESULTS / "index.json"]
-    records = [record for file in files for record in json.loads(file.read_text(encoding="utf-8"))]
-    optional = (given.runs, given.libraries)
-    further = [file for file in optional if file.exists()]
-    runs, others = (json.loads(file.read_text(encoding="utf-8")) if file in further else [] for file in optional)
-    named = [f"benchmarks/results/{file.name}" for file in (*files, *further)]
+    records = json.loads(given.results.read_text(encoding="utf-8"))
     draw(corpora(records), PICTURE)
-    write_text(given.out, page(records, runs, "`, `".join(named), others))
+    write_text(given.out, page(records, f"benchmarks/results/{given.results.name}"))
     print(given.out)
 
 

@@ -14,7 +14,7 @@ from benchmarks.index.world import DEPTH
 from multitudes.report.html_elements import CHART_CONFIG, svg
 
 # Told apart by people who see few colours (Okabe and Ito); FAISS of the usual make is dashed.
-COLOURS = {"exact": "#111111", "inverted": "#0072B2", "hnsw": "#D55E00"}
+COLOURS = {"exact": "#111111", "inverted": "#0072B2"}
 MAKES = {"ours": "multitudes", "faiss": "FAISS, usual make"}
 _LOWEST = 0.8  # recall from which the picture begins
 _COLUMNS = 2

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 WORLD = "world"  # the part that makes a corpus
-_ORDER = ("", "exact", "inverted", "hnsw", "milvus")  # of engines in tables; a corpus has none
+_ORDER = ("", "exact", "inverted", "milvus")  # of engines in tables; a corpus has none
 Record = dict[str, Any]
 Parts = Mapping[str, Mapping[str, Any]]  # figures of an engine by part; under "record" the whole records by part
 

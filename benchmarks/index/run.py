@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from benchmarks import SEED
 from benchmarks.child_process import run_in_child
-from benchmarks.index import changes, curve, files, remote, requests, threads, world
+from benchmarks.index import changes, curve, files, remote, requests, world
 from benchmarks.index.corpus import Kind
 from benchmarks.index.records import WORLD, Record
 from benchmarks.machine import MeasurementContext
@@ -20,7 +20,7 @@ _EXACT_ROWS = 200_000_000  # items compared in all by each way of asking an exac
 _FEWEST = 20  # requests
 
 # Each part with its rough cost beside the others, by which the time left is told.
-PARTS = {"build": 4, "open": 1, "requests": 4, "topics": 4, "threads": 2, "changes": 2, "curve": 4}
+PARTS = {"build": 4, "open": 1, "requests": 4, "topics": 4, "changes": 2, "curve": 4}
 _WORLD_COST = 6
 _MEASURED = {"exact": tuple(part for part in PARTS if part != "curve"), remote.ENGINE: remote.PARTS}
 
@@ -171,7 +171,6 @@ def _call(step: Step, plan: Plan, work: Path) -> tuple[Callable[..., Any], dict[
         "build": files.build,
         "requests": requests.measure,
         "topics": requests.measure_topics,
-        "threads": threads.measure,
         "curve": curve.measure,
     }
     return functions[step.part], {**where, **sizes}
