@@ -14,7 +14,7 @@ from importlib import import_module
 from typing import Any, NamedTuple
 
 from benchmarks.machine import ROOT
-from benchmarks.memory import peak_mib
+from benchmarks.process import peak_mib
 from benchmarks.timing import cpu_clock
 
 

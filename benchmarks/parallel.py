@@ -14,7 +14,7 @@ import torch
 
 from benchmarks import SEED
 from benchmarks.machine import ROOT
-from benchmarks.memory import peak_mib
+from benchmarks.process import peak_mib
 from benchmarks.profiling import TimedFunction, profile
 from benchmarks.timing import cpu_clock, round_figure, settings, spread
 from benchmarks.train import PARTS

@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.request import Request, urlopen
 
+from benchmarks.process import peak_mib
+
 from multitudes.progress import Progress
 from multitudes.service.api_keys import SCOPES, make_key, sufficient_scopes
 from multitudes.service.auth import PUBLIC_PATHS, required_scope
 from reliability.claims import Found, at_most
 from reliability.connection import Connection, request, run
 from reliability.naive import naive
-from reliability.process import peak_mib
 from reliability.server import Server, Settings, serving
 from reliability.world import World, publish_world
 

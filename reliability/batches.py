@@ -9,12 +9,13 @@ import socket
 from pathlib import Path
 from typing import Any
 
+from benchmarks.process import memory_field_mib
+
 from multitudes.progress import Progress
 from reliability.claims import Found, at_most, scaled
 from reliability.codes import BEFORE, Code, both
 from reliability.connection import deaf_socket, request, run
 from reliability.load import open_loop, percentile_s, recommend
-from reliability.process import memory_mib
 from reliability.server import Server
 from reliability.world import World
 
@@ -44,10 +45,10 @@ def trial(scale: float, folder: Path, progress: Progress) -> Found:
 
 async def _asked(server: Server, connections: int, seconds: float) -> dict[str, Any]:
     alone = await open_loop(server.port, _RATE, 2.0, recommend(_WORLD.users, 20), _PATIENCE_S)
-    mib = memory_mib(server.process.pid)
+    mib = memory_field_mib("VmRSS", server.process.pid)
     deaf = [_deaf(server.port) for _ in range(connections)]
     made = await open_loop(server.port, _RATE, seconds, recommend(_WORLD.users, 20), _PATIENCE_S)
-    grown = memory_mib(server.process.pid) - mib
+    grown = memory_field_mib("VmRSS", server.process.pid) - mib
     for one in deaf:
         one.close()
     p99_ms = [round(1e3 * percentile_s(some, 99), 1) for some in (alone, made)]

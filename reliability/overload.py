@@ -11,17 +11,17 @@ and all rounds are added up. What an answer and a rejection cost is found by lea
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from benchmarks.process import cores_apart, cpu_s, pin_to_cores
 
 from multitudes.progress import Progress
 from reliability.claims import Found, at_least, at_most, scaled
 from reliability.connection import run
 from reliability.load import Outcome, closed_loop, open_loop, percentile_s, recommend, returning_clients
-from reliability.process import cores_apart, cpu_s, run_on
 from reliability.server import Server, Settings, serving
 from reliability.world import World, publish_world
 
@@ -80,13 +80,11 @@ def _round(server: Server, world: World, seconds: float) -> _Round:
 def _apart(releases: Path, folder: Path, settings: Settings, before: str = "") -> Iterator[Server]:
     """Serve on a core of its own."""
     bearing, making = cores_apart()
-    run_on(bearing)
-    try:
-        with serving(releases, folder, settings, before=before) as server:
-            run_on(making)
-            yield server
-    finally:
-        run_on(bearing | making)
+    with ExitStack() as stack:
+        with pin_to_cores(bearing):
+            server = stack.enter_context(serving(releases, folder, settings, before=before))
+        stack.enter_context(pin_to_cores(making))
+        yield server
 
 
 def _capacity(port: int, world: World, seconds: float) -> float:

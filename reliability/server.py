@@ -50,6 +50,7 @@ def serving(
     environment: Mapping[str, str] | None = None,
     launcher: Sequence[str] = (),
     before: str = "",
+    workers: int = 1,
 ) -> Iterator[Server]:
     """Serve releases; what the service writes is in ``folder``, its journal in ``folder/journal``.
 
@@ -60,13 +61,14 @@ def serving(
         environment: of the process; by default that of this one.
         launcher: a command that starts the process.
         before: Python that the process runs before it imports anything.
+        workers: processes that answer. With one, controls change it from within, and a proxy spreads the load.
     """
     folder.mkdir(parents=True, exist_ok=True)
     tables = {**(settings or {}), "data": {"folder": str(folder)}}
     write_text(folder / "serve.toml", _toml(tables))
     python = [*launcher, sys.executable, "-c", f"{before}\n{MAIN}"]
-    # One process: controls change it from within, and a proxy before several of these services spreads the load.
-    command = [*python, "serve", str(releases), "--port", "0", "--workers", "1", "--config", str(folder / "serve.toml")]
+    command = [*python, "serve", str(releases), "--port", "0", "--workers", str(workers)]
+    command += ["--config", str(folder / "serve.toml")]
     with started(command, folder, environment) as process:
         assert process.stdout is not None
         line = process.stdout.readline()

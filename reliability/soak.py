@@ -21,12 +21,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
+from benchmarks.process import kept_mib, open_files
 
 from multitudes.progress import Progress
 from reliability.claims import Found, at_most, scaled
 from reliability.connection import request, run
 from reliability.load import Requests, closed_loop, open_loop, recommend
-from reliability.process import open_files, own_memory_mib
 from reliability.server import MAIN, Server, Settings, serving
 from reliability.suite import SOAK_SECONDS
 from reliability.world import FIRST_ITEM, World, publish_world
@@ -117,7 +117,7 @@ async def _loaded(server: Server, releases: Path, world: World, seconds: float, 
     while not load.done():
         await asyncio.wait([load], timeout=seconds / _SAMPLES)
         pid = server.process.pid
-        samples.append(Sample(loop.time() - begin_s, own_memory_mib(pid), open_files(pid)))
+        samples.append(Sample(loop.time() - begin_s, kept_mib(pid), open_files(pid)))
         progress(min(len(samples), _SAMPLES), _SAMPLES, f"{samples[-1].memory_mib:.0f} MiB, {samples[-1].files} files")
     changing.cancel()
     await asyncio.gather(changing, return_exceptions=True)

@@ -8,6 +8,7 @@ from typing import Any
 
 from benchmarks.index.engines import build_engine
 from benchmarks.index.world import DEPTH, World
+from benchmarks.process import resident_mib
 from benchmarks.timing import print_progress, round_figure, time_calls, wall_and_cpu
 from multitudes.index import files
 from multitudes.index.factory import load_index
@@ -52,13 +53,6 @@ def measure_opening(world: str, index: str, users: int) -> dict[str, Any]:
         "answered_mib": _growth(asked_before, answered),
         "requests": len(user_BKD),
     }
-
-
-def resident_mib() -> dict[str, float]:
-    """Return the memory of this process now: its own, and pages of files, which the system may take back."""
-    fields = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines())
-    names = {"own": "RssAnon", "files": "RssFile"}
-    return {name: int(fields[field].split()[0]) / 1024 for name, field in names.items()}
 
 
 def _growth(before: dict[str, float], after: dict[str, float]) -> dict[str, float]:

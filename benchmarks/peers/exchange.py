@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.memory import peak_mib
+from benchmarks.process import peak_mib
 
 
 class Settings(NamedTuple):

@@ -17,12 +17,12 @@ from numpy.typing import NDArray
 
 from benchmarks.child_process import limited_environment, run_in_child
 from benchmarks.machine import ROOT
-from benchmarks.memory import peak_mib
 from benchmarks.peers import ours
 from benchmarks.peers.exchange import Clock, Settings, Task, write_targets, write_task
 from benchmarks.peers.export import evaluated_users
 from benchmarks.peers.score import BUDGETS, learning_curve
 from benchmarks.peers.systems import System, Trial
+from benchmarks.process import peak_mib
 from multitudes.batches.held_out import HeldOut, seen_items
 from multitudes.config import parse
 from multitudes.data.prepared import PreparedData

@@ -13,7 +13,7 @@ import torch
 
 from benchmarks import SEED
 from benchmarks.child_process import run_in_child
-from benchmarks.memory import memory_field_mib, peak_mib
+from benchmarks.process import memory_field_mib, peak_mib
 from benchmarks.profiling import profile
 from benchmarks.timing import round_figure
 from benchmarks.train import PARTS

@@ -1,4 +1,4 @@
-"""``python -m benchmarks.service.page``: records/service-speed.md, with its picture, from the JSON of a run alone."""
+"""``python -m benchmarks.service.page``: records/service-speed.md, from the JSON of a run alone."""
 
 import argparse
 import json
@@ -8,12 +8,12 @@ from typing import Any
 
 from benchmarks.machine import ROOT
 from benchmarks.markdown import format_number, format_spread, table
-from benchmarks.service.goals import MILLION, RATE, verdicts
-from benchmarks.service.picture import COLOURS, cpu_ms, draw, title, wall_ms
+from benchmarks.service.run import STAGE
+from benchmarks.service.stage_costs import STAGES
 from multitudes.atomic import write_text
 
 RESULTS = ROOT / "benchmarks" / "results" / "service.json"
-PICTURE = "service-stages"
+REST = "HTTP and threads"
 _WORDS = Path(__file__).with_name("words.md")
 _HEAD = """# The speed of the service
 
@@ -35,11 +35,20 @@ Record = Mapping[str, Any]
 def page(records: list[dict[str, Any]]) -> str:
     """Return the page."""
     lines = [_HEAD + _WORDS.read_text(encoding="utf-8")]
-    lines += [f"![Where the time goes](images/{PICTURE}.svg)", ""] if records else ["No run is kept yet.", ""]
+    records = sorted(
+        records, key=lambda one: (-one["sizes"]["items"], -one["plan"]["rate"], one["plan"].get("workers", 1))
+    )
     for record in records:
-        lines += [f"## {title(record)}", "", _note(record), ""]
-        lines += [*_goals(record), *_loads(record), *_stages(record), *_process(record)]
+        lines += [f"## {_title(record)}", "", _note(record), ""]
+        lines += [*_loads(record), *_stages(record), *_process(record)]
     return "\n".join(lines).rstrip() + "\n"
+
+
+def _title(record: Record) -> str:
+    """Say of what size a record is."""
+    workers = record["plan"].get("workers", 1)
+    many = f", {workers} processes" if workers > 1 else ""
+    return f"{record['sizes']['items']:,} items, {record['plan']['rate']:g} requests a second{many}"
 
 
 def _note(record: Record) -> str:
@@ -57,16 +66,6 @@ def _note(record: Record) -> str:
     if busy:
         lines.append("**Others were at work: believe CPU, not the clock.**")
     return "\n".join(lines)
-
-
-def _goals(record: Record) -> list[str]:
-    if record["sizes"]["items"] < MILLION or record["plan"]["rate"] < RATE:
-        return []
-    rows = [
-        [one.goal.name, f"{'≤' if one.goal.at_most else '≥'} {format_number(one.goal.limit)}{one.goal.unit}", str(one)]
-        for one in verdicts(record["figures"])
-    ]
-    return ["### Goals", "", *table(["goal", "limit", "found"], rows)]
 
 
 def _loads(record: Record) -> list[str]:
@@ -88,11 +87,10 @@ def _loads(record: Record) -> list[str]:
 
 def _stages(record: Record) -> list[str]:
     methods = record["figures"]["methods"]
-    columns = [read(one) for one in methods.values() for read in (cpu_ms, wall_ms)]
+    columns = [read(one) for one in methods.values() for read in (_cpu_ms, _wall_ms)]
     rows = [
         [stage, *(format_number(round(column[stage], 3)) if stage in column else "" for column in columns)]
-        for stage in COLOURS
-        if any(stage in column for column in columns)
+        for stage in dict.fromkeys(stage for column in columns for stage in column)
     ]
     rows.append(["**all**", *(format_number(round(sum(column.values()), 3)) for column in columns)])
     head = ["stage", *(f"{method}, {clock}" for method in methods for clock in ("CPU ms", "ms"))]
@@ -101,6 +99,18 @@ def _stages(record: Record) -> list[str]:
         " clock: what the service says of itself under load, where those that are answered together share it."
     )
     return ["### Where the time goes", "", text, "", *table(head, rows)]
+
+
+def _cpu_ms(one: Record) -> dict[str, float]:
+    """Return the processor's milliseconds of each stage, and of what is in none of them."""
+    within = one["inside_cpu_ms"]
+    stages = {stage: within["stages"][stage]["median"] for stage in STAGES}
+    return stages | {REST: max(0.0, one["cpu_ms"]["median"] - within["all"]["median"])}
+
+
+def _wall_ms(one: Record) -> dict[str, float]:
+    """Return the milliseconds of each stage by the clock, as a service under load says."""
+    return {name.removeprefix(STAGE): value["median"] for name, value in one.items() if name.startswith(STAGE)}
 
 
 def _process(record: Record) -> list[str]:
@@ -121,16 +131,12 @@ def _process(record: Record) -> list[str]:
 
 
 def main() -> None:
-    """Write the page and its picture."""
+    """Write the page."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.service.page", description="Write the page.")
     parser.add_argument("results", nargs="?", type=Path, default=RESULTS, help="JSON of a run")
     parser.add_argument("--out", type=Path, default=ROOT / "records" / "service-speed.md")
     given = parser.parse_args()
-    records = json.loads(given.results.read_text(encoding="utf-8")) if given.results.exists() else []
-    records.sort(key=lambda one: (-one["sizes"]["items"], -one["plan"]["rate"], one["plan"].get("workers", 1)))
-    (given.out.parent / "images").mkdir(parents=True, exist_ok=True)
-    if records:
-        draw(records, given.out.parent / "images" / PICTURE)
+    records = json.loads(given.results.read_text(encoding="utf-8"))
     write_text(given.out, page(records))
     print(given.out)
 

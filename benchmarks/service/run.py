@@ -124,13 +124,10 @@ def _turns(rounds: int) -> Iterator[tuple[int, Method]]:
 
 def _send_load(service: Service, sizes: Sizes, plan: Plan, cores: Cores, *, at_rate: bool) -> dict[str, Any]:
     """Send one load to a service from its own process."""
-    where = {"port": service.port, "users": sizes.users, "n": plan.n, "seconds": plan.seconds, "cores": cores.load}
-    if at_rate:
-        outcome = run_in_child(load.send_at_rate, 1, rate=plan.rate, **where)
-    else:
-        outcome = run_in_child(load.send_with_clients, 1, clients=plan.clients, **where)
-    told: dict[str, Any] = outcome.value
-    return told
+    kind: dict[str, Any] = {"rate": plan.rate} if at_rate else {"clients": plan.clients}
+    where = {"port": service.server.port, "users": sizes.users, "n": plan.n, "cores": cores.load}
+    outcome: dict[str, Any] = run_in_child(load.send, 1, seconds=plan.seconds, **where, **kind).value
+    return outcome
 
 
 def _readings(outcome: dict[str, Any], cpu_s: float, *, at_rate: bool) -> dict[str, float]:
