@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: demo docs links test test-milvus test-cluster check lint size bench bench-index bench-service bench-readout bench-phase bench-simulate bench-sardine bench-peers records reliability format lock sbom pin-images test-lowest
+.PHONY: demo docs links test test-milvus test-cluster check lint size bench bench-index bench-service bench-phase bench-simulate bench-sardine bench-peers records reliability format lock sbom pin-images test-lowest
 
 # The add-ons of this repository, which the checks and the tests need too.
 ADD_ONS := packages/lab packages/milvus packages/spark
@@ -115,11 +115,6 @@ bench-service: $(STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.service $(ARGS)
 	$(BIN)/python -m benchmarks.service.page
 
-# How often a readout of an experiment errs, and what a large one costs. ARGS="--quick power …": see --help.
-bench-readout: $(STAMP)
-	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.readout $(ARGS)
-	$(BIN)/python -m benchmarks.readout.page records/readout.md
-
 # When several vectors pay, in planted worlds beside real sets; ten minutes of one core. What is measured is kept.
 bench-phase: $(STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/python -m benchmarks.phase $(ARGS)
@@ -165,7 +160,6 @@ records: $(STAMP)
 	$(BIN)/python -m benchmarks.service.page
 	$(BIN)/python -m benchmarks.index.page
 	$(BIN)/python -m benchmarks.scale.page records/scale.md
-	$(BIN)/python -m benchmarks.readout.page records/readout.md
 	$(BIN)/python -m benchmarks.phase.page
 	$(BIN)/python -m benchmarks.simulate.page records/simulated-world.md
 	$(BIN)/python -m benchmarks.simulate.sardine_page records/simulated-world.md

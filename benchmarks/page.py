@@ -10,7 +10,6 @@ from benchmarks.machine import ROOT
 from benchmarks.markdown import format_number, format_spread, table, wall_and_cpu_cells
 
 Figures = Mapping[str, Any]
-GOAL_RATIO = 1.3  # of latencies at p90: joint to single, at equal N
 
 _HEAD = """# Benchmarks
 
@@ -131,60 +130,6 @@ def _evaluate(figures: Figures) -> list[str]:
     ]
 
 
-def _recommend(figures: Figures) -> list[str]:
-    lines = [
-        f"One user through `Retriever.recommend`, N = {figures['settings']['n']}. The same users are asked of both"
-        " releases in turn. Milliseconds; CPU: processor time of the request.",
-        "",
-    ]
-    rows, labels, parts = [], [], []
-    for world in figures["worlds"]:
-        where = f"{world['data']}, {world['items']:,} items, {world['index']['kind']} index"
-        for method, ms in world["ms"].items():
-            cpu = world["cpu_ms"][method]
-            cells = [*map(format_spread, ms.values()), format_spread(cpu["p50"]), format_spread(cpu["p90"])]
-            rows.append(
-                [
-                    where,
-                    method,
-                    *cells,
-                    format_number(world["first_ms"][method]),
-                    format_spread(world["open_ms"][method]["wall"]),
-                ]
-            )
-            labels.append(f"{world['data']}, {method}")
-            parts.append(world["parts_ms"][method])
-        wall, cpu = world["joint_over_single"]["ms"], world["joint_over_single"]["cpu_ms"]
-        cells = [*map(format_spread, wall.values()), format_spread(cpu["p50"]), format_spread(cpu["p90"])]
-        rows.append([where, "joint ÷ single", *cells, "", ""])
-    lines += table(["data", "release", "p50", "p90", "p99", "CPU p50", "CPU p90", "first request", "open"], rows)
-    ratios = [world["joint_over_single"]["ms"]["p90"]["median"] for world in figures["worlds"]]
-    met = "met" if max(ratios) <= GOAL_RATIO else "not met"
-    lines += [
-        f"Goal: joint at most {GOAL_RATIO:g} × single at p90. Here {met}: {' and '.join(map(format_number, ratios))}.",
-        "",
-    ]
-    return [*lines, "Mean milliseconds of each part of a request:", "", *_parts_table(labels, parts, format_number)]
-
-
-def _parallel(figures: Figures) -> list[str]:
-    runs = figures["runs"]
-    head = ["ranks", "targets / s", "times as fast", "CPU seconds of all", "peak MiB of a rank"]
-    rows = [
-        [
-            str(run["ranks"]),
-            format_spread(run["targets_per_s"]),
-            format_number(run["times_as_fast"]),
-            format_spread(run["cpu_s"]),
-            format_spread(run["peak_mib"]),
-        ]
-        for run in runs
-    ]
-    labels, parts = [f"{run['ranks']} ranks" for run in runs], [run["parts"] for run in runs]
-    shares = _parts_table(labels, parts, lambda share: f"{share:.1%}")
-    return [*table(head, rows), "", "Share of the seconds of the steps, of the first rank:", "", *shares]
-
-
 def _parts_table(labels: list[str], parts: list[dict[str, float]], shown: Callable[[float], str]) -> list[str]:
     """Return a table with a row for each part, the largest first, and a column for each run."""
     largest = {name: max(own.get(name, 0.0) for own in parts) for own in parts for name in own}
@@ -196,9 +141,7 @@ SECTIONS: dict[str, tuple[str, Callable[[Figures], list[str]]]] = {
     "start": ("Start", _start),
     "prepare": ("Prepare", _prepare),
     "train": ("Train", _train),
-    "parallel": ("Train by several ranks", _parallel),
     "evaluate": ("Evaluate", _evaluate),
-    "recommend": ("Recommend", _recommend),
 }
 
 

@@ -17,9 +17,7 @@ SUBJECTS: dict[str, int | None] = {
     "start": None,
     "prepare": None,
     "train": None,
-    "parallel": 1,
     "evaluate": None,
-    "recommend": 1,
 }
 
 

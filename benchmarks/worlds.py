@@ -5,7 +5,6 @@ from pathlib import Path
 from multitudes.data.planted import PlantedConfig, plant, write_world
 from multitudes.data.prepare import PrepareConfig, prepare
 from multitudes.data.prepared import PreparedData
-from multitudes.data.sample import sample_path
 from multitudes.nn.methods import Method
 from multitudes.nn.user_tower_config import UserTowerConfig
 from multitudes.progress import Progress, silent
@@ -18,11 +17,6 @@ def prepare_planted(folder: Path, config: PlantedConfig) -> PreparedData:
     """Plant a world and prepare it, split by user; items without events stay in the vocabulary."""
     write_world(plant(config), folder / "data")
     return prepare(folder / "data", folder / "prepared", PrepareConfig(split="user", min_item_count=0))
-
-
-def prepare_movielens(folder: Path) -> PreparedData:
-    """Prepare MovieLens-small, split by user."""
-    return prepare(sample_path("movielens-small"), folder / "prepared", PrepareConfig(split="user"))
 
 
 def train_with_defaults(

@@ -93,3 +93,9 @@ def test_the_pages_state_settings_and_a_wrong_one_is_seen(tmp_path: Path) -> Non
     page = tmp_path / "clustering.md"
     page.write_text("| `[model] interests`, `reads` | 5, `interest` | |\n")
     assert differs(page) == ["[model] interests = 4, not 5"]
+
+
+@pytest.mark.parametrize("name", sorted(picture.stem for picture in PAGES.glob("*.svg")))
+def test_a_picture_is_on_the_page_of_its_method(name: str):
+    assert f"({name}.svg)" in (PAGES / f"{name}.md").read_text()
+    assert f"({name}.md)" in (PAGES / "README.md").read_text()

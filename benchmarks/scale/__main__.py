@@ -8,10 +8,10 @@ from pathlib import Path
 from benchmarks.machine import ROOT, MeasurementContext
 from benchmarks.records import save_record
 from benchmarks.scale.all_users import measure_all_users
-from benchmarks.scale.growth import LIMIT, measure_growth, measure_tables, measure_training_memory
+from benchmarks.scale.growth import LIMIT, measure_growth, measure_training_memory
 
 RESULTS = ROOT / "benchmarks" / "results" / "scale.json"
-PARTS = ("synth", "growth", "training", "everybody")
+PARTS = ("growth", "training", "everybody")
 
 
 def main() -> None:
@@ -33,10 +33,7 @@ def main() -> None:
         parser.error(f"unknown part '{unknown[0]}'; known: {', '.join(PARTS)}")
     for part in given.parts or PARTS:
         with tempfile.TemporaryDirectory(prefix="multitudes-scale-") as folder:
-            if part == "synth":
-                for events in given.events:
-                    _keep(given.out, part, str(events), measure_tables, events, Path(folder))
-            elif part == "growth":
+            if part == "growth":
                 for events in given.events:
                     _keep(given.out, part, str(events), measure_growth, events, given.memory_limit, Path(folder))
             elif part == "training":

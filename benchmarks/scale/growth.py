@@ -15,18 +15,6 @@ LIMIT = "1200MB"  # of the engine, so that the process stays within 2 GB
 _EVENTS_A_USER, _EVENTS_AN_ITEM, _TOPICS = 50, 100, 500
 
 
-def measure_tables(events: int, folder: Path) -> dict[str, Any]:
-    """Return seconds and peak memory of ``write_synthetic_tables`` alone."""
-    made = run_in_child(write_tables, events=events, folder=str(folder / "data"))
-    figures = {
-        **world_config(events).model_dump(mode="json"),
-        "synth": _figures(events, made),
-        "tables_mib": _mib(folder),
-    }
-    shutil.rmtree(folder / "data")
-    return figures
-
-
 def measure_growth(events: int, memory_limit: str, folder: Path) -> dict[str, Any]:
     """Return seconds and peak memory of ``write_synthetic_tables`` and of ``prepare``; always one seed."""
     data, out = folder / "data", folder / "prepared"

@@ -10,13 +10,11 @@ from reference.markdown import replace_table
 
 from benchmarks.machine import ROOT
 from benchmarks.markdown import format_number, table
-from benchmarks.scale.picture import draw
 from multitudes_lab.capacity.plan import CapacityConfig, StageRequirements, plan_capacity
 from multitudes_lab.capacity.unit_costs import UnitCosts, load_unit_costs
 
 BEGIN = "<!-- three sizes: written by `python -m benchmarks.scale.page records/scale.md` -->"
 BEGIN_GROWTH = "<!-- growth: written by `python -m benchmarks.scale.page records/scale.md` -->"
-PICTURE = "images/prepare-growth.svg"
 _SIZES = ("targets", "items", "parts_of_a_batch")
 RESULTS = ROOT / "benchmarks" / "results" / "scale.json"
 SIZES = (
@@ -52,10 +50,8 @@ def growth(results: Mapping[str, Any]) -> Iterator[str]:
     """Yield what was measured."""
     rows = [
         [f"{int(events):,}", step, *_figures(record["figures"][step]), _load(record)]
-        for part in ("growth", "synth")
-        for events, record in results.get(part, {}).items()
+        for events, record in results["growth"].items()
         for step in ("synth", "prepare")
-        if step in record["figures"]
     ]
     yield (
         "*Load* is the number of processes that wanted one of the two cores, before and after: far above two, others"
@@ -63,8 +59,6 @@ def growth(results: Mapping[str, Any]) -> Iterator[str]:
     )
     yield ""
     yield from table(["events", "step", "seconds", "CPU s", "events per CPU s", "peak MiB", "load"], rows)
-    yield f"![Preparing against the number of events]({PICTURE})"
-    yield ""
     trained = [record["figures"]["train"] for record in results.get("training", {}).values()]
     if trained:
         yield (
@@ -85,22 +79,8 @@ def growth(results: Mapping[str, Any]) -> Iterator[str]:
             f" {found['n']} candidates: {format_number(found['users_per_cpu_s'])} users per CPU second by one process,"
             f" within {format_number(found['peak_mib'])} MiB;"
             f" {format_number(found['two_processes']['users_per_s'])} a second by two side by"
-            f" side, {format_number(found['two_processes']['users_per_cpu_s'])} per CPU second{_spark(found)}."
-            f" Of their lists, {found['as_exact']:.1%} is what exact search gives (load {_load(record)})."
-            f" CPU ms of a user, {found['quietest_ms']:.2g} in the quietest of several rounds:"
+            f" side, {format_number(found['two_processes']['users_per_cpu_s'])} per CPU second (load {_load(record)})."
         )
-        yield ""
-        yield from table(["part", "CPU ms"], [[part, f"{ms:.2g}"] for part, ms in found["cpu_ms"].items()])
-
-
-def _spark(found: Mapping[str, Any]) -> str:
-    """Return what Spark needs for the same users, if it was measured."""
-    timed = found.get("spark")
-    return (
-        f"; {format_number(timed['users_per_s'])} a second by two cores of Spark, its start not counted"
-        if timed
-        else ""
-    )
 
 
 def _training_row(one: Mapping[str, Any], columns: Iterable[str]) -> list[str]:
@@ -129,4 +109,3 @@ if __name__ == "__main__":
     page = Path(sys.argv[1])
     record = json.loads(RESULTS.read_text(encoding="utf-8"))
     page.write_text(update_page(page.read_text(encoding="utf-8"), record, load_unit_costs(None)), encoding="utf-8")
-    draw(record["growth"], page.parent / PICTURE)

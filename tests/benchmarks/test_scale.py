@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 from benchmarks.machine import ROOT
-from benchmarks.scale import growth, picture
+from benchmarks.scale import growth
 from benchmarks.scale.page import BEGIN, BEGIN_GROWTH, RESULTS, update_page
 from benchmarks.unit_costs import RESULTS as RECORDS
 from benchmarks.unit_costs import collect_unit_costs
@@ -27,19 +27,6 @@ def test_the_shipped_unit_costs_are_those_of_the_kept_records():
     names = ("speed", "index", "service", "scale")
     records = {name: json.loads((RECORDS / f"{name}.json").read_text()) for name in names}
     assert collect_unit_costs(**records) == load_unit_costs(None)
-
-
-def test_the_picture_shows_what_was_measured_beside_proportion(tmp_path: Path):
-    figures = {"1000": (2.0, 1.0, 50.0), "100": (0.3, 0.2, 40.0)}
-    kept = {
-        events: {"figures": {"prepare": dict(zip(("seconds", "cpu_s", "peak_mib"), values, strict=True))}}
-        for events, values in figures.items()
-    }
-    shown = picture.rows(kept)
-    assert shown.filter(measure=picture.CPU).rows() == [(100, picture.CPU, 0.2), (1000, picture.CPU, 1.0)]
-    assert shown.filter(measure=picture.PROPORTION)["value"].to_list() == pytest.approx([0.2, 2.0])
-    picture.draw(kept, tmp_path / "growth.svg")
-    assert "processor seconds" in (tmp_path / "growth.svg").read_text()
 
 
 @pytest.mark.slow

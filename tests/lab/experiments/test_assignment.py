@@ -1,11 +1,11 @@
 """The test for sample ratio mismatch: it rejects arms that are not as large as planned, and only those."""
 
 import numpy as np
-from benchmarks.readout import errors
 
 from multitudes_lab.experiments.assignment import check_sample_ratio
 from multitudes_lab.experiments.lift import Lift, estimate_lift
 from multitudes_lab.experiments.moments import user_moments
+from tests.lab.experiments import error_rates as errors
 
 
 def test_a_mismatch_of_half_a_percent_is_detected_at_a_million_users_and_equal_arms_pass():

@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-from benchmarks.readout import errors
 
 from multitudes_lab.experiments.confidence_sequence import p_value, radius
 from multitudes_lab.experiments.lift import CRITICAL_Z
+from tests.lab.experiments import error_rates as errors
 
 
 @pytest.mark.parametrize("tightest_at", [1_000, 10_000, 500_000])

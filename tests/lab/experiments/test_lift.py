@@ -4,12 +4,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from benchmarks.readout import errors
-from benchmarks.readout.draws import draw
 from scipy.stats import binom
 
 from multitudes_lab.experiments.lift import CRITICAL_Z, Lift, UndefinedLift, estimate_lift
 from multitudes_lab.experiments.moments import Moments, user_moments
+from tests.lab.experiments import error_rates as errors
+from tests.lab.experiments.draws import draw
 
 
 def sums(value, *covariates):

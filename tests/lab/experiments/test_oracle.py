@@ -5,11 +5,11 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
-from benchmarks.readout.draws import draw
 
 from multitudes_lab.experiments.assignment import check_sample_ratio
 from multitudes_lab.experiments.lift import estimate_lift
 from multitudes_lab.experiments.power import MetricBaseline, PowerAnalysis, sample_size
+from tests.lab.experiments.draws import draw
 
 tt = pytest.importorskip("tea_tasting", reason="tea-tasting is not installed: pip install tea-tasting")
 NORMAL = {"use_t": False, "equal_var": False}  # as here; with so many users Student's t is the same

@@ -4,8 +4,6 @@ from math import inf
 
 import numpy as np
 import pytest
-from benchmarks.readout import errors
-from benchmarks.readout.draws import draw
 from scipy.stats import binom
 
 from multitudes.errors import UsageError
@@ -17,6 +15,8 @@ from multitudes_lab.experiments.power import (
     minimum_detectable_effect,
     sample_size,
 )
+from tests.lab.experiments import error_rates as errors
+from tests.lab.experiments.draws import draw
 
 
 def test_a_factor_on_the_mean_is_a_factor_on_the_deviation():

@@ -8,8 +8,8 @@ number that is too large costs much before, so the default is small. The radius 
 3.6 at a hundred times the users, 9 at a hundredth.
 
 The proof assumes that users arrive one by one, each with a complete outcome. If outcomes continue after the exposure,
-two looks share most of each user's sum, so they are more alike than the theory assumes. ``benchmarks/readout`` measures
-that they err less for it; there is no proof. ``window_days`` makes outcomes complete.
+two looks share most of each user's sum, so they are more alike than the theory assumes. They err less for it
+(records/readout.md); there is no proof. ``window_days`` makes outcomes complete.
 """
 
 from math import exp, log, sqrt

@@ -3,8 +3,8 @@
 In an A/B test users differ much more than arms do. Here each user compares the arms, so far fewer users show a
 difference. In every round each arm picks the best item of its list that is not picked yet, in an order drawn anew
 (Radlinski, Kurup and Joachims 2008; for more than two arms Schuth et al. 2014). So each arm is above the others equally
-often, and position bias favours none. An order that is always the same favours the first arm: ``benchmarks/readout``
-measures both.
+often, and position bias favours none. An order that is always the same favours the first arm
+(records/readout.md).
 
 A credit assigns an action of a user to the arm that picked the item. The sums of the arms over one user depend on each
 other, so their covariance counts: it makes the interval narrow. Users who credit no arm have no row and say nothing

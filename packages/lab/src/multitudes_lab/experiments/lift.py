@@ -11,8 +11,8 @@ variance.
 The interval of the lift is Fieller's (1954): all lifts r − 1 for which the hypothesis "treatment = r · control" is not
 rejected. It excludes zero exactly if the test of the difference rejects, holds for small and for negative means, and
 turns a sequential test into a sequential interval in the same way. If the control does not differ from zero, no lift is
-ruled out, and the interval is unbounded. ``benchmarks/readout`` measures its coverage beside that of the delta method
-on the linear and on the logarithmic scale.
+ruled out, and the interval is unbounded. records/readout.md has its coverage beside that of the delta method on the
+linear and on the logarithmic scale.
 """
 
 from dataclasses import dataclass, replace

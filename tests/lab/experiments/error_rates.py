@@ -11,12 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import binomtest, norm
 
-from benchmarks.readout.draws import Column, Drawn, draw
 from multitudes.seeding import generator
 from multitudes_lab.experiments import assignment, confidence_sequence
 from multitudes_lab.experiments.lift import CRITICAL_Z, Lift, estimate_lift
 from multitudes_lab.experiments.moments import Moments, user_moments
 from multitudes_lab.experiments.power import PowerAnalysis, metric_baseline, sample_size
+from tests.lab.experiments.draws import Column, Drawn, draw
 
 ALPHA = 0.05
 
@@ -171,11 +171,6 @@ def power(experiments: int, seed: int, lift: float) -> dict[str, Any]:
             found += _found(control.sums(cuped=with_covariate), treatment.sums(cuped=with_covariate))
         result[name] = {"users_per_arm": users, "lift": lift, **Rate(found, experiments).record()}
     return result
-
-
-def radii(ns: tuple[int, ...]) -> list[dict[str, float]]:
-    """Return the half width of the sequential interval in standard errors, by number of users."""
-    return [{"users": n, "radius": confidence_sequence.radius(n)} for n in ns]
 
 
 def _pair(seed: int, name: str, number: int, users: int, lift: float = 0.0, active: float = 1.0) -> tuple[Drawn, Drawn]:
