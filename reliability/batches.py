@@ -4,7 +4,6 @@ A batch of 256 users with 1,000 candidates each is a request of 9 KB and was an 
 one of these, and then the largest that is still taken, of 100 candidates each.
 """
 
-import json
 import socket
 from pathlib import Path
 from typing import Any
@@ -12,9 +11,9 @@ from typing import Any
 from benchmarks.process import memory_field_mib
 
 from multitudes.progress import Progress
-from reliability.claims import Found, at_most, scaled
-from reliability.codes import BEFORE, Code, both
-from reliability.connection import deaf_socket, request, run
+from reliability.claims import Found, scaled
+from reliability.codes import Code, compare
+from reliability.connection import deaf_socket, post, run
 from reliability.load import open_loop, percentile_s, recommend
 from reliability.server import Server
 from reliability.world import World
@@ -32,15 +31,11 @@ def trial(scale: float, folder: Path, progress: Progress) -> Found:
         with code.serving({"deadlines": {"batch_ms": 60_000}}) as server:
             return run(_asked(server, connections, seconds))
 
-    now, before = both(folder, attack, progress)
-    said = f"MiB that {connections} unread batches hold"
-    return Found(
-        [
-            at_most(_MIB * connections / 25, said, now["mib"], BEFORE, before["mib"]),
-            at_most(500, "p99 of single requests beside them, ms", now["p99_ms"], BEFORE, before["p99_ms"]),
-        ],
-        {"seconds": seconds, "now": now, "before": before},
-    )
+    most = {
+        "mib": (_MIB * connections / 25, f"MiB that {connections} unread batches hold"),
+        "p99_ms": (500.0, "p99 of single requests beside them, ms"),
+    }
+    return compare(folder, attack, progress, most, seconds=seconds)
 
 
 async def _asked(server: Server, connections: int, seconds: float) -> dict[str, Any]:
@@ -59,5 +54,5 @@ def _deaf(port: int) -> socket.socket:
     made = deaf_socket(port)
     for n in (1_000, 100):
         users = {"requests": [{"user_id": 1 + user, "n": n} for user in range(256)]}
-        made.sendall(request("POST", "/v1/recommend/batch", json.dumps(users).encode()))
+        made.sendall(post("/v1/recommend/batch", users))
     return made

@@ -12,12 +12,12 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from benchmarks.machine import ROOT
 
 from multitudes.progress import Progress
-from reliability.claims import SkippedError
+from reliability.claims import Found, SkippedError, at_most
 from reliability.server import MAIN, Server, Settings, serving
 from reliability.world import World
 
@@ -41,7 +41,7 @@ files.write_description(folder / "index", info)
 read = getattr(manifest, "read_manifest", None) or manifest.read
 (getattr(manifest, "write_manifest", None) or manifest.write)(folder, read(folder))
 """
-Found = TypeVar("Found")
+Outcome = TypeVar("Outcome")
 
 
 @dataclass(frozen=True)
@@ -120,7 +120,31 @@ class Code:
         return {name: value for name, value in named.items() if name is not None}
 
 
-def both(folder: Path, attack: Callable[[Code], Found], progress: Progress) -> tuple[Found, Found]:
+def compare(
+    folder: Path,
+    attack: Callable[[Code], dict[str, Any]],
+    progress: Progress,
+    most: Mapping[str, tuple[float, str]],
+    **figures: object,
+) -> Found:
+    """Make an attack on the code now and on the code before, and claim how large its figures are.
+
+    Args:
+        folder: for what both write.
+        attack: returns its figures by name.
+        progress: told which code is attacked.
+        most: what a figure may be at most, and what is claimed so, by the name of the figure.
+        figures: more for the record.
+
+    Raises:
+        SkippedError: the history of the repository is not here.
+    """
+    now, before = both(folder, attack, progress)
+    claims = [at_most(bound, text, now[name], BEFORE, before[name]) for name, (bound, text) in most.items()]
+    return Found(claims, {**figures, "now": now, "before": before})
+
+
+def both(folder: Path, attack: Callable[[Code], Outcome], progress: Progress) -> tuple[Outcome, Outcome]:
     """Return what an attack does to the code now, and to the code before.
 
     Raises:

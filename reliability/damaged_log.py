@@ -4,8 +4,8 @@ from pathlib import Path
 from typing import Any
 
 from multitudes.progress import Progress
-from reliability.claims import Found, at_most
-from reliability.codes import BEFORE, Code, both
+from reliability.claims import Found
+from reliability.codes import Code, compare
 from reliability.requests_in_turn import ask, send_event, wait_until
 from reliability.world import FIRST_ITEM, World
 
@@ -15,14 +15,8 @@ _USERS = 5
 def trial(scale: float, folder: Path, progress: Progress) -> Found:
     """Damage a segment, and erase users; it is the same at every scale."""
     del scale
-    now, before = both(folder, _attack, progress)
-    return Found(
-        [
-            at_most(0, f"of {_USERS} erasures, refused", now["refused"], BEFORE, before["refused"]),
-            at_most(0, "exit code after SIGTERM", now["exit"], BEFORE, before["exit"]),
-        ],
-        {"now": now, "before": before},
-    )
+    most = {"refused": (0, f"of {_USERS} erasures, refused"), "exit": (0, "exit code after SIGTERM")}
+    return compare(folder, _attack, progress, most)
 
 
 def _attack(code: Code) -> dict[str, Any]:

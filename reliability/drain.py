@@ -6,7 +6,6 @@ its log knows nothing of it. The control is ended at once.
 """
 
 import asyncio
-import json
 import zlib
 from collections.abc import Callable
 from itertools import count
@@ -17,7 +16,7 @@ import polars as pl
 
 from multitudes.progress import Progress
 from reliability.claims import Found, at_most, scaled
-from reliability.connection import Connection, request, run
+from reliability.connection import Connection, post, run
 from reliability.server import Server, Settings, serving
 from reliability.world import World, publish_world
 
@@ -122,7 +121,7 @@ async def _read_by(server: Server, answered: set[str]) -> None:
 
 def _request(name: str) -> bytes:
     body = {"user_id": 1 + zlib.crc32(name.encode()) % _USERS, "n": 20, "request_id": name}
-    return request("POST", "/v1/recommend", json.dumps(body).encode())
+    return post("/v1/recommend", body)
 
 
 def _logged(folder: Path) -> set[str]:

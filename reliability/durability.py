@@ -5,7 +5,6 @@ acknowledges what is in a buffer of its own.
 """
 
 import asyncio
-import json
 from contextlib import AbstractContextManager, closing
 from itertools import count
 from pathlib import Path
@@ -17,7 +16,7 @@ from multitudes.logs.schemas import IdTypes
 from multitudes.progress import Progress
 from multitudes.state.sqlite import SQLiteStateStore
 from reliability.claims import Found, at_most, scaled
-from reliability.connection import Connection, request, run
+from reliability.connection import Connection, post, run
 from reliability.naive import naive
 from reliability.server import Server, serving
 from reliability.world import FIRST_ITEM, World, publish_world
@@ -62,7 +61,7 @@ async def _told(server: Server, events: int, name: str) -> set[str]:
             connection = await Connection.to(server.port)
             while server.process.poll() is None:
                 some = [_event(name, next(numbers)) for _ in range(_TOGETHER)]
-                answer = await connection.ask(request("POST", "/v1/events", json.dumps({"events": some}).encode()))
+                answer = await connection.ask(post("/v1/events", {"events": some}))
                 if answer.status == 200:
                     told.update(str(event["event_id"]) for event in some)
                 if len(told) >= events:

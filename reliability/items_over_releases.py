@@ -2,12 +2,13 @@
 
 import time
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
 from multitudes.progress import Progress
-from reliability.claims import Found, at_most
-from reliability.codes import BEFORE, Code, both
+from reliability.claims import Found
+from reliability.codes import Code, compare
 from reliability.requests_in_turn import ask
 from reliability.server import Server
 
@@ -23,17 +24,14 @@ publish_small(Path(sys.argv[1]))
 def trial(scale: float, folder: Path, progress: Progress) -> Found:
     """Change items, roll back, and ask; it is the same at every scale."""
     del scale
-    now, before = both(folder, _attack, progress)
-    return Found(
-        [
-            at_most(0, "removed items that are recommended after a rollback", now[0], BEFORE, before[0]),
-            at_most(0, "added items that are not, after a rollback", now[1], BEFORE, before[1]),
-        ],
-        {"now": now[2], "before": before[2]},
-    )
+    most = {
+        "back": (0, "removed items that are recommended after a rollback"),
+        "missing": (0, "added items that are not, after a rollback"),
+    }
+    return compare(folder, _attack, progress, most)
 
 
-def _attack(code: Code) -> tuple[int, int, str]:
+def _attack(code: Code) -> dict[str, Any]:
     for _ in range(2):
         code.run(_PUBLISH, code.releases)
     removed, added = code.folder / "removed.csv", code.folder / "added.parquet"
@@ -49,7 +47,7 @@ def _attack(code: Code) -> tuple[int, int, str]:
         rolled_back = code.command("rollback", code.releases)
         candidates = _candidates(server)
     said = (rolled_back.stdout + rolled_back.stderr).strip().replace(str(code.folder), "…")
-    return int(_REMOVED in candidates), int(_ADDED not in candidates), said
+    return {"back": int(_REMOVED in candidates), "missing": int(_ADDED not in candidates), "said": said}
 
 
 def _candidates(server: Server) -> set[int]:

@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from multitudes.progress import Progress
-from reliability.claims import Found, at_most
-from reliability.codes import BEFORE, Code, both
+from reliability.claims import Found
+from reliability.codes import Code, compare
 
 _KEYS = 6
 
@@ -14,14 +14,11 @@ _KEYS = 6
 def trial(scale: float, folder: Path, progress: Progress) -> Found:
     """Make keys at once; it is the same at every scale."""
     del scale
-    now, before = both(folder, _attack, progress)
-    return Found(
-        [
-            at_most(0, f"of {_KEYS} keys made at once, lost", now["lost"], BEFORE, before["lost"]),
-            at_most(0, "files of mode 0600 that others may read afterwards", now["open"], BEFORE, before["open"]),
-        ],
-        {"now": now, "before": before},
-    )
+    most = {
+        "lost": (0, f"of {_KEYS} keys made at once, lost"),
+        "open": (0, "files of mode 0600 that others may read afterwards"),
+    }
+    return compare(folder, _attack, progress, most)
 
 
 def _attack(code: Code) -> dict[str, Any]:

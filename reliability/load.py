@@ -5,7 +5,6 @@ behind is not spared the requests that pile up. Who makes the load shares the ma
 """
 
 import asyncio
-import json
 from collections.abc import Callable, Sequence
 from time import perf_counter
 from typing import NamedTuple
@@ -13,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from multitudes.seeding import generator
-from reliability.connection import Connection, request
+from reliability.connection import Connection, post
 
 NO_ANSWER = 0  # in place of a status: the connection ended, or the caller's patience
 Requests = Callable[[int], bytes]  # the n-th request
@@ -41,7 +40,7 @@ def recommend(users: int, n: int, deadline_s: float | None = None) -> Requests:
 
     def nth(number: int) -> bytes:
         body = {"user_id": 1 + (7919 * number) % users, "n": n}
-        return request("POST", "/v1/recommend", json.dumps(body).encode(), *headers)
+        return post("/v1/recommend", body, *headers)
 
     return nth
 

@@ -5,28 +5,26 @@ reads it; afterwards it changes, which nobody notices.
 """
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
 
 from multitudes.progress import Progress
 from multitudes.release.release import USER_TOWER
-from reliability.claims import Found, at_most
-from reliability.codes import BEFORE, Code, both
+from reliability.claims import Found
+from reliability.codes import Code, compare
 from reliability.world import World
 
 
 def trial(scale: float, folder: Path, progress: Progress) -> Found:
     """Publish such a release and try to serve it; it is the same at every scale."""
     del scale
-    now, before = both(folder, _attack, progress)
-    return Found(
-        [at_most(0, "releases served with weights that no checksum covers", now[0], BEFORE, before[0])],
-        {"now": now[1], "before": before[1]},
-    )
+    most = {"served": (0, "releases served with weights that no checksum covers")}
+    return compare(folder, _attack, progress, most)
 
 
-def _attack(code: Code) -> tuple[int, str]:
+def _attack(code: Code) -> dict[str, Any]:
     release = code.publish(World(items=200, users=20))
     tower = onnx.load(str(release / USER_TOWER))
     (release / USER_TOWER).unlink()
@@ -39,6 +37,6 @@ def _attack(code: Code) -> tuple[int, str]:
     weights[::-1].tofile(release / "weights.bin")  # not the weights that were published
     try:
         with code.serving():
-            return 1, "served"
+            return {"served": 1, "said": "served"}
     except RuntimeError as error:
-        return 0, str(error).strip().splitlines()[-1].replace(str(code.folder), "…")
+        return {"served": 0, "said": str(error).strip().splitlines()[-1].replace(str(code.folder), "…")}

@@ -20,7 +20,7 @@ from tests.state.redis_server import PROGRAM, WHY_NOT, RedisServer
 
 from multitudes.progress import Progress
 from reliability.claims import Found, at_most
-from reliability.connection import Answer, Connection, request, run
+from reliability.connection import Answer, Connection, post, request, run
 from reliability.server import Server, Settings, serving
 from reliability.world import FIRST_ITEM, World, publish_world
 
@@ -174,8 +174,8 @@ def _newest(names: set[str]) -> set[str]:
 
 def _event(user: int, name: str) -> bytes:
     event = {"event_id": name, "user_id": user, "item_id": FIRST_ITEM}
-    return request("POST", "/v1/events", json.dumps({"events": [event]}).encode())
+    return post("/v1/events", {"events": [event]})
 
 
 def _recommend(user: int) -> bytes:
-    return request("POST", "/v1/recommend", json.dumps({"user_id": user, "n": 20}).encode())
+    return post("/v1/recommend", {"user_id": user, "n": 20})

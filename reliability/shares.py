@@ -4,7 +4,6 @@ Without keys, clients are told apart by their address; each of the two has one o
 """
 
 import asyncio
-import json
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -12,15 +11,15 @@ from typing import Any
 from multitudes.progress import Progress
 from reliability.claims import Found, at_least
 from reliability.codes import BEFORE, Code, both
-from reliability.connection import Connection, request, run
+from reliability.connection import Connection, post, run
 from reliability.server import Server
 from reliability.world import World
 
 _WORLD = World(items=20_000, users=200)
 _GREEDY, _MODEST = "127.0.0.2", "127.0.0.3"
-_BODY = json.dumps({"user_id": 1, "n": 100}).encode()
-_LONG = request("POST", "/v1/recommend", _BODY, "x-deadline-ms: 30000")
-_USUAL = request("POST", "/v1/recommend", _BODY)
+_BODY = {"user_id": 1, "n": 100}
+_LONG = post("/v1/recommend", _BODY, "x-deadline-ms: 30000")
+_USUAL = post("/v1/recommend", _BODY)
 _CONNECTIONS, _PAUSE_S, _WARM_S = 64, 0.05, 3.0
 
 

@@ -9,7 +9,6 @@ of each stretch.
 """
 
 import asyncio
-import json
 import sys
 from asyncio.subprocess import DEVNULL
 from collections import Counter
@@ -25,7 +24,7 @@ from benchmarks.process import kept_mib, open_files
 
 from multitudes.progress import Progress
 from reliability.claims import Found, at_most, scaled
-from reliability.connection import request, run
+from reliability.connection import post, request, run
 from reliability.load import Requests, closed_loop, open_loop, recommend
 from reliability.server import MAIN, Server, Settings, serving
 from reliability.suite import SOAK_SECONDS
@@ -161,7 +160,7 @@ def _requests(world: World) -> Requests:
 
 def _event(number: int, user: int) -> bytes:
     event: dict[str, Any] = {"event_id": str(number), "user_id": user, "item_id": FIRST_ITEM + number % 100}
-    return request("POST", "/v1/events", json.dumps({"events": [event]}).encode())
+    return post("/v1/events", {"events": [event]})
 
 
 def _judged(samples: list[Sample]) -> list[Sample]:

@@ -18,7 +18,7 @@ from multitudes.release.store import ReleaseStore
 from multitudes.retrieval.request import Request
 from multitudes.retrieval.retriever import Retriever
 from reliability.claims import Found, at_most, scaled
-from reliability.connection import Connection, request, run
+from reliability.connection import Connection, post, run
 from reliability.server import Settings, serving
 from reliability.world import World, publish_world
 
@@ -119,7 +119,7 @@ class Clients:
 
 
 def _request(user: int) -> bytes:
-    return request("POST", "/v1/recommend", json.dumps({"user_id": user, "n": _N}).encode())
+    return post("/v1/recommend", {"user_id": user, "n": _N})
 
 
 def _scores(retriever: Retriever, user: int) -> Scores:

@@ -5,7 +5,6 @@ their answers moves.
 """
 
 import asyncio
-import json
 import socket
 import time
 from contextlib import suppress
@@ -13,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from multitudes.progress import Progress
-from reliability.claims import Found, at_most
-from reliability.codes import BEFORE, Code, both
-from reliability.connection import deaf_socket, request, run
+from reliability.claims import Found
+from reliability.codes import Code, compare
+from reliability.connection import deaf_socket, post, run
 from reliability.load import open_loop, recommend
 from reliability.server import Server
 from reliability.world import World
@@ -24,7 +23,7 @@ _SOURCE = "127.0.0.2"  # the others come from 127.0.0.1
 _CONNECTIONS = 32  # so many requests in flight are always admitted
 _WORLD, _DEADLINE_S, _RATE = World(items=2_000, users=100), 0.5, 10.0
 _PATIENCE_S = 30.0  # until those who do not read are ended: after ten seconds in which nothing of their answers moves
-_REQUEST = request("POST", "/v1/recommend", json.dumps({"user_id": 1, "n": 1_000}).encode())
+_REQUEST = post("/v1/recommend", {"user_id": 1, "n": 1_000})
 
 
 def trial(scale: float, folder: Path, progress: Progress) -> Found:
@@ -36,14 +35,11 @@ def trial(scale: float, folder: Path, progress: Progress) -> Found:
         with code.serving({"deadlines": {"default_ms": 1e3 * _DEADLINE_S}}) as server:
             return run(_asked(server, connections, seconds))
 
-    now, before = both(folder, attack, progress)
-    return Found(
-        [
-            at_most(0.05, "share of others without an answer", now["unanswered"], BEFORE, before["unanswered"]),
-            at_most(0, "connections that never read, still open", now["open"], BEFORE, before["open"]),
-        ],
-        {"connections": connections, "seconds": seconds, "now": now, "before": before},
-    )
+    most = {
+        "unanswered": (0.05, "share of others without an answer"),
+        "open": (0.0, "connections that never read, still open"),
+    }
+    return compare(folder, attack, progress, most, connections=connections, seconds=seconds)
 
 
 async def _asked(server: Server, connections: int, seconds: float) -> dict[str, Any]:

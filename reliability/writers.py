@@ -1,7 +1,6 @@
 """D4: writers of large bodies of events; recommendations keep their deadline, and writers are told to slow down."""
 
 import asyncio
-import json
 from collections import Counter
 from itertools import count
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Any
 from multitudes.progress import Progress
 from reliability.claims import Found, at_most, scaled
 from reliability.codes import BEFORE, Code, both
-from reliability.connection import Connection, request, run
+from reliability.connection import Connection, post, run
 from reliability.load import open_loop, percentile_s, recommend
 from reliability.server import Server
 from reliability.world import FIRST_ITEM, World
@@ -43,8 +42,8 @@ async def _asked(server: Server, writers: int, events: int, seconds: float) -> d
     async def write() -> None:
         connection = await Connection.to(server.port)
         while True:
-            body = json.dumps({"events": [_event(next(numbers)) for _ in range(events)]}).encode()
-            status = (await connection.ask(request("POST", "/v1/events", body))).status
+            body = {"events": [_event(next(numbers)) for _ in range(events)]}
+            status = (await connection.ask(post("/v1/events", body))).status
             statuses[status] += 1
             await asyncio.sleep(0.1 if status == 429 else 0.0)
 
