@@ -6,9 +6,8 @@
 
 Recorded are prepared folders, the weights of several methods, evaluations, releases, lists of candidates, answers over
 HTTP, a small study and a small simulation: every file as a digest of its bytes, every JSON document field by field. An
-ONNX file is compared without its metadata, in which torch's exporter writes the names of modules and functions.
-``RENAMED`` lists the fields that have a new name; ``compare`` maps the old record by it and prints those that occur.
-Any other difference fails.
+ONNX file is compared without its metadata, in which torch's exporter writes the names of modules and functions. Any
+difference fails.
 
 The script runs each checkout by its own command line and imports nothing of the library, so it can record commits
 that do not have it.
@@ -35,49 +34,15 @@ from typing import Any, Final
 
 Json = Any
 
-# Old name of a field or a setting -> its name now.
-RENAMED: Final[dict[str, str]] = {
-    "follows": "followed_topics",
-    "forget_share": "history_dropout",
-    "parts": "gradient_accumulation",
-    "single_weight": "unconditioned_weight",
-    "validate_at": "eval_k",
-}
 # Texts that people read, and the schema's names and descriptions in OpenAPI: they may be rewritten.
 _PROSE: Final = re.compile(r"/openapi/.*/(description|summary|title|\$ref|examples?)\b|/note$|/message$|/text$")
 
 # Fields whose values differ from call to call: times, durations, sizes of a process, names that are drawn.
-_VOLATILE: Final = frozenset(
-    [
-        "age_days",
-        "at",
-        "began_at",
-        "created_at",
-        "cpu_s",
-        "duration_s",
-        "ended_at",
-        "finished_at",
-        "latency_ms",
-        "machine",
-        "memory_mb",
-        "p90_ms",
-        "peak_mb",
-        "published_at",
-        "resident_mb",
-        "seconds",
-        "release_identity",
-        "seconds_s",
-        "started_at",
-        "stage_ms",
-        "timings_ms",
-        "targets_per_s",
-        "time_s",
-        "train_s",
-        "versions",
-        "wall_s",
-        "xxh3",
-    ]
-)
+_VOLATILE: Final = frozenset([
+    "age_days", "at", "began_at", "created_at", "cpu_s", "duration_s", "ended_at", "finished_at", "latency_ms", "machine",
+    "memory_mb", "p90_ms", "peak_mb", "published_at", "release_identity", "resident_mb", "seconds", "seconds_s", "stage_ms",
+    "started_at", "targets_per_s", "time_s", "timings_ms", "train_s", "versions", "wall_s", "xxh3",
+])  # fmt: skip
 _VOLATILE_ENDINGS: Final = ("_seconds", "_duration", "_elapsed")
 
 _ONNX_DIGEST: Final = """
@@ -379,38 +344,24 @@ def _experiments(run: Recorder) -> None:
     run.call("simulate", "world.toml", "--out", "simulated", "--json", keep="simulate")
     run.files("simulated", "simulated/seed-0/arms")
     run.call("power", "--mean", "2", "--sd", "5", "--effect", "0.01", "--json", keep="power")
+    size = {"users": 1_000_000, "items": 1_000_000, "events-per-day": 1_000_000, "qps": 100}
     run.call(
-        "plan",
-        "--users",
-        "1000000",
-        "--items",
-        "1000000",
-        "--events-per-day",
-        "1000000",
-        "--qps",
-        "100",
-        "--json",
-        keep="plan",
+        "plan", *(word for name, value in size.items() for word in (f"--{name}", str(value))), "--json", keep="plan"
     )
 
 
-def differences(old: Json, new: Json, used: set[str], place: str = "") -> Iterator[str]:
-    """Yield where two records differ, a line each; the renamed fields that occur are added to ``used``."""
+def differences(old: Json, new: Json, place: str = "") -> Iterator[str]:
+    """Yield where two records differ, a line each."""
     if isinstance(old, dict) and isinstance(new, dict):
-        names = {key: RENAMED[key] if key not in new and RENAMED.get(key) in new else key for key in old}
-        used |= {key for key in RENAMED if key in old and RENAMED[key] in new and RENAMED[key] not in old}
-        both = {RENAMED[key] for key in old.keys() & new.keys() & RENAMED.keys()}  # the answer has both names
-        for key in sorted(new.keys() - set(names.values()) - both):
-            yield f"{place}/{key}: only in the new record"
-        for key, name in sorted(names.items()):
-            if name not in new:
-                yield f"{place}/{key}: only in the old record"
+        for key in sorted(old.keys() | new.keys()):
+            if key not in old or key not in new:
+                yield f"{place}/{key}: only in the {'new' if key in new else 'old'} record"
             else:
-                yield from differences(old[key], new[name], used, f"{place}/{name}")
+                yield from differences(old[key], new[key], f"{place}/{key}")
     elif isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
         for index, pair in enumerate(zip(old, new, strict=True)):
-            yield from differences(*pair, used, f"{place}/{index}")
-    elif old != new and not (isinstance(old, str) and RENAMED.get(old) == new):
+            yield from differences(*pair, f"{place}/{index}")
+    elif old != new:
         yield f"{place}: {str(old)[:200]} → {str(new)[:200]}"
 
 
@@ -427,15 +378,12 @@ def inline(schema: Json, components: dict[str, Json]) -> Json:
 
 def compare(old: Json, new: Json) -> int:
     """Print the differences; return how many there are."""
-    used: set[str] = set()
     for record in (old, new):
         if "openapi" in record:
             record["openapi"] = inline(record["openapi"], record["openapi"]["components"]["schemas"])
-    found = list(differences(old, new, used))
+    found = list(differences(old, new))
     lines = [line for line in found if not _PROSE.search(line.split(": ")[0])]
     print("\n".join(lines) or f"equal: {len(new)} results, but for {len(found)} texts that people read")
-    for name in sorted(used):
-        print(f"renamed: {name} → {RENAMED[name]}")
     return len(lines)
 
 
