@@ -39,9 +39,10 @@ _PROSE: Final = re.compile(r"/openapi/.*/(description|summary|title|\$ref|exampl
 
 # Fields whose values differ from call to call: times, durations, sizes of a process, names that are drawn.
 _VOLATILE: Final = frozenset([
-    "age_days", "at", "began_at", "created_at", "cpu_s", "duration_s", "ended_at", "finished_at", "latency_ms", "machine",
-    "memory_mb", "p90_ms", "peak_mb", "published_at", "release_identity", "resident_mb", "seconds", "seconds_s", "stage_ms",
-    "started_at", "targets_per_s", "time_s", "timings_ms", "train_s", "versions", "wall_s", "xxh3",
+    "age_days", "at", "began_at", "created_at", "cpu_s", "duration_s", "ended_at", "finished_at", "latency_ms",
+    "machine", "memory_mb", "p90_ms", "peak_mb", "published_at", "release_identity", "resident_mb", "seconds",
+    "seconds_s", "stage_ms", "started_at", "targets_per_s", "time_s", "timings_ms", "train_s", "versions", "wall_s",
+    "xxh3",
 ])  # fmt: skip
 _VOLATILE_ENDINGS: Final = ("_seconds", "_duration", "_elapsed")
 

@@ -47,26 +47,6 @@ def _start(figures: Figures) -> list[str]:
     return ["A fresh interpreter each time.", "", *table(["program", "ms", "CPU ms"], rows)]
 
 
-def _prepare(figures: Figures) -> list[str]:
-    rows = [
-        [
-            f"{world['events']:,}",
-            what,
-            *wall_and_cpu_cells(world[what]["rows_per_s"]),
-            *wall_and_cpu_cells(world[what]["seconds"]),
-            format_spread(world[what]["peak_mib"]),
-        ]
-        for world in figures["worlds"]
-        for what in ("plant", "prepare")
-    ]
-    limit = figures["settings"]["memory_limit"]
-    text = (
-        "*plant* makes a planted world and writes its tables, *prepare* turns them into the prepared folder"
-        f" (memory limit of the engine {limit}). Peak memory is that of the whole process."
-    )
-    return [text, "", *table(["events", "step", "rows/s", "rows per CPU s", "seconds", "CPU s", "peak MiB"], rows)]
-
-
 def _train(figures: Figures) -> list[str]:
     runs = figures["runs"]
     rows = [
@@ -139,7 +119,6 @@ def _parts_table(labels: list[str], parts: list[dict[str, float]], shown: Callab
 
 SECTIONS: dict[str, tuple[str, Callable[[Figures], list[str]]]] = {
     "start": ("Start", _start),
-    "prepare": ("Prepare", _prepare),
     "train": ("Train", _train),
     "evaluate": ("Evaluate", _evaluate),
 }

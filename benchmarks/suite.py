@@ -15,7 +15,6 @@ from multitudes.atomic import write_text
 # Each subject with its threads; None: every core. A server gives each request one thread, and so do its measurements.
 SUBJECTS: dict[str, int | None] = {
     "start": None,
-    "prepare": None,
     "train": None,
     "evaluate": None,
 }
