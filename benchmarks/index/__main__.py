@@ -5,8 +5,7 @@ import os
 from pathlib import Path
 
 from benchmarks.index.corpus import KINDS
-from benchmarks.index.engines import ENGINES
-from benchmarks.index.run import PARTS, Plan, run
+from benchmarks.index.run import ENGINES, PARTS, Plan, run
 from benchmarks.machine import ROOT
 
 RESULTS = ROOT / "benchmarks" / "results"

@@ -6,12 +6,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from benchmarks.index.engines import build_engine
 from benchmarks.index.world import DEPTH, World
 from benchmarks.process import resident_mib
 from benchmarks.timing import print_progress, round_figure, time_calls, wall_and_cpu
 from multitudes.index import files
-from multitudes.index.factory import load_index
+from multitudes.index.factory import IndexConfig, build_index, load_index
 
 _LOADS = 11
 
@@ -20,7 +19,14 @@ def build(world: str, index: str, engine: str) -> dict[str, Any]:
     """Build, tune and save an index; its seconds, its size, and what it says of itself."""
     opened, folder = World.open(Path(world)), Path(index)
     began, cpu_began = time.perf_counter(), time.process_time()
-    live = build_engine(engine, opened.ids(), opened.item_nD, opened.topics(), opened.tuning_QD, print_progress(engine))
+    live = build_index(
+        opened.ids(),
+        opened.item_nD,
+        IndexConfig(kind=engine),
+        topics=opened.topics(),
+        queries=opened.tuning_QD,
+        progress=print_progress(engine),
+    )
     seconds, cpu_s = time.perf_counter() - began, time.process_time() - cpu_began
     folder.mkdir(parents=True, exist_ok=True)
     saved = time_calls(lambda: live.save(folder), 1)

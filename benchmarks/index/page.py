@@ -6,7 +6,6 @@ from pathlib import Path
 
 from benchmarks.index.picture import draw
 from benchmarks.index.records import Corpus, Record, corpora
-from benchmarks.index.requests import BARE
 from benchmarks.index.world import DEPTH
 from benchmarks.machine import ROOT
 from benchmarks.markdown import format_number, format_spread, table
@@ -56,16 +55,14 @@ def _requests(corpus: Corpus) -> list[str]:
     rows = []
     for engine, parts in corpus.engines.items():
         asked = parts.get("requests", {})
-        ways = {way: one for way, one in asked.items() if not way.endswith(BARE)}
         within = {f"topic of {case}": one for case, one in parts.get("topics", {}).items()}
-        for way, one in (ways | within).items():
-            bare = asked.get(way + BARE)
-            rows.append([engine, way, *_times(one), *([_ms(bare), f"{bare['recall']:.3f}"] if bare else ["", ""])])
+        for way, one in {**asked, **within}.items():
+            rows.append([engine, way, *_times(one)])
     text = (
         "A request: vectors × results of each. *Shared* divides the results among the vectors. A topic is asked for by"
         f" 12 vectors, {DEPTH} results of each. Times in milliseconds."
     )
-    head = ["engine", "request", "p50", "p90", "p99", "CPU p50", "CPU p90", "recall", "bare: CPU p50", "bare: recall"]
+    head = ["engine", "request", "p50", "p90", "p99", "CPU p50", "CPU p90", "recall"]
     return [text, "", *table(head, rows)] if rows else []
 
 

@@ -5,14 +5,9 @@ Its process is not ours: time is what the caller waits, and processor time and m
 Legend: K vectors of a request · D dimensions · M results.
 """
 
-import os
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from benchmarks.index.corpus import Vectors
-from benchmarks.index.truth import Ids
 from benchmarks.index.world import World
 from benchmarks.timing import print_progress, round_figure, time_calls
 
@@ -46,41 +41,3 @@ def build(world: str, index: str, uri: str) -> dict[str, Any]:
     folder.mkdir(parents=True, exist_ok=True)
     kept[0].save(folder)
     return {"seconds": round_figure(published.wall[0]), "cpu_s": round_figure(published.cpu[0]), "info": kept[0].info()}
-
-
-def collection(folder: Path) -> Any:  # noqa: ANN401 (its package is an extra)
-    """Open the collection that ``build`` published."""
-    from multitudes.index.factory import load_index  # noqa: PLC0415
-
-    return load_index(folder)  # on the server of MILVUS_URI
-
-
-class Client:
-    """A bare search by the client library: no promise, no deadline, no check of what comes back."""
-
-    def __init__(self, info: dict[str, Any]) -> None:
-        from pymilvus import MilvusClient  # noqa: PLC0415
-
-        from multitudes_milvus.collection import pad_queries  # noqa: PLC0415
-        from multitudes_milvus.config import settings_to_open  # noqa: PLC0415
-
-        self._as_queries = pad_queries  # the items lie there with one coordinate more
-        server = settings_to_open(info["server"], os.environ)
-        self._client = MilvusClient(uri=server.uri, token=os.environ.get(server.token_variable, ""))
-        self._name = info["collection"]
-
-    def search(self, query_KD: Vectors, effort: int, depth: int, excluded: Ids | None) -> Ids:
-        """Return ids (K, M), filled with −1."""
-        answers = self._client.search(
-            self._name,
-            data=list(self._as_queries(query_KD)),
-            filter="" if excluded is None else f"id not in {excluded.tolist()}",
-            limit=depth,
-            anns_field="vector",
-            search_params={"metric_type": "IP", "params": {"ef": max(effort, depth)}},
-            consistency_level="Bounded",
-        )
-        id_KM = np.full((len(answers), depth), -1, dtype=np.int64)
-        for row, answer in enumerate(answers):
-            id_KM[row, : len(answer)] = [hit["id"] for hit in answer]
-        return id_KM

@@ -15,28 +15,24 @@ from numpy.typing import NDArray
 from benchmarks.index import clock
 from benchmarks.index.clock import Answer, Way
 from benchmarks.index.corpus import VECTORS_PER_USER as K
-from benchmarks.index.engines import Bare, bare, level, load_engine
 from benchmarks.index.truth import Ids, remove_ids
 from benchmarks.index.world import CASES, DEPTH, EXCLUDED, N, World, first_distinct, topic_of
 from benchmarks.timing import print_progress
+from multitudes.index.factory import load_index
 from multitudes.index.protocol import Index
 
 IN_FULL, SHARED, ALONE, ALL_DEEP = f"{K} x {DEPTH}", f"{K} x {N} shared", f"1 x {N}", f"{K} x {N}"
 UNSEEN = f"{IN_FULL}, {EXCLUDED:,} excluded"
-BARE = ", bare"  # after the name: the engine's own call
 
 
 def measure(world: str, index: str, engine: str, users: int, rounds: int) -> dict[str, Any]:
-    """Return the figures of requests without a topic, ours and the engine's own."""
-    opened, ours = World.open(Path(world)), load_engine(engine, Path(index))
-    theirs, info = bare(engine, Path(index), opened.item_nD), ours.info()
+    """Return the figures of requests without a topic."""
+    opened, ours = World.open(Path(world)), load_index(Path(index))
     seen = [first_distinct(opened.best_of(user), EXCLUDED) for user in range(users)]
-    ways = {**_ways(opened, ours, seen), **_bare_ways(opened, theirs, info, seen)}
-    timings = clock.time_ways(ways, users, rounds, print_progress(f"{engine}: requests"))
+    timings = clock.time_ways(_ways(opened, ours, seen), users, rounds, print_progress(f"{engine}: requests"))
     wanted = _wanted(opened, seen)
     return {
-        name: clock.figures(timed, [wanted[name.removesuffix(BARE)](user) for user in range(users)])
-        for name, timed in timings.items()
+        name: clock.figures(timed, [wanted[name](user) for user in range(users)]) for name, timed in timings.items()
     }
 
 
@@ -56,27 +52,6 @@ def _ways(world: World, index: Index, seen: list[Ids]) -> dict[str, Way]:
     }
 
 
-def _bare_ways(world: World, theirs: Bare, info: dict[str, Any], seen: list[Ids]) -> dict[str, Way]:
-    """Return the same requests as bare calls, of the effort and with the proposals that ours would make.
-
-    An engine knows one limit for all vectors of a call: the largest.
-    """
-    user_BKD, most = world.user_BKD, int(shared_limits().max())
-
-    def ask(vectors: int, depth: int, excluding: bool = False) -> Way:
-        tuned = level(info, depth)
-        effort, proposals = tuned["effort"], tuned["proposals"]
-        return lambda user: theirs(user_BKD[user, :vectors], effort, proposals, seen[user] if excluding else None)
-
-    return {
-        IN_FULL + BARE: ask(K, DEPTH),
-        UNSEEN + BARE: ask(K, DEPTH, excluding=True),
-        SHARED + BARE: ask(K, most),
-        ALONE + BARE: ask(1, N),
-        ALL_DEEP + BARE: ask(K, N),
-    }
-
-
 def _wanted(world: World, seen: list[Ids]) -> dict[str, Callable[[int], Answer]]:
     """Return for each way the exact answer by user."""
     divided = shared_limits()
@@ -91,7 +66,7 @@ def _wanted(world: World, seen: list[Ids]) -> dict[str, Callable[[int], Answer]]
 
 def measure_topics(world: str, index: str, engine: str, users: int, rounds: int) -> dict[str, Any]:
     """Return the figures of requests within one topic, alone and with the user's best items of it left out."""
-    opened, ours = World.open(Path(world)), load_engine(engine, Path(index))
+    opened, ours = World.open(Path(world)), load_index(Path(index))
     ways: dict[str, Way] = {}
     wanted: dict[str, list[Answer]] = {}
     for case in CASES:

@@ -18,6 +18,7 @@ from multitudes.atomic import write_text
 
 _EXACT_ROWS = 200_000_000  # items compared in all by each way of asking an exact index: it is slow, and hardly varies
 _FEWEST = 20  # requests
+ENGINES = ("exact", "inverted")
 
 # Each part with its rough cost beside the others, by which the time left is told.
 PARTS = {"build": 4, "open": 1, "requests": 4, "topics": 4, "changes": 2, "curve": 4}
