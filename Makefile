@@ -104,6 +104,7 @@ format: $(STAMP)
 
 bench: $(STAMP)
 	$(BIN)/python -m benchmarks
+	$(BIN)/python -m benchmarks.page
 
 # The index at scale, part by part; what is done is not done again. ARGS="--items 100000 …": see --help.
 bench-index: $(STAMP)
@@ -151,12 +152,10 @@ bench-peers: $(STAMP) $(PEERS)
 	$(BIN)/python -m benchmarks.peers.page
 
 # Every page of records/ again, and the tables of docs/results.md, from kept results alone: after a change of how they are shown.
-RESULTS := benchmarks/results
-
 records: $(STAMP)
 	$(BIN)/python -m benchmarks.study_pages
 	$(BIN)/python -m benchmarks.peers.page
-	$(BIN)/python -m benchmarks.page $(RESULTS)/speed.json
+	$(BIN)/python -m benchmarks.page
 	$(BIN)/python -m benchmarks.service.page
 	$(BIN)/python -m benchmarks.index.page
 	$(BIN)/python -m benchmarks.scale.page records/scale.md

@@ -1,7 +1,6 @@
 """``python -m benchmarks [name …] [--out FILE] [--quick]``."""
 
 import argparse
-import time
 from pathlib import Path
 
 from benchmarks.machine import ROOT
@@ -19,8 +18,7 @@ def main() -> None:
     unknown = [name for name in given.names if name not in SUBJECTS]
     if unknown:
         parser.error(f"unknown subject '{unknown[0]}'; known: {', '.join(SUBJECTS)}")
-    stamp = time.strftime("%Y-%m-%dT%H%MZ", time.gmtime())
-    out = given.out or ROOT / "benchmarks" / "results" / f"{'quick-' if given.quick else ''}{stamp}.json"
+    out = given.out or ROOT / "benchmarks" / "results" / ("quick.json" if given.quick else "speed.json")
     run(tuple(given.names or SUBJECTS), out.resolve(), given.quick, given.threads)
 
 

@@ -1,4 +1,4 @@
-"""``python -m benchmarks.page [RESULTS.json …] [--out FILE]``: records/speed.md, from the JSON of runs alone."""
+"""``python -m benchmarks.page [RESULTS.json] [--out FILE]``: records/speed.md, from the JSON of runs alone."""
 
 import argparse
 import json
@@ -8,7 +8,9 @@ from typing import Any
 
 from benchmarks.machine import ROOT
 from benchmarks.markdown import format_number, format_spread, table, wall_and_cpu_cells
+from multitudes.atomic import write_text
 
+RESULTS = ROOT / "benchmarks" / "results" / "speed.json"
 Figures = Mapping[str, Any]
 
 _HEAD = """# Benchmarks
@@ -25,7 +27,7 @@ times by the wall are too long. *CPU* is processor time, of all threads together
 
 
 def page(records: list[dict[str, Any]], source: str) -> str:
-    """Return the page for the records of one run, or of several."""
+    """Return the page for the records."""
     by_name = {record["name"]: record for record in records}
     named = ", ".join(f"{name} {version}" for name, version in records[0]["versions"].items() if version)
     head = _HEAD.format(source=source, versions=named, seeds=records[0]["seeds"][0], **records[0]["machine"])
@@ -83,59 +85,31 @@ def _train(figures: Figures) -> list[str]:
         *table(head, rows),
         "Share of the time of all steps:",
         "",
-        *_parts_table(labels, [run["parts"] for run in runs], lambda share: f"{share:.1%}"),
+        *_parts_table(labels, [run["parts"] for run in runs]),
     ]
 
 
-def _evaluate(figures: Figures) -> list[str]:
-    runs, world = figures["runs"], figures["settings"]
-    rows = [
-        [
-            run["method"],
-            format_number(run["users"]),
-            *wall_and_cpu_cells(run["users_per_s"]),
-            *wall_and_cpu_cells(run["seconds"]),
-        ]
-        for run in runs
-    ]
-    return [
-        f"The default evaluation on a planted world of {world['items']:,} items: the run, its controls, the baselines,"
-        " intervals and samples.",
-        "",
-        *table(["method", "users", "users/s", "users per CPU s", "seconds", "CPU s"], rows),
-        "",
-        "Shares of the time with one thread:",
-        "",
-        *_parts_table([r["method"] for r in runs], [r["parts"] for r in runs], lambda share: f"{share:.1%}"),
-    ]
-
-
-def _parts_table(labels: list[str], parts: list[dict[str, float]], shown: Callable[[float], str]) -> list[str]:
-    """Return a table with a row for each part, the largest first, and a column for each run."""
+def _parts_table(labels: list[str], parts: list[dict[str, float]]) -> list[str]:
+    """Return a table with a row for each part, the largest first, and a column with its share for each run."""
     largest = {name: max(own.get(name, 0.0) for own in parts) for own in parts for name in own}
     names = sorted(largest, key=lambda name: (name == "rest", -largest[name]))
-    return table(["part", *labels], [[n, *(shown(own[n]) if n in own else "" for own in parts)] for n in names])
+    return table(["part", *labels], [[n, *(f"{own[n]:.1%}" if n in own else "" for own in parts)] for n in names])
 
 
 SECTIONS: dict[str, tuple[str, Callable[[Figures], list[str]]]] = {
     "start": ("Start", _start),
     "train": ("Train", _train),
-    "evaluate": ("Evaluate", _evaluate),
 }
 
 
 def main() -> None:
-    """Write the page from a results file, the newest by default."""
+    """Write the page from a results file."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.page", description="Write the page of benchmarks.")
-    parser.add_argument("results", nargs="*", type=Path, help="JSON of runs; default: the newest in benchmarks/results")
+    parser.add_argument("results", nargs="?", type=Path, default=RESULTS, help="JSON of a run")
     parser.add_argument("--out", type=Path, default=ROOT / "records" / "speed.md")
     given = parser.parse_args()
-    files = sorted((ROOT / "benchmarks" / "results").glob("2*.json"))
-    results = given.results or files[-1:] or parser.error("no results yet; measure with: make bench")
-    records = [record for file in results for record in json.loads(file.read_text(encoding="utf-8"))]
-    given.out.write_text(
-        page(records, "` and `".join(f"benchmarks/results/{file.name}" for file in results)), encoding="utf-8"
-    )
+    records = json.loads(given.results.read_text(encoding="utf-8"))
+    write_text(given.out, page(records, f"benchmarks/results/{given.results.name}"))
     print(given.out)
 
 

@@ -16,7 +16,6 @@ from multitudes.atomic import write_text
 SUBJECTS: dict[str, int | None] = {
     "start": None,
     "train": None,
-    "evaluate": None,
 }
 
 

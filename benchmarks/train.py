@@ -10,9 +10,9 @@ from benchmarks import SEED
 from benchmarks.child_process import run_in_child
 from benchmarks.profiling import TimedFunction, profile
 from benchmarks.timing import round_figure, settings, spread, time_calls
-from benchmarks.worlds import prepare_planted
 from multitudes.batches.examples import Examples
-from multitudes.data.planted import PlantedConfig
+from multitudes.data.planted import PlantedConfig, plant, write_world
+from multitudes.data.prepare import PrepareConfig, prepare
 from multitudes.data.prepared import PreparedData
 from multitudes.nn.interests.clustering import Clustering
 from multitudes.nn.methods import Method
@@ -81,9 +81,10 @@ QUICK = Sizes(
 
 def measure(sizes: Sizes, folder: Path, progress: Progress) -> dict[str, Any]:
     """Return figures of each method, with one target per history and with the default settings."""
-    prepared = prepare_planted(
-        folder, PlantedConfig(users=sizes.users, items=sizes.items, events=sizes.events, seed=SEED)
-    )
+    world = PlantedConfig(users=sizes.users, items=sizes.items, events=sizes.events, seed=SEED)
+    write_world(plant(world), folder / "data")
+    # Items without events stay in the vocabulary.
+    prepared = prepare(folder / "data", folder / "prepared", PrepareConfig(split="user", min_item_count=0))
     changes: dict[str, dict[str, Any]] = {
         "one target per history": {
             "model": {"history": sizes.history},

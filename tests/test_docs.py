@@ -82,6 +82,15 @@ def test_the_commands_of_a_page_and_their_options_exist(page: Path):
         assert [option for option in options if f"`{option}`" not in verbs[verb]] == [], f"multitudes {verb}{rest}"
 
 
+@pytest.mark.parametrize("page", [*PAGES, *RECORDS], ids=lambda page: str(page.relative_to(ROOT)))
+def test_a_benchmark_that_a_page_names_is_there_or_has_the_commit_that_has_it(page: Path):
+    text = text_of(page)
+    for found in re.finditer(r"python\s+-m\s+((?:benchmarks|reliability)(?:\.\w+)*)", text):
+        module = ROOT.joinpath(*found[1].split("."))
+        around = text[max(0, found.start() - 500) : found.end() + 200]
+        assert module.is_dir() or module.with_suffix(".py").exists() or "commit" in around, found[1]
+
+
 def test_every_module_that_the_architecture_names_exists():
     page = (ROOT / "ARCHITECTURE.md").read_text()
     named = re.findall(r"`((?:\w+/)*\w+\.py)`", page) + re.findall(r"\b((?:\w+/)+\w+\.py)\b", page)

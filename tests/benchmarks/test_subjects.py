@@ -7,10 +7,8 @@ from benchmarks.machine import ROOT
 from benchmarks.page import SECTIONS, page
 from benchmarks.suite import SUBJECTS
 
-from benchmarks import evaluate, train, worlds
-from multitudes.nn.user_tower_config import UserTowerConfig
+from benchmarks import train
 from multitudes.progress import silent
-from tests.worlds import SMALL_MODEL
 
 
 def bench(*arguments):
@@ -39,13 +37,10 @@ def test_every_subject_has_a_section_of_the_page():
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("shared_exports")
-@pytest.mark.parametrize("subject", [train, evaluate], ids=lambda subject: subject.__name__)
-def test_the_parts_of_every_run_share_its_whole_time(subject, tmp_path, monkeypatch):
-    monkeypatch.setattr(worlds, "UserTowerConfig", lambda: UserTowerConfig.model_validate(SMALL_MODEL))
-    figures = subject.measure(subject.QUICK, tmp_path, silent)
+def test_the_parts_of_a_training_share_its_whole_time(tmp_path):
+    figures = train.measure(train.QUICK, tmp_path, silent)
     assert json.loads(json.dumps(figures, allow_nan=False))["settings"]
-    assert SECTIONS[subject.__name__.removeprefix("benchmarks.")][1](figures)
+    assert SECTIONS["train"][1](figures)
     for run in figures["runs"]:
         assert sum(run["parts"].values()) == pytest.approx(1, abs=0.05), "a thread that reads ahead overlaps a little"
-        assert {watched.part for watched in subject.PARTS} <= set(run["parts"])
+        assert {watched.part for watched in train.PARTS} <= set(run["parts"])
