@@ -18,10 +18,9 @@ def main() -> None:
     parser.add_argument("--width", type=int, default=64, help="of the vectors")
     parser.add_argument("--kinds", nargs="+", default=list(KINDS), choices=KINDS)
     parser.add_argument("--engines", nargs="+", default=list(ENGINES), choices=ENGINES)
-    parser.add_argument("--parts", nargs="+", default=list(PARTS), choices=list(PARTS))
+    parser.add_argument("--parts", nargs="+", default=PARTS, choices=PARTS)
     parser.add_argument("--users", type=int, default=240, help="requests of each kind")
     parser.add_argument("--rounds", type=int, default=3, help="times that every user asks")
-    parser.add_argument("--unrelated", action="store_true", help="a user's vectors are not related: the worst case")
     parser.add_argument("--milvus", metavar="URI", help="measure this server too; its password is in MILVUS_TOKEN")
     parser.add_argument("--again", action="store_true", help="measure the named parts once more")
     parser.add_argument("--work", type=Path, default=ROOT / ".bench-index", help="folder for corpora and indexes; kept")
@@ -38,7 +37,6 @@ def main() -> None:
         tuple(given.parts),
         given.users,
         given.rounds,
-        not given.unrelated,
         given.milvus,
     )
     if given.milvus:

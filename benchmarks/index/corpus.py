@@ -5,8 +5,7 @@ learned vectors, and what an index is sized on. *Clustered*: 2,000 centres and n
 
 The vectors of a user are related, as those of a trained model are: they share what the user is, and differ by interest.
 Latent: the factors of every vector are √r of the user's own and √(1 − r) drawn anew, so their mean cosine is near r.
-Clustered: all lie near a few centres of that user. *Unrelated* vectors are the worst case for an index that answers the
-vectors of a request together: each is drawn as if it were another user's.
+Clustered: all lie near a few centres of that user.
 
 Legend: n items · F factors or centres · D dimensions · B users · K vectors of a user.
 """
@@ -52,17 +51,16 @@ class Corpus(NamedTuple):
             return _add_noise(rng, rng.standard_normal((count, len(basis_FD)), dtype=np.float32) @ basis_FD)
         return _add_noise(rng, basis_FD[rng.integers(len(basis_FD), size=count)])
 
-    def users(self, count: int, group: str, related: bool = True) -> Vectors:
+    def users(self, count: int, group: str) -> Vectors:
         """Return the vectors (B, K, D) of a group of users, none of whom is in another group."""
-        rng, basis_FD = self._stream("users", group, related), self._basis()
+        rng, basis_FD = self._stream("users", group, True), self._basis()
         if self.kind == "latent":
-            share = np.float32(RELATED if related else 0)
+            share = np.float32(RELATED)
             own_BKF = rng.standard_normal((count, VECTORS_PER_USER, len(basis_FD)), dtype=np.float32)
             shared_B1F = rng.standard_normal((count, 1, len(basis_FD)), dtype=np.float32)
             return _add_noise(rng, (np.sqrt(share) * shared_B1F + np.sqrt(1 - share) * own_BKF) @ basis_FD)
-        shape = (count, _CENTRES_PER_USER if related else VECTORS_PER_USER)
-        own_BC, vector = rng.integers(len(basis_FD), size=shape), (count, VECTORS_PER_USER)
-        which_BK = rng.integers(shape[1], size=vector) if related else np.broadcast_to(np.arange(shape[1]), vector)
+        own_BC = rng.integers(len(basis_FD), size=(count, _CENTRES_PER_USER))
+        which_BK = rng.integers(_CENTRES_PER_USER, size=(count, VECTORS_PER_USER))
         return _add_noise(rng, basis_FD[np.take_along_axis(own_BC, which_BK, axis=1)])
 
     def _basis(self) -> Vectors:

@@ -14,13 +14,12 @@ class Corpus(NamedTuple):
 
     items: int
     kind: str
-    related: bool
     world: Mapping[str, Any]
     engines: dict[str, Parts]
 
     def __str__(self) -> str:
         """Name it."""
-        return f"{self.items:,} {self.kind} vectors" + ("" if self.related else ", those of a user unrelated")
+        return f"{self.items:,} {self.kind} vectors"
 
 
 def corpora(records: Iterable[Record]) -> list[Corpus]:
@@ -28,8 +27,8 @@ def corpora(records: Iterable[Record]) -> list[Corpus]:
     found: dict[tuple[Any, ...], Corpus] = {}
     for record in sorted(records, key=lambda record: _ORDER.index(record["step"]["engine"])):
         step = record["step"]
-        key = (step["items"], step["kind"] == "clustered", not step["related"], step["width"])
-        corpus = found.setdefault(key, Corpus(step["items"], step["kind"], step["related"], {}, {}))
+        key = (step["items"], step["kind"] == "clustered", step["width"])
+        corpus = found.setdefault(key, Corpus(step["items"], step["kind"], {}, {}))
         if step["part"] == WORLD:
             found[key] = corpus._replace(world=record)
             continue

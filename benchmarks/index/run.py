@@ -2,7 +2,6 @@
 
 import json
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,9 +19,7 @@ _EXACT_ROWS = 200_000_000  # items compared in all by each way of asking an exac
 _FEWEST = 20  # requests
 ENGINES = ("exact", "inverted")
 
-# Each part with its rough cost beside the others, by which the time left is told.
-PARTS = {"build": 4, "open": 1, "requests": 4, "topics": 4, "changes": 2, "curve": 4}
-_WORLD_COST = 6
+PARTS = ("build", "open", "requests", "topics", "changes", "curve")
 _MEASURED = {"exact": tuple(part for part in PARTS if part != "curve"), remote.ENGINE: remote.PARTS}
 
 
@@ -36,7 +33,6 @@ class Plan(NamedTuple):
     parts: tuple[str, ...]
     users: int
     rounds: int
-    related: bool
     milvus: str | None = None  # where a server is
 
 
@@ -46,32 +42,24 @@ class Step(NamedTuple):
     kind: Kind
     items: int
     width: int
-    related: bool
     engine: str
     part: str
 
     @property
     def corpus(self) -> str:
         """Name of the corpus's folder."""
-        return f"{self.kind}-{self.items}x{self.width}" + ("" if self.related else "-unrelated")
-
-    @property
-    def cost(self) -> int:
-        """How long it takes, in no unit."""
-        return self.items * (_WORLD_COST if self.part == WORLD else PARTS[self.part])
+        return f"{self.kind}-{self.items}x{self.width}"
 
     def __str__(self) -> str:
         """Say it in words."""
-        return " ".join(
-            [f"{self.items:,}", self.kind, *([] if self.related else ["unrelated"]), self.engine, self.part]
-        )
+        return f"{self.items:,} {self.kind} {self.engine} {self.part}"
 
 
 def steps(plan: Plan) -> Iterator[Step]:
     """Return every step, in the order in which they need each other."""
     for items in plan.items:
         for kind in plan.kinds:
-            of = (kind, items, plan.width, plan.related)
+            of = (kind, items, plan.width)
             yield Step(*of, "", WORLD)
             for engine in (*plan.engines, *([remote.ENGINE] if plan.milvus else [])):
                 parts = [
@@ -91,13 +79,10 @@ def run(plan: Plan, work: Path, out: Path, again: bool = False) -> None:
     """
     records = read(out)
     todo = _pending_steps(plan, records, work, again)
-    began, spent, total = time.time(), 0, sum(step.cost for step in todo)
-    for number, step in enumerate(todo):
-        left = f", about {(time.time() - began) * (total - spent) / spent / 60:.0f} min left" if spent else ""
-        print(f"part {number + 1} of {len(todo)}: {step}{left}", file=sys.stderr, flush=True)
+    for number, step in enumerate(todo, 1):
+        print(f"part {number} of {len(todo)}: {step}", file=sys.stderr, flush=True)
         records = [record for record in records if record["step"] != step._asdict()] + [measure_step(step, plan, work)]
         write_text(out, json.dumps(records, indent=1, allow_nan=False) + "\n")
-        spent += step.cost
 
 
 def read(out: Path) -> list[Record]:
@@ -159,7 +144,7 @@ def _call(step: Step, plan: Plan, work: Path) -> tuple[Callable[..., Any], dict[
     """Return the function of a step and its arguments."""
     folder, sizes = work / step.corpus, _settings(step, plan)
     if step.part == WORLD:
-        of = {"kind": step.kind, "items": step.items, "width": step.width, "related": step.related}
+        of = {"kind": step.kind, "items": step.items, "width": step.width}
         return world.make, {"folder": str(folder), **of, **sizes}
     where = {"world": str(folder), "index": str(folder / step.engine), "engine": step.engine}
     if step.part == "changes":

@@ -92,13 +92,13 @@ def first_distinct(id_KM: Ids, count: int) -> Ids:
     return by_rank[np.sort(np.unique(by_rank, return_index=True)[1])][:count]
 
 
-def make(folder: str, kind: Kind, items: int, width: int, users: int, related: bool) -> dict[str, Any]:
+def make(folder: str, kind: Kind, items: int, width: int, users: int) -> dict[str, Any]:
     """Make the world and return what is to be known of it. Called in a process of its own."""
     path, corpus = Path(folder), Corpus(kind, items, width)
     path.mkdir(parents=True, exist_ok=True)
-    item_nD, user_BKD = _write_items(path / "items.npy", corpus), corpus.users(users, "asked", related)
+    item_nD, user_BKD = _write_items(path / "items.npy", corpus), corpus.users(users, "asked")
     np.save(path / "users.npy", user_BKD)
-    np.save(path / "tuning.npy", corpus.users(TUNING_USERS, "tuning", related).reshape(-1, width))
+    np.save(path / "tuning.npy", corpus.users(TUNING_USERS, "tuning").reshape(-1, width))
     query_QD = user_BKD.reshape(-1, width)
     np.save(path / "best.npy", best(query_QD, item_nD, N + EXCLUDED, print_progress("exact answers")))
     lists = _topic_rows(corpus, item_nD)

@@ -14,7 +14,7 @@ from benchmarks.index.run import PARTS, Plan, run
 def records(tmp_path_factory):
     """Every part of two engines on a tiny corpus, without a process for each."""
     folder = tmp_path_factory.mktemp("bench")
-    plan = Plan(KINDS[:1], (1_500,), 8, ("exact", "inverted"), tuple(PARTS), 4, 1, related=True)
+    plan = Plan(KINDS[:1], (1_500,), 8, ("exact", "inverted"), PARTS, 4, 1)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(run_module, "run_in_child", lambda f, _, **arguments: ChildResult(f(**arguments), 1.0, 1.0, 10.0))
         run(plan, folder / "work", folder / "index.json")
