@@ -44,6 +44,7 @@ CLAIMS = (
     Claim("the whole against one vector", "joint", "single", "+1.09"),
     Claim("the list that training chooses, not the whole history alone", "joint", "one_vector", ""),
     Claim("several vectors against one, both calibrated", "calibrated", "single_calibrated", ""),
+    Claim("the same, one model", "calibrated", "one_vector_calibrated", ""),
     Claim("calibrated, not fused alone", "calibrated", "uncalibrated", ""),
     Claim("interests against random parts of the history", "calibrated", "random", ""),
     Claim("one vector calibrated, not as it is", "single_calibrated", "single", ""),

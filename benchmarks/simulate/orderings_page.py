@@ -1,4 +1,7 @@
-"""``python -m benchmarks.simulate.orderings_page``: docs/paper-online.md, from the record of simulated experiments."""
+"""``python -m benchmarks.simulate.orderings_page``: what simulated experiments showed, from their record.
+
+docs/paper-online.md has what a reader asks for first, records/paper-online.md the same of every world.
+"""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -10,7 +13,7 @@ from benchmarks.markdown import table
 from benchmarks.simulate.orderings import CLAIMS, DEFAULT, RESULTS, Claim
 from multitudes.atomic import write_text
 
-PAGE = ROOT / "docs" / "paper-online.md"
+PAGE, RECORD = ROOT / "docs" / "paper-online.md", ROOT / "records" / "paper-online.md"
 _WORDS = Path(__file__).with_name("words.md")
 _HEAD = """# The paper's online test, in a simulated world
 
@@ -18,35 +21,57 @@ Written by `python -m benchmarks.simulate.orderings_page` from `benchmarks/resul
 `python -m benchmarks.simulate.orderings` writes; do not edit.
 
 """
+_RECORD_HEAD = """# Arms of the simulated experiments, world by world
+
+Written by `python -m benchmarks.simulate.orderings_page` from `benchmarks/results/orderings.json`;
+[docs/paper-online.md](../docs/paper-online.md) says what it means. In percent of the control, with an interval of 95 %.
+
+"""
 _EVERYBODY = "everybody"
 
 
 def page(record: Mapping[str, Any]) -> str:
     """Return the page."""
-    return _HEAD + _WORDS.read_text(encoding="utf-8") + "\n" + "\n".join(tables(record)).rstrip() + "\n"
+    return _HEAD + _WORDS.read_text(encoding="utf-8") + "\n" + "\n".join(_summary(record["worlds"])).rstrip() + "\n"
 
 
-def tables(record: Mapping[str, Any]) -> Iterator[str]:
-    """Yield the lines of the tables: arms by worlds, and for each world its claims."""
-    worlds = record["worlds"]
+def record_page(record: Mapping[str, Any]) -> str:
+    """Return the page of every world."""
+    return _RECORD_HEAD + "\n".join(_details(record["worlds"])).rstrip() + "\n"
+
+
+def _summary(worlds: Mapping[str, Any]) -> Iterator[str]:
     yield from ("## Today's list", "")
     yield "In percent of the control, whose number per user is given, with an interval of 95 %."
     yield ""
     for name, world in worlds.items():
         yield f"* *{name}*: {_sizes(world)}."
     yield ""
-    arms = list(dict.fromkeys(arm for world in worlds.values() for arm in world["arms"]))
-    for title, cell in (("saves in the feed", "feed_saves"), ("topics taken up", "adopted_topics")):
-        yield from table(
-            [title, *worlds], ([f"`{arm}`", *(_lift(w, arm, cell) for w in worlds.values())] for arm in arms)
-        )
+    yield from _lifts("saves in the feed", "feed_saves", worlds)
+    if DEFAULT in worlds:
+        yield from _claims(DEFAULT, worlds[DEFAULT])
+
+
+def _details(worlds: Mapping[str, Any]) -> Iterator[str]:
+    yield from _lifts("topics taken up", "adopted_topics", worlds)
     yield "Share of a user's true tastes, by weight, that a visit shows, in percent:"
     yield ""
-    yield from table(["tastes", *worlds], ([f"`{arm}`", *(_tastes(w, arm) for w in worlds.values())] for arm in arms))
+    yield from table(
+        ["tastes", *worlds], ([f"`{arm}`", *(_tastes(w, arm) for w in worlds.values())] for arm in _arms(worlds))
+    )
     for name, world in worlds.items():
         yield from _claims(name, world)
     if DEFAULT in worlds:
         yield from _spread(worlds[DEFAULT])
+
+
+def _arms(worlds: Mapping[str, Any]) -> list[str]:
+    return list(dict.fromkeys(arm for world in worlds.values() for arm in world["arms"]))
+
+
+def _lifts(title: str, metric: str, worlds: Mapping[str, Any]) -> Iterator[str]:
+    rows = ([f"`{arm}`", *(_lift(world, arm, metric) for world in worlds.values())] for arm in _arms(worlds))
+    yield from table([title, *worlds], rows)
 
 
 def _sizes(world: Mapping[str, Any]) -> str:
@@ -116,4 +141,6 @@ def _key(claim: Claim) -> str:
 
 
 if __name__ == "__main__":
-    write_text(PAGE, page(json.loads(RESULTS.read_text(encoding="utf-8"))))
+    kept = json.loads(RESULTS.read_text(encoding="utf-8"))
+    write_text(PAGE, page(kept))
+    write_text(RECORD, record_page(kept))
