@@ -77,7 +77,7 @@ def _write(stage: Path, seed: int, world: World) -> None:
     counts = {"users": world.users, "items": world.items, "topics": world.topics}
     write_release(
         stage,
-        manifest(counts=counts, new_items=None),
+        manifest(counts=counts, new_items={"vectors": "run"}),
         arrays,
         LiveIndex(ExactIndex.build(np.arange(1, world.items + 1), vectors_ID, topics)),
         pl.Series(range(1, world.users + 1)),

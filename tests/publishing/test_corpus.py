@@ -15,6 +15,7 @@ from multitudes.pinnersage.clustering import PinnerSageConfig
 from multitudes.pinnersage.run import PinnerSageRun
 from multitudes.publishing.publish import publish
 from multitudes.release import delta_log
+from multitudes.release.manifest import NO_NEW_ITEMS
 from multitudes.release.release import Release
 from multitudes.release.store import ReleaseStore
 from multitudes.retrieval import rollback as rollback_module
@@ -142,7 +143,7 @@ def test_a_run_that_cannot_make_their_vectors_keeps_the_items_for_one_that_can(
     run: PinnerSageRun, changed: Path, monkeypatch: pytest.MonkeyPatch
 ):
     with monkeypatch.context() as patched:
-        patched.setattr("multitudes.publishing.publish.new_item_settings", lambda _: None)
+        patched.setattr("multitudes.publishing.publish.new_item_settings", lambda _: NO_NEW_ITEMS)
         done = publish(run.path, changed)
     assert (done.carried_items, done.waiting_items, done.removed_items) == (0, 2, 2)
     assert not set(NEW) & recommended(changed)

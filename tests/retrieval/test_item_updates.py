@@ -318,16 +318,9 @@ def test_a_removal_that_cannot_be_is_refused_and_nothing_is_removed(
     assert len(Release.open(releases).index) == 19
 
 
-@pytest.mark.parametrize(
-    ("new_items", "message"),
-    [
-        (None, "made by a version that accepted no new items|older version"),
-        ({"vectors": "run"}, "come from another run"),
-    ],
-)
-def test_a_release_that_cannot_take_items_says_so(new_items, message: str, tmp_path: Path):
-    publish_small(tmp_path / "releases", new_items=new_items)
-    with pytest.raises((ArtefactError, UsageError), match=message):
+def test_a_release_that_cannot_take_items_says_so(tmp_path: Path):
+    publish_small(tmp_path / "releases", new_items={"vectors": "run"})
+    with pytest.raises(UsageError, match="come from another run"):
         add_items(tmp_path / "releases", table(tmp_path))
     assert remove_items(tmp_path / "releases", ids(tmp_path, 101)).removed == 1, "but it lets items go"
 

@@ -116,13 +116,13 @@ class Corpus(NamedTuple):
     indexed: NDArray[np.int64]  # numbers of the items that can be retrieved, ascending
 
 
-def build_corpus(run: Run, carried: CarriedItems, new_items: NewItems | None, tower: Session | None) -> Corpus:
+def build_corpus(run: Run, carried: CarriedItems, new_items: NewItems, tower: Session | None) -> Corpus:
     """Collect the items of a release. Carried items that have no vector are left out.
 
     Args:
         run: the run.
         carried: items that are carried over, and items that stay removed.
-        new_items: how carried items get their vectors; None: they get none.
+        new_items: how carried items get their vectors.
         tower: the item tower, if it computes them.
 
     Returns:
@@ -132,7 +132,7 @@ def build_corpus(run: Run, carried: CarriedItems, new_items: NewItems | None, to
     input_JD, vector_JD, names = run.item_inputs(), run.item_vectors(), prepared.items
     offset, topic, usable_J = prepared.item_topic_offset, prepared.item_topic, usable_items(prepared)
     number_m: NDArray[np.int64] = np.zeros(0, dtype=np.int64)
-    if new_items is not None and carried.items.height:
+    if carried.items.height:
         items, topics, vectors = _carried_vectors(prepared, carried.items, new_items, tower)
         number_m = np.arange(prepared.n_items + 1, prepared.n_items + 1 + items.height)
         input_JD = np.concatenate([input_JD, vectors.input_ND])

@@ -188,8 +188,8 @@ def _sample_users(run: Run, conditions: int) -> _CheckSample:
 def _build_release_corpus(run: Run, stage: Path, carried: CarriedItems) -> Corpus:
     """Return the items of the release, whose towers are in ``stage``."""
     settings = new_item_settings(run)
-    if settings is None or settings.vectors in ("run", "linear"):
-        return build_corpus(run, carried._replace(items=carried.items.clear()), None, None)
+    if settings.vectors in ("run", "linear"):
+        return build_corpus(run, carried._replace(items=carried.items.clear()), settings, None)
     tower = open_tower(stage / ITEM_TOWER) if settings.vectors == "tower" and carried.items.height else None
     return build_corpus(run, carried, settings, tower)
 

@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 
-from multitudes.data.prepared import PreparedData
 from multitudes.index.item_table import select_topics
 from multitudes.linear.followed import FollowedRun
 from multitudes.linear.run import LinearRun
@@ -60,8 +59,8 @@ def item_tower_difference(run: Run, stage: Path) -> float:
     return max(differences)
 
 
-def new_item_settings(run: Run) -> NewItems | None:
-    """Return the settings by which items that are added later get their vectors; None if the data has none."""
+def new_item_settings(run: Run) -> NewItems:
+    """Return the settings by which items that are added later get their vectors."""
     prepared = run.prepared
     width = 0 if prepared.item_embedding is None else int(prepared.item_embedding.shape[1])
     if isinstance(run, (LinearRun, FollowedRun)):
@@ -70,17 +69,10 @@ def new_item_settings(run: Run) -> NewItems | None:
         if run.config.model.vectors is not None:
             return NewItems(vectors="run")
         return NewItems(vectors="embedding", content_width=width)
-    encoding = _item_encoding(prepared)
-    if encoding is None:
-        return None
     rank = 0 if run.linear is None else run.linear.rank
-    return NewItems(vectors="tower", encoding=tuple(encoding), content_width=width, linear_rank=rank)
-
-
-def _item_encoding(prepared: PreparedData) -> list[dict[str, Any]] | None:
-    """Return the encoding of feature columns; None if the data was prepared by a version that did not record it."""
-    encoding: list[dict[str, Any]] | None = prepared.manifest.get("item_encoding")
-    return [] if encoding is None and not prepared.item_feature.shape[1] else encoding
+    return NewItems(
+        vectors="tower", encoding=tuple(prepared.manifest["item_encoding"]), content_width=width, linear_rank=rank
+    )
 
 
 def pinnersage_settings(run: Run) -> dict[str, Any] | None:

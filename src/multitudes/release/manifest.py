@@ -40,6 +40,9 @@ class NewItems(Config):
     )
 
 
+NO_NEW_ITEMS: Final = NewItems(vectors="run")  # of a release in memory
+
+
 class Manifest(Config):
     """The description of a release. It is written last, so a folder without it is not a release."""
 
@@ -71,7 +74,7 @@ class Manifest(Config):
     positive_actions: tuple[str, ...] = Field(
         (), description="Actions whose items are own items: of the sum, of the tastes, and of repeats."
     )
-    new_items: NewItems | None = Field(None, description="None: published by a version that accepts no new items.")
+    new_items: NewItems = Field(NO_NEW_ITEMS, description="How an item that is added later gets its vector.")
     files: dict[str, FileEntry] = Field(default_factory=dict)
 
 

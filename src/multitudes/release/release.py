@@ -230,8 +230,7 @@ class Release:
         topics, _ = topic_numbers(items["topics"].to_list(), self.topic_number)
         offset, flat = replace_ragged_rows(self.item_topic_offset, self.item_topic, number_m, topics)
         usable_I = extend_column(self.item_usable, number_m)
-        settings = self.manifest.new_items
-        usable_I[number_m] = has_features(items, topics, settings.content_width if settings else 0)
+        usable_I[number_m] = has_features(items, topics, self.manifest.new_items.content_width)
         taste_I = extend_column(self.item_taste, number_m)
         taste_I[number_m] = nearest_tastes(net.vectors()[row_m], self.taste_centre)
         names = zip(number_m.tolist(), items.select("item_id", "title").rows(), strict=True)
@@ -378,12 +377,11 @@ def _array_types(manifest: Manifest) -> dict[str, type[np.generic]]:
 def _required_files(manifest: Manifest) -> list[str]:
     """Return the files that a release has in any case, beside those of its index."""
     needs_tower = manifest.pinnersage is None and manifest.linear is None and manifest.method != FOLLOWED
-    adds_by_tower = manifest.new_items is not None and manifest.new_items.vectors == "tower"
     return [
         *(f"{name}.npy" for name in _array_types(manifest)),
         *("users.parquet", "items.parquet", "topics.parquet", "index/index.json"),
         *([USER_TOWER] if needs_tower else []),
-        *([ITEM_TOWER] if adds_by_tower else []),
+        *([ITEM_TOWER] if manifest.new_items.vectors == "tower" else []),
     ]
 
 

@@ -197,9 +197,7 @@ def _check_items(folder: Path, manifest: Manifest) -> list[Finding]:
         "run": "new items cannot be added: the vectors come from another run",
         "linear": "new items cannot be added: the vectors come from the users of the training data",
     }
-    vectors = (
-        descriptions[manifest.new_items.vectors] if manifest.new_items else "new items cannot be added: publish again"
-    )
+    vectors = descriptions[manifest.new_items.vectors]
     file = delta_log.delta_log_file(folder)
     try:
         before = net_delta(delta_log.read_deltas(folder / CARRIED_LOG, CARRIED_OWNER).deltas)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from multitudes.data.features import apply_encoding, unreadable_columns
 from multitudes.data.items_file import read_item_ids, read_items
-from multitudes.errors import ArtefactError, DataError, UsageError
+from multitudes.errors import DataError, UsageError
 from multitudes.index.item_table import are_valid_vectors, l2_normalize
 from multitudes.index.protocol import Topics, find_rows
 from multitudes.progress import Progress, silent
@@ -150,15 +150,9 @@ def new_item_settings(release: Release) -> NewItems:
     """Return the settings by which new items get their vectors.
 
     Raises:
-        ArtefactError: the release is too old to accept new items.
-        UsageError: the vectors come from another run.
+        UsageError: the vectors come from another run, or from the users of the training data.
     """
     settings = release.manifest.new_items
-    if settings is None:
-        raise ArtefactError(
-            f"{release.path}: it, or the data of its run, was made by a version that accepted no new items; publish"
-            " again, and if that does not help, prepare and train again"
-        )
     if settings.vectors == "run":
         raise UsageError(
             f"{release.path}: its item vectors come from another run, so a new item has none; publish again when that"

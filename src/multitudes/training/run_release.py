@@ -18,7 +18,7 @@ from multitudes.index.protocol import Index
 from multitudes.index.tastes import cluster_items, nearest_tastes
 from multitudes.linear.history import LinearHistory
 from multitudes.linear.popularity import user_counts
-from multitudes.release.manifest import Manifest, NewItems
+from multitudes.release.manifest import NO_NEW_ITEMS, Manifest, NewItems
 from multitudes.release.onnx_session import Session
 from multitudes.release.release import Release
 from multitudes.repeats.fit import fit_repeats, repeat_rates
@@ -78,7 +78,7 @@ def release_manifest(
     repeats: RepeatModel | None,
     items: int,
     *,
-    new_items: NewItems | None = None,
+    new_items: NewItems = NO_NEW_ITEMS,
     pinnersage: dict[str, Any] | None = None,
 ) -> Manifest:
     """Return the description of a release.
@@ -90,7 +90,7 @@ def release_manifest(
         index: of the release.
         repeats: the repeat model; None: there is none.
         items: number of items.
-        new_items: how items that are added later get their vectors; None: they get none.
+        new_items: how items that are added later get their vectors.
         pinnersage: settings of the clustering; None: a tower or sums make the user vectors.
     """
     prepared = run.prepared
