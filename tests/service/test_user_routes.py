@@ -154,3 +154,8 @@ def test_any_name_is_a_user(name, call, deps):
     call("PUT", f"/v1/users/{path_segment(name)}", json={"followed_topics": ["Drama"]})
     assert deps.states.follows == {(str, name): ("Drama",)}
     assert call("GET", f"/v1/users/{path_segment(name)}").json()["user_id"] == name
+
+
+def test_a_number_is_no_user_where_names_are_texts(call):
+    status, _, message = refusal(call("GET", "/v1/users/42"))
+    assert (status, "texts" in message) == (422, True)
