@@ -14,8 +14,6 @@ pytest.importorskip("hatchling", reason="builds the wheel; it is in the extra [d
 from hatchling.builders.sdist import SdistBuilder
 from hatchling.builders.wheel import WheelBuilder
 
-from multitudes.errors import MissingError
-
 ROOT = Path(__file__).parents[1]
 SAMPLE = "multitudes/data/samples/movielens-small"
 
@@ -112,5 +110,7 @@ def test_every_object_that_an_entry_point_of_an_add_on_names_exists(add_on):
         for name, value in values.items():
             try:
                 assert EntryPoint(name, value, "").load()
-            except MissingError as error:
+            except ModuleNotFoundError as error:
+                if str(error.name).startswith("multitudes"):
+                    raise
                 pytest.skip(str(error))  # its client library is in an environment of its own
