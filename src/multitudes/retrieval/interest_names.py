@@ -1,11 +1,12 @@
 """Names of interests for people: the topic of an explicit one, what sets an implicit one apart.
 
-Legend: B users · T topics · L history · K vectors · E events that belong to an interest · P interests with an event.
+Legend: B users · T topics · L history · K vectors · E events that belong to an interest · P interests of all users.
 """
 
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -91,8 +92,7 @@ class InterestNamer:
         if len(user_E):
             item_E = item_BL[user_E, position_E]
             pair_E = user_E * width + vectors.assignment_BL[user_E, position_E]
-            pair_P, first_P = np.unique(pair_E, return_index=True)
-            newest = dict(zip(pair_P.tolist(), item_E[first_P].tolist(), strict=True))
+            newest = dict(zip(pair_E[::-1].tolist(), item_E[::-1].tolist(), strict=True))  # the last of a pair stays
             typical = self._typical_topics_by_interest(pair_E, item_E, vectors.mask_BK.size, width)
         names: list[str | None] = [None] * vectors.mask_BK.size
         topic = vectors.topic_BK.ravel().tolist()
@@ -141,6 +141,7 @@ class InterestNamer:
         return "without items" if newest is None else f"like {self.items.label(newest)}"
 
 
+@lru_cache(maxsize=4096)  # most names of all answers are equal
 def _topics_of(name: str | None) -> frozenset[str]:
     """Return the topics of a name: two names with the same ones are alike."""
     return frozenset(() if name is None else name.split(_SEPARATOR))

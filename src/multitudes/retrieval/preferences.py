@@ -70,8 +70,9 @@ def draw_conditions(
     drawn, first_BF = min(columns, config.topics_per_request), None
     if any(one.muted_topics or one.boosted_topics for one in preferences):
         follow_BF, first_BF = _apply_preferences(follow_BF, preferences)
-    topic_BC = draw_topics(follow_BF, drawn, user_B, request_ids, first_BF)
-    return np.pad(topic_BC, ((0, 0), (0, columns - drawn)))
+    topic_BC = np.zeros((len(follow_BF), columns), dtype=np.int64)
+    topic_BC[:, :drawn] = draw_topics(follow_BF, drawn, user_B, request_ids, first_BF)
+    return topic_BC
 
 
 def _apply_preferences(
