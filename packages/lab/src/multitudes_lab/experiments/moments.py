@@ -5,7 +5,7 @@ Legend: B users · V variables of a metric: the numerator, the denominator (1 if
 All later steps work on moments alone, so a hundred million rows cost as little as ten.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -13,7 +13,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from multitudes.data.duck import DuckDBEngine
-from multitudes_lab.experiments.config import Metric
 
 Vector = NDArray[np.float64]
 
@@ -58,21 +57,6 @@ class Variables(NamedTuple):
     def _column_sql(self, column: str) -> str:
         sql = f"CAST(coalesce({column}, 0) AS DOUBLE)"
         return f"least({sql}, {self.caps[column]!r})" if column in self.caps else sql
-
-
-def metric_variables(metric: Metric, names: Sequence[str], n_covariates: int, *, before: bool) -> Variables:
-    """Return the variables of ``metric`` over a relation with columns after_j, before_j and covariate_k.
-
-    Args:
-        metric: the metric.
-        names: the summed metrics, in the order of j.
-        n_covariates: number of columns covariate_k, which serve every metric.
-        before: use the same sums before the exposure as covariates (CUPED).
-    """
-    columns = [names.index(term) for term in metric.terms]
-    before_exposure = [f"before_{j}" for j in columns] if before else []
-    from_table = [f"covariate_{k}" for k in range(n_covariates)]
-    return Variables(tuple(f"after_{j}" for j in columns), (*before_exposure, *from_table))
 
 
 def group_moments(connection: DuckDBEngine, relation: str, variables: Variables) -> dict[Group, Moments]:

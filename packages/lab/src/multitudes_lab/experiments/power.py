@@ -14,8 +14,8 @@ from multitudes_lab.experiments import confidence_sequence
 from multitudes_lab.experiments.confidence_sequence import LEVEL
 from multitudes_lab.experiments.config import ReadoutConfig
 from multitudes_lab.experiments.lift import cuped_coefficients, delta_gradient, ratio_estimate
-from multitudes_lab.experiments.moments import Moments, group_moments, metric_variables
-from multitudes_lab.experiments.users import experiment_engine, load_users, winsorise
+from multitudes_lab.experiments.moments import Moments
+from multitudes_lab.experiments.users import experiment_engine, load_users, metric_moments
 
 POWER = 0.8
 _MAX_USERS = 10**12  # per arm; more than there are people
@@ -75,10 +75,8 @@ def read_metric_baseline(
     """
     with experiment_engine(config) as connection:
         users = load_users(connection, exposures, outcomes, config, progress)
-        before = config.cuped and users.sums.covariate_s > 0
-        variables = metric_variables(users.metrics[0], users.names, 0, before=before)
-        variables, _ = winsorise(connection, "total", variables, config.winsorise)
-        return metric_baseline(group_moments(connection, "total", variables)[None, None])
+        groups, _ = metric_moments(connection, "total", users, users.metrics[0], config)
+        return metric_baseline(groups[None, None])
 
 
 def minimum_detectable_effect(

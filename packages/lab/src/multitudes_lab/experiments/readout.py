@@ -18,7 +18,7 @@ from multitudes_lab.experiments.assignment import (
 from multitudes_lab.experiments.comparison import Comparison, compare_family
 from multitudes_lab.experiments.config import Metric, ReadoutConfig
 from multitudes_lab.experiments.lift import Lift, UndefinedLift, estimate_lift
-from multitudes_lab.experiments.moments import Group, Moments, Variables, group_moments, metric_variables
+from multitudes_lab.experiments.moments import Group, Moments
 from multitudes_lab.experiments.outcomes import period_days
 from multitudes_lab.experiments.users import (
     LOAD_STEPS,
@@ -26,8 +26,8 @@ from multitudes_lab.experiments.users import (
     WinsorisedSum,
     experiment_engine,
     load_users,
+    metric_moments,
     period_relation,
-    winsorise,
 )
 
 ALL_USERS = "everybody"
@@ -135,18 +135,16 @@ def _measure(
     for done, metric in enumerate(users.metrics):
         name = metric.name
         progress(LOAD_STEPS + done, LOAD_STEPS + len(users.metrics), name)
-        variables, capped = winsorise(connection, "total", _variables(users, metric, config), config.winsorise)
+        groups, capped = metric_moments(connection, "total", users, metric, config)
         measured.winsorised[name] = [one._replace(of=_column_label(users, one.of)) for one in capped]
         measured.covariates[name] = _covariate_labels(users, config, metric)
-        groups = group_moments(connection, "total", variables)
         for arm in arms:
             measured.all_users[ALL_USERS, name, arm] = _group_lift(groups, control, arm)
             for cohort in users.exposures.cohorts:
                 measured.cohorts[cohort, name, arm] = _group_lift(groups, control, arm, cohort)
         for period in users.sums.periods:
             relation = period_relation(period, users.names, users.scan.last)
-            variables, _ = winsorise(connection, relation, _variables(users, metric, config), config.winsorise)
-            groups = group_moments(connection, relation, variables)
+            groups, _ = metric_moments(connection, relation, users, metric, config)
             for arm in arms if groups[None, None].n else ():
                 measured.days[period_days(period), name, arm] = _group_lift(groups, control, arm)
     return measured
@@ -156,11 +154,6 @@ def _group_lift(
     groups: Mapping[Group, Moments], control: str, arm: str, cohort: str | None = None
 ) -> Lift | UndefinedLift:
     return estimate_lift(groups.get((control, cohort)), groups.get((arm, cohort)))
-
-
-def _variables(users: Users, metric: Metric, config: ReadoutConfig) -> Variables:
-    before = config.cuped and users.sums.covariate_s > 0
-    return metric_variables(metric, users.names, len(config.covariates), before=before)
 
 
 def _covariate_labels(users: Users, config: ReadoutConfig, metric: Metric) -> list[str]:

@@ -23,7 +23,7 @@ from multitudes.progress import Progress, silent
 from multitudes_lab.experiments import exposures, outcomes
 from multitudes_lab.experiments.config import Metric, ReadoutConfig, parse_metric
 from multitudes_lab.experiments.exposures import Exposures
-from multitudes_lab.experiments.moments import Variables
+from multitudes_lab.experiments.moments import Group, Moments, Variables, group_moments
 from multitudes_lab.experiments.outcomes import BEFORE, OutcomeScan, PeriodSums
 
 _ADVICE = Advice("raise --memory-limit", "free some, or set TMPDIR to a folder on a larger disk")
@@ -124,20 +124,30 @@ def period_relation(period: int, names: tuple[str, ...], last: int) -> str:
         WHERE total.time + {end * DAY_S} <= {last + 1})"""
 
 
-def winsorise(
-    connection: DuckDBEngine, relation: str, variables: Variables, quantile: float | None
-) -> tuple[Variables, list[WinsorisedSum]]:
-    """Cap the variables at a quantile over all users.
+def metric_moments(
+    connection: DuckDBEngine, relation: str, users: Users, metric: Metric, config: ReadoutConfig
+) -> tuple[dict[Group, Moments], list[WinsorisedSum]]:
+    """Return the moments of a metric by group of users, and its sums that were winsorised.
 
     Args:
         connection: the engine.
-        relation: SQL of the users.
-        variables: the variables; covariates from the exposures table are not capped.
-        quantile: the quantile; None: cap nothing.
-
-    Returns:
-        The variables with their caps, and what was capped.
+        relation: SQL of the users, with the columns of ``total``.
+        users: the facts about ``total``.
+        metric: the metric.
+        config: whether the sums before the exposure are covariates (CUPED), and the quantile of the caps.
     """
+    columns = [users.names.index(term) for term in metric.terms]
+    before = [f"before_{j}" for j in columns] if config.cuped and users.sums.covariate_s > 0 else []
+    given = [f"covariate_{k}" for k in range(len(config.covariates))]
+    variables = Variables(tuple(f"after_{j}" for j in columns), (*before, *given))
+    variables, capped = _winsorise(connection, relation, variables, config.winsorise)
+    return group_moments(connection, relation, variables), capped
+
+
+def _winsorise(
+    connection: DuckDBEngine, relation: str, variables: Variables, quantile: float | None
+) -> tuple[Variables, list[WinsorisedSum]]:
+    """Cap the variables at a quantile over all users; covariates from the exposures table are not capped."""
     columns = [column for column in (*variables.outcome, *variables.covariates) if not column.startswith("covariate_")]
     if quantile is None or not columns or not query_value(connection, f"SELECT count(*) FROM {relation}"):
         return variables, []
