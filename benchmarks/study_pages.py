@@ -21,6 +21,7 @@ PAGE = ROOT / "docs" / "results.md"
 DEFAULT = "coverage"  # the study of today's default
 STUDIES = {
     "coverage": DEFAULT,
+    "coverage-test": "coverage/test",
     "linear": "linear",
     "linear-test": "linear/test",
     "interests": "interests",

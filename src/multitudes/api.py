@@ -280,7 +280,10 @@ class Candidate(NamedTuple):
     interest_name: str | None
     found_by: Annotated[
         tuple[int, ...],
-        Field(description="Numbers of all interests that have it among their own best, as many as the list has."),
+        Field(
+            description="Numbers of all interests that have it among their own best, as many as the list has; if none"
+            " has it there, of the one that brought it."
+        ),
     ]
     because: Annotated[
         tuple[HistoryItem, ...],

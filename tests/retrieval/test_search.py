@@ -245,10 +245,15 @@ def test_a_short_list_that_is_divided_among_tastes_is_the_beginning_of_a_long_on
     vectors = user_vectors(("unconditioned", "implicit"), rng.normal(size=(5, 2, 4)))
     vectors = vectors._replace(taste_BT=np.tile([0.0, 0.1, 0.3], (5, 1)))
     config, nothing = RetrieveConfig(unconditioned_share=0.7), [NOTHING] * 5
+    plain = vectors._replace(taste_BT=None)
 
     def lists(n: int) -> list[list[int]]:
-        return [one.item_N.tolist() for one in find_candidates(vectors, items, n, nothing, config)]
+        found = find_candidates(vectors, items, n, nothing, config)
+        assert all(one.found_by_NK.any(axis=1).all() for one in found), "also what lies deep in every list"
+        return [one.item_N.tolist() for one in found]
 
+    best = search_vectors(plain, items, 20, nothing, config).hits.id_QN.reshape(5, -1)
+    assert any(not set(one) <= set(own) for one, own in zip(lists(20), best.tolist(), strict=True))
     assert lists(20) == [one[:20] for one in lists(100)]
     monkeypatch.setattr(allocation, "_LEAST_LIST", 1)
     assert lists(20) != [one[:20] for one in lists(100)], "with as few proposals as its length it is not"

@@ -59,7 +59,7 @@ class Candidates:
     # As the blend defines it; of a popular item, its positive events; of a repeat, its log probability.
     score_N: NDArray[np.float32]
     interest_N: NDArray[np.int64]  # column of the interest that the item is for, POPULAR or REPEAT
-    found_by_NK: NDArray[np.bool_]  # the vectors whose own lists have the item
+    found_by_NK: NDArray[np.bool_]  # the vectors whose own lists have the item, or the one that brought it
     kinds: tuple[InterestKind, ...]
     share_K: NDArray[np.float64]  # share of the list of each vector
     shortfalls: tuple[Shortfall, ...] = ()  # why the list is less than the full method would give
@@ -188,9 +188,9 @@ def _find_chunk(
     if vectors.taste_BT is not None:
         blended = _calibrate(blended, vectors.taste_BT, catalogue, n)
     blended = blend.BlendedList(blended.item_N[:, :n], blended.score_N[:, :n], blended.interest_N[:, :n])
+    found_BNK = _found_by(proposed, blended, n)
     if chosen.terms and vectors.owner_BT is not None:
         blended = blended._replace(interest_N=_owners(blended, vectors.kinds, vectors.owner_BT, catalogue))
-    found_BNK = _found_by(proposed, blended.item_N, n)
     truncated_B = np.any(vectors.mask_BK & _is_truncated(result, limit_BK, most), axis=1).tolist()
     candidates, retried = dict[int, Candidates](), list[int]()
     for b, count in enumerate((blended.item_N != NO_ID).sum(axis=1).tolist()):
@@ -265,14 +265,17 @@ def _search(
     )
 
 
-def _found_by(lists: blend.UserLists, item_BN: NDArray[np.int64], n: int) -> NDArray[np.bool_]:
-    """Return the vectors that have each item among their own best ``n`` (B, N, K)."""
+def _found_by(lists: blend.UserLists, blended: blend.BlendedList, n: int) -> NDArray[np.bool_]:
+    """Return the vectors that have each item among their own best ``n``, or the one that brought it (B, N, K)."""
     least_BK = np.full(lists.share_BK.shape, -np.inf, dtype=np.float32)
     if 0 < n <= lists.hits.score_QN.shape[1]:
         nth_Q = np.where(lists.hits.count_Q >= n, lists.hits.score_QN[:, n - 1], -np.inf)
         least_BK[lists.user_Q, lists.column_Q] = nth_Q
-    score_BKN = lists.merged.scores_of(item_BN)
-    return ((score_BKN >= least_BK[:, :, None]) & (score_BKN > -np.inf)).swapaxes(1, 2)
+    score_BKN = lists.merged.scores_of(blended.item_N)
+    found_BKN = (score_BKN >= least_BK[:, :, None]) & (score_BKN > -np.inf)
+    user, place = np.nonzero(~found_BKN.any(axis=1) & (blended.item_N != NO_ID))  # deep in every list, for its taste
+    found_BKN[user, blended.interest_N[user, place], place] = True
+    return found_BKN.swapaxes(1, 2)
 
 
 def _calibrate(
