@@ -3,12 +3,10 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import TYPE_CHECKING, Final, Literal, NamedTuple, get_args
+from typing import Final, Literal, NamedTuple, get_args
 
 from multitudes.api import RecommendRequest
-
-if TYPE_CHECKING:
-    from multitudes.state.protocol import UserState
+from multitudes.state.protocol import UserState
 
 Cause = Literal["state", "failed", "time", "few", "unknown"]
 CAUSES: Final[tuple[Cause, ...]] = get_args(Cause)
@@ -34,7 +32,7 @@ class Request(RecommendRequest):
     """
 
     request_id: str = ""
-    user_state: "UserState | None" = None
+    user_state: UserState | None = None
     time_s: int | None = None
     state_error: str = ""
     interest_shares: Mapping[int, float] | None = None
