@@ -9,6 +9,7 @@ import pytest
 from reference.commands import all_verbs
 
 from multitudes.cli.main import run
+from multitudes.cli.output import print_table
 
 
 @pytest.mark.parametrize(
@@ -29,7 +30,7 @@ def test_without_a_verb_the_help_is_shown(capsys):
     assert "defect" not in captured.err
 
 
-@pytest.mark.parametrize(("width", "option"), [(80, "-h"), (160, "--help")])
+@pytest.mark.parametrize(("width", "option"), [(60, "-h"), (80, "-h"), (160, "--help")])
 def test_the_help_fits_the_terminal_and_cuts_no_sentence(width, option, capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", str(width))
     for verb in ("", *all_verbs()):
@@ -68,6 +69,7 @@ def test_a_service_multiplies_on_one_core_unless_told_otherwise(given, kept, tmp
         ["init", "s3://bucket/x"],
         ["outcomes", "logs", "s3://bucket/x.parquet"],
         ["keys", "add", "s3://bucket/keys", "--name", "ann"],
+        ["state", "restore", "backup", "s3://bucket/x"],
         ["publish", "run", "--to=s3://bucket/releases"],
         ["recommend", "releases", "--all", "--out", "results", "--export", "s3://bucket/x.jsonl"],
     ],
@@ -87,3 +89,10 @@ def test_a_reader_who_has_left_is_no_error():
     )
     os.close(writing)
     assert (ended.returncode, ended.stderr) == (0, b"")
+
+
+def test_a_table_cuts_no_cell(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "40")
+    path = "/".join(["releases"] * 9)
+    print_table([("damaged", f"{path}: missing")])
+    assert f"{path}:missing" in "".join(capsys.readouterr().out.split()).removeprefix("damaged")

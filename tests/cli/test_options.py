@@ -69,3 +69,26 @@ def test_a_file_that_names_its_own_tables_has_no_fixed_sections(verb, tmp_path, 
     file.write_text("")
     assert run([verb, str(file), "--set", "seed=0"]) == 2
     assert "--set: unknown key 'seed'; did you mean 'seeds'?" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["keys", "list", "keys", "--expires", "3d"], "'keys list' does not read --expires; leave it out"),
+        (["keys", "list", "keys", "--name", "ann"], "'keys list' does not read --name"),
+        (["keys", "add", "keys", "--name", "ann", "--used", "data"], "'keys add' does not read --used"),
+        (["keys", "pair", "signer", "--scope", "read"], "'keys pair' does not read --scope"),
+        (["keys", "add", "keys"], "a key needs a name: multitudes keys add keys --name shop"),
+        (["keys", "add", "none/keys", "--name", "ann"], "none/keys: its folder does not exist; make it"),
+        (["keys", "pair", "none/signer"], "none/signer: its folder does not exist; make it"),
+        (["state", "backup", "data", "backup", "--keep", "5"], "'state backup' does not read --keep; leave it out"),
+        (["prepare", "data", "--check", "--append", "prepared"], "--check reports on the tables alone"),
+        (["prepare", "data", "--check", "--events", "log"], "--check reports on the tables alone"),
+    ],
+)
+def test_an_option_that_an_action_does_not_read_is_rejected(arguments, message, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert run(arguments) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert message in line
+    assert not any(tmp_path.iterdir())

@@ -81,3 +81,11 @@ def test_a_map_must_fit_the_tables(tmp_path):
     with pytest.raises(UsageError, match=r"no table for it has a column 'uidd'; did you mean 'uid'\?"):
         validate(data, columns={"uidd": ""}, now=NOW)
     assert not ColumnMap()
+
+
+def test_a_column_that_a_table_has_is_not_proposed_for_itself():
+    columns = ColumnMap({"user_id": "", "topics": "rating"})
+    assert not columns.renames("events", ["user_id", "item_id", "timestamp"])
+    assert not columns.renames("items", ["item_id", "topics"])
+    with pytest.raises(UsageError, match=r"user_id=: a table needs it.*topics=rating: no table with that column takes"):
+        columns.check_used()

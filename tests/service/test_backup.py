@@ -83,7 +83,7 @@ def test_a_backup_brings_its_marks_to_another_machine(backed_up, tmp_path):
 
 def test_wrong_folders_are_rejected(backed_up, tmp_path):
     data, out = backed_up
-    with pytest.raises(UsageError, match="exists already"):
+    with pytest.raises(UsageError, match="exists; a backup is a new folder"):
         back_up(data, out)
     with pytest.raises(UsageError, match="expected the data folder of a service"):
         back_up(tmp_path, tmp_path / "new")

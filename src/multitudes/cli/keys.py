@@ -61,14 +61,22 @@ def keys_command(
     from multitudes.errors import UsageError
 
     reject_url(file)
-    if (name is not None) != (action == "add"):
-        raise UsageError("add and --name belong together: multitudes keys add KEYS --name shop")
-    if name is not None:
-        _add_key(file, name, scope or [KeyScope.read], expires)
-    elif action == "list":
+    added = {"--name": name, "--scope": scope or None, "--expires": expires}
+    unread = {"--used": used} if action == "add" else added if action == "list" else {**added, "--used": used}
+    for option, value in unread.items():
+        if value is not None:
+            raise UsageError(f"'keys {action}' does not read {option}; leave it out")
+    if action == "list":
         _list_keys(file, used)
-    else:
+        return
+    if not file.absolute().parent.is_dir():
+        raise UsageError(f"{file}: its folder does not exist; make it, or name another file")
+    if action == "pair":
         _make_pair(file)
+    elif name is None:
+        raise UsageError(f"a key needs a name: multitudes keys add {file} --name shop")
+    else:
+        _add_key(file, name, scope or [KeyScope.read], expires)
 
 
 def _add_key(file: Path, name: str, scope: "Sequence[str]", expires: str | None) -> None:

@@ -74,10 +74,10 @@ class _GroupedHelp(typer.core.TyperGroup):
 
     def format_commands(self, ctx: typer.Context, formatter: Any) -> None:  # type: ignore[override]  # noqa: ANN401
         """Write a section for each group; ``formatter`` is the HelpFormatter of Typer's click."""
-        width = formatter.width - 6 - max(map(len, self.list_commands(ctx)))
+        self.list_commands(ctx)  # finds plugins
         for group, verbs in verbs_by_group().items():
             with formatter.section(group):
-                formatter.write_dl([(verb, self.commands[verb].get_short_help_str(width)) for verb in verbs])
+                formatter.write_dl([(verb, self.commands[verb].get_short_help_str(limit=200)) for verb in verbs])
 
     def _add_plugins(self) -> None:
         for verb in _plugin_verbs():

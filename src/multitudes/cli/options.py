@@ -10,7 +10,9 @@ import typer
 
 SetOption = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="KEY=VALUE", help="One setting, such as train.epochs=3; repeatable."),
+    typer.Option(
+        "--set", metavar="KEY=VALUE", help="One setting of the file, with its section: SECTION.KEY=VALUE; repeatable."
+    ),
 ]
 
 MapOption = Annotated[

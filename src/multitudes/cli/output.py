@@ -85,6 +85,9 @@ def print_table(
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_header=bool(headings))
     for heading in headings:
         table.add_column(heading, justify="right" if heading in right else "left", overflow="fold")
+    rows = list(rows)
+    for _ in range(0 if headings else max(map(len, rows), default=0)):
+        table.add_column(overflow="fold")
     for row in rows:
         table.add_row(*(Text(cell) if isinstance(cell, str) else cell for cell in row))
     Console().print(table)

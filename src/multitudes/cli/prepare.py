@@ -127,7 +127,12 @@ def prepare_command(
     if check == (out is not None):
         raise UsageError("give either --out FOLDER, or --check to write nothing")
     if out is None:
-        _check_tables(data, settings, chosen, columns, config)
+        if events or served or append or appendable or overwrite:
+            raise UsageError(
+                "--check reports on the tables alone; leave out --events, --served, --append, --appendable, --overwrite"
+            )
+        words = _option_words({**options, "engine": engine, "master": master, "set": overrides, "map": column_map})
+        _check_tables(data, settings, chosen, columns, [*words, *config_words(config)])
         return
     with ProgressBar("prepare") as progress:
         prepared = prepare(
@@ -150,9 +155,9 @@ def prepare_command(
 
 
 def _check_tables(
-    data: Path, settings: "PrepareConfig", engine: "EngineConfig", columns: "Mapping[str, str]", config: Path | None
+    data: Path, settings: "PrepareConfig", engine: "EngineConfig", columns: "Mapping[str, str]", words: list[str]
 ) -> None:
-    """Report on tables, without writing."""
+    """Report on tables, without writing; ``words`` are the options that the next command gets."""
     from dataclasses import asdict
 
     from multitudes.data.location import display_location, is_url
@@ -163,9 +168,16 @@ def _check_tables(
     _print_report(display_location(data), report)
     print_json({"data": display_location(data), **asdict(report)})
     folder = Path() if is_url(data) else data.parent
-    words = ["--out", str(unused_path(folder / "prepared")), *config_words(config)]
-    words += [word for column, canonical in columns.items() for word in ("--map", f"{column}={canonical}")]
-    print_next("prepare", display_location(data), *words)
+    print_next("prepare", display_location(data), "--out", unused_path(folder / "prepared"), *words)
+
+
+def _option_words(options: "Mapping[str, object]") -> list[str]:
+    """Return options as they are given; a list is given once for each of its values."""
+    words: list[str] = []
+    for name, value in options.items():
+        for one in value if isinstance(value, list) else () if value is None else (value,):
+            words += [f"--{name.replace('_', '-')}", str(one)]
+    return words
 
 
 def engine_config(

@@ -34,8 +34,11 @@ def state_command(
         ),
     ],
     keep: Annotated[
-        int, typer.Option(min=1, help="With load: newest events to keep per user, as in [state] of the service.")
-    ] = 200,
+        int | None,
+        typer.Option(
+            min=1, help="With load: newest events to keep per user, as in [state] of the service; default: 200."
+        ),
+    ] = None,
 ) -> None:
     """Back up, restore or load user states.
 
@@ -44,19 +47,21 @@ def state_command(
     asked to be erased after the backup do not come back then. Load fills a store from prepared data: users, events and
     erasures that it holds stay, and a second run changes nothing.
     """
-    if action == "backup":
-        _back_up(source, Path(target))
-    elif action == "restore":
-        _restore(source, Path(target))
-    else:
+    from multitudes.data.location import reject_url
+    from multitudes.errors import UsageError
+
+    if action == "load":
         _load(source, target, keep)
+        return
+    if keep is not None:
+        raise UsageError(f"'state {action}' does not read --keep; leave it out")
+    reject_url(target)
+    (_back_up if action == "backup" else _restore)(source, Path(target))
 
 
 def _back_up(data: Path, to: Path) -> None:
-    from multitudes.data.location import reject_url
     from multitudes.service.backup import back_up
 
-    reject_url(to)
     result = back_up(data, to)
     state = "the user states" if result.state else "no user states (they are not in the folder: back up their server)"
     typer.echo(f"{to}: {state} and {result.log_files:,} files of the logs")
@@ -71,17 +76,18 @@ def _restore(backup: Path, data: Path) -> None:
     print_json({"backup": str(backup), "data": str(data), **result._asdict()})
 
 
-def _load(prepared: Path, store: str, keep: int) -> None:
+def _load(prepared: Path, store: str, keep: int | None) -> None:
     from multitudes.data.prepared import PreparedData
     from multitudes.state.protocol import StateConfig
     from multitudes.state.store import load_users, open_state_store
 
     data = PreparedData.open(prepared)
+    config = StateConfig(keep=StateConfig().keep if keep is None else keep, timeout_s=30)
     with (
-        closing(open_state_store(store, StateConfig(keep=keep, timeout_s=30))) as states,
+        closing(open_state_store(store, config)) as states,
         ProgressBar("load") as progress,
     ):
-        result = load_users(states, user_states(data, keep), data.n_users, progress)
+        result = load_users(states, user_states(data, config.keep), data.n_users, progress)
     typer.echo(
         f"{result.users:,} users: {result.new_events:,} of {result.events:,} events and the followed topics of"
         f" {result.new_followed_topics:,} users are new; {result.erased:,} users are erased and left out"

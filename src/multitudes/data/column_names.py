@@ -155,6 +155,14 @@ class ColumnMap:
         for column, canonical in self.columns.items():
             if column in self._used:
                 continue
+            if column in self._seen:
+                why = (
+                    f"no table with that column takes '{canonical}'"
+                    if canonical
+                    else "a table needs it; map another to it"
+                )
+                sentences.append(f"--map {column}={canonical}: {why}")
+                continue
             near = get_close_matches(column, self._seen, 1)
             hint = f"did you mean '{near[0]}'? The" if near else "the"
             sentences.append(

@@ -55,6 +55,8 @@ def back_up(data: Path, out: Path) -> BackupResult:
             f"{data}: has neither {_LOGS} nor {_STATE}; expected the data folder of a service, by default"
             " RELEASES.service"
         )
+    if out.exists():
+        raise UsageError(f"{out}: exists; a backup is a new folder, so give another name")
     with create_folder(out, _MARKER, overwrite=False) as folder:
         folder.chmod(0o700)
         has_state = (data / _STATE).is_file()
