@@ -56,7 +56,7 @@ def test_serving_loads_no_torch_and_the_client_nothing_heavy():
     served = loaded_after("import multitudes.service.server, multitudes.service.startup")
     assert served.isdisjoint({"torch", *EXTRAS["data"]})
     assert {"fastapi", "faiss"} <= served, "else the check sees nothing"
-    heavy = {"numpy", "polars", "fastapi", "onnxruntime", "faiss", "duckdb", "pydantic"}
+    heavy = {"numpy", "polars", "fastapi", "onnxruntime", "faiss", "duckdb"}
     assert loaded_after("from multitudes import Client").isdisjoint(heavy)
 
 
