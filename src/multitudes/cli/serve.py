@@ -1,6 +1,7 @@
 """``multitudes serve``: the HTTP service."""
 
 import os
+from contextvars import copy_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -65,23 +66,23 @@ def _run_service(releases: Path, settings: "ServeConfig") -> None:
 
     load_api_keys(settings)
     _keep_new_files_private()
-    folder, as_json = release_folder(releases), prints_json()  # another thread prints
+    folder, context = release_folder(releases), copy_context()  # another thread prints, and it has the options of this
     with listen(settings.server.host, settings.server.port) as listener:
         if settings.server.processes > 1:
-            serve_workers(releases, settings, listener, lambda: _print_address(folder, settings, listener, as_json))
+            serve_workers(releases, settings, listener, lambda: context.run(_print_address, folder, settings, listener))
             return
         with open_dependencies(releases, settings) as dependencies:
             app = create_app(dependencies)
-            _print_address(folder, settings, listener, as_json)
+            _print_address(folder, settings, listener)
             serve_single(app, settings, listener)
 
 
-def _print_address(version: Path, settings: "ServeConfig", listener: "socket", as_json: bool) -> None:
+def _print_address(version: Path, settings: "ServeConfig", listener: "socket") -> None:
     from multitudes.release import manifest
     from multitudes.service.server import socket_url
 
     counts, workers = manifest.read_manifest(version).counts, settings.server.processes
-    if as_json:
+    if prints_json():
         record = {"url": socket_url(listener), "release": version.name, "workers": workers}
         print_json(record | {name: counts[name] for name in ("items", "users")})
         return
