@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.machine import ROOT, MeasurementContext
+from benchmarks.timing import StageClock
 from multitudes.atomic import write_json
 from multitudes.retrieval.request import Request
 from multitudes.retrieval.retriever import Retriever
@@ -37,21 +38,14 @@ def measure(releases: list[Retriever], user_ids: list[int | str], n: int, rounds
     for number in range(rounds + 1):  # the first warms up
         for b, user_id in enumerate(user_ids):
             for one, release in enumerate(releases):
-                stage_S = np.zeros(len(_STAGES))
-                last = started = time.thread_time()
-
-                def timer(name: str, stage_S: NDArray[np.float64] = stage_S) -> None:
-                    nonlocal last
-                    now = time.thread_time()
-                    stage_S[_STAGES.index(name)] += now - last
-                    last = now
-
-                answer = release.answer([Request(user_id, n=n)], timer=timer)[0]
-                total = time.thread_time() - started
+                clock, started = StageClock(_STAGES), time.thread_time()
+                answer = release.answer([Request(user_id, n=n)], timer=clock.end)[0]
+                total_ms = 1000 * (time.thread_time() - started)
                 if number == 0:
                     vectors[one].append(sum(interest.share > 0 for interest in answer.interests))
-                elif total < costs[one].total_B[b] / 1000:
-                    costs[one].total_B[b], costs[one].stage_BS[b] = 1000 * total, 1000 * stage_S
+                elif total_ms < costs[one].total_B[b]:
+                    costs[one].total_B[b] = total_ms
+                    costs[one].stage_BS[b] = [1000 * seconds for seconds in clock.seconds.values()]
     return [cost._replace(vectors=float(np.mean(own))) for cost, own in zip(costs, vectors, strict=True)]
 
 

@@ -31,6 +31,24 @@ def time_calls(call: Callable[[], object], repeats: int) -> Readings:
     return readings
 
 
+class StageClock:
+    """The CPU seconds of this thread in each stage, summed over requests that are made one after another."""
+
+    def __init__(self, stages: Sequence[str]) -> None:
+        self.seconds = dict.fromkeys(stages, 0.0)
+        self.start()
+
+    def start(self) -> None:
+        """Begin the first stage of a request."""
+        self._last_s = time.thread_time()
+
+    def end(self, stage: str) -> None:
+        """End a stage, and begin the next; a ``StageTimer`` of retrieval."""
+        now_s = time.thread_time()
+        self.seconds[stage] += now_s - self._last_s
+        self._last_s = now_s
+
+
 def cpu_clock() -> float:
     """Return the CPU seconds of this process with all threads, and of its ended children."""
     used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]

@@ -15,7 +15,7 @@ import numpy as np
 from pydantic import TypeAdapter
 
 from benchmarks.service.releases import STORE
-from benchmarks.timing import spread
+from benchmarks.timing import StageClock, spread
 from multitudes.ids import Id
 from multitudes.logs.logs import Logs
 from multitudes.logs.schemas import IdTypes, ServedResponse
@@ -57,37 +57,32 @@ class _Pipeline:
 
     def __init__(self, retriever: Retriever, states: UserStateStore, logs: Logs) -> None:
         self._retriever, self._states, self._logs, self._measures = retriever, states, logs, Metrics()
-        self._seconds = dict.fromkeys(STAGES, 0.0)
-        self._last_s = 0.0
+        self._clock = StageClock(STAGES)
         self._body = TypeAdapter(schemas.RecommendRequest)
         self.answer_bytes = 0
 
     def mean_ms(self, users: Sequence[Id], n: int) -> dict[str, float]:
         """Recommend to users in turn, and return the mean milliseconds of each stage."""
-        self._seconds = dict.fromkeys(STAGES, 0.0)
+        self._clock = StageClock(STAGES)
         for user in users:
             self.answer(user, n)
-        return {stage: 1e3 * seconds / len(users) for stage, seconds in self._seconds.items()}
+        return {stage: 1e3 * seconds / len(users) for stage, seconds in self._clock.seconds.items()}
 
     def answer(self, user: Id, n: int) -> None:
         """Answer one request as the service does."""
-        self._last_s = time.thread_time()
+        clock = self._clock
+        clock.start()
         body = self._body.validate_json(f'{{"user_id": {user}, "n": {n}}}')
-        self._ended("body")
+        clock.end("body")
         (person,) = self._states.read([user])
-        self._ended("state")
+        clock.end("state")
         ask = Request(body.user_id, user_state=person, n=body.n, request_id="benchmark")
-        (answer,) = self._retriever.answer([ask], timer=self._ended)
+        (answer,) = self._retriever.answer([ask], timer=clock.end)
         given = {"request_id": ask.request_id, "user_id": user, "release": answer.release}
         self._logs.log_served(ServedResponse.from_candidates(answer.candidates, time_s=int(time.time()), **given))  # type: ignore[arg-type]
-        self._ended("log")
+        clock.end("log")
         self._measures.record_answer(answer, n)
-        self._ended("measures")
+        clock.end("measures")
         written = json_response({**given, "candidates": answer.records(), "interests": answer.interests})
-        self._ended("json")
+        clock.end("json")
         self.answer_bytes = len(written.body)
-
-    def _ended(self, stage: str) -> None:
-        now_s = time.thread_time()
-        self._seconds[stage] += now_s - self._last_s
-        self._last_s = now_s

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from multitudes.cli.options import reject_options
 from multitudes.cli.output import print_json, print_table
 
 if TYPE_CHECKING:
@@ -63,9 +64,7 @@ def keys_command(
     reject_url(file)
     added = {"--name": name, "--scope": scope or None, "--expires": expires}
     unread = {"--used": used} if action == "add" else added if action == "list" else {**added, "--used": used}
-    for option, value in unread.items():
-        if value is not None:
-            raise UsageError(f"'keys {action}' does not read {option}; leave it out")
+    reject_options(f"keys {action}", unread)
     if action == "list":
         _list_keys(file, used)
         return

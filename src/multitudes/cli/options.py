@@ -3,7 +3,7 @@
 import difflib
 import re
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Any
 
 import typer
@@ -25,6 +25,15 @@ MapOption = Annotated[
 ]
 
 _KEY = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*")
+
+
+def reject_options(call: str, given: Mapping[str, object]) -> None:
+    """Raise UsageError if an option is given that ``call``, such as ``keys list``, does not read; None: not given."""
+    from multitudes.errors import UsageError
+
+    for option, value in given.items():
+        if value is not None:
+            raise UsageError(f"'{call}' does not read {option}; leave it out")
 
 
 def parse_overrides(texts: Iterable[str] | None, *sections: str) -> dict[str, Any]:

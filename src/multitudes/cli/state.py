@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from multitudes.cli.options import reject_options
 from multitudes.cli.output import print_json
 from multitudes.progress import ProgressBar
 
@@ -48,13 +49,11 @@ def state_command(
     erasures that it holds stay, and a second run changes nothing.
     """
     from multitudes.data.location import reject_url
-    from multitudes.errors import UsageError
 
     if action == "load":
         _load(source, target, keep)
         return
-    if keep is not None:
-        raise UsageError(f"'state {action}' does not read --keep; leave it out")
+    reject_options(f"state {action}", {"--keep": keep})
     reject_url(target)
     (_back_up if action == "backup" else _restore)(source, Path(target))
 
