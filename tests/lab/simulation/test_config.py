@@ -78,7 +78,7 @@ def test_arms_and_a_control_world_can_be_chosen_by_options(tmp_path):
         ("[arms.a]\npolicy = 'popular'\nmethod = 'joint'", "is not trained"),
         ("[arms.a]\npolicy = 'best'", "did you mean|Input should|input should"),
         ("[arms.a]\nlike = 'b'\n[arms.joint]", "no arm that is trained"),
-        ("[arms.joint]\n[arms.a]\nlike = 'joint'\n[arms.a.model]\nwidth = 8", "only \\[retrieve\\] can differ"),
+        ("[arms.joint]\n[arms.a]\nlike = 'joint'\n[arms.a.model]\nwidth = 8", "retrieve\\] and rerank can differ"),
         ("[arms.a]\nmehtod = 'joint'", "arms.a.mehtod.; did you mean 'method'"),
         ("control = 'x'\n[arms.joint]", "no such arm"),
         ("[arms.joint]\n[arms.joint.model]\nwidht = 8", "did you mean 'width'"),

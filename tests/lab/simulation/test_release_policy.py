@@ -12,7 +12,7 @@ from multitudes.retrieval.retriever import Retriever
 from multitudes_lab.simulation.config import read_experiment
 from multitudes_lab.simulation.history import History
 from multitudes_lab.simulation.policy import SOURCES
-from multitudes_lab.simulation.release_policy import ReleasePolicy
+from multitudes_lab.simulation.release_policy import ReleasePolicy, Reranker
 from multitudes_lab.simulation.world_config import day_start_s
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("shared_exports")]
@@ -47,6 +47,9 @@ like = "joint"
 blend = "round_robin"
 unconditioned_share = 0.25
 explicit_share = 0.1
+[arms.dpp]
+like = "joint"
+rerank = "dpp"
 """
 
 
@@ -113,6 +116,28 @@ def test_candidates_are_those_of_the_retriever_with_the_actions_since(simulated)
     assert all(same[True])
     assert not all(same[False])
     assert min(len(found) for found in same.values()) > 5
+
+
+def test_a_reranker_chooses_from_a_longer_list(simulated):
+    out, config, _ = simulated
+    world, retriever = config.build_world(0), Retriever.open(out / "seed-0" / "arms" / "joint" / "releases")
+    history, user_B, time_B = History(world.users), np.arange(40), np.full(40, day_start_s(8))
+
+    def lists(reranker: Reranker | None) -> list[list[int]]:
+        policy = ReleasePolicy(retriever, 40, world.topics, day_start_s(6), reranker)
+        found: list[list[int]] = policy.retrieve(8, user_B, time_B, history).item_BN.tolist()
+        return found
+
+    answers = [retriever.recommend(user, n=600, request_id=f"8-{user}") for user in user_B.tolist()]
+    longer = [[one.item_id for one in answer.candidates] for answer in answers]
+    for name in ("mmr", "dpp"):
+        assert lists(Reranker(name, 0.0)) == [of_user[:40] for of_user in longer]
+        diverse = lists(Reranker(name, 0.8))
+        for found, of_user in zip(diverse, longer, strict=True):
+            assert len(set(found)) == 40
+            assert set(found) <= set(of_user)
+            assert found[0] == of_user[0]
+        assert np.mean([len({*found} - {*of_user[:40]}) for found, of_user in zip(diverse, longer, strict=True)]) > 5
 
 
 def test_the_tables_of_a_test_have_each_user_in_one_arm(simulated):

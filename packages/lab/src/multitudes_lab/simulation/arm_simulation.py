@@ -208,7 +208,8 @@ class Arm:
         retrieve = self._config.retrieve_config(self._name)
         retraining.publish_release(run, self._releases, training_day, retrieve, self._config.index)
         self._items_day = training_day
-        return ReleasePolicy(Retriever.open(self._releases), n, self._world.topics, day_start_s(training_day))
+        reranker = None if arm.rerank is None else retraining.fit_reranker(arm.rerank, run, retrieve, n)
+        return ReleasePolicy(Retriever.open(self._releases), n, self._world.topics, day_start_s(training_day), reranker)
 
     def _train(self, training_day: int, progress: SimulationProgress) -> Path:
         """Return the run trained on the morning of a day; the first one learns from the logs that all arms share."""

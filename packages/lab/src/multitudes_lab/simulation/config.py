@@ -40,6 +40,9 @@ class ArmConfig(Config):
     model: Settings = Field({}, description="settings of the model")
     train: Settings = Field({}, description="settings of training")
     retrieve: Settings = Field({}, description="settings of retrieval")
+    rerank: Literal["mmr", "dpp"] | None = Field(
+        None, description="a reference chooses the list from a longer one; λ by the hits of the validation split"
+    )
 
 
 class LoopConfig(Config):
@@ -166,7 +169,7 @@ def _check_arm(config: ExperimentConfig, name: str, where: str) -> None:
     """Check the settings of one arm; ``where`` names it in errors."""
     arm = config.arms[name]
     if arm.policy is not None:
-        if arm.method or arm.like or arm.model or arm.train or arm.retrieve:
+        if arm.method or arm.like or arm.model or arm.train or arm.retrieve or arm.rerank:
             raise UsageError(f"{where}: policy = '{arm.policy}' is not trained; leave out its other settings")
         return
     if arm.like is not None:
@@ -174,7 +177,7 @@ def _check_arm(config: ExperimentConfig, name: str, where: str) -> None:
         if arm.like not in trained:
             raise UsageError(f"{where}: like = '{arm.like}': no arm that is trained{suggestion(arm.like, trained)}")
         if arm.method or arm.model or arm.train:
-            raise UsageError(f"{where}: it shares the training of {arm.like}; only [retrieve] can differ")
+            raise UsageError(f"{where}: it shares the training of {arm.like}; only [retrieve] and rerank can differ")
     elif (arm.method or name) not in METHODS:
         raise UsageError(
             f"{where}: no method of this name{suggestion(name, tuple(METHODS))}; set method, or policy = 'followed' or"

@@ -1,13 +1,16 @@
 """A release as the policy of an arm: the retriever of the service, with the users' actions since the release as state.
 
-Legend: B visitors · N candidates · K interests.
+Legend: B visitors · N candidates · M items to choose N from · D width · K interests.
 """
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from multitudes.evaluation import reranked
+from multitudes.retrieval.allocation import proposals_to_divide
 from multitudes.retrieval.request import Request
 from multitudes.retrieval.response import IdList
 from multitudes.retrieval.retriever import Retriever
@@ -17,13 +20,23 @@ from multitudes_lab.simulation.history import History
 from multitudes_lab.simulation.policy import NONE, POPULAR, REPEAT, SOURCES, CandidateLists
 
 _BATCH_SIZE = 256  # requests answered together
+_RERANKERS = {"mmr": reranked.mmr, "dpp": reranked.dpp}
 _SOURCE_CODE = {name: code for code, name in enumerate(SOURCES)}
+
+
+class Reranker(NamedTuple):
+    """A reference that chooses each list of N from as many items as a calibrated list has proposals."""
+
+    name: str  # mmr or dpp
+    weight: float  # λ
 
 
 class ReleasePolicy:
     """Retrieves from one release."""
 
-    def __init__(self, retriever: Retriever, n: int, topics: Sequence[str], since_s: int) -> None:
+    def __init__(
+        self, retriever: Retriever, n: int, topics: Sequence[str], since_s: int, reranker: Reranker | None = None
+    ) -> None:
         """Retrieve from a release.
 
         Args:
@@ -31,9 +44,10 @@ class ReleasePolicy:
             n: candidates for a visit.
             topics: names of the world's topics, by number.
             since_s: the release knows earlier actions; later ones go with each request. Seconds since 1970.
+            reranker: chooses each list from a longer one; None: the list is that of the release.
         """
         self.name = retriever.release.path.name
-        self._retriever, self._n, self._since_s = retriever, n, since_s
+        self._retriever, self._n, self._since_s, self._reranker = retriever, n, since_s, reranker
         self._topic = {name: number for number, name in enumerate(topics)}
 
     def refresh(self) -> None:
@@ -49,15 +63,36 @@ class ReleasePolicy:
             batch = slice(start, start + _BATCH_SIZE)
             visits = zip(user_B[batch].tolist(), time_B[batch].tolist(), strict=True)
             requests = [self._build_request(day, user, time_s, history) for user, time_s in visits]
-            for b, response in enumerate(self._retriever.id_lists(requests), start=start):
+            lists = self._retriever.id_lists(requests)
+            if self._reranker is not None:
+                lists = self._rerank(lists, self._reranker)
+            for b, response in enumerate(lists, start=start):
                 self._fill(candidates, b, response)
         return candidates
+
+    def _rerank(self, lists: Sequence[IdList], reranker: Reranker) -> list[IdList]:
+        """Return the N items that the reference chooses of each list."""
+        item_BM = np.zeros((len(lists), proposals_to_divide(self._n)), dtype=np.int64)  # 0: no item
+        for item_M, one in zip(item_BM, lists, strict=True):
+            item_M[: len(one.item_ids)] = one.candidates.item_N
+        has_item_BM = item_BM > 0
+        vectors_nD = self._retriever.catalogue.index.vectors(item_BM[has_item_BM])
+        vectors_BMD = np.zeros((*item_BM.shape, vectors_nD.shape[1]), dtype=np.float32)
+        vectors_BMD[has_item_BM] = vectors_nD
+        relevance_BM, cosine_BMM = reranked.relevance(item_BM), reranked.cosines(vectors_BMD)
+        column_BN = _RERANKERS[reranker.name](relevance_BM, cosine_BMM, self._n, reranker.weight)
+        chosen = [column_N[: len(one.item_ids)] for column_N, one in zip(column_BN, lists, strict=True)]
+        return [
+            one._replace(item_ids=[one.item_ids[m] for m in of_it], candidates=one.candidates.select(of_it))
+            for one, of_it in zip(lists, chosen, strict=True)
+        ]
 
     def _build_request(self, day: int, user: int, time_s: int, history: History) -> Request:
         since = history.user_actions(user, time_s, self._since_s)
         rows = zip(since.item_E.tolist(), since.time_E.tolist(), since.action_E.tolist(), strict=True)
         events = tuple(Event("", user, item, at, ACTIONS[action]) for item, at, action in rows)
-        return Request(user, user_state=UserState(user, events), n=self._n, request_id=f"{day}-{user}", time_s=time_s)
+        n = self._n if self._reranker is None else proposals_to_divide(self._n)
+        return Request(user, user_state=UserState(user, events), n=n, request_id=f"{day}-{user}", time_s=time_s)
 
     def _fill(self, candidates: CandidateLists, b: int, response: IdList) -> None:
         found, n = response.candidates, len(response.item_ids)

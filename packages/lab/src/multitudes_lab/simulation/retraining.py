@@ -12,11 +12,15 @@ from multitudes.atomic import write_json
 from multitudes.data.clean.attribution import FeedbackLogs
 from multitudes.data.prepare import PrepareConfig, prepare
 from multitudes.data.prepared import PreparedData
+from multitudes.evaluation.reranked import RerankedSystems
 from multitudes.index.factory import IndexConfig
 from multitudes.publishing.publish import publish
 from multitudes.release.store import ReleaseStore
-from multitudes.retrieval.config import RetrieveConfig
+from multitudes.retrieval.config import RetrieveConfig, with_run_defaults
+from multitudes.retrieval.scorer import catalogue
+from multitudes.training.trained_run import TrainedRun
 from multitudes_lab.simulation import day_log
+from multitudes_lab.simulation.release_policy import Reranker
 from multitudes_lab.simulation.world import World
 from multitudes_lab.simulation.world_config import day_start_s
 
@@ -66,3 +70,11 @@ def _recover_release(releases: Path) -> str | None:
     recorded = {json.loads(note.read_text(encoding="utf-8"))["version"] for note in notes}
     rest = [version for version in store.versions() if version not in recorded] if any(releases.glob("*")) else []
     return store.rollback(rest[-1]) if rest else None
+
+
+def fit_reranker(name: str, run: Path, retrieve: RetrieveConfig, n: int) -> Reranker:
+    """Return a re-ranker of a run's lists of ``n`` items; λ is chosen as an evaluation of the test split does."""
+    trained = TrainedRun.open(run)
+    items = catalogue(trained, trained.item_vectors())
+    settings = with_run_defaults(retrieve, trained.shares, trained.blend, trained.calibration)
+    return Reranker(name, RerankedSystems(trained, items, settings, n, "test").weights[name][0])
