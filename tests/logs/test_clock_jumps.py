@@ -46,14 +46,6 @@ def test_a_service_that_starts_with_a_clock_ahead_removes_nothing_for_a_day(tmp_
         assert len(segments(tmp_path / "events")) == left
 
 
-def test_control_segments_of_a_clock_that_goes_on_are_removed(tmp_path, monkeypatch):
-    write_segments(tmp_path, monkeypatch, 0, 1, 89.99)
-    running = logs(tmp_path, keep_days=90)
-    running.maintain(START_S + 90 * DAY_S + 100)
-    assert len(segments(tmp_path / "events")) == 2
-    assert running.counts()["events"]["expired_segments"] == 1
-
-
 def test_the_newest_segment_stays_whatever_the_bounds_say(tmp_path, monkeypatch):
     write_segments(tmp_path, monkeypatch, 0, 1)
     newest = segments(tmp_path / "events")[1:]

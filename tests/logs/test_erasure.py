@@ -100,17 +100,6 @@ def test_rows_in_the_spool_of_another_process_are_erased_when_it_becomes_a_segme
     assert erasure_requests(tmp_path / "events") == []
 
 
-def test_a_writer_closes_a_spool_that_has_a_user_to_erase(tmp_path, monkeypatch):
-    erase_at_once(monkeypatch)
-    one, two = logs(tmp_path), logs(tmp_path)
-    one.log_events([event(1, "ann"), event(2, "bob")])
-    two.erase_user("ann")
-    assert segments(tmp_path / "events") == []
-    one.maintain(0)  # long before it is due
-    assert users(tmp_path / "events") == ["bob"]
-    assert erasure_requests(tmp_path / "events") == []
-
-
 def test_a_request_that_another_process_has_just_completed_does_no_harm(tmp_path, monkeypatch):
     erase_at_once(monkeypatch)
     one, two = logs(tmp_path), logs(tmp_path)

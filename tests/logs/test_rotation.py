@@ -2,8 +2,10 @@
 
 from pathlib import Path
 
+import pytest
+
 from multitudes.logs import folder as places
-from multitudes.logs.rotation import RemovedSegments, apply_retention
+from multitudes.logs.rotation import apply_retention
 
 DAY_S = 86_400
 
@@ -17,36 +19,31 @@ def write_segments(folder: Path, *ages_days: float) -> list[str]:
     return sorted(file.name for file in files)
 
 
-def remaining(folder: Path) -> list[str]:
-    return [file.name for file in places.list_segments(folder)]
+@pytest.mark.parametrize(
+    ("ages_days", "keep_days", "max_bytes", "removed"),
+    [
+        ((40, 31, 29, 0), 30, 0, (2, 0)),
+        ((40, 2, 1), 30, 200, (1, 0)),  # what is expired no longer counts towards the size
+        ((3, 2, 1, 0), 0, 240, (0, 3)),  # a spool counts too
+        ((10_000, 5, 0), 0, 0, (0, 0)),  # the control: no bound
+    ],
+)
+def test_segments_are_removed_by_age_and_then_by_the_size_of_the_log(
+    tmp_path, ages_days, keep_days, max_bytes, removed
+):
+    names = write_segments(tmp_path, *ages_days)
+    if max_bytes == 240:
+        places.working_folder(tmp_path).mkdir()
+        (places.working_folder(tmp_path) / "x.spool").write_bytes(b"x" * 50)
+    assert apply_retention(tmp_path, 100 * DAY_S, keep_days, max_bytes) == removed
+    assert [file.name for file in places.list_segments(tmp_path)] == names[sum(removed) :]
 
 
-def test_old_segments_are_removed(tmp_path):
-    names = write_segments(tmp_path, 40, 31, 29, 0)
-    assert apply_retention(tmp_path, 100 * DAY_S, keep_days=30, max_bytes=0) == RemovedSegments(2, 0)
-    assert remaining(tmp_path) == names[2:]
-
-
-def test_the_oldest_segments_are_removed_until_the_log_fits_with_one_warning(tmp_path, caplog):
-    names = write_segments(tmp_path, 3, 2, 1, 0)
-    places.working_folder(tmp_path).mkdir()
-    (places.working_folder(tmp_path) / "x.spool").write_bytes(b"x" * 50)  # spools count too
-    assert apply_retention(tmp_path, 100 * DAY_S, keep_days=0, max_bytes=240) == RemovedSegments(0, 3)
-    assert remaining(tmp_path) == names[3:]
+def test_segments_that_a_bound_on_the_size_removes_are_one_warning(tmp_path, caplog):
+    write_segments(tmp_path, 3, 2, 1, 0)
+    apply_retention(tmp_path, 100 * DAY_S, 0, 190)
     assert len(caplog.records) == 1
     assert "3 oldest segments" in caplog.text
-
-
-def test_expired_segments_count_towards_the_size_limit(tmp_path):
-    names = write_segments(tmp_path, 40, 2, 1)
-    assert apply_retention(tmp_path, 100 * DAY_S, keep_days=30, max_bytes=200) == RemovedSegments(1, 0)
-    assert remaining(tmp_path) == names[1:]
-
-
-def test_control_without_bounds_every_segment_stays(tmp_path):
-    names = write_segments(tmp_path, 10_000, 5, 0)
-    assert apply_retention(tmp_path, 100 * DAY_S, keep_days=0, max_bytes=0) == RemovedSegments(0, 0)
-    assert remaining(tmp_path) == names
 
 
 def test_unnamed_spools_of_killed_writers_are_removed(tmp_path):

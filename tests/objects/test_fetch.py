@@ -1,8 +1,6 @@
 """A table is fetched completely or not at all, whatever its store does during that."""
 
 import os
-from concurrent.futures import ThreadPoolExecutor
-from threading import Event
 from types import SimpleNamespace
 
 import pytest
@@ -68,26 +66,6 @@ def test_a_server_that_dies_midway_is_named(tmp_path, monkeypatch):
 
     with pytest.raises(UnavailableError, match=r"s3://shop/table.parquet: the store does not answer"):
         fetch(address("s3://shop/table.parquet"), tmp_path, stop)
-
-
-def test_the_first_error_cancels_the_other_requests(monkeypatch):
-    begun, gate, shutdown = [], Event(), ThreadPoolExecutor.shutdown
-
-    def work(piece):
-        if piece == 0:
-            raise UnavailableError("the store does not answer")
-        gate.wait()
-        begun.append(piece)
-
-    def shut(pool, wait=True, *, cancel_futures=False):
-        shutdown(pool, wait=False, cancel_futures=cancel_futures)
-        gate.set()
-        shutdown(pool, wait=wait)
-
-    monkeypatch.setattr(ThreadPoolExecutor, "shutdown", shut)
-    with pytest.raises(UnavailableError):
-        list(fetching._run_parallel(work, range(500)))
-    assert len(begun) < 20
 
 
 def test_a_table_larger_than_the_free_space_is_not_fetched(tmp_path, store, monkeypatch):

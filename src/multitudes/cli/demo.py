@@ -1,5 +1,6 @@
 """``multitudes demo``: every step from tables to recommendations, on MovieLens-small, or on a person's own files."""
 
+import json
 import shlex
 import shutil
 import tempfile
@@ -142,9 +143,9 @@ def _run(*words: object) -> None:
 def _prepare_words(data: Path) -> list[str]:
     """Return the options of prepare that suit what was imported."""
     from multitudes.cli.import_files import next_words
-    from multitudes.data.importing.importer import read_report
+    from multitudes.data.importing.importer import MARKER
 
-    report = read_report(data)
+    report = json.loads((data / MARKER).read_text(encoding="utf-8"))
     return next_words(report["split"], report["min_rating"])
 
 

@@ -7,10 +7,8 @@ on, and leave a local file whose digest goes into the manifest.
 
 import os
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
 
 from multitudes.data.location import RemotePath, translate_store_errors
 from multitudes.data.table_files import SHARD_PATTERN
@@ -21,27 +19,11 @@ _RANGE_BYTES = 8 << 20  # bytes of one request: enough that its latency matters 
 _PARALLEL_REQUESTS = 8
 _MIB = 1 << 20
 
-T = TypeVar("T")
-R = TypeVar("R")
-
-
-class _ByteRange(NamedTuple):
-    source: RemotePath
-    copy: Path
-    start: int
-    length: int
-
 
 def fetch(table: RemotePath, folder: Path, progress: Progress = silent) -> Path:
-    """Copy a table, a file or all shards of a folder, into ``folder``.
+    """Copy a table, a file or all shards of a folder, into ``folder``; return the copy, of the same name.
 
-    Args:
-        table: the table in the store.
-        folder: an existing local folder; the caller deletes it, also the incomplete copy after an error.
-        progress: called with the MiB that have been fetched.
-
-    Returns:
-        The copy, of the same name.
+    ``folder`` exists, and the caller deletes it, also the incomplete copy after an error.
 
     Raises:
         DataError: the table was changed or cut while it was fetched.
@@ -57,58 +39,37 @@ def fetch(table: RemotePath, folder: Path, progress: Progress = silent) -> Path:
     _check_free_space(table, total, folder)
     for path in copies.values():
         path.touch()
-    versions: dict[RemotePath, bytes] = {}
+    ranges = [(source, path, start) for source, path in copies.items() for start in range(0, source.size, _RANGE_BYTES)]
     note, fetched = f"fetching {table.name}", 0
-    progress(0, total // _MIB, note)
-    for byte_range, version in _run_parallel(_fetch_range, _byte_ranges(copies)):
-        if versions.setdefault(byte_range.source, version) != version:
-            raise _changed_error(byte_range.source)
-        fetched += byte_range.length
-        progress(fetched // _MIB, total // _MIB, note)
-    for source, version in _run_parallel(_read_version, versions):
-        if versions[source] != version:
-            raise _changed_error(source)
+    with ThreadPoolExecutor(_PARALLEL_REQUESTS) as pool:  # the first error cancels the requests that wait
+        before = list(pool.map(_read_version, copies))
+        progress(0, total // _MIB, note)
+        for length in pool.map(_fetch_range, *zip(*ranges, strict=True)):
+            fetched += length
+            progress(fetched // _MIB, total // _MIB, note)
+        for source, old, new in zip(copies, before, pool.map(_read_version, copies), strict=True):
+            if new != old:
+                raise _changed_error(source)
     return copy
 
 
-def _byte_ranges(copies: Mapping[RemotePath, Path]) -> Iterator[_ByteRange]:
-    for source, copy in copies.items():
-        for start in range(0, source.size, _RANGE_BYTES):
-            yield _ByteRange(source, copy, start, min(_RANGE_BYTES, source.size - start))
-
-
-def _run_parallel(function: Callable[[T], R], arguments: Iterable[T]) -> Iterator[R]:
-    """Yield the results of a function as they are ready; the first error cancels the remaining calls."""
-    with ThreadPoolExecutor(_PARALLEL_REQUESTS) as pool:
-        try:
-            for future in as_completed([pool.submit(function, argument) for argument in arguments]):
-                yield future.result()
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
-
-
-def _fetch_range(byte_range: _ByteRange) -> tuple[_ByteRange, bytes]:
-    """Write a byte range into the copy; return it with the version of the object that it was read from."""
-    content = b""
-    with byte_range.source.open() as stream, translate_store_errors(str(byte_range.source)):
-        version = _etag(stream)
-        if stream.size() == byte_range.source.size:
-            content = stream.read_at(byte_range.length, byte_range.start)
-    if len(content) != byte_range.length:
-        raise _changed_error(byte_range.source)
-    with byte_range.copy.open("r+b") as copy:
-        os.pwrite(copy.fileno(), content, byte_range.start)
-    return byte_range, version
-
-
-def _read_version(source: RemotePath) -> tuple[RemotePath, bytes]:
+def _fetch_range(source: RemotePath, copy: Path, start: int) -> int:
+    """Write the bytes from ``start`` into the copy; return their number."""
+    length, content = min(_RANGE_BYTES, source.size - start), b""
     with source.open() as stream, translate_store_errors(str(source)):
-        return source, _etag(stream)
+        if stream.size() == source.size:
+            content = stream.read_at(length, start)
+    if len(content) != length:
+        raise _changed_error(source)
+    with copy.open("r+b") as out:
+        os.pwrite(out.fileno(), content, start)
+    return length
 
 
-def _etag(stream: Any) -> bytes:  # noqa: ANN401 (pyarrow has no types)
+def _read_version(source: RemotePath) -> bytes:
     """Return the ETag, which changes when an object is written again; empty in file systems without ETags."""
-    metadata = {str(name).lower(): bytes(value) for name, value in (stream.metadata() or {}).items()}
+    with source.open() as stream, translate_store_errors(str(source)):
+        metadata = {str(name).lower(): bytes(value) for name, value in (stream.metadata() or {}).items()}
     return metadata.get("etag", b"")
 
 

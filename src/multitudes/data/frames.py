@@ -7,12 +7,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import polars as pl
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from multitudes.errors import MultitudesError, UsageError
-
-_PANDAS_INDEX = "__index_level_"
 
 
 class ArrowTable(Protocol):
@@ -26,21 +22,16 @@ Frame = ArrowTable | pl.LazyFrame
 
 @contextmanager
 def folder_of_frames(frames: Mapping[str, Frame], beside: Path) -> Iterator[Path]:
-    """Yield a folder with each frame as a table; it is deleted at the end. Errors name the frame, not its file.
+    """Yield a folder in ``beside`` with each frame as the table of its name; it is deleted at the end.
 
-    Args:
-        frames: by the name of the table.
-        beside: the folder in which it is made.
+    Errors name the frame, not its file.
 
     Raises:
         UsageError: one is no table.
     """
-    if not frames:
-        yield beside
-        return
     with tempfile.TemporaryDirectory(prefix="multitudes-frames-", dir=beside) as folder:
         for name, frame in frames.items():
-            _write_frame(frame, name, Path(folder) / f"{name}.parquet")
+            _collect(frame, name).write_parquet(Path(folder) / f"{name}.parquet")
         try:
             yield Path(folder)
         except MultitudesError as error:
@@ -50,14 +41,10 @@ def folder_of_frames(frames: Mapping[str, Frame], beside: Path) -> Iterator[Path
             raise type(error)(message) from None
 
 
-def _write_frame(frame: Frame, name: str, file: Path) -> None:
+def _collect(frame: Frame, name: str) -> pl.DataFrame:
     if isinstance(frame, pl.LazyFrame):
-        frame = frame.collect()
-    if isinstance(frame, pl.DataFrame):
-        frame.write_parquet(file)
-        return
+        return frame.collect()
     if not hasattr(frame, "__arrow_c_stream__"):
         raise UsageError(f"{name}: expected a table of pandas, Polars or Arrow, got {type(frame).__name__}")
-    table = pa.table(frame)
-    table = table.drop_columns([column for column in table.column_names if column.startswith(_PANDAS_INDEX)])
-    pq.write_table(table, file)
+    table = pl.DataFrame(frame)
+    return table.drop(column for column in table.columns if column.startswith("__index_level_"))  # the index of pandas

@@ -25,23 +25,18 @@ _SINGLE_TABLE_SUFFIXES = (*SUFFIXES, canonical_columns.DUCKDB_SUFFIX)  # for a t
 
 @dataclass(frozen=True)
 class Table:
-    """A table as it was read.
+    """A table as it was read."""
 
-    Attributes:
-        name: events, items or users.
-        file: its file, or the folder of its Parquet shards.
-        rows: the number of rows.
-        nulls: the number of nulls in each column that has any.
-        columns: the columns of the file, in order.
-        extra: the columns that are not canonical.
-    """
-
-    name: str
-    file: Location
+    name: str  # events, items or users
+    file: Location  # or the folder of its Parquet shards
     rows: int
-    nulls: Mapping[str, int]
-    columns: tuple[str, ...]
-    extra: tuple[str, ...]
+    nulls: Mapping[str, int]  # in each column that has any; empty for a view
+    columns: tuple[str, ...]  # of the file, in order
+
+    @property
+    def extra(self) -> list[str]:
+        """The columns that are not canonical."""
+        return [column for column in self.columns if column not in COLUMN_ROLES[self.name]]
 
     def __contains__(self, column: str) -> bool:
         """Return whether the file has ``column``."""
@@ -49,11 +44,7 @@ class Table:
 
 
 def find_tables(folder: str | Path, *, events_needed: bool = True) -> dict[str, Location]:
-    """Return the file of each table in a folder, or the folder of its shards; items and users are optional.
-
-    Args:
-        folder: a path or a URL.
-        events_needed: whether the events table is required.
+    """Return the file of each table in a folder or URL, or the folder of its shards; items and users are optional.
 
     Raises:
         UsageError: there is no such folder.
@@ -122,7 +113,7 @@ def _has_shards(folder: Location) -> bool:
     return any(folder.glob(SHARD_PATTERN))
 
 
-def load_table(engine: Engine, name: str, file: Location, into: str | None = None) -> Table:
+def load_table(engine: Engine, name: str, file: Location, into: str | None = None, *, as_view: bool = False) -> Table:
     """Read a table into the engine with the canonical types.
 
     Args:
@@ -130,45 +121,28 @@ def load_table(engine: Engine, name: str, file: Location, into: str | None = Non
         name: of the table, which decides its columns.
         file: its file, or the folder of its shards.
         into: the prefix of the relation's name; by default ``name``.
+        as_view: read the file again in each query; without ``file_row``, and nulls are not counted.
 
     Raises:
         DataError: the file cannot be read, is empty, or a column is missing or cannot be converted without loss.
     """
-    into = into or name
+    relation = f"{into or name}_raw"
     with engine.translate_read_errors(file):
-        columns, select = canonical_columns.canonical_select(engine, name, file, numbered=True)
+        columns, select = canonical_columns.canonical_select(engine, name, file, numbered=not as_view)
         _check_columns(engine, name, file, select, columns)
-        engine.load(f"{into}_raw", select, file)
-        table = _describe_table(engine, name, into, file, columns)
-        return replace(table, nulls=_count_nulls(engine, into, columns))
+        if as_view:
+            engine.create_view(relation, select)
+        else:
+            engine.load(relation, select, file)
+        rows = int(query_value(engine, f"SELECT count(*) FROM {relation}"))
+        if not rows:
+            raise DataError(f"{file}: the table has no rows; expected at least one")
+        return Table(name, file, rows, {} if as_view else _count_nulls(engine, relation, columns), tuple(columns))
 
 
-def view_table(engine: Engine, name: str, file: Location) -> Table:
-    """Give the relation ``<name>_raw`` to a table as ``load_table`` does, but read its file again in each query.
-
-    Raises:
-        DataError: as ``load_table``.
-    """
-    with engine.translate_read_errors(file):
-        columns, select = canonical_columns.canonical_select(engine, name, file)
-        _check_columns(engine, name, file, select, columns)
-        engine.create_view(f"{name}_raw", select)
-    return _describe_table(engine, name, name, file, columns)
-
-
-def _describe_table(engine: Engine, name: str, into: str, file: Location, columns: Mapping[str, str]) -> Table:
-    rows = int(query_value(engine, f"SELECT count(*) FROM {into}_raw"))
-    if not rows:
-        raise DataError(f"{file}: the table has no rows; expected at least one")
-    extra = tuple(column for column in columns if column not in COLUMN_ROLES[name])
-    return Table(name, file, rows, {}, tuple(columns), extra)
-
-
-def _count_nulls(engine: Engine, name: str, columns: Iterable[str]) -> dict[str, int]:
-    counted = ", ".join(
-        f"count(*) - count({quote_identifier(column)}) AS {quote_identifier(column)}" for column in columns
-    )
-    return {column: nulls for column, nulls in query_row(engine, f"SELECT {counted} FROM {name}_raw").items() if nulls}
+def _count_nulls(engine: Engine, relation: str, columns: Iterable[str]) -> dict[str, int]:
+    counted = ", ".join(f"count(*) - count({column}) AS {column}" for column in map(quote_identifier, columns))
+    return {column: nulls for column, nulls in query_row(engine, f"SELECT {counted} FROM {relation}").items() if nulls}
 
 
 def table_id_type(engine: Engine, tables: Mapping[str, Table], column: str) -> IdType:
@@ -189,17 +163,9 @@ def table_id_type(engine: Engine, tables: Mapping[str, Table], column: str) -> I
 
 
 def append_table(engine: Engine, name: str, first: Table, more: Table, appended: str) -> Table:
-    """Append the rows of one relation to another; their ids must have the same type.
+    """Append the rows of ``<appended>_raw``, which is dropped, to ``<name>_raw``; return both as one table.
 
-    Args:
-        engine: has both relations.
-        name: prefix of the relation that gets the rows, ``<name>_raw``.
-        first: its table.
-        more: the table of the appended relation.
-        appended: prefix of the relation whose rows are appended, ``<appended>_raw``; it is dropped.
-
-    Returns:
-        Both as one table.
+    Their ids have the same type.
 
     Raises:
         DataError: a column that is not canonical has two types that cannot be combined.
@@ -208,28 +174,21 @@ def append_table(engine: Engine, name: str, first: Table, more: Table, appended:
         engine.create_table(f"{name}_raw", _union_sql(engine, f"{name}_raw", f"{appended}_raw", first.rows))
     engine.drop(f"{appended}_raw")
     columns = tuple(dict.fromkeys((*first.columns, *more.columns)))
-    return replace(
-        first,
-        rows=first.rows + more.rows,
-        nulls=_count_nulls(engine, name, columns),
-        columns=columns,
-        extra=tuple(dict.fromkeys((*first.extra, *more.extra))),
-    )
+    nulls = _count_nulls(engine, f"{name}_raw", columns)
+    return replace(first, rows=first.rows + more.rows, nulls=nulls, columns=columns)
 
 
 def _union_sql(engine: Engine, first: str, second: str, rows: int) -> str:
     """Return the SQL that selects both relations by the names of their columns; a column that one lacks is null."""
-    present = {relation: engine.column_types(relation) for relation in (first, second)}
-    columns = dict.fromkeys([*present[first], *present[second]])
-    selected = {
-        relation: ", ".join(
-            quote_identifier(c) if c in present[relation] else f"NULL AS {quote_identifier(c)}" for c in columns
-        )
-        for relation in present
-    }
+    present = [engine.column_types(relation) for relation in (first, second)]
+    columns = {column: quote_identifier(column) for column in [*present[0], *present[1]]}
+    selected = [
+        ", ".join(quoted if name in types else f"NULL AS {quoted}" for name, quoted in columns.items())
+        for types in present
+    ]
     return (
-        f"SELECT file_row, {selected[first]} FROM {first}"
-        f" UNION ALL SELECT file_row + {rows} AS file_row, {selected[second]} FROM {second}"
+        f"SELECT file_row, {selected[0]} FROM {first}"
+        f" UNION ALL SELECT file_row + {rows} AS file_row, {selected[1]} FROM {second}"
     )
 
 

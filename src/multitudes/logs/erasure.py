@@ -14,7 +14,7 @@ After an interrupted erasure, each segment is either unchanged or rewritten; the
 import json
 import logging
 import secrets
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -23,21 +23,13 @@ import polars as pl
 
 from multitudes.atomic import replace_file, write_text
 from multitudes.ids import Id
-from multitudes.logs.folder import (
-    DAMAGED_SUFFIX,
-    REQUEST_PREFIX,
-    REQUEST_SUFFIX,
-    damaged_path,
-    list_damaged,
-    list_segments,
-    list_spools,
-    list_unfinished_requests,
-    working_folder,
-)
+from multitudes.logs import folder as places
+from multitudes.logs.folder import DAMAGED_SUFFIX, list_segments, working_folder
 from multitudes.logs.lines import drop_before
 
 _ALWAYS_S = 2**62
-_READ_ERRORS = pl.exceptions.PolarsError, pl.exceptions.PanicException  # Polars does not tell damage from a full disk
+# Polars does not tell damage from a full disk. The others: a segment without the column of users, or with other ids.
+_READ_ERRORS = pl.exceptions.PolarsError, pl.exceptions.PanicException, KeyError, TypeError
 
 
 class ErasureRequest(NamedTuple):
@@ -47,17 +39,17 @@ class ErasureRequest(NamedTuple):
     user_id: Id
     until: dict[str, int]  # spool name → byte up to which the user's rows are dropped
     in_segments: bool  # whether segments may still hold rows of the user
-    damaged: tuple[str, ...] = ()  # names of damaged segments that may hold rows of the user
+    damaged: list[str]  # names of damaged segments that may hold rows of the user
 
 
 def write_request(folder: Path, user_id: Id) -> ErasureRequest:
     """Request that a user is erased from all segments, and from every spool up to its current end."""
-    file = working_folder(folder) / f"{REQUEST_PREFIX}{secrets.token_hex(8)}{REQUEST_SUFFIX}"
+    file = working_folder(folder) / f"{places.REQUEST_PREFIX}{secrets.token_hex(8)}{places.REQUEST_SUFFIX}"
     until = dict[str, int]()
-    for spool in list_spools(folder):
+    for spool in places.list_spools(folder):
         with suppress(FileNotFoundError):  # it has just become a segment
             until[spool.name] = spool.stat().st_size
-    request = ErasureRequest(file, user_id, until, in_segments=True)
+    request = ErasureRequest(file, user_id, until, in_segments=True, damaged=[])
     _save_request(request)
     return request
 
@@ -65,7 +57,7 @@ def write_request(folder: Path, user_id: Id) -> ErasureRequest:
 def read_requests(folder: Path) -> list[ErasureRequest]:
     """Return the open requests of a log."""
     requests = list[ErasureRequest]()
-    for file in list_unfinished_requests(folder):
+    for file in places.list_unfinished_requests(folder):
         with suppress(FileNotFoundError):  # another process has just completed it
             requests.append(_load_request(file))
     return requests
@@ -100,16 +92,16 @@ def apply_erasures(folder: Path) -> int:
         OSError: a segment cannot be rewritten; its request stays.
     """
     requests, removed = read_requests(folder), 0
-    if users := list({request.user_id for request in requests if request.in_segments}):
+    if users := {request.user_id for request in requests if request.in_segments}:
         removed += sum(_erase_or_set_aside(segment, users) for segment in list_segments(folder))
     for request in requests:
-        if not request.in_segments:
-            repaired = _repaired_segments(folder, request)
-            removed += sum(_erase_or_set_aside(segment, [request.user_id]) for segment in repaired)
-    damaged = [file.name.removesuffix(DAMAGED_SUFFIX) for file in list_damaged(folder)]
+        # Segments that were damaged at the time of the request, and have been moved back since.
+        repaired = [] if request.in_segments else [folder / name for name in request.damaged]
+        removed += sum(_erase_or_set_aside(segment, {request.user_id}) for segment in repaired if segment.exists())
+    damaged = [file.name.removesuffix(DAMAGED_SUFFIX) for file in places.list_damaged(folder)]
     for request in requests:
         # Of the damaged segments, those that may hold the user: all of now, or those of the request that are left.
-        _mark_segments_done(request, tuple(name for name in damaged if request.in_segments or name in request.damaged))
+        _mark_segments_done(request, [name for name in damaged if request.in_segments or name in request.damaged])
     return removed
 
 
@@ -124,16 +116,18 @@ def erase_before(folder: Path, erased_at_s: Callable[[Sequence[Id]], Mapping[Id,
     Returns:
         The number of rows removed.
     """
-    return sum(_erase_from_segment_before(segment, erased_at_s) for segment in list_segments(folder))
+    removed = 0
+    for segment in list_segments(folder):
+        users = pl.scan_parquet(segment).select(pl.col("user_id").unique()).collect()["user_id"].drop_nulls()
+        if erased_s := erased_at_s(users.to_list()):
+            removed += _erase_from_segment(segment, {user: at_s or _ALWAYS_S for user, at_s in erased_s.items()})
+    return removed
 
 
-def _erase_from_segment_before(segment: Path, erased_at_s: Callable[[Sequence[Id]], Mapping[Id, int]]) -> int:
+def _erase_from_segment(segment: Path, before_s: Mapping[Id, int]) -> int:
+    """Remove the rows of users before the time of each; return their number."""
     rows = pl.scan_parquet(segment)
-    users = rows.select(pl.col("user_id").unique()).collect()["user_id"].drop_nulls()
-    erased_s = erased_at_s(users.to_list())
-    if not erased_s:
-        return 0
-    kept = drop_before(rows, "timestamp", {user_id: at_s or _ALWAYS_S for user_id, at_s in erased_s.items()})
+    kept = drop_before(rows, "timestamp", before_s)
     total, remaining = (each.select(pl.len()).collect().item() for each in (rows, kept))
     if not remaining:
         segment.unlink()
@@ -143,18 +137,14 @@ def _erase_from_segment_before(segment: Path, erased_at_s: Callable[[Sequence[Id
     return int(total - remaining)
 
 
-def _repaired_segments(folder: Path, request: ErasureRequest) -> list[Path]:
-    """Return the segments that were damaged at the time of the request, and have been moved back since."""
-    return [folder / name for name in request.damaged if (folder / name).exists()]
-
-
-def _erase_or_set_aside(segment: Path, user_ids: Sequence[Id]) -> int:
+def _erase_or_set_aside(segment: Path, user_ids: Set[Id]) -> int:
+    before_s = dict.fromkeys(user_ids, _ALWAYS_S)
     try:
-        return _erase_from_segment(segment.parent, segment, user_ids)
+        return _erase_from_segment(segment, before_s)
     except _READ_ERRORS as error:
-        if _is_readable(segment, user_ids):
+        if _is_readable(segment, before_s):
             raise OSError(f"{segment}: cannot be rewritten: {error}") from None
-    place = damaged_path(segment)
+    place = places.damaged_path(segment)
     segment.replace(place)
     logging.getLogger(__name__).error(
         "%s: damaged, and set aside as %s; repair it and move it back, or delete it", segment, place
@@ -162,34 +152,18 @@ def _erase_or_set_aside(segment: Path, user_ids: Sequence[Id]) -> int:
     return 0
 
 
-def _is_readable(segment: Path, user_ids: Sequence[Id]) -> bool:
+def _is_readable(segment: Path, before_s: Mapping[Id, int]) -> bool:
     """Return whether a segment has users and all of it can be read: a column at a time, which bounds memory."""
     try:
         for name in pl.read_parquet_schema(segment):
             pl.read_parquet(segment, columns=[name])
-        pl.scan_parquet(segment).select(_is_one_of(user_ids)).collect()
+        drop_before(pl.scan_parquet(segment), "timestamp", before_s).select(pl.len()).collect()
     except _READ_ERRORS:
         return False
     return True
 
 
-def _erase_from_segment(folder: Path, segment: Path, user_ids: Sequence[Id]) -> int:
-    is_user = _is_one_of(user_ids)
-    rows = pl.scan_parquet(segment)
-    removed, total = rows.select(is_user.sum().alias("removed"), pl.len().alias("total")).collect().row(0)
-    if removed == total:
-        segment.unlink()
-    elif removed:
-        with replace_file(segment, folder=working_folder(folder)) as partial:
-            rows.filter(~is_user.fill_null(value=False)).sink_parquet(partial)
-    return int(removed)
-
-
-def _is_one_of(user_ids: Sequence[Id]) -> pl.Expr:
-    return pl.col("user_id").is_in(user_ids)
-
-
-def _mark_segments_done(request: ErasureRequest, damaged: tuple[str, ...]) -> None:
+def _mark_segments_done(request: ErasureRequest, damaged: list[str]) -> None:
     """Record that no readable segment holds the user any more; a request that waits for no file is deleted."""
     if not damaged and not any((request.file.parent / name).exists() for name in request.until):
         request.file.unlink()
@@ -198,11 +172,9 @@ def _mark_segments_done(request: ErasureRequest, damaged: tuple[str, ...]) -> No
 
 
 def _save_request(request: ErasureRequest) -> None:
-    damaged = {"damaged": request.damaged} if request.damaged else {}
-    record = {"user_id": request.user_id, "until": request.until, "parts": request.in_segments, **damaged}
+    record = {name: value for name, value in request._asdict().items() if name != "file"}
     write_text(request.file, json.dumps(record))
 
 
 def _load_request(file: Path) -> ErasureRequest:
-    record = json.loads(file.read_text(encoding="utf-8"))
-    return ErasureRequest(file, record["user_id"], record["until"], record["parts"], tuple(record.get("damaged", ())))
+    return ErasureRequest(file, **json.loads(file.read_text(encoding="utf-8")))

@@ -17,9 +17,8 @@ import secrets
 from contextlib import AbstractContextManager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
-from multitudes.atomic import write_text
+from multitudes.atomic import read_json, write_text
 from multitudes.errors import ArtefactError
 from multitudes.locks import lock
 from multitudes.logs.schemas import IdTypes, LogName
@@ -28,6 +27,7 @@ FORMAT, FORMAT_VERSION = "multitudes-log", 1
 SEGMENT_SUFFIX, SPOOL_SUFFIX, DAMAGED_SUFFIX = ".parquet", ".spool", ".damaged"
 REQUEST_PREFIX, REQUEST_SUFFIX = "forget-", ".json"
 _TIME_FORMAT = "%Y%m%dT%H%M%S.%fZ"
+_REPAIR = "choose another folder, or restore another backup"
 
 
 def make_log_folder(folder: Path, log: LogName, id_types: IdTypes) -> None:
@@ -41,10 +41,8 @@ def make_log_folder(folder: Path, log: LogName, id_types: IdTypes) -> None:
     file = folder / "log.json"
     if not file.exists():
         write_text(file, json.dumps(record) + "\n")
-    elif (found := _read_record(file)) != record:
-        raise ArtefactError(
-            f"{folder}: holds the log {json.dumps(found)}; expected {json.dumps(record)}. Choose another folder"
-        )
+    elif (found := read_json(file, FORMAT, FORMAT_VERSION, _REPAIR)) != record:
+        raise ArtefactError(f"{folder}: holds the log {json.dumps(found)}; expected {json.dumps(record)}; {_REPAIR}")
 
 
 def read_log(folder: Path) -> tuple[LogName, IdTypes]:
@@ -53,18 +51,11 @@ def read_log(folder: Path) -> tuple[LogName, IdTypes]:
     Raises:
         ArtefactError: the folder is not a log.
     """
-    record = _read_record(folder / "log.json")
+    record = read_json(folder / "log.json", FORMAT, FORMAT_VERSION, _REPAIR)
     try:
         return record["log"], IdTypes(**record["ids"])
     except (KeyError, TypeError):
-        raise ArtefactError(f"{folder / 'log.json'}: not the record of a log; restore another backup") from None
-
-
-def _read_record(file: Path) -> Any:  # noqa: ANN401
-    try:
-        return json.loads(file.read_text(encoding="utf-8"))
-    except ValueError:
-        raise ArtefactError(f"{file}: not JSON; expected the record of a log. Choose another folder") from None
+        raise ArtefactError(f"{folder / 'log.json'}: damaged; {_REPAIR}") from None
 
 
 def working_folder(folder: Path) -> Path:
@@ -74,10 +65,8 @@ def working_folder(folder: Path) -> Path:
 
 def new_spool_path(folder: Path, now_s: float) -> Path:
     """Return the path of a new spool, which no other process uses."""
-    return (
-        working_folder(folder)
-        / f"{datetime.fromtimestamp(now_s, UTC):{_TIME_FORMAT}}-{secrets.token_hex(4)}{SPOOL_SUFFIX}"
-    )
+    moment = datetime.fromtimestamp(now_s, UTC).strftime(_TIME_FORMAT)
+    return working_folder(folder) / f"{moment}-{secrets.token_hex(4)}{SPOOL_SUFFIX}"
 
 
 def start_time_s(file: Path) -> float:
@@ -122,9 +111,5 @@ def segment_path(folder: Path, spool: Path) -> Path:
 
 
 def lock_log(folder: Path, *, wait: bool = True) -> AbstractContextManager[bool]:
-    """Hold the lock for creating, rewriting and removing the files of a log that no process appends to.
-
-    Returns:
-        A context manager that yields whether the lock was acquired; always True with ``wait``.
-    """
+    """Lock the files of a log that no process appends to; the context manager yields whether it did."""
     return lock(working_folder(folder) / "lock", wait=wait)

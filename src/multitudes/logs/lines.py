@@ -7,7 +7,6 @@ the lines without Python's global lock, so a service answers requests while it r
 import io
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import polars as pl
 
@@ -24,55 +23,33 @@ def encode_served(response: ServedResponse, id_types: IdTypes) -> bytes:
     """Return a response as a line.
 
     Raises:
-        DataError: an id has the wrong type, or a value cannot be encoded (a score that is not finite).
+        DataError: an id has the wrong type.
+        OverflowError, ValueError: a score is not finite, or UTF-8 cannot encode a text.
     """
     check_ids("item_id", response.item_ids, id_types.item_id)
     if response.user_id is not None:
         check_ids("user_id", (response.user_id,), id_types.user_id)
-    return _encode_payload(
-        {
-            "request_id": response.request_id,
-            "user_id": response.user_id,
-            "timestamp": response.time_s,
-            "release": response.release,
-            "degraded": response.degraded,
-            "item_id": response.item_ids,
-            "score": _score_units(response.scores),
-            "origin": response.origin_N,
-            **dict(zip(ORIGIN_COLUMNS, zip(*response.origins, strict=True), strict=False)),
-        }
-    )
+    record = {
+        "request_id": response.request_id,
+        "user_id": response.user_id,
+        "timestamp": response.time_s,
+        "release": response.release,
+        "degraded": response.degraded,
+        "item_id": response.item_ids,
+        "score": [round(score * SCORE_UNIT) for score in response.scores],
+        "origin": response.origin_N,
+        **dict(zip(ORIGIN_COLUMNS, zip(*response.origins, strict=True), strict=False)),
+    }
+    return _encode(record).encode()
 
 
 def encode_events(events: Sequence[LoggedEvent], id_types: IdTypes) -> bytes:
-    """Return events as a line.
-
-    Raises:
-        DataError: an id has the wrong type, or a value cannot be encoded.
-    """
+    """Return events as a line; raises as ``encode_served``."""
     event_id, user_id, item_id, time_s, action, request_id = zip(*events, strict=True)
     check_ids("user_id", user_id, id_types.user_id)
     check_ids("item_id", item_id, id_types.item_id)
     columns = {"event_id": event_id, "user_id": user_id, "item_id": item_id, "timestamp": time_s}
-    return _encode_payload({**columns, "action": action, "request_id": request_id})
-
-
-def _encode_payload(record: dict[str, object]) -> bytes:
-    try:
-        return _encode(record).encode()
-    except ValueError as error:
-        raise _not_loggable(error) from None
-
-
-def _score_units(scores: Sequence[float]) -> list[int]:
-    try:
-        return [round(score * SCORE_UNIT) for score in scores]
-    except (ValueError, OverflowError) as error:
-        raise _not_loggable(error) from None
-
-
-def _not_loggable(error: Exception) -> DataError:
-    return DataError(f"cannot be logged: {error}; expected finite numbers, and text that UTF-8 can encode")
+    return _encode({**columns, "action": action, "request_id": request_id}).encode()
 
 
 def check_ids(name: str, ids: Sequence[Id], id_type: IdType) -> None:
@@ -82,12 +59,8 @@ def check_ids(name: str, ids: Sequence[Id], id_type: IdType) -> None:
         DataError: one of them has another type. The message contains no id.
     """
     expected = int if id_type == "int64" else str
-    if set(map(type, ids)) - {expected} or (id_type == "int64" and ids and not _fit_int64(ids)):
+    if set(map(type, ids)) - {expected} or (expected is int and any(one not in INT64_RANGE for one in ids)):
         raise DataError(f"{name}: cannot be logged; expected {id_type}, as this log has them")
-
-
-def _fit_int64(ids: Sequence[Any]) -> bool:
-    return min(ids) in INT64_RANGE and max(ids) in INT64_RANGE
 
 
 def decode_lines(log: LogName, id_types: IdTypes, payloads: Sequence[bytes], ends: Sequence[int]) -> pl.DataFrame:
@@ -108,10 +81,10 @@ def decode_lines(log: LogName, id_types: IdTypes, payloads: Sequence[bytes], end
 
 
 def erase_rows(rows: pl.DataFrame, until: Mapping[Id, int]) -> pl.DataFrame:
-    """Return the rows without those of users whose line ends at or before the user's byte in ``until``."""
-    if not until:
-        return rows
-    return drop_before(rows.lazy(), _END, {user_id: end + 1 for user_id, end in until.items()}).collect()
+    """Return the rows of a segment without those of users whose line ends at or before the user's byte in ``until``."""
+    if until:
+        rows = drop_before(rows.lazy(), _END, {user_id: end + 1 for user_id, end in until.items()}).collect()
+    return rows.drop(_END)
 
 
 def drop_before(rows: pl.LazyFrame, column: str, first: Mapping[Id, int]) -> pl.LazyFrame:
@@ -120,8 +93,3 @@ def drop_before(rows: pl.LazyFrame, column: str, first: Mapping[Id, int]) -> pl.
     limits = pl.LazyFrame({"user_id": users, "first": list(first.values())})
     joined = rows.join(limits, on="user_id", how="left", maintain_order="left")
     return joined.filter((pl.col(column) >= pl.col("first")).fill_null(value=True)).drop("first")
-
-
-def drop_line_ends(rows: pl.DataFrame) -> pl.DataFrame:
-    """Return the rows with the columns of a segment."""
-    return rows.drop(_END)

@@ -18,13 +18,7 @@ from multitudes.config import Config
 from multitudes.errors import DataError
 from multitudes.ids import Id
 from multitudes.logs import lines
-from multitudes.logs.erasure import (
-    ErasureRequest,
-    apply_erasures,
-    erasures_in_spool,
-    may_be_in_segments,
-    write_request,
-)
+from multitudes.logs.erasure import ErasureRequest, apply_erasures, erasures_in_spool, may_be_in_segments, write_request
 from multitudes.logs.folder import list_damaged, list_segments, lock_log, make_log_folder, new_spool_path, start_time_s
 from multitudes.logs.rotation import RetentionClock, apply_retention, expired_segments, rotate_spools
 from multitudes.logs.schemas import IdTypes, LoggedEvent, LogName, ServedResponse
@@ -33,6 +27,7 @@ from multitudes.periodic import PeriodicTask
 
 _MAINTENANCE_INTERVAL_S = 1.0
 _RETENTION_INTERVAL_S = 60.0
+_ENCODING_ERRORS = DataError, OverflowError, ValueError
 _ERASURE_S = 60.0  # a spool with rows to erase lives as long, so that many erasures do not leave many small segments
 
 
@@ -86,7 +81,7 @@ class Logs:
         """Log a response; return whether it is written."""
         try:
             line = lines.encode_served(response, self._id_types)
-        except DataError as error:
+        except _ENCODING_ERRORS as error:
             return self._served.count_lost(len(response.item_ids), error)
         return self._served.append(line, len(response.item_ids))
 
@@ -96,7 +91,7 @@ class Logs:
             return True
         try:
             line = lines.encode_events(events, self._id_types)
-        except DataError as error:
+        except _ENCODING_ERRORS as error:
             return self._events.count_lost(len(events), error)
         return self._events.append(line, len(events))
 

@@ -7,6 +7,7 @@ the same result in the same place. Retention does not believe a clock that jumpe
 
 import logging
 from collections.abc import Callable, Iterator
+from itertools import accumulate
 from pathlib import Path
 from time import monotonic
 from typing import NamedTuple
@@ -24,9 +25,8 @@ from multitudes.logs.folder import (
     list_unnamed_spools,
     segment_path,
     start_time_s,
-    working_folder,
 )
-from multitudes.logs.lines import decode_lines, drop_line_ends, erase_rows
+from multitudes.logs.lines import decode_lines, erase_rows
 from multitudes.logs.schemas import IdTypes, LogName, segment_columns
 from multitudes.logs.spool import Line, lock_if_abandoned, read_lines
 
@@ -45,10 +45,9 @@ class RotationResult(NamedTuple):
     torn: int = 0  # incomplete or damaged lines: the end of a spool whose writer died while it wrote
     erased: int = 0  # rows of users who asked to be erased
 
-    def __add__(self, other: object) -> "RotationResult":
-        """Add the counts."""
-        assert isinstance(other, RotationResult)
-        return RotationResult(*(a + b for a, b in zip(self, other, strict=True)))
+    def plus(self, other: "RotationResult") -> "RotationResult":
+        """Return the sums of the counts."""
+        return RotationResult(*map(sum, zip(self, other, strict=True)))
 
 
 class RemovedSegments(NamedTuple):
@@ -68,21 +67,21 @@ def rotate_spools(folder: Path, log: LogName, id_types: IdTypes) -> RotationResu
     for file in list_spools(folder):
         with lock_if_abandoned(file) as is_abandoned:
             if is_abandoned:
-                result += _rotate_spool(folder, file, log, id_types)
+                result = result.plus(_rotate_spool(folder, file, log, id_types))
                 file.unlink()
     return result
 
 
 def _rotate_spool(folder: Path, spool: Path, log: LogName, id_types: IdTypes) -> RotationResult:
     segment = segment_path(folder, spool)
-    partial = partial_path(segment, folder=working_folder(folder))
+    partial = partial_path(segment, folder=spool.parent)
     result, erased = RotationResult(), erasures_in_spool(folder, spool)
     with pq.ParquetWriter(partial, _to_arrow(pl.DataFrame(schema=segment_columns(log, id_types))).schema) as out:
         for chunk, torn in _chunks(spool):
             rows = decode_lines(log, id_types, [line.payload or b"" for line in chunk], [line.end for line in chunk])
-            remaining = drop_line_ends(erase_rows(rows, erased))
+            remaining = erase_rows(rows, erased)
             out.write_table(_to_arrow(remaining))
-            result += RotationResult(rows=remaining.height, torn=torn, erased=rows.height - remaining.height)
+            result = result.plus(RotationResult(0, remaining.height, torn, rows.height - remaining.height))
     if result.rows:
         move_into_place(partial, segment)
     else:
@@ -146,17 +145,10 @@ def _started_before(files: list[Path], now_s: float, keep_days: float) -> list[P
 
 def _oldest_over_size(segments: list[Path], spools: list[Path], max_bytes: int) -> list[Path]:
     """Return the oldest segments without which the log fits, but never the newest."""
-    if not max_bytes:
-        return []
     sizes = [file.stat().st_size for file in segments]
     excess = sum(sizes) + sum(spool.stat().st_size for spool in spools) - max_bytes
-    removed = []
-    for file, size in zip(segments[:-1], sizes, strict=False):
-        if excess <= 0:
-            break
-        removed.append(file)
-        excess -= size
-    return removed
+    before = accumulate(sizes, initial=0)  # the bytes of all older segments
+    return [file for file, size in zip(segments[:-1], before, strict=False) if max_bytes and size < excess]
 
 
 class RetentionClock:
@@ -167,12 +159,7 @@ class RetentionClock:
     """
 
     def __init__(self, newest_segment_s: float | None, clock: Callable[[], float] = monotonic) -> None:
-        """Start the clock.
-
-        Args:
-            newest_segment_s: start of the newest segment, in seconds since 1970; None: there is no segment.
-            clock: the monotonic clock, in seconds.
-        """
+        """Start at the start of the newest segment, in seconds since 1970; None: there is none."""
         self._clock, self._monotonic_s, self._believed_s = clock, clock(), newest_segment_s
         self._jump_s: float | None = None  # when it jumped, by the monotonic clock
 

@@ -7,10 +7,11 @@ Legend: N candidates of a response.
 """
 
 from collections.abc import Sequence
-from typing import Literal, NamedTuple, Protocol
+from typing import Literal, NamedTuple
 
 import polars as pl
 
+from multitudes.api import Candidate
 from multitudes.ids import Id, IdType
 
 LogName = Literal["served", "events"]
@@ -36,21 +37,6 @@ class Origin(NamedTuple):
     condition: str | None = None  # the topic of an explicit interest; training of `conditional` learns from it
 
 
-class Candidate(Protocol):
-    """The fields of a retrieved item that are logged."""
-
-    @property
-    def item_id(self) -> Id: ...  # noqa: D102
-    @property
-    def score(self) -> float: ...  # noqa: D102
-    @property
-    def source(self) -> str: ...  # noqa: D102
-    @property
-    def interest(self) -> int | None: ...  # noqa: D102
-    @property
-    def interest_name(self) -> str | None: ...  # noqa: D102
-
-
 class ServedResponse(NamedTuple):
     """One response. Its N candidates are in the order of their ranks, from 1; each becomes a row of the log.
 
@@ -59,9 +45,9 @@ class ServedResponse(NamedTuple):
 
     request_id: str
     user_id: Id | None  # None: an anonymous user
-    time_s: int
-    release: str
-    degraded: bool
+    time_s: int  # seconds since 1970
+    release: str  # its version
+    degraded: bool  # whether the response is less than the full method would give
     item_ids: Sequence[Id]
     scores: Sequence[float]  # logged with six decimals
     origins: Sequence[Origin]
@@ -78,28 +64,19 @@ class ServedResponse(NamedTuple):
         release: str,
         degraded: bool = False,
     ) -> "ServedResponse":
-        """Return the record of a response.
+        """Return the record of a response with ``candidates`` by rank.
 
-        Args:
-            candidates: by rank. The name of an explicit interest is its topic, and so its condition.
-            request_id: of the request.
-            user_id: None for an anonymous user.
-            time_s: seconds since 1970.
-            release: version of the release.
-            degraded: whether the response is less than the full method would give.
+        The name of an explicit interest is its topic, and so its condition.
         """
-        position: dict[tuple[str, int | None], int] = {}
-        origins: list[Origin] = []
-        origin_N = []
+        origins: dict[tuple[str, int | None], Origin] = {}
         for candidate in candidates:
-            key = candidate.source, candidate.interest
-            if key not in position:
-                position[key] = len(origins)
-                name = candidate.interest_name
-                origins.append(Origin(*key, name, name if candidate.source == EXPLICIT else None))
-            origin_N.append(position[key])
+            key, name = (candidate.source, candidate.interest), candidate.interest_name
+            if key not in origins:
+                origins[key] = Origin(*key, name, name if candidate.source == EXPLICIT else None)
+        position = {key: number for number, key in enumerate(origins)}
+        origin_N = [position[c.source, c.interest] for c in candidates]
         item_ids, scores = [c.item_id for c in candidates], [c.score for c in candidates]
-        return cls(request_id, user_id, time_s, release, degraded, item_ids, scores, origins, origin_N)
+        return cls(request_id, user_id, time_s, release, degraded, item_ids, scores, [*origins.values()], origin_N)
 
 
 class LoggedEvent(NamedTuple):

@@ -15,17 +15,11 @@ CLOCK_SKEW_S = 300  # largest difference between the clocks of the two ends of a
 
 
 class FeedbackLogs(NamedTuple):
-    """The logs of a service, or tables with the same columns; each a file, or a folder of Parquet files.
+    """The logs of a service, or tables with the same columns; each a file, or a folder of Parquet files."""
 
-    Attributes:
-        events: events to append to those of the data set.
-        served: the candidates that the service served.
-        attribution_window_s: an engagement is attributed to an answer at most this many seconds before it.
-    """
-
-    events: Path | None = None
-    served: Path | None = None
-    attribution_window_s: int = 86_400
+    events: Path | None = None  # to append to those of the data set
+    served: Path | None = None  # the candidates that the service served
+    attribution_window_s: int = 86_400  # an engagement is attributed to an answer at most this long before it
 
 
 NO_LOGS = FeedbackLogs()
@@ -34,15 +28,10 @@ NO_LOGS = FeedbackLogs()
 def attribute_events(engine: Engine, served: Table, within_s: int) -> dict[str, int]:
     """Fill the source of each ``event`` that has none from ``served_raw``.
 
-    ``served_raw`` is read twice and not stored, so memory grows with the events only.
+    ``served_raw`` is read twice and not stored, so memory grows with the events only. ``within_s`` is the window of
+    ``FeedbackLogs``.
 
-    Args:
-        engine: has ``event``, which is replaced, and ``served_raw``.
-        served: the table ``served_raw``.
-        within_s: see ``FeedbackLogs.attribution_window_s``.
-
-    Returns:
-        The window, and the number of events by how they were attributed.
+    Returns the window, and the number of events by how they were attributed.
 
     Raises:
         DataError: a file cannot be read, or was deleted while it was read.

@@ -14,31 +14,19 @@ _COMPLETE = "user_id IS NOT NULL AND item_id IS NOT NULL AND timestamp IS NOT NU
 
 @dataclass(frozen=True)
 class EventRules:
-    """Which events are dropped or unusable, and from which events the followed topics were derived.
+    """Which events are dropped or unusable, and from which events the followed topics were derived."""
 
-    Attributes:
-        negative_actions: actions that make an event unusable.
-        follows_from_share: first share of each user's events, from which the followed topics were derived;
-            0 = users stated them.
-        now: seconds; events more than a day later are dropped.
-    """
-
-    negative_actions: Sequence[str]
-    follows_from_share: float
-    now: int
+    negative_actions: Sequence[str]  # make an event unusable
+    follows_from_share: float  # of each user's first events the followed topics were derived; 0: users stated them
+    now: int  # seconds; events more than a day later are dropped
 
 
 def clean_events(
     engine: Engine, table: Table, rules: EventRules, earlier: BaseData | None = None, *, appendable: bool = False
 ) -> dict[str, int]:
-    """Create ``event`` and ``known_from``, and return the count of each repair.
+    """Create ``event`` and ``known_from`` from ``events_raw`` and ``known_item``, and return the count of each repair.
 
-    Args:
-        engine: has ``events_raw`` and ``known_item``.
-        table: the events table.
-        rules: which events are dropped or unusable.
-        earlier: data whose events come before them.
-        appendable: create the table ``clean_event``, the clean events to which a later run appends its own.
+    The events of ``earlier`` come before them. ``appendable`` creates ``clean_event``, to which a later run appends.
 
     Raises:
         DataError: times are in a unit smaller than seconds, no event is left, or one is not later than ``earlier``.
@@ -60,16 +48,12 @@ def clean_events(
     if earlier is not None:
         reject_earlier_times(engine, earlier, table, row_condition)
     _create_known_from(engine, row_condition, rules.follows_from_share)
-    unsorted = (
-        0
-        if not repeated and engine.is_sorted("events_raw", "timestamp", row_condition)
-        else _count_unsorted(engine, row_condition)
-    )
+    is_sorted = not repeated and engine.is_sorted("events_raw", "timestamp", row_condition)
+    unsorted = 0 if is_sorted else _count_unsorted(engine, row_condition)
     copies = _find_duplicates(engine, table, row_condition)
     unique_events = f"events_raw {'ANTI JOIN copy USING (file_row)' if copies else ''} WHERE {row_condition}"
-    clean_sql = _clean_events_sql(
-        unique_events, table, rules.negative_actions, 0 if earlier is None else earlier.n_rows
-    )
+    rows_before = 0 if earlier is None else earlier.n_rows
+    clean_sql = _clean_events_sql(unique_events, table, rules.negative_actions, rows_before)
     if earlier is not None:
         clean_sql = f"SELECT {EVENT_COLUMNS} FROM earlier UNION ALL {clean_sql}"
     if appendable:
@@ -160,17 +144,9 @@ def _find_duplicates(engine: Engine, table: Table, row_condition: str) -> int:
 def _clean_events_sql(unique_events: str, table: Table, negative_actions: Sequence[str], rows_before: int) -> str:
     """Return the SQL of the clean events, with the columns that follow from an event alone.
 
-    Args:
-        unique_events: the FROM and WHERE clauses of the raw events without duplicates.
-        table: the events table.
-        negative_actions: actions that make an event unusable.
-        rows_before: the number of rows of earlier events tables.
+    ``unique_events`` is a FROM and a WHERE clause, ``rows_before`` the number of rows of earlier events tables.
     """
-    negative = (
-        f"action IN ({', '.join(string_literal(action) for action in negative_actions)})"
-        if negative_actions
-        else "false"
-    )
+    negative = f"action IN ({', '.join(map(string_literal, negative_actions))})" if negative_actions else "false"
     unnamed = string_literal("unknown" if "action" in table else "event")
     return f"""
         SELECT file_row + {rows_before} AS row, user_id, item_id, timestamp AS time,
@@ -223,12 +199,6 @@ def _create_known_from(engine: Engine, row_condition: str, share: float) -> None
 
 
 def _count_unsorted(engine: Engine, row_condition: str) -> int:
-    return int(
-        query_value(
-            engine,
-            f"""
-        SELECT count(*) FILTER (timestamp < above)
-        FROM (SELECT timestamp, lag(timestamp) OVER (PARTITION BY user_id ORDER BY file_row) AS above
-              FROM events_raw WHERE {row_condition})""",
-        )
-    )
+    above = "lag(timestamp) OVER (PARTITION BY user_id ORDER BY file_row) AS above"
+    rows = f"SELECT timestamp, {above} FROM events_raw WHERE {row_condition}"
+    return int(query_value(engine, f"SELECT count(*) FILTER (timestamp < above) FROM ({rows})"))

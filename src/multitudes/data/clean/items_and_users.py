@@ -8,14 +8,9 @@ _FINITE = "all_finite(embedding)"  # null for an empty list, which is not an emb
 
 
 def clean_items(engine: Engine, table: Table | None) -> tuple[dict[str, int], int]:
-    """Create ``item``, ``known_item``, ``item_topic`` and ``topic``.
+    """Create ``item``, ``known_item``, ``item_topic`` and ``topic`` from ``items_raw``; without ``table`` from ``events_raw``.
 
-    Args:
-        engine: has ``items_raw``, or ``events_raw`` if there is no items table.
-        table: the items table, if there is one.
-
-    Returns:
-        The count of each repair, and the width of the embeddings, 0 without embeddings.
+    Returns the count of each repair, and the width of the embeddings, 0 without embeddings.
 
     Raises:
         DataError: embeddings differ in width, or rows of one item differ.
@@ -87,14 +82,9 @@ def _embedding_width(engine: Engine, table: Table | None) -> int:
 
 
 def clean_users(engine: Engine, table: Table | None) -> dict[str, int]:
-    """Create ``member`` and ``follow``.
+    """Create ``member`` and ``follow`` from ``user_summary``, ``topic`` and, if there is a users table, ``users_raw``.
 
-    Args:
-        engine: has ``user_summary`` and ``topic``, and ``users_raw`` if there is a users table.
-        table: the users table, if there is one.
-
-    Returns:
-        The count of each repair.
+    Returns the count of each repair.
 
     Raises:
         DataError: rows of one user differ.
@@ -113,15 +103,6 @@ def clean_users(engine: Engine, table: Table | None) -> dict[str, int]:
         FROM (SELECT user_id FROM user_summary UNION SELECT user_id FROM users_rows)
         LEFT JOIN (SELECT * EXCLUDE (followed_topics) FROM users_rows) USING (user_id)""",
     )
-    repairs |= _create_follows(engine)
-    missing = 0
-    if table is not None:
-        missing = query_value(engine, "SELECT count(*) FROM user_summary ANTI JOIN users_rows USING (user_id)")
-    engine.drop("users_rows")
-    return repairs | {"users_not_in_table": missing} | _activity_repairs(engine)
-
-
-def _create_follows(engine: Engine) -> dict[str, int]:
     engine.create_table(
         "stated",
         """
@@ -130,30 +111,23 @@ def _create_follows(engine: Engine) -> dict[str, int]:
         WHERE topic <> '' GROUP BY user_id, topic""",
     )
     engine.create_table("follow", "SELECT * FROM stated SEMI JOIN topic USING (topic)")
-    lost = query_row(
+    counts = query_row(
         engine,
         """
-        SELECT (SELECT count(*) FROM stated) - (SELECT count(*) FROM follow) AS follows_of_unknown_topics""",
-    )
-    engine.drop("stated")
-    return lost
-
-
-def _activity_repairs(engine: Engine) -> dict[str, int]:
-    return query_row(
-        engine,
-        """
-        SELECT count(*) FILTER (any_valid IS NULL) AS users_without_events,
+        SELECT (SELECT count(*) FROM stated) - (SELECT count(*) FROM follow) AS follows_of_unknown_topics,
+               (SELECT count(*) FROM user_summary ANTI JOIN users_rows USING (user_id)) AS users_not_in_table,
+               count(*) FILTER (any_valid IS NULL) AS users_without_events,
                count(*) FILTER (NOT any_valid) AS users_with_only_invalid_events
         FROM member LEFT JOIN (SELECT user_id, any_valid FROM user_summary) USING (user_id)""",
     )
+    engine.drop("stated", "users_rows")
+    return repairs | counts | ({} if table is not None else {"users_not_in_table": 0})
 
 
 def deduplicate_rows(engine: Engine, name: str, column: str, table: Table | None) -> dict[str, int]:
     """Create ``<name>_rows`` from ``<name>_raw``: without null ids and duplicates, one row for each id.
 
-    Returns:
-        The count of each repair.
+    Returns the count of each repair.
 
     Raises:
         DataError: two rows of one id differ.

@@ -36,27 +36,16 @@ from multitudes.progress import Progress, silent, step_progress
 
 @dataclass(frozen=True)
 class CleanData:
-    """A summary of the clean tables.
+    """A summary of the clean tables."""
 
-    Attributes:
-        tables: events, items and users, those that exist.
-        inputs: every table that was read, by the name of its file, or "logged events" and "served".
-        id_types: "int64" or "string", of user_id and item_id.
-        repairs: the count of each repair, without zeros.
-        attribution: the number of events by how they were attributed to served candidates; empty without logs.
-        warnings: sentences for people.
-        ordered_only: whether timestamps are positions instead of times.
-        embedding_width: 0 without embeddings.
-    """
-
-    tables: Mapping[str, Table]
-    inputs: Mapping[str, Table]
-    id_types: Mapping[str, IdType]
-    repairs: Mapping[str, int]
-    attribution: Mapping[str, int]
-    warnings: tuple[str, ...]
-    ordered_only: bool
-    embedding_width: int
+    tables: Mapping[str, Table]  # events, items and users, those that exist
+    inputs: Mapping[str, Table]  # all that was read, by the name of its file, or "logged events" and "served"
+    id_types: Mapping[str, IdType]  # of user_id and item_id
+    repairs: Mapping[str, int]  # the count of each, without zeros
+    attribution: Mapping[str, int]  # events by how they were attributed to served candidates; empty without logs
+    warnings: tuple[str, ...]  # sentences for people
+    ordered_only: bool  # whether timestamps are positions instead of times
+    embedding_width: int  # 0 without embeddings
 
 
 def clean_tables(
@@ -70,11 +59,11 @@ def clean_tables(
     appendable: bool = False,
     column_map: ColumnMap | None = None,
 ) -> CleanData:
-    """Read the tables of a data set and logs, and create the tables above in the engine.
+    """Read the tables in the folder of a data set and its logs, and create the tables above in the engine.
 
     Args:
         engine: gets the tables.
-        data: the folder of the data set.
+        data: the folder.
         rules: which events are dropped or unusable.
         progress: called with the steps done.
         logs: the logs of a service.
@@ -133,16 +122,15 @@ def _load_tables(
             problems.append(str(error))
     if problems:
         raise DataError("; ".join(problems))
-    log_progress = step_progress(progress, len(files), len(files) + 2)
-    if logs.events is not None:
-        name = "logged" if "events" in loaded else "events"
-        file = tables.resolve_table(logs.events)
-        engine.fetch(file, log_progress)
-        loaded[name] = inputs["logged events"] = tables.load_table(engine, "events", file, name)
-    if logs.served is not None:
-        file = tables.resolve_table(logs.served)
-        engine.fetch(file, log_progress)
-        loaded["served"] = inputs["served"] = tables.view_table(engine, "served", file)
+    events_log = "logged" if "events" in loaded else "events"
+    for log, given, table, into in (
+        ("logged events", logs.events, "events", events_log),
+        ("served", logs.served, "served", "served"),
+    ):
+        if given is not None:
+            file = tables.resolve_table(given)
+            engine.fetch(file, step_progress(progress, len(files), len(files) + 2))
+            loaded[into] = inputs[log] = tables.load_table(engine, table, file, into, as_view=log == "served")
     return loaded, inputs
 
 

@@ -22,35 +22,21 @@ _SIMPLE_TYPES = ("VARCHAR", "BOOL", "FLOAT", "DOUBLE", "DECIMAL", "TINY", "SMALL
 _OWN_NAMES = ("source_number", "file_row", "unusable_because")  # of columns that an import adds
 _SHARE_OF_NESTED = 0.1  # of the values of a column that is no feature, since it holds lists or objects
 _MAX_TOPICS_PER_ITEM = 1.3  # of one column of an events table: with more, it tells of the event
-_AMAZON_ITEM, _AMAZON_USER = (
-    "(B0[0-9A-Z]{8}|[0-9]{9}[0-9X])",
-    "A[0-9A-Z]{9,}",
-)
+_AMAZON_ITEM, _AMAZON_USER = "(B0[0-9A-Z]{8}|[0-9]{9}[0-9X])", "A[0-9A-Z]{9,}"
 
 
 @dataclass(frozen=True)
 class ColumnGuess:
-    """How a file becomes a table.
-
-    Attributes:
-        source: the file.
-        table: events, items or users.
-        columns: canonical column → column of the file.
-        formats: canonical column → how its values are written.
-        features: name of a feature → column of the file.
-        unused: the other columns.
-        problems: what is missing or wrong, in sentences.
-        describes_items: whether it reads items from a file of events.
-    """
+    """How a file becomes a table."""
 
     source: Source
-    table: str
-    columns: Mapping[str, str]
-    formats: Mapping[str, ValueFormat]
-    features: Mapping[str, str]
-    unused: tuple[str, ...]
-    problems: tuple[str, ...]
-    describes_items: bool = False
+    table: str  # events, items or users
+    columns: Mapping[str, str]  # canonical column → column of the file
+    formats: Mapping[str, ValueFormat]  # canonical column → how its values are written
+    features: Mapping[str, str]  # name of a feature → column of the file
+    unused: tuple[str, ...]  # the other columns
+    problems: tuple[str, ...]  # what is missing or wrong, in sentences
+    describes_items: bool = False  # whether it reads items from a file of events
 
     @property
     def relation(self) -> str:
@@ -203,10 +189,9 @@ def _find_format(column: Column, table: str, canonical: str, config: ImportConfi
         return value_formats.find_id_format(column)
     if role == "texts":
         return value_formats.find_list_format(column, config.list_separator)
-    if role == "vector":
-        return ValueFormat("numbers", value_formats.vector_sql(column))
-    if role == "number":
-        return ValueFormat("numbers", value_formats.number_sql(column))
+    if role in {"vector", "number"}:
+        read = value_formats.vector_sql if role == "vector" else value_formats.number_sql
+        return ValueFormat("numbers", read(column))
     if role == "flag":
         return ValueFormat("true or false", f"TRY_CAST({column.sql} AS BOOLEAN)")
     return ValueFormat("", f"nullif(trim({column.text}), '')")

@@ -1,5 +1,7 @@
 """Settings of an import: what a person knows of the files. What is unset is found out."""
 
+import codecs
+
 from pydantic import Field, field_validator
 
 from multitudes.config import Config
@@ -25,6 +27,14 @@ class ImportConfig(Config):
     @classmethod
     def _name_sign(cls, sign: str | None) -> str | None:
         return None if sign is None else _SEPARATORS.get(sign, sign)
+
+    @field_validator("encoding")
+    @classmethod
+    def _name_encoding(cls, encoding: str | None) -> str | None:
+        try:
+            return None if encoding is None else codecs.lookup(encoding).name
+        except LookupError:
+            raise ValueError("expected an encoding such as utf-8, utf-16 or latin-1") from None
 
     @field_validator("separator")
     @classmethod

@@ -1,11 +1,10 @@
 """Import a person's own files: find their columns, show the guess, read the rows, and write the canonical tables."""
 
-import json
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from multitudes.atomic import create_folder, replace_file, write_json
 from multitudes.data.column_names import ColumnMap
@@ -14,7 +13,7 @@ from multitudes.data.engine import query_row, query_value, string_literal
 from multitudes.data.importing import tables
 from multitudes.data.importing.columns import ColumnGuess, choose_table, guess_columns, guess_described_items
 from multitudes.data.importing.config import ImportConfig
-from multitudes.data.importing.sources import Source, create_dropped, read_source
+from multitudes.data.importing.sources import Source, create_relations, read_source
 from multitudes.data.location import reject_url
 from multitudes.data.manifest import FEW_USERS
 from multitudes.data.tables import TABLES
@@ -28,21 +27,13 @@ _LIKED_SHARE = 0.7  # of the highest rating: 3.5 of 5, 7 of 10, 70 of 100
 _SCALES = (5, 10, 100)
 
 
-@dataclass(frozen=True)
-class DroppedRows:
-    """Rows of one file that were left out for one reason.
-
-    Attributes:
-        file: the file.
-        reason: in words, with the value of the first line.
-        rows: their number.
-        lines: the first three lines.
-    """
+class DroppedRows(NamedTuple):
+    """Rows of one file that were left out for one reason."""
 
     file: str
-    reason: str
-    rows: int
-    lines: tuple[int, ...]
+    reason: str  # in words, with the value of the first line
+    rows: int  # their number
+    lines: tuple[int, ...]  # the first three
 
 
 @dataclass(frozen=True)
@@ -93,9 +84,9 @@ class ImportReport:
             }
             for guess in self.guesses
         ]
-        values = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "guesses"}
+        values = {name: value for name, value in vars(self).items() if name != "guesses"}
         dropped_file = None if self.dropped_file is None else str(self.dropped_file)
-        dropped = [asdict(dropped) for dropped in self.dropped]
+        dropped = [one._asdict() for one in self.dropped]
         return values | {"out": str(self.out), "files": files, "dropped": dropped, "dropped_file": dropped_file}
 
 
@@ -146,7 +137,7 @@ def import_files(
         open_engine(Path(scratch), _MEMORY, 0, _ADVICE) as engine,
     ):
         engine.execute("SET TimeZone = 'UTC'")
-        create_dropped(engine)
+        create_relations(engine)
         steps = len(inputs) + 3
         sources = _read_all(engine, inputs, Path(scratch), config, progress, steps)
         guesses = _guess_all(engine, sources, column_map, config)
@@ -166,12 +157,6 @@ def import_files(
             engine.execute(f"COPY ({sql}) TO {target} (FORMAT parquet, COMPRESSION zstd)")
         write_json(folder / MARKER, report.record())
         progress(steps - 1, steps, "done")
-    return report
-
-
-def read_report(out: Path) -> dict[str, Any]:
-    """Return the report that an import wrote into its folder, as JSON has it."""
-    report: dict[str, Any] = json.loads((out / MARKER).read_text(encoding="utf-8"))
     return report
 
 
@@ -291,12 +276,10 @@ def _check_dropped(
         left = query_value(engine, f"SELECT count(*) FROM {guess.relation}")
         if lost > max_share * (left + lost) or not left:
             reasons = ", ".join(reason_text(one) for one in dropped if one.file == source.name)
-            advice = (
-                f"or leave them out with --max-dropped {min(1.0, lost / (left + lost) + 0.005):.2f}" if left else ""
-            )
+            share = min(1.0, lost / (left + lost) + 0.005)
             problems.append(
                 f"{source.name}: {lost:,} of {left + lost:,} rows cannot be used: {reasons}. They are in {file};"
-                f" correct them{', ' if advice else ''}{advice}"
+                f" correct them{f', or leave them out with --max-dropped {share:.2f}' if left else ''}"
             )
     if problems:
         raise DataError(_join(problems))
@@ -316,15 +299,8 @@ def _describe(
     dropped_file: Path | None,
     merged: int,
 ) -> ImportReport:
-    present = [table for table in TABLES if table == "events" or any(guess.table == table for guess in guesses)]
+    present = [table for table in TABLES if any(guess.table == table for guess in guesses)]
     ratings, min_rating = _describe_ratings(engine)
-    known_share = 1.0
-    if "items" in present:
-        known_share = query_value(
-            engine, "SELECT avg(CAST(item_id IN (SELECT item_id FROM items) AS INTEGER)) FROM events"
-        )
-        if not known_share:
-            raise DataError(_no_item_known(engine))
     return ImportReport(
         out=out,
         rows={table: int(query_value(engine, f"SELECT count(*) FROM {table}")) for table in present},
@@ -333,19 +309,28 @@ def _describe(
         dropped=dropped,
         dropped_file=dropped_file,
         merged=merged,
-        known_share=known_share,
+        known_share=_known_share(engine) if "items" in present else 1.0,
         split=_choose_split(engine),
         ratings=ratings,
         min_rating=min_rating,
     )
 
 
-def _no_item_known(engine: DuckDBEngine) -> str:
-    event, item = (query_value(engine, f"SELECT min(item_id) FROM {table}") for table in ("events", "items"))
-    return (
-        f"no item_id of the events, such as {event!r}, is among those of the items, such as {item!r}; name the columns"
-        " that hold the same ids with --map COLUMN=item_id"
-    )
+def _known_share(engine: DuckDBEngine) -> float:
+    """Return the share of the events whose item is in the items table.
+
+    Raises:
+        DataError: none is.
+    """
+    is_known = "CAST(item_id IN (SELECT item_id FROM items) AS INTEGER)"
+    share = float(query_value(engine, f"SELECT avg({is_known}) FROM events"))
+    if not share:
+        event, item = (query_value(engine, f"SELECT min(item_id) FROM {table}") for table in ("events", "items"))
+        raise DataError(
+            f"no item_id of the events, such as {event!r}, is among those of the items, such as {item!r}; name the"
+            " columns that hold the same ids with --map COLUMN=item_id"
+        )
+    return share
 
 
 def _choose_split(engine: DuckDBEngine) -> str:

@@ -22,19 +22,12 @@ _VALUE = re.compile(r"\s*([-+]?\d+([.,]\d+)?([eE][-+]?\d+)?\s*|\d{1,4}[-/.]\d{1,
 
 
 class Layout(NamedTuple):
-    """How rows are written.
+    """How rows are written."""
 
-    Attributes:
-        kind: "csv", "json lines", "json array" or "Parquet"; the attributes below are of "csv".
-        separator: between columns.
-        columns: the names of the columns; without a header they are 1, 2, ….
-        has_header: whether the first row has the names.
-    """
-
-    kind: str
-    separator: str = ""
-    columns: tuple[str, ...] = ()
-    has_header: bool = False
+    kind: str  # "csv", "json lines", "json array" or "Parquet"; what follows is of "csv"
+    separator: str = ""  # between columns
+    columns: tuple[str, ...] = ()  # their names; without a header 1, 2, …
+    has_header: bool = False  # whether the first row has the names
 
     @property
     def is_quoted(self) -> bool:
@@ -50,12 +43,7 @@ class Layout(NamedTuple):
 
 
 def find_layout(beginning: str, name: str, separator: str | None = None) -> Layout:
-    """Return the layout of a file.
-
-    Args:
-        beginning: its first lines.
-        name: how a person calls it.
-        separator: between columns; None: found out.
+    """Return the layout of the file that a person calls ``name``, by its first lines; ``separator`` None: found out.
 
     Raises:
         DataError: two columns have one name.
@@ -71,7 +59,7 @@ def find_layout(beginning: str, name: str, separator: str | None = None) -> Layo
     if not rows[best]:
         raise DataError(f"{name}: the file is empty; expected a table")
     header = [cell.strip() for cell in rows[best][0]]
-    if not _is_header(header):
+    if any(_VALUE.fullmatch(cell) for cell in header):  # a number or a date says that the first row has values
         return Layout("csv", best, tuple(str(number + 1) for number in range(len(header))))
     columns = [cell or f"column {number + 1}" for number, cell in enumerate(header)]
     lower = [column.lower() for column in columns]  # the engine does not tell upper from lower case
@@ -98,8 +86,3 @@ def _common_width(rows: Sequence[Sequence[str]]) -> int:
         return 0
     width = len(rows[0])
     return width if 2 * sum(len(row) == width for row in rows) > len(rows) else 0
-
-
-def _is_header(cells: Sequence[str]) -> bool:
-    """Return whether the first row has names: a number or a date in it says that it has values."""
-    return not any(_VALUE.fullmatch(cell) for cell in cells)

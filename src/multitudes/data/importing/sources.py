@@ -1,7 +1,7 @@
 """A file of any format becomes a relation of the engine; lines that cannot be read are set aside with the reason.
 
 Relations: ``source_N`` has ``file_row`` (from 1, in the order of the file, without the header) and the columns of the
-file, as text unless it is Parquet. ``shift_N`` says by how many lines rows lie behind their number: from
+file, as text unless it is Parquet. ``shift`` says by how many lines the rows of source N lie behind their number: from
 ``from_row`` on, ``lines`` more. ``dropped`` has file, line, reason and content of every row that is left out.
 """
 
@@ -13,7 +13,7 @@ from multitudes.data.duck import DuckDBEngine
 from multitudes.data.engine import query_value, quote_identifier, string_literal
 from multitudes.data.importing.config import ImportConfig
 from multitudes.data.importing.layout import Layout, find_layout
-from multitudes.data.importing.text_files import check_whole_parquet, is_parquet, open_text
+from multitudes.data.importing.text_files import is_parquet, open_text
 from multitudes.data.importing.value_formats import Column
 from multitudes.data.location import Location, RemotePath, parse_location
 from multitudes.errors import DataError, UsageError
@@ -31,25 +31,15 @@ _REASONS = {
 
 
 class Source(NamedTuple):
-    """A file in the engine.
+    """A file in the engine."""
 
-    Attributes:
-        name: how a person calls it.
-        number: N in the names of its relations.
-        types: the type of each column.
-        rows: the number of rows that could be read.
-        read_as: the format, for people.
-        has_names: whether the columns have names of their own.
-        header_lines: lines before the first row.
-    """
-
-    name: str
-    number: int
-    types: dict[str, str]
-    rows: int
-    read_as: str
-    has_names: bool
-    header_lines: int
+    name: str  # how a person calls it
+    number: int  # N in the names of its relations
+    types: dict[str, str]  # of each column
+    rows: int  # that could be read
+    read_as: str  # the format, for people
+    has_names: bool  # whether the columns have names of their own
+    header_lines: int  # lines before the first row
 
     @property
     def relation(self) -> str:
@@ -63,13 +53,17 @@ class Source(NamedTuple):
     @property
     def line_sql(self) -> str:
         """SQL for the line of ``file_row``."""
-        behind = f"(SELECT coalesce(sum(lines), 0) FROM shift_{self.number} WHERE from_row <= file_row)"
-        return f"CAST(file_row + {self.header_lines} + {behind} AS BIGINT)"
+        return f"CAST(file_row + {self.header_lines} + {self.lines_behind_sql('file_row')} AS BIGINT)"
+
+    def lines_behind_sql(self, row: str) -> str:
+        """Return SQL for the number of lines by which a row lies behind its number."""
+        return f"(SELECT coalesce(sum(lines), 0) FROM shift WHERE number = {self.number} AND from_row <= {row})"
 
 
-def create_dropped(engine: DuckDBEngine) -> None:
-    """Create the table of the rows that are left out."""
+def create_relations(engine: DuckDBEngine) -> None:
+    """Create ``dropped`` and ``shift``."""
     engine.execute("CREATE TABLE dropped (file VARCHAR, line BIGINT, reason VARCHAR, content VARCHAR)")
+    engine.execute("CREATE TABLE shift (number BIGINT, from_row BIGINT, lines BIGINT)")
 
 
 def read_source(
@@ -80,15 +74,10 @@ def read_source(
     config: ImportConfig,
     progress: Progress = silent,
 ) -> Source:
-    """Read a file into the engine.
+    """Read a file, a path or a URL, into the engine as source ``number``.
 
-    Args:
-        engine: gets the relations, and the lines that cannot be read in ``dropped``.
-        given: a path or a URL.
-        number: N in the names of the relations.
-        scratch: a folder for copies of the file.
-        config: what is known of its format.
-        progress: called with the MiB that were read.
+    ``scratch`` is for copies of the file, and ``config`` is what is known of its format. ``progress`` is called with
+    the MiB that were read.
 
     Raises:
         DataError: the file has no rows, or cannot be read.
@@ -96,12 +85,9 @@ def read_source(
     """
     file = parse_location(given)
     _check_file(file)
-    path, layout, notes = engine.fetch(file, progress), Layout("Parquet"), tuple[str, ...]()
-    engine.execute(f"CREATE TABLE shift_{number} (from_row BIGINT, lines BIGINT)")
+    path, layout, notes = engine.fetch(file, progress), Layout("Parquet"), list[str]()
     with TemporaryDirectory(dir=scratch) as copies, engine.translate_read_errors(file):
-        if is_parquet(path):
-            check_whole_parquet(path, str(file))
-        else:
+        if not is_parquet(path):
             path, beginning, notes = open_text(path, str(file), Path(copies), config.encoding, progress)
             layout = find_layout(beginning, str(file), config.separator)
             mib = path.stat().st_size >> 20
@@ -154,8 +140,8 @@ def _set_rejected_aside(engine: DuckDBEngine, source: Source, layout: Layout) ->
     """Move the lines that the reader rejected to ``dropped``, and note what makes rows lie behind their numbers."""
     text = f"concat({', '.join(map(quote_identifier, layout.columns))}, '')"
     engine.execute(f"""
-        INSERT INTO shift_{source.number}
-        SELECT file_row + 1, length({text}) - length(replace({text}, chr(10), ''))
+        INSERT INTO shift
+        SELECT {source.number}, file_row + 1, length({text}) - length(replace({text}, chr(10), ''))
         FROM {source.relation} WHERE contains({text}, chr(10))""")
     engine.execute("""
         CREATE OR REPLACE TEMP TABLE rejected AS
@@ -168,16 +154,14 @@ def _set_rejected_aside(engine: DuckDBEngine, source: Source, layout: Layout) ->
     engine.execute(f"""
         INSERT INTO dropped
         SELECT {string_literal(source.name)},
-               line + (SELECT coalesce(sum(lines), 0) FROM shift_{source.number} WHERE from_row <= {from_row}),
+               line + {source.lines_behind_sql(from_row)},
                CASE reason {reasons} ELSE 'cannot be read' END, content[:{CONTENT_CHARACTERS}] FROM rejected""")
-    engine.execute(f"INSERT INTO shift_{source.number} SELECT {from_row}, 1 FROM rejected")
+    engine.execute(f"INSERT INTO shift SELECT {source.number}, {from_row}, 1 FROM rejected")
 
 
 def _read_json(engine: DuckDBEngine, path: Path, source: Source, layout: Layout) -> None:
-    options = (
-        "format = 'array'" if layout.kind == "json array" else "format = 'newline_delimited', ignore_errors = true"
-    )
-    objects = f"read_json_objects({string_literal(str(path))}, {options})"
+    kind = "'array'" if layout.kind == "json array" else "'newline_delimited', ignore_errors = true"
+    objects = f"read_json_objects({string_literal(str(path))}, format = {kind})"
     engine.create_table("json_row", f"SELECT row_number() OVER () AS file_row, json FROM {objects}")
     is_object = "coalesce(json_type(json) = 'OBJECT', false)"
     engine.execute(f"""

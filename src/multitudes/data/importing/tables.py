@@ -18,10 +18,7 @@ _WHOLE_NUMBER = "0|-?[1-9][0-9]{0,17}"
 
 
 def convert(engine: DuckDBEngine, guess: ColumnGuess) -> None:
-    """Create the relation of a guess; rows that cannot be used are in ``dropped``.
-
-    These are rows without an id or a time, or with a time or number that cannot be read.
-    """
+    """Create the relation of a guess; rows without an id or a time, or with an unreadable one, are in ``dropped``."""
     source, read = guess.source, f"read_{guess.relation}"
     if guess.describes_items:  # its unusable rows are dropped as those of the events
         engine.create_view(read, _read_sql(engine, guess))
@@ -64,8 +61,7 @@ def create_described_items(engine: DuckDBEngine, relations: Sequence[str]) -> No
 def merge_rows(engine: DuckDBEngine, table: str, converted: Sequence[str], key: str) -> int:
     """Create a table with one row for each id: lists are joined, and of other values the first stays.
 
-    Returns:
-        The number of rows that were merged with another one.
+    Returns the number of rows that were merged with another one.
     """
     engine.create_table("unmerged", _union(converted))
     total, ids = engine.rows(f"SELECT count(*), count(DISTINCT {key}) FROM unmerged")[0]
@@ -89,11 +85,7 @@ def merge_rows(engine: DuckDBEngine, table: str, converted: Sequence[str], key: 
 
 
 def type_ids(engine: DuckDBEngine, tables: Sequence[str]) -> Mapping[str, str]:
-    """Make the ids of a column int64 in all tables if each is a whole number without leading zeros.
-
-    Returns:
-        "int64" or "string" of user_id and item_id.
-    """
+    """Return "int64" for an id column if its ids are whole numbers without leading zeros in all tables, or "string"."""
     kinds = {}
     for column in ("user_id", "item_id"):
         is_whole = f"SELECT coalesce(bool_and(regexp_full_match({column}, '{_WHOLE_NUMBER}')), true)"

@@ -11,13 +11,15 @@ from typing import NamedTuple
 
 import pyarrow as pa
 
-from multitudes.errors import DataError, UsageError
+from multitudes.errors import DataError
 from multitudes.progress import Progress, silent
 
 _MAX_LINE_MIB = 16  # and a chunk: DuckDB leaves out a line of 32 MB without a word
 _CHUNK_BYTES = 8 << 20
 _BEGINNING_BYTES = 1 << 18
 _COMPRESSIONS = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd", b"BZh": "bz2"}
+# Unpacked, a table has up to a few dozen times the bytes. A file made to fill a disk or memory has a thousand times.
+_MAX_UNPACKED_RATIO, _ALWAYS_UNPACKED_BYTES = 100, 1 << 28
 _LATIN = "cp1252"  # latin-1 with the quotation marks and dashes that Windows writes
 _NOT_TABLES = {
     b"PK\x03\x04": "is a zip archive or an Excel workbook; unpack it, or save the sheet as CSV",
@@ -31,17 +33,11 @@ _NOT_TABLES = {
 
 
 class TextFile(NamedTuple):
-    """A file of UTF-8 lines.
-
-    Attributes:
-        path: where it is.
-        beginning: its first lines, whole, without a byte order mark.
-        notes: how the original is written, such as "gzip" and "utf-16"; empty for plain UTF-8.
-    """
+    """A file of UTF-8 lines."""
 
     path: Path
-    beginning: str
-    notes: tuple[str, ...]
+    beginning: str  # its first lines, whole, without a byte order mark
+    notes: list[str]  # how the original is written, such as "gzip" and "utf-16"; empty for plain UTF-8
 
 
 def is_parquet(path: Path) -> bool:
@@ -49,54 +45,40 @@ def is_parquet(path: Path) -> bool:
     return _head(path, 4) == b"PAR1"
 
 
-def check_whole_parquet(path: Path, name: str) -> None:
-    """Check that a Parquet file ends as one does.
-
-    Raises:
-        DataError: it is cut.
-    """
-    with path.open("rb") as file:
-        file.seek(max(0, path.stat().st_size - 4))
-        if path.stat().st_size < 12 or file.read() != b"PAR1":
-            raise DataError(f"{name}: the Parquet file is cut or damaged; copy or download it again")
-
-
 def open_text(
     path: Path, name: str, scratch: Path, encoding: str | None = None, progress: Progress = silent
 ) -> TextFile:
-    """Return a file as UTF-8 text.
+    """Return a file as UTF-8 text, written into the empty folder ``scratch`` if it is compressed or not UTF-8.
 
     Args:
         path: the file.
         name: how a person calls it.
-        scratch: an empty folder for the text of a file that is compressed or not UTF-8.
-        encoding: of the file; None: found out.
+        scratch: the folder.
+        encoding: of the file, as ``codecs`` calls it; None: found out.
         progress: called with the MiB that were read.
 
     Raises:
-        DataError: the file is empty, no text, cut, or not in this encoding, or one of its lines is very long.
-        UsageError: Python knows no such encoding.
+        DataError: the file is empty, no text, cut, or not in this encoding, one of its lines is very long, or it
+            unpacks to far more than a table does.
     """
     magic = _head(path, 16)
-    reason = next((reason for mark, reason in _NOT_TABLES.items() if magic.startswith(mark)), None)
-    if reason is not None:
-        raise DataError(f"{name}: {reason}")
-    notes = []
-    compression = next((kind for mark, kind in _COMPRESSIONS.items() if magic.startswith(mark)), None)
-    if compression is not None:
-        notes.append(compression)
-        path = _decompress(path, name, compression, scratch / "unpacked", progress)
-    found = _check_encoding(encoding) if encoding else _marked_encoding(path, name)
-    if found in {None, "utf-8"} and not _check_lines(path, name, progress):
-        found = found or _LATIN
-    if found not in {None, "utf-8"}:
-        notes.append("latin-1" if found == _LATIN else found)
-        path = _decode(path, name, found, scratch / "decoded", progress)
+    for mark, reason in _NOT_TABLES.items():
+        if magic.startswith(mark):
+            raise DataError(f"{name}: {reason}")
+    notes = [kind for mark, kind in _COMPRESSIONS.items() if magic.startswith(mark)]
+    if notes:
+        path = _unpack(path, name, notes[0], scratch / "unpacked", progress)
+    encoding = encoding or _marked_encoding(path, name)
+    if encoding in {None, "utf-8"} and not _check_lines(path, name, progress):
+        encoding = encoding or _LATIN
+    if encoding not in {None, "utf-8"}:
+        notes.append("latin-1" if encoding == _LATIN else encoding)
+        path = _decode(path, name, encoding, scratch / "decoded", progress)
         _check_lines(path, name, progress)
     head = _head(path, _BEGINNING_BYTES)
     if len(head) == _BEGINNING_BYTES and b"\n" in head:
         head = head[: head.rindex(b"\n")]
-    return TextFile(path, head.removeprefix(codecs.BOM_UTF8).decode("utf-8", "replace"), tuple(notes))
+    return TextFile(path, head.removeprefix(codecs.BOM_UTF8).decode("utf-8", "replace"), notes)
 
 
 def _head(path: Path, size: int) -> bytes:
@@ -114,10 +96,17 @@ def _read(path: Path, note: str, progress: Progress, compression: str | None = N
             progress(file.tell() >> 20, total, note)
 
 
-def _decompress(path: Path, name: str, compression: str, to: Path, progress: Progress) -> Path:
+def _unpack(path: Path, name: str, compression: str, to: Path, progress: Progress) -> Path:
+    left = max(_ALWAYS_UNPACKED_BYTES, _MAX_UNPACKED_RATIO * path.stat().st_size)
     try:
         with to.open("wb") as out:
-            out.writelines(_read(path, f"unpacking {name}", progress, compression))
+            for chunk in _read(path, f"unpacking {name}", progress, compression):
+                left -= out.write(chunk)
+                if left < 0:
+                    raise DataError(
+                        f"{name}: the {compression} file unpacks to more than {_MAX_UNPACKED_RATIO} times its size;"
+                        " expected a table. If it is one, unpack it, and import what comes out"
+                    )
     except OSError as error:
         if error.errno is not None:  # of the disk
             raise
@@ -167,25 +156,12 @@ def _check_lines(path: Path, name: str, progress: Progress) -> bool:
     return good >= bad
 
 
-def _check_encoding(encoding: str) -> str:
-    try:
-        return codecs.lookup(encoding).name
-    except LookupError:
-        raise UsageError(f"--encoding {encoding}: expected an encoding such as utf-8, utf-16 or latin-1") from None
-
-
 def _decode(path: Path, name: str, encoding: str, to: Path, progress: Progress) -> Path:
     """Write a file anew as UTF-8."""
-    decoder = codecs.getincrementaldecoder(encoding)("replace" if encoding == _LATIN else "strict")
-    done = 0
-    with to.open("w", encoding="utf-8", newline="") as out:
-        for chunk in chain(_read(path, f"decoding {name}", progress), [b""]):
-            try:
-                out.write(decoder.decode(chunk, final=not chunk))
-            except UnicodeDecodeError as error:
-                raise DataError(
-                    f"{name}: is not {encoding} from byte {done + error.start:,} on; name its encoding with --encoding,"
-                    " or save it as UTF-8"
-                ) from None
-            done += len(chunk)
+    chunks = _read(path, f"decoding {name}", progress)
+    try:
+        with to.open("w", encoding="utf-8", newline="") as out:
+            out.writelines(codecs.iterdecode(chunks, encoding, "replace" if encoding == _LATIN else "strict"))
+    except UnicodeError:
+        raise DataError(f"{name}: is not {encoding}; name its encoding with --encoding, or save it as UTF-8") from None
     return to

@@ -66,26 +66,16 @@ class Column(NamedTuple):
 
 
 class ValueFormat(NamedTuple):
-    """How the values of a column are written.
+    """How the values of a column are written."""
 
-    Attributes:
-        name: for people; empty where there is nothing to say.
-        sql: reads a value; null for one that is written in another way.
-    """
-
-    name: str
-    sql: str
+    name: str  # for people; empty where there is nothing to say
+    sql: str  # reads a value; null for one that is written in another way
 
 
 def find_time_format(column: Column, given: str | None = None) -> ValueFormat | None:
-    """Return how a column writes times, and SQL for the seconds since 1970.
+    """Return how most values of a column write times, and SQL for the seconds since 1970; None: no value is a time.
 
-    Args:
-        column: of texts, numbers or times.
-        given: the format, as ``strftime`` has it; None: found out.
-
-    Returns:
-        The format that most values have; None if no value is a time.
+    ``given`` is the format, as ``strftime`` has it; None: found out.
 
     Raises:
         DataError: the column may be day/month/year and month/day/year.
@@ -145,9 +135,7 @@ def _count_read(column: Column, candidates: Sequence[ValueFormat]) -> dict[str, 
 def find_list_format(column: Column, given: str | None = None) -> ValueFormat:
     """Return how a column writes lists of texts, and SQL for a list without blanks and repeated texts.
 
-    Args:
-        column: of lists or texts; RecBole's type in its name says that spaces separate.
-        given: the separator; None: found out; empty: each value is one text.
+    ``given`` is the separator; None: found out; empty: each value is one text.
     """
     if column.type.endswith("[][]"):
         return ValueFormat("lists", _clean_list(f"flatten(CAST({column.sql} AS VARCHAR[][]))"))
@@ -166,7 +154,7 @@ def find_list_format(column: Column, given: str | None = None) -> ValueFormat:
 
 
 def _list_separator(column: Column) -> str:
-    if column.name.endswith(":token_seq"):
+    if column.name.endswith(":token_seq"):  # RecBole's type
         return " "
     text = column.text
     rows = f"(SELECT DISTINCT {text} AS value FROM {column.relation} WHERE {text} NOT LIKE '[%' LIMIT {_SAMPLE_ROWS})"
