@@ -8,7 +8,6 @@ import json
 import os
 import secrets
 import shutil
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -35,12 +34,7 @@ def partial_path(path: Path, *, shared: bool = False, folder: Path | None = None
 def replace_file(file: Path, *, shared: bool = False, folder: Path | None = None) -> Iterator[Path]:
     """Yield a temporary path; the file written there replaces ``file`` when the block ends without an error.
 
-    The temporary file is deleted if the block fails, so that a full disk gets its space back.
-
-    Args:
-        file: the file to create or to replace.
-        shared: see ``partial_path``.
-        folder: see ``partial_path``.
+    The temporary file, that of ``partial_path``, is deleted if the block fails: a full disk gets its space back.
 
     Raises:
         OSError: the file cannot be flushed or renamed; ``file`` is as it was.
@@ -65,14 +59,9 @@ def write_json(file: Path, record: Mapping[str, Any]) -> None:
 
 
 def read_json(file: Path, form: str, version: int, repair: str, missing: str = "") -> dict[str, Any]:
-    """Read a JSON object that names its format and version.
+    """Read a JSON object whose ``format`` and ``version`` are those expected.
 
-    Args:
-        file: the file.
-        form: the expected ``format`` of the object.
-        version: the expected ``version``.
-        repair: what to do if it cannot be used; ends the error.
-        missing: the error if there is no such file; empty: that it is missing.
+    ``repair``, what to do if it cannot be used, ends the error; ``missing`` is the error if there is no such file.
 
     Raises:
         ArtefactError: it is missing, damaged, or of another format or version.
@@ -94,10 +83,9 @@ def read_json(file: Path, form: str, version: int, repair: str, missing: str = "
 
 
 def create_text(file: Path, text: str, mode: int = 0o644) -> bool:
-    """Create a text file with the permissions ``mode`` unless it exists.
+    """Create a text file with the permissions ``mode`` unless it exists; return whether this call created it.
 
-    Returns:
-        Whether this call created it: of several processes that try at the same time, one does.
+    Of several processes that try at the same time, one does.
     """
     partial = partial_path(file, shared=True)
     try:
@@ -165,11 +153,8 @@ def replace_folder(out: Path) -> Iterator[Path]:
 def move_folder_into_place(partial: Path, out: Path, *, backup: Path | None = None) -> None:
     """Flush a complete temporary folder and rename it to ``out``, which may exist; return when both are on the disk.
 
-    Args:
-        partial: the complete folder, beside ``out``.
-        out: its final place.
-        backup: the place of an existing ``out`` until the new one is in place. A process killed between the two
-            renames leaves it there. By default it is a folder with a name that is used once.
+    ``backup`` is the place of an existing ``out`` until the new one is in place, and a process killed between the two
+    renames leaves it there. By default it has a name that is used once.
 
     Raises:
         OSError: it cannot be flushed or renamed; ``out`` is as it was.
@@ -179,9 +164,7 @@ def move_folder_into_place(partial: Path, out: Path, *, backup: Path | None = No
         partial.rename(out)
         fsync(out.parent)
         return
-    holder = Path(tempfile.mkdtemp(prefix=f".{out.name}.old-", dir=out.parent)) if backup is None else None
-    old = backup if holder is None else holder / out.name
-    assert old is not None
+    old = backup or out.with_name(f".{out.name}.old-{secrets.token_hex(4)}")
     out.rename(old)
     try:
         partial.rename(out)
@@ -191,7 +174,7 @@ def move_folder_into_place(partial: Path, out: Path, *, backup: Path | None = No
     else:
         fsync(out.parent)  # before the old one is deleted
     finally:
-        shutil.rmtree(holder or old, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)
 
 
 def fsync_tree(folder: Path) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 def lock(
     file: Path, *, wait: bool = True, shared: bool = False, create: bool = True, remove: bool = False
 ) -> Iterator[bool]:
-    """Hold the lock of a file for the block.
+    """Hold the lock of a file for the block; yield whether this process holds it.
 
     Args:
         file: the file that all processes lock; its content does not change.
@@ -19,9 +19,6 @@ def lock(
         shared: share the lock with processes that also share it; otherwise hold it alone.
         create: create the file if it is missing.
         remove: delete the file at the end; all processes that lock it must set this.
-
-    Yields:
-        Whether this process holds the lock; always True with ``wait``.
 
     Raises:
         OSError: the file cannot be opened; FileNotFoundError if it is missing and ``create`` is False.

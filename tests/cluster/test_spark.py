@@ -11,7 +11,6 @@ pytest.importorskip("pyspark", reason="needs pyspark: make test-cluster")
 
 from multitudes.data import table_files
 from multitudes.data.clean.attribution import FeedbackLogs
-from multitudes.data.duck import open_engine
 from multitudes.data.engine import Extent
 from multitudes.data.prepare import PrepareConfig, prepare
 from multitudes.data.validate import validate
@@ -123,19 +122,6 @@ def test_a_table_that_is_replaced_and_shards_that_were_read_leave_the_disk(tmp_p
         assert len(kept()) == 1
         engine.drop("counted")
         assert kept() == []
-
-
-@pytest.mark.parametrize("low", [-(2**62), -5, 0, 1_500_000_000])
-def test_a_quantile_is_the_value_that_duckdb_counts(tmp_path, spark, low):
-    numbers = np.random.default_rng(0).integers(low, low + 2**17, 500, endpoint=True)
-    file = tmp_path / "numbers.parquet"
-    pl.DataFrame({"n": [*numbers.tolist(), low, low, None]}).write_parquet(file)
-    with open_spark(tmp_path, spark) as engine, open_engine(tmp_path, "1GB", 1) as duckdb:
-        for share in (0.001, 0.1, 0.5, 0.8, 0.9, 1.0):
-            found = [one.quantile(one.file_relation("numbers", file), "n", share) for one in (engine, duckdb)]
-            assert found[0] == found[1]
-        engine.create_view("nothing", "SELECT CAST(NULL AS BIGINT) AS n")
-        assert engine.quantile("nothing", "n", 0.5) is None
 
 
 def test_ranges_of_a_number_are_in_order_one_behind_the_other(tmp_path, spark):

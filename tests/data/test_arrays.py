@@ -4,18 +4,10 @@ import numpy as np
 import polars as pl
 import pytest
 
-from multitudes.data.arrays import read_columns, write_columns, write_table
+from multitudes.data.arrays import write_columns, write_table
 from multitudes.errors import ArtefactError
 
 PARTS = [{"a": np.arange(3), "b": np.ones(3, dtype=bool)}, {"a": np.arange(2), "b": np.zeros(2, dtype=bool)}]
-
-
-def test_columns_are_read_in_other_chunks(tmp_path):
-    write_columns(tmp_path, {"a": np.int32, "b": np.bool_}, 5, PARTS)
-    assert np.load(tmp_path / "a.npy").tolist() == [0, 1, 2, 0, 1]
-    parts = list(read_columns(tmp_path, ["b", "a"], [1, 0, 4]))
-    assert [part["a"].tolist() for part in parts] == [[0], [], [1, 2, 0, 1]]
-    assert np.concatenate([part["b"] for part in parts]).tolist() == [True, True, True, False, False]
 
 
 def test_missing_rows_are_an_error(tmp_path):

@@ -40,18 +40,19 @@ def put(folder, *parts):
     return folder
 
 
-def explained(tmp_path, serves, *events_of_log, within_s=86_400):
+def explained(tmp_path, serves, *events_of_log):
     """Return the source of each logged event, by user and item, and the counts."""
     data = write(tmp_path / "data")
-    logs = FeedbackLogs(
-        put(tmp_path / "logs" / "events", engaged(*events_of_log)),
-        put(tmp_path / "logs" / "served", served(*serves)),
-        within_s,
-    )
+    log, serves = put(tmp_path / "log", engaged(*events_of_log)), put(tmp_path / "served", served(*serves))
+    logs = FeedbackLogs(log, serves)
     with open_engine(tmp_path, "500MB", 1) as connection:
         found = clean_tables(connection, data, EventRules(("hide",), 0.0, NOW), logs=logs)
         rows = connection.frame(f"SELECT user_id, item_id, source FROM event WHERE time >= {T}")
     return {(user, item): source for user, item, source in rows.rows()}, found.attribution
+
+
+def prepared(data, out, logs):
+    return prepare(data, out, PrepareConfig(split="user"), logs=logs, now=NOW)
 
 
 # Each: what was served, one event of user 1 with item 10 at T (its request, or None), and what sourced it.
@@ -98,9 +99,7 @@ def test_each_kind_of_attribution_is_counted(tmp_path):
 def test_an_event_that_was_sent_twice_is_one_event(tmp_path):
     data = write(tmp_path / "data")
     log = engaged(("e1", 1, 10, T, "a"), ("e1", 1, 10, T + 5, "a"), ("e2", 1, 10, T + 5, "a"), ("e1", 2, 10, T, "a"))
-    found = prepare(
-        data, tmp_path / "out", PrepareConfig(split="user"), logs=FeedbackLogs(put(tmp_path / "log", log)), now=NOW
-    )
+    found = prepared(data, tmp_path / "out", FeedbackLogs(put(tmp_path / "log", log)))
     assert found.manifest["repairs"]["repeated_events"] == 1
     assert found.manifest["counts"]["events"] == len(events()) + 3
     assert found.event_time[found.event_time >= T].tolist() == [T, T + 5, T]
@@ -118,7 +117,7 @@ def test_a_source_that_the_table_gives_is_kept(tmp_path):
 def test_events_of_the_log_are_appended_to_those_of_the_data(tmp_path):
     data = write(tmp_path / "data", events=events(session=["s"] * 6))
     log = put(tmp_path / "log", engaged(("e1", 1, 10, T, None)), engaged(("e2", 3, 99, T + 1, None)))
-    found = prepare(data, tmp_path / "out", PrepareConfig(split="user"), logs=FeedbackLogs(events=log), now=NOW)
+    found = prepared(data, tmp_path / "out", FeedbackLogs(events=log))
     assert found.manifest["counts"]["events"] == 8
     assert found.user_ids.to_list() == [1, 2, 3]
     assert found.manifest["repairs"]["events_of_unknown_items"] == 1
@@ -129,7 +128,7 @@ def test_events_of_the_log_are_appended_to_those_of_the_data(tmp_path):
 def test_the_log_alone_can_be_the_events(tmp_path):
     data = write(tmp_path / "data", events=None)
     log = put(tmp_path / "log", engaged(*[(f"e{i}", 1, 10 * (1 + i % 3), T + i, None) for i in range(9)]))
-    found = prepare(data, tmp_path / "out", PrepareConfig(split="user"), logs=FeedbackLogs(events=log), now=NOW)
+    found = prepared(data, tmp_path / "out", FeedbackLogs(events=log))
     assert found.event_time.tolist() == list(range(T, T + 9))
     with pytest.raises(DataError, match="at least the events table"):
         prepare(data, tmp_path / "other", now=NOW)
@@ -141,10 +140,7 @@ def test_equal_logs_give_equal_bytes_for_any_shards(tmp_path):
     log = [engaged(("e1", 1, 10, T, "a")), engaged(("e2", 1, 20, T, None))]
     one = FeedbackLogs(put(tmp_path / "e1", pl.concat(log)), put(tmp_path / "s1", pl.concat(serves)))
     two = FeedbackLogs(put(tmp_path / "e2", *log), put(tmp_path / "s2", *serves[::-1]))
-    found = [
-        prepare(data, tmp_path / name, PrepareConfig(split="user"), logs=logs, now=NOW)
-        for name, logs in (("one", one), ("two", two))
-    ]
+    found = [prepared(data, tmp_path / name, logs) for name, logs in (("one", one), ("two", two))]
     for file in found[0].path.glob("*.npy"):
         assert file.read_bytes() == (found[1].path / file.name).read_bytes()
     assert found[0].event_source.max() > 0
@@ -177,12 +173,7 @@ def test_a_log_that_is_missing_or_has_other_ids_is_rejected(tmp_path, what):
         (data / "items.parquet", DataError, "is missing"),
     ):
         with pytest.raises(error, match=message):
-            prepare(
-                data,
-                tmp_path / "out",
-                logs=FeedbackLogs(served=path) if what == "served" else FeedbackLogs(path),
-                now=NOW,
-            )
+            prepared(data, tmp_path / "out", FeedbackLogs(served=path) if what == "served" else FeedbackLogs(path))
         assert not (tmp_path / "out").exists()
 
 

@@ -49,12 +49,6 @@ def test_a_path_stays_a_path(given):
     reject_url(given)
 
 
-def test_a_url_that_arrow_cannot_read_is_rejected_without_its_key():
-    with pytest.raises(UsageError, match=r"^s3://shop/a day: a URL that cannot be read") as refused:
-        parse_location("s3://KEY:SECRET@shop/a day")
-    assert "SECRET" not in str(refused.value)
-
-
 def test_remote_tables_are_found_and_digested_like_local_ones(tmp_path):
     folder = write(tmp_path / "shop", events=None)
     (folder / "events").mkdir()

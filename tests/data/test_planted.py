@@ -1,7 +1,6 @@
 """The planted world has the properties that its documentation names."""
 
 import numpy as np
-import polars as pl
 import pytest
 
 from multitudes.data.planted import NOISE, PlantedConfig, PlantedWorld, plant, sample_distinct, write_world
@@ -54,28 +53,6 @@ def test_hides_follow_no_taste_and_sources_are_followed_topics_of_the_item(world
         assert world.event_source[event] == world.niche_topic[world.item_niche[world.event_item[event]]]
 
 
-def test_follows_are_some_of_the_tastes_topics_and_stale_ones(world):
-    user = np.repeat(np.arange(SMALL.users), np.diff(world.user_follow_offset))
-    of_taste = (world.niche_topic[world.user_taste_UK[user]] == world.user_follow[:, None]).any(axis=1)
-    assert 0.6 < of_taste.mean() < 0.9
-    stale = plant(SMALL.model_copy(update={"follow_share": 0.0}))
-    assert len(stale.user_follow) > 0.5 * SMALL.users
-    assert (stale.event_source == NOISE).mean() > 0.95  # hardly anything comes from topics without a taste
-
-
-def test_popular_items_get_more_of_a_niche_than_their_share(world):
-    even = plant(SMALL.model_copy(update={"popularity": 1.0}))
-    for planted, low, high in ((world, 0.25, 0.4), (even, 0.1, 0.2)):
-        count = np.bincount(planted.event_item, minlength=SMALL.items)
-        first = [count[planted.item_niche == niche].max() for niche in range(SMALL.niches)]
-        assert low < sum(first) / count.sum() < high
-
-
-def test_one_taste_is_the_control_world():
-    control = plant(SMALL.model_copy(update={"tastes": 1}))
-    assert set(control.event_taste.tolist()) == {0, NOISE}
-
-
 def test_a_world_is_a_function_of_its_seed(world):
     again, other = plant(SMALL), plant(SMALL.model_copy(update={"seed": 1}))
     assert (again.event_item == world.event_item).all()
@@ -98,15 +75,6 @@ def test_the_prepared_events_come_in_the_order_of_the_truth(world, tmp_path):
 def test_the_times_of_a_user_strictly_increase_even_in_a_crowded_day():
     crowded = plant(SMALL.model_copy(update={"users": 1, "events": 50_000, "days": 1}))
     assert (np.diff(crowded.event_time) > 0).all()
-
-
-def test_embeddings_tell_the_niches_apart(tmp_path):
-    world = plant(SMALL.model_copy(update={"embedding_width": 16, "featureless_share": 0.0}))
-    write_world(world, tmp_path)
-    vectors = np.array(pl.read_parquet(tmp_path / "items.parquet")["embedding"].to_list())
-    centre = np.stack([vectors[world.item_niche == niche].mean(axis=0) for niche in range(SMALL.niches)])
-    nearest = ((vectors[:, None] - centre[None]) ** 2).sum(axis=2).argmin(axis=1)
-    assert (nearest == world.item_niche).mean() > 0.99
 
 
 @pytest.mark.parametrize("wrong", [{"tastes": 41}, {"niches": 500}, {"events": 100}])

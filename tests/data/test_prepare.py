@@ -11,11 +11,8 @@ import pytest
 from multitudes.data import manifest
 from multitudes.data import prepare as preparing
 from multitudes.data.planted import PlantedConfig, plant, write_world
-from multitudes.data.prepare import prepare
 from multitudes.data.prepared import ARRAYS, TEST, TRAIN, VALIDATION, PreparedData
-from multitudes.data.sample import sample_path
 from multitudes.errors import ArtefactError, DataError, UsageError
-from multitudes_lab.synthetic import write_synthetic_tables
 from tests.data.tables import NOW, events, items, prepared, users, write
 
 
@@ -62,8 +59,8 @@ def test_every_array_of_the_format_is_there_in_its_type_and_length(tmp_path):
 def test_topics_and_follows_keep_their_order(tmp_path):
     found = prepared(write(tmp_path))
     assert [found.topics[topic] for topic in found.followed_topics(0)] == ["food", "art"]
-    assert [found.topics[topic] for topic in found.topics_of(2)] == ["art", "food"]
-    assert len(found.topics_of(0)) == 0
+    topics = np.split(found.item_topic, found.item_topic_offset[1:-1])
+    assert [[found.topics[topic] for topic in one] for one in topics] == [[], ["art"], ["art", "food"], ["sea"]]
 
 
 def test_the_past_is_strictly_earlier(tmp_path):
@@ -178,21 +175,6 @@ def test_times_of_order_only_logs_are_not_split_by_time(tmp_path):
     assert found.item_recent_count.tolist() == found.item_count.tolist()
 
 
-def test_a_split_that_leaves_few_users_warns(tmp_path):
-    assert "only 1 users have a history and test targets" in str(prepared(write(tmp_path)).manifest["warnings"])
-
-
-def test_movielens_keeps_nearly_nobody_under_a_time_cut(tmp_path):
-    by_time = preparing.prepare(sample_path("movielens-small"), tmp_path / "time", preparing.PrepareConfig(threads=1))
-    by_user = preparing.prepare(
-        sample_path("movielens-small"), tmp_path / "user", preparing.PrepareConfig(split="user", threads=1)
-    )
-    assert by_time.manifest["counts"]["test_users_with_history"] < 30
-    assert len(by_time.manifest["warnings"]) == 2
-    assert by_user.manifest["counts"]["test_users_with_history"] > 600
-    assert by_user.manifest["warnings"] == []
-
-
 def test_actions_that_are_all_negative_leave_nothing_to_train_on(tmp_path):
     with pytest.raises(DataError, match="no training event is a positive"):
         prepared(write(tmp_path, events=events(action=["hide"] * 6)))
@@ -264,13 +246,3 @@ def test_the_manifest_is_documented(tmp_path):
     page = (Path(__file__).parents[2] / "docs" / "data.md").read_text(encoding="utf-8")
     manifest = prepared(write(tmp_path)).manifest
     assert [key for key in manifest if f"`{key}`" not in page] == []
-
-
-@pytest.mark.parametrize("url", ["s3://bucket/out", "s3a://bucket/out", "file:///tmp/out", "hdfs://host:9000/out"])
-@pytest.mark.parametrize("make", [lambda out: prepare(sample_path("movielens-small"), out), write_synthetic_tables])
-def test_a_url_is_rejected_as_output_and_becomes_no_folder(tmp_path, monkeypatch, url, make):
-    monkeypatch.chdir(tmp_path)
-    with pytest.raises(UsageError, match=r"expected a local path, got a URL") as rejected:
-        make(Path(url))
-    assert "://" in str(rejected.value)
-    assert list(tmp_path.iterdir()) == []

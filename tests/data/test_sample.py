@@ -1,10 +1,8 @@
 """The data set in the package is complete and has its licence."""
 
 import polars as pl
-import pytest
 
 from multitudes.data.sample import sample_path
-from multitudes.errors import UsageError
 
 
 def test_movielens_small_has_its_licence():
@@ -14,8 +12,3 @@ def test_movielens_small_has_its_licence():
     conditions = " ".join((folder / "LICENSE.txt").read_text().split())
     assert "commercial or revenue-bearing purposes" in conditions
     assert "Harper and Joseph A. Konstan. 2015" in conditions
-
-
-def test_an_unknown_sample_is_rejected():
-    with pytest.raises(UsageError, match="movielens-small"):
-        sample_path("movielens-huge")

@@ -8,9 +8,10 @@ from time import time
 
 import pytest
 
+from multitudes.locks import lock
 from multitudes.logs import folder as places
 from multitudes.logs.lines import encode_events
-from multitudes.logs.spool import Spool, lock_if_abandoned, read_lines
+from multitudes.logs.spool import Spool, read_lines
 from tests.logs.worlds import TEXT, Process, event, logs, rows, segments, spools
 
 # Appends events and says each time how many there are; the control keeps them in a buffer of its own, which is larger
@@ -90,11 +91,11 @@ def test_a_line_with_one_changed_byte_is_invalid(tmp_path, at):
 
 def test_a_spool_belongs_to_its_writer_until_it_is_closed(tmp_path):
     spool = Spool(tmp_path / "a.spool")
-    with lock_if_abandoned(tmp_path / "a.spool") as mine:
+    with lock(tmp_path / "a.spool", wait=False) as mine:
         assert not mine
     spool.close()
-    with lock_if_abandoned(tmp_path / "a.spool") as mine, lock_if_abandoned(tmp_path / "a.spool") as twice:
-        assert (mine, twice) == (True, False)
+    with lock(tmp_path / "a.spool", wait=False) as mine:
+        assert mine
 
 
 def test_a_line_that_the_disk_takes_in_part_is_removed(tmp_path, monkeypatch):

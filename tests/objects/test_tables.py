@@ -1,6 +1,5 @@
 """Remote tables give what local ones give: the same report, the same prepared folder, the same errors."""
 
-import dataclasses
 import json
 from pathlib import Path
 
@@ -12,7 +11,6 @@ from multitudes.data.clean.attribution import FeedbackLogs
 from multitudes.data.items_file import read_items
 from multitudes.data.prepare import PrepareConfig, prepare
 from multitudes.data.sample import sample_path
-from multitudes.data.validate import validate
 from tests.data.tables import NOW, events, users, write
 
 
@@ -39,18 +37,6 @@ def test_movielens_at_a_url_prepares_to_the_same_bytes(tmp_path, store):
     }
     assert found == expected
     assert not [path for path in tmp_path.rglob("*") if "fetched" in path.name or "engine" in path.name]
-
-
-def test_validate_reports_the_same(store):
-    address = store.upload(sample_path("movielens-small"), "movielens")
-    here = validate(sample_path("movielens-small"), now=NOW)
-    assert dataclasses.asdict(validate(address, now=NOW)) == dataclasses.asdict(here)
-
-
-def test_progress_shows_the_fetched_size(store):
-    told = []
-    validate(store.upload(sample_path("movielens-small"), "movielens"), progress=lambda *step: told.append(step))
-    assert any(str(step[2]).startswith("fetching events.parquet, ") for step in told)
 
 
 def test_csv_and_folders_of_shards_are_tables_there_too(tmp_path, store):
@@ -177,21 +163,3 @@ def test_a_key_in_a_url_is_never_printed(tmp_path, store, capsys):
     assert "int64 in events.parquet" in said
     assert "KEY" not in said
     assert "SECRET" not in said
-
-
-def test_an_experiment_at_a_url_is_read_out(tmp_path, store, capsys):
-    days = range(20)
-    shown = pl.DataFrame({"user_id": range(40), "arm": ["a", "b"] * 20, "timestamp": [864_000] * 40})
-    done = pl.DataFrame(
-        [(user, 864_001 + 86_400 * day, "saves", 1.0 + user % 3) for user in range(40) for day in days], orient="row"
-    )
-    done.columns = ["user_id", "timestamp", "metric", "value"]
-    (tmp_path / "test").mkdir()
-    shown.write_parquet(tmp_path / "test" / "exposures.parquet")
-    done.write_parquet(tmp_path / "test" / "outcomes.parquet")
-    said = []
-    for place in (str(tmp_path / "test"), store.upload(tmp_path / "test", "test")):
-        tables = (f"{place}/exposures.parquet", f"{place}/outcomes.parquet")
-        assert run(["readout", *tables, "--control", "a", "--json"]) == 0
-        said.append(json.loads(capsys.readouterr().out.splitlines()[-1]))
-    assert said[0] == said[1]

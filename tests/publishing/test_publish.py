@@ -179,7 +179,7 @@ def test_a_tower_that_differs_from_its_model_is_refused_and_nothing_is_published
 
 def test_a_new_item_gets_the_vector_that_its_description_has_in_the_model(run: TrainedRun, releases: Path, tmp_path):
     data, item = run.prepared, int(np.diff(run.prepared.item_topic_offset).argmax())
-    topics = [data.topics[topic] for topic in data.topics_of(item)]
+    topics = [data.topics[topic] for topic in np.split(data.item_topic, data.item_topic_offset[1:-1])[item]]
     pl.DataFrame({"item_id": [10_001, 10_002], "topics": [topics, []]}).write_parquet(tmp_path / "new.parquet")
     copytree(releases, tmp_path / "releases")
     add_items(tmp_path / "releases", tmp_path / "new.parquet")

@@ -25,13 +25,7 @@ BATCH_ROWS = 262_144
 def write_columns(
     folder: Path, dtypes: Mapping[str, type[np.generic]], rows: int, chunks: Iterable[Mapping[str, NDArray[Any]]]
 ) -> None:
-    """Write columns chunk by chunk as ``<column>.npy``.
-
-    Args:
-        folder: an existing folder.
-        dtypes: the columns and their types.
-        rows: the number of rows of all chunks together.
-        chunks: the columns of some rows each.
+    """Write columns of ``rows`` rows, chunk by chunk, as ``<column>.npy`` of the given type into a folder.
 
     Raises:
         ArtefactError: the chunks have another number of rows.
@@ -77,15 +71,13 @@ def write_vectors(engine: Engine, sql: str, file: Path, rows: int, width: int) -
             out.write(matrix.tobytes())
 
 
-def write_ragged(
-    engine: Engine, sql: str, offset_file: Path, value_file: Path, rows: int
-) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
-    """Write the pairs (row, value) of ``sql``, ordered by row, as offsets (rows + 1) and values; return both."""
+def write_ragged(engine: Engine, sql: str, offset_file: Path, value_file: Path, rows: int, width: int) -> "RaggedArray":
+    """Write the pairs (row, value) of ``sql``, ordered by row, as offsets (rows + 1) and values below ``width``."""
     pairs = engine.frame(sql)
     offset, values = row_offsets(pairs["row"].to_numpy(), rows), pairs["value"].to_numpy().astype(np.int32)
     write_array(offset_file, offset)
     write_array(value_file, values)
-    return offset, values
+    return RaggedArray(offset, values, width)
 
 
 def row_offsets(row: NDArray[Any], rows: int) -> NDArray[np.int64]:
@@ -126,16 +118,10 @@ def read_header(file: BinaryIO) -> np.dtype[Any]:
 
 @dataclass(frozen=True)
 class RaggedArray:
-    """Lists of different lengths: row ``r`` is ``value[offset[r] : offset[r + 1]]``.
+    """Lists of different lengths: row ``r`` is ``value[offset[r] : offset[r + 1]]``."""
 
-    Attributes:
-        offset: the index of each row's first value, and the number of values (rows + 1).
-        value: the values of all rows, from 0 to ``width`` - 1.
-        width: a bound of the values.
-    """
-
-    offset: NDArray[np.int64]
-    value: NDArray[np.int32]
+    offset: NDArray[np.int64]  # the index of each row's first value, and the number of values (rows + 1)
+    value: NDArray[np.int32]  # the values of all rows, from 0 to ``width`` - 1
     width: int
 
     def __len__(self) -> int:

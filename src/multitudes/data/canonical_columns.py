@@ -6,40 +6,39 @@ A column that cannot be converted without loss keeps its type, and ``schemas`` r
 from collections.abc import Mapping
 
 from multitudes.data.engine import Engine, query_value, quote_identifier
-from multitudes.data.location import Location, file_size
+from multitudes.data.location import Location, RemotePath
 from multitudes.data.schemas import COLUMN_ROLES, REQUIRED_COLUMNS, SQL_TYPE
 from multitudes.errors import DataError
 
 DUCKDB_SUFFIX = ".duckdb"  # a DuckDB database; the table in it has its canonical name
 _INTEGERS = {"TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT"}
 _INTEGERS |= {f"U{name}" for name in _INTEGERS}
+_NUMBERS = ("FLOAT[", "DOUBLE[", "DECIMAL", "JSON[", *(f"{name}[" for name in _INTEGERS))  # in lists
 
 
 def canonical_select(
     engine: Engine, name: str, file: Location, *, numbered: bool = False
 ) -> tuple[Mapping[str, str], str]:
-    """Return the columns of a file, and the SQL that selects it as a canonical table.
+    """Return the type of each column of a file, or of a folder of shards, and the SQL that selects it as a table.
 
-    Args:
-        engine: runs the SQL.
-        name: of the table, a key of ``COLUMN_ROLES``.
-        file: its file, or the folder of its shards.
-        numbered: whether the first column of the result is ``file_row``, the number of the row in the file.
-
-    Returns:
-        The type of each column in the file, and the SQL. The SQL also selects the optional columns that the file
-        lacks, as nulls, so that later queries need not ask for them.
+    The SQL also selects the optional columns that the file lacks, as nulls, so that later queries need not ask for
+    them, and with ``numbered`` first ``file_row``, the number of the row in the file.
 
     Raises:
         DataError: the file has no bytes.
     """
-    if not file.is_dir() and not file_size(file):
+    if not file.is_dir() and not (file.size if isinstance(file, RemotePath) else file.stat().st_size):
         raise DataError(f"{file}: the file is empty; expected a table")  # each format would report it differently
     relation = engine.file_relation(name, file)
     types, file_format = engine.column_types(relation), engine.file_format(file)
     row_number = [f"{engine.file_row_sql(name, file)} AS file_row"] if numbered else []
     columns = [_cast_sql(engine, relation, name, column, types[column], file_format) for column in types]
-    return types, f"SELECT {', '.join([*row_number, *columns, *_missing_columns_sql(name, types)])} FROM {relation}"
+    lacking = [
+        f"CAST(NULL AS {SQL_TYPE[role]}) AS {column}"
+        for column, role in COLUMN_ROLES[name].items()
+        if column not in types and column not in REQUIRED_COLUMNS[name]
+    ]
+    return types, f"SELECT {', '.join([*row_number, *columns, *lacking])} FROM {relation}"
 
 
 def _cast_sql(engine: Engine, relation: str, table: str, column: str, column_type: str, file_format: str) -> str:
@@ -62,18 +61,9 @@ def _cast_sql(engine: Engine, relation: str, table: str, column: str, column_typ
     elif role == "vector" and file_format == ".csv":
         as_list = f"CASE WHEN {source} LIKE '[%' THEN CAST({source} AS FLOAT[])"
         sql = f"{as_list} ELSE CAST(string_split({source}, '|') AS FLOAT[]) END"
-    elif role == "vector" and (_is_number_list(column_type) or column_type == "JSON[]"):
+    elif role == "vector" and column_type.endswith("]") and column_type.startswith(_NUMBERS):
         sql = f"CAST({source} AS FLOAT[])"
     return f"{sql} AS {source}"
-
-
-def _missing_columns_sql(table: str, present: Mapping[str, str]) -> list[str]:
-    """Return the SQL of the optional columns that a file lacks."""
-    return [
-        f"CAST(NULL AS {SQL_TYPE[role]}) AS {column}"
-        for column, role in COLUMN_ROLES[table].items()
-        if column not in present and column not in REQUIRED_COLUMNS[table]
-    ]
 
 
 def _is_blank(engine: Engine, relation: str, column: str, column_type: str) -> bool:
@@ -110,8 +100,3 @@ def _string_list_sql(column: str, column_type: str, file_format: str) -> str:
     if column_type.startswith("VARCHAR[") or column_type in {"JSON[]", "NULL[]"}:
         return f"CAST({column} AS VARCHAR[])"
     return column
-
-
-def _is_number_list(column_type: str) -> bool:
-    prefixes = ("FLOAT[", "DOUBLE[", "DECIMAL", *(f"{name}[" for name in _INTEGERS))
-    return column_type.startswith(prefixes) and "[" in column_type

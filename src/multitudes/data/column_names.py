@@ -58,42 +58,23 @@ def normalise(name: str) -> str:
 
 
 def guess_by_name(table: str, columns: Iterable[str]) -> dict[str, str]:
-    """Return the column that is probably meant by each canonical column of ``table``, where a name says so.
-
-    Args:
-        table: events, items or users.
-        columns: the names in the file.
-
-    Returns:
-        Canonical column → column of the file.
-    """
+    """Return the column of a file for each canonical column of events, items or users, where a name says so."""
     columns = list(columns)
     by_name = {normalise(column): column for column in reversed(columns)}
     found: dict[str, str] = {}
     for canonical in COLUMN_ROLES[table]:
-        # The name itself wins over any other.
-        names = [normalise(canonical), *_other_names(table, canonical)]
+        # The name itself wins over any other. An id has its names in every table.
+        shared = _NAMES["events"][canonical] if canonical in {"user_id", "item_id"} else ""
+        names = [normalise(canonical), *shared.split(), *_NAMES[table][canonical].split()]
         column = canonical if canonical in columns else next((by_name[name] for name in names if name in by_name), None)
         if column is not None and column not in found.values():
             found[canonical] = column
     return found
 
 
-def _other_names(table: str, canonical: str) -> list[str]:
-    """Return the other names of a column; an id has its names in every table."""
-    shared = _NAMES["events"][canonical] if table != "events" and canonical in {"user_id", "item_id"} else ""
-    return [*shared.split(), *_NAMES[table][canonical].split()]
-
-
 def suggest_map(table: str, columns: Collection[str]) -> str:
-    """Return the options ``--map`` that name the canonical columns of a table, such as `--map userId=user_id`.
-
-    Returns:
-        The options; empty if no name is known.
-    """
-    if table not in _NAMES:
-        return ""
-    guessed = guess_by_name(table, columns)
+    """Return the options ``--map`` that name the canonical columns of a table, where a name is known."""
+    guessed = guess_by_name(table, columns) if table in _NAMES else {}
     return " ".join(f"--map {column}={canonical}" for canonical, column in guessed.items() if column != canonical)
 
 
@@ -101,13 +82,10 @@ class ColumnMap:
     """Which column of a file stands for which canonical one, as ``--map`` says."""
 
     def __init__(self, columns: Mapping[str, str] | None = None) -> None:
-        """Check the map.
-
-        Args:
-            columns: column of a file → canonical column, or "" for a column that is not used.
+        """Take a map of columns of files → canonical columns, or "" for a column that is not used.
 
         Raises:
-            UsageError: a target is no canonical column, or two columns of the map have one target.
+            UsageError: a target is no canonical column.
         """
         self.columns = dict(columns or {})
         self._used: set[str] = set()
@@ -133,7 +111,8 @@ class ColumnMap:
         for column, canonical in self.columns.items():
             if column not in columns or (canonical and canonical not in COLUMN_ROLES.get(table, {})):
                 continue
-            if not canonical and column in REQUIRED_COLUMNS.get(table, ()) and not self._is_replaced(column, columns):
+            is_replaced = any(self.columns.get(other) == column for other in columns)
+            if not canonical and column in REQUIRED_COLUMNS.get(table, ()) and not is_replaced:
                 continue  # one table has another column for it, and this one does not
             self._used.add(column)
             if canonical and canonical in found.values():
@@ -146,39 +125,21 @@ class ColumnMap:
             found[column] = canonical
         return found
 
-    def _is_replaced(self, canonical: str, columns: Iterable[str]) -> bool:
-        return any(self.columns.get(column) == canonical for column in columns)
-
     def unused(self) -> list[str]:
         """Return a sentence for each column of the map that no table had; ``renames`` has seen them all."""
         sentences = []
-        for column, canonical in self.columns.items():
-            if column in self._used:
-                continue
+        for column, canonical in ((column, to) for column, to in self.columns.items() if column not in self._used):
+            near = get_close_matches(column, self._seen, 1)
+            hint = f"did you mean '{near[0]}'? The" if near else "the"
+            why = f"no table for it has a column '{column}'; {hint} columns are {', '.join(self._seen)}"
             if column in self._seen:
                 why = (
                     f"no table with that column takes '{canonical}'"
                     if canonical
                     else "a table needs it; map another to it"
                 )
-                sentences.append(f"--map {column}={canonical}: {why}")
-                continue
-            near = get_close_matches(column, self._seen, 1)
-            hint = f"did you mean '{near[0]}'? The" if near else "the"
-            sentences.append(
-                f"--map {column}={canonical}: no table for it has a column '{column}'; {hint} columns are"
-                f" {', '.join(self._seen)}"
-            )
+            sentences.append(f"--map {column}={canonical}: {why}")
         return sentences
-
-    def check_used(self) -> None:
-        """Check that every column of the map was found.
-
-        Raises:
-            UsageError: one was not.
-        """
-        if sentences := self.unused():
-            raise UsageError("; ".join(sentences))
 
 
 def parse_map(options: Iterable[str] | None) -> ColumnMap:

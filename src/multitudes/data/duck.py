@@ -31,12 +31,7 @@ _NO_SPILL = "failed to offload"  # DuckDB spills until nine tenths of the free d
 
 
 class Advice(NamedTuple):
-    """What to do if memory or disk space runs out, which differs between commands.
-
-    Attributes:
-        memory: the end of a sentence about memory.
-        disk: the end of a sentence about disk space.
-    """
+    """What to do if memory or disk space runs out, which differs between commands: the end of a sentence on each."""
 
     memory: str
     disk: str
@@ -78,10 +73,12 @@ def open_engine(
     try:
         yield DuckDBEngine(connection, scratch)
     except duckdb.Error as error:
-        explained = _explain(error, memory_limit, advice)
-        if explained is None:
-            raise
-        raise explained from error
+        if is_disk_full(error) or _NO_SPILL in str(error):
+            raise MissingError(f"no space left on the disk; {advice.disk}") from error
+        if isinstance(error, duckdb.OutOfMemoryException):
+            limit, reason = f"memory_limit = '{memory_limit}' is too little for this data", first_line(error)
+            raise MissingError(f"{limit}; {advice.memory} ({reason})") from error
+        raise  # a defect of multitudes
     except RuntimeError as error:
         # This is how the engine reports Ctrl-C during a query.
         if "interrupted" in str(error):
@@ -168,10 +165,6 @@ class DuckDBEngine:
         del extent
         yield from self._connection.sql(sql).to_arrow_reader(rows)
 
-    def quantile(self, relation: str, column: str, share: float) -> Any:  # noqa: ANN401
-        """Return the quantile; ``share`` is written as a decimal, so that the engine computes exactly."""
-        return self.rows(f"SELECT quantile_disc({column}, {share!r}) FROM {relation}")[0][0]
-
     def is_sorted(self, relation: str, column: str, where: str) -> bool:
         """Return whether the column never decreases; rows come in their order, so it is read once."""
         above = f"SELECT {column}, lag({column}) OVER () AS above FROM {relation} WHERE {where}"
@@ -182,9 +175,10 @@ class DuckDBEngine:
         relation = self._read_relation(name, file)
         renames = self._column_map.renames(name, self.column_types(relation)) if self._column_map else {}
         left_out = ", ".join(quote_identifier(column) for column, canonical in renames.items() if not canonical)
-        pairs = ((column, canonical) for column, canonical in renames.items() if canonical not in {"", column})
         renamed = ", ".join(
-            f"{quote_identifier(column)} AS {quote_identifier(canonical)}" for column, canonical in pairs
+            f"{quote_identifier(column)} AS {quote_identifier(canonical)}"
+            for column, canonical in renames.items()
+            if canonical not in {"", column}
         )
         clauses = [f"EXCLUDE ({left_out})"] * bool(left_out) + [f"RENAME ({renamed})"] * bool(renamed)
         return f"(SELECT * {' '.join(clauses)} FROM {relation})" if clauses else relation
@@ -218,9 +212,8 @@ class DuckDBEngine:
         """Return the expression; Parquet has row numbers of its own, so that its shards can be read in parallel."""
         file = self.fetch(file)
         relation = self.file_relation(name, file)
-        if not relation.startswith("read_parquet") or {"file_index", "file_row_number"} & set(
-            self.column_types(relation)
-        ):
+        own_names = {"file_index", "file_row_number"}
+        if not relation.startswith("read_parquet") or own_names & set(self.column_types(relation)):
             return "row_number() OVER ()"
         if not file.is_dir():
             return "file_row_number + 1"
@@ -259,14 +252,3 @@ class DuckDBEngine:
 
 def _shard_list(folder: Path) -> str:
     return ", ".join(string_literal(str(shard)) for shard in list_shards(folder))
-
-
-def _explain(error: duckdb.Error, memory_limit: str, advice: Advice) -> MissingError | None:
-    """Return the error that says what to do; None if DuckDB's error is a defect of multitudes."""
-    if is_disk_full(error) or _NO_SPILL in str(error):
-        return MissingError(f"no space left on the disk; {advice.disk}")
-    if isinstance(error, duckdb.OutOfMemoryException):
-        return MissingError(
-            f"memory_limit = '{memory_limit}' is too little for this data; {advice.memory} ({first_line(error)})"
-        )
-    return None

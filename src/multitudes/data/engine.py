@@ -21,15 +21,10 @@ from multitudes.progress import Progress, silent
 
 
 class Extent(NamedTuple):
-    """The size of an ordered result, known before the query runs.
+    """The size of an ordered result, known before the query runs."""
 
-    Attributes:
-        rows: the approximate number of rows.
-        n_keys: the first sort key is an integer from 0 to ``n_keys`` - 1, with about as many rows for each.
-    """
-
-    rows: int
-    n_keys: int
+    rows: int  # approximately
+    n_keys: int  # the first sort key is an integer from 0 to ``n_keys`` - 1, with about as many rows for each
 
 
 class Engine(Protocol):
@@ -96,10 +91,6 @@ class Engine(Protocol):
             rows: the approximate number of rows of a batch.
             extent: the size of the result; with it, an engine can partition the rows without reading them first.
         """
-        ...
-
-    def quantile(self, relation: str, column: str, share: float) -> Any:  # noqa: ANN401
-        """Return the exact quantile of a column of ``relation``: at least ``share`` of its values are at most that."""
         ...
 
     def is_sorted(self, relation: str, column: str, where: str) -> bool:

@@ -31,13 +31,9 @@ class EngineConfig(PluggableConfig):
 def open_configured_engine(
     config: EngineConfig | None, memory_limit: str, threads: int, beside: Path | None = None
 ) -> Iterator[Engine]:
-    """Yield an engine.
+    """Yield an engine; without ``config`` DuckDB, with a memory limit and threads.
 
-    Args:
-        config: which one; None: DuckDB.
-        memory_limit: of DuckDB.
-        threads: of DuckDB.
-        beside: the folder for temporary files, which are deleted at the end; by default the system's.
+    Its temporary files are in the folder ``beside``, by default the system's, and are deleted at the end.
     """
     config = config or EngineConfig()
     with tempfile.TemporaryDirectory(prefix="multitudes-engine-", dir=beside) as scratch:

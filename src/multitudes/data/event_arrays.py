@@ -33,15 +33,10 @@ _ORDERED_COLUMNS = ("item", "time", "action", "weight", "valid", "past", "first"
 
 
 class TrainingEvents(NamedTuple):
-    """A summary of the training events.
+    """A summary of the training events."""
 
-    Attributes:
-        events_I: the number of training events of each item; entry 0 is that of unknown items.
-        last_time: the time of the last one; None if there is none.
-    """
-
-    events_I: NDArray[np.int64]
-    last_time: int | None
+    events_I: NDArray[np.int64]  # their number for each item; entry 0 is that of unknown items
+    last_time: int | None  # of the last one; None if there is none
 
 
 class EventArrays:
@@ -55,9 +50,7 @@ class EventArrays:
     def write_ordered(self, engine: Engine, sql: str) -> None:
         """Write all arrays but ``event_split``; until ``write_items``, ``event_item`` has the numbers among all items.
 
-        Args:
-            engine: has ``user_summary``.
-            sql: see ``ordered_events_sql``.
+        ``sql`` is that of ``ordered_events_sql``.
 
         Raises:
             ArtefactError: the engine returned fewer rows than it has.
@@ -150,15 +143,9 @@ def number_actions(engine: Engine) -> list[str]:
 def ordered_events_sql(ties: TieOrder, positive_actions: Mapping[str, float], min_rating: float | None) -> str:
     """Return the SQL of all events in a total order: by user and time, then by the rule for ties, then by file row.
 
-    Args:
-        ties: the order of a user's events of one time: as in the file, or shuffled.
-        positive_actions: weight of each action as a positive; empty: 1 for all.
-        min_rating: events rated below it are no positives; None: no such limit.
-
-    Returns:
-        SQL with the columns number (of the user), time, item (number among all items; 0 = unknown), action, weight (as
-        a positive; 0 = not a positive), valid, source (topic; 0 = none) and after (later than the time at which the
-        user's followed topics are known).
+    Its columns are number (of the user), time, item (number among all items; 0 = unknown), action, weight (as a
+    positive; 0 = not a positive), valid, source (topic; 0 = none) and after (later than the time at which the user's
+    followed topics are known). The arguments are the settings of ``PrepareConfig``.
     """
     tie = "md5_number_lower('0:' || file_row), " if ties == "shuffle" else ""
     return f"""
@@ -173,15 +160,9 @@ def ordered_events_sql(ties: TieOrder, positive_actions: Mapping[str, float], mi
 
 
 def number_items(engine: Engine, trained_I: NDArray[np.int64], min_item_count: int) -> NDArray[np.int32]:
-    """Create ``item_number``, and return the number of each item in the vocabulary.
+    """Create ``item_number`` from ``known_item``, and return the number of each item in the vocabulary (I).
 
-    Args:
-        engine: has ``known_item``.
-        trained_I: the number of training events of each item; the entry of the unknown item 0 is ignored.
-        min_item_count: the number of training events that an item needs.
-
-    Returns:
-        The number of each item (I); 0 for items without a number and for the unknown item.
+    It is 0 for the unknown item, and for items with fewer than ``min_item_count`` training events ``trained_I``.
 
     Raises:
         DataError: no item has enough training events, or there are more items than numbers.
@@ -209,10 +190,8 @@ def _weight_sql(positive_actions: Mapping[str, float], min_rating: float | None)
     is_no_positive = "negative OR flagged OR NOT known"
     if min_rating is not None:
         is_no_positive += f" OR coalesce(rating < {double_literal(min_rating)}, false)"
-    weight = "1"
-    if positive_actions:
-        cases = " ".join(
-            f"WHEN {string_literal(action)} THEN {double_literal(given)}" for action, given in positive_actions.items()
-        )
-        weight = f"CASE action {cases} ELSE 0 END"
+    cases = " ".join(
+        f"WHEN {string_literal(action)} THEN {double_literal(given)}" for action, given in positive_actions.items()
+    )
+    weight = f"CASE action {cases} ELSE 0 END" if cases else "1"
     return f"CAST(CASE WHEN {is_no_positive} THEN 0 ELSE {weight} END AS FLOAT)"

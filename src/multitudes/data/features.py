@@ -13,19 +13,13 @@ _NAME_COLUMNS = {"title", "name", "description", "url", "image", "image_url"}
 
 
 class Features(NamedTuple):
-    """The features of a table.
+    """The features of a table."""
 
-    Attributes:
-        matrix: (rows, F).
-        names: of the columns of the matrix (F).
-        skipped: columns of the table that are no features, with the reason.
-        encoding: how each other column became numbers, as JSON: ``{"column", "mean", "spread"}`` or ``{"column",
-            "categories"}``. Later rows are encoded with it.
-    """
-
-    matrix: NDArray[np.float32]
-    names: list[str]
-    skipped: dict[str, str]
+    matrix: NDArray[np.float32]  # (rows, F)
+    names: list[str]  # of the columns of the matrix (F)
+    skipped: dict[str, str]  # columns of the table that are no features, with the reason
+    # How each other column became numbers, as JSON: {"column", "mean", "spread"} or {"column", "categories"}. Later
+    # rows are encoded with it.
     encoding: list[dict[str, Any]]
 
 

@@ -10,6 +10,7 @@ counts of repairs add up. Data or settings that would need the earlier rows agai
 """
 
 from collections.abc import Mapping
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,11 +28,7 @@ MANIFEST_KEY = "appendable"
 EVENT_COLUMNS = "row, user_id, item_id, time, action, rating, source, request_id, event_id, negative, flagged"
 # Repairs of single rows, which only the run that read them sees; the others are counted again over all events.
 _SUMMED_REPAIRS = (
-    "events_with_nulls",
-    "duplicate_events",
-    "unsorted_events",
-    "events_without_action",
-    "repeated_events",
+    *("events_with_nulls", "duplicate_events", "unsorted_events", "events_without_action", "repeated_events"),
 )
 _MANIFEST_FIELDS = {"rows", "columns", "last"}  # of the manifest's entry
 _ADVICE = "prepare all tables in one run"
@@ -44,23 +41,13 @@ class BaseData(NamedTuple):
     manifest: Mapping[str, Any]
 
     @property
-    def events_file(self) -> Path:
-        """The file of its events."""
-        return self.folder / EVENTS_FILE
-
-    @property
     def n_rows(self) -> int:
         """The number of rows of its events tables; the numbers of new rows begin after it."""
         return int(self.manifest[MANIFEST_KEY]["rows"])
 
 
 def open_base(folder: Path, config: Mapping[str, Any], logs: FeedbackLogs) -> BaseData:
-    """Open a prepared folder to append events to it.
-
-    Args:
-        folder: the prepared folder.
-        config: the settings of the new run, which must be those of the folder.
-        logs: the logs of the new run.
+    """Open a prepared folder to append events to it; ``config`` and ``logs`` are those of the new run.
 
     Raises:
         ArtefactError: the folder is damaged.
@@ -90,11 +77,6 @@ def open_base(folder: Path, config: Mapping[str, Any], logs: FeedbackLogs) -> Ba
 
 def check_tables_fit(earlier: BaseData, tables: Mapping[str, Table], id_types: Mapping[str, str]) -> None:
     """Check that new tables have the columns and id types of the earlier ones.
-
-    Args:
-        earlier: the earlier data.
-        tables: the new tables by name.
-        id_types: the type of each id column in them.
 
     Raises:
         DataError: ids have another type, events have other columns, or there is no items table.
@@ -137,25 +119,20 @@ def total_repairs(repairs: Mapping[str, int], earlier: BaseData) -> dict[str, in
     return {name: count + (before.get(name, 0) if name in _SUMMED_REPAIRS else 0) for name, count in repairs.items()}
 
 
-def write_events(engine: Engine, folder: Path) -> None:
-    """Write the table ``clean_event`` into a folder, in the order of its rows."""
+def write_events(engine: Engine, folder: Path, table: Table, earlier: BaseData | None) -> dict[str, Any]:
+    """Write the table ``clean_event`` into a folder, in the order of its rows; return the manifest's entry.
+
+    It has the number of rows of the events tables, their columns, and the time of the last event.
+    """
     batches = engine.batches(f"SELECT {EVENT_COLUMNS} FROM clean_event ORDER BY row", BATCH_ROWS)
     first = next(batches)
-    with parquet.ParquetWriter(
-        folder / EVENTS_FILE, first.schema, compression="zstd", write_page_checksum=True
-    ) as writer:
-        writer.write_batch(first)
-        for batch in batches:
+    file = folder / EVENTS_FILE
+    with parquet.ParquetWriter(file, first.schema, compression="zstd", write_page_checksum=True) as writer:
+        for batch in chain([first], batches):
             writer.write_batch(batch)
-
-
-def manifest_entry(engine: Engine, rows: int, table: Table) -> dict[str, Any]:
-    """Return the manifest's entry for a later run: rows, columns, and the time of the last event."""
-    return {
-        "rows": rows,
-        "columns": sorted(table.columns),
-        "last": query_value(engine, "SELECT max(time) FROM clean_event"),
-    }
+    rows = table.rows + (0 if earlier is None else earlier.n_rows)
+    last = query_value(engine, "SELECT max(time) FROM clean_event")
+    return {MANIFEST_KEY: {"rows": rows, "columns": sorted(table.columns), "last": last}}
 
 
 def _check_file(file: Path, events: int) -> None:

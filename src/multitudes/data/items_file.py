@@ -21,16 +21,11 @@ _ADVICE = Advice("give fewer items in one file", "free some, or set TMPDIR to a 
 
 
 class ItemsFile(NamedTuple):
-    """The items of a file and the repairs.
+    """The items of a file and the repairs."""
 
-    Attributes:
-        items: one row for each id, ascending: item_id, title, topics (each once, in the order given), embedding, and
-            the other columns.
-        repairs: the count of each repair, without zeros.
-    """
-
+    # One row for each id, ascending: item_id, title, topics (each once, in the order given), embedding, other columns.
     items: pl.DataFrame
-    repairs: dict[str, int]
+    repairs: dict[str, int]  # the count of each, without zeros
 
 
 def read_items(file: Path, id_type: pl.DataType) -> ItemsFile:
@@ -72,11 +67,9 @@ def read_item_ids(file: Path, id_type: pl.DataType) -> pl.DataFrame:
 @contextmanager
 def _load(given: Path, name: str) -> Iterator[tuple[Engine, Table]]:
     file = parse_location(given)
-    if not file.is_file():
-        problem = "is a folder" if file.is_dir() else "no such file"
-        raise UsageError(f"{file}: {problem}; give one file, a table with the column item_id")
-    if file.suffix not in tables.SUFFIXES:
-        raise UsageError(f"{file}: expected a file that ends in {', '.join(tables.SUFFIXES)}")
+    if not file.is_file() or file.suffix not in tables.SUFFIXES:
+        problem = "is a folder" if file.is_dir() else "no such table"
+        raise UsageError(f"{file}: {problem}; give one file, which ends in {', '.join(tables.SUFFIXES)}")
     with (
         tempfile.TemporaryDirectory(prefix="multitudes-items-") as scratch,
         open_engine(Path(scratch), _MEMORY, threads=0, advice=_ADVICE) as engine,

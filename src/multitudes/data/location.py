@@ -51,14 +51,10 @@ class RemotePath:
         *,
         without_options: bool = True,
     ) -> None:
-        """Name a file or a folder; the store is not asked yet.
+        """Name a file or a folder of an Arrow file system; the store is not asked yet.
 
-        Args:
-            display: the URL without its options and without secrets.
-            store: an Arrow file system.
-            path: the path in the store.
-            info: Arrow's ``FileInfo`` of it, if it is known.
-            without_options: whether ``display`` is the complete URL: no option and no key was given with it.
+        ``display`` is the URL without its options and secrets, and the complete URL if it is ``without_options``.
+        ``info`` is Arrow's ``FileInfo``, if it is known.
         """
         self._display, self.store, self.path, self.without_options = display, store, path, without_options
         if info is not None:
@@ -70,8 +66,10 @@ class RemotePath:
 
     def __truediv__(self, name: str) -> "RemotePath":
         """Return the child called ``name``, which need not exist."""
+        from pyarrow import fs  # noqa: PLC0415 (local paths do not need it)
+
         path = f"{self.path.rstrip('/')}/{name}"
-        info = self._children.get(name) or _not_found(path)
+        info = self._children.get(name) or fs.FileInfo(path, fs.FileType.NotFound)
         return RemotePath(f"{self._display}/{name}", self.store, path, info, without_options=self.without_options)
 
     @property
@@ -178,11 +176,6 @@ def reject_url(path: str | Path) -> None:
         )
 
 
-def file_size(file: Location) -> int:
-    """Return the size of a file in bytes."""
-    return file.size if isinstance(file, RemotePath) else file.stat().st_size
-
-
 def open_for_arrow(file: Location) -> Any:  # noqa: ANN401
     """Return a file in the form that Arrow reads: a local path, which Arrow opens itself, or an open remote file."""
     return file.open() if isinstance(file, RemotePath) else file
@@ -266,7 +259,11 @@ def _remote_path(text: str) -> RemotePath:
     except ArrowInvalid as error:
         reason = str(error).replace(text, display).splitlines()[0]
         raise UsageError(f"{display}: a URL that cannot be read ({reason}); expected one of {_KNOWN_SCHEMES}") from None
-    return RemotePath(display, _with_timeouts(store), path.rstrip("/"), without_options=without_options)
+    if store.type_name == "s3":  # its URL cannot set timeouts; the options are those of a copy in another process
+        _, (options,) = store.__reduce__()
+        retries = fs.AwsStandardS3RetryStrategy(max_attempts=_S3_ATTEMPTS)
+        store = fs.S3FileSystem(**(options | _S3_TIMEOUTS), retry_strategy=retries)
+    return RemotePath(display, store, path.rstrip("/"), without_options=without_options)
 
 
 def _check_url(text: str, display: str) -> None:
@@ -283,21 +280,3 @@ def _check_url(text: str, display: str) -> None:
             raise UsageError(
                 f"{display}: a URL that cannot be read: '{character}' in a name is written {code}, as in any URL"
             )
-
-
-def _with_timeouts(store: Any) -> Any:  # noqa: ANN401
-    """Return an S3 store with timeouts, which its URL cannot set; any other store as it is."""
-    from pyarrow import fs  # noqa: PLC0415 (local paths do not need it)
-
-    if store.type_name != "s3":
-        return store
-    _, (options,) = store.__reduce__()  # the options that it was made with, as for a copy in another process
-    return fs.S3FileSystem(
-        **(options | _S3_TIMEOUTS), retry_strategy=fs.AwsStandardS3RetryStrategy(max_attempts=_S3_ATTEMPTS)
-    )
-
-
-def _not_found(path: str) -> Any:  # noqa: ANN401
-    from pyarrow import fs  # noqa: PLC0415 (local paths do not need it)
-
-    return fs.FileInfo(path, fs.FileType.NotFound)

@@ -4,7 +4,7 @@ Legend: E events of a batch · U users of a batch · I items of the vocabulary.
 """
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -25,16 +25,6 @@ RECENT_S = 7 * 86_400  # seconds before the end of training that count as recent
 _SPLITS = ("train", *SPLIT_CODE)
 
 
-def count_entities(engine: Engine) -> dict[str, int]:
-    """Return the numbers of users, items, topics and pairs of a user and a followed topic."""
-    return query_row(
-        engine,
-        """
-        SELECT (SELECT count(*) FROM member) AS users, (SELECT count(*) FROM item_number) AS items,
-               (SELECT count(*) FROM topic) AS topics, (SELECT count(*) FROM follow) AS follows""",
-    )
-
-
 class EventCounter:
     """Counts events in batches of users.
 
@@ -47,13 +37,7 @@ class EventCounter:
     """
 
     def __init__(self, followed_topics: RaggedArray, item_topics: RaggedArray, recent_after: int | None) -> None:
-        """Start at zero.
-
-        Args:
-            followed_topics: the topics that each user follows.
-            item_topics: the topics of each item.
-            recent_after: the time after which an event is recent; None: every event is.
-        """
+        """Start at zero; events after ``recent_after`` are recent, all of them if it is None."""
         self._followed_topics, self._item_topics, self._recent_after = followed_topics, item_topics, recent_after
         self._counts: Counter[str] = Counter()
         self.positives_I = np.zeros(len(item_topics), dtype=np.int64)
@@ -124,24 +108,8 @@ class EventCounter:
         owner_P, topic_P = self._item_topics.gather(item_N)  # pairs of a target and a topic of its item
         follower_F, followed_F = self._followed_topics.gather(users.number_U)
         width = self._item_topics.width
-        follow_F = np.sort(follower_F * width + followed_F)
-        pair_P = user_N[owner_P] * width + topic_P
-        position_P = np.searchsorted(follow_F, pair_P)
-        is_followed_P = np.append(follow_F, -1)[position_P] == pair_P
-        matched_N = np.zeros(len(row_N), dtype=np.bool_)
-        matched_N[owner_P[is_followed_P]] = True
-        self._count("match", matched_N)
-
-
-def split_warnings(counts: dict[str, int], rule: str) -> list[str]:
-    """Return a warning for each held-out split that has too few users; ``rule`` is the split rule."""
-    warnings = []
-    for split in SPLIT_CODE:
-        users = counts[f"{split}_users_with_history"]
-        if users < FEW_USERS:
-            advice = "; the split 'user' keeps more" if rule == "time" else ""
-            warnings.append(f"only {users} users have a history and {split} targets (split '{rule}'){advice}")
-    return warnings
+        is_followed_P = np.isin(user_N[owner_P] * width + topic_P, follower_F * width + followed_F)
+        self._count("match", np.bincount(owner_P[is_followed_P], minlength=len(row_N)) > 0)
 
 
 def build_manifest(
@@ -162,7 +130,9 @@ def build_manifest(
         counter: has counted all events.
         features: of "items" and of "users".
     """
-    counts = count_entities(engine) | counter.events
+    entities = {"users": "member", "items": "item_number", "topics": "topic", "follows": "follow"}
+    selected = ", ".join(f"(SELECT count(*) FROM {table}) AS {name}" for name, table in entities.items())
+    counts = query_row(engine, f"SELECT {selected}") | counter.events
     return {
         "format": FORMAT,
         "version": FORMAT_VERSION,
@@ -180,11 +150,7 @@ def build_manifest(
         "item_encoding": features["items"].encoding,
         "skipped_columns": {name: features[name].skipped for name in features},
         "repairs": dict(cleaned.repairs),
-        "warnings": [
-            *cleaned.warnings,
-            *_unknown_action_warnings(config, actions),
-            *split_warnings(counts, config["split"]),
-        ],
+        "warnings": [*cleaned.warnings, *_warnings(config, actions, counts)],
     }
 
 
@@ -194,6 +160,12 @@ def _describe_input(engine: Engine, table: Table) -> dict[str, Any]:
     return description | ({"address": str(table.file)} if isinstance(table.file, RemotePath) else {})
 
 
-def _unknown_action_warnings(config: Mapping[str, Any], actions: list[str]) -> list[str]:
-    missing = sorted(set(config["positive_actions"]) - set(actions))
-    return [f"positive_actions names {', '.join(missing)}, which no event has"] if missing else []
+def _warnings(config: Mapping[str, Any], actions: list[str], counts: Mapping[str, int]) -> Iterator[str]:
+    """Yield warnings about actions that no event has, and about held-out splits with too few users."""
+    if missing := sorted(set(config["positive_actions"]) - set(actions)):
+        yield f"positive_actions names {', '.join(missing)}, which no event has"
+    advice = "; the split 'user' keeps more" if config["split"] == "time" else ""
+    for split in SPLIT_CODE:
+        users = counts[f"{split}_users_with_history"]
+        if users < FEW_USERS:
+            yield f"only {users} users have a history and {split} targets (split '{config['split']}'){advice}"

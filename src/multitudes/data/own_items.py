@@ -62,13 +62,7 @@ def group_events(user_E: NDArray[np.int64], item_E: NDArray[np.int64], users: in
 
 
 def prepared_items(prepared: PreparedData, user_B: NDArray[np.int64], end_B: NDArray[np.int64]) -> OwnItems:
-    """Return the items of users before a cut.
-
-    Args:
-        prepared: the prepared data.
-        user_B: user numbers.
-        end_B: flat position of the cut of each user (exclusive).
-    """
+    """Return the items of users (numbers) before a cut, the flat position of each user's first later event."""
     user_E, position_E = expand_ranges(prepared.event_offset[user_B], end_B)
     positive_E = (prepared.event_weight[position_E] > 0) & (prepared.event_item[position_E] > 0)
     return group_events(user_E[positive_E], prepared.event_item[position_E[positive_E]].astype(np.int64), len(user_B))
@@ -83,15 +77,7 @@ def oldest_first(own: OwnItems) -> list[NDArray[np.int64]]:
 def positive_items(
     prepared: PreparedData, user_B: NDArray[np.int64], end_B: NDArray[np.int64]
 ) -> list[NDArray[np.int64]]:
-    """Return the items of each user's entire history that have an event of positive weight: distinct, oldest first.
-
-    The place of an item is that of its newest such event.
-
-    Args:
-        prepared: the prepared data.
-        user_B: user numbers.
-        end_B: flat position of the cut of each user (exclusive).
-    """
+    """Return ``prepared_items`` of each user, oldest first by the newest event of each item."""
     return oldest_first(prepared_items(prepared, user_B, end_B))
 
 

@@ -76,7 +76,13 @@ def plant(config: PlantedConfig | None = None) -> PlantedWorld:
         UsageError: there are fewer niches than tastes, fewer items than niches, or too few events.
     """
     config = config or PlantedConfig()
-    _check_feasible(config)
+    if not config.tastes <= config.niches <= config.items:
+        raise UsageError(
+            f"tastes = {config.tastes}, niches = {config.niches}, items = {config.items}; expected tastes <= niches <="
+            " items, since tastes are distinct niches and every niche has an item"
+        )
+    if config.events < _MIN_EVENTS * config.users:
+        raise UsageError(f"events = {config.events}; expected at least {_MIN_EVENTS} for each of {config.users} users")
     taste_UK = sample_distinct(generator(config.seed, "tastes"), config.users, config.tastes, config.niches)
     weight_UK = generator(config.seed, "weights").dirichlet(np.full(config.tastes, 5.0), config.users)
     niche_topic = np.arange(config.niches) % config.topics
@@ -84,8 +90,10 @@ def plant(config: PlantedConfig | None = None) -> PlantedWorld:
     followed_UT = _followed_topics(config, niche_topic[taste_UK])
     user = np.repeat(np.arange(config.users), _activity(config))
     hide, taste = _tastes(config, user, weight_UK)
-    niche = _niches(config, user, taste, taste_UK)
-    source = _sources(config, user, niche_topic[niche], followed_UT, hide)
+    random_niche = generator(config.seed, "noise").integers(config.niches, size=len(user))
+    niche = np.where(taste == NOISE, random_niche, taste_UK[user, taste])
+    is_logged = generator(config.seed, "sources").random(len(user)) < config.sourced_share
+    is_sourced = is_logged & followed_UT[user, niche_topic[niche]] & ~hide
     return PlantedWorld(
         config=config,
         user_taste_UK=taste_UK,
@@ -100,7 +108,7 @@ def plant(config: PlantedConfig | None = None) -> PlantedWorld:
         event_time=_times(config, user),
         event_taste=taste,
         event_hide=hide,
-        event_source=source,
+        event_source=np.where(is_sourced, niche_topic[niche], NOISE),
     )
 
 
@@ -155,16 +163,6 @@ def write_table(file: Path, table: Any) -> None:  # noqa: ANN401
     pq.write_table(table, file, compression="zstd", store_schema=False)
 
 
-def _check_feasible(config: PlantedConfig) -> None:
-    if not config.tastes <= config.niches <= config.items:
-        raise UsageError(
-            f"tastes = {config.tastes}, niches = {config.niches}, items = {config.items}; expected tastes <= niches <="
-            " items, since tastes are distinct niches and every niche has an item"
-        )
-    if config.events < _MIN_EVENTS * config.users:
-        raise UsageError(f"events = {config.events}; expected at least {_MIN_EVENTS} for each of {config.users} users")
-
-
 def sample_distinct(rng: np.random.Generator, rows: int, columns: int, kinds: int) -> NDArray[np.int64]:
     """Return ``rows`` rows of ``columns`` distinct numbers below ``kinds``; rows with a repetition are drawn again."""
     drawn = rng.integers(kinds, size=(rows, columns))
@@ -211,17 +209,8 @@ def _tastes(
     noise = hide | (kind >= 1.0 - config.noise_share)
     cumulative_UK = weight_UK.cumsum(axis=1)
     draw = rng.random(len(user))
-    taste = np.zeros(len(user), dtype=np.int64)
-    for k in range(config.tastes - 1):
-        taste += draw > cumulative_UK[user, k]
+    taste = sum((draw > column_U[user] for column_U in cumulative_UK.T[:-1]), np.zeros(len(user), dtype=np.int64))
     return hide, np.where(noise, NOISE, taste)
-
-
-def _niches(
-    config: PlantedConfig, user: NDArray[np.int64], taste: NDArray[np.int64], taste_UK: NDArray[np.int64]
-) -> NDArray[np.int64]:
-    random_niche = generator(config.seed, "noise").integers(config.niches, size=len(user))
-    return np.where(taste == NOISE, random_niche, taste_UK[user, taste])
 
 
 def _items(config: PlantedConfig, niche: NDArray[np.int64], item_niche: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -240,17 +229,6 @@ def _times(config: PlantedConfig, user: NDArray[np.int64]) -> NDArray[np.int64]:
     in_order = np.sort(user * span_s + draw) - user * span_s
     first = np.searchsorted(user, np.arange(config.users))
     return START_S + in_order + np.arange(len(user)) - first[user]
-
-
-def _sources(
-    config: PlantedConfig,
-    user: NDArray[np.int64],
-    topic: NDArray[np.int64],
-    followed_UT: NDArray[np.bool_],
-    hide: NDArray[np.bool_],
-) -> NDArray[np.int64]:
-    logged = generator(config.seed, "sources").random(len(user)) < config.sourced_share
-    return np.where(logged & followed_UT[user, topic] & ~hide, topic, NOISE)
 
 
 def _items_table(world: PlantedWorld, names: Any) -> Any:  # noqa: ANN401

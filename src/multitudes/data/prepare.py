@@ -4,7 +4,6 @@ import json
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import polars as pl
@@ -23,8 +22,8 @@ from multitudes.data.engine_config import EngineConfig, open_configured_engine
 from multitudes.data.event_arrays import EventArrays
 from multitudes.data.features import Features, encode
 from multitudes.data.frames import Frame, folder_of_frames
-from multitudes.data.incremental import MANIFEST_KEY, BaseData, manifest_entry, open_base, write_events
-from multitudes.data.location import Location, reject_url
+from multitudes.data.incremental import open_base, write_events
+from multitudes.data.location import reject_url
 from multitudes.data.prepared import PreparedData
 from multitudes.data.splits import SplitRule
 from multitudes.errors import DataError, UsageError
@@ -140,13 +139,20 @@ def prepare(
                 appendable=appendable,
                 column_map=column_map,
             )
-            entry = _write_appendable_events(database, cleaned, earlier, folder) if appendable else {}
+            table = cleaned.tables["events"]
+            entry = write_events(database, folder, table, earlier) if appendable else {}
             if cleaned.ordered_only and config.split == "time":
-                raise _no_times_error(cleaned.tables["events"].file)
+                raise DataError(
+                    f"{table.file}: the timestamps of every user are the positions 0 to n - 1, an order without times;"
+                    " expected times for the split 'time'. Choose split = 'leave_one_out' or 'user'"
+                )
             actions = event_arrays.number_actions(database)
             counter = _write_events(database, cleaned, config, folder, progress)
             if not counter.positives_I.any():
-                raise _no_positives_error(cleaned.tables["events"].file, actions)
+                raise DataError(
+                    f"{table.file}: no training event is a positive; the actions are {', '.join(actions)}."
+                    " Check positive_actions, negative_actions and min_rating"
+                )
             progress(9, _STEPS, "writing features")
             features = _write_features(database, cleaned, folder)
             record = manifest.build_manifest(database, cleaned, recorded, actions, counter, features) | entry
@@ -159,30 +165,6 @@ def prepare(
     return PreparedData.open(out)
 
 
-def _write_appendable_events(
-    engine: Engine, cleaned: CleanData, earlier: BaseData | None, folder: Path
-) -> dict[str, Any]:
-    """Write the clean events, so that later ones can be appended, and return their entry in the manifest."""
-    events = cleaned.tables["events"]
-    write_events(engine, folder)
-    entry = manifest_entry(engine, events.rows + (0 if earlier is None else earlier.n_rows), events)
-    return {MANIFEST_KEY: entry}
-
-
-def _no_times_error(events: Location) -> DataError:
-    return DataError(
-        f"{events}: the timestamps of every user are the positions 0 to n - 1, an order"
-        " without times; expected times for the split 'time'. Choose split = 'leave_one_out' or 'user'"
-    )
-
-
-def _no_positives_error(events: Location, actions: list[str]) -> DataError:
-    return DataError(
-        f"{events}: no training event is a positive; the actions are {', '.join(actions)}."
-        " Check positive_actions, negative_actions and min_rating"
-    )
-
-
 def _write_events(
     engine: Engine, cleaned: CleanData, config: PrepareConfig, folder: Path, progress: Progress
 ) -> manifest.EventCounter:
@@ -190,10 +172,8 @@ def _write_events(
     arrays = EventArrays(folder, query_value(engine, "SELECT count(*) FROM member"))
     progress(5, _STEPS, "ordering events")
     with engine.translate_read_errors(cleaned.tables["events"].file):
-        arrays.write_ordered(
-            engine,
-            event_arrays.ordered_events_sql(config.ties, config.positive_actions, config.min_rating),
-        )
+        sql = event_arrays.ordered_events_sql(config.ties, config.positive_actions, config.min_rating)
+        arrays.write_ordered(engine, sql)
     engine.drop("event", "events_raw")
     progress(6, _STEPS, "numbering items")
     split = splits.split_function(config.split, config.validation_share, config.test_share, arrays.times)
@@ -213,38 +193,28 @@ def _write_events(
 
 
 def _write_names(engine: Engine, folder: Path) -> None:
-    tables = {
-        "users": "SELECT user_id FROM member ORDER BY number",
-        "items": "SELECT item_id, title FROM item_number JOIN item USING (item_id) ORDER BY number",
-        "topics": "SELECT topic FROM topic ORDER BY number",
-    }
-    for name, sql in tables.items():
-        write_table(folder / f"{name}.parquet", engine.frame(sql))
+    for name, columns in (
+        ("users", "user_id FROM member"),
+        ("items", "item_id, title FROM item_number JOIN item USING (item_id)"),
+        ("topics", "topic FROM topic"),
+    ):
+        write_table(folder / f"{name}.parquet", engine.frame(f"SELECT {columns} ORDER BY number"))
 
 
 def _write_topics(engine: Engine, folder: Path) -> tuple[RaggedArray, RaggedArray]:
     """Write the topics that users follow and those of items; return both."""
-    user_topics_sql = """
-        SELECT member.number AS row, topic.number AS value
-        FROM follow JOIN member USING (user_id) JOIN topic USING (topic) ORDER BY row, place"""
-    item_topics_sql = """
-        SELECT item_number.number AS row, topic.number AS value
-        FROM item_topic JOIN item_number USING (item_id) JOIN topic USING (topic) ORDER BY row, place"""
-    users = query_value(engine, "SELECT count(*) FROM member")
-    items = query_value(engine, "SELECT count(*) FROM item_number")
     width = query_value(engine, "SELECT count(*) FROM topic") + 1
-    return (
-        RaggedArray(
-            *write_ragged(engine, user_topics_sql, folder / "follow_offset.npy", folder / "follow_topic.npy", users),
-            width,
-        ),
-        RaggedArray(
-            *write_ragged(
-                engine, item_topics_sql, folder / "item_topic_offset.npy", folder / "item_topic.npy", items + 1
-            ),
-            width,
-        ),
-    )
+    arrays = []
+    for table, owner, key, first_row, values in (
+        ("follow", "member", "user_id", 0, "follow_topic"),
+        ("item_topic", "item_number", "item_id", 1, "item_topic"),
+    ):
+        sql = f"""
+            SELECT {owner}.number AS row, topic.number AS value
+            FROM {table} JOIN {owner} USING ({key}) JOIN topic USING (topic) ORDER BY row, place"""
+        rows = first_row + query_value(engine, f"SELECT count(*) FROM {owner}")
+        arrays.append(write_ragged(engine, sql, folder / f"{table}_offset.npy", folder / f"{values}.npy", rows, width))
+    return arrays[0], arrays[1]
 
 
 def _write_features(engine: Engine, cleaned: CleanData, folder: Path) -> dict[str, Features]:

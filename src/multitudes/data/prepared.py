@@ -145,10 +145,6 @@ class PreparedData:
         """Return the numbers of the topics that user number ``user`` follows."""
         return self.follow_topic[self.follow_offset[user] : self.follow_offset[user + 1]]
 
-    def topics_of(self, item: int) -> NDArray[np.int32]:
-        """Return the numbers of the topics of item number ``item``."""
-        return self.item_topic[self.item_topic_offset[item] : self.item_topic_offset[item + 1]]
-
 
 def array_types(record: type[object]) -> dict[str, type[np.generic]]:
     """Return the item of each attribute ``NDArray[item]`` of a class by name, without those that may be None."""
@@ -177,12 +173,7 @@ def _read_names(file: Path, *columns: str) -> pl.DataFrame:
 
 
 def open_array(file: Path, dtype: type[np.generic], repair: str) -> NDArray[Any]:
-    """Open an array as a memory map.
-
-    Args:
-        file: a ``.npy`` file.
-        dtype: the expected type.
-        repair: what to do if it cannot be opened; ends the error.
+    """Open a ``.npy`` file as a memory map; ``repair``, what to do if it cannot be opened, ends the error.
 
     Raises:
         ArtefactError: the file is missing, damaged, or of another dtype.

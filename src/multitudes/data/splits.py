@@ -27,26 +27,17 @@ def split_function(
     * ``leave_one_out``: the last event is for testing, the one before it for validation; users with fewer than 3
       events are for training. It ignores the shares.
 
-    ``time`` and ``user`` keep a user's events of one time together.
-
-    Args:
-        name: the rule.
-        validation_share: share of the events for validation.
-        test_share: share of the events for testing.
-        times: yields the times of all events, array by array, at each call; used by ``time`` only.
+    ``time`` and ``user`` keep a user's events of one time together. The shares are those of all events. ``times``
+    yields the times of all events, array by array, at each call.
     """
     if name == "time":
         train_until = exact_quantile(times, 1.0 - validation_share - test_share)
         validation_until = exact_quantile(times, 1.0 - test_share)
-        return lambda users: split_by_time(users, train_until, validation_until)
+        # An event at exactly one of the two times belongs to the earlier split.
+        return lambda users: _split_codes(users.time_E > train_until, users.time_E > validation_until)
     if name == "user":
         return lambda users: split_by_user(users, validation_share, test_share)
     return leave_one_out
-
-
-def split_by_time(users: UserEvents, train_until: int, validation_until: int) -> NDArray[np.uint8]:
-    """Split at two times; an event at exactly one of them belongs to the earlier split."""
-    return _split_codes(users.time_E > train_until, users.time_E > validation_until)
 
 
 def split_by_user(users: UserEvents, validation_share: float, test_share: float) -> NDArray[np.uint8]:
@@ -82,14 +73,11 @@ def leave_one_out(users: UserEvents) -> NDArray[np.uint8]:
 def exact_quantile(values: Callable[[], Iterable[NDArray[np.int64]]], share: float) -> int:
     """Return the smallest value such that at least ``share`` of all values are at most that; exact.
 
-    It counts the values in buckets, then those in the bucket of the result in finer buckets, and so on. Memory does not
-    grow with the number of values.
-
-    Args:
-        values: yields the values, array by array, at each call; at least one.
-        share: taken as its decimal text, so that 0.8 of 10 is 8.
+    It counts the values, of which each call yields all, in buckets, then those in the bucket of the result in finer
+    buckets, and so on: memory does not grow. ``share`` is taken as its decimal text, so that 0.8 of 10 is 8.
     """
-    low, high, total = _value_range(values())
+    ranges = [(int(array.min()), int(array.max()), len(array)) for array in values() if len(array)]
+    low, high, total = min(low for low, _, _ in ranges), max(high for _, high, _ in ranges), sum(n for *_, n in ranges)
     rank = max(1, int((Decimal(repr(share)) * total).to_integral_value(ROUND_CEILING)))
     while low < high:
         width = (high - low) // _BUCKETS + 1
@@ -104,11 +92,6 @@ def exact_quantile(values: Callable[[], Iterable[NDArray[np.int64]]], share: flo
         rank -= int(until[hit] - counts[hit])
         low, high = low + hit * width, min(high, low + (hit + 1) * width - 1)
     return low
-
-
-def _value_range(arrays: Iterable[NDArray[np.int64]]) -> tuple[int, int, int]:
-    ranges = [(int(array.min()), int(array.max()), len(array)) for array in arrays if len(array)]
-    return min(low for low, _, _ in ranges), max(high for _, high, _ in ranges), sum(n for _, _, n in ranges)
 
 
 def _target_count(events_U: NDArray[np.int64], share: float) -> NDArray[np.float64]:

@@ -11,12 +11,7 @@ UNITS = ((10**17, "nanoseconds", 10**9), (10**14, "microseconds", 10**6), (10**1
 
 
 def reject_small_units(engine: Engine, relation: str, file: Location) -> None:
-    """Check that the column ``timestamp`` of a relation holds seconds.
-
-    Args:
-        engine: has the relation.
-        relation: its name.
-        file: where it was read from, for the error.
+    """Check that the column ``timestamp`` of a relation, read from ``file``, holds seconds.
 
     Raises:
         DataError: times are in a unit smaller than seconds.

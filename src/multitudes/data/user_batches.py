@@ -18,17 +18,11 @@ Scalar = TypeVar("Scalar", bound=np.generic)
 
 @dataclass(frozen=True)
 class UserEvents:
-    """The events of some users, ordered by user and time.
+    """The events of some users, ordered by user and time."""
 
-    Attributes:
-        number_U: the numbers of the users, ascending.
-        events_U: the number of events of each user.
-        time_E: times in seconds, or positions.
-    """
-
-    number_U: NDArray[np.int64]
-    events_U: NDArray[np.int64]
-    time_E: NDArray[np.int64]
+    number_U: NDArray[np.int64]  # of the users, ascending
+    events_U: NDArray[np.int64]  # the number of events of each user
+    time_E: NDArray[np.int64]  # seconds, or positions
 
     @cached_property
     def starts(self) -> NDArray[np.int64]:
@@ -80,11 +74,7 @@ class UserEvents:
 def iter_user_batches(batches: Iterator[pa.RecordBatch]) -> Iterator[tuple[UserEvents, Columns]]:
     """Yield events that are ordered by ``number`` (of the user) and ``time``, in batches that never split a user.
 
-    Args:
-        batches: with the columns ``number``, ``time`` and any others.
-
-    Yields:
-        The users with their events, and the columns except ``number``.
+    Yields the users with their events, and the columns except ``number``.
     """
     pending: list[dict[str, NDArray[Any]]] = []  # chunks with the events of one user
     for batch in batches:

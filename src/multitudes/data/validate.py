@@ -4,55 +4,39 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from multitudes.data.clean.events import EventRules
 from multitudes.data.clean.tables import CleanData, clean_tables
 from multitudes.data.column_names import ColumnMap
-from multitudes.data.engine import Engine, query_row
+from multitudes.data.engine import Engine, query_row, query_value
 from multitudes.data.engine_config import EngineConfig, open_configured_engine
 from multitudes.data.prepare import PrepareConfig
 from multitudes.progress import Progress, silent
 
 OUTLIER_FACTOR = (
-    50  # a user with more than this many times the median number of events may be a robot or a shared account
+    50  # a user with more than so many times the median number of events may be a robot or an account of many
 )
 
 
 @dataclass(frozen=True)
 class ValidationReport:
-    """The result of ``validate``. Counts are those after the repairs.
+    """The result of ``validate``. Counts are those after the repairs."""
 
-    Attributes:
-        rows: rows of each table in its files.
-        id_kinds: "int64" or "string", of user_id and item_id.
-        counts: of users, items, topics and events, and of events and items with certain properties.
-        first, last: times of the first and the last event in seconds; positions if ``ordered_only``.
-        ordered_only: whether timestamps are positions instead of times.
-        events_per_user: minimum, median, 90th percentile and maximum.
-        actions: events per action.
-        missing: nulls in each column of each table.
-        shares: coverages from 0 to 1.
-        odd_users: ids of at most 5 users with very many events, the most active first.
-        repairs: the count of each repair that ``prepare`` would make.
-        warnings: sentences for people.
-    """
-
-    rows: dict[str, int]
-    id_kinds: dict[str, str]
-    counts: dict[str, int]
-    first: int
+    rows: dict[str, int]  # of each table in its files
+    id_kinds: dict[str, str]  # "int64" or "string", of user_id and item_id
+    counts: dict[str, int]  # of users, items, topics and events, and of events and items with certain properties
+    first: int  # time of the first event in seconds; a position if ``ordered_only``
     last: int
-    ordered_only: bool
-    events_per_user: dict[str, float]
-    actions: dict[str, int]
-    missing: dict[str, dict[str, int]]
-    shares: dict[str, float]
-    odd_users: list[int | str]
-    repairs: dict[str, int]
-    warnings: list[str]
+    ordered_only: bool  # whether timestamps are positions instead of times
+    events_per_user: dict[str, float]  # minimum, median, 90th percentile and maximum
+    actions: dict[str, int]  # events per action
+    missing: dict[str, dict[str, int]]  # nulls in each column of each table
+    shares: dict[str, float]  # coverages from 0 to 1
+    odd_users: list[int | str]  # ids of at most 5 users with very many events, the most active first
+    repairs: dict[str, int]  # the count of each repair that ``prepare`` would make
+    warnings: list[str]  # sentences for people
 
 
 def validate(
@@ -119,7 +103,7 @@ def _report(engine: Engine, cleaned: CleanData) -> ValidationReport:
         **query_row(engine, "SELECT min(time) AS first, max(time) AS last FROM event"),
         ordered_only=cleaned.ordered_only,
         events_per_user=events_per_user,
-        actions=_actions(engine),
+        actions=dict(engine.rows("SELECT action, count(*) FROM event GROUP BY action ORDER BY action")),
         missing={name: dict(table.nulls) for name, table in cleaned.tables.items() if table.nulls},
         shares=_shares(engine),
         odd_users=outliers,
@@ -144,27 +128,25 @@ def _counts(engine: Engine) -> dict[str, int]:
 
 def _events_per_user(engine: Engine) -> dict[str, float]:
     engine.create_view("activity", "SELECT count(*) AS n FROM event GROUP BY user_id")
+    rank = -(-9 * query_value(engine, "SELECT count(*) FROM activity") // 10)
+    # Counted by value: a quantile of the engine would hold all values, on a cluster in one task.
+    counted = "SELECT n, count(*) AS users FROM activity GROUP BY n"
+    until = f"SELECT n, sum(users) OVER (ORDER BY n) AS until FROM ({counted})"
+    p90 = query_value(engine, f"SELECT min(n) FROM ({until}) WHERE until >= {rank}")
     return query_row(
         engine,
         f"""
-        SELECT CAST(min(n) AS DOUBLE) AS minimum, CAST(median(n) AS DOUBLE) AS median,
-               CAST({engine.quantile("activity", "n", 0.9)} AS DOUBLE) AS p90, CAST(max(n) AS DOUBLE) AS maximum
+        SELECT CAST(min(n) AS DOUBLE) AS minimum, CAST(median(n) AS DOUBLE) AS median, CAST({p90} AS DOUBLE) AS p90,
+               CAST(max(n) AS DOUBLE) AS maximum
         FROM activity""",
     )
 
 
 def _outlier_users(engine: Engine, median: float) -> list[int | str]:
-    outliers: list[int | str] = engine.frame(
-        f"""
+    rows = engine.rows(f"""
         SELECT user_id FROM (SELECT user_id, count(*) AS n FROM event GROUP BY user_id)
-        WHERE n > {OUTLIER_FACTOR * median} ORDER BY n DESC, user_id LIMIT 5""",
-    )["user_id"].to_list()
-    return outliers
-
-
-def _actions(engine: Engine) -> dict[str, int]:
-    rows: list[Any] = engine.rows("SELECT action, count(*) FROM event GROUP BY action ORDER BY action")
-    return dict(rows)
+        WHERE n > {OUTLIER_FACTOR * median} ORDER BY n DESC, user_id LIMIT 5""")
+    return [user_id for (user_id,) in rows]
 
 
 def _shares(engine: Engine) -> dict[str, float]:

@@ -5,8 +5,9 @@ old segments.
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from threading import Lock
@@ -96,10 +97,9 @@ class Logs:
         return self._events.append(line, len(events))
 
     def erase_user(self, user_id: Id) -> int:
-        """Erase a user from both logs.
+        """Erase a user from both logs; return the number of rows removed now.
 
-        Returns:
-            The number of rows removed now. Rows in spools are removed later, within about a minute.
+        Rows in spools are removed later, within about a minute.
 
         Raises:
             DataError: the id does not have the type of the logs.
@@ -126,11 +126,8 @@ class Logs:
     def maintain(self, now_s: float) -> None:
         """Maintain both logs; a failure is counted and logged, and the next call tries again."""
         for log in (self._served, self._events):
-            try:
+            with log.failures_reported("no segment was written; will retry"):
                 log.maintain(now_s)
-            except Exception as error:
-                log.counts.failures += 1
-                logging.getLogger(__name__).error("%s: no segment was written; will retry", log.folder, exc_info=error)
 
     def _maintain_in_worker(self) -> None:
         self._worker.submit(self.maintain, time()).result()
@@ -140,12 +137,8 @@ class Logs:
         self._maintenance.close()
         self._worker.shutdown()
         for log in (self._served, self._events):
-            try:
+            with log.failures_reported("no segment was written; the next process does it"):
                 log.close()
-            except Exception as error:
-                logging.getLogger(__name__).error(
-                    "%s: no segment was written; the next process does it", log.folder, exc_info=error
-                )
 
 
 class Log:
@@ -184,6 +177,15 @@ class Log:
             )
         self.counts.lost += rows
         return False
+
+    @contextmanager
+    def failures_reported(self, message: str) -> Iterator[None]:
+        """Count and report an error of the block, and go on."""
+        try:
+            yield
+        except Exception as error:
+            self.counts.failures += 1
+            logging.getLogger(__name__).error("%s: %s", self.folder, message, exc_info=error)
 
     def maintain(self, now_s: float) -> None:
         """Do the work that is due: rotation, erasure requests, retention. Call it about every second.

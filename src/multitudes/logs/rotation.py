@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from multitudes.atomic import move_into_place, partial_path
+from multitudes.locks import lock
 from multitudes.logs.erasure import erasures_in_spool
 from multitudes.logs.folder import (
     list_damaged,
@@ -28,7 +29,7 @@ from multitudes.logs.folder import (
 )
 from multitudes.logs.lines import decode_lines, erase_rows
 from multitudes.logs.schemas import IdTypes, LogName, segment_columns
-from multitudes.logs.spool import Line, lock_if_abandoned, read_lines
+from multitudes.logs.spool import Line, read_lines
 
 _CHUNK_BYTES = 300_000  # of lines that become one row group: bounds memory, however long a spool is
 _DAY_S = 86_400
@@ -65,7 +66,7 @@ def rotate_spools(folder: Path, log: LogName, id_types: IdTypes) -> RotationResu
     """
     result = RotationResult()
     for file in list_spools(folder):
-        with lock_if_abandoned(file) as is_abandoned:
+        with lock(file, wait=False, create=False) as is_abandoned:  # its writer has closed it or died
             if is_abandoned:
                 result = result.plus(_rotate_spool(folder, file, log, id_types))
                 file.unlink()

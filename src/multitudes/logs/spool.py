@@ -13,11 +13,8 @@ import fcntl
 import os
 import zlib
 from collections.abc import Iterator
-from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import NamedTuple
-
-from multitudes.locks import lock
 
 
 class Spool:
@@ -72,8 +69,3 @@ def _verify_line(line: bytes) -> bytes | None:
 
 def _frame(payload: bytes) -> bytes:
     return b"%08x %b\n" % (zlib.crc32(payload), payload)
-
-
-def lock_if_abandoned(file: Path) -> AbstractContextManager[bool]:
-    """Lock a spool if its writer has closed it or died; the context manager yields whether it did."""
-    return lock(file, wait=False, create=False)

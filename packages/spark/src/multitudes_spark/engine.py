@@ -12,7 +12,6 @@ Arrow, since Hadoop does not take them.
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from decimal import ROUND_CEILING, Decimal
 from itertools import accumulate
 from pathlib import Path
 from shutil import rmtree
@@ -21,16 +20,17 @@ from urllib.parse import unquote
 
 import polars as pl
 import pyarrow as pa
+from pyarrow import parquet
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as f
 
-from multitudes.data import canonical_columns, table_files
+from multitudes.data import canonical_columns
 from multitudes.data.column_names import ColumnMap
 from multitudes.data.duck import DuckDBEngine
 from multitudes.data.engine import Extent, first_line, quote_identifier, string_literal
-from multitudes.data.location import Location, RemotePath
-from multitudes.data.table_files import SHARD_PATTERN, list_shards
-from multitudes.errors import DataError, UnavailableError, is_disk_full
+from multitudes.data.location import Location, RemotePath, open_for_arrow
+from multitudes.data.table_files import SHARD_PATTERN, list_shards, read_batches
+from multitudes.errors import ArtefactError, DataError, UnavailableError, is_disk_full
 from multitudes.progress import Progress, silent
 from multitudes_spark.errors import JOB_ERRORS, is_connection_lost
 from multitudes_spark.sql import duckdb_type, render, render_with_keys
@@ -38,6 +38,7 @@ from multitudes_spark.sql import duckdb_type, render, render_with_keys
 _HADOOP_SCHEMES = {"s3": "s3a", "gcs": "gs"}  # Arrow's name of a scheme → Hadoop's
 _GLOB = re.compile(r"([\\*?\[\]{}])")
 _FILE_ROW = "file_row"
+_COMPARED_ROWS = 262_144  # values of a column that the driver compares at a time
 _SORTED_ROWS = 1_000_000  # per task: a few hundred MB
 _SHARD_PATH = re.compile(r"file:/*(/\S+?\.parquet)")
 
@@ -122,17 +123,9 @@ class SparkEngine:
         """Yield a result from the shards that the executors wrote."""
         folder = self._write_shards(self._query(sql) if extent is None else self._partition_by_range(sql, extent))
         for shard in sorted(folder.glob(SHARD_PATTERN)):
-            yield from table_files.read_batches(shard, rows)
+            yield from read_batches(shard, rows)
             shard.unlink()
         rmtree(folder)
-
-    def quantile(self, relation: str, column: str, share: float) -> Any:  # noqa: ANN401
-        """Return the quantile by counting distinct values; Spark's own function would hold all values in one task."""
-        counted = f"SELECT {column} AS v, count(*) AS n FROM {relation} WHERE {column} IS NOT NULL GROUP BY {column}"
-        total = self.rows(f"SELECT coalesce(sum(n), 0) FROM ({counted})")[0][0]
-        rank = max(1, int((Decimal(repr(share)) * int(total)).to_integral_value(ROUND_CEILING)))
-        until = f"SELECT v, sum(n) OVER (ORDER BY v) AS until FROM ({counted})"
-        return self.rows(f"SELECT min(v) FROM ({until}) WHERE until >= {rank}")[0][0]
 
     def is_sorted(self, relation: str, column: str, where: str) -> bool:
         """Return whether the column never decreases in its files, all rows included; the driver reads them.
@@ -142,7 +135,7 @@ class SparkEngine:
         del where
         if self._column_map or relation not in self._in_place:
             return False
-        return table_files.is_sorted(self._in_place[relation], column)
+        return _is_sorted(self._in_place[relation], column)
 
     def file_relation(self, name: str, file: Location) -> str:
         """Return a view of ``file``; a file that is not Parquet is converted first."""
@@ -226,7 +219,7 @@ class SparkEngine:
         number_in_shard = f.col("_metadata.row_index") + 1
         if len(shards) == 1:
             return table.withColumn(_FILE_ROW, number_in_shard)
-        rows = table_files.row_counts(shards)
+        rows = [parquet.read_metadata(open_for_arrow(shard)).num_rows for shard in shards]
         rows_before = dict(zip((shard.name for shard in shards), accumulate(rows, initial=0), strict=False))
         quoted_names = [uri.rpartition("/")[2] for uri in table.inputFiles()]
         offsets = self._session.createDataFrame(
@@ -251,6 +244,24 @@ class SparkEngine:
             f"COPY (SELECT {selected} FROM ({select})) TO {string_literal(str(converted))} (FORMAT parquet)"
         )
         return converted
+
+
+def _is_sorted(shards: list[Location], column: str) -> bool:
+    """Return whether a column never decreases, within the shards and from one to the next; False if in doubt."""
+    last = None
+    try:
+        types = {parquet.read_schema(open_for_arrow(shard)).field(column).type for shard in shards}
+        if len(types) > 1:  # such as seconds and milliseconds
+            return False
+        for batch in (batch for shard in shards for batch in read_batches(shard, _COMPARED_ROWS, [column])):
+            values = batch.column(0).drop_null().to_numpy(zero_copy_only=False)
+            if len(values):
+                if (last is not None and values[0] < last) or (values[1:] < values[:-1]).any():
+                    return False
+                last = values[-1]
+    except (pa.ArrowException, OSError, KeyError, ArtefactError):  # the next reader reports what is wrong with the file
+        return False
+    return True
 
 
 def _uri(location: Location) -> str:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from multitudes.data.engine import Engine, query_row, query_value, quote_identifier, string_literal
-from multitudes.data.incremental import EVENT_COLUMNS, BaseData, reject_earlier_times, total_repairs
+from multitudes.data.incremental import EVENT_COLUMNS, EVENTS_FILE, BaseData, reject_earlier_times, total_repairs
 from multitudes.data.tables import Table
 from multitudes.data.timestamps import FUTURE_TOLERANCE_S, reject_small_units
 from multitudes.errors import DataError
@@ -33,7 +33,7 @@ def clean_events(
     """
     reject_small_units(engine, "events_raw", table.file)
     if earlier is not None:
-        engine.create_view("earlier", f"SELECT * FROM {engine.file_relation('events', earlier.events_file)}")
+        engine.create_view("earlier", f"SELECT * FROM {engine.file_relation('events', earlier.folder / EVENTS_FILE)}")
     repeated = _drop_repeated(engine, earlier is not None) if "event_id" in table else 0
     row_condition = f"{_COMPLETE} AND timestamp <= {rules.now + FUTURE_TOLERANCE_S}"
     counts = query_row(

@@ -8,7 +8,7 @@ _FINITE = "all_finite(embedding)"  # null for an empty list, which is not an emb
 
 
 def clean_items(engine: Engine, table: Table | None) -> tuple[dict[str, int], int]:
-    """Create ``item``, ``known_item``, ``item_topic`` and ``topic`` from ``items_raw``; without ``table`` from ``events_raw``.
+    """Create ``item``, ``known_item``, ``item_topic`` and ``topic`` from ``items_raw``, without it from ``events_raw``.
 
     Returns the count of each repair, and the width of the embeddings, 0 without embeddings.
 

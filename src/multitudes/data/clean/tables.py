@@ -78,7 +78,8 @@ def clean_tables(
     column_map = column_map or ColumnMap()
     engine.rename_columns(column_map)
     loaded, inputs = _load_tables(engine, data, logs, progress)
-    column_map.check_used()
+    if sentences := column_map.unused():
+        raise UsageError("; ".join(sentences))
     if earlier is not None and "events" in loaded and "logged" in loaded:
         raise UsageError("--events cannot be appended together with the data's own events; give one of them")
     id_types = {column: tables.table_id_type(engine, loaded, column) for column in ("user_id", "item_id")}

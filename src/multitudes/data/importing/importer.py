@@ -38,34 +38,19 @@ class DroppedRows(NamedTuple):
 
 @dataclass(frozen=True)
 class ImportReport:
-    """What an import wrote.
+    """What an import wrote."""
 
-    Attributes:
-        out: the folder of the tables.
-        rows: of each table.
-        guesses: how each file was read.
-        id_types: "int64" or "string", of user_id and item_id.
-        dropped: the rows that were left out, by file and reason.
-        dropped_file: has each of them; None: there is none.
-        merged: rows that were joined with another row of the same item or user.
-        known_share: share of the events whose item the items table has; 1 without items table.
-        split: a rule of ``prepare`` that leaves enough users in the test split.
-        ratings: the lowest and the highest rating, the mean, and the share of ratings at least ``min_rating``; None:
-            there are none.
-        min_rating: the rating from which an event says that the item was liked; None: no such scale is known.
-    """
-
-    out: Path
-    rows: Mapping[str, int]
-    guesses: Sequence[ColumnGuess]
-    id_types: Mapping[str, str]
-    dropped: Sequence[DroppedRows]
-    dropped_file: Path | None
-    merged: int
-    known_share: float
-    split: str
-    ratings: Mapping[str, float] | None
-    min_rating: float | None
+    out: Path  # the folder of the tables
+    rows: Mapping[str, int]  # of each table
+    guesses: Sequence[ColumnGuess]  # how each file was read
+    id_types: Mapping[str, str]  # "int64" or "string", of user_id and item_id
+    dropped: Sequence[DroppedRows]  # the rows that were left out, by file and reason
+    dropped_file: Path | None  # has each of them; None: there is none
+    merged: int  # rows that were joined with another row of the same item or user
+    known_share: float  # of the events, whose item the items table has; 1 without items table
+    split: str  # a rule of ``prepare`` that leaves enough users in the test split
+    ratings: Mapping[str, float] | None  # lowest, highest and mean rating, and the share of at least ``min_rating``
+    min_rating: float | None  # from which an event says that the item was liked; None: no such scale is known
 
     def record(self) -> dict[str, Any]:
         """Return the report as JSON has it."""

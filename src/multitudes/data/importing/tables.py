@@ -64,24 +64,18 @@ def merge_rows(engine: DuckDBEngine, table: str, converted: Sequence[str], key: 
     Returns the number of rows that were merged with another one.
     """
     engine.create_table("unmerged", _union(converted))
-    total, ids = engine.rows(f"SELECT count(*), count(DISTINCT {key}) FROM unmerged")[0]
-    if total > ids:
-        types = engine.column_types("unmerged")
-        merged = []
-        for column in (column for column in types if column not in {key, "source_number", "file_row"}):
-            quoted = quote_identifier(column)
-            if COLUMN_ROLES[table].get(column) == "texts":
-                texts = f"flatten(list({quoted} ORDER BY source_number, file_row))"
-                merged.append(f"list_filter({texts}, lambda t, n: list_position({texts}, t) = n) AS {quoted}")
-            else:
-                merged.append(
-                    f"first({quoted} ORDER BY source_number, file_row) FILTER ({quoted} IS NOT NULL) AS {quoted}"
-                )
-        engine.create_table(table, f"SELECT {', '.join([key, *merged])} FROM unmerged GROUP BY {key}")
-    else:
-        engine.create_table(table, "SELECT * EXCLUDE (source_number, file_row) FROM unmerged")
+    selected = [key]
+    for column in engine.column_types("unmerged"):
+        quoted, order = quote_identifier(column), "ORDER BY source_number, file_row"
+        if COLUMN_ROLES[table].get(column) == "texts":
+            texts = f"flatten(list({quoted} {order}))"
+            selected.append(f"list_filter({texts}, lambda t, n: list_position({texts}, t) = n) AS {quoted}")
+        elif column not in {key, "source_number", "file_row"}:
+            selected.append(f"first({quoted} {order}) FILTER ({quoted} IS NOT NULL) AS {quoted}")
+    engine.create_table(table, f"SELECT {', '.join(selected)} FROM unmerged GROUP BY {key}")
+    merged = query_value(engine, f"SELECT (SELECT count(*) FROM unmerged) - (SELECT count(*) FROM {table})")
     engine.drop("unmerged")
-    return int(total - ids)
+    return int(merged)
 
 
 def type_ids(engine: DuckDBEngine, tables: Sequence[str]) -> Mapping[str, str]:
