@@ -7,7 +7,7 @@ import pytest
 
 from multitudes.data.repairs import REPAIRS, repair_text
 from multitudes.errors import DataError
-from tests.data.tables import NOW, cleaned, events, items, prepared, users, write
+from tests.data.tables import NOW, cleaned, events, items, users, write
 
 NAN, INF = float("nan"), float("inf")
 
@@ -55,14 +55,6 @@ def test_a_repair_is_counted(tmp_path, name):
     found, _ = cleaned(write(tmp_path, **REPAIRED[name]))
     assert found.repairs[name] == 2
     assert repair_text(name, 2).startswith("2 ")
-
-
-def test_the_manifest_has_the_same_repairs(tmp_path):
-    write(tmp_path, events=events(timestamp=[100, None, 300, 400, 150, 450]), **REPAIRED["users_without_events"])
-    found, _ = cleaned(tmp_path)
-    assert (
-        prepared(tmp_path).manifest["repairs"] == found.repairs == {"events_with_nulls": 1, "users_without_events": 2}
-    )
 
 
 def test_no_event_is_lost_without_being_counted(tmp_path):
@@ -127,12 +119,6 @@ def test_positions_are_distinguished_from_times(tmp_path):
     assert cleaned(positions)[0].ordered_only
     assert not cleaned(times)[0].ordered_only
     assert not cleaned(tied)[0].ordered_only
-
-
-def test_follows_keep_the_order_of_the_list_and_count_once(tmp_path):
-    write(tmp_path, users=users(followed_topics=[["sea", "art", "sea"], None]))
-    _, (rows,) = cleaned(tmp_path, "SELECT user_id, topic FROM follow ORDER BY user_id, place")
-    assert rows.rows() == [(1, "sea"), (1, "art")]
 
 
 def test_follows_are_known_after_the_first_share_of_the_rows_in_the_file(tmp_path):

@@ -150,7 +150,7 @@ def test_kept_events_are_in_the_order_of_the_rows_for_any_engine(tmp_path):
     columns = ", ".join(f"0 AS {name}" for name in EVENT_COLUMNS.split(", ")[1:])
     with open_engine(tmp_path, "200MB", 1) as engine:
         engine.create_table("clean_event", f"SELECT (range * 7919) % 10007 AS row, {columns} FROM range(10007)")
-        write_events(engine, tmp_path, Table("events", tmp_path, 10007, {}, ()), None)
+        write_events(engine, tmp_path, Table("events", tmp_path, 10007, ()), None)
         disordered = engine.rows("SELECT row FROM clean_event LIMIT 3")
     assert [row for (row,) in disordered] == [0, 7919, 5831], "the control"
     assert pl.read_parquet(tmp_path / EVENTS_FILE)["row"].to_list() == list(range(10007))

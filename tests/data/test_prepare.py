@@ -56,9 +56,10 @@ def test_every_array_of_the_format_is_there_in_its_type_and_length(tmp_path):
     assert not found.item_feature[0].any()
 
 
-def test_topics_and_follows_keep_their_order(tmp_path):
-    found = prepared(write(tmp_path))
+def test_topics_and_follows_keep_their_order_and_count_once(tmp_path):
+    found = prepared(write(tmp_path, users=users(followed_topics=[["food", "art", "food"], None])))
     assert [found.topics[topic] for topic in found.followed_topics(0)] == ["food", "art"]
+    assert len(found.followed_topics(1)) == 0
     topics = np.split(found.item_topic, found.item_topic_offset[1:-1])
     assert [[found.topics[topic] for topic in one] for one in topics] == [[], ["art"], ["art", "food"], ["sea"]]
 

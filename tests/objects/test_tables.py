@@ -62,15 +62,6 @@ def test_logs_of_a_service_may_lie_at_a_url(tmp_path, store):
     assert manifest(there)["inputs"]["logged events"]["address"] == logs
 
 
-def test_a_later_day_at_a_url_is_appended(tmp_path, store):
-    folder = write(tmp_path / "first")
-    day = prepared(folder, tmp_path / "day", appendable=True)
-    later = write(tmp_path / "later", events=events(timestamp=[500, 510, 520, 530, 540, 550]))
-    here = prepared(later, tmp_path / "here", append=day)
-    there = prepared(store.upload(later, "later"), tmp_path / "there", append=day)
-    assert files(here) == files(there)
-
-
 def test_items_at_a_url_are_read(tmp_path, store):
     write(tmp_path / "few")
     address = store.upload(tmp_path / "few", "few")

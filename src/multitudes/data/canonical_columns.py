@@ -16,13 +16,11 @@ _INTEGERS |= {f"U{name}" for name in _INTEGERS}
 _NUMBERS = ("FLOAT[", "DOUBLE[", "DECIMAL", "JSON[", *(f"{name}[" for name in _INTEGERS))  # in lists
 
 
-def canonical_select(
-    engine: Engine, name: str, file: Location, *, numbered: bool = False
-) -> tuple[Mapping[str, str], str]:
+def canonical_select(engine: Engine, name: str, file: Location) -> tuple[Mapping[str, str], str]:
     """Return the type of each column of a file, or of a folder of shards, and the SQL that selects it as a table.
 
-    The SQL also selects the optional columns that the file lacks, as nulls, so that later queries need not ask for
-    them, and with ``numbered`` first ``file_row``, the number of the row in the file.
+    The SQL selects ``file_row``, the number of the row in the file, then its columns, and then the optional columns
+    that it lacks, as nulls, so that later queries need not ask for them.
 
     Raises:
         DataError: the file has no bytes.
@@ -31,14 +29,14 @@ def canonical_select(
         raise DataError(f"{file}: the file is empty; expected a table")  # each format would report it differently
     relation = engine.file_relation(name, file)
     types, file_format = engine.column_types(relation), engine.file_format(file)
-    row_number = [f"{engine.file_row_sql(name, file)} AS file_row"] if numbered else []
+    row_number = f"{engine.file_row_sql(name, file)} AS file_row"
     columns = [_cast_sql(engine, relation, name, column, types[column], file_format) for column in types]
     lacking = [
         f"CAST(NULL AS {SQL_TYPE[role]}) AS {column}"
         for column, role in COLUMN_ROLES[name].items()
         if column not in types and column not in REQUIRED_COLUMNS[name]
     ]
-    return types, f"SELECT {', '.join([*row_number, *columns, *lacking])} FROM {relation}"
+    return types, f"SELECT {', '.join([row_number, *columns, *lacking])} FROM {relation}"
 
 
 def _cast_sql(engine: Engine, relation: str, table: str, column: str, column_type: str, file_format: str) -> str:

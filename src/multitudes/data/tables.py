@@ -5,7 +5,7 @@ file, and the optional columns that it lacks, as nulls. Nothing is repaired here
 its canonical type without loss is rejected.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -30,7 +30,6 @@ class Table:
     name: str  # events, items or users
     file: Location  # or the folder of its Parquet shards
     rows: int
-    nulls: Mapping[str, int]  # in each column that has any; empty for a view
     columns: tuple[str, ...]  # of the file, in order
 
     @property
@@ -113,7 +112,7 @@ def _has_shards(folder: Location) -> bool:
     return any(folder.glob(SHARD_PATTERN))
 
 
-def load_table(engine: Engine, name: str, file: Location, into: str | None = None, *, as_view: bool = False) -> Table:
+def load_table(engine: Engine, name: str, file: Location, into: str | None = None) -> Table:
     """Read a table into the engine with the canonical types.
 
     Args:
@@ -121,28 +120,26 @@ def load_table(engine: Engine, name: str, file: Location, into: str | None = Non
         name: of the table, which decides its columns.
         file: its file, or the folder of its shards.
         into: the prefix of the relation's name; by default ``name``.
-        as_view: read the file again in each query; without ``file_row``, and nulls are not counted.
 
     Raises:
         DataError: the file cannot be read, is empty, or a column is missing or cannot be converted without loss.
     """
     relation = f"{into or name}_raw"
     with engine.translate_read_errors(file):
-        columns, select = canonical_columns.canonical_select(engine, name, file, numbered=not as_view)
+        columns, select = canonical_columns.canonical_select(engine, name, file)
         _check_columns(engine, name, file, select, columns)
-        if as_view:
-            engine.create_view(relation, select)
-        else:
-            engine.load(relation, select, file)
+        engine.load(relation, select, file)
         rows = int(query_value(engine, f"SELECT count(*) FROM {relation}"))
         if not rows:
             raise DataError(f"{file}: the table has no rows; expected at least one")
-        return Table(name, file, rows, {} if as_view else _count_nulls(engine, relation, columns), tuple(columns))
+    return Table(name, file, rows, tuple(columns))
 
 
-def _count_nulls(engine: Engine, relation: str, columns: Iterable[str]) -> dict[str, int]:
-    counted = ", ".join(f"count(*) - count({column}) AS {column}" for column in map(quote_identifier, columns))
-    return {column: nulls for column, nulls in query_row(engine, f"SELECT {counted} FROM {relation}").items() if nulls}
+def count_nulls(engine: Engine, table: Table) -> dict[str, int]:
+    """Return the number of nulls in each column of ``<name>_raw`` that has any."""
+    counted = ", ".join(f"count(*) - count({column}) AS {column}" for column in map(quote_identifier, table.columns))
+    found = query_row(engine, f"SELECT {counted} FROM {table.name}_raw")
+    return {column: nulls for column, nulls in found.items() if nulls}
 
 
 def table_id_type(engine: Engine, tables: Mapping[str, Table], column: str) -> IdType:
@@ -174,8 +171,7 @@ def append_table(engine: Engine, name: str, first: Table, more: Table, appended:
         engine.create_table(f"{name}_raw", _union_sql(engine, f"{name}_raw", f"{appended}_raw", first.rows))
     engine.drop(f"{appended}_raw")
     columns = tuple(dict.fromkeys((*first.columns, *more.columns)))
-    nulls = _count_nulls(engine, f"{name}_raw", columns)
-    return replace(first, rows=first.rows + more.rows, nulls=nulls, columns=columns)
+    return replace(first, rows=first.rows + more.rows, columns=columns)
 
 
 def _union_sql(engine: Engine, first: str, second: str, rows: int) -> str:

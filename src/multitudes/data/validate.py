@@ -70,7 +70,8 @@ def validate(
     rules = EventRules(config.negative_actions, config.follows_from_share, int(time.time()) if now is None else now)
     column_map = ColumnMap(columns)
     with open_configured_engine(engine, config.memory_limit, config.threads) as database:
-        return _report(database, clean_tables(database, data, rules, progress, column_map=column_map))
+        cleaned = clean_tables(database, data, rules, progress, column_map=column_map, with_nulls=True)
+        return _report(database, cleaned)
 
 
 def time_range_text(report: ValidationReport) -> str:
@@ -104,7 +105,7 @@ def _report(engine: Engine, cleaned: CleanData) -> ValidationReport:
         ordered_only=cleaned.ordered_only,
         events_per_user=events_per_user,
         actions=dict(engine.rows("SELECT action, count(*) FROM event GROUP BY action ORDER BY action")),
-        missing={name: dict(table.nulls) for name, table in cleaned.tables.items() if table.nulls},
+        missing={name: dict(nulls) for name, nulls in cleaned.missing.items()},
         shares=_shares(engine),
         odd_users=outliers,
         repairs=dict(cleaned.repairs),

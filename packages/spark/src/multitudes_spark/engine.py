@@ -237,7 +237,7 @@ class SparkEngine:
     def _convert_to_parquet(self, name: str, file: Location) -> Path:
         """Convert a table to Parquet with the canonical types and row numbers, on the driver."""
         self._results += 1
-        columns, select = canonical_columns.canonical_select(self._reader, name, file, numbered=True)
+        columns, select = canonical_columns.canonical_select(self._reader, name, file)
         selected = ", ".join(["file_row", *map(quote_identifier, columns)])
         converted = self._scratch / f"source-{self._results}.parquet"
         self._reader.execute(

@@ -46,6 +46,7 @@ class CleanData:
     warnings: tuple[str, ...]  # sentences for people
     ordered_only: bool  # whether timestamps are positions instead of times
     embedding_width: int  # 0 without embeddings
+    missing: Mapping[str, Mapping[str, int]]  # nulls of each table and column with any, if they were counted
 
 
 def clean_tables(
@@ -58,6 +59,7 @@ def clean_tables(
     *,
     appendable: bool = False,
     column_map: ColumnMap | None = None,
+    with_nulls: bool = False,
 ) -> CleanData:
     """Read the tables in the folder of a data set and its logs, and create the tables above in the engine.
 
@@ -70,6 +72,7 @@ def clean_tables(
         earlier: data to which the events are appended.
         appendable: whether later events can be appended to the result.
         column_map: other names of the columns of the tables.
+        with_nulls: whether to count nulls, for which every column is read.
 
     Raises:
         DataError: an error that cannot be repaired without guessing.
@@ -88,6 +91,7 @@ def clean_tables(
         loaded["events"] = tables.append_table(engine, "events", loaded["events"], logged, "logged")
     if earlier is not None:
         check_tables_fit(earlier, loaded, id_types)
+    nulls = {name: tables.count_nulls(engine, table) for name, table in loaded.items()} if with_nulls else {}
     progress(len(inputs), len(inputs) + 2, "checking items")
     repairs, width = clean_items(engine, loaded.get("items"))
     progress(len(inputs) + 1, len(inputs) + 2, "checking events")
@@ -105,6 +109,7 @@ def clean_tables(
         warnings=tuple(_warnings(engine, loaded)),
         ordered_only=ordered_only,
         embedding_width=width,
+        missing={name: counts for name, counts in nulls.items() if counts},
     )
 
 
@@ -131,7 +136,7 @@ def _load_tables(
         if given is not None:
             file = tables.resolve_table(given)
             engine.fetch(file, step_progress(progress, len(files), len(files) + 2))
-            loaded[into] = inputs[log] = tables.load_table(engine, table, file, into, as_view=log == "served")
+            loaded[into] = inputs[log] = tables.load_table(engine, table, file, into)
     return loaded, inputs
 
 

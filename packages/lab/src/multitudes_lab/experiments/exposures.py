@@ -44,7 +44,7 @@ def clean_exposures(connection: DuckDBEngine, file: Path, covariates: Sequence[s
         UsageError: a covariate is not a numeric column.
     """
     with connection.translate_read_errors(file):
-        table = tables.load_table(connection, "exposures", tables.resolve_table(file), as_view=True)
+        table = tables.load_table(connection, "exposures", tables.resolve_table(file))
         reject_small_units(connection, "exposures_raw", file)
         _check_covariates(connection, table, covariates)
         repairs = _create_exposed(connection, covariates)

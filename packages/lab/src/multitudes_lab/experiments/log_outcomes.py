@@ -87,7 +87,7 @@ def write_log_outcomes(
         open_engine(Path(scratch), config.memory_limit, 0, _ADVICE) as connection,
     ):
         logs = {
-            name: tables.load_table(connection, name, tables.resolve_table(file), as_view=True)
+            name: tables.load_table(connection, name, tables.resolve_table(file))
             for name, file in (("served", served), ("events", events), ("items", items))
             if file is not None
         }

@@ -66,7 +66,7 @@ def scan_outcomes(
     past = f"timestamp <= {now + FUTURE_TOLERANCE_S}"
     valid = f"{_COMPLETE} AND {past}" + ("" if keep_negative else " AND value >= 0")
     with connection.translate_read_errors(file):
-        table = tables.load_table(connection, "outcomes", tables.resolve_table(file), as_view=True)
+        table = tables.load_table(connection, "outcomes", tables.resolve_table(file))
         reject_small_units(connection, "outcomes_raw", file)
         days = connection.frame(
             f"""
