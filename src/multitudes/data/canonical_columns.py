@@ -29,14 +29,13 @@ def canonical_select(engine: Engine, name: str, file: Location) -> tuple[Mapping
         raise DataError(f"{file}: the file is empty; expected a table")  # each format would report it differently
     relation = engine.file_relation(name, file)
     types, file_format = engine.column_types(relation), engine.file_format(file)
-    row_number = f"{engine.file_row_sql(name, file)} AS file_row"
     columns = [_cast_sql(engine, relation, name, column, types[column], file_format) for column in types]
     lacking = [
         f"CAST(NULL AS {SQL_TYPE[role]}) AS {column}"
         for column, role in COLUMN_ROLES[name].items()
         if column not in types and column not in REQUIRED_COLUMNS[name]
     ]
-    return types, f"SELECT {', '.join([row_number, *columns, *lacking])} FROM {relation}"
+    return types, f"SELECT {', '.join(['file_row', *columns, *lacking])} FROM {relation}"
 
 
 def _cast_sql(engine: Engine, relation: str, table: str, column: str, column_type: str, file_format: str) -> str:

@@ -1,6 +1,6 @@
 """DuckDB as the engine on one machine: memory is limited, and tables beyond the limit are spilled to the disk."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import accumulate
 from pathlib import Path
@@ -27,6 +27,7 @@ _FUNCTIONS = """
     isfinite(list_sum(CAST(numbers AS DOUBLE[]))) AND list_count(numbers) = len(numbers);
     CREATE MACRO hash_of_three(a, b, c) AS hash(a, b, c)"""
 
+_FILE_ROW = "file_row"
 _NO_SPILL = "failed to offload"  # DuckDB spills until nine tenths of the free disk space are used
 
 
@@ -173,7 +174,8 @@ class DuckDBEngine:
     def file_relation(self, name: str, file: Location) -> str:
         """Return the relation; CSV and JSON are read completely before a type is inferred."""
         relation = self._read_relation(name, file)
-        renames = self._column_map.renames(name, self.column_types(relation)) if self._column_map else {}
+        columns = [row[0] for row in self.rows(f"DESCRIBE SELECT * FROM {relation}")]
+        renames = self._column_map.renames(name, columns) | ({_FILE_ROW: ""} if _FILE_ROW in columns else {})
         left_out = ", ".join(quote_identifier(column) for column, canonical in renames.items() if not canonical)
         renamed = ", ".join(
             f"{quote_identifier(column)} AS {quote_identifier(canonical)}"
@@ -181,7 +183,8 @@ class DuckDBEngine:
             if canonical not in {"", column}
         )
         clauses = [f"EXCLUDE ({left_out})"] * bool(left_out) + [f"RENAME ({renamed})"] * bool(renamed)
-        return f"(SELECT * {' '.join(clauses)} FROM {relation})" if clauses else relation
+        row_number = self._row_number_sql(relation, columns, self.fetch(file))
+        return f"(SELECT {row_number} AS {_FILE_ROW}, * {' '.join(clauses)} FROM {relation})"
 
     def _read_relation(self, name: str, file: Location) -> str:
         file = self.fetch(file)
@@ -202,18 +205,15 @@ class DuckDBEngine:
         untyped = f"read_csv({path}, header = true, sample_size = -1"
         present = self.column_types(untyped + ")")
         # Ids as text: '007' is not 7. Lists as text: `canonical_columns` parses them.
-        canonical = self._column_map.renames(name, present) if self._column_map else {}
+        canonical = self._column_map.renames(name, present)
         roles = {column: COLUMN_ROLES[name].get(canonical.get(column, column)) for column in present}
         text = [column for column, role in roles.items() if role in {"id", "key", "text", "texts", "vector"}]
         as_text = ", ".join(f"{string_literal(column)}: 'VARCHAR'" for column in text)
         return f"{untyped}, types = {{{as_text}}})" if as_text else untyped + ")"
 
-    def file_row_sql(self, name: str, file: Location) -> str:
-        """Return the expression; Parquet has row numbers of its own, so that its shards can be read in parallel."""
-        file = self.fetch(file)
-        relation = self.file_relation(name, file)
-        own_names = {"file_index", "file_row_number"}
-        if not relation.startswith("read_parquet") or own_names & set(self.column_types(relation)):
+    def _row_number_sql(self, relation: str, columns: Sequence[str], file: Path) -> str:
+        """Return the number of a row; Parquet has numbers of its own, so that its shards can be read in parallel."""
+        if not relation.startswith("read_parquet") or {"file_index", "file_row_number"} & set(columns):
             return "row_number() OVER ()"
         if not file.is_dir():
             return "file_row_number + 1"
@@ -228,7 +228,7 @@ class DuckDBEngine:
     def column_types(self, relation: str) -> dict[str, str]:
         """Return the columns of a relation with their types."""
         rows = self.rows(f"DESCRIBE SELECT * FROM {relation}")
-        return {row[0]: row[1].replace('"NULL"', "NULL") for row in rows if row[0] != "file_row"}
+        return {row[0]: row[1].replace('"NULL"', "NULL") for row in rows if row[0] != _FILE_ROW}
 
     @contextmanager
     def translate_read_errors(self, file: Location) -> Iterator[None]:

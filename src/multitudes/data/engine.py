@@ -103,12 +103,9 @@ class Engine(Protocol):
     def file_relation(self, name: str, file: Location) -> str:
         """Return the SQL relation that reads ``file``, which holds the table ``name``, without conversions.
 
-        Its columns have the names that ``rename_columns`` gave them.
+        Its columns are ``file_row``, the number of the row from 1, and those of the file with the names that
+        ``rename_columns`` gave them.
         """
-        ...
-
-    def file_row_sql(self, name: str, file: Location) -> str:
-        """Return the SQL expression for the row number, from 1, in ``file_relation(name, file)``."""
         ...
 
     def file_format(self, file: Location) -> str:

@@ -156,11 +156,6 @@ class SparkEngine:
         table.createOrReplaceTempView(view)
         return view
 
-    def file_row_sql(self, name: str, file: Location) -> str:
-        """Return the column that ``file_relation`` adds."""
-        del name, file
-        return _FILE_ROW
-
     def file_format(self, file: Location) -> str:
         """Return the suffix of Parquet: other formats were converted to it, with the canonical types."""
         del file
