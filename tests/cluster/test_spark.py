@@ -9,13 +9,13 @@ import pytest
 
 pytest.importorskip("pyspark", reason="needs pyspark: make test-cluster")
 
-from multitudes.data import table_files
 from multitudes.data.clean.attribution import FeedbackLogs
 from multitudes.data.engine import Extent
 from multitudes.data.prepare import PrepareConfig, prepare
 from multitudes.data.validate import validate
 from multitudes.errors import ArtefactError, DataError
 from multitudes_spark.session import open_spark
+from multitudes_spark.shards import read_batches
 from tests.cluster.engines import by
 from tests.cluster.hostile import differing, write_hostile
 from tests.data.tables import NOW, events, write
@@ -153,9 +153,9 @@ def test_times_that_rise_from_file_to_file_are_known_to(tmp_path, spark, second,
 def test_a_shard_that_is_missing_or_cut_short_is_named(tmp_path):
     shard = tmp_path / "part-00001.parquet"
     with pytest.raises(ArtefactError, match=r"part-00001\.parquet: missing"):
-        list(table_files.read_batches(shard, 10))
+        list(read_batches(shard, 10))
     events().write_parquet(shard)
-    assert sum(batch.num_rows for batch in table_files.read_batches(shard, 10)) == len(events())
+    assert sum(batch.num_rows for batch in read_batches(shard, 10)) == len(events())
     shard.write_bytes(shard.read_bytes()[:-9])
     with pytest.raises(ArtefactError, match=r"part-00001\.parquet: damaged"):
-        list(table_files.read_batches(shard, 10))
+        list(read_batches(shard, 10))

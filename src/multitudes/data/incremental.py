@@ -28,7 +28,11 @@ MANIFEST_KEY = "appendable"
 EVENT_COLUMNS = "row, user_id, item_id, time, action, rating, source, request_id, event_id, negative, flagged"
 # Repairs of single rows, which only the run that read them sees; the others are counted again over all events.
 _SUMMED_REPAIRS = (
-    *("events_with_nulls", "duplicate_events", "unsorted_events", "events_without_action", "repeated_events"),
+    "events_with_nulls",
+    "duplicate_events",
+    "unsorted_events",
+    "events_without_action",
+    "repeated_events",
 )
 _MANIFEST_FIELDS = {"rows", "columns", "last"}  # of the manifest's entry
 _ADVICE = "prepare all tables in one run"

@@ -1,17 +1,12 @@
-"""The files of a table: its shards, its digest, and its rows as the driver of a cluster reads them.
+"""The files of a table: its shards and its digest.
 
 A table is one file, or a folder of Parquet files (shards) in the order of their names.
 """
 
 import hashlib
-from collections.abc import Iterator
 from pathlib import Path
 
-import pyarrow as pa
-from pyarrow import parquet
-
-from multitudes.data.location import Location, open_for_arrow
-from multitudes.errors import ArtefactError, is_disk_full
+from multitudes.data.location import Location
 
 SHARD_PATTERN = "*.parquet"
 
@@ -34,20 +29,3 @@ def table_sha256(table: Location) -> str:
         return digest.hexdigest()
     with table.open("rb") if isinstance(table, Path) else table.open() as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def read_batches(shard: Location, rows: int, columns: list[str] | None = None) -> Iterator[pa.RecordBatch]:
-    """Yield ``columns`` of a shard, None: all, in batches of at most ``rows`` rows.
-
-    Raises:
-        ArtefactError: the shard is missing, damaged or cut short.
-    """
-    try:
-        with parquet.ParquetFile(open_for_arrow(shard)) as file:
-            yield from file.iter_batches(rows, columns=columns)
-    except FileNotFoundError:
-        raise ArtefactError(f"{shard}: missing; run the command again") from None
-    except (pa.ArrowInvalid, OSError) as error:
-        if is_disk_full(error):
-            raise
-        raise ArtefactError(f"{shard}: damaged or cut short; run the command again") from None
