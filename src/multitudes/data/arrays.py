@@ -5,7 +5,7 @@ disk is an error and not a crash of the process.
 """
 
 import io
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cached_property
@@ -41,18 +41,6 @@ def write_columns(
             written += len(chunk[next(iter(dtypes))])
     if written != rows:  # such as shards that were deleted before they were read
         raise ArtefactError(f"{folder}: {written:,} of {rows:,} rows came back from the engine; run the command again")
-
-
-def read_columns(folder: Path, names: Iterable[str], counts: Iterable[int]) -> Iterator[dict[str, NDArray[Any]]]:
-    """Yield written columns from the first row on, in chunks of ``counts`` rows.
-
-    The files are read and not mapped: cached pages of a map count as memory of this process.
-    """
-    with ExitStack() as stack:
-        files = {name: stack.enter_context((folder / f"{name}.npy").open("rb")) for name in names}
-        dtypes = {name: read_header(file) for name, file in files.items()}
-        for count in counts:
-            yield {name: np.fromfile(file, dtypes[name], count) for name, file in files.items()}
 
 
 def write_vectors(engine: Engine, sql: str, file: Path, rows: int, width: int) -> None:
@@ -109,11 +97,10 @@ def _write_header(out: BinaryIO, dtype: np.dtype[Any] | type[np.generic], shape:
     )
 
 
-def read_header(file: BinaryIO) -> np.dtype[Any]:
-    """Read the header of an array file, after which its values begin, and return their type."""
+def skip_header(file: BinaryIO) -> None:
+    """Read the header of an array file, after which its values begin."""
     np.lib.format.read_magic(file)
-    dtype: np.dtype[Any] = np.lib.format.read_array_header_1_0(file)[2]
-    return dtype
+    np.lib.format.read_array_header_1_0(file)
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ Legend: E events · U users · I items.
 """
 
 from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -20,7 +21,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from multitudes.data.arrays import BATCH_ROWS, read_columns, read_header, write_array, write_columns
+from multitudes.data.arrays import BATCH_ROWS, skip_header, write_array, write_columns
 from multitudes.data.engine import Engine, Extent, double_literal, query_value, string_literal
 from multitudes.data.prepared import ARRAYS, TRAIN
 from multitudes.data.splits import SplitFunction
@@ -85,7 +86,7 @@ class EventArrays:
     def write_items(self, number_I: NDArray[np.int32]) -> Iterator[tuple[UserEvents, Columns]]:
         """Write the final ``event_item``, and yield the columns of each chunk, with ``known`` and ``tied``."""
         with (self._folder / "event_item.npy").open("r+b") as file:
-            read_header(file)
+            skip_header(file)
             for users, columns in self.read("item", "weight", "valid", "split", "source", "after_follows"):
                 known_E = columns["event_item"] > 0
                 item_E = number_I[columns["event_item"]]
@@ -93,15 +94,21 @@ class EventArrays:
                 yield users, {**columns, "event_item": item_E, "known": known_E, "tied": users.is_tied}
 
     def read(self, *names: str) -> Iterator[tuple[UserEvents, Columns]]:
-        """Yield the events of a chunk of users at a time, with the given columns."""
-        chunks = list(self._user_chunks())
-        counts = [int(self._events_U[chunk].sum()) for chunk in chunks]
-        files = ["event_time", *(f"event_{name}" for name in names)]
-        for chunk, columns in zip(chunks, read_columns(self._folder, files, counts), strict=True):
-            with_events = np.flatnonzero(self._events_U[chunk])
-            events_U = self._events_U[chunk][with_events]
-            if len(with_events):
-                yield UserEvents(with_events + chunk.start, events_U, columns["event_time"]), columns
+        """Yield the events of a chunk of users at a time, with the given columns.
+
+        The files are read and not mapped: cached pages of a map count as memory of this process.
+        """
+        with ExitStack() as stack:
+            dtypes = _dtypes("time", *names)
+            files = {name: stack.enter_context((self._folder / f"{name}.npy").open("rb")) for name in dtypes}
+            for file in files.values():
+                skip_header(file)
+            for chunk in self._user_chunks():
+                events_U = self._events_U[chunk]
+                with_events, count = np.flatnonzero(events_U), int(events_U.sum())
+                columns = {name: np.fromfile(file, dtypes[name], count) for name, file in files.items()}
+                if count:
+                    yield UserEvents(with_events + chunk.start, events_U[with_events], columns["event_time"]), columns
 
     def _user_chunks(self) -> Iterator[slice]:
         """Yield ranges of users with about ``BATCH_ROWS`` events."""
