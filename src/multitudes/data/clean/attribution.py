@@ -69,7 +69,7 @@ def attribute_events(engine: Engine, served: Table, within_s: int) -> dict[str, 
 # The greatest struct wins: a named answer first, then one that was not later, then the newest. The other fields make
 # the result independent of the order of rows: the better rank, then the names.
 _SERVED_SQL = """
-    SELECT file_row, {{
+    SELECT unattributed.file_row, {{
         'named': {named}, 'earlier': served_raw.timestamp <= time, 'time': served_raw.timestamp,
         'nearness': -coalesce(rank, 0), 'request_id': coalesce(served_raw.request_id, ''),
         'silent': condition IS NULL, 'condition': condition
