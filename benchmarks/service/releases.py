@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from benchmarks.service.towers import CONDITIONS, INTERESTS, NORM, write_tower
 from benchmarks.service.world import Sizes, World, draw_world
 from benchmarks.timing import print_progress
+from multitudes.batches.histories import gather_histories
 from multitudes.batches.user_vectors import InterestKind, UserVectors
 from multitudes.data.own_items import group_events
 from multitudes.index.exact import ExactIndex
@@ -28,7 +29,6 @@ from multitudes.release.release import USER_TOWER, Release, write_release
 from multitudes.release.store import ReleaseStore
 from multitudes.retrieval.config import DEFAULT_CALIBRATION
 from multitudes.retrieval.preferences import draw_topics as draw_conditions
-from multitudes.retrieval.user_context import UserContextBuilder
 from multitudes.retrieval.user_vectors import user_vectors
 from multitudes.state.protocol import UserState
 from multitudes.state.store import event_with_derived_id, load_users, open_state_store
@@ -153,7 +153,7 @@ def _vectors(folder: Path) -> UserVectors:
     """Return the vectors of some users of a release."""
     release = Release.open(folder)
     user_B = np.arange(min(release.n_users, _TUNING_USERS))
-    histories = UserContextBuilder(release).from_release(user_B).histories
+    histories = gather_histories(release, user_B, release.event_offset[user_B + 1], release.manifest.history_length)
     conditions = release.manifest.kinds.count("explicit")
     return user_vectors(release, histories, draw_conditions(histories.follow_BF, conditions, user_B))
 

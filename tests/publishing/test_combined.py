@@ -11,13 +11,11 @@ import pytest
 from multitudes.batches.histories import followed_topics, gather_histories
 from multitudes.data.own_items import positive_items
 from multitudes.data.prepared import PreparedData
-from multitudes.index.factory import IndexConfig
 from multitudes.publishing.onnx_export import vectors_without_ids
 from multitudes.publishing.publish import publish
 from multitudes.release.release import Release
 from multitudes.retrieval.config import RetrieveConfig
 from multitudes.retrieval.item_updates import add_items
-from multitudes.retrieval.retriever import Retriever
 from multitudes.retrieval.user_vectors import user_vectors
 from multitudes.training.combined import CombinedRun, combine
 from tests.training.test_combined import CLUSTERING, CONDITIONAL, trained
@@ -72,16 +70,6 @@ assert all(len(answer.candidates) == 10 for answer in answers)
 assert min(sources.count("implicit"), sources.count("explicit")) > len(sources) / 4, sources
 """
     subprocess.run([sys.executable, "-c", code], check=True)
-
-
-def test_an_approximate_index_returns_nearly_the_same(run: CombinedRun, releases: Path, tmp_path: Path) -> None:
-    publish(run.path, tmp_path, retrieve=SERVED, index=IndexConfig(kind="inverted"))
-    exact, approximate = (Retriever.open(root).recommend_all(n=10) for root in (releases, tmp_path))
-    same = [
-        len({c.item_id for c in one.candidates} & {c.item_id for c in other.candidates})
-        for one, other in zip(exact, approximate, strict=True)
-    ]
-    assert np.mean(same) > 9
 
 
 def test_a_new_item_gets_the_vectors_of_both_models(run: CombinedRun, releases: Path, tmp_path: Path) -> None:

@@ -143,7 +143,7 @@ def test_a_run_that_cannot_make_their_vectors_keeps_the_items_for_one_that_can(
     run: PinnerSageRun, changed: Path, monkeypatch: pytest.MonkeyPatch
 ):
     with monkeypatch.context() as patched:
-        patched.setattr("multitudes.publishing.publish.new_item_settings", lambda _: NO_NEW_ITEMS)
+        patched.setattr("multitudes.publishing.publish._new_item_settings", lambda _: NO_NEW_ITEMS)
         done = publish(run.path, changed)
     assert (done.carried_items, done.waiting_items, done.removed_items) == (0, 2, 2)
     assert not set(NEW) & recommended(changed)

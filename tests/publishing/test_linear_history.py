@@ -7,9 +7,8 @@ import numpy as np
 import polars as pl
 import pytest
 
-from multitudes.batch_inference.recommender import BatchConfig, BatchRecommender
-from multitudes.batches.histories import event_times, followed_topics, gather_histories
-from multitudes.batches.user_vectors import InterestKind
+from multitudes.batches.histories import Histories, followed_topics, gather_histories
+from multitudes.batches.user_vectors import InterestKind, UserVectors
 from multitudes.cli.main import run as command
 from multitudes.data.own_items import oldest_first, positive_items
 from multitudes.data.prepared import PreparedData
@@ -23,9 +22,8 @@ from multitudes.release.store import ReleaseStore
 from multitudes.retrieval.config import RetrieveConfig
 from multitudes.retrieval.inspection import inspect_release
 from multitudes.retrieval.item_updates import add_items
-from multitudes.retrieval.request import Request
 from multitudes.retrieval.retriever import Retriever
-from multitudes.retrieval.user_context import UserContextBuilder
+from multitudes.retrieval.user_context import UserContext, UserContextBuilder
 from multitudes.retrieval.user_vectors import user_vectors
 from multitudes.run_record import read_record, write_record
 from multitudes.state.protocol import Event, UserState
@@ -70,15 +68,18 @@ def expected_sums(run: TrainedRun, items: np.ndarray, kinds: tuple[InterestKind,
     return np.tile(WEIGHTS.weight * total, (len(kinds), 1))
 
 
+def vectors_of(contexts: list[UserContext], release: Release, topic_BC: np.ndarray) -> UserVectors:
+    histories = Histories(*map(np.concatenate, zip(*(one.histories for one in contexts), strict=True)))
+    return user_vectors(release, histories, topic_BC, None, [one.positives for one in contexts])
+
+
 def test_the_release_gives_the_joined_vectors_of_the_run(run, releases, data) -> None:
     release, users = Release.open(releases), np.arange(data.n_users)
     end_B = data.event_offset[1:]
     histories, positives = gather_histories(data, users, end_B, LENGTH), positive_items(data, users, end_B)
     topics = followed_topics(data, users)[:, : RetrieveConfig().topics_per_request]
-    time_BL = event_times(data.event_time, end_B, LENGTH)
     expected = run.user_vectors(histories, topics, positives=positives)
-    context = UserContextBuilder(release).from_release(users)
-    served = user_vectors(release, context.histories, topics, time_BL, context.positives())
+    served = vectors_of([UserContextBuilder(release).from_release(user) for user in users.tolist()], release, topics)
     assert served.vectors_BKD.shape[2] == WIDTH + RANK
     np.testing.assert_allclose(
         served.vectors_BKD[served.mask_BK], expected.vectors_BKD[expected.mask_BK], rtol=1e-4, atol=1e-4
@@ -103,11 +104,10 @@ def test_state_events_add_to_the_sum_of_the_release(run, releases, data) -> None
     new, hidden = np.setdiff1d(np.arange(1, data.n_items + 1), release.seen_items(user))[:2].tolist()
     name = data.user_ids[user]
     events = (Event("a", name, ids[new - 1], 2_000_000_000), Event("b", name, ids[hidden - 1], 2_000_000_001, "hide"))
-    context = UserContextBuilder(release).from_states([UserState(name, events), UserState("nobody")])
-    assert context.positives()[0].tolist() == [*before.tolist(), new]
-    assert context.positives()[1].tolist() == []
-    assert hidden in context.seen[0]
-    vectors = user_vectors(release, context.histories, np.zeros((2, 5), np.int64), context.time_BL, context.positives())
+    contexts = [UserContextBuilder(release).from_state(one) for one in (UserState(name, events), UserState("nobody"))]
+    assert [one.positives.tolist() for one in contexts] == [[*before.tolist(), new], []]
+    assert hidden in contexts[0].seen
+    vectors = vectors_of(contexts, release, np.zeros((2, 5), np.int64))
     sums_KR = expected_sums(run, np.array([*before, new]), vectors.kinds)
     np.testing.assert_allclose(vectors.vectors_BKD[0, :, WIDTH:], sums_KR, rtol=1e-4, atol=1e-5)
     assert not vectors.vectors_BKD[1, :, WIDTH:].any()
@@ -127,9 +127,8 @@ def test_a_continued_run_is_served_by_its_own_weights_over_the_days_that_were_ap
     continued, data = TrainedRun.open(tmp_path / "after"), days.every
     publish(continued.path, tmp_path / "releases")
     release = Release.open(tmp_path / "releases")
-    context = UserContextBuilder(release).from_release(np.arange(data.n_users))
-    no_topics = np.zeros((data.n_users, 5), np.int64)
-    served = user_vectors(release, context.histories, no_topics, context.time_BL, context.positives())
+    contexts = [UserContextBuilder(release).from_release(user) for user in range(data.n_users)]
+    served = vectors_of(contexts, release, np.zeros((data.n_users, 5), np.int64))
     for user in range(data.n_users):
         sums_KR = expected_sums(continued, np.array(days.history(user)), served.kinds)
         np.testing.assert_allclose(served.vectors_BKD[user, :, WIDTH:], sums_KR, rtol=1e-4, atol=1e-5)
@@ -146,28 +145,6 @@ def test_a_run_with_a_linear_history_answers_in_memory_as_its_release_does(run, 
         assert [one.item_id for one in ours.candidates] == [one.item_id for one in theirs.candidates]
 
 
-def test_answers_of_requests_and_of_batch_inference_are_the_same(run, releases, data) -> None:
-    retriever = Retriever.open(releases)
-    alone = [retriever.recommend(user, n=8) for user in data.user_ids[:20].to_list()]
-    together = retriever.answer([Request(user, n=8) for user in data.user_ids[:20].to_list()])
-    for one, other in zip(alone, together, strict=True):
-        assert [c.item_id for c in one.candidates] == [c.item_id for c in other.candidates]
-        assert all(interest.name for interest in one.interests)
-    batch = BatchRecommender(releases, BatchConfig(n=8))
-    history = data.items["item_id"][:4].to_list()
-    users = pl.DataFrame(
-        {
-            "user_id": [*data.user_ids[:20].to_list(), 10**6],
-            "history": [None] * 20 + [history],
-            "followed_topics": pl.Series([None] * 20 + [[]], dtype=pl.List(pl.String)),
-        }
-    )
-    rows = batch.recommend(users.to_arrow())["candidates"].to_pylist()
-    expected = [*alone, retriever.recommend(history=history, n=8)]
-    for row, answer in zip(rows, expected, strict=True):
-        assert [candidate["item_id"] for candidate in row] == [c.item_id for c in answer.candidates]
-
-
 def test_a_new_item_has_zeros_and_a_replaced_one_keeps_its_output_vector(run, releases, data, tmp_path) -> None:
     publish(run.path, tmp_path / "releases")
     known = data.items["item_id"][4]
@@ -182,7 +159,7 @@ def test_a_new_item_has_zeros_and_a_replaced_one_keeps_its_output_vector(run, re
     assert not new[WIDTH:].any()
     assert new[:WIDTH].any()
     anonymous = UserContextBuilder(release).from_request([known, 999_999], [])
-    vectors = user_vectors(release, anonymous.histories, np.zeros((1, 5), np.int64), None, anonymous.positives())
+    vectors = vectors_of([anonymous], release, np.zeros((1, 5), np.int64))
     sums_KR = expected_sums(run, np.array([5, 0]), vectors.kinds)
     np.testing.assert_allclose(vectors.vectors_BKD[0, :, WIDTH:], sums_KR, rtol=1e-4, atol=1e-5)
     publish(run.path, tmp_path / "releases")  # the new item is carried over

@@ -31,7 +31,6 @@ from multitudes.retrieval.retriever import Retriever
 from multitudes.retrieval.user_vectors import user_vectors
 from multitudes.training.config import RunConfig, TrainConfig
 from multitudes.training.loop import train
-from multitudes.training.run_release import recent_events, seen_items
 from multitudes.training.trained_run import TrainedRun
 from tests.worlds import planted
 
@@ -130,16 +129,6 @@ def test_the_release_knows_each_user_as_the_data_does(run: TrainedRun, releases:
     assert np.diff(data.event_offset).max() > LENGTH, "a history longer than the tower sees is among them"
 
 
-def test_only_the_most_recent_events_are_kept_and_everything_is_seen(data: PreparedData):
-    short = recent_events(data, 3)
-    assert (np.diff(short["event_offset"]) == np.minimum(np.diff(data.event_offset), 3)).all()
-    for user in range(data.n_users):
-        mine = short["event_time"][short["event_offset"][user] : short["event_offset"][user + 1]]
-        theirs = data.event_time[data.event_offset[user] : data.event_offset[user + 1]]
-        assert (mine == theirs[-3:]).all()
-    assert len(seen_items(data)["seen_offset"]) == data.n_users + 1
-
-
 def test_it_serves_in_a_process_without_torch(releases: Path):
     code = (
         "import sys; from multitudes import Retriever; r = Retriever.open(sys.argv[1]);"
@@ -148,15 +137,6 @@ def test_it_serves_in_a_process_without_torch(releases: Path):
     )
     done = subprocess.run([sys.executable, "-c", code, str(releases)], capture_output=True, text=True, check=False)
     assert (done.stderr, done.stdout) == ("", "60\n")
-
-
-def test_candidates_are_unseen_and_name_their_interest(releases: Path, run: TrainedRun):
-    retriever = Retriever.open(releases)
-    for user, answer in enumerate(retriever.recommend_all(n=10)):
-        items = [int(np.flatnonzero(retriever.release.items["item_id"] == c.item_id)[0]) + 1 for c in answer.candidates]
-        assert not set(items) & set(retriever.release.seen_items(user).tolist())
-        numbers = {interest.number for interest in answer.interests}
-        assert all(c.interest in numbers and c.found_by for c in answer.candidates if c.interest is not None)
 
 
 def test_a_tower_that_differs_from_its_model_is_refused_and_nothing_is_published(

@@ -79,12 +79,3 @@ def test_batches_are_answered_as_alone(data: PreparedData, releases: Path):
         ]
     sources = {one["source"] for row in rows for one in row["candidates"]}
     assert sources == {"repeat", "implicit"}
-
-
-def test_batches_without_a_source_of_repeats_return_what_the_interests_find(data: PreparedData, releases: Path):
-    config = BatchConfig(n=6, retrieve=RetrieveConfig(exclude_seen=False, repeat_share=0))
-    rows = BatchRecommender(releases, config).recommend(pa.table({"user_id": data.user_ids.to_list()[:3]})).to_pylist()
-    answers = Retriever.open(releases, config.retrieve).answer([Request(row["user_id"], n=6) for row in rows])
-    for row, answer in zip(rows, answers, strict=True):
-        assert [one["item_id"] for one in row["candidates"]] == [one.item_id for one in answer.candidates]
-    assert "repeat" not in {one["source"] for row in rows for one in row["candidates"]}

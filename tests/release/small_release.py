@@ -33,10 +33,6 @@ TOPICS = Topics(np.arange(21), np.repeat([1, 2], 10))  # the first ten items are
 
 def user_tower(width: int = 2, topic_vectors: np.ndarray = TOPIC_VECTORS) -> onnx.ModelProto:
     """Make the tower with ONNX's own building blocks."""
-
-    def constant(name: str, values) -> onnx.TensorProto:
-        return numpy_helper.from_array(np.asarray(values), name)
-
     node = helper.make_node
     nodes = [
         node("Cast", ["valid_BL"], ["valid_float"], to=TensorProto.FLOAT),
@@ -57,21 +53,33 @@ def user_tower(width: int = 2, topic_vectors: np.ndarray = TOPIC_VECTORS) -> onn
         node("Cast", ["mask_BK"], ["weight_BK"], to=TensorProto.FLOAT),
         node("Where", ["valid_BL", "one", "minus_one"], ["cluster_BL"]),
     ]
-    initializers = [constant(n, np.array([v], np.int64)) for n, v in (("zero", 0), ("one", 1), ("two", 2))]
-    initializers += [constant("minus_one", np.array([-1], np.int64)), constant("topics", topic_vectors)]
-    initializers += [constant(n, np.array([v], np.float32)) for n, v in (("zero_float", 0), ("one_float", 1))]
+    constants = {"zero": [0], "one": [1], "two": [2], "minus_one": [-1]}
+    constants = {name: np.array(value, np.int64) for name, value in constants.items()}
+    floats = {"zero_float": np.zeros(1, np.float32), "one_float": np.ones(1, np.float32), "topics": topic_vectors}
+    return tower_of(nodes, constants | floats, width=width)
+
+
+def tower_of(
+    nodes: list[onnx.NodeProto],
+    constants: dict[str, np.ndarray],
+    kinds: tuple[str, ...] = KINDS,
+    length: int = LENGTH,
+    width: int = 2,
+) -> onnx.ModelProto:
+    """Make a user tower of these nodes; its kinds end in those of the conditions."""
     value = helper.make_tensor_value_info
     inputs = [
-        value("input_BLD", TensorProto.FLOAT, ["B", LENGTH, width]),
-        value("valid_BL", TensorProto.BOOL, ["B", LENGTH]),
-        value("topic_BC", TensorProto.INT64, ["B", CONDITIONS]),
+        value("input_BLD", TensorProto.FLOAT, ["B", length, width]),
+        value("valid_BL", TensorProto.BOOL, ["B", length]),
+        value("topic_BC", TensorProto.INT64, ["B", kinds.count("explicit")]),
     ]
     outputs = [
-        value("vectors_BKD", TensorProto.FLOAT, ["B", len(KINDS), width]),
-        value("weight_BK", TensorProto.FLOAT, ["B", len(KINDS)]),
-        value("mask_BK", TensorProto.BOOL, ["B", len(KINDS)]),
-        value("cluster_BL", TensorProto.INT64, ["B", LENGTH]),
+        value("vectors_BKD", TensorProto.FLOAT, ["B", len(kinds), width]),
+        value("weight_BK", TensorProto.FLOAT, ["B", len(kinds)]),
+        value("mask_BK", TensorProto.BOOL, ["B", len(kinds)]),
+        value("cluster_BL", TensorProto.INT64, ["B", length]),
     ]
+    initializers = [numpy_helper.from_array(array, name) for name, array in constants.items()]
     graph = helper.make_graph(nodes, "user_tower", inputs, outputs, initializers)
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
 
@@ -163,19 +171,30 @@ def endless_loop() -> onnx.NodeProto:
     return helper.make_node("Loop", ["", "always", "raw"], ["vectors_BKD"], body=body)
 
 
-def publish_small(root: Path, **changes) -> str:
-    """Publish the world and return its version."""
-    store = ReleaseStore(root)
+def publish_small(
+    root: Path,
+    *,
+    tower: onnx.ModelProto | None = None,
+    data: dict[str, np.ndarray] | None = None,
+    vectors: np.ndarray = ITEM_VECTORS,
+    topics: Topics = TOPICS,
+    names: tuple[str, ...] = ("", "Drama", "Crime"),
+    first_id: int = 101,
+    **changes,
+) -> str:
+    """Publish the world, or one with another tower and other arrays, and return its version."""
+    store, number = ReleaseStore(root), np.arange(1, len(vectors) + 1)
     with store.stage() as stage:
-        onnx.save(user_tower(), str(stage / USER_TOWER))
+        onnx.save(tower or user_tower(), str(stage / USER_TOWER))
         onnx.save(item_tower(), str(stage / ITEM_TOWER))
+        ids = first_id - 1 + number
         write_release(
             stage,
             manifest(**changes),
-            arrays(),
-            LiveIndex(ExactIndex.build(np.arange(1, 21), ITEM_VECTORS, TOPICS)),
+            arrays() | (data or {}),
+            LiveIndex(ExactIndex.build(number, vectors, topics)),
             pl.Series(["ann", "bob", "eve"]),
-            pl.DataFrame({"item_id": range(101, 121), "title": [f"Film {i}" for i in range(101, 121)]}),
-            ["", "Drama", "Crime"],
+            pl.DataFrame({"item_id": ids, "title": [f"Film {i}" for i in ids]}),
+            list(names),
         )
         return store.commit(stage)

@@ -6,16 +6,9 @@ two axes have changed places, in the tower and in the index: both together answe
 
 from pathlib import Path
 
-import numpy as np
-import onnx
-import polars as pl
 from onnx import numpy_helper
 
-from multitudes.index.exact import ExactIndex
-from multitudes.index.live import LiveIndex
-from multitudes.release.release import ITEM_TOWER, USER_TOWER, write_release
-from multitudes.release.store import ReleaseStore
-from tests.release.small_release import ITEM_VECTORS, TOPIC_VECTORS, TOPICS, arrays, item_tower, manifest, user_tower
+from tests.release.small_release import ITEM_VECTORS, TOPIC_VECTORS, arrays, publish_small, user_tower
 
 
 def publish_planted(root: Path, k: int, *, turned_tower: bool, turned_index: bool) -> str:
@@ -25,19 +18,6 @@ def publish_planted(root: Path, k: int, *, turned_tower: bool, turned_index: boo
     for initializer in tower.graph.initializer:
         if initializer.name == "topics":
             initializer.CopyFrom(numpy_helper.from_array(TOPIC_VECTORS[:, axes[turned_tower]], "topics"))
-    inputs = {name: array[:, axes[turned_tower]] if name == "item_input" else array for name, array in arrays().items()}
-    ids = range(100 * k + 1, 100 * k + 21)
-    store = ReleaseStore(root)
-    with store.stage() as stage:
-        onnx.save(tower, str(stage / USER_TOWER))
-        onnx.save(item_tower(), str(stage / ITEM_TOWER))
-        write_release(
-            stage,
-            manifest(),
-            inputs,
-            LiveIndex(ExactIndex.build(np.arange(1, 21), ITEM_VECTORS[:, axes[turned_index]], TOPICS)),
-            pl.Series(["ann", "bob", "eve"]),
-            pl.DataFrame({"item_id": ids, "title": [f"Film {i}" for i in ids]}),
-            ["", "Drama", "Crime"],
-        )
-        return store.commit(stage)
+    inputs = {"item_input": arrays()["item_input"][:, axes[turned_tower]]}
+    vectors = ITEM_VECTORS[:, axes[turned_index]]
+    return publish_small(root, tower=tower, data=inputs, vectors=vectors, first_id=100 * k + 1)

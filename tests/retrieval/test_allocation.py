@@ -96,8 +96,9 @@ def test_shares_sum_to_one_and_quotas_to_n_for_every_user_with_a_vector(mask, we
 def test_a_boost_begins_at_a_twentieth_and_gives_a_missing_vector_nothing():
     config = RetrieveConfig(unconditioned_share=1.0, explicit_share=0.0)
     vectors = user_vectors(("unconditioned", "implicit", "implicit"), np.zeros((1, 3, 1)), mask_BK=[[1, 1, 0]])
-    assert vector_shares(vectors, config, np.array([[1, 3.0, 3.0]]))[0] == pytest.approx([1 / 1.15, 0.15 / 1.15, 0])
-    assert vector_shares(vectors, config, np.array([[3.0, 1, 1]]))[0] == pytest.approx([1, 0, 0])
+    for boost_K, expected in (([1, 3.0, 3.0], [1 / 1.15, 0.15 / 1.15, 0]), ([3.0, 1, 1], [1, 0, 0])):
+        boosted = vectors._replace(boost_BK=np.array([boost_K]))
+        assert vector_shares(boosted, config)[0] == pytest.approx(expected)
 
 
 def test_even_importance_divides_alike_among_the_interests_that_exist():

@@ -5,10 +5,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from multitudes.index.tastes import NO_TASTE
-from multitudes.retrieval.calibration import calibrated_order, taste_shares, with_tastes
+from multitudes.retrieval.allocation import taste_shares, with_tastes
 from multitudes.retrieval.catalogue import Catalogue
 from multitudes.retrieval.config import RetrieveConfig
-from multitudes.retrieval.search import find_candidates
+from multitudes.retrieval.search import calibrated_order, find_candidates
 from tests.retrieval.worlds import catalogue, user_vectors
 
 # Item 1 … 40 of a loud taste, which every list begins with; then 10 of a quiet one.

@@ -5,9 +5,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from multitudes.data.own_items import group_events
 from multitudes.index.live import LiveIndex
-from multitudes.retrieval.explanation import MAX_OWN_ITEMS, Explainer, own_items
+from multitudes.retrieval.explanation import Explainer
 from multitudes.retrieval.retriever import Retriever
 from multitudes.retrieval.search import POPULAR, REPEAT, Candidates
 from multitudes.retrieval.user_context import UserContextBuilder
@@ -85,13 +84,6 @@ def test_a_long_history_explains_no_more_of_noise_than_a_short_one():
     assert (nearest > top_hundredth).mean() > 0.5, "the control: the same threshold for any history"
 
 
-def test_the_order_of_events_does_not_matter():
-    own = RNG.choice(np.arange(1, ITEMS + 1), 60, replace=False)
-    expected = explain(PLANTED, own, range(1, 200))
-    assert (expected > 0).any()
-    assert (explain(PLANTED, own[::-1], range(1, 200)) == expected).all()
-
-
 def test_own_and_popular_items_have_no_reason_and_an_item_is_none_for_itself():
     assert explain(PLANTED, [1, 2], [3, 3, 3], [POPULAR, REPEAT, 0])[:, 0].astype(bool).tolist() == [False, False, True]
     assert explain(PLANTED, [1], [1]).tolist() == [[0, 0]]
@@ -113,6 +105,4 @@ def test_own_items_are_the_newest_positive_ones(shared_releases):
     assert titles == ("Film 101",)
     assert not any(one.because for one in retriever.recommend("eve", n=3).candidates), "a hidden item is no reason"
     context = UserContextBuilder(retriever.release).from_request([101, 999, 102, 101], [])
-    assert [items.tolist() for items in own_items(context)] == [[2, 1]], "distinct and known"
-    long = group_events(np.zeros(600, dtype=np.int64), np.arange(1, 601), 1)
-    assert own_items(context._replace(own=[long]))[0].tolist() == list(range(601 - MAX_OWN_ITEMS, 601))
+    assert context.positives.tolist() == [2, 1], "distinct and known"

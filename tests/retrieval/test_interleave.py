@@ -43,9 +43,3 @@ def test_with_half_of_the_turns_every_second_item_is_of_the_second_list():
     assert taken(np.array([1, 2, 3]), np.array([9, 2, 8]), 0.5, 5) == [1, 9, 2, 3, 8]
     rows = interleave(np.array([1, 2, 3]), np.array([9, 2, 8]), 0.5, 5)
     assert rows.tolist() == [0, 3, 1, 2, 5], "an item belongs to the list whose turn it was"
-
-
-def test_a_share_near_zero_or_one_costs_nothing():
-    items, others = np.arange(100), np.arange(100, 200)
-    assert taken(items, others, 1e-9, 101)[-2:] == [99, 100]
-    assert taken(items, others, 1 - 1e-9, 101)[-2:] == [199, 0]

@@ -22,7 +22,7 @@ from multitudes.release import delta_log
 from multitudes.release.overlay import net_delta
 from multitudes.release.release import Release
 from multitudes.release.store import ReleaseStore
-from multitudes.retrieval import snapshot as retrieving
+from multitudes.retrieval import retriever as retrieving
 from multitudes.retrieval.item_updates import add_items, remove_items
 from multitudes.retrieval.retriever import Retriever
 from tests.release.small_release import publish_small
@@ -359,7 +359,7 @@ def test_an_index_that_all_share_is_changed_once_by_who_changes_the_items(
     monkeypatch.setattr("multitudes.release.release.load_index", lambda _: server)
     late = Retriever.open(releases)
     readers = [Retriever.open(releases) for _ in range(2)]
-    monkeypatch.setattr(late._latest, "_next_refresh_s", float("inf"))
+    monkeypatch.setattr(late, "_next_refresh_s", float("inf"))
     add_items(releases, table(tmp_path, embedding=[[0.5, 0.0]]))
     add_items(releases, table(tmp_path, item_id=[202], embedding=[[-9.0, 0.0]]))
     assert server.added == [[21], [22]], "each once"

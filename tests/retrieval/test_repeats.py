@@ -46,10 +46,10 @@ def found(items, interest=0):
 
 def merged(model, items, history, n, share=None, excluded=(), known=20, interest=0):
     own = group_events(np.zeros(len(history), dtype=np.int64), np.array(history, dtype=np.int64), 1)
-    source = RepeatSource(model, np.zeros(known + 1, dtype=np.float32))
+    source = RepeatSource(model, np.zeros(known + 1, dtype=np.float32), share)
     items_in_index = catalogue(np.eye(known, dtype=np.float32))
     excluded = [np.array(excluded, dtype=np.int64)]
-    (one,) = source.add_repeats([found(items, interest)], [own], [n], excluded, items_in_index, share)
+    (one,) = source.add_repeats([found(items, interest)], [own], [n], excluded, items_in_index)
     return one
 
 
@@ -71,10 +71,10 @@ def test_an_unlikely_repeat_stays_behind_the_new_items():
 def test_without_repeats_the_list_is_the_same_object():
     for share in (0.0, 1e-6):
         before = found([5, 6, 7])
-        source = RepeatSource(MODEL, np.zeros(21, dtype=np.float32))
+        source = RepeatSource(MODEL, np.zeros(21, dtype=np.float32), share)
         own = group_events(np.zeros(2, dtype=np.int64), np.array([1, 2]), 1)
         no_items, items = [np.zeros(0, dtype=np.int64)], catalogue(np.eye(20, dtype=np.float32))
-        assert source.add_repeats([before], [own], [3], no_items, items, share)[0] is before
+        assert source.add_repeats([before], [own], [3], no_items, items)[0] is before
 
 
 def test_excluded_items_and_items_outside_the_index_do_not_return():
@@ -162,10 +162,3 @@ def test_the_settings_turn_it_on_and_off(releases: Path):
     answer = none.recommend("ann", n=10)
     assert "repeat" not in {one.source for one in answer.candidates}
     assert SEEN & {one.item_id for one in answer.candidates}, "the interests bring seen items themselves"
-
-
-def test_a_list_of_ids_has_the_same_candidates(retriever: Retriever):
-    requests = [Request(user, n=9, exclude_seen=False) for user in ("ann", "bob", "zed")]
-    for answer, ids in zip(retriever.answer(requests), retriever.id_lists(requests), strict=True):
-        assert ids.item_ids == [one.item_id for one in answer.candidates]
-        assert ids.candidates.sources == [one.source for one in answer.candidates]

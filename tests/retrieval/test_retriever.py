@@ -103,14 +103,6 @@ def test_an_item_without_features_tells_nothing_of_a_described_person(retriever:
     assert not retriever.recommend(history=[item[1]], n=3).degraded
 
 
-def test_shares_that_a_call_leaves_open_are_as_published(shared_releases: Path):
-    published = Retriever.open(shared_releases).config
-    asked = Retriever.open(shared_releases, RetrieveConfig(blend="round_robin")).config
-    assert asked.unconditioned_share == published.unconditioned_share
-    assert asked.explicit_share == published.explicit_share
-    assert Retriever.open(shared_releases, RetrieveConfig(explicit_share=0.5)).config.explicit_share == 0.5
-
-
 def test_unknown_items_and_topics_of_a_description_are_counted(retriever: Retriever):
     answer = retriever.recommend(history=[101, 999, 998], followed_topics=["Opera", "Crime"], n=2)
     assert (answer.unknown_items, answer.unknown_topics) == (2, 1)
@@ -160,13 +152,10 @@ def test_the_batch_answers_as_one_by_one(retriever: Retriever, monkeypatch):
     assert reported == [(2, 3), (3, 3)]
 
 
-def test_wrong_calls_are_refused(retriever: Retriever):
+@pytest.mark.parametrize("who", [{}, {"user_id": "ann", "history": [101]}])
+def test_a_request_is_of_a_user_or_describes_one(retriever: Retriever, who):
     with pytest.raises(UsageError, match="either user_id, or history and followed_topics"):
-        retriever.recommend()
-    with pytest.raises(UsageError, match="either user_id, or history and followed_topics"):
-        retriever.recommend("ann", history=[101])
-    with pytest.raises(UsageError, match="0 candidates"):
-        retriever.recommend("ann", n=0)
+        retriever.recommend(**who)
 
 
 def test_a_text_is_no_list_of_topics(retriever: Retriever):

@@ -41,6 +41,7 @@ REQUESTS = [
     Request("bob", n=6, boost_topics=["Drama"], mute_interests=[0]),
     Request("ann", user_state=UserState("ann", (Event("1", "ann", 105, 20 * DAY),), ("Drama",)), n=6),
     Request("bob", n=6, boost_interests=[1], exclude=[111]),
+    Request("ann", n=4, rows=2),
 ]
 
 

@@ -143,7 +143,7 @@ def test_a_vector_without_a_share_is_not_searched_unless_it_is_boosted():
     alone = find_candidates(user_vectors(("unconditioned",), [[[5, 4]]]), items, 8, [NOTHING], whole)[0]
     assert found.item_N.tolist() == alone.item_N.tolist()
     assert not found.found_by_NK[:, 1].any()
-    boosted = find_candidates(both, items, 8, [NOTHING], whole, boost_BK=np.array([[1.0, 3.0]]))[0]
+    boosted = find_candidates(both._replace(boost_BK=np.array([[1.0, 3.0]])), items, 8, [NOTHING], whole)[0]
     assert boosted.found_by_NK[:, 1].any()
 
 

@@ -9,21 +9,16 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-import polars as pl
 import pytest
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper
 
 from multitudes import api
 from multitudes.errors import UsageError
 from multitudes.explorer.explorer import Explorer
-from multitudes.index.exact import ExactIndex
-from multitudes.index.live import LiveIndex
 from multitudes.index.protocol import Topics
-from multitudes.release.release import ITEM_TOWER, USER_TOWER, write_release
-from multitudes.release.store import ReleaseStore
 from multitudes.retrieval.request import Request
 from multitudes.retrieval.retriever import Retriever
-from tests.release.small_release import arrays, item_tower, manifest
+from tests.release.small_release import publish_small, tower_of
 
 ITEMS, LENGTH, N = 30, 3, 20  # of a taste; of a history; of a list
 TASTE = np.repeat([0, 1, 2], ITEMS)
@@ -49,27 +44,12 @@ def user_tower() -> onnx.ModelProto:
         helper.make_node("Cast", ["mask_BK"], ["weight_BK"], to=TensorProto.FLOAT),
         helper.make_node("Where", ["valid_BL", "interest", "none"], ["cluster_BL"]),
     ]
-    value = helper.make_tensor_value_info
-    inputs = [
-        value("input_BLD", TensorProto.FLOAT, ["B", LENGTH, 3]),
-        value("valid_BL", TensorProto.BOOL, ["B", LENGTH]),
-        value("topic_BC", TensorProto.INT64, ["B", 1]),
-    ]
-    outputs = [
-        value("vectors_BKD", TensorProto.FLOAT, ["B", len(KINDS), 3]),
-        value("weight_BK", TensorProto.FLOAT, ["B", len(KINDS)]),
-        value("mask_BK", TensorProto.BOOL, ["B", len(KINDS)]),
-        value("cluster_BL", TensorProto.INT64, ["B", LENGTH]),
-    ]
-    initializers = [numpy_helper.from_array(array, name) for name, array in constants.items()]
-    graph = helper.make_graph(nodes, "user_tower", inputs, outputs, initializers)
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
+    return tower_of(nodes, constants, KINDS, LENGTH, width=3)
 
 
 def publish(root: Path, taste_centre: np.ndarray) -> Retriever:
     """Publish the world with the shares that training tries, and the tastes of these centres."""
     topics = Topics(np.arange(len(TASTE) + 1), np.repeat([1, 2, 3], ITEMS))
-    users = {name: array for name, array in arrays().items() if "event_" in name or "seen" in name or "own" in name}
     numbers = {
         "item_input": np.concatenate([np.zeros((1, 3)), VECTORS]),
         "item_topic_offset": np.concatenate([[0], topics.offset]),
@@ -80,27 +60,19 @@ def publish(root: Path, taste_centre: np.ndarray) -> Retriever:
         "taste_centre": taste_centre,
         "item_repeat_rate": np.zeros(len(TASTE) + 1),
     }
-    described = manifest(
+    publish_small(
+        root,
+        tower=user_tower(),
+        data=numbers,
+        vectors=VECTORS,
+        topics=topics,
+        names=("", "Drama", "Crime", "Comedy"),
+        first_id=1,
         kinds=KINDS,
         history_length=LENGTH,
         counts={"users": 3, "items": len(TASTE), "topics": 3},
         retrieval={"unconditioned_share": 0.5, "explicit_share": 0.1, "topics_per_request": 1, "calibration": 0.8},
     )
-    store = ReleaseStore(root)
-    with store.stage() as stage:
-        onnx.save(user_tower(), str(stage / USER_TOWER))
-        onnx.save(item_tower(), str(stage / ITEM_TOWER))
-        ids = range(1, len(TASTE) + 1)
-        write_release(
-            stage,
-            described,
-            arrays() | users | numbers,
-            LiveIndex(ExactIndex.build(np.array(ids), VECTORS, topics)),
-            pl.Series(["ann", "bob", "eve"]),
-            pl.DataFrame({"item_id": ids, "title": [f"Film {i}" for i in ids]}),
-            ["", "Drama", "Crime", "Comedy"],
-        )
-        store.commit(stage)
     return Retriever.open(root)
 
 

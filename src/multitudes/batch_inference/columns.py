@@ -63,14 +63,7 @@ def output_schema(release: Release, vectors: bool, explain: bool = False) -> Any
 
 
 def check_users(table: Any, release: Release) -> Any:  # noqa: ANN401
-    """Check a table of users, and cast its columns to the types of a release.
-
-    Args:
-        table: has user_id and, for anonymous users, history and followed_topics.
-        release: the release.
-
-    Returns:
-        The table without other columns.
+    """Return user_id, history and followed_topics of a table of users, in the types of a release.
 
     Raises:
         DataError: a column is missing or of another type, or a user has no id.
@@ -98,15 +91,6 @@ def check_users(table: Any, release: Release) -> Any:  # noqa: ANN401
     if users["user_id"].null_count:
         raise DataError(f"{users['user_id'].null_count} users have no user_id; leave them out")
     return users
-
-
-def is_anonymous(users: Any) -> NDArray[np.bool_]:  # noqa: ANN401
-    """Return a mask of the anonymous users (B), who are described by a history or followed topics."""
-    anonymous_B = np.zeros(len(users), dtype=np.bool_)
-    for name in ("history", "followed_topics"):
-        if name in users.column_names:
-            anonymous_B |= users[name].is_valid().to_numpy()
-    return anonymous_B
 
 
 def list_column(users: Any, name: str) -> list[Any]:  # noqa: ANN401
@@ -171,15 +155,7 @@ def interest_column(
     with_vectors: bool,
     examples: "InterestExamples | None" = None,
 ) -> Any:  # noqa: ANN401
-    """Return the interests of all users as one column: a list of records for each user.
-
-    Args:
-        vectors: of the users.
-        names_BK: names of the interests, user by user.
-        share_BK: share of the list of each.
-        with_vectors: whether the records have the vectors.
-        examples: items of the history that belong to each; None: the records have none.
-    """
+    """Return the interests of all users as one column: a list of records, with name and share, for each user."""
     user_P, k_P = np.nonzero(vectors.mask_BK)
     pair_P = user_P * len(vectors.kinds) + k_P
     records = {
@@ -207,13 +183,7 @@ class InterestExamples(NamedTuple):
 
     @classmethod
     def find(cls, vectors: UserVectors, item_BL: NDArray[np.int64], names: ItemNames) -> "InterestExamples":
-        """Return the examples of the interests of many users.
-
-        Args:
-            vectors: of the users.
-            item_BL: histories of the users, newest first.
-            names: of the items.
-        """
+        """Return the examples of the interests of users, from their histories, newest first."""
         user_E, position_E = np.nonzero((vectors.assignment_BL >= 0) & (item_BL > 0))
         pairs = (user_E * len(vectors.kinds) + vectors.assignment_BL[user_E, position_E]).tolist()
         newest: dict[int, dict[int, None]] = {}  # distinct items in order

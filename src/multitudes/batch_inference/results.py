@@ -47,6 +47,10 @@ class Counts(NamedTuple):
     candidates: int
     degraded: int  # users whose answer is less than the full method would give
 
+    def plus(self, other: "Counts") -> "Counts":
+        """Return the sum of two counts."""
+        return Counts(*map(sum, zip(self, other, strict=True)))
+
 
 def shard_name(shard: int) -> str:
     """Return the file name of a shard."""
@@ -55,13 +59,9 @@ def shard_name(shard: int) -> str:
 
 def write_shard(folder: Path, shard: int, tables: Iterator[Any], schema: Any) -> None:  # noqa: ANN401
     """Write a shard, with its counts in the metadata of the file; the file appears when it is complete."""
-    with replace_file(folder / shard_name(shard)) as partial:
-        _write_shard_file(partial, shard, tables, schema)
-
-
-def _write_shard_file(partial: Path, shard: int, tables: Iterator[Any], schema: Any) -> None:  # noqa: ANN401
     users = candidates = degraded = 0
-    with pq.ParquetWriter(partial, schema, compression="zstd") as writer:
+    partial_file = replace_file(folder / shard_name(shard))
+    with partial_file as partial, pq.ParquetWriter(partial, schema, compression="zstd") as writer:
         for table in tables:
             writer.write_table(table)
             users += len(table)
@@ -113,8 +113,9 @@ def lock_results(folder: Path, settings: Mapping[str, Any], *, overwrite: bool =
             raise UsageError(f"{folder}: another process is writing there; wait for it, or choose another folder")
         for partial in folder.glob(".part-*"):
             partial.unlink()
-        if overwrite:
-            _clear(folder)
+        if overwrite:  # the manifest first: without it the results are not finished
+            for file in (folder / MANIFEST, *folder.glob("part-*.parquet"), folder / SETTINGS):
+                file.unlink(missing_ok=True)
         if (folder / SETTINGS).exists():
             _check_same_settings(
                 folder, read_json(folder / SETTINGS, FORMAT, FORMAT_VERSION, "start again with --overwrite"), settings
@@ -145,8 +146,9 @@ def verify_results(folder: Path) -> dict[str, Any]:
             f"{folder}: no {MANIFEST}; expected a folder written by: multitudes recommend RELEASES --all --out FOLDER"
         )
     record = read_json(folder / MANIFEST, FORMAT, FORMAT_VERSION, "start again with --overwrite")
+    repair = f"delete it and {folder / MANIFEST}, and run the command that wrote it again"
     for name, entry in record["parts"].items():
-        files.verify(folder / name, entry["xxh3"], entry["bytes"], _repair_hint(folder))
+        files.verify(folder / name, entry["xxh3"], entry["bytes"], repair)
     return record
 
 
@@ -167,16 +169,6 @@ def shard_files(folder: Path) -> list[Path]:
         if names != COLUMN_NAMES:
             raise ArtefactError(f"{shard}: has the columns {', '.join(names)}; expected {', '.join(COLUMN_NAMES)}")
     return shards
-
-
-def _repair_hint(folder: Path) -> str:
-    return f"delete it and {folder / MANIFEST}, and run the command that wrote it again"
-
-
-def _clear(folder: Path) -> None:
-    """Delete results; the manifest first: without it they are not finished."""
-    for file in (folder / MANIFEST, *folder.glob("part-*.parquet"), folder / SETTINGS):
-        file.unlink(missing_ok=True)
 
 
 def _check_same_settings(folder: Path, existing: Mapping[str, Any], settings: Mapping[str, Any]) -> None:
@@ -201,14 +193,7 @@ def check_export(file: Path) -> None:
 
 
 def export_results(results: Path, file: Path) -> int:
-    """Export results to a file.
-
-    Args:
-        results: the folder of results.
-        file: ends in .jsonl (one user in each line) or .parquet (one candidate in each row).
-
-    Returns:
-        Number of lines or rows.
+    """Export results to a file of JSON lines (.jsonl: users) or rows (.parquet: candidates); return their number.
 
     Raises:
         UsageError: see ``check_export``.
@@ -221,12 +206,7 @@ def export_results(results: Path, file: Path) -> int:
 
 
 def _batches(shards: list[Path], with_interests: bool) -> Iterator[Any]:
-    """Yield batches of users of all shards, in order, without the vectors, which are too long for a line of text.
-
-    Args:
-        shards: the files.
-        with_interests: with the interests, where the results have explanations.
-    """
+    """Yield batches of users of all shards, in order, without the vectors, which are too long for a line of text."""
     for shard in shards:
         file = pq.ParquetFile(shard)
         names = list(COLUMN_NAMES)
@@ -251,7 +231,8 @@ def _write_flat_parquet(batches: Iterator[Any], file: Path) -> int:
     with replace_file(file, shared=True) as partial:
         try:
             for batch in batches:
-                flat = _flatten(batch)
+                users = pl.DataFrame(pl.from_arrow(batch)).filter(pl.col("candidates").list.len() > 0)
+                flat = users.explode("candidates").unnest("candidates").to_arrow()
                 writer = writer or pq.ParquetWriter(partial, flat.schema, compression="zstd")
                 writer.write_table(flat)
                 rows += flat.num_rows
@@ -259,8 +240,3 @@ def _write_flat_parquet(batches: Iterator[Any], file: Path) -> int:
             if writer is not None:
                 writer.close()
     return rows
-
-
-def _flatten(nested: Any) -> Any:  # noqa: ANN401 (pyarrow has no types)
-    rows = pl.DataFrame(pl.from_arrow(nested)).filter(pl.col("candidates").list.len() > 0)
-    return rows.explode("candidates").unnest("candidates").to_arrow()

@@ -10,14 +10,20 @@ from contextlib import contextmanager
 from functools import lru_cache
 from multiprocessing import connection, get_context, parent_process
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
 from multitudes import threads
 from multitudes.batch_inference import results
+from multitudes.batch_inference.columns import check_users, find_duplicate
 from multitudes.batch_inference.recommender import BatchConfig, BatchRecommender, open_recommender
 from multitudes.batch_inference.results import Counts, write_shard
-from multitudes.batch_inference.user_shards import UserShards
-from multitudes.errors import MissingError, UsageError
+from multitudes.data.location import Location, open_for_arrow, parse_location
+from multitudes.data.table_files import table_sha256
+from multitudes.errors import DataError, MissingError, UsageError
 from multitudes.progress import Progress, silent
 from multitudes.release.release import Release
 
@@ -70,34 +76,17 @@ def recommend_all(
     with results.lock_results(out, settings, overwrite=overwrite):
         if (out / results.MANIFEST).exists():
             return results.manifest_counts(results.verify_results(out))
-        counts = {shard: _existing_counts(out, shard, users) for shard in range(users.n_shards)}
-        missing = [shard for shard, existing in counts.items() if existing is None]
-        task = ShardTask(str(open_release.path), str(out), config, extra_users, shard_users)
-        _collect_shards(write_shards(task, missing, processes), counts, out, users, progress)
-        results.write_manifest(out, _sum_counts(counts), users.n_shards)
-    return _sum_counts(counts)
-
-
-def _existing_counts(out: Path, shard: int, users: UserShards) -> Counts | None:
-    """Return the counts of a shard, or None if it does not exist."""
-    exists = (out / results.shard_name(shard)).exists()
-    return results.shard_counts(out, shard, users.size(shard)) if exists else None
-
-
-def _collect_shards(
-    written: Iterator[int], counts: dict[int, Counts | None], out: Path, users: UserShards, progress: Progress
-) -> None:
-    """Add the counts of each shard when it is written."""
-    n_existing = sum(existing is not None for existing in counts.values())
-    progress(_sum_counts(counts).users, len(users), f"{n_existing} shards exist")
-    for shard in written:
-        counts[shard] = results.shard_counts(out, shard, users.size(shard))
-        progress(_sum_counts(counts).users, len(users))
-
-
-def _sum_counts(counts: dict[int, Counts | None]) -> Counts:
-    columns = zip(Counts(0, 0, 0), *filter(None, counts.values()), strict=True)
-    return Counts(*(sum(column) for column in columns))
+        every = range(users.n_shards)
+        existing = [shard for shard in every if (out / results.shard_name(shard)).exists()]
+        total, task = Counts(0, 0, 0), ShardTask(str(open_release.path), str(out), config, extra_users, shard_users)
+        for shard in existing:
+            total = total.plus(results.shard_counts(out, shard, users.size(shard)))
+        progress(total.users, len(users), f"{len(existing)} shards exist")
+        for shard in write_shards(task, [shard for shard in every if shard not in existing], processes):
+            total = total.plus(results.shard_counts(out, shard, users.size(shard)))
+            progress(total.users, len(users))
+        results.write_manifest(out, total, users.n_shards)
+    return total
 
 
 class ShardTask(NamedTuple):
@@ -144,7 +133,7 @@ def recommend_shard(task: ShardTask, shard: int) -> int:
 
 
 @lru_cache(maxsize=1)
-def _user_shards(recommender: BatchRecommender, extra_users: Path | None, shard_users: int) -> UserShards:
+def _user_shards(recommender: BatchRecommender, extra_users: Path | None, shard_users: int) -> "UserShards":
     return UserShards(recommender.release, extra_users, shard_users)
 
 
@@ -188,3 +177,63 @@ def _initialise_worker() -> None:
 def _exit_with_parent(sentinel: int) -> None:
     connection.wait([sentinel])
     os._exit(1)
+
+
+class UserShards:
+    """The users of a release by number, then those of a table, in shards of equal size."""
+
+    def __init__(self, release: Release, extra_users: Path | None, shard_users: int) -> None:
+        """Read the Parquet table (a path or a URL) of users who come after those of the release.
+
+        Raises:
+            DataError: the table cannot be read, does not fit the release, or has a user twice.
+        """
+        self._release, self._size = release, shard_users
+        table = None if extra_users is None else parse_location(extra_users)
+        self._extra_users = None if table is None else _read_extra_users(table, release)
+        self._digest = None if table is None else table_sha256(table)
+        self._n_release_shards = -(-release.n_users // shard_users)  # no shard has users of both
+
+    def __len__(self) -> int:
+        """Return the number of users."""
+        return self._release.n_users + (0 if self._extra_users is None else len(self._extra_users))
+
+    @property
+    def n_shards(self) -> int:
+        """Number of shards."""
+        return self._n_release_shards + (0 if self._extra_users is None else -(-len(self._extra_users) // self._size))
+
+    def size(self, shard: int) -> int:
+        """Return the number of users of a shard."""
+        return len(self.table(shard))
+
+    def table(self, shard: int) -> Any:  # noqa: ANN401 (pyarrow has no types)
+        """Return the users of a shard as an Arrow table."""
+        if shard < self._n_release_shards:
+            ids = self._release.user_ids.slice(shard * self._size, self._size)
+            return check_users(pa.table({"user_id": ids.to_arrow()}), self._release)
+        assert self._extra_users is not None
+        return self._extra_users.slice((shard - self._n_release_shards) * self._size, self._size)
+
+    def record(self) -> dict[str, Any]:
+        """Return the settings that determine the shards, as JSON."""
+        return {"users": len(self), "shard_users": self._size, "more_users": self._digest}
+
+
+def _read_extra_users(file: Location, release: Release) -> Any:  # noqa: ANN401
+    try:
+        table = check_users(pq.read_table(open_for_arrow(file)), release)
+    except DataError as error:
+        raise DataError(f"{file}: {error}") from None
+    except (pa.ArrowInvalid, OSError) as error:
+        raise DataError(f"{file}: cannot be read as Parquet ({str(error).splitlines()[0]})") from None
+    repeated = find_duplicate(table["user_id"].combine_chunks())
+    if repeated is not None:
+        raise DataError(f"{file}: user {repeated!r} occurs twice; expected each user once")
+    of_release = pc.is_in(table["user_id"], release.user_ids.to_arrow().cast(table["user_id"].type))
+    known = table["user_id"].filter(of_release)
+    if len(known):
+        raise DataError(
+            f"{file}: user {known[0].as_py()!r} is in the release already; leave out the users of the release"
+        )
+    return table

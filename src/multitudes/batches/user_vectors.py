@@ -25,6 +25,8 @@ class UserVectors(NamedTuple):
     events_B: NDArray[np.int64] | None = None  # usable events that the vectors read; None: unknown
     # Shares of the list that requests set (B, K), in place of the configured ones; NaN rows: as configured.
     share_BK: NDArray[np.float64] | None = None
+    # Factors of the shares (B, K), of what requests boost; None: no boosts.
+    boost_BK: NDArray[np.float64] | None = None
     # Part of the list of each taste of the user (B, T); None: the list is not calibrated.
     taste_BT: NDArray[np.float64] | None = None
     # Column of the interest that most of the user's events in each taste belong to, -1 = none (B, T); None: unknown.

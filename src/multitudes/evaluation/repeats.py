@@ -36,10 +36,10 @@ class RepeatSystems:
 
     def __init__(self, prepared: PreparedData, catalogue: Catalogue, config: RetrieveConfig) -> None:
         """Fit the repeat model on the validation split, unless ``repeat_share`` is 0."""
-        self._prepared, self._catalogue, self._config = prepared, catalogue, config
+        self._prepared, self._catalogue = prepared, catalogue
         self._popular = items_by_popularity(user_counts(prepared), prepared.item_count)
         model = None if config.repeat_share == 0 else fit_repeats(prepared)
-        self.source = None if model is None else RepeatSource(model, repeat_rates(prepared))
+        self.source = None if model is None else RepeatSource(model, repeat_rates(prepared), config.repeat_share)
 
     def lists(
         self,
@@ -70,9 +70,7 @@ class RepeatSystems:
     def _add_repeats(self, found: list[Candidates], own: OwnItems, n: int) -> NDArray[np.int64]:
         assert self.source is not None
         users = len(found)
-        merged = self.source.add_repeats(
-            found, [own], [n] * users, [_NO_ITEMS] * users, self._catalogue, self._config.repeat_share
-        )
+        merged = self.source.add_repeats(found, [own], [n] * users, [_NO_ITEMS] * users, self._catalogue)
         return ranked_lists(merged, n).item_BN
 
     def _popular_candidates(

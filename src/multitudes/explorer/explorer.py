@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from threading import Lock
-from typing import Final, NamedTuple
+from typing import Final
 from weakref import ReferenceType, ref
 
 import numpy as np
@@ -18,16 +18,12 @@ import polars as pl
 from numpy.typing import NDArray
 
 from multitudes import api
-from multitudes.batches.user_vectors import UserVectors
 from multitudes.ids import Id
 from multitudes.release.item_map import ItemMap, open_item_map
 from multitudes.release.release import Release
 from multitudes.retrieval.request import Request
-from multitudes.retrieval.resolved_request import ResolvedRequest
-from multitudes.retrieval.response import Recommendation
+from multitudes.retrieval.response import Retrieval
 from multitudes.retrieval.retriever import Retriever
-from multitudes.retrieval.search import Candidates
-from multitudes.retrieval.snapshot import Snapshot
 from multitudes.state.protocol import Event, UserState
 
 _MAX_TOPICS: Final = 1_000
@@ -67,13 +63,9 @@ class Explorer:
         )
 
     def draw_users(self, n: int, seed: int | None = None) -> list[Id]:
-        """Return ``n`` users with a history, drawn at random, or all if there are fewer, by user number.
+        """Return ``n`` users with a history, drawn by the seed (None: at random), or all if fewer, by user number.
 
         Users who are hidden are left out after the draw.
-
-        Args:
-            n: number of users.
-            seed: of the draw; None: another draw at each call.
         """
         release = self._get_retriever().release
         with_history = np.flatnonzero(np.diff(release.event_offset) > 0)
@@ -96,50 +88,54 @@ class Explorer:
     def explore(
         self, request: api.ExploreRequest, user_state: UserState | None = None, state_error: str = ""
     ) -> api.ExploreResponse | None:
-        """Return a user with history, interests and candidates.
+        """Return a user with history, interests and candidates; None if nothing is known of them, or they were erased.
 
         Args:
             request: whom to show, and what to suppose.
             user_state: what a state store holds of the user; None: nothing, or it was not read.
             state_error: why it could not be read; empty if it was.
-
-        Returns:
-            The answer; None if nothing is known of the user: they are not in the release, or asked to be erased.
         """
         if request.user_id is not None and self._is_hidden(request.user_id):
             return None
         retriever = self._get_retriever()
         full = _retrieval_request(request, user_state, state_error, int(time.time()))
         requests = [full, replace(full, rows=_ROWS, n=_ROW_LENGTH), *_one_vector_requests(full, retriever.release)]
-        answer, by_row, *rest = retriever.respond(requests, _ExplorationBuilder)
-        recommendation = answer.recommendation
-        if request.user_id is not None and not answer.is_known:
+        snapshot = retriever.snapshot()
+        retrieved = retriever.retrieve(snapshot, requests)
+        recommendation, by_row, *rest = map(snapshot.recommendations.build, retrieved)
+        release, context = snapshot.release, retrieved[0].resolved.context
+        followed = [topic for topic in context.histories.follow_BF[0].tolist() if topic > 0]
+        is_known = context.user >= 0 or context.histories.item_BL.any() or followed
+        if request.user_id is not None and not is_known:
             return None
-        release = answer.snapshot.release
+        item_N = release.item_names.numbers([candidate.item_id for candidate in recommendation.candidates])
         return api.ExploreResponse(
             user_id=recommendation.user_id,
             release=recommendation.release,
             reason=recommendation.reason,
-            followed_topics=tuple(release.topics[topic] for topic in answer.followed),
-            history=self._history(answer, request.added),
+            followed_topics=tuple(release.topics[topic] for topic in followed),
+            history=self._history(release, retrieved[0], request.added),
             interests=recommendation.interests,
             candidates=recommendation.candidates,
-            map=self._map_items(release, answer.item_N),
-            one_vector=rest[0].recommendation.candidates if rest else None,
-            rows=by_row.recommendation.rows,
+            map=self._map_items(release, item_N),
+            one_vector=rest[0].candidates if rest else None,
+            rows=by_row.rows,
         )
 
-    def _history(self, answer: "_Exploration", added: Sequence[Id]) -> tuple[api.ExploredEvent, ...]:
+    def _history(self, release: Release, retrieval: Retrieval, added: Sequence[Id]) -> tuple[api.ExploredEvent, ...]:
         """Return the history, newest first, without items that the release does not know."""
-        release = answer.snapshot.release
-        supposed = list(release.item_names.numbers(list(added)))
-        places, events = self._map_items(release, answer.item_L), []
-        for row, place in enumerate(places):
-            item, interest = int(answer.item_L[row]), int(answer.interest_L[row])
+        context, vectors = retrieval.resolved.context, retrieval.vectors
+        item_L = context.histories.item_BL[0]
+        interest_L = np.full(len(item_L), -1) if vectors is None else vectors.assignment_BL[0]
+        time_BL = None if release.manifest.ordered_only else context.time_BL
+        supposed = release.item_names.numbers(added).tolist()
+        known, events = np.flatnonzero(item_L > 0), []
+        for place, row in zip(self._map_items(release, item_L[known]), known.tolist(), strict=True):
+            item, interest = int(item_L[row]), int(interest_L[row])
             is_added = item in supposed
             if is_added:  # an earlier event with the same item is one that happened
                 supposed.remove(item)
-            time_s = None if answer.time_L is None else int(answer.time_L[row])
+            time_s = None if time_BL is None else int(time_BL[0, row])
             events.append(api.ExploredEvent(place, time_s, interest if interest >= 0 else None, is_added))
         return tuple(events)
 
@@ -155,55 +151,6 @@ class Explorer:
         position_N2 = self._item_map(release).positions(release.index, item_N)
         x_N, y_N = ([None if np.isnan(v) else round(v, 4) for v in column] for column in position_N2.T.tolist())
         return tuple(map(api.MapItem, ids, titles, x_N, y_N, release.item_count[item_N].tolist()))
-
-
-class _Exploration(NamedTuple):
-    """A recommendation with what it was made of."""
-
-    snapshot: Snapshot
-    recommendation: Recommendation
-    item_N: NDArray[np.int64]  # of the candidates
-    item_L: NDArray[np.int64]  # newest first, without unknown items
-    time_L: NDArray[np.int64] | None
-    interest_L: NDArray[np.int64]  # -1: none
-    followed: list[int]  # topics
-    is_known: bool  # the release or a state store has the user
-
-
-class _ExplorationBuilder:
-    """Builds explorations; see ``ResponseBuilder``."""
-
-    def __init__(self, snapshot: Snapshot) -> None:
-        self._snapshot = snapshot
-
-    def build(
-        self, resolved: ResolvedRequest, b: int, vectors: UserVectors, candidates: Candidates, unknown_topics: int
-    ) -> _Exploration:
-        answer = self._snapshot.recommendations.build(resolved, b, vectors, candidates, unknown_topics)
-        return self._exploration(resolved, answer, vectors.assignment_BL[b])
-
-    def build_popular(self, resolved: ResolvedRequest, candidates: Candidates, unknown_topics: int) -> _Exploration:
-        answer = self._snapshot.recommendations.build_popular(resolved, candidates, unknown_topics)
-        return self._exploration(resolved, answer, np.full(resolved.context.histories.item_BL.shape[1], -1))
-
-    def _exploration(
-        self, resolved: ResolvedRequest, answer: Recommendation, interest_L: NDArray[np.int64]
-    ) -> _Exploration:
-        context, release = resolved.context, self._snapshot.release
-        item_L = context.histories.item_BL[0]
-        time_BL = None if release.manifest.ordered_only else context.time_BL
-        row = np.flatnonzero(item_L > 0)
-        followed = [topic for topic in context.histories.follow_BF[0].tolist() if topic > 0]
-        return _Exploration(
-            snapshot=self._snapshot,
-            recommendation=answer,
-            item_N=release.item_names.numbers([candidate.item_id for candidate in answer.candidates]),
-            item_L=item_L[row],
-            time_L=None if time_BL is None else time_BL[0, row],
-            interest_L=interest_L[row],
-            followed=followed,
-            is_known=bool(context.user_B[0] >= 0 or len(row) or followed),
-        )
 
 
 def _retrieval_request(

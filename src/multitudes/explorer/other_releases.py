@@ -28,14 +28,7 @@ class OtherReleases:
         trial: ReleaseTrial | None = None,
         trust: Path | None = None,
     ) -> None:
-        """Use the folder of the release that serves.
-
-        Args:
-            get_retriever: returns the retriever that answers now.
-            beside: a release that stays open.
-            trial: tries each version before it is opened here; None: none is tried.
-            trust: see ``Release.open``.
-        """
+        """Use the folder of the release that serves; ``beside`` stays open, others are opened after a trial."""
         self._get_retriever, self._beside = get_retriever, beside
         self._trial, self._trust = trial, trust
         self._opened: NamedExplorer | None = None

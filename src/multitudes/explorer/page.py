@@ -46,13 +46,7 @@ def live_page() -> Page:
 def static_page(
     release: api.ExploreMapResponse, answers: Sequence[api.ExploreResponse], beside: Beside | None = None
 ) -> str:
-    """Return a page with the users of ``answers``, which needs no service; without JavaScript, their tables.
-
-    Args:
-        release: what is shown of the release.
-        answers: of its users.
-        beside: of another release, an answer for each of ``answers``; None: there is none.
-    """
+    """Return a page with the users of ``answers``, which needs no service; without JavaScript, their tables."""
     other = None if beside is None else {"release": beside.release, "answers": tuple(beside.answers)}
     record = to_record({"map": release, "answers": tuple(answers), "beside": other})
     data = json.dumps(record, ensure_ascii=False, allow_nan=False)

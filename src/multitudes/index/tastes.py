@@ -1,6 +1,6 @@
 """Tastes: clusters of item vectors, the same for all users.
 
-A list is divided among the tastes of a user's history (``retrieval.calibration``), and evaluations count how many of
+A list is divided among the tastes of a user's history (``retrieval.allocation``), and evaluations count how many of
 them a list serves (``metrics.coverage``).
 
 Legend: N items · T tastes · D width.

@@ -8,6 +8,7 @@ release.
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, NoReturn
 
@@ -54,38 +55,25 @@ class CanaryResult(NamedTuple):
         return (self.failed + self.degraded) / self.requests
 
 
+@dataclass
 class Canary:
-    """Asks a service the same requests before and after a release is published."""
+    """Asks a service the same requests before and after a release is published.
 
-    def __init__(
-        self,
-        ask: Callable[[RecommendRequest], RecommendResponse],
-        requests: Sequence[RecommendRequest],
-        releases: Path,
-        config: CanaryConfig,
-        *,
-        clock: Callable[[], float] = time.perf_counter,
-        sleep: Callable[[float], None] = time.sleep,
-        progress: Progress = silent,
-    ) -> None:
-        """Take what to ask.
+    Raises ``ArtefactError`` if nothing serves yet, so that no service can be asked.
+    """
 
-        Args:
-            ask: asks the service; raises ``UnavailableError`` or ``UsageError`` without an answer.
-            requests: what it is asked.
-            releases: the folder that the service follows.
-            config: what must hold.
-            clock: a steady clock, in seconds.
-            sleep: waits between two looks at which release answers.
-            progress: called after each request.
+    ask: Callable[[RecommendRequest], RecommendResponse]  # raises UnavailableError or UsageError without an answer
+    requests: Sequence[RecommendRequest]
+    releases: Path  # the folder that the service follows
+    config: CanaryConfig
+    clock: Callable[[], float] = time.perf_counter
+    sleep: Callable[[float], None] = time.sleep  # between two looks at which release answers
+    progress: Progress = silent
+    _before: CanaryResult | None = None
 
-        Raises:
-            ArtefactError: nothing serves yet, so no service can be asked.
-        """
-        self._releases, self._previous = releases, ReleaseStore(releases).current()
-        self._ask, self._requests, self._config = ask, requests, config
-        self._clock, self._sleep, self._progress = clock, sleep, progress
-        self._before: CanaryResult | None = None
+    def __post_init__(self) -> None:
+        """Remember the release that serves."""
+        self._previous = ReleaseStore(self.releases).current()
 
     def ask_before(self) -> CanaryResult:
         """Ask the service while the old release serves.
@@ -94,8 +82,8 @@ class Canary:
             UnavailableError: the service does not answer.
             UsageError: it rejects the key.
         """
-        self._ask(self._requests[0])  # its error is the user's: nothing is published yet
-        self._before = self._measure(self._ask)
+        self.ask(self.requests[0])  # its error is the user's: nothing is published yet
+        self._before = self._measure(self.ask)
         return self._before
 
     def ask_after(self, version: str) -> CanaryResult:
@@ -109,12 +97,13 @@ class Canary:
         try:
             ask = self._ask_new(version)
             with suppress(UnavailableError):  # counted below; the first may only wait for the switch
-                ask(self._requests[0])
+                ask(self.requests[0])
             after = self._measure(ask)
-            if after.bad > self._before.bad + self._config.max_failed:
+            if after.bad > self._before.bad + self.config.max_failed:
                 raise ArtefactError(
                     f"{after.failed} of {after.requests} requests failed and {after.degraded} were degraded"
-                    f" ({self._before.failed} and {self._before.degraded} before){_because(after.reason)}"
+                    f" ({self._before.failed} and {self._before.degraded} before)"
+                    + (f"; the first: {after.reason}" if after.reason else "")
                 )
         except ArtefactError as error:
             self._return_from(version, str(error))
@@ -123,8 +112,8 @@ class Canary:
     def _return_from(self, version: str, why: str) -> NoReturn:
         """Make the release before it current again, and say so by an error."""
         try:
-            rollback(self._releases, self._previous)
-            activate_index(Release.open(ReleaseStore(self._releases).folder(self._previous)).index)
+            rollback(self.releases, self._previous)
+            activate_index(Release.open(ReleaseStore(self.releases).folder(self._previous)).index)
         except MultitudesError as error:
             raise ArtefactError(
                 f"version {version}: {why}. It still serves, since version {self._previous} cannot return: {error}"
@@ -133,23 +122,23 @@ class Canary:
 
     def _ask_new(self, version: str) -> Callable[[RecommendRequest], RecommendResponse]:
         """Return a function that asks until the answer is of ``version``: processes of a service switch one by one."""
-        until_s = self._clock() + self._config.wait_s
+        until_s = self.clock() + self.config.wait_s
 
         def ask(request: RecommendRequest) -> RecommendResponse:
-            while (answer := self._ask(request)).release != version:
-                if self._clock() >= until_s:
+            while (answer := self.ask(request)).release != version:
+                if self.clock() >= until_s:
                     raise ArtefactError(
-                        f"the service still answers with version {answer.release} after {self._config.wait_s:g} s"
+                        f"the service still answers with version {answer.release} after {self.config.wait_s:g} s"
                     )
-                self._sleep(_PAUSE_S)
+                self.sleep(_PAUSE_S)
             return answer
 
         return ask
 
     def _measure(self, ask: Callable[[RecommendRequest], RecommendResponse]) -> CanaryResult:
         failed, degraded, reason, seconds = 0, 0, "", list[float]()
-        for done, request in enumerate(self._requests, 1):
-            start_s = self._clock()
+        for done, request in enumerate(self.requests, 1):
+            start_s = self.clock()
             try:
                 answer = ask(request)
             except (UnavailableError, UsageError) as error:
@@ -158,8 +147,8 @@ class Canary:
                 failed += not answer.candidates
                 reason = reason or ("" if answer.candidates else "no candidates")
                 degraded += answer.degraded and bool(answer.candidates)
-            seconds.append(self._clock() - start_s)
-            self._progress(done, len(self._requests), "canary")
+            seconds.append(self.clock() - start_s)
+            self.progress(done, len(self.requests), "canary")
         seconds.sort()
         p50_ms, p99_ms = (1e3 * seconds[int(q * (len(seconds) - 1))] for q in (0.5, 0.99))
         return CanaryResult(len(seconds), failed, degraded, p50_ms, p99_ms, reason)
@@ -173,7 +162,3 @@ def canary_requests(run: str | Path, gate: GateConfig, n_requests: int) -> list[
     """
     prepared = open_run(run).prepared
     return held_out_requests(prepared, users_of_gate(prepared, gate), gate.n)[:n_requests]
-
-
-def _because(reason: str) -> str:
-    return f"; the first: {reason}" if reason else ""

@@ -26,7 +26,14 @@ from multitudes.release import delta_log
 from multitudes.release.delta_log import Delta
 from multitudes.release.manifest import NewItems
 from multitudes.release.onnx_session import Session
-from multitudes.release.overlay import extend_column, has_features, net_delta, replace_ragged_rows, topic_numbers
+from multitudes.release.overlay import (
+    extend_column,
+    has_features,
+    net_delta,
+    removals,
+    replace_ragged_rows,
+    topic_numbers,
+)
 from multitudes.release.release import CARRIED_LOG, CARRIED_OWNER, read_all_deltas
 from multitudes.release.store import ReleaseStore
 from multitudes.retrieval.item_updates import ItemVectors, item_vectors
@@ -42,14 +49,7 @@ class CarriedItems(NamedTuple):
 
 
 def carry_over(store: ReleaseStore, prepared: PreparedData) -> CarriedItems:
-    """Return the item updates of the current release that the next one takes over.
-
-    Args:
-        store: the folder of releases.
-        prepared: data of the new run.
-
-    Returns:
-        The items; empty if nothing is released.
+    """Return the item updates of the current release that the next one takes over; none if nothing is released.
 
     Raises:
         ArtefactError: a delta log is damaged.
@@ -76,9 +76,7 @@ def write_carried_items(stage: Path, carried: CarriedItems) -> None:
     """Write the carried items into a staged release, for the release after it."""
     if carried.items.height:
         delta_log.append_delta(stage / CARRIED_LOG, CARRIED_OWNER, Delta("add", int(time.time()), carried.items))
-    for at_s in sorted(set(carried.removed_s.values())):
-        ids = [item_id for item_id, removed_s in carried.removed_s.items() if removed_s == at_s]
-        delta = Delta("remove", at_s, pl.DataFrame({"item_id": ids}))
+    for delta in removals(carried.removed_s, carried.items["item_id"].dtype):
         delta_log.append_delta(stage / CARRIED_LOG, CARRIED_OWNER, delta)
 
 
@@ -117,17 +115,7 @@ class Corpus(NamedTuple):
 
 
 def build_corpus(run: Run, carried: CarriedItems, new_items: NewItems, tower: Session | None) -> Corpus:
-    """Collect the items of a release. Carried items that have no vector are left out.
-
-    Args:
-        run: the run.
-        carried: items that are carried over, and items that stay removed.
-        new_items: how carried items get their vectors.
-        tower: the item tower, if it computes them.
-
-    Returns:
-        The items.
-    """
+    """Collect the items of a release; carried items get the vectors of the tower, if there is one, or are left out."""
     prepared = run.prepared
     input_JD, vector_JD, names = run.item_inputs(), run.item_vectors(), prepared.items
     offset, topic, usable_J = prepared.item_topic_offset, prepared.item_topic, usable_items(prepared)
@@ -167,13 +155,7 @@ def _carried_vectors(
 
 
 def build_corpus_index(corpus: Corpus, vectors: UserVectors, config: IndexConfig) -> Index:
-    """Build the index of all items that can be retrieved, tuned for vectors of real users.
-
-    Args:
-        corpus: the items.
-        vectors: of users.
-        config: settings of the index.
-    """
+    """Build the index of all items that can be retrieved, tuned for the vectors of users."""
     topics = select_topics(corpus.arrays["item_topic_offset"], corpus.arrays["item_topic"], corpus.indexed)
     return build_index(
         corpus.indexed,

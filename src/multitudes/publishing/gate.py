@@ -61,17 +61,7 @@ def check_gate(
     config: GateConfig,
     progress: Progress = silent,
 ) -> GateResult:
-    """Compare a staged release with the one that serves.
-
-    Args:
-        staged: the new release.
-        serving: the release that serves; None: there is none, and the new one only has to answer.
-        prepared: the data of the new run.
-        config: what must hold.
-        progress: called with the number of users done.
-
-    Returns:
-        The measurements.
+    """Compare a staged release with the one that serves; if there is none, the new one only has to answer.
 
     Raises:
         ArtefactError: too few users could be asked about, the serving release has none of the items, too many answers
@@ -80,7 +70,8 @@ def check_gate(
     """
     held = users_of_gate(prepared, config)
     requests = held_out_requests(prepared, held, config.n)
-    if serving is not None and not _knows_items(serving, prepared):
+    # Ids of another type or of other data find nothing.
+    if serving is not None and not serving.release.item_names.numbers(prepared.items["item_id"].to_list()).any():
         raise ArtefactError(
             f"{serving.release.path}: has none of the items of {prepared.path}, so there is nothing to compare."
             " Nothing was published; give the folder of releases of this data, or publish without a gate"
@@ -101,11 +92,6 @@ def check_gate(
         )
     means = float(recall_B.mean()), degraded, serving.release.version, float(serving_B.mean())
     return GateResult(len(held), config.n, *means, difference, low, high)
-
-
-def _knows_items(serving: Retriever, prepared: PreparedData) -> bool:
-    """Return whether a release has any of the items: ids of another type or of other data find nothing."""
-    return bool(serving.release.item_names.numbers(prepared.items["item_id"].to_list()).any())
 
 
 def users_of_gate(prepared: PreparedData, config: GateConfig) -> HeldOut:

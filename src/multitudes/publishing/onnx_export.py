@@ -87,16 +87,7 @@ def write_onnx(
     shapes: tuple[dict[int, Any], ...],
     file: Path,
 ) -> None:
-    """Export a module to one ONNX file.
-
-    Args:
-        module: takes and returns tensors, by position.
-        example: example inputs.
-        inputs: names of the inputs.
-        outputs: names of the outputs.
-        shapes: of each input, the dynamic dimensions.
-        file: the file to write.
-    """
+    """Export a module, which takes and returns tensors by position, to one ONNX file; ``shapes``: what is dynamic."""
     with warnings.catch_warnings(), torch.no_grad(), _no_collection():
         warnings.simplefilter("ignore")  # deprecations inside of the exporter
         logging.getLogger("torch.onnx").setLevel(logging.ERROR)

@@ -19,7 +19,11 @@ from multitudes.batches.user_vectors import UserVectors
 from multitudes.data.own_items import positive_items
 from multitudes.errors import ArtefactError
 from multitudes.index.factory import IndexConfig, activate_on_success
+from multitudes.index.item_table import select_topics
 from multitudes.index.protocol import Index
+from multitudes.linear.followed import FollowedRun
+from multitudes.linear.run import LinearRun
+from multitudes.pinnersage.run import PinnerSageRun
 from multitudes.progress import Progress, silent
 from multitudes.publishing.corpus import (
     CarriedItems,
@@ -30,14 +34,15 @@ from multitudes.publishing.corpus import (
     write_carried_items,
 )
 from multitudes.publishing.gate import GateConfig, GateResult, check_gate
-from multitudes.publishing.towers import item_tower_difference, new_item_settings, pinnersage_settings, write_towers
 from multitudes.release.item_map import lay_out_items
+from multitudes.release.manifest import NewItems
 from multitudes.release.onnx_session import open_tower
-from multitudes.release.release import ITEM_TOWER, Release, write_release
+from multitudes.release.release import ITEM_TOWER, USER_TOWER, Release, write_release
 from multitudes.release.signature import read_private_key, sign_release
 from multitudes.release.store import ReleaseStore
 from multitudes.repeats.fit import fit_repeats
 from multitudes.retrieval.config import RetrieveConfig, with_run_defaults
+from multitudes.retrieval.item_updates import pad_topics, run_item_tower
 from multitudes.retrieval.preferences import draw_topics
 from multitudes.retrieval.retriever import Retriever
 from multitudes.retrieval.user_vectors import user_vectors
@@ -45,7 +50,8 @@ from multitudes.seeding import generator
 from multitudes.training.run_release import release_manifest, user_arrays
 from multitudes.training.runs import Run, open_run
 
-_CHECKED_USERS = 1_000
+_CHECKED_USERS = _CHECKED_ITEMS = 1_000
+_WITHOUT_TOWERS = (PinnerSageRun, LinearRun, FollowedRun)  # what they serve with is in the manifest and the arrays
 TOLERANCE = 1e-5  # largest difference between run and release, relative to the largest component
 
 
@@ -112,7 +118,7 @@ def publish(
         progress(0, 5, "users")
         sample = _sample_users(opened, conditions)
         progress(1, 5, "towers")
-        write_towers(opened, stage, conditions)
+        _write_towers(opened, stage, conditions)
         progress(2, 5, "index")
         carried = carry_over(store, opened.prepared)
         corpus = _build_release_corpus(opened, stage, carried)
@@ -124,9 +130,12 @@ def publish(
             progress(4, 5, "check")
             difference = _user_tower_difference(Release.open(stage), sample)
             _check_difference(run, "user tower", difference, f"{len(sample.topic_BC)} users")
-            item_difference = item_tower_difference(opened, stage)
+            item_difference = _item_tower_difference(opened, stage)
             _check_difference(run, "item tower", item_difference, "items without their ids")
-            passed = None if gate is None else check_gate(Retriever.open(stage), _serving(store), opened.prepared, gate)
+            passed = None
+            if gate is not None:
+                serving = Retriever.open(store.folder()) if store.versions() else None
+                passed = check_gate(Retriever.open(stage), serving, opened.prepared, gate)
             if key is not None:
                 sign_release(stage, key)
             version = store.commit(stage)
@@ -142,15 +151,6 @@ def publish(
         removed_items=len(carried.removed_s),
         gate=passed,
     )
-
-
-def _serving(store: ReleaseStore) -> Retriever | None:
-    """Open the release that serves; None if nothing was ever published here.
-
-    Raises:
-        ArtefactError: it is damaged: what is found with it is unknown.
-    """
-    return Retriever.open(store.folder()) if store.versions() else None
 
 
 def _check_difference(run: str | Path, tower: str, difference: float, compared: str) -> None:
@@ -187,7 +187,7 @@ def _sample_users(run: Run, conditions: int) -> _CheckSample:
 
 def _build_release_corpus(run: Run, stage: Path, carried: CarriedItems) -> Corpus:
     """Return the items of the release, whose towers are in ``stage``."""
-    settings = new_item_settings(run)
+    settings = _new_item_settings(run)
     if settings.vectors in ("run", "linear"):
         return build_corpus(run, carried._replace(items=carried.items.clear()), settings, None)
     tower = open_tower(stage / ITEM_TOWER) if settings.vectors == "tower" and carried.items.height else None
@@ -205,8 +205,8 @@ def _write_release_files(
         index,
         repeats,
         corpus.names.height,
-        new_items=new_item_settings(run),
-        pinnersage=pinnersage_settings(run),
+        new_items=_new_item_settings(run),
+        pinnersage=_pinnersage_settings(run),
     )
     arrays = corpus.arrays | user_arrays(run, repeats)
     arrays["map_item"], arrays["map_position"] = lay_out_items(index, corpus.arrays["item_count"])
@@ -248,3 +248,60 @@ def permuted_difference(exported: UserVectors, expected: UserVectors, b: int, sc
         weights = np.abs(expected.weight_BK[b, columns] - weight_K[nearest_K]) / 100
         largest = max(largest, float(np.append(distance_KK.min(axis=1, initial=np.inf), weights).max(initial=0)))
     return largest
+
+
+def _write_towers(run: Run, stage: Path, conditions: int) -> None:
+    """Write the towers of a trained run into a staged release; ``conditions``: topics drawn for a request."""
+    if isinstance(run, _WITHOUT_TOWERS):
+        return
+    from multitudes.publishing.onnx_export import export_item_tower, export_user_tower  # noqa: PLC0415 (torch)
+
+    export_user_tower(run, stage / USER_TOWER, conditions)
+    export_item_tower(run, stage / ITEM_TOWER)
+
+
+def _item_tower_difference(run: Run, stage: Path) -> float:
+    """Return the largest difference between the exported item tower and the model, relative to the largest component.
+
+    Both compute vectors of known items as if they were new: from their description, without their ids.
+    """
+    if isinstance(run, _WITHOUT_TOWERS):
+        return 0.0
+    from multitudes.publishing.onnx_export import vectors_without_ids  # noqa: PLC0415 (torch)
+
+    prepared = run.prepared
+    count = min(prepared.n_items, _CHECKED_ITEMS)
+    item_N = 1 + np.sort(generator(0, "publish", "items").choice(prepared.n_items, count, replace=False))
+    topic_NG = pad_topics(select_topics(prepared.item_topic_offset, prepared.item_topic, item_N))
+    content = prepared.item_embedding
+    content_NE = np.zeros((count, 0), dtype=np.float32) if content is None else content[item_N]
+    exported = run_item_tower(open_tower(stage / ITEM_TOWER), topic_NG, prepared.item_feature[item_N], content_NE)
+    differences = [
+        float(np.abs(actual - expected).max()) / max(1.0, float(np.abs(expected).max()))
+        for actual, expected in zip(exported, vectors_without_ids(run, item_N), strict=True)
+    ]
+    return max(differences)
+
+
+def _new_item_settings(run: Run) -> NewItems:
+    """Return the settings by which items that are added later get their vectors."""
+    prepared = run.prepared
+    width = 0 if prepared.item_embedding is None else int(prepared.item_embedding.shape[1])
+    if isinstance(run, (LinearRun, FollowedRun)):
+        return NewItems(vectors="linear")
+    if isinstance(run, PinnerSageRun):
+        if run.config.model.vectors is not None:
+            return NewItems(vectors="run")
+        return NewItems(vectors="embedding", content_width=width)
+    rank = 0 if run.linear is None else run.linear.rank
+    return NewItems(
+        vectors="tower", encoding=tuple(prepared.manifest["item_encoding"]), content_width=width, linear_rank=rank
+    )
+
+
+def _pinnersage_settings(run: Run) -> dict[str, Any] | None:
+    """Return the settings of the clustering for the manifest; None if a tower computes the vectors."""
+    if not isinstance(run, PinnerSageRun):
+        return None
+    # The source of the vectors is left out: the release contains the vectors.
+    return {"config": run.config.model.model_dump(mode="json", exclude={"vectors"}), "typical": run.typical_distance}

@@ -39,13 +39,7 @@ _SAMPLE_PLACES: Final = 16
 
 
 def check_listed(folder: Path, manifest: Manifest, required: Sequence[str], optional: Sequence[str]) -> None:
-    """Check that the manifest has a checksum of every file that a release reads.
-
-    Args:
-        folder: of the release.
-        manifest: its manifest.
-        required: files that every such release has.
-        optional: files that it may have.
+    """Check that the manifest has a checksum of every file that a release reads: the required, and others it has.
 
     Raises:
         ArtefactError: a file has none.
@@ -59,14 +53,7 @@ def check_listed(folder: Path, manifest: Manifest, required: Sequence[str], opti
 def check_release(
     folder: Path, manifest: Manifest, index: Index, arrays: dict[str, NDArray[Any]], *, whole: bool = False
 ) -> None:
-    """Check the arrays, the names and the index of a release as published against each other.
-
-    Args:
-        folder: of the release.
-        manifest: its manifest.
-        index: without item updates.
-        arrays: by name.
-        whole: read large arrays in full.
+    """Check the arrays, the names and the index of a release as published; ``whole``: read large arrays in full.
 
     Raises:
         ArtefactError: a shape, an offset, a number or a vector is wrong.

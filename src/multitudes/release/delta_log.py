@@ -182,9 +182,12 @@ def _next_payload(file: Path, data: memoryview, position: int, start: int) -> me
 
 def _encode(delta: Delta) -> bytes:
     arrays = {"input": delta.input_ND, "vector": delta.vector_ND}
-    sections = {"items": _to_arrow(delta.items)} | {
-        name: _to_npy(array) for name, array in arrays.items() if array is not None
-    }
+    streams = {name: io.BytesIO() for name in ("items", *(name for name, array in arrays.items() if array is not None))}
+    delta.items.write_ipc(streams["items"])
+    for name, array in arrays.items():
+        if array is not None:
+            np.save(streams[name], array, allow_pickle=False)
+    sections = {name: stream.getvalue() for name, stream in streams.items()}
     sizes = {name: len(section) for name, section in sections.items()}
     head = {"kind": delta.kind, "at_s": delta.at_s, "parts": sizes}
     # The last byte is not zero, so that _next_payload recognizes a record that a crash cut off.
@@ -201,15 +204,3 @@ def _decode(payload: memoryview) -> Delta:
     items = pl.read_ipc(sections.pop("items"))
     arrays = {f"{name}_ND": np.load(section, allow_pickle=False) for name, section in sections.items()}
     return Delta(head["kind"], head["at_s"], items, **arrays)
-
-
-def _to_arrow(frame: pl.DataFrame) -> bytes:
-    stream = io.BytesIO()
-    frame.write_ipc(stream)
-    return stream.getvalue()
-
-
-def _to_npy(array: NDArray[np.float32]) -> bytes:
-    stream = io.BytesIO()
-    np.save(stream, array, allow_pickle=False)
-    return stream.getvalue()

@@ -79,10 +79,6 @@ class PublishedNames:
         self.ids, self.titles = items["item_id"].rechunk(), items["title"].rechunk()
         self._integers = self.ids.to_numpy() if self.ids.dtype.is_integer() else None  # shares the memory
 
-    def columns(self, number_N: NDArray[np.int64]) -> tuple[list[Id], list[str | None]]:
-        """Return ids and titles of items."""
-        return self.ids_of(number_N), self.titles[number_N - 1].to_list()
-
     def ids_of(self, number_N: NDArray[np.int64]) -> list[Id]:
         """Return the ids of items."""
         row_N = number_N - 1
@@ -126,21 +122,18 @@ class ItemNames:
     def columns(self, number_N: NDArray[np.int64]) -> tuple[list[Id], list[str | None]]:
         """Return ids and titles of several items."""
         if not self.updates:
-            return self.published.columns(number_N)
+            return self.published.ids_of(number_N), self.published.titles[number_N - 1].to_list()
         names = [self.name(number) for number in number_N.tolist()]
         return [name.id for name in names], [name.title for name in names]
 
     def ids(self, number_N: NDArray[np.int64]) -> list[Id]:
         """Return the ids of several items."""
-        if not self.updates:
-            return self.published.ids_of(number_N)
-        return [self.name(number).id for number in number_N.tolist()]
+        return [self.name(n).id for n in number_N.tolist()] if self.updates else self.published.ids_of(number_N)
 
     def label(self, number: int) -> str:
         """Return the title of an item, or its id if it has none."""
-        update = self.updates.get(number)
-        title = update.title if update else self.published.titles[number - 1]
-        return title or str(self.name(number).id)
+        name = self.name(number)
+        return name.title or str(name.id)
 
     def with_updates(self, updates: Mapping[int, ItemName]) -> "ItemNames":
         """Return the names with more updates."""

@@ -4,7 +4,7 @@ Legend: I items · m items that changed, ascending by number · D width.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeVar
 
 import numpy as np
@@ -26,23 +26,18 @@ T = TypeVar("T", bound=np.generic)
 class RowOverlay:
     """Rows that replace some rows of a large matrix, which is not copied."""
 
-    number_m: NDArray[np.int64]
-    row_mD: NDArray[np.float32]
-
-    @classmethod
-    def empty(cls, width: int) -> "RowOverlay":
-        """Return an overlay without rows."""
-        return cls(np.zeros(0, dtype=np.int64), np.zeros((0, width), dtype=np.float32))
+    number_m: NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
+    row_mD: NDArray[np.float32] | None = None  # None: no row
 
     def with_rows(self, number_m: NDArray[np.int64], row_mD: NDArray[np.float32]) -> "RowOverlay":
         """Return an overlay with more rows; they replace rows with the same numbers."""
-        number = np.concatenate([number_m, self.number_m])
-        distinct, first = np.unique(number, return_index=True)
-        return RowOverlay(distinct, np.concatenate([row_mD, self.row_mD])[first])
+        distinct, first = np.unique(np.concatenate([number_m, self.number_m]), return_index=True)
+        rows = row_mD if self.row_mD is None else np.concatenate([row_mD, self.row_mD])
+        return RowOverlay(distinct, rows[first])
 
     def rows(self, matrix_ID: NDArray[np.float32], number: NDArray[np.int64]) -> NDArray[np.float32]:
         """Return the rows with these numbers (any shape, then D)."""
-        if len(self.number_m) == 0:
+        if self.row_mD is None:
             return matrix_ID[number]
         row, replaced = find_rows(self.number_m, number)
         rows = matrix_ID[np.where(replaced, 0, number)]
@@ -54,25 +49,13 @@ class RowOverlay:
 class AppliedDeltas:
     """The deltas that an open release contains."""
 
-    inputs: RowOverlay  # over ``item_input``
+    inputs: RowOverlay = field(default_factory=RowOverlay)  # over ``item_input``
     end: int = 0  # byte of the delta log up to which it was read
     signature: FileSignature | None = None  # of the delta log when it was read
 
-    @classmethod
-    def empty(cls, width: int) -> "AppliedDeltas":
-        """Return the state of a release as published."""
-        return cls(RowOverlay.empty(width))
-
 
 def apply_to_index(index: Index, topic_number: dict[str, int], net: "NetDelta", number: Mapping[Id, int]) -> None:
-    """Add items to an index and remove items from it; doing so again changes nothing.
-
-    Args:
-        index: is changed.
-        topic_number: of each topic of the release.
-        net: the items to add and to remove.
-        number: of each of these items.
-    """
+    """Add items to an index and remove items from it, by their numbers; doing so again changes nothing."""
     removed = np.array([number[item_id] for item_id in net.removed_s], dtype=np.int64)
     if len(removed):
         index.remove(removed[find_rows(index.ids(), removed)[1]])
@@ -139,6 +122,14 @@ def net_delta(deltas: Sequence[Delta]) -> NetDelta:
     return NetDelta(deltas, last_row, removed_s)
 
 
+def removals(removed_s: dict[Id, int], dtype: pl.DataType) -> list[Delta]:
+    """Return the removals, each at its time: an item with a later event comes back with the next data."""
+    return [
+        Delta("remove", at_s, pl.DataFrame({"item_id": [i for i, s in removed_s.items() if s == at_s]}).cast(dtype))
+        for at_s in sorted(set(removed_s.values()))
+    ]
+
+
 def _align_columns(frames: Sequence[pl.DataFrame]) -> list[pl.DataFrame]:
     """Drop columns that cannot be features, and cast a column that has several types to text.
 
@@ -182,17 +173,7 @@ def has_features(items: pl.DataFrame, topics: Topics, content_width: int) -> NDA
 def replace_ragged_rows(
     offset: NDArray[np.int64], flat: NDArray[np.int32], number_m: NDArray[np.int64], rows: Topics
 ) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
-    """Return ragged rows, of which those at ``number_m`` are replaced or appended.
-
-    Args:
-        offset: where each row begins (I + 1).
-        flat: values of all rows.
-        number_m: the rows to replace or to append.
-        rows: their values.
-
-    Returns:
-        The new offset and values.
-    """
+    """Return ragged rows, as offset (I + 1) and values, of which those at ``number_m`` are replaced or appended."""
     length_I = np.diff(offset)
     length_J = np.concatenate([length_I, np.zeros(_rows_to_add(len(length_I), number_m), dtype=np.int64)])
     length_J[number_m] = np.diff(rows.offset)

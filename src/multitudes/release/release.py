@@ -160,11 +160,14 @@ class Release:
         verify_files(folder, manifest)
         names = _array_types(manifest)
         names |= {name: dtype for name, dtype in MAP_ARRAYS.items() if f"{name}.npy" in manifest.files}
-        arrays = {name: _open_array(folder / f"{name}.npy", dtype) for name, dtype in names.items()}
-        applied = AppliedDeltas.empty(arrays["item_input"].shape[-1])
+        # Plain arrays over the memory maps: a slice of np.memmap costs a microsecond more.
+        arrays: dict[str, NDArray[Any]] = {
+            name: open_array(folder / f"{name}.npy", dtype, "publish the run again").view(np.ndarray)
+            for name, dtype in names.items()
+        }
         index = load_index(folder / "index")
         check_release(folder, manifest, index, arrays, whole=whole)
-        return cls(path=folder, manifest=manifest, index=index, applied=applied, **arrays)
+        return cls(path=folder, manifest=manifest, index=index, applied=AppliedDeltas(), **arrays)
 
     @classmethod
     def in_memory(
@@ -180,8 +183,7 @@ class Release:
     ) -> "Release":
         """Return a release without a folder; the arguments are those of ``write_release``, with a user tower."""
         typed = {name: np.asarray(arrays[name], dtype=dtype) for name, dtype in _array_types(manifest).items()}
-        applied = AppliedDeltas.empty(typed["item_input"].shape[-1])
-        release = cls(path=Path("in memory"), manifest=manifest, index=index, applied=applied, **typed)
+        release = cls(path=Path("in memory"), manifest=manifest, index=index, applied=AppliedDeltas(), **typed)
         read = {"user_ids": user_ids, "items": items, "topics": topics, "user_tower": user_tower}
         vars(release).update(read | {"identity": "in memory"})  # what is otherwise read from the folder
         return release
@@ -385,11 +387,6 @@ def _required_files(manifest: Manifest) -> list[str]:
     ]
 
 
-def _open_array(file: Path, dtype: type[np.generic]) -> NDArray[Any]:
-    # A plain array over the memory map: a slice of np.memmap costs a microsecond more.
-    return open_array(file, dtype, "publish the run again").view(np.ndarray)
-
-
 def write_release(
     folder: Path,
     manifest: Manifest,
@@ -399,11 +396,11 @@ def write_release(
     items: pl.DataFrame,
     topics: list[str],
 ) -> None:
-    """Write all files of a release but the towers, which are in ``folder`` already if it has any; the manifest last.
+    """Write all files of a staged release but its towers; the manifest, to which checksums are added, last.
 
     Args:
-        folder: a staged release.
-        manifest: without checksums, which this function adds.
+        folder: of the release; has its towers already, if there are any.
+        manifest: without checksums.
         arrays: all arrays of ``ARRAYS``, by name; with a linear history, those of ``LINEAR_ARRAYS`` too; with repeats,
             those of ``REPEAT_ARRAYS``. Those of ``MAP_ARRAYS`` are optional.
         index: holds the item vectors, by item number.

@@ -102,7 +102,7 @@ def read_private_key(file: Path) -> "Ed25519PrivateKey":
 def sign_release(folder: Path, key: "Ed25519PrivateKey") -> None:
     """Write the signature of a staged release; no file of it may change afterwards."""
     with ExitStack() as stack:
-        files = {path: _digest(_open(folder, path, stack)) for path in _paths(folder)}
+        files = {path: _digest(stack.enter_context(_open(folder / path))) for path in _paths(folder)}
     record = {
         "format": _FORMAT,
         "key": base64.b64encode(key.public_key().public_bytes_raw()).decode(),
@@ -118,10 +118,6 @@ def signed_files(folder: Path, trust: Path) -> Iterator[Path]:
 
     The links lead to the open files that were checked: another file of the same name is not read. What changed in the
     block is rejected at its end.
-
-    Args:
-        folder: of one version.
-        trust: see ``check_signature``.
 
     Raises:
         ArtefactError, UsageError, MissingError: as ``check_signature``; or a file changed in the block.
@@ -217,13 +213,10 @@ def _read_key_file(file: Path) -> bytes:
 
 
 def _read_record(file: Path) -> dict[str, Any]:
-    try:
-        with _open_regular(file) as stream:
-            content = stream.read(_MAX_BYTES + 1)
-    except FileNotFoundError:
-        raise ArtefactError(f"{file}: missing, so nobody signed this release; {_REPAIR}") from None
-    except OSError as error:
-        raise ArtefactError(f"{file}: cannot be read ({error.strerror}); {_REPAIR}") from None
+    if not file.exists():
+        raise ArtefactError(f"{file}: missing, so nobody signed this release; {_REPAIR}")
+    with _open(file) as stream:
+        content = stream.read(_MAX_BYTES + 1)
     try:
         record = json.loads(content) if len(content) <= _MAX_BYTES else None
     except (ValueError, RecursionError):
@@ -248,7 +241,7 @@ def _open_signed(folder: Path, signed: dict[str, str], stack: ExitStack) -> dict
             raise ArtefactError(f"{folder / path}: was added after the release was signed; {_REPAIR}")
     opened = dict[str, _SignedFile]()
     for path in sorted(signed):
-        stream = _open(folder, path, stack)
+        stream = stack.enter_context(_open(folder / path))
         opened[path] = _SignedFile(stream, _stamp(stream))
         if _digest(stream) != signed[path]:
             raise ArtefactError(f"{folder / path}: was changed after the release was signed; {_REPAIR}")
@@ -270,18 +263,6 @@ def _paths(folder: Path) -> list[str]:
     return [path for path in paths if path != SIGNATURE]
 
 
-def _open(folder: Path, path: str, stack: ExitStack) -> BufferedReader:
-    """Open a file of a release until the end of a block.
-
-    Raises:
-        ArtefactError: it cannot be read, or is not a plain file.
-    """
-    try:
-        return stack.enter_context(_open_regular(folder / path))
-    except OSError as error:
-        raise ArtefactError(f"{folder / path}: cannot be read ({error.strerror}); {_REPAIR}") from None
-
-
 def _digest(stream: BufferedReader) -> str:
     return hashlib.file_digest(stream, "sha256").hexdigest()
 
@@ -292,9 +273,17 @@ def _stamp(stream: BufferedReader) -> tuple[int, ...]:
     return status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
-def _open_regular(file: Path) -> BufferedReader:
-    """Open a file for reading, unless it is a link, or something that would wait for a writer."""
-    descriptor = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+def _open(file: Path) -> BufferedReader:
+    """Open a file for reading, unless it is a link, or something that would wait for a writer.
+
+    Raises:
+        ArtefactError: it cannot be read, or is not a plain file.
+    """
+    try:
+        descriptor = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError as error:
+        reason = "missing" if isinstance(error, FileNotFoundError) else f"cannot be read ({error.strerror})"
+        raise ArtefactError(f"{file}: {reason}; {_REPAIR}") from None
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
         os.close(descriptor)
         raise ArtefactError(f"{file}: not a plain file; {_REPAIR}")

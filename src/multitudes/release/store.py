@@ -143,11 +143,7 @@ class ReleaseStore:
         return earlier[-1]
 
     def rollback(self, to: str | None = None, prepare: Callable[[], None] = lambda: None) -> str:
-        """Make another version the current one and return it; its item updates are its own.
-
-        Args:
-            to: the version; by default the one before the current one.
-            prepare: called under the lock before the version serves.
+        """Make a version, by default the one before, the current one after ``prepare`` under the lock; return it.
 
         Raises:
             UsageError: the version does not exist, the current one is the oldest, or another process publishes here.

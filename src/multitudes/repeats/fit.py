@@ -31,15 +31,7 @@ Loss: TypeAlias = Callable[[NDArray[np.float64], NDArray[np.float64]], tuple[flo
 
 
 def fit_repeats(prepared: PreparedData, split: Split = "validation") -> RepeatModel | None:
-    """Fit the repeat model.
-
-    Args:
-        prepared: the prepared data.
-        split: whose targets are used, with the histories before them.
-
-    Returns:
-        The model; None if no target is a repeat, or no target of the split has a history.
-    """
+    """Fit the repeat model to the targets of a split, with the histories before them; None if no target is a repeat."""
     held = held_out_users(prepared, split)
     if held.target_is_first_time.all():
         return None

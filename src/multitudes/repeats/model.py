@@ -33,13 +33,7 @@ class RepeatModel(Config):
     exponent: float = Field(gt=0, le=1, description="H(r) = hit_rate · (r / depth) ^ exponent.")
 
     def rank(self, own: OwnItems, rate_M: NDArray[np.float32], share: float | None = None) -> "RankedItems":
-        """Return the probability of each own item.
-
-        Args:
-            own: the items of the users.
-            rate_M: the repeat rate of each item; see ``fit.repeat_rates``.
-            share: replaces the fitted share of repeats, for all users.
-        """
+        """Return the probability of each own item; ``rate_M`` from ``fit.repeat_rates``, ``share`` instead of s."""
         has_items_B = np.diff(own.offset) > 0
         logit_B = share_features(own) @ np.array(self.share_weights)
         log_share_B, log_new_B = -np.logaddexp(0, -logit_B), -np.logaddexp(0, logit_B)

@@ -1,44 +1,46 @@
-"""The share π of the list of each vector of a user: one prior, for training, evaluation and serving alike.
+"""The share π of the list of each vector of a user, and the part of each taste: one prior, from training to serving.
 
     π_k = s_kind(k) w_k / Σ over the vectors of the user        Σ w_k = 1 within each kind
 
 s are the shares of the kinds (``config.resolve_shares``), w the importance of a vector within its kind: that of the
 history for implicit interests, even for the others. So a kind that a user lacks leaves its share to the others in
 proportion. What a request asks (shares, boosts, muted vectors) changes π before the search, and quotas and depths
-follow from it. Pure functions.
+follow from it. A part of the list is divided among the tastes of the history, each in proportion to how often it occurs
+there (``apply_requests``, ``with_tastes``). Pure functions.
 
-Legend: B users · K vectors · G kinds of vectors (unconditioned, implicit, explicit).
+Legend: B users · K vectors · G kinds of vectors (unconditioned, implicit, explicit) · T tastes of the catalogue
+(``index.tastes``) · L history · E events or items of all users.
 """
 
+from collections.abc import Collection, Sequence
 from functools import lru_cache
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from multitudes.batches.user_vectors import INTEREST_KINDS, InterestKind, UserVectors
+from multitudes.index.tastes import NO_TASTE
 from multitudes.retrieval.blend import BLENDS
+from multitudes.retrieval.catalogue import Catalogue
 from multitudes.retrieval.config import DEFAULT_SHARES, RetrieveConfig, Shares, resolve_shares
+from multitudes.retrieval.request import Degradation
+from multitudes.retrieval.resolved_request import ResolvedRequest
 
+BOOST: Final = 3.0  # factor of the share of the list, of .05 at least, of what a request boosts
+FEWER_VECTORS: Final = 3  # vectors of a user with ``Degradation.FEWER``
+UNWANTED: Final = -1.0  # in place of the part of a taste
 _PROPOSALS = 6  # all vectors together propose this many times the list: fewer leave small tastes without candidates
 _LEAST_LIST = 100  # a shorter list that is divided among tastes is the beginning of one of 100 places
 _POPULAR_SHARE = 0.5  # of the turns beside followed topics in the list of a user without a history
 _MIN_BOOSTED_SHARE = 0.05  # before the boost: a share of zero, where interests have none of the list, would stay zero
 
 
-def vector_shares(
-    vectors: UserVectors, config: RetrieveConfig, boost_BK: NDArray[np.float64] | None = None
-) -> NDArray[np.float64]:
-    """Return the share π of the list of each vector.
+def vector_shares(vectors: UserVectors, config: RetrieveConfig) -> NDArray[np.float64]:
+    """Return the share π of the list of each vector (B, K).
 
-    Args:
-        vectors: of the users.
-        config: settings of retrieval.
-        boost_BK: factors that multiply the shares; None: no boosts. A boosted vector has a twentieth of the list at
-            least, before the factor.
-
-    Returns:
-        Shares (B, K), or those of ``vectors.share_BK`` where a request sets them. Rows sum to one, or are zero for a
-        user without a vector.
+    Rows sum to one, or are zero for a user without a vector. Shares and boosts of the vectors change them; a boosted
+    vector has a twentieth of the list at least, before the factor.
     """
     share_BK = _prior(vectors, resolve_shares(config), config)
     lacks_B1 = ~share_BK.any(axis=1, keepdims=True)
@@ -47,12 +49,12 @@ def vector_shares(
     if vectors.share_BK is not None:
         requested_BK = _normalise(np.where(vectors.mask_BK, vectors.share_BK, 0.0))
         share_BK = np.where((requested_BK > 0).any(axis=1, keepdims=True), requested_BK, share_BK)
-    if boost_BK is None:
+    if vectors.boost_BK is None:
         return share_BK
-    least_BK = np.where((boost_BK > 1) & vectors.mask_BK, _MIN_BOOSTED_SHARE, 0.0)
-    boosted_BK = _normalise(np.maximum(share_BK, least_BK) * boost_BK)
+    least_BK = np.where((vectors.boost_BK > 1) & vectors.mask_BK, _MIN_BOOSTED_SHARE, 0.0)
+    boosted_BK = _normalise(np.maximum(share_BK, least_BK) * vectors.boost_BK)
     # The shares of users without a boost stay the same to the last bit.
-    return np.where((boost_BK != 1).any(axis=1, keepdims=True), boosted_BK, share_BK)
+    return np.where((vectors.boost_BK != 1).any(axis=1, keepdims=True), boosted_BK, share_BK)
 
 
 def _prior(vectors: UserVectors, shares: Shares, config: RetrieveConfig) -> NDArray[np.float64]:
@@ -121,3 +123,150 @@ def search_depths(share_BK: NDArray[np.float64], most: int, config: RetrieveConf
 def _kind_masks(kinds: tuple[InterestKind, ...]) -> NDArray[np.bool_]:
     """Return a mask of the columns of each kind (G, K)."""
     return np.array([[column == kind for column in kinds] for kind in INTEREST_KINDS])
+
+
+def apply_requests(
+    vectors: UserVectors,
+    requests: Sequence[ResolvedRequest],
+    catalogue: Catalogue,
+    config: RetrieveConfig,
+    degradation: Degradation,
+) -> UserVectors:
+    """Return the vectors as requests ask: with their shares, boosts and tastes, and without what they mute.
+
+    With a degradation, only the vectors with the largest shares are left; ties go to the earlier vector.
+    """
+    preferences = [one.preferences for one in requests]
+    if any(one.request.interest_shares for one in requests):
+        vectors = vectors._replace(share_BK=_requested_shares(vectors, requests))
+    asked = [one.request.calibration for one in requests]
+    calibration_B = np.array([config.calibration or 0.0 if one is None else one for one in asked])
+    positives = [one.context.positives for one in requests]
+    weights = _history_weights(vectors, requests, positives)
+    vectors = with_tastes(vectors, positives, catalogue, calibration_B, weights)
+    if any(one.boosted_topics or one.boosted_interests for one in preferences):
+        is_boosted_BK = _matches(vectors, [(one.boosted_topics, one.boosted_interests) for one in preferences])
+        vectors = vectors._replace(boost_BK=np.where(is_boosted_BK, BOOST, 1.0))
+    if any(one.muted_topics or one.muted_interests for one in preferences):
+        is_muted_BK = _matches(vectors, [(one.muted_topics, one.muted_interests) for one in preferences])
+        vectors = _restrict_to(vectors, vectors.mask_BK & ~is_muted_BK)
+    if degradation > Degradation.NONE:
+        order_BK = np.argsort(-vector_shares(vectors, config), axis=1, kind="stable")
+        rank_BK = np.argsort(order_BK, axis=1, kind="stable")
+        vectors = _restrict_to(vectors, vectors.mask_BK & (rank_BK < FEWER_VECTORS))
+    return with_owners(vectors, np.concatenate([one.context.histories.item_BL for one in requests]), catalogue)
+
+
+def _requested_shares(vectors: UserVectors, requests: Sequence[ResolvedRequest]) -> NDArray[np.float64]:
+    """Return the shares that the requests set (B, K); NaN where one sets none."""
+    share_BK = np.full(vectors.mask_BK.shape, np.nan)
+    for b, one in enumerate(requests):
+        if one.request.interest_shares:
+            share_BK[b] = [one.request.interest_shares.get(k, 0.0) for k in range(len(vectors.kinds))]
+    return share_BK
+
+
+def _matches(vectors: UserVectors, chosen: Sequence[tuple[Collection[int], Collection[int]]]) -> NDArray[np.bool_]:
+    """Return a mask of the vectors (B, K) of each user that have one of their topics or interest numbers."""
+    number_K = np.arange(len(vectors.kinds))
+    rows = zip(vectors.topic_BK, chosen, strict=True)
+    return np.array(
+        [np.isin(topic_K, list(topics)) | np.isin(number_K, list(numbers)) for topic_K, (topics, numbers) in rows]
+    )
+
+
+def _restrict_to(vectors: UserVectors, mask_BK: NDArray[np.bool_]) -> UserVectors:
+    """Return the vectors with another mask."""
+    return vectors._replace(mask_BK=mask_BK, weight_BK=np.where(mask_BK, vectors.weight_BK, 0))
+
+
+def _history_weights(
+    vectors: UserVectors, requests: Sequence[ResolvedRequest], positives: Sequence[NDArray[np.int64]]
+) -> list[NDArray[np.float64]] | None:
+    """Return what each item of each history counts in the user's tastes; None if no request mutes or sets shares.
+
+    An item of a muted interest counts nothing. Where a request sets shares, the items of an interest have its share
+    together, and all items that of the vectors which own none, such as that of the whole history.
+    """
+    if vectors.share_BK is None and not any(one.preferences.muted_interests for one in requests):
+        return None
+    weights = []
+    for b, (one, items) in enumerate(zip(requests, positives, strict=True)):
+        item_L, interest_L = one.context.histories.item_BL[0], vectors.assignment_BL[b]
+        newest, first = np.unique(item_L, return_index=True)
+        place = np.minimum(np.searchsorted(newest, items), len(newest) - 1)
+        interest = np.where(newest[place] == items, interest_L[first[place]], -1)
+        weight = np.where(np.isin(interest, list(one.preferences.muted_interests)), 0.0, 1.0)
+        if vectors.share_BK is not None and np.nansum(vectors.share_BK[b]) > 0:
+            owns_K = np.isin(np.arange(len(vectors.kinds)), interest)
+            own_n = np.append(np.nan_to_num(vectors.share_BK[b]), 0)[interest]  # the last is of no interest
+            own_n /= np.bincount(interest + 1)[interest + 1]
+            weight *= own_n + vectors.share_BK[b, ~owns_K].sum() / max(len(items), 1)
+        weights.append(weight)
+    return weights
+
+
+def with_tastes(
+    vectors: UserVectors,
+    positives: Sequence[NDArray[np.int64]],
+    catalogue: Catalogue,
+    calibration_B: float | NDArray[np.float64],
+    weights: Sequence[NDArray[np.float64]] | None = None,
+) -> UserVectors:
+    """Return the vectors with the part of the list of each taste of their users.
+
+    Args:
+        vectors: of B users.
+        positives: distinct items of each user's entire history with an event of positive weight.
+        catalogue: knows the tastes of the items.
+        calibration_B: part of the list that is divided among the tastes, for all users or for each.
+        weights: of the positives, at least 0; None: each counts once. What belongs to a taste whose items all weigh
+            nothing comes last: the user wants none of it.
+    """
+    if not catalogue.n_tastes or (weights is None and not np.any(calibration_B)):
+        return vectors._replace(taste_BT=None)
+    share_BT = taste_shares(positives, catalogue.item_taste, catalogue.n_tastes, weights)
+    part_BT = share_BT * np.broadcast_to(calibration_B, len(share_BT))[:, None]
+    if weights is not None:
+        has_items_BT = taste_shares(positives, catalogue.item_taste, catalogue.n_tastes) > 0
+        part_BT[has_items_BT & (share_BT == 0)] = UNWANTED
+    return vectors._replace(taste_BT=part_BT)
+
+
+def with_owners(vectors: UserVectors, item_BL: NDArray[np.int64], catalogue: Catalogue) -> UserVectors:
+    """Return the vectors with the interest that owns each taste in the histories that were divided into interests.
+
+    The events of a muted interest, which has no vector, own nothing.
+    """
+    if not catalogue.n_tastes:
+        return vectors
+    users, width = vectors.mask_BK.shape
+    taste_BL = catalogue.tastes_of(item_BL).astype(np.int64)
+    user_E, place_E = np.nonzero((item_BL > 0) & (vectors.assignment_BL >= 0) & (taste_BL != NO_TASTE))
+    interest_E, taste_E = vectors.assignment_BL[user_E, place_E], taste_BL[user_E, place_E]
+    cell_E = (user_E * catalogue.n_tastes + taste_E) * width + interest_E
+    count_BTK = np.bincount(cell_E, vectors.mask_BK[user_E, interest_E], users * catalogue.n_tastes * width)
+    count_BTK = count_BTK.reshape(users, catalogue.n_tastes, width)
+    return vectors._replace(owner_BT=np.where(count_BTK.any(axis=2), count_BTK.argmax(axis=2), -1))
+
+
+def taste_shares(
+    positives: Sequence[NDArray[np.int64]],
+    item_taste_I: NDArray[np.int16],
+    tastes: int,
+    weights: Sequence[NDArray[np.float64]] | None = None,
+) -> NDArray[np.float64]:
+    """Return the share of each taste in the history of each user (B, T); zeros without an item of any taste.
+
+    Items of ``NO_TASTE`` are left out. Each item has its weight, or counts once. Neither recency nor the length of the
+    history counts: on three public sets both changed nothing.
+    """
+    user_E = np.repeat(np.arange(len(positives)), [len(items) for items in positives])
+    item_E = np.concatenate([*positives, np.zeros(0, dtype=np.int64)])
+    taste_E = item_taste_I[np.where(item_E < len(item_taste_I), item_E, 0)].astype(np.int64)
+    counted_E = taste_E != NO_TASTE
+    cell_E = user_E[counted_E] * tastes + taste_E[counted_E]
+    weight_E = None if weights is None else np.concatenate([*weights, np.zeros(0)])[counted_E]
+    count_BT = np.bincount(cell_E, weight_E, minlength=len(positives) * tastes).reshape(-1, tastes)
+    total_B1 = count_BT.sum(axis=1, keepdims=True)
+    return np.asarray(count_BT / np.where(total_B1 > 0, total_B1, 1))

@@ -3,12 +3,11 @@
 A new blend is a function and a line in ``BLENDS``, here, or the same in a plugin.
 
 Legend: B users · K vectors, with one list each · Q lists of all users, one for each vector that exists · U distinct
-items of a user's lists · N candidates · F entries of all lists. A leading ``...`` stands for any number of further
-axes, for one user and for many.
+items of a user's lists · N candidates · F entries of all lists.
 """
 
-from collections.abc import Callable, Iterator
-from typing import Final, NamedTuple
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -22,25 +21,21 @@ _RANK_OFFSET: Final = 10.0
 
 
 class MergedLists(NamedTuple):
-    """The distinct items of K lists, ascending, with their scores in each list.
+    """The distinct items of the lists of B users, ascending, with their scores in each list.
 
-    For several users, the rows of users with fewer items end in ``NO_ID``, which is in no list.
+    The rows of users with fewer items end in ``NO_ID``, which is in no list.
     """
 
-    item_U: NDArray[np.int64]  # (..., U)
-    score_KU: NDArray[np.float32]  # (..., K, U); minus infinity where list k does not have the item
+    item_BU: NDArray[np.int64]
+    score_BKU: NDArray[np.float32]  # minus infinity where list k does not have the item
 
     def scores_of(self, item_BN: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Return the scores of some of the items of several users (B, K, N); those of ``NO_ID`` are minus infinity.
-
-        Args:
-            item_BN: items of each user, which may end in ``NO_ID``.
-        """
-        users, vectors = self.score_KU.shape[:2]
+        """Return the scores of some of each user's items (B, K, N); those of ``NO_ID``, at the end, are −∞."""
+        users, vectors = self.score_BKU.shape[:2]
         score_BKN = np.full((users, vectors, item_BN.shape[1]), -np.inf, dtype=np.float32)
-        for b, (item_N, item_U) in enumerate(zip(item_BN, self.item_U, strict=True)):
+        for b, (item_N, item_U) in enumerate(zip(item_BN, self.item_BU, strict=True)):
             count_U, count_N = int((item_U != NO_ID).sum()), int((item_N != NO_ID).sum())
-            score_BKN[b, :, :count_N] = self.score_KU[b][:, np.searchsorted(item_U[:count_U], item_N[:count_N])]
+            score_BKN[b, :, :count_N] = self.score_BKU[b][:, np.searchsorted(item_U[:count_U], item_N[:count_N])]
         return score_BKN
 
 
@@ -56,23 +51,16 @@ class UserLists(NamedTuple):
 
 
 class BlendedList(NamedTuple):
-    """One list without repeats, best first; for several users, one each (..., N), which may end in ``NO_ID``."""
+    """One list without repeats for each user, best first, which may end in ``NO_ID``."""
 
-    item_N: NDArray[np.int64]
-    score_N: NDArray[np.float32]
-    interest_N: NDArray[np.int64]  # the list that brought the item
+    item_BN: NDArray[np.int64]
+    score_BN: NDArray[np.float32]
+    interest_BN: NDArray[np.int64]  # the list that brought the item
 
-    def take(self, place_M: NDArray[np.int64]) -> "BlendedList":
-        """Return some of the items.
-
-        Args:
-            place_M: their places (..., M).
-        """
-        return BlendedList(
-            np.take_along_axis(self.item_N, place_M, axis=-1),
-            np.take_along_axis(self.score_N, place_M, axis=-1),
-            np.take_along_axis(self.interest_N, place_M, axis=-1),
-        )
+    def take(self, place_BM: NDArray[np.int64]) -> "BlendedList":
+        """Return some of the items by their places."""
+        arrays: list[Any] = [np.take_along_axis(array, place_BM, axis=1) for array in self]
+        return BlendedList(*arrays)
 
 
 def merge_lists(
@@ -130,35 +118,12 @@ def allocate_by_weight(weight_K: ArrayLike, budget: ArrayLike) -> NDArray[np.int
     return np.asarray(quota + (rank < remaining), dtype=np.int64)
 
 
-def round_robin(lists: Hits, quota_K: NDArray[np.int64], n: int) -> BlendedList:
+def round_robin(lists: UserLists, n: int) -> BlendedList:
     """Take items in turns: in each turn, every list with quota left adds its best item that is not taken (paper §5).
 
-    A list whose best item was taken by another list adds its next one. If lists end before their quota, the others
-    continue in turns.
-
-    Args:
-        lists: of one user.
-        quota_K: number of items that each list may add.
-        n: number of items to take.
-
-    Returns:
-        Candidates with the inner product of item and vector as the score.
+    Quotas follow the shares of the vectors. A list whose best item was taken by another list adds its next one. If
+    lists end before their quota, the others continue in turns. The score is the inner product of item and vector.
     """
-    remaining: list[Iterator[tuple[int, float]]] = [
-        zip(lists.ids(k).tolist(), lists.scores(k).tolist(), strict=True) for k in range(len(quota_K))
-    ]
-    taken: dict[int, tuple[float, int]] = {}
-    _take_turns(remaining, quota_K.tolist(), n, taken)
-    _take_turns(remaining, [n] * len(remaining), n, taken)
-    return BlendedList(
-        np.fromiter(taken, dtype=np.int64, count=len(taken)),
-        np.array([score for score, _ in taken.values()], dtype=np.float32),
-        np.array([k for _, k in taken.values()], dtype=np.int64),
-    )
-
-
-def round_robin_of_users(lists: UserLists, n: int) -> BlendedList:
-    """Blend the lists of each user by ``round_robin``; quotas follow the shares of the vectors."""
     quota_BK = allocate_by_weight(lists.share_BK, np.full(len(lists.share_BK), lists.places))
     users = len(quota_BK)
     blended = BlendedList(
@@ -167,21 +132,30 @@ def round_robin_of_users(lists: UserLists, n: int) -> BlendedList:
         np.zeros((users, n), dtype=np.int64),
     )
     start_B = np.searchsorted(lists.user_Q, np.arange(users + 1)).tolist()
-    for b in range(users):
-        own = slice(start_B[b], start_B[b + 1])
-        column_K = lists.column_Q[own]
-        one = round_robin(lists.hits.select(own), quota_BK[b, column_K], n)
-        count = len(one.item_N)
-        blended.item_N[b, :count], blended.score_N[b, :count] = one.item_N, one.score_N
-        blended.interest_N[b, :count] = column_K[one.interest_N]
+    for b, quota_K in enumerate(quota_BK.tolist()):
+        own = range(start_B[b], start_B[b + 1])
+        remaining = {
+            int(lists.column_Q[q]): zip(lists.hits.ids(q).tolist(), lists.hits.scores(q).tolist(), strict=True)
+            for q in own
+        }
+        taken: dict[int, tuple[float, int]] = {}
+        _take_turns(remaining, {k: quota_K[k] for k in remaining}, n, taken)
+        _take_turns(remaining, dict.fromkeys(remaining, n), n, taken)
+        if taken:
+            place = b, slice(len(taken))
+            blended.item_BN[place] = list(taken)
+            blended.score_BN[place], blended.interest_BN[place] = zip(*taken.values(), strict=True)
     return blended
 
 
 def _take_turns(
-    remaining: list[Iterator[tuple[int, float]]], places: list[int], n: int, taken: dict[int, tuple[float, int]]
+    remaining: Mapping[int, Iterator[tuple[int, float]]],
+    places: dict[int, int],
+    n: int,
+    taken: dict[int, tuple[float, int]],
 ) -> None:
     """Take items in turns until ``n`` are taken or no list has both places and items left."""
-    active = [k for k, count in enumerate(places) if count > 0]
+    active = [k for k, count in places.items() if count > 0]
     while active and len(taken) < n:
         for k in active[: n - len(taken)]:
             item, score = next((pair for pair in remaining[k] if pair[0] not in taken), (None, 0.0))
@@ -193,9 +167,9 @@ def _take_turns(
         active = [k for k in active if places[k] > 0]
 
 
-def global_top(merged: MergedLists, n: int) -> BlendedList:
+def global_top(lists: UserLists, n: int) -> BlendedList:
     """Take the ``n`` items with the largest scores in any list."""
-    return _take_best(merged.item_U, merged.score_KU.max(axis=-2), merged.score_KU, n)
+    return _take_best(lists.merged, lists.merged.score_BKU.max(axis=1), n)
 
 
 def fusion_terms(lists: Hits, share_Q: NDArray[np.float64]) -> NDArray[np.float32]:
@@ -204,28 +178,20 @@ def fusion_terms(lists: Hits, share_Q: NDArray[np.float64]) -> NDArray[np.float3
     return np.asarray(share_Q[:, None] / (rank_N + _RANK_OFFSET), dtype=np.float32)
 
 
-def fusion(terms: MergedLists, n: int) -> BlendedList:
-    """Take the best items by weighted reciprocal rank fusion (Cormack et al., SIGIR 2009).
+def fusion(lists: UserLists, n: int) -> BlendedList:
+    """Take the ``n`` best items by weighted reciprocal rank fusion (Cormack et al., SIGIR 2009).
 
-    Ranks compare where scores of different vectors do not, and items that several vectors find come first.
-
-    Args:
-        terms: ``fusion_terms`` by item.
-        n: number of items to take.
-
-    Returns:
-        Candidates with the sum of the terms as the score; ``interest_N`` is the list with the largest term.
+    Ranks compare where scores of different vectors do not, and items that several vectors find come first. The score is
+    the sum of the terms, and the list that brought an item is the one with the largest term.
     """
-    return _take_best(terms.item_U, np.maximum(terms.score_KU, 0).sum(axis=-2), terms.score_KU, n)
+    return _take_best(lists.merged, np.maximum(lists.merged.score_BKU, 0).sum(axis=1), n)
 
 
-def _take_best(
-    item_U: NDArray[np.int64], score_U: NDArray[np.float32], credit_KU: NDArray[np.float32], n: int
-) -> BlendedList:
+def _take_best(merged: MergedLists, score_BU: NDArray[np.float32], n: int) -> BlendedList:
     """Take the best items. Items ascend, so ties go to the smaller id; ``NO_ID`` comes last."""
-    score_U = np.where(item_U == NO_ID, -np.inf, score_U).astype(np.float32)
-    best_N = np.argsort(-score_U, axis=-1, kind="stable")[..., :n]
-    return BlendedList(item_U, score_U, credit_KU.argmax(axis=-2)).take(best_N)
+    score_BU = np.where(merged.item_BU == NO_ID, -np.inf, score_BU).astype(np.float32)
+    best_BN = np.argsort(-score_BU, axis=1, kind="stable")[:, :n]
+    return BlendedList(merged.item_BU, score_BU, merged.score_BKU.argmax(axis=1)).take(best_BN)
 
 
 class BlendSpec(NamedTuple):
@@ -233,7 +199,7 @@ class BlendSpec(NamedTuple):
 
     meaning: str  # in a few words, beside a system of an evaluation
     # (lists, n) → up to n items of each user, best first; without one, those with the largest sums of terms.
-    join: Callable[[UserLists, int], BlendedList] = lambda lists, n: fusion(lists.merged, n)
+    join: Callable[[UserLists, int], BlendedList] = fusion
     # (lists, share of each) → what each place of each list adds (Q, N), in place of scores, which do not compare.
     terms: Callable[[Hits, NDArray[np.float64]], NDArray[np.float32]] | None = None
     is_deep: bool = False  # all items may come from one vector, so each is searched for all of them
@@ -244,9 +210,7 @@ BLENDS: Final = Registry(
     BlendSpec,
     {
         "fusion": BlendSpec("same vectors, blended by rank", terms=fusion_terms),
-        "round_robin": BlendSpec("same vectors, blended in turns (the paper)", round_robin_of_users),
-        "global_top": BlendSpec(
-            "same vectors, blended by the best score", lambda lists, n: global_top(lists.merged, n), is_deep=True
-        ),
+        "round_robin": BlendSpec("same vectors, blended in turns (the paper)", round_robin),
+        "global_top": BlendSpec("same vectors, blended by the best score", global_top, is_deep=True),
     },
 )

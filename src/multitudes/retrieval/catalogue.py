@@ -17,15 +17,8 @@ class Catalogue:
     def __init__(
         self, index: Index, item_count: NDArray[np.int64], item_taste: NDArray[np.int16] | None = None
     ) -> None:
-        """Create a catalogue.
-
-        Args:
-            index: holds the item vectors.
-            item_count: users of each item (I + 1), their popularity.
-            item_taste: taste of each item (I + 1); None: there are none, and lists are not calibrated.
-        """
-        self.index = index
-        self.item_count = item_count
+        """Create a catalogue of an index; without tastes (I + 1), lists are not calibrated."""
+        self.index, self.item_count = index, item_count  # users of each item (I + 1), their popularity
         self.item_taste = np.zeros(0, dtype=np.int16) if item_taste is None else item_taste
         self.n_tastes = int(self.item_taste.max(initial=NO_TASTE)) + 1
         self._by_popularity: tuple[NDArray[np.int64], NDArray[np.int64]] | None = None  # ids of the index, and sorted

@@ -82,21 +82,15 @@ DEFAULT_SHARES = Shares(0.5, 0.4, 0.1)  # where training chose none
 
 
 def resolve_shares(config: RetrieveConfig, fitted: Shares = DEFAULT_SHARES) -> Shares:
-    """Return the shares of a configuration.
+    """Return the shares of a configuration, of which one or both may be None: as training chose them.
 
-    Args:
-        config: settings of retrieval, of which one share or both may be None.
-        fitted: the shares that training chose. A missing share keeps its proportion to the implicit share,
-            which gets all of the rest where training gave neither a place.
-
-    Returns:
-        The shares.
+    A missing share keeps its proportion to the implicit share, which gets all of the rest where training gave neither a
+    place.
     """
     unconditioned, explicit = config.unconditioned_share, config.explicit_share
-    if unconditioned is None and explicit is None:
-        return fitted
     if unconditioned is None:
-        assert explicit is not None
+        if explicit is None:
+            return fitted
         proportion = fitted.unconditioned / max(fitted.unconditioned + fitted.implicit, 1e-12)
         unconditioned = (1 - explicit) * proportion
     elif explicit is None:
@@ -126,16 +120,9 @@ def with_run_defaults(
     blend: Blend = "fusion",
     calibration: float | None = None,
 ) -> RetrieveConfig:
-    """Return ``config`` with its missing settings set for a run.
+    """Return ``config`` with its missing settings as training chose them, and with the blend of the run's method.
 
-    Args:
-        config: settings of retrieval.
-        shares: as chosen in training; ``DEFAULT_SHARES`` if it chose none.
-        blend: the default blend of the run's method.
-        calibration: as chosen in training; None: ``DEFAULT_CALIBRATION`` for fusion, none for other blends.
-
-    Returns:
-        Settings without a missing one.
+    Where training chose none: ``DEFAULT_SHARES``, and ``DEFAULT_CALIBRATION`` for fusion or none for other blends.
     """
     chosen = Shares(*(shares.get(kind, 0.0) for kind in INTEREST_KINDS)) if sum(shares.values()) > 0 else DEFAULT_SHARES
     if calibration is None:

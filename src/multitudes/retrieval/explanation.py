@@ -20,7 +20,6 @@ from multitudes.index.live import LiveIndex
 from multitudes.index.protocol import Index, find_rows
 from multitudes.retrieval.catalogue import sample_items
 from multitudes.retrieval.search import Candidates
-from multitudes.retrieval.user_context import UserContext
 
 MAX_REASONS: Final = 2  # own items that a candidate names
 MAX_OWN_ITEMS: Final = 500  # the newest of a user's, that are compared with the candidates
@@ -78,16 +77,9 @@ class Explainer:
         unit_SD = self._unit_vectors(sample_items(self._index.ids(), _SAMPLE_SIZE, 0, "explanation"))
         similarity_P = (unit_SD @ unit_SD.T)[np.tri(len(unit_SD), k=-1, dtype=np.bool_)]
         kept = min(len(similarity_P), max(1, int(len(similarity_P) * _MAX_PAIR_SHARE)))
-        top_P = (
-            np.partition(similarity_P, len(similarity_P) - kept)[len(similarity_P) - kept :] if kept else similarity_P
-        )
+        top_P = np.partition(similarity_P, -kept)[-kept:] if kept else similarity_P
         return len(similarity_P), np.sort(top_P)[::-1]
 
     def _unit_vectors(self, items: NDArray[np.int64]) -> NDArray[np.float32]:
         """Return the vectors of items at length 1; zeros stay zeros."""
         return l2_normalize(self._index.vectors(items))
-
-
-def own_items(context: UserContext) -> list[NDArray[np.int64]]:
-    """Return the newest own items of each user, of the whole history."""
-    return [items[-MAX_OWN_ITEMS:] for items in context.positives()]

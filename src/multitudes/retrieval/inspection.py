@@ -13,8 +13,7 @@ from multitudes.release.overlay import net_delta
 from multitudes.release.release import CARRIED_LOG, CARRIED_OWNER, ITEM_TOWER, USER_TOWER, Release
 from multitudes.release.signature import SIGNATURE, check_signature
 from multitudes.release.store import ReleaseStore
-from multitudes.retrieval.retriever import Retriever
-from multitudes.retrieval.warm_up import warm_up
+from multitudes.retrieval.retriever import Retriever, warm_up
 
 Level = Literal["ok", "note", "warning", "damaged", "missing", "unavailable"]
 _EXIT_CODE: dict[Level, int] = {
@@ -70,7 +69,7 @@ def inspect_release(
         *_check_files(folder, manifest),
     ]
     try:
-        findings += [*_describe_linear(manifest.linear), *_describe_repeats(manifest), *_check_index(manifest.index)]
+        findings += [*_describe_lists(manifest), *_check_index(manifest.index)]
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         found = " ".join(f"{type(error).__name__}: {error}".split())
         findings.append(Finding("damaged", "release", f"{folder / MANIFEST}: describes its parts wrongly ({found})"))
@@ -130,23 +129,18 @@ def _check_files(folder: Path, manifest: Manifest) -> list[Finding]:
     return damaged or [Finding("ok", "files", f"{count} files, {size / 1e6:,.1f} MB: every checksum is right")]
 
 
-def _describe_linear(settings: dict[str, Any] | None) -> list[Finding]:
-    """Describe the sum over the whole history that is joined to the vectors."""
-    if settings is None:
-        return []
-    return [
-        Finding("ok", "linear", f"a sum over the whole history in each vector, with weight {settings['weight']:.3g}")
-    ]
-
-
-def _describe_repeats(manifest: Manifest) -> list[Finding]:
-    """Say whether answers contain seen items."""
-    if manifest.repeats is None:
-        return []
-    served = "left out, unless a request says exclude_seen = false"
-    if not manifest.retrieval.get("exclude_seen", True):
+def _describe_lists(manifest: Manifest) -> list[Finding]:
+    """Describe the sum over the whole history that is joined to the vectors, and whether answers contain seen items."""
+    findings = []
+    if manifest.linear is not None:
+        text = f"a sum over the whole history in each vector, with weight {manifest.linear['weight']:.3g}"
+        findings.append(Finding("ok", "linear", text))
+    if manifest.repeats is not None:
+        returned = not manifest.retrieval.get("exclude_seen", True)
         served = "returned where users are likely to return to them"
-    return [Finding("ok", "repeats", f"seen items are {served}")]
+        text = f"seen items are {served if returned else 'left out, unless a request says exclude_seen = false'}"
+        findings.append(Finding("ok", "repeats", text))
+    return findings
 
 
 def _check_index(info: dict[str, Any]) -> list[Finding]:
@@ -158,35 +152,18 @@ def _check_index(info: dict[str, Any]) -> list[Finding]:
         return [Finding("ok", "index", summary + ("; every score is computed" if exact else "; nothing was tuned"))]
     target = tuning["promise"]["recall"]
     queries, others = f"{tuning['queries']:,} {tuning['tuned_on']}", f"{tuning['checked_on']:,} others"
-    tuned = f"tuned on {queries} to recall {target}, checked on {others}"
-    return [
-        Finding("ok", "index", f"{summary}; {tuned}"),
-        *_check_depths(tuning, target),
-        *_check_topics(tuning, target),
-    ]
-
-
-def _check_depths(tuning: dict[str, Any], target: float) -> list[Finding]:
-    return [
-        Finding(
-            "ok" if level["checked"] >= target else "warning",
-            "recall",
-            f"{level['checked']:.3f} at depth {level['depth']:,}: effort {level['effort']:,},"
-            f" {level['proposals']:,} proposals",
-        )
-        for level in tuning["levels"]
-    ]
-
-
-def _check_topics(tuning: dict[str, Any], target: float) -> list[Finding]:
-    """Describe the recall within topics of many items; topics of fewer items are scanned."""
+    findings = [Finding("ok", "index", f"{summary}; tuned on {queries} to recall {target}, checked on {others}")]
+    for level in tuning["levels"]:
+        text = f"{level['checked']:.3f} at depth {level['depth']:,}: effort {level['effort']:,},"
+        text += f" {level['proposals']:,} proposals"
+        findings.append(Finding("ok" if level["checked"] >= target else "warning", "recall", text))
     topics = tuning.get("topics", [])
-    recalls = [topic["recall"] for topic in topics if not topic["scanned"]]
-    if not recalls:
-        return []
-    worst, scanned = min(recalls), len(topics) - len(recalls)
-    text = f"{worst:.3f} or more within each of {len(recalls):,} large topics; {scanned:,} others are scanned"
-    return [Finding("ok" if worst >= target else "warning", "recall", text)]
+    recalls = [topic["recall"] for topic in topics if not topic["scanned"]]  # topics of few items are scanned
+    if recalls:
+        text = f"{min(recalls):.3f} or more within each of {len(recalls):,} large topics;"
+        text += f" {len(topics) - len(recalls):,} others are scanned"
+        findings.append(Finding("ok" if min(recalls) >= target else "warning", "recall", text))
+    return findings
 
 
 def _check_items(folder: Path, manifest: Manifest) -> list[Finding]:

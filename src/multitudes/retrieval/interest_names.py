@@ -40,27 +40,14 @@ class InterestNamer:
         item_topic: NDArray[np.int32],
         item_count: NDArray[np.int64],
     ) -> "InterestNamer":
-        """Count how frequent each topic is among positive events.
-
-        Args:
-            topics: topic names by number.
-            items: item names by number.
-            item_topic_offset: where the topics of each item begin.
-            item_topic: topic numbers.
-            item_count: users of each item; one is added, so that no topic has frequency 0.
-        """
+        """Count how frequent each topic is among positive events; one is added, so that none has frequency 0."""
         item = np.repeat(np.arange(len(item_topic_offset) - 1), np.diff(item_topic_offset))
         weight = item_count.astype(np.float64) + 1
         base_T = np.bincount(item_topic, weights=weight[item], minlength=len(topics)) / weight[1:].sum()
         return cls(topics, items, item_topic_offset, item_topic, base_T)
 
     def tell_apart(self, names: Sequence[str | None], newest: Sequence[int | None]) -> list[str | None]:
-        """Return the names of one user's interests, no two alike: the newest items, or else numbers, tell them apart.
-
-        Args:
-            names: of the interests; None where there is none.
-            newest: number of the newest item of each; None where it has none.
-        """
+        """Return the names of one user's interests, no two alike: newest items, or else numbers, tell them apart."""
         count, taken = Counter(map(_topics_of, names)), set[frozenset[str]]()
         apart: list[str | None] = []
         for number, (given, item) in enumerate(zip(names, newest, strict=True)):
@@ -74,17 +61,10 @@ class InterestNamer:
         return apart
 
     def name_all(self, vectors: UserVectors, item_BL: NDArray[np.int64]) -> list[str | None]:
-        """Return the names of the interests of users.
+        """Return the B × K names of the interests of users, user by user; None where there is no vector.
 
         An explicit interest has the name of its topic; an implicit one those of the topics that are frequent among its
         items, and more frequent than among the user's other events and among all events, or that of its newest item.
-
-        Args:
-            vectors: of the users.
-            item_BL: histories of the users, newest first.
-
-        Returns:
-            B × K names, user by user; None where there is no vector.
         """
         width = len(vectors.kinds)
         user_E, position_E = np.nonzero((vectors.assignment_BL >= 0) & (item_BL > 0))

@@ -31,6 +31,13 @@ from multitudes.release.store import ReleaseStore
 ITEM_TOWER_INPUTS = ("topic_NG", "feature_NF", "content_NE")
 ITEM_TOWER_OUTPUTS = ("input_ND", "vector_ND")
 _ITEMS_PER_CHUNK = 4_096
+_CLOSED = {  # releases that accept no new items: where their vectors come from, and what to do
+    "run": ("another run", "publish again when that run knows the items"),
+    "linear": (
+        "the users of the training data",
+        "prepare, train and publish again when users have engaged with the items",
+    ),
+}
 
 
 class AddedItems(NamedTuple):
@@ -153,16 +160,9 @@ def new_item_settings(release: Release) -> NewItems:
         UsageError: the vectors come from another run, or from the users of the training data.
     """
     settings = release.manifest.new_items
-    if settings.vectors == "run":
-        raise UsageError(
-            f"{release.path}: its item vectors come from another run, so a new item has none; publish again when that"
-            " run knows the items"
-        )
-    if settings.vectors == "linear":
-        raise UsageError(
-            f"{release.path}: its item vectors come from the users of the training data, so a new item has none;"
-            " prepare, train and publish again when users have engaged with the items"
-        )
+    if settings.vectors in _CLOSED:
+        source, advice = _CLOSED[settings.vectors]
+        raise UsageError(f"{release.path}: its item vectors come from {source}, so a new item has none; {advice}")
     return settings
 
 
@@ -183,27 +183,13 @@ class ItemVectors(NamedTuple):
     vector_ND: NDArray[np.float32]  # what the index holds
 
 
-class ItemVectorResult(NamedTuple):
-    """The vectors of N items; rows with a problem have arbitrary values."""
-
-    vectors: ItemVectors
-    problems: dict[int, str]  # row → why the item has no vector, as a sentence that follows the item's id
-
-
 def item_vectors(
     items: pl.DataFrame, topics: Topics, settings: NewItems, tower: Session | None, progress: Progress = silent
-) -> ItemVectorResult:
-    """Compute the vectors of new items from their description.
+) -> tuple[ItemVectors, dict[int, str]]:
+    """Compute the vectors of new items from their description: by the tower, or their embeddings where it is None.
 
-    Args:
-        items: canonical columns and feature columns.
-        topics: topics of the items, with the numbers of the release.
-        settings: from the manifest of the release.
-        tower: the item tower; None if the vectors are the items' embeddings.
-        progress: called with the number of items that are done.
-
-    Returns:
-        The vectors (N, D), and the items without one.
+    Rows with a problem have arbitrary values. A problem says why the item of the row has no vector, as a sentence that
+    follows the item's id.
 
     Raises:
         ArtefactError: the tower does not have the expected inputs or outputs.
@@ -215,7 +201,7 @@ def item_vectors(
             "it has no 'embedding', and this release recommends by the items' own vectors",
         )
         vector_ND = l2_normalize(content_NE)
-        return ItemVectorResult(ItemVectors(vector_ND, vector_ND), missing | problems)
+        return ItemVectors(vector_ND, vector_ND), missing | problems
     topic_NG, feature_NF, chunks = pad_topics(topics), apply_encoding(items, settings.encoding), []
     for start in range(0, items.height, _ITEMS_PER_CHUNK):
         progress(start, items.height, "items")
@@ -227,7 +213,7 @@ def item_vectors(
     overflow = dict.fromkeys(invalid, "its numbers are so large that its vector is not finite")
     # No user of the training data engaged with a new item, so a linear model has no vector for it.
     vectors = vectors._replace(vector_ND=np.pad(vectors.vector_ND, ((0, 0), (0, settings.linear_rank))))
-    return ItemVectorResult(vectors, overflow | problems)
+    return vectors, overflow | problems
 
 
 def _read_embeddings(items: pl.DataFrame, width: int) -> tuple[NDArray[np.float32], dict[int, str]]:

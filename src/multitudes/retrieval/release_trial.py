@@ -60,14 +60,12 @@ class ReleaseTrial:
             self._process = process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
             )
-        try:
-            self._wait(process, folder)
-            message = _last_line(process)
-        finally:
-            process.kill()
-            process.wait()
-            if process.stderr is not None:
-                process.stderr.close()
+        with process:
+            try:
+                self._wait(process, folder)
+                message = _last_line(process)
+            finally:
+                process.kill()
         if process.returncode:
             raise _trial_error(folder, process.returncode, message, max_bytes)
 
@@ -115,8 +113,7 @@ def _trial_error(folder: Path, exit_code: int, message: str, max_bytes: int) -> 
 
 def _try_release(folder: Path, trust: Path | None) -> int:
     """Try a release in this process; return the exit code, with one line on stderr."""
-    from multitudes.retrieval.retriever import Retriever  # noqa: PLC0415 (after the limits)
-    from multitudes.retrieval.warm_up import warm_up  # noqa: PLC0415
+    from multitudes.retrieval.retriever import Retriever, warm_up  # noqa: PLC0415 (after the limits)
 
     try:
         warm_up(Retriever.open(folder, trust=trust))

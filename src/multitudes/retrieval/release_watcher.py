@@ -16,8 +16,7 @@ from multitudes.release.manifest import MANIFEST
 from multitudes.release.store import CURRENT, ReleaseStore
 from multitudes.retrieval.config import RetrieveConfig
 from multitudes.retrieval.release_trial import ReleaseTrial
-from multitudes.retrieval.retriever import Retriever
-from multitudes.retrieval.warm_up import warm_up
+from multitudes.retrieval.retriever import Retriever, warm_up
 
 _POLL_INTERVAL_S = 0.5
 _POLLS_UNTIL_RETRY = 60  # of a rejected release: damage stays, but another failure may be over by then
@@ -67,7 +66,8 @@ class ReleaseWatcher:
         self._store = None if (folder / MANIFEST).exists() else ReleaseStore(folder)
         self._config, self._cached_users, self._trial, self._trust = config, cached_users, trial, trust
         self._watch = None if self._store is None else FileWatch(self._store.root / CURRENT)
-        self._has_changed()  # before the release is opened, so that a later change is noticed
+        if self._watch is not None:
+            self._watch.poll()  # before the release is opened, so that a later change is noticed
         self._retriever = self._open(folder if self._store is None else self._store.folder())
         self._switches = self._rejections = 0
         self._problem, self._polls_until_retry = "", 0
@@ -95,7 +95,9 @@ class ReleaseWatcher:
     def poll(self) -> bool:
         """Check once whether another release is current, switch to it, and return whether it switched."""
         try:
-            if not self._has_changed() and not self._should_retry():
+            self._polls_until_retry -= 1
+            has_changed = self._watch is not None and self._watch.poll()
+            if not has_changed and not (self._problem and self._polls_until_retry <= 0):
                 return False
             self._polls_until_retry = _POLLS_UNTIL_RETRY
             return self._switch()
@@ -129,10 +131,3 @@ class ReleaseWatcher:
         if problem != self._problem:
             self._rejections, self._problem = self._rejections + 1, problem
             logging.getLogger(__name__).error("%s; %s still serves", problem, self._retriever.release.version)
-
-    def _should_retry(self) -> bool:
-        self._polls_until_retry -= 1
-        return bool(self._problem) and self._polls_until_retry <= 0
-
-    def _has_changed(self) -> bool:
-        return self._watch is not None and self._watch.poll()

@@ -8,6 +8,7 @@ Legend: B users · M own items of all users · N candidates.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -27,14 +28,15 @@ class RepeatSource(NamedTuple):
 
     model: RepeatModel
     rate_I: NDArray[np.float32]  # (I + 1)
+    share: float | None = None  # replaces the fitted share of repeats
 
     @classmethod
-    def from_release(cls, release: Release) -> "RepeatSource | None":
-        """Return the source of a release; None if it has none, because no user of its data returned to an item."""
-        if release.manifest.repeats is None or release.item_repeat_rate is None:
+    def from_release(cls, release: Release, share: float | None) -> "RepeatSource | None":
+        """Return the source of a release; None if its share is 0, or no user of the data returned to an item."""
+        if release.manifest.repeats is None or release.item_repeat_rate is None or share == 0:
             return None
         model = read_settings(RepeatModel, release.manifest.repeats, f"{release.path}/manifest.json: repeats")
-        return cls(model, release.item_repeat_rate)
+        return cls(model, release.item_repeat_rate, share)
 
     def add_repeats(
         self,
@@ -43,9 +45,8 @@ class RepeatSource(NamedTuple):
         n_B: Sequence[int],
         excluded: Sequence[NDArray[np.int64]],
         catalogue: Catalogue,
-        share: float | None = None,
     ) -> list[Candidates]:
-        """Return lists in which own items have the places that they deserve.
+        """Return the list of each user with own items in the places that they deserve.
 
         Args:
             found: the candidates of each user, without own items.
@@ -53,14 +54,13 @@ class RepeatSource(NamedTuple):
             n_B: number of candidates of each user.
             excluded: of each user, items that are not returned in any case.
             catalogue: the items that can be retrieved.
-            share: replaces the fitted share of repeats.
         """
         if not len(found):
             return []
         items = join_users(own)
         known_M = items.item_M < len(self.rate_I)  # items that were added since have the average rate
         rate_M = np.where(known_M, self.rate_I[np.where(known_M, items.item_M, 0)], 0.0)
-        ranked = self.model.rank(items, rate_M.astype(np.float32), share)
+        ranked = self.model.rank(items, rate_M.astype(np.float32), self.share)
         available_M = find_rows(catalogue.index.ids(), ranked.item_M)[1]
         log_place_N = self.model.log_place_probabilities(max(n_B))
         return [
@@ -92,12 +92,11 @@ def _merge(
     if (order_N >= len(item_R)).all():
         return found
     interest_N = np.concatenate([np.full(len(item_R), REPEAT), found.interest_N])[order_N]
-    return Candidates(
-        np.concatenate([item_R, found.item_N])[order_N],
-        np.concatenate([log_p_R.astype(np.float32), found.score_N])[order_N],
-        interest_N,
-        np.concatenate([np.zeros((len(item_R), len(found.kinds)), dtype=np.bool_), found.found_by_NK])[order_N],
-        found.kinds,
-        found.share_K,
-        found.shortfalls if (interest_N == POPULAR).any() else (),
+    return replace(
+        found,
+        item_N=np.concatenate([item_R, found.item_N])[order_N],
+        score_N=np.concatenate([log_p_R.astype(np.float32), found.score_N])[order_N],
+        interest_N=interest_N,
+        found_by_NK=np.pad(found.found_by_NK, ((len(item_R), 0), (0, 0)))[order_N],
+        shortfalls=found.shortfalls if (interest_N == POPULAR).any() else (),
     )

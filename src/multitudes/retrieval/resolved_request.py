@@ -7,12 +7,12 @@ it. A cache belongs to one release: each retriever has its own.
 from threading import Lock
 from typing import NamedTuple
 
-import numpy as np
 from cachetools import LRUCache
 
 from multitudes.batches.user_vectors import UserVectors
 from multitudes.ids import Id
-from multitudes.retrieval.request import Degradation, Request, Shortfall, time_shortfall
+from multitudes.retrieval.preferences import Preferences
+from multitudes.retrieval.request import Cause, Degradation, Request, Shortfall, time_shortfall
 from multitudes.retrieval.user_context import UserContext, UserContextBuilder
 
 
@@ -59,10 +59,11 @@ class VectorCache:
 
 
 class ResolvedRequest(NamedTuple):
-    """A request with its user."""
+    """A request with its user, and with the numbers of a release."""
 
     request: Request
-    context: UserContext  # of one user
+    preferences: Preferences
+    context: UserContext
     degradation: Degradation
     shortfalls: tuple[Shortfall, ...] = ()  # why the answer is less than the full method would give
     cached_vectors: UserVectors | None = None  # of the user's last answer, used instead of new ones
@@ -73,62 +74,39 @@ def resolve_request(
 ) -> ResolvedRequest:
     """Find the user of a request.
 
-    Args:
-        builder: reads users from a release.
-        request: the request.
-        degradation: the least degradation of the answer.
-        cache: the users of the last answers.
-
-    Returns:
-        The request with its user. It is more degraded than ``degradation`` if nothing is known of the user, or if the
-        vectors of their last answer are needed and not cached.
+    The result is more degraded than ``degradation`` if nothing is known of the user, or if the vectors of their last
+    answer are needed and not cached.
     """
-    cached = cache.get(request.user_id) if degradation == Degradation.CACHED or request.state_error else None
+    preferences, error = Preferences.from_request(request, builder.release), request.state_error
+    cached = cache.get(request.user_id) if degradation == Degradation.CACHED or error else None
     if cached is not None:
-        fallback = "the interests of the last answer"
-        shortfall = _state_shortfall(request, fallback) if request.state_error else time_shortfall(fallback)
-        degradation = max(degradation, Degradation.CACHED)
-        return ResolvedRequest(request, cached.context, degradation, (shortfall,), cached.vectors)
-    if request.is_anonymous:
-        context = builder.from_request(request.history or (), request.followed_topics or ())
-        resolved = ResolvedRequest(request, context, degradation)
-    else:
-        resolved = _resolve_user(builder, request, degradation)
-    if degradation >= Degradation.CACHED:
-        shortfalls = resolved.shortfalls or (time_shortfall("popular items"),)
-        return resolved._replace(degradation=Degradation.POPULAR, shortfalls=shortfalls)
-    if resolved.degradation == Degradation.FEWER:
-        shortfalls = (*resolved.shortfalls, time_shortfall("only the strongest interests"))
-        return resolved._replace(shortfalls=shortfalls)
-    return resolved
+        fallback, level = "the interests of the last answer", max(degradation, Degradation.CACHED)
+        shortfall = Shortfall("state", f"{error}: {fallback}") if error else time_shortfall(fallback)
+        return ResolvedRequest(request, preferences, cached.context, level, (shortfall,), cached.vectors)
+    context, unknown = _find_user(builder, request)
+    shortfalls: tuple[Shortfall, ...] = ()
+    if unknown:
+        cause: Cause = "state" if error else "unknown"
+        shortfalls = (Shortfall(cause, f"{error or unknown}: popular items"),)
+    elif error and not request.is_anonymous and request.user_state is None:
+        shortfalls = (Shortfall("state", f"{error}: the history as it was published"),)
+    if unknown or degradation >= Degradation.CACHED:
+        degradation, shortfalls = Degradation.POPULAR, shortfalls or (time_shortfall("popular items"),)
+    elif degradation == Degradation.FEWER:
+        shortfalls += (time_shortfall("only the strongest interests"),)
+    return ResolvedRequest(request, preferences, context, degradation, shortfalls)
 
 
-def _resolve_user(builder: UserContextBuilder, request: Request, degradation: Degradation) -> ResolvedRequest:
-    """Find a known user: by their state if it was read, else in the release alone."""
-    assert request.user_id is not None
+def _find_user(builder: UserContextBuilder, request: Request) -> tuple[UserContext, str]:
+    """Return a user, by their state if it was read, else by the release alone; and why they are unknown, if so."""
+    user_id = request.user_id
+    if user_id is None:
+        return builder.from_request(request.history or (), request.followed_topics or ()), ""
     if request.user_state is not None:
-        context = builder.from_states([request.user_state])
-        if context.user_B[0] >= 0 or request.user_state.events or request.user_state.followed_topics:
-            return ResolvedRequest(request, context, degradation)
-        return _resolve_unknown(request, context, f"nothing is known of user {request.user_id!r}")
-    number = builder.user_number(request.user_id)
+        context = builder.from_state(request.user_state)
+        is_known = context.user >= 0 or request.user_state.events or request.user_state.followed_topics
+        return context, "" if is_known else f"nothing is known of user {user_id!r}"
+    number = builder.user_number(user_id)
     if number is None:
-        empty = builder.from_request((), (), user_id=request.user_id)
-        return _resolve_unknown(request, empty, f"user {request.user_id!r} is not in this release")
-    context = builder.from_release(np.array([number]))
-    shortfalls = (_state_shortfall(request, "the history as it was published"),) if request.state_error else ()
-    return ResolvedRequest(request, context, degradation, shortfalls)
-
-
-def _resolve_unknown(request: Request, context: UserContext, reason: str) -> ResolvedRequest:
-    """Return a request that is answered with popular items, because nothing is known of its user."""
-    fallback = "popular items"
-    if request.state_error:
-        shortfall = _state_shortfall(request, fallback)
-    else:
-        shortfall = Shortfall("unknown", f"{reason}: {fallback}")
-    return ResolvedRequest(request, context, Degradation.POPULAR, (shortfall,))
-
-
-def _state_shortfall(request: Request, fallback: str) -> Shortfall:
-    return Shortfall("state", f"{request.state_error}: {fallback}")
+        return builder.from_request((), (), user_id), f"user {user_id!r} is not in this release"
+    return builder.from_release(number), ""

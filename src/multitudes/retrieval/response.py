@@ -7,7 +7,7 @@ Legend: B users · L history · K vectors · N candidates · R reasons of a cand
 
 from dataclasses import asdict, dataclass
 from functools import lru_cache
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +16,7 @@ from multitudes.api import Candidate, HistoryItem, Interest, Row, candidate_reco
 from multitudes.batches.user_vectors import InterestKind, UserVectors
 from multitudes.ids import Id
 from multitudes.release.release import Release
-from multitudes.retrieval.explanation import Explainer, own_items
+from multitudes.retrieval.explanation import MAX_OWN_ITEMS, Explainer
 from multitudes.retrieval.interest_names import InterestNamer
 from multitudes.retrieval.request import Cause, Degradation, Shortfall
 from multitudes.retrieval.resolved_request import ResolvedRequest
@@ -26,7 +26,6 @@ from multitudes.retrieval.search import REPEAT, Candidates
 MAX_EXAMPLES = 3  # history items shown for an interest
 _DAY_S = 86_400
 REPEAT_LABEL = "you come back to it"  # in place of the name of an interest
-T_co = TypeVar("T_co", covariant=True)
 
 
 @dataclass(frozen=True)
@@ -95,38 +94,22 @@ class Recommendation:
         return record | {"candidates": candidates} | ({"rows": rows} if rows else {})
 
 
-class ResponseBuilder(Protocol[T_co]):
-    """Builds the answer to a request from its candidates, in one of several forms."""
+class Retrieval(NamedTuple):
+    """What was retrieved for one request: all that its answer is made from."""
 
-    def build(
-        self, resolved: ResolvedRequest, b: int, vectors: UserVectors, candidates: Candidates, unknown_topics: int
-    ) -> T_co:
-        """Build an answer from retrieved candidates.
+    resolved: ResolvedRequest
+    candidates: Candidates
+    vectors: UserVectors | None = None  # of this user; None: popular items, without a search
 
-        Args:
-            resolved: the request and its user.
-            b: row of the user in ``vectors``.
-            vectors: of all users of the batch.
-            candidates: of this user.
-            unknown_topics: muted and boosted topics that the release does not know.
+    @property
+    def shortfalls(self) -> tuple[Shortfall, ...]:
+        """Why the answer is less than the full method would give."""
+        return (*self.resolved.shortfalls, *self.candidates.shortfalls, *_short_list(self.candidates, self.resolved))
 
-        Returns:
-            The answer.
-        """
-        ...
-
-    def build_popular(self, resolved: ResolvedRequest, candidates: Candidates, unknown_topics: int) -> T_co:
-        """Build an answer without interests.
-
-        Args:
-            resolved: the request and its user.
-            candidates: popular items, and the user's own where seen items are allowed.
-            unknown_topics: muted and boosted topics that the release does not know.
-
-        Returns:
-            The answer.
-        """
-        ...
+    @property
+    def unknown_topics(self) -> int:
+        """Followed, muted and boosted topics that the release does not know."""
+        return self.resolved.context.unknown_topics + self.resolved.preferences.unknown_topics
 
 
 class RecommendationBuilder:
@@ -139,58 +122,48 @@ class RecommendationBuilder:
         self._explainer = Explainer(release.index)
         self._newest_s = None if release.manifest.ordered_only else int(release.event_time.max(initial=0))
 
-    def build(
-        self, resolved: ResolvedRequest, b: int, vectors: UserVectors, candidates: Candidates, unknown_topics: int
-    ) -> Recommendation:
-        """Build a recommendation from retrieved candidates; see ``ResponseBuilder``."""
-        item_L = resolved.context.histories.item_BL[0]
-        name_K = self._namer.name_all(vectors.select(slice(b, b + 1)), item_L[None])
-        positions: dict[int, list[int]] = {}  # of the events of each interest
-        for position, (item, k) in enumerate(zip(item_L.tolist(), vectors.assignment_BL[b].tolist(), strict=True)):
-            if item:
-                positions.setdefault(k, []).append(position)
-        interests = tuple(
-            self._interest(resolved, k, kind, name, share, positions.get(k, []))
-            for k, (kind, name, share) in enumerate(
-                zip(vectors.kinds, name_K, candidates.share_K.tolist(), strict=True)
-            )
-            if name is not None
-        )
-        because_NR = self._explainer.explain(own_items(resolved.context)[0], candidates)
-        return self._recommendation(resolved, candidates, because_NR, interests, unknown_topics)
-
-    def build_popular(self, resolved: ResolvedRequest, candidates: Candidates, unknown_topics: int) -> Recommendation:
-        """Build a recommendation without interests; see ``ResponseBuilder``."""
-        no_reasons_NR = np.zeros((len(candidates.item_N), 0), dtype=np.int64)
-        return self._recommendation(resolved, candidates, no_reasons_NR, (), unknown_topics)
-
-    def _recommendation(
-        self,
-        resolved: ResolvedRequest,
-        candidates: Candidates,
-        because_NR: NDArray[np.int64],
-        interests: tuple[Interest, ...],
-        unknown_topics: int,
-    ) -> Recommendation:
+    def build(self, retrieval: Retrieval) -> Recommendation:
+        """Build a recommendation."""
+        resolved, candidates, vectors = retrieval.resolved, retrieval.candidates, retrieval.vectors
+        interests: tuple[Interest, ...] = ()
+        because_NR = np.zeros((len(candidates.item_N), 0), dtype=np.int64)
+        if vectors is not None:
+            interests = self._interests(resolved, vectors, candidates.share_K)
+            because_NR = self._explainer.explain(resolved.context.positives[-MAX_OWN_ITEMS:], candidates)
         names = {interest.number: interest.name for interest in interests} | {REPEAT: REPEAT_LABEL}
-        own = self._candidates(candidates, because_NR, names)
-        rows = make_rows(own, interests) if resolved.request.rows is not None else ()
+        shown = self._candidates(candidates, because_NR, names)
+        rows = make_rows(shown, interests) if resolved.request.rows is not None else ()
         return Recommendation(
-            user_id=resolved.context.user_ids[0],
+            user_id=resolved.context.user_id,
             release=self._version,
-            candidates=tuple(one for row in rows for one in row.candidates) if rows else own,
+            candidates=tuple(one for row in rows for one in row.candidates) if rows else shown,
             interests=interests,
-            shortfalls=(*resolved.shortfalls, *candidates.shortfalls, *_short_list(candidates, resolved)),
-            unknown_items=resolved.context.unknown_items_B[0],
-            unknown_topics=resolved.context.unknown_topics_B[0] + unknown_topics,
+            shortfalls=retrieval.shortfalls,
+            unknown_items=resolved.context.unknown_items,
+            unknown_topics=retrieval.unknown_topics,
             degradation=resolved.degradation,
             rows=rows,
+        )
+
+    def _interests(
+        self, resolved: ResolvedRequest, vectors: UserVectors, share_K: NDArray[np.float64]
+    ) -> tuple[Interest, ...]:
+        """Describe the interests of a user."""
+        item_BL = resolved.context.histories.item_BL
+        positions: dict[int, list[int]] = {}  # of the events of each interest, newest first
+        for position, (item, k) in enumerate(zip(item_BL[0].tolist(), vectors.assignment_BL[0].tolist(), strict=True)):
+            if item:
+                positions.setdefault(k, []).append(position)
+        columns = zip(vectors.kinds, self._namer.name_all(vectors, item_BL), share_K.tolist(), strict=True)
+        return tuple(
+            self._interest(resolved, k, kind, name, share, positions.get(k, []))
+            for k, (kind, name, share) in enumerate(columns)
+            if name is not None
         )
 
     def _interest(
         self, resolved: ResolvedRequest, k: int, kind: InterestKind, name: str, share: float, positions: list[int]
     ) -> Interest:
-        """Describe an interest; ``positions`` are those of its events in the history, newest first."""
         items = dict.fromkeys(resolved.context.histories.item_BL[0, positions].tolist())
         return Interest(
             number=k,
@@ -215,14 +188,7 @@ class RecommendationBuilder:
         # An index shared by several processes may hold items that were added after this snapshot of the release.
         known_N = candidates.item_N <= len(self._names)
         if not known_N.all():
-            arrays = (
-                candidates.item_N[known_N],
-                candidates.score_N[known_N],
-                candidates.interest_N[known_N],
-                candidates.found_by_NK[known_N],
-            )
-            candidates = Candidates(*arrays, candidates.kinds, candidates.share_K)
-            because_NR = because_NR[known_N]
+            candidates, because_NR = candidates.select(known_N), because_NR[known_N]
         interests = candidates.interest_N.tolist()
         columns = (
             *self._names.columns(candidates.item_N),
@@ -282,31 +248,11 @@ class IdList(NamedTuple):
     degraded: bool
     unknown_topics: int  # followed, muted and boosted topics that the release does not know
 
-
-class IdListBuilder:
-    """Builds id lists, with the item ids of one release."""
-
-    def __init__(self, release: Release) -> None:
-        self._names, self._topics = release.item_names, release.topics
-
-    def build(
-        self, resolved: ResolvedRequest, b: int, vectors: UserVectors, candidates: Candidates, unknown_topics: int
-    ) -> IdList:
-        """Build a list from retrieved candidates; see ``ResponseBuilder``."""
-        topics = [self._topics[topic] for topic in vectors.topic_BK[b].tolist()]
-        return self._id_list(resolved, candidates, topics, unknown_topics)
-
-    def build_popular(self, resolved: ResolvedRequest, candidates: Candidates, unknown_topics: int) -> IdList:
-        """Build a list without interests; see ``ResponseBuilder``."""
-        return self._id_list(resolved, candidates, [], unknown_topics)
-
-    def _id_list(
-        self, resolved: ResolvedRequest, candidates: Candidates, topics: list[str], unknown_topics: int
-    ) -> IdList:
-        return IdList(
-            item_ids=self._names.ids(candidates.item_N),
-            candidates=candidates,
-            topics=topics,
-            degraded=bool(resolved.shortfalls or candidates.shortfalls or _short_list(candidates, resolved)),
-            unknown_topics=resolved.context.unknown_topics_B[0] + unknown_topics,
-        )
+    @classmethod
+    def build(cls, release: Release, retrieval: Retrieval) -> "IdList":
+        """Build a list with the item ids of a release."""
+        candidates, vectors = retrieval.candidates, retrieval.vectors
+        topic_K = [0] * len(candidates.kinds) if vectors is None else vectors.topic_BK[0].tolist()
+        topics = [release.topics[topic] for topic in topic_K]
+        ids = release.item_names.ids(candidates.item_N)
+        return cls(ids, candidates, topics, bool(retrieval.shortfalls), retrieval.unknown_topics)

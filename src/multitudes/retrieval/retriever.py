@@ -2,50 +2,66 @@
 
 A request passes through these steps, for all requests of a batch together:
 
-1. ``user_context``: the user's history, followed topics and seen items, as numbers of the release.
-2. ``user_vectors``: the vectors of the user's interests, from the user tower; ``preferences`` mutes and boosts them.
-3. ``search``: search the index, blend the lists of the vectors, fill up with popular items; ``rows`` keeps a list for
-   each interest, where a request asks for rows.
-4. ``response``: names, titles and ids.
-
-Legend: B requests of a batch.
+1. ``resolved_request``, ``user_context``: the user's history, followed topics and seen items, with the numbers of the
+   release.
+2. ``user_vectors``: the vectors of the user's interests, from the user tower.
+3. ``allocation``: the share of each vector and the part of each taste, as the request changes them.
+4. ``search``: search the index, blend the lists of the vectors, fill up with popular items; ``repeats`` adds what the
+   user returns to, and ``rows`` keeps a list for each interest, where a request asks for rows.
+5. ``response``: names, titles and ids.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+import logging
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TypeVar
+from threading import Lock
+from time import monotonic
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from multitudes.api import SimilarItem
+from multitudes.batches.histories import MAX_TOWER_TOPICS
 from multitudes.batches.user_vectors import UserVectors
-from multitudes.errors import UsageError
+from multitudes.errors import ArtefactError, MissingError, UnavailableError, UsageError
 from multitudes.ids import Id
 from multitudes.progress import Progress, silent
 from multitudes.release.manifest import read_settings
 from multitudes.release.release import Release
-from multitudes.retrieval.calibration import with_owners, with_tastes
+from multitudes.retrieval.allocation import apply_requests
 from multitudes.retrieval.catalogue import Catalogue, popular_items
 from multitudes.retrieval.config import RetrieveConfig, with_defaults
-from multitudes.retrieval.preferences import (
-    Preferences,
-    boost_factors,
-    history_weights,
-    keep_strongest,
-    mask_muted,
-    set_shares,
-)
-from multitudes.retrieval.request import Degradation, Request, Shortfall
+from multitudes.retrieval.repeats import RepeatSource
+from multitudes.retrieval.request import Degradation, Request, Shortfall, time_shortfall
 from multitudes.retrieval.resolved_request import CachedUser, ResolvedRequest, VectorCache, resolve_request
-from multitudes.retrieval.response import IdList, IdListBuilder, Recommendation, ResponseBuilder
+from multitudes.retrieval.response import IdList, Recommendation, RecommendationBuilder, Retrieval
 from multitudes.retrieval.rows import find_rows
 from multitudes.retrieval.search import NO_ITEMS, Candidates, StageTimer, find_candidates, no_timing, popular_candidates
-from multitudes.retrieval.snapshot import LatestSnapshot, Snapshot
+from multitudes.retrieval.user_context import UserContextBuilder
 from multitudes.retrieval.user_vectors import vectors_for_requests
 
 _USERS_PER_BATCH = 256
-R = TypeVar("R")
+_REFRESH_INTERVAL_S = 0.25
+_RETRY_AFTER_ERROR_S = 5.0
+_WARM_USERS, _WARM_TOPICS = 8, 64  # more load nothing else
+
+
+class Snapshot(NamedTuple):
+    """A release with its item updates until some moment, and what answers from it. A request uses one."""
+
+    release: Release
+    catalogue: Catalogue
+    contexts: UserContextBuilder
+    recommendations: RecommendationBuilder
+    repeats: RepeatSource | None
+
+    @classmethod
+    def from_release(cls, release: Release, config: RetrieveConfig) -> "Snapshot":
+        """Return the snapshot of a release."""
+        catalogue = Catalogue(release.index, release.item_count, release.item_taste)
+        builders = UserContextBuilder(release), RecommendationBuilder(release)
+        return cls(release, catalogue, *builders, RepeatSource.from_release(release, config.repeat_share))
 
 
 class Retriever:
@@ -68,17 +84,18 @@ class Retriever:
         )
         self.config = with_defaults(config or published, published)
         self.vector_cache = VectorCache(cached_users)
-        self._latest = LatestSnapshot(release)
+        self._snapshot = Snapshot.from_release(release, self.config)
+        self._refreshing, self._next_refresh_s = Lock(), 0.0
 
     @property
     def release(self) -> Release:
         """The release with all item updates until now."""
-        return self._latest().release
+        return self.snapshot().release
 
     @property
     def catalogue(self) -> Catalogue:
         """The items that can be retrieved now."""
-        return self._latest().catalogue
+        return self.snapshot().catalogue
 
     @classmethod
     def open(
@@ -174,12 +191,12 @@ class Retriever:
         Raises:
             UsageError: ``n`` is below 1.
         """
-        snapshot = self._latest()
+        snapshot = self.snapshot()
         users = snapshot.release.user_ids
         for start in range(0, len(users), _USERS_PER_BATCH):
             batch = users[start : start + _USERS_PER_BATCH].to_list()
             requests = [Request(user, n=n, request_id=request_id) for user in batch]
-            yield from self._respond(snapshot, snapshot.recommendations, requests, Degradation.NONE)
+            yield from map(snapshot.recommendations.build, self.retrieve(snapshot, requests, caches=True))
             progress(start + len(batch), len(users))
 
     def answer(
@@ -200,8 +217,11 @@ class Retriever:
         Raises:
             ArtefactError: the user tower does not fit the release.
         """
-        snapshot = self._latest()
-        return self._respond(snapshot, snapshot.recommendations, requests, degradation, timer)
+        snapshot = self.snapshot()
+        retrieved = self.retrieve(snapshot, requests, degradation, timer, caches=True)
+        answers = list(map(snapshot.recommendations.build, retrieved))
+        timer("names")
+        return answers
 
     def id_lists(self, requests: Sequence[Request]) -> list[IdList]:
         """Answer a batch of requests with ids and arrays only, for a program that sends thousands.
@@ -215,23 +235,8 @@ class Retriever:
         Raises:
             ArtefactError: the user tower does not fit the release.
         """
-        return self.respond(requests, lambda snapshot: IdListBuilder(snapshot.release))
-
-    def respond(self, requests: Sequence[Request], make_builder: Callable[[Snapshot], ResponseBuilder[R]]) -> list[R]:
-        """Answer a batch of requests in a form of the caller's; no user vectors are cached.
-
-        Args:
-            requests: the requests, which may suppose what the users did not do.
-            make_builder: returns what builds an answer, from the snapshot that all answers come from.
-
-        Returns:
-            One answer for each request, in their order.
-
-        Raises:
-            ArtefactError: the user tower does not fit the release.
-        """
-        snapshot = self._latest()
-        return self._respond(snapshot, make_builder(snapshot), requests, Degradation.NONE, caches=False)
+        snapshot = self.snapshot()
+        return [IdList.build(snapshot.release, one) for one in self.retrieve(snapshot, requests)]
 
     def recommend_popular(self, request: Request, shortfall: Shortfall) -> Recommendation:
         """Recommend popular items, without the user tower and without a search.
@@ -243,157 +248,119 @@ class Retriever:
         Returns:
             The answer, without interests.
         """
-        snapshot = self._latest()
+        snapshot = self.snapshot()
         resolved = self._resolve(snapshot, request, Degradation.NONE)
         if request.state_error:  # a cause outside of the retrieval comes first
             shortfall = shortfall._replace(cause="state")
         resolved = resolved._replace(degradation=Degradation.POPULAR, shortfalls=(shortfall,))
-        return self._respond_popular(snapshot, snapshot.recommendations, resolved)
+        return snapshot.recommendations.build(self._retrieve_popular(snapshot, resolved))
 
     def forget(self, user_id: Id) -> None:
         """Remove a user from the cache of user vectors."""
         self.vector_cache.remove(user_id)
 
-    def _respond(
-        self,
-        snapshot: Snapshot,
-        builder: ResponseBuilder[R],
-        requests: Sequence[Request],
-        degradation: Degradation,
-        timer: StageTimer = no_timing,
-        *,
-        caches: bool = True,
-    ) -> list[R]:
-        """Answer a batch of requests in the form of ``builder``."""
-        all_resolved = [self._resolve(snapshot, request, degradation) for request in requests]
-        timer("users")
-        with_vectors = [b for b, resolved in enumerate(all_resolved) if resolved.degradation < Degradation.POPULAR]
-        searched = [all_resolved[b] for b in with_vectors]
-        retrieved = self._retrieve(snapshot, builder, searched, degradation, timer, caches)
-        responses = dict(zip(with_vectors, retrieved, strict=True))
-        return [
-            responses[b] if b in responses else self._respond_popular(snapshot, builder, resolved)
-            for b, resolved in enumerate(all_resolved)
-        ]
+    def snapshot(self) -> Snapshot:
+        """Return the latest snapshot; one thread looks for item updates, at most four times a second."""
+        if monotonic() >= self._next_refresh_s and self._refreshing.acquire(blocking=False):
+            try:
+                self._next_refresh_s = monotonic() + _REFRESH_INTERVAL_S
+                release = self._snapshot.release.latest()
+                if release is not self._snapshot.release:
+                    self._snapshot = Snapshot.from_release(release, self.config)
+            except ArtefactError as error:  # the snapshot stays usable; only opening a release raises this
+                self._next_refresh_s = monotonic() + _RETRY_AFTER_ERROR_S
+                logging.getLogger(__name__).error("%s; serving without its changes", error)
+            finally:
+                self._refreshing.release()
+        return self._snapshot
 
     def _resolve(self, snapshot: Snapshot, request: Request, degradation: Degradation) -> ResolvedRequest:
         if request.user_state is not None and request.user_state.erased:
             self.forget(request.user_state.user_id)
         return resolve_request(snapshot.contexts, request, degradation, self.vector_cache)
 
-    def _retrieve(
+    def retrieve(
         self,
         snapshot: Snapshot,
-        builder: ResponseBuilder[R],
+        requests: Sequence[Request],
+        degradation: Degradation = Degradation.NONE,
+        timer: StageTimer = no_timing,
+        *,
+        caches: bool = False,
+    ) -> list[Retrieval]:
+        """Retrieve for each request: by a search, or popular items for a user of whom nothing is known.
+
+        Args:
+            snapshot: what all answers come from.
+            requests: the requests.
+            degradation: the least degradation of each answer.
+            timer: called at the end of each stage.
+            caches: cache the user vectors: no request supposes what its user did not do.
+
+        Raises:
+            ArtefactError: the user tower does not fit the release.
+        """
+        resolved = [self._resolve(snapshot, request, degradation) for request in requests]
+        timer("users")
+        searched = [one for one in resolved if one.degradation < Degradation.POPULAR]
+        found = iter(self._search(snapshot, searched, degradation, timer, caches) if searched else ())
+        return [
+            next(found) if one.degradation < Degradation.POPULAR else self._retrieve_popular(snapshot, one)
+            for one in resolved
+        ]
+
+    def _search(
+        self,
+        snapshot: Snapshot,
         requests: Sequence[ResolvedRequest],
         degradation: Degradation,
         timer: StageTimer,
         caches: bool,
-    ) -> list[R]:
-        """Answer requests by a search with the vectors of their users."""
-        if not requests:
-            return []
-        preferences = [Preferences.from_request(resolved.request, snapshot.release) for resolved in requests]
-        all_vectors = vectors_for_requests(snapshot.release, requests, preferences, self.config)
+    ) -> list[Retrieval]:
+        """Search with the vectors of the users, once for all requests for the same number of candidates."""
+        vectors = vectors_for_requests(snapshot.release, requests, self.config)
         if caches:  # before what this request asks of its list, which the next one may not
-            self._cache_vectors(requests, all_vectors)
-        all_vectors = self._with_shares_and_tastes(all_vectors, snapshot, requests, preferences)
-        vectors = mask_muted(all_vectors, preferences)
-        boost_BK = boost_factors(all_vectors, preferences)
-        if degradation > Degradation.NONE:
-            vectors = keep_strongest(vectors, self.config, boost_BK)
-        item_BL = np.concatenate([resolved.context.histories.item_BL for resolved in requests])
-        vectors = with_owners(vectors, item_BL, snapshot.catalogue)
+            self._cache_vectors(requests, vectors)
+        vectors = apply_requests(vectors, requests, snapshot.catalogue, self.config, degradation)
         timer("tower")
-        excluded = [self._excluded_items(snapshot, *row) for row in zip(requests, preferences, strict=True)]
-        n_B = np.array([resolved.request.n for resolved in requests])
-        candidates = self._search(snapshot.catalogue, vectors, boost_BK, n_B, excluded, timer)
-        candidates = self._add_repeats(snapshot, requests, preferences, candidates)
-        for b, resolved in enumerate(requests):
-            if resolved.request.rows is not None:
-                candidates[b] = find_rows(
-                    candidates[b],
-                    vectors.select(slice(b, b + 1)),
-                    snapshot.catalogue,
-                    resolved.request.rows,
-                    resolved.request.n,
-                    excluded[b],
-                    self.config,
-                    None if boost_BK is None else boost_BK[b],
-                )
-                timer("search")
-        responses = [
-            builder.build(resolved, b, vectors, candidates[b], preferences[b].unknown_topics)
-            for b, resolved in enumerate(requests)
-        ]
-        timer("names")
-        return responses
-
-    def _with_shares_and_tastes(
-        self,
-        vectors: UserVectors,
-        snapshot: Snapshot,
-        requests: Sequence[ResolvedRequest],
-        preferences: Sequence[Preferences],
-    ) -> UserVectors:
-        """Return the vectors with the shares that requests set, and the part of the list of each taste."""
-        vectors = set_shares(vectors, [resolved.request for resolved in requests])
-        asked = [resolved.request.calibration for resolved in requests]
-        calibration_B = np.array([self.config.calibration or 0.0 if one is None else one for one in asked])
-        positives = [items for resolved in requests for items in resolved.context.positives()]
-        weights = history_weights(vectors, [resolved.context for resolved in requests], positives, preferences)
-        return with_tastes(vectors, positives, snapshot.catalogue, calibration_B, weights)
-
-    def _search(
-        self,
-        catalogue: Catalogue,
-        vectors: UserVectors,
-        boost_BK: NDArray[np.float64] | None,
-        n_B: NDArray[np.int64],
-        excluded: list[NDArray[np.int64]],
-        timer: StageTimer,
-    ) -> list[Candidates]:
-        """Search once for all users with the same number of candidates.
-
-        The first candidates of a longer list are not those of a shorter list, so each length has its own search.
-        """
-        candidates: dict[int, Candidates] = {}
-        for n in np.unique(n_B).tolist():
+        excluded = [self._excluded_items(snapshot, one) for one in requests]
+        n_B, found = np.array([one.request.n for one in requests]), dict[int, Candidates]()
+        for n in np.unique(n_B).tolist():  # the first candidates of a longer list are not those of a shorter one
             rows = np.flatnonzero(n_B == n)
-            vectors_of_n = vectors if len(rows) == len(n_B) else vectors.select(rows)
-            boost = None if boost_BK is None else boost_BK[rows]
-            found = find_candidates(vectors_of_n, catalogue, n, [excluded[b] for b in rows], self.config, timer, boost)
-            candidates |= zip(rows.tolist(), found, strict=True)
-        return [candidates[b] for b in range(len(n_B))]
+            of_n = vectors if len(rows) == len(n_B) else vectors.select(rows)
+            lists = find_candidates(of_n, snapshot.catalogue, n, [excluded[b] for b in rows], self.config, timer)
+            found |= zip(rows.tolist(), lists, strict=True)
+        candidates = self._add_repeats(snapshot, requests, [found[b] for b in range(len(requests))])
+        retrieved = []
+        for b, resolved in enumerate(requests):
+            own, rows_asked = vectors.select(slice(b, b + 1)), resolved.request.rows
+            if rows_asked is not None:
+                n, items = resolved.request.n, snapshot.catalogue
+                candidates[b] = find_rows(candidates[b], own, items, rows_asked, n, excluded[b], self.config)
+                timer("search")
+            retrieved.append(Retrieval(resolved, candidates[b], own))
+        return retrieved
 
-    def _respond_popular(self, snapshot: Snapshot, builder: ResponseBuilder[R], resolved: ResolvedRequest) -> R:
-        """Answer a request with popular items."""
-        preferences = Preferences.from_request(resolved.request, snapshot.release)
-        excluded = self._excluded_items(snapshot, resolved, preferences)
-        item_N = popular_items(snapshot.catalogue, resolved.request.n, excluded)
-        popular = popular_candidates(item_N, snapshot.catalogue.user_counts(item_N))
-        (candidates,) = self._add_repeats(snapshot, [resolved], [preferences], [popular])
-        return builder.build_popular(resolved, candidates, preferences.unknown_topics)
+    def _retrieve_popular(self, snapshot: Snapshot, resolved: ResolvedRequest) -> Retrieval:
+        item_N = popular_items(snapshot.catalogue, resolved.request.n, self._excluded_items(snapshot, resolved))
+        kinds = snapshot.release.manifest.kinds
+        popular = popular_candidates(item_N, snapshot.catalogue.user_counts(item_N), kinds)
+        (candidates,) = self._add_repeats(snapshot, [resolved], [popular])
+        return Retrieval(resolved, candidates)
 
     def _add_repeats(
-        self,
-        snapshot: Snapshot,
-        requests: Sequence[ResolvedRequest],
-        preferences: Sequence[Preferences],
-        found: list[Candidates],
+        self, snapshot: Snapshot, requests: Sequence[ResolvedRequest], found: list[Candidates]
     ) -> list[Candidates]:
         """Give own items their places in the lists of requests that allow seen items."""
-        rows = [b for b, own in enumerate(requests) if self._allows_seen(own) and own.request.rows is None]
-        if not rows or not self._has_repeats(snapshot):
+        rows = [b for b, one in enumerate(requests) if self._has_repeats(snapshot, one)]
+        if not rows or snapshot.repeats is None:
             return found
-        assert snapshot.repeats is not None
         with_repeats = snapshot.repeats.add_repeats(
             [found[b] for b in rows],
-            [requests[b].context.own[0] for b in rows],
+            [requests[b].context.own for b in rows],
             [requests[b].request.n for b in rows],
-            [_not_returned(snapshot, requests[b], preferences[b]) for b in rows],
+            [_not_returned(snapshot, requests[b]) for b in rows],
             snapshot.catalogue,
-            self.config.repeat_share,
         )
         merged = dict(zip(rows, with_repeats, strict=True))
         return [merged.get(b, candidates) for b, candidates in enumerate(found)]
@@ -402,23 +369,14 @@ class Retriever:
         exclude_seen = resolved.request.exclude_seen
         return not (self.config.exclude_seen if exclude_seen is None else exclude_seen)
 
-    def _finds_seen(self, snapshot: Snapshot, resolved: ResolvedRequest) -> bool:
-        """Return whether a search is to find seen items: they are allowed, and have no source of their own."""
-        has_source = self._has_repeats(snapshot) and resolved.request.rows is None
-        return self._allows_seen(resolved) and not has_source
+    def _has_repeats(self, snapshot: Snapshot, resolved: ResolvedRequest) -> bool:
+        """Return whether own items join the list: seen items are allowed, and have a source of their own."""
+        return self._allows_seen(resolved) and snapshot.repeats is not None and resolved.request.rows is None
 
-    def _has_repeats(self, snapshot: Snapshot) -> bool:
-        return snapshot.repeats is not None and self.config.repeat_share != 0
-
-    def _excluded_items(
-        self, snapshot: Snapshot, resolved: ResolvedRequest, preferences: Preferences
-    ) -> NDArray[np.int64]:
-        """Return the item numbers that a search excludes.
-
-        Seen items are among them, unless the search is to find them.
-        """
-        seen, others = resolved.context.seen[0], _not_returned(snapshot, resolved, preferences)
-        if self._finds_seen(snapshot, resolved):
+    def _excluded_items(self, snapshot: Snapshot, resolved: ResolvedRequest) -> NDArray[np.int64]:
+        """Return the items that a search does not return: with the seen ones, unless it is to find those."""
+        seen, others = resolved.context.seen, _not_returned(snapshot, resolved)
+        if self._allows_seen(resolved) and not self._has_repeats(snapshot, resolved):
             return others
         return np.union1d(seen, others) if len(others) else seen
 
@@ -432,12 +390,45 @@ class Retriever:
                 self.vector_cache.put(request.user_id, cached)
 
 
-def _not_returned(snapshot: Snapshot, resolved: ResolvedRequest, preferences: Preferences) -> NDArray[np.int64]:
+def _not_returned(snapshot: Snapshot, resolved: ResolvedRequest) -> NDArray[np.int64]:
     """Return the item numbers that are not returned in any case: excluded by the request, or of a muted topic."""
     exclude = resolved.request.exclude
-    excluded = snapshot.contexts.item_numbers(exclude) if exclude else NO_ITEMS
-    muted = [snapshot.catalogue.index.items_of(topic) for topic in sorted(preferences.muted_topics)]
+    excluded = snapshot.release.item_names.numbers(exclude) if exclude else NO_ITEMS
+    muted = [snapshot.catalogue.index.items_of(topic) for topic in sorted(resolved.preferences.muted_topics)]
     return np.unique(np.concatenate([excluded, *muted])) if len(excluded) or muted else NO_ITEMS
+
+
+def warm_up(retriever: Retriever) -> None:
+    """Answer a few requests, so that everything that is loaded or computed on first use is ready.
+
+    Afterwards the release does not read its folder any more: the folder may be deleted while the release serves.
+
+    Raises:
+        ArtefactError: the release cannot answer: it is damaged, or its files do not fit together.
+        UnavailableError: the server of its index does not answer.
+    """
+    try:
+        _answer_requests(retriever)
+    except (ArtefactError, MissingError, UnavailableError):
+        raise
+    except Exception as error:  # whatever a damaged release raises
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        path = retriever.release.path
+        raise ArtefactError(f"{path}: cannot answer a request ({reason}); publish the run again") from error
+
+
+def _answer_requests(retriever: Retriever) -> None:
+    release = retriever.release
+    _ = release.identity, release.user_numbers, release.item_names.number(0)
+    users = np.unique(np.linspace(0, max(0, release.n_users - 1), _WARM_USERS).astype(np.int64))[: release.n_users]
+    for number in users.tolist():
+        request = Request(release.user_ids[number], state_error="warming")
+        retriever.recommend_popular(request, time_shortfall("popular items"))
+        retriever.answer([request])
+    topics = release.topics[1:_WARM_TOPICS]
+    step = max(1, min(MAX_TOWER_TOPICS, retriever.config.topics_per_request))
+    for start in range(0, len(topics), step):
+        retriever.recommend(followed_topics=topics[start : start + step])
 
 
 def similar_items(release: Release, item_id: Id, n: int) -> list[SimilarItem] | None:

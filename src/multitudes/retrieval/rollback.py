@@ -8,14 +8,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import polars as pl
 
 from multitudes.errors import ArtefactError, UsageError
 from multitudes.ids import Id
 from multitudes.index.protocol import find_rows
 from multitudes.release import delta_log
 from multitudes.release.delta_log import Delta
-from multitudes.release.overlay import NetDelta, net_delta, topic_numbers
+from multitudes.release.overlay import NetDelta, net_delta, removals, topic_numbers
 from multitudes.release.release import Release, read_all_deltas
 from multitudes.release.store import ReleaseStore
 from multitudes.retrieval.item_updates import item_vectors, new_item_settings
@@ -61,28 +60,23 @@ def rollback(
         if addition is not None and addition.vector_ND is None:
             left.extend(addition.items["item_id"].to_list())
             if not leave_items:
-                raise UsageError(_refusal(release, left))
+                raise UsageError(
+                    f"{release.path}: {len(left):,} added items have no vector in this version"
+                    f" ({first_of([repr(item_id) for item_id in left])}); roll back without them with --leave-items"
+                )
         elif addition is not None:
             added.extend(addition.items["item_id"].to_list())
-        removals = _removals(release, {i: s for i, s in before.removed_s.items() if i not in own.removed_s})
-        for delta in (*removals, *([addition] if added and addition is not None else [])):
+        new = {i: s for i, s in before.removed_s.items() if i not in own.removed_s}
+        gone = removals(new, release.items["item_id"].dtype)
+        for delta in (*gone, *([addition] if added and addition is not None else [])):
             file = delta_log.delta_log_file(release.path)
             assert file is not None, "a release of a store has a delta log"
             delta_log.append_delta(file, release.identity, delta)
-        removed.extend(item for delta in removals for item in delta.items["item_id"].to_list())
+        removed.extend(item for delta in gone for item in delta.items["item_id"].to_list())
         release.sync_index()
 
     version = store.rollback(wanted, take_over)
     return RolledBack(version, former, added, removed, left)
-
-
-def _removals(release: Release, removed_s: dict[Id, int]) -> list[Delta]:
-    """Return the removals, each at its time: an item with a later event comes back with the next data."""
-    dtype = release.items["item_id"].dtype
-    return [
-        Delta("remove", at_s, pl.DataFrame({"item_id": [i for i, s in removed_s.items() if s == at_s]}).cast(dtype))
-        for at_s in sorted(set(removed_s.values()))
-    ]
 
 
 def _addition(release: Release, before: NetDelta) -> Delta | None:
@@ -106,11 +100,3 @@ def _addition(release: Release, before: NetDelta) -> Delta | None:
 def first_of(texts: list[str]) -> str:
     """Return the first of some texts, as one."""
     return ", ".join(texts[:_SHOWN]) + (", …" if len(texts) > _SHOWN else "")
-
-
-def _refusal(release: Release, left: list[Id]) -> str:
-    shown = first_of([repr(item_id) for item_id in left])
-    return (
-        f"{release.path}: {len(left):,} added items have no vector in this version ({shown}); roll back without them"
-        " with --leave-items"
-    )

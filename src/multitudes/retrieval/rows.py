@@ -33,21 +33,13 @@ def find_rows(
     n: int,
     excluded: NDArray[np.int64],
     config: RetrieveConfig,
-    boost_K: NDArray[np.float64] | None = None,
 ) -> Candidates:
-    """Return the candidates of the rows of one user, row by row; those of a row have its vector as their interest.
+    """Return the candidates of at most ``rows`` rows of one user; those of a row have its vector as their interest.
 
-    Args:
-        listed: the ordinary list, which is the only row of a user without interests.
-        vectors: of this user.
-        catalogue: the items that can be retrieved.
-        rows: number of rows, at most.
-        n: candidates of each row; fewer only where no other item is left for its interest.
-        excluded: item numbers that are not returned.
-        config: how followed topics are searched.
-        boost_K: factors that multiply the importance of the vectors; None: no boosts.
+    A row has ``n`` candidates, or fewer where no other item is left for its interest. A user without interests has one
+    row: ``listed``, the ordinary list.
     """
-    columns = order_vectors(vectors, boost_K)
+    columns = order_vectors(vectors)
     interests = np.isin(np.arange(len(vectors.kinds)), columns)[None]
     # The other rows take (rows - 1) n items at most, so n are left.
     result = search_vectors(
@@ -63,18 +55,15 @@ def find_rows(
     filled = {column: place for column, place in zip(shown, places, strict=True) if len(place)}
     if not filled:
         return _as_one_row(listed, vectors)
-    left_out = [k for k in columns[: columns.index(shown[-1]) + 1] if k not in filled]
-    return _join_rows(listed, result.hits, query, filled, n, _left_out(left_out))
+    left_out = [str(k) for k in columns[: columns.index(shown[-1]) + 1] if k not in filled]
+    reason = f"no row of interest {', '.join(left_out)}: no other item is left that is not excluded or seen"
+    shortfalls = (Shortfall("few", reason),) if left_out else ()
+    return _join_rows(listed, result.hits, query, filled, n, shortfalls)
 
 
-def order_vectors(vectors: UserVectors, boost_K: NDArray[np.float64] | None = None) -> list[int]:
-    """Return the columns of one user's interests and followed topics, in turns, each kind by importance and boost.
-
-    Args:
-        vectors: of the user.
-        boost_K: factors that multiply the importance; None: no boosts.
-    """
-    strength_K = vectors.weight_BK[0] * (1.0 if boost_K is None else boost_K)
+def order_vectors(vectors: UserVectors) -> list[int]:
+    """Return the columns of one user's interests and followed topics, in turns, each kind by importance and boost."""
+    strength_K = vectors.weight_BK[0] * (1.0 if vectors.boost_BK is None else vectors.boost_BK[0])
     # Topics are in the order of their numbers: that of their draw is another in each request.
     order = [k for k in np.lexsort((vectors.topic_BK[0], -strength_K)).tolist() if vectors.mask_BK[0, k]]
     by_kind = [[k for k in order if vectors.kinds[k] == kind] for kind in ("implicit", "explicit")]
@@ -82,14 +71,9 @@ def order_vectors(vectors: UserVectors, boost_K: NDArray[np.float64] | None = No
 
 
 def divide_into_rows(lists: Sequence[NDArray[np.int64]], n: int) -> list[NDArray[np.int64]]:
-    """Divide items among rows: each goes to the row with room where it ranks best; ties go to the earlier row.
+    """Return the places in its list that each row keeps, ascending: an item is in the row where it ranks best.
 
-    Args:
-        lists: the best items for each row. With ``len(lists) * n`` of them, every row gets ``n``.
-        n: places of a row.
-
-    Returns:
-        Of each row, the places in its list that it keeps, ascending.
+    A row has room for ``n`` items, and gets them if its list has ``len(lists) * n``. Ties go to the earlier row.
     """
     kept: list[list[int]] = [[] for _ in lists]
     taken = set[int]()
@@ -102,17 +86,13 @@ def divide_into_rows(lists: Sequence[NDArray[np.int64]], n: int) -> list[NDArray
 
 
 def make_rows(candidates: Sequence[Candidate], interests: Sequence[Interest]) -> tuple[Row, ...]:
-    """Return the rows of an answer, with ranks within each row; what no interest brought is one row.
-
-    Args:
-        candidates: row by row, from ``find_rows`` or of an ordinary list.
-        interests: of the user.
-    """
-    rows = {one.number: one for one in interests if one.kind != "unconditioned"}
-    numbers = list(dict.fromkeys(one.interest if one.interest in rows else None for one in candidates))
+    """Return the rows of an answer, with ranks within each row; what no interest brought is one row."""
+    numbers = {one.number for one in interests if one.kind != "unconditioned"}
+    rows: dict[int | None, list[Candidate]] = {}
+    for one in candidates:
+        rows.setdefault(one.interest if one.interest in numbers else None, []).append(one)
     made = []
-    for number in numbers:
-        own = [one for one in candidates if (one.interest if one.interest in rows else None) == number]
+    for own in rows.values():
         ranked = tuple(one._replace(rank=rank) for rank, one in enumerate(own, start=1))
         first = next((one for one in ranked if one.source != "popular"), ranked[0])
         made.append(Row(first.interest_name or POPULAR_TITLE, first.source, first.interest, ranked))
@@ -142,13 +122,6 @@ def _join_rows(
         share_K=np.bincount(interest_N, minlength=len(listed.kinds)) / len(interest_N),
         shortfalls=shortfalls,
     )
-
-
-def _left_out(columns: Sequence[int]) -> tuple[Shortfall, ...]:
-    if not columns:
-        return ()
-    numbers = ", ".join(map(str, columns))
-    return (Shortfall("few", f"no row of interest {numbers}: no other item is left that is not excluded or seen"),)
 
 
 def _as_one_row(listed: Candidates, vectors: UserVectors) -> Candidates:

@@ -21,7 +21,7 @@ from multitudes.index.item_table import select_topics
 from multitudes.index.live import LiveIndex
 from multitudes.index.tastes import cluster_items, nearest_tastes
 from multitudes.linear.popularity import user_counts
-from multitudes.retrieval.calibration import with_owners, with_tastes
+from multitudes.retrieval.allocation import with_owners, with_tastes
 from multitudes.retrieval.catalogue import Catalogue
 from multitudes.retrieval.config import Blend, RetrieveConfig
 from multitudes.retrieval.preferences import draw_topics
@@ -34,7 +34,7 @@ class ScorerModel(Protocol):
 
     @property
     def history(self) -> int:
-        """Number of most recent events that the user tower reads, L."""
+        """L, the most recent events that the user tower reads."""
         ...
 
 
@@ -91,11 +91,7 @@ class Scorer(Protocol):
         ...
 
     def item_vectors(self) -> NDArray[np.float32]:
-        """Return the vectors of all items.
-
-        Returns:
-            Shape (I + 1, D); row 0 is the unknown item. An item whose vector is zero has none and is never a candidate.
-        """
+        """Return the vectors of all items (I + 1, D); one whose vector is zero has none and is never a candidate."""
         ...
 
     def user_vectors(
@@ -116,9 +112,6 @@ class Scorer(Protocol):
             time_BL: times of the history's events, seconds or positions, shape (B, L); None: unknown.
             positives: of each user, the distinct items of the entire history with an event of positive weight; None:
                 unknown. A run with a linear history needs them.
-
-        Returns:
-            K vectors of each user, with weights and masks.
         """
         ...
 

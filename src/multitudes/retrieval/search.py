@@ -8,7 +8,7 @@ Legend: B users · K vectors · Q queries (the vectors that exist, by user) · D
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,14 +16,9 @@ from numpy.typing import NDArray
 from multitudes.api import Source
 from multitudes.batches.user_vectors import InterestKind, UserVectors
 from multitudes.index.protocol import ANY_TOPIC, NO_ID, Hits, truncate_hits
+from multitudes.index.tastes import NO_TASTE
 from multitudes.retrieval import blend
-from multitudes.retrieval.allocation import (
-    proposals,
-    search_depths,
-    vector_shares,
-    without_history,
-)
-from multitudes.retrieval.calibration import UNWANTED, calibrated_order, of_tastes
+from multitudes.retrieval.allocation import UNWANTED, proposals, search_depths, vector_shares, without_history
 from multitudes.retrieval.catalogue import Catalogue, popular_items
 from multitudes.retrieval.config import RetrieveConfig
 from multitudes.retrieval.request import Shortfall
@@ -32,6 +27,8 @@ POPULAR = -1  # the interest number of a popular item
 REPEAT = -2  # the interest number of an item that the user returns to; see ``retrieval.repeats``
 NO_ITEMS: NDArray[np.int64] = np.zeros(0, dtype=np.int64)
 _USERS_PER_CHUNK = 512
+_LEAST_WEIGHT: Final = 1e-6  # of what has no place of its own, and fills what is left
+Value = TypeVar("Value", np.int64, np.float64)
 
 
 class StageTimer(Protocol):
@@ -89,16 +86,8 @@ def popular_candidates(
     item_N: NDArray[np.int64],
     count_N: NDArray[np.int64],
     kinds: tuple[InterestKind, ...] = (),
-    shortfalls: tuple[Shortfall, ...] = (),
 ) -> Candidates:
-    """Return popular items as candidates.
-
-    Args:
-        item_N: item numbers, most popular first.
-        count_N: positive events of each item.
-        kinds: of the user's vectors, none of which brought an item.
-        shortfalls: why there is nothing better.
-    """
+    """Return popular items, most popular first, as candidates that none of a user's vectors brought."""
     return Candidates(
         item_N,
         score_N=count_N.astype(np.float32),
@@ -106,7 +95,6 @@ def popular_candidates(
         found_by_NK=np.zeros((len(item_N), len(kinds)), dtype=np.bool_),
         kinds=kinds,
         share_K=np.zeros(len(kinds)),
-        shortfalls=shortfalls,
     )
 
 
@@ -129,7 +117,6 @@ def find_candidates(
     excluded: Sequence[NDArray[np.int64]],
     config: RetrieveConfig,
     timer: StageTimer = no_timing,
-    boost_BK: NDArray[np.float64] | None = None,
     *,
     lists: SearchResult | None = None,
 ) -> list[Candidates]:
@@ -142,7 +129,6 @@ def find_candidates(
         excluded: of each user, the item numbers that are not returned.
         config: how the list is divided and blended.
         timer: called at the end of the stages "search" and "blend".
-        boost_BK: factors that multiply the shares of the vectors; None: no boosts.
         lists: from ``search_vectors``, as deep as ``allocation.proposals`` or more: what an exact search of each vector
             finds, in place of the search.
 
@@ -150,12 +136,11 @@ def find_candidates(
         The candidates of each user, in order: ``n``, or all items that are not excluded if those are fewer.
     """
     if lists is not None:
-        return _find_chunk(vectors, catalogue, n, excluded, config, timer, boost_BK, lists)
+        return _find_chunk(vectors, catalogue, n, excluded, config, timer, lists)
     candidates: list[Candidates] = []
     for start in range(0, len(excluded), _USERS_PER_CHUNK):
         chunk = slice(start, start + _USERS_PER_CHUNK)
-        boost = None if boost_BK is None else boost_BK[chunk]
-        candidates += _find_chunk(vectors.select(chunk), catalogue, n, excluded[chunk], config, timer, boost)
+        candidates += _find_chunk(vectors.select(chunk), catalogue, n, excluded[chunk], config, timer)
     return candidates
 
 
@@ -166,7 +151,6 @@ def _find_chunk(
     excluded: Sequence[NDArray[np.int64]],
     config: RetrieveConfig,
     timer: StageTimer,
-    boost_BK: NDArray[np.float64] | None,
     lists: SearchResult | None = None,
     *,
     in_full: bool = False,
@@ -174,7 +158,7 @@ def _find_chunk(
     """Find candidates; with ``in_full``, every vector proposes the most, also those without a share."""
     n_vectors_B = vectors.mask_BK.sum(axis=1).tolist()
     vectors, popular_B = without_history(vectors)
-    share_BK = vector_shares(vectors, config, boost_BK)
+    share_BK = vector_shares(vectors, config)
     most = proposals(vectors, n)
     limit_BK = np.full(share_BK.shape, most) if in_full else search_depths(share_BK, most, config)
     result = _search(vectors, catalogue, limit_BK, excluded, config) if lists is None else lists.top(limit_BK)
@@ -187,21 +171,21 @@ def _find_chunk(
     blended = chosen.join(proposed, most)
     if vectors.taste_BT is not None:
         blended = _calibrate(blended, vectors.taste_BT, catalogue, n)
-    blended = blend.BlendedList(blended.item_N[:, :n], blended.score_N[:, :n], blended.interest_N[:, :n])
+    blended = blend.BlendedList(blended.item_BN[:, :n], blended.score_BN[:, :n], blended.interest_BN[:, :n])
     found_BNK = _found_by(proposed, blended, n)
     if chosen.terms and vectors.owner_BT is not None:
-        blended = blended._replace(interest_N=_owners(blended, vectors.kinds, vectors.owner_BT, catalogue))
+        blended = blended._replace(interest_BN=_owners(blended, vectors.kinds, vectors.owner_BT, catalogue))
     truncated_B = np.any(vectors.mask_BK & _is_truncated(result, limit_BK, most), axis=1).tolist()
     candidates, retried = dict[int, Candidates](), list[int]()
-    for b, count in enumerate((blended.item_N != NO_ID).sum(axis=1).tolist()):
+    for b, count in enumerate((blended.item_BN != NO_ID).sum(axis=1).tolist()):
         if count < n and truncated_B[b]:
             retried.append(b)
         else:
             row = b, slice(count)
             own = Candidates(
-                blended.item_N[row],
-                blended.score_N[row],
-                blended.interest_N[row],
+                blended.item_BN[row],
+                blended.score_BN[row],
+                blended.interest_BN[row],
                 found_BNK[row],
                 vectors.kinds,
                 share_BK[b],
@@ -209,17 +193,10 @@ def _find_chunk(
             candidates[b] = add_popular(own, n_vectors_B[b], popular_B[b], catalogue, n, excluded[b])
     timer("blend")
     if retried:  # rare: the lists of a user overlap more than expected
-        boost = None if boost_BK is None else boost_BK[retried]
         again, left_out = vectors.select(np.array(retried)), [excluded[b] for b in retried]
-        found = _find_chunk(again, catalogue, n, left_out, config, timer, boost, in_full=True)
+        found = _find_chunk(again, catalogue, n, left_out, config, timer, in_full=True)
         candidates |= zip(retried, found, strict=True)
     return [candidates[b] for b in range(len(excluded))]
-
-
-def _restrictions(vectors: UserVectors, config: RetrieveConfig) -> NDArray[np.int64]:
-    """Return the topic to which each vector is restricted (B, K), or ``ANY_TOPIC``."""
-    explicit_K = np.array([kind == "explicit" for kind in vectors.kinds], dtype=np.bool_)
-    return np.where(explicit_K & config.relevance_filter, vectors.topic_BK, ANY_TOPIC)
 
 
 def _is_truncated(result: SearchResult, limit_BK: NDArray[np.int64], most: int) -> NDArray[np.bool_]:
@@ -236,15 +213,7 @@ def search_vectors(
     excluded: Sequence[NDArray[np.int64]],
     config: RetrieveConfig,
 ) -> SearchResult:
-    """Return the best ``depth`` items of every vector, for all blends.
-
-    Args:
-        vectors: of the users.
-        catalogue: the items that can be retrieved.
-        depth: items of each list; see ``allocation.proposals``.
-        excluded: of each user, the item numbers that are not returned.
-        config: settings of retrieval.
-    """
+    """Return the best ``depth`` items of every vector (see ``allocation.proposals``) but the user's excluded ones."""
     return _search(vectors, catalogue, np.full(vectors.mask_BK.shape, depth), excluded, config)
 
 
@@ -257,7 +226,9 @@ def _search(
 ) -> SearchResult:
     """Search with all vectors of all users in one call, for ``limit_BK`` items each."""
     user_Q, column_Q = np.nonzero(vectors.mask_BK & (limit_BK > 0))
-    topic_Q = _restrictions(vectors, config)[user_Q, column_Q]
+    explicit_K = np.array([kind == "explicit" for kind in vectors.kinds], dtype=np.bool_)
+    is_restricted_Q = explicit_K[column_Q] & config.relevance_filter
+    topic_Q = np.where(is_restricted_Q, vectors.topic_BK[user_Q, column_Q], ANY_TOPIC)
     excluded_Q = [excluded[b] for b in user_Q.tolist()]
     query_QD, limit_Q = vectors.vectors_BKD[user_Q, column_Q], limit_BK[user_Q, column_Q]
     return SearchResult(
@@ -271,10 +242,10 @@ def _found_by(lists: blend.UserLists, blended: blend.BlendedList, n: int) -> NDA
     if 0 < n <= lists.hits.score_QN.shape[1]:
         nth_Q = np.where(lists.hits.count_Q >= n, lists.hits.score_QN[:, n - 1], -np.inf)
         least_BK[lists.user_Q, lists.column_Q] = nth_Q
-    score_BKN = lists.merged.scores_of(blended.item_N)
+    score_BKN = lists.merged.scores_of(blended.item_BN)
     found_BKN = (score_BKN >= least_BK[:, :, None]) & (score_BKN > -np.inf)
-    user, place = np.nonzero(~found_BKN.any(axis=1) & (blended.item_N != NO_ID))  # deep in every list, for its taste
-    found_BKN[user, blended.interest_N[user, place], place] = True
+    user, place = np.nonzero(~found_BKN.any(axis=1) & (blended.item_BN != NO_ID))  # deep in every list, for its taste
+    found_BKN[user, blended.interest_BN[user, place], place] = True
     return found_BKN.swapaxes(1, 2)
 
 
@@ -282,20 +253,49 @@ def _calibrate(
     proposed: blend.BlendedList, taste_BT: NDArray[np.float64], catalogue: Catalogue, n: int
 ) -> blend.BlendedList:
     """Return the proposals of each user that have the first ``n`` places."""
-    order_BM = calibrated_order(catalogue.tastes_of(proposed.item_N), taste_BT)
+    order_BM = calibrated_order(catalogue.tastes_of(proposed.item_BN), taste_BT)
     if (taste_BT == UNWANTED).any():  # what is unwanted comes last, but a list that ends has its empty places there
-        is_empty_BM = np.take_along_axis(proposed.item_N, order_BM, axis=1) == NO_ID
+        is_empty_BM = np.take_along_axis(proposed.item_BN, order_BM, axis=1) == NO_ID
         order_BM = np.take_along_axis(order_BM, np.argsort(is_empty_BM, axis=1, kind="stable"), axis=1)
     return proposed.take(order_BM[:, :n])
+
+
+def of_tastes(value_BT: NDArray[Value], taste_BM: NDArray[np.int16], missing: float) -> NDArray[Value]:
+    """Return the value of the taste of each item of each user (B, M); ``missing`` for ``NO_TASTE``."""
+    value_BM = value_BT[np.arange(len(value_BT))[:, None], taste_BM]  # NO_TASTE is −1, the last column
+    return np.where(taste_BM == NO_TASTE, value_BT.dtype.type(missing), value_BM)
+
+
+def calibrated_order(taste_BM: NDArray[np.int16], weight_BT: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Return the order of each user's candidates (B, M), as rows of the list before calibration: one sort by turns.
+
+    Args:
+        taste_BM: tastes of the candidates, best candidate first; ``NO_TASTE`` for none. Where a list ends, its
+            candidates of no taste come last.
+        weight_BT: part of the list of each taste; rows sum to at most 1, beside ``UNWANTED``, which comes last.
+    """
+    users, width = taste_BM.shape
+    user_B1, place_M = np.arange(users)[:, None], np.arange(width)
+    by_taste_BM = np.argsort(taste_BM, axis=1, kind="stable")
+    sorted_BM = taste_BM[user_B1, by_taste_BM]
+    first_BM = np.broadcast_to(place_M, (users, width)).copy()
+    first_BM[:, 1:][sorted_BM[:, 1:] == sorted_BM[:, :-1]] = 0
+    within_BM = np.empty((users, width), dtype=np.int64)
+    within_BM[user_B1, by_taste_BM] = place_M - np.maximum.accumulate(first_BM, axis=1)
+    own_BM = of_tastes(weight_BT, taste_BM, 0)
+    rest_B1 = np.maximum(1 - np.maximum(weight_BT, 0).sum(axis=1, keepdims=True), _LEAST_WEIGHT)
+    key_BM = np.minimum((place_M + 0.5) / rest_B1, (within_BM + 0.5) / np.maximum(own_BM, _LEAST_WEIGHT**2))
+    key_BM[own_BM == UNWANTED] = np.inf
+    return np.argsort(key_BM, axis=1, kind="stable")
 
 
 def _owners(
     blended: blend.BlendedList, kinds: tuple[InterestKind, ...], owner_BT: NDArray[np.int64], catalogue: Catalogue
 ) -> NDArray[np.int64]:
     """Return the interest that each item is for: the owner of its taste, or the followed topic that brought it."""
-    owner_BN = of_tastes(owner_BT, catalogue.tastes_of(blended.item_N), -1)
+    owner_BN = of_tastes(owner_BT, catalogue.tastes_of(blended.item_BN), -1)
     is_explicit_K = np.array([kind == "explicit" for kind in kinds])
-    return np.where((owner_BN < 0) | is_explicit_K[blended.interest_N], blended.interest_N, owner_BN)
+    return np.where((owner_BN < 0) | is_explicit_K[blended.interest_BN], blended.interest_BN, owner_BN)
 
 
 def add_popular(
@@ -306,16 +306,7 @@ def add_popular(
     n: int,
     excluded: NDArray[np.int64],
 ) -> Candidates:
-    """Let popular items take their turns in a list, and fill it up to ``n`` with them.
-
-    Args:
-        found: what the vectors of a user found, up to ``n`` items.
-        n_vectors: how many vectors the user has.
-        popular_share: of the turns.
-        catalogue: the items that can be retrieved.
-        n: number of candidates.
-        excluded: item numbers that are not returned.
-    """
+    """Let popular items take their share of the turns in a user's list, and fill it up to ``n`` with them."""
     missing = n - len(found.item_N)
     if not popular_share and missing <= 0:
         return found
@@ -331,7 +322,14 @@ def add_popular(
     if missing <= 0:
         return joined
     beyond_their_turns = int((joined.interest_N == POPULAR).sum() - np.ceil(popular_share * n))
-    return replace(joined, shortfalls=_shortfalls(n_vectors, max(0, beyond_their_turns), n))
+    if n_vectors == 0:
+        shortfalls = (Shortfall("unknown", "no interest is known: popular items"),)
+    elif beyond_their_turns > 0:
+        places = f"{beyond_their_turns} of {n} places are popular items"
+        shortfalls = (Shortfall("few", f"the interests found too few items: {places}"),)
+    else:
+        return joined
+    return replace(joined, shortfalls=shortfalls)
 
 
 def _append(found: Candidates, popular_M: NDArray[np.int64], catalogue: Catalogue) -> Candidates:
@@ -346,29 +344,11 @@ def _append(found: Candidates, popular_M: NDArray[np.int64], catalogue: Catalogu
     )
 
 
-def _shortfalls(n_vectors: int, n_popular: int, n: int) -> tuple[Shortfall, ...]:
-    if n_vectors == 0:
-        return (Shortfall("unknown", "no interest is known: popular items"),)
-    if n_popular == 0:
-        return ()
-    reason = f"the interests found too few items: {n_popular} of {n} places are popular items"
-    return (Shortfall("few", reason),)
-
-
 def interleave(item_N: NDArray[np.int64], other_M: NDArray[np.int64], other_share: float, n: int) -> NDArray[np.int64]:
-    """Return ``n`` distinct items of two ranked lists that take turns, as rows of both lists one after the other.
+    """Return ``n`` distinct items of two ranked lists that take turns, or all, as rows of both lists joined.
 
-    The turn of an item depends on its rank alone, so a shorter list is the beginning of a longer one.
-
-    Args:
-        item_N: the first list, whose turn it is where both are as far.
-        other_M: the second list.
-        other_share: share of the turns of the second list, between 0 and 1.
-        n: number of items.
-
-    Returns:
-        Rows of the first list, and of the second counted on from the end of the first: ``n``, or those of all distinct
-        items if they are fewer.
+    The turn of an item depends on its rank alone, so a shorter list is the beginning of a longer one. The first list
+    begins; the second has ``other_share`` of the turns, between 0 and 1.
     """
     turn = np.concatenate(
         [(np.arange(len(item_N)) + 0.5) / (1 - other_share), (np.arange(len(other_M)) + 0.5) / other_share]

@@ -31,8 +31,7 @@ from multitudes.data.prepared import PreparedData
 from multitudes.linear.reference_clusters import ReferenceClusters
 from multitudes.metrics import ranking
 from multitudes.metrics.coverage import served
-from multitudes.retrieval.allocation import proposals
-from multitudes.retrieval.calibration import with_tastes
+from multitudes.retrieval.allocation import proposals, with_tastes
 from multitudes.retrieval.catalogue import Catalogue
 from multitudes.retrieval.config import DEFAULT_SHARES, RetrieveConfig, Shares
 from multitudes.retrieval.scorer import Scorer, catalogue, user_vectors
