@@ -53,8 +53,8 @@ def user_tower(width: int = 2, topic_vectors: np.ndarray = TOPIC_VECTORS) -> onn
         node("Cast", ["mask_BK"], ["weight_BK"], to=TensorProto.FLOAT),
         node("Where", ["valid_BL", "one", "minus_one"], ["cluster_BL"]),
     ]
-    constants = {"zero": [0], "one": [1], "two": [2], "minus_one": [-1]}
-    constants = {name: np.array(value, np.int64) for name, value in constants.items()}
+    numbers = {"zero": [0], "one": [1], "two": [2], "minus_one": [-1]}
+    constants = {name: np.array(value, np.int64) for name, value in numbers.items()}
     floats = {"zero_float": np.zeros(1, np.float32), "one_float": np.ones(1, np.float32), "topics": topic_vectors}
     return tower_of(nodes, constants | floats, width=width)
 

@@ -121,12 +121,15 @@ def test_many_users_are_blended_as_each_would_be_alone(join):
     users = [lists_of(A, B), lists_of([(9, 3.0), (2, 1.0)], []), lists_of([(4, 2.0)], [(4, 1.0), (1, 0.5)])]
     missing = [len(A) - one.id_QN.shape[1] for one in users]
     padded = [[np.pad(array, ((0, 0), (0, m))) for array in one[:2]] for one, m in zip(users, missing, strict=True)]
-    every = Hits(*map(np.concatenate, zip(*padded, strict=True)), np.concatenate([one.count_Q for one in users]))
+    id_QN, score_QN = map(np.concatenate, zip(*padded, strict=True))
+    every = Hits(id_QN, score_QN, np.concatenate([one.count_Q for one in users]))
     together = of_users(every, 3, np.full((3, 2), 0.5), 4)
     assert (together.merged.item_BU != NO_ID).sum(axis=1).tolist() == [8, 2, 2]
     blended = join(together, 4)
     for b, lists in enumerate(users):
         alone = blend(join, lists, 4, [2, 2])
-        for mine, own in zip(blended, alone, strict=True):
-            assert mine[b, : len(own)].tolist() == own.tolist()
-        assert (blended.item_BN[b, len(alone.item_BN) :] == NO_ID).all(), "the fill comes last"
+        count = len(alone.item_BN)
+        assert blended.item_BN[b, :count].tolist() == alone.item_BN.tolist()
+        assert blended.score_BN[b, :count].tolist() == alone.score_BN.tolist()
+        assert blended.interest_BN[b, :count].tolist() == alone.interest_BN.tolist()
+        assert (blended.item_BN[b, count:] == NO_ID).all(), "the fill comes last"

@@ -25,18 +25,12 @@ from multitudes.retrieval.search import Candidates
 COLUMN_NAMES = ("user_id", "release", "degraded", "candidates")
 
 
-class ItemIds(NamedTuple):
-    """The item ids of a release by number, at the time when it was opened."""
-
-    item_ids: Any  # Arrow array; item number i at i - 1
-
-    @classmethod
-    def from_release(cls, release: Release) -> "ItemIds":
-        """Return the published ids, followed by those of items that were added since."""
-        names = release.item_names
-        added = [names.updates[number].id for number in sorted(names.added_number.values())]
-        ids = names.published.ids
-        return cls(pl.concat([ids, pl.Series(added, dtype=ids.dtype)]).to_arrow() if added else ids.to_arrow())
+def item_ids(release: Release) -> Any:  # noqa: ANN401 (pyarrow has no types)
+    """Return the item ids as an Arrow array, item number i at i - 1: the published ones, then those added since."""
+    names = release.item_names
+    added = [names.updates[number].id for number in sorted(names.added_number.values())]
+    ids = names.published.ids
+    return pl.concat([ids, pl.Series(added, dtype=ids.dtype)]).to_arrow() if added else ids.to_arrow()
 
 
 def output_schema(release: Release, vectors: bool, explain: bool = False) -> Any:  # noqa: ANN401 (pyarrow has no types)
@@ -101,7 +95,7 @@ def list_column(users: Any, name: str) -> list[Any]:  # noqa: ANN401
 def candidate_column(
     found: Sequence[Candidates],
     names_BK: Sequence[str | None],
-    item_ids: ItemIds,
+    ids: Any,  # noqa: ANN401
     because: Sequence[NDArray[np.int64]] | None = None,
 ) -> Any:  # noqa: ANN401
     """Return the candidates of all users as one column: a list of records for each user.
@@ -109,7 +103,7 @@ def candidate_column(
     Args:
         found: the candidates of each user.
         names_BK: names of the interests, user by user.
-        item_ids: of the release.
+        ids: from ``item_ids``.
         because: own items that are the reasons for each candidate of each user, 0 is none; None: no explanations.
     """
     count_B = np.array([len(one.item_N) for one in found], dtype=np.int64)
@@ -119,7 +113,7 @@ def candidate_column(
     because_MR = None if because is None else np.concatenate(because)
     user_M = np.repeat(np.arange(len(found)), count_B)
     # An index shared by several processes may hold items that were added after the release was opened.
-    known_M = item_M <= len(item_ids.item_ids)
+    known_M = item_M <= len(ids)
     if not known_M.all():
         item_M, score_M, interest_M, found_by_MK, user_M = (
             array[known_M] for array in (item_M, score_M, interest_M, found_by_MK, user_M)
@@ -132,7 +126,7 @@ def candidate_column(
     sources, labels = [*kinds, "repeat", "popular"], [*names_BK, REPEAT_LABEL, None]  # REPEAT and POPULAR from the end
     label_M = np.where(interest_M >= 0, user_M * width + interest_M, len(labels) + interest_M)
     records = {
-        "item_id": item_ids.item_ids.take(pa.array(item_M - 1)),
+        "item_id": ids.take(pa.array(item_M - 1)),
         "score": pa.array(score_M, pa.float32()),
         "rank": pa.array(np.arange(len(item_M)) - start_B[user_M] + 1, pa.int32()),
         "source": pa.array(sources).take(pa.array(np.where(interest_M >= 0, interest_M, len(sources) + interest_M))),
@@ -142,7 +136,7 @@ def candidate_column(
     }
     if because_MR is not None:
         is_reason_MR = because_MR > 0
-        reasons = item_ids.item_ids.take(pa.array(because_MR[is_reason_MR] - 1))
+        reasons = ids.take(pa.array(because_MR[is_reason_MR] - 1))
         records["because"] = pa.ListArray.from_arrays(_offsets(is_reason_MR.sum(axis=1)), reasons)
     return _list_of_records(count_B, records)
 

@@ -56,7 +56,7 @@ class BatchRecommender:
         self.release = self._snapshot.release
         self._interest_namer = interest_namer(self.release)
         self._explainer = Explainer(self.release.index)
-        self._item_ids = columns.ItemIds.from_release(self.release)
+        self._item_ids = columns.item_ids(self.release)
         self.schema = columns.output_schema(self.release, config.vectors, config.explain)
 
     def recommend(self, users: Any) -> Any:  # noqa: ANN401 (pyarrow has no types)

@@ -166,16 +166,10 @@ def _retrieval_request(
         user_state = state._replace(events=(*state.events, *events))
     elif request.user_id is None and history is None:
         history = list(request.added)
+    alike = ("user_id", "followed_topics", "n", "calibration", "mute_topics", "boost_topics")
     return Request(
-        user_id=request.user_id,
+        **{name: getattr(request, name) for name in (*alike, "mute_interests", "boost_interests")},
         history=history,
-        followed_topics=request.followed_topics,
-        n=request.n,
-        calibration=request.calibration,
-        mute_topics=request.mute_topics,
-        boost_topics=request.boost_topics,
-        mute_interests=request.mute_interests,
-        boost_interests=request.boost_interests,
         request_id="explorer",  # the same topics are drawn at each change
         user_state=user_state,
         time_s=now_s if user_state is not None else None,

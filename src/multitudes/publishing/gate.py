@@ -16,6 +16,7 @@ from multitudes.batches.held_out import HeldOut, held_out_histories, held_out_us
 from multitudes.config import Config
 from multitudes.data.prepared import PreparedData
 from multitudes.errors import ArtefactError
+from multitudes.ids import Id
 from multitudes.progress import Progress, silent
 from multitudes.retrieval.request import Request
 from multitudes.retrieval.retriever import Retriever
@@ -76,10 +77,13 @@ def check_gate(
             f"{serving.release.path}: has none of the items of {prepared.path}, so there is nothing to compare."
             " Nothing was published; give the folder of releases of this data, or publish without a gate"
         )
-    recall_B, degraded = _recall(staged, requests, prepared, held, config, progress)
+    ids = np.array(prepared.items["item_id"].to_list(), dtype=object)
+    offsets = zip(held.target_offset[:-1].tolist(), held.target_offset[1:].tolist(), strict=True)
+    targets = [ids[held.target[start:end] - 1].tolist() for start, end in offsets]
+    recall_B, degraded = _recall(staged, requests, targets, config, progress)
     if serving is None:
         return GateResult(len(held), config.n, float(recall_B.mean()), degraded, None, None, None, None, None)
-    serving_B, _ = _recall(serving, requests, prepared, held, config, progress)
+    serving_B, _ = _recall(serving, requests, targets, config, progress)
     difference_B = recall_B - serving_B
     difference, half = float(difference_B.mean()), _CRITICAL_Z * float(difference_B.std(ddof=1)) / len(held) ** 0.5
     low, high, allowed = difference - half, difference + half, -config.margin * float(serving_B.mean())
@@ -132,18 +136,16 @@ def held_out_requests(prepared: PreparedData, held: HeldOut, n: int) -> list[Req
 def _recall(
     retriever: Retriever,
     requests: list[Request],
-    prepared: PreparedData,
-    held: HeldOut,
+    targets: list[list[Id]],
     config: GateConfig,
     progress: Progress,
 ) -> tuple[NDArray[np.float64], float]:
     """Return the recall of each user, and the share of degraded answers, which may not be too many."""
-    ids, recall_B, degraded = prepared.items["item_id"].to_list(), np.zeros(len(held)), 0
+    recall_B, degraded = np.zeros(len(requests)), 0
     for start in range(0, len(requests), _BATCH_SIZE):
         for b, answer in enumerate(retriever.answer(requests[start : start + _BATCH_SIZE]), start):
-            target = held.target[held.target_offset[b] : held.target_offset[b + 1]].tolist()
             found = {candidate.item_id for candidate in answer.candidates}
-            recall_B[b] = sum(ids[item - 1] in found for item in target) / len(target)
+            recall_B[b] = sum(item in found for item in targets[b]) / len(targets[b])
             degraded += answer.degraded
         progress(min(start + _BATCH_SIZE, len(requests)), len(requests), "gate")
     share = degraded / len(requests)
