@@ -16,6 +16,8 @@ from typing import Any
 from multitudes.errors import ArtefactError, UsageError
 from multitudes.locks import lock
 
+_MAX_JSON_BYTES = 1 << 28  # of a file that is read into memory; a sparse one can claim any size
+
 
 def partial_path(path: Path, *, shared: bool = False, folder: Path | None = None) -> Path:
     """Return the hidden name under which ``path`` is written until it is complete.
@@ -67,12 +69,14 @@ def read_json(file: Path, form: str, version: int, repair: str, missing: str = "
         ArtefactError: it is missing, damaged, or of another format or version.
     """
     try:
+        if file.stat().st_size > _MAX_JSON_BYTES:
+            raise ArtefactError(f"{file}: larger than {_MAX_JSON_BYTES >> 20} MiB; {repair}")
         record = json.loads(file.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):
         raise ArtefactError(missing or f"{file}: missing; {repair}") from None
     except OSError as error:
         raise ArtefactError(f"{file}: cannot be read ({error.strerror}); {repair}") from None
-    except ValueError:  # not text, or not JSON
+    except (ValueError, RecursionError):  # not text, or not JSON
         record = None
     if not isinstance(record, dict):
         raise ArtefactError(f"{file}: damaged; {repair}")

@@ -98,6 +98,57 @@ def test_a_changed_byte_is_refused_with_the_name_of_the_file(file: Path):
 
 
 @pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"kind": "swap"}, "'swap' is neither add nor remove"),
+        ({"at_s": None}, "TypeError"),
+        ({"items": ITEMS[[0, 0]]}, "an id is missing or occurs twice"),
+        ({"items": ITEMS.with_columns(item_id=pl.lit(None, pl.Int64))}, "an id is missing or occurs twice"),
+        ({"items": ITEMS.drop("topics")}, "column topics is None"),
+        ({"items": ITEMS.with_columns(title=pl.lit(3))}, "column title is Int32; expected String"),
+        ({"items": ITEMS.with_columns(topics=pl.lit([None], pl.List(pl.String)))}, "a topic is missing"),
+        ({"vector_ND": VECTORS[:1]}, "vectors of shape .1, 2. and type float32 for 2 items"),
+        ({"vector_ND": VECTORS.astype(np.float64)}, "type float64"),
+        ({"input_ND": np.full_like(VECTORS, np.nan)}, "a vector is not finite"),
+        ({"vector_ND": np.full_like(VECTORS, 1e30)}, "a vector is not finite or longer than 1e19"),
+    ],
+)
+def test_wrong_content_behind_right_checksums_is_refused_in_one_line(tmp_path: Path, change, message: str):
+    delta_log.append_delta(tmp_path / "0001.log", "me", ADDED._replace(**change))
+    with pytest.raises(
+        ArtefactError, match=rf"0001\.log: record 1 cannot be used \(.*{message}.*\); publish"
+    ) as caught:
+        delta_log.read_deltas(tmp_path / "0001.log", "me")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        b"",
+        b"[" * 100_000 + b"\n",
+        b"{}\n.",
+        b"\xff\n.",
+        b'{"kind": "add", "at_s": 1, "parts": 7}\n.',
+        b'{"kind": "add", "at_s": 1, "parts": {"items": -5}}\n.',
+        b'{"kind": "remove", "at_s": 1, "parts": {"items": 3}}\nabc.',
+    ],
+)
+def test_a_record_that_says_nothing_is_refused_in_one_line(payload: bytes, file: Path):
+    file.write_bytes(file.read_bytes() + delta_log._frame(payload))
+    with pytest.raises(ArtefactError, match=r"0001\.log: record 3 cannot be used \(") as caught:
+        delta_log.read_deltas(file, "me")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_log_that_no_memory_holds_is_refused_unread(file: Path):
+    with file.open("ab") as stream:
+        stream.truncate(200 << 30)  # sparse
+    with pytest.raises(ArtefactError, match=r"0001\.log: larger than 8 GiB"):
+        delta_log.read_deltas(file, "me")
+
+
+@pytest.mark.parametrize(
     ("head", "message"),
     [
         (b"multitudes-changes 1 other\n", "belongs to another release"),

@@ -65,6 +65,33 @@ def test_a_manifest_that_this_version_cannot_read_is_refused(folder: Path, chang
         Release.open(folder)
 
 
+@pytest.mark.parametrize("name", ["../../x", "/etc/hostname", "index/../x", "a/b", "..", "", "a\0b"])
+def test_a_manifest_names_no_file_outside_of_its_release(folder: Path, name: str):
+    path = folder / "manifest.json"
+    record = {key: value for key, value in json.loads(path.read_text()).items() if key != "xxh3"}
+    record["files"][name] = record["files"]["item_count.npy"]
+    path.write_text(json.dumps(record))
+    with pytest.raises(ArtefactError, match=r"manifest.json: names the file .*; expected files of this release"):
+        Release.open(folder)
+
+
+@pytest.mark.parametrize("rows", ["-5", "25000000000", "99999999999999999999"])
+def test_an_array_of_impossible_size_is_one_line(folder: Path, rows: str):
+    head = f"{{'descr': '<i8', 'fortran_order': False, 'shape': ({rows},), }}".ljust(117) + "\n"
+    (folder / "item_count.npy").write_bytes(b"\x93NUMPY\x01\x00" + bytes([118, 0]) + head.encode())
+    manifests.write_manifest(folder, manifests.read_manifest(folder))
+    with pytest.raises(ArtefactError, match=r"item_count.npy: damaged or cut short"):
+        Release.open(folder)
+
+
+@pytest.mark.parametrize(("size", "message"), [(200 << 30, "larger than 256 MiB"), (1 << 20, "damaged")])
+def test_a_manifest_of_zeros_is_one_line(folder: Path, size: int, message: str):
+    with (folder / "manifest.json").open("wb") as stream:
+        stream.truncate(size)  # sparse
+    with pytest.raises(ArtefactError, match=rf"manifest.json: {message}"):
+        Release.open(folder)
+
+
 @pytest.mark.parametrize("change", [("4,", "5,"), ("topics_per_request", "topics_per_requesu"), ("view", "viev")])
 def test_what_a_manifest_says_is_guarded_by_a_checksum_of_its_own(folder: Path, change: tuple[str, str]):
     path = folder / "manifest.json"
@@ -79,9 +106,10 @@ def test_what_a_manifest_says_is_guarded_by_a_checksum_of_its_own(folder: Path, 
 
 
 def test_a_damaged_manifest_and_a_foreign_folder_are_refused(folder: Path, tmp_path: Path):
-    (folder / "manifest.json").write_text("{")
-    with pytest.raises(ArtefactError, match=r"manifest.json: damaged"):
-        Release.open(folder)
+    for text in ("{", "[" * 200_000):
+        (folder / "manifest.json").write_text(text)
+        with pytest.raises(ArtefactError, match=r"manifest.json: damaged"):
+            Release.open(folder)
     with pytest.raises(ArtefactError, match="no releases here"):
         Release.open(tmp_path / "elsewhere")
 

@@ -19,11 +19,13 @@ from multitudes.ids import Id
 from multitudes.index import factory
 from multitudes.index.protocol import Index, Topics
 from multitudes.release import delta_log
+from multitudes.release.delta_log import Delta
 from multitudes.release.overlay import net_delta
 from multitudes.release.release import Release
 from multitudes.release.store import ReleaseStore
 from multitudes.retrieval import retriever as retrieving
 from multitudes.retrieval.item_updates import add_items, remove_items
+from multitudes.retrieval.release_watcher import ReleaseWatcher
 from multitudes.retrieval.retriever import Retriever
 from tests.release.small_release import publish_small
 
@@ -183,6 +185,39 @@ def test_who_serves_goes_on_when_the_file_is_damaged_and_who_opens_is_refused(
     assert [record.getMessage().partition("0001.log: ")[2][:18] for record in caplog.records] == ["the record at byte"]
     with pytest.raises(ArtefactError, match=r"0001\.log: the record at byte \d+ is damaged"):
         Release.open(releases)
+
+
+ROW = pl.DataFrame({"item_id": [201], "title": ["New"], "topics": [["Drama"]], "embedding": [[1.0, 0.0]]})
+ONES = np.ones((1, 2), dtype=np.float32)
+
+
+@pytest.mark.parametrize(
+    ("delta", "message"),
+    [
+        (Delta("add", 1, ROW, ONES, ONES * np.float32("nan")), "a vector is not finite"),
+        (Delta("add", 1, ROW, ONES, np.ones((1, 3), np.float32)), r"widths \(2, 3\); expected \(2, 2\)"),
+        (Delta("add", 1, ROW), r"widths \(None, None\)"),
+        (Delta("add", 1, ROW.with_columns(item_id=pl.lit("a")), ONES, ONES), "ids of type String; expected Int64"),
+        (Delta("add", 1, ROW.drop("embedding"), ONES, ONES), 'unable to find column "embedding"'),
+    ],
+)
+def test_a_release_serves_without_updates_whose_content_is_wrong_and_says_so(
+    delta: Delta, message: str, releases: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(retrieving, "_RETRY_AFTER_ERROR_S", 0.0)
+    before = recommended(Retriever.open(releases))
+    file = releases / "changes" / "0001.log"
+    delta_log.append_delta(file, Release.open(releases).identity, delta)
+    watcher = ReleaseWatcher(releases)
+    assert recommended(watcher()) == before
+    assert re.search(message, watcher().problem)
+    assert watcher.state().problem == watcher().problem, "for the alert"
+    with pytest.raises(ArtefactError, match=message):
+        add_items(releases, table(tmp_path))
+    file.unlink()
+    add_items(releases, table(tmp_path))
+    assert 201 in recommended(watcher())
+    assert watcher.state().problem == ""
 
 
 def test_what_the_release_cannot_read_is_counted(releases: Path, tmp_path: Path):

@@ -182,7 +182,7 @@ def open_array(file: Path, dtype: type[np.generic], repair: str) -> NDArray[Any]
         array: NDArray[Any] = np.lib.format.open_memmap(file, mode="r")  # never an archive or a pickle, as np.load
     except FileNotFoundError:
         raise ArtefactError(f"{file}: missing; {repair}") from None
-    except (ValueError, EOFError, OSError):
+    except (ValueError, EOFError, OSError, OverflowError):
         raise ArtefactError(f"{file}: damaged or cut short; {repair}") from None
     if array.dtype != dtype:
         raise ArtefactError(f"{file}: holds {array.dtype}; expected {np.dtype(dtype)}; {repair}")

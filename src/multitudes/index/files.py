@@ -82,7 +82,7 @@ def read_array(file: Path, dtype: type[np.generic], dimensions: int) -> NDArray[
         array: NDArray[Any] = np.lib.format.open_memmap(file, mode="r").view(np.ndarray)
     except FileNotFoundError:
         raise ArtefactError(f"{file}: missing; {_REPAIR}") from None
-    except (ValueError, EOFError, OSError):
+    except (ValueError, EOFError, OSError, OverflowError):
         raise ArtefactError(f"{file}: damaged; {_REPAIR}") from None
     if array.dtype != dtype or array.ndim != dimensions:
         expected = f"expected {np.dtype(dtype)} with {dimensions} dimensions"

@@ -26,11 +26,14 @@ from numpy.typing import NDArray
 
 from multitudes.atomic import fsync, replace_file
 from multitudes.errors import ArtefactError
+from multitudes.index.item_table import are_valid_vectors
 
 FORMAT: Final = "multitudes-changes"
 FORMAT_VERSION: Final = 1
 _FRAME = struct.Struct("<QII")
-_REPAIR = "publish again, or delete the file and add its items again"
+_MAX_BYTES: Final = 8 << 30  # of a log, which is read into memory
+_TYPES: Final = {"title": pl.String, "topics": pl.List(pl.String)}  # of the columns that every added item has
+REPAIR = "publish again, or delete the file and add its items again"
 
 
 class Delta(NamedTuple):
@@ -112,13 +115,22 @@ def read_deltas(file: Path, owner: str, start: int = 0) -> DeltaBatch:
         ArtefactError: the log is damaged, or of another release or format version.
     """
     payloads, end, torn_bytes = _complete_records(file, owner, start)
-    return DeltaBatch([_decode(payload) for payload in payloads], end, torn_bytes)
+    deltas = []
+    for payload in payloads:
+        try:
+            deltas.append(_decode(payload))
+        except Exception as error:  # whatever wrong content behind right checksums raises
+            reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+            raise ArtefactError(f"{file}: record {len(deltas) + 1} cannot be used ({reason}); {REPAIR}") from None
+    return DeltaBatch(deltas, end, torn_bytes)
 
 
 def _complete_records(file: Path, owner: str, start: int) -> tuple[list[memoryview], int, int]:
     """Return the payloads from ``start`` on, the end of the last complete record, and the number of bytes after it."""
     try:
         with file.open("rb") as stream:
+            if os.fstat(stream.fileno()).st_size > _MAX_BYTES:
+                raise ArtefactError(f"{file}: larger than {_MAX_BYTES >> 30} GiB; {REPAIR}")
             start = max(start, _check_header(file, stream, owner))
             stream.seek(start)
             data = memoryview(stream.read())
@@ -148,11 +160,11 @@ def _check_header(file: Path, stream: io.BufferedReader, owner: str) -> int:
     line = stream.readline(1_000)
     words = line.decode(errors="replace").split()
     if len(words) != 3 or words[0] != FORMAT or not line.endswith(b"\n"):
-        raise ArtefactError(f"{file}: damaged, or not a delta log; {_REPAIR}")
+        raise ArtefactError(f"{file}: damaged, or not a delta log; {REPAIR}")
     if words[1] != str(FORMAT_VERSION):
-        raise ArtefactError(f"{file}: {FORMAT} version {words[1]}; expected version {FORMAT_VERSION}; {_REPAIR}")
+        raise ArtefactError(f"{file}: {FORMAT} version {words[1]}; expected version {FORMAT_VERSION}; {REPAIR}")
     if words[2] != owner:
-        raise ArtefactError(f"{file}: belongs to another release; {_REPAIR}")
+        raise ArtefactError(f"{file}: belongs to another release; {REPAIR}")
     return len(line)
 
 
@@ -177,7 +189,7 @@ def _next_payload(file: Path, data: memoryview, position: int, start: int) -> me
     is_last = remaining == _FRAME.size + length if valid_frame else not any(data[position : position + _FRAME.size])
     if is_last and data[-1] == 0:
         return None
-    raise ArtefactError(f"{file}: the record at byte {start + position} is damaged; {_REPAIR}")
+    raise ArtefactError(f"{file}: the record at byte {start + position} is damaged; {REPAIR}")
 
 
 def _encode(delta: Delta) -> bytes:
@@ -203,4 +215,28 @@ def _decode(payload: memoryview) -> Delta:
         position += size
     items = pl.read_ipc(sections.pop("items"))
     arrays = {f"{name}_ND": np.load(section, allow_pickle=False) for name, section in sections.items()}
-    return Delta(head["kind"], head["at_s"], items, **arrays)
+    delta = Delta(head["kind"], int(head["at_s"]), items, **arrays)
+    _check_content(delta)
+    return delta
+
+
+def _check_content(delta: Delta) -> None:
+    """Raise ``ValueError`` unless ids are distinct, columns have their types, and every item has a finite vector."""
+    ids = delta.items["item_id"]
+    if delta.kind not in {"add", "remove"}:
+        raise ValueError(f"{delta.kind!r:.80} is neither add nor remove")
+    if ids.null_count() or ids.n_unique() < len(ids):
+        raise ValueError("an id is missing or occurs twice")
+    if delta.kind == "remove":
+        return
+    for name, dtype in _TYPES.items():
+        if delta.items.schema.get(name) != dtype:
+            raise ValueError(f"column {name} is {delta.items.schema.get(name)}; expected {dtype}")
+    topics = delta.items["topics"]
+    if topics.null_count() or (topics.list.len() != topics.list.drop_nulls().list.len()).any():
+        raise ValueError("a topic is missing")
+    for array in (delta.input_ND, delta.vector_ND):
+        if array is not None and (array.dtype != np.float32 or array.ndim != 2 or len(array) != len(ids)):
+            raise ValueError(f"vectors of shape {array.shape} and type {array.dtype} for {len(ids):,} items")
+        if array is not None and not are_valid_vectors(array).all():
+            raise ValueError("a vector is not finite or longer than 1e19")

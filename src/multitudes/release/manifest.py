@@ -1,6 +1,7 @@
 """``manifest.json``: the description of a release, with a checksum of every file in it."""
 
 import json
+import re
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -16,6 +17,7 @@ FORMAT: Final = "multitudes-release"
 FORMAT_VERSION: Final = 2
 MANIFEST = "manifest.json"
 _OWN_CHECKSUM: Final = "xxh3"
+_FILE_NAME: Final = re.compile(r"(index/)?\w[\w.-]*")
 _REPAIR = "roll back to another version, or publish the run again"
 
 
@@ -104,10 +106,14 @@ def read_manifest(folder: Path) -> Manifest:
     if own is not None and own != record_checksum(record):
         raise ArtefactError(f"{path}: damaged, or changed by hand; {_REPAIR}")
     try:
-        return Manifest.model_validate(record)
+        manifest = Manifest.model_validate(record)
     except ValidationError as error:
         key = ".".join(str(part) for part in error.errors()[0]["loc"])
         raise ArtefactError(f"{path}: '{key}' is wrong or missing; {_REPAIR}") from None
+    for name in manifest.files:
+        if not _FILE_NAME.fullmatch(name):
+            raise ArtefactError(f"{path}: names the file {name!r:.80}; expected files of this release; {_REPAIR}")
+    return manifest
 
 
 def read_settings(model: type[C], values: dict[str, Any], where: str) -> C:

@@ -41,7 +41,7 @@ Items that are added or removed later are in a delta log (``delta_log``), which 
 an added item gets the next number; a removed one keeps its number and leaves the index.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -126,7 +126,9 @@ class Release:
     map_position: NDArray[np.float32] | None = None
 
     @classmethod
-    def open(cls, path: str | Path, *, whole: bool = False, trust: Path | None = None) -> "Release":
+    def open(
+        cls, path: str | Path, *, whole: bool = False, trust: Path | None = None, updates: bool = True
+    ) -> "Release":
         """Open a release, verify every file, and apply the delta log.
 
         Args:
@@ -134,6 +136,7 @@ class Release:
             whole: check every number and vector of large arrays, not evenly spaced ones; see ``checks``.
             trust: a public key, or a folder of them, one of which must have signed the release; None: no signature is
                 needed. See ``signature``.
+            updates: apply the delta log; else ``latest`` does.
 
         Returns:
             The release.
@@ -145,12 +148,13 @@ class Release:
         """
         folder = release_folder(Path(path))
         if trust is None:
-            return cls._open(folder, whole).latest()
-        with signed_files(folder, trust) as files:
-            release = cls._open(files, whole)
-            release._read_names_and_towers()
-        vars(release)["path"] = folder
-        return release.latest()
+            release = cls._open(folder, whole)
+        else:
+            with signed_files(folder, trust) as files:
+                release = cls._open(files, whole)
+                release._read_names_and_towers()
+            vars(release)["path"] = folder
+        return release.latest() if updates else release
 
     @classmethod
     def _open(cls, folder: Path, whole: bool) -> "Release":
@@ -214,9 +218,24 @@ class Release:
         new = delta_log.read_deltas(file, self.identity, self.applied.end)
         updated = copy(self)  # with the cached properties
         if new.deltas:
-            vars(updated).update(self._apply(net_delta(new.deltas)))
+            try:
+                self._check_fit(new.deltas)
+                vars(updated).update(self._apply(net_delta(new.deltas)))
+            except Exception as error:  # whatever wrong content behind right checksums raises
+                reason = " ".join(f"{type(error).__name__}: {error}".split())
+                raise ArtefactError(f"{file}: does not fit the release ({reason}); {delta_log.REPAIR}") from error
         vars(updated)["applied"] = replace(updated.applied, end=new.end, signature=signature)
         return updated
+
+    def _check_fit(self, deltas: Sequence[delta_log.Delta]) -> None:
+        """Raise ``ValueError`` unless ids are of the type of the release, and vectors of its widths."""
+        id_type, widths = self.items["item_id"].dtype, (self.item_input.shape[1], int(self.index.info()["dimension"]))
+        for delta in deltas:
+            if delta.items["item_id"].dtype != id_type:
+                raise ValueError(f"ids of type {delta.items['item_id'].dtype}; expected {id_type}")
+            found = tuple(None if array is None else array.shape[1] for array in (delta.input_ND, delta.vector_ND))
+            if delta.kind == "add" and found != widths:
+                raise ValueError(f"vectors of widths {found}; expected {widths}")
 
     def _apply(self, net: NetDelta) -> dict[str, Any]:
         """Return the attributes that item updates change, with their new values."""

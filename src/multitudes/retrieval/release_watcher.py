@@ -28,7 +28,7 @@ class WatcherState(NamedTuple):
     version: str  # of the release that answers
     switches: int  # to another release since the start
     rejections: int  # of another release, each counted once
-    problem: str  # why the release that CURRENT names was rejected, or empty
+    problem: str  # why the release that CURRENT names was rejected, or its item updates are missing; or empty
 
 
 class ReleaseWatcher:
@@ -90,7 +90,9 @@ class ReleaseWatcher:
 
     def state(self) -> WatcherState:
         """Return the state of the watcher."""
-        return WatcherState(self._retriever.release.version, self._switches, self._rejections, self._problem)
+        retriever = self._retriever
+        problem = self._problem or retriever.problem
+        return WatcherState(retriever.release.version, self._switches, self._rejections, problem)
 
     def poll(self) -> bool:
         """Check once whether another release is current, switch to it, and return whether it switched."""

@@ -86,6 +86,7 @@ class Retriever:
         self.vector_cache = VectorCache(cached_users)
         self._snapshot = Snapshot.from_release(release, self.config)
         self._refreshing, self._next_refresh_s = Lock(), 0.0
+        self.problem = ""  # why item updates are missing; empty if none is
 
     @property
     def release(self) -> Release:
@@ -106,7 +107,7 @@ class Retriever:
         cached_users: int = 0,
         trust: Path | None = None,
     ) -> "Retriever":
-        """Open a release and return a retriever.
+        """Open a release and return a retriever; without its item updates if they are damaged: ``problem`` names it.
 
         Args:
             path: a folder of releases, of which the current one is opened, or the folder of one version.
@@ -123,7 +124,7 @@ class Retriever:
                 trusted key signed it.
             UsageError, MissingError: ``trust`` holds no public key.
         """
-        return cls(Release.open(path, trust=trust), config, cached_users=cached_users)
+        return cls(Release.open(path, trust=trust, updates=False), config, cached_users=cached_users)
 
     def recommend(
         self,
@@ -267,9 +268,12 @@ class Retriever:
                 release = self._snapshot.release.latest()
                 if release is not self._snapshot.release:
                     self._snapshot = Snapshot.from_release(release, self.config)
-            except ArtefactError as error:  # the snapshot stays usable; only opening a release raises this
+                self.problem = ""
+            except ArtefactError as error:  # the snapshot stays usable
                 self._next_refresh_s = monotonic() + _RETRY_AFTER_ERROR_S
-                logging.getLogger(__name__).error("%s; serving without its changes", error)
+                if str(error) != self.problem:
+                    logging.getLogger(__name__).error("%s; serving without its changes", error)
+                self.problem = str(error)
             finally:
                 self._refreshing.release()
         return self._snapshot

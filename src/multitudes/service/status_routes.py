@@ -32,12 +32,15 @@ def health_router(deps: Dependencies) -> APIRouter:
     async def ready() -> Response:
         """Report which release answers.
 
-        Damage to the user states or the logs is reported (``degraded``), and does not make the service unready: all
-        replicas share the store, and without it they answer from the release. Where nobody knows who asked to be
-        erased, every request of a user is rejected, and this one with 503.
+        Damage to the item updates, the user states or the logs is reported (``degraded``), and does not make the
+        service unready: all replicas share the store, and without it they answer from the release. Where nobody knows
+        who asked to be erased, every request of a user is rejected, and this one with 503.
         """
-        release = deps.get_retriever().release
+        retriever = deps.get_retriever()
+        release = retriever.release
         stores = {"state": await _check_states(deps), "logs": _check_logs(deps)}
+        if retriever.problem:  # clients must not see paths of this machine
+            stores["item_updates"] = f"{release.version}.log is damaged: serving without it; the journal says why"
         status: Literal["ok", "degraded"] = "ok" if set(stores.values()) == {"ok"} else "degraded"
         return json_response(
             api.HealthResponse(status, {"release": release.version, "items": len(release.index), **stores})
