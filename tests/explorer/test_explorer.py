@@ -9,7 +9,6 @@ import pytest
 
 from multitudes import api
 from multitudes.explorer.explorer import Explorer
-from multitudes.retrieval.config import RetrieveConfig
 from multitudes.retrieval.item_updates import remove_items
 from multitudes.retrieval.retriever import Retriever
 from multitudes.state.protocol import Event, UserState
@@ -129,12 +128,6 @@ def test_the_map_describes_the_release(explorer):
     assert shown.topics == ("Drama", "Crime")
     assert items(shown.map) == list(range(101, 121))
     assert np.isfinite([(one.x, one.y) for one in shown.map]).all()
-
-
-@pytest.mark.parametrize("published", [0.3, None])
-def test_the_slider_of_the_calibration_begins_as_published(published, retriever):
-    retriever = Retriever(retriever.release, RetrieveConfig(calibration=published))
-    assert Explorer(lambda: retriever).map().calibration == (published or 0)
 
 
 def test_what_is_supposed_is_no_last_answer_of_the_user(shared_releases):

@@ -15,7 +15,6 @@ from multitudes.pinnersage.clustering import PinnerSageConfig
 from multitudes.pinnersage.run import PinnerSageRun
 from multitudes.publishing.publish import publish
 from multitudes.release import delta_log
-from multitudes.release.manifest import NO_NEW_ITEMS
 from multitudes.release.release import Release
 from multitudes.release.store import ReleaseStore
 from multitudes.retrieval import rollback as rollback_module
@@ -137,17 +136,6 @@ def test_what_the_next_data_knows_is_its_own_affair(changed: Path, tmp_path: Pat
     assert names.name(names.number(NEW[0])).title == "A of the data"
     assert names.number(NEW[1]) in release.index.items_of(topic), "a topic that the release before did not know"
     assert names.number(GONE) in release.index.ids(), "somebody chose it after it was removed"
-
-
-def test_a_run_that_cannot_make_their_vectors_keeps_the_items_for_one_that_can(
-    run: PinnerSageRun, changed: Path, monkeypatch: pytest.MonkeyPatch
-):
-    with monkeypatch.context() as patched:
-        patched.setattr("multitudes.publishing.publish._new_item_settings", lambda _: NO_NEW_ITEMS)
-        done = publish(run.path, changed)
-    assert (done.carried_items, done.waiting_items, done.removed_items) == (0, 2, 2)
-    assert not set(NEW) & recommended(changed)
-    assert publish(run.path, changed).carried_items == 2
 
 
 def test_items_of_another_width_wait_for_a_run_that_reads_it(run: PinnerSageRun, changed: Path, tmp_path: Path):
