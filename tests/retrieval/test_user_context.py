@@ -46,8 +46,9 @@ def ask(people: UserContextBuilder, user, *events: Event, **state) -> UserContex
 def test_somebody_of_whom_the_store_knows_nothing_is_as_the_release_has_them(people: UserContextBuilder, user, number):
     now, before = ask(people, user), people.from_release(number)
     assert (now.user_id, now.user) == (before.user_id, before.user) == (user, number)
-    for mine, theirs in zip(now.histories, before.histories, strict=True):
-        assert mine.dtype == theirs.dtype
+    for name in now.histories._fields:
+        mine, theirs = getattr(now.histories, name), getattr(before.histories, name)
+        assert mine.dtype == theirs.dtype, name
         np.testing.assert_array_equal(mine, theirs)
     np.testing.assert_array_equal(now.time_BL, before.time_BL)
     assert now.seen.tolist() == before.seen.tolist()
