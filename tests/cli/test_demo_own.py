@@ -33,7 +33,6 @@ def test_own_files_become_recommendations_by_the_commands_that_are_printed(shop,
     assert any("Film " in line for line in lines)
     for name in ("data", "demo.toml", "prepared", "linear", "releases", "report.html"):
         assert (shop / "mine" / name).exists(), name
-    assert not (shop / "mine" / ".unfinished").exists()
 
 
 @pytest.mark.parametrize(

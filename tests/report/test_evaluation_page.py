@@ -3,7 +3,6 @@
 import io
 import json
 
-import polars as pl
 import pytest
 from rich.console import Console
 
@@ -42,7 +41,7 @@ EPOCHS = [
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    """Return an evaluated run of four users, one of them with a dangerous title in the history."""
+    """Return an evaluated run of four users."""
     folder = tmp_path_factory.mktemp("run")
     data = prepared(
         folder,
@@ -51,11 +50,6 @@ def run(tmp_path_factory):
         topics=[[item % 3 + 1] for item in range(12)] + [[4]],
         follows=[[1], [2], [3], [4]],
     )
-    titles = data.items["title"].to_list()
-    titles[0] = "<script>alert('seen')</script>"
-    titles[4] = "<script>alert('candidate')</script>"
-    data.items.with_columns(title=pl.Series(titles)).write_parquet(folder / "items.parquet")
-    del data.__dict__["items"]
     fake = FakeRun(folder, data, [[5, 6], [7, 8], [9, 11], [4, 1]])
     config = EvaluateConfig(budgets=(2, 4))
     save(evaluate(fake, config, RetrieveConfig(blend="round_robin", unconditioned_share=0, explicit_share=0)), folder)
@@ -69,7 +63,7 @@ def result(run):
 
 
 def evaluation_page(result, epochs):
-    return html_page("run", evaluation_blocks(result, epochs), "users.css")
+    return html_page("run", evaluation_blocks(result, epochs))
 
 
 @pytest.fixture(scope="module")
@@ -79,12 +73,7 @@ def page(result):
 
 def test_the_page_asks_for_nothing_from_outside_and_runs_no_script(page):
     assert_it_asks_for_nothing_from_outside_and_runs_no_script(page)
-    assert page.count("<svg") >= 6
-
-
-def test_a_title_from_the_data_is_text_and_not_markup(page):
-    assert "alert(&#x27;seen&#x27;)" in page
-    assert "alert(&#x27;candidate&#x27;)" in page
+    assert page.count("<svg") >= 3
 
 
 def test_the_page_is_well_formed(page):
@@ -194,23 +183,7 @@ def test_another_result_gives_another_page(result, page):
     assert ".988" not in text_of(page)
 
 
-def test_sample_users_have_a_map_and_a_timeline_in_the_colours_of_their_interests(page, result):
-    person = result["samples"][0]
-    card = page.partition('<section class="user">')[2].partition("</section>")[0]
-    placed = [event for event in person["history"] if event["x"] is not None]
-    assert card.count('class="dot"') == len(placed) > 0
-    assert card.count('class="ring"') == sum(one["x"] is not None for one in person["candidates"]) > 0
-    assert card.count("<i ") == sum(event["interest"] is not None for event in person["history"]) > 0
-    assert "color:var(--c0)" in card
-    assert all(0 <= place <= 1 for point in result["item_map"] for place in point)
-
-
-def test_sample_users_show_their_hits_and_the_training_its_best_epoch(page, result):
-    assert len(result["samples"]) == 3
-    assert sum(person["hits"] for person in result["samples"]) == 5
-    for person in result["samples"]:
-        assert f"User {person['user_id']}" in text_of(page)
-        assert f"{person['hits']} of {person['targets']} targets found" in page
+def test_the_training_has_its_best_epoch(page):
     assert "best epoch 2 with validation HR@100 .247" in page
 
 

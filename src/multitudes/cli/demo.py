@@ -1,12 +1,14 @@
 """``multitudes demo``: every step from tables to recommendations, on MovieLens-small, or on a person's own files."""
 
 import json
+import re
 import shlex
 import shutil
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from io import StringIO
 from pathlib import Path
 from textwrap import fill
 from typing import TYPE_CHECKING, Annotated, Any
@@ -60,24 +62,22 @@ max_users = 2000
 
 {TRAIN_SETTINGS}"""
 METHOD = "joint"
-SETTINGS_FILE = "demo.toml"  # its presence also marks a folder as written by the demo
-_UNFINISHED_FILE = ".unfinished"
-
-# The systems that METHOD is compared with, each with a short explanation.
-COMPARED_WITH = {
-    "unconditioned": "the one vector of the whole history of the same model",
-    "calibrated": "that vector, its list divided among the user's tastes as joint's is",
-    "steck": "that vector, its best 600 re-ranked to the user's tastes by a greedy sum",
-    "round_robin": "joint's vectors in turns, as in the paper",
-    "random_partition": "joint's own tower, with a random partition of the history",
-    "covisit": "items that often occur together with the user's own, without training",
-    "ease": "a linear model of items, solved in closed form",
-    "popularity": "the same list for everyone",
-}
-
+SETTINGS_FILE = "demo.toml"  # its presence marks a folder as written by the demo
+_DATA, _RELEASES = "data", "releases"
+COMPARED_WITH = (
+    "unconditioned",
+    "calibrated",
+    "steck",
+    "round_robin",
+    "random_partition",
+    "covisit",
+    "ease",
+    "popularity",
+)
 _SAMPLE = "movielens-small"
 CANDIDATES = 20
 _SVG_COLUMNS = 132
+_USER_SEED = 0
 
 
 def demo_command(
@@ -111,22 +111,22 @@ def demo_command(
     words = [word for option, values in given.items() for value in values or () for word in (option, str(value))]
     if words and not files:
         raise UsageError("--items, --users, --map and --max-dropped are for your own events: give their file too")
-    start, run, config = time.perf_counter(), out / METHOD, _settings_file(out)
-    data = out / "data" if files else sample_path(_SAMPLE)
-    with create_demo_folder(out, overwrite, OWN_SETTINGS if files else "", kept=out / "data.dropped.csv"), hide_next():
+    start, run, config = time.perf_counter(), out / METHOD, out / SETTINGS_FILE
+    data, releases = out / _DATA if files else sample_path(_SAMPLE), out / _RELEASES
+    with create_demo_folder(out, OWN_SETTINGS if files else SETTINGS, overwrite=overwrite), hide_next():
         if files:
             _run("import", *files, *words, "--out", data)
         fitting = _prepare_words(data) if files else []
         _run("prepare", data, "--out", out / "prepared", "--config", config, *fitting)
         _run("train", out / "prepared", "--method", METHOD, "--out", run, "--config", config)
-        _evaluate(run, config)
+        result = _evaluate(run, config)
         _run("report", run, "--split", "validation", "--out", out / "report.html")
-        _run("publish", run, "--to", out / "releases")
-        recommendation = _recommend(out, run)
-        block = print_comparison(run)
+        _run("publish", run, "--to", releases)
+        recommendation = _recommend(releases, _sample_user(run), out / "recommend.svg")
+        _print_comparison(result)
     typer.echo(f"\n{out}: everything above, written in {time.perf_counter() - start:.0f} s")
-    _print_next_steps(out, recommendation, is_sample=not files)
-    print_json({"out": str(out), "user_id": recommendation.user_id, **block})
+    _print_next_steps(releases, out / "report.html", recommendation, is_sample=not files)
+    print_json({"out": str(out), "user_id": recommendation.user_id, "evaluation": result})
 
 
 def _run(*words: object) -> None:
@@ -150,17 +150,11 @@ def _prepare_words(data: Path) -> list[str]:
 
 
 @contextmanager
-def create_demo_folder(out: Path, overwrite: bool, settings: str = "", kept: Path | None = None) -> Iterator[None]:
+def create_demo_folder(out: Path, settings: str, *, overwrite: bool) -> Iterator[None]:
     """Create ``out`` with the file of settings, and remove it again if the block fails.
 
-    The folder is written in place, because runs record the path of their data. A marker file says that it is
-    unfinished, so the next demo replaces what a killed demo has left.
-
-    Args:
-        out: the folder.
-        overwrite: replace an earlier demo.
-        settings: TOML; empty: those of the demo on MovieLens-small.
-        kept: a file that explains a failure; if it is there, the unfinished folder is left.
+    The folder is written in place, because runs record the path of their data. It stays after a failure if it has the
+    rows that could not be imported.
 
     Raises:
         UsageError: ``out`` exists and was not written by the demo, or was, and ``overwrite`` is off.
@@ -168,12 +162,10 @@ def create_demo_folder(out: Path, overwrite: bool, settings: str = "", kept: Pat
     _remove_earlier_demo(out, overwrite)
     out.mkdir(parents=True, exist_ok=True)
     try:
-        (out / _UNFINISHED_FILE).touch()
-        _settings_file(out).write_text(settings or SETTINGS, encoding="utf-8")
+        (out / SETTINGS_FILE).write_text(settings, encoding="utf-8")
         yield
-        (out / _UNFINISHED_FILE).unlink()
     except BaseException:
-        if kept is None or not kept.exists():
+        if not (out / f"{_DATA}.dropped.csv").exists():
             shutil.rmtree(out, ignore_errors=True)
         raise
 
@@ -183,18 +175,13 @@ def _remove_earlier_demo(out: Path, overwrite: bool) -> None:
 
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return
-    unfinished = (out / _UNFINISHED_FILE).is_file()
-    if not unfinished and not _settings_file(out).is_file():
+    if not (out / SETTINGS_FILE).is_file():
         raise UsageError(f"{out}: exists and was not written by the demo; choose another folder with --out")
-    if not unfinished and not overwrite:
+    if not overwrite and (out / _RELEASES).exists():  # one that was killed, or failed, has none
         raise UsageError(f"{out}: holds an earlier demo; replace it with --overwrite, or choose another with --out")
     # Renamed before it is deleted: a half-deleted folder with this name would no longer be known as the demo's.
     with tempfile.TemporaryDirectory(prefix=f".{out.name}.old-", dir=out.parent) as trash:
         out.rename(Path(trash) / out.name)
-
-
-def _settings_file(out: Path) -> Path:
-    return out / SETTINGS_FILE
 
 
 def print_step(call: Sequence[str]) -> None:
@@ -202,12 +189,12 @@ def print_step(call: Sequence[str]) -> None:
     typer.secho(f"\n$ multitudes {shlex.join(call)}", bold=True)
 
 
-def _evaluate(run: Path, settings: Path) -> None:
-    """Evaluate the run; its figures are printed at the end of the demo."""
+def _evaluate(run: Path, settings: Path) -> dict[str, Any]:
+    """Evaluate the run and return its figures, some of which are printed at the end of the demo."""
     from multitudes.config import load_section
     from multitudes.evaluation.config import EvaluateConfig
     from multitudes.evaluation.evaluate import evaluate, save
-    from multitudes.report.formatting import TARGET_LABELS
+    from multitudes.report.evaluation_tables import heading
     from multitudes.training.runs import open_run
 
     print_step(["evaluate", str(run), "--config", str(settings)])
@@ -215,103 +202,62 @@ def _evaluate(run: Path, settings: Path) -> None:
         config = load_section(settings, "evaluate", EvaluateConfig)
         evaluation = evaluate(open_run(run), config, progress=progress)
     save(evaluation, run)
-    result = evaluation.result
-    targets = f"{result['n_targets']:,} {TARGET_LABELS[result['targets']]}"
-    typer.echo(f"{METHOD}: {result['users']:,} users, {targets}, {len(result['methods'])} systems; compared below")
+    typer.echo(f"{heading(evaluation.result)}; compared below")
+    return evaluation.result
 
 
-def _recommend(out: Path, run: Path) -> "Recommendation":
-    from multitudes.cli.candidates_table import print_recommendation
-    from multitudes.retrieval.retriever import Retriever
+def _sample_user(run: Path) -> Any:  # noqa: ANN401 (an integer or a text)
+    """Return an evaluated user, drawn at random, so that the example is not hand-picked."""
+    import polars as pl
 
-    user = sample_user(run)
-    call = ["recommend", f"{out}/releases", "--user", str(user), "--n", str(CANDIDATES), "--explain"]
-    print_step(call)
-    recommendation = Retriever.open(out / "releases").recommend(user, n=CANDIDATES)
-    print_recommendation(recommendation, explain=True)
-    (out / "recommend.svg").write_text(_table_svg(recommendation, f"multitudes {shlex.join(call)}"), encoding="utf-8")
-    return recommendation
+    from multitudes.evaluation.compare import outcomes_file
+
+    return pl.read_parquet(outcomes_file(run, "validation"))["user_id"].unique().sort().sample(seed=_USER_SEED).item()
 
 
-def sample_user(run: Path) -> Any:  # noqa: ANN401 (an integer or a text)
-    """Return the first user of the evaluation's random sample, so the example is not hand-picked."""
-    from multitudes.evaluation.compare import read_result
-
-    return read_result(run, "validation")["samples"][0]["user_id"]
-
-
-def _table_svg(recommendation: "Recommendation", title: str) -> str:
-    """Return the printed table as an SVG of a terminal, without references to the network."""
-    import re
-    from io import StringIO
-
+def _recommend(releases: Path, user: Any, picture: Path) -> "Recommendation":  # noqa: ANN401
+    """Print the candidates of a user, and write the printed table as a picture of a terminal."""
     from rich.console import Console
 
     from multitudes.cli.candidates_table import print_recommendation
+    from multitudes.retrieval.retriever import Retriever
 
+    call = ["recommend", str(releases), "--user", str(user), "--n", str(CANDIDATES), "--explain"]
+    print_step(call)
+    recommendation = Retriever.open(releases).recommend(user, n=CANDIDATES)
+    print_recommendation(recommendation, explain=True)
     console = Console(record=True, width=_SVG_COLUMNS, file=StringIO(), force_terminal=True)
     print_recommendation(recommendation, explain=True, console=console)
+    drawn = console.export_svg(title=f"multitudes {shlex.join(call)}", unique_id="table")
     # rich links web fonts; without them the browser takes its own fixed-width font.
-    return re.sub(r"@font-face {.*?}\s*", "", console.export_svg(title=title, unique_id="table"), flags=re.DOTALL)
+    picture.write_text(re.sub(r"@font-face {.*?}\s*", "", drawn, flags=re.DOTALL), encoding="utf-8")
+    return recommendation
 
 
-def print_comparison(run: Path) -> dict[str, Any]:
-    """Print how the run compares with other systems, whatever the outcome, and return the figures."""
+def _print_comparison(result: dict[str, Any]) -> None:
+    """Print the run beside some other systems, and its verdicts, whatever the outcome."""
     from rich.console import Console
 
     from multitudes.report.document import to_terminal
     from multitudes.report.evaluation_tables import methods_table
+    from multitudes.report.formatting import verdicts
 
-    block = comparison(run)
-    console = Console()
-    console.print()
-    console.print(to_terminal(methods_table(block, METHOD), console.width))
-    for sentence in comparison_sentences(block):
+    console, known = Console(), [name for name in COMPARED_WITH if name in result["methods"]]
+    shown = {"methods": (METHOD, *known), "differences": known}
+    block = result | {key: {name: result[key][name] for name in names} for key, names in shown.items()}
+    console.print("", to_terminal(methods_table(block, METHOD), console.width))
+    for sentence in (*verdicts(result, METHOD), "One seed: an interval covers other users, not another seed."):
         typer.echo(fill(sentence, console.width, subsequent_indent="  "))
-    typer.echo("One seed on a small data set: an interval covers other users, not another seed.")
-    return block
 
 
-def comparison(run: Path) -> dict[str, Any]:
-    """Return the figures of a run beside those of the systems that it is compared with."""
-    from multitudes.evaluation.compare import read_result
-
-    result = read_result(run, "validation")
-    methods, differences = result["methods"], result["differences"]
-    known = [name for name in COMPARED_WITH if name in methods]
-    return {
-        **{name: result[name] for name in ("targets", "budget", "users")},
-        "methods": {name: methods[name] for name in (METHOD, *known)},
-        "differences": {name: differences[name] for name in known},
-    }
-
-
-def comparison_sentences(block: dict[str, Any]) -> list[str]:
-    """Return one sentence for each comparison; none claims more than its interval shows."""
-    from multitudes.report.formatting import NOT_COMPARED, format_difference, is_same_list, served_words, verdict_words
-
-    sentences, budget = [], block["budget"]
-    for name, gains in block["differences"].items():
-        meaning = COMPARED_WITH[name]
-        if is_same_list(block, name, METHOD):
-            sentences.append(f"{name}, {meaning}: {NOT_COMPARED}")
-            continue
-        hits, served = gains[f"hr@{budget}"], gains[f"served@{budget}"]
-        sentences.append(
-            f"{METHOD} {verdict_words(hits)} {name}, {meaning}: {format_difference(hits)}; it"
-            f" {served_words(served)}: {format_difference(served)}"
-        )
-    return sentences
-
-
-def _print_next_steps(out: Path, recommendation: "Recommendation", *, is_sample: bool) -> None:
+def _print_next_steps(releases: Path, report: Path, recommendation: "Recommendation", *, is_sample: bool) -> None:
     typer.echo("try next:")
-    typer.echo(f"  open {out}/report.html in a browser")
+    typer.echo(f"  open {report} in a browser")
     if is_sample:
         films = ",".join(str(candidate.item_id) for candidate in recommendation.candidates[:2])
-        call = f"multitudes recommend {out}/releases --history {films} --followed-topics Horror,Comedy"
+        call = f"multitudes recommend {releases} --history {films} --followed-topics Horror,Comedy"
         typer.echo(f"  {call} --explain --n 20")
         typer.echo("  multitudes demo ratings.csv --items movies.csv   (your own files)")
-    typer.echo(f"  multitudes recommend {out}/releases --user {recommendation.user_id} --rows 4 --n 5")
-    print_next("explore", f"{out}/releases")
-    print_next("serve", f"{out}/releases", label="or")
+    typer.echo(f"  multitudes recommend {releases} --user {recommendation.user_id} --rows 4 --n 5")
+    print_next("explore", releases)
+    print_next("serve", releases, label="or")

@@ -67,7 +67,7 @@ def report_command(
 ) -> None:
     """Write the evaluation of a run as one HTML file.
 
-    It holds metrics, segments, sample users and training curves, and loads nothing from the network.
+    It holds metrics, segments and training curves, and loads nothing from the network.
     """
     from multitudes.report.evaluation_page import write_evaluation_page
 

@@ -29,7 +29,6 @@ from multitudes.evaluation.outcomes import (
 )
 from multitudes.evaluation.protocol import Evaluator, Measurements
 from multitudes.evaluation.reranked import RerankedSystems
-from multitudes.evaluation.samples import sample_users
 from multitudes.evaluation.target_segments import time_segments
 from multitudes.evaluation.targets import TargetKind, subsample, user_segments
 from multitudes.progress import Progress, silent
@@ -85,12 +84,9 @@ def evaluate(
             " prepare with larger shares or another split, or give --targets all"
         )
     figures = {kind: _figures(run, config, kind, measured, budgets) for kind, measured in measurements.items()}
-    kind, measured = next(iter(measurements.items()))
-    samples = sample_users(run, measured.held, kind, retrieve, figures[kind]["budget"])
-    result = _metadata(run, config, retrieve) | figures[kind]
+    result = _metadata(run, config, retrieve) | next(iter(figures.values()))
     result |= {"baselines": records, "rerankers": reranked.weights if reranked else {}}
     result |= {"all_targets": figures.get("all")}
-    result |= {"samples": samples.users, "item_map": samples.item_map}
     tables = [_table(prepared, kind, measured) for kind, measured in measurements.items()]
     return Evaluation(result, pl.concat(tables))
 

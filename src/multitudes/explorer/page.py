@@ -14,7 +14,6 @@ from importlib.resources import files
 from typing import Final, NamedTuple
 
 from multitudes import api
-from multitudes.interest_colours import STYLE
 from multitudes.records import to_record
 
 _NOTICE: Final = (
@@ -64,7 +63,6 @@ def _document(connect: str, data: str = "", tables: str = "", *, in_document: bo
     html, style, script = (
         package.joinpath(f"page.{kind}").read_text(encoding="utf-8") for kind in ("html", "css", "js")
     )
-    style = STYLE + style
     policy = (
         f"default-src 'none'; style-src '{source_digest(style)}'; script-src '{source_digest(script)}';"
         f" connect-src {connect}; img-src data:; base-uri 'none'; form-action 'none'"

@@ -66,13 +66,7 @@ class Terms(NamedTuple):
     pairs: Sequence[tuple[str, str]]
 
 
-class Html(NamedTuple):
-    """Markup for the HTML page alone."""
-
-    markup: str
-
-
-Block = Heading | Contents | Text | Table | Figure | Terms | Html
+Block = Heading | Contents | Text | Table | Figure | Terms
 
 
 def as_cell(cell: Cell | str) -> Cell:

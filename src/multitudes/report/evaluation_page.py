@@ -10,7 +10,7 @@ from multitudes.errors import ArtefactError
 from multitudes.evaluation.baselines import BASELINES
 from multitudes.evaluation.compare import read_result
 from multitudes.report.charts import GREY, Look, Looks, distinct_looks, interval_chart, line_chart, share_chart
-from multitudes.report.document import Block, Figure, Heading, Html, Terms, Text
+from multitudes.report.document import Block, Figure, Heading, Terms, Text
 from multitudes.report.evaluation_tables import (
     budgets_table,
     explain_figures,
@@ -32,7 +32,6 @@ from multitudes.report.formatting import (
     verdicts,
 )
 from multitudes.report.html_elements import write_html
-from multitudes.report.sample_users import sample_users_section
 
 # Roles differ in colour and shape, for print and for readers with colour blindness.
 _CONTROL, _BASELINE = "control from the same run", "baseline"
@@ -47,7 +46,7 @@ def write_evaluation_page(run: Path, out: Path, split: Split = "test") -> None:
         ArtefactError: the run has not been evaluated on this split, or a file of it is damaged.
     """
     result = read_result(run, split)
-    write_html(out, _title(result), evaluation_blocks(result, read_epochs(run)), "users.css")
+    write_html(out, _title(result), evaluation_blocks(result, read_epochs(run)))
 
 
 def read_epochs(run: Path) -> list[dict[str, Any]]:
@@ -93,7 +92,6 @@ def evaluation_blocks(result: dict[str, Any], epochs: list[dict[str, Any]]) -> I
     yield Terms(health_facts(result))
     yield vectors_table(result)
     yield Figure(_source_chart(result), "Shares of the vectors in the list and in what was found.")
-    yield Html(sample_users_section(result))
     yield from _training_blocks(epochs)
     yield Heading("How to read this")
     yield Text(explain_figures(result))

@@ -10,9 +10,8 @@ from pathlib import Path
 
 from multitudes.atomic import write_text
 from multitudes.errors import missing_extra
-from multitudes.interest_colours import STYLE
 from multitudes.report.charts import Chart
-from multitudes.report.document import Block, Cell, Contents, Figure, Heading, Html, Table, Terms, Text, as_cell, is_own
+from multitudes.report.document import Block, Cell, Contents, Figure, Heading, Table, Terms, Text, as_cell, is_own
 
 try:
     import vl_convert
@@ -53,7 +52,7 @@ def html_page(title: str, blocks: Iterable[Block], *styles: str) -> str:
         styles: names of style sheets of this package, in addition to page.css.
     """
     package = files("multitudes.report")
-    style = STYLE + "".join(package.joinpath(name).read_text(encoding="utf-8") for name in ("page.css", *styles))
+    style = "".join(package.joinpath(name).read_text(encoding="utf-8") for name in ("page.css", *styles))
     body = "".join(_group_html(is_figure, list(group)) for is_figure, group in groupby(blocks, _is_figure))
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
@@ -90,8 +89,6 @@ def _block_html(block: Block) -> str:
             return "" if block.chart is None else f"<figure>{svg(block.chart, block.caption)}{caption}</figure>\n"
         case Table():
             return _table_html(block) if block.rows else ""
-        case Html():
-            return block.markup
 
 
 def _anchor(heading: str) -> str:
