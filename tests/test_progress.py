@@ -8,9 +8,13 @@ import pytest
 
 from multitudes import ProgressBar, progress
 from multitudes.progress import duration_text
-from tests.cli.test_study import Terminal
 
 NOTE = "epoch 2 of 20, single loss 6.776, implicit loss 6.756, explicit loss 6.419"
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
 
 
 @pytest.fixture

@@ -55,7 +55,7 @@ def test_every_verb_ends_with_one_json_object(tmp_path: Path, capsys: pytest.Cap
         said[name] = json.loads(capsys.readouterr().out.splitlines()[-1])
         assert isinstance(said[name], dict)
     # test_demo, test_recommend, test_study; tests of service and training; of the add-ons: tests/lab
-    elsewhere = {"combine", "demo", "explore", "rollback", "serve", "study", "tune"}
+    elsewhere = {"combine", "demo", "explore", "rollback", "serve", "study"}
     assert {call.split()[0] for call in calls.values()} == set(VERBS) - elsewhere
     assert said["prepare"]["counts"]["events"] == said["check"]["counts"]["events"]
     assert said["import"]["rows"]["events"] == said["check"]["rows"]["events"]

@@ -55,7 +55,7 @@ def study_file(folder: Path, text: str = STUDY, users: int = 60) -> Path:
 _one_cell = threading.Lock()  # torch has one state of its random numbers in a process
 
 
-def compute_here(pool, cell, split, report) -> str | None:
+def compute_here(pool, cell, split) -> str | None:
     """Stand in for ``WorkerPool.run``: compute the cell in this process, which has torch loaded already.
 
     A worker takes seconds to begin. What is of the workers themselves is tested with real ones: test_worker_pool, and
@@ -63,7 +63,6 @@ def compute_here(pool, cell, split, report) -> str | None:
     """
     folder = cell.folder(pool._cells)
     folder.mkdir(parents=True, exist_ok=True)
-    report(cell.label, "")
     with _one_cell, lock(folder / ".lock"):  # of a killed study, a worker may need a moment to exit
         try:
             compute_cell(cell.job(split, pool._cells), folder)

@@ -1,4 +1,4 @@
-"""The scheduler: estimates of the time left, and which cells are computed again."""
+"""Which cells of a study are computed again."""
 
 import json
 import threading
@@ -9,28 +9,7 @@ import polars as pl
 import pytest
 
 from multitudes.study.provenance import code_digest
-from multitudes.study.scheduler import remove_damaged, remove_outdated, results, seconds_left
-
-JOINT, PLAIN = ("films", "joint"), ("films", "plain")
-
-
-def test_without_a_finished_task_there_is_no_estimate():
-    assert seconds_left([JOINT], [], [], 2) is None
-
-
-def test_tasks_of_the_same_method_give_the_estimate_else_all():
-    finished = [(JOINT, 10.0), (JOINT, 20.0), (PLAIN, 3.0)]
-    assert seconds_left([JOINT], [], finished, 1) == 15
-    assert seconds_left([PLAIN], [], finished, 1) == 3
-    assert seconds_left([("music", "new")], [], finished, 1) == 11
-
-
-def test_two_processes_halve_the_time_and_running_tasks_count_partly():
-    finished = [(JOINT, 10.0)]
-    assert seconds_left([JOINT] * 4, [], finished, 1) == 40
-    assert seconds_left([JOINT] * 4, [], finished, 2) == 20
-    assert seconds_left([JOINT] * 4, [(JOINT, 6.0)], finished, 1) == 34
-    assert seconds_left([JOINT], [(JOINT, 60.0)], finished, 1) == 0  # slower than all before: never negative
+from multitudes.study.scheduler import remove_damaged, remove_outdated, results
 
 
 @pytest.fixture

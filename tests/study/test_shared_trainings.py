@@ -27,8 +27,8 @@ class Worker:
         self.lock = threading.Lock()
         monkeypatch.setattr(WorkerPool, "run", self.run)
 
-    def run(self, cell, split, report):
-        del split, report
+    def run(self, cell, split):
+        del split
         training = cell.training_folder(self.cells)
         with self.lock:
             self.methods.append(cell.method)

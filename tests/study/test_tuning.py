@@ -1,13 +1,7 @@
 """The search: the same number of trials for everybody, never worse than the defaults, and repeatable."""
 
-import pytest
-
-from multitudes.errors import DataError
-from multitudes.evaluation.config import EvaluateConfig
-from multitudes.study.config import TuningConfig
 from multitudes.study.search_space import Range, SearchSpace
-from multitudes.study.tuning import tune, tune_method
-from tests.worlds import planted
+from multitudes.study.tuning import tune
 
 SPACE: SearchSpace = {"train.learning_rate": Range(low=0.001, high=1.0, log=True), "model.kind": ("plain", "wide")}
 DEFAULTS = {"train.learning_rate": 0.5, "model.kind": "plain"}
@@ -36,21 +30,6 @@ def test_a_repeated_search_makes_the_same_choices_and_another_seed_others():
     assert searches[0] != searches[2]
 
 
-def test_a_killed_search_resumes_by_being_repeated():
-    whole = tune(hill, SPACE, DEFAULTS, trials=12, seed=0)
-    kept: dict[int, float] = {}
-
-    def dies_at_the_sixth(number, values):
-        if number == 6:
-            raise KeyboardInterrupt
-        return kept.setdefault(number, hill(number, values))
-
-    with pytest.raises(KeyboardInterrupt):
-        tune(dies_at_the_sixth, SPACE, DEFAULTS, trials=12, seed=0)
-    assert len(kept) == 5
-    assert tune(lambda n, values: kept.get(n) or hill(n, values), SPACE, DEFAULTS, trials=12, seed=0) == whole
-
-
 def test_a_trial_that_fails_is_counted_and_never_chosen():
     found = tune(lambda n, values: None if n % 2 else hill(n, values), SPACE, DEFAULTS, trials=6, seed=0)
     assert [trial.score is None for trial in found.trials] == [True, False] * 3
@@ -61,10 +40,3 @@ def test_a_trial_that_fails_is_counted_and_never_chosen():
 def test_integers_stay_integers():
     space = {"k": Range(low=1, high=9)}
     assert all(isinstance(t.settings["k"], int) for t in tune(lambda *_: 0.0, space, {"k": 4}, 5, 0).trials)
-
-
-def test_missing_embeddings_are_an_error_before_the_first_trial(tmp_path):
-    settings = {"method": "pinnersage", "model": {}, "train": {}, "retrieve": {}}
-    with pytest.raises(DataError, match="the items have no column 'embedding'"):
-        tune_method(planted()[1].path, settings, EvaluateConfig(), TuningConfig(trials=2), tmp_path / "trials")
-    assert not (tmp_path / "trials").exists()

@@ -24,8 +24,8 @@ def cell(folder):
     )
 
 
-def run(folder, program, processes=1, report=lambda *_: None):
-    return WorkerPool(folder, processes, ("-c", HEAD + program)).run(cell(folder), "validation", report)
+def run(folder, program, processes=1):
+    return WorkerPool(folder, processes, ("-c", HEAD + program)).run(cell(folder), "validation")
 
 
 @pytest.mark.parametrize(
@@ -58,37 +58,27 @@ def test_a_killed_worker_is_reported_with_the_signal(tmp_path):
     )
 
 
-def test_a_finished_cell_starts_no_worker(tmp_path):
-    (tmp_path / "abc").mkdir()
-    (tmp_path / "abc" / "result-validation.json").write_text("{}")
-    assert run(tmp_path, "raise ValueError") is None
-    assert not (tmp_path / "abc" / "messages.txt").exists()
-
-
-def test_progress_is_reported_with_the_phase_of_the_worker(tmp_path):
-    reports = []
-    line = json.dumps({"done": 3, "total": 4, "note": "epoch 2"})
-    run(
-        tmp_path,
-        f"print('a line from a library'); print({line!r}); {RESULT}",
-        report=lambda *what: reports.append(what),
-    )
-    assert reports == [("films joint seed 0", ""), ("films joint seed 0", "epoch 2")]
-
-
 def test_stopping_interrupts_a_worker_which_saves_its_work(tmp_path):
     program = (
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # as a cell does
-        "try:\n    print(json.dumps({'done': 1, 'total': 2, 'note': 'epoch 1'}), flush=True); time.sleep(60)\n"
+        "try:\n    (folder / 'begun').touch(); time.sleep(60)\n"
         "except KeyboardInterrupt:\n    (folder / 'saved').touch()\n"
     )
     pool = WorkerPool(tmp_path, 1, ("-c", HEAD + program))
-    stop_once_it_runs = lambda _, note: threading.Thread(target=pool.stop).start() if note else None  # noqa: E731
+
+    def stop_once_it_runs():
+        while not (tmp_path / "abc" / "begun").exists():
+            time.sleep(0.01)
+        pool.stop()
+
+    stopping = threading.Thread(target=stop_once_it_runs)
+    stopping.start()
     with pytest.raises(KeyboardInterrupt):
-        pool.run(cell(tmp_path), "validation", stop_once_it_runs)
+        pool.run(cell(tmp_path), "validation")
+    stopping.join()
     assert (tmp_path / "abc" / "saved").exists()
     with pytest.raises(KeyboardInterrupt):  # no other worker starts
-        pool.run(cell(tmp_path), "validation", lambda *_: None)
+        pool.run(cell(tmp_path), "validation")
 
 
 @pytest.mark.slow

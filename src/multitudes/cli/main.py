@@ -29,7 +29,7 @@ from multitudes.plugins import load_plugin, plugins
 GROUPS: dict[str, dict[str, str]] = {
     "Start": {"demo": "demo", "init": "example_data"},
     "Data": {"import": "import_files", "prepare": "prepare"},
-    "Train": {"train": "train", "combine": "train", "tune": "study"},
+    "Train": {"train": "train", "combine": "train"},
     "Evaluate": {"evaluate": "evaluate", "report": "evaluate", "study": "study"},
     "Serve": {
         "publish": "publish",
@@ -204,7 +204,7 @@ def _print_interrupted(arguments: list[str]) -> int:
         words = [*(word for word in arguments if word not in ("--overwrite", "--resume")), "--resume"]
     elif verb == "recommend":
         words = [word for word in arguments if word != "--overwrite"]
-    continues = verb in ("train", "study", "tune", "simulate") or (verb == "recommend" and "--all" in arguments)
+    continues = verb in ("train", "study", "simulate") or (verb == "recommend" and "--all" in arguments)
     if not continues:
         return _print_error("interrupted", INTERRUPTED_EXIT_CODE)
     if os.environ.get("WORLD_SIZE", "1") != "1":

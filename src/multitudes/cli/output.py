@@ -1,23 +1,17 @@
-"""What commands print: results on stdout, progress on stderr, JSON as the last line of stdout.
-
-On a terminal, progress is a bar or, for a study, one line that is redrawn; elsewhere a study prints plain lines.
-"""
+"""What commands print on stdout: tables, the command that follows, and JSON as the last line."""
 
 import inspect
 import json
 import shlex
-import sys
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import wraps
 from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Protocol, TextIO
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-
-from multitudes.progress import RedrawnLine, duration_text
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -118,58 +112,3 @@ def unused_path(path: Path) -> Path:
     """Return ``path``, or with the first number from 2 that makes it new."""
     numbered = (path.with_name(f"{path.stem}-{number}{path.suffix}") for number in count(2))
     return path if not path.exists() else next(one for one in numbered if not one.exists())
-
-
-class StudyProgress(Protocol):
-    """The progress of a study, as ``study.scheduler.StudyProgress`` reports it."""
-
-    @property
-    def done(self) -> int:
-        """Number of cells that are done or failed."""
-        ...
-
-    @property
-    def total(self) -> int:
-        """Number of all cells."""
-        ...
-
-    def seconds_left(self) -> float | None:
-        """Return an estimate of the time left; None: unknown."""
-        ...
-
-    def running_notes(self) -> list[tuple[str, str]]:
-        """Return the label and the current step of each running cell."""
-        ...
-
-
-class StudyProgressLine:
-    """Shows the progress of a study on stderr."""
-
-    def __init__(self, stream: TextIO = sys.stderr) -> None:
-        self._stream, self._line, self._done = stream, RedrawnLine(stream), -1
-
-    def __call__(self, progress: StudyProgress) -> None:
-        """Show the progress."""
-        if self._line.is_shown:
-            self._line.draw(progress_text(progress), at_once=progress.done == progress.total)
-        elif progress.done != self._done:
-            self._done = progress.done
-            print(progress_text(progress, detail=False), file=self._stream, flush=True)
-
-    def show_preparation(self, done: int, total: int, note: str = "") -> None:
-        """Show the progress of preparing data, on a terminal only: it is short."""
-        self._line.draw(f"preparing data {done}/{total} {note}")
-
-    def close(self) -> None:
-        """Clear the line."""
-        self._line.clear()
-
-
-def progress_text(progress: StudyProgress, *, detail: bool = True) -> str:
-    """Return the progress as one line, most important first, since a narrow terminal shows only the beginning."""
-    parts = [f"{progress.done}/{progress.total} cells"]
-    left_s = progress.seconds_left()
-    if left_s is not None and progress.done < progress.total:
-        parts.append(f"{duration_text(left_s)} left")
-    running = [f"{label} {note}".rstrip() if detail else label for label, note in progress.running_notes()]
-    return ", ".join([*parts, *running])

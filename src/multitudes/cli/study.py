@@ -1,19 +1,17 @@
-"""``multitudes study`` and ``tune``: compare methods on equal terms, and search the settings of one method."""
+"""``multitudes study``: compare methods on equal terms."""
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from multitudes.cli.options import SetOption, parse_overrides
-from multitudes.cli.output import print_json, print_next, unused_path
+from multitudes.cli.output import print_json, print_next
 from multitudes.progress import ProgressBar
 
 if TYPE_CHECKING:
     from multitudes.study.config import StudyConfig
     from multitudes.study.run import StudyResult
-    from multitudes.study.tuning import TuningResult
 
 
 def study_command(
@@ -52,35 +50,12 @@ def study_command(
 
 
 def _run_study(config: "StudyConfig", folder: Path, study: Path, open_test: bool, fresh: bool) -> "StudyResult":
-    from multitudes.cli.output import StudyProgressLine
     from multitudes.study.grid import grid_entries
     from multitudes.study.run import run_study
 
     grid_entries(config, str(study))  # raises first: an error is one line
-    typer.echo(_workers_text(config.run.processes), err=True)
-    line = StudyProgressLine()
-    try:
-        return run_study(
-            config,
-            folder,
-            where=str(study),
-            open_test=open_test,
-            fresh=fresh,
-            preparation_progress=line.show_preparation,
-            listener=line,
-        )
-    finally:
-        line.close()
-
-
-def _workers_text(processes: int) -> str:
-    """Return how many cells are computed at once, and the threads of each."""
-    from multitudes.study.worker_pool import worker_threads
-
-    chosen = os.environ.get("OMP_NUM_THREADS")
-    n = worker_threads(processes)
-    threads = f"OMP_NUM_THREADS={chosen} threads" if chosen else f"{n} thread{'s' if n > 1 else ''}"
-    return f"{processes} cells at a time, {threads} each"
+    with ProgressBar(config.name) as progress:
+        return run_study(config, folder, where=str(study), open_test=open_test, fresh=fresh, progress=progress)
 
 
 def _write_report(result: "StudyResult") -> None:
@@ -142,75 +117,3 @@ def _raise_failures(result: "StudyResult", open_test: bool) -> None:
         )
         + ("; the test split stays closed until each has one" if open_test and result.record["split"] != "test" else "")
     )
-
-
-def tune_command(
-    prepared: Annotated[Path, typer.Argument(help="Folder written by `multitudes prepare`.")],
-    out: Annotated[Path, typer.Option(metavar="FILE.toml", help="File to write, for `multitudes train --config`.")],
-    method: Annotated[str, typer.Option(help="As in `multitudes train --method`.")] = "joint",
-    trials: Annotated[int, typer.Option(min=1, help="Number of trainings; the first uses the settings as given.")] = 20,
-    metric: Annotated[str, typer.Option(help="Metric to maximise: hr, or one of docs/evaluation.md.")] = "hr",
-    seed: Annotated[int, typer.Option(help="Seed of the search and of each training.")] = 0,
-    config: Annotated[
-        Path | None, typer.Option(help="TOML file with the initial settings: [model], [train], [retrieve].")
-    ] = None,
-    overrides: SetOption = None,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an existing file.")] = False,
-) -> None:
-    """Search the settings of one method.
-
-    Each trial is one training, scored on the first-time targets of the validation split; the test split is not used.
-    Trials are kept in FILE.trials beside the file: after Ctrl-C or a crash, the same command goes on.
-    """
-    from multitudes.extras import require_extra
-
-    require_extra("train", "study")
-    from multitudes.errors import UsageError
-
-    if out.exists() and not overwrite:
-        raise UsageError(f"{out}: exists; give another --out, or replace it with --overwrite")
-    result = _search_settings(prepared, out, method, trials, metric, seed, config, overrides)
-    from multitudes.study.tuning import format_score, write_settings
-
-    write_settings(result, out, f"Found by multitudes tune: {method} on {prepared}, {trials} trials, seed {seed}.")
-    before, after = map(format_score, result.scores)
-    typer.echo(f"{out}: {metric} {before} with the settings as given, {after} with these")
-    print_json(
-        {
-            "settings": str(out),
-            "method": method,
-            "metric": metric,
-            "best": result.search.best,
-            "trials": [trial._asdict() for trial in result.search.trials],
-        }
-    )
-    run = unused_path(out.parent / "run")
-    print_next("train", prepared, "--method", method, "--config", out, "--out", run)
-
-
-def _search_settings(
-    prepared: Path,
-    out: Path,
-    method: str,
-    trials: int,
-    metric: str,
-    seed: int,
-    config: Path | None,
-    overrides: list[str] | None,
-) -> "TuningResult":
-    from multitudes.cli.output import StudyProgressLine
-    from multitudes.config import deep_merge, load_section, parse, read_sections
-    from multitudes.evaluation.config import EvaluateConfig
-    from multitudes.study.config import SECTIONS, TuningConfig
-    from multitudes.study.tuning import tune_method
-
-    changes = parse_overrides(overrides, "evaluate", *SECTIONS)
-    sections = deep_merge(read_sections(config) if config else {}, changes)
-    settings = {"method": method} | {name: sections.get(name, {}) for name in SECTIONS}
-    evaluate = load_section(config, "evaluate", EvaluateConfig, changes)
-    tuning = parse(TuningConfig, {"trials": trials, "metric": metric, "seed": seed}, "options")
-    line = StudyProgressLine()
-    try:
-        return tune_method(prepared, settings, evaluate, tuning, out.with_suffix(".trials"), line)
-    finally:
-        line.close()

@@ -21,14 +21,14 @@ from multitudes.evaluation.outcomes import write_outcomes
 from multitudes.locks import lock
 from multitudes.pinnersage.run import item_embeddings
 from multitudes.progress import Progress, silent
-from multitudes.study.cells import Cell, prepared_digest
+from multitudes.study.cells import Cell, prepared_digest, read_result
 from multitudes.study.comparison import CELLS_FILE, OUTCOMES_FILE
-from multitudes.study.config import StudyConfig
+from multitudes.study.config import Settings, StudyConfig
 from multitudes.study.grid import Dataset, GridEntry, grid_entries, make_cell, prepare_dataset
 from multitudes.study.provenance import code_digest, machine_info, package_versions
 from multitudes.study.results_table import FinishedCell, cell_records, outcomes_table
-from multitudes.study.scheduler import ProgressListener, Scheduler, Task, cell_task, results
-from multitudes.study.tuning import SearchResult, search_settings
+from multitudes.study.scheduler import Scheduler, results
+from multitudes.study.tuning import SearchResult, tune
 
 _Key = tuple[str, str]  # data set, method
 _TEST_FOLDER = "test"  # of the tables of the test split
@@ -64,8 +64,7 @@ def run_study(
     where: str = "study",
     open_test: bool = False,
     fresh: bool = False,
-    preparation_progress: Progress = silent,
-    listener: ProgressListener = lambda _: None,
+    progress: Progress = silent,
 ) -> StudyResult:
     """Compute the cells of a study that have no result yet, and write its tables.
 
@@ -75,8 +74,7 @@ def run_study(
         where: prefix of error texts: the study file.
         open_test: evaluate on the test set too and record the access, provided that every cell has a result.
         fresh: recompute cells that other code than the installed one computed.
-        preparation_progress: receives the progress of the preparation.
-        listener: called whenever a cell starts, progresses or ends.
+        progress: receives the progress of the preparation, then the number of cells that have ended.
 
     Returns:
         The tables of the test split if it was evaluated, otherwise those of the validation split.
@@ -92,13 +90,13 @@ def run_study(
     with _lock_study(out):
         datasets = {}
         for name, data in config.data.items():
-            prepared = prepare_dataset(name, data, out / "data" / name, preparation_progress)
+            prepared = prepare_dataset(name, data, out / "data" / name, progress)
             for entry in entries:
                 if entry.data == name and entry.reads_embeddings:
                     item_embeddings(prepared)  # raises now if there are none, and not after hours of other work
             path, warnings = prepared.path.resolve(), tuple(prepared.manifest["warnings"])
             datasets[name] = Dataset(path, prepared_digest(path), prepared.n_items, warnings)
-        scheduler = Scheduler(out / "cells", config.run.processes, listener, fresh=fresh)
+        scheduler = Scheduler(out / "cells", config.run.processes, progress, fresh=fresh)
         session = _StudySession(config, entries, datasets, out, scheduler)
         searches, cells = session.run_grid()
         result = session.write_tables("validation", searches, cells, len(read_test_accesses(out)))
@@ -128,7 +126,7 @@ class _StudySession:
 
     def run_grid(self) -> tuple[list[SearchResult], list[FinishedCell]]:
         """Tune every method on every data set, then run its seeds; return both in the order of the study."""
-        with self._scheduler.pool(self._tasks()) as pool:
+        with self._scheduler.pool(self._count_cells()) as pool:
             for has_base in (False, True):  # methods that are built on others come second
                 self._run_round(pool, [entry for entry in self._entries if bool(entry.base_methods) == has_base])
         cells = [one for entry in self._entries for one in self._finished[entry.data, entry.method]]
@@ -160,7 +158,7 @@ class _StudySession:
 
     def evaluate_again(self, cells: list[FinishedCell], split: Split) -> list[FinishedCell]:
         """Evaluate trained cells on another split."""
-        with self._scheduler.pool([cell_task(one.cell) for one in cells]) as pool:
+        with self._scheduler.pool(len(cells)) as pool:
             errors = results([pool.submit(self._scheduler.run, one.cell, split) for one in cells])
         return [one._replace(error=error) for one, error in zip(cells, errors, strict=True)]
 
@@ -195,17 +193,22 @@ class _StudySession:
             notes += [budgets] if budgets else []
         return notes
 
-    def _tasks(self) -> list[Task]:
+    def _count_cells(self) -> int:
         trials = self._config.tuning.trials
-        return [
-            (entry.data, entry.method)
-            for entry in self._entries
-            for _ in range((trials if entry.space else 0) + len(self._config.seeds_of(entry.data)))
-        ]
+        return sum((trials if one.space else 0) + len(self._config.seeds_of(one.data)) for one in self._entries)
 
     def _search(self, entry: GridEntry) -> SearchResult:
+        """Tune a method on a data set; each trial is a cell, and one trial follows the other."""
+        tuning, dataset = self._config.tuning, self._datasets[entry.data]
         base_cells = self._base_cells(entry, self._config.seeds_of(entry.data)[0])
-        return search_settings(self._scheduler, entry, self._datasets[entry.data], self._config.tuning, base_cells)
+
+        def score(number: int, values: Settings) -> float | None:
+            cell = make_cell(entry, dataset, values, tuning.seed, base_cells, number)
+            failed = self._scheduler.run(cell, "validation") is not None
+            result = None if failed else read_result(cell.folder(self._cells), "validation")
+            return result["score"][tuning.metric] if result else None
+
+        return tune(score, entry.space, entry.defaults(), tuning.trials, tuning.seed)
 
     def _base_cells(self, entry: GridEntry, seed: int) -> tuple[Cell, ...]:
         """Return the cells of the same seed that an entry is built on."""

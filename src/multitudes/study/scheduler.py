@@ -1,52 +1,47 @@
-"""The scheduler of a study: runs the cells that have no result in parallel, and tracks progress and time left."""
+"""The scheduler of a study: runs the cells that have no result in parallel workers, and reports the progress."""
 
 import shutil
 import threading
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
-from statistics import fmean
 from typing import TypeVar
 
 import polars as pl
 
 from multitudes.data.prepared import Split
+from multitudes.progress import Progress, silent
 from multitudes.study.cells import Cell, is_trained, outcomes_file, read_result, result_file
 from multitudes.study.provenance import code_digest, training_code
 from multitudes.study.worker_pool import WorkerPool
 
 T = TypeVar("T")
-Task = tuple[str, str]  # data set, method
 
 
 class Scheduler:
-    """Runs cells that have no result yet, in parallel workers, and reports the progress."""
+    """Runs cells that have no result yet, in parallel workers. Thread-safe: each thread waits for one worker."""
 
-    def __init__(self, cells: Path, processes: int, listener: "ProgressListener", *, fresh: bool = False) -> None:
-        """Create a scheduler without tasks.
+    def __init__(self, cells: Path, processes: int, progress: Progress = silent, *, fresh: bool = False) -> None:
+        """Create a scheduler.
 
         Args:
             cells: the folder of the cells.
             processes: number of parallel workers.
-            listener: called whenever a cell starts, progresses or ends.
+            progress: receives the number of cells that have ended, and which ones run.
             fresh: recompute cells that other code than the installed one computed.
         """
-        self._cells, self._processes, self._listener, self._fresh = cells, processes, listener, fresh
+        self._cells, self._processes, self._report, self._fresh = cells, processes, progress, fresh
         self._workers = WorkerPool(cells, processes)
-        self._progress = StudyProgress([], processes, listener)
+        self._lock = threading.Lock()
+        self._running: list[str] = []
+        self._done = self._total = 0
         self._failed_trainings: dict[str, str] = {}  # trainings that failed in this session, and why
 
     @contextmanager
-    def pool(self, tasks: Sequence[Task]) -> Iterator[ThreadPoolExecutor]:
-        """Yield a thread pool with one thread for each worker; an exception inside stops the workers.
-
-        Args:
-            tasks: what will run in the pool, for the count and the time left.
-        """
-        self._progress = StudyProgress(tasks, self._processes, self._listener)
+    def pool(self, total: int) -> Iterator[ThreadPoolExecutor]:
+        """Yield a pool with a thread for each worker, for ``total`` cells; an exception inside stops the workers."""
+        self._done, self._total = 0, total
         pool = ThreadPoolExecutor(self._processes)
         try:
             yield pool
@@ -71,27 +66,26 @@ class Scheduler:
             remove_outdated(folder, training, split)
         remove_damaged(folder, split)
         if read_result(folder, split) is None:
-            error = self._known_failure(cell)
-            if error is None:
-                self._progress.start(cell)
-                error = self._workers.run(cell, split, self._progress.update)
+            error = self._known_failure(cell) or self._compute(cell, split)
             if error is not None and not is_trained(training):
                 self._failed_trainings[training.name] = error
-        self._progress.finish(cell)
+        with self._lock:
+            self._done += 1
+            self._show()
         return error
 
-    def score(self, cell: Cell, metric: str) -> float | None:
-        """Return a metric of a cell on the validation split, computing the cell if needed; None: it failed.
+    def _compute(self, cell: Cell, split: Split) -> str | None:
+        with self._lock:
+            self._running.append(cell.label)
+            self._show()
+        try:
+            return self._workers.run(cell, split)
+        finally:
+            with self._lock:
+                self._running.remove(cell.label)
 
-        Raises:
-            KeyboardInterrupt: the study is being stopped.
-            MissingError: no disk space is left, for any cell.
-        """
-        if self.run(cell, "validation") is not None:
-            return None
-        result = read_result(cell.folder(self._cells), "validation")
-        score: float | None = result["score"][metric] if result else None
-        return score
+    def _show(self) -> None:
+        self._report(self._done, self._total, ", ".join(self._running))
 
     def _known_failure(self, cell: Cell) -> str | None:
         """Return why a cell cannot run: its training, or that of a base cell, failed in this session."""
@@ -126,96 +120,3 @@ def results(futures: Sequence["Future[T]"]) -> list[T]:
     for future in as_completed(futures):
         future.result()
     return [future.result() for future in futures]
-
-
-class StudyProgress:
-    """Progress of a study: collects reports of many threads and notifies a listener.
-
-    Attributes:
-        total: number of tasks.
-    """
-
-    def __init__(self, tasks: Sequence[Task], processes: int, notify: "ProgressListener") -> None:
-        self._remaining, self._processes, self._notify = list(tasks), processes, notify
-        self._lock = threading.RLock()
-        self._running: dict[str, _RunningTask] = {}
-        self._durations: list[tuple[Task, float]] = []  # seconds; cells that had a result are not among them
-        self.total = len(tasks)
-
-    @property
-    def done(self) -> int:
-        """The number of tasks that have ended, successful or not."""
-        return self.total - len(self._remaining)
-
-    def start(self, cell: Cell) -> None:
-        """Record that a worker starts ``cell``."""
-        with self._lock:
-            self._running[cell.label] = _RunningTask(cell_task(cell))
-            self._notify(self)
-
-    def update(self, label: str, note: str) -> None:
-        """Record what a running cell is doing, such as its second epoch."""
-        with self._lock:
-            if label in self._running:
-                self._running[label].note = note
-                self._notify(self)
-
-    def finish(self, cell: Cell) -> None:
-        """Record that ``cell`` has ended, and its duration if it was started."""
-        with self._lock:
-            running = self._running.pop(cell.label, None)
-            if running is not None:
-                self._durations.append((running.task, time.monotonic() - running.since_s))
-            self._remaining.remove(cell_task(cell))
-            self._notify(self)
-
-    def running_notes(self) -> list[tuple[str, str]]:
-        """Return the label of each running cell, and what it is doing."""
-        with self._lock:
-            return [(label, running.note) for label, running in self._running.items()]
-
-    def seconds_left(self) -> float | None:
-        """Return the estimated seconds until all tasks have ended; None until the first one has."""
-        with self._lock:
-            now_s = time.monotonic()
-            spent = [(one.task, now_s - one.since_s) for one in self._running.values()]
-            return seconds_left(self._remaining, spent, self._durations, self._processes)
-
-
-ProgressListener = Callable[[StudyProgress], None]
-
-
-@dataclass
-class _RunningTask:
-    task: Task
-    since_s: float = field(default_factory=time.monotonic)
-    note: str = ""
-
-
-def cell_task(cell: Cell) -> Task:
-    """Return the task of a cell; all seeds of a method have the same one, because they take equally long."""
-    return cell.data, cell.method
-
-
-def seconds_left(
-    remaining: Sequence[Task],
-    running: Sequence[tuple[Task, float]],
-    finished: Sequence[tuple[Task, float]],
-    processes: int,
-) -> float | None:
-    """Return the estimated seconds until all tasks have ended; None if no task has ended yet.
-
-    A task takes as long as those of the same data set and method took on average, else as all did.
-
-    Args:
-        remaining: tasks that have not ended, including the running ones.
-        running: running tasks, and for how many seconds each has run.
-        finished: ended tasks, and how many seconds each took.
-        processes: number of parallel workers.
-    """
-    if not finished:
-        return None
-    mean_s = fmean(seconds for _, seconds in finished)
-    expected_s = {task: fmean([s for one, s in finished if one == task] or [mean_s]) for task in set(remaining)}
-    spent_s = sum(min(seconds, expected_s[task]) for task, seconds in running)
-    return (sum(expected_s[task] for task in remaining) - spent_s) / processes

@@ -6,25 +6,13 @@ are stored as cells; so a killed search resumes by being repeated, with the same
 Optuna's TPE: Bergstra et al., *Algorithms for Hyper-Parameter Optimization*, NeurIPS 2011.
 """
 
-import json
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import optuna
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
-from multitudes.atomic import write_text
-from multitudes.config import deep_merge
-from multitudes.data.prepared import PreparedData
-from multitudes.errors import MultitudesError
-from multitudes.evaluation.config import EvaluateConfig
-from multitudes.pinnersage.run import item_embeddings
-from multitudes.study.cells import Cell, prepared_digest
-from multitudes.study.config import SECTIONS, Settings, TuningConfig, flatten, unflatten
-from multitudes.study.grid import Dataset, GridEntry, check_search, make_cell
-from multitudes.study.scheduler import ProgressListener, Scheduler
-from multitudes.study.search_space import Choices, Range, default_space
+from multitudes.study.search_space import Choices, Range
 
 Values = dict[str, Any]  # by dotted key
 Objective = Callable[[int, Values], float | None]  # number of the trial from 1, its values; None: it failed
@@ -44,68 +32,6 @@ class SearchResult(NamedTuple):
 
     trials: list[Trial]
     best: Values  # empty: nothing was searched, or every trial failed
-
-
-class TuningResult(NamedTuple):
-    """The result of ``tune_method``."""
-
-    search: SearchResult
-    settings: Settings  # the given settings, overridden by the best ones: model, train, retrieve
-    metric: str
-
-    @property
-    def scores(self) -> tuple[float | None, float | None]:
-        """The score of the given settings, and of the best ones."""
-        scores = [trial.score for trial in self.search.trials if trial.score is not None]
-        return self.search.trials[0].score, max(scores, default=None)
-
-
-def tune_method(
-    prepared: Path,
-    settings: Settings,
-    evaluate: EvaluateConfig,
-    tuning: TuningConfig,
-    cells: Path,
-    listener: ProgressListener = lambda _: None,
-) -> TuningResult:
-    """Tune the settings of one method on the validation split of one data set, starting from the given settings.
-
-    Args:
-        prepared: folder of the prepared data.
-        settings: method, model, train, retrieve.
-        evaluate: evaluation settings of the trials; the split is ignored.
-        tuning: number of trials, seed and metric.
-        cells: folder of the trials; a killed search resumes from it.
-        listener: called whenever a trial starts, progresses or ends.
-
-    Raises:
-        UsageError: a setting is not valid or outside the search space.
-        DataError: the method reads embeddings, and the items have none.
-        MultitudesError: every trial failed.
-    """
-    data = PreparedData.open(prepared)
-    entry = GridEntry(data.path.name, settings["method"], settings, evaluate, default_space(settings["method"]))
-    check_search(entry, settings["method"])
-    if entry.reads_embeddings:
-        item_embeddings(data)
-    dataset = Dataset(data.path.resolve(), prepared_digest(data.path), data.n_items)
-    scheduler = Scheduler(cells, 1, listener)
-    with scheduler.pool([(entry.data, entry.method)] * tuning.trials) as pool:
-        search: SearchResult = pool.submit(search_settings, scheduler, entry, dataset, tuning).result()
-    if not search.best:
-        raise MultitudesError(f"every trial failed; {cells}/*/messages.txt say why")
-    return TuningResult(search, deep_merge(settings, unflatten(search.best)), tuning.metric)
-
-
-def search_settings(
-    scheduler: Scheduler, entry: GridEntry, dataset: Dataset, tuning: TuningConfig, base_cells: tuple[Cell, ...] = ()
-) -> SearchResult:
-    """Tune a method on a data set of a study; the scheduler computes the trials one after the other."""
-
-    def score(number: int, values: Values) -> float | None:
-        return scheduler.score(make_cell(entry, dataset, values, tuning.seed, base_cells, number), tuning.metric)
-
-    return tune(score, entry.space, entry.defaults(), tuning.trials, tuning.seed)
 
 
 def tune(
@@ -161,20 +87,3 @@ def _to_parameter(choice: Range | Choices, value: Any) -> Any:  # noqa: ANN401
 
 def _from_parameter(choice: Range | Choices, value: Any) -> Any:  # noqa: ANN401
     return value if isinstance(choice, Range) else choice[value]
-
-
-def write_settings(result: TuningResult, file: Path, title: str) -> None:
-    """Write the settings atomically as a file for ``multitudes train --config``."""
-    before, after = map(format_score, result.scores)
-    lines = [f"# {title}", f"# {result.metric} on validation: {before} as given, {after} here", ""]
-    for section in SECTIONS:
-        # TOML has no null; an absent key takes its default.
-        values = {key: value for key, value in flatten(result.settings[section]).items() if value is not None}
-        if values:
-            lines += [f"[{section}]", *(f"{key} = {json.dumps(value)}" for key, value in values.items()), ""]
-    write_text(file, "\n".join(lines))
-
-
-def format_score(score: float | None) -> str:
-    """Return a score with four digits, or that the trial failed."""
-    return "failed" if score is None else f"{score:.4f}"

@@ -1,7 +1,7 @@
 """``python -m multitudes.study.worker FOLDER``: a worker process that computes one cell.
 
 The job arrives as one line of JSON on stdin. The study keeps stdin open while it runs, so a worker that sees it closed
-exits. Progress goes to stdout as lines of JSON, messages go to stderr, and the result goes into the folder.
+exits. Messages go to stderr, and the result goes into the folder.
 """
 
 import contextlib
@@ -46,7 +46,6 @@ from multitudes.training.loop import train
 from multitudes.training.runs import Run, make_pinnersage_run
 from multitudes.training.trained_run import TrainedRun, named_weights
 
-_PROGRESS_INTERVAL_S = 0.5  # between two lines of progress
 _EXECUTION = ExecutionConfig(keep_state=False)  # no run of a study is continued with newer data
 _TIMED_REQUESTS = 200  # enough for a 90th percentile
 _SAMPLE_SEED = 0  # selects the users whose requests are timed, the same for every method
@@ -94,13 +93,12 @@ def compute_cell(job: dict[str, Any], folder: Path) -> None:
     split, training = job["split"], Path(job["training"])
     if read_result(folder, split) is None:
         write_json(folder / "job.json", job)
-        progress = _ProgressWriter()
         training.mkdir(parents=True, exist_ok=True)
         with lock(training / ".training.lock"):  # another cell may need this training too
-            run = _train_or_open(job, training, progress)
+            run = _train_or_open(job, training)
         config = parse(EvaluateConfig, job["evaluate"] | {"split": split}, "[evaluate]")
         retrieve = parse(RetrieveConfig, job["retrieve"], "[retrieve]")
-        evaluation = evaluate(run, config, retrieve, lambda done, total, _="": progress(done, total, "evaluation"))
+        evaluation = evaluate(run, config, retrieve)
         costs = measure_costs(run, retrieve, split, evaluation.result["budget"]) if job["keeps_run"] else {}
         write_outcomes(evaluation.outcomes, outcomes_file(folder, split))
         figures = summarise_evaluation(evaluation.result, run.path)
@@ -109,7 +107,7 @@ def compute_cell(job: dict[str, Any], folder: Path) -> None:
         shutil.rmtree(training / "run", ignore_errors=True)
 
 
-def _train_or_open(job: dict[str, Any], training: Path, progress: "_ProgressWriter") -> Run:
+def _train_or_open(job: dict[str, Any], training: Path) -> Run:
     """Return the run: resume an interrupted training, and restart one that cannot be read."""
     prepared, folder = PreparedData.open(job["prepared"]), training / "run"
     if not folder.exists():
@@ -125,17 +123,16 @@ def _train_or_open(job: dict[str, Any], training: Path, progress: "_ProgressWrit
         return make_followed_run(prepared, folder, seed=job["run"]["seed"], resume=True, overwrite=True)
     if job["run"]["method"] == LINEAR:
         linear = parse(LinearConfig, job["run"]["model"], "settings")
-        how = {"resume": True, "overwrite": True}
-        return make_linear_run(prepared, folder, linear, seed=job["run"]["seed"], **how, progress=progress)
+        return make_linear_run(prepared, folder, linear, seed=job["run"]["seed"], resume=True, overwrite=True)
     config = parse(RunConfig, job["run"], "settings")
     with contextlib.suppress(ArtefactError):
         return TrainedRun.open(folder, prepared.path)
     try:
-        return train(prepared, config, folder, resume=True, execution=_EXECUTION, progress=progress)
+        return train(prepared, config, folder, resume=True, execution=_EXECUTION)
     except ArtefactError:
         shutil.rmtree(folder, ignore_errors=True)  # a worker was killed while it created this folder
         record_code(training)
-        return train(prepared, config, folder, execution=_EXECUTION, progress=progress)
+        return train(prepared, config, folder, execution=_EXECUTION)
 
 
 def _cell_code(training: Path) -> str:
@@ -202,21 +199,6 @@ def _count_parameters(run: Run) -> int:
     """Return the numbers that a run has learned; none if its item vectors existed before."""
     count = sum(weight.numel() for weight in named_weights(run.model).values()) if isinstance(run, TrainedRun) else 0
     return count + (0 if run.linear is None else run.linear.input_IR.size + run.linear.output_IR.size)
-
-
-class _ProgressWriter:
-    """Progress as lines of JSON on stdout, at most one each half second."""
-
-    def __init__(self) -> None:
-        self._last_written_s = 0.0
-
-    def __call__(self, done: int, total: int, note: str = "") -> None:
-        """Write a line, unless the last one is too recent."""
-        now_s = time.monotonic()
-        if now_s - self._last_written_s >= _PROGRESS_INTERVAL_S:
-            self._last_written_s = now_s
-            phase = note.partition(",")[0]  # "epoch 2 of 20", without its losses
-            print(json.dumps({"done": done, "total": total, "note": phase}), flush=True)  # noqa: T201
 
 
 if __name__ == "__main__":
