@@ -11,10 +11,18 @@ from reference.markdown import replace_table
 
 from benchmarks.machine import ROOT
 from benchmarks.markdown import table
-from multitudes.report.document import to_markdown
+from multitudes.report.document import Block, Heading, Text, to_markdown
 from multitudes.report.formatting import format_difference
+from multitudes.report.html_elements import svg
+from multitudes.report.study_page import (
+    data_set_blocks,
+    lead_blocks,
+    overall_blocks,
+    overview_chart,
+    picture_caption,
+    provenance_blocks,
+)
 from multitudes.report.study_tables import overview_table
-from multitudes.study.page import main as write_pages
 
 RESULTS, RECORDS = ROOT / "benchmarks" / "results", ROOT / "records"
 PAGE = ROOT / "docs" / "results.md"
@@ -40,17 +48,38 @@ CONTROLS = {
     "calibrated": "that vector, its list calibrated",
     "random_partition": "a random partition of the history",
 }
+WRITTEN_BY = "Written by `python -m benchmarks.study_pages` from the summary of a study; do not edit."
 BEGIN = "<!-- results: written by `python -m benchmarks.study_pages` -->"
 
 
 def main() -> None:
     """Write all of them."""
     for name, folder in STUDIES.items():
-        given = [str(RESULTS / folder), "--words", str(RESULTS / folder / "words.md")]
-        given += ["--out", str(RECORDS / f"{name}.md"), "--appendix", str(RECORDS / f"{name}-sets.md")]
-        given += ["--picture", str(RECORDS / "images" / f"{name}.svg")] if name in PICTURES else []
-        write_pages(given)
+        summary, words = summary_of(folder), (RESULTS / folder / "words.md").read_text(encoding="utf-8")
+        (RECORDS / f"{name}.md").write_text(first_page(name, summary, words), encoding="utf-8")
+        (RECORDS / f"{name}-sets.md").write_text(appendix(name, summary), encoding="utf-8")
+        if name in PICTURES and (chart := overview_chart(summary)):
+            picture = svg(chart.properties(background="white"), picture_caption(summary))
+            (RECORDS / "images" / f"{name}.svg").write_text(f"{picture}\n", encoding="utf-8")
     PAGE.write_text(update_page(PAGE.read_text(encoding="utf-8"), summary_of(DEFAULT)), encoding="utf-8")
+
+
+def first_page(name: str, summary: dict[str, Any], words: str) -> str:
+    """Return the page of a study: what came out, and what a person says of it."""
+    split, table_of_all, *others = lead_blocks(summary)
+    picture = f"![{picture_caption(summary)}](images/{name}.svg)" if name in PICTURES else ""
+    elsewhere = f"The tables of each data set, and how the study was run, are in [an appendix]({name}-sets.md)."
+    blocks: list[Block] = [Heading(f"Results: {summary['name']}", 1), Text(WRITTEN_BY), split, table_of_all]
+    return to_markdown(
+        [*blocks, Text(picture), *others, Text(words.strip()), *overall_blocks(summary), Text(elsewhere)]
+    )
+
+
+def appendix(name: str, summary: dict[str, Any]) -> str:
+    """Return the page of each data set, and of how the study was run."""
+    lead: list[Block] = [Heading(f"Results: {summary['name']}, by data set", 1), Text(WRITTEN_BY)]
+    first = Text(f"What the figures say is on [the first page]({name}.md).")
+    return to_markdown([*lead, first, *data_set_blocks(summary), *provenance_blocks(summary)])
 
 
 def summary_of(folder: str) -> dict[str, Any]:

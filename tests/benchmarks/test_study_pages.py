@@ -3,9 +3,7 @@
 import copy
 
 import pytest
-from benchmarks.study_pages import DEFAULT, PAGE, RECORDS, RESULTS, STUDIES, summary_of, update_page
-
-from multitudes.report.study_page import appendix_page
+from benchmarks.study_pages import DEFAULT, PAGE, RECORDS, RESULTS, STUDIES, appendix, summary_of, update_page
 
 
 def test_every_kept_study_has_a_page():
@@ -16,7 +14,7 @@ def test_every_kept_study_has_a_page():
 @pytest.mark.parametrize("name", STUDIES)
 def test_the_tables_of_a_study_are_those_of_its_summary(name: str):
     text = (RECORDS / f"{name}-sets.md").read_text(encoding="utf-8")
-    assert text == appendix_page(summary_of(STUDIES[name]), f"{name}.md"), "write it with: make records"
+    assert text == appendix(name, summary_of(STUDIES[name])), "write it with: make records"
 
 
 def test_the_page_of_results_is_of_the_default_and_another_figure_changes_it():

@@ -6,17 +6,17 @@ import re
 import numpy as np
 import pytest
 
-from multitudes.report.formatting import CONTROL_LABELS, format_difference, format_interval
+from multitudes.report import study_tables
+from multitudes.report.document import to_markdown
+from multitudes.report.formatting import CONTROL_LABELS, format_difference, format_interval, format_number
 from multitudes.report.html_elements import html_page
 from multitudes.report.study_page import (
     conclusion,
-    describe_data,
-    describe_split,
-    explain_verdicts,
+    picture_caption,
     study_blocks,
-    write_study_page,
+    study_markdown,
 )
-from multitudes.report.study_tables import beats_controls, ranks_table, verdicts_table
+from multitudes.report.study_tables import overview_table, ranks_table, verdicts_table
 from multitudes.study.comparison import Resampling
 from multitudes.study.summary import summarise
 from tests.report.markup import assert_it_asks_for_nothing_from_outside_and_runs_no_script, assert_well_formed, text_of
@@ -62,8 +62,7 @@ def changed(summary, change=lambda _copy: None):
 
 def test_the_page_asks_for_nothing_from_outside_and_runs_no_script(page):
     assert_it_asks_for_nothing_from_outside_and_runs_no_script(page)
-    # Each data set: differences, gains by budget, four segmentations, hits by source.
-    assert page.count("<svg") == 2 * 7
+    assert page.count("<svg") == 2 * 5, "each data set: differences, four segmentations"
 
 
 def test_the_page_is_well_formed_and_its_links_lead_somewhere(page):
@@ -89,16 +88,37 @@ def test_every_hit_rate_and_difference_is_that_of_the_summary(page, summary):
                 assert format_difference(found["minus"]["hr"], 4).removesuffix(" *") in shown
 
 
-def test_another_summary_gives_another_page(summary, page):
-    def another(copy):
-        copy["data"]["first"]["methods"]["joint"]["figures"]["hr"]["mean"] = 0.98765
-        copy["costs"]["first"]["joint"]["train_seconds"] = 123456
-        copy["failed"][0]["error"] = "killed by a storm"
+def test_the_markdown_has_the_same_tables_and_every_row_as_many_cells_as_its_head(summary):
+    tables = [block for block in study_markdown(summary).split("\n\n") if block.startswith("|")]
+    assert len(tables) >= 12
+    for lines in map(str.splitlines, tables):
+        assert len({line.replace("\\|", "").count("|") for line in lines}) == 1
+    for found in summary["data"]["first"]["methods"].values():
+        assert any(format_interval(found["figures"]["hr"]) in block for block in tables)
 
-    shown = text_of(study_page(changed(summary, another)))
-    for figure in (".988", "123,456", "killed by a storm"):
-        assert figure in shown
-        assert figure not in text_of(page)
+
+@pytest.mark.parametrize("few_methods", [0, 4])
+def test_the_first_table_compares_with_the_strongest_baseline_else_with_the_reference(
+    few_methods, summary, monkeypatch
+):
+    """With many methods each has a row, with few a column."""
+    monkeypatch.setattr(study_tables, "_FEW_METHODS", few_methods)
+    first = to_markdown([overview_table(summary)])
+    for gain in summary["data"]["first"]["strongest_baseline"]["minus"].values():
+        assert format_difference(gain) in first
+    assert "popularity" in first
+
+    def without(copy):
+        copy["data"]["first"]["strongest_baseline"] = copy["data"]["second & last"]["strongest_baseline"] = None
+
+    alone = changed(summary, without)
+    methods = alone["data"]["first"]["methods"]
+    first = to_markdown([overview_table(alone)])
+    assert format_difference(methods["joint"]["minus"]["hr"]) in first
+    assert f"| {format_number(methods['single']['figures']['hr']['mean'])} |" in first
+    assert "baseline" not in first
+    assert "averaged" not in first
+    assert picture_caption(alone) == "HR of each method less that of single, by data set"
 
 
 def counted(summary):
@@ -151,13 +171,6 @@ def test_a_study_without_trained_controls_has_no_column_of_them(summary, page):
     assert counted(other)["joint"][label] == "1 / 0 / 0"
 
 
-def test_interests_matter_only_if_both_controls_are_beaten():
-    better, level = {"verdict": "better"}, {"verdict": "level"}
-    assert beats_controls({"random_partition": better, "averaged": better}) is True
-    assert beats_controls({"random_partition": better, "averaged": level}) is False
-    assert beats_controls({"random_partition": better}) is None
-
-
 def test_too_few_data_sets_are_named_with_the_number_needed(summary, page):
     said = conclusion(summary["overall"])
     assert said.startswith(
@@ -173,21 +186,6 @@ def test_methods_that_do_not_differ_share_a_letter():
     assert [row[2] for row in ranks_table(ranks).rows] == ["a", "ab", "b", "–"]
 
 
-def test_the_page_says_how_often_the_test_set_was_accessed_and_what_intervals_cover(summary):
-    assert "validation split, which early stopping and tuning also use; test set accessed: never" in describe_split(
-        summary
-    )
-    assert "test split; test set accessed: 3 times" in describe_split(summary | {"split": "test", "opened_test": 3})
-    assert "cover users and training seeds." in explain_verdicts(summary)
-    assert "cover users alone, as there is one seed." in explain_verdicts(summary | {"seeds": [0]})
-    methods = {"a": {"seeds": [0]}, "b": {"seeds": [-1]}}
-    part = {"users": 5, "targets": 9, "kind": "new", "budget": 10, "methods": methods, "few_users": False}
-    of = {"reference": "a"}
-    assert "One seed" in describe_data(part, of)
-    assert "too narrow" in describe_data(part | {"few_users": True}, of)
-    assert "One seed" not in describe_data(part | {"methods": {"a": {"seeds": [0, 1]}}}, of)
-
-
 def test_without_the_reference_there_is_no_comparison(tmp_path):
     data = {"first": outcomes(np.random.default_rng(1), {"joint": 0.0, "equal": 0.0})}
     shown = text_of(study_page(summarise(write_study(tmp_path, data), Resampling(100, 100))))
@@ -198,12 +196,6 @@ def test_an_empty_study_has_a_page_that_names_what_failed(tmp_path):
     frame = outcomes(np.random.default_rng(2), {"single": 0.0}).clear()
     study = write_study(tmp_path, {"first": frame}, failed=(("first", "single", 0),))
     assert "killed by signal 9" in study_page(summarise(study, Resampling(100, 100)))
-
-
-def test_the_file_is_written_whole(summary, tmp_path):
-    write_study_page(changed(summary), tmp_path / "new" / "report.html")
-    assert (tmp_path / "new" / "report.html").read_text().endswith("</html>\n")
-    assert [file.name for file in (tmp_path / "new").iterdir()] == ["report.html"]
 
 
 def test_axe_finds_nothing_serious(check_page, page):

@@ -24,47 +24,23 @@ def folders(tmp_path):
     return cell, training
 
 
-def change(cell, split):
-    (cell / f"result-{split}.json").write_text(json.dumps({"code": "other"}))
-
-
-def test_cells_of_the_same_code_stay(folders):
-    for split in ("validation", "test"):
-        remove_outdated(folders[0], folders[1], split)
-    assert [len(list(folder.iterdir())) for folder in folders] == [2, 2]
-
-
-def test_a_training_by_other_code_is_removed_with_its_cell(folders):
+@pytest.mark.parametrize(
+    ("split", "cell_code", "training_code", "left"),
+    [
+        ("validation", "", "", {"result-validation.json", "result-test.json", "run"}),
+        ("validation", "other", "other", set()),
+        ("validation", "other", "", {"run"}),  # another cell that shares the training has just repeated it
+        ("test", "other", "other", {"result-validation.json", "run"}),
+    ],
+)
+def test_what_other_code_computed_is_removed(split, cell_code, training_code, left, folders):
     cell, training = folders
-    change(cell, "validation")
-    (training / "code").write_text("other")
-    remove_outdated(cell, training, "validation")
-    assert not cell.exists()
-    assert not training.exists()
-
-
-def test_a_training_by_the_installed_code_is_kept(folders):
-    """Another cell that shares the training has just repeated it."""
-    cell, training = folders
-    change(cell, "validation")
-    remove_outdated(cell, training, "validation")
-    assert not cell.exists()
-    assert (training / "run").exists()
-
-
-def test_results_of_other_code_on_the_test_split_are_removed_and_the_training_stays(folders):
-    cell, training = folders
-    change(cell, "test")
-    (training / "code").write_text("other")
-    remove_outdated(cell, training, "test")
-    assert [path.name for path in cell.iterdir()] == ["result-validation.json"]
-    assert (training / "run").exists()
-
-
-def test_a_cell_without_a_result_is_not_touched(tmp_path):
-    (tmp_path / "run").mkdir()
-    remove_outdated(tmp_path, tmp_path, "validation")
-    assert (tmp_path / "run").exists()
+    if cell_code:
+        (cell / f"result-{split}.json").write_text(json.dumps({"code": cell_code}))
+    if training_code:
+        (training / "code").write_text(training_code)
+    remove_outdated(cell, training, split)
+    assert {path.name for folder in folders for path in folder.glob("r*")} == left
 
 
 @pytest.mark.parametrize("kept", [0, 100, None])

@@ -110,8 +110,6 @@ def test_a_curve_shows_the_interval_of_the_table_at_the_main_budget_and_other_on
     assert list(part["curves"]) == ["10", "100"]
     assert part["curves"]["100"]["joint"].items() >= part["methods"]["joint"]["figures"]["hr"].items()
     assert part["curves"]["10"]["joint"]["mean"] == part["curves"]["100"]["joint"]["mean"]  # planted: the same lists
-    assert part["curves"]["10"]["joint"]["relative"]["low"] > 0
-    assert "relative" not in part["curves"]["10"]["single"]
 
 
 def test_the_family_wise_error_of_studies_without_any_difference_is_five_percent_and_without_holm_more():
@@ -230,26 +228,6 @@ def test_cells_that_asked_different_users_are_refused(tmp_path):
     more = frame.with_columns(targets=pl.when(method="joint").then(pl.col("targets") + 1).otherwise("targets"))
     with pytest.raises(ArtefactError, match="different users or targets"):
         summarise(write_study(tmp_path / "more", {"first": more}), FAST)
-
-
-def test_a_folder_without_a_study_or_with_a_damaged_one_is_named(tmp_path, study):
-    with pytest.raises(ArtefactError, match=r"no study here \(cells.json is missing\)"):
-        summarise(tmp_path)
-    (tmp_path / "cells.json").write_text('{"name":')
-    with pytest.raises(ArtefactError, match=r"cells.json: damaged"):
-        summarise(tmp_path)
-    (tmp_path / "cells.json").write_text("{}")
-    with pytest.raises(ArtefactError, match=r"cells.json: not the record of a study"):
-        summarise(tmp_path)
-    (tmp_path / "cells.json").write_text((study / "cells.json").read_text())
-    with pytest.raises(ArtefactError, match=r"outcomes.parquet is missing"):
-        summarise(tmp_path)
-    (tmp_path / "outcomes.parquet").write_text("no table")
-    with pytest.raises(ArtefactError, match=r"outcomes.parquet: cannot be read"):
-        summarise(tmp_path)
-    pl.DataFrame({"data": ["first"], "kind": ["new"]}).write_parquet(tmp_path / "outcomes.parquet")
-    with pytest.raises(ArtefactError, match=r"outcomes.parquet: no column 'budget'"):
-        summarise(tmp_path)
 
 
 KINDS = {"single": 0.0, "joint": 0.1, "joint/unconditioned": 0.0, "joint/implicit": 0.1, "joint/explicit": -0.2}

@@ -52,12 +52,6 @@ def test_a_full_disk_stops_the_study_and_the_error_says_what_to_do(tmp_path):
         run(tmp_path, "print('no space left on its disk', file=sys.stderr); sys.exit(5)")
 
 
-def test_a_killed_worker_is_reported_with_the_signal(tmp_path):
-    assert "killed by SIGKILL: it probably ran out of memory" in str(
-        run(tmp_path, "os.kill(os.getpid(), signal.SIGKILL)")
-    )
-
-
 def test_stopping_interrupts_a_worker_which_saves_its_work(tmp_path):
     program = (
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"  # as a cell does

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from multitudes.cli.options import SetOption, parse_overrides
-from multitudes.cli.output import print_json, print_next
+from multitudes.cli.output import counted, print_json, print_next
 from multitudes.progress import ProgressBar
 
 if TYPE_CHECKING:
@@ -60,7 +60,8 @@ def _run_study(config: "StudyConfig", folder: Path, study: Path, open_test: bool
 
 def _write_report(result: "StudyResult") -> None:
     """Write the report, unless no cell is done."""
-    from multitudes.report.study_page import write_study_page
+    from multitudes.atomic import write_text
+    from multitudes.report.study_page import study_markdown, write_study_page
     from multitudes.study.summary import summarise, write_summary
 
     if not result.n_done:
@@ -69,24 +70,22 @@ def _write_report(result: "StudyResult") -> None:
         summary = summarise(result.folder, progress=progress)
     write_summary(result.folder, summary)
     write_study_page(summary, result.folder / "report.html")
-    typer.echo(f"{result.folder}/report.html: which method wins, by how much, for whom, at what cost")
+    write_text(result.folder / "report.md", study_markdown(summary))
+    typer.echo(f"{result.folder}/report.html, report.md: which method wins, by how much, for whom, at what cost")
 
 
 def _print_study(result: "StudyResult") -> None:
     cells, record = result.record["cells"], result.record
     if result.n_done:
-        typer.echo(f"{result.folder}/outcomes.parquet: what each user got from {result.n_done} cells")
-    typer.echo(f"{result.folder}/cells.json: settings, tuning and cost of each of {len(cells)} cells")
-    typer.echo(f"split: {record['split']}; the test split was opened {record['opened_test']} times")
+        typer.echo(f"{result.folder}/outcomes.parquet: what each user got from {counted(result.n_done, 'cell')}")
+    typer.echo(f"{result.folder}/cells.json: settings, tuning and cost of {counted(len(cells), 'cell')}")
+    typer.echo(f"split: {record['split']}; the test split was opened {counted(record['opened_test'], 'time')}")
 
     for note in record["notes"]:
         typer.echo(f"multitudes: warning: {note}", err=True)
     if result.n_outdated:
-        typer.echo(
-            f"multitudes: warning: {result.n_outdated} cells were computed by another version of the code;"
-            " --fresh repeats them",
-            err=True,
-        )
+        outdated = counted(result.n_outdated, "cell")
+        typer.echo(f"multitudes: warning: computed by other code: {outdated}; --fresh repeats them", err=True)
 
 
 def _study_record(result: "StudyResult") -> dict[str, Any]:

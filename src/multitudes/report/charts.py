@@ -3,14 +3,8 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+import altair as alt
 import polars as pl
-
-from multitudes.errors import missing_extra
-
-try:
-    import altair as alt
-except ImportError:
-    raise missing_extra("altair", "report") from None
 
 Chart = alt.Chart | alt.LayerChart | alt.ConcatChart
 PLOT_WIDTH = 300  # pixels without labels; a chart grows and shrinks with its column of the page
@@ -96,24 +90,3 @@ def line_chart(rows: Sequence[Mapping[str, Any]], x: str, y: str, titles: tuple[
     )
     chart: alt.LayerChart = base.mark_line(strokeWidth=2) + base.mark_point(filled=True, size=30)
     return chart.properties(width=PLOT_WIDTH, height=200)
-
-
-def share_chart(rows: Sequence[Mapping[str, Any]], title: str, colours: Mapping[str, str]) -> alt.Chart | None:
-    """Return stacked bars: the shares of the ``group``s of each ``name``; None without rows."""
-    if not rows:
-        return None
-    names, groups = (list(dict.fromkeys(str(row[key]) for row in rows)) for key in ("name", "group"))
-    shown = [name for name in colours if name in groups]
-    chart: alt.Chart = (
-        alt.Chart(pl.DataFrame(rows))
-        .mark_bar()
-        .encode(
-            y=alt.Y("name:N", sort=names, title=None).axis(labelLimit=300, minExtent=7 * max(map(len, names))),
-            x=alt.X("share:Q", title=title).axis(format=".0%").scale(domain=[0, 1]),
-            color=alt.Color("group:N", title=None).scale(domain=shown, range=[colours[name] for name in shown]),
-            order=alt.Order("rank:Q"),
-        )
-        .transform_calculate(rank=f"indexof({shown}, datum.group)")
-        .properties(width=PLOT_WIDTH, height=alt.Step(20))
-    )
-    return chart

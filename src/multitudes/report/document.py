@@ -120,9 +120,10 @@ def to_terminal(table: Table, width: int) -> TerminalTable:
     )
     shown = [place for place, name in enumerate(table.head) if width >= table.room.get(name, 0)]
     for place in shown:
-        name = table.head[place]
+        name, texts = table.head[place], [as_cell(row[place]).text for row in table.rows]
         is_words = place == 0 or name in table.words
-        printed.add_column(name, justify="left" if is_words else "right", no_wrap=not is_words, overflow="fold")
+        is_broken = is_words and any(" " in text for text in texts)  # between words: a name stays whole
+        printed.add_column(name, justify="left" if is_words else "right", no_wrap=not is_broken, overflow="fold")
     for row in table.rows:
         cells = [as_cell(row[place]) for place in shown]
         texts = [cell.text if cell.short is None or width >= table.full else cell.short for cell in cells]

@@ -9,7 +9,7 @@ from multitudes.data.prepared import Split
 from multitudes.errors import ArtefactError
 from multitudes.evaluation.baselines import BASELINES
 from multitudes.evaluation.compare import read_result
-from multitudes.report.charts import GREY, Look, Looks, distinct_looks, interval_chart, line_chart, share_chart
+from multitudes.report.charts import GREY, Look, Looks, interval_chart, line_chart
 from multitudes.report.document import Block, Figure, Heading, Terms, Text
 from multitudes.report.evaluation_tables import (
     budgets_table,
@@ -27,7 +27,6 @@ from multitudes.report.formatting import (
     format_number,
     informative_systems,
     negate,
-    source_name,
     system_meanings,
     verdicts,
 )
@@ -91,7 +90,6 @@ def evaluation_blocks(result: dict[str, Any], epochs: list[dict[str, Any]]) -> I
     yield Heading("Interest health")
     yield Terms(health_facts(result))
     yield vectors_table(result)
-    yield Figure(_source_chart(result), "Shares of the vectors in the list and in what was found.")
     yield from _training_blocks(epochs)
     yield Heading("How to read this")
     yield Text(explain_figures(result))
@@ -125,17 +123,6 @@ def _segment_figures(result: dict[str, Any]) -> Iterator[Figure]:
         if len(filled) > 1:
             chart = interval_chart(rows, f"HR@{result['budget']}", looks, number_format=".2~f")
             yield Figure(chart, f"By {SEGMENTATION_LABELS[name]}; number of targets in brackets.")
-
-
-def _source_chart(result: dict[str, Any]) -> Any:  # noqa: ANN401
-    sources = [source for source in result["interests"]["sources"] if source["candidate_share"]["mean"]]
-    colours = {name: look.colour for name, look in distinct_looks(map(source_name, sources)).items()}
-    rows = [
-        {"name": name, "group": source_name(source), "share": source[key]["mean"] or 0.0}
-        for name, key in (("candidates", "candidate_share"), ("hits", "hit_share"))
-        for source in sources
-    ]
-    return share_chart(rows, "share", colours)
 
 
 def _training_blocks(epochs: list[dict[str, Any]]) -> Iterator[Block]:

@@ -81,7 +81,7 @@ def _method_row(block: dict[str, Any], method: str, own: str) -> Iterator[Cell |
     if method == own:
         yield ""
     elif is_same_list(block, method, own):
-        yield NOT_COMPARED
+        yield Cell(NOT_COMPARED, short="the same list")
     else:
         yield gain_cell(negate(block["differences"][method][f"hr@{budget}"]))
 

@@ -8,15 +8,11 @@ from importlib.resources import files
 from itertools import groupby
 from pathlib import Path
 
+import vl_convert
+
 from multitudes.atomic import write_text
-from multitudes.errors import missing_extra
 from multitudes.report.charts import Chart
 from multitudes.report.document import Block, Cell, Contents, Figure, Heading, Table, Terms, Text, as_cell, is_own
-
-try:
-    import vl_convert
-except ImportError:
-    raise missing_extra("vl_convert", "report") from None
 
 # The style of all charts, as Vega-Lite configuration.
 CHART_CONFIG = {

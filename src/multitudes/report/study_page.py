@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from multitudes.report.charts import VERDICT_LOOKS, Chart, Look, Looks, distinct_looks, interval_chart, share_chart
+from multitudes.report.charts import VERDICT_LOOKS, Chart, Look, Looks, distinct_looks, interval_chart
 from multitudes.report.document import Block, Contents, Figure, Heading, Table, Terms, Text, to_markdown
 from multitudes.report.formatting import (
     CONTROL_LABELS,
@@ -23,9 +23,7 @@ from multitudes.report.study_tables import (
     verdicts_table,
 )
 
-WRITTEN_BY = "Written by `python -m multitudes.study.page STUDY` from the files of a study; do not edit."
 _LAST_SECTIONS = ("Across the data sets", "How the study was run")
-_KIND_COLOURS = {"unconditioned": "#8a8f98", "implicit": "#0072b2", "explicit": "#e69f00", "popular": "#cc79a7"}
 
 
 def write_study_page(summary: dict[str, Any], out: Path) -> None:
@@ -33,32 +31,9 @@ def write_study_page(summary: dict[str, Any], out: Path) -> None:
     write_html(out, str(summary["name"]), study_blocks(summary), "study.css")
 
 
-def markdown_page(summary: dict[str, Any], words: str = "", picture: str = "", appendix: str = "") -> str:
-    """Return the report as Markdown.
-
-    Args:
-        summary: of the study.
-        words: Markdown placed before the figures of the data sets.
-        picture: address of a picture below the first table, relative to the page.
-        appendix: address of ``appendix_page``; empty: what it has is on this one.
-    """
-    lead = [Heading(f"Results: {summary['name']}", 1), Text(WRITTEN_BY), *_lead_blocks(summary, picture)]
-    lead.append(Text(words.strip()))
-    if not appendix:
-        details = (*_all_data_set_blocks(summary), *_overall_blocks(summary), *_provenance_blocks(summary))
-        return to_markdown([*lead, *details])
-    elsewhere = Text(f"The tables of each data set, and how the study was run, are in [an appendix]({appendix}).")
-    return to_markdown([*lead, *_overall_blocks(summary), elsewhere])
-
-
-def appendix_page(summary: dict[str, Any], page: str) -> str:
-    """Return the Markdown page of each data set and of how the study was run; ``page``: address of the first page."""
-    lead: list[Block] = [
-        Heading(f"Results: {summary['name']}, by data set", 1),
-        Text(WRITTEN_BY),
-        Text(f"What the figures say is on [the first page]({page})."),
-    ]
-    return to_markdown([*lead, *_all_data_set_blocks(summary), *_provenance_blocks(summary)])
+def study_markdown(summary: dict[str, Any]) -> str:
+    """Return the report of a study's summary as Markdown."""
+    return to_markdown(study_blocks(summary))
 
 
 def picture_caption(summary: dict[str, Any]) -> str:
@@ -84,18 +59,17 @@ def study_blocks(summary: dict[str, Any]) -> Iterator[Block]:
     """Yield the content of the HTML report. All its figures come from the summary."""
     yield Heading(str(summary["name"]), 1)
     yield Contents((*summary["data"], *_LAST_SECTIONS))
-    yield from _lead_blocks(summary)
-    yield from _all_data_set_blocks(summary)
-    yield from _overall_blocks(summary)
-    yield from _provenance_blocks(summary)
+    yield from lead_blocks(summary)
+    yield from data_set_blocks(summary)
+    yield from overall_blocks(summary)
+    yield from provenance_blocks(summary)
 
 
-def _lead_blocks(summary: dict[str, Any], picture: str = "") -> Iterator[Block]:
+def lead_blocks(summary: dict[str, Any]) -> Iterator[Block]:
     """Yield what was compared and what came out."""
     seeds = ", ".join(map(str, summary["seeds"]))
     yield Text(f"Seeds {seeds}; {describe_split(summary)}.", "soft")
     yield overview_table(summary)
-    yield Text(f"![{picture_caption(summary)}]({picture})") if picture else Text("")
     yield verdicts_table(summary)
     if summary["failed"]:
         yield Text(f"{len(summary['failed'])} cells failed; they are listed below.", "note")
@@ -119,7 +93,8 @@ def explain_verdicts(summary: dict[str, Any]) -> str:
     )
 
 
-def _all_data_set_blocks(summary: dict[str, Any]) -> Iterator[Block]:
+def data_set_blocks(summary: dict[str, Any]) -> Iterator[Block]:
+    """Yield the figures of each data set."""
     methods = [
         m for one in summary["data"].values() for m, entry in one["methods"].items() if entry["role"] == "method"
     ]
@@ -128,7 +103,7 @@ def _all_data_set_blocks(summary: dict[str, Any]) -> Iterator[Block]:
         yield Heading(name)
         yield Text(describe_data(data_set, summary), "soft")
         yield from data_set_tables(name, data_set, summary)
-        yield from _data_set_figures(name, data_set, summary, looks)
+        yield from _data_set_figures(data_set, summary["reference"], looks)
 
 
 def describe_data(data_set: dict[str, Any], summary: dict[str, Any]) -> str:
@@ -144,8 +119,7 @@ def describe_data(data_set: dict[str, Any], summary: dict[str, Any]) -> str:
     )
 
 
-def _data_set_figures(name: str, data_set: dict[str, Any], summary: dict[str, Any], looks: Looks) -> Iterator[Figure]:
-    reference, budget = summary["reference"], data_set["budget"]
+def _data_set_figures(data_set: dict[str, Any], reference: str, looks: Looks) -> Iterator[Figure]:
     rows = [
         {"name": method, "group": gain.get("verdict", "control")} | gain
         for method, entry in data_set["methods"].items()
@@ -153,9 +127,8 @@ def _data_set_figures(name: str, data_set: dict[str, Any], summary: dict[str, An
     ]
     rows.sort(key=lambda row: -(row["mean"] or 0))
     verdict_looks = {**VERDICT_LOOKS, "control": Look("#2f7fc1", "diamond")}
-    title = f"HR@{budget} − {reference}"
+    title = f"HR@{data_set['budget']} − {reference}"
     yield Figure(interval_chart(rows, title, verdict_looks), f"Each method, and its controls, less {reference}.")
-    yield Figure(_gain_by_budget_chart(data_set, reference, looks), f"HR by budget, relative to {reference}.")
     for segmentation, parts in data_set["segments"].items():
         rows = [
             {"name": f"{label.replace('_', ' ')} ({part['targets']:,})", "group": method} | gain
@@ -164,14 +137,6 @@ def _data_set_figures(name: str, data_set: dict[str, Any], summary: dict[str, An
         ]
         caption = f"By {SEGMENTATION_LABELS.get(segmentation, segmentation)}; number of targets in brackets."
         yield Figure(interval_chart(rows, title, looks), caption)
-    shares = [
-        {"name": method, "group": kind, "share": share}
-        for method, health in summary["health"].get(name, {}).items()
-        for kind, share in _hit_shares(health.get("sources", [])).items()
-    ]
-    yield Figure(
-        share_chart(shares, "share of hits", _KIND_COLOURS), "Share of hits by kind of vector; mean over seeds."
-    )
 
 
 def _is_comparable(method: str, role: str) -> bool:
@@ -179,25 +144,8 @@ def _is_comparable(method: str, role: str) -> bool:
     return role == "method" or method.partition("/")[2] in CONTROL_LABELS
 
 
-def _gain_by_budget_chart(data_set: dict[str, Any], reference: str, looks: Looks) -> Chart | None:
-    rows = [
-        {"name": f"N = {budget}", "group": method} | rates[method]["relative"]
-        for budget, rates in data_set["curves"].items()
-        for method in looks
-        if "relative" in rates.get(method, {}) and data_set["methods"][method]["role"] == "method"
-    ]
-    title = f"HR@N / that of {reference} − 1"
-    return interval_chart(rows, title, looks, number_format="+.0%") if len(data_set["budgets"]) > 1 else None
-
-
-def _hit_shares(sources: list[dict[str, Any]]) -> dict[str, float]:
-    shares: dict[str, float] = {}
-    for source in sources:
-        shares[source["source"]] = shares.get(source["source"], 0.0) + (source["hit_share"] or 0.0)
-    return {kind: share for kind, share in shares.items() if share}
-
-
-def _overall_blocks(summary: dict[str, Any]) -> Iterator[Block]:
+def overall_blocks(summary: dict[str, Any]) -> Iterator[Block]:
+    """Yield who wins over the data sets."""
     overall = summary["overall"]
     yield Heading(_LAST_SECTIONS[0])
     yield Text(conclusion(overall))
@@ -219,7 +167,7 @@ def conclusion(overall: dict[str, Any]) -> str:
     )
 
 
-def _provenance_blocks(summary: dict[str, Any]) -> Iterator[Block]:
+def provenance_blocks(summary: dict[str, Any]) -> Iterator[Block]:
     """Yield tuning, settings, failures, machine and terms."""
     yield Heading(_LAST_SECTIONS[1])
     yield _tuning_table(summary["tuning"] or [])

@@ -5,10 +5,8 @@ The per-user outcomes of all methods and seeds are read from the study's files a
 Legend: S seeds · B users · R resamples · M methods.
 """
 
-import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -42,7 +40,6 @@ FIGURES = {"hr": "hits", **{name: name for name in METRICS}}
 _MEASURES = (*FIGURES.values(), *(f"{p}_hits" for p in _PARTS))  # that are read; the file has more
 _USER_COLUMNS = ("user_id", "targets", *(f"{part}_targets" for part in _PARTS), *SEGMENTS)
 _KEY_COLUMNS = ("method", "seed")
-_REQUIRED_COLUMNS = ("kind", "budget", *_KEY_COLUMNS, "user_id", "targets", "hits")
 MIN_USERS = 20  # of a segment: the bootstrap of fewer users gives no reliable interval
 _ACTIVITY = ("core", "casual", "new")
 
@@ -70,42 +67,15 @@ def method_role(method: str, seeds: list[int]) -> Role:
     return "control" if "/" in method else "baseline" if seeds == [-1] else "method"
 
 
-def read_cells(study: Path) -> dict[str, Any]:
-    """Read the record of a study, ``cells.json``.
-
-    Raises:
-        ArtefactError: the file is missing or damaged.
-    """
-    file = study / CELLS_FILE
-    try:
-        cells = json.loads(file.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ArtefactError(
-            f"{study}: no study here ({CELLS_FILE} is missing); create one with: multitudes study"
-        ) from None
-    except (json.JSONDecodeError, UnicodeDecodeError):
-        raise ArtefactError(f"{file}: damaged; run multitudes study again") from None
-    if not isinstance(cells, dict) or not {"cells", "reference"} <= cells.keys():
-        raise ArtefactError(f"{file}: not the record of a study; run multitudes study again")
-    return cells
-
-
 def read_outcomes(study: Path, data: str) -> Iterator[tuple[str, int, PairedOutcomes]]:
     """Yield kind of targets, budget and outcomes on a data set, in this order.
 
     Raises:
-        ArtefactError: the file is missing or damaged, or its cells were evaluated on different users.
+        ArtefactError: the cells were evaluated on different users.
     """
     file = study / OUTCOMES_FILE
-    try:
-        columns = cs.by_name("kind", "budget", *_KEY_COLUMNS, *_USER_COLUMNS, *_MEASURES, require_all=False)
-        frame = pl.scan_parquet(file).filter(pl.col("data") == data).select(columns).collect()
-    except FileNotFoundError:
-        raise ArtefactError(f"{study}: {OUTCOMES_FILE} is missing; run multitudes study again") from None
-    except pl.exceptions.PolarsError as error:
-        raise ArtefactError(f"{file}: cannot be read ({error}); run multitudes study again") from None
-    if missing := [name for name in _REQUIRED_COLUMNS if name not in frame.columns]:
-        raise ArtefactError(f"{file}: no column '{missing[0]}'; run multitudes study again")
+    columns = cs.by_name("kind", "budget", *_KEY_COLUMNS, *_USER_COLUMNS, *_MEASURES, require_all=False)
+    frame = pl.scan_parquet(file).filter(pl.col("data") == data).select(columns).collect()
     for (kind, budget), outcomes in sorted(frame.partition_by("kind", "budget", as_dict=True).items()):
         yield str(kind), int(budget), pair_by_user(outcomes, f"{file}: {data}")
 
@@ -155,28 +125,70 @@ class Resampling(NamedTuple):
         )
 
 
+class Compared(NamedTuple):
+    """A figure of several methods, and what each has more than the reference."""
+
+    rates: dict[str, dict[str, Any]]
+    minus: dict[str, dict[str, Any]]  # without the reference; empty if it is not among the methods
+
+
+def compare(
+    outcomes: PairedOutcomes,
+    methods: Sequence[str],
+    reference: str | None,
+    resampling: Resampling,
+    measure: str = "hits",
+    *,
+    member_B: NDArray[np.bool_] | None = None,
+    for_verdict: bool = False,
+    by_seed: bool = False,
+) -> Compared:
+    """Return a measure of methods with intervals, and the differences to one of them, paired by user.
+
+    Args:
+        outcomes: of all users.
+        methods: the methods to compare.
+        reference: the one that the others are compared with.
+        resampling: the bootstrap.
+        measure: hits, those of a segment of targets, or a figure that is a mean over users.
+        member_B: the users; None: all.
+        for_verdict: whether the p-values are multiplied by Holm's correction.
+        by_seed: whether the methods query the same models, so that differences are paired by seed too.
+    """
+    found = [outcomes.measure(method, measure) for method in methods]
+    found, weight_B = weighted(outcomes, measure, found)
+    if member_B is not None:
+        found, weight_B = [one._replace(value_SB=one.value_SB[:, member_B]) for one in found], weight_B[member_B]
+    estimates = resampling(found, weight_B, for_verdict=for_verdict)
+    rates = {method: rate_interval(estimates, number) for number, method in enumerate(methods)}
+    if reference not in methods:
+        return Compared(rates, {})
+    own = methods.index(reference)
+    others = {method: number for number, method in enumerate(methods) if number != own}
+    if not by_seed:
+        return Compared(rates, {m: difference_interval(estimates, number, own) for m, number in others.items()})
+    gains = [SeedOutcomes(found[number].value_SB - found[own].value_SB) for number in others.values()]
+    paired = resampling(gains, weight_B)
+    return Compared(rates, {m: as_json(paired.interval(number)) for number, m in enumerate(others)})
+
+
 def compare_methods(outcomes: PairedOutcomes, reference: str, resampling: Resampling) -> dict[str, Any]:
     """Return each method's figures, and in ``minus`` its figures less those of the reference, paired by user.
 
     Only the difference in HR gets a verdict: testing every figure would give more chances of a false positive.
     """
-    table: dict[str, Any] = {
-        method: {"role": outcomes.measure(method, "hits").role, "seeds": seeds, "figures": {}, "minus": {}}
-        for method, seeds in outcomes.cells.items()
-    }
-    order = list(outcomes.cells)
+    order, target_B = list(outcomes.cells), outcomes.user_column("targets")
+    table: dict[str, Any] = {}
+    for method, seeds in outcomes.cells.items():
+        hits = outcomes.measure(method, "hits")
+        by_seed = [round(float(rate), 6) for rate in rate_per_seed(hits.value_SB, target_B)]
+        table[method] = {"role": hits.role, "seeds": seeds, "by_seed": by_seed, "figures": {}, "minus": {}}
     for figure, measure in FIGURES.items():
-        if measure not in outcomes.measures:
-            continue
-        methods, weight_B = weighted(outcomes, figure, [outcomes.measure(method, measure) for method in order])
-        estimates = resampling(methods, weight_B, for_verdict=figure == "hr")
-        for number, method in enumerate(order):
-            table[method]["figures"][figure] = rate_interval(estimates, number)
-            if reference in order and method != reference:
-                table[method]["minus"][figure] = difference_interval(estimates, number, order.index(reference))
-            if figure == "hr":
-                rates_S = rate_per_seed(methods[number].value_SB, weight_B)
-                table[method]["by_seed"] = [round(float(rate), 6) for rate in rates_S]
+        if measure in outcomes.measures:
+            found = compare(outcomes, order, reference, resampling, measure, for_verdict=figure == "hr")
+            for method, entry in table.items():
+                entry["figures"][figure] = found.rates[method]
+                entry["minus"] |= {figure: found.minus[method]} if method in found.minus else {}
     return table
 
 
@@ -228,17 +240,18 @@ def _paired_differences(
 ) -> dict[str, dict[str, Any]]:
     """Return a figure of the first method of each pair less that of the second, where both have as many seeds."""
     measure = FIGURES[figure]
+    if measure not in outcomes.measures:
+        return {}
     gains = {
         label: SeedOutcomes(own - other)
         for label, (method, opponent) in pairs.items()
         if {method, opponent} <= outcomes.cells.keys()
-        and measure in outcomes.measures
         and len(own := outcomes.measure(method, measure).value_SB)
         == len(other := outcomes.measure(opponent, measure).value_SB)
     }
     if not gains:
         return {}
-    estimates = resampling(*weighted(outcomes, figure, list(gains.values())), for_verdict=for_verdict)
+    estimates = resampling(*weighted(outcomes, measure, list(gains.values())), for_verdict=for_verdict)
     p_values = [round(p_value(estimates.draw_RM[:, number]), 6) for number in range(len(gains))]
     return {name: as_json(estimates.interval(n)) | {"p": p_values[n]} for n, name in enumerate(gains)}
 
@@ -261,20 +274,12 @@ def compare_with_baseline(
         return None
     strongest = max(rates, key=rates.__getitem__)
     order = [strongest, *(method for method, entry in methods.items() if entry["role"] == "method")]
-    estimates = resampling([outcomes.measure(m, "hits") for m in order], outcomes.user_column("targets"))
-    minus = {method: difference_interval(estimates, number, 0) for number, method in enumerate(order) if number}
-    return {"method": strongest, "minus": minus}
+    return {"method": strongest, "minus": compare(outcomes, order, strongest, resampling).minus}
 
 
-def hit_rates(outcomes: PairedOutcomes, resampling: Resampling, reference: str | None = None) -> dict[str, Any]:
-    """Return every method's HR at one budget, and ``relative`` to the reference's if one is given."""
-    order = list(outcomes.cells)
-    estimates = resampling([outcomes.measure(m, "hits") for m in order], outcomes.user_column("targets"))
-    rates: dict[str, Any] = {method: rate_interval(estimates, number) for number, method in enumerate(order)}
-    for number, method in enumerate(order):
-        if reference in order and method != reference:
-            rates[method]["relative"] = as_json(estimates.relative(number, order.index(reference)))
-    return rates
+def hit_rates(outcomes: PairedOutcomes, resampling: Resampling) -> dict[str, Any]:
+    """Return every method's HR at one budget."""
+    return compare(outcomes, list(outcomes.cells), None, resampling).rates
 
 
 def rate_interval(estimates: Estimates, method: int) -> dict[str, Any]:
@@ -291,11 +296,11 @@ def difference_interval(estimates: Estimates, method: int, reference: int) -> di
 
 
 def weighted(
-    outcomes: PairedOutcomes, figure: str, found: list[SeedOutcomes]
+    outcomes: PairedOutcomes, measure: str, found: list[SeedOutcomes]
 ) -> tuple[list[SeedOutcomes], NDArray[np.float64]]:
-    """Return outcomes of a figure with the weights of the users (B,): targets for HR, 1 where a metric is defined."""
-    if figure == "hr":
-        return found, outcomes.user_column("targets")
+    """Return outcomes with the weights of the users (B,): targets for hits, 1 where a mean over users is defined."""
+    if measure.endswith("hits"):
+        return found, outcomes.user_column(f"{measure.removesuffix('hits')}targets")
     is_defined_B = np.all([np.isfinite(one.value_SB).all(axis=0) for one in found], axis=0)
     defined = [one._replace(value_SB=np.where(is_defined_B, one.value_SB, 0.0)) for one in found]
     return defined, is_defined_B.astype(np.float64)
@@ -336,19 +341,29 @@ def compare_kinds_by_segment(
 def _compare_segments(
     outcomes: PairedOutcomes, methods: list[str], reference: str, resampling: Resampling, *, by_seed: bool = False
 ) -> dict[str, Any]:
-    """Return the methods' HR less that of the reference, by segment of users and of targets."""
-    compare = partial(_compare_segment, outcomes, methods, reference, resampling, by_seed=by_seed)
+    """Return the methods' HR and that less the reference's, by segment of users and of targets.
+
+    A segment of fewer than ``MIN_USERS`` users has a size alone.
+    """
+
+    def segment(member_B: NDArray[np.bool_], prefix: str = "") -> dict[str, Any]:
+        sizes = {"users": int(member_B.sum()), "targets": int(outcomes.user_column(f"{prefix}targets")[member_B].sum())}
+        if sizes["users"] < MIN_USERS:
+            return {**sizes, "rates": {}, "minus": {}}
+        found = compare(outcomes, methods, reference, resampling, f"{prefix}hits", member_B=member_B, by_seed=by_seed)
+        return {**sizes, **found._asdict()}
+
     segments: dict[str, Any] = {}
     for name in SEGMENTS:
         if name in outcomes.users.columns and outcomes.users[name].drop_nulls().n_unique() > 1:
             label_B = outcomes.users[name]
             segments[name] = {
-                label: compare((label_B == label).fill_null(False).to_numpy())
+                label: segment((label_B == label).fill_null(False).to_numpy())
                 for label in sort_labels(label_B.drop_nulls().unique().to_list())
             }
     for name, parts in TARGET_SEGMENTS.items():
         if {f"{part}_hits" for part in parts} <= outcomes.measures.keys():
-            segments[name] = {part: compare(None, f"{part}_") for part in parts}
+            segments[name] = {p: segment(outcomes.user_column(f"{p}_targets") > 0, f"{p}_") for p in parts}
     return segments
 
 
@@ -357,45 +372,3 @@ def sort_labels(labels: list[str]) -> list[str]:
     if set(labels) <= set(_ACTIVITY):
         return [label for label in _ACTIVITY if label in labels]
     return sorted(labels, key=lambda label: (float((re.findall(r"[\d.]+", label) or ["0"])[0]), label))
-
-
-def _compare_segment(
-    outcomes: PairedOutcomes,
-    methods: list[str],
-    reference: str,
-    resampling: Resampling,
-    member_B: NDArray[np.bool_] | None,
-    prefix: str = "",
-    *,
-    by_seed: bool = False,
-) -> dict[str, Any]:
-    """Return the size of a segment; HR and differences in it unless it has fewer than ``MIN_USERS`` users.
-
-    Args:
-        outcomes: of all users.
-        methods: the methods to compare.
-        reference: one of them.
-        resampling: the bootstrap.
-        member_B: whether each user belongs to the segment; None: all users with such targets do.
-        prefix: of the targets, such as ``tail_``; empty: all.
-        by_seed: whether the methods query the same models, so that differences are paired by seed too.
-    """
-    targets_B = outcomes.user_column(f"{prefix}targets")
-    member_B = targets_B > 0 if member_B is None else member_B
-    segment: dict[str, Any] = {"users": int(member_B.sum()), "targets": int(targets_B[member_B].sum())}
-    segment |= {"rates": {}, "minus": {}}
-    if segment["users"] < MIN_USERS:
-        return segment
-    hits = [outcomes.measure(method, f"{prefix}hits") for method in methods]
-    members = [SeedOutcomes(one.value_SB[:, member_B], one.role) for one in hits]
-    own, weight_B = methods.index(reference), targets_B[member_B]
-    estimates = resampling(members, weight_B)
-    segment["rates"] = {m: rate_interval(estimates, number) for number, m in enumerate(methods)}
-    others = {m: number for number, m in enumerate(methods) if number != own}
-    if by_seed:
-        gains = [SeedOutcomes(members[number].value_SB - members[own].value_SB) for number in others.values()]
-        paired = resampling(gains, weight_B)
-        segment["minus"] = {m: as_json(paired.interval(number)) for number, m in enumerate(others)}
-    else:
-        segment["minus"] = {m: difference_interval(estimates, number, own) for m, number in others.items()}
-    return segment

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import Field, field_validator
 
 from multitudes.config import (
     NO_OVERRIDES,
@@ -43,21 +43,6 @@ class DataConfig(Config):
     model: Settings = Field({}, description="settings of all methods on this data set")
     train: Settings = Field({}, description="settings of all methods on this data set")
     retrieve: Settings = Field({}, description="settings of all methods on this data set")
-
-    @field_validator("tables")
-    @classmethod
-    def _check_one_source(cls, tables: Path | None, info: ValidationInfo) -> Path | None:
-        sample = info.data.get("sample")
-        if (tables is None) == (sample is None):
-            raise ValueError("give either sample or tables")
-        return tables
-
-    @field_validator("sample")
-    @classmethod
-    def _check_sample(cls, sample: str | None) -> str | None:
-        if sample is not None and sample not in SAMPLES:
-            raise ValueError(f"no such data set is shipped{suggestion(sample, SAMPLES)}")
-        return sample
 
 
 class MethodConfig(Config):
@@ -210,13 +195,16 @@ def _check_base_methods(config: StudyConfig, name: str, where: str) -> None:
 
 
 def _locate_tables(name: str, data: DataConfig, file: Path) -> DataConfig:
-    if data.sample is None and data.tables is None:
-        raise UsageError(f"{file}: [data.{name}]: no source; expected sample = one of {', '.join(SAMPLES)}, or tables")
+    where = f"{file}: [data.{name}]"
+    if (data.sample is None) == (data.tables is None):
+        raise UsageError(f"{where}: expected either sample = one of {', '.join(SAMPLES)}, or tables = a folder")
+    if data.sample is not None and data.sample not in SAMPLES:
+        raise UsageError(f"{where}: '{data.sample}': no such data set is shipped{suggestion(data.sample, SAMPLES)}")
     if data.tables is None or is_url(data.tables):
         return data
     tables = Path(os.path.normpath(file.parent / data.tables))
     if not tables.is_dir():
-        raise UsageError(f"{file}: [data.{name}]: {tables} is not a folder; expected one with events, items and users")
+        raise UsageError(f"{where}: {tables} is not a folder; expected one with events, items and users")
     return data.model_copy(update={"tables": tables})
 
 

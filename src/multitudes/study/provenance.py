@@ -4,7 +4,6 @@ The code digest tells whether the same code computed two cells. The package vers
 code may change between two versions.
 """
 
-import ast
 import hashlib
 import os
 import platform
@@ -72,8 +71,7 @@ def code_digest() -> str:
     for source in SOURCES:
         path = package / source
         for file in [path] if path.is_file() else sorted(path.rglob("*.py")):
-            text = canonical_source(file.read_text(encoding="utf-8"))
-            digest.update(f"{file.relative_to(package)}\0{text}\0".encode())
+            digest.update(f"{file.relative_to(package)}\0".encode() + file.read_bytes())
     return digest.hexdigest()[:16]
 
 
@@ -86,14 +84,3 @@ def training_code(training: Path) -> str | None:
     """Return the digest of the code that started a training; None: nothing was trained there."""
     file = training / _CODE_FILE
     return file.read_text(encoding="utf-8") if file.exists() else None
-
-
-def canonical_source(source: str) -> str:
-    """Return a module's syntax tree as text, without comments, layout and docstrings."""
-    tree = ast.parse(source)
-    for node in ast.walk(tree):
-        if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)) and ast.get_docstring(
-            node
-        ):
-            node.body = node.body[1:]
-    return ast.dump(tree)

@@ -25,6 +25,7 @@ from multitudes.evaluation.config import main_budget
 from multitudes.metrics.significance import adjust_holm, average_ranks, cliques, min_data_sets, pairwise_p_values
 from multitudes.progress import Progress, silent
 from multitudes.study.comparison import (
+    CELLS_FILE,
     MIN_USERS,
     PairedOutcomes,
     Resampling,
@@ -35,7 +36,6 @@ from multitudes.study.comparison import (
     compare_with_controls,
     compare_with_systems,
     hit_rates,
-    read_cells,
     read_outcomes,
 )
 
@@ -47,7 +47,6 @@ COSTS = ("train_seconds", "parameters", "vectors_per_user", "p90_ms", "targets_p
 # A p-value is at least 2 / resamples, and Holm multiplies it by the number of comparisons. With so many resamples for
 # each comparison, the clearest difference still reaches .02.
 _RESAMPLES_PER_COMPARISON = 100
-_SHARES = ("candidate_share", "hit_share")
 
 
 def summarise(study: Path, resampling: Resampling | None = None, progress: Progress = silent) -> dict[str, Any]:
@@ -59,9 +58,9 @@ def summarise(study: Path, resampling: Resampling | None = None, progress: Progr
         progress: receives the number of finished data sets.
 
     Raises:
-        ArtefactError: a file of the study is missing or damaged, or its cells were evaluated on different users.
+        ArtefactError: its cells were evaluated on different users.
     """
-    cells = read_cells(study)
+    cells = json.loads((study / CELLS_FILE).read_text(encoding="utf-8"))
     names = list(dict.fromkeys(cell["data"] for cell in cells["cells"]))
     reference = cells["reference"]
     trained = cells.get("trained_controls", {})
@@ -115,7 +114,8 @@ def _summarise_data_set(
     budget = main_budget(tuple(budgets))
     outcomes = budgets[budget]
     methods = compare_methods(outcomes, reference, resampling)
-    curves = {n: hit_rates(budgets[n], resampling, reference) for n in sorted(budgets) if n != budget}
+    # At the main budget those of the table, so that both show the same interval.
+    main = {method: entry["figures"]["hr"] for method, entry in methods.items()}
     strongest = compare_with_baseline(outcomes, methods, resampling)
     all_targets = by_kind.get("all", {})
     return {
@@ -129,19 +129,10 @@ def _summarise_data_set(
         "strongest_baseline": strongest,
         "controls": compare_with_controls(outcomes, resampling, trained),
         "systems": compare_with_systems(budgets, budget, resampling),
-        "curves": {str(n): curves[n] if n in curves else _main_budget_point(methods) for n in sorted(budgets)},
+        "curves": {str(n): main if n == budget else hit_rates(budgets[n], resampling) for n in sorted(budgets)},
         "segments": compare_by_segment(outcomes, reference, resampling),
         "kinds": compare_kinds_by_segment(outcomes, reference, strongest["method"] if strongest else None, resampling),
         "all": hit_rates(all_targets[budget], resampling) if kind == "new" and budget in all_targets else {},
-    }
-
-
-def _main_budget_point(methods: dict[str, Any]) -> dict[str, Any]:
-    """Return each curve's point at the main budget, taken from the table so that both show the same interval."""
-    return {
-        method: entry["figures"]["hr"]
-        | ({"relative": entry["minus"]["hr"]["relative"]} if "hr" in entry["minus"] else {})
-        for method, entry in methods.items()
     }
 
 
@@ -163,18 +154,12 @@ def _settings(cells: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _mean_health(cells: list[dict[str, Any]]) -> dict[str, Any]:
-    """Return the interest health averaged over the seeds, and the mean shares of each kind of vector."""
+    """Return the interest health averaged over the seeds."""
     blocks = [cell["interests"] for cell in cells if cell.get("interests")]
     if not blocks:
         return {}
     names = [name for name in blocks[0] if name != "sources"]
-    health: dict[str, Any] = {name: _mean([block[name]["mean"] for block in blocks if name in block]) for name in names}
-    health["sources"] = [
-        {"source": source["source"], "number": source["number"]}
-        | {share: _mean([block["sources"][n][share]["mean"] for block in blocks]) for share in _SHARES}
-        for n, source in enumerate(blocks[0]["sources"])
-    ]
-    return health
+    return {name: _mean([block[name]["mean"] for block in blocks if name in block]) for name in names}
 
 
 def _mean(values: list[float | None]) -> float | None:
