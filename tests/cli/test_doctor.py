@@ -1,7 +1,6 @@
 """The doctor says what a release is, and its exit code how bad things are."""
 
 import json
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -82,15 +81,6 @@ def test_what_came_and_went_is_counted_and_an_unfinished_change_is_noted(release
     assert "0 added or replaced, 2 removed since" in text
     assert "bytes of an unfinished update at the end" in text
     assert "18 items can be retrieved" in text
-
-
-def test_the_age_counts_from_publishing(releases: Path):
-    ages = [
-        inspect_release(ReleaseStore(releases), now=datetime.now(UTC) + timedelta(days=days))[0].text
-        for days in (1, 30)
-    ]
-    assert "24 hours old" in ages[0]
-    assert "30 days old" in ages[1]
 
 
 def tuned(recall: float) -> dict[str, object]:

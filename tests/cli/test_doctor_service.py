@@ -11,7 +11,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from multitudes.cli.doctor_service import ServiceProbe, examine_service
+from multitudes.cli.doctor_service import examine_service, open_service
 from multitudes.cli.main import run
 from multitudes.errors import StateError
 from multitudes.retrieval.inspection import Finding
@@ -40,17 +40,16 @@ def before(deps: Dependencies, base: str = HERE, date: datetime | None = None) -
     def reply(request: httpx.Request) -> httpx.Response:
         answer = asyncio.run(once(request))
         told = {"date": format_datetime(date or datetime.now(UTC))}
-        return httpx.Response(answer.status_code, headers={**answer.headers, **told}, content=answer.content)
+        return httpx.Response(
+            answer.status_code, headers={**answer.headers, **told}, stream=httpx.ByteStream(answer.content)
+        )
 
     return reply
 
 
 def findings_of(reply: Reply, url: str = HERE, key: str | None = None, **how) -> list[Finding]:
-    probe = ServiceProbe(url, key, httpx.MockTransport(reply))
-    try:
-        return examine_service(probe, **how)
-    finally:
-        probe.close()
+    with open_service(url, key, httpx.MockTransport(reply)) as http:
+        return examine_service(http, **how)
 
 
 def of(findings: list[Finding], subject: str) -> list[tuple[str, str]]:

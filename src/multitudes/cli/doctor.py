@@ -128,13 +128,10 @@ def _service_findings(url: str | None, key: str | None) -> "list[Finding]":
     from multitudes.extras import require_extra
 
     require_extra("client")
-    from multitudes.cli.doctor_service import ServiceProbe, examine_service
+    from multitudes.cli.doctor_service import examine_service, open_service
 
-    probe = ServiceProbe(url, key)
-    try:
-        return examine_service(probe)
-    finally:
-        probe.close()
+    with open_service(url, key) as http:
+        return examine_service(http)
 
 
 def _extras_finding() -> "Finding":
@@ -152,4 +149,4 @@ def _print_findings(findings: "list[Finding]") -> None:
     from rich.text import Text
 
     levels = [Text(finding.level, style=_LEVEL_STYLES.get(finding.level, "bold red")) for finding in findings]
-    print_table((level, finding.subject, finding.text) for level, finding in zip(levels, findings, strict=True))
+    print_table((level, one.subject, one.text) for level, one in zip(levels, findings, strict=True))

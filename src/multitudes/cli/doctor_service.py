@@ -5,158 +5,135 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from statistics import median
-from time import perf_counter
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import Any, Final
 from urllib.parse import urlsplit
 from uuid import uuid4
 
-if TYPE_CHECKING:
-    import httpx
+import httpx
 
-    from multitudes.retrieval.inspection import Finding, Level
+from multitudes.client.calls import bearer_header
+from multitudes.errors import UsageError
+from multitudes.retrieval.inspection import Finding, Level
 
 _LOOPBACK: Final = {"127.0.0.1", "localhost", "::1"}
 _N_REQUESTS: Final = 10
 _TIMEOUT_S: Final = 10.0
 _MAX_SKEW_S: Final = 5.0  # the Date header counts whole seconds
 _MAX_AGE_DAYS: Final = 30
+_CHECK_URL: Final = "check that the service runs, and the URL"
 
 
-class HttpResponse(NamedTuple):
-    """A response of the service, or status 0 if there was none."""
+def open_service(url: str, key: str | None, transport: httpx.BaseTransport | None = None) -> httpx.Client:
+    """Return a client that sends ``key``; nothing is sent yet.
 
-    status: int
-    record: Any  # the body as JSON; None if it is not JSON
-    text: str
-    date: str | None
-    seconds: float
+    Args:
+        url: of the service.
+        key: API key; None: without.
+        transport: replaces the network in tests.
 
-    @property
-    def message(self) -> str:
-        """The error message of the service, or the status if it sent none."""
-        error = self.record.get("error") if isinstance(self.record, dict) else None
-        return str(error["message"]) if isinstance(error, dict) else f"status {self.status}"
-
-
-class ServiceProbe:
-    """Sends requests to one service, with or without a key; each has a timeout."""
-
-    def __init__(self, url: str, key: str | None, transport: "httpx.BaseTransport | None" = None) -> None:
-        """Open a connection pool; nothing is sent yet.
-
-        Args:
-            url: of the service.
-            key: API key; None: without.
-            transport: replaces the network in tests.
-
-        Raises:
-            UsageError: the URL or the key is malformed.
-        """
-        import httpx
-
-        from multitudes.client.calls import bearer_header
-        from multitudes.errors import UsageError
-
-        parts = urlsplit(url)
-        if parts.scheme not in {"http", "https"} or not parts.hostname:
-            raise UsageError(f"--url {url}: expected the address of a service, such as http://127.0.0.1:8000")
-        self.tls, self.is_local, self.has_key = parts.scheme == "https", parts.hostname in _LOOPBACK, key is not None
-        self._auth_headers = {} if key is None else {"authorization": bearer_header(key)}
-        self._http = httpx.Client(base_url=url, transport=transport, timeout=_TIMEOUT_S)
-
-    def request(self, path: str, body: dict[str, Any] | None = None, *, send_key: bool = True) -> HttpResponse:
-        """Send a GET, or a POST with a JSON body; without a response, the status is 0 and the text says why."""
-        import httpx
-
-        headers = self._auth_headers if send_key else {}
-        start_s = perf_counter()
-        try:
-            response = self._http.request("GET" if body is None else "POST", path, json=body, headers=headers)
-        except httpx.TimeoutException:
-            return HttpResponse(0, None, f"no answer within {_TIMEOUT_S:g} s", None, perf_counter() - start_s)
-        except httpx.TransportError as error:
-            return HttpResponse(0, None, str(error), None, perf_counter() - start_s)
-        try:
-            record = response.json()
-        except ValueError:
-            record = None
-        seconds = perf_counter() - start_s
-        return HttpResponse(response.status_code, record, response.text, response.headers.get("date"), seconds)
-
-    def close(self) -> None:
-        """Close the connections."""
-        self._http.close()
+    Raises:
+        UsageError: the URL or the key is malformed.
+    """
+    parts = urlsplit(url)
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise UsageError(f"--url {url}: expected the address of a service, such as http://127.0.0.1:8000")
+    headers = {} if key is None else {"authorization": bearer_header(key)}
+    return httpx.Client(base_url=url, headers=headers, transport=transport, timeout=_TIMEOUT_S)
 
 
-def examine_service(probe: ServiceProbe, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> "list[Finding]":
+def examine_service(http: httpx.Client, now: Callable[[], datetime] = lambda: datetime.now(UTC)) -> list[Finding]:
     """Return findings about a service; ten requests of an anonymous user are part of the check."""
-    alive = probe.request("/healthz")
-    if alive.status == 0:
-        text = f"no answer ({alive.text}); check that the service runs, and the URL"
-        return [_finding("unavailable", "reach", text)]
-    if not isinstance(alive.record, dict) or "checks" not in alive.record:
-        text = f"status {alive.status} from something that is not a multitudes service; check the URL"
-        return [_finding("unavailable", "reach", text)]
-    findings = [
-        _finding("ok", "reach", f"answers in {alive.seconds * 1e3:.0f} ms"),
-        *_check_access(probe),
-        _check_clock(alive, now()),
-        _check_readiness(probe.request("/readyz")),
-    ]
-    releases = probe.request("/v1/releases")
-    if releases.status != 200:
-        advice = "" if probe.has_key else "; give --key, or set MULTITUDES_KEY"
-        return [*findings, _finding("unavailable", "key", f"{releases.message}{advice}")]
-    return [
-        *findings,
-        *_check_releases(releases.record, now()),
-        *_check_recommendations(probe),
-        *_check_metrics(probe.request("/metrics")),
-    ]
+    findings: list[Finding] = []
+    try:
+        findings.extend(_findings(http, now))
+    except httpx.TimeoutException:
+        findings.append(Finding("unavailable", "reach", f"no answer within {_TIMEOUT_S:g} s; {_CHECK_URL}"))
+    except httpx.TransportError as error:
+        findings.append(Finding("unavailable", "reach", f"no answer ({error}); {_CHECK_URL}"))
+    return findings
 
 
-def _check_access(probe: ServiceProbe) -> "Iterator[Finding]":
-    if probe.tls:
-        yield _finding("ok", "access", "TLS with a valid certificate")
-    elif not probe.is_local:
-        yield _finding(
+def _findings(http: httpx.Client, now: Callable[[], datetime]) -> Iterator[Finding]:
+    alive = http.get("/healthz")
+    if "checks" not in (_record(alive) or {}):
+        text = f"status {alive.status_code} from something that is not a multitudes service; check the URL"
+        yield Finding("unavailable", "reach", text)
+        return
+    yield Finding("ok", "reach", f"answers in {alive.elapsed.total_seconds() * 1e3:.0f} ms")
+    yield from _check_access(http)
+    yield _check_clock(alive, now())
+    yield _check_readiness(http.get("/readyz"))
+    releases = http.get("/v1/releases")
+    if releases.status_code != 200:
+        advice = "" if "authorization" in http.headers else "; give --key, or set MULTITUDES_KEY"
+        yield Finding("unavailable", "key", f"{_message(releases)}{advice}")
+        return
+    yield from _check_releases(releases.json(), now())
+    yield from _check_recommendations(http)
+    yield from _check_metrics(http.get("/metrics"))
+
+
+def _record(response: httpx.Response) -> dict[str, Any] | None:
+    """Return the JSON object of a response; None: it is not one."""
+    try:
+        record = response.json()
+    except ValueError:
+        return None
+    return record if isinstance(record, dict) else None
+
+
+def _message(response: httpx.Response) -> str:
+    """Return the error message of the service, or the status if it sent none."""
+    error = (_record(response) or {}).get("error")
+    return str(error["message"]) if isinstance(error, dict) else f"status {response.status_code}"
+
+
+def _check_access(http: httpx.Client) -> Iterator[Finding]:
+    is_local = http.base_url.host in _LOOPBACK
+    if http.base_url.scheme == "https":
+        yield Finding("ok", "access", "TLS with a valid certificate")
+    elif not is_local:
+        yield Finding(
             "warning", "access", "no TLS: keys and ids are sent in clear text; put a TLS proxy in front of it"
         )
-    without_key = probe.request("/v1/releases", send_key=False)
-    if without_key.status in {401, 403}:
-        yield _finding("ok", "access", "requests without a key are rejected")
-    elif without_key.status == 421:
-        yield _finding("warning", "access", f"{without_key.message}; to serve others, make keys with `multitudes keys`")
-    elif probe.is_local:
-        yield _finding("note", "access", "no key is required, on this machine")
+    asked = http.build_request("GET", "/v1/releases")
+    asked.headers.pop("authorization", None)
+    without_key = http.send(asked)
+    if without_key.status_code in {401, 403}:
+        yield Finding("ok", "access", "requests without a key are rejected")
+    elif without_key.status_code == 421:
+        text = f"{_message(without_key)}; to serve others, make keys with `multitudes keys`"
+        yield Finding("warning", "access", text)
+    elif is_local:
+        yield Finding("note", "access", "no key is required, on this machine")
     else:
         text = "no key is required: anyone who can reach it may read, write and erase; make keys with `multitudes keys`"
-        yield _finding("warning", "access", text)
+        yield Finding("warning", "access", text)
 
 
-def _check_clock(response: HttpResponse, now: datetime) -> "Finding":
-    if response.date is None:
-        return _finding("note", "clock", "the service sends no Date header")
-    skew_s = (parsedate_to_datetime(response.date) - now).total_seconds()
+def _check_clock(response: httpx.Response, now: datetime) -> Finding:
+    if "date" not in response.headers:
+        return Finding("note", "clock", "the service sends no Date header")
+    skew_s = (parsedate_to_datetime(response.headers["date"]) - now).total_seconds()
     if abs(skew_s) <= _MAX_SKEW_S:
-        return _finding("ok", "clock", f"agrees with this machine within {_MAX_SKEW_S:g} s")
+        return Finding("ok", "clock", f"agrees with this machine within {_MAX_SKEW_S:g} s")
     text = f"{abs(skew_s):.0f} s {'ahead of' if skew_s > 0 else 'behind'} this machine; times of events will be wrong"
-    return _finding("warning", "clock", f"{text}; synchronise both clocks")
+    return Finding("warning", "clock", f"{text}; synchronise both clocks")
 
 
-def _check_readiness(response: HttpResponse) -> "Finding":
-    if response.status != 200 or not isinstance(response.record, dict):
-        return _finding("unavailable", "ready", f"not ready: {response.message}")
-    checks = response.record["checks"]
+def _check_readiness(response: httpx.Response) -> Finding:
+    if response.status_code != 200:
+        return Finding("unavailable", "ready", f"not ready: {_message(response)}")
+    checks = response.json()["checks"]
     text = f"serves release {checks['release']} with {checks['items']:,} items"
     names = {"state": "user state store", "logs": "logs"}
     problems = [f"{name}: {checks[key]}" for key, name in names.items() if checks.get(key, "ok") != "ok"]
     if not problems:
-        return _finding("ok", "ready", f"{text}; the user state store answers")
-    return _finding("warning", "ready", "; ".join([text, *problems]))
+        return Finding("ok", "ready", f"{text}; the user state store answers")
+    return Finding("warning", "ready", "; ".join([text, *problems]))
 
 
-def _check_releases(record: dict[str, Any], now: datetime) -> "Iterator[Finding]":
+def _check_releases(record: dict[str, Any], now: datetime) -> Iterator[Finding]:
     serving, current = record["serving"], record["current"]
     release = next((version for version in record["versions"] if version["serves"]), None)
     if release is not None and release["created_at"] is not None:
@@ -164,49 +141,50 @@ def _check_releases(record: dict[str, Any], now: datetime) -> "Iterator[Finding]
         age = f"{days:.0f} days" if days >= 2 else f"{days * 24:.0f} hours"
         text = f"version {serving}, {release['method']}, {age} old"
         if days > _MAX_AGE_DAYS:
-            yield _finding("warning", "release", f"{text}; check that publishing still runs")
+            yield Finding("warning", "release", f"{text}; check that publishing still runs")
         else:
-            yield _finding("ok", "release", text)
+            yield Finding("ok", "release", text)
     if current is not None and current != serving:
         problem = next((version["problem"] for version in record["versions"] if version["version"] == current), None)
         why = problem or "it is being opened, or was rejected; see the journal"
-        yield _finding("warning", "release", f"CURRENT names {current}, but {serving} is served: {why}")
+        yield Finding("warning", "release", f"CURRENT names {current}, but {serving} is served: {why}")
 
 
-def _check_recommendations(probe: ServiceProbe) -> "Iterator[Finding]":
+def _check_recommendations(http: httpx.Client) -> Iterator[Finding]:
     """Send one request without a history, then requests whose history is the top of the first response."""
-    name, history, responses = f"doctor-{uuid4().hex[:8]}", list[object](), list[HttpResponse]()
+    name, history, responses = f"doctor-{uuid4().hex[:8]}", list[object](), list[httpx.Response]()
     for n in range(_N_REQUESTS):
-        response = probe.request("/v1/recommend", {"history": history, "n": 20, "request_id": f"{name}-{n}"})
+        body = {"history": history, "n": 20, "request_id": f"{name}-{n}"}
+        response = http.post("/v1/recommend", json=body)
         responses.append(response)
-        if n == 0 and response.status == 200:
-            history = [candidate["item_id"] for candidate in response.record["candidates"][:5]]
-    good = [response for response in responses if response.status == 200]
+        if n == 0 and response.status_code == 200:
+            history = [candidate["item_id"] for candidate in response.json()["candidates"][:5]]
+    good = [response for response in responses if response.status_code == 200]
     if len(good) < _N_REQUESTS:
-        failed = next(response for response in responses if response.status != 200)
-        level: Level = "warning" if failed.status == 429 else "unavailable"
-        why = failed.message if failed.status else failed.text
-        text = f"{_N_REQUESTS - len(good)} of {_N_REQUESTS} requests were not answered: {why}"
-        yield _finding(level, "answers", text)
+        failed = next(response for response in responses if response.status_code != 200)
+        level: Level = "warning" if failed.status_code == 429 else "unavailable"
+        text = f"{_N_REQUESTS - len(good)} of {_N_REQUESTS} requests were not answered: {_message(failed)}"
+        yield Finding(level, "answers", text)
     if good:
-        ms = sorted(response.seconds * 1e3 for response in good)
+        ms = sorted(response.elapsed.total_seconds() * 1e3 for response in good)
         text = f"p50 {median(ms):.1f} ms, p99 {ms[-1]:.1f} ms (the slowest of {len(ms)}), from here"
-        yield _finding("ok", "answers", text)
-    with_history = [response.record for response in responses[1:] if response.status == 200]
+        yield Finding("ok", "answers", text)
+    with_history = [response.json() for response in responses[1:] if response.status_code == 200]
     degraded = [record["reason"] for record in with_history if record["degraded"]]
     if degraded:
-        yield _finding("warning", "answers", f"{len(degraded)} of {_N_REQUESTS - 1} were degraded: {degraded[0]}")
+        yield Finding("warning", "answers", f"{len(degraded)} of {_N_REQUESTS - 1} were degraded: {degraded[0]}")
 
 
-def _check_metrics(response: HttpResponse) -> "Iterator[Finding]":
+def _check_metrics(response: httpx.Response) -> Iterator[Finding]:
     page = response.text
-    if response.status != 200 or "multitudes_build_info" not in page:
-        text = f"not readable from here (status {response.status}); Prometheus needs a key of scope metrics or read"
-        yield _finding("note", "metrics", text)
+    if response.status_code != 200 or "multitudes_build_info" not in page:
+        what = f"not readable from here (status {response.status_code})"
+        text = f"{what}; Prometheus needs a key of scope metrics or read"
+        yield Finding("note", "metrics", text)
         return
     answers, popular = _metric_sum(page, "answers_total"), _metric_sum(page, 'answers_total{effort="popular"}')
     share = f", {popular / answers:.0%} of them popular items" if answers else ""
-    yield _finding("ok", "metrics", f"{_metric_sum(page, 'processes'):.0f} processes; {answers:,.0f} answers{share}")
+    yield Finding("ok", "metrics", f"{_metric_sum(page, 'processes'):.0f} processes; {answers:,.0f} answers{share}")
     for name, text in (
         ("state_breaker_open", "the user state store failed and is not read; check the store"),
         ("release_refused", "the release that CURRENT names was rejected; run: multitudes doctor RELEASES"),
@@ -215,7 +193,7 @@ def _check_metrics(response: HttpResponse) -> "Iterator[Finding]":
         ('requests_total{status="500"}', "requests failed with status 500 since the start; the journal has the reason"),
     ):
         if (count := _metric_sum(page, name)) > 0:
-            yield _finding("warning", "metrics", f"{text} ({name.partition('{')[0]}: {count:,.0f})")
+            yield Finding("warning", "metrics", f"{text} ({name.partition('{')[0]}: {count:,.0f})")
 
 
 def _metric_sum(page: str, name: str) -> float:
@@ -223,9 +201,3 @@ def _metric_sum(page: str, name: str) -> float:
     name, _, label = name.partition("{")
     samples = re.findall(rf"^multitudes_{name}(?:\{{([^}}]*)\}})? (\S+)$", page, re.MULTILINE)
     return sum(float(value) for labels, value in samples if label.rstrip("}") in labels)
-
-
-def _finding(level: "Level", subject: str, text: str) -> "Finding":
-    from multitudes.retrieval.inspection import Finding
-
-    return Finding(level, subject, text)
