@@ -1,26 +1,19 @@
 """``multitudes demo``: every step from tables to recommendations, on MovieLens-small, or on a person's own files."""
 
 import json
-import re
 import shlex
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from io import StringIO
 from pathlib import Path
-from textwrap import fill
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from multitudes.cli.options import MapOption
 from multitudes.cli.output import hide_next, print_json, print_next
-from multitudes.progress import ProgressBar
-
-if TYPE_CHECKING:
-    from multitudes.retrieval.response import Recommendation
 
 MODEL_SETTINGS = """\
 [model]
@@ -64,20 +57,7 @@ max_users = 2000
 METHOD = "joint"
 SETTINGS_FILE = "demo.toml"  # its presence marks a folder as written by the demo
 _DATA, _RELEASES = "data", "releases"
-COMPARED_WITH = (
-    "unconditioned",
-    "calibrated",
-    "steck",
-    "round_robin",
-    "random_partition",
-    "covisit",
-    "ease",
-    "popularity",
-)
 _SAMPLE = "movielens-small"
-CANDIDATES = 20
-_SVG_COLUMNS = 132
-_USER_SEED = 0
 
 
 def demo_command(
@@ -103,6 +83,7 @@ def demo_command(
     """
     from multitudes.data.sample import sample_path
     from multitudes.errors import UsageError
+    from multitudes.evaluation.compare import read_result
     from multitudes.extras import require_extra
 
     require_extra("train", "report")
@@ -119,14 +100,22 @@ def demo_command(
         fitting = _prepare_words(data) if files else []
         _run("prepare", data, "--out", out / "prepared", "--config", config, *fitting)
         _run("train", out / "prepared", "--method", METHOD, "--out", run, "--config", config)
-        result = _evaluate(run, config)
+        _run("evaluate", run, "--config", config)
         _run("report", run, "--split", "validation", "--out", out / "report.html")
         _run("publish", run, "--to", releases)
-        recommendation = _recommend(releases, _sample_user(run), out / "recommend.svg")
-        _print_comparison(result)
-    typer.echo(f"\n{out}: everything above, written in {time.perf_counter() - start:.0f} s")
-    _print_next_steps(releases, out / "report.html", recommendation, is_sample=not files)
-    print_json({"out": str(out), "user_id": recommendation.user_id, "evaluation": result})
+        user = _draw_user(run)
+        _run("recommend", releases, "--user", user, "--n", 20, "--explain")
+    typer.echo(f"\n{out}: everything above, written in {time.perf_counter() - start:.0f} s; try next:")
+    typer.echo(f"  open {out}/report.html in a browser")
+    if not files:
+        typer.echo(
+            f"  multitudes recommend {releases} --history 480,457 --followed-topics Horror,Comedy --explain --n 20"
+        )
+        typer.echo("  multitudes demo ratings.csv --items movies.csv   (your own files)")
+    typer.echo(f"  multitudes recommend {releases} --user {user} --rows 4 --n 5")
+    print_next("explore", releases)
+    print_next("serve", releases, label="or")
+    print_json({"out": str(out), "user_id": user, "evaluation": read_result(run, "validation")})
 
 
 def _run(*words: object) -> None:
@@ -135,7 +124,7 @@ def _run(*words: object) -> None:
     from multitudes.errors import INTERRUPTED_EXIT_CODE
 
     arguments = [*map(str, words)]
-    print_step(arguments)
+    typer.secho(f"\n$ multitudes {shlex.join(arguments)}", bold=True)
     if app(arguments, standalone_mode=False) == INTERRUPTED_EXIT_CODE:
         raise KeyboardInterrupt
 
@@ -184,80 +173,10 @@ def _remove_earlier_demo(out: Path, overwrite: bool) -> None:
         out.rename(Path(trash) / out.name)
 
 
-def print_step(call: Sequence[str]) -> None:
-    """Print the command of the next step."""
-    typer.secho(f"\n$ multitudes {shlex.join(call)}", bold=True)
-
-
-def _evaluate(run: Path, settings: Path) -> dict[str, Any]:
-    """Evaluate the run and return its figures, some of which are printed at the end of the demo."""
-    from multitudes.config import load_section
-    from multitudes.evaluation.config import EvaluateConfig
-    from multitudes.evaluation.evaluate import evaluate, save
-    from multitudes.report.evaluation_tables import heading
-    from multitudes.training.runs import open_run
-
-    print_step(["evaluate", str(run), "--config", str(settings)])
-    with ProgressBar(f"evaluate {METHOD}") as progress:
-        config = load_section(settings, "evaluate", EvaluateConfig)
-        evaluation = evaluate(open_run(run), config, progress=progress)
-    save(evaluation, run)
-    typer.echo(f"{heading(evaluation.result)}; compared below")
-    return evaluation.result
-
-
-def _sample_user(run: Path) -> Any:  # noqa: ANN401 (an integer or a text)
+def _draw_user(run: Path) -> Any:  # noqa: ANN401 (an integer or a text)
     """Return an evaluated user, drawn at random, so that the example is not hand-picked."""
     import polars as pl
 
     from multitudes.evaluation.compare import outcomes_file
 
-    return pl.read_parquet(outcomes_file(run, "validation"))["user_id"].unique().sort().sample(seed=_USER_SEED).item()
-
-
-def _recommend(releases: Path, user: Any, picture: Path) -> "Recommendation":  # noqa: ANN401
-    """Print the candidates of a user, and write the printed table as a picture of a terminal."""
-    from rich.console import Console
-
-    from multitudes.cli.candidates_table import print_recommendation
-    from multitudes.retrieval.retriever import Retriever
-
-    call = ["recommend", str(releases), "--user", str(user), "--n", str(CANDIDATES), "--explain"]
-    print_step(call)
-    recommendation = Retriever.open(releases).recommend(user, n=CANDIDATES)
-    print_recommendation(recommendation, explain=True)
-    console = Console(record=True, width=_SVG_COLUMNS, file=StringIO(), force_terminal=True)
-    print_recommendation(recommendation, explain=True, console=console)
-    drawn = console.export_svg(title=f"multitudes {shlex.join(call)}", unique_id="table")
-    # rich links web fonts; without them the browser takes its own fixed-width font.
-    picture.write_text(re.sub(r"@font-face {.*?}\s*", "", drawn, flags=re.DOTALL), encoding="utf-8")
-    return recommendation
-
-
-def _print_comparison(result: dict[str, Any]) -> None:
-    """Print the run beside some other systems, and its verdicts, whatever the outcome."""
-    from rich.console import Console
-
-    from multitudes.report.document import to_terminal
-    from multitudes.report.evaluation_tables import methods_table
-    from multitudes.report.formatting import verdicts
-
-    console, known = Console(), [name for name in COMPARED_WITH if name in result["methods"]]
-    shown = {"methods": (METHOD, *known), "differences": known}
-    block = result | {key: {name: result[key][name] for name in names} for key, names in shown.items()}
-    console.print("", to_terminal(methods_table(block, METHOD), console.width))
-    for sentence in (*verdicts(result, METHOD), "One seed: an interval covers other users, not another seed."):
-        typer.echo(fill(sentence, console.width, subsequent_indent="  "))
-
-
-def _print_next_steps(releases: Path, report: Path, recommendation: "Recommendation", *, is_sample: bool) -> None:
-    typer.echo("try next:")
-    typer.echo(f"  open {report} in a browser")
-    if is_sample:
-        films = ",".join(str(candidate.item_id) for candidate in recommendation.candidates[:2])
-        call = f"multitudes recommend {releases} --history {films} --followed-topics Horror,Comedy"
-        typer.echo(f"  {call} --explain --n 20")
-        typer.echo("  multitudes demo ratings.csv --items movies.csv   (your own files)")
-    typer.echo(f"  multitudes recommend {releases} --user {recommendation.user_id} --rows 4 --n 5")
-    print_next("explore", releases)
-    print_next("serve", releases, label="or")
+    return pl.read_parquet(outcomes_file(run, "validation"))["user_id"].unique().sort().sample(seed=0).item()
