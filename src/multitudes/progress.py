@@ -44,10 +44,13 @@ class ProgressBar:
 
     def __init__(self, title: str, stream: TextIO | None = None) -> None:
         """Draw on ``stream``, by default stderr."""
-        self._title, self._line, self._clock = title, RedrawnLine(stream or sys.stderr), _Clock()
+        self._title, self._stream = title, stream or sys.stderr
+        self._is_shown = self._stream.isatty() or "ipykernel" in sys.modules
+        self._drawn_s, self._length = 0.0, 0
+        self._start_s, self._start, self._share = 0.0, 1.0, 1.0
 
     def __enter__(self) -> Self:
-        self._line.draw(self._short_title(), at_once=True)
+        self._draw(self._short_title(), at_once=True)
         return self
 
     def __call__(self, done: int, total: int, note: str = "") -> None:
@@ -58,66 +61,45 @@ class ProgressBar:
             total: the whole amount, in the same unit.
             note: a short text.
         """
-        left_s = self._clock.seconds_left(done, total)
+        left_s = self._seconds_left(done, total)
         left = [] if left_s is None or done >= total else [f"{duration_text(left_s)} left"]
         width = min(terminal_columns() // 10, 20)
         filled = round(width * min(done / max(total, 1), 1))
         parts = [f"{self._short_title()} {'━' * filled}{'┄' * (width - filled)} {done:,}/{total:,}", *left]
-        self._line.draw(" · ".join([*parts, note] if note else parts), at_once=done >= total)
-
-    def _short_title(self) -> str:
-        return shorten(self._title, min(terminal_columns() // 4, 24))
+        self._draw(" · ".join([*parts, note] if note else parts), at_once=done >= total)
 
     def close(self) -> None:
         """Remove the bar; leaving the ``with`` block does."""
-        self._line.clear()
+        if self._length:
+            self._write(f"\r{'':{self._length}}\r")
+            self._length = 0
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
 
+    def _short_title(self) -> str:
+        return shorten(self._title, min(terminal_columns() // 4, 24))
 
-class RedrawnLine:
-    """One line of a terminal or a notebook that is drawn again and again; elsewhere nothing is drawn.
-
-    Attributes:
-        is_shown: whether the stream is a terminal or belongs to a notebook.
-    """
-
-    def __init__(self, stream: TextIO) -> None:
-        """Draw on ``stream``."""
-        self._stream, self._drawn_s, self._length = stream, 0.0, 0
-        self.is_shown = stream.isatty() or "ipykernel" in sys.modules
-
-    def draw(self, line: str, *, at_once: bool = False) -> None:
+    def _draw(self, line: str, *, at_once: bool) -> None:
         """Draw ``line``, cut to the width, over the one before; not if that one is recent, unless ``at_once``."""
         now_s = time.monotonic()
-        if not self.is_shown or (now_s - self._drawn_s < _REDRAW_INTERVAL_S and not at_once):
+        if not self._is_shown or (now_s - self._drawn_s < _REDRAW_INTERVAL_S and not at_once):
             return
         line = shorten(line, terminal_columns() - 1)  # a line of the full width would wrap
         self._write(f"\r{line:{self._length}}")  # spaces cover the rest of a longer line: notebooks know no escapes
         self._drawn_s, self._length = now_s, len(line)
 
-    def clear(self) -> None:
-        """Remove the line."""
-        if self._length:
-            self._write(f"\r{'':{self._length}}\r")
-            self._length = 0
-
     def _write(self, text: str) -> None:
         self._stream.write(text)
         self._stream.flush()
 
+    def _seconds_left(self, done: int, total: int) -> float | None:
+        """Return an estimate from the mean speed since the first report, with validation and other pauses.
 
-class _Clock:
-    """Estimates the time left from the mean speed since the first report, validation and other pauses included."""
-
-    def __init__(self) -> None:
-        self._start_s, self._start, self._share = 0.0, 1.0, 1.0
-
-    def seconds_left(self, done: int, total: int) -> float | None:
-        """Return the estimate; None before the second report. A smaller share than before begins a new count."""
+        It is None before the second report. A smaller share than before begins a new count.
+        """
         now_s, share = time.monotonic(), done / max(total, 1)
         if share < self._share:
             self._start_s, self._start = now_s, share

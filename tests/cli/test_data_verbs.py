@@ -74,22 +74,6 @@ def test_warnings_go_to_stderr(tmp_path, capsys):
     assert "warning: there is no items table" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(
-    ("text", "said"),
-    [
-        ("[prepare]\nsplitt = 'user'\n", "did you mean 'split'"),
-        ("[prepare]\nsplit = 'random'\n", "'split' = 'random'"),
-        ("[perpare]\n", "did you mean 'prepare'"),
-        ("[prepare]\nmemory_limit = 'a lot'\n", "memory_limit = 'a lot'"),
-    ],
-)
-def test_a_wrong_configuration_is_exit_2(started, tmp_path, capsys, text, said):
-    (tmp_path / "wrong.toml").write_text(text)
-    call = ["prepare", str(started / "data"), "--out", str(tmp_path / "out"), "--config", str(tmp_path / "wrong.toml")]
-    assert run(call) == 2
-    assert said in capsys.readouterr().err
-
-
 def test_own_files_are_imported_and_the_next_command_works(tmp_path, capsys):
     rows = [f"{n % 9},{n % 12},{n % 5 + 1},{1_500_000_000 + n}\n" for n in range(200)]
     (tmp_path / "ratings.csv").write_text("userId,movieId,rating,timestamp\n" + "".join(rows) + "1,2,,never\n")

@@ -11,7 +11,6 @@ import sys
 import time
 from pathlib import Path
 
-import polars as pl
 import pytest
 
 from multitudes.cli.main import run
@@ -84,11 +83,6 @@ def test_2_an_unknown_key_is_named_with_the_nearest(section, tmp_path, capsys):
     file.write_text(f"[{section}]\n{key} = 1\n")
     line = refused([*verbs[section], "--config", str(file)], 2, capsys)
     assert f"{file}: [{section}]: unknown key '{key}'; did you mean '" in line
-
-
-def test_3_bad_data(tmp_path, capsys):
-    pl.DataFrame({"user_id": [1], "item_id": [1], "timestamp": ["noon"]}).write_parquet(tmp_path / "events.parquet")
-    assert "timestamp" in refused(["prepare", str(tmp_path), "--check"], 3, capsys)
 
 
 def test_3_vectors_are_asked_for_where_there_are_none(tmp_path, capsys):
@@ -188,27 +182,6 @@ def test_5_a_folder_that_may_not_be_written(number, releases, tmp_path, monkeypa
     monkeypatch.setattr("multitudes.release.delta_log.append_delta", forbidden)
     line = refused(["items", "remove", str(releases), str(tmp_path / "ids.csv")], 5, capsys)
     assert line.startswith(f"multitudes: 0001.log: {os.strerror(number).lower()}; let this user read and write it")
-
-
-def test_5_more_memory_than_there_is(tmp_path, monkeypatch, capsys):
-    def large(*_, **__):
-        raise MemoryError("Unable to allocate 7.28 TiB")
-
-    monkeypatch.setattr("multitudes_lab.synthetic.SynthWorld.from_config", large)
-    assert "not enough memory (Unable to allocate 7.28 TiB)" in refused(["synth", str(tmp_path / "data")], 5, capsys)
-    assert not list(tmp_path.iterdir())
-
-
-def test_5_a_full_disk_leaves_no_half_written_folder(tmp_path, monkeypatch, capsys):
-    data = planted()[1].path.parent / "data"
-
-    def full(*_):
-        raise OSError(errno.ENOSPC, "No space left on device", "event_item.npy")
-
-    monkeypatch.setattr("multitudes.data.event_arrays.write_columns", full)
-    out = tmp_path / "prepared"
-    assert "event_item.npy" in refused(["prepare", str(data), "--out", str(out), "--split", "user"], 5, capsys)
-    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.slow

@@ -54,8 +54,8 @@ def test_a_trained_run_is_evaluated_beside_its_controls_and_reported(trained, ca
 
 @pytest.mark.slow
 def test_a_run_compared_with_itself_has_no_difference(trained, capsys):
-    assert run(arguments(trained, "--targets", "new")) == 0
-    assert run(arguments(trained, "--targets", "new", "--against", str(trained / "joint"), "--json")) == 0
+    assert run(arguments(trained, "--set", "evaluate.targets=new")) == 0
+    assert run(arguments(trained, "--set", "evaluate.targets=new", "--against", str(trained / "joint"), "--json")) == 0
     (comparison,) = json.loads(capsys.readouterr().out.splitlines()[-1])["against"]
     assert {figure["mean"] for figure in comparison["differences"]["new"].values()} == {0}
 

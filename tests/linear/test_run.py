@@ -284,7 +284,7 @@ prepared, out = sys.argv[1:]
 assert run(["train", prepared, "--method", "linear", "--out", f"{out}/run"]) == 0
 assert run(["train", prepared, "--refit", f"{out}/run", "--out", f"{out}/final"]) == 0
 assert run(["train", prepared, "--continue", f"{out}/run", "--out", f"{out}/next"]) == 0
-assert run(["evaluate", f"{out}/run", "--max-users", "20"]) == 0
+assert run(["evaluate", f"{out}/run", "--set", "evaluate.max_users=20"]) == 0
 assert run(["publish", f"{out}/final", "--to", f"{out}/releases"]) == 0
 assert run(["recommend", f"{out}/releases", "--user", "3", "--n", "5"]) == 0
 assert run(["recommend", f"{out}/releases", "--all", "--n", "5", "--out", f"{out}/all"]) == 0

@@ -84,7 +84,7 @@ for name in ("torch", "safetensors", "onnx", "onnxscript"):
 from multitudes.cli.main import run
 prepared, out = sys.argv[1:]
 assert run(["train", prepared, "--method", "pinnersage", "--out", f"{out}/run"]) == 0
-assert run(["evaluate", f"{out}/run", "--max-users", "20"]) == 0
+assert run(["evaluate", f"{out}/run", "--set", "evaluate.max_users=20"]) == 0
 assert run(["publish", f"{out}/run", "--to", f"{out}/releases"]) == 0
 assert run(["recommend", f"{out}/releases", "--user", "3", "--n", "5"]) == 0
 assert run(["train", prepared, "--out", f"{out}/joint"]) == 5

@@ -425,13 +425,13 @@ def test_the_command_says_what_it_did(releases: Path, tmp_path: Path, capsys):
     file = table(tmp_path, item_id=[201, 105], topics=[["Drama"], ["Noir"]], title=["a", "b"])
     assert run(["items", "add", str(releases), str(file), "--json"]) == 0
     said = capsys.readouterr().out
-    assert "release 0001, 1 items added, 1 replaced" in said
-    assert "1 topics are unknown to this release" in said
+    assert "release 0001, 1 item added, 1 replaced" in said
+    assert "unknown to this release: 1 topic;" in said
     assert json.loads(said.splitlines()[-1])["replaced"] == 1
     log = releases / "changes" / "0001.log"
     log.write_bytes(log.read_bytes()[:-1])
     assert run(["items", "remove", str(releases), str(ids(tmp_path, 105)), "--json"]) == 0
     said = capsys.readouterr()
-    assert "bytes of an unfinished update were cut off" in said.err
+    assert "cut off an unfinished update of" in said.err
     assert json.loads(said.out.splitlines()[-1])["removed"] == 1
     assert 201 not in recommended(Retriever.open(releases)), "it was not acknowledged"

@@ -1,7 +1,9 @@
 """Candidates and interests as tables on a terminal; a narrow terminal gets fewer columns."""
 
 from collections import Counter
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING
+
+from multitudes.cli.output import counted, print_table
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -13,8 +15,6 @@ if TYPE_CHECKING:
     from multitudes.retrieval.response import Recommendation
 
 _WIDE = 110  # a terminal of this many columns or more shows everything
-_GAP = 2  # between columns
-_MIN_WIDTH = 8  # of a column that shrinks
 _JOINER = "\u200d"  # zero-width joiner: several code points, one glyph
 _COLOURS = ("cyan", "green", "magenta", "yellow", "blue", "bright_red", "bright_cyan", "bright_green", "bright_magenta")
 
@@ -26,10 +26,8 @@ def print_recommendation(recommendation: "Recommendation", explain: bool, consol
 
     console = console or Console()
     who = "anonymous user" if recommendation.user_id is None else f"user {recommendation.user_id}"
-    line = Text.assemble(
-        (who, "bold"), f"  ·  {len(recommendation.candidates)} candidates  ·  release {recommendation.release}"
-    )
-    console.print(line)
+    n = counted(len(recommendation.candidates), "candidate")
+    console.print(Text.assemble((who, "bold"), f"  ·  {n}  ·  release {recommendation.release}"))
     for note in _notes(recommendation):
         console.print(Text(note, style="yellow"))
     if explain and recommendation.interests:
@@ -58,98 +56,53 @@ def _print_interests(console: "Console", recommendation: "Recommendation") -> No
 
     wide = console.width >= _WIDE
     places = Counter(candidate.interest for candidate in recommendation.candidates)
-    columns = [_Column("#", right=True), _Column("interest", shrinks=True)]
-    columns += [_Column("kind")] if wide else []
-    columns += [_Column("share"), _Column("places", right=True), _Column("from the history", shrinks=True)]
-    columns += [_Column("newest", right=True)] if wide else []
-    rows: list[list[Text]] = []
+    rows: list[dict[str, Text]] = []
     for interest in recommendation.interests:
         colour = _colour(interest.number)
-        row = [Text(str(interest.number), style=colour), Text(_one_line(interest.name), style=f"bold {colour}")]
-        row += [Text(interest.kind, style="dim")] if wide else []
-        bar = "█" * round(interest.share * 10) if wide else ""
-        row += [Text.assemble(f"{interest.share:4.0%} ", (bar, colour))]
-        row += [Text(str(places[interest.number])), _origin(interest)]
-        row += [Text(_age_text(interest.age_days))] if wide else []
-        rows.append(row)
-    _print_table(console, columns, rows)
+        row = {
+            "#": Text(str(interest.number), style=colour),
+            "interest": Text(_one_line(interest.name), style=f"bold {colour}"),
+            "kind": Text(interest.kind, style="dim"),
+            "share": Text.assemble(
+                f"{interest.share:4.0%} ", ("█" * round(interest.share * 10) if wide else "", colour)
+            ),
+            "places": Text(str(places[interest.number])),
+            "from the history": _origin(interest),
+            "newest": Text(_age_text(interest.age_days)),
+        }
+        rows.append(row if wide else {name: row[name] for name in row if name not in ("kind", "newest")})
+    _print_rows(console, rows)
 
 
 def _print_candidates(console: "Console", candidates: "Sequence[Candidate]", explain: bool) -> None:
     from rich.text import Text
 
     wide = console.width >= _WIDE
-    numbers = wide or not explain
-    columns = [_Column("rank", right=True), _Column("item", shrinks=True)]
-    columns += [_Column("interest", shrinks=True)] if explain and wide else []
-    columns += [_Column("because of", shrinks=True)] if explain else []
-    columns += [_Column("id", right=True, shrinks=True), _Column("score", right=True)] if numbers else []
-    columns += [_Column("found by")] if explain else []
-    rows: list[list[Text]] = []
+    hidden = {"id", "score"} if explain and not wide else set() if explain else {"because of", "found by"}
+    hidden |= set() if explain and wide else {"interest"}
+    rows: list[dict[str, Text]] = []
     for candidate in candidates:
         interest = Text(_one_line(candidate.interest_name or candidate.source), style=_colour(candidate.interest))
         because = candidate.because if wide else candidate.because[:1]
         reasons = Text(_one_line(" · ".join(one.title or str(one.item_id) for one in because)))
-        row = [Text(str(candidate.rank)), Text(_one_line(candidate.title or str(candidate.item_id)))]
-        row += [interest] if explain and wide else []
-        row += [reasons if wide or because else Text("for ") + interest] if explain else []
-        row += [Text(_one_line(str(candidate.item_id))), Text(f"{candidate.score:.2f}")] if numbers else []
-        row += [Text(" ").join(Text(str(k), style=_colour(k)) for k in candidate.found_by)] if explain else []
-        rows.append(row)
-    _print_table(console, columns, rows)
+        row = {
+            "rank": Text(str(candidate.rank)),
+            "item": Text(_one_line(candidate.title or str(candidate.item_id))),
+            "interest": interest,
+            "because of": reasons if wide or because else Text("for ") + interest,
+            "id": Text(_one_line(str(candidate.item_id))),
+            "score": Text(f"{candidate.score:.2f}"),
+            "found by": Text(" ").join(Text(str(k), style=_colour(k)) for k in candidate.found_by),
+        }
+        rows.append({name: row[name] for name in row if name not in hidden})
+    _print_rows(console, rows)
 
 
-class _Column(NamedTuple):
-    """One column of a table."""
-
-    heading: str
-    right: bool = False
-    shrinks: bool = False  # where the terminal is too narrow for all texts
-
-
-def _print_table(console: "Console", columns: "list[_Column]", rows: "list[list[Text]]") -> None:
-    """Print rows in columns as wide as their texts.
-
-    In one that had to shrink, a long text ends in an ellipsis, or has it within if two texts would end alike.
-    """
-    from rich.table import Table
-
-    widths = [max(len(c.heading), *(row[i].cell_len for row in rows)) for i, c in enumerate(columns)]
-    shrinking = [i for i, column in enumerate(columns) if column.shrinks]
-    while sum(widths) + _GAP * (len(widths) - 1) > console.width:
-        widest = max(shrinking, key=widths.__getitem__)
-        if widths[widest] <= _MIN_WIDTH:
-            break
-        widths[widest] -= 1
-    table = Table(box=None, pad_edge=False, padding=(0, _GAP, 0, 0), header_style="dim")
-    for column, width in zip(columns, widths, strict=True):
-        justify: Literal["left", "right"] = "right" if column.right else "left"
-        table.add_column(column.heading, width=width, justify=justify, no_wrap=True, overflow="ellipsis")
-    cut = [_cut_apart([row[i] for row in rows], width) for i, width in enumerate(widths)]
-    for row in zip(*cut, strict=True):
-        table.add_row(*row)
-    console.print(table)
-
-
-def _cut_apart(cells: "list[Text]", width: int) -> "list[Text]":
-    """Return the cells of a column; of those with one beginning, which would be cut to equal texts, the ends stay."""
-    beginnings = Counter(text[: width - 1] for text in {cell.plain for cell in cells if cell.cell_len > width})
-    return [
-        _cut_within(cell, width) if cell.cell_len > width and beginnings[cell.plain[: width - 1]] > 1 else cell
-        for cell in cells
-    ]
-
-
-def _cut_within(cell: "Text", width: int) -> "Text":
-    """Return a text without its middle, so that it fits."""
-    from rich.text import Text
-
-    text = cell.plain
-    for kept in range(min(width, len(text)) - 1, 0, -1):
-        short = Text(f"{text[: kept // 2]}…{text[len(text) - (kept - kept // 2) :]}", style=cell.style)
-        if short.cell_len <= width:
-            return short
-    return cell
+def _print_rows(console: "Console", rows: "Sequence[dict[str, Text]]") -> None:
+    """Print a table with the keys as headings."""
+    headings = list(rows[0]) if rows else []
+    right = ("#", "places", "newest", "rank", "score")
+    print_table(([*row.values()] for row in rows), headings, right, console)
 
 
 def _origin(interest: "Interest") -> "Text":
@@ -157,14 +110,10 @@ def _origin(interest: "Interest") -> "Text":
     from rich.text import Text
 
     if interest.items:
-        return Text(_one_line(_example_titles(interest.items, interest.n_items)))
+        more = f" … {interest.n_items} in all" if interest.n_items > len(interest.items) else ""
+        return Text(_one_line(" · ".join(interest.items) + more))
     origin = {"explicit": "a topic that the user follows", "unconditioned": "the entire history"}
     return Text(origin.get(interest.kind, ""), style="dim")
-
-
-def _example_titles(titles: tuple[str, ...], n_items: int) -> str:
-    more = f" … {n_items} in all" if n_items > len(titles) else ""
-    return " · ".join(titles) + more
 
 
 def _one_line(text: str) -> str:

@@ -13,10 +13,6 @@ from multitudes.progress import ProgressBar
 def evaluate_command(
     run: Annotated[Path, typer.Argument(help="Run folder written by `multitudes train`.")],
     split: Annotated[Literal["test", "validation"] | None, typer.Option(help="Held-out split; default: test.")] = None,
-    targets: Annotated[
-        Literal["new", "all", "both"] | None, typer.Option(help="First-time targets, all, or both (default).")
-    ] = None,
-    max_users: Annotated[int | None, typer.Option(min=1, help="Random sample of this many users.")] = None,
     against: Annotated[list[Path] | None, typer.Option(help="Compare with this evaluated run; repeatable.")] = None,
     prepared: Annotated[Path | None, typer.Option(help="Prepared folder of the run, if it was moved.")] = None,
     config: Annotated[Path | None, typer.Option(help="TOML file with [evaluate] and [retrieve].")] = None,
@@ -41,10 +37,9 @@ def evaluate_command(
     from multitudes.retrieval.config import RetrieveConfig
     from multitudes.training.runs import open_run
 
-    given = {"split": split, "targets": targets, "max_users": max_users}
     changes = parse_overrides(overrides, "evaluate", "retrieve")
     settings = load_section(config, "evaluate", EvaluateConfig, changes)
-    settings = settings.model_copy(update={name: value for name, value in given.items() if value is not None})
+    settings = settings if split is None else settings.model_copy(update={"split": split})
     for other in against or []:
         read_result(other, settings.split)  # a missing evaluation is an error before the long work
     with ProgressBar(f"evaluate {run}") as progress:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from multitudes.cli.output import print_json, print_next, prints_json
+from multitudes.cli.output import counted, print_json, print_next, prints_json
 from multitudes.progress import ProgressBar
 
 if TYPE_CHECKING:
@@ -29,7 +29,6 @@ def explore_command(
     ] = None,
     users: Annotated[int, typer.Option(min=1, max=_MAX_USERS, help="With --export: number of users.")] = 5,
     user: Annotated[list[str] | None, typer.Option(help="With --export: id of a user; repeatable.")] = None,
-    seed: Annotated[int, typer.Option(min=0, help="With --export: seed of the draw of the users.")] = 0,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="With --export: replace an existing file.")] = False,
     data: Annotated[
         Path | None,
@@ -46,7 +45,7 @@ def explore_command(
     """
     forgotten = _erasure_file(releases, data)
     if export is not None:
-        _export(releases, beside, export, users, user or [], seed, overwrite, forgotten)
+        _export(releases, beside, export, users, user or [], overwrite, forgotten)
         return
     from multitudes.errors import UsageError
 
@@ -153,7 +152,6 @@ def _export(
     file: Path,
     users: int,
     given: list[str],
-    seed: int,
     overwrite: bool,
     forgotten: Path | None,
 ) -> None:
@@ -171,7 +169,7 @@ def _export(
     explorer = Explorer(lambda: retriever, _is_hidden(forgotten))
     other = None if beside is None else _open_beside(releases, beside)
     chosen = [parse_release_id(text, retriever.release.user_ids, "user") for text in given]
-    chosen = chosen or explorer.draw_users(users, seed)
+    chosen = chosen or explorer.draw_users(users, seed=0)
     answers, others = [], []
     with ProgressBar("export") as progress:
         for done, user_id in enumerate(chosen, start=1):
@@ -186,8 +184,6 @@ def _export(
             progress(done, len(chosen))
     write_text(file, static_page(explorer.map(), answers, None if other is None else Beside(other.name, others)))
     size = file.stat().st_size
-    typer.echo(
-        f"{file}: {len(answers):,} user{'' if len(answers) == 1 else 's'}, {size / 1e3:,.0f} kB; open it in a browser"
-    )
+    typer.echo(f"{file}: {counted(len(answers), 'user')}, {size / 1e3:,.0f} kB; open it in a browser")
     print_json({"file": str(file), "users": [answer.user_id for answer in answers], "bytes": size})
     print_next("explore", releases)

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from multitudes.cli.output import print_json
+from multitudes.cli.output import counted, print_json
 from multitudes.progress import ProgressBar
 
 if TYPE_CHECKING:
@@ -30,26 +30,26 @@ def items_command(
         record, cut_bytes = added._asdict(), added.cut_bytes
     else:
         removed = remove_items(releases, file)
-        typer.echo(f"{releases}: release {removed.version}, {removed.removed:,} items removed")
+        typer.echo(f"{releases}: release {removed.version}, {counted(removed.removed, 'item')} removed")
         record, cut_bytes = removed._asdict(), removed.cut_bytes
     if cut_bytes:
-        typer.echo(f"multitudes: warning: {cut_bytes:,} bytes of an unfinished update were cut off", err=True)
+        typer.echo(f"multitudes: warning: cut off an unfinished update of {counted(cut_bytes, 'byte')}", err=True)
     print_json({"action": action, "releases": str(releases), **record})
 
 
 def _print_added_items(releases: Path, added: "AddedItems") -> None:
     from multitudes.data.repairs import repair_text
 
-    typer.echo(f"{releases}: release {added.version}, {added.new:,} items added, {added.replaced:,} replaced")
+    typer.echo(f"{releases}: release {added.version}, {counted(added.new, 'item')} added, {added.replaced:,} replaced")
     for name, count in added.repairs.items():
         typer.echo(f"repair: {repair_text(name, count)}")
     if added.unknown_topics:
-        typer.echo(f"{added.unknown_topics:,} topics are unknown to this release; the next one may know them")
+        typer.echo(f"unknown to this release: {counted(added.unknown_topics, 'topic')}; the next one may know them")
     if added.unread_columns:
         names = ", ".join(added.unread_columns)
         typer.echo(f"this release also reads {names}; the file lacks it, so it is unknown for all items")
     if added.undescribed:
         typer.echo(
-            f"{added.undescribed:,} items have neither a topic nor an embedding that this release reads: their vectors"
-            " hardly differ, and they are not used in histories"
+            f"with neither a topic nor an embedding that this release reads: {counted(added.undescribed, 'item')}; such"
+            " vectors hardly differ, and are not used in histories"
         )

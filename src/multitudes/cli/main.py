@@ -191,7 +191,7 @@ def run(arguments: list[str]) -> int:
             raise
         return _handle_closed_pipe()
     except Exception as error:
-        return _report_missing_package(error) or _report_explained(error) or _report_unexpected(error)
+        return _report(error)
     if result == INTERRUPTED_EXIT_CODE:  # some versions of Typer turn Ctrl-C into an exit code
         return _print_interrupted(arguments)
     return result if isinstance(result, int) else 0
@@ -214,19 +214,18 @@ def _print_interrupted(arguments: list[str]) -> int:
 
 @contextmanager
 def _own_warnings_as_lines() -> Iterator[None]:
-    """Print each warning of ours as one line, once; other warnings stay as they are."""
+    """Print each warning of ours as one line; other warnings stay as they are."""
     with warnings.catch_warnings():
-        warnings.simplefilter("always", ThreadsWarning)
-        show, printed = warnings.showwarning, set[str]()
+        warnings.simplefilter("once", ThreadsWarning)
+        show = warnings.showwarning
 
-        def print_once(message: Warning | str, category: type[Warning], *where: Any, **options: Any) -> None:  # noqa: ANN401
-            if not issubclass(category, ThreadsWarning):
-                show(message, category, *where, **options)
-            elif str(message) not in printed:
-                printed.add(str(message))
+        def print_own(message: Warning | str, category: type[Warning], *where: Any, **options: Any) -> None:  # noqa: ANN401
+            if issubclass(category, ThreadsWarning):
                 typer.echo(f"multitudes: warning: {message}", err=True)
+            else:
+                show(message, category, *where, **options)
 
-        warnings.showwarning = print_once
+        warnings.showwarning = print_own
         yield
 
 
@@ -246,28 +245,18 @@ def _print_error(message: str, code: int) -> int:
     return code
 
 
-def _report_explained(error: Exception) -> int | None:
-    """Report what a person can mend, such as a full disk; return None for any other error."""
-    explained = explain(error)
-    if explained is None:
-        return None
-    if explained is not error and is_disk_full(error):
-        _discard_stdout()
-    return _print_error(str(explained), explained.exit_code)
-
-
-def _report_missing_package(error: Exception) -> int | None:
-    if not isinstance(error, ModuleNotFoundError):
-        return None
+def _report(error: Exception) -> int:
+    """Report what a person can mend, such as a missing package or a full disk, and how to see where a defect is."""
     from multitudes.extras import missing_package
 
     try:
-        return _print_error(str(missing_package(error)), MissingError.exit_code)
+        explained = missing_package(error) if isinstance(error, ModuleNotFoundError) else explain(error)
     except ModuleNotFoundError:
-        return None
-
-
-def _report_unexpected(error: Exception) -> int:
+        explained = None
+    if explained is not None:
+        if explained is not error and is_disk_full(error):
+            _discard_stdout()
+        return _print_error(str(explained), explained.exit_code)
     if os.environ.get("MULTITUDES_TRACEBACK"):
         raise error
     hint = "this is a defect; set MULTITUDES_TRACEBACK=1 and run again to see where"

@@ -1,6 +1,5 @@
 """Options of several commands: ``--set SECTION.KEY=VALUE``, which counts more than the file; ``--map COLUMN=OURS``."""
 
-import difflib
 import re
 import tomllib
 from collections.abc import Iterable, Mapping
@@ -82,7 +81,7 @@ def _check_section(path: str, keys: list[str], sections: tuple[str, ...]) -> Non
     Raises:
         UsageError: it does not; the error names the nearest key.
     """
-    from multitudes.config import SECTIONS
+    from multitudes.config import SECTIONS, suggestion
     from multitudes.config_template import section_config
     from multitudes.errors import UsageError
 
@@ -92,7 +91,4 @@ def _check_section(path: str, keys: list[str], sections: tuple[str, ...]) -> Non
     if keys[0] in SECTIONS and keys[0] not in sections:
         raise UsageError(f"--set {path}: this command does not read [{keys[0]}]; it reads {read}")
     known = [f"{section}.{name}" for section in sections for name in section_config(section).model_fields]
-    match = difflib.get_close_matches(path, known, n=1, cutoff=0.5)
-    raise UsageError(
-        f"--set {path}: no such setting; " + (f"did you mean '{match[0]}'?" if match else f"this command reads {read}")
-    )
+    raise UsageError(f"--set {path}: no such setting{suggestion(path, known)}")

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
+    from rich.console import Console
     from rich.text import Text
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object as the last line.")]
@@ -62,29 +63,37 @@ def print_next(*words: str | Path | None, note: str = "", label: str = "next") -
         typer.echo(f"{label}{note}: {command}")
 
 
+def counted(n: int, noun: str) -> str:
+    """Return ``1 item`` or ``1,234 items``."""
+    return f"{n:,} {noun}{'' if n == 1 else 's'}"
+
+
 def print_table(
-    rows: "Iterable[Sequence[str | Text]]", headings: Sequence[str] = (), right: Collection[str] = ()
+    rows: "Iterable[Sequence[str | Text]]",
+    headings: Sequence[str] = (),
+    right: Collection[str] = (),
+    console: "Console | None" = None,
 ) -> None:
     """Print a table without lines; a text that is too long for its column goes on below.
 
     Args:
         rows: the cells of each row.
         headings: of the columns; empty: none.
-        right: the headings of columns of numbers.
+        right: the headings of columns of numbers, which are never broken.
+        console: None: the terminal.
     """
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_header=bool(headings))
-    for heading in headings:
-        table.add_column(heading, justify="right" if heading in right else "left", overflow="fold")
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_header=bool(headings), header_style="dim")
     rows = list(rows)
-    for _ in range(0 if headings else max(map(len, rows), default=0)):
-        table.add_column(overflow="fold")
+    for heading in headings or [""] * max(map(len, rows), default=0):
+        is_number = heading in right
+        table.add_column(heading, justify="right" if is_number else "left", overflow="fold", no_wrap=is_number)
     for row in rows:
         table.add_row(*(Text(cell) if isinstance(cell, str) else cell for cell in row))
-    Console().print(table)
+    (console or Console()).print(table)
 
 
 @contextmanager

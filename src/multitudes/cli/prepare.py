@@ -77,9 +77,6 @@ def prepare_command(
     follows_from_share: Annotated[
         float | None, typer.Option(help="Derive followed topics from this first share of each user's events.")
     ] = None,
-    ties: Annotated[
-        Literal["file", "shuffle"] | None, typer.Option(help="Order of a user's events with equal timestamps.")
-    ] = None,
     min_rating: Annotated[
         float | None, typer.Option(help="Events with lower ratings stay in the history but are not positives.")
     ] = None,
@@ -121,7 +118,7 @@ def prepare_command(
     from multitudes.errors import UsageError
 
     changes = parse_overrides(overrides, "prepare", "engine")
-    options = {"split": split, "follows_from_share": follows_from_share, "ties": ties, "min_rating": min_rating}
+    options = {"split": split, "follows_from_share": follows_from_share, "min_rating": min_rating}
     settings = _prepare_config(config, changes, options)
     columns, chosen = parse_map(column_map).columns, engine_config(config, engine, master, changes)
     if check == (out is not None):

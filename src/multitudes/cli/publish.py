@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from multitudes.cli.options import SetOption, parse_overrides
-from multitudes.cli.output import print_json, print_next, print_table
+from multitudes.cli.output import counted, print_json, print_next, print_table
 from multitudes.extras import require_extra
 from multitudes.progress import Progress, ProgressBar
 
@@ -55,6 +55,7 @@ def publish_command(
 
     if service is not None and gate is None:
         raise UsageError("--service is for --gate: give both")
+    _check_releases(to)
     require_extra_for(run)
     from multitudes.publishing.gate import GateConfig
     from multitudes.publishing.publish import publish
@@ -75,6 +76,15 @@ def publish_command(
     print_json(record | {"gate": published.gate and published.gate._asdict()})
     print_next("recommend", to, "--user", _first_user(to), "--explain", "--n", "20")
     print_next("explore", to, label="or")
+
+
+def _check_releases(to: Path) -> None:
+    """Reject a folder of something else, before the long work."""
+    from multitudes.errors import UsageError
+    from multitudes.release.store import VERSIONS
+
+    if to.is_dir() and any(to.iterdir()) and not (to / VERSIONS).is_dir():
+        raise UsageError(f"{to}: holds something else than releases; give a new folder, or one that publish wrote")
 
 
 @contextmanager
@@ -115,9 +125,10 @@ def print_published(to: Path, published: "PublishResult") -> None:
         f" tower equal to the model within {published.largest_difference:.0e} on {published.checked_users:,} users"
     )
     if added or removed:
-        typer.echo(f"taken over: {added:,} added items, {removed:,} removed")
+        typer.echo(f"taken over: {counted(added, 'added item')}, {removed:,} removed")
     if published.waiting_items:
-        typer.echo(f"{published.waiting_items:,} added items have no vector in this release; a later one may have them")
+        waiting = counted(published.waiting_items, "added item")
+        typer.echo(f"without a vector in this release: {waiting}; a later one may have them")
     if (passed := published.gate) is not None:
         compared = ""
         if passed.difference is not None:
@@ -214,12 +225,11 @@ def rollback_command(
     done = rollback(releases, to, leave_items=leave_items, trust=trust)
     activate_index(Release.open(ReleaseStore(releases).folder(done.version)).index)
     typer.echo(f"{releases}: version {done.version} serves")
-    for what, items in (("added items", done.added), ("removals", done.removed)):
+    for what, items in (("added item", done.added), ("removal", done.removed)):
         if items:
-            typer.echo(
-                f"taken over from {done.former}: {len(items):,} {what}: {first_of([str(item) for item in items])}"
-            )
+            names = first_of([str(item) for item in items])
+            typer.echo(f"taken over from {done.former}: {counted(len(items), what)}: {names}")
     if done.left:
         left = first_of([str(item) for item in done.left])
-        typer.echo(f"left out: {len(done.left):,} items that were added to {done.former}: {left}")
+        typer.echo(f"left out: {counted(len(done.left), 'item')} added to {done.former}: {left}")
     print_json({"releases": str(releases), **done._asdict()})

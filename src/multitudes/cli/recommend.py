@@ -1,12 +1,12 @@
 """``multitudes recommend``: candidates for one user or all users."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from multitudes.cli.options import SetOption, parse_overrides
-from multitudes.cli.output import print_json, print_next, prints_json
+from multitudes.cli.options import SetOption, parse_overrides, reject_options
+from multitudes.cli.output import counted, print_json, print_next, prints_json
 from multitudes.progress import ProgressBar
 
 if TYPE_CHECKING:
@@ -41,8 +41,12 @@ def recommend_command(
         ),
     ] = None,
     vectors: Annotated[bool, typer.Option("--vectors", help="With --all: write the user vectors too.")] = False,
-    processes: Annotated[int, typer.Option(min=1, help="With --all: number of parallel processes.")] = 1,
-    shard_users: Annotated[int, typer.Option(min=1, max=_MAX_COUNT, help="With --all: users per file.")] = 10_000,
+    processes: Annotated[
+        int | None, typer.Option(min=1, help="With --all: number of parallel processes.", show_default="1")
+    ] = None,
+    shard_users: Annotated[
+        int | None, typer.Option(min=1, max=_MAX_COUNT, help="With --all: users per file.", show_default="10000")
+    ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="With --all: empty the folder first.")] = False,
     n: Annotated[
         int, typer.Option("--n", min=1, max=_MAX_COUNT, help="Number of candidates; with --rows, of each row.")
@@ -51,22 +55,7 @@ def recommend_command(
         int | None,
         typer.Option(help="Number of rows, at most: in place of one list, one for each interest and followed topic."),
     ] = None,
-    exclude: Annotated[str, typer.Option(help="ITEM,ITEM to leave out.")] = "",
-    exclude_seen: Annotated[
-        bool | None,
-        typer.Option(
-            "--exclude-seen/--include-seen",
-            help="Whether items of the history are left out.",
-            show_default="as the release says",
-        ),
-    ] = None,
-    calibration: Annotated[
-        float | None,
-        typer.Option(
-            help="Part of the list, 0 to 1, that is divided among the tastes of the history.",
-            show_default="as the release says",
-        ),
-    ] = None,
+    exclude: Annotated[str | None, typer.Option(help="ITEM,ITEM to leave out.")] = None,
     request_id: Annotated[str, typer.Option(help="Id of the request; equal ids draw equal topics.")] = "",
     config: Annotated[Path | None, typer.Option(help="TOML file with [retrieve], replaces the release's.")] = None,
     overrides: SetOption = None,
@@ -83,26 +72,26 @@ def recommend_command(
     anonymous = history is not None or followed_topics is not None
     if sum((user is not None, anonymous, all_users)) != 1:
         raise UsageError("give one of: --user ID; --history and --followed-topics; --all")
-    if all_users != (out is not None):
-        raise UsageError("--all and --out FOLDER belong together")
-    if (extra_users is not None or vectors or export is not None) and not all_users:
-        raise UsageError("--extra-users, --vectors and --export are for --all")
-    if all_users and exclude_seen is not None:
-        raise UsageError("--exclude-seen and --include-seen are for one user; with --all, give [retrieve] exclude_seen")
-    if all_users and rows is not None:
-        raise UsageError("--rows is for one user; with --all, every user has one list")
-    if calibration is not None and (all_users or rows is not None):
-        raise UsageError("--calibration is for one list of one user; with --all, give --set retrieve.calibration=0.8")
-    if all_users and exclude:
-        raise UsageError(
-            "--exclude is for one user; with --all, [retrieve] exclude_seen says whether seen items are left out"
-        )
+    for_all: dict[str, object] = {
+        "--out": out,
+        "--extra-users": extra_users,
+        "--export": export,
+        "--vectors": vectors or None,
+    }
+    for_all |= {"--processes": processes, "--shard-users": shard_users, "--overwrite": overwrite or None}
+    if all_users:
+        reject_options("recommend --all", {"--rows": rows, "--exclude": exclude})
+        if out is None:
+            raise UsageError("--all writes a folder; give --out FOLDER")
+    else:
+        reject_options(f"recommend {'--history' if anonymous else '--user'}", for_all)
     settings = _retrieve_config(releases, config, overrides)
     if out is not None:
         from multitudes.batch_inference.recommender import BatchConfig
 
         batch = BatchConfig(n=n, request=request_id, vectors=vectors, explain=explain, retrieve=settings)
-        _recommend_all(releases, out, export, batch, extra_users, shard_users, processes, overwrite)
+        how = {"processes": processes, "shard_users": shard_users, "extra_users": extra_users, "overwrite": overwrite}
+        _recommend_all(releases, out, export, batch, {name: value for name, value in how.items() if value is not None})
         return
     from multitudes.retrieval.retriever import Retriever
 
@@ -116,8 +105,6 @@ def recommend_command(
         n=n,
         rows=rows,
         exclude=_item_ids(exclude, retriever),
-        exclude_seen=exclude_seen,
-        calibration=calibration,
         request_id=request_id,
     )
     if prints_json():
@@ -148,37 +135,24 @@ def _retrieve_config(releases: Path, config: Path | None, overrides: list[str] |
 
 
 def _recommend_all(
-    releases: Path,
-    out: Path,
-    export: Path | None,
-    batch: "BatchConfig",
-    extra_users: Path | None,
-    shard_users: int,
-    processes: int,
-    overwrite: bool,
+    releases: Path, out: Path, export: Path | None, batch: "BatchConfig", options: "dict[str, Any]"
 ) -> None:
+    """Recommend to all users; ``options`` are those of ``recommend_all`` that were given."""
     from multitudes.batch_inference.results import check_export, export_results
     from multitudes.batch_inference.runner import recommend_all
 
     if export is not None:
         check_export(export)
     with ProgressBar("recommend") as progress:
-        counts = recommend_all(
-            releases,
-            out,
-            batch,
-            extra_users=extra_users,
-            shard_users=shard_users,
-            processes=processes,
-            overwrite=overwrite,
-            progress=progress,
-        )
-    filled = f"{counts.degraded:,} users filled with popular items"
-    typer.echo(f"{out}: {counts.users:,} users, {counts.candidates:,} candidates, {filled}")
+        counts = recommend_all(releases, out, batch, progress=progress, **options)
+    users, candidates, filled = counts.users, counts.candidates, counts.degraded
+    typer.echo(
+        f"{out}: {counted(users, 'user')}, {counted(candidates, 'candidate')}; filled with popular items: {filled:,}"
+    )
     record = {"out": str(out), **counts._asdict()}
     if export is not None:
         rows = export_results(out, export)
-        typer.echo(f"{export}: {rows:,} rows")
+        typer.echo(f"{export}: {counted(rows, 'row')}")
         record |= {"export": str(export), "rows": rows}
     print_json(record)
 

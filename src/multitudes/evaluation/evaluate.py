@@ -81,7 +81,7 @@ def evaluate(
     if not measurements:
         raise DataError(
             f"{prepared.path}: no user has a target of this kind in the {config.split} split;"
-            " prepare with larger shares or another split, or give --targets all"
+            " prepare with larger shares or another split, or give --set evaluate.targets=all"
         )
     figures = {kind: _figures(run, config, kind, measured, budgets) for kind, measured in measurements.items()}
     result = _metadata(run, config, retrieve) | next(iter(figures.values()))
