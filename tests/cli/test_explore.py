@@ -29,7 +29,7 @@ def test_a_page_with_users_is_written_once(shared_releases, tmp_path, capsys):
     ("arguments", "code", "message"),
     [
         (["--export", "{new}", "--user", "zoe"], 2, "user 'zoe' is not in release 0001; leave --user out to draw some"),
-        (["--user", "ann"], 2, "--user and --overwrite are for --export FILE"),
+        (["--user", "ann"], 2, "'explore without --export' does not read --user"),
         (["--export", "s3://bucket/page.html"], 2, "expected a local path"),
     ],
 )

@@ -82,8 +82,8 @@ def test_a_file_that_names_its_own_tables_has_no_fixed_sections(verb, tmp_path, 
         (["keys", "add", "none/keys", "--name", "ann"], "none/keys: its folder does not exist; make it"),
         (["keys", "pair", "none/signer"], "none/signer: its folder does not exist; make it"),
         (["state", "backup", "data", "backup", "--keep", "5"], "'state backup' does not read --keep; leave it out"),
-        (["prepare", "data", "--check", "--append", "prepared"], "--check reports on the tables alone"),
-        (["prepare", "data", "--check", "--events", "log"], "--check reports on the tables alone"),
+        (["prepare", "data", "--check", "--append", "prepared"], "'prepare --check' does not read --append"),
+        (["prepare", "data", "--check", "--events", "log"], "'prepare --check' does not read --events"),
     ],
 )
 def test_an_option_that_an_action_does_not_read_is_rejected(arguments, message, tmp_path, monkeypatch, capsys):

@@ -17,10 +17,6 @@ INTERESTS = {
     "effective": exactly(2.5),
     "cosine": exactly(0.4),
     "empty_slots": exactly(0.1),
-    "sources": [
-        {"source": source, "number": number, "candidate_share": exactly(candidates), "hit_share": exactly(hits)}
-        for source, number, candidates, hits in (("unconditioned", 1, 0.5, 0.6), ("implicit", 1, 0.5, 0.4))
-    ],
 }
 TRIALS = [{"settings": {"train.learning_rate": rate}, "score": score} for rate, score in ((0.01, 0.2), (0.001, 0.3))]
 
@@ -54,7 +50,6 @@ def outcomes(
         "history": np.array(["1-9", "10-49", "50+"])[np.arange(users) % 3],
         "tastes": np.array(["1-2", "3+"])[np.arange(users) // 2 % 2],
         "targets": np.full(users, float(TARGETS)),
-        "other_targets": np.full(users, TARGETS / 2),
         **{f"{name}_targets": np.full(users, TARGETS / 3) for name in ("head", "torso", "tail")},
     }
     served_B = np.ones(users, dtype=bool) if for_whom is None else activity == for_whom
@@ -70,7 +65,6 @@ def outcomes(
                 "recall": share_B,
                 "ndcg": share_B / 2,
                 "served": np.where(np.arange(users) % 10 > 0, share_B, np.nan),
-                "other_hits": hits / 4,
                 "topics": hits / 2,
                 "candidate_topics": np.full(users, 9.0),
                 **{f"{name}_hits": hits / 3 for name in ("head", "torso", "tail")},
@@ -122,5 +116,5 @@ def _cell(data: str, method: str, seed: int) -> dict[str, object]:
         "data": data, "method": method, "seed": seed, "status": "done", "error": None, "digest": "0" * 16,
         "settings": {"method": method}, "tuned": {"train.learning_rate": 0.001}, "trials": 2,
         "train_seconds": 10.0 + seed, "parameters": 1000, "vectors_per_user": 5 if several else 1,
-        "p90_ms": 2.0, "targets_per_s": 500.0, "interests": INTERESTS if several else {"sources": []},
+        "p90_ms": 2.0, "targets_per_s": 500.0, "interests": INTERESTS if several else {},
     }  # fmt: skip

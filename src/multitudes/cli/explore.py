@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from multitudes.cli.options import reject_options
 from multitudes.cli.output import counted, print_json, print_next, prints_json
 from multitudes.progress import ProgressBar
 
@@ -47,10 +48,7 @@ def explore_command(
     if export is not None:
         _export(releases, beside, export, users, user or [], overwrite, forgotten)
         return
-    from multitudes.errors import UsageError
-
-    if user or overwrite:
-        raise UsageError("--user and --overwrite are for --export FILE; on the page, type the id of a user")
+    reject_options("explore without --export", {"--user": user or None, "--overwrite": overwrite})
     _serve(releases, beside, port, forgotten)
 
 

@@ -27,11 +27,11 @@ _KEY = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*")
 
 
 def reject_options(call: str, given: Mapping[str, object]) -> None:
-    """Raise UsageError if an option is given that ``call``, such as ``keys list``, does not read; None: not given."""
+    """Raise UsageError if an option is given (not None or False) that ``call``, as ``keys list``, does not read."""
     from multitudes.errors import UsageError
 
     for option, value in given.items():
-        if value is not None:
+        if value is not None and value is not False:
             raise UsageError(f"'{call}' does not read {option}; leave it out")
 
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from multitudes.cli.options import MapOption, SetOption, parse_overrides
+from multitudes.cli.options import MapOption, SetOption, parse_overrides, reject_options
 from multitudes.cli.output import config_words, print_json, print_next, print_table, unused_path
 from multitudes.progress import ProgressBar
 
@@ -124,10 +124,8 @@ def prepare_command(
     if check == (out is not None):
         raise UsageError("give either --out FOLDER, or --check to write nothing")
     if out is None:
-        if events or served or append or appendable or overwrite:
-            raise UsageError(
-                "--check reports on the tables alone; leave out --events, --served, --append, --appendable, --overwrite"
-            )
+        unread = {"--events": events, "--served": served, "--append": append, "--appendable": appendable}
+        reject_options("prepare --check", {**unread, "--overwrite": overwrite})
         words = _option_words({**options, "engine": engine, "master": master, "set": overrides, "map": column_map})
         _check_tables(data, settings, chosen, columns, [*words, *config_words(config)])
         return

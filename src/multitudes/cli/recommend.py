@@ -72,13 +72,15 @@ def recommend_command(
     anonymous = history is not None or followed_topics is not None
     if sum((user is not None, anonymous, all_users)) != 1:
         raise UsageError("give one of: --user ID; --history and --followed-topics; --all")
-    for_all: dict[str, object] = {
+    for_all = {
         "--out": out,
         "--extra-users": extra_users,
         "--export": export,
-        "--vectors": vectors or None,
+        "--vectors": vectors,
+        "--processes": processes,
+        "--shard-users": shard_users,
+        "--overwrite": overwrite,
     }
-    for_all |= {"--processes": processes, "--shard-users": shard_users, "--overwrite": overwrite or None}
     if all_users:
         reject_options("recommend --all", {"--rows": rows, "--exclude": exclude})
         if out is None:

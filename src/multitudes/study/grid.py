@@ -50,15 +50,10 @@ def prepare_dataset(name: str, data: DataConfig, folder: Path, progress: Progres
         prepared = PreparedData.open(folder)
     except ArtefactError:
         return prepare(tables, folder, data.prepare, progress, overwrite=folder.exists())
-    if not _matches_settings(prepared.manifest, data):
+    if prepared.manifest["config"] != data.prepare.model_dump(mode="json", exclude=_NO_EFFECT_ON_RESULT):
         return prepare(tables, folder, data.prepare, progress, overwrite=True)
     _check_unchanged(name, tables, prepared.manifest["inputs"])
     return prepared
-
-
-def _matches_settings(manifest: dict[str, Any], data: DataConfig) -> bool:
-    settings: dict[str, Any] = data.prepare.model_dump(mode="json", exclude=_NO_EFFECT_ON_RESULT)
-    return bool(manifest["config"] == settings)
 
 
 def _check_unchanged(name: str, tables: Path, inputs: dict[str, dict[str, Any]]) -> None:

@@ -6,9 +6,8 @@ same cells again is the same access: an interrupted one resumes, and a finished 
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -87,7 +86,9 @@ def run_study(
     """
     entries = grid_entries(config, where)
     out.mkdir(parents=True, exist_ok=True)
-    with _lock_study(out):
+    with lock(out / ".lock", wait=False) as acquired:
+        if not acquired:  # two studies in one folder would wait for each other's cells
+            raise UsageError(f"{out}: another study runs in this folder; wait for it, or give another --out")
         datasets = {}
         for name, data in config.data.items():
             prepared = prepare_dataset(name, data, out / "data" / name, progress)
@@ -229,15 +230,6 @@ def describe_budgets(data: str, budgets: tuple[int, ...], items: int) -> str | N
 def _tuning_record(entry: GridEntry, search: SearchResult) -> dict[str, Any]:
     trials = [{"settings": trial.settings, "score": trial.score} for trial in search.trials]
     return {"data": entry.data, "method": entry.method, "trials": trials, "best": search.best}
-
-
-@contextmanager
-def _lock_study(out: Path) -> Iterator[None]:
-    """Lock the study's folder: two studies in one folder would wait for each other's cells."""
-    with lock(out / ".lock", wait=False) as acquired:
-        if not acquired:
-            raise UsageError(f"{out}: another study runs in this folder; wait for it, or give another --out")
-        yield
 
 
 def record_test_access(study: Path, cells: Iterable[Cell]) -> int:
