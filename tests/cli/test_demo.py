@@ -74,6 +74,7 @@ def test_the_demo_shows_the_whole_path(tmp_path: Path, capsys, monkeypatch):
     monkeypatch.setattr("multitudes.data.sample.sample_path", lambda _: data)
     assert "\nepochs = 3\n" in SETTINGS
     monkeypatch.setattr(demo, "SETTINGS", SETTINGS.replace("\nepochs = 3\n", "\nepochs = 1\n"))
+    monkeypatch.setenv("COLUMNS", "160")
     out = tmp_path / "demo"
     assert run(["demo", "--out", str(out), "--json"]) == 0
     captured = capsys.readouterr()

@@ -180,7 +180,10 @@ class _StudySession:
             "metric": self._config.tuning.metric,
             "notes": self._notes(),
             "cells": cell_records(cells, self._cells, split),
-            "tuning": [_tuning_record(entry, search) for entry, search in zip(self._entries, searches, strict=True)],
+            "tuning": [
+                {"data": entry.data, "method": entry.method, "trials": [t._asdict() for t in trials], "best": best}
+                for entry, (trials, best) in zip(self._entries, searches, strict=True)
+            ],
         }
         write_outcomes(outcomes_table(cells, self._cells, split), folder / OUTCOMES_FILE)
         write_json(folder / CELLS_FILE, record)
@@ -225,11 +228,6 @@ def describe_budgets(data: str, budgets: tuple[int, ...], items: int) -> str | N
         return None
     left_out, instead = (" and ".join(map(str, group)) for group in (too_large, used))
     return f"{data}: {items} items are too few for N = {left_out}, half of them or more; evaluated: N = {instead}"
-
-
-def _tuning_record(entry: GridEntry, search: SearchResult) -> dict[str, Any]:
-    trials = [{"settings": trial.settings, "score": trial.score} for trial in search.trials]
-    return {"data": entry.data, "method": entry.method, "trials": trials, "best": search.best}
 
 
 def record_test_access(study: Path, cells: Iterable[Cell]) -> int:

@@ -53,24 +53,26 @@ def tune(
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     sampler = optuna.samplers.TPESampler(seed=seed, n_startup_trials=max(1, trials // _STARTUP_DIVISOR))
     search = optuna.create_study(direction="maximize", sampler=sampler)
-    search.enqueue_trial({key: _to_parameter(choice, defaults[key]) for key, choice in space.items()})
+    search.enqueue_trial(
+        {
+            key: defaults[key] if isinstance(choice, Range) else choice.index(defaults[key])
+            for key, choice in space.items()
+        }
+    )
     distributions = {key: _distribution(choice) for key, choice in space.items()}
     results: list[Trial] = []
     for number in range(1, trials + 1):
         trial = search.ask(distributions)
-        values = {key: _from_parameter(space[key], trial.params[key]) for key in space}
+        drawn = trial.params
+        values = {key: drawn[key] if isinstance(one, Range) else one[drawn[key]] for key, one in space.items()}
         value = score(number, values)
         search.tell(
             trial, value, optuna.trial.TrialState.COMPLETE if value is not None else optuna.trial.TrialState.FAIL
         )
         results.append(Trial(values, value))
-    return SearchResult(results, best_settings(results))
-
-
-def best_settings(trials: list[Trial]) -> Values:
-    """Return the settings of the best trial, the first one among equals; empty if all failed."""
-    scored = [(trial.score, trial.settings) for trial in trials if trial.score is not None]
-    return max(scored, key=lambda pair: pair[0])[1] if scored else {}
+    scored = [trial for trial in results if trial.score is not None]
+    best = max(scored, key=lambda trial: trial.score or 0.0, default=None)  # the first one among equals
+    return SearchResult(results, best.settings if best else {})
 
 
 def _distribution(choice: Range | Choices) -> Any:  # noqa: ANN401
@@ -78,12 +80,3 @@ def _distribution(choice: Range | Choices) -> Any:  # noqa: ANN401
         return CategoricalDistribution(range(len(choice)))  # indices, because a choice may be a list or a table
     kind = IntDistribution if choice.is_integer else FloatDistribution
     return kind(choice.low, choice.high, log=choice.log)  # type: ignore[arg-type]
-
-
-def _to_parameter(choice: Range | Choices, value: Any) -> Any:  # noqa: ANN401
-    """Return ``value`` as Optuna stores it: a number, or the index of a choice."""
-    return value if isinstance(choice, Range) else choice.index(value)
-
-
-def _from_parameter(choice: Range | Choices, value: Any) -> Any:  # noqa: ANN401
-    return value if isinstance(choice, Range) else choice[value]
