@@ -10,9 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from multitudes import Client
-from multitudes.api import Candidate
+from multitudes.api import MAX_BATCH, Candidate
 from multitudes.client import AuthError, BusyError, CallError, Event, NoAnswerError, NotFoundError, RecommendRequest
-from multitudes.client.calls import follow, recommend
 from multitudes.errors import UnavailableError, UsageError
 from multitudes.records import from_record, to_body
 from multitudes.service.app import create_app
@@ -277,11 +276,20 @@ def test_an_answer_that_is_whole_at_its_deadline_is_an_answer():
 
 
 def test_integers_of_numpy_are_ids_like_any_other():
-    items = np.array([7, 2**60])
-    ask = RecommendRequest(history=items, exclude=items, n=np.int64(5))  # type: ignore[arg-type]
-    sent = json.loads(recommend(ask).content() or b"")
+    items, asked = np.array([7, 2**60]), []
+
+    def reply(request: httpx.Request) -> httpx.Response:
+        asked.append((request.url.path, json.loads(request.content)))
+        return httpx.Response(422, json=REFUSED)
+
+    made = client(reply)
+    with pytest.raises(CallError):
+        made.recommend(RecommendRequest(history=items, exclude=items, n=np.int64(5)))  # type: ignore[arg-type]
+    with pytest.raises(CallError):
+        made.follow(np.int64(7), ["Drama"])  # type: ignore[arg-type]
+    (_, sent), (path, _) = asked
     assert (sent["history"], sent["exclude"], sent["n"]) == ([7, 2**60], [7, 2**60], 5)
-    assert follow(np.int64(7), ["Drama"]).path == "/v1/users/7"  # type: ignore[arg-type]
+    assert path == "/v1/users/7"
 
 
 @pytest.mark.parametrize(
@@ -295,10 +303,13 @@ def test_what_cannot_be_sent_is_said_in_a_line(ask):
 
 
 def test_a_text_in_place_of_a_list_is_refused():
+    made = client(lambda _: httpx.Response(200, json={}))
     with pytest.raises(UsageError, match=r"followed_topics = 'Drama': expected a list; give \['Drama'\]"):
-        follow("ann", "Drama")
+        made.follow("ann", "Drama")
     with pytest.raises(UsageError, match=r"exclude = 'm1': expected a list"):
-        recommend(RecommendRequest("ann", exclude="m1"))
+        made.recommend(RecommendRequest("ann", exclude="m1"))
+    with pytest.raises(UsageError, match="256,000 candidates"):
+        made.recommend_batch([RecommendRequest("ann", n=1_000)] * MAX_BATCH)
 
 
 @given(st.text(st.characters(exclude_categories=["Cs"]), min_size=1) | st.integers(-(2**63), 2**63 - 1))

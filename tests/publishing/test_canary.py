@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from multitudes.api import RecommendRequest
-from multitudes.client import calls
 from multitudes.errors import ArtefactError, UnavailableError
 from multitudes.publishing.canary import Canary, CanaryConfig
+from multitudes.records import to_body
 from multitudes.release.store import ReleaseStore
 from multitudes.retrieval.request import Request
 from tests.release.small_release import publish_small
@@ -116,4 +116,4 @@ def test_it_asks_before_anything_is_published(releases: Path, tmp_path: Path):
 def test_a_request_of_the_gate_is_sent_as_the_service_accepts_it():
     request = Request(history=("item",), followed_topics=(), n=5, exclude_seen=True, request_id="gate-1")
     body = {"history": ["item"], "followed_topics": [], "n": 5, "exclude_seen": True, "request_id": "gate-1"}
-    assert calls.recommend(request).body == body
+    assert to_body(request) == body

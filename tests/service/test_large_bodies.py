@@ -9,8 +9,6 @@ import httpx
 import pytest
 
 from multitudes import api
-from multitudes.client import calls
-from multitudes.errors import UsageError
 from multitudes.service.app import create_app
 from tests.service.conftest import refusal
 
@@ -74,12 +72,6 @@ def test_a_batch_is_bounded_by_its_candidates(call):
     status, code, text = refusal(call("POST", "/v1/recommend/batch", json=more))
     assert (status, code) == (422, "invalid")
     assert "n adds up to 25,601 candidates; expected at most 25,600: send several batches" in text
-
-
-def test_the_client_sends_no_batch_that_the_service_rejects():
-    calls.recommend_batch([api.RecommendRequest("ann")] * api.MAX_BATCH)
-    with pytest.raises(UsageError, match="256,000 candidates"):
-        calls.recommend_batch([api.RecommendRequest("ann", n=1_000)] * api.MAX_BATCH)
 
 
 def test_others_have_their_turn_between_two_users_of_a_batch(deps):

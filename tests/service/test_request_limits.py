@@ -10,9 +10,10 @@ from starlette.types import Message, Receive, Scope, Send
 from uvicorn.config import Config
 from uvicorn.server import ServerState
 
-from multitudes.service import request_limits
-from multitudes.service.request_limits import MAX_HEAD_BYTES, HeadLimitProtocol, RequestLimitsMiddleware
+from multitudes.service.http_protocol import MAX_HEAD_BYTES, ServiceProtocol
+from multitudes.service.request_limits import RequestLimitsMiddleware
 from multitudes.service.settings import HttpConfig
+from multitudes.service.unsent_answers import UnsentAnswers
 from tests.service.conftest import refusal
 
 HTTP = HttpConfig(body_bytes=1_024, client_s=0.05)
@@ -147,7 +148,7 @@ async def answered(sent: bytes, answers: int) -> tuple[bytes, bool]:
     config.load()
     state = ServerState()
     server = await asyncio.get_running_loop().create_server(
-        lambda: HeadLimitProtocol(config, state, {}), "127.0.0.1", 0
+        lambda: ServiceProtocol(config, state, {}, unsent=UnsentAnswers(60)), "127.0.0.1", 0
     )
     reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
     back = b""
@@ -199,12 +200,13 @@ DONE, GOING = SimpleNamespace(response_complete=True), SimpleNamespace(response_
 def test_a_connection_is_closed_when_no_request_came_between_two_looks(cycle, resting, before, closed):
     shut = list[bool]()
     transport = SimpleNamespace(is_closing=lambda: bool(shut), close=lambda: shut.append(True))
-    connection = SimpleNamespace(
-        transport=transport, cycle=cycle, timeout_keep_alive_task=object() if resting else None
-    )
+    config = Config(swallow, lifespan="off", log_config=None, ws="none")
 
     async def look() -> None:
-        request_limits._close_if_idle(cast("request_limits._Connection", connection), 60.0, before)
+        connection = ServiceProtocol(config, ServerState(), {}, unsent=UnsentAnswers(60.0))
+        connection.transport, connection.cycle = transport, cycle
+        connection.timeout_keep_alive_task = cast("asyncio.TimerHandle", object()) if resting else None
+        connection.close_if_idle(before)
 
     asyncio.run(look())
     assert bool(shut) == closed

@@ -13,9 +13,9 @@ from uvicorn.server import ServerState
 
 from multitudes.service.admission import AdmissionConfig
 from multitudes.service.app import create_app
+from multitudes.service.http_protocol import ServiceProtocol
 from multitudes.service.load_shedding import InFlightRequests
-from multitudes.service.request_limits import HeadLimitProtocol
-from multitudes.service.unsent_answers import UnsentAnswers
+from multitudes.service.unsent_answers import MeasuredTransport, UnsentAnswers
 
 GET = b"GET / HTTP/1.1\r\nhost: x\r\n\r\n"
 LARGE = bytes(range(256)) * (8 << 12)  # 8 MB: more than the buffers of a socket take
@@ -51,7 +51,7 @@ async def with_server(
     config = Config(answer_large, lifespan="off", log_config=None, ws="none", timeout_keep_alive=60)
     config.load()
     state, loop = ServerState(), asyncio.get_running_loop()
-    server = await loop.create_server(lambda: HeadLimitProtocol(config, state, {}, unsent=unsent), "127.0.0.1", 0)
+    server = await loop.create_server(lambda: ServiceProtocol(config, state, {}, unsent=unsent), "127.0.0.1", 0)
     try:
         await client(server.sockets[0].getsockname(), state.connections)
     finally:
@@ -68,19 +68,19 @@ async def stalled(unsent: UnsentAnswers, connections: set[Any]) -> int:
     """Wait until the only connection holds bytes that no longer move, and return how many it passed to its socket."""
     await until(lambda: bool(connections))
     (connection,) = connections
-    before = -1
-    while connection.sent_bytes() != before or not connection.sent_bytes():
-        before = connection.sent_bytes()
+    before, transport = -1, connection.transport
+    while transport.sent_bytes() != before or not transport.sent_bytes():
+        before = transport.sent_bytes()
         await asyncio.sleep(0.1)
     unsent.check(0.0)
-    return int(connection.transport.get_write_buffer_size())
+    return int(transport.get_write_buffer_size())
 
 
 @pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
 @pytest.mark.parametrize("requests", [GET, GET * 50, GET.replace(b"x\r\n", b"x\r\nconnection: close\r\n")])
 def test_a_client_that_never_reads_is_ended_and_holds_a_chunk_or_two_until_then(requests, loop):
     factory = asyncio.new_event_loop if loop == "asyncio" else pytest.importorskip("uvloop").new_event_loop
-    unsent = UnsentAnswers(max_stall_s=10)
+    unsent = UnsentAnswers(10)
 
     async def client(address, connections):
         with socket.create_connection(address) as deaf:
@@ -97,7 +97,7 @@ def test_a_client_that_never_reads_is_ended_and_holds_a_chunk_or_two_until_then(
 
 
 def test_a_client_that_reads_gets_all_of_its_answers_however_often_it_is_checked():
-    unsent = UnsentAnswers(max_stall_s=1)
+    unsent = UnsentAnswers(1)
 
     async def client(address, connections):
         reader, writer = await asyncio.open_connection(*address)
@@ -118,7 +118,7 @@ def test_a_client_that_reads_gets_all_of_its_answers_however_often_it_is_checked
 
 
 @dataclass(eq=False)
-class Held:
+class Held(MeasuredTransport):
     """A connection with so many bytes."""
 
     unsent: int
@@ -137,7 +137,7 @@ class Held:
 
 def test_all_connections_together_are_bounded_and_who_reads_is_ended_last():
     async def played() -> list[bool]:
-        unsent = UnsentAnswers(max_stall_s=10, max_bytes=1_000)
+        unsent = UnsentAnswers(10, max_bytes=1_000)
         deaf, slow, small = Held(400), Held(500), Held(50)
         for connection in (deaf, slow, small):
             unsent.add(connection)

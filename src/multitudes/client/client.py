@@ -1,26 +1,37 @@
-"""The client: each method is one call of the service, which is retried until its deadline if that can help."""
+"""The client: each method is one call of the service, which is retried until its deadline if that can help.
+
+Every call may be repeated: a change carries the id of its event or request, or states the new value in full.
+"""
 
 import json
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
-from typing import TypeVar
+from typing import Any, TypeVar
+from uuid import uuid4
 
 from multitudes.api import (
     Event,
+    EventsRequest,
     EventsResponse,
+    FollowRequest,
+    ForgetResponse,
+    RecommendBatchRequest,
+    RecommendBatchResponse,
     RecommendRequest,
     RecommendResponse,
+    ReleasesResponse,
     ReleaseVersion,
     SimilarItem,
+    SimilarResponse,
     UserResponse,
 )
-from multitudes.client import calls
-from multitudes.client.calls import Call
+from multitudes.client.encoding import bearer_header, path_segment, to_json
 from multitudes.client.errors import BusyError, NoAnswerError, error_from_response
 from multitudes.errors import UsageError, missing_extra
 from multitudes.ids import Id
+from multitudes.records import from_record, to_body
 
 try:
     import httpx
@@ -36,8 +47,8 @@ _MAX_DEADLINE_S = 3_600.0  # the longest that the service accepts
 class Client:
     """A client of one service. Threads may share it; use it as a context manager, or call ``close``.
 
-    Every method raises ``CallError`` if the call is wrong, and ``NoAnswerError`` if the service does not answer in
-    time; see ``multitudes.client.errors``.
+    Every method raises ``UsageError`` if the call cannot be sent, ``CallError`` if the service rejects it, and
+    ``NoAnswerError`` if there is no answer in time; see ``multitudes.client.errors``.
     """
 
     def __init__(
@@ -67,7 +78,7 @@ class Client:
         self._deadline_s, self._clock, self._sleep = _check_deadline(deadline_s), clock, sleep
         headers = {"content-type": "application/json"}
         if key is not None:
-            headers["authorization"] = calls.bearer_header(key)
+            headers["authorization"] = bearer_header(key)
         base = _parse_url(url)
         self._url = base.copy_with(userinfo=b"")  # for messages: without the password
         self._http = httpx.Client(base_url=base, headers=headers, transport=transport, follow_redirects=False)
@@ -79,7 +90,7 @@ class Client:
             request: a user of the data, or a history and followed topics.
             deadline_s: seconds with all attempts; None: that of the client.
         """
-        return self.send(calls.recommend(request), deadline_s)
+        return self._send("POST", "/v1/recommend", RecommendResponse, _body_with_id(request), deadline_s)
 
     def recommend_batch(
         self, requests: Sequence[RecommendRequest], *, deadline_s: float | None = None
@@ -92,8 +103,13 @@ class Client:
 
         Returns:
             One answer for each request, in order.
+
+        Raises:
+            UsageError: the requests ask for too many candidates together.
         """
-        return self.send(calls.recommend_batch(requests), deadline_s)
+        RecommendBatchRequest(requests).check()
+        body = {"requests": [_body_with_id(request) for request in requests]}
+        return list(self._send("POST", "/v1/recommend/batch", RecommendBatchResponse, body, deadline_s).answers)
 
     def events(self, new: Sequence[Event], *, deadline_s: float | None = None) -> EventsResponse:
         """Send what users did; when this returns, it is on disk and in their next answer.
@@ -105,15 +121,15 @@ class Client:
         Returns:
             How many events were new, and how many were ignored.
         """
-        return self.send(calls.events(new), deadline_s)
+        return self._send("POST", "/v1/events", EventsResponse, to_body(EventsRequest(new)), deadline_s)
 
     def user(self, user_id: Id) -> UserResponse:
         """Return the user state: what the service stored of a user in addition to the release."""
-        return self.send(calls.user(user_id))
+        return self._send("GET", _user_path(user_id), UserResponse)
 
     def follow(self, user_id: Id, followed_topics: Sequence[str]) -> UserResponse:
         """Replace the topics that a user follows by ``followed_topics``, and return the user state."""
-        return self.send(calls.follow(user_id, followed_topics))
+        return self._send("PUT", _user_path(user_id), UserResponse, to_body(FollowRequest(followed_topics)))
 
     def forget(self, user_id: Id, *, deadline_s: float = _FORGET_S) -> bool:
         """Erase a user; return whether the service held anything of them.
@@ -122,38 +138,32 @@ class Client:
             user_id: the user.
             deadline_s: seconds with all attempts.
         """
-        return self.send(calls.forget(user_id), deadline_s)
+        return self._send("DELETE", _user_path(user_id), ForgetResponse, deadline_s=deadline_s).known
 
     def similar(self, item_id: Id, *, n: int = 20) -> list[SimilarItem]:
         """Return the ``n`` neighbours of an item, nearest first."""
-        return self.send(calls.similar(item_id, n))
+        path = f"/v1/items/{path_segment(item_id)}/similar?n={n}"
+        return list(self._send("GET", path, SimilarResponse).candidates)
 
     def releases(self) -> list[ReleaseVersion]:
         """Return the published versions; one of them serves."""
-        return self.send(calls.releases())
+        return list(self._send("GET", "/v1/releases", ReleasesResponse).versions)
 
-    def send(self, call: Call[T], deadline_s: float | None = None) -> T:
-        """Send a call, and again until it is answered or its deadline has passed.
-
-        Args:
-            call: one of ``multitudes.client.calls``.
-            deadline_s: seconds with all attempts; None: that of the client.
-
-        Returns:
-            The answer, parsed by ``call``.
-
-        Raises:
-            UsageError: the call cannot be sent, or ``deadline_s`` is not above 0 and at most an hour.
-            CallError: the call is wrong; it is not repeated.
-            NoAnswerError: the last attempt found no service, or took too long.
-            BusyError: the service had no time, at the last attempt too.
-        """
+    def _send(
+        self,
+        method: str,
+        path: str,
+        kind: type[T],
+        body: Mapping[str, Any] | None = None,
+        deadline_s: float | None = None,
+    ) -> T:
+        """Send a call, and again until it is answered with a ``kind`` or its deadline has passed."""
         time_limit_s = self._deadline_s if deadline_s is None else _check_deadline(deadline_s)
-        content = call.content()
+        content = None if body is None else to_json(body).encode()
         until_s, pause_s = self._clock() + time_limit_s, _FIRST_PAUSE_S
         while True:
             try:
-                return self._attempt(call, content, until_s)
+                return self._attempt(method, path, kind, content, until_s)
             except NoAnswerError as error:
                 wait_s = pause_s * random.uniform(0.5, 1.0)
                 wait_s = max(wait_s, error.retry_after_s) if isinstance(error, BusyError) else wait_s
@@ -162,22 +172,20 @@ class Client:
                 self._sleep(wait_s)
                 pause_s *= 2
 
-    def _attempt(self, call: Call[T], content: bytes | None, until_s: float) -> T:
+    def _attempt(self, method: str, path: str, kind: type[T], content: bytes | None, until_s: float) -> T:
         left_s = max(until_s - self._clock(), 1e-3)  # a sleep may take longer than requested
         headers = {"x-deadline-ms": str(int(left_s * 1e3))}
-        request = self._http.build_request(
-            call.method, call.path, content=content, params=dict(call.params), headers=headers, timeout=left_s
-        )
+        request = self._http.build_request(method, path, content=content, headers=headers, timeout=left_s)
         try:
-            response, body = self._read_until(request, until_s)
+            response, answer = self._read_until(request, until_s)
         except httpx.TimeoutException:
             raise NoAnswerError(f"{self._url}: no answer within {left_s:.3g} s") from None
         except httpx.RequestError as error:
             raise NoAnswerError(f"{self._url}: cannot be reached ({error}); is the service running?") from None
         try:
-            record = json.loads(body)
+            record = json.loads(answer)
             if response.status_code == 200:
-                return call.parse(record)
+                return from_record(kind, record)
         except (ValueError, KeyError, TypeError) as error:
             raise NoAnswerError(
                 f"{self._url}: the answer is not one of this service ({error!r}); is the URL right?"
@@ -210,6 +218,15 @@ class Client:
     ) -> None:
         """Close the connections."""
         self.close()
+
+
+def _body_with_id(request: RecommendRequest) -> dict[str, Any]:
+    """Return the body of a request with a ``request_id``, so that a repeated call is the same request."""
+    return {**to_body(request), "request_id": request.request_id or uuid4().hex}
+
+
+def _user_path(user_id: Id) -> str:
+    return f"/v1/users/{path_segment(user_id)}"
 
 
 def _check_deadline(deadline_s: float) -> float:

@@ -12,9 +12,9 @@ from starlette.middleware import Middleware
 
 from multitudes.service.auth import EXPLORER_PATH, LOOPBACK_HOSTS, AuthMiddleware
 from multitudes.service.dependencies import Dependencies
-from multitudes.service.early_rejection import SHEDDER
 from multitudes.service.errors import add_error_handlers
 from multitudes.service.explorer_routes import explorer_router
+from multitudes.service.http_protocol import SHEDDER
 from multitudes.service.load_shedding import (
     EventLimitMiddleware,
     InFlightMiddleware,

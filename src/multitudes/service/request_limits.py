@@ -1,22 +1,15 @@
-"""Limits on a request: the size of its head, the size and the duration of its body, and idle connections.
+"""Limits on the size, the duration and the type of a body; those of heads are in ``http_protocol``.
 
-The HTTP server itself accepts a head of any size, and waits for ever for a head that does not end, both before a key is
-checked. Trial ``access`` needs the limits of bodies, trial ``halfopen`` those of heads and of idle connections.
+Trial ``access`` needs them.
 """
 
 import asyncio
-from typing import Any, Final, Protocol, cast
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
-from uvicorn.config import Config
-from uvicorn.server import ServerState
 
-from multitudes.service.early_rejection import EarlyRejectionProtocol
 from multitudes.service.errors import ApiError, error_response
 from multitudes.service.settings import HttpConfig
-from multitudes.service.unsent_answers import UnsentAnswers
 
-MAX_HEAD_BYTES: Final = 65_536
 _METHODS_WITH_BODY = {"POST", "PUT", "PATCH"}
 
 
@@ -92,71 +85,3 @@ def replay_body(body: bytes, receive: Receive) -> Receive:
         return {"type": "http.request", "body": body, "more_body": False}
 
     return receive_body_first
-
-
-class HeadLimitProtocol(EarlyRejectionProtocol):
-    """The server's protocol with a limit on heads and on chunked trailers.
-
-    More than ``MAX_HEAD_BYTES`` end the connection with status 400. Bytes that arrive with one read are parsed before
-    they are counted, so a head may exceed the limit by one read.
-    """
-
-    _head_bytes = 0  # since the last piece of a body or the end of a request
-
-    def data_received(self, data: bytes) -> None:
-        """Parse what arrived, and end the connection if the head is too large."""
-        self._head_bytes += len(data)
-        super().data_received(data)
-        if self._head_bytes > MAX_HEAD_BYTES and not self.transport.is_closing():
-            self.send_400_response(f"The head of the request is larger than {MAX_HEAD_BYTES:,} bytes; send less.")
-
-    def on_body(self, body: bytes) -> None:
-        """Restart the count at a piece of a body."""
-        self._head_bytes = 0
-        super().on_body(body)
-
-    def on_message_complete(self) -> None:
-        """Restart the count at the end of a request."""
-        self._head_bytes = 0
-        super().on_message_complete()
-
-
-class _Connection(Protocol):
-    """The part of the server's protocol that ``_close_if_idle`` reads."""
-
-    transport: asyncio.Transport | None
-    cycle: Any  # the request that is being answered, or the last one; None: no request yet
-    timeout_keep_alive_task: asyncio.TimerHandle | None  # set while the server itself times an idle connection
-
-
-def protocol_with_idle_timeout(
-    head_s: float,
-    unsent: UnsentAnswers,
-    config: Config,
-    server_state: ServerState,
-    app_state: dict[str, Any],
-    _loop: asyncio.AbstractEventLoop | None = None,
-) -> asyncio.Protocol:
-    """Return the server's protocol for one connection, which closes if no request is complete within ``head_s``.
-
-    The server itself times a connection that is idle *after* an answer; without this, one that sends half a head, or
-    nothing, would stay for ever. The connection is checked every ``head_s``, so a client has between one and two times
-    that. ``unsent`` is shared by the connections of a process. The other arguments are those that the server passes.
-    """
-    protocol = cast("Any", HeadLimitProtocol)
-    connection = protocol(config=config, server_state=server_state, app_state=app_state, _loop=_loop, unsent=unsent)
-    asyncio.get_running_loop().call_later(head_s, _close_if_idle, connection, head_s, None)
-    return cast("asyncio.Protocol", connection)
-
-
-def _close_if_idle(connection: _Connection, head_s: float, last_cycle: object) -> None:
-    """Close a connection that has had no request since the last check; otherwise check again later."""
-    transport, cycle = connection.transport, connection.cycle
-    if transport is None or transport.is_closing():
-        return
-    is_answering = cycle is not None and not cycle.response_complete
-    server_times_it = connection.timeout_keep_alive_task is not None
-    if not is_answering and not server_times_it and cycle is last_cycle:
-        transport.close()
-        return
-    asyncio.get_running_loop().call_later(head_s, _close_if_idle, connection, head_s, cycle)

@@ -28,9 +28,9 @@ from multitudes.atomic import create_text
 from multitudes.config import parse
 from multitudes.errors import MissingError, MultitudesError, UsageError, explain
 from multitudes.service.app import create_app
+from multitudes.service.http_protocol import ServiceProtocol
 from multitudes.service.journal import configure_logging
 from multitudes.service.multiprocess_metrics import share_metrics, shared_folder
-from multitudes.service.request_limits import protocol_with_idle_timeout
 from multitudes.service.settings import ServeConfig
 from multitudes.service.startup import open_dependencies
 from multitudes.service.unsent_answers import UnsentAnswers
@@ -252,7 +252,7 @@ def _uvicorn_options(settings: ServeConfig) -> dict[str, Any]:
     """Return the options of uvicorn."""
     http, server = settings.http, settings.server
     return {
-        "http": partial(protocol_with_idle_timeout, http.client_s, UnsentAnswers(http.client_s)),
+        "http": partial(ServiceProtocol, unsent=UnsentAnswers(http.client_s)),
         "ws": "none",
         "lifespan": "on",
         "log_config": None,

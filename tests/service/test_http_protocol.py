@@ -16,8 +16,8 @@ from multitudes.service.admission import AdmissionConfig
 from multitudes.service.api_keys import ApiKeys, make_key
 from multitudes.service.app import create_app
 from multitudes.service.dependencies import Dependencies
+from multitudes.service.http_protocol import ServiceProtocol
 from multitudes.service.load_shedding import InFlightRequests, LoadSheddingMiddleware
-from multitudes.service.request_limits import protocol_with_idle_timeout
 from multitudes.service.server import listen
 from multitudes.service.unsent_answers import UnsentAnswers
 from tests.service.conftest import ask
@@ -38,7 +38,7 @@ def full(monkeypatch):
 @contextmanager
 def connected(deps: Dependencies) -> Iterator[socket.socket]:
     """Serve with the service's protocol, and connect."""
-    protocol: Any = partial(protocol_with_idle_timeout, 60, UnsentAnswers())
+    protocol: Any = partial(ServiceProtocol, unsent=UnsentAnswers(60))
     options: dict[str, Any] = {"ws": "none", "log_config": None, "server_header": False, "timeout_keep_alive": 120}
     with listen("127.0.0.1", 0) as listening:
         server = Server(Config(create_app(deps), http=protocol, **options))

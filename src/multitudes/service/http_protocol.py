@@ -1,0 +1,150 @@
+"""The server's HTTP protocol, with what uvicorn's lacks: bounds of heads, of idle connections and of unread answers.
+
+Trial ``halfopen`` needs the bounds of heads and idle connections, trials ``unread`` and ``batches`` those of answers,
+trial ``overload`` the early rejections.
+"""
+
+import asyncio
+from functools import partial
+from typing import Any, Final
+
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from multitudes.service.load_shedding import LoadShedder
+from multitudes.service.unsent_answers import MeasuredTransport, UnsentAnswers
+
+SHEDDER: Final = "shedder"  # where the state of the application holds the ``LoadShedder``
+MAX_HEAD_BYTES: Final = 65_536
+_CHUNK_BYTES: Final = 65_536  # of an answer; the server waits when a connection has as many unsent bytes
+_ROUTE: Final = "/v1/recommend"
+_UNUSUAL: Final = frozenset({b"expect", b"upgrade", b"x-forwarded-for"})  # the last may name the client
+
+
+class _Rejected:
+    """What the server knows of the last request of a connection, if that was rejected: it is over."""
+
+    response_complete, keep_alive, disconnected = True, True, False
+
+    def __init__(self) -> None:
+        self.message_event = asyncio.Event()
+
+
+class ServiceProtocol(HttpToolsProtocol):
+    """The protocol of one connection.
+
+    * More than ``MAX_HEAD_BYTES`` of a head or of chunked trailers end it with status 400; the server itself accepts
+      any size. Bytes of one read are parsed before they are counted, so a head may exceed the limit by one read.
+    * It closes if no request is complete within the time of a client. The server itself times a connection that is idle
+      *after* an answer; one that sends half a head, or nothing, would stay for ever.
+    * In an overload most requests are rejected, and ``LoadSheddingMiddleware`` takes 1.8 times the processor time for
+      it. So the ``LoadShedder`` is asked here first; what is unusual is left to the middleware.
+    * The server holds an answer in memory until its client reads it. So an answer is written in chunks, each when the
+      one before it has left: a connection holds one answer at most, and two chunks of the one before.
+    """
+
+    transport: Any  # a ``MeasuredTransport``
+    cycle: Any  # the request that is being answered, or the last one; None: no request yet
+
+    def __init__(self, *given: Any, unsent: UnsentAnswers, **options: Any) -> None:  # noqa: ANN401
+        """Create the protocol of a connection; all but ``unsent``, that of the process, are the server's arguments."""
+        super().__init__(*given, **options)
+        self.app: Any = partial(self._answer, self.app)
+        self._unsent = unsent
+        self._head_bytes = 0  # since the last piece of a body or the end of a request
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Watch the connection."""
+        super().connection_made(transport)
+        self.transport = MeasuredTransport(transport)
+        self._unsent.add(self.transport)
+        self._check_idle_later()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget the connection."""
+        self._unsent.remove(self.transport)
+        super().connection_lost(exc)
+
+    def _check_idle_later(self) -> None:
+        self.loop.call_later(self._unsent.client_s, self.close_if_idle, self.cycle)
+
+    def close_if_idle(self, last_cycle: object) -> None:
+        """Close if no request came since the last check, whose request is given; otherwise check again later."""
+        if self.transport.is_closing():
+            return
+        server_times_it = self.timeout_keep_alive_task is not None
+        if self.cycle is last_cycle and not self._is_answering() and not server_times_it:
+            self.transport.close()
+        else:
+            self._check_idle_later()
+
+    def data_received(self, data: bytes) -> None:
+        """Parse what arrived, and end the connection if the head is too large."""
+        self._head_bytes += len(data)
+        super().data_received(data)
+        if self._head_bytes > MAX_HEAD_BYTES and not self.transport.is_closing():
+            self.send_400_response(f"The head of the request is larger than {MAX_HEAD_BYTES:,} bytes; send less.")
+
+    def on_body(self, body: bytes) -> None:
+        """Restart the count of a head at a piece of a body."""
+        self._head_bytes = 0
+        super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """Restart the count of a head at the end of a request."""
+        self._head_bytes = 0
+        super().on_message_complete()
+
+    def on_headers_complete(self) -> None:
+        """Reject the request, or start to answer it."""
+        response = self._rejection() if self.url == _ROUTE.encode() and self.parser.get_method() == b"POST" else None
+        if response is None:
+            super().on_headers_complete()
+            return
+        headers = [*self.server_state.default_headers, *response.raw_headers]
+        head = b"".join(b"%b: %b\r\n" % header for header in headers)
+        answer = b"HTTP/1.1 429 Too Many Requests\r\n%b\r\n%b" % (head, bytes(response.body))
+        self.cycle = _Rejected()  # the server skips the body of a request that is over
+        self._unsent.reserve(len(answer), self.loop.time())
+        self.transport.write(answer)
+        if "connection" in response.headers:
+            self.transport.close()
+        self.on_response_complete()
+
+    def _rejection(self) -> Response | None:
+        shedder: LoadShedder | None = self.app_state.get(SHEDDER)
+        goes_on = self.parser.get_http_version() == "1.1" and self.parser.should_keep_alive()
+        if shedder is None or self._is_answering() or not goes_on:
+            return None
+        if self.flow.write_paused or self.transport.is_closing():
+            return None
+        if not _UNUSUAL.isdisjoint(name for name, _ in self.headers):
+            return None
+        return shedder.reject({**self.scope, "method": "POST", "path": _ROUTE})
+
+    def _is_answering(self) -> bool:
+        return self.cycle is not None and not self.cycle.response_complete
+
+    async def _answer(self, app: ASGIApp, scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_in_chunks(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                self.transport.hold()
+                await send(message)
+                return
+            body = message.get("body", b"")
+            self._unsent.reserve(len(body), self.loop.time())
+            if len(body) <= _CHUNK_BYTES:
+                await send(message)
+                self.transport.flush()  # the head of an answer without a body
+                return
+            self.transport.answer_bytes = len(body)
+            try:
+                for start in range(0, len(body), _CHUNK_BYTES):
+                    end = start + _CHUNK_BYTES
+                    more_body = end < len(body) or message.get("more_body", False)
+                    await send({**message, "body": body[start:end], "more_body": more_body})
+            finally:
+                self.transport.answer_bytes = 0
+
+        await app(scope, receive, send_in_chunks)
