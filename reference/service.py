@@ -3,10 +3,9 @@
 from collections.abc import Iterator
 from typing import Final
 
-from prometheus_client import CollectorRegistry
 from prometheus_client.metrics import MetricWrapperBase
 
-from multitudes.service.metrics import MetricFamilies
+from multitudes.service.metrics import Metrics
 from multitudes.service.settings import ServeConfig, environment_names
 from reference.markdown import DOCS, replace_table, table
 
@@ -48,7 +47,7 @@ def _metrics_rows() -> Iterator[list[str]]:
 
 
 def _families() -> list[MetricWrapperBase]:
-    families = vars(MetricFamilies(CollectorRegistry())).values()
+    families = vars(Metrics()).values()
     return [family for family in families if isinstance(family, MetricWrapperBase)]
 
 

@@ -57,8 +57,8 @@ def of(findings: list[Finding], subject: str) -> list[tuple[str, str]]:
 
 
 def test_a_healthy_service_has_no_warning(deps):  # noqa: F811
-    deps.metrics.families.processes.set(1)
-    deps.metrics.families.build_info.labels("0").set(1)
+    deps.metrics.processes.set(1)
+    deps.metrics.build_info.labels("0").set(1)
     findings = findings_of(before(deps))
     assert {finding.level for finding in findings} == {"ok", "note"}, findings
     assert of(findings, "access") == [("note", "no key is required, on this machine")]
@@ -146,7 +146,7 @@ def test_an_old_release_and_one_that_is_not_served_are_reported(deps, retriever)
 
 def test_a_store_that_is_unavailable_and_lost_rows_are_reported(deps):  # noqa: F811
     deps.states.error = StateError("the store is away")
-    families = deps.metrics.families
+    families = deps.metrics
     families.build_info.labels("0").set(1)
     families.breaker_open.set(1)
     families.log_lost_rows.labels("served").inc(3)

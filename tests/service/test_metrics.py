@@ -4,12 +4,11 @@ from collections import Counter
 from dataclasses import replace
 
 import pytest
-from prometheus_client import CollectorRegistry
 
 from multitudes.retrieval.request import CAUSES, Degradation, Request
 from multitudes.service.app import create_app
 from multitudes.service.batch_executor import FAILED
-from multitudes.service.metrics import MetricFamilies, Metrics
+from multitudes.service.metrics import Metrics
 from tests.service.conftest import ask
 
 USER = {"user_id": "ann", "n": 4}
@@ -108,11 +107,9 @@ def test_a_request_that_is_answered_counts_as_in_flight(deps):
 
 
 def test_names_and_units_are_those_of_prometheus_and_no_label_is_an_id():
-    registry = CollectorRegistry()
-    MetricFamilies(registry)
     labels = {"route", "method", "status", "work", "reason", "stage", "effort", "cause", "source", "kind", "outcome"}
     labels |= {"call", "log", "release", "version", "key"}
-    found = list(registry.collect())
+    found = list(Metrics().registry.collect())
     assert len(found) > 40
     for family in found:
         assert family.name.startswith("multitudes_")

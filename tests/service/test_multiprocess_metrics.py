@@ -12,9 +12,8 @@ from multitudes.service import multiprocess_metrics
 # Counts answers as told, then waits to be killed: what it counted must be there without its help.
 COUNTING = """
 import sys
-from prometheus_client import CollectorRegistry
-from multitudes.service.metrics import MetricFamilies
-families = MetricFamilies(CollectorRegistry())
+from multitudes.service.metrics import Metrics
+families = Metrics()
 families.answers.labels("full").inc(int(sys.argv[1]))
 families.request_seconds.labels("/v1/recommend").observe(0.003)
 families.processes.set(1)

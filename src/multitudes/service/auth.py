@@ -82,20 +82,20 @@ class AuthMiddleware:
             return
         given = bearer_token(dict(scope["headers"]))
         if not given:
-            self._metrics.reject_key("", "missing")
+            self._metrics.rejected_keys.labels("", "missing").inc()
             raise ApiError(401, "no API key; send the header authorization: Bearer KEY")
         key = self._keys.find(given)
         if key is None:
-            self._metrics.reject_key("", "unknown")
+            self._metrics.rejected_keys.labels("", "unknown").inc()
             raise ApiError(401, "this API key is not known; ask who runs the service for one")
         scope["state"].update(key=key.name, may_read=key.allows("read"))
         if key.is_expired(datetime.now(UTC)):
-            self._metrics.reject_key(key.name, "expired")
+            self._metrics.rejected_keys.labels(key.name, "expired").inc()
             raise ApiError(401, f"this API key expired on {key.expires}; ask who runs the service for a new one")
         if self._records is not None:
             self._records.record_use(key.name)
         if not key.allows(needed):
-            self._metrics.reject_key(key.name, "wrong_scope")
+            self._metrics.rejected_keys.labels(key.name, "wrong_scope").inc()
             wanted = " or ".join(sufficient_scopes(needed))
             has = ", ".join(sorted(key.scopes))
             raise ApiError(403, f"this needs a key of scope {wanted}; the key given has {has}")

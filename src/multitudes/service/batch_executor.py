@@ -1,9 +1,7 @@
 """Answers one batch of requests: every request gets an answer or an error, also if the retrieval fails."""
 
 import logging
-from collections import Counter
 from collections.abc import Callable, Sequence
-from threading import Lock
 
 from multitudes.errors import UnavailableError, UsageError
 from multitudes.retrieval.request import Degradation, Request, Shortfall, time_shortfall
@@ -16,30 +14,17 @@ TOO_LITTLE_TIME = time_shortfall("popular items")
 FAILED = Shortfall("failed", "the retrieval failed: popular items")
 
 
-class OutcomeCounter:
-    """Counts requests by outcome. Thread-safe."""
-
-    def __init__(self) -> None:
-        self._lock, self._counts = Lock(), Counter[str]()
-
-    def add(self, outcome: str, requests: int = 1) -> None:
-        """Count requests."""
-        with self._lock:
-            self._counts[outcome] += requests
-
-    def totals(self) -> dict[str, int]:
-        """Return the counts since the start, by outcome."""
-        with self._lock:
-            return dict(self._counts)
+CountSetbacks = Callable[[str, int], None]  # of a kind, how many requests; any thread calls it
 
 
 class BatchExecutor:
-    """Answers batches, measures what they cost, and counts their outcomes."""
+    """Answers batches, measures what they cost, and counts failures."""
 
     def __init__(
         self,
         get_retriever: Callable[[], Retriever],
         admission: AdmissionController,
+        count: CountSetbacks,
         clock: Callable[[], float],
     ) -> None:
         """Create an executor.
@@ -47,10 +32,10 @@ class BatchExecutor:
         Args:
             get_retriever: returns the retriever that serves now; called once for each batch.
             admission: chooses the degradation for the time that is left, and records what batches cost.
+            count: counts requests that failed.
             clock: any steady clock, in seconds.
         """
-        self.counts = OutcomeCounter()
-        self._get_retriever, self._admission, self._clock = get_retriever, admission, clock
+        self._get_retriever, self._admission, self._count, self._clock = get_retriever, admission, count, clock
 
     def execute(self, batch: Batch) -> None:
         """Answer a batch; when this returns, every request has its answer or its error."""
@@ -67,7 +52,6 @@ class BatchExecutor:
         start_s = self._clock()
         recommendation = self._get_retriever().recommend_popular(request, TOO_LITTLE_TIME)
         self._admission.costs.record(Degradation.POPULAR, 1, self._clock() - start_s)
-        self.counts.add(Degradation.POPULAR.label)
         return EngineAnswer(recommendation, 0.0, {})
 
     def _execute_by_level(self, batch: Batch) -> None:
@@ -105,7 +89,6 @@ class BatchExecutor:
         finally:  # failures count too, so that admission control soon avoids a remote index that hangs
             reset = any(queued.probe for queued in requests)
             self._admission.costs.record(level, len(requests), self._clock() - start_s, reset=reset)
-        self.counts.add(level.label, len(requests))
         for queued, answer in zip(requests, answers, strict=True):
             queued.future.set_result(EngineAnswer(answer, start_s - queued.enqueued_s, stages.seconds))
 
@@ -122,7 +105,7 @@ class BatchExecutor:
         if isinstance(error, UsageError):
             queued.future.set_exception(error)
             return
-        self.counts.add("failed")
+        self._count("failed", 1)
         logging.getLogger(__name__).error("retrieval failed", exc_info=error)
         queued.future.set_result(EngineAnswer(retriever.recommend_popular(queued.request, FAILED), 0.0, {}))
 

@@ -27,7 +27,7 @@ from multitudes.service.admission import (
     RejectionReason,
     expected_remaining_s,
 )
-from multitudes.service.batch_executor import BatchExecutor
+from multitudes.service.batch_executor import BatchExecutor, CountSetbacks
 from multitudes.service.request_queue import EngineAnswer, QueuedRequest, RequestQueue
 
 
@@ -47,7 +47,6 @@ class EngineState(NamedTuple):
     queued: int
     backlog_s: float  # expected wait of an interactive request
     cost_s: dict[str, float]  # of one request, by level
-    counts: dict[str, int]  # answered, by level; refused, cancelled, late, failed
 
 
 class Engine:
@@ -60,6 +59,7 @@ class Engine:
         admission: AdmissionConfig | None = None,
         *,
         lag_s: Callable[[], float] = lambda: 0.0,
+        count: CountSetbacks = lambda *_: None,
         clock: Callable[[], float] = monotonic,
     ) -> None:
         """Create an engine; ``start`` starts its thread.
@@ -69,13 +69,14 @@ class Engine:
             config: of the queue.
             admission: of admission control.
             lag_s: returns the lag of the event loop in seconds.
+            count: counts requests that were late, failed or cancelled.
             clock: any steady clock, in seconds.
         """
         self.config = config or EngineConfig()
         admission = admission or AdmissionConfig()
         self.admission = AdmissionController(admission, Costs(admission.smoothing))
-        self._executor = BatchExecutor(get_retriever, self.admission, clock)
-        self._lag_s, self._clock = lag_s, clock
+        self._executor = BatchExecutor(get_retriever, self.admission, count, clock)
+        self._lag_s, self._count, self._clock = lag_s, count, clock
         self._queue, self._changed = RequestQueue(), Condition()
         self._running: tuple[float, float] | None = None  # start and expected seconds of the batch
         self._closing = False
@@ -116,7 +117,7 @@ class Engine:
             async with asyncio.timeout(self.config.fallback_share * deadline_s):
                 return list(await asyncio.gather(*futures))
         except TimeoutError:
-            self._executor.counts.add("late", len(requests))
+            self._count("late", len(requests))
             return [
                 future.result() if _is_successful(future) else self._executor.answer_popular(request)
                 for request, future in zip(requests, futures, strict=True)
@@ -135,7 +136,6 @@ class Engine:
             load = self._load(priority, len(requests))
             decision = self.admission.decide(load, deadline_s, priority, now_s, len(requests))
             if decision.degradation is None or self._closing:
-                self._executor.counts.add("refused", len(requests))
                 reason: RejectionReason = "closing" if self._closing else "queue" if load.queue_full else "time"
                 raise OverloadError(OVERLOADED, decision.retry_after_s, reason)
             due_s = now_s + deadline_s
@@ -155,7 +155,7 @@ class Engine:
         with self._changed:
             queued, load = len(self._queue), self._load("interactive", 0)
             costs = {level.label: self.admission.costs.cost_s(level) for level in Degradation}
-            return EngineState(queued, load.backlog_s, costs, self._executor.counts.totals())
+            return EngineState(queued, load.backlog_s, costs)
 
     def step(self) -> int:
         """Answer one batch in the calling thread; return its number of requests."""
@@ -164,7 +164,7 @@ class Engine:
             batch = self._queue.take(config.batch, self.admission.costs.cost_s, config.batch_s, now_s)
             self._running = now_s, batch.expected_s
         if batch.cancelled:
-            self._executor.counts.add("cancelled", batch.cancelled)
+            self._count("cancelled", batch.cancelled)
         self._executor.execute(batch)
         with self._changed:
             self._running = None

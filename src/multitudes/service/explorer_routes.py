@@ -67,7 +67,7 @@ class ExplorerThread:
         client = client_name(request.scope)
         share = min(_MAX_WAITING // len(self._waiting.keys() | {client}), _MAX_WAITING_CLIENT)
         if self._waiting[client] >= max(share, 1):
-            self._metrics.count_shed("explore", "in_flight")
+            self._metrics.shed.labels("explore", "in_flight").inc()
             raise OverloadError(_BUSY, 1.0, "in_flight")
         self._waiting[client] += 1
         try:

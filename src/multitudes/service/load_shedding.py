@@ -283,7 +283,7 @@ class EventLimitMiddleware:
             return
         size = scope["state"]["body_bytes"]
         if self._bytes and self._bytes + size > _MAX_EVENT_BYTES:
-            self._metrics.count_shed("events", "in_flight")
+            self._metrics.shed.labels("events", "in_flight").inc()
             scope["state"]["route"] = scope["path"]
             response = error_response(ApiError(429, _MANY_EVENTS, _INTERVAL_S), scope["state"]["request_id"])
             await response(scope, receive, send)

@@ -14,7 +14,7 @@ from multitudes.periodic import PeriodicTask
 from multitudes.retrieval.release_watcher import ReleaseWatcher
 from multitudes.service.engine import Engine
 from multitudes.service.loop_lag import LoopLagMonitor
-from multitudes.service.metrics import MetricFamilies
+from multitudes.service.metrics import Metrics
 from multitudes.service.state_guard import GuardedStates
 
 _INTERVAL_S: Final = 5.0  # the age of what a page shows of the other processes; Prometheus asks every 15 s
@@ -34,14 +34,14 @@ class MetricSources(NamedTuple):
 class MetricsCollector:
     """Copies the state of the sources into the metrics. Thread-safe."""
 
-    def __init__(self, families: MetricFamilies, sources: MetricSources) -> None:
-        self._families, self._sources = families, sources
+    def __init__(self, metrics: Metrics, sources: MetricSources) -> None:
+        self._metrics, self._sources = metrics, sources
         self._last_values: dict[Counter, float] = {}
         self._version = ""  # of the release
         self._lock, self._periodic = Lock(), PeriodicTask(_INTERVAL_S, self.collect, "metrics")
-        families.processes.set(1)
-        families.started.set(time())
-        families.build_info.labels(version("multitudes")).set(1)
+        metrics.processes.set(1)
+        metrics.started.set(time())
+        metrics.build_info.labels(version("multitudes")).set(1)
 
     def start(self) -> None:
         """Start to collect now and then, in a thread."""
@@ -59,47 +59,45 @@ class MetricsCollector:
             self._collect_release()
             if _MEMORY.exists():
                 pages = int(_MEMORY.read_text().split()[1])
-                self._families.resident_bytes.set(pages * os.sysconf("SC_PAGE_SIZE"))
+                self._metrics.resident_bytes.set(pages * os.sysconf("SC_PAGE_SIZE"))
 
     def _collect_engine(self) -> None:
-        families, state = self._families, self._sources.engine.state()
-        families.queue_length.set(state.queued)
-        families.queue_seconds.set(state.backlog_s)
-        families.loop_lag_seconds.set(self._sources.loop_lag.lag_s())
+        metrics, state = self._metrics, self._sources.engine.state()
+        metrics.queue_length.set(state.queued)
+        metrics.queue_seconds.set(state.backlog_s)
+        metrics.loop_lag_seconds.set(self._sources.loop_lag.lag_s())
         for level, seconds in state.cost_s.items():
-            families.cost_seconds.labels(level).set(seconds)
-        for kind in ("late", "failed", "cancelled"):
-            self._set_counter(families.setbacks.labels(kind), state.counts.get(kind, 0))
+            metrics.cost_seconds.labels(level).set(seconds)
         vector_cache = self._sources.releases().vector_cache
-        families.cached_users.set(len(vector_cache))
-        self._set_counter(families.cache_lookups.labels("hit"), vector_cache.hits)
-        self._set_counter(families.cache_lookups.labels("miss"), vector_cache.misses)
+        metrics.cached_users.set(len(vector_cache))
+        self._set_counter(metrics.cache_lookups.labels("hit"), vector_cache.hits)
+        self._set_counter(metrics.cache_lookups.labels("miss"), vector_cache.misses)
 
     def _collect_stores(self) -> None:
-        families = self._families
-        families.breaker_open.set(self._sources.states.is_open)
-        families.state_damaged.set(self._sources.states.is_damaged)
+        metrics = self._metrics
+        metrics.breaker_open.set(self._sources.states.is_open)
+        metrics.state_damaged.set(self._sources.states.is_damaged)
         for log, counts in self._sources.logs.counts().items():
-            self._set_counter(families.log_rows.labels(log), counts["appended"])
-            self._set_counter(families.log_lost_rows.labels(log), counts["lost"])
-            self._set_counter(families.log_torn_lines.labels(log), counts["torn"])
-            self._set_counter(families.log_segments.labels(log), counts["segments"])
-            self._set_counter(families.log_failures.labels(log), counts["failures"])
-            families.log_damaged.labels(log).set(counts["damaged_segments"])
+            self._set_counter(metrics.log_rows.labels(log), counts["appended"])
+            self._set_counter(metrics.log_lost_rows.labels(log), counts["lost"])
+            self._set_counter(metrics.log_torn_lines.labels(log), counts["torn"])
+            self._set_counter(metrics.log_segments.labels(log), counts["segments"])
+            self._set_counter(metrics.log_failures.labels(log), counts["failures"])
+            metrics.log_damaged.labels(log).set(counts["damaged_segments"])
 
     def _collect_release(self) -> None:
-        families, release = self._families, self._sources.releases().release
+        metrics, release = self._metrics, self._sources.releases().release
         watcher_state = self._sources.releases.state()
         if self._version != release.version:
             if self._version:  # prometheus_client keeps a series once it exists
-                families.release_info.labels(self._version).set(0)
-            families.release_info.labels(release.version).set(1)
+                metrics.release_info.labels(self._version).set(0)
+            metrics.release_info.labels(release.version).set(1)
             self._version = release.version
-        families.release_created.set(release.manifest.created_at.timestamp())
-        families.release_items.set(len(release.index))
-        families.release_refused.set(bool(watcher_state.problem))
-        self._set_counter(families.release_switches, watcher_state.switches)
-        self._set_counter(families.release_rejections, watcher_state.rejections)
+        metrics.release_created.set(release.manifest.created_at.timestamp())
+        metrics.release_items.set(len(release.index))
+        metrics.release_refused.set(bool(watcher_state.problem))
+        self._set_counter(metrics.release_switches, watcher_state.switches)
+        self._set_counter(metrics.release_rejections, watcher_state.rejections)
 
     def _set_counter(self, counter: Counter, value: float) -> None:
         """Raise a counter to what a component has counted.

@@ -55,7 +55,7 @@ def recommend_router(deps: Dependencies) -> APIRouter:
         try:
             answer = await deps.engine.answer(retrieval_request, deadline.remaining_s(), "interactive")
         except OverloadError as error:
-            deps.metrics.count_shed("interactive", error.reason)
+            deps.metrics.shed.labels("interactive", error.reason).inc()
             raise
         record = _log_and_count(deps, body, answer, request_id, lookup)
         _hide_history(record, request)
@@ -80,7 +80,7 @@ def recommend_router(deps: Dependencies) -> APIRouter:
         try:
             answers = await deps.engine.answer_batch(requests, deadline.remaining_s(), "batch")
         except OverloadError as error:
-            deps.metrics.count_shed("batch", error.reason, len(requests))
+            deps.metrics.shed.labels("batch", error.reason).inc(len(requests))
             raise
         records, pieces = [], list[bytes]()
         for row in zip(body.requests, answers, request_ids, strict=True):
@@ -116,7 +116,7 @@ def similar_router(deps: Dependencies) -> APIRouter:
                 search = asyncio.get_running_loop().run_in_executor(threads, _find_similar, deps, item_id, n)
                 version, neighbours = await search
         except TimeoutError:
-            deps.metrics.count_shed("similar", "time")
+            deps.metrics.shed.labels("similar", "time").inc()
             raise OverloadError("this search would miss its deadline; try again later", 1.0) from None
         if neighbours is None:
             raise ApiError(404, f"item {item_id!r} is not in release {version}; ask for one that is")
@@ -157,7 +157,7 @@ def _log_and_count(
     recommendation, start_s = answer.recommendation, perf_counter()
     is_erased = _is_newly_erased(deps, body.user_id, lookup)
     if not is_erased and not deps.logs.log_served(_served_record(answer, request_id)):
-        deps.metrics.count_unlogged()  # the user still gets the answer, for example if the disk is full
+        deps.metrics.unlogged.inc()  # the user still gets the answer, for example if the disk is full
     if body.context:
         deps.journal.log_context(request_id, body.context)
     log_s = perf_counter() - start_s

@@ -49,7 +49,7 @@ class RequestContextMiddleware:
             return
         start_s, status = perf_counter(), 0
         request_id = request_id_of(dict(scope["headers"]))
-        self._metrics.start_request()
+        self._metrics.in_flight.inc()
         self._loop_lag.enter()
         scope.setdefault("state", {}).update(request_id=request_id, start_s=start_s)
 
@@ -79,7 +79,8 @@ class RequestContextMiddleware:
         finally:
             seconds = perf_counter() - start_s
             self._loop_lag.leave()
-            self._metrics.finish_request(_route(scope), scope["method"], status, seconds)
+            self._metrics.in_flight.dec()
+            self._metrics.count_request(_route(scope), scope["method"], status, seconds)
             self._journal.log_request(scope, _route(scope), status, seconds)
 
 

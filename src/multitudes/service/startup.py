@@ -78,10 +78,10 @@ def open_dependencies(releases: Path, settings: ServeConfig) -> Iterator[Depende
         states = GuardedStates(store, erasure_requests, metrics.record_state_call, guard)
         stack.enter_context(closing(states))
         logs = stack.enter_context(closing(Logs(folder / "logs", release_id_types(watcher().release), settings.logs)))
-        engine = Engine(watcher, lag_s=loop_lag.lag_s)
+        engine = Engine(watcher, lag_s=loop_lag.lag_s, count=metrics.count_setbacks)
         stack.enter_context(closing(engine))
         sources = MetricSources(watcher, engine, states, logs, loop_lag)
-        collector = stack.enter_context(closing(MetricsCollector(metrics.families, sources)))
+        collector = stack.enter_context(closing(MetricsCollector(metrics, sources)))
         metrics.refresh_with(collector.collect)
         for component in (watcher, states, logs, engine, collector):
             component.start()
