@@ -18,7 +18,7 @@ from multitudes.cli.main import run
 from multitudes.errors import MissingError, UsageError
 from multitudes.service import api_keys as keys_room
 from multitudes.service import auth as auth_room
-from multitudes.service.access_records import AccessRecords, Sender, last_uses
+from multitudes.service.access_records import AccessRecords, last_uses
 from multitudes.service.api_keys import ApiKey, ApiKeys, key_digest, make_key, read_keys
 from multitudes.service.app import create_app
 from multitudes.service.dependencies import Dependencies
@@ -266,17 +266,19 @@ def test_who_erased_whom_is_on_record_without_the_id_of_the_user(deps, file, tmp
     requests.add("ann", 1)
     keys = {scope: make_key(file, f"of-{scope}", (scope,)) for scope in ("admin", "recommend")}
     app = create_app(replace(deps, keys=ApiKeys(file), access_records=AccessRecords(tmp_path, requests.digest)))
-    for path, headers in (
-        ("/v1/users/ann", bearer(keys["admin"])),
-        ("/v1/users/%22ann%22", bearer(keys["recommend"])),
-        ("/v1/users/bob", bearer("wrong")),
-        ("/v1/users/bob", {}),
-        ("/v1/recommend", bearer(keys["admin"])),
-    ):
-        ask(app, "DELETE", path, headers=headers | {"x-request-id": "r-1"})
+    answers = [
+        ask(app, "DELETE", path, headers=headers | {"x-request-id": "ann"})
+        for path, headers in (
+            ("/v1/users/ann", bearer(keys["admin"])),
+            ("/v1/users/%22ann%22", bearer(keys["recommend"])),
+            ("/v1/users/bob", bearer("wrong")),
+            ("/v1/users/bob", {}),
+            ("/v1/recommend", bearer(keys["admin"])),
+        )
+    ]
     method, path, body = RECOMMEND
     ask(app, method, path, headers=bearer(keys["recommend"]), **body)
-    lines = [json.loads(line) for line in (tmp_path / "audit.log").read_text().splitlines()]
+    lines = audit_lines(tmp_path)
     assert mode(tmp_path / "audit.log") == 0o600
     digest = requests.digest("ann")
     assert [(line["key"], line["what"], line["user"], line["status"]) for line in lines] == [
@@ -284,7 +286,8 @@ def test_who_erased_whom_is_on_record_without_the_id_of_the_user(deps, file, tmp
         ("of-recommend", "DELETE /v1/users/{id}", digest, 403),
         ("of-admin", "DELETE another path", None, 405),
     ], "what has no key is not on record, so nobody can fill the disk"
-    assert {line["request_id"] for line in lines} == {"r-1"}
+    named = [answer.headers["x-request-id"] for answer in answers]
+    assert [line["request_id"] for line in lines] == [named[0], named[1], named[4]], "the service names them"
     assert "ann" not in (tmp_path / "audit.log").read_text()
     assert set(last_uses(tmp_path)) == {"of-admin", "of-recommend"}
     assert mode(tmp_path / "key_uses") == 0o700
@@ -299,24 +302,22 @@ def test_a_key_without_the_scope_cannot_fill_the_disk_and_what_it_tried_is_count
     records = AccessRecords(tmp_path, lambda _: None, lambda: now_s)
 
     def ask_for_erasure(key: str, status: int, times: int) -> None:
+        state = {"key": key, "request_id": "r-1"}
         for _ in range(times):
-            records.record_request(Sender(key, "127.0.0.1", "r-1"), "DELETE", "/v1/users/ann", status)
+            records.record_request({"method": "DELETE", "path": "/v1/users/ann", "state": state}, status)
 
     ask_for_erasure("shop", 403, 1_000)
     ask_for_erasure("other", 403, 1)
     ask_for_erasure("ops", 200, 30)
     lines = audit_lines(tmp_path)
-    assert [line["key"] for line in lines] == ["shop"] * 10 + ["other"] + ["ops"] * 30, "an admin has every line"
+    assert [line["key"] for line in lines] == ["shop", "other"] + ["ops"] * 30, "an admin has every line"
     now_s = 601.0
     ask_for_erasure("shop", 403, 5)
     (line,) = audit_lines(tmp_path)[len(lines) :]
-    assert (line["key"], line["status"], line["without_line"]) == ("shop", 403, 990)
+    assert (line["key"], line["status"], line["without_line"]) == ("shop", 403, 999)
     records.close()
     assert audit_lines(tmp_path)[-1].items() >= {"key": "shop", "status": 403, "without_line": 4}.items()
     assert len(audit_lines(tmp_path)) == len(lines) + 2
-    now_s = 1e9
-    ask_for_erasure("shop", 403, 1_000)
-    assert len(audit_lines(tmp_path)) == len(lines) + 12
 
 
 def test_a_full_audit_log_gets_a_number_and_no_line_is_lost(tmp_path, monkeypatch):

@@ -7,17 +7,19 @@
 
 An erased user must not return through the audit log: it names users by their digest in ``forgotten``.
 
-A key that may do it has a line for each request. One without the scope could fill the disk: it has ten lines, then one
-every ten minutes, with the number of its requests since the line before.
+A key that may do it has a line for each request. One without the scope could fill the disk: it has a line every ten
+minutes at most, with the number of its requests since the line before.
 """
 
+from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
 from time import monotonic
-from typing import Final, NamedTuple
+from typing import Final
+
+from starlette.types import Scope
 
 from multitudes.audit import AUDIT_LOG, append_audit
 from multitudes.errors import StateError, UsageError
@@ -29,32 +31,7 @@ KEY_USES: Final = "key_uses"
 _USERS: Final = "/v1/users/"
 _USE_INTERVAL_S: Final = 60.0  # between two records of one key, of each process
 _FORBIDDEN: Final = 403
-_FORBIDDEN_LINES: Final = 10  # of a key without the scope at once, of each process
-_FORBIDDEN_INTERVAL_S: Final = 600.0  # until it has one more
-
-
-class Sender(NamedTuple):
-    """Who sent a request: the name of the key, the address, and the id of the request."""
-
-    key: str | None
-    address: str | None
-    request_id: str
-
-
-@dataclass
-class _Forbidden:
-    """What a key without the scope has left: lines at a time, and the requests without a line since."""
-
-    lines: float
-    at_s: float
-    without_line: int = 0
-
-    def take_line(self, now_s: float) -> bool:
-        """Return whether one more request has a line."""
-        lines = min(self.lines + (now_s - self.at_s) / _FORBIDDEN_INTERVAL_S, _FORBIDDEN_LINES)
-        self.lines, self.at_s = (lines - 1 if lines >= 1 else lines), now_s
-        self.without_line += lines < 1
-        return lines >= 1
+_FORBIDDEN_INTERVAL_S: Final = 600.0  # between two lines of a key without the scope, of each process
 
 
 class AccessRecords:
@@ -71,8 +48,8 @@ class AccessRecords:
             clock: any steady clock, in seconds.
         """
         self._folder, self._digest, self._clock = folder, digest, clock
-        self._next_use_s = dict[str, float]()
-        self._forbidden, self._lock = dict[str | None, _Forbidden](), Lock()
+        self._next_use_s, self._next_forbidden_s = dict[str, float](), dict[str | None, float]()
+        self._without_line, self._lock = Counter[str | None](), Lock()
 
     def record_use(self, key: str) -> None:
         """Record that a key was used now; most calls only look at a clock."""
@@ -84,38 +61,30 @@ class AccessRecords:
             (self._folder / KEY_USES).mkdir(mode=0o700, exist_ok=True)
             (self._folder / KEY_USES / key).touch(0o600)
 
-    def record_request(self, sender: Sender, method: str, path: str, status: int) -> None:
+    def record_request(self, scope: Scope, status: int) -> None:
         """Append a request and the status of its answer to the audit log; see above for those without the scope."""
-        more = self._count_forbidden(sender.key) if status == _FORBIDDEN else {}
-        if more is None:
-            return
-        what, user = f"{method} {_pattern(path)}", None
+        key, path, address = scope["state"].get("key"), scope["path"], scope.get("client")
+        what, user, more = f"{scope['method']} another path", None, dict[str, int]()  # a path may hold an id
+        if status == _FORBIDDEN:
+            with self._lock:
+                now_s = self._clock()
+                if now_s < self._next_forbidden_s.get(key, now_s):
+                    self._without_line[key] += 1
+                    return
+                self._next_forbidden_s[key] = now_s + _FORBIDDEN_INTERVAL_S
+                before = self._without_line.pop(key, 0)
+            more = {"without_line": before} if before else {}
         if path.startswith(_USERS):
+            what = f"{scope['method']} {_USERS}{{id}}"
             with suppress(ApiError, StateError):  # no id, or damaged: the status says so
                 user = self._digest(parse_id(path.removeprefix(_USERS)))
-        append_audit(self._folder / AUDIT_LOG, **sender._asdict(), what=what, user=user, status=status, **more)
+        who = {"key": key, "address": address[0] if address else None, "request_id": scope["state"]["request_id"]}
+        append_audit(self._folder / AUDIT_LOG, **who, what=what, user=user, status=status, **more)
 
     def close(self) -> None:
         """Append how many requests of each key have no line yet."""
-        for key, one in self._forbidden.items():
-            if one.without_line:
-                what = {"key": key, "status": _FORBIDDEN, "without_line": one.without_line}
-                append_audit(self._folder / AUDIT_LOG, **what)
-
-    def _count_forbidden(self, key: str | None) -> dict[str, int] | None:
-        """Return what the line of a request without the scope has beside the rest; None: it has no line."""
-        with self._lock:
-            now_s = self._clock()
-            one = self._forbidden.setdefault(key, _Forbidden(_FORBIDDEN_LINES, now_s))
-            if not one.take_line(now_s):
-                return None
-            before, one.without_line = one.without_line, 0
-        return {"without_line": before} if before else {}
-
-
-def _pattern(path: str) -> str:
-    """Return the pattern of a path: it holds no id."""
-    return f"{_USERS}{{id}}" if path.startswith(_USERS) else "another path"
+        for key, requests in self._without_line.items():
+            append_audit(self._folder / AUDIT_LOG, key=key, status=_FORBIDDEN, without_line=requests)
 
 
 def last_uses(folder: Path) -> dict[str, float]:

@@ -8,10 +8,11 @@ from typing import Final
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from multitudes.service.access_records import AccessRecords, Sender
+from multitudes.service.access_records import AccessRecords
 from multitudes.service.api_keys import ApiKeys, KeyScope, sufficient_scopes
 from multitudes.service.errors import ApiError, error_response
 from multitudes.service.metrics import Metrics
+from multitudes.service.request_context import new_request_id
 
 PUBLIC_PATHS: Final = frozenset({"/healthz", "/readyz"})  # for load balancers, which have no key
 EXPLORER_PATH: Final = "/"  # a page without data; a browser asks for the key and sends it with what the page asks for
@@ -103,8 +104,10 @@ class AuthMiddleware:
     async def _answer_and_audit(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Record the request before its answer begins: what was acknowledged is on record, and what failed midway.
 
-        Who has no valid key is not recorded, and so cannot fill the disk.
+        Who has no valid key is not recorded, and so cannot fill the disk. The service names the request itself: an id
+        that a client chose could name a user.
         """
+        scope["state"]["request_id"] = new_request_id()
         has_begun = False
 
         async def record_and_send(message: Message) -> None:
@@ -112,21 +115,19 @@ class AuthMiddleware:
             if message["type"] == "http.response.start":
                 has_begun = True
                 if message["status"] not in {400, 401, 421}:
-                    await asyncio.to_thread(self._record, scope, message["status"])
+                    await self._record(scope, message["status"])
             await send(message)
 
         try:
             await self._answer("admin", scope, receive, record_and_send)
         except Exception:
             if not has_begun:  # ``RequestContextMiddleware`` answers
-                await asyncio.to_thread(self._record, scope, 500)
+                await self._record(scope, 500)
             raise
 
-    def _record(self, scope: Scope, status: int) -> None:
+    async def _record(self, scope: Scope, status: int) -> None:
         if self._records is not None:
-            address, state = scope.get("client"), scope["state"]
-            who = Sender(state.get("key"), address[0] if address else None, state["request_id"])
-            self._records.record_request(who, scope["method"], scope["path"], status)
+            await asyncio.to_thread(self._records.record_request, scope, status)
 
 
 def required_scope(method: str, path: str) -> KeyScope:

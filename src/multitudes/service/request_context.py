@@ -75,7 +75,8 @@ class RequestContextMiddleware:
         except Exception as error:
             self._journal.log_defect(scope["state"], error)
             if status == 0:
-                await error_response(to_api_error(RuntimeError()), request_id)(scope, receive, send_with_headers)
+                response = error_response(to_api_error(RuntimeError()), scope["state"]["request_id"])
+                await response(scope, receive, send_with_headers)
         finally:
             seconds = perf_counter() - start_s
             self._loop_lag.leave()
@@ -115,7 +116,12 @@ def is_utf8(raw_path: bytes) -> bool:
 def request_id_of(headers: Mapping[bytes, bytes]) -> str:
     """Return the id that a request gives itself, or a new one."""
     given = headers.get(b"x-request-id", b"")
-    return given.decode("ascii") if _VALID_REQUEST_ID.fullmatch(given) else os.urandom(16).hex()
+    return given.decode("ascii") if _VALID_REQUEST_ID.fullmatch(given) else new_request_id()
+
+
+def new_request_id() -> str:
+    """Return an id that no other request has."""
+    return os.urandom(16).hex()
 
 
 def client_name(scope: Scope) -> str:
