@@ -132,3 +132,10 @@ def test_a_key_is_made_and_shown_once(tmp_path, capsys):
     said = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert (said["name"], said["scopes"]) == ("other", ["read"])
     assert ApiKeys(file).find(said["key"]) is not None
+
+
+def test_a_folder_that_does_not_exist_gets_no_file_of_its_name(tmp_path, capsys):
+    assert run(["keys", "add", f"{tmp_path}/new/", "--name", "shop"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "new/: a folder was given, and there is none; expected a file, or make the folder first" in line
+    assert not list(tmp_path.iterdir())

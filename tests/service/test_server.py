@@ -9,7 +9,6 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
@@ -33,11 +32,9 @@ from multitudes.service.id_types import release_id_types
 from multitudes.service.server import (
     _Server,
     _Worker,
-    announce,
     duplicate_socket,
     listen,
     serve_single,
-    wait_for_announcement,
 )
 from multitudes.service.settings import ServeConfig
 from tests.release.small_release import publish_small
@@ -197,34 +194,6 @@ def test_an_answer_is_not_held_up_by_searches_for_cycles(monkeypatch):
 def test_many_who_connect_at_once_are_taken_at_once():
     assert turns_until_taken(20, duplicate_socket) <= 5
     assert turns_until_taken(20, lambda listening: [listening]) >= 20, "the control"
-
-
-def test_workers_answer_when_the_service_is_announced_and_not_before(tmp_path):
-    said, may_say = list[str](), threading.Event()
-
-    def say() -> None:
-        assert may_say.wait(PATIENCE_S)
-        said.append("the address")
-        raise BrokenPipeError("whoever read it has ended")
-
-    def serve() -> None:
-        wait_for_announcement(tmp_path, PATIENCE_S)
-        said.append("an answer")
-
-    threads = [threading.Thread(target=announce, args=(tmp_path, say), daemon=True)]
-    threads += [threading.Thread(target=serve, daemon=True) for _ in range(2)]
-    for thread in threads:
-        thread.start()
-    time.sleep(0.1)
-    assert said == []
-    may_say.set()
-    for thread in threads:
-        thread.join(PATIENCE_S)
-    assert said == ["the address", "an answer", "an answer"]
-
-
-def test_a_worker_whose_parent_says_nothing_answers_nevertheless(tmp_path):
-    wait_for_announcement(tmp_path, 0.05)
 
 
 def listens(host: str, port: int) -> bool:

@@ -25,7 +25,7 @@ def keys_command(
         typer.Argument(help="add: make an API key; list: list them; pair: make a key pair that signs releases."),
     ],
     file: Annotated[
-        Path,
+        str,
         typer.Argument(
             help="File of API keys, created when missing, or a folder, which gets a file for each key; with pair: file"
             " of the private key, and the public key is beside it, as FILE.pub."
@@ -62,20 +62,23 @@ def keys_command(
     from multitudes.errors import UsageError
 
     reject_url(file)
+    path = Path(file)
     added = {"--name": name, "--scope": scope or None, "--expires": expires}
     unread = {"--used": used} if action == "add" else added if action == "list" else {**added, "--used": used}
     reject_options(f"keys {action}", unread)
     if action == "list":
-        _list_keys(file, used)
+        _list_keys(path, used)
         return
-    if not file.absolute().parent.is_dir():
+    if file.endswith("/") and not path.is_dir():
+        raise UsageError(f"{file}: a folder was given, and there is none; expected a file, or make the folder first")
+    if not path.absolute().parent.is_dir():
         raise UsageError(f"{file}: its folder does not exist; make it, or name another file")
     if action == "pair":
-        _make_pair(file)
+        _make_pair(path)
     elif name is None:
         raise UsageError(f"a key needs a name: multitudes keys add {file} --name shop")
     else:
-        _add_key(file, name, scope or [KeyScope.read], expires)
+        _add_key(path, name, scope or [KeyScope.read], expires)
 
 
 def _add_key(file: Path, name: str, scope: "Sequence[str]", expires: str | None) -> None:

@@ -42,7 +42,7 @@ _LOGGERS: Final = ("multitudes", "uvicorn")
 _LISTENING_SOCKETS: Final = 32
 # An answer creates thousands of objects, and nearly all are freed without a search for cycles.
 _GC_THRESHOLD: Final = 10_000
-_READY, _ANNOUNCED = "ready", "announced"  # files by which workers and their parent wait for each other
+_READY = "ready"  # file by which a worker tells the others, and its parent, that the service has begun
 _READY_POLL_S: Final = 0.01
 _PING_POLL_S: Final = 0.1
 _DATE_INTERVAL_S: Final = 1.0
@@ -101,7 +101,7 @@ def serve_workers(releases: Path, settings: ServeConfig, listening: socket, on_r
         releases: folder of releases, or one version's folder.
         settings: of the service.
         listening: the socket that the processes share.
-        on_ready: called once, from another thread, before the first process answers anybody.
+        on_ready: called once, from another thread, when the first process is ready.
 
     Raises:
         MultitudesError: a worker could not start; the error is that of the worker.
@@ -112,7 +112,7 @@ def serve_workers(releases: Path, settings: ServeConfig, listening: socket, on_r
     config = Config(f"{__name__}:worker", factory=True, workers=settings.server.processes, **_uvicorn_options(settings))
     workers = _Workers(config, duplicate_socket(listening))
     with share_metrics() as folder:
-        Thread(target=announce, args=(folder, on_ready), name="ready", daemon=True).start()
+        Thread(target=_announce, args=(folder, on_ready), name="ready", daemon=True).start()
         workers.run()
         failure = folder / _FAILURE
         record = json.loads(failure.read_text(encoding="utf-8")) if failure.exists() else {}
@@ -189,24 +189,12 @@ class _Workers(Multiprocess):
         super().handle_int()
 
 
-def announce(folder: Path, on_ready: Callable[[], None]) -> None:
-    """Call ``on_ready`` when a worker is ready, and let the workers answer then."""
+def _announce(folder: Path, on_ready: Callable[[], None]) -> None:
+    """Call ``on_ready`` when a worker is ready."""
     while not (folder / _READY).exists():
         sleep(_READY_POLL_S)
-    try:
-        with suppress(OSError):  # the reader of stdout closed the pipe
-            on_ready()
-    finally:
-        with suppress(OSError):  # the service has ended meanwhile
-            (folder / _ANNOUNCED).touch()
-
-
-def wait_for_announcement(folder: Path, limit_s: float = 5.0) -> None:
-    """Tell the parent that this worker is ready, and wait until it has announced the service."""
-    (folder / _READY).touch()
-    end_s = monotonic() + limit_s
-    while not (folder / _ANNOUNCED).exists() and monotonic() < end_s:
-        sleep(_READY_POLL_S)
+    with suppress(OSError):  # the reader of stdout closed the pipe
+        on_ready()
 
 
 def worker() -> FastAPI:
@@ -221,7 +209,7 @@ def worker() -> FastAPI:
         deps = stack.enter_context(open_dependencies(Path(task["releases"]), settings))
         app, folder = create_app(deps, stack.close), shared_folder()
         assert folder is not None, "the parent shares it"
-        wait_for_announcement(folder)
+        (folder / _READY).touch()
         return app
     except Exception as error:
         _give_up(error)
@@ -236,7 +224,7 @@ def _give_up(error: Exception) -> NoReturn:
     explained, folder = explain(error), shared_folder()
     if explained is None:
         traceback.print_exc()
-    if folder is not None and (folder / _ANNOUNCED).exists():
+    if folder is not None and (folder / _READY).exists():
         print(f"multitudes: a worker cannot start: {explained or error}", file=sys.stderr)  # noqa: T201
         sleep(_RETRY_S)
         sys.exit(1)
