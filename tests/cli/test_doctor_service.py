@@ -180,11 +180,13 @@ class Lesser:
     def __init__(self, engine) -> None:
         self.engine = engine
 
-    async def answer(self, one, deadline_s, priority="interactive"):
-        answered = await self.engine.answer(one, deadline_s, priority)
-        return answered._replace(
-            recommendation=self.engine.retriever.recommend_popular(one, time_shortfall("popular items"))
-        )
+    async def answer(self, requests, deadline_s, priority):
+        shortfall, popular = time_shortfall("popular items"), self.engine.retriever.recommend_popular
+        answers = await self.engine.answer(requests, deadline_s, priority)
+        return [
+            one._replace(recommendation=popular(request, shortfall))
+            for request, one in zip(requests, answers, strict=True)
+        ]
 
 
 def test_metrics_that_a_proxy_blocks_are_noted(deps):  # noqa: F811

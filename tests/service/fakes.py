@@ -24,12 +24,7 @@ class PlainEngine(Engine):
     error: Exception | None = None
     asked: list[tuple[Request, float, str]] = field(default_factory=list)
 
-    async def answer(self, ask: Request, deadline_s: float, priority: Priority = "interactive") -> EngineAnswer:
-        return (await self.answer_batch([ask], deadline_s, priority))[0]
-
-    async def answer_batch(
-        self, asks: Sequence[Request], deadline_s: float, priority: Priority = "batch"
-    ) -> list[EngineAnswer]:
+    async def answer(self, asks: Sequence[Request], deadline_s: float, priority: Priority) -> list[EngineAnswer]:
         self.asked += [(ask, deadline_s, priority) for ask in asks]
         if self.error is not None:
             raise self.error

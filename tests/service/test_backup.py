@@ -21,9 +21,7 @@ NOW = int(time.time())
 
 
 def guarded(data: Path) -> GuardedStates:
-    return GuardedStates(
-        SQLiteStateStore(data / "state.sqlite"), ErasureRequests(data / "forgotten"), lambda *_, **__: None
-    )
+    return GuardedStates(SQLiteStateStore(data / "state.sqlite"), ErasureRequests(data / "forgotten"), lambda *_: None)
 
 
 @pytest.fixture

@@ -73,6 +73,10 @@ def engine(played: Played, **settings) -> Engine:
     return Engine(lambda: played, EngineConfig(**settings), admission, count=count, clock=played.clock)
 
 
+async def ask(engine: Engine, request: Request, deadline_s: float) -> EngineAnswer:
+    return (await engine.answer([request], deadline_s, "interactive"))[0]
+
+
 def result(future: "Future[EngineAnswer]") -> Recommendation:
     assert future.done()
     return future.result().recommendation
@@ -246,7 +250,7 @@ def test_nobody_waits_beyond_the_deadline_for_a_search_that_hangs(monkeypatch):
     setbacks = list[str]()
     some = Engine(lambda: held, count=lambda kind, _: setbacks.append(kind))
     some.start()
-    answered = asyncio.run(some.answer(Request(1), 0.05))
+    answered = asyncio.run(ask(some, Request(1), 0.05))
     assert answered.recommendation.reason == "to be in time: popular items"
     assert patience_s == [pytest.approx(0.9 * 0.05)]
     assert not held.go.is_set(), "the search still hangs"
@@ -259,7 +263,7 @@ def test_who_was_answered_in_time_keeps_the_answer_where_another_is_late(played:
     some = engine(played, batch=1)
 
     async def together() -> list[EngineAnswer]:
-        waiting = asyncio.create_task(some.answer_batch([Request(1), Request(2)], 0.3, "interactive"))
+        waiting = asyncio.create_task(some.answer([Request(1), Request(2)], 0.3, "interactive"))
         await asyncio.sleep(0)
         some.step()  # and nobody ever takes the second
         return await waiting
@@ -274,13 +278,13 @@ def test_closing_answers_what_was_accepted_and_refuses_what_comes_later():
     some.start()
 
     async def close_while_three_wait() -> list[EngineAnswer]:
-        asked = [asyncio.create_task(some.answer(Request(user), 20.0)) for user in range(3)]
+        asked = [asyncio.create_task(ask(some, Request(user), 20.0)) for user in range(3)]
         await asyncio.to_thread(held.began.wait, 20)
         closing = asyncio.create_task(asyncio.to_thread(some.close))
         while not some._closing:
             await asyncio.sleep(0)
         with pytest.raises(OverloadError):
-            await some.answer(Request(9), 20.0)
+            await ask(some, Request(9), 20.0)
         held.go.set()
         await closing
         return await asyncio.gather(*asked)
@@ -295,9 +299,9 @@ def test_a_caller_who_goes_away_is_not_worked_for():
     some.start()
 
     async def go_away() -> None:
-        first = asyncio.create_task(some.answer(Request(1), 20.0))
+        first = asyncio.create_task(ask(some, Request(1), 20.0))
         await asyncio.to_thread(held.began.wait, 20)
-        second = asyncio.create_task(some.answer(Request(2), 20.0))
+        second = asyncio.create_task(ask(some, Request(2), 20.0))
         await asyncio.sleep(0)
         second.cancel()
         await asyncio.gather(second, return_exceptions=True)
@@ -315,9 +319,9 @@ def test_a_release_that_was_replaced_is_free_while_the_engine_idles(tmp_path: Pa
     current = ReleaseWatcher(tmp_path)
     some = Engine(current)
     some.start()
-    asyncio.run(some.answer(Request("ann", n=3), 20.0))
+    asyncio.run(ask(some, Request("ann", n=3), 20.0))
     ReleaseStore(tmp_path).rollback()
     assert current.poll()
-    assert asyncio.run(some.answer(Request("ann", n=3), 20.0)).recommendation.release == "0001"
+    assert asyncio.run(ask(some, Request("ann", n=3), 20.0)).recommendation.release == "0001"
     assert f"{tmp_path}/versions/0002/" not in Path("/proc/self/maps").read_text()
     some.close()

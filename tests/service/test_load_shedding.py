@@ -257,7 +257,7 @@ def test_those_inside_are_counted_until_they_are_answered_and_who_is_refused_is_
     seen = list[int]()
     made = InFlightRequests(AdmissionConfig(), 1)
     monkeypatch.setattr("multitudes.service.app.in_flight_requests", lambda: made)
-    deps.engine.answer_batch = watching(deps.engine.answer_batch, made, seen)
+    deps.engine.answer = watching(deps.engine.answer, made, seen)
     app = create_app(with_settings(deps))
     assert ask(app, "POST", "/v1/recommend", json=ONE).status_code == 200
     assert ask(app, "POST", "/v1/recommend/batch", json={"requests": [ONE]}).status_code == 200
@@ -267,10 +267,10 @@ def test_those_inside_are_counted_until_they_are_answered_and_who_is_refused_is_
     assert len(made) == 0
 
 
-def watching(answer_batch, made: InFlightRequests, seen: list[int]):
+def watching(answer, made: InFlightRequests, seen: list[int]):
     async def watched(*args):
         seen.append(len(made))
-        return await answer_batch(*args)
+        return await answer(*args)
 
     return watched
 

@@ -12,7 +12,7 @@ import pytest
 
 from multitudes.errors import ArtefactError, DataError, MissingError, StateError
 from multitudes.ids import Id
-from multitudes.service.state_guard import BreakerConfig, CircuitBreaker, GuardConfig, GuardedStates
+from multitudes.service.state_guard import CircuitBreaker, GuardConfig, GuardedStates
 from multitudes.state.erasure_requests import ErasureRequests
 from multitudes.state.protocol import AppendResult, Event, StateConfig, UserState, UserStateStore
 from multitudes.state.sqlite import SQLiteStateStore
@@ -28,7 +28,7 @@ class Clock:
 
 def test_failures_in_a_row_open_it_and_one_success_closes_it():
     clock = Clock()
-    breaker = CircuitBreaker(BreakerConfig(failures=2, reset_timeout_s=5), clock)
+    breaker = CircuitBreaker(2, 5, clock)
     for _ in range(3):  # never two in a row
         breaker.record_failure()
         assert breaker.allow()
@@ -50,7 +50,7 @@ def test_failures_in_a_row_open_it_and_one_success_closes_it():
 
 def test_who_tries_in_vain_lets_it_rest_again_and_who_never_reports_does_not_block_it():
     clock = Clock()
-    breaker = CircuitBreaker(BreakerConfig(failures=1, reset_timeout_s=5), clock)
+    breaker = CircuitBreaker(1, 5, clock)
     breaker.record_failure()
     clock.now_s = 6
     assert breaker.allow()
@@ -138,10 +138,10 @@ def guarded(tmp_path: Path) -> Guard:
     def guard(
         store: UserStateStore, measured: Calls | None = None, breaker: CircuitBreaker | None = None, **config: float
     ) -> GuardedStates:
-        def measure(call: str, seconds: float, *, failed: bool) -> None:
+        def measure(call: str, seconds: float, failure: StateError | None) -> None:
             assert seconds >= 0
             if measured is not None:
-                measured.append((call, failed))
+                measured.append((call, failure is not None))
 
         settings = replace(GuardConfig(threads=2, read_s=LONG, write_s=LONG), **config)  # type: ignore[arg-type]
         return GuardedStates(store, ErasureRequests(tmp_path / "forgotten"), measure, settings, breaker)
@@ -169,7 +169,7 @@ def test_a_store_that_hangs_is_given_up_and_then_not_asked_at_all_until_it_has_r
     store: Store, measured: Calls, guarded: Guard
 ):
     now_s = [0.0]
-    breaker = CircuitBreaker(BreakerConfig(failures=2, reset_timeout_s=5), lambda: now_s[0])
+    breaker = CircuitBreaker(2, 5, lambda: now_s[0])
     states = guarded(store, measured, breaker, read_s=PATIENCE)
     store.going.clear()
     for _ in range(2):
@@ -412,7 +412,7 @@ def test_writes_that_hang_take_no_thread_from_reads(tmp_path):
     async def once() -> list[UserState]:
         requests = ErasureRequests(tmp_path / "forgotten")
         states = GuardedStates(
-            Hanging(tmp_path / "s"), requests, lambda *_, **__: None, GuardConfig(threads=2, read_s=30, write_s=60)
+            Hanging(tmp_path / "s"), requests, lambda *_: None, GuardConfig(threads=2, read_s=30, write_s=60)
         )
         writes = [asyncio.create_task(states.append([Event(f"e-{n}", "ann", n, 1_700_000_000)])) for n in range(8)]
         await asyncio.sleep(0)

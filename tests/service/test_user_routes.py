@@ -75,13 +75,13 @@ def test_an_event_that_comes_while_its_user_is_forgotten_is_not_logged(call, dep
 @pytest.mark.parametrize("away", [None, StateError("the store is away")], ids=["store", "no store"])
 def test_an_answer_that_is_under_way_while_its_user_is_forgotten_is_not_logged(away, call, deps, monkeypatch):
     ann, deps.states.error = {"user_id": "ann", "n": 2}, away
-    answer_batch = deps.engine.answer_batch
+    answer = deps.engine.answer
 
     async def overtaken(*args):
         deps.states.forgotten.add((str, "ann"))
-        return await answer_batch(*args)
+        return await answer(*args)
 
-    monkeypatch.setattr(deps.engine, "answer_batch", overtaken)
+    monkeypatch.setattr(deps.engine, "answer", overtaken)
     assert call("POST", "/v1/recommend", json=ann).status_code == 200
     deps.states.forgotten.clear()
     call("POST", "/v1/recommend/batch", json={"requests": [ann, ann | {"user_id": "bob"}]})

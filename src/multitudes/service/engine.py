@@ -94,19 +94,10 @@ class Engine:
         if self._thread.is_alive():
             self._thread.join()
 
-    async def answer(self, request: Request, deadline_s: float, priority: Priority = "interactive") -> EngineAnswer:
-        """Answer a request within ``deadline_s`` seconds, as little degraded as the time allows.
+    async def answer(self, requests: Sequence[Request], deadline_s: float, priority: Priority) -> list[EngineAnswer]:
+        """Answer requests that arrive together, all or none, within ``deadline_s`` seconds.
 
-        Raises:
-            UsageError: the request cannot be answered.
-            OverloadError: there is no time for any answer.
-        """
-        return (await self.answer_batch([request], deadline_s, priority))[0]
-
-    async def answer_batch(
-        self, requests: Sequence[Request], deadline_s: float, priority: Priority = "batch"
-    ) -> list[EngineAnswer]:
-        """Answer several requests that arrive together: all of them, or none.
+        Each answer is as little degraded as the time allows.
 
         Raises:
             UsageError: a request cannot be answered.

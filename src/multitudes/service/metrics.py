@@ -21,6 +21,7 @@ from prometheus_client import (
 )
 
 from multitudes.api import Source
+from multitudes.errors import StateError
 from multitudes.retrieval.request import CAUSES, Degradation
 from multitudes.retrieval.response import Recommendation
 from multitudes.service import multiprocess_metrics
@@ -228,10 +229,10 @@ class Metrics:
         for number, kind in kinds.items():
             self.interest_candidates.labels(kind).observe(by_interest[number])
 
-    def record_state_call(self, call: str, seconds: float, *, failed: bool) -> None:
+    def record_state_call(self, call: str, seconds: float, failure: StateError | None) -> None:
         """Record a call of the user states."""
         self.state_seconds.labels(call).observe(seconds)
-        if failed:
+        if failure is not None:
             self.state_errors.labels(call).inc()
 
     def refresh_with(self, refresh: Callable[[], None]) -> None:

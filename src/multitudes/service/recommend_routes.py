@@ -5,7 +5,7 @@ A recommendation: read the user states → ask the engine → log → answer.
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from time import perf_counter
@@ -22,7 +22,7 @@ from multitudes.logs.schemas import ServedResponse
 from multitudes.retrieval.request import Request as RetrievalRequest
 from multitudes.retrieval.retriever import similar_items
 from multitudes.service import schemas
-from multitudes.service.admission import OverloadError
+from multitudes.service.admission import OverloadError, Priority
 from multitudes.service.auth import may_read
 from multitudes.service.dependencies import Dependencies
 from multitudes.service.errors import ApiError, json_response, raw_json_response
@@ -48,50 +48,54 @@ def recommend_router(deps: Dependencies) -> APIRouter:
     ) -> Response:
         """Recommend to a user, or to an anonymous user with a history and followed topics."""
         request_id = request.state.request_id = body.request_id or request.state.request_id
-        check_id_types(deps.get_retriever().release, *_ids(body))
         deadline = Deadline(request, deadline_ms, deadlines.default_ms, deadlines)
-        lookup = await look_up_states(deps.states, [body.user_id], _STATE_SHARE * deadline.remaining_s())
-        retrieval_request = _retrieval_request(body, request_id, lookup)
-        try:
-            answer = await deps.engine.answer(retrieval_request, deadline.remaining_s(), "interactive")
-        except OverloadError as error:
-            deps.metrics.shed.labels("interactive", error.reason).inc()
-            raise
-        record = _log_and_count(deps, body, answer, request_id, lookup)
-        _hide_history(record, request)
-        request.state.summary = deps.journal.summary([record])
-        return raw_json_response(_write_json(deps, record))
+        (answer,) = await _recommend(deps, request, [body], [request_id], deadline, "interactive")
+        return raw_json_response(answer)
 
     @routes.post("/v1/recommend/batch", **answers_with(api.RecommendBatchResponse))
     async def recommend_batch(
         body: schemas.RecommendBatchRequest, request: Request, deadline_ms: DeadlineHeader = None
     ) -> Response:
         """Recommend to several users, all or none; single requests take precedence."""
-        for one in body.requests:
-            check_id_types(deps.get_retriever().release, *_ids(one))
         request_ids = [one.request_id or uuid4().hex for one in body.requests]
         deadline = Deadline(request, deadline_ms, deadlines.batch_ms, deadlines)
-        user_ids = [one.user_id for one in body.requests]
-        lookup = await look_up_states(deps.states, user_ids, _STATE_SHARE * deadline.remaining_s())
-        requests = [
-            _retrieval_request(one, request_id, lookup)
-            for one, request_id in zip(body.requests, request_ids, strict=True)
-        ]
-        try:
-            answers = await deps.engine.answer_batch(requests, deadline.remaining_s(), "batch")
-        except OverloadError as error:
-            deps.metrics.shed.labels("batch", error.reason).inc(len(requests))
-            raise
-        records, pieces = [], list[bytes]()
-        for row in zip(body.requests, answers, request_ids, strict=True):
-            records.append(_log_and_count(deps, *row, lookup))
-            _hide_history(records[-1], request)
-            pieces.append(_write_json(deps, records[-1]))
-            await asyncio.sleep(0)  # other requests are answered between two users of a batch
-        request.state.summary = deps.journal.summary(records)
-        return raw_json_response(b'{"answers":[' + b",".join(pieces) + b"]}")
+        answers = await _recommend(deps, request, body.requests, request_ids, deadline, "batch")
+        return raw_json_response(b'{"answers":[' + b",".join(answers) + b"]}")
 
     return routes
+
+
+async def _recommend(
+    deps: Dependencies,
+    request: Request,
+    bodies: Sequence[api.RecommendRequest],
+    request_ids: Sequence[str],
+    deadline: Deadline,
+    priority: Priority,
+) -> list[bytes]:
+    """Return the answer to each body as JSON, logged and counted."""
+    for body in bodies:
+        check_id_types(deps.get_retriever().release, *_ids(body))
+    user_ids = [body.user_id for body in bodies]
+    lookup = await look_up_states(deps.states, user_ids, _STATE_SHARE * deadline.remaining_s())
+    asked = [_retrieval_request(*pair, lookup) for pair in zip(bodies, request_ids, strict=True)]
+    try:
+        answers = await deps.engine.answer(asked, deadline.remaining_s(), priority)
+    except OverloadError as error:
+        deps.metrics.shed.labels(priority, error.reason).inc(len(asked))
+        raise
+    records, written = list[dict[str, Any]](), list[bytes]()
+    for row in zip(bodies, answers, request_ids, strict=True):
+        if written:
+            await asyncio.sleep(0)  # other requests are answered between two users of a batch
+        records.append(_log_and_count(deps, *row, lookup))
+        if not may_read(request):
+            _hide_history(records[-1])
+        start_s = perf_counter()
+        written.append(orjson.dumps(records[-1]))
+        deps.metrics.record_stages({"json": perf_counter() - start_s})
+    request.state.summary = deps.journal.summary(records)
+    return written
 
 
 def similar_router(deps: Dependencies) -> APIRouter:
@@ -180,11 +184,10 @@ def _log_and_count(
     return vars(response)
 
 
-def _hide_history(record: dict[str, Any], request: Request) -> None:
-    """Leave the items and the times of the history out of an answer to a key that may not read."""
-    if not may_read(request):
-        record["interests"] = tuple(replace(interest, items=(), age_days=None) for interest in record["interests"])
-        record["candidates"] = [candidate | {"because": []} for candidate in record["candidates"]]
+def _hide_history(record: dict[str, Any]) -> None:
+    """Leave the items and the times of the history out of an answer."""
+    record["interests"] = tuple(replace(interest, items=(), age_days=None) for interest in record["interests"])
+    record["candidates"] = [candidate | {"because": []} for candidate in record["candidates"]]
 
 
 def _is_newly_erased(deps: Dependencies, user_id: Id | None, lookup: StateLookup) -> bool:
@@ -193,14 +196,6 @@ def _is_newly_erased(deps: Dependencies, user_id: Id | None, lookup: StateLookup
         return False
     state = lookup.users.get(user_id)
     return state is None or not state.erased
-
-
-def _write_json(deps: Dependencies, record: Mapping[str, Any]) -> bytes:
-    """Return an answer as JSON, and record the time that takes."""
-    start_s = perf_counter()
-    written = orjson.dumps(record)
-    deps.metrics.record_stages({"json": perf_counter() - start_s})
-    return written
 
 
 def _served_record(answer: EngineAnswer, request_id: str) -> ServedResponse:

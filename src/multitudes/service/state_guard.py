@@ -13,7 +13,7 @@ from queue import SimpleQueue
 from threading import Event as GateEvent
 from threading import Lock, Thread
 from time import monotonic, time
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, TypeVar
 
 from multitudes.errors import ArtefactError, DataError, StateError
 from multitudes.ids import Id
@@ -27,14 +27,6 @@ _MAX_PENDING = 256
 _TOTAL_DEADLINES = 2  # bound of a call in deadlines: one to wait for a thread, one for the store
 
 
-@dataclass(frozen=True)
-class BreakerConfig:
-    """When a circuit breaker opens, and for how long."""
-
-    failures: int = 5  # in a row; no call is made then
-    reset_timeout_s: float = 1.0  # then one call decides whether it closes
-
-
 class CircuitBreaker:
     """A circuit breaker.
 
@@ -42,23 +34,23 @@ class CircuitBreaker:
     closes or opens it.
     """
 
-    def __init__(self, config: BreakerConfig | None = None, clock: Callable[[], float] = monotonic) -> None:
-        self._config, self._clock = config or BreakerConfig(), clock
+    def __init__(self, failures: int, reset_timeout_s: float, clock: Callable[[], float] = monotonic) -> None:
+        self._max_failures, self._reset_timeout_s, self._clock = failures, reset_timeout_s, clock
         self._lock, self._failures, self._open_until_s = Lock(), 0, 0.0
 
     @property
     def is_open(self) -> bool:
         """Whether calls are not allowed now."""
-        return self._failures >= self._config.failures and self._clock() < self._open_until_s
+        return self._failures >= self._max_failures and self._clock() < self._open_until_s
 
     def allow(self) -> bool:
         """Return whether a call is allowed; its caller then calls ``record_success`` or ``record_failure``."""
         with self._lock:
-            if self._failures < self._config.failures:
+            if self._failures < self._max_failures:
                 return True
             if self._clock() < self._open_until_s:
                 return False
-            self._open_until_s = self._clock() + self._config.reset_timeout_s  # no other call until this one ends
+            self._open_until_s = self._clock() + self._reset_timeout_s  # no other call until this one ends
             return True
 
     def record_success(self) -> None:
@@ -70,7 +62,7 @@ class CircuitBreaker:
         """Count a failure; open the circuit, or keep it open, after enough of them."""
         with self._lock:
             self._failures += 1
-            self._open_until_s = self._clock() + self._config.reset_timeout_s
+            self._open_until_s = self._clock() + self._reset_timeout_s
 
 
 class DaemonThreads:
@@ -78,6 +70,8 @@ class DaemonThreads:
 
     Calls run in the order of ``submit``, ``count`` at a time; a call that is cancelled before it runs is skipped.
     """
+
+    pending = 0  # calls that run or wait, as their callers count them
 
     def __init__(self, count: int, name: str) -> None:
         self._work = SimpleQueue[Callable[[], None] | None]()
@@ -113,21 +107,18 @@ class DaemonThreads:
 
 
 @dataclass(frozen=True)
-class GuardConfig(BreakerConfig):
-    """Deadlines and threads of the guard around a store."""
+class GuardConfig:
+    """Deadlines, threads and circuit breaker of the guard around a store."""
 
+    failures: int = 5  # in a row, after which the circuit breaker is open: no call is made
+    reset_timeout_s: float = 1.0  # then one call decides whether it closes
     read_s: float = 0.05  # deadline of a read; after it, a request is answered without the user state
     write_s: float = 1.0  # deadline of a write; its sender may repeat it
     threads: int = 8  # reads at a time, and as many writes; further ones are queued
     check_s: float = 3600  # between two checks of the whole store for damage; the first is at the start
 
 
-class RecordCall(Protocol):
-    """Records a call of the store: its name, its seconds, and whether the store failed."""
-
-    def __call__(self, call: str, seconds: float, *, failed: bool) -> None:
-        """Record that ``call`` took so many ``seconds``, and whether it ``failed``."""
-        ...
+RecordCall = Callable[[str, float, StateError | None], None]  # the name of a call, its seconds, and how it failed
 
 
 class GuardedStates:
@@ -159,8 +150,11 @@ class GuardedStates:
         """
         self._store, self._erasure_requests, self._record = store, erasure_requests, record
         self._config = config or GuardConfig()
-        self._breaker = breaker or CircuitBreaker(self._config)
-        self._reads, self._writes = (_Lane(self._config.threads, name) for name in ("reads", "writes"))
+        self._breaker = breaker or CircuitBreaker(self._config.failures, self._config.reset_timeout_s)
+        # No read waits for a thread that writes.
+        self._reads, self._writes = (
+            DaemonThreads(self._config.threads, f"user-states-{name}") for name in ("reads", "writes")
+        )
         self._damaged, self._closing = False, GateEvent()
 
     @property
@@ -236,8 +230,8 @@ class GuardedStates:
     def close(self) -> None:
         """Close the store, unless it hangs."""
         self._closing.set()
-        self._reads.threads.close()
-        self._writes.threads.close()
+        self._reads.close()
+        self._writes.close()
         closing = DaemonThreads(1, "user-states-close")
         closed = closing.submit(self._store.close)
         closing.close()
@@ -268,25 +262,27 @@ class GuardedStates:
         return UserState(state.user_id, erased=True, erased_at_s=erased_s)
 
     async def _call(self, name: str, call: Callable[[], T], deadline_s: float, within_s: float = float("inf")) -> T:
-        start_s, failed = monotonic(), False
+        start_s, failure = monotonic(), None
         try:
-            lane = self._writes if name in _WRITES else self._reads
+            threads = self._writes if name in _WRITES else self._reads
             within_s = min(within_s, _TOTAL_DEADLINES * deadline_s)
-            return await self._call_guarded(_TimedCall(call), lane, deadline_s, within_s)
-        except StateError:
-            failed = True
+            return await self._call_guarded(_TimedCall(call), threads, deadline_s, within_s)
+        except StateError as error:
+            failure = error
             raise
         finally:
-            self._record(name, monotonic() - start_s, failed=failed)
+            self._record(name, monotonic() - start_s, failure)
 
-    async def _call_guarded(self, call: "_TimedCall[T]", lane: "_Lane", deadline_s: float, within_s: float) -> T:
-        if lane.pending >= _MAX_PENDING:
+    async def _call_guarded(
+        self, call: "_TimedCall[T]", threads: DaemonThreads, deadline_s: float, within_s: float
+    ) -> T:
+        if threads.pending >= _MAX_PENDING:
             raise StateError("the store of user states is behind with its work; come again later")
         if not self._breaker.allow():
             raise StateError("the store of user states failed just now; it is tried again in a moment")
-        lane.pending += 1
+        threads.pending += 1
         try:
-            answer = await _await_in_time(call, lane.threads, deadline_s, within_s)
+            answer = await _await_in_time(call, threads, deadline_s, within_s)
         except TimeoutError:
             if hangs := call.running_s() >= deadline_s:  # else the caller had less time than the store may take
                 self._breaker.record_failure()
@@ -302,16 +298,9 @@ class GuardedStates:
             logging.getLogger(__name__).error("%s", error)
             raise StateError("the store of user states failed; it is tried again in a moment") from None
         finally:
-            lane.pending -= 1
+            threads.pending -= 1
         self._breaker.record_success()
         return answer
-
-
-class _Lane:
-    """The threads of reads or of writes, and how many calls run or wait: no read waits for a thread that writes."""
-
-    def __init__(self, threads: int, name: str) -> None:
-        self.threads, self.pending = DaemonThreads(threads, f"user-states-{name}"), 0
 
 
 async def _await_in_time(call: "_TimedCall[T]", threads: DaemonThreads, deadline_s: float, within_s: float) -> T:
