@@ -47,6 +47,16 @@ Scalar = Annotated[str, Field(max_length=TEXT_CHARACTERS)] | bool | Integer64 | 
 T = TypeVar("T")
 # Validation stops at the first wrong item: a long list of wrong ones would block the event loop for a second.
 FailFastList = Annotated[Sequence[T], Field(fail_fast=True)]
+History = Annotated[
+    Annotated[FailFastList[AnyId], Field(max_length=MAX_HISTORY)] | None,
+    Field(description="Item ids, newest last, in place of a user."),
+]
+FollowedTopics = Annotated[
+    Annotated[FailFastList[Text], Field(max_length=MAX_FOLLOWED_TOPICS)] | None,
+    Field(description="Topic names, in place of a user."),
+]
+PreferredTopics = Annotated[FailFastList[Text], Field(max_length=MAX_PREFERENCES)]
+PreferredInterests = Annotated[FailFastList[InterestNumber], Field(max_length=MAX_PREFERENCES)]
 
 Source = Literal["unconditioned", "implicit", "explicit", "repeat", "popular"]  # what a candidate is for
 InterestKind = Literal["unconditioned", "implicit", "explicit"]
@@ -62,14 +72,8 @@ class RecommendRequest:
     user_id: Annotated[
         AnyId | None, Field(description="A user: their history is read from the release and from the user states.")
     ] = None
-    history: Annotated[
-        Annotated[FailFastList[AnyId], Field(max_length=MAX_HISTORY)] | None,
-        Field(description="Item ids, newest last, in place of a user."),
-    ] = None
-    followed_topics: Annotated[
-        Annotated[FailFastList[Text], Field(max_length=MAX_FOLLOWED_TOPICS)] | None,
-        Field(description="Topic names, in place of a user."),
-    ] = None
+    history: History = None
+    followed_topics: FollowedTopics = None
     n: Annotated[int, Field(ge=1, le=MAX_N, description="How many candidates; with rows, of each row.")] = 100
     rows: Annotated[
         Annotated[int, Field(ge=1, le=MAX_ROWS)] | None,
@@ -85,25 +89,14 @@ class RecommendRequest:
         bool | None,
         Field(description="Whether items of the history are left out; null: as the release says, by default yes."),
     ] = None
-    mute_topics: Annotated[
-        FailFastList[Text], Field(max_length=MAX_PREFERENCES, description="Topics whose items are not returned.")
-    ] = ()
-    boost_topics: Annotated[
-        FailFastList[Text], Field(max_length=MAX_PREFERENCES, description="Topics that get a larger share.")
-    ] = ()
+    mute_topics: Annotated[PreferredTopics, Field(description="Topics whose items are not returned.")] = ()
+    boost_topics: Annotated[PreferredTopics, Field(description="Topics that get a larger share.")] = ()
     mute_interests: Annotated[
-        FailFastList[InterestNumber],
-        Field(
-            max_length=MAX_PREFERENCES,
-            description="Interests that bring no candidates, by their numbers in the last answer.",
-        ),
+        PreferredInterests,
+        Field(description="Interests that bring no candidates, by their numbers in the last answer."),
     ] = ()
     boost_interests: Annotated[
-        FailFastList[InterestNumber],
-        Field(
-            max_length=MAX_PREFERENCES,
-            description="Interests that get a larger share, by their numbers in the last answer.",
-        ),
+        PreferredInterests, Field(description="Interests that get a larger share, by their numbers in the last answer.")
     ] = ()
     calibration: Annotated[
         float | None,
@@ -161,14 +154,8 @@ class ExploreRequest:
     """A request of the explorer. Nothing of it is stored or logged as served."""
 
     user_id: Annotated[AnyId | None, Field(description="A user, or a history and followed topics.")] = None
-    history: Annotated[
-        Annotated[FailFastList[AnyId], Field(max_length=MAX_HISTORY)] | None,
-        Field(description="Item ids, newest last, in place of a user."),
-    ] = None
-    followed_topics: Annotated[
-        Annotated[FailFastList[Text], Field(max_length=MAX_FOLLOWED_TOPICS)] | None,
-        Field(description="Topic names, in place of a user."),
-    ] = None
+    history: History = None
+    followed_topics: FollowedTopics = None
     added: Annotated[
         FailFastList[AnyId],
         Field(max_length=MAX_EXPLORED, description="Items that the user is supposed to engage with now, in order."),
@@ -179,10 +166,10 @@ class ExploreRequest:
         FailFastList[InterestShare],
         Field(max_length=MAX_PREFERENCES, description="Shares of the list; an interest without one gets none."),
     ] = ()
-    mute_topics: Annotated[FailFastList[Text], Field(max_length=MAX_PREFERENCES)] = ()
-    boost_topics: Annotated[FailFastList[Text], Field(max_length=MAX_PREFERENCES)] = ()
-    mute_interests: Annotated[FailFastList[InterestNumber], Field(max_length=MAX_PREFERENCES)] = ()
-    boost_interests: Annotated[FailFastList[InterestNumber], Field(max_length=MAX_PREFERENCES)] = ()
+    mute_topics: PreferredTopics = ()
+    boost_topics: PreferredTopics = ()
+    mute_interests: PreferredInterests = ()
+    boost_interests: PreferredInterests = ()
     release: Annotated[
         Text | None,
         Field(

@@ -6,14 +6,12 @@ from collections.abc import Callable, Iterator
 import httpx
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from multitudes import Client
 from multitudes.api import MAX_BATCH, Candidate
 from multitudes.client import AuthError, BusyError, CallError, Event, NoAnswerError, NotFoundError, RecommendRequest
 from multitudes.errors import UnavailableError, UsageError
-from multitudes.records import from_record, to_body
+from multitudes.records import from_record
 from multitudes.service.app import create_app
 from tests.service.conftest import ask, deps, retriever, written  # noqa: F401
 
@@ -310,9 +308,3 @@ def test_a_text_in_place_of_a_list_is_refused():
         made.recommend(RecommendRequest("ann", exclude="m1"))
     with pytest.raises(UsageError, match="256,000 candidates"):
         made.recommend_batch([RecommendRequest("ann", n=1_000)] * MAX_BATCH)
-
-
-@given(st.text(st.characters(exclude_categories=["Cs"]), min_size=1) | st.integers(-(2**63), 2**63 - 1))
-def test_ids_are_sent_exactly_as_given(user_id):
-    sent = to_body(RecommendRequest(user_id=user_id))["user_id"]
-    assert (type(sent), sent) == (type(user_id), user_id)

@@ -4,21 +4,17 @@ import asyncio
 from collections import deque
 from dataclasses import replace
 from heapq import heapify, heappop, heappush
-from http.client import HTTPConnection
-from threading import Thread
 from typing import NamedTuple
 
 import httpx
 import pytest
 from starlette.types import Message
-from uvicorn import Config, Server
 
 from multitudes.seeding import generator
-from multitudes.service import load_shedding
+from multitudes.service import request_limits
 from multitudes.service.admission import AdmissionConfig
 from multitudes.service.app import create_app
 from multitudes.service.load_shedding import InFlightRequests
-from multitudes.service.server import listen
 from multitudes.service.settings import ServeConfig
 from tests.service.conftest import ask, refusal, with_settings
 
@@ -231,28 +227,6 @@ def test_nothing_of_a_body_is_read_and_one_without_end_ends_the_connection(heade
     assert ((b"connection", b"close") in sent[0]["headers"]) == closes
 
 
-@pytest.mark.usefixtures("full")
-def test_the_connection_serves_on_though_the_body_comes_after_the_refusal(deps):
-    with listen("127.0.0.1", 0) as listening:
-        server = Server(Config(create_app(deps), lifespan="off", log_config=None))
-        thread = Thread(target=server.run, args=([listening],), daemon=True)
-        thread.start()
-        host, port = listening.getsockname()
-        kept = HTTPConnection(host, port, timeout=60)
-        kept.putrequest("POST", "/v1/recommend")
-        kept.putheader("content-length", "20")
-        kept.endheaders()
-        assert kept.getresponse().read().startswith(b'{"error":{"code":"overloaded"')
-        connected = kept.sock
-        connected.sendall(b"x" * 20)
-        kept.request("GET", "/healthz")
-        assert kept.getresponse().status == 200
-        assert kept.sock is connected, "it did not connect again"
-        kept.close()
-        server.should_exit = True
-        thread.join(60)
-
-
 def test_those_inside_are_counted_until_they_are_answered_and_who_is_refused_is_not(deps, monkeypatch):
     seen = list[int]()
     made = InFlightRequests(AdmissionConfig(), 1)
@@ -278,7 +252,7 @@ def watching(answer, made: InFlightRequests, seen: list[int]):
 def test_events_are_rejected_while_many_are_stored_and_recommendations_are_answered(deps, monkeypatch):
     """Eight senders at once, each with more than a third of what is stored at a time."""
     events = [{"user_id": "ann", "item_id": 101, "event_id": f"e-{n}", "time_s": 1_750_000_000} for n in range(12)]
-    monkeypatch.setattr(load_shedding, "_MAX_EVENT_BYTES", 2_048)
+    monkeypatch.setattr(request_limits, "_MAX_EVENT_BYTES", 2_048)
     app, append = create_app(deps), deps.states.append
     stored = asyncio.Event()
 

@@ -11,6 +11,7 @@ from uvicorn.config import Config
 from uvicorn.server import ServerState
 
 from multitudes.service.http_protocol import MAX_HEAD_BYTES, ServiceProtocol
+from multitudes.service.metrics import Metrics
 from multitudes.service.request_limits import RequestLimitsMiddleware
 from multitudes.service.settings import HttpConfig
 from multitudes.service.unsent_answers import UnsentAnswers
@@ -28,7 +29,7 @@ class Client:
         self.sent: list[Message] = []
         self.reached: bytes | None = None
         encoded = [(k.encode(), v.encode()) for k, v in ({**JSON, **(headers or {})}).items()]
-        self.scope = {"type": "http", "method": "POST", "headers": encoded, "state": {"request_id": "r"}}
+        self.scope = {"type": "http", "method": "POST", "headers": encoded, "path": "/", "state": {"request_id": "r"}}
 
     async def receive(self) -> Message:
         if not self.messages:
@@ -48,7 +49,7 @@ class Client:
         """Return the status of the refusal; None: the body went through, or the client left."""
 
         async def once() -> None:
-            await RequestLimitsMiddleware(self.app, HTTP)(self.scope, self.receive, self.send)
+            await RequestLimitsMiddleware(self.app, HTTP, Metrics())(self.scope, self.receive, self.send)
 
         asyncio.run(once())
         return int(self.sent[0]["status"]) if self.sent else None

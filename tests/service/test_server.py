@@ -2,7 +2,6 @@
 
 import asyncio
 import errno
-import gc
 import json
 import os
 import signal
@@ -34,9 +33,7 @@ from multitudes.service.server import (
     _Worker,
     duplicate_socket,
     listen,
-    serve_single,
 )
-from multitudes.service.settings import ServeConfig
 from tests.release.small_release import publish_small
 
 MAIN = [sys.executable, "-c", "from multitudes.cli.main import main; main()"]
@@ -168,27 +165,6 @@ def test_an_idle_server_wakes_for_the_date_alone_and_ends_at_a_signal(monkeypatc
     monkeypatch.setattr(server, "on_tick", tick)
     asyncio.run(asyncio.wait_for(server.main_loop(), PATIENCE_S))
     assert ticks == [0, 0], "every tick renews the date"
-
-
-def test_an_answer_is_not_held_up_by_searches_for_cycles(monkeypatch):
-    thresholds, before = list[int](), gc.get_threshold()
-
-    class Noting:
-        def __init__(self, _: object) -> None: ...
-
-        def run(self, sockets: list[socket.socket]) -> None:
-            thresholds.append(gc.get_threshold()[0])
-            for one in sockets:
-                one.close()
-
-    monkeypatch.setattr("multitudes.service.server._Server", Noting)
-    monkeypatch.setattr("multitudes.service.server.configure_logging", lambda *_: None)
-    try:
-        serve_single(FastAPI(), ServeConfig(), listen("127.0.0.1", 0))
-    finally:
-        gc.set_threshold(*before)
-    made = 20 * 100  # objects of an answer of a hundred candidates, roughly
-    assert thresholds[0] > 2 * made > before[0]
 
 
 def test_many_who_connect_at_once_are_taken_at_once():

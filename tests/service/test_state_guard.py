@@ -14,9 +14,8 @@ from multitudes.errors import ArtefactError, DataError, MissingError, StateError
 from multitudes.ids import Id
 from multitudes.service.state_guard import CircuitBreaker, GuardConfig, GuardedStates
 from multitudes.state.erasure_requests import ErasureRequests
-from multitudes.state.protocol import AppendResult, Event, StateConfig, UserState, UserStateStore
+from multitudes.state.protocol import AppendResult, Event, UserState, UserStateStore
 from multitudes.state.sqlite import SQLiteStateStore
-from tests.state.redis_server import PROGRAM, WHY_NOT, RedisServer
 
 
 class Clock:
@@ -325,43 +324,6 @@ def test_closing_does_not_wait_for_a_store_that_hangs(store: Store, guarded: Gua
     store.going.clear()
     states.close()
     assert not store.going.is_set()
-
-
-@pytest.mark.skipif(PROGRAM is None, reason=WHY_NOT)
-def test_a_server_that_stops_is_given_up_and_used_again_when_it_goes_on_or_is_started_anew(
-    tmp_path: Path, guarded: Guard
-):
-    from multitudes.state.redis import RedisStateStore  # noqa: PLC0415 (an extra)
-
-    server = RedisServer(tmp_path).start()
-    states = guarded(RedisStateStore(server.url, StateConfig(timeout_s=0.3)), failures=1, reset_timeout_s=0.01)
-    ann = Event("a", "ann", 1, 0)
-    try:
-        assert run(states.append([ann])).new == [True]
-        server.pause()
-        with pytest.raises(StateError):
-            run(states.read(["ann"], LONG))
-        server.resume()
-        assert until_it_answers(states) == [UserState("ann", (ann,))]
-        server.kill()
-        with pytest.raises(StateError):
-            run(states.read(["ann"], LONG))
-        server.start()
-        assert until_it_answers(states) == [UserState("ann")], "it keeps nothing on a disk"
-        assert run(states.append([ann])).new == [True]
-    finally:
-        server.kill()
-        states.close()
-
-
-def until_it_answers(states: GuardedStates) -> list[UserState]:
-    """Ask until the store answers; there is a last time."""
-    for _ in range(500):
-        try:
-            return run(states.read(["ann"], LONG))
-        except StateError:
-            sleep(0.02)
-    return run(states.read(["ann"], LONG))
 
 
 def test_damaged_pages_are_found_at_the_start_and_reported(tmp_path: Path, guarded: Guard, caplog):

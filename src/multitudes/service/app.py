@@ -16,7 +16,6 @@ from multitudes.service.errors import add_error_handlers
 from multitudes.service.explorer_routes import explorer_router
 from multitudes.service.http_protocol import SHEDDER
 from multitudes.service.load_shedding import (
-    EventLimitMiddleware,
     InFlightMiddleware,
     InFlightRequests,
     LoadShedder,
@@ -102,10 +101,8 @@ def middlewares(
             records=deps.access_records,
             pages=frozenset({EXPLORER_PATH} if settings.explorer.enabled else ()),
         ),
-        # 408, 413, 415: the body is too slow, too large or not JSON.
-        Middleware(RequestLimitsMiddleware, http=settings.http),
-        # 429: so many events are being stored that others would be late.
-        Middleware(EventLimitMiddleware, metrics=deps.metrics),
+        # 408, 413, 415: the body is too slow, too large or not JSON. 429: so many events are being stored already.
+        Middleware(RequestLimitsMiddleware, http=settings.http, metrics=deps.metrics),
         # Counts what is in flight. A client that sends its body slowly is not counted yet, and delays no other.
         Middleware(InFlightMiddleware, in_flight=in_flight),
     ]

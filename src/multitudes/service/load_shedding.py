@@ -23,13 +23,10 @@ from multitudes.service.auth import bearer_token, check_host
 from multitudes.service.dependencies import Dependencies
 from multitudes.service.engine import EngineConfig
 from multitudes.service.errors import ApiError, error_response
-from multitudes.service.metrics import Metrics
 from multitudes.service.request_context import DEADLINE_HEADER, SECURITY_HEADERS, client_name, request_id_of
 
 _PRIORITY: Final[dict[str, Priority]] = {"/v1/recommend": "interactive", "/v1/recommend/batch": "batch"}
 _ADMITTED_BATCHES: Final = 2  # of the engine, always admitted: the engine answers one while the next one fills
-_MAX_EVENT_BYTES: Final = 256 << 10  # that are being stored at a time
-_MANY_EVENTS: Final = "many events are being stored; send these again later, and fewer at a time"
 _OVERFILL: Final = 1.5  # with requests of clients below their share, until those above theirs are answered
 _ACTIVE_S: Final = 5.0  # after its last request, a client still counts as one that shares the places
 _INTERVAL_S: Final = 1.0
@@ -264,35 +261,6 @@ class InFlightMiddleware:
             await self._app(scope, receive, leave_and_send)
         finally:
             leave()
-
-
-class EventLimitMiddleware:
-    """Rejects events while many are being stored, before they are parsed, so that recommendations keep their deadlines.
-
-    It runs after the body has been read. Trial ``writers`` needs it.
-    """
-
-    def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
-        """Wrap ``app``; it gets bodies of 256 KiB in all at a time, or a larger one alone."""
-        self._app, self._metrics, self._bytes = app, metrics, 0
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a request on, or answer it with 429."""
-        if scope["type"] != "http" or scope["path"] != "/v1/events" or scope["method"] != "POST":
-            await self._app(scope, receive, send)
-            return
-        size = scope["state"]["body_bytes"]
-        if self._bytes and self._bytes + size > _MAX_EVENT_BYTES:
-            self._metrics.shed.labels("events", "in_flight").inc()
-            scope["state"]["route"] = scope["path"]
-            response = error_response(ApiError(429, _MANY_EVENTS, _INTERVAL_S), scope["state"]["request_id"])
-            await response(scope, receive, send)
-            return
-        self._bytes += size
-        try:
-            await self._app(scope, receive, send)
-        finally:
-            self._bytes -= size
 
 
 def _priority(scope: Scope) -> Priority | None:

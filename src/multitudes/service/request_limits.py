@@ -1,68 +1,81 @@
-"""Limits on the size, the duration and the type of a body; those of heads are in ``http_protocol``.
+"""Limits on the size, the duration and the type of a body, and on the events that are stored at a time.
 
-Trial ``access`` needs them.
+Those of heads are in ``http_protocol``. Trial ``access`` needs the limits of bodies, trial ``writers`` that of events.
 """
 
 import asyncio
 
+from starlette.requests import ClientDisconnect, Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from multitudes.service.errors import ApiError, error_response
+from multitudes.service.metrics import Metrics
 from multitudes.service.settings import HttpConfig
 
 _METHODS_WITH_BODY = {"POST", "PUT", "PATCH"}
+_EVENTS = "/v1/events"
+_MAX_EVENT_BYTES = 256 << 10  # that are being stored at a time
 
 
 class RequestLimitsMiddleware:
-    """Reads the body and passes it on whole; answers 413, 408 or 415 if it is too large, too slow or not JSON."""
+    """Reads the body and passes it on whole; answers 413, 408 or 415 if it is too large, too slow or not JSON.
 
-    def __init__(self, app: ASGIApp, http: HttpConfig) -> None:
-        self._app, self._http = app, http
+    Events get 429 while many are being stored, before they are parsed, so that recommendations keep their deadlines.
+    """
+
+    def __init__(self, app: ASGIApp, http: HttpConfig, metrics: Metrics) -> None:
+        """Wrap ``app``; it gets events of 256 KiB in all at a time, or a larger body alone."""
+        self._app, self._http, self._metrics, self._event_bytes = app, http, metrics, 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on with its body, unless the client disconnects before the end."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        is_events = scope["path"] == _EVENTS and scope["method"] == "POST"
         try:
             body = await _read_within_limits(scope, receive, self._http)
+            if is_events and self._event_bytes and self._event_bytes + len(body) > _MAX_EVENT_BYTES:
+                self._metrics.shed.labels("events", "in_flight").inc()
+                scope["state"]["route"] = _EVENTS
+                raise ApiError(429, "many events are being stored; send these again later, and fewer at a time", 1.0)
+        except ClientDisconnect:
+            return
         except ApiError as error:
             await error_response(error, scope["state"]["request_id"])(scope, receive, send)
             return
-        if body is not None:
-            scope["state"]["body_bytes"] = len(body)
+        size = len(body) if is_events else 0
+        self._event_bytes += size
+        try:
             await self._app(scope, replay_body(body, receive), send)
+        finally:
+            self._event_bytes -= size
 
 
-async def _read_within_limits(scope: Scope, receive: Receive, http: HttpConfig) -> bytes | None:
-    """Return the body, or None if the client disconnected before its end; the limits hold even if headers are wrong."""
+async def _read_within_limits(scope: Scope, receive: Receive, http: HttpConfig) -> bytes:
+    """Return the body; the limits hold even if headers are wrong.
+
+    Raises:
+        ApiError: a limit is exceeded.
+        ClientDisconnect: the client disconnected before the end.
+    """
     headers = dict(scope["headers"])
     length = headers.get(b"content-length", b"0")
     if not length.isdigit() or int(length[:20]) > http.body_bytes:
         raise _too_large(http)
+    chunks, size = list[bytes](), 0
     try:
         async with asyncio.timeout(http.client_s):
-            body = await _read_chunks(receive, http)
+            async for chunk in Request(scope, receive).stream():
+                size += len(chunk)
+                if size > http.body_bytes:
+                    raise _too_large(http)
+                chunks.append(chunk)
     except TimeoutError:
         raise ApiError(408, f"the body did not arrive within {http.client_s:g} s; send it faster") from None
-    if body and scope["method"] in _METHODS_WITH_BODY and not _is_json(headers.get(b"content-type", b"")):
+    if size and scope["method"] in _METHODS_WITH_BODY and not _is_json(headers.get(b"content-type", b"")):
         raise ApiError(415, "the content type is not JSON; send the header content-type: application/json")
-    return body
-
-
-async def _read_chunks(receive: Receive, http: HttpConfig) -> bytes | None:
-    chunks, size = [], 0
-    while True:
-        message = await receive()
-        if message["type"] == "http.disconnect":
-            return None
-        chunk = message.get("body", b"")
-        size += len(chunk)
-        if size > http.body_bytes:
-            raise _too_large(http)
-        chunks.append(chunk)
-        if not message.get("more_body", False):
-            return b"".join(chunks)
+    return b"".join(chunks)
 
 
 def _too_large(http: HttpConfig) -> ApiError:

@@ -163,17 +163,16 @@ class SQLiteStateStore:
         with self._lock:
             if self._closed:
                 raise StateError(f"{self._file}: the store is closed")
-            connection = self._readers.pop() if self._readers else None
-        connection = connection or connect(self._file, self._config.timeout_s)
+            idle = self._readers.pop() if self._readers else None
+        connection = idle or connect(self._file, self._config.timeout_s)
         try:
             yield connection
         finally:
             with self._lock:
-                if not self._closed:
+                if self._closed:
+                    connection.close()
+                else:
                     self._readers.append(connection)
-                    connection = None
-            if connection is not None:
-                connection.close()
 
     @contextmanager
     def _translate_errors(self) -> Iterator[None]:
