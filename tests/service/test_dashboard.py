@@ -28,7 +28,8 @@ def check(expression: str, known: Labels) -> set[str]:
     """
     bare = re.sub(r'"(?:[^"\\]|\\.)*"', "", expression)  # without what is in quotes
     metrics = set(re.findall(METRIC, bare))
-    assert metrics and bare.count("(") == bare.count(")"), expression
+    assert metrics, expression
+    assert bare.count("(") == bare.count(")"), expression
     assert metrics <= known.keys(), f"no metric {metrics - known.keys()}: {expression}"
     matched = " ".join([*re.findall(MATCHING, bare), *re.findall(r"(\w+)\s*(?:=~|!~|!=|=)(?!=)", bare)])
     labels = {"job", "instance"}.union(*(known[name] for name in metrics))
