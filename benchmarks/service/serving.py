@@ -59,8 +59,8 @@ def run_service(folder: Path, method: str, cores: set[int], workers: int = 1) ->
         workers: how many processes answer.
     """
     settings: Settings = {
-        "state": {"store": str(folder / STORE)},
         # Long deadlines, so that a slow machine does not degrade the measured answers.
+        "state": {"store": str(folder / STORE), "read_s": 60},
         "deadlines": {"default_ms": 60_000, "max_ms": 60_000},
         "journal": {"requests": 0},
     }

@@ -25,5 +25,6 @@ def test_a_tiny_run_loads_both_services_and_has_a_page(tmp_path):
     assert all(f"### {head}" in text for head in ("Under load", "Where the time goes", "The process"))
     assert "nan" not in text
     for one in record["figures"]["methods"].values():
+        assert (one["errors"], one["degraded"]) == (0, 0)
         assert min(one["memory_mib"].values()) > 0 < one["cpu_ms"]["median"]
         assert all(spread["min"] > 0 for spread in one["inside_cpu_ms"]["stages"].values())

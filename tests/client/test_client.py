@@ -39,6 +39,10 @@ def client(reply: Callable[[httpx.Request], httpx.Response], clock: Clock | None
     return Client("http://127.0.0.1", transport=httpx.MockTransport(reply), clock=clock, sleep=clock.sleep, **how)
 
 
+def refuse(_: httpx.Request) -> httpx.Response:
+    raise httpx.ConnectError("refused")
+
+
 @pytest.fixture
 def service(deps):  # noqa: F811
     app = create_app(deps)
@@ -147,11 +151,8 @@ def test_what_does_not_fit_before_the_deadline_is_not_tried():
 def test_nobody_there_is_tried_again_ever_more_slowly_until_the_deadline():
     clock = Clock()
 
-    def reply(request: httpx.Request) -> httpx.Response:
-        raise httpx.ConnectError("refused")
-
     with pytest.raises(NoAnswerError, match="cannot be reached"):
-        client(reply, clock).user("ann")
+        client(refuse, clock).user("ann")
     assert len(clock.slept) >= 4
     assert sum(clock.slept) < 2.0
     assert all(0.025 * 2**k <= pause <= 0.05 * 2**k for k, pause in enumerate(clock.slept))
@@ -192,7 +193,7 @@ def test_something_else_that_answers_is_no_answer(answer):
 def test_the_key_is_sent_and_never_shown():
     def reply(request: httpx.Request) -> httpx.Response:
         assert request.headers["authorization"] == "Bearer s3cret"
-        raise httpx.ConnectError("refused")
+        return refuse(request)
 
     made = client(reply, key="s3cret", deadline_s=0.01)
     with pytest.raises(NoAnswerError) as caught:
@@ -229,7 +230,7 @@ def test_a_key_from_a_file_may_end_in_a_line_break_and_one_that_is_none_is_refus
 
     def reply(request: httpx.Request) -> httpx.Response:
         seen.append(request.headers["authorization"])
-        raise httpx.ConnectError("refused")
+        return refuse(request)
 
     with pytest.raises(NoAnswerError):
         client(reply, key="s3cret\n", deadline_s=0.01).user("ann")
@@ -241,11 +242,8 @@ def test_a_key_from_a_file_may_end_in_a_line_break_and_one_that_is_none_is_refus
 
 
 def test_a_password_of_an_address_is_not_shown():
-    def reply(request: httpx.Request) -> httpx.Response:
-        raise httpx.ConnectError("refused")
-
     with pytest.raises(NoAnswerError, match="cannot be reached") as caught:
-        Client("http://bob:s3cret@127.0.0.1", transport=httpx.MockTransport(reply), deadline_s=0.01).user("ann")
+        Client("http://bob:s3cret@127.0.0.1", transport=httpx.MockTransport(refuse), deadline_s=0.01).user("ann")
     assert "s3cret" not in str(caught.value)
 
 

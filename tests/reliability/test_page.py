@@ -4,7 +4,7 @@ import json
 
 import pytest
 from reliability.__main__ import main
-from reliability.claims import Found, at_most
+from reliability.claims import at_most
 from reliability.page import page
 from reliability.suite import TRIALS, report, run
 
@@ -48,15 +48,7 @@ def test_a_small_scale_is_said_and_so_is_what_was_not_tried():
     assert "Not all of it at full size" in page([record(scale=0.1)], "a")
     assert "scale" not in page([record()], "a").partition("## ")[2].partition("<details>")[0]
     assert "Not tried in this run: `overload`" in page([record()], "a")
-
-
-def test_a_machine_where_others_were_at_work_is_told():
     assert "Others were at work" in page([record() | {"load": {"before": 1.0, "after": 4.5}}], "a")
-    assert "Others were at work" not in page([record()], "a")
-
-
-def test_what_was_skipped_says_why():
-    assert "Skipped: no such server." in page([record() | {"claims": [], "skipped": "no such server"}], "a")
 
 
 def test_every_trial_says_what_it_does():
@@ -88,17 +80,3 @@ def test_the_exit_says_whether_all_was_shown(monkeypatch, capsys):
     with pytest.raises(SystemExit, match="2"):
         main()
     assert "unknown trial 'nonsense'" in capsys.readouterr().err
-
-
-def test_a_record_is_what_a_trial_found(monkeypatch, tmp_path):
-    class Module:
-        @staticmethod
-        def trial(scale, folder, progress):
-            progress(1, 1)
-            return Found([at_most(0, "torn", 0, "naive", 2 * scale)], {"at": str(folder)})
-
-    monkeypatch.setattr(suite, "import_module", {"reliability.publishing": Module}.__getitem__)
-    made = suite.found("publishing", 1.0, str(tmp_path))
-    assert made["claims"][0]["control_figure"] == 2
-    assert made["claims"][0]["shown"]
-    assert made["figures"] == {"at": str(tmp_path)}

@@ -16,7 +16,7 @@ from multitudes.service.admission import AdmissionConfig
 from multitudes.service.app import create_app
 from multitudes.service.load_shedding import InFlightRequests
 from multitudes.service.settings import ServeConfig
-from tests.service.conftest import ask, refusal, with_settings
+from tests.service.conftest import ask, refusal
 
 CONFIG = AdmissionConfig(load_shedding_share=0.5, batch_share=0.5)
 ONE: dict[str, list[int]] = {"history": []}
@@ -225,28 +225,6 @@ def test_nothing_of_a_body_is_read_and_one_without_end_ends_the_connection(heade
     asyncio.run(create_app(deps)(scope, receive, send))
     assert sent[0]["status"] == 429
     assert ((b"connection", b"close") in sent[0]["headers"]) == closes
-
-
-def test_those_inside_are_counted_until_they_are_answered_and_who_is_refused_is_not(deps, monkeypatch):
-    seen = list[int]()
-    made = InFlightRequests(AdmissionConfig(), 1)
-    monkeypatch.setattr("multitudes.service.app.in_flight_requests", lambda: made)
-    deps.engine.answer = watching(deps.engine.answer, made, seen)
-    app = create_app(with_settings(deps))
-    assert ask(app, "POST", "/v1/recommend", json=ONE).status_code == 200
-    assert ask(app, "POST", "/v1/recommend/batch", json={"requests": [ONE]}).status_code == 200
-    assert ask(app, "POST", "/v1/recommend", json={"n": 0}).status_code == 422
-    assert ask(app, "POST", "/v1/recommend", content=b"{", headers={"content-type": "text/plain"}).status_code == 415
-    assert seen == [1, 1]
-    assert len(made) == 0
-
-
-def watching(answer, made: InFlightRequests, seen: list[int]):
-    async def watched(*args):
-        seen.append(len(made))
-        return await answer(*args)
-
-    return watched
 
 
 def test_events_are_rejected_while_many_are_stored_and_recommendations_are_answered(deps, monkeypatch):

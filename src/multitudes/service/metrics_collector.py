@@ -5,37 +5,24 @@ from importlib.metadata import version
 from pathlib import Path
 from threading import Lock
 from time import time
-from typing import Final, NamedTuple
+from typing import Final
 
 from prometheus_client import Counter
 
-from multitudes.logs.logs import Logs
 from multitudes.periodic import PeriodicTask
 from multitudes.retrieval.release_watcher import ReleaseWatcher
-from multitudes.service.engine import Engine
-from multitudes.service.loop_lag import LoopLagMonitor
-from multitudes.service.metrics import Metrics
-from multitudes.service.state_guard import GuardedStates
+from multitudes.service.dependencies import Dependencies
 
 _INTERVAL_S: Final = 5.0  # the age of what a page shows of the other processes; Prometheus asks every 15 s
 _MEMORY: Final = Path("/proc/self/statm")  # on systems without it, memory is not reported
 
 
-class MetricSources(NamedTuple):
-    """The components whose state is collected."""
-
-    releases: ReleaseWatcher
-    engine: Engine
-    states: GuardedStates
-    logs: Logs
-    loop_lag: LoopLagMonitor
-
-
 class MetricsCollector:
-    """Copies the state of the sources into the metrics. Thread-safe."""
+    """Copies the state of the dependencies into the metrics. Thread-safe."""
 
-    def __init__(self, metrics: Metrics, sources: MetricSources) -> None:
-        self._metrics, self._sources = metrics, sources
+    def __init__(self, deps: Dependencies, releases: ReleaseWatcher) -> None:
+        metrics = deps.metrics
+        self._deps, self._metrics, self._releases = deps, metrics, releases
         self._last_values: dict[Counter, float] = {}
         self._version = ""  # of the release
         self._lock, self._periodic = Lock(), PeriodicTask(_INTERVAL_S, self.collect, "metrics")
@@ -62,22 +49,22 @@ class MetricsCollector:
                 self._metrics.resident_bytes.set(pages * os.sysconf("SC_PAGE_SIZE"))
 
     def _collect_engine(self) -> None:
-        metrics, state = self._metrics, self._sources.engine.state()
+        metrics, state = self._metrics, self._deps.engine.state()
         metrics.queue_length.set(state.queued)
         metrics.queue_seconds.set(state.backlog_s)
-        metrics.loop_lag_seconds.set(self._sources.loop_lag.lag_s())
+        metrics.loop_lag_seconds.set(self._deps.loop_lag.lag_s())
         for level, seconds in state.cost_s.items():
             metrics.cost_seconds.labels(level).set(seconds)
-        vector_cache = self._sources.releases().vector_cache
+        vector_cache = self._releases().vector_cache
         metrics.cached_users.set(len(vector_cache))
         self._set_counter(metrics.cache_lookups.labels("hit"), vector_cache.hits)
         self._set_counter(metrics.cache_lookups.labels("miss"), vector_cache.misses)
 
     def _collect_stores(self) -> None:
         metrics = self._metrics
-        metrics.breaker_open.set(self._sources.states.is_open)
-        metrics.state_damaged.set(self._sources.states.is_damaged)
-        for log, counts in self._sources.logs.counts().items():
+        metrics.breaker_open.set(self._deps.states.is_open)
+        metrics.state_damaged.set(self._deps.states.is_damaged)
+        for log, counts in self._deps.logs.counts().items():
             self._set_counter(metrics.log_rows.labels(log), counts["appended"])
             self._set_counter(metrics.log_lost_rows.labels(log), counts["lost"])
             self._set_counter(metrics.log_torn_lines.labels(log), counts["torn"])
@@ -86,8 +73,8 @@ class MetricsCollector:
             metrics.log_damaged.labels(log).set(counts["damaged_segments"])
 
     def _collect_release(self) -> None:
-        metrics, release = self._metrics, self._sources.releases().release
-        watcher_state = self._sources.releases.state()
+        metrics, release = self._metrics, self._releases().release
+        watcher_state = self._releases.state()
         if self._version != release.version:
             if self._version:  # prometheus_client keeps a series once it exists
                 metrics.release_info.labels(self._version).set(0)

@@ -40,7 +40,8 @@ _LOGGERS: Final = ("multitudes", "uvicorn")
 # uvloop accepts one connection per listening socket in each turn of its loop. Under load, turns are long: with one
 # socket, a connection would wait a turn for each one before it, beyond any deadline, and nothing could reject it.
 _LISTENING_SOCKETS: Final = 32
-# An answer creates thousands of objects, and nearly all are freed without a search for cycles.
+# An answer creates thousands of objects, and nearly all are freed without a search for cycles: one every few answers is
+# enough. By default Python would do several in each.
 _GC_THRESHOLD: Final = 10_000
 _READY = "ready"  # file by which a worker tells the others, and its parent, that the service has begun
 _READY_POLL_S: Final = 0.01
@@ -89,7 +90,7 @@ def socket_url(listening: socket) -> str:
 def serve_single(app: FastAPI, settings: ServeConfig, listening: socket) -> None:
     """Serve until SIGTERM, and return when the accepted requests are answered."""
     configure_logging(settings.journal, *_LOGGERS)
-    _raise_gc_threshold()
+    gc.set_threshold(_GC_THRESHOLD)
     with _ignore_sigterm():
         _Server(Config(app, **_uvicorn_options(settings))).run(duplicate_socket(listening))
 
@@ -203,7 +204,7 @@ def worker() -> FastAPI:
     settings = parse(ServeConfig, task["settings"], "settings of the service")
     configure_logging(settings.journal, *_LOGGERS)
     _exit_with_parent()
-    _raise_gc_threshold()
+    gc.set_threshold(_GC_THRESHOLD)
     stack = ExitStack()
     try:
         deps = stack.enter_context(open_dependencies(Path(task["releases"]), settings))
@@ -251,11 +252,6 @@ def _uvicorn_options(settings: ServeConfig) -> dict[str, Any]:
         "timeout_worker_healthcheck": _HANGS_AFTER_S,
         "forwarded_allow_ips": server.proxies,
     }
-
-
-def _raise_gc_threshold() -> None:
-    """Search for cyclic garbage every few answers; by default Python would do so several times in each answer."""
-    gc.set_threshold(_GC_THRESHOLD)
 
 
 @contextmanager

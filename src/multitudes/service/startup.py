@@ -21,7 +21,7 @@ from multitudes.service.id_types import release_id_types
 from multitudes.service.journal import Journal
 from multitudes.service.loop_lag import LoopLagMonitor
 from multitudes.service.metrics import Metrics
-from multitudes.service.metrics_collector import MetricsCollector, MetricSources
+from multitudes.service.metrics_collector import MetricsCollector
 from multitudes.service.settings import ServeConfig
 from multitudes.service.state_guard import GuardConfig, GuardedStates
 from multitudes.state.erasure_requests import FILE_NAME, ErasureRequests
@@ -80,14 +80,14 @@ def open_dependencies(releases: Path, settings: ServeConfig) -> Iterator[Depende
         logs = stack.enter_context(closing(Logs(folder / "logs", release_id_types(watcher().release), settings.logs)))
         engine = Engine(watcher, lag_s=loop_lag.lag_s, count=metrics.count_setbacks)
         stack.enter_context(closing(engine))
-        sources = MetricSources(watcher, engine, states, logs, loop_lag)
-        collector = stack.enter_context(closing(MetricsCollector(metrics, sources)))
+        journal = Journal(settings.journal)
+        records = stack.enter_context(closing(AccessRecords(folder, erasure_requests.digest)))
+        deps = Dependencies(settings, watcher, engine, states, logs, metrics, journal, keys, loop_lag, records)
+        collector = stack.enter_context(closing(MetricsCollector(deps, watcher)))
         metrics.refresh_with(collector.collect)
         for component in (watcher, states, logs, engine, collector):
             component.start()
-        journal = Journal(settings.journal)
-        records = stack.enter_context(closing(AccessRecords(folder, erasure_requests.digest)))
-        yield Dependencies(settings, watcher, engine, states, logs, metrics, journal, keys, loop_lag, records)
+        yield deps
 
 
 def data_folder(releases: Path, settings: ServeConfig) -> Path:
