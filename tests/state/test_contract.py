@@ -133,6 +133,16 @@ def test_a_time_beyond_the_clock_tolerance_is_set_to_now(make: Make):
     assert [(e.item_id, e.time_s) for e in states.read(["ann"])[0].events] == [(1, NOW), (2, NOW + 10)]
 
 
+def test_an_event_id_is_remembered_for_the_configured_time(make: Make):
+    clock = Clock()
+    states = make(clock)
+    states.append([did("a", "ann")])
+    clock.now_s += CONFIG.remember_ids_s - 1
+    assert states.append([did("a", "ann")]).new == [False]
+    clock.now_s += 1
+    assert states.append([did("a", "ann")]).new == [True]
+
+
 def test_followed_topics_are_the_last_ones_set_and_none_differs_from_never_set(make: Make):
     states = make()
     states.append([did("a", "ann")])
