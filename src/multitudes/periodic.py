@@ -18,13 +18,7 @@ class PeriodicTask:
     """
 
     def __init__(self, interval_s: float, function: Callable[[], object], name: str) -> None:
-        """Create the task without starting it.
-
-        Args:
-            interval_s: pause before each call, in seconds.
-            function: called without arguments; its result is ignored.
-            name: of the thread, and of the task in the log.
-        """
+        """Create the task without starting it; ``name`` is that of the thread, and of the task in the log."""
         self._interval_s, self._function, self._name = interval_s, function, name
         self._stop = Event()
         self._thread = Thread(target=self._run, name=name, daemon=True)
@@ -60,13 +54,7 @@ class FileWatch:
     def __init__(
         self, file: Path, *, interval_s: float = 0.0, signature: "Callable[[Path], object] | None" = None
     ) -> None:
-        """Watch ``file``, which need not exist; examine it at most once in ``interval_s`` seconds.
-
-        Args:
-            file: the file.
-            interval_s: seconds between two examinations.
-            signature: returns a value that differs whenever the file has changed; by default ``file_signature``.
-        """
+        """Watch ``file``, which need not exist; examine its ``signature`` at most once in ``interval_s`` seconds."""
         self._file, self._interval_s, self._examine = file, interval_s, signature or file_signature
         self._signature: object = _UNSEEN
         self._next_examination_s = 0.0

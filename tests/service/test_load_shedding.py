@@ -171,7 +171,7 @@ def test_batches_of_one_client_leave_place_for_those_of_another_and_for_interact
 @pytest.mark.parametrize("given", [{}, {"x-deadline-ms": "1000"}, {"x-deadline-ms": "30000"}])
 def test_a_longer_deadline_than_the_default_gives_no_more_places(given, deps, monkeypatch):
     made = crowd(60)
-    monkeypatch.setattr("multitudes.service.app.in_flight_requests", lambda: made)
+    monkeypatch.setattr("multitudes.service.app.InFlightRequests", lambda: made)
     app = create_app(replace(deps, settings=ServeConfig()))
     response = ask(app, "POST", "/v1/recommend", json=ONE, headers=given)
     assert response.status_code == 429

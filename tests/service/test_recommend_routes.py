@@ -29,6 +29,7 @@ def test_every_wish_reaches_the_engine(call, deps):
         "boost_topics": ["Drama"],
         "mute_interests": [0],
         "boost_interests": [1],
+        "calibration": 0.5,
     }
     call("POST", "/v1/recommend", json={"history": [101], "followed_topics": ["Drama"], "request_id": "r-7", **wishes})
     asked = deps.engine.asked[0][0]

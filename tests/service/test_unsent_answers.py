@@ -24,7 +24,7 @@ LARGE = bytes(range(256)) * (8 << 12)  # 8 MB: more than the buffers of a socket
 @pytest.mark.parametrize(("path", "body"), [("", b'{"history":[]}'), ("/batch", b'{"requests":[{"history":[]}]}')])
 def test_a_request_is_counted_out_before_its_answer_is_sent(path, body, deps, monkeypatch):
     made, at_answer, at_send = InFlightRequests(AdmissionConfig(), 1), list[int](), list[int]()
-    monkeypatch.setattr("multitudes.service.app.in_flight_requests", lambda: made)
+    monkeypatch.setattr("multitudes.service.app.InFlightRequests", lambda: made)
     answer = deps.engine.answer
 
     async def watched(*given):

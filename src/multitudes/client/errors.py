@@ -43,13 +43,7 @@ class BusyError(NoAnswerError):
 
 
 def error_from_response(status: int, record: object, retry_after: str | None) -> CallError | NoAnswerError:
-    """Return the error that an error response stands for.
-
-    Args:
-        status: of the response, not 200.
-        record: its body, parsed as JSON; may be anything.
-        retry_after: its header of that name.
-    """
+    """Return the error that a response with a status other than 200 stands for; its JSON may be anything."""
     error = record.get("error") if isinstance(record, dict) else None
     if not isinstance(record, dict) or not isinstance(error, dict):
         return NoAnswerError(f"something other than the service answered, with status {status}; is the URL right?")

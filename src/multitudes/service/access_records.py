@@ -40,13 +40,7 @@ class AccessRecords:
     def __init__(
         self, folder: Path, digest: Callable[[Id], str | None], clock: Callable[[], float] = monotonic
     ) -> None:
-        """Write to ``folder``.
-
-        Args:
-            folder: the data folder of the service.
-            digest: returns the name of a user in the records; None: nobody was ever erased.
-            clock: any steady clock, in seconds.
-        """
+        """Write to the data folder; ``digest`` returns the name of a user there, None if nobody was ever erased."""
         self._folder, self._digest, self._clock = folder, digest, clock
         self._next_use_s, self._next_forbidden_s = dict[str, float](), dict[str | None, float]()
         self._without_line, self._lock = Counter[str | None](), Lock()

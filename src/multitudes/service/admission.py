@@ -99,15 +99,7 @@ class AdmissionController:
     _last_probe_s: float = float("-inf")
 
     def decide(self, load: Load, left_s: float, priority: Priority, now_s: float, requests: int = 1) -> Decision:
-        """Decide about ``requests`` that arrive together.
-
-        Args:
-            load: the work before them.
-            left_s: seconds until they must be answered.
-            priority: batch requests give way to interactive ones.
-            now_s: the time by any steady clock.
-            requests: how many.
-        """
+        """Decide about ``requests`` that arrive together, ``left_s`` seconds before they must be answered."""
         cost_s = requests * self.costs.cost_s(Degradation.NONE)
         if priority == "batch":
             fits = not load.queue_full and load.backlog_s + load.lag_s + cost_s <= self.config.batch_share * left_s

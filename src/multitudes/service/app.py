@@ -20,7 +20,6 @@ from multitudes.service.load_shedding import (
     InFlightRequests,
     LoadShedder,
     LoadSheddingMiddleware,
-    in_flight_requests,
 )
 from multitudes.service.openapi import INTRODUCTION, openapi_builder
 from multitudes.service.recommend_routes import recommend_router, similar_router
@@ -42,7 +41,7 @@ def create_app(
     """
     is_open = deps.keys is None and deps.settings.server.host in LOOPBACK_HOSTS
     own_hosts = LOOPBACK_HOSTS if own_names_only or is_open else None
-    in_flight = in_flight_requests()
+    in_flight = InFlightRequests()
     shedder = LoadShedder(deps, in_flight, own_hosts)
 
     @asynccontextmanager

@@ -27,14 +27,7 @@ class BatchExecutor:
         count: CountSetbacks,
         clock: Callable[[], float],
     ) -> None:
-        """Create an executor.
-
-        Args:
-            get_retriever: returns the retriever that serves now; called once for each batch.
-            admission: chooses the degradation for the time that is left, and records what batches cost.
-            count: counts requests that failed.
-            clock: any steady clock, in seconds.
-        """
+        """Answer as little degraded as ``admission`` allows; ``get_retriever`` is called once for each batch."""
         self._get_retriever, self._admission, self._count, self._clock = get_retriever, admission, count, clock
 
     def execute(self, batch: Batch) -> None:

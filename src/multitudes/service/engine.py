@@ -62,15 +62,9 @@ class Engine:
         count: CountSetbacks = lambda *_: None,
         clock: Callable[[], float] = monotonic,
     ) -> None:
-        """Create an engine; ``start`` starts its thread.
+        """Create an engine; ``start`` starts its thread, which calls ``get_retriever`` once for each batch.
 
-        Args:
-            get_retriever: returns the retriever that serves now; called once for each batch.
-            config: of the queue.
-            admission: of admission control.
-            lag_s: returns the lag of the event loop in seconds.
-            count: counts requests that were late, failed or cancelled.
-            clock: any steady clock, in seconds.
+        ``lag_s`` returns the lag of the event loop; ``count`` counts requests that were late, failed or cancelled.
         """
         self.config = config or EngineConfig()
         admission = admission or AdmissionConfig()

@@ -58,13 +58,7 @@ def raw_json_response(content: bytes, status: int = 200, headers: Mapping[str, s
 
 
 def error_response(error: ApiError, request_id: str, *, close: bool = False) -> Response:
-    """Return the response of an error.
-
-    Args:
-        error: what to answer.
-        request_id: of the request.
-        close: end the connection, since the body was not read to its end.
-    """
+    """Return the response of an error; ``close``: end the connection, since the body was not read to its end."""
     detail = ErrorDetail(ERROR_CODES[error.status], " ".join(str(error).split()))
     headers = {}
     if error.retry_after_s is not None:

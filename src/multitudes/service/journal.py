@@ -72,11 +72,7 @@ class Journal:
         )
 
     def summary(self, records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-        """Return the fields of a request's line that describe its answers.
-
-        Args:
-            records: the answers as JSON, one or more.
-        """
+        """Return the fields of a request's line that describe its answers, as JSON."""
         fields = {
             "release": records[0]["release"],
             "answers": len(records),

@@ -26,7 +26,7 @@ from multitudes.service.errors import ApiError, error_response
 from multitudes.service.request_context import DEADLINE_HEADER, SECURITY_HEADERS, client_name, request_id_of
 
 _PRIORITY: Final[dict[str, Priority]] = {"/v1/recommend": "interactive", "/v1/recommend/batch": "batch"}
-_ADMITTED_BATCHES: Final = 2  # of the engine, always admitted: the engine answers one while the next one fills
+_ALWAYS_ADMITTED: Final = 2 * EngineConfig().batch  # requests: the engine answers a batch while the next one fills
 _OVERFILL: Final = 1.5  # with requests of clients below their share, until those above theirs are answered
 _ACTIVE_S: Final = 5.0  # after its last request, a client still counts as one that shares the places
 _INTERVAL_S: Final = 1.0
@@ -50,14 +50,9 @@ class InFlightRequests:
     its share, whatever the others send. Pure arithmetic: callers pass the time in.
     """
 
-    def __init__(self, config: AdmissionConfig, always_admitted: int) -> None:
-        """Start empty.
-
-        Args:
-            config: the share of its time that a request may be in flight.
-            always_admitted: below this number of requests in flight, none is rejected.
-        """
-        self._config, self._always_admitted = config, always_admitted
+    def __init__(self, config: AdmissionConfig | None = None, always_admitted: int = _ALWAYS_ADMITTED) -> None:
+        """Start empty; below ``always_admitted`` requests in flight, none is rejected."""
+        self._config, self._always_admitted = config or AdmissionConfig(), always_admitted
         self._in_flight, self._clients = Counter[Priority](), dict[str, _Client]()
         self._last_change_s = 0.0  # the last completion, or the first arrival after the service was empty
         self._total_s = self._completed = self._rejected = 0.0  # decaying sums
@@ -87,11 +82,7 @@ class InFlightRequests:
     def excess_s(self, priority: Priority, time_limit_s: float, client: str = "", now_s: float = 0.0) -> float:
         """Return the seconds by which one more request would exceed its time; 0 or less: admit it.
 
-        Args:
-            priority: batch requests are admitted only while interactive ones have time to spare.
-            time_limit_s: the time that the request has.
-            client: who sends it.
-            now_s: the time by the clock of ``enter``.
+        Batch requests are admitted only while interactive ones have time to spare.
         """
         own, clients = self._seen(client, now_s).in_flight[priority], self._active_clients(now_s)
         if priority == "batch":
@@ -143,11 +134,6 @@ class InFlightRequests:
         return len(self._clients)
 
 
-def in_flight_requests() -> InFlightRequests:
-    """Return the counter of requests in flight, at 0."""
-    return InFlightRequests(AdmissionConfig(), _ADMITTED_BATCHES * EngineConfig().batch)
-
-
 class LoadShedder:
     """Decides from its head whether there is time for a recommendation request, and answers it where there is none.
 
@@ -156,13 +142,7 @@ class LoadShedder:
     """
 
     def __init__(self, deps: Dependencies, in_flight: InFlightRequests, own_hosts: frozenset[str] | None) -> None:
-        """Decide by the requests in flight.
-
-        Args:
-            deps: what the routes work with.
-            in_flight: as ``InFlightMiddleware`` counts them.
-            own_hosts: as for ``AuthMiddleware``, which answers what has no right to an answer.
-        """
+        """Decide by what ``InFlightMiddleware`` counts; ``AuthMiddleware`` answers wrong keys and hosts."""
         self._deps, self._in_flight, self._own_hosts = deps, in_flight, own_hosts
         self._counters = {path: deps.metrics.unread_counter(path, work) for path, work in _PRIORITY.items()}
         self._unlogged, self._next_log_s = Counter[str](), dict[str, float]()

@@ -135,23 +135,9 @@ def _ids(body: api.RecommendRequest) -> tuple[Sequence[Id], Sequence[Id]]:
 
 
 def _retrieval_request(body: api.RecommendRequest, request_id: str, lookup: StateLookup) -> RetrievalRequest:
-    return RetrievalRequest(
-        user_id=body.user_id,
-        user_state=lookup.of(body.user_id),
-        history=body.history,
-        followed_topics=body.followed_topics,
-        n=body.n,
-        rows=body.rows,
-        exclude=body.exclude,
-        exclude_seen=body.exclude_seen,
-        mute_topics=body.mute_topics,
-        boost_topics=body.boost_topics,
-        mute_interests=body.mute_interests,
-        boost_interests=body.boost_interests,
-        request_id=request_id,
-        time_s=int(time.time()),
-        state_error="" if body.user_id is None else lookup.failure,
-    )
+    state_error = "" if body.user_id is None else lookup.failure
+    given = vars(body) | {"request_id": request_id, "time_s": int(time.time()), "state_error": state_error}
+    return RetrievalRequest(**given, user_state=lookup.of(body.user_id))
 
 
 def _log_and_count(

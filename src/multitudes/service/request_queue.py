@@ -64,12 +64,7 @@ class RequestQueue:
         """Remove and return the next requests.
 
         All of a batch are answered when the last one is done, so a request joins only if it makes no other one late.
-
-        Args:
-            max_requests: at most so many.
-            cost_s: the expected seconds of a request, by level.
-            max_s: the expected seconds of the batch; its first request may exceed them.
-            now_s: the time by the clock of ``due_s``.
+        ``max_s`` are the expected seconds of the batch, which its first request may exceed.
         """
         batch: list[QueuedRequest] = []
         cancelled, expected_s = 0, 0.0

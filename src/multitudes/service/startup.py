@@ -51,10 +51,6 @@ def load_api_keys(settings: ServeConfig) -> ApiKeys | None:
 def open_dependencies(releases: Path, settings: ServeConfig) -> Iterator[Dependencies]:
     """Open the dependencies until the end of the block; closing answers the accepted requests first.
 
-    Args:
-        releases: folder of releases, or one version's folder.
-        settings: of the service.
-
     Raises:
         UsageError: the settings contradict each other, or a path cannot be used.
         ArtefactError: nothing is released, or the release, the states or the logs are damaged.

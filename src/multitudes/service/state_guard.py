@@ -139,15 +139,7 @@ class GuardedStates:
         config: GuardConfig | None = None,
         breaker: CircuitBreaker | None = None,
     ) -> None:
-        """Guard a store.
-
-        Args:
-            store: the store, which ``close`` closes.
-            erasure_requests: the users who asked on this machine to be erased.
-            record: called after every call.
-            config: deadlines and threads.
-            breaker: a circuit breaker; by default one by ``config``.
-        """
+        """Guard ``store``, which ``close`` closes; ``record`` is called after every call."""
         self._store, self._erasure_requests, self._record = store, erasure_requests, record
         self._config = config or GuardConfig()
         self._breaker = breaker or CircuitBreaker(self._config.failures, self._config.reset_timeout_s)

@@ -23,13 +23,7 @@ class StateLookup(NamedTuple):
 
 
 async def look_up_states(states: GuardedStates, user_ids: Iterable[Id | None], within_s: float) -> StateLookup:
-    """Read the states of users in one call; if that fails, only those who asked to be erased have one, an empty one.
-
-    Args:
-        states: the store.
-        user_ids: None: an anonymous user.
-        within_s: longest time of the call, in seconds.
-    """
+    """Read the states of users in one call; if that fails, only those who asked to be erased have one, an empty one."""
     known = list({user_id: None for user_id in user_ids if user_id is not None})
     start_s = perf_counter()
     found, failure = list[UserState](), ""

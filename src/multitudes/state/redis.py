@@ -118,13 +118,9 @@ class RedisStateStore:
         clock: Callable[[], float] = time.time,
         prefix: str = "multitudes",
     ) -> None:
-        """Prepare a client; it connects on the first call.
+        """Prepare a client of ``redis://[[USER]:PASSWORD@]HOST:PORT[/DB]``, ``rediss://…`` or ``unix://PATH``.
 
-        Args:
-            url: ``redis://[[USER]:PASSWORD@]HOST:PORT[/DB]``, ``rediss://…`` or ``unix://PATH``.
-            config: settings of the store; the defaults if None.
-            clock: returns the current time in seconds since 1970.
-            prefix: of all keys.
+        It connects on the first call. ``clock`` returns the seconds since 1970; ``prefix`` is that of all keys.
 
         Raises:
             UsageError: ``url`` is not such a URL.

@@ -39,12 +39,7 @@ class SQLiteStateStore:
     def __init__(
         self, file: str | Path, config: StateConfig | None = None, clock: Callable[[], float] = time.time
     ) -> None:
-        """Open ``file``, or create it.
-
-        Args:
-            file: the SQLite file.
-            config: settings of the store; the defaults if None.
-            clock: returns the current time in seconds since 1970.
+        """Open ``file``, or create it; ``clock`` returns the seconds since 1970.
 
         Raises:
             UsageError: the folder does not exist or cannot be written to.
