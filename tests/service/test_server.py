@@ -46,26 +46,29 @@ class Running(NamedTuple):
     process: "subprocess.Popen[str]"
     url: str
     line: str
+    journal: Path
 
     def end(self) -> tuple[int, str]:
         """Request it to end; return its exit code and what it wrote to stderr."""
         self.process.send_signal(signal.SIGTERM)
-        _, err = self.process.communicate(timeout=PATIENCE_S)
-        return self.process.returncode, err
+        self.process.communicate(timeout=PATIENCE_S)
+        return self.process.returncode, self.journal.read_text()
 
 
 @contextmanager
 def serving(releases: Path, *options: str, settings: str = "", workers: str = "1") -> Iterator[Running]:
     config = releases.parent / "serve.toml"
-    config.write_text("[deadlines]\ndefault_ms = 20000\n" + settings)
+    config.write_text("[deadlines]\ndefault_ms = 20000\n[state]\nread_s = 20\nwrite_s = 20\n" + settings)
     call = [*MAIN, "serve", str(releases), "--port", "0", "--workers", workers, "--config", str(config), *options]
-    process = subprocess.Popen(call, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    journal = releases.parent / "journal"
+    with journal.open("w") as stream:  # a pipe that nobody reads is full after some requests, and stops the service
+        process = subprocess.Popen(call, stdout=subprocess.PIPE, stderr=stream, text=True)
     try:
         assert process.stdout is not None
         line = process.stdout.readline()
-        assert line, process.communicate()[1]
+        assert line, journal.read_text()
         url = json.loads(line)["url"] if "--json" in options else line.split(" · ")[0]
-        yield Running(process, url, line)
+        yield Running(process, url, line, journal)
     finally:
         process.kill()
         process.communicate()
