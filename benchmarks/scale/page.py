@@ -10,7 +10,7 @@ from reference.markdown import replace_table
 
 from benchmarks.machine import ROOT
 from benchmarks.markdown import format_number, table
-from multitudes_lab.capacity.plan import CapacityConfig, StageRequirements, plan_capacity
+from multitudes_lab.capacity.plan import Capacity, CapacityConfig, StageRequirements
 from multitudes_lab.capacity.unit_costs import UnitCosts, load_unit_costs
 
 BEGIN = "<!-- three sizes: written by `python -m benchmarks.scale.page records/scale.md` -->"
@@ -43,7 +43,7 @@ def sizes(costs: UnitCosts) -> Iterator[str]:
         )
         yield ""
         head = ["stage", "memory GiB", "disk GiB", "cores", "machines", "time", "basis", ""]
-        yield from table(head, [_row(stage) for stage in plan_capacity(asked, costs)])
+        yield from table(head, [_row(stage) for stage in Capacity(asked, costs).stages()])
 
 
 def growth(results: Mapping[str, Any]) -> Iterator[str]:

@@ -6,14 +6,7 @@ import math
 import pytest
 
 from multitudes.cli.main import run
-from multitudes_lab.capacity.plan import (
-    CapacityConfig,
-    StageRequirements,
-    answer_core_ms,
-    index_gib,
-    needs_remote_index,
-    plan_capacity,
-)
+from multitudes_lab.capacity.plan import Capacity, CapacityConfig, StageRequirements
 from multitudes_lab.capacity.unit_costs import Curve, UnitCosts, load_unit_costs
 
 SHIPPED = load_unit_costs(None)
@@ -25,7 +18,7 @@ def changed(**changes) -> CapacityConfig:
 
 
 def stages(asked: CapacityConfig, costs: UnitCosts = SHIPPED) -> dict[str, StageRequirements]:
-    return {stage.name: stage for stage in plan_capacity(asked, costs)}
+    return {stage.name: stage for stage in Capacity(asked, costs).stages()}
 
 
 def proportional(costs: UnitCosts) -> UnitCosts:
@@ -37,16 +30,16 @@ def proportional(costs: UnitCosts) -> UnitCosts:
 
 def test_twice_the_items_or_the_width_are_twice_the_memory_of_the_index():
     costs = proportional(SHIPPED)
-    once = index_gib(SMALL, costs).value
+    once = Capacity(SMALL, costs).index_gib().value
     assert once == pytest.approx(200 / 1024)
-    assert index_gib(changed(items=2_000_000), costs).value == pytest.approx(2 * once)
-    assert index_gib(changed(width=128), costs).value == pytest.approx(2 * once)
-    assert index_gib(changed(users=9_000_000), costs).value == once, "the control"
+    assert Capacity(changed(items=2_000_000), costs).index_gib().value == pytest.approx(2 * once)
+    assert Capacity(changed(width=128), costs).index_gib().value == pytest.approx(2 * once)
+    assert Capacity(changed(users=9_000_000), costs).index_gib().value == once, "the control"
 
 
 def test_each_process_of_a_service_has_memory_of_its_own_and_shares_the_files():
     costs = proportional(SHIPPED)
-    one, three = (index_gib(SMALL, costs, processes).value for processes in (1, 3))
+    one, three = (Capacity(SMALL, costs).index_gib(processes).value for processes in (1, 3))
     assert one == pytest.approx(200 / 1024)
     assert three == pytest.approx(400 / 1024)
     few, many = stages(SMALL, costs)["serve"], stages(changed(qps=2_000), costs)["serve"]
@@ -59,8 +52,8 @@ def test_each_process_of_a_service_has_memory_of_its_own_and_shares_the_files():
 def test_an_index_is_remote_where_it_does_not_fit_with_all_processes():
     few = changed(items=50_000_000, users=1_000)
     many = few.model_copy(update={"qps": 2_000})
-    assert not needs_remote_index(few, SHIPPED)
-    assert needs_remote_index(many, SHIPPED)
+    assert not Capacity(few, SHIPPED).needs_remote_index
+    assert Capacity(many, SHIPPED).needs_remote_index
     assert "milvus" in stages(many)
     assert stages(few)["serve"].memory_gib <= 0.8 * few.memory_gib
 
@@ -69,14 +62,14 @@ def test_twice_the_answers_are_twice_the_cores_and_more_vectors_cost_the_search_
     once, twice = stages(SMALL)["serve"], stages(changed(qps=200))["serve"]
     assert twice.cores == pytest.approx(2 * once.cores)
     assert twice.time == once.time
-    one, twelve = (answer_core_ms(changed(vectors=k), SHIPPED).value for k in (1, 12))
+    one, twelve = (Capacity(changed(vectors=k), SHIPPED).answer_core_ms.value for k in (1, 12))
     search = SHIPPED.search_core_ms.at(SMALL.items).value
     assert twelve - one == pytest.approx(search * 11 / 12)
-    assert answer_core_ms(SMALL, SHIPPED).value == pytest.approx(SHIPPED.answer_core_ms.points[0][1])
+    assert Capacity(SMALL, SHIPPED).answer_core_ms.value == pytest.approx(SHIPPED.answer_core_ms.points[0][1])
 
 
 def test_an_answer_waits_the_longer_the_busier_the_cores_are_and_two_services_are_there_at_least():
-    core_ms = answer_core_ms(SMALL, SHIPPED).value
+    core_ms = Capacity(SMALL, SHIPPED).answer_core_ms.value
     assert stages(changed(utilisation=0.75))["serve"].time == f"{4 * core_ms:,.0f} ms"
     assert stages(changed(qps=0.01, replicas=3))["serve"].machines == 3
 
@@ -92,7 +85,7 @@ def test_time_grows_with_events_and_users():
 def test_an_index_that_fits_no_machine_goes_to_a_server_and_a_larger_machine_takes_it_back():
     large = changed(items=1_000_000_000)
     assert "milvus" not in stages(SMALL)
-    assert needs_remote_index(large, SHIPPED)
+    assert Capacity(large, SHIPPED).needs_remote_index
     milvus = stages(large)["milvus"]
     assert milvus.memory_gib == pytest.approx(2 * 1e9 * (4 * 65 + 128) / 2**30)
     assert milvus.machines * 0.8 * 64 >= milvus.memory_gib
@@ -113,7 +106,7 @@ def test_each_stage_has_the_basis_of_its_figures():
 
 
 def test_there_are_costs_only_with_prices():
-    assert {stage.cost for stage in plan_capacity(SMALL, SHIPPED)} == {None}
+    assert {stage.cost for stage in Capacity(SMALL, SHIPPED).stages()} == {None}
     priced = stages(changed(price_per_core_hour=0.05))
     assert priced["serve"].cost == pytest.approx(730 * priced["serve"].machines * 16 * 0.05)
     dear = stages(changed(price_per_core_hour=0.10))

@@ -28,28 +28,19 @@ def lift(value: float, z: float, n: int = 10_000) -> Lift:
 
 
 def one(value: float, z: float) -> Any:
-    return compare_family({0: lift(value, z)}, 10_000)[0]
+    return compare_family({(None, "saves", "treatment"): lift(value, z)}, 10_000)[None]["saves"]["treatment"]
 
 
-def said(*, users=10_000, metrics=None, cohorts=None, days=None) -> str:
-    return "\n".join(
-        verdict(
-            Readout(
-                control="control",
-                sample_ratio=check_sample_ratio({"control": 10_000, "treatment": users}, ARMS),
-                metrics=metrics or {},
-                cohorts=cohorts or {},
-                days=days or {},
-                covariates={},
-                winsorised={},
-                repairs={},
-                warnings=[],
-                first=0,
-                last=1,
-                settings=ReadoutConfig(),
-            )
-        )
-    )
+def said(*, users=10_000, cohorts=None, days=None) -> str:
+    """Return the verdict on a lift; ``cohorts`` and ``days`` have comparisons by group."""
+    groups = [{key: {"saves": {"treatment": of}} for key, of in (given or {}).items()} for given in (cohorts, days)]
+    sample_ratio = check_sample_ratio({"control": 10_000, "treatment": users}, ARMS)
+    metrics = {"saves": {"treatment": one(0.2, 6)}}
+    return "\n".join(verdict(Readout("control", sample_ratio, metrics, *groups, {}, {}, {}, [], 0, 1, ReadoutConfig())))
+
+
+def fading(days: int = 7) -> dict[tuple[int, int], Comparison]:
+    return {(day, day + 1): one(0.3 / (1 + day), 6 / (1 + day)) for day in range(days)}
 
 
 @pytest.mark.parametrize(
@@ -66,65 +57,48 @@ def test_a_lift_of_2_8_standard_errors_is_detected_four_times_in_five():
 
 
 def test_a_sample_ratio_mismatch_comes_first():
-    fading = {(day, day + 1): {"saves": {"treatment": one(0.3 / (1 + day), 6 / (1 + day))}} for day in range(7)}
-    mismatch = said(users=11_000, metrics={"saves": {"treatment": one(0.1, 5)}}, days=fading)
-    assert mismatch.startswith("Sample ratio mismatch: do not trust")
-    assert "Sample ratio" not in said(metrics={"saves": {"treatment": one(0.1, 5)}})
+    assert said(users=11_000, days=fading()).startswith("Sample ratio mismatch: do not trust")
+    assert "Sample ratio" not in said()
 
 
 def test_many_comparisons_need_stronger_evidence_than_one():
-    alone = compare_family({0: lift(0.1, 2.2)}, 10_000)
-    among = compare_family(
-        {key: lift(0.1 if key == 0 else 0.001, 2.2 if key == 0 else 0.1) for key in range(10)}, 10_000
+    others = {(None, str(number), "treatment"): lift(0.001, 0.1) for number in range(9)}
+    alone, among = (
+        compare_family({(None, "saves", "treatment"): lift(0.1, 2.2)} | more, 10_000)[None]["saves"]["treatment"]
+        for more in ({}, others)
     )
-    assert alone[0].significant
-    assert not among[0].significant
-    assert among[0].p == alone[0].p
+    assert alone.significant
+    assert not among.significant
+    assert among.p == alone.p
 
 
 def test_cohorts_differ_if_their_lifts_do_and_not_if_only_one_is_significant():
-    clear, same = (
-        heterogeneity_p_value([one(0.3, 6), one(0.0001, 0.01)]),
-        heterogeneity_p_value([one(0.10, 2.5), one(0.06, 1.5)]),
-    )
-    assert clear is not None
-    assert same is not None
-    assert clear < 0.05 < same  # control: one is significant and the other is not, and yet they may be the same
-    assert heterogeneity_p_value([one(0.1, 2)]) is None
-    metrics = {"saves": {"treatment": one(0.2, 6)}}
-    apart = {"new": {"saves": {"treatment": one(0.3, 6)}}, "core": {"saves": {"treatment": one(0.0001, 0.01)}}}
-    alike = {"new": {"saves": {"treatment": one(0.1, 2.5)}}, "core": {"saves": {"treatment": one(0.06, 1.5)}}}
-    assert "the lift differs between cohorts" in said(metrics=metrics, cohorts=apart)
-    assert said(metrics=metrics, cohorts=alike) == ""
-
-
-def test_heterogeneity_of_two_cohorts_is_the_test_of_two_lifts():
-    parts = [one(0.3, 4), one(0.1, 3)]
-    z = (parts[0].lift - parts[1].lift) / np.hypot(parts[0].error, parts[1].error)
-    assert heterogeneity_p_value(parts) == pytest.approx(2 * norm.sf(abs(z)))
+    apart, alike = ({"new": one(*new), "core": one(*core)} for new, core in (
+        ((0.3, 6), (0.0001, 0.01)),
+        ((0.1, 2.5), (0.06, 1.5)),  # control: one is significant and the other is not, and yet they may be the same
+    ))  # fmt: skip
+    assert heterogeneity_p_value(apart) < 0.05 < heterogeneity_p_value(alike)
+    assert "the lift differs between cohorts" in said(cohorts=apart)
+    assert said(cohorts=alike) == ""
+    z = (apart["new"].lift - apart["core"].lift) / np.hypot(apart["new"].error, apart["core"].error)
+    assert heterogeneity_p_value(apart) == pytest.approx(2 * norm.sf(abs(z)))  # of two: the test of two lifts
 
 
 def test_a_novelty_effect_that_wears_off_is_reported():
-    fading = {(day, day + 1): one(0.3 / (1 + day), 6 / (1 + day)) for day in range(7)}
     staying = {(day, day + 1): one(0.1, 6) for day in range(7)}
-    fades, stays = novelty_trend(fading), novelty_trend(staying)
-    assert fades is not None
-    assert stays is not None
-    slope, p = fades
+    slope, p = novelty_trend(fading())
     assert slope < 0
-    assert p < 0.05 < stays[1]
-    metrics = {"saves": {"treatment": one(0.2, 6)}}
-    by_days = [{days: {"saves": {"treatment": found}} for days, found in each.items()} for each in (fading, staying)]
-    assert "the lift shrinks" in said(metrics=metrics, days=by_days[0])
-    assert "days since" not in said(metrics=metrics, days=by_days[1])
+    assert p < 0.05 < novelty_trend(staying)[1]
+    assert "the lift shrinks" in said(days=fading())
+    assert "days since" not in said(days=staying)
 
 
-def test_an_arm_without_outcomes_has_no_trend_and_no_heterogeneity():
+def test_lifts_without_an_error_have_no_trend_and_no_heterogeneity():
     nothing = [replace(one(-1.0, 5), error=error) for error in (0.0, None)]
-    assert novelty_trend({(day, day + 1): nothing[0] for day in range(4)}) is None
-    assert heterogeneity_p_value(nothing) is None
-    some = {(day, day + 1): one(0.3 / (1 + day), 6 / (1 + day)) for day in range(7)}
-    assert novelty_trend(some | {(7, 8): nothing[0], (8, 9): nothing[1]}) == novelty_trend(some)
+    assert np.isnan(novelty_trend({(day, day + 1): nothing[0] for day in range(4)})).all()
+    assert np.isnan(heterogeneity_p_value({"new": nothing[0], "core": nothing[1]}))
+    assert np.isnan(heterogeneity_p_value({"new": one(0.1, 2)}))
+    assert novelty_trend(fading() | {(7, 8): nothing[0], (8, 9): nothing[1]}) == novelty_trend(fading())
 
 
 def test_the_reason_of_an_undefined_lift_is_the_conclusion():

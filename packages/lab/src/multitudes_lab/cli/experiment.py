@@ -2,16 +2,12 @@
 
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from multitudes.cli.output import print_json
 from multitudes.progress import ProgressBar
-
-if TYPE_CHECKING:
-    from multitudes_lab.experiments.interleaving import InterleavingResult
-    from multitudes_lab.experiments.readout import Readout
 
 
 def outcomes_command(
@@ -94,11 +90,14 @@ def readout_command(
     arms have their planned sizes; cohorts; days since the exposure; and what is not shown yet. A table is a file
     (.parquet, .csv, .jsonl, .duckdb) or a folder of Parquet files.
     """
+    from rich.console import Console
+
     from multitudes.config import parse
     from multitudes.extras import require_extra
     from multitudes_lab.experiments.config import ReadoutConfig
     from multitudes_lab.experiments.readout import analyse_experiment
     from multitudes_lab.experiments.summary import readout_record
+    from multitudes_lab.report.experiment_tables import experiment_tables
 
     settings = {
         "control": control,
@@ -117,18 +116,18 @@ def readout_command(
         require_extra("report")  # before the long work
     with ProgressBar(f"readout {exposures.name}") as progress:
         readout = analyse_experiment(exposures, outcomes, config, progress)
-    _print_readout(readout)
+    console = Console()
+    console.print(experiment_tables(readout, console.width))
     if report is not None:
-        _write_report(readout, report)
+        from multitudes_lab.report.experiment_page import write_experiment_page
+
+        write_experiment_page(readout, report)
+        typer.echo(f"{report}: {report.stat().st_size / 1024:.0f} KiB, opens in any browser")
     print_json(readout_record(readout))
 
 
 def _parse_shares(text: str) -> dict[str, float]:
-    """Parse a text such as ``control=9,new=1``.
-
-    Raises:
-        UsageError: the text has another form.
-    """
+    """Parse a text such as ``control=9,new=1``."""
     from multitudes.errors import UsageError
 
     shares = {}
@@ -139,22 +138,6 @@ def _parse_shares(text: str) -> dict[str, float]:
         except ValueError:
             raise UsageError(f"--ratio '{text}'; expected the share of each arm, such as control=9,new=1") from None
     return shares
-
-
-def _print_readout(readout: "Readout") -> None:
-    from rich.console import Console
-
-    from multitudes_lab.report.experiment_tables import experiment_tables
-
-    console = Console()
-    console.print(experiment_tables(readout, console.width))
-
-
-def _write_report(readout: "Readout", file: Path) -> None:
-    from multitudes_lab.report.experiment_page import write_experiment_page
-
-    write_experiment_page(readout, file)
-    typer.echo(f"{file}: {file.stat().st_size / 1024:.0f} KiB, opens in any browser")
 
 
 def preference_command(
@@ -176,9 +159,15 @@ def preference_command(
     """
     from dataclasses import asdict
 
+    from rich.console import Console
+
     from multitudes.config import parse
+    from multitudes.data.repairs import repair_text
+    from multitudes.report.document import to_terminal
     from multitudes_lab.experiments.config import ReadoutConfig
     from multitudes_lab.experiments.interleaving import analyse_interleaving
+    from multitudes_lab.experiments.summary import REPAIRS
+    from multitudes_lab.report.experiment_tables import preference_tables
 
     settings = {
         "control": control,
@@ -188,18 +177,6 @@ def preference_command(
     }
     with ProgressBar(f"preference {credited.name}") as progress:
         result = analyse_interleaving(credited, parse(ReadoutConfig, settings, "preference"), progress)
-    _print_preference(result)
-    print_json(asdict(result))
-
-
-def _print_preference(result: "InterleavingResult") -> None:
-    from rich.console import Console
-
-    from multitudes.data.repairs import repair_text
-    from multitudes.report.document import to_terminal
-    from multitudes_lab.experiments.summary import REPAIRS
-    from multitudes_lab.report.experiment_tables import preference_tables
-
     console = Console()
     for table in preference_tables(result):
         console.print(to_terminal(table, console.width))
@@ -207,3 +184,4 @@ def _print_preference(result: "InterleavingResult") -> None:
         typer.echo(f"warning: {warning}")
     for name, count in result.repairs.items():
         typer.echo(f"repair: {repair_text(name, count, REPAIRS)}")
+    print_json(asdict(result))

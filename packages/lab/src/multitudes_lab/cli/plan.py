@@ -8,8 +8,7 @@ import typer
 from multitudes.cli.output import print_json, print_table, prints_json
 
 if TYPE_CHECKING:
-    from multitudes_lab.capacity.plan import CapacityConfig, StageRequirements
-    from multitudes_lab.capacity.unit_costs import UnitCosts
+    from multitudes_lab.capacity.plan import StageRequirements
 
 
 def plan_command(
@@ -40,22 +39,16 @@ def plan_command(
     It estimates memory, disk, cores, machines and time of each stage from unit costs measured on one machine.
     """
     from multitudes.config import parse
-    from multitudes_lab.capacity.plan import CapacityConfig, plan_capacity
+    from multitudes_lab.capacity.plan import Capacity, CapacityConfig
     from multitudes_lab.capacity.unit_costs import load_unit_costs
 
     settings = {name: value for name, value in locals().items() if name in CapacityConfig.model_fields}
     config, costs = parse(CapacityConfig, settings, "options"), load_unit_costs(unit_costs)
-    stages = plan_capacity(config, costs)
+    stages = Capacity(config, costs).stages()
     if prints_json():
         print_json({"asked": config.model_dump(), "machine": costs.machine, "stages": [s._asdict() for s in stages]})
         return
-    _print_plan(stages, config, costs)
-
-
-def _print_plan(stages: "list[StageRequirements]", config: "CapacityConfig", costs: "UnitCosts") -> None:
-    typer.echo(
-        f"{config.users:,} users, {config.items:,} items, {config.events_per_day:,} events a day, {config.qps:g}/s\n"
-    )
+    typer.echo(f"{users:,} users, {items:,} items, {events_per_day:,} events a day, {qps:g}/s\n")
     numbers = ("memory GiB", "disk GiB", "cores", "machines", "time")
     rows = (
         [stage.name, *map(_number_text, stage[1:4]), f"{stage.machines:,}", stage.time, stage.basis] for stage in stages
@@ -64,10 +57,10 @@ def _print_plan(stages: "list[StageRequirements]", config: "CapacityConfig", cos
     typer.echo()
     print_table([stage.name, f"{stage.note}.{_cost_text(stage)}"] for stage in stages)
     assumptions = (
-        f"Machines of {config.cores} cores and {config.memory_gib:g} GiB, of which 80 % may be used; the peak uses"
-        f" {config.utilisation:.0%} of the cores. {config.days} days of events, vectors of width {config.width},"
-        f" {config.vectors} per user, {config.n} candidates. The estimate assumes that work spreads over all cores of a"
-        " machine, and that time grows with size as it does between the two largest measured sizes."
+        f"Machines of {cores} cores and {memory_gib:g} GiB, of which 80 % may be used; the peak uses {utilisation:.0%}"
+        f" of the cores. {days} days of events, vectors of width {width}, {vectors} per user, {n} candidates. The"
+        " estimate assumes that work spreads over all cores of a machine, and that time grows with size as it does"
+        " between the two largest measured sizes."
     )
     typer.echo()
     print_table([[assumptions], [f"Unit costs measured on: {costs.machine}."]])

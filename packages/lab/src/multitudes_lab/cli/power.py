@@ -1,15 +1,12 @@
 """``multitudes power``: the sample size for an effect, or the minimum detectable effect of a sample size."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from multitudes.cli.output import print_json
 from multitudes.progress import ProgressBar
-
-if TYPE_CHECKING:
-    from multitudes_lab.experiments.power import MetricBaseline, PowerAnalysis
 
 
 def power_command(
@@ -41,8 +38,10 @@ def power_command(
     """
     from math import inf
 
+    from multitudes.config import parse
     from multitudes.errors import UsageError
-    from multitudes_lab.experiments.power import PowerAnalysis, minimum_detectable_effect, sample_size
+    from multitudes_lab.experiments import power as analysis
+    from multitudes_lab.experiments.config import ReadoutConfig
 
     if (effect is None) == (users is None):
         raise UsageError("give --effect, to learn how many users it needs, or --users, to learn what they show")
@@ -50,49 +49,30 @@ def power_command(
         raise UsageError(f"--effect {effect:g}; expected a relative lift above 0, such as 0.01")
     if not 0 < power < 1:
         raise UsageError(f"--power {power:g}; expected a share between 0 and 1")
-    baseline = _metric_baseline(mean, sd, correlation, exposures, outcomes, metric, window, winsorise)
-    analysis = PowerAnalysis(power, comparisons, tightest_at)
-    record = {"past": baseline._asdict(), "plan": analysis._asdict()}
-    for name, any_look in (("once", False), ("sequential", True)):
-        n = users or sample_size(effect or 0, baseline, analysis, any_look=any_look)
-        detectable = effect or minimum_detectable_effect(n, baseline, analysis, any_look=any_look)
-        if detectable == inf:
-            raise UsageError(f"{n:,} users in each arm show no lift at all, however large; give more --users")
-        record[name] = {"users_per_arm": n, "effect": detectable}
-    _print_power(baseline, analysis, record)
-    print_json(record)
-
-
-def _metric_baseline(
-    mean: float | None,
-    sd: float | None,
-    correlation: float,
-    exposures: Path | None,
-    outcomes: Path | None,
-    metric: str | None,
-    window: int | None,
-    winsorise: float | None,
-) -> "MetricBaseline":
-    from multitudes.config import parse
-    from multitudes.errors import UsageError
-    from multitudes_lab.experiments.config import ReadoutConfig
-    from multitudes_lab.experiments.power import MetricBaseline, read_metric_baseline
-
     if mean is not None and sd is not None:
         if mean == 0 or not sd > 0:
             raise UsageError(f"--mean {mean:g} --sd {sd:g}; expected a mean other than 0 and a deviation above 0")
-        return MetricBaseline(mean, sd, min(correlation**2, 1 - 1e-9))
-    if exposures is None or outcomes is None or metric is None:
+        baseline = analysis.MetricBaseline(mean, sd, min(correlation**2, 1 - 1e-9))
+    elif exposures is None or outcomes is None or metric is None:
         raise UsageError("give --mean and --sd of the metric, or --exposures, --outcomes and --metric of the past")
-    settings = {"metrics": (metric,), "window_days": window, "winsorise": winsorise}
-    with ProgressBar(f"power {exposures.name}") as progress:
-        return read_metric_baseline(exposures, outcomes, parse(ReadoutConfig, settings, "power"), progress)
-
-
-def _print_power(baseline: "MetricBaseline", analysis: "PowerAnalysis", record: dict[str, dict[str, float]]) -> None:
+    else:
+        settings = {"metrics": (metric,), "window_days": window, "winsorise": winsorise}
+        with ProgressBar(f"power {exposures.name}") as progress:
+            config = parse(ReadoutConfig, settings, "power")
+            baseline = analysis.read_metric_baseline(exposures, outcomes, config, progress)
     explained = f"; covariates explain {baseline.explained:.0%} of the variance" if baseline.explained else ""
-    typer.echo(f"mean {baseline.mean:.4g}, standard deviation over users {baseline.sd:.4g}{explained}")
+    lines = [f"mean {baseline.mean:.4g}, standard deviation over users {baseline.sd:.4g}{explained}"]
+    plan = analysis.PowerAnalysis(power, comparisons, tightest_at)
+    record: dict[str, dict[str, float]] = {"past": baseline._asdict(), "plan": plan._asdict()}
     for name, words in (("once", "one planned look"), ("sequential", "at any look")):
-        n, percent = int(record[name]["users_per_arm"]), 100 * record[name]["effect"]
-        experiments = f"{analysis.power:.0%} of experiments"
-        typer.echo(f"{words}: {n:,} users in each arm show a lift of {percent:.3g} % in {experiments}")
+        any_look = name == "sequential"
+        n = users or analysis.sample_size(effect or 0, baseline, plan, any_look=any_look)
+        lift = effect or analysis.minimum_detectable_effect(n, baseline, plan, any_look=any_look)
+        if lift == inf:
+            raise UsageError(f"{n:,} users in each arm show no lift at all, however large; give more --users")
+        record[name] = {"users_per_arm": n, "effect": lift}
+        lines.append(
+            f"{words}: {n:,} users in each arm show a lift of {100 * lift:.3g} % in {power:.0%} of experiments"
+        )
+    typer.echo("\n".join(lines))
+    print_json(record)

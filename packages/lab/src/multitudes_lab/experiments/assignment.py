@@ -21,31 +21,16 @@ SRM_ALPHA = 0.001  # every look at every experiment makes this test, so a false 
 
 @dataclass(frozen=True)
 class SampleRatioCheck:
-    """The result of Pearson's χ² test for sample ratio mismatch.
+    """The result of Pearson's χ² test for sample ratio mismatch."""
 
-    Attributes:
-        users: users of each arm.
-        expected: users that each arm should have.
-        p: probability of a deviation at least this large if the assignment works.
-        ok: True if ``p`` is at least ``SRM_ALPHA``.
-    """
-
-    users: Mapping[str, int]
-    expected: Mapping[str, float]
-    p: float
-    ok: bool
+    users: Mapping[str, int]  # of each arm
+    expected: Mapping[str, float]  # users that each arm should have
+    p: float  # probability of a deviation at least this large if the assignment works
+    ok: bool  # p is at least ``SRM_ALPHA``
 
 
 def check_sample_ratio(users: Mapping[str, int], planned: Mapping[str, float]) -> SampleRatioCheck:
-    """Test whether the sizes of the arms agree with the plan.
-
-    Args:
-        users: users of each arm.
-        planned: share of each arm, in any unit.
-
-    Returns:
-        The test, with expected sizes and p-value.
-    """
+    """Test whether the sizes of the arms agree with the plan, which has a share of each arm in any unit."""
     n_users, n_shares = sum(users.values()), sum(planned[arm] for arm in users)
     expected = {arm: n_users * planned[arm] / n_shares for arm in users}
     p = float(chisquare(list(users.values()), list(expected.values())).pvalue)
@@ -53,11 +38,7 @@ def check_sample_ratio(users: Mapping[str, int], planned: Mapping[str, float]) -
 
 
 def arm_sizes(connection: DuckDBEngine, users: Users) -> dict[str, int]:
-    """Return the number of users of each arm.
-
-    Raises:
-        DataError: an arm has no users, or there is only one arm.
-    """
+    """Return the number of users of each arm; raise DataError if an arm has none, or if there is only one arm."""
     counts = dict(connection.execute("SELECT arm, count(*) FROM total GROUP BY arm").fetchall())
     sizes = {arm: counts.get(arm, 0) for arm in users.exposures.arms}
     file = users.exposures.table.file
@@ -70,11 +51,7 @@ def arm_sizes(connection: DuckDBEngine, users: Users) -> dict[str, int]:
 
 
 def control_arm(control: str | None, arms: Collection[str]) -> str:
-    """Return the arm of ``arms`` that the others are compared with: ``control``, or ``DEFAULT_CONTROL`` if None.
-
-    Raises:
-        UsageError: no arm has this name.
-    """
+    """Return ``control``, or ``DEFAULT_CONTROL`` if None; raise UsageError if ``arms`` lacks it."""
     if (control or DEFAULT_CONTROL) in arms:
         return control or DEFAULT_CONTROL
     if control is None:

@@ -4,9 +4,9 @@
 ``heterogeneity_p_value`` and ``novelty_trend`` test that.
 """
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
-from math import log, sqrt
+from math import log, nan, sqrt
 from typing import TypeVar
 
 import numpy as np
@@ -17,6 +17,8 @@ from multitudes_lab.experiments import confidence_sequence
 from multitudes_lab.experiments.confidence_sequence import LEVEL
 from multitudes_lab.experiments.lift import Lift, UndefinedLift
 from multitudes_lab.experiments.moments import Vector
+
+G = TypeVar("G", bound=Hashable)  # names a group of users
 
 
 @dataclass(frozen=True)
@@ -32,121 +34,90 @@ class Sequential:
 
 @dataclass(frozen=True)
 class Comparison:
-    """One arm against the control by one metric.
-
-    Attributes:
-        users_control, users_treatment: users of both arms.
-        control, treatment: the metric per user, or the ratio, after CUPED; None if the lift is undefined.
-        lift: treatment / control − 1.
-        low, high: 95 % interval of this lift alone, for one planned look; None: unbounded.
-        p: p-value of no difference; p_holm: after Holm's correction over the family.
-        significant: True if p_holm is at most 5 %.
-        sequential: the same for any number of looks.
-        error: standard error of the lift.
-        explained: share of the variance that the covariates remove.
-        reason: why the lift is undefined.
-    """
+    """One arm against the control by one metric; a figure of a lift that is undefined is None."""
 
     users_control: int
     users_treatment: int
-    control: float | None = None
+    control: float | None = None  # the metric per user, or the ratio, after CUPED
     treatment: float | None = None
-    lift: float | None = None
-    low: float | None = None
+    lift: float | None = None  # treatment / control − 1
+    low: float | None = None  # 95 % interval of this lift alone, for one planned look; None: unbounded
     high: float | None = None
-    p: float | None = None
-    p_holm: float | None = None
-    significant: bool = False
+    p: float | None = None  # of no difference
+    p_holm: float | None = None  # after Holm's correction over the family
+    significant: bool = False  # p_holm is at most 5 %
     sequential: Sequential = Sequential()
-    error: float | None = None
-    explained: float = 0.0
-    reason: str | None = None
+    error: float | None = None  # standard error of the lift
+    explained: float = 0.0  # share of the variance that the covariates remove
+    reason: str | None = None  # why the lift is undefined
 
 
-K = TypeVar("K", bound=Hashable)
+Comparisons = Mapping[str, Mapping[str, Comparison]]  # metric → arm → comparison
 
 
-def compare_family(lifts: Mapping[K, Lift | UndefinedLift], tightest_at: int) -> dict[K, Comparison]:
-    """Return the comparisons of a family, which share one error rate of 5 %.
+def compare_family(
+    lifts: Mapping[tuple[G, str, str], Lift | UndefinedLift], tightest_at: int
+) -> dict[G, dict[str, dict[str, Comparison]]]:
+    """Return the comparisons of a family, which share one error rate of 5 %, by group of users, metric and arm.
 
     Args:
-        lifts: the lift of each comparison.
+        lifts: the lift of each group, metric and arm.
         tightest_at: as in ``confidence_sequence``.
     """
     defined = {key: lift for key, lift in lifts.items() if isinstance(lift, Lift)}
-    p = {key: lift.p for key, lift in defined.items()}
     p_seq = {key: confidence_sequence.p_value(lift.z, sum(lift.users), tightest_at) for key, lift in defined.items()}
-    p_holm, p_seq_holm = adjust_holm_by_key(p), adjust_holm_by_key(p_seq)
-    return {
-        key: _lift_comparison(lift, p_holm[key], p_seq[key], p_seq_holm[key], tightest_at)
-        if isinstance(lift, Lift)
-        else Comparison(*lift.users, reason=lift.reason)
-        for key, lift in lifts.items()
-    }
+    p_holm, p_seq_holm = adjust_holm_by_key({key: lift.p for key, lift in defined.items()}), adjust_holm_by_key(p_seq)
+    compared: dict[G, dict[str, dict[str, Comparison]]] = {}
+    for key, lift in lifts.items():
+        group, metric, arm = key
+        if isinstance(lift, UndefinedLift):
+            comparison = Comparison(*lift.users, reason=lift.reason)
+        else:
+            anytime = lift.interval(confidence_sequence.radius(sum(lift.users), tightest_at))
+            comparison = Comparison(
+                *lift.users,
+                *(lift.control, lift.treatment, lift.value),
+                *lift.interval(),
+                *(lift.p, p_holm[key], p_holm[key] <= 1 - LEVEL),
+                Sequential(*anytime, p_seq[key], p_seq_holm[key], p_seq_holm[key] <= 1 - LEVEL),
+                lift.error,
+                lift.explained,
+            )
+        compared.setdefault(group, {}).setdefault(metric, {})[arm] = comparison
+    return compared
 
 
-def _lift_comparison(lift: Lift, p_holm: float, p_seq: float, p_seq_holm: float, tightest_at: int) -> Comparison:
-    low, high = lift.interval()
-    seq_low, seq_high = lift.interval(confidence_sequence.radius(sum(lift.users), tightest_at))
-    limit = 1 - LEVEL
-    return Comparison(
-        *lift.users,
-        control=lift.control,
-        treatment=lift.treatment,
-        lift=lift.value,
-        low=low,
-        high=high,
-        p=lift.p,
-        p_holm=p_holm,
-        significant=p_holm <= limit,
-        sequential=Sequential(seq_low, seq_high, p_seq, p_seq_holm, p_seq_holm <= limit),
-        error=lift.error,
-        explained=lift.explained,
-    )
+def heterogeneity_p_value(by_cohort: Mapping[str, Comparison]) -> float:
+    """Return the p-value of "the lift is the same in all cohorts" (Cochran's Q); NaN for fewer than two lifts.
 
-
-def heterogeneity_p_value(comparisons: Sequence[Comparison]) -> float | None:
-    """Return the p-value of "the lift is the same in all cohorts" (Cochran's Q); None for fewer than two lifts.
-
-    Args:
-        comparisons: one per cohort; no user is in two of them.
+    No user is in two of the cohorts.
     """
-    lift_C, error_C = _lifts_and_errors(comparisons)
+    _, lift_C, error_C = _lifts_and_errors(by_cohort)
     if len(lift_C) < 2:
-        return None
+        return nan
     mean = np.average(lift_C, weights=error_C**-2.0)
     return float(chi2.sf((((lift_C - mean) / error_C) ** 2).sum(), len(lift_C) - 1))
 
 
-def novelty_trend(by_days: Mapping[tuple[int, int], Comparison]) -> tuple[float, float] | None:
+def novelty_trend(by_days: Mapping[tuple[int, int], Comparison]) -> tuple[float, float]:
     """Return the slope of the lift over the logarithm of the days since the exposure, and the p-value of "no slope".
+
+    The key of a comparison is its first day and the first day after. Both are NaN for fewer than three lifts.
 
     The test takes the days as independent. They are not: users who are active on one day are active on the next. That
     moves all lifts together and makes differences between days smaller than assumed, so the test errs less often than
     5 %.
-
-    Args:
-        by_days: (first day, first day after) → comparison of these days.
-
-    Returns:
-        Slope and p-value; None for fewer than three periods.
     """
-    defined = {days: comparison for days, comparison in by_days.items() if _has_error(comparison)}
-    if len(defined) < 3:
-        return None
-    lift_C, error_C = _lifts_and_errors(list(defined.values()))
-    log_day_C = [log(1 + (first + end - 1) / 2) for first, end in defined]
+    days, lift_C, error_C = _lifts_and_errors(by_days)
+    if len(days) < 3:
+        return nan, nan
+    log_day_C = [log(1 + (first + end - 1) / 2) for first, end in days]
     (slope, _), covariance_22 = np.polyfit(log_day_C, lift_C, 1, w=1 / error_C, cov="unscaled")
     return float(slope), float(2 * norm.sf(abs(slope) / sqrt(covariance_22[0, 0])))
 
 
-def _lifts_and_errors(comparisons: Sequence[Comparison]) -> tuple[Vector, Vector]:
-    """Return the lifts that have a standard error, and these errors."""
-    pairs = [(one.lift, one.error) for one in comparisons if _has_error(one)]
-    lift_C, error_C = np.array(pairs, dtype=np.float64).reshape(-1, 2).T
-    return lift_C, error_C
-
-
-def _has_error(comparison: Comparison) -> bool:
-    """Return whether the lift has a standard error: that of an arm whose users all have 0 has none."""
-    return comparison.lift is not None and bool(comparison.error)
+def _lifts_and_errors(comparisons: Mapping[G, Comparison]) -> tuple[list[G], Vector, Vector]:
+    """Return the groups whose lift has a standard error, which that of an arm whose users all have 0 has not."""
+    defined = {key: (one.lift, one.error) for key, one in comparisons.items() if one.lift is not None and one.error}
+    lift_C, error_C = np.array(list(defined.values()), dtype=np.float64).reshape(-1, 2).T
+    return list(defined), lift_C, error_C

@@ -1,5 +1,6 @@
 """Which user was shown which arm, and since when: one row per user."""
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -13,8 +14,7 @@ from multitudes.errors import DataError, UsageError
 
 MAX_COHORTS = 50  # a column with more values is a number or an id
 NO_COHORT = "(none)"
-_INTEGER_TYPES = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT", "UTINY", "USMALL", "UINT", "UBIG")
-_NUMERIC_TYPES = (*_INTEGER_TYPES, "FLOAT", "DOUBLE")
+_NUMBERS = re.compile(r"U?(TINY|SMALL|BIG|HUGE)?INT(EGER)?|FLOAT|DOUBLE|DECIMAL.*")  # DuckDB's types
 _COMPLETE = "user_id IS NOT NULL AND arm IS NOT NULL AND timestamp IS NOT NULL"
 
 
@@ -32,17 +32,7 @@ class Exposures(NamedTuple):
 
 
 def clean_exposures(connection: DuckDBEngine, file: Path, covariates: Sequence[str]) -> Exposures:
-    """Create the table ``exposed``: users that are in exactly one arm, each with the first exposure.
-
-    Args:
-        connection: the engine.
-        file: a table of user_id, arm, timestamp and further columns.
-        covariates: numeric columns that were known before the exposure.
-
-    Raises:
-        DataError: the file cannot be read, has no usable user, or has too many cohorts.
-        UsageError: a covariate is not a numeric column.
-    """
+    """Create the table ``exposed``: users that are in exactly one arm, each with the first exposure."""
     with connection.translate_read_errors(file):
         table = tables.load_table(connection, "exposures", tables.resolve_table(file))
         reject_small_units(connection, "exposures_raw", file)
@@ -50,7 +40,6 @@ def clean_exposures(connection: DuckDBEngine, file: Path, covariates: Sequence[s
         repairs = _create_exposed(connection, covariates)
     if not query_value(connection, "SELECT count(*) FROM exposed"):
         raise DataError(f"{file}: no user has one arm and a timestamp; expected at least one")
-    repairs |= _impute_covariates(connection, len(covariates))
     cohorts = _distinct_values(connection, "cohort") if "cohort" in table else ()
     if len(cohorts) > MAX_COHORTS:
         raise DataError(
@@ -78,41 +67,36 @@ def _create_exposed(connection: DuckDBEngine, covariates: Sequence[str]) -> dict
         SELECT CAST(row_number() OVER () - 1 AS INTEGER) AS number, user_id, first.arm AS arm, first.cohort AS cohort,
                first.time AS time{columns}
         FROM seen WHERE NOT two_arms""")
-    found = query_row(
+    repairs = query_row(
         connection,
         """
         SELECT (SELECT count(*) FROM exposures_raw) - coalesce(sum(n), 0) AS exposures_with_nulls,
                coalesce(sum(n - 1) FILTER (NOT two_arms), 0) AS repeated_exposures,
                count(*) FILTER (two_arms) AS users_in_two_arms,
-               count(*) FILTER (NOT two_arms AND two_cohorts) AS users_in_two_cohorts
+               count(*) FILTER (NOT two_arms AND two_cohorts) AS users_in_two_cohorts,
+               0 AS missing_covariates
         FROM seen""",
     )
     connection.execute("DROP TABLE seen")
-    return {name: int(count) for name, count in found.items()}
-
-
-def _impute_covariates(connection: DuckDBEngine, n_covariates: int) -> dict[str, int]:
-    """Replace missing covariates by the mean, which is the same for all arms and so favours none."""
-    missing = 0
-    for k in range(n_covariates):
+    for k in range(len(covariates)):
+        # The mean is the same for all arms, and so favours none.
         absent = f"covariate_{k} IS NULL OR NOT isfinite(covariate_{k})"
-        filled = connection.execute(f"""
+        filled = connection.rows(f"""
             UPDATE exposed SET covariate_{k} = coalesce(
                 (SELECT avg(covariate_{k}) FROM exposed WHERE NOT ({absent})), 0) WHERE {absent}""")
-        missing += int(filled.fetchall()[0][0])
-    return {"missing_covariates": missing}
+        repairs["missing_covariates"] += filled[0][0]
+    return {name: int(count) for name, count in repairs.items()}
 
 
 def _check_covariates(connection: DuckDBEngine, table: tables.Table, covariates: Sequence[str]) -> None:
     types = connection.column_types("exposures_raw")
     for column in covariates:
         if column not in table:
-            others = [name for name in table.extra if types[name].startswith(_NUMERIC_TYPES)]
+            others = [name for name in table.extra if _NUMBERS.fullmatch(types[name])]
             raise UsageError(f"--covariate '{column}': {table.file} has no such column{suggestion(column, others)}")
-        if not types[column].startswith((*_NUMERIC_TYPES, "DECIMAL")):
+        if not _NUMBERS.fullmatch(types[column]):
             raise UsageError(f"--covariate '{column}' is {types[column]} in {table.file}; expected numbers")
 
 
 def _distinct_values(connection: DuckDBEngine, column: str) -> tuple[str, ...]:
-    found = connection.execute(f"SELECT DISTINCT {column} FROM exposed ORDER BY {column}").fetchall()
-    return tuple(row[0] for row in found)
+    return tuple(value for (value,) in connection.rows(f"SELECT DISTINCT {column} FROM exposed ORDER BY {column}"))

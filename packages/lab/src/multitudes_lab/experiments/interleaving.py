@@ -25,15 +25,15 @@ from scipy.stats import binomtest
 
 from multitudes.config import suggestion
 from multitudes.data.duck import DuckDBEngine
-from multitudes.data.engine import query_row, string_literal
+from multitudes.data.engine import query_value, string_literal
 from multitudes.errors import DataError, UsageError
 from multitudes.progress import Progress, silent
 from multitudes_lab.experiments import outcomes
 from multitudes_lab.experiments.assignment import control_arm
-from multitudes_lab.experiments.comparison import Comparison, compare_family
+from multitudes_lab.experiments.comparison import Comparisons, compare_family
 from multitudes_lab.experiments.config import ReadoutConfig
 from multitudes_lab.experiments.lift import Lift, UndefinedLift, within_user_lift
-from multitudes_lab.experiments.moments import Variables, group_moments
+from multitudes_lab.experiments.moments import group_moments
 from multitudes_lab.experiments.outcomes import OutcomeScan
 from multitudes_lab.experiments.users import experiment_engine, missing_day_warnings
 
@@ -70,39 +70,25 @@ def team_draft(rankings: Mapping[str, Sequence[T]], n: int, generator: np.random
 
 @dataclass(frozen=True)
 class SignTest:
-    """Users by the arm that they credit more.
-
-    Attributes:
-        control, arm, alike: number of users.
-        p: p-value of equally many on both sides; each user counts once, however active.
-    """
+    """Number of users by the arm that they credit more."""
 
     control: int
     arm: int
     alike: int
-    p: float
+    p: float  # of equally many on both sides; each user counts once, however active
 
 
 @dataclass(frozen=True)
 class InterleavingResult:
-    """The result of interleaved lists.
+    """The result of interleaved lists."""
 
-    Attributes:
-        control: the arm that the others are compared with.
-        metrics: metric → arm → comparison of its credit with the control's; one family for Holm's correction.
-        sides: metric → arm → users by the arm that they credit more.
-        repairs: counts, by the names of ``summary.REPAIRS``.
-        warnings: sentences.
-        first, last: time of the first and of the last credit, seconds since 1970.
-    """
-
-    control: str
-    metrics: dict[str, dict[str, Comparison]]
-    sides: dict[str, dict[str, SignTest]]
-    repairs: dict[str, int]
-    warnings: list[str]
-    first: int
-    last: int
+    control: str  # the arm that the others are compared with
+    metrics: Comparisons  # of the credit of each arm with the control's; one family for Holm's correction
+    sides: dict[str, dict[str, SignTest]]  # metric → arm → users by the arm that they credit more
+    repairs: dict[str, int]  # by the names of ``summary.REPAIRS``
+    warnings: list[str]  # sentences
+    first: int  # time of the first credit, seconds since 1970
+    last: int  # of the last one
 
 
 def analyse_interleaving(
@@ -116,9 +102,6 @@ def analyse_interleaving(
         progress: called with the number of comparisons done.
         now: current time, seconds since 1970; later rows are dropped. None: the clock.
 
-    Returns:
-        Comparisons of all arms with the control.
-
     Raises:
         UsageError: the table, an arm or a metric does not exist.
         DataError: the table cannot be used, or credits only one arm.
@@ -130,17 +113,15 @@ def analyse_interleaving(
         control = control_arm(config.control, arms)
         metrics = _select_metrics(config, scan)
         pairs = [(metric, arm) for metric in metrics for arm in arms if arm != control]
-        lifts: dict[tuple[str, str], Lift | UndefinedLift] = {}
+        lifts: dict[tuple[None, str, str], Lift | UndefinedLift] = {}
         sides: dict[str, dict[str, SignTest]] = {}
         for done, (metric, arm) in enumerate(pairs):
             progress(done, len(pairs), f"{metric}, {arm}")
             users = _paired_credits(metric, control, arm)
-            moments = group_moments(connection, users, Variables(("control", "treatment")))[None, None]
-            lifts[metric, arm] = within_user_lift(moments)
+            moments = group_moments(connection, users, ("control", "treatment"))[None, None]
+            lifts[None, metric, arm] = within_user_lift(moments)
             sides.setdefault(metric, {})[arm] = _sign_test(connection, users)
-    comparisons: dict[str, dict[str, Comparison]] = {}
-    for (metric, arm), comparison in compare_family(lifts, config.tightest_at).items():
-        comparisons.setdefault(metric, {})[arm] = comparison
+    comparisons = compare_family(lifts, config.tightest_at)[None]
     repairs = {name: n for name, n in (scan.repairs | {"credits_without_arm": without_arm}).items() if n}
     warnings = missing_day_warnings(scan, metrics)
     return InterleavingResult(control, comparisons, sides, repairs, warnings, scan.first, scan.last)
@@ -156,14 +137,14 @@ def _create_credits(connection: DuckDBEngine, scan: OutcomeScan) -> tuple[list[s
             CREATE TABLE credited AS
             SELECT user_id, metric, CAST(arm AS VARCHAR) AS name, sum(value) AS value
             FROM outcomes_raw WHERE {scan.valid_sql} AND {_WITH_ARM} GROUP BY ALL""")
-        counts = query_row(
-            connection, f"SELECT count(*) AS rows FROM outcomes_raw WHERE {scan.valid_sql} AND NOT {_WITH_ARM}"
+        without_arm = query_value(
+            connection, f"SELECT count(*) FROM outcomes_raw WHERE {scan.valid_sql} AND NOT {_WITH_ARM}"
         )
-    arms = [row[0] for row in connection.execute("SELECT DISTINCT name FROM credited ORDER BY name").fetchall()]
+    arms = [name for (name,) in connection.rows("SELECT DISTINCT name FROM credited ORDER BY name")]
     if len(arms) < 2:
         found = f"the only arm is '{arms[0]}'" if arms else "no row credits an arm"
         raise DataError(f"{file}: {found}; expected a control and at least one other arm")
-    return arms, int(counts["rows"])
+    return arms, without_arm
 
 
 def _select_metrics(config: ReadoutConfig, scan: OutcomeScan) -> list[str]:
@@ -183,11 +164,8 @@ def _paired_credits(metric: str, control: str, arm: str) -> str:
 
 
 def _sign_test(connection: DuckDBEngine, users: str) -> SignTest:
-    counts = query_row(
-        connection,
-        f"""
-        SELECT count(*) FILTER (control > treatment) AS control, count(*) FILTER (control < treatment) AS arm,
-               count(*) FILTER (control = treatment) AS alike FROM {users}""",
-    )
-    decided = counts["control"] + counts["arm"]
-    return SignTest(**counts, p=float(binomtest(counts["arm"], decided).pvalue) if decided else 1.0)
+    (counts,) = connection.rows(f"""
+        SELECT count(*) FILTER (control > treatment), count(*) FILTER (control < treatment),
+               count(*) FILTER (control = treatment) FROM {users}""")
+    control, arm, _ = counts
+    return SignTest(*counts, p=float(binomtest(arm, control + arm).pvalue) if control + arm else 1.0)

@@ -35,20 +35,13 @@ Interval = tuple[float, float] | tuple[None, None]  # None: unbounded
 
 @dataclass(frozen=True)
 class Lift:
-    """Two arms and the difference between them.
+    """Two arms and the difference between them."""
 
-    Attributes:
-        users: users of the control and of the treatment.
-        control, treatment: Σ numerator / Σ denominator, after CUPED.
-        covariance_22: covariance of these two estimates.
-        explained: share of the variance of the difference that the covariates remove, CUPED's ρ²; 0 without covariates.
-    """
-
-    users: tuple[int, int]
-    control: float
+    users: tuple[int, int]  # of the control and of the treatment
+    control: float  # Σ numerator / Σ denominator, after CUPED
     treatment: float
-    covariance_22: Vector
-    explained: float
+    covariance_22: Vector  # of these two estimates
+    explained: float  # share of the variance of the difference that the covariates remove, CUPED's ρ²
 
     @property
     def value(self) -> float:
@@ -78,11 +71,7 @@ class Lift:
         return float(2 * norm.sf(abs(self.z)))
 
     def interval(self, radius: float = CRITICAL_Z) -> Interval:
-        """Return Fieller's interval of the lift.
-
-        Args:
-            radius: half width in standard errors.
-        """
+        """Return Fieller's interval of the lift, with a half width of ``radius`` standard errors."""
         (var_control, covariance), (_, var_treatment) = self.covariance_22.tolist()
         square = radius**2
         a = self.control**2 - square * var_control

@@ -5,8 +5,8 @@ Legend: B users · V variables of a metric: the numerator, the denominator (1 if
 All later steps work on moments alone, so a hundred million rows cost as little as ten.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Sequence
+from itertools import combinations_with_replacement
 from typing import NamedTuple
 
 import numpy as np
@@ -17,19 +17,12 @@ from multitudes.data.duck import DuckDBEngine
 Vector = NDArray[np.float64]
 
 
-@dataclass(frozen=True)
-class Moments:
-    """The users of one arm, or of a group within it.
+class Moments(NamedTuple):
+    """The users of one arm, or of a group within it."""
 
-    Attributes:
-        n: number of users.
-        mean_V: means over users.
-        covariance_VV: sample covariance over users; zeros for fewer than two.
-    """
-
-    n: int
+    n: int  # users
     mean_V: Vector
-    covariance_VV: Vector
+    covariance_VV: Vector  # over users; zeros for fewer than two
 
 
 Group = tuple[str | None, str | None]  # arm and cohort; None: all
@@ -42,47 +35,26 @@ def user_moments(value_BV: Vector) -> Moments:
     return Moments(n_users, value_BV.mean(axis=0), np.atleast_2d(covariance_VV))
 
 
-class Variables(NamedTuple):
-    """The columns of a relation of users that are the variables of a metric."""
-
-    outcome: tuple[str, ...]  # sums since the exposure: numerator and denominator, or the numerator alone
-    covariates: tuple[str, ...] = ()  # known before the exposure
-    caps: Mapping[str, float] = {}  # column → value at which it is winsorised
-
-    def sql(self) -> list[str]:
-        """Return an expression for each of the V variables."""
-        above, *below = (self._column_sql(column) for column in self.outcome)
-        return [above, *(below or ["1.0"]), *(self._column_sql(column) for column in self.covariates)]
-
-    def _column_sql(self, column: str) -> str:
-        sql = f"CAST(coalesce({column}, 0) AS DOUBLE)"
-        return f"least({sql}, {self.caps[column]!r})" if column in self.caps else sql
-
-
-def group_moments(connection: DuckDBEngine, relation: str, variables: Variables) -> dict[Group, Moments]:
+def group_moments(connection: DuckDBEngine, relation: str, variables: Sequence[str]) -> dict[Group, Moments]:
     """Return the moments of all users, of each arm, and of each cohort of each arm.
 
     Args:
         connection: the engine.
         relation: SQL of users, with columns arm, cohort and those of the variables.
-        variables: the variables.
+        variables: an SQL expression of each variable (V); null counts as 0.
     """
-    names = [f"v{i}" for i in range(len(variables.sql()))]
-    columns = ", ".join(f"{sql} AS {name}" for sql, name in zip(variables.sql(), names, strict=True))
-    pairs = [(i, j) for i in range(len(names)) for j in range(i, len(names))]
-    selected = [f"avg({name}) AS {name}" for name in names]
+    size = len(variables)
+    columns = ", ".join(f"CAST(coalesce({sql}, 0) AS DOUBLE) AS v{i}" for i, sql in enumerate(variables))
+    pairs = list(combinations_with_replacement(range(size), 2))
+    means = ", ".join(f"avg(v{i})" for i in range(size))
     # covar_samp is numerically stable: the variance of large numbers that hardly differ keeps its digits.
-    selected += [f"coalesce(covar_samp(v{i}, v{j}), 0) AS c{i}_{j}" for i, j in pairs]
-    rows = connection.frame(
-        f"""
-        SELECT arm, cohort, count(*) AS n, {", ".join(selected)} FROM (SELECT arm, cohort, {columns} FROM {relation})
-        GROUP BY GROUPING SETS ((), (arm), (arm, cohort))""",
-    )
+    covariances = ", ".join(f"coalesce(covar_samp(v{i}, v{j}), 0)" for i, j in pairs)
     moments: dict[Group, Moments] = {}
-    for row in rows.iter_rows(named=True):
-        covariance_VV = np.empty((len(names), len(names)))
-        for i, j in pairs:
-            covariance_VV[i, j] = covariance_VV[j, i] = row[f"c{i}_{j}"]
-        mean_V = np.array([row[name] for name in names], dtype=np.float64)
-        moments[row["arm"], row["cohort"]] = Moments(row["n"], mean_V, covariance_VV)
+    for arm, cohort, n, *figures in connection.rows(f"""
+        SELECT arm, cohort, count(*), {means}, {covariances} FROM (SELECT arm, cohort, {columns} FROM {relation})
+        GROUP BY GROUPING SETS ((), (arm), (arm, cohort))"""):
+        mean_V, covariance_VV = np.array(figures[:size], dtype=np.float64), np.empty((size, size))
+        for (i, j), covariance in zip(pairs, figures[size:], strict=True):
+            covariance_VV[i, j] = covariance_VV[j, i] = covariance
+        moments[arm, cohort] = Moments(n, mean_V, covariance_VV)
     return moments

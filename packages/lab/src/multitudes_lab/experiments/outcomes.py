@@ -51,17 +51,14 @@ def scan_outcomes(
     *,
     keep_negative: bool = False,
 ) -> OutcomeScan:
-    """Scan all rows of ``file`` once.
+    """Scan all rows of ``file`` once; afterwards ``outcomes_raw`` is the table.
 
     Args:
-        connection: the engine; afterwards ``outcomes_raw`` is the table.
+        connection: the engine.
         file: a table of user_id, timestamp, metric, value.
         now: seconds since 1970; outcomes more than a day later are dropped.
         complete_since: seconds since 1970; earlier days may lack rows. None: the first row.
         keep_negative: count values below zero.
-
-    Raises:
-        DataError: the file cannot be read, or no row is valid.
     """
     past = f"timestamp <= {now + FUTURE_TOLERANCE_S}"
     valid = f"{_COMPLETE} AND {past}" + ("" if keep_negative else " AND value >= 0")
@@ -106,18 +103,7 @@ def sum_by_period(
     first_exposure: int,
     window_days: int | None,
 ) -> PeriodSums:
-    """Create ``period_sums`` from ``outcomes_raw`` and ``exposed``, in one pass.
-
-    Args:
-        connection: the engine.
-        scan: the outcomes.
-        metrics: the metrics to sum, in the order of the columns.
-        first_exposure: time of the first exposure, seconds since 1970.
-        window_days: days since the exposure that count; None: all.
-
-    Raises:
-        DataError: no exposed user has an outcome after the exposure.
-    """
+    """Create ``period_sums`` from ``outcomes_raw`` and ``exposed``, in one pass, with a column for each metric."""
     # The covariate covers an equally long time for all users, or it would tell when a user was exposed. If the rows
     # begin with the experiment, there is no such time; later users then have a little of it, which is better than none.
     back_s = max(first_exposure - scan.first, 0)
@@ -145,10 +131,10 @@ def sum_by_period(
             f"{scan.table.file}: no outcome is later than the exposure of its user; expected some. Do the user_ids"
             " and the clocks of both tables agree?"
         )
-    periods = connection.execute("SELECT DISTINCT period FROM period_sums WHERE period >= 0 ORDER BY period").fetchall()
+    periods = connection.rows("SELECT DISTINCT period FROM period_sums WHERE period >= 0 ORDER BY period")
     return PeriodSums(
         covariate_s if rows["covariate"] else 0,
-        tuple(row[0] for row in periods),
+        tuple(period for (period,) in periods),
         {
             "outcomes_of_the_unexposed": sum(scan.rows[name] for name in metrics) - int(rows["exposed"]),
             "outcomes_before_exposure": int(rows["before"]),

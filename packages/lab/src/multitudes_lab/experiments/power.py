@@ -63,15 +63,7 @@ def read_metric_baseline(
 ) -> MetricBaseline:
     """Return the first metric of ``config`` over all users of the tables, whatever their arm.
 
-    Args:
-        exposures: table of user_id, arm, timestamp.
-        outcomes: table of user_id, timestamp, metric, value.
-        config: the metric, and how it is measured.
-        progress: called with the number of steps done.
-
-    Raises:
-        UsageError: a table or the metric does not exist, or the metric does not vary.
-        DataError: a table cannot be used.
+    Arguments and errors are those of ``analyse_experiment``; it is a UsageError too if the metric does not vary.
     """
     with experiment_engine(config) as connection:
         users = load_users(connection, exposures, outcomes, config, progress)
@@ -84,11 +76,7 @@ def minimum_detectable_effect(
 ) -> float:
     """Return the smallest relative lift that ``users`` in each arm detect with the given power; inf if none.
 
-    Args:
-        users: users of each arm.
-        baseline: the metric.
-        analysis: power, number of comparisons.
-        any_look: use the interval that holds at any number of looks, at the look with all users.
+    ``any_look`` takes the interval that holds at any number of looks, at the look with all users.
     """
     radius = (
         confidence_sequence.radius(2 * users, analysis.tightest_at, analysis.level)
@@ -105,12 +93,6 @@ def minimum_detectable_effect(
 
 def sample_size(effect: float, baseline: MetricBaseline, analysis: PowerAnalysis, *, any_look: bool = False) -> int:
     """Return the number of users in each arm that detects a relative lift of ``effect``; at least 2.
-
-    Args:
-        effect: relative lift.
-        baseline: the metric.
-        analysis: power, number of comparisons.
-        any_look: use the interval that holds at any number of looks.
 
     Raises:
         UsageError: no realistic number of users is enough.

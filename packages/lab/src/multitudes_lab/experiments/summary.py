@@ -1,17 +1,18 @@
 """A readout in words and as JSON: what moved, for which users, and what was repaired."""
 
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import asdict
+from math import isnan
 from typing import Any, TypeVar
 
 from scipy.stats import norm
 
 from multitudes.metrics.significance import adjust_holm_by_key
-from multitudes_lab.experiments.comparison import Comparison, heterogeneity_p_value, novelty_trend
+from multitudes_lab.experiments.comparison import Comparison, Comparisons, heterogeneity_p_value, novelty_trend
 from multitudes_lab.experiments.confidence_sequence import LEVEL
 from multitudes_lab.experiments.lift import CRITICAL_Z
 from multitudes_lab.experiments.power import POWER
-from multitudes_lab.experiments.readout import Comparisons, Readout
+from multitudes_lab.experiments.readout import Readout
 
 K = TypeVar("K", bound=Hashable)
 
@@ -67,69 +68,60 @@ def conclusion(comparison: Comparison) -> str:
 
 def _sample_ratio_sentences(readout: Readout) -> Iterator[str]:
     check = readout.sample_ratio
-    if check.ok:
-        return
-    arms = ", ".join(f"{arm} {n:,} (planned {check.expected[arm]:,.0f})" for arm, n in check.users.items())
-    yield (
-        "Sample ratio mismatch: do not trust the results below. The arms are not as large as planned"
-        f" (p = {check.p:.1e}): {arms}. So who is in an arm is not random. Find out which users are missing, and why."
-    )
+    if not check.ok:
+        arms = ", ".join(f"{arm} {n:,} (planned {check.expected[arm]:,.0f})" for arm, n in check.users.items())
+        yield (
+            "Sample ratio mismatch: do not trust the results below. The arms are not as large as planned (p ="
+            f" {check.p:.1e}): {arms}. So who is in an arm is not random. Find out which users are missing, and why."
+        )
 
 
 def _cohort_sentences(readout: Readout) -> Iterator[str]:
-    by_cohort = _by_metric_and_arm(readout, readout.cohorts)
-    p_values = {key: heterogeneity_p_value(list(cohorts.values())) for key, cohorts in by_cohort.items()}
-    adjusted = adjust_holm_by_key({key: p for key, p in p_values.items() if p is not None})
-    for (metric, arm), p in adjusted.items():
-        if p <= 1 - LEVEL:
-            lifts = ", ".join(f"{format_lift(one.lift)} for {name}" for name, one in by_cohort[metric, arm].items())
-            yield f"{metric}, {arm}: the lift differs between cohorts (p = {p:.2g}): {lifts}."
+    for name, p, cohorts in _groups_that_differ(readout, readout.cohorts, heterogeneity_p_value):
+        lifts = ", ".join(f"{format_lift(one.lift)} for {cohort}" for cohort, one in cohorts.items())
+        yield f"{name}: the lift differs between cohorts (p = {p:.2g}): {lifts}."
 
 
 def _novelty_sentences(readout: Readout) -> Iterator[str]:
-    by_days = _by_metric_and_arm(readout, readout.days)
-    trends = {key: trend for key, days in by_days.items() if (trend := novelty_trend(days)) is not None}
-    adjusted = adjust_holm_by_key({key: p for key, (_, p) in trends.items()})
-    for (metric, arm), p in adjusted.items():
-        if p <= 1 - LEVEL:
-            lifts = [one.lift for one in by_days[metric, arm].values() if one.lift is not None]
-            direction = "shrinks" if trends[metric, arm][0] * lifts[0] < 0 else "grows"
-            yield (
-                f"{metric}, {arm}: the lift {direction} with the days since the exposure (p = {p:.2g}):"
-                f" {format_lift(lifts[0])} in the first period, {format_lift(lifts[-1])} in the last."
-            )
+    for name, p, periods in _groups_that_differ(readout, readout.days, lambda days: novelty_trend(days)[1]):
+        lifts = [one.lift for one in periods.values() if one.lift is not None]
+        direction = "shrinks" if novelty_trend(periods)[0] * lifts[0] < 0 else "grows"
+        yield (
+            f"{name}: the lift {direction} with the days since the exposure (p = {p:.2g}):"
+            f" {format_lift(lifts[0])} in the first period, {format_lift(lifts[-1])} in the last."
+        )
 
 
-def _by_metric_and_arm(readout: Readout, groups: Mapping[K, Comparisons]) -> dict[tuple[str, str], dict[K, Comparison]]:
-    """Return the comparisons of groups of users by metric and arm, in the order of the readout."""
-    return {
+def _groups_that_differ(
+    readout: Readout, groups: Mapping[K, Comparisons], p_value: Callable[[Mapping[K, Comparison]], float]
+) -> Iterator[tuple[str, float, Mapping[K, Comparison]]]:
+    """Yield the metrics and arms with different lifts in groups of users, the p-value (Holm), and the comparisons."""
+    comparisons = {
         (metric, arm): {key: of[metric][arm] for key, of in groups.items() if arm in of.get(metric, {})}
         for metric, arms in readout.metrics.items()
         for arm in arms
     }
+    p_values = {key: p for key, of in comparisons.items() if not isnan(p := p_value(of))}
+    for (metric, arm), p in adjust_holm_by_key(p_values).items():
+        if p <= 1 - LEVEL:
+            yield f"{metric}, {arm}", p, comparisons[metric, arm]
 
 
 def readout_record(readout: Readout) -> dict[str, Any]:
     """Return a readout as a JSON object; undefined values are null."""
+    record = asdict(readout)
+    days = [
+        {"first": first, "last": end - 1, "metrics": metrics} for (first, end), metrics in record.pop("days").items()
+    ]
     return {
         "control": readout.control,
-        "srm": asdict(readout.sample_ratio),
-        "metrics": _comparison_records(readout.metrics),
-        "cohorts": {cohort: _comparison_records(metrics) for cohort, metrics in readout.cohorts.items()},
-        "days": [
-            {"first": first, "last": end - 1, "metrics": _comparison_records(metrics)}
-            for (first, end), metrics in readout.days.items()
-        ],
-        "covariates": dict(readout.covariates),
-        "winsorised": {metric: [cut._asdict() for cut in cuts] for metric, cuts in readout.winsorised.items() if cuts},
-        "repairs": dict(readout.repairs),
-        "warnings": list(readout.warnings),
+        "srm": record["sample_ratio"],
+        **{name: record[name] for name in ("metrics", "cohorts")},
+        "days": days,
+        "covariates": record["covariates"],
+        "winsorised": {metric: cuts for metric, cuts in record["winsorised"].items() if cuts},
+        **{name: record[name] for name in ("repairs", "warnings")},
         "verdict": verdict(readout),
-        "first": readout.first,
-        "last": readout.last,
+        **{name: record[name] for name in ("first", "last")},
         "settings": readout.settings.model_dump(mode="json"),
     }
-
-
-def _comparison_records(metrics: Comparisons) -> dict[str, dict[str, dict[str, Any]]]:
-    return {metric: {arm: asdict(one) for arm, one in arms.items()} for metric, arms in metrics.items()}

@@ -9,10 +9,11 @@ period_sums number, period, and m_j: the same by period since the exposure
 
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from multitudes.data import tables
 from multitudes.data.duck import Advice, DuckDBEngine, open_engine
@@ -23,7 +24,7 @@ from multitudes.progress import Progress, silent
 from multitudes_lab.experiments import exposures, outcomes
 from multitudes_lab.experiments.config import Metric, ReadoutConfig, parse_metric
 from multitudes_lab.experiments.exposures import Exposures
-from multitudes_lab.experiments.moments import Group, Moments, Variables, group_moments
+from multitudes_lab.experiments.moments import Group, Moments, group_moments
 from multitudes_lab.experiments.outcomes import BEFORE, OutcomeScan, PeriodSums
 
 _ADVICE = Advice("raise --memory-limit", "free some, or set TMPDIR to a folder on a larger disk")
@@ -44,7 +45,8 @@ class Users(NamedTuple):
     warnings: tuple[str, ...]
 
 
-class WinsorisedSum(NamedTuple):
+@dataclass(frozen=True)
+class WinsorisedSum:
     """A sum that was winsorised: the value of the cap, and the number of users above it."""
 
     of: str
@@ -70,20 +72,7 @@ def load_users(
     progress: Progress = silent,
     now: int | None = None,
 ) -> Users:
-    """Create ``total`` and ``period_sums`` from both tables.
-
-    Args:
-        connection: the engine.
-        exposures_file: table of user_id, arm, timestamp.
-        outcomes_file: table of user_id, timestamp, metric, value.
-        config: the settings.
-        progress: called with the number of steps done.
-        now: current time, seconds since 1970; None: the clock.
-
-    Raises:
-        UsageError: a table, metric or covariate does not exist.
-        DataError: a table cannot be used, or no user is left.
-    """
+    """Create ``total`` and ``period_sums`` from both tables; see ``analyse_experiment`` for arguments and errors."""
     progress(0, LOAD_STEPS, f"reading {exposures_file.name}")
     exposed = exposures.clean_exposures(connection, exposures_file, config.covariates)
     progress(1, LOAD_STEPS, f"scanning {outcomes_file.name}")
@@ -96,7 +85,7 @@ def load_users(
     sums = outcomes.sum_by_period(connection, scan, names, exposed.first, config.window_days)
     progress(3, LOAD_STEPS, "one row per user")
     late = _create_total(connection, scan.last, len(names), config.window_days)
-    counts = {**exposed.repairs, **scan.repairs, **sums.repairs, **late}
+    counts = exposed.repairs | scan.repairs | sums.repairs | late
     warnings = (
         *_assignment_warnings(connection, exposed),
         *missing_day_warnings(scan, names),
@@ -129,35 +118,27 @@ def metric_moments(
 ) -> tuple[dict[Group, Moments], list[WinsorisedSum]]:
     """Return the moments of a metric by group of users, and its sums that were winsorised.
 
-    Args:
-        connection: the engine.
-        relation: SQL of the users, with the columns of ``total``.
-        users: the facts about ``total``.
-        metric: the metric.
-        config: whether the sums before the exposure are covariates (CUPED), and the quantile of the caps.
+    Covariates are the sums before the exposure (CUPED), and the columns of the exposures table. The latter are not
+    winsorised. ``relation`` is SQL of the users, with the columns of ``total``.
     """
     columns = [users.names.index(term) for term in metric.terms]
-    before = [f"before_{j}" for j in columns] if config.cuped and users.sums.covariate_s > 0 else []
+    sums = [(f"after_{j}", f"{users.names[j]} since the exposure") for j in columns]
+    if config.cuped and users.sums.covariate_s > 0:
+        sums += [(f"before_{j}", f"{users.names[j]} before the exposure") for j in columns]
+    numbers, capped = [f"CAST(coalesce({column}, 0) AS DOUBLE)" for column, _ in sums], []
+    if config.winsorise is not None and query_value(connection, f"SELECT count(*) FROM {relation}"):
+        caps = _select(connection, relation, (f"quantile_cont({number}, {config.winsorise!r})" for number in numbers))
+        above = (f"count(*) FILTER ({number} > {cap!r})" for number, cap in zip(numbers, caps, strict=True))
+        capped = list(map(WinsorisedSum, (label for _, label in sums), caps, _select(connection, relation, above)))
+        numbers = [f"least({number}, {cap!r})" for number, cap in zip(numbers, caps, strict=True)]
+    one = [] if metric.denominator else ["1.0"]
     given = [f"covariate_{k}" for k in range(len(config.covariates))]
-    variables = Variables(tuple(f"after_{j}" for j in columns), (*before, *given))
-    variables, capped = _winsorise(connection, relation, variables, config.winsorise)
+    variables = [*numbers[: len(columns)], *one, *numbers[len(columns) :], *given]
     return group_moments(connection, relation, variables), capped
 
 
-def _winsorise(
-    connection: DuckDBEngine, relation: str, variables: Variables, quantile: float | None
-) -> tuple[Variables, list[WinsorisedSum]]:
-    """Cap the variables at a quantile over all users; covariates from the exposures table are not capped."""
-    columns = [column for column in (*variables.outcome, *variables.covariates) if not column.startswith("covariate_")]
-    if quantile is None or not columns or not query_value(connection, f"SELECT count(*) FROM {relation}"):
-        return variables, []
-    filled = ", ".join(f"coalesce({column}, 0) AS {column}" for column in columns)
-    values = f"(SELECT {filled} FROM {relation})"
-    quantiles = ", ".join(f"CAST(quantile_cont({column}, {quantile!r}) AS DOUBLE) AS {column}" for column in columns)
-    caps = query_row(connection, f"SELECT {quantiles} FROM {values}")
-    above = ", ".join(f"count(*) FILTER ({column} > {caps[column]!r}) AS {column}" for column in columns)
-    users = query_row(connection, f"SELECT {above} FROM {values}")
-    return variables._replace(caps=caps), [WinsorisedSum(column, caps[column], users[column]) for column in columns]
+def _select(connection: DuckDBEngine, relation: str, figures: Iterable[str]) -> tuple[Any, ...]:
+    return connection.rows(f"SELECT {', '.join(figures)} FROM {relation}")[0]
 
 
 def _create_total(connection: DuckDBEngine, last: int, n_metrics: int, window_days: int | None) -> dict[str, int]:

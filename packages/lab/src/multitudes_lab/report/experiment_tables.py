@@ -8,10 +8,10 @@ from rich.text import Text
 
 from multitudes.data.repairs import repair_text
 from multitudes.report.document import Cell, Table, to_terminal
-from multitudes_lab.experiments.comparison import Comparison
+from multitudes_lab.experiments.comparison import Comparison, Comparisons
 from multitudes_lab.experiments.confidence_sequence import LEVEL
 from multitudes_lab.experiments.interleaving import InterleavingResult
-from multitudes_lab.experiments.readout import Comparisons, Readout
+from multitudes_lab.experiments.readout import Readout
 from multitudes_lab.experiments.summary import (
     REPAIRS,
     conclusion,
