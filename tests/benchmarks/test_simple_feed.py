@@ -7,11 +7,11 @@ from benchmarks.simulate.simple_feed import popularity_lists, simulate_feed
 from multitudes_lab.simulation.history import ImpressionCounts
 from multitudes_lab.simulation.world import World
 from multitudes_lab.simulation.world_config import WorldConfig
-from tests.lab.simulation.worlds import everybody, organic, small
+from tests.lab.simulation.worlds import everybody, fixed, organic, small
 
 
 def test_a_list_has_popular_items_and_some_of_followed_topics_and_none_twice():
-    world = small(new_items_share=0.3)
+    world = small()
     known = np.zeros(world.items, dtype=np.int64)
     known[:20] = 10_000
     shown = popularity_lists(world, 0, everybody(world), known, 30)
@@ -33,7 +33,8 @@ def test_a_list_has_popular_items_and_some_of_followed_topics_and_none_twice():
 
 
 def test_nobody_needs_to_follow_anything():
-    world = small(follows=0.0, users=50)
+    with fixed(FOLLOWS=0.0):
+        world = small(users=50)
     assert (popularity_lists(world, 0, everybody(world), np.ones(world.items, dtype=np.int64), 10) >= 0).any()
 
 

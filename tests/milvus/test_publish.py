@@ -18,8 +18,7 @@ from pymilvus import MilvusClient
 from multitudes.errors import ArtefactError, DataError, UnavailableError
 from multitudes.index.factory import load_index
 from multitudes.index.protocol import Topics
-from multitudes_milvus.aliases import expire, serving_collection
-from multitudes_milvus.collection import pad_queries
+from multitudes_milvus.collection import expire, pad_queries, serving_collection
 from multitudes_milvus.config import MilvusConfig
 from multitudes_milvus.connection import Connection
 from multitudes_milvus.index import MilvusIndex

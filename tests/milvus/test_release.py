@@ -16,7 +16,7 @@ from multitudes.release.release import Release
 from multitudes.release.store import ReleaseStore
 from multitudes.retrieval.retriever import Retriever
 from multitudes.training.runs import make_pinnersage_run
-from multitudes_milvus.aliases import serving_collection
+from multitudes_milvus.collection import serving_collection
 from multitudes_milvus.config import MilvusConfig
 from multitudes_milvus.connection import Connection
 from multitudes_milvus.index import MilvusIndex

@@ -37,13 +37,12 @@ def _ends(name):
 
 
 _OTHERS = [name for name in WorldConfig.model_fields if name not in _SIZES]
-_LARGE = {"follows"}  # its largest would take memory alone
 _COHORT = st.sampled_from([tuple(float(name == one) for name in constants.COHORTS) for one in constants.COHORTS])
 
 
 @given(
     sizes=st.fixed_dictionaries(_SIZES),
-    others=st.fixed_dictionaries({}, optional={name: _ends(name) for name in _OTHERS if name not in _LARGE}),
+    others=st.fixed_dictionaries({}, optional={name: _ends(name) for name in _OTHERS}),
     cohort=_COHORT,
     visits=st.sampled_from([0.0, 0.5, 1.0]),
 )

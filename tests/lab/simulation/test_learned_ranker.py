@@ -50,9 +50,9 @@ def test_it_beats_chance_and_loses_to_the_ranker_that_knows(tmp_path):
     assert rates["knows"] > 1.2 * rates["learns"]
 
 
-@fixed(LOVED_ODDS=1e-9, UNLOVED_ODDS=0.1, QUALITY_SPREAD=0.0, FRESHNESS=0.0)
+@fixed(LOVED_ODDS=1e-9, UNLOVED_ODDS=0.1, QUALITY_SPREAD=0.0, FRESHNESS=0.0, FATIGUE=0.0, SATURATION=0.0)
 def test_it_is_no_better_than_chance_where_nothing_can_be_learned(tmp_path):
-    rates = save_rates(tmp_path, {"fatigue": 0.0, "saturation": 0.0})
+    rates = save_rates(tmp_path)
     assert rates["learns"] == pytest.approx(rates["chance"], rel=0.07)
     assert rates["knows"] > 1.2 * rates["learns"]
 

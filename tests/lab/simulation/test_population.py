@@ -80,17 +80,19 @@ def test_follows_are_stale_and_aspirational_in_the_configured_shares():
 
 
 def test_a_fifth_follows_nothing_and_no_user_follows_a_topic_twice():
-    world = small(follows=4.0)
+    world = small()
     count = np.diff(world.followed_offset)
     assert (count == 0).mean() == pytest.approx(0.2, abs=0.03)
     lists = world.users_table()["followed_topics"].to_list()
     assert all(len(set(topics)) == len(topics) for topics in lists)
     assert [len(topics) for topics in lists] == count.tolist()
-    assert len(small(follows=0.0).followed_topic) == 0
+    with fixed(FOLLOWS=0.0):
+        assert len(small().followed_topic) == 0
 
 
+@fixed(SATURATION=0.0)
 def test_aspirational_follows_are_clicked_and_not_saved():
-    world = small(depth=1e9, saturation=0.0)
+    world = small(depth=1e9)
     items = some_items(world, 60)
     hoped = np.zeros((world.users, world.config.topics), dtype=bool)
     user = np.repeat(everybody(world), np.diff(world.followed_offset))

@@ -14,6 +14,7 @@ from multitudes_lab.simulation.history import History
 from multitudes_lab.simulation.policy import SOURCES
 from multitudes_lab.simulation.release_policy import ReleasePolicy, Reranker
 from multitudes_lab.simulation.world_config import day_start_s
+from tests.lab.simulation.worlds import fixed
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("shared_exports")]
 
@@ -24,7 +25,6 @@ users = 200
 items = 300
 topics = 8
 niches = 24
-new_items_share = 0.5
 [loop]
 past_days = 15
 bootstrap_days = 4
@@ -58,9 +58,11 @@ def simulated(tmp_path_factory):
     """Return the folder of an experiment run from the command line, its settings, and its output."""
     folder = tmp_path_factory.mktemp("simulated")
     (folder / "world.toml").write_text(WORLD, encoding="utf-8")
-    result = CliRunner().invoke(app, ["simulate", str(folder / "world.toml"), "--out", str(folder / "out"), "--json"])
-    assert result.exit_code == 0, result.output
-    return folder / "out", read_experiment(folder / "world.toml"), json.loads(result.stdout.splitlines()[-1])
+    call = ["simulate", str(folder / "world.toml"), "--out", str(folder / "out"), "--json"]
+    with fixed(NEW_ITEMS_SHARE=0.5):  # also where the tests make the world again
+        result = CliRunner().invoke(app, call)
+        assert result.exit_code == 0, result.output
+        yield folder / "out", read_experiment(folder / "world.toml"), json.loads(result.stdout.splitlines()[-1])
 
 
 def test_the_command_simulates_every_arm_and_reports_lifts(simulated):

@@ -11,7 +11,7 @@ from multitudes_lab.simulation.day_log import day_file_name
 from multitudes_lab.simulation.results import impression_metrics
 
 SETTINGS = {
-    "world": {"users": 50, "items": 300, "topics": 10, "niches": 40, "new_items_share": 0.5, "burst_share": 0.0},
+    "world": {"users": 50, "items": 300, "topics": 10, "niches": 40, "burst_share": 0.0},
     "loop": {"past_days": 1, "bootstrap_days": 2, "days": 1, "candidates": 4, "slots": 2},
     "arms": {"a": {"policy": "popular"}},
 }

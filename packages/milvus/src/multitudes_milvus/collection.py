@@ -1,4 +1,4 @@
-"""One collection: its schema, its rows, its filters and the queries to it.
+"""One collection: its schema, its rows, its filters, the queries to it, the alias that other programs find it by.
 
 A collection holds vectors under int64 ids, the topics of each item as an array, and a bucket, by which a share of the
 collection can be selected. Its description identifies the items with which it was published.
@@ -14,7 +14,9 @@ Legend: n items · m items of a batch · D dimensions.
 """
 
 import json
+import re
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from itertools import pairwise
 from typing import Any, NamedTuple
 
@@ -23,7 +25,7 @@ import xxhash
 from numpy.typing import NDArray
 from pymilvus import DataType, MilvusClient
 
-from multitudes.errors import DataError
+from multitudes.errors import DataError, UnavailableError
 from multitudes.index.item_table import ItemTable
 from multitudes.index.protocol import ANY_TOPIC, Topics
 from multitudes.seeding import splitmix64
@@ -34,7 +36,7 @@ MAX_RESULTS = 16_384  # of one search or page, a limit of the server
 BUCKETS = 64  # a hash of its id puts every item into one of them, evenly
 _MAX_TOPICS = 4_096  # of one item, a limit of the server
 _MIN_TOPIC_CAPACITY = 64  # topics of an item for which there is always room: later items may have more of them
-_BATCH_BYTES = 8 * 2**20  # of one message; the server takes 64 MiB, but its log segments prefer less
+BATCH_BYTES = 8 * 2**20  # of one message; the server takes 64 MiB, but its log segments prefer less
 _PAGE = 100_000  # ids of one answer
 _DESCRIPTION_KEY = "multitudes"
 _MAX_MEDIANS = 4  # the common length in median lengths: one very long item must not hide the differences of all others
@@ -53,10 +55,11 @@ class Identity(NamedTuple):
 class Collection:
     """A collection by its unique name. ``session``: whether this object wrote, and so must see its own writes."""
 
-    def __init__(self, connection: Connection, name: str, session: bool = False) -> None:
+    session = False
+
+    def __init__(self, connection: Connection, name: str) -> None:
         self.connection = connection
         self.name = name
-        self.session = session
 
     @property
     def consistency(self) -> str:
@@ -76,24 +79,68 @@ class Collection:
         """Return the number of items that pass a filter."""
         return int(self.query("count items", expression, ["count(*)"], consistency)[0]["count(*)"])
 
-    def wait_until_consistent(self) -> None:
-        """Wait until the server sees every change so far; a session does not wait for its own deletions (2.3.5)."""
-        self.count(consistency="Strong")
-
     def ids(self, expression: str = "") -> NDArray[np.int64]:
         """Return the ids of the items that pass a filter, ascending; fetched in pages."""
         filters = [expression] if expression else bucket_filters(1 + self.count() // _PAGE)
         rows = [row["id"] for page in filters for row in self.query("list ids", page, ["id"])]
         return np.sort(np.array(rows, dtype=np.int64))
 
-    def vectors(self, id_n: NDArray[np.int64], dimension: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        """Return those of the distinct ids that the collection has, in no order, and their vectors."""
-        size = max(1, _BATCH_BYTES // (4 * dimension + 16))
-        rows: list[dict[str, Any]] = []
-        for start in range(0, len(id_n), size):
-            rows += self.query("read vectors", ids_filter(id_n[start : start + size]), ["id", "vector"])
-        vectors_nD = np.array([row["vector"][:dimension] for row in rows], dtype=np.float32)
-        return np.array([row["id"] for row in rows], dtype=np.int64), vectors_nD.reshape(len(rows), dimension)
+    def activate(self) -> None:
+        """Point the alias to the collection, and drop expired collections; see ``RemoteIndex.activate``."""
+        name, alias = self.name, self.connection.config.alias
+        if self.count() == 0:
+            raise UnavailableError(f"{self.connection.config.uri}: collection {name} is empty; publish again")
+        if serving_collection(self.connection) is None:
+            self.connection.call("make the alias", lambda client: client.create_alias(name, alias), retry=False)
+        else:
+            self.connection.call("move the alias", lambda client: client.alter_alias(name, alias))
+        expire(self.connection)
+
+    def discard(self) -> None:
+        """Drop the collection unless an alias points to it; if the server does not answer, ``expire`` drops it later.
+
+        The server would drop it despite its aliases, and their readers would fail.
+        """
+        try:
+            found = self.connection.call("ask for aliases", lambda client: client.describe_collection(self.name))
+            if not found["aliases"]:
+                self.connection.call("drop a collection", lambda client: client.drop_collection(self.name))
+        except UnavailableError:
+            return
+
+
+def serving_collection(connection: Connection) -> str | None:
+    """Return the name of the collection that the alias points to; None if there is no alias."""
+    alias = connection.config.alias
+    if not connection.call("look for the alias", lambda client: client.has_collection(alias)):
+        return None
+    found = connection.call("ask for the alias", lambda client: client.describe_collection(alias))
+    return str(found["collection_name"])
+
+
+def expire(connection: Connection) -> list[str]:
+    """Drop the collections that no release needs, such as that of a publish that was killed; return their names.
+
+    It keeps the collection that the alias points to, the newest ``config.kept`` others, and those younger than
+    ``config.grace_s``, because other processes may still be searching or building them.
+    """
+    config, serving = connection.config, serving_collection(connection)
+    names = connection.call("list collections", lambda client: client.list_collections())
+    age_s = {name: age for name in names if name != serving and (age := _age_s(name, config)) is not None}
+    older = sorted(age_s, reverse=True)[config.kept :]  # names begin with the time
+    expired = [name for name in older if age_s[name] >= config.grace_s]
+    for name in expired:
+        Collection(connection, name).discard()
+    return expired
+
+
+def _age_s(name: str, config: MilvusConfig) -> float | None:
+    """Return the age of a collection of this alias, from its name; None for any other collection."""
+    match = re.fullmatch(rf"{config.alias}_(\d{{8}}T\d{{12}})_[0-9a-f]{{8}}", name)
+    if match is None:
+        return None
+    created = datetime.strptime(match[1], "%Y%m%dT%H%M%S%f").replace(tzinfo=UTC)
+    return (datetime.now(UTC) - created).total_seconds()
 
 
 def create_collection(client: MilvusClient, name: str, config: MilvusConfig, identity: Identity) -> None:
@@ -146,7 +193,7 @@ def insert_batches(table: ItemTable, length: float) -> Iterator[list[dict[str, A
     offset, topic_M = table.postings.topics(len(table))
     hash_n = splitmix64(table.ids.astype(np.uint64))
     bucket_n, order_n = hash_n % np.uint64(BUCKETS), np.argsort(hash_n, kind="stable")
-    size = max(1, _BATCH_BYTES // (4 * table.dimension + 8 * len(topic_M) // len(table) + 64))
+    size = max(1, BATCH_BYTES // (4 * table.dimension + 8 * len(topic_M) // len(table) + 64))
     for start in range(0, len(table), size):
         row_m = order_n[start : start + size]
         yield [

@@ -55,15 +55,6 @@ def published_settings(config: MilvusConfig) -> dict[str, Any]:
 
 
 def settings_to_open(published: Mapping[str, Any], environment: Mapping[str, str]) -> MilvusConfig:
-    """Return the settings with which the collection of a release is opened.
-
-    Args:
-        published: the ``published_settings`` in the release.
-        environment: of the process; has the server's address as ``MILVUS_URI``. Without it, the default of ``uri``.
-
-    Raises:
-        UsageError: the address is wrong.
-    """
-    uri = environment.get(URI_VARIABLE)
-    server = {} if uri is None else {"uri": uri}
+    """Return ``published_settings`` with the server's address from the ``environment``, or the default of ``uri``."""
+    server = {"uri": environment[URI_VARIABLE]} if URI_VARIABLE in environment else {}
     return parse(MilvusConfig, {**published, **server}, f"environment {URI_VARIABLE}")

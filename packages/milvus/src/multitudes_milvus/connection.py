@@ -117,8 +117,7 @@ class Connection:
                     return request(self._open_client())
                 except (MilvusException, grpc.RpcError, CallFailedError) as error:
                     if is_last or not retry or not deadline.remaining_s > _PAUSE_S or not is_transient(error):
-                        subject = f"{self.config.uri}: {what}"
-                        variable = self.config.token_variable
+                        subject, variable = f"{self.config.uri}: {what}", self.config.token_variable
                         raise unavailable_error(error, subject, deadline.timeout_s, variable) from None
                 time.sleep(_PAUSE_S)
         raise AssertionError("unreachable")
@@ -158,13 +157,9 @@ def is_transient(error: Exception) -> bool:
 
 
 def unavailable_error(error: Exception, subject: str, timeout_s: float, variable: str) -> UnavailableError:
-    """Return the error with cause and remedy.
+    """Return the error with cause and remedy; ``subject`` is the server and the request in words.
 
-    Args:
-        error: raised by the library.
-        subject: the server and the request in words.
-        timeout_s: of the request.
-        variable: the environment variable of the token; its value is never shown.
+    It names the ``variable`` of the environment that has the token, and never shows its value.
     """
     failed_call = _find_failed_call(error)
     if failed_call is None:

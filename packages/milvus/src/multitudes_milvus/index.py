@@ -11,6 +11,7 @@ Legend: Q queries · N results · D dimensions.
 import os
 from collections.abc import Callable, Sequence
 from functools import partial
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +25,8 @@ from multitudes.index import files
 from multitudes.index.item_table import check_ids, make_item_table
 from multitudes.index.protocol import Hits, Topics, find_rows
 from multitudes.index.request import check_request, search_by_topic
-from multitudes_milvus.aliases import activate, discard
 from multitudes_milvus.collection import (
+    BATCH_BYTES,
     MAX_RESULTS,
     Collection,
     Identity,
@@ -41,7 +42,7 @@ from multitudes_milvus.search import SearchParameters, parameters_from_record, s
 KIND = "milvus"
 
 
-class MilvusIndex:
+class MilvusIndex(Collection):
     """A ``RemoteIndex`` on a server. Threads may share it.
 
     Additions and removals change the collection for everyone who searches it. The next search of this object sees them
@@ -50,19 +51,8 @@ class MilvusIndex:
     """
 
     def __init__(self, connection: Connection, name: str, identity: Identity, parameters: SearchParameters) -> None:
-        self._collection = Collection(connection, name)
-        self._identity = identity
-        self._parameters = parameters
-
-    @property
-    def name(self) -> str:
-        """The unique name of the collection."""
-        return self._collection.name
-
-    @property
-    def connection(self) -> Connection:
-        """The connection to the server."""
-        return self._collection.connection
+        super().__init__(connection, name)
+        self._identity, self._parameters = identity, parameters
 
     def search(
         self,
@@ -87,9 +77,7 @@ class MilvusIndex:
                 f"{request.max_limit} results are asked for; Milvus returns at most {MAX_RESULTS}; ask for fewer"
             )
         with Deadline(self.connection.timeout_s):  # for all calls of an answer
-            return search_by_topic(
-                request, lambda topic, group: search_topic(self._collection, self._parameters, topic, group)
-            )
+            return search_by_topic(request, lambda topic, group: search_topic(self, self._parameters, topic, group))
 
     def add(self, ids: ArrayLike, vectors: ArrayLike, topics: Topics | None = None) -> None:
         """Add items, or replace those that are held already; see ``Index.add``. It may be repeated after a failure."""
@@ -110,38 +98,37 @@ class MilvusIndex:
         if np.size(ids) == 0:
             return
         id_n = np.unique(check_ids(ids))
-        held_n = self._collection.ids(ids_filter(id_n))
+        held_n = self.ids(ids_filter(id_n))
         if len(held_n) < len(id_n):
             missing = np.setdiff1d(id_n, held_n)[0]
             raise UsageError(f"id {missing} is not in the index of {len(self)} items. Nothing was removed")
         self._change(f"remove {len(id_n)} items", lambda client: client.delete(self.name, filter=ids_filter(id_n)))
-        self._collection.wait_until_consistent()
+        self.count(consistency="Strong")  # a session does not wait for its own deletions (2.3.5)
 
     def _change(self, what: str, request: Callable[[MilvusClient], Any]) -> None:
-        self._collection.session = True  # before the call: a change that fails here may have reached the server
+        self.session = True  # before the call: a change that fails here may have reached the server
         self.connection.call(what, request)
 
     def vectors(self, ids: NDArray[np.int64]) -> NDArray[np.float32]:
         """Return the float32 vectors of ``ids``, one row each; see ``Searchable.vectors``."""
-        id_n = np.asarray(ids, dtype=np.int64)
-        found_n, vectors_nD = self._collection.vectors(np.unique(id_n), self._identity.dimension)
-        order = np.argsort(found_n)
-        row, is_held = find_rows(found_n[order], id_n)
+        id_n, width = np.asarray(ids, dtype=np.int64), self._identity.dimension
+        distinct_n, size = np.unique(id_n), max(1, BATCH_BYTES // (4 * width + 16))
+        filters = (ids_filter(distinct_n[start : start + size]) for start in range(0, len(distinct_n), size))
+        rows = [row for each in filters for row in self.query("read vectors", each, ["id", "vector"])]
+        rows.sort(key=itemgetter("id"))
+        row, is_held = find_rows(np.array([row["id"] for row in rows], dtype=np.int64), id_n)
         if not is_held.all():
             raise UsageError(f"id {id_n[~is_held][0]} is not in the index of {len(self)} items")
-        return np.asarray(vectors_nD[order][row])
-
-    def ids(self) -> NDArray[np.int64]:
-        """Return every id, ascending."""
-        return self._collection.ids()
+        vectors_nD = np.array([row["vector"][:width] for row in rows], dtype=np.float32)
+        return np.asarray(vectors_nD.reshape(len(rows), width)[row])
 
     def items_of(self, topic: int) -> NDArray[np.int64]:
         """Return the ids of a topic, ascending; empty for an unknown topic."""
-        return self._collection.ids(f"array_contains(topics, {int(topic)})")
+        return self.ids(f"array_contains(topics, {int(topic)})")
 
     def __len__(self) -> int:
         """Return the number of items."""
-        return self._collection.count()
+        return self.count()
 
     def info(self) -> dict[str, Any]:
         """Describe the collection, its server, and how it was tuned."""
@@ -158,26 +145,13 @@ class MilvusIndex:
         """Write the name and identity of the collection into ``folder``; the items stay on the server."""
         files.write_description(folder, {**self.info(), "identity": self._identity._asdict()})
 
-    def activate(self) -> None:
-        """Point the alias to the collection, and drop expired collections; see ``RemoteIndex.activate``."""
-        activate(self._collection)
-
-    def discard(self) -> None:
-        """Drop the collection, unless an alias points to it; see ``RemoteIndex.discard``."""
-        discard(self.connection, self.name)
-
     @classmethod
     def open(cls, folder: Path, record: dict[str, Any]) -> "MilvusIndex":
-        """Open the collection of a release, and check that it is the one that was published with it.
-
-        Args:
-            folder: of the index.
-            record: the description in ``folder``.
+        """Open the collection of a release; a UsageError if ``MILVUS_URI`` is not an address.
 
         Raises:
             ArtefactError: the description is damaged, or the collection is missing or another one.
             UnavailableError: the server does not answer in time, or rejects the token.
-            UsageError: ``MILVUS_URI`` is not an address.
         """
         files.verify_all(folder, record)
         try:

@@ -28,7 +28,6 @@ from multitudes.index.request import unfiltered_request
 from multitudes.index.scan import scan
 from multitudes.index.tuning import ParameterGrid, Sample, sample_queries, tune
 from multitudes.progress import Progress, silent
-from multitudes_milvus.aliases import discard
 from multitudes_milvus.collection import Collection, create_collection, insert_batches, make_identity
 from multitudes_milvus.config import MilvusConfig
 from multitudes_milvus.connection import Connection, Deadline
@@ -52,14 +51,7 @@ def publish_collection(
 ) -> MilvusIndex:
     """Build a collection, load it and tune its search to ``recall``; the alias is not changed.
 
-    Args:
-        ids: integers, distinct (n).
-        vectors: one row for each id (n, D).
-        config: the server, and how it builds.
-        topics: of the items, in the order of ``ids``.
-        queries: held-out user vectors for tuning and validation (Q, D).
-        recall: share of the exact answer to find.
-        progress: called with the number of rows sent, then for each depth that is tuned.
+    ``queries`` are held-out user vectors for tuning and validation (Q, D). See ``IndexKind.build``.
 
     Raises:
         DataError: a vector is not finite, ids are repeated, or an item has too many topics.
@@ -78,7 +70,7 @@ def publish_collection(
             _build_graph(building, name, config)
             parameters = _verify_and_tune(Collection(building, name), table, queries, recall, progress)
     except BaseException:
-        discard(Connection(config), name)
+        Collection(Connection(config), name).discard()
         raise
     finally:
         building.close()

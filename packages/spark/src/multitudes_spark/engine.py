@@ -47,13 +47,7 @@ class SparkEngine:
     """The engine on a cluster; implements ``Engine``."""
 
     def __init__(self, session: SparkSession, scratch: Path, reader: DuckDBEngine) -> None:
-        """Run on a Spark session.
-
-        Args:
-            session: the session.
-            scratch: a folder that the driver and the executors share.
-            reader: converts files that are not Parquet, on the driver.
-        """
+        """Run on a session, with a folder that driver and executors share; ``reader`` converts on the driver."""
         self._session, self._scratch, self._reader = session, scratch, reader
         self._tables: dict[str, Path] = {}
         self._in_place: dict[str, list[Location]] = {}  # the files of tables that were not copied

@@ -46,13 +46,9 @@ class SparkConfig(Config):
 
 @contextmanager
 def open_spark(scratch: Path, config: SparkConfig) -> Iterator[Engine]:
-    """Yield Spark as an engine.
+    """Yield Spark as an engine, with its shards in the existing folder ``scratch``, which driver and executors share.
 
     A session that already runs in this process is used, and not stopped.
-
-    Args:
-        scratch: an existing folder for shards that the driver and the executors share.
-        config: the master, and the memory that Spark may use.
 
     Raises:
         MissingError: a suitable Java is not installed; memory or disk space ran out.

@@ -51,12 +51,8 @@ def draw_actions(
 ) -> NDArray[np.int8]:
     """Return the reaction to each examined item (B, S).
 
-    One draw decides, so an item with more appeal in one arm never gets a lesser reaction there.
-
-    Args:
-        draw_BS: uniform draws.
-        odds_BS: odds of a save.
-        click_BS: odds of a click, in units of the odds of a save.
+    One uniform draw decides, so an item with more appeal in one arm never gets a lesser reaction there. The odds are of
+    a save; those of a click are in units of the odds of a save.
     """
     save_BS = odds_BS / (1 + odds_BS)
     either_odds_BS = odds_BS * (1 + click_BS)

@@ -54,7 +54,7 @@ class NicheIndex:
 def build_catalogue(config: WorldConfig) -> Catalogue:
     """Return the items of a world."""
     seed, item_I = config.seed, np.arange(config.items)
-    share = (1.0 + np.arange(config.niches)) ** -config.niche_skew
+    share = (1.0 + np.arange(config.niches)) ** -constants.NICHE_SKEW
     niche_cdf = np.cumsum(share / share.sum())
     niche_I = category_at(niche_cdf, draws.uniform(seed, "item niche", item_I))
     niche_I[: config.niches] = np.arange(config.niches)  # every niche has an item
@@ -117,7 +117,7 @@ def _creation_days(config: WorldConfig) -> NDArray[np.int64]:
     draw_I = draws.uniform(config.seed, "born", item_I)
     old_I = -(draw_I * _OLDEST_DAYS).astype(np.int64)
     new_I = 1 + (draw_I * constants.HORIZON).astype(np.int64)
-    is_new_I = draws.uniform(config.seed, "is new", item_I) < config.new_items_share
+    is_new_I = draws.uniform(config.seed, "is new", item_I) < constants.NEW_ITEMS_SHARE
     created_I = np.where(is_new_I, new_I, old_I)
     created_I[: config.niches] = _FIRST_ITEM_DAY
     return created_I

@@ -5,6 +5,8 @@ records/simulated-world.md). A *choice* has no public figure behind it; its comm
 """
 
 # Items.
+NICHE_SKEW = 0.3  # exponent of Zipf's law over niches, for tastes and for items; calibrated
+NEW_ITEMS_SHARE = 0.15  # of the items appear in the first 30 days, evenly; about 0.5 % a day; a choice
 SECOND_TOPIC_SHARE = 0.5  # of the items have a second, uninformative topic; public sets: 1 to 4.8 an item; calibrated
 FEATURELESS_SHARE = 0.02  # of the items have no topic; a choice
 QUALITY_SPREAD = 0.5  # standard deviation of the log-odds of a save between items of a niche; a choice
@@ -24,9 +26,12 @@ VISITS_SPREAD = 0.6  # standard deviation of the log-odds of a visit within a co
 READINESS_SPREAD = 0.9  # the same of users' readiness to save; calibrated (history, its tail)
 HORIZON = 30  # days over which new and resurrected users arrive and new items appear; a month
 LAPSE_DAYS = 21  # days before day 0 in which resurrected users did nothing; a choice
+FOLLOWS = 4.0  # mean number of followed topics, geometric: a fifth follows none; a choice
 STALE_SHARE = 0.5  # of the uninformative follows match a former taste; the others are aspirational; a choice
 
 # Reactions to what is shown.
+FATIGUE = 0.5  # the odds of a save are divided by 1 + this × earlier impressions: half after two; a choice
+SATURATION = 0.1  # they are divided by 1 + this × items of the same niche above; a choice
 LOVED_ODDS = 0.3  # of a save of an average item by a user of only this taste: good feeds bring saves; a choice
 UNLOVED_ODDS = 0.004  # of a save of an item that matches no taste: one in 250; a choice
 KINSHIP = 0.1  # odds of other items of a taste's topic, as a share of the taste's: topics are coarse; a choice

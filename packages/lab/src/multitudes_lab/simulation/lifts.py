@@ -45,20 +45,16 @@ class UserOutcomes:
         self.metrics = (*sorted({metric for sums in self._sums.values() for metric in sums}), *RATIOS)
 
     def lift(self, metric: str, arm: str, control: str, cohort: str = ALL_USERS) -> ArmLift:
-        """Return the lift of an arm over another arm."""
+        """Return the lift of an arm over another arm, of a cohort, of all users, or of all but the core."""
         pairs = []
-        for seed in self._config.seeds:
-            mask_U = self._cohort_mask(seed, cohort)
+        for seed, cohort_U in self._cohort_U.items():
+            mask_U = np.ones(len(cohort_U), dtype=np.bool_)
+            if cohort != ALL_USERS:
+                mask_U = (cohort_U == self.cohorts.index(CORE if cohort == NON_CORE else cohort)) ^ (cohort == NON_CORE)
             pairs.append(tuple(_user_ratio(self._sums[seed, name], metric, mask_U) for name in (control, arm)))
-        return _lift(metric, arm, cohort, pairs)
-
-    def _cohort_mask(self, seed: int, cohort: str) -> NDArray[np.bool_]:
-        """Return which users are in a cohort, in any cohort, or in any cohort but the core."""
-        cohort_U = self._cohort_U[seed]
-        if cohort == ALL_USERS:
-            return np.ones(len(cohort_U), dtype=np.bool_)
-        within_U: NDArray[np.bool_] = cohort_U == self.cohorts.index(CORE if cohort == NON_CORE else cohort)
-        return ~within_U if cohort == NON_CORE else within_U
+        means_S2 = np.array([[above.sum() / max(below.sum(), 1) for above, below in pair] for pair in pairs])
+        lift, low, high = _interval(pairs, means_S2)
+        return ArmLift(metric, arm, cohort, *means_S2.mean(axis=0).tolist(), lift, low, high)
 
 
 def arm_lifts(config: ExperimentConfig, out: Path) -> list[ArmLift]:
@@ -93,23 +89,24 @@ def _user_ratio(sums: Sums, metric: str, mask_U: NDArray[np.bool_]) -> Ratio:
     return sums.get(above, zeros)[mask_U], sums.get(below, zeros)[mask_U] if below else np.ones(int(mask_U.sum()))
 
 
-def _lift(metric: str, arm: str, cohort: str, pairs: Sequence[tuple[Ratio, ...]]) -> ArmLift:
-    means = np.array([[above.sum() / max(below.sum(), 1) for above, below in pair] for pair in pairs])  # S × 2
-    control, treatment = means.mean(axis=0).tolist()
-    if not (means[:, 0] > 0).all():
-        return ArmLift(metric, arm, cohort, control, treatment, None, None, None)
-    lift_S = means[:, 1] / means[:, 0] - 1
+def _interval(
+    pairs: Sequence[tuple[Ratio, ...]], means_S2: NDArray[np.float64]
+) -> tuple[float | None, float | None, float | None]:
+    """Return the lift and its interval from the means of control and treatment in each seed; None: undefined."""
+    if not (means_S2[:, 0] > 0).all():
+        return None, None, None
+    lift_S = means_S2[:, 1] / means_S2[:, 0] - 1
     lift, n = float(lift_S.mean()), len(lift_S)
     if n > 1:
         half = float(t.ppf(0.975, n - 1) * lift_S.std(ddof=1) / n**0.5)
     elif len(pairs[0][0][0]) < 2:  # one user has no deviation
-        return ArmLift(metric, arm, cohort, control, treatment, lift, None, None)
+        return lift, None, None
     else:
-        half = 1.96 * _lift_standard_error(pairs[0], means[0])
+        half = 1.96 * _lift_standard_error(pairs[0], means_S2[0])
         # All users moved alike, as if one user has everything: no deviation either.
         if half < _MIN_RELATIVE_HALF_WIDTH * abs(lift):
-            return ArmLift(metric, arm, cohort, control, treatment, lift, None, None)
-    return ArmLift(metric, arm, cohort, control, treatment, lift, lift - half, lift + half)
+            return lift, None, None
+    return lift, lift - half, lift + half
 
 
 def _lift_standard_error(pair: tuple[Ratio, ...], means: NDArray[np.float64]) -> float:
@@ -124,14 +121,13 @@ def _lift_standard_error(pair: tuple[Ratio, ...], means: NDArray[np.float64]) ->
 
 def daily_feed_saves(config: ExperimentConfig, out: Path) -> pl.DataFrame:
     """Return (arm, day, feed_saves): feed saves per user on each day of the test, mean over users and seeds."""
-    first, rows = day_start_s(config.loop.bootstrap_days), []
+    first, n_users = day_start_s(config.loop.bootstrap_days), config.world.users * len(config.seeds)
+    day = ((pl.col("timestamp") - first) // DAY_S).alias("day")
+    days = pl.DataFrame({"day": np.arange(config.loop.days)})
+    tables = []
     for arm in config.arms:
         files = [seed_folder(out, seed) / "arms" / arm / "outcomes.parquet" for seed in config.seeds]
-        saves = pl.scan_parquet(files).filter((pl.col("metric") == "feed_saves") & (pl.col("timestamp") >= first))
-        days = saves.group_by(day=(pl.col("timestamp") - first) // DAY_S).agg(pl.col("value").sum()).collect()
-        sums = dict(days.iter_rows())
-        n_users = config.world.users * len(config.seeds)
-        rows += [
-            {"arm": arm, "day": day, "feed_saves": sums.get(day, 0.0) / n_users} for day in range(config.loop.days)
-        ]
-    return pl.DataFrame(rows)
+        rows = pl.scan_parquet(files).filter(metric="feed_saves").group_by(day).agg(feed_saves=pl.col("value").sum())
+        per_user = pl.col("feed_saves").fill_null(0.0) / n_users
+        tables.append(days.join(rows.collect(), "day", "left").select(pl.lit(arm).alias("arm"), "day", per_user))
+    return pl.concat(tables)

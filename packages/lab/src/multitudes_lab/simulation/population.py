@@ -125,7 +125,7 @@ def draw_activity(config: WorldConfig) -> Activity:
 def draw_follows(config: WorldConfig, tastes: Tastes, niche_topic: NDArray[np.int64]) -> Follows:
     """Draw the topics that users follow. Only informative follows depend on what a user likes now."""
     seed, users = config.seed, config.users
-    count_U = geometric_counts(draws.uniform(seed, "follows", np.arange(users)), np.full(users, config.follows))
+    count_U = geometric_counts(draws.uniform(seed, "follows", np.arange(users)), np.full(users, constants.FOLLOWS))
     user_E = np.repeat(np.arange(users), count_U)
     number_E = np.arange(len(user_E)) - np.repeat(np.cumsum(count_U) - count_U, count_U)
     kind_E = _follow_kinds(config, draws.uniform(seed, "follow kind", user_E, number_E))

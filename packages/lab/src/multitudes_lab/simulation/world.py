@@ -6,9 +6,9 @@ draw may depend on the order of the others. Both worlds begin on the same date.
 """
 
 from collections.abc import Callable
-from functools import partial
+from functools import wraps
 from itertools import pairwise
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import numpy as np
 import polars as pl
@@ -27,6 +27,21 @@ _FRESH_DAYS = 3.0  # an item's freshness falls to a third within them
 _BLOCK_PAIRS = 2**16  # pairs computed at a time: their arrays fit the processor's cache
 _EVENING = 20 / 24  # the most frequent time of a visit, as a share of the day
 _CLICK_MOOD, _HIDE_MOOD = 0.2, 1.0  # effect on the mood, in saves
+
+
+Method = TypeVar("Method", bound=Callable[..., NDArray[Any]])
+
+
+def _in_blocks(method: Method) -> Method:
+    """Return a method of a day, users and their rows that computes some users at a time."""
+
+    @wraps(method)
+    def run(world: Any, day: int, user_B: NDArray[np.int64], *rows: NDArray[Any]) -> NDArray[Any]:  # noqa: ANN401
+        size = max(1, _BLOCK_PAIRS // max(1, rows[0].shape[1]))
+        blocks = [slice(first, first + size) for first in range(0, max(1, len(user_B)), size)]
+        return np.concatenate([method(world, day, user_B[block], *(of[block] for of in rows)) for block in blocks])
+
+    return cast("Method", run)
 
 
 class World:
@@ -80,12 +95,7 @@ class World:
         )
 
     def visitors(self, day: int, mood_U: NDArray[np.float32]) -> NDArray[np.int64]:
-        """Return the users who open the feed on ``day``, ascending.
-
-        Args:
-            day: the day.
-            mood_U: moods in [-1, 1]; 0 is neutral.
-        """
+        """Return the users who open the feed on ``day``, ascending; moods are in [-1, 1], and 0 is neutral."""
         chance_U = self.activity.chance(day) * (1 + constants.MOOD_GAIN * mood_U)
         return np.flatnonzero(draws.uniform(self.config.seed, "visit", day, np.arange(self.users)) < chance_U)
 
@@ -93,11 +103,35 @@ class World:
         """Return the time at which each user's session begins on ``day``, in seconds since 1970."""
         return self._time_of_day(day, "visit time", user_B)
 
+    @_in_blocks
     def appeal(self, day: int, user_B: NDArray[np.int64], item_BN: NDArray[np.int64]) -> NDArray[np.float32]:
         """Return the log-odds of a save (B, N) before position, fatigue and saturation; -inf for negative items."""
-        compute = partial(self._appeal, day, self._item_appeal(day))
-        return _in_blocks(compute, user_B, item_BN)
+        liked = self._tastes.at_day(day, user_B)
+        niche_BN, topic_BN = self.niche_I[item_BN], self._topic16_I[item_BN]
+        next_niche_BN, next_topic_BN = self.catalogue.second_niche_I[item_BN], self._next_topic16_I[item_BN]
+        topic_BK = self._niche_topic16[liked.niche_BK]
+        odds_BN = np.full(item_BN.shape, constants.UNLOVED_ODDS, dtype=np.float32)
+        for k in range(liked.niche_BK.shape[1]):
+            loved_B = constants.LOVED_ODDS * liked.weight_BK[:, k, None]
+            is_loved_BN, is_kin_BN = niche_BN == liked.niche_BK[:, k, None], topic_BN == topic_BK[:, k, None]
+            if self.config.overlap:
+                is_loved_BN |= next_niche_BN == liked.niche_BK[:, k, None]
+                is_kin_BN |= next_topic_BN == topic_BK[:, k, None]
+            odds_BN += is_loved_BN * ((1 - constants.KINSHIP) * loved_B)
+            odds_BN += is_kin_BN * (constants.KINSHIP * loved_B)
+        ready_B1 = self.activity.ready_U[user_B, None]
+        pair_BN = draws.uniform(self.config.seed, "pair", user_B[:, None], item_BN)
+        # Uniform: only the deviation matters, and normal draws would cost more than all other steps together.
+        pair_BN = ((pair_BN - 0.5) * (np.sqrt(12.0) * constants.PAIR_SPREAD)).astype(np.float32)
+        log_odds_BN = np.log(odds_BN) + self._item_appeal(day)[item_BN] + pair_BN + ready_B1
+        return np.where(item_BN < 0, np.float32(-np.inf), log_odds_BN)
 
+    def _item_appeal(self, day: int) -> NDArray[np.float32]:
+        """Return the log-odds that quality and freshness add to each item."""
+        age_I = np.maximum(day - self.created_I, 0)
+        return (self.catalogue.quality_I + constants.FRESHNESS * np.exp(-age_I / _FRESH_DAYS)).astype(np.float32)
+
+    @_in_blocks
     def draw_reactions(
         self,
         day: int,
@@ -115,7 +149,16 @@ class World:
             appeal_BS: the items' appeal, from ``appeal``.
             seen_BS: how often each item was shown to the user before.
         """
-        return _in_blocks(partial(self._draw_reactions, day), user_B, item_BS, appeal_BS, seen_BS)
+        config = self.config
+        n_above_BS = actions.same_niche_above(self.niche_I[item_BS])
+        fatigue_BS = (1 + constants.FATIGUE * seen_BS) * (1 + constants.SATURATION * n_above_BS)
+        odds_BS = np.exp(appeal_BS) / fatigue_BS
+        aspires_BS = self._aspires_UT[user_B[:, None], self.topic_I[item_BS]]
+        click_BS = constants.CLICKS_PER_SAVE * np.where(aspires_BS, np.exp(constants.ASPIRATION), 1.0)
+        draw_BS = draws.uniform(config.seed, "reaction", day, user_B[:, None], item_BS)
+        action_BS = actions.draw_actions(draw_BS, odds_BS, click_BS)
+        is_examined_BS = actions.is_examined(config, day, user_B, item_BS.shape[1])
+        return np.where(is_examined_BS & (item_BS >= 0), action_BS, np.int8(NOTHING))
 
     def organic_actions(self, day: int) -> Actions:
         """Return what users save on ``day`` outside the feed, sorted by user and time; the same in all arms."""
@@ -141,63 +184,9 @@ class World:
         """
         return self._tastes.at_day(day, np.arange(self.users))
 
-    def _appeal(
-        self, day: int, item_appeal_I: NDArray[np.float32], user_B: NDArray[np.int64], item_BN: NDArray[np.int64]
-    ) -> NDArray[np.float32]:
-        liked = self._tastes.at_day(day, user_B)
-        niche_BN, topic_BN = self.niche_I[item_BN], self._topic16_I[item_BN]
-        next_niche_BN, next_topic_BN = self.catalogue.second_niche_I[item_BN], self._next_topic16_I[item_BN]
-        topic_BK = self._niche_topic16[liked.niche_BK]
-        odds_BN = np.full(item_BN.shape, constants.UNLOVED_ODDS, dtype=np.float32)
-        for k in range(liked.niche_BK.shape[1]):
-            loved_B = constants.LOVED_ODDS * liked.weight_BK[:, k, None]
-            is_loved_BN, is_kin_BN = niche_BN == liked.niche_BK[:, k, None], topic_BN == topic_BK[:, k, None]
-            if self.config.overlap:
-                is_loved_BN |= next_niche_BN == liked.niche_BK[:, k, None]
-                is_kin_BN |= next_topic_BN == topic_BK[:, k, None]
-            odds_BN += is_loved_BN * ((1 - constants.KINSHIP) * loved_B)
-            odds_BN += is_kin_BN * (constants.KINSHIP * loved_B)
-        ready_B1 = self.activity.ready_U[user_B, None]
-        pair_BN = draws.uniform(self.config.seed, "pair", user_B[:, None], item_BN)
-        # Uniform: only the deviation matters, and normal draws would cost more than all other steps together.
-        pair_BN = ((pair_BN - 0.5) * (np.sqrt(12.0) * constants.PAIR_SPREAD)).astype(np.float32)
-        log_odds_BN = np.log(odds_BN) + item_appeal_I[item_BN] + pair_BN + ready_B1
-        return np.where(item_BN < 0, np.float32(-np.inf), log_odds_BN)
-
-    def _item_appeal(self, day: int) -> NDArray[np.float32]:
-        """Return the log-odds that quality and freshness add to each item."""
-        age_I = np.maximum(day - self.created_I, 0)
-        return (self.catalogue.quality_I + constants.FRESHNESS * np.exp(-age_I / _FRESH_DAYS)).astype(np.float32)
-
-    def _draw_reactions(
-        self,
-        day: int,
-        user_B: NDArray[np.int64],
-        item_BS: NDArray[np.int64],
-        appeal_BS: NDArray[np.float32],
-        seen_BS: NDArray[np.integer],
-    ) -> NDArray[np.int8]:
-        config = self.config
-        n_above_BS = actions.same_niche_above(self.niche_I[item_BS])
-        fatigue_BS = (1 + config.fatigue * seen_BS) * (1 + config.saturation * n_above_BS)
-        odds_BS = np.exp(appeal_BS) / fatigue_BS
-        aspires_BS = self._aspires_UT[user_B[:, None], self.topic_I[item_BS]]
-        click_BS = constants.CLICKS_PER_SAVE * np.where(aspires_BS, np.exp(constants.ASPIRATION), 1.0)
-        draw_BS = draws.uniform(config.seed, "reaction", day, user_B[:, None], item_BS)
-        action_BS = actions.draw_actions(draw_BS, odds_BS, click_BS)
-        is_examined_BS = actions.is_examined(config, day, user_B, item_BS.shape[1])
-        return np.where(is_examined_BS & (item_BS >= 0), action_BS, np.int8(NOTHING))
-
     def _time_of_day(self, day: int, name: str, *keys: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return a time on ``day`` for each row of keys, in seconds since 1970; most are in the evening."""
         first = draws.uniform(self.config.seed, name, day, *keys, 0)
         spread = first + draws.uniform(self.config.seed, name, day, *keys, 1)
         share = (_EVENING + (spread - 1) / 2) % 1
         return day_start_s(day) + (share * DAY_S).astype(np.int64)
-
-
-def _in_blocks(compute: Callable[..., NDArray[Any]], user_B: NDArray[np.int64], *rows: NDArray[Any]) -> NDArray[Any]:
-    """Return what ``compute`` returns for users and their rows, some users at a time."""
-    size = max(1, _BLOCK_PAIRS // max(1, rows[0].shape[1]))
-    blocks = [slice(first, first + size) for first in range(0, max(1, len(user_B)), size)]
-    return np.concatenate([compute(user_B[block], *(of[block] for of in rows)) for block in blocks])

@@ -47,12 +47,6 @@ class WorldConfig(Config):
         lt=2**15,
         description="groups of items that tastes are for; five per topic: topics are coarse; a choice",
     )
-    niche_skew: float = Field(
-        0.3, ge=0, le=10, description="exponent of Zipf's law over niches, for tastes and for items; calibrated"
-    )
-    new_items_share: Share = Field(
-        0.15, description="share of items that appear in the first 30 days, evenly; about 0.5 % a day; a choice"
-    )
     topic_noise: Share = Field(
         0.0,
         description="share of items whose topic is any, not that of their niche; 1: topics tell nothing about tastes",
@@ -75,9 +69,6 @@ class WorldConfig(Config):
         description="days in which a taste grows and fades before another replaces it: slow drift; a choice",
     )
     burst_share: Share = Field(0.3, description="share of the time with a short-term taste; a choice")
-    follows: float = Field(
-        4.0, ge=0, le=1_000, description="mean number of followed topics, geometric: a fifth follows none; a choice"
-    )
     informative_follows: Share = Field(
         0.65,
         description="share of the follows that match a long-term taste, each another one; 0 is a control; a choice",
@@ -86,12 +77,6 @@ class WorldConfig(Config):
     # Reactions to what is shown.
     depth: float = Field(
         15.0, ge=1, description="mean number of slots examined from the top, geometric: position bias; a choice"
-    )
-    fatigue: float = Field(
-        0.5, ge=0, le=1e6, description="odds are divided by 1 + fatigue × earlier impressions: half after two; a choice"
-    )
-    saturation: float = Field(
-        0.1, ge=0, le=1e6, description="odds are divided by 1 + saturation × items of the same niche above; a choice"
     )
 
     @model_validator(mode="after")
