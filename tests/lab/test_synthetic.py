@@ -18,7 +18,6 @@ SMALL = SynthConfig(events=20_000, users=400, items=300, topics=20, days=30)
 @pytest.fixture(autouse=True)
 def small_parts(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(room, "SHARD_EVENTS", 6_000)
-    monkeypatch.setattr(room, "_CHUNK_ROWS", 150)
 
 
 @pytest.fixture

@@ -1,19 +1,15 @@
 """Lifts between two arms: the interval against its definition, CUPED against ρ², ratios against the bootstrap."""
 
+from math import sqrt
 from typing import Any
 
 import numpy as np
 import pytest
-from scipy.stats import binom
+from scipy.stats import norm
 
 from multitudes_lab.experiments.lift import CRITICAL_Z, Lift, UndefinedLift, estimate_lift
-from multitudes_lab.experiments.moments import Moments, user_moments
-from tests.lab.experiments import error_rates as errors
-from tests.lab.experiments.draws import draw
-
-
-def sums(value, *covariates):
-    return user_moments(np.stack([value, np.ones(len(value)), *covariates], axis=1))
+from multitudes_lab.experiments.moments import Moments
+from tests.lab.experiments.draws import ALPHA, draw, is_found, rates, sums
 
 
 def lift_of(control, treatment) -> Any:
@@ -69,8 +65,10 @@ def test_the_variance_of_a_ratio_agrees_with_resampled_users():
 
 @pytest.mark.parametrize("correlation", [0.0, 0.5, 0.9])
 def test_cuped_removes_the_square_of_the_correlation(correlation):
-    (found,) = errors.cuped(40_000, 0, (correlation,))
-    assert found["taken_off"] == pytest.approx(correlation**2, abs=0.01)
+    before, noise = np.random.default_rng(7).normal(10, 3, (2, 2, 40_000))
+    after = 10 + correlation * (before - 10) + sqrt(1 - correlation**2) * (noise - 10)
+    found = lift_of(*(sums(after[arm], before[arm]) for arm in (0, 1)))
+    assert found.explained == pytest.approx(correlation**2, abs=0.01)
 
 
 def test_cuped_keeps_the_lift_and_its_standard_error_is_the_spread_over_experiments():
@@ -124,20 +122,39 @@ def test_an_undefined_lift_has_a_reason(control: Moments, treatment: Moments, re
     assert reason in found.reason
 
 
-def within(rate: errors.Rate, share: float) -> bool:
-    """Return whether the count agrees with ``share`` at a level of one in 10,000."""
-    low, high = binom.ppf([5e-5, 1 - 5e-5], rate.experiments, share)
-    return bool(low <= rate.found <= high)
+def pair(stream, planted=0.0):
+    return draw(stream, 500), draw(stream, 500, planted)
 
 
 @pytest.mark.slow
 def test_false_positives_are_one_in_twenty_and_rows_as_units_err_more():
-    found = errors.false_positives(400, 500, seed=1)
-    assert all(within(found[name], 0.05) for name in ("sum", "sum, CUPED", "ratio", "ratio, CUPED"))
-    assert found["ratio by rows"].interval(0.9999)[0] > 0.05  # control: sessions of one user are not independent
+    def by_rows(control, treatment):
+        (saves_c, n_c), (saves_t, n_t) = ((one.saves_B.sum(), one.sessions_B.sum()) for one in (control, treatment))
+        share = (saves_c + saves_t) / (n_c + n_t)
+        z = (saves_t / n_t - saves_c / n_c) / sqrt(share * (1 - share) * (1 / n_c + 1 / n_t))
+        return 2 * norm.sf(abs(z)) <= ALPHA
+
+    def trial(stream):
+        arms = pair(stream)
+        found = {f"sum, {cuped}": is_found(*(one.sums(cuped=cuped) for one in arms)) for cuped in (False, True)}
+        found |= {f"ratio, {cuped}": is_found(*(one.ratio(cuped=cuped) for one in arms)) for cuped in (False, True)}
+        return found | {"rows": by_rows(*arms)}
+
+    found = rates(400, trial)
+    rows = found.pop("rows")
+    assert all(rate.agrees_with(ALPHA) for rate in found.values())
+    assert rows.surely_above > ALPHA  # control: sessions of one user are not independent
 
 
 @pytest.mark.slow
 def test_the_interval_covers_the_planted_lift_nineteen_times_in_twenty():
-    found = errors.coverage(400, 500, seed=1, lift=0.1)
-    assert all(within(found[f"{name}, Fieller"], 0.95) for name in ("sum", "sum, CUPED", "ratio"))
+    def covers(*moments):
+        low, high = lift_of(*moments).interval()
+        return low <= 0.1 <= high
+
+    def trial(stream):
+        arms = pair(stream, 0.1)
+        found = {f"sum, {cuped}": covers(*(one.sums(cuped=cuped) for one in arms)) for cuped in (False, True)}
+        return found | {"ratio": covers(*(one.ratio() for one in arms))}
+
+    assert all(rate.agrees_with(0.95) for rate in rates(400, trial).values())

@@ -1,13 +1,12 @@
 """Power analysis: sample size and detectable effect are inverse, and hold in simulated experiments."""
 
+from functools import partial
 from math import inf
 
 import numpy as np
 import pytest
-from scipy.stats import binom
 
 from multitudes.errors import UsageError
-from multitudes_lab.experiments.moments import user_moments
 from multitudes_lab.experiments.power import (
     MetricBaseline,
     PowerAnalysis,
@@ -15,8 +14,7 @@ from multitudes_lab.experiments.power import (
     minimum_detectable_effect,
     sample_size,
 )
-from tests.lab.experiments import error_rates as errors
-from tests.lab.experiments.draws import draw
+from tests.lab.experiments.draws import Drawn, draw, is_found, rates, sums
 
 
 def test_a_factor_on_the_mean_is_a_factor_on_the_deviation():
@@ -65,11 +63,14 @@ def test_the_baseline_describes_the_users_of_the_past():
 @pytest.mark.parametrize("value", [0.0, 3.0])
 def test_a_baseline_without_variance_is_rejected(value):
     with pytest.raises(UsageError, match="for all users"):
-        metric_baseline(user_moments(np.stack([np.full(9, value), np.ones(9)], axis=1)))
+        metric_baseline(sums(np.full(9, value)))
 
 
 @pytest.mark.slow
-def test_four_experiments_in_five_detect_the_effect_at_the_sample_size():
-    for found in errors.power(200, 1, 0.4).values():
-        low, high = binom.ppf([5e-5, 1 - 5e-5], 200, 0.8)
-        assert low <= found["found"] <= high
+@pytest.mark.parametrize("cuped", [False, True])
+def test_four_experiments_in_five_detect_the_effect_at_the_sample_size(cuped):
+    known = metric_baseline(draw(np.random.default_rng(0), 400_000).sums(cuped=cuped))
+    n = sample_size(0.4, known, PowerAnalysis())
+    arms = partial(Drawn.sums, cuped=cuped)
+    found = rates(200, lambda stream: {"": is_found(arms(draw(stream, n)), arms(draw(stream, n, 0.4)))})
+    assert found[""].agrees_with(0.8)

@@ -33,10 +33,13 @@ def one(value: float, z: float) -> Any:
 
 def said(*, users=10_000, cohorts=None, days=None) -> str:
     """Return the verdict on a lift; ``cohorts`` and ``days`` have comparisons by group."""
-    groups = [{key: {"saves": {"treatment": of}} for key, of in (given or {}).items()} for given in (cohorts, days)]
+    of_cohorts, of_days = (
+        {key: {"saves": {"treatment": of}} for key, of in (given or {}).items()} for given in (cohorts, days)
+    )
     sample_ratio = check_sample_ratio({"control": 10_000, "treatment": users}, ARMS)
     metrics = {"saves": {"treatment": one(0.2, 6)}}
-    return "\n".join(verdict(Readout("control", sample_ratio, metrics, *groups, {}, {}, {}, [], 0, 1, ReadoutConfig())))
+    readout = Readout("control", sample_ratio, metrics, of_cohorts, of_days, {}, {}, {}, [], 0, 1, ReadoutConfig())
+    return "\n".join(verdict(readout))
 
 
 def fading(days: int = 7) -> dict[tuple[int, int], Comparison]:

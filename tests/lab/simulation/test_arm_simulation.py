@@ -1,5 +1,7 @@
 """The days of an experiment: equal arms have equal results, and an interruption changes nothing."""
 
+import shutil
+
 import numpy as np
 import polars as pl
 import pytest
@@ -12,7 +14,7 @@ from multitudes_lab.simulation.arm_simulation import ArmSimulation, SimulationPr
 from multitudes_lab.simulation.config import ExperimentConfig
 from multitudes_lab.simulation.day_log import day_file_name
 from multitudes_lab.simulation.history import History
-from multitudes_lab.simulation.policy import EXPLICIT, CandidateLists, InvertedIndexPolicy, bootstrap_policy
+from multitudes_lab.simulation.policy import EXPLICIT, CandidateLists, bootstrap_policy, popularity_policy
 from multitudes_lab.simulation.results import collect_results
 from multitudes_lab.simulation.retraining import write_tables
 from multitudes_lab.simulation.run import simulate
@@ -23,163 +25,123 @@ from tests.lab.simulation.worlds import fixed
 WORLD = {"users": 300, "items": 500, "topics": 10, "niches": 40}
 LOOP = {"past_days": 10, "bootstrap_days": 3, "days": 4, "candidates": 40, "slots": 15}
 POPULAR, FOLLOWED = {"policy": "popular"}, {"policy": "followed"}
+N, FIRST = LOOP["candidates"], LOOP["bootstrap_days"]
 
 
-def experiment(**arms: dict[str, str]) -> ExperimentConfig:
-    return ExperimentConfig.model_validate({"world": WORLD, "loop": LOOP, "arms": arms})
+def experiment(*, loop=None, **arms: dict[str, str]) -> ExperimentConfig:
+    return ExperimentConfig.model_validate({"world": WORLD, "loop": LOOP | (loop or {}), "arms": arms})
 
 
-def logs(out, arm: str) -> list[pl.DataFrame]:
-    folder = out / "seed-0" / "arms" / arm / "logs"
-    return [pl.read_parquet(sorted((folder / log).glob("*.parquet"))) for log in ("served", "events")]
+CONFIG = experiment(popular=POPULAR, same=POPULAR, followed=FOLLOWED)
 
 
-def oracle(world: World, n: int):
-    """Return a policy that retrieves the items its users like best: no arm can beat it."""
-
-    class Oracle:
-        name = "oracle"
-
-        def retrieve(self, day, user_B, time_B, history) -> CandidateLists:
-            candidates = CandidateLists.empty(len(user_B), n)
-            there = np.flatnonzero(world.created_I <= day)
-            appeal_BI = world.appeal(day, user_B, np.tile(there, (len(user_B), 1)))
-            for b, user in enumerate(user_B.tolist()):
-                appeal_BI[b, np.isin(there, history.user_actions(user, int(time_B[b])).item_E)] = -np.inf
-            candidates.item_BN[:] = there[np.argsort(-appeal_BI, axis=1)[:, :n]]
-            return candidates
-
-    return Oracle()
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """Return the folder of an experiment that was not interrupted, and what its progress said."""
+    out, told = tmp_path_factory.mktemp("whole"), []
+    simulate(CONFIG, out, lambda *said: told.append(said[:2]))
+    return out, told
 
 
-def saves(world: World, policy, tmp_path) -> int:
-    """Return the number of saves in the feed in three days of a policy."""
-    config = experiment(a=POPULAR)
-    life = ArmSimulation(world, config.loop, tmp_path / policy.name)
-    for day in range(3):
-        life.simulate_day(day, lambda: policy)
-    done = life.history.all_actions
-    in_feed = pl.read_parquet(tmp_path / policy.name / "events").filter(pl.col("request_id").is_not_null())
-    assert len(done.item_E) > len(in_feed)
-    return len(in_feed.filter(pl.col("action") == "save"))
+@pytest.fixture(scope="module")
+def world():
+    return World(WorldConfig.model_validate(WORLD))
 
 
-def test_equal_arms_have_no_lift_and_different_ones_do(tmp_path):
-    config = experiment(control=POPULAR, same=POPULAR, other=FOLLOWED)
-    simulate(config, tmp_path)
-    found = collect_results(config, tmp_path)
-    same = [one for one in found.lifts if one.arm == "same"]
-    assert {one.lift for one in same} <= {0.0, None}
-    assert any(one.metric == "feed_saves" and one.lift == 0 for one in same)
-    assert any(one.arm == "other" and one.metric == "feed_saves" and abs(one.lift or 0) > 0.01 for one in found.lifts)
+def arm_logs(out, arm: str):
+    return out / "seed-0" / "arms" / arm / "logs"
 
 
-def test_results_agree_with_the_logs_of_the_test_days(tmp_path):
-    config = experiment(control=POPULAR, other=FOLLOWED)
-    simulate(config, tmp_path)
-    found = collect_results(config, tmp_path)
-    first = config.loop.bootstrap_days
-    for arm in config.arms:
-        folder = tmp_path / "seed-0" / "arms" / arm / "logs" / "events"
-        done = [pl.read_parquet(folder / day_file_name(first + day)) for day in range(config.loop.days)]
+def logs_are_equal(one, other, arm: str) -> bool:
+    """Return whether an arm has the same logs, and nothing else, in two folders."""
+    files = [sorted(file for file in arm_logs(out, arm).glob("*/*")) for out in (one, other)]
+    return len(files[0]) == len(files[1]) and all(
+        pl.read_parquet(a).equals(pl.read_parquet(b)) for a, b in zip(*files, strict=True)
+    )
+
+
+def test_equal_arms_have_no_lift_and_different_ones_that_of_their_logs(whole):
+    found = collect_results(CONFIG, whole[0])
+    assert {one.lift for one in found.lifts if one.arm == "same"} <= {0.0, None}
+    same, other = found.lifts_of("feed_saves")
+    assert same.lift == 0
+    assert abs(other.lift or 0) > 0.01
+    for arm, mean in (("popular", other.control), ("followed", other.treatment)):
+        folder = arm_logs(whole[0], arm) / "events"
+        done = [pl.read_parquet(folder / day_file_name(FIRST + day)) for day in range(LOOP["days"])]
         saves = [len(day.filter(pl.col("request_id").is_not_null() & (pl.col("action") == "save"))) for day in done]
-        of_days = found.by_day.filter(arm=arm)["feed_saves"] * config.world.users
+        of_days = found.by_day.filter(arm=arm)["feed_saves"] * WORLD["users"]
         assert of_days.to_list() == pytest.approx(saves)
-        everybody = next(one for one in found.lifts_of("feed_saves"))
-        mean = everybody.treatment if arm == "other" else everybody.control
-        assert mean * config.world.users == pytest.approx(sum(saves))
+        assert mean * WORLD["users"] == pytest.approx(sum(saves))
 
 
-def test_processes_that_finish_together_write_their_tables_in_turn(tmp_path):
-    config, others = experiment(popular=POPULAR), []
-    simulate(config, tmp_path)
+def test_processes_that_finish_together_write_their_tables_in_turn(whole):
+    others = []
 
     def another(done: int, total: int, note: str = "") -> None:
-        with lock(tmp_path / ".collect.lock", wait=False) as had:
+        with lock(whole[0] / ".collect.lock", wait=False) as had:
             others.append(had)
 
-    collect_results(config, tmp_path, another)
-    assert others == [False]
+    collect_results(CONFIG, whole[0], another)
+    assert others == [False] * 3
 
 
-def test_an_interrupted_experiment_ends_like_an_uninterrupted_one(tmp_path):
-    config = experiment(popular=POPULAR, followed=FOLLOWED)
-    simulate(config, tmp_path / "whole")
-
+def test_an_interrupted_experiment_ends_like_an_uninterrupted_one(whole, tmp_path):
     def interrupt(done: int, total: int, note: str = "") -> None:
         if note.startswith("seed 0, followed, day 4"):
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        simulate(config, tmp_path / "broken", interrupt)
-    assert len(logs(tmp_path / "broken", "followed")[0]) < len(logs(tmp_path / "whole", "followed")[0])
-    simulate(config, tmp_path / "broken")
-    for arm in config.arms:
-        for broken, whole in zip(logs(tmp_path / "broken", arm), logs(tmp_path / "whole", arm), strict=True):
-            assert broken.equals(whole)
+        simulate(CONFIG, tmp_path, interrupt)
+    assert not logs_are_equal(tmp_path, whole[0], "followed")
+    simulate(CONFIG, tmp_path)
+    assert all(logs_are_equal(tmp_path, whole[0], arm) for arm in CONFIG.arms)
 
 
-def test_a_day_interrupted_between_its_two_logs_is_simulated_again_with_the_same_result(tmp_path):
-    config = experiment(popular=POPULAR)
-    simulate(config, tmp_path / "whole")
-    simulate(config, tmp_path / "broken")
-    folder, last = tmp_path / "broken" / "seed-0" / "arms" / "popular" / "logs", 6
-    for file in (
-        folder / "events" / day_file_name(last),
-        folder / "events" / day_file_name(last - 1),
-        folder / "served" / day_file_name(last),
-    ):
-        file.unlink()
+def test_a_day_interrupted_between_its_two_logs_is_simulated_again_with_the_same_result(whole, tmp_path):
+    shutil.copytree(whole[0], tmp_path, dirs_exist_ok=True)
+    folder, last = arm_logs(tmp_path, "popular"), 6
+    for log, day in (("events", last), ("events", last - 1), ("served", last)):
+        (folder / log / day_file_name(day)).unlink()
     (folder / "events" / f".{day_file_name(last - 1)}.partial").write_bytes(b"half of it")  # what a kill leaves
-    simulate(config, tmp_path / "broken")
-    for broken, whole in zip(logs(tmp_path / "broken", "popular"), logs(tmp_path / "whole", "popular"), strict=True):
-        assert broken.equals(whole)
-    assert not list(folder.glob("*/.*"))
+    simulate(CONFIG, tmp_path)
+    assert logs_are_equal(tmp_path, whole[0], "popular")
 
 
 @fixed(MOOD_GAIN=1.0)
 def test_visitors_who_were_shown_nothing_have_the_same_state_after_an_interruption(tmp_path):
     """They are in no log, so their mood may not change either."""
-    config = experiment(popular=POPULAR)
     world = World(WorldConfig.model_validate(WORLD | {"users": 2000}))
 
     class Nothing:
         name = "nothing"
 
         def retrieve(self, _day, user_B, _time_B, _diary) -> CandidateLists:
-            candidates = CandidateLists.empty(len(user_B), 40)
+            candidates = CandidateLists.empty(len(user_B), N)
             candidates.item_BN[::2, :5] = np.arange(5)
             return candidates
 
-    def live(folder, days: range, upto: int) -> pl.DataFrame:
-        life = ArmSimulation(world, config.loop, folder)
-        for day in days:
+    def live(folder, days: int) -> pl.DataFrame:
+        life = ArmSimulation(world, CONFIG.loop, folder)
+        for day in range(days):
             life.simulate_day(day, Nothing)
-        return pl.read_parquet(folder / "served" / f"day-{upto:05d}.parquet")
+        return pl.read_parquet(folder / "served" / day_file_name(days - 1))
 
-    whole = live(tmp_path / "whole", range(8), 7)
-    live(tmp_path / "broken", range(5), 4)
-    assert live(tmp_path / "broken", range(8), 7).equals(whole)
+    live(tmp_path / "broken", 5)
+    assert live(tmp_path / "broken", 8).equals(live(tmp_path / "whole", 8))
 
 
 def test_a_world_without_visitors_is_rejected_and_names_the_settings(tmp_path):
-    loop, arms = LOOP | {"bootstrap_days": 1}, {"a": POPULAR}
-    for visits, comes in (([0.0] * 5, False), ([0.5] * 5, True)):
-        settings = {"world": WORLD, "loop": loop, "arms": arms}
-        config, out = ExperimentConfig.model_validate(settings), tmp_path / str(comes)
-        with fixed(COHORT_VISITS=visits):
-            if comes:
-                simulate(config, out)
-                continue
-            for _ in range(2):  # gone on with, it says the same
-                with pytest.raises(UsageError, match="no user visited the feed in the 1 days of the bootstrap"):
-                    simulate(config, out)
+    config = experiment(loop={"bootstrap_days": 1}, a=POPULAR)
+    with fixed(COHORT_VISITS=[0.0] * 5):
+        for _ in range(2):  # gone on with, it says the same
+            with pytest.raises(UsageError, match="no user visited the feed in the 1 days of the bootstrap"):
+                simulate(config, tmp_path)
 
 
-def test_progress_counts_the_days_of_the_experiment(tmp_path):
+def test_progress_counts_the_days_of_the_experiment(whole):
+    assert whole[1] == [(day, 15) for day in range(1, 16)]  # 3 of the bootstrap, 4 of each arm
     told = []
-    simulate(experiment(popular=POPULAR, followed=FOLLOWED), tmp_path, lambda *said: told.append(said[:2]))
-    assert told == [(day, 11) for day in range(1, 12)]  # 3 of the bootstrap, 4 of each arm
     within = SimulationProgress(lambda *said: told.append(said), 5)
     within.finish_day("a day")
     within.training_progress("joint")(3, 20, "epoch 1")
@@ -189,34 +151,44 @@ def test_progress_counts_the_days_of_the_experiment(tmp_path):
 def test_other_settings_are_rejected_and_arms_may_be_added(tmp_path):
     simulate(experiment(popular=POPULAR), tmp_path)
     simulate(experiment(popular=POPULAR, followed=FOLLOWED), tmp_path)
-    changed = ExperimentConfig.model_validate(
-        {"world": WORLD, "loop": LOOP | {"slots": 5}, "arms": {"popular": POPULAR}}
-    )
     with pytest.raises(UsageError, match="other settings of loop"):
-        simulate(changed, tmp_path)
+        simulate(experiment(loop={"slots": 5}, popular=POPULAR), tmp_path)
     with pytest.raises(UsageError, match=r"other settings of arms\.followed"):
         simulate(experiment(followed=POPULAR), tmp_path)
 
 
-def test_an_oracle_gets_more_saves_than_popularity(tmp_path):
-    world = World(WorldConfig.model_validate(WORLD))
-    n = LOOP["candidates"]
-    best = saves(world, oracle(world, n), tmp_path)
-    assert best > 1.3 * saves(world, InvertedIndexPolicy(world, n, topic_share=0, name="popular"), tmp_path)
+def test_an_oracle_gets_more_saves_than_popularity(world, tmp_path):
+    class Oracle:
+        """Retrieves the items that its users like best: no arm can beat it."""
+
+        name = "oracle"
+
+        def retrieve(self, day, user_B, time_B, history) -> CandidateLists:
+            candidates = CandidateLists.empty(len(user_B), N)
+            there = np.flatnonzero(world.created_I <= day)
+            appeal_BI = world.appeal(day, user_B, np.tile(there, (len(user_B), 1)))
+            for b, user in enumerate(user_B.tolist()):
+                appeal_BI[b, np.isin(there, history.user_actions(user, int(time_B[b])).item_E)] = -np.inf
+            candidates.item_BN[:] = there[np.argsort(-appeal_BI, axis=1)[:, :N]]
+            return candidates
+
+    def saves(policy) -> int:
+        """Return the number of saves in the feed in three days of a policy."""
+        life = ArmSimulation(world, CONFIG.loop, tmp_path / policy.name)
+        for day in range(3):
+            life.simulate_day(day, lambda: policy)
+        in_feed = pl.read_parquet(tmp_path / policy.name / "events").filter(pl.col("request_id").is_not_null())
+        assert len(life.history.all_actions.item_E) > len(in_feed)
+        return len(in_feed.filter(pl.col("action") == "save"))
+
+    assert saves(Oracle()) > 1.3 * saves(popularity_policy(world, N))
 
 
-def test_the_logs_have_the_format_of_a_service_and_attribute_events(tmp_path):
-    config = experiment(popular=POPULAR)
-    simulate(config, tmp_path / "out")
-    world, first = config.build_world(0), config.loop.bootstrap_days
-    write_tables(world, first, config.loop.past_days, tmp_path / "tables")
-    folder = tmp_path / "out" / "seed-0" / "bootstrap"
-    prepared = prepare(
-        tmp_path / "tables",
-        tmp_path / "prepared",
-        logs=FeedbackLogs(folder / "events", folder / "served"),
-        now=day_start_s(first),
-    )
+def test_the_logs_have_the_format_of_a_service_and_attribute_events(whole, world, tmp_path):
+    write_tables(world, FIRST, LOOP["past_days"], tmp_path / "tables")
+    folder = whole[0] / "seed-0" / "bootstrap"
+    logs = FeedbackLogs(folder / "events", folder / "served")
+    prepared = prepare(tmp_path / "tables", tmp_path / "prepared", logs=logs, now=day_start_s(FIRST))
     served, events = (pl.read_parquet(folder / log) for log in ("served", "events"))
     in_feed = events.drop_nulls("request_id")
     assert prepared.manifest["sources"]["by_request"] == len(in_feed) > 100
@@ -227,15 +199,14 @@ def test_the_logs_have_the_format_of_a_service_and_attribute_events(tmp_path):
     assert len(expected) > 20
 
 
-def test_the_inverted_index_returns_items_of_followed_topics_and_no_seen_items(tmp_path):
-    world = World(WorldConfig.model_validate(WORLD))
+def test_the_inverted_index_returns_items_of_followed_topics_and_no_seen_items(world):
     history = History(world.users)
     history.add(*(world.organic_actions(day) for day in range(-10, 0)))
     user_B = np.arange(world.users)
-    candidates = bootstrap_policy(world, 40).retrieve(0, user_B, np.full(world.users, day_start_s(0)), history)
+    candidates = bootstrap_policy(world, N).retrieve(0, user_B, np.full(world.users, day_start_s(0)), history)
     explicit = candidates.source_BN == EXPLICIT
     assert 0 < explicit.mean() < 0.6
-    assert (explicit.sum(axis=1) <= 20).all()
+    assert (explicit.sum(axis=1) <= N / 2).all()
     said = dict(world.items_table(0).select("item_id", "topics").iter_rows())  # what a service would know
     pairs = list(zip(candidates.item_BN[explicit].tolist(), candidates.topic_BN[explicit].tolist(), strict=True))
     assert all(world.topics[topic] in said[item] for item, topic in pairs)
@@ -244,13 +215,12 @@ def test_the_inverted_index_returns_items_of_followed_topics_and_no_seen_items(t
         followed = set(world.followed_topic[world.followed_offset[user] : world.followed_offset[user + 1]].tolist())
         assert set(candidates.topic_BN[b][explicit[b]].tolist()) <= followed
         items = candidates.item_BN[b].tolist()
-        assert len(set(items)) == len(items) == 40
+        assert len(set(items)) == len(items) == N
         assert not set(items) & set(history.user_actions(int(user), day_start_s(0)).item_E.tolist())
 
 
-def test_a_policy_knows_organic_saves_up_to_the_moment_of_the_visit(tmp_path):
-    world, config = World(WorldConfig.model_validate(WORLD)), experiment(popular=POPULAR)
-    inverted, known = InvertedIndexPolicy(world, 40, topic_share=0, name="popular"), []
+def test_a_policy_knows_organic_saves_up_to_the_moment_of_the_visit(world, tmp_path):
+    inverted, known = popularity_policy(world, N), []
 
     class Asked:
         name = "asked"
@@ -263,7 +233,7 @@ def test_a_policy_knows_organic_saves_up_to_the_moment_of_the_visit(tmp_path):
                 known.append((today.item_E.tolist(), own.item_E[earlier].tolist()))
             return inverted.retrieve(day, user_B, time_B, history)
 
-    ArmSimulation(world, config.loop, tmp_path).simulate_day(0, Asked)
+    ArmSimulation(world, CONFIG.loop, tmp_path).simulate_day(0, Asked)
     assert all(found == expected for found, expected in known)
     assert any(expected for _, expected in known)
 

@@ -12,13 +12,12 @@ PLAIN = {"QUALITY_SPREAD": 0.0, "PAIR_SPREAD": 0.0, "FRESHNESS": 0.0, "READINESS
 def loved_by_two(world) -> float:
     """Return the share of the items that a user of the world loves for two tastes, among those loved for any."""
     items, (niche_UK, _) = world.catalogue, world.tastes(0)
-    of_taste = [
-        (niche_UK[:, k, None] == items.niche_I) | (niche_UK[:, k, None] == items.second_niche_I)
-        for k in range(world.config.tastes)
-    ]
-    is_new = [(niche_UK[:, :k] != niche_UK[:, k : k + 1]).all(axis=1) for k in range(world.config.tastes)]
-    distinct = sum(of & new[:, None] for of, new in zip(of_taste, is_new, strict=True))
-    return float((distinct > 1).sum() / (distinct > 0).sum())
+    loved = np.zeros((world.users, world.items), dtype=np.int64)
+    for k in range(world.config.tastes):
+        niche = niche_UK[:, k, None]
+        is_new = (niche_UK[:, :k] != niche).all(axis=1, keepdims=True)
+        loved += is_new & ((niche == items.niche_I) | (niche == items.second_niche_I))
+    return float((loved > 1).sum() / (loved > 0).sum())
 
 
 @pytest.mark.parametrize(("overlap", "low", "high"), [(0.0, 0, 0), (0.5, 0.05, 0.3), (1.0, 0.25, 0.6)])

@@ -13,14 +13,12 @@ Every draw of a shard is a function of (seed, purpose, number of the shard), so 
 Legend: U users · I items · T topics · E events of a shard · K tastes · F topics that a user may follow.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from pydantic import Field
 
@@ -42,7 +40,6 @@ from multitudes.seeding import generator
 
 MARKER = "synth.json"
 SHARD_EVENTS = 1_000_000  # the draws depend on it
-_CHUNK_ROWS = 100_000  # of the tables of users and items
 _NOISE_SHARE = 0.05  # of the events are of any topic
 _HIDE_SHARE = 0.02  # of the events are hides, of any topic
 _FOLLOW_SHARE = 0.7  # of the topics of tastes are followed
@@ -89,11 +86,7 @@ class SynthWorld:
 
     @classmethod
     def from_config(cls, config: SynthConfig) -> "SynthWorld":
-        """Draw users and items.
-
-        Raises:
-            UsageError: there are more tastes than topics, or more topics than items.
-        """
+        """Draw users and items; raise UsageError if there are more tastes than topics, or more topics than items."""
         if not config.tastes <= config.topics <= config.items:
             raise UsageError(
                 f"tastes = {config.tastes}, topics = {config.topics}, items = {config.items}; expected tastes <= topics"
@@ -147,12 +140,8 @@ class SynthWorld:
 def zipf_ranks(draw_E: NDArray[np.float64], size_E: NDArray[np.int64], exponent: float) -> NDArray[np.int64]:
     """Draw ranks from 0 to ``size_E`` - 1 whose probabilities fall with a power of the rank.
 
-    The inverse of a continuous power law on [1, size + 1), rounded down; it needs no table for each size.
-
-    Args:
-        draw_E: uniform draws from [0, 1).
-        size_E: the number of ranks.
-        exponent: of the power law.
+    The inverse of a continuous power law on [1, size + 1) at uniform draws, rounded down; it needs no table for each
+    size.
     """
     last_E = size_E + 1.0
     if exponent == 1:
@@ -176,9 +165,6 @@ def write_synthetic_tables(
         progress: called with the number of events written.
         overwrite: replace ``out`` if it is such a folder.
 
-    Returns:
-        The users and items.
-
     Raises:
         UsageError: the sizes do not fit each other, or ``out`` exists.
     """
@@ -187,12 +173,13 @@ def write_synthetic_tables(
     with create_folder(Path(out), MARKER, overwrite) as folder:
         world = SynthWorld.from_config(config)
         names = topic_names(config.topics, digits=5)
-        items: dict[str, NDArray[Any]] = {"topics": world.item_topic[:, None]}
-        tastes: dict[str, NDArray[Any]] = {"tastes": world.taste_UK, "weights": world.weight_UK}
+        items = {"item_id": np.arange(config.items), "topics": topic_lists(world.item_topic[:, None], names)}
+        users = {"user_id": np.arange(config.users), "followed_topics": topic_lists(world.follow_UF, names)}
+        weights = pa.FixedSizeListArray.from_arrays(world.weight_UK.ravel(), config.tastes)
+        tastes = {"user_id": users["user_id"], "tastes": topic_lists(world.taste_UK, names), "weights": weights}
         (folder / "truth").mkdir()
-        _write_rows(folder / "items.parquet", "item_id", items, names)
-        _write_rows(folder / "users.parquet", "user_id", {"followed_topics": world.follow_UF}, names)
-        _write_rows(folder / "truth" / "users.parquet", "user_id", tastes, names)
+        for name, columns in (("items", items), ("users", users), ("truth/users", tastes)):
+            write_table(folder / f"{name}.parquet", pa.table(columns))
         (folder / "events").mkdir()
         for number in range(world.n_shards):
             progress(number * SHARD_EVENTS, config.events, "events")
@@ -208,22 +195,3 @@ def _follows(config: SynthConfig, taste_UK: NDArray[np.int64]) -> NDArray[np.int
     stale_U = rng.integers(config.topics, size=config.users)
     stale_U[(taste_UK == stale_U[:, None]).any(axis=1)] = NOISE
     return np.column_stack([follow_UK, stale_U])
-
-
-def _write_rows(file: Path, key: str, columns: Mapping[str, NDArray[Any]], names: Any) -> None:  # noqa: ANN401
-    """Write a row for each number: the names of its topics, or its weights. Memory is that of a chunk of rows."""
-
-    def table(start: int) -> Any:  # noqa: ANN401
-        chunk = {name: column[start : start + _CHUNK_ROWS] for name, column in columns.items()}
-        rows = len(next(iter(chunk.values())))
-        lists = {name: topic_lists(values, names) for name, values in chunk.items() if values.dtype == np.int64}
-        weights = {
-            name: pa.FixedSizeListArray.from_arrays(values.ravel(), values.shape[1])
-            for name, values in chunk.items()
-            if name not in lists
-        }
-        return pa.table({key: np.arange(start, start + rows), **lists, **weights})
-
-    with pq.ParquetWriter(file, table(0).schema, compression="zstd", store_schema=False) as writer:
-        for start in range(0, len(next(iter(columns.values()))), _CHUNK_ROWS):
-            writer.write_table(table(start))

@@ -134,16 +134,12 @@ class SparkEngine:
     def file_relation(self, name: str, file: Location) -> str:
         """Return a view of ``file``; a file that is not Parquet is converted first."""
         given, file = file, self.fetch(file)
-        if file.is_dir():
-            shards = list_shards(file)
-            table = self._read_shards(shards)
-        elif file.suffix == ".parquet":
-            shards = [file]
-            table = self._read_shards(shards)
+        if file.is_dir() or file.suffix == ".parquet":
+            self._files[given] = list_shards(file) if file.is_dir() else [file]
+            table = self._read_shards(self._files[given])
         else:
-            shards = [self._convert_to_parquet(name, file)]
-            table = self._session.read.parquet(_uri(shards[0]))
-        self._files[given] = shards
+            self._files[given] = [self._convert_to_parquet(name, file)]
+            table = self._session.read.parquet(_uri(self._files[given][0]))
         for column, canonical in self._column_map.renames(name, table.columns).items():
             table = table.withColumnRenamed(column, canonical) if canonical else table.drop(column)
         view = f"source_{self._results}"

@@ -2,7 +2,7 @@
 
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from multitudes.data.engine import Engine
@@ -19,13 +19,9 @@ class Spark:
     @contextmanager
     def open(scratch: Path, config: SparkConfig) -> Iterator[Engine]:
         """Yield Spark as an engine, with its shards in ``scratch`` or where the settings say."""
-        if config.scratch is None:
-            with open_spark(scratch, config) as engine:
-                yield engine
-            return
-        reject_url(config.scratch)
-        with (
-            tempfile.TemporaryDirectory(prefix="multitudes-engine-", dir=config.scratch) as shared,
-            open_spark(Path(shared), config) as engine,
-        ):
-            yield engine
+        with ExitStack() as stack:
+            if config.scratch is not None:
+                reject_url(config.scratch)
+                shared = tempfile.TemporaryDirectory(prefix="multitudes-engine-", dir=config.scratch)
+                scratch = Path(stack.enter_context(shared))
+            yield stack.enter_context(open_spark(scratch, config))

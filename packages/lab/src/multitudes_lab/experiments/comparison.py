@@ -73,15 +73,21 @@ def compare_family(
         if isinstance(lift, UndefinedLift):
             comparison = Comparison(*lift.users, reason=lift.reason)
         else:
-            anytime = lift.interval(confidence_sequence.radius(sum(lift.users), tightest_at))
+            low, high = lift.interval()
+            seq_low, seq_high = lift.interval(confidence_sequence.radius(sum(lift.users), tightest_at))
             comparison = Comparison(
                 *lift.users,
-                *(lift.control, lift.treatment, lift.value),
-                *lift.interval(),
-                *(lift.p, p_holm[key], p_holm[key] <= 1 - LEVEL),
-                Sequential(*anytime, p_seq[key], p_seq_holm[key], p_seq_holm[key] <= 1 - LEVEL),
-                lift.error,
-                lift.explained,
+                control=lift.control,
+                treatment=lift.treatment,
+                lift=lift.value,
+                low=low,
+                high=high,
+                p=lift.p,
+                p_holm=p_holm[key],
+                significant=p_holm[key] <= 1 - LEVEL,
+                sequential=Sequential(seq_low, seq_high, p_seq[key], p_seq_holm[key], p_seq_holm[key] <= 1 - LEVEL),
+                error=lift.error,
+                explained=lift.explained,
             )
         compared.setdefault(group, {}).setdefault(metric, {})[arm] = comparison
     return compared

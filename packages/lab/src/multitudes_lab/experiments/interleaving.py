@@ -164,8 +164,7 @@ def _paired_credits(metric: str, control: str, arm: str) -> str:
 
 
 def _sign_test(connection: DuckDBEngine, users: str) -> SignTest:
-    (counts,) = connection.rows(f"""
+    ((control, arm, alike),) = connection.rows(f"""
         SELECT count(*) FILTER (control > treatment), count(*) FILTER (control < treatment),
                count(*) FILTER (control = treatment) FROM {users}""")
-    control, arm, _ = counts
-    return SignTest(*counts, p=float(binomtest(arm, control + arm).pvalue) if control + arm else 1.0)
+    return SignTest(control, arm, alike, float(binomtest(arm, control + arm).pvalue) if control + arm else 1.0)

@@ -72,9 +72,6 @@ def write_log_outcomes(
         out: the file to write; it appears whole or not at all.
         config: the settings.
 
-    Returns:
-        Counts of what was written.
-
     Raises:
         DataError: a table cannot be read, or ids have different types.
         UsageError: a table does not exist, or ``out`` is not the name of a Parquet file.
@@ -94,20 +91,19 @@ def write_log_outcomes(
         for column in ("user_id", "item_id"):
             tables.table_id_type(connection, logs, column)
         _check_action_names(connection, events, config.saves)
-        rows = " UNION ALL ".join(_metric_queries(connection, logs, config))
+        attribution = _create_tables(connection, logs, config)
+        rows = _metric_queries(attribution, config) + (_topic_queries(logs, config) if items is not None else [])
         partial = Path(scratch) / out.name
         # A row has the time of its first event. A day that began before the start would date later events before it.
         day = f"(timestamp - {(config.since or 0) % DAY_S}) // {DAY_S}"
         with connection.translate_read_errors(events):
             connection.execute(f"""
                 COPY (SELECT user_id, min(timestamp) AS timestamp, metric, CAST(sum(value) AS DOUBLE) AS value
-                      FROM ({rows}) GROUP BY user_id, metric, {day} ORDER BY ALL)
+                      FROM ({" UNION ALL ".join(rows)}) GROUP BY user_id, metric, {day} ORDER BY ALL)
                 TO {string_literal(str(partial))} (FORMAT parquet)""")
-        n_rows, n_users, metrics = connection.frame(
-            f"""
-            SELECT count(*) AS rows, count(DISTINCT user_id) AS users, list(DISTINCT metric ORDER BY metric) AS metrics
-            FROM {string_literal(str(partial))}""",
-        ).row(0)
+        ((n_rows, n_users, metrics),) = connection.rows(f"""
+            SELECT count(*), count(DISTINCT user_id), list(DISTINCT metric ORDER BY metric)
+            FROM {string_literal(str(partial))}""")
         move_into_place(partial, out)
         repeated = query_value(
             connection, f"SELECT (SELECT count(*) FROM events_raw WHERE {_COMPLETE}) - count(*) FROM done"
@@ -117,80 +113,69 @@ def write_log_outcomes(
 
 def _check_action_names(connection: DuckDBEngine, events: Path, saves: tuple[str, ...]) -> None:
     """Reject an action whose name is a metric of another meaning: its counts would be added to that metric."""
-    actions = {row[0] for row in connection.execute("SELECT DISTINCT action FROM events_raw").fetchall()}
+    actions = {action for (action,) in connection.rows("SELECT DISTINCT action FROM events_raw")}
     others = actions - set(saves) - {None}
     reserved = sorted(name for name in others if name in _RESERVED or name.startswith("feed_saves"))
     if reserved:
         raise DataError(f"{events}: action '{reserved[0]}' is the name of a metric with another meaning; rename it")
 
 
-def _metric_queries(connection: DuckDBEngine, logs: dict[str, Table], config: OutcomesConfig) -> list[str]:
-    """Create the shared tables, and return queries of (user_id, timestamp, metric, value)."""
-    saves = ", ".join(string_literal(action) for action in config.saves)
-    source = "source" if "source" in logs["served"].extra else "NULL"
-    attributed = _attribution_sql(connection)
-    since = "(SELECT min(timestamp) FROM served_raw)" if config.since is None else str(config.since)
+def _create_tables(connection: DuckDBEngine, logs: dict[str, Table], config: OutcomesConfig) -> str:
+    """Create ``shown``, ``done``, ``brought``; return the condition by which an event follows from a response.
+
+    =========== ==========================================================================================
+    shown       items of responses, each with the ``response_key``, which identifies it among those to the user
+    done        events, each once: a service logs each sending, with the same event id
+    brought     saves of items from a response, each with the source of the item
+    =========== ==========================================================================================
+    """
+    response = "coalesce(request_id, CAST(timestamp AS VARCHAR))" if "request_id" in logs["served"] else "timestamp"
+    source = "" if "source" in logs["served"].extra else ", NULL AS source"
+    repeat = "row_number() OVER (PARTITION BY event_id, user_id, item_id ORDER BY timestamp) > 1"
+    once = f"QUALIFY event_id IS NULL OR NOT {repeat}" if "event_id" in logs["events"] else ""
+    follows = f"shown.timestamp BETWEEN done.timestamp - {DAY_S} AND done.timestamp"
+    if query_value(connection, "SELECT count(request_id) FROM events_raw"):
+        follows = "shown.request_id = done.request_id"
     connection.execute(f"""
+        CREATE VIEW shown AS SELECT *, {response} AS response_key{source} FROM served_raw WHERE user_id IS NOT NULL;
         CREATE TABLE done AS
-        SELECT user_id, item_id, timestamp, coalesce(action IN ({saves}), false) AS is_save, action, request_id
-        FROM events_raw WHERE {_COMPLETE} {_deduplicate_sql(logs)};
+        SELECT user_id, item_id, timestamp, action, request_id,
+               coalesce(action IN ({", ".join(map(string_literal, config.saves))}), false) AS is_save
+        FROM events_raw WHERE {_COMPLETE} {once};
         CREATE TABLE brought AS
-        SELECT done.user_id, done.item_id, done.timestamp, arg_max({source}, served_raw.timestamp) AS source
-        FROM done JOIN served_raw USING (user_id, item_id)
-        WHERE is_save AND {attributed}
-        GROUP BY ALL""")
-    queries = [
-        f"""SELECT user_id, min(timestamp) AS timestamp, 'visits' AS metric, 1 AS value FROM served_raw
-            WHERE user_id IS NOT NULL GROUP BY user_id, {_response_key_sql(logs)}""",
-        f"""SELECT user_id, min(timestamp), 'active', 1 FROM served_raw
-            WHERE user_id IS NOT NULL AND timestamp >= {since} GROUP BY user_id""",
-        f"""SELECT user_id, min(served_raw.timestamp), 'session_s', max(done.timestamp) - min(served_raw.timestamp)
-            FROM done JOIN served_raw USING (user_id, item_id)
-            WHERE {attributed} GROUP BY user_id, {_response_key_sql(logs, "served_raw.")}""",
+        SELECT done.user_id, done.item_id, done.timestamp, arg_max(source, shown.timestamp) AS source
+        FROM done JOIN shown USING (user_id, item_id) WHERE is_save AND {follows} GROUP BY ALL""")
+    return follows
+
+
+def _metric_queries(follows: str, config: OutcomesConfig) -> list[str]:
+    """Return queries of (user_id, timestamp, metric, value)."""
+    since = "(SELECT min(timestamp) FROM served_raw)" if config.since is None else str(config.since)
+    return [
+        """SELECT user_id, min(timestamp) AS timestamp, 'visits' AS metric, 1 AS value FROM shown
+            GROUP BY user_id, response_key""",
+        f"SELECT user_id, min(timestamp), 'active', 1 FROM shown WHERE timestamp >= {since} GROUP BY user_id",
+        f"""SELECT user_id, min(shown.timestamp), 'session_s', max(done.timestamp) - min(shown.timestamp)
+            FROM done JOIN shown USING (user_id, item_id) WHERE {follows} GROUP BY user_id, response_key""",
         "SELECT user_id, timestamp, 'saves', 1 FROM done WHERE is_save",
         "SELECT user_id, timestamp, action, 1 FROM done WHERE NOT is_save AND action IS NOT NULL",
         "SELECT user_id, timestamp, 'feed_saves', 1 FROM brought",
         "SELECT user_id, timestamp, 'feed_saves_' || source, 1 FROM brought WHERE source IS NOT NULL",
     ]
-    return queries + (_topic_queries(connection, logs, config) if "items" in logs else [])
 
 
-def _deduplicate_sql(logs: dict[str, Table]) -> str:
-    """Return a clause that drops events sent again: a service logs each sending, with the same event id."""
-    if "event_id" not in logs["events"]:
-        return ""
-    is_repeat = "row_number() OVER (PARTITION BY event_id, user_id, item_id ORDER BY timestamp) > 1"
-    return f"QUALIFY event_id IS NULL OR NOT {is_repeat}"
-
-
-def _attribution_sql(connection: DuckDBEngine) -> str:
-    """Return the condition under which an event follows from a response that held its item."""
-    if query_value(connection, "SELECT count(request_id) FROM events_raw"):
-        return "served_raw.request_id = done.request_id"
-    return f"served_raw.timestamp BETWEEN done.timestamp - {DAY_S} AND done.timestamp"
-
-
-def _topic_queries(connection: DuckDBEngine, logs: dict[str, Table], config: OutcomesConfig) -> list[str]:
-    connection.execute("""
-        CREATE TABLE topic_of AS
-        SELECT DISTINCT item_id, unnest(topics) AS topic FROM items_raw WHERE item_id IS NOT NULL""")
-    shown = "WHERE slot IS NOT NULL" if "slot" in logs["served"].extra else ""
+def _topic_queries(logs: dict[str, Table], config: OutcomesConfig) -> list[str]:
+    topics = "(SELECT DISTINCT item_id, unnest(topics) AS topic FROM items_raw WHERE item_id IS NOT NULL)"
+    seen = "WHERE slot IS NOT NULL" if "slot" in logs["served"].extra else ""
     since = "(SELECT min(timestamp) FROM done)" if config.since is None else str(config.since)
     return [
         f"""SELECT user_id, min(timestamp), 'topics_served', count(DISTINCT topic)
-            FROM (SELECT * FROM served_raw {shown}) JOIN topic_of USING (item_id)
-            WHERE user_id IS NOT NULL GROUP BY user_id, {_response_key_sql(logs)}""",
+            FROM (SELECT * FROM shown {seen}) JOIN {topics} USING (item_id) GROUP BY user_id, response_key""",
         f"""SELECT user_id, timestamp, 'adopted_topics', 1 FROM (
                 SELECT user_id, timestamp,
                        row_number() OVER (PARTITION BY user_id, topic ORDER BY timestamp, item_id) AS nth
                 FROM (SELECT DISTINCT ON (user_id, item_id) * FROM done WHERE is_save AND timestamp >= {since}
                       ORDER BY user_id, item_id, timestamp)
-                JOIN topic_of USING (item_id))
+                JOIN {topics} USING (item_id))
             WHERE nth = {config.adopted}""",
     ]
-
-
-def _response_key_sql(logs: dict[str, Table], prefix: str = "") -> str:
-    """Return an expression that identifies a response to a user; ``prefix`` names the table."""
-    named = "request_id" in logs["served"]
-    return f"coalesce({prefix}request_id, CAST({prefix}timestamp AS VARCHAR))" if named else f"{prefix}timestamp"

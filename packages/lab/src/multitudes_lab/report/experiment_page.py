@@ -9,17 +9,7 @@ from multitudes.report.html_elements import write_html
 from multitudes_lab.experiments.comparison import Comparison
 from multitudes_lab.experiments.readout import Readout
 from multitudes_lab.experiments.summary import verdict
-from multitudes_lab.report.experiment_tables import (
-    arm_sizes,
-    comparisons_by_cohort,
-    comparisons_by_days,
-    comparisons_by_name,
-    heading,
-    notes,
-    readout_tables,
-)
-
-_CAPTION = "Thick: for one planned look. Thin: for any number of looks. Coloured: significant after Holm's correction."
+from multitudes_lab.report.experiment_tables import arm_sizes, heading, notes, sections
 
 
 def write_experiment_page(readout: Readout, out: Path) -> None:
@@ -28,22 +18,13 @@ def write_experiment_page(readout: Readout, out: Path) -> None:
 
 
 def _blocks(readout: Readout) -> Iterator[Block]:
-    all_users, cohorts, days = readout_tables(readout)
     yield Heading("Readout", 1)
     yield Text(f"{heading(readout)}; {arm_sizes(readout)}", "soft")
     yield from (Text(line, "headline") for line in verdict(readout))
-    yield Heading(f"Against {readout.control}")
-    yield Figure(_lift_chart(comparisons_by_name(readout, readout.metrics)), _CAPTION)
-    yield all_users
-    if cohorts.rows:
-        yield Heading("By cohort")
-        yield Figure(_lift_chart(comparisons_by_cohort(readout)), _CAPTION)
-        yield cohorts
-    if days.rows:
-        yield Heading("By days since the exposure")
-        for name, periods in comparisons_by_days(readout).items():
-            yield Figure(_lift_chart(periods), f"{name}, by days since the exposure.")
-        yield days
+    for section in sections(readout):
+        yield Heading(section.heading)
+        yield from (Figure(_lift_chart(comparisons), caption) for caption, comparisons in section.charts.items())
+        yield section.table
     yield Heading("Notes")
     yield from map(Text, notes(readout))
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
+from typing import NamedTuple
 
 from rich.console import Group
 from rich.text import Text
@@ -12,22 +13,25 @@ from multitudes_lab.experiments.comparison import Comparison, Comparisons
 from multitudes_lab.experiments.confidence_sequence import LEVEL
 from multitudes_lab.experiments.interleaving import InterleavingResult
 from multitudes_lab.experiments.readout import Readout
-from multitudes_lab.experiments.summary import (
-    REPAIRS,
-    conclusion,
-    detectable_lift,
-    format_lift_interval,
-    verdict,
-)
+from multitudes_lab.experiments.summary import REPAIRS, conclusion, detectable_lift, format_lift_interval, verdict
 
 WIDE = 110  # terminal columns that fit all figures
 _FIGURES = ("lift, 95 %", "at any look", "p, Holm", "detects", "")
+_CAPTION = "Thick: for one planned look. Thin: for any number of looks. Coloured: significant after Holm's correction."
+
+
+class Section(NamedTuple):
+    """What the readout says of all users, of cohorts, or of the days since the exposure."""
+
+    heading: str
+    charts: Mapping[str, Mapping[str, Comparison]]  # caption → comparisons by name
+    table: Table
 
 
 def experiment_tables(readout: Readout, width: int) -> Group:
     """Return a readout for a terminal of ``width`` columns: tables, conclusions and notes."""
     lines = [Text(heading(readout)), Text(arm_sizes(readout), style="" if readout.sample_ratio.ok else "bold red")]
-    tables = [to_terminal(table, width) for table in readout_tables(readout) if table.rows]
+    tables = [to_terminal(section.table, width) for section in sections(readout)]
     verdicts = [Text(line) for line in verdict(readout)]
     return Group(*lines, "", *tables, *verdicts, Text("\n" + "\n".join(notes(readout)), style="dim"))
 
@@ -47,14 +51,34 @@ def arm_sizes(readout: Readout) -> str:
     return f"arms {words} (p = {readout.sample_ratio.p:.2g}): {arms}"
 
 
-def readout_tables(readout: Readout) -> tuple[Table, Table, Table]:
-    """Return the comparisons of all users, by cohort, and by days; without rows if there are none."""
-    control, all_users = readout.control, comparisons_by_name(readout, readout.metrics)
-    return (
-        _comparison_table(f"against {control}, in percent", control, all_users),
-        _comparison_table("by cohort, in percent", control, comparisons_by_cohort(readout)),
-        _days_table(readout),
-    )
+def sections(readout: Readout) -> Iterator[Section]:
+    """Yield the comparisons of all users, by cohort, and by days if there are several periods."""
+    control, everybody = readout.control, _by_name(readout, readout.metrics)
+    table = _comparison_table(f"against {control}, in percent", control, everybody)
+    yield Section(f"Against {control}", {_CAPTION: everybody}, table)
+    if readout.cohorts:
+        cohorts = {cohort: _by_name(readout, metrics) for cohort, metrics in readout.cohorts.items()}
+        # The cohorts of a metric stand together.
+        lifts = {f"{name}, {cohort}": of[name] for name in everybody for cohort, of in cohorts.items()}
+        yield Section("By cohort", {_CAPTION: lifts}, _comparison_table("by cohort, in percent", control, lifts))
+    if len(readout.days) > 1:
+        periods = {
+            f"{first}" if end == first + 1 else f"{first}–{end - 1}": _by_name(readout, metrics)
+            for (first, end), metrics in readout.days.items()
+        }
+        by_days = {name: {days: of[name] for days, of in periods.items()} for name in everybody}
+        charts = {f"{name}, by days since the exposure.": of for name, of in by_days.items()}
+        yield Section("By days since the exposure", charts, _days_table(by_days))
+
+
+def _by_name(readout: Readout, metrics: Comparisons) -> dict[str, Comparison]:
+    """Return comparisons by metric, and by arm if there are several."""
+    several_arms = len(readout.sample_ratio.users) > 2
+    return {
+        f"{metric}, {arm}" if several_arms else metric: one
+        for metric, arms in metrics.items()
+        for arm, one in arms.items()
+    }
 
 
 def _comparison_table(title: str, control: str, comparisons: Mapping[str, Comparison]) -> Table:
@@ -72,6 +96,17 @@ def _comparison_table(title: str, control: str, comparisons: Mapping[str, Compar
     return Table(title, head, rows, words=[""], room=room)
 
 
+def _days_table(by_days: Mapping[str, Mapping[str, Comparison]]) -> Table:
+    """Return lifts by days since the exposure; periods are rows, because columns would not fit."""
+    rows = [
+        ["" if number else name, days, f"{one.users_control + one.users_treatment:,}", _format_lift(one)]
+        for name, periods in by_days.items()
+        for number, (days, one) in enumerate(periods.items())
+    ]
+    title = "by days since the exposure (0: its day), of users observed on all of them, in percent"
+    return Table(title, ("metric", "days", "users", "lift, 95 %"), rows)
+
+
 def _figure_cells(one: Comparison) -> Iterator[Cell | str]:
     """Yield the cells of ``_FIGURES``."""
     detects = detectable_lift(one)
@@ -81,44 +116,6 @@ def _figure_cells(one: Comparison) -> Iterator[Cell | str]:
     yield "–" if detects is None else f"{100 * detects:.2f}"
     tone = "" if one.lift is None or not one.significant else "better" if one.lift > 0 else "worse"
     yield Cell(conclusion(one), tone)
-
-
-def comparisons_by_name(readout: Readout, metrics: Comparisons) -> dict[str, Comparison]:
-    """Return comparisons by metric, and by arm if there are several."""
-    several_arms = len(readout.sample_ratio.users) > 2
-    return {
-        f"{metric}, {arm}" if several_arms else metric: one
-        for metric, arms in metrics.items()
-        for arm, one in arms.items()
-    }
-
-
-def comparisons_by_cohort(readout: Readout) -> dict[str, Comparison]:
-    """Return comparisons by metric, arm and cohort; the cohorts of a metric stand together."""
-    cohorts = {cohort: comparisons_by_name(readout, metrics) for cohort, metrics in readout.cohorts.items()}
-    names = comparisons_by_name(readout, readout.metrics)
-    return {f"{name}, {cohort}": lifts[name] for name in names for cohort, lifts in cohorts.items()}
-
-
-def comparisons_by_days(readout: Readout) -> dict[str, dict[str, Comparison]]:
-    """Return comparisons by metric and arm, then by days since the exposure; empty for fewer than two periods."""
-    periods = {
-        f"{first}" if end == first + 1 else f"{first}–{end - 1}": comparisons_by_name(readout, metrics)
-        for (first, end), metrics in readout.days.items()
-    }
-    names = comparisons_by_name(readout, readout.metrics) if len(periods) > 1 else {}
-    return {name: {days: metrics[name] for days, metrics in periods.items()} for name in names}
-
-
-def _days_table(readout: Readout) -> Table:
-    """Return lifts by days since the exposure; periods are rows, because columns would not fit."""
-    rows = [
-        ["" if number else name, days, f"{one.users_control + one.users_treatment:,}", _format_lift(one)]
-        for name, periods in comparisons_by_days(readout).items()
-        for number, (days, one) in enumerate(periods.items())
-    ]
-    title = "by days since the exposure (0: its day), of users observed on all of them, in percent"
-    return Table(title, ("metric", "days", "users", "lift, 95 %"), rows)
 
 
 def preference_tables(result: InterleavingResult) -> tuple[Table, Table]:

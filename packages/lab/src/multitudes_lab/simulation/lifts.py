@@ -53,8 +53,8 @@ class UserOutcomes:
                 mask_U = (cohort_U == self.cohorts.index(CORE if cohort == NON_CORE else cohort)) ^ (cohort == NON_CORE)
             pairs.append(tuple(_user_ratio(self._sums[seed, name], metric, mask_U) for name in (control, arm)))
         means_S2 = np.array([[above.sum() / max(below.sum(), 1) for above, below in pair] for pair in pairs])
-        lift, low, high = _interval(pairs, means_S2)
-        return ArmLift(metric, arm, cohort, *means_S2.mean(axis=0).tolist(), lift, low, high)
+        mean, treated_mean = means_S2.mean(axis=0).tolist()
+        return ArmLift(metric, arm, cohort, mean, treated_mean, *_interval(pairs, means_S2))
 
 
 def arm_lifts(config: ExperimentConfig, out: Path) -> list[ArmLift]:

@@ -54,10 +54,9 @@ class SimulationResult(NamedTuple):
     def to_json(self) -> dict[str, Any]:
         """Return the result as JSON; lifts are at metrics → metric → arm → cohort."""
         metrics: dict[str, Any] = {}
-        for metric, arm, cohort, *figures in self.lifts:
-            row = dict(zip(("control", "treatment", "lift", "low", "high"), figures, strict=True))
-            row["shown"] = ArmLift(metric, arm, cohort, *figures).significant
-            metrics.setdefault(metric, {}).setdefault(arm, {})[cohort] = row
+        for one in self.lifts:
+            row = {key: getattr(one, key) for key in ("control", "treatment", "lift", "low", "high")}
+            metrics.setdefault(one.metric, {}).setdefault(one.arm, {})[one.cohort] = row | {"shown": one.significant}
         spread: dict[str, dict[str, float]] = {}
         for arm, measure, value in self.spread.iter_rows():
             spread.setdefault(arm, {})[measure] = value
