@@ -13,11 +13,11 @@ SHIPPED = load_unit_costs(None)
 SMALL = CapacityConfig(users=1_000_000, items=1_000_000, events_per_day=1_000_000, qps=100)
 
 
-def capacity(costs: UnitCosts = SHIPPED, **changes: float) -> Capacity:
+def capacity(costs: UnitCosts = SHIPPED, /, **changes: float) -> Capacity:
     return Capacity(SMALL.model_copy(update=changes), costs)
 
 
-def stages(costs: UnitCosts = SHIPPED, **changes: float) -> dict[str, StageRequirements]:
+def stages(costs: UnitCosts = SHIPPED, /, **changes: float) -> dict[str, StageRequirements]:
     return {stage.name: stage for stage in capacity(costs, **changes).stages()}
 
 

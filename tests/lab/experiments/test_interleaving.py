@@ -55,12 +55,8 @@ def test_the_figures_are_those_of_the_users(tmp_path):
     assert found.lift == pytest.approx(new.mean() / control.mean() - 1)
     z = (new - control).mean() / ((new - control).std(ddof=1) / len(both) ** 0.5)
     assert (z > 1.96) == found.significant == (found.low > 0)
-    sides = of.sides["saves"]["new"]
-    assert (sides.arm, sides.control, sides.alike) == (
-        (new > control).sum(),
-        (new < control).sum(),
-        (new == control).sum(),
-    )
+    sides, by_side = of.sides["saves"]["new"], ((new > control).sum(), (new < control).sum(), (new == control).sum())
+    assert (sides.arm, sides.control, sides.alike) == by_side
 
 
 def test_what_both_arms_share_of_a_user_adds_no_variance(tmp_path):
@@ -77,8 +73,11 @@ def test_arms_are_compared_each_with_the_control_and_rows_that_cannot_be_used_ar
         {"user_id": [1, 1], "timestamp": [START, START], "arm": [None, "new"], "metric": "saves", "value": [1.0, -1.0]},
         schema=third.schema,
     )
-    of = read(pl.concat([planted(0.2), third, bad]), tmp_path)
+    only = planted(0.0).filter(arm="new").with_columns(metric=pl.lit("hides"))
+    of = read(pl.concat([planted(0.2), third, bad, only]), tmp_path)
     assert of.metrics["saves"].keys() == of.sides["saves"].keys() == {"new", "third"}
+    assert of.metrics["hides"]["new"].lift is None
+    assert "0 for the control" in conclusion(of.metrics["hides"]["new"])
     assert of.metrics["saves"]["new"].p_holm >= of.metrics["saves"]["new"].p
     assert of.repairs == {"credits_without_arm": 1, "negative_outcomes": 1}
 
@@ -97,13 +96,6 @@ def test_credits_that_cannot_be_compared_are_rejected(arms, settings, error, sai
     row = {"user_id": [1, 2], "timestamp": START, "arm": pl.Series(arms, dtype=pl.String), "metric": "saves"}
     with pytest.raises(error, match=said):
         read(pl.DataFrame(row).with_columns(value=pl.lit(1.0)), tmp_path, **settings)
-
-
-def test_a_metric_without_credit_for_the_control_has_no_lift_and_a_reason(tmp_path):
-    only = planted(0.0).filter(arm="new").with_columns(metric=pl.lit("hides"))
-    of = read(pl.concat([planted(0.0), only]), tmp_path)
-    assert of.metrics["hides"]["new"].lift is None
-    assert "0 for the control" in conclusion(of.metrics["hides"]["new"])
 
 
 APART = {"a": list(range(10)), "b": list(range(100, 110))}
@@ -140,13 +132,10 @@ def test_three_arms_are_drafted_as_fairly_as_two():
     assert min(first.values()) > 550
 
 
-def test_no_arm_gets_more_places_when_a_list_ends():
-    for drafted in drafts({"a": [1], "b": [2, 3, 4]}, 4, 50):
-        assert sorted(drafted.values()) == ["a", "b"]
-    assert team_draft({"a": [], "b": []}, 4, np.random.default_rng(0)) == {}
-
-
-def test_equal_lists_are_their_own_interleaving_and_each_arm_has_half():
+def test_no_arm_gets_more_places_when_a_list_ends_or_lists_are_equal():
     for drafted in drafts({"a": [5, 6, 7, 8], "b": [5, 6, 7, 8]}, 4, 50):
         assert list(drafted) == [5, 6, 7, 8]
         assert sorted(drafted.values()) == ["a", "a", "b", "b"]
+    for drafted in drafts({"a": [1], "b": [2, 3, 4]}, 4, 50):
+        assert sorted(drafted.values()) == ["a", "b"]
+    assert team_draft({"a": [], "b": []}, 4, np.random.default_rng(0)) == {}

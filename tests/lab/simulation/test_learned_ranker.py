@@ -36,7 +36,8 @@ def save_rates(tmp_path) -> dict[str, float]:
     rankers = {"chance": ("knows", CHANCE), "learns": ("learns", 0.0), "knows": ("knows", 0.0)}
     for name, (ranker, noise) in rankers.items():
         simulate(experiment(ranker=ranker, ranker_noise=noise), tmp_path / name)
-    return {name: float((shown(tmp_path / name)["done"] == "save").fill_null(value=False).mean()) for name in rankers}
+    done = {name: shown(tmp_path / name)["done"] for name in rankers}
+    return {name: int((of == "save").sum()) / len(of) for name, of in done.items()}
 
 
 def test_it_beats_chance_and_loses_to_the_ranker_that_knows(tmp_path):

@@ -104,18 +104,19 @@ def test_aspirational_follows_are_clicked_and_not_saved():
 
 
 def test_some_users_save_more_readily_than_others_in_the_feed_and_outside():
-    with fixed(READINESS_SPREAD=0.0):
-        alike = small()
-    with fixed(READINESS_SPREAD=1.0):
-        eager = small()
-    items = some_items(eager, 30)
-    more = eager.appeal(3, everybody(eager), items) - alike.appeal(3, everybody(alike), items)
+    worlds = []
+    for spread in (1.0, 0.0):
+        with fixed(READINESS_SPREAD=spread):
+            worlds.append(small())
+    items = some_items(worlds[0], 30)
+    eager, alike = (world.appeal(3, everybody(world), items) for world in worlds)
+    more = eager - alike
     assert np.ptp(more, axis=1).max() < 1e-4  # of a user, not of an item
     assert more[:, 0].std() == pytest.approx(1, abs=0.05)
-    saved = {world: np.bincount(organic(world, -30, 0)[0], minlength=world.users) for world in (eager, alike)}
     above = more[:, 0] > 0.5
-    assert saved[eager][above].mean() > 1.5 * saved[eager][~above].mean()
-    assert saved[alike][above].mean() == pytest.approx(saved[alike][~above].mean(), rel=0.2)
+    eagerly, evenly = (np.bincount(organic(world, -30, 0)[0], minlength=world.users) for world in worlds)
+    assert eagerly[above].mean() > 1.5 * eagerly[~above].mean()
+    assert evenly[above].mean() == pytest.approx(evenly[~above].mean(), rel=0.2)
 
 
 STEADY = {"taste_life_days": 1e9, "burst_share": 0.0}

@@ -8,8 +8,10 @@ only this module decides what is retried, and nothing is retried after the deadl
 import logging
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
+from math import inf
 from threading import Lock
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
@@ -46,40 +48,33 @@ class CallFailedError(Exception):
         self.code = code
 
 
-class Deadline:
-    """A time limit for the calls in a ``with Deadline(seconds)`` block; an enclosing deadline that is earlier holds."""
-
-    def __init__(self, timeout_s: float) -> None:
-        self.timeout_s = timeout_s
-        self._end = time.monotonic() + timeout_s
-
-    @property
-    def remaining_s(self) -> float:
-        """Seconds until the deadline."""
-        return self._end - time.monotonic()
-
-    def __enter__(self) -> "Deadline":
-        enclosing = _current_deadline.get()
-        earlier = self if enclosing is None or self._end < enclosing._end else enclosing
-        self._reset_token = _current_deadline.set(earlier)
-        return earlier
-
-    def __exit__(self, *_: object) -> None:
-        _current_deadline.reset(self._reset_token)
+_deadline: ContextVar[float] = ContextVar("deadline", default=inf)  # of the monotonic clock
 
 
-_current_deadline: ContextVar[Deadline | None] = ContextVar("deadline", default=None)
+@contextmanager
+def deadline(timeout_s: float) -> Iterator[None]:
+    """Limit the time of all calls in a block; an enclosing deadline that is earlier holds."""
+    token = _deadline.set(min(_deadline.get(), time.monotonic() + timeout_s))
+    try:
+        yield
+    finally:
+        _deadline.reset(token)
+
+
+def remaining_s() -> float:
+    """Return the seconds until the deadline."""
+    return _deadline.get() - time.monotonic()
 
 
 class _DeadlineInterceptor(grpc.UnaryUnaryClientInterceptor):  # type: ignore[misc] # grpc has no types
     """Limits every call to the time until the deadline, and raises ``CallFailedError`` if it fails."""
 
     def intercept_unary_unary(self, continuation: Any, client_call_details: Any, request: Any) -> Any:  # noqa: ANN401
-        deadline = _current_deadline.get()
-        if deadline is not None:
-            if deadline.remaining_s <= 0:
-                raise CallFailedError(grpc.StatusCode.DEADLINE_EXCEEDED, None)
-            client_call_details = client_call_details._replace(timeout=deadline.remaining_s)
+        left_s = remaining_s()
+        if left_s <= 0:
+            raise CallFailedError(grpc.StatusCode.DEADLINE_EXCEEDED, None)
+        if left_s < inf:
+            client_call_details = client_call_details._replace(timeout=left_s)
         call = continuation(client_call_details, request)
         failure = call.exception()
         if failure is not None:
@@ -101,7 +96,7 @@ class Connection:
         self._lock = Lock()
 
     def call(self, what: str, request: Callable[[MilvusClient], T], *, retry: bool = True) -> T:
-        """Return the result of ``request``, within ``timeout_s`` and the enclosing ``Deadline``.
+        """Return the result of ``request``, within ``timeout_s`` and the enclosing ``deadline``.
 
         Args:
             what: the request in words, for the error message.
@@ -111,14 +106,14 @@ class Connection:
         Raises:
             UnavailableError: the server did not answer in time, cannot be reached, or rejects the request.
         """
-        with Deadline(self.timeout_s) as deadline:
+        with deadline(self.timeout_s):
             for is_last in (False, True):
                 try:
                     return request(self._open_client())
                 except (MilvusException, grpc.RpcError, CallFailedError) as error:
-                    if is_last or not retry or not deadline.remaining_s > _PAUSE_S or not is_transient(error):
+                    if is_last or not retry or not remaining_s() > _PAUSE_S or not is_transient(error):
                         subject, variable = f"{self.config.uri}: {what}", self.config.token_variable
-                        raise unavailable_error(error, subject, deadline.timeout_s, variable) from None
+                        raise unavailable_error(error, subject, self.timeout_s, variable) from None
                 time.sleep(_PAUSE_S)
         raise AssertionError("unreachable")
 

@@ -36,7 +36,7 @@ from multitudes_milvus.collection import (
     read_identity,
 )
 from multitudes_milvus.config import MilvusConfig, published_settings, settings_to_open
-from multitudes_milvus.connection import Connection, Deadline
+from multitudes_milvus.connection import Connection, deadline
 from multitudes_milvus.search import SearchParameters, parameters_from_record, search_topic
 
 KIND = "milvus"
@@ -76,7 +76,7 @@ class MilvusIndex(Collection):
             raise UsageError(
                 f"{request.max_limit} results are asked for; Milvus returns at most {MAX_RESULTS}; ask for fewer"
             )
-        with Deadline(self.connection.timeout_s):  # for all calls of an answer
+        with deadline(self.connection.timeout_s):  # for all calls of an answer
             return search_by_topic(request, lambda topic, group: search_topic(self, self._parameters, topic, group))
 
     def add(self, ids: ArrayLike, vectors: ArrayLike, topics: Topics | None = None) -> None:

@@ -30,7 +30,7 @@ from multitudes.index.tuning import ParameterGrid, Sample, sample_queries, tune
 from multitudes.progress import Progress, silent
 from multitudes_milvus.collection import Collection, create_collection, insert_batches, make_identity
 from multitudes_milvus.config import MilvusConfig
-from multitudes_milvus.connection import Connection, Deadline
+from multitudes_milvus.connection import Connection, deadline
 from multitudes_milvus.index import MilvusIndex
 from multitudes_milvus.search import MIN_DEPTH, SearchParameters, TopicParameters, search_topic
 
@@ -62,7 +62,7 @@ def publish_collection(
     name = _NAME.format(alias=config.alias, time=datetime.now(UTC), digest=identity.digest)
     building = Connection(config, config.publish_timeout_s)
     try:
-        with Deadline(config.publish_timeout_s):
+        with deadline(config.publish_timeout_s):
             building.call(
                 "make a collection", lambda client: create_collection(client, name, config, identity), retry=False
             )

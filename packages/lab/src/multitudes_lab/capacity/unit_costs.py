@@ -47,20 +47,18 @@ class Curve(Config):
         Between two points it follows a power law through both; beyond the last point, one through the last two, or in
         proportion if there is one point. Below the first point it is the value there, which is an upper bound.
         """
-        sizes = [point[0] for point in self.points]
         for place, value in self.points:
             if abs(size - place) <= _SIZE_TOLERANCE * place:
                 return Estimate(value, "measured")
-        if size < sizes[0]:
-            return Estimate(self.points[0][1], "extrapolated")
-        after = next((i for i, place in enumerate(sizes) if place > size), None)
-        if after is None and len(sizes) == 1:
-            return Estimate(self.points[0][1] * size / sizes[0], "extrapolated")
-        (x1, y1), (x2, y2) = self.points[-2:] if after is None else self.points[after - 1 : after + 1]
+        first_size, first_value = self.points[0]
+        if size < first_size:
+            return Estimate(first_value, "extrapolated")
+        if len(self.points) == 1:
+            return Estimate(first_value * size / first_size, "extrapolated")
+        pairs = list(pairwise(self.points))
+        (x1, y1), (x2, y2) = next((pair for pair in pairs if pair[1][0] > size), pairs[-1])
         slope = (log(y2) - log(y1)) / (log(x2) - log(x1))
-        return Estimate(
-            exp(log(y1) + slope * (log(size) - log(x1))), "extrapolated" if after is None else "interpolated"
-        )
+        return Estimate(exp(log(y1) + slope * (log(size) - log(x1))), "interpolated" if size < x2 else "extrapolated")
 
 
 class UnitCosts(Config):
@@ -86,18 +84,11 @@ class UnitCosts(Config):
 
 
 def load_unit_costs(file: Path | None) -> UnitCosts:
-    """Read unit costs from a JSON file; None: those of the package.
-
-    Raises:
-        UsageError: the file is missing, is not JSON, or lacks a value.
-    """
+    """Read unit costs from a JSON file; None: those of the package. A UsageError if a value is missing or wrong."""
     where = str(file) if file is not None else f"multitudes_lab/capacity/{_DEFAULT_FILE}"
     try:
-        if file is not None:
-            text = file.read_text(encoding="utf-8")
-        else:
-            text = resources.files("multitudes_lab.capacity").joinpath(_DEFAULT_FILE).read_text(encoding="utf-8")
-        record = json.loads(text)
+        found = file or resources.files("multitudes_lab.capacity").joinpath(_DEFAULT_FILE)
+        record = json.loads(found.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UsageError(f"{where}: no such file; write one with: python -m benchmarks.unit_costs --out FILE") from None
     except (ValueError, OSError) as error:

@@ -28,17 +28,10 @@ def synth_command(
     from multitudes.config import parse
     from multitudes_lab.synthetic import SynthConfig, write_synthetic_tables
 
-    n_items = max(1, events // 100) if items is None else items
-    settings = {
-        "events": events,
-        "users": max(1, events // 50) if users is None else users,
-        "items": n_items,
-        "topics": max(1, min(200, n_items)) if topics is None else topics,
-        "days": days,
-        "tastes": tastes,
-        "zipf": zipf,
-        "seed": seed,
-    }
+    users = max(1, events // 50) if users is None else users
+    items = max(1, events // 100) if items is None else items
+    topics = max(1, min(200, items)) if topics is None else topics
+    settings = {name: value for name, value in locals().items() if name in SynthConfig.model_fields}
     with ProgressBar("synth") as progress:
         world = write_synthetic_tables(out, parse(SynthConfig, settings, "options"), progress, overwrite=overwrite)
     config = world.config
