@@ -175,7 +175,8 @@ def make_identity(table: ItemTable) -> Identity:
     digest = xxhash.xxh3_128()
     for array in (table.ids, table.vectors_nD, *topics):
         digest.update(np.ascontiguousarray(array).data)
-    length = common_length(table.vectors_nD)
+    length_n = np.sqrt(_squared_lengths(table.vectors_nD))
+    length = float(min(length_n.max(), _MAX_MEDIANS * np.median(length_n)))  # the few that are longer keep theirs
     return Identity(len(table), table.dimension, digest.hexdigest(), max(_MIN_TOPIC_CAPACITY, most), length)
 
 
@@ -205,12 +206,6 @@ def insert_batches(table: ItemTable, length: float) -> Iterator[list[dict[str, A
             }
             for n, vector_D in zip(row_m.tolist(), pad_to_length(table.vectors_nD[row_m], length), strict=True)
         ]
-
-
-def common_length(vectors_nD: NDArray[np.float32]) -> float:
-    """Return the length that all items get; the few that are longer keep theirs."""
-    length_n = np.sqrt(_squared_lengths(vectors_nD))
-    return float(min(length_n.max(), _MAX_MEDIANS * np.median(length_n)))
 
 
 def pad_to_length(vectors_nD: NDArray[np.float32], length: float) -> NDArray[np.float32]:

@@ -1,14 +1,11 @@
 """``multitudes plan``: estimate memory, machines and time of each stage from measured unit costs."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from multitudes.cli.output import print_json, print_table, prints_json
-
-if TYPE_CHECKING:
-    from multitudes_lab.capacity.plan import StageRequirements
 
 
 def plan_command(
@@ -50,12 +47,15 @@ def plan_command(
         return
     typer.echo(f"{users:,} users, {items:,} items, {events_per_day:,} events a day, {qps:g}/s\n")
     numbers = ("memory GiB", "disk GiB", "cores", "machines", "time")
-    rows = (
-        [stage.name, *map(_number_text, stage[1:4]), f"{stage.machines:,}", stage.time, stage.basis] for stage in stages
-    )
+    rows, notes = [], []
+    for stage in stages:
+        figures = (f"{value:,.0f}" if value >= 10 or value == 0 else f"{value:.2g}" for value in stage[1:4])
+        rows.append([stage.name, *figures, f"{stage.machines:,}", stage.time, stage.basis])
+        of = "a month" if stage.is_permanent else "a run"
+        notes.append([stage.name, stage.note + ("." if stage.cost is None else f". Costs {stage.cost:,.2f} {of}.")])
     print_table(rows, ("stage", *numbers, "basis"), right=numbers)
     typer.echo()
-    print_table([stage.name, f"{stage.note}.{_cost_text(stage)}"] for stage in stages)
+    print_table(notes)
     assumptions = (
         f"Machines of {cores} cores and {memory_gib:g} GiB, of which 80 % may be used; the peak uses {utilisation:.0%}"
         f" of the cores. {days} days of events, vectors of width {width}, {vectors} per user, {n} candidates. The"
@@ -64,11 +64,3 @@ def plan_command(
     )
     typer.echo()
     print_table([[assumptions], [f"Unit costs measured on: {costs.machine}."]])
-
-
-def _cost_text(stage: "StageRequirements") -> str:
-    return "" if stage.cost is None else f" Costs {stage.cost:,.2f} {'a month' if stage.is_permanent else 'a run'}."
-
-
-def _number_text(value: float) -> str:
-    return f"{value:,.0f}" if value >= 10 or value == 0 else f"{value:.2g}"

@@ -31,13 +31,6 @@ class Actions(NamedTuple):
         return Actions(self.user_E[rows], self.item_E[rows], self.time_E[rows], self.action_E[rows])
 
 
-def is_examined(config: WorldConfig, day: int, user_B: NDArray[np.int64], slots: int) -> NDArray[np.bool_]:
-    """Return which slots each user examines (B, S): the first ones, down to a depth drawn for the day."""
-    patience_B = draws.exponential(config.seed, "depth", day, user_B)
-    depth_B = patience_B / -np.log1p(-1 / (config.depth + 1e-9))
-    return np.asarray(np.arange(slots) <= depth_B[:, None])
-
-
 def same_niche_above(niche_BS: NDArray[np.int16]) -> NDArray[np.int64]:
     """Return for each slot the number of items of its niche above it (B, S); a negative niche is an empty slot."""
     count_BS = np.zeros(niche_BS.shape, dtype=np.int64)
@@ -69,7 +62,10 @@ def organic_saves(
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
     """Return user, item and number within the day of each organic save on ``day``."""
     seed = config.seed
-    count_U = _organic_counts(config, day, activity)
+    user_U = np.arange(config.users)
+    is_on_U = draws.uniform(seed, "organic day", day, user_U) < constants.ORGANIC_SHARE * activity.chance(day)
+    mean_U = np.maximum(constants.ORGANIC_SAVES * np.exp(activity.ready_U) - 1, 0)
+    count_U = is_on_U * (1 + geometric_counts(draws.uniform(seed, "organic", day, user_U), mean_U))
     user_B = np.flatnonzero(count_U)
     row_E = np.repeat(np.arange(len(user_B)), count_U[user_B])
     user_E = user_B[row_E]
@@ -91,12 +87,3 @@ def organic_saves(
         min(day, -constants.HORIZON), niche_E[is_return_E], favourite_E[is_return_E]
     )
     return user_E, item_E, number_E
-
-
-def _organic_counts(config: WorldConfig, day: int, activity: Activity) -> NDArray[np.int64]:
-    """Return the number of organic saves of each user."""
-    user_U = np.arange(config.users)
-    chance_U = constants.ORGANIC_SHARE * activity.chance(day)
-    is_on_U = draws.uniform(config.seed, "organic day", day, user_U) < chance_U
-    mean_U = np.maximum(constants.ORGANIC_SAVES * np.exp(activity.ready_U) - 1, 0)
-    return is_on_U * (1 + geometric_counts(draws.uniform(config.seed, "organic", day, user_U), mean_U))

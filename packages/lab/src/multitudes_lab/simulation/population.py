@@ -128,7 +128,9 @@ def draw_follows(config: WorldConfig, tastes: Tastes, niche_topic: NDArray[np.in
     count_U = geometric_counts(draws.uniform(seed, "follows", np.arange(users)), np.full(users, constants.FOLLOWS))
     user_E = np.repeat(np.arange(users), count_U)
     number_E = np.arange(len(user_E)) - np.repeat(np.cumsum(count_U) - count_U, count_U)
-    kind_E = _follow_kinds(config, draws.uniform(seed, "follow kind", user_E, number_E))
+    stale_end = config.informative_follows + (1 - config.informative_follows) * constants.STALE_SHARE
+    kind_cdf = np.array([config.informative_follows, stale_end, 1.0])
+    kind_E = category_at(kind_cdf, draws.uniform(seed, "follow kind", user_E, number_E))
     liked = tastes.at_day(0, np.arange(users))
     place_E, has_taste_E = _taste_places(config, user_E, kind_E, liked.weight_BK[:, : config.tastes])
     any_niche_E = category_at(tastes.niche_cdf, draws.uniform(seed, "follow of any", user_E, number_E))
@@ -142,11 +144,6 @@ def draw_follows(config: WorldConfig, tastes: Tastes, niche_topic: NDArray[np.in
     rows = np.flatnonzero(has_taste_E)[first]
     offset = np.append(0, np.cumsum(np.bincount(user_E[rows], minlength=users)))
     return Follows(offset, topic_E[rows], kind_E[rows].astype(np.int8))
-
-
-def _follow_kinds(config: WorldConfig, draw_E: NDArray[np.float64]) -> NDArray[np.int64]:
-    stale_end = config.informative_follows + (1 - config.informative_follows) * constants.STALE_SHARE
-    return category_at(np.array([config.informative_follows, stale_end, 1.0]), draw_E)
 
 
 def _taste_places(

@@ -123,13 +123,10 @@ class World:
         pair_BN = draws.uniform(self.config.seed, "pair", user_B[:, None], item_BN)
         # Uniform: only the deviation matters, and normal draws would cost more than all other steps together.
         pair_BN = ((pair_BN - 0.5) * (np.sqrt(12.0) * constants.PAIR_SPREAD)).astype(np.float32)
-        log_odds_BN = np.log(odds_BN) + self._item_appeal(day)[item_BN] + pair_BN + ready_B1
-        return np.where(item_BN < 0, np.float32(-np.inf), log_odds_BN)
-
-    def _item_appeal(self, day: int) -> NDArray[np.float32]:
-        """Return the log-odds that quality and freshness add to each item."""
         age_I = np.maximum(day - self.created_I, 0)
-        return (self.catalogue.quality_I + constants.FRESHNESS * np.exp(-age_I / _FRESH_DAYS)).astype(np.float32)
+        of_item_I = (self.catalogue.quality_I + constants.FRESHNESS * np.exp(-age_I / _FRESH_DAYS)).astype(np.float32)
+        log_odds_BN = np.log(odds_BN) + of_item_I[item_BN] + pair_BN + ready_B1
+        return np.where(item_BN < 0, np.float32(-np.inf), log_odds_BN)
 
     @_in_blocks
     def draw_reactions(
@@ -157,7 +154,10 @@ class World:
         click_BS = constants.CLICKS_PER_SAVE * np.where(aspires_BS, np.exp(constants.ASPIRATION), 1.0)
         draw_BS = draws.uniform(config.seed, "reaction", day, user_B[:, None], item_BS)
         action_BS = actions.draw_actions(draw_BS, odds_BS, click_BS)
-        is_examined_BS = actions.is_examined(config, day, user_B, item_BS.shape[1])
+        # The slots that a user examines are the first ones, down to a depth drawn for the day.
+        patience_B = draws.exponential(config.seed, "depth", day, user_B)
+        depth_B = patience_B / -np.log1p(-1 / (config.depth + 1e-9))
+        is_examined_BS = np.arange(item_BS.shape[1]) <= depth_B[:, None]
         return np.where(is_examined_BS & (item_BS >= 0), action_BS, np.int8(NOTHING))
 
     def organic_actions(self, day: int) -> Actions:
