@@ -27,56 +27,52 @@ GONE = MilvusException(100, "collection not found")
 LATE = CallFailedError(grpc.StatusCode.DEADLINE_EXCEEDED, None)
 
 
-class Server:
-    """Fails so often, then answers."""
-
-    def __init__(self, *failures: Exception) -> None:
-        self.failures = list(failures)
-        self.asked = 0
-
-    def answer(self, _client: object) -> str:
-        self.asked += 1
-        if self.failures:
-            raise self.failures.pop(0)
-        return "an answer"
-
-
 @pytest.fixture
 def connection(monkeypatch: pytest.MonkeyPatch) -> Connection:
     monkeypatch.setattr(Connection, "_open_client", lambda _self: None)
     return Connection(MilvusConfig())
 
 
-@pytest.mark.parametrize("failure", [BROKEN, NOT_SERVED], ids=["broken", "not served"])
-def test_a_transient_failure_is_retried_once(connection: Connection, failure: Exception):
-    once, twice = Server(failure), Server(failure, failure)
-    assert connection.call("greet", once.answer) == "an answer"
-    assert once.asked == 2
-    with pytest.raises(UnavailableError, match="greet"):
-        connection.call("greet", twice.answer)
-    assert twice.asked == 2, "not a third time, though that would have been answered"
+@pytest.mark.parametrize(
+    ("failures", "settings", "asked", "said"),
+    [
+        ([BROKEN], {}, 2, None),
+        ([NOT_SERVED], {}, 2, None),
+        ([BROKEN, BROKEN], {}, 2, "greet: cannot be reached"),  # not a third time, though that would be answered
+        ([GONE], {}, 1, "is gone"),
+        ([LATE], {}, 1, "no answer within"),
+        ([BROKEN], {"retry": False}, 1, "cannot be reached"),
+    ],
+)
+def test_a_transient_failure_is_retried_once_and_a_permanent_one_is_not(connection, failures, settings, asked, said):
+    calls = []
+
+    def answer(_client: object) -> str:
+        calls.append(None)
+        if len(calls) <= len(failures):
+            raise failures[len(calls) - 1]
+        return "an answer"
+
+    if said is None:
+        assert connection.call("greet", answer, **settings) == "an answer"
+    else:
+        with pytest.raises(UnavailableError, match=said):
+            connection.call("greet", answer, **settings)
+    assert len(calls) == asked
 
 
-@pytest.mark.parametrize("failure", [GONE, LATE], ids=["gone", "late"])
-def test_a_permanent_failure_is_not_retried(connection: Connection, failure: Exception):
-    server = Server(failure)
-    with pytest.raises(UnavailableError):
-        connection.call("greet", server.answer)
-    assert server.asked == 1
+def test_nothing_is_retried_after_the_deadline_and_an_error_in_the_request_is_not_blamed_on_the_server(connection):
+    calls = []
 
+    def broken(_client: object) -> None:
+        calls.append(None)
+        raise BROKEN
 
-def test_a_request_that_may_not_be_repeated_is_not_retried(connection: Connection):
-    server = Server(BROKEN)
-    with pytest.raises(UnavailableError, match="cannot be reached"):
-        connection.call("insert", server.answer, retry=False)
-    assert server.asked == 1
-
-
-def test_nothing_is_retried_after_the_deadline(connection: Connection):
-    server = Server(BROKEN)
     with deadline(0.01), pytest.raises(UnavailableError):  # less than the pause before the second time
-        connection.call("greet", server.answer)
-    assert server.asked == 1
+        connection.call("greet", broken)
+    assert len(calls) == 1
+    with pytest.raises(ZeroDivisionError):
+        connection.call("greet", lambda _client: 1 / 0)
 
 
 def test_a_deadline_within_another_does_not_move_it():
@@ -86,11 +82,6 @@ def test_a_deadline_within_another_does_not_move_it():
         with deadline(1):
             assert remaining_s() < 2
         assert remaining_s() > 2
-
-
-def test_an_error_in_the_request_is_not_blamed_on_the_server(connection: Connection):
-    with pytest.raises(ZeroDivisionError):
-        connection.call("greet", lambda _client: 1 / 0)
 
 
 @pytest.mark.parametrize("uri", ["localhost:19530", "http://root:sesame@localhost:19530", "./milvus.db"])

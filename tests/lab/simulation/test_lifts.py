@@ -83,32 +83,20 @@ def test_cohorts_are_those_of_the_world_and_days_before_the_test_do_not_count(tm
     assert lift_of(config, tmp_path).treatment == 0
 
 
-def test_a_metric_that_is_zero_in_the_control_has_no_lift(tmp_path):
-    write(tmp_path, 0, "a", np.zeros(USERS))
-    write(tmp_path, 0, "b", np.ones(USERS))
-    assert lift_of(experiment([0]), tmp_path).lift is None
-
-
-def test_a_cohort_of_one_user_has_a_lift_and_no_interval(tmp_path):
+def test_a_lift_needs_a_control_above_zero_and_its_interval_users_that_differ(tmp_path):
     config = experiment([0])
-    world = config.world.model_copy(update={"users": 1})
-    for arm, value in (("a", 1), ("b", 2)):
-        write(tmp_path, 0, arm, np.full(1, value))
-    one = lift_of(config.model_copy(update={"world": world}), tmp_path)
-    assert (one.lift, one.low, one.high, one.verdict) == (1.0, None, None, "not significant")
 
+    def lift(of_a, of_b, config=config):
+        write(tmp_path, 0, "a", of_a)
+        write(tmp_path, 0, "b", of_b)
+        return lift_of(config, tmp_path)
 
-def test_a_lift_from_one_user_has_no_interval_and_equal_arms_have_lift_zero(tmp_path):
-    config = experiment([0])
+    assert lift(np.zeros(USERS), np.ones(USERS)).lift is None
     alone = np.where(np.arange(USERS) == 7, 4, 0)
-    write(tmp_path, 0, "a", alone)
-    write(tmp_path, 0, "b", alone * 5 // 4)
-    one = lift_of(config, tmp_path)
-    assert (one.lift, one.low, one.high, one.verdict) == (pytest.approx(0.25), None, None, "not significant")
-    write(tmp_path, 0, "b", np.where(np.arange(USERS) == 8, 1, alone))  # control: a second user has a spread
-    two = lift_of(config, tmp_path)
+    one_user = config.model_copy(update={"world": config.world.model_copy(update={"users": 1})})
+    for one in (lift(alone, alone * 5 // 4), lift(np.full(1, 4), np.full(1, 5), one_user)):
+        assert (one.lift, one.low, one.high, one.verdict) == (pytest.approx(0.25), None, None, "not significant")
+    two = lift(alone, np.where(np.arange(USERS) == 8, 1, alone))  # control: a second user has a spread
     assert two.low < 0.25 < two.high
     uneven = np.arange(USERS) % 10
-    write(tmp_path, 0, "a", uneven)
-    write(tmp_path, 0, "b", uneven)
-    assert lift_of(config, tmp_path)[-3:] == (0.0, 0.0, 0.0)
+    assert lift(uneven, uneven)[-3:] == (0.0, 0.0, 0.0)
