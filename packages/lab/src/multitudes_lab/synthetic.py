@@ -48,19 +48,17 @@ _MAX = 10**12  # a larger number is a mistake, and its seconds would overflow
 
 
 class SynthConfig(Config):
-    """The size and the properties of the tables."""
+    """The size and the properties of the tables; ``multitudes synth --help`` says what each setting is."""
 
-    events: int = Field(1_000_000, gt=0, le=_MAX, description="events")
-    users: int = Field(20_000, gt=0, le=_MAX, description="users; some may have no event")
-    items: int = Field(10_000, gt=0, le=_MAX, description="items, each of one topic")
-    topics: int = Field(200, gt=0, le=10_000_000, description="topics, all equally large")
-    days: int = Field(90, gt=0, le=_MAX, description="length of time in days")
-    seed: int = Field(0, ge=0, description="seed of every draw")
-    tastes: int = Field(3, gt=0, le=20, description="topics that each user likes")
-    zipf: float = Field(1.0, ge=0, le=3, description="exponent of the items' popularity in a topic; 0: all are equal")
-    activity: float = Field(
-        1.0, ge=0, le=10, description="spread of the users' activity (σ of its logarithm); 0: all are equal"
-    )
+    events: int = Field(1_000_000, gt=0, le=_MAX)
+    users: int = Field(20_000, gt=0, le=_MAX)
+    items: int = Field(10_000, gt=0, le=_MAX)  # each of one topic
+    topics: int = Field(200, gt=0, le=10_000_000)  # all equally large
+    days: int = Field(90, gt=0, le=_MAX)
+    seed: int = Field(0, ge=0)
+    tastes: int = Field(3, gt=0, le=20)
+    zipf: float = Field(1.0, ge=0, le=3)
+    activity: float = Field(1.0, ge=0, le=10)  # σ of the logarithm of the users' activity; 0: all are equal
 
 
 class EventShard(NamedTuple):

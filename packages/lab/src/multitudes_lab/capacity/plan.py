@@ -31,24 +31,22 @@ _MIN = 0.01  # divisors are at least this
 
 
 class CapacityConfig(Config):
-    """The service and its machines."""
+    """The service and its machines; ``multitudes plan --help`` says what each setting is."""
 
-    users: int = Field(gt=0, le=_MAX, description="users")
-    items: int = Field(gt=0, le=_MAX, description="items")
-    events_per_day: int = Field(gt=0, le=_MAX, description="events of all users")
-    qps: float = Field(gt=0, le=_MAX, description="answers per second at the peak")
-    days: int = Field(90, gt=0, le=_MAX, description="days of events that are prepared and trained on")
-    width: int = Field(64, gt=0, le=4096, description="width of the vectors")
-    vectors: int = Field(12, gt=0, le=100, description="vectors of a user")
-    n: int = Field(100, gt=0, le=_MAX, description="candidates of an answer")
-    replicas: int = Field(2, gt=0, le=_MAX, description="minimum number of services, and copies of a remote index")
-    cores: int = Field(16, gt=0, le=_MAX, description="cores of a machine")
-    memory_gib: float = Field(64, ge=_MIN, le=_MAX, description="memory of a machine in GiB")
-    utilisation: float = Field(0.5, ge=_MIN, lt=1, description="share of the cores that the peak may use")
-    price_per_core_hour: float | None = Field(None, ge=0, le=_MAX, description="price of a core for an hour, for costs")
-    price_per_gib_hour: float | None = Field(
-        None, ge=0, le=_MAX, description="price of a GiB of memory for an hour, for costs"
-    )
+    users: int = Field(gt=0, le=_MAX)
+    items: int = Field(gt=0, le=_MAX)
+    events_per_day: int = Field(gt=0, le=_MAX)  # of all users
+    qps: float = Field(gt=0, le=_MAX)  # at the peak
+    days: int = Field(90, gt=0, le=_MAX)
+    width: int = Field(64, gt=0, le=4096)
+    vectors: int = Field(12, gt=0, le=100)  # of a user
+    n: int = Field(100, gt=0, le=_MAX)
+    replicas: int = Field(2, gt=0, le=_MAX)
+    cores: int = Field(16, gt=0, le=_MAX)  # of a machine
+    memory_gib: float = Field(64, ge=_MIN, le=_MAX)
+    utilisation: float = Field(0.5, ge=_MIN, lt=1)
+    price_per_core_hour: float | None = Field(None, ge=0, le=_MAX)
+    price_per_gib_hour: float | None = Field(None, ge=0, le=_MAX)
 
 
 class StageRequirements(NamedTuple):

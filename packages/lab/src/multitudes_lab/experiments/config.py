@@ -46,21 +46,15 @@ def parse_metric(text: str, known: Sequence[str]) -> Metric:
 
 
 class ReadoutConfig(Config):
-    """Settings of a readout; each field is an option of ``multitudes readout``."""
+    """Settings of a readout; ``multitudes readout --help`` says what each is for."""
 
-    control: str | None = Field(None, description="The arm that others are compared with; default: 'control'.")
-    metrics: tuple[str, ...] = Field((), description="NAME, or A/B for a ratio of sums; default: all in the outcomes.")
-    planned: dict[str, float] = Field({}, description="Planned share of each arm, in any unit; default: equal.")
-    covariates: tuple[str, ...] = Field((), description="Numeric columns of the exposures, known before the exposure.")
-    cuped: bool = Field(True, description="Use the same metric before the exposure as a covariate (CUPED).")
-    winsorise: float | None = Field(
-        None, gt=0.5, lt=1, description="Cap a user's sums at this quantile over all users."
-    )
-    window_days: int | None = Field(
-        None, ge=1, description="Count this many days since the exposure, of users who had them all."
-    )
-    tightest_at: int = Field(
-        TIGHTEST_AT, ge=2, description="Users, both arms together, at which sequential intervals are tightest."
-    )
-    keep_negative: bool = Field(False, description="Count values below zero.")
-    memory_limit: str = Field("1GB", description="Memory of the engine; the rest spills to disk.")
+    control: str | None = None
+    metrics: tuple[str, ...] = ()  # --metric
+    planned: dict[str, float] = Field({})  # --ratio
+    covariates: tuple[str, ...] = ()  # --covariate
+    cuped: bool = True
+    winsorise: float | None = Field(None, gt=0.5, lt=1)
+    window_days: int | None = Field(None, ge=1)  # --window
+    tightest_at: int = Field(TIGHTEST_AT, ge=2)
+    keep_negative: bool = False
+    memory_limit: str = "1GB"

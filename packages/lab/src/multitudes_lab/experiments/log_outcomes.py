@@ -39,16 +39,12 @@ _ADVICE = Advice("raise --memory-limit", "free some, or choose another folder fo
 
 
 class OutcomesConfig(Config):
-    """Settings that turn logs into outcomes; each field is an option of ``multitudes outcomes``."""
+    """Settings that turn logs into outcomes; ``multitudes outcomes --help`` says what each is for."""
 
-    saves: tuple[str, ...] = Field(("save",), min_length=1, description="Actions that count as saves.")
-    adopted: int = Field(3, ge=1, description="Saves of a topic that make it adopted.")
-    since: int | None = Field(
-        None,
-        description="Start of the test, seconds since 1970: adoption and activity count from then, and days begin at"
-        " its time of day; default: the first row, and midnight UTC.",
-    )
-    memory_limit: str = Field("1GB", description="Memory of the engine; the rest spills to disk.")
+    saves: tuple[str, ...] = Field(("save",), min_length=1)  # --save
+    adopted: int = Field(3, ge=1)
+    since: int | None = None  # seconds since 1970
+    memory_limit: str = "1GB"
 
 
 class OutcomesSummary(NamedTuple):
