@@ -45,10 +45,10 @@ def connection(monkeypatch: pytest.MonkeyPatch) -> Connection:
     ],
 )
 def test_a_transient_failure_is_retried_once_and_a_permanent_one_is_not(connection, failures, settings, asked, said):
-    calls = []
+    calls: list[int] = []
 
     def answer(_client: object) -> str:
-        calls.append(None)
+        calls.append(1)
         if len(calls) <= len(failures):
             raise failures[len(calls) - 1]
         return "an answer"
@@ -62,10 +62,10 @@ def test_a_transient_failure_is_retried_once_and_a_permanent_one_is_not(connecti
 
 
 def test_nothing_is_retried_after_the_deadline_and_an_error_in_the_request_is_not_blamed_on_the_server(connection):
-    calls = []
+    calls: list[int] = []
 
     def broken(_client: object) -> None:
-        calls.append(None)
+        calls.append(1)
         raise BROKEN
 
     with deadline(0.01), pytest.raises(UnavailableError):  # less than the pause before the second time

@@ -58,12 +58,7 @@ Comparisons = Mapping[str, Mapping[str, Comparison]]  # metric → arm → compa
 def compare_family(
     lifts: Mapping[tuple[G, str, str], Lift | UndefinedLift], tightest_at: int
 ) -> dict[G, dict[str, dict[str, Comparison]]]:
-    """Return the comparisons of a family, which share one error rate of 5 %, by group of users, metric and arm.
-
-    Args:
-        lifts: the lift of each group, metric and arm.
-        tightest_at: as in ``confidence_sequence``.
-    """
+    """Return the comparisons of a family, which share one error rate of 5 %, by group of users, metric and arm."""
     defined = {key: lift for key, lift in lifts.items() if isinstance(lift, Lift)}
     p_seq = {key: confidence_sequence.p_value(lift.z, sum(lift.users), tightest_at) for key, lift in defined.items()}
     p_holm, p_seq_holm = adjust_holm_by_key({key: lift.p for key, lift in defined.items()}), adjust_holm_by_key(p_seq)

@@ -92,12 +92,7 @@ class UndefinedLift(NamedTuple):
 
 
 def estimate_lift(control: Moments | None, treatment: Moments | None) -> Lift | UndefinedLift:
-    """Return the lift of ``treatment`` over ``control``, or why it is undefined.
-
-    Args:
-        control: moments of the control; None: it has no users.
-        treatment: moments of the other arm; None: it has no users.
-    """
+    """Return the lift of ``treatment`` over ``control``, or why it is undefined; None: an arm without users."""
     if control is None or treatment is None or min(control.n, treatment.n) < 2:
         users = control.n if control else 0, treatment.n if treatment else 0
         return UndefinedLift(users, f"{users[0]:,} users in the control and {users[1]:,} in the arm: too few in one")

@@ -38,10 +38,7 @@ def user_moments(value_BV: Vector) -> Moments:
 def group_moments(connection: DuckDBEngine, relation: str, variables: Sequence[str]) -> dict[Group, Moments]:
     """Return the moments of all users, of each arm, and of each cohort of each arm.
 
-    Args:
-        connection: the engine.
-        relation: SQL of users, with columns arm, cohort and those of the variables.
-        variables: an SQL expression of each variable (V); null counts as 0.
+    The ``relation`` is SQL of users with arm and cohort. A variable is an SQL expression; null counts as 0.
     """
     size = len(variables)
     columns = ", ".join(f"CAST(coalesce({sql}, 0) AS DOUBLE) AS v{i}" for i, sql in enumerate(variables))

@@ -53,12 +53,8 @@ def scan_outcomes(
 ) -> OutcomeScan:
     """Scan all rows of ``file`` once; afterwards ``outcomes_raw`` is the table.
 
-    Args:
-        connection: the engine.
-        file: a table of user_id, timestamp, metric, value.
-        now: seconds since 1970; outcomes more than a day later are dropped.
-        complete_since: seconds since 1970; earlier days may lack rows. None: the first row.
-        keep_negative: count values below zero.
+    Outcomes more than a day later than ``now`` are dropped. Days before ``complete_since`` (None: the first row) may
+    lack rows. Both are seconds since 1970.
     """
     past = f"timestamp <= {now + FUTURE_TOLERANCE_S}"
     valid = f"{_COMPLETE} AND {past}" + ("" if keep_negative else " AND value >= 0")

@@ -59,9 +59,6 @@ def analyse_experiment(
         progress: called with the number of steps done.
         now: current time, seconds since 1970; later outcomes are dropped. None: the clock.
 
-    Returns:
-        Comparisons of all arms with the control.
-
     Raises:
         UsageError: a table, arm, metric or covariate does not exist.
         DataError: a table cannot be used, or an arm has no users.
