@@ -1,16 +1,13 @@
 """``multitudes simulate``: an online experiment in a simulated world with known tastes."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from multitudes.cli.options import SetOption, parse_overrides
 from multitudes.cli.output import print_json, print_next
 from multitudes.progress import ProgressBar
-
-if TYPE_CHECKING:
-    from multitudes_lab.simulation.simulation_result import SimulationResult
 
 
 def simulate_command(
@@ -37,6 +34,8 @@ def simulate_command(
     from multitudes.extras import require_extra
 
     require_extra("train", "report")
+    from multitudes.atomic import write_json
+    from multitudes_lab.report.simulation_page import describe_simulation, lift_sentences, write_simulation_page
     from multitudes_lab.simulation.config import read_experiment
     from multitudes_lab.simulation.results import collect_results
     from multitudes_lab.simulation.retraining import prepare_warnings
@@ -47,18 +46,6 @@ def simulate_command(
     with ProgressBar(config.name) as progress:
         simulate(config, folder, progress)
         result = collect_results(config, folder, progress)
-    _write_result(result, folder)
-    for warning in prepare_warnings(folder):
-        typer.echo(f"multitudes: warning: {warning}", err=True)
-    print_json(result.to_json() | {"folder": str(folder)})
-    seed = folder / f"seed-{config.seeds[0]}"
-    print_next("readout", seed / "exposures.parquet", seed / "outcomes.parquet")
-
-
-def _write_result(result: "SimulationResult", folder: Path) -> None:
-    from multitudes.atomic import write_json
-    from multitudes_lab.report.simulation_page import describe_simulation, lift_sentences, write_simulation_page
-
     write_simulation_page(result, folder / "report.html")
     write_json(folder / "result.json", result.to_json())
     typer.echo(describe_simulation(result))
@@ -66,3 +53,8 @@ def _write_result(result: "SimulationResult", folder: Path) -> None:
         typer.echo(line)
     typer.echo(f"{folder}/report.html: what changed, for whom, and why")
     typer.echo(f"{folder}/seed-*/exposures.parquet, outcomes.parquet: tables of the experiment, for multitudes readout")
+    for warning in prepare_warnings(folder):
+        typer.echo(f"multitudes: warning: {warning}", err=True)
+    print_json(result.to_json() | {"folder": str(folder)})
+    seed = folder / f"seed-{config.seeds[0]}"
+    print_next("readout", seed / "exposures.parquet", seed / "outcomes.parquet")

@@ -60,7 +60,7 @@ def control_arm(control: str | None, arms: Collection[str]) -> str:
 
 
 def target_shares(config: ReadoutConfig, sizes: Mapping[str, int]) -> dict[str, float]:
-    """Return the planned share of each arm, in any unit; equal shares if none are given. A wrong one is a UsageError."""
+    """Return the planned share of each arm, in any unit, or equal ones; raise UsageError if one is wrong or missing."""
     if not config.planned:
         return dict.fromkeys(sizes, 1.0)
     for arm, share in config.planned.items():

@@ -44,7 +44,11 @@ def _blocks(result: SimulationResult) -> Iterator[Block]:
     titles = {metric: title for metric, title in _METRIC_TITLES.items() if result.lifts_of(metric)}
     for metric, title in titles.items():
         yield Figure(_lift_chart([(one.arm, one) for one in result.lifts_of(metric)]), title)
-    yield _lift_table([one for metric in titles for one in result.lifts_of(metric)])
+    rows: list[list[Cell | str]] = []
+    for one in (one for metric in titles for one in result.lifts_of(metric)):
+        lift = Cell(_format_lift(one), one.verdict if one.significant else "")
+        rows.append([titles[one.metric], one.arm, f"{one.control:.4g}", f"{one.treatment:.4g}", lift])
+    yield Table("", ["metric", "arm", "control", "its mean", "lift, 95 %"], rows, words=["arm"])
     yield Heading("Saves in the feed by cohort")
     cohorts = dict.fromkeys((ALL_USERS, *(one.cohort for one in result.lifts)))
     for arm in result.arms:
@@ -57,10 +61,11 @@ def _blocks(result: SimulationResult) -> Iterator[Block]:
     yield Heading("What was shown")
     yield Text(_SHARES_NOTE, "soft")
     spread = result.spread.pivot(on="arm", index="measure", values="value", maintain_order=True)
-    rows = [
-        [row["measure"], *(_format_share(row.get(arm)) for arm in result.arms)] for row in spread.iter_rows(named=True)
+    shares = [
+        [row["measure"], *("–" if row[arm] is None else f"{100 * row[arm]:.1f} %" for arm in result.arms)]
+        for row in spread.iter_rows(named=True)
     ]
-    yield Table("", ["share", *result.arms], rows)
+    yield Table("", ["share", *result.arms], shares)
 
 
 def describe_simulation(result: SimulationResult) -> str:
@@ -82,20 +87,8 @@ def lift_sentences(result: SimulationResult) -> list[str]:
     ]
 
 
-def _lift_table(lifts: list[ArmLift]) -> Table:
-    rows: list[list[Cell | str]] = []
-    for one in lifts:
-        cell = Cell(_format_lift(one), one.verdict if one.significant else "")
-        rows.append([_METRIC_TITLES[one.metric], one.arm, f"{one.control:.4g}", f"{one.treatment:.4g}", cell])
-    return Table("", ["metric", "arm", "control", "its mean", "lift, 95 %"], rows, words=["arm"])
-
-
 def _format_lift(one: ArmLift) -> str:
     return f"{format_lift(one.lift)} {format_lift_interval(one.low, one.high)}"
-
-
-def _format_share(value: float | None) -> str:
-    return "–" if value is None else f"{100 * value:.1f} %"
 
 
 def _lift_chart(lifts: list[tuple[str, ArmLift]]) -> Chart | None:
