@@ -26,12 +26,8 @@ class Metric(NamedTuple):
 def parse_metric(text: str, known: Sequence[str]) -> Metric:
     """Return the metric written as ``saves``, ``saves/sessions`` or ``save rate=saves/sessions``.
 
-    Args:
-        text: the metric. If it equals a known name, it is that metric, whatever characters it holds.
-        known: the metrics in the outcomes.
-
-    Raises:
-        UsageError: the outcomes lack one of its terms.
+    A text that equals a known name is that metric, whatever characters it holds. A term that is not known is a
+    UsageError.
     """
     if text in known:
         return Metric(text, text)

@@ -94,18 +94,10 @@ class InterleavingResult:
 def analyse_interleaving(
     credits_file: Path, config: ReadoutConfig, progress: Progress = silent, *, now: int | None = None
 ) -> InterleavingResult:
-    """Compare the credits of interleaved arms.
+    """Compare the credits of interleaved arms, a table of user_id, timestamp, arm, metric, value.
 
-    Args:
-        credits_file: table of user_id, timestamp, arm, metric, value.
-        config: settings; only control, metrics, tightest_at and memory_limit apply.
-        progress: called with the number of comparisons done.
-        now: current time, seconds since 1970; later rows are dropped. None: the clock.
-
-    Raises:
-        UsageError: the table, an arm or a metric does not exist.
-        DataError: the table cannot be used, or credits only one arm.
-        MissingError: memory or disk ran out.
+    Of the settings, control, metrics, tightest_at and memory_limit apply. The other arguments and the errors are those
+    of ``analyse_experiment``; a table that credits only one arm is a DataError.
     """
     with experiment_engine(config) as connection:
         scan = outcomes.scan_outcomes(connection, credits_file, int(time.time()) if now is None else now)

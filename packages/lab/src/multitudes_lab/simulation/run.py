@@ -19,12 +19,7 @@ _CHANGEABLE = ("name", "seeds", "arms", "control")  # settings that may change b
 
 
 def simulate(config: ExperimentConfig, out: Path, progress: Progress = silent) -> None:
-    """Simulate every day of an experiment that is not simulated yet.
-
-    Args:
-        config: the experiment.
-        out: the experiment's folder; new, or of an earlier run, which continues.
-        progress: called after each day.
+    """Simulate every day of an experiment that is not simulated yet; ``out`` is new, or of a run that continues.
 
     Raises:
         UsageError: ``out`` has an experiment with other settings, or the world has no visitors.
