@@ -166,28 +166,21 @@ def test_an_item_of_a_taste_appeals_by_its_weight_and_one_of_its_topic_a_little(
 
 
 def test_tastes_drift_slowly():
-    world = small(burst_share=0.0, taste_life_days=200.0)
-    near, far = overlap(world, 0, 7), overlap(world, 0, 100)
-    assert near > 0.9
-    assert far < 0.4
-    steady = small(burst_share=0.0, taste_life_days=1e6)
+    world, steady = (small(burst_share=0.0, taste_life_days=days) for days in (200.0, 1e6))
+    assert overlap(world, 0, 7) > 0.9
+    assert overlap(world, 0, 100) < 0.4
     assert overlap(steady, 0, 100) > 0.99
 
 
 @faithful
 def test_a_burst_is_over_represented_on_its_days_only():
-    world = small(burst_share=0.3)
-    share: dict[bool, list[np.ndarray]] = {True: [], False: []}
+    world, pairs = small(burst_share=0.3), []
     for day in range(-60, 0):
-        niche, weight = world.tastes(day)
-        done = world.organic_actions(day)
-        in_burst = niche[done.user_E, -1] == world.niche_I[done.item_E]
-        on = weight[done.user_E, -1] > 0
-        for state, found in share.items():
-            found.append(in_burst[on == state])
-    while_on, while_off = (np.concatenate(share[state]).mean() for state in (True, False))
-    assert 0.38 < while_on < 0.5
-    assert while_off < 0.06
+        (niche, weight), done = world.tastes(day), world.organic_actions(day)
+        pairs.append((niche[done.user_E, -1] == world.niche_I[done.item_E], weight[done.user_E, -1] > 0))
+    in_burst, is_on = np.concatenate(pairs, axis=1)
+    assert 0.38 < in_burst[is_on].mean() < 0.5
+    assert in_burst[~is_on].mean() < 0.06
     on = np.stack([world.tastes(day)[1][:, -1] > 0 for day in range(100)])
     assert on.mean() == pytest.approx(0.3, abs=0.01)
     assert (on[1:] != on[:-1]).mean() < 2 / constants.BURST_DAYS  # they come in days that hang together
