@@ -130,14 +130,9 @@ def parse(model: type[C], values: dict[str, Any], where: str) -> C:
 def parse_with_overrides(
     model: type[C], values: dict[str, Any], where: str, overrides: Mapping[str, Any], option: str = "--set"
 ) -> C:
-    """Build ``model`` from ``values``, and from ``overrides`` where they have another value.
+    """Build ``model`` from the ``values`` of ``where``, changed by the ``overrides`` of ``option``.
 
-    Args:
-        model: the settings.
-        values: those of a file. They are checked alone first, so that an error names the source that is wrong.
-        where: names their source in the error.
-        overrides: the settings that ``option`` gives.
-        option: names it in the error.
+    The values are checked alone first, so that an error names the source that is wrong.
 
     Raises:
         UsageError: a key is unknown or a value has the wrong type or range.
@@ -147,13 +142,9 @@ def parse_with_overrides(
 
 
 def load_section(path: Path | None, section: str, model: type[C], overrides: Mapping[str, Any] = NO_OVERRIDES) -> C:
-    """Read ``[section]`` of the TOML file ``path`` as ``model``; without a file or a section, the defaults.
+    """Read ``[section]`` of a TOML file as ``model``; without a file or a section, the defaults.
 
-    Args:
-        path: the file, or None.
-        section: one of ``SECTIONS``.
-        model: its configuration.
-        overrides: tables of settings by section, which count more than the file.
+    ``overrides`` are tables of settings by section, which count more than the file.
 
     Raises:
         UsageError: the file is missing, is not TOML, or holds a wrong key or value.

@@ -42,11 +42,7 @@ def _versions(*packages: str) -> dict[str, str]:
 def needs_making(out: Path, record: dict[str, Any], *, resume: bool, overwrite: bool) -> bool:
     """Check that a run that appears at once may be written to ``out``; return False if it is there already.
 
-    Args:
-        out: the run folder.
-        record: the record of the new run.
-        resume: accept ``out`` if it already is this run.
-        overwrite: accept ``out`` if it is a run, which is then replaced.
+    ``resume`` accepts ``out`` if it is a run of this record; ``overwrite`` if it is any run, which is then replaced.
 
     Raises:
         UsageError: ``out`` exists, and neither setting accepts it.

@@ -23,15 +23,9 @@ def generator(seed: int, *names: object) -> np.random.Generator:
 
 
 def splitmix64(bits: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """Mix 64-bit numbers with the finaliser of SplitMix64, so that close numbers give unrelated ones.
+    """Mix 64-bit numbers, in place, with the finaliser of SplitMix64, so that close numbers give unrelated ones.
 
     Steele, Lea and Flood, OOPSLA 2014. With ``GOLDEN_GAMMA`` added before, it is one step of the generator.
-
-    Args:
-        bits: numbers of any shape; overwritten.
-
-    Returns:
-        ``bits``, mixed.
     """
     for shift, factor in _ROUNDS:
         bits ^= bits >> shift

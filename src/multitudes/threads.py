@@ -12,13 +12,10 @@ _QUOTA_FILES: Final = (("cpu.max",), ("cpu.cfs_quota_us", "cpu.cfs_period_us")) 
 
 
 def available_cores(system: Path = Path("/")) -> int:
-    """Return the number of cores that this process may use.
+    """Return the number of cores that this process may use; ``system`` has the folders ``proc`` and ``sys`` of Linux.
 
     ``taskset`` limits it, and so does the quota of a container (``--cpus 1.5``, a limit of Kubernetes), of which the
     whole cores count, and one at least.
-
-    Args:
-        system: folder with ``proc`` and ``sys``, where Linux says which quotas there are.
     """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else machine_cores()
     return min([cores, *(max(1, int(quota)) for quota in _quotas(system))])

@@ -65,17 +65,7 @@ class Histories(NamedTuple):
 
 
 def gather_histories(users: UserEvents, user_B: NDArray[np.int64], end_B: NDArray[np.int64], length: int) -> Histories:
-    """Return the most recent events of each user before a cut.
-
-    Args:
-        users: the events and followed topics.
-        user_B: user numbers.
-        end_B: flat position of the cut of each user (exclusive).
-        length: L, how many events to return.
-
-    Returns:
-        Histories of B users, the newest event in column 0, padded with zeros.
-    """
+    """Return the ``length`` newest events of users before the flat positions ``end_B``, and their followed topics."""
     position_BL = end_B[:, None] - 1 - np.arange(length)[None, :]
     real_BL = position_BL >= users.event_offset[user_B][:, None]
     position_BL = np.where(real_BL, position_BL, 0)

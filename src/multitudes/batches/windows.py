@@ -53,13 +53,9 @@ class WindowSampler:
         self.prepared, self.position, self.window, self.history = prepared, position, window, history
 
     def newest_before(self, position_T: NDArray[np.int64], user_T: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return the flat position of the newest event strictly before each target.
+        """Return the flat position of the newest event of its user strictly before each target, at flat ``position_T``.
 
         Where a user has no earlier event, the position is one before the user's first event.
-
-        Args:
-            position_T: flat positions of the targets.
-            user_T: users of the targets.
         """
         return np.asarray(self.prepared.event_offset[user_T] + self.prepared.event_past[position_T] - 1)
 

@@ -69,13 +69,9 @@ class Baselines:
     def lists(
         self, held: HeldOut, histories: Sequence[Items], kind: TargetKind, length: int
     ) -> dict[str, NDArray[np.int64]]:
-        """Return the lists (B, N) of each baseline that is fair for this kind of targets.
+        """Return the lists (B, N) of each baseline that is fair for this kind of targets, N being ``length``.
 
-        Args:
-            held: the users, with their targets of this kind.
-            histories: distinct items of each user's history, newest first; excluded for first-time targets.
-            kind: ``new`` or ``all``.
-            length: N.
+        ``histories`` are distinct items, newest first, which are excluded for first-time targets.
         """
         seen, popular = items_to_exclude(histories, kind), self._popular[kind]
         known_B = has_known_followed_topics(self._prepared, held.end_B)
@@ -111,13 +107,7 @@ def fit_baselines(
 ) -> tuple[Baselines | None, dict[str, Any]]:
     """Return the baselines of an evaluation, and a record of each that is fitted: settings and trials, or absent.
 
-    Args:
-        prepared: the prepared data.
-        held: all users of the evaluation.
-        kinds: kinds of targets.
-        budgets: N; lists have the length of the largest.
-        choice: which baselines; for ``none`` there are none.
-        progress: called with the number of fits done.
+    Lists have the length of the largest budget. ``progress`` is called with the number of fits done.
     """
     if choice == "none":
         return None, {}

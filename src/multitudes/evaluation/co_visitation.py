@@ -51,10 +51,7 @@ def co_visitation_matrix(prepared: PreparedData, pairs_per_chunk: int = _PAIRS_P
 def co_visitation_candidates(matrix: csr_array, histories: Sequence[Items], length: int) -> list[Items]:
     """Return for each user the items near the newest ones of the history, best first; ties by item number.
 
-    Args:
-        matrix: from ``co_visitation_matrix``.
-        histories: distinct items of each user's history, newest first.
-        length: number of items that should remain after the history is excluded.
+    ``histories`` are distinct items, newest first; ``length`` items should remain after they are excluded.
     """
     newest = [items[:MAX_HISTORY] for items in histories]
     offset = np.concatenate([[0], np.cumsum([len(items) for items in newest])])

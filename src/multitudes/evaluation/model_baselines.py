@@ -67,15 +67,9 @@ def model_baselines(
     budget: int,
     progress: Progress = silent,
 ) -> dict[str, ModelBaseline]:
-    """Return the baselines that are fitted, tuned on validation, with their lists for the users of an evaluation.
+    """Return the baselines that are fitted, with their lists of ``length`` places for the users of an evaluation.
 
-    Args:
-        prepared: the prepared data.
-        held: the users of the evaluation, of either split.
-        kinds: kinds of targets; for first-time targets the history is excluded.
-        length: N.
-        budget: the main budget; tuning counts the hits among so many candidates.
-        progress: called with the number of baselines done.
+    They are tuned on validation by the hits among ``budget`` candidates. First-time targets exclude the history.
     """
     if reason := _absence(prepared, len(held) * length):
         return {name: ModelBaseline({}, {"absent": reason}) for name in GRIDS}
@@ -183,15 +177,9 @@ def list_items(
     length: int,
     popular: NDArray[np.int64],
 ) -> NDArray[np.int64]:
-    """Return the items with the highest scores for the entire history of each user, shape (B, N).
+    """Return the ``length`` items with the highest scores for the entire history of each user, shape (B, N).
 
-    Args:
-        model: scores all items.
-        prepared: the prepared data.
-        users: B users.
-        kind: for first-time targets, the history is excluded.
-        length: N.
-        popular: the order of items with equal scores.
+    Equal scores are in the order of ``popular``. For first-time targets, the history is excluded.
     """
     step = max(1, min(256, _CELLS_PER_CHUNK // (prepared.n_items + 1)))
     chunks = [np.zeros((0, length), dtype=np.int64)]
@@ -228,11 +216,7 @@ def best_items(
 ) -> NDArray[np.int64]:
     """Return the items with the highest scores of each user, shape (B, N); zeros at the end if there are too few.
 
-    Args:
-        scores_BI: scores of all items, column 0 is not read; overwritten.
-        popular: all items, most popular first: the order of items with equal scores.
-        excluded: items that each user may not get.
-        length: N.
+    The scores (B, I + 1) are overwritten; column 0 is not read. Equal ones are in the order of ``popular``, all items.
     """
     lists = np.zeros((len(scores_BI), length), dtype=np.int64)
     for row, score_I, left_out in zip(lists, scores_BI, excluded, strict=True):

@@ -55,12 +55,8 @@ def list_measures(
 ) -> Measures:
     """Return the measures of lists of N candidates; zeros at the end of a list are not candidates.
 
-    Args:
-        ranked_BN: the lists.
-        held: the users and their targets.
-        items: facts about the items.
-        labels: the part of each target by segmentation, beside popularity.
-        reference: the interests of the users; None: nothing is measured by them.
+    ``labels`` are the parts of each target by segmentation, beside popularity. Without ``reference``, the interests of
+    the users, nothing is measured by them.
 
     Returns:
         hits; the values of ``METRICS``; hits by segment of targets, such as tail_hits; candidates: length of the list;
@@ -185,17 +181,10 @@ def list_ratios(measures: Measures, targets: Measures) -> dict[str, Ratio]:
 def methods_and_differences(
     lists: dict[ListKey, Measures], targets: Measures, own: str, bootstrap: Bootstrap
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return the figures of each method, and the figures of the run's method minus those of each other, paired by user.
+    """Return the figures of each method, and those of the run's method minus those of each other, paired by user.
 
-    Args:
-        lists: measures of each list.
-        targets: from ``target_measures``.
-        own: the run's method.
-        bootstrap: settings of the intervals.
-
-    Returns:
-        method → figure@budget → interval, for the figures and for the differences. Methods are in the order of the
-        systems: the run, its controls, the baselines.
+    Both are method → figure@budget → interval. Methods are in the order of the systems: the run, its controls, the
+    baselines.
     """
     methods: dict[str, Any] = {key.method: {} for key in lists}
     differences: dict[str, Any] = {method: {} for method in methods if method != own}
@@ -221,14 +210,6 @@ def hit_rates_by_segment(
     own: str,
 ) -> dict[str, Any]:
     """Return the hit rate of every method in every segment of users and of targets, with paired differences.
-
-    Args:
-        lists: measures of each list.
-        targets: from ``target_measures``.
-        segments: the segmentations of the users.
-        budget: the lists to compare.
-        bootstrap: settings of the intervals.
-        own: the run's method.
 
     Returns:
         segmentation → part → users, targets, ``methods``; ``differences``: ``own`` minus each method; and

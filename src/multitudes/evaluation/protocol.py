@@ -84,13 +84,9 @@ class System(NamedTuple):
 def systems(
     method: str, vectors: UserVectors, control_vectors: Mapping[Partition, UserVectors], config: RetrieveConfig
 ) -> list[System]:
-    """Return the run's own system first, then the controls that its vectors allow.
+    """Return the run's own system, named by its method, first; then the controls that its vectors allow.
 
-    Args:
-        method: name of the run's method.
-        vectors: the vectors of the run.
-        control_vectors: the same from other partitions of the history; empty without implicit interests.
-        config: how the run is served.
+    ``control_vectors`` are those of other partitions of the history; none without implicit interests.
     """
     found = [System(method, vectors, config)]
     if len(vectors.kinds) == 1:
@@ -127,14 +123,9 @@ def average_vectors(vectors: UserVectors, config: RetrieveConfig) -> UserVectors
 
 
 def max_scores(vectors: UserVectors, item_ID: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return the maximum score of each item over the user's vectors.
+    """Return the maximum score of each item over the user's vectors, shape (B, I).
 
-    Args:
-        vectors: K vectors of each user.
-        item_ID: vectors of all items; row 0, the unknown item, and rows of zeros are not scored.
-
-    Returns:
-        Scores, shape (B, I); minus infinity for what is not scored, and for users without vectors.
+    Minus infinity for the unknown item, for items whose vector is zeros, and for users without vectors.
     """
     score_BI = np.full((len(vectors.mask_BK), len(item_ID)), -np.inf, dtype=np.float32)
     for k in range(len(vectors.kinds)):
@@ -147,10 +138,9 @@ def max_scores(vectors: UserVectors, item_ID: NDArray[np.float32]) -> NDArray[np
 
 
 def max_score_ranks(score_BI: NDArray[np.float32], held: HeldOut, excluded: Exclusion) -> NDArray[np.float64]:
-    """Return the middle rank of each target by the scores of ``max_scores``; those of excluded items become −∞.
+    """Return the middle rank of each target by the scores of ``max_scores`` (T,), infinite for users without vectors.
 
-    Returns:
-        Ranks, shape (T,); infinite for all targets of a user without vectors.
+    The scores of excluded items become −∞.
     """
     score_BI[excluded.is_excluded_BI] = -np.inf
     return ranking.ranks_by_score(score_BI, held.target_offset, held.target)

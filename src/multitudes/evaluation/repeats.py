@@ -51,11 +51,7 @@ class RepeatSystems:
     ) -> dict[ListKey, NDArray[np.int64]]:
         """Return the lists (B, N) of both systems at each budget; none without a repeat model.
 
-        Args:
-            held: the users.
-            new: at each budget, the candidates of the run, without the items of the history.
-            histories: distinct items of each user's history.
-            control: return the lists of ``repeats`` too.
+        ``new`` are the candidates of the run without the items of the history. ``control``: those of ``repeats`` too.
         """
         if self.source is None:
             return {}

@@ -48,13 +48,7 @@ def search_system(
 ) -> dict[int, list[Candidates]]:
     """Return the candidates of each user at each budget; one search, for the largest, is enough for all.
 
-    Args:
-        vectors: of the users.
-        catalogue: the items that can be retrieved, in an exact index.
-        budgets: numbers of candidates.
-        excluded: of each user, the items that are not returned.
-        config: how the list is divided and blended.
-        lists: what the vectors find, at least as deep as for the largest budget; None: they are searched.
+    ``lists`` are what the vectors find, at least as deep as for the largest budget; None: they are searched.
     """
     if lists is None:
         lists = search_vectors(vectors, catalogue, proposals(vectors, max(budgets)), excluded, config)

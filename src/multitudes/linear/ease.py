@@ -43,12 +43,7 @@ class EaseSpectrum:
     """
 
     def __init__(self, matrix: csr_array, rank: int, normalisation: float = 0.0) -> None:
-        """Compute the eigenvalues.
-
-        Args:
-            matrix: interactions, shape (U, I + 1); see ``interaction_matrix``.
-            rank: R; the factors have fewer columns if there are few items or users.
-            normalisation: a; 0: none.
+        """Compute the eigenvalues of interactions (U, I + 1) with a = ``normalisation``, for R = ``rank`` or fewer.
 
         Raises:
             DataError: no user has two items.
@@ -69,11 +64,7 @@ class EaseSpectrum:
         return product
 
     def factors(self, regularisation: float) -> LinearFactors:
-        """Return B cut to rank R.
-
-        Args:
-            regularisation: λ.
-        """
+        """Return B cut to rank R; ``regularisation`` is λ."""
         value_K, vector_IK = self._value_K, self._vector_IK
         slope = np.float32(1 / (regularisation + value_K[-1]))
         fraction_K = value_K / (value_K + np.float32(regularisation))
@@ -114,15 +105,10 @@ def ease_factors(matrix: csr_array, regularisation: float, rank: int, normalisat
 def _largest_eigenpairs(
     gram: Callable[[NDArray[np.float32]], NDArray[np.float32]], start_IN: NDArray[np.float32], n: int
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Return the ``n`` largest eigenvalues of a Gram matrix, largest first, and their vectors (I, K).
+    """Return the ``n`` largest eigenvalues of a Gram matrix, or all, largest first, and their vectors (I, K).
 
-    Block Lanczos: a basis of 2 n vectors is grown by products with the matrix, and the upper half of its eigenvalues
-    is kept. If the basis spans all that the matrix reaches, every eigenvalue is exact and kept.
-
-    Args:
-        gram: the product with the matrix.
-        start_IN: the first block, in the range of the matrix.
-        n: K if there are so many.
+    Block Lanczos: a basis of 2 n vectors is grown by products with the matrix, from a block in its range, and the upper
+    half of its eigenvalues is kept. If the basis spans all that the matrix reaches, every eigenvalue is exact and kept.
     """
     block_IN, size, longest = _orthonormal(start_IN), 0, 0.0
     basis_IN = np.empty((len(start_IN), 2 * n), dtype=np.float32)

@@ -27,11 +27,7 @@ class EaseByItems(NamedTuple):
     inverse_II: NDArray[np.float32]  # C, (I + 1, I + 1)
 
     def scores(self, history: csr_array) -> NDArray[np.float32]:
-        """Return the score of every item, shape (B, I + 1).
-
-        Args:
-            history: which items are in the history of each user, shape (B, I + 1).
-        """
+        """Return the score of every item for histories (B, I + 1), in that shape."""
         scores_BI = history @ self.inverse_II
         scores_BI /= -np.diagonal(self.inverse_II)
         return _add_history(scores_BI, history)
@@ -46,11 +42,7 @@ class EaseByUsers(NamedTuple):
     diagonal_I: NDArray[np.float32]  # of λ C
 
     def scores(self, history: csr_array) -> NDArray[np.float32]:
-        """Return the score of every item, shape (B, I + 1).
-
-        Args:
-            history: which items are in the history of each user, shape (B, I + 1).
-        """
+        """Return the score of every item for histories (B, I + 1), in that shape."""
         overlap_UB = (self.interactions_UI @ history.T).toarray().astype(np.float32, copy=False)
         solved_UB = solve_triangular(self.factor_UU, overlap_UB, lower=True, check_finite=False)
         scores_BI: NDArray[np.float32] = solved_UB.T @ self.solved_UI
@@ -64,11 +56,7 @@ EaseModel = EaseByItems | EaseByUsers
 
 
 def fit_ease(matrix: csr_array, regularisation: float) -> EaseModel:
-    """Return EASE, fitted by users or by items, whichever are fewer.
-
-    Args:
-        matrix: interactions, shape (U, I + 1); see ``interaction_matrix``.
-        regularisation: λ.
+    """Return EASE, fitted to interactions (U, I + 1) by users or by items, whichever are fewer.
 
     Raises:
         UsageError: min(users, items) × items is more than ``MAX_CELLS``.

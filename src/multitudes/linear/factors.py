@@ -19,10 +19,6 @@ class LinearFactors(NamedTuple):
     output_IR: NDArray[np.float32]  # (I + 1, R), row 0 is zero
 
     def scores(self, history: "csr_array") -> NDArray[np.float32]:
-        """Return the score of every item, shape (B, I + 1).
-
-        Args:
-            history: which items are in the history of each user, shape (B, I + 1).
-        """
+        """Return the score of every item for histories (B, I + 1), in that shape."""
         scores: NDArray[np.float32] = (history @ self.input_IR) @ self.output_IR.T
         return scores

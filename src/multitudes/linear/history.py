@@ -50,12 +50,7 @@ class HistorySums:
     """The user side of a linear history: all that serving needs beside the index."""
 
     def __init__(self, input_IR: NDArray[np.float32], weights: HistoryWeights) -> None:
-        """Create the sums.
-
-        Args:
-            input_IR: input vectors of the items (I + 1, R); row 0, the unknown item, is zero. A memory map will do.
-            weights: of the sums in the vectors of a tower.
-        """
+        """Create the sums of input vectors (I + 1, R), row 0 being zeros; a memory map will do."""
         self.input_IR = input_IR
         self.weights = weights
 
@@ -67,8 +62,7 @@ class HistorySums:
     def user_sums(self, positives: Sequence[NDArray[np.int64]]) -> NDArray[np.float32]:
         """Return the sum of the input vectors of each user's items, weighted by recency: shape (B, R).
 
-        Args:
-            positives: distinct item numbers of each user, oldest first. Items that came after the model add nothing.
+        Items are distinct, oldest first. Those that came after the model add nothing.
         """
         sum_BR = np.zeros((len(positives), self.rank), dtype=np.float32)
         for b, items in enumerate(positives):
@@ -83,9 +77,7 @@ class HistorySums:
     def user_vectors(self, positives: Sequence[NDArray[np.int64]], history_length: int) -> UserVectors:
         """Return the sums as the only vector of each user, without weights; a user whose sum has no item has none.
 
-        Args:
-            positives: distinct item numbers of each user, oldest first.
-            history_length: L, columns of ``assignment_BL``; no event belongs to an interest.
+        No event belongs to an interest: ``assignment_BL`` has ``history_length`` columns of −1.
         """
         sum_BR = self.user_sums(positives)
         mask_BK = np.asarray(sum_BR.any(axis=1))[:, None]
@@ -99,12 +91,7 @@ class HistorySums:
         )
 
     def join_users(self, vectors: UserVectors, positives: Sequence[NDArray[np.int64]]) -> UserVectors:
-        """Return user vectors with the weighted sum of each user appended: shape (B, K, D + R); masks stay as they are.
-
-        Args:
-            vectors: of a tower.
-            positives: distinct item numbers of each user, oldest first.
-        """
+        """Return user vectors with the weighted sum of each user appended: (B, K, D + R); masks stay as they are."""
         sum_BKR = np.float32(self.weights.weight) * self.user_sums(positives)[:, None].repeat(
             len(vectors.kinds), axis=1
         )
@@ -119,11 +106,7 @@ class LinearHistory(HistorySums):
         self.output_IR = factors.output_IR
 
     def join_items(self, vectors_ID: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return item vectors with the output vectors appended: shape (I + 1, D + R).
-
-        Args:
-            vectors_ID: of a tower, by item number; items beyond those of the linear model get zeros.
-        """
+        """Return item vectors with the output vectors, or zeros for later items, appended: shape (I + 1, D + R)."""
         output = np.zeros((len(vectors_ID), self.rank), dtype=np.float32)
         output[: len(self.output_IR)] = self.output_IR
         return np.concatenate([vectors_ID, output], axis=1)

@@ -32,11 +32,7 @@ class Ials(NamedTuple):
     alpha: float
 
     def scores(self, history: csr_array) -> NDArray[np.float32]:
-        """Return the score of every item, shape (B, I + 1).
-
-        Args:
-            history: which items are in the history of each user, shape (B, I + 1).
-        """
+        """Return the score of every item for histories (B, I + 1), in that shape."""
         scores: NDArray[np.float32] = self.user_vectors(history) @ self.item_IR.T
         return scores
 
@@ -55,16 +51,7 @@ class Ials(NamedTuple):
 def fit_ials(
     matrix: csr_array, regularisation: float, alpha: float, rank: int = RANK, sweeps: int = SWEEPS, seed: int = 0
 ) -> Ials:
-    """Return the item vectors that fit the interactions.
-
-    Args:
-        matrix: interactions, shape (U, I + 1); see ``interaction_matrix``.
-        regularisation: λ.
-        alpha: α, the additional weight of what users engaged with.
-        rank: R.
-        sweeps: number of times that users and items are solved.
-        seed: of the first item vectors.
-    """
+    """Return the item vectors that fit interactions (U, I + 1) after some sweeps over users and items."""
     by_item = csr_array(matrix.T)
     item_IR = generator(seed, "ials", "items").normal(scale=0.1, size=(matrix.shape[1], rank)).astype(np.float32)
     item_IR[np.diff(by_item.indptr) == 0] = 0.0

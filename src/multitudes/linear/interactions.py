@@ -19,16 +19,10 @@ _TOLERANCE: Final = 1e-3  # relative, of the singular values
 def interaction_matrix(
     prepared: PreparedData, *, include_validation: bool = False, users: NDArray[np.int64] | None = None
 ) -> csr_array:
-    """Return which users engaged with which items in training.
+    """Return which users engaged with which items in training: binary, float32, shape (U, I + 1).
 
-    Args:
-        prepared: the prepared data.
-        include_validation: count the validation split too, for a last fit.
-        users: whose events count; None: those of all. The rows of the others are empty.
-
-    Returns:
-        A binary matrix, float32, shape (U, I + 1); column 0, the unknown item, is empty. Repeats count once, and events
-        of negative weight never.
+    Column 0, the unknown item, is empty. Repeats count once, and events of negative weight never. With ``users``, the
+    rows of all others are empty; ``include_validation`` counts the validation split too, for a last fit.
     """
     split = prepared.event_split
     is_used = (split != TEST) if include_validation else (split == TRAIN)
@@ -50,11 +44,9 @@ class Normalised(NamedTuple):
 
 
 def normalise(matrix: csr_array, exponent: float) -> Normalised:
-    """Divide each interaction by (n_u n_i)^exponent, so that active users and popular items decide less.
+    """Divide binary interactions (U, I + 1) by (n_u n_i)^exponent, so that active users and popular items decide less.
 
-    Args:
-        matrix: binary interactions, shape (U, I + 1).
-        exponent: 0: they stay as they are; 0.5: the matrix of a normalised graph.
+    0 leaves them as they are; 0.5 makes the matrix of a normalised graph.
     """
     user_U, item_I = (np.asarray(matrix.sum(axis=axis), dtype=np.float64).clip(min=1) ** -exponent for axis in (1, 0))
     normalised = csr_array(diags_array(user_U) @ matrix @ diags_array(item_I), dtype=np.float32)
@@ -62,11 +54,9 @@ def normalise(matrix: csr_array, exponent: float) -> Normalised:
 
 
 def item_factors(matrix: csr_array, rank: int) -> NDArray[np.float32]:
-    """Return V √S of the normalised interactions, shape (I + 1, R); zeros for an item without interactions.
+    """Return V √S of the normalised interactions (U, I + 1), shape (I + 1, R); zeros for an item without interactions.
 
-    Args:
-        matrix: interactions, shape (U, I + 1); see ``interaction_matrix``.
-        rank: R; lower if there are few items.
+    R is ``rank``, lower if there are few items.
     """
     normalised, _ = normalise(matrix, 0.5)
     items, rank = matrix.shape[1], min(rank, matrix.shape[1] - 1)

@@ -24,23 +24,13 @@ class ItemKnn(NamedTuple):
     similarity_II: csr_array  # (I + 1, I + 1), by rows; row and column 0, the unknown item, are empty
 
     def scores(self, history: csr_array) -> NDArray[np.float32]:
-        """Return the score of every item, shape (B, I + 1).
-
-        Args:
-            history: which items are in the history of each user, shape (B, I + 1).
-        """
+        """Return the score of every item for histories (B, I + 1), in that shape."""
         dense: NDArray[np.float32] = (history @ self.similarity_II).toarray().astype(np.float32, copy=False)
         return dense
 
 
 def fit_item_knn(matrix: csr_array, shrinkage: float, neighbours: int = NEIGHBOURS) -> ItemKnn:
-    """Return the nearest neighbours of every item.
-
-    Args:
-        matrix: interactions, shape (U, I + 1); see ``interaction_matrix``.
-        shrinkage: added to the denominator of the cosine.
-        neighbours: number of neighbours that each item keeps; ties by item number.
-    """
+    """Return the nearest neighbours of every item of interactions (U, I + 1); ties by item number."""
     by_item = csr_array(matrix.T)
     root_I = np.sqrt(np.diff(by_item.indptr)).astype(np.float32)
     chunks = []

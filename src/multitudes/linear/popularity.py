@@ -15,9 +15,7 @@ from multitudes.data.prepared import TRAIN, PreparedData
 def user_counts(prepared: PreparedData, *, recent: bool = False) -> NDArray[np.int64]:
     """Return how many users engaged with each item in training, shape (I + 1,); entry 0, the unknown item, is 0.
 
-    Args:
-        prepared: the prepared data.
-        recent: count only the last ``manifest.recent_s`` seconds of training.
+    ``recent``: in the last ``manifest.recent_s`` seconds of training.
     """
     events = list(_event_chunks(prepared))
     after = None

@@ -127,13 +127,8 @@ def alpha_ndcg(
 def depth_at_coverage(score_BI: NDArray[np.floating], class_I: NDArray[np.integer], history_BC: Column) -> Column:
     """Return the median, over a user's interests, of the rank of the first item of the interest (B,).
 
-    Args:
-        score_BI: score of every item; ``-inf`` for what is not ranked.
-        class_I: class of every item.
-        history_BC: shares of the history.
-
-    Returns:
-        NaN for a user without interests or without ranked items of them.
+    Items are ranked by score, but for those at ``-inf``. NaN for a user without interests or without ranked items of
+    them.
     """
     best_BC = np.full(history_BC.shape, -np.inf, dtype=score_BI.dtype)
     order_I = np.argsort(class_I, kind="stable")[int((class_I < 0).sum()) :]

@@ -15,15 +15,7 @@ def topic_counts(
     topic: NDArray[np.integer],
     shape: tuple[int, int],
 ) -> NDArray[np.int64]:
-    """Return how often each topic occurs among each user's items.
-
-    Args:
-        user_P: row of the user of each pair.
-        item_P: item number of each pair.
-        topic_offset: start of each item's topics.
-        topic: topic numbers, from 1.
-        shape: (B, T + 1); column 0 stays zero.
-    """
+    """Return how often each topic, numbered from 1, occurs among each user's items: (B, T + 1), column 0 being zero."""
     first_P = topic_offset.take(item_P)
     n_topics_P = topic_offset.take(item_P + 1) - first_P
     shift_P = first_P - (np.cumsum(n_topics_P) - n_topics_P)

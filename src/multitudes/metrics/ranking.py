@@ -30,10 +30,7 @@ def ranks_in_list(
 ) -> NDArray[np.float64]:
     """Return the rank of each target in its user's list, infinite where absent, shape (T,).
 
-    Args:
-        ranked_BN: item numbers, best first; shorter lists are padded with zeros.
-        offset: start of each user's targets, shape (B + 1,).
-        target: item numbers from 1, shape (T,).
+    Lists are best first, and padded with zeros; ``offset`` is where each user's targets begin (B + 1,).
     """
     rank_T = np.full(len(target), np.inf)
     if ranked_BN.shape[1] == 0:
@@ -54,12 +51,8 @@ def ranks_by_score(
     """Return the rank of each target when every item is ranked by its score, shape (T,).
 
     Equal scores share the middle of their ranks, so a constant score is exactly as good as chance. An item scored
-    ``-inf`` is excluded: it has no rank, and a user with all items excluded misses all targets.
-
-    Args:
-        score_BI: score of every item, column 0 (the unknown item) included; exclude it with ``-inf``.
-        offset: start of each user's targets, shape (B + 1,).
-        target: columns of ``score_BI``, shape (T,).
+    ``-inf`` is excluded, as column 0, the unknown item, should be: it has no rank, and a user with all items excluded
+    misses all targets.
     """
     rank_T = np.empty(len(target))
     ascending_BI = np.sort(score_BI, axis=1)

@@ -142,11 +142,6 @@ def route_by_agreement(vote_BLKD: Tensor, logit_BLK: Tensor, participates_BLK: T
     Each round adds the agreement of vote and interest to the logits. Gradients flow only through the last round, and
     there through the votes, not through the shares.
 
-    Args:
-        vote_BLKD: vote of each event for each interest.
-        logit_BLK: initial logits.
-        participates_BLK: see ``participation_mask``.
-
     Returns:
         The interests (B, K, D), shorter than one, and the shares of the last round (B, L, K): a softmax over
         **interests**, so that an event's shares sum to one.

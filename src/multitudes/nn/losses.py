@@ -75,14 +75,7 @@ def subtract_log_q(score: Tensor, log_q: Tensor) -> Tensor:
 
 
 def accidental_hits(row_T: Tensor, target_T: Tensor, pool_N: Tensor, rows: int) -> Tensor:
-    """Return (rows, N), True where a pool item is a positive of the row and therefore not a negative for it.
-
-    Args:
-        row_T: the row of each positive.
-        target_T: its item.
-        pool_N: the pool's items, ascending.
-        rows: number of rows.
-    """
+    """Return (rows, N), True where an item of the ascending pool is a positive of the row, so no negative for it."""
     place_T = torch.searchsorted(pool_N, target_T).clamp(max=len(pool_N) - 1)
     pooled_T = pool_N[place_T] == target_T
     hit = torch.zeros(rows, len(pool_N), dtype=torch.bool, device=pool_N.device)
@@ -100,12 +93,7 @@ def pool_negative_logsumexp(
 ) -> Tensor:
     """Return the ``negative_logsumexp`` of S vectors over a pool, shape (S,), without holding all S x N scores.
 
-    Args:
-        vector_SD: user vectors of several moments or interests of each user.
-        pool_ND: vectors of the pool's items.
-        log_q_N: see ``subtract_log_q``.
-        hit_BN: see ``accidental_hits``.
-        row_S: the row of ``hit_BN`` of each vector.
+    ``row_S`` is the row of ``hit_BN`` of each vector: users have several moments or interests.
     """
     logsumexp: Tensor = _PoolNegativeLogsumexp.apply(vector_SD, pool_ND, log_q_N, hit_BN, row_S)  # type: ignore[no-untyped-call]
     return logsumexp

@@ -59,15 +59,10 @@ class SequenceEncoder(nn.Module):
         return len(self.blocks) == 1
 
     def newest_states(self, item_BLD: Tensor, group_BL: Tensor, member_BRL: Tensor) -> Tensor:
-        """Return the state of the newest event of each of R sets, which reads those of its set.
+        """Return the state of the newest event of each of R sets, which reads those of its set: zeros for an empty one.
 
-        Args:
-            item_BLD: the history's events.
-            group_BL: the groups, as in ``forward``; only blocks before the last read them.
-            member_BRL: the events of each set: a group, or all but the newest events of a group.
-
-        Returns:
-            Shape (B, R, D), equal to the states of ``forward`` up to rounding; zeros for an empty set.
+        A set is a group, or all but the newest events of one; only blocks before the last read ``group_BL``. Shape
+        (B, R, D), equal to the states of ``forward`` up to rounding.
         """
         *earlier, last = self.blocks
         state_BLD = self.dropout(item_BLD)

@@ -149,10 +149,7 @@ class UserTower(nn.Module):
     def unconditioned_vector(self, history_SD: Tensor, topic_SD: Tensor, feature_SP: Tensor) -> Tensor:
         """Return the unconditioned vector at S moments (S, D): one per user, or many in dense training.
 
-        Args:
-            history_SD: state of the history at each moment, zeros if there is none.
-            topic_SD: mean followed topic (see ``mean_followed_topic``), zeros if none was known yet.
-            feature_SP: the user's features.
+        The state of the history is zeros if there is none, the mean followed topic if none was known yet.
         """
         condition_SD = self.single.condition_D.expand_as(history_SD)
         fields = [condition_SD, history_SD, *self._user_fields(history_SD, topic_SD, feature_SP)]

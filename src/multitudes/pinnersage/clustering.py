@@ -64,10 +64,7 @@ def event_ages(
 ) -> NDArray[np.float64]:
     """Return how much older each event is than the user's newest (B, L), in days, or in events if times are unknown.
 
-    Args:
-        time_BL: seconds or positions; None: unknown.
-        item_BL: the history, for its shape.
-        ordered_only: the times are positions.
+    The times are seconds, or with ``ordered_only`` positions.
     """
     if time_BL is None:
         return np.broadcast_to(np.arange(item_BL.shape[1], dtype=np.float64), item_BL.shape)
@@ -91,15 +88,8 @@ def user_vectors(
 ) -> UserVectors:
     """Return the vectors of B users; those of a user do not depend on the others.
 
-    Args:
-        histories: see ``batches.histories``; at most ``config.history`` events are read.
-        age_BL: see ``event_ages``.
-        unit_ID: item vectors of unit length, by item number; zeros: no vector.
-        config: the settings.
-        unit_distance: see ``typical_distance``.
-        partition: "random" assigns the events evenly and at random to as many groups as the user has interests: the
-            control.
-        seed: of the random partition.
+    At most ``config.history`` events are read, and items whose unit vector is zeros have none. The partition "random"
+    assigns the events evenly and at random to as many groups as the user has interests: the control.
     """
     item_BL, valid_BL = histories.item_BL[:, : config.history], histories.valid_BL[:, : config.history]
     users, k, width = len(item_BL), config.interests, unit_ID.shape[1]

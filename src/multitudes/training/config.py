@@ -132,12 +132,7 @@ def _differences(config: Config, expected: Mapping[str, Any], prefix: str = "") 
 
 
 def with_linear_of(config: RunConfig, record: Mapping[str, Any]) -> RunConfig:
-    """Return the settings with the linear history that an earlier run chose on validation, or without if it chose none.
-
-    Args:
-        config: settings of a run without validation.
-        record: the record of the earlier run.
-    """
+    """Return the settings with the linear history that the run of ``record`` chose, or without if it chose none."""
     found = record.get("linear")
     if found is None:
         model = config.model.model_copy(update={"linear": config.model.linear.model_copy(update={"rank": 0})})

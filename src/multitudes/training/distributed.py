@@ -80,13 +80,7 @@ class Ranks:
         return gathered
 
     def all_to_all(self, rows_RD: Tensor, send: list[int], receive: list[int]) -> Tensor:
-        """Send rows to each rank and return the received rows; gradients flow back the same way.
-
-        Args:
-            rows_RD: the rows to send, in the order of the ranks.
-            send: number of rows for each rank.
-            receive: number of rows from each rank.
-        """
+        """Send ``send`` rows to each rank and return the ``receive`` rows of each; gradients flow back the same way."""
         exchanged: Tensor = _Exchange.apply(rows_RD, send, receive)  # type: ignore[no-untyped-call]
         return exchanged
 
@@ -159,8 +153,7 @@ def _communicate(call: Callable[[], object]) -> None:
 def join_ranks(timeout_s: float) -> Iterator[Ranks]:
     """Join the ranks that ``torchrun`` started; without torchrun this is the only one.
 
-    Args:
-        timeout_s: how long a rank waits for another rank before it fails.
+    Each waits ``timeout_s`` for the others, then it fails.
 
     Raises:
         UnavailableError: the other ranks did not join in time, or a rank no longer responds.

@@ -48,12 +48,9 @@ class FittedHistory(NamedTuple):
 
 
 def fit_linear_history(run: TrainedRun, held: HeldOut, progress: Progress = silent) -> FittedHistory | None:
-    """Fit the linear history of a trained run; None where the tower alone finds as much, or nobody can choose.
+    """Fit the linear history of a run with the weights of its best epoch, and without a linear history.
 
-    Args:
-        run: the run with the weights of its best epoch; a linear history that it has is not read.
-        held: the users on whom each epoch was validated; none where validation events are trained on.
-        progress: called after each step.
+    None where the tower alone finds as much, or nobody can choose, as where validation events are trained on.
     """
     config, rank = run.config, run.config.model.linear.rank
     if (chosen := config.linear_fit) is not None:
@@ -82,13 +79,7 @@ class _JoinedLists:
     """Lists of validation users with any factors and weights; the tower's vectors are computed once."""
 
     def __init__(self, run: TrainedRun, held: HeldOut, n: int) -> None:
-        """Compute the vectors of the tower: the unconditioned one alone, if there is one.
-
-        Args:
-            run: the run; a linear history that it has is not read.
-            held: the users.
-            n: places of the list.
-        """
+        """Compute the vectors of the tower alone: the unconditioned ones, if there are such."""
         self._run, self._n = TrainedRun(run.path, run.prepared, run.config, run.model), min(n, run.prepared.n_items)
         self._config = RetrieveConfig(blend=run.blend, calibration=0.0)
         self._users = select_targets(held, held.target_is_first_time)

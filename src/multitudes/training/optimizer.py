@@ -23,13 +23,7 @@ class Adam:
     """
 
     def __init__(self, weights: Sequence[Tensor], *, rate: float, sparse: bool = False) -> None:
-        """Start without moments.
-
-        Args:
-            weights: all dense, or all embedding tables.
-            rate: the step size.
-            sparse: the weights are embedding tables with sparse gradients.
-        """
+        """Start without moments; ``sparse``: the weights are embedding tables with sparse gradients."""
         self.weights, self.rate, self.sparse = weights, rate, sparse
         self.state: dict[int, dict[str, Tensor]] = {}
 

@@ -16,13 +16,7 @@ from multitudes.training.warm_start import warm_start_config
 def load_run_config(
     method: str, seed: int, file: Path | None, overrides: Mapping[str, Any] = NO_OVERRIDES
 ) -> RunConfig:
-    """Return the configuration of a new run.
-
-    Args:
-        method: name of the method.
-        seed: of every random stream.
-        file: TOML file with [model] and [train]; None: the defaults.
-        overrides: tables of settings by section, which count more than the file.
+    """Return the configuration of a new run: that of the file, if there is one, changed by the overrides.
 
     Raises:
         UsageError: the file is missing or holds a wrong setting.
@@ -51,12 +45,6 @@ def refit_config(run: Path, seed: int) -> RunConfig:
 
 def continue_config(run: Path, seed: int, file: Path | None, overrides: Mapping[str, Any] = NO_OVERRIDES) -> RunConfig:
     """Return the configuration of a run that continues ``run``: its own, for one epoch, changed by [train].
-
-    Args:
-        run: the finished run.
-        seed: of every random stream.
-        file: TOML file with [train]; None: nothing is changed.
-        overrides: tables of settings by section, which count more than the file.
 
     Raises:
         ArtefactError: ``run`` is no run, or is damaged.

@@ -98,13 +98,8 @@ def finish_run(
 ) -> None:
     """Write the weights of the best epoch, record that the run is finished, and delete its checkpoint.
 
-    Args:
-        state: the state at the end; its optimisers are dropped, as the weights need the memory.
-        run: the run; its checkpoint is in the folder ``checkpoint`` of the run.
-        held: the users on whom each epoch was validated; the weights of a linear history and the list are chosen on
-            them.
-        keep_state: also keep the state of the optimiser, for a warm start.
-        progress: reports the progress of the linear history.
+    The optimisers of ``state`` are dropped, as the weights need the memory; ``keep_state``: they stay in the run, for a
+    warm start. The weights of a linear history and the list are chosen on ``held``, the users who judged each epoch.
     """
     out, names = run.path, optimizer_state.weight_names(state)
     state.optimizers.clear()

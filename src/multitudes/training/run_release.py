@@ -48,9 +48,7 @@ class ServableRun(Scorer, Protocol):
 def retriever_in_memory(run: ServableRun, user_tower: Session) -> Retriever:
     """Return a retriever of the release that a trained run would be published as, with an exact index.
 
-    Args:
-        run: the run.
-        user_tower: with the calls of an ONNX session.
+    ``user_tower`` has the calls of an ONNX session.
     """
     retrieve = with_run_defaults(RetrieveConfig(), run.shares, run.blend, run.calibration)
     conditions = retrieve.topics_per_request if "explicit" in run.kinds(1) else 0

@@ -53,13 +53,7 @@ def draw_validation_users(prepared: PreparedData, config: RunConfig) -> HeldOut:
 
 
 def hit_rate(run: Scorer, held: HeldOut, n: int) -> float:
-    """Return the share of the first-time targets that are in the list of the default shares, without calibration.
-
-    Args:
-        run: a run, also one in training.
-        held: validation users.
-        n: places of the list, at most all items.
-    """
+    """Return the share of the first-time targets in the uncalibrated list of ``n`` places of the default shares."""
     n = min(n, run.prepared.n_items)
     users, items = select_targets(held, held.target_is_first_time), catalogue(run, run.item_vectors(), tastes=False)
     config = RetrieveConfig(blend=run.blend, calibration=0.0)
@@ -85,14 +79,7 @@ def hits_of_users(
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     """Return how many targets the served list of each user has (B,), and the list (B, N); zeros at its end.
 
-    Args:
-        vectors: of the users.
-        items: the items of the run.
-        users: the users.
-        n: places of the list.
-        run: has the data.
-        config: how the list is made.
-        lists: what each vector finds, if it was searched already; see ``find_candidates``.
+    ``lists``: what each vector finds, if it was searched already; see ``find_candidates``.
     """
     seen = seen_items(run.prepared, users)
     found = find_candidates(vectors, items, n, seen, config, lists=lists)
@@ -126,16 +113,7 @@ class ListChoice(NamedTuple):
 
 
 def choose_list(run: Scorer, held: HeldOut, n: int) -> ListChoice | None:
-    """Choose the list of a run with vectors of several kinds on validation users.
-
-    Args:
-        run: the run as it is served.
-        held: validation users.
-        n: places of the list.
-
-    Returns:
-        The choice; None if no user has a first-time target.
-    """
+    """Choose the list of a run with several kinds of vectors on validation users; None without first-time targets."""
     users = select_targets(held, held.target_is_first_time)
     if not len(users):
         return None
@@ -207,12 +185,7 @@ def candidate_lists(kinds: Sequence[InterestKind], blend: str) -> list[tuple[Sha
 
 
 def best_list(tried: Sequence[TriedList], rows: NDArray[np.int64]) -> int:
-    """Return the list that serves most interests of some users among those that find enough.
-
-    Args:
-        tried: the lists; hits are compared with those of the first.
-        rows: the users who choose.
-    """
+    """Return the list that serves most interests of some users, among those that find enough beside the first."""
     hits_C = np.array([one.hits_B[rows].sum() for one in tried])
     served_C = np.array([_mean(one.served_B[rows]) for one in tried])
     served_C[hits_C < (1 - MARGIN) * hits_C[0]] = -1.0

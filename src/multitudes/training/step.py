@@ -160,11 +160,6 @@ def initialize_items(model: TwoTower, prepared: PreparedData, *, include_validat
     once: which items have users in common; ``docs/training.md`` has what it brings. X is the binary matrix of users and
     items, each entry divided by the square roots of the interactions of its user and of its item. With X ≈ U S Vᵀ, the
     embedding of an item is its row of V √S, at the scale of the random ones, which items without interactions keep.
-
-    Args:
-        model: untrained.
-        prepared: the prepared data.
-        include_validation: read the validation split too, for a last fit.
     """
     every = -(-max(len(prepared.event_item), 1) // MAX_EVENTS)
     users = None if every == 1 else np.arange(0, prepared.n_users, every)

@@ -113,13 +113,7 @@ def farthest_points(
 
 
 def random_items(item_BLD: Tensor, valid_BL: Tensor, k: int, order_BL: Tensor) -> tuple[Tensor, Tensor]:
-    """Choose ``k`` distinct seeds among the valid items, in random order: the ablation of VA-FPI.
-
-    Args:
-        item_BLD: history item vectors.
-        valid_BL: True = real and usable.
-        k: number of seeds.
-        order_BL: random numbers; the valid item with the largest one is the first seed.
+    """Choose ``k`` distinct seeds among the valid items, by falling numbers of ``order_BL``: the ablation of VA-FPI.
 
     Returns:
         The seeds (B, K, D) and a mask (B, K), False where no valid item was left that differs from the earlier seeds.
@@ -167,13 +161,8 @@ def move_centres(
 ) -> tuple[Tensor, Tensor]:
     """Move each centre to its items, ``ROUNDS`` times; with ``single_assignment``, SAR.
 
-    The logits are those of the current centres; unlike in ``route_by_agreement``, they do not add up over the rounds.
-
-    Args:
-        item_BLD: history item vectors.
-        logit_BLK: similarities of items and seeds.
-        participates_BLK: see ``participation_mask``.
-        assign: ``single_assignment`` or ``soft_assignment``.
+    The logits are those of the current centres, at first of the seeds; unlike in ``route_by_agreement``, they do not
+    add up over the rounds.
 
     Returns:
         The centres (B, K, D) and the shares of the last round (B, L, K).

@@ -53,16 +53,9 @@ def replace_by_random_partition(
 ) -> ImplicitInterests:
     """Replace the interests of each user by a random partition into as many groups: the control in evaluation.
 
-    Args:
-        replaced: the interests.
-        item_BLD: history item vectors.
-        valid_BL: True = real and usable.
-        order_L: random numbers that decide the assignment, the same for all users: the groups of a user then do not
-            depend on the other users of the batch.
-
-    Returns:
-        The groups as interests, and the group of each item. A condition has the direction of the group's mean and the
-        length of the interest that it replaces, so that the two differ by their events alone.
+    ``order_L`` decides the assignment, the same for all users: the groups of a user do not depend on the others of the
+    batch. A condition has the direction of the group's mean and the length of the interest that it replaces, so that
+    the two differ by their events alone.
     """
     share_BLK = random_groups(valid_BL, replaced.mask_BK, order_L).to(item_BLD.dtype)
     length_BK1 = length_of(replaced.vectors_BKD)
@@ -71,15 +64,9 @@ def replace_by_random_partition(
 
 
 def random_groups(valid_BL: Tensor, exists_BK: Tensor, order: Tensor) -> Tensor:
-    """Assign the valid items of each user at random to as many groups as the user has interests.
+    """Assign the valid items of each user to as many groups as the user has interests, of equal size up to one item.
 
-    Args:
-        valid_BL: True = real and usable.
-        exists_BK: mask of the interests; the groups have equal size up to one item.
-        order: random numbers that decide the assignment, (B, L) or (L,).
-
-    Returns:
-        (B, L, K), True where an item is in a group.
+    The random numbers ``order``, (B, L) or (L,), decide. Returns (B, L, K), True where an item is in a group.
     """
     earlier_BLL = (order.unsqueeze(-2) < order.unsqueeze(-1)) & valid_BL.unsqueeze(1)
     rank_BL = earlier_BLL.sum(dim=2)
