@@ -104,7 +104,7 @@ def disk(tmp_path: Path) -> Iterator[Disk]:
 
 # What a stage that can be gone on with leaves: each file is whole.
 KEPT = re.compile(
-    r"out/(run.json|metrics.jsonl|checkpoint/(best-)?(rows-0-151|shared).safetensors|checkpoint/position.json"
+    r"out/(run.json|metrics.jsonl|checkpoint/(state|best).safetensors|checkpoint/position.json"
     r"|batch.json|part-\d+.parquet)"
 )
 STAGES = {

@@ -67,8 +67,6 @@ def test_another_number_of_ranks_goes_on_and_ends_with_the_same_weights(tmp_path
     whole, cut = str(tmp_path / "whole"), str(tmp_path / "cut")
     assert by(1, tmp_path, work, folder, whole, 0) == [False]
     assert all(by(first, tmp_path / "first", work, folder, cut, 4)), "one was interrupted, and all stopped"
-    halfway = len(list((tmp_path / "cut" / "checkpoint").glob("rows-*")))
-    assert halfway == first
     assert not any(by(then, tmp_path / "then", work, folder, cut, 0))
     one, other = (load_file(Path(out) / "weights.safetensors") for out in (whole, cut))
     assert one.keys() == other.keys()

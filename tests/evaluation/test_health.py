@@ -6,7 +6,6 @@ import pytest
 from multitudes.batches.held_out import HeldOut
 from multitudes.batches.user_vectors import InterestKind, UserVectors
 from multitudes.evaluation.health import interest_summary, source_measures, vector_measures
-from multitudes.evaluation.outcomes import Bootstrap
 
 KINDS: tuple[InterestKind, ...] = ("implicit", "implicit", "explicit", "explicit")
 
@@ -19,7 +18,7 @@ def found():
     users = UserVectors(KINDS, vectors, np.array([[0.5, 0.5, 1, 0], [1, 0, 0, 0]]) * mask, mask, none, none)
     held = HeldOut(np.arange(2), np.arange(2), np.array([0, 1, 2]), np.array([7, 9]), np.ones(2, dtype=np.bool_))
     lists = np.array([[7, 8], [8, 7]]), np.array([[1, 2], [0, -1]])
-    return interest_summary(vector_measures(users) | source_measures(*lists, held, 4), KINDS, Bootstrap(20, 0))
+    return interest_summary(vector_measures(users) | source_measures(*lists, held, 4), KINDS)
 
 
 def test_slots_without_an_interest_are_counted_over_all_users(found):

@@ -6,7 +6,6 @@ import pytest
 from multitudes.batches.held_out import held_out_users
 from multitudes.evaluation.list_metrics import ItemFacts
 from multitudes.evaluation.outcomes import (
-    Bootstrap,
     ListKey,
     hit_rates_by_segment,
     list_measures,
@@ -53,7 +52,7 @@ def test_hits_and_targets_are_counted_by_popularity_class(found):
 
 def test_the_hit_rate_of_a_popularity_class_counts_its_own_hits_and_targets(found):
     measures, targets = found
-    parts = hit_rates_by_segment({ListKey("list", 3): measures}, targets, {}, 3, Bootstrap(20, 0), "list")["popularity"]
+    parts = hit_rates_by_segment({ListKey("list", 3): measures}, targets, {}, 3, "list")["popularity"]
     rates = {label: part["methods"]["list"]["hr@3"]["mean"] for label, part in parts.items()}
     assert rates == {"head": 1, "torso": 0, "tail": 0.5}
     assert {label: part["users"] for label, part in parts.items()} == {"head": 1, "torso": 1, "tail": 3}

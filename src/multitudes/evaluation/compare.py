@@ -9,7 +9,7 @@ import polars as pl
 
 from multitudes.data.prepared import Split
 from multitudes.errors import ArtefactError, UsageError
-from multitudes.evaluation.outcomes import COMPARED_FIGURES, FIGURES, Bootstrap, Ratio, as_json, list_ratios
+from multitudes.evaluation.outcomes import COMPARED_FIGURES, FIGURES, Ratio, as_json, estimate, list_ratios
 
 _KEYS = ["kind", "budget", "user_id"]
 _MEASURES = tuple(FIGURES.get(figure, (figure,))[0] for figure in COMPARED_FIGURES)
@@ -46,7 +46,7 @@ def compare(runs: Sequence[Path], against: Sequence[Path], split: Split = "test"
         "runs": [str(run) for run in runs],
         "against": [str(run) for run in against],
         "differences": {
-            str(kind): _differences(users, Bootstrap())
+            str(kind): _differences(users)
             for (kind,), users in both.partition_by("kind", as_dict=True, maintain_order=True).items()
         },
     }
@@ -97,7 +97,7 @@ def _own_outcomes(run: Path, split: Split) -> pl.DataFrame:
         raise ArtefactError(f"{outcomes_file(run, split)}: missing or without figures; evaluate again") from None
 
 
-def _differences(users: pl.DataFrame, bootstrap: Bootstrap) -> dict[str, Any]:
+def _differences(users: pl.DataFrame) -> dict[str, Any]:
     """Return the differences of one kind of targets at every budget."""
     differences: dict[str, Any] = {}
     for (budget,), rows in users.partition_by("budget", as_dict=True, maintain_order=True).items():
@@ -107,7 +107,7 @@ def _differences(users: pl.DataFrame, bootstrap: Bootstrap) -> dict[str, Any]:
             for suffix in ("", "_against")
         ]
         pairs: list[Ratio] = [side[figure] for figure in COMPARED_FIGURES for side in sides]
-        estimates = bootstrap(pairs)
+        estimates = estimate(pairs)
         for number, figure in enumerate(COMPARED_FIGURES):
             differences[f"{figure}@{budget}"] = as_json(estimates.difference(2 * number, 2 * number + 1))
     return differences

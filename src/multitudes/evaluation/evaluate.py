@@ -21,7 +21,6 @@ from multitudes.evaluation.baselines import BASELINES, fit_baselines
 from multitudes.evaluation.compare import outcomes_file, result_file
 from multitudes.evaluation.config import EvaluateConfig, feasible_budgets, main_budget
 from multitudes.evaluation.outcomes import (
-    Bootstrap,
     Ratio,
     hit_rates_by_segment,
     intervals_by_name,
@@ -135,11 +134,10 @@ def _figures(
     run: Scorer, config: EvaluateConfig, kind: TargetKind, measured: Measurements, budgets: tuple[int, ...]
 ) -> dict[str, Any]:
     """Return all figures for one kind of targets."""
-    bootstrap = Bootstrap()
     budget = main_budget(budgets)
     of_users = user_segments(run.prepared, measured.held, config.split)
     own = run.config.method
-    methods, differences = methods_and_differences(measured.lists, measured.targets, own, bootstrap)
+    methods, differences = methods_and_differences(measured.lists, measured.targets, own)
     targets_B = measured.targets["targets"]
     max_score = {name: Ratio(hits_B, targets_B) for name, hits_B in measured.max_score.items()}
     return {
@@ -151,9 +149,9 @@ def _figures(
         "methods": methods,
         "differences": differences,
         "strongest_baseline": strongest_baseline(methods, budget),
-        "max_score": intervals_by_name(max_score, bootstrap),
-        "segments": hit_rates_by_segment(measured.lists, measured.targets, of_users, budget, bootstrap, own),
-        "interests": health.interest_summary(measured.interests, measured.kinds, bootstrap),
+        "max_score": intervals_by_name(max_score),
+        "segments": hit_rates_by_segment(measured.lists, measured.targets, of_users, budget, own),
+        "interests": health.interest_summary(measured.interests, measured.kinds),
     }
 
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from multitudes.batches.held_out import HeldOut
 from multitudes.batches.user_vectors import InterestKind, UserVectors
-from multitudes.evaluation.outcomes import Bootstrap, Measures, Ratio, intervals_by_name
+from multitudes.evaluation.outcomes import Measures, Ratio, intervals_by_name
 from multitudes.metrics import interests, ranking
 
 POPULAR = "popular"  # source of candidates that no vector found
@@ -50,7 +50,7 @@ def source_measures(
     return measures
 
 
-def interest_summary(measures: Measures, kinds: tuple[InterestKind, ...], bootstrap: Bootstrap) -> dict[str, Any]:
+def interest_summary(measures: Measures, kinds: tuple[InterestKind, ...]) -> dict[str, Any]:
     """Return the section ``interests`` of a result: figures with intervals, and the share of each column of vectors."""
     users_B = np.ones(len(measures["effective"]))
     figures: dict[str, Ratio] = {}
@@ -64,17 +64,17 @@ def interest_summary(measures: Measures, kinds: tuple[InterestKind, ...], bootst
     if len(kinds) > 1:
         figures["cosine_all"] = Ratio.mean(measures["cosine_all"])
     figures |= {name: Ratio.mean(measures[name]) for name in ("overlap", "depth_at_coverage") if name in measures}
-    return intervals_by_name(figures, bootstrap) | {"sources": _source_shares(measures, kinds, bootstrap)}
+    return intervals_by_name(figures) | {"sources": _source_shares(measures, kinds)}
 
 
-def _source_shares(measures: Measures, kinds: tuple[InterestKind, ...], bootstrap: Bootstrap) -> list[dict[str, Any]]:
+def _source_shares(measures: Measures, kinds: tuple[InterestKind, ...]) -> list[dict[str, Any]]:
     """Return the share of the candidates and of the hits of each column, and of popularity (column −1)."""
     columns = range(-1, len(kinds))
     figures: dict[str, Ratio] = {}
     for noun in ("candidates", "hits"):
         total_B = np.sum([measures[f"{noun}_of_{column}"] for column in columns], axis=0)
         figures |= {f"{noun}_of_{column}": Ratio(measures[f"{noun}_of_{column}"], total_B) for column in columns}
-    intervals = intervals_by_name(figures, bootstrap)
+    intervals = intervals_by_name(figures)
     return [
         {
             "source": kinds[column] if column >= 0 else POPULAR,

@@ -156,19 +156,11 @@ class Ratio(NamedTuple):
         return cls(np.nan_to_num(value_B), np.isfinite(value_B).astype(np.float64))
 
 
-class Bootstrap(NamedTuple):
-    """Settings of the intervals. The same seed draws the same users every time, so all figures are paired."""
-
-    resamples: int = RESAMPLES
-    seed: int = 0
-
-    def __call__(self, figures: list[Ratio]) -> Estimates:
-        """Return the estimates of all figures on the same resamples of users."""
-        numerator_BM = np.stack([figure.numerator_B for figure in figures], axis=1)
-        denominator_BM = np.stack([figure.denominator_B for figure in figures], axis=1)
-        return bootstrap_ratios(
-            numerator_BM, denominator_BM, self.resamples, generator(self.seed, "evaluate", "bootstrap")
-        )
+def estimate(figures: list[Ratio]) -> Estimates:
+    """Return all figures with their resamples; the same users are drawn every time, so all figures are paired."""
+    numerator_BM = np.stack([figure.numerator_B for figure in figures], axis=1)
+    denominator_BM = np.stack([figure.denominator_B for figure in figures], axis=1)
+    return bootstrap_ratios(numerator_BM, denominator_BM, RESAMPLES, generator(0, "evaluate", "bootstrap"))
 
 
 def list_ratios(measures: Measures, targets: Measures) -> dict[str, Ratio]:
@@ -179,7 +171,7 @@ def list_ratios(measures: Measures, targets: Measures) -> dict[str, Ratio]:
 
 
 def methods_and_differences(
-    lists: dict[ListKey, Measures], targets: Measures, own: str, bootstrap: Bootstrap
+    lists: dict[ListKey, Measures], targets: Measures, own: str
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return the figures of each method, and those of the run's method minus those of each other, paired by user.
 
@@ -191,7 +183,7 @@ def methods_and_differences(
     for budget in sorted({key.budget for key in lists}):
         ratios = {key.method: list_ratios(m, targets) for key, m in lists.items() if key.budget == budget}
         keys = [(method, figure) for method, figures in ratios.items() for figure in figures]
-        estimates = bootstrap([ratios[method][figure] for method, figure in keys])
+        estimates = estimate([ratios[method][figure] for method, figure in keys])
         place = {key: number for number, key in enumerate(keys)}
         for (method, figure), number in place.items():
             methods[method][f"{figure}@{budget}"] = as_json(estimates.interval(number))
@@ -206,7 +198,6 @@ def hit_rates_by_segment(
     targets: Measures,
     segments: dict[str, Segment],
     budget: int,
-    bootstrap: Bootstrap,
     own: str,
 ) -> dict[str, Any]:
     """Return the hit rate of every method in every segment of users and of targets, with paired differences.
@@ -220,15 +211,15 @@ def hit_rates_by_segment(
     for name, label, users, targets_B, hits in _segments(at_budget, targets, segments, TARGET_SEGMENTS):
         figures = {method: Ratio(hits_B, targets_B) for method, hits_B in hits.items()}
         sizes = {"users": users, "targets": int(targets_B.sum())}
-        result.setdefault(name, {})[label] = sizes | _compare_hit_rates(figures, budget, bootstrap, own)
+        result.setdefault(name, {})[label] = sizes | _compare_hit_rates(figures, budget, own)
     return result
 
 
-def intervals_by_name(figures: dict[str, Ratio], bootstrap: Bootstrap) -> dict[str, Any]:
+def intervals_by_name(figures: dict[str, Ratio]) -> dict[str, Any]:
     """Return the interval of each figure, by name."""
     if not figures:
         return {}
-    estimates = bootstrap(list(figures.values()))
+    estimates = estimate(list(figures.values()))
     return {name: as_json(estimates.interval(number)) for number, name in enumerate(figures)}
 
 
@@ -256,10 +247,10 @@ def _segments(
             yield name, label, int((targets_B > 0).sum()), targets_B, hits
 
 
-def _compare_hit_rates(figures: dict[str, Ratio], budget: int, bootstrap: Bootstrap, own: str) -> dict[str, Any]:
+def _compare_hit_rates(figures: dict[str, Ratio], budget: int, own: str) -> dict[str, Any]:
     """Return the hit rate of each method, and its differences to ``own`` and to the vector of the whole history."""
     key, place = f"hr@{budget}", {method: number for number, method in enumerate(figures)}
-    estimates = bootstrap(list(figures.values()))
+    estimates = estimate(list(figures.values()))
 
     def minus(first: str, second: str) -> dict[str, Any]:
         return {key: as_json(estimates.difference(place[first], place[second]))}

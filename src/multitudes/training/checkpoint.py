@@ -3,23 +3,21 @@
 The order of examples, the negatives and the dropout of a step are functions of (seed, epoch, step). So no random state
 needs saving, and a resumed run still ends with identical weights.
 
-Each rank writes a file with its rows of the item table, and reads its rows from the files of any number of ranks.
-(``torch.distributed.checkpoint`` does the same, but reads its index with pickle.) The state of the best epoch is only
-in the checkpoint: in memory its weights would be a third of what training takes. If the last epoch is the best, the
-files of both are hard links to the same data, where the file system has links.
+The first rank writes whole tables, which it gathers one after the other, and every rank reads its rows: so any number
+of ranks goes on. (``torch.distributed.checkpoint`` does the same, but reads its index with pickle.) The state of the
+best epoch is only in the checkpoint: in memory its weights would be a third of what training takes. If the last epoch
+is the best, both files are hard links to the same data, where the file system has links.
 
 ::
 
-    checkpoint/position.json                   progress of the training
-               shared.safetensors              tensors that every rank has
-               rows-FROM-TO.safetensors        rows of the item table, with their optimiser state
-               best-shared.safetensors         the same of the best epoch so far, if there is one
-               best-rows-FROM-TO.safetensors
+    checkpoint/position.json       progress of the training
+               state.safetensors   its state
+               best.safetensors    that of the best epoch so far, if there is one
 """
 
 import json
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -29,7 +27,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from multitudes.atomic import fsync, move_folder_into_place
+from multitudes.atomic import move_folder_into_place
 from multitudes.batches.negatives import StreamingFrequency
 from multitudes.errors import ArtefactError, UnavailableError
 from multitudes.nn.two_tower import TwoTower
@@ -39,8 +37,7 @@ from multitudes.training.sharded_embedding import ITEM_TABLE
 from multitudes.training.trained_run import named_weights
 
 _TABLE_OPTIMIZER = "optimizer/1/"  # the number of the table's optimiser; see training.step.initial_state
-_BEST = "best-"
-_ROWS_PER_CHUNK = 65_536  # rows that are read at once
+_STATE, _BEST, _POSITION = "state.safetensors", "best.safetensors", "position.json"
 _REPAIR = "train again with --overwrite"
 _DAMAGED = (OSError, LookupError, TypeError, ValueError, RuntimeError, SafetensorError)
 
@@ -71,47 +68,36 @@ class TrainingState:
 def save(state: TrainingState, folder: Path, ranks: Ranks = SINGLE_PROCESS, *, best: bool = False) -> None:
     """Write a checkpoint; a process killed at any moment, or a power loss, leaves either the old one or the new one.
 
-    Args:
-        state: the state of this rank.
-        folder: the folder of the checkpoint.
-        ranks: all of them must call this.
-        best: this state is the best so far; otherwise the best one is kept.
+    All ranks must call this. ``best``: this state is the best so far; otherwise the best one is kept.
 
     Raises:
-        OSError, SafetensorError: this rank could not write its files; the files of all ranks are deleted again.
-        UnavailableError: another rank could not write; the message is empty, since that rank reports it.
+        OSError, SafetensorError: the first rank could not write; what it wrote is deleted again.
+        UnavailableError: the other ranks then; the message is empty, since the first one reports it.
     """
-    partial, old = folder.with_name(folder.name + ".new"), _previous_folder(folder)
+    tensors, failed = _state_tensors(state, ranks), None
     if ranks.is_first:
-        for leftover in (partial, old):
-            shutil.rmtree(leftover, ignore_errors=True)
-        partial.mkdir(parents=True)
-        for file in () if best else folder.glob(f"{_BEST}*"):
-            _link_or_copy(file, partial / file.name)
-    ranks.barrier()
-    failed: Exception | None = None
-    try:
-        _write_files(state, partial, ranks, best=best)
-    except (OSError, SafetensorError) as error:
-        failed = error
-    if ranks.any(failed is not None):  # all ranks learn of it, so that none waits for one that has ended
-        if ranks.is_first:
-            shutil.rmtree(partial, ignore_errors=True)
+        try:
+            _write(tensors, state.position, folder, best=best)
+        except (OSError, SafetensorError) as error:
+            failed = error
+    if ranks.any(failed is not None):  # all wait for the first: when a rank ends, the others end too
         raise failed or UnavailableError("")
-    if ranks.is_first:
+
+
+def _write(tensors: dict[str, Tensor], position: Position, folder: Path, *, best: bool) -> None:
+    partial, old = folder.with_name(folder.name + ".new"), _previous_folder(folder)
+    for leftover in (partial, old):
+        shutil.rmtree(leftover, ignore_errors=True)
+    partial.mkdir(parents=True)
+    try:
+        save_file(tensors, partial / _STATE)
+        source = partial / _STATE if best else folder / _BEST
+        if source.exists():
+            _link_or_copy(source, partial / _BEST)
+        (partial / _POSITION).write_text(json.dumps(asdict(position)), encoding="utf-8")
         move_folder_into_place(partial, folder, backup=old)
-    ranks.barrier()  # when a rank ends, the others end too, so the renames must be done before
-
-
-def _write_files(state: TrainingState, partial: Path, ranks: Ranks, *, best: bool) -> None:
-    own = ranks.own_rows(state.model.items.id_embedding.num_embeddings)
-    for file in _write_tensors(_state_tensors(state), partial, own, ranks):
-        if best:
-            _link_or_copy(file, file.with_name(_BEST + file.name))
-    if ranks.is_first:
-        position = partial / "position.json"
-        position.write_text(json.dumps(asdict(state.position)), encoding="utf-8")
-        fsync(position)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
 
 
 def _link_or_copy(file: Path, to: Path) -> None:
@@ -121,36 +107,14 @@ def _link_or_copy(file: Path, to: Path) -> None:
         shutil.copyfile(file, to)
 
 
-def _write_tensors(tensors: dict[str, Tensor], folder: Path, own: slice, ranks: Ranks) -> list[Path]:
-    """Write this rank's rows of the tables, and on the first rank the other tensors; return the files written here."""
-    table_tensors = {name: tensor for name, tensor in tensors.items() if _has_rows(name)}
-    files = {f"rows-{own.start}-{own.stop}.safetensors": table_tensors}
-    if ranks.is_first:
-        files["shared.safetensors"] = {name: tensor for name, tensor in tensors.items() if name not in table_tensors}
-    for name, file_tensors in files.items():
-        save_file(file_tensors, folder / name)
-        fsync(folder / name)
-    return [folder / name for name in files]
-
-
-def load_best(folder: Path, items: int, prefix: str) -> dict[str, Tensor]:
-    """Return tensors of the best epoch, with all rows of the item table.
-
-    Args:
-        folder: the folder of the checkpoint.
-        items: number of rows of the item table.
-        prefix: selects tensors: ``weight/``, ``optimizer/``, ``frequency/`` or ``steps``; it is removed from the names.
+def load_best(folder: Path) -> dict[str, Tensor]:
+    """Return the state of the best epoch; a tensor takes memory when it is first read.
 
     Raises:
         ArtefactError: the checkpoint is damaged.
     """
-    shared = folder / f"{_BEST}shared.safetensors"
-    with translate_read_errors(shared), safe_open(shared, "pt") as file_tensors:
-        rest = {name: file_tensors.get_tensor(name) for name in file_tensors.keys() if name.startswith(prefix)}  # noqa: SIM118
-    found = _with_prefix(prefix, rest | _read_rows(folder, slice(0, items), _BEST, name_prefix=prefix))
-    if not found:
-        raise ArtefactError(f"{shared}: damaged, or of another version (no {prefix}); {_REPAIR}")
-    return found
+    with translate_read_errors(folder / _BEST):
+        return load_file(folder / _BEST)
 
 
 def load(state: TrainingState, folder: Path, ranks: Ranks = SINGLE_PROCESS) -> None:
@@ -165,15 +129,25 @@ def load(state: TrainingState, folder: Path, ranks: Ranks = SINGLE_PROCESS) -> N
     ranks.barrier()
     if not folder.exists():
         return
-    shared, position = folder / "shared.safetensors", folder / "position.json"
-    with translate_read_errors(shared):
-        tensors = load_file(shared)
+    with translate_read_errors(folder / _POSITION):
+        state.position = Position(**json.loads((folder / _POSITION).read_text(encoding="utf-8")))
     own = ranks.own_rows(state.model.items.id_embedding.num_embeddings)
-    tensors |= _read_rows(folder, own, into={f"weight/{ITEM_TABLE}": named_weights(state.model)[ITEM_TABLE]})
-    with translate_read_errors(position):
-        state.position = Position(**json.loads(position.read_text(encoding="utf-8")))
-    with translate_read_errors(folder):
-        _restore_state(state, tensors)
+    with translate_read_errors(folder / _STATE), safe_open(folder / _STATE, "pt") as stored:
+
+        def read(prefix: str) -> dict[str, Tensor]:
+            names = [name for name in stored.keys() if name.startswith(prefix)]  # noqa: SIM118 (no dictionary)
+            return {
+                name.removeprefix(prefix): stored.get_slice(name)[own] if _has_rows(name) else stored.get_tensor(name)
+                for name in names
+            }
+
+        weights = read("weight/")
+        for name, tensor in named_weights(state.model).items():
+            tensor.copy_(weights.pop(name))  # freed before the moments are read
+        state.loss_sums, frequency = read("loss/"), read("frequency/")
+        state.frequency.last[:], state.frequency.interval[:] = frequency["last"].numpy(), frequency["interval"].numpy()
+        for i, optimizer in enumerate(state.optimizers):
+            restore_optimizer(optimizer, read(f"optimizer/{i}/"))
 
 
 @contextmanager
@@ -191,63 +165,17 @@ def translate_read_errors(file: Path, repair: str = _REPAIR) -> Iterator[None]:
         raise ArtefactError(f"{file}: damaged, or of another model ({type(error).__name__}); {repair}") from None
 
 
-def _restore_state(state: TrainingState, tensors: dict[str, Tensor]) -> None:
-    for name, tensor in named_weights(state.model).items():
-        if name != ITEM_TABLE:  # its rows were read in place
-            tensor.copy_(tensors[f"weight/{name}"])
-    state.loss_sums = _with_prefix("loss/", tensors)
-    state.frequency.last[:] = tensors["frequency/last"].numpy()
-    state.frequency.interval[:] = tensors["frequency/interval"].numpy()
-    for i, optimizer in enumerate(state.optimizers):
-        restore_optimizer(optimizer, _with_prefix(f"optimizer/{i}/", tensors))
-
-
 def _has_rows(name: str) -> bool:
     """Return whether a tensor has a row for each item, so that every rank holds some of its rows."""
     return name.endswith(ITEM_TABLE) or (name.startswith(_TABLE_OPTIMIZER) and not name.endswith("/step"))
-
-
-def _read_rows(
-    folder: Path, own: slice, file_prefix: str = "", *, name_prefix: str = "", into: Mapping[str, Tensor] | None = None
-) -> dict[str, Tensor]:
-    """Read the rows ``own`` of all tensors whose names begin with ``name_prefix``, from the files of any ranks.
-
-    Rows are read in chunks, into the tensors ``into`` if given: otherwise they would be in memory twice.
-    """
-    found, rows_read = dict(into or {}), 0
-    for file in sorted(folder.glob(f"{file_prefix}rows-*"), key=_row_range):
-        start, stop = _row_range(file)
-        first, last = max(start, own.start), min(stop, own.stop)
-        if first >= last:
-            continue
-        rows_read += last - first
-        with translate_read_errors(file), safe_open(file, "pt") as file_tensors:
-            for name in filter(lambda name: name.startswith(name_prefix), file_tensors.keys()):
-                rows = file_tensors.get_slice(name)
-                for row in range(first, last, _ROWS_PER_CHUNK):
-                    chunk = rows[row - start : min(row + _ROWS_PER_CHUNK, last) - start]
-                    if name not in found:
-                        found[name] = chunk.new_empty(own.stop - own.start, *chunk.shape[1:])
-                    found[name][row - own.start :][: len(chunk)].copy_(chunk)
-    if rows_read != own.stop - own.start:
-        raise ArtefactError(
-            f"{folder}: a file {file_prefix}rows-FROM-TO.safetensors is missing: {rows_read:,} of the rows"
-            f" {own.start:,} to {own.stop:,} are there; {_REPAIR}"
-        )
-    return found
-
-
-def _row_range(file: Path) -> tuple[int, int]:
-    """Return the first row of a file, and one past its last, from its name."""
-    start, stop = file.stem.split("-")[-2:]
-    return int(start), int(stop)
 
 
 def _previous_folder(folder: Path) -> Path:
     return folder.with_name(folder.name + ".old")
 
 
-def _state_tensors(state: TrainingState) -> dict[str, Tensor]:
+def _state_tensors(state: TrainingState, ranks: Ranks) -> dict[str, Tensor]:
+    """Return the tensors of a checkpoint; those with rows are whole on the first rank, and absent on the others."""
     tensors = {f"weight/{name}": tensor for name, tensor in named_weights(state.model).items()}
     tensors |= {f"loss/{name}": tensor for name, tensor in state.loss_sums.items()}
     tensors["steps"] = torch.tensor(state.position.step)
@@ -256,7 +184,11 @@ def _state_tensors(state: TrainingState) -> dict[str, Tensor]:
     for i, optimizer in enumerate(state.optimizers):
         for number, values in optimizer.state.items():
             tensors |= {f"optimizer/{i}/{number}/{key}": value for key, value in values.items()}
-    return {name: tensor.contiguous() for name, tensor in tensors.items()}
+    rows = state.model.items.id_embedding.num_embeddings
+    whole = {
+        name: ranks.gather_to_first(tensor, rows) if _has_rows(name) else tensor for name, tensor in tensors.items()
+    }
+    return {name: tensor.contiguous().cpu() for name, tensor in whole.items() if tensor is not None}
 
 
 def restore_optimizer(optimizer: Adam, tensors: dict[str, Tensor]) -> None:
@@ -266,7 +198,3 @@ def restore_optimizer(optimizer: Adam, tensors: dict[str, Tensor]) -> None:
         number, key = name.split("/")
         placed = tensor if key == "step" else tensor.to(optimizer.weights[int(number)].device)
         optimizer.state.setdefault(int(number), {})[key] = placed
-
-
-def _with_prefix(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}

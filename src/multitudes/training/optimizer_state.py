@@ -57,13 +57,12 @@ def weight_names(state: TrainingState) -> dict[str, str]:
     }
 
 
-def write_state(folder: Path, items: int, weight_name: dict[str, str], run: Path) -> None:
-    """Write the optimiser state of the best epoch from the checkpoint ``folder`` into the run folder ``run``."""
-    tensors = {f"frequency/{key}": tensor for key, tensor in checkpoint.load_best(folder, items, "frequency/").items()}
-    tensors[_STEPS] = checkpoint.load_best(folder, items, _STEPS)[""]
-    for place, tensor in checkpoint.load_best(folder, items, "optimizer/").items():
-        number, key = place.rsplit("/", 1)
-        tensors[f"{key}/{weight_name[number]}"] = tensor
+def write_state(best: dict[str, Tensor], weight_name: dict[str, str], run: Path) -> None:
+    """Write the optimiser state of the best epoch, from its checkpoint, into the run folder ``run``."""
+    tensors = {name: best[name] for name in (_LAST, _INTERVAL, _STEPS)}
+    for name in (name for name in best if name.startswith("optimizer/")):
+        place, key = name.removeprefix("optimizer/").rsplit("/", 1)
+        tensors[f"{key}/{weight_name[place]}"] = best[name]
     with replace_file(run / STATE_FILE) as partial:
         save_file(tensors, partial, {_DIGEST_KEY: table_sha256(run / WEIGHTS)})
 

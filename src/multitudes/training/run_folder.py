@@ -103,11 +103,14 @@ def finish_run(
     """
     out, names = run.path, optimizer_state.weight_names(state)
     state.optimizers.clear()
-    folder, items = out / "checkpoint", run.prepared.n_items + 1
+    folder = out / "checkpoint"
+    saved = checkpoint.load_best(folder)
+    weights = {name.removeprefix("weight/"): tensor for name, tensor in saved.items() if name.startswith("weight/")}
     with replace_file(out / WEIGHTS) as partial:
-        save_file(checkpoint.load_best(folder, items, "weight/"), partial)
+        save_file(weights, partial)
     if keep_state:
-        optimizer_state.write_state(folder, items, names, out)
+        optimizer_state.write_state(saved, names, out)
+    del saved, weights
     position, kinds = state.position, set(run.kinds(1))
     result: dict[str, Any] = {
         "best_epoch": position.best_epoch + 1,
