@@ -7,7 +7,7 @@ from scipy.sparse import csr_array
 
 from multitudes.errors import DataError
 from multitudes.linear import ease
-from multitudes.linear.ease import EaseSpectrum, ease_factors
+from multitudes.linear.ease import EaseSpectrum
 from multitudes.linear.factors import LinearFactors
 
 
@@ -36,6 +36,10 @@ def closed_form(matrix: csr_array, regularisation: float, normalisation: float =
     inverse_II = np.linalg.inv(x_UI.T @ x_UI + regularisation * np.eye(len(item_I)))
     weights_II = np.eye(len(item_I)) - inverse_II / np.diag(inverse_II)
     return np.asarray(weights_II / np.outer(item_I, 1 / item_I) ** normalisation)
+
+
+def ease_factors(matrix: csr_array, regularisation: float, rank: int, normalisation: float = 0.0) -> LinearFactors:
+    return EaseSpectrum(matrix, rank, normalisation).factors(regularisation)
 
 
 def weights(factors: LinearFactors) -> NDArray[np.float32]:

@@ -18,13 +18,13 @@ from multitudes.data.prepared import PreparedData
 from multitudes.errors import ArtefactError, UsageError
 from multitudes.evaluation.config import EvaluateConfig
 from multitudes.evaluation.evaluate import evaluate
-from multitudes.linear import ease
 from multitudes.linear import fit as linear_fit
 from multitudes.linear import run as linear_run
+from multitudes.linear.ease import EaseSpectrum
 from multitudes.linear.factors import LinearFactors
 from multitudes.linear.fit import GRID, NORMALISATIONS, RECENCIES
 from multitudes.linear.interactions import interaction_matrix
-from multitudes.linear.run import CUTOFF, LinearConfig, LinearRun, Validation, make_linear_run, refit_config
+from multitudes.linear.run import CUTOFF, LinearConfig, LinearRun, Validation, make_linear_run
 from multitudes.publishing.publish import publish
 from multitudes.release.release import USER_TOWER, Release
 from multitudes.retrieval.item_updates import add_items
@@ -36,7 +36,8 @@ from multitudes.training.runs import open_run
 from tests.worlds import planted, planted_days
 
 RANK = 8
-SETTINGS = LinearConfig(rank=RANK, regularisation=5.0, normalisation=0.25, recency=0.5)
+SETTINGS = LinearConfig(rank=RANK)
+RIDGE, NORMALISATION, RECENCY = 5.0, 0.25, 0.5  # what `made` has to choose from
 
 
 @pytest.fixture(scope="module")
@@ -44,9 +45,21 @@ def data() -> PreparedData:
     return planted()[1]
 
 
+def made(data: PreparedData, out: Path, **how: bool) -> LinearRun:
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in (("GRID", RIDGE), ("NORMALISATIONS", NORMALISATION), ("RECENCIES", RECENCY)):
+            patch.setattr(linear_fit, name, (value,))
+        return make_linear_run(data, out, SETTINGS, **how)
+
+
+def factors_of(data: PreparedData, ridge: float, normalisation: float, *, final: bool = False) -> LinearFactors:
+    matrix = interaction_matrix(data, include_validation=final)
+    return EaseSpectrum(matrix, RANK, normalisation).factors(ridge)
+
+
 @pytest.fixture(scope="module")
 def run(data: PreparedData, tmp_path_factory: pytest.TempPathFactory) -> LinearRun:
-    return make_linear_run(data, tmp_path_factory.mktemp("run") / "run", SETTINGS)
+    return made(data, tmp_path_factory.mktemp("run") / "run")
 
 
 @pytest.fixture(scope="module")
@@ -99,7 +112,7 @@ def test_a_run_is_opened_as_it_was_made(run: LinearRun, data: PreparedData) -> N
     assert isinstance(opened, LinearRun)
     assert opened.config == run.config
     np.testing.assert_array_equal(opened.item_vectors(), run.item_vectors())
-    expected = ease.ease_factors(interaction_matrix(data), 5.0, RANK, 0.25)
+    expected = factors_of(data, RIDGE, NORMALISATION)
     np.testing.assert_allclose(run.item_vectors(), expected.output_IR, atol=1e-5)
 
 
@@ -110,7 +123,7 @@ def test_its_vectors_are_better_than_popularity(run: LinearRun) -> None:
 
 
 def test_validation_chooses_regularisation_and_recency(data: PreparedData, tmp_path: Path) -> None:
-    record = read_record(make_linear_run(data, tmp_path / "run", LinearConfig(rank=RANK)).path)
+    record = read_record(make_linear_run(data, tmp_path / "run", SETTINGS).path)
     names = ("regularisation", "normalisation", "recency")
     trials = {tuple(trial[name] for name in names): trial["hit_rate"] for trial in record["trials"]}
     first = list(product(GRID, NORMALISATIONS[:1], RECENCIES[:1]))
@@ -148,29 +161,25 @@ def test_the_hit_rate_is_that_of_a_brute_force_ranking(run: LinearRun, data: Pre
         first_time = held.target[own][held.target_is_first_time[own]]
         hits, targets = hits + int(np.isin(first_time, best).sum()), targets + len(first_time)
     factors = LinearFactors(run.linear.input_IR, run.linear.output_IR)
-    assert Validation.sample(data).hit_rate(factors, 0.5) == pytest.approx(hits / targets, abs=1 / targets)
+    assert Validation.sample(data).hit_rate(factors, RECENCY) == pytest.approx(hits / targets, abs=1 / targets)
 
 
 def test_a_refit_takes_the_chosen_regularisation_and_validation_events(data: PreparedData, tmp_path: Path) -> None:
-    chosen = make_linear_run(data, tmp_path / "run", LinearConfig(rank=RANK))
-    again = make_linear_run(data, tmp_path / "final", refit_config(chosen.path), final=True)
+    chosen = make_linear_run(data, tmp_path / "run", SETTINGS)
+    again = make_linear_run(data, tmp_path / "final", refit=chosen.path)
     record = read_record(again.path)
-    assert record["regularisation"] == read_record(chosen.path)["regularisation"]
-    assert record["normalisation"] == read_record(chosen.path)["normalisation"]
-    assert record["recency"] == read_record(chosen.path)["recency"]
+    names = ("regularisation", "normalisation", "recency")
+    assert [record[name] for name in names] == [read_record(chosen.path)[name] for name in names]
     assert record["validation_hit_rate"] is None
-    settings = record["regularisation"], RANK, record["normalisation"]
-    expected = ease.ease_factors(interaction_matrix(data, include_validation=True), *settings)
+    expected = factors_of(data, record["regularisation"], record["normalisation"], final=True)
     np.testing.assert_allclose(again.item_vectors(), expected.output_IR, atol=1e-5)
-    with pytest.raises(UsageError, match="regularisation"):
-        make_linear_run(data, tmp_path / "other", LinearConfig(), final=True)
 
 
 def test_a_run_is_neither_replaced_nor_made_again_unasked(run: LinearRun, data: PreparedData, monkeypatch) -> None:
     with pytest.raises(UsageError, match="exists"):
-        make_linear_run(data, run.path, SETTINGS)
+        made(data, run.path)
     monkeypatch.setattr(linear_run, "fit", None)  # an opened run is not fitted
-    make_linear_run(data, run.path, SETTINGS, resume=True)
+    made(data, run.path, resume=True)
 
 
 def test_every_item_with_a_training_event_is_a_candidate(run: LinearRun, data: PreparedData) -> None:
@@ -179,7 +188,7 @@ def test_every_item_with_a_training_event_is_a_candidate(run: LinearRun, data: P
 
 
 def test_damage_is_named(run: LinearRun, data: PreparedData, tmp_path: Path) -> None:
-    broken = make_linear_run(data, tmp_path / "run", SETTINGS).path
+    broken = made(data, tmp_path / "run").path
     (broken / "linear_output.npy").unlink()
     with pytest.raises(ArtefactError, match=r"linear_output\.npy: missing; train again"):
         open_run(broken)
@@ -241,13 +250,13 @@ def test_an_anonymous_user_is_the_sum_of_the_given_history(run: LinearRun, relea
 
 def test_appended_days_join_the_sum_and_a_continued_run_serves_its_own_weights(tmp_path: Path) -> None:
     days = planted_days()
-    before = make_linear_run(days.early, tmp_path / "before", SETTINGS)
+    before = made(days.early, tmp_path / "before")
     call = ["train", str(days.every.path), "--continue", str(before.path), "--out", str(tmp_path / "after")]
     assert command(call) == 0
     after, ids = LinearRun.open(tmp_path / "after"), days.every.items["item_id"]
-    expected = ease.ease_factors(interaction_matrix(days.every, include_validation=True), 5.0, RANK, 0.25)
+    expected = factors_of(days.every, RIDGE, NORMALISATION, final=True)
     np.testing.assert_allclose(after.item_vectors(), expected.output_IR, atol=1e-5)
-    for run in (make_linear_run(days.every, tmp_path / "anew", SETTINGS), after):
+    for run in (made(days.every, tmp_path / "anew"), after):
         publish(run.path, tmp_path / run.path.name)
         retriever = Retriever.open(tmp_path / run.path.name)
         for user in range(0, days.every.n_users, 7):

@@ -12,7 +12,7 @@ from multitudes.batches.user_vectors import InterestKind, UserVectors
 from multitudes.cli.main import run as command
 from multitudes.data.own_items import oldest_first, positive_items
 from multitudes.data.prepared import PreparedData
-from multitudes.linear.ease import ease_factors
+from multitudes.linear.ease import EaseSpectrum
 from multitudes.linear.history import HistoryWeights, LinearHistory
 from multitudes.linear.interactions import interaction_matrix
 from multitudes.nn.user_tower_config import UserTowerConfig
@@ -47,7 +47,7 @@ def run(data: PreparedData, tmp_path_factory: pytest.TempPathFactory) -> Trained
     model = UserTowerConfig.model_validate(SMALL_MODEL)
     folder = tmp_path_factory.mktemp("run") / "run"
     train(data, RunConfig(method="joint", model=model, train=TrainConfig(epochs=1)), folder)
-    LinearHistory(ease_factors(interaction_matrix(data), 5.0, RANK), WEIGHTS).save(folder)
+    LinearHistory(EaseSpectrum(interaction_matrix(data), RANK).factors(5.0), WEIGHTS).save(folder)
     write_record(folder, read_record(folder) | {"linear": True})
     return TrainedRun.open(folder)
 
@@ -132,7 +132,7 @@ def test_a_continued_run_is_served_by_its_own_weights_over_the_days_that_were_ap
     for user in range(data.n_users):
         sums_KR = expected_sums(continued, np.array(days.history(user)), served.kinds)
         np.testing.assert_allclose(served.vectors_BKD[user, :, WIDTH:], sums_KR, rtol=1e-4, atol=1e-5)
-    output_IR = ease_factors(interaction_matrix(data, include_validation=True), 5.0, RANK).output_IR
+    output_IR = EaseSpectrum(interaction_matrix(data, include_validation=True), RANK).factors(5.0).output_IR
     np.testing.assert_allclose(
         release.index.vectors(np.arange(1, data.n_items + 1))[:, WIDTH:], output_IR[1:], atol=1e-4
     )

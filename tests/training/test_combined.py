@@ -13,7 +13,7 @@ from multitudes.data.prepared import PreparedData
 from multitudes.errors import ArtefactError, UsageError
 from multitudes.evaluation.config import EvaluateConfig
 from multitudes.evaluation.evaluate import evaluate
-from multitudes.linear.ease import ease_factors
+from multitudes.linear.ease import EaseSpectrum
 from multitudes.linear.history import HistoryWeights, LinearHistory
 from multitudes.linear.interactions import interaction_matrix
 from multitudes.linear.run import LinearConfig, make_linear_run
@@ -177,7 +177,7 @@ def test_runs_that_do_not_fit_together_are_rejected_with_one_line(folder: Path, 
     trained(data, tmp_path / "short", "conditional", history=5)
     other = planted(**SMALL_WORLD | {"users": 60, "events": 1500})[1]
     trained(other, tmp_path / "other", "conditional")
-    make_linear_run(data, tmp_path / "linear", LinearConfig(rank=4, regularisation=5.0))
+    make_linear_run(data, tmp_path / "linear", LinearConfig(rank=4))
     for second, message in (
         (clustering, "both have implicit interests; expected, for example, a run of clustering and one of conditional"),
         (tmp_path / "other", "trained on different prepared data; train both on the same"),
@@ -189,7 +189,7 @@ def test_runs_that_do_not_fit_together_are_rejected_with_one_line(folder: Path, 
             combine(clustering, second, tmp_path / "out")
         assert "\n" not in str(rejected.value)
     summed = trained(data, tmp_path / "summed", "clustering", **CLUSTERING)
-    LinearHistory(ease_factors(interaction_matrix(data), 5.0, 6), HistoryWeights()).save(summed.path)
+    LinearHistory(EaseSpectrum(interaction_matrix(data), 6).factors(5.0), HistoryWeights()).save(summed.path)
     write_record(summed.path, read_record(summed.path) | {"linear": True})
     with pytest.raises(UsageError, match="has a linear history; train it with"):
         combine(summed.path, folder / "conditional", tmp_path / "out")

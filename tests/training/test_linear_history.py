@@ -11,8 +11,10 @@ import torch
 from multitudes.batches.held_out import held_out_users
 from multitudes.cli.main import run
 from multitudes.data.prepared import PreparedData
+from multitudes.linear.ease import EaseSpectrum
 from multitudes.linear.factors import LinearFactors
 from multitudes.linear.fit import Fit, Judge, fit
+from multitudes.linear.interactions import interaction_matrix
 from multitudes.nn.methods import Method
 from multitudes.nn.user_tower_config import UserTowerConfig
 from multitudes.run_record import read_record
@@ -48,7 +50,7 @@ def untrained(prepared: PreparedData, path: Path) -> TrainedRun:
 
 
 def ease(prepared: PreparedData) -> LinearFactors:
-    return fit(prepared, RANK, regularisation=10.0).factors
+    return EaseSpectrum(interaction_matrix(prepared), RANK).factors(10.0)
 
 
 def hit_rates(prepared: PreparedData, path: Path, factors: LinearFactors) -> tuple[float, float]:
@@ -87,8 +89,8 @@ def test_a_tower_that_finds_as_much_alone_has_no_linear_history(
 def test_the_settings_of_the_fit_are_rated_with_the_tower(prepared: PreparedData, tmp_path: Path, monkeypatch) -> None:
     fits: list[tuple[Fit, Judge]] = []
 
-    def watch(*settings, judge: Judge, **options) -> Fit:
-        fits.append((fit(*settings, judge=judge, **options), judge))
+    def watch(prepared, rank: int, judge: Judge, **options) -> Fit:
+        fits.append((fit(prepared, rank, judge, **options), judge))
         return fits[-1][0]
 
     monkeypatch.setattr(linear_history, "fit", watch)

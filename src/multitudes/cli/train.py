@@ -216,19 +216,16 @@ def _make_linear(options: _Options, origin: Path | None) -> None:
     from multitudes.config import load_section
     from multitudes.data.prepared import PreparedData
     from multitudes.errors import UsageError
-    from multitudes.linear.run import LinearConfig, make_linear_run, refit_config
+    from multitudes.linear.run import LinearConfig, make_linear_run
     from multitudes.run_record import read_record
 
     out, overrides = options.out, options.overrides
-    if origin is None:
-        settings = load_section(options.config, LINEAR, LinearConfig, parse_overrides(overrides, LINEAR))
-    elif overrides:
+    if origin is not None and overrides:
         raise UsageError(f"--set {overrides[0]}: --refit and --continue take all settings of {origin}; leave it out")
-    else:
-        settings = refit_config(origin)
+    settings = load_section(options.config, LINEAR, LinearConfig, parse_overrides(overrides, LINEAR))
     data, final = PreparedData.open(options.prepared), origin is not None
     with ProgressBar(f"train {LINEAR}") as progress:
-        make_linear_run(data, out, settings, seed=options.seed, final=final, **options.how, progress=progress)
+        make_linear_run(data, out, settings, seed=options.seed, refit=origin, **options.how, progress=progress)
     record = read_record(out)
     rate = record["validation_hit_rate"]
     judged = "trained on validation too" if final else "no user has a first-time target in validation"

@@ -97,11 +97,6 @@ class EaseSpectrum:
         return LinearFactors(input_IR, output_IR)
 
 
-def ease_factors(matrix: csr_array, regularisation: float, rank: int, normalisation: float = 0.0) -> LinearFactors:
-    """Return the factors for one regularisation; see ``EaseSpectrum``."""
-    return EaseSpectrum(matrix, rank, normalisation).factors(regularisation)
-
-
 def _largest_eigenpairs(
     gram: Callable[[NDArray[np.float32]], NDArray[np.float32]], start_IN: NDArray[np.float32], n: int
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

@@ -13,13 +13,14 @@ from typing import Any, Final, NamedTuple
 from multitudes.data.prepared import PreparedData
 from multitudes.linear.ease import EaseSpectrum
 from multitudes.linear.factors import LinearFactors
+from multitudes.linear.history import LinearFit
 from multitudes.linear.interactions import interaction_matrix
 from multitudes.progress import Progress, silent
 
 GRID: Final = (100.0, 400.0, 1000.0, 3000.0)  # regularisations that validation chooses from
 NORMALISATIONS: Final = (0.0, 0.25)  # exponents that validation chooses from
 RECENCIES: Final = (0.0, 0.25, 0.5)  # exponents of recency that validation chooses from
-_UNTUNED: Final = (400.0, 0.0, 0.0)  # settings in the order of ``Trial`` where nobody can be validated
+UNTRIED: Final = LinearFit(regularisation=400.0, normalisation=0.0)  # settings where nobody can be validated
 
 Judge = Callable[[LinearFactors, float], float]  # returns the hit rate of factors with an exponent of recency
 
@@ -57,37 +58,25 @@ class Fit(NamedTuple):
 def fit(
     prepared: PreparedData,
     rank: int,
-    *,
-    regularisation: float | None = None,
-    normalisation: float | None = None,
-    recency: float | None = None,
     judge: Judge | None = None,
+    *,
+    untried: LinearFit = UNTRIED,
     include_validation: bool = False,
     progress: Progress = silent,
 ) -> Fit:
     """Fit with each regularisation, then each normalisation, sum with each recency; keep what the judge rates best.
 
-    Args:
-        prepared: the prepared data.
-        rank: R, width of the vectors.
-        regularisation: ridge of EASE; None: chosen from ``GRID``.
-        normalisation: exponent of the interactions of user and item; None: chosen from ``NORMALISATIONS``.
-        recency: exponent of recency in the sums; None: chosen from ``RECENCIES``.
-        judge: rates what is tried; None: nobody can, and settings that are not given are those of an average data set.
-        include_validation: fit on validation events too.
-        progress: called after each fit.
-
-    Returns:
-        Factors of all items with an interaction, and how they were chosen.
+    Without a judge the settings are ``untried``: those of an average data set, or of an earlier fit. ``progress`` is
+    called after each fit.
 
     Raises:
         DataError: no user has two items.
     """
     matrix = interaction_matrix(prepared, include_validation=include_validation)
-    grids = [GRID, NORMALISATIONS, RECENCIES] if judge else [(setting,) for setting in _UNTUNED]
-    given = (regularisation, normalisation, recency)
     ridges, exponents, recencies = (
-        grid if value is None else (value,) for grid, value in zip(grids, given, strict=True)
+        (GRID, NORMALISATIONS, RECENCIES)
+        if judge
+        else ((untried.regularisation,), (untried.normalisation,), (untried.recency,))
     )
     total = len(ridges) + len(exponents) + len(recencies) - 2
     trials: list[Trial] = []

@@ -46,6 +46,13 @@ class HistoryWeights(Config):
     )
 
 
+class LinearFit(HistoryWeights):
+    """The settings of a linear history that validation chose: of the fit of EASE, and of its sum."""
+
+    regularisation: float
+    normalisation: float
+
+
 class HistorySums:
     """The user side of a linear history: all that serving needs beside the index."""
 

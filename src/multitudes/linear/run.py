@@ -29,10 +29,10 @@ from multitudes.config import Config
 from multitudes.data.arrays import expand_ranges
 from multitudes.data.own_items import positive_items
 from multitudes.data.prepared import PreparedData
-from multitudes.errors import ArtefactError, UsageError
+from multitudes.errors import ArtefactError
 from multitudes.linear.factors import LinearFactors
-from multitudes.linear.fit import GRID, NORMALISATIONS, RECENCIES, fit
-from multitudes.linear.history import KINDS_ALONE, HistorySums, HistoryWeights, LinearHistory
+from multitudes.linear.fit import UNTRIED, fit
+from multitudes.linear.history import KINDS_ALONE, HistorySums, HistoryWeights, LinearFit, LinearHistory
 from multitudes.metrics.ranking import target_rows
 from multitudes.nn.methods import LINEAR
 from multitudes.progress import Progress, silent
@@ -95,25 +95,9 @@ class Validation(NamedTuple):
 
 
 class LinearConfig(Config):
-    """Section [linear]: settings of truncated EASE."""
+    """Section [linear]: settings of truncated EASE; validation chooses all others."""
 
     rank: int = Field(64, gt=0, le=4096, description="width of the vectors")
-    regularisation: float | None = Field(
-        None, gt=0, description=f"ridge of EASE; unset: validation chooses from {', '.join(f'{r:g}' for r in GRID)}"
-    )
-    recency: float | None = Field(
-        None,
-        ge=0,
-        description="an item with r later ones of the same user weighs (1 + r) to the power of minus this;"
-        f" unset: validation chooses from {', '.join(f'{r:g}' for r in RECENCIES)}",
-    )
-    normalisation: float | None = Field(
-        None,
-        ge=0,
-        le=1,
-        description="an interaction is divided by (interactions of its user × of its item) to the power of this;"
-        f" unset: validation chooses from {', '.join(f'{a:g}' for a in NORMALISATIONS)}",
-    )
 
     @property
     def history(self) -> int:
@@ -127,7 +111,9 @@ class LinearRunConfig(Config):
     method: Literal["linear"] = LINEAR
     seed: int = Field(0, description="Kept for comparisons by seed; the method draws nothing.")
     model: LinearConfig = LinearConfig()
-    final: bool = Field(False, description="Fit on validation events too; needs a regularisation.")
+    linear_fit: LinearFit | None = Field(
+        None, description="Of the run before, which validation chose; fit on validation events too."
+    )
 
 
 class LinearRun:
@@ -192,7 +178,7 @@ def make_linear_run(
     config: LinearConfig | None = None,
     *,
     seed: int = 0,
-    final: bool = False,
+    refit: str | Path | None = None,
     resume: bool = False,
     overwrite: bool = False,
     progress: Progress = silent,
@@ -204,7 +190,8 @@ def make_linear_run(
         out: the run folder; it appears complete or not at all.
         config: the settings.
         seed: is recorded; the method draws nothing.
-        final: fit on validation events too; ``config`` needs a regularisation.
+        refit: a run of this method, whose settings are taken with what its validation chose, in place of ``config``;
+            then the validation events are fitted too.
         resume: open ``out`` if it already is this run.
         overwrite: replace ``out`` if it is a run.
         progress: called after each fit.
@@ -213,31 +200,26 @@ def make_linear_run(
         The finished run.
 
     Raises:
-        UsageError: ``out`` exists, or ``final`` without a regularisation.
+        UsageError: ``out`` exists, or a setting of ``refit`` is wrong.
         DataError: no user engaged with two items in training.
-        ArtefactError: ``out`` should be replaced and is not a run.
+        ArtefactError: ``out`` should be replaced and is not a run, or ``refit`` is none.
     """
-    folder, settings = Path(out), config or LinearConfig()
-    if final and settings.regularisation is None:
-        raise UsageError(
-            "linear: validation events are for training here, so none are left to choose a regularisation;"
-            " give [linear] regularisation"
-        )
-    whole = LinearRunConfig(seed=seed, model=settings, final=final)
+    folder, whole = Path(out), LinearRunConfig(seed=seed, model=config or LinearConfig())
+    if refit is not None:
+        whole = _refit_config(Path(refit), seed)
+    chosen = whole.linear_fit
     record = new_record(prepared, whole.model_dump(mode="json"))
     if not needs_making(folder, record, resume=resume, overwrite=overwrite):
         return LinearRun.open(folder, prepared.path)
     started_s = time.perf_counter()
-    validation = None if final else Validation.sample(prepared)  # nobody is left to judge a final fit
+    validation = Validation.sample(prepared) if chosen is None else None  # nobody is left to judge a final fit
     judged_users = 0 if validation is None else len(validation.held)
     found = fit(
         prepared,
-        settings.rank,
-        regularisation=settings.regularisation,
-        normalisation=settings.normalisation,
-        recency=settings.recency,
-        judge=validation.hit_rate if validation is not None and judged_users else None,
-        include_validation=final,
+        whole.model.rank,
+        validation.hit_rate if validation is not None and judged_users else None,
+        untried=chosen or UNTRIED,
+        include_validation=chosen is not None,
         progress=progress,
     )
     seconds = time.perf_counter() - started_s
@@ -249,15 +231,10 @@ def make_linear_run(
     return LinearRun.open(folder, prepared.path)
 
 
-def refit_config(run: str | Path) -> LinearConfig:
-    """Return the settings of a final fit: those of ``run``, with what its validation chose.
-
-    Raises:
-        ArtefactError: ``run`` is no run of this method.
-        UsageError: a setting of ``run`` is wrong.
-    """
-    record = read_record(Path(run))
-    config = parse_config(LinearRunConfig, record, Path(run))
-    return config.model.model_copy(
-        update={name: record[name] for name in ("regularisation", "normalisation", "recency")}
+def _refit_config(run: Path, seed: int) -> LinearRunConfig:
+    """Return the settings of a final fit: those of ``run``, with what its validation chose."""
+    record = read_record(run)
+    chosen = {name: record[name] for name in ("regularisation", "normalisation", "recency")}
+    return parse_config(LinearRunConfig, record, run).model_copy(
+        update={"seed": seed, "linear_fit": LinearFit(**chosen)}
     )

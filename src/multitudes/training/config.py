@@ -8,7 +8,7 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 from multitudes.batches.examples import ConditionSource
 from multitudes.batches.user_vectors import InterestKind
 from multitudes.config import Config, deep_merge
-from multitudes.linear.history import HistoryWeights
+from multitudes.linear.history import LinearFit
 from multitudes.nn.methods import DEFAULT_METHOD, METHODS, Method, MethodSpec
 from multitudes.nn.user_tower_config import UserTowerConfig
 
@@ -58,13 +58,6 @@ class TrainConfig(Config):
         if value == 0 and info.data.get("in_batch") == 0:
             raise ValueError("with in_batch = 0 there would be no negatives, and nothing to learn")
         return value
-
-
-class LinearFit(HistoryWeights):
-    """The settings of a linear history that validation chose: of the fit of EASE, and of its sum."""
-
-    regularisation: float
-    normalisation: float
 
 
 class RunConfig(Config):

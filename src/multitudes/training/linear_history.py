@@ -26,12 +26,11 @@ from multitudes.batches.user_vectors import UserVectors
 from multitudes.data.own_items import positive_items
 from multitudes.linear.factors import LinearFactors
 from multitudes.linear.fit import fit
-from multitudes.linear.history import HistoryWeights, LinearHistory
+from multitudes.linear.history import HistoryWeights, LinearFit, LinearHistory
 from multitudes.progress import Progress, silent
 from multitudes.retrieval.catalogue import Catalogue
 from multitudes.retrieval.config import RetrieveConfig
 from multitudes.retrieval.scorer import catalogue, user_vectors
-from multitudes.training.config import LinearFit
 from multitudes.training.selection import hits_of_users
 from multitudes.training.trained_run import TrainedRun
 
@@ -54,13 +53,12 @@ def fit_linear_history(run: TrainedRun, held: HeldOut, progress: Progress = sile
     """
     config, rank = run.config, run.config.model.linear.rank
     if (chosen := config.linear_fit) is not None:
-        settings = chosen.model_dump(exclude={"weight"})
-        fitted = fit(run.prepared, rank, **settings, include_validation=config.final, progress=progress)
+        fitted = fit(run.prepared, rank, untried=chosen, include_validation=config.final, progress=progress)
         return _fitted(fitted.factors, chosen, 0.0, 0.0)
     if config.final or not held.target_is_first_time.any():
         return None
     lists = _JoinedLists(run, held, config.train.eval_k)
-    fitted = fit(run.prepared, rank, judge=lists.judge, progress=progress)
+    fitted = fit(run.prepared, rank, lists.judge, progress=progress)
     best = fitted.chosen
     weights, rate = lists.choose_weights(fitted.factors, best.recency)
     if rate <= (alone := lists.tower_hit_rate()):
