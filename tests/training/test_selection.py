@@ -1,5 +1,6 @@
 """The list of a run: the one that serves most interests, among those that find as many as one vector."""
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -7,6 +8,8 @@ import pytest
 
 from multitudes.batches.held_out import held_out_users, select_targets
 from multitudes.batches.histories import followed_topics, gather_histories
+from multitudes.batches.user_vectors import INTEREST_KINDS
+from multitudes.cli.train import _print_list
 from multitudes.data.prepared import PreparedData
 from multitudes.evaluation.config import EvaluateConfig
 from multitudes.evaluation.evaluate import evaluate
@@ -129,6 +132,20 @@ def test_what_is_chosen_is_what_an_evaluation_measures_and_what_is_recorded(run:
     other = RetrieveConfig(unconditioned_share=1.0, explicit_share=0.0, calibration=0.0)
     alone = evaluate(run, settings, other).result["methods"]["joint"]
     assert alone[f"hr@{N}"]["mean"] == pytest.approx(choice.record["tried"][0]["hit_rate"], abs=1e-6)
+
+
+def test_topics_that_nobody_follows_propose_nothing(
+    run: TrainedRun, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    record = read_record(run.path) | {"shares": dict(zip(INTEREST_KINDS, DEFAULT_SHARES, strict=True))}
+    nobody_follows = dataclasses.replace(run.prepared, follow_topic=run.prepared.follow_topic[:0])
+    for data, said in (
+        (run.prepared, "whole history 50%, interests 40%, followed topics 10%; "),
+        (nobody_follows, "whole history 56%, interests 44%; "),
+    ):
+        monkeypatch.setattr(PreparedData, "open", lambda _, data=data: data)
+        _print_list(run.path, record)
+        assert f"the list is proposed by {said}" in capsys.readouterr().out
 
 
 def test_a_run_of_one_vector_has_no_choice_and_is_not_calibrated(run: TrainedRun, tmp_path: Path) -> None:

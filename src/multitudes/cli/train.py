@@ -304,14 +304,21 @@ def print_run(run: Path) -> dict[str, Any]:
 
 
 def _print_list(run: Path, record: dict[str, Any]) -> None:
-    """Print which list was chosen, and what it brings beyond one vector to users who did not choose it."""
+    """Print which list was chosen, and what it brings beyond one vector to users who did not choose it.
+
+    Where nobody follows a topic, nobody has a vector of one, and the others propose the whole list.
+    """
+    from multitudes.data.prepared import PreparedData
     from multitudes.report.formatting import KIND_LABELS
 
     chosen = record.get("list")
     if chosen is None:
         return
-    shares, gain = record["shares"], chosen["beyond_one_vector"]
-    kinds = ", ".join(f"{label} {shares[kind]:.0%}" for kind, label in KIND_LABELS.items() if shares.get(kind))
+    shares, gain = dict(record["shares"]), chosen["beyond_one_vector"]
+    if not len(PreparedData.open(record["prepared"]).follow_topic):
+        shares.pop("explicit", None)
+    total = sum(shares.values())
+    kinds = ", ".join(f"{label} {shares[kind] / total:.0%}" for kind, label in KIND_LABELS.items() if shares.get(kind))
     typer.echo(
         f"{run}: the list is proposed by {kinds}; {record['calibration']:.0%} of it is divided among the user's tastes"
     )
