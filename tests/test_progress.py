@@ -76,13 +76,28 @@ def test_a_shorter_line_covers_a_longer_one_without_escapes(now):
     assert "\x1b" not in stream.getvalue()
 
 
-def test_it_is_silent_in_a_file_and_seen_in_a_notebook(monkeypatch):
+def test_in_a_file_it_is_a_line_every_30_seconds_and_in_a_notebook_a_bar(monkeypatch, now):
     stream = io.StringIO()
-    ProgressBar("train", stream)(1, 2)
-    assert stream.getvalue() == ""
+    bar = ProgressBar("train", stream)
+    for done in range(1, 8):
+        bar(done, 20, NOTE)
+        now.s += 10
+    assert stream.getvalue().splitlines() == [
+        f"train: {done}/20 · {left} left · {NOTE}" for done, left in ((4, "3 min"), (7, "2 min"))
+    ]
     monkeypatch.setitem(sys.modules, "ipykernel", types.ModuleType("ipykernel"))
     ProgressBar("train", stream)(1, 2)
     assert "train ━" in stream.getvalue()
+
+
+def test_a_line_that_stays_is_above_the_bar(now):
+    for stream in (Terminal(), io.StringIO()):
+        bar = ProgressBar("train", stream)
+        bar(1, 2)
+        bar.say("5,000 targets")
+        assert last_line(stream) == "5,000 targets"
+        bar(1, 2)
+        assert stream.getvalue().endswith("5,000 targets\n") != stream.isatty()
 
 
 @pytest.mark.parametrize(

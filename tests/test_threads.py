@@ -1,8 +1,10 @@
 """The cores that a process may use are those of the machine, unless a container gives it fewer."""
 
+import os
+
 import pytest
 
-from multitudes.threads import available_cores, chosen_threads, machine_cores
+from multitudes.threads import available_cores, chosen_threads, machine_cores, wait_passively
 
 
 @pytest.mark.parametrize(
@@ -44,3 +46,11 @@ def test_as_many_threads_as_chosen_or_one_for_each_core(monkeypatch, chosen, exp
     if chosen is not None:
         monkeypatch.setenv("OMP_NUM_THREADS", chosen)
     assert chosen_threads() == expected
+
+
+def test_idle_threads_sleep_unless_the_user_chose_otherwise(monkeypatch):
+    monkeypatch.setenv("OMP_WAIT_POLICY", "active")
+    monkeypatch.setenv("KMP_BLOCKTIME", "")  # so that it is put back
+    monkeypatch.delenv("KMP_BLOCKTIME")
+    wait_passively()
+    assert (os.environ["OMP_WAIT_POLICY"], os.environ["KMP_BLOCKTIME"]) == ("active", "0")

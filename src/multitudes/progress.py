@@ -7,6 +7,7 @@ from types import TracebackType
 from typing import Protocol, Self, TextIO
 
 _REDRAW_INTERVAL_S = 0.2
+_LINE_INTERVAL_S = 30.0  # between two lines in a file
 
 
 class Progress(Protocol):
@@ -34,7 +35,9 @@ def step_progress(progress: Progress, done: int, total: int) -> Progress:
 
 
 class ProgressBar:
-    """A progress callback that draws a bar with the time left, in a terminal or a notebook; elsewhere it is silent.
+    """A progress callback that draws a bar with the time left, in a terminal or a notebook.
+
+    Elsewhere, as in a file, it writes a line every 30 seconds.
 
     ::
 
@@ -47,6 +50,7 @@ class ProgressBar:
         self._title, self._stream = title, stream or sys.stderr
         self._is_shown = self._stream.isatty() or "ipykernel" in sys.modules
         self._drawn_s, self._length = 0.0, 0
+        self._written_s = time.monotonic()  # the last line that stays
         self._start_s, self._start, self._share = 0.0, 1.0, 1.0
 
     def __enter__(self) -> Self:
@@ -63,10 +67,20 @@ class ProgressBar:
         """
         left_s = self._seconds_left(done, total)
         left = [] if left_s is None or done >= total else [f"{duration_text(left_s)} left"]
+        if not self._is_shown:
+            if time.monotonic() - self._written_s >= _LINE_INTERVAL_S:
+                self.say(" · ".join([f"{self._title}: {done:,}/{total:,}", *left, *filter(None, [note])]))
+            return
         width = min(terminal_columns() // 10, 20)
         filled = round(width * min(done / max(total, 1), 1))
         parts = [f"{self._short_title()} {'━' * filled}{'┄' * (width - filled)} {done:,}/{total:,}", *left]
         self._draw(" · ".join([*parts, note] if note else parts), at_once=done >= total)
+
+    def say(self, line: str) -> None:
+        """Write a line that stays; the bar follows below it at its next draw."""
+        self.close()
+        self._write(f"{line}\n")
+        self._written_s, self._drawn_s = time.monotonic(), 0.0
 
     def close(self) -> None:
         """Remove the bar; leaving the ``with`` block does."""

@@ -8,6 +8,8 @@ from typing import Final
 
 # Each library reads its variable when it is loaded.
 THREAD_VARIABLES: Final = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "POLARS_MAX_THREADS")
+# Of OpenMP, by GNU and by Intel: a thread without work sleeps, where it would spin and take the core that others need.
+_PASSIVE_WAITING: Final = {"OMP_WAIT_POLICY": "passive", "KMP_BLOCKTIME": "0"}
 _QUOTA_FILES: Final = (("cpu.max",), ("cpu.cfs_quota_us", "cpu.cfs_period_us"))  # of control groups, version 2 and 1
 
 
@@ -25,6 +27,12 @@ def chosen_threads() -> int:
     """Return how many threads this process should use: ``OMP_NUM_THREADS``, or one for each core."""
     chosen = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()  # "4,2": two levels, of OpenMP
     return int(chosen) if chosen.isdecimal() and int(chosen) > 0 else available_cores()
+
+
+def wait_passively() -> None:
+    """Let idle threads of OpenMP sleep, unless the user chose otherwise; call it before torch is imported."""
+    for name, value in _PASSIVE_WAITING.items():
+        os.environ.setdefault(name, value)
 
 
 def machine_cores() -> int:

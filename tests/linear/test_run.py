@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -45,7 +46,7 @@ def data() -> PreparedData:
     return planted()[1]
 
 
-def made(data: PreparedData, out: Path, **how: bool) -> LinearRun:
+def made(data: PreparedData, out: Path, **how: Any) -> LinearRun:
     with pytest.MonkeyPatch.context() as patch:
         for name, value in (("GRID", RIDGE), ("NORMALISATIONS", NORMALISATION), ("RECENCIES", RECENCY)):
             patch.setattr(linear_fit, name, (value,))

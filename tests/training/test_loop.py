@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -22,7 +23,7 @@ from multitudes.nn.user_tower_config import UserTowerConfig
 from multitudes.run_record import append_metrics, write_record
 from multitudes.training.config import RunConfig, TrainConfig
 from multitudes.training.execution import ExecutionConfig
-from multitudes.training.loop import fit, train
+from multitudes.training.loop import fit, train, training_examples
 from multitudes.training.run_folder import lock_run
 from multitudes.training.trained_run import TrainedRun
 from tests.flushing import Flushing
@@ -143,6 +144,19 @@ def test_progress_shows_the_mean_loss_of_the_epoch_so_far(prepared: PreparedData
     train(prepared, config("single", epochs=1), tmp_path / "run", progress=keep)
     record = json.loads((tmp_path / "run" / "metrics.jsonl").read_text())
     assert notes[-1] == f"epoch 1 of 1, single loss {record['loss']['single']:.3f}"
+
+
+def test_a_training_says_what_it_has_to_do_and_how_long_that_takes(
+    prepared: PreparedData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("multitudes.training.loop._SPEED_AFTER_S", 0.0)
+    said: list[str] = []
+    fit(prepared, config("single", epochs=2, epoch_batches=5), tmp_path / "run", say=said.append)
+    targets = len(training_examples(prepared, config("single")))
+    assert said[0] == f"train single: {targets:,} targets, 5 batches an epoch, at most 2 epochs"
+    speed = r"train single: [\d,]+ targets a second; this epoch ends in \d+ s, the last of 2 in \d+ (s|min) at most, .*"
+    assert re.fullmatch(speed, said[1])
+    assert len(said) == 2
 
 
 def test_a_loss_that_is_not_finite_stops_with_position_and_advice(prepared: PreparedData, tmp_path: Path) -> None:

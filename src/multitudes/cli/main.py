@@ -22,6 +22,7 @@ from multitudes.errors import (
     missing_add_on,
 )
 from multitudes.plugins import load_plugin, plugins
+from multitudes.threads import wait_passively
 
 # Group of the help -> verb -> the module of this package that holds the function `VERB_command`, in the order in which
 # a person needs them. A module imports nothing heavy before its command runs, which keeps `multitudes --help` fast.
@@ -160,6 +161,7 @@ _register()
 
 def main() -> None:
     """Run the command line and end the process with the documented exit code."""
+    wait_passively()
     code = run(sys.argv[1:])
     if os.environ.get("WORLD_SIZE", "1") != "1":
         _exit_immediately(code)

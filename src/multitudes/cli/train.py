@@ -1,6 +1,6 @@
 """``multitudes train``: train a model on prepared data, or make a run from existing item vectors."""
 
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
@@ -9,7 +9,7 @@ import typer
 from multitudes.cli.options import SetOption, parse_overrides
 from multitudes.cli.output import config_words, print_json, print_next
 from multitudes.nn.methods import COMBINED, DEFAULT_METHOD, FOLLOWED, LINEAR, METHOD_NAMES, PINNERSAGE, WITHOUT_TORCH
-from multitudes.progress import Progress, ProgressBar, silent
+from multitudes.progress import ProgressBar
 
 if TYPE_CHECKING:
     from multitudes.data.prepared import PreparedData
@@ -83,12 +83,14 @@ def train_command(
         if continues is not None:
             _print_known_items(continues, data)
         # Ranks that torchrun has started again resume from their checkpoint and replace nothing.
-        how = {"resume": resume or is_restart(), "overwrite": overwrite and not is_restart()}
+        how: dict[str, Any] = {"resume": resume or is_restart(), "overwrite": overwrite and not is_restart()}
         with join_ranks(execution.timeout_s) as ranks:
             if changed and ranks.is_first:
                 typer.echo(f"{settings.method}: differs from its own defaults by {', '.join(changed)}")
-            with _progress_if(f"train {settings.method}", ranks.is_first) as progress:
-                fit(data, settings, out, **how, execution=execution, ranks=ranks, progress=progress)
+            bar = ProgressBar(f"train {settings.method}")
+            how |= {"progress": bar, "say": bar.say} if ranks.is_first else {}
+            with bar if ranks.is_first else nullcontext():
+                fit(data, settings, out, **how, execution=execution, ranks=ranks)
     if not ranks.is_first:
         return
     record = print_run(out)
@@ -155,10 +157,6 @@ def _method_of(run: Path | None) -> str | None:
         return None if run is None else read_record(run)["config"].get("method")
     except ArtefactError:
         return None
-
-
-def _progress_if(title: str, shown: bool) -> AbstractContextManager[Progress]:
-    return ProgressBar(title) if shown else nullcontext(silent)
 
 
 class _Options(NamedTuple):

@@ -3,11 +3,12 @@
 import math
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from itertools import islice
 from pathlib import Path
 from types import FrameType
+from typing import Final
 
 import torch
 
@@ -17,7 +18,7 @@ from multitudes.batches.windows import WindowBatch
 from multitudes.data.prepared import PreparedData
 from multitudes.errors import MultitudesError, UsageError
 from multitudes.nn.user_tower import implicit_method
-from multitudes.progress import Progress, silent
+from multitudes.progress import Progress, duration_text, silent
 from multitudes.run_record import append_metrics
 from multitudes.training import checkpoint
 from multitudes.training.checkpoint import TrainingState
@@ -36,6 +37,8 @@ from multitudes.training.sharded_embedding import gather_item_table
 from multitudes.training.step import compute_gradients, initial_state, optimizer_step, training_device
 from multitudes.training.trained_run import TrainedRun
 from multitudes.training.warm_start import warm_start
+
+_SPEED_AFTER_S: Final = 5.0  # of training, after which its speed is known
 
 
 def training_examples(prepared: PreparedData, config: RunConfig) -> Examples:
@@ -104,6 +107,7 @@ def fit(
     execution: ExecutionConfig = DEFAULT_EXECUTION,
     ranks: Ranks = SINGLE_PROCESS,
     progress: Progress = silent,
+    say: Callable[[str], None] = lambda _: None,
 ) -> None:
     """Train a model, on one or several ranks, and write its run folder; what ``train`` has too is described there.
 
@@ -120,6 +124,7 @@ def fit(
         execution: memory, precision and checkpoints.
         ranks: the processes that train together.
         progress: reports progress.
+        say: called with a line about the work that begins, and with another one when its speed is known.
 
     Raises:
         UsageError: also if the method cannot be trained by several ranks or micro batches, or there is no such device.
@@ -144,7 +149,7 @@ def fit(
         if ranks.is_first:
             create_run_folder(prepared, config, out, overwrite=overwrite)  # last, since the steps above can fail
         checkpoint.load(state, out / "checkpoint", ranks)
-        _Loop(examples, held, config, out, state, execution, ranks, progress).run()
+        _Loop(examples, held, config, out, state, execution, ranks, progress, say).run()
         ranks.barrier()
 
 
@@ -161,9 +166,11 @@ class _Loop:
         execution: ExecutionConfig,
         ranks: Ranks,
         progress: Progress,
+        say: Callable[[str], None],
     ) -> None:
-        self.config, self.out, self.state, self.progress = config, out, state, progress
+        self.config, self.out, self.state, self.progress, self._say = config, out, state, progress, say
         self.execution, self.ranks = execution, ranks
+        self._said = 0  # lines
         self._run = TrainedRun(out, examples.prepared, config, state.model)
         self.examples, self.validation_users = examples, held_out
 
@@ -196,19 +203,39 @@ class _Loop:
         size, max_batches = settings.batch_size, settings.epoch_batches or None
         epoch = self.examples.windows.epoch_batches(size, seed, position.epoch, max_batches)
         trim_heap()  # frees the memory of shuffling
-        last_s, targets, start_s = time.perf_counter(), 0, position.seconds
+        last_s, targets, start_s, first = time.perf_counter(), 0, position.seconds, position.batch
+        if not self._said:
+            self._say_line(
+                f"{len(self.examples):,} targets, {len(epoch):,} batches an epoch, at most {settings.epochs:,} epochs"
+            )
         for windows in islice(epoch, position.batch, None):
             self._train_step(windows)
             targets += int((windows.stop_B - windows.start_B).sum())
             self._report_progress(len(epoch))
             now_s = time.perf_counter()
             position.seconds, last_s = position.seconds + now_s - last_s, now_s
+            spent_s = position.seconds - start_s
+            if self._said == 1 and spent_s >= _SPEED_AFTER_S:
+                self._say_speed(targets / spent_s, spent_s / (position.batch - first), len(epoch))
             if self.ranks.any(bool(interrupted)):
                 return False
             if self.execution.checkpoint_steps and position.step % self.execution.checkpoint_steps == 0:
                 self._save()
         self._finish_epoch(targets / max(position.seconds - start_s, 1e-9))
         return True
+
+    def _say_speed(self, targets_per_s: float, batch_s: float, epoch_batches: int) -> None:
+        position, epochs = self.state.position, self.config.train.epochs
+        epoch_s = (epoch_batches - position.batch) * batch_s
+        all_s = epoch_s + (epochs - position.epoch - 1) * epoch_batches * batch_s
+        self._say_line(
+            f"{targets_per_s:,.0f} targets a second; this epoch ends in {duration_text(epoch_s)}, the last of"
+            f" {epochs:,} in {duration_text(all_s)} at most, without validation"
+        )
+
+    def _say_line(self, text: str) -> None:
+        self._said += 1
+        self._say(f"train {self.config.method}: {text}")
 
     def _report_progress(self, epoch_batches: int) -> None:
         """Report the batches of all epochs, so that the time left is that of the whole training."""
