@@ -144,12 +144,6 @@ def test_a_user_without_vectors_gets_popular_items_and_misses_in_max_score(tmp_p
     assert popular["candidate_share"]["mean"] == 1
 
 
-def test_max_score_ranks_all_items_by_the_best_vector(tmp_path):
-    # The two wanted items of a user stand first; the others all score 0 and share the middle rank.
-    result = evaluate(world(tmp_path), CONFIG, ROUND_ROBIN).result
-    assert result["max_score"]["hr@2"]["mean"] == pytest.approx(5 / 6, abs=1e-6)
-
-
 def test_every_user_has_the_figures_of_the_own_vectors_whoever_lacks_targets(tmp_path):
     wanted = [*WANTED[:3], [4, 0]]  # the user without a new target has one vector alone
     result = evaluate(world(tmp_path, wanted), CONFIG, ROUND_ROBIN).result
@@ -208,12 +202,6 @@ def test_outcomes_name_the_user_even_if_others_have_no_such_target(tmp_path):
     frame = evaluate(FakeRun(tmp_path, data, [[9, 9], [5, 6]]), CONFIG, ROUND_ROBIN).outcomes
     assert frame.filter(kind="new")["user_id"].unique().to_list() == [101]  # user 100 only repeats
     assert frame.filter(kind="all")["user_id"].unique().sort().to_list() == [100, 101]
-
-
-def test_the_result_of_a_user_does_not_depend_on_other_users(tmp_path):
-    run = world(tmp_path)
-    result = evaluate(run, CONFIG, ROUND_ROBIN).result
-    assert evaluate(run, CONFIG, ROUND_ROBIN).result == result
 
 
 def test_a_split_without_targets_is_rejected_with_advice(tmp_path):

@@ -62,13 +62,6 @@ def test_an_item_without_an_input_vector_makes_earlier_ones_older() -> None:
     np.testing.assert_allclose(linear.user_sums([POSITIVES[1], POSITIVES[3]]), expected, rtol=1e-6)
 
 
-def test_the_other_users_of_a_batch_do_not_matter() -> None:
-    linear = history()
-    together = linear.user_sums(POSITIVES)
-    alone = np.concatenate([linear.user_sums([items]) for items in POSITIVES])
-    np.testing.assert_array_equal(together, alone)
-
-
 def test_items_that_came_after_the_model_get_zeros() -> None:
     joined = history().join_items(np.ones((ITEMS + 3, 2), dtype=np.float32))
     assert joined.shape == (ITEMS + 3, 2 + RANK)

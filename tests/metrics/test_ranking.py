@@ -31,14 +31,6 @@ def test_the_padding_of_a_short_list_is_never_a_hit():
     assert rank_T.tolist() == [np.inf]
 
 
-def test_hit_rate_is_pooled_over_examples_and_recall_is_a_mean_over_users():
-    offset = np.array([0, 3, 4])  # three targets, all missed; one target, found
-    rank_T = np.array([np.inf, np.inf, np.inf, 2.0])
-    assert ranking.hits(rank_T, offset, 10).sum() / len(rank_T) == 1 / 4
-    assert ranking.recall(rank_T, offset, 10).mean() == 1 / 2
-    assert ranking.hits(rank_T, offset, 1).sum() == 0
-
-
 def test_ties_take_the_middle_rank_so_a_constant_score_is_worth_chance():
     scores = np.zeros((1, 9))
     assert ranking.ranks_by_score(scores, np.array([0, 1]), np.array([4])).tolist() == [5.0]

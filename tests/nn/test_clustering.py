@@ -100,12 +100,6 @@ def test_surplus_slots_are_masked_when_there_are_fewer_valid_items_than_interest
     assert torch.equal(found.assignment_BL >= 0, valid_BL)
 
 
-def test_one_item_many_times_is_one_interest() -> None:
-    item_BLD = torch.ones(3, 10, 4)
-    found = Clustering(ClusteringConfig(), 4, WIDTH)(item_BLD, torch.ones(3, 10, dtype=torch.bool))
-    assert torch.equal(found.interests.mask_BK.sum(dim=1), torch.ones(3, dtype=torch.int64))
-
-
 def test_copies_of_an_item_are_one_seed_despite_rounding() -> None:
     """Twins tie for every event, and runtimes round differently: a release would not be what was trained."""
     a, b, c = torch.randn(3, 16, generator=torch.Generator().manual_seed(1))

@@ -118,12 +118,6 @@ def test_gradients_are_finite_also_on_rows_without_a_valid_item(tower: TwoTower)
     )
 
 
-def test_two_calls_agree_exactly(tower: TwoTower) -> None:
-    given = inputs(tower)
-    first, second = vectors(tower, given), vectors(tower, given)
-    assert torch.equal(first.interests.vectors_BKD, second.interests.vectors_BKD)
-
-
 def test_saved_and_reloaded_is_identical(tower: TwoTower) -> None:
     given = inputs(tower)
     before = vectors(tower, given).interests.vectors_BKD

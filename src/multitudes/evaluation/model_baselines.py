@@ -13,7 +13,7 @@ Legend: B users · I items · N places.
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from functools import cached_property
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,7 +28,6 @@ from multitudes.linear.ease_model import fit_ease
 from multitudes.linear.ials import fit_ials
 from multitudes.linear.interactions import interaction_matrix
 from multitudes.linear.item_knn import fit_item_knn
-from multitudes.linear.model import LinearModel
 from multitudes.linear.popularity import items_by_popularity
 from multitudes.locks import lock
 from multitudes.metrics import ranking
@@ -50,6 +49,14 @@ MAX_EVENTS: Final = 10_000_000  # of the training split: a fit takes minutes
 MAX_LIST_PLACES: Final = 250_000_000  # of all users: 1 GB
 MAX_TUNING_USERS: Final = 5000
 _CELLS_PER_CHUNK: Final = 1 << 24  # scores of users × items at once
+
+
+class LinearModel(Protocol):
+    """A model of ``item_knn``, ``ease_model`` or ``ials``."""
+
+    def scores(self, history: csr_array) -> NDArray[np.float32]:
+        """Return the score of every item for the ``history`` of users (B, I + 1), in that shape."""
+        ...
 
 
 class ModelBaseline(NamedTuple):
