@@ -65,7 +65,7 @@ def test_1_unexpected_says_how_to_see_where(tmp_path, monkeypatch, capsys):
 @pytest.mark.parametrize("section", SECTIONS)
 def test_2_an_unknown_key_is_named_with_the_nearest(section, tmp_path, capsys):
     keys = {"model": "widht", "train": "epoch", "index": "recal", "retrieve": "blendd", "evaluate": "budget"}
-    keys |= {"linear": "regularization", "pinnersage": "interest", "execution": "precisio", "engine": "knd"}
+    keys |= {"linear": "rnk", "pinnersage": "interest", "execution": "precisio", "engine": "knd"}
     verbs = {
         "model": ["train", "x", "--out", "y"],
         "train": ["train", "x", "--out", "y"],
