@@ -13,7 +13,7 @@ from multitudes.cli.main import run as command
 from multitudes.data.own_items import oldest_first, positive_items
 from multitudes.data.prepared import PreparedData
 from multitudes.linear.ease import EaseSpectrum
-from multitudes.linear.history import HistoryWeights, LinearHistory
+from multitudes.linear.history import HistoryWeights, LinearFit, LinearHistory
 from multitudes.linear.interactions import interaction_matrix
 from multitudes.nn.user_tower_config import UserTowerConfig
 from multitudes.publishing.publish import publish
@@ -27,7 +27,7 @@ from multitudes.retrieval.user_context import UserContext, UserContextBuilder
 from multitudes.retrieval.user_vectors import user_vectors
 from multitudes.run_record import read_record, write_record
 from multitudes.state.protocol import Event, UserState
-from multitudes.training.config import LinearFit, RunConfig, TrainConfig
+from multitudes.training.config import RunConfig, TrainConfig
 from multitudes.training.loop import train
 from multitudes.training.trained_run import TrainedRun
 from tests.worlds import SMALL_MODEL, planted, planted_days

@@ -161,14 +161,14 @@ def test_another_methods_item_vectors_are_clustered(cells):
 
 
 def test_a_linear_model_is_a_cell_that_is_fitted_once(tmp_path):
-    folder = done(cell("linear", rank=8, regularisation=5.0), tmp_path)
+    folder = done(cell("linear", rank=8), tmp_path)
     result = result_of(folder, "validation")
     assert result["parameters"] == 2 * 8 * (planted()[1].n_items + 1)
     assert result["vectors_per_user"] == 1
     assert result["train_seconds"] > 0
-    record = cell("linear", rank=8, regularisation=5.0).training_folder(tmp_path) / "run" / "run.json"
+    record = cell("linear", rank=8).training_folder(tmp_path) / "run" / "run.json"
     before = record.stat().st_mtime_ns
-    done(cell("linear", rank=8, regularisation=5.0), tmp_path, "test")
+    done(cell("linear", rank=8), tmp_path, "test")
     assert record.stat().st_mtime_ns == before
 
 
