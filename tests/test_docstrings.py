@@ -91,7 +91,7 @@ ALL = [*public_api(), *protocols()]
 
 def test_the_functions_are_found():
     names = {one.name for one in ALL}
-    assert {"prepare.prepare", "Retriever.recommend", "src/multitudes/index/protocol.py: Searchable.search"} <= names
+    assert {"prepare.prepare", "Retriever.recommend", "src/multitudes/index/protocol.py: Index.search"} <= names
     assert "team_draft.team_draft" in names
 
 

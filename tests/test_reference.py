@@ -2,15 +2,19 @@
 
 import re
 
-from reference import pages, python
+import pytest
+from reference import commands, pages, python
+from reference.commands import all_verbs, parameters
 from reference.markdown import DOCS
 
 import multitudes
+from multitudes.cli.main import command_of, run
 
 
 def test_every_page_is_in_step_with_the_code():
     for name, text in pages.pages().items():
         assert (DOCS / name).read_text(encoding="utf-8") == text, f"docs/{name}: write it with: python -m reference"
+    assert {f"cli/{page.name}" for page in (DOCS / "cli").iterdir()} <= commands.pages().keys()
 
 
 def test_every_public_name_is_on_a_page():
@@ -46,3 +50,17 @@ def test_a_docstring_becomes_markdown():
     assert "```text\nRUN/abc\n```" in text
     assert "* `path`: where it is; and more." in text
     assert "**Raises**\n\n* `DataError`: it is not." in text
+
+
+@pytest.mark.parametrize("verb", all_verbs())
+def test_every_verb_has_a_heading_and_every_parameter_a_meaning(verb):
+    command = command_of(verb)
+    assert sum(f"\n## multitudes {verb}\n" in page for page in commands.pages().values()) == 1
+    assert command.__doc__
+    assert all(p.help for p in parameters(command))
+
+
+def test_every_verb_speaks_json(capsys):
+    for verb in all_verbs():
+        assert run([verb, "--help"]) == 0
+        assert "  --json " in capsys.readouterr().out, verb

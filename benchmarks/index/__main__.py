@@ -29,16 +29,7 @@ def main() -> None:
     )
     given = parser.parse_args()
     given.out.parent.mkdir(parents=True, exist_ok=True)
-    plan = Plan(
-        tuple(given.kinds),
-        tuple(given.items),
-        given.width,
-        tuple(given.engines),
-        tuple(given.parts),
-        given.users,
-        given.rounds,
-        given.milvus,
-    )
+    plan = Plan(**{name: getattr(given, name) for name in Plan._fields})
     if given.milvus:
         os.environ["MILVUS_URI"] = given.milvus  # the processes of the parts open what they built
     run(plan, given.work.resolve(), given.out.resolve(), given.again)

@@ -18,7 +18,7 @@ from benchmarks.index.truth import Ids, remove_ids
 from benchmarks.index.world import DEPTH, World
 from benchmarks.timing import Readings, print_progress, time_calls, wall_and_cpu
 from multitudes.index.factory import load_index
-from multitudes.index.protocol import Searchable
+from multitudes.index.protocol import Index
 from multitudes.seeding import generator
 
 AT_ONCE = 1_000
@@ -61,7 +61,7 @@ def best_after(world: World, user: int, gone: Ids, new_nD: Vectors) -> Answer:
     return answers
 
 
-def _time_searches(world: World, live: Searchable, what: str, users: int, rounds: int) -> Timings:
+def _time_searches(world: World, live: Index, what: str, users: int, rounds: int) -> Timings:
     ways: dict[str, Way] = {what: lambda user: live.search(world.user_BKD[user], DEPTH)}
     return time_ways(ways, users, rounds, print_progress(what))[what]
 

@@ -1,10 +1,9 @@
-"""``python -m benchmarks.index.page``: records/index.md, and the picture of docs/index.md, from kept JSON alone."""
+"""``python -m benchmarks.index.page``: records/index.md, from kept JSON alone."""
 
 import argparse
 import json
 from pathlib import Path
 
-from benchmarks.index.picture import draw
 from benchmarks.index.records import Corpus, Record, corpora
 from benchmarks.index.world import DEPTH
 from benchmarks.machine import ROOT
@@ -12,7 +11,6 @@ from benchmarks.markdown import format_number, format_spread, table
 from multitudes.atomic import write_text
 
 RESULTS = ROOT / "benchmarks" / "results" / "index.json"
-PICTURE = ROOT / "docs" / "images" / "index-recall"
 _HEAD = """# Index: tables
 
 Written by `python -m benchmarks.index.page` from `{source}`; do not edit. Measure on your own machine with
@@ -147,13 +145,12 @@ def _levels(corpus: Corpus) -> list[str]:
 
 
 def main() -> None:
-    """Write the page and the picture."""
+    """Write the page."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.index.page", description="Write the page of the index.")
     parser.add_argument("results", nargs="?", type=Path, default=RESULTS, help="JSON")
     parser.add_argument("--out", type=Path, default=ROOT / "records" / "index.md")
     given = parser.parse_args()
     records = json.loads(given.results.read_text(encoding="utf-8"))
-    draw(corpora(records), PICTURE)
     write_text(given.out, page(records, f"benchmarks/results/{given.results.name}"))
     print(given.out)
 

@@ -2,13 +2,13 @@
 
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from benchmarks import SEED
 from benchmarks.child_process import run_in_child
-from benchmarks.index import changes, curve, files, remote, requests, world
+from benchmarks.index import changes, files, remote, requests, world
 from benchmarks.index.corpus import Kind
 from benchmarks.index.records import WORLD, Record
 from benchmarks.machine import MeasurementContext
@@ -19,18 +19,18 @@ _EXACT_ROWS = 200_000_000  # items compared in all by each way of asking an exac
 _FEWEST = 20  # requests
 ENGINES = ("exact", "inverted")
 
-PARTS = ("build", "open", "requests", "topics", "changes", "curve")
-_MEASURED = {"exact": tuple(part for part in PARTS if part != "curve"), remote.ENGINE: remote.PARTS}
+PARTS = ("build", "open", "requests", "topics", "changes")
+_MEASURED = {remote.ENGINE: remote.PARTS}
 
 
 class Plan(NamedTuple):
     """What is measured on what."""
 
-    kinds: tuple[Kind, ...]
-    items: tuple[int, ...]
+    kinds: Sequence[Kind]
+    items: Sequence[int]
     width: int
-    engines: tuple[str, ...]
-    parts: tuple[str, ...]
+    engines: Sequence[str]
+    parts: Sequence[str]
     users: int
     rounds: int
     milvus: str | None = None  # where a server is
@@ -135,7 +135,7 @@ def _settings(step: Step, plan: Plan) -> dict[str, Any]:
     users = plan.users
     if step.engine == "exact":
         users = min(users, max(_FEWEST, _EXACT_ROWS // step.items))
-    if step.part in ("open", "curve"):
+    if step.part == "open":
         return {"users": users}
     return {"users": users, "rounds": 1 if step.engine == "exact" and step.items > 100_000 else plan.rounds}
 
@@ -153,10 +153,5 @@ def _call(step: Step, plan: Plan, work: Path) -> tuple[Callable[..., Any], dict[
         return remote.build, {"world": where["world"], "index": where["index"], **sizes}
     if step.part == "open":
         return files.measure_opening, {"world": where["world"], "index": where["index"], **sizes}
-    functions: dict[str, Callable[..., Any]] = {
-        "build": files.build,
-        "requests": requests.measure,
-        "topics": requests.measure_topics,
-        "curve": curve.measure,
-    }
+    functions = {"build": files.build, "requests": requests.measure, "topics": requests.measure_topics}
     return functions[step.part], {**where, **sizes}

@@ -5,20 +5,17 @@ Legend: Q queries · n items · D dimensions · M results.
 
 from collections.abc import Sequence
 
+import faiss
 import numpy as np
 from numpy.typing import NDArray
-
-from multitudes.index.scan import scan_in_blocks
-from multitudes.progress import Progress, silent
 
 Ids = NDArray[np.int64]
 
 
-def best(
-    query_QD: NDArray[np.float32], item_nD: NDArray[np.float32], depth: int, progress: Progress = silent
-) -> NDArray[np.int32]:
-    """Return the rows (Q, M) of the items with the largest inner products, best first, ties by the smaller row."""
-    return scan_in_blocks(query_QD, np.arange(len(item_nD)), item_nD, depth, progress).id_QN.astype(np.int32)
+def best(query_QD: NDArray[np.float32], item_nD: NDArray[np.float32], depth: int) -> NDArray[np.int32]:
+    """Return the rows (Q, M) of the items with the largest inner products, best first."""
+    depth = min(depth, len(item_nD))
+    return np.asarray(faiss.knn(query_QD, item_nD, depth, faiss.METRIC_INNER_PRODUCT)[1], dtype=np.int32)
 
 
 def remove_ids(best_QM: NDArray[np.integer], gone: Sequence[NDArray[np.integer]], depth: int) -> list[Ids]:

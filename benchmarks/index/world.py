@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from benchmarks import SEED
 from benchmarks.index.corpus import VECTORS_PER_USER, Corpus, Kind, Vectors, mean_cosine
 from benchmarks.index.truth import Ids, best
-from benchmarks.timing import print_progress, round_figure
+from benchmarks.timing import round_figure
 from multitudes.index.protocol import Topics
 from multitudes.seeding import generator
 
@@ -100,7 +100,7 @@ def make(folder: str, kind: Kind, items: int, width: int, users: int) -> dict[st
     np.save(path / "users.npy", user_BKD)
     np.save(path / "tuning.npy", corpus.users(TUNING_USERS, "tuning").reshape(-1, width))
     query_QD = user_BKD.reshape(-1, width)
-    np.save(path / "best.npy", best(query_QD, item_nD, N + EXCLUDED, print_progress("exact answers")))
+    np.save(path / "best.npy", best(query_QD, item_nD, N + EXCLUDED))
     lists = _topic_rows(corpus, item_nD)
     _write_topics(path, lists, items)
     for number, case in enumerate(CASES):

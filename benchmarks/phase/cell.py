@@ -25,7 +25,7 @@ from multitudes.batches.user_vectors import InterestKind, UserVectors
 from multitudes.index.exact import ExactIndex
 from multitudes.index.live import LiveIndex
 from multitudes.index.protocol import Hits
-from multitudes.index.scan import scan_in_blocks
+from multitudes.index.scan import scan
 from multitudes.index.tastes import NO_TASTE
 from multitudes.metrics.bootstrap import bootstrap_ratios
 from multitudes.metrics.coverage import class_shares, depth_at_coverage, served
@@ -158,7 +158,7 @@ class PlantedCell:
         """Return the best 6 N items of each vector that are not in the history."""
         user_Q, column_Q = np.nonzero(vectors.mask_BK)
         row_M = np.arange(len(self.world.vector_MD))
-        hits = scan_in_blocks(vectors.vectors_BKD[user_Q, column_Q], row_M, self.world.vector_MD, POOL + EVENTS)
+        hits = scan(vectors.vectors_BKD[user_Q, column_Q], row_M, self.world.vector_MD, POOL + EVENTS)
         pairs = zip(user_Q.tolist(), hits.id_QN, strict=True)
         is_seen_QN = np.array([np.isin(row_N, self.users.event_BL[b]) for b, row_N in pairs])
         order_QN = np.argsort(is_seen_QN, axis=1, kind="stable")[:, :POOL]

@@ -12,16 +12,7 @@ def test_equal_records_have_no_differences():
 
 
 @pytest.mark.parametrize(
-    "changed",
-    [
-        {"run/weights": "cd34"},
-        {"http 1": {"ids": [2, 1]}},
-        {"http 1": {"ids": [1]}},
-        {"run/run.json": {"history_dropout": 0.3, "seed": 0}},
-        {"run/run.json": {"history_dropout": 0.2}},
-        {"run/run.json": {"history_dropout": 0.2, "seed": 0, "more": 1}},
-        {"new": 1},
-    ],
+    "changed", [{"run/weights": "cd34"}, {"http 1": {"ids": [2, 1]}}, {"run/run.json": {"seed": 0}}, {"new": 1}]
 )
 def test_a_difference_counts(changed):
     assert equivalence.compare(RECORD, RECORD | changed) > 0

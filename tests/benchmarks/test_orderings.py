@@ -100,15 +100,6 @@ def test_several_folders_are_one_table_and_other_worlds_stay_as_they_were_measur
     assert row.count("[") == 4
 
 
-def test_an_arm_that_a_world_lacks_has_an_empty_cell(folders, tmp_path, monkeypatch):
-    kept = tmp_path / "kept.json"
-    called(monkeypatch, folders["default"], folders["other-topics"], "--out", kept)
-    record = json.loads(kept.read_text())
-    record["worlds"]["other topics"]["arms"].remove("even")
-    rows = [line for line in (page(record) + record_page(record)).splitlines() if line.startswith("| `even` |")]
-    assert all(row.endswith("|  |") for row in rows[:3])
-
-
 def test_an_experiment_of_before_is_read_unless_it_set_what_is_a_constant_now(folders, tmp_path, monkeypatch, capsys):
     old, kept = tmp_path / "old", tmp_path / "kept.json"
     shutil.copytree(folders["default"], old)

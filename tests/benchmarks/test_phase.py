@@ -4,12 +4,11 @@ import json
 
 import numpy as np
 import pytest
-from benchmarks.machine import ROOT
 from benchmarks.phase.__main__ import RESULTS, main
 from benchmarks.phase.cell import ONE, OPTIMUM, PLAIN, RANDOM, SEVERAL, measure
 from benchmarks.phase.page import BEGIN, PAGE, PICTURE, RECORD, STUDY, real_sets, record, written_into
 from benchmarks.phase.page import main as write_page
-from benchmarks.phase.picture import GAIN, RealSet, bounds, chart
+from benchmarks.phase.picture import chart
 from benchmarks.phase.vectors import PENALTIES, likelihood_optima
 from benchmarks.phase.world import EVENTS, GROUP, Setting, draw_users, plant
 
@@ -87,23 +86,6 @@ def test_the_page_is_that_of_the_kept_results():
     assert written_into(page, results, sets[1:]) != page
 
 
-def test_bounds_separate_worlds_with_a_gain_from_worlds_without():
-    def cell(depth, gain):
-        gains = {f"{SEVERAL} − {arm}": {"mean": gain} for arm in (ONE, OPTIMUM)}
-        setting = Setting(1_000, 16, 0, 0)._asdict()
-        return {"setting": setting, "depth": {ONE: depth, OPTIMUM: depth}, "served gain": gains}
-
-    cells = {str(depth): cell(depth, gain) for depth, gain in ((6, 0), (60, GAIN), (600, 0), (6_000, 1))}
-    assert bounds(cells) == (0.1, 1.0)
-
-
-def test_every_real_set_has_its_name_on_a_line_of_its_own():
-    results = json.loads(RESULTS.read_text())
-    flat = {"mean": 0.0, "low": -0.01, "high": 0.01}
-    drawn = svg(chart(results["cells"], [RealSet(f"set {place}", 0.02, flat, flat) for place in range(8)]))
-    assert all(f">set {place}<" in drawn for place in range(8))
-
-
 def test_a_quick_run_is_kept_cell_by_cell_and_drawn(tmp_path, capsys):
     out, page = tmp_path / "phase.json", tmp_path / "phase.md"
     main(["--quick", "--out", str(out)])
@@ -134,9 +116,3 @@ def test_a_study_that_cannot_be_placed_gets_one_line(tmp_path, text, said):
         (tmp_path / "summary.json").write_text(text)
     with pytest.raises(SystemExit, match=said):
         write_page([str(tmp_path), "--out", str(tmp_path / "phase.md")])
-
-
-def test_other_pages_lead_to_this_one():
-    pages = ("docs/README.md", "docs/evaluation.md", "docs/retrieval.md", "docs/methods/joint.md", "records/README.md")
-    for page in (*pages, "records/coverage.md"):
-        assert "phase.md" in (ROOT / page).read_text(), page

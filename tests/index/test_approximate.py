@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from multitudes.index.approximate import ApproximateIndex
-from multitudes.index.engine import DEFAULT_TARGET, Level, QueryLevels, TopicLevel, Tuning
 from multitudes.index.item_table import make_item_table
-from tests.index.tuned_worlds import by_topic
+from multitudes.index.tuning import DEFAULT_TARGET, Level, TopicLevel, Tuning
+from tests.index.worlds import by_topic
 
 ITEMS = 1_000  # item i scores −i
 _ONE = np.ones((1, 1), dtype=np.float32)
@@ -21,8 +21,8 @@ class Best:
     def efforts(self) -> list[int]:
         return [1]
 
-    def propose(self, query_QD, levels: QueryLevels, count_Q, allowed=None):
-        self.asked += levels.effort_Q.tolist()
+    def propose(self, query_QD, effort_Q, count_Q, allowed=None):
+        self.asked += effort_Q.tolist()
         left = np.arange(ITEMS)
         if allowed is not None:
             left = left[np.unpackbits(allowed, bitorder="little")[:ITEMS] == 1]
@@ -38,7 +38,8 @@ def _engine() -> Best:
 
 def index(engine, topics=None, measured=()) -> ApproximateIndex:
     rows = make_item_table(np.arange(ITEMS), -np.arange(ITEMS, dtype=np.float32)[:, None], topics)
-    levels = tuple(Level(depth, depth, depth + 10, 1.0, 1.0, 1.0) for depth in (10, 20, 50, 100))
+    # At such heights no excluded item is expected above the last result, so the search itself finds the depth.
+    levels = tuple(Level(depth, depth, depth + 10, 1.0, 1.0, 1.0, height=np.inf) for depth in (10, 20, 50, 100))
     return ApproximateIndex(
         rows, engine, Tuning(levels, DEFAULT_TARGET._replace(scanned=50), "queries", 1, 1, tuple(measured))
     )
@@ -81,9 +82,9 @@ def test_beyond_the_tuned_depths_a_query_is_scanned(engine):
 def test_queries_with_different_exclusions_share_a_call(engine, monkeypatch):
     calls, propose = [], engine.propose
 
-    def noted(query_QD, levels: QueryLevels, count_Q, allowed=None):
+    def noted(query_QD, effort_Q, count_Q, allowed=None):
         calls.append(allowed)
-        return propose(query_QD, levels, count_Q, allowed)
+        return propose(query_QD, effort_Q, count_Q, allowed)
 
     monkeypatch.setattr(engine, "propose", noted)
     excluded = [np.arange(q, 20 + q, 9) for q in range(8)]
@@ -102,10 +103,10 @@ def test_a_query_of_zeros_is_scanned_as_the_engine_would_propose_any_items(engin
 
 
 def test_a_query_with_too_few_proposals_is_searched_deeper(engine, monkeypatch):
-    def some(query_QD, levels: QueryLevels, count_Q, allowed=None):
-        engine.asked += levels.effort_Q.tolist()
+    def some(query_QD, effort_Q, count_Q, allowed=None):
+        engine.asked += effort_Q.tolist()
         row = np.arange(count_Q.max())
-        return np.where(row < 0.6 * levels.effort_Q[:, None], row, -1)
+        return np.where(row < 0.6 * effort_Q[:, None], row, -1)
 
     monkeypatch.setattr(engine, "propose", some)
     assert ask(index(engine), 40) == list(range(40))

@@ -16,13 +16,12 @@ import pytest
 from hypothesis import given, settings
 from numpy.typing import NDArray
 
-from multitudes.index import scan
-from multitudes.index.engine import RecallTarget
+from multitudes.index import approximate, scan
 from multitudes.index.exact import ExactIndex
 from multitudes.index.factory import load_index
-from multitudes.index.inverted import build as build_inverted
 from multitudes.index.live import LiveIndex
 from multitudes.index.protocol import ANY_TOPIC, Index, Topics
+from multitudes.index.tuning import RecallTarget
 from tests.index import worlds
 from tests.index.worlds import Build, World, ask, changed, clustered, copied, latent, plain_world
 
@@ -43,7 +42,7 @@ def exact(ids: NDArray[np.int64], vectors: Vectors, topics: Topics, queries: Vec
 def inverted(ids: NDArray[np.int64], vectors: Vectors, topics: Topics, queries: Vectors | None = None) -> LiveIndex:
     """Build an inverted index, of a few lists where Hypothesis makes a small corpus."""
     lists = min(4, len(ids)) if len(ids) < 100 else None
-    return LiveIndex(build_inverted(ids, vectors, topics, queries=queries, lists=lists, target=PROMISE))
+    return LiveIndex(approximate.build(ids, vectors, topics, queries=queries, lists=lists, target=PROMISE))
 
 
 ENGINES = {"exact": exact, "inverted": inverted}

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from multitudes.errors import ArtefactError, DataError, UsageError
-from multitudes.index import files, inverted
+from multitudes.index import approximate, files
 from multitudes.index.exact import ExactIndex
 from multitudes.index.factory import load_index
 from multitudes.index.live import LiveIndex
@@ -19,7 +19,7 @@ from tests.index.worlds import World, ask, csr, latent, plain_world
 
 D = 4
 EYE = np.eye(2, D)
-ENGINES: list[Any] = [ExactIndex, inverted]
+ENGINES: list[Any] = [ExactIndex, approximate]
 engines = pytest.mark.parametrize("engine", ENGINES, ids=lambda engine: engine.__name__)
 
 

@@ -1,25 +1,53 @@
-"""The inverted index: recall on easy and hard data, with and without filters, and beyond the tuned depths."""
+"""The inverted index: recall on easy and hard data, with and without filters; proposals of its lists."""
 
 from typing import Any
 
 import numpy as np
 import pytest
 
-from multitudes.index import exact as exact_index
-from multitudes.index import factory, inverted
-from multitudes.index.engine import DEFAULT_TARGET
+from multitudes.index import approximate, factory, inverted
+from multitudes.index.approximate import _allowed_bits
+from multitudes.index.exact import ExactIndex
 from multitudes.index.factory import IndexConfig, build_index
-from multitudes.index.inverted import InvertedLists
-from tests.index.tuned_worlds import N, by_topic, clustered, exact, latent, recall
+from multitudes.index.inverted import InvertedLists, train_lists
+from multitudes.index.protocol import Hits, Topics
+from multitudes.index.tuning import DEFAULT_TARGET
+from tests.index.worlds import by_topic
 
+N, D = 6_000, 32
+Vectors = tuple[np.ndarray, np.ndarray]
 SHALLOW = DEFAULT_TARGET._replace(deepest=50)
 NARROW = DEFAULT_TARGET._replace(scanned=100)  # so that topics of this small corpus are large
+
+
+def clustered(rng: np.random.Generator, queries: int = 300) -> Vectors:
+    """Make vectors around centres: a query's neighbours share one inverted list."""
+    centre = rng.standard_normal((60, D))
+    items = centre[rng.integers(60, size=N)] + 0.3 * rng.standard_normal((N, D))
+    return items.astype(np.float32), centre[rng.integers(60, size=queries)].astype(np.float32)
+
+
+def latent(rng: np.random.Generator, queries: int = 300) -> Vectors:
+    """Make vectors of a factor model without clusters: neighbours are spread over many lists."""
+    loading = rng.standard_normal((D // 2, D))
+    items, users = (rng.standard_normal((count, D // 2)) @ loading for count in (N, queries))
+    return items.astype(np.float32), users.astype(np.float32)
+
+
+def recall(found: Hits, truth: Hits) -> float:
+    """Return the mean share of the truth that was found."""
+    return float(np.mean([np.isin(truth.ids(q), found.ids(q)).mean() for q in range(len(truth.count_Q))]))
+
+
+def exact(vectors: np.ndarray, topics: Topics | None = None) -> ExactIndex:
+    """Return the reference over items 0, 1, …"""
+    return ExactIndex.build(np.arange(len(vectors)), vectors, topics)
 
 
 @pytest.mark.parametrize("world", [clustered, latent])
 def test_the_recall_target_holds_at_every_depth_on_unseen_queries(world: Any):
     vectors, queries = world(np.random.default_rng(2))
-    index = inverted.build(np.arange(N), vectors, queries=queries[:150])
+    index = approximate.build(np.arange(N), vectors, queries=queries[:150])
     for depth in (3, 17, 100, 400):
         found = recall(index.search(queries[150:], depth), exact(vectors).search(queries[150:], depth))
         assert found >= 0.96, f"held-out queries at depth {depth}; a little below 0.97 is chance"
@@ -30,7 +58,7 @@ def test_the_recall_target_holds_at_every_depth_on_unseen_queries(world: Any):
 
 def test_control_the_least_effort_is_not_enough_without_clusters():
     vectors, queries = latent(np.random.default_rng(2))
-    index = inverted.build(np.arange(N), vectors, queries=queries, target=DEFAULT_TARGET._replace(recall=0.01))
+    index = approximate.build(np.arange(N), vectors, queries=queries, target=DEFAULT_TARGET._replace(recall=0.01))
     assert {level["effort"] for level in index.info()["tuning"]["levels"][:2]} == {1}
     assert recall(index.search(queries, 5), exact(vectors).search(queries, 5)) < 0.8
 
@@ -39,7 +67,7 @@ def test_a_large_topic_keeps_the_recall_and_so_does_one_far_from_every_query():
     vectors, queries = latent(np.random.default_rng(4))
     far = vectors @ queries[:100].mean(axis=0) < 0
     topics = by_topic(np.arange(N) % 4 == 0, far, np.arange(N) < 50)
-    index = inverted.build(np.arange(N), vectors, topics, queries=queries[100:], target=NARROW)
+    index = approximate.build(np.arange(N), vectors, topics, queries=queries[100:], target=NARROW)
     assert [topic["topic"] for topic in index.info()["tuning"]["topics"]] == [1, 2], "the third is scanned anyway"
     best = exact(vectors).search(queries[:100], 200)
     seen = [best.ids(q) for q in range(100)]
@@ -55,28 +83,23 @@ def test_a_large_topic_keeps_the_recall_and_so_does_one_far_from_every_query():
         )
 
 
-def test_without_user_vectors_the_tuning_names_its_queries():
-    vectors, _ = latent(np.random.default_rng(5))
-    assert inverted.build(np.arange(N), vectors, target=SHALLOW).info()["tuning"]["tuned_on"] == "items with noise"
-
-
 def test_the_size_of_the_corpus_chooses_the_engine_unless_it_is_named(monkeypatch: pytest.MonkeyPatch):
     vectors, _ = clustered(np.random.default_rng(6))
 
     def kind(items: int, config: IndexConfig) -> str:
         return str(build_index(np.arange(items), vectors[:items], config).info()["kind"])
 
-    assert kind(N, IndexConfig()) == exact_index.KIND
-    assert kind(500, IndexConfig(kind="inverted")) == inverted.KIND
+    assert kind(N, IndexConfig()) == "exact"
+    assert kind(500, IndexConfig(kind="inverted")) == "inverted"
     monkeypatch.setattr(factory, "EXACT_UP_TO", N - 1)
-    assert kind(N, IndexConfig()) == inverted.KIND
-    assert kind(N, IndexConfig(kind="exact")) == exact_index.KIND
+    assert kind(N, IndexConfig()) == "inverted"
+    assert kind(N, IndexConfig(kind="exact")) == "exact"
 
 
 def test_many_lists_that_are_found_through_a_graph_keep_the_recall(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(inverted, "_GRAPH_FROM_LISTS", 64)
     vectors, queries = latent(np.random.default_rng(8))
-    index = inverted.build(np.arange(N), vectors, queries=queries[100:], lists=64, target=SHALLOW)
+    index = approximate.build(np.arange(N), vectors, queries=queries[100:], lists=64, target=SHALLOW)
     found, wanted = (i.search(queries[:100], 20) for i in (index, exact(vectors)))
     assert recall(found, wanted) >= 0.96
 
@@ -85,7 +108,7 @@ def test_the_vectors_of_a_request_share_a_call_and_each_probes_as_many_lists_as_
     monkeypatch: pytest.MonkeyPatch,
 ):
     vectors, queries = latent(np.random.default_rng(6))
-    index = inverted.build(np.arange(N), vectors, queries=queries[8:], target=SHALLOW)
+    index = approximate.build(np.arange(N), vectors, queries=queries[8:], target=SHALLOW)
     effort = {level["depth"]: level["effort"] for level in index.info()["tuning"]["levels"]}
     assert effort[10] < effort[50]
     search, probed = InvertedLists._search_lists, []
@@ -100,3 +123,44 @@ def test_the_vectors_of_a_request_share_a_call_and_each_probes_as_many_lists_as_
     alone = [index.search(queries[q : q + 1], limit) for q, limit in enumerate((50, *[10] * 4))]
     assert len(probed) == 1 + 5, "the control: a call for each"
     assert [hits.ids(0).tolist() for hits in alone] == [together.ids(q).tolist() for q in range(5)]
+
+
+ITEMS = 61  # no multiple of eight: the last byte of a bitmap is not full
+VECTORS = np.random.default_rng(0).standard_normal((ITEMS, 4)).astype(np.float32)
+
+
+def test_all_but_the_excluded_rows_are_proposed():
+    engine = train_lists(VECTORS)
+    without = np.array([0, 7, 8, 33, ITEMS - 1])
+    effort_Q, wanted = np.full(3, engine.efforts()[-1]), np.full(3, ITEMS)
+    row_QM = engine.propose(VECTORS[:3], effort_Q, wanted, _allowed_bits(without, ITEMS))
+    for row_M in row_QM:
+        assert sorted(row_M[row_M >= 0].tolist()) == sorted(set(range(ITEMS)) - set(without.tolist()))
+    everything = engine.propose(VECTORS[:3], effort_Q, wanted, _allowed_bits(without[:0], ITEMS))
+    assert np.isin(without, everything).all(), "control: without an exclusion they are proposed"
+
+
+def test_the_proposals_of_a_query_do_not_depend_on_other_queries():
+    rng = np.random.default_rng(2)
+    few, queries = (rng.standard_normal((n, 8)).astype(np.float32) for n in (500, 12))
+    engine = train_lists(few[rng.integers(500, size=2_000)])  # copies: codes that tie
+    efforts, count_Q = engine.efforts(), np.array([20, 40, 41, 300] * 3)
+    effort_Q = np.array([efforts[(3 * q) % len(efforts)] for q in range(12)])
+    together_QM = engine.propose(queries, effort_Q, count_Q)
+    for q in range(12):
+        alone = engine.propose(queries[q : q + 1], effort_Q[q : q + 1], count_Q[q : q + 1])
+        assert alone.shape == (1, count_Q[q])
+        assert sorted(together_QM[q][together_QM[q] >= 0]) == sorted(alone[alone >= 0])
+    assert (together_QM[3::4] >= 0).sum() > (together_QM[::4] >= 0).sum() > 0
+
+
+def test_copies_of_one_item_are_proposed_in_full():
+    rng = np.random.default_rng(3)
+    vectors, queries = (rng.standard_normal((n, 8)).astype(np.float32) for n in (2_000, 4))
+    vectors[:300] = 2 * queries[0]
+    engine = train_lists(vectors)
+    effort_Q, count_Q = np.full(4, engine.efforts()[-1]), np.array([50, 70, 50, 60])
+    row_QM = engine.propose(queries, effort_Q, count_Q)
+    assert (row_QM[0] >= 0).sum() == 50
+    assert (row_QM[0] < 300).all()
+    assert row_QM[0, :50].tolist() == engine.propose(queries[:1], effort_Q[:1], count_Q[:1])[0].tolist()

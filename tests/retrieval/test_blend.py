@@ -5,7 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from multitudes.index.protocol import NO_ID, Hits, empty_hits
+from multitudes.index.hits import empty_hits
+from multitudes.index.protocol import NO_ID, Hits
 from multitudes.retrieval.blend import (
     BlendedList,
     UserLists,

@@ -12,134 +12,107 @@ the depth that it turned out to need; otherwise the query is searched again, dee
 Legend: Q queries · W queries to search now · N results · M proposals · E excluded rows · D dimensions · n items.
 """
 
-from collections.abc import Callable, Sequence
-from copy import copy
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import faiss
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from multitudes.errors import ArtefactError
 from multitudes.index import files
-from multitudes.index.engine import (
-    ExcludedRows,
-    QueryLevels,
-    StoredEngine,
-    Tuning,
-    tuning_from_record,
-)
-from multitudes.index.item_table import ItemTable, TableSegment, cache_by_topic
-from multitudes.index.protocol import (
-    ANY_TOPIC,
-    Hits,
+from multitudes.index.hits import (
     Ranking,
     empty_hits,
-    find_rows,
     identity_runs,
+    pair_keys,
     sort_keys,
     top_filtered,
     top_unfiltered,
     write_hits,
 )
-from multitudes.index.request import (
-    SearchRequest,
-    check_request,
-    map_distinct,
-    scan_topic,
-    search_by_topic,
-    search_in_groups,
-)
-from multitudes.index.scan import pair_keys, paired_inner_products
+from multitudes.index.inverted import FAISS_FILE, InvertedLists, train_lists
+from multitudes.index.item_table import ItemTable, cache_by_topic, find_rows, make_item_table
+from multitudes.index.protocol import ANY_TOPIC, Hits, Topics
+from multitudes.index.scan import paired_inner_products, scan
 from multitudes.index.search_depth import DEPTH_TOLERANCE, ExcludedScores, ScoreDistribution
+from multitudes.index.segment import SearchRequest, Segment, search_by_topic, unfiltered_request
+from multitudes.index.tuning import (
+    DEFAULT_TARGET,
+    Level,
+    ParameterGrid,
+    QueryLevels,
+    RecallTarget,
+    TopicLevel,
+    Tuning,
+    sample_queries,
+    tune,
+    tuning_from_record,
+)
+from multitudes.progress import Progress, silent
 
 _MAX_ATTEMPTS = 3  # each deeper than the one before; then a scan
+_TOPIC_QUERIES, _TOPIC_DEPTH = 64, 50  # to measure the recall within a large topic
 
 Rank = Callable[[NDArray[np.int64], QueryLevels], Ranking]  # queries of a request, and their levels → their ranking
 
 
-class ApproximateIndex(TableSegment):
-    """A segment behind an engine; see ``protocol`` for its guarantees, and ``info()`` for its measured recall."""
+class ApproximateIndex(Segment):
+    """A segment behind inverted lists; see ``protocol`` for its guarantees, and ``info()`` for its measured recall."""
 
-    def __init__(self, table: ItemTable, engine: StoredEngine, tuning: Tuning) -> None:
+    kind = "inverted"
+
+    def __init__(self, table: ItemTable, engine: InvertedLists, tuning: Tuning) -> None:
         super().__init__(table)
         self._engine, self._tuning = engine, tuning
-        self._topic_vectors, self._topic_mask = cache_by_topic(table.topic_vectors), cache_by_topic(table.topic_mask)
+        self._topic_mask = cache_by_topic(table.topic_mask)
         self._score_distribution = ScoreDistribution(table)
-        self._tombstones = ExcludedRows(table.ids[:0], len(table))
-
-    def search(
-        self,
-        query_QD: NDArray[np.float32],
-        limit: int | NDArray[np.int64],
-        *,
-        excluded: Sequence[NDArray[np.int64]] | None = None,
-        topic_Q: NDArray[np.int64] | None = None,
-    ) -> Hits:
-        """Find the best items of each query; see ``Searchable.search``."""
-        request = check_request(query_QD, limit, excluded, topic_Q, dimension=self._table.dimension, items=len(self))
-        return search_by_topic(request.with_row_exclusions(self._table), self._search_topic)
-
-    def without(self, ids: NDArray[np.int64]) -> "ApproximateIndex":
-        """Return a view whose searches do not find some items; see ``Segment.without``."""
-        other = copy(self)
-        other._tombstones = self._tombstones.with_rows(self._table.rows_of_ids(ids))
-        return other
 
     def info(self) -> dict[str, Any]:
         """Describe the index and how it was tuned."""
-        summary = {"kind": self._engine.kind, "items": len(self), "dimension": self._table.dimension}
-        return {**summary, **self._engine.describe(), "tuning": self._tuning.to_record()}
+        return {**super().info(), "lists": self._engine.efforts()[-1], "tuning": self._tuning.to_record()}
 
     def save(self, folder: Path) -> None:
-        """Write ids, vectors, topics, the engine's file and ``index.json`` into ``folder``."""
-        files.save_item_table(folder, self._table)
-        self._engine.write(folder / self._engine.file)
-        files.write_description(folder, self.info())
+        """Write ids, vectors, topics, the lists with their codes, and ``index.json`` into ``folder``."""
+        faiss.write_index(self._engine.inverted, str(folder / FAISS_FILE))
+        super().save(folder)
+
+    def _search(self, request: SearchRequest) -> Hits:
+        return search_by_topic(request, self._search_topic)
 
     def _search_topic(self, topic: int, request: SearchRequest) -> Hits:
         if topic == ANY_TOPIC:
             return self._search_all(request)
-        if self._tuning.is_scanned(topic, len(self._table.postings.rows(topic))):
+        size = len(self._table.postings.rows(topic))
+        if self._tuning.is_scanned(topic, size):
             return self._scan_topic(topic, request)
-        groups = [
-            (rows, np.arange(queries.start, queries.stop))
-            for rows, queries in identity_runs(self._excluded_rows(request))
-        ]
-        return search_in_groups(request, groups, partial(self._search_large_topic, topic))
-
-    def _scan_topic(self, topic: int, request: SearchRequest) -> Hits:
-        excluded = [rows.row_E for rows in self._excluded_rows(request)]
-        return scan_topic(self._table, self._topic_vectors, topic, request._replace(excluded=excluded))
-
-    def _search_large_topic(self, topic: int, excluded: ExcludedRows, request: SearchRequest) -> Hits:
-        """Search a topic that is not scanned, for queries with the same exclusion."""
-        depth_Q = self._depth_in_topic(request.limit_Q, len(self._table.postings.rows(topic)))
-        rank = partial(self._rank_within_topic, topic, request, excluded)
+        # The depths at which a topic that is spread evenly over the ranking has the results.
+        limit_Q = request.limit_Q
+        depth_Q = np.ceil((limit_Q + 2 * np.sqrt(limit_Q)) * len(self._table) / size).astype(np.int64)
+        rank = partial(self._rank_within_topic, topic, request)
         return self._search_until_deep_enough(topic, request, depth_Q, rank)
 
     def _search_all(self, request: SearchRequest) -> Hits:
         """Search all items."""
-        excluded_Q = self._excluded_rows(request)
-        if not any(len(rows.row_E) for rows, _ in identity_runs(excluded_Q)):
+        limit_Q, excluded_Q = request.limit_Q, request.excluded
+        if excluded_Q is None or not any(len(row_E) for row_E, _ in identity_runs(excluded_Q)):
             rank = partial(self._rank_unfiltered, request)
-            return self._search_until_deep_enough(ANY_TOPIC, request, request.limit_Q.copy(), rank)
-        scores = ExcludedScores.compute(self._table, request.query_QD, [rows.row_E for rows in excluded_Q])
-        depth_Q = scores.estimate_depth(
-            self._score_distribution, self._tuning.levels, request.query_QD, request.limit_Q
-        )
+            return self._search_until_deep_enough(ANY_TOPIC, request, limit_Q.copy(), rank)
+        scores = ExcludedScores.compute(self._table, request.query_QD, excluded_Q)
+        depth_Q = scores.estimate_depth(self._score_distribution, self._tuning.heights(), request.query_QD, limit_Q)
         hits = empty_hits(len(depth_Q), request.max_limit)
         # At most one level deeper, post-filtering takes less than twice as many proposals.
-        near_Q = self._tuning.level_positions(depth_Q) <= self._tuning.level_positions(request.limit_Q) + 1
-        postfilter = partial(self._rank_postfiltered, request, excluded_Q, depth_Q - request.limit_Q)
-        near = np.flatnonzero(near_Q & (request.limit_Q > 0))
-        too_shallow = self._search_once(hits, request, depth_Q, near, postfilter)
+        near_Q = self._tuning.level_positions(depth_Q) <= self._tuning.level_positions(limit_Q) + 1
+        postfilter = partial(self._rank_postfiltered, request, depth_Q - limit_Q)
+        too_shallow = self._search_once(hits, request, depth_Q, np.flatnonzero(near_Q & (limit_Q > 0)), postfilter)
         pending_W = np.sort(np.concatenate([too_shallow, np.flatnonzero(~near_Q)]))
-        for rows, run in identity_runs([excluded_Q[q] for q in pending_W.tolist()]):
+        for row_E, run in identity_runs([excluded_Q[q] for q in pending_W.tolist()]):
             queries = pending_W[run]
             group = request.select(queries)
-            prefilter = partial(self._rank_prefiltered, group, scores.select(queries), rows)
+            allowed = _allowed_bits(row_E, len(self._table))
+            prefilter = partial(self._rank_prefiltered, group, scores.select(queries), allowed)
             write_hits(hits, queries, self._search_until_deep_enough(ANY_TOPIC, group, depth_Q[queries], prefilter))
         return hits
 
@@ -181,16 +154,6 @@ class ApproximateIndex(TableSegment):
             too_shallow.append(queries[~is_complete])
         return np.concatenate(too_shallow)
 
-    def _excluded_rows(self, request: SearchRequest) -> list[ExcludedRows]:
-        """Return the excluded rows of each query, with the tombstones; the vectors of one user share an object."""
-        if request.excluded is None:
-            return [self._tombstones] * len(request.limit_Q)
-        return map_distinct(request.excluded, self._tombstones.with_rows)
-
-    def _depth_in_topic(self, limit_Q: NDArray[np.int64], size: int) -> NDArray[np.int64]:
-        """Return the depths at which a topic of ``size`` items, spread evenly over the ranking, has the results."""
-        return np.asarray(np.ceil((limit_Q + 2 * np.sqrt(limit_Q)) * len(self._table) / size), dtype=np.int64)
-
     def rank(
         self,
         request: SearchRequest,
@@ -200,9 +163,9 @@ class ApproximateIndex(TableSegment):
     ) -> Ranking:
         """Search all items, or the allowed ones, once; the filters of the request are ignored."""
         row_QM, score_QM = self._propose(request.query_QD, levels, count_Q, allowed)
-        hits = top_unfiltered(sort_keys(row_QM, score_QM, row_QM < 0), request.limit_Q, request.max_limit)
+        hits = top_unfiltered(sort_keys(row_QM, score_QM), request.limit_Q, request.max_limit)
         is_short_Q = hits.count_Q < request.limit_Q
-        return self._with_ids(Ranking(hits, np.where(is_short_Q, levels.depth_Q + 1, request.limit_Q)))
+        return Ranking(hits, np.where(is_short_Q, levels.depth_Q + 1, request.limit_Q))
 
     def _rank_unfiltered(self, request: SearchRequest, queries: NDArray[np.int64], levels: QueryLevels) -> Ranking:
         return self.rank(request.select(queries), levels)
@@ -210,7 +173,6 @@ class ApproximateIndex(TableSegment):
     def _rank_postfiltered(
         self,
         request: SearchRequest,
-        excluded_Q: Sequence[ExcludedRows],
         above_Q: NDArray[np.int64],
         queries: NDArray[np.int64],
         levels: QueryLevels,
@@ -220,48 +182,41 @@ class ApproximateIndex(TableSegment):
         count_Q = _proposal_counts(levels, self._tuning.levels_for(group.limit_Q)) + above_Q[queries]
         row_QM, score_QM = self._propose(group.query_QD, levels, np.minimum(levels.proposals_Q, count_Q))
         tuned_depth_Q = (DEPTH_TOLERANCE * levels.depth_Q).astype(np.int64)
-        is_excluded_QM = _is_excluded(row_QM, [excluded_Q[q] for q in queries.tolist()])
-        key_QM = sort_keys(row_QM, score_QM, is_excluded_QM)[:, : tuned_depth_Q.max()]
+        key_QM = sort_keys(row_QM, score_QM, _is_excluded(row_QM, group))[:, : tuned_depth_Q.max()]
         key_QM |= np.arange(key_QM.shape[1]) >= tuned_depth_Q[:, None]
         hits, depth_Q = top_filtered(key_QM, group.limit_Q, request.max_limit)
         is_short_Q = hits.count_Q < group.limit_Q
-        return self._with_ids(Ranking(hits, np.where(is_short_Q, levels.depth_Q + 1, depth_Q)))
+        return Ranking(hits, np.where(is_short_Q, levels.depth_Q + 1, depth_Q))
 
     def _rank_prefiltered(
         self,
         request: SearchRequest,
         scores: ExcludedScores,
-        excluded: ExcludedRows,
+        allowed: NDArray[np.uint8] | None,
         queries: NDArray[np.int64],
         levels: QueryLevels,
     ) -> Ranking:
         """Search as much of the corpus as without the exclusion, but only for rows that are not excluded."""
         group = request.select(queries)
         count_Q = _proposal_counts(levels, self._tuning.levels_for(group.limit_Q))
-        hits = self.rank(group, levels, count_Q, excluded.allowed_bits).hits
+        hits = self.rank(group, levels, count_Q, allowed).hits
         depth_Q = scores.select(queries).search_depth(hits.score_QN, group.limit_Q)
         is_short_Q = hits.count_Q < group.limit_Q
         return Ranking(hits, np.where(is_short_Q, np.maximum(depth_Q, levels.depth_Q + 1), depth_Q))
 
     def _rank_within_topic(
-        self,
-        topic: int,
-        request: SearchRequest,
-        excluded: ExcludedRows,
-        queries: NDArray[np.int64],
-        levels: QueryLevels,
+        self, topic: int, request: SearchRequest, queries: NDArray[np.int64], levels: QueryLevels
     ) -> Ranking:
         """Search all items and filter other topics and the excluded rows out of the ranking."""
         group = request.select(queries)
         row_QM, score_QM = self._propose(group.query_QD, levels)
-        is_removed_QM = ~self._topic_mask(topic)[row_QM]
-        is_removed_QM |= find_rows(excluded.row_E, row_QM)[1]
+        is_removed_QM = ~self._topic_mask(topic)[row_QM] | _is_excluded(row_QM, group)
         hits, depth_Q = top_filtered(sort_keys(row_QM, score_QM, is_removed_QM), group.limit_Q, request.max_limit)
         is_short_Q = hits.count_Q < group.limit_Q
         # The missing results are taken to be as sparse below the proposals as the results are among them.
         sparse_depth_Q = (row_QM >= 0).sum(axis=1) * (group.limit_Q + 1) // (hits.count_Q + 1)
         needed_Q = np.where(is_short_Q, np.maximum(sparse_depth_Q, levels.depth_Q + 1), depth_Q)
-        return self._with_ids(Ranking(hits, needed_Q))
+        return Ranking(hits, needed_Q)
 
     def _propose(
         self,
@@ -271,47 +226,28 @@ class ApproximateIndex(TableSegment):
         allowed: NDArray[np.uint8] | None = None,
     ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         """Return the rows that the engine proposes and their exact scores; ``count_Q`` defaults to the levels'."""
-        row_QM = self._engine.propose(query_QD, levels, levels.proposals_Q if count_Q is None else count_Q, allowed)
+        row_QM = self._engine.propose(
+            query_QD, levels.effort_Q, levels.proposals_Q if count_Q is None else count_Q, allowed
+        )
         row_QM.sort(axis=1)  # so that the vectors are read in order
-        return row_QM, self._rescore(query_QD, row_QM)
-
-    def _rescore(self, query_QD: NDArray[np.float32], row_QM: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Return the exact scores of rows that ascend; the fill, which comes first, scores minus infinity."""
         score_QM = np.full(row_QM.shape, -np.inf, dtype=np.float32)
         for query_D, row_M, score_M in zip(query_QD, row_QM, score_QM, strict=True):
-            first = int(row_M.searchsorted(0))
+            first = int(row_M.searchsorted(0))  # the fill comes first, and scores minus infinity
             score_M[first:] = paired_inner_products(query_D, self._table.vectors_at(row_M[first:]))
-        return score_QM
-
-    def _with_ids(self, ranking: Ranking) -> Ranking:
-        """Replace the rows by their ids."""
-        return ranking._replace(hits=self._table.rows_to_ids(ranking.hits))
+        return row_QM, score_QM
 
 
-def open_approximate(
-    folder: Path, record: dict[str, Any], file: str, read: Callable[[str], StoredEngine]
-) -> ApproximateIndex:
-    """Open the index that ``record`` describes in a verified folder; ``read`` opens the engine's file.
+def _allowed_bits(row_E: NDArray[np.int64], items: int) -> NDArray[np.uint8] | None:
+    """Return a bit for each row, from the lowest bit of the first byte on: whether it may be proposed; None: every row.
 
-    Raises:
-        ArtefactError: the file was written by another version of the engine, or does not fit the other files.
+    A bitmap slows the search of 4-bit lists by about 8 % (12 × 232 proposals of 1 M, 1,000 rows excluded), whatever the
+    number of excluded rows. A set of ids costs as much, and has to be rebuilt from all of them.
     """
-    table = files.load_item_table(folder)
-    try:
-        engine = read(str(folder / file))
-        items, width = engine.shape()
-    except (RuntimeError, AttributeError) as error:  # it may hold another kind of index
-        raise ArtefactError(f"{folder / file}: this FAISS cannot read it: {str(error).splitlines()[0]}") from None
-    if (items, width) != (len(table), table.dimension):
-        found = f"{items:,} codes of {width} dimensions; expected {len(table):,} of {table.dimension}"
-        raise ArtefactError(f"{folder / file}: holds {found}; publish the run again")
-    try:
-        tuning = tuning_from_record(record["tuning"])
-    except (KeyError, TypeError, ValueError, AttributeError):
-        raise ArtefactError(f"{folder / files.DESCRIPTION}: 'tuning' is damaged; publish the run again") from None
-    if any(level.effort > engine.efforts()[-1] for level in tuning.levels):
-        raise ArtefactError(f"{folder / files.DESCRIPTION}: 'tuning' is not of this engine; publish the run again")
-    return ApproximateIndex(table, engine, tuning)
+    if len(row_E) == 0:
+        return None
+    is_allowed_n = np.ones(items, dtype=np.bool_)
+    is_allowed_n[row_E] = False
+    return np.packbits(is_allowed_n, bitorder="little")
 
 
 def _proposal_counts(levels: QueryLevels, unfiltered: QueryLevels) -> NDArray[np.int64]:
@@ -324,10 +260,105 @@ def _proposal_counts(levels: QueryLevels, unfiltered: QueryLevels) -> NDArray[np
     return (unfiltered.proposals_Q + levels.proposals_Q - (levels.depth_Q - unfiltered.depth_Q) + 1) // 2
 
 
-def _is_excluded(row_QM: NDArray[np.int64], excluded_Q: Sequence[ExcludedRows]) -> NDArray[np.bool_]:
+def _is_excluded(row_QM: NDArray[np.int64], request: SearchRequest) -> NDArray[np.bool_] | bool:
     """Return for each proposed row, ascending, whether its query excludes it; one look-up for all queries."""
-    runs = identity_runs(excluded_Q)
+    if request.excluded is None:
+        return False
+    runs = identity_runs(request.excluded)
     user_Q = np.repeat(np.arange(len(runs)), [queries.stop - queries.start for _, queries in runs])
-    user_E = np.repeat(np.arange(len(runs)), [len(rows.row_E) for rows, _ in runs])
-    row_E = np.concatenate([rows.row_E for rows, _ in runs])
+    user_E = np.repeat(np.arange(len(runs)), [len(row_E) for row_E, _ in runs])
+    row_E = np.concatenate([row_E for row_E, _ in runs])
     return find_rows(pair_keys(user_E, row_E), pair_keys(user_Q[:, None], row_QM))[1]
+
+
+def build(
+    ids: ArrayLike,
+    vectors: ArrayLike,
+    topics: Topics | None = None,
+    *,
+    queries: NDArray[np.float32] | None = None,
+    target: RecallTarget = DEFAULT_TARGET,
+    lists: int | None = None,
+    seed: int = 0,
+    progress: Progress = silent,
+) -> ApproximateIndex:
+    """Build inverted lists, and tune the number of probes.
+
+    Args:
+        ids: integers, distinct (n).
+        vectors: one row for each id (n, D).
+        topics: of the items, in the order of ``ids``.
+        queries: held-out user vectors to tune on; see ``tuning.sample_queries``.
+        target: the recall to reach, and down to which depth.
+        lists: number of inverted lists; None: see ``train_lists``.
+        seed: of the training sample and of the draw of queries.
+        progress: called during the build.
+
+    Raises:
+        DataError: a vector or a query is not finite, or ids are repeated.
+    """
+    table = make_item_table(ids, vectors, topics)
+    engine = train_lists(table.vectors_nD, lists, seed, progress)
+    return build_tuned(table, engine, queries, target, seed=seed, progress=progress)
+
+
+def build_tuned(
+    table: ItemTable,
+    engine: InvertedLists,
+    queries: NDArray[np.float32] | None,
+    target: RecallTarget,
+    *,
+    seed: int = 0,
+    progress: Progress = silent,
+) -> ApproximateIndex:
+    """Return an index of an engine tuned on user vectors; see ``sample_queries`` and ``tune``."""
+    sample = sample_queries(queries, table, seed)
+    untuned = ApproximateIndex(table, engine, Tuning((), target, sample.name, 0, 0))
+
+    def search(query_QD: NDArray[np.float32], level: Level) -> Hits:
+        levels = QueryLevels.from_levels([level] * len(query_QD))
+        return table.rows_to_ids(untuned.rank(unfiltered_request(query_QD, level.depth), levels).hits)
+
+    tuning = tune(ParameterGrid(engine.efforts(), engine.proposals), search, table, sample, target, progress)
+    tuned = ApproximateIndex(table, engine, tuning)
+    large_topics = table.postings.longer_than(target.scanned)
+    topics = tuple(_measure_topic(tuned, topic, sample.validation_QD, target) for topic in large_topics)
+    return ApproximateIndex(table, engine, tuning._replace(topics=topics))
+
+
+def _measure_topic(
+    index: ApproximateIndex, topic: int, query_QD: NDArray[np.float32], target: RecallTarget
+) -> TopicLevel:
+    """Measure the recall within a topic that is too large to be scanned; if it is too low, the topic is scanned."""
+    query_QD, limit = query_QD[:_TOPIC_QUERIES], min(_TOPIC_DEPTH, target.deepest)
+    ids = index.items_of(topic)
+    hits = index.search(query_QD, limit, topic_Q=np.full(len(query_QD), topic))
+    truth = scan(query_QD, np.arange(len(ids)), index.vectors(ids), limit)
+    recalls = [np.isin(ids[truth.ids(q)], hits.ids(q)).mean() for q in range(len(truth.count_Q))]
+    recall = round(float(np.mean(recalls)), 4)
+    return TopicLevel(topic, len(ids), recall, recall < target.recall)
+
+
+def open_saved(folder: Path, record: dict[str, Any]) -> ApproximateIndex:
+    """Open the index that ``record`` describes in a verified folder.
+
+    Raises:
+        ArtefactError: the lists were written by another version of FAISS, or do not fit the other files.
+    """
+    table, file = files.load_item_table(folder), folder / FAISS_FILE
+    try:
+        inverted = faiss.read_index(str(file))
+        items, width = int(inverted.ntotal), int(inverted.d)
+        engine = InvertedLists(inverted)
+    except (RuntimeError, AttributeError) as error:  # it may hold another kind of index
+        raise ArtefactError(f"{file}: this FAISS cannot read it: {str(error).splitlines()[0]}") from None
+    if (items, width) != (len(table), table.dimension):
+        found = f"{items:,} codes of {width} dimensions; expected {len(table):,} of {table.dimension}"
+        raise ArtefactError(f"{file}: holds {found}; publish the run again")
+    try:
+        tuning = tuning_from_record(record["tuning"])
+    except (KeyError, TypeError, ValueError, AttributeError):
+        raise ArtefactError(f"{folder / files.DESCRIPTION}: 'tuning' is damaged; publish the run again") from None
+    if any(level.effort > engine.efforts()[-1] for level in tuning.levels):
+        raise ArtefactError(f"{folder / files.DESCRIPTION}: 'tuning' is not of this engine; publish the run again")
+    return ApproximateIndex(table, engine, tuning)

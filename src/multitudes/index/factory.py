@@ -7,7 +7,7 @@ the group ``indexes``, such as ``milvus`` of the add-on multitudes-milvus: the f
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -15,18 +15,21 @@ from pydantic import Field
 
 from multitudes.config import PluggableConfig
 from multitudes.errors import ArtefactError, missing_add_on
-from multitudes.index import exact, files, inverted
-from multitudes.index.engine import DEFAULT_TARGET
+from multitudes.index import approximate, files
+from multitudes.index.approximate import ApproximateIndex
 from multitudes.index.exact import ExactIndex
+from multitudes.index.inverted import FAISS_FILE
 from multitudes.index.live import LiveIndex
-from multitudes.index.protocol import Index, IndexKind, RemoteIndex, Segment, Topics
+from multitudes.index.protocol import Index, IndexKind, Topics
+from multitudes.index.segment import Segment
+from multitudes.index.tuning import DEFAULT_TARGET
 from multitudes.plugins import load_plugin, plugins
 from multitudes.progress import Progress, silent
 
 # Kind of segment → how it is opened from its verified folder and its description, and the files of its engine.
 _SEGMENTS: Final[dict[str, tuple[Callable[[Path, dict[str, Any]], Segment], tuple[str, ...]]]] = {
-    exact.KIND: (lambda folder, _: ExactIndex(files.load_item_table(folder)), ()),
-    inverted.KIND: (inverted.open_saved, (inverted.FAISS_FILE,)),
+    ExactIndex.kind: (lambda folder, _: ExactIndex(files.load_item_table(folder)), ()),
+    ApproximateIndex.kind: (approximate.open_saved, (FAISS_FILE,)),
 }
 EXACT_UP_TO: Final = 50_000  # items of a corpus that is searched exactly, unless [index] kind says otherwise
 
@@ -82,10 +85,10 @@ def build_index(
         given: dict[str, Any] = {"topics": topics, "queries": queries, "recall": config.recall, "progress": progress}
         return kind.build(ids, vectors, config.parse_options(), **given)
     is_small = config.kind == "auto" and np.size(ids) <= EXACT_UP_TO
-    if is_small or config.kind == exact.KIND:
+    if is_small or config.kind == ExactIndex.kind:
         return LiveIndex(ExactIndex.build(ids, vectors, topics))
     target = DEFAULT_TARGET._replace(recall=config.recall)
-    return LiveIndex(inverted.build(ids, vectors, topics, queries=queries, target=target, progress=progress))
+    return LiveIndex(approximate.build(ids, vectors, topics, queries=queries, target=target, progress=progress))
 
 
 def load_index(folder: Path) -> Index:
@@ -114,25 +117,12 @@ def load_index(folder: Path) -> Index:
 def activate_on_success(index: Index) -> Iterator[None]:
     """Make a release of ``index`` in a ``with`` block: activate the index if the block succeeds, else discard it.
 
-    An embedded index needs neither: it appears and disappears with the folder of its release.
-
     Raises:
         UnavailableError: the server did not answer in time.
     """
     try:
         yield
     except BaseException:
-        if not isinstance(index, LiveIndex):
-            cast("RemoteIndex", index).discard()
+        index.discard()
         raise
-    activate_index(index)
-
-
-def activate_index(index: Index) -> None:
-    """Point a server's alias to this index; an embedded index needs no activation.
-
-    Raises:
-        UnavailableError: the server did not answer in time.
-    """
-    if not isinstance(index, LiveIndex):
-        cast("RemoteIndex", index).activate()
+    index.activate()

@@ -30,14 +30,16 @@ def save_item_table(folder: Path, table: ItemTable) -> None:
     """Write ids, vectors and posting lists."""
     np.save(folder / "ids.npy", table.ids, allow_pickle=False)
     np.save(folder / "vectors.npy", table.vectors_nD, allow_pickle=False)
-    save_postings(folder, table.postings)
+    np.save(folder / "topics.npy", table.postings.topic_T, allow_pickle=False)
+    np.save(folder / "topic_offset.npy", table.postings.offset, allow_pickle=False)
+    np.save(folder / "topic_row.npy", table.postings.row_M, allow_pickle=False)
 
 
 def load_item_table(folder: Path) -> ItemTable:
     """Open ids, vectors and posting lists of a verified folder, memory-mapped.
 
     Raises:
-        ArtefactError: an array has another type or shape, or ids or posting lists do not ascend.
+        ArtefactError: an array has another type or shape, ids or posting lists do not ascend, or these name other rows.
     """
     id_n = read_array(folder / "ids.npy", np.int64, 1)
     vectors_nD = read_array(folder / "vectors.npy", np.float32, 2)
@@ -45,22 +47,11 @@ def load_item_table(folder: Path) -> ItemTable:
         raise ArtefactError(f"{folder}: {len(id_n):,} ids, vectors of shape {vectors_nD.shape}; {_REPAIR}")
     if (id_n[1:] <= id_n[:-1]).any():
         raise ArtefactError(f"{folder / 'ids.npy'}: ids do not ascend; {_REPAIR}")
-    return ItemTable(id_n, vectors_nD, load_postings(folder, len(id_n)))
+    return ItemTable(id_n, vectors_nD, _load_postings(folder, len(id_n)))
 
 
-def save_postings(folder: Path, postings: Postings) -> None:
-    """Write posting lists."""
-    np.save(folder / "topics.npy", postings.topic_T, allow_pickle=False)
-    np.save(folder / "topic_offset.npy", postings.offset, allow_pickle=False)
-    np.save(folder / "topic_row.npy", postings.row_M, allow_pickle=False)
-
-
-def load_postings(folder: Path, n: int) -> Postings:
-    """Open posting lists of ``n`` rows; they are memory-mapped.
-
-    Raises:
-        ArtefactError: they have another type or shape, do not ascend, or name other rows.
-    """
+def _load_postings(folder: Path, n: int) -> Postings:
+    """Open posting lists of ``n`` rows."""
     topic_T = read_array(folder / "topics.npy", np.int64, 1)
     offset = read_array(folder / "topic_offset.npy", np.int64, 1)
     row_M = read_array(folder / "topic_row.npy", np.int32, 1)

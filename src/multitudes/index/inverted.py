@@ -1,4 +1,4 @@
-"""Inverted lists of FAISS (IVF) with 4-bit product-quantised codes: the engine, and the index of a large corpus on it.
+"""Inverted lists of FAISS (IVF) with 4-bit product-quantised codes: the engine of the approximate index.
 
 The codes are read into memory (32 bytes an item at 64 dimensions); the vectors stay on disk.
 
@@ -8,39 +8,22 @@ proposals than codes of vectors. 4,096 lists are no faster than 2,048; with 100,
 time than 1,024. Twelve unrelated vectors with 17 results each take 4.5 ms and one with 200 takes 1.0, at the same
 recall; they probe half of all lists, and a BLAS product with as many rows takes 50 ms.
 
-Legend: Q queries · D dimensions · L lists · P probed lists · M proposals.
+Legend: Q queries · n items · D dimensions · L lists · P probed lists · M proposals.
 """
 
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import faiss
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
-from multitudes.index.approximate import ApproximateIndex, open_approximate
-from multitudes.index.engine import (
-    DEFAULT_TARGET,
-    Level,
-    QueryLevels,
-    RecallTarget,
-    StoredEngine,
-    TopicLevel,
-    Tuning,
-    faiss_selector,
-)
-from multitudes.index.item_table import ItemTable, make_item_table
-from multitudes.index.protocol import NO_ID, Hits, Topics
-from multitudes.index.request import unfiltered_request
-from multitudes.index.scan import scan_in_blocks
-from multitudes.index.tuning import ParameterGrid, sample_queries, tune
 from multitudes.progress import Progress, silent
 from multitudes.seeding import generator
 
-KIND = "inverted"
-FAISS_FILE = "inverted.faiss"
-_parameters: Any = faiss.SearchParametersIVF  # typed without the keywords that it takes
+FAISS_FILE: Final = "inverted.faiss"
+_faiss: Any = faiss  # its types are incomplete
+_NO_ROW: Final = -1
 _NOT_FOUND = np.float32(-1e38)  # FAISS fills with a smaller score
 # FAISS scans the lists either list by list, each once for all queries, or query by query, nearest lists first: an early
 # high bound then drops most of the later candidates. Both propose the same. (Searches in 1 M × 64, 228 to 304 lists:
@@ -50,40 +33,49 @@ _TRAINING_POINTS_PER_LIST = 64  # FAISS warns below 39 and gains little above 64
 _GRAPH_FROM_LISTS = 8192  # from here on items find their list through a graph: every centroid would cost minutes
 _ADD_BATCH = 100_000
 _CODES = 16  # of 4 bits
-_TOPIC_QUERIES, _TOPIC_DEPTH = 64, 50  # to measure the recall within a large topic
 
 
 class InvertedLists:
-    """Inverted lists as an engine; the effort is ``nprobe``, the number of lists to search."""
-
-    kind, file = KIND, FAISS_FILE
+    """Proposes candidates; the *effort* of a query is ``nprobe``, the number of lists to search."""
 
     def __init__(self, inverted: Any) -> None:  # noqa: ANN401 (FAISS has no types)
         self.inverted = inverted
         self._centroid_LD = inverted.quantizer.reconstruct_n(0, inverted.nlist)
 
     def efforts(self) -> Sequence[int]:
-        """Return numbers of lists, each about a tenth more than the one before."""
+        """Return the efforts to try when tuning, ascending: numbers of lists, each about a tenth more."""
         lists = int(self.inverted.nlist)
         return sorted({int(1.1**power) for power in range(300) if 1.1**power < lists} | {lists})
 
     def proposals(self, depth: int) -> Sequence[int]:
-        """Return twice the depth and more: 4-bit codes misplace many candidates."""
+        """Return the numbers of proposals to try for ``depth`` results: 4-bit codes misplace many candidates."""
         return [over * depth + 32 for over in (2, 3, 4, 6, 8)]
 
     def propose(
         self,
         query_QD: NDArray[np.float32],
-        levels: QueryLevels,
+        effort_Q: NDArray[np.int64],
         count_Q: NDArray[np.int64],
         allowed: NDArray[np.uint8] | None = None,
     ) -> NDArray[np.int64]:
-        """Propose the best codes of the lists nearest to each query; see ``Engine.propose``."""
+        """Propose the best codes of the lists nearest to each query, whatever the other queries are.
+
+        Args:
+            query_QD: the queries.
+            effort_Q: number of lists to search. Neither ``count_Q`` nor ``allowed`` changes it.
+            count_Q: number of candidates of each query.
+            allowed: a bit for each row, from the lowest bit of the first byte on: whether it may be proposed. None
+                allows every row.
+
+        Returns:
+            The rows of the best candidates of each query (Q, M), distinct, in any order; −1 fills the rest.
+        """
         faiss.omp_set_num_threads(1)  # per thread: a thread that never called it would use every core
-        list_QP, score_QP = self._nearest_lists(query_QD, levels.effort_Q)
+        list_QP, score_QP = self._nearest_lists(query_QD, effort_Q)
         is_alone = len(query_QD) == 1
         if is_alone:
-            list_QP, score_QP = _sort_lists(list_QP, score_QP)
+            order_QP = np.argsort(-score_QP, axis=1, kind="stable")
+            list_QP, score_QP = list_QP[:, order_QP[0]], score_QP[:, order_QP[0]]
         # A setting of the index, not of the call; another thread may change it, but both propose the same.
         self.inverted.implem = _QUERY_BY_QUERY if is_alone else _LIST_BY_LIST
         # Search for one more than needed. FAISS keeps an arbitrary one of the candidates that tie with it, and another
@@ -91,7 +83,7 @@ class InvertedLists:
         row_QM, code_QM = self._search_lists(query_QD, list_QP, score_QP, int(count_Q.max()) + 1, allowed)
         each_Q = np.arange(len(query_QD))
         last_Q = code_QM[each_Q, count_Q]
-        np.copyto(row_QM, NO_ID, where=code_QM <= last_Q[:, None])
+        np.copyto(row_QM, _NO_ROW, where=code_QM <= last_Q[:, None])
         # If most of the candidates are copies of one item, they are not dropped: such a query is searched alone.
         for q in np.flatnonzero((code_QM[each_Q, count_Q // 2] <= last_Q) & (last_Q > _NOT_FOUND)).tolist():
             only_q, count = slice(q, q + 1), int(count_Q[q])
@@ -111,9 +103,10 @@ class InvertedLists:
         """Return the rows of the ``count`` best codes in the lists of each query, best first, and the codes' scores."""
         row_QM, code_QM = np.empty((len(query_QD), count), np.int64), np.empty((len(query_QD), count), np.float32)
         assigned, distances, found, rows = (faiss.swig_ptr(a) for a in (list_QP, score_QP, code_QM, row_QM))
+        selector = None if allowed is None else _faiss.IDSelectorBitmap(allowed)  # holds a pointer to the array
         self.inverted.search_preassigned_c(
             len(query_QD), faiss.swig_ptr(query_QD), count, assigned, distances, found, rows, False,
-            _parameters(nprobe=list_QP.shape[1], sel=faiss_selector(allowed)),
+            _faiss.SearchParametersIVF(nprobe=list_QP.shape[1], sel=selector),
         )  # fmt: skip
         return row_QM, code_QM
 
@@ -123,7 +116,7 @@ class InvertedLists:
         """Return the ``effort_Q`` nearest lists of each query (Q, P), filled with −1, and their centroids' scores."""
         # A separate product for each query, so that it gets the same lists alone and in a batch.
         score_QL = np.matmul(self._centroid_LD, query_QD[:, :, None])[:, :, 0]
-        list_QP = np.full((len(query_QD), int(effort_Q.max())), NO_ID)
+        list_QP = np.full((len(query_QD), int(effort_Q.max())), _NO_ROW)
         for effort in set(effort_Q.tolist()):
             where = np.flatnonzero(effort_Q == effort)
             list_QP[where, :effort] = np.argpartition(score_QL[where], -effort, axis=1)[:, -effort:]
@@ -132,117 +125,26 @@ class InvertedLists:
         np.copyto(score_QP, score_QP[:, :1], where=list_QP < 0)
         return list_QP, score_QP
 
-    def describe(self) -> dict[str, Any]:
-        """Return the number of lists."""
-        return {"lists": int(self.inverted.nlist)}
 
-    def shape(self) -> tuple[int, int]:
-        """Return the number of codes and the width of the vectors."""
-        return int(self.inverted.ntotal), int(self.inverted.d)
-
-    def write(self, path: Path) -> None:
-        """Write the lists with their codes."""
-        faiss.write_index(self.inverted, str(path))
-
-
-def _sort_lists(
-    list_QP: NDArray[np.int64], score_QP: NDArray[np.float32]
-) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """Sort the lists of each query by their scores, best first."""
-    order_QP = np.argsort(-score_QP, axis=1, kind="stable")
-    return np.take_along_axis(list_QP, order_QP, axis=1), np.take_along_axis(score_QP, order_QP, axis=1)
-
-
-def build(
-    ids: ArrayLike,
-    vectors: ArrayLike,
-    topics: Topics | None = None,
-    *,
-    queries: NDArray[np.float32] | None = None,
-    target: RecallTarget = DEFAULT_TARGET,
-    lists: int | None = None,
-    seed: int = 0,
-    progress: Progress = silent,
-) -> ApproximateIndex:
-    """Build inverted lists, and tune the number of probes.
-
-    Args:
-        ids: integers, distinct (n).
-        vectors: one row for each id (n, D).
-        topics: of the items, in the order of ``ids``.
-        queries: held-out user vectors to tune on; see ``tuning.sample_queries``.
-        target: the recall to reach, and down to which depth.
-        lists: number of inverted lists; by default the power of two nearest to 2·√n.
-        seed: of the training sample and of the draw of queries.
-        progress: called during the build.
-
-    Raises:
-        DataError: a vector or a query is not finite, or ids are repeated.
-    """
-    table = make_item_table(ids, vectors, topics)
-    lists = lists or min(len(table), 2 ** round(np.log2(2 * np.sqrt(len(table)))))
-    engine = InvertedLists(_train(table, lists, seed, progress))
-    return build_tuned(table, engine, queries, target, seed=seed, progress=progress)
-
-
-def open_saved(folder: Path, record: dict[str, Any]) -> ApproximateIndex:
-    """Open a saved index; see ``open_approximate``."""
-    return open_approximate(folder, record, FAISS_FILE, lambda file: InvertedLists(faiss.read_index(file)))
-
-
-def _train(table: ItemTable, lists: int, seed: int, progress: Progress) -> Any:  # noqa: ANN401 (FAISS has no types)
+def train_lists(
+    vectors_nD: NDArray[np.float32], lists: int | None = None, seed: int = 0, progress: Progress = silent
+) -> InvertedLists:
+    """Return inverted lists of vectors; by default the power of two nearest to 2·√n of them."""
     faiss.omp_set_num_threads(1)
+    n, dimension = vectors_nD.shape
+    lists = lists or min(n, 2 ** round(np.log2(2 * np.sqrt(n))))
     coarse = f"IVF{lists}_HNSW32" if lists >= _GRAPH_FROM_LISTS else f"IVF{lists}"
-    inverted: Any = faiss.index_factory(
-        table.dimension, f"{coarse},PQ{table.dimension}x4fs", faiss.METRIC_INNER_PRODUCT
-    )
+    inverted: Any = faiss.index_factory(dimension, f"{coarse},PQ{dimension}x4fs", faiss.METRIC_INNER_PRODUCT)
     inverted.by_residual = True
     inverted.cp.min_points_per_centroid = 1  # no warning on stderr for small corpora
     inverted.pq.cp.min_points_per_centroid = 1
-    points = min(len(table), lists * _TRAINING_POINTS_PER_LIST)
-    sample = np.sort(generator(seed, "index", "train").choice(len(table), points, replace=False))
+    points = min(n, lists * _TRAINING_POINTS_PER_LIST)
+    sample = np.sort(generator(seed, "index", "train").choice(n, points, replace=False))
     sample = np.resize(sample, max(points, _CODES))  # fewer vectors than codes are repeated
 
-    progress(0, len(table), "lists")
-    inverted.train(np.ascontiguousarray(table.vectors_nD[sample]))
-    for start in range(0, len(table), _ADD_BATCH):
-        inverted.add(np.ascontiguousarray(table.vectors_nD[start : start + _ADD_BATCH]))
-        progress(min(start + _ADD_BATCH, len(table)), len(table), "items")
-    return inverted
-
-
-def build_tuned(
-    table: ItemTable,
-    engine: StoredEngine,
-    queries: NDArray[np.float32] | None,
-    target: RecallTarget,
-    *,
-    seed: int = 0,
-    progress: Progress = silent,
-) -> ApproximateIndex:
-    """Return an index of an engine tuned on user vectors; see ``sample_queries`` and ``tune``."""
-    sample = sample_queries(queries, table, seed)
-    untuned = ApproximateIndex(table, engine, Tuning((), target, sample.name, 0, 0))
-
-    def search(query_QD: NDArray[np.float32], level: Level) -> Hits:
-        levels = QueryLevels.from_levels([level] * len(query_QD))
-        return untuned.rank(unfiltered_request(query_QD, level.depth), levels).hits
-
-    tuning = tune(ParameterGrid(engine.efforts(), engine.proposals), search, table, sample, target, progress)
-    tuned = ApproximateIndex(table, engine, tuning)
-    large_topics = table.postings.longer_than(target.scanned)
-    topics = tuple(_measure_topic(tuned, topic, sample.validation_QD, target) for topic in large_topics)
-    return ApproximateIndex(table, engine, tuning._replace(topics=topics))
-
-
-def _measure_topic(
-    index: ApproximateIndex, topic: int, query_QD: NDArray[np.float32], target: RecallTarget
-) -> TopicLevel:
-    """Measure the recall within a topic that is too large to be scanned; if it is too low, the topic is scanned."""
-    query_QD, limit = query_QD[:_TOPIC_QUERIES], min(_TOPIC_DEPTH, target.deepest)
-    ids = index.items_of(topic)
-    hits = index.search(query_QD, limit, topic_Q=np.full(len(query_QD), topic))
-    truth = scan_in_blocks(query_QD, ids, index.vectors(ids), limit)
-    recalls = [np.isin(truth.ids(q), hits.ids(q)).mean() for q in range(len(truth.count_Q))]
-    recall = round(float(np.mean(recalls)), 4)
-    return TopicLevel(topic, len(ids), recall, recall < target.recall)
+    progress(0, n, "lists")
+    inverted.train(np.ascontiguousarray(vectors_nD[sample]))
+    for start in range(0, n, _ADD_BATCH):
+        inverted.add(np.ascontiguousarray(vectors_nD[start : start + _ADD_BATCH]))
+        progress(min(start + _ADD_BATCH, n), n, "items")
+    return InvertedLists(inverted)

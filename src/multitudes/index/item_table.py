@@ -3,12 +3,11 @@
 Rows are sorted by id, so ties by the smaller id are ties by row. A posting list has the rows of a topic; its length
 decides whether a topic is scanned or searched with the engine.
 
-Legend: n items · T distinct topics · M pairs of a row and a topic · D dimensions.
+Legend: n items · T distinct topics · M pairs of a row and a topic · D dimensions · E rows.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
 from threading import Lock
 from typing import Any
 
@@ -16,8 +15,8 @@ import numpy as np
 from cachetools import LRUCache, cached
 from numpy.typing import ArrayLike, NDArray
 
-from multitudes.errors import DataError, UsageError
-from multitudes.index.protocol import Hits, Topics, find_rows
+from multitudes.errors import DataError
+from multitudes.index.protocol import Hits, Topics
 
 _LARGEST_SCORE = 1e38  # below float32's largest number, with room for rounding
 _CACHE_BYTES = 256 * 2**20
@@ -84,6 +83,20 @@ def make_postings(topics: Topics | None, row_n: NDArray[np.int64]) -> Postings:
     return Postings(topic_T, first_T.astype(np.int64), row_M.astype(np.int32))
 
 
+def find_rows(
+    ids: NDArray[np.integer[Any]], wanted: NDArray[np.integer[Any]]
+) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """Return the row of each wanted id in the sorted ``ids``, and whether it is there."""
+    if len(ids) == 0:
+        return np.zeros(wanted.shape, dtype=np.int64), np.zeros(wanted.shape, dtype=np.bool_)
+    first, last = int(ids[0]), int(ids[-1])
+    if last - first == len(ids) - 1:  # no gaps, as with item numbers: no search needed
+        row = np.minimum(np.maximum(wanted, first), last) - first
+    else:
+        row = np.minimum(ids.searchsorted(wanted), len(ids) - 1)
+    return row, ids.take(row) == wanted
+
+
 def select_topics(offset: NDArray[np.int64], topic: NDArray[np.integer[Any]], rows: NDArray[np.int64]) -> Topics:
     """Return the topics of some rows of a table of topics, in the order of ``rows``."""
     first = offset.take(rows)  # take is faster than brackets on the small arrays of a request
@@ -122,19 +135,6 @@ class ItemTable:
         """Width of the vectors."""
         return int(self.vectors_nD.shape[1])
 
-    def vectors(self, ids: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Return the vectors of ``ids``.
-
-        Raises:
-            UsageError: an id is not in the table.
-            DataError: the ids are not integers.
-        """
-        id_n = check_ids(ids)
-        row, is_held = find_rows(self.ids, id_n)
-        if not is_held.all():
-            raise UsageError(f"id {id_n[~is_held][0]} is not in the index of {len(self)} items")
-        return self.vectors_at(row)
-
     def vectors_at(self, row: NDArray[np.integer[Any]]) -> NDArray[np.float32]:
         """Return the vectors of rows, in any shape; −1 is the last row. Indexing with ``[]`` takes twice the time."""
         return self.vectors_nD.take(row, axis=0)
@@ -151,26 +151,8 @@ class ItemTable:
         hits.id_QN[found_QN] = self.ids[hits.id_QN[found_QN]]
         return hits
 
-    @cached_property
-    def _topics(self) -> Topics:
-        """The topics of each row."""
-        return self.postings.topics(len(self))
-
-    def have_topics(self, row_U: NDArray[np.int64], topic_T: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """Return for each topic and row whether the row has the topic (T, U)."""
-        offset_U, topic_M = select_topics(*self._topics, row_U)
-        owner_M = np.repeat(np.arange(len(row_U)), np.diff(offset_U))
-        t, m = np.nonzero(topic_M == topic_T[:, None])
-        has_TU = np.zeros((len(topic_T), len(row_U)), dtype=np.bool_)
-        has_TU[t, owner_M.take(m)] = True
-        return has_TU
-
-    def items_of(self, topic: int) -> NDArray[np.int64]:
-        """Return the ids of a topic, ascending."""
-        return self.ids[self.postings.rows(topic)]
-
     def topic_vectors(self, topic: int) -> NDArray[np.float32]:
-        """Return a contiguous copy of the vectors of a topic, in the order of ``items_of``."""
+        """Return a contiguous copy of the vectors of a topic, in the order of its rows."""
         return self.vectors_at(self.postings.rows(topic))
 
     def topic_mask(self, topic: int) -> NDArray[np.bool_]:
@@ -182,38 +164,6 @@ class ItemTable:
     def topic_penalty(self, topic: int) -> NDArray[np.float32]:
         """Return for each row what is added to its score in a search of a topic: 0, or minus infinity."""
         return np.where(self.topic_mask(topic), np.float32(0), np.float32(-np.inf))
-
-
-class TableSegment:
-    """The methods of a ``Segment`` that only read its table of items."""
-
-    def __init__(self, table: ItemTable) -> None:
-        self._table = table
-
-    def vectors(self, ids: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Return the vectors of ``ids``."""
-        return self._table.vectors(ids)
-
-    def ids(self) -> NDArray[np.int64]:
-        """Return every id, ascending."""
-        return self._table.ids
-
-    def items_of(self, topic: int) -> NDArray[np.int64]:
-        """Return the ids of a topic, ascending."""
-        return self._table.items_of(topic)
-
-    def topics(self) -> Topics:
-        """Return the topics of every item, in the order of ``ids()``."""
-        return self._table.postings.topics(len(self._table))
-
-    def have_topics(self, ids: NDArray[np.int64], topic_T: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """Return for each topic and id whether the item has the topic (T, n)."""
-        row, is_held = find_rows(self._table.ids, ids)
-        return self._table.have_topics(row, topic_T) & is_held
-
-    def __len__(self) -> int:
-        """Return the number of items."""
-        return len(self._table)
 
 
 def make_item_table(ids: ArrayLike, vectors: ArrayLike, topics: Topics | None = None) -> ItemTable:

@@ -1,33 +1,21 @@
 """Exact search: compute every inner product, then select the best of each query.
 
-``scan`` is for a request: it takes a few queries through all items. Measured at n = 10,000, D = 64, N = 100 on one
-core: 24 µs a query, 15 of them for the product; ``faiss.knn`` takes 78 µs and ``argpartition`` 93 µs for the same
-answer, because they select among all n scores. Here the maxima of G groups give a bound that at least N scores reach,
-and only the scores above it are sorted. Computing their scores so that they do not depend on their position
-(``paired_inner_products``) costs 10 µs more.
-
-``scan_in_blocks`` is for the exact answer of hundreds of queries: it reads each item once for all queries, and holds a
-block of scores and the candidates so far. (1 M × 64, 256 queries of 10,000 results on one core: 4.1 s with ``scan``,
-2.1 s with ``scan_in_blocks``, and the same answer to the last bit.)
+Measured for a request at n = 10,000, D = 64, N = 100 on one core: 24 µs a query, 15 of them for the product;
+``faiss.knn`` takes 78 µs and ``argpartition`` 93 µs for the same answer, because they select among all n scores. Here
+the maxima of G groups give a bound that at least N scores reach, and only the scores above it are sorted. Computing
+their scores so that they do not depend on their position (``paired_inner_products``) costs 10 µs more.
 
 Legend: Q queries · n items · D dimensions · N results · G groups of a row · E excluded items · R pairs.
 """
 
 from collections.abc import Sequence
-from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from multitudes.index.protocol import (
-    Hits,
-    concatenate_hits,
-    empty_hits,
-    find_rows,
-    identity_runs,
-    rank_candidates,
-)
-from multitudes.progress import Progress, silent
+from multitudes.index.hits import empty_hits, identity_runs, sort_keys, top_unfiltered, write_hits
+from multitudes.index.item_table import find_rows
+from multitudes.index.protocol import NO_ID, Hits
 
 _CHUNK_BYTES = 4 * 2**20  # scores held at once: small enough for the cache, large enough for a fast product
 _GROUPS_PER_RESULT = 3
@@ -35,30 +23,31 @@ FEW_QUERIES = 16  # about those of one user
 _SMALL_PRODUCT = 2**19  # multiplications; OpenBLAS rearranges the operands above 10^6
 _ROUNDING_STEPS = 4  # the rounding error of D products is usually below √D times the precision of the scores
 _LOWEST = np.finfo(np.float32).min
-_BLOCK = 16_384  # items at once
-_BUFFER_FACTOR = 4  # candidates are pruned when there are this many times the limit
-
-Scores = TypeVar("Scores", np.float32, NDArray[np.float32])
 
 
 def scan(
     query_QD: NDArray[np.float32],
-    ids: NDArray[np.int64],
+    row_n: NDArray[np.int64],
     vectors_nD: NDArray[np.float32],
     limit: int | NDArray[np.int64],
     excluded: Sequence[NDArray[np.int64]] | None = None,
     penalties: Sequence[NDArray[np.float32] | None] | None = None,
 ) -> Hits:
-    """Return the best of the items ``ids``, which ascend, for each query, with the guarantees of ``Searchable.search``.
+    """Return the best rows for each query: best first, ties by the smaller row.
 
-    ``penalties`` are added to the scores of each query: minus infinity where it must not find an item, else zero.
+    Args:
+        query_QD: the queries.
+        row_n: rows of a table, ascending, below 2^31.
+        vectors_nD: of these rows.
+        limit: N, for all queries, or one number for each.
+        excluded: for each query rows that it must not find.
+        penalties: added to the scores of each query: minus infinity where it must not find an item, else zero.
     """
-    limit_Q = np.minimum(np.maximum(np.broadcast_to(limit, len(query_QD)), 0), len(ids))
-    width = int(limit_Q.max(initial=0))
-    if width == 0:
-        return empty_hits(len(query_QD), width)
-    step = max(1, _CHUNK_BYTES // (4 * len(ids)))
-    chunks = []
+    limit_Q = np.minimum(np.maximum(np.broadcast_to(limit, len(query_QD)), 0), len(row_n))
+    hits = empty_hits(len(query_QD), int(limit_Q.max(initial=0)))
+    if hits.id_QN.size == 0:
+        return hits
+    step = max(FEW_QUERIES, _CHUNK_BYTES // (4 * len(row_n)))
     for start in range(0, len(query_QD), step):
         queries = slice(start, start + step)
         score_Qn = inner_products(query_QD[queries], vectors_nD)
@@ -67,11 +56,23 @@ def scan(
                 if penalty is not None:
                     np.add(score_n, penalty, out=score_n)
         if excluded is not None:
-            mask_excluded(score_Qn, ids, excluded[queries])
-        query, row = _candidates(score_Qn, limit_Q[queries], query_QD.shape[1])
-        scores = _pair_scores(query_QD[queries], vectors_nD, query, row)
-        chunks.append(rank_candidates(query, ids.take(row), scores, limit_Q[queries], width))
-    return concatenate_hits(chunks)
+            _mask_excluded(score_Qn, row_n, excluded[queries])
+        query, place = _candidates(score_Qn, limit_Q[queries], query_QD.shape[1])
+        scores = _pair_scores(query_QD[queries], vectors_nD, query, place)
+        write_hits(hits, queries, _rank(query, row_n.take(place), scores, limit_Q[queries]))
+    return hits
+
+
+def _rank(
+    query: NDArray[np.int64], row: NDArray[np.int64], scores: NDArray[np.float32], limit_Q: NDArray[np.int64]
+) -> Hits:
+    """Return the hits of flat candidates, which ascend by query."""
+    count_Q = np.bincount(query, minlength=len(limit_Q))
+    column = np.arange(len(query)) - np.repeat(np.cumsum(count_Q) - count_Q, count_Q)
+    row_QM = np.full((len(limit_Q), int(count_Q.max())), NO_ID)
+    score_QM = np.full(row_QM.shape, -np.inf, dtype=np.float32)
+    row_QM[query, column], score_QM[query, column] = row, scores
+    return top_unfiltered(sort_keys(row_QM, score_QM), limit_Q, int(limit_Q.max()))
 
 
 def inner_products(query_QD: NDArray[np.float32], vectors_nD: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -109,11 +110,13 @@ def _pair_scores(
     return scores
 
 
-def mask_excluded(score_Qn: NDArray[np.float32], ids: NDArray[np.int64], excluded: Sequence[NDArray[np.int64]]) -> None:
-    """Set the scores of each query's excluded ids to minus infinity, in place; ``ids`` are those of the columns."""
-    for items, queries in identity_runs(excluded):  # the queries of one user share their exclusion
-        row, is_held = find_rows(ids, items)
-        score_Qn[queries, row[is_held]] = -np.inf
+def _mask_excluded(
+    score_Qn: NDArray[np.float32], row_n: NDArray[np.int64], excluded: Sequence[NDArray[np.int64]]
+) -> None:
+    """Set the scores of each query's excluded rows to minus infinity, in place; ``row_n`` are those of the columns."""
+    for row_E, queries in identity_runs(excluded):  # the queries of one user share their exclusion
+        place_E, is_held_E = find_rows(row_n, row_E)
+        score_Qn[queries, place_E[is_held_E]] = -np.inf
 
 
 def _candidates(
@@ -125,11 +128,6 @@ def _candidates(
     return np.divmod(np.flatnonzero(score_Qn >= bound_Q[:, None]), score_Qn.shape[1])
 
 
-def pair_keys(query: NDArray[np.int64], ids: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return a number for each pair of a query and an id, ordered as the pairs; ids are below 2^40."""
-    return query << 40 | ids
-
-
 def _score_bound(score_Qn: NDArray[np.float32], limit_Q: NDArray[np.int64], dimension: int) -> NDArray[np.float32]:
     """Return for each row a bound that its best ``limit_Q`` scores reach despite rounding, and few others do."""
     groups = int(limit_Q.max()) * _GROUPS_PER_RESULT
@@ -139,65 +137,6 @@ def _score_bound(score_Qn: NDArray[np.float32], limit_Q: NDArray[np.int64], dime
     place_Q = score_QG.shape[1] - limit_Q
     sorted_QG = np.sort(score_QG, axis=1)  # the queries need different places; a partition takes no less time
     bound_Q = sorted_QG[np.arange(len(place_Q)), place_Q]
-    bound_Q = subtract_rounding(bound_Q, np.maximum(np.abs(bound_Q), np.abs(sorted_QG[:, -1])), dimension)
+    largest_Q = np.maximum(np.abs(bound_Q), np.abs(sorted_QG[:, -1]))  # has the largest rounding error
+    bound_Q = bound_Q - np.float32(_ROUNDING_STEPS * np.finfo(np.float32).eps * np.sqrt(dimension)) * largest_Q
     return np.asarray(np.maximum(bound_Q, _LOWEST))  # what is excluded is below it
-
-
-def subtract_rounding(bound: Scores, largest: Scores, dimension: int) -> Scores:
-    """Return a bound lowered by the largest rounding error; the score ``largest`` has the largest error."""
-    return bound - np.float32(_ROUNDING_STEPS * np.finfo(np.float32).eps * np.sqrt(dimension)) * largest
-
-
-def scan_in_blocks(
-    query_QD: NDArray[np.float32],
-    ids: NDArray[np.int64],
-    vectors_nD: NDArray[np.float32],
-    limit: int,
-    progress: Progress = silent,
-) -> Hits:
-    """Return the best of the items ``ids`` (ascending) for each query, as ``scan`` does; for many queries."""
-    limit = min(limit, len(ids))
-    hits = empty_hits(len(query_QD), limit)
-    if limit == 0:
-        return hits
-    candidates = [_TopCandidates(limit, query_QD.shape[1]) for _ in query_QD]
-    for start in range(0, len(ids), _BLOCK):
-        score_Qn = inner_products(query_QD, vectors_nD[start : start + _BLOCK])
-        for top, score_n in zip(candidates, score_Qn, strict=True):
-            top.add_block(score_n, start)
-        progress(min(start + _BLOCK, len(ids)), len(ids), "items compared")
-    for query, top in enumerate(candidates):
-        row = top.prune()
-        score = paired_inner_products(query_QD[query], vectors_nD[row])
-        order_N = np.argsort(-score, kind="stable")[:limit]
-        hits.id_QN[query], hits.score_QN[query] = ids[row[order_N]], score[order_N]
-    return hits._replace(count_Q=np.full(len(query_QD), limit))
-
-
-class _TopCandidates:
-    """The rows that may be among the best of one query, allowing for rounding."""
-
-    def __init__(self, limit: int, dimension: int) -> None:
-        self._limit, self._dimension, self._capacity = limit, dimension, _BUFFER_FACTOR * limit
-        self._row, self._score = [np.zeros(0, dtype=np.int64)], [np.zeros(0, dtype=np.float32)]
-        self._size = 0
-        self._bound = np.float32(-np.inf)  # lower scores are not among the best
-
-    def add_block(self, score_n: NDArray[np.float32], start: int) -> None:
-        """Add the scores that reach the bound, of a block whose first row is ``start``."""
-        row = np.flatnonzero(score_n >= self._bound)
-        self._row.append(row + start)
-        self._score.append(score_n[row])
-        self._size += len(row)
-        if self._size > self._capacity:
-            self.prune()
-
-    def prune(self) -> NDArray[np.int64]:
-        """Raise the bound, drop the rows below it, and return the remaining rows, ascending."""
-        row, score = np.concatenate(self._row), np.concatenate(self._score)
-        best = np.partition(score, len(score) - self._limit)[-self._limit :]
-        self._bound = subtract_rounding(best[0], np.abs(best).max(), self._dimension)
-        reaches = score >= self._bound
-        self._row, self._score, self._size = [row[reaches]], [score[reaches]], int(reaches.sum())
-        self._capacity = max(self._capacity, 2 * self._size)  # many scores may be equal
-        return self._row[0]

@@ -16,9 +16,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from multitudes.index.engine import Level
+from multitudes.index.hits import identity_runs
 from multitudes.index.item_table import ItemTable
-from multitudes.index.protocol import identity_runs
 
 DEPTH_TOLERANCE = 1.03  # a search this much deeper than tuned is almost as reliable; a level has more to spare
 _EXCLUDED_SAMPLE = 1_000  # excluded items, evenly spaced: an estimate needs no more of many thousands
@@ -89,12 +88,11 @@ class ExcludedScores(NamedTuple):
     def estimate_depth(
         self,
         distribution: ScoreDistribution,
-        levels: Sequence[Level],
+        heights: Sequence[tuple[float, float]],
         query_QD: NDArray[np.float32],
         limit_Q: NDArray[np.int64],
     ) -> NDArray[np.int64]:
-        """Return the estimated depths; the limits themselves if no level has a known height."""
-        heights = [(np.log(level.depth), level.height) for level in levels if level.height is not None]
+        """Return the estimated depths; the limits themselves without ``Tuning.heights``."""
         if not heights or self.score_QE.shape[1] == 0:
             return limit_Q.copy()
         mean_Q, deviation_Q = distribution.mean_and_deviation(query_QD)

@@ -1,34 +1,175 @@
-"""Tune an approximate engine: find the least effort for each depth at which its recall reaches the target.
+"""The levels at which an approximate index is searched: the least effort for each depth that reaches the recall.
 
 Few results need little effort and many need much, so a request that divides its limit among many vectors pays less for
 each. The effort of a depth is the least whose recall reaches the target with 95 % confidence on half of the queries.
 The other half measures the recall of the result. No query is an item of the index.
 
-Legend: Q queries · n items · D dimensions · M proposals.
+Legend: Q queries · W queries to search now · n items · D dimensions · M proposals.
 """
 
 import functools
 from bisect import bisect_left
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from multitudes.index.engine import Level, RecallTarget, Tuning
 from multitudes.index.item_table import ItemTable, as_float32
 from multitudes.index.protocol import Hits
-from multitudes.index.scan import scan_in_blocks
+from multitudes.index.scan import scan
 from multitudes.index.search_depth import ScoreDistribution
 from multitudes.progress import Progress, silent
 from multitudes.seeding import generator
 
+_MAX_RATIO, _FEW_QUERIES = 12, 128  # up to so many queries, levels share a call while proposals differ by this ratio
+_QUERIES_PER_CALL = 256  # what FAISS keeps of each query stays in the cache (2,048 take a tenth longer)
 _QUERIES = 256  # to tune on; the same number of others for validation
 _MIN_DEPTH = 10  # the least depth that is tuned
 _SCREENING_QUERIES = 32  # enough to see that no effort reaches the target
 _MIN_PROPOSAL_CAP = 1_000  # proposals worth trying, however few the items
 _RERANK_BUDGET = 2_000_000  # vectors rescored in one measurement: deep results are measured on fewer queries
 _ONE_SIDED = 1.645  # standard errors below the mean: 95 % confidence
+
+
+class RecallTarget(NamedTuple):
+    """The recall that an index is tuned to."""
+
+    recall: float  # share of the exact answer that a search finds
+    deepest: int  # up to this many results, filtered ones included; deeper searches are scans
+    scanned: int  # topics of up to this many items are scanned
+
+
+DEFAULT_TARGET = RecallTarget(recall=0.97, deepest=10_000, scanned=100_000)
+
+
+class Level(NamedTuple):
+    """The search parameters for ``depth`` results, and the recall measured with them."""
+
+    depth: int
+    effort: int  # nprobe of inverted lists
+    proposals: int  # candidates that are rescored with their full vectors
+    recall: float  # on the queries used for tuning
+    at_least: float  # lower bound of that recall, 95 % confidence
+    checked: float  # recall on the queries held out from tuning
+    height: float = 0.0  # standard deviations of the last exact result above the mean score
+
+
+class TopicLevel(NamedTuple):
+    """How a topic of more than ``RecallTarget.scanned`` items is searched."""
+
+    topic: int
+    items: int
+    recall: float  # of the search, on queries held out from tuning
+    scanned: bool  # because that recall is too low
+
+
+class QueryLevels(NamedTuple):
+    """The levels of Q queries, as columns."""
+
+    depth_Q: NDArray[np.int64]
+    effort_Q: NDArray[np.int64]
+    proposals_Q: NDArray[np.int64]
+
+    @classmethod
+    def from_levels(cls, level_Q: Sequence[Level]) -> "QueryLevels":
+        """Return the levels of the queries as columns."""
+        return cls(*np.array([(level.depth, level.effort, level.proposals) for level in level_Q], dtype=np.int64).T)
+
+
+class Tuning(NamedTuple):
+    """The levels of an engine, by depth, and how they were measured."""
+
+    levels: tuple[Level, ...]
+    target: RecallTarget
+    tuned_on: str
+    queries: int
+    checked_on: int  # queries
+    topics: tuple[TopicLevel, ...] = ()
+
+    def heights(self) -> list[tuple[float, float]]:
+        """Return the logarithms of the tuned depths, each with the height of its last result."""
+        return [(float(np.log(level.depth)), level.height) for level in self.levels]
+
+    def level_positions(self, depth_Q: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the index of the first level that is deep enough; ``len(levels)`` if none is."""
+        return np.searchsorted([level.depth for level in self.levels], depth_Q)
+
+    def levels_for(self, depth_Q: NDArray[np.int64]) -> QueryLevels:
+        """Return the first level that is deep enough for each query; there must be one."""
+        return QueryLevels.from_levels([self.levels[i] for i in self.level_positions(depth_Q).tolist()])
+
+    def group_queries(
+        self, depth_Q: NDArray[np.int64], pending_W: NDArray[np.int64]
+    ) -> Iterator[tuple[QueryLevels | None, NDArray[np.int64]]]:
+        """Group queries into engine calls.
+
+        In one call an engine reads a list once for all queries that probe it, but reserves as many proposals for each
+        query as for the one with the most. So a few queries share a call if their proposals are similar in number. Many
+        queries probe the same lists anyway, so their levels get a call each.
+
+        Args:
+            depth_Q: the depth of every query.
+            pending_W: the queries to search.
+
+        Yields:
+            The levels of a group and its queries; None for queries that are deeper than every level.
+        """
+        position_W = self.level_positions(depth_Q[pending_W])
+        max_ratio = _MAX_RATIO if len(position_W) <= _FEW_QUERIES else 1
+        calls: list[list[int]] = []
+        for position in sorted(set(position_W.tolist())):
+            is_tuned = position < len(self.levels)
+            if (
+                calls
+                and is_tuned
+                and self.levels[position].proposals <= max_ratio * self.levels[calls[-1][0]].proposals
+            ):
+                calls[-1].append(position)
+            else:
+                calls.append([position])
+        for positions in calls:
+            in_call = np.flatnonzero((position_W >= positions[0]) & (position_W <= positions[-1]))
+            for start in range(0, len(in_call), _QUERIES_PER_CALL):
+                batch = in_call[start : start + _QUERIES_PER_CALL]
+                is_tuned = positions[0] < len(self.levels)
+                levels = QueryLevels.from_levels([self.levels[i] for i in position_W[batch]]) if is_tuned else None
+                yield levels, pending_W[batch]
+
+    def is_scanned(self, topic: int, items: int) -> bool:
+        """Return whether a topic of ``items`` items is searched by a scan."""
+        return items <= self.target.scanned or any(level.scanned for level in self.topics if level.topic == topic)
+
+    def to_record(self) -> dict[str, Any]:
+        """Return the tuning as JSON values."""
+        return {
+            "levels": [level._asdict() for level in self.levels],
+            "promise": self.target._asdict(),
+            "tuned_on": self.tuned_on,
+            "queries": self.queries,
+            "checked_on": self.checked_on,
+            "topics": [topic._asdict() for topic in self.topics],
+        }
+
+
+def tuning_from_record(record: dict[str, Any]) -> Tuning:
+    """Return the tuning that ``Tuning.to_record`` wrote.
+
+    Raises:
+        KeyError, TypeError, ValueError, AttributeError: it did not write this.
+    """
+    levels = tuple(Level(**level) for level in record["levels"])
+    numbers = np.array([level[:3] for level in levels]).reshape(-1, 3)  # depth, effort, proposals
+    if levels and (numbers.dtype.kind != "i" or numbers.min() < 0 or (np.diff(numbers[:, 0]) <= 0).any()):
+        raise ValueError("levels do not ascend")
+    return Tuning(
+        levels,
+        RecallTarget(**record["promise"]),
+        record["tuned_on"],
+        record["queries"],
+        record["checked_on"],
+        tuple(TopicLevel(**topic) for topic in record["topics"]),
+    )
 
 
 class Sample(NamedTuple):
@@ -96,8 +237,9 @@ def tune(
         The levels. A depth that no effort reaches has none: a deeper level serves it, or a scan.
     """
     depths = tuned_depths(min(target.deepest, max(_MIN_DEPTH, len(table) // 10), len(table)))
+    progress(0, len(depths), "exact answers")
     truth, validation_truth = (
-        scan_in_blocks(query_QD, table.ids, table.vectors_nD, depths[-1], progress)
+        table.rows_to_ids(scan(query_QD, np.arange(len(table)), table.vectors_nD, depths[-1]))
         for query_QD in (sample.tuning_QD, sample.validation_QD)
     )
     levels: list[Level] = []

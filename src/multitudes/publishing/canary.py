@@ -17,7 +17,6 @@ from pydantic import Field
 from multitudes.api import RecommendRequest, RecommendResponse
 from multitudes.config import Config
 from multitudes.errors import ArtefactError, MultitudesError, UnavailableError, UsageError
-from multitudes.index.factory import activate_index
 from multitudes.progress import Progress, silent
 from multitudes.publishing.gate import GateConfig, held_out_requests, users_of_gate
 from multitudes.release.release import Release
@@ -113,7 +112,7 @@ class Canary:
         """Make the release before it current again, and say so by an error."""
         try:
             rollback(self.releases, self._previous)
-            activate_index(Release.open(ReleaseStore(self.releases).folder(self._previous)).index)
+            Release.open(ReleaseStore(self.releases).folder(self._previous)).index.activate()
         except MultitudesError as error:
             raise ArtefactError(
                 f"version {version}: {why}. It still serves, since version {self._previous} cannot return: {error}"

@@ -15,7 +15,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from multitudes.ids import INT64_RANGE, Id
-from multitudes.index.protocol import find_rows
+from multitudes.index.item_table import find_rows
 
 
 class IdMap:

@@ -13,8 +13,8 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from multitudes.index.item_table import l2_normalize
-from multitudes.index.protocol import Index, find_rows
+from multitudes.index.item_table import find_rows, l2_normalize
+from multitudes.index.protocol import Index
 from multitudes.release.release import Release
 from multitudes.seeding import generator
 

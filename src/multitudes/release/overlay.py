@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from multitudes.data.features import can_be_feature
 from multitudes.data.schemas import COLUMN_ROLES
 from multitudes.ids import Id
-from multitudes.index.protocol import Index, Topics, find_rows
+from multitudes.index.item_table import find_rows
+from multitudes.index.protocol import Index, Topics
 from multitudes.periodic import FileSignature
 from multitudes.release.delta_log import Delta
 from multitudes.release.id_mapping import ItemNames

@@ -12,8 +12,8 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from multitudes.index.hits import pair_keys
 from multitudes.index.protocol import NO_ID, Hits
-from multitudes.index.scan import pair_keys
 from multitudes.plugins import Registry
 
 # Added to each rank: the smaller, the more the first places of a list count beside agreement of the lists.

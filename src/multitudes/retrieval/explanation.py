@@ -15,9 +15,9 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from multitudes.index.item_table import l2_normalize
+from multitudes.index.item_table import find_rows, l2_normalize
 from multitudes.index.live import LiveIndex
-from multitudes.index.protocol import Index, find_rows
+from multitudes.index.protocol import Index
 from multitudes.retrieval.catalogue import sample_items
 from multitudes.retrieval.search import Candidates
 

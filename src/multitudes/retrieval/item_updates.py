@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from multitudes.data.features import apply_encoding, unreadable_columns
 from multitudes.data.items_file import read_item_ids, read_items
 from multitudes.errors import DataError, UsageError
-from multitudes.index.item_table import are_valid_vectors, l2_normalize
-from multitudes.index.protocol import Topics, find_rows
+from multitudes.index.item_table import are_valid_vectors, find_rows, l2_normalize
+from multitudes.index.protocol import Topics
 from multitudes.progress import Progress, silent
 from multitudes.release import delta_log
 from multitudes.release.delta_log import Delta

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from multitudes.data.own_items import OwnItems, join_users
-from multitudes.index.protocol import find_rows
+from multitudes.index.item_table import find_rows
 from multitudes.release.manifest import read_settings
 from multitudes.release.release import Release
 from multitudes.repeats.model import RankedItems, RepeatModel

@@ -11,7 +11,7 @@ import numpy as np
 
 from multitudes.errors import ArtefactError, UsageError
 from multitudes.ids import Id
-from multitudes.index.protocol import find_rows
+from multitudes.index.item_table import find_rows
 from multitudes.release import delta_log
 from multitudes.release.delta_log import Delta
 from multitudes.release.overlay import NetDelta, net_delta, removals, topic_numbers

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from multitudes.api import Source
 from multitudes.batches.user_vectors import InterestKind, UserVectors
-from multitudes.index.protocol import ANY_TOPIC, NO_ID, Hits, truncate_hits
+from multitudes.index.hits import truncate_hits
+from multitudes.index.protocol import ANY_TOPIC, NO_ID, Hits
 from multitudes.index.tastes import NO_TASTE
 from multitudes.retrieval import blend
 from multitudes.retrieval.allocation import UNWANTED, proposals, search_depths, vector_shares, without_history

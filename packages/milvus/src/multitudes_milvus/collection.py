@@ -86,7 +86,7 @@ class Collection:
         return np.sort(np.array(rows, dtype=np.int64))
 
     def activate(self) -> None:
-        """Point the alias to the collection, and drop expired collections; see ``RemoteIndex.activate``."""
+        """Point the alias to the collection, and drop expired collections; see ``Index.activate``."""
         name, alias = self.name, self.connection.config.alias
         if self.count() == 0:
             raise UnavailableError(f"{self.connection.config.uri}: collection {name} is empty; publish again")

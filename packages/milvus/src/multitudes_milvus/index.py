@@ -22,9 +22,9 @@ from pymilvus import MilvusClient
 from multitudes.config import parse
 from multitudes.errors import ArtefactError, DataError, UsageError
 from multitudes.index import files
-from multitudes.index.item_table import check_ids, make_item_table
-from multitudes.index.protocol import Hits, Topics, find_rows
-from multitudes.index.request import check_request, search_by_topic
+from multitudes.index.item_table import check_ids, find_rows, make_item_table
+from multitudes.index.protocol import Hits, Topics
+from multitudes.index.segment import check_request, search_by_topic
 from multitudes_milvus.collection import (
     BATCH_BYTES,
     MAX_RESULTS,
@@ -43,7 +43,7 @@ KIND = "milvus"
 
 
 class MilvusIndex(Collection):
-    """A ``RemoteIndex`` on a server. Threads may share it.
+    """An ``Index`` on a server. Threads may share it.
 
     Additions and removals change the collection for everyone who searches it. The next search of this object sees them
     (it waits for the server's clock; measured: up to 0.2 s); other processes see them a moment later. A large addition
@@ -62,7 +62,7 @@ class MilvusIndex(Collection):
         excluded: Sequence[NDArray[np.int64]] | None = None,
         topic_Q: NDArray[np.int64] | None = None,
     ) -> Hits:
-        """Find the best ids of each query; see ``Searchable.search``.
+        """Find the best ids of each query; see ``Index.search``.
 
         Raises:
             UsageError: also if more than 16,384 results are asked for, the server's maximum.
@@ -110,7 +110,7 @@ class MilvusIndex(Collection):
         self.connection.call(what, request)
 
     def vectors(self, ids: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Return the float32 vectors of ``ids``, one row each; see ``Searchable.vectors``."""
+        """Return the float32 vectors of ``ids``, one row each; see ``Index.vectors``."""
         id_n, width = np.asarray(ids, dtype=np.int64), self._identity.dimension
         distinct_n, size = np.unique(id_n), max(1, BATCH_BYTES // (4 * width + 16))
         filters = (ids_filter(distinct_n[start : start + size]) for start in range(0, len(distinct_n), size))

@@ -21,12 +21,11 @@ from numpy.typing import ArrayLike, NDArray
 from pymilvus import MilvusClient
 
 from multitudes.errors import UnavailableError
-from multitudes.index.engine import Level, RecallTarget, Tuning
 from multitudes.index.item_table import ItemTable, make_item_table
 from multitudes.index.protocol import ANY_TOPIC, Hits, Topics
-from multitudes.index.request import unfiltered_request
 from multitudes.index.scan import scan
-from multitudes.index.tuning import ParameterGrid, Sample, sample_queries, tune
+from multitudes.index.segment import unfiltered_request
+from multitudes.index.tuning import Level, ParameterGrid, RecallTarget, Sample, Tuning, sample_queries, tune
 from multitudes.progress import Progress, silent
 from multitudes_milvus.collection import Collection, create_collection, insert_batches, make_identity
 from multitudes_milvus.config import MilvusConfig
@@ -165,7 +164,7 @@ def _tune_topic(
     query_QD = sample.tuning_QD[:_TOPIC_QUERIES]
     row_M = table.postings.rows(topic)
     depth = min(MIN_DEPTH, len(row_M))
-    truth = scan(query_QD, table.ids[row_M], table.vectors_nD[row_M], depth)
+    truth = table.rows_to_ids(scan(query_QD, row_M.astype(np.int64), table.vectors_nD[row_M], depth))
     pieces = int(np.ceil(share / _SCANNED_SHARE))
     for more in (0, *_EFFORTS):
         trial = TopicParameters(1, more)

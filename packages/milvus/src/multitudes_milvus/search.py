@@ -15,9 +15,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from multitudes.index.engine import Tuning, tuning_from_record
-from multitudes.index.protocol import Hits, empty_hits, rank_candidates, write_hits
-from multitudes.index.request import SearchRequest
+from multitudes.index.hits import empty_hits, merge_hits, write_hits
+from multitudes.index.protocol import Hits
+from multitudes.index.segment import SearchRequest
+from multitudes.index.tuning import Tuning, tuning_from_record
 from multitudes_milvus.collection import (
     BUCKETS,
     MAX_RESULTS,
@@ -160,14 +161,17 @@ class _Group(NamedTuple):
         return [[(hit["id"], hit["distance"]) for hit in answer] for answer in answers]
 
     def _merge(self, pieces: list[list[QueryHits]]) -> Hits:
-        flat = [(q, hit) for piece in pieces for q, hits in enumerate(piece) for hit in hits]
-        query = np.array([q for q, _ in flat], dtype=np.int64)
-        ids = np.array([i for _, (i, _) in flat], dtype=np.int64)
-        scores = np.array([score for _, (_, score) in flat], dtype=np.float32)
-        is_allowed = ~np.isin(ids, self.excluded)  # guarantees the exclusion; the server's filter only saves work
-        order = np.lexsort((ids, query))
-        order = order[is_allowed[order]]
-        return rank_candidates(query[order], ids[order], scores[order], self.request.limit_Q, self.request.max_limit)
+        excluded = set(self.excluded.tolist())  # guarantees the exclusion; the server's filter only saves work
+        parts = []
+        for piece in pieces:
+            part = empty_hits(len(piece), max(map(len, piece)))
+            for q, hits in enumerate(piece):
+                kept = [hit for hit in hits if hit[0] not in excluded]
+                part.count_Q[q] = len(kept)
+                if kept:
+                    part.id_QN[q, : len(kept)], part.score_QN[q, : len(kept)] = zip(*kept, strict=True)
+            parts.append(part)
+        return merge_hits(parts, self.request.limit_Q)
 
 
 def _ends_in_tie(piece: list[QueryHits], fetched: int, limit_Q: NDArray[np.int64]) -> bool:

@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from multitudes.index.protocol import sort_keys, top_filtered, top_unfiltered
+from multitudes.index.hits import sort_keys, top_filtered, top_unfiltered
 from tests.index.worlds import identical
 
 NONE = np.float32(-np.inf)
