@@ -30,21 +30,6 @@ def test_the_check_sees_a_heavy_import():
     assert {"polars", "numpy"} <= loaded_after("from multitudes import PreparedData")
 
 
-@pytest.mark.parametrize(
-    "module",
-    [
-        "retrieval.retriever",
-        "batch_inference.runner",
-        "release.store",
-        "index.factory",
-        "data.prepare",
-        "metrics.ranking",
-    ],
-)
-def test_serving_and_preparing_load_no_torch(module):
-    assert "torch" not in loaded_after(f"import multitudes.{module}")
-
-
 BASE_INSTALL = """
 import sys
 EXTRAS = {"altair", "duckdb", "fastapi", "httpx", "onnx", "optuna", "prometheus_client", "safetensors"}

@@ -10,7 +10,7 @@ from multitudes.config import Config
 from multitudes.data.prepare import PrepareConfig
 from multitudes.evaluation.config import EvaluateConfig
 from multitudes.linear.run import LinearConfig
-from multitudes.nn.methods import DEFAULT_METHOD, METHOD_NAMES, METHODS
+from multitudes.nn.methods import DEFAULT_METHOD, METHODS
 from multitudes.pinnersage.clustering import PinnerSageConfig
 from multitudes.retrieval.config import RetrieveConfig
 from multitudes.training.config import RunConfig
@@ -82,10 +82,6 @@ def test_the_table_of_methods_is_that_of_the_registry() -> None:
     lines = (PAGES / "README.md").read_text().splitlines()
     first = lines.index(methods_table()[0])
     assert lines[first : first + len(METHODS)] == methods_table()
-
-
-def test_every_method_has_a_page() -> None:
-    assert {page.stem for page in PAGES.glob("*.md")} >= set(METHOD_NAMES)
 
 
 def test_the_pages_state_settings_and_a_wrong_one_is_seen(tmp_path: Path) -> None:

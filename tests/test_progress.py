@@ -65,17 +65,6 @@ def test_the_time_left_is_that_of_the_whole_and_counts_the_pauses(now):
     assert "1 min left" in last_line(stream)
 
 
-def test_a_shorter_line_covers_a_longer_one_without_escapes(now):
-    stream = Terminal()
-    bar = ProgressBar("prepare", stream)
-    bar(1, 4, "a long step")
-    now.s += 1
-    bar(4, 4, "end")
-    first, second = stream.getvalue().split("\r")[1:]
-    assert len(second) == len(first)
-    assert "\x1b" not in stream.getvalue()
-
-
 def test_in_a_file_it_is_a_line_every_30_seconds_and_in_a_notebook_a_bar(monkeypatch, now):
     stream = io.StringIO()
     bar = ProgressBar("train", stream)

@@ -153,5 +153,6 @@ def _call(step: Step, plan: Plan, work: Path) -> tuple[Callable[..., Any], dict[
         return remote.build, {"world": where["world"], "index": where["index"], **sizes}
     if step.part == "open":
         return files.measure_opening, {"world": where["world"], "index": where["index"], **sizes}
-    functions = {"build": files.build, "requests": requests.measure, "topics": requests.measure_topics}
-    return functions[step.part], {**where, **sizes}
+    if step.part == "build":
+        return files.build, {**where, **sizes}
+    return (requests.measure if step.part == "requests" else requests.measure_topics), {**where, **sizes}

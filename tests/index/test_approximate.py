@@ -36,10 +36,10 @@ def _engine() -> Best:
     return Best()
 
 
-def index(engine, topics=None, measured=()) -> ApproximateIndex:
+def index(engine, topics=None, measured=(), height=lambda _: np.inf) -> ApproximateIndex:
+    """Return an index of levels at such heights that no excluded item is expected above the last result."""
     rows = make_item_table(np.arange(ITEMS), -np.arange(ITEMS, dtype=np.float32)[:, None], topics)
-    # At such heights no excluded item is expected above the last result, so the search itself finds the depth.
-    levels = tuple(Level(depth, depth, depth + 10, 1.0, 1.0, 1.0, height=np.inf) for depth in (10, 20, 50, 100))
+    levels = tuple(Level(depth, depth, depth + 10, 1.0, 1.0, 1.0, height(depth)) for depth in (10, 20, 50, 100))
     return ApproximateIndex(
         rows, engine, Tuning(levels, DEFAULT_TARGET._replace(scanned=50), "queries", 1, 1, tuple(measured))
     )
@@ -71,6 +71,15 @@ def test_if_the_best_are_excluded_the_search_is_as_reliable_as_without_exclusion
 def test_if_all_proposals_are_excluded_the_remaining_results_give_the_depth(engine):
     assert ask(index(engine), 2, excluded=range(40)) == [40, 41]
     assert engine.asked == [10, 20, 100]
+
+
+def test_the_scores_of_the_excluded_items_tell_the_depth_before_the_search(engine):
+    score_n = -np.arange(ITEMS)
+    known = index(engine, height=lambda depth: float((score_n[depth - 1] - score_n.mean()) / score_n.std()))
+    assert ask(known, 2, excluded=range(40)) == [40, 41]
+    assert ask(known, 2, excluded=[0]) == [1, 2]
+    assert ask(known, 8, excluded=range(500, 900)) == list(range(8))
+    assert engine.asked == [100, 10, 10]
 
 
 def test_beyond_the_tuned_depths_a_query_is_scanned(engine):

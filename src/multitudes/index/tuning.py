@@ -56,7 +56,11 @@ class Level(NamedTuple):
 
 
 class TopicLevel(NamedTuple):
-    """How a topic of more than ``RecallTarget.scanned`` items is searched."""
+    """How a topic of more than ``RecallTarget.scanned`` items is searched.
+
+    Twelve vectors, 17 results each, on one core at 1 M × 64: in a topic of 120,000 items 11 ms, and 9 by a scan; in
+    one of 600,000 items 6 ms, and 102 by a scan.
+    """
 
     topic: int
     items: int
@@ -209,7 +213,7 @@ SearchAtLevel = Callable[[NDArray[np.float32], Level], Hits]  # queries (Q, D) a
 
 
 class ParameterGrid(NamedTuple):
-    """The parameters that tuning chooses from; see ``Engine``."""
+    """The parameters that tuning chooses from; see ``InvertedLists``."""
 
     efforts: Sequence[int]
     proposals: Callable[[int], Sequence[int]]
