@@ -20,6 +20,7 @@ class ExactIndex(Segment):
     def __init__(self, table: ItemTable) -> None:
         super().__init__(table)
         self._topic_penalty = cache_by_topic(table.topic_penalty)
+        self._row_n = np.arange(min(len(table), _FEW_ITEMS))  # the rows of a table of few items
 
     @classmethod
     def build(cls, ids: ArrayLike, vectors: ArrayLike, topics: Topics | None = None) -> "ExactIndex":
@@ -40,4 +41,4 @@ class ExactIndex(Segment):
         if topic_Q is None or len(topic_Q) > FEW_QUERIES or len(self._table) > _FEW_ITEMS:
             return search_by_topic(request, self._scan_topic)
         penalties = [None if topic == ANY_TOPIC else self._topic_penalty(topic) for topic in topic_Q.tolist()]
-        return scan(query_QD, np.arange(len(self._table)), self._table.vectors_nD, limit_Q, excluded, penalties)
+        return scan(query_QD, self._row_n, self._table.vectors_nD, limit_Q, excluded, penalties)

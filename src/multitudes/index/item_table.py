@@ -147,8 +147,8 @@ class ItemTable:
 
     def rows_to_ids(self, hits: Hits) -> Hits:
         """Replace the rows in ``hits`` by their ids, in place."""
-        found_QN = hits.id_QN >= 0
-        hits.id_QN[found_QN] = self.ids[hits.id_QN[found_QN]]
+        ids_QN = self.ids.take(hits.id_QN)  # of the last item where there is no hit
+        np.copyto(hits.id_QN, ids_QN, where=hits.id_QN >= 0)
         return hits
 
     def topic_vectors(self, topic: int) -> NDArray[np.float32]:

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from multitudes.index.hits import empty_hits, identity_runs, sort_keys, top_unfiltered, write_hits
+from multitudes.index.hits import empty_hits, identity_runs
 from multitudes.index.item_table import find_rows
 from multitudes.index.protocol import NO_ID, Hits
 
@@ -44,10 +44,11 @@ def scan(
         penalties: added to the scores of each query: minus infinity where it must not find an item, else zero.
     """
     limit_Q = np.minimum(np.maximum(np.broadcast_to(limit, len(query_QD)), 0), len(row_n))
-    hits = empty_hits(len(query_QD), int(limit_Q.max(initial=0)))
-    if hits.id_QN.size == 0:
-        return hits
+    width = int(limit_Q.max(initial=0))
+    if width == 0:
+        return empty_hits(len(query_QD), width)
     step = max(FEW_QUERIES, _CHUNK_BYTES // (4 * len(row_n)))
+    chunks = []
     for start in range(0, len(query_QD), step):
         queries = slice(start, start + step)
         score_Qn = inner_products(query_QD[queries], vectors_nD)
@@ -59,20 +60,33 @@ def scan(
             _mask_excluded(score_Qn, row_n, excluded[queries])
         query, place = _candidates(score_Qn, limit_Q[queries], query_QD.shape[1])
         scores = _pair_scores(query_QD[queries], vectors_nD, query, place)
-        write_hits(hits, queries, _rank(query, row_n.take(place), scores, limit_Q[queries]))
-    return hits
+        chunks.append(_rank(query, row_n.take(place), scores, limit_Q[queries], width))
+    return chunks[0] if len(chunks) == 1 else Hits(*map(np.concatenate, zip(*chunks, strict=True)))
 
 
 def _rank(
-    query: NDArray[np.int64], row: NDArray[np.int64], scores: NDArray[np.float32], limit_Q: NDArray[np.int64]
+    query: NDArray[np.int64],
+    row: NDArray[np.int64],
+    scores: NDArray[np.float32],
+    limit_Q: NDArray[np.int64],
+    width: int,
 ) -> Hits:
-    """Return the hits of flat candidates, which ascend by query."""
-    count_Q = np.bincount(query, minlength=len(limit_Q))
-    column = np.arange(len(query)) - np.repeat(np.cumsum(count_Q) - count_Q, count_Q)
-    row_QM = np.full((len(limit_Q), int(count_Q.max())), NO_ID)
-    score_QM = np.full(row_QM.shape, -np.inf, dtype=np.float32)
-    row_QM[query, column], score_QM[query, column] = row, scores
-    return top_unfiltered(sort_keys(row_QM, score_QM), limit_Q, int(limit_Q.max()))
+    """Return the hits of flat candidates, which ascend by query and then by row; minus infinity is no candidate."""
+    row_QM, score_QM = row[None], scores[None]
+    if len(limit_Q) > 1:
+        count_Q = np.bincount(query, minlength=len(limit_Q))
+        column = np.arange(len(query)) - np.repeat(np.cumsum(count_Q) - count_Q, count_Q)
+        row_QM = np.full((len(limit_Q), int(count_Q.max())), NO_ID)
+        score_QM = np.full(row_QM.shape, -np.inf, dtype=np.float32)
+        row_QM[query, column], score_QM[query, column] = row, scores
+    # The candidates of one user differ in number: an argsort of floats takes two thirds of the time of ``sort_keys``.
+    order_QN = np.argsort(-score_QM, axis=1, kind="stable")[:, :width]
+    hits, found, query_Q1 = empty_hits(len(limit_Q), width), order_QN.shape[1], np.arange(len(limit_Q))[:, None]
+    hits.score_QN[:, :found] = score_QM[query_Q1, order_QN]  # NumPy's take_along_axis takes three times as long
+    hits.id_QN[:, :found] = row_QM[query_Q1, order_QN]
+    is_none_QN = (hits.score_QN == -np.inf) | (np.arange(width) >= limit_Q[:, None])
+    hits.score_QN[is_none_QN], hits.id_QN[is_none_QN] = -np.inf, NO_ID
+    return hits._replace(count_Q=width - is_none_QN.sum(axis=1))
 
 
 def inner_products(query_QD: NDArray[np.float32], vectors_nD: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -80,10 +80,12 @@ def check_request(
 
 def _check_exclusion(ids: ArrayLike) -> NDArray[np.int64]:
     """Return an exclusion as int64; an int64 array stays the same object. Beyond 2^53, float ids mean other items."""
+    if isinstance(ids, np.ndarray) and ids.dtype == np.int64 and ids.ndim == 1:
+        return ids
     array = np.asarray(ids)
     if array.ndim != 1 or (array.size and array.dtype.kind not in "iu"):
         raise UsageError(f"an exclusion is {array.dtype} of the shape {array.shape}; give a row of integer ids")
-    return array.astype(np.int64, copy=False)
+    return array.astype(np.int64)
 
 
 def _one_per_query(numbers: int | NDArray[np.int64], n: int, what: str) -> NDArray[np.int64]:
