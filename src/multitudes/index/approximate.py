@@ -36,7 +36,7 @@ from multitudes.index.hits import (
 from multitudes.index.inverted import FAISS_FILE, InvertedLists, train_lists
 from multitudes.index.item_table import ItemTable, cache_by_topic, find_rows, make_item_table
 from multitudes.index.protocol import ANY_TOPIC, Hits, Topics
-from multitudes.index.scan import paired_inner_products, scan
+from multitudes.index.scan import paired_inner_products, scan, scan_topic
 from multitudes.index.search_depth import DEPTH_TOLERANCE, ExcludedScores, ScoreDistribution
 from multitudes.index.segment import SearchRequest, Segment, search_by_topic, unfiltered_request
 from multitudes.index.tuning import (
@@ -77,7 +77,7 @@ class ApproximateIndex(Segment):
     def save(self, folder: Path) -> None:
         """Write ids, vectors, topics, the lists with their codes, and ``index.json`` into ``folder``."""
         faiss.write_index(self._engine.inverted, str(folder / FAISS_FILE))
-        super().save(folder)
+        files.save_segment(folder, self._table, self.info())
 
     def _search(self, request: SearchRequest) -> Hits:
         return search_by_topic(request, self._search_topic)
@@ -87,7 +87,7 @@ class ApproximateIndex(Segment):
             return self._search_all(request)
         size = len(self._table.postings.rows(topic))
         if self._tuning.is_scanned(topic, size):
-            return self._scan_topic(topic, request)
+            return scan_topic(self._table, self._topic_vectors, topic, *request[:3])
         # The depths at which a topic that is spread evenly over the ranking has the results.
         limit_Q = request.limit_Q
         depth_Q = np.ceil((limit_Q + 2 * np.sqrt(limit_Q)) * len(self._table) / size).astype(np.int64)
@@ -126,7 +126,8 @@ class ApproximateIndex(Segment):
             pending_W = self._search_once(hits, request, depth_Q, pending_W, rank)
             if len(pending_W) == 0:
                 return hits
-        write_hits(hits, pending_W, self._scan_topic(topic, request.select(pending_W)))
+        pending = request.select(pending_W)
+        write_hits(hits, pending_W, scan_topic(self._table, self._topic_vectors, topic, *pending[:3]))
         return hits
 
     def _search_once(

@@ -1,11 +1,14 @@
 """The exact index: every inner product in NumPy. The reference, and the default up to tens of thousands of items."""
 
+from pathlib import Path
+
 import numpy as np
 from numpy.typing import ArrayLike
 
+from multitudes.index import files
 from multitudes.index.item_table import ItemTable, cache_by_topic, make_item_table
 from multitudes.index.protocol import ANY_TOPIC, Hits, Topics
-from multitudes.index.scan import FEW_QUERIES, scan
+from multitudes.index.scan import FEW_QUERIES, scan, scan_topic
 from multitudes.index.segment import SearchRequest, Segment, search_by_topic
 
 # So many items are scanned once for all vectors of a user: a product costs less than a call for each topic.
@@ -39,6 +42,12 @@ class ExactIndex(Segment):
     def _search(self, request: SearchRequest) -> Hits:
         query_QD, limit_Q, excluded, topic_Q = request
         if topic_Q is None or len(topic_Q) > FEW_QUERIES or len(self._table) > _FEW_ITEMS:
-            return search_by_topic(request, self._scan_topic)
+            return search_by_topic(
+                request, lambda topic, group: scan_topic(self._table, self._topic_vectors, topic, *group[:3])
+            )
         penalties = [None if topic == ANY_TOPIC else self._topic_penalty(topic) for topic in topic_Q.tolist()]
         return scan(query_QD, self._row_n, self._table.vectors_nD, limit_Q, excluded, penalties)
+
+    def save(self, folder: Path) -> None:
+        """Write ids, vectors, topics and ``index.json`` into ``folder``."""
+        files.save_segment(folder, self._table, self.info())

@@ -26,13 +26,14 @@ ITEM_TABLE_FILES = ("ids.npy", "vectors.npy", "topics.npy", "topic_offset.npy", 
 _REPAIR = "publish the run again, or roll back to an older release"
 
 
-def save_item_table(folder: Path, table: ItemTable) -> None:
-    """Write ids, vectors and posting lists."""
+def save_segment(folder: Path, table: ItemTable, info: dict[str, Any]) -> None:
+    """Write ids, vectors and posting lists, and the description of all files in ``folder``."""
     np.save(folder / "ids.npy", table.ids, allow_pickle=False)
     np.save(folder / "vectors.npy", table.vectors_nD, allow_pickle=False)
     np.save(folder / "topics.npy", table.postings.topic_T, allow_pickle=False)
     np.save(folder / "topic_offset.npy", table.postings.offset, allow_pickle=False)
     np.save(folder / "topic_row.npy", table.postings.row_M, allow_pickle=False)
+    write_description(folder, info)
 
 
 def load_item_table(folder: Path) -> ItemTable:

@@ -8,14 +8,14 @@ their scores so that they do not depend on their position (``paired_inner_produc
 Legend: Q queries · n items · D dimensions · N results · G groups of a row · E excluded items · R pairs.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from multitudes.index.hits import empty_hits, identity_runs
-from multitudes.index.item_table import find_rows
-from multitudes.index.protocol import NO_ID, Hits
+from multitudes.index.item_table import ItemTable, find_rows
+from multitudes.index.protocol import ANY_TOPIC, NO_ID, Hits
 
 _CHUNK_BYTES = 4 * 2**20  # scores held at once: small enough for the cache, large enough for a fast product
 _GROUPS_PER_RESULT = 3
@@ -62,6 +62,20 @@ def scan(
         scores = _pair_scores(query_QD[queries], vectors_nD, query, place)
         chunks.append(_rank(query, row_n.take(place), scores, limit_Q[queries], width))
     return chunks[0] if len(chunks) == 1 else Hits(*map(np.concatenate, zip(*chunks, strict=True)))
+
+
+def scan_topic(
+    table: ItemTable,
+    topic_vectors: Callable[[int], NDArray[np.float32]],
+    topic: int,
+    query_QD: NDArray[np.float32],
+    limit_Q: NDArray[np.int64],
+    excluded: Sequence[NDArray[np.int64]] | None,
+) -> Hits:
+    """Return the best rows of a topic, whose contiguous vectors ``topic_vectors`` returns; ``ANY_TOPIC``: all rows."""
+    is_all = topic == ANY_TOPIC
+    row_M = np.arange(len(table)) if is_all else table.postings.rows(topic).astype(np.int64)
+    return scan(query_QD, row_M, table.vectors_nD if is_all else topic_vectors(topic), limit_Q, excluded)
 
 
 def _rank(

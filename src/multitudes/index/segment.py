@@ -13,11 +13,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from multitudes.errors import UsageError
-from multitudes.index import files
 from multitudes.index.hits import empty_hits, write_hits
 from multitudes.index.item_table import ItemTable, as_float32, cache_by_topic, check_ids, find_rows, select_topics
 from multitudes.index.protocol import ANY_TOPIC, Hits, Topics
-from multitudes.index.scan import scan
 
 
 class SearchRequest(NamedTuple):
@@ -155,13 +153,6 @@ class Segment(ABC):
         both = np.sort(np.concatenate([self._tombstones, row_E]), kind="stable")  # merges the two sorted runs
         return both[np.diff(both, prepend=-1) > 0]
 
-    def _scan_topic(self, topic: int, request: SearchRequest) -> Hits:
-        """Search the items of a topic exactly; ``ANY_TOPIC``: all items."""
-        table, is_all = self._table, topic == ANY_TOPIC
-        row_M = np.arange(len(table)) if is_all else table.postings.rows(topic).astype(np.int64)
-        vectors_MD = table.vectors_nD if is_all else self._topic_vectors(topic)
-        return scan(request.query_QD, row_M, vectors_MD, request.limit_Q, request.excluded)
-
     def without(self, ids: NDArray[np.int64]) -> Self:
         """Return a view without some items; ids that the segment does not hold are ignored."""
         view = copy(self)
@@ -216,7 +207,6 @@ class Segment(ABC):
         """Describe the index for people and manifests."""
         return {"kind": self.kind, "items": len(self), "dimension": self.dimension}
 
+    @abstractmethod
     def save(self, folder: Path) -> None:
-        """Write ids, vectors, topics and ``index.json``, with the checksum of every file, into ``folder``."""
-        files.save_item_table(folder, self._table)
-        files.write_description(folder, self.info())
+        """Write the segment into ``folder``; see ``Index.save``."""
