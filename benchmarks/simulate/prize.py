@@ -2,12 +2,14 @@
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
+from unittest.mock import patch
 
 import numpy as np
 
 from benchmarks import SEED
 from benchmarks.simulate import oracles
 from benchmarks.timing import round_figure
+from multitudes_lab.simulation import constants
 from multitudes_lab.simulation.world import World
 from multitudes_lab.simulation.world_config import CONTROLS, WorldConfig
 
@@ -35,7 +37,8 @@ def measure(sizes: Sizes) -> dict[str, Any]:
 
 def _saves(settings: dict[str, Any]) -> dict[str, float]:
     world = World(WorldConfig(seed=SEED, **settings))
-    unfollowed = World(WorldConfig(seed=SEED, **settings | {"follows": 0.0}))
+    with patch.object(constants, "FOLLOWS", 0.0):
+        unfollowed = World(WorldConfig(seed=SEED, **settings))
     lists: dict[str, Callable[[int], Any]] = {
         "popular": lambda day: oracles.popular(unfollowed, day),
         "popular and followed": lambda day: oracles.popular(world, day),

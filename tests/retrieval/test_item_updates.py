@@ -274,7 +274,11 @@ def test_a_column_that_the_release_reads_and_the_file_lacks_is_named(tmp_path: P
 BAD_FILES: dict[str, tuple[str, Callable[[Path], object], str]] = {
     "is not there": ("no.parquet", Path.exists, "no such file"),
     "is a folder": ("new.parquet", Path.mkdir, "is a folder; give one file"),
-    "is of another kind": ("new.txt", lambda file: file.write_text("201"), "expected a file that ends in .parquet"),
+    "is of another kind": (
+        "new.txt",
+        lambda file: file.write_text("201"),
+        "is no table; give one file that ends in .parquet",
+    ),
     "is empty": ("new.csv", lambda file: file.write_text(""), "the file is empty"),
     "has no rows": ("new.csv", lambda file: file.write_text("item_id,topics\n"), "the table has no rows"),
     "is no parquet": ("new.parquet", lambda file: file.write_bytes(b"PAR1 not"), "cannot be read"),

@@ -68,8 +68,8 @@ def read_item_ids(file: Path, id_type: pl.DataType) -> pl.DataFrame:
 def _load(given: Path, name: str) -> Iterator[tuple[Engine, Table]]:
     file = parse_location(given)
     if not file.is_file() or file.suffix not in tables.SUFFIXES:
-        problem = "is a folder" if file.is_dir() else "no such table"
-        raise UsageError(f"{file}: {problem}; give one file, which ends in {', '.join(tables.SUFFIXES)}")
+        problem = "is a folder" if file.is_dir() else "is no table" if file.is_file() else "no such file"
+        raise UsageError(f"{file}: {problem}; give one file that ends in {', '.join(tables.SUFFIXES)}")
     with (
         tempfile.TemporaryDirectory(prefix="multitudes-items-") as scratch,
         open_engine(Path(scratch), _MEMORY, threads=0, advice=_ADVICE) as engine,

@@ -89,8 +89,9 @@ def resolve_table(given: str | Path) -> Location:
                 " and when it stops"
             )
     elif not path.is_file() or path.suffix not in _SINGLE_TABLE_SUFFIXES:
+        problem = "is no table" if path.is_file() else "no such table"
         raise UsageError(
-            f"{path}: no such table; give a folder of Parquet files, or a file in {', '.join(_SINGLE_TABLE_SUFFIXES)}"
+            f"{path}: {problem}; give a folder of Parquet files, or a file in {', '.join(_SINGLE_TABLE_SUFFIXES)}"
         )
     return path
 

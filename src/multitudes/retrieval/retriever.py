@@ -301,6 +301,9 @@ class Retriever:
             timer: called at the end of each stage.
             caches: cache the user vectors: no request supposes what its user did not do.
 
+        Returns:
+            One record for each request.
+
         Raises:
             ArtefactError: the user tower does not fit the release.
         """
