@@ -103,7 +103,7 @@ def pages() -> dict[str, str]:
 
 def _errors() -> str:
     rows = []
-    for module, prefix in (("multitudes.errors", ""), ("multitudes.client.errors", "client.")):
+    for module, prefix in (("multitudes.errors", ""), ("multitudes.client", "client.")):
         for name, value in vars(import_module(module)).items():
             if getattr(value, "__module__", "") == module and hasattr(value, "exit_code"):
                 parent = value.__base__.__name__

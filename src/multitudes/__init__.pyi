@@ -1,7 +1,7 @@
 # The public names and where each is defined; __init__.py reads this file and loads a name when it is first used.
 from .batch_inference.recommender import BatchConfig as BatchConfig
 from .batch_inference.runner import recommend_all as recommend_all
-from .client.client import Client as Client
+from .client import Client as Client
 from .config import Config as Config
 from .data.engine_config import EngineConfig as EngineConfig
 from .data.importing.config import ImportConfig as ImportConfig

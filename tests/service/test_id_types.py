@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from multitudes.client.encoding import path_segment
+from multitudes.client import path_segment
 from multitudes.service.errors import ApiError
 from multitudes.service.id_types import parse_id
 from multitudes.service.request_context import is_utf8

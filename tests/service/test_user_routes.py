@@ -6,7 +6,7 @@ from unittest.mock import Mock
 
 import pytest
 
-from multitudes.client.encoding import path_segment
+from multitudes.client import path_segment
 from multitudes.errors import StateError
 from multitudes.retrieval.retriever import Retriever
 from multitudes.service.app import create_app

@@ -14,6 +14,8 @@ import typer
 
 from multitudes.cli.options import MapOption
 from multitudes.cli.output import hide_next, print_json, print_next
+from multitudes.errors import INTERRUPTED_EXIT_CODE, UsageError
+from multitudes.extras import require_extra
 
 MODEL_SETTINGS = """\
 [model]
@@ -82,9 +84,7 @@ def demo_command(
     MovieLens-small has a licence of its own: no commercial use without permission.
     """
     from multitudes.data.sample import sample_path
-    from multitudes.errors import UsageError
     from multitudes.evaluation.compare import read_result
-    from multitudes.extras import require_extra
 
     require_extra("train", "report")
     dropped = None if max_dropped is None else [max_dropped]
@@ -121,7 +121,6 @@ def demo_command(
 def _run(*words: object) -> None:
     """Print a command and run it in this process."""
     from multitudes.cli.main import app
-    from multitudes.errors import INTERRUPTED_EXIT_CODE
 
     arguments = [*map(str, words)]
     typer.secho(f"\n$ multitudes {shlex.join(arguments)}", bold=True)
@@ -160,8 +159,6 @@ def create_demo_folder(out: Path, settings: str, *, overwrite: bool) -> Iterator
 
 
 def _remove_earlier_demo(out: Path, overwrite: bool) -> None:
-    from multitudes.errors import UsageError
-
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return
     if not (out / SETTINGS_FILE).is_file():

@@ -7,6 +7,8 @@ from urllib.parse import urlsplit
 import typer
 
 from multitudes.cli.output import print_json, print_table
+from multitudes.errors import ArtefactError, UsageError
+from multitudes.extras import missing_extras, require_extra
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -37,8 +39,6 @@ def doctor_command(
     Of a release it checks every file, the index and the items. It prints one line for each finding. The exit code is
     that of the worst: 4 damaged, 5 something missing, 6 an index server or a service that does not answer.
     """
-    from multitudes.errors import UsageError
-
     if releases is None and config is None and url is None:
         raise UsageError("nothing to check; give a folder of releases, --config FILE, --url ADDRESS, or several")
     findings = [
@@ -64,8 +64,6 @@ def _release_findings(releases: Path | None, version: str | None, trust: Path | 
 
 def _settings_findings(config: Path | None, releases: Path | None, version: str | None) -> "list[Finding]":
     import os
-
-    from multitudes.extras import require_extra
 
     if config is None:
         return []
@@ -112,7 +110,6 @@ def _risks(settings: "ServeConfig", config: Path, history: int) -> "Iterator[str
 
 def _history_length(releases: Path, version: str | None) -> int | None:
     """Return how many events of a user the release reads; None if its manifest cannot be read."""
-    from multitudes.errors import ArtefactError
     from multitudes.release import manifest
     from multitudes.release.store import ReleaseStore
 
@@ -125,8 +122,6 @@ def _history_length(releases: Path, version: str | None) -> int | None:
 def _service_findings(url: str | None, key: str | None) -> "list[Finding]":
     if url is None:
         return []
-    from multitudes.extras import require_extra
-
     require_extra("client")
     from multitudes.cli.doctor_service import examine_service, open_service
 
@@ -135,7 +130,6 @@ def _service_findings(url: str | None, key: str | None) -> "list[Finding]":
 
 
 def _extras_finding() -> "Finding":
-    from multitudes.extras import missing_extras
     from multitudes.retrieval.inspection import Finding
 
     missing = missing_extras()

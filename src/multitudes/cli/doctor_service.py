@@ -11,7 +11,7 @@ from uuid import uuid4
 
 import httpx
 
-from multitudes.client.encoding import bearer_header
+from multitudes.client import bearer_header
 from multitudes.errors import UsageError
 from multitudes.retrieval.inspection import Finding, Level
 

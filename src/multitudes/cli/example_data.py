@@ -6,6 +6,8 @@ from typing import Annotated
 import typer
 
 from multitudes.cli.output import print_json, print_next
+from multitudes.data.location import reject_url
+from multitudes.errors import UsageError
 
 
 def init_command(folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder to write; new or empty.")]) -> None:
@@ -14,9 +16,7 @@ def init_command(folder: Annotated[Path, typer.Argument(metavar="DIR", help="Fol
     The tables are events, items and users, in the columns that `multitudes prepare` reads.
     """
     from multitudes.config_template import config_template
-    from multitudes.data.location import reject_url
     from multitudes.data.planted import PlantedConfig, plant, write_world
-    from multitudes.errors import UsageError
 
     reject_url(folder)
     if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):

@@ -7,8 +7,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from multitudes.atomic import write_text
 from multitudes.cli.options import reject_options
 from multitudes.cli.output import counted, print_json, print_next, prints_json
+from multitudes.errors import UsageError
+from multitudes.extras import require_extra
 from multitudes.progress import ProgressBar
 
 if TYPE_CHECKING:
@@ -54,7 +57,6 @@ def explore_command(
 
 def _erasure_file(releases: Path, data: Path | None) -> Path | None:
     """Return the file of users who asked to be erased; None if no service has one."""
-    from multitudes.errors import UsageError
     from multitudes.release.manifest import MANIFEST
     from multitudes.release.store import VERSIONS, service_folder
     from multitudes.state.erasure_requests import FILE_NAME
@@ -82,7 +84,6 @@ def _is_hidden(forgotten: Path | None) -> "Callable[[Id], bool]":
 
 def _open_beside(releases: Path, beside: str) -> "NamedExplorer":
     """Open the release that is shown beside another."""
-    from multitudes.errors import UsageError
     from multitudes.explorer.explorer import Explorer
     from multitudes.explorer.other_releases import NamedExplorer
     from multitudes.release.store import VERSIONS, release_folder
@@ -108,8 +109,6 @@ def _name_beside(folder: Path, shown: Path) -> str:
 
 def _serve(releases: Path, beside: str | None, port: int, forgotten: Path | None) -> None:
     """Serve the page with the service on this machine; its folder of states, logs and the key ends with it."""
-    from multitudes.extras import require_extra
-
     require_extra("serve")
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # see serve_command
     from dataclasses import replace
@@ -154,9 +153,7 @@ def _export(
     forgotten: Path | None,
 ) -> None:
     from multitudes import api
-    from multitudes.atomic import write_text
     from multitudes.cli.recommend import parse_release_id
-    from multitudes.errors import UsageError
     from multitudes.explorer.explorer import Explorer
     from multitudes.explorer.page import Beside, static_page
     from multitudes.retrieval.retriever import Retriever

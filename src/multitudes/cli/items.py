@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from multitudes.cli.output import counted, print_json
+from multitudes.data.repairs import repair_text
 from multitudes.progress import ProgressBar
 
 if TYPE_CHECKING:
@@ -38,8 +39,6 @@ def items_command(
 
 
 def _print_added_items(releases: Path, added: "AddedItems") -> None:
-    from multitudes.data.repairs import repair_text
-
     typer.echo(f"{releases}: release {added.version}, {counted(added.new, 'item')} added, {added.replaced:,} replaced")
     for name, count in added.repairs.items():
         typer.echo(f"repair: {repair_text(name, count)}")

@@ -9,6 +9,8 @@ import typer
 
 from multitudes.cli.options import reject_options
 from multitudes.cli.output import print_json, print_table
+from multitudes.data.location import reject_url
+from multitudes.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -58,9 +60,6 @@ def keys_command(
     `multitudes publish --sign FILE` signs with the private key of a pair, which stays where releases are published. A
     service with the public key, `multitudes serve --trust FILE.pub`, serves what it signed and nothing else.
     """
-    from multitudes.data.location import reject_url
-    from multitudes.errors import UsageError
-
     reject_url(file)
     path = Path(file)
     added = {"--name": name, "--scope": scope or None, "--expires": expires}
@@ -97,8 +96,6 @@ def _add_key(file: Path, name: str, scope: "Sequence[str]", expires: str | None)
 
 
 def _parse_day(text: str) -> date:
-    from multitudes.errors import UsageError
-
     if text.endswith("d") and text[:-1].isdecimal() and 0 < int(text[:-1][:9]) <= _MAX_DAYS:
         return datetime.now(UTC).date() + timedelta(days=int(text[:-1]))
     try:

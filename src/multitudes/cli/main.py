@@ -13,6 +13,7 @@ import typer
 import typer.core
 
 from multitudes.cli.output import with_json
+from multitudes.data.location import reject_url
 from multitudes.errors import (
     INTERRUPTED_EXIT_CODE,
     MissingError,
@@ -21,6 +22,7 @@ from multitudes.errors import (
     is_disk_full,
     missing_add_on,
 )
+from multitudes.extras import missing_package
 from multitudes.plugins import load_plugin, plugins
 from multitudes.threads import wait_passively
 
@@ -233,8 +235,6 @@ def _own_warnings_as_lines() -> Iterator[None]:
 
 def _reject_remote_output(arguments: list[str]) -> None:
     """Reject a URL as an output of any verb: taken as a path, it would become a local folder named ``s3:``."""
-    from multitudes.data.location import reject_url
-
     for number, argument in enumerate(arguments):
         option, equals, value = argument.partition("=")
         if option in _OUTPUT_OPTIONS:
@@ -249,8 +249,6 @@ def _print_error(message: str, code: int) -> int:
 
 def _report(error: Exception) -> int:
     """Report what a person can mend, such as a missing package or a full disk, and how to see where a defect is."""
-    from multitudes.extras import missing_package
-
     try:
         explained = missing_package(error) if isinstance(error, ModuleNotFoundError) else explain(error)
     except ModuleNotFoundError:

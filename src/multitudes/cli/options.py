@@ -7,6 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
+from multitudes.errors import UsageError
+
 SetOption = Annotated[
     list[str] | None,
     typer.Option(
@@ -28,8 +30,6 @@ _KEY = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*")
 
 def reject_options(call: str, given: Mapping[str, object]) -> None:
     """Raise UsageError if an option is given (not None or False) that ``call``, as ``keys list``, does not read."""
-    from multitudes.errors import UsageError
-
     for option, value in given.items():
         if value is not None and value is not False:
             raise UsageError(f"'{call}' does not read {option}; leave it out")
@@ -51,8 +51,6 @@ def parse_overrides(texts: Iterable[str] | None, *sections: str) -> dict[str, An
 
 
 def _parse_override(text: str, sections: tuple[str, ...]) -> dict[str, Any]:
-    from multitudes.errors import UsageError
-
     path, equals, value = (part.strip() for part in text.partition("="))
     if not equals or not _KEY.fullmatch(path) or path in sections:
         example = "train.epochs=3" if "train" in sections or not sections else f"{sections[0]}.KEY=VALUE"
@@ -83,7 +81,6 @@ def _check_section(path: str, keys: list[str], sections: tuple[str, ...]) -> Non
     """
     from multitudes.config import SECTIONS, suggestion
     from multitudes.config_template import section_config
-    from multitudes.errors import UsageError
 
     if keys[0] in sections and len(keys) > 1:
         return

@@ -7,6 +7,9 @@ import typer
 
 from multitudes.cli.options import MapOption, SetOption, parse_overrides, reject_options
 from multitudes.cli.output import config_words, print_json, print_next, print_table, unused_path
+from multitudes.data.location import display_location, is_url
+from multitudes.data.repairs import repair_text
+from multitudes.errors import UsageError
 from multitudes.progress import ProgressBar
 
 if TYPE_CHECKING:
@@ -24,7 +27,6 @@ EngineOption = Annotated[
 
 
 def _print_report(data: str, report: "ValidationReport") -> None:
-    from multitudes.data.repairs import repair_text
     from multitudes.data.validate import time_range_text
 
     typer.echo(data)
@@ -115,7 +117,6 @@ def prepare_command(
     from multitudes.data.clean.attribution import FeedbackLogs
     from multitudes.data.column_names import parse_map
     from multitudes.data.prepare import prepare
-    from multitudes.errors import UsageError
 
     changes = parse_overrides(overrides, "prepare", "engine")
     options = {"split": split, "follows_from_share": follows_from_share, "min_rating": min_rating}
@@ -155,7 +156,6 @@ def _check_tables(
     """Report on tables, without writing; ``words`` are the options that the next command gets."""
     from dataclasses import asdict
 
-    from multitudes.data.location import display_location, is_url
     from multitudes.data.validate import validate
 
     with ProgressBar("check") as progress:
@@ -201,8 +201,6 @@ def _prepare_config(
 
 def print_prepared(prepared: "PreparedData") -> None:
     """Print the counts of a prepared folder, and every repair."""
-    from multitudes.data.repairs import repair_text
-
     counts = prepared.manifest["counts"]
     typer.echo(
         f"{prepared.path}: {counts['users']:,} users, {counts['items']:,} items, {counts['topics']:,} topics,"

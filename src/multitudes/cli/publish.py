@@ -9,6 +9,7 @@ import typer
 
 from multitudes.cli.options import SetOption, parse_overrides
 from multitudes.cli.output import counted, print_json, print_next, print_table
+from multitudes.errors import ArtefactError, UsageError
 from multitudes.extras import require_extra
 from multitudes.progress import Progress, ProgressBar
 
@@ -51,7 +52,6 @@ def publish_command(
     more fail or are degraded after, the release before is current again.
     """
     from multitudes.cli.train import require_extra_for
-    from multitudes.errors import UsageError
 
     if service is not None and gate is None:
         raise UsageError("--service is for --gate: give both")
@@ -80,7 +80,6 @@ def publish_command(
 
 def _check_releases(to: Path) -> None:
     """Reject a folder of something else, before the long work."""
-    from multitudes.errors import UsageError
     from multitudes.release.store import VERSIONS
 
     if to.is_dir() and any(to.iterdir()) and not (to / VERSIONS).is_dir():
@@ -96,7 +95,7 @@ def _open_canary(
         yield None
         return
     require_extra("client")
-    from multitudes.client.client import Client
+    from multitudes.client import Client
     from multitudes.publishing.canary import Canary, CanaryConfig, canary_requests
 
     config = CanaryConfig()
@@ -151,7 +150,6 @@ def releases_command(
     releases: Annotated[Path, typer.Argument(help="Folder of releases.")],
 ) -> None:
     """List the releases and mark the current one."""
-    from multitudes.errors import ArtefactError
     from multitudes.release import manifest
     from multitudes.release.store import ReleaseStore
 

@@ -7,6 +7,8 @@ import typer
 
 from multitudes.cli.options import SetOption, parse_overrides, reject_options
 from multitudes.cli.output import counted, print_json, print_next, prints_json
+from multitudes.errors import UsageError
+from multitudes.ids import parse_id
 from multitudes.progress import ProgressBar
 
 if TYPE_CHECKING:
@@ -67,8 +69,6 @@ def recommend_command(
 
     A history and followed topics describe an anonymous user. With --all, results are written to a folder of shards.
     """
-    from multitudes.errors import UsageError
-
     anonymous = history is not None or followed_topics is not None
     if sum((user is not None, anonymous, all_users)) != 1:
         raise UsageError("give one of: --user ID; --history and --followed-topics; --all")
@@ -177,8 +177,6 @@ def _item_ids(text: str | None, retriever: "Retriever") -> "list[Id]":
 
 def parse_release_id(text: str, ids: "pl.Series", what: str) -> "Id":
     """Return an id of the type of ``ids``; ``what`` it is of is for the error."""
-    from multitudes.ids import parse_id
-
     return parse_id(text, "int64" if ids.dtype.is_integer() else "string", what)
 
 

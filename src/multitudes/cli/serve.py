@@ -9,6 +9,7 @@ import typer
 
 from multitudes.cli.options import SetOption, parse_overrides
 from multitudes.cli.output import print_json, prints_json
+from multitudes.extras import require_extra
 
 if TYPE_CHECKING:
     from socket import socket
@@ -35,8 +36,6 @@ def serve_command(
     The service switches to a newly published release without a restart. On SIGTERM it answers and logs all accepted
     requests before it ends.
     """
-    from multitudes.extras import require_extra
-
     require_extra("serve")
     # NumPy reads this when it is imported. The matrix products of a request are small: on all cores they are no faster
     # and take twice the CPU time.

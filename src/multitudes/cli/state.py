@@ -9,6 +9,7 @@ import typer
 
 from multitudes.cli.options import reject_options
 from multitudes.cli.output import counted, print_json
+from multitudes.data.location import reject_url
 from multitudes.progress import ProgressBar
 
 if TYPE_CHECKING:
@@ -48,8 +49,6 @@ def state_command(
     asked to be erased after the backup do not come back then. Load fills a store from prepared data: users, events and
     erasures that it holds stay, and a second run changes nothing.
     """
-    from multitudes.data.location import reject_url
-
     if action == "load":
         _load(source, target, keep)
         return

@@ -5,8 +5,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from multitudes.atomic import write_text
 from multitudes.cli.options import SetOption, parse_overrides
 from multitudes.cli.output import counted, print_json, print_next
+from multitudes.errors import MultitudesError
+from multitudes.extras import require_extra
 from multitudes.progress import ProgressBar
 
 if TYPE_CHECKING:
@@ -30,8 +33,6 @@ def study_command(
     All methods get the same data, seeds, tuning trials and budgets. Finished cells are not repeated: after Ctrl-C, a
     crash or a change of the file, the same command goes on. Metrics are of the validation split until --open-test.
     """
-    from multitudes.extras import require_extra
-
     require_extra("train", "study", "report")
     from multitudes.study.config import read_study
 
@@ -60,7 +61,6 @@ def _run_study(config: "StudyConfig", folder: Path, study: Path, open_test: bool
 
 def _write_report(result: "StudyResult") -> None:
     """Write the report, unless no cell is done."""
-    from multitudes.atomic import write_text
     from multitudes.report.study_page import study_markdown, write_study_page
     from multitudes.study.summary import summarise, write_summary
 
@@ -100,8 +100,6 @@ def _study_record(result: "StudyResult") -> dict[str, Any]:
 
 
 def _raise_failures(result: "StudyResult", open_test: bool) -> None:
-    from multitudes.errors import MultitudesError
-
     if not result.failed:
         return
     for cell in result.failed:

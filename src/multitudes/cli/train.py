@@ -8,6 +8,8 @@ import typer
 
 from multitudes.cli.options import SetOption, parse_overrides
 from multitudes.cli.output import config_words, print_json, print_next
+from multitudes.errors import ArtefactError, UsageError
+from multitudes.extras import require_extra
 from multitudes.nn.methods import COMBINED, DEFAULT_METHOD, FOLLOWED, LINEAR, METHOD_NAMES, PINNERSAGE, WITHOUT_TORCH
 from multitudes.progress import ProgressBar
 
@@ -56,8 +58,6 @@ def train_command(
         _check_one_origin(method, refit, continues)
         _make_linear(options, refit or continues)
         return
-    from multitudes.extras import require_extra
-
     require_extra("train")
     from multitudes.config import load_section
     from multitudes.data.prepared import PreparedData
@@ -121,8 +121,6 @@ def combine_command(
     An item has the vectors of both models side by side, and the interests of each model search in its own. Nothing is
     trained; the list is chosen on validation. The run has its own copies of both.
     """
-    from multitudes.extras import require_extra
-
     require_extra("train")
     from multitudes.run_record import read_record
     from multitudes.training.combined import combine
@@ -142,15 +140,12 @@ def require_extra_for(run: Path) -> None:
     Raises:
         MissingError: a package is missing; the message holds the pip command.
     """
-    from multitudes.extras import require_extra
-
     if _method_of(run) not in WITHOUT_TORCH:
         require_extra("train")
 
 
 def _method_of(run: Path | None) -> str | None:
     """Return the method of a run; None without a run, or if it is damaged: opening it reports what is wrong."""
-    from multitudes.errors import ArtefactError
     from multitudes.run_record import read_record
 
     try:
@@ -178,7 +173,6 @@ class _Options(NamedTuple):
 def _make_followed(options: _Options) -> None:
     """Make a run of the inverted index from topics to items; needs no torch."""
     from multitudes.data.prepared import PreparedData
-    from multitudes.errors import UsageError
     from multitudes.linear.followed import make_followed_run
 
     if options.overrides:
@@ -213,7 +207,6 @@ def _make_linear(options: _Options, origin: Path | None) -> None:
     """Solve truncated EASE; with ``origin`` by the settings of that run, on validation events too. Needs no torch."""
     from multitudes.config import load_section
     from multitudes.data.prepared import PreparedData
-    from multitudes.errors import UsageError
     from multitudes.linear.run import LinearConfig, make_linear_run
     from multitudes.run_record import read_record
 
@@ -240,7 +233,6 @@ def _print_next(run: Path, config: Path | None, *, final: bool) -> None:
 
 def _check_method(method: str) -> None:
     from multitudes.config import suggestion
-    from multitudes.errors import UsageError
     from multitudes.nn.methods import METHODS
 
     if method not in METHOD_NAMES and method not in METHODS:
@@ -254,8 +246,6 @@ def _check_one_origin(method: str | None, refit: Path | None, continues: Path | 
     Raises:
         UsageError: more than one of them was given.
     """
-    from multitudes.errors import UsageError
-
     if refit is not None and continues is not None:
         raise UsageError("--refit and --continue exclude each other; give one of them")
     for option, run in (("--refit", refit), ("--continue", continues)):

@@ -1,14 +1,26 @@
-"""The client: each method is one call of the service, which is retried until its deadline if that can help.
+"""A typed client of the service: each method is one call, which is retried until its deadline if that can help.
 
-Every call may be repeated: a change carries the id of its event or request, or states the new value in full.
+Every call may be repeated: a change carries the id of its event or request, or states the new value in full. Of the
+library the client needs ids, errors and the schema (``multitudes.api``) alone. Its errors are::
+
+    UsageError
+    └── CallError          the call is wrong; status and code say how
+        ├── AuthError      no key, or one without the scope
+        └── NotFoundError  the item does not exist
+    UnavailableError
+    └── NoAnswerError      no answer, or not in time
+        └── BusyError      the service has no time; ``retry_after_s`` says when to retry
 """
 
 import json
 import random
+import re
 import time
 from collections.abc import Callable, Mapping, Sequence
+from operator import index
 from types import TracebackType
 from typing import Any, TypeVar
+from urllib.parse import quote
 from uuid import uuid4
 
 from multitudes.api import (
@@ -27,9 +39,7 @@ from multitudes.api import (
     SimilarResponse,
     UserResponse,
 )
-from multitudes.client.encoding import bearer_header, path_segment, to_json
-from multitudes.client.errors import BusyError, NoAnswerError, error_from_response
-from multitudes.errors import UsageError, missing_extra
+from multitudes.errors import UnavailableError, UsageError, missing_extra
 from multitudes.ids import Id
 from multitudes.records import from_record, to_body
 
@@ -38,17 +48,55 @@ try:
 except ImportError:  # pragma: no cover
     raise missing_extra("httpx", "client") from None
 
+__all__ = [
+    "AuthError",
+    "BusyError",
+    "CallError",
+    "Client",
+    "Event",
+    "NoAnswerError",
+    "NotFoundError",
+    "RecommendRequest",
+]
 T = TypeVar("T")
 _FIRST_PAUSE_S = 0.05  # doubled at each attempt; each pause is drawn between half of it and all of it
 _FORGET_S = 60.0  # the service rewrites its logs
 _MAX_DEADLINE_S = 3_600.0  # the longest that the service accepts
 
 
+class CallError(UsageError):
+    """The service rejected the call; the message is that of the service."""
+
+    def __init__(self, message: str, status: int, code: str, request_id: str) -> None:
+        super().__init__(message)
+        self.status, self.code, self.request_id = status, code, request_id
+
+
+class AuthError(CallError):
+    """The service requires a key, or a key with another scope."""
+
+
+class NotFoundError(CallError):
+    """The subject of the call does not exist."""
+
+
+class NoAnswerError(UnavailableError):
+    """The service does not answer, or not in time."""
+
+
+class BusyError(NoAnswerError):
+    """The service has no time, or cannot do its work now."""
+
+    def __init__(self, message: str, retry_after_s: float, request_id: str) -> None:
+        super().__init__(message)
+        self.retry_after_s, self.request_id = retry_after_s, request_id
+
+
 class Client:
     """A client of one service. Threads may share it; use it as a context manager, or call ``close``.
 
     Every method raises ``UsageError`` if the call cannot be sent, ``CallError`` if the service rejects it, and
-    ``NoAnswerError`` if there is no answer in time; see ``multitudes.client.errors``.
+    ``NoAnswerError`` if there is no answer in time; see ``multitudes.client``.
     """
 
     def __init__(
@@ -159,7 +207,7 @@ class Client:
     ) -> T:
         """Send a call, and again until it is answered with a ``kind`` or its deadline has passed."""
         time_limit_s = self._deadline_s if deadline_s is None else _check_deadline(deadline_s)
-        content = None if body is None else to_json(body).encode()
+        content = None if body is None else _to_json(body).encode()
         until_s, pause_s = self._clock() + time_limit_s, _FIRST_PAUSE_S
         while True:
             try:
@@ -190,7 +238,7 @@ class Client:
             raise NoAnswerError(
                 f"{self._url}: the answer is not one of this service ({error!r}); is the URL right?"
             ) from None
-        raise error_from_response(response.status_code, record, response.headers.get("retry-after"))
+        raise _response_error(response.status_code, record, response.headers.get("retry-after"))
 
     def _read_until(self, request: httpx.Request, until_s: float) -> tuple[httpx.Response, bytes]:
         """Send a request and read the answer, at most until the deadline; httpx limits only the time of each chunk."""
@@ -243,3 +291,48 @@ def _parse_url(text: str) -> httpx.URL:
     if url.scheme not in {"http", "https"} or not url.host:
         raise UsageError(f"url {text!r}: not an HTTP URL; expected one such as http://127.0.0.1:8000")
     return url
+
+
+def _response_error(status: int, record: object, retry_after: str | None) -> CallError | NoAnswerError:
+    """Return the error that a response with a status other than 200 stands for; its JSON may be anything."""
+    error = record.get("error") if isinstance(record, dict) else None
+    if not isinstance(record, dict) or not isinstance(error, dict):
+        return NoAnswerError(f"something other than the service answered, with status {status}; is the URL right?")
+    message, code, request_id = str(error.get("message")), str(error.get("code")), str(record.get("request_id"))
+    if status in {429, 503}:
+        seconds = float(retry_after) if retry_after is not None and retry_after.isdigit() else 1.0
+        return BusyError(message, seconds, request_id)
+    if status >= 500:
+        return NoAnswerError(f"{message} (request {request_id})")
+    kind = {401: AuthError, 403: AuthError, 404: NotFoundError}.get(status, CallError)
+    return kind(message, status, code, request_id)
+
+
+def path_segment(given: Id) -> str:
+    """Return the segment of a URL that names an id: its JSON, percent-encoded."""
+    return quote(_to_json(given), safe="")
+
+
+def bearer_header(key: str) -> str:
+    """Return the header of a key; a line break at the end, as files have it, is dropped.
+
+    Raises:
+        UsageError: the key has characters that are not allowed.
+    """
+    if not re.fullmatch(r"[\x21-\x7e]+", key.strip()):  # the message must not show the key
+        raise UsageError("key: has characters that are not allowed; expected a key as `multitudes keys add` shows it")
+    return f"Bearer {key.strip()}"
+
+
+def _to_json(given: object) -> str:
+    """Return a value as JSON; NumPy's integers, which the standard library rejects, are integers.
+
+    Raises:
+        UsageError: a value cannot be written as JSON.
+    """
+    try:
+        text = json.dumps(given, ensure_ascii=False, allow_nan=False, default=index)
+        text.encode()
+    except (TypeError, ValueError) as error:
+        raise UsageError(f"this cannot be sent: {error}; give ids as integers or texts, and finite numbers") from None
+    return text
