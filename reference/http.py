@@ -6,9 +6,9 @@ from typing import Any, Final, cast
 
 from multitudes.api import ID_CHARACTERS
 from multitudes.service.app import create_app
-from multitudes.service.dependencies import Dependencies
 from multitudes.service.metrics import Metrics
 from multitudes.service.settings import ServeConfig
+from multitudes.service.startup import Dependencies
 from reference.markdown import from_docstring, page, table
 
 Node = Mapping[str, Any]

@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any, Union, get_args, get_origin
 
 import annotated_types
 
-from multitudes.config import SECTIONS, Config
-from multitudes.config_template import choices, section_config
+from multitudes.config import SECTIONS, Config, choices, section_config
 from multitudes.study.config import StudyConfig
 from multitudes_lab.simulation.config import ExperimentConfig
 from multitudes_milvus.config import MilvusConfig

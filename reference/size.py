@@ -13,8 +13,7 @@ from pathlib import Path
 import grimp
 
 from multitudes.cli.main import VERBS, command_of
-from multitudes.config import SECTIONS, Config
-from multitudes.config_template import section_config
+from multitudes.config import SECTIONS, Config, section_config
 from multitudes.service.settings import ServeConfig
 from multitudes_lab.simulation.config import ExperimentConfig
 from reference.commands import all_verbs, parameters

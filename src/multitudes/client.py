@@ -17,6 +17,7 @@ import random
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from operator import index
 from types import TracebackType
 from typing import Any, TypeVar
@@ -92,7 +93,7 @@ class BusyError(NoAnswerError):
         self.retry_after_s, self.request_id = retry_after_s, request_id
 
 
-class Client:
+class Client(AbstractContextManager["Client"]):
     """A client of one service. Threads may share it; use it as a context manager, or call ``close``.
 
     Every method raises ``UsageError`` if the call cannot be sent, ``CallError`` if the service rejects it, and
@@ -256,10 +257,6 @@ class Client:
     def close(self) -> None:
         """Close the connections."""
         self._http.close()
-
-    def __enter__(self) -> "Client":
-        """Return the client."""
-        return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None

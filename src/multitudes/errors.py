@@ -22,6 +22,7 @@ INTERRUPTED_EXIT_CODE = 130  # after Ctrl-C, as shells have it: 128 + SIGINT
 
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
 _PERMISSION = (errno.EACCES, errno.EPERM, errno.EROFS)
+# A parent is a file, or a name is too long.
 _INVALID_PATH = (errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP)
 _NUMPY_SHORT_WRITE = re.compile(r"\d+ requested and \d+ written")  # NumPy's error for a full disk has no errno
 
@@ -85,11 +86,13 @@ def explain(error: Exception) -> MultitudesError | None:
     where = getattr(error, "filename", None) or "output"
     if is_disk_full(error):
         return MissingError(f"no space left on the disk ({where}); free some space there and try again")
-    reason = os.strerror(error.errno or 0).lower() if isinstance(error, OSError) else ""
-    if is_permission_error(error):
-        return MissingError(f"{where}: {reason}; let this user read and write it, or choose another path")
-    if is_invalid_path(error):
-        return UsageError(f"{where}: {reason}; choose another path")
+    number = error.errno if isinstance(error, OSError) else None
+    if number in _PERMISSION:
+        return MissingError(
+            f"{where}: {os.strerror(number).lower()}; let this user read and write it, or choose another path"
+        )
+    if number in _INVALID_PATH:
+        return UsageError(f"{where}: {os.strerror(number).lower()}; choose another path")
     return None
 
 
@@ -112,13 +115,3 @@ def is_disk_full(error: BaseException) -> bool:
     if isinstance(error, OSError) and (error.errno in _DISK_FULL or _NUMPY_SHORT_WRITE.fullmatch(str(error))):
         return True
     return any(os.strerror(number).lower() in str(error).lower() for number in _DISK_FULL)
-
-
-def is_permission_error(error: BaseException) -> bool:
-    """Return whether an error means that a file may not be read or written, by this user or at all."""
-    return isinstance(error, OSError) and error.errno in _PERMISSION
-
-
-def is_invalid_path(error: BaseException) -> bool:
-    """Return whether an error means that the path is impossible: a parent is a file, or a name is too long."""
-    return isinstance(error, OSError) and error.errno in _INVALID_PATH

@@ -9,8 +9,7 @@ import polars as pl
 import pytest
 
 from multitudes.cli.main import run
-from multitudes.config import SECTIONS, parse
-from multitudes.config_template import config_template, section_config
+from multitudes.config import SECTIONS, config_template, parse, section_config
 from multitudes.data.prepared import PreparedData
 
 

@@ -11,8 +11,7 @@ from multitudes import sample_path
 from multitudes.cli import demo
 from multitudes.cli.demo import OWN_SETTINGS, SETTINGS, create_demo_folder
 from multitudes.cli.main import run
-from multitudes.config import SECTIONS, load_section
-from multitudes.config_template import section_config
+from multitudes.config import SECTIONS, load_section, section_config
 from multitudes.errors import UsageError
 
 

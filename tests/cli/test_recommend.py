@@ -10,8 +10,8 @@ from rich.cells import cell_len
 from rich.console import Console
 
 from multitudes import api
-from multitudes.cli.candidates_table import print_recommendation
 from multitudes.cli.main import run
+from multitudes.cli.recommend import print_recommendation
 from multitudes.retrieval.item_updates import add_items
 from multitudes.retrieval.response import Recommendation
 from tests.release.small_release import publish_small

@@ -15,10 +15,10 @@ from fastapi import FastAPI
 
 from multitudes.retrieval.retriever import Retriever
 from multitudes.service.app import create_app
-from multitudes.service.dependencies import Dependencies
 from multitudes.service.journal import Journal
 from multitudes.service.metrics import Metrics
 from multitudes.service.settings import JournalConfig, ServeConfig
+from multitudes.service.startup import Dependencies
 from tests.service.fakes import DictStates, ListLogs, PlainEngine
 
 Call = Callable[..., httpx.Response]

@@ -21,11 +21,10 @@ from multitudes.service import auth as auth_room
 from multitudes.service.access_records import AccessRecords, last_uses
 from multitudes.service.api_keys import ApiKey, ApiKeys, key_digest, make_key, read_keys
 from multitudes.service.app import create_app
-from multitudes.service.dependencies import Dependencies
 from multitudes.service.journal import Journal
 from multitudes.service.metrics import Metrics
 from multitudes.service.settings import JournalConfig, ServeConfig, ServerConfig
-from multitudes.service.startup import load_api_keys
+from multitudes.service.startup import Dependencies, load_api_keys
 from multitudes.state.erasure_requests import ErasureRequests
 from tests.service.conftest import ask, patient, refusal
 from tests.service.fakes import DictStates, ListLogs, PlainEngine

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from multitudes.service import loop_lag
-from multitudes.service.dependencies import Dependencies
 from multitudes.service.loop_lag import LoopLagMonitor
 from multitudes.service.request_context import RequestContextMiddleware
+from multitudes.service.startup import Dependencies
 
 INTERVAL_S = loop_lag._INTERVAL_S
 

@@ -7,7 +7,7 @@ import pytest
 
 from multitudes.retrieval.request import CAUSES, Degradation, Request
 from multitudes.service.app import create_app
-from multitudes.service.batch_executor import FAILED
+from multitudes.service.engine import FAILED
 from multitudes.service.metrics import Metrics
 from tests.service.conftest import ask
 

@@ -12,10 +12,9 @@ from multitudes.logs.schemas import LoggedEvent
 from multitudes.release.store import ReleaseStore
 from multitudes.service import startup
 from multitudes.service.app import create_app
-from multitudes.service.dependencies import Dependencies
 from multitudes.service.metrics import Metrics
 from multitudes.service.settings import ServeConfig
-from multitudes.service.startup import open_dependencies
+from multitudes.service.startup import Dependencies, open_dependencies
 from multitudes.service.state_guard import GuardConfig
 from multitudes.state.sqlite import SQLiteStateStore
 from tests.release.small_release import publish_small

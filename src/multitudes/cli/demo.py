@@ -1,4 +1,7 @@
-"""``multitudes demo``: every step from tables to recommendations, on MovieLens-small, or on a person's own files."""
+"""``multitudes demo``: every step from tables to recommendations, on MovieLens-small, or on a person's own files.
+
+``multitudes init``: a configuration with every setting, and small example tables.
+"""
 
 import json
 import shlex
@@ -14,6 +17,8 @@ import typer
 
 from multitudes.cli.options import MapOption
 from multitudes.cli.output import hide_next, print_json, print_next
+from multitudes.data.location import reject_url
+from multitudes.data.sample import sample_path
 from multitudes.errors import INTERRUPTED_EXIT_CODE, UsageError
 from multitudes.extras import require_extra
 
@@ -83,7 +88,6 @@ def demo_command(
     Import (your files), prepare, train, evaluate, report, publish, recommend: the demo prints the command of each step.
     MovieLens-small has a licence of its own: no commercial use without permission.
     """
-    from multitudes.data.sample import sample_path
     from multitudes.evaluation.compare import read_result
 
     require_extra("train", "report")
@@ -177,3 +181,24 @@ def _draw_user(run: Path) -> Any:  # noqa: ANN401 (an integer or a text)
     from multitudes.evaluation.compare import outcomes_file
 
     return pl.read_parquet(outcomes_file(run, "validation"))["user_id"].unique().sort().sample(seed=0).item()
+
+
+def init_command(folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder to write; new or empty.")]) -> None:
+    """Write a commented multitudes.toml and example tables.
+
+    The tables are events, items and users, in the columns that `multitudes prepare` reads.
+    """
+    from multitudes.config import config_template
+    from multitudes.data.planted import PlantedConfig, plant, write_world
+
+    reject_url(folder)
+    if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
+        raise UsageError(f"{folder}: exists and is not empty; choose a new folder")
+    settings = config_template()
+    world = plant(PlantedConfig(users=500, items=600, events=20_000, niches=30, topics=12))
+    write_world(world, folder / "data")
+    (folder / "multitudes.toml").write_text(settings, encoding="utf-8")
+    typer.echo(f"{folder}/multitudes.toml: every setting with its default and meaning")
+    typer.echo(f"{folder}/data: events, items and users of a small planted world (500 users, three tastes each)")
+    print_json({"folder": str(folder)})
+    print_next("prepare", folder / "data", "--out", folder / "prepared", "--config", folder / "multitudes.toml")

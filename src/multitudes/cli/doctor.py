@@ -1,5 +1,6 @@
 """``multitudes doctor``: check a release, the settings of a service, a running service and the installed extras."""
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 from urllib.parse import urlsplit
@@ -41,8 +42,11 @@ def doctor_command(
     """
     if releases is None and config is None and url is None:
         raise UsageError("nothing to check; give a folder of releases, --config FILE, --url ADDRESS, or several")
+    from multitudes.release.store import ReleaseStore
+    from multitudes.retrieval.inspection import inspect_release
+
     findings = [
-        *_release_findings(releases, version, trust),
+        *([] if releases is None else inspect_release(ReleaseStore(releases), version, trust=trust)),
         *_settings_findings(config, releases, version),
         *_service_findings(url, key),
         _extras_finding(),
@@ -55,16 +59,7 @@ def doctor_command(
         raise typer.Exit(code)
 
 
-def _release_findings(releases: Path | None, version: str | None, trust: Path | None) -> "list[Finding]":
-    from multitudes.release.store import ReleaseStore
-    from multitudes.retrieval.inspection import inspect_release
-
-    return [] if releases is None else inspect_release(ReleaseStore(releases), version, trust=trust)
-
-
 def _settings_findings(config: Path | None, releases: Path | None, version: str | None) -> "list[Finding]":
-    import os
-
     if config is None:
         return []
     require_extra("serve")

@@ -13,6 +13,7 @@ from multitudes.cli.output import counted, print_json, print_next, prints_json
 from multitudes.errors import UsageError
 from multitudes.extras import require_extra
 from multitudes.progress import ProgressBar
+from multitudes.service.api_keys import make_key
 
 if TYPE_CHECKING:
     from multitudes.explorer.other_releases import NamedExplorer
@@ -115,7 +116,6 @@ def _serve(releases: Path, beside: str | None, port: int, forgotten: Path | None
     from shutil import copy
     from tempfile import TemporaryDirectory
 
-    from multitudes.service.api_keys import make_key
     from multitudes.service.app import create_app
     from multitudes.service.server import listen, serve_single, socket_url
     from multitudes.service.settings import load_settings

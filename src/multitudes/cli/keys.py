@@ -1,9 +1,10 @@
 """``multitudes keys``: API keys of the service, and the key pair that signs releases."""
 
+from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -11,11 +12,8 @@ from multitudes.cli.options import reject_options
 from multitudes.cli.output import print_json, print_table
 from multitudes.data.location import reject_url
 from multitudes.errors import UsageError
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from multitudes.service.api_keys import ApiKey
+from multitudes.release.signature import make_key_pair
+from multitudes.service.api_keys import SCOPES, ApiKey, make_key, read_keys
 
 _MAX_DAYS = 36_500
 KeyScope = StrEnum("KeyScope", ["recommend", "events", "metrics", "read", "write", "admin"])
@@ -80,9 +78,7 @@ def keys_command(
         _add_key(path, name, scope or [KeyScope.read], expires)
 
 
-def _add_key(file: Path, name: str, scope: "Sequence[str]", expires: str | None) -> None:
-    from multitudes.service.api_keys import SCOPES, make_key
-
+def _add_key(file: Path, name: str, scope: Sequence[str], expires: str | None) -> None:
     scopes = tuple(one for one in SCOPES if one in scope)
     day = None if expires is None else _parse_day(expires)
     key = make_key(file, name, scopes, day)
@@ -106,7 +102,6 @@ def _parse_day(text: str) -> date:
 
 def _list_keys(file: Path, used: Path | None) -> None:
     from multitudes.service.access_records import last_uses
-    from multitudes.service.api_keys import read_keys
 
     uses = {} if used is None else last_uses(used)
     records = [_key_record(key, uses) for key in read_keys(file)]
@@ -114,7 +109,7 @@ def _list_keys(file: Path, used: Path | None) -> None:
     print_json({"keys": records})
 
 
-def _key_record(key: "ApiKey", uses: dict[str, float]) -> dict[str, Any]:
+def _key_record(key: ApiKey, uses: dict[str, float]) -> dict[str, Any]:
     last_use = uses.get(key.name)
     return {
         "name": key.name,
@@ -135,8 +130,6 @@ def _print_keys(records: list[dict[str, Any]], *, has_uses: bool) -> None:
 
 
 def _make_pair(file: Path) -> None:
-    from multitudes.release.signature import make_key_pair
-
     public, fingerprint = make_key_pair(file)
     typer.echo(f"{file}: private key, for publish --sign\n{public}: public key {fingerprint}, for serve --trust")
     print_json({"private": str(file), "public": str(public), "fingerprint": fingerprint})

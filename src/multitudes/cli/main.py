@@ -30,7 +30,7 @@ from multitudes.threads import wait_passively
 # a person needs them. A module imports nothing heavy before its command runs, which keeps `multitudes --help` fast.
 # Plugins add verbs: verbs_by_group.
 GROUPS: dict[str, dict[str, str]] = {
-    "Start": {"demo": "demo", "init": "example_data"},
+    "Start": {"demo": "demo", "init": "demo"},
     "Data": {"import": "import_files", "prepare": "prepare"},
     "Train": {"train": "train", "combine": "train"},
     "Evaluate": {"evaluate": "evaluate", "report": "evaluate", "study": "study"},
@@ -38,7 +38,7 @@ GROUPS: dict[str, dict[str, str]] = {
         "publish": "publish",
         "releases": "publish",
         "rollback": "publish",
-        "items": "items",
+        "items": "publish",
         "recommend": "recommend",
         "explore": "explore",
         "serve": "serve",

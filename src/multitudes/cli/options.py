@@ -79,8 +79,7 @@ def _check_section(path: str, keys: list[str], sections: tuple[str, ...]) -> Non
     Raises:
         UsageError: it does not; the error names the nearest key.
     """
-    from multitudes.config import SECTIONS, suggestion
-    from multitudes.config_template import section_config
+    from multitudes.config import SECTIONS, section_config, suggestion
 
     if keys[0] in sections and len(keys) > 1:
         return

@@ -1,14 +1,15 @@
-"""``multitudes publish``, ``releases`` and ``rollback``: publish, list releases, return to an older one."""
+"""``multitudes publish``, ``items``, ``releases`` and ``rollback``: what changes or lists the releases of a folder."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from multitudes.cli.options import SetOption, parse_overrides
 from multitudes.cli.output import counted, print_json, print_next, print_table
+from multitudes.data.repairs import repair_text
 from multitudes.errors import ArtefactError, UsageError
 from multitudes.extras import require_extra
 from multitudes.progress import Progress, ProgressBar
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from multitudes.publishing.gate import GateConfig
     from multitudes.publishing.publish import PublishResult
     from multitudes.retrieval.config import RetrieveConfig
+    from multitudes.retrieval.item_updates import AddedItems
 
 
 def publish_command(
@@ -144,6 +146,47 @@ def _first_user(releases: Path) -> str:
 
     users = pl.scan_parquet(release_folder(releases) / "users.parquet").head(1).collect()
     return str(users["user_id"][0])
+
+
+def items_command(
+    action: Annotated[Literal["add", "remove"], typer.Argument(help="Add or replace the items, or remove them.")],
+    releases: Annotated[Path, typer.Argument(help="Folder of releases.")],
+    file: Annotated[Path, typer.Argument(help="Items table, as in a data set; to remove: a table with item_id.")],
+) -> None:
+    """Add items to the current release, or remove some.
+
+    A service that runs sees the update within a second. The next publish takes it over.
+    """
+    from multitudes.retrieval.item_updates import add_items, remove_items
+
+    if action == "add":
+        with ProgressBar("items") as progress:
+            added = add_items(releases, file, progress)
+        _print_added_items(releases, added)
+        record, cut_bytes = added._asdict(), added.cut_bytes
+    else:
+        removed = remove_items(releases, file)
+        typer.echo(f"{releases}: release {removed.version}, {counted(removed.removed, 'item')} removed")
+        record, cut_bytes = removed._asdict(), removed.cut_bytes
+    if cut_bytes:
+        typer.echo(f"multitudes: warning: cut off an unfinished update of {counted(cut_bytes, 'byte')}", err=True)
+    print_json({"action": action, "releases": str(releases), **record})
+
+
+def _print_added_items(releases: Path, added: "AddedItems") -> None:
+    typer.echo(f"{releases}: release {added.version}, {counted(added.new, 'item')} added, {added.replaced:,} replaced")
+    for name, count in added.repairs.items():
+        typer.echo(f"repair: {repair_text(name, count)}")
+    if added.unknown_topics:
+        typer.echo(f"unknown to this release: {counted(added.unknown_topics, 'topic')}; the next one may know them")
+    if added.unread_columns:
+        names = ", ".join(added.unread_columns)
+        typer.echo(f"this release also reads {names}; the file lacks it, so it is unknown for all items")
+    if added.undescribed:
+        typer.echo(
+            f"with neither a topic nor an embedding that this release reads: {counted(added.undescribed, 'item')}; such"
+            " vectors hardly differ, and are not used in histories"
+        )
 
 
 def releases_command(

@@ -3,7 +3,7 @@
 import os
 from contextvars import copy_context
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -43,18 +43,11 @@ def serve_command(
     from multitudes.config import deep_merge
     from multitudes.service.settings import load_settings
 
-    options = deep_merge(parse_overrides(overrides), _option_tables(host, port, workers, keys, trust))
-    _run_service(releases, load_settings(config, os.environ, options))
-
-
-def _option_tables(
-    host: str | None, port: int | None, workers: int | None, keys: Path | None, trust: Path | None
-) -> dict[str, dict[str, Any]]:
-    """Return the given options as tables of settings."""
     server = {"host": host, "port": port, "workers": workers}
-    tables: dict[str, dict[str, Any]] = {"server": {name: value for name, value in server.items() if value is not None}}
-    files = {"keys": {"file": keys}, "releases": {"trust": trust}}
-    return tables | {section: table for section, table in files.items() if None not in table.values()}
+    tables: dict[str, dict[str, object]] = {"server": server, "keys": {"file": keys}, "releases": {"trust": trust}}
+    given = {section: {k: v for k, v in table.items() if v is not None} for section, table in tables.items()}
+    options = deep_merge(parse_overrides(overrides), given)
+    _run_service(releases, load_settings(config, os.environ, options))
 
 
 def _run_service(releases: Path, settings: "ServeConfig") -> None:

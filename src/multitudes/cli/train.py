@@ -282,10 +282,11 @@ def print_run(run: Path) -> dict[str, Any]:
         return record
     if not record["judged_users"]:
         typer.echo(f"{run}: no user has a first-time target in validation; the last epoch was kept", err=True)
-    cutoff = record["config"]["train"]["eval_k"]
+    cutoff, linear = record["config"]["train"]["eval_k"], record.get("linear")
+    alone = f" (tower alone {linear['tower_hit_rate']:.4f})" if isinstance(linear, dict) else ""
     typer.echo(
         f"{run}: {record['config']['method']}, best epoch {record['best_epoch']},"
-        f" validation HR@{cutoff} {record['validation_hit_rate']:.4f}{_tower_alone(record)}"
+        f" validation HR@{cutoff} {record['validation_hit_rate']:.4f}{alone}"
     )
     _print_list(run, record)
     return record
@@ -314,9 +315,3 @@ def _print_list(run: Path, record: dict[str, Any]) -> None:
         f"{run}: beyond one vector: interests served {gain['served']:+.3f} (standard error {gain['served_error']:.3f}),"
         f" HR@{chosen['n']} {gain['hit_rate']:+.4f} ({gain['hit_rate_error']:.4f})"
     )
-
-
-def _tower_alone(record: dict[str, Any]) -> str:
-    """Return what the tower of a run with a linear history finds alone, as text."""
-    linear = record.get("linear")
-    return f" (tower alone {linear['tower_hit_rate']:.4f})" if isinstance(linear, dict) else ""

@@ -11,7 +11,6 @@ from fastapi import FastAPI
 from starlette.middleware import Middleware
 
 from multitudes.service.auth import EXPLORER_PATH, LOOPBACK_HOSTS, AuthMiddleware
-from multitudes.service.dependencies import Dependencies
 from multitudes.service.errors import add_error_handlers
 from multitudes.service.explorer_routes import explorer_router
 from multitudes.service.http_protocol import SHEDDER
@@ -25,6 +24,7 @@ from multitudes.service.openapi import INTRODUCTION, openapi_builder
 from multitudes.service.recommend_routes import recommend_router, similar_router
 from multitudes.service.request_context import RequestContextMiddleware
 from multitudes.service.request_limits import RequestLimitsMiddleware
+from multitudes.service.startup import Dependencies
 from multitudes.service.status_routes import health_router, releases_router
 from multitudes.service.user_routes import events_router, users_router
 
@@ -65,14 +65,17 @@ def create_app(
         redoc_url=None,
         redirect_slashes=False,
     )
-    app.include_router(recommend_router(deps))
-    app.include_router(events_router(deps))
-    app.include_router(similar_router(deps))
-    app.include_router(users_router(deps))
-    app.include_router(releases_router(deps))
-    app.include_router(health_router(deps))
-    if deps.settings.explorer.enabled:
-        app.include_router(explorer_router(deps))
+    explorer = (explorer_router,) if deps.settings.explorer.enabled else ()
+    for router in (
+        recommend_router,
+        events_router,
+        similar_router,
+        users_router,
+        releases_router,
+        health_router,
+        *explorer,
+    ):
+        app.include_router(router(deps))
     add_error_handlers(app)
     app.openapi = openapi_builder(app)  # type: ignore[method-assign]
     return app

@@ -7,6 +7,7 @@ deadline.
 """
 
 import asyncio
+import logging
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -14,7 +15,9 @@ from threading import Condition, Thread
 from time import monotonic
 from typing import NamedTuple
 
-from multitudes.retrieval.request import Degradation, Request
+from multitudes.errors import UnavailableError, UsageError
+from multitudes.retrieval.request import Degradation, Request, Shortfall, time_shortfall
+from multitudes.retrieval.response import Recommendation
 from multitudes.retrieval.retriever import Retriever
 from multitudes.service.admission import (
     OVERLOADED,
@@ -27,8 +30,11 @@ from multitudes.service.admission import (
     RejectionReason,
     expected_remaining_s,
 )
-from multitudes.service.batch_executor import BatchExecutor, CountSetbacks
-from multitudes.service.request_queue import EngineAnswer, QueuedRequest, RequestQueue
+from multitudes.service.request_queue import Batch, EngineAnswer, QueuedRequest, RequestQueue
+
+TOO_LITTLE_TIME = time_shortfall("popular items")
+FAILED = Shortfall("failed", "the retrieval failed: popular items")
+CountSetbacks = Callable[[str, int], None]  # of a kind, how many requests; any thread calls it
 
 
 @dataclass(frozen=True)
@@ -69,8 +75,7 @@ class Engine:
         self.config = config or EngineConfig()
         admission = admission or AdmissionConfig()
         self.admission = AdmissionController(admission, Costs(admission.smoothing))
-        self._executor = BatchExecutor(get_retriever, self.admission, count, clock)
-        self._lag_s, self._count, self._clock = lag_s, count, clock
+        self._get_retriever, self._lag_s, self._count, self._clock = get_retriever, lag_s, count, clock
         self._queue, self._changed = RequestQueue(), Condition()
         self._running: tuple[float, float] | None = None  # start and expected seconds of the batch
         self._closing = False
@@ -104,7 +109,7 @@ class Engine:
         except TimeoutError:
             self._count("late", len(requests))
             return [
-                future.result() if _is_successful(future) else self._executor.answer_popular(request)
+                future.result() if _is_successful(future) else self._answer_popular(request)
                 for request, future in zip(requests, futures, strict=True)
             ]
 
@@ -132,7 +137,7 @@ class Engine:
                 self._changed.notify()
         if decision.degradation == Degradation.POPULAR:
             for waiting in queued:
-                waiting.future.set_result(self._executor.answer_popular(waiting.request))
+                waiting.future.set_result(self._answer_popular(waiting.request))
         return [waiting.future for waiting in queued]
 
     def state(self) -> EngineState:
@@ -150,7 +155,7 @@ class Engine:
             self._running = now_s, batch.expected_s
         if batch.cancelled:
             self._count("cancelled", batch.cancelled)
-        self._executor.execute(batch)
+        self._execute(batch)
         with self._changed:
             self._running = None
         return len(batch.requests)
@@ -172,6 +177,91 @@ class Engine:
             backlog_s += expected_remaining_s(expected_s, self._clock() - start_s)
         return Load(backlog_s, self._lag_s(), len(self._queue) + new_requests > self.config.queue)
 
+    def _execute(self, batch: Batch) -> None:
+        """Answer a batch; when this returns, every request has its answer or its error."""
+        try:
+            self._execute_by_level(batch)
+        except Exception as error:  # unexpected: the callers get the error, and the next batch is answered
+            logging.getLogger(__name__).exception("a batch failed")
+            for queued in batch.requests:
+                if not queued.future.done():
+                    queued.future.set_exception(error)
+
+    def _answer_popular(self, request: Request) -> EngineAnswer:
+        """Answer with popular items, in the calling thread."""
+        start_s = self._clock()
+        recommendation = self._get_retriever().recommend_popular(request, TOO_LITTLE_TIME)
+        self.admission.costs.record(Degradation.POPULAR, 1, self._clock() - start_s)
+        return EngineAnswer(recommendation, 0.0, {})
+
+    def _execute_by_level(self, batch: Batch) -> None:
+        # Only this call holds the retriever, so a replaced release is freed as soon as its last batch is answered.
+        retriever, now_s = self._get_retriever(), self._clock()
+        levels = [self._level_in_time(queued, batch.expected_s, now_s) for queued in batch.requests]
+        for level in sorted(set(levels)):
+            same_level = [queued for queued, own in zip(batch.requests, levels, strict=True) if own == level]
+            self._answer_together(retriever, level, same_level)
+
+    def _level_in_time(self, queued: QueuedRequest, expected_s: float, now_s: float) -> Degradation:
+        """Return the least degraded level that still fits, given that answers arrive when the whole batch is done."""
+        if queued.probe:
+            return queued.degradation
+        others_s = expected_s - self.admission.costs.cost_s(queued.degradation)
+        return self.admission.least_degradation(queued.degradation, queued.due_s - now_s - others_s)
+
+    def _answer_together(self, retriever: Retriever, level: Degradation, requests: Sequence[QueuedRequest]) -> None:
+        """Answer requests of the same level.
+
+        If that fails, they are answered one by one, since one wrong request must not cost the others their answers; not
+        if a service that all of them need is unavailable.
+        """
+        start_s, stages = self._clock(), _StageTimer(self._clock)
+        try:
+            answers = self._retrieve(retriever, level, requests, stages)
+        except Exception as error:
+            if len(requests) == 1 or isinstance(error, UnavailableError):
+                for queued in requests:
+                    self._answer_failure(retriever, queued, error)
+            else:
+                for queued in requests:
+                    self._answer_together(retriever, level, [queued])
+            return
+        finally:  # failures count too, so that admission control soon avoids a remote index that hangs
+            reset = any(queued.probe for queued in requests)
+            self.admission.costs.record(level, len(requests), self._clock() - start_s, reset=reset)
+        for queued, answer in zip(requests, answers, strict=True):
+            queued.future.set_result(EngineAnswer(answer, start_s - queued.enqueued_s, stages.seconds))
+
+    @staticmethod
+    def _retrieve(
+        retriever: Retriever, level: Degradation, requests: Sequence[QueuedRequest], stages: "_StageTimer"
+    ) -> list[Recommendation]:
+        if level == Degradation.POPULAR:
+            return [retriever.recommend_popular(queued.request, TOO_LITTLE_TIME) for queued in requests]
+        return retriever.answer([queued.request for queued in requests], degradation=level, timer=stages)
+
+    def _answer_failure(self, retriever: Retriever, queued: QueuedRequest, error: Exception) -> None:
+        """Answer a request whose retrieval failed: a wrong request with its error, any other with popular items."""
+        if isinstance(error, UsageError):
+            queued.future.set_exception(error)
+            return
+        self._count("failed", 1)
+        logging.getLogger(__name__).error("retrieval failed", exc_info=error)
+        queued.future.set_result(EngineAnswer(retriever.recommend_popular(queued.request, FAILED), 0.0, {}))
+
 
 def _is_successful(future: "asyncio.Future[EngineAnswer]") -> bool:
     return future.done() and not future.cancelled() and future.exception() is None
+
+
+class _StageTimer:
+    """A ``StageTimer`` that measures the seconds of each stage of a batch."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock, self._last_s = clock, clock()
+        self.seconds: dict[str, float] = {}
+
+    def __call__(self, name: str, /) -> None:
+        now = self._clock()
+        self.seconds[name] = self.seconds.get(name, 0.0) + now - self._last_s
+        self._last_s = now

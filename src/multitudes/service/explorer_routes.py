@@ -24,14 +24,14 @@ from multitudes.retrieval.release_trial import ReleaseTrial
 from multitudes.service import schemas
 from multitudes.service.admission import OverloadError
 from multitudes.service.auth import EXPLORER_PATH
-from multitudes.service.dependencies import Dependencies
 from multitudes.service.errors import ApiError, json_response, raw_json_response
 from multitudes.service.id_types import check_id_types
-from multitudes.service.large_bodies import LargeBodyRoute
 from multitudes.service.metrics import Metrics
 from multitudes.service.openapi import answers_with
 from multitudes.service.request_context import client_name
-from multitudes.service.state_lookup import look_up_states
+from multitudes.service.schemas import LargeBodyRoute
+from multitudes.service.startup import Dependencies
+from multitudes.service.state_guard import look_up_states
 
 _TIME_LIMIT_S: Final = 30.0  # the first request may lay out the map of an older release
 _STATE_S: Final = 1.0

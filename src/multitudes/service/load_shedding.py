@@ -20,10 +20,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from multitudes.service.admission import OVERLOADED, AdmissionConfig, Priority
 from multitudes.service.auth import bearer_token, check_host
-from multitudes.service.dependencies import Dependencies
 from multitudes.service.engine import EngineConfig
 from multitudes.service.errors import ApiError, error_response
 from multitudes.service.request_context import DEADLINE_HEADER, SECURITY_HEADERS, client_name, request_id_of
+from multitudes.service.startup import Dependencies
 
 _PRIORITY: Final[dict[str, Priority]] = {"/v1/recommend": "interactive", "/v1/recommend/batch": "batch"}
 _ALWAYS_ADMITTED: Final = 2 * EngineConfig().batch  # requests: the engine answers a batch while the next one fills

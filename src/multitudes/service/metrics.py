@@ -6,9 +6,14 @@ are summed, and the ``multiprocess_mode`` of a gauge says how those of the proce
 (``service.multiprocess_metrics``).
 """
 
+import os
 from collections import Counter as Tally
 from collections.abc import Callable, Mapping, Sequence
+from importlib.metadata import version
 from operator import attrgetter
+from pathlib import Path
+from threading import Lock
+from time import time
 from typing import Final, Literal, get_args
 
 from prometheus_client import (
@@ -22,12 +27,20 @@ from prometheus_client import (
 
 from multitudes.api import Source
 from multitudes.errors import StateError
+from multitudes.logs.logs import Logs
+from multitudes.periodic import PeriodicTask
+from multitudes.retrieval.release_watcher import ReleaseWatcher
 from multitudes.retrieval.request import CAUSES, Degradation
 from multitudes.retrieval.response import Recommendation
 from multitudes.service import multiprocess_metrics
+from multitudes.service.engine import Engine
+from multitudes.service.loop_lag import LoopLagMonitor
+from multitudes.service.state_guard import GuardedStates
 
 disable_created_metrics()  # type: ignore[no-untyped-call]  # the start time of each series would double the size of the page
 
+_INTERVAL_S: Final = 5.0  # the age of what a page shows of the other processes; Prometheus asks every 15 s
+_MEMORY: Final = Path("/proc/self/statm")  # on systems without it, memory is not reported
 _METHODS: Final = {"GET", "HEAD", "POST", "PUT", "DELETE"}  # all other methods share one label: clients choose them
 _INTEREST_KINDS: Final = {"implicit", "explicit"}
 _ORIGIN: Final = attrgetter("source", "interest", "found_by")
@@ -130,11 +143,13 @@ class Metrics:
             "state_breaker_open", "1: the circuit breaker is open, the user states are not read.", "livemax"
         )
         self.state_damaged = self._gauge("state_damaged", "1: the store of user states is damaged.", "livemax")
-        self.log_rows = self._log_counter("log_rows", "Rows appended to a log.")
-        self.log_lost_rows = self._log_counter("log_lost_rows", "Rows that could not be appended to a log.")
-        self.log_torn_lines = self._log_counter("log_torn_lines", "Lines that a killed process left unfinished.")
-        self.log_segments = self._log_counter("log_parts", "Parquet segments made of a log.")
-        self.log_failures = self._log_counter("log_failures", "Attempts to make a segment that failed.")
+        self.log_counters = {  # by their names in ``Logs.counts``
+            "appended": self._log_counter("log_rows", "Rows appended to a log."),
+            "lost": self._log_counter("log_lost_rows", "Rows that could not be appended to a log."),
+            "torn": self._log_counter("log_torn_lines", "Lines that a killed process left unfinished."),
+            "segments": self._log_counter("log_parts", "Parquet segments made of a log."),
+            "failures": self._log_counter("log_failures", "Attempts to make a segment that failed."),
+        }
         self.log_damaged = self._gauge(
             "log_damaged_segments", "Segments of a log that cannot be read and were set aside.", "livemax", "log"
         )
@@ -246,3 +261,80 @@ class Metrics:
         if self._folder is None:
             return generate_latest(self.registry)
         return multiprocess_metrics.render(self._folder)
+
+
+class MetricsCollector(PeriodicTask):
+    """Copies the state of the dependencies into the metrics: now and then, and for each page. Thread-safe."""
+
+    def __init__(
+        self,
+        metrics: Metrics,
+        releases: ReleaseWatcher,
+        engine: Engine,
+        states: GuardedStates,
+        logs: Logs,
+        loop_lag: LoopLagMonitor,
+    ) -> None:
+        super().__init__(_INTERVAL_S, self.collect, "metrics")
+        self._metrics, self._releases, self._engine = metrics, releases, engine
+        self._states, self._logs, self._loop_lag = states, logs, loop_lag
+        self._last_values: dict[Counter, float] = {}
+        self._version = ""  # of the release
+        self._lock = Lock()
+        metrics.processes.set(1)
+        metrics.started.set(time())
+        metrics.build_info.labels(version("multitudes")).set(1)
+
+    def collect(self) -> None:
+        """Bring all metrics up to date."""
+        with self._lock:
+            self._collect_engine()
+            self._collect_stores()
+            self._collect_release()
+            if _MEMORY.exists():
+                pages = int(_MEMORY.read_text().split()[1])
+                self._metrics.resident_bytes.set(pages * os.sysconf("SC_PAGE_SIZE"))
+
+    def _collect_engine(self) -> None:
+        metrics, state = self._metrics, self._engine.state()
+        metrics.queue_length.set(state.queued)
+        metrics.queue_seconds.set(state.backlog_s)
+        metrics.loop_lag_seconds.set(self._loop_lag.lag_s())
+        for level, seconds in state.cost_s.items():
+            metrics.cost_seconds.labels(level).set(seconds)
+        vector_cache = self._releases().vector_cache
+        metrics.cached_users.set(len(vector_cache))
+        self._set_counter(metrics.cache_lookups.labels("hit"), vector_cache.hits)
+        self._set_counter(metrics.cache_lookups.labels("miss"), vector_cache.misses)
+
+    def _collect_stores(self) -> None:
+        metrics = self._metrics
+        metrics.breaker_open.set(self._states.is_open)
+        metrics.state_damaged.set(self._states.is_damaged)
+        for log, counts in self._logs.counts().items():
+            for name, counter in metrics.log_counters.items():
+                self._set_counter(counter.labels(log), counts[name])
+            metrics.log_damaged.labels(log).set(counts["damaged_segments"])
+
+    def _collect_release(self) -> None:
+        metrics, release = self._metrics, self._releases().release
+        watcher_state = self._releases.state()
+        if self._version != release.version:
+            if self._version:  # prometheus_client keeps a series once it exists
+                metrics.release_info.labels(self._version).set(0)
+            metrics.release_info.labels(release.version).set(1)
+            self._version = release.version
+        metrics.release_created.set(release.manifest.created_at.timestamp())
+        metrics.release_items.set(len(release.index))
+        metrics.release_refused.set(bool(watcher_state.problem))
+        self._set_counter(metrics.release_switches, watcher_state.switches)
+        self._set_counter(metrics.release_rejections, watcher_state.rejections)
+
+    def _set_counter(self, counter: Counter, value: float) -> None:
+        """Raise a counter to what a component has counted.
+
+        A component that was replaced counts from 0 again, as with another release: its counts are added.
+        """
+        last_value = self._last_values.get(counter, 0.0)
+        counter.inc(value - last_value if value >= last_value else value)
+        self._last_values[counter] = value

@@ -24,14 +24,14 @@ from multitudes.retrieval.retriever import similar_items
 from multitudes.service import schemas
 from multitudes.service.admission import OverloadError, Priority
 from multitudes.service.auth import may_read
-from multitudes.service.dependencies import Dependencies
 from multitudes.service.errors import ApiError, json_response, raw_json_response
 from multitudes.service.id_types import ItemIdPath, check_id_types, parse_id
-from multitudes.service.large_bodies import LargeBodyRoute
 from multitudes.service.openapi import answers_with
 from multitudes.service.request_context import Deadline, DeadlineHeader
 from multitudes.service.request_queue import EngineAnswer
-from multitudes.service.state_lookup import StateLookup, look_up_states
+from multitudes.service.schemas import LargeBodyRoute
+from multitudes.service.startup import Dependencies
+from multitudes.service.state_guard import StateLookup, look_up_states
 
 _STATE_SHARE = 0.5  # of the remaining time, for reading the user states; the rest is for an answer without them
 _SEARCH_THREADS = 2  # for neighbours of items; the other cores are for the engine

@@ -86,22 +86,18 @@ class RequestContextMiddleware:
 
 
 class Deadline:
-    """The time by which a request must be answered, counted from the arrival of its head."""
+    """The time by which a request must be answered, counted from the arrival of its head.
+
+    The header may ask for ``config.max_ms`` at most, or for the default where that is longer.
+    """
 
     def __init__(self, request: Request, given_ms: int | None, default_ms: int, config: DeadlineConfig) -> None:
-        self._due_s = float(request.state.start_s) + time_limit_s(given_ms, default_ms, config)
+        limit_ms = default_ms if given_ms is None else min(given_ms, max(config.max_ms, default_ms))
+        self._due_s = float(request.state.start_s) + limit_ms / 1e3
 
     def remaining_s(self) -> float:
         """Return the seconds that are left; never below 0."""
         return max(0.0, self._due_s - perf_counter())
-
-
-def time_limit_s(given_ms: int | None, default_ms: int, config: DeadlineConfig) -> float:
-    """Return the seconds that a request has in all: those of its header, or the default.
-
-    A header may ask for ``config.max_ms`` at most, or for the default where that is longer.
-    """
-    return (default_ms if given_ms is None else min(given_ms, max(config.max_ms, default_ms))) / 1e3
 
 
 def is_utf8(raw_path: bytes) -> bool:

@@ -1,27 +1,28 @@
-"""Opens the dependencies of the service in order, and closes them in reverse."""
+"""The dependencies of the routes: opened in order, closed in reverse; tests put small fakes in their place."""
 
 import gc
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
 from multitudes.errors import UsageError
+from multitudes.explorer.other_releases import NamedExplorer
 from multitudes.logs.logs import Logs
 from multitudes.release.store import service_folder
 from multitudes.retrieval.release_trial import ReleaseTrial
 from multitudes.retrieval.release_watcher import ReleaseWatcher
+from multitudes.retrieval.retriever import Retriever
 from multitudes.service.access_records import AccessRecords
 from multitudes.service.api_keys import ApiKeys
 from multitudes.service.auth import LOOPBACK_HOSTS
-from multitudes.service.dependencies import Dependencies
 from multitudes.service.engine import Engine
 from multitudes.service.id_types import release_id_types
 from multitudes.service.journal import Journal
 from multitudes.service.loop_lag import LoopLagMonitor
-from multitudes.service.metrics import Metrics
-from multitudes.service.metrics_collector import MetricsCollector
+from multitudes.service.metrics import Metrics, MetricsCollector
 from multitudes.service.settings import ServeConfig
 from multitudes.service.state_guard import GuardConfig, GuardedStates
 from multitudes.state.erasure_requests import FILE_NAME, ErasureRequests
@@ -29,6 +30,23 @@ from multitudes.state.protocol import StateConfig, UserStateStore
 from multitudes.state.store import open_state_store
 
 _CACHED_USERS: Final = 10_000  # whose last vectors answer them when there is little time
+
+
+@dataclass(frozen=True)
+class Dependencies:
+    """What the routes work with."""
+
+    settings: ServeConfig
+    get_retriever: Callable[[], Retriever]  # the one that serves now; a caller may keep it until it is done
+    engine: Engine
+    states: GuardedStates
+    logs: Logs
+    metrics: Metrics
+    journal: Journal
+    keys: ApiKeys | None = None  # None: no key is required
+    loop_lag: LoopLagMonitor = field(default_factory=LoopLagMonitor)
+    access_records: AccessRecords | None = None  # None: nothing is recorded
+    beside: NamedExplorer | None = None  # a release that the explorer shows beside the one that serves
 
 
 def load_api_keys(settings: ServeConfig) -> ApiKeys | None:
@@ -79,7 +97,7 @@ def open_dependencies(releases: Path, settings: ServeConfig) -> Iterator[Depende
         journal = Journal(settings.journal)
         records = stack.enter_context(closing(AccessRecords(folder, erasure_requests.digest)))
         deps = Dependencies(settings, watcher, engine, states, logs, metrics, journal, keys, loop_lag, records)
-        collector = stack.enter_context(closing(MetricsCollector(deps, watcher)))
+        collector = stack.enter_context(closing(MetricsCollector(metrics, watcher, engine, states, logs, loop_lag)))
         metrics.refresh_with(collector.collect)
         for component in (watcher, states, logs, engine, collector):
             component.start()

@@ -5,7 +5,7 @@ Trial ``store`` needs both, trials ``guards`` and ``erasure`` the check for dama
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from queue import SimpleQueue
 from threading import Event as GateEvent
 from threading import Lock, Thread
 from time import monotonic, time
-from typing import Generic, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 from multitudes.errors import ArtefactError, DataError, StateError
 from multitudes.ids import Id
@@ -293,6 +293,35 @@ class GuardedStates:
             threads.pending -= 1
         self._breaker.record_success()
         return answer
+
+
+class StateLookup(NamedTuple):
+    """The user states that some requests need."""
+
+    users: Mapping[Id, UserState]
+    failure: str  # why there are none, or empty
+    ms: float
+
+    def of(self, user_id: Id | None) -> UserState | None:
+        """Return the state of a user; None for an anonymous one, or if it was not read."""
+        return None if user_id is None else self.users.get(user_id)
+
+
+async def look_up_states(states: GuardedStates, user_ids: Iterable[Id | None], within_s: float) -> StateLookup:
+    """Read the states of users in one call; if that fails, only those who asked to be erased have one, an empty one.
+
+    An answer without them is better than none, but never for an erased user.
+    """
+    known = list({user_id: None for user_id in user_ids if user_id is not None})
+    start_s = monotonic()
+    found, failure = list[UserState](), ""
+    if known:
+        try:
+            found = await states.read(known, within_s)
+        except StateError as error:
+            failure = str(error)
+            found = [UserState(user_id, erased=True) for user_id in known if states.is_erased(user_id)]
+    return StateLookup({state.user_id: state for state in found}, failure, (monotonic() - start_s) * 1e3)
 
 
 async def _await_in_time(call: "_TimedCall[T]", threads: DaemonThreads, deadline_s: float, within_s: float) -> T:

@@ -11,9 +11,9 @@ from multitudes import api
 from multitudes.errors import ArtefactError, StateError
 from multitudes.release.manifest import read_manifest
 from multitudes.release.store import ReleaseStore
-from multitudes.service.dependencies import Dependencies
 from multitudes.service.errors import json_response
 from multitudes.service.openapi import answers_with, error_responses
+from multitudes.service.startup import Dependencies
 from multitudes.state.erasure_requests import DamagedRequestsError
 
 _METRICS_RESPONSE = {"content": {"text/plain": {"example": 'multitudes_requests_total{route="/healthz"} 1.0'}}}

@@ -15,11 +15,11 @@ from multitudes.ids import Id
 from multitudes.logs.schemas import LoggedEvent
 from multitudes.service import schemas
 from multitudes.service.auth import may_read
-from multitudes.service.dependencies import Dependencies
 from multitudes.service.errors import ApiError, json_response
 from multitudes.service.id_types import UserIdPath, check_id_types, parse_id
-from multitudes.service.large_bodies import LargeBodyRoute
 from multitudes.service.openapi import answers_with
+from multitudes.service.schemas import LargeBodyRoute
+from multitudes.service.startup import Dependencies
 from multitudes.state.protocol import Event, UserState
 
 _READ_S = 5.0
