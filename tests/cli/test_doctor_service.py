@@ -149,8 +149,8 @@ def test_a_store_that_is_unavailable_and_lost_rows_are_reported(deps):  # noqa: 
     families = deps.metrics
     families.build_info.labels("0").set(1)
     families.breaker_open.set(1)
-    families.log_counters["lost"].labels("served").inc(3)
-    families.log_counters["lost"].labels("events").inc(4)
+    families.log_lost_rows.labels("served").inc(3)
+    families.log_lost_rows.labels("events").inc(4)
     findings = findings_of(before(deps))
     [(level, text)] = of(findings, "ready")
     assert (level, "user state store: the store is away" in text) == ("warning", True)

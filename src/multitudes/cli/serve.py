@@ -43,8 +43,11 @@ def serve_command(
     from multitudes.config import deep_merge
     from multitudes.service.settings import load_settings
 
-    server = {"host": host, "port": port, "workers": workers}
-    tables: dict[str, dict[str, object]] = {"server": server, "keys": {"file": keys}, "releases": {"trust": trust}}
+    tables: dict[str, dict[str, object]] = {
+        "server": {"host": host, "port": port, "workers": workers},
+        "keys": {"file": keys},
+        "releases": {"trust": trust},
+    }
     given = {section: {k: v for k, v in table.items() if v is not None} for section, table in tables.items()}
     options = deep_merge(parse_overrides(overrides), given)
     _run_service(releases, load_settings(config, os.environ, options))

@@ -143,13 +143,11 @@ class Metrics:
             "state_breaker_open", "1: the circuit breaker is open, the user states are not read.", "livemax"
         )
         self.state_damaged = self._gauge("state_damaged", "1: the store of user states is damaged.", "livemax")
-        self.log_counters = {  # by their names in ``Logs.counts``
-            "appended": self._log_counter("log_rows", "Rows appended to a log."),
-            "lost": self._log_counter("log_lost_rows", "Rows that could not be appended to a log."),
-            "torn": self._log_counter("log_torn_lines", "Lines that a killed process left unfinished."),
-            "segments": self._log_counter("log_parts", "Parquet segments made of a log."),
-            "failures": self._log_counter("log_failures", "Attempts to make a segment that failed."),
-        }
+        self.log_rows = self._log_counter("log_rows", "Rows appended to a log.")
+        self.log_lost_rows = self._log_counter("log_lost_rows", "Rows that could not be appended to a log.")
+        self.log_torn_lines = self._log_counter("log_torn_lines", "Lines that a killed process left unfinished.")
+        self.log_segments = self._log_counter("log_parts", "Parquet segments made of a log.")
+        self.log_failures = self._log_counter("log_failures", "Attempts to make a segment that failed.")
         self.log_damaged = self._gauge(
             "log_damaged_segments", "Segments of a log that cannot be read and were set aside.", "livemax", "log"
         )
@@ -312,8 +310,11 @@ class MetricsCollector(PeriodicTask):
         metrics.breaker_open.set(self._states.is_open)
         metrics.state_damaged.set(self._states.is_damaged)
         for log, counts in self._logs.counts().items():
-            for name, counter in metrics.log_counters.items():
-                self._set_counter(counter.labels(log), counts[name])
+            self._set_counter(metrics.log_rows.labels(log), counts["appended"])
+            self._set_counter(metrics.log_lost_rows.labels(log), counts["lost"])
+            self._set_counter(metrics.log_torn_lines.labels(log), counts["torn"])
+            self._set_counter(metrics.log_segments.labels(log), counts["segments"])
+            self._set_counter(metrics.log_failures.labels(log), counts["failures"])
             metrics.log_damaged.labels(log).set(counts["damaged_segments"])
 
     def _collect_release(self) -> None:

@@ -146,7 +146,15 @@ def _log_and_count(
     """Log and count an answer, and return the fields of its ``RecommendResponse``."""
     recommendation, start_s = answer.recommendation, perf_counter()
     is_erased = _is_newly_erased(deps, body.user_id, lookup)
-    if not is_erased and not deps.logs.log_served(_served_record(answer, request_id)):
+    served = ServedResponse.from_candidates(
+        recommendation.candidates,
+        request_id=request_id,
+        user_id=recommendation.user_id,
+        time_s=int(time.time()),
+        release=recommendation.release,
+        degraded=recommendation.degraded,
+    )
+    if not is_erased and not deps.logs.log_served(served):
         deps.metrics.unlogged.inc()  # the user still gets the answer, for example if the disk is full
     if body.context:
         deps.journal.log_context(request_id, body.context)
@@ -182,18 +190,6 @@ def _is_newly_erased(deps: Dependencies, user_id: Id | None, lookup: StateLookup
         return False
     state = lookup.users.get(user_id)
     return state is None or not state.erased
-
-
-def _served_record(answer: EngineAnswer, request_id: str) -> ServedResponse:
-    recommendation = answer.recommendation
-    return ServedResponse.from_candidates(
-        recommendation.candidates,
-        request_id=request_id,
-        user_id=recommendation.user_id,
-        time_s=int(time.time()),
-        release=recommendation.release,
-        degraded=recommendation.degraded,
-    )
 
 
 def _find_similar(deps: Dependencies, item_id: Id, n: int) -> tuple[str, list[api.SimilarItem] | None]:

@@ -62,7 +62,7 @@ class RequestContextMiddleware:
                 message["headers"] = [
                     *own,
                     *(header for header in SECURITY_HEADERS if header[0] not in dict(own)),  # a page has its policy
-                    (b"x-request-id", _header_safe(final_id)),
+                    (b"x-request-id", re.sub(rb"[^\x21-\x7e]", b"?", final_id)),  # bytes that a header can carry
                 ]
             await send(message)
 
@@ -124,11 +124,6 @@ def client_name(scope: Scope) -> str:
     """Return who shares places as one: the name of the key, or without keys the address."""
     address = scope.get("client")
     return scope.get("state", {}).get("key") or (address[0] if address else "")
-
-
-def _header_safe(name: bytes) -> bytes:
-    """Return a name with each byte that a header cannot carry replaced by ``?``."""
-    return re.sub(rb"[^\x21-\x7e]", b"?", name)
 
 
 def _route(scope: Scope) -> str:

@@ -26,7 +26,7 @@ from multitudes.service.metrics import Metrics, MetricsCollector
 from multitudes.service.settings import ServeConfig
 from multitudes.service.state_guard import GuardConfig, GuardedStates
 from multitudes.state.erasure_requests import FILE_NAME, ErasureRequests
-from multitudes.state.protocol import StateConfig, UserStateStore
+from multitudes.state.protocol import StateConfig
 from multitudes.state.store import open_state_store
 
 _CACHED_USERS: Final = 10_000  # whose last vectors answer them when there is little time
@@ -87,7 +87,8 @@ def open_dependencies(releases: Path, settings: ServeConfig) -> Iterator[Depende
         folder = data_folder(releases, settings)
         metrics, loop_lag = Metrics(), LoopLagMonitor()
         erasure_requests = ErasureRequests(folder / FILE_NAME)
-        store = _open_store(folder, settings)
+        limits = StateConfig(keep=settings.state.keep, timeout_s=settings.state.write_s)
+        store = open_state_store(settings.state.store or folder / "state.sqlite", limits)
         guard = GuardConfig(read_s=settings.state.read_s, write_s=settings.state.write_s)
         states = GuardedStates(store, erasure_requests, metrics.record_state_call, guard)
         stack.enter_context(closing(states))
@@ -120,8 +121,3 @@ def data_folder(releases: Path, settings: ServeConfig) -> Path:
     with suppress(PermissionError):  # of another owner, as in a container, who sees to it
         folder.chmod(stat.S_IMODE(folder.stat().st_mode) & ~stat.S_IRWXO)
     return folder
-
-
-def _open_store(folder: Path, settings: ServeConfig) -> UserStateStore:
-    config = StateConfig(keep=settings.state.keep, timeout_s=settings.state.write_s)
-    return open_state_store(settings.state.store or folder / "state.sqlite", config)

@@ -13,7 +13,7 @@ from queue import SimpleQueue
 from threading import Event as GateEvent
 from threading import Lock, Thread
 from time import monotonic, time
-from typing import Generic, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 
 from multitudes.errors import ArtefactError, DataError, StateError
 from multitudes.ids import Id
@@ -65,6 +65,16 @@ class CircuitBreaker:
             self._open_until_s = self._clock() + self._reset_timeout_s
 
 
+class TimedFuture(Future[T]):
+    """The future of a call that records when it starts."""
+
+    start_s = float("inf")
+
+    def running_s(self) -> float:
+        """Return for how long the call has run; 0: it waits for a thread."""
+        return max(0.0, monotonic() - self.start_s)
+
+
 class DaemonThreads:
     """Threads for calls that may never return: nothing waits for them, not even the end of the process.
 
@@ -79,13 +89,14 @@ class DaemonThreads:
         for thread in self._threads:
             thread.start()
 
-    def submit(self, call: Callable[[], T]) -> "Future[T]":
+    def submit(self, call: Callable[[], T]) -> TimedFuture[T]:
         """Return the future of ``call``."""
-        future: Future[T] = Future()
+        future = TimedFuture[T]()
 
         def run() -> None:
             if not future.set_running_or_notify_cancel():
                 return
+            future.start_s = monotonic()
             try:
                 answer = call()
             except BaseException as error:
@@ -258,7 +269,7 @@ class GuardedStates:
         try:
             threads = self._writes if name in _WRITES else self._reads
             within_s = min(within_s, _TOTAL_DEADLINES * deadline_s)
-            return await self._call_guarded(_TimedCall(call), threads, deadline_s, within_s)
+            return await self._call_guarded(call, threads, deadline_s, within_s)
         except StateError as error:
             failure = error
             raise
@@ -266,17 +277,18 @@ class GuardedStates:
             self._record(name, monotonic() - start_s, failure)
 
     async def _call_guarded(
-        self, call: "_TimedCall[T]", threads: DaemonThreads, deadline_s: float, within_s: float
+        self, call: Callable[[], T], threads: DaemonThreads, deadline_s: float, within_s: float
     ) -> T:
         if threads.pending >= _MAX_PENDING:
             raise StateError("the store of user states is behind with its work; come again later")
         if not self._breaker.allow():
             raise StateError("the store of user states failed just now; it is tried again in a moment")
         threads.pending += 1
+        submitted = threads.submit(call)
         try:
-            answer = await _await_in_time(call, threads, deadline_s, within_s)
+            answer = await _await_in_time(submitted, deadline_s, within_s)
         except TimeoutError:
-            if hangs := call.running_s() >= deadline_s:  # else the caller had less time than the store may take
+            if hangs := submitted.running_s() >= deadline_s:  # else the caller had less time than the store may take
                 self._breaker.record_failure()
             given_s = deadline_s if hangs else within_s
             raise StateError(f"the store of user states gave no answer within {given_s * 1e3:.0f} ms") from None
@@ -324,18 +336,18 @@ async def look_up_states(states: GuardedStates, user_ids: Iterable[Id | None], w
     return StateLookup({state.user_id: state for state in found}, failure, (monotonic() - start_s) * 1e3)
 
 
-async def _await_in_time(call: "_TimedCall[T]", threads: DaemonThreads, deadline_s: float, within_s: float) -> T:
+async def _await_in_time(submitted: TimedFuture[T], deadline_s: float, within_s: float) -> T:
     """Return the answer of a call.
 
     Raises:
         TimeoutError: it ran longer than ``deadline_s``, or longer than ``within_s`` with its wait for a thread.
     """
-    answer = asyncio.wrap_future(threads.submit(call))
+    answer = asyncio.wrap_future(submitted)
     until_s, left_s = monotonic() + within_s, min(deadline_s, within_s)
     try:
         while not answer.done() and left_s > 0:
             await asyncio.wait([answer], timeout=left_s)
-            left_s = min(deadline_s - call.running_s(), until_s - monotonic())
+            left_s = min(deadline_s - submitted.running_s(), until_s - monotonic())
         if not answer.done():
             raise TimeoutError
         return answer.result()
@@ -346,18 +358,3 @@ async def _await_in_time(call: "_TimedCall[T]", threads: DaemonThreads, deadline
 def _is_before(state: UserState, erased_s: int) -> bool:
     """Return whether a state is from before an erasure that was asked for at ``erased_s``."""
     return not state.erased or (state.erased_at_s or 0) < erased_s
-
-
-class _TimedCall(Generic[T]):
-    """A call that records when it starts."""
-
-    def __init__(self, call: Callable[[], T]) -> None:
-        self._call, self._start_s = call, float("inf")
-
-    def __call__(self) -> T:
-        self._start_s = monotonic()
-        return self._call()
-
-    def running_s(self) -> float:
-        """Return for how long it has run; 0: it waits for a thread."""
-        return max(0.0, monotonic() - self._start_s)
