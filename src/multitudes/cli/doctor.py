@@ -43,14 +43,22 @@ def doctor_command(
     if releases is None and config is None and url is None:
         raise UsageError("nothing to check; give a folder of releases, --config FILE, --url ADDRESS, or several")
     from multitudes.release.store import ReleaseStore
-    from multitudes.retrieval.inspection import inspect_release
+    from multitudes.retrieval.inspection import Finding, inspect_release
 
-    findings = [
-        *([] if releases is None else inspect_release(ReleaseStore(releases), version, trust=trust)),
-        *_settings_findings(config, releases, version),
-        *_service_findings(url, key),
-        _extras_finding(),
-    ]
+    findings = [] if releases is None else inspect_release(ReleaseStore(releases), version, trust=trust)
+    if config is not None:
+        findings += _settings_findings(config, releases, version)
+    if url is not None:
+        require_extra("client")
+        from multitudes.cli.doctor_service import examine_service, open_service
+
+        with open_service(url, key) as http:
+            findings += examine_service(http)
+    if missing := missing_extras():
+        text = f"not installed: {', '.join(missing)}; pip install 'multitudes[{','.join(missing)}]'"
+        findings.append(Finding("note", "extras", text))
+    else:
+        findings.append(Finding("ok", "extras", "all are installed"))
     code = max(finding.exit_code for finding in findings)
     _print_findings(findings)
     subjects = {"releases": releases and str(releases), "config": config and str(config), "url": url}
@@ -59,9 +67,7 @@ def doctor_command(
         raise typer.Exit(code)
 
 
-def _settings_findings(config: Path | None, releases: Path | None, version: str | None) -> "list[Finding]":
-    if config is None:
-        return []
+def _settings_findings(config: Path, releases: Path | None, version: str | None) -> "list[Finding]":
     require_extra("serve")
     from multitudes.retrieval.inspection import Finding
     from multitudes.service.settings import load_settings
@@ -112,26 +118,6 @@ def _history_length(releases: Path, version: str | None) -> int | None:
         return manifest.read_manifest(ReleaseStore(releases).folder(version)).history_length
     except ArtefactError:
         return None
-
-
-def _service_findings(url: str | None, key: str | None) -> "list[Finding]":
-    if url is None:
-        return []
-    require_extra("client")
-    from multitudes.cli.doctor_service import examine_service, open_service
-
-    with open_service(url, key) as http:
-        return examine_service(http)
-
-
-def _extras_finding() -> "Finding":
-    from multitudes.retrieval.inspection import Finding
-
-    missing = missing_extras()
-    if not missing:
-        return Finding("ok", "extras", "all are installed")
-    install = f"pip install 'multitudes[{','.join(missing)}]'"
-    return Finding("note", "extras", f"not installed: {', '.join(missing)}; {install}")
 
 
 def _print_findings(findings: "list[Finding]") -> None:
