@@ -20,18 +20,17 @@ def started(tmp_path_factory) -> Path:
     return folder
 
 
-def test_the_written_configuration_is_the_defaults_of_every_section(started):
+def test_init_writes_every_setting_with_its_default_and_explanation_and_keeps_what_is_there(started, capsys):
     written = tomllib.loads((started / "multitudes.toml").read_text())
     assert set(written) == set(SECTIONS)
     for section, values in written.items():
         assert parse(section_config(section), values, section) == section_config(section)()
-
-
-def test_every_setting_is_explained():
     lines = config_template().splitlines()
     for number, line in enumerate(lines):
         if " = " in line and not line.startswith("#"):
             assert lines[number - 1].startswith("# "), line
+    assert run(["init", str(started)]) == 2
+    assert "not empty" in capsys.readouterr().err
 
 
 def test_the_example_goes_through_validate_and_prepare(started, tmp_path, capsys):
@@ -48,11 +47,6 @@ def test_the_example_goes_through_validate_and_prepare(started, tmp_path, capsys
     assert run(call) == 2
     assert "--overwrite" in capsys.readouterr().err
     assert run([*call, "--overwrite"]) == 0
-
-
-def test_init_keeps_what_is_there(started, capsys):
-    assert run(["init", str(started)]) == 2
-    assert "not empty" in capsys.readouterr().err
 
 
 def test_bad_data_is_exit_3_with_one_line(tmp_path, capsys):

@@ -72,7 +72,7 @@ def test_a_healthy_service_has_no_warning(deps):  # noqa: F811
     assert {one.user_id for one in deps.logs.answers} == {None}, "no user's history is read"
 
 
-def test_no_service_or_another_server_at_the_url_is_reported():
+def test_what_keeps_the_doctor_from_asking_is_reported(deps):  # noqa: F811
     def refuse(request: httpx.Request) -> httpx.Response:
         raise httpx.ConnectError("connection refused")
 
@@ -81,6 +81,13 @@ def test_no_service_or_another_server_at_the_url_is_reported():
     assert "no answer (connection refused)" in finding.text
     [finding] = findings_of(lambda _: httpx.Response(200, text="<html>"))
     assert (finding.exit_code, "something that is not a multitudes service" in finding.text) == (6, True)
+    reply = before(deps)
+
+    def shut(request: httpx.Request) -> httpx.Response:
+        return httpx.Response(403, text="no") if request.url.path == "/metrics" else reply(request)
+
+    [(level, text)] = of(findings_of(shut), "metrics")
+    assert (level, "status 403" in text) == ("note", True)
 
 
 @pytest.fixture
@@ -187,16 +194,6 @@ class Lesser:
             one._replace(recommendation=popular(request, shortfall))
             for request, one in zip(requests, answers, strict=True)
         ]
-
-
-def test_metrics_that_a_proxy_blocks_are_noted(deps):  # noqa: F811
-    reply = before(deps)
-
-    def shut(request: httpx.Request) -> httpx.Response:
-        return httpx.Response(403, text="no") if request.url.path == "/metrics" else reply(request)
-
-    [(level, text)] = of(findings_of(shut), "metrics")
-    assert (level, "status 403" in text) == ("note", True)
 
 
 def test_a_wrong_call_is_one_line(tmp_path: Path, capsys):

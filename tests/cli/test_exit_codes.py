@@ -155,12 +155,6 @@ def test_5_a_missing_extra_is_named_with_the_command_that_installs_it(verb, modu
     assert not list(tmp_path.iterdir())
 
 
-def test_serving_needs_no_extra(shared_releases, monkeypatch, capsys):
-    for module in ("torch", "safetensors", "altair", "onnx"):
-        monkeypatch.setitem(sys.modules, module, None)
-    assert run(["recommend", str(shared_releases), "--user", "ann", "--json"]) == 0
-
-
 @pytest.mark.parametrize("unbuffered", ["", "1"])
 def test_5_a_full_disk_under_the_output(unbuffered, shared_releases):
     """A real one: /dev/full takes nothing, neither at once nor what Python kept until the end."""

@@ -56,9 +56,17 @@ def test_two_releases_are_written_side_by_side_and_named_apart(shared_releases, 
         assert message in capsys.readouterr().err
 
 
-def test_a_folder_without_releases_is_said(tmp_path, capsys):
+def test_a_folder_without_releases_and_who_asked_another_service_to_be_erased_are_not_shown(
+    tmp_path, capsys, shared_releases
+):
     assert run(["explore", str(tmp_path / "none"), "--export", str(tmp_path / "page.html")]) == 4
     assert "publish" in capsys.readouterr().err
+    publish_small(tmp_path / "other")
+    (tmp_path / "other.service").mkdir()
+    ErasureRequests(tmp_path / "other.service" / "forgotten").add("ann", 1)
+    call = ["explore", str(shared_releases), str(tmp_path / "other"), "--export", str(tmp_path / "page.html")]
+    assert run([*call, "--user", "ann", "--user", "bob"]) == 0
+    assert (tmp_path / "page.html").read_text().count("does not have this user.</p>") == 1
 
 
 @pytest.mark.parametrize("named", [[], ["--data", "{data}"]])
@@ -76,15 +84,6 @@ def test_who_asked_to_be_erased_is_on_no_page(named, releases, tmp_path, capsys)
     )
     assert run(["explore", str(releases), "--data", str(tmp_path / "none")]) == 2
     assert "no such folder; expected the data folder of the service" in capsys.readouterr().err
-
-
-def test_who_asked_another_service_to_be_erased_is_not_shown_of_its_release(shared_releases, tmp_path):
-    publish_small(tmp_path / "other")
-    (tmp_path / "other.service").mkdir()
-    ErasureRequests(tmp_path / "other.service" / "forgotten").add("ann", 1)
-    call = ["explore", str(shared_releases), str(tmp_path / "other"), "--export", str(tmp_path / "page.html")]
-    assert run([*call, "--user", "ann", "--user", "bob"]) == 0
-    assert (tmp_path / "page.html").read_text().count("does not have this user.</p>") == 1
 
 
 def test_who_asked_to_be_erased_is_erased_for_the_page_that_is_served_too(releases, tmp_path, monkeypatch):

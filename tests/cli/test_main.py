@@ -23,11 +23,13 @@ def test_a_wrong_call_is_one_line_and_exit_code_two(arguments, capsys):
     assert re.search(r"[.?] See: multitudes --help$", captured.err.rstrip())
 
 
-def test_without_a_verb_the_help_is_shown(capsys):
+def test_without_a_verb_the_help_is_shown_and_names_the_sections_of_the_configuration(capsys):
     assert run([]) == 0
     captured = capsys.readouterr()
     assert "recommend" in captured.out + captured.err
     assert "defect" not in captured.err
+    assert run(["train", "--help"]) == 0
+    assert "[model], [train] and [execution]" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(("width", "option"), [(60, "-h"), (80, "-h"), (160, "--help")])
@@ -38,11 +40,6 @@ def test_the_help_fits_the_terminal_and_cuts_no_sentence(width, option, capsys, 
         text = capsys.readouterr().out
         assert max(map(len, text.splitlines())) <= width
         assert "..." not in text.replace("[ARGS]...", "").replace("{FILE}...", "").replace("[FILE]...", ""), verb
-
-
-def test_the_help_names_the_sections_of_the_configuration(capsys):
-    assert run(["train", "--help"]) == 0
-    assert "[model], [train] and [execution]" in capsys.readouterr().out
 
 
 def test_an_interruption_says_so_and_has_its_own_exit_code(monkeypatch, capsys):

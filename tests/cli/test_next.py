@@ -32,16 +32,13 @@ def test_the_commands_lead_from_tables_to_a_service(tmp_path, monkeypatch, capsy
     assert command == ["serve", "my shop/releases"]
 
 
-def test_a_check_names_prepare_with_its_own_options(tmp_path, monkeypatch, capsys):
+def test_a_check_names_prepare_with_its_own_options_and_no_folder_that_is_there(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert run(["synth", "tables", "--events", "400", "--users", "20", "--items", "30", "--topics", "5"]) == 0
     capsys.readouterr()
     options = ["--split", "user", "--min-rating", "3.5", "--set", "prepare.ties=shuffle", "--set", "engine.kind=duckdb"]
     assert run(["prepare", "tables", "--check", *options]) == 0
     assert next_command(capsys.readouterr().out) == ["prepare", "tables", "--out", "prepared", *options]
-
-
-def test_a_folder_that_is_there_is_not_named_again(tmp_path):
     assert unused_path(tmp_path / "run") == tmp_path / "run"
     (tmp_path / "run").mkdir()
     (tmp_path / "run-2").mkdir()

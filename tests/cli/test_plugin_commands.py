@@ -45,15 +45,12 @@ def stranger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delitem(sys.modules, "stranger", raising=False)
 
 
-def test_a_command_of_a_plugin_is_called_as_any_other(stranger, capsys):
+def test_a_command_of_a_plugin_is_called_and_listed_as_any_other_but_takes_no_verb_of_the_core(stranger, capsys):
     assert run(["greet", "--name", "Ann"]) == 0
     assert capsys.readouterr().out == "good day, Ann\n"
     assert run(["greet", "--no-such"]) == 2
     assert run(["gret"]) == 2
     assert "Did you mean 'greet'" in capsys.readouterr().err
-
-
-def test_the_help_lists_it_below_its_group_or_below_plugins(stranger, capsys):
     assert run(["--help"]) == 0
     text = capsys.readouterr().out
     assert "  greet-again  Greet somebody." in text.partition("Serve:")[2].partition("\n\n")[0]
@@ -61,9 +58,6 @@ def test_the_help_lists_it_below_its_group_or_below_plugins(stranger, capsys):
     assert "torn   Not available" in text
     assert run(["greet", "-h"]) == 0
     assert "Whom." in capsys.readouterr().out
-
-
-def test_a_verb_of_the_core_cannot_be_taken(stranger, capsys):
     assert verbs_by_group()["Train"].count("train") == 1
     assert run(["train", "-h"]) == 0
     assert "Greet" not in capsys.readouterr().out

@@ -190,15 +190,26 @@ def test_something_else_that_answers_is_no_answer(answer):
     assert "\n" not in str(caught.value)
 
 
-def test_the_key_is_sent_and_never_shown():
+def test_keys_and_passwords_are_sent_and_never_shown():
+    seen = []
+
     def reply(request: httpx.Request) -> httpx.Response:
-        assert request.headers["authorization"] == "Bearer s3cret"
+        seen.append(request.headers["authorization"])
         return refuse(request)
 
-    made = client(reply, key="s3cret", deadline_s=0.01)
-    with pytest.raises(NoAnswerError) as caught:
-        made.user("ann")
-    assert "s3cret" not in str(caught.value) + repr(made)
+    for key in ("s3cret", "s3cret\n"):  # a file of one line
+        made = client(reply, key=key, deadline_s=0.01)
+        with pytest.raises(NoAnswerError) as caught:
+            made.user("ann")
+        assert "s3cret" not in str(caught.value) + repr(made)
+    assert set(seen) == {"Bearer s3cret"}
+    for key in ("s3cret\ns3cret", "s3crét", ""):
+        with pytest.raises(UsageError, match="as `multitudes keys add` shows it") as rejected:
+            client(reply, key=key)
+        assert "s3cr" not in str(rejected.value)
+    with pytest.raises(NoAnswerError, match="cannot be reached") as caught:
+        Client("http://bob:s3cret@127.0.0.1", transport=httpx.MockTransport(refuse), deadline_s=0.01).user("ann")
+    assert "s3cret" not in str(caught.value)
 
 
 def test_a_field_of_a_newer_service_is_passed_over_and_a_missing_one_is_not():
@@ -225,29 +236,14 @@ def test_an_address_that_is_none_is_refused_before_anything_is_sent(url):
         Client(url)
 
 
-def test_a_key_from_a_file_may_end_in_a_line_break_and_one_that_is_none_is_refused_unshown():
-    seen = []
+def test_an_answer_counts_if_it_is_whole_at_its_deadline():
+    clock = Clock()
 
-    def reply(request: httpx.Request) -> httpx.Response:
-        seen.append(request.headers["authorization"])
-        return refuse(request)
+    def late() -> Iterator[bytes]:
+        clock.sleep(2.5)
+        yield b'{"new": 1, "repeated": 0, "cut": 0}'
 
-    with pytest.raises(NoAnswerError):
-        client(reply, key="s3cret\n", deadline_s=0.01).user("ann")
-    assert set(seen) == {"Bearer s3cret"}
-    for key in ("s3cret\ns3cret", "s3crét", ""):
-        with pytest.raises(UsageError, match="as `multitudes keys add` shows it") as caught:
-            client(reply, key=key)
-        assert "s3cr" not in str(caught.value)
-
-
-def test_a_password_of_an_address_is_not_shown():
-    with pytest.raises(NoAnswerError, match="cannot be reached") as caught:
-        Client("http://bob:s3cret@127.0.0.1", transport=httpx.MockTransport(refuse), deadline_s=0.01).user("ann")
-    assert "s3cret" not in str(caught.value)
-
-
-def test_an_answer_that_arrives_by_drops_ends_at_the_deadline():
+    assert client(lambda _: httpx.Response(200, content=late()), clock).events([Event("ann", 1)]).new == 1
     clock = Clock()
 
     def drops() -> Iterator[bytes]:
@@ -259,16 +255,6 @@ def test_an_answer_that_arrives_by_drops_ends_at_the_deadline():
     with pytest.raises(NoAnswerError, match="no answer within 2 s"):
         client(lambda _: httpx.Response(200, content=drops()), clock).user("ann")
     assert sum(clock.slept) == 2.25, "the piece after the deadline is the last"
-
-
-def test_an_answer_that_is_whole_at_its_deadline_is_an_answer():
-    clock = Clock()
-
-    def late() -> Iterator[bytes]:
-        clock.sleep(2.5)
-        yield b'{"new": 1, "repeated": 0, "cut": 0}'
-
-    assert client(lambda _: httpx.Response(200, content=late()), clock).events([Event("ann", 1)]).new == 1
 
 
 def test_integers_of_numpy_are_ids_like_any_other():

@@ -160,11 +160,15 @@ def test_shares_mutes_and_boosts_change_the_list_and_are_reset(browser, url):
     ]
 
 
-def test_the_interests_that_the_list_serves_are_counted(browser, url):
+def test_the_interests_that_the_list_serves_and_who_is_not_in_the_other_release_are_said(browser, url):
     open_ann(browser, url)
     assert text(browser, "#served") == "Serves 1 of 1 interests and 1 of 1 topics."
     none = "(answer.candidates = answer.candidates.map(c => ({ ...c, interest: 0, found_by: [0] })), served(answer))"
     assert browser.run(none) == "Serves 0 of 1 interests and 0 of 1 topics.", "the control"
+    browser.run("beside = 'nothing/0007'; refresh()")
+    browser.wait("$('verdict').textContent.startsWith(\"no release 'nothing/0007' to show beside\")")
+    assert browser.run("$('sides').children.length") == 0
+    browser.errors.clear()  # the browser itself notes a 404
 
 
 def test_an_item_shows_its_neighbours_which_can_be_added(browser, url):
@@ -214,14 +218,6 @@ def test_two_releases_are_shown_side_by_side(browser, url):
     browser.run("const s = $('others'); s.value = ''; s.dispatchEvent(new Event('change'))")
     browser.wait("$('beside').hidden")
     assert browser.run("[...$('others').options].map(o => o.text)") == ["none", "fewer/0001"]
-
-
-def test_who_is_not_in_the_other_release_is_said(browser, url):
-    open_ann(browser, url)
-    browser.run("beside = 'nothing/0007'; refresh()")
-    browser.wait("$('verdict').textContent.startsWith(\"no release 'nothing/0007' to show beside\")")
-    assert browser.run("$('sides').children.length") == 0
-    browser.errors.clear()  # the browser itself notes a 404
 
 
 def test_every_control_is_named_and_reached_by_tab_in_the_order_of_the_page(browser, url):

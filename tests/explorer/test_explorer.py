@@ -34,7 +34,9 @@ def items(candidates) -> list[int]:
     return [candidate.item_id for candidate in candidates]
 
 
-def test_a_user_has_their_history_interests_candidates_and_places(explorer, retriever):
+def test_a_user_has_their_history_interests_candidates_and_places_and_one_vector_is_the_whole_history(
+    explorer, retriever
+):
     answer = explore(explorer, "ann", n=5)
     assert [event.item.item_id for event in answer.history] == [111, 104, 103, 102]
     assert answer.history[0].time_s == 10 * 86_400
@@ -43,16 +45,15 @@ def test_a_user_has_their_history_interests_candidates_and_places(explorer, retr
     assert items(answer.candidates) == items(retriever.recommend("ann", n=5, request_id="explorer").candidates)
     assert [place.item_id for place in answer.map] == items(answer.candidates)
     assert all(place.x is not None and 0 <= place.x <= 1 for place in answer.map)
-
-
-def test_one_vector_is_the_whole_history_alone(explorer, retriever):
-    answer = explore(explorer, "ann", n=5)
     assert answer.one_vector is not None
     assert {one.source for one in answer.one_vector} == {"unconditioned"}
     assert items(answer.one_vector) != items(answer.candidates)
+    rows = explore(explorer, "bob", n=3).rows
+    assert [(row.title, len(row.candidates)) for row in rows] == [("Crime, like Film 111", 9), ("Drama", 10)]
+    assert [row.title for row in explore(explorer, "bob", mute_interests=[1]).rows] == ["Drama", "Crime"]
 
 
-def test_a_supposed_event_ends_the_history_and_is_kept_nowhere(explorer):
+def test_a_supposed_event_ends_the_history_and_is_kept_nowhere(explorer, shared_releases):
     before = explore(explorer, "bob", n=3)
     answer = explore(explorer, "bob", added=[101], n=3)
     assert [(event.item.item_id, event.added) for event in answer.history] == [(101, True), (111, False)]
@@ -61,12 +62,11 @@ def test_a_supposed_event_ends_the_history_and_is_kept_nowhere(explorer):
     anonymous = explore(explorer, history=[111], added=[101], n=3)
     assert [(event.item.item_id, event.added) for event in anonymous.history] == [(101, True), (111, False)]
     assert anonymous.history[0].time_s is None
-
-
-def test_rows_are_those_of_the_retriever(explorer):
-    rows = explore(explorer, "bob", n=3).rows
-    assert [(row.title, len(row.candidates)) for row in rows] == [("Crime, like Film 111", 9), ("Drama", 10)]
-    assert [row.title for row in explore(explorer, "bob", mute_interests=[1]).rows] == ["Drama", "Crime"]
+    retriever = Retriever.open(shared_releases, cached_users=5)
+    explore(Explorer(lambda: retriever), "bob", added=[101], n=3)
+    assert retriever.vector_cache.get("bob") is None
+    retriever.recommend("bob", n=3)
+    assert retriever.vector_cache.get("bob") is not None, "the control"
 
 
 def test_the_calibration_that_is_asked_for_divides_the_list_and_not_that_of_one_vector(explorer, retriever):
@@ -87,7 +87,7 @@ def test_a_share_of_one_gives_an_interest_the_whole_list(explorer):
     assert as_published.interests == explore(explorer, "bob", n=4).interests, "no such interest: as without shares"
 
 
-def test_nobody_is_shown_of_whom_nothing_is_known(explorer):
+def test_the_map_describes_the_release_and_nobody_of_whom_nothing_is_known(explorer):
     assert explorer.explore(api.ExploreRequest("zoe")) is None
     assert explorer.explore(api.ExploreRequest("ann"), UserState("ann", erased=True)) is None
     assert explore(explorer, "eve").reason == "no interest is known: popular items", (
@@ -95,11 +95,11 @@ def test_nobody_is_shown_of_whom_nothing_is_known(explorer):
     )
     new = explore(explorer, "zoe", state=UserState("zoe", (Event("e", "zoe", 105, 5),)))
     assert [event.item.item_id for event in new.history] == [105]
-
-
-def test_users_are_drawn_among_those_with_a_history(explorer):
-    assert explorer.draw_users(10, seed=0) == ["ann", "bob", "eve"]
-    assert len(set(explorer.draw_users(2))) == 2
+    shown = explorer.map()
+    assert (shown.release, shown.users, shown.items, shown.text_user_ids) == ("0001", 3, 20, True)
+    assert shown.topics == ("Drama", "Crime")
+    assert items(shown.map) == list(range(101, 121))
+    assert np.isfinite([(one.x, one.y) for one in shown.map]).all()
 
 
 @pytest.mark.parametrize(
@@ -122,22 +122,6 @@ def test_an_item_that_left_the_release_has_no_place_and_is_not_found(releases, t
     assert 104 not in items(explorer.map().map)
 
 
-def test_the_map_describes_the_release(explorer):
-    shown = explorer.map()
-    assert (shown.release, shown.users, shown.items, shown.text_user_ids) == ("0001", 3, 20, True)
-    assert shown.topics == ("Drama", "Crime")
-    assert items(shown.map) == list(range(101, 121))
-    assert np.isfinite([(one.x, one.y) for one in shown.map]).all()
-
-
-def test_what_is_supposed_is_no_last_answer_of_the_user(shared_releases):
-    retriever = Retriever.open(shared_releases, cached_users=5)
-    explore(Explorer(lambda: retriever), "bob", added=[101], n=3)
-    assert retriever.vector_cache.get("bob") is None
-    retriever.recommend("bob", n=3)
-    assert retriever.vector_cache.get("bob") is not None, "the control"
-
-
 def test_a_release_that_no_longer_serves_is_freed(shared_releases):
     serving = [Retriever.open(shared_releases)]
     explorer, release = Explorer(lambda: serving[0]), weakref.ref(serving[0].release)
@@ -147,9 +131,11 @@ def test_a_release_that_no_longer_serves_is_freed(shared_releases):
     assert release() is None
 
 
-def test_titles_are_found_in_any_case_and_script(shared_releases):
+def test_users_and_titles_are_found_as_they_are_written(shared_releases, explorer):
     retriever = Retriever.open(shared_releases)
     titles = retriever.release.items.with_columns(title=pl.lit("Große Straße"))
     retriever.release.__dict__["items"] = titles
     assert items(Explorer(lambda: retriever).search_items("GROSSE", 1).items) == []
     assert items(Explorer(lambda: retriever).search_items("straße", 1).items) == [101]
+    assert explorer.draw_users(10, seed=0) == ["ann", "bob", "eve"]
+    assert len(set(explorer.draw_users(2))) == 2

@@ -25,12 +25,18 @@ def retriever(root):
     return Retriever.open(root)
 
 
-def test_the_others_are_the_versions_of_the_folder_newest_first_and_one_that_was_given(retriever):
+def test_the_others_are_the_versions_of_the_folder_and_a_damaged_one_is_said(retriever, root, tmp_path):
     assert OtherReleases(lambda: retriever).names() == ("0002", "0001")
     given = NamedExplorer("elsewhere/0001", Explorer(lambda: retriever))
     others = OtherReleases(lambda: retriever, given)
     assert others.names() == ("elsewhere/0001", "0002", "0001")
     assert others.open("elsewhere/0001") is given.explorer
+    (tmp_path / "copied").symlink_to(root / "versions" / "0002")
+    alone = Retriever.open(tmp_path / "copied")
+    assert OtherReleases(lambda: alone).names() == ()
+    with pytest.raises(ArtefactError, match=r"^0001/user_tower\.onnx: ") as caught:
+        OtherReleases(lambda: retriever).open("0001")
+    assert str(root) not in str(caught.value)
 
 
 def test_a_version_is_opened_once_until_another_is_or_it_is_closed(retriever):
@@ -48,15 +54,3 @@ def test_a_version_is_opened_once_until_another_is_or_it_is_closed(retriever):
 def test_the_one_that_serves_and_one_that_is_not_there_are_refused(name, retriever):
     with pytest.raises(UsageError, match="to show beside the one that serves; there are: 0002, 0001"):
         OtherReleases(lambda: retriever).open(name)
-
-
-def test_a_damaged_one_is_said_without_the_paths_of_this_machine(retriever, root):
-    with pytest.raises(ArtefactError, match=r"^0001/user_tower\.onnx: ") as caught:
-        OtherReleases(lambda: retriever).open("0001")
-    assert str(root) not in str(caught.value)
-
-
-def test_a_release_outside_a_folder_of_releases_has_no_others(retriever, root, tmp_path):
-    (tmp_path / "copied").symlink_to(root / "versions" / "0002")
-    alone = Retriever.open(tmp_path / "copied")
-    assert OtherReleases(lambda: alone).names() == ()

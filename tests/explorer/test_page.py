@@ -52,7 +52,7 @@ def test_the_page_loads_nothing_and_its_policy_is_that_of_its_text():
     assert "<!--" not in page.html
 
 
-def test_an_exported_page_holds_titles_as_text_and_data_that_end_nothing():
+def test_an_exported_page_holds_titles_as_text_and_the_candidates_of_a_second_release():
     release = api.ExploreMapResponse("0001", "joint", 1, 1, True, (EVIL,), (PLACE,), 0.4)
     html = static_page(release, [an_answer()])
     assert "img" not in Tags(html).names
@@ -61,10 +61,6 @@ def test_an_exported_page_holds_titles_as_text_and_data_that_end_nothing():
     policy = re.findall(r'content-security-policy" content="(.*?)">', html)
     check_policy(html, policy[0].replace("&#x27;", "'"))
     assert html.count("&lt;/script&gt;&lt;img") == 7, "user, interest and its item, candidate thrice, and the history"
-
-
-def test_an_exported_page_has_the_candidates_of_a_second_release_or_says_that_it_has_not_the_user():
-    release = api.ExploreMapResponse("0001", "joint", 1, 1, True, (EVIL,), (PLACE,), 0.4)
     both = static_page(release, [an_answer()], Beside("other/0001", [an_answer()]))
     assert '<th scope="col">release other/0001</th>' in both
     assert "<caption>Interests in release other/0001</caption>" in both

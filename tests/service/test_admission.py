@@ -39,17 +39,19 @@ def test_the_greatest_effort_that_fits_is_made(ahead_s, effort):
     assert admission().decide(Load(ahead_s), 0.1, "interactive", 1.0) == Decision(effort)
 
 
-def test_a_late_door_costs_everybody_and_refuses_at_last():
+def test_lag_a_full_queue_company_and_headroom_lower_the_effort():
     assert admission().decide(Load(0.0, lag_s=0.091), 0.1, "interactive", 1.0).degradation == Degradation.FEWER
     refused = admission().decide(Load(0.0, lag_s=0.25), 0.1, "interactive", 1.0)
     assert refused.degradation is None
     assert refused.retry_after_s == pytest.approx(0.25 + 0.010)
     assert admission().decide(IDLE, 0.0, "interactive", 1.0).degradation is None, "no time is left at all"
-
-
-def test_a_full_queue_leaves_what_needs_no_queue():
     assert admission().decide(Load(0.0, queue_full=True), 0.1, "interactive", 1.0).degradation == Degradation.POPULAR
     assert admission().decide(Load(0.0, queue_full=True), 0.1, "batch", 1.0).degradation is None
+    assert admission().decide(IDLE, 0.1, "interactive", 1.0, requests=10).degradation == Degradation.NONE
+    assert admission().decide(IDLE, 0.1, "interactive", 1.0, requests=11).degradation == Degradation.FEWER
+    careful = AdmissionController(AdmissionConfig(headroom=0.5), admission().costs, 0.0)
+    assert careful.decide(Load(0.039), 0.1, "interactive", 0.0).degradation == Degradation.NONE
+    assert careful.decide(Load(0.041), 0.1, "interactive", 0.0).degradation == Degradation.FEWER
 
 
 def test_batch_work_gives_way_first_and_is_never_made_less():
@@ -59,17 +61,6 @@ def test_batch_work_gives_way_first_and_is_never_made_less():
     assert refused.degradation is None
     assert refused.retry_after_s == pytest.approx(0.045 + 0.010 - 0.05), "when it would fit, if nothing else came"
     assert some.decide(Load(0.045), 0.1, "interactive", 1.0).degradation == Degradation.NONE, "the control"
-
-
-def test_what_comes_together_is_counted_together():
-    assert admission().decide(IDLE, 0.1, "interactive", 1.0, requests=10).degradation == Degradation.NONE
-    assert admission().decide(IDLE, 0.1, "interactive", 1.0, requests=11).degradation == Degradation.FEWER
-
-
-def test_headroom_is_left_for_surprise():
-    careful = AdmissionController(AdmissionConfig(headroom=0.5), admission().costs, 0.0)
-    assert careful.decide(Load(0.039), 0.1, "interactive", 0.0).degradation == Degradation.NONE
-    assert careful.decide(Load(0.041), 0.1, "interactive", 0.0).degradation == Degradation.FEWER
 
 
 def test_costs_follow_what_is_measured_and_never_grow_with_less_effort():
@@ -104,17 +95,14 @@ def test_after_a_hiccup_a_probe_brings_full_answers_back():
     assert made.decide(IDLE, 0.1, "interactive", 1.7) == Decision(Degradation.NONE)
 
 
-def test_what_is_late_is_expected_to_be_as_late_again():
-    assert expected_remaining_s(0.1, 0.03) == pytest.approx(0.07)
-    assert expected_remaining_s(0.1, 0.4) == pytest.approx(0.3)
-
-
-def test_less_is_made_when_the_time_has_run_short():
+def test_less_is_made_when_the_time_has_run_short_and_what_is_late_is_expected_to_be_as_late_again():
     made = admission()
     assert [made.least_degradation(Degradation.NONE, left) for left in (0.011, 0.005, 0.003, 0.001, -1.0)] == [
         Degradation.NONE, Degradation.FEWER, Degradation.CACHED, Degradation.POPULAR, Degradation.POPULAR,
     ]  # fmt: skip
     assert made.least_degradation(Degradation.CACHED, 1.0) == Degradation.CACHED, "never more than was promised"
+    assert expected_remaining_s(0.1, 0.03) == pytest.approx(0.07)
+    assert expected_remaining_s(0.1, 0.4) == pytest.approx(0.3)
 
 
 def overloaded(

@@ -72,13 +72,6 @@ def test_control_without_the_marks_of_since_the_backup_brings_all_back(backed_up
     logs(tmp_path / "elsewhere" / "logs").close()  # a service goes on with it
 
 
-def test_a_backup_brings_its_marks_to_another_machine(backed_up, tmp_path):
-    data, _ = backed_up
-    back_up(data, tmp_path / "second")
-    restore(tmp_path / "second", tmp_path / "elsewhere")
-    assert "ann" in ErasureRequests(tmp_path / "elsewhere" / "forgotten")
-
-
 def test_wrong_folders_are_rejected(backed_up, tmp_path):
     data, out = backed_up
     with pytest.raises(UsageError, match="exists; a backup is a new folder"):
@@ -91,9 +84,10 @@ def test_wrong_folders_are_rejected(backed_up, tmp_path):
         restore(out, data)
 
 
-def test_the_commands_print_json(backed_up, tmp_path, capsys):
+def test_the_commands_print_json_and_a_backup_brings_its_marks(backed_up, tmp_path, capsys):
     data, _ = backed_up
     assert run(["state", "backup", str(data), str(tmp_path / "b"), "--json"]) == 0
     assert json.loads(capsys.readouterr().out.splitlines()[-1])["state"] is True
     assert run(["state", "restore", str(tmp_path / "b"), str(tmp_path / "c"), "--json"]) == 0
     assert json.loads(capsys.readouterr().out.splitlines()[-1])["erased_rows"] == 0
+    assert "ann" in ErasureRequests(tmp_path / "c" / "forgotten"), "also on another machine"

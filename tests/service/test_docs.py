@@ -13,8 +13,10 @@ PAGES = "".join((ROOT / "docs" / name).read_text() for name in ("http.md", "http
 SETTINGS = (ROOT / "docs" / "service-settings.md").read_text()
 
 
-def test_the_table_has_every_setting():
+def test_every_setting_and_every_error_is_documented():
     assert SETTINGS.count("MULTITUDES_SERVE_") == len(environment_names())
+    rows = re.findall(r"\b(\d{3})(?: \|)? `(\w+)`", PAGES)
+    assert {int(status): code for status, code in rows} == ERROR_CODES
 
 
 def test_every_address_is_documented_with_its_scope(plain_app):
@@ -26,11 +28,6 @@ def test_every_address_is_documented_with_its_scope(plain_app):
         for method in methods
     }
     assert set(rows) == expected
-
-
-def test_every_code_of_an_error_is_documented():
-    rows = re.findall(r"\b(\d{3})(?: \|)? `(\w+)`", PAGES)
-    assert {int(status): code for status, code in rows} == ERROR_CODES
 
 
 def test_the_settings_that_are_deployed_are_known():

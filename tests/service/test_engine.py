@@ -130,16 +130,6 @@ def test_an_answer_says_how_long_it_waited_and_where_its_time_went(played: Playe
     assert answered.stage_s == {"tower": pytest.approx(0.010)}
 
 
-def test_a_request_that_nobody_waits_for_is_dropped_before_work(played: Played):
-    some = engine(played)
-    gone, here = (some.submit([Request(user)], 1.0, "interactive")[0] for user in (1, 2))
-    gone.cancel()
-    some.step()
-    assert played.batches == [([2], Degradation.NONE)]
-    assert result(here).user_id == 2
-    assert played.setbacks == {"cancelled": 1}
-
-
 def test_measured_costs_lower_the_effort_then_answer_at_the_door(played: Played):
     some = engine(played)
     some.submit([Request(0)], 1.0, "interactive")
@@ -295,7 +285,7 @@ def test_closing_answers_what_was_accepted_and_refuses_what_comes_later():
 
 def test_a_caller_who_goes_away_is_not_worked_for():
     held = Held()
-    some = Engine(lambda: held, EngineConfig(batch=1))
+    some = engine(held, batch=1)
     some.start()
 
     async def go_away() -> None:
@@ -311,6 +301,7 @@ def test_a_caller_who_goes_away_is_not_worked_for():
     asyncio.run(go_away())
     some.close()
     assert [users for users, _ in held.batches] == [[1]]
+    assert held.setbacks == {"cancelled": 1}
 
 
 def test_a_release_that_was_replaced_is_free_while_the_engine_idles(tmp_path: Path):

@@ -101,11 +101,7 @@ def test_the_same_body_without_its_fault_is_answered(plain_call):
 )
 def test_of_a_list_of_faults_only_the_first_is_found(body):
     """The event loop has better to do: a body of a megabyte holds hundreds of thousands."""
-    models = {
-        "requests": api.RecommendBatchRequest,
-        "events": api.EventsRequest,
-        "followed_topics": api.FollowRequest,
-    }
+    models = {"requests": api.RecommendBatchRequest, "events": api.EventsRequest, "followed_topics": api.FollowRequest}
     with pytest.raises(ValidationError) as refused:
         request_model(models[next(iter(body))]).model_validate(body)
     assert refused.value.error_count() <= len(field_types(api.RecommendRequest))

@@ -85,10 +85,11 @@ def test_a_store_that_does_not_answer_is_said_and_who_is_erased_stays_so(call, d
     assert refusal(call("POST", "/v1/explore", json={"user_id": "ann"}))[0] == 404
 
 
-def test_without_the_setting_there_is_no_explorer(deps):
+def test_without_the_setting_or_under_another_name_of_this_machine_there_is_no_explorer(deps):
     app = create_app(with_settings(deps, explorer={"enabled": False}))
     for path in ("/", "/v1/explore/map"):
         assert refusal(ask(app, "GET", path))[:2] == (404, "not_found")
+    assert refusal(ask(create_app(deps), "GET", "/", base="http://evil.example"))[0] == 421
 
 
 def test_behind_keys_the_page_is_open_and_all_that_it_asks_needs_a_key_that_reads(deps, tmp_path):
@@ -101,10 +102,6 @@ def test_behind_keys_the_page_is_open_and_all_that_it_asks_needs_a_key_that_read
         assert ask(app, method, path, json=body, headers=headers).status_code == 200
     off = create_app(with_settings(guarded, explorer={"enabled": False}))
     assert refusal(ask(off, "GET", "/"))[:2] == (401, "no_key")
-
-
-def test_a_page_under_another_name_of_this_machine_is_refused(deps):
-    assert refusal(ask(create_app(deps), "GET", "/", base="http://evil.example"))[0] == 421
 
 
 def test_the_map_is_made_once_for_a_release(deps, monkeypatch):

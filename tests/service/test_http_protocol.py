@@ -51,7 +51,6 @@ def connected(deps: Dependencies) -> Iterator[socket.socket]:
 
 
 def answer(connection: socket.socket) -> tuple[int, dict[str, str], bytes]:
-    """Read one answer."""
     got = b""
     while b"\r\n\r\n" not in got:
         got += connection.recv(1)

@@ -45,14 +45,11 @@ def applies(needed: Requirement, extra: str) -> bool:
     return True
 
 
-def test_the_service_installs_with_few_packages_and_without_torch():
+def test_the_service_installs_with_few_packages_and_loads_no_torch():
     packages = closure("serve")
     assert {"fastapi", "uvicorn", "orjson", "polars", "onnxruntime"} <= packages
     assert packages.isdisjoint({"torch", *EXTRAS["data"]})
     assert len(packages) <= MOST_PACKAGES, sorted(packages)
-
-
-def test_serving_loads_no_torch_and_the_client_nothing_heavy():
     served = loaded_after("import multitudes.service.server, multitudes.service.startup")
     assert served.isdisjoint({"torch", *EXTRAS["data"]})
     assert {"fastapi", "faiss"} <= served, "else the check sees nothing"
@@ -118,7 +115,11 @@ def test_a_port_in_use_is_one_line(shared_releases):
     assert "is in use; give another with --port" in line
 
 
-def test_a_key_is_made_and_shown_once(tmp_path, capsys):
+def test_a_key_is_made_and_shown_once_in_a_folder_that_exists(tmp_path, capsys):
+    assert run(["keys", "add", f"{tmp_path}/new/", "--name", "shop"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "new/: a folder was given, and there is none; expected a file, or make the folder first" in line
+    assert not list(tmp_path.iterdir())
     file = tmp_path / "keys"
     assert run(["keys", "add", str(file), "--name", "shop", "--scope", "write", "--scope", "read"]) == 0
     captured = capsys.readouterr()
@@ -132,10 +133,3 @@ def test_a_key_is_made_and_shown_once(tmp_path, capsys):
     said = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert (said["name"], said["scopes"]) == ("other", ["read"])
     assert ApiKeys(file).find(said["key"]) is not None
-
-
-def test_a_folder_that_does_not_exist_gets_no_file_of_its_name(tmp_path, capsys):
-    assert run(["keys", "add", f"{tmp_path}/new/", "--name", "shop"]) == 2
-    (line,) = capsys.readouterr().err.splitlines()
-    assert "new/: a folder was given, and there is none; expected a file, or make the folder first" in line
-    assert not list(tmp_path.iterdir())

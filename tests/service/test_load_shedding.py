@@ -31,20 +31,14 @@ def crowd(inside: int, each_s: float = 0.01, places: int = 2) -> InFlightRequest
     return made
 
 
-def test_a_request_comes_in_while_all_inside_come_out_in_its_time():
+def test_a_request_comes_in_while_all_inside_come_out_in_its_time_batches_give_way_and_some_have_always_place():
     assert crowd(9).excess_s("interactive", 0.2) == pytest.approx(0.0)
     assert crowd(10).excess_s("interactive", 0.2) == pytest.approx(0.01)
     assert crowd(10).excess_s("interactive", 0.3) < 0, "who has more time"
     assert crowd(10, each_s=0.005).excess_s("interactive", 0.2) < 0, "when they are faster"
-
-
-def test_a_batch_gives_way_first():
     assert crowd(4).excess_s("batch", 0.2) <= 1e-9
     assert crowd(5).excess_s("batch", 0.2) > 0
     assert crowd(5).excess_s("interactive", 0.2) < 0, "the control"
-
-
-def test_for_some_there_is_always_place():
     assert crowd(2, each_s=60.0, places=3).excess_s("interactive", 0.2) <= 0
     assert crowd(3, each_s=60.0, places=3).excess_s("interactive", 0.2) > 0, "the control"
 
@@ -131,19 +125,16 @@ def shared(*senders: Sender, alike: bool = False) -> dict[str, list[float]]:
 GREEDY, MODEST = Sender("greedy", 256, 0.0), Sender("modest", 1, 0.02)
 
 
-def test_a_client_below_its_share_is_answered_whatever_another_sends():
+def test_clients_get_their_share_whatever_another_sends_and_however_many_connections_they_have():
     counts = shared(GREEDY, MODEST)
     assert counts["modest"][1] == 0
     assert counts["modest"][2] <= 0.5 * AdmissionConfig().headroom
     assert sum(answered for answered, *_ in counts.values()) >= 0.98 * 2_500, "all that could be answered"
     answered, rejected, _ = shared(GREEDY, MODEST, alike=True)["modest"]
     assert rejected > answered, "the control"
-
-
-def test_clients_that_want_more_get_the_same_share_however_many_connections_they_have():
     counts = shared(GREEDY, Sender("other", 128, 0.0), Sender("third", 64, 0.0))
-    answered = [count[0] for count in counts.values()]
-    assert min(answered) >= 0.8 * max(answered)
+    each = [count[0] for count in counts.values()]
+    assert min(each) >= 0.8 * max(each)
     assert max(longest_s for *_, longest_s in counts.values()) <= 0.5 * AdmissionConfig().headroom
 
 

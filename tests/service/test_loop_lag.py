@@ -108,30 +108,15 @@ def test_it_beats_by_itself():
     asyncio.run(watch())
 
 
-class Counted(LoopLagMonitor):
-    """Remembers how many requests were in flight after each change."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.seen: list[int] = []
-
-    def enter(self) -> None:
-        super().enter()
-        self.seen.append(self._in_flight)
-
-    def leave(self) -> None:
-        super().leave()
-        self.seen.append(self._in_flight)
-
-
 def test_a_request_that_is_cancelled_is_counted_no_more(deps: Dependencies):
-    counted = Counted()
+    monitor, in_flight = LoopLagMonitor(), list[int]()
 
     async def hang(*_: Any) -> Any:
+        in_flight.append(monitor._in_flight)
         raise asyncio.CancelledError
 
-    middleware = RequestContextMiddleware(hang, deps.metrics, deps.journal, counted)
+    middleware = RequestContextMiddleware(hang, deps.metrics, deps.journal, monitor)
     scope = {"type": "http", "method": "GET", "path": "/healthz", "headers": [], "query_string": b""}
     with pytest.raises(asyncio.CancelledError):
         asyncio.run(middleware(scope, hang, hang))
-    assert counted.seen == [1, 0]
+    assert [*in_flight, monitor._in_flight] == [1, 0]

@@ -19,7 +19,7 @@ def value(measures: Metrics, name: str, **labels: str) -> float:
     return measures.registry.get_sample_value(f"multitudes_{name}", labels) or 0.0
 
 
-def test_an_answer_is_counted_by_what_it_holds(deps, retriever):
+def test_an_answer_is_counted_by_what_it_holds_and_no_overlap_is_within_a_kind(deps, retriever):
     # Without a history, her topic and popular items take turns.
     [answer] = retriever.answer([Request(followed_topics=["Drama"], n=30)])
     deps.metrics.record_answer(answer, 30)
@@ -37,9 +37,6 @@ def test_an_answer_is_counted_by_what_it_holds(deps, retriever):
         brought = sum(candidate.interest in interests for candidate in answer.candidates)
         assert value(deps.metrics, "interest_candidates_count", kind=kind) == len(interests)
         assert value(deps.metrics, "interest_candidates_sum", kind=kind) == brought
-
-
-def test_one_found_by_two_of_a_kind_does_not_overlap(deps, retriever):
     [answer] = retriever.answer([Request("ann", n=4)])
     first, second, third = (
         replace(answer.interests[0], number=n, kind=k) for n, k in enumerate(("implicit", "implicit", "explicit"))

@@ -58,7 +58,11 @@ def test_a_release_that_is_refused_is_told(real: Dependencies, releases: Path, c
     assert (value(measures, "release_refused"), value(measures, "release_info", release="0001")) == (1, 1)
 
 
-def test_rows_of_the_logs_grow_and_what_is_lost_is_counted(real: Dependencies, monkeypatch):
+def test_rows_lookups_memory_and_costs_are_counted_as_they_grow_and_after_a_new_begin(real: Dependencies, monkeypatch):
+    remembered = real.get_retriever().vector_cache
+    for counted, expected in ((5, 5), (7, 7), (2, 9), (2, 9), (3, 10)):
+        remembered.misses = counted
+        assert value(looked(real), "recalls_total", outcome="miss") == expected
     event = LoggedEvent("e", "ann", 105, 1, None, None)
     real.logs.log_events([event, event])
     assert value(looked(real), "log_rows_total", log="events") == 2
@@ -67,6 +71,11 @@ def test_rows_of_the_logs_grow_and_what_is_lost_is_counted(real: Dependencies, m
     assert value(looked(real), "log_rows_total", log="events") == 3, "looking twice counts once"
     real.logs.log_events([event._replace(item_id="no number")])
     assert value(looked(real), "log_lost_rows_total", log="events") == 1
+    ask(create_app(real), "POST", "/v1/recommend", json={"history": [101], "n": 2})
+    measures = looked(real)
+    assert value(measures, "resident_bytes") > 10e6
+    assert value(measures, "cost_seconds", effort="full") > 0
+    assert value(measures, "queue_length") == 0
 
 
 def test_a_store_that_fails_opens_its_breaker(real: Dependencies, monkeypatch):
@@ -84,18 +93,3 @@ def test_a_store_that_fails_opens_its_breaker(real: Dependencies, monkeypatch):
     assert (value(measures, "state_breaker_open"), value(measures, "state_errors_total", call="read")) == (1, 1)
     assert value(measures, "recalls_total", outcome="hit") == 1, "the vectors of the first answer are used again"
     assert value(measures, "remembered_users") == 1
-
-
-def test_what_begins_anew_is_added_to_what_was(real: Dependencies):
-    remembered = real.get_retriever().vector_cache
-    for counted, expected in ((5, 5), (7, 7), (2, 9), (2, 9), (3, 10)):
-        remembered.misses = counted
-        assert value(looked(real), "recalls_total", outcome="miss") == expected
-
-
-def test_memory_and_costs_are_told(real: Dependencies):
-    ask(create_app(real), "POST", "/v1/recommend", json={"history": [101], "n": 2})
-    measures = looked(real)
-    assert value(measures, "resident_bytes") > 10e6
-    assert value(measures, "cost_seconds", effort="full") > 0
-    assert value(measures, "queue_length") == 0

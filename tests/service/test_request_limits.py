@@ -83,14 +83,12 @@ def test_a_body_in_parts_is_read_no_further_than_the_bound():
         assert (client.taken, client.reached) == (3, None)
 
 
-def test_a_body_that_stops_on_its_way_is_given_up():
+def test_a_body_that_stops_or_comes_drop_by_drop_is_given_up():
     client = Client(part(10, True))
     assert client.run() == 408
     assert client.reached is None
     assert (b"connection", b"close") in client.sent[0]["headers"]
 
-
-def test_a_body_that_comes_drop_by_drop_is_given_up_as_a_whole():
     class Dripping(Client):
         async def receive(self) -> Message:
             await asyncio.sleep(0.02)

@@ -28,12 +28,7 @@ from multitudes.logs.schemas import IdTypes
 from multitudes.release.release import Release
 from multitudes.service import server as server_module
 from multitudes.service.id_types import release_id_types
-from multitudes.service.server import (
-    _Server,
-    _Worker,
-    duplicate_socket,
-    listen,
-)
+from multitudes.service.server import _Server, _Worker, duplicate_socket, listen
 from tests.release.small_release import publish_small
 
 MAIN = [sys.executable, "-c", "from multitudes.cli.main import main; main()"]

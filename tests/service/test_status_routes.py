@@ -25,9 +25,6 @@ def test_the_neighbours_of_an_item_are_the_nearest_of_its_axis_without_itself(ca
     assert (record["item_id"], record["release"]) == (103, "0001")
     other = call("GET", "/v1/items/113/similar?n=3").json()
     assert [c["item_id"] for c in other["candidates"]] == [111, 112, 114]
-
-
-def test_an_item_that_is_not_there(call):
     status, code, message = refusal(call("GET", "/v1/items/999/similar"))
     assert (status, code) == (404, "not_found")
     assert "999" in message
@@ -90,7 +87,7 @@ def test_releases_are_listed_and_the_one_that_answers_is_marked(deps, tmp_path):
     assert (good["serves"], good["counts"]["items"], good["problem"]) == (True, 20, None)
 
 
-def test_health_needs_nothing_and_readiness_tells_of_a_store_that_is_away(call, deps):
+def test_health_needs_nothing_and_readiness_tells_what_is_away_or_damaged(call, deps):
     assert call("GET", "/healthz").json() == {"status": "ok", "checks": {}}
     healthy = {"release": "0001", "items": 20, "state": "ok", "logs": "ok"}
     assert call("GET", "/readyz").json() == {"status": "ok", "checks": healthy}
@@ -102,16 +99,10 @@ def test_health_needs_nothing_and_readiness_tells_of_a_store_that_is_away(call, 
         "the store is away",
     )
     assert call("GET", "/healthz").status_code == 200
-
-
-def test_a_service_that_does_not_know_who_is_erased_is_not_ready(call, deps):
-    deps.states.error = DamagedRequestsError("the file is damaged")
-    assert refusal(call("GET", "/readyz")) == (503, "unavailable", "the file is damaged")
-    assert call("GET", "/healthz").status_code == 200
-
-
-def test_readiness_tells_of_damaged_segments(call, deps):
     deps.logs.damaged = 2
     ready = call("GET", "/readyz")
     assert (ready.status_code, ready.json()["status"]) == (200, "degraded")
     assert "2 damaged segments" in ready.json()["checks"]["logs"]
+    deps.states.error = DamagedRequestsError("the file is damaged")
+    assert refusal(call("GET", "/readyz")) == (503, "unavailable", "the file is damaged")
+    assert call("GET", "/healthz").status_code == 200

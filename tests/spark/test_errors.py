@@ -48,12 +48,9 @@ def test_a_full_disk_is_reported(tell):
     assert "scratch under [engine.options]" in str(told)
 
 
-def test_another_version_of_spark_is_reported():
+def test_another_version_of_spark_is_reported_and_a_defect_of_multitudes_stays_one():
     error = RuntimeError(
         "java.io.InvalidClassException: org.apache.spark.rpc; local class incompatible: stream classdesc"
     )
     assert "of another version than this pyspark" in str(explain_error(error, "spark://host:7077", "2g"))
-
-
-def test_a_defect_of_multitudes_stays_one():
     assert explain_error(RuntimeError("java.lang.NullPointerException"), "here", "2g") is None
