@@ -25,7 +25,6 @@ SCHEMA = pa.schema(
 
 
 def write(out: Path, shards: list[list[dict[str, Any]]]) -> None:
-    """Write a finished folder of these answers."""
     held = results.Counts(0, 0, 0)
     with results.lock_results(out, {"n": 2}):
         for shard, records in enumerate(shards):
@@ -36,5 +35,4 @@ def write(out: Path, shards: list[list[dict[str, Any]]]) -> None:
 
 
 def read(out: Path) -> list[dict[str, Any]]:
-    """Return all answers of a finished folder, in order."""
     return [record for part in results.shard_files(out) for record in pq.read_table(part).to_pylist()]

@@ -28,22 +28,16 @@ def results(tmp_path: Path) -> Path:
     return tmp_path / "results"
 
 
-def test_json_lines_are_the_answers_of_all_shards_in_order(results: Path, tmp_path: Path):
+def test_answers_become_json_lines_or_flat_parquet_and_none_an_empty_file(results: Path, tmp_path: Path):
     assert export_results(results, tmp_path / "out.jsonl") == 3
     lines = (tmp_path / "out.jsonl").read_text(encoding="utf-8").splitlines()
     assert [json.loads(line) for line in lines] == ANSWERS
-
-
-def test_flat_parquet_has_one_candidate_a_row(results: Path, tmp_path: Path):
     assert export_results(results, tmp_path / "out.parquet") == 3
     flat = pl.read_parquet(tmp_path / "out.parquet")
     assert flat["user_id"].to_list() == ["ünal", "ünal", "zoe"]
     assert flat["item_id"].to_list() == [2**60 + 1, 7, 2**60 + 1]
     assert flat["interest"].to_list() == [0, None, 0]
     assert flat["found_by"].to_list() == [[0, 2], [], [0, 2]]
-
-
-def test_no_answers_give_an_empty_file_not_a_broken_one(tmp_path: Path):
     made.write(tmp_path / "none", [])
     assert export_results(tmp_path / "none", tmp_path / "none.jsonl") == 0
     made.write(tmp_path / "nobody", [ANSWERS[1:2]])

@@ -52,25 +52,18 @@ def ask(approximate: ApproximateIndex, limit: int, excluded=None, topic: int = 0
     return [int(i) for i in hits.ids(0)]
 
 
-def test_an_unfiltered_query_is_searched_once_at_the_next_tuned_depth(engine):
-    assert ask(index(engine), 11) == list(range(11))
-    assert engine.asked == [20]
-
-
-def test_an_exclusion_of_items_that_rank_low_costs_no_second_search(engine):
-    assert ask(index(engine), 8, excluded=range(500, 900)) == list(range(8))
-    assert engine.asked == [10]
-
-
-def test_if_the_best_are_excluded_the_search_is_as_reliable_as_without_exclusion(engine):
-    """The items found stand at places 9 to 18, all in the lower half of a depth of 20: 27 have their mean."""
-    assert ask(index(engine), 10, excluded=range(8)) == list(range(8, 18))
-    assert engine.asked == [10, 20, 50], "sieved, of the others alone, and as deep as those stand"
-
-
-def test_if_all_proposals_are_excluded_the_remaining_results_give_the_depth(engine):
-    assert ask(index(engine), 2, excluded=range(40)) == [40, 41]
-    assert engine.asked == [10, 20, 100]
+@pytest.mark.parametrize(
+    ("limit", "excluded", "found", "asked"),
+    [
+        (11, None, range(11), [20]),
+        (8, range(500, 900), range(8), [10]),
+        (10, range(8), range(8, 18), [10, 20, 50]),  # sieved, of the others alone, and as deep as those stand
+        (2, range(40), [40, 41], [10, 20, 100]),
+    ],
+)
+def test_exclusions_cost_a_second_search_only_where_the_best_are_excluded(engine, limit, excluded, found, asked):
+    assert ask(index(engine), limit, excluded) == list(found)
+    assert engine.asked == asked
 
 
 def test_the_scores_of_the_excluded_items_tell_the_depth_before_the_search(engine):
@@ -82,10 +75,15 @@ def test_the_scores_of_the_excluded_items_tell_the_depth_before_the_search(engin
     assert engine.asked == [100, 10, 10]
 
 
-def test_beyond_the_tuned_depths_a_query_is_scanned(engine):
+def test_beyond_the_tuned_depths_and_for_zeros_a_query_is_scanned(engine):
     assert ask(index(engine), 101) == list(range(101))
     assert ask(index(engine), 2, excluded=range(300)) == [300, 301]
     assert engine.asked == [10, 20], "the second until its results said how deep they stand"
+    zero = np.zeros((1, 1), dtype=np.float32)
+    assert ask(index(engine), 12, query_QD=zero) == list(range(12))
+    assert ask(index(engine), 12, excluded=[0, 3, 2_000, 12], query_QD=zero) == [1, 2, *range(4, 12), 13, 14]
+    assert ask(index(engine, by_topic(np.arange(ITEMS) % 2 == 1)), 3, topic=1, query_QD=zero) == [1, 3, 5]
+    assert engine.asked == [10, 20], "nothing more"
 
 
 def test_queries_with_different_exclusions_share_a_call(engine, monkeypatch):
@@ -101,14 +99,6 @@ def test_queries_with_different_exclusions_share_a_call(engine, monkeypatch):
     assert calls == [None], "no selector: it would be one for all of them"
     for q in range(8):
         assert hits.ids(q).tolist() == [i for i in range(50) if i not in excluded[q]][:40]
-
-
-def test_a_query_of_zeros_is_scanned_as_the_engine_would_propose_any_items(engine):
-    zero = np.zeros((1, 1), dtype=np.float32)
-    assert ask(index(engine), 12, query_QD=zero) == list(range(12))
-    assert ask(index(engine), 12, excluded=[0, 3, 2_000, 12], query_QD=zero) == [1, 2, *range(4, 12), 13, 14]
-    assert ask(index(engine, by_topic(np.arange(ITEMS) % 2 == 1)), 3, topic=1, query_QD=zero) == [1, 3, 5]
-    assert engine.asked == []
 
 
 def test_a_query_with_too_few_proposals_is_searched_deeper(engine, monkeypatch):

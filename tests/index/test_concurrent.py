@@ -51,14 +51,12 @@ def seen_while(change_all: Callable[[LiveIndex, np.ndarray, Pace], None]) -> lis
         return [each for reader in readers for each in reader.result()]
 
 
-def test_a_search_sees_one_version_of_all_items():
+def test_a_search_sees_one_version_of_all_items_and_two_halves_one_by_one():
     seen = seen_while(lambda index, vectors_nD, _: index.add(np.arange(N), vectors_nD))
     assert {items for items, _ in seen} == {N}
     assert {len(versions) for _, versions in seen} == {1}
     assert set().union(*(versions for _, versions in seen)) >= set(range(1, VERSIONS)), "beside the changes, not after"
 
-
-def test_the_control_two_halves_are_seen_one_by_one():
     def in_two_halves(index: LiveIndex, vectors_nD: np.ndarray, pace: Pace) -> None:
         for half in (np.arange(N // 2), np.arange(N // 2, N)):
             index.add(half, vectors_nD[half])

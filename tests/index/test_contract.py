@@ -76,8 +76,11 @@ def large(name: str, generate: worlds.Generate, n: int = 2_500, dimension: int =
 @implementations
 @given(world=worlds.worlds())
 @few
-def test_hits_satisfy_the_request_best_first(build: Build, world: World):
+def test_hits_satisfy_the_request_best_first_and_are_the_same_alone_and_in_a_batch(build: Build, world: World):
     worlds.check_answers(built(build, world), world)
+    index = built(build, world)
+    worlds.check_alone_as_in_a_batch(index, world, to_the_bit=True)
+    worlds.check_copies_tie(index, world)
 
 
 @pytest.mark.parametrize("build", [builder("exact"), builder("exact-changed")], ids=["built", "changed"])
@@ -104,15 +107,6 @@ def test_of_copies_at_the_limit_the_smaller_ids_are_found_despite_rounding(monke
     for q in range(50):
         triples = [i % 20 + 20 * copy for i in hits.ids(q)[::3].tolist() for copy in range(3)]
         assert hits.ids(q).tolist() == triples[:7]
-
-
-@implementations
-@given(world=worlds.worlds())
-@few
-def test_a_query_gets_the_same_answer_alone_and_in_a_batch(build: Build, world: World):
-    index = built(build, world)
-    worlds.check_alone_as_in_a_batch(index, world, to_the_bit=True)
-    worlds.check_copies_tie(index, world)
 
 
 @named
@@ -159,7 +153,7 @@ def stated(index: Index) -> float:
 
 
 @implementations
-def test_ids_may_be_any_of_64_bits(build: Build):
+def test_ids_may_be_any_of_64_bits_and_no_query_gets_no_answer(build: Build):
     world = replace(
         plain_world(latent(np.random.default_rng(3), 5, 4), latent(np.random.default_rng(4), 3, 4), 4),
         ids=np.array([-(2**63), 2**63 - 1, 2**53 + 1, 2**53, -7]),
@@ -168,6 +162,10 @@ def test_ids_may_be_any_of_64_bits(build: Build):
     index = built(build, world)
     worlds.check_contents(index, world)
     worlds.check_ranking(index, world)
+    index = built(build, plain_world(np.eye(4, dtype=np.float32), np.zeros((0, 4), np.float32), 2))
+    nobody = np.zeros((0, 4), np.float32)
+    hits = index.search(nobody, 2, excluded=[], topic_Q=np.zeros(0, np.int64))
+    assert len(hits.id_QN) == len(hits.count_Q) == len(index.search(nobody, 2).count_Q) == 0
 
 
 @named
@@ -181,14 +179,6 @@ def test_for_a_query_of_zeros_every_item_ties(name: str):
         for q in range(0, QUERIES, 3):
             assert hits.ids(q).tolist() == asked.ranking(q)
             assert not hits.scores(q).any()
-
-
-@implementations
-def test_no_query_gets_no_answer(build: Build):
-    index = built(build, plain_world(np.eye(4, dtype=np.float32), np.zeros((0, 4), np.float32), 2))
-    nobody = np.zeros((0, 4), np.float32)
-    hits = index.search(nobody, 2, excluded=[], topic_Q=np.zeros(0, np.int64))
-    assert len(hits.id_QN) == len(hits.count_Q) == len(index.search(nobody, 2).count_Q) == 0
 
 
 @named

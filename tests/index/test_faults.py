@@ -189,16 +189,7 @@ def test_a_damaged_file_is_rejected_by_name(saved: tuple[Path, Path], damage: Ca
         file.write_bytes(whole)
 
 
-def test_a_missing_file_is_rejected_by_name(saved: tuple[Path, Path]):
-    for file in sorted(saved[0].iterdir()):
-        whole = file.read_bytes()
-        file.unlink()
-        with pytest.raises(ArtefactError, match=f"{file.name}: missing"):
-            load_index(saved[0])
-        file.write_bytes(whole)
-
-
-def test_a_file_of_another_index_is_rejected_by_name(saved: tuple[Path, Path]):
+def test_an_incomplete_or_foreign_index_is_rejected_by_name(saved: tuple[Path, Path]):
     index, other = saved
     for file in sorted(index.iterdir()):
         whole, others = file.read_bytes(), (other / file.name).read_bytes()
@@ -207,6 +198,12 @@ def test_a_file_of_another_index_is_rejected_by_name(saved: tuple[Path, Path]):
         file.write_bytes(others)
         with pytest.raises(ArtefactError, match="npy|faiss" if file.name == files.DESCRIPTION else file.name):
             load_index(index)
+        file.write_bytes(whole)
+    for file in sorted(saved[0].iterdir()):
+        whole = file.read_bytes()
+        file.unlink()
+        with pytest.raises(ArtefactError, match=f"{file.name}: missing"):
+            load_index(saved[0])
         file.write_bytes(whole)
 
 

@@ -1,4 +1,4 @@
-"""The inverted index: recall on easy and hard data, with and without filters; proposals of its lists."""
+"""The inverted index: recall on easy and hard data, with and without filters."""
 
 from typing import Any
 
@@ -6,10 +6,9 @@ import numpy as np
 import pytest
 
 from multitudes.index import approximate, factory, inverted
-from multitudes.index.approximate import _allowed_bits
 from multitudes.index.exact import ExactIndex
 from multitudes.index.factory import IndexConfig, build_index
-from multitudes.index.inverted import InvertedLists, train_lists
+from multitudes.index.inverted import InvertedLists
 from multitudes.index.protocol import Hits, Topics
 from multitudes.index.tuning import DEFAULT_TARGET
 from tests.index.worlds import by_topic
@@ -35,7 +34,6 @@ def latent(rng: np.random.Generator, queries: int = 300) -> Vectors:
 
 
 def recall(found: Hits, truth: Hits) -> float:
-    """Return the mean share of the truth that was found."""
     return float(np.mean([np.isin(truth.ids(q), found.ids(q)).mean() for q in range(len(truth.count_Q))]))
 
 
@@ -123,44 +121,3 @@ def test_the_vectors_of_a_request_share_a_call_and_each_probes_as_many_lists_as_
     alone = [index.search(queries[q : q + 1], limit) for q, limit in enumerate((50, *[10] * 4))]
     assert len(probed) == 1 + 5, "the control: a call for each"
     assert [hits.ids(0).tolist() for hits in alone] == [together.ids(q).tolist() for q in range(5)]
-
-
-ITEMS = 61  # no multiple of eight: the last byte of a bitmap is not full
-VECTORS = np.random.default_rng(0).standard_normal((ITEMS, 4)).astype(np.float32)
-
-
-def test_all_but_the_excluded_rows_are_proposed():
-    engine = train_lists(VECTORS)
-    without = np.array([0, 7, 8, 33, ITEMS - 1])
-    effort_Q, wanted = np.full(3, engine.efforts()[-1]), np.full(3, ITEMS)
-    row_QM = engine.propose(VECTORS[:3], effort_Q, wanted, _allowed_bits(without, ITEMS))
-    for row_M in row_QM:
-        assert sorted(row_M[row_M >= 0].tolist()) == sorted(set(range(ITEMS)) - set(without.tolist()))
-    everything = engine.propose(VECTORS[:3], effort_Q, wanted, _allowed_bits(without[:0], ITEMS))
-    assert np.isin(without, everything).all(), "control: without an exclusion they are proposed"
-
-
-def test_the_proposals_of_a_query_do_not_depend_on_other_queries():
-    rng = np.random.default_rng(2)
-    few, queries = (rng.standard_normal((n, 8)).astype(np.float32) for n in (500, 12))
-    engine = train_lists(few[rng.integers(500, size=2_000)])  # copies: codes that tie
-    efforts, count_Q = engine.efforts(), np.array([20, 40, 41, 300] * 3)
-    effort_Q = np.array([efforts[(3 * q) % len(efforts)] for q in range(12)])
-    together_QM = engine.propose(queries, effort_Q, count_Q)
-    for q in range(12):
-        alone = engine.propose(queries[q : q + 1], effort_Q[q : q + 1], count_Q[q : q + 1])
-        assert alone.shape == (1, count_Q[q])
-        assert sorted(together_QM[q][together_QM[q] >= 0]) == sorted(alone[alone >= 0])
-    assert (together_QM[3::4] >= 0).sum() > (together_QM[::4] >= 0).sum() > 0
-
-
-def test_copies_of_one_item_are_proposed_in_full():
-    rng = np.random.default_rng(3)
-    vectors, queries = (rng.standard_normal((n, 8)).astype(np.float32) for n in (2_000, 4))
-    vectors[:300] = 2 * queries[0]
-    engine = train_lists(vectors)
-    effort_Q, count_Q = np.full(4, engine.efforts()[-1]), np.array([50, 70, 50, 60])
-    row_QM = engine.propose(queries, effort_Q, count_Q)
-    assert (row_QM[0] >= 0).sum() == 50
-    assert (row_QM[0] < 300).all()
-    assert row_QM[0, :50].tolist() == engine.propose(queries[:1], effort_Q[:1], count_Q[:1])[0].tolist()

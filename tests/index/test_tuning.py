@@ -10,15 +10,7 @@ from multitudes.index.exact import ExactIndex
 from multitudes.index.item_table import make_item_table
 from multitudes.index.protocol import Hits
 from multitudes.index.scan import scan
-from multitudes.index.tuning import (
-    Level,
-    ParameterGrid,
-    RecallTarget,
-    Sample,
-    Tuning,
-    sample_queries,
-    tune,
-)
+from multitudes.index.tuning import Level, ParameterGrid, RecallTarget, Sample, Tuning, sample_queries, tune
 from tests.index.worlds import by_topic, latent
 
 EFFORTS = [2**power for power in range(12)]
@@ -46,24 +38,15 @@ def finding(rows, share_of):
     return ranked
 
 
-def test_the_least_sufficient_effort_is_found_for_every_depth(rows, some):
+def test_the_least_sufficient_effort_is_found_for_every_depth_or_more_proposals(rows, some):
     ranked = finding(rows, lambda level: min(1.0, level.effort / (8 * level.depth)))
     tuned = tune(GRID, ranked, rows, some, TARGET)
     assert [(level.depth, level.effort) for level in tuned.levels] == [(10, 128), (20, 256), (50, 512), (100, 1024)]
     assert all(level.recall == level.at_least == level.checked == 1.0 for level in tuned.levels)
-
-
-def test_a_deeper_level_may_need_less_effort(rows, some):
     ranked = finding(rows, lambda level: 1.0 if level.effort * level.depth >= 1_024 else 0.5)
     assert [level.effort for level in tune(GRID, ranked, rows, some, TARGET).levels] == [128, 64, 32, 16]
-
-
-def test_more_proposals_make_up_for_codes_that_lose_much(rows, some):
     ranked = finding(rows, lambda level: 1.0 if level.proposals >= 4 * level.depth + 32 else 0.5)
     assert [level.proposals for level in tune(GRID, ranked, rows, some, TARGET).levels] == [72, 112, 232, 432]
-
-
-def test_a_depth_that_no_effort_reaches_has_no_level(rows, some):
     tuned = tune(GRID, finding(rows, lambda level: 0.8 if level.depth != 50 else 1.0), rows, some, TARGET)
     assert [level.depth for level in tuned.levels] == [50]
     assert tuned.level_positions(np.array([0, 7, 50, 51])).tolist() == [0, 0, 0, 1], "the next deeper level, or a scan"
@@ -84,17 +67,6 @@ def test_the_mean_of_few_queries_is_not_taken_for_the_recall(rows):
     assert few.levels[0].effort == 64
     assert many.levels[0].effort == 1
     assert many.levels[0].at_least < many.levels[0].recall == 0.95
-
-
-def test_validation_queries_are_not_used_for_tuning(rows):
-    queries = np.arange(40, dtype=np.float32).reshape(10, 4)
-    some = sample_queries(queries, rows, seed=0)
-    drawn = np.concatenate([some.tuning_QD, some.validation_QD])
-    assert len(some.tuning_QD) == len(some.validation_QD) == 5
-    assert sorted(drawn[:, 0].tolist()) == queries[:, 0].tolist()
-    assert (
-        sample_queries(None, rows, seed=0).name == sample_queries(queries[:1], rows, seed=0).name == "items with noise"
-    )
 
 
 def test_queries_of_similar_levels_share_a_call_each_at_its_next_tuned_depth():
@@ -157,7 +129,7 @@ def test_a_large_topic_is_scanned_only_if_its_search_misses_the_target():
         assert engine.asked == asked + more
 
 
-def test_the_seed_draws_what_is_tuned_on():
+def test_the_seed_draws_what_is_tuned_on_and_validation_queries_are_others(rows):
     rng = np.random.default_rng(9)
     vectors, queries = latent(rng, 1_000, 32), latent(rng, 700, 32)
     first, again, other = (
@@ -165,3 +137,11 @@ def test_the_seed_draws_what_is_tuned_on():
     )
     assert first == again
     assert first != other
+    queries = np.arange(40, dtype=np.float32).reshape(10, 4)
+    some = sample_queries(queries, rows, seed=0)
+    drawn = np.concatenate([some.tuning_QD, some.validation_QD])
+    assert len(some.tuning_QD) == len(some.validation_QD) == 5
+    assert sorted(drawn[:, 0].tolist()) == queries[:, 0].tolist()
+    assert (
+        sample_queries(None, rows, seed=0).name == sample_queries(queries[:1], rows, seed=0).name == "items with noise"
+    )

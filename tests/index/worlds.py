@@ -37,7 +37,6 @@ class World:
     topic_Q: NDArray[np.int64]
 
     def topics(self) -> Topics:
-        """Return the topics of the items as a build takes them."""
         return csr(self.topics_n)
 
     def allowed(self, q: int) -> NDArray[np.bool_]:
@@ -70,7 +69,6 @@ class World:
 
 
 def csr(topics_n: Sequence[Sequence[int]]) -> Topics:
-    """Return lists of topics as ``Topics``."""
     offset = np.concatenate([[0], np.cumsum([len(topics) for topics in topics_n])]).astype(np.int64)
     return Topics(offset, np.array([t for topics in topics_n for t in topics], dtype=np.int64))
 
@@ -81,7 +79,6 @@ def by_topic(*masks: NDArray[np.bool_]) -> Topics:
 
 
 def ask(index: Index, world: World) -> Hits:
-    """Ask an index all questions of a world in one call."""
     return index.search(world.query_QD, world.limit_Q, excluded=world.excluded_Q, topic_Q=world.topic_Q)
 
 
@@ -228,7 +225,6 @@ def check_ranking(index: Index, world: World) -> None:
 
 
 def recall(index: Index, world: World) -> float:
-    """Return the share of the true answers that an index finds."""
     hits, wanted = ask(index, world), [world.ranking(q) for q in range(len(world.query_QD))]
     shared = sum(len(set(hits.ids(q).tolist()) & set(wanted[q])) for q in range(len(wanted)))
     return shared / max(1, sum(map(len, wanted)))
@@ -266,7 +262,6 @@ def check_contents(index: Index, world: World) -> None:
 
 
 def identical(first: Hits, second: Hits) -> bool:
-    """Say whether two results are the same to the last bit."""
     return (
         np.array_equal(first.id_QN, second.id_QN)
         and np.array_equal(first.score_QN, second.score_QN)

@@ -35,7 +35,9 @@ def test_a_clock_that_jumps_ahead_removes_no_segment_and_says_what_it_would_remo
     assert caplog.text.count("2 segments would be removed") == 3, "once for each jump"
 
 
-def test_a_service_that_starts_with_a_clock_ahead_removes_nothing_for_a_day(tmp_path, monkeypatch):
+def test_a_service_that_starts_with_a_clock_ahead_removes_nothing_for_a_day_nor_ever_the_newest_segment(
+    tmp_path, monkeypatch
+):
     write_segments(tmp_path, monkeypatch, 0, 1)
     moment = Clock()
     monkeypatch.setattr("multitudes.logs.logs.RetentionClock", lambda newest_s: RetentionClock(newest_s, moment))
@@ -44,14 +46,12 @@ def test_a_service_that_starts_with_a_clock_ahead_removes_nothing_for_a_day(tmp_
         moment.now_s = hours * 3_600.0
         started.maintain(START_S + 200 * DAY_S + moment.now_s)
         assert len(segments(tmp_path / "events")) == left
-
-
-def test_the_newest_segment_stays_whatever_the_bounds_say(tmp_path, monkeypatch):
-    write_segments(tmp_path, monkeypatch, 0, 1)
-    newest = segments(tmp_path / "events")[1:]
-    assert apply_retention(tmp_path / "events", START_S + 999 * DAY_S, 1, 1) == RemovedSegments(1, 0)
-    assert apply_retention(tmp_path / "events", START_S, 0, 1) == RemovedSegments(0, 0)
-    assert segments(tmp_path / "events") == newest
+    folder = tmp_path / "other"
+    write_segments(folder, monkeypatch, 0, 1)
+    newest = segments(folder / "events")[1:]
+    assert apply_retention(folder / "events", START_S + 999 * DAY_S, 1, 1) == RemovedSegments(1, 0)
+    assert apply_retention(folder / "events", START_S, 0, 1) == RemovedSegments(0, 0)
+    assert segments(folder / "events") == newest
 
 
 def test_a_spool_opened_while_the_clock_was_ahead_becomes_a_segment(tmp_path, monkeypatch):

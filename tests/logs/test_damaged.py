@@ -82,7 +82,7 @@ def test_a_repaired_segment_that_is_moved_back_holds_nobody_who_was_erased_in_be
     assert written.damaged_segments() == 0
 
 
-def test_requests_no_longer_wait_for_a_damaged_segment_that_is_deleted(tmp_path):
+def test_nothing_waits_for_a_damaged_segment_that_is_deleted_also_by_retention(tmp_path):
     bad = write_segment(tmp_path, "ann")
     damage(bad)
     written = logs(tmp_path)
@@ -90,9 +90,6 @@ def test_requests_no_longer_wait_for_a_damaged_segment_that_is_deleted(tmp_path)
     places.damaged_path(bad).unlink()
     written.maintain(NOW)
     assert erasure_requests(tmp_path / "events") == []
-
-
-def test_retention_removes_damaged_segments_too(tmp_path):
     bad = write_segment(tmp_path, "ann")
     damage(bad)
     logs(tmp_path).erase_user("ann")

@@ -12,7 +12,7 @@ from multitudes.logs.schemas import IdTypes, ServedResponse
 from tests.logs.worlds import NOW, TEXT, answer, event, logs, rows, spools
 
 
-def test_a_response_is_a_row_for_each_candidate_with_its_origin(tmp_path):
+def test_responses_and_events_are_rows_of_their_tables(tmp_path):
     written = logs(tmp_path)
     assert written.log_served(answer())
     written.close()
@@ -28,9 +28,6 @@ def test_a_response_is_a_row_for_each_candidate_with_its_origin(tmp_path):
         ("explicit", 7, "Drama", "Drama"),
         ("popular", None, None, None),
     ]
-
-
-def test_events_are_rows_of_a_canonical_events_table(tmp_path):
     written = logs(tmp_path)
     assert written.log_events([event(1), event(2, user="bob", item=5)])
     assert written.log_events([])

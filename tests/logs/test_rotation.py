@@ -39,14 +39,11 @@ def test_segments_are_removed_by_age_and_then_by_the_size_of_the_log(
     assert [file.name for file in places.list_segments(tmp_path)] == names[sum(removed) :]
 
 
-def test_segments_that_a_bound_on_the_size_removes_are_one_warning(tmp_path, caplog):
+def test_segments_beyond_the_bound_are_one_warning_and_unnamed_spools_of_killed_writers_go(tmp_path, caplog):
     write_segments(tmp_path, 3, 2, 1, 0)
     apply_retention(tmp_path, 100 * DAY_S, 0, 190)
     assert len(caplog.records) == 1
     assert "3 oldest segments" in caplog.text
-
-
-def test_unnamed_spools_of_killed_writers_are_removed(tmp_path):
     places.working_folder(tmp_path).mkdir()
     made = [places.new_spool_path(tmp_path, moment) for moment in (0, 100)]
     unnamed = [file.with_name(f".{file.name}") for file in made]

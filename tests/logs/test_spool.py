@@ -184,10 +184,3 @@ def test_a_rotation_interrupted_before_the_spool_is_deleted_makes_no_second_segm
     logs(tmp_path).close()
     assert rows(tmp_path / "events")["event_id"].to_list() == ["e1"]
     assert spools(tmp_path / "events") == []
-
-
-def test_names_sort_by_time_and_do_not_collide(tmp_path):
-    names = [places.new_spool_path(tmp_path, moment) for moment in (0.0, 0.5, 1.0, 10.0, 1e9, 1.7e9) for _ in range(50)]
-    assert len(set(names)) == len(names)
-    assert [places.start_time_s(name) for name in sorted(names)] == sorted(places.start_time_s(name) for name in names)
-    assert places.start_time_s(names[50]) == 0.5

@@ -18,13 +18,10 @@ def _small_pieces(monkeypatch):
     monkeypatch.setattr(fetching, "_RANGE_BYTES", 1_000)
 
 
-def test_byte_ranges_are_written_at_their_offsets(tmp_path, store):
+def test_byte_ranges_and_names_are_taken_as_they_are(tmp_path, store):
     content = os.urandom(SIZE + 7)
     store.put("table.parquet", content)
     assert fetch(address("s3://shop/table.parquet"), tmp_path).read_bytes() == content
-
-
-def test_names_are_taken_as_they_are(tmp_path, store):
     store.put("a b%25ü&?/0 %.parquet", b"1")
     copy = fetch(address("s3://shop/a%20b%2525%C3%BC&%3F"), tmp_path)
     assert {part.name: part.read_bytes() for part in copy.iterdir()} == {"0 %.parquet": b"1"}
@@ -47,12 +44,6 @@ def test_an_object_that_is_overwritten_during_the_fetch_is_rejected(tmp_path, st
         fetch(address("s3://shop/table.parquet"), tmp_path, replace)
 
 
-def test_an_object_that_is_deleted_during_the_fetch_is_rejected(tmp_path, store):
-    store.put("table.parquet", b"x" * SIZE)
-    with pytest.raises(DataError, match=r"s3://shop/table.parquet: was deleted while it was read"):
-        fetch(address("s3://shop/table.parquet"), tmp_path, lambda *_: store.files.delete_file("shop/table.parquet"))
-
-
 def test_a_server_that_dies_midway_is_named(tmp_path, monkeypatch):
     mortal = Store()
     monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{mortal.host}")
@@ -66,6 +57,12 @@ def test_a_server_that_dies_midway_is_named(tmp_path, monkeypatch):
 
     with pytest.raises(UnavailableError, match=r"s3://shop/table.parquet: the store does not answer"):
         fetch(address("s3://shop/table.parquet"), tmp_path, stop)
+
+
+def test_an_object_that_is_deleted_during_the_fetch_is_rejected(tmp_path, store):
+    store.put("table.parquet", b"x" * SIZE)
+    with pytest.raises(DataError, match=r"s3://shop/table.parquet: was deleted while it was read"):
+        fetch(address("s3://shop/table.parquet"), tmp_path, lambda *_: store.files.delete_file("shop/table.parquet"))
 
 
 def test_a_table_larger_than_the_free_space_is_not_fetched(tmp_path, store, monkeypatch):

@@ -52,20 +52,17 @@ def test_csv_and_folders_of_shards_are_tables_there_too(tmp_path, store):
     assert manifest(there)["inputs"]["events"]["sha256"] == manifest(here)["inputs"]["events"]["sha256"]
 
 
-def test_logs_of_a_service_may_lie_at_a_url(tmp_path, store):
-    folder = write(tmp_path / "few", events=None)
+def test_items_and_logs_at_a_url_are_read(tmp_path, store):
+    write(tmp_path / "few")
+    address = store.upload(tmp_path / "few", "few")
+    assert read_items(Path(f"{address}/items.parquet"), pl.Int64()).items["item_id"].to_list() == [10, 20, 30]
+    folder = write(tmp_path / "other", events=None)
     (folder / "log").mkdir()
     events().write_parquet(folder / "log" / "0.parquet")
     logs = store.upload(folder / "log", "log")
     there = prepared(folder, tmp_path / "there", logs=FeedbackLogs(events=logs))
     assert files(prepared(folder, tmp_path / "here", logs=FeedbackLogs(events=folder / "log"))) == files(there)
     assert manifest(there)["inputs"]["logged events"]["address"] == logs
-
-
-def test_items_at_a_url_are_read(tmp_path, store):
-    write(tmp_path / "few")
-    address = store.upload(tmp_path / "few", "few")
-    assert read_items(Path(f"{address}/items.parquet"), pl.Int64()).items["item_id"].to_list() == [10, 20, 30]
 
 
 def test_the_command_takes_a_url_and_prints_it(tmp_path, store, capsys):

@@ -33,49 +33,37 @@ def named(found, b=0):
     return [int((UNIT @ vector).argmax()) for vector in found.vectors_BKD[b][found.mask_BK[b]]]
 
 
-def test_each_direction_is_an_interest_represented_by_its_middle_item():
+def test_each_direction_is_an_interest_represented_by_its_middle_item_by_importance():
     found = vectors(histories([4, 1, 3, 2, 6]), CONFIG.model_copy(update={"decay": 0.0}))
     assert named(found) == [2, 4, 6]  # three events, then two of one event each, the newer one first
     assert found.assignment_BL[0].tolist() == [1, 0, 0, 0, 2, -1, -1, -1]
     assert found.weight_BK[0] == pytest.approx([3 / 5, 1 / 5, 1 / 5])
+    found = vectors(histories([7, 1, 4, 6], valid=[[1, 1, 0, 1, 0, 0, 0, 0]]))
+    assert named(found) == [1, 6]
+    assert found.assignment_BL[0].tolist() == [-1, 0, -1, 1, -1, -1, -1, -1]
+    found = vectors(histories([], [7], [1]))
+    assert found.mask_BK.tolist() == [[0, 0, 0], [0, 0, 0], [1, 0, 0]]
+    assert not found.vectors_BKD[:2].any()
+    assert not found.weight_BK[:2].any()
+    found = vectors(histories([6, 4, 5, 1, 2, 3]), CONFIG.model_copy(update={"interests": 2}))
+    assert named(found) == [2, 4]
+    assert found.assignment_BL[0, 0] == -1
+    assert found.weight_BK.sum() == pytest.approx(1)
 
 
-def test_importance_is_the_sum_of_decayed_weights():
+def test_importance_decays_with_ages_of_days_or_events():
     users = histories([4, 2, 2])
     found = vectors(users, CONFIG.model_copy(update={"decay": 0.5}), np.array([[9, 8, 5, 0, 0, 0, 0, 0]]))
     left = np.exp(-0.5 * np.array([0, 1, 4]))
     assert found.weight_BK[0, :2] == pytest.approx([left[0] / left.sum(), left[1:].sum() / left.sum()])
     assert named(found) == [4, 2]  # one new event outweighs two old ones
     assert named(vectors(users, CONFIG.model_copy(update={"decay": 0.0}))) == [2, 4]  # the control
-
-
-def test_ages_are_days_or_events():
     item_BL = np.zeros((1, 3), dtype=np.int64)
     assert clustering.event_ages(np.array([[86_400 * 3, 86_400, 0]]), item_BL, ordered_only=False).tolist() == [
         [0, 2, 3]
     ]
     assert clustering.event_ages(np.array([[7, 6, 4]]), item_BL, ordered_only=True).tolist() == [[0, 1, 3]]
     assert clustering.event_ages(None, item_BL, ordered_only=False).tolist() == [[0, 1, 2]]
-
-
-def test_items_without_a_vector_and_unusable_events_are_in_no_cluster():
-    found = vectors(histories([7, 1, 4, 6], valid=[[1, 1, 0, 1, 0, 0, 0, 0]]))
-    assert named(found) == [1, 6]
-    assert found.assignment_BL[0].tolist() == [-1, 0, -1, 1, -1, -1, -1, -1]
-
-
-def test_a_user_without_usable_events_has_no_interest():
-    found = vectors(histories([], [7], [1]))
-    assert found.mask_BK.tolist() == [[0, 0, 0], [0, 0, 0], [1, 0, 0]]
-    assert not found.vectors_BKD[:2].any()
-    assert not found.weight_BK[:2].any()
-
-
-def test_only_the_most_important_are_served():
-    found = vectors(histories([6, 4, 5, 1, 2, 3]), CONFIG.model_copy(update={"interests": 2}))
-    assert named(found) == [2, 4]
-    assert found.assignment_BL[0, 0] == -1
-    assert found.weight_BK.sum() == pytest.approx(1)
 
 
 def test_the_distance_decides_how_many_interests_there_are():

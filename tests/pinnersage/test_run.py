@@ -29,11 +29,17 @@ def test_the_run_holds_unit_vectors_and_zeros_where_there_is_none(data, tmp_path
     assert isinstance(open_run(tmp_path / "run"), PinnerSageRun)
 
 
-def test_the_vectors_of_another_run_are_copied(data, tmp_path):
+def test_vectors_of_another_run_are_copied_if_it_is_on_the_same_data(data, tmp_path):
     first = make_pinnersage_run(data, tmp_path / "first")
     second = make_pinnersage_run(data, tmp_path / "second", PinnerSageConfig(vectors=str(first.path), interests=2))
     (first.path / "vectors.npy").unlink()
     assert np.allclose(PinnerSageRun.open(second.path).item_vectors(), first.item_vectors(), atol=1e-6)
+    other = make_pinnersage_run(planted(embedding_width=4)[1], tmp_path / "other")
+    with pytest.raises(UsageError, match="a run on other data"):
+        make_pinnersage_run(data, tmp_path / "run", PinnerSageConfig(vectors=str(other.path)))
+    with pytest.raises(ArtefactError, match="no run here"):
+        make_pinnersage_run(data, tmp_path / "run", PinnerSageConfig(vectors=str(tmp_path / "nowhere")))
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_run_is_replaced_only_on_request_and_other_folders_never(data, tmp_path):
@@ -64,15 +70,6 @@ def test_without_vectors_no_run_is_made_and_the_old_one_stays(data, tmp_path, em
     with pytest.raises(DataError, match=message):
         make_pinnersage_run(replace(data, item_embedding=embedding), tmp_path / "run", overwrite=True)
     assert PinnerSageRun.open(tmp_path / "run").item_vectors().any()
-
-
-def test_vectors_of_a_run_on_other_data_are_rejected(data, tmp_path):
-    other = make_pinnersage_run(planted(embedding_width=4)[1], tmp_path / "other")
-    with pytest.raises(UsageError, match="a run on other data"):
-        make_pinnersage_run(data, tmp_path / "run", PinnerSageConfig(vectors=str(other.path)))
-    with pytest.raises(ArtefactError, match="no run here"):
-        make_pinnersage_run(data, tmp_path / "run", PinnerSageConfig(vectors=str(tmp_path / "nowhere")))
-    assert not (tmp_path / "run").exists()
 
 
 def test_a_damaged_run_is_rejected(data, tmp_path):

@@ -85,7 +85,6 @@ def tower_of(
 
 
 def item_tower() -> onnx.ModelProto:
-    """Make the item tower."""
     axes = numpy_helper.from_array(np.array([[0, 0], [1, 0], [0, 1]], dtype=np.float32), "axes")
     one, three = (
         numpy_helper.from_array(value, name)
@@ -105,7 +104,6 @@ def item_tower() -> onnx.ModelProto:
 
 
 def arrays() -> dict[str, np.ndarray]:
-    """Return the arrays of the world."""
     return {
         "item_input": np.concatenate([np.zeros((1, 2)), 3 * ITEM_VECTORS]),
         "item_topic_offset": np.concatenate([[0], TOPICS.offset]),
@@ -135,7 +133,6 @@ def arrays() -> dict[str, np.ndarray]:
 
 
 def manifest(**changes) -> Manifest:
-    """Return the manifest of the world."""
     record = {
         "method": "joint",
         "kinds": KINDS,

@@ -179,13 +179,6 @@ def test_no_file_of_an_index_is_read_without_a_checksum(folder: Path, capsys):
         refused(folder, r"index.json: (has no checksum of ids.npy|damaged)", capsys)
 
 
-def test_a_tower_of_another_release_never_serves(folder: Path, capsys):
-    onnx.save(user_tower(3, np.zeros((3, 3), dtype=np.float32)), str(folder / "user_tower.onnx"))
-    sign(folder)
-    assert run(["doctor", str(folder.parent.parent)]) == 4
-    assert "ok serving" not in " ".join(capsys.readouterr().out.split())
-
-
 def test_an_approximate_index_fits_its_vectors_and_its_tuning(tmp_path: Path):
     index = LiveIndex(approximate.build(np.arange(1, 21), ITEM_VECTORS, TOPICS))
     index.save(tmp_path)
@@ -224,6 +217,10 @@ def test_large_arrays_are_read_at_places_and_by_doctor_in_full(folder: Path, mon
         Release.open(folder)
 
 
-def test_an_intact_release_answers(folder: Path):
+def test_a_tower_of_another_release_never_serves_and_an_intact_one_does(folder: Path, capsys):
     sign(folder)
     assert len(Retriever.open(folder).recommend("ann", n=5).candidates) == 5
+    onnx.save(user_tower(3, np.zeros((3, 3), dtype=np.float32)), str(folder / "user_tower.onnx"))
+    sign(folder)
+    assert run(["doctor", str(folder.parent.parent)]) == 4
+    assert "ok serving" not in " ".join(capsys.readouterr().out.split())

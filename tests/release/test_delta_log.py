@@ -34,7 +34,9 @@ def end_of_first(file: Path) -> int:
     return file.with_name("first").stat().st_size
 
 
-def test_what_was_appended_is_read(file: Path):
+def test_what_was_appended_is_read_from_where_the_last_reading_ended_and_no_file_means_no_changes(
+    file: Path, tmp_path: Path
+):
     added, removed = delta_log.read_deltas(file, "me").deltas
     assert (added.kind, added.at_s, removed.kind, removed.at_s) == ("add", 100, "remove", 200)
     assert added.items.equals(ITEMS)
@@ -42,14 +44,13 @@ def test_what_was_appended_is_read(file: Path):
     np.testing.assert_array_equal(added.vector_ND, VECTORS)
     assert removed.items["item_id"].to_list() == [8]
     assert removed.vector_ND is None
-
-
-def test_a_reading_goes_on_where_the_last_one_ended(file: Path):
     end = delta_log.read_deltas(file, "me").end
     assert delta_log.read_deltas(file, "me", end) == ([], end, 0)
     delta_log.append_delta(file, "me", REMOVED)
     assert len(delta_log.read_deltas(file, "me", end).deltas) == 1
     assert len(delta_log.read_deltas(file, "me").deltas) == 3  # the control: from the beginning
+    assert delta_log.read_deltas(tmp_path / "0001.log", "me") == ([], 0, 0)
+    assert delta_log.delta_log_file(tmp_path / "release") is None, "a release outside of a folder of releases"
 
 
 def test_wherever_a_crash_cuts_the_last_record_it_is_cut_off_and_nothing_else_is_lost(file: Path):
@@ -162,11 +163,6 @@ def test_another_file_is_refused(tmp_path: Path, head: bytes, message: str):
     (tmp_path / "0001.log").write_bytes(head)
     with pytest.raises(ArtefactError, match=message):
         delta_log.read_deltas(tmp_path / "0001.log", "me")
-
-
-def test_no_file_means_no_changes(tmp_path: Path):
-    assert delta_log.read_deltas(tmp_path / "0001.log", "me") == ([], 0, 0)
-    assert delta_log.delta_log_file(tmp_path / "release") is None, "a release outside of a folder of releases"
 
 
 def test_the_last_word_on_an_item_counts():

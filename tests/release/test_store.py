@@ -28,15 +28,12 @@ def read(store: ReleaseStore) -> str:
     return (store.folder() / "inner" / "file").read_text()
 
 
-def test_versions_count_up_and_the_newest_serves(tmp_path: Path):
+def test_versions_count_up_and_each_is_on_the_disk_before_it_serves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     store = ReleaseStore(tmp_path / "new" / "releases")
     assert [publish(store, text) for text in "abc"] == ["0001", "0002", "0003"]
     assert store.versions() == ["0001", "0002", "0003"]
     assert store.current() == "0003"
     assert read(store) == "c"
-
-
-def test_a_version_is_on_the_disk_before_it_serves(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     flushing, store = Flushing(monkeypatch), ReleaseStore(tmp_path)
     publish(store, "a")
     assert flushing.missing(tmp_path / "versions" / "0001") == flushing.missing(tmp_path / "CURRENT") == []
@@ -58,7 +55,7 @@ def test_rollback_goes_one_back_or_to_the_named_version_and_the_next_publish_goe
     assert read(store) == "d"
 
 
-def test_a_publish_that_fails_changes_nothing_and_leaves_nothing(tmp_path: Path):
+def test_a_publish_that_fails_or_dies_changes_nothing_and_what_it_left_is_removed(tmp_path: Path):
     store = ReleaseStore(tmp_path)
     publish(store, "a")
     before = sorted(path.name for path in tmp_path.rglob("*"))
@@ -66,9 +63,6 @@ def test_a_publish_that_fails_changes_nothing_and_leaves_nothing(tmp_path: Path)
         write_half_and_fail(stage)
     assert sorted(path.name for path in tmp_path.rglob("*")) == before
     assert read(store) == "a"
-
-
-def test_what_a_dead_publisher_left_is_removed_by_the_next(tmp_path: Path):
     store = ReleaseStore(tmp_path)
     publish(store, "a")
     (tmp_path / ".stage-dead").mkdir()

@@ -38,21 +38,22 @@ def test_the_item_that_is_due_comes_first_and_neither_recency_nor_frequency_find
     assert (share_B > 0.9).all(), "every target is a repeat"
 
 
-def test_the_probabilities_of_a_user_sum_to_one_with_that_of_a_new_item(tmp_path):
+def test_probabilities_sum_to_one_with_a_new_item_and_of_places_to_the_hit_rate(tmp_path):
     data, _ = planted_gap(tmp_path, users=20)
-    _, ranked = rank_own_items(data, fit(data))
+    model = fit(data)
+    _, ranked = rank_own_items(data, model)
     total_B = np.add.reduceat(np.exp(ranked.log_p_M), ranked.offset[:-1]) + np.exp(ranked.log_new_B)
     np.testing.assert_allclose(total_B, 1)
+    log_p_N = model.log_place_probabilities(model.depth)
+    assert np.exp(log_p_N).sum() == pytest.approx(model.hit_rate)
+    assert (np.diff(log_p_N) <= 0).all()
 
 
-def test_there_is_no_model_without_repeats(tmp_path):
-    assert fit_repeats(without_repeats(tmp_path), "test") is None
-
-
-def test_the_share_is_that_of_the_data(tmp_path):
+def test_the_share_is_that_of_the_data_and_without_repeats_there_is_no_model(tmp_path):
     data = without_repeats(tmp_path, users=100, repeated=3)
     _, ranked = rank_own_items(data, fit(data))
     assert np.mean(1 - np.exp(ranked.log_new_B)) == pytest.approx(0.03, abs=0.005)
+    assert fit_repeats(without_repeats(tmp_path), "test") is None
 
 
 def test_a_given_share_replaces_the_fitted_one_and_a_user_without_items_has_none(tmp_path):
@@ -89,11 +90,3 @@ def test_rates_say_which_items_users_return_to(tmp_path):
     assert rate_I[2] < 0
     assert rate_I[0] == 0
     assert rate_I[4] == pytest.approx(0, abs=1e-6), "an item without users has the average rate"
-
-
-def test_place_probabilities_sum_to_the_hit_rate(tmp_path):
-    data, _ = planted_gap(tmp_path, users=20)
-    model = fit(data)
-    log_p_N = model.log_place_probabilities(model.depth)
-    assert np.exp(log_p_N).sum() == pytest.approx(model.hit_rate)
-    assert (np.diff(log_p_N) <= 0).all()

@@ -9,17 +9,9 @@ from hypothesis.extra.numpy import arrays
 from multitudes.batches.user_vectors import InterestKind, concatenate_vectors
 from multitudes.config import parse
 from multitudes.errors import UsageError
-from multitudes.retrieval.allocation import (
-    search_depths,
-    vector_shares,
-)
+from multitudes.retrieval.allocation import search_depths, vector_shares
 from multitudes.retrieval.blend import allocate_by_weight
-from multitudes.retrieval.config import (
-    DEFAULT_SHARES,
-    RetrieveConfig,
-    resolve_shares,
-    with_run_defaults,
-)
+from multitudes.retrieval.config import DEFAULT_SHARES, RetrieveConfig, resolve_shares, with_run_defaults
 from tests.retrieval.worlds import user_vectors
 
 weights = arrays(np.float64, st.integers(1, 12), elements=st.floats(0, 1e6))
@@ -66,10 +58,15 @@ def test_the_share_of_what_a_user_lacks_goes_to_the_others_in_proportion(exists,
     assert vector_shares(vectors, config)[0] == pytest.approx(expected)
 
 
-def test_a_user_who_lacks_every_kind_with_a_share_has_the_default_shares():
+def test_a_user_who_lacks_every_kind_with_a_share_has_the_default_ones_and_a_boost_begins_at_a_twentieth():
     alone = RetrieveConfig(unconditioned_share=1.0, explicit_share=0.0)
     vectors = user_vectors(JOINT, np.zeros((1, 5, 1)), mask_BK=[[0, 1, 1, 0, 1]])
     assert vector_shares(vectors, alone)[0] == pytest.approx([0, 0.4, 0.4, 0, 0.2])
+    config = RetrieveConfig(unconditioned_share=1.0, explicit_share=0.0)
+    vectors = user_vectors(("unconditioned", "implicit", "implicit"), np.zeros((1, 3, 1)), mask_BK=[[1, 1, 0]])
+    for boost_K, expected in (([1, 3.0, 3.0], [1 / 1.15, 0.15 / 1.15, 0]), ([3.0, 1, 1], [1, 0, 0])):
+        boosted = vectors._replace(boost_BK=np.array([boost_K]))
+        assert vector_shares(boosted, config)[0] == pytest.approx(expected)
 
 
 @given(
@@ -93,14 +90,6 @@ def test_shares_sum_to_one_and_quotas_to_n_for_every_user_with_a_vector(mask, we
     assert (share[~mask] == 0).all()
 
 
-def test_a_boost_begins_at_a_twentieth_and_gives_a_missing_vector_nothing():
-    config = RetrieveConfig(unconditioned_share=1.0, explicit_share=0.0)
-    vectors = user_vectors(("unconditioned", "implicit", "implicit"), np.zeros((1, 3, 1)), mask_BK=[[1, 1, 0]])
-    for boost_K, expected in (([1, 3.0, 3.0], [1 / 1.15, 0.15 / 1.15, 0]), ([3.0, 1, 1], [1, 0, 0])):
-        boosted = vectors._replace(boost_BK=np.array([boost_K]))
-        assert vector_shares(boosted, config)[0] == pytest.approx(expected)
-
-
 def test_even_importance_divides_alike_among_the_interests_that_exist():
     kinds: tuple[InterestKind, ...] = ("unconditioned", "implicit", "implicit", "implicit", "explicit")
     mask = [[1, 1, 1, 1, 1], [1, 1, 0, 1, 1]]
@@ -115,12 +104,7 @@ def test_even_importance_divides_alike_among_the_interests_that_exist():
     )
 
 
-def test_shares_above_one_are_refused():
-    with pytest.raises(UsageError, match=r"explicit_share' = 0.25: .*unconditioned_share = 0.9 the shares exceed 1"):
-        parse(RetrieveConfig, {"unconditioned_share": 0.9, "explicit_share": 0.25}, "a.toml")
-
-
-def test_what_a_configuration_leaves_open_is_as_training_fitted_it():
+def test_shares_that_a_configuration_leaves_open_are_as_training_fitted_them():
     run: dict[InterestKind, float] = {"unconditioned": 0.6, "implicit": 0.3, "explicit": 0.1}
     assert resolve_shares(with_run_defaults(RetrieveConfig(), run)) == pytest.approx((0.6, 0.3, 0.1))
     assert resolve_shares(with_run_defaults(RetrieveConfig(explicit_share=0.4), run)) == pytest.approx((0.4, 0.2, 0.4))
@@ -130,22 +114,18 @@ def test_what_a_configuration_leaves_open_is_as_training_fitted_it():
     asked = RetrieveConfig(unconditioned_share=0.5, explicit_share=0.25)
     assert resolve_shares(with_run_defaults(asked, run)) == pytest.approx((0.5, 0.25, 0.25))
     assert resolve_shares(with_run_defaults(RetrieveConfig(), {})) == DEFAULT_SHARES
+    # Shares of a softmax sum to a little more than one.
+    run = {"unconditioned": 0.7160521745681763, "implicit": 0.0, "explicit": 0.2839478552341461}
+    published = with_run_defaults(RetrieveConfig(), run)
+    assert RetrieveConfig.model_validate(published.model_dump()) == published
+    with pytest.raises(UsageError, match=r"explicit_share' = 0.25: .*unconditioned_share = 0.9 the shares exceed 1"):
+        parse(RetrieveConfig, {"unconditioned_share": 0.9, "explicit_share": 0.25}, "a.toml")
 
 
 def test_a_vector_proposes_its_share_and_a_list_of_its_own_at_least():
     share = np.array([[0.5, 0.45, 0.05, 0.0]])
     assert search_depths(share, 600, RetrieveConfig()).tolist() == [[300, 270, 100, 0]]
     assert search_depths(share, 600, RetrieveConfig(blend="global_top")).tolist() == [[600, 600, 600, 0]]
-
-
-def test_shares_that_sum_to_a_little_more_than_one_can_be_read_again():
-    run: dict[InterestKind, float] = {
-        "unconditioned": 0.7160521745681763,
-        "implicit": 0.0,
-        "explicit": 0.2839478552341461,
-    }  # of a softmax
-    published = with_run_defaults(RetrieveConfig(), run)
-    assert RetrieveConfig.model_validate(published.model_dump()) == published
 
 
 def test_vectors_of_chunks_are_those_of_all_users():

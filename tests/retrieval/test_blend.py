@@ -51,9 +51,6 @@ def test_round_robin_takes_turns_and_a_lost_place_goes_to_the_next_deeper_neighb
     assert blended.item_BN.tolist() == [1, 2, 3, 6, 7]
     assert blended.interest_BN.tolist() == [0, 1, 0, 1, 1]
     assert blended.score_BN.tolist() == [9, 5, 7, 4, 2]
-
-
-def test_round_robin_lets_others_go_on_where_a_list_ends_before_its_quota():
     blended = blend(round_robin, lists_of(A, [(1, 9.0)]), 5, [1, 4])
     assert blended.item_BN.tolist() == [1, 2, 3, 4, 5]
     assert blend(round_robin, lists_of(A[:2], B[:2]), 9, [2, 2]).item_BN.tolist() == [1, 2, 6]

@@ -84,12 +84,7 @@ def test_a_long_history_explains_no_more_of_noise_than_a_short_one():
     assert (nearest > top_hundredth).mean() > 0.5, "the control: the same threshold for any history"
 
 
-def test_own_and_popular_items_have_no_reason_and_an_item_is_none_for_itself():
-    assert explain(PLANTED, [1, 2], [3, 3, 3], [POPULAR, REPEAT, 0])[:, 0].astype(bool).tolist() == [False, False, True]
-    assert explain(PLANTED, [1], [1]).tolist() == [[0, 0]]
-
-
-def test_without_a_history_or_with_unknown_items_or_a_remote_index_there_is_no_reason():
+def test_without_a_history_or_an_index_and_for_own_and_popular_items_there_is_no_reason():
     assert not explain(PLANTED, [], [1, 2]).any()
     assert not explain(PLANTED, [ITEMS + 7], [1, 2]).any()
     assert explain(PLANTED, [ITEMS + 7, 1], [2])[0].tolist() == [1, 0], "the known one of two"
@@ -97,6 +92,8 @@ def test_without_a_history_or_with_unknown_items_or_a_remote_index_there_is_no_r
     assert explain(PLANTED, [1], []).shape == (0, 2)
     remote: Any = object()
     assert not Explainer(remote).explain(np.array([1]), brought([2])).any()
+    assert explain(PLANTED, [1, 2], [3, 3, 3], [POPULAR, REPEAT, 0])[:, 0].astype(bool).tolist() == [False, False, True]
+    assert explain(PLANTED, [1], [1]).tolist() == [[0, 0]]
 
 
 def test_own_items_are_the_newest_positive_ones(shared_releases):

@@ -37,9 +37,3 @@ def test_random_lists_take_turns_as_in_a_loop_and_a_shorter_list_is_the_beginnin
         assert whole == slowly(first.tolist(), second.tolist(), share, 40)
         for n in (1, 5, 12):
             assert taken(first[:n], second[:n], float(share), n) == whole[:n]
-
-
-def test_with_half_of_the_turns_every_second_item_is_of_the_second_list():
-    assert taken(np.array([1, 2, 3]), np.array([9, 2, 8]), 0.5, 5) == [1, 9, 2, 3, 8]
-    rows = interleave(np.array([1, 2, 3]), np.array([9, 2, 8]), 0.5, 5)
-    assert rows.tolist() == [0, 3, 1, 2, 5], "an item belongs to the list whose turn it was"

@@ -105,7 +105,9 @@ def test_an_item_can_come_back_and_can_be_replaced(releases: Path, tmp_path: Pat
         assert release.item_topic[release.item_topic_offset[6] : release.item_topic_offset[7]].tolist() == [1]
 
 
-def test_a_state_that_is_in_use_stays_as_it_is(releases: Path, tmp_path: Path):
+def test_a_state_in_use_stays_as_it_is_and_what_is_applied_step_by_step_is_what_is_opened_at_once(
+    releases: Path, tmp_path: Path
+):
     before = Release.open(releases)
     add_items(releases, table(tmp_path))
     remove_items(releases, ids(tmp_path, 101))
@@ -114,9 +116,6 @@ def test_a_state_that_is_in_use_stays_as_it_is(releases: Path, tmp_path: Path):
     assert (after.n_items, len(after.index), 1 in after.index.ids()) == (21, 20, False)
     assert after.latest() is after
     np.testing.assert_array_equal(after.input_vectors(np.array([[2, 21]])), [[before.item_input[2], [3, 0]]])
-
-
-def test_what_is_applied_step_by_step_is_what_is_opened_at_once(releases: Path, tmp_path: Path):
     running = Release.open(releases)
     for step in range(4):
         add_items(releases, table(tmp_path, item_id=[300 + step, 400], topics=[["Drama"], ["Crime"]], title=["a", "b"]))
@@ -249,9 +248,6 @@ def test_files_whose_further_columns_are_of_different_types_can_all_be_read_agai
     assert net_delta(made).items()["price"].to_list() == ["3", "cheap", "true", None, None, "2.5"], (
         "for the next release"
     )
-
-
-def test_dates_that_no_calendar_has_are_no_numbers(releases: Path, tmp_path: Path):
     (tmp_path / "new.csv").write_text("item_id,topics,price\n201,Drama,inf\n")
     add_items(releases, tmp_path / "new.csv")
     add_items(releases, table(tmp_path, item_id=[202], price=["cheap"]))

@@ -9,14 +9,6 @@ from multitudes.retrieval.preferences import draw_topics
 FOLLOWS = np.array([[3, 9, 4, 7, 1, 8, 0, 0], [5, 0, 0, 0, 0, 0, 0, 0], [0] * 8])
 
 
-def test_a_draw_can_be_replayed_and_another_request_draws_anew():
-    users = np.array([10, 11, 12])
-    first = draw_topics(FOLLOWS, 3, users, "monday")
-    assert (draw_topics(FOLLOWS, 3, users, "monday") == first).all()
-    others = {tuple(draw_topics(FOLLOWS, 3, users, f"request {i}")[0].tolist()) for i in range(20)}
-    assert len(others) > 10
-
-
 @given(order=st.permutations(range(6)), user=st.integers(0, 2**40))
 def test_a_draw_depends_on_neither_the_order_of_follows_nor_the_batch(order, user):
     shuffled = np.concatenate([FOLLOWS[:1, list(order)], np.zeros((1, 2), np.int64)], axis=1)
@@ -25,17 +17,19 @@ def test_a_draw_depends_on_neither_the_order_of_follows_nor_the_batch(order, use
     assert (draw_topics(FOLLOWS[[1, 0, 2]], 4, np.array([7, user, 8]))[1] == alone[0]).all()
 
 
-def test_only_followed_topics_are_drawn_each_once_and_padding_stands_at_the_end():
+def test_followed_topics_are_drawn_each_once_with_the_same_chance_and_a_draw_can_be_replayed():
     drawn = draw_topics(FOLLOWS, 5, np.arange(3))
     assert len(set(drawn[0].tolist())) == 5
     assert set(drawn[0].tolist()) <= set(FOLLOWS[0].tolist()) - {0}
     assert drawn[1].tolist() == [5, 0, 0, 0, 0]
     assert drawn[2].tolist() == [0] * 5
     assert draw_topics(FOLLOWS[:, :2], 5, np.arange(3)).shape == (3, 5)
-
-
-def test_every_followed_topic_has_the_same_chance():
     users = np.arange(6_000)
     drawn = draw_topics(np.repeat(FOLLOWS[:1], len(users), axis=0), 2, users)
     share = np.bincount(drawn.ravel(), minlength=10)[FOLLOWS[0, :6]] / len(users)
     assert np.abs(share - 2 / 6).max() < 0.03  # five standard errors
+    users = np.array([10, 11, 12])
+    first = draw_topics(FOLLOWS, 3, users, "monday")
+    assert (draw_topics(FOLLOWS, 3, users, "monday") == first).all()
+    others = {tuple(draw_topics(FOLLOWS, 3, users, f"request {i}")[0].tolist()) for i in range(20)}
+    assert len(others) > 10

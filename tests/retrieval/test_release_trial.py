@@ -70,15 +70,12 @@ def test_a_damaged_release_is_refused_in_the_words_of_opening_it(
         ReleaseTrial(LONG_S).run(version(root))
 
 
-def test_a_tower_that_fills_the_memory_is_refused_within_its_limit(root: Path):
+def test_a_trial_that_fills_the_memory_or_cannot_start_is_refused(root: Path):
     limited = ReleaseTrial(LONG_S, max_memory_gb=4)
     limited.run(version(root))  # the control
     fill_memory(version(root))
     with pytest.raises(ArtefactError, match=r"0002"):
         limited.run(version(root))
-
-
-def test_a_trial_that_cannot_even_start_is_refused(root: Path):
     with pytest.raises(ArtefactError, match=r"0002: ended a trial in a process of its own .*with up to 0.0 GB"):
         ReleaseTrial(LONG_S, max_memory_gb=0.01).run(version(root))
 

@@ -53,19 +53,21 @@ def merged(model, items, history, n, share=None, excluded=(), known=20, interest
     return one
 
 
-def test_places_go_to_the_most_probable_items():
-    """Own items have probabilities 2/3 · (3/4, 1/4); each new one has 1/3 · 0.01."""
+def test_places_go_to_the_most_probable_items_that_may_return():
     one = merged(MODEL, [5, 6, 7], [1, 2, 1, 1], n=4)
     assert one.item_N.tolist() == [1, 2, 5, 6]
     assert one.interest_N.tolist() == [REPEAT, REPEAT, 0, 0]
     assert one.sources == ["repeat", "repeat", "unconditioned", "unconditioned"]
     np.testing.assert_allclose(np.exp(one.score_N[:2]), [1 / 2, 1 / 6], rtol=1e-6)
     assert one.found_by_NK.ravel().tolist() == [False, False, True, True]
-
-
-def test_an_unlikely_repeat_stays_behind_the_new_items():
-    """With share 0.02 the own items have 0.015 and 0.005, and a new one 0.98 · 0.01."""
     assert merged(MODEL, [5, 6, 7], [1, 2, 1, 1], n=5, share=0.02).item_N.tolist() == [1, 5, 6, 7, 2]
+    assert merged(MODEL, [5, 6], [1, 2, 1, 1, 25], n=4, excluded=[1]).item_N.tolist() == [2, 5, 6]
+    assert merged(MODEL, [5, 6], [], n=2).item_N.tolist() == [5, 6]
+    ranked = MODEL.rank(
+        group_events(np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64), 1), np.zeros(0, np.float32)
+    )
+    assert isinstance(ranked, RankedItems)
+    assert ranked.log_new_B.tolist() == [0]
 
 
 def test_without_repeats_the_list_is_the_same_object():
@@ -77,23 +79,10 @@ def test_without_repeats_the_list_is_the_same_object():
         assert source.add_repeats([before], [own], [3], no_items, items)[0] is before
 
 
-def test_excluded_items_and_items_outside_the_index_do_not_return():
-    assert merged(MODEL, [5, 6], [1, 2, 1, 1, 25], n=4, excluded=[1]).item_N.tolist() == [2, 5, 6]
-
-
 def test_a_list_without_popular_items_is_not_degraded():
     few = found([5, 6], POPULAR)
     assert few.sources == ["popular", "popular"]
     assert merged(MODEL, [5, 6], [1, 2], n=4, interest=POPULAR).shortfalls == ()
-
-
-def test_a_user_without_own_items_keeps_the_list():
-    assert merged(MODEL, [5, 6], [], n=2).item_N.tolist() == [5, 6]
-    ranked = MODEL.rank(
-        group_events(np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64), 1), np.zeros(0, np.float32)
-    )
-    assert isinstance(ranked, RankedItems)
-    assert ranked.log_new_B.tolist() == [0]
 
 
 def test_requests_that_exclude_seen_items_are_answered_as_without_a_model(retriever: Retriever, shared_releases: Path):
@@ -105,7 +94,7 @@ def test_requests_that_exclude_seen_items_are_answered_as_without_a_model(retrie
         assert one == other
 
 
-def test_own_items_return_with_their_reason(retriever: Retriever):
+def test_own_items_return_with_their_reason_unless_the_request_excludes_or_mutes_them(retriever: Retriever):
     answer = retriever.recommend("ann", n=12, exclude_seen=False)
     repeats = [candidate for candidate in answer.candidates if candidate.source == "repeat"]
     assert [one.item_id for one in repeats] == [102, 101, 103, 104, 111]
@@ -114,9 +103,6 @@ def test_own_items_return_with_their_reason(retriever: Retriever):
     new = [candidate.item_id for candidate in answer.candidates if candidate.source != "repeat"]
     assert new == [candidate.item_id for candidate in retriever.recommend("ann", n=12).candidates][: len(new)]
     assert len(set(new) | SEEN) == 12
-
-
-def test_what_a_request_excludes_or_mutes_does_not_return(retriever: Retriever):
     answer = retriever.recommend("ann", n=10, exclude=[102], exclude_seen=False)
     assert 102 not in {candidate.item_id for candidate in answer.candidates}
     (muted,) = retriever.answer([Request("ann", n=10, exclude_seen=False, mute_topics=["Drama"])])
@@ -137,15 +123,12 @@ def test_live_events_count_as_events(retriever: Retriever):
     assert order(*published) == order(), "the release has this event already"
 
 
-def test_an_anonymous_history_and_an_erased_user(retriever: Retriever):
+def test_an_anonymous_history_and_an_overload_have_repeats_and_an_erased_user_none(retriever: Retriever):
     answer = retriever.recommend(history=[105, 106, 106], n=4, exclude_seen=False)
     assert [one.item_id for one in answer.candidates if one.source == "repeat"] == [106, 105]
     state = UserState("ann", (Event("1", "ann", 107, 20 * DAY),), erased=True)
     (answer,) = retriever.answer([Request("ann", n=4, user_state=state, exclude_seen=False)])
     assert [one.item_id for one in answer.candidates if one.source == "repeat"] == [107]
-
-
-def test_an_overloaded_service_still_knows_what_users_return_to(retriever: Retriever):
     request = Request("ann", n=6, exclude_seen=False)
     (answer,) = retriever.answer([request], degradation=Degradation.POPULAR)
     assert [one.source for one in answer.candidates] == ["repeat"] * 5 + ["popular"]

@@ -16,7 +16,7 @@ def retriever(shared_releases: Path) -> Retriever:
     return Retriever.open(shared_releases)
 
 
-def test_a_user_gets_unseen_items_with_their_reasons(retriever: Retriever):
+def test_a_user_gets_unseen_items_with_their_reasons_and_a_record_has_every_field(retriever: Retriever):
     answer = retriever.recommend("ann", n=8)
     items = [candidate.item_id for candidate in answer.candidates]
     assert len(set(items)) == 8
@@ -36,16 +36,18 @@ def test_a_user_gets_unseen_items_with_their_reasons(retriever: Retriever):
         own = ("Film 101", "Film 102") if int(candidate.item_id) < 111 else ("Film 111",)
         assert tuple(one.title for one in candidate.because) == own, "of the same axis"
         assert candidate.title == f"Film {candidate.item_id}"
-
-
-def test_a_record_has_every_field_of_its_candidate(retriever: Retriever):
-    answer = retriever.recommend("ann", n=8)
     assert answer.records() == [
         candidate._asdict() | {"because": [own._asdict() for own in candidate.because]}
         for candidate in answer.candidates
     ]
     assert any(record["because"] for record in answer.records())
     assert list(answer.records()[0]) == list(Candidate._fields)
+    record = retriever.recommend("ann", n=3).to_dict()
+    assert list(record) == ["user_id", "release", "degraded", "candidates"]
+    keys = ["item_id", "title", "score", "rank", "source", "interest", "interest_name", "found_by"]
+    assert all(list(candidate) == keys for candidate in record["candidates"])
+    explained = retriever.recommend("ann", n=3).to_dict(explain=True)
+    assert {"reason", "interests", "unknown_items", "unknown_topics"} <= explained.keys()
 
 
 def test_interests_are_named_by_what_they_hold(retriever: Retriever):
@@ -61,24 +63,12 @@ def test_interests_are_named_by_what_they_hold(retriever: Retriever):
     assert bob["implicit"].age_days == 1, "a day before the newest event of the release"
 
 
-def test_json_has_the_promised_keys(retriever: Retriever):
-    record = retriever.recommend("ann", n=3).to_dict()
-    assert list(record) == ["user_id", "release", "degraded", "candidates"]
-    keys = ["item_id", "title", "score", "rank", "source", "interest", "interest_name", "found_by"]
-    assert all(list(candidate) == keys for candidate in record["candidates"])
-    explained = retriever.recommend("ann", n=3).to_dict(explain=True)
-    assert {"reason", "interests", "unknown_items", "unknown_topics"} <= explained.keys()
-
-
-def test_a_user_with_nothing_usable_gets_popular_unseen_items(retriever: Retriever):
+def test_a_user_without_usable_history_gets_popular_unseen_items_and_an_unknown_one_is_marked(retriever: Retriever):
     answer = retriever.recommend("eve", n=3)
     assert [candidate.item_id for candidate in answer.candidates] == [101, 102, 103]
     assert {candidate.source for candidate in answer.candidates} == {"popular"}
     assert answer.reason == "no interest is known: popular items"
     assert 105 not in [candidate.item_id for candidate in retriever.recommend("eve", n=30).candidates]
-
-
-def test_an_unknown_user_is_answered_and_marked(retriever: Retriever):
     answer = retriever.recommend("zoe", n=2)
     assert answer.user_id == "zoe"
     assert answer.degraded
@@ -86,24 +76,13 @@ def test_an_unknown_user_is_answered_and_marked(retriever: Retriever):
     assert [candidate.item_id for candidate in answer.candidates] == [101, 102]
 
 
-def test_a_described_person_is_served_as_the_same_person_in_the_data_would_be(retriever: Retriever):
+def test_a_described_person_is_served_as_in_the_data_and_what_is_unknown_is_counted(retriever: Retriever):
     described = retriever.recommend(history=[101, 102, 103, 104, 111], followed_topics=["Crime"], n=6)
     known = retriever.recommend("ann", n=6)
     assert [c.item_id for c in described.candidates] == [c.item_id for c in known.candidates]
     assert described.user_id is None
     reversed_ = retriever.recommend(history=[111, 104, 103, 102, 101], followed_topics=["Crime"], n=6)
     assert [c.item_id for c in reversed_.candidates] != [c.item_id for c in known.candidates], "newest last matters"
-
-
-def test_an_item_without_features_tells_nothing_of_a_described_person(retriever: Retriever):
-    item = range(101, 121)
-    answer = retriever.recommend(history=[item[19]], n=3)
-    assert answer.degraded
-    assert item[19] not in [candidate.item_id for candidate in answer.candidates]
-    assert not retriever.recommend(history=[item[1]], n=3).degraded
-
-
-def test_unknown_items_and_topics_of_a_description_are_counted(retriever: Retriever):
     answer = retriever.recommend(history=[101, 999, 998], followed_topics=["Opera", "Crime"], n=2)
     assert (answer.unknown_items, answer.unknown_topics) == (2, 1)
     assert not answer.degraded
@@ -111,6 +90,11 @@ def test_unknown_items_and_topics_of_a_description_are_counted(retriever: Retrie
     assert [c.item_id for c in only_follows.candidates] == [111, 112]
     nothing = retriever.recommend(history=[999], n=2)
     assert nothing.reason == "no interest is known: popular items"
+    item = range(101, 121)
+    answer = retriever.recommend(history=[item[19]], n=3)
+    assert answer.degraded
+    assert item[19] not in [candidate.item_id for candidate in answer.candidates]
+    assert not retriever.recommend(history=[item[1]], n=3).degraded
 
 
 def test_excluded_items_do_not_come_back(retriever: Retriever):
@@ -165,12 +149,9 @@ def test_a_text_is_no_list_of_topics(retriever: Retriever):
         retriever.recommend("ann", exclude="101")
 
 
-def test_positions_are_not_ages(tmp_path: Path):
+def test_positions_are_not_ages_and_a_tower_that_does_not_fit_its_manifest_is_refused(tmp_path: Path):
     publish_small(tmp_path, ordered_only=True)
     assert {i.age_days for i in Retriever.open(tmp_path).recommend("ann", n=1).interests} == {None}
-
-
-def test_a_tower_that_does_not_fit_its_manifest_is_refused(tmp_path: Path):
     publish_small(tmp_path, kinds=("implicit", "explicit", "explicit"))
     with pytest.raises(ArtefactError, match="gives 4 vectors; expected 3, as in the manifest"):
         Retriever.open(tmp_path).recommend("ann")

@@ -257,13 +257,10 @@ def test_popular_items_are_unseen_and_never_need_the_tower(retriever: Retriever)
     assert len(items(everything)) == 15
 
 
-def test_the_timer_is_called_at_the_end_of_each_stage(retriever: Retriever):
+def test_the_timer_is_called_at_the_end_of_each_stage_and_an_invalid_request_starts_none(retriever: Retriever):
     stages: list[str] = []
     retriever.answer([Request("ann", n=2), Request("bob", n=2)], timer=stages.append)
     assert stages == ["users", "tower", "search", "blend", "names"]
-
-
-def test_an_invalid_request_is_rejected_before_any_work(retriever: Retriever):
     with pytest.raises(UsageError, match="0 candidates"):
         retriever.answer([Request("ann"), Request("bob", n=0)])
     assert retriever.answer([]) == []

@@ -48,12 +48,6 @@ def test_three_tastes_in_three_events_get_three_rows_each_of_its_own_taste():
     assert found.shortfalls == ()
 
 
-def test_one_vector_gives_one_row_of_the_whole_history_and_says_why():
-    rows, found = rows_of(("unconditioned",), [[0.4, 0.3, 0.3]], 3, 6)
-    assert [len(row) for row in rows.values()] == [6]
-    assert [one.reason for one in found.shortfalls] == ["the release has one vector: one row, of the whole history"]
-
-
 def test_the_strongest_interest_is_first_and_topics_take_turns_with_interests():
     kinds: tuple[InterestKind, ...] = ("unconditioned", "implicit", "implicit", "implicit", "explicit", "explicit")
     vectors = user_vectors(
@@ -80,12 +74,15 @@ def test_an_item_is_in_the_row_where_it_ranks_best_and_rows_are_filled_from_deep
     assert lists[1][second].tolist() == [9, 7, 8]
 
 
-def test_equal_interests_share_all_items_and_no_row_is_short():
+def test_equal_interests_share_all_items_and_one_vector_gives_one_row():
     rows, found = rows_of(("implicit",) * 4, np.ones((4, 3)), 4, 9)
     assert [len(row) for row in rows.values()] == [9] * 4
     assert len(set(found.item_N.tolist())) == 36, "every item of the catalogue, once"
     rows, _ = rows_of(("implicit",) * 4, np.ones((4, 3)), 2, 9)
     assert [len(row) for row in rows.values()] == [9, 9], "no more rows than asked for"
+    rows, found = rows_of(("unconditioned",), [[0.4, 0.3, 0.3]], 3, 6)
+    assert [len(row) for row in rows.values()] == [6]
+    assert [one.reason for one in found.shortfalls] == ["the release has one vector: one row, of the whole history"]
 
 
 def test_a_row_without_items_is_left_out_and_said():
@@ -122,7 +119,7 @@ def test_filters_hold_in_every_row(retriever: Retriever):
     assert 111 in {one.item_id for one in seen.candidates}
 
 
-def test_a_user_without_interests_gets_one_row(retriever: Retriever):
+def test_a_user_without_interests_and_an_overloaded_service_get_one_row(retriever: Retriever):
     for user in ("eve", "zoe"):
         (row,) = retriever.recommend(user, rows=3, n=4).rows
         assert (row.title, row.kind, row.interest, len(row.candidates)) == ("popular", "popular", None, 4)
@@ -131,9 +128,6 @@ def test_a_user_without_interests_gets_one_row(retriever: Retriever):
     (muted,) = retriever.answer([Request("ann", n=4, rows=3, mute_interests=[1, 2, 3])])
     assert [(row.title, len(row.candidates)) for row in muted.rows] == [("whole history", 4)]
     assert muted.reason == "no interest has items for a row: one row, of the whole history"
-
-
-def test_degradation_leaves_one_row_of_popular_items(retriever: Retriever):
     (answer,) = retriever.answer([Request("ann", n=4, rows=3)], degradation=Degradation.POPULAR)
     assert [(row.title, len(row.candidates)) for row in answer.rows] == [("popular", 4)]
 

@@ -11,8 +11,6 @@ from tests.evaluation.worlds import FakeRun, prepared
 
 
 class Listener(FakeRun):
-    """Records its inputs."""
-
     def user_vectors(self, histories, topic_BC, partition="interests", time_BL=None, positives=None):
         self.told = histories.follow_BF, topic_BC
         return super().user_vectors(histories, topic_BC, partition, time_BL, positives)

@@ -37,15 +37,6 @@ def test_two_tastes_bring_the_best_items_of_both(blend):
 
 
 @every_blend
-def test_seen_items_never_come_back_and_their_places_are_filled(blend):
-    vectors = user_vectors(("implicit", "implicit"), [[[5, 0], [0, 5]]])
-    seen = np.array([1, 2, 3, 11])
-    found = find_candidates(vectors, catalogue(TWO_TASTES), 6, [seen], RetrieveConfig(blend=blend))[0]
-    assert not set(found.item_N.tolist()) & set(seen.tolist())
-    assert len(found.item_N) == 6
-
-
-@every_blend
 def test_a_followed_topic_brings_only_its_own_items_unless_the_filter_is_off(blend):
     # The condition is topic 2, but its vector points at the items of topic 1.
     vectors = user_vectors(("explicit",), [[[5, 0.1]]], topic_BK=[[2]])
@@ -136,7 +127,7 @@ def test_every_vector_that_found_an_item_is_named(blend):
     assert brought.all(), "whoever brought an item found it"
 
 
-def test_a_vector_without_a_share_is_not_searched_unless_it_is_boosted():
+def test_a_vector_without_a_share_is_not_searched_unless_it_is_boosted_or_the_list_is_filled_by_turns():
     both, items = user_vectors(("unconditioned", "implicit"), [[[5, 4], [0, 5]]]), catalogue(TWO_TASTES)
     whole = RetrieveConfig(unconditioned_share=1.0, explicit_share=0.0)
     found = find_candidates(both, items, 8, [NOTHING], whole)[0]
@@ -145,9 +136,6 @@ def test_a_vector_without_a_share_is_not_searched_unless_it_is_boosted():
     assert not found.found_by_NK[:, 1].any()
     boosted = find_candidates(both._replace(boost_BK=np.array([[1.0, 3.0]])), items, 8, [NOTHING], whole)[0]
     assert boosted.found_by_NK[:, 1].any()
-
-
-def test_a_vector_without_a_share_still_fills_a_list_by_turns():
     vectors = user_vectors(("unconditioned", "explicit"), [[[5, 4], [0, 5]]], topic_BK=[[0, 3]])
     few = catalogue(TWO_TASTES, [[1]] * 18 + [[3], [3]])
     turns = RetrieveConfig(blend="round_robin", topics_per_request=1, unconditioned_share=0.0, explicit_share=1.0)
@@ -190,21 +178,6 @@ def test_as_many_as_the_catalogue_has_unseen_no_repeats_and_the_same_alone_as_in
         assert (alone.found_by_NK == found.found_by_NK).all()
 
 
-@pytest.mark.parametrize("blend", BLENDS)
-@given(world=populations())
-@settings(max_examples=20, deadline=None)
-def test_blends_may_share_deeper_lists_of_the_same_vectors(blend, world):
-    items, vectors, seen, n = world
-    config = RetrieveConfig(blend=blend, topics_per_request=2)
-    lists = search_vectors(vectors, items, 6 * n + 3, seen, config)
-    shared = find_candidates(vectors, items, n, seen, config, lists=lists)
-    for found, expected in zip(shared, find_candidates(vectors, items, n, seen, config), strict=True):
-        assert found.item_N.tolist() == expected.item_N.tolist()
-        assert found.score_N.tolist() == expected.score_N.tolist()
-        assert found.interest_N.tolist() == expected.interest_N.tolist()
-        assert (found.found_by_NK == expected.found_by_NK).all()
-
-
 @every_blend
 def test_more_users_than_one_chunk_holds_come_back_in_order(blend, monkeypatch):
     monkeypatch.setattr("multitudes.retrieval.search._USERS_PER_CHUNK", 2)
@@ -220,15 +193,11 @@ def every_vector_alike(n_vectors: int):
 
 
 @every_blend
-def test_vectors_searched_by_their_share_still_fill_the_list_where_they_find_the_same_items(blend):
+def test_vectors_searched_by_their_share_fill_the_list_and_bring_what_they_bring_in_full(blend, monkeypatch):
     config = RetrieveConfig(blend=blend)
     found = find_candidates(every_vector_alike(4), catalogue(TWO_TASTES), 18, [NOTHING], config)[0]
     assert sorted(found.item_N.tolist()) == list(range(1, 19))
     assert found.sources == ["implicit"] * 18, "no place went to popular items"
-
-
-@every_blend
-def test_vectors_searched_by_their_share_bring_what_they_bring_in_full_where_tastes_differ(blend, monkeypatch):
     vectors = user_vectors(("implicit", "implicit"), [[[5, 0], [0, 5]]] * 3)
     seen = [NOTHING, np.array([1, 2, 12]), np.arange(1, 11)]
     shared = find_candidates(vectors, catalogue(TWO_TASTES), 10, seen, RetrieveConfig(blend=blend))

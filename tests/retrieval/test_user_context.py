@@ -71,13 +71,18 @@ def test_a_longer_past_that_the_store_holds_too_changes_nothing_though_times_are
     assert items(ask(people, "ann", *longer)) == [11, 4, 3, 2]
 
 
-def test_a_stranger_has_the_history_of_the_store_without_unknown_items(people: UserContextBuilder):
+def test_a_stranger_has_the_history_of_the_store_without_what_training_would_not_use(people: UserContextBuilder):
     events = did("zoe", 101, DAY), did("zoe", 999, DAY), did("zoe", "101", DAY), did("zoe", 111, 2 * DAY)
     asked = ask(people, "zoe", *events, followed_topics=("Drama", "Opera"))
     assert items(asked) == [11, 1, 0, 0]
     assert (asked.user, asked.unknown_items, asked.unknown_topics) == (-1, 2, 1)
     assert asked.histories.follow_BF[0, :2].tolist() == [1, 0]
     assert asked.seen.tolist() == [1, 11]
+    events = (did("zoe", 101, 1, "view"), did("zoe", 102, 2, "hide"), did("zoe", 120, 3), did("zoe", 103, 4, "sing"))
+    asked = ask(people, "zoe", *events)
+    assert items(asked) == [3, 20, 2, 1]
+    assert asked.histories.action_BL[0].tolist() == [1, 1, 2, 1]
+    assert asked.histories.valid_BL[0].tolist() == [True, False, False, True]
 
 
 @pytest.mark.parametrize(("stated", "expected"), [(None, 2), (("Drama",), 1), ((), 0)])
@@ -92,15 +97,6 @@ def test_of_somebody_forgotten_nothing_of_the_release_is_used(people: UserContex
     assert asked.user == -1
     assert not asked.histories.follow_BF.any()
     assert asked.seen.tolist() == ([15] if events else [])
-
-
-def test_what_training_would_not_use_is_not_used(people: UserContextBuilder):
-    """A negative action, and an item without features; an action that the release does not know is its usual one."""
-    events = (did("zoe", 101, 1, "view"), did("zoe", 102, 2, "hide"), did("zoe", 120, 3), did("zoe", 103, 4, "sing"))
-    asked = ask(people, "zoe", *events)
-    assert items(asked) == [3, 20, 2, 1]
-    assert asked.histories.action_BL[0].tolist() == [1, 1, 2, 1]
-    assert asked.histories.valid_BL[0].tolist() == [True, False, False, True]
 
 
 def joined(people: UserContextBuilder, asked: UserContext, events: list[Event]) -> list[tuple[int, int, int]]:

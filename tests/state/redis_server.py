@@ -31,7 +31,6 @@ class RedisServer:
         return f"redis://{f':{self._password}@' if self._password else ''}{self._host}:{self.port}"
 
     def start(self) -> "RedisServer":
-        """Start, and wait until it accepts connections."""
         assert PROGRAM is not None
         settings = {"port": self.port, "bind": self._host, "save": "", "appendonly": "no", "dir": self._folder}
         settings |= {"requirepass": self._password} if self._password else {}
@@ -56,12 +55,10 @@ class RedisServer:
         os.kill(self.process.pid, signal.SIGSTOP)
 
     def resume(self) -> None:
-        """Let it go on."""
         assert self.process is not None
         os.kill(self.process.pid, signal.SIGCONT)
 
     def kill(self) -> None:
-        """End it at once, paused or not."""
         assert self.process is not None
         self.process.kill()
         self.process.wait()

@@ -126,11 +126,18 @@ def test_what_cannot_be_stored_exactly_is_rejected_and_nothing_is_stored(make: M
     assert states.read(["ann"]) == [UserState("ann")]
 
 
-def test_a_time_beyond_the_clock_tolerance_is_set_to_now(make: Make):
+def test_a_time_beyond_the_clock_tolerance_is_set_to_now_and_a_closed_store_says_so(make: Make):
     states = make()
     appended = states.append([did("a", "ann", 1, NOW + 11), did("b", "ann", 2, NOW + 10), did("a", "ann", 1, NOW + 11)])
     assert appended == ([True, True, False], 1)
     assert [(e.item_id, e.time_s) for e in states.read(["ann"])[0].events] == [(1, NOW), (2, NOW + 10)]
+    with closing(make()) as states:
+        states.ping()
+    with pytest.raises(StateError):
+        states.read(["ann"])
+    with pytest.raises(StateError):
+        states.append([did("a", "ann")])
+    states.close()
 
 
 def test_an_event_id_is_remembered_for_the_configured_time(make: Make):
@@ -278,13 +285,3 @@ def test_an_event_that_several_threads_append_is_new_to_one_of_them(make: Make):
     for thread in threads:
         thread.join()
     assert [sum(each) for each in zip(*found, strict=True)] == [1] * 30
-
-
-def test_a_closed_store_says_so(make: Make):
-    with closing(make()) as states:
-        states.ping()
-    with pytest.raises(StateError):
-        states.read(["ann"])
-    with pytest.raises(StateError):
-        states.append([did("a", "ann")])
-    states.close()

@@ -25,7 +25,6 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
 
 
 def everything(states: RedisStateStore) -> bytes:
-    """Return all keys and all that they hold."""
     server, found = states._server, b""
     for key in server.keys("*"):
         read = {b"string": server.get, b"hash": server.hgetall, b"zset": lambda key: server.zrange(key, 0, -1)}
@@ -85,22 +84,19 @@ def test_a_wrong_password_is_reported_and_not_shown(server: RedisServer):
         states.close()
 
 
-def test_a_missing_server_is_one_line_on_first_use():
+def test_without_its_package_or_its_server_the_error_is_one_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     states = RedisStateStore("redis://127.0.0.1:1/3")
     with pytest.raises(StateError, match=r"^redis://127\.0\.0\.1:1/3: .*refused"):
         states.read(["ann"])
     states.close()
+    monkeypatch.delitem(sys.modules, "multitudes.state.redis")
+    monkeypatch.setitem(sys.modules, "redis", None)
+    with pytest.raises(MissingError, match=r"pip install 'multitudes\[redis\]'"):
+        open_state_store("redis://127.0.0.1:1")
+    open_state_store(tmp_path / "state.db").close()
 
 
 @pytest.mark.parametrize("url", ["redis://host:port", "http://host", "redis://[::1"])
 def test_an_invalid_address_is_rejected(url: str):
     with pytest.raises(UsageError, match="expected redis://HOST:PORT"):
         RedisStateStore(url)
-
-
-def test_without_the_package_the_error_names_its_install_command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
-    monkeypatch.delitem(sys.modules, "multitudes.state.redis")
-    monkeypatch.setitem(sys.modules, "redis", None)
-    with pytest.raises(MissingError, match=r"pip install 'multitudes\[redis\]'"):
-        open_state_store("redis://127.0.0.1:1")
-    open_state_store(tmp_path / "state.db").close()
