@@ -20,11 +20,8 @@ def test_members_are_selected_by_rank_and_by_range(size: int, share: float) -> N
         assert np.array_equal(marked.between(low, high), listed[(listed >= low) & (listed < high)])
 
 
-def test_an_empty_set_has_an_empty_range() -> None:
-    assert len(Bitset([])) == len(Bitset([]).to_array()) == 0
-
-
-def test_ranks_keep_their_shape() -> None:
+def test_ranks_keep_their_shape_and_an_empty_set_is_empty() -> None:
     marked = Bitset([np.array([False, True, True, False, True])])
     assert marked.select(np.array([[0, 1], [2, 0]])).tolist() == [[1, 2], [4, 1]]
     assert int(marked.select(np.array(2))) == 4
+    assert len(Bitset([])) == len(Bitset([]).to_array()) == 0

@@ -6,14 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from multitudes.batches.examples import (
-    ConditionSource,
-    Examples,
-    MicroBatch,
-    draw_fitting,
-    nearest_valid,
-    resolve_condition,
-)
+from multitudes.batches.examples import ConditionSource, Examples, MicroBatch, draw_fitting
 from multitudes.batches.windows import WindowBatch
 from multitudes.data.prepared import TRAIN, VALIDATION, PreparedData
 from multitudes.errors import DataError
@@ -33,10 +26,7 @@ def without_follows() -> PreparedData:
 
 
 def examples(
-    prepared: PreparedData,
-    window: int = 4,
-    condition: ConditionSource = "source",
-    **settings: Any,
+    prepared: PreparedData, window: int = 4, condition: ConditionSource = "source", **settings: Any
 ) -> Examples:
     return Examples(prepared, history=20, window=window, condition=condition, **settings)
 
@@ -55,8 +45,7 @@ def test_every_positive_is_a_target_once_an_epoch(prepared: PreparedData, window
     assert len(targets) == len(made)
 
 
-def test_no_event_is_seen_before_its_time(without_follows: PreparedData) -> None:
-    """The history of a window holds no item that the user met only at or after the window's first event."""
+def test_no_event_is_seen_before_its_time_and_column_0_is_the_most_recent(without_follows: PreparedData) -> None:
     prepared = without_follows
     first_time: dict[tuple[int, int], int] = {}
     for position in range(len(prepared.event_item)):
@@ -70,6 +59,12 @@ def test_no_event_is_seen_before_its_time(without_follows: PreparedData) -> None
     ):
         known = {int(i) for i in batch.histories.item_BL[b, batch.past_BL[b]]}
         assert all(first_time[user, item] < position for item in known)
+    first = made.position.select(start)
+    newest = prepared.event_offset[users(made, start)] + prepared.event_past[first] - 1
+    newest_valid = prepared.event_valid[newest]
+    column = batch.past_BL.argmax(axis=1)
+    found = batch.histories.item_BL[np.arange(len(column)), column]
+    assert np.array_equal(found[newest_valid], prepared.event_item[newest][newest_valid])
 
 
 def test_no_window_spans_more_events_than_a_history(without_follows: PreparedData) -> None:
@@ -83,30 +78,6 @@ def test_no_window_spans_more_events_than_a_history(without_follows: PreparedDat
         batch = made.batch(WindowBatch(start, stop, seed=0))
         assert batch.past_BL.shape[1] <= 2 * history
     assert span.max() >= 20, "without the rule there are longer windows"
-
-
-def test_a_window_is_cut_at_multiples_of_the_history_after_its_first_target(without_follows: PreparedData) -> None:
-    long, short = (Examples(without_follows, history=history, window=10, condition="item") for history in (1000, 5))
-    moment_T = moments(short, np.arange(len(short.position)))
-    wanted = []
-    for first, stop in zip(*window_bounds(long), strict=True):  # whole tiles
-        histories_T = (moment_T[first:stop] - moment_T[first]) // 5
-        wanted += [first + t for t in range(stop - first) if t == 0 or histories_T[t] > histories_T[t - 1]]
-    assert window_bounds(short)[0].tolist() == wanted
-    assert len(wanted) > len(window_bounds(long)[0]), "some are cut"
-
-
-def test_column_0_is_the_most_recent_event(without_follows: PreparedData) -> None:
-    prepared = without_follows
-    made = examples(prepared)
-    start, stop = window_bounds(made)
-    batch = made.batch(WindowBatch(start, stop, seed=0))
-    first = made.position.select(start)
-    newest = prepared.event_offset[users(made, start)] + prepared.event_past[first] - 1
-    newest_valid = prepared.event_valid[newest]
-    column = batch.past_BL.argmax(axis=1)
-    found = batch.histories.item_BL[np.arange(len(column)), column]
-    assert np.array_equal(found[newest_valid], prepared.event_item[newest][newest_valid])
 
 
 def test_every_dense_target_is_predicted_from_strictly_before_it(without_follows: PreparedData) -> None:
@@ -144,11 +115,6 @@ def test_without_dense_training_a_target_is_predicted_from_its_windows_cut(witho
     assert np.array_equal(batch.past_BL, batch.histories.valid_BL)
 
 
-def test_nearest_valid_is_never_newer() -> None:
-    valid = np.array([[False, True, False, True, False], [False] * 5])
-    assert nearest_valid(valid).tolist() == [[1, 1, 3, 3, -1, -1], [-1] * 6]
-
-
 def test_a_new_user_is_an_example_if_something_is_followed(
     prepared: PreparedData, without_follows: PreparedData
 ) -> None:
@@ -182,9 +148,7 @@ def test_followed_topics_are_no_feature_before_they_were_known(prepared: Prepare
         assert dense.follows_known_S[moment] == by_item[user, int(target)]
 
 
-def test_a_target_before_the_followed_topics_has_no_condition_and_is_no_first_event(
-    prepared: PreparedData,
-) -> None:
+def test_a_target_before_the_followed_topics_has_no_condition_and_is_no_first_event(prepared: PreparedData) -> None:
     nothing_yet = dataclasses.replace(prepared, event_after_follows=np.zeros_like(prepared.event_after_follows))
     for condition in ("source", "item", "match"):
         early, known = (
@@ -196,11 +160,21 @@ def test_a_target_before_the_followed_topics_has_no_condition_and_is_no_first_ev
     assert (prepared.event_past[examples(prepared).position.to_array()] == 0).any()
 
 
-def test_only_first_engagements_in_training_are_targets(prepared: PreparedData) -> None:
+def test_only_first_engagements_in_training_are_targets_and_none_is_an_error(prepared: PreparedData) -> None:
     position = examples(prepared).position.to_array()
     assert prepared.event_first[position].all()
     assert not prepared.event_first.all(), "the control: users do return"
     assert (prepared.event_split[position] == TRAIN).all()
+    none = dataclasses.replace(prepared, event_weight=np.zeros_like(prepared.event_weight))
+    with pytest.raises(DataError, match="no training example"):
+        examples(none)
+    hide = prepared.manifest["actions"].index("hide") + 1
+    made = examples(prepared)
+    assert (prepared.event_action[made.position.to_array()] != hide).all()
+    histories = [b.histories for b in batches(made, 64, 0, 0)]
+    hidden = [(h.action_BL == hide) for h in histories]
+    assert any(h.any() for h in hidden)
+    assert not any((h.valid_BL & seen).any() for h, seen in zip(histories, hidden, strict=True))
 
 
 def test_a_last_fit_trains_on_validation_too_and_never_on_test(prepared: PreparedData) -> None:
@@ -209,16 +183,6 @@ def test_a_last_fit_trains_on_validation_too_and_never_on_test(prepared: Prepare
     more = np.setdiff1d(last.position.to_array(), before.position.to_array())
     assert len(more) > 0
     assert (prepared.event_split[more] == VALIDATION).all()
-
-
-def test_hides_are_neither_targets_nor_valid_in_a_history(prepared: PreparedData) -> None:
-    hide = prepared.manifest["actions"].index("hide") + 1
-    made = examples(prepared)
-    assert (prepared.event_action[made.position.to_array()] != hide).all()
-    histories = [b.histories for b in batches(made, 64, 0, 0)]
-    hidden = [(h.action_BL == hide) for h in histories]
-    assert any(h.any() for h in hidden)
-    assert not any((h.valid_BL & seen).any() for h, seen in zip(histories, hidden, strict=True))
 
 
 def test_an_epoch_is_a_function_of_seed_and_epoch_and_can_be_entered_midway(prepared: PreparedData) -> None:
@@ -246,10 +210,14 @@ def test_windows_do_not_depend_on_the_chunks_of_users(
         assert np.array_equal(one, other)
 
 
-def test_an_epoch_can_be_cut_short(prepared: PreparedData) -> None:
+def test_an_epoch_can_be_cut_short_and_a_micro_batch_without_rows_has_weight_zero(prepared: PreparedData) -> None:
     made = examples(prepared)
     assert len(made.windows.epoch_batches(16, 0, 0, max_batches=4)) == 4
     assert len(made.windows.epoch_batches(16, 0, 0, max_batches=10_000)) == len(made.windows.epoch_batches(16, 0, 0))
+    windows = next(iter(made.windows.epoch_batches(2, seed=0, epoch=0)))
+    idle = made.batch(windows, MicroBatch(2, 3))
+    assert idle.weight_BW.sum() == idle.dense.weight_T.sum() == idle.target_BW.sum() == 0
+    assert made.batch(windows, MicroBatch(1, 3)).weight_BW.sum() > 0
 
 
 def test_histories_of_like_length_share_a_batch_and_a_cut_epoch_has_the_same_batches(
@@ -287,11 +255,6 @@ def test_conditions_come_from_the_configured_source(prepared: PreparedData) -> N
     assert with_topic > matched > logged > 0
 
 
-def test_auto_uses_the_logged_source_if_there_is_one(prepared: PreparedData) -> None:
-    assert resolve_condition(prepared, "auto") == "source"
-    assert resolve_condition(planted(sourced_share=0.0)[1], "auto") == "match"
-
-
 def test_draw_fitting_is_uniform_over_fitting_entries() -> None:
     value = np.tile([4, 7, 9], (6000, 1))
     fits = np.tile([True, False, True], (6000, 1))
@@ -300,12 +263,6 @@ def test_draw_fitting_is_uniform_over_fitting_entries() -> None:
     assert drawn[0] == 0
     assert set(drawn[1:].tolist()) == {4, 9}
     assert abs((drawn[1:] == 4).mean() - 0.5) < 0.03
-
-
-def test_data_without_a_training_example_is_rejected(prepared: PreparedData) -> None:
-    none = dataclasses.replace(prepared, event_weight=np.zeros_like(prepared.event_weight))
-    with pytest.raises(DataError, match="no training example"):
-        examples(none)
 
 
 @pytest.mark.parametrize("condition", ["source", "match"])
@@ -325,11 +282,3 @@ def test_micro_batches_together_are_the_batch(prepared: PreparedData, condition:
     assert sorted(made.targets(windows)) == sorted(whole.dense.target_T)
     other = made.batch(windows._replace(seed=windows.seed + 1))
     assert not np.array_equal(other.past_BL, whole.past_BL), "control: other draws hide other histories"
-
-
-def test_a_micro_batch_without_rows_has_weight_zero(prepared: PreparedData) -> None:
-    made = examples(prepared)
-    windows = next(iter(made.windows.epoch_batches(2, seed=0, epoch=0)))
-    idle = made.batch(windows, MicroBatch(2, 3))
-    assert idle.weight_BW.sum() == idle.dense.weight_T.sum() == idle.target_BW.sum() == 0
-    assert made.batch(windows, MicroBatch(1, 3)).weight_BW.sum() > 0

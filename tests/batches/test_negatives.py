@@ -53,15 +53,12 @@ def test_of_zipf_items_the_estimate_is_too_high_for_rare_ones() -> None:
     assert np.log(early_I[rare] / p_I[rare]).mean() > 0.5
 
 
-def test_the_pool_holds_each_item_once_and_never_the_unknown_one() -> None:
+def test_the_pool_holds_each_item_once_and_without_in_batch_negatives_q_is_uniform() -> None:
     frequency = StreamingFrequency.uniform(ITEMS, 10)
     pool = draw_pool(np.repeat([3, 4], 30), ITEMS, 40, 30, frequency, 1, np.random.default_rng(0))
     assert len(np.unique(pool.item_N)) == len(pool.item_N)
     assert pool.item_N.min() >= 1
     assert {3, 4} <= set(pool.item_N.tolist())
-
-
-def test_without_in_batch_negatives_q_is_uniform() -> None:
     frequency = StreamingFrequency.uniform(ITEMS, 0)
     pool = draw_pool(np.array([1, 1, 2]), ITEMS, 0, 10, frequency, 1, np.random.default_rng(0))
     np.testing.assert_allclose(np.exp(pool.log_q_N), 1 - (1 - 1 / ITEMS) ** 10, rtol=1e-5)

@@ -96,42 +96,36 @@ def test_each_kind_of_attribution_is_counted(tmp_path):
     assert counts == {"within_s": 86_400, "by_request": 2, "by_newest": 1, "not_served": 1 + before, "with_topic": 2}
 
 
-def test_an_event_that_was_sent_twice_is_one_event(tmp_path):
-    data = write(tmp_path / "data")
-    log = engaged(("e1", 1, 10, T, "a"), ("e1", 1, 10, T + 5, "a"), ("e2", 1, 10, T + 5, "a"), ("e1", 2, 10, T, "a"))
-    found = prepared(data, tmp_path / "out", FeedbackLogs(put(tmp_path / "log", log)))
-    assert found.manifest["repairs"]["repeated_events"] == 1
-    assert found.manifest["counts"]["events"] == len(events()) + 3
-    assert found.event_time[found.event_time >= T].tolist() == [T, T + 5, T]
-
-
-def test_a_source_that_the_table_gives_is_kept(tmp_path):
+def test_a_source_that_the_table_gives_is_kept_and_an_event_that_was_sent_twice_is_one(tmp_path):
     data = write(tmp_path / "data", events=events(timestamp=[T] * 6, source_interest=["food", "", None, "sea", "", ""]))
     log = put(tmp_path / "log", served(*[("a", u, i, T, "art") for u in (1, 2) for i in (10, 20, 30)]))
     with open_engine(tmp_path, "500MB", 1) as connection:
         clean_tables(connection, data, EventRules(("hide",), 0.0, NOW), logs=FeedbackLogs(served=log))
         rows = connection.frame("SELECT source FROM event ORDER BY file_row")
     assert rows["source"].to_list() == ["food", "art", "art", "sea", "art", "art"]
+    data = write(tmp_path / "other")
+    log = engaged(("e1", 1, 10, T, "a"), ("e1", 1, 10, T + 5, "a"), ("e2", 1, 10, T + 5, "a"), ("e1", 2, 10, T, "a"))
+    found = prepared(data, tmp_path / "out", FeedbackLogs(put(tmp_path / "other-log", log)))
+    assert found.manifest["repairs"]["repeated_events"] == 1
+    assert found.manifest["counts"]["events"] == len(events()) + 3
+    assert found.event_time[found.event_time >= T].tolist() == [T, T + 5, T]
 
 
-def test_events_of_the_log_are_appended_to_those_of_the_data(tmp_path):
-    data = write(tmp_path / "data", events=events(session=["s"] * 6))
-    log = put(tmp_path / "log", engaged(("e1", 1, 10, T, None)), engaged(("e2", 3, 99, T + 1, None)))
-    found = prepared(data, tmp_path / "out", FeedbackLogs(events=log))
-    assert found.manifest["counts"]["events"] == 8
-    assert found.user_ids.to_list() == [1, 2, 3]
-    assert found.manifest["repairs"]["events_of_unknown_items"] == 1
-    assert found.manifest["inputs"]["logged events"]["rows"] == 2
-    assert "sources" not in found.manifest
-
-
-def test_the_log_alone_can_be_the_events(tmp_path):
+def test_the_log_alone_can_be_the_events_or_is_appended_to_those_of_the_data(tmp_path):
     data = write(tmp_path / "data", events=None)
     log = put(tmp_path / "log", engaged(*[(f"e{i}", 1, 10 * (1 + i % 3), T + i, None) for i in range(9)]))
     found = prepared(data, tmp_path / "out", FeedbackLogs(events=log))
     assert found.event_time.tolist() == list(range(T, T + 9))
     with pytest.raises(DataError, match="at least the events table"):
         prepare(data, tmp_path / "other", now=NOW)
+    data = write(tmp_path / "both", events=events(session=["s"] * 6))
+    log = put(tmp_path / "both-log", engaged(("e1", 1, 10, T, None)), engaged(("e2", 3, 99, T + 1, None)))
+    found = prepared(data, tmp_path / "both-out", FeedbackLogs(events=log))
+    assert found.manifest["counts"]["events"] == 8
+    assert found.user_ids.to_list() == [1, 2, 3]
+    assert found.manifest["repairs"]["events_of_unknown_items"] == 1
+    assert found.manifest["inputs"]["logged events"]["rows"] == 2
+    assert "sources" not in found.manifest
 
 
 def test_equal_logs_give_equal_bytes_for_any_shards(tmp_path):

@@ -12,17 +12,6 @@ from tests.data.tables import NOW, cleaned, events, items, users, write
 NAN, INF = float("nan"), float("inf")
 
 
-def with_row(table: pl.DataFrame, **row) -> pl.DataFrame:
-    return pl.concat([table, pl.DataFrame([row], schema=table.schema)])
-
-
-def test_a_sound_world_needs_no_repair(tmp_path):
-    found, (usable,) = cleaned(write(tmp_path), "SELECT bool_and(valid) AS all, count(*) AS n FROM event")
-    assert found.repairs == {}
-    assert found.warnings == ()
-    assert usable.rows() == [(True, 6)]
-
-
 REPAIRED = {
     "events_with_nulls": {"events": events(timestamp=[100, None, 300, 400, None, 450])},
     "duplicate_events": {"events": pl.concat([events(), events()[1:3]])},
@@ -46,8 +35,10 @@ REPAIRED = {
 }
 
 
-def test_every_repair_has_its_case():
+def test_every_repair_has_its_case_and_is_documented():
     assert set(REPAIRED) == set(REPAIRS)
+    page = (Path(__file__).parents[2] / "docs" / "data.md").read_text(encoding="utf-8")
+    assert [name for name in REPAIRS if f"`{name}`" not in page] == []
 
 
 @pytest.mark.parametrize("name", REPAIRED)
@@ -78,24 +69,23 @@ def test_an_event_is_usable_unless_its_action_its_flag_or_its_item_says_no(tmp_p
     assert rows["valid"].to_list() == [False, False, False, True, True, False]
 
 
-def test_an_embedding_makes_an_item_usable_and_a_broken_one_does_not(tmp_path):
-    write(tmp_path, items=items(topics=[[], [], ["sea"]], embedding=[[1.0, 2.0], [NAN, 1.0], None]))
-    found, (rows,) = cleaned(tmp_path, "SELECT usable FROM item ORDER BY item_id")
-    assert rows["usable"].to_list() == [True, False, True]
-    assert found.embedding_width == 2
-
-
-def test_where_no_item_has_features_actions_alone_decide(tmp_path):
+def test_actions_alone_decide_where_no_item_has_features_and_an_embedding_makes_one_usable(tmp_path):
     write(tmp_path, events=events(action=["hide"] + ["save"] * 5), items=None, users=None)
     found, (rows,) = cleaned(tmp_path, "SELECT valid FROM event ORDER BY file_row")
     assert rows["valid"].to_list() == [False] + [True] * 5
     assert len(found.warnings) == 2
+    other = write(tmp_path / "other", items=items(topics=[[], [], ["sea"]], embedding=[[1.0, 2.0], [NAN, 1.0], None]))
+    found, (rows,) = cleaned(other, "SELECT usable FROM item ORDER BY item_id")
+    assert rows["usable"].to_list() == [True, False, True]
+    assert found.embedding_width == 2
 
 
-def test_embeddings_of_different_widths_are_rejected(tmp_path):
+def test_embeddings_of_different_widths_and_a_future_of_events_are_rejected(tmp_path):
     write(tmp_path, items=items(embedding=[[1.0, 2.0], [1.0], None]))
     with pytest.raises(DataError, match="1 numbers at item 20 and 2 at item 10"):
         cleaned(tmp_path)
+    with pytest.raises(DataError, match="past timestamp"):
+        cleaned(write(tmp_path / "other", events=events(timestamp=[NOW + 10**6] * 6)))
 
 
 @pytest.mark.parametrize("table", ["items", "users"])
@@ -105,11 +95,6 @@ def test_two_different_rows_of_one_id_are_rejected(tmp_path, table):
     write(tmp_path, **{table: pl.concat([one, other])})
     with pytest.raises(DataError, match="several rows that differ"):
         cleaned(tmp_path)
-
-
-def test_events_that_are_all_in_the_future_are_rejected(tmp_path):
-    with pytest.raises(DataError, match="past timestamp"):
-        cleaned(write(tmp_path, events=events(timestamp=[NOW + 10**6] * 6)))
 
 
 def test_positions_are_distinguished_from_times(tmp_path):
@@ -128,8 +113,3 @@ def test_follows_are_known_after_the_first_share_of_the_rows_in_the_file(tmp_pat
     assert rows.rows() == [(1, 100), (2, 150)]
     _, (rows,) = cleaned(tmp_path, query, share=0.0)
     assert rows.rows() == []
-
-
-def test_every_repair_is_documented():
-    page = (Path(__file__).parents[2] / "docs" / "data.md").read_text(encoding="utf-8")
-    assert [name for name in REPAIRS if f"`{name}`" not in page] == []

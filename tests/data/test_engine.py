@@ -12,19 +12,20 @@ def raise_within(folder, error):
         raise error
 
 
-def test_too_little_memory_names_the_setting(tmp_path):
+def test_too_little_memory_a_full_disk_and_an_interruption_are_said(tmp_path):
     with (
         pytest.raises(MissingError, match="memory_limit = '1MB' is too little"),
         open_engine(tmp_path, "1MB", 1) as engine,
     ):
         engine.execute("CREATE TABLE big AS SELECT range AS n, range::VARCHAR AS t FROM range(3000000) ORDER BY t")
-
-
-def test_a_full_disk_is_missing_space_and_not_bad_data(tmp_path):
     with pytest.raises(MissingError, match="no space left"):
         raise_within(tmp_path, duckdb.IOException("Could not write: No space left on device"))
     with pytest.raises(DataError, match=r"events\.csv: cannot be read: not a table$"):
         raise_within(tmp_path, duckdb.IOException("not a table.\nsome advice"))
+    with pytest.raises(KeyboardInterrupt):
+        raise_within(tmp_path, RuntimeError("Query interrupted"))
+    with pytest.raises(RuntimeError, match="else"):
+        raise_within(tmp_path, RuntimeError("something else"))
 
 
 def test_a_disk_too_full_to_spill_to_is_missing_space_and_not_memory(tmp_path):
@@ -36,13 +37,6 @@ def test_a_disk_too_full_to_spill_to_is_missing_space_and_not_memory(tmp_path):
         engine.execute("SET max_temp_directory_size = '2MB'").execute(
             "CREATE TABLE big AS SELECT range AS n, range::VARCHAR AS t FROM range(3000000) ORDER BY t"
         )
-
-
-def test_an_interrupted_query_is_an_interruption(tmp_path):
-    with pytest.raises(KeyboardInterrupt):
-        raise_within(tmp_path, RuntimeError("Query interrupted"))
-    with pytest.raises(RuntimeError, match="else"):
-        raise_within(tmp_path, RuntimeError("something else"))
 
 
 @pytest.mark.parametrize("limit", ["a lot", "-4GB"])

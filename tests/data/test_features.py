@@ -6,25 +6,21 @@ import polars as pl
 from multitudes.data.features import MAX_CATEGORIES, apply_encoding, encode, unreadable_columns
 
 
-def test_numbers_are_standardised_and_null_is_the_mean():
+def test_numbers_are_standardised_and_null_constant_empty_or_too_large_ones_are_known():
     matrix, names, *_ = encode(pl.DataFrame({"price": [1.0, 3.0, None, float("nan")]}))
     assert names == ["price"]
     np.testing.assert_allclose(matrix[:, 0], [-1, 1, 0, 0])
-
-
-def test_a_constant_or_empty_number_is_zero():
     frame = pl.DataFrame({"one": [7, 7], "none": pl.Series([None, None], dtype=pl.Float64)})
     assert not encode(frame).matrix.any()
+    frame, encoding = pl.DataFrame({"price": [1e308]}), [{"column": "price", "mean": 0.0, "spread": 1.0}]
+    assert np.isinf(apply_encoding(frame, encoding)).all(), "so that whoever makes a vector of it sees it"
 
 
-def test_flags_and_categories_are_one_hot_and_null_is_all_zeros():
+def test_categories_are_one_hot_and_only_the_most_frequent_get_a_column():
     frame = pl.DataFrame({"kind": ["b", "a", "b", None], "new": [True, False, None, True]})
     matrix, names, *_ = encode(frame)
     assert names == ["kind=b", "kind=a", "new=true", "new=false"]
     assert matrix.tolist() == [[1, 0, 1, 0], [0, 1, 0, 1], [1, 0, 0, 0], [0, 0, 1, 0]]
-
-
-def test_only_the_most_frequent_categories_get_a_column():
     frame = pl.DataFrame({"kind": [f"{i:02d}" for i in range(40)] + ["39"]})
     matrix, names, *_ = encode(frame)
     assert len(names) == MAX_CATEGORIES
@@ -44,22 +40,14 @@ def test_a_skipped_column_has_a_reason():
     }
 
 
-def test_later_rows_use_the_encoding_of_the_first():
+def test_later_rows_use_the_encoding_of_the_first_and_unreadable_columns_are_named():
     first = encode(pl.DataFrame({"price": [1.0, 3.0], "kind": ["b", "a"], "new": [True, False]}))
     later = pl.DataFrame({"kind": ["a", "z"], "price": ["5", "free"], "colour": ["red", "blue"]})
     assert apply_encoding(later, first.encoding).tolist() == [[3, 1, 0, 0, 0], [0, 0, 0, 0, 0]]
     assert apply_encoding(pl.DataFrame({"price": [[1.0]]}), first.encoding).tolist() == [[0, 0, 0, 0, 0]]
     assert encode(later).matrix.tolist() != [[3, 1, 0, 0, 0], [0, 0, 0, 0, 0]]  # the control: by their own encoding
-
-
-def test_unreadable_columns_are_named():
     columns = {"price": [1.0, 3.0], "kind": ["b", "a"], "new": [True, False], "year": [1990, 2000]}
     encoding = encode(pl.DataFrame(columns)).encoding
     later = pl.DataFrame({"price": ["free", "5"], "year": ["old", None], "new": [[1], [2]]})
     assert unreadable_columns(later, encoding) == ["kind", "new", "year"]
     assert unreadable_columns(pl.DataFrame(columns), encoding) == []  # the control
-
-
-def test_a_number_beyond_float32_is_infinite_without_a_warning():
-    frame, encoding = pl.DataFrame({"price": [1e308]}), [{"column": "price", "mean": 0.0, "spread": 1.0}]
-    assert np.isinf(apply_encoding(frame, encoding)).all(), "so that whoever makes a vector of it sees it"

@@ -32,12 +32,14 @@ def test_pandas_frames_are_taken_without_their_index(tmp_path):
     assert arrays(tmp_path / "made") == arrays(tmp_path / "expected")
 
 
-def test_columns_have_other_names(tmp_path):
+def test_frames_are_taken_without_their_index_under_other_names_and_nothing_else_is(tmp_path):
     frame = pa.table(events().rename({"user_id": "userId"}))
     prepare(events=frame, out=tmp_path / "made", config=CONFIG, columns={"userId": "user_id"}, now=NOW)
     with pytest.raises(DataError, match=r"^events: column 'user_id' is missing; .* --map userId=user_id$"):
         prepare(events=frame, out=tmp_path / "again", config=CONFIG, now=NOW)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["made"]
+    with pytest.raises(UsageError, match="events: expected a table of pandas, Polars or Arrow, got list"):
+        prepare(events=[1, 2], out=tmp_path / "out")  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
@@ -46,8 +48,3 @@ def test_columns_have_other_names(tmp_path):
 def test_tables_and_output_are_needed(call):
     with pytest.raises(UsageError, match="prepare\\(events=frame"):
         prepare(**call)
-
-
-def test_what_is_no_table_is_refused(tmp_path):
-    with pytest.raises(UsageError, match="events: expected a table of pandas, Polars or Arrow, got list"):
-        prepare(events=[1, 2], out=tmp_path / "made")  # type: ignore[arg-type]

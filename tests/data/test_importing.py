@@ -128,16 +128,19 @@ def test_lists_of_topics_are_split(tmp_path, values, topics):
     assert found["topics"].to_list() == topics
 
 
-def test_topics_of_events_are_those_of_the_items(tmp_path):
+def test_topics_are_those_of_the_items_and_a_row_for_each_becomes_a_list(tmp_path):
     text = lines("user,item,category,ts", lambda u, i, t, _: f"{u},{i},{'odd' if t == START else 'topic ' + i},{t}")
     found = imported(tmp_path, write(tmp_path, "own.csv", text), "items")
     assert dict(found.iter_rows()) == {f"i{n}": [f"topic i{n}"] for n in range(4)}
-
-
-def test_a_column_that_differs_from_event_to_event_is_no_topic_of_items(tmp_path):
     text = lines("user,item,category,ts", lambda u, i, t, r: f"{u},{i},{r}th visit,{t}")
-    assert import_files(write(tmp_path, "own.csv", text), tmp_path / "out").guesses[0].unused == ("category",)
-    assert not (tmp_path / "out" / "items.parquet").exists()
+    assert import_files(write(tmp_path, "own.csv", text), tmp_path / "no").guesses[0].unused == ("category",)
+    assert not (tmp_path / "no" / "items.parquet").exists()
+    events = write(tmp_path, "own.csv", PLAIN)
+    follows = write(tmp_path, "follows.csv", "user,topic\nu1,b\nu1,a\nu2,b\nu1,b\n")
+    assert imported(tmp_path, events, "users", users=[follows], overwrite=True).rows() == [
+        ("u1", ["b", "a"]),
+        ("u2", ["b"]),
+    ]
 
 
 def test_a_file_of_check_ins_without_a_header_names_the_categories_of_its_places(tmp_path):
@@ -156,13 +159,12 @@ def test_a_file_of_check_ins_without_a_header_names_the_categories_of_its_places
     assert events.columns == ["user_id", "item_id", "timestamp"], "coordinates and time zones are no ratings"
 
 
-def test_a_row_for_each_pair_of_user_and_topic_becomes_a_list(tmp_path):
-    events = write(tmp_path, "own.csv", PLAIN)
-    follows = write(tmp_path, "follows.csv", "user,topic\nu1,b\nu1,a\nu2,b\nu1,b\n")
-    assert imported(tmp_path, events, "users", users=[follows]).rows() == [("u1", ["b", "a"]), ("u2", ["b"])]
-
-
-def test_ids_are_whole_numbers_only_if_all_tables_say_so(tmp_path):
+def test_ids_are_whole_numbers_only_if_all_tables_say_so_and_those_of_another_column_are_noticed(tmp_path):
+    own = write(tmp_path, "own.csv", PLAIN)
+    items = write(tmp_path, "items.csv", "id,title\n1,One\n2,Two\n")
+    assert "no item_id of the events, such as 'i0', is among those of the items" in refusal(
+        tmp_path, own, items=[items]
+    )
     events = write(tmp_path, "own.csv", "user,item,ts\n1,1.0,5\n2,2.0,6\n")
     assert imported(tmp_path, events).rows() == [(1, 1, 5), (2, 2, 6)]
     users = write(tmp_path, "users.csv", "user,topics\n01,a\n2,b\n")
@@ -219,11 +221,6 @@ def test_too_many_unusable_rows_are_a_refusal_that_names_them_all(tmp_path):
     assert len(dropped(tmp_path)) == 5
 
 
-def folder_of(folder: Path) -> Path:
-    (folder / "own").mkdir()
-    return folder / "own"
-
-
 GOOD = PLAIN.encode()
 BROKEN = {
     "empty": (b"", "empty"),
@@ -257,13 +254,10 @@ def test_a_broken_file_is_refused_in_one_line_that_names_it(tmp_path, name):
     assert "own.csv" in message
 
 
-def test_a_line_longer_than_the_engine_reads_is_refused_in_every_encoding(tmp_path):
+def test_a_line_that_is_too_long_or_in_another_encoding_is_said(tmp_path):
     own = write(tmp_path, "own.csv", GOOD + b"u1,i1," + b"5" * 32_100_000 + b"\n")
     for encoding in (None, "utf-8", "latin-1"):
         assert "line 32 is longer than 16 MiB" in refusal(tmp_path, own, {"encoding": encoding})
-
-
-def test_a_line_in_another_encoding_is_left_out(tmp_path):
     own = write(tmp_path, "own.csv", GOOD + "ü,i1,5\né,i1,5\n".encode() + "ü,i1,6\n".encode("latin-1"))
     assert imported(tmp_path, own).height == len(EVENTS) + 2
     assert dropped(tmp_path) == [(34, "not UTF-8, unlike most of the file")]
@@ -296,14 +290,6 @@ def test_the_map_wins_over_the_guess_and_leaves_columns_out(tmp_path):
 )
 def test_a_map_that_fits_nothing_is_refused(tmp_path, columns, expected):
     assert expected in refusal(tmp_path, write(tmp_path, "own.csv", PLAIN), columns=columns)
-
-
-def test_ids_of_another_column_are_noticed(tmp_path):
-    own = write(tmp_path, "own.csv", PLAIN)
-    items = write(tmp_path, "items.csv", "id,title\n1,One\n2,Two\n")
-    assert "no item_id of the events, such as 'i0', is among those of the items" in refusal(
-        tmp_path, own, items=[items]
-    )
 
 
 def test_the_report_says_which_ratings_are_likes_and_which_split_fits(tmp_path):

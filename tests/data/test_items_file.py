@@ -34,14 +34,11 @@ def test_rows_are_sorted_by_id_with_topics_in_order_and_every_other_column(tmp_p
     }
 
 
-def test_ids_of_a_csv_get_the_type_of_the_data_set(tmp_path: Path):
+def test_ids_get_the_type_of_the_data_set_and_integers_are_not_taken_for_text(tmp_path: Path):
     (tmp_path / "items.csv").write_text("item_id,topics\n10,a|b\n9,a\n")
     assert read_items(tmp_path / "items.csv", pl.Int64()).items["item_id"].to_list() == [9, 10]
     assert read_items(tmp_path / "items.csv", pl.String()).items["item_id"].to_list() == ["10", "9"]
     assert read_item_ids(tmp_path / "items.csv", pl.String())["item_id"].to_list() == ["10", "9"]
-
-
-def test_integers_in_other_formats_are_not_taken_for_text(tmp_path: Path):
     pl.DataFrame({"item_id": [7, 7, None]}).write_parquet(tmp_path / "ids.parquet")
     assert read_item_ids(tmp_path / "ids.parquet", pl.Int64())["item_id"].to_list() == [7]
     with pytest.raises(DataError, match="is integers; expected text, as in this release"):

@@ -15,7 +15,6 @@ from tests.data.tables import cleaned, write
 
 
 def remote(folder):
-    """Return a URL whose store is a local folder."""
     return RemotePath("mock://shop", fs.SubTreeFileSystem(str(folder), fs.LocalFileSystem()), "shop")
 
 

@@ -28,23 +28,17 @@ def group(histories):
     )
 
 
-def test_groups_are_those_of_a_loop():
+def test_groups_of_users_and_of_added_events_are_those_of_a_loop():
     rng = np.random.default_rng(0)
     histories = [rng.integers(1, 8, size).tolist() for size in (0, 1, 20, 0, 7, 0)]
     own = group(histories)
     assert rows_of(own) == count_by_hand(histories)
     assert own.events.tolist() == [len(items) for items in histories]
-
-
-def test_added_events_are_as_if_they_had_been_there():
     rng = np.random.default_rng(1)
     for size in (0, 1, 12):
         before, after = rng.integers(1, 6, 10).tolist(), rng.integers(1, 9, size)
         for own, items in ((group([before]), before), (NO_ITEMS, [])):
             assert rows_of(add_events(own, after)) == count_by_hand([[*items, *after.tolist()]])
-
-
-def test_users_are_joined():
     histories = [[1, 2, 1], [], [3], [2, 2]]
     joined = join_users([group(histories[:2]), group(histories[2:])])
     assert rows_of(joined) == count_by_hand(histories)

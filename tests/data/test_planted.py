@@ -15,7 +15,7 @@ def world() -> PlantedWorld:
     return plant(SMALL)
 
 
-def test_users_have_distinct_tastes_and_their_events_follow_them(world):
+def test_users_have_distinct_tastes_with_their_weights_and_events_follow_them(world):
     assert all(len(set(tastes)) == 3 for tastes in world.user_taste_UK.tolist())
     from_taste = world.event_taste != NOISE
     niche = world.item_niche[world.event_item]
@@ -23,26 +23,12 @@ def test_users_have_distinct_tastes_and_their_events_follow_them(world):
     assert (niche[from_taste] == expected[from_taste]).all()
     assert (niche[~from_taste] != expected[~from_taste]).mean() > 0.9  # noise is anywhere
     assert np.mean(~from_taste) == pytest.approx(SMALL.noise_share + SMALL.hide_share, abs=0.01)
-
-
-@pytest.mark.parametrize(("columns", "kinds"), [(1, 1), (3, 60), (3, 5), (40, 100), (60, 60)])
-def test_distinct_numbers_are_drawn_for_any_number_of_kinds(columns, kinds):
-    drawn = sample_distinct(np.random.default_rng(0), 200, columns, kinds)
-    assert all(len(set(row)) == columns for row in drawn.tolist())
-    assert set(drawn.ravel().tolist()) == set(range(kinds))
-
-
-def test_each_taste_has_its_weight(world):
     share = np.zeros_like(world.user_weight_UK)
-    from_taste = world.event_taste != NOISE
     np.add.at(share, (world.event_user[from_taste], world.event_taste[from_taste]), 1)
     share /= share.sum(axis=1, keepdims=True)
     busy = np.bincount(world.event_user) > 100
     assert busy.sum() > 10
     assert np.abs(share - world.user_weight_UK)[busy].mean() < 0.05
-
-
-def test_hides_follow_no_taste_and_sources_are_followed_topics_of_the_item(world):
     assert (world.event_taste[world.event_hide] == NOISE).all()
     sourced = np.flatnonzero(world.event_source != NOISE)
     assert 0.1 < len(sourced) / SMALL.events < SMALL.sourced_share
@@ -53,11 +39,20 @@ def test_hides_follow_no_taste_and_sources_are_followed_topics_of_the_item(world
         assert world.event_source[event] == world.niche_topic[world.item_niche[world.event_item[event]]]
 
 
-def test_a_world_is_a_function_of_its_seed(world):
+@pytest.mark.parametrize(("columns", "kinds"), [(1, 1), (3, 60), (3, 5), (40, 100), (60, 60)])
+def test_distinct_numbers_are_drawn_for_any_number_of_kinds(columns, kinds):
+    drawn = sample_distinct(np.random.default_rng(0), 200, columns, kinds)
+    assert all(len(set(row)) == columns for row in drawn.tolist())
+    assert set(drawn.ravel().tolist()) == set(range(kinds))
+
+
+def test_a_world_is_a_function_of_its_seed_and_times_strictly_increase(world):
     again, other = plant(SMALL), plant(SMALL.model_copy(update={"seed": 1}))
     assert (again.event_item == world.event_item).all()
     assert (again.event_time == world.event_time).all()
     assert not (other.event_item == world.event_item).all()
+    crowded = plant(SMALL.model_copy(update={"users": 1, "events": 50_000, "days": 1}))
+    assert (np.diff(crowded.event_time) > 0).all()
 
 
 def test_the_prepared_events_come_in_the_order_of_the_truth(world, tmp_path):
@@ -70,11 +65,6 @@ def test_the_prepared_events_come_in_the_order_of_the_truth(world, tmp_path):
     assert (found.event_valid == (world.item_has_features[world.event_item] & ~world.event_hide)).all()
     logged = np.array(["", *(f"topic-{topic:03d}" for topic in range(SMALL.topics))])[world.event_source + 1]
     assert np.array(found.topics)[found.event_source].tolist() == logged.tolist()
-
-
-def test_the_times_of_a_user_strictly_increase_even_in_a_crowded_day():
-    crowded = plant(SMALL.model_copy(update={"users": 1, "events": 50_000, "days": 1}))
-    assert (np.diff(crowded.event_time) > 0).all()
 
 
 @pytest.mark.parametrize("wrong", [{"tastes": 41}, {"niches": 500}, {"events": 100}])

@@ -26,7 +26,7 @@ def checksums(found: PreparedData) -> dict[str, str]:
     return {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in sorted(found.path.iterdir())}
 
 
-def test_the_small_world_by_hand(tmp_path):
+def test_the_small_world_by_hand_whose_topics_and_follows_keep_their_order(tmp_path):
     found = prepared(write(tmp_path))
     assert found.user_ids.to_list() == [1, 2]
     assert found.topics == ["", "art", "food", "sea"]
@@ -34,6 +34,11 @@ def test_the_small_world_by_hand(tmp_path):
     assert names(found) == [10, 20, 30, 10, 20, 30]
     assert found.event_time.tolist() == [100, 200, 300, 400, 150, 450]
     assert found.event_split.tolist() == [TRAIN, TRAIN, VALIDATION, TEST, TRAIN, TRAIN]
+    found = prepared(write(tmp_path / "other", users=users(followed_topics=[["food", "art", "food"], None])))
+    assert [found.topics[topic] for topic in found.followed_topics(0)] == ["food", "art"]
+    assert len(found.followed_topics(1)) == 0
+    topics = np.split(found.item_topic, found.item_topic_offset[1:-1])
+    assert [[found.topics[topic] for topic in one] for one in topics] == [[], ["art"], ["art", "food"], ["sea"]]
 
 
 def test_every_array_of_the_format_is_there_in_its_type_and_length(tmp_path):
@@ -56,26 +61,15 @@ def test_every_array_of_the_format_is_there_in_its_type_and_length(tmp_path):
     assert not found.item_feature[0].any()
 
 
-def test_topics_and_follows_keep_their_order_and_count_once(tmp_path):
-    found = prepared(write(tmp_path, users=users(followed_topics=[["food", "art", "food"], None])))
-    assert [found.topics[topic] for topic in found.followed_topics(0)] == ["food", "art"]
-    assert len(found.followed_topics(1)) == 0
-    topics = np.split(found.item_topic, found.item_topic_offset[1:-1])
-    assert [[found.topics[topic] for topic in one] for one in topics] == [[], ["art"], ["art", "food"], ["sea"]]
-
-
-def test_the_past_is_strictly_earlier(tmp_path):
-    found = prepared(write(tmp_path, events=events(timestamp=[100, 100, 200, 200, 5, 5])), split="user")
-    assert found.event_past.tolist() == [0, 0, 2, 2, 0, 0]
-
-
-def test_only_the_first_positive_of_a_pair_is_a_first(tmp_path):
+def test_the_first_positive_of_a_pair_is_a_first_and_the_past_is_strictly_earlier(tmp_path):
     table = events(item_id=[10, 10, 10, 20, 10, 10], action=["hide", "save", "save", "save", "save", "hide"])
     found = prepared(write(tmp_path, events=table))
     assert found.event_first.tolist() == [False, True, False, True, True, False]
+    found = prepared(write(tmp_path / "other", events=events(timestamp=[100, 100, 200, 200, 5, 5])), split="user")
+    assert found.event_past.tolist() == [0, 0, 2, 2, 0, 0]
 
 
-def test_the_vocabulary_comes_from_training_events_only(tmp_path):
+def test_the_vocabulary_and_the_counts_come_from_training_events_only(tmp_path, monkeypatch):
     table = events(user_id=[1] * 6, item_id=[10, 10, 10, 20, 20, 30], timestamp=[1, 2, 3, 4, 5, 6])
     write(tmp_path, events=table)
     assert prepared(tmp_path, "one").items["item_id"].to_list() == [10, 20]
@@ -83,13 +77,22 @@ def test_the_vocabulary_comes_from_training_events_only(tmp_path):
     assert prepared(tmp_path, "all", min_item_count=0).items["item_id"].to_list() == [10, 20, 30]
     counts = prepared(tmp_path, "cold").manifest["counts"]
     assert (counts["test_targets"], counts["test_cold_targets"]) == (0, 1)
+    day = 86_400
+    monkeypatch.setattr(manifest, "RECENT_S", 30 * day)
+    table = events(timestamp=[1 * day, 2 * day, 3 * day, 4 * day, 100 * day, 101 * day])
+    found = prepared(write(tmp_path, events=table))
+    # user 1 trains on 10 and 20, long ago; user 2 on 20 and 30, at the end
+    assert found.item_count.tolist() == [0, 1, 2, 1]
+    assert found.item_recent_count.tolist() == [0, 0, 1, 1]
 
 
-def test_an_item_that_the_items_table_lacks_is_never_a_positive(tmp_path):
+def test_an_unknown_item_is_never_a_positive_and_without_positives_nothing_is_prepared(tmp_path):
     found = prepared(write(tmp_path, events=events(item_id=[99, 99, 20, 10, 20, 30])))
     assert found.event_item.tolist()[:2] == [0, 0]
     assert found.event_weight.tolist()[:2] == [0, 0]
     assert not found.event_valid[:2].any()
+    with pytest.raises(DataError, match="no training event is a positive"):
+        prepared(write(tmp_path / "other", events=events(action=["hide"] * 6)))
 
 
 def test_weights_follow_actions_ratings_and_flags(tmp_path):
@@ -108,24 +111,11 @@ def test_weights_follow_actions_ratings_and_flags(tmp_path):
     assert chosen.event_action.tolist() == [2, 1, 3, 2, 2, 2]
 
 
-def test_item_counts_are_those_of_positive_training_events(tmp_path, monkeypatch):
-    day = 86_400
-    monkeypatch.setattr(manifest, "RECENT_S", 30 * day)
-    table = events(timestamp=[1 * day, 2 * day, 3 * day, 4 * day, 100 * day, 101 * day])
-    found = prepared(write(tmp_path, events=table))
-    # user 1 trains on 10 and 20, long ago; user 2 on 20 and 30, at the end
-    assert found.item_count.tolist() == [0, 1, 2, 1]
-    assert found.item_recent_count.tolist() == [0, 0, 1, 1]
-
-
-def test_logged_sources_are_numbered_and_unknown_ones_are_zero(tmp_path):
+def test_logged_sources_are_numbered_and_the_three_kinds_of_conditions_counted(tmp_path):
     found = prepared(write(tmp_path, events=events(source_interest=["sea", "jazz", None, "art", "food", "sea"])))
     assert [found.topics[topic] for topic in found.event_source] == ["sea", "", "", "art", "food", "sea"]
-
-
-def test_the_three_kinds_of_conditions_are_counted(tmp_path):
     # in training: user 1 (follows food, art): 10 (art), 20 (art, food); user 2 (follows sea): 20, 30 (sea)
-    found = prepared(write(tmp_path, events=events(source_interest=["sea", None, "art", "art", None, None])))
+    found = prepared(write(tmp_path / "other", events=events(source_interest=["sea", None, "art", "art", None, None])))
     assert found.manifest["conditions"] == {"source": 1, "item": 4, "match": 3}
 
 
@@ -137,7 +127,7 @@ def test_with_derived_follows_only_later_events_count(tmp_path):
     assert found.manifest["counts"]["train_targets"] == 1
 
 
-def test_ties_are_kept_as_in_the_file_or_shuffled_alike_each_time(tmp_path):
+def test_ties_are_kept_or_shuffled_alike_and_counted_at_the_held_out_place(tmp_path):
     n = 40
     table = pl.DataFrame({"user_id": [1] * n, "item_id": range(n), "timestamp": [0] * (n - 1) + [1]})
     write(tmp_path, events=table, items=None, users=None)
@@ -147,9 +137,6 @@ def test_ties_are_kept_as_in_the_file_or_shuffled_alike_each_time(tmp_path):
     assert first == again
     assert sorted(first[:-1]) == in_file[:-1] != first[:-1]
     assert first[-1] == n - 1  # only ties are shuffled
-
-
-def test_ties_at_the_held_out_place_are_counted(tmp_path):
     for name, times, tied in (("apart", [1, 2, 3, 4, 1, 2], 0), ("tied", [1, 2, 3, 3, 1, 2], 1)):
         counts = prepared(write(tmp_path / name, events=events(timestamp=times))).manifest["counts"]
         assert (counts["validation_targets"], counts["test_targets"]) == (1, 1)
@@ -174,11 +161,6 @@ def test_times_of_order_only_logs_are_not_split_by_time(tmp_path):
     found = prepared(tmp_path)
     assert found.ordered_only
     assert found.item_recent_count.tolist() == found.item_count.tolist()
-
-
-def test_actions_that_are_all_negative_leave_nothing_to_train_on(tmp_path):
-    with pytest.raises(DataError, match="no training event is a positive"):
-        prepared(write(tmp_path, events=events(action=["hide"] * 6)))
 
 
 def test_an_output_folder_that_exists_is_kept_unless_told_otherwise(tmp_path):

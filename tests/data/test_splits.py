@@ -75,14 +75,11 @@ def test_the_user_rule_takes_the_last_shares_and_separates_no_ties(times, shares
     assert [split for *_, split in split_of([(0, time) for time in times], "user", *shares)] == expected
 
 
-def test_the_time_rule_cuts_all_users_at_the_same_times():
+def test_each_rule_cuts_users_where_it_says():
     world = [(time % 2, time) for time in range(20)]
     assert [split for _, time, split in sorted(split_of(world, "time"), key=lambda row: row[1])] == (
         [0] * 16 + [1] * 2 + [2] * 2
     )
-
-
-def test_leave_one_out_takes_the_last_two_events_of_users_with_three():
     rows = split_of([(0, 1), (0, 2), (0, 3), (0, 4), (1, 1), (1, 2)], "leave_one_out")
     assert [split for *_, split in rows] == [0, 0, 1, 2, 0, 0]
 

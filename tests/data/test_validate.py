@@ -27,20 +27,14 @@ def test_counts_spans_and_coverages_of_the_small_world(tmp_path):
     assert "1970-01-01 00:01 to 1970-01-01 00:07 UTC" in time_range_text(report)
 
 
-def test_times_beyond_the_calendar_are_displayed(tmp_path):
+def test_times_beyond_the_calendar_outliers_and_an_order_without_times_are_said(tmp_path):
     report = validate(write(tmp_path, events=events(timestamp=[-(10**18), 1, 2, 3, 4, 5])), ONE_THREAD, now=NOW)
     assert time_range_text(report).startswith("-31688736537-03-10 22:13 to 1970-01-01 00:00 UTC")
-
-
-def test_a_user_with_very_many_events_is_an_outlier(tmp_path):
     rows = 300
     busy = pl.DataFrame({"user_id": [7] * rows, "item_id": [10] * rows, "timestamp": range(rows)})
     report = validate(write(tmp_path, events=pl.concat([events(), busy]), users=users()), ONE_THREAD, now=NOW)
     assert report.odd_users == [7]
     assert validate(write(tmp_path, events=events()), ONE_THREAD, now=NOW).odd_users == []
-
-
-def test_an_order_without_times_is_a_warning(tmp_path):
     report = validate(write(tmp_path, events=events(timestamp=[0, 1, 2, 3, 0, 1])), ONE_THREAD, now=NOW)
     assert report.ordered_only
     assert time_range_text(report) == "positions 0 to 3"

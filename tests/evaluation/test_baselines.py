@@ -28,8 +28,12 @@ def lists(data, kind, length=5):
     }
 
 
-def test_popularity_ranks_by_training_events_and_ties_by_number(data):
+def test_popularity_ranks_by_training_events_and_ends_in_zeros_where_the_history_is_excluded(data):
     assert lists(data, "all")["popularity"] == [[1, 2, 3, 4, 5]] * 3
+    assert lists(data, "new")["popularity"] == [[4, 5, 0, 0, 0], [2, 3, 5, 0, 0], [3, 4, 5, 0, 0]]
+    assert lists(data, "all")["recent_popularity"][0][0] == 5
+    assert lists(data, "all")["own_history"][0] == [3, 2, 1, 4, 5]
+    assert "own_history" not in lists(data, "new")
 
 
 def test_popularity_counts_users_for_first_time_targets_and_events_for_all(tmp_path):
@@ -40,27 +44,8 @@ def test_popularity_counts_users_for_first_time_targets_and_events_for_all(tmp_p
     assert lists(data, "all", 3)["recent_popularity"] == [[5, 4, 2]] * 4  # the counts of the world
 
 
-def test_first_time_lists_exclude_the_history_and_end_in_zeros(data):
-    assert lists(data, "new")["popularity"] == [[4, 5, 0, 0, 0], [2, 3, 5, 0, 0], [3, 4, 5, 0, 0]]
-
-
-def test_recent_popularity_counts_the_last_days_of_training(data):
-    assert lists(data, "all")["recent_popularity"][0][0] == 5
-
-
-def test_an_order_only_log_has_no_recent_popularity(tmp_path):
+def test_an_order_only_log_has_no_recent_popularity_and_later_topics_are_not_followed_yet(tmp_path):
     assert "recent_popularity" not in lists(prepared(tmp_path, PAST, FUTURE, TOPICS, ordered_only=True), "all")
-
-
-def test_followed_topics_take_turns_and_popular_items_fill_the_rest(data):
-    found = lists(data, "all")["followed_topics"]
-    assert found[0] == [5, 1, 3, 2, 4]  # topic 3: 5 · topic 1: 1, 3 · then popular
-    assert found[1] == [2, 3, 4, 1, 5]
-    assert found[2] == [1, 2, 3, 4, 5]  # follows nothing
-
-
-def test_topics_derived_from_what_came_after_the_cut_are_not_followed_yet(tmp_path):
-    """User 0's topics come from the first held-out event; the second is still a target."""
     data = prepared(tmp_path, PAST, [[5, 4], [2], [1]], TOPICS, FOLLOWS)
     later = dataclasses.replace(data, event_after_follows=np.arange(len(data.event_item)) > len(PAST[0]))
     assert held_out_users(later, "test").target.tolist() == [4, 2, 1]
@@ -69,9 +54,11 @@ def test_topics_derived_from_what_came_after_the_cut_are_not_followed_yet(tmp_pa
     assert found[1:] == lists(data, "all")["followed_topics"][1:]
 
 
-def test_own_history_comes_newest_first_and_only_for_all_targets(data):
-    assert lists(data, "all")["own_history"][0] == [3, 2, 1, 4, 5]
-    assert "own_history" not in lists(data, "new")
+def test_followed_topics_take_turns_and_popular_items_fill_the_rest(data):
+    found = lists(data, "all")["followed_topics"]
+    assert found[0] == [5, 1, 3, 2, 4]  # topic 3: 5 · topic 1: 1, 3 · then popular
+    assert found[1] == [2, 3, 4, 1, 5]
+    assert found[2] == [1, 2, 3, 4, 5]  # follows nothing
 
 
 @pytest.mark.parametrize("kind", ["new", "all"])

@@ -20,50 +20,34 @@ def near(folder, past, future=None, **settings):
     ).toarray()
 
 
-def test_nearness_grows_with_proximity_per_occurrence(tmp_path):
-    """Item 1 occurs twice: 2 is adjacent both times, 3 is one further once."""
+def test_nearness_grows_with_proximity_within_the_training_events_of_a_user(tmp_path):
     found = near(tmp_path, [[1, 2, 3], [2, 1]])
     assert found[1].tolist() == pytest.approx([0, 0, 2 / 2, 0.5 / 2, 0, 0, 0])
     assert found[3].tolist() == pytest.approx([0, 0.5, 1, 0, 0, 0, 0])
-
-
-def test_events_of_different_users_and_held_out_events_do_not_count(tmp_path):
     world = prepared(tmp_path, [[1], [2, 3]], [[4], [5]], TOPICS)
     assert np.argwhere(co_visitation.co_visitation_matrix(world).toarray()).tolist() == [[2, 3], [3, 2]]
     validated = np.where(world.event_item == 3, VALIDATION, world.event_split)
     assert co_visitation.co_visitation_matrix(dataclasses.replace(world, event_split=validated)).nnz == 0
-
-
-def test_an_item_is_not_near_itself_and_far_events_are_not_near(tmp_path, monkeypatch):
-    monkeypatch.setattr(co_visitation, "WINDOW", 2)
-    found = near(tmp_path, [[1, 1, 2, 3, 4]])
-    assert found[1].tolist() == pytest.approx([0, 0, 1.5 / 2, 0.5 / 2, 0, 0, 0])  # 4 is three events away
-
-
-def test_blocks_change_memory_and_nothing_else(tmp_path):
     rng = np.random.default_rng(0)
     past = [rng.integers(1, 7, 20).tolist() for _ in range(15)]
     assert np.array_equal(near(tmp_path, past), near(tmp_path, past, pairs_per_chunk=1))
 
 
-def test_only_the_nearest_neighbours_are_kept_and_ties_go_to_the_smaller_number(tmp_path, monkeypatch):
-    monkeypatch.setattr(co_visitation, "MAX_NEIGHBOURS", 2)
-    found = near(tmp_path, [[3, 1, 2], [5, 1, 4], [1, 4]])
-    assert np.flatnonzero(found[1]).tolist() == [2, 4]
-
-
-def test_the_newest_items_have_the_largest_weight(tmp_path):
+def test_only_the_nearest_neighbours_of_the_newest_items_are_kept(tmp_path, monkeypatch):
     world = prepared(tmp_path, [[1, 2], [3, 4], [1, 3], [3, 1]], [[6]] * 4, TOPICS)
     matrix = co_visitation.co_visitation_matrix(world)
     older_first, newer_first = co_visitation.co_visitation_candidates(matrix, [np.array([1, 3]), np.array([3, 1])], 6)
     assert older_first.tolist().index(2) < older_first.tolist().index(4)
     assert newer_first.tolist().index(4) < newer_first.tolist().index(2)
-
-
-def test_items_beyond_the_newest_are_ignored(tmp_path, monkeypatch):
     matrix = co_visitation.co_visitation_matrix(prepared(tmp_path, [[1, 2], [3, 4]], [[6]] * 2, TOPICS))
     monkeypatch.setattr(co_visitation, "MAX_HISTORY", 1)
     assert co_visitation.co_visitation_candidates(matrix, [np.array([1, 3])], 6)[0].tolist() == [2]
+    monkeypatch.setattr(co_visitation, "MAX_NEIGHBOURS", 2)
+    found = near(tmp_path, [[3, 1, 2], [5, 1, 4], [1, 4]])
+    assert np.flatnonzero(found[1]).tolist() == [2, 4]
+    monkeypatch.setattr(co_visitation, "WINDOW", 2)
+    found = near(tmp_path, [[1, 1, 2, 3, 4]])
+    assert found[1].tolist() == pytest.approx([0, 0, 1.5 / 2, 0.5 / 2, 0, 0, 0])  # 4 is three events away
 
 
 def test_a_shorter_list_is_the_top_of_a_longer_one(tmp_path):

@@ -35,30 +35,21 @@ def evaluated(tmp_path):
     return run
 
 
-def test_the_difference_is_that_of_the_hit_rates_and_its_interval_excludes_zero(evaluated):
+def test_the_difference_is_that_of_the_hit_rates_over_all_seeds_of_a_side(evaluated):
     figure = compare([evaluated("better", 12)], [evaluated("worse", 4)])["differences"]["new"]["hr@2"]
     assert figure["mean"] == pytest.approx(8 / 12, abs=1e-6)
     assert 0 < figure["low"] < figure["mean"] < figure["high"] < 1
-
-
-def test_several_seeds_of_a_side_are_averaged_user_by_user(evaluated):
     seeds = [evaluated("seed0", 12), evaluated("seed1", 6)]
-    figure = compare(seeds, [evaluated("worse", 0)])["differences"]["new"]["hr@2"]
+    figure = compare(seeds, [evaluated("worst", 0)])["differences"]["new"]["hr@2"]
     assert figure["mean"] == pytest.approx((12 + 6) / 2 / 12, abs=1e-6)
 
 
-def test_runs_on_different_users_are_not_compared(evaluated):
+def test_what_cannot_be_compared_is_rejected_by_name(evaluated, tmp_path):
     with pytest.raises(UsageError, match="evaluated on different users, targets or budgets; evaluate both"):
         compare([evaluated("all", 6)], [evaluated("few", 6, users=5)])
-
-
-def test_a_run_that_was_not_evaluated_is_rejected_with_the_command(evaluated, tmp_path):
     with pytest.raises(ArtefactError, match=r"no evaluation here \(evaluation-test.json is missing\); make it with"):
         compare([evaluated("one", 6)], [tmp_path / "nothing"])
-
-
-def test_a_damaged_result_is_rejected_by_name(evaluated):
-    run = evaluated("one", 6)
+    run = evaluated("damaged", 6)
     (run / "evaluation-test.json").write_text('{"method": ')
     with pytest.raises(ArtefactError, match=r"evaluation-test.json: damaged"):
         read_result(run, "test")

@@ -35,7 +35,7 @@ def mean(result, method, figure):
     return result["methods"][method][figure]["mean"]
 
 
-def test_hits_are_counted_over_targets_for_first_time_and_for_all_targets(tmp_path):
+def test_hits_are_counted_in_the_whole_budget_for_first_time_and_for_all_targets(tmp_path):
     result = evaluate(world(tmp_path), CONFIG, ROUND_ROBIN).result
     assert (result["targets"], result["users"], result["n_targets"]) == ("new", 3, 6)
     assert mean(result, "clustering", "hr@2") == pytest.approx(5 / 6, abs=1e-6)
@@ -43,6 +43,22 @@ def test_hits_are_counted_over_targets_for_first_time_and_for_all_targets(tmp_pa
     everything = result["all_targets"]
     assert (everything["targets"], everything["users"], everything["n_targets"]) == ("all", 4, 10)
     assert mean(everything, "clustering", "hr@2") == pytest.approx(6 / 10, abs=1e-6)  # 5 new ones and user 3's repeat
+    for block in (result, result["all_targets"]):
+        for figures in block["methods"].values():
+            assert (figures["candidates@2"]["mean"], figures["candidates@4"]["mean"]) == (2, 4)
+    assert result["differences"]["random_partition"]["hr@2"] == {"mean": 0, "low": 0, "high": 0}
+    assert "own_history" not in result["methods"]
+    assert mean(result["all_targets"], "own_history", "hr@4") == pytest.approx(4 / 10)
+    for segment in result["segments"].values():
+        assert sum(part["targets"] for part in segment.values()) == result["n_targets"]
+    assert result["segments"]["history"]["1-9"]["methods"]["clustering"]["hr@4"]["mean"] == pytest.approx(
+        5 / 6, abs=1e-6
+    )
+    assert result["segments"]["history"]["50+"]["methods"]["clustering"]["hr@4"]["mean"] is None
+    sources = evaluate(world(tmp_path), CONFIG, ROUND_ROBIN).result["interests"]["sources"]
+    assert [(s["source"], s["number"]) for s in sources] == [("popular", 0), ("implicit", 1), ("implicit", 2)]
+    assert [s["hit_share"]["mean"] for s in sources] == [0, 0.6, 0.4]  # items 5, 7, 9 and items 6, 8
+    assert [s["candidate_share"]["mean"] for s in sources] == [0, 0.5, 0.5]
 
 
 def test_one_vector_at_the_same_budget_finds_one_taste_of_two(tmp_path):
@@ -63,18 +79,6 @@ def test_the_random_partition_control_has_its_own_vectors(tmp_path):
     assert gain["low"] > 0
 
 
-def test_an_equal_control_has_no_difference(tmp_path):
-    result = evaluate(world(tmp_path), CONFIG, ROUND_ROBIN).result
-    assert result["differences"]["random_partition"]["hr@2"] == {"mean": 0, "low": 0, "high": 0}
-
-
-def test_every_system_returns_the_whole_budget(tmp_path):
-    result = evaluate(world(tmp_path), CONFIG, ROUND_ROBIN).result
-    for block in (result, result["all_targets"]):
-        for figures in block["methods"].values():
-            assert (figures["candidates@2"]["mean"], figures["candidates@4"]["mean"]) == (2, 4)
-
-
 def test_the_history_is_excluded_only_for_first_time_targets(tmp_path):
     """The mean of two vectors is between a seen item and a target; the seen item has the smaller number."""
     run = world(tmp_path, wanted=[[2, 5], [3, 7], [3, 9], [4, 1]])
@@ -84,20 +88,11 @@ def test_the_history_is_excluded_only_for_first_time_targets(tmp_path):
     assert result["max_score"]["hr@1"]["mean"] == pytest.approx(3 / 6)
 
 
-def test_a_repeat_is_found_by_own_history_and_kept_out_of_first_time_lists(tmp_path):
-    result = evaluate(world(tmp_path), CONFIG, ROUND_ROBIN).result
-    assert "own_history" not in result["methods"]
-    assert mean(result["all_targets"], "own_history", "hr@4") == pytest.approx(4 / 10)
-
-
-def test_a_blend_is_searched_at_every_budget_and_one_query_keeps_its_order(tmp_path):
+def test_blends_are_searched_at_every_budget(tmp_path):
     both = evaluate(world(tmp_path), CONFIG, ROUND_ROBIN).result
     small = evaluate(world(tmp_path), CONFIG.model_copy(update={"budgets": (2,)}), ROUND_ROBIN).result
     for method, figures in small["methods"].items():
         assert both["methods"][method].items() >= figures.items()
-
-
-def test_a_small_budget_of_a_blend_is_not_the_top_of_a_large_one(tmp_path):
     run = world(tmp_path)
     run.weights = (0.8, 0.2)  # of two places both go to the first vector, of four one goes to the second
     result = evaluate(run, CONFIG, ROUND_ROBIN).result
@@ -105,16 +100,13 @@ def test_a_small_budget_of_a_blend_is_not_the_top_of_a_large_one(tmp_path):
     assert mean(result, "clustering", "hr@4") == pytest.approx(5 / 6, abs=1e-6)
 
 
-def test_controls_with_several_vectors_are_evaluated_at_the_main_budget_by_default(tmp_path):
+def test_controls_are_evaluated_at_the_main_budget_and_the_strongest_baseline_is_named(tmp_path):
     main = evaluate(world(tmp_path), EvaluateConfig(budgets=(2, 4)), ROUND_ROBIN).result
     assert (main["budget"], "hr@2" in main["methods"]["random_partition"]) == (4, False)
     assert {"hr@2", "hr@4"} <= main["methods"]["averaged"].keys() & main["methods"]["clustering"].keys()
     alone = EvaluateConfig(budgets=(2, 4), controls="none", baselines="cheap")
     none = evaluate(world(tmp_path), alone, ROUND_ROBIN).result
     assert set(none["methods"]) == {"clustering", "popularity", "recent_popularity", "covisit", "followed_topics"}
-
-
-def test_the_strongest_baseline_is_named_whatever_it_is(tmp_path):
     result = evaluate(world(tmp_path), EvaluateConfig(budgets=(2, 4)), ROUND_ROBIN).result
     for block in (result, result["all_targets"]):
         rates = {name: block["methods"][name]["hr@4"]["mean"] for name in BASELINES if name in block["methods"]}
@@ -135,13 +127,16 @@ def test_without_repeats_only_first_time_targets_are_evaluated(tmp_path):
     assert evaluate(FakeRun(tmp_path, data, WANTED), CONFIG, ROUND_ROBIN).result["all_targets"] is None
 
 
-def test_a_user_without_vectors_gets_popular_items_and_misses_in_max_score(tmp_path):
+def test_no_figure_is_nan_and_a_user_without_vectors_gets_popular_items_and_misses_in_max_score(tmp_path):
     run = world(tmp_path, wanted=[[0, 0]] * 4)
     result = evaluate(run, CONFIG, ROUND_ROBIN).result
     assert result["max_score"]["hr@4"]["mean"] == 0
     assert mean(result, "clustering", "hr@4") == mean(result, "popularity", "hr@4")
     popular = next(source for source in result["interests"]["sources"] if source["source"] == "popular")
     assert popular["candidate_share"]["mean"] == 1
+    result = evaluate(world(tmp_path, wanted=[[0, 0]] * 4), CONFIG, ROUND_ROBIN).result
+    json.dumps(result, allow_nan=False)
+    assert np.isfinite(mean(result, "clustering", "hr@2"))
 
 
 def test_every_user_has_the_figures_of_the_own_vectors_whoever_lacks_targets(tmp_path):
@@ -153,16 +148,6 @@ def test_every_user_has_the_figures_of_the_own_vectors_whoever_lacks_targets(tmp
     assert in_reverse["max_score"]["hr@2"]["mean"] == result["max_score"]["hr@2"]["mean"]
     assert mean(in_reverse, "clustering", "hr@2") == mean(result, "clustering", "hr@2")
     assert in_reverse["interests"] == result["interests"]
-
-
-def test_segments_share_out_all_targets(tmp_path):
-    result = evaluate(world(tmp_path), CONFIG, ROUND_ROBIN).result
-    for segment in result["segments"].values():
-        assert sum(part["targets"] for part in segment.values()) == result["n_targets"]
-    assert result["segments"]["history"]["1-9"]["methods"]["clustering"]["hr@4"]["mean"] == pytest.approx(
-        5 / 6, abs=1e-6
-    )
-    assert result["segments"]["history"]["50+"]["methods"]["clustering"]["hr@4"]["mean"] is None
 
 
 def test_differences_in_a_segment_are_those_of_its_hit_rates(tmp_path):
@@ -178,14 +163,7 @@ def test_differences_in_a_segment_are_those_of_its_hit_rates(tmp_path):
         assert gain["hr@4"]["mean"] == pytest.approx(rates[other] - rates["unconditioned"], abs=2e-6)
 
 
-def test_hits_are_credited_to_the_interest_that_found_them(tmp_path):
-    sources = evaluate(world(tmp_path), CONFIG, ROUND_ROBIN).result["interests"]["sources"]
-    assert [(s["source"], s["number"]) for s in sources] == [("popular", 0), ("implicit", 1), ("implicit", 2)]
-    assert [s["hit_share"]["mean"] for s in sources] == [0, 0.6, 0.4]  # items 5, 7, 9 and items 6, 8
-    assert [s["candidate_share"]["mean"] for s in sources] == [0, 0.5, 0.5]
-
-
-def test_the_saved_files_hold_the_result_and_each_users_outcome(tmp_path):
+def test_the_saved_files_hold_the_result_and_threads_find_the_same(tmp_path, request):
     evaluation = evaluate(world(tmp_path), CONFIG, ROUND_ROBIN)
     save(evaluation, tmp_path)
     assert json.loads((tmp_path / "evaluation-test.json").read_text()) == evaluation.result
@@ -195,47 +173,6 @@ def test_the_saved_files_hold_the_result_and_each_users_outcome(tmp_path):
     assert own["hits"].to_list() == [2, 2, 1]
     assert own["targets"].to_list() == [2, 2, 2]
     assert not list(tmp_path.glob("*.partial"))
-
-
-def test_outcomes_name_the_user_even_if_others_have_no_such_target(tmp_path):
-    data = prepared(tmp_path, [[4], [1]], [[4], [5]], [[1], [2]] * 6, follows=[[1], [2]])
-    frame = evaluate(FakeRun(tmp_path, data, [[9, 9], [5, 6]]), CONFIG, ROUND_ROBIN).outcomes
-    assert frame.filter(kind="new")["user_id"].unique().to_list() == [101]  # user 100 only repeats
-    assert frame.filter(kind="all")["user_id"].unique().sort().to_list() == [100, 101]
-
-
-def test_a_split_without_targets_is_rejected_with_advice(tmp_path):
-    with pytest.raises(DataError, match="no user has a target of this kind in the validation split; prepare with"):
-        evaluate(world(tmp_path), EvaluateConfig(split="validation"))
-
-
-def test_a_sample_of_users_is_a_subset_of_all_users(tmp_path):
-    frame = evaluate(world(tmp_path), EvaluateConfig(budgets=(2,), max_users=2, targets="all"), ROUND_ROBIN).outcomes
-    assert frame["user_id"].n_unique() == 2
-
-
-def test_budgets_beyond_half_the_corpus_are_left_out():
-    assert feasible_budgets((10, 100, 1000), 2001) == (10, 100, 1000)
-    assert feasible_budgets((10, 100, 1000), 2000) == (10, 100)
-    assert feasible_budgets((10,), 6) == (3,)
-    assert [main_budget(b) for b in ((10, 100, 1000), (10, 50), (200, 500))] == [100, 50, 200]
-
-
-def test_no_figure_is_nan(tmp_path):
-    result = evaluate(world(tmp_path, wanted=[[0, 0]] * 4), CONFIG, ROUND_ROBIN).result
-    json.dumps(result, allow_nan=False)
-    assert np.isfinite(mean(result, "clustering", "hr@2"))
-
-
-@pytest.fixture
-def small_batches(monkeypatch):
-    """Let every user be a batch, and four threads evaluate them."""
-    monkeypatch.setattr("multitudes.evaluation.protocol._LEAST_BATCH", 1)
-    monkeypatch.setattr("multitudes.evaluation.protocol._BATCH_SIZE", 1)
-    monkeypatch.setattr("multitudes.evaluation.protocol.chosen_threads", lambda: 4)
-
-
-def test_threads_find_what_one_batch_finds(tmp_path, request):
     together = evaluate(world(tmp_path), CONFIG, ROUND_ROBIN)
     request.getfixturevalue("small_batches")
     apart = evaluate(world(tmp_path), CONFIG, ROUND_ROBIN)
@@ -246,6 +183,32 @@ def test_threads_find_what_one_batch_finds(tmp_path, request):
         .sort(columns)
         .equals(together.outcomes.filter(~of_other_users).sort(columns))
     )
+
+
+def test_outcomes_name_the_user_even_if_others_have_no_such_target(tmp_path):
+    data = prepared(tmp_path, [[4], [1]], [[4], [5]], [[1], [2]] * 6, follows=[[1], [2]])
+    frame = evaluate(FakeRun(tmp_path, data, [[9, 9], [5, 6]]), CONFIG, ROUND_ROBIN).outcomes
+    assert frame.filter(kind="new")["user_id"].unique().to_list() == [101]  # user 100 only repeats
+    assert frame.filter(kind="all")["user_id"].unique().sort().to_list() == [100, 101]
+
+
+def test_the_users_and_budgets_that_can_be_evaluated_are_chosen(tmp_path):
+    frame = evaluate(world(tmp_path), EvaluateConfig(budgets=(2,), max_users=2, targets="all"), ROUND_ROBIN).outcomes
+    assert frame["user_id"].n_unique() == 2
+    assert feasible_budgets((10, 100, 1000), 2001) == (10, 100, 1000)
+    assert feasible_budgets((10, 100, 1000), 2000) == (10, 100)
+    assert feasible_budgets((10,), 6) == (3,)
+    assert [main_budget(b) for b in ((10, 100, 1000), (10, 50), (200, 500))] == [100, 50, 200]
+    with pytest.raises(DataError, match="no user has a target of this kind in the validation split; prepare with"):
+        evaluate(world(tmp_path), EvaluateConfig(split="validation"))
+
+
+@pytest.fixture
+def small_batches(monkeypatch):
+    """Let every user be a batch, and four threads evaluate them."""
+    monkeypatch.setattr("multitudes.evaluation.protocol._LEAST_BATCH", 1)
+    monkeypatch.setattr("multitudes.evaluation.protocol._BATCH_SIZE", 1)
+    monkeypatch.setattr("multitudes.evaluation.protocol.chosen_threads", lambda: 4)
 
 
 @pytest.mark.usefixtures("small_batches")

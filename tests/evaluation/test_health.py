@@ -21,12 +21,9 @@ def found():
     return interest_summary(vector_measures(users) | source_measures(*lists, held, 4), KINDS)
 
 
-def test_slots_without_an_interest_are_counted_over_all_users(found):
+def test_slots_and_weights_of_interests_are_counted_over_all_users(found):
     assert found["empty_slots"]["mean"] == 1 / 4
     assert found["empty_topics"]["mean"] == 3 / 4
-
-
-def test_interests_are_counted_by_their_weight(found):
     assert found["effective"]["mean"] == pytest.approx((2 + 1) / 2)
 
 

@@ -69,18 +69,7 @@ def test_settings_are_tuned_on_validation_whatever_happens_in_test(tmp_path):
     assert len(users) == records[0]["ease"]["users"]
 
 
-def test_the_second_evaluation_fits_nothing(tmp_path, monkeypatch):
-    data = groups(tmp_path)
-    first = hit_rates(data)
-    monkeypatch.setattr(module, "fit_model", lambda *_: pytest.fail("fitted again"))
-    assert hit_rates(data) == first
-    event_item = data.event_item.copy()
-    event_item[0] = event_item[1]
-    with pytest.raises(pytest.fail.Exception):  # other data have other models
-        hit_rates(replace(data, event_item=event_item))
-
-
-def test_a_damaged_cache_is_computed_again(tmp_path):
+def test_the_second_evaluation_fits_nothing_unless_its_cache_is_damaged_or_cannot_be_written(tmp_path, monkeypatch):
     data = groups(tmp_path)
     first = hit_rates(data)
     kept = list((tmp_path / "baselines").glob("*.*"))
@@ -88,6 +77,12 @@ def test_a_damaged_cache_is_computed_again(tmp_path):
     for file in kept:
         file.write_bytes(b"{")
     assert hit_rates(data) == first
+    monkeypatch.setattr(module, "fit_model", lambda *_: pytest.fail("fitted again"))
+    assert hit_rates(data) == first
+    event_item = data.event_item.copy()
+    event_item[0] = event_item[1]
+    with pytest.raises(pytest.fail.Exception):  # other data have other models
+        hit_rates(replace(data, event_item=event_item))
 
 
 def test_a_folder_that_cannot_be_written_is_no_harm(tmp_path):

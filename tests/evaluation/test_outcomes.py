@@ -5,12 +5,7 @@ import pytest
 
 from multitudes.batches.held_out import held_out_users
 from multitudes.evaluation.list_metrics import ItemFacts
-from multitudes.evaluation.outcomes import (
-    ListKey,
-    hit_rates_by_segment,
-    list_measures,
-    target_measures,
-)
+from multitudes.evaluation.outcomes import ListKey, hit_rates_by_segment, list_measures, target_measures
 from tests.evaluation.worlds import prepared
 
 # Item 1 makes half of the events (head), 2 and 3 the torso, 4, 5 and 6 the tail.
@@ -27,17 +22,13 @@ def found(tmp_path):
     return list_measures(LISTS, held, items), target_measures(held, items)
 
 
-def test_hits_and_topics_are_those_of_found_targets_only(found):
+def test_hits_and_topics_are_those_of_found_targets_and_hit_rates_those_of_their_class(found):
     measures, targets = found
     assert targets["targets"].tolist() == [2, 3, 1]
     assert measures["hits"].tolist() == [1, 2, 0]
     assert measures["topics"].tolist() == [1, 1, 0]  # 4: topic 3 · 1 and 6: topic 1
     assert measures["candidate_topics"].tolist() == [2, 2, 2]
     assert measures["candidates"].tolist() == [2, 3, 3]
-
-
-def test_hits_and_targets_are_counted_by_popularity_class(found):
-    measures, targets = found
     assert [targets[f"{name}_targets"].tolist() for name in ("head", "torso", "tail")] == [
         [0, 1, 0],
         [1, 0, 0],
@@ -48,10 +39,6 @@ def test_hits_and_targets_are_counted_by_popularity_class(found):
         [0, 0, 0],
         [1, 1, 0],
     ]
-
-
-def test_the_hit_rate_of_a_popularity_class_counts_its_own_hits_and_targets(found):
-    measures, targets = found
     parts = hit_rates_by_segment({ListKey("list", 3): measures}, targets, {}, 3, "list")["popularity"]
     rates = {label: part["methods"]["list"]["hr@3"]["mean"] for label, part in parts.items()}
     assert rates == {"head": 1, "torso": 0, "tail": 0.5}

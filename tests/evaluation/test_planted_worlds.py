@@ -57,12 +57,7 @@ def run_by_max(tastes: int, method: Method) -> TrainedRun:
 
 
 def trained(
-    folder: Path,
-    method: Method,
-    name: str,
-    model: dict[str, Any],
-    train_settings: dict[str, Any],
-    budget: int = BUDGET,
+    folder: Path, method: Method, name: str, model: dict[str, Any], train_settings: dict[str, Any], budget: int = BUDGET
 ) -> TrainedRun:
     tower = {"width": 8, "history": 30, "dropout": 0.1, "interests": 3, "crossing": {"hidden": 32}}
     steps = {"epochs": 3, "learning_rate": 0.01, "batch_size": 64, "window": 5, "in_batch": 256, "uniform": 256}
@@ -70,10 +65,7 @@ def trained(
         {"method": method, "seed": 0, "model": tower | model, "train": steps | train_settings}
     )
     made = train(PreparedData.open(folder / "prepared"), config, folder / name)
-    save(
-        evaluate(made, EvaluateConfig(budgets=(budget,), targets="new", baselines="cheap")),
-        folder / name,
-    )
+    save(evaluate(made, EvaluateConfig(budgets=(budget,), targets="new", baselines="cheap")), folder / name)
     return made
 
 
@@ -110,12 +102,8 @@ def test_three_planted_tastes_come_back_as_three_interests() -> None:
     assert agreement(3) > 0.6
 
 
-def test_joint_beats_single_at_equal_budget_if_users_have_three_tastes() -> None:
+def test_joint_beats_single_at_equal_budget_if_users_have_three_tastes_and_hardly_if_they_have_one() -> None:
     assert difference(3)["low"] > 0
-
-
-def test_joint_gains_almost_nothing_if_users_have_one_taste() -> None:
-    """Three estimates of one taste are a little less noisy than one; the gain of interests is far larger."""
     assert difference(1)["low"] < 0.01
     assert difference(1)["mean"] < difference(3)["low"] / 10
 
@@ -132,12 +120,9 @@ def gain_by_max(tastes: int, over: Method) -> dict[str, float]:
     return paired(run_by_max(tastes, "clustering"), run_by_max(tastes, over))
 
 
-def test_trained_by_max_interests_find_three_tastes_and_one_vector_or_random_parts_do_not() -> None:
+def test_trained_by_max_interests_beat_one_vector_and_random_parts_if_users_have_three_tastes() -> None:
     assert gain_by_max(3, "single")["low"] > 0.2
     assert gain_by_max(3, "random_partition")["low"] > 0.1
-
-
-def test_trained_by_max_interests_gain_almost_nothing_if_users_have_one_taste() -> None:
     assert gain_by_max(1, "single")["low"] < 0.02
     assert gain_by_max(1, "random_partition")["low"] < 0.01
 
@@ -187,10 +172,7 @@ def linked_difference(one: tuple[Method, int], other: tuple[Method, int]) -> dic
     return paired(linked_run(*one), linked_run(*other), LINKED_BUDGET)
 
 
-def test_interests_neither_gain_nor_lose_where_only_the_linear_history_finds_the_targets() -> None:
+def test_where_only_the_linear_history_finds_the_targets_interests_are_level_and_nothing_else_finds_them() -> None:
     level = linked_difference(("joint", 16), ("transformer", 16))
     assert -0.02 < level["low"] <= level["high"] < 0.02
-
-
-def test_without_its_linear_history_a_method_misses_the_linked_targets() -> None:
     assert linked_difference(("transformer", 16), ("transformer", 0))["low"] > 0.5

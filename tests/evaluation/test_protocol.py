@@ -4,13 +4,7 @@ import numpy as np
 import pytest
 
 from multitudes.batches.held_out import HeldOut
-from multitudes.evaluation.protocol import (
-    average_vectors,
-    batch_size_and_threads,
-    max_score_ranks,
-    max_scores,
-    systems,
-)
+from multitudes.evaluation.protocol import average_vectors, batch_size_and_threads, max_score_ranks, max_scores, systems
 from multitudes.evaluation.system_search import Exclusion
 from multitudes.retrieval.config import RetrieveConfig
 from tests.retrieval.worlds import user_vectors
@@ -28,24 +22,12 @@ def ranks(mask, target, seen=()):
     return max_score_ranks(max_scores(vectors, ITEMS), held, excluded).tolist()
 
 
-def test_an_item_has_the_maximum_score_and_ties_share_the_middle_rank():
+def test_an_item_has_the_maximum_score_of_the_vectors_that_exist_and_ties_share_the_middle_rank(monkeypatch):
     assert ranks([True, True], [1, 2, 3, 4]) == [1, 2, 3.5, 3.5]
-
-
-def test_a_masked_vector_is_ignored():
     assert ranks([True, False], [1, 2]) == [1, 3]  # items 2, 3 and 4 tie at zero
     assert ranks([False, True], [1, 2]) == [4, 1]
-
-
-def test_seen_items_are_not_ranked():
     assert ranks([True, True], [2, 3], seen=[1]) == [1, 2.5]
-
-
-def test_a_user_without_vectors_misses_everything():
     assert ranks([False, False], [1, 2]) == [np.inf, np.inf]
-
-
-def test_an_item_without_a_vector_is_not_ranked(monkeypatch):
     monkeypatch.setitem(globals(), "ITEMS", np.array([[9, 9], [0, 0], [-1, 2], [-2, 1], [0, 0]], dtype=np.float32))
     assert ranks([True, False], [2, 3, 1]) == [1, 2, np.inf]  # items 1 and 4 would tie at zero, before both
 
@@ -60,17 +42,11 @@ def vectors(kinds=("unconditioned", "implicit", "implicit"), masked=()):
     return user_vectors(kinds, np.eye(3)[None, :count], [[1, 0.75, 0.25][:count]], mask)
 
 
-def test_the_average_has_the_weights_of_the_blend():
+def test_the_average_has_the_weights_of_the_blend_and_a_kind_alone_leaves_the_others_out():
     mean = average_vectors(vectors(), CONFIG)
     assert mean.kinds == ("unconditioned",)
     assert np.allclose(mean.vectors_BKD[0, 0], [0.5, 0.375, 0.125])
-
-
-def test_a_user_without_vectors_has_no_average():
     assert not average_vectors(vectors(masked=(0, 1, 2)), CONFIG).mask_BK.any()
-
-
-def test_a_kind_alone_leaves_the_others_out():
     alone = vectors().of_kind("implicit")
     assert alone.kinds == ("implicit", "implicit")
     assert np.array_equal(alone.vectors_BKD[0], np.eye(3)[1:])
@@ -93,15 +69,12 @@ def test_a_run_with_several_vectors_has_every_control():
     ]
 
 
-def test_a_run_with_one_vector_has_no_control():
-    assert [s.name for s in systems("single", vectors(("unconditioned",)), {}, CONFIG)] == ["single"]
-
-
-def test_a_blend_control_differs_in_the_blend_only():
+def test_a_blend_control_differs_in_the_blend_only_and_one_vector_has_none():
     own, *others = systems("clustering", vectors(), {}, CONFIG)
     top = next(system for system in others if system.name == "global_top")
     assert top.config == CONFIG.model_copy(update={"blend": "global_top"})
     assert top.vectors is own.vectors
+    assert [s.name for s in systems("single", vectors(("unconditioned",)), {}, CONFIG)] == ["single"]
 
 
 @pytest.mark.parametrize(

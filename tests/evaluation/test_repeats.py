@@ -30,13 +30,15 @@ def hit_rate(block, method, budget):
     return block["methods"][method][f"hr@{budget}"]["mean"]
 
 
-def test_the_run_with_repeats_finds_both_and_its_controls_one_of_them(tmp_path):
+def test_the_run_with_repeats_finds_both_and_without_them_there_is_no_such_system(tmp_path):
     result = evaluate(world(tmp_path), EvaluateConfig(targets="all", **SPLIT)).result
     assert hit_rate(result, "with_repeats", 4) == pytest.approx(1)
     assert hit_rate(result, "clustering", 1) == pytest.approx(1 / 2)
     assert 1 / 2 <= hit_rate(result, "repeats", 4) < 1
     assert hit_rate(result, "own_history", 1) == 0, "the newest item is not the most frequent one"
     assert hit_rate(result, "with_repeats", 1) == pytest.approx(1 / 2)
+    run = world(tmp_path, repeats=False)
+    assert "with_repeats" not in evaluate(run, EvaluateConfig(targets="all", **SPLIT)).result["methods"]
 
 
 def test_first_time_targets_know_nothing_of_repeats(tmp_path):
@@ -47,11 +49,6 @@ def test_first_time_targets_know_nothing_of_repeats(tmp_path):
     assert "with_repeats" not in with_model["methods"]
     assert "with_repeats" in with_model["all_targets"]["methods"]
     assert not {"with_repeats", "repeats"} & without["all_targets"]["methods"].keys()
-
-
-def test_without_repeats_there_is_no_such_system(tmp_path):
-    run = world(tmp_path, repeats=False)
-    assert "with_repeats" not in evaluate(run, EvaluateConfig(targets="all", **SPLIT)).result["methods"]
 
 
 def test_new_items_of_the_run_with_repeats_are_never_seen_ones(tmp_path, monkeypatch):

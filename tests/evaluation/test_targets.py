@@ -18,17 +18,17 @@ def data(tmp_path):
     return prepared(tmp_path, PAST, FUTURE, topics=[[1], [1], [2]])
 
 
-def test_first_time_targets_are_those_not_in_the_history_and_users_without_any_leave(data):
+def test_first_time_targets_are_not_in_the_history_and_all_targets_keep_the_repeats_of_each_user(data):
     held = targets_of_kind(held_out_users(data, "test"), "new")
     assert held.user_B.tolist() == [0, 2]
     assert held.target.tolist() == [3, 1]
     assert held.target_offset.tolist() == [0, 1, 2]
-
-
-def test_all_targets_keep_the_repeats(data):
     held = targets_of_kind(held_out_users(data, "test"), "all")
     assert held.user_B.tolist() == [0, 1, 2]
     assert held.target.tolist() == [1, 3, 3, 1]
+    held = select_users(held_out_users(data, "test"), np.array([0, 2]))
+    assert held.user_B.tolist() == [0, 2]
+    assert held.target.tolist() == [1, 3, 1]
 
 
 def test_targets_are_positive_events_of_known_items_after_the_follows(data):
@@ -57,9 +57,3 @@ def test_a_sample_is_drawn_from_all_users_and_is_the_same_for_the_same_seed(tmp_
     assert not np.array_equal(first.user_B, other.user_B)
     assert first.user_B.max() > 200  # the first 30 of the file would end at 29
     assert subsample(held, None, seed=0) is held
-
-
-def test_a_selection_keeps_each_users_own_targets(data):
-    held = select_users(held_out_users(data, "test"), np.array([0, 2]))
-    assert held.user_B.tolist() == [0, 2]
-    assert held.target.tolist() == [1, 3, 1]

@@ -70,7 +70,6 @@ def prepared(folder, past, future, topics, follows=(), times=None, split="user",
 
 
 def ends(rows):
-    """Return the offsets of ragged rows."""
     return np.cumsum([0, *(len(row) for row in rows)]).astype(np.int64)
 
 

@@ -51,13 +51,9 @@ def false_alarms(make, **what):
 
 
 def test_two_equal_methods_differ_one_time_in_twenty_however_much_seeds_matter():
-    """Control: resampling users alone, or three seeds like users, cries wolf where seeds matter."""
     assert false_alarms(draws, of_seeds=0.5) < 0.08
     assert false_alarms(resampling_three_seeds, of_seeds=0.5) > 0.12
     assert false_alarms(over_users, of_seeds=0.5) > 0.4
-
-
-def test_if_seeds_do_not_matter_intervals_hardly_widen():
     assert 0.01 < false_alarms(draws, of_seeds=0.0) < 0.08
 
 
@@ -116,14 +112,11 @@ def test_controls_do_not_count_as_separate_models():
     assert copied.high - copied.low < 0.85 * (alone.high - alone.low)
 
 
-def test_the_p_value_is_below_five_percent_where_the_interval_excludes_zero():
+def test_the_p_value_is_below_five_percent_where_the_interval_excludes_zero_and_one_of_equal_outcomes():
     rng = np.random.default_rng(7)
     for centre in np.linspace(1.5, 2.5, 41):
         draw = rng.normal(centre, 1, 999)
         assert (p_value(draw) < 0.05) == (np.quantile(draw, 0.025) > 0) or abs(p_value(draw) - 0.05) < 0.003
-
-
-def test_equal_outcomes_have_p_one_and_no_outcomes_have_none():
     assert p_value(np.zeros(50)) == 1
     assert np.isnan(p_value(np.full(3, np.nan)))
     assert p_value(np.ones(99)) == pytest.approx(2 / 100)

@@ -139,9 +139,6 @@ def test_lists_with_equal_hits_are_told_apart_by_the_interests_that_they_serve()
     assert (both["served"], head["served"]) == (1, 0.5)
     assert (both["worst"], head["worst"]) == (0.5, 0)
     assert head["kl"] > 50 * both["kl"]
-
-
-def test_a_user_of_one_interest_sees_no_difference():
     only_head = [2, 3, 4]
     first, second = ([[1, 2, 3, 4, 5, 11]], [[5, 1, 2, 3, 4, 11]])
     assert judge(first, only_head, [1, 5]) == judge(second, only_head, [1, 5])

@@ -17,26 +17,17 @@ def counts(pairs, n_users=2):
     return diversity.topic_counts(user, item, TOPIC_OFFSET, TOPIC, (n_users, 4))
 
 
-def test_topics_are_counted_for_each_user_apart():
+def test_topics_are_counted_for_each_user_apart_and_once():
     assert counts([(0, 1), (0, 2), (1, 4)]).tolist() == [[0, 2, 1, 0], [0, 0, 0, 1]]
-
-
-def test_items_without_topics_and_users_without_items_count_nothing():
     assert counts([(0, 3)]).sum() == 0
     assert counts([]).sum() == 0
-
-
-def test_a_topic_found_twice_is_one_distinct_topic():
     assert diversity.coverage(counts([(0, 1), (0, 2), (0, 4)])).tolist() == [3, 0]
 
 
-def test_entropy_is_log_of_the_number_of_even_topics_and_zero_for_one():
+def test_entropy_and_popularity_are_those_of_the_definitions():
     even, certain = diversity.entropy(counts([(0, 1), (0, 4), (1, 4), (1, 4)]))
     assert even == pytest.approx(np.log(2))
     assert certain == 0
-
-
-def test_half_of_the_events_make_the_head_and_the_last_fifth_the_tail():
     count = np.array([0, 50, 20, 10, 10, 10])
     assert diversity.popularity_class(count).tolist() == [2, 0, 1, 1, 2, 2]
 

@@ -14,31 +14,21 @@ OFFSET = np.array([0, 2, 3, 4])
 TARGET = np.array([9, 7, 2, 1])  # user 0: 9 and 7, user 1: 2, user 2: 1
 
 
-def test_each_target_gets_its_rank_in_the_list_of_its_user():
+def test_each_target_gets_its_rank_in_the_list_of_its_user_and_padding_is_a_miss():
     rank_T = ranking.ranks_in_list(RANKED, OFFSET, TARGET)
     assert rank_T.tolist() == [3, np.inf, 1, np.inf]  # item 2 is in no list but user 1's
-
-
-def test_a_user_without_candidates_is_a_miss_at_every_cutoff():
-    rank_T = ranking.ranks_in_list(RANKED, OFFSET, TARGET)
     for cutoff in (1, 4, 1000):
         assert ranking.hits(rank_T, OFFSET, cutoff)[2] == 0
     assert ranking.ranks_in_list(np.zeros((3, 0), dtype=np.int64), OFFSET, TARGET).tolist() == [np.inf] * 4
-
-
-def test_the_padding_of_a_short_list_is_never_a_hit():
     rank_T = ranking.ranks_in_list(np.array([[4, 0, 0]]), np.array([0, 1]), np.array([0]))
     assert rank_T.tolist() == [np.inf]
 
 
-def test_ties_take_the_middle_rank_so_a_constant_score_is_worth_chance():
+def test_ties_take_the_middle_rank_and_an_excluded_item_none():
     scores = np.zeros((1, 9))
     assert ranking.ranks_by_score(scores, np.array([0, 1]), np.array([4])).tolist() == [5.0]
     scores[0, 2] = 1.0
     assert ranking.ranks_by_score(scores, np.array([0, 2]), np.array([4, 2])).tolist() == [5.5, 1.0]
-
-
-def test_an_excluded_item_takes_no_rank_and_a_user_with_nothing_left_misses():
     scores = np.array([[-np.inf, 3.0, -np.inf, 1.0], [-np.inf] * 4])
     ranks = ranking.ranks_by_score(scores, np.array([0, 2, 3]), np.array([3, 2, 1]))
     assert ranks.tolist() == [2.0, np.inf, np.inf]

@@ -27,11 +27,17 @@ def printed(width):
     return console.export_text()
 
 
-def test_markdown_has_every_row_with_as_many_cells_as_the_head():
+def test_tables_have_every_row_bold_where_it_is_the_own_and_none_without_rows():
     assert to_markdown([Heading("A"), TABLE, Text(""), Text("b", "headline")]) == (
         "## A\n\nLifts.\n\n| metric | a\\|b | detail | says |\n| --- | ---: | ---: | --- |\n"
         "| <saves> | .219 [.210, .228] | 7 | up for all |\n| **hides** | – | 8 |  |\n\n**b**\n"
     )
+    nameless = TABLE._replace(rows=[["", "1", "2", "3"]], own="")
+    assert "class=own" not in html_page("t", [nameless])
+    assert "**" not in to_markdown([nameless])
+    empty = TABLE._replace(rows=[])
+    assert to_markdown([empty]) == "\n"
+    assert "<table>" not in html_page("t", [empty])
 
 
 def test_html_escapes_names_and_colours_verdicts():
@@ -50,18 +56,6 @@ def test_a_narrow_terminal_leaves_out_columns_and_shortens_texts(width, shown):
     text = printed(width)
     assert ("detail" in text, "[.210, .228]" in text) == shown
     assert ".219" in text
-
-
-def test_only_the_row_of_the_own_name_is_bold():
-    nameless = TABLE._replace(rows=[["", "1", "2", "3"]], own="")
-    assert "class=own" not in html_page("t", [nameless])
-    assert "**" not in to_markdown([nameless])
-
-
-def test_a_table_without_rows_is_left_out():
-    empty = TABLE._replace(rows=[])
-    assert to_markdown([empty]) == "\n"
-    assert "<table>" not in html_page("t", [empty])
 
 
 def test_a_name_keeps_its_look_when_others_are_left_out_and_a_chart_without_rows_is_none():

@@ -71,13 +71,12 @@ def page(result):
     return evaluation_page(result, EPOCHS)
 
 
-def test_the_page_asks_for_nothing_from_outside_and_runs_no_script(page):
+def test_the_page_is_well_formed_asks_for_nothing_and_has_its_training(page, result):
     assert_it_asks_for_nothing_from_outside_and_runs_no_script(page)
     assert page.count("<svg") >= 3
-
-
-def test_the_page_is_well_formed(page):
     assert_well_formed(page)
+    assert "best epoch 2 with validation HR@100 .247" in page
+    assert "Training" not in text_of(evaluation_page(result, []))
 
 
 def test_every_figure_in_the_table_is_that_of_the_result(page, result):
@@ -174,14 +173,6 @@ def test_an_absent_baseline_is_named_with_its_reason(result):
     changed["baselines"]["ease"] = {"absent": "too many items"}
     for text in (text_of(evaluation_page(changed, EPOCHS)), printed(changed, 300)):
         assert "ease is absent: too many items." in text
-
-
-def test_the_training_has_its_best_epoch(page):
-    assert "best epoch 2 with validation HR@100 .247" in page
-
-
-def test_a_run_without_training_curves_still_has_a_report(result):
-    assert "Training" not in text_of(evaluation_page(result, []))
 
 
 def test_a_run_that_was_not_evaluated_is_refused_with_the_command(tmp_path):

@@ -10,12 +10,7 @@ from multitudes.report import study_tables
 from multitudes.report.document import to_markdown
 from multitudes.report.formatting import CONTROL_LABELS, format_difference, format_interval, format_number
 from multitudes.report.html_elements import html_page
-from multitudes.report.study_page import (
-    conclusion,
-    picture_caption,
-    study_blocks,
-    study_markdown,
-)
+from multitudes.report.study_page import conclusion, picture_caption, study_blocks, study_markdown
 from multitudes.report.study_tables import overview_table, ranks_table, verdicts_table
 from multitudes.study.comparison import Resampling
 from multitudes.study.summary import summarise
@@ -60,18 +55,12 @@ def changed(summary, change=lambda _copy: None):
     return copy
 
 
-def test_the_page_asks_for_nothing_from_outside_and_runs_no_script(page):
-    assert_it_asks_for_nothing_from_outside_and_runs_no_script(page)
-    assert page.count("<svg") == 2 * 5, "each data set: differences, four segmentations"
-
-
-def test_the_page_is_well_formed_and_its_links_lead_somewhere(page):
+def test_the_page_is_well_formed_asks_for_nothing_and_escapes_names(page):
     assert_well_formed(page)
     sections = ["first", "second-last", "across-the-data-sets", "how-the-study-was-run"]
     assert re.findall(r'href="#([\w-]+)"', page) == re.findall(r'<h2 id="([\w-]+)"', page) == sections
-
-
-def test_a_name_from_the_study_is_text_and_not_markup(page):
+    assert_it_asks_for_nothing_from_outside_and_runs_no_script(page)
+    assert page.count("<svg") == 2 * 5, "each data set: differences, four segmentations"
     assert "<odd>" not in page
     assert "&lt;odd&gt;" in page
     assert "second &amp; last" in page
@@ -186,13 +175,10 @@ def test_methods_that_do_not_differ_share_a_letter():
     assert [row[2] for row in ranks_table(ranks).rows] == ["a", "ab", "b", "–"]
 
 
-def test_without_the_reference_there_is_no_comparison(tmp_path):
+def test_without_the_reference_or_anything_else_there_is_a_page(tmp_path):
     data = {"first": outcomes(np.random.default_rng(1), {"joint": 0.0, "equal": 0.0})}
     shown = text_of(study_page(summarise(write_study(tmp_path, data), Resampling(100, 100))))
     assert "The reference single has no figure here." in shown
-
-
-def test_an_empty_study_has_a_page_that_names_what_failed(tmp_path):
     frame = outcomes(np.random.default_rng(2), {"single": 0.0}).clear()
     study = write_study(tmp_path, {"first": frame}, failed=(("first", "single", 0),))
     assert "killed by signal 9" in study_page(summarise(study, Resampling(100, 100)))

@@ -13,11 +13,7 @@ def exactly(value: float) -> dict[str, float]:
     return {"mean": value, "low": value, "high": value}
 
 
-INTERESTS = {
-    "effective": exactly(2.5),
-    "cosine": exactly(0.4),
-    "empty_slots": exactly(0.1),
-}
+INTERESTS = {"effective": exactly(2.5), "cosine": exactly(0.4), "empty_slots": exactly(0.1)}
 TRIALS = [{"settings": {"train.learning_rate": rate}, "score": score} for rate, score in ((0.01, 0.2), (0.001, 0.3))]
 
 

@@ -101,22 +101,24 @@ def test_an_error_names_the_key_and_a_suggestion(tmp_path, change, message):
     assert "\n" not in str(refused.value)
 
 
-def test_a_folder_is_not_a_study(tmp_path):
+def test_a_folder_and_a_study_without_methods_are_errors(tmp_path):
     with pytest.raises(UsageError, match="a folder; expected a TOML file; examples"):
         read_study(tmp_path)
-
-
-def test_a_study_without_methods_is_an_error(tmp_path):
     with pytest.raises(UsageError, match=r"no \[methods.NAME\]"):
         read(tmp_path, "[data.films]\nsample = 'movielens-small'\n")
 
 
-def test_a_methods_table_overrides_the_data_sets_and_that_the_studys(tmp_path):
+def test_tables_of_methods_and_data_sets_override_one_another_at_any_depth(tmp_path):
     joint, plain = grid_entries(read(tmp_path, GOOD), "study.toml")
     runs = [build_configs(entry.settings, seed=3)[0].model_dump() for entry in (joint, plain)]
     assert [run["method"] for run in runs] == ["joint", "single"]
     assert [(run["train"]["epochs"], run["train"]["batch_size"]) for run in runs] == [(5, 32), (7, 32)]
     assert changed_settings(*build_configs(plain.settings, seed=3)) == {"train.epochs": 7, "train.batch_size": 32}
+    assert deep_merge({"a": {"b": 1, "c": 2}, "d": 3}, {"a": {"b": 4}}) == {"a": {"b": 4, "c": 2}, "d": 3}
+    assert flatten({"a": {"b": {"c": 1}}, "d": 2}) == {"a.b.c": 1, "d": 2}
+    assert unflatten({"a.b.c": 1, "a.d": 2}) == {"a": {"b": {"c": 1}, "d": 2}}
+    config = read(tmp_path, f"seeds = [0, 1, 2]\n[data.other]\nsample = 'movielens-small'\nseeds = [7]\n{GOOD}")
+    assert (config.seeds_of("films"), config.seeds_of("other")) == ((0, 1, 2), (7,))
 
 
 def test_settings_of_a_methods_own_table_are_not_tuned(tmp_path):
@@ -131,12 +133,6 @@ def test_every_default_space_contains_the_defaults(tmp_path, method):
     (entry,) = grid_entries(read(tmp_path, f"[data.a]\nsample = 'movielens-small'\n[methods.{method}]"), "study.toml")
     assert entry.space == default_space(method)
     check_defaults(entry.space, entry.defaults(), method)
-
-
-def test_tables_merge_at_any_depth_and_dotted_keys_are_equal_to_tables():
-    assert deep_merge({"a": {"b": 1, "c": 2}, "d": 3}, {"a": {"b": 4}}) == {"a": {"b": 4, "c": 2}, "d": 3}
-    assert flatten({"a": {"b": {"c": 1}}, "d": 2}) == {"a.b.c": 1, "d": 2}
-    assert unflatten({"a.b.c": 1, "a.d": 2}) == {"a": {"b": {"c": 1}, "d": 2}}
 
 
 @pytest.mark.parametrize(
@@ -154,19 +150,10 @@ def test_what_is_not_trained_takes_no_setting_of_training_and_its_own_search(met
     assert set(entry.space) == space
 
 
-def test_a_data_set_may_have_seeds_of_its_own(tmp_path):
-    config = read(tmp_path, f"seeds = [0, 1, 2]\n[data.other]\nsample = 'movielens-small'\nseeds = [7]\n{GOOD}")
-    assert (config.seeds_of("films"), config.seeds_of("other")) == ((0, 1, 2), (7,))
-
-
 def test_combined_models_take_a_blend_and_the_settings_of_retrieval_and_are_not_tuned(tmp_path):
     text = GOOD + "[methods.both]\ncombine = ['joint', 'plain']\nmodel.blend = 'round_robin'\n"
     text += "retrieve.explicit_share = 0.3\n[tuning]\ntrials = 2\n"
     both = grid_entries(read(tmp_path, text + "[retrieve]\nblend = 'round_robin'\n"), "study.toml")[-1]
     assert (both.base_methods, both.space) == (("joint", "plain"), {})
     changed = changed_settings(*build_configs(both.settings, seed=0))
-    assert changed == {
-        "model.blend": "round_robin",
-        "retrieve.explicit_share": 0.3,
-        "retrieve.blend": "round_robin",
-    }
+    assert changed == {"model.blend": "round_robin", "retrieve.explicit_share": 0.3, "retrieve.blend": "round_robin"}

@@ -13,21 +13,15 @@ def world(folder, past, **more):
     return prepared(folder, past, future=[[4]] * len(past), topics=TOPICS, **more)
 
 
-def test_equally_frequent_topics_count_one_each_and_rare_ones_less(tmp_path):
+def test_topics_names_buckets_and_activity_of_users_are_counted(tmp_path):
     data = world(tmp_path, [[1, 1, 1], [1, 2], [1, 1, 1, 1, 1, 1, 1, 1, 1, 2], [5], [1, 2, 3]])
     one, two, hardly_two, none, three = effective_topics(data, held_out_users(data, "test"))
     assert (one, two, none, three) == (1, 2, 0, 3)
     assert 1 < hardly_two < 1.5
-
-
-def test_every_user_has_a_name_as_text_and_a_bucket_of_each_kind(tmp_path):
     day = 86_400
     times = [[0, 1, 100 * day], [*(n * day for n in range(95, 100)), 100 * day]]
     found = segment_users(world(tmp_path, [[1, 1], [1, 2, 1, 2, 5]], times=times), "test")
     assert found.rows() == [("100", "casual", "1-9", "1.0-1.0"), ("101", "core", "1-9", "2.0-2.0")]
-
-
-def test_order_without_times_says_nothing_of_activity(tmp_path):
     found = segment_users(world(tmp_path, [[1, 2]], ordered_only=True), "test")
     assert found["activity"].to_list() == [None]
     assert found["tastes"].to_list() == ["2.0-2.0"]

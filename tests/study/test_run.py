@@ -56,7 +56,7 @@ def no_worker(*_):
     raise AssertionError("a worker was started for a finished cell")
 
 
-def test_the_table_has_every_method_control_and_baseline_of_the_same_users(uninterrupted):
+def test_the_table_has_every_method_of_the_same_users_trained_with_the_best_of_its_trials(uninterrupted):
     table, cells, tuning = tables(uninterrupted / "out")
     methods = table.group_by("method").agg(pl.col("seed").unique(), pl.col("user_id").n_unique()).rows_by_key("method")
     assert {"joint", "plain", "joint/averaged", "joint/random_partition", "joint/unconditioned"} <= set(methods)
@@ -75,6 +75,14 @@ def test_the_table_has_every_method_control_and_baseline_of_the_same_users(unint
         ("plain", 0, "done"),
     ]
     assert [len(search["trials"]) for search in tuning] == [2, 2]
+    _, cells, tuning = tables(uninterrupted / "out")
+    for cell, search in zip(cells, tuning, strict=True):
+        best = max(search["trials"], key=lambda trial: trial["score"])
+        assert cell["tuned"] == search["best"] == best["settings"]
+        settings = cell["settings"].get("train.learning_rate", 0.001)
+        assert settings == best["settings"]["train.learning_rate"]
+    assert cells[1]["settings"]["train.epochs"] == 2
+    assert cells[0]["vectors_per_user"] > cells[1]["vectors_per_user"] == 1
 
 
 def test_a_budget_too_large_for_the_corpus_is_left_out_with_a_note(uninterrupted):
@@ -88,17 +96,6 @@ def test_a_budget_too_large_for_the_corpus_is_left_out_with_a_note(uninterrupted
     assert describe_budgets("tiny", (100,), 12) == (
         "tiny: 12 items are too few for N = 100, half of them or more; evaluated: N = 6"
     )
-
-
-def test_each_method_is_trained_with_the_best_of_its_trials(uninterrupted):
-    _, cells, tuning = tables(uninterrupted / "out")
-    for cell, search in zip(cells, tuning, strict=True):
-        best = max(search["trials"], key=lambda trial: trial["score"])
-        assert cell["tuned"] == search["best"] == best["settings"]
-        settings = cell["settings"].get("train.learning_rate", 0.001)
-        assert settings == best["settings"]["train.learning_rate"]
-    assert cells[1]["settings"]["train.epochs"] == 2
-    assert cells[0]["vectors_per_user"] > cells[1]["vectors_per_user"] == 1
 
 
 def test_finished_cells_are_reused(uninterrupted, monkeypatch):
@@ -152,13 +149,17 @@ def test_killed_three_times_it_has_the_same_result(uninterrupted, tmp_path, monk
     assert complete[1:] == resumed[1:]
 
 
-def test_changed_tables_are_an_error(uninterrupted, tmp_path):
+def test_changed_tables_and_another_study_in_the_folder_are_errors(uninterrupted, tmp_path):
     shutil.copytree(uninterrupted, tmp_path / "copy")
     config = read_study(tmp_path / "copy" / "study.toml")
     items = tmp_path / "copy" / "tables" / "items.parquet"
     pl.read_parquet(items).reverse().write_parquet(items)
     with pytest.raises(DataError, match=r"items.parquet changed since this study began.*--out"):
         run_study(config, tmp_path / "copy" / "out")
+    with (uninterrupted / "out" / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with pytest.raises(UsageError, match="another study runs in this folder"):
+            run_study(read_study(uninterrupted / "study.toml"), uninterrupted / "out")
 
 
 def test_a_failing_cell_is_named_and_the_others_continue(tmp_path):
@@ -239,10 +240,3 @@ def test_a_killed_cell_is_named_the_other_continues_and_the_next_call_computes_i
     assert methods & {"joint", "plain"} == {"joint", "plain"} - {failed["method"]}
     monkeypatch.setattr(WorkerPool, "run", compute_here)
     assert not run_study(config, tmp_path / "out").failed
-
-
-def test_two_studies_in_one_folder_are_an_error(uninterrupted):
-    with (uninterrupted / "out" / ".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        with pytest.raises(UsageError, match="another study runs in this folder"):
-            run_study(read_study(uninterrupted / "study.toml"), uninterrupted / "out")

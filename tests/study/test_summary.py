@@ -53,28 +53,14 @@ def verdicts(summary, data):
     return {method: gain["verdict"] for method, gain in judged.items() if "verdict" in gain}
 
 
-def test_a_planted_gain_is_better_an_equal_method_level_and_popularity_worse(summary):
-    for data in ("first", "second"):
-        assert verdicts(summary, data) == {"equal": "level", "joint": "better", "popularity": "worse"}
-
-
-def test_interests_have_won_only_against_the_control_that_is_worse(summary):
-    """Planted: the random partition lost the gain, the averaged query has all of it."""
-    against = summary["data"]["first"]["controls"]["joint"]
-    assert (against["random_partition"]["verdict"], against["averaged"]["verdict"]) == ("better", "level")
-
-
-def test_the_difference_is_the_one_that_was_planted(summary):
+def test_the_planted_gain_is_found_and_an_equal_method_is_level(summary):
     gain = summary["data"]["first"]["methods"]["joint"]["minus"]["hr"]
     assert gain["low"] < 0.08 < gain["high"]
     assert gain["relative"]["mean"] == pytest.approx(gain["mean"] / figure(summary, "single"), abs=1e-4)
-
-
-def test_users_without_interests_are_in_no_figure_of_interests(summary):
-    """Planted: a user with interests gets as large a share of them as of the targets, one of ten has none."""
-    joint = summary["data"]["first"]["methods"]["joint"]
-    assert joint["figures"]["served"]["mean"] == pytest.approx(joint["figures"]["hr"]["mean"], abs=0.02)
-    assert joint["minus"]["served"]["low"] > 0
+    for data in ("first", "second"):
+        assert verdicts(summary, data) == {"equal": "level", "joint": "better", "popularity": "worse"}
+    against = summary["data"]["first"]["controls"]["joint"]
+    assert (against["random_partition"]["verdict"], against["averaged"]["verdict"]) == ("better", "level")
 
 
 def figure(summary, method):
@@ -90,11 +76,22 @@ def test_every_method_is_compared_with_the_strongest_baseline(summary, study):
     assert gain["low"] < 0.08 + 0.15 < gain["high"]
 
 
-def test_a_figure_is_the_mean_over_seeds_of_pooled_hits(summary, study):
+def test_figures_are_means_over_seeds_of_pooled_hits_and_curves_show_their_intervals(summary, study, tmp_path):
     frame = pl.read_parquet(study / "outcomes.parquet").filter(data="first", method="joint", budget=100)
     by_seed = frame.group_by("seed").agg(pl.col("hits").sum() / pl.col("targets").sum()).sort("seed")["hits"].to_list()
     assert figure(summary, "joint") == pytest.approx(np.mean(by_seed), abs=1e-6)
     assert summary["data"]["first"]["methods"]["joint"]["by_seed"] == pytest.approx(by_seed, abs=1e-6)
+    part = summary["data"]["first"]
+    assert list(part["curves"]) == ["10", "100"]
+    assert part["curves"]["100"]["joint"].items() >= part["methods"]["joint"]["figures"]["hr"].items()
+    assert part["curves"]["10"]["joint"]["mean"] == part["curves"]["100"]["joint"]["mean"]  # planted: the same lists
+    joint = summary["data"]["first"]["methods"]["joint"]
+    assert joint["figures"]["served"]["mean"] == pytest.approx(joint["figures"]["hr"]["mean"], abs=0.02)
+    assert joint["minus"]["served"]["low"] > 0
+    assert summary["costs"]["first"]["joint"]["train_seconds"] == pytest.approx(11)
+    assert [(cell["data"], cell["method"], cell["seed"]) for cell in summary["failed"]] == [("second", "joint", 7)]
+    assert summary["health"]["first"]["joint"]["effective"] == 2.5
+    assert json.loads(write_summary(study, summary).read_text()) == summary == summarise(study, FAST)
 
 
 def null_study(rng, n_methods=8, n_seeds=3, n_users=60):
@@ -103,13 +100,6 @@ def null_study(rng, n_methods=8, n_seeds=3, n_users=60):
     hits = rng.binomial(TARGETS, np.clip(rate, 0, 1)).astype(float)
     cells = {f"m{number}": list(range(n_seeds)) for number in range(n_methods)}
     return PairedOutcomes(pl.DataFrame({"targets": [float(TARGETS)] * n_users}), cells, {"hits": hits})
-
-
-def test_a_curve_shows_the_interval_of_the_table_at_the_main_budget_and_other_ones_beside_it(summary):
-    part = summary["data"]["first"]
-    assert list(part["curves"]) == ["10", "100"]
-    assert part["curves"]["100"]["joint"].items() >= part["methods"]["joint"]["figures"]["hr"].items()
-    assert part["curves"]["10"]["joint"]["mean"] == part["curves"]["100"]["joint"]["mean"]  # planted: the same lists
 
 
 def test_the_family_wise_error_of_studies_without_any_difference_is_five_percent_and_without_holm_more():
@@ -175,14 +165,11 @@ def test_users_are_paired_in_whatever_order_their_rows_come():
         assert np.array_equal(values, mixed.measures[name], equal_nan=True)
 
 
-def test_a_segment_of_few_users_has_a_size_and_no_interval():
+def test_segments_have_a_size_an_order_and_an_interval_if_they_are_large():
     frame = outcomes(np.random.default_rng(4), {"single": 0.0, "joint": 0.1}, users=50)
     history = compare_by_segment(pair_by_user(frame, ""), "single", FAST)["history"]
     assert {label: part["users"] for label, part in history.items()} == {"1-9": 17, "10-49": 17, "50+": 16}
     assert all(part["minus"] == {} for part in history.values())
-
-
-def test_segments_stand_in_the_order_in_which_people_read_them():
     assert sort_labels(["new", "casual", "core"]) == ["core", "casual", "new"]
     assert sort_labels(["50+", "10-49", "0", "1-9"]) == ["0", "1-9", "10-49", "50+"]
     assert sort_labels(["4.2-11.0", "1.0-4.1", "11.2-20.3"]) == ["1.0-4.1", "4.2-11.0", "11.2-20.3"]
@@ -197,16 +184,6 @@ def test_two_sets_are_too_few_to_say_who_wins_overall_and_twelve_are_enough():
     assert many["enough"]
     assert many["cliques"] == []
     assert few["ranks"] == many["ranks"] == {"a": 1, "b": 2, "c": 3}
-
-
-def test_costs_are_means_over_seeds_and_failures_are_named(summary):
-    assert summary["costs"]["first"]["joint"]["train_seconds"] == pytest.approx(11)
-    assert [(cell["data"], cell["method"], cell["seed"]) for cell in summary["failed"]] == [("second", "joint", 7)]
-    assert summary["health"]["first"]["joint"]["effective"] == 2.5
-
-
-def test_the_same_study_gives_the_same_summary_to_the_last_digit(study, summary, tmp_path):
-    assert json.loads(write_summary(study, summary).read_text()) == summary == summarise(study, FAST)
 
 
 def test_a_study_without_its_reference_has_figures_and_no_differences(tmp_path):

@@ -12,31 +12,21 @@ def hill(_number, values):
     return -abs(values["train.learning_rate"] - 0.01) + (values["model.kind"] == "wide")
 
 
-def test_it_finds_the_maximum_and_starts_with_the_defaults():
+def test_it_finds_the_maximum_and_without_differences_the_defaults_stay():
     found = tune(hill, SPACE, DEFAULTS, trials=30, seed=0)
     assert found.trials[0].settings == DEFAULTS
     assert found.best["model.kind"] == "wide"
     assert abs(found.best["train.learning_rate"] - 0.01) < 0.01
-
-
-def test_without_differences_the_defaults_stay():
-    """Control: a constant objective must not change the settings."""
     assert tune(lambda *_: 0.5, SPACE, DEFAULTS, trials=10, seed=0).best == DEFAULTS
+    space = {"k": Range(low=1, high=9)}
+    assert all(isinstance(t.settings["k"], int) for t in tune(lambda *_: 0.0, space, {"k": 4}, 5, 0).trials)
 
 
-def test_a_repeated_search_makes_the_same_choices_and_another_seed_others():
+def test_a_repeated_search_makes_the_same_choices_and_a_failed_trial_is_never_chosen():
     searches = [tune(hill, SPACE, DEFAULTS, trials=8, seed=seed).trials for seed in (0, 0, 1)]
     assert searches[0] == searches[1]
     assert searches[0] != searches[2]
-
-
-def test_a_trial_that_fails_is_counted_and_never_chosen():
     found = tune(lambda n, values: None if n % 2 else hill(n, values), SPACE, DEFAULTS, trials=6, seed=0)
     assert [trial.score is None for trial in found.trials] == [True, False] * 3
     assert found.best in [trial.settings for trial in found.trials[1::2]]
     assert tune(lambda *_: None, SPACE, DEFAULTS, trials=3, seed=0).best == {}
-
-
-def test_integers_stay_integers():
-    space = {"k": Range(low=1, high=9)}
-    assert all(isinstance(t.settings["k"], int) for t in tune(lambda *_: 0.0, space, {"k": 4}, 5, 0).trials)

@@ -33,7 +33,6 @@ def cell(method="single", trial=None, over=(), seed=0, retrieve=None, **model):
 
 @pytest.fixture(scope="module")
 def cells(tmp_path_factory):
-    """Return a folder of cells that has the result of ``single``."""
     folder = tmp_path_factory.mktemp("cells")
     done(cell(), folder)
     return folder
@@ -52,7 +51,7 @@ def result_of(folder, split):
     return result
 
 
-def test_a_cell_leaves_its_figures_its_cost_and_its_run(cells):
+def test_a_cell_leaves_its_figures_its_cost_and_its_run_and_is_not_touched_again(cells, tmp_path):
     folder = cell().folder(cells)
     result = result_of(folder, "validation")
     assert result["vectors_per_user"] == 1
@@ -62,13 +61,13 @@ def test_a_cell_leaves_its_figures_its_cost_and_its_run(cells):
     assert 1 <= result["best_epoch"] == trained["best_epoch"] <= result["epochs"]
     assert (cell().training_folder(cells) / "run" / "weights.safetensors").exists()
     assert not list(folder.glob("*-test*"))
-
-
-def test_a_finished_cell_is_not_touched(cells):
-    folder = cell().folder(cells)
     before = {file: file.stat().st_mtime_ns for file in folder.rglob("*")}
     done(cell(), cells)
     assert {file: file.stat().st_mtime_ns for file in folder.rglob("*")} == before
+    assert result_of(cell().folder(cells), "validation")["code"] == code_digest()
+    shutil.copytree(cell().training_folder(cells), cell().training_folder(tmp_path))
+    (cell().training_folder(tmp_path) / "code").write_text("other")
+    assert result_of(done(cell(), tmp_path), "validation")["code"] == f"other+{code_digest()}"
 
 
 def test_every_input_that_affects_the_result_changes_the_digest():
@@ -122,23 +121,13 @@ def test_combined_models_cost_what_both_cost_and_nothing_is_trained(cells, monke
     assert both.training_digest != cell("combined", over=(first, cell("conditional", seed=1))).training_digest
 
 
-def test_followed_topics_cost_nothing_to_train(cells):
-    result = result_of(done(cell("followed"), cells), "validation")
-    assert (result["parameters"], result["train_seconds"], result["targets_per_s"]) == (0, 0, None)
-    assert 0 < result["score"]["hr"] <= 1
-
-
-def test_a_result_names_the_code_of_its_training(cells, tmp_path):
-    assert result_of(cell().folder(cells), "validation")["code"] == code_digest()
-    shutil.copytree(cell().training_folder(cells), cell().training_folder(tmp_path))
-    (cell().training_folder(tmp_path) / "code").write_text("other")
-    assert result_of(done(cell(), tmp_path), "validation")["code"] == f"other+{code_digest()}"
-
-
-def test_a_trial_keeps_its_score_and_not_its_run(cells):
+def test_a_trial_keeps_its_score_and_followed_topics_cost_nothing_to_train(cells):
     folder = done(cell(trial=1), cells)
     assert result_of(folder, "validation")["score"] == result_of(cell().folder(cells), "validation")["score"]
     assert not (folder / "run").exists()
+    result = result_of(done(cell("followed"), cells), "validation")
+    assert (result["parameters"], result["train_seconds"], result["targets_per_s"]) == (0, 0, None)
+    assert 0 < result["score"]["hr"] <= 1
 
 
 def test_a_training_folder_without_its_record_starts_again(cells, tmp_path):
@@ -151,13 +140,15 @@ def test_a_training_folder_without_its_record_starts_again(cells, tmp_path):
     assert first["score"] == second["score"]
 
 
-def test_another_methods_item_vectors_are_clustered(cells):
+def test_item_vectors_of_another_method_are_clustered_where_its_run_is(cells, tmp_path):
     sage = cell("pinnersage", over=(cell(),), interests=3)
     result = result_of(done(sage, cells), "validation")
     assert (result["parameters"], result["train_seconds"]) == (0, 0)
     assert 1 < result["vectors_per_user"] <= 3
     made = json.loads((sage.training_folder(cells) / "run" / "run.json").read_text())["config"]["model"]
     assert made["vectors"] == str(cell().training_folder(cells) / "run")
+    with pytest.raises(ArtefactError, match="no run here"):
+        done(cell("pinnersage", over=(cell(seed=7),), interests=3), tmp_path)
 
 
 def test_a_linear_model_is_a_cell_that_is_fitted_once(tmp_path):
@@ -170,11 +161,6 @@ def test_a_linear_model_is_a_cell_that_is_fitted_once(tmp_path):
     before = record.stat().st_mtime_ns
     done(cell("linear", rank=8), tmp_path, "test")
     assert record.stat().st_mtime_ns == before
-
-
-def test_without_the_base_run_there_is_nothing_to_cluster(tmp_path):
-    with pytest.raises(ArtefactError, match="no run here"):
-        done(cell("pinnersage", over=(cell(seed=7),), interests=3), tmp_path)
 
 
 def test_the_test_split_joins_a_trained_cell(cells, tmp_path):

@@ -29,8 +29,7 @@ def run(folder, program, processes=1):
 
 
 @pytest.mark.parametrize(
-    ("chosen", "processes", "threads"),
-    [(None, available_cores(), 1), (None, 1, available_cores()), ("7", 1, 7)],
+    ("chosen", "processes", "threads"), [(None, available_cores(), 1), (None, 1, available_cores()), ("7", 1, 7)]
 )
 def test_each_worker_gets_its_share_of_the_cores_unless_told_otherwise(
     chosen, processes, threads, tmp_path, monkeypatch
@@ -42,12 +41,9 @@ def test_each_worker_gets_its_share_of_the_cores_unless_told_otherwise(
     assert json.loads((tmp_path / "abc" / "result-validation.json").read_text()) == {"threads": str(threads)}
 
 
-def test_a_failed_worker_is_reported_by_its_last_line_on_stderr(tmp_path):
+def test_a_failed_worker_and_a_full_disk_are_reported_in_one_line(tmp_path):
     assert run(tmp_path, "raise ValueError('no such luck')") == "ValueError: no such luck"
     assert run(tmp_path, "sys.exit(7)") == "ended with exit code 7 and no message"
-
-
-def test_a_full_disk_stops_the_study_and_the_error_says_what_to_do(tmp_path):
     with pytest.raises(MissingError, match="no space left on its disk; then run the same command again"):
         run(tmp_path, "print('no space left on its disk', file=sys.stderr); sys.exit(5)")
 
