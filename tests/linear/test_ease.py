@@ -99,7 +99,7 @@ def test_a_few_eigenvectors_give_the_lists_of_all(regularisation: float, monkeyp
     assert common_share(top_items(matrix @ low, matrix), expected) < 0.5
 
 
-def test_one_spectrum_serves_every_regularisation_and_is_the_same_each_time() -> None:
+def test_one_spectrum_serves_every_regularisation_and_two_items_are_enough() -> None:
     matrix = planted_interactions()
     spectrum = EaseSpectrum(matrix, 5, 0.25)
     for regularisation in (1000.0, 10.0):
@@ -107,6 +107,8 @@ def test_one_spectrum_serves_every_regularisation_and_is_the_same_each_time() ->
             spectrum.factors(regularisation), ease_factors(matrix, regularisation, 5, 0.25), strict=True
         ):
             np.testing.assert_array_equal(part, again)
+    factors = ease_factors(csr_array(np.array([[0, 1, 1], [0, 1, 0]], dtype=np.float32)), 3.0, 64)
+    assert weights(factors)[2, 1] == pytest.approx(0.25, abs=1e-5)
 
 
 def test_every_item_of_a_large_corpus_has_a_vector_and_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -126,11 +128,6 @@ def test_every_item_of_a_large_corpus_has_a_vector_and_no_other(monkeypatch: pyt
 def test_items_without_users_in_common_are_rejected(history: list[list[int]]) -> None:
     with pytest.raises(DataError, match="no user engaged with two items"):
         ease_factors(csr_array(np.array(history, dtype=np.float32)), 1.0, 5)
-
-
-def test_two_items_are_enough() -> None:
-    factors = ease_factors(csr_array(np.array([[0, 1, 1], [0, 1, 0]], dtype=np.float32)), 3.0, 64)
-    assert weights(factors)[2, 1] == pytest.approx(0.25, abs=1e-5)
 
 
 @pytest.mark.parametrize("rank", [2, 8, 64])

@@ -26,26 +26,13 @@ from multitudes.retrieval.retriever import Retriever
 from multitudes.retrieval.scorer import catalogue, user_vectors
 from multitudes.retrieval.search import find_candidates
 from multitudes.training.runs import open_run
-from tests.worlds import planted
 
 N = 8
 
 
 @pytest.fixture(scope="module")
-def data() -> PreparedData:
-    return planted()[1]
-
-
-@pytest.fixture(scope="module")
 def run(data: PreparedData, tmp_path_factory: pytest.TempPathFactory) -> FollowedRun:
     return make_followed_run(data, tmp_path_factory.mktemp("run") / "run")
-
-
-@pytest.fixture(scope="module")
-def releases(run: FollowedRun, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root: Path = tmp_path_factory.mktemp("releases")
-    assert publish(run.path, root).largest_difference == 0
-    return root
 
 
 def popular_in(data: PreparedData, topic: int, seen: set[int]) -> list[int]:

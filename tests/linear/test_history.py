@@ -51,18 +51,12 @@ def test_a_joined_score_is_the_sum_of_both_scores() -> None:
     np.testing.assert_array_equal(joined.weight_BK, vectors.weight_BK)
 
 
-def test_a_user_without_an_item_that_has_an_input_vector_has_no_vector() -> None:
-    users = history().user_vectors([*POSITIVES, np.array([7])], history_length=2)
-    assert users.mask_BK.ravel().tolist() == [True, True, False, True, False]
-
-
-def test_an_item_without_an_input_vector_makes_earlier_ones_older() -> None:
+def test_items_without_an_input_vector_make_earlier_ones_older_and_later_ones_get_zeros() -> None:
     linear = history(1.0)
     expected = [linear.input_IR[2] / 2, linear.input_IR[3] / 2]
     np.testing.assert_allclose(linear.user_sums([POSITIVES[1], POSITIVES[3]]), expected, rtol=1e-6)
-
-
-def test_items_that_came_after_the_model_get_zeros() -> None:
+    users = history().user_vectors([*POSITIVES, np.array([7])], history_length=2)
+    assert users.mask_BK.ravel().tolist() == [True, True, False, True, False]
     joined = history().join_items(np.ones((ITEMS + 3, 2), dtype=np.float32))
     assert joined.shape == (ITEMS + 3, 2 + RANK)
     assert not joined[ITEMS + 1 :, 2:].any()

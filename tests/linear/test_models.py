@@ -50,11 +50,6 @@ def test_item_knn_is_the_shrunk_cosine_of_the_nearest(counts_per_chunk, monkeypa
     np.testing.assert_allclose(model.scores(history), history.toarray() @ cosine, rtol=1e-5)
 
 
-def test_neighbours_with_equal_similarity_are_kept_by_item_number():
-    counts = csr_array((np.ones(4, dtype=np.float32), np.array([3, 1, 2, 0]), np.array([0, 4])), shape=(1, 4))
-    assert top_neighbours(counts, 2).indices.tolist() == [0, 1]
-
-
 def test_ials_reaches_the_minimum_of_its_loss():
     matrix = interactions(30, 20)
     model = fit_ials(matrix, 2.0, 3.0, rank=4, sweeps=300)
@@ -69,7 +64,7 @@ def test_ials_reaches_the_minimum_of_its_loss():
     assert np.abs(items).max() > 0.1
 
 
-def test_a_user_is_folded_in_by_least_squares():
+def test_users_are_folded_in_by_least_squares_and_equal_neighbours_kept_by_number():
     matrix = interactions(30, 20)
     model = fit_ials(matrix, 2.0, 3.0, rank=4)
     history = interactions(3, 20, seed=1)
@@ -77,16 +72,10 @@ def test_a_user_is_folded_in_by_least_squares():
         weight = 1 + 3.0 * row
         normal = (model.item_IR * weight[:, None]).T @ model.item_IR + 2.0 * np.eye(4)
         np.testing.assert_allclose(vector, np.linalg.solve(normal, model.item_IR.T @ (weight * row)), atol=1e-5)
-
-
-def test_an_empty_history_has_no_scores():
+    counts = csr_array((np.ones(4, dtype=np.float32), np.array([3, 1, 2, 0]), np.array([0, 4])), shape=(1, 4))
+    assert top_neighbours(counts, 2).indices.tolist() == [0, 1]
     empty = csr_array((2, 21), dtype=np.float32)
-    matrix = interactions(30, 20)
-    for model in (fit_item_knn(matrix, 1.0), fit_ease(matrix, 1.0), fit_ials(matrix, 1.0, 1.0, rank=4)):
-        assert not model.scores(empty).any()
-
-
-def test_the_same_seed_gives_the_same_factors():
-    matrix = interactions(30, 20)
+    for one in (fit_item_knn(matrix, 1.0), fit_ease(matrix, 1.0), fit_ials(matrix, 1.0, 1.0, rank=4)):
+        assert not one.scores(empty).any()
     first, second = (fit_ials(matrix, 1.0, 1.0, rank=4, seed=3) for _ in range(2))
     np.testing.assert_array_equal(first.item_IR, second.item_IR)

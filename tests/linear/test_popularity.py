@@ -16,18 +16,12 @@ def data(tmp_path, request, monkeypatch):
     return prepared(tmp_path, past, future, [[1]] * 3, times=[np.array(row) for row in times])
 
 
-def test_a_user_counts_once_for_an_item_however_often_they_return(data):
+def test_a_user_counts_once_for_an_item_and_only_for_recent_positive_examples(data):
     assert data.item_count.tolist() == [0, 4, 2, 2]
     assert user_counts(data).tolist() == [0, 2, 2, 2]
-
-
-def test_recent_counts_are_those_of_the_last_seconds_of_training(data):
     last_second = replace(data, manifest=data.manifest | {"recent_s": 1})
     assert user_counts(last_second, recent=True).tolist() == [0, 1, 1, 0]
     assert user_counts(replace(data, manifest=data.manifest | {"recent_s": 2}), recent=True).tolist() == [0, 1, 1, 2]
-
-
-def test_what_is_no_positive_example_does_not_count(data):
     weight = data.event_weight.copy()
     weight[0:3] = -1
     assert user_counts(replace(data, event_weight=weight)).tolist() == [0, 1, 2, 2]

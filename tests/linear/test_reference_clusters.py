@@ -31,24 +31,18 @@ def measured(data, list_N):
     return measures, target_measures(held, facts, None, reference)
 
 
-def test_clusters_come_from_the_items_that_the_same_users_have(tmp_path):
+def test_clusters_come_from_items_that_the_same_training_users_have_and_topics_from_the_first(tmp_path):
     cluster_I = ReferenceClusters.from_prepared(world(tmp_path)).cluster_I
     assert cluster_I[0] == -1
     assert not set(cluster_I[FIRST]) & set(cluster_I[SECOND])
-
-
-def test_clusters_do_not_see_the_held_out_events(tmp_path):
     other = [[SECOND[b % TASTE], FIRST[b % TASTE]] for b in range(2 * USERS + 2)]
     first, second = (ReferenceClusters.from_prepared(world(tmp_path, future)).cluster_I for future in (None, other))
     assert first.tolist() == second.tolist()
-
-
-def test_an_item_of_several_topics_counts_for_its_first(tmp_path):
     topic_I = ReferenceClusters.from_prepared(world(tmp_path)).topic_I
     assert topic_I.tolist() == [-1, *[1] * TASTE, *[3] * TASTE]
 
 
-def test_of_two_lists_with_equal_hits_the_one_of_both_tastes_serves_more(tmp_path):
+def test_a_list_of_all_tastes_of_a_user_serves_the_most(tmp_path):
     data = world(tmp_path)
     both, head = ([FIRST[3], FIRST[5], *SECOND[3:5]], [*FIRST[3:7]])
     (of_both, _), (of_head, _) = measured(data, both), measured(data, head)
@@ -58,14 +52,8 @@ def test_of_two_lists_with_equal_hits_the_one_of_both_tastes_serves_more(tmp_pat
     assert of_both["served"][user] > of_head["served"][user]
     assert of_both["kl"][user] < of_head["kl"][user]
     assert (of_both["other_hits"][user], of_head["other_hits"][user]) >= (1, 0)
-
-
-def test_a_user_of_one_taste_is_served_by_a_list_of_that_taste(tmp_path):
     of_both, of_head = (measured(world(tmp_path), row)[0] for row in ([1, 2, 9, 10], [1, 2, 3, 4]))
     assert of_both["topics_served"][0] == of_head["topics_served"][0] == 1
-
-
-def test_a_user_without_a_history_is_in_no_figure_of_interests(tmp_path):
     measures, targets = measured(world(tmp_path), [1, 2])
     ratios = list_ratios(measures, targets)
     for name in ("served", "kl", "head_excess", "topics_served", "topics_kl"):

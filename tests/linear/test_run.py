@@ -34,16 +34,11 @@ from multitudes.retrieval.retriever import Retriever
 from multitudes.run_record import read_record
 from multitudes.state.protocol import Event, UserState
 from multitudes.training.runs import open_run
-from tests.worlds import planted, planted_days
+from tests.worlds import planted_days
 
 RANK = 8
 SETTINGS = LinearConfig(rank=RANK)
 RIDGE, NORMALISATION, RECENCY = 5.0, 0.25, 0.5  # what `made` has to choose from
-
-
-@pytest.fixture(scope="module")
-def data() -> PreparedData:
-    return planted()[1]
 
 
 def made(data: PreparedData, out: Path, **how: Any) -> LinearRun:
@@ -61,13 +56,6 @@ def factors_of(data: PreparedData, ridge: float, normalisation: float, *, final:
 @pytest.fixture(scope="module")
 def run(data: PreparedData, tmp_path_factory: pytest.TempPathFactory) -> LinearRun:
     return made(data, tmp_path_factory.mktemp("run") / "run")
-
-
-@pytest.fixture(scope="module")
-def releases(run: LinearRun, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root: Path = tmp_path_factory.mktemp("releases")
-    assert publish(run.path, root).largest_difference == 0
-    return root
 
 
 def brute_force_scores(run: LinearRun, items: list[int]) -> np.ndarray:
@@ -108,13 +96,17 @@ def newest_last(data: PreparedData, events: range) -> list[int]:
     return [item for item in sorted(newest, key=lambda item: newest[item]) if item]
 
 
-def test_a_run_is_opened_as_it_was_made(run: LinearRun, data: PreparedData) -> None:
+def test_a_run_is_opened_as_it_was_made_with_every_item_that_has_a_training_event(
+    run: LinearRun, data: PreparedData
+) -> None:
     opened = open_run(run.path)
     assert isinstance(opened, LinearRun)
     assert opened.config == run.config
     np.testing.assert_array_equal(opened.item_vectors(), run.item_vectors())
     expected = factors_of(data, RIDGE, NORMALISATION)
     np.testing.assert_allclose(run.item_vectors(), expected.output_IR, atol=1e-5)
+    has_event = np.asarray(interaction_matrix(data).sum(axis=0)) > 0
+    np.testing.assert_array_equal(run.item_vectors().any(axis=1), has_event)
 
 
 def test_its_vectors_are_better_than_popularity(run: LinearRun) -> None:
@@ -135,18 +127,6 @@ def test_validation_chooses_regularisation_and_recency(data: PreparedData, tmp_p
     chosen = tuple(record[name] for name in names)
     assert trials[chosen] == max(trials.values()) == record["validation_hit_rate"]
     assert record["judged_users"] > 0
-
-
-def test_another_judge_chooses_other_settings(data: PreparedData) -> None:
-    wanted = (GRID[-1], RECENCIES[1])
-
-    def likes_small_scores(factors: LinearFactors, recency: float) -> float:
-        size = float(np.abs(factors.input_IR @ factors.output_IR.T).sum())
-        return 1 / (size * (1 + abs(recency - wanted[1])))
-
-    found = linear_fit.fit(data, RANK, judge=likes_small_scores)
-    assert (found.chosen.regularisation, found.chosen.recency) == wanted
-    assert found.chosen.hit_rate == likes_small_scores(found.factors, found.chosen.recency)
 
 
 def test_the_hit_rate_is_that_of_a_brute_force_ranking(run: LinearRun, data: PreparedData) -> None:
@@ -181,11 +161,6 @@ def test_a_run_is_neither_replaced_nor_made_again_unasked(run: LinearRun, data: 
         made(data, run.path)
     monkeypatch.setattr(linear_run, "fit", None)  # an opened run is not fitted
     made(data, run.path, resume=True)
-
-
-def test_every_item_with_a_training_event_is_a_candidate(run: LinearRun, data: PreparedData) -> None:
-    has_event = np.asarray(interaction_matrix(data).sum(axis=0)) > 0
-    np.testing.assert_array_equal(run.item_vectors().any(axis=1), has_event)
 
 
 def test_damage_is_named(run: LinearRun, data: PreparedData, tmp_path: Path) -> None:
@@ -237,16 +212,19 @@ def test_live_events_join_the_sum_and_hides_do_not(run: LinearRun, releases: Pat
     assert_served(answer, run, [*before[1:], new, before[0]], [*seen, hidden])
 
 
-def test_an_erased_user_is_the_sum_of_later_events_alone(run: LinearRun, releases: Path, data: PreparedData) -> None:
+def test_every_kind_of_user_is_the_sum_of_the_known_history_or_gets_popular_items(
+    run: LinearRun, releases: Path, data: PreparedData
+) -> None:
     retriever, name, ids = Retriever.open(releases), data.user_ids[5], data.items["item_id"]
     state = UserState(name, (Event("a", name, ids[6], 2_000_000_000),), erased=True)
     assert_served(retriever.answer([Request(name, user_state=state, n=10)])[0], run, [7])
-
-
-def test_an_anonymous_user_is_the_sum_of_the_given_history(run: LinearRun, releases: Path, data: PreparedData) -> None:
     ids = data.items["item_id"]
     history = [ids[2], ids[8], ids[2], ids[4]]
     assert_served(Retriever.open(releases).recommend(history=history, n=10), run, [9, 3, 5])
+    retriever = Retriever.open(releases)
+    for answer in (retriever.recommend(history=[], n=5), retriever.recommend(-1, n=5)):
+        assert len(answer.candidates) == 5
+        assert {candidate.source for candidate in answer.candidates} == {"popular"}
 
 
 def test_appended_days_join_the_sum_and_a_continued_run_serves_its_own_weights(tmp_path: Path) -> None:
@@ -268,13 +246,6 @@ def test_appended_days_join_the_sum_and_a_continued_run_serves_its_own_weights(t
             live = Event("a", name, ids[items[0] - 1], 2_000_000_000)
             answer = retriever.answer([Request(name, user_state=UserState(name, (live,)), n=10)])[0]
             assert_served(answer, run, [*items[1:], items[0]], seen)
-
-
-def test_who_has_no_history_gets_popular_items(releases: Path) -> None:
-    retriever = Retriever.open(releases)
-    for answer in (retriever.recommend(history=[], n=5), retriever.recommend(-1, n=5)):
-        assert len(answer.candidates) == 5
-        assert {candidate.source for candidate in answer.candidates} == {"popular"}
 
 
 def test_new_items_are_rejected_with_the_reason(releases: Path, tmp_path: Path) -> None:

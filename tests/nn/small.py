@@ -44,6 +44,5 @@ def inputs(two_tower: TwoTower, batch: int = 5, length: int = 20, seed: int = 1)
 
 
 def vectors(two_tower: TwoTower, given: dict[str, Tensor]) -> TowerOutput:
-    """Return the user vectors without gradients."""
     with torch.no_grad():
         return two_tower.user_vectors(HistoryInputs(**given))

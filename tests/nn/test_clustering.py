@@ -2,8 +2,6 @@
 
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from multitudes.nn.interest_assignment import assign_events, participation_mask, scale_items
 from multitudes.nn.interests.clustering import (
@@ -19,15 +17,14 @@ from multitudes.nn.primitives import l2_normalize, squash
 from tests.nn.worlds import WIDTH, agreement, tastes
 
 
-def test_three_planted_tastes_come_back_as_three_interests() -> None:
+def test_three_planted_tastes_come_back_as_three_interests_and_noise_has_none() -> None:
     item_BLD, taste_BL = tastes()
     found = Clustering(ClusteringConfig(), 3, WIDTH)(item_BLD, torch.ones_like(taste_BL, dtype=torch.bool))
     assert agreement(found.assignment_BL, taste_BL) > 0.9
     assert found.interests.mask_BK.all()
-
-
-def test_a_random_partition_finds_no_tastes() -> None:
-    item_BLD, taste_BL = tastes()
+    noise_BLD = torch.randn(*taste_BL.shape, 16, generator=torch.Generator().manual_seed(1))
+    found = Clustering(ClusteringConfig(), 3, WIDTH)(noise_BLD, torch.ones_like(taste_BL, dtype=torch.bool))
+    assert agreement(found.assignment_BL, taste_BL) < 0.1
     valid_BL = torch.ones_like(taste_BL, dtype=torch.bool)
     clusters = Clustering(ClusteringConfig(), 3, WIDTH)(item_BLD, valid_BL).interests
     order_L = torch.rand(taste_BL.shape[1], generator=torch.Generator().manual_seed(0))
@@ -51,13 +48,6 @@ def test_random_groups_have_conditions_as_long_as_the_clusters() -> None:
     assert (control.vectors_BKD[~control.mask_BK] == 0).all()
 
 
-def test_noise_has_no_tastes_to_find() -> None:
-    _, taste_BL = tastes()
-    noise_BLD = torch.randn(*taste_BL.shape, 16, generator=torch.Generator().manual_seed(1))
-    found = Clustering(ClusteringConfig(), 3, WIDTH)(noise_BLD, torch.ones_like(taste_BL, dtype=torch.bool))
-    assert agreement(found.assignment_BL, taste_BL) < 0.1
-
-
 @pytest.mark.parametrize("in_training", [False, True])
 def test_an_invalid_item_is_never_a_centre(in_training: bool) -> None:
     """All similarities are negative here: multiplied by 0, an invalid item would be the one most unlike the others."""
@@ -73,12 +63,19 @@ def test_an_invalid_item_is_never_a_centre(in_training: bool) -> None:
     assert torch.equal(found_BK.sum(dim=1), valid_BL.sum(dim=1).clamp(max=4))
 
 
-def test_seeds_are_distinct_and_each_the_least_like_the_earlier_ones() -> None:
+def test_seeds_are_distinct_and_each_the_least_like_the_earlier_ones_or_random_in_training() -> None:
     item_BLD = torch.tensor([[[4.0, 0.0], [3.9, 0.1], [0.0, 4.0], [-4.0, 0.0]]])
     seed_BKD, found_BK = farthest_points(item_BLD, torch.ones(1, 4, dtype=torch.bool), 4, None)
     expected = item_BLD[:, [0, 3, 2, 1]]
     assert torch.equal(seed_BKD, expected)
     assert found_BK.all()
+    a, b, c, d = 4 * torch.eye(4)
+    item_BLD = torch.stack([a, b, b, c, d, a])[None]
+    valid_BL = torch.tensor([[True, True, True, True, False, True]])
+    order_BL = torch.tensor([[0.1, 0.8, 0.9, 0.3, 1.0, 0.7]])
+    seed_BKD, found_BK = random_items(item_BLD, valid_BL, 4, order_BL)
+    assert torch.equal(seed_BKD[0, :3], torch.stack([b, a, c]))  # the second b is no second seed, nor is the invalid d
+    assert found_BK.tolist() == [[True, True, True, False]]
 
 
 def test_serving_starts_from_the_most_recent_valid_item_and_training_from_a_random_one() -> None:
@@ -115,7 +112,7 @@ def test_copies_of_an_item_are_one_seed_despite_rounding() -> None:
     assert farthest_points(near[None], torch.ones(1, 3, dtype=torch.bool), 3, None)[1].all()
 
 
-def test_the_assignment_is_a_softmax_over_interests_kept_at_its_largest_entry() -> None:
+def test_gradient_flows_through_the_assignment_which_is_a_softmax_kept_at_its_largest_entry() -> None:
     item_BLD = torch.tensor([[[1.0, 0.0], [0.0, 2.0]]])
     centre_BKD = torch.tensor([[[1.0, 0.0], [0.0, 1.0]]])
     logit_BLK = item_BLD @ centre_BKD.transpose(1, 2)
@@ -123,6 +120,11 @@ def test_the_assignment_is_a_softmax_over_interests_kept_at_its_largest_entry() 
     expected = logit_BLK.softmax(dim=2) * torch.eye(2)
     torch.testing.assert_close(share_BLK, expected)
     assert (share_BLK.sum(dim=2) < 1).all(), "a one-hot assignment would pass no gradient"
+    item_BLD = torch.randn(2, 6, 4, generator=torch.Generator().manual_seed(0), requires_grad=True)
+    share_BLK = single_assignment(item_BLD @ torch.randn(2, 4, 3), torch.ones(2, 6, 3, dtype=torch.bool))
+    share_BLK.sum().backward()
+    assert item_BLD.grad is not None
+    assert (item_BLD.grad.abs().sum(dim=2) > 0).all()
 
 
 def test_every_round_routes_by_the_current_centres_alone() -> None:
@@ -140,14 +142,6 @@ def test_every_round_routes_by_the_current_centres_alone() -> None:
     found = Clustering(ClusteringConfig(), 3, WIDTH)(item_BLD, valid_BL)
     torch.testing.assert_close(found.interests.vectors_BKD, centre_BKD)
     assert not torch.allclose(accumulated_BLK.softmax(dim=2).amax(dim=2), share_BLK.amax(dim=2), atol=1e-3)
-
-
-def test_gradient_flows_through_the_assignment() -> None:
-    item_BLD = torch.randn(2, 6, 4, generator=torch.Generator().manual_seed(0), requires_grad=True)
-    share_BLK = single_assignment(item_BLD @ torch.randn(2, 4, 3), torch.ones(2, 6, 3, dtype=torch.bool))
-    share_BLK.sum().backward()
-    assert item_BLD.grad is not None
-    assert (item_BLD.grad.abs().sum(dim=2) > 0).all()
 
 
 def test_scaled_items_leave_fewer_slots_empty_than_short_ones() -> None:
@@ -190,16 +184,6 @@ def test_soft_kmeans_differs_from_single_assignment_in_the_choice_of_one_cluster
     torch.testing.assert_close(kept_BLK, torch.where(kept_BLK > 0, share_BLK, 0.0))
 
 
-def test_random_seeds_are_distinct_valid_items_in_the_order_of_the_draw() -> None:
-    a, b, c, d = 4 * torch.eye(4)
-    item_BLD = torch.stack([a, b, b, c, d, a])[None]
-    valid_BL = torch.tensor([[True, True, True, True, False, True]])
-    order_BL = torch.tensor([[0.1, 0.8, 0.9, 0.3, 1.0, 0.7]])
-    seed_BKD, found_BK = random_items(item_BLD, valid_BL, 4, order_BL)
-    assert torch.equal(seed_BKD[0, :3], torch.stack([b, a, c]))  # the second b is no second seed, nor is the invalid d
-    assert found_BK.tolist() == [[True, True, True, False]]
-
-
 def test_random_seeds_are_drawn_in_training_and_fixed_in_serving() -> None:
     item_BLD, taste_BL = tastes(users=4)
     valid_BL = torch.ones_like(taste_BL, dtype=torch.bool)
@@ -226,12 +210,3 @@ def test_far_seeds_help_to_find_seven_planted_tastes() -> None:
     assert max(random) < 0.9
     noise_BLD = torch.randn(item_BLD.shape, generator=torch.Generator().manual_seed(1))
     assert agreement(Clustering(ClusteringConfig(), 7, WIDTH)(noise_BLD, valid_BL).assignment_BL, taste_BL) < 0.1
-
-
-@given(st.just(0.0) | st.floats(1e-3, 1e4), st.integers(1, 8))
-@settings(deadline=None)
-def test_squash_keeps_the_direction_and_stays_below_one(length: float, width: int) -> None:
-    vector = torch.full((1, width), length / width**0.5)
-    short = squash(vector)
-    assert short.norm() <= 1 + 1e-6
-    torch.testing.assert_close(l2_normalize(short), l2_normalize(vector), atol=1e-4, rtol=1e-4)

@@ -42,12 +42,16 @@ def cut(given: dict[str, Tensor], length: int) -> dict[str, Tensor]:
     return {name: array[:, :length] if name.endswith(("BLD", "BL")) else array for name, array in given.items()}
 
 
-def test_more_padding_never_changes_the_result(tower: TwoTower) -> None:
+def test_masked_items_and_padding_contribute_nothing_and_valid_items_do(tower: TwoTower) -> None:
     given = inputs(tower)
     given["valid_BL"][:, 12:] = False
     long, short = vectors(tower, given), vectors(tower, cut(given, 12))
     assert_same(long._replace(assignment_BL=long.assignment_BL[:, :12]), short)
     assert (long.assignment_BL[:, 12:] == -1).all()
+    given = inputs(tower)
+    other = given | {"input_BLD": torch.where(given["valid_BL"].unsqueeze(2), given["input_BLD"] + 1.0, 0.0)}
+    change = (vectors(tower, given).interests.vectors_BKD - vectors(tower, other).interests.vectors_BKD).abs()
+    assert (change[1:].amax(dim=(1, 2)) > 1e-3).all()
 
 
 def test_other_users_of_the_batch_never_change_the_result(tower: TwoTower) -> None:
@@ -59,13 +63,6 @@ def test_other_users_of_the_batch_never_change_the_result(tower: TwoTower) -> No
         assert_same(together._replace(interests=mine, assignment_BL=together.assignment_BL[b : b + 1]), alone)
 
 
-def test_masked_items_contribute_nothing(tower: TwoTower) -> None:
-    given = inputs(tower)
-    before = vectors(tower, given)
-    other = given | {"input_BLD": torch.where(given["valid_BL"].unsqueeze(2), given["input_BLD"], 7.0)}
-    assert_same(before, vectors(tower, other))
-
-
 def test_masked_items_contribute_nothing_where_all_similarities_are_negative(tower: TwoTower) -> None:
     given = inputs(tower)
     opposed_LD = torch.eye(given["input_BLD"].shape[2]).repeat(2, 1)[:20] - 0.5
@@ -75,22 +72,12 @@ def test_masked_items_contribute_nothing_where_all_similarities_are_negative(tow
     assert_same(before, vectors(tower, other))
 
 
-def test_a_valid_item_does_contribute(tower: TwoTower) -> None:
-    given = inputs(tower)
-    other = given | {"input_BLD": torch.where(given["valid_BL"].unsqueeze(2), given["input_BLD"] + 1.0, 0.0)}
-    change = (vectors(tower, given).interests.vectors_BKD - vectors(tower, other).interests.vectors_BKD).abs()
-    assert (change[1:].amax(dim=(1, 2)) > 1e-3).all()
-
-
-def test_an_empty_history_is_defined(tower: TwoTower) -> None:
+def test_an_empty_history_is_defined_and_weights_of_a_kind_sum_to_one(tower: TwoTower) -> None:
     empty = vectors(tower, inputs(tower))
     assert torch.isfinite(empty.interests.vectors_BKD).all()
     assert (empty.assignment_BL[0] == -1).all()
     implicit = [k for k in range(empty.interests.mask_BK.shape[1]) if (empty.assignment_BL == k).any()]
     assert not empty.interests.mask_BK[0, implicit].any()
-
-
-def test_weights_of_a_kind_sum_to_one_and_vanish_where_masked(tower: TwoTower) -> None:
     weight_BK, mask_BK = vectors(tower, inputs(tower)).interests[1:]
     assert (weight_BK[~mask_BK] == 0).all()
     for kind in kinds(tower):

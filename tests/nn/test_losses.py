@@ -29,17 +29,13 @@ def test_softmax_loss_is_the_negative_log_probability_of_the_positive() -> None:
     assert abs(losses.softmax_loss(positive, negatives.logsumexp(0)).item() - expected) < 1e-6
 
 
-def test_hard_argmax_trains_the_nearest_existing_interest_for_positives_and_negatives_alike() -> None:
+def test_hard_argmax_trains_the_nearest_existing_interest_whatever_its_score() -> None:
     positive_BTK, negative_BK, mask_BK = draws()
     loss_BT = losses.hard_argmax_loss(positive_BTK, negative_BK, mask_BK)
     for b in range(B):
         for t in range(T):
             j = max((k for k in range(K) if mask_BK[b, k]), key=lambda k: positive_BTK[b, t, k].item())
             torch.testing.assert_close(loss_BT[b, t], losses.softmax_loss(positive_BTK[b, t, j], negative_BK[b, j]))
-
-
-def test_a_masked_interest_is_never_associated_even_when_all_scores_are_negative() -> None:
-    """A mask by multiplication would give the masked interest a score of 0, above every other."""
     positive_BTK = torch.full((1, 1, 2), -5.0, requires_grad=True)
     loss = losses.hard_argmax_loss(positive_BTK, torch.zeros(1, 2), torch.tensor([[True, False]]))
     loss.sum().backward()
@@ -56,7 +52,7 @@ def test_mixture_is_the_weighted_mean_of_the_interests_probabilities() -> None:
     torch.testing.assert_close(losses.mixture_loss(positive_BTK, negative_BK, mask_BK, weight_BK), expected)
 
 
-def test_gumbel_draws_existing_interests_and_passes_gradient_to_all_of_them() -> None:
+def test_gumbel_draws_existing_interests_as_often_as_their_softmax_says() -> None:
     positive_BTK, negative_BK, mask_BK = draws()
     positive_BTK.requires_grad_()
     loss_BT = losses.gumbel_loss(positive_BTK, negative_BK, mask_BK, 0.5, torch.Generator().manual_seed(0))
@@ -66,16 +62,11 @@ def test_gumbel_draws_existing_interests_and_passes_gradient_to_all_of_them() ->
     loss_BT.sum().backward()
     assert positive_BTK.grad is not None
     assert torch.equal(positive_BTK.grad.abs().sum(dim=1) > 0, mask_BK)
-
-
-def test_gumbel_stays_finite_on_a_user_without_interests() -> None:
-    positive_BTK = torch.randn(1, 2, 3, requires_grad=True)
-    nothing = torch.zeros(1, 3, dtype=torch.bool)
-    loss_BT = losses.gumbel_loss(positive_BTK, torch.zeros(1, 3), nothing, 0.5, torch.Generator().manual_seed(0))
-    loss_BT.sum().backward()
-    assert positive_BTK.grad is not None
-    assert torch.isfinite(loss_BT).all()
-    assert torch.isfinite(positive_BTK.grad).all()
+    positive_BTK = torch.tensor([0.0, 0.0, math.log(4)]).expand(1, 100_000, 3)
+    mask_BK = torch.ones(1, 3, dtype=torch.bool)
+    loss_BT = losses.gumbel_loss(positive_BTK, torch.zeros(1, 3), mask_BK, 0.5, torch.Generator().manual_seed(0))
+    nearest = (loss_BT < math.log(1.5)).float().mean().item()  # log 1.25 there, log 2 at the others
+    assert abs(nearest - 4 / 6) < 0.01
 
 
 def test_accidental_hits_are_not_negatives() -> None:
@@ -112,7 +103,7 @@ def test_the_pool_negative_logsumexp_and_its_gradients_equal_the_plain_definitio
     ).all()
 
 
-def test_a_pool_of_hits_alone_leaves_no_loss_and_no_nan() -> None:
+def test_losses_without_a_negative_an_interest_or_a_weight_stay_finite() -> None:
     score_BKN = torch.randn(1, 1, 2, requires_grad=True)
     logsumexp_BK = negative_logsumexp(score_BKN, torch.zeros(2), torch.ones(1, 1, 2, dtype=torch.bool))
     loss = losses.softmax_loss(torch.zeros(1, 1), logsumexp_BK)
@@ -120,6 +111,25 @@ def test_a_pool_of_hits_alone_leaves_no_loss_and_no_nan() -> None:
     assert loss.item() == 0
     assert score_BKN.grad is not None
     assert torch.isfinite(score_BKN.grad).all()
+    positive_BTK = torch.randn(1, 2, 3, requires_grad=True)
+    nothing = torch.zeros(1, 3, dtype=torch.bool)
+    loss_BT = losses.gumbel_loss(positive_BTK, torch.zeros(1, 3), nothing, 0.5, torch.Generator().manual_seed(0))
+    loss_BT.sum().backward()
+    assert positive_BTK.grad is not None
+    assert torch.isfinite(loss_BT).all()
+    assert torch.isfinite(positive_BTK.grad).all()
+    loss = torch.ones(3, requires_grad=True)
+    mean = sum_weighted(loss, torch.zeros(3)).mean()
+    mean.backward()
+    assert mean.item() == 0
+    assert loss.grad is not None
+    torch.testing.assert_close(
+        sum_weighted(torch.tensor([1.0, 3.0]), torch.tensor([3.0, 1.0])).mean(), torch.tensor(1.5)
+    )
+    scores, nothing = torch.zeros(2, 3), torch.zeros(2, 3, dtype=torch.bool)
+    masked = mask_with_lowest(scores, nothing)
+    assert torch.isfinite(masked).all()
+    assert torch.isfinite(masked.softmax(dim=1)).all()
 
 
 def test_log_q_recovers_the_full_softmax_from_a_skewed_pool() -> None:
@@ -155,33 +165,6 @@ def test_a_target_that_is_in_every_sum_needs_no_log_q_for_the_gradient_of_the_fu
     uncorrected, corrected = mean_gradient(torch.zeros(())), mean_gradient(q_N[target].log())
     torch.testing.assert_close(uncorrected, full, atol=3e-4, rtol=0.05)
     assert corrected[target] / full[target] < 0.5
-
-
-def test_weighted_mean_of_no_weight_is_zero_with_a_gradient() -> None:
-    loss = torch.ones(3, requires_grad=True)
-    mean = sum_weighted(loss, torch.zeros(3)).mean()
-    mean.backward()
-    assert mean.item() == 0
-    assert loss.grad is not None
-    torch.testing.assert_close(
-        sum_weighted(torch.tensor([1.0, 3.0]), torch.tensor([3.0, 1.0])).mean(), torch.tensor(1.5)
-    )
-
-
-def test_masks_stay_finite() -> None:
-    scores, nothing = torch.zeros(2, 3), torch.zeros(2, 3, dtype=torch.bool)
-    masked = mask_with_lowest(scores, nothing)
-    assert torch.isfinite(masked).all()
-    assert torch.isfinite(masked.softmax(dim=1)).all()
-
-
-def test_the_gumbel_draw_takes_each_interest_as_often_as_its_softmax_says() -> None:
-    """Three interests: of two, a draw with the sign of its noise turned round would look the same."""
-    positive_BTK = torch.tensor([0.0, 0.0, math.log(4)]).expand(1, 100_000, 3)
-    mask_BK = torch.ones(1, 3, dtype=torch.bool)
-    loss_BT = losses.gumbel_loss(positive_BTK, torch.zeros(1, 3), mask_BK, 0.5, torch.Generator().manual_seed(0))
-    nearest = (loss_BT < math.log(1.5)).float().mean().item()  # log 1.25 there, log 2 at the others
-    assert abs(nearest - 4 / 6) < 0.01
 
 
 def test_the_nearest_loss_is_the_softmax_of_what_max_score_ranks_by() -> None:

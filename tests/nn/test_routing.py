@@ -26,7 +26,7 @@ def slow_routing(votes: list[list[list[float]]], logits: list[list[float]], roun
     return found
 
 
-def test_mind_is_a_softmax_over_interests_that_adds_up_agreement() -> None:
+def test_mind_and_comirec_route_as_they_are_defined() -> None:
     item_BLD, taste_BL = tastes(users=2, length=12)
     valid_BL = torch.ones_like(taste_BL, dtype=torch.bool)
     mind = Routing(None, 3, WIDTH)
@@ -36,10 +36,6 @@ def test_mind_is_a_softmax_over_interests_that_adds_up_agreement() -> None:
     for b in range(2):
         expected = slow_routing(votes[b].tolist(), start_noise(valid_BL, mind.noise_PK, None)[b].tolist(), 3)
         torch.testing.assert_close(found_BKD[b], torch.tensor(expected), atol=1e-5, rtol=1e-4)
-
-
-def test_comirec_starts_at_zero_and_sees_each_event_through_the_map_of_the_interest() -> None:
-    item_BLD, taste_BL = tastes(users=2, length=12)
     routing = DynamicRouting(None, 3, WIDTH)
     found_BKD = routing(item_BLD, torch.ones_like(taste_BL, dtype=torch.bool)).interests.vectors_BKD
     for b in range(2):

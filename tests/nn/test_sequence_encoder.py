@@ -4,13 +4,7 @@ import pytest
 import torch
 
 from multitudes.nn.primitives import Dropout
-from multitudes.nn.sequence_encoder import (
-    CausalMean,
-    SequenceConfig,
-    SequenceEncoder,
-    build_sequence_encoder,
-    rows_at,
-)
+from multitudes.nn.sequence_encoder import CausalMean, SequenceConfig, SequenceEncoder, build_sequence_encoder, rows_at
 
 LENGTH, WIDTH = 9, 8
 GROUPS = torch.tensor([[0] * LENGTH, [1, 0, 1, -1, 0, 0, 2, 1, -1]])

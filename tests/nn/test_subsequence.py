@@ -28,10 +28,11 @@ def test_shared_tastes_become_concepts_in_training_and_not_without() -> None:
     assert agreement(untrained(item_BLD, valid_BL).assignment_BL, taste_BL) < 0.8
 
 
-def test_the_concepts_with_most_events_are_the_interests() -> None:
+def test_the_concepts_with_most_events_are_the_interests_and_there_are_enough() -> None:
     place = torch.tensor([[2, 2, 0, 1, 0, 2, 3, 3]])
     member_BLM = torch.nn.functional.one_hot(place, 5).bool()
     assert largest_concepts(member_BLM, 4).tolist() == [[2, 0, 3, 1]]  # 0 and 3 have two each; 0 has the newer one
+    assert len(module(2, k=3).sum_MD) == 3
 
 
 def test_an_interest_is_the_mean_of_its_events_and_lesser_concepts_belong_to_none() -> None:
@@ -59,18 +60,7 @@ def test_concepts_follow_the_items_in_training_and_stay_in_evaluation(monkeypatc
     assert (l2_normalize(parts.sum_MD) @ torch.eye(3, WIDTH).T).amin(dim=1).max() < -0.9
 
 
-def test_a_dead_concept_restarts_among_the_items() -> None:
-    item_BLD, taste_BL = shared_tastes()
-    valid_BL = torch.ones_like(taste_BL, dtype=torch.bool)
-    parts = module(3)
-    parts(item_BLD, valid_BL, draws())
-    parts.sum_MD.data[1] = -torch.ones(WIDTH)
-    parts.count_M.data[1] = 0.0
-    parts(item_BLD, valid_BL, draws(1))
-    assert (l2_normalize(item_BLD) @ l2_normalize(parts.sum_MD[1])).max() > 0.999
-
-
-def test_invalid_events_move_no_concept() -> None:
+def test_invalid_events_move_no_concept_and_a_dead_one_restarts_among_the_items() -> None:
     item_BLD, taste_BL = shared_tastes()
     valid_BL = torch.rand(taste_BL.shape, generator=draws()) < 0.5
     one, other = module(), module()
@@ -79,6 +69,13 @@ def test_invalid_events_move_no_concept() -> None:
     assert torch.equal(one.sum_MD, other.sum_MD)
     other(item_BLD, torch.zeros_like(valid_BL), draws(2))
     assert torch.equal(one.sum_MD, other.sum_MD)
+    valid_BL = torch.ones_like(taste_BL, dtype=torch.bool)
+    parts = module(3)
+    parts(item_BLD, valid_BL, draws())
+    parts.sum_MD.data[1] = -torch.ones(WIDTH)
+    parts.count_M.data[1] = 0.0
+    parts(item_BLD, valid_BL, draws(1))
+    assert (l2_normalize(item_BLD) @ l2_normalize(parts.sum_MD[1])).max() > 0.999
 
 
 def test_the_first_concepts_are_spread_over_the_items() -> None:
@@ -89,7 +86,3 @@ def test_the_first_concepts_are_spread_over_the_items() -> None:
     even = [corner_N[torch.randint(100, (3,), generator=draws(seed))].unique().numel() for seed in range(20)]
     assert min(found) == 3
     assert sum(n == 3 for n in even) < 5
-
-
-def test_there_are_as_many_concepts_as_interests_at_least() -> None:
-    assert len(module(2, k=3).sum_MD) == 3

@@ -39,7 +39,6 @@ class World:
             optimizer.step()
 
     def shares(self) -> Tensor:
-        """Return the share of the targets that each interest explains."""
         best_BT = self.scores()[0].argmax(dim=2)
         return torch.bincount(best_BT.flatten(), minlength=self.k) / best_BT.numel()
 

@@ -82,7 +82,9 @@ def test_the_command_says_what_was_checked(run, releases, monkeypatch, tmp_path,
     assert record["index"] == {"kind": "exact", "items": run.prepared.n_items, "dimension": 16} | unchanged
 
 
-def test_the_release_gives_the_vectors_of_the_model(run: TrainedRun, releases: Path):
+def test_the_release_gives_the_vectors_of_the_model_and_knows_each_user_as_the_data_does(
+    run: TrainedRun, releases: Path
+):
     release, data = Release.open(releases), run.prepared
     users = np.arange(data.n_users)
     histories = gather_histories(data, users, data.event_offset[1:], LENGTH)
@@ -98,6 +100,14 @@ def test_the_release_gives_the_vectors_of_the_model(run: TrainedRun, releases: P
     np.testing.assert_allclose(served.vectors_BKD[served.mask_BK], expected.vectors_BKD[served.mask_BK], atol=1e-5)
     np.testing.assert_allclose(served.weight_BK, expected.weight_BK, atol=1e-5)
     np.testing.assert_allclose(release.index.vectors(np.arange(1, data.n_items + 1)), run.item_vectors()[1:])
+    assert release.user_ids.to_list() == data.user_ids.to_list()
+    stored = gather_histories(release, users, release.event_offset[1:], LENGTH)
+    for ours, theirs in zip(stored, gather_histories(data, users, data.event_offset[1:], LENGTH), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    for user in users.tolist():
+        events = data.event_item[data.event_offset[user] : data.event_offset[user + 1]]
+        assert release.seen_items(user).tolist() == sorted(set(events.tolist()) - {0})
+    assert np.diff(data.event_offset).max() > LENGTH, "a history longer than the tower sees is among them"
 
 
 def test_a_run_answers_in_memory_as_its_release_does(run: TrainedRun, releases: Path):
@@ -114,19 +124,6 @@ def test_a_run_answers_in_memory_as_its_release_does(run: TrainedRun, releases: 
             [one.score for one in ours.candidates], [one.score for one in theirs.candidates], atol=1e-5
         )
     assert not np.allclose(run.item_vectors()[1:], np.roll(run.item_vectors()[1:], 1, axis=0)), "the control"
-
-
-def test_the_release_knows_each_user_as_the_data_does(run: TrainedRun, releases: Path):
-    release, data = Release.open(releases), run.prepared
-    users = np.arange(data.n_users)
-    assert release.user_ids.to_list() == data.user_ids.to_list()
-    stored = gather_histories(release, users, release.event_offset[1:], LENGTH)
-    for ours, theirs in zip(stored, gather_histories(data, users, data.event_offset[1:], LENGTH), strict=True):
-        np.testing.assert_array_equal(ours, theirs)
-    for user in users.tolist():
-        events = data.event_item[data.event_offset[user] : data.event_offset[user + 1]]
-        assert release.seen_items(user).tolist() == sorted(set(events.tolist()) - {0})
-    assert np.diff(data.event_offset).max() > LENGTH, "a history longer than the tower sees is among them"
 
 
 def test_it_serves_in_a_process_without_torch(releases: Path):

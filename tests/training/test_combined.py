@@ -50,7 +50,6 @@ def data() -> PreparedData:
 
 @pytest.fixture(scope="module")
 def folder(data: PreparedData, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a folder with both models, and the two combined."""
     folder: Path = tmp_path_factory.mktemp("runs")
     trained(data, folder / "clustering", "clustering", **CLUSTERING)
     trained(data, folder / "conditional", "conditional", **CONDITIONAL)

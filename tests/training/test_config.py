@@ -15,13 +15,15 @@ def test_a_pool_without_negatives_is_rejected() -> None:
         parse(TrainConfig, settings, "here")
 
 
-def test_a_method_has_defaults_and_given_settings_override_them() -> None:
+def test_a_method_has_defaults_given_settings_override_them_and_all_are_written_and_read() -> None:
     assert RunConfig.model_validate({"method": "transformer"}).model.crossing.hidden == 0
     assert RunConfig(method="single").model.crossing.hidden > 0
     set_apart = {"method": "transformer", "model": {"sequence": {"blocks": 2}, "width": 32}}
     for given in (set_apart, set_apart | {"model": UserTowerConfig.model_validate(set_apart["model"])}):
         model = RunConfig.model_validate(given).model
         assert (model.crossing.hidden, model.sequence.blocks, model.width) == (0, 2, 32)
+    first = RunConfig.model_validate({"method": "transformer", "model": {"crossing": {"hidden": 8}}})
+    assert RunConfig.model_validate(first.model_dump(mode="json")) == first
 
 
 def test_the_paper_has_defaults_of_training_too_and_says_what_differs_from_them() -> None:
@@ -36,8 +38,3 @@ def test_the_paper_has_defaults_of_training_too_and_says_what_differs_from_them(
         config = RunConfig.model_validate({"method": "paper"} | changed)
         assert (config.train.epochs, config.train.uniform, config.model.interests) == (3, 0, 7)
         assert config.changed_defaults() == ["[model] crossing.kind = mlp", "[train] association = mixture"]
-
-
-def test_settings_survive_being_written_and_read() -> None:
-    first = RunConfig.model_validate({"method": "transformer", "model": {"crossing": {"hidden": 8}}})
-    assert RunConfig.model_validate(first.model_dump(mode="json")) == first

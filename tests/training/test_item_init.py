@@ -22,18 +22,12 @@ from tests.worlds import planted
 WIDTH = 16
 
 
-@pytest.fixture(scope="module")
-def prepared() -> PreparedData:
-    return planted()[1]
-
-
 def untrained(prepared: PreparedData) -> TwoTower:
     torch.manual_seed(0)
     return build_model(prepared, "transformer", UserTowerConfig(width=WIDTH, history=10))
 
 
 def hit_rate(prepared: PreparedData, folder: Path, item_init: str) -> float:
-    """Return the hit rate after one short epoch."""
     settings = {"epochs": 1, "epoch_batches": 8, "batch_size": 32, "eval_k": 10, "item_init": item_init}
     model = UserTowerConfig.model_validate({"width": WIDTH, "history": 10, "crossing": {"hidden": 0}})
     config = RunConfig(method="transformer", model=model, train=TrainConfig.model_validate(settings))
@@ -62,7 +56,7 @@ def test_a_short_training_finds_more_and_not_from_shuffled_items(prepared, tmp_p
     assert svd > 1.1 * max(random, hit_rate(prepared, tmp_path / "shuffled", "svd"))
 
 
-def test_the_scale_is_that_of_random_embeddings_and_items_without_interactions_keep_theirs(prepared):
+def test_the_scale_is_that_of_random_embeddings_and_columns_without_factors_stay_random(prepared):
     unused = 7
     is_kept = prepared.event_item != unused
     weight = np.where(is_kept, prepared.event_weight, 0).astype(np.float32)
@@ -71,6 +65,9 @@ def test_the_scale_is_that_of_random_embeddings_and_items_without_interactions_k
     after = model.items.id_embedding.weight.detach()
     assert torch.equal(after[[0, unused]], before[[0, unused]])
     assert after.std() == pytest.approx(float(before.std()), rel=0.1)
+    matrix = csr_array(np.array([[0, 1, 1], [0, 1, 0]], dtype=np.float32))
+    assert item_factors(matrix, WIDTH).shape == (3, 2)
+    assert item_factors(csr_array((2, 1), dtype=np.float32), WIDTH).shape == (1, 0)
 
 
 def test_the_factors_are_those_of_a_full_decomposition_also_for_many_items(monkeypatch):
@@ -84,12 +81,6 @@ def test_the_factors_are_those_of_a_full_decomposition_also_for_many_items(monke
         monkeypatch.setattr("multitudes.linear.interactions._DENSE_ITEMS", dense_items)
         found = item_factors(csr_array(dense), 3)
         np.testing.assert_allclose(found @ found.T, expected, atol=1e-3)
-
-
-def test_more_vectors_than_items_leave_random_columns(prepared):
-    matrix = csr_array(np.array([[0, 1, 1], [0, 1, 0]], dtype=np.float32))
-    assert item_factors(matrix, WIDTH).shape == (3, 2)
-    assert item_factors(csr_array((2, 1), dtype=np.float32), WIDTH).shape == (1, 0)
 
 
 def test_the_setting_chooses(prepared):

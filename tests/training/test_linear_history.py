@@ -24,14 +24,8 @@ from multitudes.training.linear_history import _JoinedLists, fit_linear_history
 from multitudes.training.loop import train
 from multitudes.training.run_config import continue_config, refit_config
 from multitudes.training.trained_run import TrainedRun, build_model
-from tests.worlds import planted
 
 RANK = 8
-
-
-@pytest.fixture(scope="module")
-def prepared() -> PreparedData:
-    return planted()[1]
 
 
 def config(method: Method = "joint", **linear: object) -> RunConfig:
@@ -60,14 +54,11 @@ def hit_rates(prepared: PreparedData, path: Path, factors: LinearFactors) -> tup
     return lists.tower_hit_rate(), lists.choose_weights(factors, 0.0)[1]
 
 
-def test_where_the_whole_history_tells_all_the_joined_vectors_find_what_ease_finds(
+def test_where_the_whole_history_tells_all_joined_vectors_find_what_ease_finds_and_of_shuffled_items_little(
     prepared: PreparedData, tmp_path: Path
 ) -> None:
     alone, joined = hit_rates(prepared, tmp_path, ease(prepared))
     assert joined > 1.5 * alone
-
-
-def test_control_shuffled_items_bring_little(prepared: PreparedData, tmp_path: Path) -> None:
     factors = ease(prepared)
     order = np.append(0, 1 + np.random.default_rng(0).permutation(prepared.n_items))
     _, true = hit_rates(prepared, tmp_path, factors)
@@ -103,10 +94,12 @@ def test_the_settings_of_the_fit_are_rated_with_the_tower(prepared: PreparedData
     assert judge(nothing, 0.0) == 0.0
 
 
-def test_users_without_a_first_time_target_choose_nothing(prepared: PreparedData, tmp_path: Path) -> None:
+def test_it_is_not_fitted_where_nothing_chooses_it(prepared: PreparedData, tmp_path: Path) -> None:
     held = held_out_users(prepared, "validation")
     held = dataclasses.replace(held, target_is_first_time=np.zeros_like(held.target_is_first_time))
     assert fit_linear_history(untrained(prepared, tmp_path), held) is None
+    settings = config()
+    assert train(prepared, settings.model_copy(update={"final": True}), tmp_path / "run").linear is None
 
 
 def test_training_joins_it_and_a_last_fit_and_a_warm_start_keep_its_weights(
@@ -129,26 +122,18 @@ def test_training_joins_it_and_a_last_fit_and_a_warm_start_keep_its_weights(
     assert settings.linear_fit.weight == trained.linear.weights.weight
 
 
-def test_without_it_nothing_is_joined_later_either(prepared: PreparedData, tmp_path: Path) -> None:
+def test_a_run_has_a_linear_history_only_where_its_settings_say_so(prepared: PreparedData, tmp_path: Path) -> None:
     train(prepared, config(rank=0), tmp_path / "run")
     assert not read_record(tmp_path / "run").get("linear")
     assert refit_config(tmp_path / "run", 0).model.linear.rank == 0
-
-
-def test_a_fit_on_validation_without_an_earlier_run_has_none(prepared: PreparedData, tmp_path: Path) -> None:
-    settings = config()
-    assert train(prepared, settings.model_copy(update={"final": True}), tmp_path / "run").linear is None
+    ranks = {method: RunConfig(method=method).model.linear.rank for method in ("joint", "transformer", "clustering")}
+    assert ranks == {"joint": 64, "transformer": 0, "clustering": 0}
 
 
 def test_a_method_with_one_vector_can_have_it(prepared: PreparedData, tmp_path: Path) -> None:
     single = train(prepared, config("transformer"), tmp_path / "run")
     assert single.linear is not None
     assert single.shares["unconditioned"] == pytest.approx(1.0)
-
-
-def test_joint_has_it_by_default_and_other_methods_do_not() -> None:
-    ranks = {method: RunConfig(method=method).model.linear.rank for method in ("joint", "transformer", "clustering")}
-    assert ranks == {"joint": 64, "transformer": 0, "clustering": 0}
 
 
 def test_the_outcome_names_what_the_tower_finds_alone(

@@ -32,11 +32,6 @@ from tests.worlds import planted
 _MAIN = "from multitudes.cli.main import main; main()"
 
 
-@pytest.fixture(scope="module")
-def prepared() -> PreparedData:
-    return planted()[1]
-
-
 def config(method: Method = "joint", seed: int = 0, **train_settings: object) -> RunConfig:
     """Return small settings; what is fitted after the last epoch has tests of its own."""
     small = {"width": 16, "history": 20, "crossing": {"hidden": 32}, "linear": {"rank": 0}}
@@ -128,21 +123,18 @@ def test_interrupted_and_resumed_ends_with_the_identical_weights(
     assert losses[0] == losses[1]
 
 
-def test_training_lowers_every_loss(prepared: PreparedData, tmp_path: Path) -> None:
+def test_a_training_lowers_every_loss_and_shows_its_mean(prepared: PreparedData, tmp_path: Path) -> None:
     train(prepared, config(epochs=6), tmp_path / "run")
     records = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     assert set(records[0]["loss"]) == {"single", "implicit", "explicit"}
     assert all(records[-1]["loss"][kind] < records[0]["loss"][kind] for kind in records[0]["loss"])
-
-
-def test_progress_shows_the_mean_loss_of_the_epoch_so_far(prepared: PreparedData, tmp_path: Path) -> None:
     notes: list[str] = []
 
     def keep(done: int, total: int, note: str = "") -> None:
         notes.append(note)
 
-    train(prepared, config("single", epochs=1), tmp_path / "run", progress=keep)
-    record = json.loads((tmp_path / "run" / "metrics.jsonl").read_text())
+    train(prepared, config("single", epochs=1), tmp_path / "single", progress=keep)
+    record = json.loads((tmp_path / "single" / "metrics.jsonl").read_text())
     assert notes[-1] == f"epoch 1 of 1, single loss {record['loss']['single']:.3f}"
 
 
@@ -252,12 +244,9 @@ def test_a_damaged_run_is_rejected_with_the_files_name(
     TrainedRun.open(whole)  # the control
 
 
-def test_a_run_rejects_data_that_changed_since(whole: Path) -> None:
+def test_a_run_is_neither_opened_nor_resumed_with_other_data(whole: Path) -> None:
     with pytest.raises(ArtefactError, match="changed since"):
         TrainedRun.open(whole, planted(seed=1)[1].path)
-
-
-def test_a_run_is_not_resumed_with_other_data(whole: Path) -> None:
     with pytest.raises(UsageError, match="other settings or data"):
         train(planted(seed=1)[1], config(), whole, resume=True)
 
@@ -328,13 +317,10 @@ def test_layers_in_bfloat16_learn_and_leave_weights_in_float32(prepared: Prepare
     assert abs(losses[0] - losses[1]) < 0.05
 
 
-def test_subsequences_are_not_trained_in_micro_batches(prepared: PreparedData, tmp_path: Path) -> None:
+def test_settings_that_no_micro_batch_can_have_are_rejected(prepared: PreparedData, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="subsequences"):
         fit(prepared, config("subsequence"), tmp_path / "run", execution=ExecutionConfig(gradient_accumulation=2))
     assert not (tmp_path / "run").exists()
-
-
-def test_more_micro_batches_than_rows_are_rejected(prepared: PreparedData, tmp_path: Path) -> None:
     rows = config("single").train.batch_size
     with pytest.raises(UsageError, match=f"with {rows + 1} micro batches, for a batch of {rows} rows"):
         fit(prepared, config("single"), tmp_path / "run", execution=ExecutionConfig(gradient_accumulation=rows + 1))

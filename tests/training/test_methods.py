@@ -15,12 +15,6 @@ from multitudes.nn.user_tower_config import UserTowerConfig
 from multitudes.training.config import RunConfig, TrainConfig
 from multitudes.training.loop import train
 from multitudes.training.trained_run import TrainedRun
-from tests.worlds import planted
-
-
-@pytest.fixture(scope="module")
-def prepared() -> PreparedData:
-    return planted()[1]
 
 
 def a_few_steps(prepared: PreparedData, method: Method, out: Path) -> dict[str, np.ndarray]:

@@ -12,12 +12,7 @@ from multitudes.nn.methods import Method
 from multitudes.nn.two_tower import HistoryInputs
 from multitudes.nn.user_tower_config import UserTowerConfig
 from multitudes.training.config import TrainConfig
-from multitudes.training.objective import (
-    TargetLogQ,
-    batch_loss,
-    total_loss,
-    unique_values,
-)
+from multitudes.training.objective import TargetLogQ, batch_loss, total_loss, unique_values
 from multitudes.training.trained_run import build_model
 from tests.batches.targets import batches
 from tests.worlds import planted

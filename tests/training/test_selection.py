@@ -86,20 +86,17 @@ def tried(*lists: tuple[float, float], users: int = 400) -> list[TriedList]:
     ]
 
 
-def test_the_most_served_of_those_that_find_as_many_is_taken() -> None:
-    everybody = np.arange(400)
-    assert best_list(tried((10, 0.5), (9.9, 0.6), (9.75, 0.7), (9.6, 0.9)), everybody) == 2
-    # The controls: nothing is served more, and what serves more finds too little.
-    assert best_list(tried((10, 0.5), (12, 0.5), (10, 0.4)), everybody) == 0
-    assert best_list(tried((10, 0.5), (9.6, 0.9)), everybody) == 0
-
-
-def test_users_without_a_history_have_no_say_in_what_is_served() -> None:
+def test_users_without_a_history_have_no_say_and_the_most_served_of_those_that_find_as_many_is_taken() -> None:
     lists = tried((10, 0.5), (10, 0.6))
     lists[1].served_B[:200] = np.nan
     lists[0].served_B[:200] = np.nan
     assert best_list(lists, np.arange(400)) == 1
     assert best_list(lists, np.arange(200)) == 0, "nobody has an interest"
+    everybody = np.arange(400)
+    assert best_list(tried((10, 0.5), (9.9, 0.6), (9.75, 0.7), (9.6, 0.9)), everybody) == 2
+    # The controls: nothing is served more, and what serves more finds too little.
+    assert best_list(tried((10, 0.5), (12, 0.5), (10, 0.4)), everybody) == 0
+    assert best_list(tried((10, 0.5), (9.6, 0.9)), everybody) == 0
 
 
 def test_one_vector_is_the_first_and_round_robin_is_not_calibrated() -> None:

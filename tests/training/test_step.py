@@ -47,10 +47,7 @@ def test_targets_are_corrected_by_how_often_they_are_among_the_negatives(monkeyp
 
 def test_each_step_draws_its_own_dropout(monkeypatch: pytest.MonkeyPatch) -> None:
     prepared, seeds = planted()[1], []
-    state, made = (
-        step.initial_state(prepared, CONFIG),
-        Examples(prepared, history=10, window=3, condition="match"),
-    )
+    state, made = (step.initial_state(prepared, CONFIG), Examples(prepared, history=10, window=3, condition="match"))
     windows = next(iter(made.windows.epoch_batches(16, seed=0, epoch=0)))
 
     def record_call(*given):
