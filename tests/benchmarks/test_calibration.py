@@ -25,26 +25,20 @@ def test_the_figures_of_three_users():
     assert found["days"]["events_a_day"]["curve"][-1] == pytest.approx(1.5)
 
 
-def test_times_that_are_an_order_tell_of_no_days():
-    assert marginals(events([1, 1], [1, 2], [0, 1]), ITEMS)["days"] is None
-
-
 def test_gini_is_zero_for_equals_and_near_one_for_a_monopoly():
     assert gini(np.array([5, 5, 5, 5])) == 0
     assert gini(np.array([0] * 99 + [7])) == pytest.approx(0.99)
     assert gini(np.array([1, 3])) == pytest.approx(0.25)
 
 
-def test_topics_among_ten_events_do_not_grow_with_the_history():
+def test_topics_among_ten_events_do_not_grow_with_the_history_and_are_no_figure_for_nobody():
     short, long = (events([1] * n, [1, 2] * (n // 2), range(n)) for n in (10, 1000))
     expected = pytest.approx(2 * (1 - 0.5**10))
     assert topics_in_ten(short, ITEMS)[0] == topics_in_ten(long, ITEMS)[0] == expected
     assert topics_in_ten(events([1] * 10, [3] * 10, range(10)), ITEMS)[0] == expected  # half an event each
     assert topics_in_ten(events([1] * 10, [1] * 10, range(10)), ITEMS)[0] == 1
-
-
-def test_nobody_with_ten_events_is_no_figure():
     found = marginals(events([1, 2], [1, 2], [0, 1]), ITEMS)["topics"]
     assert found["p50"] is None
     assert found["curve"] is None
     assert len(SHARES) == 21
+    assert marginals(events([1, 1], [1, 2], [0, 1]), ITEMS)["days"] is None

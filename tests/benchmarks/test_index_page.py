@@ -27,13 +27,3 @@ def test_a_tiny_run_gives_a_page_with_every_table(records):
     for head in ("| engine | request |", "| engine | build s |", "after ", "| engine | depth |"):
         assert head in text
     assert "nan" not in text
-
-
-@pytest.mark.slow
-def test_the_exact_index_finds_all_that_is_wanted_in_every_way_of_asking(records):
-    found = [
-        r["figures"] for r in records if r["step"]["engine"] == "exact" and r["step"]["part"] in ("requests", "topics")
-    ]
-    assert len(found) == 2
-    for way, figures in (pair for part in found for pair in part.items()):
-        assert (way, figures["recall"], figures["short"]) == (way, pytest.approx(1, abs=0.002), 0)

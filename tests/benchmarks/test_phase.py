@@ -2,15 +2,13 @@
 
 import json
 
-import numpy as np
 import pytest
 from benchmarks.phase.__main__ import RESULTS, main
 from benchmarks.phase.cell import ONE, OPTIMUM, PLAIN, RANDOM, SEVERAL, measure
 from benchmarks.phase.page import BEGIN, PAGE, PICTURE, RECORD, STUDY, real_sets, record, written_into
 from benchmarks.phase.page import main as write_page
 from benchmarks.phase.picture import chart
-from benchmarks.phase.vectors import PENALTIES, likelihood_optima
-from benchmarks.phase.world import EVENTS, GROUP, Setting, draw_users, plant
+from benchmarks.phase.world import Setting
 
 from multitudes.report.html_elements import svg
 
@@ -41,37 +39,6 @@ def test_calibration_alone_is_enough_where_the_proposals_hold_every_taste():
     near = measure(Setting(3_000, 16, skew=1, overlap=0.5), users=30, seeds=[0])
     assert near["served gain"][f"{ONE} − {PLAIN}"]["low"] > 0.05
     assert near["served gain"][f"{SEVERAL} − {ONE}"]["mean"] < 0.01
-
-
-def test_users_have_the_planted_tastes_with_the_planted_skew_and_overlap():
-    setting = Setting(20_000, 64, skew=1, overlap=0.5)
-    world = plant(setting, 0)
-    cosine_CC = world.centre_CD @ world.centre_CD.T
-    group_C = np.arange(len(cosine_CC)) // GROUP
-    is_same = (group_C[:, None] == group_C) & ~np.eye(len(cosine_CC), dtype=bool)
-    assert cosine_CC[is_same].mean() == pytest.approx(0.5, abs=0.05)
-    assert cosine_CC[group_C[:, None] != group_C].mean() == pytest.approx(0, abs=0.02)
-    np.testing.assert_allclose(np.linalg.norm(world.vector_MD, axis=1), 1, atol=1e-5)
-    users = draw_users(world, setting, 200, 0)
-    place_BL = world.taste_M[users.event_BL] % GROUP
-    share_BT = np.sort([np.bincount(places, minlength=GROUP) / EVENTS for places in place_BL], axis=1)[:, ::-1]
-    weight_T = 1 / np.arange(1, GROUP + 1)
-    np.testing.assert_allclose(share_BT.mean(axis=0), weight_T / weight_T.sum(), atol=0.05)
-
-
-def test_no_vector_is_more_likely_than_the_optimum():
-    random = np.random.default_rng(0)
-    item_SD = random.normal(size=(300, 8)).astype(np.float32)
-    target_BD = item_SD[:6].reshape(2, 3, 8).mean(axis=1).astype(np.float64)
-    for vector_BD, penalty in zip(likelihood_optima(target_BD, item_SD), PENALTIES, strict=True):
-
-        def objective(tried_BD, penalty=penalty):
-            likelihood_B = (tried_BD * target_BD).sum(axis=1) - np.log(np.exp(tried_BD @ item_SD.T).sum(axis=1))
-            return likelihood_B - penalty / 8 / 2 * (tried_BD**2).sum(axis=1)
-
-        for _ in range(20):
-            other_BD = vector_BD + random.normal(scale=0.1, size=vector_BD.shape)
-            assert (objective(other_BD) < objective(vector_BD)).all()
 
 
 def test_the_page_is_that_of_the_kept_results():

@@ -15,30 +15,20 @@ from multitudes.data.prepare import prepare
 from tests.worlds import SMALL_MODEL
 
 
-def test_the_documents_figures_are_those_of_the_kept_run():
+def test_the_documents_figures_are_those_of_the_kept_runs():
     page = (ROOT / "records" / "simulated-world.md").read_text()
     results = json.loads(RESULTS.read_text())
     assert BEGIN in page
     assert written_into(page, results) == page
     assert not any(part["quick"] for part in results.values())
     assert (ROOT / "records" / PICTURE).exists()
-
-
-def test_the_tables_beside_the_other_simulator_are_those_of_what_is_kept():
-    page = (ROOT / "records" / "simulated-world.md").read_text()
+    results["marginals"]["figures"]["sets"]["world"]["repeat_share"] = 0.99
+    assert written_into(page, results) != page
+    assert any("**above**" in line and "0.99" in line for line in figures(results))
     kept = json.loads(sardine_page.RESULTS.read_text())
     assert sardine_page.written_into(page, kept) == page
     kept["figures"]["orders"]["SARDINE"]["by chance"] = 2.0
     assert sardine_page.written_into(page, kept) != page
-
-
-def test_a_changed_result_changes_the_page():
-    """The control of the comparison above."""
-    results = json.loads(RESULTS.read_text())
-    results["marginals"]["figures"]["sets"]["world"]["repeat_share"] = 0.99
-    page = (ROOT / "records" / "simulated-world.md").read_text()
-    assert written_into(page, results) != page
-    assert any("**above**" in line and "0.99" in line for line in figures(results))
 
 
 @pytest.mark.parametrize(("own", "said"), [(1.0, "**below**"), (2.0, "yes"), (4.0, "yes"), (5.0, "**above**")])
@@ -47,10 +37,6 @@ def test_a_figure_is_within_the_range_of_the_public_sets_or_not(own, said):
     row = compared("share", ("share",), {"share": own}, public)
     assert row is not None
     assert row[-1] == said
-
-
-def test_what_no_public_set_has_is_no_row():
-    assert compared("days", ("days", "p50"), {"days": {"p50": 1.0}}, {"a": {"days": None}}) is None
 
 
 def call_here(function, threads, **arguments):

@@ -5,5 +5,4 @@ from multitudes_spark.session import SparkConfig
 
 
 def by(spark: SparkConfig) -> EngineConfig:
-    """Return the engine with these settings."""
     return EngineConfig(kind="spark", options=spark.model_dump())

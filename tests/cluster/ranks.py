@@ -32,7 +32,6 @@ timeout_s = 120
 
 
 def write_world_and_settings(folder: Path, epochs: int) -> None:
-    """Write a small prepared world and its settings."""
     write_world(plant(PlantedConfig(users=120, items=150, events=4000, niches=12, topics=6)), folder / "data")
     prepare(folder / "data", folder / "prepared", PrepareConfig(split="user"))
     (folder / "small.toml").write_text(_SETTINGS.format(epochs=epochs), encoding="utf-8")
@@ -56,7 +55,6 @@ def start_ranks(
 
 
 def workers(launcher: int) -> list[int]:
-    """Return the running child processes of the launcher."""
     file = Path(f"/proc/{launcher}/task/{launcher}/children")
     return [int(child) for child in file.read_text(encoding="ascii").split()] if file.exists() else []
 
@@ -91,11 +89,9 @@ def _wait_for_change(launcher: subprocess.Popen[bytes], before: list[int]) -> No
 
 
 def same_weights(folder: Path, one: str, other: str) -> bool:
-    """Return whether the weights of two runs are equal to the byte."""
     return (folder / one / "weights.safetensors").read_bytes() == (folder / other / "weights.safetensors").read_bytes()
 
 
 def wait_for_ranks(launcher: subprocess.Popen[bytes], folder: Path, out: str) -> None:
-    """Wait until the ranks have ended; raise if they failed."""
     if launcher.wait():
         raise RuntimeError(f"{out} ended with {launcher.returncode}: {(folder / f'{out}.log').read_text()[-2000:]}")

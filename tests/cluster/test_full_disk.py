@@ -14,7 +14,6 @@ import pytest
 pytest.importorskip("pyspark", reason="needs pyspark: make test-cluster")
 
 from multitudes.data.prepare import PrepareConfig, prepare
-from multitudes.data.prepared import PreparedData
 from tests.cluster.conftest import QUICK
 from tests.cluster.hostile import differing, write_hostile
 from tests.data.tables import NOW
@@ -48,7 +47,6 @@ def disk(tmp_path):
 
 
 def settings(folder: Path, scratch: Path | None = None) -> Path:
-    """Write the settings of a quick Spark."""
     lines = ["[engine.options]", 'master = "local[1]"', 'memory = "1g"']
     lines += [f"scratch = {json.dumps(str(scratch))}"] if scratch else []
     lines += ["[engine.options.conf]", *(f"{json.dumps(name)} = {json.dumps(value)}" for name, value in QUICK.items())]
@@ -75,14 +73,3 @@ def test_spark_without_room_in_its_scratch_says_so_and_leaves_what_was_there(tmp
     assert left == []
     assert differing(tmp_path / "before", out) == []
     assert not list(tmp_path.glob(".out*"))
-
-
-@pytest.mark.parametrize("size", ["4k", "40k"])
-def test_duckdb_without_room_for_its_output_leaves_nothing_and_a_run_with_room_works(tmp_path, disk, size):
-    data = write_hostile(tmp_path / "data")
-    code, said, left = on_small_disk(disk, size, *prepare_command(data, disk / "out"))
-    assert code == 5
-    assert said.strip().splitlines()[-1].startswith("multitudes: no space left on the disk")
-    assert left == []
-    prepare(data, disk / "out", PrepareConfig(threads=1), now=NOW)
-    assert PreparedData.open(disk / "out").path == disk / "out"

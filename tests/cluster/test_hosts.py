@@ -38,7 +38,6 @@ class Hosts:
                 ip("-n", name, "link", "set", device, "up")
 
     def cable(self, state: str) -> None:
-        """Set the cable ``up`` or ``down``, at both ends."""
         for name in self.names:
             ip("-n", name, "link", "set", "cable", state)
 

@@ -108,11 +108,7 @@ def test_a_worker_killed_while_it_prepares_changes_no_byte(tmp_path, cluster):
         master=cluster.uri,
         memory="512m",
         conf=QUICK
-        | {
-            "spark.driver.host": "127.0.0.1",
-            "spark.driver.bindAddress": "127.0.0.1",
-            "spark.executor.cores": "1",
-        },
+        | {"spark.driver.host": "127.0.0.1", "spark.driver.bindAddress": "127.0.0.1", "spark.executor.cores": "1"},
     )
     killed: list[int] = []
 

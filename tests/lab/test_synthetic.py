@@ -10,7 +10,7 @@ from multitudes.config import parse
 from multitudes.data.prepare import PrepareConfig, prepare
 from multitudes.errors import UsageError
 from multitudes_lab import synthetic as room
-from multitudes_lab.synthetic import SynthConfig, SynthWorld, write_synthetic_tables, zipf_ranks
+from multitudes_lab.synthetic import SynthConfig, SynthWorld, write_synthetic_tables
 
 SMALL = SynthConfig(events=20_000, users=400, items=300, topics=20, days=30)
 
@@ -47,13 +47,10 @@ def test_the_tables_are_those_that_prepare_reads_and_every_event_is_in_order(dat
     assert np.ptp(times.to_numpy()) == pytest.approx(30 * 86_400, rel=0.01)
 
 
-def test_saves_follow_the_tastes_and_hides_do_not(data: Path):
+def test_saves_follow_the_tastes_by_their_weights_and_hides_do_not(data: Path):
     share = dict(events(data).group_by("action").agg(pl.col("liked").mean()).iter_rows())
     assert share["save"] == pytest.approx(0.95 + 0.05 * 3 / 20, abs=0.01)
     assert share["hide"] == pytest.approx(3 / 20, abs=0.06), "the control: three of twenty topics by chance"
-
-
-def test_weights_are_the_shares_of_tastes(data: Path):
     saves = events(data).filter((pl.col("action") == "save") & pl.col("liked"))
     place = [tastes.index(topic) for tastes, topic in saves.select("tastes", "topic").iter_rows()]
     expected = np.array(saves["weights"].to_list())
@@ -83,16 +80,6 @@ def test_few_items_and_few_users_have_much_and_in_the_control_all_have_alike():
     equal_items, equal_users = top(SMALL.model_copy(update={"zipf": 0.0, "activity": 0.0}))
     assert min(items, users) > 0.3
     assert max(equal_items, equal_users) < 0.2
-
-
-def test_ranks_fall_by_the_power_law():
-    draws = (np.arange(200_000) + 0.5) / 200_000
-    counts = np.bincount(zipf_ranks(draws, np.full(len(draws), 100), 1.0), minlength=100)
-    assert counts[0] / counts[9] == pytest.approx(np.log(2) / np.log(11 / 10), rel=0.01)
-    flat = np.bincount(zipf_ranks(draws, np.full(len(draws), 100), 0.0), minlength=100)
-    assert flat.min() == flat.max() == 2_000
-    steep = np.bincount(zipf_ranks(draws, np.full(len(draws), 100), 2.0), minlength=100)
-    assert steep[0] > counts[0]
 
 
 def test_equal_seeds_give_equal_tables_and_shards_can_be_drawn_in_any_order(data: Path, tmp_path: Path):

@@ -40,11 +40,9 @@ class Server:
 
     @property
     def pid(self) -> int:
-        """Its process, ours to signal."""
         return int(self._server.server_proc.pid)
 
     def start(self) -> "Server":
-        """Start, and wait until it answers."""
         os.environ["ETCD_CONFIG_PATH"] = str(self._etcd)  # the only way to move its etcd off port 2379
         self._server.start()
         self._server.wait_started()
@@ -76,7 +74,6 @@ class Server:
         os.kill(self.pid, signal.SIGSTOP)
 
     def resume(self) -> None:
-        """Let it go on."""
         os.kill(self.pid, signal.SIGCONT)
 
 

@@ -57,13 +57,17 @@ def test_twice_the_answers_are_twice_the_cores_and_more_vectors_cost_the_search_
     assert stages(qps=0.01, replicas=3)["serve"].machines == 3
 
 
-def test_time_grows_with_events_and_users():
+def test_time_grows_with_events_and_users_and_costs_with_prices():
     once, more = (stages(price_per_core_hour=1.0, **changes) for changes in ({}, {"days": 180, "users": 2_000_000}))
     assert more["train"].cost == pytest.approx(2 * (once["train"].cost or 0), rel=0.2)
     assert more["batch"].cost == pytest.approx(2 * (once["batch"].cost or 0))
     assert more["publish"].cost == once["publish"].cost, "the control"
     assert "cluster" not in once["prepare"].note
     assert "cluster" in stages(events_per_day=5_000_000_000)["prepare"].note, "longer than a night"
+    assert {stage.cost for stage in capacity().stages()} == {None}
+    priced, dear = (stages(price_per_core_hour=price)["serve"] for price in (0.05, 0.10))
+    assert priced.cost == pytest.approx(730 * priced.machines * 16 * 0.05)
+    assert dear.cost == pytest.approx(2 * (priced.cost or 0))
 
 
 def test_an_index_that_fits_no_machine_goes_to_a_server_and_a_larger_machine_takes_it_back():
@@ -89,26 +93,16 @@ def test_each_stage_has_the_basis_of_its_figures():
     assert small["logs"].basis == small["state"].basis == "assumed", "nobody measured the time of a read"
 
 
-def test_there_are_costs_only_with_prices():
-    assert {stage.cost for stage in capacity().stages()} == {None}
-    priced, dear = (stages(price_per_core_hour=price)["serve"] for price in (0.05, 0.10))
-    assert priced.cost == pytest.approx(730 * priced.machines * 16 * 0.05)
-    assert dear.cost == pytest.approx(2 * (priced.cost or 0))
-
-
 CALL = ["plan", "--users", "1000000000", "--items", "1000000000", "--events-per-day", "10000000000", "--qps", "100000"]
 
 
-def test_the_table_fits_the_terminal_and_names_the_machine_and_what_is_assumed(capsys):
+def test_the_table_fits_the_terminal_names_what_is_assumed_and_ends_in_json(capsys):
     assert run([*CALL, "--price-per-core-hour", "0.05", "--price-per-gib-hour", "0.005"]) == 0
     out = capsys.readouterr().out
     assert max(map(len, out.splitlines())) <= 80
     assert SHIPPED.machine.split(",")[0] in out
     for word in (*stages(items=10**9), "50%", "extrapolated", "a month"):
         assert word in out
-
-
-def test_json_is_the_last_line(capsys):
     assert run([*CALL, "--json"]) == 0
     said = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert said["asked"]["items"] == 1_000_000_000

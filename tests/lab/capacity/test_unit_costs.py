@@ -12,7 +12,7 @@ def curve(*points: tuple[float, float]) -> Curve:
     return Curve(unit="s", by="items", source="a test", points=points)
 
 
-def test_a_power_law_between_the_points_and_beyond_them():
+def test_a_power_law_leads_between_the_points_and_beyond_them_and_one_point_grows_in_proportion():
     square = curve((10, 100), (100, 10_000))
     assert square.at(100) == (10_000, "measured")
     assert square.at(50).value == pytest.approx(2_500)
@@ -22,9 +22,6 @@ def test_a_power_law_between_the_points_and_beyond_them():
     bent = curve((10, 10), (100, 100), (1_000, 10_000))
     assert bent.at(10_000).value == pytest.approx(1_000_000), "the last two points say how it goes on"
     assert bent.at(20).value == pytest.approx(20)
-
-
-def test_one_point_grows_in_proportion():
     assert curve((10, 5)).at(20) == (10, "extrapolated")
     assert curve((10, 5)).at(10) == (5, "measured")
 

@@ -33,13 +33,11 @@ class Drawn(NamedTuple):
         return sums(self.saves_B, *([self.saves_before_B] if cuped else []))
 
     def ratio(self, *, cuped: bool = False) -> Moments:
-        """Return the moments of saves per session."""
         before = [self.saves_before_B, self.sessions_before_B] if cuped else []
         return user_moments(np.stack([self.saves_B, self.sessions_B, *before], axis=1))
 
 
 def sums(value_B: Column, *covariates: Column) -> Moments:
-    """Return the moments of a sum per user."""
     return user_moments(np.stack([value_B, np.ones(len(value_B)), *covariates], axis=1))
 
 

@@ -39,7 +39,6 @@ EVENTS = events(
 
 
 def made(tmp_path: Path, log=SERVED, done=EVENTS, items=ITEMS, **settings) -> dict[tuple[int, int, str], float]:
-    """Return the outcomes by user, day and metric."""
     files = {}
     for name, table in (("served", log), ("events", done), ("items", items)):
         if table is not None:
@@ -90,6 +89,10 @@ def test_a_topic_is_adopted_by_enough_saves_of_different_items_since_the_start(t
     assert not any(metric == "adopted_topics" for _, _, metric in made(tmp_path, since=START + 60))
     again = pl.concat([EVENTS, EVENTS.filter(pl.col("item_id") == 1)] * 3)
     assert made(tmp_path, done=again, since=START, adopted=4).get((7, 1, "adopted_topics")) is None
+    again = events(*((7, 1, START + 10 * k, "save", "r1") for k in range(3)))
+    assert (7, 0, "adopted_topics") not in made(tmp_path, done=again)
+    three = events(*((7, item, START + 10 * item, "save", "r1") for item in (1, 2, 3)))
+    assert made(tmp_path, done=three)[7, 0, "adopted_topics"] == 1
 
 
 def test_days_begin_at_the_time_of_the_start_so_no_row_crosses_it(tmp_path):
@@ -132,7 +135,7 @@ def test_bad_tables_are_rejected_in_one_line_and_leave_no_files(tmp_path):
     assert not [file for file in tmp_path.iterdir() if "outcomes" in file.name or file.name == "o.parquet"]
 
 
-def test_a_resent_event_counts_once_and_one_without_an_id_counts_each_time(tmp_path):
+def test_a_resent_event_counts_once_and_one_without_an_id_or_with_two_items_each_time(tmp_path):
     named = EVENTS.with_columns(event_id=pl.format("e{}", pl.int_range(pl.len())))
     copies = named.with_columns(pl.col("timestamp") + 2 * DAY)  # a service that is not told the time takes its own
     assert made(tmp_path, done=pl.concat([copies, named])) == made(tmp_path)
@@ -142,15 +145,5 @@ def test_a_resent_event_counts_once_and_one_without_an_id_counts_each_time(tmp_p
     assert write_log_outcomes(log, done, items, tmp_path / "again.parquet", OutcomesConfig()).repeated == len(EVENTS)
     nameless = named.with_columns(event_id=pl.lit(None, dtype=pl.String))
     assert made(tmp_path, done=pl.concat([nameless, nameless]))[7, 0, "saves"] == 4
-
-
-def test_repeated_saves_of_one_item_do_not_adopt_a_topic(tmp_path):
-    again = events(*((7, 1, START + 10 * k, "save", "r1") for k in range(3)))
-    assert (7, 0, "adopted_topics") not in made(tmp_path, done=again)
-    three = events(*((7, item, START + 10 * item, "save", "r1") for item in (1, 2, 3)))
-    assert made(tmp_path, done=three)[7, 0, "adopted_topics"] == 1
-
-
-def test_one_event_id_with_two_items_is_two_events(tmp_path):
     both = events((7, 1, START + 10, "save", "r1"), (7, 2, START + 20, "save", "r1"))
     assert made(tmp_path, done=both.with_columns(event_id=pl.lit("e")))[7, 0, "saves"] == 2

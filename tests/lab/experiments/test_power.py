@@ -17,13 +17,18 @@ from multitudes_lab.experiments.power import (
 from tests.lab.experiments.draws import Drawn, draw, is_found, rates, sums
 
 
-def test_a_factor_on_the_mean_is_a_factor_on_the_deviation():
+def test_the_mean_the_deviation_and_the_settings_say_how_many_users_are_needed():
     plain = 15.7 * 25 / 5**2  # a lift of a half, if both arms had the deviation of the control
     assert sample_size(0.5, MetricBaseline(10, 5), PowerAnalysis()) == pytest.approx(plain * (1 + 1.5**2) / 2, rel=0.05)
-
-
-def test_too_few_users_detect_no_effect():
     assert minimum_detectable_effect(2, MetricBaseline(1.0, 50.0), PowerAnalysis()) == inf
+    known = MetricBaseline(2.0, 5.0)
+    n = sample_size(0.02, known, PowerAnalysis())
+    assert sample_size(0.02, MetricBaseline(2.0, 5.0, 0.36), PowerAnalysis()) == pytest.approx(0.64 * n, rel=0.001)
+    assert sample_size(0.02, known, PowerAnalysis(0.9)) > n
+    assert sample_size(0.02, known, PowerAnalysis(comparisons=10)) > n
+    assert sample_size(0.02, known, PowerAnalysis(), any_look=True) > n
+    with pytest.raises(UsageError, match="more than 1,000,000,000,000 users"):
+        sample_size(1e-9, MetricBaseline(1.0, 50.0), PowerAnalysis())
 
 
 @pytest.mark.parametrize("always", [False, True])
@@ -35,20 +40,6 @@ def test_sample_size_and_detectable_effect_are_inverse(always):
         <= 0.02
         < minimum_detectable_effect(n - 1, known, plan, any_look=always)
     )
-
-
-def test_settings_that_need_more_users_and_fewer():
-    known = MetricBaseline(2.0, 5.0)
-    n = sample_size(0.02, known, PowerAnalysis())
-    assert sample_size(0.02, MetricBaseline(2.0, 5.0, 0.36), PowerAnalysis()) == pytest.approx(0.64 * n, rel=0.001)
-    assert sample_size(0.02, known, PowerAnalysis(0.9)) > n
-    assert sample_size(0.02, known, PowerAnalysis(comparisons=10)) > n
-    assert sample_size(0.02, known, PowerAnalysis(), any_look=True) > n
-
-
-def test_an_effect_that_no_sample_size_detects_is_rejected():
-    with pytest.raises(UsageError, match="more than 1,000,000,000,000 users"):
-        sample_size(1e-9, MetricBaseline(1.0, 50.0), PowerAnalysis())
 
 
 def test_the_baseline_describes_the_users_of_the_past():

@@ -64,7 +64,7 @@ def per_user(world: World, metric: str) -> pl.DataFrame:
     return world.exposures.join(sums, on="user_id", how="left").fill_null(0)
 
 
-def test_figures_agree_with_sums_per_user(tmp_path):
+def test_figures_agree_with_sums_per_user_and_those_before_the_exposure_reduce_the_variance(tmp_path):
     world = plant(lift=0.1)
     found = read(world, tmp_path, cuped=False, metrics=("saves", "saves/sessions"))
     users, sessions = per_user(world, "saves"), per_user(world, "sessions")
@@ -76,10 +76,6 @@ def test_figures_agree_with_sums_per_user(tmp_path):
     assert one.lift / one.error == pytest.approx((one.treatment - one.control) / error, rel=0.1)
     ratio = found.metrics["saves/sessions"]["treatment"]
     assert ratio.treatment == pytest.approx(of["treatment"].sum() / sessions.filter(arm="treatment")["after"].sum())
-
-
-def test_outcomes_before_the_exposure_reduce_the_variance(tmp_path):
-    world = plant(lift=0.1)
     plain, adjusted = saves(world, tmp_path, cuped=False), saves(world, tmp_path)
     users = per_user(world, "saves")
     assert np.corrcoef(users["before"], users["after"])[0, 1] > 0.5
@@ -144,14 +140,11 @@ def test_every_arm_is_compared_with_the_control_in_one_family(tmp_path):
     assert treatment.p_holm == pytest.approx(2 * treatment.p)
 
 
-def test_a_period_counts_users_who_have_all_of_it_behind_them(tmp_path):
+def test_a_period_and_a_window_are_equally_long_for_all_users(tmp_path):
     days = {days: of["saves"]["treatment"] for days, of in read(plant(days=12), tmp_path).days.items()}
     assert list(days) == [(day, day + 1) for day in range(7)]  # no user has a second week
     users = [one.users_control + one.users_treatment for one in days.values()]
     assert users[0] == 2_000 > users[6] > 0
-
-
-def test_a_window_is_equally_long_for_all_users(tmp_path):
     world = plant(days=10)
     found = read(world, tmp_path, window_days=7)
     late = world.exposures.filter(pl.col("timestamp") + 7 * DAY > found.last + 1)
@@ -171,12 +164,19 @@ def test_winsorising_caps_sums_at_a_quantile_over_all_users_and_reports_it(tmp_p
     assert not plain.winsorised["saves"]
 
 
-def test_users_without_outcomes_count_as_zero(tmp_path):
+def test_users_without_outcomes_count_as_zero_and_a_constant_metric_has_a_reason(tmp_path):
     world = plant()
     silent = [(10_000 + n, "control", START + 10, "core", 0.0) for n in range(3_000)]
     before, after = (saves(one, tmp_path, cuped=False) for one in (world, more(world, exposures=silent)))
     assert after.users_control == before.users_control + 3_000
     assert after.control == pytest.approx(before.control * before.users_control / after.users_control)
+    found = read(more(world, outcomes=[(user, START + 9 * DAY, "visits", 1) for user in range(2_000)]), tmp_path)
+    assert readout_record(found)["metrics"]["visits"]["treatment"]["p"] is None
+    one = found.metrics.pop("visits")["treatment"]
+    assert (one.lift, one.significant) == (None, False)
+    assert "does not vary" in (one.reason or "")
+    p_holm = [[of["treatment"].p_holm for of in each.metrics.values()] for each in (found, read(world, tmp_path))]
+    assert p_holm[0] == pytest.approx(p_holm[1])
 
 
 def test_every_repair_is_counted(tmp_path):
@@ -238,17 +238,6 @@ def test_a_broken_log_clock_or_assignment_is_a_warning(tmp_path):
     found = read(World(twice, outcomes), tmp_path)
     assert any("10.0% of the users were in more than one arm" in warning for warning in found.warnings)
     assert "third" not in found.sample_ratio.users
-
-
-def test_a_constant_metric_has_a_reason_and_does_not_affect_the_others(tmp_path):
-    world = plant()
-    found = read(more(world, outcomes=[(user, START + 9 * DAY, "visits", 1) for user in range(2_000)]), tmp_path)
-    assert readout_record(found)["metrics"]["visits"]["treatment"]["p"] is None
-    one = found.metrics.pop("visits")["treatment"]
-    assert (one.lift, one.significant) == (None, False)
-    assert "does not vary" in (one.reason or "")
-    p_holm = [[of["treatment"].p_holm for of in each.metrics.values()] for each in (found, read(world, tmp_path))]
-    assert p_holm[0] == pytest.approx(p_holm[1])
 
 
 @pytest.mark.parametrize(

@@ -59,9 +59,15 @@ def test_a_lift_of_2_8_standard_errors_is_detected_four_times_in_five():
     assert norm.sf(norm.ppf(0.975) - detectable_lift(found) / found.error) == pytest.approx(0.8)
 
 
-def test_a_sample_ratio_mismatch_comes_first():
+def test_a_sample_ratio_mismatch_comes_before_a_novelty_effect_that_wears_off():
     assert said(users=11_000, days=fading()).startswith("Sample ratio mismatch: do not trust")
     assert "Sample ratio" not in said()
+    staying = {(day, day + 1): one(0.1, 6) for day in range(7)}
+    slope, p = novelty_trend(fading())
+    assert slope < 0
+    assert p < 0.05 < novelty_trend(staying)[1]
+    assert "the lift shrinks" in said(days=fading())
+    assert "days since" not in said(days=staying)
 
 
 def test_many_comparisons_need_stronger_evidence_than_one():
@@ -87,24 +93,12 @@ def test_cohorts_differ_if_their_lifts_do_and_not_if_only_one_is_significant():
     assert heterogeneity_p_value(apart) == pytest.approx(2 * norm.sf(abs(z)))  # of two: the test of two lifts
 
 
-def test_a_novelty_effect_that_wears_off_is_reported():
-    staying = {(day, day + 1): one(0.1, 6) for day in range(7)}
-    slope, p = novelty_trend(fading())
-    assert slope < 0
-    assert p < 0.05 < novelty_trend(staying)[1]
-    assert "the lift shrinks" in said(days=fading())
-    assert "days since" not in said(days=staying)
-
-
-def test_lifts_without_an_error_have_no_trend_and_no_heterogeneity():
+def test_lifts_without_an_error_have_no_trend_no_heterogeneity_and_a_reason():
     nothing = [replace(one(-1.0, 5), error=error) for error in (0.0, None)]
     assert np.isnan(novelty_trend({(day, day + 1): nothing[0] for day in range(4)})).all()
     assert np.isnan(heterogeneity_p_value({"new": nothing[0], "core": nothing[1]}))
     assert np.isnan(heterogeneity_p_value({"new": one(0.1, 2)}))
     assert novelty_trend(fading() | {(7, 8): nothing[0], (8, 9): nothing[1]}) == novelty_trend(fading())
-
-
-def test_the_reason_of_an_undefined_lift_is_the_conclusion():
     found = Comparison(10, 10, reason="it does not vary")
     assert conclusion(found) == "it does not vary"
     assert detectable_lift(found) is None

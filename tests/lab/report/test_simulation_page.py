@@ -39,13 +39,10 @@ def test_a_metric_is_better_or_worse_if_its_interval_excludes_zero(metric, low, 
     assert moved(metric, low, high).verdict == said
 
 
-def test_a_lift_that_is_not_significant_says_so():
+def test_the_page_says_what_is_significant_and_what_the_intervals_cover():
     significant, not_significant = (lift_sentences(simulated(moved("feed_saves", low, 0.2)))[0] for low in (0.1, -0.1))
     assert significant == "new: saves in the feed +15.00 % [+10.00, +20.00]"
     assert not_significant == "new: saves in the feed +5.00 % [-10.00, +20.00], not significant"
-
-
-def test_the_setup_says_what_the_intervals_cover():
     assert "one world of 1,000 users" in describe_simulation(simulated())
     assert "over users of that one world and training" in describe_simulation(simulated())
     assert "3 worlds" in describe_simulation(simulated(seeds=(0, 1, 2)))

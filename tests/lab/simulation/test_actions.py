@@ -30,15 +30,11 @@ def test_organic_actions_are_sorted_within_their_day_and_of_existing_items():
 
 
 @calm
-def test_the_same_appeal_lower_down_is_saved_less():
+def test_the_same_appeal_lower_down_or_shown_often_is_saved_less():
     world = small(depth=10.0)
     by_place = (react(world, some_items(world, 30)) == SAVE).mean(axis=0)
     chance = np.exp(-1) / (1 + np.exp(-1))
     assert by_place == pytest.approx(chance * 0.9 ** np.arange(30), abs=0.035)  # five standard errors
-
-
-@calm
-def test_items_shown_often_are_saved_less():
     world = small(depth=ENDLESS)
     items = some_items(world, 30)
     assert (react(world, items, seen=4) == react(world, items, seen=0)).all()
@@ -68,7 +64,7 @@ def test_items_without_appeal_are_hidden_and_loved_ones_are_not():
     assert loved < 0.005
 
 
-def test_more_appeal_never_lowers_a_reaction():
+def test_more_appeal_never_lowers_a_reaction_nor_does_an_item_below():
     world = small()
     items = some_items(world, 30)
     rank = np.array([1, 2, 3, 0])  # hide < nothing < click < save
@@ -77,11 +73,6 @@ def test_more_appeal_never_lowers_a_reaction():
     assert (more > less).any()
     again = rank[react(world, items, appeal=-2.0, day=4)]
     assert (again < less).any()  # control: other draws
-
-
-def test_reactions_do_not_depend_on_items_below():
-    world = small()
-    items = some_items(world, 30)
     whole, other = react(world, items), items.copy()
     other[:, 10:] = (other[:, 10:] + 1) % world.items
     same = react(world, other) == whole

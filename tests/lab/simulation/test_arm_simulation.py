@@ -75,7 +75,7 @@ def test_equal_arms_have_no_lift_and_different_ones_that_of_their_logs(whole):
         assert mean * WORLD["users"] == pytest.approx(sum(saves))
 
 
-def test_processes_that_finish_together_write_their_tables_in_turn(whole):
+def test_processes_that_finish_together_write_their_tables_in_turn_and_count_the_days(whole):
     others = []
 
     def another(done: int, total: int, note: str = "") -> None:
@@ -84,6 +84,12 @@ def test_processes_that_finish_together_write_their_tables_in_turn(whole):
 
     collect_results(CONFIG, whole[0], another)
     assert others == [False] * 3
+    assert whole[1] == [(day, 15) for day in range(1, 16)]  # 3 of the bootstrap, 4 of each arm
+    told = []
+    within = SimulationProgress(lambda *said: told.append(said), 5)
+    within.finish_day("a day")
+    within.training_progress("joint")(3, 20, "epoch 1")
+    assert told[-1] == (1, 5, "joint, training 3/20 epoch 1")
 
 
 def test_an_interrupted_experiment_ends_like_an_uninterrupted_one(whole, tmp_path):
@@ -137,15 +143,6 @@ def test_a_world_without_visitors_is_rejected_and_names_the_settings(tmp_path):
         for _ in range(2):  # gone on with, it says the same
             with pytest.raises(UsageError, match="no user visited the feed in the 1 days of the bootstrap"):
                 simulate(config, tmp_path)
-
-
-def test_progress_counts_the_days_of_the_experiment(whole):
-    assert whole[1] == [(day, 15) for day in range(1, 16)]  # 3 of the bootstrap, 4 of each arm
-    told = []
-    within = SimulationProgress(lambda *said: told.append(said), 5)
-    within.finish_day("a day")
-    within.training_progress("joint")(3, 20, "epoch 1")
-    assert told[-1] == (1, 5, "joint, training 3/20 epoch 1")
 
 
 def test_other_settings_are_rejected_and_arms_may_be_added(tmp_path):

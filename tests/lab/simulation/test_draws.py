@@ -8,16 +8,13 @@ from multitudes_lab.simulation.draws import exponential, normal, uniform
 USERS, ITEMS = np.arange(300), np.arange(400)
 
 
-def test_a_draw_is_the_same_in_any_order_batch_and_shape():
+def test_a_draw_is_the_same_in_any_order_batch_and_shape_and_depends_on_each_of_its_keys():
     grid = uniform(3, "reaction", 5, USERS[:, None], ITEMS)
     assert grid.shape == (300, 400)
     order = np.random.default_rng(0).permutation(300)
     assert (uniform(3, "reaction", 5, USERS[order, None], ITEMS) == grid[order]).all()
     assert (uniform(3, "reaction", np.full(300, 5), USERS, 7) == grid[:, 7]).all()
     assert uniform(3, "reaction", 5, 20, 7) == grid[20, 7]
-
-
-def test_a_draw_depends_on_each_of_its_keys():
     one = uniform(3, "reaction", USERS, 1)
     for other in (uniform(4, "reaction", USERS, 1), uniform(3, "visit", USERS, 1), uniform(3, "reaction", USERS, -1)):
         assert (one != other).all()

@@ -54,7 +54,6 @@ def test_it_is_no_better_than_chance_where_nothing_can_be_learned(tmp_path):
 
 
 def logged(tmp_path, days=8):
-    """Return a world, the visits of its days, and all actions."""
     config = experiment(ranker="learns")
     world = config.build_world(0)
     simulation, policy = ArmSimulation(world, config.loop, tmp_path), popularity_policy(world, 60)
@@ -63,7 +62,7 @@ def logged(tmp_path, days=8):
     return world, [read_visits(tmp_path, day, 15) for day in range(days)], simulation.history.all_actions
 
 
-def test_it_knows_nothing_of_later_days(tmp_path):
+def test_it_knows_nothing_of_later_days_and_explains_no_impression_by_its_own_save(tmp_path):
     world, visits, done = logged(tmp_path)
     before = done.time_E < day_start_s(5)
     known = fit_ranker(world, visits[:5], Actions(*(column[before] for column in done)))
@@ -76,26 +75,11 @@ def test_it_knows_nothing_of_later_days(tmp_path):
     features = known.features(5, user_B, item_BN, Actions(*(column[before] for column in done)), nothing)
     np.testing.assert_array_equal(known.features(5, user_B, item_BN, done, nothing), features)
     assert not np.array_equal(known.features(8, user_B, item_BN, done, nothing), features)
-
-
-def test_an_impression_is_not_explained_by_its_own_save(tmp_path):
-    """If it were, the rate of an item would explain saves that are shuffled among the impressions of a day."""
-    world, visits, done = logged(tmp_path)
     stream, weights = np.random.default_rng(0), []
     for _ in range(6):
         shuffled = [of._replace(action_BS=stream.permuted(of.action_BS)) for of in visits]
         weights.append(fit_ranker(world, shuffled, done).weight_F[0])
     assert abs(np.mean(weights)) < 0.2
-
-
-def test_an_item_that_is_saved_often_or_with_the_own_saves_is_preferred(tmp_path):
-    rate, _, lift, _, similar, _ = fit_ranker(*logged(tmp_path)).weight_F
-    assert min(rate, lift, similar) > 0
-
-
-def test_one_day_of_logs_is_enough(tmp_path):
-    world, visits, done = logged(tmp_path, days=1)
-    assert np.isfinite(fit_ranker(world, visits, done).weight_F).all()
 
 
 def test_it_is_fitted_again_at_each_training_and_after_an_interruption(tmp_path):

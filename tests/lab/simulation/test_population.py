@@ -5,8 +5,7 @@ import pytest
 
 from multitudes_lab.simulation import constants
 from multitudes_lab.simulation.population import ASPIRATIONAL, INFORMATIVE, STALE
-from multitudes_lab.simulation.world import CLICK, SAVE
-from tests.lab.simulation.worlds import SMALL, everybody, fixed, organic, react, small, some_items
+from tests.lab.simulation.worlds import SMALL, everybody, fixed, organic, small
 
 CALM = np.zeros(SMALL.users, dtype=np.float32)
 
@@ -45,28 +44,6 @@ def test_new_users_have_no_past_and_resurrected_users_an_old_one():
     assert not visits(world, range(-5, 0))[world.cohort_U == number["new"]].any()
 
 
-def test_a_good_mood_adds_visits_and_removes_none():
-    world = small()
-    calm, glad, sad = (set(world.visitors(3, np.full(world.users, m, dtype=np.float32))) for m in (0, 1, -1))
-    assert sad < calm < glad
-    with fixed(MOOD_GAIN=0.0):
-        assert set(world.visitors(3, CALM + 1)) == set(world.visitors(3, CALM))
-
-
-def test_the_mood_rises_with_saves_falls_with_hides_and_fades():
-    world = small()
-    who = np.array([0, 1, 2])
-    actions = np.array([[SAVE, SAVE, CLICK], [0, 0, 0], [3, 3, 3]], dtype=np.int8)
-    after = world.update_mood(CALM, who, actions)
-    assert after[0] > 0 > after[1] > after[2]
-    assert (after[3:] == 0).all()
-    faded = world.update_mood(after, np.empty(0, dtype=np.int64), np.empty((0, 3), dtype=np.int8))
-    assert np.abs(faded[:3]) == pytest.approx(0.9 * np.abs(after[:3]), rel=1e-5)
-    for _ in range(200):
-        after = world.update_mood(after, who, actions)
-    assert np.abs(after).max() <= 1
-
-
 def test_follows_are_stale_and_aspirational_in_the_configured_shares():
     with fixed(STALE_SHARE=0.6):
         world = small(informative_follows=0.5, topics=60, niches=120, tastes=16)
@@ -90,36 +67,6 @@ def test_a_fifth_follows_nothing_and_no_user_follows_a_topic_twice():
         assert len(small().followed_topic) == 0
 
 
-@fixed(SATURATION=0.0)
-def test_aspirational_follows_are_clicked_and_not_saved():
-    world = small(depth=1e9)
-    items = some_items(world, 60)
-    hoped = np.zeros((world.users, world.config.topics), dtype=bool)
-    user = np.repeat(everybody(world), np.diff(world.followed_offset))
-    hoped[user[world.followed_kind == ASPIRATIONAL], world.followed_topic[world.followed_kind == ASPIRATIONAL]] = True
-    of = hoped[everybody(world)[:, None], world.topic_I[items]]
-    action = react(world, items, appeal=-4.0)
-    assert (action[of] == CLICK).mean() > 3 * (action[~of] == CLICK).mean()
-    assert (action[of] == SAVE).mean() == pytest.approx((action[~of] == SAVE).mean(), rel=0.15)
-
-
-def test_some_users_save_more_readily_than_others_in_the_feed_and_outside():
-    worlds = []
-    for spread in (1.0, 0.0):
-        with fixed(READINESS_SPREAD=spread):
-            worlds.append(small())
-    items = some_items(worlds[0], 30)
-    eager, alike = (world.appeal(3, everybody(world), items) for world in worlds)
-    more = eager - alike
-    assert np.ptp(more, axis=1).max() < 1e-4  # of a user, not of an item
-    assert more[:, 0].std() == pytest.approx(1, abs=0.05)
-    above = more[:, 0] > 0.5
-    eagerly, evenly = (np.bincount(organic(world, -30, 0)[0], minlength=world.users) for world in worlds)
-    assert eagerly[above].mean() > 1.5 * eagerly[~above].mean()
-    assert evenly[above].mean() == pytest.approx(evenly[~above].mean(), rel=0.2)
-
-
-STEADY = {"taste_life_days": 1e9, "burst_share": 0.0}
 faithful = fixed(STRAY_SHARE=0.0, RETURN_SHARE=0.0)
 
 
@@ -131,38 +78,8 @@ def as_shares(world, day):
 
 
 def overlap(world, day, other):
-    """Return the mean overlap of users' tastes on two days."""
     one, two = (as_shares(world, d) for d in (day, other))
     return np.minimum(one, two).sum(axis=1).mean()
-
-
-@faithful
-@fixed(READINESS_SPREAD=0.0)
-def test_saves_follow_the_weights_of_the_tastes():
-    world = small(**STEADY)
-    user, item = organic(world, -60, 0)
-    liked = as_shares(world, 0)
-    expected = liked[user].sum(axis=0)
-    found = np.bincount(world.niche_I[item], minlength=world.config.niches)
-    assert found == pytest.approx(expected, rel=0.15)
-    assert (liked[user, world.niche_I[item]] > 0).all()
-
-
-PLAIN = {"QUALITY_SPREAD": 0.0, "PAIR_SPREAD": 0.0, "FRESHNESS": 0.0, "READINESS_SPREAD": 0.0}
-
-
-@fixed(**PLAIN)
-def test_an_item_of_a_taste_appeals_by_its_weight_and_one_of_its_topic_a_little():
-    world = small(**STEADY, tastes=1)
-    loved = world.tastes(0)[0][:, 0]
-    items = some_items(world, 60)
-    odds = np.exp(world.appeal(0, everybody(world), items))
-    topics, loved_odds = np.asarray(world.topic_I), constants.LOVED_ODDS
-    same = world.niche_I[items] == loved[:, None]
-    kin = (topics[items] == (loved % world.config.topics)[:, None]) & ~same
-    assert odds[same] == pytest.approx(loved_odds + constants.UNLOVED_ODDS, rel=1e-4)
-    assert odds[kin] == pytest.approx(constants.KINSHIP * loved_odds + constants.UNLOVED_ODDS, rel=1e-4)
-    assert odds[~same & ~kin] == pytest.approx(constants.UNLOVED_ODDS, rel=1e-4)
 
 
 def test_tastes_drift_slowly():

@@ -76,7 +76,7 @@ def test_the_command_simulates_every_arm_and_reports_lifts(simulated):
     assert page.count("<svg") > 5
 
 
-def test_an_arm_retrains_on_its_own_logs_and_adds_new_items(simulated):
+def test_an_arm_retrains_on_its_own_logs_and_arms_that_share_a_training_have_one_run(simulated):
     out, config, _ = simulated
     arm = out / "seed-0" / "arms" / "joint"
     assert sorted(file.name for file in arm.glob("released-*.json")) == ["released-00004.json", "released-00006.json"]
@@ -84,9 +84,6 @@ def test_an_arm_retrains_on_its_own_logs_and_adds_new_items(simulated):
     served = pl.read_parquet(arm / "logs" / "served" / "day-00005.parquet")["item_id"].to_numpy()
     assert (born[served] == 5).any()  # of a release that was made a day before
     assert (born[served] <= 5).all()
-
-
-def test_arms_that_share_a_training_are_served_by_one_run(simulated):
     out, _, _ = simulated
     runs = {file.parent.name for file in (out / "seed-0" / "learned" / "runs").glob("*/run.json")}
     assert runs == {"joint"}

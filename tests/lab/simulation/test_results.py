@@ -63,13 +63,7 @@ def test_every_share_of_a_small_log(tmp_path):
     assert "saves, popular" not in found
 
 
-def test_a_day_without_explicit_candidates_has_no_overlap(tmp_path):
-    found = measures(tmp_path, (7, 1, "popular", 0, None), both=(False,))
-    assert "overlap" not in found
-    assert found["shown, popular"] == 1
-
-
-def test_a_source_absent_from_one_world_has_share_zero_there(tmp_path):
+def test_a_source_absent_from_one_world_has_share_zero_there_and_without_explicit_ones_there_is_no_overlap(tmp_path):
     for seed, source in ((0, "popular"), (1, "explicit")):
         logs = tmp_path / f"seed-{seed}" / "arms" / "a" / "logs" / "served"
         logs.mkdir(parents=True)
@@ -80,3 +74,6 @@ def test_a_source_absent_from_one_world_has_share_zero_there(tmp_path):
     found = impression_metrics(ExperimentConfig.model_validate(SETTINGS | {"seeds": [0, 1]}), tmp_path)
     shown = {measure: value for _, measure, value in found.iter_rows() if measure.startswith("shown, ")}
     assert shown == {"shown, explicit": 0.5, "shown, popular": 0.5}
+    measured = measures(tmp_path / "other", (7, 1, "popular", 0, None), both=(False,))
+    assert "overlap" not in measured
+    assert measured["shown, popular"] == 1

@@ -5,10 +5,8 @@ import pytest
 import xxhash
 from benchmarks.simulate.simple_feed import simulate_feed
 
-from multitudes.data.planted import START_S
 from multitudes.data.prepare import PrepareConfig, prepare
 from multitudes.data.schemas import first_wrong_column
-from multitudes.data.timestamps import DAY_S
 from multitudes_lab.simulation.world import World
 from multitudes_lab.simulation.world_config import CONTROLS, WorldConfig
 from tests.lab.simulation.worlds import fixed
@@ -70,11 +68,3 @@ def test_its_tables_are_canonical_and_can_be_prepared(tmp_path):
     prepared = prepare(tmp_path, tmp_path / "prepared", PrepareConfig(split="user", min_item_count=0))
     assert len(prepared.event_offset) - 1 == world.users  # those without an event too
     assert len(prepared.event_item) == len(events)
-
-
-def test_sessions_are_within_their_day_and_mostly_in_the_evening():
-    world = World(SMALL)
-    second = world.visit_times(5, np.arange(400)) - START_S - 5 * DAY_S
-    assert ((second >= 0) & (second < DAY_S)).all()
-    assert (second > DAY_S / 2).mean() > 0.6
-    assert (second != world.visit_times(6, np.arange(400)) - START_S - 6 * DAY_S).mean() > 0.9

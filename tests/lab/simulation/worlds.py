@@ -14,7 +14,6 @@ SMALL = WorldConfig(users=4_000, items=2_000, topics=20, niches=60, tastes=4)
 
 
 def small(**changed: Any) -> World:
-    """Return the small world with ``changed`` settings."""
     return World(WorldConfig(**(SMALL.model_dump() | changed)))
 
 
