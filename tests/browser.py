@@ -64,27 +64,23 @@ class Browser:
         self.wait("document.readyState === 'complete' && location.href !== 'about:blank'")
 
     def run(self, expression: str) -> Any:
-        """Return the value of an expression of JavaScript."""
         answer = self._call("Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True)
         assert "exceptionDetails" not in answer, answer["exceptionDetails"]
         return answer["result"].get("value")
 
     def wait(self, condition: str) -> None:
-        """Wait until a condition holds."""
         end_s = time.monotonic() + _TIMEOUT_S
         while not self.run(condition):
             assert time.monotonic() < end_s, f"not so within {_TIMEOUT_S} s: {condition}"
             time.sleep(0.02)
 
     def press(self, key: str) -> None:
-        """Press a key where the focus is."""
         codes = {"Enter": 13, "End": 35, "Tab": 9, "ArrowLeft": 37, "ArrowUp": 38, "ArrowRight": 39, "ArrowDown": 40}
         one = {"key": key, "code": key, "windowsVirtualKeyCode": codes[key]}
         self._call("Input.dispatchKeyEvent", type="keyDown", **one, **({"text": "\r"} if key == "Enter" else {}))
         self._call("Input.dispatchKeyEvent", type="keyUp", **one)
 
     def type(self, text: str) -> None:
-        """Type a text where the focus is."""
         self._call("Input.insertText", text=text)
 
     def findings(self) -> list[str]:
@@ -104,7 +100,6 @@ class Browser:
         return [(node["role"]["value"], node.get("name", {}).get("value", "")) for node in focusable]
 
     def move(self, x: float, y: float) -> None:
-        """Move the mouse."""
         self._call("Input.dispatchMouseEvent", type="mouseMoved", x=x, y=y)
 
     def picture(self, file: Path) -> None:

@@ -81,31 +81,25 @@ def test_a_folder_is_flushed_with_all_that_is_in_it(tmp_path, monkeypatch):
     assert flushing.missing(tmp_path / "place") == [f"{tmp_path.name}/ afterwards"], "its name is in its parent"
 
 
-def test_a_folder_appears_only_when_it_is_complete(tmp_path):
+def test_a_folder_appears_complete_and_flushed(tmp_path, monkeypatch):
     out = tmp_path / "deep" / "out"
     with create_folder(out, "marker", False) as folder:
         (folder / "marker").write_text("one")
         assert not out.exists()
     assert (out / "marker").read_text() == "one"
     assert [path.name for path in out.parent.iterdir()] == ["out"]
-
-
-def test_a_folder_is_on_the_disk_before_it_has_its_name(tmp_path, monkeypatch):
     flushing = Flushing(monkeypatch)
     for text in ("one", "another"):
         write_folder(tmp_path / "out", text, overwrite=True)
         assert flushing.missing(tmp_path / "out") == []
 
 
-def test_a_failure_leaves_neither_the_folder_nor_anything_else(tmp_path):
+def test_a_failure_leaves_the_old_folder_or_nothing(tmp_path):
     with pytest.raises(ValueError, match="half-way"):
         write_folder(tmp_path / "out", "one", fails=True)
     with pytest.raises(ValueError, match="half-way"):
         write_folder(tmp_path / "deep" / "er" / "out", "one", fails=True)
     assert list(tmp_path.iterdir()) == []
-
-
-def test_a_failure_while_replacing_keeps_the_old_folder(tmp_path):
     write_folder(tmp_path / "out", "old")
     with pytest.raises(ValueError, match="half-way"):
         write_folder(tmp_path / "out", "new", overwrite=True, fails=True)
@@ -115,19 +109,16 @@ def test_a_failure_while_replacing_keeps_the_old_folder(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
-def test_a_folder_of_another_kind_is_never_replaced(tmp_path):
+def test_a_folder_of_another_kind_is_never_replaced_and_an_empty_one_is_used(tmp_path):
+    (tmp_path / "empty").mkdir()
+    write_folder(tmp_path / "empty", "one")
+    assert (tmp_path / "empty" / "marker").read_text() == "one"
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "thesis.txt").write_text("years of work")
     for overwrite in (False, True):
         with pytest.raises(UsageError, match="exists"):
             write_folder(tmp_path / "out", "new", overwrite)
     assert (tmp_path / "out" / "thesis.txt").read_text() == "years of work"
-
-
-def test_an_empty_folder_is_used(tmp_path):
-    (tmp_path / "out").mkdir()
-    write_folder(tmp_path / "out", "one")
-    assert (tmp_path / "out" / "marker").read_text() == "one"
 
 
 def test_a_second_writer_of_a_folder_is_rejected(tmp_path):

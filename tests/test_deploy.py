@@ -26,7 +26,6 @@ IMAGES = {"multitudes": DEPLOY / "Containerfile", "multitudes-train": DEPLOY / "
 
 
 def pods() -> Iterator[dict[str, Any]]:
-    """The pods of the deployment and of the job."""
     for document in CLUSTER:
         spec = document["spec"]
         if document["kind"] == "Deployment":
@@ -47,7 +46,6 @@ def settings() -> dict[str, str]:
 
 
 def names(verb: str) -> set[str]:
-    """The options of a command."""
     return {parameter.name for parameter in parameters(command_of(verb))}
 
 
@@ -116,7 +114,7 @@ def test_the_commands_of_the_job_are_those_of_the_command_line():
     assert "--no-such" not in names("train")
 
 
-def test_keys_are_mounted_as_a_folder_since_a_file_mounted_alone_keeps_revoked_keys():
+def test_keys_are_mounted_as_a_folder_that_is_given_away_after_the_last_is_made():
     (pod, *_) = pods()
     (mount,) = [mount for mount in pod["containers"][0]["volumeMounts"] if mount["name"] == "keys"]
     assert mount == {"name": "keys", "mountPath": "/keys", "readOnly": True}
@@ -125,9 +123,6 @@ def test_keys_are_mounted_as_a_folder_since_a_file_mounted_alone_keeps_revoked_k
     assert "./keys:/keys:ro" in COMPOSE["services"]["serve"]["volumes"]
     made = [(DEPLOY / name).read_text() for name in ("Containerfile", "cluster/compose.yaml")]
     assert all("mkdir -m 750 keys && multitudes keys add keys --name shop" in text for text in made)
-
-
-def test_keys_are_given_to_the_service_after_the_last_is_made():
     recipe = (DEPLOY / "cluster" / "compose.yaml").read_text()
     assert recipe.rindex("multitudes keys add ") < recipe.index("chown -R 10001 keys"), (
         "the one who makes keys may not later"

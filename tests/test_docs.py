@@ -24,14 +24,18 @@ def text_of(page: Path) -> str:
 
 
 @pytest.mark.parametrize("page", [*PAGES, *RECORDS], ids=lambda page: str(page.relative_to(ROOT)))
-def test_every_link_leads_to_a_file(page: Path):
+def test_every_link_leads_to_a_file_and_every_benchmark_that_is_named_is_there(page: Path):
     text = re.sub(r"^```.*?^```", "", text_of(page), flags=re.DOTALL | re.MULTILINE)
     for link in re.findall(r"\]\((?!https?:)([^)#]+)", text):
         assert (page.parent / link).exists(), link
+    text = text_of(page)
+    for found in re.finditer(r"python\s+-m\s+((?:benchmarks|reliability)(?:\.\w+)*)", text):
+        module = ROOT.joinpath(*found[1].split("."))
+        around = text[max(0, found.start() - 500) : found.end() + 200]
+        assert module.is_dir() or module.with_suffix(".py").exists() or "commit" in around, found[1]
 
 
-def test_every_page_is_on_the_map():
-    """The navigation of the site is made of these pages."""
+def test_every_page_and_every_record_is_linked():
     linked = {ROOT / "docs" / "README.md"}
     for name in ("README", "methods/README", "cli", "python", "settings"):
         page = ROOT / "docs" / f"{name}.md"
@@ -40,19 +44,21 @@ def test_every_page_is_on_the_map():
             for link in re.findall(r"^\|.*?\]\(([^)#]+\.(?:md|ipynb))(?:#[^)]*)?\)", text_of(page), re.M)
         }
     assert sorted(str(page.relative_to(ROOT)) for page in {*PAGES} - linked) == []
-
-
-def test_every_record_is_on_its_list_which_one_page_links():
-    """Records are outside of the site: what a user needs of them is in docs/results.md."""
     index = ROOT / "records" / "README.md"
-    linked = set(re.findall(r"\]\(([\w-]+\.md)\)", index.read_text()))
-    assert linked == {page.name for page in RECORDS} - {"README.md"}
+    listed = set(re.findall(r"\]\(([\w-]+\.md)\)", index.read_text()))
+    assert listed == {page.name for page in RECORDS} - {"README.md"}
     assert [page.name for page in PAGES if re.search(r"\]\([./]*records/", text_of(page))] == ["results.md"]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
-def test_no_page_is_longer_than_a_person_reads_at_once(page: Path):
+def test_no_page_is_too_long_and_its_commands_and_their_options_exist(page: Path):
     assert len(text_of(page).split()) <= 2_000, "split it by what it is for, or move its tables to records"
+    reference = "\n".join(group.read_text() for group in (ROOT / "docs" / "cli").glob("*.md"))
+    verbs = {section.split("\n")[0]: section for section in reference.split("\n## multitudes ")[1:]}
+    code = "\n".join(code_blocks(page, "|sh|bash|console")).replace("\\\n", " ")
+    for verb, rest in re.findall(r"^(?:\$ )?multitudes ([a-z][\w-]*)(.*)$", code, re.MULTILINE):
+        options = re.findall(r"(?<!\S)\[?(--[a-z][\w-]*)", re.sub(r"#.*|\|.*|&&.*", "", rest))
+        assert [option for option in options if f"`{option}`" not in verbs[verb]] == [], f"multitudes {verb}{rest}"
 
 
 @pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda page: page.name)
@@ -72,36 +78,13 @@ def test_a_korean_page_has_the_code_of_the_english_one(english: str):
     assert code_blocks(ROOT / korean) == code_blocks(ROOT / english), f"copy the blocks of {english} into {korean}"
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
-def test_the_commands_of_a_page_and_their_options_exist(page: Path):
-    reference = "\n".join(group.read_text() for group in (ROOT / "docs" / "cli").glob("*.md"))
-    verbs = {section.split("\n")[0]: section for section in reference.split("\n## multitudes ")[1:]}
-    code = "\n".join(code_blocks(page, "|sh|bash|console")).replace("\\\n", " ")
-    for verb, rest in re.findall(r"^(?:\$ )?multitudes ([a-z][\w-]*)(.*)$", code, re.MULTILINE):
-        options = re.findall(r"(?<!\S)\[?(--[a-z][\w-]*)", re.sub(r"#.*|\|.*|&&.*", "", rest))
-        assert [option for option in options if f"`{option}`" not in verbs[verb]] == [], f"multitudes {verb}{rest}"
-
-
-@pytest.mark.parametrize("page", [*PAGES, *RECORDS], ids=lambda page: str(page.relative_to(ROOT)))
-def test_a_benchmark_that_a_page_names_is_there_or_has_the_commit_that_has_it(page: Path):
-    text = text_of(page)
-    for found in re.finditer(r"python\s+-m\s+((?:benchmarks|reliability)(?:\.\w+)*)", text):
-        module = ROOT.joinpath(*found[1].split("."))
-        around = text[max(0, found.start() - 500) : found.end() + 200]
-        assert module.is_dir() or module.with_suffix(".py").exists() or "commit" in around, found[1]
-
-
-def test_every_module_that_the_architecture_names_exists():
+def test_the_architecture_names_every_package_and_modules_that_exist():
     page = (ROOT / "ARCHITECTURE.md").read_text()
     named = re.findall(r"`((?:\w+/)*\w+\.py)`", page) + re.findall(r"\b((?:\w+/)+\w+\.py)\b", page)
     assert len(named) > 50
     for name in named:
         roots = (ROOT, ROOT / "src" / "multitudes", *ROOT.glob("packages/*/src/*"))
         assert any((root / name).exists() for root in roots), name
-
-
-def test_the_architecture_lists_every_package():
-    page = (ROOT / "ARCHITECTURE.md").read_text()
     listed = page.split("## Packages")[1].split("```")[1]
     packages = {path.stem for path in (ROOT / "src" / "multitudes").iterdir() if not path.name.startswith(("_", "py"))}
     packages |= {path.name for path in (ROOT / "packages").iterdir()}

@@ -70,7 +70,6 @@ class Disk:
         self._mount("-t", "tmpfs", "-o", "size=64m", "tmpfs")
 
     def leave(self, kib: int) -> None:
-        """Leave room for ``kib`` more."""
         used = int(subprocess.run(["du", "-sk", self.path], check=True, capture_output=True).stdout.split()[0])
         self._mount("-o", f"remount,size={used + kib}k")
 

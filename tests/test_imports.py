@@ -25,11 +25,6 @@ def test_nothing_heavy_is_loaded_before_it_is_needed(statement):
     assert loaded_after(statement).isdisjoint(HEAVY)
 
 
-def test_the_check_sees_a_heavy_import():
-    """Control: the same question about a package that needs them."""
-    assert {"polars", "numpy"} <= loaded_after("from multitudes import PreparedData")
-
-
 BASE_INSTALL = """
 import sys
 EXTRAS = {"altair", "duckdb", "fastapi", "httpx", "onnx", "optuna", "prometheus_client", "safetensors"}
@@ -48,13 +43,19 @@ def base_install(statement: str) -> str:
     return subprocess.run(call, capture_output=True, text=True, check=True).stdout
 
 
-def test_all_public_names_are_there_in_a_base_install():
+def test_the_exported_names_exist_also_in_a_base_install():
     names = base_install("from multitudes import *; print(*dir())").split()
     assert set(multitudes.__all__) <= set(names)
     assert base_install("import multitudes; print(hasattr(multitudes, 'Client'))") == "True\n"
     page = base_install("import pydoc, multitudes; print(pydoc.plain(pydoc.render_doc(multitudes)))")
     assert "Retriever" in page
     assert "pip install 'multitudes[client]'" in page
+    assert dir(multitudes) == sorted(multitudes.__all__)
+    for name in multitudes.__all__:
+        assert getattr(multitudes, name) is not None
+    with pytest.raises(AttributeError, match="'Retreiver'"):
+        _ = multitudes.Retreiver  # type: ignore[attr-defined]
+    assert {"polars", "numpy"} <= loaded_after("from multitudes import PreparedData")
 
 
 @pytest.mark.parametrize(
@@ -63,11 +64,3 @@ def test_all_public_names_are_there_in_a_base_install():
 def test_a_name_whose_extra_is_missing_says_so_when_it_is_used(use, extra):
     code = f"import multitudes\ntry: multitudes.{use}\nexcept multitudes.errors.MissingError as error: print(error)"
     assert base_install(code).endswith(f"pip install 'multitudes[{extra}]'\n")
-
-
-def test_the_exported_names_are_those_of_all_and_exist():
-    assert dir(multitudes) == sorted(multitudes.__all__)
-    for name in multitudes.__all__:
-        assert getattr(multitudes, name) is not None
-    with pytest.raises(AttributeError, match="'Retreiver'"):
-        _ = multitudes.Retreiver  # type: ignore[attr-defined]

@@ -26,17 +26,16 @@ def test_an_exclusive_lock_excludes_all_others(file: Path, shared: bool):
     assert had(file, shared=shared)
 
 
-def test_a_shared_lock_excludes_only_exclusive_ones(file: Path):
+def test_the_lock_is_shared_only_by_shared_ones_free_after_an_error_and_the_owners_alone(file: Path):
     with lock(file, shared=True):
         assert had(file, shared=True)
         assert not had(file)
     assert had(file)
-
-
-def test_it_is_free_after_an_error(file: Path):
     with pytest.raises(KeyError), lock(file):
         raise KeyError
     assert had(file)
+    with lock(file):
+        assert file.stat().st_mode & 0o007 == 0
 
 
 def test_the_content_of_the_file_is_kept_and_no_file_is_created_unless_asked(file: Path):
@@ -47,11 +46,6 @@ def test_the_content_of_the_file_is_kept_and_no_file_is_created_unless_asked(fil
     with lock(file), pytest.raises(AssertionError), lock(file, create=False, wait=False) as mine:
         assert mine
     assert file.read_text() == "a spool"
-
-
-def test_other_users_cannot_take_the_lock(file: Path):
-    with lock(file):
-        assert file.stat().st_mode & 0o007 == 0
 
 
 def test_a_file_can_be_removed_with_its_lock_and_a_waiting_process_then_excludes_others(file: Path):

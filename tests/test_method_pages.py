@@ -78,20 +78,17 @@ def methods_table() -> list[str]:
     return rows
 
 
-def test_the_table_of_methods_is_that_of_the_registry() -> None:
+def test_the_pages_state_settings_and_the_methods_of_the_registry(tmp_path: Path) -> None:
+    assert sum(len(stated(page)) for page in PAGES.glob("*.md")) > 40
+    page = tmp_path / "clustering.md"
+    page.write_text("| `[model] interests`, `reads` | 5, `interest` | |\n")
+    assert differs(page) == ["[model] interests = 4, not 5"]
     lines = (PAGES / "README.md").read_text().splitlines()
     first = lines.index(methods_table()[0])
     assert lines[first : first + len(METHODS)] == methods_table()
 
 
-def test_the_pages_state_settings_and_a_wrong_one_is_seen(tmp_path: Path) -> None:
-    assert sum(len(stated(page)) for page in PAGES.glob("*.md")) > 40
-    page = tmp_path / "clustering.md"
-    page.write_text("| `[model] interests`, `reads` | 5, `interest` | |\n")
-    assert differs(page) == ["[model] interests = 4, not 5"]
-
-
 @pytest.mark.parametrize("name", sorted(picture.stem for picture in PAGES.glob("*.svg")))
-def test_a_picture_is_on_the_page_of_its_method(name: str):
+def test_a_picture_is_on_the_page_of_its_method(name: str) -> None:
     assert f"({name}.svg)" in (PAGES / f"{name}.md").read_text()
     assert f"({name}.md)" in (PAGES / "README.md").read_text()

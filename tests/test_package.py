@@ -26,7 +26,6 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
 
 @pytest.fixture(scope="module", params=sorted(path.name for path in (ROOT / "packages").iterdir()))
 def add_on(request: pytest.FixtureRequest) -> Path:
-    """The folder of an add-on."""
     return ROOT / "packages" / str(request.param)
 
 
@@ -54,11 +53,15 @@ def test_the_source_distribution_holds_what_the_tests_need_and_no_leftovers():
     assert not {".git", ".venv", ".mypy_cache", ".hypothesis", "dist", "build"} & tops
 
 
-def test_the_metadata_name_the_authors_and_the_licence_of_the_sample(metadata):
+def test_the_metadata_name_authors_licence_and_an_extra_of_every_extra(metadata):
     assert metadata["Author"] == "multitudes contributors"
     assert metadata["License-Expression"] == "Apache-2.0 AND LicenseRef-MovieLens"
     assert "commercial" in (ROOT / "src" / SAMPLE / "LICENSE.txt").read_text()
     assert "no commercial use" in (ROOT / "README.md").read_text()
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    (names,) = extras["all"]
+    others = {"all", "dev", "docs", "reliability"}
+    assert set(names.removeprefix("multitudes[").removesuffix("]").split(",")) == set(extras) - others
 
 
 def test_the_page_of_the_package_has_whole_links_where_the_address_of_the_repository_is_given(
@@ -74,13 +77,6 @@ def test_the_page_of_the_package_has_whole_links_where_the_address_of_the_reposi
     assert "](https://example.org/multitudes/raw/main/docs/images/recommend.svg)" in text
     assert "](https://example.org/multitudes/blob/main/CHANGELOG.md)" in text
     assert re.findall(r"\]\((?!https?:|#)", text) == []
-
-
-def test_the_extra_all_is_every_extra_of_users():
-    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
-    (names,) = extras["all"]
-    others = {"all", "dev", "docs", "reliability"}
-    assert set(names.removeprefix("multitudes[").removesuffix("]").split(",")) == set(extras) - others
 
 
 def test_the_wheel_of_an_add_on_holds_its_package_and_asks_for_the_core_of_its_version(

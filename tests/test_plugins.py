@@ -20,7 +20,6 @@ VERBS = "import json, sys; from multitudes.cli.main import run; sys.exit(max(map
 
 
 def call(arguments: list[str], folder: Path | None = None, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
-    """Run Python with the plugins of ``folder``."""
     paths = [str(path) for path in (folder, ROOT / "src", ROOT) if path is not None]
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(paths), "COLUMNS": "200"}
     command = [sys.executable, *arguments]
@@ -55,16 +54,12 @@ def used(installed: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Pat
     return folder, done.stdout
 
 
-def test_its_method_is_trained_and_the_run_and_the_release_know_its_name(used):
-    folder, _ = used
+def test_its_method_metric_and_blend_are_trained_evaluated_reported_and_served(used):
+    folder, printed = used
     config = json.loads((folder / "run" / "run.json").read_text())["config"]
     assert (config["method"], config["model"]["windows"]) == ("windows", {"power": 0.5})
     manifest = json.loads(next((folder / "releases").glob("versions/*/manifest.json")).read_text())
     assert manifest["method"] == "windows"
-
-
-def test_its_metric_is_in_the_result_and_in_every_report_with_an_interval(used):
-    folder, printed = used
     result = json.loads((folder / "run" / "evaluation-test.json").read_text())
     figures, name = result["methods"], f"novelty@{result['budget']}"
     assert figures["windows"][name]["low"] < figures["windows"][name]["mean"] < figures["windows"][name]["high"]
@@ -72,10 +67,6 @@ def test_its_metric_is_in_the_result_and_in_every_report_with_an_interval(used):
     assert result["differences"]["popularity"][name]["low"] > 0
     for report in (printed, (folder / "report.html").read_text()):
         assert "novelty: mean self-information of the items, in bits" in report
-
-
-def test_its_blend_is_a_control_of_the_evaluation_and_serves(used):
-    folder, printed = used
     assert "borda" in json.loads((folder / "run" / "evaluation-test.json").read_text())["methods"]
     assert "borda: same vectors, blended by weighted Borda counts" in printed
     candidates = json.loads(printed.splitlines()[-1])["candidates"]

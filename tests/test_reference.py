@@ -11,13 +11,10 @@ import multitudes
 from multitudes.cli.main import command_of, run
 
 
-def test_every_page_is_in_step_with_the_code():
+def test_every_page_is_in_step_with_the_code_and_has_every_public_name():
     for name, text in pages.pages().items():
         assert (DOCS / name).read_text(encoding="utf-8") == text, f"docs/{name}: write it with: python -m reference"
     assert {f"cli/{page.name}" for page in (DOCS / "cli").iterdir()} <= commands.pages().keys()
-
-
-def test_every_public_name_is_on_a_page():
     shown = {name for _, names in python.PAGES.values() for name in names}
     assert {*multitudes.__all__} - shown == {"__version__"}
     modules = set(re.findall(r"``(multitudes\.[\w.]+)``", multitudes.__doc__ or "")) - {"multitudes.errors"}
