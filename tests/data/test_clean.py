@@ -5,7 +5,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from multitudes.data.repairs import REPAIRS, repair_text
+from multitudes.data.clean.tables import REPAIRS, repair_text
 from multitudes.errors import DataError
 from tests.data.tables import NOW, cleaned, events, items, users, write
 

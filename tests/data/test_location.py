@@ -8,8 +8,7 @@ from pyarrow import fs
 
 from multitudes.data.fetch import fetch
 from multitudes.data.location import RemotePath, display_location, parse_location, reject_url
-from multitudes.data.table_files import table_sha256
-from multitudes.data.tables import find_tables, resolve_table
+from multitudes.data.tables import find_tables, resolve_table, table_sha256
 from multitudes.errors import DataError, UnavailableError, UsageError
 from tests.data.tables import cleaned, write
 

@@ -1,6 +1,6 @@
 """A table has one digest and a changed table another, as a file or as a folder of shards."""
 
-from multitudes.data.table_files import table_sha256
+from multitudes.data.tables import table_sha256
 
 
 def test_the_digest_of_a_folder_depends_on_each_shard_and_on_their_order(tmp_path):

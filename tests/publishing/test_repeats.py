@@ -15,7 +15,7 @@ from multitudes.pinnersage.clustering import PinnerSageConfig
 from multitudes.publishing.publish import publish
 from multitudes.release.release import Release
 from multitudes.release.store import ReleaseStore
-from multitudes.repeats.fit import fit_repeats
+from multitudes.repeats import fit_repeats
 from multitudes.retrieval.config import RetrieveConfig
 from multitudes.retrieval.inspection import inspect_release
 from multitudes.retrieval.request import Request

@@ -5,8 +5,7 @@ import pytest
 
 from multitudes.batches.held_out import held_out_users
 from multitudes.data.own_items import group_events, prepared_items
-from multitudes.repeats.fit import fit_repeats, repeat_rates
-from multitudes.repeats.model import item_features, log_softmax
+from multitudes.repeats import fit_repeats, item_features, log_softmax, repeat_rates
 from tests.evaluation.worlds import prepared
 from tests.repeats.worlds import planted_gap, without_repeats
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from multitudes.data.own_items import group_events
-from multitudes.repeats.model import RankedItems, RepeatModel
+from multitudes.repeats import RankedItems, RepeatModel
 from multitudes.retrieval.config import RetrieveConfig
 from multitudes.retrieval.repeats import RepeatSource
 from multitudes.retrieval.request import Degradation, Request

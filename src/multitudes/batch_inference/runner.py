@@ -22,7 +22,7 @@ from multitudes.batch_inference.columns import check_users, find_duplicate
 from multitudes.batch_inference.recommender import BatchConfig, BatchRecommender, open_recommender
 from multitudes.batch_inference.results import Counts, write_shard
 from multitudes.data.location import Location, open_for_arrow, parse_location
-from multitudes.data.table_files import table_sha256
+from multitudes.data.tables import table_sha256
 from multitudes.errors import DataError, MissingError, UsageError
 from multitudes.progress import Progress, silent
 from multitudes.release.release import Release

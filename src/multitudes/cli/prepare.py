@@ -8,7 +8,6 @@ import typer
 from multitudes.cli.options import MapOption, SetOption, parse_overrides, reject_options
 from multitudes.cli.output import config_words, print_json, print_next, print_table, unused_path
 from multitudes.data.location import display_location, is_url
-from multitudes.data.repairs import repair_text
 from multitudes.errors import UsageError
 from multitudes.progress import ProgressBar
 
@@ -27,6 +26,7 @@ EngineOption = Annotated[
 
 
 def _print_report(data: str, report: "ValidationReport") -> None:
+    from multitudes.data.clean.tables import repair_text
     from multitudes.data.validate import time_range_text
 
     typer.echo(data)
@@ -201,6 +201,8 @@ def _prepare_config(
 
 def print_prepared(prepared: "PreparedData") -> None:
     """Print the counts of a prepared folder, and every repair."""
+    from multitudes.data.clean.tables import repair_text
+
     counts = prepared.manifest["counts"]
     typer.echo(
         f"{prepared.path}: {counts['users']:,} users, {counts['items']:,} items, {counts['topics']:,} topics,"

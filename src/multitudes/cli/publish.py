@@ -9,7 +9,6 @@ import typer
 
 from multitudes.cli.options import SetOption, parse_overrides
 from multitudes.cli.output import counted, print_json, print_next, print_table
-from multitudes.data.repairs import repair_text
 from multitudes.errors import ArtefactError, UsageError
 from multitudes.extras import require_extra
 from multitudes.progress import Progress, ProgressBar
@@ -174,6 +173,8 @@ def items_command(
 
 
 def _print_added_items(releases: Path, added: "AddedItems") -> None:
+    from multitudes.data.clean.tables import repair_text
+
     typer.echo(f"{releases}: release {added.version}, {counted(added.new, 'item')} added, {added.replaced:,} replaced")
     for name, count in added.repairs.items():
         typer.echo(f"repair: {repair_text(name, count)}")

@@ -11,13 +11,12 @@ import duckdb
 import polars as pl
 import pyarrow as pa
 
-from multitudes.data.canonical_columns import DUCKDB_SUFFIX
 from multitudes.data.column_names import ColumnMap
 from multitudes.data.engine import Extent, first_line, quote_identifier, string_literal
 from multitudes.data.fetch import fetch
 from multitudes.data.location import Location
 from multitudes.data.schemas import COLUMN_ROLES
-from multitudes.data.table_files import list_shards
+from multitudes.data.tables import DUCKDB_SUFFIX, list_shards
 from multitudes.errors import DataError, MissingError, UsageError, is_disk_full
 from multitudes.progress import Progress, silent
 
@@ -204,7 +203,7 @@ class DuckDBEngine:
     def _csv(self, name: str, path: str) -> str:
         untyped = f"read_csv({path}, header = true, sample_size = -1"
         present = self.column_types(untyped + ")")
-        # Ids as text: '007' is not 7. Lists as text: `canonical_columns` parses them.
+        # Ids as text: '007' is not 7. Lists as text: `tables` parses them.
         canonical = self._column_map.renames(name, present)
         roles = {column: COLUMN_ROLES[name].get(canonical.get(column, column)) for column in present}
         text = [column for column, role in roles.items() if role in {"id", "key", "text", "texts", "vector"}]

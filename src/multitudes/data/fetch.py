@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from multitudes.data.location import RemotePath, translate_store_errors
-from multitudes.data.table_files import SHARD_PATTERN
+from multitudes.data.tables import SHARD_PATTERN
 from multitudes.errors import DataError, MissingError
 from multitudes.progress import Progress, silent
 

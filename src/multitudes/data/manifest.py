@@ -16,8 +16,7 @@ from multitudes.data.engine import Engine, query_row
 from multitudes.data.features import Features
 from multitudes.data.location import RemotePath
 from multitudes.data.prepared import FORMAT, FORMAT_VERSION, SPLIT_CODE, TRAIN
-from multitudes.data.table_files import table_sha256
-from multitudes.data.tables import Table
+from multitudes.data.tables import Table, table_sha256
 from multitudes.data.user_batches import Columns, UserEvents
 
 FEW_USERS = 100  # with fewer test users, intervals are too wide to compare methods

@@ -1,9 +1,12 @@
 """Prepare a data set: read and clean its tables, order, split and number events, and write the prepared folder."""
 
 import json
+import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 import polars as pl
@@ -21,13 +24,21 @@ from multitudes.data.engine import Engine, query_value, quote_identifier
 from multitudes.data.engine_config import EngineConfig, open_configured_engine
 from multitudes.data.event_arrays import EventArrays
 from multitudes.data.features import Features, encode
-from multitudes.data.frames import Frame, folder_of_frames
 from multitudes.data.incremental import open_base, write_events
 from multitudes.data.location import reject_url
 from multitudes.data.prepared import PreparedData
 from multitudes.data.splits import SplitRule
-from multitudes.errors import DataError, UsageError
+from multitudes.errors import DataError, MultitudesError, UsageError
 from multitudes.progress import Progress, silent
+
+
+class ArrowTable(Protocol):
+    """A table that offers its rows in Arrow's C stream: a DataFrame of pandas or Polars, a Table of Arrow."""
+
+    def __arrow_c_stream__(self, requested_schema: object = None) -> Any: ...  # noqa: ANN401
+
+
+Frame = ArrowTable | pl.LazyFrame
 
 
 class PrepareConfig(Config):
@@ -127,7 +138,7 @@ def prepare(
     appendable = appendable or earlier is not None
     rules = EventRules(config.negative_actions, config.follows_from_share, int(time.time()) if now is None else now)
     reject_url(out)
-    with create_folder(out, "manifest.json", overwrite) as folder, folder_of_frames(frames, folder) as tables:
+    with create_folder(out, "manifest.json", overwrite) as folder, _folder_of_frames(frames, folder) as tables:
         with open_configured_engine(engine, config.memory_limit, config.threads, folder) as database:
             cleaned = clean_tables(
                 database,
@@ -241,3 +252,33 @@ def _extra_columns(engine: Engine, cleaned: CleanData, table: str, source: str) 
     selected = ", ".join(quote_identifier(column) for column in columns)
     rows = engine.frame(f"SELECT {selected or '0 AS none'} FROM {source}")
     return rows if columns else pl.DataFrame(height=rows.height)
+
+
+@contextmanager
+def _folder_of_frames(frames: Mapping[str, Frame], beside: Path) -> Iterator[Path]:
+    """Yield a folder in ``beside`` with each frame as the table of its name; it is deleted at the end.
+
+    Errors name the frame, not its file.
+
+    Raises:
+        UsageError: one is no table.
+    """
+    with tempfile.TemporaryDirectory(prefix="multitudes-frames-", dir=beside) as folder:
+        for name, frame in frames.items():
+            _collect_frame(frame, name).write_parquet(Path(folder) / f"{name}.parquet")
+        try:
+            yield Path(folder)
+        except MultitudesError as error:
+            message = str(error)
+            for name in frames:
+                message = message.replace(f"{folder}/{name}.parquet", name)
+            raise type(error)(message) from None
+
+
+def _collect_frame(frame: Frame, name: str) -> pl.DataFrame:
+    if isinstance(frame, pl.LazyFrame):
+        return frame.collect()
+    if not hasattr(frame, "__arrow_c_stream__"):
+        raise UsageError(f"{name}: expected a table of pandas, Polars or Arrow, got {type(frame).__name__}")
+    table = pl.DataFrame(frame)
+    return table.drop(column for column in table.columns if column.startswith("__index_level_"))  # the index of pandas

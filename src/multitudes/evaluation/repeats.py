@@ -20,7 +20,7 @@ from multitudes.evaluation.baselines import fill_lists
 from multitudes.evaluation.outcomes import ListKey
 from multitudes.evaluation.system_search import ranked_lists
 from multitudes.linear.popularity import items_by_popularity, user_counts
-from multitudes.repeats.fit import fit_repeats, repeat_rates
+from multitudes.repeats import fit_repeats, repeat_rates
 from multitudes.retrieval.catalogue import Catalogue
 from multitudes.retrieval.config import RetrieveConfig
 from multitudes.retrieval.repeats import RepeatSource

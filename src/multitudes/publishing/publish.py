@@ -40,7 +40,7 @@ from multitudes.release.onnx_session import open_tower
 from multitudes.release.release import ITEM_TOWER, USER_TOWER, Release, write_release
 from multitudes.release.signature import read_private_key, sign_release
 from multitudes.release.store import ReleaseStore
-from multitudes.repeats.fit import fit_repeats
+from multitudes.repeats import fit_repeats
 from multitudes.retrieval.config import RetrieveConfig, with_run_defaults
 from multitudes.retrieval.item_updates import pad_topics, run_item_tower
 from multitudes.retrieval.preferences import draw_topics

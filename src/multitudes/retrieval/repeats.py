@@ -1,8 +1,8 @@
 """Repeats: items that users return to, a source of candidates beside the interests where seen items may be returned.
 
 The interests find new items, as they do where seen items are excluded; the repeat model ranks the user's own items. The
-places of the list go to the most probable items of both (``repeats.model``). So a user who never returns gets the list
-of new items, unchanged, with every blend.
+places of the list go to the most probable items of both. So a user who never returns gets the list of new items,
+unchanged, with every blend.
 
 Legend: B users · M own items of all users · N candidates.
 """
@@ -18,7 +18,7 @@ from multitudes.data.own_items import OwnItems, join_users
 from multitudes.index.item_table import find_rows
 from multitudes.release.manifest import read_settings
 from multitudes.release.release import Release
-from multitudes.repeats.model import RankedItems, RepeatModel
+from multitudes.repeats import RankedItems, RepeatModel
 from multitudes.retrieval.catalogue import Catalogue
 from multitudes.retrieval.search import POPULAR, REPEAT, Candidates
 

@@ -8,7 +8,7 @@ from multitudes.data.location import display_location, parse_location
 from multitudes.data.prepare import prepare
 from multitudes.data.prepared import PreparedData
 from multitudes.data.sample import sample_path
-from multitudes.data.table_files import table_sha256
+from multitudes.data.tables import table_sha256
 from multitudes.errors import ArtefactError, DataError
 from multitudes.evaluation.config import EvaluateConfig, main_budget
 from multitudes.linear.followed import FollowedRunConfig

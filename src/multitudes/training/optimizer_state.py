@@ -27,7 +27,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from multitudes.atomic import replace_file
-from multitudes.data.table_files import table_sha256
+from multitudes.data.tables import table_sha256
 from multitudes.training import checkpoint
 from multitudes.training.checkpoint import TrainingState
 from multitudes.training.trained_run import WEIGHTS, named_weights

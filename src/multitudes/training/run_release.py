@@ -21,8 +21,7 @@ from multitudes.linear.popularity import user_counts
 from multitudes.release.manifest import NO_NEW_ITEMS, Manifest, NewItems
 from multitudes.release.onnx_session import Session
 from multitudes.release.release import Release
-from multitudes.repeats.fit import fit_repeats, repeat_rates
-from multitudes.repeats.model import RepeatModel
+from multitudes.repeats import RepeatModel, fit_repeats, repeat_rates
 from multitudes.retrieval.config import RetrieveConfig, with_run_defaults
 from multitudes.retrieval.retriever import Retriever
 from multitudes.retrieval.scorer import Scorer, catalogue

@@ -24,12 +24,11 @@ from pyarrow import parquet
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as f
 
-from multitudes.data import canonical_columns
 from multitudes.data.column_names import ColumnMap
 from multitudes.data.duck import DuckDBEngine
 from multitudes.data.engine import Extent, first_line, quote_identifier, string_literal
 from multitudes.data.location import Location, RemotePath, open_for_arrow
-from multitudes.data.table_files import SHARD_PATTERN, list_shards
+from multitudes.data.tables import SHARD_PATTERN, canonical_select, list_shards
 from multitudes.errors import DataError, UnavailableError, is_disk_full
 from multitudes.progress import Progress, silent
 from multitudes_spark.errors import JOB_ERRORS, is_connection_lost
@@ -222,7 +221,7 @@ class SparkEngine:
     def _convert_to_parquet(self, name: str, file: Location) -> Path:
         """Convert a table to Parquet with the canonical types and row numbers, on the driver."""
         self._results += 1
-        columns, select = canonical_columns.canonical_select(self._reader, name, file)
+        columns, select = canonical_select(self._reader, name, file)
         selected = ", ".join(["file_row", *map(quote_identifier, columns)])
         converted = self._scratch / f"source-{self._results}.parquet"
         self._reader.execute(

@@ -12,8 +12,7 @@ from typing import NamedTuple
 from multitudes.data.duck import DuckDBEngine
 from multitudes.data.engine import query_value, quote_identifier, string_literal
 from multitudes.data.importing.config import ImportConfig
-from multitudes.data.importing.layout import Layout, find_layout
-from multitudes.data.importing.text_files import is_parquet, open_text
+from multitudes.data.importing.text_files import Layout, find_layout, is_parquet, open_text
 from multitudes.data.importing.value_formats import Column
 from multitudes.data.location import Location, RemotePath, parse_location
 from multitudes.errors import DataError, UsageError

@@ -162,7 +162,7 @@ def preference_command(
     from rich.console import Console
 
     from multitudes.config import parse
-    from multitudes.data.repairs import repair_text
+    from multitudes.data.clean.tables import repair_text
     from multitudes.report.document import to_terminal
     from multitudes_lab.experiments.config import ReadoutConfig
     from multitudes_lab.experiments.interleaving import analyse_interleaving

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from rich.console import Group
 from rich.text import Text
 
-from multitudes.data.repairs import repair_text
+from multitudes.data.clean.tables import repair_text
 from multitudes.report.document import Cell, Table, to_terminal
 from multitudes_lab.experiments.comparison import Comparison, Comparisons
 from multitudes_lab.experiments.confidence_sequence import LEVEL

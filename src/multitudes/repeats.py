@@ -1,24 +1,36 @@
-"""Fit the repeat model by likelihood, on the validation split of a prepared folder.
+"""Repeat consumption: the probability that a user returns to an item of their own history, and its fit.
 
-Three small convex problems: which of their own items users return to (a conditional logit over the items of each
-history), how likely the next item is a repeat (logistic), and how much a new candidate is worth (two hit rates of
-popular items). It depends on the data alone, so every run on a folder gets the same model.
+    p(item i of user u) = s_u · softmax_i(w · x_ui)          over the items of the history
+    p(a new item, at place r of the list of new items) = (1 − s_u) · (H(r) − H(r − 1))
 
-Legend: B users · M own items of all users · T targets · F features · X rows of features · I items.
+x_ui: how often and how long ago the user chose the item, how far that is from the user's usual gap between two events
+with it, and how often users return to it at all. s_u, the share of repeats, depends on how many items the user has and
+how often they returned. H(r) is the hit rate of r new candidates, a power law. The features follow work on repeat
+consumption: recency and frequency (Anderson et al., WWW 2014), gaps and the items' own repeat rates (Bhagat et al., KDD
+2018). Ages and gaps are in events of the user, so that logs without times and anonymous histories are ranked in the
+same way.
+
+All of it is fitted by likelihood on the validation split: three small convex problems, which of their own items users
+return to (a conditional logit over the items of each history), how likely the next item is a repeat (logistic), and how
+much a new candidate is worth (two hit rates of popular items). The fit depends on the data alone, so every run on a
+folder gets the same model.
+
+Legend: B users · M own items of all users, flat by user · F features · X rows of features · T targets · I items ·
+N places.
 """
 
 from collections.abc import Callable
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import minimize
+from pydantic import Field
 
 from multitudes.batches.held_out import HeldOut, held_out_users, select_users
+from multitudes.config import Config
 from multitudes.data.own_items import OwnItems, group_events, prepared_items
 from multitudes.data.prepared import TRAIN, PreparedData, Split
 from multitudes.metrics.ranking import target_rows
-from multitudes.repeats.model import RepeatModel, item_features, log_softmax, share_features
 from multitudes.seeding import generator
 
 _MAX_USERS = 5_000  # of whom the targets are used: thousands of repeats fit a handful of weights
@@ -28,6 +40,71 @@ _DIGITS = 4  # of the weights: the last bits differ between machines
 
 # Features and weights in, loss and gradient out.
 Loss: TypeAlias = Callable[[NDArray[np.float64], NDArray[np.float64]], tuple[float, NDArray[np.float64]]]
+
+
+class RepeatModel(Config):
+    """Fitted parameters."""
+
+    item_weights: tuple[float, ...] = Field(description="w, the weights of ``item_features``.")
+    share_weights: tuple[float, ...] = Field(description="Logit of s: the weights of ``share_features``.")
+    hit_rate: float = Field(gt=0, le=1, description="H(depth): hit rate of popular new items, on first-time targets.")
+    depth: int = Field(ge=1, description="Number of candidates of hit_rate.")
+    exponent: float = Field(gt=0, le=1, description="H(r) = hit_rate · (r / depth) ^ exponent.")
+
+    def rank(self, own: OwnItems, rate_M: NDArray[np.float32], share: float | None = None) -> "RankedItems":
+        """Return the probability of each own item; ``rate_M`` from ``repeat_rates``, ``share`` instead of s."""
+        has_items_B = np.diff(own.offset) > 0
+        logit_B = share_features(own) @ np.array(self.share_weights)
+        log_share_B, log_new_B = -np.logaddexp(0, -logit_B), -np.logaddexp(0, logit_B)
+        if share is not None:
+            with np.errstate(divide="ignore"):  # log 0 is minus infinity, as it should be
+                log_share_B[:], log_new_B[:] = np.log(share), np.log(1 - share)
+        log_p_M = log_softmax(item_features(own, rate_M) @ np.array(self.item_weights), own.offset)
+        return RankedItems(own.offset, own.item_M, log_p_M + log_share_B[own.rows], np.where(has_items_B, log_new_B, 0))
+
+    def log_place_probabilities(self, n: int) -> NDArray[np.float64]:
+        """Return log(H(r) − H(r − 1)) of the places 1 … n of a list of new items (N)."""
+        rate = self.hit_rate * (np.arange(n + 1) / self.depth) ** self.exponent
+        # Rounding must not exchange places that are nearly equal.
+        return np.asarray(np.minimum.accumulate(np.log(np.diff(rate))))
+
+
+class RankedItems(NamedTuple):
+    """The own items of B users with their probabilities."""
+
+    offset: NDArray[np.int64]  # B + 1
+    item_M: NDArray[np.int64]
+    log_p_M: NDArray[np.float64]  # that the user's next item is this one
+    log_new_B: NDArray[np.float64]  # that it is none of them
+
+
+def item_features(own: OwnItems, rate_M: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Return the features of the users' own items (M, F).
+
+    log(count) · more than one event · log(1 + age) · |log of (1 + age) / (1 + mean gap)|, 0 after a single event ·
+    log repeat rate of the item. Ages and gaps are in events of the user.
+    """
+    age_M = own.events[own.rows] - own.newest_M
+    gap_M = (own.newest_M - own.oldest_M) / np.maximum(own.count_M - 1, 1)
+    repeated_M = (own.count_M > 1).astype(np.float64)
+    due_M = np.abs(np.log1p(age_M) - np.log1p(gap_M)) * repeated_M
+    return np.stack([np.log(own.count_M), repeated_M, np.log1p(age_M), due_M, rate_M.astype(np.float64)], axis=1)
+
+
+def share_features(own: OwnItems) -> NDArray[np.float64]:
+    """Return the features of the share of repeats (B, 3): constant, log(items), log(events per item)."""
+    items_B, events_B = np.maximum(np.diff(own.offset), 1), np.maximum(own.events, 1)
+    return np.stack([np.ones(len(items_B)), np.log(items_B), np.log(events_B / items_B)], axis=1)
+
+
+def log_softmax(score_M: NDArray[np.float64], offset: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return the log softmax of the scores within each user (M)."""
+    size_B = np.diff(offset)
+    first, size = offset[:-1][size_B > 0], size_B[size_B > 0]
+    if len(first) == 0:
+        return score_M
+    score_M = score_M - np.repeat(np.maximum.reduceat(score_M, first), size)
+    return np.asarray(score_M - np.repeat(np.log(np.add.reduceat(np.exp(score_M), first)), size))
 
 
 def fit_repeats(prepared: PreparedData, split: Split = "validation") -> RepeatModel | None:
@@ -113,6 +190,8 @@ def _fit_share(own: OwnItems, is_target_M: NDArray[np.bool_], held: HeldOut) -> 
 
 def _minimise(loss: Loss, features_XF: NDArray[np.float64], free: int = 0) -> tuple[float, ...]:
     """Return the weights with the least loss; the ridge is on standardised features and spares the first ``free``."""
+    from scipy.optimize import minimize  # noqa: PLC0415 (a service does not fit)
+
     scale_F = np.maximum(features_XF.std(axis=0), 1e-6)
     scale_F[:free] = 1.0
     ridge_F = np.full(len(scale_F), _RIDGE)
