@@ -4,8 +4,7 @@ import pytest
 
 from multitudes import api
 from multitudes.errors import ArtefactError, UsageError
-from multitudes.explorer.explorer import Explorer
-from multitudes.explorer.other_releases import NamedExplorer, OtherReleases
+from multitudes.explorer.explorer import Explorer, NamedExplorer, OtherReleases
 from multitudes.release.release import USER_TOWER
 from multitudes.retrieval.retriever import Retriever
 from tests.release.small_release import publish_small

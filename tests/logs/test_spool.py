@@ -10,8 +10,7 @@ import pytest
 
 from multitudes.locks import lock
 from multitudes.logs import folder as places
-from multitudes.logs.lines import encode_events
-from multitudes.logs.spool import Spool, read_lines
+from multitudes.logs.spool import Spool, encode_events, read_lines
 from tests.logs.worlds import TEXT, Process, event, logs, rows, segments, spools
 
 # Appends events and says each time how many there are; the control keeps them in a buffer of its own, which is larger

@@ -16,7 +16,7 @@ from multitudes.progress import ProgressBar
 from multitudes.service.api_keys import make_key
 
 if TYPE_CHECKING:
-    from multitudes.explorer.other_releases import NamedExplorer
+    from multitudes.explorer.explorer import NamedExplorer
     from multitudes.ids import Id
 
 _MAX_USERS = 1_000  # an exported user takes about 30 KB
@@ -85,8 +85,7 @@ def _is_hidden(forgotten: Path | None) -> "Callable[[Id], bool]":
 
 def _open_beside(releases: Path, beside: str) -> "NamedExplorer":
     """Open the release that is shown beside another."""
-    from multitudes.explorer.explorer import Explorer
-    from multitudes.explorer.other_releases import NamedExplorer
+    from multitudes.explorer.explorer import Explorer, NamedExplorer
     from multitudes.release.store import VERSIONS, release_folder
     from multitudes.retrieval.retriever import Retriever
 

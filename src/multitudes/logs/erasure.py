@@ -25,7 +25,7 @@ from multitudes.atomic import replace_file, write_text
 from multitudes.ids import Id
 from multitudes.logs import folder as places
 from multitudes.logs.folder import DAMAGED_SUFFIX, list_segments, working_folder
-from multitudes.logs.lines import drop_before
+from multitudes.logs.spool import drop_before
 
 _ALWAYS_S = 2**62
 # Polars does not tell damage from a full disk. The others: a segment without the column of users, or with other ids.

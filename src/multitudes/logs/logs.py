@@ -18,12 +18,11 @@ from pydantic import Field
 from multitudes.config import Config
 from multitudes.errors import DataError
 from multitudes.ids import Id
-from multitudes.logs import lines
 from multitudes.logs.erasure import ErasureRequest, apply_erasures, erasures_in_spool, may_be_in_segments, write_request
 from multitudes.logs.folder import list_damaged, list_segments, lock_log, make_log_folder, new_spool_path, start_time_s
 from multitudes.logs.rotation import RetentionClock, apply_retention, expired_segments, rotate_spools
 from multitudes.logs.schemas import IdTypes, LoggedEvent, LogName, ServedResponse
-from multitudes.logs.spool import Spool
+from multitudes.logs.spool import Spool, check_ids, encode_events, encode_served
 from multitudes.periodic import PeriodicTask
 
 _MAINTENANCE_INTERVAL_S = 1.0
@@ -81,7 +80,7 @@ class Logs:
     def log_served(self, response: ServedResponse) -> bool:
         """Log a response; return whether it is written."""
         try:
-            line = lines.encode_served(response, self._id_types)
+            line = encode_served(response, self._id_types)
         except _ENCODING_ERRORS as error:
             return self._served.count_lost(len(response.item_ids), error)
         return self._served.append(line, len(response.item_ids))
@@ -91,7 +90,7 @@ class Logs:
         if not events:
             return True
         try:
-            line = lines.encode_events(events, self._id_types)
+            line = encode_events(events, self._id_types)
         except _ENCODING_ERRORS as error:
             return self._events.count_lost(len(events), error)
         return self._events.append(line, len(events))
@@ -105,7 +104,7 @@ class Logs:
             DataError: the id does not have the type of the logs.
             OSError: a segment cannot be rewritten; the rest is done later.
         """
-        lines.check_ids("user_id", (user_id,), self._id_types.user_id)
+        check_ids("user_id", (user_id,), self._id_types.user_id)
         logs = self._served, self._events
         # Requested first, so that an interrupted erasure is completed later.
         erasures = [(log, write_request(log.folder, user_id)) for log in logs]

@@ -27,9 +27,8 @@ from multitudes.logs.folder import (
     segment_path,
     start_time_s,
 )
-from multitudes.logs.lines import decode_lines, erase_rows
 from multitudes.logs.schemas import IdTypes, LogName, segment_columns
-from multitudes.logs.spool import Line, read_lines
+from multitudes.logs.spool import Line, decode_lines, erase_rows, read_lines
 
 _CHUNK_BYTES = 300_000  # of lines that become one row group: bounds memory, however long a spool is
 _DAY_S = 86_400

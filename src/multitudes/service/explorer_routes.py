@@ -15,8 +15,7 @@ from starlette.responses import Response
 
 from multitudes import api
 from multitudes.errors import ArtefactError, UsageError
-from multitudes.explorer.explorer import Explorer
-from multitudes.explorer.other_releases import OtherReleases
+from multitudes.explorer.explorer import Explorer, OtherReleases
 from multitudes.explorer.page import live_page
 from multitudes.records import to_record
 from multitudes.release.release import Release

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from multitudes.errors import UsageError
-from multitudes.explorer.other_releases import NamedExplorer
+from multitudes.explorer.explorer import NamedExplorer
 from multitudes.logs.logs import Logs
 from multitudes.release.store import service_folder
 from multitudes.retrieval.release_trial import ReleaseTrial
