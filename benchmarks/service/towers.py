@@ -15,7 +15,7 @@ from multitudes.nn.item_tower import ItemFeatures
 from multitudes.nn.methods import Method
 from multitudes.nn.two_tower import DataSizes, TwoTower
 from multitudes.nn.user_tower_config import UserTowerConfig
-from multitudes.publishing.onnx_export import write_user_tower
+from multitudes.publishing.onnx_export import export_user_tower
 
 INTERESTS, CONDITIONS = 6, 5  # with the vector of the whole history: twelve
 NORM = 8.0  # of items as a tower reads them, and of topics: that of what its encoder gives at width 64
@@ -36,7 +36,7 @@ def write_tower(method: Method, centre_TD: Vectors, history: int, file: Path) ->
         for crossing in (model.user.crossing, model.user.interest_crossing, model.user.history):
             if crossing is not None:
                 nn.init.xavier_uniform_(_last_linear(crossing).weight, gain=_CROSSING_GAIN)  # they begin at zero
-    write_user_tower(model, config.history, 0, CONDITIONS if method == "joint" else 0, file)
+    export_user_tower(model, config.history, 0, CONDITIONS if method == "joint" else 0, file)
 
 
 def _last_linear(module: nn.Module) -> nn.Linear:

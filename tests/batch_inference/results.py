@@ -24,11 +24,11 @@ SCHEMA = pa.schema(
 )
 
 
-def write(out: Path, shards: list[list[dict[str, Any]]]) -> None:
+def write(out: Path, shards: list[list[dict[str, Any]]], schema: pa.Schema = SCHEMA) -> None:
     held = results.Counts(0, 0, 0)
     with results.lock_results(out, {"n": 2}):
         for shard, records in enumerate(shards):
-            results.write_shard(out, shard, iter([pa.Table.from_pylist(records, schema=SCHEMA)]), SCHEMA)
+            results.write_shard(out, shard, iter([pa.Table.from_pylist(records, schema=schema)]), schema)
             part = results.shard_counts(out, shard, len(records))
             held = results.Counts(*(a + b for a, b in zip(held, part, strict=True)))
         results.write_manifest(out, held, len(shards))

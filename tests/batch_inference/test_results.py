@@ -2,9 +2,9 @@
 
 import json
 from pathlib import Path
-from typing import Any
 
 import polars as pl
+import pyarrow as pa
 import pytest
 
 from multitudes.batch_inference.results import export_results
@@ -89,11 +89,25 @@ def test_an_interruption_leaves_what_was_there_and_nothing_half_written(results,
     export_results(results, out)
     before = out.read_bytes()
 
-    def interrupted(record: dict[str, Any], **settings: Any) -> str:
+    def interrupted(rows: pl.LazyFrame, file: Path) -> None:
+        file.write_text("half")
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(json, "dumps", interrupted)
+    monkeypatch.setattr(pl.LazyFrame, "sink_ndjson", interrupted)
     with pytest.raises(KeyboardInterrupt):
         export_results(results, out)
     assert out.read_bytes() == before
     assert sorted(path.name for path in tmp_path.iterdir()) == ["out.jsonl", "results"]
+
+
+def test_json_lines_have_explained_interests_without_their_vectors(tmp_path: Path):
+    interest = {"interest": 0, "items": ["Alien"], "n_items": 1}
+    answers = [{**ANSWERS[1], "interests": []}, {**ANSWERS[2], "interests": [interest]}]
+    types = pa.struct([("interest", pa.int32()), ("items", pa.list_(pa.string())), ("n_items", pa.int32())])
+    stored = [{**answers[0]}, {**answers[1], "interests": [{**interest, "vector": [0.5, 0.25]}]}]
+    schema = made.SCHEMA.append(
+        pa.field("interests", pa.list_(pa.struct([*types, ("vector", pa.list_(pa.float32()))])))
+    )
+    made.write(tmp_path / "results", [stored], schema)
+    export_results(tmp_path / "results", tmp_path / "out.jsonl")
+    assert [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()] == answers

@@ -13,7 +13,6 @@ A complete shard stays. After an interruption, the same command writes the missi
 An export has one user in each line (JSON lines) or one candidate in each row (flat Parquet). Vectors are left out.
 """
 
-import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -37,7 +36,6 @@ SETTINGS, MANIFEST, LOCK = "batch.json", "manifest.json", ".lock"
 _REPAIR = "delete it and run the same command again"
 _COUNTS = ("users", "candidates", "degraded")
 _SHARD = "shard"
-_USERS_PER_BATCH = 512  # of an export
 
 
 class Counts(NamedTuple):
@@ -200,43 +198,25 @@ def export_results(results: Path, file: Path) -> int:
         ArtefactError: the results are missing, not finished, or damaged.
     """
     check_export(file)
-    as_lines = file.suffix == ".jsonl"
-    batches = _batches(shard_files(results), with_interests=as_lines)
-    return _write_jsonl(batches, file) if as_lines else _write_flat_parquet(batches, file)
-
-
-def _batches(shards: list[Path], with_interests: bool) -> Iterator[Any]:
-    """Yield batches of users of all shards, in order, without the vectors, which are too long for a line of text."""
-    for shard in shards:
-        file = pq.ParquetFile(shard)
-        names = list(COLUMN_NAMES)
-        leaves = [file.schema.column(number).path for number in range(len(file.schema))]
-        if with_interests and any(leaf.startswith("interests.") and ".items." in leaf for leaf in leaves):
-            names += [leaf for leaf in leaves if leaf.startswith("interests.") and ".vector." not in leaf]
-        yield from file.iter_batches(_USERS_PER_BATCH, columns=names)
-
-
-def _write_jsonl(batches: Iterator[Any], file: Path) -> int:
-    rows = 0
-    with replace_file(file, shared=True) as partial, partial.open("w", encoding="utf-8") as stream:
-        for batch in batches:
-            for record in batch.to_pylist():
-                stream.write(json.dumps(record, ensure_ascii=False, allow_nan=False) + "\n")
-                rows += 1
-    return rows
-
-
-def _write_flat_parquet(batches: Iterator[Any], file: Path) -> int:
-    rows, writer = 0, None
+    shards, as_lines = shard_files(results), file.suffix == ".jsonl"
+    counts = manifest_counts(read_json(results / MANIFEST, FORMAT, FORMAT_VERSION, _REPAIR))
     with replace_file(file, shared=True) as partial:
-        try:
-            for batch in batches:
-                users = pl.DataFrame(pl.from_arrow(batch)).filter(pl.col("candidates").list.len() > 0)
-                flat = users.explode("candidates").unnest("candidates").to_arrow()
-                writer = writer or pq.ParquetWriter(partial, flat.schema, compression="zstd")
-                writer.write_table(flat)
-                rows += flat.num_rows
-        finally:
-            if writer is not None:
-                writer.close()
-    return rows
+        if not shards:
+            partial.touch()
+        elif as_lines:
+            _users(shards).sink_ndjson(partial)
+        else:
+            users = pl.scan_parquet(shards).select(COLUMN_NAMES).filter(pl.col("candidates").list.len() > 0)
+            users.explode("candidates").unnest("candidates").sink_parquet(partial)
+    return counts.users if as_lines else counts.candidates
+
+
+def _users(shards: list[Path]) -> pl.LazyFrame:
+    """Return all users, with explained interests, but without vectors, which are too long for a line of text."""
+    users = pl.scan_parquet(shards)
+    schema = pq.read_schema(shards[0])
+    fields = schema.field("interests").type.value_type.names if "interests" in schema.names else []
+    if "items" not in fields:
+        return users.select(COLUMN_NAMES)
+    shown = pl.struct(pl.element().struct.field([name for name in fields if name != "vector"]))
+    return users.select(*COLUMN_NAMES, pl.col("interests").list.eval(shown))

@@ -17,7 +17,6 @@ from typing import Any, NamedTuple
 from pyarrow import ArrowInvalid, parquet
 
 from multitudes.data.arrays import BATCH_ROWS
-from multitudes.data.clean.attribution import FeedbackLogs
 from multitudes.data.engine import Engine, query_value
 from multitudes.data.prepared import PreparedData
 from multitudes.data.tables import Table
@@ -50,8 +49,8 @@ class BaseData(NamedTuple):
         return int(self.manifest[MANIFEST_KEY]["rows"])
 
 
-def open_base(folder: Path, config: Mapping[str, Any], logs: FeedbackLogs) -> BaseData:
-    """Open a prepared folder to append events to it; ``config`` and ``logs`` are those of the new run.
+def open_base(folder: Path, config: Mapping[str, Any], *, has_served: bool) -> BaseData:
+    """Open a prepared folder to append events to it; ``config`` and a log of served candidates are of the new run.
 
     Raises:
         ArtefactError: the folder is damaged.
@@ -64,7 +63,7 @@ def open_base(folder: Path, config: Mapping[str, Any], logs: FeedbackLogs) -> Ba
         before = manifest["config"].get(key)
         if before != given:
             raise UsageError(f"{folder}: was prepared with {key} = {before!r}, not {given!r}; give the same settings")
-    if logs.served is not None:
+    if has_served:
         raise UsageError(f"--served cannot be appended, since it attributes events of all days; {_ADVICE}")
     for reason, applies in (
         ("follows_from_share: the first share of a history grows with it", config["follows_from_share"] > 0),

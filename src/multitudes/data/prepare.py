@@ -134,7 +134,7 @@ def prepare(
         )
     out, config, column_map = Path(out), config or PrepareConfig(), ColumnMap(columns)
     recorded = config.model_dump(mode="json", exclude=_NOT_RECORDED)
-    earlier = None if append is None else open_base(Path(append), recorded, logs)
+    earlier = None if append is None else open_base(Path(append), recorded, has_served=logs.served is not None)
     appendable = appendable or earlier is not None
     rules = EventRules(config.negative_actions, config.follows_from_share, int(time.time()) if now is None else now)
     reject_url(out)

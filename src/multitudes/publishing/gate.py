@@ -38,7 +38,6 @@ class GateConfig(Config):
     max_degraded: float = Field(
         0.01, ge=0, le=1, description="Share of the requests that may be answered with less than the full method."
     )
-    seed: int = 0
 
 
 class GateResult(NamedTuple):
@@ -99,7 +98,7 @@ def check_gate(
 
 
 def users_of_gate(prepared: PreparedData, config: GateConfig) -> HeldOut:
-    """Return the held-out users with a history and a first-time target, drawn by the seed if there are many.
+    """Return the held-out users with a history and a first-time target, a random sample of them if there are many.
 
     Raises:
         ArtefactError: they are too few.
@@ -108,7 +107,7 @@ def users_of_gate(prepared: PreparedData, config: GateConfig) -> HeldOut:
     held = select_targets(held, held.target_is_first_time)
     rows = np.flatnonzero(held.end_B > prepared.event_offset[held.user_B])
     if len(rows) > config.users:
-        rows = generator(config.seed, "gate", "users").choice(rows, size=config.users, replace=False)
+        rows = generator(0, "gate", "users").choice(rows, size=config.users, replace=False)
     if len(rows) < _MIN_USERS:
         raise ArtefactError(
             f"{prepared.path}: {len(rows)} users of the validation split have a history and a new target; the gate"

@@ -50,12 +50,7 @@ class _ServedUserTower(nn.Module):
         return (*vectors.interests, vectors.assignment_BL)
 
 
-def export_user_tower(run: TrainedRun, file: Path, topics: int) -> None:
-    """Export the user tower of a run; ``topics`` is the number of conditions drawn for a request."""
-    write_user_tower(run.model, run.config.model.history, run.prepared.user_feature.shape[1], topics, file)
-
-
-def write_user_tower(model: TwoTower, history: int, features: int, topics: int, file: Path) -> None:
+def export_user_tower(model: TwoTower, history: int, features: int, topics: int, file: Path) -> None:
     """Export the user tower of any model.
 
     Args:
@@ -159,12 +154,8 @@ def typical_id_embedding(run: TrainedRun) -> Tensor:
     If embeddings encode popularity, zeros and the mean over items mean "hardly ever chosen", like most items of a long
     tail. Row 0, the unknown item, is never trained. Measurements: records/findings.md.
     """
-    return mean_over_events(run.model.items.id_embedding.weight.detach(), run.prepared.item_count)
-
-
-def mean_over_events(weight_ID: Tensor, count_I: NDArray[np.int64]) -> Tensor:
-    """Return the mean of rows, weighted by the positive events of each item (1, D)."""
-    count_I1 = torch.tensor(count_I, dtype=weight_ID.dtype, device=weight_ID.device).unsqueeze(1)
+    weight_ID = run.model.items.id_embedding.weight.detach()
+    count_I1 = torch.tensor(run.prepared.item_count, dtype=weight_ID.dtype, device=weight_ID.device).unsqueeze(1)
     return (weight_ID * count_I1).sum(dim=0, keepdim=True) / count_I1.sum().clamp(min=1)
 
 

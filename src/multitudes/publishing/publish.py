@@ -256,7 +256,8 @@ def _write_towers(run: Run, stage: Path, conditions: int) -> None:
         return
     from multitudes.publishing.onnx_export import export_item_tower, export_user_tower  # noqa: PLC0415 (torch)
 
-    export_user_tower(run, stage / USER_TOWER, conditions)
+    features = run.prepared.user_feature.shape[1]
+    export_user_tower(run.model, run.config.model.history, features, conditions, stage / USER_TOWER)
     export_item_tower(run, stage / ITEM_TOWER)
 
 
