@@ -125,6 +125,7 @@ def candidate_column(
     width = len(kinds)
     sources, labels = [*kinds, "repeat", "popular"], [*names_BK, REPEAT_LABEL, None]  # REPEAT and POPULAR from the end
     label_M = np.where(interest_M >= 0, user_M * width + interest_M, len(labels) + interest_M)
+    _, column_F = np.nonzero(found_by_MK)
     records = {
         "item_id": ids.take(pa.array(item_M - 1)),
         "score": pa.array(score_M, pa.float32()),
@@ -132,7 +133,7 @@ def candidate_column(
         "source": pa.array(sources).take(pa.array(np.where(interest_M >= 0, interest_M, len(sources) + interest_M))),
         "interest": pa.array(interest_M, pa.int32(), mask=interest_M < 0),
         "interest_name": pa.array(labels, pa.string()).take(pa.array(label_M)),
-        "found_by": _found_by_column(found_by_MK),
+        "found_by": pa.ListArray.from_arrays(_offsets(found_by_MK.sum(axis=1)), pa.array(column_F, pa.int32())),
     }
     if because_MR is not None:
         is_reason_MR = because_MR > 0
@@ -201,11 +202,6 @@ def _list_of_records(count_B: NDArray[np.int64], records: dict[str, Any]) -> Any
     return pa.ListArray.from_arrays(
         _offsets(count_B), pa.StructArray.from_arrays(list(records.values()), names=list(records))
     )
-
-
-def _found_by_column(found_by_MK: NDArray[np.bool_]) -> Any:  # noqa: ANN401
-    _, column_F = np.nonzero(found_by_MK)
-    return pa.ListArray.from_arrays(_offsets(found_by_MK.sum(axis=1)), pa.array(column_F, pa.int32()))
 
 
 def _offsets(length_R: NDArray[np.int64]) -> Any:  # noqa: ANN401

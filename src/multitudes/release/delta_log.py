@@ -147,12 +147,8 @@ def _create_log(file: Path, owner: str) -> None:
     """Create a log with its first line."""
     file.parent.mkdir(parents=True, exist_ok=True)
     with replace_file(file) as partial:
-        partial.write_bytes(_header(owner))
+        partial.write_text(f"{FORMAT} {FORMAT_VERSION} {owner}\n", encoding="utf-8")
     fsync(file.parent.parent)
-
-
-def _header(owner: str) -> bytes:
-    return f"{FORMAT} {FORMAT_VERSION} {owner}\n".encode()
 
 
 def _check_header(file: Path, stream: io.BufferedReader, owner: str) -> int:

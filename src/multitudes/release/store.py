@@ -59,7 +59,8 @@ class ReleaseStore:
         except (FileExistsError, NotADirectoryError):
             raise UsageError(f"{self.root}: is a file; give a folder for the releases") from None
         with self.lock():
-            self._remove_abandoned_stages()
+            for abandoned in self.root.glob(f"{_STAGE}*"):  # by a process that died, since this one has the lock
+                shutil.rmtree(abandoned)
             folder = Path(tempfile.mkdtemp(prefix=_STAGE, dir=self.root))
             try:
                 yield folder
@@ -73,7 +74,8 @@ class ReleaseStore:
             OSError: the disk is full or broken; the release that served before still serves.
         """
         stage.chmod(0o755)  # mkdtemp makes a folder that only its owner can read; services read releases
-        version = f"{self._newest_number() + 1:04d}"
+        newest = self.versions()[-1:] or ["0"]
+        version = f"{int(newest[0]) + 1:04d}"
         move_folder_into_place(stage, self._folder(version))
         self._switch(version)
         self.record(f"publish {version}")
@@ -177,17 +179,8 @@ class ReleaseStore:
     def _folder(self, version: str) -> Path:
         return self.root / VERSIONS / version
 
-    def _newest_number(self) -> int:
-        versions = self.versions()
-        return int(versions[-1]) if versions else 0
-
     def _switch(self, version: str) -> None:
         write_text(self.root / CURRENT, version + "\n")
-
-    def _remove_abandoned_stages(self) -> None:
-        # The caller holds the lock, so any stage was left by a process that died.
-        for folder in self.root.glob(f"{_STAGE}*"):
-            shutil.rmtree(folder)
 
 
 def release_folder(path: Path) -> Path:
