@@ -11,9 +11,8 @@ from torch import nn
 
 from benchmarks import SEED
 from benchmarks.index.corpus import Vectors
-from multitudes.nn.item_tower import ItemFeatures
 from multitudes.nn.methods import Method
-from multitudes.nn.two_tower import DataSizes, TwoTower
+from multitudes.nn.two_tower import DataSizes, ItemFeatures, TwoTower
 from multitudes.nn.user_tower_config import UserTowerConfig
 from multitudes.publishing.onnx_export import export_user_tower
 

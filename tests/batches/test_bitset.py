@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from multitudes.batches.bitset import Bitset
+from multitudes.batches.windows import Bitset
 
 
 @pytest.mark.parametrize("size", [1, 63, 64, 65, 1_000, 100_003])

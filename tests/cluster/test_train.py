@@ -18,9 +18,8 @@ from multitudes.nn.user_tower_config import UserTowerConfig
 from multitudes.seeding import generator
 from multitudes.training import optimizer_state
 from multitudes.training.config import RunConfig, TrainConfig
-from multitudes.training.distributed import Ranks
+from multitudes.training.distributed import ITEM_TABLE, Ranks
 from multitudes.training.loop import fit
-from multitudes.training.sharded_embedding import ITEM_TABLE
 from multitudes.training.trained_run import TrainedRun
 from tests.cluster.ranks import (
     checkpoint_step,

@@ -7,7 +7,7 @@ import pytest
 
 from multitudes.batches.held_out import held_out_users, seen_items
 from multitudes.data.prepared import VALIDATION
-from multitudes.evaluation import co_visitation
+from multitudes.evaluation import baselines
 from multitudes.evaluation.baselines import Baselines
 from tests.evaluation.worlds import prepared
 
@@ -15,7 +15,7 @@ TOPICS = [[1]] * 6
 
 
 def near(folder, past, future=None, **settings):
-    return co_visitation.co_visitation_matrix(
+    return baselines.co_visitation_matrix(
         prepared(folder, past, future or [[6]] * len(past), TOPICS), **settings
     ).toarray()
 
@@ -25,9 +25,9 @@ def test_nearness_grows_with_proximity_within_the_training_events_of_a_user(tmp_
     assert found[1].tolist() == pytest.approx([0, 0, 2 / 2, 0.5 / 2, 0, 0, 0])
     assert found[3].tolist() == pytest.approx([0, 0.5, 1, 0, 0, 0, 0])
     world = prepared(tmp_path, [[1], [2, 3]], [[4], [5]], TOPICS)
-    assert np.argwhere(co_visitation.co_visitation_matrix(world).toarray()).tolist() == [[2, 3], [3, 2]]
+    assert np.argwhere(baselines.co_visitation_matrix(world).toarray()).tolist() == [[2, 3], [3, 2]]
     validated = np.where(world.event_item == 3, VALIDATION, world.event_split)
-    assert co_visitation.co_visitation_matrix(dataclasses.replace(world, event_split=validated)).nnz == 0
+    assert baselines.co_visitation_matrix(dataclasses.replace(world, event_split=validated)).nnz == 0
     rng = np.random.default_rng(0)
     past = [rng.integers(1, 7, 20).tolist() for _ in range(15)]
     assert np.array_equal(near(tmp_path, past), near(tmp_path, past, pairs_per_chunk=1))
@@ -35,25 +35,25 @@ def test_nearness_grows_with_proximity_within_the_training_events_of_a_user(tmp_
 
 def test_only_the_nearest_neighbours_of_the_newest_items_are_kept(tmp_path, monkeypatch):
     world = prepared(tmp_path, [[1, 2], [3, 4], [1, 3], [3, 1]], [[6]] * 4, TOPICS)
-    matrix = co_visitation.co_visitation_matrix(world)
-    older_first, newer_first = co_visitation.co_visitation_candidates(matrix, [np.array([1, 3]), np.array([3, 1])], 6)
+    matrix = baselines.co_visitation_matrix(world)
+    older_first, newer_first = baselines.co_visitation_candidates(matrix, [np.array([1, 3]), np.array([3, 1])], 6)
     assert older_first.tolist().index(2) < older_first.tolist().index(4)
     assert newer_first.tolist().index(4) < newer_first.tolist().index(2)
-    matrix = co_visitation.co_visitation_matrix(prepared(tmp_path, [[1, 2], [3, 4]], [[6]] * 2, TOPICS))
-    monkeypatch.setattr(co_visitation, "MAX_HISTORY", 1)
-    assert co_visitation.co_visitation_candidates(matrix, [np.array([1, 3])], 6)[0].tolist() == [2]
-    monkeypatch.setattr(co_visitation, "MAX_NEIGHBOURS", 2)
+    matrix = baselines.co_visitation_matrix(prepared(tmp_path, [[1, 2], [3, 4]], [[6]] * 2, TOPICS))
+    monkeypatch.setattr(baselines, "MAX_HISTORY", 1)
+    assert baselines.co_visitation_candidates(matrix, [np.array([1, 3])], 6)[0].tolist() == [2]
+    monkeypatch.setattr(baselines, "MAX_NEIGHBOURS", 2)
     found = near(tmp_path, [[3, 1, 2], [5, 1, 4], [1, 4]])
     assert np.flatnonzero(found[1]).tolist() == [2, 4]
-    monkeypatch.setattr(co_visitation, "WINDOW", 2)
+    monkeypatch.setattr(baselines, "WINDOW", 2)
     found = near(tmp_path, [[1, 1, 2, 3, 4]])
     assert found[1].tolist() == pytest.approx([0, 0, 1.5 / 2, 0.5 / 2, 0, 0, 0])  # 4 is three events away
 
 
 def test_a_shorter_list_is_the_top_of_a_longer_one(tmp_path):
-    matrix = co_visitation.co_visitation_matrix(prepared(tmp_path, [[1, 2, 3, 4, 5]] * 2, [[6]] * 2, TOPICS))
+    matrix = baselines.co_visitation_matrix(prepared(tmp_path, [[1, 2, 3, 4, 5]] * 2, [[6]] * 2, TOPICS))
     past = [np.array([5]), np.array([], dtype=np.int64)]
-    short, long = (co_visitation.co_visitation_candidates(matrix, past, length) for length in (1, 6))
+    short, long = (baselines.co_visitation_candidates(matrix, past, length) for length in (1, 6))
     assert len(short[0]) < len(long[0])
     assert long[0][: len(short[0])].tolist() == short[0].tolist()
     assert long[1].tolist() == []

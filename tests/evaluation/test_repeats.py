@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from multitudes.data.prepared import TEST, VALIDATION
 from multitudes.evaluation.config import EvaluateConfig
 from multitudes.evaluation.evaluate import evaluate
-from multitudes.evaluation.repeats import RepeatSystems
+from multitudes.evaluation.system_search import RepeatSystems
 from multitudes.retrieval.config import RetrieveConfig
 from tests.evaluation.worlds import FakeRun, prepared
 

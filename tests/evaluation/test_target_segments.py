@@ -10,7 +10,7 @@ from multitudes.batches.held_out import first_positions, held_out_users
 from multitudes.batches.user_vectors import UserVectors
 from multitudes.evaluation.config import EvaluateConfig
 from multitudes.evaluation.evaluate import evaluate
-from multitudes.evaluation.target_segments import TARGET_SEGMENTS, time_segments
+from multitudes.evaluation.targets import TARGET_SEGMENTS, time_segments
 from multitudes.retrieval.config import RetrieveConfig
 from tests.evaluation.worlds import FakeRun, prepared
 

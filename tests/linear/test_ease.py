@@ -8,7 +8,7 @@ from scipy.sparse import csr_array
 from multitudes.errors import DataError
 from multitudes.linear import ease
 from multitudes.linear.ease import EaseSpectrum
-from multitudes.linear.factors import LinearFactors
+from multitudes.linear.history import LinearFactors
 
 
 def random_interactions(users: int = 200, items: int = 30) -> csr_array:

@@ -8,8 +8,7 @@ import pytest
 from multitudes.batches.user_vectors import InterestKind, UserVectors
 from multitudes.data.own_items import positive_items
 from multitudes.errors import ArtefactError
-from multitudes.linear.factors import LinearFactors
-from multitudes.linear.history import HistoryWeights, LinearHistory
+from multitudes.linear.history import HistoryWeights, LinearFactors, LinearHistory
 from tests.evaluation.worlds import prepared
 
 RANK, ITEMS = 3, 20

@@ -22,8 +22,8 @@ from multitudes.evaluation.evaluate import evaluate
 from multitudes.linear import fit as linear_fit
 from multitudes.linear import run as linear_run
 from multitudes.linear.ease import EaseSpectrum
-from multitudes.linear.factors import LinearFactors
 from multitudes.linear.fit import GRID, NORMALISATIONS, RECENCIES
+from multitudes.linear.history import LinearFactors
 from multitudes.linear.interactions import interaction_matrix
 from multitudes.linear.run import CUTOFF, LinearConfig, LinearRun, Validation, make_linear_run
 from multitudes.publishing.publish import publish

@@ -3,9 +3,8 @@
 import torch
 from torch import Tensor
 
-from multitudes.nn.item_tower import ItemFeatures
 from multitudes.nn.methods import Method
-from multitudes.nn.two_tower import DataSizes, HistoryInputs, TwoTower
+from multitudes.nn.two_tower import DataSizes, HistoryInputs, ItemFeatures, TwoTower
 from multitudes.nn.user_tower import TowerOutput
 from multitudes.nn.user_tower_config import UserTowerConfig
 

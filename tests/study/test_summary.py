@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 
 from multitudes.errors import ArtefactError
-from multitudes.evaluation.target_segments import TARGET_SEGMENTS
+from multitudes.evaluation.targets import TARGET_SEGMENTS
 from multitudes.report.formatting import TRAINED_CONTROL
 from multitudes.report.study_tables import beats_controls
 from multitudes.study import summary as overall

@@ -11,7 +11,7 @@ from multitudes.nn.user_tower_config import UserTowerConfig
 from multitudes.training import checkpoint
 from multitudes.training.checkpoint import TrainingState
 from multitudes.training.config import RunConfig, TrainConfig
-from multitudes.training.sharded_embedding import ITEM_TABLE
+from multitudes.training.distributed import ITEM_TABLE
 from multitudes.training.step import initial_state
 from multitudes.training.trained_run import named_weights
 from tests.flushing import Flushing

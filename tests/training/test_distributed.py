@@ -11,8 +11,7 @@ from multitudes.data.prepared import PreparedData
 from multitudes.nn.methods import Method
 from multitudes.nn.user_tower_config import UserTowerConfig
 from multitudes.training.config import RunConfig, TrainConfig
-from multitudes.training.distributed import Ranks
-from multitudes.training.sharded_embedding import ITEM_TABLE
+from multitudes.training.distributed import ITEM_TABLE, Ranks
 from multitudes.training.step import compute_gradients, initial_state, optimizer_step
 from tests.training.ranks import WITHOUT_GRADIENT, alone, of_ranks
 from tests.worlds import planted

@@ -22,9 +22,8 @@ from multitudes.nn.user_tower_config import UserTowerConfig
 from multitudes.training import optimizer_state
 from multitudes.training.checkpoint import TrainingState
 from multitudes.training.config import RunConfig, TrainConfig
-from multitudes.training.distributed import SINGLE_PROCESS, Ranks
+from multitudes.training.distributed import ITEM_TABLE, SINGLE_PROCESS, Ranks
 from multitudes.training.loop import fit, train, training_examples
-from multitudes.training.sharded_embedding import ITEM_TABLE
 from multitudes.training.step import compute_gradients, initial_state, optimizer_step
 from multitudes.training.trained_run import TrainedRun, named_weights
 from multitudes.training.warm_start import init_frequency, last_trained_time, match_names, warm_start, warm_start_config

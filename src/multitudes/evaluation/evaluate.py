@@ -28,8 +28,7 @@ from multitudes.evaluation.outcomes import (
 )
 from multitudes.evaluation.protocol import Evaluator, Measurements
 from multitudes.evaluation.reranked import RerankedSystems
-from multitudes.evaluation.target_segments import time_segments
-from multitudes.evaluation.targets import TargetKind, subsample, user_segments
+from multitudes.evaluation.targets import TargetKind, subsample, time_segments, user_segments
 from multitudes.progress import Progress, silent
 from multitudes.retrieval.config import RetrieveConfig, with_run_defaults
 from multitudes.retrieval.scorer import Scorer, catalogue

@@ -4,25 +4,34 @@ Of each, the settings with the highest hit rate at the main budget are used: on 
 split, whichever split is evaluated. The models see the training split alone, as a run does. Items that a model cannot
 tell apart, such as all items for an empty history, are ordered by popularity.
 
-What was tuned and listed is kept in ``PREPARED/baselines``, so the next evaluation on the same data reads it. The
-folder may be deleted, and where it cannot be written nothing is kept.
+What was tuned and listed is kept beside the data, so the next evaluation on the same data reads it::
+
+    PREPARED/baselines/<digest>.json   settings and trials of a baseline
+                       <digest>.npz    lists of a baseline for the users of an evaluation
+
+A digest covers the data and everything that the content depends on. Files appear complete or not at all; what cannot be
+read or written is computed again, and the folder may be deleted.
 
 Legend: B users · I items · N places.
 """
 
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from functools import cached_property
-from typing import Any, Final, NamedTuple, Protocol
+from pathlib import Path
+from typing import Any, Final, NamedTuple, Protocol, get_args
+from zipfile import BadZipFile
 
 import numpy as np
+import xxhash
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
+from multitudes.atomic import replace_file, write_json
 from multitudes.batches.held_out import HeldOut, held_out_users, seen_items, select_users
 from multitudes.data.prepared import TRAIN, PreparedData
 from multitudes.errors import UsageError
-from multitudes.evaluation.baseline_cache import BaselineCache
 from multitudes.evaluation.targets import TargetKind, items_to_exclude, subsample, targets_of_kind
 from multitudes.linear.ease_model import fit_ease
 from multitudes.linear.ials import fit_ials
@@ -49,6 +58,64 @@ MAX_EVENTS: Final = 10_000_000  # of the training split: a fit takes minutes
 MAX_LIST_PLACES: Final = 250_000_000  # of all users: 1 GB
 MAX_TUNING_USERS: Final = 5000
 _CELLS_PER_CHUNK: Final = 1 << 24  # scores of users × items at once
+
+
+_CACHE_FOLDER = "baselines"
+_CACHE_VERSION = 1  # raise it where the same key gives another content
+# What the models, their histories and the targets of the tuning are made of.
+_DIGESTED_ARRAYS = ("event_offset", "event_item", "event_split", "event_weight", "event_after_follows", "item_count")
+
+Key = Sequence[Any]  # JSON values and arrays
+
+
+class BaselineCache(NamedTuple):
+    """The cache of one prepared data set."""
+
+    folder: Path
+    data_digest: str
+
+    @classmethod
+    def of(cls, prepared: PreparedData) -> "BaselineCache":
+        """Return the cache of a data set; nothing is written yet."""
+        digest = xxhash.xxh3_128()
+        for name in _DIGESTED_ARRAYS:
+            digest.update(np.ascontiguousarray(getattr(prepared, name)).data)
+        return cls(prepared.path / _CACHE_FOLDER, digest.hexdigest())
+
+    def read_record(self, key: Key) -> dict[str, Any] | None:
+        """Return the record of a key; None: there is none."""
+        with suppress(OSError, ValueError):
+            record: dict[str, Any] = json.loads(self._file(key, "json").read_text(encoding="utf-8"))
+            return record if isinstance(record, dict) and "settings" in record else None
+        return None
+
+    def write_record(self, key: Key, record: dict[str, Any]) -> None:
+        """Keep a record, if the folder can be written."""
+        with suppress(OSError):
+            write_json(self._file(key, "json"), record)
+
+    def read_lists(self, key: Key) -> dict[TargetKind, NDArray[np.int64]] | None:
+        """Return the lists of a key, by kind of targets; None: there are none."""
+        try:
+            with np.load(self._file(key, "npz"), allow_pickle=False) as file:
+                return {kind: file[kind].astype(np.int64) for kind in get_args(TargetKind) if kind in file}
+        except (OSError, ValueError, EOFError, BadZipFile):
+            return None
+
+    def write_lists(self, key: Key, lists: dict[TargetKind, NDArray[np.int64]]) -> None:
+        """Keep lists, if the folder can be written, in the smallest type that holds the items."""
+        largest = max((int(items.max(initial=0)) for items in lists.values()), default=0)
+        small = {str(kind): items.astype(np.min_scalar_type(largest)) for kind, items in lists.items()}
+        with suppress(OSError), replace_file(self._file(key, "npz"), shared=True) as partial, partial.open("wb") as out:
+            np.savez(out, **small)  # type: ignore[arg-type]
+
+    def _file(self, key: Key, suffix: str) -> Path:
+        digest = xxhash.xxh3_128(f"{_CACHE_VERSION} {self.data_digest}".encode())
+        for part in key:
+            is_array = isinstance(part, np.ndarray)
+            digest.update(np.ascontiguousarray(part).data if is_array else json.dumps(part, sort_keys=True).encode())
+            digest.update(b"\0")
+        return self.folder / f"{digest.hexdigest()}.{suffix}"
 
 
 class LinearModel(Protocol):

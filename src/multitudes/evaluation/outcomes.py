@@ -17,8 +17,7 @@ from multitudes.atomic import replace_file
 from multitudes.batches.held_out import HeldOut
 from multitudes.evaluation.config import SegmentName
 from multitudes.evaluation.list_metrics import METRICS, EvaluatedLists, ItemFacts
-from multitudes.evaluation.target_segments import TARGET_SEGMENTS, TargetLabels
-from multitudes.evaluation.targets import Segment
+from multitudes.evaluation.targets import TARGET_SEGMENTS, Segment, TargetLabels
 from multitudes.linear.reference_clusters import ReferenceInterests
 from multitudes.metrics import coverage, diversity, ranking
 from multitudes.metrics.bootstrap import Estimates, Interval, bootstrap_ratios

@@ -46,11 +46,9 @@ from multitudes.evaluation.outcomes import (
     list_measures,
     target_measures,
 )
-from multitudes.evaluation.repeats import RepeatSystems
 from multitudes.evaluation.reranked import RerankedSystems, one_vector_scores
-from multitudes.evaluation.system_search import Exclusion, RankedLists, ranked_lists, search_system
-from multitudes.evaluation.target_segments import TimeSegments
-from multitudes.evaluation.targets import TargetKind, items_to_exclude, targets_of_kind
+from multitudes.evaluation.system_search import Exclusion, RankedLists, RepeatSystems, ranked_lists, search_system
+from multitudes.evaluation.targets import TargetKind, TimeSegments, items_to_exclude, targets_of_kind
 from multitudes.linear.reference_clusters import ReferenceClusters, ReferenceInterests
 from multitudes.metrics import coverage, interests, ranking
 from multitudes.progress import Progress, silent

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from multitudes.errors import DataError
-from multitudes.linear.factors import LinearFactors
+from multitudes.linear.history import LinearFactors
 from multitudes.linear.interactions import normalise
 from multitudes.seeding import generator
 

@@ -12,8 +12,7 @@ from typing import Any, Final, NamedTuple
 
 from multitudes.data.prepared import PreparedData
 from multitudes.linear.ease import EaseSpectrum
-from multitudes.linear.factors import LinearFactors
-from multitudes.linear.history import LinearFit
+from multitudes.linear.history import LinearFactors, LinearFit
 from multitudes.linear.interactions import interaction_matrix
 from multitudes.progress import Progress, silent
 

@@ -5,7 +5,7 @@ the score of a tower it is one inner product of joined vectors:
 
     u = Σ_{i in positives} (1 + r_i)^(−recency) P_i      v·x + w (u·Q_j) = [v ; w u] · [x ; Q_j]
 
-P and Q are the input and output vectors of ``factors.LinearFactors``. The positives of a user are the distinct items of
+P and Q are the input and output vectors of ``LinearFactors``. The positives of a user are the distinct items of
 the whole history with an event of positive weight, as in training, and r_i is the number of them with a later event
 than i; see ``data.own_items.positive_items``. Every vector has the same sum: a sum over the events of one interest
 alone serves no more interests and finds fewer items.
@@ -16,7 +16,7 @@ Legend: B users · K vectors of each · n positives of one user · I items · D 
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,7 +27,14 @@ from multitudes.batches.user_vectors import InterestKind, UserVectors
 from multitudes.config import Config, parse
 from multitudes.data.prepared import open_array
 from multitudes.errors import ArtefactError
-from multitudes.linear.factors import LinearFactors
+
+
+class LinearFactors(NamedTuple):
+    """A linear model of rank R: the input and the output vector of every item; zeros: the item has none."""
+
+    input_IR: NDArray[np.float32]  # (I + 1, R), row 0 is zero
+    output_IR: NDArray[np.float32]  # (I + 1, R), row 0 is zero
+
 
 KINDS_ALONE: Final[tuple[InterestKind, ...]] = ("unconditioned",)  # without a tower
 SETTINGS_FILE: Final = "linear.json"

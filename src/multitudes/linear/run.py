@@ -30,9 +30,8 @@ from multitudes.data.arrays import expand_ranges
 from multitudes.data.own_items import positive_items
 from multitudes.data.prepared import PreparedData
 from multitudes.errors import ArtefactError
-from multitudes.linear.factors import LinearFactors
 from multitudes.linear.fit import UNTRIED, fit
-from multitudes.linear.history import KINDS_ALONE, HistorySums, HistoryWeights, LinearFit, LinearHistory
+from multitudes.linear.history import KINDS_ALONE, HistorySums, HistoryWeights, LinearFactors, LinearFit, LinearHistory
 from multitudes.metrics.ranking import target_rows
 from multitudes.nn.methods import LINEAR
 from multitudes.progress import Progress, silent

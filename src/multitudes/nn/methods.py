@@ -121,7 +121,7 @@ def settings_classes() -> "dict[str, type[Config]]":
     """Return the settings class of every method that has one, in the order of the registry; needs torch."""
     found = {}
     for name, spec in METHODS.items():
-        if spec.implicit == "own" or (spec.explicit and not spec.implicit):
+        if spec.implicit == "own":
             interests = interest_class(name)
             settings = getattr(sys.modules[interests.__module__], f"{interests.__name__}Config", None)
             if settings is not None:

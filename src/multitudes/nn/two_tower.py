@@ -1,16 +1,78 @@
-"""The model: one item tower and one user tower, so that one index serves every kind of interest."""
+"""The model: one item tower and one user tower, so that one index serves every kind of interest.
+
+The item tower makes of the features of an item its input on the history side and its vector on the target side.
+
+Legend: N items · D width · G topics per item (padded) · F features · E content width.
+"""
 
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from multitudes.nn.crossing import mlp
 from multitudes.nn.interest_assignment import Partition
-from multitudes.nn.item_tower import ItemFeatures, ItemTower
 from multitudes.nn.methods import Method
 from multitudes.nn.primitives import l2_normalize
 from multitudes.nn.user_tower import TowerOutput, UserInputs, UserTower
 from multitudes.nn.user_tower_config import UserTowerConfig
+
+
+class ItemFeatures(NamedTuple):
+    """Features of each item; row 0 is the unknown item."""
+
+    topic_NG: Tensor  # int64, 0 = padding
+    feature_NF: Tensor  # float32, F may be 0
+    content_NE: Tensor  # float32, E may be 0
+
+
+class ItemTower(nn.Module):
+    """Sum of an id embedding, the mean of topic embeddings and projected features; then an MLP with a residual.
+
+    Deviation: the features are summed at equal width before the MLP, not concatenated, so that items without topics or
+    content are in the same space; thanks to the residual, an id-only item tower is a plain embedding.
+    """
+
+    topic_NG: Tensor
+    feature_NF: Tensor
+    content_NE: Tensor
+
+    def __init__(self, features: ItemFeatures, n_topics: int, width: int, hidden: int, dropout: float) -> None:
+        super().__init__()
+        for name, values in features._asdict().items():
+            self.register_buffer(name, values, persistent=False)
+        self.id_embedding = nn.Embedding(len(features.topic_NG), width, sparse=True)
+        self.topic_embedding = nn.Embedding(n_topics + 1, width, padding_idx=0)
+        self.feature = (
+            nn.Linear(features.feature_NF.shape[1], width, bias=False) if features.feature_NF.shape[1] else None
+        )
+        self.content = (
+            nn.Linear(features.content_NE.shape[1], width, bias=False) if features.content_NE.shape[1] else None
+        )
+        self.layers = mlp(width, hidden, width, dropout)
+        nn.init.normal_(self.id_embedding.weight, std=0.05)
+        nn.init.normal_(self.topic_embedding.weight[1:], std=0.05)
+
+    def inputs(self, item_N: Tensor) -> Tensor:
+        """Return the history-side input of each item (N, D)."""
+        known = ItemFeatures(self.topic_NG[item_N], self.feature_NF[item_N], self.content_NE[item_N])
+        return self.inputs_from_features(self.id_embedding(item_N), known)
+
+    def inputs_from_features(self, id_ND: Tensor, known: ItemFeatures) -> Tensor:
+        """Return the history-side input of items, from their features and their id embeddings ``id_ND``."""
+        topic_NG, feature_NF, content_NE = known
+        count_N1 = (topic_NG > 0).sum(dim=1, keepdim=True).clamp(min=1)
+        input_ND: Tensor = id_ND + self.topic_embedding(topic_NG).sum(dim=1) / count_N1
+        if self.feature is not None:
+            input_ND = input_ND + self.feature(feature_NF)
+        if self.content is not None:
+            input_ND = input_ND + self.content(content_NE)
+        return input_ND
+
+    def vectors(self, input_ND: Tensor) -> Tensor:
+        """Return the target-side vector of each item (N, D), as in the index."""
+        vector_ND: Tensor = input_ND + self.layers(input_ND)
+        return vector_ND
 
 
 class DataSizes(NamedTuple):

@@ -14,12 +14,36 @@ from torch import Tensor, nn
 
 from multitudes.nn.crossing import build_crossing, mlp
 from multitudes.nn.interest_assignment import ImplicitInterests, Interests, Partition, with_conditions_of_others
-from multitudes.nn.interests.conditional import Conditional, is_topic
 from multitudes.nn.interests.random_partition import replace_by_random_partition
 from multitudes.nn.methods import METHODS, ImplicitName, Method, interest_class
 from multitudes.nn.primitives import l2_normalize, mean_where
 from multitudes.nn.sequence_encoder import build_sequence_encoder, rows_at
 from multitudes.nn.user_tower_config import UserTowerConfig
+
+
+class Conditional(nn.Module):
+    """Explicit interests: conditional retrieval, CR (section 4 of the paper).
+
+    The condition is the learned embedding of a topic: the one that explains the example in training, one that the user
+    follows in serving. All have the same importance, since every topic gets the same budget.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.project = nn.Linear(width, width, bias=False)
+        nn.init.eye_(self.project.weight)
+
+    def forward(self, topic_BCD: Tensor, known_BC: Tensor) -> Interests:
+        """Return K = C interests from topic embeddings; ``known_BC`` is False at padding and unknown topics."""
+        weight_BC = known_BC.to(topic_BCD.dtype)
+        weight_BC = weight_BC / weight_BC.sum(dim=1, keepdim=True).clamp(min=1.0)
+        return Interests(self.project(topic_BCD) * known_BC.unsqueeze(2), weight_BC, known_BC)
+
+
+def is_topic(topic_BC: Tensor) -> Tensor:
+    """Return whether each entry is a topic: 0 is padding or unknown."""
+    return torch.gt(topic_BC, 0)
+
 
 _TEMPERATURE: Final = 0.07  # divides cosines
 

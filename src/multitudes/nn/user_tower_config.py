@@ -56,9 +56,8 @@ def _method_fields() -> dict[str, Any]:
         if name in _TowerConfig.model_fields:
             raise UsageError(f"{settings.__module__}: a method '{name}' hides the setting [model] {name}; rename it")
         spec = METHODS[name]
-        kind = "implicit" if spec.implicit else "explicit"
         paper = f" ({spec.paper})" if spec.paper else ""
-        fields[name] = (settings, Field(settings(), description=f"{kind} interests: {spec.interests}{paper}"))
+        fields[name] = (settings, Field(settings(), description=f"implicit interests: {spec.interests}{paper}"))
     return fields
 
 

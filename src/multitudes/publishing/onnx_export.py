@@ -21,8 +21,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from multitudes.batches.histories import MAX_TOWER_TOPICS
-from multitudes.nn.item_tower import ItemFeatures
-from multitudes.nn.two_tower import HistoryInputs, TwoTower
+from multitudes.nn.two_tower import HistoryInputs, ItemFeatures, TwoTower
 from multitudes.retrieval.item_updates import ITEM_TOWER_INPUTS, ITEM_TOWER_OUTPUTS
 from multitudes.retrieval.user_vectors import USER_TOWER_INPUTS, USER_TOWER_OUTPUTS
 from multitudes.training.trained_run import TrainedRun

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from multitudes.errors import ArtefactError
 from multitudes.evaluation.list_metrics import METRICS
 from multitudes.evaluation.outcomes import UNCONDITIONED, as_json
-from multitudes.evaluation.target_segments import TARGET_SEGMENTS
+from multitudes.evaluation.targets import TARGET_SEGMENTS
 from multitudes.metrics.bootstrap import (
     Estimates,
     Interval,

@@ -31,9 +31,8 @@ from multitudes.atomic import move_folder_into_place
 from multitudes.batches.negatives import StreamingFrequency
 from multitudes.errors import ArtefactError, UnavailableError
 from multitudes.nn.two_tower import TwoTower
-from multitudes.training.distributed import SINGLE_PROCESS, Ranks
+from multitudes.training.distributed import ITEM_TABLE, SINGLE_PROCESS, Ranks
 from multitudes.training.optimizer import Adam
-from multitudes.training.sharded_embedding import ITEM_TABLE
 from multitudes.training.trained_run import named_weights
 
 _TABLE_OPTIMIZER = "optimizer/1/"  # the number of the table's optimiser; see training.step.initial_state

@@ -24,9 +24,8 @@ from numpy.typing import NDArray
 from multitudes.batches.held_out import HeldOut, select_targets
 from multitudes.batches.user_vectors import UserVectors
 from multitudes.data.own_items import positive_items
-from multitudes.linear.factors import LinearFactors
 from multitudes.linear.fit import fit
-from multitudes.linear.history import HistoryWeights, LinearFit, LinearHistory
+from multitudes.linear.history import HistoryWeights, LinearFactors, LinearFit, LinearHistory
 from multitudes.progress import Progress, silent
 from multitudes.retrieval.catalogue import Catalogue
 from multitudes.retrieval.config import RetrieveConfig

@@ -23,7 +23,7 @@ from multitudes.run_record import append_metrics
 from multitudes.training import checkpoint
 from multitudes.training.checkpoint import TrainingState
 from multitudes.training.config import RunConfig
-from multitudes.training.distributed import SINGLE_PROCESS, Ranks
+from multitudes.training.distributed import SINGLE_PROCESS, Ranks, gather_item_table
 from multitudes.training.execution import (
     DEFAULT_EXECUTION,
     ExecutionConfig,
@@ -33,7 +33,6 @@ from multitudes.training.execution import (
 )
 from multitudes.training.run_folder import create_run_folder, finish_run, lock_run, needs_training
 from multitudes.training.selection import draw_validation_users, hit_rate
-from multitudes.training.sharded_embedding import gather_item_table
 from multitudes.training.step import compute_gradients, initial_state, optimizer_step, training_device
 from multitudes.training.trained_run import TrainedRun
 from multitudes.training.warm_start import warm_start

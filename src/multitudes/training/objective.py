@@ -13,7 +13,6 @@ from torch import Tensor
 
 from multitudes.batches.examples import Batch
 from multitudes.batches.negatives import NegativePool
-from multitudes.nn.interests.conditional import is_topic
 from multitudes.nn.losses import (
     WeightedLoss,
     accidental_hits,
@@ -28,7 +27,7 @@ from multitudes.nn.losses import (
     sum_weighted,
 )
 from multitudes.nn.two_tower import TwoTower
-from multitudes.nn.user_tower import UserInputs
+from multitudes.nn.user_tower import UserInputs, is_topic
 from multitudes.training.config import TrainConfig
 from multitudes.training.distributed import SINGLE_PROCESS, Ranks
 

@@ -28,10 +28,9 @@ from multitudes.nn.two_tower import TwoTower
 from multitudes.seeding import generator, stream_seed
 from multitudes.training.checkpoint import Position, TrainingState
 from multitudes.training.config import RunConfig
-from multitudes.training.distributed import SINGLE_PROCESS, Ranks
+from multitudes.training.distributed import SINGLE_PROCESS, Ranks, all_reduce_gradients, shard_item_table
 from multitudes.training.objective import TargetLogQ, batch_loss, total_loss
 from multitudes.training.optimizer import Adam
-from multitudes.training.sharded_embedding import all_reduce_gradients, shard_item_table
 from multitudes.training.trained_run import build_model
 
 MAX_GRADIENT_NORM = 5.0  # gradients of dense weights are clipped to this norm

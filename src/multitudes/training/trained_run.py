@@ -29,9 +29,8 @@ from multitudes.data.prepared import PreparedData
 from multitudes.errors import ArtefactError
 from multitudes.ids import Id
 from multitudes.linear.history import LinearHistory
-from multitudes.nn.item_tower import ItemFeatures
 from multitudes.nn.methods import METHODS, Method
-from multitudes.nn.two_tower import DataSizes, HistoryInputs, TwoTower
+from multitudes.nn.two_tower import DataSizes, HistoryInputs, ItemFeatures, TwoTower
 from multitudes.nn.user_tower_config import UserTowerConfig
 from multitudes.retrieval.config import Blend
 from multitudes.retrieval.response import Recommendation

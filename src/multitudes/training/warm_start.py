@@ -20,8 +20,7 @@ from multitudes.errors import ArtefactError, UsageError
 from multitudes.training import optimizer_state
 from multitudes.training.checkpoint import TrainingState
 from multitudes.training.config import RunConfig
-from multitudes.training.distributed import Ranks
-from multitudes.training.sharded_embedding import ITEM_TABLE
+from multitudes.training.distributed import ITEM_TABLE, Ranks
 from multitudes.training.trained_run import TrainedRun, named_weights
 
 _TOPICS, _ACTIONS = "items.topic_embedding.weight", "user.action.weight"
