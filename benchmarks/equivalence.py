@@ -68,7 +68,6 @@ batch_size = 64
 window = 20
 learning_rate = 0.003
 validate_users = 100
-history_dropout = 0.2
 eval_k = 50
 
 [execution]

@@ -51,14 +51,11 @@ class RepeatModel(Config):
     depth: int = Field(ge=1, description="Number of candidates of hit_rate.")
     exponent: float = Field(gt=0, le=1, description="H(r) = hit_rate · (r / depth) ^ exponent.")
 
-    def rank(self, own: OwnItems, rate_M: NDArray[np.float32], share: float | None = None) -> "RankedItems":
-        """Return the probability of each own item; ``rate_M`` from ``repeat_rates``, ``share`` instead of s."""
+    def rank(self, own: OwnItems, rate_M: NDArray[np.float32]) -> "RankedItems":
+        """Return the probability of each own item; ``rate_M`` from ``repeat_rates``."""
         has_items_B = np.diff(own.offset) > 0
         logit_B = share_features(own) @ np.array(self.share_weights)
         log_share_B, log_new_B = -np.logaddexp(0, -logit_B), -np.logaddexp(0, logit_B)
-        if share is not None:
-            with np.errstate(divide="ignore"):  # log 0 is minus infinity, as it should be
-                log_share_B[:], log_new_B[:] = np.log(share), np.log(1 - share)
         log_p_M = log_softmax(item_features(own, rate_M) @ np.array(self.item_weights), own.offset)
         return RankedItems(own.offset, own.item_M, log_p_M + log_share_B[own.rows], np.where(has_items_B, log_new_B, 0))
 

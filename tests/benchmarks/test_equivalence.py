@@ -4,7 +4,7 @@ import pytest
 
 from benchmarks import equivalence
 
-RECORD = {"run/run.json": {"history_dropout": 0.2, "seed": 0}, "run/weights": "ab12", "http 1": {"ids": [1, 2]}}
+RECORD = {"run/run.json": {"learning_rate": 0.2, "seed": 0}, "run/weights": "ab12", "http 1": {"ids": [1, 2]}}
 
 
 def test_equal_records_have_no_differences_whatever_differs_from_call_to_call():

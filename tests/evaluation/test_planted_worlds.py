@@ -22,7 +22,7 @@ from multitudes.data.prepared import PreparedData
 from multitudes.evaluation.compare import compare, read_result
 from multitudes.evaluation.config import EvaluateConfig
 from multitudes.evaluation.evaluate import evaluate, save
-from multitudes.metrics.interests import adjusted_rand_index
+from multitudes.metrics.diversity import adjusted_rand_index
 from multitudes.nn.methods import Method
 from multitudes.training.config import RunConfig
 from multitudes.training.loop import train

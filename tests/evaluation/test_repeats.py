@@ -8,7 +8,6 @@ from multitudes.data.prepared import TEST, VALIDATION
 from multitudes.evaluation.config import EvaluateConfig
 from multitudes.evaluation.evaluate import evaluate
 from multitudes.evaluation.system_search import RepeatSystems
-from multitudes.retrieval.config import RetrieveConfig
 from tests.evaluation.worlds import FakeRun, prepared
 
 ITEMS = 30
@@ -43,12 +42,9 @@ def test_the_run_with_repeats_finds_both_and_without_them_there_is_no_such_syste
 
 def test_first_time_targets_know_nothing_of_repeats(tmp_path):
     run = world(tmp_path)
-    with_model = evaluate(run, EvaluateConfig(targets="both", **SPLIT)).result
-    without = evaluate(run, EvaluateConfig(targets="both", **SPLIT), RetrieveConfig(repeat_share=0)).result
-    assert with_model["methods"] == without["methods"]
-    assert "with_repeats" not in with_model["methods"]
-    assert "with_repeats" in with_model["all_targets"]["methods"]
-    assert not {"with_repeats", "repeats"} & without["all_targets"]["methods"].keys()
+    result = evaluate(run, EvaluateConfig(targets="both", **SPLIT)).result
+    assert "with_repeats" not in result["methods"]
+    assert "with_repeats" in result["all_targets"]["methods"]
 
 
 def test_new_items_of_the_run_with_repeats_are_never_seen_ones(tmp_path, monkeypatch):

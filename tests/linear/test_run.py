@@ -19,10 +19,9 @@ from multitudes.data.prepared import PreparedData
 from multitudes.errors import ArtefactError, UsageError
 from multitudes.evaluation.config import EvaluateConfig
 from multitudes.evaluation.evaluate import evaluate
-from multitudes.linear import fit as linear_fit
+from multitudes.linear import ease
 from multitudes.linear import run as linear_run
-from multitudes.linear.ease import EaseSpectrum
-from multitudes.linear.fit import GRID, NORMALISATIONS, RECENCIES
+from multitudes.linear.ease import GRID, NORMALISATIONS, RECENCIES, EaseSpectrum
 from multitudes.linear.history import LinearFactors
 from multitudes.linear.interactions import interaction_matrix
 from multitudes.linear.run import CUTOFF, LinearConfig, LinearRun, Validation, make_linear_run
@@ -44,7 +43,7 @@ RIDGE, NORMALISATION, RECENCY = 5.0, 0.25, 0.5  # what `made` has to choose from
 def made(data: PreparedData, out: Path, **how: Any) -> LinearRun:
     with pytest.MonkeyPatch.context() as patch:
         for name, value in (("GRID", RIDGE), ("NORMALISATIONS", NORMALISATION), ("RECENCIES", RECENCY)):
-            patch.setattr(linear_fit, name, (value,))
+            patch.setattr(ease, name, (value,))
         return make_linear_run(data, out, SETTINGS, **how)
 
 

@@ -25,7 +25,7 @@ from tests.worlds import planted
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> PinnerSageRun:
-    settings = PinnerSageConfig(history=12, interests=3, decay=0.1)
+    settings = PinnerSageConfig(history=12, interests=3)
     return make_pinnersage_run(planted(embedding_width=8)[1], tmp_path_factory.mktemp("run") / "run", settings)
 
 

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from multitudes.metrics.interests import adjusted_rand_index
+from multitudes.metrics.diversity import adjusted_rand_index
 from multitudes.nn.interest_assignment import Interests
 from multitudes.nn.primitives import l2_normalize
 

@@ -34,7 +34,7 @@ def named(found, b=0):
 
 
 def test_each_direction_is_an_interest_represented_by_its_middle_item_by_importance():
-    found = vectors(histories([4, 1, 3, 2, 6]), CONFIG.model_copy(update={"decay": 0.0}))
+    found = vectors(histories([4, 1, 3, 2, 6]), age_BL=np.zeros((1, 8), dtype=np.int64))
     assert named(found) == [2, 4, 6]  # three events, then two of one event each, the newer one first
     assert found.assignment_BL[0].tolist() == [1, 0, 0, 0, 2, -1, -1, -1]
     assert found.weight_BK[0] == pytest.approx([3 / 5, 1 / 5, 1 / 5])
@@ -53,11 +53,11 @@ def test_each_direction_is_an_interest_represented_by_its_middle_item_by_importa
 
 def test_importance_decays_with_ages_of_days_or_events():
     users = histories([4, 2, 2])
-    found = vectors(users, CONFIG.model_copy(update={"decay": 0.5}), np.array([[9, 8, 5, 0, 0, 0, 0, 0]]))
-    left = np.exp(-0.5 * np.array([0, 1, 4]))
+    found = vectors(users, age_BL=np.array([[450, 400, 250, 0, 0, 0, 0, 0]]))
+    left = np.exp(-clustering.DECAY * np.array([0, 50, 200]))
     assert found.weight_BK[0, :2] == pytest.approx([left[0] / left.sum(), left[1:].sum() / left.sum()])
     assert named(found) == [4, 2]  # one new event outweighs two old ones
-    assert named(vectors(users, CONFIG.model_copy(update={"decay": 0.0}))) == [2, 4]  # the control
+    assert named(vectors(users, age_BL=np.zeros((1, 8), dtype=np.int64))) == [2, 4]  # the control
     item_BL = np.zeros((1, 3), dtype=np.int64)
     assert clustering.event_ages(np.array([[86_400 * 3, 86_400, 0]]), item_BL, ordered_only=False).tolist() == [
         [0, 2, 3]
@@ -104,10 +104,8 @@ def test_the_random_partition_has_as_many_groups_of_equal_size_with_other_member
 
 
 def test_a_decay_that_leaves_nothing_of_old_clusters_serves_the_newest():
-    found = vectors(histories([1, 4, 6]), CONFIG.model_copy(update={"decay": 1000.0}))
+    found = vectors(histories([1, 4, 6]), age_BL=np.array([[200_000, 100_000, 0] + [0] * 5]))
     assert named(found) == [1]
     assert found.weight_BK[0].tolist() == [1, 0, 0]
-    long_ago = vectors(
-        histories([7, 1, 4]), CONFIG.model_copy(update={"decay": 1.0}), np.array([[9_999, 1, 0] + [0] * 5])
-    )
+    long_ago = vectors(histories([7, 1, 4]), age_BL=np.array([[999_900, 100, 0] + [0] * 5]))
     assert named(long_ago) == [1, 4]  # all that is usable is old, and still the interests of this user

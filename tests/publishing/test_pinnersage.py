@@ -18,7 +18,7 @@ from multitudes.retrieval.user_vectors import user_vectors
 from multitudes.training.runs import make_pinnersage_run
 from tests.worlds import planted
 
-SETTINGS = PinnerSageConfig(history=12, interests=3, decay=0.1)
+SETTINGS = PinnerSageConfig(history=12, interests=3)
 
 
 @pytest.fixture(scope="module")

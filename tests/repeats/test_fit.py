@@ -55,14 +55,14 @@ def test_the_share_is_that_of_the_data_and_without_repeats_there_is_no_model(tmp
     assert fit_repeats(without_repeats(tmp_path), "test") is None
 
 
-def test_a_given_share_replaces_the_fitted_one_and_a_user_without_items_has_none(tmp_path):
+def test_probabilities_sum_to_the_share_and_a_user_without_items_has_none(tmp_path):
     data, _ = planted_gap(tmp_path, users=20)
     model = fit(data)
     own = group_events(np.array([0, 0]), np.array([1, 2]), 2)
-    ranked = model.rank(own, np.zeros(2, dtype=np.float32), share=0.25)
-    assert np.exp(ranked.log_p_M).sum() == pytest.approx(0.25)
-    assert np.exp(ranked.log_new_B).tolist() == pytest.approx([0.75, 1])
-    assert (model.rank(own, np.zeros(2, dtype=np.float32), share=0.0).log_p_M == -np.inf).all()
+    ranked = model.rank(own, np.zeros(2, dtype=np.float32))
+    new_B = np.exp(ranked.log_new_B)
+    assert np.exp(ranked.log_p_M).sum() == pytest.approx(1 - new_B[0])
+    assert new_B[1] == 1
 
 
 def test_a_known_choice_is_fitted_as_it_was_drawn(tmp_path):

@@ -44,9 +44,14 @@ def found(items, interest=0):
     )
 
 
-def merged(model, items, history, n, share=None, excluded=(), known=20, interest=0):
+def with_share(share):
+    """Return the model with the same share of repeats for all users."""
+    return MODEL.model_copy(update={"share_weights": (float(np.log(share / (1 - share))), 0.0, 0.0)})
+
+
+def merged(model, items, history, n, excluded=(), known=20, interest=0):
     own = group_events(np.zeros(len(history), dtype=np.int64), np.array(history, dtype=np.int64), 1)
-    source = RepeatSource(model, np.zeros(known + 1, dtype=np.float32), share)
+    source = RepeatSource(model, np.zeros(known + 1, dtype=np.float32))
     items_in_index = catalogue(np.eye(known, dtype=np.float32))
     excluded = [np.array(excluded, dtype=np.int64)]
     (one,) = source.add_repeats([found(items, interest)], [own], [n], excluded, items_in_index)
@@ -60,7 +65,7 @@ def test_places_go_to_the_most_probable_items_that_may_return():
     assert one.sources == ["repeat", "repeat", "unconditioned", "unconditioned"]
     np.testing.assert_allclose(np.exp(one.score_N[:2]), [1 / 2, 1 / 6], rtol=1e-6)
     assert one.found_by_NK.ravel().tolist() == [False, False, True, True]
-    assert merged(MODEL, [5, 6, 7], [1, 2, 1, 1], n=5, share=0.02).item_N.tolist() == [1, 5, 6, 7, 2]
+    assert merged(with_share(0.02), [5, 6, 7], [1, 2, 1, 1], n=5).item_N.tolist() == [1, 5, 6, 7, 2]
     assert merged(MODEL, [5, 6], [1, 2, 1, 1, 25], n=4, excluded=[1]).item_N.tolist() == [2, 5, 6]
     assert merged(MODEL, [5, 6], [], n=2).item_N.tolist() == [5, 6]
     ranked = MODEL.rank(
@@ -71,12 +76,11 @@ def test_places_go_to_the_most_probable_items_that_may_return():
 
 
 def test_without_repeats_the_list_is_the_same_object():
-    for share in (0.0, 1e-6):
-        before = found([5, 6, 7])
-        source = RepeatSource(MODEL, np.zeros(21, dtype=np.float32), share)
-        own = group_events(np.zeros(2, dtype=np.int64), np.array([1, 2]), 1)
-        no_items, items = [np.zeros(0, dtype=np.int64)], catalogue(np.eye(20, dtype=np.float32))
-        assert source.add_repeats([before], [own], [3], no_items, items)[0] is before
+    before = found([5, 6, 7])
+    source = RepeatSource(with_share(1e-6), np.zeros(21, dtype=np.float32))
+    own = group_events(np.zeros(2, dtype=np.int64), np.array([1, 2]), 1)
+    no_items, items = [np.zeros(0, dtype=np.int64)], catalogue(np.eye(20, dtype=np.float32))
+    assert source.add_repeats([before], [own], [3], no_items, items)[0] is before
 
 
 def test_a_list_without_popular_items_is_not_degraded():
@@ -141,7 +145,3 @@ def test_the_settings_turn_it_on_and_off(releases: Path):
     assert "repeat" in sources
     off = [one.source for one in on.recommend("ann", n=10, exclude_seen=True).candidates]
     assert "repeat" not in off
-    none = Retriever.open(releases, RetrieveConfig(exclude_seen=False, repeat_share=0))
-    answer = none.recommend("ann", n=10)
-    assert "repeat" not in {one.source for one in answer.candidates}
-    assert SEEN & {one.item_id for one in answer.candidates}, "the interests bring seen items themselves"

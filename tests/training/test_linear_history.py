@@ -11,8 +11,7 @@ import torch
 from multitudes.batches.held_out import held_out_users
 from multitudes.cli.main import run
 from multitudes.data.prepared import PreparedData
-from multitudes.linear.ease import EaseSpectrum
-from multitudes.linear.fit import Fit, Judge, fit
+from multitudes.linear.ease import EaseSpectrum, Fit, Judge, fit
 from multitudes.linear.history import LinearFactors
 from multitudes.linear.interactions import interaction_matrix
 from multitudes.nn.methods import Method

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from multitudes.batches.held_out import HeldOut
 from multitudes.batches.user_vectors import InterestKind, UserVectors
 from multitudes.evaluation.outcomes import Measures, Ratio, intervals_by_name
-from multitudes.metrics import interests, ranking
+from multitudes.metrics import diversity, ranking
 
 POPULAR = "popular"  # source of candidates that no vector found
 
@@ -20,12 +20,12 @@ def vector_measures(vectors: UserVectors) -> Measures:
     """Return measures of the vectors of each user, NaN where they are not defined."""
     implicit_K = np.array([kind == "implicit" for kind in vectors.kinds], dtype=np.bool_)
     explicit_K = np.array([kind == "explicit" for kind in vectors.kinds], dtype=np.bool_)
-    effective_B = interests.effective_interests(vectors.weight_BK[:, implicit_K] * vectors.mask_BK[:, implicit_K])
+    effective_B = diversity.effective_interests(vectors.weight_BK[:, implicit_K] * vectors.mask_BK[:, implicit_K])
     implicit = vectors.vectors_BKD[:, implicit_K], vectors.mask_BK[:, implicit_K]
     return {
         "effective": np.where(effective_B > 0, effective_B, np.nan),
-        "cosine": interests.mean_pairwise_cosine(*implicit),
-        "cosine_all": interests.mean_pairwise_cosine(vectors.vectors_BKD, vectors.mask_BK),
+        "cosine": diversity.mean_pairwise_cosine(*implicit),
+        "cosine_all": diversity.mean_pairwise_cosine(vectors.vectors_BKD, vectors.mask_BK),
         "implicit_filled": vectors.mask_BK[:, implicit_K].sum(axis=1).astype(np.float64),
         "explicit_filled": vectors.mask_BK[:, explicit_K].sum(axis=1).astype(np.float64),
     }

@@ -50,7 +50,7 @@ from multitudes.evaluation.reranked import RerankedSystems, one_vector_scores
 from multitudes.evaluation.system_search import Exclusion, RankedLists, RepeatSystems, ranked_lists, search_system
 from multitudes.evaluation.targets import TargetKind, TimeSegments, items_to_exclude, targets_of_kind
 from multitudes.linear.reference_clusters import ReferenceClusters, ReferenceInterests
-from multitudes.metrics import coverage, interests, ranking
+from multitudes.metrics import coverage, diversity, ranking
 from multitudes.progress import Progress, silent
 from multitudes.retrieval.allocation import proposals, vector_shares
 from multitudes.retrieval.blend import BLENDS
@@ -203,7 +203,7 @@ class Evaluator:
         """Return the measures of all systems for each kind of targets; kinds without targets are absent."""
         batches: dict[TargetKind, list[Measurements]] = {kind: [] for kind in kinds}
         if "all" in kinds:  # fitted before threads ask for it
-            self._repeats = RepeatSystems(self._run.prepared, self._catalogue, self._retrieve)
+            self._repeats = RepeatSystems(self._run.prepared, self._catalogue)
         size, count = batch_size_and_threads(len(self._item_ID))
         ends = [min(start + size, len(held)) for start in range(0, len(held), size)]
         parts = [select_users(held, np.arange(start, end)) for start, end in pairwise([0, *ends])]
@@ -299,7 +299,7 @@ class Evaluator:
         measures |= health.source_measures(own.item_BN, own.interest_BN, held, len(vectors.kinds))
         alone = [lists.get(ListKey(kind, budget)) for kind in ("implicit", "explicit")]
         if alone[0] is not None and alone[1] is not None:
-            measures["overlap"] = interests.overlap(alone[0].item_BN, alone[1].item_BN)
+            measures["overlap"] = diversity.overlap(alone[0].item_BN, alone[1].item_BN)
         return measures
 
     def _depth(

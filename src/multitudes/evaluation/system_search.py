@@ -20,7 +20,7 @@ from multitudes.data.prepared import PreparedData
 from multitudes.evaluation.baselines import fill_lists
 from multitudes.evaluation.outcomes import ListKey
 from multitudes.linear.popularity import items_by_popularity, user_counts
-from multitudes.repeats.fit import fit_repeats, repeat_rates
+from multitudes.repeats import fit_repeats, repeat_rates
 from multitudes.retrieval.allocation import proposals
 from multitudes.retrieval.catalogue import Catalogue
 from multitudes.retrieval.config import RetrieveConfig
@@ -85,12 +85,12 @@ _NO_ITEMS = np.zeros(0, dtype=np.int64)
 class RepeatSystems:
     """The two systems on one data set."""
 
-    def __init__(self, prepared: PreparedData, catalogue: Catalogue, config: RetrieveConfig) -> None:
-        """Fit the repeat model on the validation split, unless ``repeat_share`` is 0."""
+    def __init__(self, prepared: PreparedData, catalogue: Catalogue) -> None:
+        """Fit the repeat model on the validation split."""
         self._prepared, self._catalogue = prepared, catalogue
         self._popular = items_by_popularity(user_counts(prepared), prepared.item_count)
-        model = None if config.repeat_share == 0 else fit_repeats(prepared)
-        self.source = None if model is None else RepeatSource(model, repeat_rates(prepared), config.repeat_share)
+        model = fit_repeats(prepared)
+        self.source = None if model is None else RepeatSource(model, repeat_rates(prepared))
 
     def lists(
         self,

@@ -30,7 +30,7 @@ from multitudes.data.arrays import expand_ranges
 from multitudes.data.own_items import positive_items
 from multitudes.data.prepared import PreparedData
 from multitudes.errors import ArtefactError
-from multitudes.linear.fit import UNTRIED, fit
+from multitudes.linear.ease import UNTRIED, fit
 from multitudes.linear.history import KINDS_ALONE, HistorySums, HistoryWeights, LinearFactors, LinearFit, LinearHistory
 from multitudes.metrics.ranking import target_rows
 from multitudes.nn.methods import LINEAR

@@ -26,6 +26,7 @@ from multitudes.config import Config
 from multitudes.seeding import generator
 
 _DAY_S = 86_400
+DECAY = 0.01  # of the importance of an event, per day, or per event without times
 _TEMPERATURE = 0.1  # divides the cosines; scales the scores, on which no blend of clusters depends
 _TIE_TOLERANCE = 1e-5  # sums of cosines that differ by less count as equal
 
@@ -41,7 +42,6 @@ class PinnerSageConfig(Config):
     distance: float = Field(
         1.0, ge=0, description="Ward distance above which clusters stay apart; 1: the typical distance of two items"
     )
-    decay: float = Field(0.01, ge=0, description="an event's importance is exp(-decay * age); age in days, or events")
 
 
 class Clusters(NamedTuple):
@@ -105,7 +105,7 @@ def user_vectors(
         label_N = ward_labels(vector_ND, config.distance * unit_distance)
         if order_L is not None:
             label_N = random_labels(order_L[usable_N], min(k, int(label_N.max()) + 1))
-        found = most_important_clusters(summarise_clusters(vector_ND, label_N, age_BL[b, usable_N], config.decay), k)
+        found = most_important_clusters(summarise_clusters(vector_ND, label_N, age_BL[b, usable_N]), k)
         c = len(found.medoid_C)
         vectors_BKD[b, :c] = vector_ND[found.medoid_C] / _TEMPERATURE
         weight_BK[b, :c] = found.importance_C / found.importance_C.sum()
@@ -134,7 +134,7 @@ def random_labels(order_N: NDArray[np.int64], groups: int) -> NDArray[np.int64]:
 
 
 def summarise_clusters(
-    vector_ND: NDArray[np.float32], label_N: NDArray[np.int64], age_N: NDArray[np.float64], decay: float
+    vector_ND: NDArray[np.float32], label_N: NDArray[np.int64], age_N: NDArray[np.float64]
 ) -> Clusters:
     """Return medoid and importance of each cluster, the one with the newest event first; ties go to newer medoids."""
     _, first_C, label_N = np.unique(label_N, return_index=True, return_inverse=True)
@@ -143,7 +143,7 @@ def summarise_clusters(
     similarity_CN = np.where(member_CN, (member_CN.astype(np.float64) @ vector_ND) @ vector_ND.T, -np.inf)
     # The two members of a pair are always equally near: the tolerance decides, not rounding.
     medoid_C = (similarity_CN > similarity_CN.max(axis=1, keepdims=True) - _TIE_TOLERANCE).argmax(axis=1)
-    importance_C = member_CN @ np.exp(-decay * (age_N - age_N[0]))  # from the newest: only proportions matter
+    importance_C = member_CN @ np.exp(-DECAY * (age_N - age_N[0]))  # from the newest: only proportions matter
     return Clusters(label_N, medoid_C, importance_C)
 
 

@@ -53,13 +53,6 @@ class RetrieveConfig(Config):
     exclude_seen: bool = Field(
         True, description="Items of the user's history are not returned; a request may say otherwise."
     )
-    repeat_share: float | None = Field(
-        None,
-        ge=0,
-        le=1,
-        description="Where seen items may be returned: the probability that the next item is one of the user's own."
-        " None: as fitted on the validation split; 0: no source of repeats.",
-    )
 
     @field_validator("explicit_share")
     @classmethod

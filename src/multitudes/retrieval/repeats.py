@@ -28,15 +28,14 @@ class RepeatSource(NamedTuple):
 
     model: RepeatModel
     rate_I: NDArray[np.float32]  # (I + 1)
-    share: float | None = None  # replaces the fitted share of repeats
 
     @classmethod
-    def from_release(cls, release: Release, share: float | None) -> "RepeatSource | None":
-        """Return the source of a release; None if its share is 0, or no user of the data returned to an item."""
-        if release.manifest.repeats is None or release.item_repeat_rate is None or share == 0:
+    def from_release(cls, release: Release) -> "RepeatSource | None":
+        """Return the source of a release; None if no user of the data returned to an item."""
+        if release.manifest.repeats is None or release.item_repeat_rate is None:
             return None
         model = read_settings(RepeatModel, release.manifest.repeats, f"{release.path}/manifest.json: repeats")
-        return cls(model, release.item_repeat_rate, share)
+        return cls(model, release.item_repeat_rate)
 
     def add_repeats(
         self,
@@ -60,7 +59,7 @@ class RepeatSource(NamedTuple):
         items = join_users(own)
         known_M = items.item_M < len(self.rate_I)  # items that were added since have the average rate
         rate_M = np.where(known_M, self.rate_I[np.where(known_M, items.item_M, 0)], 0.0)
-        ranked = self.model.rank(items, rate_M.astype(np.float32), self.share)
+        ranked = self.model.rank(items, rate_M.astype(np.float32))
         available_M = find_rows(catalogue.index.ids(), ranked.item_M)[1]
         log_place_N = self.model.log_place_probabilities(max(n_B))
         return [

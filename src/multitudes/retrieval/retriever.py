@@ -57,11 +57,11 @@ class Snapshot(NamedTuple):
     repeats: RepeatSource | None
 
     @classmethod
-    def from_release(cls, release: Release, config: RetrieveConfig) -> "Snapshot":
+    def from_release(cls, release: Release) -> "Snapshot":
         """Return the snapshot of a release."""
         catalogue = Catalogue(release.index, release.item_count, release.item_taste)
         builders = UserContextBuilder(release), RecommendationBuilder(release)
-        return cls(release, catalogue, *builders, RepeatSource.from_release(release, config.repeat_share))
+        return cls(release, catalogue, *builders, RepeatSource.from_release(release))
 
 
 class Retriever:
@@ -84,7 +84,7 @@ class Retriever:
         )
         self.config = with_defaults(config or published, published)
         self.vector_cache = VectorCache(cached_users)
-        self._snapshot = Snapshot.from_release(release, self.config)
+        self._snapshot = Snapshot.from_release(release)
         self._refreshing, self._next_refresh_s = Lock(), 0.0
         self.problem = ""  # why item updates are missing; empty if none is
 
@@ -267,7 +267,7 @@ class Retriever:
                 self._next_refresh_s = monotonic() + _REFRESH_INTERVAL_S
                 release = self._snapshot.release.latest()
                 if release is not self._snapshot.release:
-                    self._snapshot = Snapshot.from_release(release, self.config)
+                    self._snapshot = Snapshot.from_release(release)
                 self.problem = ""
             except ArtefactError as error:  # the snapshot stays usable
                 self._next_refresh_s = monotonic() + _RETRY_AFTER_ERROR_S

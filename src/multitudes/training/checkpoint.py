@@ -17,8 +17,6 @@ is the best, both files are hard links to the same data, where the file system h
 
 import json
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -29,16 +27,14 @@ from torch import Tensor
 
 from multitudes.atomic import move_folder_into_place
 from multitudes.batches.negatives import StreamingFrequency
-from multitudes.errors import ArtefactError, UnavailableError
+from multitudes.errors import UnavailableError
 from multitudes.nn.two_tower import TwoTower
 from multitudes.training.distributed import ITEM_TABLE, SINGLE_PROCESS, Ranks
 from multitudes.training.optimizer import Adam
-from multitudes.training.trained_run import named_weights
+from multitudes.training.trained_run import named_weights, translate_read_errors
 
 _TABLE_OPTIMIZER = "optimizer/1/"  # the number of the table's optimiser; see training.step.initial_state
 _STATE, _BEST, _POSITION = "state.safetensors", "best.safetensors", "position.json"
-_REPAIR = "train again with --overwrite"
-_DAMAGED = (OSError, LookupError, TypeError, ValueError, RuntimeError, SafetensorError)
 
 
 @dataclass
@@ -147,21 +143,6 @@ def load(state: TrainingState, folder: Path, ranks: Ranks = SINGLE_PROCESS) -> N
         state.frequency.last[:], state.frequency.interval[:] = frequency["last"].numpy(), frequency["interval"].numpy()
         for i, optimizer in enumerate(state.optimizers):
             restore_optimizer(optimizer, read(f"optimizer/{i}/"))
-
-
-@contextmanager
-def translate_read_errors(file: Path, repair: str = _REPAIR) -> Iterator[None]:
-    """Turn errors of reading ``file`` into an error of one line that ends with ``repair``: what to do.
-
-    Raises:
-        ArtefactError: the file is missing, damaged, or belongs to another model.
-    """
-    try:
-        yield
-    except FileNotFoundError:
-        raise ArtefactError(f"{file}: missing; {repair}") from None
-    except _DAMAGED as error:
-        raise ArtefactError(f"{file}: damaged, or of another model ({type(error).__name__}); {repair}") from None
 
 
 def _has_rows(name: str) -> bool:

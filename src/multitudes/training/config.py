@@ -24,9 +24,6 @@ class TrainConfig(Config):
     dense: bool = Field(
         True, description="the unconditioned vector predicts each target from the moment before it, not from the cut"
     )
-    history_dropout: float = Field(
-        0.05, ge=0, le=1, description="share of examples without history: new users, with followed topics only"
-    )
     condition: ConditionSource = Field(
         "auto",
         description="which topic explains an example: source (logged), item, match (item and followed topics), auto",

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from multitudes.batches.held_out import HeldOut, select_targets
 from multitudes.batches.user_vectors import UserVectors
 from multitudes.data.own_items import positive_items
-from multitudes.linear.fit import fit
+from multitudes.linear.ease import fit
 from multitudes.linear.history import HistoryWeights, LinearFactors, LinearFit, LinearHistory
 from multitudes.progress import Progress, silent
 from multitudes.retrieval.catalogue import Catalogue

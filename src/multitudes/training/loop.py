@@ -5,6 +5,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from types import FrameType
@@ -37,6 +38,7 @@ from multitudes.training.step import compute_gradients, initial_state, optimizer
 from multitudes.training.trained_run import TrainedRun
 from multitudes.training.warm_start import warm_start
 
+HISTORY_DROPOUT: Final = 0.05  # share of examples without history: new users, with followed topics only
 _SPEED_AFTER_S: Final = 5.0  # of training, after which its speed is known
 
 
@@ -52,7 +54,7 @@ def training_examples(prepared: PreparedData, config: RunConfig) -> Examples:
         history=config.model.history,
         window=settings.window,
         condition=settings.condition,
-        history_dropout=settings.history_dropout,
+        history_dropout=HISTORY_DROPOUT,
         dense=settings.dense,
         include_validation=config.final,
         since=config.since,
@@ -152,26 +154,20 @@ def fit(
         ranks.barrier()
 
 
+@dataclass
 class _Loop:
     """One training session. Only ``state`` changes."""
 
-    def __init__(
-        self,
-        examples: Examples,
-        held_out: HeldOut,
-        config: RunConfig,
-        out: Path,
-        state: TrainingState,
-        execution: ExecutionConfig,
-        ranks: Ranks,
-        progress: Progress,
-        say: Callable[[str], None],
-    ) -> None:
-        self.config, self.out, self.state, self.progress, self._say = config, out, state, progress, say
-        self.execution, self.ranks = execution, ranks
-        self._said = 0  # lines
-        self._run = TrainedRun(out, examples.prepared, config, state.model)
-        self.examples, self.validation_users = examples, held_out
+    examples: Examples
+    validation_users: HeldOut
+    config: RunConfig
+    out: Path
+    state: TrainingState
+    execution: ExecutionConfig
+    ranks: Ranks
+    progress: Progress
+    say: Callable[[str], None]
+    said: int = 0  # lines
 
     def run(self) -> None:
         position = self.state.position
@@ -181,13 +177,11 @@ class _Loop:
                     self._save()
                     raise KeyboardInterrupt
         if self.ranks.is_first:
-            finish_run(
-                self.state,
-                self._run,
-                self.validation_users,
-                keep_state=self.execution.keep_state,
-                progress=self.progress,
-            )
+            keep_state = self.execution.keep_state
+            finish_run(self.state, self._run(), self.validation_users, keep_state=keep_state, progress=self.progress)
+
+    def _run(self) -> TrainedRun:
+        return TrainedRun(self.out, self.examples.prepared, self.config, self.state.model)
 
     def _save(self, *, best: bool = False) -> None:
         checkpoint.save(self.state, self.out / "checkpoint", self.ranks, best=best)
@@ -203,7 +197,7 @@ class _Loop:
         epoch = self.examples.windows.epoch_batches(size, seed, position.epoch, max_batches)
         trim_heap()  # frees the memory of shuffling
         last_s, targets, start_s, first = time.perf_counter(), 0, position.seconds, position.batch
-        if not self._said:
+        if not self.said:
             self._say_line(
                 f"{len(self.examples):,} targets, {len(epoch):,} batches an epoch, at most {settings.epochs:,} epochs"
             )
@@ -214,7 +208,7 @@ class _Loop:
             now_s = time.perf_counter()
             position.seconds, last_s = position.seconds + now_s - last_s, now_s
             spent_s = position.seconds - start_s
-            if self._said == 1 and spent_s >= _SPEED_AFTER_S:
+            if self.said == 1 and spent_s >= _SPEED_AFTER_S:
                 self._say_speed(targets / spent_s, spent_s / (position.batch - first), len(epoch))
             if self.ranks.any(bool(interrupted)):
                 return False
@@ -233,8 +227,8 @@ class _Loop:
         )
 
     def _say_line(self, text: str) -> None:
-        self._said += 1
-        self._say(f"train {self.config.method}: {text}")
+        self.said += 1
+        self.say(f"train {self.config.method}: {text}")
 
     def _report_progress(self, epoch_batches: int) -> None:
         """Report the batches of all epochs, so that the time left is that of the whole training."""
@@ -294,8 +288,7 @@ class _Loop:
         rate, state = 0.0, self.state
         with gather_item_table(state.model, self.ranks):
             if self.ranks.is_first:
-                self._run = TrainedRun(self.out, self._run.prepared, self.config, state.model)
-                rate = hit_rate(self._run, self.validation_users, self.config.train.eval_k)
+                rate = hit_rate(self._run(), self.validation_users, self.config.train.eval_k)
         return self.ranks.broadcast([rate])[0]
 
 

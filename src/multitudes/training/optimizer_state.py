@@ -30,7 +30,7 @@ from multitudes.atomic import replace_file
 from multitudes.data.tables import table_sha256
 from multitudes.training import checkpoint
 from multitudes.training.checkpoint import TrainingState
-from multitudes.training.trained_run import WEIGHTS, named_weights
+from multitudes.training.trained_run import WEIGHTS, named_weights, translate_read_errors
 
 STATE_FILE = "state.safetensors"
 _REPAIR = "remove it, and the optimiser starts without state"
@@ -85,7 +85,7 @@ def restore_state(
     file = run / STATE_FILE
     if not file.exists():
         return
-    with checkpoint.translate_read_errors(file, _REPAIR), safe_open(file, "pt") as stored:
+    with translate_read_errors(file, _REPAIR), safe_open(file, "pt") as stored:
         # The state of another run with equal shapes would fit and be wrong. Files of earlier versions have no digest.
         if (stored.metadata() or {}).get(_DIGEST_KEY, "") not in ("", table_sha256(run / WEIGHTS)):
             raise ValueError

@@ -9,7 +9,8 @@
         checkpoint/           state of an interrupted run; deleted when the run is finished
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from types import SimpleNamespace
@@ -41,6 +42,7 @@ from multitudes.training.config import RunConfig
 from multitudes.training.run_release import retriever_in_memory
 
 WEIGHTS = "weights.safetensors"
+_DAMAGED = (OSError, LookupError, TypeError, ValueError, RuntimeError, SafetensorError)  # by any of torch and JSON
 _ITEMS_PER_CHUNK = 65_536  # items whose vectors are computed at once
 USERS_PER_CHUNK = 1024  # users whose vectors are computed at once
 
@@ -278,18 +280,28 @@ def load_weights(model: TwoTower, file: Path) -> None:
     Raises:
         ArtefactError: the file is missing, damaged or of another shape.
     """
-    try:
-        loaded = load_file(file)
-    except FileNotFoundError:
-        raise ArtefactError(f"{file}: missing; train again with --overwrite") from None
-    except (SafetensorError, OSError) as error:
-        raise ArtefactError(f"{file}: damaged: {error}; train again with --overwrite") from None
     own = named_weights(model)
-    shapes = {name: tuple(tensor.shape) for name, tensor in own.items()}
-    if {name: tuple(tensor.shape) for name, tensor in loaded.items()} != shapes:
-        raise ArtefactError(f"{file}: holds the weights of another model; train again with --overwrite")
+    with translate_read_errors(file):
+        loaded = load_file(file)
+        if {name: tensor.shape for name, tensor in loaded.items()} != {name: one.shape for name, one in own.items()}:
+            raise ValueError
     for name, tensor in own.items():
         tensor.copy_(loaded[name])
+
+
+@contextmanager
+def translate_read_errors(file: Path, repair: str = "train again with --overwrite") -> Iterator[None]:
+    """Turn errors of reading ``file`` into an error of one line that ends with ``repair``: what to do.
+
+    Raises:
+        ArtefactError: the file is missing, damaged, or belongs to another model.
+    """
+    try:
+        yield
+    except FileNotFoundError:
+        raise ArtefactError(f"{file}: missing; {repair}") from None
+    except _DAMAGED as error:
+        raise ArtefactError(f"{file}: damaged, or of another model ({type(error).__name__}); {repair}") from None
 
 
 class _TorchTower:
