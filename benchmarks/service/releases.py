@@ -17,7 +17,7 @@ from benchmarks.service.towers import CONDITIONS, INTERESTS, NORM, write_tower
 from benchmarks.service.world import Sizes, World, draw_world
 from benchmarks.timing import print_progress
 from multitudes.batches.histories import gather_histories
-from multitudes.batches.user_vectors import InterestKind, UserVectors
+from multitudes.batches.user_vectors import InterestKind, UserHistories, UserVectors
 from multitudes.data.own_items import group_events
 from multitudes.index.exact import ExactIndex
 from multitudes.index.factory import IndexConfig, build_index
@@ -155,7 +155,7 @@ def _vectors(folder: Path) -> UserVectors:
     user_B = np.arange(min(release.n_users, _TUNING_USERS))
     histories = gather_histories(release, user_B, release.event_offset[user_B + 1], release.manifest.history_length)
     conditions = release.manifest.kinds.count("explicit")
-    return user_vectors(release, histories, draw_conditions(histories.follow_BF, conditions, user_B))
+    return user_vectors(release, UserHistories(histories, draw_conditions(histories.follow_BF, conditions, user_B)))
 
 
 def _user_states(world: World, sizes: Sizes) -> Iterator[UserState]:

@@ -25,7 +25,8 @@ class MeanOfHistory:
         self.prepared, self.config, self.item_vectors = run.prepared, run.config, run.item_vectors
         self.shares, self.calibration, self.blend = {"unconditioned": 1.0}, 0.0, "fusion"
 
-    def user_vectors(self, histories, _topic_BC, _partition="interests", _time_BL=None, _positives=None):
+    def user_vectors(self, users, _partition="interests"):
+        histories = users.histories
         mean_BD = (self.item_vectors()[histories.item_BL] * histories.valid_BL[:, :, None]).mean(axis=1)
         exists_B1 = mean_BD.any(axis=1)[:, None]
         none_BL = np.full_like(histories.item_BL, -1)

@@ -15,6 +15,7 @@ import polars as pl
 import pytest
 
 from multitudes.batches.histories import followed_topics, gather_histories
+from multitudes.batches.user_vectors import UserHistories
 from multitudes.data.own_items import positive_items
 from multitudes.data.planted import PlantedConfig, PlantedWorld, plant, write_world
 from multitudes.data.prepare import PrepareConfig, prepare
@@ -22,11 +23,11 @@ from multitudes.data.prepared import PreparedData
 from multitudes.evaluation.compare import compare, read_result
 from multitudes.evaluation.config import EvaluateConfig
 from multitudes.evaluation.evaluate import evaluate, save
-from multitudes.metrics.diversity import adjusted_rand_index
 from multitudes.nn.methods import Method
 from multitudes.training.config import RunConfig
 from multitudes.training.loop import train
 from multitudes.training.trained_run import TrainedRun
+from tests.metrics.rand_index import adjusted_rand_index
 
 pytestmark = pytest.mark.slow
 
@@ -87,7 +88,7 @@ def agreement(tastes: int) -> float:
     histories = gather_histories(joint.prepared, users, end_B, 30)
     topics_BC = followed_topics(joint.prepared, users)[:, :5]
     positives = positive_items(joint.prepared, users, end_B)
-    column_BL = joint.user_vectors(histories, topics_BC, positives=positives).assignment_BL
+    column_BL = joint.user_vectors(UserHistories(histories, topics_BC, positives=positives)).assignment_BL
     scores = []
     for b, end in enumerate(end_B):
         taste_L = planted.event_taste[end - 1 : end - 31 : -1] if end > 30 else planted.event_taste[end - 1 :: -1]

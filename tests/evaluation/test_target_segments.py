@@ -97,7 +97,8 @@ class GroupRun(FakeRun):
         vectors[0] = 0
         return vectors
 
-    def user_vectors(self, histories, topic_BC, _partition="interests", _time_BL=None, _positives=None):
+    def user_vectors(self, users, _partition="interests"):
+        histories, topic_BC, *_ = users
         group_BL = (histories.item_BL - 1) // SIZE
         unit = np.eye(GROUPS, dtype=np.float32)
         means = np.stack(

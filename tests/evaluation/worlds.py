@@ -100,7 +100,8 @@ class FakeRun:
         vectors[0] = 0
         return vectors
 
-    def user_vectors(self, histories, _topic_BC, partition="interests", _time_BL=None, _positives=None):
+    def user_vectors(self, users, partition="interests"):
+        histories = users.histories
         wanted = self.wanted if partition == "interests" else self.wanted_at_random or self.wanted
         # Histories do not name their user: in these worlds the first follow is the user's number + 1.
         item_BK = np.array([wanted[user - 1] for user in histories.follow_BF[:, 0]])

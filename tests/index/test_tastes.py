@@ -3,7 +3,7 @@
 import numpy as np
 
 from multitudes.index.tastes import NO_TASTE, cluster_items, nearest_tastes
-from multitudes.metrics.diversity import adjusted_rand_index
+from tests.metrics.rand_index import adjusted_rand_index
 
 RNG = np.random.default_rng(0)
 

@@ -13,6 +13,7 @@ import pytest
 
 from multitudes.batches.held_out import held_out_users
 from multitudes.batches.histories import gather_histories
+from multitudes.batches.user_vectors import UserHistories
 from multitudes.cli.main import run as command
 from multitudes.data.own_items import oldest_first, positive_items
 from multitudes.data.prepared import PreparedData
@@ -179,7 +180,7 @@ def test_the_release_gives_the_vectors_of_the_run(run: LinearRun, releases: Path
         (published,) = oldest_first(release.own_items(user))
         np.testing.assert_array_equal(published, items)
     histories = gather_histories(data, users, data.event_offset[1:], 1)
-    vectors = run.user_vectors(histories, np.zeros((len(users), 0), np.int64), positives=positives)
+    vectors = run.user_vectors(UserHistories(histories, np.zeros((len(users), 0), np.int64), positives=positives))
     assert vectors.vectors_BKD.shape == (data.n_users, 1, RANK)
 
 

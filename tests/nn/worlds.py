@@ -3,9 +3,9 @@
 import torch
 from torch import Tensor
 
-from multitudes.metrics.diversity import adjusted_rand_index
 from multitudes.nn.interest_assignment import Interests
 from multitudes.nn.primitives import l2_normalize
+from tests.metrics.rand_index import adjusted_rand_index
 
 WIDTH = 16
 

@@ -7,6 +7,7 @@ import polars as pl
 import pytest
 
 from multitudes.batches.histories import followed_topics, gather_histories
+from multitudes.batches.user_vectors import UserHistories
 from multitudes.data.own_items import positive_items
 from multitudes.data.prepared import PreparedData
 from multitudes.publishing.onnx_export import vectors_without_ids
@@ -47,8 +48,8 @@ def test_the_release_gives_the_vectors_of_the_run(run: CombinedRun, releases: Pa
     release, users, end_B = Release.open(releases), np.arange(data.n_users), data.event_offset[1:]
     histories, positives = gather_histories(data, users, end_B, 10), positive_items(data, users, end_B)
     topics = followed_topics(data, users)[:, :5]
-    expected = run.user_vectors(histories, topics, positives=positives)
-    served = user_vectors(release, histories, topics, None, positives)
+    expected = run.user_vectors(UserHistories(histories, topics, positives=positives))
+    served = user_vectors(release, UserHistories(histories, topics, positives=positives))
     assert served.kinds == expected.kinds == run.kinds(5)
     np.testing.assert_array_equal(served.mask_BK, expected.mask_BK)
     np.testing.assert_array_equal(served.assignment_BL, expected.assignment_BL)

@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 
 from multitudes.batches.histories import Histories, followed_topics, gather_histories
-from multitudes.batches.user_vectors import InterestKind, UserVectors
+from multitudes.batches.user_vectors import InterestKind, UserHistories, UserVectors
 from multitudes.cli.main import run as command
 from multitudes.data.own_items import oldest_first, positive_items
 from multitudes.data.prepared import PreparedData
@@ -70,7 +70,7 @@ def expected_sums(run: TrainedRun, items: np.ndarray, kinds: tuple[InterestKind,
 
 def vectors_of(contexts: list[UserContext], release: Release, topic_BC: np.ndarray) -> UserVectors:
     histories = Histories(*map(np.concatenate, zip(*(one.histories for one in contexts), strict=True)))
-    return user_vectors(release, histories, topic_BC, None, [one.positives for one in contexts])
+    return user_vectors(release, UserHistories(histories, topic_BC, None, [one.positives for one in contexts]))
 
 
 def test_the_release_gives_the_joined_vectors_of_the_run(run, releases, data) -> None:
@@ -78,7 +78,7 @@ def test_the_release_gives_the_joined_vectors_of_the_run(run, releases, data) ->
     end_B = data.event_offset[1:]
     histories, positives = gather_histories(data, users, end_B, LENGTH), positive_items(data, users, end_B)
     topics = followed_topics(data, users)[:, : RetrieveConfig().topics_per_request]
-    expected = run.user_vectors(histories, topics, positives=positives)
+    expected = run.user_vectors(UserHistories(histories, topics, positives=positives))
     served = vectors_of([UserContextBuilder(release).from_release(user) for user in users.tolist()], release, topics)
     assert served.vectors_BKD.shape[2] == WIDTH + RANK
     np.testing.assert_allclose(

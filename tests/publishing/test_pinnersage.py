@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from multitudes.batches.histories import event_times, gather_histories
+from multitudes.batches.user_vectors import UserHistories
 from multitudes.pinnersage.clustering import PinnerSageConfig
 from multitudes.pinnersage.run import PinnerSageRun
 from multitudes.publishing.publish import publish
@@ -40,12 +41,12 @@ def test_the_release_gives_the_vectors_of_the_run(run: PinnerSageRun, releases: 
     time_BL = event_times(data.event_time, data.event_offset[1:], SETTINGS.history)
     none = np.zeros((len(users), 0), dtype=np.int64)
     served, expected = (
-        user_vectors(release, histories, none, time_BL),
-        run.user_vectors(histories, none, time_BL=time_BL),
+        user_vectors(release, UserHistories(histories, none, time_BL)),
+        run.user_vectors(UserHistories(histories, none, time_BL)),
     )
     for ours, theirs in zip(served[1:], expected[1:], strict=True):
         np.testing.assert_array_equal(ours, theirs)
-    without_times = user_vectors(release, histories, none)
+    without_times = user_vectors(release, UserHistories(histories, none))
     assert (without_times.weight_BK != served.weight_BK).any()  # the control: the times matter
     assert not (release.path / USER_TOWER).exists()
 

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from multitudes.batches.histories import followed_topics, gather_histories
-from multitudes.batches.user_vectors import InterestKind, UserVectors
+from multitudes.batches.user_vectors import InterestKind, UserHistories, UserVectors
 from multitudes.cli.main import run as command
 from multitudes.data.prepared import PreparedData
 from multitudes.errors import ArtefactError
@@ -89,7 +89,8 @@ def test_the_release_gives_the_vectors_of_the_model_and_knows_each_user_as_the_d
     users = np.arange(data.n_users)
     histories = gather_histories(data, users, data.event_offset[1:], LENGTH)
     topics = followed_topics(data, users)[:, : RetrieveConfig().topics_per_request]
-    expected, served = run.user_vectors(histories, topics), user_vectors(release, histories, topics)
+    given = UserHistories(histories, topics)
+    expected, served = run.user_vectors(given), user_vectors(release, given)
     assert served.kinds == expected.kinds
     assert set(served.kinds) == {"unconditioned", "implicit", "explicit"}
     assert (served.mask_BK == expected.mask_BK).all()

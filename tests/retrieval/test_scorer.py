@@ -11,9 +11,9 @@ from tests.evaluation.worlds import FakeRun, prepared
 
 
 class Listener(FakeRun):
-    def user_vectors(self, histories, topic_BC, partition="interests", time_BL=None, positives=None):
-        self.told = histories.follow_BF, topic_BC
-        return super().user_vectors(histories, topic_BC, partition, time_BL, positives)
+    def user_vectors(self, users, partition="interests"):
+        self.told = users.histories.follow_BF, users.topic_BC
+        return super().user_vectors(users, partition)
 
 
 def told(data):

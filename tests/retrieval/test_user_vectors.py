@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from multitudes.batches.histories import gather_histories
+from multitudes.batches.user_vectors import UserHistories
 from multitudes.release.release import Release
 from multitudes.retrieval.user_vectors import user_vectors
 
@@ -28,10 +29,10 @@ def test_an_explicit_vector_exists_only_where_a_topic_was_drawn(shared_releases:
     users = np.arange(3)
     histories = gather_histories(release, users, release.event_offset[1:], 4)
     topics = np.array([[2, 0], [1, 2], [0, 0]])
-    honest = user_vectors(release, histories, topics)
+    honest = user_vectors(release, UserHistories(histories, topics))
     assert honest.mask_BK.tolist() == [[1, 1, 1, 0], [1, 1, 1, 1], [0, 0, 0, 0]]
     assert honest.topic_BK[:, 2:].tolist() == topics.tolist()
     release.__dict__["user_tower"] = Boastful(release.user_tower)
-    boastful = user_vectors(release, histories, topics)
+    boastful = user_vectors(release, UserHistories(histories, topics))
     assert boastful.mask_BK[:, 2:].tolist() == [[1, 0], [1, 1], [0, 0]]
     assert (boastful.weight_BK[:, 2:] == boastful.mask_BK[:, 2:]).all()

@@ -8,7 +8,7 @@ import pytest
 
 from multitudes.batches.held_out import held_out_users, select_targets
 from multitudes.batches.histories import followed_topics, gather_histories
-from multitudes.batches.user_vectors import INTEREST_KINDS
+from multitudes.batches.user_vectors import INTEREST_KINDS, UserHistories
 from multitudes.cli.train import _print_list
 from multitudes.data.prepared import PreparedData
 from multitudes.evaluation.config import EvaluateConfig
@@ -60,7 +60,7 @@ def test_the_hit_rate_of_one_vector_is_that_of_its_inner_products(run: TrainedRu
     for row, (user, end) in enumerate(zip(held.user_B, held.end_B, strict=True)):
         histories = gather_histories(prepared, np.array([user]), np.array([end]), config.model.history)
         assert histories.valid_BL.any(), "a user without an event has popular items"
-        vectors = single.user_vectors(histories, followed_topics(prepared, np.array([user]))[:, :5])
+        vectors = single.user_vectors(UserHistories(histories, followed_topics(prepared, np.array([user]))[:, :5]))
         score_I = single.item_vectors() @ vectors.vectors_BKD[0, 0]
         score_I[[0, *prepared.event_item[prepared.event_offset[user] : end]]] = -np.inf
         own = slice(held.target_offset[row], held.target_offset[row + 1])

@@ -6,11 +6,24 @@ from typing import Any, Literal, NamedTuple, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from multitudes.batches.histories import Histories
+
 InterestKind = Literal["unconditioned", "implicit", "explicit"]
 INTEREST_KINDS: tuple[InterestKind, ...] = get_args(InterestKind)
 # The implicit interests of a user: the model's own, or a control: those of a random division of the history, or its own
 # on the conditions of another user.
 Partition = Literal["interests", "random", "other_user"]
+
+
+class UserHistories(NamedTuple):
+    """What the vectors of B users are made from."""
+
+    histories: Histories
+    topic_BC: NDArray[np.int64]  # conditions of the explicit vectors, 0 = none; ignored without explicit interests
+    time_BL: NDArray[np.int64] | None = None  # times of the history's events, seconds or positions; None: unknown
+    # Of each user the distinct items of the entire history with an event of positive weight, oldest first; None:
+    # unknown. A linear history needs them.
+    positives: Sequence[NDArray[np.int64]] | None = None
 
 
 class UserVectors(NamedTuple):

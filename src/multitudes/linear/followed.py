@@ -11,7 +11,7 @@ other file.
 Legend: B users · L history · C conditions · I items.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Final, Literal
@@ -20,8 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from multitudes.atomic import replace_folder
-from multitudes.batches.histories import Histories
-from multitudes.batches.user_vectors import InterestKind, Partition, UserVectors
+from multitudes.batches.user_vectors import InterestKind, Partition, UserHistories, UserVectors
 from multitudes.config import Config
 from multitudes.data.prepared import PreparedData
 from multitudes.errors import DataError
@@ -86,17 +85,10 @@ class FollowedRun:
         """Return the vector of every item (I + 1, 2); an item without a topic has none and is never a candidate."""
         return self._vectors_ID
 
-    def user_vectors(
-        self,
-        histories: Histories,
-        topic_BC: NDArray[np.int64],
-        partition: Partition = "interests",
-        time_BL: NDArray[np.int64] | None = None,
-        positives: Sequence[NDArray[np.int64]] | None = None,
-    ) -> UserVectors:
+    def user_vectors(self, users: UserHistories, partition: Partition = "interests") -> UserVectors:
         """Return the vectors of B users; see ``retrieval.scorer.Scorer``."""
-        del partition, time_BL, positives
-        return topic_vectors(topic_BC, histories.item_BL.shape[1])
+        del partition
+        return topic_vectors(users.topic_BC, users.histories.item_BL.shape[1])
 
 
 def topic_vectors(topic_BC: NDArray[np.int64], history_length: int) -> UserVectors:

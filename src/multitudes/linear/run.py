@@ -12,7 +12,7 @@ Legend: U users of the data · B users · I items · R rank.
 """
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Final, Literal, NamedTuple
@@ -23,8 +23,7 @@ from pydantic import Field
 
 from multitudes.atomic import replace_folder
 from multitudes.batches.held_out import HeldOut, held_out_users, select_targets, select_users
-from multitudes.batches.histories import Histories
-from multitudes.batches.user_vectors import InterestKind, Partition, UserVectors
+from multitudes.batches.user_vectors import InterestKind, Partition, UserHistories, UserVectors
 from multitudes.config import Config
 from multitudes.data.arrays import expand_ranges
 from multitudes.data.own_items import positive_items
@@ -157,18 +156,11 @@ class LinearRun:
         """Return the vector of every item (I + 1, R); an item with a zero vector is never a candidate."""
         return self.linear.output_IR
 
-    def user_vectors(
-        self,
-        histories: Histories,
-        topic_BC: NDArray[np.int64],
-        partition: Partition = "interests",
-        time_BL: NDArray[np.int64] | None = None,
-        positives: Sequence[NDArray[np.int64]] | None = None,
-    ) -> UserVectors:
+    def user_vectors(self, users: UserHistories, partition: Partition = "interests") -> UserVectors:
         """Return the vectors of B users; see ``retrieval.scorer.Scorer``. A user without a positive has none."""
-        del topic_BC, partition, time_BL
-        assert positives is not None, "a linear history needs the items of the entire history"
-        return self.linear.user_vectors(positives, histories.item_BL.shape[1])
+        del partition
+        assert users.positives is not None, "a linear history needs the items of the entire history"
+        return self.linear.user_vectors(users.positives, users.histories.item_BL.shape[1])
 
 
 def make_linear_run(

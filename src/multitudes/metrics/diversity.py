@@ -1,7 +1,6 @@
 """How many topics a user's candidates and hits cover, and how a user's interests and two lists differ.
 
-Topics are the offline proxy for the paper's adopted pincepts. ``adjusted_rand_index`` compares the assignment of events
-to interests with the true groups, where these are known.
+Topics are the offline proxy for the paper's adopted pincepts.
 
 Legend: B users · T topics · P pairs of a user and an item (candidates or hits) · K interests · D dimensions · N
 candidates. Topics of items are ragged: item ``i`` has ``topic[topic_offset[i] : topic_offset[i + 1]]``.
@@ -60,36 +59,6 @@ def popularity_class(count_I: NDArray[np.int64]) -> NDArray[np.int8]:
     classes = np.empty(len(count_I), dtype=np.int8)
     classes[order] = np.where(count_I[order] == 0, 2, np.searchsorted([0.5, 0.8], share, side="right"))
     return classes
-
-
-def adjusted_rand_index(first: NDArray[np.integer], second: NDArray[np.integer]) -> float:
-    """Return the adjusted Rand index (Hubert and Arabie 1985): 1 = the same groups, 0 = agreement by chance.
-
-    Labels of the groups do not matter. Two groupings that cannot differ (all in one group in both, or each element
-    alone in both) give 1.
-
-    Args:
-        first: group of each element.
-        second: group of each element in the other grouping.
-
-    Raises:
-        ValueError: the groupings have different lengths.
-    """
-    if len(first) != len(second):
-        raise ValueError(f"groupings of {len(first)} and {len(second)} elements; expected the same elements")
-    _, row = np.unique(first, return_inverse=True)
-    _, column = np.unique(second, return_inverse=True)
-    n_columns = int(column.max(initial=0)) + 1
-    table = np.bincount(row * n_columns + column)
-    both = _pairs(table)
-    of_first, of_second, of_all = _pairs(np.bincount(row)), _pairs(np.bincount(column)), _pairs(np.array([len(first)]))
-    expected = of_first * of_second / of_all if of_all else 0.0
-    ceiling = (of_first + of_second) / 2
-    return (both - expected) / (ceiling - expected) if ceiling != expected else 1.0
-
-
-def _pairs(sizes: NDArray[np.integer]) -> float:
-    return float((sizes.astype(np.float64) * (sizes - 1) / 2).sum())
 
 
 def effective_interests(weight_BK: NDArray[np.floating]) -> NDArray[np.float64]:

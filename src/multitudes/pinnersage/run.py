@@ -8,7 +8,7 @@
 The run has its own copy of the vectors, so it does not change when their source does.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
@@ -18,8 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from multitudes.atomic import replace_folder
-from multitudes.batches.histories import Histories
-from multitudes.batches.user_vectors import InterestKind, Partition, UserVectors
+from multitudes.batches.user_vectors import InterestKind, Partition, UserHistories, UserVectors
 from multitudes.config import Config
 from multitudes.data.prepared import PreparedData, open_array
 from multitudes.errors import ArtefactError, DataError
@@ -89,17 +88,10 @@ class PinnerSageRun:
         """Return the vector of every item (I + 1, d); an item with a zero vector is never a candidate."""
         return self._vectors_ID
 
-    def user_vectors(
-        self,
-        histories: Histories,
-        topic_BC: NDArray[np.int64],
-        partition: Partition = "interests",
-        time_BL: NDArray[np.int64] | None = None,
-        positives: Sequence[NDArray[np.int64]] | None = None,
-    ) -> UserVectors:
+    def user_vectors(self, users: UserHistories, partition: Partition = "interests") -> UserVectors:
         """Return the vectors of B users; see ``retrieval.scorer.Scorer``."""
-        del topic_BC, positives
-        age_BL = clustering.event_ages(time_BL, histories.item_BL, ordered_only=self.prepared.ordered_only)
+        histories, ordered_only = users.histories, self.prepared.ordered_only
+        age_BL = clustering.event_ages(users.time_BL, histories.item_BL, ordered_only=ordered_only)
         return clustering.user_vectors(
             histories, age_BL, self._vectors_ID, self.config.model, self.typical_distance, partition, self.config.seed
         )

@@ -7,15 +7,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from multitudes.batches.histories import (
-    Histories,
     event_times,
     followed_topics,
     gather_histories,
 )
-from multitudes.batches.user_vectors import UserVectors
+from multitudes.batches.user_vectors import UserHistories, UserVectors
 from multitudes.data.own_items import positive_items
 from multitudes.errors import ArtefactError
 from multitudes.index.factory import IndexConfig, activate_on_success
@@ -117,18 +115,19 @@ def publish(
     with store.stage() as stage:
         progress(0, 5, "users")
         sample = _sample_users(opened, conditions)
+        expected = opened.user_vectors(sample)
         progress(1, 5, "towers")
         _write_towers(opened, stage, conditions)
         progress(2, 5, "index")
         carried = carry_over(store, opened.prepared)
         corpus = _build_release_corpus(opened, stage, carried)
-        built = build_corpus_index(corpus, sample.expected, index)
+        built = build_corpus_index(corpus, expected, index)
         with activate_on_success(built):
             progress(3, 5, "files")
             write_carried_items(stage, carried)
             _write_release_files(stage, opened, corpus, built, conditions, retrieve)
             progress(4, 5, "check")
-            difference = _user_tower_difference(Release.open(stage), sample)
+            difference = _user_tower_difference(Release.open(stage), sample, expected)
             _check_difference(run, "user tower", difference, f"{len(sample.topic_BC)} users")
             item_difference = _item_tower_difference(opened, stage)
             _check_difference(run, "item tower", item_difference, "items without their ids")
@@ -161,17 +160,8 @@ def _check_difference(run: str | Path, tower: str, difference: float, compared: 
         )
 
 
-class _CheckSample(NamedTuple):
-    """B users with the vectors that the model computes."""
-
-    histories: Histories
-    topic_BC: NDArray[np.int64]
-    time_BL: NDArray[np.int64]
-    positives: list[NDArray[np.int64]]
-    expected: UserVectors
-
-
-def _sample_users(run: Run, conditions: int) -> _CheckSample:
+def _sample_users(run: Run, conditions: int) -> UserHistories:
+    """Return some users, by whose vectors the exported tower is checked."""
     prepared = run.prepared
     rng = generator(0, "publish", "users")
     count = min(prepared.n_users, _CHECKED_USERS)
@@ -181,8 +171,7 @@ def _sample_users(run: Run, conditions: int) -> _CheckSample:
     time_BL = event_times(prepared.event_time, end_B, length)
     topic_BC = draw_topics(followed_topics(prepared, user_B), conditions, user_B)
     positives = positive_items(prepared, user_B, end_B)
-    expected = run.user_vectors(histories, topic_BC, time_BL=time_BL, positives=positives)
-    return _CheckSample(histories, topic_BC, time_BL, positives, expected)
+    return UserHistories(histories, topic_BC, time_BL, positives)
 
 
 def _build_release_corpus(run: Run, stage: Path, carried: CarriedItems) -> Corpus:
@@ -213,10 +202,9 @@ def _write_release_files(
     write_release(stage, manifest, arrays, index, run.prepared.user_ids, corpus.names, run.prepared.topics)
 
 
-def _user_tower_difference(release: Release, sample: _CheckSample) -> float:
+def _user_tower_difference(release: Release, sample: UserHistories, expected: UserVectors) -> float:
     """Return the largest difference of vectors and weights of release and run, relative to the largest component."""
-    exported = user_vectors(release, sample.histories, sample.topic_BC, sample.time_BL, sample.positives)
-    expected = sample.expected
+    exported = user_vectors(release, sample)
     if (exported.mask_BK != expected.mask_BK).any():
         return float("inf")
     scale = max(1.0, float(np.abs(expected.vectors_BKD[expected.mask_BK]).max(initial=0)))

@@ -5,15 +5,15 @@ Every kind of run implements the protocol; ``training.runs.open_run`` names them
 Legend: B users · L history · C conditions · D dimensions · I items.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from multitudes.batches.held_out import HeldOut, held_out_histories
-from multitudes.batches.histories import Histories, event_times
-from multitudes.batches.user_vectors import InterestKind, Partition, UserVectors
+from multitudes.batches.histories import event_times
+from multitudes.batches.user_vectors import InterestKind, Partition, UserHistories, UserVectors
 from multitudes.data.own_items import positive_items
 from multitudes.data.prepared import PreparedData
 from multitudes.index.exact import ExactIndex
@@ -94,24 +94,13 @@ class Scorer(Protocol):
         """Return the vectors of all items (I + 1, D); one whose vector is zero has none and is never a candidate."""
         ...
 
-    def user_vectors(
-        self,
-        histories: Histories,
-        topic_BC: NDArray[np.int64],
-        partition: Partition = "interests",
-        time_BL: NDArray[np.int64] | None = None,
-        positives: Sequence[NDArray[np.int64]] | None = None,
-    ) -> UserVectors:
+    def user_vectors(self, users: UserHistories, partition: Partition = "interests") -> UserVectors:
         """Return the vectors of B users.
 
         Args:
-            histories: the users' histories.
-            topic_BC: conditions of the explicit vectors, shape (B, C); 0: none.
+            users: the users.
             partition: interests: divide the history by interest. Controls: random: divide it at random; other_user:
                 the run's own interests, each on the condition of another of the B users.
-            time_BL: times of the history's events, seconds or positions, shape (B, L); None: unknown.
-            positives: of each user, the distinct items of the entire history with an event of positive weight; None:
-                unknown. A run with a linear history needs them.
         """
         ...
 
@@ -124,7 +113,7 @@ def user_vectors(
     topic_BC = draw_topics(histories.follow_BF, config.topics_per_request, users.user_B, _REQUEST_ID)
     time_BL = event_times(run.prepared.event_time, users.end_B, run.config.model.history)
     positives = positive_items(run.prepared, users.user_B, users.end_B)
-    vectors = run.user_vectors(histories, topic_BC, partition, time_BL, positives)
+    vectors = run.user_vectors(UserHistories(histories, topic_BC, time_BL, positives), partition)
     return with_owners(with_tastes(vectors, positives, items, config.calibration or 0.0), histories.item_BL, items)
 
 

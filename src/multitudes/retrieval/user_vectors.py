@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from multitudes.batches.histories import Histories, slice_histories
-from multitudes.batches.user_vectors import UserVectors, concatenate_vectors
+from multitudes.batches.user_vectors import UserHistories, UserVectors, concatenate_vectors
 from multitudes.errors import ArtefactError
 from multitudes.linear.followed import topic_vectors
 from multitudes.linear.history import HistorySums, HistoryWeights
@@ -61,32 +61,18 @@ def _compute_vectors(release: Release, requests: Sequence[ResolvedRequest], conf
     )
     times = [context.time_BL for context in contexts if context.time_BL is not None]
     time_BL = np.concatenate(times) if len(times) == len(contexts) else None
-    return user_vectors(release, histories, topic_BC, time_BL, [context.positives for context in contexts])
+    return user_vectors(
+        release, UserHistories(histories, topic_BC, time_BL, [context.positives for context in contexts])
+    )
 
 
-def user_vectors(
-    release: Release,
-    histories: Histories,
-    topic_BC: NDArray[np.int64],
-    time_BL: NDArray[np.int64] | None = None,
-    positives: Sequence[NDArray[np.int64]] | None = None,
-) -> UserVectors:
-    """Return the vectors of B users.
-
-    Args:
-        release: has the tower and the item inputs.
-        histories: of the users.
-        topic_BC: conditions of the explicit vectors, 0 = none; as many as the release has explicit columns.
-        time_BL: times of the history's events; None if they are unknown.
-        positives: distinct items of each user's entire history with an event of positive weight, oldest first; a
-            release with a linear history needs them.
-
-    Returns:
-        The vectors.
+def user_vectors(release: Release, users: UserHistories) -> UserVectors:
+    """Return the vectors of B users, with as many conditions as the release has explicit columns.
 
     Raises:
         ArtefactError: the tower does not have the expected inputs or outputs.
     """
+    histories, topic_BC, time_BL, positives = users
     if release.manifest.pinnersage is not None:
         return _vectors_by_clustering(release, release.manifest.pinnersage, histories, time_BL)
     if release.manifest.method == FOLLOWED:

@@ -25,7 +25,7 @@ from torch import Tensor
 
 from multitudes.batches.examples import item_topics
 from multitudes.batches.histories import Histories, slice_histories
-from multitudes.batches.user_vectors import InterestKind, Partition, UserVectors, concatenate_vectors
+from multitudes.batches.user_vectors import InterestKind, Partition, UserHistories, UserVectors, concatenate_vectors
 from multitudes.data.prepared import PreparedData
 from multitudes.errors import ArtefactError
 from multitudes.ids import Id
@@ -195,37 +195,24 @@ class TrainedRun:
     def _items(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         return item_arrays(self.model)
 
-    def user_vectors(
-        self,
-        histories: Histories,
-        topic_BC: NDArray[np.int64],
-        partition: Partition = "interests",
-        time_BL: NDArray[np.int64] | None = None,
-        positives: Sequence[NDArray[np.int64]] | None = None,
-    ) -> UserVectors:
+    def user_vectors(self, users: UserHistories, partition: Partition = "interests") -> UserVectors:
         """Return the vectors of B users; they are deterministic and do not depend on the other users.
 
         Args:
-            histories: histories of B users; see batches.histories.
-            topic_BC: topics that condition the explicit interests (B, C), 0 = none; ignored without explicit interests.
+            users: the users; the models read only the order of events, not their times.
             partition: "random" replaces the interests by a random partition of each history, "other_user" their
                 conditions by those of another of the B users: the controls.
-            time_BL: not used: the models read only the order of events.
-            positives: distinct items of each user's entire history with an event of positive weight; needed with a
-                linear history.
         """
-        del time_BL
+        starts = range(0, len(users.topic_BC), USERS_PER_CHUNK)
+        rows = [slice(start, start + USERS_PER_CHUNK) for start in starts]
         chunks = [
-            self._user_vectors(
-                slice_histories(histories, slice(i, i + USERS_PER_CHUNK)), topic_BC[i : i + USERS_PER_CHUNK], partition
-            )
-            for i in range(0, len(topic_BC), USERS_PER_CHUNK)
+            self._user_vectors(slice_histories(users.histories, row), users.topic_BC[row], partition) for row in rows
         ]
         vectors = concatenate_vectors(chunks)
         if self.linear is None:
             return vectors
-        assert positives is not None, "a linear history needs the items of the entire history"
-        return self.linear.join_users(vectors, positives)
+        assert users.positives is not None, "a linear history needs the items of the entire history"
+        return self.linear.join_users(vectors, users.positives)
 
     @torch.no_grad()
     def _user_vectors(self, histories: Histories, topic_BC: NDArray[np.int64], partition: Partition) -> UserVectors:
