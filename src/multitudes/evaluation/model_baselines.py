@@ -18,6 +18,7 @@ Legend: B users · I items · N places.
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Final, NamedTuple, Protocol, get_args
@@ -147,8 +148,17 @@ def model_baselines(
     """
     if reason := _absence(prepared, len(held) * length):
         return {name: ModelBaseline({}, {"absent": reason}) for name in GRIDS}
+    found = {}
     with _hold_cache(prepared) as cache:
-        return _Fitting(prepared, cache, progress).baselines(held, kinds, length, budget)
+        fitting = _Fitting(prepared, cache, held, kinds, length, budget)
+        for number, name in enumerate(GRIDS):
+            progress(number, len(GRIDS), f"baseline {name}")
+            try:
+                found[name] = fitting.baseline(name)
+            except UsageError as error:
+                found[name] = ModelBaseline({}, {"absent": str(error)})
+    progress(len(GRIDS), len(GRIDS), "baselines")
+    return found
 
 
 @contextmanager
@@ -172,75 +182,65 @@ def _absence(prepared: PreparedData, places: int) -> str | None:
     return None
 
 
+@dataclass
 class _Fitting:
     """Tunes, fits and lists; what the models share is computed once, and nothing if all is known."""
 
-    def __init__(self, prepared: PreparedData, cache: BaselineCache, progress: Progress) -> None:
-        self._prepared, self._cache, self._progress = prepared, cache, progress
+    prepared: PreparedData
+    cache: BaselineCache
+    held: HeldOut
+    kinds: Sequence[TargetKind]
+    length: int
+    budget: int
 
-    def baselines(
-        self, held: HeldOut, kinds: Sequence[TargetKind], length: int, budget: int
-    ) -> dict[str, ModelBaseline]:
-        """Return all of them, by name; see ``model_baselines``."""
-        found = {}
-        for number, name in enumerate(GRIDS):
-            self._progress(number, len(GRIDS), f"baseline {name}")
-            try:
-                found[name] = self._baseline(name, held, kinds, length, budget)
-            except UsageError as error:
-                found[name] = ModelBaseline({}, {"absent": str(error)})
-        self._progress(len(GRIDS), len(GRIDS), "baselines")
-        return found
-
-    def _baseline(
-        self, name: str, held: HeldOut, kinds: Sequence[TargetKind], length: int, budget: int
-    ) -> ModelBaseline:
-        tuning_key = [name, GRIDS[name], budget]
-        record, model = self._cache.read_record(tuning_key), None
+    def baseline(self, name: str) -> ModelBaseline:
+        held, kinds, length = self.held, self.kinds, self.length
+        tuning_key = [name, GRIDS[name], self.budget]
+        record, model = self.cache.read_record(tuning_key), None
         if record is None:
-            record, model = self._tune(name, budget)
-            self._cache.write_record(tuning_key, record)
+            record, model = self._tune(name)
+            self.cache.write_record(tuning_key, record)
         lists_key = [name, record["settings"], list(kinds), length, held.user_B, held.end_B, held.target_is_first_time]
-        lists = self._cache.read_lists(lists_key)
+        lists = self.cache.read_lists(lists_key)
         if lists is None:
             model = model or fit_model(name, self._matrix, record["settings"])
             users = {kind: targets_of_kind(held, kind) for kind in kinds}
             lists = {kind: self._list(model, users[kind], kind, length) for kind in kinds}
-            self._cache.write_lists(lists_key, lists)
+            self.cache.write_lists(lists_key, lists)
         return ModelBaseline(lists, record)
 
-    def _tune(self, name: str, budget: int) -> tuple[dict[str, Any], LinearModel]:
+    def _tune(self, name: str) -> tuple[dict[str, Any], LinearModel]:
         """Return the settings of the grid with the highest hit rate on validation, and their model."""
-        validation = subsample(held_out_users(self._prepared, "validation"), MAX_TUNING_USERS, 0)
+        validation = subsample(held_out_users(self.prepared, "validation"), MAX_TUNING_USERS, 0)
         users = targets_of_kind(validation, "new")
         grid = GRIDS[name] if len(users) else GRIDS[name][:1]
         record: dict[str, Any] = {"settings": None, "users": len(users), "trials": []}
         highest, best = -1.0, None
         for settings in grid:
             model = fit_model(name, self._matrix, settings)
-            rate = self._hit_rate(model, users, budget) if len(users) else 0.0
+            rate = self._hit_rate(model, users) if len(users) else 0.0
             if rate > highest:
                 highest, best, record["settings"] = rate, model, dict(settings)
-            record["trials"].append({**settings, f"hr@{budget}": rate if len(users) else None})
+            record["trials"].append({**settings, f"hr@{self.budget}": rate if len(users) else None})
         assert best is not None
         return record, best
 
-    def _hit_rate(self, model: LinearModel, users: HeldOut, budget: int) -> float:
+    def _hit_rate(self, model: LinearModel, users: HeldOut) -> float:
         """Return the hit rate on first-time targets."""
-        rank_T = ranking.ranks_in_list(self._list(model, users, "new", budget), users.target_offset, users.target)
+        rank_T = ranking.ranks_in_list(self._list(model, users, "new", self.budget), users.target_offset, users.target)
         return round(float(np.isfinite(rank_T).mean()), 6)
 
     def _list(self, model: LinearModel, users: HeldOut, kind: TargetKind, length: int) -> NDArray[np.int64]:
-        return list_items(model, self._prepared, users, kind, length, self._popular)
+        return list_items(model, self.prepared, users, kind, length, self._popular)
 
     @cached_property
     def _matrix(self) -> csr_array:
-        return interaction_matrix(self._prepared)
+        return interaction_matrix(self.prepared)
 
     @cached_property
     def _popular(self) -> NDArray[np.int64]:
         """All items, those of the most users first; ties by events, then by item number."""
-        return items_by_popularity(self._matrix.sum(axis=0), self._prepared.item_count)
+        return items_by_popularity(self._matrix.sum(axis=0), self.prepared.item_count)
 
 
 def list_items(

@@ -108,15 +108,11 @@ def draw_topics(
     names = [request_id] * len(user_B) if isinstance(request_id, str) else request_id
     seeds = {name: stream_seed(0, "conditions", name) for name in set(names)}
     base_B = np.array([seeds[name] for name in names], dtype=np.uint64)
-    user_key_B = _next_splitmix64(base_B + user_B.astype(np.uint64))
-    key_BF = _next_splitmix64(user_key_B[:, None] + follow_BF.astype(np.uint64))
+    user_key_B = splitmix64(base_B + user_B.astype(np.uint64) + GOLDEN_GAMMA)
+    key_BF = splitmix64(user_key_B[:, None] + follow_BF.astype(np.uint64) + GOLDEN_GAMMA)
     key_BF[follow_BF == 0] = np.iinfo(np.uint64).max
     later_BF = np.zeros(follow_BF.shape, dtype=np.bool_) if first_BF is None else ~first_BF
     order_BC = np.lexsort((key_BF, later_BF), axis=1)[:, :topics]
     topic_BC = np.take_along_axis(follow_BF, order_BC, axis=1)
     missing = topics - topic_BC.shape[1]
     return np.pad(topic_BC, ((0, 0), (0, missing))) if missing > 0 else topic_BC
-
-
-def _next_splitmix64(state: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    return splitmix64(state + GOLDEN_GAMMA)

@@ -15,7 +15,7 @@ targets by heart (a hit rate of .91 against .37 on other users, MovieLens), so a
 Legend: B users · K vectors of each · D width of the tower's vectors · R rank.
 """
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -88,42 +88,35 @@ class _JoinedLists:
 
     def choose_weights(self, factors: LinearFactors, recency: float) -> tuple[HistoryWeights, float]:
         """Return the weights with which most is found, and the hit rate; zero where no user has a vector and a sum."""
-        joined = self._join(factors, recency)
-        rates = {relative: joined.hit_rate(relative) for relative in RELATIVE_WEIGHTS if joined.ratio}
+        rates = self._hit_rates(factors, recency, RELATIVE_WEIGHTS)
         best = max(rates, key=rates.__getitem__, default=0.0)
-        return HistoryWeights(weight=best * joined.ratio, recency=recency), rates.get(best, 0.0)
+        return HistoryWeights(weight=best, recency=recency), rates.get(best, 0.0)
 
     def judge(self, factors: LinearFactors, recency: float) -> float:
         """Return the hit rate with some factors at the best weight of their sums."""
-        joined = self._join(factors, recency)
-        return max(joined.hit_rate(relative) for relative in _JUDGED_WEIGHTS) if joined.ratio else 0.0
+        return max(self._hit_rates(factors, recency, _JUDGED_WEIGHTS).values(), default=0.0)
 
     def tower_hit_rate(self) -> float:
         """Return the hit rate without the sums."""
         return self._hit_rate(self._tower, catalogue(self._run, self._tower_ID, tastes=False))
 
-    def _join(self, factors: LinearFactors, recency: float) -> "_Joined":
+    def _hit_rates(self, factors: LinearFactors, recency: float, relative: Sequence[float]) -> dict[float, float]:
+        """Return the hit rate by the weight of the sums; nothing where no user has a vector and a sum.
+
+        Weights are relative to the ratio of the spread of the tower's scores to that of the linear ones.
+        """
         linear = LinearHistory(factors, HistoryWeights(recency=recency))
         item_ID, users = linear.join_items(self._tower_ID), linear.join_users(self._tower, self._positives)
         items, ratio = catalogue(self._run, item_ID, tastes=False), _spread_ratio(users, item_ID, linear.rank)
-
-        def rate(relative: float) -> float:
-            factor_D = np.ones(item_ID.shape[1], dtype=np.float32)
-            factor_D[-linear.rank :] = relative * ratio
-            return self._hit_rate(users._replace(vectors_BKD=users.vectors_BKD * factor_D), items)
-
-        return _Joined(ratio, rate)
+        factor_D, rates = np.ones(item_ID.shape[1], dtype=np.float32), {}
+        for weight in [one * ratio for one in relative] if ratio else ():
+            factor_D[-linear.rank :] = weight
+            rates[weight] = self._hit_rate(users._replace(vectors_BKD=users.vectors_BKD * factor_D), items)
+        return rates
 
     def _hit_rate(self, vectors: UserVectors, items: Catalogue) -> float:
         hits_B, _ = hits_of_users(vectors, items, self._users, self._n, self._run, self._config)
         return float(hits_B.sum()) / max(len(self._users.target), 1)
-
-
-class _Joined(NamedTuple):
-    """Sums of some factors beside the tower's vectors."""
-
-    ratio: float  # of the spread of the tower's scores to that of the linear ones; 0: no user has both
-    hit_rate: Callable[[float], float]  # by the weight of the sums, relative to the ratio
 
 
 def _spread_ratio(users: UserVectors, item_ID: NDArray[np.float32], rank: int) -> float:

@@ -132,8 +132,8 @@ def choose_list(run: Scorer, held: HeldOut, n: int) -> ListChoice | None:
 
 def try_lists(run: Scorer, users: HeldOut, n: int) -> list[TriedList]:
     """Return every candidate list; the first is that of the unconditioned vector alone, without calibration."""
-    trial = _Trial(run, n)
-    parts = [trial.measure(chunk) for chunk in _chunks(users)]
+    items, reference = catalogue(run, run.item_vectors()), ReferenceClusters.from_prepared(run.prepared)
+    parts = [_try_lists(run, chunk, n, items, reference) for chunk in _chunks(users)]
     return [
         TriedList(
             one[0].shares, one[0].calibration, *map(np.concatenate, zip(*((x[2], x[3]) for x in one), strict=True))
@@ -142,33 +142,23 @@ def try_lists(run: Scorer, users: HeldOut, n: int) -> list[TriedList]:
     ]
 
 
-class _Trial:
-    """Makes and measures the candidate lists of users; what all users share is computed once."""
-
-    def __init__(self, run: Scorer, n: int) -> None:
-        self._run, self._n = run, n
-        self._items = catalogue(run, run.item_vectors())
-        self._reference = ReferenceClusters.from_prepared(run.prepared)
-
-    def measure(self, users: HeldOut) -> list[TriedList]:
-        """Return every candidate list for some users."""
-        config, prepared = RetrieveConfig(blend=self._run.blend, calibration=0.0), self._run.prepared
-        vectors = user_vectors(self._run, users, config, self._items)
-        positives = positive_items(prepared, users.user_B, users.end_B)
-        clusters = self._reference.interests(prepared, users).clusters
-        seen = seen_items(prepared, users)
-        calibrated = with_tastes(vectors, positives, self._items, 1.0)
-        lists = search_vectors(calibrated, self._items, proposals(calibrated, self._n), seen, config)
-        tried = []
-        for shares, calibration in candidate_lists(vectors.kinds, self._run.blend):
-            settings = {"unconditioned_share": shares.unconditioned, "explicit_share": shares.explicit}
-            weight_BT = None if calibrated.taste_BT is None or not calibration else calibration * calibrated.taste_BT
-            tasted, settled = vectors._replace(taste_BT=weight_BT), config.model_copy(update=settings)
-            hits_B, item_BN = hits_of_users(tasted, self._items, users, self._n, self._run, settled, lists)
-            tried.append(
-                TriedList(shares, calibration, hits_B, served(clusters.list_shares(item_BN), clusters.history_BC))
-            )
-        return tried
+def _try_lists(run: Scorer, users: HeldOut, n: int, items: Catalogue, reference: ReferenceClusters) -> list[TriedList]:
+    """Return every candidate list for some users, by one search."""
+    config = RetrieveConfig(blend=run.blend, calibration=0.0)
+    vectors = user_vectors(run, users, config, items)
+    positives = positive_items(run.prepared, users.user_B, users.end_B)
+    clusters = reference.interests(run.prepared, users).clusters
+    calibrated = with_tastes(vectors, positives, items, 1.0)
+    lists = search_vectors(calibrated, items, proposals(calibrated, n), seen_items(run.prepared, users), config)
+    tried = []
+    for shares, calibration in candidate_lists(vectors.kinds, run.blend):
+        settings = {"unconditioned_share": shares.unconditioned, "explicit_share": shares.explicit}
+        weight_BT = None if calibrated.taste_BT is None or not calibration else calibration * calibrated.taste_BT
+        tasted, settled = vectors._replace(taste_BT=weight_BT), config.model_copy(update=settings)
+        hits_B, item_BN = hits_of_users(tasted, items, users, n, run, settled, lists)
+        served_B = served(clusters.list_shares(item_BN), clusters.history_BC)
+        tried.append(TriedList(shares, calibration, hits_B, served_B))
+    return tried
 
 
 def candidate_lists(kinds: Sequence[InterestKind], blend: str) -> list[tuple[Shares, float]]:
