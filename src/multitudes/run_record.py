@@ -116,6 +116,15 @@ def open_prepared(record: dict[str, Any], folder: Path, moved_to: str | Path | N
     return data
 
 
+def open_untrained(
+    model: type[C], path: str | Path, prepared: str | Path | None = None
+) -> tuple[Path, PreparedData, C]:
+    """Open the folder, the data and the settings of a run without trained weights; see ``training.runs.open_run``."""
+    folder = Path(path)
+    record = read_record(folder)
+    return folder, open_prepared(record, folder, prepared), parse_config(model, record, folder)
+
+
 def data_digest(prepared: PreparedData) -> str:
     """Return the digest of the prepared data: of its manifest, which holds the input's checksums and all settings."""
     return hashlib.sha256((prepared.path / "manifest.json").read_bytes()).hexdigest()

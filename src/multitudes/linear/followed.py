@@ -26,7 +26,7 @@ from multitudes.data.prepared import PreparedData
 from multitudes.errors import DataError
 from multitudes.linear.popularity import user_counts
 from multitudes.nn.methods import FOLLOWED
-from multitudes.run_record import needs_making, new_record, open_prepared, parse_config, read_record, write_record
+from multitudes.run_record import needs_making, new_record, open_untrained, write_record
 
 _KIND: Final[tuple[InterestKind, ...]] = ("explicit",)
 _WIDTH: Final = 2  # one number would do, but Milvus holds no vectors of one: the second is zero
@@ -69,9 +69,7 @@ class FollowedRun:
     @classmethod
     def open(cls, path: str | Path, prepared: str | Path | None = None) -> "FollowedRun":
         """Open a run; see ``training.runs.open_run``."""
-        folder = Path(path)
-        record = read_record(folder)
-        return cls(folder, open_prepared(record, folder, prepared), parse_config(FollowedRunConfig, record, folder))
+        return cls(*open_untrained(FollowedRunConfig, path, prepared))
 
     def kinds(self, topics: int) -> tuple[InterestKind, ...]:
         """Return the kind of every column of the user vectors for ``topics`` conditions."""

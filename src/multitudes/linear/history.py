@@ -13,10 +13,9 @@ alone serves no more interests and finds fewer items.
 Legend: B users · K vectors of each · n positives of one user · I items · D width of the tower's vectors · R rank.
 """
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +23,7 @@ from pydantic import Field
 
 from multitudes.atomic import write_json
 from multitudes.batches.user_vectors import InterestKind, UserVectors
-from multitudes.config import Config, parse
+from multitudes.config import Config
 from multitudes.data.prepared import open_array
 from multitudes.errors import ArtefactError
 
@@ -146,16 +145,10 @@ class LinearHistory(HistorySums):
                 f"{folder / _OUTPUT_FILE}: has shape {factors.output_IR.shape}; expected that of {_INPUT_FILE},"
                 f" {factors.input_IR.shape}; {_REPAIR}"
             )
-        return cls(factors, parse(HistoryWeights, _read_settings(folder / SETTINGS_FILE), str(folder / SETTINGS_FILE)))
-
-
-def _read_settings(file: Path) -> dict[str, Any]:
-    try:
-        settings: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-        if not isinstance(settings, dict):
-            raise ValueError
-    except FileNotFoundError:
-        raise ArtefactError(f"{file}: missing; {_REPAIR}") from None
-    except ValueError:  # not text, not JSON, or not an object
-        raise ArtefactError(f"{file}: damaged; {_REPAIR}") from None
-    return settings
+        file = folder / SETTINGS_FILE
+        try:
+            return cls(factors, HistoryWeights.model_validate_json(file.read_bytes()))
+        except FileNotFoundError:
+            raise ArtefactError(f"{file}: missing; {_REPAIR}") from None
+        except ValueError:  # not JSON, or not these settings
+            raise ArtefactError(f"{file}: damaged; {_REPAIR}") from None

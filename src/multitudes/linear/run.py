@@ -38,7 +38,7 @@ from multitudes.run_record import (
     append_metrics,
     needs_making,
     new_record,
-    open_prepared,
+    open_untrained,
     parse_config,
     read_record,
     write_record,
@@ -131,10 +131,7 @@ class LinearRun:
     @classmethod
     def open(cls, path: str | Path, prepared: str | Path | None = None) -> "LinearRun":
         """Open a run; see ``training.runs.open_run``."""
-        folder = Path(path)
-        record = read_record(folder)
-        config = parse_config(LinearRunConfig, record, folder)
-        data = open_prepared(record, folder, prepared)
+        folder, data, config = open_untrained(LinearRunConfig, path, prepared)
         linear = LinearHistory.open(folder)
         if len(linear.input_IR) != data.n_items + 1:
             raise ArtefactError(

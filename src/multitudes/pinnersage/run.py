@@ -26,7 +26,7 @@ from multitudes.index.item_table import l2_normalize
 from multitudes.nn.methods import PINNERSAGE
 from multitudes.pinnersage import clustering
 from multitudes.pinnersage.clustering import PinnerSageConfig
-from multitudes.run_record import open_prepared, parse_config, read_record, write_record
+from multitudes.run_record import open_untrained, write_record
 
 _VECTORS = "vectors.npy"
 
@@ -59,10 +59,7 @@ class PinnerSageRun:
     @classmethod
     def open(cls, path: str | Path, prepared: str | Path | None = None) -> "PinnerSageRun":
         """Open a run; see ``training.runs.open_run``."""
-        folder = Path(path)
-        record = read_record(folder)
-        config = parse_config(PinnerSageRunConfig, record, folder)
-        data = open_prepared(record, folder, prepared)
+        folder, data, config = open_untrained(PinnerSageRunConfig, path, prepared)
         vectors_ID = open_array(folder / _VECTORS, np.float32, "make the run again")
         if len(vectors_ID) != data.n_items + 1:
             raise ArtefactError(
