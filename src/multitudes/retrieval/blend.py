@@ -58,7 +58,11 @@ class BlendedList(NamedTuple):
     interest_BN: NDArray[np.int64]  # the list that brought the item
 
     def take(self, place_BM: NDArray[np.int64]) -> "BlendedList":
-        """Return the items at the places ``place_BM``, in their order."""
+        """Return some of the items by their places (B, M).
+
+        Args:
+            place_BM: places in each list, from 0.
+        """
         arrays: list[Any] = [np.take_along_axis(array, place_BM, axis=1) for array in self]
         return BlendedList(*arrays)
 

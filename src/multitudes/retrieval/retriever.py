@@ -302,7 +302,7 @@ class Retriever:
             caches: cache the user vectors: no request supposes what its user did not do.
 
         Returns:
-            One record for each request.
+            What was retrieved for each request, in their order.
 
         Raises:
             ArtefactError: the user tower does not fit the release.

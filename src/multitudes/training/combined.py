@@ -1,9 +1,5 @@
 """A combined run: two trained models published as one, such as the paper's DCM and CR.
 
-One item table, one index and one search serve the interests of both. An item has the vectors of both, [v ; v'], an
-interest of the first model is [u ; 0] and one of the second [0 ; u'], so every inner product is that of the interest's
-own model.
-
 ::
 
     RUN/run.json     as of a trained run; config.method is "combined"
@@ -11,8 +7,6 @@ own model.
         second/      the other one
 
 The run has its own copies, so it does not change when their sources do.
-
-Legend: as in ``nn.user_tower``; D is the sum of both widths d.
 """
 
 import shutil
@@ -62,7 +56,11 @@ class CombinedItems(ItemTower):
 
 
 class CombinedTowers(TwoTower):
-    """Two trained models as one."""
+    """Two trained models as one: one item table, one index and one search serve the interests of both.
+
+    An item has the vectors of both, [v ; v'], an interest of the first model is [u ; 0] and one of the second [0 ; u'],
+    so every inner product is that of the interest's own model. D is the sum of both widths d.
+    """
 
     items: CombinedItems
 
