@@ -103,7 +103,7 @@ format: $(STAMP)
 	$(BIN)/ruff check --fix .
 
 bench: $(STAMP)
-	$(BIN)/python -m benchmarks
+	$(BIN)/python -m benchmarks.train $(ARGS)
 	$(BIN)/python -m benchmarks.page
 
 # The index at scale, part by part; what is done is not done again. ARGS="--items 100000 …": see --help.

@@ -1,7 +1,3 @@
-"""Benchmarks of speed and memory: ``python -m benchmarks [name …]``, one module per subject, one JSON file per run.
-
-A subject is a module with its sizes ``FULL`` and ``QUICK`` and a function ``measure(sizes, folder, progress)`` that
-returns its figures as JSON values. Nothing here asserts a time.
-"""
+"""Benchmarks of speed, memory and quality: a module or a package for each subject. Nothing here asserts a time."""
 
 SEED = 0  # of all random draws

@@ -22,11 +22,6 @@ def format_interval(figure: Mapping[str, float]) -> str:
     return f"{mean} ({low}–{high})"
 
 
-def wall_and_cpu_cells(figure: Mapping[str, Mapping[str, float]]) -> list[str]:
-    """Return two cells: wall time and CPU time."""
-    return [format_spread(figure["wall"]), format_spread(figure["cpu"])]
-
-
 def format_spread(spread: Mapping[str, float]) -> str:
     """Return the median, with the range if there are several repeats."""
     middle = format_number(spread["median"])

@@ -4,7 +4,7 @@ import resource
 import sys
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -91,8 +91,3 @@ def print_progress(subject: str) -> Progress:
             print(f"{subject}: {done:,} of {total:,} {note}".rstrip(), file=sys.stderr, flush=True)
 
     return report
-
-
-def settings(sizes: Any) -> dict[str, Any]:  # noqa: ANN401 (a NamedTuple of any subject)
-    """Return sizes as JSON values, for the record."""
-    return dict(sizes._asdict())

@@ -1,15 +1,22 @@
-"""Training: targets per second, and the share of each part in the time of a step."""
+"""``python -m benchmarks.train``: targets per second, and the share of each part in the time of a step.
 
+``python -m benchmarks.page`` writes the figures into records/speed.md.
+"""
+
+import argparse
 import json
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
 import torch
 
 from benchmarks import SEED
 from benchmarks.child_process import run_in_child
+from benchmarks.machine import ROOT, MeasurementContext, machine
 from benchmarks.profiling import TimedFunction, profile
-from benchmarks.timing import round_figure, settings, spread, time_calls
+from benchmarks.timing import print_progress, round_figure, spread, time_calls
+from multitudes.atomic import write_json
 from multitudes.batches.examples import Examples
 from multitudes.data.planted import PlantedConfig, plant, write_world
 from multitudes.data.prepare import PrepareConfig, prepare
@@ -24,6 +31,7 @@ from multitudes.training import loop, objective, step
 from multitudes.training.config import RunConfig, TrainConfig
 from multitudes.training.optimizer import Adam
 
+RESULTS = ROOT / "benchmarks" / "results" / "speed.json"
 PARTS = (
     TimedFunction("make batch", Examples, "_batch"),
     TimedFunction("draw negatives", step, "draw_pool"),
@@ -65,21 +73,22 @@ FULL = Sizes(
     large_batches=4,
     default_batches=20,
 )
-QUICK = Sizes(
-    users=20,
-    items=300,
-    events=1_000,
-    history=20,
-    batch_size=64,
-    epochs=2,
-    large_batches=2,
-    default_batches=2,
-    methods=("joint",),
-    cases=("one target per history",),
-)
 
 
-def measure(sizes: Sizes, folder: Path, progress: Progress) -> dict[str, Any]:
+def main() -> None:
+    """Measure, and keep the record."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.train", description="Measure the speed of training.")
+    parser.add_argument("--out", type=Path, default=RESULTS)
+    parser.add_argument("--threads", type=int, help="1 on a busy machine, where threads mostly wait for each other")
+    given = parser.parse_args()
+    context = MeasurementContext()
+    with TemporaryDirectory(prefix="multitudes-bench-") as folder:
+        figures = measure(FULL, Path(folder), print_progress("train"), given.threads)
+    head = context.head() | {"seeds": [SEED], "threads": given.threads or machine()["cores"]}
+    write_json(given.out, head | {"figures": figures})
+
+
+def measure(sizes: Sizes, folder: Path, progress: Progress, threads: int | None = None) -> dict[str, Any]:
     """Return figures of each method, with one target per history and with the default settings."""
     world = PlantedConfig(users=sizes.users, items=sizes.items, events=sizes.events, seed=SEED)
     write_world(plant(world), folder / "data")
@@ -100,6 +109,7 @@ def measure(sizes: Sizes, folder: Path, progress: Progress) -> dict[str, Any]:
             out = folder / f"run-{len(measured)}"
             outcome = run_in_child(
                 train_and_measure,
+                threads,
                 prepared=str(prepared.path),
                 method=method,
                 model=changes[case]["model"],
@@ -109,7 +119,7 @@ def measure(sizes: Sizes, folder: Path, progress: Progress) -> dict[str, Any]:
             measured.append(
                 {"case": case, "method": method, "peak_mib": round_figure(outcome.peak_mib), **outcome.value}
             )
-    return {"settings": settings(sizes) | {"torch_threads": torch.get_num_threads()}, "runs": measured}
+    return {"settings": sizes._asdict(), "runs": measured}
 
 
 def train_and_measure(
@@ -148,3 +158,7 @@ def _mean_history(data: PreparedData, config: RunConfig) -> float:
     examples = Examples(data, history=1, window=1, condition="auto")
     past = data.event_past[examples.position.to_array()].clip(max=config.model.history)
     return float(past.mean())
+
+
+if __name__ == "__main__":
+    main()

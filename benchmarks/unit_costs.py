@@ -34,16 +34,15 @@ def main() -> None:
 
 def collect_unit_costs(speed: Any, index: Any, service: Any, scale: Any) -> UnitCosts:  # noqa: ANN401 (records of benchmarks)
     """Return the unit costs from these records."""
-    of = {record["name"]: record for record in speed}
     worlds = [record["figures"] for record in scale["growth"].values()]
-    runs = of["train"]["figures"]["runs"]
+    runs = speed["figures"]["runs"]
     trained = next(run for run in runs if run["case"] == "defaults" and run["method"] == "joint")
-    sizes = of["train"]["figures"]["settings"]
-    core_s = sizes["events"] * of["train"]["machine"]["cores"] / trained["targets_per_s"]["median"]
+    sizes = speed["figures"]["settings"]
+    core_s = sizes["events"] * speed["machine"]["cores"] / trained["targets_per_s"]["median"]
     # Of one process, with the most items, at the highest rate.
     served = max(service, key=lambda one: (-one["plan"].get("workers", 1), one["sizes"]["items"], one["plan"]["rate"]))
     everybody = next(iter(scale["everybody"].values()))
-    machines = {_machine(record) for record in (*scale["growth"].values(), of["train"], served, everybody)}
+    machines = {_machine(record) for record in (*scale["growth"].values(), speed, served, everybody)}
     build, opened, asked = (_steps(index, part) for part in ("build", "open", "requests"))
     return UnitCosts.model_validate(
         {

@@ -9,9 +9,9 @@ from typing import Any
 
 from benchmarks.child_process import run_in_child
 from benchmarks.machine import MeasurementContext
-from benchmarks.suite import save_record
 from benchmarks.timing import print_progress
 
+from multitudes.atomic import write_text
 from reliability import SEED
 from reliability.claims import Found, SkippedError
 
@@ -60,7 +60,7 @@ def run(names: tuple[str, ...], out: Path, scale: float, *, again: bool, seconds
         if record is None:
             print(f"{name}: begins", file=sys.stderr, flush=True)
             record = made(name, scale, seconds if name == "soak" else None)
-            save_record(record, out)
+            _keep(record, out)
         shown &= report(record)
     return shown
 
@@ -105,5 +105,16 @@ def report(record: dict[str, Any]) -> bool:
 
 
 def _kept(name: str, out: Path, scale: float) -> dict[str, Any] | None:
+    return next((one for one in _read(out) if (one["name"], one["scale"]) == (name, scale)), None)
+
+
+def _keep(record: dict[str, Any], out: Path) -> None:
+    """Add a record to the file, in place of an earlier one of the same trial."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    kept = [*(one for one in _read(out) if one["name"] != record["name"]), record]
+    write_text(out, json.dumps(kept, indent=1, allow_nan=False) + "\n")
+
+
+def _read(out: Path) -> list[dict[str, Any]]:
     records: list[dict[str, Any]] = json.loads(out.read_text(encoding="utf-8")) if out.exists() else []
-    return next((one for one in records if (one["name"], one["scale"]) == (name, scale)), None)
+    return records
