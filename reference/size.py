@@ -26,10 +26,10 @@ PACKAGES = ROOT / "packages"
 # What a service with trained interests does without, beside PACKAGES, relative to SOURCE; the rest of it is the core.
 ADD_ONS = (
     "batch_inference",
-    "client",
+    "client.py",
     "explorer",
     "pinnersage",
-    "repeats",
+    "repeats.py",
     "report",
     "study",
 )
