@@ -67,6 +67,7 @@ CLAIMS = (
     Claim("even shares, not by importance", "even", "clustering", "", better=False),
     Claim("CR with its filter against the inverted index", "conditional", "followed", "+.56; non-core +1.13"),
     Claim("CR with its filter against one vector", "conditional", "single", ""),
+    Claim("CR with its filter against one vector, both calibrated", "conditional", "single_calibrated", ""),
     Claim("CR with its filter against CR without", "conditional", "unfiltered", "+.56 and +.3 (n.s.)"),
     Claim("CR without its filter against the inverted index", "unfiltered", "followed", "+.3 (n.s.)"),
     Claim("source interest against item interest", "conditional", "item_interest", "+.98; non-core +3.04"),
