@@ -4,7 +4,7 @@ docs/paper-online.md has what a reader asks for first, records/paper-online.md t
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -47,13 +47,14 @@ def _summary(worlds: Mapping[str, Any]) -> Iterator[str]:
     for name, world in worlds.items():
         yield f"* *{name}*: {_sizes(world)}."
     yield ""
-    yield from _lifts("saves in the feed", "feed_saves", worlds)
-    if DEFAULT in worlds:
-        yield from _claims(DEFAULT, worlds[DEFAULT])
+    shared = [arm for arm in _arms(worlds) if sum(arm in world["arms"] for world in worlds.values()) > 1]
+    yield from _lifts("saves in the feed", "feed_saves", worlds, shared)
+    yield "The other arms, and each arm against others, are in the record that [results](results.md) links."
 
 
 def _details(worlds: Mapping[str, Any]) -> Iterator[str]:
-    yield from _lifts("topics taken up", "adopted_topics", worlds)
+    yield from _lifts("saves in the feed", "feed_saves", worlds, _arms(worlds))
+    yield from _lifts("topics taken up", "adopted_topics", worlds, _arms(worlds))
     yield "Share of a user's true tastes, by weight, that a visit shows, in percent:"
     yield ""
     yield from table(
@@ -69,8 +70,8 @@ def _arms(worlds: Mapping[str, Any]) -> list[str]:
     return list(dict.fromkeys(arm for world in worlds.values() for arm in world["arms"]))
 
 
-def _lifts(title: str, metric: str, worlds: Mapping[str, Any]) -> Iterator[str]:
-    rows = ([f"`{arm}`", *(_lift(world, arm, metric) for world in worlds.values())] for arm in _arms(worlds))
+def _lifts(title: str, metric: str, worlds: Mapping[str, Any], arms: Sequence[str]) -> Iterator[str]:
+    rows = ([f"`{arm}`", *(_lift(world, arm, metric) for world in worlds.values())] for arm in arms)
     yield from table([title, *worlds], rows)
 
 
