@@ -125,7 +125,7 @@ class RerankedSystems:
                     if name == "steck":
                         column_XN = steck(gain_XM, taste_XM, history_XT, n, weight)
                     else:
-                        column_XN = {"mmr": mmr, "dpp": dpp}[name](gain_XM, cosine_XMM, n, weight)
+                        column_XN = DIVERSIFIERS[name](gain_XM, cosine_XMM, n, weight)
                     found[name][number].append(_items(item_XM, column_XN))
         return {name: [np.concatenate(chunks) for chunks in of_it] for name, of_it in found.items()}
 
@@ -245,3 +245,6 @@ def cosines(vectors_BMD: NDArray[np.float32]) -> NDArray[np.float32]:
     unit_BMD = vectors_BMD / np.maximum(np.linalg.norm(vectors_BMD, axis=2, keepdims=True), 1e-12)
     cosine_BMM: NDArray[np.float32] = np.matmul(unit_BMD, unit_BMD.transpose(0, 2, 1))
     return cosine_BMM
+
+
+DIVERSIFIERS: Final = {"mmr": mmr, "dpp": dpp}  # the re-rankers that know the items alone

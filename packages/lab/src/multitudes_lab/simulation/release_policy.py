@@ -20,7 +20,6 @@ from multitudes_lab.simulation.history import History
 from multitudes_lab.simulation.policy import NONE, POPULAR, REPEAT, SOURCES, CandidateLists
 
 _BATCH_SIZE = 256  # requests answered together
-_RERANKERS = {"mmr": reranked.mmr, "dpp": reranked.dpp}
 _SOURCE_CODE = {name: code for code, name in enumerate(SOURCES)}
 
 
@@ -80,7 +79,7 @@ class ReleasePolicy:
         vectors_BMD = np.zeros((*item_BM.shape, vectors_nD.shape[1]), dtype=np.float32)
         vectors_BMD[has_item_BM] = vectors_nD
         relevance_BM, cosine_BMM = reranked.relevance(item_BM), reranked.cosines(vectors_BMD)
-        column_BN = _RERANKERS[reranker.name](relevance_BM, cosine_BMM, self._n, reranker.weight)
+        column_BN = reranked.DIVERSIFIERS[reranker.name](relevance_BM, cosine_BMM, self._n, reranker.weight)
         chosen = [column_N[: len(one.item_ids)] for column_N, one in zip(column_BN, lists, strict=True)]
         return [
             one._replace(item_ids=[one.item_ids[m] for m in of_it], candidates=one.candidates.select(of_it))
