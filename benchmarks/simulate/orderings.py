@@ -64,7 +64,6 @@ CLAIMS = (
     Claim("without VA-FPI", "no_vafpi", "clustering", "offline less", better=False),
     Claim("without SAR", "no_sar", "clustering", "offline less", better=False),
     Claim("two interests, not four", "interests_2", "clustering", "less than with seven", better=False),
-    Claim("even shares, not by importance", "even", "clustering", "", better=False),
     Claim("CR with its filter against the inverted index", "conditional", "followed", "+.56; non-core +1.13"),
     Claim("CR with its filter against one vector", "conditional", "single", ""),
     Claim("CR with its filter against one vector, both calibrated", "conditional", "single_calibrated", ""),

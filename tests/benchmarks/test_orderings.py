@@ -59,7 +59,7 @@ LOOP = {"past_days": 5, "bootstrap_days": 1, "days": 1, "candidates": 20, "slots
 SIMULATED = {
     "world": WORLD,
     "loop": LOOP,
-    "arms": {"single": {"policy": "popular"}, "clustering": {"policy": "followed"}, "even": {"policy": "followed"}},
+    "arms": {"single": {"policy": "popular"}, "clustering": {"policy": "followed"}, "mind": {"policy": "followed"}},
 }
 
 
@@ -89,8 +89,8 @@ def test_several_folders_are_one_table_and_other_worlds_stay_as_they_were_measur
     assert list(record["worlds"]) == ["default", "default, ranker learns", "overlapping tastes", "other topics"]
     assert record["worlds"]["other topics"] == before["other topics"]
     for world in record["worlds"].values():
-        assert world["arms"] == ["single", "clustering", "even"]
-        assert world["lifts"].keys() == {"clustering / single", "even / single", "even / clustering"}
+        assert world["arms"] == ["single", "clustering", "mind"]
+        assert world["lifts"].keys() == {"clustering / single", "mind / single", "clustering / mind"}
         assert {"when", "machine", "versions"} <= world.keys()
     lines = page(record).splitlines()
     assert f"| saves in the feed | {' | '.join(record['worlds'])} |" in lines

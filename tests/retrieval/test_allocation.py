@@ -90,16 +90,12 @@ def test_shares_sum_to_one_and_quotas_to_n_for_every_user_with_a_vector(mask, we
     assert (share[~mask] == 0).all()
 
 
-def test_even_importance_divides_alike_among_the_interests_that_exist():
+def test_interests_that_exist_divide_their_share_by_their_weights():
     kinds: tuple[InterestKind, ...] = ("unconditioned", "implicit", "implicit", "implicit", "explicit")
     mask = [[1, 1, 1, 1, 1], [1, 1, 0, 1, 1]]
     vectors = user_vectors(kinds, np.zeros((2, 5, 1)), [[1, 6, 3, 1, 1], [1, 6, 0, 1, 1]], mask)
-    config = RetrieveConfig(unconditioned_share=0.5, explicit_share=0.1, topics_per_request=1, importance="even")
+    config = RetrieveConfig(unconditioned_share=0.5, explicit_share=0.1, topics_per_request=1)
     assert vector_shares(vectors, config) == pytest.approx(
-        np.array([[0.5, 0.4 / 3, 0.4 / 3, 0.4 / 3, 0.1], [0.5, 0.2, 0, 0.2, 0.1]])
-    )
-    by_weight_of_history = config.model_copy(update={"importance": "weight"})
-    assert vector_shares(vectors, by_weight_of_history) == pytest.approx(
         np.array([[0.5, 0.24, 0.12, 0.04, 0.1], [0.5, 0.4 * 6 / 7, 0, 0.4 / 7, 0.1]])
     )
 

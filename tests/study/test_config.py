@@ -64,7 +64,7 @@ def read(folder, text):
         ),
         (("[methods.joint]", "[methods.joint]\ncontrol_of = 'plian'"), "control_of = 'plian'.*did you mean 'plain'"),
         (("[methods.joint]", "[methods.joint]\ncontrol_of = 'joint'"), "not another method of this study"),
-        (("[train]", "[retrieve]\nimportance = 'evn'\n[train]"), "did you mean 'even'"),
+        (("[train]", "[retrieve]\nblend = 'fusoin'\n[train]"), "did you mean 'fusion'"),
         (
             ("[train]", "[tuning]\ntrials = 2\nspace.train.rate = [1, 2]\n[train]"),
             "'train.rate', which is not a setting",

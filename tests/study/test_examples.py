@@ -49,6 +49,6 @@ def test_ablations_of_retrieval_share_the_training_of_the_plain_method(tmp_path)
         together.setdefault(one.training_digest, []).append(method)
     shared = sorted(sorted(methods) for methods in together.values() if len(methods) > 1)
     assert shared == [
-        ["clustering", "even", "even_turns", "global_top", "turns"],
+        ["clustering", "global_top", "turns"],
         ["conditional", "topics_1", "topics_3", "unfiltered"],
     ]

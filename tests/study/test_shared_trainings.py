@@ -13,7 +13,7 @@ from multitudes.study.worker_pool import WorkerPool
 from tests.study.small import STUDY, compute_here, study_file
 
 TURNS = '[methods.turns]\nmethod = "joint"\nretrieve.blend = "round_robin"\n'
-EVEN = '[methods.even]\nmethod = "joint"\nretrieve.importance = "even"\n'
+TOP = '[methods.top]\nmethod = "joint"\nretrieve.blend = "global_top"\n'
 SEPARATE = '[methods.separate]\ncombine = ["joint", "plain"]\n'
 TOPICS = '[methods.topics]\nmethod = "conditional"\n[methods.both]\ncombine = ["topics", "plain"]\n'
 SAGE = '[methods.pinnersage]\nover = "turns"\n'
@@ -56,7 +56,7 @@ class Worker:
 
 def test_cells_that_share_a_training_never_train_it_in_parallel(tmp_path, monkeypatch):
     worker = Worker(monkeypatch)
-    errors = worker.study(tmp_path, TURNS, EVEN, SEPARATE, SAGE)
+    errors = worker.study(tmp_path, TURNS, TOP, SEPARATE, SAGE)
     assert not any(worker.at_once)
     assert sorted(worker.methods) == sorted(errors), "a failure after the training fails only one cell: every cell ran"
     assert max(worker.methods.index(name) for name in ("joint", "plain")) < worker.methods.index("separate")
@@ -75,11 +75,11 @@ def test_a_failing_training_runs_once_and_fails_all_its_cells(tmp_path, monkeypa
 @pytest.mark.slow
 def test_one_training_serves_two_methods_and_what_is_combined(tmp_path, monkeypatch):
     monkeypatch.setattr(WorkerPool, "run", compute_here)
-    text = STUDY.replace("trials = 2", "trials = 0").replace("[model]", f"{EVEN}{TOPICS}[model]", 1)
+    text = STUDY.replace("trials = 2", "trials = 0").replace("[model]", f"{TOP}{TOPICS}[model]", 1)
     ended = run_study(read_study(study_file(tmp_path, text)), tmp_path / "out")
     assert not ended.failed
     cells = {cell["method"]: cell for cell in ended.record["cells"]}
-    assert cells["joint"]["training"] == cells["even"]["training"] != cells["plain"]["training"]
+    assert cells["joint"]["training"] == cells["top"]["training"] != cells["plain"]["training"]
     assert len(list((tmp_path / "out" / "cells").glob("*/run"))) == 4
-    assert cells["joint"]["train_seconds"] == cells["even"]["train_seconds"]
+    assert cells["joint"]["train_seconds"] == cells["top"]["train_seconds"]
     assert cells["both"]["parameters"] == sum(cells[name]["parameters"] for name in ("plain", "topics"))

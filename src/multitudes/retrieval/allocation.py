@@ -42,10 +42,10 @@ def vector_shares(vectors: UserVectors, config: RetrieveConfig) -> NDArray[np.fl
     Rows sum to one, or are zero for a user without a vector. Shares and boosts of the vectors change them; a boosted
     vector has a twentieth of the list at least, before the factor.
     """
-    share_BK = _prior(vectors, resolve_shares(config), config)
+    share_BK = _prior(vectors, resolve_shares(config))
     lacks_B1 = ~share_BK.any(axis=1, keepdims=True)
     if lacks_B1.any():  # the kinds that have a share are those that the user lacks
-        share_BK = np.where(lacks_B1, _prior(vectors, DEFAULT_SHARES, config), share_BK)
+        share_BK = np.where(lacks_B1, _prior(vectors, DEFAULT_SHARES), share_BK)
     if vectors.share_BK is not None:
         requested_BK = _normalise(np.where(vectors.mask_BK, vectors.share_BK, 0.0))
         share_BK = np.where((requested_BK > 0).any(axis=1, keepdims=True), requested_BK, share_BK)
@@ -57,13 +57,13 @@ def vector_shares(vectors: UserVectors, config: RetrieveConfig) -> NDArray[np.fl
     return np.where((vectors.boost_BK != 1).any(axis=1, keepdims=True), boosted_BK, share_BK)
 
 
-def _prior(vectors: UserVectors, shares: Shares, config: RetrieveConfig) -> NDArray[np.float64]:
+def _prior(vectors: UserVectors, shares: Shares) -> NDArray[np.float64]:
     """Return the prior of each vector (B, K) by the shares of the kinds."""
     share_BK = np.zeros(vectors.mask_BK.shape)
     for kind, share, is_own_K in zip(INTEREST_KINDS, shares, _kind_masks(vectors.kinds), strict=True):
         mask_BK = vectors.mask_BK & is_own_K
         weight_BK = mask_BK.astype(np.float64)
-        if kind == "implicit" and config.importance == "weight":
+        if kind == "implicit":
             known_BK = np.where(mask_BK, vectors.weight_BK, 0.0)
             weight_BK = np.where((known_BK > 0).any(axis=1, keepdims=True), known_BK, weight_BK)
         share_BK += share * _normalise(weight_BK)

@@ -1,7 +1,7 @@
 """Settings of retrieval: how a list of candidates is divided among the interests and blended (``[retrieve]``)."""
 
 from collections.abc import Mapping
-from typing import Annotated, Final, Literal, NamedTuple
+from typing import Annotated, Final, NamedTuple
 
 from pydantic import Field, ValidationInfo, field_validator
 
@@ -10,7 +10,6 @@ from multitudes.config import Config
 from multitudes.retrieval.blend import BLENDS
 
 Blend = Annotated[str, BLENDS]
-Importance = Literal["weight", "even"]
 DEFAULT_CALIBRATION: Final = 0.4  # where training chose none
 
 
@@ -40,11 +39,6 @@ class RetrieveConfig(Config):
         le=1,
         validate_default=True,
         description="Share of the list for followed topics. None: as chosen in training.",
-    )
-    importance: Importance = Field(
-        "weight",
-        description="How the implicit interests divide their share: weight: by the part of the history that each has"
-        " (the paper); even: equally (ablation).",
     )
     topics_per_request: int = Field(5, ge=0, description="Followed topics drawn for a request.")
     relevance_filter: bool = Field(

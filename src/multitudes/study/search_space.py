@@ -47,7 +47,6 @@ _COMMON: SearchSpace = {
     "train.learning_rate": Range(low=3e-4, high=1e-2, log=True),
     "model.dropout": Range(low=0.0, high=0.5),
 }
-_IMPLICIT: SearchSpace = {"train.implicit_weight": Range(low=0.3, high=3.0, log=True)}
 _EXPLICIT: SearchSpace = {"train.explicit_weight": Range(low=0.03, high=1.0, log=True)}
 # Methods with a space of their own.
 _OWN: dict[str, SearchSpace] = {
@@ -59,11 +58,11 @@ _OWN: dict[str, SearchSpace] = {
 
 
 def default_space(method: str) -> SearchSpace:
-    """Return the default space of ``method``: settings that every method has, and its own loss weights."""
+    """Return the default space of ``method``: settings that every method has, and its own loss weight."""
     if method in _OWN:
         return _OWN[method]
     spec = METHODS.get(method, METHODS["single"])
-    return _COMMON | (_IMPLICIT if spec.implicit else {}) | (_EXPLICIT if spec.explicit else {})
+    return _COMMON | (_EXPLICIT if spec.explicit else {})
 
 
 def parse_space(table: dict[str, Any], where: str, prefix: str = "") -> SearchSpace:

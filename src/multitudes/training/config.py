@@ -33,10 +33,7 @@ class TrainConfig(Config):
         description="which implicit interest explains an example: the nearest (the paper), a drawn one, or all; max:"
         " the nearest to each item, target and negatives alike, as the blend global_top ranks",
     )
-    implicit_weight: float = Field(
-        1.0, ge=0, description="weight of the implicit interests' loss; that of the unconditioned vector is 1"
-    )
-    explicit_weight: float = Field(0.1, ge=0, description="weight of the explicit interests' loss")
+    explicit_weight: float = Field(0.1, ge=0, description="weight of the explicit interests' loss; the others have 1")
     in_batch: int = Field(512, ge=0, description="negatives drawn from the positives of the batch")
     uniform: int = Field(512, ge=0, description="negatives drawn uniformly from the vocabulary")
     item_init: Literal["svd", "random"] = Field(

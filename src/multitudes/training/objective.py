@@ -161,12 +161,8 @@ def _negative_logsumexp(vectors_BKD: Tensor, pool_ND: Tensor, log_q_N: Tensor, h
 
 def total_loss(losses: dict[str, Tensor], config: TrainConfig) -> Tensor:
     """Return the weighted sum of the losses."""
-    weight = {
-        "single": 1.0,
-        "implicit": config.implicit_weight,
-        "explicit": config.explicit_weight,
-    }
-    return torch.stack([weight[kind] * loss for kind, loss in losses.items()]).sum()
+    weighted = [config.explicit_weight * loss if kind == "explicit" else loss for kind, loss in losses.items()]
+    return torch.stack(weighted).sum()
 
 
 def _associate(
