@@ -88,7 +88,7 @@ def test_new_users_are_served_far_better_by_followed_topics_than_by_one_vector(m
 
 @pytest.mark.slow
 def test_the_condition_alone_leads_joint_to_the_items_of_a_topic() -> None:
-    found = hit_rates("joint")["joint"]  # isolated, it finds less by this than ``conditional``
+    found = hit_rates("joint")["joint"]
     assert found["low"] > hit_rates("single", "none")["single"]["mean"]
     assert found["low"] > hit_rates("single")["single"]["high"]
 

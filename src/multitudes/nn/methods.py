@@ -79,8 +79,7 @@ _BUILT_IN: Final[dict[str, MethodSpec]] = {
         implicit="chosen",
         explicit=True,
         always_unconditioned=True,
-        # Isolated: the unconditioned vector is trained as if alone, and interests add to it.
-        defaults={"linear": {"rank": 64}, "stop_gradient": True},
+        defaults={"linear": {"rank": 64}},
     ),
     "paper": MethodSpec(
         "both, configured as in the paper",

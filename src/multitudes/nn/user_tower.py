@@ -162,9 +162,7 @@ class UserTower(nn.Module):
             columns.append(self.single(known_B)._replace(vectors_BKD=single_B1D))
         if self.interest_crossing is not None:
             conditions, read_BKD = self._interest_conditions(inputs, implicit, history_BD, read_BKD)
-            shared = [
-                self.stop_gradient(field_BD) for field_BD in self._user_fields(history_BD, topic_BD, inputs.feature_BP)
-            ]
+            shared = self._user_fields(history_BD, topic_BD, inputs.feature_BP)
             fields = [conditions.vectors_BKD, read_BKD, *shared]
             vectors_BKD = self._cross(self.interest_crossing, conditions.vectors_BKD + read_BKD, fields)
             columns.append(conditions._replace(vectors_BKD=vectors_BKD))
@@ -199,10 +197,10 @@ class UserTower(nn.Module):
             conditions.append(implicit.interests)
             states.append(read_BKD)
         if self.conditional is not None:
-            topic_BCD = self.stop_gradient(self.topics(inputs.topic_BC))
+            topic_BCD = self.topics(inputs.topic_BC)
             conditions.append(self.conditional(topic_BCD, is_topic(inputs.topic_BC)))
             states.append(history_BD.unsqueeze(1).expand_as(topic_BCD))
-        return concatenate_interests(conditions), self.stop_gradient(torch.cat(states, dim=1))
+        return concatenate_interests(conditions), torch.cat(states, dim=1)
 
     def _assignment(self, inputs: UserInputs, implicit: ImplicitInterests | None) -> Tensor:
         """Return the column of each event's interest (B, L)."""
@@ -211,14 +209,6 @@ class UserTower(nn.Module):
         column_BL = implicit.assignment_BL + int(self.has_unconditioned)
         return torch.where(implicit.assignment_BL >= 0, column_BL, -1)
 
-    def stop_gradient(self, values: Tensor) -> Tensor:
-        """Detach the values if the interests must not train the unconditioned tower (``[model] stop_gradient``)."""
-        return values.detach() if self._stops_gradient else values
-
-    @property
-    def _stops_gradient(self) -> bool:
-        return self.config.stop_gradient and self.has_unconditioned
-
     def _implicit_interests(
         self,
         inputs: UserInputs,
@@ -226,13 +216,12 @@ class UserTower(nn.Module):
         partition: Partition,
     ) -> ImplicitInterests:
         assert self.implicit is not None
-        item_BLD = self.stop_gradient(inputs.item_BLD)
         first_seed = generator if self.training else None
-        implicit: ImplicitInterests = self.implicit(item_BLD, inputs.past_BL, first_seed)
+        implicit: ImplicitInterests = self.implicit(inputs.item_BLD, inputs.past_BL, first_seed)
         if partition == "random":
             assert generator is not None
-            order_L = torch.rand(item_BLD.shape[1], generator=generator).to(item_BLD.device)
-            return replace_by_random_partition(implicit.interests, item_BLD, inputs.past_BL, order_L)
+            order_L = torch.rand(inputs.item_BLD.shape[1], generator=generator).to(inputs.item_BLD.device)
+            return replace_by_random_partition(implicit.interests, inputs.item_BLD, inputs.past_BL, order_L)
         if partition == "other_user":
             return implicit._replace(interests=with_conditions_of_others(implicit.interests))
         return implicit
@@ -255,11 +244,10 @@ class UserTower(nn.Module):
         if self.config.reads == "history":
             return history_BD.unsqueeze(1).expand(-1, self.n_implicit, -1)
         member_BKL = self._members(assignment_BL)
-        with torch.set_grad_enabled(torch.is_grad_enabled() and not self._stops_gradient):
-            if not self.training:
-                newest_BKD: Tensor = self.sequence.newest_states(inputs.item_BLD, assignment_BL, member_BKL)
-                return newest_BKD
-            state_BLD = self.sequence(inputs.item_BLD, assignment_BL)
+        if not self.training:
+            newest_BKD: Tensor = self.sequence.newest_states(inputs.item_BLD, assignment_BL, member_BKL)
+            return newest_BKD
+        state_BLD = self.sequence(inputs.item_BLD, assignment_BL)
         return torch.stack([newest_state(state_BLD, member_BL) for member_BL in member_BKL.unbind(1)], dim=1)
 
     def _members(self, assignment_BL: Tensor) -> Tensor:

@@ -41,9 +41,6 @@ class _TowerConfig(Config):
     implicit: ImplicitName = Field(
         "clustering", description="joint: the method that finds the implicit interests; random_partition is the control"
     )
-    stop_gradient: bool = Field(
-        False, description="stop the gradient of the interests: the unconditioned tower is then trained as if alone"
-    )
     sequence: SequenceConfig = Field(SequenceConfig(), description="encoder of the history")
     crossing: CrossingConfig = Field(CrossingConfig(), description="feature crossing")
     linear: LinearHistoryConfig = Field(LinearHistoryConfig(), description="linear model of the whole history")

@@ -112,24 +112,21 @@ def _interest_losses(
     user, losses = model.user, {}
     (vectors_BKD, importance_BK, mask_BK), _ = user.vectors(embedded.inputs, state_BLD, generator)
     n_unconditioned, n_implicit = int(user.has_unconditioned), user.n_implicit
-    vectors_BKD = torch.cat(
-        [user.stop_gradient(vectors_BKD[:, :n_unconditioned]), vectors_BKD[:, n_unconditioned:]], dim=1
-    )
-    pool_ND = user.stop_gradient(embedded.pool_ND)
     hit_BN = _pooled_targets(embedded)
 
     def negative_logsumexp_of(columns: slice) -> Tensor:
-        return _negative_logsumexp(vectors_BKD[:, columns], pool_ND, embedded.log_q_N, hit_BN)
+        return _negative_logsumexp(vectors_BKD[:, columns], embedded.pool_ND, embedded.log_q_N, hit_BN)
 
     positive_BWK = subtract_log_q(
-        user.stop_gradient(embedded.target_BWD) @ vectors_BKD.transpose(1, 2), embedded.target_log_q_BW.unsqueeze(2)
+        embedded.target_BWD @ vectors_BKD.transpose(1, 2), embedded.target_log_q_BW.unsqueeze(2)
     )
     if n_implicit:
         # A mixture includes the unconditioned vector, as its blend does: interests learn what that vector misses.
         columns = slice(0 if config.association == "mixture" else n_unconditioned, n_unconditioned + n_implicit)
         own_BK, own_BWK = mask_BK[:, columns], positive_BWK[:, :, columns]
         if config.association == "max":
-            negative_B = nearest_negative_logsumexp(vectors_BKD[:, columns], own_BK, pool_ND, embedded.log_q_N, hit_BN)
+            nearest_BKD, log_q_N = vectors_BKD[:, columns], embedded.log_q_N
+            negative_B = nearest_negative_logsumexp(nearest_BKD, own_BK, embedded.pool_ND, log_q_N, hit_BN)
             loss_BW = nearest_loss(own_BWK, negative_B, own_BK)
         else:
             negative_BK = negative_logsumexp_of(columns)
