@@ -19,9 +19,8 @@ from multitudes.config import parse
 from multitudes.errors import MultitudesError, UsageError
 from multitudes_lab.simulation import constants
 from multitudes_lab.simulation.config import ExperimentConfig, LoopConfig
-from multitudes_lab.simulation.lifts import CORE, NON_CORE, UserOutcomes
+from multitudes_lab.simulation.lifts import ALL_USERS, CORE, NON_CORE, ArmLift, UserOutcomes
 from multitudes_lab.simulation.results import impression_metrics
-from multitudes_lab.simulation.simulation_result import ALL_USERS, ArmLift
 from multitudes_lab.simulation.world_config import CONTROLS, WorldConfig
 
 RESULTS = ROOT / "benchmarks" / "results" / "orderings.json"

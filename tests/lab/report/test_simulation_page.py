@@ -6,7 +6,8 @@ import polars as pl
 import pytest
 
 from multitudes_lab.report.simulation_page import describe_simulation, lift_sentences, write_simulation_page
-from multitudes_lab.simulation.simulation_result import ALL_USERS, ArmLift, SimulationResult
+from multitudes_lab.simulation.lifts import ALL_USERS, ArmLift
+from multitudes_lab.simulation.results import SimulationResult
 from tests.report.markup import assert_it_asks_for_nothing_from_outside_and_runs_no_script, assert_well_formed
 
 

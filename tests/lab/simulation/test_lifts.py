@@ -6,9 +6,8 @@ import pytest
 from scipy.stats import t, ttest_rel
 
 from multitudes_lab.simulation.config import ExperimentConfig
-from multitudes_lab.simulation.lifts import UserOutcomes, arm_lifts, daily_feed_saves
+from multitudes_lab.simulation.lifts import ALL_USERS, UserOutcomes, arm_lifts, daily_feed_saves
 from multitudes_lab.simulation.run import seed_folder
-from multitudes_lab.simulation.simulation_result import ALL_USERS
 from multitudes_lab.simulation.world_config import day_start_s
 
 USERS = 400

@@ -7,7 +7,8 @@ from multitudes.report.charts import VERDICT_LOOKS, Chart, interval_chart, line_
 from multitudes.report.document import Block, Cell, Figure, Heading, Table, Text
 from multitudes.report.html_elements import write_html
 from multitudes_lab.experiments.summary import format_lift, format_lift_interval
-from multitudes_lab.simulation.simulation_result import ALL_USERS, ArmLift, SimulationResult
+from multitudes_lab.simulation.lifts import ALL_USERS, ArmLift
+from multitudes_lab.simulation.results import SimulationResult
 
 _METRIC_TITLES = {  # metric → title, in the order of the page
     "feed_saves": "Saves in the feed",

@@ -8,6 +8,7 @@ Legend: U users · S seeds.
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import polars as pl
@@ -17,10 +18,10 @@ from scipy.stats import t
 from multitudes.data.timestamps import DAY_S
 from multitudes_lab.simulation.config import ExperimentConfig
 from multitudes_lab.simulation.run import seed_folder
-from multitudes_lab.simulation.simulation_result import ALL_USERS, ArmLift
 from multitudes_lab.simulation.world_config import day_start_s
 
-CORE, NON_CORE = "core", "non-core"
+ALL_USERS, CORE, NON_CORE = "everybody", "core", "non-core"
+LOWER_IS_BETTER = ("hide",)  # metrics that should decrease
 RATIOS = {
     "saves/active": ("saves", "active"),
     "feed_saves/visits": ("feed_saves", "visits"),
@@ -30,6 +31,31 @@ _MIN_RELATIVE_HALF_WIDTH = 1e-9  # an interval that is narrower, relative to its
 
 Sums = dict[str, NDArray[np.float64]]  # metric → sum per user (U)
 Ratio = tuple[NDArray[np.float64], NDArray[np.float64]]  # numerator and denominator per user
+
+
+class ArmLift(NamedTuple):
+    """The lift of one metric in one arm against the control."""
+
+    metric: str
+    arm: str
+    cohort: str
+    control: float  # mean over users and seeds
+    treatment: float
+    lift: float | None  # relative; None if the control has 0
+    low: float | None  # 95 %
+    high: float | None
+
+    @property
+    def significant(self) -> bool:
+        """Whether the interval excludes zero."""
+        return self.low is not None and self.high is not None and (self.low > 0 or self.high < 0)
+
+    @property
+    def verdict(self) -> str:
+        """``better``, ``worse`` or ``not significant``."""
+        if not self.significant:
+            return "not significant"
+        return "better" if ((self.lift or 0) > 0) != (self.metric in LOWER_IS_BETTER) else "worse"
 
 
 class UserOutcomes:

@@ -8,7 +8,7 @@ Legend: U users · K tastes · B visitors · R shown items, a row each.
 """
 
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
@@ -19,14 +19,44 @@ from multitudes_lab.experiments.log_outcomes import OutcomesConfig, write_log_ou
 from multitudes_lab.simulation.config import ExperimentConfig
 from multitudes_lab.simulation.day_log import day_file_name
 from multitudes_lab.simulation.draws import uniform
-from multitudes_lab.simulation.lifts import arm_lifts, daily_feed_saves
+from multitudes_lab.simulation.lifts import ALL_USERS, ArmLift, arm_lifts, daily_feed_saves
 from multitudes_lab.simulation.policy import SOURCES
 from multitudes_lab.simulation.run import seed_folder
-from multitudes_lab.simulation.simulation_result import SimulationResult
 from multitudes_lab.simulation.world import World
 from multitudes_lab.simulation.world_config import day_start_s
 
 _TOP_SHARE = 0.01  # of the items
+
+
+class SimulationResult(NamedTuple):
+    """A simulated experiment: its setup, lifts, saves by day, and what the arms showed."""
+
+    name: str
+    control: str
+    arms: tuple[str, ...]
+    seeds: tuple[int, ...]
+    users: int
+    items: int
+    days: int
+    lifts: tuple[ArmLift, ...]
+    by_day: pl.DataFrame  # arm, day (0: first day of the test), feed_saves: per user, mean over seeds
+    spread: pl.DataFrame  # arm, measure, value: mean over seeds
+
+    def lifts_of(self, metric: str, cohort: str = ALL_USERS) -> list[ArmLift]:
+        """Return the lift of a metric in each arm."""
+        return [one for one in self.lifts if one.metric == metric and one.cohort == cohort]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the result as JSON; lifts are at metrics → metric → arm → cohort."""
+        metrics: dict[str, Any] = {}
+        for one in self.lifts:
+            row = {key: getattr(one, key) for key in ("control", "treatment", "lift", "low", "high")}
+            metrics.setdefault(one.metric, {}).setdefault(one.arm, {})[one.cohort] = row | {"shown": one.significant}
+        spread: dict[str, dict[str, float]] = {}
+        for arm, measure, value in self.spread.iter_rows():
+            spread.setdefault(arm, {})[measure] = value
+        head = ("name", "control", "arms", "seeds", "users", "items", "days")
+        return {key: getattr(self, key) for key in head} | {"metrics": metrics, "spread": spread}
 
 
 def collect_results(config: ExperimentConfig, out: Path, progress: Progress = silent) -> SimulationResult:
