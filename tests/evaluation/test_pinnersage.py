@@ -28,9 +28,8 @@ class MeanOfHistory:
     def user_vectors(self, users, _partition="interests"):
         histories = users.histories
         mean_BD = (self.item_vectors()[histories.item_BL] * histories.valid_BL[:, :, None]).mean(axis=1)
-        exists_B1 = mean_BD.any(axis=1)[:, None]
-        none_BL = np.full_like(histories.item_BL, -1)
-        return UserVectors(("unconditioned",), mean_BD[:, None], exists_B1 * 1.0, exists_B1, exists_B1 * 0, none_BL)
+        length = histories.item_BL.shape[1]
+        return UserVectors.alike(("unconditioned",), mean_BD[:, None], mean_BD.any(axis=1)[:, None], length)
 
 
 @cache

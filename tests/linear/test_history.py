@@ -28,9 +28,7 @@ def tower_vectors(users: int) -> UserVectors:
     vectors_BKD = np.random.default_rng(2).standard_normal((users, 3, 5)).astype(np.float32)
     mask_BK = np.ones((users, 3), dtype=np.bool_)
     mask_BK[0, 2] = False
-    weight_BK = mask_BK.astype(np.float32)
-    no_topics, no_interests = np.zeros((users, 3), dtype=np.int64), np.full((users, 4), -1)
-    return UserVectors(kinds, vectors_BKD, weight_BK, mask_BK, no_topics, no_interests)
+    return UserVectors.alike(kinds, vectors_BKD, mask_BK, history_length=4)
 
 
 POSITIVES = [np.array([1, 5, 9]), np.array([2, 7]), np.zeros(0, dtype=np.int64), np.array([3, ITEMS + 4])]

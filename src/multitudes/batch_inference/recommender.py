@@ -120,19 +120,9 @@ class BatchRecommender:
 def _join_vectors(retrieved: Sequence[Retrieval]) -> UserVectors:
     """Return the vectors of all users; those of users with popular items alone are masked."""
     known = [one.vectors for one in retrieved if one.vectors is not None]
-    kinds, shape = retrieved[0].candidates.kinds, known[0].vectors_BKD.shape if known else (1, 0, 0)
-    mask_BK, length = (
-        np.zeros((1, len(kinds)), dtype=np.bool_),
-        retrieved[0].resolved.context.histories.item_BL.shape[1],
-    )
-    none = UserVectors(
-        kinds,
-        np.zeros((1, len(kinds), shape[2]), dtype=np.float32),
-        mask_BK.astype(np.float32),
-        mask_BK,
-        mask_BK.astype(np.int64),
-        np.full((1, length), -1),
-    )
+    kinds, width = retrieved[0].candidates.kinds, known[0].vectors_BKD.shape[2] if known else 0
+    vectors_BKD, mask_BK = np.zeros((1, len(kinds), width), dtype=np.float32), np.zeros((1, len(kinds)), dtype=np.bool_)
+    none = UserVectors.alike(kinds, vectors_BKD, mask_BK, retrieved[0].resolved.context.histories.item_BL.shape[1])
     return concatenate_vectors([one.vectors or none for one in retrieved])
 
 

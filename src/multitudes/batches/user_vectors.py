@@ -45,6 +45,18 @@ class UserVectors(NamedTuple):
     # Column of the interest that most of the user's events in each taste belong to, -1 = none (B, T); None: unknown.
     owner_BT: NDArray[np.int64] | None = None
 
+    @classmethod
+    def alike(
+        cls,
+        kinds: tuple[InterestKind, ...],
+        vectors_BKD: NDArray[np.float32],
+        mask_BK: NDArray[np.bool_],
+        history_length: int,
+    ) -> "UserVectors":
+        """Return vectors of equal weight and without topics; no event of the history belongs to any of them."""
+        none_BL = np.full((len(mask_BK), history_length), -1)
+        return cls(kinds, vectors_BKD, mask_BK.astype(np.float32), mask_BK, 0 * mask_BK.astype(np.int64), none_BL)
+
     def select(self, chosen: slice | NDArray[np.int64]) -> "UserVectors":
         """Return the vectors of some of the users."""
         rows: Any = [None if array is None else array[chosen] for array in self[1:]]

@@ -39,13 +39,7 @@ from multitudes.evaluation import health
 from multitudes.evaluation.baselines import Baselines
 from multitudes.evaluation.config import Controls, main_budget
 from multitudes.evaluation.list_metrics import ItemFacts
-from multitudes.evaluation.outcomes import (
-    ListKey,
-    Measures,
-    concatenate_measures,
-    list_measures,
-    target_measures,
-)
+from multitudes.evaluation.outcomes import ListKey, Measures, concatenate_measures, list_measures, target_measures
 from multitudes.evaluation.reranked import RerankedSystems, one_vector_scores
 from multitudes.evaluation.system_search import Exclusion, RankedLists, RepeatSystems, ranked_lists, search_system
 from multitudes.evaluation.targets import TargetKind, TimeSegments, items_to_exclude, targets_of_kind
@@ -108,16 +102,8 @@ def average_vectors(vectors: UserVectors, config: RetrieveConfig) -> UserVectors
     share_BK = vector_shares(vectors, config)
     mean_BD = np.einsum("bk,bkd->bd", share_BK, vectors.vectors_BKD).astype(np.float32)
     exists_B1 = (vectors.mask_BK.sum(axis=1) > 0)[:, None]
-    return UserVectors(
-        kinds=("unconditioned",),
-        vectors_BKD=mean_BD[:, None],
-        weight_BK=exists_B1.astype(np.float32),
-        mask_BK=exists_B1,
-        topic_BK=np.zeros(exists_B1.shape, dtype=np.int64),
-        assignment_BL=np.full_like(vectors.assignment_BL, -1),
-        events_B=vectors.events_B,
-        taste_BT=vectors.taste_BT,
-    )
+    mean = UserVectors.alike(("unconditioned",), mean_BD[:, None], exists_B1, vectors.assignment_BL.shape[1])
+    return mean._replace(events_B=vectors.events_B, taste_BT=vectors.taste_BT)
 
 
 def max_scores(vectors: UserVectors, item_ID: NDArray[np.float32]) -> NDArray[np.float32]:

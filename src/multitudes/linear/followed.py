@@ -94,14 +94,8 @@ def topic_vectors(topic_BC: NDArray[np.int64], history_length: int) -> UserVecto
     mask_BK = topic_BC > 0
     vectors_BKD = np.zeros((*topic_BC.shape, _WIDTH), dtype=np.float32)
     vectors_BKD[..., 0] = mask_BK
-    return UserVectors(
-        kinds=_KIND * topic_BC.shape[1],
-        vectors_BKD=vectors_BKD,
-        weight_BK=mask_BK.astype(np.float32),
-        mask_BK=mask_BK,
-        topic_BK=topic_BC,
-        assignment_BL=np.full((len(topic_BC), history_length), -1),
-    )
+    vectors = UserVectors.alike(_KIND * topic_BC.shape[1], vectors_BKD, mask_BK, history_length)
+    return vectors._replace(topic_BK=topic_BC)
 
 
 def make_followed_run(

@@ -46,9 +46,7 @@ class HistoryWeights(Config):
 
     weight: float = Field(1.0, description="Factor of the sum.")
     recency: float = Field(
-        0.0,
-        ge=0,
-        description="An item with r later ones of the same user weighs (1 + r) to the power of minus this.",
+        0.0, ge=0, description="An item with r later ones of the same user weighs (1 + r) to the power of minus this."
     )
 
 
@@ -88,20 +86,10 @@ class HistorySums:
         return np.asarray(np.arange(len(item_n), 0, -1, dtype=np.float32) ** np.float32(-self.weights.recency))
 
     def user_vectors(self, positives: Sequence[NDArray[np.int64]], history_length: int) -> UserVectors:
-        """Return the sums as the only vector of each user, without weights; a user whose sum has no item has none.
-
-        No event belongs to an interest: ``assignment_BL`` has ``history_length`` columns of −1.
-        """
+        """Return the sums as the only vector of each user, without weights; a user whose sum has no item has none."""
         sum_BR = self.user_sums(positives)
         mask_BK = np.asarray(sum_BR.any(axis=1))[:, None]
-        return UserVectors(
-            kinds=KINDS_ALONE,
-            vectors_BKD=sum_BR[:, None],
-            weight_BK=mask_BK.astype(np.float32),
-            mask_BK=mask_BK,
-            topic_BK=np.zeros(mask_BK.shape, dtype=np.int64),
-            assignment_BL=np.full((len(positives), history_length), -1),
-        )
+        return UserVectors.alike(KINDS_ALONE, sum_BR[:, None], mask_BK, history_length)
 
     def join_users(self, vectors: UserVectors, positives: Sequence[NDArray[np.int64]]) -> UserVectors:
         """Return user vectors with the weighted sum of each user appended: (B, K, D + R); masks stay as they are."""
