@@ -20,12 +20,7 @@ from multitudes.evaluation import health, outcomes
 from multitudes.evaluation.baselines import BASELINES, fit_baselines
 from multitudes.evaluation.compare import outcomes_file, result_file
 from multitudes.evaluation.config import EvaluateConfig, feasible_budgets, main_budget
-from multitudes.evaluation.outcomes import (
-    Ratio,
-    hit_rates_by_segment,
-    intervals_by_name,
-    methods_and_differences,
-)
+from multitudes.evaluation.outcomes import Ratio, hit_rates_by_segment, intervals_by_name, methods_and_differences
 from multitudes.evaluation.protocol import Evaluator, Measurements
 from multitudes.evaluation.reranked import RerankedSystems
 from multitudes.evaluation.targets import TargetKind, subsample, time_segments, user_segments

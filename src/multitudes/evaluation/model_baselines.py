@@ -283,10 +283,7 @@ def history_matrix(histories: Sequence[NDArray[np.int64]], n_items: int) -> csr_
 
 
 def best_items(
-    scores_BI: NDArray[np.float32],
-    popular: NDArray[np.int64],
-    excluded: Sequence[NDArray[np.int64]],
-    length: int,
+    scores_BI: NDArray[np.float32], popular: NDArray[np.int64], excluded: Sequence[NDArray[np.int64]], length: int
 ) -> NDArray[np.int64]:
     """Return the items with the highest scores of each user, shape (B, N); zeros at the end if there are too few.
 

@@ -193,11 +193,7 @@ def methods_and_differences(
 
 
 def hit_rates_by_segment(
-    lists: dict[ListKey, Measures],
-    targets: Measures,
-    segments: dict[str, Segment],
-    budget: int,
-    own: str,
+    lists: dict[ListKey, Measures], targets: Measures, segments: dict[str, Segment], budget: int, own: str
 ) -> dict[str, Any]:
     """Return the hit rate of every method in every segment of users and of targets, with paired differences.
 

@@ -210,10 +210,7 @@ class UserTower(nn.Module):
         return torch.where(implicit.assignment_BL >= 0, column_BL, -1)
 
     def _implicit_interests(
-        self,
-        inputs: UserInputs,
-        generator: torch.Generator | None,
-        partition: Partition,
+        self, inputs: UserInputs, generator: torch.Generator | None, partition: Partition
     ) -> ImplicitInterests:
         assert self.implicit is not None
         first_seed = generator if self.training else None

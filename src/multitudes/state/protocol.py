@@ -20,9 +20,7 @@ class StateConfig(Config):
         200, ge=1, description="newest events kept of each user; at least as many as the history of a release"
     )
     remember_ids_s: int = Field(
-        7 * 86_400,
-        ge=1,
-        description="how long an event_id is remembered, so that an event sent again counts once",
+        7 * 86_400, ge=1, description="how long an event_id is remembered, so that an event sent again counts once"
     )
     skew_s: int = Field(
         60, ge=0, description="how far a sender's clock may be ahead; a later event gets the current time"

@@ -11,13 +11,7 @@ from threading import Lock
 from multitudes.errors import ArtefactError, StateError
 from multitudes.ids import Id
 from multitudes.state.protocol import AppendResult, Event, StateConfig, UserState
-from multitudes.state.sqlite_database import (
-    GroupCommit,
-    connect,
-    prepare_database,
-    translate_error,
-    truncate_log,
-)
+from multitudes.state.sqlite_database import GroupCommit, connect, prepare_database, translate_error, truncate_log
 from multitudes.state.validation import (
     ERASED_PREFIX,
     check_text,

@@ -7,16 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, field_validator
 
-from multitudes.config import (
-    NO_OVERRIDES,
-    Config,
-    Name,
-    Seeds,
-    deep_merge,
-    load_toml,
-    parse_with_overrides,
-    suggestion,
-)
+from multitudes.config import NO_OVERRIDES, Config, Name, Seeds, deep_merge, load_toml, parse_with_overrides, suggestion
 from multitudes.data.location import is_url
 from multitudes.data.prepare import PrepareConfig
 from multitudes.data.sample import SAMPLES
@@ -56,8 +47,7 @@ class MethodConfig(Config):
         None, description="two trained methods as one, as by `multitudes combine`; nothing is trained"
     )
     control_of: str | None = Field(
-        None,
-        description="the method that this one is a control of: its interests matter if it beats this one",
+        None, description="the method that this one is a control of: its interests matter if it beats this one"
     )
     model: Settings = Field({}, description="settings of the model")
     train: Settings = Field({}, description="settings of training")

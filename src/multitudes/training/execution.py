@@ -35,9 +35,7 @@ class ExecutionConfig(Config):
         description="a finished run keeps the optimiser's state for --continue: a file twice as large as the weights",
     )
     gradient_accumulation: int = Field(
-        1,
-        ge=1,
-        description="micro batches per step: less memory, a third more time, the same gradient",
+        1, ge=1, description="micro batches per step: less memory, a third more time, the same gradient"
     )
     precision: Literal["float32", "bfloat16"] = Field(
         "float32", description="precision of the layers in training; weights, scores and losses stay float32"

@@ -143,10 +143,7 @@ def seen_items(prepared: PreparedData) -> dict[str, NDArray[Any]]:
     known = prepared.event_item > 0
     pair = np.unique(user[known] * (prepared.n_items + 1) + prepared.event_item[known])
     pair_user, item = np.divmod(pair, prepared.n_items + 1)
-    return {
-        "seen_offset": np.searchsorted(pair_user, np.arange(prepared.n_users + 1)),
-        "seen_item": item,
-    }
+    return {"seen_offset": np.searchsorted(pair_user, np.arange(prepared.n_users + 1)), "seen_item": item}
 
 
 def own_items(prepared: PreparedData) -> dict[str, NDArray[Any]]:

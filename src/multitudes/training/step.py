@@ -13,12 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from multitudes.batches.examples import WHOLE_BATCH, Batch, Examples, MicroBatch
-from multitudes.batches.negatives import (
-    NegativePool,
-    StreamingFrequency,
-    draw_pool,
-    log_inclusion_probability,
-)
+from multitudes.batches.negatives import NegativePool, StreamingFrequency, draw_pool, log_inclusion_probability
 from multitudes.batches.windows import WindowBatch
 from multitudes.data.prepared import PreparedData
 from multitudes.errors import UsageError
@@ -107,12 +102,7 @@ def _draw_negatives(
 
 
 def _losses(
-    state: TrainingState,
-    batch: Batch,
-    pool: NegativePool,
-    micro_batch: MicroBatch,
-    config: RunConfig,
-    ranks: Ranks,
+    state: TrainingState, batch: Batch, pool: NegativePool, micro_batch: MicroBatch, config: RunConfig, ranks: Ranks
 ) -> dict[str, WeightedLoss]:
     """Return the losses of a micro batch by kind, with their graph."""
     step, seed, settings = state.position.step, config.seed, config.train

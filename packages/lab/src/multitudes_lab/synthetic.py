@@ -25,15 +25,7 @@ from pydantic import Field
 from multitudes.atomic import create_folder, write_json
 from multitudes.config import Config
 from multitudes.data.location import reject_url
-from multitudes.data.planted import (
-    NOISE,
-    START_S,
-    events_table,
-    sample_distinct,
-    topic_lists,
-    topic_names,
-    write_table,
-)
+from multitudes.data.planted import NOISE, START_S, events_table, sample_distinct, topic_lists, topic_names, write_table
 from multitudes.errors import UsageError
 from multitudes.progress import Progress, silent
 from multitudes.seeding import generator

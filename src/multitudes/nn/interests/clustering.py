@@ -154,10 +154,7 @@ def _first_seed(valid_BL: Tensor, generator: torch.Generator | None) -> Tensor:
 
 
 def move_centres(
-    item_BLD: Tensor,
-    logit_BLK: Tensor,
-    participates_BLK: Tensor,
-    assign: Callable[[Tensor, Tensor], Tensor],
+    item_BLD: Tensor, logit_BLK: Tensor, participates_BLK: Tensor, assign: Callable[[Tensor, Tensor], Tensor]
 ) -> tuple[Tensor, Tensor]:
     """Move each centre to its items, ``ROUNDS`` times; with ``single_assignment``, SAR.
 

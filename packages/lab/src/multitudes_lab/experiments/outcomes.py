@@ -44,12 +44,7 @@ class PeriodSums(NamedTuple):
 
 
 def scan_outcomes(
-    connection: DuckDBEngine,
-    file: Path,
-    now: int,
-    complete_since: int | None = None,
-    *,
-    keep_negative: bool = False,
+    connection: DuckDBEngine, file: Path, now: int, complete_since: int | None = None, *, keep_negative: bool = False
 ) -> OutcomeScan:
     """Scan all rows of ``file`` once; afterwards ``outcomes_raw`` is the table.
 
@@ -67,7 +62,7 @@ def scan_outcomes(
                    count(*) FILTER ({valid}) AS valid, count(*) FILTER ({_COMPLETE}) AS complete,
                    count(*) FILTER ({_COMPLETE} AND {past}) AS past,
                    min(timestamp) FILTER ({valid}) AS first, max(timestamp) FILTER ({valid}) AS last
-            FROM outcomes_raw GROUP BY ALL""",
+            FROM outcomes_raw GROUP BY ALL"""
         )
     valid_days = days.filter(pl.col("valid") > 0)
     if valid_days.is_empty():
@@ -93,11 +88,7 @@ def scan_outcomes(
 
 
 def sum_by_period(
-    connection: DuckDBEngine,
-    scan: OutcomeScan,
-    metrics: Sequence[str],
-    first_exposure: int,
-    window_days: int | None,
+    connection: DuckDBEngine, scan: OutcomeScan, metrics: Sequence[str], first_exposure: int, window_days: int | None
 ) -> PeriodSums:
     """Create ``period_sums`` from ``outcomes_raw`` and ``exposed``, in one pass, with a column for each metric."""
     # The covariate covers an equally long time for all users, or it would tell when a user was exposed. If the rows

@@ -94,10 +94,7 @@ def category_at(cdf: NDArray[np.float64], draw: NDArray[np.float64]) -> NDArray[
 
 
 def _item_topics(
-    config: WorldConfig,
-    niche_topic: NDArray[np.int64],
-    niche_I: NDArray[np.int64],
-    second_niche_I: NDArray[np.int64],
+    config: WorldConfig, niche_topic: NDArray[np.int64], niche_I: NDArray[np.int64], second_niche_I: NDArray[np.int64]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return the topic of each item, and a second one or -1: that of its second niche, or any."""
     seed, item_I = config.seed, np.arange(config.items)
