@@ -115,9 +115,7 @@ def test_without_dense_training_a_target_is_predicted_from_its_windows_cut(witho
     assert np.array_equal(batch.past_BL, batch.histories.valid_BL)
 
 
-def test_a_new_user_is_an_example_if_something_is_followed(
-    prepared: PreparedData, without_follows: PreparedData
-) -> None:
+def test_a_new_user_is_an_example_if_something_is_followed(prepared, without_follows):
     assert (prepared.event_past[examples(prepared).position.to_array()] == 0).any()
     assert (without_follows.event_past[examples(without_follows).position.to_array()] > 0).all()
 
@@ -198,9 +196,7 @@ def test_an_epoch_is_a_function_of_seed_and_epoch_and_can_be_entered_midway(prep
 
 
 @pytest.mark.parametrize("at_once", [1, 7, 100])
-def test_windows_do_not_depend_on_the_chunks_of_users(
-    prepared: PreparedData, at_once: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_windows_do_not_depend_on_the_chunks_of_users(prepared, at_once, monkeypatch):
     made = examples(prepared)
     whole = window_bounds(made)
     monkeypatch.setattr("multitudes.batches.windows.EVENTS_PER_CHUNK", at_once)
@@ -220,9 +216,7 @@ def test_an_epoch_can_be_cut_short_and_a_micro_batch_without_rows_has_weight_zer
     assert made.batch(windows, MicroBatch(1, 3)).weight_BW.sum() > 0
 
 
-def test_histories_of_like_length_share_a_batch_and_a_cut_epoch_has_the_same_batches(
-    without_follows: PreparedData, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_histories_of_like_length_share_a_batch_and_a_cut_epoch_has_the_same_batches(without_follows, monkeypatch):
     made = examples(without_follows)
 
     def lengths(bucket: int, most: int | None = None) -> list[np.ndarray]:

@@ -4,6 +4,7 @@ import polars as pl
 import pytest
 
 from multitudes.data import tables
+from multitudes.data.tables import table_sha256
 from multitudes.errors import DataError, UsageError
 from tests.data.tables import cleaned, events, items, users, write
 
@@ -164,3 +165,17 @@ def test_a_shard_of_another_format_is_rejected_and_not_ignored(tmp_path, look):
     (tmp_path / "events" / "part-1.csv").touch()
     with pytest.raises(DataError, match=r"events: part-1\.csv is not Parquet"):
         look(tmp_path)
+
+
+def test_the_digest_of_a_folder_depends_on_each_shard_and_on_their_order(tmp_path):
+    digests = []
+    for number, contents in enumerate((("a", "b"), ("a", "b"), ("b", "a"), ("a", "c"), ("a",))):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        for place, content in enumerate(contents):
+            (folder / f"{place}.parquet").write_text(content)
+        (folder / "notes.txt").write_text(str(number))  # no part of the table
+        digests.append(table_sha256(folder))
+    assert digests[0] == digests[1]
+    assert len(set(digests)) == 4
+    assert table_sha256(tmp_path / "0" / "0.parquet") not in digests

@@ -55,7 +55,7 @@ def test_hits_are_counted_in_the_whole_budget_for_first_time_and_for_all_targets
         5 / 6, abs=1e-6
     )
     assert result["segments"]["history"]["50+"]["methods"]["clustering"]["hr@4"]["mean"] is None
-    sources = evaluate(world(tmp_path), CONFIG, ROUND_ROBIN).result["interests"]["sources"]
+    sources = result["interests"]["sources"]
     assert [(s["source"], s["number"]) for s in sources] == [("popular", 0), ("implicit", 1), ("implicit", 2)]
     assert [s["hit_share"]["mean"] for s in sources] == [0, 0.6, 0.4]  # items 5, 7, 9 and items 6, 8
     assert [s["candidate_share"]["mean"] for s in sources] == [0, 0.5, 0.5]
@@ -101,13 +101,12 @@ def test_blends_are_searched_at_every_budget(tmp_path):
 
 
 def test_controls_are_evaluated_at_the_main_budget_and_the_strongest_baseline_is_named(tmp_path):
-    main = evaluate(world(tmp_path), EvaluateConfig(budgets=(2, 4)), ROUND_ROBIN).result
-    assert (main["budget"], "hr@2" in main["methods"]["random_partition"]) == (4, False)
-    assert {"hr@2", "hr@4"} <= main["methods"]["averaged"].keys() & main["methods"]["clustering"].keys()
+    result = evaluate(world(tmp_path), EvaluateConfig(budgets=(2, 4)), ROUND_ROBIN).result
+    assert (result["budget"], "hr@2" in result["methods"]["random_partition"]) == (4, False)
+    assert {"hr@2", "hr@4"} <= result["methods"]["averaged"].keys() & result["methods"]["clustering"].keys()
     alone = EvaluateConfig(budgets=(2, 4), controls="none", baselines="cheap")
     none = evaluate(world(tmp_path), alone, ROUND_ROBIN).result
     assert set(none["methods"]) == {"clustering", "popularity", "recent_popularity", "covisit", "followed_topics"}
-    result = evaluate(world(tmp_path), EvaluateConfig(budgets=(2, 4)), ROUND_ROBIN).result
     for block in (result, result["all_targets"]):
         rates = {name: block["methods"][name]["hr@4"]["mean"] for name in BASELINES if name in block["methods"]}
         assert {"ease", "ials", "item_knn", "popularity"} <= rates.keys()
@@ -121,20 +120,16 @@ def test_controls_are_evaluated_at_the_main_budget_and_the_strongest_baseline_is
 
 
 def test_without_repeats_only_first_time_targets_are_evaluated(tmp_path):
-    run = world(tmp_path)
-    assert evaluate(run, CONFIG, ROUND_ROBIN).result["all_targets"] is not None
     data = prepared(tmp_path, [[1], [2]], [[3], [4]], [[1], [2]] * 5, follows=[[1], [2]])
     assert evaluate(FakeRun(tmp_path, data, WANTED), CONFIG, ROUND_ROBIN).result["all_targets"] is None
 
 
 def test_no_figure_is_nan_and_a_user_without_vectors_gets_popular_items_and_misses_in_max_score(tmp_path):
-    run = world(tmp_path, wanted=[[0, 0]] * 4)
-    result = evaluate(run, CONFIG, ROUND_ROBIN).result
+    result = evaluate(world(tmp_path, wanted=[[0, 0]] * 4), CONFIG, ROUND_ROBIN).result
     assert result["max_score"]["hr@4"]["mean"] == 0
     assert mean(result, "clustering", "hr@4") == mean(result, "popularity", "hr@4")
     popular = next(source for source in result["interests"]["sources"] if source["source"] == "popular")
     assert popular["candidate_share"]["mean"] == 1
-    result = evaluate(world(tmp_path, wanted=[[0, 0]] * 4), CONFIG, ROUND_ROBIN).result
     json.dumps(result, allow_nan=False)
     assert np.isfinite(mean(result, "clustering", "hr@2"))
 
@@ -173,7 +168,6 @@ def test_the_saved_files_hold_the_result_and_threads_find_the_same(tmp_path, req
     assert own["hits"].to_list() == [2, 2, 1]
     assert own["targets"].to_list() == [2, 2, 2]
     assert not list(tmp_path.glob("*.partial"))
-    together = evaluate(world(tmp_path), CONFIG, ROUND_ROBIN)
     request.getfixturevalue("small_batches")
     apart = evaluate(world(tmp_path), CONFIG, ROUND_ROBIN)
     columns = ["user_id", "kind", "method", "budget"]
@@ -181,7 +175,7 @@ def test_the_saved_files_hold_the_result_and_threads_find_the_same(tmp_path, req
     assert (
         apart.outcomes.filter(~of_other_users)
         .sort(columns)
-        .equals(together.outcomes.filter(~of_other_users).sort(columns))
+        .equals(evaluation.outcomes.filter(~of_other_users).sort(columns))
     )
 
 

@@ -96,9 +96,7 @@ def newest_last(data: PreparedData, events: range) -> list[int]:
     return [item for item in sorted(newest, key=lambda item: newest[item]) if item]
 
 
-def test_a_run_is_opened_as_it_was_made_with_every_item_that_has_a_training_event(
-    run: LinearRun, data: PreparedData
-) -> None:
+def test_a_run_is_opened_as_it_was_made_with_every_item_that_has_a_training_event(run, data):
     opened = open_run(run.path)
     assert isinstance(opened, LinearRun)
     assert opened.config == run.config
@@ -212,9 +210,7 @@ def test_live_events_join_the_sum_and_hides_do_not(run: LinearRun, releases: Pat
     assert_served(answer, run, [*before[1:], new, before[0]], [*seen, hidden])
 
 
-def test_every_kind_of_user_is_the_sum_of_the_known_history_or_gets_popular_items(
-    run: LinearRun, releases: Path, data: PreparedData
-) -> None:
+def test_every_kind_of_user_is_the_sum_of_the_known_history_or_gets_popular_items(run, releases, data):
     retriever, name, ids = Retriever.open(releases), data.user_ids[5], data.items["item_id"]
     state = UserState(name, (Event("a", name, ids[6], 2_000_000_000),), erased=True)
     assert_served(retriever.answer([Request(name, user_state=state, n=10)])[0], run, [7])

@@ -99,9 +99,7 @@ def describe_collection(folder: Path, server: dict[str, object]) -> None:
     write_description(folder, info | {"identity": identity})
 
 
-def test_a_release_that_names_a_server_gets_no_variable_of_the_environment(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-):
+def test_a_release_that_names_a_server_gets_no_variable_of_the_environment(tmp_path, monkeypatch):
     monkeypatch.setenv("SECRET", "sesame")
     monkeypatch.setenv("MILVUS_URI", f"http://127.0.0.1:{free_ports(1)[0]}")
     with closing(socket.create_server(("127.0.0.1", 0))) as listener:

@@ -53,9 +53,7 @@ def test_it_recommends_what_an_embedded_index_does(run: PinnerSageRun, releases:
     assert len({tuple(row) for row in items}) > len(items) / 2, "control: users get lists of their own"
 
 
-def test_the_alias_follows_the_release_and_a_failed_one_leaves_nothing(
-    run: PinnerSageRun, releases: Path, config: IndexConfig, monkeypatch: pytest.MonkeyPatch
-):
+def test_the_alias_follows_the_release_and_a_failed_one_leaves_nothing(run, releases, config, monkeypatch):
     serving = Release.open(releases).index
     assert isinstance(serving, MilvusIndex)
     connection = Connection(MilvusConfig(**config.options))

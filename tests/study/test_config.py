@@ -28,77 +28,71 @@ def read(folder, text):
     return read_study(folder / "study.toml")
 
 
+def assert_refused(folder, text, message):
+    assert text != GOOD
+    with pytest.raises(UsageError, match=message) as refused:
+        grid_entries(read(folder, text), "study.toml")
+    assert "\n" not in str(refused.value)
+
+
 @pytest.mark.parametrize(
-    ("change", "message"),
+    ("old", "new", "message"),
     [
+        ("[methods.joint]", "[methods.joitn]", r"\[methods.joitn\] on films: 'method' = 'joitn'.*did you mean 'joint'"),
+        ("movielens-small", "movielens-smal", "no such data set is shipped; did you mean 'movielens-small'"),
+        ("batch_size = 32", "batch_siz = 32", "unknown key 'train.batch_siz'; did you mean 'batch_size'"),
+        ("[train]", "[trian]", "unknown key 'trian'; did you mean 'train'"),
+        ('sample = "movielens-small"', 'tables = "nowhere"', "nowhere is not a folder"),
+        ('sample = "movielens-small"', "", "expected either sample = one of movielens-small, or tables"),
+        ("[methods.joint]", "[methods.pinnersage]\nover = 'plan'", "not a trained method.*did you mean 'plain'"),
+        ("[methods.joint]", "[methods.joint]\nover = 'plain'", "only pinnersage has over"),
+        ("[methods.joint]", "[methods.joint]\ncontrol_of = 'plian'", "control_of = 'plian'.*did you mean 'plain'"),
+        ("[methods.joint]", "[methods.joint]\ncontrol_of = 'joint'", "not another method of this study"),
+        ("[data.films]", "reference = 'jont'\n[data.films]", "not one of its methods; did you mean 'joint'"),
+        ("[data.films]", "seeds = [1, 1]\n[data.films]", "a seed is given twice"),
         (
-            ("[methods.joint]", "[methods.joitn]"),
-            r"\[methods.joitn\] on films: 'method' = 'joitn'.*did you mean 'joint'",
-        ),
-        (("movielens-small", "movielens-smal"), "no such data set is shipped; did you mean 'movielens-small'"),
-        (("batch_size = 32", "batch_siz = 32"), "unknown key 'train.batch_siz'; did you mean 'batch_size'"),
-        (("[train]", "[trian]"), "unknown key 'trian'; did you mean 'train'"),
-        (("[train]", "[tuning]\nmetric = 'ndgc'\n[train]"), "'ndgc'.*did you mean 'ndcg'"),
-        (("[train]", "[evaluate]\nsplit = 'test'\n[train]"), "validation, and test with --open-test"),
-        (("[train]", "[retrieve]\nblend = 'round_robbin'\n[train]"), "did you mean 'round_robin'"),
-        (('sample = "movielens-small"', 'tables = "nowhere"'), "nowhere is not a folder"),
-        (('sample = "movielens-small"', ""), "expected either sample = one of movielens-small, or tables"),
-        (("[data.films]", "reference = 'jont'\n[data.films]"), "not one of its methods; did you mean 'joint'"),
-        (("[data.films]", "seeds = [1, 1]\n[data.films]"), "a seed is given twice"),
-        (("[methods.joint]", "[methods.pinnersage]\nover = 'plan'"), "not a trained method.*did you mean 'plain'"),
-        (("[methods.joint]", "[methods.joint]\nover = 'plain'"), "only pinnersage has over"),
-        (("[train]", "[methods.two]\ncombine = ['joint', 'plan']\n[train]"), "combine names 'plan'.*mean 'plain'"),
-        (
-            ("[train]", "[methods.two]\ncombine = ['joint', 'two']\n[train]"),
-            "combine names 'two', which is not a trained method",
-        ),
-        (
-            ("[train]", "[methods.linear]\n[methods.two]\ncombine = ['joint', 'linear']\n[train]"),
-            "combine names 'linear', which is not a trained method",
-        ),
-        (("[train]", "[methods.two]\ncombine = ['joint']\n[train]"), "'methods.two.combine"),
-        (("[train]", "[methods.combined]\n[train]"), "nothing to combine"),
-        (
-            ("[train]", "[methods.two]\ncombine = ['joint', 'plain']\nmodel.width = 8\n[train]"),
-            "only model.blend and retrieve can be set",
-        ),
-        (("[methods.joint]", "[methods.joint]\ncontrol_of = 'plian'"), "control_of = 'plian'.*did you mean 'plain'"),
-        (("[methods.joint]", "[methods.joint]\ncontrol_of = 'joint'"), "not another method of this study"),
-        (("[train]", "[retrieve]\nblend = 'fusoin'\n[train]"), "did you mean 'fusion'"),
-        (
-            ("[train]", "[tuning]\ntrials = 2\nspace.train.rate = [1, 2]\n[train]"),
-            "'train.rate', which is not a setting",
-        ),
-        (
-            ("[train]", "[tuning]\ntrials = 2\nspace.train.epochs = [1, 2]\n[train]"),
-            "epochs = 5 is outside the search space",
-        ),
-        (("[train]", "[tuning]\ntrials = 2\nspace.train.epochs = {low = 9, high = 2}\n[train]"), "more than low = 9"),
-        (("[train]", "[tuning]\ntrials = 2\nspace.train.epochs = 9\n[train]"), "or a list of choices"),
-        (
-            ("[train]", "[tuning]\ntrials = 2\nspace.model.dropout = {low = 0.5, high = 0.1}\n[train]"),
-            r"^study.toml: \[tuning.space\]: model.dropout",
-        ),
-        (
-            ("[train]", "[tuning]\ntrials = 2\nspace.model.dropout = {low = 0.0, high = 3}\n[train]"),
-            r"the space of model.dropout: 'model.dropout' = 3.*less than 1",
-        ),
-        (
-            ("[train]", "[tuning]\ntrials = 2\nspace.model.dropout = [0.3, 'much']\n[train]"),
-            "the space of model.dropout: 'model.dropout' = 'much'",
-        ),
-        (
-            ("[data.films]", "name = 'a/b'\n[data.films]"),
+            "[data.films]",
+            "name = 'a/b'\n[data.films]",
             "'name' = 'a/b': cannot name a folder or a row; expected letters",
         ),
     ],
 )
-def test_an_error_names_the_key_and_a_suggestion(tmp_path, change, message):
-    text = GOOD.replace(*change)
-    assert text != GOOD
-    with pytest.raises(UsageError, match=message) as refused:
-        grid_entries(read(tmp_path, text), "study.toml")
-    assert "\n" not in str(refused.value)
+def test_an_error_names_the_key_and_a_suggestion(tmp_path, old, new, message):
+    assert_refused(tmp_path, GOOD.replace(old, new), message)
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        ("[tuning]\nmetric = 'ndgc'", "'ndgc'.*did you mean 'ndcg'"),
+        ("[evaluate]\nsplit = 'test'", "validation, and test with --open-test"),
+        ("[retrieve]\nblend = 'fusoin'", "did you mean 'fusion'"),
+        ("[methods.two]\ncombine = ['joint', 'plan']", "combine names 'plan'.*mean 'plain'"),
+        ("[methods.two]\ncombine = ['joint', 'two']", "combine names 'two', which is not a trained method"),
+        ("[methods.linear]\n[methods.two]\ncombine = ['joint', 'linear']", "'linear', which is not a trained method"),
+        ("[methods.two]\ncombine = ['joint']", "'methods.two.combine"),
+        ("[methods.combined]", "nothing to combine"),
+        ("[methods.two]\ncombine = ['joint', 'plain']\nmodel.width = 8", "only model.blend and retrieve can be set"),
+    ],
+)
+def test_a_wrong_table_is_an_error(tmp_path, table, message):
+    assert_refused(tmp_path, GOOD.replace("[train]", f"{table}\n[train]"), message)
+
+
+@pytest.mark.parametrize(
+    ("space", "message"),
+    [
+        ("train.rate = [1, 2]", "'train.rate', which is not a setting"),
+        ("train.epochs = [1, 2]", "epochs = 5 is outside the search space"),
+        ("train.epochs = {low = 9, high = 2}", "more than low = 9"),
+        ("train.epochs = 9", "or a list of choices"),
+        ("model.dropout = {low = 0.5, high = 0.1}", r"^study.toml: \[tuning.space\]: model.dropout"),
+        ("model.dropout = {low = 0.0, high = 3}", r"the space of model.dropout: 'model.dropout' = 3.*less than 1"),
+        ("model.dropout = [0.3, 'much']", "the space of model.dropout: 'model.dropout' = 'much'"),
+    ],
+)
+def test_a_wrong_search_space_is_an_error(tmp_path, space, message):
+    assert_refused(tmp_path, GOOD.replace("[train]", f"[tuning]\ntrials = 2\nspace.{space}\n[train]"), message)
 
 
 def test_a_folder_and_a_study_without_methods_are_errors(tmp_path):

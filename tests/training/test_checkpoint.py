@@ -27,9 +27,7 @@ def no_space(*_: object) -> None:
     raise OSError("no space left")
 
 
-def test_a_crash_between_the_renames_and_one_in_the_next_save_lose_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_crash_between_the_renames_and_one_in_the_next_save_lose_nothing(tmp_path, monkeypatch):
     folder, first = tmp_path / "checkpoint", state()
     first.position.step = 7
     checkpoint.save(first, folder)
@@ -44,9 +42,7 @@ def test_a_crash_between_the_renames_and_one_in_the_next_save_lose_nothing(
 
 
 @pytest.mark.parametrize("best", [True, False])
-def test_a_power_loss_leaves_the_old_checkpoint_or_the_new_one(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, best: bool
-) -> None:
+def test_a_power_loss_leaves_the_old_checkpoint_or_the_new_one(tmp_path, monkeypatch, best):
     """All files are on the disk before they are the checkpoint, and that they are it before the earlier one goes."""
     flushing, folder, here, held = Flushing(monkeypatch), tmp_path / "checkpoint", state(), []
     checkpoint.save(here, folder, best=True)
@@ -76,9 +72,7 @@ def test_without_a_checkpoint_the_state_stays_as_it_is(tmp_path: Path) -> None:
     assert fresh.position.step == 0
 
 
-def test_a_full_disk_keeps_the_old_checkpoint_and_deletes_the_new_one(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_full_disk_keeps_the_old_checkpoint_and_deletes_the_new_one(tmp_path, monkeypatch):
     folder, here = tmp_path / "checkpoint", state()
     checkpoint.save(here, folder)
     before = {file.name: file.read_bytes() for file in folder.iterdir()}

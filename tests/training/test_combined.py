@@ -147,9 +147,7 @@ def test_the_run_is_evaluated_with_its_controls_and_the_overlap_of_its_kinds(fol
     assert methods["combined"][f"hr@{N}"]["mean"] > methods["popularity"][f"hr@{N}"]["mean"]
 
 
-def test_the_record_has_the_list_that_validation_chose_and_the_run_needs_its_sources_no_more(
-    folder: Path, data: PreparedData, tmp_path: Path
-) -> None:
+def test_the_record_has_the_list_that_validation_chose_and_the_run_needs_its_sources_no_more(folder, data, tmp_path):
     for name in ("clustering", "conditional"):
         trained(data, tmp_path / name, name, **(CLUSTERING if name == "clustering" else CONDITIONAL))
     both = combine(tmp_path / "clustering", tmp_path / "conditional", tmp_path / "both")

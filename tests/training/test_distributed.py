@@ -1,5 +1,7 @@
 """Ranks with a part of the batch each give the gradient of one process with the whole; and so do parts of a batch."""
 
+import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -7,11 +9,13 @@ import torch
 from torch import Tensor
 
 from multitudes.batches.examples import Examples
+from multitudes.cli.main import _print_error
 from multitudes.data.prepared import PreparedData
+from multitudes.errors import INTERRUPTED_EXIT_CODE, StoppedError
 from multitudes.nn.methods import Method
 from multitudes.nn.user_tower_config import UserTowerConfig
 from multitudes.training.config import RunConfig, TrainConfig
-from multitudes.training.distributed import ITEM_TABLE, Ranks
+from multitudes.training.distributed import ITEM_TABLE, Ranks, report_error_once
 from multitudes.training.step import compute_gradients, initial_state, optimizer_step
 from tests.training.ranks import WITHOUT_GRADIENT, alone, of_ranks
 from tests.worlds import planted
@@ -110,3 +114,31 @@ def test_halves_with_separate_negatives_give_another_gradient() -> None:
     halves = [alone(learn, folder, "single", 1, slice(first, None, 2), 1) for first in range(2)]
     mean = {name: (halves[0][name] + halves[1][name]) / 2 for name in whole if name.startswith("gradient")}
     assert apart({name: whole[name] for name in mean}, mean) > 0.05
+
+
+@pytest.fixture
+def sigint() -> Iterator[None]:
+    earlier = signal.getsignal(signal.SIGINT)
+    yield
+    signal.signal(signal.SIGINT, earlier)
+
+
+@pytest.mark.usefixtures("sigint")
+@pytest.mark.parametrize("size", [1, 2])
+def test_the_first_rank_reports_an_interrupt(monkeypatch: pytest.MonkeyPatch, size: int) -> None:
+    monkeypatch.setenv("RANK", "0")
+    monkeypatch.setenv("WORLD_SIZE", str(size))
+    with pytest.raises(KeyboardInterrupt), report_error_once():
+        raise KeyboardInterrupt
+
+
+@pytest.mark.usefixtures("sigint")
+def test_the_others_end_with_the_same_exit_code_and_no_message(monkeypatch, capsys):
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(StoppedError) as found, report_error_once():
+        raise KeyboardInterrupt
+    assert found.value.exit_code == INTERRUPTED_EXIT_CODE
+    assert _print_error(str(found.value), found.value.exit_code) == INTERRUPTED_EXIT_CODE
+    assert capsys.readouterr().err == ""
+    signal.raise_signal(signal.SIGINT)  # forwarded once more by torchrun: ignored

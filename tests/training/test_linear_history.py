@@ -65,9 +65,7 @@ def test_where_the_whole_history_tells_all_joined_vectors_find_what_ease_finds_a
     assert shuffled < 0.7 * true
 
 
-def test_a_tower_that_finds_as_much_alone_has_no_linear_history(
-    prepared: PreparedData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_tower_that_finds_as_much_alone_has_no_linear_history(prepared, tmp_path, monkeypatch):
     held, tower = held_out_users(prepared, "validation"), untrained(prepared, tmp_path)
     joined = fit_linear_history(tower, held)
     assert joined is not None
@@ -101,9 +99,7 @@ def test_it_is_not_fitted_where_nothing_chooses_it(prepared: PreparedData, tmp_p
     assert train(prepared, settings.model_copy(update={"final": True}), tmp_path / "run").linear is None
 
 
-def test_training_joins_it_and_a_last_fit_and_a_warm_start_keep_its_weights(
-    prepared: PreparedData, tmp_path: Path
-) -> None:
+def test_training_joins_it_and_a_last_fit_and_a_warm_start_keep_its_weights(prepared, tmp_path):
     trained = train(prepared, config(), tmp_path / "run")
     record = read_record(tmp_path / "run")
     assert trained.linear is not None
@@ -135,9 +131,7 @@ def test_a_method_with_one_vector_can_have_it(prepared: PreparedData, tmp_path: 
     assert single.shares["unconditioned"] == pytest.approx(1.0)
 
 
-def test_the_outcome_names_what_the_tower_finds_alone(
-    prepared: PreparedData, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_outcome_names_what_the_tower_finds_alone(prepared, tmp_path, capsys):
     file = tmp_path / "small.toml"
     weak = "epochs = 1\nbatch_size = 32\nitem_init = 'random'"  # a tower that has something to gain
     file.write_text(f"[model]\nwidth = 16\nhistory = 10\nlinear.rank = 8\n[train]\n{weak}\n")

@@ -53,11 +53,10 @@ def same_weights(one: Path, other: Path) -> bool:
     return all(np.array_equal(first[name], second[name]) for name in first)
 
 
-def test_same_seed_gives_identical_weights_and_another_seed_does_not(prepared: PreparedData, tmp_path: Path) -> None:
-    for name, seed in (("one", 0), ("two", 0), ("three", 1)):
-        train(prepared, config(seed=seed, epochs=1), tmp_path / name)
-    assert same_weights(tmp_path / "one", tmp_path / "two")
-    assert not same_weights(tmp_path / "one", tmp_path / "three")
+def test_another_seed_gives_other_weights(prepared: PreparedData, whole: Path, tmp_path: Path) -> None:
+    """That the same seed gives the same ones is shown in test_methods."""
+    train(prepared, config(seed=1), tmp_path / "run")
+    assert not same_weights(whole, tmp_path / "run")
 
 
 @pytest.mark.slow
@@ -100,9 +99,7 @@ def test_a_gpu_trains_and_computes_the_same_as_a_cpu(prepared: PreparedData, tmp
 
 
 @pytest.mark.parametrize("stop_after", [1, 9, 17])
-def test_interrupted_and_resumed_ends_with_the_identical_weights(
-    prepared: PreparedData, whole: Path, tmp_path: Path, stop_after: int
-) -> None:
+def test_interrupted_and_resumed_ends_with_the_identical_weights(prepared, whole, tmp_path, stop_after):
     calls = 0
 
     def press(done: int, total: int, note: str = "") -> None:
@@ -138,9 +135,7 @@ def test_a_training_lowers_every_loss_and_shows_its_mean(prepared: PreparedData,
     assert notes[-1] == f"epoch 1 of 1, single loss {record['loss']['single']:.3f}"
 
 
-def test_a_training_says_what_it_has_to_do_and_how_long_that_takes(
-    prepared: PreparedData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_training_says_what_it_has_to_do_and_how_long_that_takes(prepared, tmp_path, monkeypatch):
     monkeypatch.setattr("multitudes.training.loop._SPEED_AFTER_S", 0.0)
     said: list[str] = []
     fit(prepared, config("single", epochs=2, epoch_batches=5), tmp_path / "run", say=said.append)
@@ -158,9 +153,7 @@ def test_a_loss_that_is_not_finite_stops_with_position_and_advice(prepared: Prep
     assert not (tmp_path / "run" / "weights.safetensors").exists()
 
 
-def test_without_validation_targets_the_last_epoch_is_kept_and_the_run_says_so(
-    prepared: PreparedData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_validation_targets_the_last_epoch_is_kept_and_the_run_says_so(prepared, tmp_path, monkeypatch):
     monkeypatch.setattr(
         "multitudes.training.loop.draw_validation_users",
         lambda prepared, _: select_users(held_out_users(prepared, "validation"), np.empty(0, dtype=np.int64)),
@@ -171,9 +164,7 @@ def test_without_validation_targets_the_last_epoch_is_kept_and_the_run_says_so(
     assert sum(run.shares.values()) == 0
 
 
-def test_a_run_is_on_disk_before_it_is_marked_finished(
-    prepared: PreparedData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_run_is_on_disk_before_it_is_marked_finished(prepared, tmp_path, monkeypatch):
     flushing, missing = Flushing(monkeypatch), []
     files = [tmp_path / "run" / name for name in ("weights.safetensors", "metrics.jsonl")]
 
@@ -199,9 +190,7 @@ def test_an_existing_run_is_not_overwritten(prepared: PreparedData, whole: Path,
     assert (tmp_path / "run" / "weights.safetensors").read_bytes() == before
 
 
-def test_a_finished_run_is_recognised_before_examples_are_built(
-    prepared: PreparedData, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_finished_run_is_recognised_before_examples_are_built(prepared, whole, tmp_path, monkeypatch):
     monkeypatch.setattr("multitudes.training.loop.Examples", None)
     fit(prepared, config(), whole, resume=True)
     with pytest.raises(TypeError):
@@ -224,9 +213,7 @@ def test_a_damaged_line_of_metrics_is_rejected_by_its_file(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     "damage", ["cut", "other", "missing", "{", "[1]", '{"format": "multitudes-run", "version": 1}']
 )
-def test_a_damaged_run_is_rejected_with_the_files_name(
-    prepared: PreparedData, whole: Path, tmp_path: Path, damage: str
-) -> None:
+def test_a_damaged_run_is_rejected_with_the_files_name(prepared, whole, tmp_path, damage):
     run = tmp_path / "run"
     copytree(whole, run)
     file = run / ("weights.safetensors" if damage in {"cut", "other", "missing"} else "run.json")
@@ -251,9 +238,7 @@ def test_a_run_is_neither_opened_nor_resumed_with_other_data(whole: Path) -> Non
         train(planted(seed=1)[1], config(), whole, resume=True)
 
 
-def test_the_best_epoch_is_kept_and_patience_is_how_many_come_after_it(
-    prepared: PreparedData, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_best_epoch_is_kept_and_patience_is_how_many_come_after_it(prepared, tmp_path, monkeypatch):
     def judged(rates: list[float]) -> None:
         left = iter(rates)
         monkeypatch.setattr("multitudes.training.loop.hit_rate", lambda *_: next(left))
@@ -269,9 +254,7 @@ def test_the_best_epoch_is_kept_and_patience_is_how_many_come_after_it(
     assert not same_weights(tmp_path / "run", tmp_path / "three"), "the control"
 
 
-def test_a_second_training_into_one_folder_is_rejected_while_the_first_runs(
-    prepared: PreparedData, tmp_path: Path
-) -> None:
+def test_a_second_training_into_one_folder_is_rejected_while_the_first_runs(prepared, tmp_path):
     with lock_run(tmp_path / "run"), pytest.raises(UsageError, match="another process trains into it"):
         fit(prepared, config(epochs=1), tmp_path / "run", overwrite=True)
     fit(prepared, config(epochs=1), tmp_path / "run")
@@ -287,9 +270,7 @@ def test_a_run_killed_before_its_first_write_starts_on_resume(prepared: Prepared
 
 
 @pytest.mark.parametrize("settings", [{"gradient_accumulation": 4}, {"checkpoint_steps": 1}])
-def test_execution_settings_do_not_change_what_is_learned(
-    prepared: PreparedData, tmp_path: Path, settings: dict[str, int]
-) -> None:
+def test_execution_settings_do_not_change_what_is_learned(prepared, tmp_path, settings):
     """Without dropout; the gradient of parts is tested in test_parallel."""
     still = config("single", epochs=1)
     still = still.model_copy(update={"model": still.model.model_copy(update={"dropout": 0.0})})
@@ -302,12 +283,8 @@ def test_execution_settings_do_not_change_what_is_learned(
 
 def test_layers_in_bfloat16_learn_and_leave_weights_in_float32(prepared: PreparedData, tmp_path: Path) -> None:
     for precision in ("float32", "bfloat16"):
-        train(
-            prepared,
-            config(epochs=1),
-            tmp_path / precision,
-            execution=ExecutionConfig.model_validate({"precision": precision}),
-        )
+        execution = ExecutionConfig.model_validate({"precision": precision})
+        train(prepared, config(epochs=1), tmp_path / precision, execution=execution)
     weights = load_file(tmp_path / "bfloat16" / "weights.safetensors")
     assert {tensor.dtype for tensor in weights.values()} == {np.dtype(np.float32)}
     losses = [

@@ -27,9 +27,7 @@ def a_few_steps(prepared: PreparedData, method: Method, out: Path) -> dict[str, 
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_two_trainings_with_one_seed_end_with_identical_weights(
-    prepared: PreparedData, tmp_path: Path, method: Method
-) -> None:
+def test_two_trainings_with_one_seed_end_with_identical_weights(prepared, tmp_path, method):
     """That another seed gives others is shown in test_loop."""
     one, two = (a_few_steps(prepared, method, tmp_path / name) for name in ("one", "two"))
     assert one.keys() == two.keys()

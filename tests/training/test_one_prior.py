@@ -54,9 +54,7 @@ def prior(
     return np.asarray(share_K / max(share_K.sum(), 1e-300))
 
 
-def test_selection_evaluation_and_serving_divide_a_list_by_one_formula(
-    run: TrainedRun, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_selection_evaluation_and_serving_divide_a_list_by_one_formula(run, monkeypatch):
     rng, compared = np.random.default_rng(0), dict.fromkeys(MODULES, 0)
 
     def lacking(make: Callable[..., UserVectors]) -> Callable[..., UserVectors]:

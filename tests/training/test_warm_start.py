@@ -58,9 +58,7 @@ def ids(prepared: PreparedData) -> list[str]:
     return ["", *map(str, prepared.items["item_id"])]
 
 
-def test_items_and_optimiser_state_are_matched_by_id_and_new_ones_start_as_in_any_training(
-    days: tuple[PreparedData, PreparedData], before: TrainedRun
-) -> None:
+def test_items_and_optimiser_state_are_matched_by_id_and_new_ones_start_as_in_any_training(days, before):
     early, whole = days
     config = warm_start_config(CONFIG, before)
     fresh, state = initial_state(whole, config), initial_state(whole, config)
@@ -116,9 +114,7 @@ def steps(state: TrainingState, prepared: PreparedData, config: RunConfig, epoch
         optimizer_step(state)
 
 
-def test_a_warm_start_on_the_same_data_continues_the_training(
-    days: tuple[PreparedData, PreparedData], before: TrainedRun, tmp_path: Path
-) -> None:
+def test_a_warm_start_on_the_same_data_continues_the_training(days, before, tmp_path):
     """To the bit; the control, which has the weights alone, ends elsewhere."""
     early, ends = days[0], {}
     two = CONFIG.model_copy(update={"train": CONFIG.train.model_copy(update={"epochs": 2})})
@@ -141,9 +137,7 @@ def without_state(run: TrainedRun, folder: Path) -> TrainedRun:
 
 
 @pytest.mark.parametrize("changed", [{"in_batch": 16}, {"batch_size": 16}])
-def test_with_other_negatives_their_frequency_is_initialised_again(
-    days: tuple[PreparedData, PreparedData], before: TrainedRun, changed: dict[str, int]
-) -> None:
+def test_with_other_negatives_their_frequency_is_initialised_again(days, before, changed):
     config = warm_start_config(CONFIG, before)
     config = config.model_copy(update={"train": config.train.model_copy(update=changed)})
     state = initial_state(days[1], config)
@@ -154,9 +148,7 @@ def test_with_other_negatives_their_frequency_is_initialised_again(
     assert moments(state)[f"exp_avg/{ITEM_TABLE}"].any()
 
 
-def test_kinds_of_interests_keep_their_shares(
-    days: tuple[PreparedData, PreparedData], before: TrainedRun, tmp_path: Path
-) -> None:
+def test_kinds_of_interests_keep_their_shares(days, before, tmp_path):
     run = TrainedRun.open(shutil.copytree(before.path, tmp_path / "run"))
     fitted = {"unconditioned": 0.5, "implicit": 0.3, "explicit": 0.2}
     assert before.shares != fitted, "the control"
@@ -167,9 +159,7 @@ def test_kinds_of_interests_keep_their_shares(
 
 
 @pytest.mark.parametrize("damage", ["cut", "other model", "no moments", "other run", "a folder"])
-def test_a_damaged_state_is_rejected_by_its_name(
-    days: tuple[PreparedData, PreparedData], before: TrainedRun, tmp_path: Path, damage: str
-) -> None:
+def test_a_damaged_state_is_rejected_by_its_name(days, before, tmp_path, damage):
     run = TrainedRun.open(shutil.copytree(before.path, tmp_path / "run"))
     file = run.path / optimizer_state.STATE_FILE
     if damage == "cut":
@@ -197,9 +187,7 @@ def test_a_damaged_state_is_rejected_by_its_name(
     assert train(days[1], warm_start_config(CONFIG, run), tmp_path / "after").config.continues == str(run.path)
 
 
-def test_a_warm_start_without_optimiser_state_prints_one_line(
-    days: tuple[PreparedData, PreparedData], before: TrainedRun, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_warm_start_without_optimiser_state_prints_one_line(days, before, tmp_path, capsys):
     run_before, settings = without_state(before, tmp_path), tmp_path / "small.toml"
     settings.write_text("[execution]\nkeep_state = false\n")
     for earlier, n_lines in ((run_before, 1), (before, 0)):
@@ -216,9 +204,7 @@ def test_a_warm_start_without_optimiser_state_prints_one_line(
     assert state.position.step == 0
 
 
-def test_the_number_of_known_items_is_printed_and_unrelated_data_is_rejected(
-    days: tuple[PreparedData, PreparedData], before: TrainedRun, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_number_of_known_items_is_printed_and_unrelated_data_is_rejected(days, before, tmp_path, capsys):
     call = ["train", "--continue", str(before.path), "--out", str(tmp_path / "after")]
     assert run([*call, str(days[1].path)]) == 0
     later, early = (data.items["item_id"].to_list() for data in (days[1], days[0]))
@@ -233,9 +219,7 @@ def test_the_number_of_known_items_is_printed_and_unrelated_data_is_rejected(
     assert not (tmp_path / "never").exists()
 
 
-def test_the_state_is_that_of_the_epoch_whose_weights_were_kept(
-    days: tuple[PreparedData, PreparedData], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_state_is_that_of_the_epoch_whose_weights_were_kept(days, tmp_path, monkeypatch):
     files = {}
     for name, rates in (("best", [0.3, 0.5, 0.4]), ("two", [0.3, 0.5]), ("last", [0.3, 0.5, 0.6])):
         left = iter(rates)
@@ -265,9 +249,7 @@ def test_a_rank_restores_its_rows(days: tuple[PreparedData, PreparedData], befor
     assert np.array_equal(part.frequency.interval, one.frequency.interval)
 
 
-def test_only_later_events_are_trained_on(
-    days: tuple[PreparedData, PreparedData], before: TrainedRun, tmp_path: Path
-) -> None:
+def test_only_later_events_are_trained_on(days, before, tmp_path):
     whole, config = days[1], warm_start_config(CONFIG, before)
     since = config.since
     assert since == last_trained_time(before)
@@ -280,9 +262,7 @@ def test_only_later_events_are_trained_on(
     assert after.shares == before.shares
 
 
-def test_settings_of_another_model_and_the_own_folder_are_rejected(
-    before: TrainedRun, days: tuple[PreparedData, PreparedData], tmp_path: Path
-) -> None:
+def test_settings_of_another_model_and_the_own_folder_are_rejected(before, days, tmp_path):
     with pytest.raises(UsageError, match="method and \\[model\\]"):
         warm_start_config(CONFIG.model_copy(update={"method": "single"}), before)
     with pytest.raises(UsageError, match="is the run that --continue names; give another --out"):
@@ -305,9 +285,7 @@ def test_rows_are_matched_by_name_and_initial_frequencies_follow_the_training_ev
     assert met[1] > met[2], "control: they are not all alike"
 
 
-def test_settings_that_a_warm_start_cannot_change_are_rejected(
-    before: TrainedRun, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_settings_that_a_warm_start_cannot_change_are_rejected(before, tmp_path, capsys):
     file = tmp_path / "other.toml"
     call = ["train", str(before.prepared.path), "--continue", str(before.path), "--out", str(tmp_path / "after")]
     for text, options, lines in (
