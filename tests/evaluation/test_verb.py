@@ -96,7 +96,6 @@ def test_a_folder_that_is_not_a_run_is_rejected_in_one_line(tmp_path, capsys):
     [
         ("budget = 5", "unknown key 'budget'; did you mean 'budgets'?"),
         ("budgets = []", "expected at least one whole number from 1"),
-        ('targets = "old"', "'targets' = 'old'"),
         ('budgets = "20"', "'budgets' = '20': expected a list, such as [1, 2] or ['a', 'b']"),
     ],
 )

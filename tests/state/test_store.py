@@ -99,8 +99,6 @@ def test_the_command_loads_every_prepared_user(tmp_path: Path, capsys: pytest.Ca
 @pytest.mark.parametrize(
     ("store", "code", "words"),
     [
-        ("nowhere/state.db", 2, "its folder does not exist"),
-        ("redis://127.0.0.1:1", 6, "redis://127.0.0.1:1"),
         ("redis://:hidden@127.0.0.1:1", 6, "redis://127.0.0.1:1"),
         ("postgres://db", 2, "expected a path, or redis://HOST:PORT"),
     ],

@@ -75,7 +75,6 @@ def test_arms_that_are_not_as_planned_come_before_everything(tables, tmp_path, c
     [
         (["--ratio", "half"], "expected the share of each arm"),
         (["--winsorise", "2"], "'winsorise' = 2.0"),
-        (["--control", "old"], "no row has this arm"),
     ],
 )
 def test_a_wrong_call_is_one_line_and_exit_2(options, said, tables, capsys):

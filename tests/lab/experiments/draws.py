@@ -14,7 +14,7 @@ from scipy.stats import binom, binomtest
 from multitudes.seeding import generator
 from multitudes_lab.experiments.confidence_sequence import radius
 from multitudes_lab.experiments.lift import Lift, estimate_lift
-from multitudes_lab.experiments.moments import Moments, user_moments
+from multitudes_lab.experiments.moments import Moments
 
 Column = NDArray[np.float64]
 ALPHA = 0.05
@@ -35,6 +35,12 @@ class Drawn(NamedTuple):
     def ratio(self, *, cuped: bool = False) -> Moments:
         before = [self.saves_before_B, self.sessions_before_B] if cuped else []
         return user_moments(np.stack([self.saves_B, self.sessions_B, *before], axis=1))
+
+
+def user_moments(value_BV: Column) -> Moments:
+    n_users, n_variables = value_BV.shape
+    covariance_VV = np.cov(value_BV, rowvar=False) if n_users > 1 else np.zeros((n_variables, n_variables))
+    return Moments(n_users, value_BV.mean(axis=0), np.atleast_2d(covariance_VV))
 
 
 def sums(value_B: Column, *covariates: Column) -> Moments:

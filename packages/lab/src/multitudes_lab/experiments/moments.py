@@ -28,13 +28,6 @@ class Moments(NamedTuple):
 Group = tuple[str | None, str | None]  # arm and cohort; None: all
 
 
-def user_moments(value_BV: Vector) -> Moments:
-    """Return the moments of users whose variables are in memory, an array of shape (B, V)."""
-    n_users, n_variables = value_BV.shape
-    covariance_VV = np.cov(value_BV, rowvar=False) if n_users > 1 else np.zeros((n_variables, n_variables))
-    return Moments(n_users, value_BV.mean(axis=0), np.atleast_2d(covariance_VV))
-
-
 def group_moments(connection: DuckDBEngine, relation: str, variables: Sequence[str]) -> dict[Group, Moments]:
     """Return the moments of all users, of each arm, and of each cohort of each arm.
 
