@@ -56,15 +56,9 @@ def test_no_event_is_lost_without_being_counted(tmp_path):
 
 
 def test_an_event_is_usable_unless_its_action_its_flag_or_its_item_says_no(tmp_path):
-    write(
-        tmp_path,
-        events=events(
-            action=["hide", "save", "save", "save", "save", "save"], valid=[True, False, None, True, True, True]
-        ),
-        items=items(topics=[["art"], ["art"], []], embedding=[None, None, None]).cast(
-            {"embedding": pl.List(pl.Float32)}
-        ),
-    )
+    flagged = events(action=["hide"] + ["save"] * 5, valid=[True, False, None, True, True, True])
+    bare = items(topics=[["art"], ["art"], []], embedding=[None] * 3).cast({"embedding": pl.List(pl.Float32)})
+    write(tmp_path, events=flagged, items=bare)
     _, (rows,) = cleaned(tmp_path, "SELECT valid FROM event ORDER BY file_row")
     assert rows["valid"].to_list() == [False, False, False, True, True, False]
 

@@ -9,28 +9,20 @@ from tests.data.tables import NOW, events, items, write
 
 
 @pytest.mark.parametrize(
-    ("columns", "expected"),
+    ("columns", "canonical"),
     [
-        ("userId movieId rating timestamp", "user_id=userId item_id=movieId timestamp=timestamp rating=rating"),
-        (
-            "user_id:token item_id:token timestamp:float",
-            "user_id=user_id:token item_id=item_id:token timestamp=timestamp:float",
-        ),
-        (
-            "reviewerID asin overall unixReviewTime reviewTime",
-            "user_id=reviewerID item_id=asin timestamp=unixReviewTime rating=overall",
-        ),
-        ("userId venueId venueCategory utcTimestamp", "user_id=userId item_id=venueId timestamp=utcTimestamp"),
-        (
-            "Customer ID StockCode InvoiceDate".replace("r I", "r_I"),
-            "user_id=Customer_ID item_id=StockCode timestamp=InvoiceDate",
-        ),
-        ("uid user_id item ts event", "user_id=user_id item_id=item timestamp=ts action=event"),
+        ("userId movieId rating timestamp", "user_id item_id rating timestamp"),
+        ("user_id:token item_id:token timestamp:float", "user_id item_id timestamp"),
+        ("reviewerID asin overall unixReviewTime reviewTime", "user_id item_id rating timestamp -"),
+        ("userId venueId venueCategory utcTimestamp", "user_id item_id - timestamp"),
+        ("Customer_ID StockCode InvoiceDate", "user_id item_id timestamp"),
+        ("uid user_id item ts event", "- user_id item_id timestamp action"),
     ],
 )
-def test_the_columns_of_known_layouts_are_known(columns, expected):
-    found = guess_by_name("events", columns.split())
-    assert " ".join(f"{ours}={column}" for ours, column in found.items()) == expected
+def test_the_columns_of_known_layouts_are_known(columns, canonical):
+    expected = dict(zip(canonical.split(), columns.split(), strict=True))
+    expected.pop("-", None)
+    assert guess_by_name("events", columns.split()) == expected
 
 
 def test_the_option_is_repeated_or_has_commas():
@@ -63,9 +55,7 @@ def test_tables_with_mapped_columns_are_the_canonical_ones(tmp_path, suffix):
     found = validate(theirs, columns={"uid": "user_id", "when": "timestamp", "genres": "topics"}, now=NOW)
     assert found.id_kinds == {"user_id": "string", "item_id": "int64"}
     assert found.counts["users"] == 3
-    assert {name: found.counts[name] for name in ("items", "topics")} == {
-        name: expected.counts[name] for name in ("items", "topics")
-    }
+    assert [found.counts[name] for name in ("items", "topics")] == [expected.counts["items"], expected.counts["topics"]]
 
 
 def test_a_map_must_fit_the_tables(tmp_path):

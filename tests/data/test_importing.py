@@ -137,10 +137,8 @@ def test_topics_are_those_of_the_items_and_a_row_for_each_becomes_a_list(tmp_pat
     assert not (tmp_path / "no" / "items.parquet").exists()
     events = write(tmp_path, "own.csv", PLAIN)
     follows = write(tmp_path, "follows.csv", "user,topic\nu1,b\nu1,a\nu2,b\nu1,b\n")
-    assert imported(tmp_path, events, "users", users=[follows], overwrite=True).rows() == [
-        ("u1", ["b", "a"]),
-        ("u2", ["b"]),
-    ]
+    users = imported(tmp_path, events, "users", users=[follows], overwrite=True)
+    assert users.rows() == [("u1", ["b", "a"]), ("u2", ["b"])]
 
 
 def test_a_file_of_check_ins_without_a_header_names_the_categories_of_its_places(tmp_path):

@@ -57,10 +57,7 @@ def test_appended_days_equal_one_run_over_all(tmp_path, settings):
 
 
 def test_an_event_sent_on_an_earlier_day_and_twice_today_is_repeated_twice(tmp_path):
-    first, second = (
-        events(event_id=list("abcdef")),
-        events(event_id=["a", "a", *"ghij"], item_id=[10, 10, 20, 30, 20, 30]),
-    )
+    first, second = events(event_id=list("abcdef")), events(event_id=[*"aaghij"], item_id=[10, 10, 20, 30, 20, 30])
     second = second.with_columns(pl.col("timestamp") + 1_000)
     one = run(write(tmp_path / "first", events=first), tmp_path / "one")
     two = run(write(tmp_path / "second", events=second), tmp_path / "two", append=one.path)

@@ -77,9 +77,8 @@ def test_the_user_rule_takes_the_last_shares_and_separates_no_ties(times, shares
 
 def test_each_rule_cuts_users_where_it_says():
     world = [(time % 2, time) for time in range(20)]
-    assert [split for _, time, split in sorted(split_of(world, "time"), key=lambda row: row[1])] == (
-        [0] * 16 + [1] * 2 + [2] * 2
-    )
+    by_time = sorted(split_of(world, "time"), key=lambda row: row[1])
+    assert [split for *_, split in by_time] == [0] * 16 + [1] * 2 + [2] * 2
     rows = split_of([(0, 1), (0, 2), (0, 3), (0, 4), (1, 1), (1, 2)], "leave_one_out")
     assert [split for *_, split in rows] == [0, 0, 1, 2, 0, 0]
 

@@ -51,6 +51,5 @@ def test_ragged_rows_are_gathered(rows):
     lists = [[5, 3], [], [4]]
     ragged = RaggedArray(np.array([0, 2, 2, 3]), np.array([5, 3, 4], dtype=np.int32), 6)
     place, value = ragged.gather(np.array(rows, dtype=np.int64))
-    assert list(zip(place.tolist(), value.tolist(), strict=True)) == [
-        (n, v) for n, r in enumerate(rows) for v in lists[r]
-    ]
+    found = list(zip(place.tolist(), value.tolist(), strict=True))
+    assert found == [(n, v) for n, r in enumerate(rows) for v in lists[r]]

@@ -25,9 +25,8 @@ def data(tmp_path):
 
 def lists(data, kind, length=5):
     held = held_out_users(data, "test")
-    return {
-        name: rows.tolist() for name, rows in Baselines(data).lists(held, seen_items(data, held), kind, length).items()
-    }
+    found = Baselines(data).lists(held, seen_items(data, held), kind, length)
+    return {name: rows.tolist() for name, rows in found.items()}
 
 
 def test_popularity_ranks_by_training_events_and_ends_in_zeros_where_the_history_is_excluded(data):
@@ -77,9 +76,8 @@ SAME_TOPIC = [[1]] * 6
 
 
 def near(folder, past, future=None, **settings):
-    return baselines.co_visitation_matrix(
-        prepared(folder, past, future or [[6]] * len(past), SAME_TOPIC), **settings
-    ).toarray()
+    world = prepared(folder, past, future or [[6]] * len(past), SAME_TOPIC)
+    return baselines.co_visitation_matrix(world, **settings).toarray()
 
 
 def test_nearness_grows_with_proximity_within_the_training_events_of_a_user(tmp_path):

@@ -29,16 +29,9 @@ def test_hits_and_topics_are_those_of_found_targets_and_hit_rates_those_of_their
     assert measures["topics"].tolist() == [1, 1, 0]  # 4: topic 3 · 1 and 6: topic 1
     assert measures["candidate_topics"].tolist() == [2, 2, 2]
     assert measures["candidates"].tolist() == [2, 3, 3]
-    assert [targets[f"{name}_targets"].tolist() for name in ("head", "torso", "tail")] == [
-        [0, 1, 0],
-        [1, 0, 0],
-        [1, 2, 1],
-    ]
-    assert [measures[f"{name}_hits"].tolist() for name in ("head", "torso", "tail")] == [
-        [0, 1, 0],
-        [0, 0, 0],
-        [1, 1, 0],
-    ]
+    names = ("head", "torso", "tail")
+    assert [targets[f"{name}_targets"].tolist() for name in names] == [[0, 1, 0], [1, 0, 0], [1, 2, 1]]
+    assert [measures[f"{name}_hits"].tolist() for name in names] == [[0, 1, 0], [0, 0, 0], [1, 1, 0]]
     parts = hit_rates_by_segment({ListKey("list", 3): measures}, targets, {}, 3, "list")["popularity"]
     rates = {label: part["methods"]["list"]["hr@3"]["mean"] for label, part in parts.items()}
     assert rates == {"head": 1, "torso": 0, "tail": 0.5}

@@ -37,9 +37,8 @@ def run(tastes):
     folder = Path(mkdtemp(prefix="multitudes-planted-"))
     world = PlantedConfig(users=200, items=600, events=8_000, niches=30, topics=10, tastes=tastes, embedding_width=8)
     write_world(plant(world), folder / "data")
-    return make_pinnersage_run(
-        prepare(folder / "data", folder / "prepared", PrepareConfig(split="user")), folder / "run"
-    )
+    data = prepare(folder / "data", folder / "prepared", PrepareConfig(split="user"))
+    return make_pinnersage_run(data, folder / "run")
 
 
 @cache

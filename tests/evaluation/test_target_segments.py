@@ -140,9 +140,8 @@ def interest_minus_topic(folder: Path, *, shuffled: bool):
     horizon = result["segments"]["horizon"]
     assert [horizon[part]["targets"] for part in ("within_day", "within_week", "later")] == [4 * USERS, 0, 4 * USERS]
     rates = [horizon[part]["methods"] for part in ("within_day", "later")]
-    return *(rate["implicit"]["hr@10"]["mean"] - rate["explicit"]["hr@10"]["mean"] for rate in rates), result[
-        "segments"
-    ]
+    short, long = (rate["implicit"]["hr@10"]["mean"] - rate["explicit"]["hr@10"]["mean"] for rate in rates)
+    return short, long, result["segments"]
 
 
 def test_interests_pay_in_the_short_term_and_followed_topics_in_the_long_term_where_it_was_planted(tmp_path):
@@ -152,9 +151,8 @@ def test_interests_pay_in_the_short_term_and_followed_topics_in_the_long_term_wh
     kinds = [segments["horizon"][part]["minus_unconditioned"] for part in ("within_day", "later")]
     assert kinds[0]["implicit"]["hr@10"]["low"] > 0 > kinds[0]["explicit"]["hr@10"]["high"]
     assert kinds[1]["explicit"]["hr@10"]["low"] > 0 >= kinds[1]["implicit"]["hr@10"]["high"]
-    assert (
-        segments["horizon"]["within_day"]["differences"]["explicit"]["hr@10"]["low"] > 0
-    )  # the run minus topics alone
+    beyond_topics = segments["horizon"]["within_day"]["differences"]["explicit"]  # the run minus topics alone
+    assert beyond_topics["hr@10"]["low"] > 0
     targets = {part: found["targets"] for part, found in segments["topic_age"].items()}
     assert targets == {"topic_recent": 0, "topic_earlier": 4 * USERS, "topic_never": 4 * USERS}
 

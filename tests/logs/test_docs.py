@@ -31,9 +31,6 @@ def test_the_five_lines_find_the_topic_of_an_engagement(tmp_path):
 
 def test_every_column_and_setting_is_documented():
     kinds = IdTypes("int64", "int64")
-    names = {
-        *schemas.segment_columns("served", kinds),
-        *schemas.segment_columns("events", kinds),
-        *LogConfig.model_fields,
-    }
+    columns = {*schemas.segment_columns("served", kinds), *schemas.segment_columns("events", kinds)}
+    names = columns | LogConfig.model_fields.keys()
     assert {name for name in names if f"`{name}`" not in PAGE} == set()

@@ -59,9 +59,8 @@ def test_importance_decays_with_ages_of_days_or_events():
     assert named(found) == [4, 2]  # one new event outweighs two old ones
     assert named(vectors(users, age_BL=np.zeros((1, 8), dtype=np.int64))) == [2, 4]  # the control
     item_BL = np.zeros((1, 3), dtype=np.int64)
-    assert clustering.event_ages(np.array([[86_400 * 3, 86_400, 0]]), item_BL, ordered_only=False).tolist() == [
-        [0, 2, 3]
-    ]
+    days = clustering.event_ages(np.array([[86_400 * 3, 86_400, 0]]), item_BL, ordered_only=False)
+    assert days.tolist() == [[0, 2, 3]]
     assert clustering.event_ages(np.array([[7, 6, 4]]), item_BL, ordered_only=True).tolist() == [[0, 1, 3]]
     assert clustering.event_ages(None, item_BL, ordered_only=False).tolist() == [[0, 1, 2]]
 

@@ -49,12 +49,8 @@ def test_a_run_is_replaced_only_on_request_and_other_folders_never(data, tmp_pat
     with pytest.raises(UsageError, match="exists"):
         make_pinnersage_run(data, tmp_path / "run", PinnerSageConfig(interests=2), resume=True)
     make_pinnersage_run(data, tmp_path / "run", resume=True)
-    assert (
-        make_pinnersage_run(
-            data, tmp_path / "run", PinnerSageConfig(interests=2), overwrite=True
-        ).config.model.interests
-        == 2
-    )
+    replaced = make_pinnersage_run(data, tmp_path / "run", PinnerSageConfig(interests=2), overwrite=True)
+    assert replaced.config.model.interests == 2
     (tmp_path / "thesis").mkdir()
     with pytest.raises(ArtefactError, match="no run here"):
         make_pinnersage_run(data, tmp_path / "thesis", overwrite=True)

@@ -72,21 +72,8 @@ def test_events_are_read_oldest_first_also_after_reopening(make: Make):
 
 def test_ids_are_stored_exactly(make: Make):
     states = make()
-    odd: list[int | str] = [
-        2**63 - 1,
-        -(2**63),
-        2**53 + 1,
-        1,
-        0,
-        "1",
-        "",
-        "a b",
-        "ü{x}:*?[",
-        "naïve\x00nul",
-        "\n",
-        "i1",
-    ]
-    odd += ["💫", "1" * 1_000]
+    odd: list[int | str] = [2**63 - 1, -(2**63), 2**53 + 1, 1, 0]
+    odd += ["1", "", "a b", "ü{x}:*?[", "naïve\x00nul", "\n", "i1", "💫", "1" * 1_000]
     pairs = zip(odd, odd[::-1], strict=True)
     events = [did(f"e{n}\x00", user, item, NOW, "\u2028") for n, (user, item) in enumerate(pairs)]
     assert all(states.append(events).new)
@@ -208,12 +195,8 @@ def test_an_event_from_while_the_clock_was_ahead_does_not_stay_the_newest(make: 
     clock.now_s += 60
     states.append([did("d", "ann", 4, clock.now_s), did("e", "ann", 5, clock.now_s + 10)])
     (ann,) = states.read(["ann"])
-    assert [(event.item_id, event.time_s) for event in ann.events] == [
-        (2, NOW),
-        (3, NOW),
-        (4, NOW + 60),
-        (5, NOW + 70),
-    ], "control: within the skew it keeps its time"
+    found = [(event.item_id, event.time_s - NOW) for event in ann.events]
+    assert found == [(2, 0), (3, 0), (4, 60), (5, 70)], "control: within the skew it keeps its time"
 
 
 EVENTS = st.lists(

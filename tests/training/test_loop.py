@@ -287,9 +287,8 @@ def test_layers_in_bfloat16_learn_and_leave_weights_in_float32(prepared: Prepare
         train(prepared, config(epochs=1), tmp_path / precision, execution=execution)
     weights = load_file(tmp_path / "bfloat16" / "weights.safetensors")
     assert {tensor.dtype for tensor in weights.values()} == {np.dtype(np.float32)}
-    losses = [
-        json.loads((tmp_path / p / "metrics.jsonl").read_text())["loss"]["single"] for p in ("float32", "bfloat16")
-    ]
+    curves = [json.loads((tmp_path / name / "metrics.jsonl").read_text()) for name in ("float32", "bfloat16")]
+    losses = [curve["loss"]["single"] for curve in curves]
     assert losses[0] != losses[1], "control: it is another arithmetic"
     assert abs(losses[0] - losses[1]) < 0.05
 

@@ -39,9 +39,8 @@ def test_the_last_line_holds_what_other_programs_ask_for(tables, capsys):
 @pytest.mark.parametrize("width", ["80", "110"])
 def test_a_person_reads_what_moved_and_for_whom(width, tables, capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", width)
-    assert (
-        run(["readout", *tables, "--metric", "saves", "--winsorise", "0.999", "--ratio", "control=1,treatment=1"]) == 0
-    )
+    options = ["--metric", "saves", "--winsorise", "0.999", "--ratio", "control=1,treatment=1"]
+    assert run(["readout", *tables, *options]) == 0
     out = capsys.readouterr().out
     assert "arms as planned" in out
     assert "the lift differs between cohorts" in out

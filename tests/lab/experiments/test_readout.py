@@ -270,17 +270,11 @@ def test_a_wrong_setting_is_rejected_in_one_line(settings, said, tmp_path):
         (lambda e, o: (e, o.with_columns(pl.col("timestamp") - 60 * DAY)), "no outcome is later than the exposure"),
         (lambda e, o: (e, o.with_columns(pl.col("user_id") + 10**6)), "no outcome is later than the exposure"),
         (lambda e, o: (e, o.with_columns(pl.col("user_id").cast(pl.String))), "'user_id' is int64 in exposures"),
-        (
-            lambda e, o: (e, o.with_columns(pl.lit("many").alias("value"))),
-            "column 'value' is VARCHAR; expected a number",
-        ),
+        (lambda e, o: (e, o.with_columns(value=pl.lit("many"))), "column 'value' is VARCHAR; expected a number"),
         (lambda e, o: (e, o.with_columns(metric=pl.col("user_id").cast(pl.String))), "too many to compare at once"),
         (lambda e, o: (e, o.with_columns(value=-1)), "a finite value of at least 0; expected at least one"),
         (lambda e, o: (e.clear(), o), "the table has no rows"),
-        (
-            lambda e, o: (e.with_columns(cohort=pl.col("user_id").cast(pl.String)), o),
-            "has 100 values; expected at most 50",
-        ),
+        (lambda e, o: (e.with_columns(cohort=pl.col("user_id").cast(str)), o), "has 100 values; expected at most 50"),
     ],
 )
 def test_an_unusable_table_is_rejected_in_one_line(change, said, tmp_path):

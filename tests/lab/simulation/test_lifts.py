@@ -75,9 +75,8 @@ def test_cohorts_are_those_of_the_world_and_days_before_the_test_do_not_count(tm
     others = UserOutcomes(config, tmp_path).lift("feed_saves", "a", "b", "non-core")
     assert (others.control, others.treatment, others.lift) == (1.0, 1.0, 0.0)
     assert UserOutcomes(config, tmp_path).lift("feed_saves", "a", "b", "core").lift == pytest.approx(-0.5)
-    assert daily_feed_saves(config, tmp_path).filter(arm="b", day=1)["feed_saves"].item() == pytest.approx(
-        1 + core.mean()
-    )
+    (saves,) = daily_feed_saves(config, tmp_path).filter(arm="b", day=1)["feed_saves"]
+    assert saves == pytest.approx(1 + core.mean())
     write(tmp_path, 0, "b", np.where(core, 2, 1), day=2)
     assert lift_of(config, tmp_path).treatment == 0
 

@@ -24,10 +24,8 @@ def measures(
     """Return the measures of one day with these served rows; the first response is degraded."""
     logs = folder / "seed-0" / "arms" / "a" / "logs" / "served"
     logs.mkdir(parents=True)
-    table = pl.DataFrame(rows, schema=LOG, orient="row")
-    table.with_columns(both=pl.Series(both), degraded=pl.col("user_id") == rows[0][0]).write_parquet(
-        logs / day_file_name(2)
-    )
+    table = pl.DataFrame(rows, schema=LOG, orient="row").with_columns(degraded=pl.col("user_id") == rows[0][0])
+    table.with_columns(both=pl.Series(both)).write_parquet(logs / day_file_name(2))
     found = impression_metrics(ExperimentConfig.model_validate(SETTINGS), folder)
     return {measure: value for _, measure, value in found.iter_rows()}
 
@@ -67,10 +65,8 @@ def test_a_source_absent_from_one_world_has_share_zero_there_and_without_explici
     for seed, source in ((0, "popular"), (1, "explicit")):
         logs = tmp_path / f"seed-{seed}" / "arms" / "a" / "logs" / "served"
         logs.mkdir(parents=True)
-        table = pl.DataFrame([(7, 1, source, 0, None)], schema=LOG, orient="row")
-        table.with_columns(both=pl.lit(value=False), degraded=pl.lit(value=False)).write_parquet(
-            logs / day_file_name(2)
-        )
+        table, no = pl.DataFrame([(7, 1, source, 0, None)], schema=LOG, orient="row"), pl.lit(value=False)
+        table.with_columns(both=no, degraded=no).write_parquet(logs / day_file_name(2))
     found = impression_metrics(ExperimentConfig.model_validate(SETTINGS | {"seeds": [0, 1]}), tmp_path)
     shown = {measure: value for _, measure, value in found.iter_rows() if measure.startswith("shown, ")}
     assert shown == {"shown, explicit": 0.5, "shown, popular": 0.5}
