@@ -45,6 +45,22 @@ def test_a_check_names_prepare_with_its_own_options_and_no_folder_that_is_there(
     assert unused_path(tmp_path / "run") == tmp_path / "run-3"
 
 
+def test_a_check_names_the_options_that_import_chose_unless_it_has_its_own(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    rows = "".join(f"u{n},i{n % 3},{n},{n % 5 + 1}\n" for n in range(30))
+    (tmp_path / "own.csv").write_text(f"user,item,ts,rating\n{rows}")
+    (tmp_path / "kinds.csv").write_text("item,kind\ni0,a\ni1,b\ni2,b\n")
+    assert run(["import", "own.csv", "kinds.csv", "--out", "data"]) == 0
+    said = capsys.readouterr().out
+    assert "no topics, so interests have no names; --map COLUMN=topics" in said
+    command = next_command(said)
+    assert command == ["prepare", "data", "--out", "prepared", "--split", "user", "--min-rating", "3.5"]
+    assert run(["prepare", "data", "--check"]) == 0
+    assert next_command(capsys.readouterr().out) == command
+    assert run(["prepare", "data", "--check", "--split", "time"]) == 0
+    assert next_command(capsys.readouterr().out) == [*command[:4], "--split", "time"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "hint"),
     [

@@ -65,6 +65,8 @@ LAYOUTS = {
     "milliseconds": lines("uid,iid,time", lambda u, i, t, _: f"{u},{i},{t * 1000 + 999}"),
     "microseconds": lines("uid,iid,time", lambda u, i, t, _: f"{u},{i},{t * 1_000_000}"),
     "american": lines("uid,iid,when", lambda u, i, t, _: f"{u},{i},{moment(t):%m/%d/%Y %I:%M:%S %p}"),
+    "year first": lines("uid,iid,when", lambda u, i, t, _: f"{u},{i},{moment(t):%Y.%m.%d %H:%M:%S}"),
+    "Korean dates": lines("uid,iid,when", lambda u, i, t, _: f"{u},{i},{moment(t):%Y. %m. %d. %H:%M:%S}"),
     "zone": lines("uid,iid,when", lambda u, i, t, _: f"{u},{i},{moment(t + 7200):%Y-%m-%dT%H:%M:%S}+02:00"),
     "foursquare": lines(
         "userId\tvenueId\tutcTimestamp", lambda u, i, t, _: f"{u}\t{i}\t{moment(t):%a %b %d %H:%M:%S +0000 %Y}"
@@ -92,7 +94,10 @@ def test_a_layout_is_read_without_being_told(tmp_path, layout):
         (lambda text: b"\xef\xbb\xbf" + text.encode(), "separator comma"),
         (lambda text: text.encode("utf-16"), "utf-16"),
         (lambda text: text.encode("utf-16-be"), "utf-16-be"),
-        (lambda text: text.replace("u0", "ü0").encode("latin-1"), "latin-1"),
+        (
+            lambda text: text.replace("u0", "ü0").encode("latin-1"),
+            "so latin-1; --encoding names another, such as cp949",
+        ),
     ],
 )
 def test_a_packed_or_encoded_file_is_read(tmp_path, pack, note):
@@ -238,7 +243,14 @@ BROKEN = {
         "18 of 27 rows",
     ),
     "JSON over many lines": (b'{\n"user": 1,\n"item": 2}\n', "expected one object on each line"),
-    "unknown names": (b"a,b,c\nx,y,1500000000\n", "no column for user_id and item_id among a, b, c"),
+    "unknown names": (
+        b"a,b,c\nx,y,1500000000\n",
+        "no column for user_id and item_id among a, b, c (separator comma); name it with --map COLUMN=user_id",
+    ),
+    "unknown encoding": (
+        "회원,상품,날짜\n1,2,5\n".encode("cp949"),
+        "--encoding names another, such as cp949); name it",
+    ),
     "items": (b"item,title\n1,One\n2,Two\n", "A file of items is given with --items"),
     "prose": (b"Dear all,\nthis is\nno table, is it?\n", "no column for"),
 }

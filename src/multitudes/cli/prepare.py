@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from multitudes.cli.import_files import next_words
 from multitudes.cli.options import MapOption, SetOption, parse_overrides, reject_options
 from multitudes.cli.output import config_words, print_json, print_next, print_table, unused_path
 from multitudes.data.location import display_location, is_url
@@ -154,8 +155,10 @@ def _check_tables(
     data: Path, settings: "PrepareConfig", engine: "EngineConfig", columns: "Mapping[str, str]", words: list[str]
 ) -> None:
     """Report on tables, without writing; ``words`` are the options that the next command gets."""
+    import json
     from dataclasses import asdict
 
+    from multitudes.data.importing.importer import MARKER
     from multitudes.data.validate import validate
 
     with ProgressBar("check") as progress:
@@ -163,6 +166,9 @@ def _check_tables(
     _print_report(display_location(data), report)
     print_json({"data": display_location(data), **asdict(report)})
     folder = Path() if is_url(data) else data.parent
+    if not words and (data / MARKER).is_file():  # what import found to suit these tables
+        found = json.loads((data / MARKER).read_bytes())
+        words = next_words(found["split"], found["min_rating"])
     print_next("prepare", display_location(data), "--out", unused_path(folder / "prepared"), *words)
 
 

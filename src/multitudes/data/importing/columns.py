@@ -131,8 +131,8 @@ def _missing(source: Source, missing: Collection[str]) -> list[str]:
     order = ", or pass --file-order if each user's rows are in the order in which they happened"
     items = ". A file of items is given with --items" if "user_id" in missing and "item_id" not in missing else ""
     return [
-        f"{source.name}: no column for {' and '.join(missing)} among {', '.join(source.types)}; name it with {options}"
-        f"{order if 'timestamp' in missing else ''}{items}"
+        f"{source.name}: no column for {' and '.join(missing)} among {', '.join(source.types)} ({source.read_as});"
+        f" name it with {options}{order if 'timestamp' in missing else ''}{items}"
     ]
 
 

@@ -22,6 +22,7 @@ def _with_clocks(*dates: str) -> tuple[str, ...]:
 _DATE_FORMATS = {
     _DAY_FIRST: _with_clocks("%d/%m/%Y", "%d.%m.%Y", "%d-%m-%Y", "%d/%m/%y", "%d.%m.%y"),
     _MONTH_FIRST: _with_clocks("%m/%d/%Y", "%m-%d-%Y", "%m/%d/%y"),
+    "year.month.day": _with_clocks("%Y.%m.%d", "%Y. %m. %d.", "%Y-%m-%d", "%Y/%m/%d"),
     "dates with the name of the month": _with_clocks(
         "%b %d, %Y", "%B %d, %Y", "%b %d %Y", "%B %d %Y", "%d %b %Y", "%d %B %Y", "%d-%b-%Y"
     ),
