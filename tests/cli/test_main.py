@@ -13,14 +13,22 @@ from multitudes.cli.output import print_table
 
 
 @pytest.mark.parametrize(
-    "arguments", [["nonsense"], ["train"], ["recommend", "x", "--nonsense"], ["recommend", "x", "--n", "many"]]
+    ("arguments", "shown"),
+    [
+        (["nonsense"], ""),
+        (["--nonsense"], ""),
+        (["train"], " train"),
+        (["recommend", "x", "--nonsense"], " recommend"),
+        (["recommend", "x", "--n", "many"], " recommend"),
+        (["rollback", "x", "0001"], " rollback"),
+    ],
 )
-def test_a_wrong_call_is_one_line_and_exit_code_two(arguments, capsys):
+def test_a_wrong_call_is_one_line_that_names_the_help_of_the_verb_and_exit_code_two(arguments, shown, capsys):
     assert run(arguments) == 2
     captured = capsys.readouterr()
     assert captured.out == ""
     assert len(captured.err.splitlines()) == 1
-    assert re.search(r"[.?] See: multitudes --help$", captured.err.rstrip())
+    assert re.search(rf"[.?] See: multitudes{shown} --help$", captured.err.rstrip())
 
 
 def test_without_a_verb_the_help_is_shown_and_names_the_sections_of_the_configuration(capsys):

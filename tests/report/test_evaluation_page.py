@@ -168,6 +168,18 @@ def test_a_system_that_repeats_popularity_is_left_out(result):
     assert "followed_topics" not in printed(changed, 300)
 
 
+def test_what_returning_seen_items_gains_is_said_and_every_system_of_all_targets_is_explained(result):
+    changed = json.loads(json.dumps(result))
+    block = changed["all_targets"]
+    block["methods"]["with_repeats"] = block["methods"]["own_history"]
+    for low, high, is_better in ((-0.2, -0.1, True), (-0.2, 0.1, False), (0.1, 0.2, False)):
+        figure = {"mean": (low + high) / 2, "low": low, "high": high}
+        block["differences"]["with_repeats"] = block["differences"]["own_history"] | {"hr@4": figure}
+        for text in (text_of(evaluation_page(changed, EPOCHS)), printed(changed, 300)):
+            assert ("a request asks for them with exclude_seen=false" in text) == is_better
+            assert "own items again, newest first" in text
+
+
 def test_an_absent_baseline_is_named_with_its_reason(result):
     changed = json.loads(json.dumps(result))
     changed["baselines"]["ease"] = {"absent": "too many items"}

@@ -1,6 +1,11 @@
 """The table of segments: when each kind of vector pays, and nothing where there is no target."""
 
-from multitudes.report.document import to_markdown
+import io
+
+import pytest
+from rich.console import Console
+
+from multitudes.report.document import to_markdown, to_terminal
 from multitudes.report.evaluation_tables import segments_table
 from multitudes.report.formatting import format_difference
 
@@ -39,3 +44,18 @@ def test_a_run_with_one_kind_of_vector_and_an_earlier_result_have_rates_alone():
     text = to_markdown([segments_table(other)])
     assert "| target in a day | 1,234 | .302 | .303 | .304 | .301 | .305 |" in text
     assert "[" not in text
+
+
+@pytest.mark.parametrize("width", [60, 80])
+def test_a_narrow_terminal_keeps_the_names_of_the_segments(width):
+    console = Console(width=width, file=io.StringIO())
+    console.print(to_terminal(segments_table(result()), width))
+    text = console.file.getvalue()
+    assert text.split()[5] == "segment"
+    assert all(word in text.split() for word in ("target", "followed", "topics", ".304"))
+
+
+def test_followed_topics_have_no_column_where_nobody_follows_anything():
+    nobody = result() | {"interests": {"empty_topics": {"mean": 1.0}}}
+    assert "followed topics" in to_markdown([segments_table(result())])
+    assert "followed topics" not in to_markdown([segments_table(nobody)])

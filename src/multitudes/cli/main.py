@@ -184,8 +184,9 @@ def run(arguments: list[str]) -> int:
         with _own_warnings_as_lines():
             result = app(arguments, standalone_mode=False)
     except _CALL_ERROR as error:
-        message = error.format_message()
-        return _print_error(f"{message}{'' if message.endswith(('.', '?')) else '.'} See: multitudes --help", 2)
+        message, context = error.format_message(), getattr(error, "ctx", None)
+        verb = f" {context.info_name}" if context and context.parent else ""
+        return _print_error(f"{message}{'' if message.endswith(('.', '?')) else '.'} See: multitudes{verb} --help", 2)
     except (KeyboardInterrupt, typer.Abort):
         return _print_interrupted(arguments)
     except BrokenPipeError:

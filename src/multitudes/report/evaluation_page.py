@@ -24,9 +24,12 @@ from multitudes.report.formatting import (
     SEGMENTATION_LABELS,
     TARGET_LABELS,
     explain_absence,
+    explain_repeats,
     format_number,
     informative_systems,
     negate,
+    result_blocks,
+    shown_systems,
     system_meanings,
     verdicts,
 )
@@ -76,8 +79,8 @@ def evaluation_blocks(result: dict[str, Any], epochs: list[dict[str, Any]]) -> I
     yield Heading(_title(result), 1)
     yield from (Text(line, "headline") for line in verdicts(result, own))
     yield Text(heading(result), "soft")
-    yield from (Text(line) for line in explain_absence(result))
-    for block in filter(None, (result, result["all_targets"])):
+    yield from (Text(line) for line in (*explain_repeats(result), *explain_absence(result)))
+    for block in result_blocks(result):
         yield Heading(TARGET_LABELS[block["targets"]].capitalize())
         yield methods_table(block, own)
         yield Figure(
@@ -93,7 +96,7 @@ def evaluation_blocks(result: dict[str, Any], epochs: list[dict[str, Any]]) -> I
     yield from _training_blocks(epochs)
     yield Heading("How to read this")
     yield Text(explain_figures(result))
-    yield Terms(system_meanings(informative_systems(result)))
+    yield Terms(system_meanings(shown_systems(result)))
     yield Text(f"Served with {json.dumps(result['settings']['retrieve'])}", "soft")
 
 

@@ -15,13 +15,17 @@ from multitudes.report.formatting import (
     NOT_COMPARED,
     TARGET_LABELS,
     explain_absence,
+    explain_repeats,
     format_interval,
     format_number,
     gain_cell,
+    has_topics,
     informative_systems,
     is_same_list,
     negate,
+    result_blocks,
     segment_label,
+    shown_systems,
     source_name,
     system_meanings,
     verdicts,
@@ -36,11 +40,11 @@ def evaluation_tables(result: dict[str, Any], width: int) -> Group:
     """Return all tables of a result, for a terminal of ``width`` columns."""
     lines: list[RenderableType] = [Text(heading(result))]
     lines += [Text(sentence, style="bold") for sentence in verdicts(result, result["method"])]
-    lines += [Text(absence) for absence in explain_absence(result)]
-    tables = [methods_table(block, result["method"]) for block in (result, result["all_targets"]) if block]
+    lines += [Text(sentence) for sentence in (*explain_repeats(result), *explain_absence(result))]
+    tables = [methods_table(block, result["method"]) for block in result_blocks(result)]
     tables += [budgets_table(result), segments_table(result), vectors_table(result)]
     facts = [Text(f"  {value}  {text}") for value, text in health_facts(result)]
-    meanings = "\n".join(f"{name}: {meaning}" for name, meaning in system_meanings(informative_systems(result)))
+    meanings = "\n".join(f"{name}: {meaning}" for name, meaning in system_meanings(shown_systems(result)))
     notes = Text(f"\n{explain_figures(result)}\n{meanings}", style="dim")
     return Group(*lines, "", *(to_terminal(table, width) for table in tables if table.rows), *facts, notes)
 
@@ -105,7 +109,8 @@ def segments_table(result: dict[str, Any]) -> Table:
     """
     key, methods = f"hr@{result['budget']}", result["methods"]
     wanted = (UNCONDITIONED, "implicit", "explicit", result["method"], result.get("strongest_baseline") or "popularity")
-    first, *others = [system for system in dict.fromkeys(wanted) if system in methods]
+    shown = methods.keys() if has_topics(result) else methods.keys() - {"explicit"}
+    first, *others = [system for system in dict.fromkeys(wanted) if system in shown]
     rows: list[list[Cell | str]] = []
     for segmentation, parts in result["segments"].items():
         for part, segment in ((part, segment) for part, segment in parts.items() if segment["targets"]):
@@ -113,7 +118,7 @@ def segments_table(result: dict[str, Any]) -> Table:
             rates = {system: format_number(segment["methods"][system][key]["mean"]) for system in (first, *others)}
             cells = [gain_cell(gains[m][key], rates[m]) if m in gains else Cell(rates[m]) for m in others]
             rows.append([segment_label(segmentation, part), f"{segment['targets']:,}", rates[first], *cells])
-    names = [KIND_LABELS.get(system, system) for system in (first, *others)]
+    names = [KIND_LABELS.get(system, system).replace(" ", "\n") for system in (first, *others)]
     room = {names[-1]: ROOM_FOR_ALL} if len(names) > 2 else {}
     title = f"HR@{result['budget']} by segment"
     return Table(title, ["segment", "targets", *names], rows, room=room, full=WIDE)
@@ -136,7 +141,8 @@ def vectors_table(result: dict[str, Any]) -> Table:
 def health_facts(result: dict[str, Any]) -> list[tuple[str, str]]:
     """Return the figures of interest health, each with its meaning."""
     interests = result["interests"]
-    return [(format_interval(interests[key], 2), text) for key, text in HEALTH_LABELS.items() if key in interests]
+    keys = [key for key in HEALTH_LABELS if key in interests and (key != "overlap" or has_topics(result))]
+    return [(format_interval(interests[key], 2), HEALTH_LABELS[key]) for key in keys]
 
 
 def explain_figures(result: dict[str, Any]) -> str:
