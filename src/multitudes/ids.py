@@ -1,6 +1,6 @@
 """User and item ids: int64 or string, kept exactly as given from the first table to the last answer."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Final, Literal
 
 from multitudes.errors import UsageError
@@ -27,6 +27,18 @@ def parse_id(text: str, id_type: IdType, what: str) -> Id:
         return int(text)
     except ValueError:
         raise UsageError(f"{what} '{text}': the ids of this data are integers; give a whole number") from None
+
+
+def check_id_type(name: str, ids: Iterable[Id], are_integers: bool) -> None:
+    """Reject ids of another type than those of the data: they would silently be unknown.
+
+    Raises:
+        UsageError: an id is a text where those of the data are integers, or the other way round.
+    """
+    wrong = next((one for one in ids if isinstance(one, str) is are_integers), None)
+    if wrong is not None:
+        words = "integers" if are_integers else "texts"
+        raise UsageError(f"{name} {wrong!r:.80}: the ids of this data are {words}; give it as in the data")
 
 
 def reject_text(name: str, given: Sequence[Any] | None) -> None:

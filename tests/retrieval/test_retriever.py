@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from multitudes.api import Candidate
@@ -74,6 +75,20 @@ def test_a_user_without_usable_history_gets_popular_unseen_items_and_an_unknown_
     assert answer.degraded
     assert answer.reason == "user 'zoe' is not in this release: popular items"
     assert [candidate.item_id for candidate in answer.candidates] == [101, 102]
+
+
+@pytest.mark.parametrize(
+    ("request_", "wrong"),
+    [
+        ({"user_id": 7}, "user_id 7: the ids of this data are texts"),
+        ({"user_id": "ann", "exclude": ["101"]}, "item_id '101': the ids of this data are integers"),
+        ({"history": [101, "102"]}, "item_id '102': the ids of this data are integers"),
+    ],
+)
+def test_an_id_of_another_type_is_rejected_in_place_of_popular_items(retriever: Retriever, request_, wrong):
+    with pytest.raises(UsageError, match=wrong):
+        retriever.recommend(**request_)
+    assert not retriever.recommend(history=[np.int64(101)], n=2).degraded
 
 
 def test_a_described_person_is_served_as_in_the_data_and_what_is_unknown_is_counted(retriever: Retriever):

@@ -25,7 +25,7 @@ from multitudes.api import SimilarItem
 from multitudes.batches.histories import MAX_TOWER_TOPICS
 from multitudes.batches.user_vectors import UserVectors
 from multitudes.errors import ArtefactError, MissingError, UnavailableError, UsageError
-from multitudes.ids import Id
+from multitudes.ids import Id, check_id_type
 from multitudes.progress import Progress, silent
 from multitudes.release.manifest import read_settings
 from multitudes.release.release import Release
@@ -158,8 +158,8 @@ class Retriever:
             if the release has no other items.
 
         Raises:
-            UsageError: neither or both of a user and a description are given, or ``n``, ``rows`` or
-                ``calibration`` is out of bounds.
+            UsageError: neither or both of a user and a description are given, ``n``, ``rows`` or ``calibration`` is
+                out of bounds, or an id is not of the type of those of the release.
             ArtefactError: the user tower does not fit the release.
         """
         request = Request(
@@ -173,6 +173,10 @@ class Retriever:
             calibration=calibration,
             request_id=request_id,
         )
+        release = self.snapshot().release
+        check_id_type("user_id", () if user_id is None else (user_id,), release.user_numbers.has_integer_ids)
+        items = (*(history or ()), *exclude)
+        check_id_type("item_id", items, release.item_names.published.id_map.has_integer_ids)
         return self.answer([request])[0]
 
     def recommend_all(

@@ -13,7 +13,8 @@ import orjson
 from fastapi import Path
 
 from multitudes.api import ID_CHARACTERS
-from multitudes.ids import INT64_RANGE, Id, IdType
+from multitudes.errors import UsageError
+from multitudes.ids import INT64_RANGE, Id, check_id_type
 from multitudes.logs.schemas import IdTypes
 from multitudes.release.release import Release
 from multitudes.service.errors import ApiError
@@ -57,19 +58,14 @@ def release_id_types(release: Release) -> IdTypes:
 
 
 def check_id_types(release: Release, user_ids: Sequence[Id], item_ids: Sequence[Id]) -> None:
-    """Reject ids of another type than those of the release; they would silently be unknown.
+    """Reject ids of another type than those of the release.
 
     Raises:
         ApiError: (422) an id is a text where those of the data are integers, or the other way round.
     """
     types = release_id_types(release)
-    _check_type("user_id", user_ids, types.user_id)
-    _check_type("item_id", item_ids, types.item_id)
-
-
-def _check_type(field: str, ids: Sequence[Id], expected: IdType) -> None:
-    kind = int if expected == "int64" else str
-    wrong = next((one for one in ids if not isinstance(one, kind)), None)
-    if wrong is not None:
-        words = "integers" if kind is int else "texts"
-        raise ApiError(422, f"{field} {wrong!r:.80}: the ids of this data are {words}; give it as in the data")
+    try:
+        check_id_type("user_id", user_ids, types.user_id == "int64")
+        check_id_type("item_id", item_ids, types.item_id == "int64")
+    except UsageError as error:
+        raise ApiError(422, str(error)) from None
