@@ -1,9 +1,10 @@
 """Signatures of releases: who published each file, for services that trust a key rather than whoever writes the folder.
 
-``signature.json`` has the SHA-256 of every other file of a release and an Ed25519 signature over them. It is checked
-before any other file is read, and what is read then are the files that were checked, whatever their names lead to by
-then. Keys are PEM files, which OpenSSL reads and writes too. The signature says nothing about item updates, which are
-beside the release, nor about which release is the newest.
+``signature.json`` has size and SHA-256 of every other file of a release and an Ed25519 signature over them. Before any
+other file is read, each is copied into a file without a name; the copy is hashed, and the copy is read: who can write
+the folder may change a file at any time, through a mapping even without another time of the file. Keys are PEM files,
+which OpenSSL reads and writes too. The signature says nothing about item updates, which are beside the release, nor
+about which release is the newest.
 """
 
 import base64
@@ -13,9 +14,9 @@ import os
 import stat
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from io import BufferedReader
+from io import BufferedReader, FileIO
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryDirectory, TemporaryFile, gettempdir
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from multitudes.atomic import create_text
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 SIGNATURE: Final = "signature.json"
-_FORMAT: Final = "multitudes-signature-1"  # part of what is signed: no other message of this key is one
+_FORMAT: Final = "multitudes-signature-2"  # part of what is signed: no other message of this key is one
 _MAX_BYTES: Final = 1 << 20  # of the file of a signature; a release has some 40 files
 _REPAIR: Final = "publish the run again with --sign KEY"
 
@@ -36,13 +37,6 @@ class Signer(NamedTuple):
 
     name: str
     fingerprint: str
-
-
-class _SignedFile(NamedTuple):
-    """An open file, and its stamp before its content was checked."""
-
-    stream: BufferedReader
-    stamp: tuple[int, ...]
 
 
 def make_key_pair(private: Path) -> tuple[Path, str]:
@@ -102,7 +96,7 @@ def read_private_key(file: Path) -> "Ed25519PrivateKey":
 def sign_release(folder: Path, key: "Ed25519PrivateKey") -> None:
     """Write the signature of a staged release; no file of it may change afterwards."""
     with ExitStack() as stack:
-        files = {path: _digest(stack.enter_context(_open(folder / path))) for path in _paths(folder)}
+        files = {path: _entry(stack.enter_context(_open(folder / path))) for path in _paths(folder)}
     record = {
         "format": _FORMAT,
         "key": base64.b64encode(key.public_key().public_bytes_raw()).decode(),
@@ -114,28 +108,23 @@ def sign_release(folder: Path, key: "Ed25519PrivateKey") -> None:
 
 @contextmanager
 def signed_files(folder: Path, trust: Path) -> Iterator[Path]:
-    """Yield a folder of links to the files that a trusted key signed, all of which the block reads.
+    """Yield a folder of links to private copies of the files that a trusted key signed, all of which the block reads.
 
-    The links lead to the open files that were checked: another file of the same name is not read. What changed in the
-    block is rejected at its end.
+    Nothing but a descriptor of this process leads to a copy. It takes up room in ``TMPDIR`` as long as it is mapped.
 
     Raises:
-        ArtefactError, UsageError, MissingError: as ``check_signature``; or a file changed in the block.
+        ArtefactError, UsageError, MissingError: as ``check_signature``.
     """
-    with ExitStack() as stack:
-        links = stack.enter_context(TemporaryDirectory(prefix="multitudes-signed-"))
-        _, files = _check(folder, trust, stack)
-        for path, file in files.items():
+    with TemporaryDirectory(prefix="multitudes-signed-") as links, ExitStack() as stack:
+        _, files = _read_signature(folder, trust)
+        for path, copy in _signed_copies(folder, files):
             link = Path(links, path)
             link.parent.mkdir(parents=True, exist_ok=True)
-            link.symlink_to(f"/proc/self/fd/{file.stream.fileno()}")
+            link.symlink_to(f"/proc/self/fd/{stack.enter_context(copy).fileno()}")
         try:
             yield Path(links)
         except ArtefactError as error:
             raise ArtefactError(str(error).replace(links, str(folder))) from None
-        for path, file in files.items():
-            if _stamp(file.stream) != file.stamp:
-                raise ArtefactError(f"{folder / path}: was changed while it was read; {_REPAIR}")
 
 
 def check_signature(folder: Path, trust: Path | None) -> Signer:
@@ -151,15 +140,16 @@ def check_signature(folder: Path, trust: Path | None) -> Signer:
     Raises:
         ArtefactError: the release is unsigned, another key signed it, or a file was changed, added or removed.
         UsageError: ``trust`` holds no public key.
-        MissingError: ``trust`` does not exist, or the extra ``sign`` is not installed.
+        MissingError: ``trust`` does not exist, ``TMPDIR`` has no room, or the extra ``sign`` is not installed.
     """
-    with ExitStack() as stack:
-        signer, _ = _check(folder, trust, stack)
-        return signer
+    signer, files = _read_signature(folder, trust)
+    for _, copy in _signed_copies(folder, files):
+        copy.close()
+    return signer
 
 
-def _check(folder: Path, trust: Path | None, stack: ExitStack) -> tuple[Signer, dict[str, _SignedFile]]:
-    """Check a release; its files are open until the end of a block."""
+def _read_signature(folder: Path, trust: Path | None) -> tuple[Signer, dict[str, dict[str, Any]]]:
+    """Return who signed a release, and what was signed: size and digest of each file, by path."""
     require_extra("sign")
     from cryptography.exceptions import InvalidSignature  # noqa: PLC0415
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey  # noqa: PLC0415
@@ -169,14 +159,14 @@ def _check(folder: Path, trust: Path | None, stack: ExitStack) -> tuple[Signer, 
     record = _read_record(file)
     try:
         raw, signature = (base64.b64decode(record[name], validate=True) for name in ("key", "signature"))
-        key, files = Ed25519PublicKey.from_public_bytes(raw), dict[str, str](record["files"])
+        key, files = Ed25519PublicKey.from_public_bytes(raw), dict[str, dict[str, Any]](record["files"])
         key.verify(signature, _message(files))
     except (KeyError, TypeError, ValueError, InvalidSignature):
         raise ArtefactError(f"{file}: not a valid signature; {_REPAIR}") from None
     name = "" if trusted is None else trusted.get(raw)
     if name is None:
         raise ArtefactError(f"{file}: signed by {_fingerprint(key)}, which {trust} does not have; {_REPAIR}")
-    return Signer(name, _fingerprint(key)), _open_signed(folder, files, stack)
+    return Signer(name, _fingerprint(key)), files
 
 
 def read_public_keys(trust: Path) -> dict[bytes, str]:
@@ -226,26 +216,39 @@ def _read_record(file: Path) -> dict[str, Any]:
     return record
 
 
-def _message(files: dict[str, str]) -> bytes:
+def _message(files: dict[str, dict[str, Any]]) -> bytes:
     """Return the bytes that are signed."""
     return json.dumps({"format": _FORMAT, "files": files}, sort_keys=True, separators=(",", ":")).encode()
 
 
-def _open_signed(folder: Path, signed: dict[str, str], stack: ExitStack) -> dict[str, _SignedFile]:
-    """Open the files of a release until the end of a block, if they are those that were signed, by path."""
+def _signed_copies(folder: Path, signed: dict[str, dict[str, Any]]) -> Iterator[tuple[str, FileIO]]:
+    """Yield the path and an open copy of each file of a release, if it is the one that was signed."""
     found = set(_paths(folder))
     for path in sorted(signed.keys() | found):
         if path not in found:
             raise ArtefactError(f"{folder / path}: was signed and is missing; {_REPAIR}")
         if path not in signed:
             raise ArtefactError(f"{folder / path}: was added after the release was signed; {_REPAIR}")
-    opened = dict[str, _SignedFile]()
-    for path in sorted(signed):
-        stream = stack.enter_context(_open(folder / path))
-        opened[path] = _SignedFile(stream, _stamp(stream))
-        if _digest(stream) != signed[path]:
+    for path, entry in sorted(signed.items()):
+        copy = _copy(folder / path, entry["bytes"] + 1)
+        if _entry(copy) != entry:
+            copy.close()
             raise ArtefactError(f"{folder / path}: was changed after the release was signed; {_REPAIR}")
-    return opened
+        yield path, copy
+
+
+def _copy(file: Path, max_bytes: int) -> FileIO:
+    """Copy a file into one without a name, so that nobody else can write to what is hashed and then read."""
+    with _open(file) as stream, ExitStack() as stack:
+        try:
+            copy = stack.enter_context(TemporaryFile(buffering=0))
+            while max_bytes and (count := os.sendfile(copy.fileno(), stream.fileno(), None, max_bytes)):
+                max_bytes -= count
+        except OSError as error:
+            problem = f"cannot be copied into {gettempdir()} ({error.strerror}), as a signed release is"
+            raise MissingError(f"{file}: {problem}; set TMPDIR to a folder with room for it") from None
+        stack.pop_all()
+        return copy
 
 
 def _paths(folder: Path) -> list[str]:
@@ -263,14 +266,11 @@ def _paths(folder: Path) -> list[str]:
     return [path for path in paths if path != SIGNATURE]
 
 
-def _digest(stream: BufferedReader) -> str:
-    return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def _stamp(stream: BufferedReader) -> tuple[int, ...]:
-    """Return what differs when a file was written to, or has lost its name."""
-    status = os.fstat(stream.fileno())
-    return status.st_size, status.st_mtime_ns, status.st_ctime_ns
+def _entry(stream: BufferedReader | FileIO) -> dict[str, Any]:
+    """Return what is signed of a file."""
+    stream.seek(0)
+    digest = hashlib.file_digest(stream, "sha256").hexdigest()
+    return {"bytes": stream.tell(), "sha256": digest}
 
 
 def _open(file: Path) -> BufferedReader:
