@@ -30,6 +30,7 @@ from multitudes.release.store import CURRENT, ReleaseStore
 from multitudes.retrieval.inspection import inspect_release
 from multitudes.retrieval.release_trial import ReleaseTrial
 from multitudes.retrieval.release_watcher import ReleaseWatcher
+from multitudes.retrieval.request import Request
 from multitudes.retrieval.retriever import Retriever
 from multitudes.retrieval.rollback import rollback
 from tests.release.small_release import publish_small
@@ -135,7 +136,7 @@ def keep_other_members(**members: object):
         (lambda folder: (folder / "weights.bin").touch(), "weights.bin: was added after the release was signed"),
         (lambda folder: (folder / "index" / "x").touch(), "index/x: was added after the release was signed"),
         (change_the_list, "not a valid signature"),
-        (replace_key, "signed by ed25519:.*, which .*ours.pub does not have"),
+        (replace_key, "signed by ed25519:.*, not by a key of .*ours.pub"),
         (link("user_tower.onnx"), "user_tower.onnx: a link"),
         (link("index"), "index: a link"),
         (replace_by(os.mkfifo, "user_tower.onnx"), "user_tower.onnx: not a plain file"),
@@ -238,8 +239,8 @@ def test_what_is_written_through_a_mapping_after_the_check_is_neither_parsed_nor
     moment, signed, copy, monkeypatch
 ):
     """A page that was written to before the check is written to again without another time of the file."""
-    request = {"history": [101, 111], "followed_topics": ["Drama"], "n": 10}
-    expected = Retriever.open(signed[0]).recommend(**request)
+    request = Request(history=[101, 111], followed_topics=["Drama"], n=10)
+    expected = Retriever.open(signed[0]).answer([request])
     with ExitStack() as stack:
         mappings = [map_and_write(file, stack) for file in (copy / "versions" / "0002").rglob("*") if file.is_file()]
 
@@ -253,7 +254,7 @@ def test_what_is_written_through_a_mapping_after_the_check_is_neither_parsed_nor
         monkeypatch.setattr(release, moment, act)
         opened = Release.open(copy, trust=signed[2])
         assert is_as_signed(opened, signed[0])
-        assert Retriever(opened).recommend(**request) == expected
+        assert Retriever(opened).answer([request]) == expected
 
 
 def map_and_write(file: Path, stack: ExitStack) -> mmap.mmap:
@@ -323,7 +324,7 @@ def test_a_folder_of_keys_trusts_each_of_them_until_it_is_taken_out(signed, copy
     shutil.copy(signed[2], tmp_path / "keys")
     assert check_signature(copy / "versions" / "0002", tmp_path / "keys").name == "ours"
     (tmp_path / "keys" / "ours.pub").unlink()
-    with pytest.raises(ArtefactError, match="does not have"):
+    with pytest.raises(ArtefactError, match="not by a key of"):
         Release.open(copy, trust=tmp_path / "keys")
     with pytest.raises(UsageError, match="not a public Ed25519 key"):
         Release.open(copy, trust=signed[1])

@@ -42,6 +42,7 @@ def publish_command(
     sign: Annotated[
         Path | None, typer.Option(help="Private key that signs the release, made by `multitudes keys pair`.")
     ] = None,
+    trust: Annotated[Path | None, typer.Option(help="Public keys of item updates; default: that of --sign.")] = None,
 ) -> None:
     """Publish a run as the current release.
 
@@ -64,7 +65,9 @@ def publish_command(
     index, retrieve = _load_settings(config, overrides)
     limits = None if gate is None else GateConfig(margin=gate)
     with ProgressBar("publish") as progress, _open_canary(run, to, limits, service, key, progress) as canary:
-        published = publish(run, to, retrieve=retrieve, index=index, sign=sign, gate=limits, progress=progress)
+        published = publish(
+            run, to, retrieve=retrieve, index=index, sign=sign, trust=trust, gate=limits, progress=progress
+        )
         answered = canary and canary.ask_after(published.version)
     print_published(to, published)
     if answered:
@@ -151,6 +154,7 @@ def items_command(
     action: Annotated[Literal["add", "remove"], typer.Argument(help="Add or replace the items, or remove them.")],
     releases: Annotated[Path, typer.Argument(help="Folder of releases.")],
     file: Annotated[Path, typer.Argument(help="Items table, as in a data set; to remove: a table with item_id.")],
+    sign: Annotated[Path | None, typer.Option(help="Private key that signs the update, for serve --trust.")] = None,
 ) -> None:
     """Add items to the current release, or remove some.
 
@@ -160,11 +164,11 @@ def items_command(
 
     if action == "add":
         with ProgressBar("items") as progress:
-            added = add_items(releases, file, progress)
+            added = add_items(releases, file, progress, sign=sign)
         _print_added_items(releases, added)
         record, cut_bytes = added._asdict(), added.cut_bytes
     else:
-        removed = remove_items(releases, file)
+        removed = remove_items(releases, file, sign=sign)
         typer.echo(f"{releases}: release {removed.version}, {counted(removed.removed, 'item')} removed")
         record, cut_bytes = removed._asdict(), removed.cut_bytes
     if cut_bytes:
@@ -253,6 +257,7 @@ def rollback_command(
     trust: Annotated[
         Path | None, typer.Option(help="Public key, or a folder of such, one of which must have signed the version.")
     ] = None,
+    sign: Annotated[Path | None, typer.Option(help="Private key that signs item updates that are taken over.")] = None,
 ) -> None:
     """Make an older release current again.
 
@@ -263,7 +268,7 @@ def rollback_command(
     from multitudes.release.store import ReleaseStore
     from multitudes.retrieval.rollback import first_of, rollback
 
-    done = rollback(releases, to, leave_items=leave_items, trust=trust)
+    done = rollback(releases, to, leave_items=leave_items, trust=trust, sign=sign)
     Release.open(ReleaseStore(releases).folder(done.version)).index.activate()
     typer.echo(f"{releases}: version {done.version} serves")
     for what, items in (("added item", done.added), ("removal", done.removed)):

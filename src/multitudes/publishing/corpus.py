@@ -35,6 +35,7 @@ from multitudes.release.overlay import (
     topic_numbers,
 )
 from multitudes.release.release import CARRIED_LOG, CARRIED_OWNER, read_all_deltas
+from multitudes.release.signature import PrivateKey, Trust
 from multitudes.release.store import ReleaseStore
 from multitudes.retrieval.item_updates import ItemVectors, item_vectors
 from multitudes.training.run_release import item_tastes, usable_items
@@ -48,14 +49,14 @@ class CarriedItems(NamedTuple):
     removed_s: dict[Id, int]  # items that stay removed, with the time of the removal
 
 
-def carry_over(store: ReleaseStore, prepared: PreparedData) -> CarriedItems:
+def carry_over(store: ReleaseStore, prepared: PreparedData, trust: Trust | None = None) -> CarriedItems:
     """Return the item updates of the current release that the next one takes over; none if nothing is released.
 
     Raises:
-        ArtefactError: a delta log is damaged.
+        ArtefactError: a delta log is damaged, or no key of ``trust`` signed it.
         UsageError: the ids of the updates are of another type than those of the data.
     """
-    deltas = _read_deltas(store)
+    deltas = _read_deltas(store, trust)
     net, known = net_delta(deltas), prepared.items["item_id"]
     if not deltas:
         return CarriedItems(pl.DataFrame(schema={"item_id": known.dtype}), {})
@@ -72,15 +73,16 @@ def carry_over(store: ReleaseStore, prepared: PreparedData) -> CarriedItems:
     )
 
 
-def write_carried_items(stage: Path, carried: CarriedItems) -> None:
-    """Write the carried items into a staged release, for the release after it."""
+def write_carried_items(stage: Path, carried: CarriedItems, key: PrivateKey | None = None) -> None:
+    """Write the carried items into a staged release, for the release after it, signed by ``key``."""
+    deltas = removals(carried.removed_s, carried.items["item_id"].dtype)
     if carried.items.height:
-        delta_log.append_delta(stage / CARRIED_LOG, CARRIED_OWNER, Delta("add", int(time.time()), carried.items))
-    for delta in removals(carried.removed_s, carried.items["item_id"].dtype):
-        delta_log.append_delta(stage / CARRIED_LOG, CARRIED_OWNER, delta)
+        deltas.insert(0, Delta("add", int(time.time()), carried.items))
+    for delta in deltas:
+        delta_log.append_delta(stage / CARRIED_LOG, CARRIED_OWNER, delta, key)
 
 
-def _read_deltas(store: ReleaseStore) -> list[Delta]:
+def _read_deltas(store: ReleaseStore, trust: Trust | None) -> list[Delta]:
     """Return the deltas of the current release: those that it carried over, then those since it was published."""
     versions = store.versions()
     if not versions:
@@ -89,7 +91,7 @@ def _read_deltas(store: ReleaseStore) -> list[Delta]:
         release = store.folder()
     except ArtefactError:  # CURRENT is damaged; publishing repairs it
         release = store.folder(versions[-1])
-    return read_all_deltas(release)
+    return read_all_deltas(release, trust)
 
 
 def _returned_items(prepared: PreparedData, removed_s: dict[Id, int]) -> set[Id]:

@@ -84,6 +84,7 @@ def publish(
     retrieve: RetrieveConfig | None = None,
     index: IndexConfig | None = None,
     sign: Path | None = None,
+    trust: Path | None = None,
     gate: GateConfig | None = None,
     progress: Progress = silent,
 ) -> PublishResult:
@@ -95,6 +96,8 @@ def publish(
         retrieve: default settings of retrieval of the release; missing shares are set as fitted in training.
         index: settings of the index.
         sign: file of the private key that signs the release; None: it is not signed.
+        trust: a public key, or a folder of them, one of which must have signed the item updates that are taken over;
+            None: the key of ``sign``, or none is needed.
         gate: what the release must hold in comparison with the one that serves; None: nothing.
         progress: called after each of five steps.
 
@@ -119,12 +122,12 @@ def publish(
         progress(1, 5, "towers")
         _write_towers(opened, stage, conditions)
         progress(2, 5, "index")
-        carried = carry_over(store, opened.prepared)
+        carried = carry_over(store, opened.prepared, trust or key)
         corpus = _build_release_corpus(opened, stage, carried)
         built = build_corpus_index(corpus, expected, index)
         with activate_on_success(built):
             progress(3, 5, "files")
-            write_carried_items(stage, carried)
+            write_carried_items(stage, carried, key)
             _write_release_files(stage, opened, corpus, built, conditions, retrieve)
             progress(4, 5, "check")
             difference = _user_tower_difference(Release.open(stage), sample, expected)

@@ -6,9 +6,10 @@
                                   then records:  length, checksum of the payload, checksum of these two · payload
 
 A payload is a line of JSON (kind, time, sizes of the sections) and the sections: the items as given (Arrow) and, of
-added items, their vectors (NumPy). A record counts when it is complete, and is acknowledged when it is on the disk. A
-crash leaves a record that is too short or ends in zeros, for bytes that were never written: the next writer cuts it
-off. Any other record that does not match its checksum is damaged, and the log is rejected.
+added items, their vectors (NumPy). An Ed25519 signature of these, the release and the place in the log may follow: who
+has no key can only take out the last such records. A record counts when it is complete, and is acknowledged when it is
+on the disk. A crash leaves a record that is too short or ends in zeros, for bytes that were never written: the next
+writer cuts it off. Any other record that does not match its checksum is damaged, and the log is rejected.
 """
 
 import hashlib
@@ -27,6 +28,7 @@ from numpy.typing import NDArray
 from multitudes.atomic import fsync, replace_file
 from multitudes.errors import ArtefactError
 from multitudes.index.item_table import are_valid_vectors
+from multitudes.release.signature import PrivateKey, Trust, is_signed, read_public_keys
 
 FORMAT: Final = "multitudes-changes"
 FORMAT_VERSION: Final = 1
@@ -66,13 +68,14 @@ def release_identity(release: Path) -> str:
     return hashlib.sha256((release / "manifest.json").read_bytes()).hexdigest()
 
 
-def append_delta(file: Path, owner: str, delta: Delta) -> int:
+def append_delta(file: Path, owner: str, delta: Delta, key: PrivateKey | None = None) -> int:
     """Append a delta to a log and return when it is on the disk. The caller must hold the lock of the store.
 
     Args:
         file: the log; created if it does not exist.
         owner: the ``release_identity`` of the release.
         delta: the items to add or to remove.
+        key: signs the record; None: it is not signed.
 
     Returns:
         Number of bytes of an unfinished record that were cut off before.
@@ -83,8 +86,11 @@ def append_delta(file: Path, owner: str, delta: Delta) -> int:
     """
     if not file.exists():
         _create_log(file, owner)
-    payload = _encode(delta)
+    content = _encode(delta)
     _, end, torn_bytes = _complete_records(file, owner, 0)
+    signature = b"" if key is None else key.sign(_message(owner, end, content))
+    # The last byte is not zero, so that _next_payload recognizes a record that a crash cut off.
+    payload = content + signature + b"."
     with file.open("r+b", buffering=0) as stream:
         stream.truncate(end)
         stream.seek(end)
@@ -100,23 +106,29 @@ def append_delta(file: Path, owner: str, delta: Delta) -> int:
     return torn_bytes
 
 
-def read_deltas(file: Path, owner: str, start: int = 0) -> DeltaBatch:
+def read_deltas(file: Path, owner: str, start: int = 0, trust: Trust | None = None) -> DeltaBatch:
     """Read a delta log.
 
     Args:
         file: the log; without one, there are no deltas.
         owner: the ``release_identity`` of the release.
         start: byte at which to start: 0, or the ``end`` of an earlier call.
+        trust: of whose keys one must have signed each record; None: no signature is needed.
 
     Returns:
         The deltas from ``start`` on.
 
     Raises:
-        ArtefactError: the log is damaged, or of another release or format version.
+        ArtefactError: the log is damaged, of another release or format version, or not signed by a trusted key.
+        UsageError, MissingError: ``trust`` holds no public key.
     """
     payloads, end, torn_bytes = _complete_records(file, owner, start)
-    deltas = []
-    for payload in payloads:
+    keys = read_public_keys(trust) if payloads and trust is not None else None
+    deltas = list[Delta]()
+    for position, payload in payloads:
+        content, signature = payload[:-65], payload[-65:-1]  # of 64 bytes
+        if keys is not None and not is_signed(_message(owner, position, content), bytes(signature), keys):
+            raise ArtefactError(f"{file}: no trusted key signed record {len(deltas) + 1}; {REPAIR} with --sign KEY")
         try:
             deltas.append(_decode(payload))
         except Exception as error:  # whatever wrong content behind right checksums raises
@@ -125,8 +137,8 @@ def read_deltas(file: Path, owner: str, start: int = 0) -> DeltaBatch:
     return DeltaBatch(deltas, end, torn_bytes)
 
 
-def _complete_records(file: Path, owner: str, start: int) -> tuple[list[memoryview], int, int]:
-    """Return the payloads from ``start`` on, the end of the last complete record, and the number of bytes after it."""
+def _complete_records(file: Path, owner: str, start: int) -> tuple[list[tuple[int, memoryview]], int, int]:
+    """Return places and payloads from ``start`` on, the end of the last complete record, and how many bytes follow."""
     try:
         with file.open("rb") as stream:
             if os.fstat(stream.fileno()).st_size > _MAX_BYTES:
@@ -138,7 +150,7 @@ def _complete_records(file: Path, owner: str, start: int) -> tuple[list[memoryvi
         return [], 0, 0
     payloads, position = [], 0
     while (payload := _next_payload(file, data, position, start)) is not None:
-        payloads.append(payload)
+        payloads.append((start + position, payload))
         position += _FRAME.size + len(payload)
     return payloads, start + position, len(data) - position
 
@@ -198,8 +210,12 @@ def _encode(delta: Delta) -> bytes:
     sections = {name: stream.getvalue() for name, stream in streams.items()}
     sizes = {name: len(section) for name, section in sections.items()}
     head = {"kind": delta.kind, "at_s": delta.at_s, "parts": sizes}
-    # The last byte is not zero, so that _next_payload recognizes a record that a crash cut off.
-    return json.dumps(head).encode() + b"\n" + b"".join(sections.values()) + b"."
+    return json.dumps(head).encode() + b"\n" + b"".join(sections.values())
+
+
+def _message(owner: str, position: int, content: bytes | memoryview) -> bytes:
+    """Return what is signed of a record."""
+    return f"{FORMAT} {FORMAT_VERSION} {owner} {position} {hashlib.sha256(content).hexdigest()}".encode()
 
 
 def _decode(payload: memoryview) -> Delta:

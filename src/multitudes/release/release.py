@@ -78,7 +78,7 @@ from multitudes.release.overlay import (
     replace_ragged_rows,
     topic_numbers,
 )
-from multitudes.release.signature import signed_files
+from multitudes.release.signature import Trust, signed_files
 from multitudes.release.store import release_folder
 
 USER_TOWER = "user_tower.onnx"
@@ -120,6 +120,7 @@ class Release:
     own_newest: NDArray[np.int32]
     own_oldest: NDArray[np.int32]
     applied: AppliedDeltas
+    trust: Trust | None = None  # whose item updates are applied; None: all
     linear_input: NDArray[np.float32] | None = None
     item_repeat_rate: NDArray[np.float32] | None = None
     map_item: NDArray[np.int64] | None = None
@@ -127,15 +128,15 @@ class Release:
 
     @classmethod
     def open(
-        cls, path: str | Path, *, whole: bool = False, trust: Path | None = None, updates: bool = True
+        cls, path: str | Path, *, whole: bool = False, trust: Trust | None = None, updates: bool = True
     ) -> "Release":
         """Open a release, verify every file, and apply the delta log.
 
         Args:
             path: a folder of releases, of which the current one is opened, or the folder of one version.
             whole: check every number and vector of large arrays, not evenly spaced ones; see ``checks``.
-            trust: a public key, or a folder of them, one of which must have signed the release; None: no signature is
-                needed. See ``signature``.
+            trust: a public key, or a folder of them, one of which must have signed the release and its item updates;
+                None: no signature is needed. See ``signature``.
             updates: apply the delta log; else ``latest`` does.
 
         Returns:
@@ -153,7 +154,7 @@ class Release:
             with signed_files(folder, trust) as files:
                 release = cls._open(files, whole)
                 release._read_names_and_towers()
-            vars(release)["path"] = folder
+            vars(release).update(path=folder, trust=trust)
         return release.latest() if updates else release
 
     @classmethod
@@ -206,7 +207,7 @@ class Release:
         The check reads only the size and the time of the delta log. This release does not change while it is in use.
 
         Raises:
-            ArtefactError: the delta log is damaged, or is not the file that was read before.
+            ArtefactError: the delta log is damaged, not signed, or not the file that was read before.
         """
         file = delta_log.delta_log_file(self.path)
         signature = file_signature(file)
@@ -215,7 +216,7 @@ class Release:
             return self
         if last_signature is not None and (signature is None or signature[0] != last_signature[0]):
             raise ArtefactError(f"{file}: was removed or replaced while in use; open the release again")
-        new = delta_log.read_deltas(file, self.identity, self.applied.end)
+        new = delta_log.read_deltas(file, self.identity, self.applied.end, self.trust)
         updated = copy(self)  # with the cached properties
         if new.deltas:
             try:
@@ -277,7 +278,7 @@ class Release:
             return
         progress_file = file.with_suffix(".settled")
         start = int(progress_file.read_text(encoding="utf-8")) if progress_file.exists() else 0
-        new = delta_log.read_deltas(file, self.identity, start)
+        new = delta_log.read_deltas(file, self.identity, start, self.trust)
         net, names = net_delta(new.deltas), self.latest().item_names
         ids = (*net.last_row, *net.removed_s)
         apply_to_index(self.index, self.topic_number, net, dict(zip(ids, names.numbers(ids).tolist(), strict=True)))
@@ -376,16 +377,16 @@ class Release:
 ARRAYS = array_types(Release)  # those of every release
 
 
-def read_all_deltas(release: Path) -> list[delta_log.Delta]:
+def read_all_deltas(release: Path, trust: Trust | None = None) -> list[delta_log.Delta]:
     """Return the deltas of a release by its folder: those that it carried over, then those since it was published.
 
     Raises:
-        ArtefactError: a delta log is damaged.
+        ArtefactError: a delta log is damaged, or no trusted key signed it.
     """
-    deltas = delta_log.read_deltas(release / CARRIED_LOG, CARRIED_OWNER).deltas
+    deltas = delta_log.read_deltas(release / CARRIED_LOG, CARRIED_OWNER, trust=trust).deltas
     file = delta_log.delta_log_file(release)
     if file is not None and file.exists():
-        deltas += delta_log.read_deltas(file, delta_log.release_identity(release)).deltas
+        deltas += delta_log.read_deltas(file, delta_log.release_identity(release), trust=trust).deltas
     return deltas
 
 

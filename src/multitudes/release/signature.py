@@ -1,10 +1,9 @@
 """Signatures of releases: who published each file, for services that trust a key rather than whoever writes the folder.
 
-``signature.json`` has size and SHA-256 of every other file of a release and an Ed25519 signature over them. Before any
-other file is read, each is copied into a file without a name; the copy is hashed, and the copy is read: who can write
-the folder may change a file at any time, through a mapping even without another time of the file. Keys are PEM files,
-which OpenSSL reads and writes too. The signature says nothing about item updates, which are beside the release, nor
-about which release is the newest.
+``signature.json`` has size and SHA-256 of every other file of a release and an Ed25519 signature over them. Each is
+copied into a file without a name, and the copy is hashed and then read: who can write the folder may change a file at
+any time, through a mapping even without a new time of change. Keys are PEM files, which OpenSSL reads and writes too.
+Item updates are signed one by one (``delta_log``). No signature says which release or item update is the newest.
 """
 
 import base64
@@ -12,20 +11,22 @@ import hashlib
 import json
 import os
 import stat
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from io import BufferedReader, FileIO
 from pathlib import Path
 from tempfile import TemporaryDirectory, TemporaryFile, gettempdir
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
 from multitudes.atomic import create_text
 from multitudes.errors import ArtefactError, MissingError, UsageError
 from multitudes.extras import require_extra
 
 if TYPE_CHECKING:
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+PrivateKey: TypeAlias = Any  # an Ed25519PrivateKey; its package is an extra, so other modules do not import it
+Trust: TypeAlias = Path | PrivateKey  # a public key, or a folder of them; a private key stands for its public key
 SIGNATURE: Final = "signature.json"
 _FORMAT: Final = "multitudes-signature-2"  # part of what is signed: no other message of this key is one
 _MAX_BYTES: Final = 1 << 20  # of the file of a signature; a release has some 40 files
@@ -67,7 +68,7 @@ def make_key_pair(private: Path) -> tuple[Path, str]:
     for file, content, mode in ((private, secret, 0o600), (public, shown, 0o644)):
         if not create_text(file, content.decode(), mode):
             raise UsageError(f"{file}: exists, and a key is never replaced; give another name")
-    return public, _fingerprint(key.public_key())
+    return public, _fingerprint(key.public_key().public_bytes_raw())
 
 
 def read_private_key(file: Path) -> "Ed25519PrivateKey":
@@ -107,7 +108,7 @@ def sign_release(folder: Path, key: "Ed25519PrivateKey") -> None:
 
 
 @contextmanager
-def signed_files(folder: Path, trust: Path) -> Iterator[Path]:
+def signed_files(folder: Path, trust: Trust) -> Iterator[Path]:
     """Yield a folder of links to private copies of the files that a trusted key signed, all of which the block reads.
 
     Nothing but a descriptor of this process leads to a copy. It takes up room in ``TMPDIR`` as long as it is mapped.
@@ -117,17 +118,17 @@ def signed_files(folder: Path, trust: Path) -> Iterator[Path]:
     """
     with TemporaryDirectory(prefix="multitudes-signed-") as links, ExitStack() as stack:
         _, files = _read_signature(folder, trust)
-        for path, copy in _signed_copies(folder, files):
+        for path, copy in _signed_copies(folder, files, stack):
             link = Path(links, path)
             link.parent.mkdir(parents=True, exist_ok=True)
-            link.symlink_to(f"/proc/self/fd/{stack.enter_context(copy).fileno()}")
+            link.symlink_to(f"/proc/self/fd/{copy.fileno()}")
         try:
             yield Path(links)
         except ArtefactError as error:
             raise ArtefactError(str(error).replace(links, str(folder))) from None
 
 
-def check_signature(folder: Path, trust: Path | None) -> Signer:
+def check_signature(folder: Path, trust: Trust | None) -> Signer:
     """Check that a trusted key signed exactly the files of a release; to read them afterwards, see ``signed_files``.
 
     Args:
@@ -143,33 +144,46 @@ def check_signature(folder: Path, trust: Path | None) -> Signer:
         MissingError: ``trust`` does not exist, ``TMPDIR`` has no room, or the extra ``sign`` is not installed.
     """
     signer, files = _read_signature(folder, trust)
-    for _, copy in _signed_copies(folder, files):
-        copy.close()
+    with ExitStack() as stack:
+        for _, copy in _signed_copies(folder, files, stack):
+            copy.close()
     return signer
 
 
-def _read_signature(folder: Path, trust: Path | None) -> tuple[Signer, dict[str, dict[str, Any]]]:
+def _read_signature(folder: Path, trust: Trust | None) -> tuple[Signer, dict[str, dict[str, Any]]]:
     """Return who signed a release, and what was signed: size and digest of each file, by path."""
     require_extra("sign")
-    from cryptography.exceptions import InvalidSignature  # noqa: PLC0415
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey  # noqa: PLC0415
-
     trusted = None if trust is None else read_public_keys(trust)
     file = folder / SIGNATURE
     record = _read_record(file)
     try:
         raw, signature = (base64.b64decode(record[name], validate=True) for name in ("key", "signature"))
-        key, files = Ed25519PublicKey.from_public_bytes(raw), dict[str, dict[str, Any]](record["files"])
-        key.verify(signature, _message(files))
-    except (KeyError, TypeError, ValueError, InvalidSignature):
-        raise ArtefactError(f"{file}: not a valid signature; {_REPAIR}") from None
+        files = dict[str, dict[str, Any]](record["files"])
+        is_valid = is_signed(_message(files), signature, [raw])
+    except (KeyError, TypeError, ValueError):
+        is_valid = False
+    if not is_valid:
+        raise ArtefactError(f"{file}: not a valid signature; {_REPAIR}")
     name = "" if trusted is None else trusted.get(raw)
     if name is None:
-        raise ArtefactError(f"{file}: signed by {_fingerprint(key)}, which {trust} does not have; {_REPAIR}")
-    return Signer(name, _fingerprint(key)), files
+        keys = trust if isinstance(trust, Path) else "--sign"
+        raise ArtefactError(f"{file}: signed by {_fingerprint(raw)}, not by a key of {keys}; {_REPAIR}")
+    return Signer(name, _fingerprint(raw)), files
 
 
-def read_public_keys(trust: Path) -> dict[bytes, str]:
+def is_signed(message: bytes, signature: bytes, keys: Iterable[bytes]) -> bool:
+    """Return whether the signature is that of one of the raw public keys."""
+    from cryptography.exceptions import InvalidSignature  # noqa: PLC0415
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey  # noqa: PLC0415
+
+    for key in keys:
+        with suppress(InvalidSignature):
+            Ed25519PublicKey.from_public_bytes(key).verify(signature, message)
+            return True
+    return False
+
+
+def read_public_keys(trust: Trust) -> dict[bytes, str]:
     """Read a public key, or all of a folder (``*.pub``); return the names of the files by raw key.
 
     Raises:
@@ -179,6 +193,8 @@ def read_public_keys(trust: Path) -> dict[bytes, str]:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey  # noqa: PLC0415
     from cryptography.hazmat.primitives.serialization import load_pem_public_key  # noqa: PLC0415
 
+    if not isinstance(trust, Path):
+        return {trust.public_key().public_bytes_raw(): ""}
     names = dict[bytes, str]()
     for file in sorted(trust.glob("*.pub")) if trust.is_dir() else [trust]:
         try:
@@ -221,34 +237,27 @@ def _message(files: dict[str, dict[str, Any]]) -> bytes:
     return json.dumps({"format": _FORMAT, "files": files}, sort_keys=True, separators=(",", ":")).encode()
 
 
-def _signed_copies(folder: Path, signed: dict[str, dict[str, Any]]) -> Iterator[tuple[str, FileIO]]:
-    """Yield the path and an open copy of each file of a release, if it is the one that was signed."""
-    found = set(_paths(folder))
-    for path in sorted(signed.keys() | found):
-        if path not in found:
-            raise ArtefactError(f"{folder / path}: was signed and is missing; {_REPAIR}")
-        if path not in signed:
-            raise ArtefactError(f"{folder / path}: was added after the release was signed; {_REPAIR}")
+def _signed_copies(folder: Path, signed: dict[str, dict[str, Any]], stack: ExitStack) -> Iterator[tuple[str, FileIO]]:
+    """Yield the path of each file of a release and a copy, open until the end of a block, if it is as signed."""
+    for path in sorted(signed.keys() ^ set(_paths(folder))):
+        problem = "was signed and is missing" if path in signed else "was added after the release was signed"
+        raise ArtefactError(f"{folder / path}: {problem}; {_REPAIR}")
     for path, entry in sorted(signed.items()):
-        copy = _copy(folder / path, entry["bytes"] + 1)
+        copy = stack.enter_context(TemporaryFile(buffering=0))  # noqa: SIM115 (the stack closes it)
+        _copy(folder / path, copy, entry["bytes"] + 1)
         if _entry(copy) != entry:
-            copy.close()
             raise ArtefactError(f"{folder / path}: was changed after the release was signed; {_REPAIR}")
         yield path, copy
 
 
-def _copy(file: Path, max_bytes: int) -> FileIO:
-    """Copy a file into one without a name, so that nobody else can write to what is hashed and then read."""
-    with _open(file) as stream, ExitStack() as stack:
+def _copy(file: Path, copy: FileIO, max_bytes: int) -> None:
+    with _open(file) as stream:
         try:
-            copy = stack.enter_context(TemporaryFile(buffering=0))
             while max_bytes and (count := os.sendfile(copy.fileno(), stream.fileno(), None, max_bytes)):
                 max_bytes -= count
         except OSError as error:
             problem = f"cannot be copied into {gettempdir()} ({error.strerror}), as a signed release is"
             raise MissingError(f"{file}: {problem}; set TMPDIR to a folder with room for it") from None
-        stack.pop_all()
-        return copy
 
 
 def _paths(folder: Path) -> list[str]:
@@ -290,5 +299,5 @@ def _open(file: Path) -> BufferedReader:
     return os.fdopen(descriptor, "rb")
 
 
-def _fingerprint(key: "Ed25519PublicKey") -> str:
-    return f"ed25519:{hashlib.sha256(key.public_bytes_raw()).hexdigest()[:16]}"
+def _fingerprint(key: bytes) -> str:
+    return f"ed25519:{hashlib.sha256(key).hexdigest()[:16]}"

@@ -73,7 +73,7 @@ def inspect_release(
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         found = " ".join(f"{type(error).__name__}: {error}".split())
         findings.append(Finding("damaged", "release", f"{folder / MANIFEST}: describes its parts wrongly ({found})"))
-    findings += _check_items(folder, manifest)
+    findings += _check_items(folder, manifest, trust)
     if any(finding.level == "damaged" for finding in findings):
         return findings
     return [*findings, *_check_opening(folder)]
@@ -166,7 +166,7 @@ def _check_index(info: dict[str, Any]) -> list[Finding]:
     return findings
 
 
-def _check_items(folder: Path, manifest: Manifest) -> list[Finding]:
+def _check_items(folder: Path, manifest: Manifest, trust: Path | None) -> list[Finding]:
     """Describe the item updates since publishing, and how new items get their vectors."""
     descriptions = {
         "tower": "the item tower makes the vectors of new items",
@@ -180,7 +180,7 @@ def _check_items(folder: Path, manifest: Manifest) -> list[Finding]:
         before = net_delta(delta_log.read_deltas(folder / CARRIED_LOG, CARRIED_OWNER).deltas)
         since = delta_log.DeltaBatch([], 0, 0)
         if file:
-            since = delta_log.read_deltas(file, delta_log.release_identity(folder))
+            since = delta_log.read_deltas(file, delta_log.release_identity(folder), trust=trust)
     except ArtefactError as error:
         return [Finding("damaged", "items", str(error))]
     net = net_delta(since.deltas)

@@ -25,6 +25,7 @@ from multitudes.release.manifest import NewItems
 from multitudes.release.onnx_session import Session, run_tower
 from multitudes.release.overlay import has_features, topic_numbers
 from multitudes.release.release import ITEM_TOWER, Release
+from multitudes.release.signature import PrivateKey, read_private_key
 from multitudes.release.store import ReleaseStore
 
 # Names of the inputs and outputs of the exported tower, in its order.
@@ -61,7 +62,9 @@ class RemovedItems(NamedTuple):
     cut_bytes: int  # of a record that a crash left unfinished
 
 
-def add_items(releases: str | Path, file: str | Path, progress: Progress = silent) -> AddedItems:
+def add_items(
+    releases: str | Path, file: str | Path, progress: Progress = silent, *, sign: Path | None = None
+) -> AddedItems:
     """Add the items of a file to the current release; items that it has are replaced.
 
     When the function returns, the items are on the disk. Running retrievers read them within a second.
@@ -70,6 +73,7 @@ def add_items(releases: str | Path, file: str | Path, progress: Progress = silen
         releases: the folder of releases.
         file: an items table in the canonical form.
         progress: called with the number of items whose vectors are computed.
+        sign: file of the private key that signed the release and signs the update; None: it is not signed.
 
     Returns:
         What was added.
@@ -79,10 +83,11 @@ def add_items(releases: str | Path, file: str | Path, progress: Progress = silen
         UsageError: the file does not exist, or another process writes to the folder.
         ArtefactError: nothing is released, the release is damaged, or it does not accept new items.
     """
+    key = None if sign is None else read_private_key(sign)
     store = ReleaseStore(releases)
     store.current()
     with store.lock():
-        release = Release.open(store.folder())
+        release = Release.open(store.folder(), trust=key)
         settings = new_item_settings(release)
         items, repairs = read_items(Path(file), release.items["item_id"].dtype)
         if not items.height:
@@ -100,7 +105,7 @@ def add_items(releases: str | Path, file: str | Path, progress: Progress = silen
         if settings.linear_rank:
             _keep_linear_vectors(vectors.vector_ND, release, number_N, settings.linear_rank)
         replaced = int((number_N > 0).sum())
-        cut_bytes = _append_delta(release, Delta("add", int(time.time()), items, *vectors))
+        cut_bytes = append_delta(release, Delta("add", int(time.time()), items, *vectors), key)
     return AddedItems(
         version=release.version,
         new=items.height - replaced,
@@ -121,12 +126,13 @@ def _keep_linear_vectors(
     vector_ND[indexed, -rank:] = release.index.vectors(number_N[indexed])[:, -rank:]
 
 
-def remove_items(releases: str | Path, file: str | Path) -> RemovedItems:
+def remove_items(releases: str | Path, file: str | Path, *, sign: Path | None = None) -> RemovedItems:
     """Remove items from the current release: they are not recommended again.
 
     Args:
         releases: the folder of releases.
         file: a table with the column item_id.
+        sign: as for ``add_items``.
 
     Returns:
         What was removed.
@@ -136,10 +142,11 @@ def remove_items(releases: str | Path, file: str | Path) -> RemovedItems:
         UsageError: the file does not exist, the release does not have an item, or another process writes to the folder.
         ArtefactError: nothing is released, or the release is damaged.
     """
+    key = None if sign is None else read_private_key(sign)
     store = ReleaseStore(releases)
     store.current()
     with store.lock():
-        release = Release.open(store.folder())
+        release = Release.open(store.folder(), trust=key)
         items = read_item_ids(Path(file), release.items["item_id"].dtype)
         ids = items["item_id"].to_list()
         numbers = release.item_names.numbers(ids)
@@ -149,7 +156,7 @@ def remove_items(releases: str | Path, file: str | Path) -> RemovedItems:
                 f"{file}: {len(missing):,} of {len(ids):,} items are not in release {release.version}, the first is"
                 f" {ids[missing[0]]!r}. Nothing was removed; leave those out"
             )
-        cut_bytes = _append_delta(release, Delta("remove", int(time.time()), items))
+        cut_bytes = append_delta(release, Delta("remove", int(time.time()), items), key)
     return RemovedItems(release.version, len(ids), cut_bytes)
 
 
@@ -166,11 +173,17 @@ def new_item_settings(release: Release) -> NewItems:
     return settings
 
 
-def _append_delta(release: Release, delta: Delta) -> int:
-    """Write a delta and update a shared index; return the bytes of an unfinished record that were cut off."""
+def append_delta(release: Release, delta: Delta, key: PrivateKey | None) -> int:
+    """Write a delta and update a shared index; return the bytes of an unfinished record that were cut off.
+
+    Raises:
+        UsageError: the release is opened with trusted keys, so its updates are signed, and ``key`` is None.
+    """
     file = delta_log.delta_log_file(release.path)
     assert file is not None, "a release of a store has a delta log"
-    cut_bytes = delta_log.append_delta(file, release.identity, delta)
+    if release.trust is not None and key is None:
+        raise UsageError(f"{file}: item updates of a trusted release are signed; give the private key with --sign")
+    cut_bytes = delta_log.append_delta(file, release.identity, delta, key)
     ReleaseStore(release.path.parent.parent).record(f"{delta.kind} {delta.items.height} items in {release.version}")
     release.sync_index()
     return cut_bytes

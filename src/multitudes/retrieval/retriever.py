@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from multitudes.api import SimilarItem
 from multitudes.batches.histories import MAX_TOWER_TOPICS
 from multitudes.batches.user_vectors import UserVectors
-from multitudes.errors import ArtefactError, MissingError, UnavailableError, UsageError
+from multitudes.errors import ArtefactError, MissingError, MultitudesError, UnavailableError, UsageError
 from multitudes.ids import Id, check_id_type
 from multitudes.progress import Progress, silent
 from multitudes.release.manifest import read_settings
@@ -273,7 +273,7 @@ class Retriever:
                 if release is not self._snapshot.release:
                     self._snapshot = Snapshot.from_release(release)
                 self.problem = ""
-            except ArtefactError as error:  # the snapshot stays usable
+            except MultitudesError as error:  # the snapshot stays usable
                 self._next_refresh_s = monotonic() + _RETRY_AFTER_ERROR_S
                 if str(error) != self.problem:
                     logging.getLogger(__name__).error("%s; serving without its changes", error)

@@ -12,12 +12,12 @@ import numpy as np
 from multitudes.errors import ArtefactError, UsageError
 from multitudes.ids import Id
 from multitudes.index.item_table import find_rows
-from multitudes.release import delta_log
 from multitudes.release.delta_log import Delta
 from multitudes.release.overlay import NetDelta, net_delta, removals, topic_numbers
 from multitudes.release.release import Release, read_all_deltas
+from multitudes.release.signature import read_private_key
 from multitudes.release.store import ReleaseStore
-from multitudes.retrieval.item_updates import item_vectors, new_item_settings
+from multitudes.retrieval.item_updates import append_delta, item_vectors, new_item_settings
 
 _SHOWN = 5  # ids in a message
 
@@ -33,7 +33,12 @@ class RolledBack(NamedTuple):
 
 
 def rollback(
-    releases: str | Path, to: str | None = None, *, leave_items: bool = False, trust: Path | None = None
+    releases: str | Path,
+    to: str | None = None,
+    *,
+    leave_items: bool = False,
+    trust: Path | None = None,
+    sign: Path | None = None,
 ) -> RolledBack:
     """Make another version the current one, with the item updates of the version that served.
 
@@ -41,21 +46,25 @@ def rollback(
         releases: the folder of releases.
         to: the version; by default the one before the current one.
         leave_items: leave out added items that have no vector in that version.
-        trust: a public key, or a folder of them, one of which must have signed the version; None: none is needed.
+        trust: a public key, or a folder of them, one of which must have signed the version and the item updates of
+            both; None: the key of ``sign``, or none is needed.
+        sign: file of the private key that signs the item updates; None: they are not signed.
 
     Raises:
         UsageError: the version does not exist, the current one is the oldest, an added item has no vector in that
-            version, or another process writes to the folder.
+            version, item updates must be signed, or another process writes to the folder.
         ArtefactError: nothing is released, the version or a delta log is damaged, or no trusted key signed it.
     """
+    key = None if sign is None else read_private_key(sign)
+    trusted = trust or key
     store = ReleaseStore(releases)
     wanted, former = to or store.previous(), store.current()
     added, removed, left = list[Id](), list[Id](), list[Id]()
 
     def take_over() -> None:
-        release = Release.open(store.folder(wanted), trust=trust)
-        before = net_delta(read_all_deltas(store.folder(former)))
-        own = net_delta(read_all_deltas(release.path))
+        release = Release.open(store.folder(wanted), trust=trusted)
+        before = net_delta(read_all_deltas(store.folder(former), trusted))
+        own = net_delta(read_all_deltas(release.path, trusted))
         addition = _addition(release, before)
         if addition is not None and addition.vector_ND is None:
             left.extend(addition.items["item_id"].to_list())
@@ -69,9 +78,7 @@ def rollback(
         new = {i: s for i, s in before.removed_s.items() if i not in own.removed_s}
         gone = removals(new, release.items["item_id"].dtype)
         for delta in (*gone, *([addition] if added and addition is not None else [])):
-            file = delta_log.delta_log_file(release.path)
-            assert file is not None, "a release of a store has a delta log"
-            delta_log.append_delta(file, release.identity, delta)
+            append_delta(release, delta, key)
         removed.extend(item for delta in gone for item in delta.items["item_id"].to_list())
         release.sync_index()
 
