@@ -16,6 +16,7 @@ from multitudes.pinnersage.run import PinnerSageRun
 from multitudes.publishing.publish import publish
 from multitudes.release import delta_log
 from multitudes.release.release import Release
+from multitudes.release.signature import make_key_pair
 from multitudes.release.store import ReleaseStore
 from multitudes.retrieval import rollback as rollback_module
 from multitudes.retrieval.item_updates import add_items, remove_items
@@ -104,6 +105,23 @@ def test_what_was_taken_over_goes_into_every_later_release(run: PinnerSageRun, c
     assert release.item_names.name(number).title == "B"
     assert release.item_names.number(GONE) not in release.index.ids()
     assert GONE not in recommended(changed)
+
+
+def test_a_release_that_is_signed_takes_over_what_a_trusted_key_signed(run: PinnerSageRun, tmp_path: Path):
+    root, keys = tmp_path / "releases", {name: tmp_path / name for name in ("old", "new")}
+    for key in keys.values():
+        make_key_pair(key)
+    publish(run.path, root, sign=keys["old"])
+    add_items(root, new_items(run, tmp_path), sign=keys["old"])
+    assert publish(run.path, root, sign=keys["old"]).carried_items == 3
+    with pytest.raises(ArtefactError, match=r"0002/carried[.]log: no trusted key signed record 1"):
+        publish(run.path, root, sign=keys["new"])
+    assert publish(run.path, root, sign=keys["new"], trust=tmp_path / "old.pub").carried_items == 3
+    remove_items(root, ids(tmp_path, NEW[0]))
+    with pytest.raises(ArtefactError, match=r"changes/0003[.]log: no trusted key signed record 1"):
+        publish(run.path, root, sign=keys["new"])
+    assert ReleaseStore(root).current() == "0003"
+    assert publish(run.path, root).carried_items == 2, "the control: without a key"
 
 
 def test_what_the_next_data_knows_is_its_own_affair(changed: Path, tmp_path: Path):
