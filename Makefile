@@ -171,7 +171,7 @@ RELIABILITY := .venv-reliability/.installed
 
 $(RELIABILITY): pyproject.toml
 	$(PYTHON) -m venv .venv-reliability
-	.venv-reliability/bin/python -m pip install --quiet --editable '.[data,serve,client,redis,reliability]'
+	.venv-reliability/bin/python -m pip install --quiet --editable '.[data,serve,client,redis,sign,reliability]'
 	@touch $@
 
 reliability: $(RELIABILITY)

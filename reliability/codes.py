@@ -144,14 +144,16 @@ def compare(
     return Found(claims, {**figures, "now": now, "before": before})
 
 
-def both(folder: Path, attack: Callable[[Code], Outcome], progress: Progress) -> tuple[Outcome, Outcome]:
-    """Return what an attack does to the code now, and to the code before.
+def both(
+    folder: Path, attack: Callable[[Code], Outcome], progress: Progress, commit: str | None = None
+) -> tuple[Outcome, Outcome]:
+    """Return what an attack does to the code now, and to the code before, or of another commit.
 
     Raises:
         SkippedError: the history of the repository is not here.
     """
     source = folder / "code"
-    _extract(source)
+    _extract(source, commit or COMMIT)
     now, before = (Code(root, folder / name, root == ROOT) for root, name in ((ROOT, "now"), (source, "before")))
     found = []
     for number, code in enumerate((now, before)):
@@ -161,11 +163,11 @@ def both(folder: Path, attack: Callable[[Code], Outcome], progress: Progress) ->
     return found[0], found[1]
 
 
-def _extract(folder: Path) -> None:
-    command = ["git", "archive", COMMIT, *_NEEDED]
+def _extract(folder: Path, commit: str) -> None:
+    command = ["git", "archive", commit, *_NEEDED]
     try:
         archive = subprocess.run(command, cwd=ROOT, capture_output=True, check=True).stdout
     except (OSError, subprocess.CalledProcessError):
-        raise SkippedError(f"the control needs commit {COMMIT} of the history, which is not here") from None
+        raise SkippedError(f"the control needs commit {commit} of the history, which is not here") from None
     with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
         tar.extractall(folder, filter="data")

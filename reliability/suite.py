@@ -35,6 +35,7 @@ TRIALS: dict[str, str] = {
     "outside": "A tower that reads a file of its own",
     "stuck": "Releases that never answer",
     "altered_releases": "Releases that were changed on purpose",
+    "unsigned": "What nobody signed, where a key is trusted",
     "items_over_releases": "Items come and go, and releases too",
     "clock": "The clock of the machine jumps",
     "damaged_log": "A damaged log, and users who ask to be erased",
