@@ -66,12 +66,13 @@ def test_an_update_is_served_if_a_trusted_key_signed_it_and_else_set_aside_and_n
     assert 201 in items(watcher())
     assert watcher.state().problem == ""
     add_items(signed, new_item(tmp_path, 202))
-    unsigned = f"{signed}/changes/0002.log: no trusted key signed record"
+    unsigned = f"{signed}/changes/0002.log: no trusted key signed the record at byte"
     assert items(watcher()) & {201, 202} == {201}
     assert watcher.state().problem.startswith(unsigned)
     again = Retriever.open(signed, trust=trust)
     assert items(again) & {201, 202} == set(), "the whole log is set aside"
-    assert again.problem == f"{unsigned} 2; publish again, or delete the file and add its items again with --sign KEY"
+    assert again.problem.startswith(unsigned)
+    assert again.problem.endswith("; publish again, or delete the file and add its items again with --sign")
     assert items(Retriever.open(signed)) >= {201, 202}, "the control: without a trusted key"
     found = [each for each in inspect_release(ReleaseStore(signed), trust=trust) if each.subject == "items"]
     assert [(each.level, each.text) for each in found] == [("damaged", again.problem)]
@@ -105,7 +106,7 @@ def test_a_signed_update_counts_in_its_place_in_the_log_of_its_release_alone(cha
     assert items(Retriever.open(signed, trust=trust)) >= {201, 202}, "the control: before"
     change(signed / "changes" / "0002.log", Release.open(signed).identity)
     assert items(Retriever.open(signed)) >= {201, 202}, "the control: it is right but for its signature"
-    with pytest.raises(ArtefactError, match="no trusted key signed record"):
+    with pytest.raises(ArtefactError, match="no trusted key signed the record at byte"):
         Release.open(signed, trust=trust)
 
 
@@ -139,5 +140,5 @@ def test_a_rollback_takes_over_what_is_signed_and_signs_it(signed, key, trust, t
     shutil.rmtree(signed / "changes")
     ReleaseStore(signed).rollback("0002")
     add_items(signed, new_item(tmp_path, 202))
-    with pytest.raises(ArtefactError, match=r"/0002[.]log: no trusted key signed record 1"):
+    with pytest.raises(ArtefactError, match=r"/0002[.]log: no trusted key signed the record at byte"):
         rollback(signed, "0001", sign=key)

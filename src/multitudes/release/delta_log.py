@@ -128,7 +128,7 @@ def read_deltas(file: Path, owner: str, start: int = 0, trust: Trust | None = No
     for position, payload in payloads:
         content, signature = payload[:-65], payload[-65:-1]  # of 64 bytes
         if keys is not None and not is_signed(_message(owner, position, content), bytes(signature), keys):
-            raise ArtefactError(f"{file}: no trusted key signed record {len(deltas) + 1}; {REPAIR} with --sign KEY")
+            raise ArtefactError(f"{file}: no trusted key signed the record at byte {position}; {REPAIR} with --sign")
         try:
             deltas.append(_decode(payload))
         except Exception as error:  # whatever wrong content behind right checksums raises
