@@ -28,7 +28,7 @@ def test_nothing_heavy_is_loaded_before_it_is_needed(statement):
 BASE_INSTALL = """
 import sys
 EXTRAS = {"altair", "duckdb", "fastapi", "httpx", "onnx", "optuna", "prometheus_client", "safetensors"}
-EXTRAS |= {"scipy", "torch", "uvicorn"}
+EXTRAS |= {"pyarrow", "scipy", "torch", "uvicorn"}
 class Missing:
     def find_spec(self, name, path=None, target=None):
         if name.partition(".")[0] in EXTRAS:

@@ -7,11 +7,11 @@ from multitudes.errors import MissingError, missing_extra
 
 # The modules that each extra of pyproject.toml brings; cluster and database clients come one by one.
 EXTRAS: dict[str, tuple[str, ...]] = {
-    "data": ("duckdb", "scipy", "threadpoolctl"),
+    "data": ("duckdb", "pyarrow", "scipy", "threadpoolctl"),
     "train": ("torch", "safetensors", "onnx", "onnxscript"),
     "report": ("altair", "vl_convert"),
     "study": ("optuna",),
-    "serve": ("fastapi", "uvicorn", "httptools", "orjson", "structlog", "prometheus_client"),
+    "serve": ("fastapi", "uvicorn", "httptools", "orjson", "structlog", "prometheus_client", "pyarrow"),
     "client": ("httpx",),
     "sign": ("cryptography",),
 }

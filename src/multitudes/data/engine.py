@@ -9,15 +9,17 @@ the add-on multitudes-spark, which translates the few functions without a common
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import polars as pl
-import pyarrow as pa
 
 from multitudes.config import Config
 from multitudes.data.column_names import ColumnMap
 from multitudes.data.location import Location
 from multitudes.progress import Progress, silent
+
+if TYPE_CHECKING:  # a base install has no PyArrow
+    import pyarrow as pa
 
 
 class Extent(NamedTuple):
@@ -83,7 +85,7 @@ class Engine(Protocol):
         """Return the result of ``sql``, which fits in memory, as a Polars frame."""
         ...
 
-    def batches(self, sql: str, rows: int, extent: Extent | None = None) -> Iterator[pa.RecordBatch]:
+    def batches(self, sql: str, rows: int, extent: Extent | None = None) -> "Iterator[pa.RecordBatch]":
         """Yield a result of any size in its order.
 
         Args:
