@@ -16,7 +16,7 @@ $(STAMP): pyproject.toml $(ADD_ONS:%=%/pyproject.toml)
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	@# Where there is no GPU. If no CPU build can be had, the next line installs the usual one.
-	@nvidia-smi >/dev/null 2>&1 || $(BIN)/python -m pip install --quiet --retries 1 --timeout 20 $(CPU_TORCH) \
+	@nvidia-smi >/dev/null 2>&1 || $(BIN)/python -m pip install -qqq --retries 1 --timeout 20 $(CPU_TORCH) \
 		|| echo 'No CPU build of PyTorch can be had: the usual one is installed.'
 	$(BIN)/python -m pip install --quiet --editable '.[train,report,study,serve,client,redis,docs,dev]' --editable ./packages/lab
 	@# What these ask for is in .venv-milvus and .venv-cluster, for the tests that need it.

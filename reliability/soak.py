@@ -129,7 +129,7 @@ async def _change(releases: Path, folder: Path, every_s: float, changes: dict[st
     for number in count():
         await asyncio.sleep(every_s)
         if number % 2 == 0:
-            words, what = ["rollback", str(releases), "--to", f"{1 + number // 2 % 2:04}"], "switches"
+            words, what = ["rollback", str(releases), f"{1 + number // 2 % 2:04}"], "switches"
         else:
             file = folder / "removed.csv"
             pl.DataFrame({"item_id": [FIRST_ITEM + 100 + number]}).write_csv(file)

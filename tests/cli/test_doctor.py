@@ -1,6 +1,7 @@
 """The doctor says what a release is, and its exit code how bad things are."""
 
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -35,6 +36,14 @@ def test_a_sound_release_is_said_to_be_sound(releases: Path, capsys):
     assert "exact, 20 items, 2 dimensions; every score is computed" in text
     assert "0 added or replaced, 0 removed since; the item tower makes the vectors of new items" in text
     assert "opens with user_tower.onnx and item_tower.onnx and answers; 20 items can be retrieved" in text
+
+
+def test_a_service_is_not_taken_for_a_folder_and_its_check_names_the_package_that_it_needs(monkeypatch, capsys):
+    assert run(["doctor", url := "http://localhost:8417"]) == 2
+    assert f"expected a folder of releases; if it is a service: multitudes doctor --url {url}" in capsys.readouterr().err
+    monkeypatch.setitem(sys.modules, "httpx", None)  # as if it were not installed
+    assert run(["doctor", "--url", url]) == 5
+    assert "'httpx'; install it with: pip install 'multitudes[client]'" in capsys.readouterr().err
 
 
 def test_every_damaged_file_is_named_and_the_exit_code_is_4(releases: Path, capsys):

@@ -185,6 +185,8 @@ def test_releases_are_listed_and_rolled_back(tmp_path: Path, capsys):
     assert json.loads(capsys.readouterr().out.splitlines()[-1])["version"] == "0001"
     assert run(["rollback", str(tmp_path)]) == 2
     assert "0001 is the oldest version" in capsys.readouterr().err
+    assert run(["rollback", str(tmp_path), "0002"]) == 0
+    assert capsys.readouterr().out == f"{tmp_path}: version 0002 serves\n"
 
 
 def test_a_version_that_cannot_be_opened_is_listed_as_such_and_is_not_rolled_back_to(tmp_path: Path, capsys):

@@ -250,7 +250,7 @@ def _print_releases(rows: list[dict[str, Any]], problem: str | None) -> None:
 
 def rollback_command(
     releases: Annotated[Path, typer.Argument(help="Folder of releases.")],
-    to: Annotated[str | None, typer.Option(help="Version; default: the one before the current release.")] = None,
+    version: Annotated[str | None, typer.Argument(help="Default: the one before the current release.")] = None,
     leave_items: Annotated[
         bool, typer.Option(help="Leave out added items that have no vector in that version.")
     ] = False,
@@ -268,7 +268,7 @@ def rollback_command(
     from multitudes.release.store import ReleaseStore
     from multitudes.retrieval.rollback import first_of, rollback
 
-    done = rollback(releases, to, leave_items=leave_items, trust=trust, sign=sign)
+    done = rollback(releases, version, leave_items=leave_items, trust=trust, sign=sign)
     Release.open(ReleaseStore(releases).folder(done.version)).index.activate()
     typer.echo(f"{releases}: version {done.version} serves")
     for what, items in (("added item", done.added), ("removal", done.removed)):

@@ -24,6 +24,7 @@ from pathlib import Path
 
 from multitudes.atomic import move_folder_into_place, write_text
 from multitudes.audit import AUDIT_LOG, append_audit, system_user
+from multitudes.data.location import display_location, is_url
 from multitudes.errors import ArtefactError, UsageError
 from multitudes.locks import lock
 from multitudes.release.manifest import MANIFEST
@@ -86,7 +87,11 @@ class ReleaseStore:
 
         Raises:
             ArtefactError: this is not a folder of releases.
+            UsageError: it is a URL.
         """
+        if is_url(self.root):
+            url = display_location(self.root)
+            raise UsageError(f"{url}: expected a folder of releases; if it is a service: multitudes doctor --url {url}")
         if (self.root / MANIFEST).exists():
             raise ArtefactError(
                 f"{self.root}: is the folder of one version; give the folder of releases that contains it"
