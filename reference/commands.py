@@ -116,7 +116,7 @@ def _default(value: object) -> str:
 def _verb_section(verb: str) -> str:
     command = command_of(verb)
     all_parameters = parameters(command)
-    call = [p.name for p in all_parameters if p.positional]
+    call = [p.name if p.required else f"[{p.name}]" for p in all_parameters if p.positional]
     call += [f"{p.name} {p.kind.upper()}" for p in all_parameters if not p.positional and p.required]
     call += ["[OPTIONS]"] if any(not p.required for p in all_parameters) else []
     rows = [[f"`{p.name}`", p.kind, "required" if p.required else p.default, p.help] for p in all_parameters]

@@ -86,6 +86,7 @@ def test_its_method_passes_the_contract_of_interest_modules(installed):
     ("verb", "refused"),
     [
         (["train", "DATA", "--out", "other", "--method", "windows"], "--method windows: not built in"),
+        (["train", "DATA", "--out", "other", "--method", "jont"], "did you mean 'joint'?"),
         (["evaluate", "run"], "run.json: 'method' = 'windows': input should be"),
         (["recommend", "releases", "--user", "1"], "retrieval: 'blend' = 'borda'"),
         (["recommend", "releases", "--user", "1", "--set=retrieve.blend=borda"], "'blend' = 'borda'"),

@@ -11,7 +11,7 @@ EXTRAS: dict[str, tuple[str, ...]] = {
     "train": ("torch", "safetensors", "onnx", "onnxscript"),
     "report": ("altair", "vl_convert"),
     "study": ("optuna",),
-    "serve": ("fastapi", "uvicorn", "httptools", "orjson", "structlog", "prometheus_client", "pyarrow"),
+    "serve": ("fastapi", "starlette", "uvicorn", "httptools", "orjson", "structlog", "prometheus_client", "pyarrow"),
     "client": ("httpx",),
     "sign": ("cryptography",),
 }

@@ -40,10 +40,21 @@ def test_a_sound_release_is_said_to_be_sound(releases: Path, capsys):
 
 def test_a_service_is_not_taken_for_a_folder_and_its_check_names_the_package_that_it_needs(monkeypatch, capsys):
     assert run(["doctor", url := "http://localhost:8417"]) == 2
-    assert f"expected a folder of releases; if it is a service: multitudes doctor --url {url}" in capsys.readouterr().err
+    assert (
+        f"expected a folder of releases; if it is a service: multitudes doctor --url {url}" in capsys.readouterr().err
+    )
     monkeypatch.setitem(sys.modules, "httpx", None)  # as if it were not installed
     assert run(["doctor", "--url", url]) == 5
     assert "'httpx'; install it with: pip install 'multitudes[client]'" in capsys.readouterr().err
+
+
+def test_a_package_that_a_release_needs_and_that_is_not_installed_is_no_damage(releases: Path, monkeypatch, capsys):
+    def need_scipy(*_):
+        raise ModuleNotFoundError("No module named 'scipy'", name="scipy")
+
+    monkeypatch.setattr("multitudes.retrieval.retriever._answer_requests", need_scipy)
+    assert run(["doctor", str(releases)]) == 5
+    assert "'scipy'; install it with: pip install 'multitudes[data]'" in said(capsys)
 
 
 def test_every_damaged_file_is_named_and_the_exit_code_is_4(releases: Path, capsys):

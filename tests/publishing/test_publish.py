@@ -17,7 +17,7 @@ from multitudes.batches.histories import followed_topics, gather_histories
 from multitudes.batches.user_vectors import InterestKind, UserHistories, UserVectors
 from multitudes.cli.main import run as command
 from multitudes.data.prepared import PreparedData
-from multitudes.errors import ArtefactError
+from multitudes.errors import ArtefactError, UsageError
 from multitudes.nn.user_tower_config import UserTowerConfig
 from multitudes.publishing import gate as gate_room
 from multitudes.publishing.gate import GateConfig, check_gate
@@ -153,6 +153,14 @@ def test_a_tower_that_differs_from_its_model_is_refused_and_nothing_is_published
     with pytest.raises(ArtefactError, match=r"item tower differs from the model by .* Nothing was published"):
         publish(run.path, tmp_path / "releases")
     assert ReleaseStore(tmp_path / "releases").versions() == ["0001"]
+
+
+def test_a_folder_of_something_else_takes_no_release(run: TrainedRun):
+    folder = run.prepared.path
+    before = sorted(folder.rglob("*"))
+    with pytest.raises(UsageError, match="holds something else than releases; give a new folder"):
+        publish(run.path, folder)
+    assert sorted(folder.rglob("*")) == before
 
 
 def test_a_new_item_gets_the_vector_that_its_description_has_in_the_model(run: TrainedRun, releases: Path, tmp_path):

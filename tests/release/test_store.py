@@ -110,7 +110,7 @@ def test_a_folder_without_releases_says_how_to_make_one(tmp_path: Path):
         ReleaseStore(tmp_path).current()
     with pytest.raises(ArtefactError, match="0001: is the folder of one version; give the folder of releases"):
         ReleaseStore(version).current()
-    with pytest.raises(UsageError, match="if it is a service: multitudes doctor --url http://localhost:8417$"):
+    with pytest.raises(UsageError, match=r"if it is a service: multitudes doctor --url http://localhost:8417$"):
         ReleaseStore("http://localhost:8417").current()
     (tmp_path / "file").write_text("x")
     with pytest.raises(UsageError, match="is a file"), ReleaseStore(tmp_path / "file").stage():

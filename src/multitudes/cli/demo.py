@@ -88,9 +88,9 @@ def demo_command(
     Import (your files), prepare, train, evaluate, report, publish, recommend: the demo prints the command of each step.
     MovieLens-small has a licence of its own: no commercial use without permission.
     """
+    require_extra("train", "report")
     from multitudes.evaluation.compare import read_result
 
-    require_extra("train", "report")
     dropped = None if max_dropped is None else [max_dropped]
     given = {"--items": items, "--users": users, "--map": column_map, "--max-dropped": dropped}
     words = [word for option, values in given.items() for value in values or () for word in (option, str(value))]

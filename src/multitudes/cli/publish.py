@@ -57,7 +57,6 @@ def publish_command(
 
     if service is not None and gate is None:
         raise UsageError("--service is for --gate: give both")
-    _check_releases(to)
     require_extra_for(run)
     from multitudes.publishing.gate import GateConfig
     from multitudes.publishing.publish import publish
@@ -80,14 +79,6 @@ def publish_command(
     print_json(record | {"gate": published.gate and published.gate._asdict()})
     print_next("recommend", to, "--user", _first_user(to), "--explain", "--n", "20")
     print_next("explore", to, label="or")
-
-
-def _check_releases(to: Path) -> None:
-    """Reject a folder of something else, before the long work."""
-    from multitudes.release.store import VERSIONS
-
-    if to.is_dir() and any(to.iterdir()) and not (to / VERSIONS).is_dir():
-        raise UsageError(f"{to}: holds something else than releases; give a new folder, or one that publish wrote")
 
 
 @contextmanager

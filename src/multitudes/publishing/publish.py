@@ -15,7 +15,7 @@ from multitudes.batches.histories import (
 )
 from multitudes.batches.user_vectors import UserHistories, UserVectors
 from multitudes.data.own_items import positive_items
-from multitudes.errors import ArtefactError
+from multitudes.errors import ArtefactError, UsageError
 from multitudes.index.factory import IndexConfig, activate_on_success
 from multitudes.index.item_table import select_topics
 from multitudes.index.protocol import Index
@@ -37,7 +37,7 @@ from multitudes.release.manifest import NewItems
 from multitudes.release.onnx_session import open_tower
 from multitudes.release.release import ITEM_TOWER, USER_TOWER, Release, write_release
 from multitudes.release.signature import read_private_key, sign_release
-from multitudes.release.store import ReleaseStore
+from multitudes.release.store import VERSIONS, ReleaseStore
 from multitudes.repeats import fit_repeats
 from multitudes.retrieval.config import RetrieveConfig, with_run_defaults
 from multitudes.retrieval.item_updates import pad_topics, run_item_tower
@@ -107,12 +107,13 @@ def publish(
     Raises:
         ArtefactError: the run is unfinished or damaged, an exported tower differs from the model, or the gate
             rejects it.
-        UsageError: another process publishes to the folder, or ``sign`` is no private key.
+        UsageError: another process publishes to the folder, it is one of something else, or ``sign`` is no private key.
         MissingError: ``sign`` does not exist.
     """
+    store = ReleaseStore(releases)
+    _check_folder(store.root)
     key = None if sign is None else read_private_key(sign)
     opened, index = open_run(run), index or IndexConfig()
-    store = ReleaseStore(Path(releases))
     retrieve = with_run_defaults(retrieve or RetrieveConfig(), opened.shares, opened.blend, opened.calibration)
     conditions = retrieve.topics_per_request if "explicit" in opened.kinds(1) else 0
     with store.stage() as stage:
@@ -153,6 +154,13 @@ def publish(
         removed_items=len(carried.removed_s),
         gate=passed,
     )
+
+
+def _check_folder(releases: Path) -> None:
+    if releases.is_dir() and any(releases.iterdir()) and not (releases / VERSIONS).is_dir():
+        raise UsageError(
+            f"{releases}: holds something else than releases; give a new folder, or one that publish wrote"
+        )
 
 
 def _check_difference(run: str | Path, tower: str, difference: float, compared: str) -> None:

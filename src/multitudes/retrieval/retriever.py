@@ -25,6 +25,7 @@ from multitudes.api import SimilarItem
 from multitudes.batches.histories import MAX_TOWER_TOPICS
 from multitudes.batches.user_vectors import UserVectors
 from multitudes.errors import ArtefactError, MissingError, MultitudesError, UnavailableError, UsageError
+from multitudes.extras import missing_package
 from multitudes.ids import Id, check_id_type
 from multitudes.progress import Progress, silent
 from multitudes.release.manifest import read_settings
@@ -416,12 +417,15 @@ def warm_up(retriever: Retriever) -> None:
 
     Raises:
         ArtefactError: the release cannot answer: it is damaged, or its files do not fit together.
+        MissingError: a package that its method needs is not installed.
         UnavailableError: the server of its index does not answer.
     """
     try:
         _answer_requests(retriever)
     except (ArtefactError, MissingError, UnavailableError):
         raise
+    except ModuleNotFoundError as error:
+        raise missing_package(error) from None
     except Exception as error:  # whatever a damaged release raises
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         path = retriever.release.path
