@@ -28,7 +28,7 @@ def test_nothing_heavy_is_loaded_before_it_is_needed(statement):
 BASE_INSTALL = """
 import sys
 EXTRAS = {"altair", "duckdb", "fastapi", "httpx", "onnx", "optuna", "prometheus_client", "safetensors"}
-EXTRAS |= {"pyarrow", "scipy", "torch", "uvicorn"}
+EXTRAS |= {"pyarrow", "scipy", "starlette", "threadpoolctl", "torch", "uvicorn"}
 class Missing:
     def find_spec(self, name, path=None, target=None):
         if name.partition(".")[0] in EXTRAS:
@@ -63,4 +63,13 @@ def test_the_exported_names_exist_also_in_a_base_install():
 )
 def test_a_name_whose_extra_is_missing_says_so_when_it_is_used(use, extra):
     code = f"import multitudes\ntry: multitudes.{use}\nexcept multitudes.errors.MissingError as error: print(error)"
+    assert base_install(code).endswith(f"pip install 'multitudes[{extra}]'\n")
+
+
+@pytest.mark.parametrize(
+    ("call", "extra"),
+    [(["demo"], "train"), (["keys", "list", "k"], "serve"), (["recommend", "r", "--all", "--out", "o"], "data")],
+)
+def test_a_command_whose_extra_is_missing_names_that_extra(call, extra):
+    code = f"sys.stderr = sys.stdout\nfrom multitudes.cli.main import run\nassert run({call}) == 5"
     assert base_install(code).endswith(f"pip install 'multitudes[{extra}]'\n")
