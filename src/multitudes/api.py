@@ -33,6 +33,7 @@ MAX_BATCH: Final = 256
 MAX_BATCH_CANDIDATES: Final = 25_600  # of all requests of a batch: 256 with the default n; an answer of about 5 MB
 MAX_EVENTS: Final = 1_000
 MAX_CONTEXT: Final = 32
+MAX_UNKNOWN: Final = 20  # unknown items or topics that an answer names
 MAX_EXPLORED: Final = 100  # candidates, supposed events, users or items that the explorer asks for at once
 
 
@@ -326,8 +327,20 @@ class RecommendResponse:
         tuple[Candidate, ...], Field(description="Best first; where rows were asked for, row by row.")
     ]
     interests: tuple[Interest, ...]
-    unknown_items: Annotated[int, Field(description="Items of the history that this release does not know.")]
-    unknown_topics: Annotated[int, Field(description="Topics of the request that this release does not know.")]
+    unknown_items: Annotated[
+        tuple[AnyId, ...],
+        Field(
+            description=f"Items of the history that this release does not know, {MAX_UNKNOWN} at most; of a user, empty"
+            " for a key without the scope read."
+        ),
+    ]
+    unknown_topics: Annotated[
+        tuple[str, ...],
+        Field(
+            description="Muted, boosted and followed topics that this release does not know and that change nothing,"
+            f" {MAX_UNKNOWN} at most."
+        ),
+    ]
     timings_ms: Annotated[Mapping[str, float], Field(description="Milliseconds by stage.")]
     rows: Annotated[tuple[Row, ...], Field(description="The same candidates by row; empty unless asked for.")] = ()
 
@@ -341,11 +354,18 @@ class RecommendBatchResponse:
 
 @dataclass(frozen=True)
 class EventsResponse:
-    """How many events were new."""
+    """How many events were new, and which of their items are unknown."""
 
     new: int
     repeated: Annotated[int, Field(description="Events that were known already.")]
     cut: Annotated[int, Field(description="New events whose time was in the future and was set to now.")]
+    unknown_items: Annotated[
+        tuple[AnyId, ...],
+        Field(
+            description=f"Items of the events that this release does not know, {MAX_UNKNOWN} at most. The events are"
+            " stored, and change nothing until a release knows the items."
+        ),
+    ] = ()
 
 
 @dataclass(frozen=True)

@@ -168,7 +168,7 @@ class Client(AbstractContextManager["Client"]):
             deadline_s: seconds with all attempts; None: that of the client.
 
         Returns:
-            How many events were new, and how many were ignored.
+            How many events were new, how many were ignored, and which items the release does not know.
         """
         return self._send("POST", "/v1/events", EventsResponse, to_body(EventsRequest(new)), deadline_s)
 

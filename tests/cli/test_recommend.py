@@ -101,8 +101,7 @@ def test_an_anonymous_user_gets_candidates_and_learns_what_is_unknown(releases: 
     topics = "Crime,drama,Opera"
     assert run(["recommend", str(releases), "--history", "101, 999", "--followed-topics", topics, "--n", "2"]) == 0
     captured = capsys.readouterr()
-    assert "unknown items in the history: 1" in captured.out
-    assert "unknown followed topics: 2" in captured.out
+    assert "unknown items: 999\nunknown topics: 'drama', 'Opera'\n" in captured.out
     assert "'drama' is not a topic of this release; did you mean 'Drama'?" in captured.err
     assert "'Opera' is not a topic of this release\n" in captured.err
 

@@ -71,7 +71,7 @@ def test_a_new_item_stands_in_histories_and_can_be_excluded(releases: Path, tmp_
     retriever = Retriever.open(releases)
     answer = retriever.recommend(history=[201], n=3)
     assert [candidate.item_id for candidate in answer.candidates] == [111, 112, 113], "the best of its kind"
-    assert answer.unknown_items == 0
+    assert answer.unknown_items == ()
     assert answer.interests[1].name == "Crime"
     assert answer.interests[1].items == ("New",)
     assert 201 not in recommended(retriever, history=[111], exclude=[201])

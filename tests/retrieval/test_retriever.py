@@ -91,7 +91,7 @@ def test_an_id_of_another_type_is_rejected_in_place_of_popular_items(retriever: 
     assert not retriever.recommend(history=[np.int64(101)], n=2).degraded
 
 
-def test_a_described_person_is_served_as_in_the_data_and_what_is_unknown_is_counted(retriever: Retriever):
+def test_a_described_person_is_served_as_in_the_data_and_what_is_unknown_is_named(retriever: Retriever):
     described = retriever.recommend(history=[101, 102, 103, 104, 111], followed_topics=["Crime"], n=6)
     known = retriever.recommend("ann", n=6)
     assert [c.item_id for c in described.candidates] == [c.item_id for c in known.candidates]
@@ -99,7 +99,7 @@ def test_a_described_person_is_served_as_in_the_data_and_what_is_unknown_is_coun
     reversed_ = retriever.recommend(history=[111, 104, 103, 102, 101], followed_topics=["Crime"], n=6)
     assert [c.item_id for c in reversed_.candidates] != [c.item_id for c in known.candidates], "newest last matters"
     answer = retriever.recommend(history=[101, 999, 998], followed_topics=["Opera", "Crime"], n=2)
-    assert (answer.unknown_items, answer.unknown_topics) == (2, 1)
+    assert (answer.unknown_items, answer.unknown_topics) == ((999, 998), ("Opera",))
     assert not answer.degraded
     only_follows = retriever.recommend(followed_topics=["Crime"], n=2)
     assert [c.item_id for c in only_follows.candidates] == [111, 112]

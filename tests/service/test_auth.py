@@ -339,7 +339,7 @@ def test_last_uses_are_asked_of_a_folder_that_exists(file, tmp_path, capsys):
 def test_what_a_user_did_is_told_to_a_key_that_reads_and_to_no_other(deps, file):
     keys = {scope: make_key(file, f"of-{scope}", (scope,)) for scope in ("read", "recommend", "write")}
     app = create_app(replace(deps, keys=ApiKeys(file)))
-    events = {"events": [{"event_id": "e", "user_id": "ann", "item_id": 105}]}
+    events = {"events": [{"event_id": str(item), "user_id": "ann", "item_id": item} for item in (105, 999)]}
     ask(app, "POST", "/v1/events", headers=bearer(keys["write"]), json=events)
     body = {"user_id": "ann", "n": 3}
 
@@ -352,12 +352,13 @@ def test_what_a_user_did_is_told_to_a_key_that_reads_and_to_no_other(deps, file)
         shown, hidden = read["interests"], unread["interests"]
         assert any(candidate["because"] for candidate in read["candidates"])
         assert unread["candidates"] == [candidate | {"because": []} for candidate in read["candidates"]]
+        assert (read["unknown_items"], unread["unknown_items"]) == ([999], [])
         assert any(interest["items"] for interest in shown)
         assert [(interest["items"], interest["age_days"]) for interest in hidden] == [([], None)] * len(shown)
         assert [interest["share"] for interest in hidden] == [interest["share"] for interest in shown]
     followed = ask(app, "PUT", "/v1/users/ann", headers=bearer(keys["write"]), json={"followed_topics": ["Drama"]})
     assert (followed.json()["events"], followed.json()["followed_topics"]) == ([], ["Drama"])
-    assert len(ask(app, "GET", "/v1/users/ann", headers=bearer(keys["read"])).json()["events"]) == 1
+    assert len(ask(app, "GET", "/v1/users/ann", headers=bearer(keys["read"])).json()["events"]) == 2
 
 
 def test_a_disk_that_takes_no_record_stops_nothing_and_an_erasure_that_fails_midway_is_on_record(deps, file, tmp_path):

@@ -79,7 +79,7 @@ def test_a_request_says_where_its_time_went_and_what_was_not_known(call, deps):
     body = {"history": [101, 999], "followed_topics": ["Nothing"], "n": 2}
     record = call("POST", "/v1/recommend", json=body).json()
     measures = deps.metrics
-    assert (record["unknown_items"], record["unknown_topics"]) == (1, 1)
+    assert (record["unknown_items"], record["unknown_topics"]) == ([999], ["Nothing"])
     assert (value(measures, "unknown_items_total"), value(measures, "unknown_topics_total")) == (1, 1)
     for stage in [*record["timings_ms"], "json"]:
         assert value(measures, "stage_seconds_count", stage=stage) == 1, stage

@@ -2,6 +2,7 @@
 
 import pytest
 
+from multitudes.api import MAX_UNKNOWN
 from multitudes.errors import StateError
 from multitudes.service.admission import OverloadError
 from multitudes.service.app import create_app
@@ -47,6 +48,18 @@ def test_rows_go_out_with_their_titles_and_are_logged_as_one_answer(call, deps, 
     (logged,) = deps.logs.answers
     assert logged.item_ids == [one.item_id for one in said.candidates]
     assert call("POST", "/v1/recommend", json={"user_id": "bob", "n": 3}).json()["rows"] == [], "the control"
+
+
+def test_topics_and_items_that_the_release_does_not_know_are_named_up_to_a_bound(call):
+    topics = {"mute_topics": ["Comedyy", "Drama"], "boost_topics": ["Opera", "Comedyy"]}
+    assert call("POST", "/v1/recommend", json={"user_id": "ann", **topics}).json()["unknown_topics"] == [
+        "Comedyy",
+        "Opera",
+    ]
+    many = {"history": [101, *range(500, 600)], "followed_topics": [f"topic {n}" for n in range(100)]}
+    record = call("POST", "/v1/recommend", json=many).json()
+    assert record["unknown_items"] == [*range(500, 500 + MAX_UNKNOWN)]
+    assert record["unknown_topics"] == [f"topic {n}" for n in range(MAX_UNKNOWN)]
 
 
 def test_the_rows_of_a_batch_count_towards_its_candidates(call):

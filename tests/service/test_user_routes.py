@@ -6,6 +6,7 @@ from unittest.mock import Mock
 
 import pytest
 
+from multitudes.api import MAX_UNKNOWN
 from multitudes.client import path_segment
 from multitudes.errors import StateError
 from multitudes.retrieval.retriever import Retriever
@@ -17,14 +18,22 @@ EVENT = {"event_id": "e-1", "user_id": "ann", "item_id": 105, "time_s": 1_700_00
 
 def test_events_are_kept_and_logged_once_each(call, deps):
     second = EVENT | {"event_id": "e-2", "item_id": 106, "time_s": 1_700_000_001, "request_id": "r-1"}
-    assert call("POST", "/v1/events", json={"events": [EVENT, second]}).json() == {"new": 2, "repeated": 0, "cut": 0}
-    assert call("POST", "/v1/events", json={"events": [second]}).json() == {"new": 0, "repeated": 1, "cut": 0}
+    both = call("POST", "/v1/events", json={"events": [EVENT, second]}).json()
+    assert both == {"new": 2, "repeated": 0, "cut": 0, "unknown_items": []}
+    assert call("POST", "/v1/events", json={"events": [second]}).json() == both | {"new": 0, "repeated": 1}
     kept = call("GET", "/v1/users/ann").json()
     assert [(e["event_id"], e["item_id"], e["time_s"]) for e in kept["events"]] == [
         ("e-1", 105, 1_700_000_000),
         ("e-2", 106, 1_700_000_001),
     ]
     assert [event.request_id for event in deps.logs.events] == [None, "r-1", "r-1"]
+
+
+def test_items_of_events_that_the_release_does_not_know_are_named_and_counted(call, deps):
+    sent = [EVENT | {"event_id": f"u-{n}", "item_id": 999 + n // 2} for n in range(60)]
+    answer = call("POST", "/v1/events", json={"events": [EVENT, *sent]}).json()
+    assert (answer["new"], answer["unknown_items"]) == (61, [*range(999, 999 + MAX_UNKNOWN)])
+    assert b"multitudes_unknown_items_total 30.0" in deps.metrics.render()
 
 
 def test_an_event_without_a_time_is_of_now(call, deps):

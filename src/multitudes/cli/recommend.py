@@ -216,11 +216,13 @@ def print_recommendation(recommendation: "Recommendation", explain: bool, consol
 
 
 def _notes(recommendation: "Recommendation") -> list[str]:
+    from multitudes.api import MAX_UNKNOWN
+
     notes = [recommendation.reason] if recommendation.reason else []
-    if recommendation.unknown_items:
-        notes.append(f"unknown items in the history: {recommendation.unknown_items}")
-    if recommendation.unknown_topics:
-        notes.append(f"unknown followed topics: {recommendation.unknown_topics}")
+    for what, unknown in (("items", recommendation.unknown_items), ("topics", recommendation.unknown_topics)):
+        if unknown:
+            more = f" … {len(unknown):,} in all" if len(unknown) > MAX_UNKNOWN else ""
+            notes.append(f"unknown {what}: {', '.join(map(repr, unknown[:MAX_UNKNOWN]))}{more}")
     return notes
 
 

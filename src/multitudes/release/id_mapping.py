@@ -8,7 +8,7 @@ Legend: M ids · N numbers.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import polars as pl
@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 
 from multitudes.ids import INT64_RANGE, Id
 from multitudes.index.item_table import find_rows
+
+T = TypeVar("T")
 
 
 class IdMap:
@@ -89,6 +91,11 @@ class PublishedNames:
     def id_map(self) -> IdMap:
         """Number of each item."""
         return IdMap(self.ids)
+
+
+def unknown_ids(ids: Sequence[T], number_M: NDArray[np.int64]) -> tuple[T, ...]:
+    """Return the distinct ids whose number is 0, in order."""
+    return tuple(dict.fromkeys(ids[m] for m in np.flatnonzero(number_M == 0).tolist()))
 
 
 @dataclass(frozen=True)

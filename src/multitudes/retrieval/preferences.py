@@ -21,7 +21,7 @@ class Preferences(NamedTuple):
 
     muted_topics: frozenset[int]
     boosted_topics: tuple[int, ...]  # without the muted ones
-    unknown_topics: int  # number of topic names that the release does not know
+    unknown_topics: tuple[str, ...]  # topic names that the release does not know
     muted_interests: frozenset[int]
     boosted_interests: frozenset[int]  # without the muted ones
 
@@ -31,11 +31,11 @@ class Preferences(NamedTuple):
         number = release.topic_number
         muted = frozenset(number.get(topic, 0) for topic in request.mute_topics)
         boosted = dict.fromkeys(number.get(topic, 0) for topic in request.boost_topics)
-        unknown = sum(topic not in number for topic in {*request.mute_topics, *request.boost_topics})
+        asked = dict.fromkeys((*request.mute_topics, *request.boost_topics))
         return cls(
             muted - {0},
             tuple(topic for topic in boosted if topic and topic not in muted),
-            unknown,
+            tuple(topic for topic in asked if topic not in number),
             frozenset(request.mute_interests),
             frozenset(request.boost_interests) - frozenset(request.mute_interests),
         )

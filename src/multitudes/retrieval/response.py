@@ -39,7 +39,7 @@ class Recommendation:
         interests: the vectors that were searched.
         shortfalls: why the answer is less than the full method would give; metrics count the first.
         unknown_items: items of the history that the release does not know.
-        unknown_topics: followed, muted and boosted topics that the release does not know.
+        unknown_topics: muted, boosted and followed topics that the release does not know.
         degradation: what was left out to save time.
         rows: the same candidates by row; empty unless asked for.
     """
@@ -49,8 +49,8 @@ class Recommendation:
     candidates: tuple[Candidate, ...]
     interests: tuple[Interest, ...]
     shortfalls: tuple[Shortfall, ...] = ()
-    unknown_items: int = 0
-    unknown_topics: int = 0
+    unknown_items: tuple[Id, ...] = ()
+    unknown_topics: tuple[str, ...] = ()
     degradation: Degradation = Degradation.NONE
     rows: tuple[Row, ...] = ()
 
@@ -81,7 +81,7 @@ class Recommendation:
         """Return the answer as a JSON object.
 
         Args:
-            explain: add the interests, the reasons and the counts of unknown items and topics.
+            explain: add the interests, the reasons and the unknown items and topics.
         """
         record: dict[str, Any] = {"user_id": self.user_id, "release": self.release, "degraded": self.degraded}
         candidates, rows = self.records(), self.row_records()
@@ -107,9 +107,10 @@ class Retrieval(NamedTuple):
         return (*self.resolved.shortfalls, *self.candidates.shortfalls, *_short_list(self.candidates, self.resolved))
 
     @property
-    def unknown_topics(self) -> int:
-        """Followed, muted and boosted topics that the release does not know."""
-        return self.resolved.context.unknown_topics + self.resolved.preferences.unknown_topics
+    def unknown_topics(self) -> tuple[str, ...]:
+        """Muted, boosted and followed topics that the release does not know."""
+        preferences, context = self.resolved.preferences, self.resolved.context
+        return tuple(dict.fromkeys((*preferences.unknown_topics, *context.unknown_topics)))
 
 
 class RecommendationBuilder:
@@ -246,7 +247,7 @@ class IdList(NamedTuple):
     candidates: Candidates
     topics: list[str]  # of each vector: the condition of an explicit one
     degraded: bool
-    unknown_topics: int  # followed, muted and boosted topics that the release does not know
+    unknown_topics: tuple[str, ...]  # muted, boosted and followed topics that the release does not know
 
     @classmethod
     def build(cls, release: Release, retrieval: Retrieval) -> "IdList":

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from multitudes.batches.histories import MAX_TOWER_TOPICS, Histories, event_times, gather_histories
 from multitudes.data.own_items import NO_ITEMS, OwnItems, add_events, oldest_first
 from multitudes.ids import Id
+from multitudes.release.id_mapping import unknown_ids
 from multitudes.release.release import Release
 from multitudes.state.protocol import Event, UserState
 
@@ -30,8 +31,8 @@ class UserContext(NamedTuple):
     time_BL: NDArray[np.int64] | None  # of the history events; None where times are unknown
     seen: NDArray[np.int64]  # item numbers that are not returned
     own: OwnItems  # the items of events of positive weight
-    unknown_items: int = 0  # items of the history that the release does not know
-    unknown_topics: int = 0  # followed topics that the release does not know
+    unknown_items: tuple[Id, ...] = ()  # items of the history that the release does not know
+    unknown_topics: tuple[str, ...] = ()  # followed topics that the release does not know
 
     @property
     def positives(self) -> NDArray[np.int64]:
@@ -83,10 +84,8 @@ class UserContextBuilder:
             user_feature_BP=np.zeros((1, self.release.user_feature.shape[1]), dtype=np.float32),
         )
         known = items[items > 0]
-        own, unknown_items = add_events(NO_ITEMS, known), len(items) - len(known)
-        return UserContext(
-            user_id, _NOT_IN_RELEASE, histories, None, np.unique(known), own, unknown_items, unknown_topics
-        )
+        own, unknown = add_events(NO_ITEMS, known), unknown_ids(history, items)
+        return UserContext(user_id, _NOT_IN_RELEASE, histories, None, np.unique(known), own, unknown, unknown_topics)
 
     def from_state(self, state: UserState) -> UserContext:
         """Read a user as they are now: from the release and their user state.
@@ -116,6 +115,7 @@ class UserContextBuilder:
         published_4L = np.stack(row)[:, ::-1]  # oldest first
         published_4L = published_4L[:, published_4L[2] > 0]  # without padding
         recent_4L = self._encode_events(events)
+        unknown = unknown_ids([event.item_id for event in events], recent_4L[0])
         recent_4L = recent_4L[:, recent_4L[0] > 0]
         # The release holds only the newest part of a history: an event as old as its oldest one goes before it.
         new_4L = recent_4L[:, _is_new(recent_4L, published_4L)]
@@ -131,7 +131,7 @@ class UserContextBuilder:
         return context._replace(
             seen=np.union1d(context.seen, recent_4L[0]),
             own=add_events(context.own, item_L[np.argsort(time_L, kind="stable")]),
-            unknown_items=len(events) - recent_4L.shape[1],
+            unknown_items=unknown,
         )
 
     def _encode_events(self, events: Sequence[Event]) -> NDArray[np.int64]:
@@ -144,10 +144,10 @@ class UserContextBuilder:
             valid_L &= np.array([name not in self._negative_actions for name in actions])
         return np.array([item_L, times_s, [code[name] for name in actions], valid_L], dtype=np.int64)
 
-    def _topic_numbers(self, topics: Sequence[str]) -> tuple[NDArray[np.int64], int]:
-        """Return the numbers of followed topics (F), and how many the release does not know."""
+    def _topic_numbers(self, topics: Sequence[str]) -> tuple[NDArray[np.int64], tuple[str, ...]]:
+        """Return the numbers of followed topics (F), and those that the release does not know."""
         numbers = np.array([self.release.topic_number.get(topic, 0) for topic in topics], dtype=np.int64)
-        return _pad(numbers[numbers > 0][:MAX_TOWER_TOPICS], MAX_TOWER_TOPICS), int((numbers == 0).sum())
+        return _pad(numbers[numbers > 0][:MAX_TOWER_TOPICS], MAX_TOWER_TOPICS), unknown_ids(topics, numbers)
 
 
 def _is_new(recent_4L: NDArray[np.int64], published_4L: NDArray[np.int64]) -> NDArray[np.bool_]:

@@ -109,8 +109,8 @@ class Metrics:
         self.interest_candidates = self._histogram(
             "interest_candidates", "Candidates of an answer that are for one interest.", _CANDIDATES, "kind"
         )
-        self.unknown_items = self._counter("unknown_items", "Items of histories that the release does not know.")
-        self.unknown_topics = self._counter("unknown_topics", "Topics of requests that the release does not know.")
+        self.unknown_items = self._counter("unknown_items", "Items of histories and events unknown to the release.")
+        self.unknown_topics = self._counter("unknown_topics", "Topics of requests unknown to the release.")
         self.unlogged = self._counter("unlogged", "Answers that could not be written to the log.")
 
     def _add_engine(self) -> None:
@@ -229,8 +229,8 @@ class Metrics:
             self.degraded.labels(answer.cause).inc()
         self.slots.inc(n)
         self.empty_slots.inc(max(0, n - len(answer.candidates)))
-        self.unknown_items.inc(answer.unknown_items)
-        self.unknown_topics.inc(answer.unknown_topics)
+        self.unknown_items.inc(len(answer.unknown_items))
+        self.unknown_topics.inc(len(answer.unknown_topics))
         kinds: dict[int, str] = {interest.number: interest.kind for interest in answer.interests}
         by_interest = Tally[int | None]()
         # Many candidates have the same source and interests, so these combinations are counted.

@@ -50,8 +50,8 @@ _RECOMMENDATION: Final = api.RecommendResponse(
         api.Candidate(112, "Film 112", 4.5, 1, "explicit", 2, "Crime", (1, 2), (api.HistoryItem(111, "Film 111"),)),
     ),
     interests=(api.Interest(1, "implicit", "Drama", 0.45, ("Film 111", "Film 104"), 4, 0.5),),
-    unknown_items=0,
-    unknown_topics=0,
+    unknown_items=(),
+    unknown_topics=("Comedyy",),
     timings_ms={"state": 0.3, "wait": 0.1, "users": 0.1, "tower": 0.6, "search": 1.2, "blend": 0.2, "log": 0.1},
 )
 _VERSION: Final = api.ReleaseVersion(
@@ -67,7 +67,7 @@ _EXAMPLES: Final[dict[type[Any], Any]] = {
     for example in (
         _RECOMMENDATION,
         api.RecommendBatchResponse((_RECOMMENDATION,)),
-        api.EventsResponse(new=1, repeated=0, cut=0),
+        api.EventsResponse(new=1, repeated=0, cut=0, unknown_items=(999,)),
         api.UserResponse(
             user_id="ann",
             followed_topics=("Drama",),

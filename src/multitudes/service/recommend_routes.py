@@ -170,8 +170,8 @@ def _log_and_count(
         reason=recommendation.reason,
         candidates=cast("Any", recommendation.records()),  # JSON would write named tuples as lists
         interests=recommendation.interests,
-        unknown_items=recommendation.unknown_items,
-        unknown_topics=recommendation.unknown_topics,
+        unknown_items=recommendation.unknown_items[: api.MAX_UNKNOWN],
+        unknown_topics=recommendation.unknown_topics[: api.MAX_UNKNOWN],
         timings_ms={stage: round(seconds * 1e3, 3) for stage, seconds in stages.items()},
         rows=cast("Any", recommendation.row_records()),
     )
@@ -182,6 +182,8 @@ def _hide_history(record: dict[str, Any]) -> None:
     """Leave the items and the times of the history out of an answer."""
     record["interests"] = tuple(replace(interest, items=(), age_days=None) for interest in record["interests"])
     record["candidates"] = [candidate | {"because": []} for candidate in record["candidates"]]
+    if record["user_id"] is not None:
+        record["unknown_items"] = ()
 
 
 def _is_newly_erased(deps: Dependencies, user_id: Id | None, lookup: StateLookup) -> bool:

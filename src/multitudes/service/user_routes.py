@@ -13,6 +13,7 @@ from starlette.responses import Response
 from multitudes import api
 from multitudes.ids import Id
 from multitudes.logs.schemas import LoggedEvent
+from multitudes.release.id_mapping import unknown_ids
 from multitudes.service import schemas
 from multitudes.service.auth import may_read
 from multitudes.service.errors import ApiError, json_response
@@ -34,11 +35,8 @@ def events_router(deps: Dependencies) -> APIRouter:
     @routes.post("/v1/events", **answers_with(api.EventsResponse))
     async def events(body: schemas.EventsRequest) -> Response:
         """Store events. They are on disk when this answers; a repeated event is ignored."""
-        check_id_types(
-            deps.get_retriever().release,
-            [event.user_id for event in body.events],
-            [event.item_id for event in body.events],
-        )
+        release, items = deps.get_retriever().release, [event.item_id for event in body.events]
+        check_id_types(release, [event.user_id for event in body.events], items)
         now_s = int(time.time())
         received = [_logged_event(event, now_s) for event in body.events]
         erased_before = _erased_users(deps, received)
@@ -55,7 +53,10 @@ def events_router(deps: Dependencies) -> APIRouter:
         if not deps.logs.log_events(to_log):
             raise ApiError(503, "the events could not be logged; send them again later", retry_after_s=10)
         new = sum(result.new)
-        return json_response(api.EventsResponse(new, repeated=len(received) - new, cut=result.clamped))
+        unknown = unknown_ids(items, release.item_names.numbers(items))
+        deps.metrics.unknown_items.inc(len(unknown))
+        repeated, named = len(received) - new, unknown[: api.MAX_UNKNOWN]
+        return json_response(api.EventsResponse(new, repeated, cut=result.clamped, unknown_items=named))
 
     return routes
 
