@@ -80,14 +80,61 @@ def test_a_trial_that_fills_the_memory_or_cannot_start_is_refused(root: Path):
         ReleaseTrial(LONG_S, max_memory_gb=0.01).run(version(root))
 
 
-def test_the_watcher_serves_on_counts_the_refusal_and_follows_the_next(root: Path, caplog: pytest.LogCaptureFixture):
+@pytest.fixture
+def slow_child(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+    """Replace the child by one that waits, as on a busy machine or for a disk, and uses no CPU time."""
+
+    def wait(seconds: int) -> None:
+        script = tmp_path / "child"
+        script.write_text(f"#!/bin/sh\nexec sleep {seconds}\n")
+        script.chmod(0o755)
+        monkeypatch.setattr("sys.executable", str(script))
+
+    return wait
+
+
+def test_a_release_that_waits_for_the_cpu_is_not_refused_and_one_that_hangs_is(root: Path, slow_child, monkeypatch):
+    slow_child(2)
+    ReleaseTrial(1).run(version(root))
+    slow_child(LONG_S)
+    monkeypatch.setattr("multitudes.retrieval.release_trial._WAITS", 1)
+    with pytest.raises(ArtefactError, match="did not answer within 1 s in a trial"):
+        ReleaseTrial(1).run(version(root))
+
+
+def test_a_release_that_served_here_needs_no_trial_unless_it_is_another_one(root: Path):
+    class Trials(ReleaseTrial):
+        def run(self, folder: Path) -> None:
+            tried.append(folder.name)
+
+    def change(method: str) -> None:
+        changed = manifest.read_manifest(version(root)).model_copy(update={"method": method})
+        manifest.write_manifest(version(root), changed)
+
+    tried: list[str] = []
+    change("single")
+    watcher, store = ReleaseWatcher(root, trial=Trials(LONG_S)), ReleaseStore(root)
+    for name in ("0002", "0001", "0002", "0001"):
+        store.rollback(name)
+        assert watcher.poll()
+    assert tried == ["0002"]
+    change("mind")
+    store.rollback("0002")
+    assert watcher.poll()
+    assert tried == ["0002", "0002"], "other files under the name of one that served"
+
+
+def test_the_watcher_serves_on_counts_the_refusal_and_follows_the_next(
+    root: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("multitudes.retrieval.release_trial._WAITS", LONG_S)
     watcher = ReleaseWatcher(root, trial=ReleaseTrial(3))
     loop_for_ever(version(root))
     ReleaseStore(root).rollback("0002")
     assert not watcher.poll()
     state = watcher.state()
     assert (state.version, state.switches, state.rejections) == ("0001", 0, 1)
-    assert "did not answer within 3 s in a trial" in state.problem
+    assert "did not answer within 3 s of CPU time in a trial" in state.problem
     assert f"{state.problem}; 0001 still serves" in caplog.text
     assert watcher().recommend("ann", n=3).release == "0001"
     publish_small(root)

@@ -1,16 +1,18 @@
 """Try a release in a child process, so that one that hangs, crashes or fills the memory harms no service.
 
-The child opens the release and answers the requests of ``warm_up``, within limits of time and memory. What a damaged
-file can do to a process (an endless loop in a tower, an allocation that aborts, a crash in a library) happens to the
-child.
+The child opens the release and answers the requests of ``warm_up``, within limits of CPU time and memory. What a
+damaged file can do to a process (an endless loop in a tower, an allocation that aborts, a crash in a library) happens
+to the child. On a busy machine a sound release may wait long for the CPU, so the clock has a limit of its own.
 
-    python -m multitudes.retrieval.release_trial FOLDER MAX_BYTES [TRUST]
+    python -m multitudes.retrieval.release_trial FOLDER CPU_S MAX_BYTES [TRUST]
 """
 
 import os
 import resource
+import signal
 import subprocess
 import sys
+from math import ceil
 from pathlib import Path
 from threading import Event, Lock
 from time import monotonic
@@ -19,7 +21,8 @@ from typing import Final
 from multitudes.errors import ArtefactError, MissingError, MultitudesError, UnavailableError
 
 _POLL_S: Final = 0.05
-_NICE: Final = 10  # the requests of the service come first
+_NICE: Final = 5  # the requests of the service come first: a third of the CPU time of one that competes
+_WAITS: Final = 10  # times its CPU time, a trial may take by the clock
 _MEMORY_INFO: Final = Path("/proc/meminfo")  # on systems without it, memory is not limited
 _MEMORY_SHARE: Final = 0.8  # of the available memory
 _MAX_MESSAGE_BYTES: Final = 2_000
@@ -29,15 +32,15 @@ _ERRORS: Final = {error.exit_code: error for error in (ArtefactError, MissingErr
 class ReleaseTrial:
     """Tries releases, one at a time; ``cancel`` ends the trial that is running, from another thread."""
 
-    def __init__(self, timeout_s: float, max_memory_gb: float | None = None, trust: Path | None = None) -> None:
+    def __init__(self, cpu_s: float, max_memory_gb: float | None = None, trust: Path | None = None) -> None:
         """Create the trial without starting it.
 
         Args:
-            timeout_s: longest time of a trial, in seconds.
+            cpu_s: most CPU time of a trial, in seconds; by the clock it may take ten times as long.
             max_memory_gb: most memory of the child beside the files that it maps; None: 80 % of what is available.
             trust: see ``Release.open``.
         """
-        self._timeout_s, self._max_memory_gb, self._trust = timeout_s, max_memory_gb, trust
+        self._cpu_s, self._max_memory_gb, self._trust = ceil(cpu_s), max_memory_gb, trust
         self._cancelled, self._lock = Event(), Lock()
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -52,7 +55,7 @@ class ReleaseTrial:
             MissingError, UnavailableError: a package is missing, or the server of its index does not answer.
         """
         max_bytes = self._max_bytes()
-        command = [sys.executable, "-m", __name__, str(folder), str(max_bytes)]
+        command = [sys.executable, "-m", __name__, str(folder), str(self._cpu_s), str(max_bytes)]
         command += [] if self._trust is None else [str(self._trust)]
         with self._lock:
             if self._cancelled.is_set():
@@ -66,6 +69,8 @@ class ReleaseTrial:
                 message = _last_line(process)
             finally:
                 process.kill()
+        if process.returncode == -signal.SIGXCPU:
+            raise self._time_error(folder, f"{self._cpu_s} s of CPU time")
         if process.returncode:
             raise _trial_error(folder, process.returncode, message, max_bytes)
 
@@ -77,14 +82,18 @@ class ReleaseTrial:
                 self._process.kill()
 
     def _wait(self, process: "subprocess.Popen[bytes]", folder: Path) -> None:
-        end = monotonic() + self._timeout_s
+        limit_s = _WAITS * self._cpu_s
+        end = monotonic() + limit_s
         while process.poll() is None:
             if monotonic() > end:
-                raise ArtefactError(
-                    f"{folder}: did not answer within {self._timeout_s:g} s in a trial; publish the run again, or give"
-                    " more in [releases] trial_s"
-                )
+                raise self._time_error(folder, f"{limit_s} s")
             self._cancelled.wait(_POLL_S)
+
+    def _time_error(self, folder: Path, limit: str) -> ArtefactError:
+        return ArtefactError(
+            f"{folder}: did not answer within {limit} in a trial; publish the run again, or give more in [releases]"
+            " trial_s"
+        )
 
     def _max_bytes(self) -> int:
         """Return the limit of the child's memory; 0: none."""
@@ -124,9 +133,10 @@ def _try_release(folder: Path, trust: Path | None) -> int:
 
 
 def main() -> None:
-    """Try the release that the command line names, within its limit of memory."""
-    folder, max_bytes, *trust = Path(sys.argv[1]), int(sys.argv[2]), *map(Path, sys.argv[3:])
+    """Try the release that the command line names, within its limits."""
+    folder, cpu_s, max_bytes, *trust = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), *map(Path, sys.argv[4:])
     os.nice(_NICE)
+    resource.setrlimit(resource.RLIMIT_CPU, (cpu_s, cpu_s + 1))  # SIGXCPU, and then SIGKILL
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     if max_bytes:
         resource.setrlimit(resource.RLIMIT_DATA, (max_bytes, max_bytes))  # files that are mapped do not count

@@ -2,8 +2,8 @@
 
 A new release is tried in a child process (``release_trial``), opened and warmed up while the old one answers. Then one
 assignment switches to it: requests that have begun with the old release finish with it, and it is freed with the last
-of them. A damaged release is rejected, and the old one stays. A rollback works the same way: ``CURRENT`` names an
-earlier version.
+of them. A damaged release is rejected, and the old one stays. A rollback works the same way, but a release that served
+in this process needs no other trial.
 """
 
 import logging
@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from multitudes.errors import MultitudesError
 from multitudes.periodic import FileWatch, PeriodicTask
+from multitudes.release.delta_log import release_identity
 from multitudes.release.manifest import MANIFEST
 from multitudes.release.store import CURRENT, ReleaseStore
 from multitudes.retrieval.config import RetrieveConfig
@@ -56,7 +57,7 @@ class ReleaseWatcher:
             folder: a folder of releases; or the folder of one version, which never changes.
             config: settings of retrieval; by default those that were published with each release.
             cached_users: see ``Retriever``.
-            trial: tries each other release before it is opened here; None: none is tried.
+            trial: tries each release that has not served here before it is opened; None: none is tried.
             trust: see ``Release.open``; every release is checked, also after a rollback.
 
         Raises:
@@ -68,6 +69,7 @@ class ReleaseWatcher:
         self._watch = None if self._store is None else FileWatch(self._store.root / CURRENT)
         if self._watch is not None:
             self._watch.poll()  # before the release is opened, so that a later change is noticed
+        self._served = set[str]()  # identities of releases
         self._retriever = self._open(folder if self._store is None else self._store.folder())
         self._switches = self._rejections = 0
         self._problem, self._polls_until_retry = "", 0
@@ -116,7 +118,7 @@ class ReleaseWatcher:
         if folder == self._retriever.release.path:
             self._problem = ""
             return False
-        if self._trial is not None:
+        if self._trial is not None and release_identity(folder) not in self._served:
             self._trial.run(folder)
         retriever = self._open(folder)
         self._retriever = retriever  # one assignment: every thread sees the old one or the new one
@@ -127,6 +129,7 @@ class ReleaseWatcher:
     def _open(self, folder: Path) -> Retriever:
         retriever = Retriever.open(folder, self._config, cached_users=self._cached_users, trust=self._trust)
         warm_up(retriever)
+        self._served.add(retriever.release.identity)
         return retriever
 
     def _reject(self, problem: str) -> None:

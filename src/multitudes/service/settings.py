@@ -51,7 +51,8 @@ class ReleasesConfig(Config):
         120,
         gt=0,
         le=86_400,
-        description="Longest that a new release may take to answer in a process of its own; more for a huge release.",
+        description="CPU seconds that a new release may take to answer in a process of its own, by the clock ten times"
+        " as many; more for a huge release.",
     )
     trial_gb: float | None = Field(
         None,
