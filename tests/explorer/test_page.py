@@ -3,6 +3,7 @@
 import json
 import re
 from base64 import b64encode
+from dataclasses import replace
 from hashlib import sha256
 from html.parser import HTMLParser
 
@@ -61,6 +62,8 @@ def test_an_exported_page_holds_titles_as_text_and_the_candidates_of_a_second_re
     policy = re.findall(r'content-security-policy" content="(.*?)">', html)
     check_policy(html, policy[0].replace("&#x27;", "'"))
     assert html.count("&lt;/script&gt;&lt;img") == 7, "user, interest and its item, candidate thrice, and the history"
+    spoof = static_page(release, [replace(an_answer(), user_id="a\u202eb\x1b[2J\nc")]).partition('id="tables">')[2]
+    assert "<h2>User a b [2J\nc</h2>" in spoof.partition("<script")[0], "a table has no control character of a name"
     both = static_page(release, [an_answer()], Beside("other/0001", [an_answer()]))
     assert '<th scope="col">release other/0001</th>' in both
     assert "<caption>Interests in release other/0001</caption>" in both

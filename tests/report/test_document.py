@@ -1,13 +1,15 @@
 """A table is the same in HTML, in Markdown and on a terminal; a name keeps its look in every chart."""
 
 import io
+import re
 
 import pytest
 from rich.console import Console
 
 from multitudes.report.charts import distinct_looks, interval_chart
-from multitudes.report.document import Cell, Figure, Heading, Table, Text, to_markdown, to_terminal
+from multitudes.report.document import Block, Cell, Figure, Heading, Table, Terms, Text, to_markdown, to_terminal
 from multitudes.report.html_elements import html_page
+from multitudes.safe_html import source_digest
 from tests.report.markup import assert_well_formed, text_of
 
 TABLE = Table(
@@ -49,6 +51,27 @@ def test_html_escapes_names_and_colours_verdicts():
     assert "<tr class=own><td>hides</td>" in page
     assert '<h2 id="x-y-z">x &lt;y&gt; z</h2>' in page
     assert "not drawn" not in text_of(page)
+
+
+def test_a_page_has_the_policy_of_its_style_and_no_control_character_of_a_name():
+    evil = "a\x1b[2Jb\x9bc\u202ed\u2066e\x07f\r"
+    blocks: list[Block] = [
+        Heading(evil),
+        TABLE._replace(title=evil, rows=[[evil, *"abc"]]),
+        Text(evil),
+        Terms([(evil, evil)]),
+    ]
+    row = {"name": evil, "group": "joint", "mean": 0.5, "low": 0.0, "high": 1.0}
+    blocks.append(Figure(interval_chart([row], "x", distinct_looks(["joint"])), evil))
+    page = html_page(evil, blocks, "study.css")
+    (style,) = re.findall("<style>(.*?)</style>", page, re.DOTALL)
+    (policy,) = re.findall('<meta http-equiv="content-security-policy" content="(.*?)">', page)
+    assert policy.startswith(f"default-src 'none'; style-src '{source_digest(style)}'; ")
+    assert " style=" not in page, "the policy forbids them"
+    for written in (page, to_markdown(blocks)):
+        assert written.replace("\n", "").isprintable()
+    joined = "नमस्\u200dते \u200c\u3000한국"
+    assert joined.replace("\u3000", " ") in html_page(joined, [])
 
 
 @pytest.mark.parametrize(("width", "shown"), [(100, (True, True)), (85, (True, False)), (60, (False, False))])

@@ -11,6 +11,7 @@ from multitudes.cli.output import counted, print_json, print_next, print_table, 
 from multitudes.errors import UsageError
 from multitudes.ids import parse_id
 from multitudes.progress import ProgressBar
+from multitudes.safe_html import printable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
 
 _MAX_COUNT = 10**9  # a larger number is a typing error
 _WIDE = 110  # a terminal of this many columns or more shows everything
-_JOINER = "\u200d"  # zero-width joiner: several code points, one glyph
 _COLOURS = ("cyan", "green", "magenta", "yellow", "blue", "bright_red", "bright_cyan", "bright_green", "bright_magenta")
 
 
@@ -293,7 +293,7 @@ def _origin(interest: "Interest") -> "Text":
 
 def _one_line(text: str) -> str:
     """Return a text with spaces in place of line ends and terminal escapes."""
-    return "".join(c if c.isprintable() or c == _JOINER else " " for c in text)
+    return printable(text).replace("\n", " ")
 
 
 def _age_text(days: float | None) -> str:

@@ -6,15 +6,14 @@ nothing else.
 
 import json
 import re
-from base64 import b64encode
 from collections.abc import Sequence
-from hashlib import sha256
 from html import escape
 from importlib.resources import files
 from typing import Final, NamedTuple
 
 from multitudes import api
 from multitudes.records import to_record
+from multitudes.safe_html import printable, source_digest
 
 _NOTICE: Final = (
     "This page asks the service by JavaScript, which this browser does not run. <code>multitudes explore RELEASES"
@@ -55,7 +54,9 @@ def static_page(
         _tables(answer, None if beside is None else (beside.release, beside.answers[row]))
         for row, answer in enumerate(answers)
     )
-    return _document("'none'", data=element, tables=f'<div id="tables">{tables}</div>', in_document=True).html
+    return _document(
+        "'none'", data=element, tables=f'<div id="tables">{printable(tables)}</div>', in_document=True
+    ).html
 
 
 def _document(connect: str, data: str = "", tables: str = "", *, in_document: bool = False) -> Page:
@@ -72,11 +73,6 @@ def _document(connect: str, data: str = "", tables: str = "", *, in_document: bo
     sections = {"noscript": notice, "policy": meta, "style": style, "tables": tables, "data": data, "script": script}
     document = re.sub("<!--([a-z]+)-->", lambda place: sections[place[1]], html)
     return Page(document, policy if in_document else f"{policy}; frame-ancestors 'none'")
-
-
-def source_digest(text: str) -> str:
-    """Return how a content security policy names a style or script: by its hash."""
-    return f"sha256-{b64encode(sha256(text.encode()).digest()).decode()}"
 
 
 def _tables(answer: api.ExploreResponse, beside: tuple[str, api.ExploreResponse | None] | None) -> str:

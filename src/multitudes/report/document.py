@@ -10,6 +10,8 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table as TerminalTable
 from rich.text import Text as TerminalText
 
+from multitudes.safe_html import printable
+
 TONE_STYLES: Mapping[str, str] = {"better": "green", "worse": "red"}  # of a terminal
 
 
@@ -81,7 +83,7 @@ def is_own(table: Table, row: Sequence[Cell | str]) -> bool:
 
 def to_markdown(blocks: Iterable[Block]) -> str:
     """Return the blocks as Markdown, without the empty ones."""
-    return "\n\n".join(text for text in map(_block_markdown, blocks) if text) + "\n"
+    return printable("\n\n".join(text for text in map(_block_markdown, blocks) if text) + "\n")
 
 
 def _block_markdown(block: Block) -> str:

@@ -1,4 +1,4 @@
-"""HTML of a report: one file without scripts or requests, with its styles and charts inline."""
+"""HTML of a report: one file with its styles and charts inline, whose policy allows no script and no request."""
 
 import json
 import re
@@ -7,12 +7,14 @@ from html import escape
 from importlib.resources import files
 from itertools import groupby
 from pathlib import Path
+from typing import Any
 
 import vl_convert
 
 from multitudes.atomic import write_text
 from multitudes.report.charts import Chart
 from multitudes.report.document import Block, Cell, Contents, Figure, Heading, Table, Terms, Text, as_cell, is_own
+from multitudes.safe_html import printable, source_digest
 
 # The style of all charts, as Vega-Lite configuration.
 CHART_CONFIG = {
@@ -48,12 +50,14 @@ def html_page(title: str, blocks: Iterable[Block], *styles: str) -> str:
         styles: names of style sheets of this package, in addition to page.css.
     """
     package = files("multitudes.report")
-    style = "".join(package.joinpath(name).read_text(encoding="utf-8") for name in ("page.css", *styles))
+    style = "\n" + "".join(package.joinpath(name).read_text(encoding="utf-8") for name in ("page.css", *styles))
     body = "".join(_group_html(is_figure, list(group)) for is_figure, group in groupby(blocks, _is_figure))
-    return (
+    policy = f"default-src 'none'; style-src '{source_digest(style)}'; base-uri 'none'; form-action 'none'"
+    return printable(
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        f'<meta http-equiv="content-security-policy" content="{policy}">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{escape(title)}</title>\n<style>\n{style}</style>\n</head>\n<body>\n<main>\n"
+        f"<title>{escape(title)}</title>\n<style>{style}</style>\n</head>\n<body>\n<main>\n"
         f"{body}</main>\n</body>\n</html>\n"
     )
 
@@ -123,6 +127,16 @@ def svg(chart: Chart, label: str = "") -> str:
         chart: the chart.
         label: what it shows, for readers who do not see it; empty: a chart.
     """
-    specification = json.dumps(chart.to_dict() | {"config": CHART_CONFIG})
+    # The library that draws aborts the process at a control character.
+    specification = json.dumps(_printable_texts(chart.to_dict()) | {"config": CHART_CONFIG})
     element = str(vl_convert.vegalite_to_svg(specification))
     return element.replace("<svg ", f'<svg role="img" aria-label="{escape(label or "chart")}" ', 1)
+
+
+def _printable_texts(value: Any) -> Any:  # noqa: ANN401
+    """Return what JSON can express, with printable texts."""
+    if isinstance(value, dict):
+        return {key: _printable_texts(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_printable_texts(each) for each in value]
+    return printable(value) if isinstance(value, str) else value
