@@ -37,7 +37,7 @@ def trial(scale: float, folder: Path, progress: Progress) -> Found:
 def _attack(code: Code) -> dict[str, Any]:
     code.publish(World(items=200, users=20))
     data = code.folder / "service"
-    body = {"user_id": 1, "request_id": f"mine{_ESCAPE}"}
+    body = {"user_id": 1, "request_id": f"mine{_ESCAPE}", "context": {"page": f"mine{_ESCAPE}"}}
     with code.serving({"journal": {"format": "text"}, "deadlines": {"default_ms": 20_000}}) as server:
         for number in range(200):
             send_event(server, 1 + number % 20, f"e-{number}", FIRST_ITEM + number)

@@ -13,7 +13,7 @@ import pytest
 
 from multitudes.errors import DataError
 from multitudes.service.app import create_app
-from multitudes.service.journal import Journal, configure_logging, is_sampled
+from multitudes.service.journal import Journal, configure_logging
 from multitudes.service.settings import JournalConfig
 from tests.service.conftest import ask
 
@@ -30,11 +30,16 @@ def journal(written: StringIO, **settings) -> Journal:
 
 def test_a_line_says_how_a_request_went_and_not_who_asked(deps, written):
     app = create_app(deps)
-    response = ask(app, "POST", "/v1/recommend", json={**ANN, "request_id": "r-7"})
+    headers = {"x-request-id": "of-ann"}
+    response = ask(app, "POST", "/v1/recommend", json={**ANN, "request_id": "ann again"}, headers=headers)
     ask(app, "POST", "/v1/recommend/batch", json={"requests": [ANN, {**ANN, "user_id": "nobody"}]})
     ask(app, "GET", "/v1/users/ann")
     one, batch, user = lines(written)
-    assert (one["event"], one["level"], one["request_id"]) == ("request", "info", "r-7")
+    assert (one["event"], one["level"], one["request_id"]) == (
+        "request",
+        "info",
+        response.headers["x-request-id"],
+    )
     assert (one["method"], one["route"], one["status"]) == ("POST", "/v1/recommend", 200)
     assert (one["release"], one["answers"], one["degraded"], one["candidates"]) == ("0001", 1, 0, 2)
     assert one["stages_ms"] == response.json()["timings_ms"]
@@ -62,14 +67,12 @@ def test_a_share_of_the_requests_has_lines_and_every_one_that_went_wrong(deps, w
     assert {line["level"] for line in lines(written)} == {"error"}
 
 
-def test_sampling_is_of_the_request_and_keeps_its_share():
-    names = [f"r-{n}" for n in range(2_000)]
-    kept = [name for name in names if is_sampled(name, 0.25)]
-    assert 400 < len(kept) < 600
-    assert kept == [name for name in names if is_sampled(name, 0.25)], "the same in every process"
-    assert set(kept) < {name for name in names if is_sampled(name, 0.5)}
-    assert all(is_sampled(name, 1) for name in names)
-    assert not any(is_sampled(name, 0) for name in names)
+@pytest.mark.parametrize(("share", "least", "most"), [(0, 0, 0), (0.25, 400, 600), (1, 2_000, 2_000)])
+def test_the_share_of_requests_with_lines_is_as_set(share, least, most, written):
+    sampled = journal(written, requests=share)
+    for number in range(2_000):
+        sampled.log_request({"method": "GET", "state": {"request_id": str(number)}}, "/healthz", 200, 0.001)
+    assert least <= len(lines(written)) <= most
 
 
 def failing() -> None:
@@ -178,9 +181,9 @@ def test_a_reader_that_has_gone_ends_nothing(deps, monkeypatch):
 def test_a_text_journal_has_no_control_character_of_a_client(deps, written):
     text = journal(written, format="text")
     evil = "r\x1b[2J\x9b1m\u202e"
-    ask(create_app(replace(deps, journal=text)), "POST", "/v1/recommend", json={**ANN, "request_id": evil})
-    text.log_context("r", {evil: evil + "\r\nforged line"})
-    line, context = written.getvalue().splitlines()
-    assert r"request_id=r\x1b[2J\x9b1m\u202e " in line
+    body = {**ANN, "request_id": evil, "context": {evil: evil + "\r\nforged line"}}
+    ask(create_app(replace(deps, journal=text)), "POST", "/v1/recommend", json=body)
+    context, line = written.getvalue().splitlines()
     assert context.count("x1b[2J") == 2
+    assert "x1b[2J" not in line
     assert all(char.isprintable() for char in line + context)

@@ -12,7 +12,6 @@ from multitudes.service.access_records import AccessRecords
 from multitudes.service.api_keys import ApiKeys, KeyScope, sufficient_scopes
 from multitudes.service.errors import ApiError, error_response
 from multitudes.service.metrics import Metrics
-from multitudes.service.request_context import new_request_id
 
 PUBLIC_PATHS: Final = frozenset({"/healthz", "/readyz"})  # for load balancers, which have no key
 EXPLORER_PATH: Final = "/"  # a page without data; a browser asks for the key and sends it with what the page asks for
@@ -104,10 +103,8 @@ class AuthMiddleware:
     async def _answer_and_audit(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Record the request before its answer begins: what was acknowledged is on record, and what failed midway.
 
-        Who has no valid key is not recorded, and so cannot fill the disk. The service names the request itself: an id
-        that a client chose could name a user.
+        Who has no valid key is not recorded, and so cannot fill the disk.
         """
-        scope["state"]["request_id"] = new_request_id()
         has_begun = False
 
         async def record_and_send(message: Message) -> None:

@@ -2,14 +2,14 @@
 
 Requests that an overload rejects unread share a line a second.
 
-It contains no user ids, so erasing a user leaves it unchanged; but at level ``debug`` it does, and the messages of all
-errors. A text journal has no control character of a client (trial ``guards``).
+It contains no user ids, so erasing a user leaves it unchanged: the service names the requests. At level ``debug`` it
+does, and the messages of all errors. A text journal has no control character of a client (trial ``guards``).
 """
 
 import logging
+import random
 import sys
 import traceback
-import zlib
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from io import TextIOBase
@@ -58,7 +58,7 @@ class Journal:
     def log_request(self, scope: Scope, route: str, status: int, seconds: float) -> None:
         """Write a line for an answered request: for a share of them, and for all of status 500 and above."""
         state, failed = scope["state"], status >= 500
-        if not failed and not is_sampled(state["request_id"], self._config.requests):
+        if not failed and random.random() >= self._config.requests:
             return
         (self._log.error if failed else self._log.info)(
             "request",
@@ -116,11 +116,6 @@ def configure_logging(config: JournalConfig, *loggers: str, stream: TextIOBase |
         # At INFO, uvicorn writes when each process starts and ends; that is of use only to debug uvicorn.
         quiet = name != "multitudes" and level == logging.INFO
         logger.setLevel(logging.WARNING if quiet else level)
-
-
-def is_sampled(request_id: str, share: float) -> bool:
-    """Return whether a request is in the sample; every process decides alike, so a trace is complete or absent."""
-    return zlib.crc32(request_id.encode("utf-8", "replace")) < share * 2**32
 
 
 def _base_processors(config: JournalConfig) -> list[Processor]:

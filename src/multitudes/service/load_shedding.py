@@ -22,7 +22,7 @@ from multitudes.service.admission import OVERLOADED, AdmissionConfig, Priority
 from multitudes.service.auth import bearer_token, check_host
 from multitudes.service.engine import EngineConfig
 from multitudes.service.errors import ApiError, error_response
-from multitudes.service.request_context import DEADLINE_HEADER, SECURITY_HEADERS, client_name, request_id_of
+from multitudes.service.request_context import DEADLINE_HEADER, SECURITY_HEADERS, client_name, new_request_id
 from multitudes.service.startup import Dependencies
 
 _PRIORITY: Final[dict[str, Priority]] = {"/v1/recommend": "interactive", "/v1/recommend/batch": "batch"}
@@ -164,7 +164,7 @@ class LoadShedder:
         # The server skips an unread body and keeps the connection, unless the body has no end or is too large.
         length = headers.get(b"content-length", b"")
         close = not length.isdigit() or int(length[:20]) > self._deps.settings.http.body_bytes
-        request_id = request_id_of(headers)
+        request_id = new_request_id()
         response = error_response(error, request_id, close=close)
         response.raw_headers += [*SECURITY_HEADERS, (b"x-request-id", request_id.encode())]
         return response

@@ -47,7 +47,7 @@ def recommend_router(deps: Dependencies) -> APIRouter:
         body: schemas.RecommendRequest, request: Request, deadline_ms: DeadlineHeader = None
     ) -> Response:
         """Recommend to a user, or to an anonymous user with a history and followed topics."""
-        request_id = request.state.request_id = body.request_id or request.state.request_id
+        request_id = body.request_id or request.state.request_id
         deadline = Deadline(request, deadline_ms, deadlines.default_ms, deadlines)
         (answer,) = await _recommend(deps, request, [body], [request_id], deadline, "interactive")
         return raw_json_response(answer)
@@ -89,6 +89,8 @@ async def _recommend(
         if written:
             await asyncio.sleep(0)  # other requests are answered between two users of a batch
         records.append(_log_and_count(deps, *row, lookup))
+        if row[0].context:
+            deps.journal.log_context(request.state.request_id, row[0].context)
         if not may_read(request):
             _hide_history(records[-1])
         start_s = perf_counter()
@@ -156,8 +158,6 @@ def _log_and_count(
     )
     if not is_erased and not deps.logs.log_served(served):
         deps.metrics.unlogged.inc()  # the user still gets the answer, for example if the disk is full
-    if body.context:
-        deps.journal.log_context(request_id, body.context)
     log_s = perf_counter() - start_s
     stages = {"state": lookup.ms / 1e3, "wait": answer.waited_s, **answer.stage_s, "log": log_s}
     deps.metrics.record_stages(stages)
