@@ -30,7 +30,7 @@ from reliability.requests_in_turn import ask
 from reliability.server import Server
 from reliability.world import World
 
-_WORLD, _TRIAL_S, _ADDRESSES = World(items=200, users=20), 20.0, 8 << 30
+_WORLD, _TRIAL_S, _ADDRESSES = World(items=200, users=20), 10.0, 8 << 30
 _PATIENCE_S, _END_S, _POLL_S = 60.0, 30.0, 0.2
 _PIPE, _ROWS, _PIECE = "manifest.json", 1_000_000_000, 10_000_000
 

@@ -4,19 +4,20 @@ import json
 import logging
 import os
 from collections.abc import Iterator
-from contextlib import suppress
 from dataclasses import replace
 from io import StringIO
+from threading import Thread
 from typing import Any
 
 import pytest
 
 from multitudes.errors import DataError
 from multitudes.service.app import create_app
-from multitudes.service.journal import Journal, configure_logging
+from multitudes.service.journal import Journal, StandardError, configure_logging
 from multitudes.service.settings import JournalConfig
 from tests.service.conftest import ask
 
+LONG_S = 300  # only so that a test that would hang fails
 ANN = {"user_id": "ann", "n": 2}
 
 
@@ -165,17 +166,37 @@ def test_a_text_that_is_no_unicode_is_written_all_the_same(written):
     assert lines(written)[0]["context"] == {"page": "\ud800"}
 
 
-def test_a_reader_that_has_gone_ends_nothing(deps, monkeypatch):
+def test_a_reader_that_has_gone_ends_nothing(deps):
     reading, writing = os.pipe()
     os.close(reading)
-    with os.fdopen(writing, "w", buffering=1) as gone:
-        monkeypatch.setattr("sys.stderr", gone)
-        with pytest.raises(BrokenPipeError):  # the control
-            gone.write("a line\n")
-        app = create_app(replace(deps, journal=Journal(JournalConfig())))
-        assert ask(app, "POST", "/v1/recommend", json=ANN).status_code == 200
-        with suppress(BrokenPipeError):
-            gone.close()
+    with pytest.raises(BrokenPipeError):  # the control
+        os.write(writing, b"a line\n")
+    stream = StandardError(writing)
+    app = create_app(replace(deps, journal=Journal(JournalConfig(), stream)))
+    assert ask(app, "POST", "/v1/recommend", json=ANN).status_code == 200
+    stream.drain(LONG_S)
+    os.close(writing)
+
+
+def test_a_pipe_that_nobody_reads_holds_up_no_line_and_what_is_dropped_is_counted(monkeypatch):
+    monkeypatch.setattr("multitudes.service.journal._MAX_CHARACTERS", 200_000)
+    reading, writing = os.pipe()
+    stream = StandardError(writing)
+    for number in range(400):  # of 1,000 characters each; a pipe takes 65,536
+        stream.write(f"{number:999}\n")
+    read: list[str] = []
+    with os.fdopen(reading) as reader:
+        thread = Thread(target=lambda: read.extend(reader))
+        thread.start()
+        stream.drain(LONG_S)
+        stream.write("again\n")
+        stream.drain(LONG_S)
+        os.close(writing)
+        thread.join(LONG_S)
+    kept = [int(line) for line in read if line.strip().isdigit()]
+    assert kept == sorted(set(kept))
+    assert sum(json.loads(line)["lines"] for line in read if line.startswith("{")) == 400 - len(kept) > 0
+    assert "again\n" in read
 
 
 def test_a_text_journal_has_no_control_character_of_a_client(deps, written):

@@ -6,14 +6,17 @@ It contains no user ids, so erasing a user leaves it unchanged: the service name
 does, and the messages of all errors. A text journal has no control character of a client (trial ``guards``).
 """
 
+import atexit
 import logging
+import os
 import random
-import sys
 import traceback
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from functools import cache
 from io import TextIOBase
 from pathlib import Path
+from threading import Condition, Thread
 from types import TracebackType
 from typing import Any, Final
 
@@ -26,21 +29,59 @@ from multitudes.errors import MultitudesError
 from multitudes.service.settings import JournalConfig
 
 _LEVELS: Final = logging.getLevelNamesMapping()
+_MAX_CHARACTERS: Final = 4 << 20  # that wait to be written: some ten thousand lines
 
 
 class StandardError(TextIOBase):
-    """Standard error. Where its reader has gone, lines are dropped: the service goes on without a journal."""
+    """Standard error, written by a thread: a pipe that nobody reads holds up no request.
+
+    What does not fit into memory meanwhile is dropped, and a line says how many lines were. Where the reader has gone,
+    all are: the service goes on without a journal.
+    """
+
+    def __init__(self, descriptor: int = 2) -> None:
+        """Start the thread; at exit, the process waits a second for it at most."""
+        self._descriptor, self._changed = descriptor, Condition()
+        self._lines, self._characters, self._dropped = list[str](), 0, 0
+        Thread(target=self._write_on, name="journal", daemon=True).start()
+        atexit.register(self.drain, 1.0)
 
     def write(self, text: str, /) -> int:
-        """Write ``text``; return the number of characters."""
-        with suppress(OSError, ValueError):
-            sys.stderr.write(text)
+        """Let the thread write ``text``, or drop it; return the number of characters."""
+        with self._changed:
+            if self._characters + len(text) <= _MAX_CHARACTERS:
+                self._lines.append(text)
+                self._characters += len(text)
+            else:
+                self._dropped += 1
+            self._changed.notify_all()
         return len(text)
 
-    def flush(self) -> None:
-        """Write what is buffered."""
-        with suppress(OSError, ValueError):
-            sys.stderr.flush()
+    def drain(self, timeout_s: float) -> None:
+        """Wait until everything is written, for ``timeout_s`` seconds at most."""
+        with self._changed:
+            self._changed.wait_for(lambda: not self._lines, timeout_s)
+
+    def _write_on(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._lines)
+                lines, dropped, self._dropped = tuple(self._lines), self._dropped, 0
+            notice = f'{{"event": "dropped", "lines": {dropped}, "level": "warning"}}\n' if dropped else ""
+            content = ("".join(lines) + notice).encode("utf-8", "backslashreplace")
+            with suppress(OSError):
+                while content:
+                    content = content[os.write(self._descriptor, content) :]
+            with self._changed:
+                del self._lines[: len(lines)]
+                self._characters -= sum(map(len, lines))
+                self._changed.notify_all()
+
+
+@cache
+def standard_error() -> StandardError:
+    """Return the one that this process writes to."""
+    return StandardError()
 
 
 class Journal:
@@ -50,7 +91,7 @@ class Journal:
         """Write to ``stream``; by default to standard error."""
         self._config = config
         self._log = structlog.wrap_logger(
-            structlog.WriteLogger(stream or StandardError()),  # type: ignore[arg-type]
+            structlog.WriteLogger(stream or standard_error()),  # type: ignore[arg-type]
             processors=[structlog.processors.add_log_level, *_base_processors(config), _renderer(config)],
             wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[config.level.upper()]),
         )
@@ -98,7 +139,7 @@ class Journal:
 
 def configure_logging(config: JournalConfig, *loggers: str, stream: TextIOBase | None = None) -> None:
     """Write the records of ``loggers`` in the form of the journal; a process that serves calls this once."""
-    handler: logging.StreamHandler[Any] = logging.StreamHandler(stream or StandardError())
+    handler: logging.StreamHandler[Any] = logging.StreamHandler(stream or standard_error())
     processors: list[Processor] = [
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
