@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from multitudes.batches.user_vectors import InterestKind
+from multitudes.batches.user_vectors import InterestKind, UserVectors
 from multitudes.retrieval import allocation, search
 from multitudes.retrieval.catalogue import Catalogue
 from multitudes.retrieval.config import RetrieveConfig
@@ -201,18 +201,35 @@ def test_vectors_searched_by_their_share_fill_the_list_and_bring_what_they_bring
     vectors = user_vectors(("implicit", "implicit"), [[[5, 0], [0, 5]]] * 3)
     seen = [NOTHING, np.array([1, 2, 12]), np.arange(1, 11)]
     shared = find_candidates(vectors, catalogue(TWO_TASTES), 10, seen, RetrieveConfig(blend=blend))
-    monkeypatch.setattr(search, "search_depths", lambda share_BK, most, _config: np.full(share_BK.shape, most))
+    monkeypatch.setattr(search, "search_depths", lambda share_BK, most_B1, _: np.tile(most_B1, share_BK.shape[1]))
     full = find_candidates(vectors, catalogue(TWO_TASTES), 10, seen, RetrieveConfig(blend=blend))
     for a, b in zip(full, shared, strict=True):
         assert a.item_N.tolist() == b.item_N.tolist()
 
 
-def test_a_short_list_that_is_divided_among_tastes_is_the_beginning_of_a_long_one(monkeypatch):
+def tastes_of_noise() -> tuple[Catalogue, UserVectors]:
+    """Return 1,500 items of three tastes, and five users of the second and third."""
     rng = np.random.default_rng(0)
     item_taste = rng.integers(0, 3, 1501).astype(np.int16)
     items = Catalogue(catalogue(rng.normal(size=(1500, 4))).index, np.zeros(1501, dtype=np.int64), item_taste)
     vectors = user_vectors(("unconditioned", "implicit"), rng.normal(size=(5, 2, 4)))
-    vectors = vectors._replace(taste_BT=np.tile([0.0, 0.1, 0.3], (5, 1)))
+    return items, vectors._replace(taste_BT=np.tile([0.0, 0.1, 0.3], (5, 1)))
+
+
+def test_a_list_that_is_not_divided_is_the_same_beside_those_that_are():
+    items, vectors = tastes_of_noise()
+    nothing, config, plain = [NOTHING] * 5, RetrieveConfig(), np.array([True, False, False, False, True])
+    alone = find_candidates(vectors._replace(taste_BT=None), items, 20, nothing, config)
+    among = vectors._replace(taste_BT=np.where(plain[:, None], 0.0, [0.0, 0.1, 0.3]))
+    same = [
+        one.item_N.tolist() == other.item_N.tolist()
+        for one, other in zip(alone, find_candidates(among, items, 20, nothing, config), strict=True)
+    ]
+    assert same == plain.tolist()
+
+
+def test_a_short_list_that_is_divided_among_tastes_is_the_beginning_of_a_long_one(monkeypatch):
+    items, vectors = tastes_of_noise()
     config, nothing = RetrieveConfig(unconditioned_share=0.7), [NOTHING] * 5
     plain = vectors._replace(taste_BT=None)
 

@@ -109,6 +109,13 @@ def test_a_candidate_is_for_the_interest_whose_events_have_its_taste(calibration
         assert 0 in {one.interest for one in found}, "the control: the vector that ranks it best"
 
 
+def test_a_followed_topic_keeps_what_it_found_of_a_taste_that_an_interest_owns(retriever):
+    for shares, owner in (({4: 1.0}, 4), (None, 2)):  # the control: what the interests find too is theirs
+        request = Request(history=ORDERS[0], followed_topics=["Crime"], n=N, interest_shares=shares)
+        (answer,) = retriever.answer([request])
+        assert {one.interest for one in answer.candidates if TASTE[one.item_id - 1] == 1} == {owner}
+
+
 @pytest.mark.parametrize("calibration", [0.0, 0.8])
 @pytest.mark.parametrize("number", [1, 2, 3])
 def test_a_muted_interest_takes_the_items_of_its_taste_along(number, calibration, retriever):
@@ -118,6 +125,27 @@ def test_a_muted_interest_takes_the_items_of_its_taste_along(number, calibration
         assert places(answer.candidates)[taste] == 0
         assert number not in {one.interest for one in answer.candidates}
         assert listed(retriever, history, calibration=0.8)[taste] >= N / 5, "the control"
+
+
+@pytest.mark.parametrize("calibration", [0.0, 0.8])
+def test_a_muted_interest_takes_a_taste_along_that_another_has_events_of_too(calibration, retriever):
+    asked = {"history": [61, 1, 2], "calibration": calibration}  # the two newest are of the first taste
+    before, muted, all_items = retriever.answer(
+        [Request(n=N, **asked), *(Request(n=n, mute_interests=[1], **asked) for n in (N, len(TASTE)))]
+    )
+    assert {one.interest for one in before.candidates if one.item_id <= ITEMS} == {1}
+    assert places(muted.candidates)[0] == 0
+    assert len(all_items.candidates) == len(TASTE) - 3, "it comes last"
+    assert {one.interest for one in all_items.candidates if one.item_id <= ITEMS} == {2}, "the other one has it now"
+
+
+def test_a_list_of_an_unwanted_taste_alone_is_whole_beside_longer_ones(retriever):
+    others = [item for item in range(1, len(TASTE) + 1) if item not in (5, 6, 7)]
+    short, long = retriever.answer(
+        [Request(history=[1], n=N, mute_interests=[1], exclude=others), Request(history=[1], n=N)]
+    )
+    assert [(one.item_id, one.source) for one in short.candidates] == [(item, "unconditioned") for item in (5, 6, 7)]
+    assert len(long.candidates) == N
 
 
 @pytest.mark.parametrize("number", [1, 2, 3])

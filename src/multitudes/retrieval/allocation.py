@@ -96,11 +96,11 @@ def without_history(vectors: UserVectors) -> tuple[UserVectors, NDArray[np.float
     return vectors._replace(mask_BK=mask_BK), popular_B
 
 
-def proposals(vectors: UserVectors, n: int) -> int:
-    """Return how many items are proposed for each list of ``n``; more cannot change that of one vector alone."""
-    if vectors.taste_BT is not None:
-        return proposals_to_divide(n)
-    return n if len(vectors.kinds) == 1 else _PROPOSALS * n
+def proposals(vectors: UserVectors, n: int) -> NDArray[np.int64]:
+    """Return how many items are proposed for each list of ``n`` (B, 1); more cannot change that of one vector alone."""
+    plain = n if len(vectors.kinds) == 1 else _PROPOSALS * n
+    taste_BT = np.zeros((len(vectors.mask_BK), 1)) if vectors.taste_BT is None else vectors.taste_BT
+    return np.where(taste_BT.any(axis=1, keepdims=True), proposals_to_divide(n), plain)
 
 
 def proposals_to_divide(n: int) -> int:
@@ -108,15 +108,17 @@ def proposals_to_divide(n: int) -> int:
     return _PROPOSALS * max(n, _LEAST_LIST)
 
 
-def search_depths(share_BK: NDArray[np.float64], most: int, config: RetrieveConfig) -> NDArray[np.int64]:
-    """Return the number of items to retrieve for each vector (B, K), of ``most`` proposals.
+def search_depths(
+    share_BK: NDArray[np.float64], most_B1: NDArray[np.int64], config: RetrieveConfig
+) -> NDArray[np.int64]:
+    """Return the number of items to retrieve for each vector (B, K), of ``most_B1`` proposals.
 
     Each vector with a share proposes that part, and a list of its own at least: fusion counts where lists agree. With a
     deep blend, all items may come from one vector.
     """
-    least = most if BLENDS[config.blend].is_deep else most // _PROPOSALS
-    depth_BK = np.maximum(np.ceil(share_BK * most), least)
-    return np.where(share_BK > 0, np.minimum(most, depth_BK), 0).astype(np.int64)
+    least_B1 = most_B1 if BLENDS[config.blend].is_deep else most_B1 // _PROPOSALS
+    depth_BK = np.maximum(np.ceil(share_BK * most_B1), least_B1)
+    return np.where(share_BK > 0, np.minimum(most_B1, depth_BK), 0).astype(np.int64)
 
 
 @lru_cache
@@ -147,14 +149,15 @@ def apply_requests(
     if any(one.boosted_topics or one.boosted_interests for one in preferences):
         is_boosted_BK = _matches(vectors, [(one.boosted_topics, one.boosted_interests) for one in preferences])
         vectors = vectors._replace(boost_BK=np.where(is_boosted_BK, BOOST, 1.0))
+    item_BL = np.concatenate([one.context.histories.item_BL for one in requests])
     if any(one.muted_topics or one.muted_interests for one in preferences):
         is_muted_BK = _matches(vectors, [(one.muted_topics, one.muted_interests) for one in preferences])
-        vectors = _restrict_to(vectors, vectors.mask_BK & ~is_muted_BK)
+        vectors = _mute(with_owners(vectors, item_BL, catalogue), is_muted_BK)
     if degradation > Degradation.NONE:
         order_BK = np.argsort(-vector_shares(vectors, config), axis=1, kind="stable")
         rank_BK = np.argsort(order_BK, axis=1, kind="stable")
         vectors = _restrict_to(vectors, vectors.mask_BK & (rank_BK < FEWER_VECTORS))
-    return with_owners(vectors, np.concatenate([one.context.histories.item_BL for one in requests]), catalogue)
+    return with_owners(vectors, item_BL, catalogue)
 
 
 def _requested_shares(vectors: UserVectors, requests: Sequence[ResolvedRequest]) -> NDArray[np.float64]:
@@ -173,6 +176,15 @@ def _matches(vectors: UserVectors, chosen: Sequence[tuple[Collection[int], Colle
     return np.array(
         [np.isin(topic_K, list(topics)) | np.isin(number_K, list(numbers)) for topic_K, (topics, numbers) in rows]
     )
+
+
+def _mute(vectors: UserVectors, is_muted_BK: NDArray[np.bool_]) -> UserVectors:
+    """Return the vectors without the muted ones; the tastes that those own come last."""
+    if vectors.taste_BT is not None and vectors.owner_BT is not None:
+        with_none_BK = np.pad(is_muted_BK, ((0, 0), (0, 1)))  # the last column, −1, owns what no interest does
+        is_own_BT = np.take_along_axis(with_none_BK, vectors.owner_BT, axis=1)
+        vectors = vectors._replace(taste_BT=np.where(is_own_BT, UNWANTED, vectors.taste_BT))
+    return _restrict_to(vectors, vectors.mask_BK & ~is_muted_BK)
 
 
 def _restrict_to(vectors: UserVectors, mask_BK: NDArray[np.bool_]) -> UserVectors:

@@ -160,8 +160,8 @@ def _find_chunk(
     n_vectors_B = vectors.mask_BK.sum(axis=1).tolist()
     vectors, popular_B = without_history(vectors)
     share_BK = vector_shares(vectors, config)
-    most = proposals(vectors, n)
-    limit_BK = np.full(share_BK.shape, most) if in_full else search_depths(share_BK, most, config)
+    most_B1 = proposals(vectors, n)
+    limit_BK = np.broadcast_to(most_B1, share_BK.shape) if in_full else search_depths(share_BK, most_B1, config)
     result = _search(vectors, catalogue, limit_BK, excluded, config) if lists is None else lists.top(limit_BK)
     timer("search")
     chosen, (user_Q, column_Q, hits) = blend.BLENDS[config.blend], result
@@ -169,14 +169,14 @@ def _find_chunk(
         hits = hits._replace(score_QN=chosen.terms(hits, share_BK[user_Q, column_Q]))
     merged = blend.merge_lists(hits, user_Q, column_Q, share_BK.shape)
     proposed = blend.UserLists(hits, user_Q, column_Q, merged, share_BK, n)
-    blended = chosen.join(proposed, most)
+    blended = chosen.join(proposed, int(most_B1.max()))
     if vectors.taste_BT is not None:
         blended = _calibrate(blended, vectors.taste_BT, catalogue, n)
     blended = blend.BlendedList(blended.item_BN[:, :n], blended.score_BN[:, :n], blended.interest_BN[:, :n])
     found_BNK = _found_by(proposed, blended, n)
     if chosen.terms and vectors.owner_BT is not None:
         blended = blended._replace(interest_BN=_owners(blended, vectors.kinds, vectors.owner_BT, catalogue))
-    truncated_B = np.any(vectors.mask_BK & _is_truncated(result, limit_BK, most), axis=1).tolist()
+    truncated_B = np.any(vectors.mask_BK & _is_truncated(result, limit_BK, most_B1), axis=1).tolist()
     candidates, retried = dict[int, Candidates](), list[int]()
     for b, count in enumerate((blended.item_BN != NO_ID).sum(axis=1).tolist()):
         if count < n and truncated_B[b]:
@@ -200,22 +200,22 @@ def _find_chunk(
     return [candidates[b] for b in range(len(excluded))]
 
 
-def _is_truncated(result: SearchResult, limit_BK: NDArray[np.int64], most: int) -> NDArray[np.bool_]:
-    """Return which vectors (B, K) would find more in a search for ``most`` items."""
+def _is_truncated(result: SearchResult, limit_BK: NDArray[np.int64], most_B1: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Return which vectors (B, K) would find more in a search for ``most_B1`` items."""
     count_BK = np.zeros(limit_BK.shape, dtype=np.int64)
     count_BK[result.user_Q, result.column_Q] = result.hits.count_Q
-    return np.asarray((count_BK >= limit_BK) & (limit_BK < most))
+    return np.asarray((count_BK >= limit_BK) & (limit_BK < most_B1))
 
 
 def search_vectors(
     vectors: UserVectors,
     catalogue: Catalogue,
-    depth: int,
+    depth_B1: int | NDArray[np.int64],
     excluded: Sequence[NDArray[np.int64]],
     config: RetrieveConfig,
 ) -> SearchResult:
-    """Return the best ``depth`` items of every vector (see ``allocation.proposals``) but the user's excluded ones."""
-    return _search(vectors, catalogue, np.full(vectors.mask_BK.shape, depth), excluded, config)
+    """Return the best ``depth_B1`` items of each vector (see ``allocation.proposals``) but the user's excluded ones."""
+    return _search(vectors, catalogue, np.broadcast_to(depth_B1, vectors.mask_BK.shape), excluded, config)
 
 
 def _search(
