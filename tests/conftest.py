@@ -4,7 +4,10 @@ import os
 from urllib.parse import urlsplit
 
 import pytest
+from hypothesis import settings
 
+settings.register_profile("no deadline", deadline=None)  # a busy machine is no reason for a test to fail
+settings.load_profile("no deadline")
 # The tensors of the tests are tiny: a second thread costs more than it brings, most of all on a busy machine.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 # Where a test asks for two threads, one that waits leaves its core to the other processes of the run.

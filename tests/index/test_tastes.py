@@ -17,7 +17,10 @@ def planted(items: int = 400, tastes: int = 5) -> tuple[np.ndarray, np.ndarray]:
 def test_planted_directions_come_back_and_noise_has_none() -> None:
     vectors, direction = planted()
     scaled = vectors * RNG.uniform(0.1, 10, (len(vectors), 1)).astype(np.float32)  # only directions count
-    assert adjusted_rand_index(nearest_tastes(scaled, cluster_items(scaled, 5)), direction) > 0.95
+    centres = cluster_items(scaled, 5)
+    assert adjusted_rand_index(nearest_tastes(scaled, centres), direction) > 0.95
+    np.testing.assert_allclose(centres, cluster_items(vectors, 5), atol=1e-5)
+    np.testing.assert_allclose(np.linalg.norm(centres, axis=1), 1, rtol=1e-5)
     noise = RNG.normal(size=(400, 16)).astype(np.float32)
     other = cluster_items(RNG.permutation(noise), 5, seed=7)
     assert adjusted_rand_index(nearest_tastes(noise, cluster_items(noise, 5)), nearest_tastes(noise, other)) < 0.5

@@ -44,6 +44,7 @@ def test_three_tastes_in_three_events_get_three_rows_each_of_its_own_taste():
     rows, found = rows_of(("unconditioned", *["implicit"] * 3), [*mean, *own], 5, 6, seen)
     assert [[taste(item) for item in row] for row in rows.values()] == [[0] * 6, [1] * 6, [2] * 6]
     assert set(rows) == {1, 2, 3}, "the whole history has no row"
+    assert found.share_K.tolist() == [0, 1 / 3, 1 / 3, 1 / 3]
     assert not set(found.item_N.tolist()) & set(seen.tolist())
     assert found.shortfalls == ()
 
@@ -78,6 +79,7 @@ def test_equal_interests_share_all_items_and_one_vector_gives_one_row():
     rows, found = rows_of(("implicit",) * 4, np.ones((4, 3)), 4, 9)
     assert [len(row) for row in rows.values()] == [9] * 4
     assert len(set(found.item_N.tolist())) == 36, "every item of the catalogue, once"
+    assert found.found_by_NK.sum(axis=1).tolist() == [4] * 9 + [1] * 27, "all rank the items of the first row above n"
     rows, _ = rows_of(("implicit",) * 4, np.ones((4, 3)), 2, 9)
     assert [len(row) for row in rows.values()] == [9, 9], "no more rows than asked for"
     rows, found = rows_of(("unconditioned",), [[0.4, 0.3, 0.3]], 3, 6)
