@@ -48,9 +48,9 @@ def test_a_run_with_one_kind_of_vector_and_an_earlier_result_have_rates_alone():
 
 @pytest.mark.parametrize("width", [60, 80])
 def test_a_narrow_terminal_keeps_the_names_of_the_segments(width):
-    console = Console(width=width, file=io.StringIO())
-    console.print(to_terminal(segments_table(result()), width))
-    text = console.file.getvalue()
+    stream = io.StringIO()
+    Console(width=width, file=stream).print(to_terminal(segments_table(result()), width))
+    text = stream.getvalue()
     assert text.split()[5] == "segment"
     assert all(word in text.split() for word in ("target", "followed", "topics", ".304"))
 

@@ -88,7 +88,7 @@ def test_a_user_without_usable_history_gets_popular_unseen_items_and_an_unknown_
 def test_an_id_of_another_type_is_rejected_in_place_of_popular_items(retriever: Retriever, request_, wrong):
     with pytest.raises(UsageError, match=wrong):
         retriever.recommend(**request_)
-    assert not retriever.recommend(history=[np.int64(101)], n=2).degraded
+    assert not retriever.recommend(history=[cast("int", np.int64(101))], n=2).degraded
 
 
 def test_a_described_person_is_served_as_in_the_data_and_what_is_unknown_is_named(retriever: Retriever):
