@@ -1,6 +1,7 @@
 """A release answers: its users, people who are not in it, and everybody at once."""
 
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pytest
