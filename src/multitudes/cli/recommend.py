@@ -258,13 +258,14 @@ def _print_candidates(console: "Console", candidates: "Sequence[Candidate]", exp
     rows: list[dict[str, Text]] = []
     for candidate in candidates:
         interest = Text(_one_line(candidate.interest_name or candidate.source), style=_colour(candidate.interest))
+        for_interest = "" if interest.plain.startswith("like ") else "for "  # a name may be "like Alien (1979)"
         because = candidate.because if wide else candidate.because[:1]
         reasons = Text(_one_line(" · ".join(one.title or str(one.item_id) for one in because)))
         row = {
             "rank": Text(str(candidate.rank)),
             "item": Text(_one_line(candidate.title or str(candidate.item_id))),
             "interest": interest,
-            "because of": reasons if wide or because else Text("for ") + interest,
+            "because of": reasons if wide or because else Text(for_interest) + interest,
             "id": Text(_one_line(str(candidate.item_id))),
             "score": Text(f"{candidate.score:.2f}"),
             "found by": Text(" ").join(Text(str(k), style=_colour(k)) for k in candidate.found_by),
