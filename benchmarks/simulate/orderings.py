@@ -46,6 +46,8 @@ CLAIMS = (
     Claim("several vectors against one, both calibrated", "calibrated", "single_calibrated", ""),
     Claim("the same, one model", "calibrated", "one_vector_calibrated", ""),
     Claim("the same, without followed topics", "no_topics", "one_vector_calibrated", ""),
+    Claim("the same, without interests", "topics_alone", "one_vector_calibrated", ""),
+    Claim("followed topics alone, not interests too", "topics_alone", "calibrated", ""),
     Claim("calibrated, not fused alone", "calibrated", "uncalibrated", ""),
     Claim("interests against random parts of the history", "calibrated", "random", ""),
     Claim("one vector calibrated, not as it is", "single_calibrated", "single", ""),
@@ -69,8 +71,9 @@ CLAIMS = (
     Claim("CR with its filter against CR without", "conditional", "unfiltered", "+.56 and +.3 (n.s.)"),
     Claim("CR without its filter against the inverted index", "unfiltered", "followed", "+.3 (n.s.)"),
     Claim("source interest against item interest", "conditional", "item_interest", "+.98; non-core +3.04"),
-    Claim("both against implicit alone", "calibrated", "clustering", ""),
-    Claim("both against explicit alone", "calibrated", "conditional", ""),
+    Claim("both against implicit alone", "both", "clustering", ""),
+    Claim("both against explicit alone", "both", "conditional", ""),
+    Claim("both, without the linear history", "both", "calibrated", ""),
 )
 
 
