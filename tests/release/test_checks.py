@@ -188,10 +188,11 @@ def test_an_approximate_index_fits_its_vectors_and_its_tuning(tmp_path: Path):
         files.write_description(tmp_path, info | {"tuning": tuning})
         with pytest.raises(ArtefactError, match=r"index.json: 'tuning' is damaged"):
             load_index(tmp_path)
-    levels = [info["tuning"]["levels"][0] | {"effort": 10**6}]
-    files.write_description(tmp_path, info | {"tuning": info["tuning"] | {"levels": levels}})
-    with pytest.raises(ArtefactError, match=r"index.json: 'tuning' is not of this engine"):
-        load_index(tmp_path)
+    for wrong in ({"effort": 10**6}, {"proposals": 10**9}):
+        levels = [info["tuning"]["levels"][0] | wrong]
+        files.write_description(tmp_path, info | {"tuning": info["tuning"] | {"levels": levels}})
+        with pytest.raises(ArtefactError, match=r"index.json: 'tuning' is not of this engine"):
+            load_index(tmp_path)
     for name in ("ids", "vectors"):
         np.save(tmp_path / f"{name}.npy", np.load(tmp_path / f"{name}.npy")[:-1])
     np.save(tmp_path / "topic_row.npy", np.minimum(np.load(tmp_path / "topic_row.npy"), 18))

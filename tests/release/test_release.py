@@ -2,11 +2,13 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from multitudes.errors import ArtefactError
+from multitudes.index.files import record_checksum
 from multitudes.release import manifest as manifests
 from multitudes.release.release import ARRAYS, Release
 
@@ -48,6 +50,12 @@ def test_every_byte_is_guarded(folder: Path):
     Release.open(folder)  # the control
 
 
+def rewrite(path: Path, record: dict[str, Any]) -> None:
+    """Write a manifest with a right checksum of its own."""
+    record = {name: value for name, value in record.items() if name != "xxh3"}
+    path.write_text(json.dumps(record | {"xxh3": record_checksum(record)}))
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -59,8 +67,7 @@ def test_every_byte_is_guarded(folder: Path):
 )
 def test_a_manifest_that_this_version_cannot_read_is_refused(folder: Path, change: dict[str, object], message: str):
     path = folder / "manifest.json"
-    record = {name: value for name, value in json.loads(path.read_text()).items() if name != "xxh3"}
-    path.write_text(json.dumps(record | change))
+    rewrite(path, json.loads(path.read_text()) | change)
     with pytest.raises(ArtefactError, match=message):
         Release.open(folder)
 
@@ -68,9 +75,9 @@ def test_a_manifest_that_this_version_cannot_read_is_refused(folder: Path, chang
 @pytest.mark.parametrize("name", ["../../x", "/etc/hostname", "index/../x", "a/b", "..", "", "a\0b"])
 def test_a_manifest_names_no_file_outside_of_its_release(folder: Path, name: str):
     path = folder / "manifest.json"
-    record = {key: value for key, value in json.loads(path.read_text()).items() if key != "xxh3"}
+    record = json.loads(path.read_text())
     record["files"][name] = record["files"]["item_count.npy"]
-    path.write_text(json.dumps(record))
+    rewrite(path, record)
     with pytest.raises(ArtefactError, match=r"manifest.json: names the file .*; expected files of this release"):
         Release.open(folder)
 
@@ -100,9 +107,11 @@ def test_what_a_manifest_says_is_guarded_by_a_checksum_of_its_own(folder: Path, 
     path.write_text(whole.replace(*change, 1))
     with pytest.raises(ArtefactError, match=r"manifest.json: damaged, or changed by hand"):
         Release.open(folder)
-    # The control: one that was written before manifests had a checksum is opened as it was.
     path.write_text(json.dumps({name: value for name, value in json.loads(whole).items() if name != "xxh3"}))
-    Release.open(folder)
+    with pytest.raises(ArtefactError, match=r"manifest.json: damaged, or changed by hand"):
+        Release.open(folder)
+    rewrite(path, json.loads(whole))
+    Release.open(folder)  # the control
 
 
 def test_a_damaged_manifest_and_a_foreign_folder_are_refused_by_name(folder: Path, tmp_path: Path):

@@ -360,6 +360,7 @@ def open_saved(folder: Path, record: dict[str, Any]) -> ApproximateIndex:
         tuning = tuning_from_record(record["tuning"])
     except (KeyError, TypeError, ValueError, AttributeError):
         raise ArtefactError(f"{folder / files.DESCRIPTION}: 'tuning' is damaged; publish the run again") from None
-    if any(level.effort > engine.efforts()[-1] for level in tuning.levels):
+    most = engine.efforts()[-1], engine.proposals(items)[-1]
+    if any(level.effort > most[0] or level.proposals > most[1] for level in tuning.levels):
         raise ArtefactError(f"{folder / files.DESCRIPTION}: 'tuning' is not of this engine; publish the run again")
     return ApproximateIndex(table, engine, tuning)

@@ -102,8 +102,7 @@ def read_manifest(folder: Path) -> Manifest:
     """
     path = folder / MANIFEST
     record = read_json(path, FORMAT, FORMAT_VERSION, _REPAIR)
-    own = record.pop(_OWN_CHECKSUM, None)
-    if own is not None and own != record_checksum(record):
+    if record.pop(_OWN_CHECKSUM, None) != record_checksum(record):
         raise ArtefactError(f"{path}: damaged, or changed by hand; {_REPAIR}")
     try:
         manifest = Manifest.model_validate(record)
