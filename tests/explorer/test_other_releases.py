@@ -38,7 +38,20 @@ def test_the_others_are_the_versions_of_the_folder_and_a_damaged_one_is_said(ret
     assert str(root) not in str(caught.value)
 
 
-def test_a_version_is_opened_once_until_another_is_or_it_is_closed(retriever):
+def test_two_versions_stay_open_until_a_third_is_opened_or_they_are_closed(tmp_path):
+    for _ in range(4):
+        publish_small(tmp_path)
+    serving = Retriever.open(tmp_path)
+    others = OtherReleases(lambda: serving)
+    opened = {name: others.open(name) for name in ("0001", "0002")}
+    assert {name: others.open(name) for name in opened} == opened == {name: others.find(name) for name in opened}
+    third = others.open("0003")
+    assert [others.find(name) for name in ("0001", "0002", "0003")] == [None, opened["0002"], third]
+    others.close()
+    assert others.find("0003") is None
+
+
+def test_a_version_that_is_open_answers_and_is_opened_once(retriever):
     others = OtherReleases(lambda: retriever)
     opened = others.open("0002")
     answer = opened.explore(api.ExploreRequest("ann"))

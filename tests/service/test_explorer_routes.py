@@ -2,6 +2,7 @@
 
 import asyncio
 from dataclasses import replace
+from pathlib import Path
 from threading import Event
 
 import httpx
@@ -168,6 +169,37 @@ def test_another_version_answers_the_same_user_and_what_cannot_be_shown_is_said(
     assert refusal(ask(off, "POST", "/v1/explore", json={"user_id": "bob", "release": "0001"}))[0] == 404
 
 
+def test_a_release_that_is_being_opened_holds_up_nothing_else_and_a_client_waits_for_two(tmp_path, deps, monkeypatch):
+    for _ in range(5):
+        publish_small(tmp_path)
+    retriever, begun, going = Retriever.open(tmp_path), Event(), Event()
+
+    def wait(trial: ReleaseTrial, folder: Path) -> None:
+        if folder.name != "0004":
+            begun.set()
+            assert going.wait(60)
+
+    monkeypatch.setattr(ReleaseTrial, "run", wait)
+    app = create_app(replace(deps, get_retriever=lambda: retriever))
+
+    async def attack() -> list[int]:
+        transport = httpx.ASGITransport(app)
+        async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1", timeout=60) as client:
+
+            async def explore(release: str | None = None) -> int:
+                return (await client.post("/v1/explore", json={"user_id": "ann", "release": release})).status_code
+
+            opened = [await explore("0004")]
+            waiting = [asyncio.create_task(explore(name)) for name in ("0001", "0002")]
+            await asyncio.to_thread(begun.wait, 60)
+            await asyncio.sleep(0)
+            others = [await explore(), await explore("0004"), await explore("0003")]
+            going.set()
+            return opened + others + await asyncio.gather(*waiting)
+
+    assert asyncio.run(attack()) == [200, 200, 200, 429, 200, 200]
+
+
 def request_of(address: str) -> Request:
     return Request({"type": "http", "client": (address, 1)})
 
@@ -183,7 +215,7 @@ def test_the_explorer_rests_three_times_as_long_as_it_worked(deps):
         rested.append(round(seconds, 6))
         work(seconds)
 
-    thread = ExplorerThread(deps.metrics, lambda: now_s, sleep)
+    thread = ExplorerThread(deps.metrics, 1, lambda: now_s, sleep)
     for seconds in (0.5, 0.1, 60.0):
         asyncio.run(thread.run(request_of("a"), lambda seconds=seconds: work(seconds)))  # type: ignore[misc]
     assert rested == [1.5, 0.3]

@@ -1,7 +1,7 @@
 """What the explorer shows of a release: the map of its items, its users, and a user with interests and candidates.
 
 The answers are those of the retriever. Nothing is stored, and nothing is logged as served: nobody was recommended
-anything. Other releases can be shown beside the one that serves; one of them is open at a time.
+anything. Other releases can be shown beside the one that serves; two of them are open at a time.
 
 Legend: L history · K vectors · N candidates.
 """
@@ -33,6 +33,7 @@ from multitudes.state.protocol import Event, UserState
 _MAX_TOPICS: Final = 1_000
 _ROWS, _ROW_LENGTH = 5, 10
 _ADDED: Final = "explorer-"  # begins the event ids of supposed events
+_MAX_OPEN: Final = 2  # other releases: people look at two in turn
 
 
 class Explorer:
@@ -199,7 +200,7 @@ class NamedExplorer(NamedTuple):
 
 
 class OtherReleases:
-    """The other versions in the folder of the release that serves, and one that was opened for it; for one thread."""
+    """The other versions in the folder of the release that serves; the two that one thread opened last stay open."""
 
     def __init__(
         self,
@@ -211,30 +212,35 @@ class OtherReleases:
         """Use the folder of the release that serves; ``beside`` stays open, others are opened after a trial."""
         self._get_retriever, self._beside = get_retriever, beside
         self._trial, self._trust = trial, trust
-        self._opened: NamedExplorer | None = None
+        self._opened: tuple[NamedExplorer, ...] = ()  # the newest last
 
     def names(self) -> tuple[str, ...]:
         """Return the names of the releases: the one that stays open, and then the versions, newest first."""
         given = () if self._beside is None else (self._beside.name,)
         return given + tuple(version for version in self._versions() if version not in given)
 
+    def find(self, name: str) -> Explorer | None:
+        """Return the explorer of a release; None if it is not open."""
+        is_open = (one for one in (self._beside, *self._opened) if one is not None)
+        return next((one.explorer for one in is_open if one.name == name), None)
+
     def open(self, name: str) -> Explorer:
-        """Return the explorer of a release; what was opened before is closed.
+        """Return the explorer of a release, which is opened if necessary, with its map; the oldest is closed for it.
 
         Raises:
             UsageError: there is no such release.
             ArtefactError: it is damaged, cannot answer, or no trusted key signed it.
         """
-        if self._beside is not None and name == self._beside.name:
-            return self._beside.explorer
-        if self._opened is None or self._opened.name != name:
-            self.close()
-            self._opened = NamedExplorer(name, self._open_version(name))
-        return self._opened.explorer
+        found = self.find(name)
+        if found is None:
+            self._opened = self._opened[1 - _MAX_OPEN :]  # before the next is opened: each takes memory
+            found = self._open_version(name)
+            self._opened = (*self._opened, NamedExplorer(name, found))
+        return found
 
     def close(self) -> None:
-        """Free the version that is open."""
-        self._opened = None
+        """Free the versions that are open."""
+        self._opened = ()
 
     def _open_version(self, name: str) -> Explorer:
         if name not in self._versions():
@@ -247,7 +253,9 @@ class OtherReleases:
             retriever = Retriever.open(folder, trust=self._trust)
         except ArtefactError as error:  # clients must not see paths of this machine
             raise ArtefactError(str(error).replace(str(folder), name)) from None
-        return Explorer(lambda: retriever)
+        explorer = Explorer(lambda: retriever)
+        explorer.map()  # now, since laying it out takes long
+        return explorer
 
     def _versions(self) -> list[str]:
         """Return the versions in the folder of the one that serves, without it, newest first."""

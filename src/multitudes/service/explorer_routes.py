@@ -32,28 +32,33 @@ from multitudes.service.schemas import LargeBodyRoute
 from multitudes.service.startup import Dependencies
 from multitudes.service.state_guard import look_up_states
 
-_TIME_LIMIT_S: Final = 30.0  # the first request may lay out the map of an older release
+_TIME_LIMIT_S: Final = 30.0  # an older release may have no map, which takes long to lay out
 _STATE_S: Final = 1.0
-_TRIAL_S: Final = 25.0  # less than the time limit: the answer says what is wrong
 _OPEN_S: Final = 600  # that a release which nobody asks for stays open beside the one that serves
 _REST: Final = 3.0  # times as long as it worked, the explorer rests: it takes a quarter of a core
 _MAX_REST_S: Final = 5.0
 _MAX_WAITING: Final = 16  # requests at a time, each of up to a megabyte
 _MAX_WAITING_CLIENT: Final = 8  # of one client, so that others need not wait for long
+_MAX_OPENING_CLIENT: Final = 2  # of them, requests for a release that is not open
 _BUSY: Final = "the explorer has no time for this now; try again later"
 T = TypeVar("T")
 Count = Annotated[int, Query(ge=1, le=api.MAX_EXPLORED, description="How many, at most.")]
 
 
 class ExplorerThread:
-    """Runs the explorer's work, one request after the other, with rests: it must not slow down the recommendations.
+    """Runs work of the explorer, one request after the other, with rests: it must not slow down the recommendations.
 
     It works in Python, which the engine's thread waits for, so the time that counts is that of the clock.
     """
 
     def __init__(
-        self, metrics: Metrics, clock: Callable[[], float] = monotonic, sleep: Callable[[float], object] = time.sleep
+        self,
+        metrics: Metrics,
+        max_waiting_client: int = _MAX_WAITING_CLIENT,
+        clock: Callable[[], float] = monotonic,
+        sleep: Callable[[float], object] = time.sleep,
     ) -> None:
+        self._max_waiting_client = max_waiting_client
         self._metrics, self._executor, self._waiting = metrics, ThreadPoolExecutor(1, "explorer"), Counter[str]()
         self._clock, self._sleep, self._rests_until_s = clock, sleep, 0.0
 
@@ -64,7 +69,7 @@ class ExplorerThread:
             OverloadError: it takes too long, or the client of the request has its share.
         """
         client = client_name(request.scope)
-        share = min(_MAX_WAITING // len(self._waiting.keys() | {client}), _MAX_WAITING_CLIENT)
+        share = min(_MAX_WAITING // len(self._waiting.keys() | {client}), self._max_waiting_client)
         if self._waiting[client] >= max(share, 1):
             self._metrics.shed.labels("explore", "in_flight").inc()
             raise OverloadError(_BUSY, 1.0, "in_flight")
@@ -96,12 +101,13 @@ class ExplorerThread:
 
 
 class _Others:
-    """The other releases, on the explorer's thread; the open one is freed when nobody asks for it."""
+    """The other releases: a thread of their own opens them, and they are freed when nobody asks for one."""
 
     def __init__(self, deps: Dependencies) -> None:
         releases = deps.settings.releases
-        trial = ReleaseTrial(min(releases.trial_s, _TRIAL_S), releases.trial_gb, releases.trust)
+        trial = ReleaseTrial(releases.trial_s, releases.trial_gb, releases.trust)
         self._releases = OtherReleases(deps.get_retriever, deps.beside, trial, releases.trust)
+        self._thread = ExplorerThread(deps.metrics, _MAX_OPENING_CLIENT)
         self._is_on = deps.settings.explorer.compare
         self._timer: asyncio.TimerHandle | None = None
 
@@ -109,23 +115,28 @@ class _Others:
         """Return the names of the releases."""
         return self._releases.names() if self._is_on else ()
 
-    def explorer(self, name: str) -> Explorer:
-        """Return the explorer of a release.
+    async def explorer(self, request: Request, name: str) -> Explorer:
+        """Return the explorer of a release, which is opened off the path of requests for those that are open.
 
         Raises:
             ApiError: there is no such release, or it is damaged.
+            OverloadError: it takes too long, and goes on; or the client of the request waits for others already.
         """
         if not self._is_on:
             raise ApiError(404, "this service shows the release that serves, and no other: [explorer] compare is off")
+        self._free_later()
+        found = self._releases.find(name)
+        if found is not None:
+            return found
         try:
-            return self._releases.open(name)
+            return await self._thread.run(request, lambda: self._releases.open(name))
         except UsageError as error:
             raise ApiError(404, str(error)) from None
         except ArtefactError as error:
             raise ApiError(503, str(error)) from None
 
-    def free_later(self) -> None:
-        """Free the release that is open when it was not asked for in a while."""
+    def _free_later(self) -> None:
+        """Free the releases that are open when none was asked for in a while."""
         if self._timer is not None:
             self._timer.cancel()
         self._timer = asyncio.get_running_loop().call_later(_OPEN_S, self._releases.close)
@@ -199,8 +210,9 @@ def explorer_router(deps: Dependencies) -> APIRouter:
         lookup = await look_up_states(deps.states, users, _STATE_S)
         state, failure = lookup.of(body.user_id), lookup.failure
 
+        answering = explorer if body.release is None else await others.explorer(request, body.release)
+
         def answer() -> api.ExploreResponse:
-            answering = explorer if body.release is None else others.explorer(body.release)
             found = answering.explore(body, state, failure)
             if found is None:
                 release = body.release or deps.get_retriever().release.version
@@ -209,8 +221,6 @@ def explorer_router(deps: Dependencies) -> APIRouter:
                 )
             return found
 
-        if body.release is not None:
-            others.free_later()
         return await thread.answer(request, answer)
 
     return routes

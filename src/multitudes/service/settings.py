@@ -159,8 +159,8 @@ class ExplorerConfig(Config):
     )
     compare: bool = Field(
         True,
-        description="Other versions of the folder can be shown beside the one that serves; one is open at a time, and"
-        " takes its memory for ten minutes.",
+        description="Other versions of the folder can be shown beside the one that serves; two at most are open, and"
+        " take their memory until nobody asked for one for ten minutes.",
     )
 
 
