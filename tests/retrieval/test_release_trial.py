@@ -42,6 +42,11 @@ def fill_memory(folder: Path) -> None:
     )
 
 
+def change(folder: Path, method: str) -> None:
+    """Make a release another one, of equal files."""
+    manifest.write_manifest(folder, manifest.read_manifest(folder).model_copy(update={"method": method}))
+
+
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
     """Give a folder with the releases 1 and 2, of which the first serves."""
@@ -98,30 +103,45 @@ def test_a_release_that_waits_for_the_cpu_is_not_refused_and_one_that_hangs_is(r
     ReleaseTrial(1).run(version(root))
     slow_child(LONG_S)
     monkeypatch.setattr("multitudes.retrieval.release_trial._WAITS", 1)
-    with pytest.raises(ArtefactError, match="did not answer within 1 s in a trial"):
+    with pytest.raises(ArtefactError, match="did not answer within 1 s of CPU time, or 1 s by the clock, in a trial"):
         ReleaseTrial(1).run(version(root))
 
 
 def test_a_release_that_served_here_needs_no_trial_unless_it_is_another_one(root: Path):
     class Trials(ReleaseTrial):
-        def run(self, folder: Path) -> None:
+        def run(self, folder: Path, is_outdated: Callable[[], bool] = lambda: False) -> bool:
+            del is_outdated
             tried.append(folder.name)
-
-    def change(method: str) -> None:
-        changed = manifest.read_manifest(version(root)).model_copy(update={"method": method})
-        manifest.write_manifest(version(root), changed)
+            return True
 
     tried: list[str] = []
-    change("single")
+    change(version(root), "single")
     watcher, store = ReleaseWatcher(root, trial=Trials(LONG_S)), ReleaseStore(root)
     for name in ("0002", "0001", "0002", "0001"):
         store.rollback(name)
         assert watcher.poll()
     assert tried == ["0002"]
-    change("mind")
+    change(version(root), "mind")
     store.rollback("0002")
     assert watcher.poll()
     assert tried == ["0002", "0002"], "other files under the name of one that served"
+
+
+def test_a_rollback_ends_the_trial_of_the_release_that_it_replaces(root: Path, slow_child):
+    trial, store = ReleaseTrial(LONG_S), ReleaseStore(root)
+    watcher = ReleaseWatcher(root, trial=trial)
+    change(version(root), "single")
+    slow_child(LONG_S)
+    store.rollback("0002")
+    polling = Thread(target=watcher.poll)
+    polling.start()
+    while trial._process is None:
+        polling.join(0.01)
+    store.rollback("0001")
+    polling.join(LONG_S)
+    assert not polling.is_alive()
+    assert not watcher.poll(), "it serves already"
+    assert watcher.state() == ("0001", 0, 0, "")
 
 
 def test_the_watcher_serves_on_counts_the_refusal_and_follows_the_next(
@@ -134,7 +154,7 @@ def test_the_watcher_serves_on_counts_the_refusal_and_follows_the_next(
     assert not watcher.poll()
     state = watcher.state()
     assert (state.version, state.switches, state.rejections) == ("0001", 0, 1)
-    assert "did not answer within 3 s of CPU time in a trial" in state.problem
+    assert "did not answer within 3 s of CPU time, or 900 s by the clock, in a trial" in state.problem
     assert f"{state.problem}; 0001 still serves" in caplog.text
     assert watcher().recommend("ann", n=3).release == "0001"
     publish_small(root)

@@ -12,6 +12,7 @@ import resource
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from math import ceil
 from pathlib import Path
 from threading import Event, Lock
@@ -44,11 +45,15 @@ class ReleaseTrial:
         self._cancelled, self._lock = Event(), Lock()
         self._process: subprocess.Popen[bytes] | None = None
 
-    def run(self, folder: Path) -> None:
+    def run(self, folder: Path, is_outdated: Callable[[], bool] = lambda: False) -> bool:
         """Open a release in a child process and answer a few requests.
 
         Args:
             folder: of one version.
+            is_outdated: returns whether the release is no longer wanted, which ends the trial.
+
+        Returns:
+            Whether the trial was passed; False: the release is no longer wanted.
 
         Raises:
             ArtefactError: the release is damaged, cannot answer, or took more time or memory than it may.
@@ -65,14 +70,20 @@ class ReleaseTrial:
             )
         with process:
             try:
-                self._wait(process, folder)
-                message = _last_line(process)
+                has_ended = self._wait(process, is_outdated)
+                message = _last_line(process) if has_ended else ""
             finally:
                 process.kill()
-        if process.returncode == -signal.SIGXCPU:
-            raise self._time_error(folder, f"{self._cpu_s} s of CPU time")
+        if not has_ended and is_outdated():
+            return False
+        if not has_ended or process.returncode == -signal.SIGXCPU:
+            raise ArtefactError(
+                f"{folder}: did not answer within {self._cpu_s} s of CPU time, or {_WAITS * self._cpu_s} s by the"
+                " clock, in a trial; publish the run again, or give more in [releases] trial_s"
+            )
         if process.returncode:
             raise _trial_error(folder, process.returncode, message, max_bytes)
+        return True
 
     def cancel(self) -> None:
         """End the trial that is running, and start no other."""
@@ -81,19 +92,12 @@ class ReleaseTrial:
             if self._process is not None:
                 self._process.kill()
 
-    def _wait(self, process: "subprocess.Popen[bytes]", folder: Path) -> None:
-        limit_s = _WAITS * self._cpu_s
-        end = monotonic() + limit_s
-        while process.poll() is None:
-            if monotonic() > end:
-                raise self._time_error(folder, f"{limit_s} s")
+    def _wait(self, process: "subprocess.Popen[bytes]", is_outdated: Callable[[], bool]) -> bool:
+        """Wait for the end of a child; return whether it came in time, and before the release was outdated."""
+        end = monotonic() + _WAITS * self._cpu_s
+        while process.poll() is None and monotonic() < end and not is_outdated():
             self._cancelled.wait(_POLL_S)
-
-    def _time_error(self, folder: Path, limit: str) -> ArtefactError:
-        return ArtefactError(
-            f"{folder}: did not answer within {limit} in a trial; publish the run again, or give more in [releases]"
-            " trial_s"
-        )
+        return process.returncode is not None
 
     def _max_bytes(self) -> int:
         """Return the limit of the child's memory; 0: none."""

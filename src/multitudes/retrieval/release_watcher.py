@@ -114,12 +114,13 @@ class ReleaseWatcher:
 
     def _switch(self) -> bool:
         assert self._store is not None
-        folder = self._store.folder()
+        store, folder = self._store, self._store.folder()
         if folder == self._retriever.release.path:
             self._problem = ""
             return False
-        if self._trial is not None and release_identity(folder) not in self._served:
-            self._trial.run(folder)
+        trial = None if release_identity(folder) in self._served else self._trial
+        if trial is not None and not trial.run(folder, lambda: store.folder() != folder):
+            return False  # the next poll finds the other one
         retriever = self._open(folder)
         self._retriever = retriever  # one assignment: every thread sees the old one or the new one
         self._switches, self._problem = self._switches + 1, ""
