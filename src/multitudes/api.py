@@ -34,6 +34,7 @@ MAX_BATCH_CANDIDATES: Final = 25_600  # of all requests of a batch: 256 with the
 MAX_EVENTS: Final = 1_000
 MAX_CONTEXT: Final = 32
 MAX_UNKNOWN: Final = 20  # unknown items or topics that an answer names
+_UNKNOWN: Final = f"{MAX_UNKNOWN} at most, which this release does not know"
 MAX_EXPLORED: Final = 100  # candidates, supposed events, users or items that the explorer asks for at once
 
 
@@ -329,18 +330,9 @@ class RecommendResponse:
     interests: tuple[Interest, ...]
     unknown_items: Annotated[
         tuple[AnyId, ...],
-        Field(
-            description=f"Items of the history that this release does not know, {MAX_UNKNOWN} at most; of a user, empty"
-            " for a key without the scope read."
-        ),
+        Field(description=f"Of the history, {_UNKNOWN}; of a user, empty for a key without the scope read."),
     ]
-    unknown_topics: Annotated[
-        tuple[str, ...],
-        Field(
-            description="Muted, boosted and followed topics that this release does not know and that change nothing,"
-            f" {MAX_UNKNOWN} at most."
-        ),
-    ]
+    unknown_topics: Annotated[tuple[str, ...], Field(description=f"Muted, boosted and followed ones, {_UNKNOWN}.")]
     timings_ms: Annotated[Mapping[str, float], Field(description="Milliseconds by stage.")]
     rows: Annotated[tuple[Row, ...], Field(description="The same candidates by row; empty unless asked for.")] = ()
 
@@ -361,10 +353,7 @@ class EventsResponse:
     cut: Annotated[int, Field(description="New events whose time was in the future and was set to now.")]
     unknown_items: Annotated[
         tuple[AnyId, ...],
-        Field(
-            description=f"Items of the events that this release does not know, {MAX_UNKNOWN} at most. The events are"
-            " stored, and change nothing until a release knows the items."
-        ),
+        Field(description=f"Of the events, {_UNKNOWN}. The events are stored, and wait for the items."),
     ] = ()
 
 

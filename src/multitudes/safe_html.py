@@ -4,17 +4,14 @@ from base64 import b64encode
 from hashlib import sha256
 from typing import Final
 
-_JOINERS: Final = "\u200c\u200d"  # zero width: parts of words, and several code points of one glyph
+_KEPT: Final = "\n\u200c\u200d"  # the last two have no width: parts of words, or of a glyph of several code points
 
 
 def printable(text: str) -> str:
     """Return a text with a space in place of each terminal escape, bidirectional control and the like; lines stay."""
-    lines = text.split("\n")
-    return "\n".join(line if line.isprintable() else "".join(map(_printable_character, line)) for line in lines)
-
-
-def _printable_character(character: str) -> str:
-    return character if character.isprintable() or character in _JOINERS else " "
+    if text.replace("\n", "").isprintable():
+        return text
+    return "".join(character if character.isprintable() or character in _KEPT else " " for character in text)
 
 
 def source_digest(text: str) -> str:

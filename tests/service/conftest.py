@@ -50,7 +50,7 @@ def deps(retriever: Retriever, written: StringIO) -> Dependencies:
 @pytest.fixture(scope="session")
 def plain_app(retriever: Retriever) -> FastAPI:
     """An application for tests that look at nothing behind it."""
-    engine, journal = PlainEngine(retriever), Journal(JournalConfig())
+    engine, journal = PlainEngine(retriever), Journal(JournalConfig(), StringIO())
     return create_app(Dependencies(patient(), lambda: retriever, engine, DictStates(), ListLogs(), Metrics(), journal))
 
 

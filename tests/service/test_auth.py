@@ -6,6 +6,7 @@ import stat
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, date, datetime
+from io import StringIO
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -53,7 +54,7 @@ def guarded(retriever, tmp_path_factory):
     """The service behind keys, and a key of each scope."""
     file = tmp_path_factory.mktemp("access") / "keys"
     given = {scope: make_key(file, f"of-{scope}", (scope,)) for scope in keys_room.SCOPES}
-    engine, journal = PlainEngine(retriever), Journal(JournalConfig())
+    engine, journal = PlainEngine(retriever), Journal(JournalConfig(), StringIO())
     deps = Dependencies(
         patient(), lambda: retriever, engine, DictStates(), ListLogs(), Metrics(), journal, ApiKeys(file)
     )

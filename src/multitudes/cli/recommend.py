@@ -216,13 +216,10 @@ def print_recommendation(recommendation: "Recommendation", explain: bool, consol
 
 
 def _notes(recommendation: "Recommendation") -> list[str]:
-    from multitudes.api import MAX_UNKNOWN
-
     notes = [recommendation.reason] if recommendation.reason else []
     for what, unknown in (("items", recommendation.unknown_items), ("topics", recommendation.unknown_topics)):
         if unknown:
-            more = f" … {len(unknown):,} in all" if len(unknown) > MAX_UNKNOWN else ""
-            notes.append(f"unknown {what}: {', '.join(map(repr, unknown[:MAX_UNKNOWN]))}{more}")
+            notes.append(f"unknown {what}: {', '.join(map(repr, unknown))}")
     return notes
 
 

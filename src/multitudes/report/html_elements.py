@@ -7,7 +7,6 @@ from html import escape
 from importlib.resources import files
 from itertools import groupby
 from pathlib import Path
-from typing import Any
 
 import vl_convert
 
@@ -128,15 +127,7 @@ def svg(chart: Chart, label: str = "") -> str:
         label: what it shows, for readers who do not see it; empty: a chart.
     """
     # The library that draws aborts the process at a control character.
-    specification = json.dumps(_printable_texts(chart.to_dict()) | {"config": CHART_CONFIG})
+    specification = printable(json.dumps(chart.to_dict() | {"config": CHART_CONFIG}, ensure_ascii=False))
+    specification = re.sub(r"\\(u00..|.)", lambda found: found[0] if found[1] in '"\\n' else " ", specification)
     element = str(vl_convert.vegalite_to_svg(specification))
     return element.replace("<svg ", f'<svg role="img" aria-label="{escape(label or "chart")}" ', 1)
-
-
-def _printable_texts(value: Any) -> Any:  # noqa: ANN401
-    """Return what JSON can express, with printable texts."""
-    if isinstance(value, dict):
-        return {key: _printable_texts(each) for key, each in value.items()}
-    if isinstance(value, list):
-        return [_printable_texts(each) for each in value]
-    return printable(value) if isinstance(value, str) else value

@@ -70,8 +70,7 @@ class StandardError(TextIOBase):
             notice = f'{{"event": "dropped", "lines": {dropped}, "level": "warning"}}\n' if dropped else ""
             content = ("".join(lines) + notice).encode("utf-8", "backslashreplace")
             with suppress(OSError):
-                while content:
-                    content = content[os.write(self._descriptor, content) :]
+                os.write(self._descriptor, content)
             with self._changed:
                 del self._lines[: len(lines)]
                 self._characters -= sum(map(len, lines))
