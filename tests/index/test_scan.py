@@ -24,3 +24,16 @@ def test_every_query_has_its_own_limit_whatever_the_chunk_size(chunk: int, monke
         assert hits.ids(q).tolist() == ranking[: limits[q]].tolist()
         assert (hits.id_QN[q, hits.count_Q[q] :] == -1).all()
         assert (hits.score_QN[q, hits.count_Q[q] :] == -np.inf).all()
+
+
+@pytest.mark.parametrize("queries", [3, 256])
+def test_items_that_are_compared_in_parts_give_the_same_hits(queries: int, monkeypatch):
+    rng = np.random.default_rng(0)
+    vectors, asked = (rng.integers(-3, 4, (n, 4)).astype(np.float32) for n in (3_000, 40))  # many equal scores
+    excluded = [np.arange(q, 2_900, 3) for q in range(40)]
+    arguments = asked, np.arange(3_000), vectors, rng.integers(0, 120, 40), excluded
+    whole = scan(*arguments)
+    monkeypatch.setattr(module, "_ITEMS", 500)
+    monkeypatch.setattr(module, "_QUERIES", queries)
+    for expected, found in zip(whole, scan(*arguments), strict=True):
+        np.testing.assert_array_equal(found, expected)

@@ -38,13 +38,17 @@ def empty_hits(n_queries: int, limit: int) -> Hits:
     )
 
 
+def descending_bits(scores: NDArray[np.float32]) -> NDArray[np.int32]:
+    """Return the scores as integers of any shape, the largest first."""
+    bits = (scores + np.float32(0)).view(np.int32)  # turns minus zero into zero, so that they tie
+    return np.asarray(~(bits ^ ((bits >> 31) & _MAGNITUDE_BITS)))
+
+
 def sort_keys(
     row_QM: NDArray[np.int64], score_QM: NDArray[np.float32], removed_QM: NDArray[np.bool_] | bool = False
 ) -> NDArray[np.int64]:
     """Return a key for each candidate, best first. A negative row means no candidate; its key comes last."""
-    bits_QM = (score_QM + np.float32(0)).view(np.int32)  # turns minus zero into zero, so that they tie
-    descending_QM = ~(bits_QM ^ ((bits_QM >> 31) & _MAGNITUDE_BITS))  # the floats as integers, largest first
-    key_QM = descending_QM.astype(np.int64) << 32
+    key_QM = descending_bits(score_QM).astype(np.int64) << 32
     key_QM |= (row_QM & _MAGNITUDE_BITS) << 1
     key_QM |= removed_QM | (row_QM < 0)
     key_QM.sort(axis=1)
