@@ -151,29 +151,35 @@ class RecommendationBuilder:
     ) -> tuple[Interest, ...]:
         """Describe the interests of a user."""
         item_BL = resolved.context.histories.item_BL
-        positions: dict[int, list[int]] = {}  # of the events of each interest, newest first
+        events: dict[int, list[tuple[int, int]]] = {}  # position and item of those of each interest, newest first
         for position, (item, k) in enumerate(zip(item_BL[0].tolist(), vectors.assignment_BL[0].tolist(), strict=True)):
             if item:
-                positions.setdefault(k, []).append(position)
+                events.setdefault(k, []).append((position, item))
         columns = zip(vectors.kinds, self._namer.name_all(vectors, item_BL), share_K.tolist(), strict=True)
         return tuple(
-            self._interest(resolved, k, kind, name, share, positions.get(k, []))
+            self._interest(resolved, k, kind, name, share, events.get(k, []))
             for k, (kind, name, share) in enumerate(columns)
             if name is not None
         )
 
     def _interest(
-        self, resolved: ResolvedRequest, k: int, kind: InterestKind, name: str, share: float, positions: list[int]
+        self,
+        resolved: ResolvedRequest,
+        k: int,
+        kind: InterestKind,
+        name: str,
+        share: float,
+        events: list[tuple[int, int]],
     ) -> Interest:
-        items = dict.fromkeys(resolved.context.histories.item_BL[0, positions].tolist())
+        items = dict.fromkeys(item for _, item in events)
         return Interest(
             number=k,
             kind=kind,
             name=name,
             share=share,
             items=tuple(map(self._names.label, list(items)[:MAX_EXAMPLES])),
-            n_items=len(positions),
-            age_days=self._age_days(resolved, positions[0]) if positions else None,
+            n_items=len(events),
+            age_days=self._age_days(resolved, events[0][0]) if events else None,
         )
 
     def _age_days(self, resolved: ResolvedRequest, position: int) -> float | None:
@@ -190,24 +196,22 @@ class RecommendationBuilder:
         known_N = candidates.item_N <= len(self._names)
         if not known_N.all():
             candidates, because_NR = candidates.select(known_N), because_NR[known_N]
-        interests = candidates.interest_N.tolist()
+        interests, reasons = candidates.interest_N.tolist(), because_NR.tolist()
+        own = list({number for row in reasons for number in row} - {0})  # 0 is none
+        ids, titles = self._names.columns(np.concatenate([candidates.item_N, np.array(own, dtype=np.int64)]))
+        reason = dict(zip(own, map(HistoryItem, ids[len(interests) :], titles[len(interests) :]), strict=True))
         columns = (
-            *self._names.columns(candidates.item_N),
+            ids[: len(interests)],
+            titles[: len(interests)],
             candidates.score_N.tolist(),
             range(1, len(interests) + 1),
             candidates.sources,
             [k if k >= 0 else None for k in interests],
             [names.get(k) for k in interests],
             _true_columns(candidates.found_by_NK),
-            self._history_items(because_NR),
+            [tuple(map(reason.__getitem__, filter(None, row))) for row in reasons],
         )
         return tuple(map(Candidate, *columns))
-
-    def _history_items(self, because_NR: NDArray[np.int64]) -> list[tuple[HistoryItem, ...]]:
-        """Return the own items that each candidate names; 0 is none."""
-        numbers = np.unique(because_NR[because_NR > 0])
-        item = dict(zip(numbers.tolist(), map(HistoryItem, *self._names.columns(numbers)), strict=True))
-        return [tuple(item[number] for number in row if number) for row in because_NR.tolist()]
 
 
 def interest_namer(release: Release) -> InterestNamer:
