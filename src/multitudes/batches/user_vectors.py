@@ -1,6 +1,7 @@
 """User vectors, as retrieval searches with them: ONNX computes them in serving, torch in evaluation. No torch here."""
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
@@ -13,6 +14,12 @@ INTEREST_KINDS: tuple[InterestKind, ...] = get_args(InterestKind)
 # The implicit interests of a user: the model's own, or a control: those of a random division of the history, or its own
 # on the conditions of another user.
 Partition = Literal["interests", "random", "other_user"]
+
+
+@lru_cache
+def columns_of(kind: InterestKind, kinds: tuple[InterestKind, ...]) -> NDArray[np.bool_]:
+    """Return a mask of the columns of a kind (K)."""
+    return np.array([column == kind for column in kinds], dtype=np.bool_)
 
 
 class UserHistories(NamedTuple):
@@ -64,9 +71,9 @@ class UserVectors(NamedTuple):
 
     def of_kind(self, kind: InterestKind) -> "UserVectors":
         """Return only the vectors of one kind; no event is assigned to an interest any more."""
-        columns = [k for k, name in enumerate(self.kinds) if name == kind]
+        columns = columns_of(kind, self.kinds)
         return self._replace(
-            kinds=(kind,) * len(columns),
+            kinds=(kind,) * int(columns.sum()),
             vectors_BKD=self.vectors_BKD[:, columns],
             weight_BK=self.weight_BK[:, columns],
             mask_BK=self.mask_BK[:, columns],

@@ -13,13 +13,12 @@ Legend: B users · K vectors · G kinds of vectors (unconditioned, implicit, exp
 """
 
 from collections.abc import Collection, Sequence
-from functools import lru_cache
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from multitudes.batches.user_vectors import INTEREST_KINDS, InterestKind, UserVectors
+from multitudes.batches.user_vectors import INTEREST_KINDS, UserVectors, columns_of
 from multitudes.index.tastes import NO_TASTE
 from multitudes.retrieval.blend import BLENDS
 from multitudes.retrieval.catalogue import Catalogue
@@ -59,20 +58,16 @@ def vector_shares(vectors: UserVectors, config: RetrieveConfig) -> NDArray[np.fl
 
 def _prior(vectors: UserVectors, shares: Shares) -> NDArray[np.float64]:
     """Return the prior of each vector (B, K) by the shares of the kinds."""
-    share_BK = np.zeros(vectors.mask_BK.shape)
-    for kind, share, is_own_K in zip(INTEREST_KINDS, shares, _kind_masks(vectors.kinds), strict=True):
-        mask_BK = vectors.mask_BK & is_own_K
-        weight_BK = mask_BK.astype(np.float64)
-        if kind == "implicit":
-            known_BK = np.where(mask_BK, vectors.weight_BK, 0.0)
-            weight_BK = np.where((known_BK > 0).any(axis=1, keepdims=True), known_BK, weight_BK)
-        share_BK += share * _normalise(weight_BK)
-    return _normalise(share_BK)
+    own_GBK = vectors.mask_BK & np.array([columns_of(kind, vectors.kinds) for kind in INTEREST_KINDS])[:, None]
+    weight_GBK, implicit = own_GBK.astype(np.float64), INTEREST_KINDS.index("implicit")
+    known_BK = np.where(own_GBK[implicit], vectors.weight_BK, 0.0)
+    np.copyto(weight_GBK[implicit], known_BK, where=(known_BK > 0).any(axis=1, keepdims=True))
+    return _normalise((np.array(shares)[:, None, None] * _normalise(weight_GBK)).sum(axis=0))
 
 
 def _normalise(weight_BK: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the weights divided by the sum of each row; a row of zeros stays as it is."""
-    total_B1 = weight_BK.sum(axis=1, keepdims=True)
+    """Return the weights divided by the sum of each row (last axis); a row of zeros stays as it is."""
+    total_B1 = weight_BK.sum(axis=-1, keepdims=True)
     return np.asarray(weight_BK / np.where(total_B1 > 0, total_B1, 1))
 
 
@@ -87,7 +82,7 @@ def without_history(vectors: UserVectors) -> tuple[UserVectors, NDArray[np.float
     """
     if vectors.events_B is None:
         return vectors, np.zeros(len(vectors.mask_BK))
-    is_unconditioned_K = _kind_masks(vectors.kinds)[INTEREST_KINDS.index("unconditioned")]
+    is_unconditioned_K = columns_of("unconditioned", vectors.kinds)
     is_new_B = (vectors.mask_BK & is_unconditioned_K).any(axis=1) & (vectors.events_B == 0)
     if vectors.share_BK is not None:
         is_new_B = is_new_B & ~((vectors.share_BK > 0) & vectors.mask_BK).any(axis=1)
@@ -119,12 +114,6 @@ def search_depths(
     least_B1 = most_B1 if BLENDS[config.blend].is_deep else most_B1 // _PROPOSALS
     depth_BK = np.maximum(np.ceil(share_BK * most_B1), least_B1)
     return np.where(share_BK > 0, np.minimum(most_B1, depth_BK), 0).astype(np.int64)
-
-
-@lru_cache
-def _kind_masks(kinds: tuple[InterestKind, ...]) -> NDArray[np.bool_]:
-    """Return a mask of the columns of each kind (G, K)."""
-    return np.array([[column == kind for column in kinds] for kind in INTEREST_KINDS])
 
 
 def apply_requests(
@@ -238,7 +227,7 @@ def with_tastes(
     if not catalogue.n_tastes or (weights is None and not np.any(calibration_B)):
         return vectors._replace(taste_BT=None)
     share_BT = taste_shares(positives, catalogue.item_taste, catalogue.n_tastes, weights)
-    part_BT = share_BT * np.broadcast_to(calibration_B, len(share_BT))[:, None]
+    part_BT = share_BT * np.reshape(calibration_B, (-1, 1))
     if weights is not None:
         has_items_BT = taste_shares(positives, catalogue.item_taste, catalogue.n_tastes) > 0
         part_BT[has_items_BT & (share_BT == 0)] = UNWANTED

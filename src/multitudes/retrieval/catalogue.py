@@ -20,6 +20,7 @@ class Catalogue:
         """Create a catalogue of an index; without tastes (I + 1), lists are not calibrated."""
         self.index, self.item_count = index, item_count  # users of each item (I + 1), their popularity
         self.item_taste = np.zeros(0, dtype=np.int16) if item_taste is None else item_taste
+        self._taste = np.append(self.item_taste, np.int16(NO_TASTE))  # the last is that of all other numbers
         self.n_tastes = int(self.item_taste.max(initial=NO_TASTE)) + 1
         self._by_popularity: tuple[NDArray[np.int64], NDArray[np.int64]] | None = None  # ids of the index, and sorted
 
@@ -33,8 +34,7 @@ class Catalogue:
 
     def tastes_of(self, ids: NDArray[np.int64]) -> NDArray[np.int16]:
         """Return the tastes of items, ``NO_TASTE`` for numbers beyond ``item_taste``, and for ``NO_ID``."""
-        known = (ids >= 0) & (ids < len(self.item_taste))
-        return np.where(known, self.item_taste[np.where(known, ids, 0)], NO_TASTE).astype(np.int16)
+        return self._taste[np.minimum(ids, len(self.item_taste))]  # NO_ID is −1
 
     def user_counts(self, ids: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return the users of items, 0 for items beyond ``item_count``."""

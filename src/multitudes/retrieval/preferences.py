@@ -65,8 +65,10 @@ def draw_conditions(
     first_BF = None
     if any(one.muted_topics or one.boosted_topics for one in preferences):
         follow_BF, first_BF = _apply_preferences(follow_BF, preferences)
-    topic_BD = draw_topics(follow_BF, min(columns, drawn), user_B, request_ids, first_BF)
-    return np.pad(topic_BD, ((0, 0), (0, columns - topic_BD.shape[1])))
+    topic_BC, drawn = np.zeros((len(follow_BF), columns), dtype=np.int64), min(columns, drawn)
+    if drawn:
+        topic_BC[:, :drawn] = draw_topics(follow_BF, drawn, user_B, request_ids, first_BF)
+    return topic_BC
 
 
 def _apply_preferences(
@@ -111,8 +113,7 @@ def draw_topics(
     user_key_B = splitmix64(base_B + user_B.astype(np.uint64) + GOLDEN_GAMMA)
     key_BF = splitmix64(user_key_B[:, None] + follow_BF.astype(np.uint64) + GOLDEN_GAMMA)
     key_BF[follow_BF == 0] = np.iinfo(np.uint64).max
-    later_BF = np.zeros(follow_BF.shape, dtype=np.bool_) if first_BF is None else ~first_BF
-    order_BC = np.lexsort((key_BF, later_BF), axis=1)[:, :topics]
-    topic_BC = np.take_along_axis(follow_BF, order_BC, axis=1)
+    order_BF = np.argsort(key_BF, axis=1) if first_BF is None else np.lexsort((key_BF, ~first_BF), axis=1)
+    topic_BC = np.take_along_axis(follow_BF, order_BF[:, :topics], axis=1)
     missing = topics - topic_BC.shape[1]
     return np.pad(topic_BC, ((0, 0), (0, missing))) if missing > 0 else topic_BC

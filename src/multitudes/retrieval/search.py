@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from multitudes.api import Source
-from multitudes.batches.user_vectors import InterestKind, UserVectors
+from multitudes.batches.user_vectors import InterestKind, UserVectors, columns_of
 from multitudes.index.hits import truncate_hits
 from multitudes.index.protocol import ANY_TOPIC, NO_ID, Hits
 from multitudes.index.tastes import NO_TASTE
@@ -227,8 +227,7 @@ def _search(
 ) -> SearchResult:
     """Search with all vectors of all users in one call, for ``limit_BK`` items each."""
     user_Q, column_Q = np.nonzero(vectors.mask_BK & (limit_BK > 0))
-    explicit_K = np.array([kind == "explicit" for kind in vectors.kinds], dtype=np.bool_)
-    is_restricted_Q = explicit_K[column_Q] & config.relevance_filter
+    is_restricted_Q = columns_of("explicit", vectors.kinds)[column_Q] & config.relevance_filter
     topic_Q = np.where(is_restricted_Q, vectors.topic_BK[user_Q, column_Q], ANY_TOPIC)
     excluded_Q = [excluded[b] for b in user_Q.tolist()]
     query_QD, limit_Q = vectors.vectors_BKD[user_Q, column_Q], limit_BK[user_Q, column_Q]
@@ -279,9 +278,8 @@ def calibrated_order(taste_BM: NDArray[np.int16], weight_BT: NDArray[np.float64]
     user_B1, place_M = np.arange(users)[:, None], np.arange(width)
     by_taste_BM = np.argsort(taste_BM, axis=1, kind="stable")
     sorted_BM = taste_BM[user_B1, by_taste_BM]
-    first_BM = np.broadcast_to(place_M, (users, width)).copy()
-    first_BM[:, 1:][sorted_BM[:, 1:] == sorted_BM[:, :-1]] = 0
-    within_BM = np.empty((users, width), dtype=np.int64)
+    first_BM, within_BM = np.zeros((2, users, width), dtype=np.int64)
+    np.copyto(first_BM[:, 1:], place_M[1:], where=sorted_BM[:, 1:] != sorted_BM[:, :-1])
     within_BM[user_B1, by_taste_BM] = place_M - np.maximum.accumulate(first_BM, axis=1)
     own_BM = of_tastes(weight_BT, taste_BM, 0)
     rest_B1 = np.maximum(1 - np.maximum(weight_BT, 0).sum(axis=1, keepdims=True), _LEAST_WEIGHT)
@@ -295,7 +293,7 @@ def _owners(
 ) -> NDArray[np.int64]:
     """Return the interest that each item is for: the owner of its taste, or the followed topic that brought it."""
     owner_BN = of_tastes(owner_BT, catalogue.tastes_of(blended.item_BN), -1)
-    is_explicit_K = np.array([kind == "explicit" for kind in kinds])
+    is_explicit_K = columns_of("explicit", kinds)
     return np.where((owner_BN < 0) | is_explicit_K[blended.interest_BN], blended.interest_BN, owner_BN)
 
 

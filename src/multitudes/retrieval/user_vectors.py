@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from multitudes.batches.histories import Histories, slice_histories
-from multitudes.batches.user_vectors import UserHistories, UserVectors, concatenate_vectors
+from multitudes.batches.user_vectors import UserHistories, UserVectors, columns_of, concatenate_vectors
 from multitudes.errors import ArtefactError
 from multitudes.linear.followed import topic_vectors
 from multitudes.linear.history import HistorySums, HistoryWeights
@@ -118,7 +118,7 @@ def _run_tower(release: Release, histories: Histories, topic_BC: NDArray[np.int6
         found = f"weights {weight_BK.shape}, masks {mask_BK.shape}, interests of events {assignment_BL.shape}"
         raise ArtefactError(f"{file}: gives {found}, which do not fit its vectors; publish the run again")
     topic_BK = np.zeros(mask_BK.shape, dtype=np.int64)
-    explicit_K = np.array([kind == "explicit" for kind in kinds])
+    explicit_K = columns_of("explicit", kinds)
     topic_BK[:, explicit_K] = topic_BC[:, : explicit_K.sum()]
     mask_BK = mask_BK & (~explicit_K | (topic_BK > 0))
     weight_BK = np.where(mask_BK, weight_BK, 0)
