@@ -37,8 +37,8 @@ def check_id_type(name: str, ids: Iterable[Id], are_integers: bool) -> None:
     """
     wrong = next((one for one in ids if isinstance(one, str) is are_integers), None)
     if wrong is not None:
-        words = "integers" if are_integers else "texts"
-        raise UsageError(f"{name} {wrong!r:.80}: the ids of this data are {words}; give it as in the data")
+        kind = "integers" if are_integers else "texts"
+        raise UsageError(f"{name} {wrong!r:.80}: the ids of this data are {kind}; give it as in the data")
 
 
 def reject_text(name: str, given: Sequence[Any] | None) -> None:

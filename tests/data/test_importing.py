@@ -96,7 +96,7 @@ def test_a_layout_is_read_without_being_told(tmp_path, layout):
         (lambda text: text.encode("utf-16-be"), "utf-16-be"),
         (
             lambda text: text.replace("u0", "ü0").encode("latin-1"),
-            "so latin-1; --encoding names another, such as cp949",
+            "latin-1, not UTF-8; --encoding names another, such as cp949",
         ),
     ],
 )
@@ -234,7 +234,11 @@ BROKEN = {
     "binary": (bytes(range(256)) * 40, "no text"),
     "zip": (b"PK\x03\x04...", "zip archive"),
     "truncated gzip": (gzip.compress(GOOD * 50)[:100], "cut or damaged"),
-    "truncated Parquet": (b"PAR1" + bytes(40), "own.csv: cannot be read: "),
+    "truncated Parquet": (b"PAR1" + bytes(40), "; write or copy the file again"),
+    "words as ratings": (
+        b"user,item,ts,rating\n1,2,5,good\n1,3,6,bad\n",
+        "correct them, or name other columns with --map",
+    ),
     "one long line": (b"user,item,ts\n1,2," + b"3" * (17 << 20), "line 2 is longer than 16 MiB"),
     "day or month": (b"user,item,ts\n1,2,01/02/2020\n1,2,03/04/2020\n", "--time-format '%d/%m/%Y'"),
     "no times": (b"user,item,ts\n1,2,never\n1,2,soon\n", "column 'ts' is no time"),

@@ -118,6 +118,9 @@ def test_a_history_is_built_by_search_and_what_changed_is_said(browser, url):
     browser.wait(f"{ADDED} === 2")
     click(browser, "#clear")
     assert browser.run("$('shown').hidden")
+    focus_and_type(browser, "#search", "999")
+    browser.wait("$('status').textContent === 'no title contains “999”, and no item has this id'")
+    browser.run("$('search').value = ''")
     focus_and_type(browser, "#search", "film 103")
     browser.wait("document.querySelectorAll('#found li').length === 1")
     browser.press("Enter")
@@ -298,7 +301,7 @@ def test_a_page_without_a_key_asks_for_it(browser, releases, tmp_path):
     with serving("serve", str(releases), "--keys", str(tmp_path / "keys")) as url:
         browser.open(url)
         browser.wait("!$('key-form').hidden")
-        assert "API key" in text(browser, "#error")
+        assert text(browser, "#error") == "enter an API key, or open the URL that multitudes explore printed"
         browser.errors.clear()  # the browser itself notes a 401
         focus_and_type(browser, "#key", key)
         browser.press("Enter")

@@ -176,7 +176,7 @@ def test_what_returning_seen_items_gains_is_said_and_every_system_of_all_targets
         figure = {"mean": (low + high) / 2, "low": low, "high": high}
         block["differences"]["with_repeats"] = block["differences"]["own_history"] | {"hr@4": figure}
         for text in (text_of(evaluation_page(changed, EPOCHS)), printed(changed, 300)):
-            assert ("a request asks for them with exclude_seen=false" in text) == is_better
+            assert ("With exclude_seen=false the run finds" in text) == is_better
             assert "own items again, newest first" in text
 
 

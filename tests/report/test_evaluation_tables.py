@@ -22,7 +22,14 @@ def result(**changes):
     }
     part = {"users": 30, "targets": 1234, "methods": methods, "minus_unconditioned": gains} | changes
     segments = {"horizon": {"within_day": part, "later": part | {"targets": 0}}}
-    return {"method": "joint", "budget": 100, "methods": methods, "strongest_baseline": "ease", "segments": segments}
+    return {
+        "method": "joint",
+        "budget": 100,
+        "methods": methods,
+        "strongest_baseline": "ease",
+        "segments": segments,
+        "differences": {},
+    }
 
 
 def test_each_kind_is_beside_the_whole_history_with_its_difference_and_empty_segments_are_left_out():

@@ -104,9 +104,7 @@ def _print_guesses(guesses: "Sequence[ColumnGuess]") -> None:
         rows += [[f" {column}", f"feature '{name}'"] for name, column in guess.features.items()]
         print_table(rows, (" column", "becomes", "written as"))
         if guess.table == "items" and "topics" not in guess.columns:
-            typer.echo(
-                " no topics, so interests have no names; --map COLUMN=topics names a column of genres or categories"
-            )
+            typer.echo(" no topics, so interests have no names; --map COLUMN=topics names a column of categories")
         if guess.unused:
             more = f" and {len(guess.unused) - _SHOWN_UNUSED} more" if len(guess.unused) > _SHOWN_UNUSED else ""
             typer.echo(f" not used: {', '.join(guess.unused[:_SHOWN_UNUSED])}{more}")

@@ -167,8 +167,7 @@ def _check_tables(
     print_json({"data": display_location(data), **asdict(report)})
     folder = Path() if is_url(data) else data.parent
     if not words and (data / MARKER).is_file():  # what import found to suit these tables
-        found = json.loads((data / MARKER).read_bytes())
-        words = next_words(found["split"], found["min_rating"])
+        words = next_words(*map(json.loads((data / MARKER).read_bytes()).get, ("split", "min_rating")))
     print_next("prepare", display_location(data), "--out", unused_path(folder / "prepared"), *words)
 
 

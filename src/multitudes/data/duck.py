@@ -246,7 +246,7 @@ class DuckDBEngine:
             reason = first_line(error)
             for url, copy in self._copies.items():
                 reason = reason.replace(str(copy), url)
-            raise DataError(f"{file}: cannot be read: {reason}") from None
+            raise DataError(f"{file}: cannot be read: {reason}; write or copy the file again") from None
 
 
 def _shard_list(folder: Path) -> str:

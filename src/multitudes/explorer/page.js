@@ -64,7 +64,7 @@ async function ask(path, body) {
   const record = await response.json();
   if (response.ok) return record;
   if (response.status === 401 || response.status === 403) $("key-form").hidden = false;
-  throw new Error(record.error.message);
+  throw new Error(key || response.status !== 401 ? record.error.message : "enter an API key, or open the URL that multitudes explore printed");
 }
 
 async function attempt(action) {
@@ -644,7 +644,7 @@ $("search").addEventListener("input", () => {
     const { items } = await ask(`/v1/explore/items?text=${encodeURIComponent(text)}`);
     if (text !== $("search").value.trim()) return;
     showFound(items);
-    $("status").textContent = items.length ? `${items.length} items found` : `no title contains “${text}”`;
+    $("status").textContent = items.length ? `${items.length} items found` : `no title contains “${text}”, and no item has this id`;
   }), 150);
 });
 $("search").addEventListener("keydown", (event) => {

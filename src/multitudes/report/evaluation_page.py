@@ -23,12 +23,10 @@ from multitudes.report.evaluation_tables import (
 from multitudes.report.formatting import (
     SEGMENTATION_LABELS,
     TARGET_LABELS,
-    explain_absence,
-    explain_repeats,
     format_number,
     informative_systems,
     negate,
-    result_blocks,
+    remarks,
     shown_systems,
     system_meanings,
     verdicts,
@@ -79,8 +77,8 @@ def evaluation_blocks(result: dict[str, Any], epochs: list[dict[str, Any]]) -> I
     yield Heading(_title(result), 1)
     yield from (Text(line, "headline") for line in verdicts(result, own))
     yield Text(heading(result), "soft")
-    yield from (Text(line) for line in (*explain_repeats(result), *explain_absence(result)))
-    for block in result_blocks(result):
+    yield from (Text(line) for line in remarks(result))
+    for block in filter(None, (result, result["all_targets"])):
         yield Heading(TARGET_LABELS[block["targets"]].capitalize())
         yield methods_table(block, own)
         yield Figure(

@@ -14,16 +14,13 @@ from multitudes.report.formatting import (
     KIND_LABELS,
     NOT_COMPARED,
     TARGET_LABELS,
-    explain_absence,
-    explain_repeats,
     format_interval,
     format_number,
     gain_cell,
-    has_topics,
     informative_systems,
     is_same_list,
     negate,
-    result_blocks,
+    remarks,
     segment_label,
     shown_systems,
     source_name,
@@ -40,8 +37,8 @@ def evaluation_tables(result: dict[str, Any], width: int) -> Group:
     """Return all tables of a result, for a terminal of ``width`` columns."""
     lines: list[RenderableType] = [Text(heading(result))]
     lines += [Text(sentence, style="bold") for sentence in verdicts(result, result["method"])]
-    lines += [Text(sentence) for sentence in (*explain_repeats(result), *explain_absence(result))]
-    tables = [methods_table(block, result["method"]) for block in result_blocks(result)]
+    lines += [Text(remark) for remark in remarks(result)]
+    tables = [methods_table(block, result["method"]) for block in (result, result["all_targets"]) if block]
     tables += [budgets_table(result), segments_table(result), vectors_table(result)]
     facts = [Text(f"  {value}  {text}") for value, text in health_facts(result)]
     meanings = "\n".join(f"{name}: {meaning}" for name, meaning in system_meanings(shown_systems(result)))
@@ -107,10 +104,9 @@ def segments_table(result: dict[str, Any]) -> Table:
     If the run has one kind of vector beside others, so that it shows when each pays, differences are to the vector of
     the whole history.
     """
-    key, methods = f"hr@{result['budget']}", result["methods"]
+    key = f"hr@{result['budget']}"
     wanted = (UNCONDITIONED, "implicit", "explicit", result["method"], result.get("strongest_baseline") or "popularity")
-    shown = methods.keys() if has_topics(result) else methods.keys() - {"explicit"}
-    first, *others = [system for system in dict.fromkeys(wanted) if system in shown]
+    first, *others = [system for system in dict.fromkeys(wanted) if system in informative_systems(result)]
     rows: list[list[Cell | str]] = []
     for segmentation, parts in result["segments"].items():
         for part, segment in ((part, segment) for part, segment in parts.items() if segment["targets"]):
@@ -141,8 +137,7 @@ def vectors_table(result: dict[str, Any]) -> Table:
 def health_facts(result: dict[str, Any]) -> list[tuple[str, str]]:
     """Return the figures of interest health, each with its meaning."""
     interests = result["interests"]
-    keys = [key for key in HEALTH_LABELS if key in interests and (key != "overlap" or has_topics(result))]
-    return [(format_interval(interests[key], 2), HEALTH_LABELS[key]) for key in keys]
+    return [(format_interval(interests[key], 2), text) for key, text in HEALTH_LABELS.items() if key in interests]
 
 
 def explain_figures(result: dict[str, Any]) -> str:

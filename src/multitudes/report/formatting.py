@@ -83,14 +83,9 @@ _SEGMENT_PREFIXES = {
 }
 
 
-def result_blocks(result: dict[str, Any]) -> list[dict[str, Any]]:
-    """Return the figures of each kind of targets."""
-    return [block for block in (result, result["all_targets"]) if block]
-
-
 def shown_systems(result: dict[str, Any]) -> list[str]:
     """Return the informative systems of every kind of targets, each once."""
-    return list(dict.fromkeys(name for block in result_blocks(result) for name in informative_systems(block)))
+    return [*dict.fromkeys(m for block in (result, result["all_targets"]) if block for m in informative_systems(block))]
 
 
 def system_meanings(systems: Iterable[str]) -> list[tuple[str, str]]:
@@ -153,27 +148,9 @@ def informative_systems(block: dict[str, Any]) -> list[str]:
     methods, key = block["methods"], f"hr@{block['budget']}"
     popular = methods.get("popularity", {}).items()  # a baseline: it has figures at more budgets
     repeats = {m for m in block["differences"] if m != "popularity" and methods[m].items() <= popular}
-    if not has_topics(block):
+    if block.get("interests", {}).get("empty_topics", {}).get("mean") == 1:  # no user has an explicit vector
         repeats.add("explicit")
     return [m for m, figures in methods.items() if key in figures and m not in repeats]
-
-
-def has_topics(block: dict[str, Any]) -> bool:
-    """Return whether any user has an explicit vector."""
-    return bool(block.get("interests", {}).get("empty_topics", {}).get("mean") != 1)
-
-
-def explain_repeats(result: dict[str, Any]) -> list[str]:
-    """Return a sentence if the run finds more of all targets where it may return seen items."""
-    block, key, returning = result["all_targets"] or {"differences": {}}, f"hr@{result['budget']}", "with_repeats"
-    gain = block["differences"].get(returning, {}).get(key)
-    if gain is None or not excludes_zero(gain) or gain["mean"] > 0:
-        return []
-    before, after = (format_number(block["methods"][name][key]["mean"]) for name in (result["method"], returning))
-    return [
-        f"Users come back to items: of all targets, {result['method']} finds {after} in place of {before} where it may"
-        f" return seen items ({returning}); a request asks for them with exclude_seen=false."
-    ]
 
 
 def verdicts(block: dict[str, Any], own: str) -> list[str]:
@@ -229,10 +206,16 @@ def verdict_words(difference: Estimate) -> str:
     return "finds the same as" if is_equal else "is not shown to differ from"
 
 
-def explain_absence(result: dict[str, Any]) -> list[str]:
-    """Return a sentence for each baseline that could not be fitted."""
+def remarks(result: dict[str, Any]) -> list[str]:
+    """Return a sentence for each absent baseline, and one if the run finds more where it may return seen items."""
     absent = {name: record["absent"] for name, record in result["baselines"].items() if "absent" in record}
-    return [f"{name} is absent: {reason}." for name, reason in absent.items()]
+    found = [f"{name} is absent: {reason}." for name, reason in absent.items()]
+    key, block = f"hr@{result['budget']}", result["all_targets"] or result
+    gain = block["differences"].get("with_repeats", {}).get(key)
+    if gain and excludes_zero(gain) and gain["mean"] < 0:
+        rates = [format_number(block["methods"][name][key]["mean"]) for name in ("with_repeats", result["method"])]
+        found.append(f"With exclude_seen=false the run finds {' in place of '.join(rates)} of all targets.")
+    return found
 
 
 def source_name(source: dict[str, Any]) -> str:

@@ -174,9 +174,8 @@ class Retriever:
             calibration=calibration,
             request_id=request_id,
         )
-        release = self.snapshot().release
+        release, items = self.snapshot().release, (*(history or ()), *exclude)
         check_id_type("user_id", () if user_id is None else (user_id,), release.user_numbers.has_integer_ids)
-        items = (*(history or ()), *exclude)
         check_id_type("item_id", items, release.item_names.published.id_map.has_integer_ids)
         return self.answer([request])[0]
 

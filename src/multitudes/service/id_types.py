@@ -13,7 +13,6 @@ import orjson
 from fastapi import Path
 
 from multitudes.api import ID_CHARACTERS
-from multitudes.errors import UsageError
 from multitudes.ids import INT64_RANGE, Id, check_id_type
 from multitudes.logs.schemas import IdTypes
 from multitudes.release.release import Release
@@ -61,11 +60,8 @@ def check_id_types(release: Release, user_ids: Sequence[Id], item_ids: Sequence[
     """Reject ids of another type than those of the release.
 
     Raises:
-        ApiError: (422) an id is a text where those of the data are integers, or the other way round.
+        UsageError: (422) an id is a text where those of the data are integers, or the other way round.
     """
     types = release_id_types(release)
-    try:
-        check_id_type("user_id", user_ids, types.user_id == "int64")
-        check_id_type("item_id", item_ids, types.item_id == "int64")
-    except UsageError as error:
-        raise ApiError(422, str(error)) from None
+    check_id_type("user_id", user_ids, types.user_id == "int64")
+    check_id_type("item_id", item_ids, types.item_id == "int64")

@@ -262,9 +262,10 @@ def _check_dropped(
         if lost > max_share * (left + lost) or not left:
             reasons = ", ".join(reason_text(one) for one in dropped if one.file == source.name)
             share = min(1.0, lost / (left + lost) + 0.005)
+            advice = f"leave them out with --max-dropped {share:.2f}" if left else "name other columns with --map"
             problems.append(
                 f"{source.name}: {lost:,} of {left + lost:,} rows cannot be used: {reasons}. They are in {file};"
-                f" correct them{f', or leave them out with --max-dropped {share:.2f}' if left else ''}"
+                f" correct them, or {advice}"
             )
     if problems:
         raise DataError(_join(problems))

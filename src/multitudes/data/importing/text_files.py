@@ -29,7 +29,6 @@ _COMPRESSIONS = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd", b"BZh": "bz2"
 # Unpacked, a table has up to a few dozen times the bytes. A file made to fill a disk or memory has a thousand times.
 _MAX_UNPACKED_RATIO, _ALWAYS_UNPACKED_BYTES = 100, 1 << 28
 _LATIN = "cp1252"  # latin-1 with the quotation marks and dashes that Windows writes
-_LATIN_NOTE = "not UTF-8, so latin-1; --encoding names another, such as cp949"
 _NOT_TABLES = {
     b"PK\x03\x04": "is a zip archive or an Excel workbook; unpack it, or save the sheet as CSV",
     b"\xfd7zXZ": "is compressed with xz; unpack it, or compress it with gzip or zstd",
@@ -86,7 +85,7 @@ def open_text(
     if encoding in {None, "utf-8"} and not _check_lines(path, name, progress):
         encoding = encoding or _LATIN
     if encoding not in {None, "utf-8"}:
-        notes.append(_LATIN_NOTE if encoding == _LATIN else encoding)
+        notes.append("latin-1, not UTF-8; --encoding names another, such as cp949" if encoding == _LATIN else encoding)
         path = _decode(path, name, encoding, scratch / "decoded", progress)
         _check_lines(path, name, progress)
     head = _head(path, _BEGINNING_BYTES)
