@@ -53,8 +53,9 @@ def scan(
     chunks = []
     for start in range(0, len(query_QD), step):
         queries = slice(start, start + step)
-        own = [None if each is None else each[queries] for each in (excluded, penalties)]
-        query, place = _candidates(query_QD[queries], row_n, vectors_nD, limit_Q[queries], *own)
+        rows = None if excluded is None else excluded[queries]
+        added = None if penalties is None else penalties[queries]
+        query, place = _candidates(query_QD[queries], row_n, vectors_nD, limit_Q[queries], rows, added)
         scores = _pair_scores(query_QD[queries], vectors_nD, query, place)
         chunks.append(_rank(query, row_n.take(place), scores, limit_Q[queries], width))
     return chunks[0] if len(chunks) == 1 else Hits(*map(np.concatenate, zip(*chunks, strict=True)))
