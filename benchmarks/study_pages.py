@@ -26,10 +26,12 @@ from multitudes.report.study_tables import overview_table
 
 RESULTS, RECORDS = ROOT / "benchmarks" / "results", ROOT / "records"
 PAGE = ROOT / "docs" / "results.md"
-DEFAULT = "coverage"  # the study of today's default
+DEFAULT = "coverage/test"  # today's default, on users' events on which nothing was chosen
 STUDIES = {
-    "coverage": DEFAULT,
-    "coverage-test": "coverage/test",
+    "coverage": "coverage",
+    "coverage-test": DEFAULT,
+    "coverage-isolated": "coverage-isolated",
+    "coverage-isolated-test": "coverage-isolated/test",
     "linear": "linear",
     "linear-test": "linear/test",
     "interests": "interests",
