@@ -17,8 +17,7 @@ from multitudes.service.admission import AdmissionConfig
 from multitudes.service.api_keys import ApiKeys, make_key
 from multitudes.service.app import create_app
 from multitudes.service.http_protocol import ServiceProtocol
-from multitudes.service.in_flight import InFlightRequests
-from multitudes.service.load_shedding import LoadSheddingMiddleware
+from multitudes.service.load_shedding import InFlightRequests, LoadSheddingMiddleware
 from multitudes.service.server import listen
 from multitudes.service.startup import Dependencies
 from multitudes.service.unsent_answers import UnsentAnswers
