@@ -8,16 +8,15 @@ STAMP := .venv/.installed
 # The add-ons of this repository, which the checks and the tests need too.
 ADD_ONS := packages/lab packages/milvus packages/spark
 
-# PyTorch as pyproject.toml asks for it, from PyTorch's index of CPU builds (several GB smaller), or from PIP_FIND_LINKS.
-CPU_TORCH := --no-deps --index-url https://download.pytorch.org/whl/cpu '$(shell grep -o 'torch>=[0-9.]*' pyproject.toml)'
+# Without a GPU, PyTorch's CPU build is several GB smaller: make TORCH_INDEX=URL, of its index.
+TORCH_INDEX ?=
+TORCH := $(shell grep -o 'torch>=[0-9.]*' pyproject.toml)
 
 # The stamp follows pyproject.toml, so a changed dependency is installed and nothing else is.
 $(STAMP): pyproject.toml $(ADD_ONS:%=%/pyproject.toml)
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	@# Where there is no GPU. If no CPU build can be had, the next line installs the usual one.
-	@nvidia-smi >/dev/null 2>&1 || $(BIN)/python -m pip install -qqq --retries 1 --timeout 20 $(CPU_TORCH) \
-		|| echo 'No CPU build of PyTorch can be had: the usual one is installed.'
+	$(if $(TORCH_INDEX),$(BIN)/python -m pip install --quiet --no-deps --index-url '$(TORCH_INDEX)' '$(TORCH)')
 	$(BIN)/python -m pip install --quiet --editable '.[train,report,study,serve,client,redis,docs,dev]' --editable ./packages/lab
 	@# What these ask for is in .venv-milvus and .venv-cluster, for the tests that need it.
 	$(BIN)/python -m pip install --quiet --no-deps --editable ./packages/milvus --editable ./packages/spark
@@ -195,8 +194,6 @@ lock:
 		--output-file deploy/requirements-serve.txt
 	echo 'pymilvus>=2.6,<4' | .venv-lock/bin/$(LOCK) pyproject.toml - --extra train --extra sign \
 		--output-file deploy/requirements-train.txt
-	-echo 'pymilvus>=2.6,<4' | .venv-lock/bin/$(LOCK) pyproject.toml - --extra train --extra sign --torch-backend cpu \
-		--output-file deploy/requirements-train-cpu.txt
 	echo 'hatchling>=1.27' | .venv-lock/bin/$(LOCK) - --output-file deploy/requirements-build.txt
 
 # What is in the images, as CycloneDX, from the lock files.

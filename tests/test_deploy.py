@@ -2,7 +2,6 @@
 
 import re
 import shlex
-import subprocess
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -204,22 +203,6 @@ def test_the_locks_cover_what_the_extras_of_the_images_ask_for_and_nothing_is_in
         for call in re.findall(r"pip install ([^&\n]*)", file.read_text()):
             assert "--require-hashes" in call or "--no-deps --no-index" in call, call
         assert f"requirements-{name}.txt" in file.read_text()
-
-
-@pytest.mark.parametrize(
-    ("torch", "written", "taken"), [("cpu", ["-cpu"], "-cpu"), ("cpu", [], ""), ("cuda", ["-cpu"], "")]
-)
-def test_the_job_takes_the_lock_of_a_cpu_build_where_there_is_one(torch, written, taken, tmp_path):
-    for suffix in ("", *written):
-        (tmp_path / f"requirements-train{suffix}.txt").touch()
-    (choice,) = re.findall(
-        r"^RUN (lock=.*?) \\\n    && python", IMAGES["multitudes-train"].read_text(), re.MULTILINE | re.DOTALL
-    )
-    script = f'{choice.replace("/locks", str(tmp_path))} && echo "$lock"'
-    done = subprocess.run(["sh", "-c", script], env={"TORCH": torch}, capture_output=True, text=True, check=True)
-    lock, *index = done.stdout.split()
-    assert lock == f"{tmp_path}/requirements-train{taken}.txt"
-    assert bool(index) == bool(taken), "PyTorch's index is asked for its own builds alone"
 
 
 def test_prometheus_and_grafana_find_what_they_are_given():
