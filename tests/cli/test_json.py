@@ -42,7 +42,7 @@ def test_every_verb_ends_with_one_json_object(tmp_path: Path, capsys: pytest.Cap
         "keys": "keys pair T/signer",
         "publish": "publish T/run --to T/releases --sign T/signer",
         "releases": "releases T/releases",
-        "items": f"items add T/releases {data}/items.parquet",
+        "items": f"items add T/releases {data}/items.parquet --sign T/signer",
         "doctor": "doctor T/releases --trust T/signer.pub",
         "state": "state load T/prepared T/states.db",
         "recommend": f"recommend T/releases --user {user} --n 5",

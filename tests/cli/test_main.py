@@ -20,7 +20,7 @@ from multitudes.cli.output import print_table
         (["train"], " train"),
         (["recommend", "x", "--nonsense"], " recommend"),
         (["recommend", "x", "--n", "many"], " recommend"),
-        (["rollback", "x", "0001"], " rollback"),
+        (["rollback", "x", "0001", "0002"], " rollback"),
     ],
 )
 def test_a_wrong_call_is_one_line_that_names_the_help_of_the_verb_and_exit_code_two(arguments, shown, capsys):

@@ -232,8 +232,8 @@ def test_appended_days_join_the_sum_and_a_continued_run_serves_its_own_weights(t
     expected = factors_of(days.every, RIDGE, NORMALISATION, final=True)
     np.testing.assert_allclose(after.item_vectors(), expected.output_IR, atol=1e-5)
     for run in (made(days.every, tmp_path / "anew"), after):
-        publish(run.path, tmp_path / run.path.name)
-        retriever = Retriever.open(tmp_path / run.path.name)
+        publish(run.path, tmp_path / "releases" / run.path.name)
+        retriever = Retriever.open(tmp_path / "releases" / run.path.name)
         for user in range(0, days.every.n_users, 7):
             items, name = days.history(user), days.every.user_ids[user]
             seen = retriever.release.seen_items(user).tolist()

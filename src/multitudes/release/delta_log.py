@@ -6,10 +6,10 @@
                                   then records:  length, checksum of the payload, checksum of these two · payload
 
 A payload is a line of JSON (kind, time, sizes of the sections) and the sections: the items as given (Arrow) and, of
-added items, their vectors (NumPy). An Ed25519 signature of these, the release and the place in the log may follow: who
-has no key can only take out the last such records. A record counts when it is complete, and is acknowledged when it is
-on the disk. A crash leaves a record that is too short or ends in zeros, for bytes that were never written: the next
-writer cuts it off. Any other record that does not match its checksum is damaged, and the log is rejected.
+added items, their vectors (NumPy). An Ed25519 signature of these, the release and the place in the log may follow. A
+record counts when it is complete, and is acknowledged when it is on the disk. A crash leaves a record that is too short
+or ends in zeros: the next writer cuts it off. Any other record that does not match its checksum is damaged, and the log
+is rejected.
 """
 
 import hashlib
