@@ -20,7 +20,7 @@ _GREEDY, _MODEST = "127.0.0.2", "127.0.0.3"
 _BODY = {"user_id": 1, "n": 100}
 _LONG = post("/v1/recommend", _BODY, "x-deadline-ms: 30000")
 _USUAL = post("/v1/recommend", _BODY)
-_CONNECTIONS, _PAUSE_S, _WARM_S = 64, 0.05, 3.0
+_CONNECTIONS, _PAUSE_S, _WARM_S = 192, 0.05, 3.0
 
 
 def trial(scale: float, folder: Path, progress: Progress) -> Found:
