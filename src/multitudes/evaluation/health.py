@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from multitudes.batches.held_out import HeldOut
-from multitudes.batches.user_vectors import InterestKind, UserVectors
+from multitudes.batches.user_vectors import InterestKind, UserVectors, columns_of
 from multitudes.evaluation.outcomes import Measures, Ratio, intervals_by_name
 from multitudes.metrics import diversity, ranking
 
@@ -18,8 +18,7 @@ POPULAR = "popular"  # source of candidates that no vector found
 
 def vector_measures(vectors: UserVectors) -> Measures:
     """Return measures of the vectors of each user, NaN where they are not defined."""
-    implicit_K = np.array([kind == "implicit" for kind in vectors.kinds], dtype=np.bool_)
-    explicit_K = np.array([kind == "explicit" for kind in vectors.kinds], dtype=np.bool_)
+    implicit_K, explicit_K = columns_of("implicit", vectors.kinds), columns_of("explicit", vectors.kinds)
     effective_B = diversity.effective_interests(vectors.weight_BK[:, implicit_K] * vectors.mask_BK[:, implicit_K])
     implicit = vectors.vectors_BKD[:, implicit_K], vectors.mask_BK[:, implicit_K]
     return {

@@ -156,9 +156,10 @@ def _candidates(
     found, bound_Q = [], np.full(len(query_QD), _LOWEST)
     for start, end in pairwise(edges):
         score_Qn = inner_products(query_QD, vectors_nD[start:end])
-        for score_n, penalty_n in zip(score_Qn, penalties or (), strict=False):
-            if penalty_n is not None:
-                np.add(score_n, penalty_n[start:end], out=score_n)
+        if penalties is not None:
+            for score_n, penalty_n in zip(score_Qn, penalties, strict=True):
+                if penalty_n is not None:
+                    np.add(score_n, penalty_n[start:end], out=score_n)
         if excluded is not None:
             _mask_excluded(score_Qn, row_n[start:end], excluded)
         # In every row at least `limit_Q` scores reach its bound, unless the exclusion left fewer.

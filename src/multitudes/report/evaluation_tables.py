@@ -104,9 +104,9 @@ def segments_table(result: dict[str, Any]) -> Table:
     If the run has one kind of vector beside others, so that it shows when each pays, differences are to the vector of
     the whole history.
     """
-    key = f"hr@{result['budget']}"
+    key, informative = f"hr@{result['budget']}", informative_systems(result)
     wanted = (UNCONDITIONED, "implicit", "explicit", result["method"], result.get("strongest_baseline") or "popularity")
-    first, *others = [system for system in dict.fromkeys(wanted) if system in informative_systems(result)]
+    first, *others = [system for system in dict.fromkeys(wanted) if system in informative]
     rows: list[list[Cell | str]] = []
     for segmentation, parts in result["segments"].items():
         for part, segment in ((part, segment) for part, segment in parts.items() if segment["targets"]):
