@@ -65,7 +65,7 @@ CLUSTER := .venv-cluster/.installed
 $(CLUSTER): pyproject.toml packages/spark/pyproject.toml
 	$(PYTHON) -m venv .venv-cluster
 	.venv-cluster/bin/python -m pip install --quiet --upgrade pip
-	.venv-cluster/bin/python -m pip install --quiet --editable . --editable ./packages/spark pytest
+	.venv-cluster/bin/python -m pip install --quiet --editable . --editable ./packages/spark hypothesis pytest
 	@touch $@
 
 RANKS = tests/cluster/test_train.py tests/cluster/test_hosts.py  # which need torch, and no Spark
