@@ -1,5 +1,6 @@
 """D17: six processes make a key at the same time; all keys are there, and the file stays its owner's."""
 
+import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -23,11 +24,16 @@ def trial(scale: float, folder: Path, progress: Progress) -> Found:
 
 def _attack(code: Code) -> dict[str, Any]:
     file = code.folder / "keys"
-    assert code.command("keys", "add", file, "--name", "first", "--scope", "read").returncode == 0
+
+    def add(name: str) -> "subprocess.CompletedProcess[str]":
+        words = ("keys", "add", file, "--name", name) if code.is_now else ("key", name, "--to", file)
+        return code.command(*words, "--scope", "read")
+
+    first = add("first")
+    assert first.returncode == 0, first.stderr
     file.chmod(0o600)
     with ThreadPoolExecutor(_KEYS) as threads:
-        for number in range(_KEYS):
-            threads.submit(code.command, "keys", "add", file, "--name", f"k{number}", "--scope", "read")
+        list(threads.map(add, [f"k{number}" for number in range(_KEYS)]))
     kept = sum(line.startswith("k") for line in file.read_text(encoding="utf-8").splitlines())
     return {
         "lost": _KEYS - kept,
