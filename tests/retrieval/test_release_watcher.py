@@ -1,5 +1,6 @@
 """Releases change while they serve: nobody gets an answer of two of them, and what is replaced is freed."""
 
+import os
 import shutil
 import weakref
 from collections.abc import Callable
@@ -122,7 +123,12 @@ def cut_the_manifest(folder: Path) -> None:
     (folder / "manifest.json").write_text("{")
 
 
-@pytest.mark.parametrize("harm", [damage_a_byte, lose_a_file, name_nothing, cut_the_manifest])
+def put_a_pipe(folder: Path) -> None:
+    (folder / "manifest.json").unlink()
+    os.mkfifo(folder / "manifest.json")
+
+
+@pytest.mark.parametrize("harm", [damage_a_byte, lose_a_file, name_nothing, cut_the_manifest, put_a_pipe])
 def test_a_damaged_release_is_refused_and_the_old_one_stays(root: Path, harm: Callable[[Path], None], caplog):
     current, store = ReleaseWatcher(root), ReleaseStore(root)
     harm(store.folder(publish_planted(root, 3, turned_tower=False, turned_index=False)))

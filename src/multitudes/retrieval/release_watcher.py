@@ -118,7 +118,8 @@ class ReleaseWatcher:
         if folder == self._retriever.release.path:
             self._problem = ""
             return False
-        trial = None if release_identity(folder) in self._served else self._trial
+        has_served = (folder / MANIFEST).is_file() and release_identity(folder) in self._served
+        trial = None if has_served else self._trial  # which also meets what is no file, such as a pipe
         if trial is not None and not trial.run(folder, lambda: store.folder() != folder):
             return False  # the next poll finds the other one
         retriever = self._open(folder)
