@@ -13,8 +13,10 @@ from multitudes.cli.train import _print_list
 from multitudes.data.prepared import PreparedData
 from multitudes.evaluation.config import EvaluateConfig
 from multitudes.evaluation.evaluate import evaluate
-from multitudes.retrieval.config import DEFAULT_SHARES, RetrieveConfig
+from multitudes.retrieval.config import DEFAULT_SHARES, RetrieveConfig, Shares
 from multitudes.run_record import read_record
+from multitudes.seeding import generator
+from multitudes.training import selection
 from multitudes.training.config import RunConfig
 from multitudes.training.loop import train
 from multitudes.training.selection import (
@@ -97,6 +99,27 @@ def test_users_without_a_history_have_no_say_and_the_most_served_of_those_that_f
     # The controls: nothing is served more, and what serves more finds too little.
     assert best_list(tried((10, 0.5), (12, 0.5), (10, 0.4)), everybody) == 0
     assert best_list(tried((10, 0.5), (9.6, 0.9)), everybody) == 0
+
+
+def test_one_vector_has_the_list_where_the_choice_serves_other_users_nothing_more(
+    run: TrainedRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held = held_out_users(run.prepared, "validation")
+    users = len(select_targets(held, held.target_is_first_time))
+    halves = np.array_split(generator(0, "selection", "halves").permutation(users), 2)
+
+    def chosen(other_half: float) -> Shares:
+        lists = tried((1, 0.5), (1, 0.5), (1, 0.5), users=users)
+        for one, own, other in zip(lists[1:], halves, reversed(halves), strict=True):
+            one.served_B[own] += 0.2
+            one.served_B[other] += other_half
+        monkeypatch.setattr(selection, "try_lists", lambda *_: lists)
+        choice = choose_list(run, held, N)
+        assert choice is not None
+        return choice.shares
+
+    assert chosen(-0.1) == ALONE, "what was found is of the users that chose"
+    assert chosen(0.1) == DEFAULT_SHARES, "the control"
 
 
 def test_one_vector_is_the_first_and_round_robin_is_not_calibrated() -> None:

@@ -4,16 +4,16 @@ An epoch is judged by the hit rate of the list of the default shares without cal
 
 Hits of logs reward whoever knows the loudest taste best, so for the list of the run they are a bound and not the aim:
 **among the lists that find as many as one vector does, within three hundredths, the one that serves most interests is
-taken.** One vector has the list alone only where nothing more is served. Interests are clusters that no list was made
-from (``linear.reference_clusters``); one is served if it has at least half the share of the list that it has of the
-history.
+taken.** Interests are clusters that no list was made from (``linear.reference_clusters``); one is served if it has at
+least half the share of the list that it has of the history.
 
 The margin is fixed beforehand. On public sets a hundredth is a standard error of the difference, and leaves most
 interests unserved; in simulated worlds, where what users want is known, lists that cost more logged hits than this gain
 more saves still.
 
 What is chosen on some users flatters itself on them, so what the choice brings is counted on halves of the users that
-did not choose (cross-fitting); ``multitudes train`` prints it.
+did not choose (cross-fitting): where they are served nothing more, one vector has the list. ``multitudes train`` prints
+it.
 
 Legend: B users · C candidate lists, or classes of items · N places · T targets · P pairs of a user and an item.
 """
@@ -119,13 +119,13 @@ def choose_list(run: Scorer, held: HeldOut, n: int) -> ListChoice | None:
         return None
     tried = try_lists(run, users, n)
     targets_B = np.diff(users.target_offset).astype(np.float64)
-    chosen = best_list(tried, np.arange(len(users)))
-    choice = tried[chosen]
+    gain = _cross_fitted(tried, targets_B)
+    choice = tried[best_list(tried, np.arange(len(users))) if gain["served"] > 0 else 0]
     rate = float(choice.hits_B.sum() / targets_B.sum())
     record = {
         "n": n,
         "tried": [_summary(one, targets_B) for one in tried],
-        "beyond_one_vector": _cross_fitted(tried, targets_B),
+        "beyond_one_vector": gain,
     }
     return ListChoice(choice.shares, choice.calibration, rate, record)
 
