@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import numpy as np
 import polars as pl
 import pytest
 
@@ -15,6 +16,7 @@ from multitudes.retrieval.item_updates import remove_items
 from multitudes.service.api_keys import make_key
 from tests.browser import Browser
 from tests.release.small_release import publish_small
+from tests.retrieval.test_three_tastes import publish as publish_three_tastes
 
 ADDED = "document.querySelectorAll('#timeline button.added').length"  # events that are supposed
 MAIN = [sys.executable, "-c", "from multitudes.cli.main import main; main()"]
@@ -125,6 +127,26 @@ def test_a_history_is_built_by_search_and_what_changed_is_said(browser, url):
     browser.wait("document.querySelectorAll('#found li').length === 1")
     browser.press("Enter")
     browser.wait("$('status').textContent.startsWith('Anonymous user: 1 event')")
+
+
+def test_three_films_of_three_tastes_have_a_fifth_of_the_first_twenty_each(browser, tmp_path):
+    publish_three_tastes(tmp_path, np.eye(3))
+    with serving("explore", str(tmp_path)) as url:
+        browser.open(url)
+        browser.wait("/^User /.test($('status').textContent)")
+        click(browser, "#clear")
+        for number, title in enumerate(("Film 1", "Film 31", "Film 61"), start=1):
+            browser.run("$('search').value = ''")
+            focus_and_type(browser, "#search", title)
+            browser.wait(f"$('found').firstElementChild?.innerText.startsWith({title!r})")
+            browser.press("Enter")
+            browser.wait(f"$('status').textContent.startsWith('Anonymous user: {number} event')")
+        places = "Object.values(Object.groupBy(answer.candidates.slice(0, 20), c => c.interest)).map(own => own.length)"
+        assert sorted(browser.run(places)) == [6, 7, 7]
+        browser.run("$('calibration').focus()")
+        browser.press("Home")
+        browser.wait("$('summary').textContent.startsWith('Calibration at 0 %: ')")
+        assert max(browser.run(places)) >= 16, "the control: the newest"
 
 
 def test_shares_mutes_and_boosts_change_the_list_and_are_reset(browser, url):
