@@ -1,7 +1,8 @@
 """How Sphinx builds the site of the documentation: `make docs` writes it to site/VERSION/, and a warning is an error.
 
 The pages are the Markdown files as they are. The navigation is docs/README.md: each of its headings is a section of
-the site, and the links below it are the pages of that section, in order. Pages of ``MAPS`` have others below them.
+the site, and each row of its table a page, in order; a page whose row begins with ↳ is below the last one without.
+Pages of ``MAPS`` have those below them that they link to.
 Each version has a folder of the site; a switch in the sidebar leads from one to another, also without a server.
 Notebooks are run, and shown with what they print: one that ends with an error ends the build. Records are outside of
 the site: a link to one gives the file.
@@ -12,6 +13,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from posixpath import normpath
 from tempfile import TemporaryDirectory
 
 from myst_parser.parsers.sphinx_ import MystParser
@@ -55,6 +57,8 @@ document.getElementById("versions")?.replaceChildren(...versions.map((version) =
 }}));
 """
 
+_MAP = Path(__file__).with_name("README.md").read_text(encoding="utf-8")
+
 # Page -> how its links to the pages below it begin.
 MAPS = {
     "docs/methods/README": "",
@@ -69,16 +73,28 @@ def linked_pages(text: str) -> list[str]:
     return list(dict.fromkeys(re.findall(r"\]\((?!https?:)([^)#]+\.(?:md|ipynb))(?:#[^)]*)?\)", text)))
 
 
-def sections(page: str) -> list[tuple[str, list[str]]]:
-    """Return the headings of a map of pages, each with the pages that it links to."""
-    parts = re.split(r"^## (.+)$", page, flags=re.MULTILINE)
-    return [(heading, linked_pages(text)) for heading, text in zip(parts[1::2], parts[2::2], strict=True)]
+def sections(text: str) -> list[tuple[str, dict[str, list[str]]]]:
+    """Return the headings of docs/README.md, each with its pages from the root of the site, and those below each."""
+    parts = re.split(r"^## (.+)$", text, flags=re.MULTILINE)
+    return [(heading, _rows(part)) for heading, part in zip(parts[1::2], parts[2::2], strict=True)]
+
+
+def _rows(text: str) -> dict[str, list[str]]:
+    pages: dict[str, list[str]] = {}
+    for below, link in re.findall(r"^\| (↳ )?\[[^\]]+\]\(([^)#]+)\)", text, flags=re.MULTILINE):
+        page = normpath(f"/docs/{link}")
+        if below:
+            pages[next(reversed(pages))].append(page)
+        else:
+            pages[page] = []
+    return pages
 
 
 def pages_below(name: str, text: str) -> list[str]:
-    """Return the pages that a page of ``MAPS`` has below it."""
-    start = MAPS[name]
-    return [page for page in linked_pages(text) if page.startswith(start) and "/" not in page.removeprefix(start)]
+    """Return the pages below a page: those that one of ``MAPS`` links to, and those below it in docs/README.md."""
+    start, linked = MAPS.get(name), linked_pages(text)
+    found = [page for page in linked if start is not None and re.fullmatch(re.escape(start) + "[^/]+", page)]
+    return found + [page for _, rows in sections(_MAP) for page in rows.get(f"/{name}.md", [])]
 
 
 def toctree(caption: str, pages: list[str]) -> str:
@@ -94,9 +110,9 @@ def offer_records(_: Sphinx, __: str, source: list[str]) -> None:
 def add_navigation(_: Sphinx, name: str, source: list[str]) -> None:
     """Append the navigation to the pages that are maps of others."""
     if name == root_doc:
-        source[0] += "".join(toctree(heading, pages) for heading, pages in sections(source[0]) if pages)
-    elif name in MAPS:
-        source[0] += toctree(name, pages_below(name, source[0]))
+        source[0] += "".join(toctree(heading, list(rows)) for heading, rows in sections(source[0]) if rows)
+    elif pages := pages_below(name, source[0]):
+        source[0] += toctree(name, pages)
 
 
 class NotebookParser(MystParser):

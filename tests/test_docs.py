@@ -50,6 +50,18 @@ def test_every_page_and_every_record_is_linked():
     assert [page.name for page in PAGES if re.search(r"\]\([./]*records/", text_of(page))] == ["results.md"]
 
 
+def test_the_navigation_is_short():
+    assert len(re.findall(r"^\| \[", text_of(ROOT / "docs" / "README.md"), re.MULTILINE)) <= 45
+
+
+@pytest.mark.parametrize(
+    ("searched", "page"),
+    [("cold start", "faq"), ("cold start", "methods/conditional"), ("hide", "faq"), ("faiss gpu", "faq")],
+)
+def test_a_page_that_answers_a_search_has_its_words(searched: str, page: str):
+    assert re.search(rf"\b{searched}\b", text_of(ROOT / "docs" / f"{page}.md"), re.IGNORECASE)
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_no_page_is_too_long_and_its_commands_and_their_options_exist(page: Path):
     assert len(text_of(page).split()) <= 2_000, "split it by what it is for, or move its tables to records"
