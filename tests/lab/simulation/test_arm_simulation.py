@@ -14,7 +14,7 @@ from multitudes_lab.simulation.arm_simulation import ArmSimulation, SimulationPr
 from multitudes_lab.simulation.config import ExperimentConfig
 from multitudes_lab.simulation.day_log import day_file_name
 from multitudes_lab.simulation.history import History
-from multitudes_lab.simulation.policy import EXPLICIT, CandidateLists, bootstrap_policy, popularity_policy
+from multitudes_lab.simulation.policy import EXPLICIT, CandidateLists, InvertedIndexPolicy
 from multitudes_lab.simulation.results import collect_results
 from multitudes_lab.simulation.retraining import write_tables
 from multitudes_lab.simulation.run import simulate
@@ -178,7 +178,7 @@ def test_an_oracle_gets_more_saves_than_popularity(world, tmp_path):
         assert len(life.history.all_actions.item_E) > len(in_feed)
         return len(in_feed.filter(pl.col("action") == "save"))
 
-    assert saves(Oracle()) > 1.3 * saves(popularity_policy(world, N))
+    assert saves(Oracle()) > 1.3 * saves(InvertedIndexPolicy(world, N, "popular"))
 
 
 def test_the_logs_have_the_format_of_a_service_and_attribute_events(whole, world, tmp_path):
@@ -200,7 +200,9 @@ def test_the_inverted_index_returns_items_of_followed_topics_and_no_seen_items(w
     history = History(world.users)
     history.add(*(world.organic_actions(day) for day in range(-10, 0)))
     user_B = np.arange(world.users)
-    candidates = bootstrap_policy(world, N).retrieve(0, user_B, np.full(world.users, day_start_s(0)), history)
+    candidates = InvertedIndexPolicy(world, N, "bootstrap").retrieve(
+        0, user_B, np.full(world.users, day_start_s(0)), history
+    )
     explicit = candidates.source_BN == EXPLICIT
     assert 0 < explicit.mean() < 0.6
     assert (explicit.sum(axis=1) <= N / 2).all()
@@ -217,7 +219,7 @@ def test_the_inverted_index_returns_items_of_followed_topics_and_no_seen_items(w
 
 
 def test_a_policy_knows_organic_saves_up_to_the_moment_of_the_visit(world, tmp_path):
-    inverted, known = popularity_policy(world, N), []
+    inverted, known = InvertedIndexPolicy(world, N, "popular"), []
 
     class Asked:
         name = "asked"

@@ -9,7 +9,7 @@ from multitudes_lab.simulation.arm_simulation import ArmSimulation
 from multitudes_lab.simulation.config import ExperimentConfig
 from multitudes_lab.simulation.day_log import read_visits
 from multitudes_lab.simulation.learned_ranker import fit_ranker
-from multitudes_lab.simulation.policy import popularity_policy
+from multitudes_lab.simulation.policy import InvertedIndexPolicy
 from multitudes_lab.simulation.run import simulate
 from multitudes_lab.simulation.world_config import day_start_s
 from tests.lab.simulation.worlds import fixed
@@ -56,7 +56,7 @@ def test_it_is_no_better_than_chance_where_nothing_can_be_learned(tmp_path):
 def logged(tmp_path, days=8):
     config = experiment(ranker="learns")
     world = config.build_world(0)
-    simulation, policy = ArmSimulation(world, config.loop, tmp_path), popularity_policy(world, 60)
+    simulation, policy = ArmSimulation(world, config.loop, tmp_path), InvertedIndexPolicy(world, 60, "popular")
     for day in range(days):
         simulation.simulate_day(day, lambda: policy)
     return world, [read_visits(tmp_path, day, 15) for day in range(days)], simulation.history.all_actions

@@ -26,10 +26,6 @@ class Actions(NamedTuple):
     time_E: NDArray[np.int64]  # seconds since 1970
     action_E: NDArray[np.int8]
 
-    def select(self, rows: slice) -> "Actions":
-        """Return the actions of ``rows``."""
-        return Actions(self.user_E[rows], self.item_E[rows], self.time_E[rows], self.action_E[rows])
-
 
 def same_niche_above(niche_BS: NDArray[np.int16]) -> NDArray[np.int64]:
     """Return for each slot the number of items of its niche above it (B, S); a negative niche is an empty slot."""

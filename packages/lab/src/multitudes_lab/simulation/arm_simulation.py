@@ -26,7 +26,7 @@ from multitudes_lab.simulation.day_log import DayRecord, Visits, day_file_name
 from multitudes_lab.simulation.draws import normal
 from multitudes_lab.simulation.history import History, ImpressionCounts
 from multitudes_lab.simulation.learned_ranker import LearnedRanker, fit_ranker
-from multitudes_lab.simulation.policy import InvertedIndexPolicy, Policy, popularity_policy
+from multitudes_lab.simulation.policy import InvertedIndexPolicy, Policy
 from multitudes_lab.simulation.release_policy import ReleasePolicy
 from multitudes_lab.simulation.world import World
 from multitudes_lab.simulation.world_config import day_start_s
@@ -55,13 +55,7 @@ class ArmSimulation:
     """The users of an arm: their history, what was shown to them, and their mood."""
 
     def __init__(self, world: World, loop: LoopConfig, logs: Path) -> None:
-        """Begin after the past, in which there was no feed.
-
-        Args:
-            world: the world.
-            loop: numbers of candidates and slots.
-            logs: folder of the logged days.
-        """
+        """Begin after the past, in which there was no feed; ``logs`` is the folder of the logged days."""
         self.history = History(world.users)
         self._world, self._loop, self._logs = world, loop, logs
         self._mood_U = np.zeros(world.users, dtype=np.float32)
@@ -70,18 +64,13 @@ class ArmSimulation:
         self.history.add(*(world.organic_actions(day) for day in range(-loop.past_days, 0)))
 
     def simulate_day(self, day: int, policy: Callable[[], Policy]) -> int:
-        """Simulate and log a day, or restore the state after it if it is logged.
+        """Simulate and log the next day, or restore the state after it if it is logged.
 
-        Args:
-            day: the day after the last one.
-            policy: returns the policy; called only if the day is not logged.
-
-        Returns:
-            The number of users that were shown an item.
+        ``policy`` is called only if the day is not logged. Return the number of users that were shown an item.
         """
         organic = self._world.organic_actions(day)
         self.history.add(organic)  # an organic save before a visit of the same day is known at the visit
-        if day_log.is_written(self._logs, day):
+        if (self._logs / "events" / day_file_name(day)).is_file():
             visits = day_log.read_visits(self._logs, day, self._loop.slots)
         else:
             record = self._new_day(day, policy(), organic)
@@ -147,31 +136,19 @@ class Arm:
     """One arm in one world."""
 
     def __init__(self, name: str, config: ExperimentConfig, world: World, seed: Path) -> None:
-        """Begin or continue an arm.
-
-        Args:
-            name: name of the arm.
-            config: the experiment.
-            world: the world of the seed.
-            seed: folder of the seed.
-        """
+        """Begin or continue the arm ``name`` of an experiment in a world; ``seed`` is the folder of that world."""
         self._name, self._config, self._world, self._seed = name, config, world, seed
+        self._title = f"seed {world.config.seed}, {name}"
         self._folder = seed / "arms" / name
-        self._releases = self._folder / "releases"
-        self._logs = self._folder / "logs"
+        self._releases, self._logs = self._folder / "releases", self._folder / "logs"
+        self._first = config.loop.bootstrap_days
         self._items_day = self._first  # the day up to which the release knows all items
         self._policy: Policy | None = None
-
-    @property
-    def _first(self) -> int:
-        return self._config.loop.bootstrap_days
 
     def run(self, progress: SimulationProgress, *, wait: bool = False) -> bool:
         """Simulate every day of the test that is not logged; return False if another process runs this arm.
 
-        Args:
-            progress: called after each day.
-            wait: wait for the other process, and do what it left.
+        With ``wait``, wait for the other process, and do what it left.
         """
         self._folder.mkdir(parents=True, exist_ok=True)
         with lock(self._folder / ".lock", wait=wait) as is_ours:
@@ -187,10 +164,6 @@ class Arm:
             if day >= self._first:
                 progress.finish_day(f"{self._title}, day {day}")
 
-    @property
-    def _title(self) -> str:
-        return f"seed {self._world.config.seed}, {self._name}"
-
     def _policy_on(self, day: int, progress: SimulationProgress) -> Policy:
         """Return the policy of a day, which knows the items that exist by then."""
         training_day = self._config.loop.training_day(day)
@@ -203,7 +176,7 @@ class Arm:
     def _new_policy(self, training_day: int, progress: SimulationProgress) -> Policy:
         arm, n = self._config.arms[self._name], self._config.loop.candidates
         if arm.policy is not None:
-            return popularity_policy(self._world, n) if arm.policy == "popular" else InvertedIndexPolicy(self._world, n)
+            return InvertedIndexPolicy(self._world, n, arm.policy)
         run = self._train(training_day, progress)
         retrieve = self._config.retrieve_config(self._name)
         retraining.publish_release(run, self._releases, training_day, retrieve, self._config.index)

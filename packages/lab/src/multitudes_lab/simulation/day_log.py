@@ -22,7 +22,6 @@ ACTIONS = ("nothing", "click", "save", "hide")  # by code
 _SLOT_S = 10  # seconds between the examination of two slots
 _ID_TYPES = IdTypes("int64", "int64")
 _ACTION_NAMES = pl.Series(ACTIONS)
-_ACTION_CODES = {name: code for code, name in enumerate(ACTIONS)}
 
 
 class Visits(NamedTuple):
@@ -70,7 +69,7 @@ def read_visits(folder: Path, day: int, slots: int) -> Visits:
     rows = pl.read_parquet(folder / "served" / day_file_name(day), columns=columns).drop_nulls("slot")
     user_B, first_B, b_R = np.unique(rows["user_id"].to_numpy(), return_index=True, return_inverse=True)
     slot_R = rows["slot"].to_numpy()
-    action_R = rows["done"].replace_strict(_ACTION_CODES, default=NOTHING, return_dtype=pl.Int8).to_numpy()
+    action_R = rows["done"].cast(pl.Enum(ACTIONS)).to_physical().fill_null(NOTHING).to_numpy()
     item_BS = np.full((len(user_B), slots), -1, dtype=np.int64)
     action_BS = np.full((len(user_B), slots), NOTHING, dtype=np.int8)
     item_BS[b_R, slot_R], action_BS[b_R, slot_R] = rows["item_id"].to_numpy(), action_R
@@ -82,14 +81,9 @@ def day_file_name(day: int) -> str:
     return f"day-{day:05d}.parquet"
 
 
-def is_written(folder: Path, day: int) -> bool:
-    """Return whether the logs in ``folder`` have the complete day."""
-    return (folder / "events" / day_file_name(day)).is_file()
-
-
-def visit_request_id(day: int, user: pl.Expr) -> pl.Expr:
-    """Return the request id of a user's visit on a day."""
-    return pl.format("d{}-u{}", pl.lit(day), user)
+def _visit_request_id(day: int) -> pl.Expr:
+    """Return the request id of each user's visit on a day."""
+    return pl.format("d{}-u{}", pl.lit(day), "user_id")
 
 
 def event_table(actions: Actions, day: int, *, in_feed: bool) -> pl.DataFrame:
@@ -106,7 +100,7 @@ def event_table(actions: Actions, day: int, *, in_feed: bool) -> pl.DataFrame:
     )
     return frame.with_columns(
         event_id=pl.format("{}-{}-{}", pl.lit(f"d{day}{kind}"), "user_id", pl.int_range(pl.len())),
-        request_id=visit_request_id(day, pl.col("user_id")) if in_feed else pl.lit(None, dtype=pl.String),
+        request_id=_visit_request_id(day) if in_feed else pl.lit(None, dtype=pl.String),
     ).select([pl.col(name).cast(dtype) for name, dtype in segment_columns("events", _ID_TYPES).items()])
 
 
@@ -139,7 +133,7 @@ def _served_table(day: DayRecord, topics: tuple[str, ...]) -> pl.DataFrame:
                 "both": candidates.both_BN[b_R, n_R],
             }
         )
-        .with_columns(request_id=visit_request_id(day.day, pl.col("user_id")), release=pl.lit(day.release))
+        .with_columns(request_id=_visit_request_id(day.day), release=pl.lit(day.release))
         .select(
             *[pl.col(name).cast(dtype) for name, dtype in segment_columns("served", _ID_TYPES).items()],
             pl.col("slot").cast(pl.Int32),

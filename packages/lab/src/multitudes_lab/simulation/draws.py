@@ -12,7 +12,6 @@ from scipy.special import ndtri
 from multitudes.seeding import GOLDEN_GAMMA, splitmix64, stream_seed
 
 Key = NDArray[np.integer] | int
-Bits = NDArray[np.uint64]
 _TAIL = np.uint64(11)  # bits beyond the 53 of a float64
 _STEP = 2.0**-53
 
@@ -22,7 +21,11 @@ def uniform(seed: int, name: str, *keys: Key) -> NDArray[np.float64]:
 
     Pass keys that vary least first: their mixing is computed once, not once per row.
     """
-    return np.asarray((_bits(seed, name, keys) >> _TAIL) * _STEP, dtype=np.float64)
+    bits: NDArray[np.uint64] = np.full(1, stream_seed(seed, name), dtype=np.uint64)
+    for key in keys:
+        bits = splitmix64((bits + GOLDEN_GAMMA) ^ np.asarray(key, dtype=np.int64).view(np.uint64))
+    bits = bits.reshape(np.broadcast_shapes(*(np.shape(key) for key in keys)))
+    return np.asarray((bits >> _TAIL) * _STEP, dtype=np.float64)
 
 
 def normal(seed: int, name: str, *keys: Key) -> NDArray[np.float64]:
@@ -33,10 +36,3 @@ def normal(seed: int, name: str, *keys: Key) -> NDArray[np.float64]:
 def exponential(seed: int, name: str, *keys: Key) -> NDArray[np.float64]:
     """Return an exponential number of mean 1 for each broadcast row of ``keys``."""
     return np.asarray(-np.log1p(-uniform(seed, name, *keys)))
-
-
-def _bits(seed: int, name: str, keys: tuple[Key, ...]) -> Bits:
-    state = np.full(1, stream_seed(seed, name), dtype=np.uint64)
-    for key in keys:
-        state = splitmix64((state + GOLDEN_GAMMA) ^ np.asarray(key, dtype=np.int64).view(np.uint64))
-    return state.reshape(np.broadcast_shapes(*(np.shape(key) for key in keys)))

@@ -38,23 +38,19 @@ class History:
     def __init__(self, users: int) -> None:
         empty = np.zeros(0, dtype=np.int64)
         self._users = users
-        self._all = Actions(empty, empty, empty, empty.astype(np.int8))
+        self.all_actions = Actions(empty, empty, empty, empty.astype(np.int8))  # sorted by user and time
         self._offset = np.zeros(users + 1, dtype=np.int64)
 
     def add(self, *more: Actions) -> None:
         """Add actions of the newest day or of later days."""
-        user, item, time, action = (np.concatenate(column) for column in zip(self._all, *more, strict=True))
+        user, item, time, action = (np.concatenate(column) for column in zip(self.all_actions, *more, strict=True))
         order = np.lexsort((time, user))
-        self._all = Actions(user[order], item[order], time[order], action[order])
-        self._offset = np.searchsorted(self._all.user_E, np.arange(self._users + 1))
-
-    @property
-    def all_actions(self) -> Actions:
-        """All actions, sorted by user and time."""
-        return self._all
+        self.all_actions = Actions(user[order], item[order], time[order], action[order])
+        self._offset = np.searchsorted(self.all_actions.user_E, np.arange(self._users + 1))
 
     def user_actions(self, user: int, before_s: int, since_s: int = -(2**62)) -> Actions:
         """Return the actions of one user from ``since_s`` until before ``before_s``, oldest first."""
         rows = slice(self._offset[user], self._offset[user + 1])
-        first, end = self._offset[user] + np.searchsorted(self._all.time_E[rows], [since_s, before_s])
-        return self._all.select(slice(first, end))
+        first, end = self._offset[user] + np.searchsorted(self.all_actions.time_E[rows], [since_s, before_s])
+        user_E, item_E, time_E, action_E = self.all_actions
+        return Actions(user_E[first:end], item_E[first:end], time_E[first:end], action_E[first:end])

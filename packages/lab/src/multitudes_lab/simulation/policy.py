@@ -22,6 +22,8 @@ NONE = -1  # no item, interest or topic
 _RECENT_DAYS = 7  # on the public sets, popularity of the last days beats that of all time
 _POOL_FACTOR = 10  # N popular items are drawn from a pool of this many times N
 _MAX_TOPICS = 5  # followed topics used in one visit, as many as conditional retrieval draws
+# Share of the places for followed topics, by name of the policy; ``bootstrap`` serves before any model.
+_TOPIC_SHARES = {"popular": 0.0, "bootstrap": 0.5, "followed": 1.0}
 
 
 class CandidateLists(NamedTuple):
@@ -75,19 +77,12 @@ class Policy(Protocol):
 class InvertedIndexPolicy:
     """An equal number of items of each followed topic, and popular items for the rest of the list."""
 
-    def __init__(self, world: World, n: int, *, topic_share: float = 1.0, name: str = "followed") -> None:
-        """Prepare the topic index of a world.
-
-        Args:
-            world: its items and follows are used.
-            n: candidates for a visit.
-            topic_share: share of the places for followed topics; 0: only popular items.
-            name: name of the release in the log.
-        """
+    def __init__(self, world: World, n: int, name: str) -> None:
+        """Retrieve ``n`` candidates for a visit, as the policy ``name`` does: popular, bootstrap or followed."""
         self.name = name
         self._world, self._n = world, n
-        self._topic_places = round(topic_share * n)
-        self._by_topic, self._topic_offset = _topic_index(world)
+        self._topic_places = round(_TOPIC_SHARES[name] * n)
+        self._topic_items = _items_by_topic(world)
 
     def retrieve(
         self, day: int, user_B: NDArray[np.int64], time_B: NDArray[np.int64], history: History
@@ -124,16 +119,13 @@ class InvertedIndexPolicy:
         if not self._topic_places or not len(topics):
             return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64)
         n_each = -(-self._topic_places // len(topics))
-        lists = [self._draw_items(day, user, self._topic_items(int(t)), weight_I, past, n_each) for t in topics]
+        lists = [self._draw_items(day, user, self._topic_items[t], weight_I, past, n_each) for t in topics]
         place = np.concatenate([np.arange(len(items)) for items in lists])
         order = np.argsort(place, kind="stable")
         item, topic = np.concatenate(lists)[order], np.repeat(topics, [len(items) for items in lists])[order]
         # An item of two of the topics counts once.
         first = np.sort(np.unique(item, return_index=True)[1])[: self._topic_places]
         return item[first], topic[first]
-
-    def _topic_items(self, topic: int) -> NDArray[np.int64]:
-        return self._by_topic[self._topic_offset[topic] : self._topic_offset[topic + 1]]
 
     def _draw_items(
         self,
@@ -150,20 +142,10 @@ class InvertedIndexPolicy:
         return pool_M[np.argsort(wait_M, kind="stable")[:n]]
 
 
-def _topic_index(world: World) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return the items of each topic, and where each topic begins; topics are those of the items table."""
+def _items_by_topic(world: World) -> list[NDArray[np.int64]]:
+    """Return the items of each topic, as the items table has them."""
     second_I = world.catalogue.second_topic_I
     first, second = np.flatnonzero(world.has_features_I), np.flatnonzero(world.has_features_I & (second_I >= 0))
     item, topic = np.append(first, second), np.append(world.topic_I[first], second_I[second])
     order = np.lexsort((item, topic))
-    return item[order], np.searchsorted(topic[order], np.arange(len(world.topics) + 1))
-
-
-def popularity_policy(world: World, n: int) -> InvertedIndexPolicy:
-    """Return the policy that uses only popularity."""
-    return InvertedIndexPolicy(world, n, topic_share=0.0, name="popular")
-
-
-def bootstrap_policy(world: World, n: int) -> InvertedIndexPolicy:
-    """Return the policy before any model: half of the places for followed topics, half for popular items."""
-    return InvertedIndexPolicy(world, n, topic_share=0.5, name="bootstrap")
+    return np.split(item[order], np.searchsorted(topic[order], np.arange(1, len(world.topics))))

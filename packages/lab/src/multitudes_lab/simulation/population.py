@@ -37,8 +37,8 @@ class Tastes:
     def at_day(self, day: int, user_B: NDArray[np.int64]) -> TasteWeights:
         """Return the tastes of users on ``day``."""
         config = self.config
-        cycle_BK, age_BK, slot_K = self._taste_cycle(day, user_B)
-        own_BK = draws.exponential(config.seed, "taste weight", user_B[:, None], slot_K)
+        cycle_BK, age_BK = self._taste_cycle(day, user_B)
+        own_BK = draws.exponential(config.seed, "taste weight", user_B[:, None], np.arange(config.tastes))
         growth_BK = np.sin(np.pi * age_BK) ** 2 if config.tastes > 1 else np.ones_like(age_BK)
         weight_BK = own_BK * growth_BK + 1e-9
         weight_BK /= weight_BK.sum(axis=1, keepdims=True)
@@ -51,18 +51,15 @@ class Tastes:
 
     def previous_niches(self, user_B: NDArray[np.int64], taste_B: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return the niche that each user liked in slot ``taste_B`` before the taste of day 0."""
-        cycle_BK, _, _ = self._taste_cycle(0, user_B)
+        cycle_BK, _ = self._taste_cycle(0, user_B)
         return self._niches(user_B, cycle_BK - 1)[np.arange(len(user_B)), taste_B]
 
-    def _taste_cycle(
-        self, day: int, user_B: NDArray[np.int64]
-    ) -> tuple[NDArray[np.int64], NDArray[np.float64], NDArray[np.int64]]:
-        """Return the number of the present taste in each slot, its age as a share of its life, and the slots."""
-        slot_K = np.arange(self.config.tastes)
-        phase_BK = draws.uniform(self.config.seed, "taste phase", user_B[:, None], slot_K)
+    def _taste_cycle(self, day: int, user_B: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """Return the number of the present taste in each slot, and its age as a share of its life."""
+        phase_BK = draws.uniform(self.config.seed, "taste phase", user_B[:, None], np.arange(self.config.tastes))
         time_BK = day / self.config.taste_life_days + phase_BK
         cycle_BK = np.floor(time_BK)
-        return cycle_BK.astype(np.int64), time_BK - cycle_BK, slot_K
+        return cycle_BK.astype(np.int64), time_BK - cycle_BK
 
     def _niches(self, user_B: NDArray[np.int64], cycle_BK: NDArray[np.int64]) -> NDArray[np.int64]:
         seed, slot_K = self.config.seed, np.arange(cycle_BK.shape[1])

@@ -20,7 +20,6 @@ from multitudes_lab.simulation.history import History
 from multitudes_lab.simulation.policy import NONE, POPULAR, REPEAT, SOURCES, CandidateLists
 
 _BATCH_SIZE = 256  # requests answered together
-_SOURCE_CODE = {name: code for code, name in enumerate(SOURCES)}
 
 
 class Reranker(NamedTuple):
@@ -36,14 +35,10 @@ class ReleasePolicy:
     def __init__(
         self, retriever: Retriever, n: int, topics: Sequence[str], since_s: int, reranker: Reranker | None = None
     ) -> None:
-        """Retrieve from a release.
+        """Retrieve ``n`` candidates for a visit; ``topics`` are the names of the world's topics, by number.
 
-        Args:
-            retriever: opened on the release.
-            n: candidates for a visit.
-            topics: names of the world's topics, by number.
-            since_s: the release knows earlier actions; later ones go with each request. Seconds since 1970.
-            reranker: chooses each list from a longer one; None: the list is that of the release.
+        The release knows the actions before ``since_s`` (seconds since 1970); later ones go with each request. A
+        ``reranker`` chooses each list from a longer one; without it, the list is that of the release.
         """
         self.name = retriever.release.path.name
         self._retriever, self._n, self._since_s, self._reranker = retriever, n, since_s, reranker
@@ -99,7 +94,7 @@ class ReleasePolicy:
             np.array([kind == name for kind in found.kinds], dtype=np.bool_) for name in ("explicit", "implicit")
         )
         # A popular item has interest -1, which indexes the last entry; a repeat has -2.
-        code_K = np.array([*(_SOURCE_CODE[kind] for kind in found.kinds), REPEAT, POPULAR])
+        code_K = np.array([*map(SOURCES.index, found.kinds), REPEAT, POPULAR])
         topic_K = np.array([*(self._topic.get(topic, NONE) for topic in response.topics), NONE, NONE])
         topic_K[:-2][~explicit_K] = NONE
         by_explicit_N, by_implicit_N = (found.found_by_NK[:, kind_K].any(axis=1) for kind_K in (explicit_K, implicit_K))

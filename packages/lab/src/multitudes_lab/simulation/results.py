@@ -82,22 +82,14 @@ def collect_results(config: ExperimentConfig, out: Path, progress: Progress = si
 
 def write_outcomes(config: ExperimentConfig, out: Path, progress: Progress = silent) -> None:
     """Write the outcomes of each user of each arm from the logs, as for a real service."""
-    first = config.loop.bootstrap_days
-    done = 0
+    first, done = config.loop.bootstrap_days, 0
+    settings = OutcomesConfig(since=day_start_s(first))
     for seed in config.seeds:
-        world = config.build_world(seed)
-        folder = seed_folder(out, seed)
-        world.items_table(first + config.loop.days).write_parquet(folder / "items.parquet")
-        for arm in config.arms:
-            logs = folder / "arms" / arm / "logs"
-            settings = OutcomesConfig(since=day_start_s(first))
-            write_log_outcomes(
-                logs / "served",
-                logs / "events",
-                folder / "items.parquet",
-                folder / "arms" / arm / "outcomes.parquet",
-                settings,
-            )
+        world, folder = config.build_world(seed), seed_folder(out, seed)
+        items = folder / "items.parquet"
+        world.items_table(first + config.loop.days).write_parquet(items)
+        for arm in (folder / "arms" / name for name in config.arms):
+            write_log_outcomes(arm / "logs/served", arm / "logs/events", items, arm / "outcomes.parquet", settings)
             done += 1
             progress(done, len(config.seeds) * len(config.arms), "outcomes")
         write_ab_test(config, world, folder)

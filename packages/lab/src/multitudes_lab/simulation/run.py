@@ -12,7 +12,7 @@ from multitudes.locks import lock
 from multitudes.progress import Progress, silent
 from multitudes_lab.simulation.arm_simulation import Arm, ArmSimulation, SimulationProgress
 from multitudes_lab.simulation.config import ExperimentConfig
-from multitudes_lab.simulation.policy import bootstrap_policy
+from multitudes_lab.simulation.policy import InvertedIndexPolicy
 from multitudes_lab.simulation.world import World
 
 _CHANGEABLE = ("name", "seeds", "arms", "control")  # settings that may change between runs
@@ -47,7 +47,7 @@ def seed_folder(out: Path, seed: int) -> Path:
 
 
 def _run_bootstrap(config: ExperimentConfig, world: World, folder: Path, progress: SimulationProgress) -> None:
-    loop, policy = config.loop, bootstrap_policy(world, config.loop.candidates)
+    loop, policy = config.loop, InvertedIndexPolicy(world, config.loop.candidates, "bootstrap")
     folder.mkdir(exist_ok=True)
     with lock(folder / ".lock"):
         simulation, n_visitors = ArmSimulation(world, loop, folder / "bootstrap"), 0

@@ -7,13 +7,14 @@ draw may depend on the order of the others. Both worlds begin on the same date.
 
 from collections.abc import Callable
 from functools import wraps
-from itertools import pairwise
 from typing import Any, TypeVar, cast
 
 import numpy as np
 import polars as pl
+import pyarrow as pa
 from numpy.typing import NDArray
 
+from multitudes.data.planted import NOISE, topic_lists
 from multitudes.data.timestamps import DAY_S
 from multitudes_lab.simulation import actions, constants, draws, population
 from multitudes_lab.simulation.actions import CLICK, HIDE, NOTHING, SAVE, Actions
@@ -72,27 +73,18 @@ class World:
 
     def items_table(self, day: int) -> pl.DataFrame:
         """Return the canonical items that exist on ``day``: item_id, topics, title."""
-        catalogue, item = self.catalogue, np.flatnonzero(self.created_I <= day)
-        topics = [
-            [self.topics[t] for t in (first, second) if t >= 0] if has else []
-            for first, second, has in zip(
-                self.topic_I[item].tolist(),
-                catalogue.second_topic_I[item].tolist(),
-                self.has_features_I[item].tolist(),
-                strict=True,
-            )
-        ]
+        item = np.flatnonzero(self.created_I <= day)
+        topic_I2 = np.stack([self.topic_I, self.catalogue.second_topic_I], axis=1)
+        topic_I2[~self.has_features_I] = NOISE
+        topics = topic_lists(topic_I2[item], pa.array(self.topics))
         titles = [f"item {i} of niche {n}" for i, n in zip(item, self.niche_I[item], strict=True)]
-        return pl.DataFrame({"item_id": item, "topics": pl.Series(topics, dtype=pl.List(pl.String)), "title": titles})
+        return pl.DataFrame({"item_id": item, "topics": pl.Series(topics), "title": titles})
 
     def users_table(self) -> pl.DataFrame:
         """Return the canonical users: user_id, followed_topics."""
-        ends = self.followed_offset.tolist()
-        names = [self.topics[topic] for topic in self.followed_topic.tolist()]
-        lists = [names[first:end] for first, end in pairwise(ends)]
-        return pl.DataFrame(
-            {"user_id": np.arange(self.users), "followed_topics": pl.Series(lists, dtype=pl.List(pl.String))}
-        )
+        names = pa.array(self.topics).take(pa.array(self.followed_topic))
+        topics = pa.ListArray.from_arrays(self.followed_offset.astype(np.int32), names)
+        return pl.DataFrame({"user_id": np.arange(self.users), "followed_topics": pl.Series(topics)})
 
     def visitors(self, day: int, mood_U: NDArray[np.float32]) -> NDArray[np.int64]:
         """Return the users who open the feed on ``day``, ascending; moods are in [-1, 1], and 0 is neutral."""
@@ -139,12 +131,8 @@ class World:
     ) -> NDArray[np.int8]:
         """Return what users do with each item of their lists (B, S): NOTHING, CLICK, SAVE or HIDE.
 
-        Args:
-            day: the day.
-            user_B: the users; each has one session per day.
-            item_BS: the lists, in the order shown; a negative item is an empty slot, whose reaction is NOTHING.
-            appeal_BS: the items' appeal, from ``appeal``.
-            seen_BS: how often each item was shown to the user before.
+        A user has one session per day. Lists are in the order shown; a negative item is an empty slot, whose reaction
+        is NOTHING. The items' appeal is from ``appeal``; ``seen_BS`` counts how often the user was shown them before.
         """
         config = self.config
         n_above_BS = actions.same_niche_above(self.niche_I[item_BS])
