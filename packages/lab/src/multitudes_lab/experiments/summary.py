@@ -36,9 +36,25 @@ REPAIRS: Mapping[str, str] = {
 _DETECTABLE_Z = CRITICAL_Z + float(norm.ppf(POWER))  # a lift of so many standard errors is detected 4 times in 5
 
 
-def verdict(readout: Readout) -> list[str]:
-    """Return what no row of the tables says, the most important first: a mismatch of the arms, cohorts and trends."""
-    return [*_sample_ratio_sentences(readout), *_cohort_sentences(readout), *_novelty_sentences(readout)]
+def verdict(readout: Readout) -> Iterator[str]:
+    """Yield what no row of the tables says, the most important first: a mismatch of the arms, cohorts and trends."""
+    check = readout.sample_ratio
+    if not check.ok:
+        arms = ", ".join(f"{arm} {n:,} (planned {check.expected[arm]:,.0f})" for arm, n in check.users.items())
+        yield (
+            "Sample ratio mismatch: do not trust the results below. The arms are not as large as planned (p ="
+            f" {check.p:.1e}): {arms}. So who is in an arm is not random. Find out which users are missing, and why."
+        )
+    for name, p, cohorts in _groups_that_differ(readout, readout.cohorts, heterogeneity_p_value):
+        by_cohort = ", ".join(f"{format_lift(one.lift)} for {cohort}" for cohort, one in cohorts.items())
+        yield f"{name}: the lift differs between cohorts (p = {p:.2g}): {by_cohort}."
+    for name, p, periods in _groups_that_differ(readout, readout.days, lambda days: novelty_trend(days)[1]):
+        lifts = [one.lift for one in periods.values() if one.lift is not None]
+        direction = "shrinks" if novelty_trend(periods)[0] * lifts[0] < 0 else "grows"
+        yield (
+            f"{name}: the lift {direction} with the days since the exposure (p = {p:.2g}):"
+            f" {format_lift(lifts[0])} in the first period, {format_lift(lifts[-1])} in the last."
+        )
 
 
 def detectable_lift(comparison: Comparison) -> float | None:
@@ -66,32 +82,6 @@ def conclusion(comparison: Comparison) -> str:
     return f"{'up' if comparison.lift > 0 else 'down'}, {looks}"
 
 
-def _sample_ratio_sentences(readout: Readout) -> Iterator[str]:
-    check = readout.sample_ratio
-    if not check.ok:
-        arms = ", ".join(f"{arm} {n:,} (planned {check.expected[arm]:,.0f})" for arm, n in check.users.items())
-        yield (
-            "Sample ratio mismatch: do not trust the results below. The arms are not as large as planned (p ="
-            f" {check.p:.1e}): {arms}. So who is in an arm is not random. Find out which users are missing, and why."
-        )
-
-
-def _cohort_sentences(readout: Readout) -> Iterator[str]:
-    for name, p, cohorts in _groups_that_differ(readout, readout.cohorts, heterogeneity_p_value):
-        lifts = ", ".join(f"{format_lift(one.lift)} for {cohort}" for cohort, one in cohorts.items())
-        yield f"{name}: the lift differs between cohorts (p = {p:.2g}): {lifts}."
-
-
-def _novelty_sentences(readout: Readout) -> Iterator[str]:
-    for name, p, periods in _groups_that_differ(readout, readout.days, lambda days: novelty_trend(days)[1]):
-        lifts = [one.lift for one in periods.values() if one.lift is not None]
-        direction = "shrinks" if novelty_trend(periods)[0] * lifts[0] < 0 else "grows"
-        yield (
-            f"{name}: the lift {direction} with the days since the exposure (p = {p:.2g}):"
-            f" {format_lift(lifts[0])} in the first period, {format_lift(lifts[-1])} in the last."
-        )
-
-
 def _groups_that_differ(
     readout: Readout, groups: Mapping[K, Comparisons], p_value: Callable[[Mapping[K, Comparison]], float]
 ) -> Iterator[tuple[str, float, Mapping[K, Comparison]]]:
@@ -110,18 +100,12 @@ def _groups_that_differ(
 def readout_record(readout: Readout) -> dict[str, Any]:
     """Return a readout as a JSON object; undefined values are null."""
     record = asdict(readout)
-    days = [
-        {"first": first, "last": end - 1, "metrics": metrics} for (first, end), metrics in record.pop("days").items()
-    ]
+    days, winsorised = record["days"].items(), record["winsorised"].items()
     return {
-        "control": readout.control,
-        "srm": record["sample_ratio"],
-        **{name: record[name] for name in ("metrics", "cohorts")},
-        "days": days,
-        "covariates": record["covariates"],
-        "winsorised": {metric: cuts for metric, cuts in record["winsorised"].items() if cuts},
-        **{name: record[name] for name in ("repairs", "warnings")},
-        "verdict": verdict(readout),
-        **{name: record[name] for name in ("first", "last")},
+        "srm": record.pop("sample_ratio"),
+        **record,
+        "days": [{"first": first, "last": end - 1, "metrics": metrics} for (first, end), metrics in days],
+        "winsorised": {metric: cuts for metric, cuts in winsorised if cuts},
+        "verdict": list(verdict(readout)),
         "settings": readout.settings.model_dump(mode="json"),
     }

@@ -104,13 +104,8 @@ def load_users(
     progress(3, LOAD_STEPS, "one row per user")
     late = _create_total(connection, scan.last, len(names), config.window_days)
     counts = exposed.repairs | scan.repairs | sums.repairs | late
-    warnings = (
-        *_assignment_warnings(connection, exposed),
-        *missing_day_warnings(scan, names),
-        *_clock_warnings(connection, exposed, scan),
-    )
     repairs = {name: count for name, count in counts.items() if count}
-    return Users(exposed, scan, names, metrics, sums, repairs, warnings)
+    return Users(exposed, scan, names, metrics, sums, repairs, tuple(_warnings(connection, exposed, scan, names)))
 
 
 def clean_exposures(connection: DuckDBEngine, file: Path, covariates: Sequence[str]) -> Exposures:
@@ -253,15 +248,24 @@ def _create_total(connection: DuckDBEngine, last: int, n_metrics: int, window_da
     return late
 
 
-def _assignment_warnings(connection: DuckDBEngine, exposed: Exposures) -> list[str]:
+def _warnings(connection: DuckDBEngine, exposed: Exposures, scan: OutcomeScan, names: Sequence[str]) -> Iterator[str]:
     both, users = exposed.repairs["users_in_two_arms"], query_value(connection, "SELECT count(*) FROM exposed")
-    if both <= _BROKEN_ASSIGNMENT_SHARE * (both + users):
-        return []
-    share = both / (both + users)
-    return [
-        f"{share:.1%} of the users were in more than one arm: the assignment is broken, and the remaining users are"
-        " not a random sample"
-    ]
+    if both > _BROKEN_ASSIGNMENT_SHARE * (both + users):
+        yield (
+            f"{both / (both + users):.1%} of the users were in more than one arm: the assignment is broken, and the"
+            " remaining users are not a random sample"
+        )
+    yield from missing_day_warnings(scan, names)
+    zoneless = {}
+    for name, table in (("exposures", exposed.table), ("outcomes", scan.table)):
+        timestamp_type = connection.column_types(connection.file_relation(name, table.file))["timestamp"]
+        zoneless[table.file.name] = timestamp_type in {"TIMESTAMP", "TIMESTAMP_NS", "TIMESTAMP_MS", "TIMESTAMP_S"}
+    if len(set(zoneless.values())) > 1:  # a table without a zone is taken as UTC
+        without, with_zone = sorted(zoneless, key=lambda name: not zoneless[name])
+        yield (
+            f"the timestamps of {without} have no zone and are taken as UTC, those of {with_zone} are in UTC or have"
+            " one: do the clocks agree?"
+        )
 
 
 def missing_day_warnings(scan: OutcomeScan, names: Sequence[str]) -> list[str]:
@@ -271,19 +275,4 @@ def missing_day_warnings(scan: OutcomeScan, names: Sequence[str]) -> list[str]:
         " many on other days: is the log complete? Those days count as 0"
         for name, days in scan.missing_days.items()
         if name in names
-    ]
-
-
-def _clock_warnings(connection: DuckDBEngine, exposed: Exposures, scan: OutcomeScan) -> list[str]:
-    """Return a warning if only one table has a time zone: the other is assumed to be in UTC."""
-    zoneless = {}
-    for name, table in (("exposures", exposed.table), ("outcomes", scan.table)):
-        timestamp_type = connection.column_types(connection.file_relation(name, table.file))["timestamp"]
-        zoneless[table.file.name] = timestamp_type in {"TIMESTAMP", "TIMESTAMP_NS", "TIMESTAMP_MS", "TIMESTAMP_S"}
-    if len(set(zoneless.values())) < 2:
-        return []
-    without, with_zone = sorted(zoneless, key=lambda name: not zoneless[name])
-    return [
-        f"the timestamps of {without} have no zone and are taken as UTC, those of {with_zone} are in UTC or have one:"
-        " do the clocks agree?"
     ]
