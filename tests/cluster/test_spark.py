@@ -14,8 +14,8 @@ from multitudes.data.engine import Extent
 from multitudes.data.prepare import PrepareConfig, prepare
 from multitudes.data.validate import validate
 from multitudes.errors import ArtefactError, DataError
+from multitudes_spark.engine import read_batches
 from multitudes_spark.session import open_spark
-from multitudes_spark.shards import read_batches
 from tests.cluster.engines import by
 from tests.cluster.hostile import differing, write_hostile
 from tests.data.tables import NOW, events, write

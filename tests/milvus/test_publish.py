@@ -18,7 +18,7 @@ from pymilvus import MilvusClient
 from multitudes.errors import ArtefactError, DataError, UnavailableError
 from multitudes.index.factory import load_index
 from multitudes.index.protocol import Topics
-from multitudes_milvus.collection import expire, pad_queries, serving_collection
+from multitudes_milvus.collection import expire, serving_collection
 from multitudes_milvus.config import MilvusConfig
 from multitudes_milvus.connection import Connection
 from multitudes_milvus.index import MilvusIndex
@@ -75,7 +75,7 @@ def through_alias(pair: Pair, expression: str = "") -> set[bool]:
         "search the alias",
         lambda client: client.search(
             pair.config.alias,
-            data=list(pad_queries(QUERIES)),
+            data=list(np.pad(QUERIES, ((0, 0), (0, 1)))),
             filter=expression,
             limit=20,
             anns_field="vector",

@@ -214,11 +214,6 @@ def pad_to_length(vectors_nD: NDArray[np.float32], length: float) -> NDArray[np.
     return np.hstack([vectors_nD, missing_n[:, None].astype(np.float32)])
 
 
-def pad_queries(query_QD: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return queries with a zero, so that their inner products with padded items do not change (Q, D + 1)."""
-    return np.hstack([query_QD, np.zeros((len(query_QD), 1), dtype=np.float32)])
-
-
 def _squared_lengths(vectors_nD: NDArray[np.float32]) -> NDArray[np.float64]:
     return np.asarray(np.einsum("nd,nd->n", vectors_nD, vectors_nD, dtype=np.float64))
 

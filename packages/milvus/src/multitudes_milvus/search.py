@@ -25,7 +25,6 @@ from multitudes_milvus.collection import (
     Collection,
     bucket_filters,
     combine_filters,
-    pad_queries,
     search_filter,
 )
 
@@ -150,7 +149,7 @@ class _Group(NamedTuple):
             f"search with {len(query_QD)} vectors",
             lambda client: client.search(
                 self.collection.name,
-                data=list(pad_queries(query_QD)),
+                data=list(np.pad(query_QD, ((0, 0), (0, 1)))),  # a zero, for the additional coordinate of the items
                 filter=expression,
                 limit=fetched,
                 anns_field="vector",

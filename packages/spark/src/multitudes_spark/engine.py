@@ -10,7 +10,7 @@ Arrow, since Hadoop does not take them.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import accumulate
 from pathlib import Path
@@ -29,16 +29,16 @@ from multitudes.data.duck import DuckDBEngine
 from multitudes.data.engine import Extent, first_line, quote_identifier, string_literal
 from multitudes.data.location import Location, RemotePath, open_for_arrow
 from multitudes.data.tables import SHARD_PATTERN, canonical_select, list_shards
-from multitudes.errors import DataError, UnavailableError, is_disk_full
+from multitudes.errors import ArtefactError, DataError, UnavailableError, is_disk_full
 from multitudes.progress import Progress, silent
 from multitudes_spark.errors import JOB_ERRORS, is_connection_lost
-from multitudes_spark.shards import is_sorted, read_batches
 from multitudes_spark.sql import duckdb_type, render, render_with_keys
 
 _HADOOP_SCHEMES = {"s3": "s3a", "gcs": "gs"}  # Arrow's name of a scheme → Hadoop's
 _GLOB = re.compile(r"([\\*?\[\]{}])")
 _FILE_ROW = "file_row"
 _SORTED_ROWS = 1_000_000  # per task: a few hundred MB
+_COMPARED_ROWS = 262_144  # values of a column that are compared at a time
 _SHARD_PATH = re.compile(r"file:/*(/\S+?\.parquet)")
 
 
@@ -128,7 +128,7 @@ class SparkEngine:
         del where
         if self._column_map or relation not in self._in_place:
             return False
-        return is_sorted(self._in_place[relation], column)
+        return _is_sorted(self._in_place[relation], column)
 
     def file_relation(self, name: str, file: Location) -> str:
         """Return a view of ``file``; a file that is not Parquet is converted first."""
@@ -228,6 +228,41 @@ class SparkEngine:
             f"COPY (SELECT {selected} FROM ({select})) TO {string_literal(str(converted))} (FORMAT parquet)"
         )
         return converted
+
+
+def read_batches(shard: Location, rows: int, columns: list[str] | None = None) -> Iterator[pa.RecordBatch]:
+    """Yield ``columns`` of a shard, None: all, in batches of at most ``rows`` rows.
+
+    Raises:
+        ArtefactError: the shard is missing, damaged or cut short.
+    """
+    try:
+        with parquet.ParquetFile(open_for_arrow(shard)) as file:
+            yield from file.iter_batches(rows, columns=columns)
+    except FileNotFoundError:
+        raise ArtefactError(f"{shard}: missing; run the command again") from None
+    except (pa.ArrowInvalid, OSError) as error:
+        if is_disk_full(error):
+            raise
+        raise ArtefactError(f"{shard}: damaged or cut short; run the command again") from None
+
+
+def _is_sorted(shards: Sequence[Location], column: str) -> bool:
+    """Return whether a column never decreases, within the shards and from one to the next; False if in doubt."""
+    last = None
+    try:
+        types = {parquet.read_schema(open_for_arrow(shard)).field(column).type for shard in shards}
+        if len(types) > 1:  # such as seconds and milliseconds
+            return False
+        for batch in (batch for shard in shards for batch in read_batches(shard, _COMPARED_ROWS, [column])):
+            values = batch.column(0).drop_null().to_numpy(zero_copy_only=False)
+            if len(values):
+                if (last is not None and values[0] < last) or (values[1:] < values[:-1]).any():
+                    return False
+                last = values[-1]
+    except (pa.ArrowException, OSError, KeyError, ArtefactError):  # the next reader reports what is wrong with the file
+        return False
+    return True
 
 
 def _uri(location: Location) -> str:
