@@ -1,11 +1,11 @@
-"""Records of measurements in one JSON file, by part and size."""
+"""Records of measurements in one JSON file: by part and size, or one after another."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from multitudes.atomic import write_json
+from multitudes.atomic import write_json, write_text
 
 
 def save_record(out: Path, part: str, name: str, record: Mapping[str, Any]) -> None:
@@ -20,3 +20,16 @@ def read_records(out: Path) -> dict[str, Any]:
     """Return the records in ``out``, by part and name; none if there is no such file."""
     kept: dict[str, Any] = json.loads(out.read_text(encoding="utf-8")) if out.exists() else {}
     return kept
+
+
+def replace_record(out: Path, record: dict[str, Any], key: Callable[[dict[str, Any]], object]) -> None:
+    """Add a record to the list in ``out``, in place of an earlier one of the same key."""
+    kept = [*(one for one in read_list(out) if key(one) != key(record)), record]
+    out.parent.mkdir(parents=True, exist_ok=True)
+    write_text(out, json.dumps(kept, indent=1, allow_nan=False) + "\n")
+
+
+def read_list(out: Path) -> list[dict[str, Any]]:
+    """Return the list of records in ``out``; none if there is no such file."""
+    records: list[dict[str, Any]] = json.loads(out.read_text(encoding="utf-8")) if out.exists() else []
+    return records

@@ -55,9 +55,9 @@ def cpu_clock() -> float:
     return sum(usage.ru_utime + usage.ru_stime for usage in used)
 
 
-def wall_and_cpu(readings: Readings, scale: float = 1) -> dict[str, dict[str, float]]:
-    """Return the spread of wall and CPU seconds, times ``scale``."""
-    return {"wall": spread([scale * s for s in readings.wall]), "cpu": spread([scale * s for s in readings.cpu])}
+def wall_and_cpu_ms(readings: Readings) -> dict[str, dict[str, float]]:
+    """Return the spread of wall and CPU milliseconds."""
+    return {"wall": spread([1000 * s for s in readings.wall]), "cpu": spread([1000 * s for s in readings.cpu])}
 
 
 def rates(readings: Readings, amount: float) -> dict[str, dict[str, float]]:

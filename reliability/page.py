@@ -1,10 +1,8 @@
-"""``python -m reliability.page [RESULTS.json …] [--out FILE]``: records/reliability.md, from the JSON of runs alone."""
+"""``python -m reliability.page``: records/reliability.md, from the JSON of the runs at full size alone."""
 
-import argparse
 import json
 from importlib import import_module
 from inspect import getdoc
-from pathlib import Path
 from typing import Any
 
 from benchmarks.machine import ROOT
@@ -14,7 +12,7 @@ from reliability.suite import TRIALS
 
 _HEAD = """# Reliability
 
-Written by `python -m reliability.page` from `{source}`; do not edit. Try it on your own machine
+Written by `python -m reliability.page` from `reliability/results/scale-1.json`; do not edit. Try it on your own machine
 with `make reliability`, or one trial with `python -m reliability NAME`.
 
 Each trial does harm on purpose and counts what comes of it. Beside each figure stands that of a **control**, which must
@@ -51,7 +49,7 @@ Nothing here says how the service fares in these:
 """
 
 
-def page(records: list[dict[str, Any]], source: str) -> str:
+def page(records: list[dict[str, Any]]) -> str:
     """Return the page for the records of runs; the order is that of the trials."""
     from reliability.codes import BEFORE, COMMIT  # noqa: PLC0415 (needs more than the page does)
     from reliability.world import World  # noqa: PLC0415
@@ -61,7 +59,7 @@ def page(records: list[dict[str, Any]], source: str) -> str:
     missing = [f"`{name}`" for name in TRIALS if name not in by_name]
     world = World()
     size = {"items": world.items, "width": world.width, "vectors": 4}
-    head = _HEAD.format(source=source, ran=_ran(made), before=BEFORE, commit=COMMIT, **size)
+    head = _HEAD.format(ran=_ran(made), before=BEFORE, commit=COMMIT, **size)
     left_out = f"Not tried in this run: {', '.join(missing)}.\n" if missing else ""
     return "\n".join([head, left_out, *(_section(record) for record in made), _NOT_TESTED])
 
@@ -84,7 +82,8 @@ def _section(record: dict[str, Any]) -> str:
     note = f"{took}, load of the machine {load['before']} to {load['after']}."
     if max(filter(None, load.values()), default=0.0) > 2 * record["machine"]["cores"]:
         note += " **Others were at work on it: what is said of time and memory says little.**"
-    lines = [f"## {TRIALS[record['name']]}", "", _described(record["name"]), "", note, ""]
+    described = getdoc(import_module(f"reliability.{record['name']}")) or ""
+    lines = [f"## {TRIALS[record['name']]}", "", described, "", note, ""]
     if record["skipped"]:
         lines += [f"Skipped: {record['skipped']}.", ""]
     rows = [_row(claim) for claim in record["claims"]]
@@ -95,31 +94,12 @@ def _section(record: dict[str, Any]) -> str:
     return "\n".join([*lines, f"`{command}`", "", *folded])
 
 
-def _described(name: str) -> str:
-    """Return what the trial says of itself, without its first line's break."""
-    return getdoc(import_module(f"reliability.{name}")) or ""
-
-
 def _row(claim: dict[str, Any]) -> list[str]:
     shown = "yes" if claim["shown"] else "**no**"
     figures = format_number(claim["figure"]), format_number(claim["control_figure"])
     return [claim["text"], claim["bound"], figures[0], claim["control"], figures[1], shown]
 
 
-def main() -> None:
-    """Write the page from results files, the one of full size by default."""
-    parser = argparse.ArgumentParser(prog="python -m reliability.page", description="Write the page of reliability.")
-    parser.add_argument("results", nargs="*", type=Path, help="JSON of runs; by default that of full size")
-    parser.add_argument("--out", type=Path, default=ROOT / "records" / "reliability.md")
-    given = parser.parse_args()
-    files = given.results or [ROOT / "reliability" / "results" / "scale-1.json"]
-    if not all(file.exists() for file in files):
-        parser.error("no results yet; make them with: make reliability")
-    records = [record for file in files for record in json.loads(file.read_text(encoding="utf-8"))]
-    source = "` and `".join(f"reliability/results/{file.name}" for file in files)
-    given.out.write_text(page(records, source), encoding="utf-8")
-    print(given.out)
-
-
 if __name__ == "__main__":
-    main()
+    records = json.loads((ROOT / "reliability" / "results" / "scale-1.json").read_text(encoding="utf-8"))
+    (ROOT / "records" / "reliability.md").write_text(page(records), encoding="utf-8")

@@ -1,6 +1,5 @@
 """The trials, one after another, each in a process of its own, and the record of each."""
 
-import json
 import sys
 from importlib import import_module
 from pathlib import Path
@@ -9,9 +8,9 @@ from typing import Any
 
 from benchmarks.child_process import run_in_child
 from benchmarks.machine import MeasurementContext
+from benchmarks.records import read_list, replace_record
 from benchmarks.timing import print_progress
 
-from multitudes.atomic import write_text
 from reliability import SEED
 from reliability.claims import Found, SkippedError
 
@@ -57,11 +56,12 @@ def run(names: tuple[str, ...], out: Path, scale: float, *, again: bool, seconds
     """
     shown = True
     for name in names:
-        record = None if again else _kept(name, out, scale)
+        kept = [one for one in read_list(out) if (one["name"], one["scale"]) == (name, scale)]
+        record = kept[0] if kept and not again else None
         if record is None:
             print(f"{name}: begins", file=sys.stderr, flush=True)
             record = made(name, scale, seconds if name == "soak" else None)
-            _keep(record, out)
+            replace_record(out, record, lambda one: one["name"])
         shown &= report(record)
     return shown
 
@@ -103,19 +103,3 @@ def report(record: dict[str, Any]) -> bool:
         print(f"{record['name']}: skipped: {record['skipped']}", file=sys.stderr)
     print(f"{record['name']}: {record['seconds']} s", file=sys.stderr, flush=True)
     return all(claim["shown"] for claim in record["claims"])
-
-
-def _kept(name: str, out: Path, scale: float) -> dict[str, Any] | None:
-    return next((one for one in _read(out) if (one["name"], one["scale"]) == (name, scale)), None)
-
-
-def _keep(record: dict[str, Any], out: Path) -> None:
-    """Add a record to the file, in place of an earlier one of the same trial."""
-    out.parent.mkdir(parents=True, exist_ok=True)
-    kept = [*(one for one in _read(out) if one["name"] != record["name"]), record]
-    write_text(out, json.dumps(kept, indent=1, allow_nan=False) + "\n")
-
-
-def _read(out: Path) -> list[dict[str, Any]]:
-    records: list[dict[str, Any]] = json.loads(out.read_text(encoding="utf-8")) if out.exists() else []
-    return records

@@ -28,7 +28,6 @@ def main() -> None:
         "--out", type=Path, default=RESULTS / "index.json", help="JSON; what it has already is not measured again"
     )
     given = parser.parse_args()
-    given.out.parent.mkdir(parents=True, exist_ok=True)
     plan = Plan(**{name: getattr(given, name) for name in Plan._fields})
     if given.milvus:
         os.environ["MILVUS_URI"] = given.milvus  # the processes of the parts open what they built

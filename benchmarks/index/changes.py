@@ -16,7 +16,7 @@ from benchmarks.index.clock import Answer, Timings, Way, time_ways
 from benchmarks.index.corpus import Corpus, Kind, Vectors
 from benchmarks.index.truth import Ids, remove_ids
 from benchmarks.index.world import DEPTH, World
-from benchmarks.timing import Readings, print_progress, time_calls, wall_and_cpu
+from benchmarks.timing import Readings, print_progress, time_calls, wall_and_cpu_ms
 from multitudes.index.factory import load_index
 from multitudes.index.protocol import Index
 from multitudes.seeding import generator
@@ -43,8 +43,8 @@ def measure(world: str, index: str, engine: str, kind: Kind, users: int, rounds:
     return {
         "changed": 2 * len(new_nD),
         "at_once": at_once,
-        "add_ms": wall_and_cpu(added, 1000),
-        "remove_ms": wall_and_cpu(removed, 1000),
+        "add_ms": wall_and_cpu_ms(added),
+        "remove_ms": wall_and_cpu_ms(removed),
         "before": clock.figures(before, [list(opened.best_of(user)[:, :DEPTH]) for user in range(users)]),
         "after": clock.figures(after, [best_after(opened, user, gone, new_nD) for user in range(users)]),
     }

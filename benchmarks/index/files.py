@@ -8,21 +8,23 @@ from typing import Any
 
 from benchmarks.index.world import DEPTH, World
 from benchmarks.process import resident_mib
-from benchmarks.timing import print_progress, round_figure, time_calls, wall_and_cpu
+from benchmarks.timing import print_progress, round_figure, time_calls, wall_and_cpu_ms
 from multitudes.index import files
 from multitudes.index.factory import IndexConfig, build_index, load_index
 
 _LOADS = 11
+# On a busy machine a server takes long; what is measured is how long, not whether it is in time.
+_SERVER = {"alias": "benchmark", "timeout_s": 60.0}
 
 
-def build(world: str, index: str, engine: str) -> dict[str, Any]:
-    """Build, tune and save an index; its seconds, its size, and what it says of itself."""
+def build(world: str, index: str, engine: str, uri: str | None = None) -> dict[str, Any]:
+    """Build, tune and save an index; its seconds, its size, and what it says of itself. ``uri``: of a server."""
     opened, folder = World.open(Path(world)), Path(index)
     began, cpu_began = time.perf_counter(), time.process_time()
     live = build_index(
         opened.ids(),
         opened.item_nD,
-        IndexConfig(kind=engine),
+        IndexConfig(kind=engine, options={} if uri is None else {"uri": uri} | _SERVER),
         topics=opened.topics(),
         queries=opened.tuning_QD,
         progress=print_progress(engine),
@@ -53,8 +55,8 @@ def measure_opening(world: str, index: str, users: int) -> dict[str, Any]:
         live.search(vectors_KD, DEPTH)
     answered = resident_mib()
     return {
-        "ms": wall_and_cpu(bare, 1000),
-        "verified_ms": wall_and_cpu(verified, 1000),
+        "ms": wall_and_cpu_ms(bare),
+        "verified_ms": wall_and_cpu_ms(verified),
         "opened_mib": _growth(before, opened),
         "answered_mib": _growth(asked_before, answered),
         "requests": len(user_BKD),

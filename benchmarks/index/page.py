@@ -1,10 +1,10 @@
 """``python -m benchmarks.index.page``: records/index.md, from kept JSON alone."""
 
-import argparse
 import json
-from pathlib import Path
+from collections.abc import Iterable, Mapping
+from typing import Any, NamedTuple
 
-from benchmarks.index.records import Corpus, Record, corpora
+from benchmarks.index.run import WORLD, Record
 from benchmarks.index.world import DEPTH
 from benchmarks.machine import ROOT
 from benchmarks.markdown import format_number, format_spread, table
@@ -13,16 +13,49 @@ from multitudes.atomic import write_text
 RESULTS = ROOT / "benchmarks" / "results" / "index.json"
 _HEAD = """# Index: tables
 
-Written by `python -m benchmarks.index.page` from `{source}`; do not edit. Measure on your own machine with
-`make bench-index`; `python -m benchmarks.index --help` names sizes and parts. What follows from it:
+Written by `python -m benchmarks.index.page` from `benchmarks/results/index.json`; do not edit. Measure on your own
+machine with `make bench-index`; `python -m benchmarks.index --help` names sizes and parts. What follows from it:
 [index.md](../docs/index.md).
 
 """
 
 
-def page(records: list[Record], source: str) -> str:
+_ORDER = ("", "exact", "inverted", "milvus")  # of engines in tables; a corpus has none
+Parts = Mapping[str, Mapping[str, Any]]  # figures of an engine by part; under "record" the whole records by part
+
+
+class Corpus(NamedTuple):
+    """What was measured over one corpus."""
+
+    items: int
+    kind: str
+    world: Mapping[str, Any]
+    engines: dict[str, Parts]
+
+    def __str__(self) -> str:
+        """Name it."""
+        return f"{self.items:,} {self.kind} vectors"
+
+
+def corpora(records: Iterable[Record]) -> list[Corpus]:
+    """Return the records by corpus, engine and part, the small corpora first; none on which nothing was measured."""
+    found: dict[tuple[Any, ...], Corpus] = {}
+    for record in sorted(records, key=lambda record: _ORDER.index(record["step"]["engine"])):
+        step = record["step"]
+        key = (step["items"], step["kind"] == "clustered", step["width"])
+        corpus = found.setdefault(key, Corpus(step["items"], step["kind"], {}, {}))
+        if step["part"] == WORLD:
+            found[key] = corpus._replace(world=record)
+            continue
+        parts: dict[str, Any] = corpus.engines.setdefault(step["engine"], {"record": {}})  # type: ignore[assignment]
+        parts[step["part"]] = record["figures"]
+        parts["record"][step["part"]] = record
+    return [found[key] for key in sorted(found) if found[key].engines]
+
+
+def page(records: list[Record]) -> str:
     """Return the tables of all records."""
-    lines = [_HEAD.format(source=source)]
+    lines = [_HEAD]
     for corpus in corpora(records):
         lines += [f"## {corpus}", "", _note(corpus), "", *_requests(corpus), *_files(corpus), *_changes(corpus)]
         lines += _levels(corpus)
@@ -144,16 +177,5 @@ def _levels(corpus: Corpus) -> list[str]:
     return ["As tuned:", "", *table(head, rows)] if rows else []
 
 
-def main() -> None:
-    """Write the page."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.index.page", description="Write the page of the index.")
-    parser.add_argument("results", nargs="?", type=Path, default=RESULTS, help="JSON")
-    parser.add_argument("--out", type=Path, default=ROOT / "records" / "index.md")
-    given = parser.parse_args()
-    records = json.loads(given.results.read_text(encoding="utf-8"))
-    write_text(given.out, page(records, f"benchmarks/results/{given.results.name}"))
-    print(given.out)
-
-
 if __name__ == "__main__":
-    main()
+    write_text(ROOT / "records" / "index.md", page(json.loads(RESULTS.read_text(encoding="utf-8"))))

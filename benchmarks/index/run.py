@@ -1,6 +1,5 @@
 """What is measured, part by part: each in a process of its own, kept as soon as it is there, never done twice."""
 
-import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -8,19 +7,21 @@ from typing import Any, NamedTuple
 
 from benchmarks import SEED
 from benchmarks.child_process import run_in_child
-from benchmarks.index import changes, files, remote, requests, world
+from benchmarks.index import changes, files, requests, world
 from benchmarks.index.corpus import Kind
-from benchmarks.index.records import WORLD, Record
 from benchmarks.machine import MeasurementContext
+from benchmarks.records import read_list, replace_record
 from benchmarks.timing import round_figure
-from multitudes.atomic import write_text
 
 _EXACT_ROWS = 200_000_000  # items compared in all by each way of asking an exact index: it is slow, and hardly varies
 _FEWEST = 20  # requests
+WORLD = "world"  # the part that makes a corpus
 ENGINES = ("exact", "inverted")
-
 PARTS = ("build", "open", "requests", "topics", "changes")
-_MEASURED = {remote.ENGINE: remote.PARTS}
+# A server: time is what the caller waits; processor time and memory are those of the client alone.
+MILVUS = "milvus"
+_MILVUS_PARTS = ("build", "requests", "topics")
+Record = dict[str, Any]
 
 
 class Plan(NamedTuple):
@@ -61,11 +62,9 @@ def steps(plan: Plan) -> Iterator[Step]:
         for kind in plan.kinds:
             of = (kind, items, plan.width)
             yield Step(*of, "", WORLD)
-            for engine in (*plan.engines, *([remote.ENGINE] if plan.milvus else [])):
-                parts = [
-                    part for part in PARTS if part in ("build", *plan.parts) and part in _MEASURED.get(engine, PARTS)
-                ]
-                yield from (Step(*of, engine, part) for part in parts)
+            for engine in (*plan.engines, *([MILVUS] if plan.milvus else [])):
+                parts = _MILVUS_PARTS if engine == MILVUS else PARTS
+                yield from (Step(*of, engine, part) for part in parts if part in ("build", *plan.parts))
 
 
 def run(plan: Plan, work: Path, out: Path, again: bool = False) -> None:
@@ -77,17 +76,10 @@ def run(plan: Plan, work: Path, out: Path, again: bool = False) -> None:
         out: the records, as JSON.
         again: measure the parts of the plan once more; a corpus or an index that is there is taken as it is.
     """
-    records = read(out)
-    todo = _pending_steps(plan, records, work, again)
+    todo = _pending_steps(plan, read_list(out), work, again)
     for number, step in enumerate(todo, 1):
         print(f"part {number} of {len(todo)}: {step}", file=sys.stderr, flush=True)
-        records = [record for record in records if record["step"] != step._asdict()] + [measure_step(step, plan, work)]
-        write_text(out, json.dumps(records, indent=1, allow_nan=False) + "\n")
-
-
-def read(out: Path) -> list[Record]:
-    """Return the records of a file; none where there is no file yet."""
-    return json.loads(out.read_text(encoding="utf-8")) if out.exists() else []
+        replace_record(out, measure_step(step, plan, work), lambda record: record["step"])
 
 
 def measure_step(step: Step, plan: Plan, work: Path) -> Record:
@@ -131,7 +123,7 @@ def _settings(step: Step, plan: Plan) -> dict[str, Any]:
     if step.part == WORLD:
         return {"users": plan.users}
     if step.part == "build":
-        return {"uri": plan.milvus} if step.engine == remote.ENGINE else {}
+        return {"uri": plan.milvus} if step.engine == MILVUS else {}
     users = plan.users
     if step.engine == "exact":
         users = min(users, max(_FEWEST, _EXACT_ROWS // step.items))
@@ -146,13 +138,12 @@ def _call(step: Step, plan: Plan, work: Path) -> tuple[Callable[..., Any], dict[
     if step.part == WORLD:
         of = {"kind": step.kind, "items": step.items, "width": step.width}
         return world.make, {"folder": str(folder), **of, **sizes}
-    where = {"world": str(folder), "index": str(folder / step.engine), "engine": step.engine}
-    if step.part == "changes":
-        return changes.measure, {**where, **sizes, "kind": step.kind}
-    if step.part == "build" and step.engine == remote.ENGINE:
-        return remote.build, {"world": where["world"], "index": where["index"], **sizes}
+    where = {"world": str(folder), "index": str(folder / step.engine)}
     if step.part == "open":
-        return files.measure_opening, {"world": where["world"], "index": where["index"], **sizes}
+        return files.measure_opening, where | sizes
+    where["engine"] = step.engine
+    if step.part == "changes":
+        return changes.measure, where | sizes | {"kind": step.kind}
     if step.part == "build":
-        return files.build, {**where, **sizes}
-    return (requests.measure if step.part == "requests" else requests.measure_topics), {**where, **sizes}
+        return files.build, where | sizes
+    return (requests.measure if step.part == "requests" else requests.measure_topics), where | sizes

@@ -1,9 +1,7 @@
 """``python -m benchmarks.peers.page``: records/peers.md, from the JSON of the comparison alone."""
 
-import argparse
 import json
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from benchmarks.machine import ROOT
@@ -141,15 +139,5 @@ def _same_ease(systems: Record) -> str:
     return f"EASE and {_CORRECTED}, with the same regularisation ({tried}): HR@100 at most {apart:.4f} apart."
 
 
-def main() -> None:
-    """Write the page."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.peers.page", description=__doc__)
-    parser.add_argument("results", nargs="?", type=Path, default=RESULTS)
-    parser.add_argument("--out", type=Path, default=ROOT / "records" / "peers.md")
-    given = parser.parse_args()
-    write_text(given.out, page(json.loads(given.results.read_text(encoding="utf-8"))["validation"]))
-    print(given.out)
-
-
 if __name__ == "__main__":
-    main()
+    write_text(ROOT / "records" / "peers.md", page(json.loads(RESULTS.read_text(encoding="utf-8"))["validation"]))

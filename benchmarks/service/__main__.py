@@ -1,15 +1,14 @@
 """``python -m benchmarks.service [--items N …] [--seconds S] …``: ``make bench-service``."""
 
 import argparse
-import json
 import os
 from pathlib import Path
 from typing import Any
 
 from benchmarks.machine import ROOT
+from benchmarks.records import replace_record
 from benchmarks.service.run import Cores, Plan, measure_service
 from benchmarks.service.world import Sizes
-from multitudes.atomic import write_text
 
 RESULTS = ROOT / "benchmarks" / "results" / "service.json"
 
@@ -33,10 +32,7 @@ def main() -> None:
     plan = Plan(given.n, given.rate, given.clients, given.seconds, given.rounds, given.inside, given.workers)
     for items in given.items:
         record = measure_service(Sizes(items, given.users), plan, _cores(given.pin), given.work.resolve())
-        kept = json.loads(given.out.read_text(encoding="utf-8")) if given.out.exists() else []
-        kept = [other for other in kept if _load(other) != _load(record)] + [record]
-        given.out.parent.mkdir(parents=True, exist_ok=True)
-        write_text(given.out, json.dumps(kept, indent=1, allow_nan=False) + "\n")
+        replace_record(given.out, record, _load)
         print(given.out)
 
 

@@ -1,6 +1,5 @@
 """``python -m benchmarks.service.page``: records/service-speed.md, from the JSON of a run alone."""
 
-import argparse
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -130,16 +129,5 @@ def _process(record: Record) -> list[str]:
     return ["### The process", "", *table(head, rows)]
 
 
-def main() -> None:
-    """Write the page."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.service.page", description="Write the page.")
-    parser.add_argument("results", nargs="?", type=Path, default=RESULTS, help="JSON of a run")
-    parser.add_argument("--out", type=Path, default=ROOT / "records" / "service-speed.md")
-    given = parser.parse_args()
-    records = json.loads(given.results.read_text(encoding="utf-8"))
-    write_text(given.out, page(records))
-    print(given.out)
-
-
 if __name__ == "__main__":
-    main()
+    write_text(ROOT / "records" / "service-speed.md", page(json.loads(RESULTS.read_text(encoding="utf-8"))))

@@ -1,7 +1,6 @@
 """``python -m benchmarks.simulate [--quick] [--data DIR] [--out FILE] [part …]``."""
 
 import argparse
-import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -9,8 +8,9 @@ from typing import Any
 
 from benchmarks import SEED
 from benchmarks.machine import ROOT, MeasurementContext
+from benchmarks.records import read_records
 from benchmarks.simulate import prize, retrieval, sets, speed
-from multitudes.atomic import write_text
+from multitudes.atomic import write_json
 
 
 def parts(quick: bool, data: Path | None) -> dict[str, Callable[[], Any]]:
@@ -38,11 +38,10 @@ def main() -> None:
     for name in given.names or known:
         here = MeasurementContext()
         figures = known[name]()
-        kept = json.loads(given.out.read_text(encoding="utf-8")) if given.out.exists() else {}
-        kept[name] = {"quick": given.quick, "seeds": [SEED]} | here.head() | {"figures": figures}
+        record = {"quick": given.quick, "seeds": [SEED]} | here.head() | {"figures": figures}
         given.out.parent.mkdir(parents=True, exist_ok=True)
-        write_text(given.out, json.dumps(kept, indent=1, allow_nan=False) + "\n")
-        print(f"{name}: {kept[name]['seconds']} s", file=sys.stderr, flush=True)
+        write_json(given.out, read_records(given.out) | {name: record})
+        print(f"{name}: {record['seconds']} s", file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from benchmarks.machine import ROOT, MeasurementContext
+from benchmarks.records import read_records
 from multitudes.atomic import write_json
 from multitudes.config import parse
 from multitudes.errors import MultitudesError, UsageError
@@ -187,9 +188,8 @@ def main() -> None:
     parser.add_argument("folders", type=Path, nargs="+", metavar="FOLDER", help="what `multitudes simulate` wrote")
     parser.add_argument("--out", type=Path, default=RESULTS, help="record to write; default: %(default)s")
     given = parser.parse_args()
-    earlier = json.loads(given.out.read_text(encoding="utf-8")) if given.out.exists() else {}
     try:
-        write_json(given.out, measured([folder.resolve() for folder in given.folders], earlier))
+        write_json(given.out, measured([folder.resolve() for folder in given.folders], read_records(given.out)))
     except MultitudesError as error:
         parser.exit(error.exit_code, f"{parser.prog}: {error}\n")
 

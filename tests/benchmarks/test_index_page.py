@@ -23,7 +23,7 @@ def records(tmp_path_factory):
 
 @pytest.mark.slow
 def test_a_tiny_run_gives_a_page_with_every_table(records):
-    text = page(records, "index.json")
+    text = page(records)
     for head in ("| engine | request |", "| engine | build s |", "after ", "| engine | depth |"):
         assert head in text
     assert "nan" not in text

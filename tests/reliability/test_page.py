@@ -29,7 +29,7 @@ def record(name="publishing", scale=1.0, torn=0, control=4):
 
 
 def test_a_claim_stands_beside_its_control_with_how_to_try_it():
-    shown = page([record()], "a.json")
+    shown = page([record()])
     assert "| torn releases | 0 | 0 | written in place | 4 | yes |" in shown
     assert "`python -m reliability publishing`" in shown
     assert "Abacus 7, 2 cores" in shown
@@ -39,21 +39,21 @@ def test_a_claim_stands_beside_its_control_with_how_to_try_it():
 
 
 def test_what_failed_and_what_could_not_be_told_is_not_called_shown():
-    assert "| 1 | written in place | 4 | **no** |" in page([record(torn=1)], "a")
-    assert "| 0 | written in place | 0 | **no** |" in page([record(control=0)], "a")
+    assert "| 1 | written in place | 4 | **no** |" in page([record(torn=1)])
+    assert "| 0 | written in place | 0 | **no** |" in page([record(control=0)])
 
 
 def test_a_small_scale_is_said_and_so_is_what_was_not_tried():
-    assert "**scale 0.1**" in page([record(scale=0.1)], "a")
-    assert "Not all of it at full size" in page([record(scale=0.1)], "a")
-    assert "scale" not in page([record()], "a").partition("## ")[2].partition("<details>")[0]
-    assert "Not tried in this run: `overload`" in page([record()], "a")
-    assert "Others were at work" in page([record() | {"load": {"before": 1.0, "after": 4.5}}], "a")
+    assert "**scale 0.1**" in page([record(scale=0.1)])
+    assert "Not all of it at full size" in page([record(scale=0.1)])
+    assert "scale" not in page([record()]).partition("## ")[2].partition("<details>")[0]
+    assert "Not tried in this run: `overload`" in page([record()])
+    assert "Others were at work" in page([record() | {"load": {"before": 1.0, "after": 4.5}}])
 
 
 def test_every_trial_says_what_it_does():
     for name in TRIALS:
-        assert f"## {TRIALS[name]}" in page([record(name)], "a")
+        assert f"## {TRIALS[name]}" in page([record(name)])
 
 
 def test_a_trial_that_was_made_is_not_made_again_at_the_same_scale(tmp_path, monkeypatch):
