@@ -141,7 +141,7 @@ $(SARDINE): pyproject.toml packages/lab/pyproject.toml benchmarks/simulate/sardi
 
 bench-sardine: $(SARDINE)
 	OMP_NUM_THREADS=1 .venv-sardine/bin/python -m benchmarks.simulate.sardine $(ARGS)
-	.venv-sardine/bin/python -m benchmarks.simulate.sardine_page records/simulated-world.md
+	$(BIN)/python -m benchmarks.simulate.page records/simulated-world.md
 
 # Other libraries, each trained until validation stops rising, in an environment of their own: hours. What is finished is
 # not repeated. PREPARED="DIR …": prepared folders.
@@ -166,7 +166,6 @@ records: $(STAMP)
 	$(BIN)/python -m benchmarks.scale.page records/scale.md
 	$(BIN)/python -m benchmarks.phase.page
 	$(BIN)/python -m benchmarks.simulate.page records/simulated-world.md
-	$(BIN)/python -m benchmarks.simulate.sardine_page records/simulated-world.md
 	$(BIN)/python -m benchmarks.simulate.orderings_page
 	$(BIN)/python -m reliability.page
 

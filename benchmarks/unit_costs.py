@@ -21,15 +21,11 @@ _SHIPPED = ROOT / "packages" / "lab" / "src" / "multitudes_lab" / "capacity" / "
 def main() -> None:
     """Read the records and write the unit costs."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.unit_costs", description="Collect unit costs.")
-    for name in ("speed", "index", "service", "scale"):
-        parser.add_argument(f"--{name}", type=Path, default=RESULTS / f"{name}.json", help="record of a benchmark")
     parser.add_argument("--out", type=Path, default=_SHIPPED)
-    given = parser.parse_args()
-    read = {
-        name: json.loads(getattr(given, name).read_text(encoding="utf-8"))
-        for name in ("speed", "index", "service", "scale")
-    }
-    write_json(given.out, collect_unit_costs(**read).model_dump(mode="json"))
+    out = parser.parse_args().out
+    names = ("speed", "index", "service", "scale")
+    read = {name: json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8")) for name in names}
+    write_json(out, collect_unit_costs(**read).model_dump(mode="json"))
 
 
 def collect_unit_costs(speed: Any, index: Any, service: Any, scale: Any) -> UnitCosts:  # noqa: ANN401 (records of benchmarks)
@@ -41,7 +37,9 @@ def collect_unit_costs(speed: Any, index: Any, service: Any, scale: Any) -> Unit
     core_s = sizes["events"] * speed["machine"]["cores"] / trained["targets_per_s"]["median"]
     # Of one process, with the most items, at the highest rate.
     served = max(service, key=lambda one: (-one["plan"].get("workers", 1), one["sizes"]["items"], one["plan"]["rate"]))
+    answer_ms = served["figures"]["methods"]["joint"]["cpu_ms"]["median"]
     everybody = next(iter(scale["everybody"].values()))
+    figures = everybody["figures"]
     machines = {_machine(record) for record in (*scale["growth"].values(), speed, served, everybody)}
     build, opened, asked = (_steps(index, part) for part in ("build", "open", "requests"))
     return UnitCosts.model_validate(
@@ -60,21 +58,11 @@ def collect_unit_costs(speed: Any, index: Any, service: Any, scale: Any) -> Unit
             "index_own_mib": _curve("MiB", "items", "index", opened, lambda f: f["opened_mib"]["own"]),
             "index_files_mib": _curve("MiB", "items", "index", opened, lambda f: f["answered_mib"]["files"]),
             "search_core_ms": _curve("ms", "items", "index", asked, lambda f: f["12 x 100"]["cpu_ms"]["p50"]["median"]),
-            "answer_core_ms": _point(
-                "ms", "items", "service", served["sizes"]["items"], _joint(served)["cpu_ms"]["median"]
-            ),
-            "bulk_core_ms": _point(
-                "ms", "items", "scale", everybody["figures"]["items"], 1000 / everybody["figures"]["users_per_cpu_s"]
-            ),
-            "state_kib": _point(
-                "KiB", "users", "scale", everybody["figures"]["users"], everybody["figures"]["state_mib"] * 1024
-            ),
+            "answer_core_ms": _point("ms", "items", "service", served["sizes"]["items"], answer_ms),
+            "bulk_core_ms": _point("ms", "items", "scale", figures["items"], 1000 / figures["users_per_cpu_s"]),
+            "state_kib": _point("KiB", "users", "scale", figures["users"], figures["state_mib"] * 1024),
         }
     )
-
-
-def _joint(served: Any) -> Any:  # noqa: ANN401
-    return served["figures"]["methods"]["joint"]
 
 
 def _machine(record: Any) -> str:  # noqa: ANN401

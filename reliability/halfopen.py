@@ -6,7 +6,7 @@ The control gives each connection a thread of a pool, until the pool is empty.
 import asyncio
 import resource
 from collections.abc import AsyncIterator
-from contextlib import AbstractContextManager, asynccontextmanager, suppress
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -34,17 +34,13 @@ def trial(scale: float, folder: Path, progress: Progress) -> Found:
         progress(1, 3, f"beside {half_open:,} half-open clients")
         beside = run(_asked(server, half_open, seconds))
     progress(2, 3, "control")
-    control = _of_control(naive("plain", folder / "control"), half_open, min(seconds, 3.0))
+    with naive("plain", folder / "control") as server:
+        control = run(_asked(server, half_open, min(seconds, 3.0)))
     said = "a thread for each connection"
     return Found(
         [at_most(0, "share of others not answered in time", beside["late"], said, control["late"])],
         {"half_open": half_open, "seconds": seconds, "alone": alone, "beside": beside, "control": control},
     )
-
-
-def _of_control(starting: AbstractContextManager[Server], half_open: int, seconds: float) -> dict[str, Any]:
-    with starting as server:
-        return run(_asked(server, half_open, seconds))
 
 
 async def _asked(server: Server, half_open: int, seconds: float) -> dict[str, Any]:

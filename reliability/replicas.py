@@ -165,11 +165,8 @@ async def _known(server: Server, user: int) -> set[str]:
 
 def _lost(seen: Seen, kept: Mapping[int, set[str]]) -> int:
     """Count the newest of each user's events that are not kept; older ones may have made room."""
-    return sum(len(_newest(names) - kept[user]) for user, names in seen.acknowledged.items())
-
-
-def _newest(names: set[str]) -> set[str]:
-    return set(sorted(names, key=lambda name: int(name[2:]))[-100:])
+    newest = {user: sorted(names, key=lambda name: int(name[2:]))[-100:] for user, names in seen.acknowledged.items()}
+    return sum(len(set(names) - kept[user]) for user, names in newest.items())
 
 
 def _event(user: int, name: str) -> bytes:

@@ -13,7 +13,6 @@ import sys
 from asyncio.subprocess import DEVNULL
 from collections import Counter
 from collections.abc import Callable
-from contextlib import AbstractContextManager
 from itertools import count, pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -94,15 +93,8 @@ def trial(scale: float, folder: Path, progress: Progress, seconds: float | None 
 
 
 def _soak(releases: Path, folder: Path, leak: str, world: World, seconds: float, progress: Progress) -> Soaked:
-    starting = serving(releases, folder, _SETTINGS, before=leak)
-    return run(_started(starting, releases, world, seconds, progress))
-
-
-async def _started(
-    starting: AbstractContextManager[Server], releases: Path, world: World, seconds: float, progress: Progress
-) -> Soaked:
-    with starting as server:
-        return await _loaded(server, releases, world, seconds, progress)
+    with serving(releases, folder, _SETTINGS, before=leak) as server:
+        return run(_loaded(server, releases, world, seconds, progress))
 
 
 async def _loaded(server: Server, releases: Path, world: World, seconds: float, progress: Progress) -> Soaked:

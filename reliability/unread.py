@@ -77,12 +77,6 @@ async def _feed(deaf: list[socket.socket]) -> None:
 
 
 def _is_open(connection: socket.socket) -> bool:
-    return connection.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == 0 and _peer(connection)
-
-
-def _peer(connection: socket.socket) -> bool:
-    try:
-        connection.getpeername()
-    except OSError:
-        return False
-    return True
+    with suppress(OSError):  # it has no other side any more
+        return connection.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == 0 and bool(connection.getpeername())
+    return False

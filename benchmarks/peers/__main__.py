@@ -41,7 +41,6 @@ from multitudes.report.formatting import negate
 
 RESULTS = ROOT / "benchmarks" / "results" / "peers.json"
 FIGURES = ("hr@10", "hr@100", "ndcg@100")
-SEED = 0
 
 
 def main() -> None:
@@ -82,7 +81,7 @@ def _arguments() -> argparse.Namespace:
 
 def _run_set(prepared: PreparedData, systems: list[System], given: argparse.Namespace) -> None:
     """Run what is missing of one set, and keep its record after every trial."""
-    name, held = prepared.path.name, evaluated_users(prepared, None, SEED)
+    name, held = prepared.path.name, evaluated_users(prepared)
     data, settings = Data(prepared, held, export_task(prepared, held)), BASE._replace(cpu_s=given.cpu_s)
     trials = [(system, trial) for system in systems for trial in system.trials[: given.trials]]
     for number, (system, trial) in enumerate(trials, 1):

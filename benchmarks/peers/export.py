@@ -12,10 +12,10 @@ from benchmarks.peers.exchange import Sequences, Task
 from multitudes.batches.held_out import HeldOut, held_out_users
 from multitudes.data.prepared import TRAIN, PreparedData
 from multitudes.errors import DataError
-from multitudes.evaluation.targets import subsample, targets_of_kind
+from multitudes.evaluation.targets import targets_of_kind
 
 
-def evaluated_users(prepared: PreparedData, most: int | None, seed: int) -> HeldOut:
+def evaluated_users(prepared: PreparedData) -> HeldOut:
     """Return the validation users to evaluate, with their first-time targets.
 
     The validation split is used because every system stops at its best epoch there; the test split stays unused.
@@ -23,7 +23,7 @@ def evaluated_users(prepared: PreparedData, most: int | None, seed: int) -> Held
     Raises:
         DataError: no user has such a target.
     """
-    held = subsample(targets_of_kind(held_out_users(prepared, "validation"), "new"), most, seed)
+    held = targets_of_kind(held_out_users(prepared, "validation"), "new")
     if not len(held):
         raise DataError(f"{prepared.path}: no user has a first-time target in validation; prepare with another split")
     return held

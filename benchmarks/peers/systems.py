@@ -15,7 +15,6 @@ class System(NamedTuple):
     variant: str
     trials: tuple[Trial, ...]
     module: str = ""
-    licence: str = ""
     default: bool = True
 
     @property
@@ -61,7 +60,6 @@ SYSTEMS = (
             {"similarity": "cosine", "neighbours": 100},
         ),
         _LINEAR,
-        "Apache-2.0",
     ),
     System(
         "RecTools iALS",
@@ -72,16 +70,15 @@ SYSTEMS = (
             {"regularisation": 10, "alpha": 1, "sweeps": 15},
         ),
         _LINEAR,
-        "Apache-2.0",
     ),
-    System("RecTools EASE", "ease", _EASE, _LINEAR, "Apache-2.0"),
-    System("RecTools EASE corrected", "ease_corrected", _EASE, _LINEAR, "Apache-2.0"),
-    System("RecTools SASRec", "softmax", _SASREC, _TRANSFORMER, "Apache-2.0"),
-    System("torch-rechub MIND", "mind", _RECHUB_TRIALS, _RECHUB, "MIT"),
-    System("torch-rechub ComiRec-SA", "comirec_sa", _RECHUB_TRIALS, _RECHUB, "MIT"),
-    System("RecTools eSASRec", "esasrec", _SASREC, _TRANSFORMER, "Apache-2.0"),
+    System("RecTools EASE", "ease", _EASE, _LINEAR),
+    System("RecTools EASE corrected", "ease_corrected", _EASE, _LINEAR),
+    System("RecTools SASRec", "softmax", _SASREC, _TRANSFORMER),
+    System("torch-rechub MIND", "mind", _RECHUB_TRIALS, _RECHUB),
+    System("torch-rechub ComiRec-SA", "comirec_sa", _RECHUB_TRIALS, _RECHUB),
+    System("RecTools eSASRec", "esasrec", _SASREC, _TRANSFORMER),
     System("linear", "linear", ({},)),
     System("joint", "joint", ({},)),
     # Holds a map for every vector and place of a history: a pass takes a CPU very long, so it is asked for by name.
-    System("torch-rechub ComiRec-DR", "comirec_dr", _RECHUB_TRIALS, _RECHUB, "MIT", default=False),
+    System("torch-rechub ComiRec-DR", "comirec_dr", _RECHUB_TRIALS, _RECHUB, default=False),
 )

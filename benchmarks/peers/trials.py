@@ -2,6 +2,8 @@
 
 Everybody gets lists of ``Settings.places`` items without seen items; whoever has no list or a short one, such as users
 without history, gets the items of the most users there, from whatever system.
+
+Legend: B users · N places of a list.
 """
 
 import json
@@ -17,14 +19,14 @@ from numpy.typing import NDArray
 
 from benchmarks.child_process import limited_environment, run_in_child
 from benchmarks.machine import ROOT
-from benchmarks.peers.exchange import Clock, Settings, Task, write_targets, write_task
+from benchmarks.peers.exchange import Clock, Sequences, Settings, Task, lists_file, write_targets, write_task
 from benchmarks.peers.export import evaluated_users
-from benchmarks.peers.score import BUDGETS, learning_curve
 from benchmarks.peers.systems import System, Trial
 from benchmarks.process import peak_mib
 from multitudes.batches.held_out import HeldOut, seen_items
 from multitudes.config import parse
 from multitudes.data.prepared import PreparedData
+from multitudes.errors import DataError
 from multitudes.evaluation.baselines import Baselines, fill_lists
 from multitudes.evaluation.list_metrics import ItemFacts
 from multitudes.evaluation.model_baselines import fit_model, list_items
@@ -39,6 +41,7 @@ from multitudes.training.config import RunConfig
 from multitudes.training.loop import train
 from multitudes.training.runs import Run, open_run
 
+BUDGETS = (10, 100)
 # As in examples/linear.toml, the study behind records/linear.md.
 _JOINT = {
     "method": "joint",
@@ -86,23 +89,48 @@ def _peer_trial(system: System, trial: Trial, settings: Settings, data: Data, py
     if failure and not (folder / "report.json").exists():
         return Finished({"settings": dict(trial), "stopped": "failed", "failed": failure}, {})
     report = json.loads((folder / "report.json").read_text(encoding="utf-8"))
-    curve = learning_curve(
-        folder, len(report["epochs"]), data.held, data.task.held, ItemFacts.from_prepared(data.prepared)
-    )
-    spent = np.cumsum([epoch["cpu_s"] for epoch in report["epochs"]])
+    lists, hit_rates = _score_epochs(folder, len(report["epochs"]), data)
+    best, spent = int(np.argmax(hit_rates)), np.cumsum([epoch["cpu_s"] for epoch in report["epochs"]])
     record = {
         "settings": dict(trial),
         "versions": report["versions"],
         "stopped": "failed" if failure else report.get("stopped", "interrupted"),
         "passes": len(report["epochs"]),
-        "best_pass": curve.best_epoch,
-        "hit_rates": [round(rate, 4) for rate in curve.hit_rates],
-        "best_cpu_s": round(float(spent[curve.best_epoch - 1]), 2),
+        "best_pass": 1 + best,
+        "hit_rates": [round(rate, 4) for rate in hit_rates],
+        "best_cpu_s": round(float(spent[best]), 2),
         "cpu_s": round(float(spent[-1]), 2),
         "peak_mib": round(report["peak_mib"]),
     }
     record |= {"failed": failure} if failure else {"cpu_limit_s": settings.cpu_s}
-    return Finished(record, list_figures(curve.list_BN, data.prepared, data.held))
+    return Finished(record, list_figures(lists[best], data.prepared, data.held))
+
+
+def _score_epochs(folder: Path, epochs: int, data: Data) -> tuple[list[NDArray[np.int64]], list[float]]:
+    """Return the lists of a peer after each epoch, and their hit rates; a DataError if a list is not valid."""
+    facts, lists, hit_rates = ItemFacts.from_prepared(data.prepared), [], []
+    for file in (lists_file(folder, 1 + epoch) for epoch in range(epochs)):
+        lists.append(np.load(file, allow_pickle=False))
+        check_lists(lists[-1], data.task.held, data.task.n_items, str(file))
+        hit_rates.append(float(list_measures(lists[-1], data.held, facts)["hits"].sum() / len(data.held.target)))
+    return lists, hit_rates
+
+
+def check_lists(list_BN: NDArray[np.int64], seen: Sequences, n_items: int, name: str) -> None:
+    """Reject lists that would be scored wrongly.
+
+    Raises:
+        DataError: an unknown item, an item twice, or an item that the user has seen; or a list too many or too few.
+    """
+    if list_BN.ndim != 2 or len(list_BN) != len(seen.user):
+        raise DataError(f"{name}: lists of shape {list_BN.shape}; expected one for each of {len(seen.user)} users")
+    if list_BN.min(initial=0) < 0 or list_BN.max(initial=0) > n_items:
+        raise DataError(f"{name}: holds items beyond 1 to {n_items}; expected the numbers that were given")
+    for row, listed_N in enumerate(list_BN):
+        listed = listed_N[listed_N > 0]
+        past = seen.item[seen.offset[row] : seen.offset[row + 1]]
+        if len(np.unique(listed)) < len(listed) or np.isin(listed, past).any():
+            raise DataError(f"{name}: user {seen.user[row]} gets an item twice or one that is in the history")
 
 
 def _run_peer(command: Sequence[str], trial: Trial, folder: Path) -> str | None:
@@ -165,7 +193,7 @@ def train_own(prepared: str, variant: str, trial: dict[str, float], places: int,
         return {"stopped": "solved"} | _cost(clock)
     folder.mkdir()
     popular = items_by_popularity(user_counts(data), data.item_count)
-    users = evaluated_users(data, None, 0)
+    users = evaluated_users(data)
     if variant == "popularity":
         cost = _cost(clock)
         lists = fill_lists([np.empty(0, dtype=np.int64)] * len(users), popular, seen_items(data, users), places)

@@ -6,7 +6,7 @@ from typing import Any
 
 from benchmarks import SEED
 from benchmarks.child_process import ChildResult, run_in_child
-from benchmarks.scale.training import measure_training
+from benchmarks.scale.training import train_and_measure
 from benchmarks.timing import round_figure
 from multitudes.data.prepare import PrepareConfig, prepare
 from multitudes_lab.synthetic import SynthConfig, write_synthetic_tables
@@ -39,7 +39,8 @@ def measure_training_memory(events: int, items: int, parts: int, memory_limit: s
     data, out, run = folder / "data", folder / "prepared", folder / "run"
     run_in_child(write_tables, events=events, items=items, folder=str(data))
     run_in_child(prepare_tables, data=str(data), out=str(out), memory_limit=memory_limit)
-    figures = {**world_config(events, items).model_dump(mode="json"), "train": measure_training(out, run, parts)}
+    trained = run_in_child(train_and_measure, threads=1, prepared=str(out), out=str(run), parts=parts)
+    figures = {**world_config(events, items).model_dump(mode="json"), "train": trained.value}
     for made_folder in (data, out, run):
         shutil.rmtree(made_folder)
     return figures

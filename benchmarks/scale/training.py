@@ -5,14 +5,14 @@ An epoch has only a few batches, drawn from all targets, and ends with a validat
 
 import json
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import torch
 
 from benchmarks import SEED
-from benchmarks.child_process import run_in_child
 from benchmarks.process import memory_field_mib, peak_mib
 from benchmarks.profiling import profile
 from benchmarks.timing import round_figure
@@ -27,23 +27,12 @@ TRAIN = TrainConfig(epochs=2, epoch_batches=50, validate_users=100)
 _READ_S = 0.02  # interval between two readings
 
 
-def measure_training(prepared: Path, out: Path, parts: int = 1) -> dict[str, Any]:
-    """Return the targets of an epoch, MiB by what they are for, and what share of a step each part takes."""
-    found: dict[str, Any] = run_in_child(
-        train_and_measure, threads=1, prepared=str(prepared), out=str(out), parts=parts
-    ).value
-    return found
-
-
 def train_and_measure(prepared: str, out: str, parts: int) -> dict[str, Any]:
-    """Train, each batch in ``parts``, and return what was seen."""
+    """Train, each batch in ``parts``; return the targets of an epoch, MiB by their use, and the shares of a step."""
     torch.set_num_threads(1)
-    data, config, before = (
-        PreparedData.open(prepared),
-        RunConfig(method="joint", seed=SEED, train=TRAIN),
-        memory_field_mib("RssAnon"),
-    )
-    with profile(PARTS) as stopwatch, AnonymousMemory() as own:
+    data, config = PreparedData.open(prepared), RunConfig(method="joint", seed=SEED, train=TRAIN)
+    before = memory_field_mib("RssAnon")
+    with profile(PARTS) as stopwatch, _anonymous_mib() as readings:
         fit(data, config, Path(out), execution=ExecutionConfig(gradient_accumulation=parts))
     last = json.loads((Path(out) / "metrics.jsonl").read_text(encoding="utf-8").splitlines()[-1])
     found = {
@@ -51,7 +40,7 @@ def train_and_measure(prepared: str, out: str, parts: int) -> dict[str, Any]:
         "parts_of_a_batch": parts,
         "own_libraries_mib": round_figure(before),
         "table_and_moments_mib": round_figure(3 * 4 * (data.n_items + 1) * config.model.width / 2**20),
-        "anonymous_mib": round_figure(own.most_mib),
+        "anonymous_mib": round_figure(max(readings)),
         "peak_mib": round_figure(peak_mib()),
         "parts": stopwatch.shares(last["seconds"]),
         "targets_per_s": last["targets_per_s"],
@@ -60,24 +49,22 @@ def train_and_measure(prepared: str, out: str, parts: int) -> dict[str, Any]:
     return {"targets": len(examples), **found}
 
 
-class AnonymousMemory:
-    """Tracks the anonymous memory of this process; the kernel may drop pages of mapped files, so they do not count."""
+@contextmanager
+def _anonymous_mib() -> Iterator[list[float]]:
+    """Read the anonymous memory of this process until the end of the block.
 
-    def __init__(self) -> None:
-        self.most_mib = 0.0
-        self._done = threading.Event()
-        self._thread = threading.Thread(target=self._watch, daemon=True)
+    The kernel may drop pages of mapped files, so they do not count.
+    """
+    readings, done = [memory_field_mib("RssAnon")], threading.Event()
 
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
+    def watch() -> None:
+        while not done.wait(_READ_S):
+            readings.append(memory_field_mib("RssAnon"))
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._done.set()
-        self._thread.join()
-
-    def _watch(self) -> None:
-        while not self._done.wait(_READ_S):
-            self.most_mib = max(self.most_mib, memory_field_mib("RssAnon"))
+    thread = threading.Thread(target=watch, daemon=True)
+    thread.start()
+    try:
+        yield readings
+    finally:
+        done.set()
+        thread.join()

@@ -1,8 +1,11 @@
-"""``python -m benchmarks.simulate.page records/simulated-world.md``: the kept figures, written into the page."""
+"""``python -m benchmarks.simulate.page records/simulated-world.md``: the kept figures, written into the page.
+
+So are those beside SARDINE, which ``python -m benchmarks.simulate.sardine`` measures in an environment of its own.
+"""
 
 import json
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +17,9 @@ from benchmarks.simulate.picture import draw
 from benchmarks.simulate.sets import WORLD
 
 BEGIN = "<!-- world: written by `python -m benchmarks.simulate.page records/simulated-world.md` -->"
+BEGIN_SARDINE = "<!-- sardine: written by `python -m benchmarks.simulate.page records/simulated-world.md` -->"
 RESULTS = ROOT / "benchmarks" / "results" / "simulate.json"
+SARDINE = RESULTS.with_name("sardine.json")
 PICTURE = "images/world-marginals.svg"
 
 _SPREAD = {
@@ -23,11 +28,16 @@ _SPREAD = {
     "p90": "a tenth has at least",
     "p99": "a hundredth has at least",
 }
+_SARDINE_HEADS = {
+    "positions": "random lists, by place; the first place: 1",
+    "repeats": "what is wanted most, list after list; the first: 1",
+}
 
 
-def written_into(page: str, results: Mapping[str, Any]) -> str:
-    """Return a page with the figures between their markers."""
-    return replace_table(BEGIN, "\n".join(figures(results)).strip(), page)
+def written_into(page: str, results: Mapping[str, Any], sardine: Mapping[str, Any]) -> str:
+    """Return a page with the figures, and those beside SARDINE, between their markers."""
+    page = replace_table(BEGIN, "\n".join(figures(results)).strip(), page)
+    return replace_table(BEGIN_SARDINE, "\n".join(_sardine(sardine["figures"])).strip(), page)
 
 
 def figures(results: Mapping[str, Any]) -> Iterator[str]:
@@ -108,8 +118,20 @@ def _retrieval(part: Mapping[str, Any]) -> str:
     )
 
 
+def _sardine(found: Mapping[str, Any]) -> Iterator[str]:
+    for name, head in _SARDINE_HEADS.items():
+        numbers = [str(1 + number) for number in range(len(found[name]["SARDINE"]))]
+        yield from table([head, *numbers], ([who, *_two_digits(shares)] for who, shares in found[name].items()))
+    orders = ([who, *_two_digits(shares.values())] for who, shares in found["orders"].items())
+    yield from table(["ten items; by chance: 1", *found["orders"]["SARDINE"]], orders)
+
+
+def _two_digits(shares: Iterable[float]) -> Iterator[str]:
+    return (f"{share:.2f}" for share in shares)
+
+
 if __name__ == "__main__":
     file = Path(sys.argv[1])
-    kept = json.loads(RESULTS.read_text(encoding="utf-8"))
-    file.write_text(written_into(file.read_text(encoding="utf-8"), kept), encoding="utf-8")
+    kept, sardine = (json.loads(record.read_text(encoding="utf-8")) for record in (RESULTS, SARDINE))
+    file.write_text(written_into(file.read_text(encoding="utf-8"), kept, sardine), encoding="utf-8")
     draw(kept["marginals"]["figures"]["sets"], file.parent / PICTURE)

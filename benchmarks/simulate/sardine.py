@@ -18,9 +18,8 @@ import sardine  # noqa: F401 (registers its worlds)
 from numpy.typing import NDArray
 
 from benchmarks import SEED
-from benchmarks.machine import MeasurementContext
+from benchmarks.machine import ROOT, MeasurementContext
 from benchmarks.simulate import oracles
-from benchmarks.simulate.sardine_page import RESULTS
 from benchmarks.timing import round_figure
 from multitudes.atomic import write_json
 from multitudes.seeding import generator
@@ -29,6 +28,7 @@ from multitudes_lab.simulation.history import ImpressionCounts
 from multitudes_lab.simulation.world import World
 from multitudes_lab.simulation.world_config import WorldConfig
 
+RESULTS = ROOT / "benchmarks" / "results" / "sardine.json"
 PLACES, LISTS = 10, 10
 ORDERS = ("most wanted first", "by chance", "least wanted first")
 _WANTED, _UNWANTED = -1, -2  # placeholders: the item that the user wants most, or least

@@ -8,20 +8,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 from benchmarks.peers import __main__ as comparison
-from benchmarks.peers import export, score
+from benchmarks.peers import export
 from benchmarks.peers.exchange import Sequences, Settings
 from benchmarks.peers.page import page
 from benchmarks.peers.systems import System
+from benchmarks.peers.trials import check_lists
 
 from multitudes.errors import DataError
 from tests.worlds import planted
 
 PEER = "tests.benchmarks.popular_peer"
 FAKES = (
-    System("EASE", "works", ({"regularisation": 300},), PEER, "none"),
+    System("EASE", "works", ({"regularisation": 300},), PEER),
     System("popularity", "popularity", ({},)),
-    System("popular peer", "works", ({"batch_size": 8}, {"batch_size": 16}), PEER, "none"),
-    System("broken peer", "broken", ({},), PEER, "none"),
+    System("popular peer", "works", ({"batch_size": 8}, {"batch_size": 16}), PEER),
+    System("broken peer", "broken", ({},), PEER),
 )
 
 
@@ -57,12 +58,12 @@ def test_the_page_says_what_is_missing_and_what_is_no_comparison(record):
 
 def test_a_peer_gets_no_target_and_no_item_twice_in_a_list():
     prepared = planted()[1]
-    held = export.evaluated_users(prepared, None, 0)
+    held = export.evaluated_users(prepared)
     task = export.export_task(prepared, held)
     known = [set(task.held.item[a:b]) for a, b in zip(task.held.offset[:-1], task.held.offset[1:], strict=True)]
     targets = np.split(held.target, held.target_offset[1:-1])
     assert all(past and past.isdisjoint(wanted) for past, wanted in zip(known, targets, strict=True))
     seen = Sequences(np.array([4, 7]), np.array([0, 2, 5]), np.array([1, 2, 3, 4, 5]))
-    score.check_lists(np.array([[3, 0], [1, 2]]), seen, 6, "lists")
+    check_lists(np.array([[3, 0], [1, 2]]), seen, 6, "lists")
     with pytest.raises(DataError, match="user 4 gets an item twice or one that is in the history"):
-        score.check_lists(np.array([[3, 2], [1, 2]]), seen, 6, "lists")
+        check_lists(np.array([[3, 2], [1, 2]]), seen, 6, "lists")

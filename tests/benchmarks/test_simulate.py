@@ -6,9 +6,9 @@ import sys
 import pytest
 from benchmarks.child_process import ChildResult
 from benchmarks.machine import ROOT
-from benchmarks.simulate import organic, retrieval, sardine_page
+from benchmarks.simulate import organic, retrieval
 from benchmarks.simulate.__main__ import main
-from benchmarks.simulate.page import BEGIN, PICTURE, RESULTS, compared, figures, written_into
+from benchmarks.simulate.page import BEGIN, PICTURE, RESULTS, SARDINE, compared, figures, written_into
 from benchmarks.simulate.picture import draw
 
 from multitudes.data.prepare import prepare
@@ -17,18 +17,17 @@ from tests.worlds import SMALL_MODEL
 
 def test_the_documents_figures_are_those_of_the_kept_runs():
     page = (ROOT / "records" / "simulated-world.md").read_text()
-    results = json.loads(RESULTS.read_text())
+    results, beside = json.loads(RESULTS.read_text()), json.loads(SARDINE.read_text())
     assert BEGIN in page
-    assert written_into(page, results) == page
+    assert written_into(page, results, beside) == page
     assert not any(part["quick"] for part in results.values())
     assert (ROOT / "records" / PICTURE).exists()
     results["marginals"]["figures"]["sets"]["world"]["repeat_share"] = 0.99
-    assert written_into(page, results) != page
+    changed = written_into(page, results, beside)
+    assert changed != page
     assert any("**above**" in line and "0.99" in line for line in figures(results))
-    kept = json.loads(sardine_page.RESULTS.read_text())
-    assert sardine_page.written_into(page, kept) == page
-    kept["figures"]["orders"]["SARDINE"]["by chance"] = 2.0
-    assert sardine_page.written_into(page, kept) != page
+    beside["figures"]["orders"]["SARDINE"]["by chance"] = 2.0
+    assert written_into(page, results, beside) != changed
 
 
 @pytest.mark.parametrize(("own", "said"), [(1.0, "**below**"), (2.0, "yes"), (4.0, "yes"), (5.0, "**above**")])
