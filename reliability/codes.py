@@ -144,6 +144,16 @@ def compare(
     return Found(claims, {**figures, "now": now, "before": before})
 
 
+def without_effect(attack: Callable[[Code], dict[str, Any]], **claims: str) -> Callable[[float, Path, Progress], Found]:
+    """Return a trial that claims that these figures of an attack are 0; it is the same at every scale."""
+
+    def trial(scale: float, folder: Path, progress: Progress) -> Found:
+        del scale
+        return compare(folder, attack, progress, {name: (0, text) for name, text in claims.items()})
+
+    return trial
+
+
 def both(
     folder: Path, attack: Callable[[Code], Outcome], progress: Progress, commit: str | None = None
 ) -> tuple[Outcome, Outcome]:

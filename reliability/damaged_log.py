@@ -1,22 +1,12 @@
 """D13: a segment of a log is damaged; users are erased from all else, and the service ends as it should."""
 
-from pathlib import Path
 from typing import Any
 
-from multitudes.progress import Progress
-from reliability.claims import Found
-from reliability.codes import Code, compare
+from reliability.codes import Code, without_effect
 from reliability.requests_in_turn import ask, send_event, wait_until
 from reliability.world import FIRST_ITEM, World
 
 _USERS = 5
-
-
-def trial(scale: float, folder: Path, progress: Progress) -> Found:
-    """Damage a segment, and erase users; it is the same at every scale."""
-    del scale
-    most = {"refused": (0, f"of {_USERS} erasures, refused"), "exit": (0, "exit code after SIGTERM")}
-    return compare(folder, _attack, progress, most)
 
 
 def _attack(code: Code) -> dict[str, Any]:
@@ -35,3 +25,10 @@ def _attack(code: Code) -> dict[str, Any]:
         ended = server.end()
     refused = sum(status != 200 for status in statuses)
     return {"refused": refused, "exit": ended, "statuses": statuses, "readyz": [ready.status, state]}
+
+
+trial = without_effect(
+    _attack,
+    refused=f"of {_USERS} erasures, refused",
+    exit="exit code after SIGTERM",
+)

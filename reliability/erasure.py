@@ -7,27 +7,13 @@ of the store's file, from before the erasure.
 import sqlite3
 import time
 from contextlib import closing
-from pathlib import Path
 from typing import Any
 
-from multitudes.progress import Progress
-from reliability.claims import Found
-from reliability.codes import Code, compare
+from reliability.codes import Code, without_effect
 from reliability.requests_in_turn import ask, send_event
 from reliability.world import FIRST_ITEM, World
 
 _USER, _AHEAD_S = 7, 45
-
-
-def trial(scale: float, folder: Path, progress: Progress) -> Found:
-    """Erase a user in all these ways; it is the same at every scale."""
-    del scale
-    most = {
-        "refused": (0, "erasures refused while a backup reads"),
-        "taken": (0, "events of before the erasure, taken when they are sent again"),
-        "restored": (0, "events that a restored backup brings back"),
-    }
-    return compare(folder, _attack, progress, most)
 
 
 def _attack(code: Code) -> dict[str, Any]:
@@ -63,3 +49,11 @@ def _attack(code: Code) -> dict[str, Any]:
         restored = len(ask(server, "GET", path).record["events"])
     taken = sum(one.record.get("new", 0) for one in again)
     return {"refused": int(status != 200), "status": status, "taken": taken, "restored": restored}
+
+
+trial = without_effect(
+    _attack,
+    refused="erasures refused while a backup reads",
+    taken="events of before the erasure, taken when they are sent again",
+    restored="events that a restored backup brings back",
+)

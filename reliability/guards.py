@@ -10,28 +10,13 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from multitudes.progress import Progress
-from reliability.claims import Found
-from reliability.codes import Code, compare
+from reliability.codes import Code, without_effect
 from reliability.connection import Connection, request, run
 from reliability.requests_in_turn import ask, send_event
 from reliability.server import Server
 from reliability.world import FIRST_ITEM, World
 
 _ESCAPE = "\x1b[31m"
-
-
-def trial(scale: float, folder: Path, progress: Progress) -> Found:
-    """Try each; it is the same at every scale."""
-    del scale
-    most = {
-        "forwarded": (0, "forwarded requests that a service without keys answers"),
-        "two_hosts": (0, "requests with two Host headers that are answered"),
-        "escapes": (0, "escapes in a text journal"),
-        "erasures": (0, "ready with a damaged file of erasures"),
-        "store": (0, "ready with a damaged store"),
-    }
-    return compare(folder, _attack, progress, most)
 
 
 def _attack(code: Code) -> dict[str, Any]:
@@ -81,3 +66,13 @@ def _damage_store(file: Path) -> None:
     for start in range(2 * page, len(content), page):
         content[start : start + page // 2] = b"\xaa" * (page // 2)
     file.write_bytes(content)
+
+
+trial = without_effect(
+    _attack,
+    forwarded="forwarded requests that a service without keys answers",
+    two_hosts="requests with two Host headers that are answered",
+    escapes="escapes in a text journal",
+    erasures="ready with a damaged file of erasures",
+    store="ready with a damaged store",
+)

@@ -1,14 +1,11 @@
 """D10: an item is removed and another added, and then another release serves: the one stays away, the other there."""
 
 import time
-from pathlib import Path
 from typing import Any
 
 import polars as pl
 
-from multitudes.progress import Progress
-from reliability.claims import Found
-from reliability.codes import Code, compare
+from reliability.codes import Code, without_effect
 from reliability.requests_in_turn import ask
 from reliability.server import Server
 
@@ -19,16 +16,6 @@ from pathlib import Path
 from tests.release.small_release import publish_small
 publish_small(Path(sys.argv[1]))
 """
-
-
-def trial(scale: float, folder: Path, progress: Progress) -> Found:
-    """Change items, roll back, and ask; it is the same at every scale."""
-    del scale
-    most = {
-        "back": (0, "removed items that are recommended after a rollback"),
-        "missing": (0, "added items that are not, after a rollback"),
-    }
-    return compare(folder, _attack, progress, most)
 
 
 def _attack(code: Code) -> dict[str, Any]:
@@ -54,3 +41,10 @@ def _candidates(server: Server) -> set[int]:
     time.sleep(_SEEN_S)
     answer = ask(server, "POST", "/v1/recommend", {"user_id": "ann", "n": 20})
     return {one["item_id"] for one in answer.record["candidates"]}
+
+
+trial = without_effect(
+    _attack,
+    back="removed items that are recommended after a rollback",
+    missing="added items that are not, after a rollback",
+)

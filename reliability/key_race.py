@@ -2,24 +2,11 @@
 
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
-from multitudes.progress import Progress
-from reliability.claims import Found
-from reliability.codes import Code, compare
+from reliability.codes import Code, without_effect
 
 _KEYS = 6
-
-
-def trial(scale: float, folder: Path, progress: Progress) -> Found:
-    """Make keys at once; it is the same at every scale."""
-    del scale
-    most = {
-        "lost": (0, f"of {_KEYS} keys made at once, lost"),
-        "open": (0, "files of mode 0600 that others may read afterwards"),
-    }
-    return compare(folder, _attack, progress, most)
 
 
 def _attack(code: Code) -> dict[str, Any]:
@@ -40,3 +27,10 @@ def _attack(code: Code) -> dict[str, Any]:
         "open": int(file.stat().st_mode & 0o077 > 0),
         "mode": oct(file.stat().st_mode & 0o777),
     }
+
+
+trial = without_effect(
+    _attack,
+    lost=f"of {_KEYS} keys made at once, lost",
+    open="files of mode 0600 that others may read afterwards",
+)
