@@ -19,7 +19,7 @@ def test_cohorts_have_their_share_and_visit_rate():
     share = np.bincount(world.cohort_U, minlength=5) / world.users
     assert share == pytest.approx(constants.COHORT_SHARE, abs=0.03)
     often = visits(world, range(30, 60)) / 30  # when all are there
-    of_cohort = {name: often[world.cohort_U == number].mean() for number, name in enumerate(world.cohorts)}
+    of_cohort = {name: often[world.cohort_U == number].mean() for number, name in enumerate(constants.COHORTS)}
     assert of_cohort["core"] > 2 * of_cohort["casual"] > 4 * of_cohort["marginal"]
     assert of_cohort["marginal"] > 0.03
     with fixed(COHORT_VISITS=[0.3] * 5):
@@ -30,7 +30,7 @@ def test_cohorts_have_their_share_and_visit_rate():
 
 def test_new_users_have_no_past_and_resurrected_users_an_old_one():
     world = small()
-    number = {name: number for number, name in enumerate(world.cohorts)}
+    number = {name: number for number, name in enumerate(constants.COHORTS)}
     past = {span: world.cohort_U[organic(world, *span)[0]] for span in ((-60, -21), (-21, 0))}
     assert (past[-60, -21] == number["resurrected"]).any()
     assert not (past[-21, 0] == number["resurrected"]).any()

@@ -17,6 +17,7 @@ from scipy.stats import t
 
 from multitudes.data.timestamps import DAY_S
 from multitudes_lab.simulation.config import ExperimentConfig
+from multitudes_lab.simulation.constants import COHORTS
 from multitudes_lab.simulation.run import seed_folder
 from multitudes_lab.simulation.world_config import day_start_s
 
@@ -65,9 +66,7 @@ class UserOutcomes:
         """Read the outcomes of an experiment."""
         self._config = config
         self._sums = {(seed, arm): _user_sums(config, out, seed, arm) for seed in config.seeds for arm in config.arms}
-        worlds = {seed: config.build_world(seed) for seed in config.seeds}
-        self._cohort_U = {seed: world.cohort_U for seed, world in worlds.items()}
-        self.cohorts: tuple[str, ...] = next(iter(worlds.values())).cohorts
+        self._cohort_U = {seed: config.build_world(seed).cohort_U for seed in config.seeds}
         self.metrics = (*sorted({metric for sums in self._sums.values() for metric in sums}), *RATIOS)
 
     def lift(self, metric: str, arm: str, control: str, cohort: str = ALL_USERS) -> ArmLift:
@@ -76,7 +75,7 @@ class UserOutcomes:
         for seed, cohort_U in self._cohort_U.items():
             mask_U = np.ones(len(cohort_U), dtype=np.bool_)
             if cohort != ALL_USERS:
-                mask_U = (cohort_U == self.cohorts.index(CORE if cohort == NON_CORE else cohort)) ^ (cohort == NON_CORE)
+                mask_U = (cohort_U == COHORTS.index(CORE if cohort == NON_CORE else cohort)) ^ (cohort == NON_CORE)
             pairs.append(tuple(_user_ratio(self._sums[seed, name], metric, mask_U) for name in (control, arm)))
         means_S2 = np.array([[above.sum() / max(below.sum(), 1) for above, below in pair] for pair in pairs])
         mean, treated_mean = means_S2.mean(axis=0).tolist()
@@ -91,7 +90,7 @@ def arm_lifts(config: ExperimentConfig, out: Path) -> list[ArmLift]:
         for metric in outcomes.metrics
         for arm in config.arms
         if arm != control
-        for cohort in (ALL_USERS, *outcomes.cohorts)
+        for cohort in (ALL_USERS, *COHORTS)
     ]
 
 

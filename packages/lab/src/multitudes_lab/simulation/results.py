@@ -17,6 +17,7 @@ from multitudes.locks import lock
 from multitudes.progress import Progress, silent
 from multitudes_lab.experiments.log_outcomes import OutcomesConfig, write_log_outcomes
 from multitudes_lab.simulation.config import ExperimentConfig
+from multitudes_lab.simulation.constants import COHORTS
 from multitudes_lab.simulation.day_log import day_file_name
 from multitudes_lab.simulation.draws import uniform
 from multitudes_lab.simulation.lifts import ALL_USERS, ArmLift, arm_lifts, daily_feed_saves
@@ -107,9 +108,9 @@ def write_ab_test(config: ExperimentConfig, world: World, folder: Path) -> None:
         first = visits.group_by("user_id").agg(pl.col("timestamp").min())
         exposures.append(first.with_columns(arm=pl.lit(arm)))
         outcomes.append(rows)
-    cohorts = pl.Series(world.cohorts)
     table = pl.concat(exposures).sort("user_id")
-    table = table.with_columns(cohort=cohorts.gather(world.cohort_U[table["user_id"].to_numpy()].astype(np.uint32)))
+    cohort_U = world.cohort_U[table["user_id"].to_numpy()].astype(np.uint32)
+    table = table.with_columns(cohort=pl.Series(COHORTS).gather(cohort_U))
     table.write_parquet(folder / "exposures.parquet")
     pl.concat(outcomes).sort("timestamp", "user_id", "metric").write_parquet(folder / "outcomes.parquet")
 

@@ -52,7 +52,6 @@ class World:
         self.config = config
         self.users, self.items = config.users, config.items
         self.topics = tuple(f"topic-{topic:03d}" for topic in range(config.topics))
-        self.cohorts = constants.COHORTS
         self.catalogue = build_catalogue(config)
         self.niche_I, self.topic_I = self.catalogue.niche_I, self.catalogue.topic_I
         self.created_I, self.has_features_I = self.catalogue.created_I, self.catalogue.has_features_I
