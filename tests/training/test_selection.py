@@ -101,15 +101,15 @@ def test_users_without_a_history_have_no_say_and_the_most_served_of_those_that_f
     assert best_list(tried((10, 0.5), (9.6, 0.9)), everybody) == 0
 
 
-def test_one_vector_has_the_list_where_the_choice_serves_other_users_nothing_more(
+def test_one_vector_has_the_list_where_the_choice_brings_other_users_nothing(
     run: TrainedRun, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     held = held_out_users(run.prepared, "validation")
     users = len(select_targets(held, held.target_is_first_time))
     halves = np.array_split(generator(0, "selection", "halves").permutation(users), 2)
 
-    def chosen(other_half: float) -> Shares:
-        lists = tried((1, 0.5), (1, 0.5), (1, 0.5), users=users)
+    def chosen(other_half: float, hits: float = 1) -> Shares:
+        lists = tried((1, 0.5), (hits, 0.5), (hits, 0.5), users=users)
         for one, own, other in zip(lists[1:], halves, reversed(halves), strict=True):
             one.served_B[own] += 0.2
             one.served_B[other] += other_half
@@ -119,7 +119,7 @@ def test_one_vector_has_the_list_where_the_choice_serves_other_users_nothing_mor
         return choice.shares
 
     assert chosen(-0.1) == ALONE, "what was found is of the users that chose"
-    assert chosen(0.1) == DEFAULT_SHARES, "the control"
+    assert chosen(0.1) == chosen(-0.1, hits=2) == DEFAULT_SHARES, "the controls: interests, or hits"
 
 
 def test_one_vector_is_the_first_and_round_robin_is_not_calibrated() -> None:

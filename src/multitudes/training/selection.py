@@ -12,8 +12,8 @@ interests unserved; in simulated worlds, where what users want is known, lists t
 more saves still.
 
 What is chosen on some users flatters itself on them, so what the choice brings is counted on halves of the users that
-did not choose (cross-fitting): where they are served nothing more, one vector has the list. ``multitudes train`` prints
-it.
+did not choose (cross-fitting): where that is neither an interest nor a hit, one vector has the list. ``multitudes
+train`` prints it.
 
 Legend: B users · C candidate lists, or classes of items · N places · T targets · P pairs of a user and an item.
 """
@@ -120,7 +120,8 @@ def choose_list(run: Scorer, held: HeldOut, n: int) -> ListChoice | None:
     tried = try_lists(run, users, n)
     targets_B = np.diff(users.target_offset).astype(np.float64)
     gain = _cross_fitted(tried, targets_B)
-    choice = tried[best_list(tried, np.arange(len(users))) if gain["served"] > 0 else 0]
+    is_better = max(gain["served"], gain["hit_rate"]) > 0
+    choice = tried[best_list(tried, np.arange(len(users))) if is_better else 0]
     rate = float(choice.hits_B.sum() / targets_B.sum())
     record = {
         "n": n,
