@@ -17,7 +17,6 @@ from typing import NamedTuple
 
 from multitudes.errors import UnavailableError, UsageError
 from multitudes.retrieval.request import Degradation, Request, Shortfall, time_shortfall
-from multitudes.retrieval.response import Recommendation
 from multitudes.retrieval.retriever import Retriever
 from multitudes.service.admission import (
     OVERLOADED,
@@ -180,7 +179,12 @@ class Engine:
     def _execute(self, batch: Batch) -> None:
         """Answer a batch; when this returns, every request has its answer or its error."""
         try:
-            self._execute_by_level(batch)
+            # Only this call holds the retriever, so a replaced release is freed as soon as its last batch is answered.
+            retriever, now_s = self._get_retriever(), self._clock()
+            levels = [self._level_in_time(queued, batch.expected_s, now_s) for queued in batch.requests]
+            for level in sorted(set(levels)):
+                same_level = [queued for queued, own in zip(batch.requests, levels, strict=True) if own == level]
+                self._answer_together(retriever, level, same_level)
         except Exception as error:  # unexpected: the callers get the error, and the next batch is answered
             logging.getLogger(__name__).exception("a batch failed")
             for queued in batch.requests:
@@ -193,14 +197,6 @@ class Engine:
         recommendation = self._get_retriever().recommend_popular(request, TOO_LITTLE_TIME)
         self.admission.costs.record(Degradation.POPULAR, 1, self._clock() - start_s)
         return EngineAnswer(recommendation, 0.0, {})
-
-    def _execute_by_level(self, batch: Batch) -> None:
-        # Only this call holds the retriever, so a replaced release is freed as soon as its last batch is answered.
-        retriever, now_s = self._get_retriever(), self._clock()
-        levels = [self._level_in_time(queued, batch.expected_s, now_s) for queued in batch.requests]
-        for level in sorted(set(levels)):
-            same_level = [queued for queued, own in zip(batch.requests, levels, strict=True) if own == level]
-            self._answer_together(retriever, level, same_level)
 
     def _level_in_time(self, queued: QueuedRequest, expected_s: float, now_s: float) -> Degradation:
         """Return the least degraded level that still fits, given that answers arrive when the whole batch is done."""
@@ -217,7 +213,10 @@ class Engine:
         """
         start_s, stages = self._clock(), _StageTimer(self._clock)
         try:
-            answers = self._retrieve(retriever, level, requests, stages)
+            if level == Degradation.POPULAR:
+                answers = [retriever.recommend_popular(queued.request, TOO_LITTLE_TIME) for queued in requests]
+            else:
+                answers = retriever.answer([queued.request for queued in requests], degradation=level, timer=stages)
         except Exception as error:
             if len(requests) == 1 or isinstance(error, UnavailableError):
                 for queued in requests:
@@ -231,14 +230,6 @@ class Engine:
             self.admission.costs.record(level, len(requests), self._clock() - start_s, reset=reset)
         for queued, answer in zip(requests, answers, strict=True):
             queued.future.set_result(EngineAnswer(answer, start_s - queued.enqueued_s, stages.seconds))
-
-    @staticmethod
-    def _retrieve(
-        retriever: Retriever, level: Degradation, requests: Sequence[QueuedRequest], stages: "_StageTimer"
-    ) -> list[Recommendation]:
-        if level == Degradation.POPULAR:
-            return [retriever.recommend_popular(queued.request, TOO_LITTLE_TIME) for queued in requests]
-        return retriever.answer([queued.request for queued in requests], degradation=level, timer=stages)
 
     def _answer_failure(self, retriever: Retriever, queued: QueuedRequest, error: Exception) -> None:
         """Answer a request whose retrieval failed: a wrong request with its error, any other with popular items."""

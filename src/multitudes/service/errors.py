@@ -30,6 +30,11 @@ ERROR_CODES: Final[dict[int, str]] = {
     500: "defect",
     503: "unavailable",
 }
+_ROUTING_MESSAGES: Final = {  # of the statuses that Starlette and FastAPI raise by themselves
+    400: "the body is not JSON; send one JSON object in UTF-8",
+    404: "no such path; /openapi.json lists all paths",
+    405: "this path does not accept that method; /openapi.json lists its methods",
+}
 _UNION_MEMBERS = ("constrained-", "function-")  # how pydantic names a member of a union in the location of an error
 _MAX_SHOWN = 80  # characters of a wrong value that a message repeats
 
@@ -87,7 +92,8 @@ def to_api_error(error: Exception) -> ApiError:
     if isinstance(error, RequestValidationError):
         return _from_validation(error)
     if isinstance(error, HTTPException):
-        return _from_http(error)
+        status = error.status_code
+        return ApiError(status if status in ERROR_CODES else 500, _ROUTING_MESSAGES.get(status, str(error.detail)))
     if isinstance(error, (UsageError, DataError)):
         return ApiError(422, str(error))
     if isinstance(error, OverloadError):
@@ -95,16 +101,6 @@ def to_api_error(error: Exception) -> ApiError:
     if isinstance(error, UnavailableError):
         return ApiError(503, str(error), retry_after_s=1)
     return ApiError(500, "the service failed on this request; its journal has the reason under the request_id")
-
-
-def _from_http(error: HTTPException) -> ApiError:
-    if error.status_code == 404:
-        return ApiError(404, "no such path; /openapi.json lists all paths")
-    if error.status_code == 405:
-        return ApiError(405, "this path does not accept that method; /openapi.json lists its methods")
-    if error.status_code == 400:
-        return ApiError(400, "the body is not JSON; send one JSON object in UTF-8")
-    return ApiError(error.status_code if error.status_code in ERROR_CODES else 500, str(error.detail))
 
 
 def _from_validation(error: RequestValidationError) -> ApiError:

@@ -124,7 +124,9 @@ class _Others:
         """
         if not self._is_on:
             raise ApiError(404, "this service shows the release that serves, and no other: [explorer] compare is off")
-        self._free_later()
+        if self._timer is not None:  # those that are open are freed when none was asked for in a while
+            self._timer.cancel()
+        self._timer = asyncio.get_running_loop().call_later(_OPEN_S, self._releases.close)
         found = self._releases.find(name)
         if found is not None:
             return found
@@ -134,12 +136,6 @@ class _Others:
             raise ApiError(404, str(error)) from None
         except ArtefactError as error:
             raise ApiError(503, str(error)) from None
-
-    def _free_later(self) -> None:
-        """Free the releases that are open when none was asked for in a while."""
-        if self._timer is not None:
-            self._timer.cancel()
-        self._timer = asyncio.get_running_loop().call_later(_OPEN_S, self._releases.close)
 
 
 class _MapWriter:

@@ -156,10 +156,16 @@ class LoadShedder:
         client = self._client(scope, headers)
         if client is None:
             return None
-        excess_s = self._in_flight.excess_s(priority, self._time_limit_s(headers, priority), client, monotonic())
+        now_s = monotonic()
+        excess_s = self._in_flight.excess_s(priority, self._time_limit_s(headers, priority), client, now_s)
         if excess_s <= 0:
             return None
-        self._count(scope["path"])
+        path = scope["path"]
+        self._counters[path]()
+        self._unlogged[path] += 1
+        if now_s >= self._next_log_s.get(path, 0.0):
+            self._deps.journal.log_rejections(path, self._unlogged.pop(path))
+            self._next_log_s[path] = now_s + _INTERVAL_S
         error = ApiError(429, OVERLOADED, self._in_flight.reject(excess_s))
         # The server skips an unread body and keeps the connection, unless the body has no end or is too large.
         length = headers.get(b"content-length", b"")
@@ -191,14 +197,6 @@ class LoadShedder:
         if deps.access_records is not None:
             deps.access_records.record_use(key.name)
         return key.name
-
-    def _count(self, path: str) -> None:
-        self._counters[path]()
-        self._unlogged[path] += 1
-        now_s = monotonic()
-        if now_s >= self._next_log_s.get(path, 0.0):
-            self._deps.journal.log_rejections(path, self._unlogged.pop(path))
-            self._next_log_s[path] = now_s + _INTERVAL_S
 
 
 class LoadSheddingMiddleware:

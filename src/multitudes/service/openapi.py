@@ -110,9 +110,11 @@ def error_responses() -> Responses:
         status: {
             "model": answer_model(api.ErrorResponse),
             "description": ERROR_CODES[status],
-            "content": _json_example(_error_example(status)),
+            "content": _json_example(
+                to_record(api.ErrorResponse(api.ErrorDetail(ERROR_CODES[status], message), "r-1"))
+            ),
         }
-        for status in _MESSAGES
+        for status, message in _MESSAGES.items()
     }
 
 
@@ -132,12 +134,6 @@ def openapi_builder(app: FastAPI) -> Callable[[], dict[str, Any]]:
         return description
 
     return build
-
-
-def _error_example(status: int) -> dict[str, Any]:
-    detail = api.ErrorDetail(ERROR_CODES[status], _MESSAGES[status])
-    record: dict[str, Any] = to_record(api.ErrorResponse(detail, "r-1"))
-    return record
 
 
 def _json_example(example: object) -> dict[str, Any]:

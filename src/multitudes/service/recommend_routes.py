@@ -20,7 +20,7 @@ from multitudes import api
 from multitudes.ids import Id
 from multitudes.logs.schemas import ServedResponse
 from multitudes.retrieval.request import Request as RetrievalRequest
-from multitudes.retrieval.retriever import similar_items
+from multitudes.retrieval.retriever import similar_items as find_similar_items
 from multitudes.service import schemas
 from multitudes.service.admission import OverloadError, Priority
 from multitudes.service.auth import may_read
@@ -114,19 +114,19 @@ def similar_router(deps: Dependencies) -> APIRouter:
         deadline_ms: DeadlineHeader = None,
     ) -> Response:
         """Return the nearest neighbours of an item, nearest first."""
-        item_id = parse_id(id)
-        check_id_types(deps.get_retriever().release, (), [item_id])
+        item_id, release = parse_id(id), deps.get_retriever().release
+        check_id_types(release, (), [item_id])
         deadline = Deadline(request, deadline_ms, deadlines.default_ms, deadlines)
         try:
             async with asyncio.timeout(deadline.remaining_s()):
-                search = asyncio.get_running_loop().run_in_executor(threads, _find_similar, deps, item_id, n)
-                version, neighbours = await search
+                search = asyncio.get_running_loop().run_in_executor(threads, find_similar_items, release, item_id, n)
+                neighbours = await search
         except TimeoutError:
             deps.metrics.shed.labels("similar", "time").inc()
             raise OverloadError("this search would miss its deadline; try again later", 1.0) from None
         if neighbours is None:
-            raise ApiError(404, f"item {item_id!r} is not in release {version}; ask for one that is")
-        return json_response(api.SimilarResponse(item_id, version, tuple(neighbours)))
+            raise ApiError(404, f"item {item_id!r} is not in release {release.version}; ask for one that is")
+        return json_response(api.SimilarResponse(item_id, release.version, tuple(neighbours)))
 
     return routes
 
@@ -192,8 +192,3 @@ def _is_newly_erased(deps: Dependencies, user_id: Id | None, lookup: StateLookup
         return False
     state = lookup.users.get(user_id)
     return state is None or not state.erased
-
-
-def _find_similar(deps: Dependencies, item_id: Id, n: int) -> tuple[str, list[api.SimilarItem] | None]:
-    release = deps.get_retriever().release
-    return release.version, similar_items(release, item_id, n)

@@ -73,7 +73,8 @@ async def _read_within_limits(scope: Scope, receive: Receive, http: HttpConfig) 
                 chunks.append(chunk)
     except TimeoutError:
         raise ApiError(408, f"the body did not arrive within {http.client_s:g} s; send it faster") from None
-    if size and scope["method"] in _METHODS_WITH_BODY and not _is_json(headers.get(b"content-type", b"")):
+    content_type = headers.get(b"content-type", b"").partition(b";")[0].strip().lower()
+    if size and scope["method"] in _METHODS_WITH_BODY and content_type != b"application/json":
         raise ApiError(415, "the content type is not JSON; send the header content-type: application/json")
     return b"".join(chunks)
 
@@ -82,19 +83,11 @@ def _too_large(http: HttpConfig) -> ApiError:
     return ApiError(413, f"the body is larger than {http.body_bytes:,} bytes; send less in one request")
 
 
-def _is_json(content_type: bytes) -> bool:
-    return content_type.partition(b";")[0].strip().lower() == b"application/json"
-
-
 def replay_body(body: bytes, receive: Receive) -> Receive:
     """Return a receiver that yields the body once, and then the messages that the client sends next."""
-    sent = False
+    unsent: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
 
     async def receive_body_first() -> Message:
-        nonlocal sent
-        if sent:
-            return await receive()
-        sent = True
-        return {"type": "http.request", "body": body, "more_body": False}
+        return unsent.pop() if unsent else await receive()
 
     return receive_body_first

@@ -9,8 +9,8 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path
 from socket import AF_INET, AF_INET6, SO_REUSEADDR, SOL_SOCKET, socket
@@ -91,8 +91,12 @@ def serve_single(app: FastAPI, settings: ServeConfig, listening: socket) -> None
     """Serve until SIGTERM, and return when the accepted requests are answered."""
     configure_logging(settings.journal, *_LOGGERS)
     gc.set_threshold(_GC_THRESHOLD)
-    with _ignore_sigterm():
+    # Exit with 0 after SIGTERM: when uvicorn has shut down, it raises the signal again.
+    before = signal.signal(signal.SIGTERM, lambda *_: None)
+    try:
         _Server(Config(app, **_uvicorn_options(settings))).run(duplicate_socket(listening))
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def serve_workers(releases: Path, settings: ServeConfig, listening: socket, on_ready: Callable[[], None]) -> None:
@@ -252,20 +256,6 @@ def _uvicorn_options(settings: ServeConfig) -> dict[str, Any]:
         "timeout_worker_healthcheck": _HANGS_AFTER_S,
         "forwarded_allow_ips": server.proxies,
     }
-
-
-@contextmanager
-def _ignore_sigterm() -> Iterator[None]:
-    """Exit with 0 after SIGTERM: when uvicorn has shut down, it raises the signal again."""
-
-    def ignore(number: int, frame: FrameType | None) -> None:
-        del number, frame
-
-    before = signal.signal(signal.SIGTERM, ignore)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def _exit_with_parent() -> None:

@@ -158,12 +158,8 @@ class GuardedStates:
         self._reads, self._writes = (
             DaemonThreads(self._config.threads, f"user-states-{name}") for name in ("reads", "writes")
         )
-        self._damaged, self._closing = False, GateEvent()
-
-    @property
-    def is_damaged(self) -> bool:
-        """Whether the store is damaged, as its last check or a call since found."""
-        return self._damaged
+        self.is_damaged = False  # whether the store is, as its last check or a call since found
+        self._closing = GateEvent()
 
     @property
     def is_open(self) -> bool:
@@ -205,7 +201,7 @@ class GuardedStates:
             DamagedRequestsError: nobody knows who asked to be erased; every request of a user is refused.
         """
         self._erasure_requests.check()
-        if self._damaged:
+        if self.is_damaged:
             raise StateError("the store of user states is damaged; restore a backup")
         await self._call("ping", self._store.ping, self._config.read_s)
 
@@ -218,12 +214,12 @@ class GuardedStates:
         try:
             self._store.check()
         except ArtefactError as error:
-            self._damaged = True
+            self.is_damaged = True
             logging.getLogger(__name__).error("%s", error)
         except StateError as error:  # ``ping`` reports it
             logging.getLogger(__name__).warning("the store of user states is not checked: %s", error)
         else:
-            self._damaged = False
+            self.is_damaged = False
 
     def _check_periodically(self) -> None:
         self.check()
@@ -238,10 +234,8 @@ class GuardedStates:
         closing = DaemonThreads(1, "user-states-close")
         closed = closing.submit(self._store.close)
         closing.close()
-        try:
+        with suppress(TimeoutError):
             closed.result(self._config.write_s)
-        except TimeoutError:
-            return
 
     async def _repeat_erasures(self, user_ids: Sequence[Id]) -> None:
         """Repeat the erasures that the store does not know."""
@@ -297,7 +291,7 @@ class GuardedStates:
             raise
         except Exception as error:
             self._breaker.record_failure()
-            self._damaged = self._damaged or isinstance(error, ArtefactError)
+            self.is_damaged = self.is_damaged or isinstance(error, ArtefactError)
             # The error contains the address of the store, which clients must not see.
             logging.getLogger(__name__).error("%s", error)
             raise StateError("the store of user states failed; it is tried again in a moment") from None

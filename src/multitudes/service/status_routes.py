@@ -38,7 +38,9 @@ def health_router(deps: Dependencies) -> APIRouter:
         """
         retriever = deps.get_retriever()
         release = retriever.release
-        stores = {"state": await _check_states(deps), "logs": _check_logs(deps)}
+        damaged = deps.logs.damaged_segments()
+        logs = f"{damaged} damaged segments were set aside; the journal names them" if damaged else "ok"
+        stores = {"state": await _check_states(deps), "logs": logs}
         if retriever.problem:  # clients must not see paths of this machine
             stores["item_updates"] = f"{release.version}.log is damaged: serving without it; the journal says why"
         status: Literal["ok", "degraded"] = "ok" if set(stores.values()) == {"ok"} else "degraded"
@@ -63,11 +65,6 @@ async def _check_states(deps: Dependencies) -> str:
     except StateError as error:
         return str(error)
     return "ok"
-
-
-def _check_logs(deps: Dependencies) -> str:
-    damaged = deps.logs.damaged_segments()
-    return f"{damaged} damaged segments were set aside; the journal names them" if damaged else "ok"
 
 
 def releases_router(deps: Dependencies) -> APIRouter:
