@@ -3,7 +3,6 @@
 ``multitudes init``: a configuration with every setting, and small example tables.
 """
 
-import json
 import shlex
 import shutil
 import tempfile
@@ -15,6 +14,7 @@ from typing import Annotated, Any
 
 import typer
 
+from multitudes.cli.import_files import prepare_words
 from multitudes.cli.options import MapOption
 from multitudes.cli.output import hide_next, print_json, print_next
 from multitudes.data.location import reject_url
@@ -101,8 +101,7 @@ def demo_command(
     with create_demo_folder(out, OWN_SETTINGS if files else SETTINGS, overwrite=overwrite), hide_next():
         if files:
             _run("import", *files, *words, "--out", data)
-        fitting = _prepare_words(data) if files else []
-        _run("prepare", data, "--out", out / "prepared", "--config", config, *fitting)
+        _run("prepare", data, "--out", out / "prepared", "--config", config, *prepare_words(data))
         _run("train", out / "prepared", "--method", METHOD, "--out", run, "--config", config)
         _run("evaluate", run, "--config", config)
         _run("report", run, "--split", "validation", "--out", out / "report.html")
@@ -130,15 +129,6 @@ def _run(*words: object) -> None:
     typer.secho(f"\n$ multitudes {shlex.join(arguments)}", bold=True)
     if app(arguments, standalone_mode=False) == INTERRUPTED_EXIT_CODE:
         raise KeyboardInterrupt
-
-
-def _prepare_words(data: Path) -> list[str]:
-    """Return the options of prepare that suit what was imported."""
-    from multitudes.cli.import_files import next_words
-    from multitudes.data.importing.importer import MARKER
-
-    report = json.loads((data / MARKER).read_text(encoding="utf-8"))
-    return next_words(report["split"], report["min_rating"])
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """``multitudes doctor``: check a release, the settings of a service, a running service and the installed extras."""
 
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 from urllib.parse import urlsplit
@@ -42,6 +43,8 @@ def doctor_command(
     """
     if releases is None and config is None and url is None:
         raise UsageError("nothing to check; give a folder of releases, --config FILE, --url ADDRESS, or several")
+    from rich.text import Text
+
     from multitudes.release.store import ReleaseStore
     from multitudes.retrieval.inspection import Finding, inspect_release
 
@@ -60,7 +63,8 @@ def doctor_command(
     else:
         findings.append(Finding("ok", "extras", "all are installed"))
     code = max(finding.exit_code for finding in findings)
-    _print_findings(findings)
+    levels = [Text(finding.level, style=_LEVEL_STYLES.get(finding.level, "bold red")) for finding in findings]
+    print_table((level, one.subject, one.text) for level, one in zip(levels, findings, strict=True))
     subjects = {"releases": releases and str(releases), "config": config and str(config), "url": url}
     print_json(subjects | {"exit_code": code, "findings": [finding._asdict() for finding in findings]})
     if code:
@@ -69,14 +73,18 @@ def doctor_command(
 
 def _settings_findings(config: Path, releases: Path | None, version: str | None) -> "list[Finding]":
     require_extra("serve")
+    from multitudes.release.manifest import read_manifest
+    from multitudes.release.store import ReleaseStore
     from multitudes.retrieval.inspection import Finding
     from multitudes.service.settings import load_settings
     from multitudes.service.startup import load_api_keys
 
     settings = load_settings(config, os.environ, {})
     load_api_keys(settings)
-    history = None if releases is None else _history_length(releases, version)
-    risks = _risks(settings, config, history or 0)
+    history = 0
+    with suppress(ArtefactError):  # the inspection of the release says what is wrong with its manifest
+        history = 0 if releases is None else read_manifest(ReleaseStore(releases).folder(version)).history_length
+    risks = _risks(settings, config, history)
     return [Finding("warning", "settings", text) for text in risks] or [Finding("ok", "settings", "nothing risky")]
 
 
@@ -107,21 +115,3 @@ def _risks(settings: "ServeConfig", config: Path, history: int) -> "Iterator[str
         yield f"[state] keep = {settings.state.keep}, and the release reads {history} events of a user; keep as many"
     if logs.keep_days == logs.max_gb == 0:
         yield "[logs] keep_days = 0 and max_gb = 0: the logs grow until the disk is full; limit one of them"
-
-
-def _history_length(releases: Path, version: str | None) -> int | None:
-    """Return how many events of a user the release reads; None if its manifest cannot be read."""
-    from multitudes.release import manifest
-    from multitudes.release.store import ReleaseStore
-
-    try:
-        return manifest.read_manifest(ReleaseStore(releases).folder(version)).history_length
-    except ArtefactError:
-        return None
-
-
-def _print_findings(findings: "list[Finding]") -> None:
-    from rich.text import Text
-
-    levels = [Text(finding.level, style=_LEVEL_STYLES.get(finding.level, "bold red")) for finding in findings]
-    print_table((level, one.subject, one.text) for level, one in zip(levels, findings, strict=True))

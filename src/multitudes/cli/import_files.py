@@ -1,5 +1,6 @@
 """``multitudes import``: a person's own files become the tables that ``multitudes prepare`` reads."""
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -89,9 +90,7 @@ def import_command(
         )
     _print_report(report)
     print_json(report.record())
-    print_next(
-        "prepare", out, "--out", unused_path(out.parent / "prepared"), *next_words(report.split, report.min_rating)
-    )
+    print_next("prepare", out, "--out", unused_path(out.parent / "prepared"), *prepare_words(out))
 
 
 def _print_guesses(guesses: "Sequence[ColumnGuess]") -> None:
@@ -138,7 +137,12 @@ def _ratings_sentence(ratings: "Mapping[str, float]", min_rating: float | None) 
     )
 
 
-def next_words(split: str, min_rating: float | None) -> list[str]:
-    """Return the options of prepare that suit what was imported."""
-    words = [] if split == "time" else ["--split", split]
-    return words if min_rating is None else [*words, "--min-rating", f"{min_rating:g}"]
+def prepare_words(data: Path) -> list[str]:
+    """Return the options of prepare that suit the tables that import wrote; none for other tables."""
+    from multitudes.data.importing.importer import MARKER
+
+    if not (data / MARKER).is_file():
+        return []
+    report = json.loads((data / MARKER).read_bytes())
+    words = [] if report["split"] == "time" else ["--split", report["split"]]
+    return words if report["min_rating"] is None else [*words, "--min-rating", f"{report['min_rating']:g}"]

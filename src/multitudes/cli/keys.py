@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -13,10 +12,9 @@ from multitudes.cli.output import print_json, print_table
 from multitudes.data.location import reject_url
 from multitudes.errors import UsageError
 from multitudes.release.signature import make_key_pair
-from multitudes.service.api_keys import SCOPES, ApiKey, make_key, read_keys
+from multitudes.service.api_keys import SCOPES, ApiKey, KeyScope, make_key, read_keys
 
 _MAX_DAYS = 36_500
-KeyScope = StrEnum("KeyScope", ["recommend", "events", "metrics", "read", "write", "admin"])
 
 
 def keys_command(
@@ -71,11 +69,13 @@ def keys_command(
     if not path.absolute().parent.is_dir():
         raise UsageError(f"{file}: its folder does not exist; make it, or name another file")
     if action == "pair":
-        _make_pair(path)
+        public, fingerprint = make_key_pair(path)
+        typer.echo(f"{path}: private key, for publish --sign\n{public}: public key {fingerprint}, for serve --trust")
+        print_json({"private": str(path), "public": str(public), "fingerprint": fingerprint})
     elif name is None:
         raise UsageError(f"a key needs a name: multitudes keys add {file} --name shop")
     else:
-        _add_key(path, name, scope or [KeyScope.read], expires)
+        _add_key(path, name, scope or ["read"], expires)
 
 
 def _add_key(file: Path, name: str, scope: Sequence[str], expires: str | None) -> None:
@@ -105,7 +105,12 @@ def _list_keys(file: Path, used: Path | None) -> None:
 
     uses = {} if used is None else last_uses(used)
     records = [_key_record(key, uses) for key in read_keys(file)]
-    _print_keys(records, has_uses=used is not None)
+    rows = []
+    for record in records:
+        expires = (record["expires"] or "never") + (" (expired)" if record["expired"] else "")
+        last_use = (record["last_use"] or "never").removesuffix("+00:00").replace("T", " ")
+        rows.append([record["name"], ", ".join(record["scopes"]), expires, *([last_use] if used else [])])
+    print_table(rows, ("key", "scopes", "expires", *(["last use (UTC)"] if used else [])))
     print_json({"keys": records})
 
 
@@ -118,18 +123,3 @@ def _key_record(key: ApiKey, uses: dict[str, float]) -> dict[str, Any]:
         "expired": key.is_expired(datetime.now(UTC)),
         "last_use": None if last_use is None else datetime.fromtimestamp(last_use, UTC).isoformat(timespec="minutes"),
     }
-
-
-def _print_keys(records: list[dict[str, Any]], *, has_uses: bool) -> None:
-    rows = []
-    for record in records:
-        expires = (record["expires"] or "never") + (" (expired)" if record["expired"] else "")
-        last_use = (record["last_use"] or "never").removesuffix("+00:00").replace("T", " ")
-        rows.append([record["name"], ", ".join(record["scopes"]), expires, *([last_use] if has_uses else [])])
-    print_table(rows, ("key", "scopes", "expires", *(["last use (UTC)"] if has_uses else [])))
-
-
-def _make_pair(file: Path) -> None:
-    public, fingerprint = make_key_pair(file)
-    typer.echo(f"{file}: private key, for publish --sign\n{public}: public key {fingerprint}, for serve --trust")
-    print_json({"private": str(file), "public": str(public), "fingerprint": fingerprint})

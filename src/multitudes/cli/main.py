@@ -153,12 +153,8 @@ def _raising(error: MissingError) -> Callable[[], None]:
     return command
 
 
-def _register() -> None:
-    for verb in VERBS:
-        app.command(name=verb)(with_json(command_of(verb)))
-
-
-_register()
+for _verb in VERBS:
+    app.command(name=_verb)(with_json(command_of(_verb)))
 
 
 def main() -> None:
@@ -166,15 +162,11 @@ def main() -> None:
     wait_passively()
     code = run(sys.argv[1:])
     if os.environ.get("WORLD_SIZE", "1") != "1":
-        _exit_immediately(code)
+        # One of several ranks ends without unloading modules: threads of gloo crash then (``training.distributed``).
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+        os._exit(code)
     sys.exit(code)
-
-
-def _exit_immediately(code: int) -> None:
-    """End one of several ranks without unloading modules: threads of gloo crash then (``training.distributed``)."""
-    for stream in (sys.stdout, sys.stderr):
-        stream.flush()
-    os._exit(code)
 
 
 def run(arguments: list[str]) -> int:

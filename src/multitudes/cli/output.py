@@ -4,7 +4,7 @@ import inspect
 import json
 import shlex
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from functools import wraps
 from itertools import count
@@ -96,11 +96,9 @@ def print_table(
     (console or Console()).print(table)
 
 
-@contextmanager
-def hide_next() -> Iterator[None]:
+def hide_next() -> AbstractContextManager[None]:
     """Leave out the commands that follow, while a block runs several commands itself."""
-    with _set(_shows_next, False):
-        yield
+    return _set(_shows_next, False)
 
 
 @contextmanager

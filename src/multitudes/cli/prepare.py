@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from multitudes.cli.import_files import next_words
+from multitudes.cli.import_files import prepare_words
 from multitudes.cli.options import MapOption, SetOption, parse_overrides, reject_options
 from multitudes.cli.output import config_words, print_json, print_next, print_table, unused_path
 from multitudes.data.location import display_location, is_url
@@ -115,13 +115,16 @@ def prepare_command(
     It splits, numbers and orders the events. Equal input gives equal bytes. With --check it writes nothing and reports
     counts, time spans, missing values, and the repairs that it would make.
     """
+    from multitudes.config import load_section, parse
     from multitudes.data.clean.attribution import FeedbackLogs
     from multitudes.data.column_names import parse_map
-    from multitudes.data.prepare import prepare
+    from multitudes.data.prepare import PrepareConfig, prepare
 
     changes = parse_overrides(overrides, "prepare", "engine")
     options = {"split": split, "follows_from_share": follows_from_share, "min_rating": min_rating}
-    settings = _prepare_config(config, changes, options)
+    given = {name: value for name, value in options.items() if value is not None}
+    from_file = load_section(config, "prepare", PrepareConfig, changes)
+    settings = parse(PrepareConfig, from_file.model_dump() | given, "options")
     columns, chosen = parse_map(column_map).columns, engine_config(config, engine, master, changes)
     if check == (out is not None):
         raise UsageError("give either --out FOLDER, or --check to write nothing")
@@ -155,10 +158,8 @@ def _check_tables(
     data: Path, settings: "PrepareConfig", engine: "EngineConfig", columns: "Mapping[str, str]", words: list[str]
 ) -> None:
     """Report on tables, without writing; ``words`` are the options that the next command gets."""
-    import json
     from dataclasses import asdict
 
-    from multitudes.data.importing.importer import MARKER
     from multitudes.data.validate import validate
 
     with ProgressBar("check") as progress:
@@ -166,8 +167,7 @@ def _check_tables(
     _print_report(display_location(data), report)
     print_json({"data": display_location(data), **asdict(report)})
     folder = Path() if is_url(data) else data.parent
-    if not words and (data / MARKER).is_file():  # what import found to suit these tables
-        words = next_words(*map(json.loads((data / MARKER).read_bytes()).get, ("split", "min_rating")))
+    words = words or prepare_words(data)
     print_next("prepare", display_location(data), "--out", unused_path(folder / "prepared"), *words)
 
 
@@ -193,17 +193,6 @@ def engine_config(
     return parse(EngineConfig, deep_merge(from_file.model_dump(), options), "options") if options else from_file
 
 
-def _prepare_config(
-    config: Path | None, overrides: "Mapping[str, Any]", options: "Mapping[str, object]"
-) -> "PrepareConfig":
-    from multitudes.config import load_section, parse
-    from multitudes.data.prepare import PrepareConfig
-
-    settings = {name: value for name, value in options.items() if value is not None}
-    from_file = load_section(config, "prepare", PrepareConfig, overrides)
-    return parse(PrepareConfig, from_file.model_dump() | settings, "options")
-
-
 def print_prepared(prepared: "PreparedData") -> None:
     """Print the counts of a prepared folder, and every repair."""
     from multitudes.data.clean.tables import repair_text
@@ -219,15 +208,11 @@ def print_prepared(prepared: "PreparedData") -> None:
     print_table(rows, (f"split '{prepared.manifest['config']['split']}'", *numbers), right=numbers)
     conditions = ", ".join(f"{name} {count:,}" for name, count in prepared.manifest["conditions"].items())
     typer.echo(f"training targets with a topic as condition: {conditions}")
-    if "sources" in prepared.manifest:
-        typer.echo(_sources_sentence(prepared.manifest["sources"]))
+    if sources := prepared.manifest.get("sources"):
+        typer.echo(
+            f"attribution of events: {sources['by_request']:,} by request id, {sources['by_newest']:,} by the newest"
+            f" response before them, {sources['not_served']:,} not served; {sources['with_topic']:,} have a topic as"
+            " source"
+        )
     for name, count in prepared.manifest["repairs"].items():
         typer.echo(f"repair: {repair_text(name, count)}")
-
-
-def _sources_sentence(counts: "Mapping[str, int]") -> str:
-    """Return how many events were attributed to a served item, and how."""
-    return (
-        f"attribution of events: {counts['by_request']:,} by request id, {counts['by_newest']:,} by the newest response"
-        f" before them, {counts['not_served']:,} not served; {counts['with_topic']:,} have a topic as source"
-    )

@@ -14,11 +14,9 @@ from multitudes.extras import require_extra
 from multitudes.progress import Progress, ProgressBar
 
 if TYPE_CHECKING:
-    from multitudes.index.factory import IndexConfig
     from multitudes.publishing.canary import Canary
     from multitudes.publishing.gate import GateConfig
     from multitudes.publishing.publish import PublishResult
-    from multitudes.retrieval.config import RetrieveConfig
     from multitudes.retrieval.item_updates import AddedItems
 
 
@@ -58,10 +56,15 @@ def publish_command(
     if service is not None and gate is None:
         raise UsageError("--service is for --gate: give both")
     require_extra_for(run)
+    from multitudes.config import load_section
+    from multitudes.index.factory import IndexConfig
     from multitudes.publishing.gate import GateConfig
     from multitudes.publishing.publish import publish
+    from multitudes.retrieval.config import RetrieveConfig
 
-    index, retrieve = _load_settings(config, overrides)
+    changes = parse_overrides(overrides, "index", "retrieve")
+    index = load_section(config, "index", IndexConfig, changes)
+    retrieve = load_section(config, "retrieve", RetrieveConfig, changes)
     limits = None if gate is None else GateConfig(margin=gate)
     with ProgressBar("publish") as progress, _open_canary(run, to, limits, service, key, progress) as canary:
         published = publish(
@@ -98,17 +101,6 @@ def _open_canary(
         canary = Canary(client.recommend, canary_requests(run, gate, config.requests), to, config, progress=progress)
         canary.ask_before()
         yield canary
-
-
-def _load_settings(config: Path | None, overrides: list[str] | None) -> "tuple[IndexConfig, RetrieveConfig]":
-    """Return what a release is published with, from a file and ``--set``."""
-    from multitudes.config import load_section
-    from multitudes.index.factory import IndexConfig
-    from multitudes.retrieval.config import RetrieveConfig
-
-    changes = parse_overrides(overrides, "index", "retrieve")
-    index = load_section(config, "index", IndexConfig, changes)
-    return index, load_section(config, "retrieve", RetrieveConfig, changes)
 
 
 def print_published(to: Path, published: "PublishResult") -> None:
