@@ -113,7 +113,8 @@ def fit_repeats(prepared: PreparedData, split: Split = "validation") -> RepeatMo
         rows = generator(0, "repeats", "users").choice(len(held), _MAX_USERS, replace=False)
         held = select_users(held, np.sort(rows))
     own = prepared_items(prepared, held.user_B, held.end_B)
-    is_target_M = _is_target(own, held, prepared.n_items)
+    target_T = target_rows(held.target_offset) * (prepared.n_items + 1) + held.target
+    is_target_M = np.isin(own.rows * (prepared.n_items + 1) + own.item_M, target_T)
     if not is_target_M.any():
         return None
     hit_rate, depth, exponent = _fit_new_items(prepared, held, own)
@@ -145,12 +146,6 @@ def _training_items(prepared: PreparedData) -> OwnItems:
     position = np.flatnonzero((prepared.event_split == TRAIN) & (prepared.event_weight > 0) & (prepared.event_item > 0))
     user, item = prepared.users_of(position), prepared.event_item[position].astype(np.int64)
     return group_events(user, item, prepared.n_users)
-
-
-def _is_target(own: OwnItems, held: HeldOut, n_items: int) -> NDArray[np.bool_]:
-    """Return which own items are targets (M)."""
-    target_T = target_rows(held.target_offset) * (n_items + 1) + held.target
-    return np.isin(own.rows * (n_items + 1) + own.item_M, target_T)
 
 
 def _fit_items(own: OwnItems, is_target_M: NDArray[np.bool_], features_MF: NDArray[np.float64]) -> tuple[float, ...]:

@@ -98,8 +98,9 @@ class ApproximateIndex(Segment):
         """Search all items."""
         limit_Q, excluded_Q = request.limit_Q, request.excluded
         if excluded_Q is None or not any(len(row_E) for row_E, _ in identity_runs(excluded_Q)):
-            rank = partial(self._rank_unfiltered, request)
-            return self._search_until_deep_enough(ANY_TOPIC, request, limit_Q.copy(), rank)
+            return self._search_until_deep_enough(
+                ANY_TOPIC, request, limit_Q.copy(), lambda queries, levels: self.rank(request.select(queries), levels)
+            )
         scores = ExcludedScores.compute(self._table, request.query_QD, excluded_Q)
         depth_Q = scores.estimate_depth(self._score_distribution, self._tuning.heights(), request.query_QD, limit_Q)
         hits = empty_hits(len(depth_Q), request.max_limit)
@@ -167,9 +168,6 @@ class ApproximateIndex(Segment):
         hits = top_unfiltered(sort_keys(row_QM, score_QM), request.limit_Q, request.max_limit)
         is_short_Q = hits.count_Q < request.limit_Q
         return Ranking(hits, np.where(is_short_Q, levels.depth_Q + 1, request.limit_Q))
-
-    def _rank_unfiltered(self, request: SearchRequest, queries: NDArray[np.int64], levels: QueryLevels) -> Ranking:
-        return self.rank(request.select(queries), levels)
 
     def _rank_postfiltered(
         self,

@@ -148,13 +148,14 @@ def route_by_agreement(vote_BLKD: Tensor, logit_BLK: Tensor, participates_BLK: T
     """
     logit_BLK, fixed_vote_BLKD = logit_BLK.detach(), vote_BLKD.detach()
     for _ in range(ROUNDS - 1):
-        interest_BKD = _capsules(fixed_vote_BLKD, _shares(logit_BLK, participates_BLK))
+        interest_BKD = _capsules(fixed_vote_BLKD, soft_assignment(logit_BLK, participates_BLK))
         logit_BLK = logit_BLK + torch.einsum("bkd,blkd->blk", interest_BKD, fixed_vote_BLKD)
-    share_BLK = _shares(logit_BLK, participates_BLK)
+    share_BLK = soft_assignment(logit_BLK, participates_BLK)
     return _capsules(vote_BLKD, share_BLK), share_BLK
 
 
-def _shares(logit_BLK: Tensor, participates_BLK: Tensor) -> Tensor:
+def soft_assignment(logit_BLK: Tensor, participates_BLK: Tensor) -> Tensor:
+    """Return the softmax over interests (B, L, K), zero for invalid items and missing interests."""
     return mask_with_lowest(logit_BLK, participates_BLK).softmax(dim=2) * participates_BLK
 
 

@@ -5,6 +5,9 @@ All negatives come from one pool that the batch shares. The association function
 negatives under every interest, and return the loss of each positive (Fan et al., KDD 2025); ``nearest_loss`` takes one
 log-sum-exp for each user. All are pure functions.
 
+The logQ correction subtracts from each score, of positives and negatives and after any temperature, the log probability
+that the item is in the pool: without it popular items, which are negatives more often, are penalised.
+
 Legend: B users · T positives of a user · K interests · N pool of negatives · S vectors · D width.
 ``mask_BK`` is True where an interest exists.
 """
@@ -65,15 +68,6 @@ def mixture_loss(positive_BTK: Tensor, negative_BK: Tensor, mask_BK: Tensor, wei
     return -mask_with_lowest(log_share_BTK + log_prior_BK.unsqueeze(1), mask_BK.unsqueeze(1)).logsumexp(dim=2)
 
 
-def subtract_log_q(score: Tensor, log_q: Tensor) -> Tensor:
-    """Return the score minus the log probability that the item is in the pool.
-
-    Without this correction popular items are penalised, as they are negatives more often. It applies to positives and
-    negatives, and to the full similarity (after any temperature).
-    """
-    return score - log_q
-
-
 def accidental_hits(row_T: Tensor, target_T: Tensor, pool_N: Tensor, rows: int) -> Tensor:
     """Return (rows, N), True where an item of the ascending pool is a positive of the row, so no negative for it."""
     place_T = torch.searchsorted(pool_N, target_T).clamp(max=len(pool_N) - 1)
@@ -85,7 +79,7 @@ def accidental_hits(row_T: Tensor, target_T: Tensor, pool_N: Tensor, rows: int) 
 
 def negative_logsumexp(score: Tensor, log_q_N: Tensor, hit: Tensor) -> Tensor:
     """Return the log-sum-exp over the last dimension, N, of the corrected negatives; accidental hits are left out."""
-    return mask_with_lowest(subtract_log_q(score, log_q_N), ~hit).logsumexp(dim=-1)
+    return mask_with_lowest(score - log_q_N, ~hit).logsumexp(dim=-1)
 
 
 def pool_negative_logsumexp(

@@ -9,14 +9,9 @@ from torch import Tensor, nn
 from torch.autograd.function import FunctionCtx, once_differentiable
 
 
-def lowest_value(scores: Tensor) -> float:
-    """Return the most negative finite value of the dtype of ``scores``."""
-    return torch.finfo(scores.dtype).min
-
-
 def mask_with_lowest(scores: Tensor, keep: Tensor) -> Tensor:
     """Return ``scores`` with entries outside ``keep`` at the lowest finite value, so that no maximum selects them."""
-    return scores.masked_fill(~keep, lowest_value(scores))
+    return scores.masked_fill(~keep, torch.finfo(scores.dtype).min)
 
 
 def is_place(index: Tensor, length: int) -> Tensor:

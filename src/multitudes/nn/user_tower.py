@@ -73,13 +73,6 @@ class Unconditioned(nn.Module):
         super().__init__()
         self.condition_D = nn.Parameter(torch.zeros(width))
 
-    def forward(self, known_B: Tensor) -> Interests:
-        """Return K = 1 interest; it exists where ``known_B``: the user has a history or followed topics."""
-        batch = known_B.shape[0]
-        vectors_BKD = self.condition_D.expand(batch, 1, -1)
-        mask_BK = known_B.unsqueeze(1)
-        return Interests(vectors_BKD, mask_BK.to(vectors_BKD.dtype), mask_BK)
-
 
 class UserTower(nn.Module):
     """One tower for every kind of interest.
@@ -155,11 +148,11 @@ class UserTower(nn.Module):
             implicit = self._implicit_interests(inputs, generator, partition)
         history_BD, read_BKD = self._history_state(inputs, state_BLD, implicit)
         topic_BD = self.mean_followed_topic(inputs.follow_BF)
-        known_B = inputs.past_BL.any(dim=1) | is_topic(inputs.follow_BF).any(dim=1)
         columns = []
         if self.has_unconditioned:
             single_B1D = self.unconditioned_vector(history_BD, topic_BD, inputs.feature_BP).unsqueeze(1)
-            columns.append(self.single(known_B)._replace(vectors_BKD=single_B1D))
+            is_known_B1 = (inputs.past_BL.any(dim=1) | is_topic(inputs.follow_BF).any(dim=1)).unsqueeze(1)
+            columns.append(Interests(single_B1D, is_known_B1.to(single_B1D.dtype), is_known_B1))
         if self.interest_crossing is not None:
             conditions, read_BKD = self._interest_conditions(inputs, implicit, history_BD, read_BKD)
             shared = self._user_fields(history_BD, topic_BD, inputs.feature_BP)

@@ -96,7 +96,9 @@ def user_vectors(
     vectors_BKD = np.zeros((users, k, width), dtype=np.float32)
     weight_BK = np.zeros((users, k), dtype=np.float32)
     assignment_BL = np.full(histories.item_BL.shape, -1, dtype=np.int64)
-    order_L = _partition_order(seed, config.history) if partition == "random" else None
+    order_L: NDArray[np.int64] | None = None
+    if partition == "random":  # the same order for all users, so batches do not matter
+        order_L = generator(seed, "pinnersage", "partition").permutation(config.history)
     for b in range(users):
         usable_N = np.flatnonzero(valid_BL[b] & unit_ID[item_BL[b]].any(axis=1))
         if len(usable_N) == 0:
@@ -112,11 +114,6 @@ def user_vectors(
         assignment_BL[b, usable_N] = found.label_N
     topic_BK = np.zeros((users, k), dtype=np.int64)
     return UserVectors(interest_kinds(config), vectors_BKD, weight_BK, weight_BK > 0, topic_BK, assignment_BL)
-
-
-def _partition_order(seed: int, history: int) -> NDArray[np.int64]:
-    """Return the random order of events in the random partition: the same for all users, so batches do not matter."""
-    return generator(seed, "pinnersage", "partition").permutation(history)
 
 
 def ward_labels(vector_ND: NDArray[np.float32], distance: float) -> NDArray[np.int64]:

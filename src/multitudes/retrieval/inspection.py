@@ -37,15 +37,12 @@ class Finding(NamedTuple):
         return _EXIT_CODE.get(self.level, 0)
 
 
-def inspect_release(
-    store: ReleaseStore, version: str | None = None, now: datetime | None = None, trust: Path | None = None
-) -> list[Finding]:
+def inspect_release(store: ReleaseStore, version: str | None = None, trust: Path | None = None) -> list[Finding]:
     """Inspect a release. Damage is a finding and does not end the inspection.
 
     Args:
         store: the folder of releases.
         version: the version to inspect; by default the current one.
-        now: time from which the age of the release counts; by default the present.
         trust: a public key, or a folder of them, one of which must have signed the release; None: any key.
 
     Returns:
@@ -63,11 +60,7 @@ def inspect_release(
         manifest = read_manifest(folder)
     except ArtefactError as error:
         return [Finding("damaged", "release", str(error))]
-    findings = [
-        _check_release(store, folder, manifest, now or datetime.now(UTC)),
-        signature,
-        *_check_files(folder, manifest),
-    ]
+    findings = [_check_release(store, folder, manifest), signature, *_check_files(folder, manifest)]
     try:
         findings += [*_describe_lists(manifest), *_check_index(manifest.index)]
     except (KeyError, TypeError, ValueError, AttributeError) as error:
@@ -96,12 +89,12 @@ def _check_signature(folder: Path, trust: Path | None) -> Finding:
     return Finding("ok", "signature", f"signed by {signer.name} ({signer.fingerprint}): every file is as signed")
 
 
-def _check_release(store: ReleaseStore, folder: Path, manifest: Manifest, now: datetime) -> Finding:
+def _check_release(store: ReleaseStore, folder: Path, manifest: Manifest) -> Finding:
     try:
         serves = store.current() == folder.name
     except ArtefactError:
         serves = False
-    days = (now - manifest.created_at).total_seconds() / 86_400
+    days = (datetime.now(UTC) - manifest.created_at).total_seconds() / 86_400
     age = f"{days:.0f} days" if days >= 2 else f"{days * 24:.0f} hours"
     counts = ", ".join(f"{manifest.counts.get(name, 0):,} {name}" for name in ("users", "items", "topics"))
     return Finding(

@@ -23,7 +23,6 @@ from multitudes.nn.losses import (
     nearest_negative_logsumexp,
     pool_negative_logsumexp,
     softmax_loss,
-    subtract_log_q,
     sum_weighted,
 )
 from multitudes.nn.two_tower import TwoTower
@@ -94,7 +93,7 @@ def _dense_loss(model: TwoTower, batch: Batch, embedded: _EmbeddedBatch, state_B
     hit_BN = accidental_hits(row_S[moment_T], target_T, embedded.pool_N, len(state_BLD))
     negative_S = pool_negative_logsumexp(vector_SD, embedded.pool_ND, embedded.log_q_N, hit_BN, row_S)
     vector_TD = vector_SD.index_select(0, moment_T)
-    positive_T = subtract_log_q((vector_TD * embedded.dense_TD).sum(dim=1), embedded.dense_log_q_T)
+    positive_T = (vector_TD * embedded.dense_TD).sum(dim=1) - embedded.dense_log_q_T
     known_S = has_history_S1.squeeze(1) | (follows_S & is_topic(embedded.follow_BF).any(dim=1)[row_S])
     loss_T = softmax_loss(positive_T, negative_S.index_select(0, moment_T))
     return sum_weighted(loss_T, weight_T * known_S[moment_T])
@@ -112,14 +111,19 @@ def _interest_losses(
     user, losses = model.user, {}
     (vectors_BKD, importance_BK, mask_BK), _ = user.vectors(embedded.inputs, state_BLD, generator)
     n_unconditioned, n_implicit = int(user.has_unconditioned), user.n_implicit
-    hit_BN = _pooled_targets(embedded)
+    users, window = embedded.target_BW.shape
+    row_B = torch.arange(users, device=vectors_BKD.device)
+    # True where an item of the pool is a target of the window.
+    hit_BN = accidental_hits(row_B.repeat_interleave(window), embedded.target_BW.flatten(), embedded.pool_N, users)
 
     def negative_logsumexp_of(columns: slice) -> Tensor:
-        return _negative_logsumexp(vectors_BKD[:, columns], embedded.pool_ND, embedded.log_q_N, hit_BN)
+        """Return the log-sum-exp of the negatives for some interests (B, k)."""
+        vectors_BkD = vectors_BKD[:, columns]
+        row_S = row_B.repeat_interleave(vectors_BkD.shape[1])
+        vector_SD = vectors_BkD.flatten(0, 1)
+        return pool_negative_logsumexp(vector_SD, embedded.pool_ND, embedded.log_q_N, hit_BN, row_S).view(users, -1)
 
-    positive_BWK = subtract_log_q(
-        embedded.target_BWD @ vectors_BKD.transpose(1, 2), embedded.target_log_q_BW.unsqueeze(2)
-    )
+    positive_BWK = embedded.target_BWD @ vectors_BKD.transpose(1, 2) - embedded.target_log_q_BW.unsqueeze(2)
     if n_implicit:
         # A mixture includes the unconditioned vector, as its blend does: interests learn what that vector misses.
         columns = slice(0 if config.association == "mixture" else n_unconditioned, n_unconditioned + n_implicit)
@@ -140,20 +144,6 @@ def _interest_losses(
         loss_BC = softmax_loss(positive_BC, negative_logsumexp_of(columns))
         losses["explicit"] = sum_weighted(loss_BC, embedded.weight_BW[:, targets] * mask_BK[:, columns])
     return losses
-
-
-def _pooled_targets(embedded: _EmbeddedBatch) -> Tensor:
-    """Return (B, N), True where an item of the pool is a target of the window."""
-    batch, window = embedded.target_BW.shape
-    row_T = torch.arange(batch, device=embedded.target_BW.device).repeat_interleave(window)
-    return accidental_hits(row_T, embedded.target_BW.flatten(), embedded.pool_N, batch)
-
-
-def _negative_logsumexp(vectors_BKD: Tensor, pool_ND: Tensor, log_q_N: Tensor, hit_BN: Tensor) -> Tensor:
-    """Return the log-sum-exp of the negatives for each interest (B, K)."""
-    batch, k, width = vectors_BKD.shape
-    row_S = torch.arange(batch, device=vectors_BKD.device).repeat_interleave(k)
-    return pool_negative_logsumexp(vectors_BKD.reshape(-1, width), pool_ND, log_q_N, hit_BN, row_S).view(batch, k)
 
 
 def total_loss(losses: dict[str, Tensor], config: TrainConfig) -> Tensor:

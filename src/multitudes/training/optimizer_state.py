@@ -86,8 +86,8 @@ def restore_state(
     if not file.exists():
         return
     with translate_read_errors(file, _REPAIR), safe_open(file, "pt") as stored:
-        # The state of another run with equal shapes would fit and be wrong. Files of earlier versions have no digest.
-        if (stored.metadata() or {}).get(_DIGEST_KEY, "") not in ("", table_sha256(run / WEIGHTS)):
+        # The state of another run with equal shapes would fit and be wrong.
+        if (stored.metadata() or {}).get(_DIGEST_KEY) != table_sha256(run / WEIGHTS):
             raise ValueError
         names, own = set(stored.keys()), named_weights(state.model)
         restored: list[dict[str, Tensor]] = [{} for _ in state.optimizers]
@@ -98,7 +98,9 @@ def restore_state(
             tensors = restored[int(optimizer)]
             tensors[f"{number}/step"] = stored.get_tensor(f"step/{name}")
             for key in _MOMENTS:
-                moment = _check_shape(stored.get_tensor(f"{key}/{name}"), shapes[name])
+                moment = stored.get_tensor(f"{key}/{name}")
+                if moment.shape != shapes[name]:
+                    raise ValueError
                 tensors[f"{number}/{key}"] = _reorder_rows(moment, own[name], rows.by_weight.get(name))
         for adam, tensors in zip(state.optimizers, restored, strict=True):
             checkpoint.restore_optimizer(adam, tensors)
@@ -122,9 +124,3 @@ def _reorder_rows(moment: Tensor, weight: Tensor, place: NDArray[np.int64] | Non
     reordered = torch.zeros_like(weight, device="cpu")
     copy_matched_rows(reordered, moment, place)
     return reordered
-
-
-def _check_shape(tensor: Tensor, shape: torch.Size) -> Tensor:
-    if tensor.shape != shape:
-        raise ValueError
-    return tensor

@@ -119,13 +119,15 @@ def finish_run(
         "calibration": None if len(kinds) > 1 else 0.0,  # as it is: of one vector, nothing is divided
         "judged_users": len(held),
     }
-    best = _best_run(run)
+    model = build_model(run.prepared, run.config.method, run.config.model)
+    load_weights(model, out / WEIGHTS)
+    best = TrainedRun(out, run.prepared, run.config, model.to(next(run.model.parameters()).device))
     if run.config.model.linear.rank:
         found = fit_linear_history(best, held, progress)
         result["linear"] = None if found is None else found.record
         if found is not None:
             found.linear.save(out)
-            best = TrainedRun(best.path, best.prepared, best.config, best.model, found.linear)
+            best = TrainedRun(out, run.prepared, run.config, best.model, found.linear)
             result["validation_hit_rate"] = found.hit_rate
     if run.config.shares:  # those of the run before
         result |= {"shares": run.config.shares, "calibration": run.config.calibration}
@@ -134,10 +136,3 @@ def finish_run(
         result |= {} if choice is None else choice.to_record()
     write_record(out, read_record(out) | {"finished": True} | result)
     shutil.rmtree(folder, ignore_errors=True)
-
-
-def _best_run(run: TrainedRun) -> TrainedRun:
-    """Return the run with the weights of its best epoch."""
-    model = build_model(run.prepared, run.config.method, run.config.model)
-    load_weights(model, run.path / WEIGHTS)
-    return TrainedRun(run.path, run.prepared, run.config, model.to(next(run.model.parameters()).device))

@@ -66,8 +66,11 @@ def compute_gradients(
     """
     for optimizer in state.optimizers:
         optimizer.zero_grad()
-    positives = examples.targets(windows)
-    pool = _draw_negatives(state, positives, examples.prepared.n_items, config)
+    settings, step, n_items = config.train, state.position.step, examples.prepared.n_items
+    draws = generator(config.seed, "negatives", step)  # of the whole batch, the same on every rank
+    pool = draw_pool(
+        examples.targets(windows), n_items, settings.in_batch, settings.uniform, state.frequency, step, draws
+    )
     stride = ranks.size * micro_batches
     own_batches = [MicroBatch(ranks.rank + number * ranks.size, stride) for number in range(micro_batches)]
 
@@ -80,7 +83,7 @@ def compute_gradients(
     for micro_batch in own_batches:
         own = micro_batch_losses[0] if micro_batches == 1 else losses(micro_batch)
         means = {kind: WeightedLoss(loss.sum, batch_losses[kind].weight).mean() for kind, loss in own.items()}
-        total_loss(means, config.train).backward()  # type: ignore[no-untyped-call]
+        total_loss(means, settings).backward()  # type: ignore[no-untyped-call]
     all_reduce_gradients(dense_weights(state.model), ranks)
     return {kind: loss.mean() for kind, loss in batch_losses.items()}
 
@@ -90,15 +93,6 @@ def optimizer_step(state: TrainingState) -> None:
     torch.nn.utils.clip_grad_norm_(dense_weights(state.model), MAX_GRADIENT_NORM)
     for optimizer in state.optimizers:
         optimizer.step()
-
-
-def _draw_negatives(
-    state: TrainingState, positives: NDArray[np.int64], n_items: int, config: RunConfig
-) -> NegativePool:
-    """Draw the negatives of the whole batch, the same on every rank; ``positives`` are its targets."""
-    step, settings = state.position.step, config.train
-    draws = generator(config.seed, "negatives", step)
-    return draw_pool(positives, n_items, settings.in_batch, settings.uniform, state.frequency, step, draws)
 
 
 def _losses(

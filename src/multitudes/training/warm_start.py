@@ -88,19 +88,16 @@ def warm_start(state: TrainingState, prepared: PreparedData, config: RunConfig, 
             weight.copy_(old_weights[name])
         else:
             raise ArtefactError(f"{prepared.path}: other features than {previous.path} was trained on; train a new run")
-    init_frequency(state.frequency, prepared.item_count, config.train.in_batch)
+    train, before = config.train, previous.config.train
+    init_frequency(state.frequency, prepared.item_count, train.in_batch)
     shapes = {name: weight.shape for name, weight in old_weights.items()}
     optimizer_state.restore_state(
         state,
         previous.path,
         optimizer_state.RowMatches(rows, items),
         shapes,
-        same_pool=_negative_sampling(config) == _negative_sampling(previous.config),
+        same_pool=(train.in_batch, train.batch_size) == (before.in_batch, before.batch_size),
     )
-
-
-def _negative_sampling(config: RunConfig) -> tuple[int, int]:
-    return config.train.in_batch, config.train.batch_size
 
 
 def match_names(names: list[str] | pl.Series, before: list[str] | pl.Series) -> NDArray[np.int64]:

@@ -27,6 +27,7 @@ from multitudes.nn.interest_assignment import (
     participation_mask,
     scale_items,
     slots_by_events,
+    soft_assignment,
     start_noise,
 )
 from multitudes.nn.primitives import is_place, mask_with_lowest, squash
@@ -180,8 +181,3 @@ def single_assignment(logit_BLK: Tensor, participates_BLK: Tensor) -> Tensor:
     logit_BLK = mask_with_lowest(logit_BLK, participates_BLK)
     is_best_BLK = is_place(logit_BLK.argmax(dim=2, keepdim=True), logit_BLK.shape[2])
     return torch.where(is_best_BLK & participates_BLK, logit_BLK.softmax(dim=2), 0.0)
-
-
-def soft_assignment(logit_BLK: Tensor, participates_BLK: Tensor) -> Tensor:
-    """Return a (B, L, K): the softmax over interests, zero for invalid items; the ablation of SAR."""
-    return mask_with_lowest(logit_BLK, participates_BLK).softmax(dim=2) * participates_BLK
