@@ -202,16 +202,21 @@ def test_an_index_that_hangs_soon_seems_too_dear_and_is_asked_once_in_a_while(pl
     assert result(after).degradation == Degradation.NONE
 
 
-def test_what_runs_now_is_ahead_of_who_comes(played: Played):
+def test_what_runs_now_is_ahead_of_who_comes_and_what_is_late_is_expected_to_be_as_late_again(played: Played):
     some = engine(played, batch_s=1.0)
     some.submit([Request(0)], 1.0, "interactive")
     some.step()  # 10 ms
     ahead_s = []
-    played.at_work = lambda: ahead_s.append(some.state().backlog_s)
+
+    def work_for(seconds: float) -> None:
+        played.clock.now_s += seconds
+        ahead_s.append(some.state().backlog_s)
+
+    played.at_work = lambda: [work_for(seconds) for seconds in (0, 0.005, 0.045)]
     some.submit([Request(1), Request(2)], 1.0, "interactive")
     assert some.state().backlog_s == pytest.approx(0.020)
     some.step()
-    assert ahead_s == [pytest.approx(0.020)], "nobody waits, and two are worked for"
+    assert ahead_s == pytest.approx([0.020, 0.015, 0.030]), "nobody waits, and two are worked for"
     assert some.state().backlog_s == 0
 
 

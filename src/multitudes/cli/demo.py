@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -89,7 +89,9 @@ def demo_command(
     MovieLens-small has a licence of its own: no commercial use without permission.
     """
     require_extra("train", "report")
-    from multitudes.evaluation.compare import read_result
+    import polars as pl
+
+    from multitudes.evaluation.compare import outcomes_file, read_result
 
     dropped = None if max_dropped is None else [max_dropped]
     given = {"--items": items, "--users": users, "--map": column_map, "--max-dropped": dropped}
@@ -106,7 +108,8 @@ def demo_command(
         _run("evaluate", run, "--config", config)
         _run("report", run, "--split", "validation", "--out", out / "report.html")
         _run("publish", run, "--to", releases)
-        user = _draw_user(run)
+        # An evaluated user, drawn at random, so that the example is not hand-picked.
+        user = pl.read_parquet(outcomes_file(run, "validation"))["user_id"].unique().sort().sample(seed=0).item()
         _run("recommend", releases, "--user", user, "--n", 20, "--explain")
     typer.echo(f"\n{out}: everything above, written in {time.perf_counter() - start:.0f} s; try next:")
     typer.echo(f"  open {out}/report.html in a browser")
@@ -162,15 +165,6 @@ def _remove_earlier_demo(out: Path, overwrite: bool) -> None:
     # Renamed before it is deleted: a half-deleted folder with this name would no longer be known as the demo's.
     with tempfile.TemporaryDirectory(prefix=f".{out.name}.old-", dir=out.parent) as trash:
         out.rename(Path(trash) / out.name)
-
-
-def _draw_user(run: Path) -> Any:  # noqa: ANN401 (an integer or a text)
-    """Return an evaluated user, drawn at random, so that the example is not hand-picked."""
-    import polars as pl
-
-    from multitudes.evaluation.compare import outcomes_file
-
-    return pl.read_parquet(outcomes_file(run, "validation"))["user_id"].unique().sort().sample(seed=0).item()
 
 
 def init_command(folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder to write; new or empty.")]) -> None:

@@ -91,10 +91,7 @@ def _settings_findings(config: Path, releases: Path | None, version: str | None)
 def _risks(settings: "ServeConfig", config: Path, history: int) -> "Iterator[str]":
     """Yield a line for each setting that lets others in, or loses data; ``serve`` rejects what cannot be.
 
-    Args:
-        settings: of the service, with the environment.
-        config: the file that they were read from.
-        history: events that the release reads of each user; 0: unknown.
+    ``history`` is how many events of a user the release reads; 0: unknown.
     """
     from multitudes.service.auth import LOOPBACK_HOSTS
 

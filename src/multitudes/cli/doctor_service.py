@@ -24,12 +24,7 @@ _CHECK_URL: Final = "check that the service runs, and the URL"
 
 
 def open_service(url: str, key: str | None, transport: httpx.BaseTransport | None = None) -> httpx.Client:
-    """Return a client that sends ``key``; nothing is sent yet.
-
-    Args:
-        url: of the service.
-        key: API key; None: without.
-        transport: replaces the network in tests.
+    """Return a client that sends ``key``, if there is one; nothing is sent yet. Tests replace the ``transport``.
 
     Raises:
         UsageError: the URL or the key is malformed.

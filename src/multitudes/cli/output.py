@@ -53,10 +53,7 @@ def print_json(record: dict[str, Any]) -> None:
 def print_next(*words: str | Path | None, note: str = "", label: str = "next") -> None:
     """Print the command that follows, to be copied, unless a program reads what is printed.
 
-    Args:
-        words: after ``multitudes``; None is left out.
-        note: after the label.
-        label: before the command.
+    Of its words after ``multitudes``, None is left out; ``note`` stands between the label and the command.
     """
     command = shlex.join(["multitudes", *(str(word) for word in words if word is not None)])
     if _shows_next.get() and not prints_json():
@@ -74,13 +71,10 @@ def print_table(
     right: Collection[str] = (),
     console: "Console | None" = None,
 ) -> None:
-    """Print a table without lines; a text that is too long for its column goes on below.
+    """Print a table without lines to ``console``, by default the terminal.
 
-    Args:
-        rows: the cells of each row.
-        headings: of the columns; empty: none.
-        right: the headings of columns of numbers, which are never broken.
-        console: None: the terminal.
+    A text that is too long for its column goes on below; ``right`` are the headings of columns of numbers, which are
+    never broken.
     """
     from rich.console import Console
     from rich.table import Table

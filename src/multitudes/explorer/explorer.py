@@ -42,12 +42,7 @@ class Explorer:
     def __init__(
         self, get_retriever: Callable[[], Retriever], is_hidden: Callable[[Id], bool] = lambda _: False
     ) -> None:
-        """Create an explorer.
-
-        Args:
-            get_retriever: returns the retriever that answers now.
-            is_hidden: returns whether a user is not shown, since they asked to be erased.
-        """
+        """Answer with the retriever of the moment; ``is_hidden``: whether a user asked to be erased."""
         self._get_retriever, self._is_hidden = get_retriever, is_hidden
         self._map: tuple[ReferenceType[Release], ItemMap] | None = None  # a release that no longer serves is freed
         self._opening = Lock()
@@ -95,10 +90,7 @@ class Explorer:
     ) -> api.ExploreResponse | None:
         """Return a user with history, interests and candidates; None if nothing is known of them, or they were erased.
 
-        Args:
-            request: whom to show, and what to suppose.
-            user_state: what a state store holds of the user; None: nothing, or it was not read.
-            state_error: why it could not be read; empty if it was.
+        ``user_state`` is what a state store holds of the user, and ``state_error`` why it could not be read.
         """
         if request.user_id is not None and self._is_hidden(request.user_id):
             return None

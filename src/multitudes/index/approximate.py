@@ -283,15 +283,8 @@ def build(
 ) -> ApproximateIndex:
     """Build inverted lists, and tune the number of probes.
 
-    Args:
-        ids: integers, distinct (n).
-        vectors: one row for each id (n, D).
-        topics: of the items, in the order of ``ids``.
-        queries: held-out user vectors to tune on; see ``tuning.sample_queries``.
-        target: the recall to reach, and down to which depth.
-        lists: number of inverted lists; None: see ``train_lists``.
-        seed: of the training sample and of the draw of queries.
-        progress: called during the build.
+    Ids, vectors, topics and queries are those of ``factory.build_index``. Without a number of lists, ``train_lists``
+    chooses one. The seed is that of the training sample and of the draw of queries.
 
     Raises:
         DataError: a vector or a query is not finite, or ids are repeated.

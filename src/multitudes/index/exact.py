@@ -27,12 +27,7 @@ class ExactIndex(Segment):
 
     @classmethod
     def build(cls, ids: ArrayLike, vectors: ArrayLike, topics: Topics | None = None) -> "ExactIndex":
-        """Build an index of items.
-
-        Args:
-            ids: integers, distinct (n), in any order.
-            vectors: one row for each id (n, D).
-            topics: of the items, in the order of ``ids``.
+        """Build an index of items: distinct integers in any order (n), their vectors (n, D) and their topics.
 
         Raises:
             DataError: a vector is not finite, ids are repeated, or the topics are of another number of items.

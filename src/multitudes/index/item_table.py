@@ -53,11 +53,7 @@ NO_POSTINGS = Postings(np.zeros(0, dtype=np.int64), np.zeros(1, dtype=np.int64),
 
 
 def make_postings(topics: Topics | None, row_n: NDArray[np.int64]) -> Postings:
-    """Return the posting lists of items.
-
-    Args:
-        topics: of n items.
-        row_n: the row of each of those items in the index.
+    """Return the posting lists of n items with these topics; ``row_n`` are their rows in the index.
 
     Raises:
         DataError: the topics are not integers, not those of n items, or a topic is below 1.

@@ -88,7 +88,6 @@ class Index(Protocol):
             DataError: a query is not finite.
             UnavailableError: a remote engine did not answer in time.
         """
-        ...
 
     def vectors(self, ids: NDArray[np.int64]) -> NDArray[np.float32]:
         """Return the float32 vectors of ``ids``, one row each.
@@ -96,27 +95,21 @@ class Index(Protocol):
         Raises:
             UsageError: an id is not in the index.
         """
-        ...
 
     def ids(self) -> NDArray[np.int64]:
         """Return every id, ascending."""
-        ...
 
     def items_of(self, topic: int) -> NDArray[np.int64]:
         """Return the ids of a topic, ascending; empty for an unknown topic."""
-        ...
 
     def __len__(self) -> int:
         """Return the number of items."""
-        ...
 
     def info(self) -> dict[str, Any]:
         """Describe the index for people and manifests: kind, items, dimension, and how it was tuned."""
-        ...
 
     def save(self, folder: Path) -> None:
         """Write the index into ``folder``, which must exist, with a checksum for every file."""
-        ...
 
     def add(self, ids: ArrayLike, vectors: ArrayLike, topics: Topics | None = None) -> None:
         """Add items, or replace those that the index holds already. The next search sees all of them or none.
@@ -130,7 +123,6 @@ class Index(Protocol):
             DataError: a vector is not finite or has another width, or ids are repeated or not integers. Nothing is
                 added then.
         """
-        ...
 
     def remove(self, ids: ArrayLike) -> None:
         """Remove items. The next search does not find them.
@@ -141,7 +133,6 @@ class Index(Protocol):
         Raises:
             UsageError: the index does not hold an id. Nothing is removed then.
         """
-        ...
 
     def activate(self) -> None:
         """Let other programs find an index on a server, once its release is the current one.
@@ -149,11 +140,9 @@ class Index(Protocol):
         Raises:
             UnavailableError: the server did not answer in time.
         """
-        ...
 
     def discard(self) -> None:
         """Remove the index of a release that did not appear from its server."""
-        ...
 
 
 class IndexKind(Protocol):
@@ -190,7 +179,6 @@ class IndexKind(Protocol):
             DataError: a vector is not finite, or ids are repeated.
             UnavailableError: a server did not answer in time.
         """
-        ...
 
     def open(self, folder: Path, record: dict[str, Any]) -> Index:
         """Open the index of a release.
@@ -206,4 +194,3 @@ class IndexKind(Protocol):
             ArtefactError: the description is damaged, or the index is missing or another one.
             UnavailableError: a server did not answer in time.
         """
-        ...

@@ -24,10 +24,7 @@ _ITEMS_PER_TASTE: Final = 256  # more do not move a centre; k-means samples them
 def cluster_items(vectors_ND: NDArray[np.float32], tastes: int = TASTES, seed: int = 0) -> NDArray[np.float32]:
     """Return the centres of up to ``tastes`` clusters of directions, by spherical k-means: unit vectors (T, D).
 
-    Args:
-        vectors_ND: item vectors; those of zeros are left out.
-        tastes: number of clusters; at most one for every four items.
-        seed: of the first centres.
+    There is one for every four items at most. Vectors of zeros are left out.
     """
     unit_ND = l2_normalize(vectors_ND[vectors_ND.any(axis=1)])
     count = min(tastes, len(unit_ND) // 4)

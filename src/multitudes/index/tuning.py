@@ -112,12 +112,8 @@ class Tuning(NamedTuple):
         query as for the one with the most. So a few queries share a call if their proposals are similar in number. Many
         queries probe the same lists anyway, so their levels get a call each.
 
-        Args:
-            depth_Q: the depth of every query.
-            pending_W: the queries to search.
-
         Yields:
-            The levels of a group and its queries; None for queries that are deeper than every level.
+            The levels of a group of the pending queries, and the group; None for those deeper than every level.
         """
         position_W = self.level_positions(depth_Q[pending_W])
         max_ratio = _MAX_RATIO if len(position_W) <= _FEW_QUERIES else 1
@@ -227,18 +223,9 @@ def tune(
     target: RecallTarget,
     progress: Progress = silent,
 ) -> Tuning:
-    """Find the least effort for each depth.
+    """Return the levels of least effort at which ``search`` finds enough in all items.
 
-    Args:
-        grid: efforts and proposals to choose from.
-        search: searches all items at a level.
-        table: the items.
-        sample: queries for tuning and validation.
-        target: the recall to reach.
-        progress: called before each depth.
-
-    Returns:
-        The levels. A depth that no effort reaches has none: a deeper level serves it, or a scan.
+    A depth that no effort reaches has no level: a deeper level serves it, or a scan.
     """
     depths = tuned_depths(min(target.deepest, max(_MIN_DEPTH, len(table) // 10), len(table)))
     progress(0, len(depths), "exact answers")

@@ -59,7 +59,6 @@ class ImplicitModule(Protocol):
         Returns:
             K conditions of B users, and the interest of each event.
         """
-        ...
 
 
 def with_conditions_of_others(interests: Interests) -> Interests:

@@ -106,7 +106,8 @@ def user_vectors(
         vector_ND = unit_ID[item_BL[b, usable_N]]
         label_N = ward_labels(vector_ND, config.distance * unit_distance)
         if order_L is not None:
-            label_N = random_labels(order_L[usable_N], min(k, int(label_N.max()) + 1))
+            # A random group for each event, all of equal size up to one event.
+            label_N = np.argsort(np.argsort(order_L[usable_N])) % min(k, int(label_N.max()) + 1)
         found = most_important_clusters(summarise_clusters(vector_ND, label_N, age_BL[b, usable_N]), k)
         c = len(found.medoid_C)
         vectors_BKD[b, :c] = vector_ND[found.medoid_C] / _TEMPERATURE
@@ -123,11 +124,6 @@ def ward_labels(vector_ND: NDArray[np.float32], distance: float) -> NDArray[np.i
     from scipy.cluster.hierarchy import fcluster, linkage  # noqa: PLC0415 (takes half a second)
 
     return np.asarray(fcluster(linkage(vector_ND, "ward"), distance, "distance") - 1, dtype=np.int64)
-
-
-def random_labels(order_N: NDArray[np.int64], groups: int) -> NDArray[np.int64]:
-    """Return a random group of each event; ``order_N`` decides, and all groups have equal size up to one event."""
-    return np.argsort(np.argsort(order_N)) % groups
 
 
 def summarise_clusters(

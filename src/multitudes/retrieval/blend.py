@@ -58,11 +58,7 @@ class BlendedList(NamedTuple):
     interest_BN: NDArray[np.int64]  # the list that brought the item
 
     def take(self, place_BM: NDArray[np.int64]) -> "BlendedList":
-        """Return some of the items by their places (B, M).
-
-        Args:
-            place_BM: places in each list, from 0.
-        """
+        """Return some of the items by their places ``place_BM`` in each list (B, M), from 0."""
         arrays: list[Any] = [np.take_along_axis(array, place_BM, axis=1) for array in self]
         return BlendedList(*arrays)
 
@@ -70,16 +66,9 @@ class BlendedList(NamedTuple):
 def merge_lists(
     lists: Hits, user_Q: NDArray[np.int64], column_Q: NDArray[np.int64], shape: tuple[int, int]
 ) -> MergedLists:
-    """Return the distinct items of all lists of each user.
+    """Return the distinct items of all lists of each user; ``shape`` is B, K.
 
-    Args:
-        lists: of all users.
-        user_Q: the user of each list, ascending.
-        column_Q: the vector of each list.
-        shape: B, K.
-
-    Returns:
-        Items (B, U) and scores (B, K, U).
+    ``user_Q`` is the user of each list, ascending, and ``column_Q`` its vector.
     """
     query_F, rank_F = np.nonzero(np.arange(lists.id_QN.shape[1]) < lists.count_Q[:, None])
     user_F, item_F = user_Q[query_F], lists.id_QN[query_F, rank_F]
@@ -104,12 +93,8 @@ def merge_lists(
 def allocate_by_weight(weight_K: ArrayLike, budget: ArrayLike) -> NDArray[np.int64]:
     """Divide places in proportion to weights, by the largest-remainder method; ties go to the earlier vector.
 
-    Args:
-        weight_K: weights (..., K), at least 0.
-        budget: number of places (...), at least 0.
-
-    Returns:
-        Places (..., K) that sum to the budget, or zeros where all weights are zero.
+    Of a budget (...) and weights (..., K), all at least 0, returns places (..., K) that sum to the budget, or zeros
+    where all weights are zero.
     """
     weight = np.asarray(weight_K, dtype=np.float64)
     places = np.asarray(budget, dtype=np.int64)[..., None]

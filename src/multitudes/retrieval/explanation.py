@@ -39,11 +39,8 @@ class Explainer:
     def explain(self, own_H: NDArray[np.int64], candidates: Candidates) -> NDArray[np.int64]:
         """Return the own items that are most similar to each candidate, 0 where there are no more (N, R).
 
-        Popular items and repeats have no reason, nor has anything where a server holds the vectors of the items.
-
-        Args:
-            own_H: distinct items of the user, in any order.
-            candidates: of the user.
+        Popular items and repeats have no reason, nor has anything where a server holds the vectors of the items. The
+        own items are distinct, in any order.
         """
         because_NR = np.zeros((len(candidates.item_N), MAX_REASONS), dtype=np.int64)
         if not isinstance(self._index, LiveIndex):

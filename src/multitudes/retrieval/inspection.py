@@ -38,15 +38,9 @@ class Finding(NamedTuple):
 
 
 def inspect_release(store: ReleaseStore, version: str | None = None, trust: Path | None = None) -> list[Finding]:
-    """Inspect a release. Damage is a finding and does not end the inspection.
+    """Inspect a version, by default the current one. Damage is a finding and does not end the inspection.
 
-    Args:
-        store: the folder of releases.
-        version: the version to inspect; by default the current one.
-        trust: a public key, or a folder of them, one of which must have signed the release; None: any key.
-
-    Returns:
-        The findings.
+    ``trust`` is a public key, or a folder of them, one of which must have signed the release; None: any key.
 
     Raises:
         ArtefactError: nothing is released, or there is no current version.

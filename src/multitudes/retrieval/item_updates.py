@@ -102,8 +102,9 @@ def add_items(
                 f" {items['item_id'][row]!r}: {problems[row]}. Nothing was added; correct those or leave them out"
             )
         number_N = release.item_names.numbers(items["item_id"].to_list())
-        if settings.linear_rank:
-            _keep_linear_vectors(vectors.vector_ND, release, number_N, settings.linear_rank)
+        if rank := settings.linear_rank:  # replaced items keep the vectors of the linear model, the last columns
+            indexed = np.flatnonzero(find_rows(release.index.ids(), number_N)[1])
+            vectors.vector_ND[indexed, -rank:] = release.index.vectors(number_N[indexed])[:, -rank:]
         replaced = int((number_N > 0).sum())
         cut_bytes = append_delta(release, Delta("add", int(time.time()), items, *vectors), key)
         release.sync_index()
@@ -117,14 +118,6 @@ def add_items(
         repairs=repairs,
         cut_bytes=cut_bytes,
     )
-
-
-def _keep_linear_vectors(
-    vector_ND: NDArray[np.float32], release: Release, number_N: NDArray[np.int64], rank: int
-) -> None:
-    """Give replaced items the vectors of the linear model that they have in the index; writes the last columns."""
-    indexed = np.flatnonzero(find_rows(release.index.ids(), number_N)[1])
-    vector_ND[indexed, -rank:] = release.index.vectors(number_N[indexed])[:, -rank:]
 
 
 def remove_items(releases: str | Path, file: str | Path, *, sign: Path | None = None) -> RemovedItems:

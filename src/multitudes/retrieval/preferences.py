@@ -49,18 +49,9 @@ def draw_conditions(
     user_B: NDArray[np.int64],
     request_ids: Sequence[str],
 ) -> NDArray[np.int64]:
-    """Draw the topics that condition each request: boosted ones first, never a muted one.
+    """Draw the topics that condition each request (B, C), 0 = none, at the end: boosted ones first, never a muted one.
 
-    Args:
-        follow_BF: followed topics, 0 = padding.
-        preferences: of each request.
-        columns: C, explicit vectors of the user tower.
-        drawn: how many topics are drawn, up to C.
-        user_B: numbers of the users.
-        request_ids: of each request.
-
-    Returns:
-        Topics (B, C), 0 = none, at the end.
+    The tower has ``columns`` explicit vectors, C, of which up to ``drawn`` are used; see ``draw_topics``.
     """
     first_BF = None
     if any(one.muted_topics or one.boosted_topics for one in preferences):
@@ -94,18 +85,9 @@ def draw_topics(
 ) -> NDArray[np.int64]:
     """Draw at most ``topics`` distinct followed topics of each user, with equal chances (docs/methods/conditional.md).
 
-    The draw is a function of user and request: a request can be replayed, and neither the other users of a batch
-    nor the order of the followed topics matter.
-
-    Args:
-        follow_BF: followed topics, 0 = padding.
-        topics: C, conditions per request.
-        user_B: numbers of the users; any fixed number for a user without one.
-        request_id: of all users, or of each.
-        first_BF: topics that come before all others; None: no topic does.
-
-    Returns:
-        Topics (B, C), 0 = none, at the end.
+    The draw is a function of user (by number; any fixed one for a user without) and request: a request can be replayed,
+    and neither the other users of a batch nor the order of the followed topics matter. Those in ``first_BF`` come
+    before all others. Of ``follow_BF``, 0 is padding; of the result (B, C), C being ``topics``, 0 is none, at the end.
     """
     names = [request_id] * len(user_B) if isinstance(request_id, str) else request_id
     seeds = {name: stream_seed(0, "conditions", name) for name in set(names)}

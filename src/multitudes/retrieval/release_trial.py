@@ -34,26 +34,19 @@ class ReleaseTrial:
     """Tries releases, one at a time; ``cancel`` ends the trial that is running, from another thread."""
 
     def __init__(self, cpu_s: float, max_memory_gb: float | None = None, trust: Path | None = None) -> None:
-        """Create the trial without starting it.
+        """Create the trial without starting it; for ``trust`` see ``Release.open``.
 
-        Args:
-            cpu_s: most CPU time of a trial, in seconds; by the clock it may take ten times as long.
-            max_memory_gb: most memory of the child beside the files that it maps; None: 80 % of what is available.
-            trust: see ``Release.open``.
+        It takes ``cpu_s`` seconds of CPU time at most, ten times as many by the clock, and ``max_memory_gb`` of memory
+        beside the files that the child maps; None: 80 % of what is available.
         """
         self._cpu_s, self._max_memory_gb, self._trust = ceil(cpu_s), max_memory_gb, trust
         self._cancelled, self._lock = Event(), Lock()
         self._process: subprocess.Popen[bytes] | None = None
 
     def run(self, folder: Path, is_outdated: Callable[[], bool] = lambda: False) -> bool:
-        """Open a release in a child process and answer a few requests.
+        """Open the folder of a version in a child process and answer a few requests.
 
-        Args:
-            folder: of one version.
-            is_outdated: returns whether the release is no longer wanted, which ends the trial.
-
-        Returns:
-            Whether the trial was passed; False: the release is no longer wanted.
+        Return False if the trial was ended because the release ``is_outdated``: nobody wants it any more.
 
         Raises:
             ArtefactError: the release is damaged, cannot answer, or took more time or memory than it may.
@@ -124,27 +117,21 @@ def _trial_error(folder: Path, exit_code: int, message: str, max_bytes: int) -> 
     return ArtefactError(f"{folder}: ended a trial in a process of its own ({reason}){limit}; publish the run again")
 
 
-def _try_release(folder: Path, trust: Path | None) -> int:
-    """Try a release in this process; return the exit code, with one line on stderr."""
-    from multitudes.retrieval.retriever import Retriever, warm_up  # noqa: PLC0415 (after the limits)
-
-    try:
-        warm_up(Retriever.open(folder, trust=trust))
-    except MultitudesError as error:
-        print(" ".join(str(error).split()), file=sys.stderr)  # noqa: T201
-        return error.exit_code
-    return 0
-
-
 def main() -> None:
-    """Try the release that the command line names, within its limits."""
+    """Try the release that the command line names, within its limits; an error is one line and its exit code."""
     folder, cpu_s, max_bytes, *trust = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), *map(Path, sys.argv[4:])
     os.nice(_NICE)
     resource.setrlimit(resource.RLIMIT_CPU, (cpu_s, cpu_s + 1))  # SIGXCPU, and then SIGKILL
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     if max_bytes:
         resource.setrlimit(resource.RLIMIT_DATA, (max_bytes, max_bytes))  # files that are mapped do not count
-    sys.exit(_try_release(folder, trust[0] if trust else None))
+    from multitudes.retrieval.retriever import Retriever, warm_up  # noqa: PLC0415 (after the limits)
+
+    try:
+        warm_up(Retriever.open(folder, trust=trust[0] if trust else None))
+    except MultitudesError as error:
+        print(" ".join(str(error).split()), file=sys.stderr)  # noqa: T201
+        sys.exit(error.exit_code)
 
 
 if __name__ == "__main__":

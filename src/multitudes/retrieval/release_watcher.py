@@ -15,6 +15,7 @@ from multitudes.periodic import FileWatch, PeriodicTask
 from multitudes.release.delta_log import release_identity
 from multitudes.release.manifest import MANIFEST
 from multitudes.release.store import CURRENT, ReleaseStore
+from multitudes.retrieval.config import RetrieveConfig
 from multitudes.retrieval.release_trial import ReleaseTrial
 from multitudes.retrieval.retriever import Retriever, warm_up
 
@@ -44,6 +45,7 @@ class ReleaseWatcher:
     def __init__(
         self,
         folder: str | Path,
+        config: RetrieveConfig | None = None,
         *,
         cached_users: int = 0,
         trial: ReleaseTrial | None = None,
@@ -53,6 +55,7 @@ class ReleaseWatcher:
 
         Args:
             folder: a folder of releases; or the folder of one version, which never changes.
+            config: settings of retrieval; by default those that were published with each release.
             cached_users: see ``Retriever``.
             trial: tries each release that has not served here before it is opened; None: none is tried.
             trust: see ``Release.open``; every release is checked, also after a rollback.
@@ -62,7 +65,7 @@ class ReleaseWatcher:
         """
         folder = Path(folder)
         self._store = None if (folder / MANIFEST).exists() else ReleaseStore(folder)
-        self._cached_users, self._trial, self._trust = cached_users, trial, trust
+        self._config, self._cached_users, self._trial, self._trust = config, cached_users, trial, trust
         self._watch = None if self._store is None else FileWatch(self._store.root / CURRENT)
         if self._watch is not None:
             self._watch.poll()  # before the release is opened, so that a later change is noticed
@@ -126,7 +129,7 @@ class ReleaseWatcher:
         return True
 
     def _open(self, folder: Path) -> Retriever:
-        retriever = Retriever.open(folder, cached_users=self._cached_users, trust=self._trust)
+        retriever = Retriever.open(folder, self._config, cached_users=self._cached_users, trust=self._trust)
         warm_up(retriever)
         self._served.add(retriever.release.identity)
         return retriever

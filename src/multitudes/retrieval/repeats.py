@@ -47,12 +47,7 @@ class RepeatSource(NamedTuple):
     ) -> list[Candidates]:
         """Return the list of each user with own items in the places that they deserve.
 
-        Args:
-            found: the candidates of each user, without own items.
-            own: the own items, of one user or several users each.
-            n_B: number of candidates of each user.
-            excluded: of each user, items that are not returned in any case.
-            catalogue: the items that can be retrieved.
+        Items that are ``excluded`` are not returned in any case; ``found`` are the candidates without own items.
         """
         if not len(found):
             return []

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from multitudes.api import Candidate, HistoryItem, Interest, Row, candidate_records
-from multitudes.batches.user_vectors import InterestKind, UserVectors
+from multitudes.batches.user_vectors import UserVectors
 from multitudes.ids import Id
 from multitudes.release.release import Release
 from multitudes.retrieval.explanation import MAX_OWN_ITEMS, Explainer
@@ -78,11 +78,7 @@ class Recommendation:
         return [vars(row) | {"candidates": candidate_records(row.candidates)} for row in self.rows]
 
     def to_dict(self, explain: bool = False) -> dict[str, Any]:
-        """Return the answer as a JSON object.
-
-        Args:
-            explain: add the interests, the reasons and the unknown items and topics.
-        """
+        """Return the answer as a JSON object; ``explain`` adds the interests, the reasons and what is unknown."""
         record: dict[str, Any] = {"user_id": self.user_id, "release": self.release, "degraded": self.degraded}
         candidates, rows = self.records(), self.row_records()
         if explain:
@@ -155,32 +151,16 @@ class RecommendationBuilder:
         for position, (item, k) in enumerate(zip(item_BL[0].tolist(), vectors.assignment_BL[0].tolist(), strict=True)):
             if item:
                 events.setdefault(k, []).append((position, item))
+        interests = []
         columns = zip(vectors.kinds, self._namer.name_all(vectors, item_BL), share_K.tolist(), strict=True)
-        return tuple(
-            self._interest(resolved, k, kind, name, share, events.get(k, []))
-            for k, (kind, name, share) in enumerate(columns)
-            if name is not None
-        )
-
-    def _interest(
-        self,
-        resolved: ResolvedRequest,
-        k: int,
-        kind: InterestKind,
-        name: str,
-        share: float,
-        events: list[tuple[int, int]],
-    ) -> Interest:
-        items = dict.fromkeys(item for _, item in events)
-        return Interest(
-            number=k,
-            kind=kind,
-            name=name,
-            share=share,
-            items=tuple(map(self._names.label, list(items)[:MAX_EXAMPLES])),
-            n_items=len(events),
-            age_days=self._age_days(resolved, events[0][0]) if events else None,
-        )
+        for k, (kind, name, share) in enumerate(columns):
+            if name is not None:
+                own = events.get(k, [])
+                examples = list(dict.fromkeys(item for _, item in own))[:MAX_EXAMPLES]
+                age_days = self._age_days(resolved, own[0][0]) if own else None
+                titles = tuple(map(self._names.label, examples))
+                interests.append(Interest(k, kind, name, share, titles, len(own), age_days))
+        return tuple(interests)
 
     def _age_days(self, resolved: ResolvedRequest, position: int) -> float | None:
         """Return the age of a history event at the time of the request, at least 0; None if its time is unknown."""

@@ -229,13 +229,9 @@ class Retriever:
         return answers
 
     def id_lists(self, requests: Sequence[Request]) -> list[IdList]:
-        """Answer a batch of requests with ids and arrays only, for a program that sends thousands.
+        """Return a list for each of the requests, in their order: the candidates of ``answer`` as ids and arrays.
 
-        Args:
-            requests: the requests.
-
-        Returns:
-            One list for each request, in their order, with the candidates that ``answer`` gives.
+        For a program that sends thousands of requests.
 
         Raises:
             ArtefactError: the user tower does not fit the release.
@@ -244,15 +240,7 @@ class Retriever:
         return [IdList.build(snapshot.release, one) for one in self.retrieve(snapshot, requests)]
 
     def recommend_popular(self, request: Request, shortfall: Shortfall) -> Recommendation:
-        """Recommend popular items, without the user tower and without a search.
-
-        Args:
-            request: the request.
-            shortfall: why the answer has nothing better.
-
-        Returns:
-            The answer, without interests.
-        """
+        """Answer a request with popular items, without the user tower and without a search; the shortfall says why."""
         snapshot = self.snapshot()
         resolved = self._resolve(snapshot, request, Degradation.NONE)
         if request.state_error:  # a cause outside of the retrieval comes first
@@ -446,15 +434,9 @@ def _answer_requests(retriever: Retriever) -> None:
 
 
 def similar_items(release: Release, item_id: Id, n: int) -> list[SimilarItem] | None:
-    """Return the items whose vectors have the largest inner products with the vector of an item.
+    """Return the ``n`` items whose vectors have the largest inner products with that of an item, nearest first.
 
-    Args:
-        release: the release to search.
-        item_id: the item.
-        n: number of items to return.
-
-    Returns:
-        The nearest items, nearest first, without the item itself; None if the release does not have the item.
+    The item itself is not among them; None if the release does not have it.
     """
     number = np.array([release.item_names.number(item_id)])
     try:

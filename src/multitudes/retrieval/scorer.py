@@ -35,7 +35,6 @@ class ScorerModel(Protocol):
     @property
     def history(self) -> int:
         """L, the most recent events that the user tower reads."""
-        ...
 
 
 class ScorerConfig(Protocol):
@@ -44,17 +43,14 @@ class ScorerConfig(Protocol):
     @property
     def method(self) -> str:
         """Name of the method, such as ``joint``."""
-        ...
 
     @property
     def seed(self) -> int:
         """Seed of the training."""
-        ...
 
     @property
     def model(self) -> ScorerModel:
         """Settings of the model."""
-        ...
 
 
 class Scorer(Protocol):
@@ -63,36 +59,29 @@ class Scorer(Protocol):
     @property
     def prepared(self) -> PreparedData:
         """The data that the run was trained on."""
-        ...
 
     @property
     def config(self) -> ScorerConfig:
         """Settings of the run."""
-        ...
 
     @property
     def shares(self) -> Mapping[InterestKind, float]:
         """Share of the budget that each kind of vector earned in validation; empty: unknown."""
-        ...
 
     @property
     def calibration(self) -> float | None:
         """Part of the list that is divided among tastes, unless the settings name one; None: unknown."""
-        ...
 
     @property
     def blend(self) -> Blend:
         """Blend of the run in serving, unless the settings name one."""
-        ...
 
     @property
     def controls(self) -> tuple[Partition, ...]:
         """Partitions beside "interests" that ``user_vectors`` can make."""
-        ...
 
     def item_vectors(self) -> NDArray[np.float32]:
         """Return the vectors of all items (I + 1, D); one whose vector is zero has none and is never a candidate."""
-        ...
 
     def user_vectors(self, users: UserHistories, partition: Partition = "interests") -> UserVectors:
         """Return the vectors of B users.
@@ -102,7 +91,6 @@ class Scorer(Protocol):
             partition: interests: divide the history by interest. Controls: random: divide it at random; other_user:
                 the run's own interests, each on the condition of another of the B users.
         """
-        ...
 
 
 def user_vectors(

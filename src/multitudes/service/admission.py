@@ -131,11 +131,3 @@ class AdmissionController:
     @staticmethod
     def _rejection(load: Load, cost_s: float, usable_s: float) -> Decision:
         return Decision(None, max(0.0, load.backlog_s + load.lag_s + cost_s - max(0.0, usable_s)))
-
-
-def expected_remaining_s(expected_s: float, elapsed_s: float) -> float:
-    """Return the seconds that running work is expected to take from now on.
-
-    Work that is late is expected to be as late again, so work that hangs is soon known to hang.
-    """
-    return abs(expected_s - elapsed_s)

@@ -124,11 +124,8 @@ def _parse_line(file: Path, number: int, line: str) -> ApiKey:
 def make_key(path: Path, name: str, scopes: tuple[KeyScope, ...], expires: date | None = None) -> str:
     """Add a new key and return it: it is stored nowhere. Several processes may do so at the same time.
 
-    Args:
-        path: a file, which is created if necessary; or a folder, where the key gets a file of its name.
-        name: of the key.
-        scopes: what the key may do.
-        expires: the first day on which the key is no longer valid, in UTC; None: it does not expire.
+    A file is created if necessary; in a folder, the key gets a file of its name. ``expires`` is the first day on which
+    it is no longer valid, in UTC; None: it does not expire.
 
     Raises:
         UsageError: the name is taken or invalid, the day is over, or the file is not a file of keys.

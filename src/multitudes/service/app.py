@@ -32,12 +32,10 @@ from multitudes.service.user_routes import events_router, users_router
 def create_app(
     deps: Dependencies, on_shutdown: Callable[[], None] = lambda: None, *, own_names_only: bool = False
 ) -> FastAPI:
-    """Return the application.
+    """Return the application over open dependencies.
 
-    Args:
-        deps: what the routes work with, open.
-        on_shutdown: called after the last answer, to close ``deps``; by default the caller closes them.
-        own_names_only: answer to the names of this machine only, also with keys: no proxy is before the service.
+    ``on_shutdown`` is called after the last answer, to close them; by default the caller does. ``own_names_only``:
+    answer to the names of this machine only, also with keys: no proxy is before the service.
     """
     is_open = deps.keys is None and deps.settings.server.host in LOOPBACK_HOSTS
     own_hosts = LOOPBACK_HOSTS if own_names_only or is_open else None

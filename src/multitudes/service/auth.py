@@ -40,17 +40,11 @@ class AuthMiddleware:
         records: AccessRecords | None,
         pages: frozenset[str] = frozenset(),
     ) -> None:
-        """Wrap ``app``.
+        """Wrap ``app``; without keys, none is required, and the paths of ``pages``, which have no data, never need one.
 
-        Args:
-            app: the next middleware.
-            keys: the keys that are accepted; None: no key is required.
-            own_hosts: the values of the Host header that are accepted; None: all. Without keys, a service on loopback
-                accepts its own names only: a page in a browser could otherwise reach it under the page's own name (DNS
-                rebinding). It rejects what a proxy has forwarded, since that comes from anybody.
-            metrics: count what is rejected for its key.
-            records: of the last use of keys, and of requests that need the scope admin; None: there are none.
-            pages: the paths of pages without data, which need no key.
+        ``own_hosts`` are the values of the Host header that are accepted; None: all. Without keys, a service on
+        loopback accepts its own names only: a page in a browser could otherwise reach it under the page's own name (DNS
+        rebinding). It rejects what a proxy has forwarded, since that comes from anybody.
         """
         self._app, self._keys, self._own_hosts = app, keys, own_hosts
         self._metrics, self._records = metrics, records

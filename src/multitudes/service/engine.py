@@ -27,7 +27,6 @@ from multitudes.service.admission import (
     OverloadError,
     Priority,
     RejectionReason,
-    expected_remaining_s,
 )
 from multitudes.service.request_queue import Batch, EngineAnswer, QueuedRequest, RequestQueue
 
@@ -173,7 +172,8 @@ class Engine:
         backlog_s = sum(count * self.admission.costs.cost_s(level) for level, count in before.items())
         if self._running is not None:
             start_s, expected_s = self._running
-            backlog_s += expected_remaining_s(expected_s, self._clock() - start_s)
+            # Work that is late is expected to be as late again, so work that hangs is soon known to hang.
+            backlog_s += abs(expected_s - (self._clock() - start_s))
         return Load(backlog_s, self._lag_s(), len(self._queue) + new_requests > self.config.queue)
 
     def _execute(self, batch: Batch) -> None:

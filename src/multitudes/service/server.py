@@ -100,13 +100,9 @@ def serve_single(app: FastAPI, settings: ServeConfig, listening: socket) -> None
 
 
 def serve_workers(releases: Path, settings: ServeConfig, listening: socket, on_ready: Callable[[], None]) -> None:
-    """Serve with several processes; one that dies or hangs is replaced.
+    """Serve with several processes that share a socket; one that dies or hangs is replaced.
 
-    Args:
-        releases: folder of releases, or one version's folder.
-        settings: of the service.
-        listening: the socket that the processes share.
-        on_ready: called once, from another thread, when the first process is ready.
+    ``on_ready`` is called once, from another thread, when the first process is ready.
 
     Raises:
         MultitudesError: a worker could not start; the error is that of the worker.

@@ -180,12 +180,7 @@ class ServeConfig(Config):
 
 
 def load_settings(file: Path | None, environment: Mapping[str, str], options: Mapping[str, Any]) -> ServeConfig:
-    """Read the settings.
-
-    Args:
-        file: a TOML file, or None.
-        environment: of the process; only names with the prefix are read.
-        options: tables by section, which override all else.
+    """Read the settings of a TOML file, overridden by the environment, and both by ``options``, tables by section.
 
     Raises:
         UsageError: a section or key is unknown, or a value is wrong.

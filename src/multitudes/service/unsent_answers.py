@@ -78,9 +78,8 @@ class UnsentAnswers:
     def __init__(self, client_s: float, max_bytes: int = 256 << 20) -> None:
         """Start without a connection.
 
-        Args:
-            client_s: a connection that has unsent bytes and sends none for so many seconds is ended.
-            max_bytes: unsent bytes of all connections; beyond it, those that sent nothing for the longest are ended.
+        One that has unsent bytes and sends none for ``client_s`` seconds is ended; beyond ``max_bytes`` unsent bytes of
+        all connections, those that sent nothing for the longest.
         """
         self.client_s, self._max_bytes = client_s, max_bytes
         self._progress = dict[MeasuredTransport, _Progress]()

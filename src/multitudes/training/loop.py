@@ -113,19 +113,9 @@ def fit(
     """Train a model, on one or several ranks, and write its run folder; what ``train`` has too is described there.
 
     On CPUs, equal data, settings, machine, versions, number of ranks and of threads of each give identical weights,
-    whether or not training was interrupted.
+    whether or not training was interrupted. All ranks must see ``out``; ``overwrite`` replaces it if it is a run.
+    ``say`` is called with a line about the work that begins, and with another one when its speed is known.
     From then on, the process keeps the memory that it frees (``training/execution.py``).
-
-    Args:
-        prepared: the prepared data.
-        config: method, seed and settings.
-        out: the run folder to write; all ranks must see it.
-        resume: continue an interrupted training in ``out``; do nothing if it is finished.
-        overwrite: replace ``out`` if it is a run.
-        execution: memory, precision and checkpoints.
-        ranks: the processes that train together.
-        progress: reports progress.
-        say: called with a line about the work that begins, and with another one when its speed is known.
 
     Raises:
         UsageError: also if the method cannot be trained by several ranks or micro batches, or there is no such device.

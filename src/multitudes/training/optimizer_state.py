@@ -70,14 +70,10 @@ def write_state(best: dict[str, Tensor], weight_name: dict[str, str], run: Path)
 def restore_state(
     state: TrainingState, run: Path, rows: RowMatches, shapes: Mapping[str, torch.Size], *, same_pool: bool
 ) -> None:
-    """Restore the optimiser state that ``run`` kept into ``state``, in place; do nothing if it kept none.
+    """Restore the optimiser state that ``run`` kept into that of this rank, in place; do nothing if it kept none.
 
-    Args:
-        state: of this rank, with its initial weights.
-        run: folder of the finished run.
-        rows: matches rows of tables by name.
-        shapes: shape of each weight of that run.
-        same_pool: negatives are drawn as in that run, so its frequencies of items are restored too.
+    ``shapes`` are those of the weights of that run; ``same_pool``: negatives are drawn as in it, so its frequencies of
+    items are restored too.
 
     Raises:
         ArtefactError: the file is damaged, or belongs to another model.

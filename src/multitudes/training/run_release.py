@@ -33,15 +33,12 @@ class ServableRun(Scorer, Protocol):
     @property
     def linear(self) -> LinearHistory | None:
         """What is joined to the vectors of the towers; None: nothing."""
-        ...
 
     def kinds(self, topics: int) -> tuple[InterestKind, ...]:
         """Return the kind of every column of the user vectors for ``topics`` conditions."""
-        ...
 
     def item_inputs(self) -> NDArray[np.float32]:
         """Return what the user tower reads of each item of a history (I + 1, D)."""
-        ...
 
 
 def retriever_in_memory(run: ServableRun, user_tower: Session) -> Retriever:
@@ -78,17 +75,9 @@ def release_manifest(
     new_items: NewItems = NO_NEW_ITEMS,
     pinnersage: dict[str, Any] | None = None,
 ) -> Manifest:
-    """Return the description of a release.
+    """Return the description of a release of ``items`` items, for which ``conditions`` topics are drawn a request.
 
-    Args:
-        run: the run.
-        conditions: topics drawn for a request.
-        retrieve: default settings of retrieval.
-        index: of the release.
-        repeats: the repeat model; None: there is none.
-        items: number of items.
-        new_items: how items that are added later get their vectors.
-        pinnersage: settings of the clustering; None: a tower or sums make the user vectors.
+    ``pinnersage`` are the settings of the clustering; None: a tower or sums make the user vectors.
     """
     prepared = run.prepared
     return Manifest(
