@@ -21,7 +21,6 @@ class Progress(Protocol):
             total: the whole amount, in the same unit.
             note: a short text, such as a loss or the name of a step.
         """
-        ...
 
 
 def silent(done: int, total: int, note: str = "") -> None:

@@ -21,37 +21,30 @@ class UserEvents(Protocol):
     @property
     def event_offset(self) -> NDArray[np.int64]:
         """The first event of each user, and the end of the last one (U + 1,)."""
-        ...
 
     @property
     def event_item(self) -> NDArray[np.int32]:
         """Item number of each event (E,), 0 = unknown."""
-        ...
 
     @property
     def event_action(self) -> NDArray[np.uint8]:
         """Action code of each event (E,), from 1."""
-        ...
 
     @property
     def event_valid(self) -> NDArray[np.bool_]:
         """Whether each event is usable (E,)."""
-        ...
 
     @property
     def follow_offset(self) -> NDArray[np.int64]:
         """The first followed topic of each user, and the end of the last one (U + 1,)."""
-        ...
 
     @property
     def follow_topic(self) -> NDArray[np.int32]:
         """Numbers of the followed topics (G,)."""
-        ...
 
     @property
     def user_feature(self) -> NDArray[np.float32]:
         """Features of the users (U, P)."""
-        ...
 
 
 class Histories(NamedTuple):

@@ -34,7 +34,6 @@ class Engine(Protocol):
 
     def rename_columns(self, column_map: ColumnMap) -> None:
         """Let ``file_relation`` give the columns of files the names of ``column_map`` from now on."""
-        ...
 
     def fetch(self, file: Location, progress: Progress = silent) -> Location:
         """Copy a remote ``file`` once, unless the engine reads it where it is.
@@ -51,39 +50,30 @@ class Engine(Protocol):
             MissingError: there is not enough disk space.
             UnavailableError: the store does not answer.
         """
-        ...
 
     def create_table(self, name: str, sql: str) -> None:
         """Store the result of ``sql`` as the table ``name``; it may read the table ``name`` that it replaces."""
-        ...
 
     def load(self, name: str, sql: str, file: Location) -> None:
         """Give a name to ``sql``, which selects from ``file``; stored only if that is faster than reading it again."""
-        ...
 
     def insert_frame(self, name: str, frame: pl.DataFrame) -> None:
         """Store ``frame`` as the table ``name``."""
-        ...
 
     def create_view(self, name: str, sql: str) -> None:
         """Give a name to ``sql``, which runs again in each query that uses it."""
-        ...
 
     def create_partitioned_view(self, name: str, sql: str, column: str) -> None:
         """Create a view ``name`` of ``sql`` whose rows with equal values of ``column`` are on one node."""
-        ...
 
     def drop(self, *names: str) -> None:
         """Delete tables and views, and free their space."""
-        ...
 
     def rows(self, sql: str) -> list[tuple[Any, ...]]:
         """Return the rows of ``sql``, a query with a small result."""
-        ...
 
     def frame(self, sql: str) -> pl.DataFrame:
         """Return the result of ``sql``, which fits in memory, as a Polars frame."""
-        ...
 
     def batches(self, sql: str, rows: int, extent: Extent | None = None) -> "Iterator[pa.RecordBatch]":
         """Yield a result of any size in its order.
@@ -93,14 +83,12 @@ class Engine(Protocol):
             rows: the approximate number of rows of a batch.
             extent: the size of the result; with it, an engine can partition the rows without reading them first.
         """
-        ...
 
     def is_sorted(self, relation: str, column: str, where: str) -> bool:
         """Return whether a column of ``relation`` never decreases from row to row, of the rows that meet ``where``.
 
         An engine that cannot tell cheaply returns False.
         """
-        ...
 
     def file_relation(self, name: str, file: Location) -> str:
         """Return the SQL relation that reads ``file``, which holds the table ``name``, without conversions.
@@ -108,19 +96,15 @@ class Engine(Protocol):
         Its columns are ``file_row``, the number of the row from 1, and those of the file with the names that
         ``rename_columns`` gave them.
         """
-        ...
 
     def file_format(self, file: Location) -> str:
         """Return the suffix of the format that ``file_relation`` reads; the engine may convert a file to Parquet."""
-        ...
 
     def column_types(self, relation: str) -> Mapping[str, str]:
         """Return the columns of a relation, except ``file_row``, with DuckDB's names of their types."""
-        ...
 
     def translate_read_errors(self, file: Location) -> AbstractContextManager[None]:
         """Return a context that turns errors about an unreadable ``file`` into a ``DataError`` of one line."""
-        ...
 
 
 class EngineKind(Protocol):
@@ -142,7 +126,6 @@ class EngineKind(Protocol):
             MissingError: something that the engine needs is not installed; memory or disk space ran out.
             UnavailableError: a cluster does not answer.
         """
-        ...
 
 
 def query_value(engine: Engine, sql: str) -> Any:  # noqa: ANN401

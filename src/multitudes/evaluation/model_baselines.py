@@ -124,7 +124,6 @@ class LinearModel(Protocol):
 
     def scores(self, history: csr_array) -> NDArray[np.float32]:
         """Return the score of every item for the ``history`` of users (B, I + 1), in that shape."""
-        ...
 
 
 class ModelBaseline(NamedTuple):

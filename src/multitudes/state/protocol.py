@@ -82,7 +82,6 @@ class UserStateStore(Protocol):
             DataError: an id or a time cannot be stored exactly; nothing is stored then.
             StateError: the store does not answer.
         """
-        ...
 
     def read(self, user_ids: Sequence[Id]) -> list[UserState]:
         """Return the state of users.
@@ -97,7 +96,6 @@ class UserStateStore(Protocol):
             DataError: an id cannot be stored exactly.
             StateError: the store does not answer.
         """
-        ...
 
     def set_followed_topics(self, user_id: Id, followed_topics: Sequence[str]) -> None:
         """Replace the topics that a user follows.
@@ -110,7 +108,6 @@ class UserStateStore(Protocol):
             DataError: the id or a topic cannot be stored exactly.
             StateError: the store does not answer.
         """
-        ...
 
     def erase(self, user_id: Id, at_s: int | None = None) -> bool:
         """Erase everything about a user.
@@ -129,7 +126,6 @@ class UserStateStore(Protocol):
             DataError: the id cannot be stored exactly.
             StateError: the store does not answer.
         """
-        ...
 
     def ping(self) -> None:
         """Check that the store answers.
@@ -137,7 +133,6 @@ class UserStateStore(Protocol):
         Raises:
             StateError: it does not.
         """
-        ...
 
     def check(self) -> None:
         """Check that what is stored can be read; this may take minutes.
@@ -146,8 +141,6 @@ class UserStateStore(Protocol):
             ArtefactError: the store is damaged.
             StateError: the store does not answer.
         """
-        ...
 
     def close(self) -> None:
         """Close the store; acknowledged writes stay."""
-        ...

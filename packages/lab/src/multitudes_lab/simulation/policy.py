@@ -71,7 +71,6 @@ class Policy(Protocol):
         Returns:
             N candidates for each visitor.
         """
-        ...
 
 
 class InvertedIndexPolicy:
