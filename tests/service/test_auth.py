@@ -18,7 +18,6 @@ from multitudes.audit import append_audit
 from multitudes.cli.main import run
 from multitudes.errors import MissingError, UsageError
 from multitudes.service import api_keys as keys_room
-from multitudes.service import auth as auth_room
 from multitudes.service.access_records import AccessRecords, last_uses
 from multitudes.service.api_keys import ApiKey, ApiKeys, key_digest, make_key, read_keys
 from multitudes.service.app import create_app
@@ -230,7 +229,7 @@ def test_a_key_ends_on_its_day(deps, file, monkeypatch):
     app = create_app(replace(deps, keys=ApiKeys(file)))
     method, path, body = RECOMMEND
     for now, status in ((datetime(2999, 1, 30, 23, 59, 59, tzinfo=UTC), 200), (datetime(2999, 1, 31, tzinfo=UTC), 401)):
-        monkeypatch.setattr(auth_room, "datetime", SimpleNamespace(now=lambda zone, now=now: now.astimezone(zone)))
+        monkeypatch.setattr(keys_room, "datetime", SimpleNamespace(now=lambda zone, now=now: now.astimezone(zone)))
         response = ask(app, method, path, headers=bearer(key), **body)
         assert response.status_code == status
     assert refusal(response)[2].startswith("this API key expired on 2999-01-31; ask who runs the service")

@@ -18,11 +18,11 @@ from multitudes.nn.methods import Method
 from multitudes.nn.user_tower_config import UserTowerConfig
 from multitudes.run_record import read_record
 from multitudes.training import linear_history
-from multitudes.training.config import RunConfig, TrainConfig
+from multitudes.training.config import RunConfig, TrainConfig, refit_config
 from multitudes.training.linear_history import _JoinedLists, fit_linear_history
 from multitudes.training.loop import train
-from multitudes.training.run_config import continue_config, refit_config
 from multitudes.training.trained_run import TrainedRun, build_model
+from multitudes.training.warm_start import continue_config
 
 RANK = 8
 

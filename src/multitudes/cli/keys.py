@@ -120,6 +120,6 @@ def _key_record(key: ApiKey, uses: dict[str, float]) -> dict[str, Any]:
         "name": key.name,
         "scopes": sorted(key.scopes),
         "expires": None if key.expires is None else key.expires.isoformat(),
-        "expired": key.is_expired(datetime.now(UTC)),
+        "expired": key.is_expired,
         "last_use": None if last_use is None else datetime.fromtimestamp(last_use, UTC).isoformat(timespec="minutes"),
     }

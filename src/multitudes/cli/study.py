@@ -1,7 +1,7 @@
 """``multitudes study``: compare methods on equal terms."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -13,7 +13,6 @@ from multitudes.extras import require_extra
 from multitudes.progress import ProgressBar
 
 if TYPE_CHECKING:
-    from multitudes.study.config import StudyConfig
     from multitudes.study.run import StudyResult
 
 
@@ -35,28 +34,26 @@ def study_command(
     """
     require_extra("train", "study", "report")
     from multitudes.study.config import read_study
+    from multitudes.study.grid import grid_entries
+    from multitudes.study.run import run_study
 
     config = read_study(study, parse_overrides(overrides))
     folder = out or Path(f"study-{config.name}")
-    result = _run_study(config, folder, study, open_test, fresh)
+    grid_entries(config, str(study))  # raises first: an error is one line
+    with ProgressBar(config.name) as progress:
+        result = run_study(config, folder, where=str(study), open_test=open_test, fresh=fresh, progress=progress)
     _write_report(result)
     _print_study(result)
-    print_json(_study_record(result))
+    record = result.record
+    failed = [{key: cell[key] for key in ("data", "method", "seed", "error")} for cell in result.failed]
+    counts = {"opened_test": record["opened_test"], "cells": len(record["cells"]), "failed": failed}
+    print_json({"study": str(result.folder), "split": record["split"], **counts})
     _raise_failures(result, open_test)
-    if result.record["split"] != "test":
+    if record["split"] != "test":
         words = [] if out is None else ["--out", str(out)]
         words += [word for override in overrides or [] for word in ("--set", override)]
         note = " (once, when the settings are final)"
         print_next("study", study, *words, "--open-test", note=note)
-
-
-def _run_study(config: "StudyConfig", folder: Path, study: Path, open_test: bool, fresh: bool) -> "StudyResult":
-    from multitudes.study.grid import grid_entries
-    from multitudes.study.run import run_study
-
-    grid_entries(config, str(study))  # raises first: an error is one line
-    with ProgressBar(config.name) as progress:
-        return run_study(config, folder, where=str(study), open_test=open_test, fresh=fresh, progress=progress)
 
 
 def _write_report(result: "StudyResult") -> None:
@@ -86,17 +83,6 @@ def _print_study(result: "StudyResult") -> None:
     if result.n_outdated:
         outdated = counted(result.n_outdated, "cell")
         typer.echo(f"multitudes: warning: computed by other code: {outdated}; --fresh repeats them", err=True)
-
-
-def _study_record(result: "StudyResult") -> dict[str, Any]:
-    record = result.record
-    return {
-        "study": str(result.folder),
-        "split": record["split"],
-        "opened_test": record["opened_test"],
-        "cells": len(record["cells"]),
-        "failed": [{key: cell[key] for key in ("data", "method", "seed", "error")} for cell in result.failed],
-    }
 
 
 def _raise_failures(result: "StudyResult", open_test: bool) -> None:

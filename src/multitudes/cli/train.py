@@ -61,10 +61,11 @@ def train_command(
     require_extra("train")
     from multitudes.config import load_section
     from multitudes.data.prepared import PreparedData
+    from multitudes.training.config import load_run_config, refit_config
     from multitudes.training.distributed import is_restart, join_ranks, report_error_once
     from multitudes.training.execution import ExecutionConfig
     from multitudes.training.loop import fit
-    from multitudes.training.run_config import continue_config, load_run_config, refit_config
+    from multitudes.training.warm_start import continue_config
 
     with report_error_once():
         _check_one_origin(method, refit, continues)

@@ -313,7 +313,7 @@ def build_tuned(
 
     tuning = tune(ParameterGrid(engine.efforts(), engine.proposals), search, table, sample, target, progress)
     tuned = ApproximateIndex(table, engine, tuning)
-    large_topics = table.postings.longer_than(target.scanned)
+    large_topics = table.postings.topic_T[np.diff(table.postings.offset) > target.scanned].tolist()
     topics = tuple(_measure_topic(tuned, topic, sample.validation_QD, target) for topic in large_topics)
     return ApproximateIndex(table, engine, tuning._replace(topics=topics))
 

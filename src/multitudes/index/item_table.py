@@ -36,11 +36,6 @@ class Postings:
         is_known = t < len(self.topic_T) and self.topic_T[t] == topic
         return self.row_M[self.offset[t] : self.offset[t + 1]] if is_known else self.row_M[:0]
 
-    def longer_than(self, rows: int) -> list[int]:
-        """Return the topics of more than ``rows`` rows."""
-        longer: list[int] = self.topic_T[np.diff(self.offset) > rows].tolist()
-        return longer
-
     def topics(self, n: int) -> Topics:
         """Return the inverse: the topics of each of n rows."""
         topic_M = np.repeat(self.topic_T, np.diff(self.offset))

@@ -19,12 +19,6 @@ def is_place(index: Tensor, length: int) -> Tensor:
     return index == torch.arange(length, device=index.device)
 
 
-def mean_where(values_BLD: Tensor, keep_BL: Tensor) -> Tensor:
-    """Return the mean over L of the kept rows, shape (B, D); zeros if none is kept."""
-    keep_BL1 = keep_BL.unsqueeze(-1).to(values_BLD.dtype)
-    return (values_BLD * keep_BL1).sum(dim=-2) / keep_BL1.sum(dim=-2).clamp(min=1.0)
-
-
 # Keeps zero at zero: 0 / 0 is NaN.
 _SHORTEST = 1e-6
 

@@ -16,7 +16,7 @@ from multitudes.nn.crossing import build_crossing, mlp
 from multitudes.nn.interest_assignment import ImplicitInterests, Interests, Partition, with_conditions_of_others
 from multitudes.nn.interests.random_partition import replace_by_random_partition
 from multitudes.nn.methods import METHODS, ImplicitName, Method, interest_class
-from multitudes.nn.primitives import l2_normalize, mean_where
+from multitudes.nn.primitives import l2_normalize
 from multitudes.nn.sequence_encoder import build_sequence_encoder, rows_at
 from multitudes.nn.user_tower_config import UserTowerConfig
 
@@ -172,7 +172,10 @@ class UserTower(nn.Module):
 
     def mean_followed_topic(self, follow_BF: Tensor) -> Tensor:
         """Return the mean embedding of the followed topics of each user (B, D), zeros if there is none."""
-        return mean_where(self.topics(follow_BF), is_topic(follow_BF))
+        topic_BFD = self.topics(follow_BF)
+        followed_BF1 = is_topic(follow_BF).unsqueeze(2).to(topic_BFD.dtype)
+        mean: Tensor = (topic_BFD * followed_BF1).sum(dim=1) / followed_BF1.sum(dim=1).clamp(min=1.0)
+        return mean
 
     def _user_fields(self, history_SD: Tensor, topic_SD: Tensor, feature_SP: Tensor) -> list[Tensor]:
         """Return the feature fields that all of a user's vectors share."""

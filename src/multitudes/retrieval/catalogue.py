@@ -8,7 +8,6 @@ from numpy.typing import NDArray
 
 from multitudes.index.protocol import Index
 from multitudes.index.tastes import NO_TASTE
-from multitudes.seeding import generator
 
 
 class Catalogue:
@@ -56,8 +55,3 @@ def popular_items(catalogue: Catalogue, n: int, excluded: NDArray[np.int64]) -> 
         if len(allowed) >= n or n_read >= len(by_popularity):
             return allowed[:n]
         n_read *= 4
-
-
-def sample_items(ids: NDArray[np.int64], n: int, seed: int, stream: str) -> NDArray[np.int64]:
-    """Return ``n`` of some ids, ascending, drawn by the seed from a random stream; all if there are no more."""
-    return np.sort(generator(seed, stream).choice(ids, n, replace=False)) if len(ids) > n else ids

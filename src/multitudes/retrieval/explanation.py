@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 from multitudes.index.item_table import find_rows, l2_normalize
 from multitudes.index.live import LiveIndex
 from multitudes.index.protocol import Index
-from multitudes.retrieval.catalogue import sample_items
 from multitudes.retrieval.search import Candidates
+from multitudes.seeding import generator
 
 MAX_REASONS: Final = 2  # own items that a candidate names
 MAX_OWN_ITEMS: Final = 500  # the newest of a user's, that are compared with the candidates
@@ -71,7 +71,10 @@ class Explainer:
     @cached_property
     def _similar_pairs(self) -> tuple[int, NDArray[np.float32]]:
         """Return the number of pairs of sampled items, and the similarities of the top hundredth, highest first."""
-        unit_SD = self._unit_vectors(sample_items(self._index.ids(), _SAMPLE_SIZE, 0, "explanation"))
+        item_S = self._index.ids()
+        if len(item_S) > _SAMPLE_SIZE:
+            item_S = np.sort(generator(0, "explanation").choice(item_S, _SAMPLE_SIZE, replace=False))
+        unit_SD = self._unit_vectors(item_S)
         similarity_P = (unit_SD @ unit_SD.T)[np.tri(len(unit_SD), k=-1, dtype=np.bool_)]
         kept = min(len(similarity_P), max(1, int(len(similarity_P) * _MAX_PAIR_SHARE)))
         top_P = np.partition(similarity_P, -kept)[-kept:] if kept else similarity_P

@@ -55,9 +55,10 @@ class ApiKey:
         """Return whether the key may do what needs a scope."""
         return not self.scopes.isdisjoint(sufficient_scopes(needed))
 
-    def is_expired(self, now: datetime) -> bool:
-        """Return whether the key is no longer valid at ``now``, a time in UTC."""
-        return self.expires is not None and now.date() >= self.expires
+    @property
+    def is_expired(self) -> bool:
+        """Whether the key is no longer valid."""
+        return self.expires is not None and datetime.now(UTC).date() >= self.expires
 
 
 def sufficient_scopes(needed: KeyScope) -> list[KeyScope]:

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from datetime import UTC, datetime
 from typing import Final
 
 from starlette.requests import Request
@@ -83,7 +82,7 @@ class AuthMiddleware:
             self._metrics.rejected_keys.labels("", "unknown").inc()
             raise ApiError(401, "this API key is not known; ask who runs the service for one")
         scope["state"].update(key=key.name, may_read=key.allows("read"))
-        if key.is_expired(datetime.now(UTC)):
+        if key.is_expired:
             self._metrics.rejected_keys.labels(key.name, "expired").inc()
             raise ApiError(401, f"this API key expired on {key.expires}; ask who runs the service for a new one")
         if self._records is not None:

@@ -1,16 +1,19 @@
-"""Settings of a training run."""
+"""Settings of a training run: their defaults, from a file, or from a finished run that is fitted again."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from multitudes.batches.examples import ConditionSource
 from multitudes.batches.user_vectors import InterestKind
-from multitudes.config import Config, deep_merge
+from multitudes.config import NO_OVERRIDES, Config, deep_merge, load_section, parse
+from multitudes.errors import UsageError
 from multitudes.linear.history import LinearFit
 from multitudes.nn.methods import DEFAULT_METHOD, METHODS, Method, MethodSpec
 from multitudes.nn.user_tower_config import UserTowerConfig
+from multitudes.run_record import read_record
 
 
 class TrainConfig(Config):
@@ -116,6 +119,36 @@ def _differences(config: Config, expected: Mapping[str, Any], prefix: str = "") 
         elif own != value:
             found.append((f"{prefix}{key}", own))
     return found
+
+
+def load_run_config(
+    method: str, seed: int, file: Path | None, overrides: Mapping[str, Any] = NO_OVERRIDES
+) -> RunConfig:
+    """Return the configuration of a new run: that of the file, if there is one, changed by the overrides.
+
+    Raises:
+        UsageError: the file is missing or holds a wrong setting.
+    """
+    model = load_section(file, "model", UserTowerConfig, overrides)
+    train = load_section(file, "train", TrainConfig, overrides)
+    return parse(RunConfig, {"method": method, "seed": seed, "model": model, "train": train}, "options")
+
+
+def refit_config(run: Path, seed: int) -> RunConfig:
+    """Return the configuration of a final fit on training and validation events: that of ``run``, for its best epochs.
+
+    Raises:
+        ArtefactError: ``run`` is no run.
+        UsageError: its training is not finished, or its method is not trained.
+    """
+    record = read_record(run)
+    settings = record["config"]
+    if not record["finished"] or "train" not in settings:
+        raise UsageError(f"--refit {run}: expected a run whose training is finished")
+    train = settings["train"] | {"epochs": record["best_epoch"]}
+    chosen = {"shares": record["shares"], "calibration": record["calibration"]}
+    config = parse(RunConfig, settings | {"seed": seed, "train": train, "final": True} | chosen, f"{run}/run.json")
+    return with_linear_of(config, record)
 
 
 def with_linear_of(config: RunConfig, record: Mapping[str, Any]) -> RunConfig:

@@ -7,7 +7,9 @@ state; for new items, and without a state, it starts as the item's share of the 
 measured it.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -15,11 +17,14 @@ from numpy.typing import NDArray
 
 from multitudes.batches.negatives import StreamingFrequency
 from multitudes.batches.windows import eligible_targets, user_chunks
+from multitudes.config import NO_OVERRIDES, Config, deep_merge, load_section, parse
 from multitudes.data.prepared import PreparedData
 from multitudes.errors import ArtefactError, UsageError
+from multitudes.nn.user_tower_config import UserTowerConfig
+from multitudes.run_record import read_record
 from multitudes.training import optimizer_state
 from multitudes.training.checkpoint import TrainingState
-from multitudes.training.config import RunConfig
+from multitudes.training.config import RunConfig, TrainConfig, with_linear_of
 from multitudes.training.distributed import ITEM_TABLE, Ranks
 from multitudes.training.trained_run import TrainedRun, named_weights
 
@@ -50,6 +55,29 @@ def warm_start_config(config: RunConfig, run: TrainedRun) -> RunConfig:
     chosen = {"shares": run.shares, "calibration": run.calibration}
     given = {"final": True, "since": last_trained_time(run), "continues": str(run.path.resolve())}
     return config.model_copy(update=chosen | given)
+
+
+def continue_config(run: Path, seed: int, file: Path | None, overrides: Mapping[str, Any] = NO_OVERRIDES) -> RunConfig:
+    """Return the configuration of a run that continues ``run``: its own, for one epoch, changed by [train].
+
+    Raises:
+        ArtefactError: ``run`` is no run, or is damaged.
+        UsageError: a setting is wrong, or does not fit the weights of ``run``.
+    """
+    previous = TrainedRun.open(run)
+    sections: tuple[tuple[str, type[Config]], ...] = (("model", UserTowerConfig), ("train", TrainConfig))
+    given_model, given_train = (
+        load_section(file, name, section, overrides).model_dump(exclude_unset=True) for name, section in sections
+    )
+    model = deep_merge(previous.config.model.model_dump(), given_model)
+    train = deep_merge(previous.config.train.model_dump(), {"epochs": 1}, given_train)
+    config = RunConfig(
+        method=previous.config.method,
+        seed=seed,
+        model=parse(UserTowerConfig, model, f"{file}: [model]"),
+        train=parse(TrainConfig, train, f"{file}: [train]"),
+    )
+    return with_linear_of(warm_start_config(config, previous), read_record(run))
 
 
 def count_known_items(prepared: PreparedData, before: PreparedData) -> int:
