@@ -322,11 +322,7 @@ def bearer_header(key: str) -> str:
 
 
 def _to_json(given: object) -> str:
-    """Return a value as JSON; NumPy's integers, which the standard library rejects, are integers.
-
-    Raises:
-        UsageError: a value cannot be written as JSON.
-    """
+    """Return a value as JSON; NumPy's integers, which the standard library rejects, are integers."""
     try:
         text = json.dumps(given, ensure_ascii=False, allow_nan=False, default=index)
         text.encode()

@@ -74,11 +74,7 @@ def _toml_value(text: str) -> object:
 
 
 def _check_section(path: str, keys: list[str], sections: tuple[str, ...]) -> None:
-    """Check that a key begins with one of the sections, and names a setting of it.
-
-    Raises:
-        UsageError: it does not; the error names the nearest key.
-    """
+    """Check that a key begins with one of the sections, and names a setting of it; the error names the nearest key."""
     from multitudes.config import SECTIONS, section_config, suggestion
 
     if keys[0] in sections and len(keys) > 1:

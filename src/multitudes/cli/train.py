@@ -242,11 +242,7 @@ def _check_method(method: str) -> None:
 
 
 def _check_one_origin(method: str | None, refit: Path | None, continues: Path | None) -> None:
-    """Reject a combination of --method, --refit and --continue: each says what training starts from.
-
-    Raises:
-        UsageError: more than one of them was given.
-    """
+    """Reject a combination of --method, --refit and --continue: each says what training starts from."""
     if refit is not None and continues is not None:
         raise UsageError("--refit and --continue exclude each other; give one of them")
     for option, run in (("--refit", refit), ("--continue", continues)):
@@ -255,11 +251,7 @@ def _check_one_origin(method: str | None, refit: Path | None, continues: Path | 
 
 
 def _print_known_items(run: Path, data: "PreparedData") -> None:
-    """Print how many items of ``data`` the run knows, and whether its optimiser state is missing.
-
-    Raises:
-        UsageError: the run knows no item of ``data``.
-    """
+    """Print how many items of ``data`` the run knows, at least one, and whether its optimiser state is missing."""
     from multitudes.run_record import open_prepared, read_record
     from multitudes.training.distributed import is_first_rank
     from multitudes.training.optimizer_state import STATE_FILE
@@ -284,7 +276,7 @@ def print_run(run: Path) -> dict[str, Any]:
     if not record["judged_users"]:
         typer.echo(f"{run}: no user has a first-time target in validation; the last epoch was kept", err=True)
     cutoff, linear = record["config"]["train"]["eval_k"], record.get("linear")
-    alone = f" (tower alone {linear['tower_hit_rate']:.4f})" if isinstance(linear, dict) else ""
+    alone = f" (tower alone {linear['tower_hit_rate']:.4f})" if linear else ""
     typer.echo(
         f"{run}: {record['config']['method']}, best epoch {record['best_epoch']},"
         f" validation HR@{cutoff} {record['validation_hit_rate']:.4f}{alone}"

@@ -284,17 +284,14 @@ class Retriever:
         *,
         caches: bool = False,
     ) -> list[Retrieval]:
-        """Retrieve for each request: by a search, or popular items for a user of whom nothing is known.
+        """Return what is found for each of the requests, by a search, or popular items for an unknown user.
 
         Args:
             snapshot: what all answers come from.
-            requests: the requests.
+            requests: the requests, in the order of what is returned.
             degradation: the least degradation of each answer.
             timer: called at the end of each stage.
             caches: cache the user vectors: no request supposes what its user did not do.
-
-        Returns:
-            What was retrieved for each request, in their order.
 
         Raises:
             ArtefactError: the user tower does not fit the release.

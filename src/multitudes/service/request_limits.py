@@ -53,12 +53,7 @@ class RequestLimitsMiddleware:
 
 
 async def _read_within_limits(scope: Scope, receive: Receive, http: HttpConfig) -> bytes:
-    """Return the body; the limits hold even if headers are wrong.
-
-    Raises:
-        ApiError: a limit is exceeded.
-        ClientDisconnect: the client disconnected before the end.
-    """
+    """Return the body, or raise ``ApiError`` where it exceeds a limit; the limits hold even if headers are wrong."""
     headers = dict(scope["headers"])
     length = headers.get(b"content-length", b"0")
     if not length.isdigit() or int(length[:20]) > http.body_bytes:

@@ -331,11 +331,7 @@ async def look_up_states(states: GuardedStates, user_ids: Iterable[Id | None], w
 
 
 async def _await_in_time(submitted: TimedFuture[T], deadline_s: float, within_s: float) -> T:
-    """Return the answer of a call.
-
-    Raises:
-        TimeoutError: it ran longer than ``deadline_s``, or longer than ``within_s`` with its wait for a thread.
-    """
+    """Return the answer of a call that runs for ``deadline_s``, and for ``within_s`` with its wait for a thread."""
     answer = asyncio.wrap_future(submitted)
     until_s, left_s = monotonic() + within_s, min(deadline_s, within_s)
     try:

@@ -283,11 +283,7 @@ class _Loop:
 
 
 def _check_divisible(prepared: PreparedData, config: RunConfig, micro_batches: int, ranks: Ranks) -> None:
-    """Check that a batch and the item table can be divided among the ranks and micro batches.
-
-    Raises:
-        UsageError: there are too many ranks or micro batches, or the method needs whole batches.
-    """
+    """Check that a batch and the item table can be divided among the ranks and micro batches."""
     if micro_batches > config.train.batch_size:
         raise UsageError(
             f"{ranks.size} ranks, each with {micro_batches // ranks.size} micro batches, for a batch of"

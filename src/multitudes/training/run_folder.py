@@ -72,21 +72,16 @@ def needs_training(prepared: PreparedData, config: RunConfig, out: Path, *, resu
     record = read_record(out)
     if record["config"] != config.model_dump(mode="json") or record["prepared_digest"] != data_digest(prepared):
         raise UsageError(f"{out}: was started with other settings or data; resume with the same, or use --overwrite")
-    if not record["finished"]:
-        _warn_of_other_threads(record, out)
-    return not record["finished"]
-
-
-def _warn_of_other_threads(record: dict[str, Any], out: Path) -> None:
-    """Warn if the training was started with another number of threads: the weights may then differ by rounding."""
-    started, now = record.get("threads"), torch.get_num_threads()
-    if started is not None and started != now:
+    now = torch.get_num_threads()
+    started = record.get("threads", now)
+    if not record["finished"] and started != now:
         warnings.warn(
             f"{out}: was started with {started} threads and goes on with {now}, so its weights may differ by rounding;"
             f" OMP_NUM_THREADS={started} gives those of an uninterrupted run",
             ThreadsWarning,
             stacklevel=2,
         )
+    return not record["finished"]
 
 
 def _is_empty(out: Path) -> bool:

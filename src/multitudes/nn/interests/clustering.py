@@ -92,10 +92,9 @@ class Clustering(nn.Module):
 def farthest_points(
     item_BLD: Tensor, valid_BL: Tensor, k: int, generator: torch.Generator | None
 ) -> tuple[Tensor, Tensor]:
-    """Choose ``k`` seeds among the valid items (VA-FPI); no gradient flows through the choice.
+    """Choose ``k`` seeds (B, K, D) among the valid items (VA-FPI); no gradient flows through the choice.
 
-    Returns:
-        The seeds (B, K, D) and a mask (B, K), False where no valid item was left, or only duplicates of seeds.
+    The mask (B, K) is False where no valid item was left, or only duplicates of seeds.
     """
     highest = torch.finfo(item_BLD.dtype).max
     # The largest similarity of each item to a seed; the highest number for seeds and items that cannot be one.
@@ -114,10 +113,9 @@ def farthest_points(
 
 
 def random_items(item_BLD: Tensor, valid_BL: Tensor, k: int, order_BL: Tensor) -> tuple[Tensor, Tensor]:
-    """Choose ``k`` distinct seeds among the valid items, by falling numbers of ``order_BL``: the ablation of VA-FPI.
+    """Choose ``k`` distinct seeds (B, K, D) among the valid items, by falling ``order_BL``: the ablation of VA-FPI.
 
-    Returns:
-        The seeds (B, K, D) and a mask (B, K), False where no valid item was left that differs from the earlier seeds.
+    The mask (B, K) is False where no valid item was left that differs from the earlier seeds.
     """
     free_BL = valid_BL
     seeds, found = [], []
@@ -159,11 +157,8 @@ def move_centres(
 ) -> tuple[Tensor, Tensor]:
     """Move each centre to its items, ``ROUNDS`` times; with ``single_assignment``, SAR.
 
-    The logits are those of the current centres, at first of the seeds; unlike in ``route_by_agreement``, they do not
-    add up over the rounds.
-
-    Returns:
-        The centres (B, K, D) and the shares of the last round (B, L, K).
+    Returns the centres (B, K, D) and the shares of the last round (B, L, K). The logits are those of the current
+    centres, at first of the seeds; unlike in ``route_by_agreement``, they do not add up over the rounds.
     """
     share_BLK = assign(logit_BLK, participates_BLK)
     centre_BKD = squash(share_BLK.transpose(1, 2) @ item_BLD)
