@@ -1,6 +1,8 @@
 """The names of many users' interests are those that each would get alone."""
 
 from itertools import chain
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -22,9 +24,14 @@ def world() -> tuple[InterestNamer, UserVectors, np.ndarray]:
     )
     ids = pl.DataFrame({"item_id": range(1, ITEMS + 1), "title": [f"Film {i}" for i in range(1, ITEMS + 1)]})
     offset = np.append(0, count.cumsum()).astype(np.int64)
-    named = InterestNamer.build(
-        ["", *"abcde"], ItemNames(PublishedNames(ids)), offset, topic, np.append(0, rng.integers(0, 9, ITEMS))
+    release: Any = SimpleNamespace(
+        topics=["", *"abcde"],
+        item_names=ItemNames(PublishedNames(ids)),
+        item_topic_offset=offset,
+        item_topic=topic,
+        item_count=np.append(0, rng.integers(0, 9, ITEMS)),
     )
+    named = InterestNamer.from_release(release)
     item_BL = rng.integers(0, ITEMS + 1, (30, 8))
     mask_BK = rng.random((30, 4)) < 0.8
     cluster_BL = np.where(item_BL > 0, rng.integers(-1, 3, item_BL.shape), -1)
@@ -76,9 +83,14 @@ def test_interests_have_the_names_of_their_topics_or_items():
 def test_what_an_interest_shares_with_the_others_is_not_in_its_name():
     ids = pl.DataFrame({"item_id": [1, 2, 3, 4], "title": ["A", "B", "C", "D"]})
     offset, topic = np.array([0, 0, 2, 4, 5, 5]), np.array([1, 2, 1, 3, 4], dtype=np.int32)  # item 4 has none
-    namer = InterestNamer.build(
-        ["", *"wxyz"], ItemNames(PublishedNames(ids)), offset, topic, np.array([0, 1, 1, 99, 99])
+    release: Any = SimpleNamespace(
+        topics=["", *"wxyz"],
+        item_names=ItemNames(PublishedNames(ids)),
+        item_topic_offset=offset,
+        item_topic=topic,
+        item_count=np.array([0, 1, 1, 99, 99]),
     )
+    namer = InterestNamer.from_release(release)
     one = np.zeros((1, 2), dtype=np.float32)
     vectors = UserVectors(
         ("implicit", "implicit"), one[..., None], one, one == 0, one.astype(np.int64), np.array([[0, 0, 1, 1]])

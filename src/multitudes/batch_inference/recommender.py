@@ -21,8 +21,9 @@ from multitudes.config import Config
 from multitudes.errors import DataError
 from multitudes.retrieval.config import RetrieveConfig
 from multitudes.retrieval.explanation import MAX_OWN_ITEMS, Explainer
+from multitudes.retrieval.interest_names import InterestNamer
 from multitudes.retrieval.request import Request
-from multitudes.retrieval.response import Retrieval, interest_namer
+from multitudes.retrieval.response import Retrieval
 from multitudes.retrieval.retriever import Retriever
 
 _USERS_PER_CHUNK = 1024
@@ -54,7 +55,7 @@ class BatchRecommender:
         self._config, self._retriever = config, Retriever.open(release, config.retrieve)
         self._snapshot = self._retriever.snapshot()  # all answers come from the items of now
         self.release = self._snapshot.release
-        self._interest_namer = interest_namer(self.release)
+        self._interest_namer = InterestNamer.from_release(self.release)
         self._explainer = Explainer(self.release.index)
         self._item_ids = columns.item_ids(self.release)
         self.schema = columns.output_schema(self.release, config.vectors, config.explain)

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from multitudes.batches.user_vectors import InterestKind, UserVectors
 from multitudes.index.item_table import select_topics
 from multitudes.release.id_mapping import ItemNames
+from multitudes.release.release import Release
 
 WHOLE_HISTORY_LABEL = "whole history"
 _SEPARATOR = " · "
@@ -32,19 +33,13 @@ class InterestNamer:
     topic_base_T: NDArray[np.float64]  # share of all positive events whose item has the topic
 
     @classmethod
-    def build(
-        cls,
-        topics: list[str],
-        items: ItemNames,
-        item_topic_offset: NDArray[np.int64],
-        item_topic: NDArray[np.int32],
-        item_count: NDArray[np.int64],
-    ) -> "InterestNamer":
+    def from_release(cls, release: Release) -> "InterestNamer":
         """Count how frequent each topic is among positive events; one is added, so that none has frequency 0."""
-        item = np.repeat(np.arange(len(item_topic_offset) - 1), np.diff(item_topic_offset))
-        weight = item_count.astype(np.float64) + 1
+        topics, offset, item_topic = release.topics, release.item_topic_offset, release.item_topic
+        item = np.repeat(np.arange(len(offset) - 1), np.diff(offset))
+        weight = release.item_count.astype(np.float64) + 1
         base_T = np.bincount(item_topic, weights=weight[item], minlength=len(topics)) / weight[1:].sum()
-        return cls(topics, items, item_topic_offset, item_topic, base_T)
+        return cls(topics, release.item_names, offset, item_topic, base_T)
 
     def tell_apart(self, names: Sequence[str | None], newest: Sequence[int | None]) -> list[str | None]:
         """Return the names of one user's interests, no two alike: newest items, or else numbers, tell them apart."""

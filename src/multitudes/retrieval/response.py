@@ -115,7 +115,7 @@ class RecommendationBuilder:
     def __init__(self, release: Release) -> None:
         self._version = release.version
         self._names = release.item_names
-        self._namer = interest_namer(release)
+        self._namer = InterestNamer.from_release(release)
         self._explainer = Explainer(release.index)
         self._newest_s = None if release.manifest.ordered_only else int(release.event_time.max(initial=0))
 
@@ -192,13 +192,6 @@ class RecommendationBuilder:
             [tuple(map(reason.__getitem__, filter(None, row))) for row in reasons],
         )
         return tuple(map(Candidate, *columns))
-
-
-def interest_namer(release: Release) -> InterestNamer:
-    """Return a namer of interests with the names of a release and the frequencies of its topics."""
-    return InterestNamer.build(
-        release.topics, release.item_names, release.item_topic_offset, release.item_topic, release.item_count
-    )
 
 
 def _short_list(candidates: Candidates, resolved: ResolvedRequest) -> tuple[Shortfall, ...]:
