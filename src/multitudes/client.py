@@ -133,12 +133,7 @@ class Client(AbstractContextManager["Client"]):
         self._http = httpx.Client(base_url=base, headers=headers, transport=transport, follow_redirects=False)
 
     def recommend(self, request: RecommendRequest, *, deadline_s: float | None = None) -> RecommendResponse:
-        """Return candidates for one user.
-
-        Args:
-            request: a user of the data, or a history and followed topics.
-            deadline_s: seconds with all attempts; None: that of the client.
-        """
+        """Return candidates for the user of a request, within ``deadline_s`` seconds; None: as the client was told."""
         return self._send("POST", "/v1/recommend", RecommendResponse, _body_with_id(request), deadline_s)
 
     def recommend_batch(
@@ -161,14 +156,11 @@ class Client(AbstractContextManager["Client"]):
         return list(self._send("POST", "/v1/recommend/batch", RecommendBatchResponse, body, deadline_s).answers)
 
     def events(self, new: Sequence[Event], *, deadline_s: float | None = None) -> EventsResponse:
-        """Send what users did; when this returns, it is on disk and in their next answer.
-
-        Args:
-            new: the events; one that was sent before is counted and ignored.
-            deadline_s: seconds with all attempts; None: that of the client.
+        """Send new events within ``deadline_s`` seconds; when this returns, they are on disk and in the next answers.
 
         Returns:
-            How many events were new, how many were ignored, and which items the release does not know.
+            How many events were new, how many were sent before and are ignored, and which items the release does not
+            know.
         """
         return self._send("POST", "/v1/events", EventsResponse, to_body(EventsRequest(new)), deadline_s)
 
@@ -181,12 +173,7 @@ class Client(AbstractContextManager["Client"]):
         return self._send("PUT", _user_path(user_id), UserResponse, to_body(FollowRequest(followed_topics)))
 
     def forget(self, user_id: Id, *, deadline_s: float = _FORGET_S) -> bool:
-        """Erase a user; return whether the service held anything of them.
-
-        Args:
-            user_id: the user.
-            deadline_s: seconds with all attempts.
-        """
+        """Erase a user within ``deadline_s`` seconds; return whether the service held anything of them."""
         return self._send("DELETE", _user_path(user_id), ForgetResponse, deadline_s=deadline_s).known
 
     def similar(self, item_id: Id, *, n: int = 20) -> list[SimilarItem]:

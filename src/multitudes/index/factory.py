@@ -62,7 +62,7 @@ def build_index(
     queries: NDArray[np.float32] | None = None,
     progress: Progress = silent,
 ) -> Index:
-    """Build an index of any kind.
+    """Build an index of any kind, to which items can be added and from which they can be removed.
 
     Args:
         ids: integers, distinct (n).
@@ -71,9 +71,6 @@ def build_index(
         topics: of the items, in the order of ``ids``.
         queries: held-out user vectors to tune on (Q, D); without any, items with noise replace them.
         progress: called during the build.
-
-    Returns:
-        The index; items can be added and removed.
 
     Raises:
         DataError: a vector is not finite, or ids are repeated.

@@ -65,7 +65,7 @@ class RemovedItems(NamedTuple):
 def add_items(
     releases: str | Path, file: str | Path, progress: Progress = silent, *, sign: Path | None = None
 ) -> AddedItems:
-    """Add the items of a file to the current release; items that it has are replaced.
+    """Add the items of a file to the current release, and return what was added; items that it has are replaced.
 
     When the function returns, the items are on the disk. Running retrievers read them within a second.
 
@@ -74,9 +74,6 @@ def add_items(
         file: an items table in the canonical form.
         progress: called with the number of items whose vectors are computed.
         sign: file of the private key that signed the release and signs the update; None: it is not signed.
-
-    Returns:
-        What was added.
 
     Raises:
         DataError: the file cannot be used.
@@ -121,15 +118,12 @@ def add_items(
 
 
 def remove_items(releases: str | Path, file: str | Path, *, sign: Path | None = None) -> RemovedItems:
-    """Remove items from the current release: they are not recommended again.
+    """Remove items from the current release, and return what was removed: it is not recommended again.
 
     Args:
         releases: the folder of releases.
         file: a table with the column item_id.
         sign: as for ``add_items``.
-
-    Returns:
-        What was removed.
 
     Raises:
         DataError: the file cannot be used.

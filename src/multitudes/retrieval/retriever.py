@@ -117,9 +117,6 @@ class Retriever:
             trust: a public key, or a folder of them, one of which must have signed the release; None: no signature is
                 needed.
 
-        Returns:
-            The retriever.
-
         Raises:
             ArtefactError: nothing is released there, the release is damaged or of another format version, or no
                 trusted key signed it.

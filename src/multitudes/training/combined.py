@@ -149,7 +149,7 @@ def combine(
     resume: bool = False,
     overwrite: bool = False,
 ) -> CombinedRun:
-    """Combine two trained runs into one, which is evaluated and published like any other. Nothing is trained.
+    """Return two trained runs as one, which is evaluated and published like any other. Nothing is trained.
 
     The list is chosen on validation, as at the end of a training. Of two unconditioned vectors, that of the run with
     implicit interests stays.
@@ -161,9 +161,6 @@ def combine(
         blend: of the list, unless ``[retrieve]`` names another; the paper's is ``round_robin``.
         resume: open ``out`` if it already is this run.
         overwrite: replace ``out`` if it is a run.
-
-    Returns:
-        The combined run.
 
     Raises:
         UsageError: ``out`` exists, or the runs do not fit together.

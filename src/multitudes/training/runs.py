@@ -63,7 +63,7 @@ def make_pinnersage_run(
     resume: bool = False,
     overwrite: bool = False,
 ) -> PinnerSageRun:
-    """Make a run of PinnerSage over item vectors that already exist; nothing is trained.
+    """Make and return a run of PinnerSage over item vectors that already exist; nothing is trained.
 
     Args:
         prepared: the prepared data.
@@ -73,9 +73,6 @@ def make_pinnersage_run(
         seed: seed of the random partition (the control); the method itself draws nothing.
         resume: open ``out`` if it already is this run.
         overwrite: replace ``out`` if it is a run.
-
-    Returns:
-        The finished run.
 
     Raises:
         UsageError: ``out`` exists, or the run ``config.vectors`` was made on other data.

@@ -98,14 +98,11 @@ class TrainedRun:
 
     @classmethod
     def open(cls, path: str | Path, prepared: str | Path | None = None) -> "TrainedRun":
-        """Open a finished run.
+        """Open a finished run with its weights, on the CPU.
 
         Args:
             path: the run folder.
             prepared: where its prepared data is now, if it was moved; it must be the same data.
-
-        Returns:
-            The run with its weights loaded, on the CPU.
 
         Raises:
             ArtefactError: the folder is no run, the run is unfinished or damaged, or its data has changed since.
