@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -12,9 +13,10 @@ from multitudes.cli.output import print_json, print_table
 from multitudes.data.location import reject_url
 from multitudes.errors import UsageError
 from multitudes.release.signature import make_key_pair
-from multitudes.service.api_keys import SCOPES, ApiKey, KeyScope, make_key, read_keys
+from multitudes.service.api_keys import SCOPES, ApiKey, make_key, read_keys
 
 _MAX_DAYS = 36_500
+KeyScope = StrEnum("KeyScope", ["recommend", "events", "metrics", "read", "write", "admin"])
 
 
 def keys_command(
@@ -75,7 +77,7 @@ def keys_command(
     elif name is None:
         raise UsageError(f"a key needs a name: multitudes keys add {file} --name shop")
     else:
-        _add_key(path, name, scope or ["read"], expires)
+        _add_key(path, name, scope or [KeyScope.read], expires)
 
 
 def _add_key(file: Path, name: str, scope: Sequence[str], expires: str | None) -> None:
