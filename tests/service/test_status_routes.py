@@ -37,7 +37,7 @@ def test_a_wrong_number_of_neighbours(n, plain_call):
 
 
 def test_no_time_for_a_search_is_told_in_time(deps, monkeypatch):
-    monkeypatch.setattr("multitudes.service.recommend_routes.similar_items", lambda *_: sleep(0.2))
+    monkeypatch.setattr("multitudes.service.recommend_routes.find_similar_items", lambda *_: sleep(0.2))
     app = create_app(with_settings(deps, deadlines={"default_ms": 20_000}))
     late = ask(app, "GET", "/v1/items/103/similar", headers={"x-deadline-ms": "20"})
     assert refusal(late)[:2] == (429, "overloaded")
@@ -52,7 +52,7 @@ def test_two_items_are_searched_for_at_once_also_where_nobody_waits_any_more(dep
         begun.append(item_id)
         going.wait(20)
 
-    monkeypatch.setattr("multitudes.service.recommend_routes.similar_items", hanging)
+    monkeypatch.setattr("multitudes.service.recommend_routes.find_similar_items", hanging)
     transport = httpx.ASGITransport(create_app(deps))
 
     async def impatient() -> list[int]:
