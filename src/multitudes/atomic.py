@@ -20,13 +20,10 @@ _MAX_JSON_BYTES = 1 << 28  # of a file that is read into memory; a sparse one ca
 
 
 def partial_path(path: Path, *, shared: bool = False, folder: Path | None = None) -> Path:
-    """Return the hidden name under which ``path`` is written until it is complete.
+    """Return the hidden name under which ``path``, a file or a folder, is written until it is complete.
 
-    Args:
-        path: the final place of a file or a folder.
-        shared: whether several processes may write ``path`` at the same time; the name is then used once.
-            Otherwise it is fixed, so that the next writer overwrites what a killed process left.
-        folder: where the temporary file lies, on the same file system; by default the folder of ``path``.
+    The next writer uses the same name, and overwrites what a killed process left; ``shared``, for several writers at
+    the same time, names it once. It lies in ``folder``, on the same file system; by default beside ``path``.
     """
     unique = f".{secrets.token_hex(4)}" if shared else ""
     return (folder or path.parent) / f".{path.name}{unique}.partial"
@@ -119,12 +116,8 @@ def move_into_place(partial: Path, file: Path) -> None:
 def create_folder(out: Path, marker: str, overwrite: bool) -> Iterator[Path]:
     """Yield an empty temporary folder that becomes ``out`` when the block ends without an error.
 
+    ``out`` may exist if it is empty or, to ``overwrite`` it, has the file ``marker``, as all folders of its kind have.
     If the block fails, the temporary folder is deleted, and so are the parents of ``out`` that were made for it.
-
-    Args:
-        out: the folder to create. It may exist if it is empty.
-        marker: the name of a file that every folder of this kind has; no other folder is replaced.
-        overwrite: replace ``out`` if it exists and has ``marker``.
 
     Raises:
         UsageError: ``out`` exists and may not be replaced, or another process is writing it.

@@ -18,10 +18,7 @@ EXTRAS: dict[str, tuple[str, ...]] = {
 
 
 def require_extra(*extras: str) -> None:
-    """Check that all modules of some extras are installed.
-
-    Args:
-        extras: names of extras, as in ``pip install 'multitudes[EXTRA]'``.
+    """Check that all modules of some extras, as in ``pip install 'multitudes[EXTRA]'``, are installed.
 
     Raises:
         MissingError: a module is missing; the message holds the pip command.

@@ -11,12 +11,7 @@ INT64_RANGE: Final = range(-(2**63), 2**63)
 
 
 def parse_id(text: str, id_type: IdType, what: str) -> Id:
-    """Return the id that a person typed.
-
-    Args:
-        text: as typed.
-        id_type: the type of the ids of this data.
-        what: the kind of the id, such as "user", for the error.
+    """Return the id that a person typed, in the type of this data; ``what``, such as "user", names it in the error.
 
     Raises:
         UsageError: the ids of this data are integers and ``text`` is not one.

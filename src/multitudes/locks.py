@@ -11,14 +11,10 @@ from pathlib import Path
 def lock(
     file: Path, *, wait: bool = True, shared: bool = False, create: bool = True, remove: bool = False
 ) -> Iterator[bool]:
-    """Hold the lock of a file for the block; yield whether this process holds it.
+    """Hold the lock of a file, whose content does not change, for the block; yield whether this process holds it.
 
-    Args:
-        file: the file that all processes lock; its content does not change.
-        wait: wait until the lock is free; if False and another process holds it, yield False at once.
-        shared: share the lock with processes that also share it; otherwise hold it alone.
-        create: create the file if it is missing.
-        remove: delete the file at the end; all processes that lock it must set this.
+    Without ``wait``, it yields False at once if another process holds it. ``shared`` locks are held together, others
+    alone. ``create`` makes a missing file; ``remove`` deletes it at the end, which all processes that lock it must set.
 
     Raises:
         OSError: the file cannot be opened; FileNotFoundError if it is missing and ``create`` is False.

@@ -100,11 +100,7 @@ def candidate_column(
 ) -> Any:  # noqa: ANN401
     """Return the candidates of all users as one column: a list of records for each user.
 
-    Args:
-        found: the candidates of each user.
-        names_BK: names of the interests, user by user.
-        ids: from ``item_ids``.
-        because: own items that are the reasons for each candidate of each user, 0 is none; None: no explanations.
+    ``ids`` are those of ``item_ids``; ``because`` are own items that are the reasons for each candidate, 0 is none.
     """
     count_B = np.array([len(one.item_N) for one in found], dtype=np.int64)
     item_M, score_M, interest_M, found_by_MK = map(

@@ -43,11 +43,7 @@ class BatchRecommender:
     """Recommends to tables of users, with one release."""
 
     def __init__(self, release: str | Path, config: BatchConfig) -> None:
-        """Open a release.
-
-        Args:
-            release: a folder of releases, or the folder of one version.
-            config: settings.
+        """Open a release: a folder of releases, or the folder of one version.
 
         Raises:
             ArtefactError: nothing is released there, or the release is damaged or of another format version.

@@ -90,12 +90,9 @@ def shard_counts(folder: Path, shard: int, users: int) -> Counts:
 
 @contextmanager
 def lock_results(folder: Path, settings: Mapping[str, Any], *, overwrite: bool = False) -> Iterator[None]:
-    """Hold the lock of a folder of results while the block writes them, and delete what a killed process left.
+    """Hold the lock of a folder of results, created if necessary, while the block writes them.
 
-    Args:
-        folder: created if it does not exist.
-        settings: of the results; results with the same settings are continued.
-        overwrite: delete existing results.
+    Results with the same settings are continued; ``overwrite`` deletes them.
 
     Raises:
         UsageError: another process writes there, the results have other settings, the folder has other content, or it

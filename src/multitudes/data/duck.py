@@ -44,13 +44,9 @@ PREPARE_ADVICE = Advice("raise it under [prepare]", "free some, or choose anothe
 def open_engine(
     scratch: Path, memory_limit: str, threads: int, advice: Advice = PREPARE_ADVICE
 ) -> Iterator["DuckDBEngine"]:
-    """Yield an engine whose tables are in memory and, beyond the limit, in the folder ``scratch``.
+    """Yield an engine whose tables are in memory and, beyond a limit such as "4GB", in the existing folder ``scratch``.
 
-    Args:
-        scratch: an existing folder; the caller deletes it.
-        memory_limit: such as "4GB"; more than that is spilled to ``scratch``.
-        threads: number of threads; 0: one for each core.
-        advice: ends the error about memory or disk space.
+    With ``threads`` = 0 there is one for each core. ``advice`` ends the error about memory or disk space.
 
     Raises:
         MissingError: memory or disk space ran out.

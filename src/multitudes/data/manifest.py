@@ -29,17 +29,13 @@ class EventCounter:
 
     A target is a positive event of an item in the vocabulary, later than the time at which the user's followed topics
     are known.
-
-    Attributes:
-        positives_I: positive training events of each item (0 for the unknown one).
-        recent_I: those of them later than ``recent_after``; all of them if that is None.
     """
 
     def __init__(self, followed_topics: RaggedArray, item_topics: RaggedArray, recent_after: int | None) -> None:
         """Start at zero; events after ``recent_after`` are recent, all of them if it is None."""
         self._followed_topics, self._item_topics, self._recent_after = followed_topics, item_topics, recent_after
         self._counts: Counter[str] = Counter()
-        self.positives_I = np.zeros(len(item_topics), dtype=np.int64)
+        self.positives_I = np.zeros(len(item_topics), dtype=np.int64)  # positive training events of each item
         self.recent_I = np.zeros(len(item_topics), dtype=np.int64)
 
     def add(self, users: UserEvents, columns: Columns) -> None:
@@ -119,15 +115,10 @@ def build_manifest(
     counter: EventCounter,
     features: Mapping[str, Features],
 ) -> dict[str, Any]:
-    """Return the manifest of a prepared folder.
+    """Return the manifest of a prepared folder, whose tables the engine still has.
 
-    Args:
-        engine: has the tables that were written.
-        cleaned: the tables after their repairs.
-        config: the settings that can change the result.
-        actions: the actions in the order of their numbers.
-        counter: has counted all events.
-        features: of "items" and of "users".
+    ``config`` has the settings that can change the result, ``actions`` are in the order of their numbers, and
+    ``counter`` has counted all events. ``features`` are those of "items" and of "users".
     """
     entities = {"users": "member", "items": "item_number", "topics": "topic", "follows": "follow"}
     selected = ", ".join(f"(SELECT count(*) FROM {table}) AS {name}" for name, table in entities.items())

@@ -41,12 +41,9 @@ NO_ITEMS = OwnItems(np.zeros(2, dtype=np.int64), *(np.zeros(0, dtype=np.int64) f
 
 
 def group_events(user_E: NDArray[np.int64], item_E: NDArray[np.int64], users: int) -> OwnItems:
-    """Return the distinct items of histories.
+    """Return the distinct items of the histories of B = ``users``.
 
-    Args:
-        user_E: row of the user of each event, ascending.
-        item_E: item numbers, at least 1, oldest first for each user.
-        users: B.
+    ``user_E`` has the row of the user of each event, ascending; ``item_E`` item numbers, oldest first for each user.
     """
     events = np.searchsorted(user_E, np.arange(users + 1))
     place_E = np.arange(len(user_E)) - events[user_E]

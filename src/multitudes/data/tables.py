@@ -139,13 +139,9 @@ def table_sha256(table: Location) -> str:
 
 
 def load_table(engine: Engine, name: str, file: Location, into: str | None = None) -> Table:
-    """Read a table into the engine with the canonical types.
+    """Read a table, a file or the folder of its shards, into the relation ``<into>_raw`` with the canonical types.
 
-    Args:
-        engine: gets the relation ``<into>_raw``.
-        name: of the table, which decides its columns.
-        file: its file, or the folder of its shards.
-        into: the prefix of the relation's name; by default ``name``.
+    ``name`` decides its columns, and is the default of ``into``.
 
     Raises:
         DataError: the file cannot be read, is empty, or a column is missing or cannot be converted without loss.

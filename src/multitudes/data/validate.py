@@ -48,18 +48,7 @@ def validate(
     columns: Mapping[str, str] | None = None,
     now: int | None = None,
 ) -> ValidationReport:
-    """Check every table in the folder ``data`` as ``prepare`` would, and report on their content.
-
-    Args:
-        data: folder with events, items and users; a path or a URL.
-        config: its negative actions decide which events are usable.
-        progress: called with the steps done.
-        engine: the SQL engine, with the same result; None: DuckDB on this machine.
-        columns: column of a file → canonical column, or "" for a column that is not used; the others are as they are.
-        now: the time in seconds after which events are in the future; by default the time of the clock.
-
-    Returns:
-        The report.
+    """Check every table in the folder ``data`` as ``prepare`` would with these arguments, and report on their content.
 
     Raises:
         DataError: something cannot be repaired.

@@ -72,13 +72,9 @@ class RerankedSystems:
         excluded: Sequence[NDArray[np.int64]],
         budgets: Sequence[int],
     ) -> dict[ListKey, NDArray[np.int64]]:
-        """Return the lists of each re-ranker at each budget (B, N).
+        """Return the lists of each re-ranker at each budget (B, N), from the scores by the one vector.
 
-        Args:
-            score_BI: scores by the one vector; overwritten.
-            held: the users.
-            excluded: items that each user may not get.
-            budgets: N.
+        The scores are overwritten; ``excluded`` are the items that each user may not get.
         """
         longest_BM = best_items(score_BI, self._popular, excluded, proposals_to_divide(max(budgets)))
         lists = {ListKey(name, n): np.zeros((len(held), n), dtype=np.int64) for name in self._weights for n in budgets}

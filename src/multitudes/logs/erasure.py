@@ -81,12 +81,10 @@ def erasures_in_spool(folder: Path, spool: Path) -> dict[Id, int]:
 
 
 def apply_erasures(folder: Path) -> int:
-    """Erase users from the segments as the open requests ask. The caller holds ``folder.lock_log``.
+    """Erase users from the segments as the open requests ask; return the number of rows removed.
 
-    Each segment is read, and rewritten, once for all of them. One that cannot be read is set aside, and reported.
-
-    Returns:
-        The number of rows removed.
+    The caller holds ``folder.lock_log``. Each segment is read, and rewritten, once for all of them. One that cannot be
+    read is set aside, and reported.
 
     Raises:
         OSError: a segment cannot be rewritten; its request stays.
@@ -106,15 +104,10 @@ def apply_erasures(folder: Path) -> int:
 
 
 def erase_before(folder: Path, erased_at_s: Callable[[Sequence[Id]], Mapping[Id, int]]) -> int:
-    """Erase from the segments what users did, and were served, before they asked to be erased.
+    """Erase from the segments what users did, and were served, before they asked to be erased; return the rows removed.
 
-    Args:
-        folder: of the log; the caller holds ``folder.lock_log``.
-        erased_at_s: returns, for those of the given users who asked, when: seconds since 1970, or 0 if that is unknown.
-            Of these, everything is erased.
-
-    Returns:
-        The number of rows removed.
+    The caller holds ``folder.lock_log``. ``erased_at_s`` returns when users asked, for those who did: seconds since
+    1970, or 0 if that is unknown, and then everything of them is erased.
     """
     removed = 0
     for segment in list_segments(folder):

@@ -144,12 +144,9 @@ def bootstrap_users_and_seeds(
 ) -> Estimates:
     """Return Σ value / Σ weight of each method, the mean over its seeds, with draws over users and seeds.
 
-    Args:
-        methods: M of them; the number of seeds may differ. With one seed each, the draws vary over users alone.
-        weight_B: denominator of the outcomes: targets for a hit rate, ones for a mean over users.
-        resamples: R.
-        users: random stream of the resamples of users; equal streams pair figures that are computed separately.
-        seeds: random stream of the noise of the seeds.
+    The number of seeds may differ; with one seed each, the draws vary over users alone. The weights are the targets for
+    a hit rate, and ones for a mean over users. ``users`` and ``seeds`` are the random streams of the resamples and of
+    the noise; equal streams pair figures that are computed separately.
     """
     mean_BM = np.stack([method.value_SB.mean(axis=0) for method in methods], axis=1)
     weight_BM = np.broadcast_to(weight_B[:, None], mean_BM.shape)

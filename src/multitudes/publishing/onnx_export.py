@@ -50,15 +50,7 @@ class _ServedUserTower(nn.Module):
 
 
 def export_user_tower(model: TwoTower, history: int, features: int, topics: int, file: Path) -> None:
-    """Export the user tower of any model.
-
-    Args:
-        model: the model.
-        history: number of most recent events that its user tower reads.
-        features: number of user features.
-        topics: number of conditions drawn for a request.
-        file: the ONNX file to write.
-    """
+    """Export the user tower of any model: the numbers of events and user features it reads, and of conditions drawn."""
     model.eval()
     batch, width = 2, model.items.id_embedding.embedding_dim
     example = (

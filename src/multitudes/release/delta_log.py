@@ -71,14 +71,8 @@ def release_identity(release: Path) -> str:
 def append_delta(file: Path, owner: str, delta: Delta, key: PrivateKey | None = None) -> int:
     """Append a delta to a log and return when it is on the disk. The caller must hold the lock of the store.
 
-    Args:
-        file: the log; created if it does not exist.
-        owner: the ``release_identity`` of the release.
-        delta: the items to add or to remove.
-        key: signs the record; None: it is not signed.
-
-    Returns:
-        Number of bytes of an unfinished record that were cut off before.
+    The log is created if it does not exist; ``owner`` is the ``release_identity`` of its release, and ``key`` signs the
+    record. Returns the number of bytes of an unfinished record that were cut off before.
 
     Raises:
         ArtefactError: the log is damaged, or of another release or format version.
@@ -107,16 +101,9 @@ def append_delta(file: Path, owner: str, delta: Delta, key: PrivateKey | None = 
 
 
 def read_deltas(file: Path, owner: str, start: int = 0, trust: Trust | None = None) -> DeltaBatch:
-    """Read a delta log.
+    """Read the deltas of a log from the byte ``start`` on: 0, or the ``end`` of an earlier call; no log has none.
 
-    Args:
-        file: the log; without one, there are no deltas.
-        owner: the ``release_identity`` of the release.
-        start: byte at which to start: 0, or the ``end`` of an earlier call.
-        trust: of whose keys one must have signed each record; None: no signature is needed.
-
-    Returns:
-        The deltas from ``start`` on.
+    ``owner`` is the ``release_identity`` of its release. A key of ``trust`` must have signed each record; None: none.
 
     Raises:
         ArtefactError: the log is damaged, of another release or format version, or not signed by a trusted key.

@@ -60,14 +60,9 @@ def open_item_map(release: Release) -> ItemMap:
 
 
 def lay_out_items(index: Index, item_count: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """Lay out the most popular items of an index.
+    """Lay out the most popular items of an index: return their numbers, ascending (S), and their places (S, 2).
 
-    Args:
-        index: holds the item vectors.
-        item_count: users of each item, by number; items beyond it, which came later, are not laid out.
-
-    Returns:
-        Item numbers, ascending (S), and their places (S, 2).
+    ``item_count`` has the users of each item, by number; items beyond it, which came later, are not laid out.
     """
     ids = index.ids()
     ids = ids[ids < len(item_count)]

@@ -17,13 +17,7 @@ _WEIGHTS_FOLDER = ("session.model_external_initializers_file_folder_path", "/dev
 
 
 def open_tower(file: Path) -> Session:
-    """Open a tower for one thread of the CPU.
-
-    Args:
-        file: the ONNX file of a tower.
-
-    Returns:
-        The session.
+    """Open the ONNX file of a tower for one thread of the CPU.
 
     Raises:
         ArtefactError: the file cannot be read or does not hold all of its weights, or this ONNX Runtime cannot load it.
@@ -48,16 +42,9 @@ def open_tower(file: Path) -> Session:
 def run_tower(
     session: Session, inputs: Mapping[str, NDArray[Any]], outputs: Sequence[str], file: str | Path
 ) -> list[Any]:
-    """Run a tower.
+    """Run a tower, and return the named ``outputs`` in order; ``file`` is that of the tower, for the error.
 
-    Args:
-        session: the tower.
-        inputs: arrays by name; those that the tower has no input for are ignored, for example features.
-        outputs: names of the outputs.
-        file: the tower's file, for the message of an error.
-
-    Returns:
-        The outputs, in order.
+    Of the ``inputs``, arrays by name, those that the tower has no input for are ignored, for example features.
 
     Raises:
         ArtefactError: the tower does not have these inputs or outputs.

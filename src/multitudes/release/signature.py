@@ -41,13 +41,9 @@ class Signer(NamedTuple):
 
 
 def make_key_pair(private: Path) -> tuple[Path, str]:
-    """Write a new private key, which its owner alone may read, and its public key beside it.
+    """Write a new private key, which its owner alone may read, and its public key beside it, with ``.pub`` added.
 
-    Args:
-        private: the file of the private key; that of the public key has ``.pub`` added to its name.
-
-    Returns:
-        The file of the public key, and the fingerprint.
+    Returns the file of the public key, and the fingerprint.
 
     Raises:
         UsageError: one of the files exists.
@@ -129,14 +125,9 @@ def signed_files(folder: Path, trust: Trust) -> Iterator[Path]:
 
 
 def check_signature(folder: Path, trust: Trust | None) -> Signer:
-    """Check that a trusted key signed exactly the files of a release; to read them afterwards, see ``signed_files``.
+    """Check that a key of ``trust``, None: any key, signed exactly the files of a release (``folder``); return whose.
 
-    Args:
-        folder: of one version.
-        trust: a public key, or a folder of them (``*.pub``); None: any key.
-
-    Returns:
-        The signer.
+    To read the files afterwards, see ``signed_files``.
 
     Raises:
         ArtefactError: the release is unsigned, another key signed it, or a file was changed, added or removed.

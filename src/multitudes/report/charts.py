@@ -43,12 +43,8 @@ def interval_chart(
 ) -> alt.LayerChart | None:
     """Return differences with their intervals, one below the other, and a line at zero; None without rows.
 
-    Args:
-        rows: name, group, mean, low and high; rows of one name stand together. A bound of None is not drawn.
-        axis: title of the axis.
-        looks: of the groups.
-        number_format: of the numbers of the axis.
-        wide: draw a second, thinner interval, wide_low to wide_high.
+    Rows have name, group, mean, low and high; those of one name stand together, and a bound of None is not drawn.
+    ``wide`` draws a second, thinner interval, wide_low to wide_high.
     """
     if not rows:
         return None

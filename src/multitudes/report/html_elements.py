@@ -41,12 +41,9 @@ def write_html(out: Path, title: str, blocks: Iterable[Block], *styles: str) -> 
 
 
 def html_page(title: str, blocks: Iterable[Block], *styles: str) -> str:
-    """Return a complete HTML page.
+    """Return a complete HTML page; figures that follow each other stand side by side.
 
-    Args:
-        title: plain text.
-        blocks: the content; figures that follow each other stand side by side.
-        styles: names of style sheets of this package, in addition to page.css.
+    ``styles`` are names of style sheets of this package, in addition to page.css.
     """
     package = files("multitudes.report")
     style = "\n" + "".join(package.joinpath(name).read_text(encoding="utf-8") for name in ("page.css", *styles))
@@ -120,12 +117,7 @@ def _row_html(table: Table, row: Sequence[Cell | str], element: str) -> str:
 
 
 def svg(chart: Chart, label: str = "") -> str:
-    """Return the chart as an ``<svg>`` element that is as wide as its column.
-
-    Args:
-        chart: the chart.
-        label: what it shows, for readers who do not see it; empty: a chart.
-    """
+    """Return a chart as an ``<svg>`` as wide as its column; ``label`` tells those who do not see it what it shows."""
     # The library that draws aborts the process at a control character.
     specification = printable(json.dumps(chart.to_dict() | {"config": CHART_CONFIG}, ensure_ascii=False))
     specification = re.sub(r"\\(u00..|.)", lambda found: found[0] if found[1] in '"\\n' else " ", specification)

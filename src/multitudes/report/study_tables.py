@@ -36,11 +36,8 @@ _STRONGEST, _ALL_CONTROLS = "strongest baseline", "all controls"
 def main_comparison(summary: dict[str, Any]) -> tuple[str, dict[str, tuple[str, dict[str, Any]]]]:
     """Return what the first table compares with: the strongest baseline of each data set, else the reference.
 
-    A study without baselines, or whose summary is of an earlier version, has no strongest baseline.
-
-    Returns:
-        name of the reference, empty for the strongest baselines; and for each data set the name of the opponent and the
-        difference in HR of each method to it.
+    The name of the reference is empty for the strongest baselines. Each data set has the name of the opponent and the
+    difference in HR of each method to it.
     """
     data, reference = summary["data"], summary["reference"]
     strongest = {name: found for name, one in data.items() if (found := one.get("strongest_baseline"))}

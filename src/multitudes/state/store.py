@@ -60,16 +60,9 @@ class LoadResult(NamedTuple):
 def load_users(
     store: UserStateStore, user_states: Iterable[UserState], total: int, progress: Progress = silent
 ) -> LoadResult:
-    """Fill a store with users.
+    """Fill a store with users, and return what was given and what was new; events that it already holds are skipped.
 
-    Args:
-        store: the store to fill.
-        user_states: the users; events that the store already holds are skipped.
-        total: number of users, for ``progress``.
-        progress: called after every hundred users.
-
-    Returns:
-        What was given and what was new.
+    ``total`` is the number of users for ``progress``, which is called after every hundred.
 
     Raises:
         StateError: the store does not answer. What was loaded so far stays; loading again continues.

@@ -81,11 +81,7 @@ def read_outcomes(study: Path, data: str) -> Iterator[tuple[str, int, PairedOutc
 
 
 def pair_by_user(outcomes: pl.DataFrame, where: str) -> PairedOutcomes:
-    """Return the outcomes of one data set, kind and budget, paired by user.
-
-    Args:
-        outcomes: a row for each method, seed and user.
-        where: prefix of error texts.
+    """Return the outcomes of one data set, kind and budget, a row for each method, seed and user, paired by user.
 
     Raises:
         ArtefactError: the cells were evaluated on different users or targets.
@@ -145,15 +141,9 @@ def compare(
 ) -> Compared:
     """Return a measure of methods with intervals, and the differences to one of them, paired by user.
 
-    Args:
-        outcomes: of all users.
-        methods: the methods to compare.
-        reference: the one that the others are compared with.
-        resampling: the bootstrap.
-        measure: hits, those of a segment of targets, or a figure that is a mean over users.
-        member_B: the users; None: all.
-        for_verdict: whether the p-values are multiplied by Holm's correction.
-        by_seed: whether the methods query the same models, so that differences are paired by seed too.
+    The measure is hits, those of a segment of targets, or a figure that is a mean over users: those of ``member_B``, or
+    all. ``for_verdict``: the p-values are multiplied by Holm's correction. ``by_seed``: the methods query the same
+    models, so that differences are paired by seed too.
     """
     found = [outcomes.measure(method, measure) for method in methods]
     found, weight_B = weighted(outcomes, measure, found)
@@ -195,13 +185,10 @@ def compare_methods(outcomes: PairedOutcomes, reference: str, resampling: Resamp
 def compare_with_controls(
     outcomes: PairedOutcomes, resampling: Resampling, trained: Mapping[str, str]
 ) -> dict[str, dict[str, Any]]:
-    """Return each method's HR less that of its controls, paired by user and by seed.
+    """Return each method's HR at the main budget less that of its controls, paired by user and by seed.
 
-    Args:
-        outcomes: outcomes at the main budget.
-        resampling: the bootstrap.
-        trained: control of each method that has a trained one. Such a control is another model that shares only the
-            seed, so any pairing of the seeds is equally valid. All other controls query the method's own models.
+    ``trained`` has the control of each method that has a trained one. Such a control is another model that shares only
+    the seed, so any pairing of the seeds is equally valid. All other controls query the method's own models.
     """
     differences: dict[str, dict[str, Any]] = {}
     for control in CONTROL_LABELS:
@@ -261,13 +248,8 @@ def compare_with_baseline(
 ) -> dict[str, Any] | None:
     """Return the baseline with the highest HR, and each method's HR less that of it, paired by user.
 
-    Args:
-        outcomes: outcomes at the main budget.
-        methods: from ``compare_methods``.
-        resampling: the bootstrap.
-
-    Returns:
-        ``method``: the baseline, ``minus``: a difference for each method; None without baselines.
+    ``methods`` are those of ``compare_methods``. The result has ``method``, the baseline, and ``minus``, a difference
+    for each method; None without baselines.
     """
     rates = {m: v["figures"]["hr"]["mean"] or 0.0 for m, v in methods.items() if v["role"] == "baseline"}
     if not rates:
@@ -317,17 +299,10 @@ def compare_kinds_by_segment(
 ) -> dict[str, Any] | None:
     """Return when each kind of vector pays: its HR, and that less the HR of the whole history's vector, by segment.
 
-    All kinds query the same models, so differences are paired by user and by seed.
+    All kinds query the same models, so differences are paired by user and by seed. They are those of the reference if
+    it has implicit and explicit vectors, else of the first method that has; None if no method has.
 
-    Args:
-        outcomes: outcomes at the main budget.
-        reference: the method whose vectors are compared if it has both kinds; else it is the first that has.
-        strongest_baseline: shown beside them.
-        resampling: the bootstrap.
-
-    Returns:
-        ``method``; ``systems``: whole history, implicit, explicit, the method, the baseline; ``segments``. None if no
-        method has implicit and explicit vectors.
+    The result has ``method``; ``systems``: whole history, implicit, explicit, the method, the baseline; ``segments``.
     """
     for method in sorted(outcomes.cells, key=lambda name: name != reference):
         kinds = [f"{method}/{kind}" for kind in (UNCONDITIONED, "implicit", "explicit")]

@@ -122,12 +122,7 @@ class StudyConfig(Config):
 def read_study(file: Path, overrides: Mapping[str, Any] = NO_OVERRIDES) -> StudyConfig:
     """Read a study file and check it as a whole, so that errors appear before hours of work.
 
-    Args:
-        file: the TOML file; relative paths in it are relative to its folder.
-        overrides: settings as nested tables, which count more than the file.
-
-    Returns:
-        The study, with absolute or normalised paths of tables.
+    Paths in it are relative to its folder, and normalised in the result; ``overrides`` count more than the file.
 
     Raises:
         UsageError: the file is missing, is not TOML, or refers to something that does not exist.
@@ -212,12 +207,7 @@ def method_settings(config: StudyConfig, data: str, method: str) -> Settings:
 def search_space(config: StudyConfig, method: str, where: str = "") -> SearchSpace:
     """Return the search space of a method: the study's or the default one, with what the method adds and replaces.
 
-    It is without the settings that the method's own table fixes.
-
-    Args:
-        config: the study.
-        method: name of the method in the study.
-        where: prefix of error texts, such as ``study.toml: ``.
+    It is without the settings that the method's own table fixes. ``where``, such as ``study.toml: ``, begins errors.
 
     Raises:
         UsageError: an entry is neither a range nor a list of choices.

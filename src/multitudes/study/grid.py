@@ -36,12 +36,6 @@ _RUN_CONFIGS: dict[str, type[AnyRunConfig]] = {
 def prepare_dataset(name: str, data: DataConfig, folder: Path, progress: Progress = silent) -> PreparedData:
     """Return the prepared data set ``name``; prepare it if ``folder`` does not hold it with the same settings.
 
-    Args:
-        name: of the data set, for error texts.
-        data: its section of the study file.
-        folder: where the prepared data set is, or will be written.
-        progress: receives the progress of the preparation.
-
     Raises:
         DataError: the tables changed since they were prepared.
     """
@@ -103,11 +97,7 @@ class GridEntry(NamedTuple):
 
 
 def grid_entries(config: StudyConfig, where: str) -> list[GridEntry]:
-    """Return every method on every data set, each checked.
-
-    Args:
-        config: the study.
-        where: prefix of error texts: the study file.
+    """Return every method on every data set, each checked; ``where`` begins error texts: the study file.
 
     Raises:
         UsageError: a method or a setting does not exist, or a search space does not contain the defaults.
@@ -146,12 +136,7 @@ def check_search(entry: GridEntry, where: str) -> None:
 
 
 def build_configs(settings: Settings, seed: int, where: str = "settings") -> tuple[AnyRunConfig, RetrieveConfig]:
-    """Return the configurations of a run and of its retrieval.
-
-    Args:
-        settings: method, model, train, retrieve.
-        seed: of the training.
-        where: prefix of error texts.
+    """Return the configurations of a run and of its retrieval, from method, model, train and retrieve.
 
     Raises:
         UsageError: a setting does not exist.
@@ -172,15 +157,8 @@ def make_cell(
 ) -> Cell:
     """Return the cell of a seed, or of a trial, with settings that a search chose.
 
-    A trial evaluates first-time targets, up to the main budget, without controls and baselines.
-
-    Args:
-        entry: the method on its data set.
-        dataset: the prepared data set.
-        values: the chosen settings by dotted key.
-        seed: of the training.
-        base_cells: the cells that it is built on.
-        trial: its number from 1; None: not a trial.
+    ``values`` are the chosen settings by dotted key. A ``trial``, numbered from 1, evaluates first-time targets, up to
+    the main budget, without controls and baselines.
     """
     run, retrieve = build_configs(deep_merge(entry.settings, unflatten(values)), seed)
     evaluate = entry.evaluate

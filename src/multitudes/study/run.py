@@ -65,18 +65,11 @@ def run_study(
     fresh: bool = False,
     progress: Progress = silent,
 ) -> StudyResult:
-    """Compute the cells of a study that have no result yet, and write its tables.
+    """Compute the cells of a study that have no result yet, and write its tables into ``out``, created or resumed.
 
-    Args:
-        config: the study.
-        out: folder of the study; created, or resumed.
-        where: prefix of error texts: the study file.
-        open_test: evaluate on the test set too and record the access, provided that every cell has a result.
-        fresh: recompute cells that other code than the installed one computed.
-        progress: receives the progress of the preparation, then the number of cells that have ended.
-
-    Returns:
-        The tables of the test split if it was evaluated, otherwise those of the validation split.
+    ``open_test`` evaluates on the test set too and records the access, provided that every cell has a result; the
+    tables of that split are then returned, otherwise those of validation. ``fresh`` recomputes cells that other code
+    than the installed one computed. ``where`` begins error texts: the study file.
 
     Raises:
         UsageError: the study refers to something that does not exist, or another study runs in this folder.

@@ -23,13 +23,9 @@ class Scheduler:
     """Runs cells that have no result yet, in parallel workers. Thread-safe: each thread waits for one worker."""
 
     def __init__(self, cells: Path, processes: int, progress: Progress = silent, *, fresh: bool = False) -> None:
-        """Create a scheduler.
+        """Create a scheduler for the folder of the cells; ``fresh`` recomputes those that other code computed.
 
-        Args:
-            cells: the folder of the cells.
-            processes: number of parallel workers.
-            progress: receives the number of cells that have ended, and which ones run.
-            fresh: recompute cells that other code than the installed one computed.
+        ``progress`` receives the number of cells that have ended, and which ones run.
         """
         self._cells, self._processes, self._report, self._fresh = cells, processes, progress, fresh
         self._workers = WorkerPool(cells, processes)
@@ -52,10 +48,7 @@ class Scheduler:
             pool.shutdown(wait=True, cancel_futures=True)
 
     def run(self, cell: Cell, split: Split) -> str | None:
-        """Compute a cell unless it has a result.
-
-        Returns:
-            None on success, otherwise the reason of the failure in one line.
+        """Compute a cell unless it has a result; return the reason of a failure in one line.
 
         Raises:
             KeyboardInterrupt: the study is being stopped.

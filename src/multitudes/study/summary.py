@@ -50,12 +50,9 @@ _RESAMPLES_PER_COMPARISON = 100
 
 
 def summarise(study: Path, resampling: Resampling | None = None, progress: Progress = silent) -> dict[str, Any]:
-    """Return the summary of a study.
+    """Return the summary of a study, by its folder; ``progress`` receives the number of finished data sets.
 
-    Args:
-        study: folder of the study.
-        resampling: the bootstrap; None: the default one, with more resamples if there are many comparisons.
-        progress: receives the number of finished data sets.
+    The default bootstrap has more resamples if there are many comparisons.
 
     Raises:
         ArtefactError: its cells were evaluated on different users.

@@ -39,14 +39,7 @@ def tune(
 ) -> SearchResult:
     """Search ``space`` for the values with the highest score.
 
-    The first trial uses the defaults, so the best settings never score below them.
-
-    Args:
-        score: computes a trial.
-        space: search space by dotted key.
-        defaults: the values of the same keys without tuning, all inside the space.
-        trials: number of trials.
-        seed: of the search.
+    The first trial uses the defaults, all inside the space, so the best settings never score below them.
     """
     if trials == 0 or not space:
         return SearchResult([], {})

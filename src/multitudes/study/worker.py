@@ -83,9 +83,7 @@ def _exit_with_parent() -> None:
 def compute_cell(job: dict[str, Any], folder: Path) -> None:
     """Train, evaluate, measure the cost of a request, and write the result; finished steps are not repeated.
 
-    Args:
-        job: see ``Cell.job``.
-        folder: of the cell.
+    ``job`` is that of ``Cell.job``, ``folder`` that of the cell.
 
     Raises:
         MultitudesError: the cell cannot be computed, for example because the loss is not finite.
@@ -170,11 +168,7 @@ def _read_epochs(metrics: Path) -> list[dict[str, Any]]:
 def measure_costs(run: Run, retrieve: RetrieveConfig, split: Split, n: int) -> dict[str, Any]:
     """Return the model's parameters, the vectors per user, and the 90th percentile of a request's milliseconds.
 
-    Args:
-        run: the run that answers.
-        retrieve: its retrieval settings.
-        split: whose users ask.
-        n: candidates per request.
+    Users of the split ask, each for ``n`` candidates.
     """
     config = with_run_defaults(retrieve, run.shares, run.blend, run.calibration)
     items = catalogue(run, run.item_vectors())

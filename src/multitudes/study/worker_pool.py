@@ -22,12 +22,9 @@ class WorkerPool:
     """Computes cells in worker processes. Thread-safe: each calling thread waits for one worker."""
 
     def __init__(self, cells: Path, processes: int, program: tuple[str, ...] = _PROGRAM) -> None:
-        """Divide the cores among ``processes`` workers.
+        """Divide the cores among ``processes`` workers for the folder of the cells.
 
-        Args:
-            cells: the folder of the cells.
-            processes: number of parallel workers.
-            program: arguments of Python in a worker, before the folder of its cell.
+        ``program`` are the arguments of Python in a worker, before the folder of its cell.
         """
         self._cells, self._program = cells, program
         self._threads = max(1, threads.available_cores() // processes)
@@ -37,10 +34,7 @@ class WorkerPool:
         self._shared_failure: str | None = None  # what stopped the pool because every worker would fail from it
 
     def run(self, cell: Cell, split: Split) -> str | None:
-        """Compute ``cell``.
-
-        Returns:
-            None on success, otherwise the reason of the failure in one line.
+        """Compute a cell; return the reason of a failure in one line.
 
         Raises:
             KeyboardInterrupt: the study is being stopped.

@@ -86,16 +86,8 @@ def clean_tables(
 ) -> CleanData:
     """Read the tables in the folder of a data set and its logs, and create the tables above in the engine.
 
-    Args:
-        engine: gets the tables.
-        data: the folder.
-        rules: which events are dropped or unusable.
-        progress: called with the steps done.
-        logs: the logs of a service.
-        earlier: data to which the events are appended.
-        appendable: whether later events can be appended to the result.
-        column_map: other names of the columns of the tables.
-        with_nulls: whether to count nulls, for which every column is read.
+    The events are appended to those of ``earlier``; ``appendable`` lets later ones be appended to the result.
+    ``with_nulls`` counts nulls, for which every column is read.
 
     Raises:
         DataError: an error that cannot be repaired without guessing.

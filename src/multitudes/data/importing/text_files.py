@@ -63,12 +63,8 @@ def open_text(
 ) -> TextFile:
     """Return a file as UTF-8 text, written into the empty folder ``scratch`` if it is compressed or not UTF-8.
 
-    Args:
-        path: the file.
-        name: how a person calls it.
-        scratch: the folder.
-        encoding: of the file, as ``codecs`` calls it; None: found out.
-        progress: called with the MiB that were read.
+    A person calls it ``name``. ``encoding`` is that of ``codecs``; None: found out. ``progress`` is called with the MiB
+    that were read.
 
     Raises:
         DataError: the file is empty, no text, cut, or not in this encoding, one of its lines is very long, or it
