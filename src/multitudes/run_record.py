@@ -26,11 +26,11 @@ def new_record(prepared: PreparedData, settings: dict[str, Any]) -> dict[str, An
         "prepared": str(prepared.path.resolve()),
         "prepared_digest": data_digest(prepared),
         "config": settings,
-        "versions": {"multitudes": __version__, **_versions("torch", "numpy")},
+        "versions": {"multitudes": __version__, **installed_versions("torch", "numpy")},
     }
 
 
-def _versions(*packages: str) -> dict[str, str]:
+def installed_versions(*packages: str) -> dict[str, str]:
     """Return the versions of the installed packages; torch may be missing, since PinnerSage does not need it."""
     found = {}
     for package in packages:

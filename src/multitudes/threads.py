@@ -19,7 +19,7 @@ def available_cores(system: Path = Path("/")) -> int:
     ``taskset`` limits it, and so does the quota of a container (``--cpus 1.5``, a limit of Kubernetes), of which the
     whole cores count, and one at least.
     """
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else machine_cores()
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return min([cores, *(max(1, int(quota)) for quota in _quotas(system))])
 
 
@@ -33,11 +33,6 @@ def wait_passively() -> None:
     """Let idle threads of OpenMP sleep, unless the user chose otherwise; call it before torch is imported."""
     for name, value in _PASSIVE_WAITING.items():
         os.environ.setdefault(name, value)
-
-
-def machine_cores() -> int:
-    """Return the number of cores of the machine."""
-    return os.cpu_count() or 1
 
 
 def _quotas(system: Path) -> Iterator[float]:

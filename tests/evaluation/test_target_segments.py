@@ -10,7 +10,7 @@ from multitudes.batches.held_out import first_positions, held_out_users
 from multitudes.batches.user_vectors import UserVectors
 from multitudes.evaluation.config import EvaluateConfig
 from multitudes.evaluation.evaluate import evaluate
-from multitudes.evaluation.targets import TARGET_SEGMENTS, time_segments
+from multitudes.evaluation.targets import TARGET_SEGMENTS, TimeSegments
 from multitudes.retrieval.config import RetrieveConfig
 from tests.evaluation.worlds import FakeRun, prepared
 
@@ -31,7 +31,7 @@ def labels(world):
     pairs = list(zip(np.repeat(held.user_B, np.diff(held.target_offset)).tolist(), held.target.tolist(), strict=True))
     return {
         name: dict(zip(pairs, [TARGET_SEGMENTS[name][n] if n >= 0 else None for n in label_T], strict=True))
-        for name, label_T in time_segments(world, "test").labels(held).items()
+        for name, label_T in TimeSegments(world, "test").labels(held).items()
     }
 
 
@@ -79,7 +79,7 @@ def test_the_age_of_a_topic_is_that_of_the_newest_event_with_any_topic_of_the_ta
 )
 def test_a_log_without_usable_times_leaves_a_segmentation_out(tmp_path, changes, names):
     world = prepared(tmp_path, PAST, FUTURE, TOPICS, **({"times": TIMES, "split": "time"} | changes))
-    assert time_segments(world, "test").names == names
+    assert tuple(labels(world)) == names
 
 
 # A planted world in which recency matters. Items of 20 groups of 15, each group a topic; a user has met four groups one

@@ -7,7 +7,8 @@ import pytest
 
 from multitudes.errors import ArtefactError
 from multitudes.evaluation.config import EvaluateConfig
-from multitudes.study.cells import Cell, prepared_digest, read_result
+from multitudes.run_record import data_digest
+from multitudes.study.cells import Cell, read_result
 from multitudes.study.grid import build_configs
 from multitudes.study.provenance import code_digest
 from multitudes.study.worker import compute_cell
@@ -19,7 +20,7 @@ ASKED = EvaluateConfig(budgets=(5, 20), max_users=20)
 
 
 def cell(method="single", trial=None, over=(), seed=0, retrieve=None, **model):
-    prepared = planted()[1].path
+    prepared = planted()[1]
     model = model or ({} if method in ("combined", "followed") else MODEL)
     settings = {
         "method": method,
@@ -28,7 +29,7 @@ def cell(method="single", trial=None, over=(), seed=0, retrieve=None, **model):
         "retrieve": retrieve or {},
     }
     run, served = build_configs(settings, seed=seed)
-    return Cell("planted", method, prepared, prepared_digest(prepared), run, served, ASKED, trial, over)
+    return Cell("planted", method, prepared.path, data_digest(prepared), run, served, ASKED, trial, over)
 
 
 @pytest.fixture(scope="module")

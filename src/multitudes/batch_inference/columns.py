@@ -87,11 +87,6 @@ def check_users(table: Any, release: Release) -> Any:  # noqa: ANN401
     return users
 
 
-def list_column(users: Any, name: str) -> list[Any]:  # noqa: ANN401
-    """Return a column of lists; of None if it is missing."""
-    return users[name].to_pylist() if name in users.column_names else [None] * len(users)
-
-
 def candidate_column(
     found: Sequence[Candidates],
     names_BK: Sequence[str | None],

@@ -78,7 +78,10 @@ class BatchRecommender:
 
     def _recommend_chunk(self, table: Any) -> Any:  # noqa: ANN401
         """Recommend to at most ``_USERS_PER_CHUNK`` users."""
-        histories, topics = (columns.list_column(table, name) for name in ("history", "followed_topics"))
+        histories, topics = (
+            table[name].to_pylist() if name in table.column_names else [None] * len(table)
+            for name in ("history", "followed_topics")
+        )
         ids, config = table["user_id"].to_pylist(), self._config
         requests = [
             Request(

@@ -62,16 +62,11 @@ def write_vectors(engine: Engine, sql: str, file: Path, rows: int, width: int) -
 def write_ragged(engine: Engine, sql: str, offset_file: Path, value_file: Path, rows: int, width: int) -> "RaggedArray":
     """Write the pairs (row, value) of ``sql``, ordered by row, as offsets (rows + 1) and values below ``width``."""
     pairs = engine.frame(sql)
-    offset, values = row_offsets(pairs["row"].to_numpy(), rows), pairs["value"].to_numpy().astype(np.int32)
+    count = np.bincount(pairs["row"].to_numpy().astype(np.int64), minlength=rows)
+    offset, values = np.append(0, np.cumsum(count)).astype(np.int64), pairs["value"].to_numpy().astype(np.int32)
     write_array(offset_file, offset)
     write_array(value_file, values)
     return RaggedArray(offset, values, width)
-
-
-def row_offsets(row: NDArray[Any], rows: int) -> NDArray[np.int64]:
-    """Return the index at which each row begins (rows + 1), given the row of each value in ascending order."""
-    count = np.bincount(row.astype(np.int64), minlength=rows)
-    return np.concatenate([[0], np.cumsum(count)]).astype(np.int64)
 
 
 def write_array(file: Path, array: NDArray[Any]) -> None:

@@ -23,7 +23,7 @@ from multitudes.evaluation.config import EvaluateConfig, feasible_budgets, main_
 from multitudes.evaluation.outcomes import Ratio, hit_rates_by_segment, intervals_by_name, methods_and_differences
 from multitudes.evaluation.protocol import Evaluator, Measurements
 from multitudes.evaluation.reranked import RerankedSystems
-from multitudes.evaluation.targets import TargetKind, subsample, time_segments, user_segments
+from multitudes.evaluation.targets import TargetKind, TimeSegments, subsample, user_segments
 from multitudes.progress import Progress, silent
 from multitudes.retrieval.config import RetrieveConfig, with_run_defaults
 from multitudes.retrieval.scorer import Scorer, catalogue
@@ -64,12 +64,13 @@ def evaluate(
     budgets = feasible_budgets(config.budgets, prepared.n_items)
     held = subsample(held_out_users(prepared, config.split), config.max_users)
     kinds = target_kinds(config, held)
-    segments = time_segments(prepared, config.split)
     baselines, records = fit_baselines(prepared, held, kinds, budgets, config.baselines, progress)
     has_controls = config.controls != "none"
     items, n = catalogue(run, run.item_vectors()), main_budget(budgets)
     reranked = RerankedSystems(run, items, retrieve, n, config.split) if has_controls else None
-    evaluator = Evaluator(run, items, retrieve, budgets, config.controls, baselines, segments, reranked)
+    evaluator = Evaluator(
+        run, items, retrieve, budgets, config.controls, baselines, TimeSegments(prepared, config.split), reranked
+    )
     measurements = evaluator.evaluate(held, kinds, progress)
     if not measurements:
         raise DataError(

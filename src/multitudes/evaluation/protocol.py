@@ -67,11 +67,6 @@ class System(NamedTuple):
     vectors: UserVectors
     config: RetrieveConfig
 
-    @property
-    def is_single_query(self) -> bool:
-        """Whether all candidates come from one vector."""
-        return len(self.vectors.kinds) == 1
-
 
 def systems(
     method: str, vectors: UserVectors, control_vectors: Mapping[Partition, UserVectors], config: RetrieveConfig
@@ -176,10 +171,8 @@ class Evaluator:
         self._run, self._retrieve, self._budgets, self._controls = run, retrieve, budgets, controls
         self._item_ID = run.item_vectors()
         self._catalogue = items
-        self._facts, self._reference = (
-            ItemFacts.from_prepared(run.prepared),
-            ReferenceClusters.from_prepared(run.prepared),
-        )
+        self._facts = ItemFacts.from_prepared(run.prepared)
+        self._reference = ReferenceClusters.from_prepared(run.prepared)
         self._baselines, self._segments, self._reranked = baselines, segments, reranked
         self._repeats: RepeatSystems | None = None  # for all targets
 
@@ -221,7 +214,7 @@ class Evaluator:
         """Yield the systems that are evaluated, each with its budgets; the run's own is the first."""
         yield found[0], self._budgets
         for system in found[1:] if self._controls != "none" else ():
-            at_all_budgets = self._controls == "all_budgets" or system.is_single_query
+            at_all_budgets = self._controls == "all_budgets" or len(system.vectors.kinds) == 1
             yield system, self._budgets if at_all_budgets else (main_budget(self._budgets),)
 
     def _control_vectors(self, held: HeldOut, vectors: UserVectors) -> dict[Partition, UserVectors]:

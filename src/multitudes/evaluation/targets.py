@@ -8,8 +8,7 @@ Legend: B users · T targets, flat by user · P events, flat · X pairs of an it
 A label of −1 belongs to no segment.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from typing import Literal, NamedTuple
 
@@ -113,24 +112,21 @@ _NEVER = np.iinfo(np.int64).min
 TargetLabels = dict[SegmentName, NDArray[np.int64]]  # label_T indexes the parts; −1: none of them
 
 
-@dataclass(frozen=True)
 class TimeSegments:
-    """The segmentations of targets that need times of use.
+    """The segmentations of the targets of a split by times of use: horizon and topic_age, where the data allow them."""
 
-    Attributes:
-        prepared: the data.
-        split: the split of the targets.
-        names: horizon, topic_age, or both.
-    """
-
-    prepared: PreparedData
-    split: Split
-    names: tuple[SegmentName, ...]
+    def __init__(self, prepared: PreparedData, split: Split) -> None:
+        self.prepared, self.split = prepared, split
+        self._labels: dict[SegmentName, Callable[[HeldOut], NDArray[np.int64]]] = {}
+        if prepared.ordered_only or _has_session_times(prepared):  # those of a session say nothing about days
+            return
+        if prepared.manifest["config"].get("split") != "leave_one_out":  # whose only target of a user is at the cut
+            self._labels["horizon"] = self._horizon
+        self._labels["topic_age"] = self._topic_age
 
     def labels(self, held: HeldOut) -> TargetLabels:
         """Return the part of each target, by segmentation."""
-        label = {"horizon": self._horizon, "topic_age": self._topic_age}
-        return {name: label[name](held) for name in self.names}
+        return {name: label(held) for name, label in self._labels.items()}
 
     def _horizon(self, held: HeldOut) -> NDArray[np.int64]:
         """Return 0 for targets within a day of the query, 1 within a week, 2 later."""
@@ -169,15 +165,6 @@ class TimeSegments:
     @cached_property
     def _common_cut(self) -> int | None:
         return common_cut(self.prepared, self.split)
-
-
-def time_segments(prepared: PreparedData, split: Split) -> TimeSegments:
-    """Return the segmentations of targets by time that the data allow."""
-    if prepared.ordered_only or _has_session_times(prepared):  # those of a session say nothing about days
-        return TimeSegments(prepared, split, ())
-    # In a leave_one_out split the only target of a user is at the cut.
-    at_cut = prepared.manifest["config"].get("split") == "leave_one_out"
-    return TimeSegments(prepared, split, ("topic_age",) if at_cut else ("horizon", "topic_age"))
 
 
 def _has_session_times(prepared: PreparedData) -> bool:

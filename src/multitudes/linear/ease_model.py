@@ -63,7 +63,11 @@ def fit_ease(matrix: csr_array, regularisation: float) -> EaseModel:
     """
     matrix = matrix[np.diff(matrix.indptr) > 0]  # users without interactions change nothing
     users, items = matrix.shape[0], matrix.shape[1] - 1
-    check_ease_size(users, items)
+    if min(users, items) * items > MAX_CELLS:
+        raise UsageError(
+            f"EASE: got {users:,} users and {items:,} items; expected at most {MAX_CELLS:,} numbers in its matrix,"
+            " which has min(users, items) × items; the method linear has no such bound"
+        )
     if items <= users:
         return EaseByItems(_gram_inverse(matrix, regularisation))
     gram_UU = (matrix @ matrix.T).toarray().astype(np.float32, copy=False)
@@ -72,19 +76,6 @@ def fit_ease(matrix: csr_array, regularisation: float) -> EaseModel:
     solved_UI = solve_triangular(factor_UU, matrix.toarray(), lower=True, overwrite_b=True, check_finite=False)
     diagonal_I = 1 - np.einsum("ui,ui->i", solved_UI, solved_UI)
     return EaseByUsers(matrix, factor_UU, solved_UI, diagonal_I)
-
-
-def check_ease_size(users: int, items: int) -> None:
-    """Reject data that exact EASE cannot be fitted to.
-
-    Raises:
-        UsageError: min(users, items) × items is more than ``MAX_CELLS``.
-    """
-    if min(users, items) * items > MAX_CELLS:
-        raise UsageError(
-            f"EASE: got {users:,} users and {items:,} items; expected at most {MAX_CELLS:,} numbers in its matrix,"
-            " which has min(users, items) × items; the method linear has no such bound"
-        )
 
 
 def _gram_inverse(matrix: csr_array, regularisation: float) -> NDArray[np.float32]:

@@ -3,8 +3,6 @@
 Legend: I items.
 """
 
-from collections.abc import Iterator
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -17,8 +15,8 @@ def user_counts(prepared: PreparedData, *, recent: bool = False) -> NDArray[np.i
 
     ``recent``: in the last ``manifest.recent_s`` seconds of training.
     """
-    events = list(_event_chunks(prepared))
-    after = None
+    offset, after = prepared.event_offset, None
+    events = [slice(int(offset[users.start]), int(offset[users.stop])) for users in user_chunks(prepared)]
     if recent:
         time, is_train = prepared.event_time, prepared.event_split == TRAIN
         last = max((int(time[some].max(initial=0, where=is_train[some])) for some in events), default=0)
@@ -33,12 +31,6 @@ def user_counts(prepared: PreparedData, *, recent: bool = False) -> NDArray[np.i
         pair = np.unique(prepared.users_of(position) * items + prepared.event_item[position])
         count_I += np.bincount(pair % items, minlength=items)
     return count_I
-
-
-def _event_chunks(prepared: PreparedData) -> Iterator[slice]:
-    """Yield the positions of the events of some users after the other."""
-    for users in user_chunks(prepared):
-        yield slice(int(prepared.event_offset[users.start]), int(prepared.event_offset[users.stop]))
 
 
 def items_by_popularity(count: NDArray[np.number], tie_count: NDArray[np.int64] | None = None) -> NDArray[np.int64]:

@@ -17,7 +17,6 @@ from multitudes.config import Config
 from multitudes.data.prepared import PreparedData
 from multitudes.errors import ArtefactError
 from multitudes.ids import Id
-from multitudes.progress import Progress, silent
 from multitudes.retrieval.request import Request
 from multitudes.retrieval.retriever import Retriever
 from multitudes.seeding import generator
@@ -54,13 +53,7 @@ class GateResult(NamedTuple):
     high: float | None
 
 
-def check_gate(
-    staged: Retriever,
-    serving: Retriever | None,
-    prepared: PreparedData,
-    config: GateConfig,
-    progress: Progress = silent,
-) -> GateResult:
+def check_gate(staged: Retriever, serving: Retriever | None, prepared: PreparedData, config: GateConfig) -> GateResult:
     """Compare a staged release with the one that serves; if there is none, the new one only has to answer.
 
     Raises:
@@ -79,10 +72,10 @@ def check_gate(
     ids = np.array(prepared.items["item_id"].to_list(), dtype=object)
     offsets = zip(held.target_offset[:-1].tolist(), held.target_offset[1:].tolist(), strict=True)
     targets = [ids[held.target[start:end] - 1].tolist() for start, end in offsets]
-    recall_B, degraded = _recall(staged, requests, targets, config, progress)
+    recall_B, degraded = _recall(staged, requests, targets, config)
     if serving is None:
         return GateResult(len(held), config.n, float(recall_B.mean()), degraded, None, None, None, None, None)
-    serving_B, _ = _recall(serving, requests, targets, config, progress)
+    serving_B, _ = _recall(serving, requests, targets, config)
     difference_B = recall_B - serving_B
     difference, half = float(difference_B.mean()), _CRITICAL_Z * float(difference_B.std(ddof=1)) / len(held) ** 0.5
     low, high, allowed = difference - half, difference + half, -config.margin * float(serving_B.mean())
@@ -133,11 +126,7 @@ def held_out_requests(prepared: PreparedData, held: HeldOut, n: int) -> list[Req
 
 
 def _recall(
-    retriever: Retriever,
-    requests: list[Request],
-    targets: list[list[Id]],
-    config: GateConfig,
-    progress: Progress,
+    retriever: Retriever, requests: list[Request], targets: list[list[Id]], config: GateConfig
 ) -> tuple[NDArray[np.float64], float]:
     """Return the recall of each user, and the share of degraded answers, which may not be too many."""
     recall_B, degraded = np.zeros(len(requests)), 0
@@ -146,7 +135,6 @@ def _recall(
             found = {candidate.item_id for candidate in answer.candidates}
             recall_B[b] = sum(item in found for item in targets[b]) / len(targets[b])
             degraded += answer.degraded
-        progress(min(start + _BATCH_SIZE, len(requests)), len(requests), "gate")
     share = degraded / len(requests)
     if share > config.max_degraded:
         raise ArtefactError(

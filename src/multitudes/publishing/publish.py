@@ -8,11 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from multitudes.batches.histories import (
-    event_times,
-    followed_topics,
-    gather_histories,
-)
+from multitudes.batches.histories import event_times, followed_topics, gather_histories
 from multitudes.batches.user_vectors import UserHistories, UserVectors
 from multitudes.data.own_items import positive_items
 from multitudes.errors import ArtefactError, UsageError
@@ -54,27 +50,16 @@ TOLERANCE = 1e-5  # largest difference between run and release, relative to the 
 
 
 class PublishResult(NamedTuple):
-    """The result of publishing a run.
+    """The result of publishing a run."""
 
-    Attributes:
-        version: of the new release.
-        checked_users: number of users whose vectors were compared.
-        largest_difference: between the vectors of run and release, relative to the largest component.
-        index_info: description of the index.
-        carried_items: items that were added to the release before and are not in the data.
-        waiting_items: such items without a vector in this release; they are kept for the next one.
-        removed_items: items that were removed from the release before and stay removed.
-        gate: what the gate measured; None: there was none.
-    """
-
-    version: str
-    checked_users: int
-    largest_difference: float
-    index_info: dict[str, Any]
-    carried_items: int = 0
-    waiting_items: int = 0
-    removed_items: int = 0
-    gate: GateResult | None = None
+    version: str  # of the new release
+    checked_users: int  # number of users whose vectors were compared
+    largest_difference: float  # between the vectors of run and release, relative to the largest component
+    index_info: dict[str, Any]  # description of the index
+    carried_items: int = 0  # items that were added to the release before and are not in the data
+    waiting_items: int = 0  # such items without a vector in this release; they are kept for the next one
+    removed_items: int = 0  # items that were removed from the release before and stay removed
+    gate: GateResult | None = None  # what the gate measured; None: there was none
 
 
 def publish(

@@ -25,14 +25,14 @@ from typing import Any
 import torch
 
 from multitudes import __version__
-from multitudes.data.prepared import PreparedData, Split
+from multitudes.data.prepared import Split
 from multitudes.errors import ArtefactError
 from multitudes.evaluation.config import EvaluateConfig
 from multitudes.linear.followed import FollowedRunConfig
 from multitudes.linear.run import LinearRunConfig
 from multitudes.pinnersage.run import PinnerSageRunConfig
 from multitudes.retrieval.config import RetrieveConfig
-from multitudes.run_record import data_digest, read_record
+from multitudes.run_record import read_record
 from multitudes.training.combined import CombinedRunConfig
 from multitudes.training.config import RunConfig
 
@@ -120,11 +120,6 @@ def result_file(folder: Path, split: Split) -> Path:
     return folder / f"result-{split}.json"
 
 
-def outcomes_file(folder: Path, split: Split) -> Path:
-    """Return the file with a cell's per-user outcomes."""
-    return folder / f"outcomes-{split}.parquet"
-
-
 def read_result(folder: Path, split: Split) -> dict[str, Any] | None:
     """Return the result of a cell; None if there is none, or the file is damaged and the cell must run again."""
     try:
@@ -139,8 +134,3 @@ def is_trained(training: Path) -> bool:
     with contextlib.suppress(ArtefactError):
         return bool(read_record(training / "run").get("finished"))
     return False
-
-
-def prepared_digest(prepared: Path) -> str:
-    """Return the digest of a prepared data set."""
-    return data_digest(PreparedData.open(prepared))

@@ -85,22 +85,14 @@ class StudyConfig(Config):
     name: Name = Field("study", description="title of the report")
     seeds: Seeds = Field((0, 1, 2), min_length=1, description="training seeds of every method")
     reference: str | None = Field(None, description="the method that all others are compared with; default: the first")
-    data: dict[str, DataConfig] = Field({}, description="the data sets")
-    methods: dict[str, MethodConfig] = Field({}, description="the methods")
+    data: dict[Name, DataConfig] = Field({}, description="the data sets")
+    methods: dict[Name, MethodConfig] = Field({}, description="the methods")
     model: Settings = Field({}, description="settings of all methods on all data sets")
     train: Settings = Field({}, description="settings of all methods on all data sets")
     retrieve: Settings = Field({}, description="settings of all methods on all data sets")
     evaluate: EvaluateConfig = Field(EvaluateConfig(), description="evaluation settings, except the split")
     tuning: TuningConfig = Field(TuningConfig(), description="hyperparameter search")
     run: ProcessConfig = Field(ProcessConfig(), description="worker processes")
-
-    @field_validator("data", "methods")
-    @classmethod
-    def _check_names(cls, tables: dict[str, Any]) -> dict[str, Any]:
-        for name in tables:
-            if not name or "/" in name or name.startswith("."):
-                raise ValueError(f"'{name}' cannot name a folder or a row; expected letters, digits, - and _")
-        return tables
 
     @field_validator("evaluate")
     @classmethod

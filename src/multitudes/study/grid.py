@@ -103,17 +103,14 @@ def grid_entries(config: StudyConfig, where: str) -> list[GridEntry]:
         UsageError: a method or a setting does not exist, or a search space does not contain the defaults.
     """
     entries = []
-    for data in config.data:
+    for data, of_data in config.data.items():
+        evaluate = config.evaluate
+        if of_data.max_users is not None:
+            evaluate = evaluate.model_copy(update={"max_users": of_data.max_users})
         for method, own in config.methods.items():
             settings = {"method": own.kind(method)} | method_settings(config, data, method)
-            entry = GridEntry(
-                data,
-                method,
-                settings,
-                _evaluate_config(config, data),
-                search_space(config, method, f"{where}: "),
-                own.base_methods,
-            )
+            space = search_space(config, method, f"{where}: ")
+            entry = GridEntry(data, method, settings, evaluate, space, own.base_methods)
             build_configs(settings, seed=0, where=f"{where}: [methods.{method}] on {data}")
             if config.tuning.trials:
                 check_search(entry, f"{where}: [methods.{method}]")
@@ -175,8 +172,3 @@ def changed_settings(run: AnyRunConfig, retrieve: RetrieveConfig) -> dict[str, A
     default_run = type(run).model_validate({"method": run.method, "seed": run.seed})
     defaults = flatten(default_run.model_dump(mode="json") | {"retrieve": RetrieveConfig().model_dump(mode="json")})
     return {key: value for key, value in settings.items() if defaults.get(key) != value}
-
-
-def _evaluate_config(config: StudyConfig, data: str) -> EvaluateConfig:
-    max_users = config.data[data].max_users
-    return config.evaluate if max_users is None else config.evaluate.model_copy(update={"max_users": max_users})

@@ -8,13 +8,12 @@ import hashlib
 import os
 import platform
 from functools import cache
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 import multitudes
 from multitudes.atomic import write_text
-from multitudes.threads import machine_cores
+from multitudes.run_record import installed_versions
 
 PACKAGES = ("multitudes", "torch", "numpy", "faiss-cpu", "polars", "optuna")
 # The code that affects a cell's result, from data to evaluation.
@@ -39,7 +38,7 @@ def machine_info() -> dict[str, Any]:
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return {
         "cpu": _cpu_model(),
-        "cores": machine_cores(),
+        "cores": os.cpu_count(),
         "memory_gib": round(memory / 2**30, 1),
         "os": f"{platform.system()} {platform.release()} {platform.machine()}",
     }
@@ -47,13 +46,7 @@ def machine_info() -> dict[str, Any]:
 
 def package_versions(packages: tuple[str, ...] = PACKAGES) -> dict[str, str | None]:
     """Return the versions of Python and of the packages that affect the figures; None: not installed."""
-    versions: dict[str, str | None] = {"python": platform.python_version()}
-    for package in packages:
-        try:
-            versions[package] = version(package)
-        except PackageNotFoundError:
-            versions[package] = None
-    return versions
+    return {"python": platform.python_version(), **dict.fromkeys(packages), **installed_versions(*packages)}
 
 
 def _cpu_model() -> str:

@@ -23,9 +23,10 @@ from multitudes.batches.held_out import HeldOut, held_out_users
 from multitudes.data.prepared import PreparedData, Split
 from multitudes.errors import ArtefactError
 from multitudes.evaluation.baselines import BASELINES
-from multitudes.evaluation.targets import COHORT, HISTORY, Segment, user_segments
+from multitudes.evaluation.compare import outcomes_file
+from multitudes.evaluation.targets import COHORT, Segment, user_segments
 from multitudes.metrics import diversity
-from multitudes.study.cells import Cell, outcomes_file, read_result
+from multitudes.study.cells import Cell, read_result
 from multitudes.study.comparison import SEGMENTS
 from multitudes.study.grid import changed_settings
 
@@ -126,7 +127,7 @@ def segment_users(prepared: PreparedData, split: Split) -> pl.DataFrame:
         {
             "user_id": prepared.user_ids[held.user_B].cast(pl.String),
             "activity": _segment_labels(activity),
-            "history": _segment_labels(Segment(HISTORY, parts["history"].label_B)),
+            "history": _segment_labels(parts["history"]),
             "tastes": tercile_labels(effective_topics(prepared, held)),
         },
         schema=dict.fromkeys(("user_id", "activity", "history", "tastes"), pl.String),
@@ -141,12 +142,9 @@ def tercile_labels(value_B: NDArray[np.float64]) -> list[str]:
     """
     edges = np.unique(np.quantile(value_B, [1 / 3, 2 / 3])) if len(value_B) else np.empty(0)
     tercile_B = np.searchsorted(edges, value_B)
-    labels = {tercile: _range_label(value_B[tercile_B == tercile]) for tercile in np.unique(tercile_B).tolist()}
+    of_tercile = {tercile: value_B[tercile_B == tercile] for tercile in np.unique(tercile_B).tolist()}
+    labels = {tercile: f"{found.min():.1f}-{found.max():.1f}" for tercile, found in of_tercile.items()}
     return [labels[tercile] for tercile in tercile_B.tolist()]
-
-
-def _range_label(value_B: NDArray[np.float64]) -> str:
-    return f"{value_B.min():.1f}-{value_B.max():.1f}"
 
 
 def effective_topics(prepared: PreparedData, held: HeldOut) -> NDArray[np.float64]:

@@ -20,7 +20,8 @@ from multitudes.evaluation.outcomes import write_outcomes
 from multitudes.locks import lock
 from multitudes.pinnersage.run import item_embeddings
 from multitudes.progress import Progress, silent
-from multitudes.study.cells import Cell, prepared_digest, read_result
+from multitudes.run_record import data_digest
+from multitudes.study.cells import Cell, read_result
 from multitudes.study.comparison import CELLS_FILE, OUTCOMES_FILE
 from multitudes.study.config import Settings, StudyConfig
 from multitudes.study.grid import Dataset, GridEntry, grid_entries, make_cell, prepare_dataset
@@ -89,7 +90,7 @@ def run_study(
                 if entry.data == name and entry.reads_embeddings:
                     item_embeddings(prepared)  # raises now if there are none, and not after hours of other work
             path, warnings = prepared.path.resolve(), tuple(prepared.manifest["warnings"])
-            datasets[name] = Dataset(path, prepared_digest(path), prepared.n_items, warnings)
+            datasets[name] = Dataset(path, data_digest(prepared), prepared.n_items, warnings)
         scheduler = Scheduler(out / "cells", config.run.processes, progress, fresh=fresh)
         session = _StudySession(config, entries, datasets, out, scheduler)
         searches, cells = session.run_grid()

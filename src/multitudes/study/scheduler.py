@@ -11,8 +11,9 @@ from typing import TypeVar
 import polars as pl
 
 from multitudes.data.prepared import Split
+from multitudes.evaluation.compare import outcomes_file
 from multitudes.progress import Progress, silent
-from multitudes.study.cells import Cell, is_trained, outcomes_file, read_result, result_file
+from multitudes.study.cells import Cell, is_trained, read_result, result_file
 from multitudes.study.provenance import code_digest, training_code
 from multitudes.study.worker_pool import WorkerPool
 

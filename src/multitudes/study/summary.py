@@ -61,9 +61,11 @@ def summarise(study: Path, resampling: Resampling | None = None, progress: Progr
     names = list(dict.fromkeys(cell["data"] for cell in cells["cells"]))
     reference = cells["reference"]
     trained = cells.get("trained_controls", {})
-    resampling = resampling or Resampling(
-        verdict_resamples=max(Resampling().verdict_resamples, _RESAMPLES_PER_COMPARISON * _count_comparisons(cells))
-    )
+    if resampling is None:
+        # Each method on each data set is compared with the reference and with two controls or so.
+        comparisons = 3 * len({(cell["data"], cell["method"]) for cell in cells["cells"]})
+        most = max(Resampling().verdict_resamples, _RESAMPLES_PER_COMPARISON * comparisons)
+        resampling = Resampling(verdict_resamples=most)
     data: dict[str, Any] = {}
     for number, name in enumerate(names):
         progress(number, len(names), f"intervals of {name}")
@@ -83,7 +85,7 @@ def summarise(study: Path, resampling: Resampling | None = None, progress: Progr
         "seeds": sorted({cell["seed"] for cell in cells["cells"]}),
         "data": data,
         "overall": rank_methods(data),
-        "costs": _by_method(cells["cells"], _mean_costs),
+        "costs": _by_method(cells["cells"], lambda done: {key: _mean([one.get(key) for one in done]) for key in COSTS}),
         "health": _by_method(cells["cells"], _mean_health),
         "chosen": _by_method(cells["cells"], _settings),
         "failed": [cell for cell in cells["cells"] if cell["status"] != "done"],
@@ -95,11 +97,6 @@ def write_summary(study: Path, summary: dict[str, Any]) -> Path:
     file = study / SUMMARY_FILE
     write_text(file, json.dumps(summary, ensure_ascii=False, allow_nan=False, indent=1))
     return file
-
-
-def _count_comparisons(cells: dict[str, Any]) -> int:
-    """Return roughly the number of verdicts: each method on each data set against the reference and its controls."""
-    return 3 * len({(cell["data"], cell["method"]) for cell in cells["cells"]})
 
 
 def _summarise_data_set(
@@ -140,10 +137,6 @@ def _by_method(cells: list[dict[str, Any]], aggregate: Callable[[list[dict[str, 
         if cell["status"] == "done":
             groups.setdefault(cell["data"], {}).setdefault(cell["method"], []).append(cell)
     return {data: {method: aggregate(done) for method, done in methods.items()} for data, methods in groups.items()}
-
-
-def _mean_costs(cells: list[dict[str, Any]]) -> dict[str, Any]:
-    return {key: _mean([cell.get(key) for cell in cells]) for key in COSTS}
 
 
 def _settings(cells: list[dict[str, Any]]) -> dict[str, Any]:

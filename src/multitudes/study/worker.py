@@ -24,6 +24,7 @@ from multitudes.batches.held_out import HeldOut, held_out_users, seen_items, sel
 from multitudes.config import parse
 from multitudes.data.prepared import PreparedData, Split
 from multitudes.errors import INTERRUPTED_EXIT_CODE, ArtefactError, MissingError, MultitudesError, is_disk_full
+from multitudes.evaluation.compare import outcomes_file
 from multitudes.evaluation.config import EvaluateConfig
 from multitudes.evaluation.evaluate import evaluate
 from multitudes.evaluation.list_metrics import METRICS
@@ -37,7 +38,7 @@ from multitudes.pinnersage.clustering import PinnerSageConfig
 from multitudes.retrieval.config import RetrieveConfig, with_run_defaults
 from multitudes.retrieval.scorer import catalogue, user_vectors
 from multitudes.retrieval.search import find_candidates
-from multitudes.study.cells import outcomes_file, read_result, result_file
+from multitudes.study.cells import read_result, result_file
 from multitudes.study.provenance import code_digest, record_code, training_code
 from multitudes.training.combined import combine
 from multitudes.training.config import RunConfig
