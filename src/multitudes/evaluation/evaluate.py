@@ -14,7 +14,6 @@ import polars as pl
 
 from multitudes.atomic import write_text
 from multitudes.batches.held_out import HeldOut, held_out_users
-from multitudes.data.prepared import PreparedData
 from multitudes.errors import DataError
 from multitudes.evaluation import health, outcomes
 from multitudes.evaluation.baselines import BASELINES, fit_baselines
@@ -81,7 +80,10 @@ def evaluate(
     result = _metadata(run, config, retrieve) | next(iter(figures.values()))
     result |= {"baselines": records, "rerankers": reranked.weights if reranked else {}}
     result |= {"all_targets": figures.get("all")}
-    tables = [_table(prepared, kind, measured) for kind, measured in measurements.items()]
+    tables = [
+        outcomes.outcome_table(prepared.user_ids[measured.held.user_B], kind, measured.targets, measured.lists)
+        for kind, measured in measurements.items()
+    ]
     return Evaluation(result, pl.concat(tables))
 
 
@@ -148,8 +150,3 @@ def _figures(
         "segments": hit_rates_by_segment(measured.lists, measured.targets, of_users, budget, own),
         "interests": health.interest_summary(measured.interests, measured.kinds),
     }
-
-
-def _table(prepared: PreparedData, kind: TargetKind, measured: Measurements) -> pl.DataFrame:
-    user_id = prepared.user_ids[measured.held.user_B]
-    return outcomes.outcome_table(user_id, kind, measured.targets, measured.lists)

@@ -77,13 +77,10 @@ class HistorySums:
         """
         sum_BR = np.zeros((len(positives), self.rank), dtype=np.float32)
         for b, items in enumerate(positives):
+            weight_n = np.arange(len(items), 0, -1, dtype=np.float32) ** np.float32(-self.weights.recency)
             is_known = items < len(self.input_IR)
-            sum_BR[b] = self._item_weights(items)[is_known] @ self.input_IR[items[is_known]]
+            sum_BR[b] = weight_n[is_known] @ self.input_IR[items[is_known]]
         return sum_BR
-
-    def _item_weights(self, item_n: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Return how much each item of a user counts (n,); items are ordered oldest first."""
-        return np.asarray(np.arange(len(item_n), 0, -1, dtype=np.float32) ** np.float32(-self.weights.recency))
 
     def user_vectors(self, positives: Sequence[NDArray[np.int64]], history_length: int) -> UserVectors:
         """Return the sums as the only vector of each user, without weights; a user whose sum has no item has none."""

@@ -75,7 +75,9 @@ class Logs:
         self._events = Log(folder / "events", "events", id_types, config)
         # Segments are read and written in one thread alone, since each thread that has done so keeps memory of its own.
         self._worker = ThreadPoolExecutor(1, "logs")
-        self._maintenance = PeriodicTask(_MAINTENANCE_INTERVAL_S, self._maintain_in_worker, "logs")
+        self._maintenance = PeriodicTask(
+            _MAINTENANCE_INTERVAL_S, lambda: self._worker.submit(self.maintain, time()).result(), "logs"
+        )
 
     def log_served(self, response: ServedResponse) -> bool:
         """Log a response; return whether it is written."""
@@ -127,9 +129,6 @@ class Logs:
         for log in (self._served, self._events):
             with log.failures_reported("no segment was written; will retry"):
                 log.maintain(now_s)
-
-    def _maintain_in_worker(self) -> None:
-        self._worker.submit(self.maintain, time()).result()
 
     def close(self) -> None:
         """Stop the threads and turn the spools into segments; the next process does what fails now."""

@@ -46,11 +46,11 @@ class GateResult(NamedTuple):
     n: int  # candidates of each
     recall: float
     degraded: float
-    serving: str | None  # the version; None: nothing serves yet, and nothing below was measured
-    serving_recall: float | None
-    difference: float | None
-    low: float | None
-    high: float | None
+    serving: str | None = None  # the version; None: nothing serves yet, and nothing below was measured
+    serving_recall: float | None = None
+    difference: float | None = None
+    low: float | None = None
+    high: float | None = None
 
 
 def check_gate(staged: Retriever, serving: Retriever | None, prepared: PreparedData, config: GateConfig) -> GateResult:
@@ -74,7 +74,7 @@ def check_gate(staged: Retriever, serving: Retriever | None, prepared: PreparedD
     targets = [ids[held.target[start:end] - 1].tolist() for start, end in offsets]
     recall_B, degraded = _recall(staged, requests, targets, config)
     if serving is None:
-        return GateResult(len(held), config.n, float(recall_B.mean()), degraded, None, None, None, None, None)
+        return GateResult(len(held), config.n, float(recall_B.mean()), degraded)
     serving_B, _ = _recall(serving, requests, targets, config)
     difference_B = recall_B - serving_B
     difference, half = float(difference_B.mean()), _CRITICAL_Z * float(difference_B.std(ddof=1)) / len(held) ** 0.5

@@ -146,11 +146,7 @@ def import_files(
 
 
 def _check_replaceable(out: Path, overwrite: bool) -> None:
-    """Check that nothing but an import is replaced: a prepared folder or a run may lie in the same folder.
-
-    Raises:
-        UsageError: something else is there.
-    """
+    """Check that nothing but an import is replaced: a prepared folder or a run may lie in the same folder."""
     own = {MARKER, *(f"{table}.parquet" for table in TABLES)}
     others = sorted(path.name for path in out.iterdir() if path.name not in own) if overwrite and out.is_dir() else []
     if others:
@@ -249,23 +245,18 @@ def _check_dropped(
     file: Path | None,
     max_share: float,
 ) -> None:
-    """Check that enough rows of each file are left.
-
-    Raises:
-        DataError: they are not.
-    """
+    """Check that enough rows of each file are left."""
     problems = []
-    rejected = dict(engine.rows("SELECT file, count(*) FROM dropped GROUP BY file"))
     for guess in (guess for guess in guesses if not guess.describes_items):
-        source, lost = guess.source, rejected.get(guess.source.name, 0)
-        left = query_value(engine, f"SELECT count(*) FROM {guess.relation}")
+        name, of_file = guess.source.name, [one for one in dropped if one.file == guess.source.name]
+        lost, left = sum(one.rows for one in of_file), query_value(engine, f"SELECT count(*) FROM {guess.relation}")
         if lost > max_share * (left + lost) or not left:
-            reasons = ", ".join(reason_text(one) for one in dropped if one.file == source.name)
+            reasons = ", ".join(map(reason_text, of_file))
             share = min(1.0, lost / (left + lost) + 0.005)
             advice = f"leave them out with --max-dropped {share:.2f}" if left else "name other columns with --map"
             problems.append(
-                f"{source.name}: {lost:,} of {left + lost:,} rows cannot be used: {reasons}. They are in {file};"
-                f" correct them, or {advice}"
+                f"{name}: {lost:,} of {left + lost:,} rows cannot be used: {reasons}. They are in {file}; correct them,"
+                f" or {advice}"
             )
     if problems:
         raise DataError(_join(problems))
@@ -303,11 +294,7 @@ def _describe(
 
 
 def _known_share(engine: DuckDBEngine) -> float:
-    """Return the share of the events whose item is in the items table.
-
-    Raises:
-        DataError: none is.
-    """
+    """Return the share of the events whose item is in the items table; it is an error if none is."""
     is_known = "CAST(item_id IN (SELECT item_id FROM items) AS INTEGER)"
     share = float(query_value(engine, f"SELECT avg({is_known}) FROM events"))
     if not share:
