@@ -8,6 +8,7 @@ import hashlib
 import json
 from collections.abc import Iterable
 from concurrent.futures import Future, ThreadPoolExecutor, as_completed
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -93,39 +94,33 @@ def run_study(
             datasets[name] = Dataset(path, data_digest(prepared), prepared.n_items, warnings)
         scheduler = Scheduler(out / "cells", config.run.processes, progress, fresh=fresh)
         session = _StudySession(config, entries, datasets, out, scheduler)
-        searches, cells = session.run_grid()
-        result = session.write_tables("validation", searches, cells, len(read_test_accesses(out)))
+        cells = session.run_grid()
+        result = session.write_tables("validation", cells, len(read_test_accesses(out)))
         # Cells that fail are repaired or removed first: evaluating them later would be a second access.
         if not open_test or result.failed:
             return result
         count = record_test_access(out, [one.cell for one in cells])
-        return session.write_tables("test", searches, session.evaluate_again(cells, "test"), count)
+        return session.write_tables("test", session.evaluate_test(cells), count)
 
 
+@dataclass
 class _StudySession:
     """One call of ``run_study``, after the data sets are prepared."""
 
-    def __init__(
-        self,
-        config: StudyConfig,
-        entries: list[GridEntry],
-        datasets: dict[str, Dataset],
-        out: Path,
-        scheduler: Scheduler,
-    ) -> None:
-        self._config, self._entries, self._datasets, self._out = config, entries, datasets, out
-        self._scheduler = scheduler
-        self._cells = out / "cells"
-        self._searches: dict[_Key, SearchResult] = {}
-        self._finished: dict[_Key, list[FinishedCell]] = {}
+    config: StudyConfig
+    entries: list[GridEntry]
+    datasets: dict[str, Dataset]
+    out: Path
+    scheduler: Scheduler
+    searches: dict[_Key, SearchResult] = field(default_factory=dict)
+    finished: dict[_Key, list[FinishedCell]] = field(default_factory=dict)
 
-    def run_grid(self) -> tuple[list[SearchResult], list[FinishedCell]]:
-        """Tune every method on every data set, then run its seeds; return both in the order of the study."""
-        with self._scheduler.pool(self._count_cells()) as pool:
+    def run_grid(self) -> list[FinishedCell]:
+        """Tune every method on every data set, then run its seeds; return the cells in the order of the study."""
+        with self.scheduler.pool(self._count_cells()) as pool:
             for has_base in (False, True):  # methods that are built on others come second
-                self._run_round(pool, [entry for entry in self._entries if bool(entry.base_methods) == has_base])
-        cells = [one for entry in self._entries for one in self._finished[entry.data, entry.method]]
-        return [self._searches[entry.data, entry.method] for entry in self._entries], cells
+                self._run_round(pool, [entry for entry in self.entries if bool(entry.base_methods) == has_base])
+        return [one for entry in self.entries for one in self.finished[entry.data, entry.method]]
 
     def _run_round(self, pool: ThreadPoolExecutor, entries: list[GridEntry]) -> None:
         """Tune, then run the cells: first one cell of each training, then the cells that share a training."""
@@ -136,81 +131,79 @@ class _StudySession:
         for future in as_completed(searches):
             entry, search = searches[future], future.result()
             key = entry.data, entry.method
-            self._searches[key] = search
+            self.searches[key] = search
             cells[key] = [
-                make_cell(entry, self._datasets[entry.data], search.best, seed, self._base_cells(entry, seed))
-                for seed in self._config.seeds_of(entry.data)
+                make_cell(entry, self.datasets[entry.data], search.best, seed, self._base_cells(entry, seed))
+                for seed in self.config.seeds_of(entry.data)
             ]
             new = [cell for cell in cells[key] if first.setdefault(cell.training_digest, cell) is cell]
-            first_futures += [pool.submit(self._scheduler.run, cell, "validation") for cell in new]
+            first_futures += [pool.submit(self.scheduler.run, cell, "validation") for cell in new]
         errors = dict(zip([cell.digest for cell in first.values()], results(first_futures), strict=True))
         others = [cell for group in cells.values() for cell in group if first[cell.training_digest] is not cell]
-        futures = [pool.submit(self._scheduler.run, cell, "validation") for cell in others]
+        futures = [pool.submit(self.scheduler.run, cell, "validation") for cell in others]
         errors |= dict(zip([cell.digest for cell in others], results(futures), strict=True))
         for key, group in cells.items():
-            best, trials = self._searches[key].best, len(self._searches[key].trials)
-            self._finished[key] = [FinishedCell(cell, best, errors[cell.digest], trials) for cell in group]
+            best, trials = self.searches[key].best, len(self.searches[key].trials)
+            self.finished[key] = [FinishedCell(cell, best, errors[cell.digest], trials) for cell in group]
 
-    def evaluate_again(self, cells: list[FinishedCell], split: Split) -> list[FinishedCell]:
-        """Evaluate trained cells on another split."""
-        with self._scheduler.pool(len(cells)) as pool:
-            errors = results([pool.submit(self._scheduler.run, one.cell, split) for one in cells])
+    def evaluate_test(self, cells: list[FinishedCell]) -> list[FinishedCell]:
+        """Evaluate trained cells on the test split."""
+        with self.scheduler.pool(len(cells)) as pool:
+            errors = results([pool.submit(self.scheduler.run, one.cell, "test") for one in cells])
         return [one._replace(error=error) for one, error in zip(cells, errors, strict=True)]
 
-    def write_tables(
-        self, split: Split, searches: list[SearchResult], cells: list[FinishedCell], test_accesses: int
-    ) -> StudyResult:
+    def write_tables(self, split: Split, cells: list[FinishedCell], test_accesses: int) -> StudyResult:
         """Write the tables of a split."""
-        folder = self._out if split == "validation" else self._out / _TEST_FOLDER
+        folder = self.out if split == "validation" else self.out / _TEST_FOLDER
         folder.mkdir(exist_ok=True)
         record = {
-            "name": self._config.name,
+            "name": self.config.name,
             "split": split,
             "opened_test": test_accesses,
             "machine": machine_info(),
             "versions": package_versions() | {"code": code_digest()},
-            "reference": self._config.reference_method,
-            "trained_controls": {m.control_of: name for name, m in self._config.methods.items() if m.control_of},
-            "metric": self._config.tuning.metric,
+            "reference": self.config.reference_method,
+            "trained_controls": {m.control_of: name for name, m in self.config.methods.items() if m.control_of},
+            "metric": self.config.tuning.metric,
             "notes": self._notes(),
-            "cells": cell_records(cells, self._cells, split),
+            "cells": cell_records(cells, self.out / "cells", split),
             "tuning": [
                 {"data": entry.data, "method": entry.method, "trials": [t._asdict() for t in trials], "best": best}
-                for entry, (trials, best) in zip(self._entries, searches, strict=True)
+                for entry, (trials, best) in ((one, self.searches[one.data, one.method]) for one in self.entries)
             ],
         }
-        write_outcomes(outcomes_table(cells, self._cells, split), folder / OUTCOMES_FILE)
+        write_outcomes(outcomes_table(cells, self.out / "cells", split), folder / OUTCOMES_FILE)
         write_json(folder / CELLS_FILE, record)
         return StudyResult(folder, record)
 
     def _notes(self) -> list[str]:
         notes = []
-        for name, dataset in self._datasets.items():
+        for name, dataset in self.datasets.items():
             notes += [f"{name}: {warning}" for warning in dataset.warnings]
-            budgets = describe_budgets(name, self._config.evaluate.budgets, dataset.items)
+            budgets = describe_budgets(name, self.config.evaluate.budgets, dataset.items)
             notes += [budgets] if budgets else []
         return notes
 
     def _count_cells(self) -> int:
-        trials = self._config.tuning.trials
-        return sum((trials if one.space else 0) + len(self._config.seeds_of(one.data)) for one in self._entries)
+        trials = self.config.tuning.trials
+        return sum((trials if one.space else 0) + len(self.config.seeds_of(one.data)) for one in self.entries)
 
     def _search(self, entry: GridEntry) -> SearchResult:
         """Tune a method on a data set; each trial is a cell, and one trial follows the other."""
-        tuning, dataset = self._config.tuning, self._datasets[entry.data]
-        base_cells = self._base_cells(entry, self._config.seeds_of(entry.data)[0])
+        tuning, dataset = self.config.tuning, self.datasets[entry.data]
+        base_cells = self._base_cells(entry, self.config.seeds_of(entry.data)[0])
 
         def score(number: int, values: Settings) -> float | None:
             cell = make_cell(entry, dataset, values, tuning.seed, base_cells, number)
-            failed = self._scheduler.run(cell, "validation") is not None
-            result = None if failed else read_result(cell.folder(self._cells), "validation")
+            failed = self.scheduler.run(cell, "validation") is not None
+            result = None if failed else read_result(cell.folder(self.out / "cells"), "validation")
             return result["score"][tuning.metric] if result else None
 
         return tune(score, entry.space, entry.defaults(), tuning.trials, tuning.seed)
 
     def _base_cells(self, entry: GridEntry, seed: int) -> tuple[Cell, ...]:
         """Return the cells of the same seed that an entry is built on."""
-        finished = [self._finished[entry.data, method] for method in entry.base_methods]
+        finished = [self.finished[entry.data, method] for method in entry.base_methods]
         return tuple(next(one.cell for one in cells if one.cell.run.seed == seed) for cells in finished)
 
 
