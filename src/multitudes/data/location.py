@@ -10,6 +10,7 @@ read by the same code. It asks the store once and caches the answer: one listing
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from fnmatch import fnmatch
 from functools import cached_property
 from pathlib import Path, PurePosixPath
@@ -39,30 +40,19 @@ _SIZE_CHANGED = re.compile(r"INVALID_RANGE|InvalidRange|status 416|requested ran
 _NO_BUCKET = re.compile(r"NO_SUCH_BUCKET|bucket does not exist|ContainerNotFound", re.IGNORECASE)
 
 
+@dataclass(eq=False)
 class RemotePath:
-    """A file or a folder in an object store or a remote file system."""
+    """A file or a folder in an object store or a remote file system; the store is asked when that is necessary."""
 
-    def __init__(  # pyarrow has no types
-        self,
-        display: str,
-        store: Any,  # noqa: ANN401
-        path: str,
-        info: Any = None,  # noqa: ANN401
-        *,
-        without_options: bool = True,
-    ) -> None:
-        """Name a file or a folder of an Arrow file system; the store is not asked yet.
-
-        ``display`` is the URL without its options and secrets, and the complete URL if it is ``without_options``.
-        ``info`` is Arrow's ``FileInfo``, if it is known.
-        """
-        self._display, self.store, self.path, self.without_options = display, store, path, without_options
-        if info is not None:
-            self._info = info
+    display: str  # the URL for people, without its options and secrets
+    store: Any  # Arrow's file system, which has no types
+    path: str
+    known: Any = None  # Arrow's ``FileInfo``; None: the store has not been asked yet
+    without_options: bool = True  # the URL has no options, so ``display`` is the complete one
 
     def __str__(self) -> str:
-        """Return the URL for people, without secrets."""
-        return self._display
+        """Return the URL for people."""
+        return self.display
 
     def __truediv__(self, name: str) -> "RemotePath":
         """Return the child called ``name``, which need not exist."""
@@ -70,7 +60,7 @@ class RemotePath:
 
         path = f"{self.path.rstrip('/')}/{name}"
         info = self._children.get(name) or fs.FileInfo(path, fs.FileType.NotFound)
-        return RemotePath(f"{self._display}/{name}", self.store, path, info, without_options=self.without_options)
+        return RemotePath(f"{self.display}/{name}", self.store, path, info, self.without_options)
 
     @property
     def name(self) -> str:
@@ -122,7 +112,7 @@ class RemotePath:
     @cached_property
     def _info(self) -> Any:  # noqa: ANN401
         with translate_store_errors(str(self)):
-            return self.store.get_file_info(self.path)
+            return self.known or self.store.get_file_info(self.path)
 
     @cached_property
     def _children(self) -> dict[str, Any]:
