@@ -58,12 +58,8 @@ class RerankedSystems:
         held = targets_of_kind(held_out_users(run.prepared, "validation"), "new")
         hits = self._hits_by_weight(subsample(held, _USERS, 0), retrieve, n)
         halves = (1, 0) if split == "validation" else (None, None)  # whose hits choose λ for even and odd users
-        self._weights = {name: [_choose_weight(*hits[name], half) for half in halves] for name in hits}
-
-    @property
-    def weights(self) -> Mapping[str, Sequence[float]]:
-        """The λ of each re-ranker, for users with even and with odd numbers."""
-        return self._weights
+        # The λ of each re-ranker, for users with even and with odd numbers.
+        self.weights = {name: [_choose_weight(*hits[name], half) for half in halves] for name in hits}
 
     def lists(
         self,
@@ -77,10 +73,10 @@ class RerankedSystems:
         The scores are overwritten; ``excluded`` are the items that each user may not get.
         """
         longest_BM = best_items(score_BI, self._popular, excluded, proposals_to_divide(max(budgets)))
-        lists = {ListKey(name, n): np.zeros((len(held), n), dtype=np.int64) for name in self._weights for n in budgets}
+        lists = {ListKey(name, n): np.zeros((len(held), n), dtype=np.int64) for name in self.weights for n in budgets}
         for half in (0, 1):
             row_X = np.flatnonzero(held.user_B % 2 == half)
-            weights = {name: [by_half[half]] for name, by_half in self._weights.items()}
+            weights = {name: [by_half[half]] for name, by_half in self.weights.items()}
             for n in budgets if len(row_X) else ():
                 found = self._rerank(longest_BM[row_X, : proposals_to_divide(n)], select_users(held, row_X), weights, n)
                 for name, (list_XN,) in found.items():
