@@ -114,8 +114,7 @@ def held_out_histories(
 def _is_target(prepared: PreparedData, position: NDArray[np.int64]) -> NDArray[np.bool_]:
     """Return whether the events at flat positions can be targets, in the same shape."""
     is_positive = (prepared.event_weight[position] > 0) & (prepared.event_item[position] > 0)
-    is_target: NDArray[np.bool_] = is_positive & prepared.event_after_follows[position]
-    return is_target
+    return is_positive & prepared.event_after_follows[position]
 
 
 def _positions(prepared: PreparedData, code: int) -> NDArray[np.int64]:

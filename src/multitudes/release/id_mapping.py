@@ -84,8 +84,7 @@ class PublishedNames:
     def ids_of(self, number_N: NDArray[np.int64]) -> list[Id]:
         """Return the ids of items."""
         row_N = number_N - 1
-        ids: list[Id] = self.ids[row_N].to_list() if self._integers is None else self._integers[row_N].tolist()
-        return ids
+        return self.ids[row_N].to_list() if self._integers is None else self._integers[row_N].tolist()
 
     def titles_of(self, number_N: NDArray[np.int64]) -> list[str | None]:
         """Return the titles of items, one by one: of a hundred, Polars takes twice the time to gather them at once."""
