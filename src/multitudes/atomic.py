@@ -197,9 +197,6 @@ def _empty_partial_folder(out: Path) -> Iterator[Path]:
     """Yield the empty temporary folder of ``out``, locked against other writers; it is deleted at the end.
 
     An existing folder without a lock was left by a killed process, and is emptied.
-
-    Raises:
-        UsageError: another process has locked it.
     """
     partial = partial_path(out)
     partial.mkdir(exist_ok=True)

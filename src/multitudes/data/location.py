@@ -257,11 +257,7 @@ def _remote_path(text: str) -> RemotePath:
 
 
 def _check_url(text: str, display: str) -> None:
-    """Check for mistakes that Arrow reports unclearly, or not at all: it ignores everything after ``#``.
-
-    Raises:
-        UsageError: the URL has no bucket, or a character that a URL must encode.
-    """
+    """Check for mistakes that Arrow reports unclearly, or not at all: it ignores everything after ``#``."""
     parts = urlsplit(text)
     if not parts.netloc.rpartition("@")[2] and parts.scheme != "hdfs":  # its host may come from the configuration
         raise UsageError(f"{parts.scheme}://: has no bucket; expected {parts.scheme}://BUCKET/FOLDER")

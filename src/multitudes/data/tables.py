@@ -102,11 +102,7 @@ def resolve_table(given: str | Path) -> Location:
 
 
 def _has_shards(folder: Location) -> bool:
-    """Return whether it is a folder with Parquet files.
-
-    Raises:
-        DataError: it also has files of another format, which would otherwise be ignored silently.
-    """
+    """Return whether it is a folder with Parquet files; files of another format would be ignored, and are an error."""
     if not folder.is_dir():
         return False
     others = sorted(file.name for suffix in SUFFIXES[1:] for file in folder.glob(f"*{suffix}"))

@@ -252,11 +252,7 @@ def _copy(file: Path, copy: FileIO, max_bytes: int) -> None:
 
 
 def _paths(folder: Path) -> list[str]:
-    """Return the path of every file of a release but its signature.
-
-    Raises:
-        ArtefactError: it has a link.
-    """
+    """Return the path of every file of a release but its signature; a link is an error."""
     paths = []
     for place, folders, names in os.walk(folder):
         for name in [*folders, *names]:
@@ -274,11 +270,7 @@ def _entry(stream: BufferedReader | FileIO) -> dict[str, Any]:
 
 
 def _open(file: Path) -> BufferedReader:
-    """Open a file for reading, unless it is a link, or something that would wait for a writer.
-
-    Raises:
-        ArtefactError: it cannot be read, or is not a plain file.
-    """
+    """Open a file for reading, unless it is a link, or something that would wait for a writer."""
     try:
         descriptor = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError as error:

@@ -255,11 +255,7 @@ def _parse_user_state(user_id: Id, rows: Sequence[tuple[bytes, float]], fields: 
 
 
 def _without_password(url: str) -> str:
-    """Return the URL without user and password, for error messages.
-
-    Raises:
-        UsageError: it is not the URL of a Redis server.
-    """
+    """Return the URL of a server without user and password, for error messages."""
     try:
         parts = urlsplit(url)
         host = f"{parts.hostname or ''}{f':{parts.port}' if parts.port else ''}"

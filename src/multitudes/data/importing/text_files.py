@@ -139,11 +139,7 @@ def _marked_encoding(path: Path, name: str) -> str | None:
 
 
 def _check_lines(path: Path, name: str, progress: Progress) -> bool:
-    """Return whether a file is UTF-8: a few lines that are not do not make it another encoding.
-
-    Raises:
-        DataError: it has no text, or a very long line.
-    """
+    """Return whether a file is UTF-8: a few lines that are not do not make it another encoding."""
     lines_before = good = bad = 0
     is_empty, rest = True, b""
     for chunk in chain(_read(path, f"checking {name}", progress), [b"\n"]):
