@@ -199,7 +199,7 @@ def test_an_epoch_is_a_function_of_seed_and_epoch_and_can_be_entered_midway(prep
 def test_windows_do_not_depend_on_the_chunks_of_users(prepared, at_once, monkeypatch):
     made = examples(prepared)
     whole = window_bounds(made)
-    monkeypatch.setattr("multitudes.batches.windows.EVENTS_PER_CHUNK", at_once)
+    monkeypatch.setattr("multitudes.data.arrays.BATCH_ROWS", at_once)
     parts = window_bounds(made)
     assert len(whole[0]) > 100
     for one, other in zip(whole, parts, strict=True):

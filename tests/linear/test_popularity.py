@@ -3,14 +3,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from multitudes.batches import windows
+from multitudes.data import arrays
 from multitudes.linear.popularity import user_counts
 from tests.evaluation.worlds import prepared
 
 
 @pytest.fixture(params=[1, 3, 5_000_000])
 def data(tmp_path, request, monkeypatch):
-    monkeypatch.setattr(windows, "EVENTS_PER_CHUNK", request.param)
+    monkeypatch.setattr(arrays, "BATCH_ROWS", request.param)
     past, future = [[1, 1, 1, 2], [], [3, 1], [2, 3]], [[3], [3], [3], [1]]
     times = [[0, 1, 2, 9, 10], [10], [8, 9, 10], [0, 8, 10]]
     return prepared(tmp_path, past, future, [[1]] * 3, times=[np.array(row) for row in times])

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from multitudes.data.arrays import expand_ranges
+from multitudes.data.arrays import expand_ranges, user_chunks
 from multitudes.data.prepared import TRAIN, VALIDATION, PreparedData
 from multitudes.seeding import generator, stream_seed
 
@@ -70,7 +70,6 @@ class Bitset:
         return self.between(0, self.size)
 
 
-EVENTS_PER_CHUNK = 200_000  # events that are scanned at once
 BUCKET_BATCHES = 16  # batches whose windows are sorted by length together
 
 
@@ -127,7 +126,7 @@ class WindowSampler:
     def tile(self, random: np.random.Generator) -> Bitset:
         """Tile each user's positives with windows, from a random phase on; return the first target of each window."""
         phase_U = random.integers(0, self.window, size=self.prepared.n_users)
-        return Bitset(self._window_starts(users, phase_U[users]) for users in user_chunks(self.prepared))
+        return Bitset(self._window_starts(users, phase_U[users]) for users in user_chunks(self.prepared.event_offset))
 
     def _window_starts(self, users: slice, phase_U: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Return for each target of some users whether a window begins with it."""
@@ -166,16 +165,6 @@ class WindowSampler:
         return [windows.copy() for windows in bucketed]  # copies, so that the full order can be freed
 
 
-def user_chunks(prepared: PreparedData) -> Iterator[slice]:
-    """Yield all users in slices of about ``EVENTS_PER_CHUNK`` events; all at once would need gigabytes."""
-    offset_U, first, last = prepared.event_offset, 0, prepared.n_users
-    while first < last:
-        stop = int(np.searchsorted(offset_U, offset_U[first] + EVENTS_PER_CHUNK, side="right")) - 1
-        stop = min(max(stop, first + 1), last)
-        yield slice(first, stop)
-        first = stop
-
-
 def eligible_targets(prepared: PreparedData, *, include_validation: bool = False, since: int = 0) -> Bitset:
     """Return the flat positions of the training targets; with ``since``, only those later than it.
 
@@ -199,4 +188,4 @@ def eligible_targets(prepared: PreparedData, *, include_validation: bool = False
         known_E = np.repeat(follows_U, np.diff(offset_U)) & prepared.event_after_follows[events]
         return np.asarray(is_target_E & ((prepared.event_past[events] > 0) | known_E))
 
-    return Bitset(is_target(users) for users in user_chunks(prepared))
+    return Bitset(is_target(users) for users in user_chunks(prepared.event_offset))

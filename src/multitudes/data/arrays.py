@@ -5,7 +5,7 @@ disk is an error and not a crash of the process.
 """
 
 import io
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from multitudes.data.engine import Engine
 from multitudes.errors import ArtefactError
 
-BATCH_ROWS = 262_144
+BATCH_ROWS = 262_144  # or events that are in memory at once
 
 
 def write_columns(
@@ -119,6 +119,15 @@ class RaggedArray:
         """Return the values of the rows ``row_N``: for each value the index of its row in ``row_N``, and the value."""
         index_V, position_V = expand_ranges(self.offset[row_N], self.offset[row_N + 1])
         return index_V, self.value[position_V]
+
+
+def user_chunks(offset_U: NDArray[np.int64]) -> Iterator[slice]:
+    """Yield all users in slices of about ``BATCH_ROWS`` events; those of each user begin at ``offset_U`` (U + 1)."""
+    first = 0
+    while first < len(offset_U) - 1:
+        stop = int(np.searchsorted(offset_U, offset_U[first] + BATCH_ROWS, side="right")) - 1
+        yield slice(first, stop := max(stop, first + 1))
+        first = stop
 
 
 def expand_ranges(low_B: NDArray[np.int64], high_B: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

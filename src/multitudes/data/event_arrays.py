@@ -21,7 +21,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from multitudes.data.arrays import BATCH_ROWS, skip_header, write_array, write_columns
+from multitudes.data.arrays import BATCH_ROWS, skip_header, user_chunks, write_array, write_columns
 from multitudes.data.engine import Engine, Extent, double_literal, query_value, string_literal
 from multitudes.data.prepared import ARRAYS, TRAIN
 from multitudes.data.splits import SplitFunction
@@ -103,22 +103,12 @@ class EventArrays:
             files = {name: stack.enter_context((self._folder / f"{name}.npy").open("rb")) for name in dtypes}
             for file in files.values():
                 skip_header(file)
-            for chunk in self._user_chunks():
+            for chunk in user_chunks(np.append(0, np.cumsum(self._events_U))):
                 events_U = self._events_U[chunk]
                 with_events, count = np.flatnonzero(events_U), int(events_U.sum())
                 columns = {name: np.fromfile(file, dtypes[name], count) for name, file in files.items()}
                 if count:
                     yield UserEvents(with_events + chunk.start, events_U[with_events], columns["event_time"]), columns
-
-    def _user_chunks(self) -> Iterator[slice]:
-        """Yield ranges of users with about ``BATCH_ROWS`` events."""
-        end_U = np.cumsum(self._events_U)
-        start = 0
-        while start < len(end_U):
-            before = int(end_U[start - 1]) if start else 0
-            stop = max(start + 1, int(np.searchsorted(end_U, before + BATCH_ROWS, side="right")))
-            yield slice(start, stop)
-            start = stop
 
     def _ordered_columns(self, engine: Engine, sql: str, rows: int) -> Iterator[Columns]:
         extent = Extent(rows, len(self._events_U))

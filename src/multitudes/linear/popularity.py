@@ -6,7 +6,7 @@ Legend: I items.
 import numpy as np
 from numpy.typing import NDArray
 
-from multitudes.batches.windows import user_chunks
+from multitudes.data.arrays import user_chunks
 from multitudes.data.prepared import TRAIN, PreparedData
 
 
@@ -16,7 +16,7 @@ def user_counts(prepared: PreparedData, *, recent: bool = False) -> NDArray[np.i
     ``recent``: in the last ``manifest.recent_s`` seconds of training.
     """
     offset, after = prepared.event_offset, None
-    events = [slice(int(offset[users.start]), int(offset[users.stop])) for users in user_chunks(prepared)]
+    events = [slice(int(offset[users.start]), int(offset[users.stop])) for users in user_chunks(offset)]
     if recent:
         time, is_train = prepared.event_time, prepared.event_split == TRAIN
         last = max((int(time[some].max(initial=0, where=is_train[some])) for some in events), default=0)

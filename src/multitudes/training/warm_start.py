@@ -16,8 +16,9 @@ import polars as pl
 from numpy.typing import NDArray
 
 from multitudes.batches.negatives import StreamingFrequency
-from multitudes.batches.windows import eligible_targets, user_chunks
+from multitudes.batches.windows import eligible_targets
 from multitudes.config import NO_OVERRIDES, Config, deep_merge, load_section, parse
+from multitudes.data.arrays import user_chunks
 from multitudes.data.prepared import PreparedData
 from multitudes.errors import ArtefactError, UsageError
 from multitudes.nn.user_tower_config import UserTowerConfig
@@ -35,7 +36,8 @@ def last_trained_time(run: TrainedRun) -> int:
     """Return the time of the last event that ``run`` was trained on, in seconds or positions."""
     config, data = run.config, run.prepared
     trained = eligible_targets(data, include_validation=config.final)
-    chunks = (trained.between(*data.event_offset[[users.start, users.stop]].tolist()) for users in user_chunks(data))
+    offset = data.event_offset
+    chunks = (trained.between(*offset[[users.start, users.stop]].tolist()) for users in user_chunks(offset))
     return max(
         (int(data.event_time[positions].max(initial=config.since)) for positions in chunks), default=config.since
     )
