@@ -71,7 +71,7 @@ ROWS: dict[str, list[Panel]] = {
         Panel(
             "Answers of popular items only",
             "percentunit",
-            {"share": share(rate("answers_total", "job", 'effort="popular"'), rate("answers_total", "job"))},
+            {"share": share(rate("answers_total", "job", 'degradation="popular"'), rate("answers_total", "job"))},
             kind="stat",
             meaning="Share of the recommendations that know nothing of the user: no history, or no time. It should be"
             " near zero.",
@@ -140,9 +140,9 @@ ROWS: dict[str, list[Panel]] = {
         Panel(
             "Answers by how much was done",
             "reqps",
-            {"{{effort}}": rate("answers_total", "effort")},
+            {"{{degradation}}": rate("answers_total", "degradation")},
             stacked=True,
-            meaning="Recommendations per second by effort; all of them should be full.",
+            meaning="Recommendations per second by degradation; all of them should be full.",
         ),
         Panel(
             "Waiting",
@@ -159,7 +159,7 @@ ROWS: dict[str, list[Panel]] = {
             {
                 "queue": gauge("max", "queue_seconds"),
                 "event loop": gauge("max", "loop_lag_seconds"),
-                "cost: {{effort}}": gauge("max", "cost_seconds", "effort"),
+                "cost: {{degradation}}": gauge("max", "cost_seconds", "degradation"),
             },
             meaning="How long the next request would wait, how late the event loop is, and what one answer costs.",
         ),

@@ -52,7 +52,7 @@ def test_efforts_are_told_apart_and_each_lesser_one_has_its_cause(deps, retrieve
     for effort in (Degradation.NONE, Degradation.FEWER, Degradation.CACHED, Degradation.POPULAR):
         [answer] = retriever.answer([Request("ann", n=2)], degradation=effort)
         deps.metrics.record_answer(answer, 2)
-    efforts = {label: value(deps.metrics, "answers_total", effort=label) for label in ("full", "fewer", "popular")}
+    efforts = {label: value(deps.metrics, "answers_total", degradation=label) for label in ("full", "fewer", "popular")}
     assert efforts == {"full": 1, "fewer": 1, "popular": 2}, "nobody was remembered, so cached is popular"
     assert value(deps.metrics, "degraded_total", cause="time") == 3
 
@@ -86,7 +86,7 @@ def test_a_request_says_where_its_time_went_and_what_was_not_known(call, deps):
     assert {"state", "wait", "log"} <= set(record["timings_ms"])
     assert value(measures, "request_seconds_count", route="/v1/recommend") == 1
     call("POST", "/v1/recommend/batch", json={"requests": [USER, USER]})
-    assert value(measures, "answers_total", effort="full") == 3
+    assert value(measures, "answers_total", degradation="full") == 3
     assert value(measures, "requests_in_flight") == 0
 
 
@@ -104,8 +104,8 @@ def test_a_request_that_is_answered_counts_as_in_flight(deps):
 
 
 def test_names_and_units_are_those_of_prometheus_and_no_label_is_an_id():
-    labels = {"route", "method", "status", "work", "reason", "stage", "effort", "cause", "source", "kind", "outcome"}
-    labels |= {"call", "log", "release", "version", "key"}
+    labels = {"route", "method", "status", "work", "reason", "stage", "degradation", "cause", "source", "kind"}
+    labels |= {"outcome", "call", "log", "release", "version", "key"}
     found = list(Metrics().registry.collect())
     assert len(found) > 40
     for family in found:

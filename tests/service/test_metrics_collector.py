@@ -74,7 +74,7 @@ def test_rows_lookups_memory_and_costs_are_counted_as_they_grow_and_after_a_new_
     ask(create_app(real), "POST", "/v1/recommend", json={"history": [101], "n": 2})
     measures = looked(real)
     assert value(measures, "resident_bytes") > 10e6
-    assert value(measures, "cost_seconds", effort="full") > 0
+    assert value(measures, "cost_seconds", degradation="full") > 0
     assert value(measures, "queue_length") == 0
 
 

@@ -38,7 +38,7 @@ def kill(process: "subprocess.Popen[str]") -> None:
 
 def figures(page: bytes) -> list[float | None]:
     """Return answers, requests up to 5 ms, and processes."""
-    names = ('answers_total{effort="full"}', 'request_seconds_bucket{le="0.005",route="/v1/recommend"}')
+    names = ('answers_total{degradation="full"}', 'request_seconds_bucket{le="0.005",route="/v1/recommend"}')
     return [sample(page.decode(), name) for name in (*names, "processes")]
 
 

@@ -177,7 +177,7 @@ def _check_metrics(response: httpx.Response) -> Iterator[Finding]:
         text = f"{what}; Prometheus needs a key of scope metrics or read"
         yield Finding("note", "metrics", text)
         return
-    answers, popular = _metric_sum(page, "answers_total"), _metric_sum(page, 'answers_total{effort="popular"}')
+    answers, popular = _metric_sum(page, "answers_total"), _metric_sum(page, 'answers_total{degradation="popular"}')
     share = f", {popular / answers:.0%} of them popular items" if answers else ""
     yield Finding("ok", "metrics", f"{_metric_sum(page, 'processes'):.0f} processes; {answers:,.0f} answers{share}")
     for name, text in (

@@ -92,7 +92,7 @@ class Metrics:
         self.answers = self._counter(
             "answers",
             "Recommendations, by how much was done for them.",
-            "effort",
+            "degradation",
             start=[level.label for level in Degradation],
         )
         self.degraded = self._counter(
@@ -117,7 +117,7 @@ class Metrics:
         self.queue_length = self._gauge("queue_length", "Requests that wait for the engine.", "livesum")
         self.queue_seconds = self._gauge("queue_seconds", "Expected wait of the next request.", "livemax")
         self.cost_seconds = self._gauge(
-            "cost_seconds", "Measured cost of one request, by how much is done for it.", "livemax", "effort"
+            "cost_seconds", "Measured cost of one request, by how much is done for it.", "livemax", "degradation"
         )
         self.loop_lag_seconds = self._gauge("loop_lag_seconds", "Lag of the event loop; 0 without requests.", "livemax")
         self.setbacks = self._counter(
