@@ -134,17 +134,28 @@ def _first_user(releases: Path) -> str:
 
 
 def items_command(
-    action: Annotated[Literal["add", "remove"], typer.Argument(help="Add or replace the items, or remove them.")],
+    action: Annotated[
+        Literal["add", "remove", "export"],
+        typer.Argument(help="Add or replace the items, or remove them; export: write all with their vectors."),
+    ],
     releases: Annotated[Path, typer.Argument(help="Folder of releases.")],
-    file: Annotated[Path, typer.Argument(help="Items table, as in a data set; to remove: a table with item_id.")],
+    file: Annotated[
+        Path, typer.Argument(help="Items table, as in a data set; to remove: a table with item_id; to export: Parquet.")
+    ],
     sign: Annotated[Path | None, typer.Option(help="Private key that signs the update, for serve --trust.")] = None,
 ) -> None:
-    """Add items to the current release, or remove some.
+    """Add items to the current release, or remove some; or export them for a vector store.
 
     A service that runs sees the update within a second. The next publish takes it over.
     """
+    from multitudes.release.item_export import export_items
     from multitudes.retrieval.item_updates import add_items, remove_items
 
+    if action == "export":
+        version, items = export_items(releases, file)
+        typer.echo(f"{file}: release {version}, {counted(items, 'item')}")
+        print_json({"action": action, "releases": str(releases), "file": str(file), "version": version, "items": items})
+        return
     if action == "add":
         with ProgressBar("items") as progress:
             added = add_items(releases, file, progress, sign=sign)
