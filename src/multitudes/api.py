@@ -68,6 +68,14 @@ InterestKind = Literal["unconditioned", "implicit", "explicit"]
 
 
 @dataclass(frozen=True)
+class FoundItems:
+    """What a vector store found for one vector of a user."""
+
+    interest: Annotated[InterestNumber, Field(description="Of the vector.")]
+    item_ids: Annotated[FailFastList[AnyId], Field(max_length=MAX_EXCLUDED, description="In any order.")]
+
+
+@dataclass(frozen=True)
 class RecommendRequest:
     """A request for candidates: for a user of the data, or for an anonymous one with a history and followed topics."""
 
@@ -105,6 +113,10 @@ class RecommendRequest:
         Field(
             ge=0, le=1, description="Part of the list that is divided among the tastes of the history; null: as set."
         ),
+    ] = None
+    found: Annotated[
+        Annotated[FailFastList[FoundItems], Field(max_length=MAX_PREFERENCES)] | None,
+        Field(description="What a vector store found for POST /v1/vectors; null: the release's own index is searched."),
     ] = None
     context: Annotated[
         Mapping[Text, Scalar],
@@ -335,6 +347,34 @@ class RecommendResponse:
     unknown_topics: Annotated[tuple[str, ...], Field(description=f"Muted, boosted and followed ones, {_UNKNOWN}.")]
     timings_ms: Annotated[Mapping[str, float], Field(description="Milliseconds by stage.")]
     rows: Annotated[tuple[Row, ...], Field(description="The same candidates by row; empty unless asked for.")] = ()
+
+
+@dataclass(frozen=True)
+class VectorQuery:
+    """One vector of a user: a query of a vector store, by inner product."""
+
+    interest: Annotated[int, Field(description="Its number.")]
+    kind: InterestKind
+    topic: Annotated[str | None, Field(description="The topic that its items must have; null: any.")]
+    share: Annotated[float, Field(description="Of the list.")]
+    limit: Annotated[int, Field(description="How many items to find; 0: max_limit if all others find fewer than n.")]
+    vector: Annotated[tuple[float, ...], Field(description="As wide as the item vectors of the release.")]
+
+
+@dataclass(frozen=True)
+class VectorsResponse:
+    """The vectors of a user, and what a vector store filters; the same request with what it found gives the list."""
+
+    request_id: Annotated[str, Field(description="Send it with what was found, so that the same topics are drawn.")]
+    user_id: AnyId | None
+    release: Annotated[str, Field(description="The release whose item vectors are to be searched.")]
+    reason: Annotated[str, Field(description="Why there are fewer vectors than the full method has, or empty.")]
+    vectors: tuple[VectorQuery, ...]
+    max_limit: Annotated[int, Field(description="More items of one vector change nothing.")]
+    exclude: Annotated[
+        tuple[AnyId, ...], Field(description="Seen and excluded items; empty for a key without the scope read.")
+    ]
+    mute_topics: Annotated[tuple[str, ...], Field(description="Topics whose items are not returned.")]
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from enum import IntEnum
 from typing import Final, Literal, NamedTuple, get_args
 
 from multitudes.api import RecommendRequest
+from multitudes.errors import UsageError
 from multitudes.state.protocol import UserState
 
 Cause = Literal["state", "failed", "time", "few", "unknown"]
@@ -27,6 +28,7 @@ class Request(RecommendRequest):
         time_s: time of the request, in seconds since 1970, from which the ages of interests count. None: the time of
             the newest event.
         state_error: why the user's state could not be read; empty if it was.
+        vectors_only: the answer has the vectors and what a store filters (``search``), and no candidates.
         interest_shares: shares of the list by interest number, at least 0, in any unit; an interest without one gets
             nothing. None, or none above 0: the shares of the release.
     """
@@ -36,10 +38,15 @@ class Request(RecommendRequest):
     time_s: int | None = None
     state_error: str = ""
     interest_shares: Mapping[int, float] | None = None
+    vectors_only: bool = False
 
     def __post_init__(self) -> None:
         """Check the request once, here; see ``RecommendRequest.check``."""
         self.check()
+        if self.rows is not None and (self.vectors_only or self.found is not None):
+            raise UsageError(
+                f"rows = {self.rows}: rows search the release's own index; ask a vector store for one list"
+            )
 
 
 class Degradation(IntEnum):

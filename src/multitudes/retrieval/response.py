@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from multitudes.api import Candidate, HistoryItem, Interest, Row, candidate_records
+from multitudes.api import Candidate, HistoryItem, Interest, Row, VectorsResponse, candidate_records
 from multitudes.batches.user_vectors import UserVectors
 from multitudes.ids import Id
 from multitudes.release.release import Release
@@ -42,6 +42,7 @@ class Recommendation:
         unknown_topics: muted, boosted and followed topics that the release does not know.
         degradation: what was left out to save time.
         rows: the same candidates by row; empty unless asked for.
+        search: what a vector store searches with; None unless asked for.
     """
 
     user_id: Id | None
@@ -53,6 +54,7 @@ class Recommendation:
     unknown_topics: tuple[str, ...] = ()
     degradation: Degradation = Degradation.NONE
     rows: tuple[Row, ...] = ()
+    search: VectorsResponse | None = None
 
     @property
     def degraded(self) -> bool:
@@ -96,6 +98,7 @@ class Retrieval(NamedTuple):
     resolved: ResolvedRequest
     candidates: Candidates
     vectors: UserVectors | None = None  # of this user; None: popular items, without a search
+    search: VectorsResponse | None = None  # for a request of vectors only
 
     @property
     def shortfalls(self) -> tuple[Shortfall, ...]:
@@ -121,7 +124,7 @@ class RecommendationBuilder:
 
     def build(self, retrieval: Retrieval) -> Recommendation:
         """Build a recommendation."""
-        resolved, candidates, vectors = retrieval.resolved, retrieval.candidates, retrieval.vectors
+        resolved, candidates, vectors, search = retrieval
         interests: tuple[Interest, ...] = ()
         because_NR = np.zeros((len(candidates.item_N), 0), dtype=np.int64)
         if vectors is not None:
@@ -140,6 +143,7 @@ class RecommendationBuilder:
             unknown_topics=retrieval.unknown_topics,
             degradation=resolved.degradation,
             rows=rows,
+            search=search,
         )
 
     def _interests(

@@ -13,6 +13,7 @@ A request passes through these steps, for all requests of a batch together:
 
 import logging
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from threading import Lock
 from time import monotonic
@@ -21,7 +22,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from multitudes.api import SimilarItem
+from multitudes.api import SimilarItem, VectorsResponse
 from multitudes.batches.histories import MAX_TOWER_TOPICS
 from multitudes.batches.user_vectors import UserVectors
 from multitudes.errors import ArtefactError, MissingError, MultitudesError, UnavailableError, UsageError
@@ -33,6 +34,7 @@ from multitudes.release.release import Release
 from multitudes.retrieval.allocation import apply_requests
 from multitudes.retrieval.catalogue import Catalogue, popular_items
 from multitudes.retrieval.config import RetrieveConfig, with_defaults
+from multitudes.retrieval.own_store import describe_vectors, found_lists
 from multitudes.retrieval.repeats import RepeatSource
 from multitudes.retrieval.request import Degradation, Request, Shortfall, time_shortfall
 from multitudes.retrieval.resolved_request import CachedUser, ResolvedRequest, VectorCache, resolve_request
@@ -236,6 +238,24 @@ class Retriever:
         snapshot = self.snapshot()
         return [IdList.build(snapshot.release, one) for one in self.retrieve(snapshot, requests)]
 
+    def vectors(self, requests: Sequence[Request]) -> list[VectorsResponse]:
+        """Return what a vector store with the items of the release searches with, for each request.
+
+        ``answer`` makes the lists of what it found: send it the same requests with their ``found``.
+
+        Args:
+            requests: the requests, without rows.
+
+        Returns:
+            Of each request its vectors, how many items each is to find, and what to filter; no vectors of a user of
+            whom nothing is known.
+
+        Raises:
+            ArtefactError: the user tower does not fit the release.
+        """
+        answers = self.answer([replace(request, vectors_only=True) for request in requests])
+        return [one.search for one in answers if one.search is not None]
+
     def recommend_popular(self, request: Request, shortfall: Shortfall) -> Recommendation:
         """Answer a request with popular items, without the user tower and without a search; the shortfall says why."""
         snapshot = self.snapshot()
@@ -317,13 +337,19 @@ class Retriever:
         vectors = apply_requests(vectors, requests, snapshot.catalogue, self.config, degradation)
         timer("tower")
         excluded = [self._excluded_items(snapshot, one) for one in requests]
-        n_B, found = np.array([one.request.n for one in requests]), dict[int, Candidates]()
-        for n in np.unique(n_B).tolist():  # the first candidates of a longer list are not those of a shorter one
-            rows = np.flatnonzero(n_B == n)
-            of_n = vectors if len(rows) == len(n_B) else vectors.select(rows)
-            lists = find_candidates(of_n, snapshot.catalogue, n, [excluded[b] for b in rows], self.config, timer)
-            found |= zip(rows.tolist(), lists, strict=True)
-        candidates = self._add_repeats(snapshot, requests, [found[b] for b in range(len(requests))])
+        candidates = [popular_candidates(NO_ITEMS, NO_ITEMS, vectors.kinds)] * len(requests)
+        groups: dict[tuple[int, bool], list[int]] = {}
+        for b, one in enumerate(requests):
+            if not one.request.vectors_only:
+                groups.setdefault((one.request.n, one.request.found is not None), []).append(b)
+        for (n, has_lists), members in groups.items():  # a longer list does not begin as a shorter one
+            own = vectors if len(members) == len(requests) else vectors.select(np.array(members))
+            left_out, found = [excluded[b] for b in members], [requests[b].request.found or () for b in members]
+            lists = found_lists(snapshot.release, found, own, left_out, self.config) if has_lists else None
+            of_n = find_candidates(own, snapshot.catalogue, n, left_out, self.config, timer, lists=lists)
+            for b, one_list in zip(members, of_n, strict=True):
+                candidates[b] = one_list
+        candidates = self._add_repeats(snapshot, requests, candidates)
         retrieved = []
         for b, resolved in enumerate(requests):
             own, rows_asked = vectors.select(slice(b, b + 1)), resolved.request.rows
@@ -331,7 +357,7 @@ class Retriever:
                 n, items = resolved.request.n, snapshot.catalogue
                 candidates[b] = find_rows(candidates[b], own, items, rows_asked, n, excluded[b], self.config)
                 timer("search")
-            retrieved.append(Retrieval(resolved, candidates[b], own))
+            retrieved.append(self._as_asked(snapshot, Retrieval(resolved, candidates[b], own)))
         return retrieved
 
     def _retrieve_popular(self, snapshot: Snapshot, resolved: ResolvedRequest) -> Retrieval:
@@ -339,7 +365,17 @@ class Retriever:
         kinds = snapshot.release.manifest.kinds
         popular = popular_candidates(item_N, snapshot.catalogue.user_counts(item_N), kinds)
         (candidates,) = self._add_repeats(snapshot, [resolved], [popular])
-        return Retrieval(resolved, candidates)
+        return self._as_asked(snapshot, Retrieval(resolved, candidates))
+
+    def _as_asked(self, snapshot: Snapshot, retrieved: Retrieval) -> Retrieval:
+        """Add what a store searches with, where a request asks for that."""
+        resolved, release = retrieved.resolved, snapshot.release
+        if not resolved.request.vectors_only:
+            return retrieved
+        unmuted = resolved._replace(preferences=resolved.preferences._replace(muted_topics=frozenset()))
+        excluded = self._excluded_items(snapshot, unmuted)  # a store filters a topic by its name
+        search = describe_vectors(release, resolved, retrieved.vectors, excluded, self.config)
+        return retrieved._replace(search=search)
 
     def _add_repeats(
         self, snapshot: Snapshot, requests: Sequence[ResolvedRequest], found: list[Candidates]

@@ -110,6 +110,36 @@ class SearchResult(NamedTuple):
         """Return the first ``limit_BK`` items of each list."""
         return self._replace(hits=truncate_hits(self.hits, limit_BK[self.user_Q, self.column_Q]))
 
+    def select(self, user_B: NDArray[np.int64]) -> "SearchResult":
+        """Return the lists of some of the users, ascending."""
+        chosen = np.flatnonzero(np.isin(self.user_Q, user_B))
+        user_Q = np.searchsorted(user_B, self.user_Q[chosen])
+        return SearchResult(user_Q, self.column_Q[chosen], self.hits.select(chosen))
+
+
+class SearchPlan(NamedTuple):
+    """What the lists of some users are made from, and how many items each vector finds for that."""
+
+    vectors: UserVectors  # those that are searched
+    popular_B: NDArray[np.float64]  # share of popular items in the turns
+    share_BK: NDArray[np.float64]
+    most_B1: NDArray[np.int64]  # proposals: a vector needs no more
+    limit_BK: NDArray[np.int64]
+
+
+def plan_search(vectors: UserVectors, n: int, config: RetrieveConfig, *, in_full: bool = False) -> SearchPlan:
+    """Return the plan of lists of ``n``; with ``in_full``, every vector finds the most, also those without a share."""
+    vectors, popular_B = without_history(vectors)
+    share_BK, most_B1 = vector_shares(vectors, config), proposals(vectors, n)
+    limit_BK = np.where(vectors.mask_BK, most_B1, 0) if in_full else search_depths(share_BK, most_B1, config)
+    return SearchPlan(vectors, popular_B, share_BK, most_B1, limit_BK)
+
+
+def searched_topics(vectors: UserVectors, config: RetrieveConfig) -> NDArray[np.int64]:
+    """Return the topic that the items of each vector must have, or ``ANY_TOPIC`` (B, K)."""
+    is_restricted_K = columns_of("explicit", vectors.kinds) & config.relevance_filter
+    return np.where(is_restricted_K, vectors.topic_BK, ANY_TOPIC)
+
 
 def find_candidates(
     vectors: UserVectors,
@@ -130,8 +160,8 @@ def find_candidates(
         excluded: of each user, the item numbers that are not returned.
         config: how the list is divided and blended.
         timer: called at the end of the stages "search" and "blend".
-        lists: from ``search_vectors``, as deep as ``allocation.proposals`` or more: what an exact search of each vector
-            finds, in place of the search.
+        lists: what each vector finds, in place of the search: from ``search_vectors``, as deep as
+            ``allocation.proposals`` or more, or from ``own_store``. Where they hold too little, popular items follow.
 
     Returns:
         The candidates of each user, in order: ``n``, or all items that are not excluded if those are fewer.
@@ -158,10 +188,7 @@ def _find_chunk(
 ) -> list[Candidates]:
     """Find candidates; with ``in_full``, every vector proposes the most, also those without a share."""
     n_vectors_B = vectors.mask_BK.sum(axis=1).tolist()
-    vectors, popular_B = without_history(vectors)
-    share_BK = vector_shares(vectors, config)
-    most_B1 = proposals(vectors, n)
-    limit_BK = np.broadcast_to(most_B1, share_BK.shape) if in_full else search_depths(share_BK, most_B1, config)
+    vectors, popular_B, share_BK, most_B1, limit_BK = plan_search(vectors, n, config, in_full=in_full)
     result = _search(vectors, catalogue, limit_BK, excluded, config) if lists is None else lists.top(limit_BK)
     timer("search")
     chosen, (user_Q, column_Q, hits) = blend.BLENDS[config.blend], result
@@ -195,7 +222,8 @@ def _find_chunk(
     timer("blend")
     if retried:  # rare: the lists of a user overlap more than expected
         again, left_out = vectors.select(np.array(retried)), [excluded[b] for b in retried]
-        found = _find_chunk(again, catalogue, n, left_out, config, timer, in_full=True)
+        lists = None if lists is None else lists.select(np.array(retried))
+        found = _find_chunk(again, catalogue, n, left_out, config, timer, lists, in_full=True)
         candidates |= zip(retried, found, strict=True)
     return [candidates[b] for b in range(len(excluded))]
 
@@ -227,8 +255,7 @@ def _search(
 ) -> SearchResult:
     """Search with all vectors of all users in one call, for ``limit_BK`` items each."""
     user_Q, column_Q = np.nonzero(vectors.mask_BK & (limit_BK > 0))
-    is_restricted_Q = columns_of("explicit", vectors.kinds)[column_Q] & config.relevance_filter
-    topic_Q = np.where(is_restricted_Q, vectors.topic_BK[user_Q, column_Q], ANY_TOPIC)
+    topic_Q = searched_topics(vectors, config)[user_Q, column_Q]
     excluded_Q = [excluded[b] for b in user_Q.tolist()]
     query_QD, limit_Q = vectors.vectors_BKD[user_Q, column_Q], limit_BK[user_Q, column_Q]
     return SearchResult(
