@@ -13,6 +13,7 @@ from reference.markdown import from_docstring, page, table
 
 Node = Mapping[str, Any]
 _JSON: Final = "application/json"
+_WITH_ADDRESSES: Final = frozenset({"VectorsResponse", "VectorQuery"})  # types that are on the page of the addresses
 _LARGEST: Final = 2**62  # a bound beyond it is that of int64, and tells nothing
 
 
@@ -28,6 +29,8 @@ def pages() -> dict[str, str]:
             f"{api['info']['description'].strip()}",
             f"{more} [http-explorer.md](http-explorer.md).",
             *main.operations(),
+            "## Types of vectors",
+            *main.types("###", with_addresses=True),
             _errors(api),
         ),
         "http-types.md": page("HTTP: types", "Bodies and answers of [http.md](http.md).", *main.types("##")),
@@ -65,11 +68,12 @@ class _Paths:
         """Return a section for each operation."""
         return [self._operation(*one) for one in self._operations]
 
-    def types(self, heading: str) -> Iterator[str]:
-        """Yield a section for each type that was named, and for those that these name."""
+    def types(self, heading: str, *, with_addresses: bool = False) -> Iterator[str]:
+        """Yield a section for each type that was named, and for those that these name, of one of the two pages."""
         self._types_page = ""
         for name in self._named:  # grows
-            yield self._type(heading, name)
+            if (name in _WITH_ADDRESSES) is with_addresses:
+                yield self._type(heading, name)
 
     def _operation(self, method: str, path: str, operation: Node) -> str:
         scopes = " or ".join(f"`{scope}`" for one in operation["security"] for scope in one["key"])
@@ -114,7 +118,7 @@ class _Paths:
             name = _name(schema)
             if name not in self._named:
                 self._named.append(name)
-            return f"[{name}]({self._types_page}#{name.lower()})"
+            return f"[{name}]({'' if name in _WITH_ADDRESSES else self._types_page}#{name.lower()})"
         if "enum" in schema:
             return " or ".join(f"`{json.dumps(value)}`" for value in schema["enum"])
         if _is_id(schema):

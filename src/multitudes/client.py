@@ -39,6 +39,7 @@ from multitudes.api import (
     SimilarItem,
     SimilarResponse,
     UserResponse,
+    VectorsResponse,
 )
 from multitudes.errors import UnavailableError, UsageError, missing_extra
 from multitudes.ids import Id
@@ -154,6 +155,15 @@ class Client(AbstractContextManager["Client"]):
         RecommendBatchRequest(requests).check()
         body = {"requests": [_body_with_id(request) for request in requests]}
         return list(self._send("POST", "/v1/recommend/batch", RecommendBatchResponse, body, deadline_s).answers)
+
+    def vectors(self, request: RecommendRequest, *, deadline_s: float | None = None) -> VectorsResponse:
+        """Return the vectors of a user, for a search in a vector store with the item vectors of the release.
+
+        Args:
+            request: as for ``recommend``, which makes the list of what was ``found``.
+            deadline_s: seconds with all attempts; None: that of the client.
+        """
+        return self._send("POST", "/v1/vectors", VectorsResponse, _body_with_id(request), deadline_s)
 
     def events(self, new: Sequence[Event], *, deadline_s: float | None = None) -> EventsResponse:
         """Send new events within ``deadline_s`` seconds; when this returns, they are on disk and in the next answers.

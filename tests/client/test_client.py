@@ -2,13 +2,14 @@
 
 import json
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 
 import httpx
 import numpy as np
 import pytest
 
 from multitudes import Client
-from multitudes.api import MAX_BATCH, Candidate
+from multitudes.api import MAX_BATCH, Candidate, FoundItems
 from multitudes.client import AuthError, BusyError, CallError, Event, NoAnswerError, NotFoundError, RecommendRequest
 from multitudes.errors import UnavailableError, UsageError
 from multitudes.records import from_record
@@ -65,6 +66,15 @@ def test_every_method_speaks_to_the_service(service, deps):  # noqa: F811
     (row, _) = service.recommend(RecommendRequest(user_id="ann", n=3, rows=5)).rows
     assert (row.title, row.kind, row.interest) == ("Drama", "implicit", 1)
     assert [c.rank for c in row.candidates] == [1, 2, 3]
+    request = RecommendRequest(user_id="ann", n=3, exclude=[105])
+    asked = service.vectors(request)
+    assert [(one.interest, one.topic, len(one.vector)) for one in asked.vectors] == [
+        (0, None, 2),
+        (1, None, 2),
+        (2, "Crime", 2),
+    ]
+    found = [FoundItems(one.interest, [*range(101, 121)]) for one in asked.vectors]
+    assert service.recommend(replace(request, found=found)).candidates == answer.candidates
     described = service.recommend_batch(
         [RecommendRequest(history=[101], n=1), RecommendRequest(followed_topics=["Crime"], n=2)]
     )

@@ -356,6 +356,12 @@ def test_what_a_user_did_is_told_to_a_key_that_reads_and_to_no_other(deps, file)
         assert any(interest["items"] for interest in shown)
         assert [(interest["items"], interest["age_days"]) for interest in hidden] == [([], None)] * len(shown)
         assert [interest["share"] for interest in hidden] == [interest["share"] for interest in shown]
+    read, unread = (
+        ask(app, "POST", "/v1/vectors", headers=bearer(keys[scope]), json=body).json()
+        for scope in ("read", "recommend")
+    )
+    assert 105 in read["exclude"]
+    assert unread == read | {"exclude": [], "request_id": unread["request_id"]}
     followed = ask(app, "PUT", "/v1/users/ann", headers=bearer(keys["write"]), json={"followed_topics": ["Drama"]})
     assert (followed.json()["events"], followed.json()["followed_topics"]) == ([], ["Drama"])
     assert len(ask(app, "GET", "/v1/users/ann", headers=bearer(keys["read"])).json()["events"]) == 2

@@ -19,6 +19,7 @@ _PROXY_HEADERS: Final = frozenset({b"forwarded", b"via", b"x-forwarded-for", b"x
 _POST_SCOPES: Final[dict[str, KeyScope]] = {
     "/v1/recommend": "recommend",
     "/v1/recommend/batch": "recommend",
+    "/v1/vectors": "recommend",
     "/v1/events": "events",
     "/v1/explore": "read",
 }

@@ -24,7 +24,11 @@ from multitudes.service.errors import ApiError, error_response
 from multitudes.service.request_context import DEADLINE_HEADER, SECURITY_HEADERS, client_name, new_request_id
 from multitudes.service.startup import Dependencies
 
-_PRIORITY: Final[dict[str, Priority]] = {"/v1/recommend": "interactive", "/v1/recommend/batch": "batch"}
+_PRIORITY: Final[dict[str, Priority]] = {
+    "/v1/recommend": "interactive",
+    "/v1/recommend/batch": "batch",
+    "/v1/vectors": "interactive",
+}
 _ALWAYS_ADMITTED: Final = 2 * EngineConfig().batch  # requests: the engine answers a batch while the next one fills
 _OVERFILL: Final = 1.5  # with requests of clients below their share, until those above theirs are answered
 _ACTIVE_S: Final = 5.0  # after its last request, a client still counts as one that shares the places

@@ -61,12 +61,14 @@ _VERSION: Final = api.ReleaseVersion(
     created_at="2026-01-01T00:00:00+00:00",
     method="joint",
 )
+_QUERY: Final = api.VectorQuery(2, "explicit", "Crime", 0.1, 20, (0.25, -0.5))
 _PLACE: Final = api.MapItem(112, "Film 112", 0.25, 0.5, 9)
 _EXAMPLES: Final[dict[type[Any], Any]] = {
     type(example): example
     for example in (
         _RECOMMENDATION,
         api.RecommendBatchResponse((_RECOMMENDATION,)),
+        api.VectorsResponse("r-1", "ann", "0001", "", (_QUERY,), 120, (101, 105), ("Drama",)),
         api.EventsResponse(new=1, repeated=0, cut=0, unknown_items=(999,)),
         api.UserResponse(
             user_id="ann",

@@ -1,4 +1,4 @@
-"""``POST /v1/recommend``, ``POST /v1/recommend/batch`` and ``GET /v1/items/{id}/similar``.
+"""``POST /v1/recommend``, ``POST /v1/recommend/batch``, ``POST /v1/vectors`` and ``GET /v1/items/{id}/similar``.
 
 A recommendation: read the user states → ask the engine → log → answer.
 """
@@ -19,6 +19,7 @@ from starlette.responses import Response
 from multitudes import api
 from multitudes.ids import Id
 from multitudes.logs.schemas import ServedResponse
+from multitudes.records import to_record
 from multitudes.retrieval.request import Request as RetrievalRequest
 from multitudes.retrieval.retriever import similar_items as find_similar_items
 from multitudes.service import schemas
@@ -62,6 +63,15 @@ def recommend_router(deps: Dependencies) -> APIRouter:
         answers = await _recommend(deps, request, body.requests, request_ids, deadline, "batch")
         return raw_json_response(b'{"answers":[' + b",".join(answers) + b"]}")
 
+    @routes.post("/v1/vectors", **answers_with(api.VectorsResponse))
+    async def vectors(body: schemas.RecommendRequest, request: Request, deadline_ms: DeadlineHeader = None) -> Response:
+        """Return the vectors of a user, for a search in a vector store: what it finds goes to /v1/recommend."""
+        request_id = body.request_id or request.state.request_id
+        deadline = Deadline(request, deadline_ms, deadlines.default_ms, deadlines)
+        (answer,), _ = await _ask(deps, [body], [request_id], deadline, "interactive", vectors_only=True)
+        search = cast("api.VectorsResponse", answer.recommendation.search)
+        return json_response(to_record(search if may_read(request) else replace(search, exclude=())))
+
     return routes
 
 
@@ -74,16 +84,7 @@ async def _recommend(
     priority: Priority,
 ) -> list[bytes]:
     """Return the answer to each body as JSON, logged and counted."""
-    for body in bodies:
-        check_id_types(deps.get_retriever().release, *_ids(body))
-    user_ids = [body.user_id for body in bodies]
-    lookup = await look_up_states(deps.states, user_ids, _STATE_SHARE * deadline.remaining_s())
-    asked = [_retrieval_request(*pair, lookup) for pair in zip(bodies, request_ids, strict=True)]
-    try:
-        answers = await deps.engine.answer(asked, deadline.remaining_s(), priority)
-    except OverloadError as error:
-        deps.metrics.shed.labels(priority, error.reason).inc(len(asked))
-        raise
+    answers, lookup = await _ask(deps, bodies, request_ids, deadline, priority)
     records, written = list[dict[str, Any]](), list[bytes]()
     for row in zip(bodies, answers, request_ids, strict=True):
         if written:
@@ -98,6 +99,28 @@ async def _recommend(
         deps.metrics.record_stages({"json": perf_counter() - start_s})
     request.state.summary = deps.journal.summary(records)
     return written
+
+
+async def _ask(
+    deps: Dependencies,
+    bodies: Sequence[api.RecommendRequest],
+    request_ids: Sequence[str],
+    deadline: Deadline,
+    priority: Priority,
+    *,
+    vectors_only: bool = False,
+) -> tuple[list[EngineAnswer], StateLookup]:
+    """Read the user states, and ask the engine."""
+    for body in bodies:
+        check_id_types(deps.get_retriever().release, *_ids(body))
+    user_ids = [body.user_id for body in bodies]
+    lookup = await look_up_states(deps.states, user_ids, _STATE_SHARE * deadline.remaining_s())
+    asked = [_retrieval_request(*pair, lookup, vectors_only) for pair in zip(bodies, request_ids, strict=True)]
+    try:
+        return await deps.engine.answer(asked, deadline.remaining_s(), priority), lookup
+    except OverloadError as error:
+        deps.metrics.shed.labels(priority, error.reason).inc(len(asked))
+        raise
 
 
 def similar_router(deps: Dependencies) -> APIRouter:
@@ -133,13 +156,16 @@ def similar_router(deps: Dependencies) -> APIRouter:
 
 def _ids(body: api.RecommendRequest) -> tuple[Sequence[Id], Sequence[Id]]:
     """Return the user ids and the item ids of a request."""
-    return [] if body.user_id is None else [body.user_id], [*(body.history or ()), *body.exclude]
+    found = (item_id for one in body.found or () for item_id in one.item_ids)
+    return [] if body.user_id is None else [body.user_id], [*(body.history or ()), *body.exclude, *found]
 
 
-def _retrieval_request(body: api.RecommendRequest, request_id: str, lookup: StateLookup) -> RetrievalRequest:
+def _retrieval_request(
+    body: api.RecommendRequest, request_id: str, lookup: StateLookup, vectors_only: bool
+) -> RetrievalRequest:
     state_error = "" if body.user_id is None else lookup.failure
     given = vars(body) | {"request_id": request_id, "time_s": int(time.time()), "state_error": state_error}
-    return RetrievalRequest(**given, user_state=lookup.of(body.user_id))
+    return RetrievalRequest(**given, user_state=lookup.of(body.user_id), vectors_only=vectors_only)
 
 
 def _log_and_count(

@@ -28,10 +28,9 @@ _EXAMPLES: Final[Mapping[type[Any], list[Any]]] = {
     api.RecommendRequest: [
         api.RecommendRequest(user_id="ann", n=2, exclude=[105], mute_topics=["Crime"], context={"page": "home"}),
         api.RecommendRequest(history=[101, 102], followed_topics=["Drama"], n=3),
-        api.RecommendRequest("ann", n=2, rows=3),
     ],
     api.RecommendBatchRequest: [
-        api.RecommendBatchRequest([api.RecommendRequest("ann", n=2), api.RecommendRequest(history=[101], n=2)])
+        api.RecommendBatchRequest([api.RecommendRequest("ann", n=2, rows=3), api.RecommendRequest(history=[101], n=2)])
     ],
     api.EventsRequest: [api.EventsRequest([api.Event("ann", 105, "view", event_id="e-1")])],
     api.FollowRequest: [api.FollowRequest(["Drama"])],
