@@ -16,22 +16,44 @@ from multitudes.api import FoundItems, VectorsResponse
 from multitudes.cli.main import run
 from multitudes.errors import UsageError
 from multitudes.ids import Id
+from multitudes.index.protocol import Topics
 from multitudes.release.item_export import export_items
+from multitudes.release.release import Release
 from multitudes.retrieval.config import RetrieveConfig
 from multitudes.retrieval.item_updates import remove_items
 from multitudes.retrieval.request import Degradation, Request
 from multitudes.retrieval.retriever import Retriever
 from multitudes.state.protocol import Event, UserState
+from tests.release.small_release import ITEM_VECTORS, publish_small
 
 ITEMS = range(101, 121)
+
+
+def publish_large(root: Path) -> None:
+    """Publish the small world with 1,500 more items of five tastes, so that lists end before the items do."""
+    rng, n = np.random.default_rng(0), 1_520
+    vectors = np.concatenate([ITEM_VECTORS, rng.uniform(0, 1, (n - 20, 2)).astype(np.float32)])
+    vectors[100:150] = vectors[100]  # ties
+    topics = Topics(np.arange(n + 1), np.where(vectors[:, 0] >= vectors[:, 1], 1, 2))
+    arrays = {
+        "item_input": np.concatenate([np.zeros((1, 2)), 3 * vectors]),
+        "item_topic_offset": np.concatenate([[0], topics.offset]),
+        "item_topic": topics.topic,
+        "item_count": np.arange(n + 1)[::-1],
+        "item_usable": np.arange(n + 1) > 0,
+        "item_taste": np.concatenate([[-1], rng.integers(0, 5, n)]),
+        "taste_centre": rng.normal(size=(5, 2)),
+        "item_repeat_rate": np.zeros(n + 1),
+    }
+    counts = {"users": 3, "items": n, "topics": 2}
+    publish_small(root, data=arrays, vectors=vectors, topics=topics, counts=counts)
 
 
 class ExactStore:
     """A store of what ``export_items`` writes, searched exactly."""
 
-    def __init__(self, releases: Path, folder: Path) -> None:
-        file = folder / "items.parquet"
-        assert export_items(releases, file) == ("0001", len(ITEMS))
+    def __init__(self, releases: Path, file: Path) -> None:
+        assert export_items(releases, file)[0] == "0001"
         table = pl.read_parquet(file)
         self.vectors, self.topics = table["vector"].to_numpy(), table["topics"].to_list()
         self.item_ids: list[Id] = table["item_id"].to_list()
@@ -41,7 +63,7 @@ class ExactStore:
         found = []
         for one, limit in zip(asked.vectors, limits, strict=True):
             score = np.vecdot(self.vectors, np.array(one.vector, dtype=np.float32))
-            best = [n for n in np.argsort(-score, kind="stable") if self.item_ids[n] not in left_out]
+            best = [n for n in np.argsort(-score, kind="stable").tolist() if self.item_ids[n] not in left_out]
             if filters:
                 best = [n for n in best if one.topic is None or one.topic in self.topics[n]]
                 best = [n for n in best if not set(asked.mute_topics) & set(self.topics[n])]
@@ -58,12 +80,19 @@ class ExactStore:
 
 @pytest.fixture(scope="module")
 def store(shared_releases: Path, tmp_path_factory: pytest.TempPathFactory) -> ExactStore:
-    return ExactStore(shared_releases, tmp_path_factory.mktemp("store"))
+    return ExactStore(shared_releases, tmp_path_factory.mktemp("store") / "items.parquet")
 
 
 @pytest.fixture(scope="module")
 def open_retriever(shared_releases: Path) -> Callable[..., Retriever]:
     return lambda **settings: Retriever.open(shared_releases, RetrieveConfig(topics_per_request=2, **settings))
+
+
+@pytest.fixture(scope="module")
+def worlds(shared_releases: Path, store: ExactStore, tmp_path_factory) -> list[tuple[Release, ExactStore]]:
+    root = tmp_path_factory.mktemp("large")
+    publish_large(root)
+    return [(Release.open(shared_releases), store), (Release.open(root), ExactStore(root, root / "items.parquet"))]
 
 
 some_items = st.lists(st.sampled_from([*ITEMS]), max_size=8, unique=True)
@@ -98,17 +127,19 @@ def requests(draw: st.DrawFn) -> Request:
     blend=st.sampled_from(["fusion", "round_robin", "global_top"]),
     shares=st.sampled_from([(None, None), (1.0, 0.0), (0.0, 1.0), (0.0, 0.0)]),
     relevance=st.booleans(),
+    large=st.booleans(),
 )
-def test_the_lists_of_an_exact_store_are_those_of_the_release(open_retriever, store, batch, blend, shares, relevance):
-    retriever: Retriever = open_retriever(
-        blend=blend, unconditioned_share=shares[0], explicit_share=shares[1], relevance_filter=relevance
-    )
+def test_the_lists_of_an_exact_store_are_those_of_the_release(worlds, batch, blend, shares, relevance, large):
+    release, store = worlds[large]
+    config = RetrieveConfig(blend=blend, unconditioned_share=shares[0], explicit_share=shares[1])
+    config = config.model_copy(update={"relevance_filter": relevance, "topics_per_request": 2})
+    retriever = Retriever(release, config)
     asked = retriever.vectors(batch)
     answers = retriever.answer(batch)
     found = [replace(one, found=store.lists(own, one.n)) for one, own in zip(batch, asked, strict=True)]
     assert retriever.answer(found) == answers
     everything = [  # a store that filters nothing and returns all: the release filters, sorts and cuts
-        replace(one, found=store.search(own, [len(ITEMS)] * len(own.vectors), filters=False))
+        replace(one, found=store.search(own, [len(store.item_ids)] * len(own.vectors), filters=False))
         for one, own in zip(batch, asked, strict=True)
     ]
     assert retriever.answer(everything) == answers
@@ -135,8 +166,9 @@ def test_what_a_store_returns_too_late_or_too_often_is_dropped(releases: Path, s
     assert (left["item_id"][18], left["title"][18], left["topics"][18].to_list()) == (120, "Film 120", ["Crime"])
 
 
-def test_vectors_that_found_nothing_leave_their_places_to_popular_items(open_retriever):
-    answer = open_retriever().answer([Request("ann", n=3, found=[])])[0]
+@pytest.mark.parametrize("shares", [{}, {"unconditioned_share": 1.0, "explicit_share": 0.0}])
+def test_vectors_that_found_nothing_leave_their_places_to_popular_items(open_retriever, shares):
+    answer = open_retriever(**shares).answer([Request("ann", n=3, found=[])])[0]
     assert {one.source for one in answer.candidates} == {"popular"}
     assert answer.reason == "the interests found too few items: 3 of 3 places are popular items"
 
