@@ -43,17 +43,6 @@ def called(monkeypatch, *arguments: object) -> None:
     orderings.main()
 
 
-@pytest.mark.parametrize(("arguments", "code"), [(["--help"], 0), (["T/nothing"], 2), ([], 2)])
-def test_who_gives_no_experiment_loses_nothing_of_the_record(arguments, code, tmp_path, monkeypatch, capsys):
-    kept = tmp_path / "kept.json"
-    kept.write_text('{"worlds": {}}')
-    with pytest.raises(SystemExit) as ended:
-        called(monkeypatch, *(one.replace("T", str(tmp_path)) for one in arguments), "--out", kept)
-    assert ended.value.code == code
-    assert kept.read_text() == '{"worlds": {}}'
-    assert "Traceback" not in capsys.readouterr().err
-
-
 WORLD = {"users": 100, "items": 200, "topics": 10, "niches": 20}
 LOOP = {"past_days": 5, "bootstrap_days": 1, "days": 1, "candidates": 20, "slots": 10}
 SIMULATED = {

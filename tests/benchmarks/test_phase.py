@@ -75,11 +75,3 @@ def test_a_quick_run_is_kept_cell_by_cell_and_drawn(tmp_path, capsys):
     with pytest.raises(SystemExit):
         main(["--out", str(out)])
     assert "other users or seeds" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize(("text", "said"), [(None, "does not exist"), ("{}", "calibrated")])
-def test_a_study_that_cannot_be_placed_gets_one_line(tmp_path, text, said):
-    if text is not None:
-        (tmp_path / "summary.json").write_text(text)
-    with pytest.raises(SystemExit, match=said):
-        write_page([str(tmp_path), "--out", str(tmp_path / "phase.md")])

@@ -3,21 +3,15 @@
 import json
 from contextlib import closing
 
-import numpy as np
 import pytest
 from benchmarks.machine import ROOT
-from benchmarks.service import stage_costs
 from benchmarks.service.page import RESULTS, page
 from benchmarks.service.releases import STORE, world_folder
 from benchmarks.service.run import Cores, Plan, measure_service
 from benchmarks.service.world import Sizes
 
-from multitudes.batches.user_vectors import UserHistories
-from multitudes.release.release import Release
 from multitudes.retrieval.request import Request
 from multitudes.retrieval.retriever import Retriever
-from multitudes.retrieval.user_context import UserContextBuilder
-from multitudes.retrieval.user_vectors import user_vectors
 from multitudes.state.store import open_state_store
 
 SIZES = Sizes(items=1_500, users=12, width=16, topics=8, history=10, seen=20, follows=4)
@@ -42,14 +36,6 @@ def test_a_tiny_run_loads_both_services_and_has_a_page(tmp_path):
         assert all(spread["min"] > 0 for spread in one["inside_cpu_ms"]["stages"].values())
 
 
-def _vectors_without_history(folder):
-    """Return the vectors of somebody who follows one topic and did nothing."""
-    release = Release.open(folder)
-    histories = UserContextBuilder(release).from_request((), ("Topic 1",)).histories
-    made = user_vectors(release, UserHistories(histories, np.array([[1, 0, 0, 0, 0]])))
-    return made.vectors_BKD[made.mask_BK]
-
-
 @pytest.mark.slow
 @pytest.mark.usefixtures("shared_exports")
 def test_both_releases_answer_in_full_and_only_joint_with_a_vector_for_each_interest(tmp_path):
@@ -63,8 +49,3 @@ def test_both_releases_answer_in_full_and_only_joint_with_a_vector_for_each_inte
     }
     assert {method: len(answer.interests) for method, answer in answers.items()} == {"single": 1, "joint": 11}
     assert not any(answer.degraded for answer in answers.values())
-    lengths = np.linalg.norm(_vectors_without_history(folder / "joint"), axis=1)
-    assert lengths == pytest.approx(1 / 0.07)  # a vector of nothing would have every item scanned
-    found = stage_costs.measure(str(folder), "joint", requests=3, rounds=2, n=30)
-    assert set(found["stages"]) == set(stage_costs.STAGES)
-    assert all(spread["min"] > 0 for spread in found["stages"].values())
