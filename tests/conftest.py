@@ -32,6 +32,22 @@ def shared_releases(tmp_path_factory):
     return root
 
 
+@pytest.fixture(scope="session")
+def retriever(shared_releases):
+    """Open the small release once in a test run, for tests that only ask it."""
+    from multitudes.retrieval.retriever import Retriever  # noqa: PLC0415 (most tests need none)
+
+    return Retriever.open(shared_releases)
+
+
+@pytest.fixture(scope="session")
+def prepared():
+    """Return the small planted world, prepared once in a test run."""
+    from tests.worlds import planted  # noqa: PLC0415 (most tests need none)
+
+    return planted()[1]
+
+
 @pytest.fixture
 def releases(tmp_path):
     """Publish the small release for one test, which may change it."""

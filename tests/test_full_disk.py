@@ -14,33 +14,20 @@ import polars as pl
 import pytest
 
 from multitudes.cli.main import run
-from multitudes.data.planted import PlantedConfig, plant, write_world
+from multitudes.data.planted import write_world
 from multitudes.errors import MissingError
+from tests.worlds import SMALL_TOML, planted
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("shared_exports")]
 
-SETTINGS = """
-[model]
-width = 16
-history = 10
-interests = 3
-crossing = {hidden = 16}
-[train]
-epochs = 2
-batch_size = 32
-in_batch = 32
-uniform = 32
-[execution]
-checkpoint_steps = 3
-"""
+SETTINGS = SMALL_TOML.replace("epochs = 1", "epochs = 2") + "[execution]\ncheckpoint_steps = 3\n"
 
 
 @cache
 def made() -> Path:
     """What every stage begins with, on a disk that has room; events in two halves, an earlier and a later one."""
     folder = Path(mkdtemp(prefix="multitudes-test-"))
-    world = plant(PlantedConfig(users=120, items=150, events=4000, niches=12, topics=6))
-    write_world(world, folder / "data")
+    write_world(planted()[0], folder / "data")
     (folder / "s.toml").write_text(SETTINGS)
     call = ["prepare", str(folder / "data"), "--out", str(folder / "prepared"), "--split", "user"]
     assert run([*call, "--appendable"]) == 0

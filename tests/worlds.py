@@ -15,6 +15,21 @@ from multitudes.data.prepared import PreparedData
 # The model of tests that need some release: towers of one structure are traced once (see ``shared_exports``).
 SMALL_MODEL: dict[str, Any] = {"width": 16, "history": 10, "interests": 3, "crossing": {"hidden": 16}}
 
+# The same as a file, with a training that takes a second; a test may append tables.
+SMALL_TOML = """
+[model]
+width = 16
+history = 10
+interests = 3
+crossing.hidden = 16
+[train]
+epochs = 1
+batch_size = 32
+in_batch = 32
+uniform = 32
+validate_users = 20
+"""
+
 SMALL_WORLD: dict[str, int | float] = {"users": 120, "items": 150, "events": 4000, "niches": 12, "topics": 6}
 
 

@@ -15,11 +15,6 @@ from tests.worlds import planted
 
 
 @pytest.fixture(scope="module")
-def prepared() -> PreparedData:
-    return planted()[1]
-
-
-@pytest.fixture(scope="module")
 def without_follows() -> PreparedData:
     """A world where a history is all that can be known of a user."""
     return planted(follow_share=0.0, stale_follows=0)[1]

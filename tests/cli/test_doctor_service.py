@@ -21,7 +21,7 @@ from multitudes.service.api_keys import ApiKeys, make_key
 from multitudes.service.app import create_app
 from multitudes.service.settings import ServeConfig
 from multitudes.service.startup import Dependencies
-from tests.service.conftest import deps, retriever, written  # noqa: F401
+from tests.service.conftest import deps, written  # noqa: F401
 from tests.service.test_server import serving
 
 HERE, ELSEWHERE = "http://127.0.0.1:8000", "http://recommend.example.org"
@@ -130,7 +130,7 @@ def test_clocks_that_differ_are_reported(ahead_s, level, deps):  # noqa: F811
     assert level == "ok" or f"{abs(ahead_s)} s {'ahead of' if ahead_s > 0 else 'behind'} this machine" in text
 
 
-def test_an_old_release_and_one_that_is_not_served_are_reported(deps, retriever):  # noqa: F811
+def test_an_old_release_and_one_that_is_not_served_are_reported(deps):  # noqa: F811
     later = datetime.now(UTC) + timedelta(days=40)
     [(level, text)] = of(findings_of(before(deps), now=lambda: later), "release")
     assert (level, text) == ("warning", "version 0001, joint, 40 days old; check that publishing still runs")

@@ -15,21 +15,9 @@ import pytest
 
 from multitudes.cli.main import run
 from multitudes.config import SECTIONS
-from tests.worlds import planted
+from tests.worlds import SMALL_TOML, planted
 
 MAIN = [sys.executable, "-c", "from multitudes.cli.main import main; main()"]
-SMALL = """
-[model]
-width = 16
-history = 10
-crossing = {hidden = 16}
-[train]
-epochs = 6
-patience = 6
-batch_size = 32
-in_batch = 32
-uniform = 32
-"""
 
 
 def refused(arguments: list[str], code: int, capsys: pytest.CaptureFixture[str]) -> str:
@@ -180,7 +168,7 @@ def test_5_a_folder_that_may_not_be_written(number, releases, tmp_path, monkeypa
 
 @pytest.mark.slow
 def test_130_ctrl_c_in_training_saves_and_resume_ends_it(tmp_path, capsys):
-    (tmp_path / "small.toml").write_text(SMALL)
+    (tmp_path / "small.toml").write_text(SMALL_TOML.replace("epochs = 1", "epochs = 6\npatience = 6"))
     out = tmp_path / "run"
     call = ["train", str(planted()[1].path), "--out", str(out), "--config", str(tmp_path / "small.toml")]
     process = subprocess.Popen([*MAIN, *call], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)

@@ -6,29 +6,13 @@ from pathlib import Path
 import pytest
 
 from multitudes.cli.main import VERBS, run
-from tests.worlds import planted
-
-SETTINGS = """
-[model]
-width = 16
-history = 10
-interests = 3
-crossing.hidden = 16
-[train]
-epochs = 1
-batch_size = 64
-in_batch = 32
-uniform = 32
-validate_users = 20
-[evaluate]
-max_users = 20
-"""
+from tests.worlds import SMALL_TOML, planted
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("shared_exports")]
 
 
 def test_every_verb_ends_with_one_json_object(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
-    (tmp_path / "small.toml").write_text(SETTINGS)
+    (tmp_path / "small.toml").write_text(f"{SMALL_TOML}[evaluate]\nmax_users = 20\n")
     data = planted()[1].path.parent / "data"
     user = str(planted()[1].user_ids[0])
     calls = {

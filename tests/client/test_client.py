@@ -14,7 +14,7 @@ from multitudes.client import AuthError, BusyError, CallError, Event, NoAnswerEr
 from multitudes.errors import UnavailableError, UsageError
 from multitudes.records import from_record
 from multitudes.service.app import create_app
-from tests.service.conftest import ask, deps, retriever, written  # noqa: F401
+from tests.service.conftest import ask, deps, written  # noqa: F401
 
 REFUSED = {"error": {"code": "overloaded", "message": "no time"}, "request_id": "r-1"}
 

@@ -1,24 +1,14 @@
 """evaluate and report as commands, on a run trained on a planted world."""
 
 import json
-import sys
 
 import pytest
 
 from multitudes.cli.main import run
 from multitudes.data.planted import PlantedConfig, plant, write_world
+from tests.worlds import SMALL_TOML
 
-SETTINGS = """
-[model]
-width = 16
-history = 20
-[train]
-epochs = 1
-validate_users = 50
-[evaluate]
-budgets = [5, 20]
-max_users = 40
-"""
+SETTINGS = f"{SMALL_TOML}[evaluate]\nbudgets = [5, 20]\nmax_users = 40\n"
 
 
 @pytest.fixture(scope="module")
@@ -103,11 +93,3 @@ def test_a_wrong_setting_is_rejected_by_name(tmp_path, capsys, line, message):
     (tmp_path / "wrong.toml").write_text(f"[evaluate]\n{line}\n")
     assert run(["evaluate", str(tmp_path), "--config", str(tmp_path / "wrong.toml")]) == 2
     assert message in capsys.readouterr().err
-
-
-def test_a_report_without_its_extra_names_the_command_that_installs_it(tmp_path, capsys, monkeypatch):
-    for module in [name for name in sys.modules if name.startswith("multitudes.report")]:
-        monkeypatch.delitem(sys.modules, module)
-    monkeypatch.setitem(sys.modules, "altair", None)
-    assert run(["report", str(tmp_path)]) == 5
-    assert "pip install 'multitudes[report]'" in capsys.readouterr().err

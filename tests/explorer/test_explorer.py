@@ -15,11 +15,6 @@ from multitudes.state.protocol import Event, UserState
 
 
 @pytest.fixture(scope="module")
-def retriever(shared_releases):
-    return Retriever.open(shared_releases)
-
-
-@pytest.fixture(scope="module")
 def explorer(retriever):
     return Explorer(lambda: retriever)
 

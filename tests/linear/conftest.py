@@ -1,18 +1,11 @@
-"""A planted world, and the release of a run of it that the test module gives as ``run``."""
+"""The release of a run that the test module gives as ``run``."""
 
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from multitudes.data.prepared import PreparedData
 from multitudes.publishing.publish import publish
-from tests.worlds import planted
-
-
-@pytest.fixture(scope="session")
-def data() -> PreparedData:
-    return planted()[1]
 
 
 @pytest.fixture(scope="module")

@@ -31,24 +31,24 @@ N = 8
 
 
 @pytest.fixture(scope="module")
-def run(data: PreparedData, tmp_path_factory: pytest.TempPathFactory) -> FollowedRun:
-    return make_followed_run(data, tmp_path_factory.mktemp("run") / "run")
+def run(prepared: PreparedData, tmp_path_factory: pytest.TempPathFactory) -> FollowedRun:
+    return make_followed_run(prepared, tmp_path_factory.mktemp("run") / "run")
 
 
-def popular_in(data: PreparedData, topic: int, seen: set[int]) -> list[int]:
+def popular_in(prepared: PreparedData, topic: int, seen: set[int]) -> list[int]:
     """Return the unseen items of a topic, those of most users first, by a loop."""
-    first, count_I = data.item_topic_offset, user_counts(data)
-    items = [i for i in range(1, data.n_items + 1) if topic in data.item_topic[first[i] : first[i + 1]]]
+    first, count_I = prepared.item_topic_offset, user_counts(prepared)
+    items = [i for i in range(1, prepared.n_items + 1) if topic in prepared.item_topic[first[i] : first[i + 1]]]
     return sorted((i for i in items if i not in seen), key=lambda item: -count_I[item])
 
 
-def test_each_followed_topic_brings_its_most_popular_unseen_items(run: FollowedRun, data: PreparedData) -> None:
-    held = held_out_users(data, "validation")
-    seen = seen_items(data, held)
+def test_each_followed_topic_brings_its_most_popular_unseen_items(run: FollowedRun, prepared: PreparedData) -> None:
+    held = held_out_users(prepared, "validation")
+    seen = seen_items(prepared, held)
     config = with_run_defaults(RetrieveConfig(), run.shares, run.blend, run.calibration)
     items = catalogue(run, run.item_vectors())
     vectors = user_vectors(run, held, config, items)
-    counts, with_topics = user_counts(data), 0
+    counts, with_topics = user_counts(prepared), 0
     for b, found in enumerate(find_candidates(vectors, items, N, seen, config)):
         topics = vectors.topic_BK[b][vectors.mask_BK[b]].tolist()
         with_topics += bool(topics)
@@ -59,16 +59,16 @@ def test_each_followed_topic_brings_its_most_popular_unseen_items(run: FollowedR
         for column in np.flatnonzero(vectors.mask_BK[b]).tolist():
             mine = found.item_N[found.interest_N == column]
             taken = set(found.item_N[found.interest_N != column].tolist())
-            best = popular_in(data, int(vectors.topic_BK[b, column]), set(seen[b].tolist()) | taken)
+            best = popular_in(prepared, int(vectors.topic_BK[b, column]), set(seen[b].tolist()) | taken)
             assert counts[mine].tolist() == counts[best[: len(mine)]].tolist()
             assert set(mine.tolist()) <= set(best)
     assert 0 < with_topics < len(held), "users without topics are among them: they get popular items"
 
 
-def test_the_release_serves_the_same_without_a_tower_or_torch(run: FollowedRun, releases: Path, data: PreparedData):
+def test_the_release_serves_the_same_without_a_tower_or_torch(run: FollowedRun, releases: Path, prepared: PreparedData):
     release = Release.open(releases)
     assert not (release.path / USER_TOWER).exists()
-    has_topic = np.flatnonzero(np.diff(data.item_topic_offset))
+    has_topic = np.flatnonzero(np.diff(prepared.item_topic_offset))
     np.testing.assert_array_equal(release.index.ids(), has_topic)
     np.testing.assert_array_equal(release.index.vectors(has_topic), run.item_vectors()[has_topic])
     code = f"""
@@ -76,25 +76,25 @@ import sys
 sys.modules["torch"] = None
 from multitudes.retrieval.retriever import Retriever
 retriever = Retriever.open({str(releases)!r})
-topics = {data.topics[1:3]!r}
+topics = {prepared.topics[1:3]!r}
 answer = retriever.recommend(followed_topics=topics, n=6)
 assert sorted(i.name for i in answer.interests) == topics, answer.interests
 assert [c.source for c in answer.candidates] == ["explicit"] * 6
 assert [c.interest for c in answer.candidates] == [0, 1, 0, 1, 0, 1]
-nobody = retriever.recommend(history=[{data.items["item_id"][0]!r}], n=6)
+nobody = retriever.recommend(history=[{prepared.items["item_id"][0]!r}], n=6)
 assert {{c.source for c in nobody.candidates}} == {{"popular"}}
 """
     subprocess.run([sys.executable, "-c", code], check=True)
-    candidates = Retriever.open(releases).recommend(followed_topics=[data.topics[1]], n=5).candidates
-    number = {item: i for i, item in enumerate(data.items["item_id"], start=1)}
-    expected = [user_counts(data)[item] for item in popular_in(data, 1, set())[:5]]
-    assert [user_counts(data)[number[c.item_id]] for c in candidates] == expected
+    candidates = Retriever.open(releases).recommend(followed_topics=[prepared.topics[1]], n=5).candidates
+    number = {item: i for i, item in enumerate(prepared.items["item_id"], start=1)}
+    expected = [user_counts(prepared)[item] for item in popular_in(prepared, 1, set())[:5]]
+    assert [user_counts(prepared)[number[c.item_id]] for c in candidates] == expected
     assert [c.score for c in candidates] == [1 + users for users in expected]
 
 
-def test_an_approximate_index_finds_the_same(run: FollowedRun, releases: Path, data: PreparedData, tmp_path: Path):
+def test_an_approximate_index_finds_the_same(run: FollowedRun, releases: Path, prepared: PreparedData, tmp_path: Path):
     publish(run.path, tmp_path, index=IndexConfig(kind="inverted"))
-    for topic in data.topics[1:]:
+    for topic in prepared.topics[1:]:
         exact, approximate = (
             [c.score for c in Retriever.open(root).recommend(followed_topics=[topic], n=N).candidates]
             for root in (releases, tmp_path)
@@ -123,8 +123,8 @@ def test_new_items_wait_for_users_and_data_without_topics_is_refused(releases: P
         make_followed_run(bare, tmp_path / "run")
 
 
-def test_the_command_makes_it_and_resumes(data: PreparedData, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
-    call = ["train", str(data.path), "--method", "followed", "--out", str(tmp_path / "run"), "--seed", "3"]
+def test_the_command_makes_it_and_resumes(prepared: PreparedData, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    call = ["train", str(prepared.path), "--method", "followed", "--out", str(tmp_path / "run"), "--seed", "3"]
     assert command(call) == 0
     assert "followed, 148 of 150 items in 6 topics" in capsys.readouterr().out
     assert command(call) == 2

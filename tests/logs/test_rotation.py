@@ -6,6 +6,7 @@ import pytest
 
 from multitudes.logs import folder as places
 from multitudes.logs.rotation import RemovedSegments, RetentionClock, apply_retention
+from tests.clock import Clock
 from tests.logs.worlds import event, logs, rows, segments, spools
 
 DAY_S, START_S = 86_400, 1_700_000_000.0
@@ -52,13 +53,6 @@ def test_segments_beyond_the_bound_are_one_warning_and_unnamed_spools_of_killed_
         file.touch()
     apply_retention(tmp_path, 101, keep_days=0, max_bytes=0)
     assert list(places.working_folder(tmp_path).iterdir()) == unnamed[1:]
-
-
-class Clock:
-    now_s = 0.0
-
-    def __call__(self) -> float:
-        return self.now_s
 
 
 def log_segments(folder: Path, monkeypatch, *days: float) -> None:

@@ -19,21 +19,15 @@ from multitudes.retrieval.retriever import Retriever
 from multitudes.retrieval.user_vectors import user_vectors
 from multitudes.training.combined import CombinedRun, combine
 from tests.training.test_combined import CLUSTERING, CONDITIONAL, trained
-from tests.worlds import planted
 
 SERVED = RetrieveConfig(blend="round_robin", explicit_share=0.5, calibration=0)
 
 
 @pytest.fixture(scope="module")
-def data() -> PreparedData:
-    return planted()[1]
-
-
-@pytest.fixture(scope="module")
-def run(data: PreparedData, tmp_path_factory: pytest.TempPathFactory) -> CombinedRun:
+def run(prepared: PreparedData, tmp_path_factory: pytest.TempPathFactory) -> CombinedRun:
     folder = tmp_path_factory.mktemp("runs")
-    trained(data, folder / "clustering", "clustering", **CLUSTERING)
-    trained(data, folder / "conditional", "conditional", **CONDITIONAL)
+    trained(prepared, folder / "clustering", "clustering", **CLUSTERING)
+    trained(prepared, folder / "conditional", "conditional", **CONDITIONAL)
     return combine(folder / "clustering", folder / "conditional", folder / "both")
 
 
@@ -44,10 +38,10 @@ def releases(run: CombinedRun, tmp_path_factory: pytest.TempPathFactory) -> Path
     return root
 
 
-def test_the_release_gives_the_vectors_of_the_run(run: CombinedRun, releases: Path, data: PreparedData) -> None:
-    release, users, end_B = Release.open(releases), np.arange(data.n_users), data.event_offset[1:]
-    histories, positives = gather_histories(data, users, end_B, 10), positive_items(data, users, end_B)
-    topics = followed_topics(data, users)[:, :5]
+def test_the_release_gives_the_vectors_of_the_run(run: CombinedRun, releases: Path, prepared: PreparedData) -> None:
+    release, users, end_B = Release.open(releases), np.arange(prepared.n_users), prepared.event_offset[1:]
+    histories, positives = gather_histories(prepared, users, end_B, 10), positive_items(prepared, users, end_B)
+    topics = followed_topics(prepared, users)[:, :5]
     expected = run.user_vectors(UserHistories(histories, topics, positives=positives))
     served = user_vectors(release, UserHistories(histories, topics, positives=positives))
     assert served.kinds == expected.kinds == run.kinds(5)
@@ -56,7 +50,7 @@ def test_the_release_gives_the_vectors_of_the_run(run: CombinedRun, releases: Pa
     np.testing.assert_allclose(
         served.vectors_BKD[served.mask_BK], expected.vectors_BKD[expected.mask_BK], rtol=1e-4, atol=1e-4
     )
-    np.testing.assert_array_equal(release.index.vectors(np.arange(1, data.n_items + 1)), run.item_vectors()[1:])
+    np.testing.assert_array_equal(release.index.vectors(np.arange(1, prepared.n_items + 1)), run.item_vectors()[1:])
 
 
 def test_both_models_bring_candidates(releases: Path) -> None:

@@ -13,11 +13,6 @@ from multitudes.retrieval.retriever import Retriever
 from tests.release.small_release import publish_small
 
 
-@pytest.fixture(scope="module")
-def retriever(shared_releases: Path) -> Retriever:
-    return Retriever.open(shared_releases)
-
-
 def test_a_user_gets_unseen_items_with_their_reasons_and_a_record_has_every_field(retriever: Retriever):
     answer = retriever.recommend("ann", n=8)
     items = [candidate.item_id for candidate in answer.candidates]

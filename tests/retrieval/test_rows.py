@@ -1,7 +1,5 @@
 """Rows: each interest has its own list, no item is in two, and no row is short where items are left."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 
@@ -18,11 +16,6 @@ ITEMS = 12  # of each of three tastes: item 12 t + 1 is nearest to taste t
 TASTES = np.kron(np.eye(3), np.linspace(1, 0.5, ITEMS)[:, None]).astype(np.float32)
 LEAN = TASTES + 0.01 * TASTES[:, [1, 2, 0]]  # no two items score alike
 NONE = np.zeros(0, dtype=np.int64)
-
-
-@pytest.fixture(scope="module")
-def retriever(shared_releases: Path) -> Retriever:
-    return Retriever.open(shared_releases)
 
 
 def rows_of(kinds, vectors_KD, rows: int, n: int, excluded=NONE, **how) -> tuple[dict[int, list[int]], Candidates]:

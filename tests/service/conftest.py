@@ -5,7 +5,6 @@ import re
 from collections.abc import Callable
 from dataclasses import replace
 from io import StringIO
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -16,6 +15,7 @@ from fastapi import FastAPI
 from multitudes.retrieval.retriever import Retriever
 from multitudes.service.app import create_app
 from multitudes.service.journal import Journal
+from multitudes.service.load_shedding import InFlightRequests
 from multitudes.service.metrics import Metrics
 from multitudes.service.settings import JournalConfig, ServeConfig
 from multitudes.service.startup import Dependencies
@@ -30,28 +30,34 @@ def patient(**sections) -> ServeConfig:
     return ServeConfig.model_validate({"deadlines": {"default_ms": 20_000, "batch_ms": 20_000}} | sections)
 
 
-@pytest.fixture(scope="session")
-def retriever(shared_releases: Path) -> Retriever:
-    return Retriever.open(shared_releases)
-
-
 @pytest.fixture
 def written() -> StringIO:
     """What the service wrote into its journal."""
     return StringIO()
 
 
-@pytest.fixture
-def deps(retriever: Retriever, written: StringIO) -> Dependencies:
+def dependencies(retriever: Retriever, written: StringIO) -> Dependencies:
+    """Return dependencies in memory, which write the journal into ``written``."""
     engine, journal = PlainEngine(retriever), Journal(JournalConfig(), written)
     return Dependencies(patient(), lambda: retriever, engine, DictStates(), ListLogs(), Metrics(), journal)
+
+
+@pytest.fixture
+def deps(retriever: Retriever, written: StringIO) -> Dependencies:
+    return dependencies(retriever, written)
 
 
 @pytest.fixture(scope="session")
 def plain_app(retriever: Retriever) -> FastAPI:
     """An application for tests that look at nothing behind it."""
-    engine, journal = PlainEngine(retriever), Journal(JournalConfig(), StringIO())
-    return create_app(Dependencies(patient(), lambda: retriever, engine, DictStates(), ListLogs(), Metrics(), journal))
+    return create_app(dependencies(retriever, StringIO()))
+
+
+@pytest.fixture
+def full(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let nobody have place among the requests in flight, by so many seconds."""
+    monkeypatch.setattr(InFlightRequests, "excess_s", lambda *_: 2.4)
+    monkeypatch.setattr(InFlightRequests, "is_full", True)
 
 
 @pytest.fixture

@@ -20,17 +20,8 @@ from multitudes.retrieval.search import StageTimer, no_timing
 from multitudes.service.admission import AdmissionConfig, OverloadError
 from multitudes.service.engine import Engine, EngineConfig
 from multitudes.service.request_queue import EngineAnswer
+from tests.clock import Clock
 from tests.retrieval.planted import publish_planted
-
-
-class Clock:
-    """A time that passes when somebody works."""
-
-    def __init__(self):
-        self.now_s = 100.0
-
-    def __call__(self) -> float:
-        return self.now_s
 
 
 @dataclass
@@ -62,7 +53,7 @@ class Played(Retriever):
 
 @pytest.fixture
 def played() -> Played:
-    return Played(Clock())
+    return Played(Clock(100.0))
 
 
 def engine(played: Played, **settings) -> Engine:
@@ -225,7 +216,7 @@ class Held(Played):
     """A retriever that does not answer until it is let go."""
 
     def __init__(self):
-        super().__init__(Clock())
+        super().__init__(Clock(100.0))
         self.began, self.go = Event(), Event()
 
     def answer(self, requests, *, degradation=Degradation.NONE, timer=no_timing):

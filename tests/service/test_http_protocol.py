@@ -26,14 +26,8 @@ from tests.service.conftest import ask
 BODY = b'{"history":[]}'
 HEAD = b"POST /v1/recommend HTTP/1.1\r\nhost: 127.0.0.1\r\n"
 JSON = b"content-type: application/json\r\n"
+pytestmark = pytest.mark.usefixtures("full")
 REQUEST = HEAD + JSON + b"content-length: %d\r\n\r\n%b" % (len(BODY), BODY)
-
-
-@pytest.fixture(autouse=True)
-def full(monkeypatch):
-    """Nobody has place, by so many seconds."""
-    monkeypatch.setattr(InFlightRequests, "excess_s", lambda *_: 2.4)
-    monkeypatch.setattr(InFlightRequests, "is_full", True)
 
 
 @contextmanager

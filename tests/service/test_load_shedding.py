@@ -168,13 +168,6 @@ def test_a_longer_deadline_than_the_default_gives_no_more_places(given, deps, mo
     assert response.status_code == 429
 
 
-@pytest.fixture
-def full(monkeypatch):
-    """A crowd in which nobody has place, by so many seconds."""
-    monkeypatch.setattr(InFlightRequests, "excess_s", lambda *_: 2.4)
-    monkeypatch.setattr(InFlightRequests, "is_full", True)
-
-
 @pytest.mark.usefixtures("full")
 def test_who_is_turned_away_is_told_when_to_come_again_and_counted(call, deps, written):
     for path, body in (("", ONE), ("/batch", {"requests": [ONE]})):

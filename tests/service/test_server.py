@@ -24,10 +24,7 @@ from uvicorn import Config
 from multitudes import Client
 from multitudes.client import Event, RecommendRequest
 from multitudes.errors import UnavailableError
-from multitudes.logs.schemas import IdTypes
-from multitudes.release.release import Release
 from multitudes.service import server as server_module
-from multitudes.service.id_types import release_id_types
 from multitudes.service.server import _Server, _Worker, duplicate_socket, listen
 from tests.release.small_release import publish_small
 
@@ -323,7 +320,3 @@ def test_several_processes_need_a_folder_for_temporary_files(releases):
     done = subprocess.run(call, capture_output=True, text=True, check=False, timeout=PATIENCE_S)
     assert (done.returncode, done.stderr.count("Traceback")) == (5, 0), done.stderr
     assert "TMPDIR" in done.stderr
-
-
-def test_kinds_are_those_of_the_release(releases):
-    assert release_id_types(Release.open(releases)) == IdTypes("string", "int64")

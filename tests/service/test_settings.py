@@ -63,11 +63,6 @@ def test_a_wrong_environment_is_named(name, value, told):
     assert told in str(caught.value)
 
 
-def test_a_file_that_is_not_there(tmp_path):
-    with pytest.raises(UsageError, match="no such configuration file"):
-        load_settings(tmp_path / "none.toml", {}, {})
-
-
 def test_every_setting_has_a_name_of_its_own_and_says_what_it_is():
     assert len(environment_names()) == sum(
         len(type(field.default).model_fields) for field in ServeConfig.model_fields.values()

@@ -1,12 +1,11 @@
 """The guard of a store: its circuit breaker, its deadlines, and what is measured. Time is simulated where possible."""
 
 import asyncio
-from collections.abc import Coroutine, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from threading import Event as Gate
 from time import sleep, time
-from typing import Protocol, TypeVar
 
 import pytest
 
@@ -16,13 +15,7 @@ from multitudes.service.state_guard import CircuitBreaker, GuardConfig, GuardedS
 from multitudes.state.erasure_requests import ErasureRequests
 from multitudes.state.protocol import AppendResult, Event, UserState, UserStateStore
 from multitudes.state.sqlite import SQLiteStateStore
-
-
-class Clock:
-    now_s = 0.0
-
-    def __call__(self) -> float:
-        return self.now_s
+from tests.clock import Clock
 
 
 def test_failures_in_a_row_open_it_and_one_success_closes_it():
@@ -64,11 +57,11 @@ def test_who_tries_in_vain_lets_it_rest_again_and_who_never_reports_does_not_blo
     assert breaker.allow()
 
 
-T = TypeVar("T")
 LONG = 30.0  # of a busy machine
 MOMENT = 0.01
 PATIENCE = 0.25  # plenty for a thread to begin, so that it is the store that hangs
 Calls = list[tuple[str, bool]]
+Guarded = Callable[..., GuardedStates]
 
 
 class Store:
@@ -120,20 +113,10 @@ def measured() -> Calls:
     return []
 
 
-class Guard(Protocol):
-    """Puts a store behind the guard, as a process of this machine does."""
-
-    def __call__(
-        self,
-        store: UserStateStore,
-        measured: Calls | None = None,
-        breaker: CircuitBreaker | None = None,
-        **config: float,
-    ) -> GuardedStates: ...
-
-
 @pytest.fixture
-def guarded(tmp_path: Path) -> Guard:
+def guarded(tmp_path: Path) -> Guarded:
+    """Return a function that puts a store behind the guard, as a process of this machine does."""
+
     def guard(
         store: UserStateStore, measured: Calls | None = None, breaker: CircuitBreaker | None = None, **config: float
     ) -> GuardedStates:
@@ -148,56 +131,52 @@ def guarded(tmp_path: Path) -> Guard:
     return guard
 
 
-def run(call: Coroutine[object, object, T]) -> T:
-    return asyncio.run(call)
-
-
-def test_what_the_store_answers_is_passed_on_and_measured(store: Store, measured: Calls, guarded: Guard):
+def test_what_the_store_answers_is_passed_on_and_measured(store: Store, measured: Calls, guarded: Guarded):
     states = guarded(store, measured)
-    assert run(states.read(["ann"], LONG)) == [UserState("ann")]
-    assert run(states.append([Event("a", "ann", 1, 0)])) == AppendResult([True])
-    assert run(states.erase("ann"))
-    run(states.set_followed_topics("bob", ()))
-    run(states.ping())
+    assert asyncio.run(states.read(["ann"], LONG)) == [UserState("ann")]
+    assert asyncio.run(states.append([Event("a", "ann", 1, 0)])) == AppendResult([True])
+    assert asyncio.run(states.erase("ann"))
+    asyncio.run(states.set_followed_topics("bob", ()))
+    asyncio.run(states.ping())
     assert measured == [(call, False) for call in ("read", "append", "forget", "follow", "ping")]
     states.close()
     assert store.calls == 6, "it was closed too"
 
 
 def test_a_store_that_hangs_is_given_up_and_then_not_asked_at_all_until_it_has_rested(
-    store: Store, measured: Calls, guarded: Guard
+    store: Store, measured: Calls, guarded: Guarded
 ):
-    now_s = [0.0]
-    breaker = CircuitBreaker(2, 5, lambda: now_s[0])
+    clock = Clock()
+    breaker = CircuitBreaker(2, 5, clock)
     states = guarded(store, measured, breaker, read_s=PATIENCE)
     store.going.clear()
     for _ in range(2):
         with pytest.raises(StateError, match="the store of user states gave no answer within 250 ms"):
-            run(states.read(["ann"], LONG))
+            asyncio.run(states.read(["ann"], LONG))
     assert states.is_open
     for _ in range(20):
         with pytest.raises(StateError, match="failed just now"):
-            run(states.append([]))
+            asyncio.run(states.append([]))
     assert store.calls <= 2, "nothing was asked of it"
     assert measured[:3] == [("read", True), ("read", True), ("append", True)]
     store.going.set()
-    now_s[0] = 5
-    assert run(states.append([])) == AppendResult([])
+    clock.now_s = 5
+    assert asyncio.run(states.append([])) == AppendResult([])
     assert not states.is_open
 
 
-def test_a_burst_waits_in_line_and_all_are_answered(store: Store, guarded: Guard):
+def test_a_burst_waits_in_line_and_all_are_answered(store: Store, guarded: Guarded):
     store.lasts_s = MOMENT
     states = guarded(store, failures=1)
 
     async def burst() -> list[list[UserState]]:
         return await asyncio.gather(*(states.read([user], LONG) for user in range(50)))
 
-    assert [person.user_id for (person,) in run(burst())] == list(range(50))
+    assert [person.user_id for (person,) in asyncio.run(burst())] == list(range(50))
     states.close()
 
 
-def test_who_gives_up_in_the_line_says_nothing_against_the_store_and_is_not_asked_for(store: Store, guarded: Guard):
+def test_who_gives_up_in_the_line_says_nothing_against_the_store_and_is_not_asked_for(store: Store, guarded: Guarded):
     """Control: the two whose turn it was do say something."""
     store.going.clear()
 
@@ -206,20 +185,20 @@ def test_who_gives_up_in_the_line_says_nothing_against_the_store_and_is_not_aske
 
     for failures, opens in ((3, False), (2, True)):
         store.calls, states = 0, guarded(store, failures=failures, read_s=PATIENCE)
-        assert all(isinstance(one, StateError) for one in run(crowd(states)))
+        assert all(isinstance(one, StateError) for one in asyncio.run(crowd(states)))
         assert (store.calls, states.is_open) == (2, opens)
 
 
-def test_somebody_in_a_hurry_gives_up_sooner_and_opens_nothing_for_the_others(store: Store, guarded: Guard):
+def test_somebody_in_a_hurry_gives_up_sooner_and_opens_nothing_for_the_others(store: Store, guarded: Guarded):
     states = guarded(store, failures=1)
     store.going.clear()
     with pytest.raises(StateError, match="within 1 ms"):
-        run(states.read(["ann"], 0.001))
+        asyncio.run(states.read(["ann"], 0.001))
     store.going.set()
-    assert run(states.read(["ann"], LONG)) == [UserState("ann")]
+    assert asyncio.run(states.read(["ann"], LONG)) == [UserState("ann")]
 
 
-def test_no_more_wait_than_can(monkeypatch, store: Store, guarded: Guard):
+def test_no_more_wait_than_can(monkeypatch, store: Store, guarded: Guarded):
     monkeypatch.setattr("multitudes.service.state_guard._MAX_PENDING", 3)
     store.going.clear()
     states = guarded(store)
@@ -233,49 +212,49 @@ def test_no_more_wait_than_can(monkeypatch, store: Store, guarded: Guard):
         await asyncio.gather(*waiting)
         assert await states.read([4], LONG), "there is room again"
 
-    run(crowd())
+    asyncio.run(crowd())
     states.close()
 
 
-def test_what_the_store_raises_counts_unless_the_data_are_to_blame(store: Store, measured: Calls, guarded: Guard):
+def test_what_the_store_raises_counts_unless_the_data_are_to_blame(store: Store, measured: Calls, guarded: Guarded):
     states = guarded(store, measured, failures=2)
     store.error = DataError("no such id")
     for _ in range(3):
         with pytest.raises(DataError, match="no such id"):
-            run(states.read(["ann"], LONG))
+            asyncio.run(states.read(["ann"], LONG))
     assert not any(failed for _, failed in measured)
     for error, told in ((MissingError("no space left"), StateError), (DataError("no such id"), DataError)):
         store.error = error
         with pytest.raises(told):
-            run(states.read(["ann"], LONG))
+            asyncio.run(states.read(["ann"], LONG))
     store.error = MissingError("no space left")
     for failed in range(2):
         assert not states.is_open, f"{failed} in a row: a refusal between them is an answer"
         with pytest.raises(StateError, match="the store of user states failed"):
-            run(states.read(["ann"], LONG))
+            asyncio.run(states.read(["ann"], LONG))
     assert states.is_open
 
 
-def test_where_a_store_lies_is_told_to_the_journal_and_to_nobody_outside(store: Store, caplog, guarded: Guard):
+def test_where_a_store_lies_is_told_to_the_journal_and_to_nobody_outside(store: Store, caplog, guarded: Guarded):
     store.error = StateError("redis://10.0.0.7:6379: connection refused")
     states = guarded(store)
     with pytest.raises(StateError, match=r"^the store of user states failed; it is tried again in a moment$"):
-        run(states.read([1], LONG))
+        asyncio.run(states.read([1], LONG))
     assert "redis://10.0.0.7:6379: connection refused" in caplog.text
 
 
 def test_who_asks_to_be_forgotten_is_known_to_all_processes_of_the_machine_whatever_becomes_of_the_store(
-    store: Store, guarded: Guard
+    store: Store, guarded: Guarded
 ):
     here, there = guarded(store), guarded(store)
     store.error = StateError("gone")
     with pytest.raises(StateError):
-        run(here.erase("ann"))
+        asyncio.run(here.erase("ann"))
     assert [states.is_erased(user) for states in (here, there) for user in ("ann", "bob")] == [True, False] * 2
     assert store.calls == 1, "it was not asked who is forgotten"
 
 
-def test_a_restored_backup_brings_no_event_of_an_erased_user_back(tmp_path: Path, guarded: Guard):
+def test_a_restored_backup_brings_no_event_of_an_erased_user_back(tmp_path: Path, guarded: Guarded):
     file = tmp_path / "state.db"
     backup = SQLiteStateStore(file)
     backup.append([Event("a", "ann", 1, 1_000), Event("b", "bob", 2, 1_000)])
@@ -283,50 +262,50 @@ def test_a_restored_backup_brings_no_event_of_an_erased_user_back(tmp_path: Path
     backup.close()
     before = file.read_bytes()
     running = guarded(SQLiteStateStore(file))
-    assert run(running.erase("ann"))
+    assert asyncio.run(running.erase("ann"))
     running.close()
     file.write_bytes(before)
     store = SQLiteStateStore(file)
     assert store.read(["ann"])[0].events, "control: the file has them"
     states = guarded(store)
-    ann, bob = run(states.read(["ann", "bob"], LONG))
+    ann, bob = asyncio.run(states.read(["ann", "bob"], LONG))
     assert (ann.events, ann.followed_topics, ann.erased) == ((), None, True)
     assert (len(bob.events), bob.erased) == (1, False)
     assert store.read(["ann"])[0].events == (), "nor has the file any more"
     now_s = int(time())
     late, new = Event("z", "ann", 3, now_s - 60), Event("c", "ann", 3, now_s)
-    assert run(states.append([late, new])).new == [False, True], "who comes back is new"
-    assert run(states.read(["ann"], LONG))[0].events == (new,)
+    assert asyncio.run(states.append([late, new])).new == [False, True], "who comes back is new"
+    assert asyncio.run(states.read(["ann"], LONG))[0].events == (new,)
     states.close()
 
 
-def test_events_do_not_reach_a_restored_backup_before_the_erasure_is_repeated(tmp_path: Path, guarded: Guard):
+def test_events_do_not_reach_a_restored_backup_before_the_erasure_is_repeated(tmp_path: Path, guarded: Guarded):
     states = guarded(SQLiteStateStore(tmp_path / "state.db"))
     ErasureRequests(tmp_path / "forgotten").add("ann", int(time()))
-    assert run(states.append([Event("a", "ann", 1, 1_000), Event("b", "bob", 1, 1_000)])).new == [False, True]
-    run(states.set_followed_topics("ann", ["Drama"]))
-    (ann,) = run(states.read(["ann"], LONG))
+    assert asyncio.run(states.append([Event("a", "ann", 1, 1_000), Event("b", "bob", 1, 1_000)])).new == [False, True]
+    asyncio.run(states.set_followed_topics("ann", ["Drama"]))
+    (ann,) = asyncio.run(states.read(["ann"], LONG))
     assert (ann.erased, ann.followed_topics) == (True, ("Drama",))
     states.close()
 
 
-def test_an_erasure_that_the_store_knows_is_not_repeated(tmp_path: Path, measured: Calls, guarded: Guard):
+def test_an_erasure_that_the_store_knows_is_not_repeated(tmp_path: Path, measured: Calls, guarded: Guarded):
     states = guarded(SQLiteStateStore(tmp_path / "state.db"), measured)
-    run(states.erase("ann"))
-    run(states.append([Event("c", "ann", 3, int(time()))]))
-    assert len(run(states.read(["ann"], LONG))[0].events) == 1
+    asyncio.run(states.erase("ann"))
+    asyncio.run(states.append([Event("c", "ann", 3, int(time()))]))
+    assert len(asyncio.run(states.read(["ann"], LONG))[0].events) == 1
     assert [call for call, _ in measured] == ["forget", "read", "append", "read"]
     states.close()
 
 
-def test_closing_does_not_wait_for_a_store_that_hangs(store: Store, guarded: Guard):
+def test_closing_does_not_wait_for_a_store_that_hangs(store: Store, guarded: Guarded):
     states = guarded(store, write_s=MOMENT)
     store.going.clear()
     states.close()
     assert not store.going.is_set()
 
 
-def test_damaged_pages_are_found_at_the_start_and_reported(tmp_path: Path, guarded: Guard, caplog):
+def test_damaged_pages_are_found_at_the_start_and_reported(tmp_path: Path, guarded: Guarded, caplog):
     file = tmp_path / "state.db"
     store = SQLiteStateStore(file)
     for number in range(2_000):
@@ -334,13 +313,13 @@ def test_damaged_pages_are_found_at_the_start_and_reported(tmp_path: Path, guard
     store.close()
     healthy = guarded(SQLiteStateStore(file))
     healthy.check()
-    run(healthy.ping())
+    asyncio.run(healthy.ping())
     healthy.close()
     content = bytearray(file.read_bytes())
     content[len(content) // 2 : len(content) // 2 + 8_192] = b"\xff" * 8_192
     file.write_bytes(content)
     states = guarded(SQLiteStateStore(file))
-    run(states.ping())  # it reads one page
+    asyncio.run(states.ping())  # it reads one page
     assert not states.is_damaged
     states.start()
     for _ in range(2_000):
@@ -348,21 +327,21 @@ def test_damaged_pages_are_found_at_the_start_and_reported(tmp_path: Path, guard
             break
         sleep(0.01)
     with pytest.raises(StateError, match="the store of user states is damaged; restore a backup"):
-        run(states.ping())
+        asyncio.run(states.ping())
     assert f"{file}: " in caplog.text
     states.close()
 
 
-def test_damage_that_a_call_meets_is_reported_until_a_check_finds_none(store: Store, guarded: Guard):
+def test_damage_that_a_call_meets_is_reported_until_a_check_finds_none(store: Store, guarded: Guarded):
     states = guarded(store)
     store.error = ArtefactError("damaged")
     with pytest.raises(StateError, match="failed"):
-        run(states.read(["ann"], LONG))
+        asyncio.run(states.read(["ann"], LONG))
     assert states.is_damaged
     store.error = None
     states.check()
     assert not states.is_damaged
-    run(states.ping())
+    asyncio.run(states.ping())
 
 
 def test_writes_that_hang_take_no_thread_from_reads(tmp_path):

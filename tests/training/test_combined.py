@@ -38,28 +38,23 @@ SERVED = RetrieveConfig(
 N = 10
 
 
-def trained(data: PreparedData, out: Path, method: str, **settings: object) -> TrainedRun:
+def trained(prepared: PreparedData, out: Path, method: str, **settings: object) -> TrainedRun:
     values = {"method": method, "model": SMALL_MODEL | settings, "train": {"epochs": 1}}
-    return train(data, RunConfig.model_validate(values), out)
+    return train(prepared, RunConfig.model_validate(values), out)
 
 
 @pytest.fixture(scope="module")
-def data() -> PreparedData:
-    return planted()[1]
-
-
-@pytest.fixture(scope="module")
-def folder(data: PreparedData, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def folder(prepared: PreparedData, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder: Path = tmp_path_factory.mktemp("runs")
-    trained(data, folder / "clustering", "clustering", **CLUSTERING)
-    trained(data, folder / "conditional", "conditional", **CONDITIONAL)
+    trained(prepared, folder / "clustering", "clustering", **CLUSTERING)
+    trained(prepared, folder / "conditional", "conditional", **CONDITIONAL)
     combine(folder / "conditional", folder / "clustering", folder / "both", blend="round_robin")
     return folder
 
 
-def users_with_topics(data: PreparedData) -> HeldOut:
-    held = held_out_users(data, "validation")
-    return select_users(held, np.flatnonzero([len(data.followed_topics(user)) for user in held.user_B.tolist()]))
+def users_with_topics(prepared: PreparedData) -> HeldOut:
+    held = held_out_users(prepared, "validation")
+    return select_users(held, np.flatnonzero([len(prepared.followed_topics(user)) for user in held.user_B.tolist()]))
 
 
 def vectors_of(run: Scorer, held: HeldOut, config: RetrieveConfig = SERVED) -> UserVectors:
@@ -68,11 +63,13 @@ def vectors_of(run: Scorer, held: HeldOut, config: RetrieveConfig = SERVED) -> U
 
 def best_items(run: TrainedRun, vectors: UserVectors, b: int, k: int, seen: NDArray[np.int64]) -> list[int]:
     """Return all unseen items that a vector of one model may return, best first, by a sort of its scores."""
-    data, score_I = run.prepared, run.item_vectors() @ vectors.vectors_BKD[b, k]
-    allowed = np.setdiff1d(np.arange(1, data.n_items + 1), seen)
+    prepared, score_I = run.prepared, run.item_vectors() @ vectors.vectors_BKD[b, k]
+    allowed = np.setdiff1d(np.arange(1, prepared.n_items + 1), seen)
     topic = int(vectors.topic_BK[b, k])
     if topic:
-        allowed = allowed[[topic in data.item_topic[slice(*data.item_topic_offset[i : i + 2])] for i in allowed]]
+        allowed = allowed[
+            [topic in prepared.item_topic[slice(*prepared.item_topic_offset[i : i + 2])] for i in allowed]
+        ]
     return [int(item) for item in allowed[np.argsort(-score_I[allowed], kind="stable")]]
 
 
@@ -88,12 +85,14 @@ def merge_by_turns(lists: list[list[int]], places: list[int], n: int) -> list[in
     return merged[:n]
 
 
-def test_the_list_is_that_of_the_two_models_asked_alone_and_merged_by_turns(folder: Path, data: PreparedData) -> None:
+def test_the_list_is_that_of_the_two_models_asked_alone_and_merged_by_turns(
+    folder: Path, prepared: PreparedData
+) -> None:
     first, second, both = (open_run(folder / name) for name in ("clustering", "conditional", "both"))
     assert isinstance(first, TrainedRun)
     assert isinstance(second, TrainedRun)
-    held = users_with_topics(data)
-    seen = seen_items(data, held)
+    held = users_with_topics(prepared)
+    seen = seen_items(prepared, held)
     alone = vectors_of(first, held), vectors_of(second, held)
     found = find_candidates(vectors_of(both, held), catalogue(both, both.item_vectors()), N, seen, SERVED)
     differs = 0
@@ -108,9 +107,9 @@ def test_the_list_is_that_of_the_two_models_asked_alone_and_merged_by_turns(fold
     assert differs > len(held) / 2, "control: the second model matters"
 
 
-def test_every_score_is_that_of_the_vectors_own_model(folder: Path, data: PreparedData) -> None:
+def test_every_score_is_that_of_the_vectors_own_model(folder: Path, prepared: PreparedData) -> None:
     first, second, both = (open_run(folder / name) for name in ("clustering", "conditional", "both"))
-    held = users_with_topics(data)
+    held = users_with_topics(prepared)
     vectors, joined_ID = vectors_of(both, held), both.item_vectors()
     assert joined_ID.shape[1] == SMALL_MODEL["width"] + CONDITIONAL["width"]
     assert vectors.kinds == ("implicit",) * 3 + ("explicit",)
@@ -125,10 +124,15 @@ def test_every_score_is_that_of_the_vectors_own_model(folder: Path, data: Prepar
     assert (random.vectors_BKD[:, :3] != vectors.vectors_BKD[:, :3]).any(), "the control divides the history at random"
 
 
-def test_of_two_unconditioned_vectors_that_of_the_implicit_interests_stays(data: PreparedData, tmp_path: Path) -> None:
-    first = trained(data, tmp_path / "clustering", "clustering")
-    trained(data, tmp_path / "conditional", "conditional")
-    both, held = combine(tmp_path / "clustering", tmp_path / "conditional", tmp_path / "both"), users_with_topics(data)
+def test_of_two_unconditioned_vectors_that_of_the_implicit_interests_stays(
+    prepared: PreparedData, tmp_path: Path
+) -> None:
+    first = trained(prepared, tmp_path / "clustering", "clustering")
+    trained(prepared, tmp_path / "conditional", "conditional")
+    both, held = (
+        combine(tmp_path / "clustering", tmp_path / "conditional", tmp_path / "both"),
+        users_with_topics(prepared),
+    )
     assert both.kinds(2) == ("unconditioned", *["implicit"] * 3, "explicit", "explicit")
     own, vectors = vectors_of(first, held), vectors_of(both, held)
     np.testing.assert_allclose(
@@ -147,9 +151,11 @@ def test_the_run_is_evaluated_with_its_controls_and_the_overlap_of_its_kinds(fol
     assert methods["combined"][f"hr@{N}"]["mean"] > methods["popularity"][f"hr@{N}"]["mean"]
 
 
-def test_the_record_has_the_list_that_validation_chose_and_the_run_needs_its_sources_no_more(folder, data, tmp_path):
+def test_the_record_has_the_list_that_validation_chose_and_the_run_needs_its_sources_no_more(
+    folder, prepared, tmp_path
+):
     for name in ("clustering", "conditional"):
-        trained(data, tmp_path / name, name, **(CLUSTERING if name == "clustering" else CONDITIONAL))
+        trained(prepared, tmp_path / name, name, **(CLUSTERING if name == "clustering" else CONDITIONAL))
     both = combine(tmp_path / "clustering", tmp_path / "conditional", tmp_path / "both")
     record = read_record(both.path)
     assert record["config"]["model"]["runs"] == [str(tmp_path / name) for name in ("clustering", "conditional")]
@@ -162,19 +168,19 @@ def test_the_record_has_the_list_that_validation_chose_and_the_run_needs_its_sou
     assert len(read_record(in_turns.path)["list"]["tried"]) == 4, "in turns, as in the paper, nothing is calibrated"
     for name in ("clustering", "conditional"):
         (tmp_path / name).rename(tmp_path / f"{name} is gone")
-    held = users_with_topics(data)
+    held = users_with_topics(prepared)
     np.testing.assert_array_equal(
         vectors_of(open_run(both.path), held).vectors_BKD, vectors_of(open_run(folder / "both"), held).vectors_BKD
     )
 
 
-def test_runs_that_do_not_fit_together_are_rejected_with_one_line(folder: Path, data: PreparedData, tmp_path: Path):
+def test_runs_that_do_not_fit_together_are_rejected_with_one_line(folder: Path, prepared: PreparedData, tmp_path: Path):
     clustering = folder / "clustering"
-    trained(data, tmp_path / "single", "single")
-    trained(data, tmp_path / "short", "conditional", history=5)
+    trained(prepared, tmp_path / "single", "single")
+    trained(prepared, tmp_path / "short", "conditional", history=5)
     other = planted(**SMALL_WORLD | {"users": 60, "events": 1500})[1]
     trained(other, tmp_path / "other", "conditional")
-    make_linear_run(data, tmp_path / "linear", LinearConfig(rank=4))
+    make_linear_run(prepared, tmp_path / "linear", LinearConfig(rank=4))
     for second, message in (
         (clustering, "both have implicit interests; expected, for example, a run of clustering and one of conditional"),
         (tmp_path / "other", "trained on different prepared data; train both on the same"),
@@ -185,8 +191,8 @@ def test_runs_that_do_not_fit_together_are_rejected_with_one_line(folder: Path, 
         with pytest.raises(UsageError, match=message) as rejected:
             combine(clustering, second, tmp_path / "out")
         assert "\n" not in str(rejected.value)
-    summed = trained(data, tmp_path / "summed", "clustering", **CLUSTERING)
-    LinearHistory(EaseSpectrum(interaction_matrix(data), 6).factors(5.0), HistoryWeights()).save(summed.path)
+    summed = trained(prepared, tmp_path / "summed", "clustering", **CLUSTERING)
+    LinearHistory(EaseSpectrum(interaction_matrix(prepared), 6).factors(5.0), HistoryWeights()).save(summed.path)
     write_record(summed.path, read_record(summed.path) | {"linear": True})
     with pytest.raises(UsageError, match="has a linear history; train it with"):
         combine(summed.path, folder / "conditional", tmp_path / "out")

@@ -14,7 +14,6 @@ from torch import Tensor
 from multitudes.batches.negatives import StreamingFrequency
 from multitudes.batches.windows import eligible_targets
 from multitudes.cli.main import run
-from multitudes.data.planted import PlantedConfig, plant, write_world
 from multitudes.data.prepare import PrepareConfig, prepare
 from multitudes.data.prepared import PreparedData
 from multitudes.errors import ArtefactError, DataError, UsageError
@@ -27,6 +26,7 @@ from multitudes.training.loop import fit, train, training_examples
 from multitudes.training.step import compute_gradients, initial_state, optimizer_step
 from multitudes.training.trained_run import TrainedRun, named_weights
 from multitudes.training.warm_start import init_frequency, last_trained_time, match_names, warm_start, warm_start_config
+from tests.worlds import planted, planted_days
 
 MODEL = UserTowerConfig.model_validate({"width": 8, "history": 10, "crossing": {"hidden": 16}})
 CONFIG = RunConfig(
@@ -35,18 +35,9 @@ CONFIG = RunConfig(
 
 
 @pytest.fixture(scope="module")
-def days(tmp_path_factory: pytest.TempPathFactory) -> tuple[PreparedData, PreparedData]:
-    """Return the earlier four fifths of a world, and the entire world, which has further items."""
-    folder = tmp_path_factory.mktemp("days")
-    write_world(plant(PlantedConfig(users=120, items=150, events=4000, niches=12, topics=6)), folder / "whole")
-    write_world(plant(PlantedConfig(users=120, items=150, events=4000, niches=12, topics=6)), folder / "early")
-    events = pl.read_parquet(folder / "whole" / "events.parquet").sort("timestamp")
-    cut = events["timestamp"].quantile(0.8)
-    new = events["item_id"].unique().sort()[::20]
-    early = events.filter((pl.col("timestamp") <= cut) & ~pl.col("item_id").is_in(new.implode()))
-    early.write_parquet(folder / "early" / "events.parquet")
-    first, second = (prepare(folder / name, folder / f"{name}-p", PrepareConfig()) for name in ("early", "whole"))
-    return first, second
+def days() -> tuple[PreparedData, PreparedData]:
+    """Return the earlier days of a world, and all of them, which have further items."""
+    return planted_days().early, planted_days().every
 
 
 @pytest.fixture(scope="module")
@@ -209,10 +200,10 @@ def test_the_number_of_known_items_is_printed_and_unrelated_data_is_rejected(day
     assert run([*call, str(days[1].path)]) == 0
     later, early = (data.items["item_id"].to_list() for data in (days[1], days[0]))
     assert f"knows {len(set(later) & set(early))} of {len(later)} items" in capsys.readouterr().err
-    write_world(plant(PlantedConfig(users=120, items=150, events=4000, niches=12, topics=6)), tmp_path / "others")
+    (tmp_path / "others").mkdir()
     for name in ("events", "items"):
-        file = tmp_path / "others" / f"{name}.parquet"
-        pl.read_parquet(file).with_columns(pl.col("item_id") + 1_000).write_parquet(file)
+        table = pl.read_parquet(planted()[1].path.parent / "data" / f"{name}.parquet")
+        table.with_columns(pl.col("item_id") + 1_000).write_parquet(tmp_path / "others" / f"{name}.parquet")
     others = prepare(tmp_path / "others", tmp_path / "others-p", PrepareConfig())
     assert run([*call[:-1], str(tmp_path / "never"), str(others.path)]) == 2
     assert f"{others.path}: has no item of {days[0].path}" in capsys.readouterr().err
