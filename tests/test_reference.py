@@ -21,34 +21,6 @@ def test_every_page_is_in_step_with_the_code_and_has_every_public_name():
     assert {name.partition(":")[0] for name in shown if ":" in name} >= modules
 
 
-def test_a_docstring_becomes_markdown():
-    text = python.docstring_parts(
-        """Do it with ``x``.
-
-        ==== ===== =========
-        file shape meaning
-        ==== ===== =========
-        abc  I+1   one
-        ==== ===== =========
-
-        ::
-
-            RUN/abc
-
-        Args:
-            path: where it is;
-                and more.
-
-        Raises:
-            DataError: it is not.
-        """.replace("\n        ", "\n")
-    )
-    assert "| `abc` | I+1 | one |" in text
-    assert "```text\nRUN/abc\n```" in text
-    assert "* `path`: where it is; and more." in text
-    assert "**Raises**\n\n* `DataError`: it is not." in text
-
-
 @pytest.mark.parametrize("verb", all_verbs())
 def test_every_verb_has_a_heading_and_every_parameter_a_meaning(verb):
     command = command_of(verb)

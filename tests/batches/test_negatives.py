@@ -25,34 +25,6 @@ def test_log_q_is_the_log_of_how_often_an_item_is_in_the_pool() -> None:
     assert share[1] > 5 * share[-1], "the control: popularity does differ"
 
 
-def zipf_targets(items: int, targets: int, random: np.random.Generator) -> np.ndarray:
-    popularity = np.arange(1, items + 1) ** -1.0
-    return random.choice(np.arange(1, items + 1), size=targets, p=popularity / popularity.sum())
-
-
-def test_of_zipf_items_the_estimate_is_too_high_for_rare_ones() -> None:
-    """2,000 items, 250 steps: two epochs of 125 batches, half of each batch drawn."""
-    random = np.random.default_rng(0)
-    target_T = zipf_targets(2000, 20_000, random)
-    targets_I = np.bincount(target_T, minlength=2001)
-    streaming = StreamingFrequency.uniform(2000, 80)
-    drawn_I, steps = np.zeros(2001), 0
-    for epoch in range(10):
-        shuffled = random.permutation(target_T).reshape(125, 160)
-        for step, positives in enumerate(shuffled[:125], 1 + 125 * epoch):
-            pool = draw_pool(positives, 2000, 80, 0, streaming, step, random)
-            drawn_I[pool.item_N] += 1
-            steps += 1
-        if epoch == 1:
-            early_I = streaming.probability(np.arange(2001))
-    p_I = 1 - (1 - 80 / len(target_T)) ** targets_I
-    for low, high in ((1, 5), (5, 20), (20, 10_000)):
-        group = (targets_I >= low) & (targets_I < high)
-        assert abs(drawn_I[group].sum() / steps / p_I[group].sum() - 1) < 0.05
-    rare = (targets_I >= 1) & (targets_I < 5)
-    assert np.log(early_I[rare] / p_I[rare]).mean() > 0.5
-
-
 def test_the_pool_holds_each_item_once_and_without_in_batch_negatives_q_is_uniform() -> None:
     frequency = StreamingFrequency.uniform(ITEMS, 10)
     pool = draw_pool(np.repeat([3, 4], 30), ITEMS, 40, 30, frequency, 1, np.random.default_rng(0))

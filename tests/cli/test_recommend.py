@@ -25,27 +25,6 @@ def releases(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def test_json_is_the_last_line_with_the_promised_keys(releases: Path, capsys):
-    assert run(["recommend", str(releases), "--user", "ann", "--n", "3", "--json"]) == 0
-    record = json.loads(capsys.readouterr().out.splitlines()[-1])
-    assert list(record) == ["user_id", "release", "degraded", "candidates"]
-    assert (record["user_id"], record["release"], len(record["candidates"])) == ("ann", "0002", 3)
-    assert all(candidate["title"].startswith("Film ") for candidate in record["candidates"])
-
-
-def test_calibration_divides_the_list_among_the_tastes_of_the_history(releases: Path, capsys):
-    def first_items(part: str) -> list[int]:
-        call = ["recommend", str(releases), "--user", "ann", "--n", "4", "--json"]
-        assert run([*call, "--set", f"retrieve.calibration={part}"]) == 0
-        record = json.loads(capsys.readouterr().out.splitlines()[-1])
-        return [one["item_id"] for one in record["candidates"]]
-
-    lists = [first_items(part) for part in ("0", "1")]
-    assert [sum(item <= 110 for item in one) for one in lists] == [1, 3], (
-        "ann chose four of the first taste, one of the other"
-    )
-
-
 @pytest.mark.parametrize("width", [60, 80, 160])
 def test_the_explained_table_fits_the_terminal_and_names_interests_and_items(releases, width, capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", str(width))

@@ -12,10 +12,7 @@ import numpy as np
 import pytest
 
 from multitudes.batches.held_out import held_out_users
-from multitudes.batches.histories import gather_histories
-from multitudes.batches.user_vectors import UserHistories
 from multitudes.cli.main import run as command
-from multitudes.data.own_items import oldest_first, positive_items
 from multitudes.data.prepared import PreparedData
 from multitudes.errors import ArtefactError, UsageError
 from multitudes.evaluation.config import EvaluateConfig
@@ -27,7 +24,6 @@ from multitudes.linear.history import LinearFactors
 from multitudes.linear.interactions import interaction_matrix
 from multitudes.linear.run import CUTOFF, LinearConfig, LinearRun, Validation, make_linear_run
 from multitudes.publishing.publish import publish
-from multitudes.release.release import USER_TOWER, Release
 from multitudes.retrieval.item_updates import add_items
 from multitudes.retrieval.request import Request
 from multitudes.retrieval.retriever import Retriever
@@ -41,21 +37,21 @@ SETTINGS = LinearConfig(rank=RANK)
 RIDGE, NORMALISATION, RECENCY = 5.0, 0.25, 0.5  # what `made` has to choose from
 
 
-def made(data: PreparedData, out: Path, **how: Any) -> LinearRun:
+def made(prepared: PreparedData, out: Path, **how: Any) -> LinearRun:
     with pytest.MonkeyPatch.context() as patch:
         for name, value in (("GRID", RIDGE), ("NORMALISATIONS", NORMALISATION), ("RECENCIES", RECENCY)):
             patch.setattr(ease, name, (value,))
-        return make_linear_run(data, out, SETTINGS, **how)
+        return make_linear_run(prepared, out, SETTINGS, **how)
 
 
-def factors_of(data: PreparedData, ridge: float, normalisation: float, *, final: bool = False) -> LinearFactors:
-    matrix = interaction_matrix(data, include_validation=final)
+def factors_of(prepared: PreparedData, ridge: float, normalisation: float, *, final: bool = False) -> LinearFactors:
+    matrix = interaction_matrix(prepared, include_validation=final)
     return EaseSpectrum(matrix, RANK, normalisation).factors(ridge)
 
 
 @pytest.fixture(scope="module")
-def run(data: PreparedData, tmp_path_factory: pytest.TempPathFactory) -> LinearRun:
-    return made(data, tmp_path_factory.mktemp("run") / "run")
+def run(prepared: PreparedData, tmp_path_factory: pytest.TempPathFactory) -> LinearRun:
+    return made(prepared, tmp_path_factory.mktemp("run") / "run")
 
 
 def brute_force_scores(run: LinearRun, items: list[int]) -> np.ndarray:
@@ -82,28 +78,28 @@ def assert_served(answer, run: LinearRun, items: list[int], hidden: Sequence[int
     np.testing.assert_allclose(sorted(found.values(), reverse=True), best, rtol=1e-4, atol=1e-5)
 
 
-def numbers(data: PreparedData) -> dict[int, int]:
-    return {item: i for i, item in enumerate(data.items["item_id"].to_list(), start=1)}
+def numbers(prepared: PreparedData) -> dict[int, int]:
+    return {item: i for i, item in enumerate(prepared.items["item_id"].to_list(), start=1)}
 
 
-def entire_history(data: PreparedData, user: int) -> list[int]:
+def entire_history(prepared: PreparedData, user: int) -> list[int]:
     """Return the items with an event of positive weight, by their newest: in this world some events are hides."""
-    return newest_last(data, range(data.event_offset[user], data.event_offset[user + 1]))
+    return newest_last(prepared, range(prepared.event_offset[user], prepared.event_offset[user + 1]))
 
 
-def newest_last(data: PreparedData, events: range) -> list[int]:
-    newest = {int(data.event_item[event]): event for event in events if data.event_weight[event] > 0}
+def newest_last(prepared: PreparedData, events: range) -> list[int]:
+    newest = {int(prepared.event_item[event]): event for event in events if prepared.event_weight[event] > 0}
     return [item for item in sorted(newest, key=lambda item: newest[item]) if item]
 
 
-def test_a_run_is_opened_as_it_was_made_with_every_item_that_has_a_training_event(run, data):
+def test_a_run_is_opened_as_it_was_made_with_every_item_that_has_a_training_event(run, prepared):
     opened = open_run(run.path)
     assert isinstance(opened, LinearRun)
     assert opened.config == run.config
     np.testing.assert_array_equal(opened.item_vectors(), run.item_vectors())
-    expected = factors_of(data, RIDGE, NORMALISATION)
+    expected = factors_of(prepared, RIDGE, NORMALISATION)
     np.testing.assert_allclose(run.item_vectors(), expected.output_IR, atol=1e-5)
-    has_event = np.asarray(interaction_matrix(data).sum(axis=0)) > 0
+    has_event = np.asarray(interaction_matrix(prepared).sum(axis=0)) > 0
     np.testing.assert_array_equal(run.item_vectors().any(axis=1), has_event)
 
 
@@ -113,8 +109,8 @@ def test_its_vectors_are_better_than_popularity(run: LinearRun) -> None:
     assert methods["linear"]["hr@10"]["mean"] > 1.2 * methods["popularity"]["hr@10"]["mean"]
 
 
-def test_validation_chooses_regularisation_and_recency(data: PreparedData, tmp_path: Path) -> None:
-    record = read_record(make_linear_run(data, tmp_path / "run", SETTINGS).path)
+def test_validation_chooses_regularisation_and_recency(prepared: PreparedData, tmp_path: Path) -> None:
+    record = read_record(make_linear_run(prepared, tmp_path / "run", SETTINGS).path)
     names = ("regularisation", "normalisation", "recency")
     trials = {tuple(trial[name] for name in names): trial["hit_rate"] for trial in record["trials"]}
     first = list(product(GRID, NORMALISATIONS[:1], RECENCIES[:1]))
@@ -127,78 +123,64 @@ def test_validation_chooses_regularisation_and_recency(data: PreparedData, tmp_p
     assert record["judged_users"] > 0
 
 
-def test_the_hit_rate_is_that_of_a_brute_force_ranking(run: LinearRun, data: PreparedData) -> None:
-    held = held_out_users(data, "validation")
+def test_the_hit_rate_is_that_of_a_brute_force_ranking(run: LinearRun, prepared: PreparedData) -> None:
+    held = held_out_users(prepared, "validation")
     hits = targets = 0
     for b, user in enumerate(held.user_B.tolist()):
-        past = range(data.event_offset[user], held.end_B[b])
-        score_I = brute_force_scores(run, newest_last(data, past))
-        score_I[data.event_item[past.start : past.stop]] = -np.inf
+        past = range(prepared.event_offset[user], held.end_B[b])
+        score_I = brute_force_scores(run, newest_last(prepared, past))
+        score_I[prepared.event_item[past.start : past.stop]] = -np.inf
         score_I[~run.linear.output_IR.any(axis=1)] = -np.inf
         best = np.argsort(-score_I)[:CUTOFF]
         own = slice(held.target_offset[b], held.target_offset[b + 1])
         first_time = held.target[own][held.target_is_first_time[own]]
         hits, targets = hits + int(np.isin(first_time, best).sum()), targets + len(first_time)
     factors = LinearFactors(run.linear.input_IR, run.linear.output_IR)
-    assert Validation.sample(data).hit_rate(factors, RECENCY) == pytest.approx(hits / targets, abs=1 / targets)
+    assert Validation.sample(prepared).hit_rate(factors, RECENCY) == pytest.approx(hits / targets, abs=1 / targets)
 
 
-def test_a_refit_takes_the_chosen_regularisation_and_validation_events(data: PreparedData, tmp_path: Path) -> None:
-    chosen = make_linear_run(data, tmp_path / "run", SETTINGS)
-    again = make_linear_run(data, tmp_path / "final", refit=chosen.path)
+def test_a_refit_takes_the_chosen_regularisation_and_validation_events(prepared: PreparedData, tmp_path: Path) -> None:
+    chosen = make_linear_run(prepared, tmp_path / "run", SETTINGS)
+    again = make_linear_run(prepared, tmp_path / "final", refit=chosen.path)
     record = read_record(again.path)
     names = ("regularisation", "normalisation", "recency")
     assert [record[name] for name in names] == [read_record(chosen.path)[name] for name in names]
     assert record["validation_hit_rate"] is None
-    expected = factors_of(data, record["regularisation"], record["normalisation"], final=True)
+    expected = factors_of(prepared, record["regularisation"], record["normalisation"], final=True)
     np.testing.assert_allclose(again.item_vectors(), expected.output_IR, atol=1e-5)
 
 
-def test_a_run_is_neither_replaced_nor_made_again_unasked(run: LinearRun, data: PreparedData, monkeypatch) -> None:
+def test_a_run_is_neither_replaced_nor_made_again_unasked(run: LinearRun, prepared: PreparedData, monkeypatch) -> None:
     with pytest.raises(UsageError, match="exists"):
-        made(data, run.path)
+        made(prepared, run.path)
     monkeypatch.setattr(linear_run, "fit", None)  # an opened run is not fitted
-    made(data, run.path, resume=True)
+    made(prepared, run.path, resume=True)
 
 
-def test_damage_is_named(run: LinearRun, data: PreparedData, tmp_path: Path) -> None:
-    broken = made(data, tmp_path / "run").path
+def test_damage_is_named(run: LinearRun, prepared: PreparedData, tmp_path: Path) -> None:
+    broken = made(prepared, tmp_path / "run").path
     (broken / "linear_output.npy").unlink()
     with pytest.raises(ArtefactError, match=r"linear_output\.npy: missing; train again"):
         open_run(broken)
 
 
-def test_the_release_gives_the_vectors_of_the_run(run: LinearRun, releases: Path, data: PreparedData) -> None:
-    release = Release.open(releases)
-    assert not (release.path / USER_TOWER).exists()
-    assert release.index.vectors(np.array([1])).shape == (1, RANK)
-    users = np.arange(data.n_users)
-    positives = positive_items(data, users, data.event_offset[1:])
-    for user, items in zip(users.tolist(), positives, strict=True):
-        (published,) = oldest_first(release.own_items(user))
-        np.testing.assert_array_equal(published, items)
-    histories = gather_histories(data, users, data.event_offset[1:], 1)
-    vectors = run.user_vectors(UserHistories(histories, np.zeros((len(users), 0), np.int64), positives=positives))
-    assert vectors.vectors_BKD.shape == (data.n_users, 1, RANK)
-
-
-def test_the_served_sum_is_over_the_entire_history(run: LinearRun, releases: Path, data: PreparedData) -> None:
+def test_the_served_sum_is_over_the_entire_history(run: LinearRun, releases: Path, prepared: PreparedData) -> None:
     retriever = Retriever.open(releases)
     lengths = []
     for user in (0, 5, 17):
-        items = entire_history(data, user)
+        items = entire_history(prepared, user)
         lengths.append(len(items))
         assert_served(
-            retriever.recommend(data.user_ids[user], n=10), run, items, retriever.release.seen_items(user).tolist()
+            retriever.recommend(prepared.user_ids[user], n=10), run, items, retriever.release.seen_items(user).tolist()
         )
     assert max(lengths) > 1, "more than the events that the release keeps"
 
 
-def test_live_events_join_the_sum_and_hides_do_not(run: LinearRun, releases: Path, data: PreparedData) -> None:
+def test_live_events_join_the_sum_and_hides_do_not(run: LinearRun, releases: Path, prepared: PreparedData) -> None:
     retriever, user = Retriever.open(releases), 5
-    ids, name = data.items["item_id"], data.user_ids[user]
-    before, seen = entire_history(data, user), retriever.release.seen_items(user).tolist()
-    new, hidden = np.setdiff1d(np.arange(1, data.n_items + 1), seen)[:2].tolist()
+    ids, name = prepared.items["item_id"], prepared.user_ids[user]
+    before, seen = entire_history(prepared, user), retriever.release.seen_items(user).tolist()
+    new, hidden = np.setdiff1d(np.arange(1, prepared.n_items + 1), seen)[:2].tolist()
     events = (
         Event("a", name, ids[new - 1], 2_000_000_000),
         Event("b", name, ids[new - 1], 2_000_000_001),  # a repeat counts once
@@ -210,11 +192,11 @@ def test_live_events_join_the_sum_and_hides_do_not(run: LinearRun, releases: Pat
     assert_served(answer, run, [*before[1:], new, before[0]], [*seen, hidden])
 
 
-def test_every_kind_of_user_is_the_sum_of_the_known_history_or_gets_popular_items(run, releases, data):
-    retriever, name, ids = Retriever.open(releases), data.user_ids[5], data.items["item_id"]
+def test_every_kind_of_user_is_the_sum_of_the_known_history_or_gets_popular_items(run, releases, prepared):
+    retriever, name, ids = Retriever.open(releases), prepared.user_ids[5], prepared.items["item_id"]
     state = UserState(name, (Event("a", name, ids[6], 2_000_000_000),), erased=True)
     assert_served(retriever.answer([Request(name, user_state=state, n=10)])[0], run, [7])
-    ids = data.items["item_id"]
+    ids = prepared.items["item_id"]
     history = [ids[2], ids[8], ids[2], ids[4]]
     assert_served(Retriever.open(releases).recommend(history=history, n=10), run, [9, 3, 5])
     retriever = Retriever.open(releases)
@@ -251,7 +233,7 @@ def test_new_items_are_rejected_with_the_reason(releases: Path, tmp_path: Path) 
         add_items(releases, file)
 
 
-def test_the_whole_path_needs_no_torch(data: PreparedData, tmp_path: Path) -> None:
+def test_the_whole_path_needs_no_torch(prepared: PreparedData, tmp_path: Path) -> None:
     code = """
 import sys
 for name in ("torch", "safetensors", "onnx", "onnxscript"):
@@ -266,7 +248,7 @@ assert run(["publish", f"{out}/final", "--to", f"{out}/releases"]) == 0
 assert run(["recommend", f"{out}/releases", "--user", "3", "--n", "5"]) == 0
 assert run(["recommend", f"{out}/releases", "--all", "--n", "5", "--out", f"{out}/all"]) == 0
 """
-    call = [sys.executable, "-c", code, str(data.path), str(tmp_path)]
+    call = [sys.executable, "-c", code, str(prepared.path), str(tmp_path)]
     done = subprocess.run(call, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "regularisation" in done.stdout

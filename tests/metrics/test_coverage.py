@@ -113,33 +113,3 @@ def test_the_depth_is_the_median_rank_of_the_first_item_of_each_interest():
     # User 0: ranks 1 and 3, and a class that is no interest. User 1: ranks 4, 3, 1. User 2 has no interest.
     assert coverage.depth_at_coverage(score_BI, class_I, history_BC).tolist()[:2] == [2, 3]
     assert np.isnan(coverage.depth_at_coverage(score_BI, class_I, history_BC)[2])
-
-
-# Items 1 to 5 are the head interest, 6 to 10 the other one. Both lists find two of the four targets.
-CLASS_I = np.array([-1, *[0] * 5, *[1] * 5])
-BOTH, HEAD_ALONE = [[1, 2, 3, 4, 6, 7]], [[1, 2, 3, 4, 5, 11]]
-
-
-def judge(lists, history, targets):
-    class_I = np.append(CLASS_I, -1)
-    list_BC, history_BC = shares(lists, class_I), shares([history], class_I)
-    offset, target_T = flat([targets])
-    hit_T = np.isin(target_T, lists[0])
-    return {
-        "hits": int(hit_T.sum()),
-        "served": float(coverage.served(list_BC, history_BC)[0]),
-        "kl": float(coverage.miscalibration(list_BC, history_BC)[0]),
-        "worst": float(coverage.hits_by_class(hit_T, class_I[target_T], offset, CLASSES).worst_recall_B[0]),
-    }
-
-
-def test_lists_with_equal_hits_are_told_apart_by_the_interests_that_they_serve():
-    both, head = (judge(lists, [2, 3, 4, 9, 10], [1, 5, 6, 8]) for lists in (BOTH, HEAD_ALONE))
-    assert both["hits"] == head["hits"] == 2
-    assert (both["served"], head["served"]) == (1, 0.5)
-    assert (both["worst"], head["worst"]) == (0.5, 0)
-    assert head["kl"] > 50 * both["kl"]
-    only_head = [2, 3, 4]
-    first, second = ([[1, 2, 3, 4, 5, 11]], [[5, 1, 2, 3, 4, 11]])
-    assert judge(first, only_head, [1, 5]) == judge(second, only_head, [1, 5])
-    assert judge(first, only_head, [1, 5])["served"] == 1

@@ -3,12 +3,11 @@
 import pytest
 import torch
 
-from multitudes.nn.interest_assignment import assign_events, participation_mask, scale_items
+from multitudes.nn.interest_assignment import participation_mask, scale_items
 from multitudes.nn.interests.clustering import (
     Clustering,
     ClusteringConfig,
     farthest_points,
-    move_centres,
     random_items,
     single_assignment,
 )
@@ -144,22 +143,6 @@ def test_every_round_routes_by_the_current_centres_alone() -> None:
     assert not torch.allclose(accumulated_BLK.softmax(dim=2).amax(dim=2), share_BLK.amax(dim=2), atol=1e-3)
 
 
-def test_scaled_items_leave_fewer_slots_empty_than_short_ones() -> None:
-    item_BLD, taste_BL = tastes(k=7)
-    valid_BL = torch.ones_like(taste_BL, dtype=torch.bool)
-    seed_BKD, distinct_BK = farthest_points(item_BLD, valid_BL, 7, None)
-
-    def filled(length: float) -> float:
-        scaled_BLD, seeds_BKD = (length * l2_normalize(vectors) for vectors in (item_BLD, seed_BKD))
-        logit_BLK = scaled_BLD @ seeds_BKD.transpose(1, 2)
-        participates_BLK = participation_mask(valid_BL, distinct_BK)
-        found = assign_events(*move_centres(scaled_BLD, logit_BLK, participates_BLK, single_assignment))
-        return float(found.interests.mask_BK.float().mean())
-
-    assert filled(4.0) > 0.95
-    assert filled(0.3) < filled(4.0) - 0.1
-
-
 def test_soft_kmeans_differs_from_single_assignment_in_the_choice_of_one_cluster_alone() -> None:
     """MIND's agreement differs in more: its logits add up, and its gradient flows through the last round alone."""
     item_BLD, taste_BL = tastes(users=4)
@@ -194,19 +177,3 @@ def test_random_seeds_are_drawn_in_training_and_fixed_in_serving() -> None:
     assert not torch.equal(*trained)
     newest = Clustering(ClusteringConfig(), 3, WIDTH)(item_BLD, valid_BL).interests.vectors_BKD
     assert not torch.allclose(served[0], newest)
-
-
-def test_far_seeds_help_to_find_seven_planted_tastes() -> None:
-    """From random items single assignment merges tastes."""
-    item_BLD, taste_BL = tastes(k=7)
-    valid_BL = torch.ones_like(taste_BL, dtype=torch.bool)
-
-    def found(seeds: str) -> tuple[float, float]:
-        clusters = Clustering(ClusteringConfig.model_validate({"seeds": seeds}), 7, WIDTH)(item_BLD, valid_BL)
-        return agreement(clusters.assignment_BL, taste_BL), clusters.interests.mask_BK.float().mean().item()
-
-    far, random = found("farthest"), found("random_items")
-    assert min(far) > 0.95
-    assert max(random) < 0.9
-    noise_BLD = torch.randn(item_BLD.shape, generator=torch.Generator().manual_seed(1))
-    assert agreement(Clustering(ClusteringConfig(), 7, WIDTH)(noise_BLD, valid_BL).assignment_BL, taste_BL) < 0.1

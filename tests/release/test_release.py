@@ -32,10 +32,6 @@ def test_what_was_written_is_read(shared_releases: Path):
     assert [i.name for i in release.user_tower.get_inputs()] == ["input_BLD", "valid_BL", "topic_BC"]
 
 
-def test_a_version_can_be_opened_by_its_own_folder(shared_releases: Path):
-    assert Release.open(shared_releases / "versions" / "0001").version == "0001"
-
-
 def test_every_byte_is_guarded(folder: Path):
     files = [path for path in folder.rglob("*") if path.is_file() and path.name != "manifest.json"]
     assert len(files) >= len(ARRAYS) + 7

@@ -69,37 +69,6 @@ def test_a_user_who_lacks_every_kind_with_a_share_has_the_default_ones_and_a_boo
         assert vector_shares(boosted, config)[0] == pytest.approx(expected)
 
 
-@given(
-    mask=arrays(np.bool_, (4, 5)),
-    weight=arrays(np.float32, (4, 5), elements=st.floats(0, 1, width=32)),
-    n=st.integers(0, 300),
-    unconditioned=st.floats(0, 1),
-    explicit=st.floats(0, 1),
-)
-def test_shares_sum_to_one_and_quotas_to_n_for_every_user_with_a_vector(mask, weight, n, unconditioned, explicit):
-    config = RetrieveConfig(
-        unconditioned_share=unconditioned, explicit_share=explicit * (1 - unconditioned), topics_per_request=2
-    )
-    vectors = user_vectors(JOINT, np.zeros((4, 5, 1)), weight, mask)
-    share = vector_shares(vectors, config)
-    quota = allocate_by_weight(share, np.full(4, n))
-    exists = mask.any(axis=1)
-    np.testing.assert_allclose(share.sum(axis=1), exists)
-    assert (quota.sum(axis=1) == n * exists).all()
-    assert (quota[~mask] == 0).all()
-    assert (share[~mask] == 0).all()
-
-
-def test_interests_that_exist_divide_their_share_by_their_weights():
-    kinds: tuple[InterestKind, ...] = ("unconditioned", "implicit", "implicit", "implicit", "explicit")
-    mask = [[1, 1, 1, 1, 1], [1, 1, 0, 1, 1]]
-    vectors = user_vectors(kinds, np.zeros((2, 5, 1)), [[1, 6, 3, 1, 1], [1, 6, 0, 1, 1]], mask)
-    config = RetrieveConfig(unconditioned_share=0.5, explicit_share=0.1, topics_per_request=1)
-    assert vector_shares(vectors, config) == pytest.approx(
-        np.array([[0.5, 0.24, 0.12, 0.04, 0.1], [0.5, 0.4 * 6 / 7, 0, 0.4 / 7, 0.1]])
-    )
-
-
 def test_shares_that_a_configuration_leaves_open_are_as_training_fitted_them():
     run: dict[InterestKind, float] = {"unconditioned": 0.6, "implicit": 0.3, "explicit": 0.1}
     assert resolve_shares(with_run_defaults(RetrieveConfig(), run)) == pytest.approx((0.6, 0.3, 0.1))

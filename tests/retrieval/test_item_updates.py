@@ -2,7 +2,6 @@
 
 import json
 import re
-from collections.abc import Callable
 from datetime import date
 from pathlib import Path
 from threading import Event, Thread
@@ -267,52 +266,37 @@ def test_a_column_that_the_release_reads_and_the_file_lacks_is_named(tmp_path: P
     assert "also reads" not in capsys.readouterr().out  # the control
 
 
-BAD_FILES: dict[str, tuple[str, Callable[[Path], object], str]] = {
-    "is not there": ("no.parquet", Path.exists, "no such file"),
-    "is a folder": ("new.parquet", Path.mkdir, "is a folder; give one file"),
-    "is of another kind": (
-        "new.txt",
-        lambda file: file.write_text("201"),
-        "is no table; give one file that ends in .parquet",
-    ),
-    "is empty": ("new.csv", lambda file: file.write_text(""), "the file is empty"),
-    "has no rows": ("new.csv", lambda file: file.write_text("item_id,topics\n"), "the table has no rows"),
-    "is no parquet": ("new.parquet", lambda file: file.write_bytes(b"PAR1 not"), "cannot be read"),
-    "has no ids": ("new.csv", lambda file: file.write_text("item,topics\n1,Drama\n"), "column 'item_id' is missing"),
-    "has no topics": ("new.csv", lambda file: file.write_text("item_id\n201\n"), "column 'topics' is missing"),
-    "has text for ids": (
-        "new.csv",
-        lambda file: file.write_text("item_id,topics\nx,Drama\n"),
-        "expected integers, as in this release",
-    ),
-    "has fractions for ids": (
-        "new.parquet",
-        lambda file: table(file.parent, item_id=[2.5]),
-        "expected int64 or string",
-    ),
-    "has only nulls": (
-        "new.parquet",
-        lambda file: table(file.parent, item_id=pl.Series([None], dtype=pl.Int64)),
-        "every item_id is null",
-    ),
+# The name of the file; its text, its bytes, or the columns of a table, None: no file; and what is said.
+BAD_FILES: dict[str, tuple[str, str | bytes | dict[str, Any] | None, str]] = {
+    "is not there": ("no.parquet", None, "no such file"),
+    "is a folder": ("", None, "is a folder; give one file"),
+    "is of another kind": ("new.txt", "201", "is no table; give one file that ends in .parquet"),
+    "is empty": ("new.csv", "", "the file is empty"),
+    "has no rows": ("new.csv", "item_id,topics\n", "the table has no rows"),
+    "is no parquet": ("new.parquet", b"PAR1 not", "cannot be read"),
+    "has no ids": ("new.csv", "item,topics\n1,Drama\n", "column 'item_id' is missing"),
+    "has no topics": ("new.csv", "item_id\n201\n", "column 'topics' is missing"),
+    "has text for ids": ("new.csv", "item_id,topics\nx,Drama\n", "expected integers, as in this release"),
+    "has fractions for ids": ("new.parquet", {"item_id": [2.5]}, "expected int64 or string"),
+    "has only nulls": ("new.parquet", {"item_id": pl.Series([None], dtype=pl.Int64)}, "every item_id is null"),
     "contradicts itself": (
         "new.parquet",
-        lambda file: table(file.parent, item_id=[201, 201], topics=[["Drama"], ["Crime"]], title=["a", "a"]),
+        {"item_id": [201] * 2, "title": ["a", "b"], "topics": [["Drama"]] * 2},
         "201 has several rows that differ",
     ),
-    "has embeddings of another width": (
+    "has a wide embedding": (
         "new.parquet",
-        lambda file: table(file.parent, embedding=[[1.0, 2.0, 3.0]]),
+        {"embedding": [[1.0, 2.0, 3.0]]},
         "the first is 201: it has an embedding of 3 numbers; those of this release have 2",
     ),
     "has an embedding that overflows": (
         "new.parquet",
-        lambda file: table(file.parent, embedding=[[3e38, 3e38]]),
+        {"embedding": [[3e38, 3e38]]},
         "the first is 201: its embedding is longer than 1e19",
     ),
-    "has an item of which the tower makes no vector of an index": (
+    "has an item that the tower makes infinite": (
         "new.parquet",
-        lambda file: table(file.parent, embedding=[[9e18, 0.0]]),
+        {"embedding": [[9e18, 0.0]]},
         "the first is 201: its numbers are so large that its vector is not finite",
     ),
 }
@@ -320,8 +304,11 @@ BAD_FILES: dict[str, tuple[str, Callable[[Path], object], str]] = {
 
 @pytest.mark.parametrize("problem", BAD_FILES)
 def test_a_bad_file_is_refused_in_one_line_and_nothing_is_added(problem: str, releases: Path, tmp_path: Path, capsys):
-    name, write, message = BAD_FILES[problem]
-    write(tmp_path / name)
+    name, content, message = BAD_FILES[problem]
+    if isinstance(content, dict):
+        table(tmp_path, name, **content)
+    elif content is not None:
+        (tmp_path / name).write_bytes(content.encode() if isinstance(content, str) else content)
     assert run(["items", "add", str(releases), str(tmp_path / name)]) in {2, 3}
     said = capsys.readouterr()
     assert said.out == ""

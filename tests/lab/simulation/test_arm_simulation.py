@@ -154,33 +154,6 @@ def test_other_settings_are_rejected_and_arms_may_be_added(tmp_path):
         simulate(experiment(followed=POPULAR), tmp_path)
 
 
-def test_an_oracle_gets_more_saves_than_popularity(world, tmp_path):
-    class Oracle:
-        """Retrieves the items that its users like best: no arm can beat it."""
-
-        name = "oracle"
-
-        def retrieve(self, day, user_B, time_B, history) -> CandidateLists:
-            candidates = CandidateLists.empty(len(user_B), N)
-            there = np.flatnonzero(world.created_I <= day)
-            appeal_BI = world.appeal(day, user_B, np.tile(there, (len(user_B), 1)))
-            for b, user in enumerate(user_B.tolist()):
-                appeal_BI[b, np.isin(there, history.user_actions(user, int(time_B[b])).item_E)] = -np.inf
-            candidates.item_BN[:] = there[np.argsort(-appeal_BI, axis=1)[:, :N]]
-            return candidates
-
-    def saves(policy) -> int:
-        """Return the number of saves in the feed in three days of a policy."""
-        life = ArmSimulation(world, CONFIG.loop, tmp_path / policy.name)
-        for day in range(3):
-            life.simulate_day(day, lambda: policy)
-        in_feed = pl.read_parquet(tmp_path / policy.name / "events").filter(pl.col("request_id").is_not_null())
-        assert len(life.history.all_actions.item_E) > len(in_feed)
-        return len(in_feed.filter(pl.col("action") == "save"))
-
-    assert saves(Oracle()) > 1.3 * saves(InvertedIndexPolicy(world, N, "popular"))
-
-
 def test_the_logs_have_the_format_of_a_service_and_attribute_events(whole, world, tmp_path):
     write_tables(world, FIRST, LOOP["past_days"], tmp_path / "tables")
     folder = whole[0] / "seed-0" / "bootstrap"

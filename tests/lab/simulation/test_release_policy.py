@@ -84,7 +84,6 @@ def test_an_arm_retrains_on_its_own_logs_and_arms_that_share_a_training_have_one
     served = pl.read_parquet(arm / "logs" / "served" / "day-00005.parquet")["item_id"].to_numpy()
     assert (born[served] == 5).any()  # of a release that was made a day before
     assert (born[served] <= 5).all()
-    out, _, _ = simulated
     runs = {file.parent.name for file in (out / "seed-0" / "learned" / "runs").glob("*/run.json")}
     assert runs == {"joint"}
 
