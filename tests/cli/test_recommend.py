@@ -144,14 +144,6 @@ def test_wrong_calls_are_one_line_with_their_code(releases, arguments, code, mes
     assert len(error.splitlines()) == 1
 
 
-def test_a_missing_and_a_damaged_release_have_the_code_of_artefacts(tmp_path: Path, capsys):
-    assert run(["recommend", str(tmp_path), "--user", "ann"]) == 4
-    publish_small(tmp_path)
-    (tmp_path / "versions" / "0001" / "item_input.npy").write_bytes(b"x")
-    assert run(["recommend", str(tmp_path), "--user", "ann"]) == 4
-    assert "item_input.npy" in capsys.readouterr().err
-
-
 def test_releases_are_listed_and_rolled_back(tmp_path: Path, capsys):
     publish_small(tmp_path)
     publish_small(tmp_path)

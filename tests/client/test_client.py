@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 
 import httpx
 import numpy as np
@@ -14,20 +14,17 @@ from multitudes.client import AuthError, BusyError, CallError, Event, NoAnswerEr
 from multitudes.errors import UnavailableError, UsageError
 from multitudes.records import from_record
 from multitudes.service.app import create_app
+from tests import clock
 from tests.service.conftest import ask, deps, written  # noqa: F401
 
 REFUSED = {"error": {"code": "overloaded", "message": "no time"}, "request_id": "r-1"}
 
 
-class Clock:
+@dataclass
+class Clock(clock.Clock):
     """Time that passes only when somebody sleeps, or a reply takes its time."""
 
-    def __init__(self) -> None:
-        self.now_s = 100.0
-        self.slept: list[float] = []
-
-    def __call__(self) -> float:
-        return self.now_s
+    slept: list[float] = field(default_factory=list)
 
     def sleep(self, seconds: float) -> None:
         self.slept.append(seconds)

@@ -11,10 +11,7 @@ from tests.data.tables import NOW, events, items, write
 @pytest.mark.parametrize(
     ("columns", "canonical"),
     [
-        ("userId movieId rating timestamp", "user_id item_id rating timestamp"),
-        ("user_id:token item_id:token timestamp:float", "user_id item_id timestamp"),
         ("reviewerID asin overall unixReviewTime reviewTime", "user_id item_id rating timestamp -"),
-        ("userId venueId venueCategory utcTimestamp", "user_id item_id - timestamp"),
         ("Customer_ID StockCode InvoiceDate", "user_id item_id timestamp"),
         ("uid user_id item ts event", "- user_id item_id timestamp action"),
     ],

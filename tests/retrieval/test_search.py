@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from multitudes.batches.user_vectors import InterestKind, UserVectors
+from multitudes.index.tastes import NO_TASTE
 from multitudes.retrieval import allocation, search
 from multitudes.retrieval.catalogue import Catalogue
 from multitudes.retrieval.config import RetrieveConfig
@@ -214,6 +215,16 @@ def tastes_of_noise() -> tuple[Catalogue, UserVectors]:
     items = Catalogue(catalogue(rng.normal(size=(1500, 4))).index, np.zeros(1501, dtype=np.int64), item_taste)
     vectors = user_vectors(("unconditioned", "implicit"), rng.normal(size=(5, 2, 4)))
     return items, vectors._replace(taste_BT=np.tile([0.0, 0.1, 0.3], (5, 1)))
+
+
+def test_an_item_is_of_the_interest_that_owns_its_taste_and_without_a_taste_of_the_one_that_brought_it():
+    taste = np.repeat([NO_TASTE, 0, 1], [1, 10, 10]).astype(np.int16)
+    taste[12] = NO_TASTE
+    items = Catalogue(catalogue(TWO_TASTES).index, np.zeros(21, dtype=np.int64), taste)
+    vectors = user_vectors(("implicit", "implicit"), [[[5, 0], [0, 5]]])._replace(owner_BT=np.array([[1, 0]]))
+    (found,) = find_candidates(vectors, items, 6, [NOTHING], RetrieveConfig())
+    owner = dict(zip(found.item_N.tolist(), found.interest_N.tolist(), strict=True))
+    assert owner == {1: 1, 2: 1, 3: 1, 11: 0, 12: 1, 13: 0}
 
 
 def test_a_list_that_is_not_divided_is_the_same_beside_those_that_are():

@@ -45,7 +45,8 @@ def test_lag_a_full_queue_company_and_headroom_lower_the_effort():
     assert refused.retry_after_s == pytest.approx(0.25 + 0.010)
     assert admission().decide(IDLE, 0.0, "interactive", 1.0).degradation is None, "no time is left at all"
     assert admission().decide(Load(0.0, queue_full=True), 0.1, "interactive", 1.0).degradation == Degradation.POPULAR
-    assert admission().decide(Load(0.0, queue_full=True), 0.1, "batch", 1.0).degradation is None
+    for late in (Load(0.0, queue_full=True), Load(0.0, lag_s=0.25)):
+        assert admission().decide(late, 0.1, "batch", 1.0).degradation is None
     assert admission().decide(IDLE, 0.1, "interactive", 1.0, requests=10).degradation == Degradation.NONE
     assert admission().decide(IDLE, 0.1, "interactive", 1.0, requests=11).degradation == Degradation.FEWER
     careful = AdmissionController(AdmissionConfig(headroom=0.5), admission().costs, 0.0)

@@ -17,6 +17,7 @@ def test_every_object_on_the_file_sees_a_request(tmp_path: Path):
     other.add(7, 7)
     for marks in (one, other, ErasureRequests(tmp_path / "forgotten")):
         assert [user in marks for user in ("ann", 7, "bob", "7")] == [True, True, False, False]
+    assert ErasureRequests(tmp_path / "forgotten").digest("ann") == one.digest("ann") is not None
     assert [file.name for file in tmp_path.iterdir()] == ["forgotten"]
 
 

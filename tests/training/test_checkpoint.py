@@ -66,12 +66,6 @@ def test_the_best_state_is_kept_also_without_hard_links(tmp_path: Path, monkeypa
     assert not torch.equal(best, table), "the control"
 
 
-def test_without_a_checkpoint_the_state_stays_as_it_is(tmp_path: Path) -> None:
-    fresh = state()
-    checkpoint.load(fresh, tmp_path / "checkpoint")
-    assert fresh.position.step == 0
-
-
 def test_a_full_disk_keeps_the_old_checkpoint_and_deletes_the_new_one(tmp_path, monkeypatch):
     folder, here = tmp_path / "checkpoint", state()
     checkpoint.save(here, folder)

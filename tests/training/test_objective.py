@@ -5,10 +5,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from multitudes.batches.examples import Examples
+from multitudes.batches.examples import Batch, Examples
 from multitudes.batches.negatives import NegativePool
-from multitudes.nn.methods import Method
-from multitudes.nn.two_tower import HistoryInputs
+from multitudes.nn.two_tower import HistoryInputs, TwoTower
 from multitudes.nn.user_tower_config import UserTowerConfig
 from multitudes.training.config import TrainConfig
 from multitudes.training.objective import TargetLogQ, batch_loss, total_loss, unique_values
@@ -25,39 +24,41 @@ def test_unique_values_equal_those_of_torch(values: list[int]) -> None:
     assert np.array_equal(place.numpy(), inverse)
 
 
-def losses_of(method: Method, **settings: object) -> dict[str, float]:
-    """Return the losses of one batch under settings of training, for the same weights."""
+def model_and_batch() -> tuple[TwoTower, Batch]:
     prepared = planted()[1]
     torch.manual_seed(0)
     config = UserTowerConfig.model_validate({"width": 8, "history": 10, "crossing": {"hidden": 16}})
-    model = build_model(prepared, method, config).eval()
+    model = build_model(prepared, "joint", config).eval()  # evaluation mode: no dropout, first seed = most recent
     made = Examples(prepared, history=10, window=3, condition="match")
-    batch = next(batches(made, 6, 0, 0))
-    pool = NegativePool(np.arange(1, 40), np.zeros(39, dtype=np.float32))
-    log_q = TargetLogQ(*(np.zeros(a.shape, dtype=np.float32) for a in (batch.target_BW, batch.dense.target_T)))
-    train_config = TrainConfig.model_validate(settings)
-    sums = batch_loss(model, batch, pool, log_q, train_config, torch.Generator())
-    losses = {kind: loss.mean() for kind, loss in sums.items()}
-    found = {kind: loss.item() for kind, loss in losses.items()}
-    return found | {"total": total_loss(losses, train_config).item()}
+    return model, next(batches(made, 6, 0, 0))
+
+
+def mean_losses(
+    model: TwoTower, batch: Batch, pool: NegativePool, log_q: float, **settings: object
+) -> dict[str, torch.Tensor]:
+    """Return the losses of a batch under settings of training; the targets have the same log q."""
+    targets = TargetLogQ(*(np.full(a.shape, log_q, dtype=np.float32) for a in (batch.target_BW, batch.dense.target_T)))
+    sums = batch_loss(model, batch, pool, targets, TrainConfig.model_validate(settings), torch.Generator())
+    return {kind: loss.mean() for kind, loss in sums.items()}
 
 
 def test_max_has_a_larger_sum_of_negatives_than_argmax() -> None:
     """The target has the same score, and no negative a lower one."""
-    assert losses_of("joint", association="max")["implicit"] > losses_of("joint", association="argmax")["implicit"]
+    model, batch = model_and_batch()
+    pool = NegativePool(np.arange(1, 40), np.zeros(39, dtype=np.float32))
+    larger, smaller = (mean_losses(model, batch, pool, 0.0, association=how)["implicit"] for how in ("max", "argmax"))
+    assert larger > smaller
+
+
+def test_the_total_weighs_the_loss_of_followed_topics() -> None:
+    losses = {"single": torch.tensor(1.0), "implicit": torch.tensor(2.0), "explicit": torch.tensor(4.0)}
+    assert total_loss(losses, TrainConfig(explicit_weight=0.5)).item() == 5.0
 
 
 def test_the_loss_equals_a_slow_definition() -> None:
-    prepared = planted()[1]
-    config = UserTowerConfig.model_validate({"width": 8, "history": 10, "crossing": {"hidden": 16}})
-    torch.manual_seed(0)
-    model = build_model(prepared, "joint", config).eval()  # evaluation mode: no dropout, first seed = most recent
-    made = Examples(prepared, history=10, window=3, condition="match")
-    batch = next(batches(made, 6, 0, 0))
+    model, batch = model_and_batch()
     pool = NegativePool(np.arange(1, 40), np.log(np.linspace(0.1, 0.9, 39)).astype(np.float32))
-    log_q = TargetLogQ(*(np.full(a.shape, -1.0, dtype=np.float32) for a in (batch.target_BW, batch.dense.target_T)))
-    sums = batch_loss(model, batch, pool, log_q, TrainConfig(association="argmax"), torch.Generator())
-    losses = {kind: loss.mean() for kind, loss in sums.items()}
+    losses = mean_losses(model, batch, pool, -1.0, association="argmax")
 
     def users(follows_B: np.ndarray, valid_BL: np.ndarray) -> HistoryInputs:
         item, action, _, follow, feature = (torch.from_numpy(a) for a in batch.histories)
@@ -69,7 +70,7 @@ def test_the_loss_equals_a_slow_definition() -> None:
 
     with torch.no_grad():
         interests = model.user_vectors(users(batch.follows_known_B, batch.past_BL)).interests
-        psi = model.item_vectors(model.items.inputs(torch.arange(prepared.n_items + 1)))
+        psi = model.item_vectors(model.items.inputs(torch.arange(planted()[1].n_items + 1)))
     pool_log_q = torch.from_numpy(pool.log_q_N)
 
     def softmax_loss(vector_D: torch.Tensor, target: int, own: set[int]) -> float:
