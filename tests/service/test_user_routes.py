@@ -2,6 +2,7 @@
 
 import errno
 from dataclasses import replace
+from typing import Any
 from unittest.mock import Mock
 
 import pytest
@@ -14,7 +15,7 @@ from multitudes.service.app import create_app
 from tests.service.conftest import ask, refusal
 
 EVENT = {"event_id": "e-1", "user_id": "ann", "item_id": 105, "time_s": 1_700_000_000, "action": "view"}
-NOTHING = {"user_id": "ann", "followed_topics": None, "events": [], "forgotten": False}
+NOTHING: dict[str, Any] = {"user_id": "ann", "followed_topics": None, "events": [], "forgotten": False}
 
 
 def test_events_are_kept_and_logged_once_each(call, deps):
