@@ -209,7 +209,7 @@ def suggestion(name: str, known: list[str] | tuple[str, ...]) -> str:
 
 def _first_problem(model: type[BaseModel], error: ValidationError) -> str:
     problem = error.errors()[0]
-    key = ".".join(str(step) for step in problem["loc"])
+    key = ".".join(str(step) for step in problem["loc"] if step != "[key]")  # pydantic's mark of a wrong name
     if problem["type"] == "extra_forbidden":
         inner, name = _model_at(model, problem["loc"][:-1]), str(problem["loc"][-1])
         return f"unknown key '{key}'{suggestion(name, list(inner.model_fields))}"

@@ -71,6 +71,7 @@ def test_an_error_names_the_key_and_a_suggestion(tmp_path, old, new, message):
         ("[methods.two]\ncombine = ['joint', 'two']", "combine names 'two', which is not a trained method"),
         ("[methods.linear]\n[methods.two]\ncombine = ['joint', 'linear']", "'linear', which is not a trained method"),
         ("[methods.two]\ncombine = ['joint']", "'methods.two.combine"),
+        ("[methods.'a/b']\nmethod = 'joint'", "'methods.a/b' = 'a/b': cannot name a folder or a row; expected letters"),
         ("[methods.combined]", "nothing to combine"),
         ("[methods.two]\ncombine = ['joint', 'plain']\nmodel.width = 8", "only model.blend and retrieve can be set"),
     ],
