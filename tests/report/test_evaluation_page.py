@@ -19,6 +19,7 @@ from multitudes.report.formatting import (
     format_number,
     informative_systems,
     negate,
+    remarks,
     verdicts,
 )
 from multitudes.report.html_elements import html_page
@@ -123,6 +124,18 @@ def test_the_verdict_is_on_the_strongest_system_whatever_it_is(result):
     changed["methods"]["popularity"]["hr@4"]["mean"] = 0.995
     (only,) = verdicts(changed, "clustering")
     assert "the strongest system beside it, popularity (.995" in only
+
+
+def test_a_reranker_that_leaves_the_list_of_one_vector_as_it_is_has_no_row(result):
+    changed = json.loads(json.dumps(result))
+    changed["methods"]["unconditioned"] = changed["methods"]["ials"]
+    moved = result["methods"]["ials"] | {"hr@4": {"mean": 0.99, "low": 0.9, "high": 1.0}}
+    changed["methods"] |= {"mmr": result["methods"]["ials"], "dpp": moved}
+    changed["differences"] |= dict.fromkeys(("mmr", "dpp"), result["differences"]["ials"])
+    changed["rerankers"] = {"mmr": [0.0, 0.0], "dpp": [0.0, 0.05]}
+    assert {"mmr", "dpp"} & {*informative_systems(changed)} == {"dpp"}
+    absent = [remark for remark in remarks(changed) if "λ" in remark]
+    assert absent == ["mmr is absent: any λ above 0 costs more than 1 % of the hits; with 0 its list is one vector's."]
 
 
 def test_a_system_with_the_same_lists_is_not_compared(result):

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from typing import Any
 
+from multitudes.evaluation.reranked import RERANKERS
 from multitudes.report.document import Cell
 from multitudes.retrieval.blend import BLENDS
 
@@ -140,14 +141,15 @@ def negate(figure: Estimate) -> Estimate:
 
 
 def informative_systems(block: dict[str, Any]) -> list[str]:
-    """Return the run and the systems with a figure at the main budget, without those that repeat popularity.
+    """Return the run and the systems with a figure at the main budget, without those that repeat another's list.
 
-    Where nobody follows anything, lists of followed topics repeat it figure by figure, and those of explicit vectors
-    nearly.
+    Where nobody follows anything, lists of followed topics repeat popularity figure by figure, and those of explicit
+    vectors nearly. A re-ranker of λ 0 repeats the list of one vector.
     """
     methods, key = block["methods"], f"hr@{block['budget']}"
-    popular = methods.get("popularity", {}).items()  # a baseline: it has figures at more budgets
+    popular, one_vector = (methods.get(name, {}).items() for name in ("popularity", "unconditioned"))  # at more budgets
     repeats = {m for m in block["differences"] if m != "popularity" and methods[m].items() <= popular}
+    repeats |= {m for m in RERANKERS if methods.get(m, {}).items() <= one_vector}
     if block.get("interests", {}).get("empty_topics", {}).get("mean") == 1:  # no user has an explicit vector
         repeats.add("explicit")
     return [m for m, figures in methods.items() if key in figures and m not in repeats]
@@ -209,6 +211,8 @@ def verdict_words(difference: Estimate) -> str:
 def remarks(result: dict[str, Any]) -> list[str]:
     """Return a sentence for each absent baseline, and one if the run finds more where it may return seen items."""
     absent = {name: record["absent"] for name, record in result["baselines"].items() if "absent" in record}
+    unused = [name for name, weights in result.get("rerankers", {}).items() if not any(weights)]
+    absent |= dict.fromkeys(unused, "any λ above 0 costs more than 1 % of the hits; with 0 its list is one vector's")
     found = [f"{name} is absent: {reason}." for name, reason in absent.items()]
     key, block = f"hr@{result['budget']}", result["all_targets"] or result
     gain = block["differences"].get("with_repeats", {}).get(key)
