@@ -56,7 +56,7 @@ def publish(root: Path, taste_centre: np.ndarray) -> Retriever:
         "item_topic": topics.topic,
         "item_count": np.arange(len(TASTE) + 1),
         "item_usable": np.arange(len(TASTE) + 1) > 0,
-        "item_taste": np.append(-1, TASTE if len(taste_centre) else np.full(len(TASTE), -1)),
+        "item_taste": np.append(-1, np.minimum(TASTE, len(taste_centre) - 1)),
         "taste_centre": taste_centre,
         "item_repeat_rate": np.zeros(len(TASTE) + 1),
     }
@@ -108,6 +108,15 @@ def test_a_candidate_is_for_the_interest_whose_events_have_its_taste(calibration
             assert (one.interest, one.source) == (owner[TASTE[one.item_id - 1]], "implicit")
         found = without.recommend(history=history, n=N).candidates
         assert 0 in {one.interest for one in found}, "the control: the vector that ranks it best"
+
+
+def test_of_interests_with_as_many_events_in_a_taste_the_one_that_finds_an_item_best_has_it(tmp_path):
+    one_taste = publish(tmp_path, np.ones((1, 3)))
+    for history in ORDERS:
+        owner = {TASTE[item - 1]: number for number, item in enumerate(reversed(history), start=1)}
+        for one in one_taste.recommend(history=history, n=N).candidates:
+            assert one.interest == owner[TASTE[one.item_id - 1]]
+            assert one.interest in one.found_by
 
 
 def test_a_followed_topic_keeps_what_it_found_of_a_taste_that_an_interest_owns(retriever):

@@ -49,8 +49,8 @@ class UserVectors(NamedTuple):
     boost_BK: NDArray[np.float64] | None = None
     # Part of the list of each taste of the user (B, T); None: the list is not calibrated.
     taste_BT: NDArray[np.float64] | None = None
-    # Column of the interest that most of the user's events in each taste belong to, -1 = none (B, T); None: unknown.
-    owner_BT: NDArray[np.int64] | None = None
+    # How many of the user's events in each taste belong to each interest (B, T, K); None: unknown.
+    events_BTK: NDArray[np.float32] | None = None
 
     @classmethod
     def alike(
@@ -80,7 +80,7 @@ class UserVectors(NamedTuple):
             topic_BK=self.topic_BK[:, columns],
             assignment_BL=np.full_like(self.assignment_BL, -1),
             share_BK=None if self.share_BK is None else self.share_BK[:, columns],
-            owner_BT=None,
+            events_BTK=None,
         )
 
 

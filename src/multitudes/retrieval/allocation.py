@@ -141,12 +141,12 @@ def apply_requests(
     item_BL = np.concatenate([one.context.histories.item_BL for one in requests])
     if any(one.muted_topics or one.muted_interests for one in preferences):
         is_muted_BK = _matches(vectors, [(one.muted_topics, one.muted_interests) for one in preferences])
-        vectors = _mute(with_owners(vectors, item_BL, catalogue), is_muted_BK)
+        vectors = _mute(with_taste_events(vectors, item_BL, catalogue), is_muted_BK)
     if degradation > Degradation.NONE:
         order_BK = np.argsort(-vector_shares(vectors, config), axis=1, kind="stable")
         rank_BK = np.argsort(order_BK, axis=1, kind="stable")
         vectors = _restrict_to(vectors, vectors.mask_BK & (rank_BK < FEWER_VECTORS))
-    return with_owners(vectors, item_BL, catalogue)
+    return with_taste_events(vectors, item_BL, catalogue)
 
 
 def _requested_shares(vectors: UserVectors, requests: Sequence[ResolvedRequest]) -> NDArray[np.float64]:
@@ -168,10 +168,10 @@ def _matches(vectors: UserVectors, chosen: Sequence[tuple[Collection[int], Colle
 
 
 def _mute(vectors: UserVectors, is_muted_BK: NDArray[np.bool_]) -> UserVectors:
-    """Return the vectors without the muted ones; the tastes that those own come last."""
-    if vectors.taste_BT is not None and vectors.owner_BT is not None:
-        with_none_BK = np.pad(is_muted_BK, ((0, 0), (0, 1)))  # the last column, −1, owns what no interest does
-        is_own_BT = np.take_along_axis(with_none_BK, vectors.owner_BT, axis=1)
+    """Return the vectors without the muted ones; the tastes that have most events of those come last."""
+    if vectors.taste_BT is not None and vectors.events_BTK is not None:
+        is_own_BT = np.take_along_axis(is_muted_BK, vectors.events_BTK.argmax(axis=2), axis=1)
+        is_own_BT &= vectors.events_BTK.any(axis=2)
         vectors = vectors._replace(taste_BT=np.where(is_own_BT, UNWANTED, vectors.taste_BT))
     return _restrict_to(vectors, vectors.mask_BK & ~is_muted_BK)
 
@@ -234,10 +234,10 @@ def with_tastes(
     return vectors._replace(taste_BT=part_BT)
 
 
-def with_owners(vectors: UserVectors, item_BL: NDArray[np.int64], catalogue: Catalogue) -> UserVectors:
-    """Return the vectors with the interest that owns each taste in the histories that were divided into interests.
+def with_taste_events(vectors: UserVectors, item_BL: NDArray[np.int64], catalogue: Catalogue) -> UserVectors:
+    """Return the vectors with the number of events of each interest in each taste of the histories ``item_BL``.
 
-    The events of a muted interest, which has no vector, own nothing.
+    The events of a muted interest, which has no vector, do not count.
     """
     if not catalogue.n_tastes:
         return vectors
@@ -247,8 +247,7 @@ def with_owners(vectors: UserVectors, item_BL: NDArray[np.int64], catalogue: Cat
     interest_E, taste_E = vectors.assignment_BL[user_E, place_E], taste_BL[user_E, place_E]
     cell_E = (user_E * catalogue.n_tastes + taste_E) * width + interest_E
     count_BTK = np.bincount(cell_E, vectors.mask_BK[user_E, interest_E], users * catalogue.n_tastes * width)
-    count_BTK = count_BTK.reshape(users, catalogue.n_tastes, width)
-    return vectors._replace(owner_BT=np.where(count_BTK.any(axis=2), count_BTK.argmax(axis=2), -1))
+    return vectors._replace(events_BTK=count_BTK.reshape(users, catalogue.n_tastes, width).astype(np.float32))
 
 
 def taste_shares(

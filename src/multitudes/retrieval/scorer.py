@@ -21,7 +21,7 @@ from multitudes.index.item_table import select_topics
 from multitudes.index.live import LiveIndex
 from multitudes.index.tastes import cluster_items, nearest_tastes
 from multitudes.linear.popularity import user_counts
-from multitudes.retrieval.allocation import with_owners, with_tastes
+from multitudes.retrieval.allocation import with_taste_events, with_tastes
 from multitudes.retrieval.catalogue import Catalogue
 from multitudes.retrieval.config import Blend, RetrieveConfig
 from multitudes.retrieval.preferences import draw_topics
@@ -102,7 +102,9 @@ def user_vectors(
     time_BL = event_times(run.prepared.event_time, users.end_B, run.config.model.history)
     positives = positive_items(run.prepared, users.user_B, users.end_B)
     vectors = run.user_vectors(UserHistories(histories, topic_BC, time_BL, positives), partition)
-    return with_owners(with_tastes(vectors, positives, items, config.calibration or 0.0), histories.item_BL, items)
+    return with_taste_events(
+        with_tastes(vectors, positives, items, config.calibration or 0.0), histories.item_BL, items
+    )
 
 
 def catalogue(run: Scorer, item_ID: NDArray[np.float32], *, tastes: bool = True) -> Catalogue:

@@ -29,7 +29,8 @@ REPEAT = -2  # the interest number of an item that the user returns to; see ``re
 NO_ITEMS: NDArray[np.int64] = np.zeros(0, dtype=np.int64)
 _USERS_PER_CHUNK = 512
 _LEAST_WEIGHT: Final = 1e-6  # of what has no place of its own, and fills what is left
-Value = TypeVar("Value", np.int64, np.float64)
+_FOUND: Final = 1e6  # an event of an interest that found the item counts more than any history of the others
+Value = TypeVar("Value", np.float32, np.float64)
 
 
 class StageTimer(Protocol):
@@ -200,9 +201,10 @@ def _find_chunk(
     if vectors.taste_BT is not None:
         blended = _calibrate(blended, vectors.taste_BT, catalogue, n)
     blended = blend.BlendedList(blended.item_BN[:, :n], blended.score_BN[:, :n], blended.interest_BN[:, :n])
-    found_BNK = _found_by(proposed, blended, n)
-    if chosen.terms and vectors.owner_BT is not None:
-        blended = blended._replace(interest_BN=_owners(blended, vectors.kinds, vectors.owner_BT, catalogue))
+    score_BKN = merged.scores_of(blended.item_BN)
+    found_BNK = _found_by(proposed, blended, score_BKN, n)
+    if chosen.terms:
+        blended = blended._replace(interest_BN=_interests(blended, vectors, score_BKN, found_BNK, catalogue))
     truncated_B = np.any(vectors.mask_BK & _is_truncated(result, limit_BK, most_B1), axis=1).tolist()
     candidates, retried = dict[int, Candidates](), list[int]()
     for b, count in enumerate((blended.item_BN != NO_ID).sum(axis=1).tolist()):
@@ -263,13 +265,14 @@ def _search(
     )
 
 
-def _found_by(lists: blend.UserLists, blended: blend.BlendedList, n: int) -> NDArray[np.bool_]:
+def _found_by(
+    lists: blend.UserLists, blended: blend.BlendedList, score_BKN: NDArray[np.float32], n: int
+) -> NDArray[np.bool_]:
     """Return the vectors that have each item among their own best ``n``, or the one that brought it (B, N, K)."""
     least_BK = np.full(lists.share_BK.shape, -np.inf, dtype=np.float32)
     if 0 < n <= lists.hits.score_QN.shape[1]:
         nth_Q = np.where(lists.hits.count_Q >= n, lists.hits.score_QN[:, n - 1], -np.inf)
         least_BK[lists.user_Q, lists.column_Q] = nth_Q
-    score_BKN = lists.merged.scores_of(blended.item_BN)
     found_BKN = (score_BKN >= least_BK[:, :, None]) & (score_BKN > -np.inf)
     user, place = np.nonzero(~found_BKN.any(axis=1) & (blended.item_BN != NO_ID))  # deep in every list, for its taste
     found_BKN[user, blended.interest_BN[user, place], place] = True
@@ -287,10 +290,11 @@ def _calibrate(
     return proposed.take(order_BM[:, :n])
 
 
-def of_tastes(value_BT: NDArray[Value], taste_BM: NDArray[np.int16], missing: float) -> NDArray[Value]:
-    """Return the value of the taste of each item of each user (B, M); ``missing`` for ``NO_TASTE``."""
-    value_BM = value_BT[np.arange(len(value_BT))[:, None], taste_BM]  # NO_TASTE is −1, the last column
-    return np.where(taste_BM == NO_TASTE, value_BT.dtype.type(missing), value_BM)
+def of_tastes(value_BT: NDArray[Value], taste_BM: NDArray[np.int16]) -> NDArray[Value]:
+    """Return the value of the taste of each item of each user (B, M, …); zero for ``NO_TASTE``."""
+    value_BM = value_BT[np.arange(len(value_BT))[:, None], taste_BM]  # a copy; NO_TASTE is −1, the last column
+    value_BM[taste_BM == NO_TASTE] = 0
+    return value_BM
 
 
 def calibrated_order(taste_BM: NDArray[np.int16], weight_BT: NDArray[np.float64]) -> NDArray[np.int64]:
@@ -308,20 +312,30 @@ def calibrated_order(taste_BM: NDArray[np.int16], weight_BT: NDArray[np.float64]
     first_BM, within_BM = np.zeros((2, users, width), dtype=np.int64)
     np.copyto(first_BM[:, 1:], place_M[1:], where=sorted_BM[:, 1:] != sorted_BM[:, :-1])
     within_BM[user_B1, by_taste_BM] = place_M - np.maximum.accumulate(first_BM, axis=1)
-    own_BM = of_tastes(weight_BT, taste_BM, 0)
+    own_BM = of_tastes(weight_BT, taste_BM)
     rest_B1 = np.maximum(1 - np.maximum(weight_BT, 0).sum(axis=1, keepdims=True), _LEAST_WEIGHT)
     key_BM = np.minimum((place_M + 0.5) / rest_B1, (within_BM + 0.5) / np.maximum(own_BM, _LEAST_WEIGHT**2))
     key_BM[own_BM == UNWANTED] = np.inf
     return np.argsort(key_BM, axis=1, kind="stable")
 
 
-def _owners(
-    blended: blend.BlendedList, kinds: tuple[InterestKind, ...], owner_BT: NDArray[np.int64], catalogue: Catalogue
+def _interests(
+    blended: blend.BlendedList,
+    vectors: UserVectors,
+    term_BKN: NDArray[np.float32],
+    found_BNK: NDArray[np.bool_],
+    catalogue: Catalogue,
 ) -> NDArray[np.int64]:
-    """Return the interest that each item is for: the owner of its taste, or the followed topic that brought it."""
-    owner_BN = of_tastes(owner_BT, catalogue.tastes_of(blended.item_BN), -1)
-    is_explicit_K = columns_of("explicit", kinds)
-    return np.where((owner_BN < 0) | is_explicit_K[blended.interest_BN], blended.interest_BN, owner_BN)
+    """Return the interest that each item is for: the one with most events in its taste, of those that found it.
+
+    Of interests with as many events it is the one with the largest term. A followed topic keeps what it brought.
+    """
+    if vectors.events_BTK is None:
+        return blended.interest_BN
+    events_BNK = of_tastes(vectors.events_BTK, catalogue.tastes_of(blended.item_BN))
+    key_BNK = events_BNK * np.where(found_BNK, _FOUND, 1) + np.maximum(term_BKN.swapaxes(1, 2), 0)
+    is_kept_BN = ~events_BNK.any(axis=2) | columns_of("explicit", vectors.kinds)[blended.interest_BN]
+    return np.where(is_kept_BN, blended.interest_BN, np.where(events_BNK > 0, key_BNK, -1).argmax(axis=2))
 
 
 def add_popular(
