@@ -214,15 +214,10 @@ def with_tastes(
     calibration_B: float | NDArray[np.float64],
     weights: Sequence[NDArray[np.float64]] | None = None,
 ) -> UserVectors:
-    """Return the vectors with the part of the list of each taste of their users.
+    """Return the vectors with the part of the list of each taste of their users, ``calibration_B`` for all tastes.
 
-    Args:
-        vectors: of B users.
-        positives: distinct items of each user's entire history with an event of positive weight.
-        catalogue: knows the tastes of the items.
-        calibration_B: part of the list that is divided among the tastes, for all users or for each.
-        weights: of the positives, at least 0; None: each counts once. What belongs to a taste whose items all weigh
-            nothing comes last: the user wants none of it.
+    ``positives`` are the distinct items of each user's entire history with an event of positive weight; ``weights``, at
+    least 0, say what each counts. A taste whose items all weigh nothing comes last: the user wants none of it.
     """
     if not catalogue.n_tastes or (weights is None and not np.any(calibration_B)):
         return vectors._replace(taste_BT=None)
@@ -235,10 +230,7 @@ def with_tastes(
 
 
 def with_taste_events(vectors: UserVectors, item_BL: NDArray[np.int64], catalogue: Catalogue) -> UserVectors:
-    """Return the vectors with the number of events of each interest in each taste of the histories ``item_BL``.
-
-    The events of a muted interest, which has no vector, do not count.
-    """
+    """Return the vectors with the events of each interest in each taste; those of a muted one do not count."""
     if not catalogue.n_tastes:
         return vectors
     users, width = vectors.mask_BK.shape

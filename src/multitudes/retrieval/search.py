@@ -152,20 +152,11 @@ def find_candidates(
     *,
     lists: SearchResult | None = None,
 ) -> list[Candidates]:
-    """Find candidates for many users.
+    """Find ``n`` candidates for each user, or all items that are not ``excluded`` if those are fewer.
 
-    Args:
-        vectors: of the users, with the tastes that their lists are divided among.
-        catalogue: the items that can be retrieved.
-        n: number of candidates of each user, however many vectors they have.
-        excluded: of each user, the item numbers that are not returned.
-        config: how the list is divided and blended.
-        timer: called at the end of the stages "search" and "blend".
-        lists: what each vector finds, in place of the search: from ``search_vectors``, as deep as
-            ``allocation.proposals`` or more, or from ``own_store``. Where they hold too little, popular items follow.
-
-    Returns:
-        The candidates of each user, in order: ``n``, or all items that are not excluded if those are fewer.
+    ``lists``, from ``search_vectors`` and as deep as ``allocation.proposals`` or more, or from ``own_store``, take the place
+    of the search; where they hold too little, popular items follow. ``timer`` is called at the end of the stages "search"
+    and "blend".
     """
     if lists is not None:
         return _find_chunk(vectors, catalogue, n, excluded, config, timer, lists)
@@ -300,10 +291,8 @@ def of_tastes(value_BT: NDArray[Value], taste_BM: NDArray[np.int16]) -> NDArray[
 def calibrated_order(taste_BM: NDArray[np.int16], weight_BT: NDArray[np.float64]) -> NDArray[np.int64]:
     """Return the order of each user's candidates (B, M), as rows of the list before calibration: one sort by turns.
 
-    Args:
-        taste_BM: tastes of the candidates, best candidate first; ``NO_TASTE`` for none. Where a list ends, its
-            candidates of no taste come last.
-        weight_BT: part of the list of each taste; rows sum to at most 1, beside ``UNWANTED``, which comes last.
+    ``taste_BM`` are the tastes of the candidates, best first; where a list ends, its candidates of no taste come last.
+    ``weight_BT`` is the part of the list of each taste, at most 1 in all, or ``UNWANTED``, which comes last.
     """
     users, width = taste_BM.shape
     user_B1, place_M = np.arange(users)[:, None], np.arange(width)
@@ -328,14 +317,14 @@ def _interests(
 ) -> NDArray[np.int64]:
     """Return the interest that each item is for: the one with most events in its taste, of those that found it.
 
-    Of interests with as many events it is the one with the largest term. A followed topic keeps what it brought.
+    Of those with as many it is the one with the largest term, far below 1. A followed topic keeps what it brought.
     """
     if vectors.events_BTK is None:
         return blended.interest_BN
     events_BNK = of_tastes(vectors.events_BTK, catalogue.tastes_of(blended.item_BN))
     key_BNK = events_BNK * np.where(found_BNK, _FOUND, 1) + np.maximum(term_BKN.swapaxes(1, 2), 0)
     is_kept_BN = ~events_BNK.any(axis=2) | columns_of("explicit", vectors.kinds)[blended.interest_BN]
-    return np.where(is_kept_BN, blended.interest_BN, np.where(events_BNK > 0, key_BNK, -1).argmax(axis=2))
+    return np.where(is_kept_BN, blended.interest_BN, key_BNK.argmax(axis=2))
 
 
 def add_popular(
