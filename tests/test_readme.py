@@ -26,6 +26,12 @@ def test_the_python_block_is_short():
     assert len(statements) <= 12
 
 
+def test_the_demo_on_own_files_leaves_that_of_make_demo_alone():
+    calls = re.findall(r"^multitudes demo .*", README, re.MULTILINE)
+    assert calls
+    assert all(" --out " in call for call in calls), "without it the demo rejects the folder that make demo has written"
+
+
 def write_movielens(folder: Path) -> None:
     """Write the sample as MovieLens does, where the README has the files of a reader."""
     sample = sample_path("movielens-small")

@@ -87,6 +87,6 @@ def test_the_demo_shows_the_whole_path(tmp_path: Path, capsys, monkeypatch):
             record["evaluation"]["methods"][method]["hr@100"]["low"]
             > record["evaluation"]["methods"]["popularity"]["hr@100"]["mean"]
         )
-    for said in ("whole history", "a topic that the user follows", "because of", "− joint, HR", "try next:"):
+    for said in ("whole history", "a topic that the user follows", "because of", "− joint, HR", "movies.csv --out "):
         assert said in captured.out
     assert run(["demo", "--out", str(out)]) == 2

@@ -117,7 +117,7 @@ def demo_command(
         typer.echo(
             f"  multitudes recommend {releases} --history 480,457 --followed-topics Horror,Comedy --explain --n 20"
         )
-        typer.echo("  multitudes demo ratings.csv --items movies.csv   (your own files)")
+        typer.echo("  multitudes demo ratings.csv --items movies.csv --out mine/demo   (your own files)")
     typer.echo(f"  multitudes recommend {releases} --user {user} --rows 4 --n 5")
     print_next("explore", releases)
     print_next("serve", releases, label="or")
