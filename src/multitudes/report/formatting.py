@@ -50,7 +50,7 @@ KIND_LABELS = {"unconditioned": "whole history", "implicit": "interests", "expli
 # Figures of interest health, by their key in ``interests`` of a result.
 HEALTH_LABELS = {
     "effective": "effective number of interests",
-    "cosine": "mean cosine between them",
+    "cosine": "mean cosine between them (near 1 with a linear history, which all contain)",
     "empty_slots": "share of interest slots that are empty",
     "empty_topics": "share of topic slots without a topic",
     "cosine_all": "mean cosine between all vectors",
