@@ -190,6 +190,16 @@ def test_a_slider_of_the_page_moves_places_to_its_taste(retriever):
     assert counts[-1] == N
 
 
+@pytest.mark.parametrize("history", [[1], [31, 1]])
+def test_beside_the_list_of_the_page_is_that_of_one_vector(history, retriever):
+    """The vector of the whole history is nearly the newest event; muting the interests would take its taste along."""
+    answer = Explorer(lambda: retriever).explore(api.ExploreRequest(history=history))
+    assert answer is not None
+    assert answer.one_vector is not None
+    assert places(answer.one_vector)[0] >= 0.8 * N
+    assert {one.source for one in answer.one_vector} == {"unconditioned"}
+
+
 def test_one_taste_has_the_same_list_with_any_calibration(retriever):
     def items(history, calibration):
         answer = retriever.recommend(history=history, n=N, calibration=calibration)

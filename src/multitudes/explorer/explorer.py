@@ -180,8 +180,8 @@ def _one_vector_requests(request: Request, release: Release) -> list[Request]:
     kinds = release.manifest.kinds
     if "unconditioned" not in kinds:
         return []
-    others = [k for k, kind in enumerate(kinds) if kind != "unconditioned"]
-    return [replace(request, mute_interests=others, boost_interests=(), interest_shares=None, calibration=0.0)]
+    shares = {kinds.index("unconditioned"): 1.0}  # a mute of the others would take their tastes along
+    return [replace(request, mute_interests=(), boost_interests=(), interest_shares=shares, calibration=0.0)]
 
 
 class NamedExplorer(NamedTuple):

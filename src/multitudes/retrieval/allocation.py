@@ -230,7 +230,7 @@ def with_tastes(
 
 
 def with_taste_events(vectors: UserVectors, item_BL: NDArray[np.int64], catalogue: Catalogue) -> UserVectors:
-    """Return the vectors with the events of each interest in each taste; those of a muted one do not count."""
+    """Return the vectors with the events of each interest in each taste, but of one that is muted or has no share."""
     if not catalogue.n_tastes:
         return vectors
     users, width = vectors.mask_BK.shape
@@ -238,7 +238,8 @@ def with_taste_events(vectors: UserVectors, item_BL: NDArray[np.int64], catalogu
     user_E, place_E = np.nonzero((item_BL > 0) & (vectors.assignment_BL >= 0) & (taste_BL != NO_TASTE))
     interest_E, taste_E = vectors.assignment_BL[user_E, place_E], taste_BL[user_E, place_E]
     cell_E = (user_E * catalogue.n_tastes + taste_E) * width + interest_E
-    count_BTK = np.bincount(cell_E, vectors.mask_BK[user_E, interest_E], users * catalogue.n_tastes * width)
+    counts_BK = vectors.mask_BK & (vectors.share_BK != 0)  # of those that requests set
+    count_BTK = np.bincount(cell_E, counts_BK[user_E, interest_E], users * catalogue.n_tastes * width)
     return vectors._replace(events_BTK=count_BTK.reshape(users, catalogue.n_tastes, width).astype(np.float32))
 
 
