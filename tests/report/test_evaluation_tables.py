@@ -6,7 +6,7 @@ import pytest
 from rich.console import Console
 
 from multitudes.report.document import to_markdown, to_terminal
-from multitudes.report.evaluation_tables import segments_table
+from multitudes.report.evaluation_tables import health_facts, segments_table
 from multitudes.report.formatting import format_difference
 
 RATES = {"joint": 0.301, "unconditioned": 0.302, "implicit": 0.303, "explicit": 0.304, "ease": 0.305, "ials": 0.306}
@@ -66,3 +66,11 @@ def test_followed_topics_have_no_column_where_nobody_follows_anything():
     nobody = result() | {"interests": {"empty_topics": {"mean": 1.0}}}
     assert "followed topics" in to_markdown([segments_table(result())])
     assert "followed topics" not in to_markdown([segments_table(nobody)])
+
+
+def test_a_figure_that_no_user_has_is_not_shown():
+    figures = {
+        "effective": {"mean": 2.0, "low": 1.5, "high": 2.5},
+        "overlap": {"mean": None, "low": None, "high": None},
+    }
+    assert [value for value, _ in health_facts({"interests": figures})] == ["2.00 [1.50, 2.50]"]

@@ -115,7 +115,7 @@ def test_of_interests_with_as_many_events_in_a_taste_the_one_that_finds_an_item_
     for history in ORDERS:
         owner = {TASTE[item - 1]: number for number, item in enumerate(reversed(history), start=1)}
         for one in one_taste.recommend(history=history, n=N).candidates:
-            assert one.interest == owner[TASTE[one.item_id - 1]]
+            assert one.interest == owner[TASTE[int(one.item_id) - 1]]
             assert one.interest in one.found_by
 
 

@@ -62,6 +62,8 @@ def interest_summary(measures: Measures, kinds: tuple[InterestKind, ...]) -> dic
         figures["empty_topics"] = Ratio(slots_B - measures["explicit_filled"], slots_B)
     if len(kinds) > 1:
         figures["cosine_all"] = Ratio.mean(measures["cosine_all"])
+    if "overlap" in measures:  # without a topic, the list of topics alone has popular items
+        measures = measures | {"overlap": np.where(measures["explicit_filled"] > 0, measures["overlap"], np.nan)}
     figures |= {name: Ratio.mean(measures[name]) for name in ("overlap", "depth_at_coverage") if name in measures}
     return intervals_by_name(figures) | {"sources": _source_shares(measures, kinds)}
 

@@ -123,11 +123,7 @@ def segments_table(result: dict[str, Any]) -> Table:
 def vectors_table(result: dict[str, Any]) -> Table:
     """Return the shares of candidates and hits of each vector."""
     rows = [
-        [
-            source_name(source),
-            format_number(source["candidate_share"]["mean"]),
-            format_interval(source["hit_share"]),
-        ]
+        [source_name(source), format_number(source["candidate_share"]["mean"]), format_interval(source["hit_share"])]
         for source in result["interests"]["sources"]
         if source["candidate_share"]["mean"]
     ]
@@ -136,8 +132,8 @@ def vectors_table(result: dict[str, Any]) -> Table:
 
 def health_facts(result: dict[str, Any]) -> list[tuple[str, str]]:
     """Return the figures of interest health, each with its meaning."""
-    interests = result["interests"]
-    return [(format_interval(interests[key], 2), text) for key, text in HEALTH_LABELS.items() if key in interests]
+    known = {key: figure for key, figure in result["interests"].items() if key in HEALTH_LABELS}
+    return [(format_interval(known[key], 2), HEALTH_LABELS[key]) for key in known if known[key]["mean"] is not None]
 
 
 def explain_figures(result: dict[str, Any]) -> str:
