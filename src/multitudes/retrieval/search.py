@@ -154,9 +154,9 @@ def find_candidates(
 ) -> list[Candidates]:
     """Find ``n`` candidates for each user, or all items that are not ``excluded`` if those are fewer.
 
-    ``lists``, from ``search_vectors`` and as deep as ``allocation.proposals`` or more, or from ``own_store``, take the place
-    of the search; where they hold too little, popular items follow. ``timer`` is called at the end of the stages "search"
-    and "blend".
+    ``lists`` take the place of the search: from ``search_vectors``, as deep as ``allocation.proposals`` or more, or from
+    ``own_store``; where they hold too little, popular items follow. ``timer`` is called at the end of the stages
+    "search" and "blend".
     """
     if lists is not None:
         return _find_chunk(vectors, catalogue, n, excluded, config, timer, lists)
