@@ -154,8 +154,8 @@ def find_candidates(
 ) -> list[Candidates]:
     """Find ``n`` candidates for each user, or all items that are not ``excluded`` if those are fewer.
 
-    ``lists`` take the place of the search: from ``search_vectors``, as deep as ``allocation.proposals`` or more, or from
-    ``own_store``; where they hold too little, popular items follow. ``timer`` is called at the end of the stages
+    ``lists`` take the place of the search: from ``search_vectors``, as deep as ``allocation.proposals`` or more, or
+    from ``own_store``; where they hold too little, popular items follow. ``timer`` is called at the end of the stages
     "search" and "blend".
     """
     if lists is not None:
