@@ -1,6 +1,8 @@
 """The cores that a process may use are those of the machine, unless a container gives it fewer."""
 
 import os
+import subprocess
+import sys
 
 import pytest
 
@@ -54,3 +56,10 @@ def test_idle_threads_sleep_unless_the_user_chose_otherwise(monkeypatch):
     monkeypatch.delenv("KMP_BLOCKTIME")
     wait_passively()
     assert (os.environ["OMP_WAIT_POLICY"], os.environ["KMP_BLOCKTIME"]) == ("active", "0")
+
+
+def test_training_from_python_lets_them_sleep_too():
+    chosen = {name: value for name, value in os.environ.items() if name not in {"OMP_WAIT_POLICY", "KMP_BLOCKTIME"}}
+    code = "import os, multitudes; multitudes.train; print(os.environ['OMP_WAIT_POLICY'])"
+    done = subprocess.run([sys.executable, "-c", code], env=chosen, capture_output=True, text=True, check=True)
+    assert done.stdout == "passive\n"
