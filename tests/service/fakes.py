@@ -42,7 +42,7 @@ class DictStates(GuardedStates):
     late: set[str] = field(default_factory=set)  # names of events from before their user was forgotten
     reads: list[list[Id]] = field(default_factory=list)
 
-    async def append(self, events: Sequence[Event]) -> AppendResult:
+    async def append(self, events: Sequence[Event], client: str = "") -> AppendResult:  # noqa: ARG002
         self._check()
         new = []
         for event in events:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from threading import Event as Gate
-from time import sleep, time
+from time import monotonic, sleep, time
 
 import pytest
 
@@ -118,7 +118,7 @@ def guarded(tmp_path: Path) -> Guarded:
     """Return a function that puts a store behind the guard, as a process of this machine does."""
 
     def guard(
-        store: UserStateStore, measured: Calls | None = None, breaker: CircuitBreaker | None = None, **config: float
+        store: UserStateStore, measured: Calls | None = None, clock: Callable[[], float] = monotonic, **config: float
     ) -> GuardedStates:
         def measure(call: str, seconds: float, failure: StateError | None) -> None:
             assert seconds >= 0
@@ -126,7 +126,7 @@ def guarded(tmp_path: Path) -> Guarded:
                 measured.append((call, failure is not None))
 
         settings = replace(GuardConfig(threads=2, read_s=LONG, write_s=LONG), **config)  # type: ignore[arg-type]
-        return GuardedStates(store, ErasureRequests(tmp_path / "forgotten"), measure, settings, breaker)
+        return GuardedStates(store, ErasureRequests(tmp_path / "forgotten"), measure, settings, clock)
 
     return guard
 
@@ -147,8 +147,7 @@ def test_a_store_that_hangs_is_given_up_and_then_not_asked_at_all_until_it_has_r
     store: Store, measured: Calls, guarded: Guarded
 ):
     clock = Clock()
-    breaker = CircuitBreaker(2, 5, clock)
-    states = guarded(store, measured, breaker, read_s=PATIENCE)
+    states = guarded(store, measured, clock, failures=2, reset_timeout_s=5.0, read_s=PATIENCE)
     store.going.clear()
     for _ in range(2):
         with pytest.raises(StateError, match="the store of user states gave no answer within 250 ms"):
@@ -156,12 +155,25 @@ def test_a_store_that_hangs_is_given_up_and_then_not_asked_at_all_until_it_has_r
     assert states.is_open
     for _ in range(20):
         with pytest.raises(StateError, match="failed just now"):
-            asyncio.run(states.append([]))
+            asyncio.run(states.read(["ann"], LONG))
     assert store.calls <= 2, "nothing was asked of it"
-    assert measured[:3] == [("read", True), ("read", True), ("append", True)]
+    assert measured[:3] == [("read", True)] * 3
     store.going.set()
     clock.now_s = 5
-    assert asyncio.run(states.append([])) == AppendResult([])
+    assert asyncio.run(states.read(["ann"], LONG)) == [UserState("ann")]
+    assert not states.is_open
+
+
+def test_slow_writes_of_a_client_stop_its_own_and_neither_reads_nor_those_of_others(store: Store, guarded: Guarded):
+    states = guarded(store, failures=1, reset_timeout_s=LONG, write_s=PATIENCE)
+    store.going.clear()
+    for _ in range(2):
+        with pytest.raises(StateError):
+            asyncio.run(states.append([], "greedy"))
+    assert store.calls == 1, "the second was not asked of it"
+    store.going.set()
+    assert asyncio.run(states.append([], "modest")) == AppendResult([])
+    assert asyncio.run(states.read(["ann"], LONG)) == [UserState("ann")]
     assert not states.is_open
 
 

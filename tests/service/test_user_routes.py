@@ -72,8 +72,8 @@ def test_what_comes_late_of_who_was_forgotten_does_not_come_back_by_way_of_the_l
 def test_an_event_that_comes_while_its_user_is_forgotten_is_not_logged(call, deps, monkeypatch):
     append = deps.states.append
 
-    async def overtaken(events):
-        appended = await append(events)
+    async def overtaken(*args):
+        appended = await append(*args)
         await deps.states.erase("ann")
         return appended
 

@@ -1,6 +1,7 @@
-"""The store of user states behind deadlines and a circuit breaker: a store that hangs or is gone delays no request.
+"""The store of user states behind deadlines and circuit breakers: a store that hangs or is gone delays no request.
 
-Trial ``store`` needs both, trials ``guards`` and ``erasure`` the check for damage and the repeated erasures.
+Trial ``store`` needs both, trial ``neighbours`` a breaker for the writes of each client, trials ``guards`` and
+``erasure`` the check for damage and the repeated erasures.
 """
 
 import asyncio
@@ -9,11 +10,14 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from queue import SimpleQueue
 from threading import Event as GateEvent
 from threading import Lock, Thread
 from time import monotonic, time
 from typing import NamedTuple, TypeVar
+
+from cachetools import LRUCache
 
 from multitudes.errors import ArtefactError, DataError, StateError
 from multitudes.ids import Id
@@ -24,6 +28,7 @@ T = TypeVar("T")
 _WRITES = frozenset({"append", "follow", "forget"})
 # Calls that run or wait for a thread, of reads and again of writes; a store that keeps up needs a handful.
 _MAX_PENDING = 256
+_MAX_WRITERS = 1_000  # clients whose writes have a circuit breaker; the one that wrote least recently is dropped
 _TOTAL_DEADLINES = 2  # bound of a call in deadlines: one to wait for a thread, one for the store
 
 
@@ -148,13 +153,13 @@ class GuardedStates:
         erasure_requests: ErasureRequests,
         record: RecordCall,
         config: GuardConfig | None = None,
-        breaker: CircuitBreaker | None = None,
+        clock: Callable[[], float] = monotonic,
     ) -> None:
         """Guard ``store``, which ``close`` closes; ``record`` is called after every call."""
         self._store, self._erasure_requests, self._record = store, erasure_requests, record
         self._config = config or GuardConfig()
-        self._breaker = breaker or CircuitBreaker(self._config.failures, self._config.reset_timeout_s)
-        # No read waits for a thread that writes.
+        self._new_breaker = partial(CircuitBreaker, self._config.failures, self._config.reset_timeout_s, clock)
+        self._read_breaker, self._write_breakers = self._new_breaker(), LRUCache[str, CircuitBreaker](_MAX_WRITERS)
         self._reads, self._writes = (
             DaemonThreads(self._config.threads, f"user-states-{name}") for name in ("reads", "writes")
         )
@@ -163,13 +168,13 @@ class GuardedStates:
 
     @property
     def is_open(self) -> bool:
-        """Whether the circuit breaker is open: the store failed, and is not called for a while."""
-        return self._breaker.is_open
+        """Whether the circuit breaker of reads is open: the store failed, and is not read for a while."""
+        return self._read_breaker.is_open
 
-    async def append(self, events: Sequence[Event]) -> AppendResult:
-        """Store events; they are durable when this returns."""
+    async def append(self, events: Sequence[Event], client: str = "") -> AppendResult:
+        """Store events of a client; they are durable when this returns."""
         await self._repeat_erasures([event.user_id for event in events])
-        return await self._call("append", lambda: self._store.append(events), self._config.write_s)
+        return await self._call("append", lambda: self._store.append(events), self._config.write_s, client=client)
 
     async def read(self, user_ids: Sequence[Id], within_s: float) -> list[UserState]:
         """Return the state of each user, within ``within_s`` seconds."""
@@ -258,12 +263,13 @@ class GuardedStates:
             await self._repeat_erasure(state.user_id, erased_s)
         return UserState(state.user_id, erased=True, erased_at_s=erased_s)
 
-    async def _call(self, name: str, call: Callable[[], T], deadline_s: float, within_s: float = float("inf")) -> T:
+    async def _call(
+        self, name: str, call: Callable[[], T], deadline_s: float, within_s: float = float("inf"), client: str = ""
+    ) -> T:
         start_s, failure = monotonic(), None
         try:
-            threads = self._writes if name in _WRITES else self._reads
             within_s = min(within_s, _TOTAL_DEADLINES * deadline_s)
-            return await self._call_guarded(call, threads, deadline_s, within_s)
+            return await self._call_guarded(name, call, deadline_s, within_s, client)
         except StateError as error:
             failure = error
             raise
@@ -271,11 +277,15 @@ class GuardedStates:
             self._record(name, monotonic() - start_s, failure)
 
     async def _call_guarded(
-        self, call: Callable[[], T], threads: DaemonThreads, deadline_s: float, within_s: float
+        self, name: str, call: Callable[[], T], deadline_s: float, within_s: float, client: str
     ) -> T:
+        # Slow writes of a client stop further ones of that client: no read, and no write of another.
+        threads, breaker = self._reads, self._read_breaker
+        if name in _WRITES:
+            threads, breaker = self._writes, self._write_breakers.setdefault(client, self._new_breaker())
         if threads.pending >= _MAX_PENDING:
             raise StateError("the store of user states is behind with its work; come again later")
-        if not self._breaker.allow():
+        if not breaker.allow():
             raise StateError("the store of user states failed just now; it is tried again in a moment")
         threads.pending += 1
         submitted = threads.submit(call)
@@ -283,21 +293,21 @@ class GuardedStates:
             answer = await _await_in_time(submitted, deadline_s, within_s)
         except TimeoutError:
             if hangs := submitted.running_s() >= deadline_s:  # else the caller had less time than the store may take
-                self._breaker.record_failure()
+                breaker.record_failure()
             given_s = deadline_s if hangs else within_s
             raise StateError(f"the store of user states gave no answer within {given_s * 1e3:.0f} ms") from None
         except DataError:
-            self._breaker.record_success()  # the store answered, and rejected the data
+            breaker.record_success()  # the store answered, and rejected the data
             raise
         except Exception as error:
-            self._breaker.record_failure()
+            breaker.record_failure()
             self.is_damaged = self.is_damaged or isinstance(error, ArtefactError)
             # The error contains the address of the store, which clients must not see.
             logging.getLogger(__name__).error("%s", error)
             raise StateError("the store of user states failed; it is tried again in a moment") from None
         finally:
             threads.pending -= 1
-        self._breaker.record_success()
+        breaker.record_success()
         return answer
 
 

@@ -19,6 +19,7 @@ from multitudes.service.auth import may_read
 from multitudes.service.errors import ApiError, json_response
 from multitudes.service.id_types import UserIdPath, check_id_types, parse_id
 from multitudes.service.openapi import answers_with
+from multitudes.service.request_context import client_name
 from multitudes.service.schemas import LargeBodyRoute
 from multitudes.service.startup import Dependencies
 from multitudes.state.protocol import Event, UserState
@@ -33,14 +34,14 @@ def events_router(deps: Dependencies) -> APIRouter:
     routes = APIRouter(tags=["events"], route_class=LargeBodyRoute)
 
     @routes.post("/v1/events", **answers_with(api.EventsResponse))
-    async def events(body: schemas.EventsRequest) -> Response:
+    async def events(body: schemas.EventsRequest, request: Request) -> Response:
         """Store events. They are on disk when this answers; a repeated event is ignored."""
         release, items = deps.get_retriever().release, [event.item_id for event in body.events]
         check_id_types(release, [event.user_id for event in body.events], items)
         now_s = int(time.time())
         received = [_logged_event(event, now_s) for event in body.events]
         erased_before = _erased_users(deps, received)
-        result = await deps.states.append([Event(*event[:5]) for event in received])
+        result = await deps.states.append([Event(*event[:5]) for event in received], client_name(request.scope))
         erased = _erased_users(deps, received)
         # A repeated event is logged again: the log may have rejected it the first time, and its id reveals the copy. Of
         # an erased user, only events that are new after the erasure are logged. Events from before the erasure are not
