@@ -189,11 +189,9 @@ class Lesser:
 
     async def answer(self, requests, deadline_s, priority):
         shortfall, popular = time_shortfall("popular items"), self.engine.retriever.recommend_popular
-        answers = await self.engine.answer(requests, deadline_s, priority)
-        return [
-            one._replace(recommendation=popular(request, shortfall))
-            for request, one in zip(requests, answers, strict=True)
-        ]
+        waiting = iter(requests)
+        async for one in self.engine.answer(requests, deadline_s, priority):
+            yield one._replace(recommendation=popular(next(waiting), shortfall))
 
 
 def test_a_wrong_call_is_one_line(tmp_path: Path, capsys):

@@ -1,6 +1,6 @@
 """Small implementations of the dependencies of the routes."""
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 
 from multitudes.errors import StateError
@@ -24,11 +24,14 @@ class PlainEngine(Engine):
     error: Exception | None = None
     asked: list[tuple[Request, float, str]] = field(default_factory=list)
 
-    async def answer(self, asks: Sequence[Request], deadline_s: float, priority: Priority) -> list[EngineAnswer]:
+    async def answer(
+        self, asks: Sequence[Request], deadline_s: float, priority: Priority
+    ) -> AsyncIterator[EngineAnswer]:
         self.asked += [(ask, deadline_s, priority) for ask in asks]
         if self.error is not None:
             raise self.error
-        return [EngineAnswer(answer, 0.0, {}) for answer in self.retriever.answer(asks)]
+        for answer in self.retriever.answer(asks):
+            yield EngineAnswer(answer, 0.0, {})
 
 
 @dataclass

@@ -12,12 +12,14 @@ from typing import Any
 
 import pytest
 from uvicorn import Config, Server
+from uvicorn.protocols.http.flow_control import FlowControl
 
 from multitudes.service.admission import AdmissionConfig
 from multitudes.service.api_keys import ApiKeys, make_key
 from multitudes.service.app import create_app
 from multitudes.service.http_protocol import ServiceProtocol
-from multitudes.service.load_shedding import InFlightRequests, LoadSheddingMiddleware
+from multitudes.service.in_flight import InFlightRequests
+from multitudes.service.load_shedding import LoadSheddingMiddleware
 from multitudes.service.server import listen
 from multitudes.service.startup import Dependencies
 from multitudes.service.unsent_answers import UnsentAnswers
@@ -114,6 +116,18 @@ def test_what_is_unusual_gets_the_answer_of_the_middlewares(request_bytes, statu
         if status == 429:
             assert got[1]["connection"] == "close"
             assert connection.recv(1) == b"", "it is closed"
+
+
+def test_after_a_rejected_batch_or_events_nothing_is_read_for_a_moment(deps: Dependencies, monkeypatch):
+    pauses = list[str]()
+    monkeypatch.setattr(FlowControl, "pause_reading", lambda _: pauses.append(path))
+    with connected(deps) as connection:
+        for path in ("/v1/recommend", "/v1/recommend/batch", "/v1/events"):
+            connection.sendall(REQUEST.replace(b"/v1/recommend", path.encode()))
+            assert answer(connection)[0] == 429
+        connection.sendall(b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n")
+        assert answer(connection)[0] == 200
+    assert pauses == ["/v1/recommend/batch", "/v1/events"]
 
 
 def test_a_key_is_checked_before_a_place_is(deps: Dependencies, tmp_path):

@@ -4,6 +4,7 @@ import asyncio
 from collections import deque
 from dataclasses import replace
 from heapq import heapify, heappop, heappush
+from time import monotonic
 from typing import NamedTuple
 
 import httpx
@@ -11,10 +12,9 @@ import pytest
 from starlette.types import Message
 
 from multitudes.seeding import generator
-from multitudes.service import request_limits
-from multitudes.service.admission import AdmissionConfig
+from multitudes.service.admission import AdmissionConfig, OverloadError
 from multitudes.service.app import create_app
-from multitudes.service.load_shedding import InFlightRequests
+from multitudes.service.in_flight import PLACES, InFlightRequests
 from multitudes.service.settings import ServeConfig
 from tests.service.conftest import ask, refusal
 
@@ -150,20 +150,39 @@ def test_batches_of_one_client_leave_place_for_those_of_another_and_for_interact
     made = InFlightRequests(CONFIG, 0)
     made.enter(0.0, "interactive", "greedy")
     made.leave(0.01, "interactive", "greedy")
-    for _ in range(8):
-        made.enter(1.0, "batch", "greedy")
-    assert made.excess_s("batch", 100.0, "greedy", 1.0) <= 0, "it is alone"
-    assert made.excess_s("batch", 100.0, "other", 1.0) <= 0
-    assert made.excess_s("batch", 100.0, "greedy", 1.0) > 0, "the other came"
-    assert made.excess_s("batch", 100.0, "greedy", 9.0) <= 0, "the other has gone"
+    made.enter(1.0, "batch", "greedy", PLACES - 1)
+    assert made.excess_s("batch", 100.0, "greedy", 1.0) <= 0, "a place is free"
+    made.enter(1.0, "batch", "greedy", 64)
+    assert made.excess_s("batch", 100.0, "greedy", 1.0) > 0
+    for number in range(2):
+        assert made.excess_s("batch", 100.0, "other", 1.0) <= 0, number
+        made.enter(1.0, "batch", "other", 64)
+    assert made.excess_s("batch", 100.0, "third", 1.0) > 0, "too much is held"
     assert made.excess_s("interactive", 0.02, "other", 1.0) <= 1e-9
+    made.leave(2.0, "batch", "greedy", PLACES + 63)
+    assert made.excess_s("batch", 100.0, "greedy", 2.0) <= 0
+
+
+def test_without_keys_the_addresses_of_a_network_have_together_what_another_network_has():
+    made = InFlightRequests(CONFIG, 0)
+    for number in range(250):
+        made.enter(1.0, "events", f"10.0.0.{number}", 2)
+    assert made.excess_s("events", 1.0, "10.0.0.250", 1.0) > 0
+    assert made.excess_s("events", 1.0, "10.0.1.1", 1.0) > 0, "too much is held already"
+    made.leave(1.0, "events", "10.0.0.1", 2 * 64)
+    for other in ("10.0.1.1", "2001:db8::1", "a key"):
+        assert made.excess_s("events", 1.0, other, 1.0) <= 0
+    assert made.excess_s("events", 1.0, "10.0.0.250", 1.0) > 0
+    assert made.excess_s("events", 1.0, "::ffff:10.0.0.250", 1.0) > 0, "the same network"
+    made.enter(1.0, "events", "2001:db8::2", PLACES)
+    made.leave(1.0, "events", "2001:db8::2", PLACES)
+    assert made.excess_s("events", 1.0, "2001:db8:0:ff::1", 1.0) <= 0
 
 
 @pytest.mark.parametrize("given", [{}, {"x-deadline-ms": "1000"}, {"x-deadline-ms": "30000"}])
 def test_a_longer_deadline_than_the_default_gives_no_more_places(given, deps, monkeypatch):
     made = crowd(60)
-    monkeypatch.setattr("multitudes.service.app.InFlightRequests", lambda: made)
-    app = create_app(replace(deps, settings=ServeConfig()))
+    app = create_app(replace(deps, settings=ServeConfig(), in_flight=made))
     response = ask(app, "POST", "/v1/recommend", json=ONE, headers=given)
     assert response.status_code == 429
 
@@ -191,10 +210,11 @@ def test_all_else_is_never_turned_away(path, call):
 
 
 @pytest.mark.usefixtures("full")
+@pytest.mark.parametrize("path", ["/v1/recommend", "/v1/recommend/batch", "/v1/events"])
 @pytest.mark.parametrize(
     ("headers", "closes"), [({"content-length": "20"}, False), ({"content-length": "99999999"}, True), ({}, True)]
 )
-def test_nothing_of_a_body_is_read_and_one_without_end_ends_the_connection(headers, closes, deps):
+def test_nothing_of_a_body_is_read_and_one_without_end_ends_the_connection(path, headers, closes, deps):
     sent = list[Message]()
 
     async def receive() -> Message:
@@ -204,16 +224,54 @@ def test_nothing_of_a_body_is_read_and_one_without_end_ends_the_connection(heade
         sent.append(message)
 
     names = [(b"host", b"127.0.0.1"), *((k.encode(), v.encode()) for k, v in headers.items())]
-    scope = {"type": "http", "method": "POST", "path": "/v1/recommend", "raw_path": b"/v1/recommend", "headers": names}
+    scope = {"type": "http", "method": "POST", "path": path, "raw_path": path.encode(), "headers": names}
     asyncio.run(create_app(deps)(scope, receive, send))
     assert sent[0]["status"] == 429
     assert ((b"connection", b"close") in sent[0]["headers"]) == closes
 
 
+def test_a_batch_holds_its_places_until_it_is_answered_and_one_that_finds_none_free_is_rejected(deps, monkeypatch):
+    monkeypatch.setattr("multitudes.service.in_flight.PLACES", 2)
+    app, answer, go_on = create_app(deps), deps.engine.answer, asyncio.Event()
+    many = {"requests": [{"history": [], "n": 1_000}] * 2}
+
+    async def hanging(*given):
+        await go_on.wait()
+        async for one in answer(*given):
+            yield one
+
+    monkeypatch.setattr(deps.engine, "answer", hanging)
+
+    async def once() -> list[int]:
+        async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://127.0.0.1") as client:
+            first = asyncio.create_task(client.post("/v1/recommend/batch", json=many))
+            async with asyncio.timeout(60):
+                while not deps.in_flight._in_flight["batch"]:
+                    await asyncio.sleep(0.01)
+            second = await client.post("/v1/recommend/batch", json=many)
+            go_on.set()
+            answers = [await first, second, await client.post("/v1/recommend/batch", json=many)]
+        return [one.status_code for one in answers]
+
+    assert asyncio.run(once()) == [200, 429, 200]
+    assert not deps.in_flight._in_flight.total()
+
+
+def test_after_a_batch_without_time_those_of_its_client_are_rejected_unread_for_a_while():
+    made = InFlightRequests(CONFIG, 32)
+    with pytest.raises(OverloadError), made.hold("batch", "greedy", 1):
+        raise OverloadError("no time", 60.0, "time")
+    now_s = monotonic()
+    assert 0 < made.excess_s("batch", 5.0, "greedy", now_s) <= 1
+    assert made.excess_s("batch", 5.0, "modest", now_s) <= 0
+    assert made.excess_s("interactive", 5.0, "greedy", now_s) <= 0
+    assert made.excess_s("batch", 5.0, "greedy", now_s + 1) <= 0
+
+
 def test_events_are_rejected_while_many_are_stored_and_recommendations_are_answered(deps, monkeypatch):
     """Eight senders at once, each with more than a third of what is stored at a time."""
     events = [{"user_id": "ann", "item_id": 101, "event_id": f"e-{n}", "time_s": 1_750_000_000} for n in range(12)]
-    monkeypatch.setattr(request_limits, "_MAX_EVENT_BYTES", 2_048)
+    monkeypatch.setattr("multitudes.service.in_flight.PLACES", 2)
     app, append = create_app(deps), deps.states.append
     stored = asyncio.Event()
 

@@ -94,9 +94,9 @@ def test_a_request_that_is_answered_counts_as_in_flight(deps):
     seen = []
     answer = deps.engine.answer
 
-    async def looking(*given):
+    def looking(*given):
         seen.append(value(deps.metrics, "requests_in_flight"))
-        return await answer(*given)
+        return answer(*given)
 
     deps.engine.answer = looking
     ask(create_app(deps), "POST", "/v1/recommend", json=USER)

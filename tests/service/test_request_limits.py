@@ -11,6 +11,7 @@ from uvicorn.config import Config
 from uvicorn.server import ServerState
 
 from multitudes.service.http_protocol import MAX_HEAD_BYTES, ServiceProtocol
+from multitudes.service.in_flight import InFlightRequests
 from multitudes.service.metrics import Metrics
 from multitudes.service.request_limits import RequestLimitsMiddleware
 from multitudes.service.settings import HttpConfig
@@ -49,7 +50,9 @@ class Client:
         """Return the status of the refusal; None: the body went through, or the client left."""
 
         async def once() -> None:
-            await RequestLimitsMiddleware(self.app, HTTP, Metrics())(self.scope, self.receive, self.send)
+            await RequestLimitsMiddleware(self.app, HTTP, Metrics(), InFlightRequests())(
+                self.scope, self.receive, self.send
+            )
 
         asyncio.run(once())
         return int(self.sent[0]["status"]) if self.sent else None

@@ -3,7 +3,7 @@
 import asyncio
 import socket
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
@@ -14,7 +14,7 @@ from uvicorn.server import ServerState
 from multitudes.service.admission import AdmissionConfig
 from multitudes.service.app import create_app
 from multitudes.service.http_protocol import ServiceProtocol
-from multitudes.service.load_shedding import InFlightRequests
+from multitudes.service.in_flight import InFlightRequests
 from multitudes.service.unsent_answers import MeasuredTransport, UnsentAnswers
 
 GET = b"GET / HTTP/1.1\r\nhost: x\r\n\r\n"
@@ -24,12 +24,11 @@ LARGE = bytes(range(256)) * (8 << 12)  # 8 MB: more than the buffers of a socket
 @pytest.mark.parametrize(("path", "body"), [("", b'{"history":[]}'), ("/batch", b'{"requests":[{"history":[]}]}')])
 def test_a_request_is_counted_out_before_its_answer_is_sent(path, body, deps, monkeypatch):
     made, at_answer, at_send = InFlightRequests(AdmissionConfig(), 1), list[int](), list[int]()
-    monkeypatch.setattr("multitudes.service.app.InFlightRequests", lambda: made)
     answer = deps.engine.answer
 
-    async def watched(*given):
-        at_answer.append(len(made))
-        return await answer(*given)
+    def watched(*given):
+        at_answer.append(made._in_flight.total())
+        return answer(*given)
 
     monkeypatch.setattr(deps.engine, "answer", watched)
 
@@ -37,11 +36,11 @@ def test_a_request_is_counted_out_before_its_answer_is_sent(path, body, deps, mo
         return {"type": "http.request", "body": body, "more_body": False}
 
     async def send(message: Message) -> None:
-        at_send.append(len(made))
+        at_send.append(made._in_flight.total())
 
     scope = {"type": "http", "method": "POST", "path": f"/v1/recommend{path}", "raw_path": b"/", "query_string": b""}
     headers = [(b"host", b"127.0.0.1"), (b"content-type", b"application/json")]
-    asyncio.run(create_app(deps)({**scope, "headers": headers}, receive, send))
+    asyncio.run(create_app(replace(deps, in_flight=made))({**scope, "headers": headers}, receive, send))
     assert (at_answer, at_send) == ([1], [0, 0])
 
 

@@ -88,9 +88,9 @@ def test_an_answer_that_is_under_way_while_its_user_is_forgotten_is_not_logged(a
     ann, deps.states.error = {"user_id": "ann", "n": 2}, away
     answer = deps.engine.answer
 
-    async def overtaken(*args):
+    def overtaken(*args):
         deps.states.forgotten.add((str, "ann"))
-        return await answer(*args)
+        return answer(*args)
 
     monkeypatch.setattr(deps.engine, "answer", overtaken)
     assert call("POST", "/v1/recommend", json=ann).status_code == 200

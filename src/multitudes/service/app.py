@@ -14,12 +14,7 @@ from multitudes.service.auth import EXPLORER_PATH, LOOPBACK_HOSTS, AuthMiddlewar
 from multitudes.service.errors import add_error_handlers
 from multitudes.service.explorer_routes import explorer_router
 from multitudes.service.http_protocol import SHEDDER
-from multitudes.service.load_shedding import (
-    InFlightMiddleware,
-    InFlightRequests,
-    LoadShedder,
-    LoadSheddingMiddleware,
-)
+from multitudes.service.load_shedding import InFlightMiddleware, LoadShedder, LoadSheddingMiddleware
 from multitudes.service.openapi import INTRODUCTION, openapi_builder
 from multitudes.service.recommend_routes import recommend_router, similar_router
 from multitudes.service.request_context import RequestContextMiddleware
@@ -39,8 +34,7 @@ def create_app(
     """
     is_open = deps.keys is None and deps.settings.server.host in LOOPBACK_HOSTS
     own_hosts = LOOPBACK_HOSTS if own_names_only or is_open else None
-    in_flight = InFlightRequests()
-    shedder = LoadShedder(deps, in_flight, own_hosts)
+    shedder = LoadShedder(deps, own_hosts)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[dict[str, LoadShedder]]:
@@ -58,7 +52,7 @@ def create_app(
         summary="Candidates for a person, from several vectors, one per interest.",
         description=INTRODUCTION,
         lifespan=lifespan,
-        middleware=middlewares(deps, in_flight, shedder, own_hosts),
+        middleware=middlewares(deps, shedder, own_hosts),
         docs_url=None,  # its page loads scripts from other hosts; docs/http.md shows the same
         redoc_url=None,
         redirect_slashes=False,
@@ -79,9 +73,7 @@ def create_app(
     return app
 
 
-def middlewares(
-    deps: Dependencies, in_flight: InFlightRequests, shedder: LoadShedder, own_hosts: frozenset[str] | None
-) -> list[Middleware]:
+def middlewares(deps: Dependencies, shedder: LoadShedder, own_hosts: frozenset[str] | None) -> list[Middleware]:
     """Return the middlewares, outermost first: a request passes them from top to bottom, its answer from bottom to top.
 
     No byte of a body is read before the key is checked and there is time for the request.
@@ -102,9 +94,9 @@ def middlewares(
             pages=frozenset({EXPLORER_PATH} if settings.explorer.enabled else ()),
         ),
         # 408, 413, 415: the body is too slow, too large or not JSON. 429: so many events are being stored already.
-        Middleware(RequestLimitsMiddleware, http=settings.http, metrics=deps.metrics),
+        Middleware(RequestLimitsMiddleware, http=settings.http, metrics=deps.metrics, in_flight=deps.in_flight),
         # Counts what is in flight. A client that sends its body slowly is not counted yet, and delays no other.
-        Middleware(InFlightMiddleware, in_flight=in_flight),
+        Middleware(InFlightMiddleware, in_flight=deps.in_flight),
     ]
 
 

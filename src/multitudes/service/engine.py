@@ -8,7 +8,8 @@ deadline.
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from threading import Condition, Thread
@@ -39,7 +40,7 @@ CountSetbacks = Callable[[str, int], None]  # of a kind, how many requests; any 
 class EngineConfig:
     """Bounds of the queue and of a batch."""
 
-    queue: int = 1_000  # requests that may wait; further ones get popular items or are rejected
+    queue: int = 2_000  # requests that may wait; further ones get popular items or are rejected
     batch: int = 16  # requests that are answered together, at most
     batch_s: float = 0.1  # expected seconds of a batch, at most: all its requests are answered at its end
     fallback_share: float = 0.9  # of its time, after which an unanswered request gets popular items
@@ -91,25 +92,32 @@ class Engine:
         if self._thread.is_alive():
             self._thread.join()
 
-    async def answer(self, requests: Sequence[Request], deadline_s: float, priority: Priority) -> list[EngineAnswer]:
-        """Answer requests that arrive together, all or none, within ``deadline_s`` seconds.
+    async def answer(
+        self, requests: Sequence[Request], deadline_s: float, priority: Priority
+    ) -> AsyncIterator[EngineAnswer]:
+        """Yield the answers to requests that arrive together, all or none, within ``deadline_s`` seconds.
 
-        Each answer is as little degraded as the time allows.
+        Each is as little degraded as the time allows. Who writes each before the next holds little of a large batch.
 
         Raises:
             UsageError: a request cannot be answered.
             OverloadError: there is no time for an answer.
         """
-        futures = [asyncio.wrap_future(future) for future in self.submit(requests, deadline_s, priority)]
+        until_s = asyncio.get_running_loop().time() + self.config.fallback_share * deadline_s
+        futures = deque(map(asyncio.wrap_future, self.submit(requests, deadline_s, priority)))
         try:
-            async with asyncio.timeout(self.config.fallback_share * deadline_s):
-                return list(await asyncio.gather(*futures))
-        except TimeoutError:
-            self._count("late", len(requests))
-            return [
-                future.result() if _is_successful(future) else self._answer_popular(request)
-                for request, future in zip(requests, futures, strict=True)
-            ]
+            for request in requests:
+                future = futures.popleft()
+                try:
+                    async with asyncio.timeout_at(until_s):
+                        answer = await future
+                except TimeoutError:
+                    self._count("late", 1)
+                    answer = self._answer_popular(request)
+                yield answer
+        finally:
+            for future in futures:
+                future.cancel()
 
     def submit(
         self, requests: Sequence[Request], deadline_s: float, priority: Priority
@@ -239,10 +247,6 @@ class Engine:
         self._count("failed", 1)
         logging.getLogger(__name__).error("retrieval failed", exc_info=error)
         queued.future.set_result(EngineAnswer(retriever.recommend_popular(queued.request, FAILED), 0.0, {}))
-
-
-def _is_successful(future: "asyncio.Future[EngineAnswer]") -> bool:
-    return future.done() and not future.cancelled() and future.exception() is None
 
 
 class _StageTimer:

@@ -18,7 +18,7 @@ from multitudes.service.unsent_answers import MeasuredTransport, UnsentAnswers
 SHEDDER: Final = "shedder"  # where the state of the application holds the ``LoadShedder``
 MAX_HEAD_BYTES: Final = 65_536
 _CHUNK_BYTES: Final = 65_536  # of an answer; the server waits when a connection has as many unsent bytes
-_ROUTE: Final = "/v1/recommend"
+_SHED_EARLY: Final = {b"/v1/recommend": 0.0, b"/v1/recommend/batch": 0.1, b"/v1/events": 0.1}  # and seconds of a pause
 _UNUSUAL: Final = frozenset({b"expect", b"upgrade", b"x-forwarded-for"})  # the last may name the client
 
 
@@ -39,7 +39,8 @@ class ServiceProtocol(HttpToolsProtocol):
     * It closes if no request is complete within the time of a client. The server itself times a connection that is idle
       *after* an answer; one that sends half a head, or nothing, would stay for ever.
     * In an overload most requests are rejected, and ``LoadSheddingMiddleware`` takes 1.8 times the processor time for
-      it. So the ``LoadShedder`` is asked here first; what is unusual is left to the middleware.
+      it. So the ``LoadShedder`` is asked here first; what is unusual is left to the middleware. After a rejected batch
+      or events nothing is read for a moment, else who ignores ``retry-after`` takes all the time of the processor.
     * The server holds an answer in memory until its client reads it. So an answer is written in chunks, each when the
       one before it has left: a connection holds one answer at most, and two chunks of the one before.
     """
@@ -98,7 +99,7 @@ class ServiceProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """Reject the request, or start to answer it."""
-        response = self._rejection() if self.url == _ROUTE.encode() and self.parser.get_method() == b"POST" else None
+        response = self._rejection() if self.url in _SHED_EARLY and self.parser.get_method() == b"POST" else None
         if response is None:
             super().on_headers_complete()
             return
@@ -111,6 +112,9 @@ class ServiceProtocol(HttpToolsProtocol):
         if "connection" in response.headers:
             self.transport.close()
         self.on_response_complete()
+        if (pause_s := _SHED_EARLY[self.url]) > 0:
+            self.flow.pause_reading()
+            self.loop.call_later(pause_s, self.flow.resume_reading)
 
     def _rejection(self) -> Response | None:
         shedder: LoadShedder | None = self.app_state.get(SHEDDER)
@@ -121,7 +125,7 @@ class ServiceProtocol(HttpToolsProtocol):
             return None
         if not _UNUSUAL.isdisjoint(name for name, _ in self.headers):
             return None
-        return shedder.reject({**self.scope, "method": "POST", "path": _ROUTE})
+        return shedder.reject({**self.scope, "method": "POST", "path": self.url.decode()})
 
     def _is_answering(self) -> bool:
         return self.cycle is not None and not self.cycle.response_complete

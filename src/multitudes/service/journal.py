@@ -11,7 +11,7 @@ import logging
 import os
 import random
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import suppress
 from functools import cache
 from io import TextIOBase
@@ -111,16 +111,16 @@ class Journal:
             **state.get("summary", {}),
         )
 
-    def summary(self, records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-        """Return the fields of a request's line that describe its answers, as JSON."""
-        fields = {
-            "release": records[0]["release"],
-            "answers": len(records),
-            "degraded": sum(record["degraded"] for record in records),
-            "candidates": sum(len(record["candidates"]) for record in records),
-            "stages_ms": records[0]["timings_ms"],
-        }
-        return fields | ({"users": [record["user_id"] for record in records]} if self._config.level == "debug" else {})
+    def add_to_summary(self, summary: dict[str, Any], record: Mapping[str, Any]) -> None:
+        """Add an answer, as JSON, to the fields of its request's line."""
+        if not summary:
+            summary |= {"release": record["release"], "answers": 0, "degraded": 0, "candidates": 0}
+            summary["stages_ms"] = record["timings_ms"]
+        summary["answers"] += 1
+        summary["degraded"] += record["degraded"]
+        summary["candidates"] += len(record["candidates"])
+        if self._config.level == "debug":
+            summary.setdefault("users", []).append(record["user_id"])
 
     def log_rejections(self, route: str, requests: int) -> None:
         """Write a line for requests that were rejected unread; a line for each would cost more than its rejection."""

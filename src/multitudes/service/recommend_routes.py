@@ -4,9 +4,11 @@ A recommendation: read the user states → ask the engine → log → answer.
 """
 
 import asyncio
+import math
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import aclosing, nullcontext
 from dataclasses import replace
 from time import perf_counter
 from typing import Annotated, Any, cast
@@ -28,12 +30,14 @@ from multitudes.service.auth import may_read
 from multitudes.service.errors import ApiError, json_response, raw_json_response
 from multitudes.service.id_types import ItemIdPath, check_id_types, parse_id
 from multitudes.service.openapi import answers_with
-from multitudes.service.request_context import Deadline, DeadlineHeader
+from multitudes.service.request_context import Deadline, DeadlineHeader, client_name
 from multitudes.service.request_queue import EngineAnswer
 from multitudes.service.schemas import LargeBodyRoute
 from multitudes.service.startup import Dependencies
 from multitudes.service.state_guard import StateLookup, look_up_states
 
+# Of a batch, each of these takes a place; two batches of the largest size have all places.
+_PLACE_USERS, _PLACE_CANDIDATES, _PLACE_BYTES = 4, 400, 16_384
 _STATE_SHARE = 0.5  # of the remaining time, for reading the user states; the rest is for an answer without them
 _SEARCH_THREADS = 2  # for neighbours of items; the other cores are for the engine
 
@@ -68,7 +72,9 @@ def recommend_router(deps: Dependencies) -> APIRouter:
         """Return the vectors of a user, for a search in a vector store: what it finds goes to /v1/recommend."""
         request_id = body.request_id or request.state.request_id
         deadline = Deadline(request, deadline_ms, deadlines.default_ms, deadlines)
-        (answer,), _ = await _ask(deps, [body], [request_id], deadline, "interactive", vectors_only=True)
+        asked = _ask(deps, request, [body], [request_id], deadline, "interactive", vectors_only=True)
+        async with aclosing(asked) as answers:
+            _, answer, *_ = await anext(answers)
         search = cast("api.VectorsResponse", answer.recommendation.search)
         return json_response(to_record(search if may_read(request) else replace(search, exclude=())))
 
@@ -84,42 +90,48 @@ async def _recommend(
     priority: Priority,
 ) -> list[bytes]:
     """Return the answer to each body as JSON, logged and counted."""
-    answers, lookup = await _ask(deps, bodies, request_ids, deadline, priority)
-    records, written = list[dict[str, Any]](), list[bytes]()
-    for row in zip(bodies, answers, request_ids, strict=True):
-        if written:
-            await asyncio.sleep(0)  # other requests are answered between two users of a batch
-        records.append(_log_and_count(deps, *row, lookup))
-        if row[0].context:
-            deps.journal.log_context(request.state.request_id, row[0].context)
-        if not may_read(request):
-            _hide_history(records[-1])
-        start_s = perf_counter()
-        written.append(orjson.dumps(records[-1]))
-        deps.metrics.record_stages({"json": perf_counter() - start_s})
-    request.state.summary = deps.journal.summary(records)
+    written, summary = list[bytes](), dict[str, Any]()
+    async with aclosing(_ask(deps, request, bodies, request_ids, deadline, priority)) as answers:
+        async for body, answer, request_id, lookup in answers:
+            if written:
+                await asyncio.sleep(0)  # other requests are answered between two users of a batch
+            record = _log_and_count(deps, body, answer, request_id, lookup)
+            if body.context:
+                deps.journal.log_context(request.state.request_id, body.context)
+            if not may_read(request):
+                _hide_history(record)
+            deps.journal.add_to_summary(summary, record)
+            start_s = perf_counter()
+            written.append(orjson.dumps(record))
+            deps.metrics.record_stages({"json": perf_counter() - start_s})
+    request.state.summary = summary
     return written
 
 
 async def _ask(
     deps: Dependencies,
+    request: Request,
     bodies: Sequence[api.RecommendRequest],
     request_ids: Sequence[str],
     deadline: Deadline,
     priority: Priority,
     *,
     vectors_only: bool = False,
-) -> tuple[list[EngineAnswer], StateLookup]:
-    """Read the user states, and ask the engine."""
+) -> AsyncGenerator[tuple[api.RecommendRequest, EngineAnswer, str, StateLookup], None]:
+    """Read the user states, ask the engine, and yield each body with its answer, its request id and the states."""
     for body in bodies:
         check_id_types(deps.get_retriever().release, *_ids(body))
-    user_ids = [body.user_id for body in bodies]
-    lookup = await look_up_states(deps.states, user_ids, _STATE_SHARE * deadline.remaining_s())
-    asked = [_retrieval_request(*pair, lookup, vectors_only) for pair in zip(bodies, request_ids, strict=True)]
+    user_ids, asked_of = [body.user_id for body in bodies], list(zip(bodies, request_ids, strict=True))
     try:
-        return await deps.engine.answer(asked, deadline.remaining_s(), priority), lookup
+        places = _places(bodies, len(await request.body()))
+        with deps.in_flight.hold("batch", client_name(request.scope), places) if priority == "batch" else nullcontext():
+            lookup = await look_up_states(deps.states, user_ids, _STATE_SHARE * deadline.remaining_s())
+            asked, waiting = [_retrieval_request(*pair, lookup, vectors_only) for pair in asked_of], iter(asked_of)
+            async for answer in deps.engine.answer(asked, deadline.remaining_s(), priority):
+                body, request_id = next(waiting)
+                yield body, answer, request_id, lookup
     except OverloadError as error:
-        deps.metrics.shed.labels(priority, error.reason).inc(len(asked))
+        deps.metrics.shed.labels(priority, error.reason).inc(len(bodies))
         raise
 
 
@@ -152,6 +164,12 @@ def similar_router(deps: Dependencies) -> APIRouter:
         return json_response(api.SimilarResponse(item_id, release.version, tuple(neighbours)))
 
     return routes
+
+
+def _places(bodies: Sequence[api.RecommendRequest], body_bytes: int) -> int:
+    """Return how much of the memory and the time of all batches one takes."""
+    candidates = sum(body.n * (body.rows or 1) for body in bodies)
+    return math.ceil(len(bodies) / _PLACE_USERS + candidates / _PLACE_CANDIDATES + body_bytes / _PLACE_BYTES)
 
 
 def _ids(body: api.RecommendRequest) -> tuple[Sequence[Id], Sequence[Id]]:

@@ -4,52 +4,52 @@ Those of heads are in ``http_protocol``. Trial ``access`` needs the limits of bo
 """
 
 import asyncio
+from contextlib import ExitStack
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from multitudes.service.errors import ApiError, error_response
+from multitudes.service.admission import OverloadError
+from multitudes.service.errors import ApiError, error_response, to_api_error
+from multitudes.service.in_flight import InFlightRequests
 from multitudes.service.metrics import Metrics
+from multitudes.service.request_context import client_name
 from multitudes.service.settings import HttpConfig
 
 _METHODS_WITH_BODY = {"POST", "PUT", "PATCH"}
 _EVENTS = "/v1/events"
-_MAX_EVENT_BYTES = 256 << 10  # that are being stored at a time
+_PLACE_BYTES = 1 << 10  # of events
 
 
 class RequestLimitsMiddleware:
     """Reads the body and passes it on whole; answers 413, 408 or 415 if it is too large, too slow or not JSON.
 
-    Events get 429 while many are being stored, before they are parsed, so that recommendations keep their deadlines.
+    Events get 429 before they are parsed, where more of them came at a time than may be stored.
     """
 
-    def __init__(self, app: ASGIApp, http: HttpConfig, metrics: Metrics) -> None:
-        """Wrap ``app``; it gets events of 256 KiB in all at a time, or a larger body alone."""
-        self._app, self._http, self._metrics, self._event_bytes = app, http, metrics, 0
+    def __init__(self, app: ASGIApp, http: HttpConfig, metrics: Metrics, in_flight: InFlightRequests) -> None:
+        self._app, self._http, self._metrics, self._in_flight = app, http, metrics, in_flight
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on with its body, unless the client disconnects before the end."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        is_events = scope["path"] == _EVENTS and scope["method"] == "POST"
-        try:
-            body = await _read_within_limits(scope, receive, self._http)
-            if is_events and self._event_bytes and self._event_bytes + len(body) > _MAX_EVENT_BYTES:
-                self._metrics.shed.labels("events", "in_flight").inc()
-                scope["state"]["route"] = _EVENTS
-                raise ApiError(429, "many events are being stored; send these again later, and fewer at a time", 1.0)
-        except ClientDisconnect:
-            return
-        except ApiError as error:
-            await error_response(error, scope["state"]["request_id"])(scope, receive, send)
-            return
-        size = len(body) if is_events else 0
-        self._event_bytes += size
-        try:
+        with ExitStack() as held:
+            try:
+                body = await _read_within_limits(scope, receive, self._http)
+                if scope["path"] == _EVENTS and scope["method"] == "POST":
+                    places = 1 + len(body) // _PLACE_BYTES
+                    held.enter_context(self._in_flight.hold("events", client_name(scope), places))
+            except ClientDisconnect:
+                return
+            except (ApiError, OverloadError) as error:
+                if isinstance(error, OverloadError):
+                    self._metrics.shed.labels("events", error.reason).inc()
+                    scope["state"]["route"] = _EVENTS
+                await error_response(to_api_error(error), scope["state"]["request_id"])(scope, receive, send)
+                return
             await self._app(scope, replay_body(body, receive), send)
-        finally:
-            self._event_bytes -= size
 
 
 async def _read_within_limits(scope: Scope, receive: Receive, http: HttpConfig) -> bytes:

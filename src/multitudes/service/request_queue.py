@@ -1,4 +1,7 @@
-"""The queue of the engine: interactive requests before batch requests, each kind first in, first out."""
+"""The queue of the engine: interactive requests before batch requests, and of each batch a request in turn.
+
+So a batch is delayed by no more of the others than it asks for itself: trial ``neighbours`` needs it.
+"""
 
 from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
@@ -43,20 +46,21 @@ class RequestQueue:
     """The requests that wait. Not thread-safe: callers hold a lock."""
 
     def __init__(self) -> None:
-        self._queues: dict[Priority, deque[QueuedRequest]] = {"interactive": deque(), "batch": deque()}
+        # Requests that arrived together; the next one is the first of the first.
+        self._queues: dict[Priority, deque[deque[QueuedRequest]]] = {"interactive": deque(), "batch": deque()}
         self._levels: dict[Priority, Counter[Degradation]] = {"interactive": Counter(), "batch": Counter()}
 
     def __len__(self) -> int:
         """Return the number of requests."""
-        return sum(map(len, self._queues.values()))
+        return sum(level.total() for level in self._levels.values())
 
     def put(self, requests: Sequence[QueuedRequest], priority: Priority) -> None:
-        """Append requests."""
-        self._queues[priority].extend(requests)
+        """Append requests that arrive together."""
+        self._queues[priority].append(deque(requests))
         self._levels[priority].update(request.degradation for request in requests)
 
     def count_before(self, priority: Priority) -> Counter[Degradation]:
-        """Return, by level, how many requests are answered before the next one of that priority."""
+        """Return, by level, how many requests are answered before the last of those that arrive next, at most."""
         interactive = self._levels["interactive"]
         return interactive if priority == "interactive" else interactive + self._levels["batch"]
 
@@ -70,10 +74,14 @@ class RequestQueue:
         cancelled, expected_s = 0, 0.0
         for priority, queue in self._queues.items():
             while queue and len(batch) < max_requests:
-                next_s = cost_s(queue[0].degradation)
-                if batch and expected_s + next_s > min(max_s, queue[0].due_s - now_s):
+                request = queue[0][0]
+                next_s = cost_s(request.degradation)
+                if batch and expected_s + next_s > min(max_s, request.due_s - now_s):
                     return Batch(batch, expected_s, cancelled)
-                request = queue.popleft()
+                together = queue.popleft()
+                together.popleft()
+                if together:
+                    queue.append(together)
                 self._levels[priority][request.degradation] -= 1
                 if request.future.set_running_or_notify_cancel():
                     batch.append(request)

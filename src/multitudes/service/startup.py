@@ -20,6 +20,7 @@ from multitudes.service.api_keys import ApiKeys
 from multitudes.service.auth import LOOPBACK_HOSTS
 from multitudes.service.engine import Engine
 from multitudes.service.id_types import release_id_types
+from multitudes.service.in_flight import InFlightRequests
 from multitudes.service.journal import Journal
 from multitudes.service.loop_lag import LoopLagMonitor
 from multitudes.service.metrics import Metrics, MetricsCollector
@@ -47,6 +48,7 @@ class Dependencies:
     loop_lag: LoopLagMonitor = field(default_factory=LoopLagMonitor)
     access_records: AccessRecords | None = None  # None: nothing is recorded
     beside: NamedExplorer | None = None  # a release that the explorer shows beside the one that serves
+    in_flight: InFlightRequests = field(default_factory=InFlightRequests)
 
 
 def load_api_keys(settings: ServeConfig) -> ApiKeys | None:
