@@ -48,8 +48,8 @@ def recommend(users: int, n: int, deadline_s: float | None = None) -> Requests:
 class Caller:
     """Keeps the connections to one service, and notes what comes of requests."""
 
-    def __init__(self, port: int, patience_s: float) -> None:
-        self._port, self._patience_s, self._idle = port, patience_s, list[Connection]()
+    def __init__(self, port: int, patience_s: float, source: str = "127.0.0.1") -> None:
+        self._port, self._patience_s, self._source, self._idle = port, patience_s, source, list[Connection]()
         self.outcomes = list[Outcome]()
         self._began_s = perf_counter()
 
@@ -69,7 +69,7 @@ class Caller:
         connection = None
         try:
             async with asyncio.timeout(self._patience_s):
-                connection = self._idle.pop() if self._idle else await Connection.to(self._port)
+                connection = self._idle.pop() if self._idle else await Connection.to(self._port, self._source)
                 answer = await connection.ask(asked)
         except (OSError, TimeoutError) as error:
             if connection is not None:
@@ -86,9 +86,11 @@ class Caller:
             self._idle.pop().close()
 
 
-async def open_loop(port: int, rate: float, seconds: float, requests: Requests, patience_s: float) -> list[Outcome]:
+async def open_loop(
+    port: int, rate: float, seconds: float, requests: Requests, patience_s: float, source: str = "127.0.0.1"
+) -> list[Outcome]:
     """Send ``rate`` requests a second, at moments drawn at random, whether they are answered or not."""
-    caller, running = Caller(port, patience_s), set[asyncio.Task[Outcome]]()
+    caller, running = Caller(port, patience_s, source), set[asyncio.Task[Outcome]]()
     gaps_s = generator(0, "arrivals").exponential(1 / rate, max(1, round(rate * seconds)))
     for number, due_s in enumerate(np.cumsum(gaps_s).tolist()):
         await asyncio.sleep(max(0.0, due_s - caller.now_s()))

@@ -31,6 +31,7 @@ TRIALS: dict[str, str] = {
     "shares": "A client that wants everything",
     "batches": "Batches of the largest answers",
     "writers": "Heavy writers of events",
+    "neighbours": "Clients that take all they can, beside modest ones",
     "outside": "A tower that reads a file of its own",
     "stuck": "Releases that never answer",
     "altered_releases": "Releases that were changed on purpose",
