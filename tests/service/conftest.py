@@ -14,8 +14,8 @@ from fastapi import FastAPI
 
 from multitudes.retrieval.retriever import Retriever
 from multitudes.service.app import create_app
+from multitudes.service.in_flight import InFlightRequests
 from multitudes.service.journal import Journal
-from multitudes.service.load_shedding import InFlightRequests
 from multitudes.service.metrics import Metrics
 from multitudes.service.settings import JournalConfig, ServeConfig
 from multitudes.service.startup import Dependencies

@@ -119,11 +119,11 @@ def test_what_is_unusual_gets_the_answer_of_the_middlewares(request_bytes, statu
 
 
 def test_after_a_rejected_batch_or_events_nothing_is_read_for_a_moment(deps: Dependencies, monkeypatch):
-    pauses = list[str]()
-    monkeypatch.setattr(FlowControl, "pause_reading", lambda _: pauses.append(path))
+    asked, pauses = "", list[str]()
+    monkeypatch.setattr(FlowControl, "pause_reading", lambda _: pauses.append(asked))
     with connected(deps) as connection:
-        for path in ("/v1/recommend", "/v1/recommend/batch", "/v1/events"):
-            connection.sendall(REQUEST.replace(b"/v1/recommend", path.encode()))
+        for asked in ("/v1/recommend", "/v1/recommend/batch", "/v1/events"):
+            connection.sendall(REQUEST.replace(b"/v1/recommend", asked.encode()))
             assert answer(connection)[0] == 429
         connection.sendall(b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n")
         assert answer(connection)[0] == 200
