@@ -66,8 +66,8 @@ def read_json(file: Path, form: str, version: int, repair: str, missing: str = "
         ArtefactError: it is missing, damaged, or of another format or version.
     """
     try:
-        if file.exists() and not file.is_file():
-            raise ArtefactError(f"{file}: not a file; a reader of a pipe may wait for ever; {repair}")
+        if file.exists() and not file.is_file():  # a reader of a pipe may wait for ever
+            raise ArtefactError(f"{file}: not a file; {repair}")
         if file.stat().st_size > _MAX_JSON_BYTES:
             raise ArtefactError(f"{file}: larger than {_MAX_JSON_BYTES >> 20} MiB; {repair}")
         record = json.loads(file.read_text(encoding="utf-8"))
