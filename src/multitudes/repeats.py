@@ -135,7 +135,7 @@ def repeat_rates(prepared: PreparedData) -> NDArray[np.float32]:
     pairs = _training_items(prepared)
     users_I = np.bincount(pairs.item_M, minlength=prepared.n_items + 1)
     returned_I = np.bincount(pairs.item_M, pairs.count_M > 1, minlength=prepared.n_items + 1)
-    average = max(returned_I.sum() / max(users_I.sum(), 1), 1e-6)
+    average = max(float(returned_I.sum()) / max(int(users_I.sum()), 1), 1e-6)
     rate_I = np.log((returned_I + _PRIOR_ITEMS * average) / (users_I + _PRIOR_ITEMS) / average)
     rate_I[0] = 0.0
     return np.asarray(rate_I, dtype=np.float32)

@@ -74,7 +74,8 @@ def test_few_items_and_few_users_have_much_and_in_the_control_all_have_alike():
         world = SynthWorld.from_config(config)
         part = world.shard(0)
         shares = [np.sort(np.bincount(values))[::-1] for values in (part.item_E, part.user_E)]
-        return tuple(counts[: len(counts) // 10].sum() / counts.sum() for counts in shares)
+        items, users = (float(counts[: len(counts) // 10].sum() / counts.sum()) for counts in shares)
+        return items, users
 
     items, users = top(SMALL)
     equal_items, equal_users = top(SMALL.model_copy(update={"zipf": 0.0, "activity": 0.0}))

@@ -77,7 +77,8 @@ class EventArrays:
                 train_E = split_E == TRAIN
                 events_I[:] += np.bincount(columns["event_item"][train_E], minlength=items + 1)
                 if train_E.any():
-                    last = max(int(users.time_E[train_E].max()), users.time_E.min() if last is None else last)
+                    newest = int(users.time_E[train_E].max())
+                    last = newest if last is None else max(newest, last)
                 yield {"event_split": split_E}
 
         write_columns(self._folder, _dtypes("split"), int(self._events_U.sum()), split_columns())

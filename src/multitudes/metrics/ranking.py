@@ -20,7 +20,9 @@ def target_rows(offset: NDArray[np.int64]) -> NDArray[np.int64]:
     return np.repeat(np.arange(len(offset) - 1, dtype=np.int64), np.diff(offset))
 
 
-def sum_per_user(value_T: NDArray[np.generic], offset: NDArray[np.int64]) -> NDArray[np.float64]:
+def sum_per_user(
+    value_T: NDArray[np.integer | np.floating | np.bool_], offset: NDArray[np.int64]
+) -> NDArray[np.float64]:
     """Return the sum of ``value_T`` over each user's targets, shape (B,); zero for users without targets."""
     return np.bincount(target_rows(offset), value_T, len(offset) - 1).astype(np.float64)
 

@@ -56,7 +56,7 @@ def typical_distance(unit_ID: NDArray[np.float32]) -> float:
     """Return the root mean square distance between two items that have a vector."""
     present_ID = unit_ID[unit_ID.any(axis=1)]
     mean_D = present_ID.mean(axis=0, dtype=np.float64)
-    return float(np.sqrt(max(0.0, 2 * (1 - mean_D @ mean_D))))
+    return float(np.sqrt(max(0.0, 2 * (1 - float(mean_D @ mean_D)))))
 
 
 def event_ages(

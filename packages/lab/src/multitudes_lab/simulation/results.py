@@ -147,7 +147,7 @@ def _arm_metrics(config: ExperimentConfig, world: World, logs: Path) -> dict[str
     count_I = np.sort(np.bincount(shown["item_id"].to_numpy(), minlength=world.items))[::-1]
     measures = {
         "catalogue": float((count_I > 0).sum()) / n_items,
-        "top 1 %": float(count_I[: max(1, round(_TOP_SHARE * n_items))].sum() / max(count_I.sum(), 1)),
+        "top 1 %": float(count_I[: max(1, round(_TOP_SHARE * n_items))].sum() / max(int(count_I.sum()), 1)),
         "tastes": _taste_coverage(world, shown),
         "degraded": float(served["degraded"].mean() or 0),  # type: ignore[arg-type]
     }
