@@ -148,8 +148,12 @@ class PreparedData:
 
 def array_types(record: type[object]) -> dict[str, type[np.generic]]:
     """Return the item of each attribute ``NDArray[item]`` of a class by name, without those that may be None."""
-    arrays = {name: hint for name, hint in get_type_hints(record).items() if get_origin(hint) is np.ndarray}
-    return {name: get_args(get_args(hint)[1])[0] for name, hint in arrays.items()}
+    arrays = {name: hint for name, hint in get_type_hints(record).items() if get_origin(hint) in (np.ndarray, NDArray)}
+    # From NumPy 2.5 on, ``NDArray`` is an alias of its own and has the item; before, it is an array that has a dtype.
+    return {
+        name: get_args(hint)[0] if get_origin(hint) is NDArray else get_args(get_args(hint)[1])[0]
+        for name, hint in arrays.items()
+    }
 
 
 ARRAYS = array_types(PreparedData)  # embeddings are optional
