@@ -51,8 +51,12 @@ def connect(file: Path, timeout_s: float) -> sqlite3.Connection:
         sqlite3.Error: see ``translate_error``.
     """
     connection = sqlite3.connect(file, timeout=timeout_s, isolation_level=None, check_same_thread=False)
-    connection.execute("PRAGMA synchronous = FULL")  # a commit is on the disk, not only in memory
-    connection.execute("PRAGMA secure_delete = ON")  # deleted rows are overwritten
+    try:
+        connection.execute("PRAGMA synchronous = FULL")  # a commit is on the disk, not only in memory
+        connection.execute("PRAGMA secure_delete = ON")  # deleted rows are overwritten
+    except sqlite3.Error:  # it is no database
+        connection.close()
+        raise
     return connection
 
 
