@@ -28,6 +28,7 @@ def checksums(found: PreparedData) -> dict[str, str]:
 
 def test_the_small_world_by_hand_whose_topics_and_follows_keep_their_order(tmp_path):
     found = prepared(write(tmp_path))
+    assert repr(found) == f"PreparedData('{found.path}': 2 users, 6 events)"
     assert found.user_ids.to_list() == [1, 2]
     assert found.topics == ["", "art", "food", "sea"]
     assert found.event_offset.tolist() == [0, 4, 6]

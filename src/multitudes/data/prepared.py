@@ -53,7 +53,7 @@ SPLIT_CODE: dict[Split, int] = {"validation": VALIDATION, "test": TEST}
 _ADVICE = "run multitudes prepare again, with --overwrite"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class PreparedData:
     """A prepared data set, opened as memory maps. Its arrays are described in the table of this module."""
 
@@ -96,6 +96,10 @@ class PreparedData:
         embedding_file = folder / "item_embedding.npy"
         embedding = open_array(embedding_file, np.float32, _ADVICE) if embedding_file.exists() else None
         return cls(path=folder, manifest=manifest, item_embedding=embedding, **arrays)
+
+    def __repr__(self) -> str:
+        """Return its folder and its size, not its arrays."""
+        return f"PreparedData('{self.path}': {self.n_users:,} users, {len(self.event_item):,} events)"
 
     @property
     def n_users(self) -> int:
