@@ -66,8 +66,7 @@ def read_json(file: Path, form: str, version: int, repair: str, missing: str = "
         ArtefactError: it is missing, damaged, or of another format or version.
     """
     try:
-        if file.exists() and not file.is_file():  # a reader of a pipe may wait for ever
-            raise ArtefactError(f"{file}: not a file; {repair}")
+        check_is_file(file, repair)
         if file.stat().st_size > _MAX_JSON_BYTES:
             raise ArtefactError(f"{file}: larger than {_MAX_JSON_BYTES >> 20} MiB; {repair}")
         record = json.loads(file.read_text(encoding="utf-8"))
@@ -83,6 +82,16 @@ def read_json(file: Path, form: str, version: int, repair: str, missing: str = "
     if found != (form, version):
         raise ArtefactError(f"{file}: {found[0]} version {found[1]}; expected {form} version {version}; {repair}")
     return record
+
+
+def check_is_file(file: Path, repair: str) -> None:
+    """Check that what is there is a file, before it is read.
+
+    Raises:
+        ArtefactError: it is something else, such as a pipe; ``repair`` ends the error.
+    """
+    if file.exists() and not file.is_file():
+        raise ArtefactError(f"{file}: not a file; a reader of a pipe may wait for ever; {repair}")
 
 
 def create_text(file: Path, text: str, mode: int = 0o644) -> bool:

@@ -15,7 +15,7 @@ import numpy as np
 import xxhash
 from numpy.typing import NDArray
 
-from multitudes.atomic import read_json, write_text
+from multitudes.atomic import check_is_file, read_json, write_text
 from multitudes.errors import ArtefactError
 from multitudes.index.item_table import ItemTable, Postings
 
@@ -149,8 +149,7 @@ def verify(file: Path, xxh3: str, size: int, repair: str = _REPAIR) -> None:
         ArtefactError: the file is missing, truncated or changed.
     """
     try:
-        if file.exists() and not file.is_file():
-            raise ArtefactError(f"{file}: not a file; a reader of a pipe may wait for ever; {repair}")
+        check_is_file(file, repair)
         found = checksum(file)
     except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
         raise ArtefactError(f"{file}: missing; {repair}") from None
