@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing, nullcontext
 from dataclasses import replace
 from time import perf_counter
-from typing import Annotated, Any, cast
+from typing import Annotated, Any, TypeAlias, cast
 from uuid import uuid4
 
 import orjson
@@ -36,6 +36,8 @@ from multitudes.service.schemas import LargeBodyRoute
 from multitudes.service.startup import Dependencies
 from multitudes.service.state_guard import StateLookup, look_up_states
 
+# Each body with its answer, its request id and the states of the users.
+Answers: TypeAlias = AsyncGenerator[tuple[api.RecommendRequest, EngineAnswer, str, StateLookup], None]
 # Of a batch, each of these takes a place; two batches of the largest size have all places.
 _PLACE_USERS, _PLACE_CANDIDATES, _PLACE_BYTES = 4, 400, 16_384
 _STATE_SHARE = 0.5  # of the remaining time, for reading the user states; the rest is for an answer without them
@@ -54,7 +56,8 @@ def recommend_router(deps: Dependencies) -> APIRouter:
         """Recommend to a user, or to an anonymous user with a history and followed topics."""
         request_id = body.request_id or request.state.request_id
         deadline = Deadline(request, deadline_ms, deadlines.default_ms, deadlines)
-        (answer,) = await _recommend(deps, request, [body], [request_id], deadline, "interactive")
+        asked = _ask(deps, request, [body], [request_id], deadline, "interactive")
+        (answer,) = await _write(deps, request, asked)
         return raw_json_response(answer)
 
     @routes.post("/v1/recommend/batch", **answers_with(api.RecommendBatchResponse))
@@ -64,7 +67,8 @@ def recommend_router(deps: Dependencies) -> APIRouter:
         """Recommend to several users, all or none; single requests take precedence."""
         request_ids = [one.request_id or uuid4().hex for one in body.requests]
         deadline = Deadline(request, deadline_ms, deadlines.batch_ms, deadlines)
-        answers = await _recommend(deps, request, body.requests, request_ids, deadline, "batch")
+        asked = _ask(deps, request, body.requests, request_ids, deadline, "batch")
+        answers = await _write(deps, request, asked)
         return raw_json_response(b'{"answers":[' + b",".join(answers) + b"]}")
 
     @routes.post("/v1/vectors", **answers_with(api.VectorsResponse))
@@ -81,17 +85,10 @@ def recommend_router(deps: Dependencies) -> APIRouter:
     return routes
 
 
-async def _recommend(
-    deps: Dependencies,
-    request: Request,
-    bodies: Sequence[api.RecommendRequest],
-    request_ids: Sequence[str],
-    deadline: Deadline,
-    priority: Priority,
-) -> list[bytes]:
-    """Return the answer to each body as JSON, logged and counted."""
+async def _write(deps: Dependencies, request: Request, asked: Answers) -> list[bytes]:
+    """Return each of the answers as JSON, logged and counted."""
     written, summary = list[bytes](), dict[str, Any]()
-    async with aclosing(_ask(deps, request, bodies, request_ids, deadline, priority)) as answers:
+    async with aclosing(asked) as answers:
         async for body, answer, request_id, lookup in answers:
             if written:
                 await asyncio.sleep(0)  # other requests are answered between two users of a batch
@@ -117,14 +114,15 @@ async def _ask(
     priority: Priority,
     *,
     vectors_only: bool = False,
-) -> AsyncGenerator[tuple[api.RecommendRequest, EngineAnswer, str, StateLookup], None]:
+) -> Answers:
     """Read the user states, ask the engine, and yield each body with its answer, its request id and the states."""
     for body in bodies:
         check_id_types(deps.get_retriever().release, *_ids(body))
     user_ids, asked_of = [body.user_id for body in bodies], list(zip(bodies, request_ids, strict=True))
     try:
-        places = _places(bodies, len(await request.body()))
-        with deps.in_flight.hold("batch", client_name(request.scope), places) if priority == "batch" else nullcontext():
+        is_batch = priority == "batch"  # a single request is counted by InFlightMiddleware
+        places = _places(bodies, len(await request.body())) if is_batch else 0
+        with deps.in_flight.hold("batch", client_name(request.scope), places) if is_batch else nullcontext():
             lookup = await look_up_states(deps.states, user_ids, _STATE_SHARE * deadline.remaining_s())
             asked, waiting = [_retrieval_request(*pair, lookup, vectors_only) for pair in asked_of], iter(asked_of)
             async for answer in deps.engine.answer(asked, deadline.remaining_s(), priority):
