@@ -13,7 +13,7 @@ from typing import Any
 from multitudes.progress import Progress
 from reliability.claims import Found, at_most, scaled
 from reliability.connection import Connection, run
-from reliability.load import open_loop, percentile_s, recommend
+from reliability.load import open_loop, percentile_s, recommend, running
 from reliability.naive import naive
 from reliability.server import Server, serving
 from reliability.world import World, publish_world
@@ -55,14 +55,9 @@ async def _asked(server: Server, half_open: int, seconds: float) -> dict[str, An
 async def _dripping(port: int, clients: int) -> AsyncIterator[None]:
     """Keep half-open clients, from when all of them have begun until the end of the block."""
     begun = [asyncio.Event() for _ in range(clients)]
-    tasks = [asyncio.create_task(_drip(port, event)) for event in begun]
-    await asyncio.gather(*(event.wait() for event in begun))
-    try:
+    async with running(*(_drip(port, event) for event in begun)):
+        await asyncio.gather(*(event.wait() for event in begun))
         yield
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def _drip(port: int, begun: asyncio.Event) -> None:

@@ -5,9 +5,10 @@ behind is not spared the requests that pile up. Who makes the load shares the ma
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from contextlib import asynccontextmanager
 from time import perf_counter
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -149,3 +150,15 @@ def _degraded(body: bytes) -> tuple[bool, str]:
     if b'"degraded":true' not in head:
         return False, ""
     return True, head.partition(b'"reason":"')[2].partition(b'"')[0].decode("utf-8", "replace")
+
+
+@asynccontextmanager
+async def running(*made: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    """Run coroutines until the end of the block."""
+    tasks = [asyncio.create_task(one) for one in made]
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)

@@ -19,7 +19,7 @@ from multitudes.progress import Progress
 from reliability.claims import Found, at_least, at_most
 from reliability.codes import Code, both
 from reliability.connection import Connection, post, run
-from reliability.load import Outcome, open_loop, percentile_s, recommend
+from reliability.load import Outcome, open_loop, percentile_s, recommend, running
 from reliability.server import Server
 from reliability.world import FIRST_ITEM, World
 
@@ -117,7 +117,7 @@ async def _beside_batches(server: Server, seconds: float) -> dict[str, Any]:
     sources = [_GREEDY] * _BATCH_CONNECTIONS
     async with (
         _flood(server, sources, lambda: _batch(256), _PIPELINED) as statuses,
-        _running(ask_for_batches(), watch()),
+        running(ask_for_batches(), watch()),
     ):
         made = await _single(server, seconds, _GREEDY)
     return {
@@ -165,20 +165,8 @@ async def _flood(
             else:
                 await asyncio.sleep(pause_s)
 
-    async with _running(*(ask(source) for source in sources)):
+    async with running(*(ask(source) for source in sources)):
         yield statuses
-
-
-@asynccontextmanager
-async def _running(*made: Any) -> AsyncIterator[None]:  # noqa: ANN401
-    """Run coroutines until the end of the block."""
-    tasks = [asyncio.create_task(one) for one in made]
-    try:
-        yield
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def _statuses(made: Sequence[Outcome]) -> dict[str, int]:

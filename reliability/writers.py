@@ -10,7 +10,7 @@ from multitudes.progress import Progress
 from reliability.claims import Found, at_most, scaled
 from reliability.codes import BEFORE, Code, both
 from reliability.connection import Connection, post, run
-from reliability.load import open_loop, percentile_s, recommend
+from reliability.load import open_loop, percentile_s, recommend, running
 from reliability.server import Server
 from reliability.world import FIRST_ITEM, World
 
@@ -47,11 +47,8 @@ async def _asked(server: Server, writers: int, events: int, seconds: float) -> d
             statuses[status] += 1
             await asyncio.sleep(0.1 if status == 429 else 0.0)
 
-    tasks = [asyncio.create_task(write()) for _ in range(writers)]
-    made = await open_loop(server.port, _RATE, seconds, recommend(_WORLD.users, 20), _PATIENCE_S)
-    for task in tasks:
-        task.cancel()
-    await asyncio.gather(*tasks, return_exceptions=True)
+    async with running(*(write() for _ in range(writers))):
+        made = await open_loop(server.port, _RATE, seconds, recommend(_WORLD.users, 20), _PATIENCE_S)
     p99_ms = round(1e3 * percentile_s(made, 99), 1)
     return {"p99_ms": p99_ms, "told": statuses[429], "bodies": {str(status): n for status, n in statuses.items()}}
 
