@@ -7,7 +7,7 @@ from multitudes.errors import MissingError, missing_extra
 
 # The modules that each extra of pyproject.toml brings; cluster and database clients come one by one.
 EXTRAS: dict[str, tuple[str, ...]] = {
-    "data": ("duckdb", "pyarrow", "scipy", "threadpoolctl"),
+    "data": ("charset_normalizer", "duckdb", "pyarrow", "scipy", "threadpoolctl"),
     "train": ("torch", "safetensors", "onnx", "onnxscript"),
     "report": ("altair", "vl_convert"),
     "study": ("optuna",),

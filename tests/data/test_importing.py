@@ -96,7 +96,7 @@ def test_a_layout_is_read_without_being_told(tmp_path, layout):
         (lambda text: text.encode("utf-16-be"), "utf-16-be"),
         (
             lambda text: text.replace("u0", "ü0").encode("latin-1"),
-            "latin-1, not UTF-8; --encoding names another, such as cp949",
+            "cp1252 by its letters; --encoding names another",
         ),
     ],
 )
@@ -106,6 +106,30 @@ def test_a_packed_or_encoded_file_is_read(tmp_path, pack, note):
     assert found["timestamp"].to_list() == TIMES
     assert [user.replace("ü", "u") for user in found["user_id"]] == USERS
     assert report.guesses[0].source.read_as.endswith(note)
+
+
+LETTERS = {
+    "cp949": "회원번호,상품코드,카테고리,구매일시\n회원1,P1,식품 > 과일,2024-01-01\n회원2,P2,의류 > 셔츠,2024-01-02\n",
+    "cp932": "会員番号,商品コード,カテゴリ,日時\n会員1,P1,食品 > りんご,2024-01-01\n会員2,P2,衣類 > 靴,2024-01-02\n",
+    "gb18030": "用户编号,商品编号,类别,日期\n用户一,P1,食品 > 苹果,2024-01-01\n用户二,P2,服装 > 衬衫,2024-01-02\n",
+    "cp1251": "user,item,category,date\nАнна,P1,еда > яблоки,2024-01-01\nБорис,P2,одежда > рубашки,2024-01-02\n",
+}
+
+
+@pytest.mark.parametrize("encoding", LETTERS)
+def test_letters_tell_the_encoding_and_a_path_has_a_topic_for_each_level(tmp_path, encoding):
+    text = LETTERS[encoding]
+    found = imported(tmp_path, write(tmp_path, "own.csv", text.encode(encoding)))
+    rows = [line.split(",") for line in text.splitlines()[1:]]
+    assert found["user_id"].to_list() == [row[0] for row in rows]
+    topics = dict(pl.read_parquet(tmp_path / "out" / "items.parquet")["item_id", "topics"].rows())
+    assert topics == {row[1]: [row[2].split(" > ")[0], row[2]] for row in rows}
+
+
+def test_a_file_of_two_encodings_is_refused_in_one_line(tmp_path):
+    mixed = LETTERS["cp949"].encode("cp949") + b"\xff\xa0,P3,\xff,2024-01-01\n"
+    message = refusal(tmp_path, write(tmp_path, "own.csv", mixed), {"encoding": "cp949"})
+    assert "is not cp949; name its encoding" in message
 
 
 def test_parquet_keeps_its_types(tmp_path):
@@ -252,8 +276,8 @@ BROKEN = {
         "no column for user_id and item_id among a, b, c (separator comma); name it with --map COLUMN=user_id",
     ),
     "unknown encoding": (
-        "회원,상품,날짜\n1,2,5\n".encode("cp949"),
-        "--encoding names another, such as cp949); name it",
+        "회원,물건,날짜\n1,2,5\n".encode("cp949"),
+        "among 회원, 물건, 날짜 (separator comma, cp949 by its letters; --encoding names another); name it",
     ),
     "items": (b"item,title\n1,One\n2,Two\n", "A file of items is given with --items"),
     "prose": (b"Dear all,\nthis is\nno table, is it?\n", "no column for"),

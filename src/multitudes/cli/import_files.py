@@ -102,11 +102,11 @@ def _print_guesses(guesses: "Sequence[ColumnGuess]") -> None:
         rows = [[f" {column}", name, guess.formats[name].name] for name, column in guess.columns.items()]
         rows += [[f" {column}", f"feature '{name}'"] for name, column in guess.features.items()]
         print_table(rows, (" column", "becomes", "written as"))
-        if guess.table == "items" and "topics" not in guess.columns:
-            typer.echo(" no topics, so interests have no names; --map COLUMN=topics names a column of categories")
         if guess.unused:
             more = f" and {len(guess.unused) - _SHOWN_UNUSED} more" if len(guess.unused) > _SHOWN_UNUSED else ""
             typer.echo(f" not used: {', '.join(guess.unused[:_SHOWN_UNUSED])}{more}")
+    if not any("topics" in guess.columns for guess in guesses):
+        typer.echo("no topics, so interests have no names; --map COLUMN=topics names a column of categories")
     typer.echo("to change this: --map COLUMN=OURS, such as --map userId=user_id; --map COLUMN= leaves one out\n")
 
 

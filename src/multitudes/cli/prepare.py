@@ -206,6 +206,7 @@ def print_prepared(prepared: "PreparedData") -> None:
     rows = [[split, *(f"{counts[f'{split}_{name}']:,}" for name in names)] for split in ("train", "validation", "test")]
     numbers = ("events", "users", "targets", "cold", "tied")
     print_table(rows, (f"split '{prepared.manifest['config']['split']}'", *numbers), right=numbers)
+    typer.echo(_positives_sentence(prepared))
     conditions = ", ".join(f"{name} {count:,}" for name, count in prepared.manifest["conditions"].items())
     typer.echo(f"training targets with a topic as condition: {conditions}")
     if sources := prepared.manifest.get("sources"):
@@ -216,3 +217,18 @@ def print_prepared(prepared: "PreparedData") -> None:
         )
     for name, count in prepared.manifest["repairs"].items():
         typer.echo(f"repair: {repair_text(name, count)}")
+
+
+def _positives_sentence(prepared: "PreparedData") -> str:
+    """Return how many events are positives, of which actions, and which actions are none."""
+    import numpy as np
+
+    actions = prepared.manifest["actions"]
+    counts = np.bincount(prepared.event_action[prepared.event_weight > 0], minlength=len(actions) + 1)[1:]
+    sentence = f"positives: {counts.sum():,} of {len(prepared.event_item):,} events"
+    if len(actions) == 1:
+        return sentence
+    counted = [f"{name} {count:,}" for name, count in zip(actions, counts.tolist(), strict=True) if count]
+    others = [name for name, count in zip(actions, counts.tolist(), strict=True) if not count]
+    parts = [", ".join(listed[:8]) for listed in (counted, others)]
+    return f"{sentence}: {parts[0] or 'none'}{f'; never: {parts[1]}' if others else ''}"

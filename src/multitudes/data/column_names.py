@@ -1,6 +1,7 @@
 """The names that canonical columns have elsewhere, and the map from such a name to ours.
 
-The names are those of MovieLens, RecBole, Amazon's and Foursquare's data, and of shops' and media's own logs.
+The names are those of MovieLens, RecBole, Amazon's and Foursquare's data, and of shops' and media's own logs, also in
+Korean, Japanese and Chinese.
 """
 
 import re
@@ -13,7 +14,7 @@ from multitudes.errors import DataError, UsageError
 _TOPICS = (
     "topics topic genres genre categories category categoryname venuecategory venuecategoryname tags tag class"
     " productcategory commoditydesc maincategory categorycode subjects subject keywords labels label department"
-    " departmentname section cuisine"
+    " departmentname section cuisine 카테고리 분류 장르 상품분류 태그 カテゴリ カテゴリー ジャンル 类别 分类 类目 类型"
     " productgroupname producttypename producttype itemcategory venuecategoryid categoryid cat"
 )
 # Table -> canonical column -> other names without case and signs, the most telling first.
@@ -21,18 +22,21 @@ _NAMES: Mapping[str, Mapping[str, str]] = {
     "events": {
         "user_id": "userid user uid customerid customer custid memberid member visitorid visitor clientid accountid"
         " account buyerid shopperid reviewerid reviewer personid profileid householdid householdkey listenerid"
-        " readerid playerid subscriberid username useruuid subjectid sessionid",
+        " readerid playerid subscriberid username useruuid subjectid sessionid 회원번호 회원id 회원 고객번호 고객id"
+        " 고객 사용자id 사용자번호 사용자 ユーザーid 会員番号 会員id 顧客番号 顧客id 用户id 用户编号 用户",
         "item_id": "itemid item iid movieid movie filmid productid product sku asin parentasin articleid article bookid"
         " isbn songid song trackid track artistid artist venueid venue placeid poiid businessid gameid game videoid"
         " newsid contentid documentid docid listingid offerid goodsid showid animeid recipeid restaurantid hotelid"
-        " courseid jobid adid stockcode upc ean gtin objectid entityid",
+        " courseid jobid adid stockcode upc ean gtin objectid entityid 상품코드 상품번호 상품id 제품코드 제품번호 상품"
+        " 商品コード 商品番号 商品id 商品编号 商品编码 商品",
         "timestamp": "timestamp unixreviewtime ts time datetime eventtime eventtimestamp utctimestamp unixtime"
         " createdat createdtime created occurredat orderedat purchasedat watchedat playedat listenedat viewedat"
         " clickedat ratedat checkinat checkintime transactiontime purchasetime ordertime date eventdate"
-        " invoicedate orderdate purchasedate transactiondate tdat reviewdate reviewtime epoch dt when",
+        " invoicedate orderdate purchasedate transactiondate tdat reviewdate reviewtime epoch dt when 구매일시 주문일시"
+        " 일시 구매일 주문일 구매일자 주문일자 날짜 시간 日時 購入日時 注文日時 購入日 注文日 时间 日期",
         "action": "action event eventtype eventname actiontype behavior behaviour behaviortype interaction"
-        " interactiontype feedbacktype activity type",
-        "rating": "rating ratings stars star score overall userrating reviewrating ratingvalue",
+        " interactiontype feedbacktype activity type 행동 이벤트 동작 行動 イベント 行为 事件",
+        "rating": "rating ratings stars star score overall userrating reviewrating ratingvalue 평점 별점 評価 评分",
         "source_interest": "sourceinterest",
         "valid": "valid",
         "event_id": "eventid eventuuid",
@@ -42,7 +46,8 @@ _NAMES: Mapping[str, Mapping[str, str]] = {
         "item_id": "id",
         "topics": _TOPICS,
         "title": "title name movietitle itemname itemtitle productname producttitle prodname booktitle trackname"
-        " songname songtitle venuename displayname headline description subcommoditydesc producttype",
+        " songname songtitle venuename displayname headline description subcommoditydesc producttype 상품명 제품명 제목"
+        " 이름 商品名 タイトル 商品名称 标题 名称",
         "embedding": "embedding embeddings vector itemembedding emb",
     },
     "users": {

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pyarrow as pa
+from charset_normalizer import from_bytes
 
 from multitudes.errors import DataError
 from multitudes.progress import Progress, silent
@@ -29,6 +30,8 @@ _COMPRESSIONS = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd", b"BZh": "bz2"
 # Unpacked, a table has up to a few dozen times the bytes. A file made to fill a disk or memory has a thousand times.
 _MAX_UNPACKED_RATIO, _ALWAYS_UNPACKED_BYTES = 100, 1 << 28
 _LATIN = "cp1252"  # latin-1 with the quotation marks and dashes that Windows writes
+_ENCODINGS = ("cp949", "cp932", "euc_jp", "gb18030", "big5", "cp1251", _LATIN)  # that are told apart
+_SAMPLE_BYTES = 1 << 16  # of lines that are not UTF-8
 _NOT_TABLES = {
     b"PK\x03\x04": "is a zip archive or an Excel workbook; unpack it, or save the sheet as CSV",
     b"\xfd7zXZ": "is compressed with xz; unpack it, or compress it with gzip or zstd",
@@ -77,11 +80,12 @@ def open_text(
     notes = [kind for mark, kind in _COMPRESSIONS.items() if magic.startswith(mark)]
     if notes:
         path = _unpack(path, name, notes[0], scratch / "unpacked", progress)
-    encoding = encoding or _marked_encoding(path, name)
-    if encoding in {None, "utf-8"} and not _check_lines(path, name, progress):
-        encoding = encoding or _LATIN
+    named, encoding = encoding, encoding or _marked_encoding(path, name)
+    if encoding in {None, "utf-8"} and (foreign := _check_lines(path, name, progress)):
+        encoding = encoding or _guess_encoding(foreign)
     if encoding not in {None, "utf-8"}:
-        notes.append("latin-1, not UTF-8; --encoding names another, such as cp949" if encoding == _LATIN else encoding)
+        is_guess = not named and not encoding.startswith("utf-16")
+        notes.append(f"{encoding} by its letters; --encoding names another" if is_guess else encoding)
         path = _decode(path, name, encoding, scratch / "decoded", progress)
         _check_lines(path, name, progress)
     head = _head(path, _BEGINNING_BYTES)
@@ -138,10 +142,16 @@ def _marked_encoding(path: Path, name: str) -> str | None:
     return "utf-16-be" if even > odd else "utf-16-le"
 
 
-def _check_lines(path: Path, name: str, progress: Progress) -> bool:
-    """Return whether a file is UTF-8: a few lines that are not do not make it another encoding."""
+def _guess_encoding(foreign: bytes) -> str:
+    """Return the likeliest encoding of lines that are not UTF-8; that of Western Europe where none stands out."""
+    best = from_bytes(foreign, cp_isolation=list(_ENCODINGS), enable_fallback=False).best()
+    return best.encoding if best else _LATIN
+
+
+def _check_lines(path: Path, name: str, progress: Progress) -> bytes:
+    """Return some lines that are not UTF-8; none if most are: a few that are not do not make it another encoding."""
     lines_before = good = bad = 0
-    is_empty, rest = True, b""
+    is_empty, rest, foreign = True, b"", b""
     for chunk in chain(_read(path, f"checking {name}", progress), [b"\n"]):
         lines, newline, rest = (rest + chunk).rpartition(b"\n")
         lines_before += lines.count(b"\n") + len(newline)
@@ -156,9 +166,10 @@ def _check_lines(path: Path, name: str, progress: Progress) -> bool:
                 good += not line.isascii() and bool(line.decode())
             except UnicodeDecodeError:
                 bad += 1
+                foreign += line + b"\n" if len(foreign) < _SAMPLE_BYTES else b""
     if is_empty:
         raise DataError(f"{name}: the file is empty; expected a table")
-    return good >= bad
+    return b"" if good >= bad else foreign
 
 
 def _decode(path: Path, name: str, encoding: str, to: Path, progress: Progress) -> Path:

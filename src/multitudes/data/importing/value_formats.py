@@ -9,6 +9,7 @@ from multitudes.data.timestamps import UNITS
 from multitudes.errors import DataError
 
 _SAMPLE_ROWS = 10_000
+_SHARE_OF_PATHS = 0.5  # of the values of a column of paths such as "Food > Fruit"
 _NO_GENRES = "(no genres listed)"  # how MovieLens writes an empty list
 _CLOCKS = ("", " %H:%M", " %H:%M:%S", " %H:%M:%S.%f", " %I:%M %p", " %I:%M:%S %p")
 _COMPACT_DATE = "(19|20)[0-9]{2}(0[1-9]|1[0-2])(0[1-9]|[12][0-9]|3[01])"
@@ -145,11 +146,16 @@ def find_list_format(column: Column, given: str | None = None) -> ValueFormat:
     text = column.text
     separator = _list_separator(column) if given is None else given
     split = f"string_split({text}, {string_literal(separator)})" if separator else f"[{text}]"
+    name = f"split at {'spaces' if separator == ' ' else repr(separator)}" if separator else "one text each"
+    if given is None and (column.sample.ask(f"avg(CAST(contains({text}, '>') AS INTEGER))") or 0) >= _SHARE_OF_PATHS:
+        steps = "list_transform(string_split(path, '>'), lambda step: trim(step))"
+        levels = f"list_transform({steps}, lambda step, n: array_to_string({steps}[:n], ' > '))"
+        split = f"flatten(list_transform({split}, lambda path: {levels}))"
+        name = f"paths, {name}: each level is a topic" if separator else "paths: each level is a topic"
     listed = f"""
         CASE WHEN {text} LIKE '[[%' THEN coalesce(flatten(TRY_CAST({text} AS VARCHAR[][])), {split})
              WHEN {text} LIKE '[%' THEN coalesce(TRY_CAST({text} AS VARCHAR[]), {split})
              WHEN {text} = {string_literal(_NO_GENRES)} THEN [] ELSE {split} END"""
-    name = f"split at {'spaces' if separator == ' ' else repr(separator)}" if separator else "one text each"
     is_json = column.ask(f"bool_and({text} LIKE '[%')")
     return ValueFormat("lists" if is_json else name, _clean_list(listed))
 
