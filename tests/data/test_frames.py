@@ -35,7 +35,7 @@ def test_pandas_frames_are_taken_without_their_index(tmp_path):
 def test_frames_are_taken_without_their_index_under_other_names_and_nothing_else_is(tmp_path):
     frame = pa.table(events().rename({"user_id": "userId"}))
     prepare(events=frame, out=tmp_path / "made", config=CONFIG, columns={"userId": "user_id"}, now=NOW)
-    with pytest.raises(DataError, match=r"^events: column 'user_id' is missing; .* --map userId=user_id$"):
+    with pytest.raises(DataError, match=r"^events: column 'user_id' is missing; .* columns={'userId': 'user_id'}$"):
         prepare(events=frame, out=tmp_path / "again", config=CONFIG, now=NOW)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["made"]
     with pytest.raises(UsageError, match="events: expected a table of pandas, Polars or Arrow, got list"):

@@ -258,7 +258,7 @@ def _extra_columns(engine: Engine, cleaned: CleanData, table: str, source: str) 
 def _folder_of_frames(frames: Mapping[str, Frame], beside: Path) -> Iterator[Path]:
     """Yield a folder in ``beside`` with each frame as the table of its name; it is deleted at the end.
 
-    Errors name the frame, not its file.
+    Errors name the frame, not its file, and the argument ``columns`` in place of the option ``--map``.
 
     Raises:
         UsageError: one is no table.
@@ -272,7 +272,9 @@ def _folder_of_frames(frames: Mapping[str, Frame], beside: Path) -> Iterator[Pat
             message = str(error)
             for name in frames:
                 message = message.replace(f"{folder}/{name}.parquet", name)
-            raise type(error)(message) from None
+            text, options, names = message.partition("--map ")
+            pairs = ", ".join("{!r}: {!r}".format(*pair.split("=")) for pair in names.split(" --map ") if options)
+            raise type(error)(f"{text}columns={{{pairs}}}" if options else message) from None
 
 
 def _collect_frame(frame: Frame, name: str) -> pl.DataFrame:

@@ -216,7 +216,7 @@ def _check_columns(engine: Engine, name: str, file: Location, select: str, types
     present, suggested = ", ".join(types), suggest_map(name, types)
     advice = f". Name the columns with {suggested}" if f"={column}" in suggested else ""
     raise DataError(
-        f"{file}: column '{column}' is missing; expected {short_expectation(role)}. The file has: {present}{advice}"
+        f"{file}: column '{column}' is missing; expected {short_expectation(role)}. It has: {present}{advice}"
     )
 
 
