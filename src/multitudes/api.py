@@ -456,6 +456,14 @@ class MapItem(NamedTuple):
     users: Annotated[int, Field(description="Users of the item in training.")]
 
 
+class MapRegion(NamedTuple):
+    """A part of the map."""
+
+    topic: str
+    x: Annotated[float, Field(description="In [0, 1], as y.")]
+    y: float
+
+
 @dataclass(frozen=True)
 class ExploreMapResponse:
     """What the explorer shows of a release."""
@@ -467,6 +475,7 @@ class ExploreMapResponse:
     text_user_ids: Annotated[bool, Field(description="User ids are texts; else integers.")]
     topics: Annotated[tuple[str, ...], Field(description="The first 1,000.")]
     map: Annotated[tuple[MapItem, ...], Field(description="The most popular items, 3,000 at most.")]
+    regions: Annotated[tuple[MapRegion, ...], Field(description="Where a topic has more items than elsewhere.")]
     calibration: Annotated[float, Field(description="Part of a list that is divided among tastes unless asked.")]
 
 

@@ -54,7 +54,9 @@ def test_the_page_loads_nothing_and_its_policy_is_that_of_its_text():
 
 
 def test_an_exported_page_holds_titles_as_text_and_the_candidates_of_a_second_release():
-    release = api.ExploreMapResponse("0001", "joint", 1, 1, True, (EVIL,), (PLACE,), 0.4)
+    release = api.ExploreMapResponse(
+        "0001", "joint", 1, 1, True, (EVIL,), (PLACE,), (api.MapRegion(EVIL, 0.5, 0.5),), 0.4
+    )
     html = static_page(release, [an_answer()])
     assert "img" not in Tags(html).names
     (data,) = re.findall(r'<script type="application/json" id="data">(.*?)</script>', html, re.DOTALL)

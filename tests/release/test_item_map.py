@@ -7,7 +7,7 @@ from multitudes.index.exact import ExactIndex
 from multitudes.index.live import LiveIndex
 from multitudes.index.protocol import Topics
 from multitudes.release import item_map
-from multitudes.release.item_map import ItemMap, lay_out_items, lay_out_vectors, open_item_map
+from multitudes.release.item_map import ItemMap, lay_out_items, lay_out_vectors, name_regions, open_item_map
 from multitudes.release.release import Release
 
 GROUPS, SIZE = 6, 40
@@ -70,3 +70,19 @@ def test_a_release_without_a_map_is_laid_out_when_it_is_explored(shared_releases
     opened = open_item_map(release)
     assert opened.item_S.tolist() == list(range(1, 21))
     assert share_of_own_group(opened.position_S2, np.repeat([0, 1], 10)) > 0.7
+
+
+def test_a_topic_names_the_part_of_the_map_where_its_items_gather_and_a_topic_of_all_parts_names_none():
+    rng = np.random.default_rng(0)
+    position_S2 = np.repeat([[0.1, 0.1], [0.9, 0.1], [0.5, 0.9]], 100, axis=0) + rng.normal(0, 0.02, (300, 2))
+    topic_S = np.repeat([1, 2, 3], 100)
+    topics = Topics(np.arange(0, 601, 2), np.stack([topic_S, np.full(300, 4)], axis=1).ravel())
+    regions = name_regions(position_S2.astype(np.float32), topics, 4)
+    assert sorted((topic, round(x, 1), round(y, 1)) for topic, x, y in regions) == [
+        (1, 0.1, 0.1),
+        (2, 0.9, 0.1),
+        (3, 0.5, 0.9),
+    ]
+    shuffled = topics._replace(topic=topics.topic.reshape(300, 2)[rng.permutation(300)].ravel())
+    assert len(name_regions(position_S2.astype(np.float32), shuffled, 4)) == 0
+    assert name_regions(np.zeros((0, 2), dtype=np.float32), Topics(np.zeros(1, int), np.zeros(0, int)), 0) == []

@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 from multitudes import api
 from multitudes.errors import ArtefactError, UsageError
 from multitudes.ids import Id
-from multitudes.release.item_map import ItemMap, open_item_map
+from multitudes.index.item_table import select_topics
+from multitudes.release.item_map import ItemMap, name_regions, open_item_map
 from multitudes.release.release import Release
 from multitudes.release.store import ReleaseStore
 from multitudes.retrieval.release_trial import ReleaseTrial
@@ -51,6 +52,9 @@ class Explorer:
         """Return the map of the release that answers now."""
         retriever = self._get_retriever()
         release = retriever.release
+        laid_out = self._item_map(release)
+        topics = select_topics(release.item_topic_offset, release.item_topic, laid_out.item_S)
+        regions = name_regions(laid_out.position_S2, topics, len(release.topics))
         return api.ExploreMapResponse(
             release=release.version,
             method=release.manifest.method,
@@ -58,7 +62,8 @@ class Explorer:
             items=len(release.index),
             text_user_ids=not release.user_numbers.has_integer_ids,
             topics=tuple(release.topics[1 : _MAX_TOPICS + 1]),
-            map=self._map_items(release, self._item_map(release).item_S),
+            map=self._map_items(release, laid_out.item_S),
+            regions=tuple(api.MapRegion(release.topics[topic], round(x, 4), round(y, 4)) for topic, x, y in regions),
             calibration=retriever.config.calibration or 0.0,
         )
 

@@ -480,6 +480,10 @@ function drawMap() {
     paint.arc(x, y, 1.6, 0, 7);
     paint.fill();
   }
+  paint.font = "600 12px system-ui, sans-serif";
+  paint.textAlign = "center";
+  paint.fillStyle = getComputedStyle(document.documentElement).getPropertyValue("--whole");
+  for (const region of release.regions) paint.fillText(region.topic.length > 22 ? `${region.topic.slice(0, 21)}…` : region.topic, ...place(region));
   const halos = [], dots = [], numbers = new Map();
   for (const mark of marks) {
     const [x, y] = place(mark.item), fill = mark.number === null ? "var(--speck)" : colour(mark.number);

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from multitudes.index.item_table import find_rows, l2_normalize
-from multitudes.index.protocol import Index
+from multitudes.index.protocol import Index, Topics
 from multitudes.release.release import Release
 from multitudes.seeding import generator
 
@@ -23,6 +23,7 @@ _NEIGHBOURS, _RANDOM, _STEPS = 10, 5, 120
 _PUSH, _GRAVITY = 3.0, 0.2  # gravity keeps groups without common neighbours from flying apart
 _NEAREST: Final = 3  # laid-out items between which another item lies
 _CHUNK: Final = 1_024  # items whose similarities are computed at once
+_GRID, _MOST_REGIONS, _APART, _CLEAR = 8, 12, (0.25, 0.06), 3.0  # of the names of regions
 _MARGIN: Final = 0.005  # quantile that lies at the edge, so that a few outliers do not shrink the rest
 
 
@@ -57,6 +58,28 @@ def open_item_map(release: Release) -> ItemMap:
     is_there_S = find_rows(index.ids(), item_S)[1]
     item_S, position_S2 = item_S[is_there_S], position_S2[is_there_S]
     return ItemMap(item_S, position_S2, l2_normalize(index.vectors(item_S)))
+
+
+def name_regions(position_S2: NDArray[np.float32], topics: Topics, n_topics: int) -> list[tuple[int, float, float]]:
+    """Return the topics that name parts of the map, and the place (x, y) of each, the clearest first.
+
+    A topic names the square of a grid in which it has most items beyond its share of all, as a z-score.
+    """
+    cell_S = (position_S2 * _GRID).astype(np.int64).clip(0, _GRID - 1) @ np.array([1, _GRID])
+    item_N = np.repeat(np.arange(len(position_S2)), np.diff(topics.offset))
+    count_TC, size_C = np.zeros((n_topics + 1, _GRID**2)), np.bincount(cell_S, minlength=_GRID**2)
+    np.add.at(count_TC, (topics.topic, cell_S[item_N]), 1)
+    share_T1 = count_TC.sum(axis=1, keepdims=True) / max(len(cell_S), 1)
+    score_TC = (count_TC - share_T1 * size_C) / np.sqrt(share_T1 * (1 - share_T1) * size_C + 1)
+    regions: list[tuple[int, float, float]] = []
+    for topic in np.argsort(-score_TC.max(axis=1), kind="stable").tolist():
+        cell = int(score_TC[topic].argmax())
+        if len(regions) == _MOST_REGIONS or score_TC[topic, cell] < _CLEAR:
+            break
+        x, y = position_S2[item_N[(topics.topic == topic) & (cell_S[item_N] == cell)]].mean(axis=0).tolist()
+        if all(abs(x - other[1]) > _APART[0] or abs(y - other[2]) > _APART[1] for other in regions):
+            regions.append((topic, x, y))
+    return regions
 
 
 def lay_out_items(index: Index, item_count: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:

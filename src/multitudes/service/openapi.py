@@ -80,7 +80,9 @@ _EXAMPLES: Final[dict[type[Any], Any]] = {
         api.SimilarResponse(101, "0001", (api.SimilarItem(102, "Film 102", 0.9, 1),)),
         api.ReleasesResponse("0001", "0001", (_VERSION,)),
         api.HealthResponse("ok", {"release": "0001"}),
-        api.ExploreMapResponse("0001", "joint", 3, 20, True, ("Drama", "Crime"), (_PLACE,), 0.4),
+        api.ExploreMapResponse(
+            "0001", "joint", 3, 20, True, ("Drama", "Crime"), (_PLACE,), (api.MapRegion("Drama", 0.5, 0.5),), 0.4
+        ),
         api.ExploreItemsResponse((_PLACE,)),
         api.ExploreReleasesResponse("0003", ("0002", "0001"), "0002"),
         api.ExploreUsersResponse(("ann", "bob")),
