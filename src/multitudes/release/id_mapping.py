@@ -142,8 +142,8 @@ class ItemNames:
 
     def label(self, number: int) -> str:
         """Return the title of an item, or its id if it has none."""
-        name = self.name(number)
-        return name.title or str(name.id)
+        title = self.updates[number].title if number in self.updates else self.published.titles[number - 1]
+        return title or str(self.name(number).id)
 
     def with_updates(self, updates: Mapping[int, ItemName]) -> "ItemNames":
         """Return the names with more updates."""

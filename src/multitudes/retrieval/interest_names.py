@@ -86,24 +86,28 @@ class InterestNamer:
         Typical is what is frequent in it and rare elsewhere, as in tf-idf: the share among its items, times the log of
         how many times it exceeds the share among the user's other events, and that among all events.
         """
-        offset, topic = select_topics(self.item_topic_offset, self.item_topic, item_E)
-        key, count = np.unique(np.repeat(pair_E, np.diff(offset)) * len(self.topics) + topic, return_counts=True)
-        pair, topic = np.divmod(key, len(self.topics))
         events_P = np.bincount(pair_E, minlength=pairs)
-        user_events_B = events_P.reshape(-1, width).sum(axis=1)
-        _, row = np.unique(pair // width * len(self.topics) + topic, return_inverse=True)
-        other_count = np.bincount(row, weights=count)[row] - count
-        share = count / events_P[pair]
-        other_share = other_count / np.maximum(user_events_B[pair // width] - events_P[pair], 1)
-        with np.errstate(divide="ignore"):  # the unknown topic has frequency 0
-            gain = share * np.log(share / np.maximum(other_share, self.topic_base_T[topic]))
-        candidate = np.flatnonzero((topic > 0) & (share >= _MIN_TOPIC_SHARE) & (gain > 0))
-        order = candidate[np.lexsort((topic[candidate], -gain[candidate], pair[candidate]))]
+        offset, topic = select_topics(self.item_topic_offset, self.item_topic, item_E)
+        user, column = np.divmod(np.repeat(pair_E, offset[1:] - offset[:-1]), width)
+        key = np.sort((user * len(self.topics) + topic) * width + column)  # by user, then by topic, then by interest
+        is_first = np.ones(len(key), dtype=np.bool_)
+        is_first[1:] = key[1:] != key[:-1]
+        distinct = key[is_first]
+        count = key.searchsorted(distinct, side="right") - key.searchsorted(distinct)
+        user_topic, column = np.divmod(distinct, width)
+        user, topic = np.divmod(user_topic, len(self.topics))
+        pair = user * width + column
+        frequent = np.flatnonzero((topic > 0) & (count >= _MIN_TOPIC_SHARE * events_P[pair]))
+        user_topic, user, topic, pair, count = (a[frequent] for a in (user_topic, user, topic, pair, count))
+        other_count = key.searchsorted((user_topic + 1) * width) - key.searchsorted(user_topic * width) - count
+        other_events = events_P.reshape(-1, width).sum(axis=1)[user] - events_P[pair]
+        share, other_share = count / events_P[pair], other_count / np.maximum(other_events, 1)
+        gain = share * np.log(share / np.maximum(other_share, self.topic_base_T[topic]))
         typical: dict[int, list[int]] = {}
-        for pair_number, topic_number in zip(pair[order].tolist(), topic[order].tolist(), strict=True):
-            topics = typical.setdefault(pair_number, [])
-            if len(topics) < _MAX_TOPICS_PER_NAME:
-                topics.append(topic_number)
+        for p in np.lexsort((topic, -gain)).tolist():
+            topics = typical.setdefault(int(pair[p]), [])
+            if gain[p] > 0 and len(topics) < _MAX_TOPICS_PER_NAME:
+                topics.append(int(topic[p]))
         return typical
 
     def _name(self, kind: InterestKind, condition: int, typical: Sequence[int], newest: int | None) -> str:
