@@ -10,6 +10,7 @@ from dataclasses import replace
 from functools import cache, partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 import pytest
@@ -97,8 +98,8 @@ def test_of_copies_at_the_limit_the_smaller_ids_are_found_despite_rounding(monke
     which = np.arange(60) % 20
     products = scan.inner_products
 
-    def rounded(query_QD: np.ndarray, vectors_nD: np.ndarray) -> np.ndarray:
-        score_Qn = products(query_QD, vectors_nD)
+    def rounded(*operands: Any) -> np.ndarray:
+        score_Qn = products(*operands)
         return score_Qn * (1 + np.finfo(np.float32).eps * rng.integers(-1, 2, score_Qn.shape)).astype(np.float32)
 
     monkeypatch.setattr(scan, "inner_products", rounded)

@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike
 from multitudes.index import files
 from multitudes.index.item_table import ItemTable, cache_by_topic, make_item_table
 from multitudes.index.protocol import ANY_TOPIC, Hits, Topics
-from multitudes.index.scan import FEW_QUERIES, scan, scan_topic
+from multitudes.index.scan import FEW_QUERIES, scan, scan_topic, transpose_blocks
 from multitudes.index.segment import SearchRequest, Segment, search_by_topic
 
 # So many items are scanned once for all vectors of a user: a product costs less than a call for each topic.
@@ -23,7 +23,8 @@ class ExactIndex(Segment):
     def __init__(self, table: ItemTable) -> None:
         super().__init__(table)
         self._topic_penalty = cache_by_topic(table.topic_penalty)
-        self._row_n = np.arange(min(len(table), _FEW_ITEMS))  # the rows of a table of few items
+        self._row_n = np.arange(min(len(table), _FEW_ITEMS))  # the rows of a table of few items, and its vectors
+        self._block_PDM = transpose_blocks(table.vectors_nD[:_FEW_ITEMS])
 
     @classmethod
     def build(cls, ids: ArrayLike, vectors: ArrayLike, topics: Topics | None = None) -> "ExactIndex":
@@ -41,7 +42,7 @@ class ExactIndex(Segment):
                 request, lambda topic, group: scan_topic(self._table, self._topic_vectors, topic, *group[:3])
             )
         penalties = [None if topic == ANY_TOPIC else self._topic_penalty(topic) for topic in topic_Q.tolist()]
-        return scan(query_QD, self._row_n, self._table.vectors_nD, limit_Q, excluded, penalties)
+        return scan(query_QD, self._row_n, self._table.vectors_nD, limit_Q, excluded, penalties, self._block_PDM)
 
     def save(self, folder: Path) -> None:
         """Write ids, vectors, topics and ``index.json`` into ``folder``."""

@@ -22,6 +22,7 @@ _CHUNK_BYTES = 4 * 2**20  # scores held at once: small enough for the cache, lar
 _ITEMS, _QUERIES = 2**16, 256  # at once, of more items: 1 M take 0.7 of the time that 16 queries of all items take
 _GROUPS_PER_RESULT = 3
 FEW_QUERIES = 16  # about those of one user
+_BLOCK = 512  # items of ``transpose_blocks``
 _SMALL_PRODUCT = 2**19  # multiplications; OpenBLAS rearranges the operands above 10^6
 _ROUNDING_STEPS = 4  # the rounding error of D products is usually below √D times the precision of the scores
 _LOWEST = np.finfo(np.float32).min
@@ -34,6 +35,7 @@ def scan(
     limit: int | NDArray[np.int64],
     excluded: Sequence[NDArray[np.int64]] | None = None,
     penalties: Sequence[NDArray[np.float32] | None] | None = None,
+    block_PDM: NDArray[np.float32] | None = None,
 ) -> Hits:
     """Return the best rows for each query: best first, ties by the smaller row.
 
@@ -44,6 +46,7 @@ def scan(
         limit: N, for all queries, or one number for each.
         excluded: for each query rows that it must not find.
         penalties: added to the scores of each query: minus infinity where it must not find an item, else zero.
+        block_PDM: the same vectors from ``transpose_blocks``, of at most 65,536 items.
     """
     limit_Q = np.minimum(np.maximum(np.zeros(len(query_QD), dtype=np.int64) + limit, 0), len(row_n))
     width = int(limit_Q.max(initial=0))
@@ -55,7 +58,7 @@ def scan(
         queries = slice(start, start + step)
         rows = None if excluded is None else excluded[queries]
         added = None if penalties is None else penalties[queries]
-        query, place = _candidates(query_QD[queries], row_n, vectors_nD, limit_Q[queries], rows, added)
+        query, place = _candidates(query_QD[queries], row_n, vectors_nD, limit_Q[queries], rows, added, block_PDM)
         scores = _pair_scores(query_QD[queries], vectors_nD, query, place)
         chunks.append(_rank(query, row_n.take(place), scores, limit_Q[queries], width))
     return chunks[0] if len(chunks) == 1 else Hits(*map(np.concatenate, zip(*chunks, strict=True)))
@@ -94,14 +97,27 @@ def _rank(
     return hits._replace(count_Q=np.bincount(query, minlength=len(limit_Q)))
 
 
-def inner_products(query_QD: NDArray[np.float32], vectors_nD: NDArray[np.float32]) -> NDArray[np.float32]:
+def transpose_blocks(vectors_nD: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return vectors in P transposed blocks of M items (P, D, M), with zeros in the last; see ``inner_products``."""
+    padded_nD = np.pad(vectors_nD, ((0, -len(vectors_nD) % _BLOCK), (0, 0)))
+    return np.ascontiguousarray(padded_nD.reshape(-1, _BLOCK, padded_nD.shape[1]).swapaxes(1, 2))
+
+
+def inner_products(
+    query_QD: NDArray[np.float32], vectors_nD: NDArray[np.float32], block_PDM: NDArray[np.float32] | None = None
+) -> NDArray[np.float32]:
     """Return every inner product (Q, n).
 
     BLAS rearranges its operands before it multiplies, unless the product is small. For the vectors of one user that
-    costs more than the product itself, so they are multiplied with some items at a time.
+    costs more than the product itself, so they are multiplied with some items at a time, and with those of
+    ``transpose_blocks`` as they are, in two thirds of the time (ten queries, 9,724 items, width 128).
     """
     if not 1 < len(query_QD) <= FEW_QUERIES:
         return query_QD @ vectors_nD.T
+    if block_PDM is not None:
+        score_QPM = np.empty((len(query_QD), len(block_PDM), _BLOCK), dtype=np.float32)
+        np.matmul(query_QD, block_PDM, out=score_QPM.swapaxes(0, 1))
+        return score_QPM.reshape(len(query_QD), -1)[:, : len(vectors_nD)]
     query_DQ, step = np.ascontiguousarray(query_QD.T), max(1, _SMALL_PRODUCT // query_QD.size)
     score_Qn = np.empty((len(query_QD), len(vectors_nD)), dtype=np.float32)
     for start in range(0, len(vectors_nD), step):
@@ -145,21 +161,21 @@ def _candidates(
     limit_Q: NDArray[np.int64],
     excluded: Sequence[NDArray[np.int64]] | None,
     penalties: Sequence[NDArray[np.float32] | None] | None,
+    block_PDM: NDArray[np.float32] | None,
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return the queries and places of all items that could be among the best ``limit_Q`` of their query.
 
     Many items are compared in parts, so that the scores of many queries can be held at once. A part has more items than
     the limit, so the bound of each part is one for all items.
     """
-    count, limit_Q = len(row_n) // max(_ITEMS, 2 * int(limit_Q.max())), np.maximum(limit_Q, 1)
-    edges = np.linspace(0, len(row_n), max(1, count) + 1).astype(np.int64).tolist()
+    limit_Q, count = np.maximum(limit_Q, 1), max(1, len(row_n) // max(_ITEMS, 2 * int(limit_Q.max())))
+    edges = [len(row_n) * part // count for part in range(count + 1)]
     found, bound_Q = [], np.full(len(query_QD), _LOWEST)
     for start, end in pairwise(edges):
-        score_Qn = inner_products(query_QD, vectors_nD[start:end])
-        if penalties is not None:
-            for score_n, penalty_n in zip(score_Qn, penalties, strict=True):
-                if penalty_n is not None:
-                    np.add(score_n, penalty_n[start:end], out=score_n)
+        score_Qn = inner_products(query_QD, vectors_nD[start:end], block_PDM)
+        for score_n, penalty_n in zip(score_Qn, penalties or (), strict=penalties is not None):
+            if penalty_n is not None:
+                np.add(score_n, penalty_n[start:end], out=score_n)
         if excluded is not None:
             _mask_excluded(score_Qn, row_n[start:end], excluded)
         # In every row at least `limit_Q` scores reach its bound, unless the exclusion left fewer.
