@@ -7,7 +7,7 @@ items of a user's lists · N candidates · F entries of all lists.
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -59,8 +59,8 @@ class BlendedList(NamedTuple):
 
     def take(self, place_BM: NDArray[np.int64]) -> "BlendedList":
         """Return some of the items by their places ``place_BM`` in each list (B, M), from 0."""
-        arrays: list[Any] = [np.take_along_axis(array, place_BM, axis=1) for array in self]
-        return BlendedList(*arrays)
+        flat_BM = place_BM + np.arange(len(place_BM))[:, None] * self.item_BN.shape[1]
+        return BlendedList(self.item_BN.take(flat_BM), self.score_BN.take(flat_BM), self.interest_BN.take(flat_BM))
 
 
 def merge_lists(
@@ -70,23 +70,22 @@ def merge_lists(
 
     ``user_Q`` is the user of each list, ascending, and ``column_Q`` its vector.
     """
-    query_F, rank_F = np.nonzero(np.arange(lists.id_QN.shape[1]) < lists.count_Q[:, None])
-    user_F, item_F = user_Q[query_F], lists.id_QN[query_F, rank_F]
-    order_F = np.argsort(pair_keys(user_F, item_F), kind="stable")  # on thousands of keys twice as fast as the default
-    user_F, item_F = user_F[order_F], item_F[order_F]
-    new_F = np.ones(len(order_F), dtype=np.bool_)
-    new_F[1:] = (item_F[1:] != item_F[:-1]) | (user_F[1:] != user_F[:-1])
-    first_B = np.searchsorted(user_F, np.arange(shape[0] + 1))
-    nth_F = np.zeros(len(order_F) + 1, dtype=np.int64)  # distinct items before each entry
-    np.cumsum(new_F, out=nth_F[1:])
-    start_B = nth_F[first_B]
-    position_F = nth_F[1:] - 1 - start_B[user_F]
-    width = int((start_B[1:] - start_B[:-1]).max(initial=0))
+    # Flat places with ``take``: brackets with several arrays take twice the time.
+    place_F = np.flatnonzero(np.arange(lists.id_QN.shape[1]) < lists.count_Q[:, None])
+    query_F, item_F = np.repeat(np.arange(len(user_Q)), lists.count_Q), lists.id_QN.take(place_F)
+    key_F = pair_keys(user_Q.take(query_F), item_F)
+    order_F = key_F.argsort()
+    sorted_F, is_first_F = key_F.take(order_F), np.ones(len(order_F), dtype=np.bool_)
+    is_first_F[1:] = sorted_F[1:] != sorted_F[:-1]
+    first_B = sorted_F[is_first_F].searchsorted(pair_keys(np.arange(shape[0] + 1), np.zeros(1, dtype=np.int64)))
+    count_B = first_B[1:] - first_B[:-1]
+    width = int(count_B.max(initial=0))
     item_BU = np.full((shape[0], width), NO_ID, dtype=np.int64)
-    item_BU[user_F, position_F] = item_F
+    item_BU[np.arange(width) < count_B[:, None]] = item_F.take(order_F[is_first_F])
     score_BKU = np.full((*shape, width), -np.inf, dtype=np.float32)
-    query_F, rank_F = query_F[order_F], rank_F[order_F]
-    score_BKU[user_F, column_Q[query_F], position_F] = lists.score_QN[query_F, rank_F]
+    row_Q = (user_Q * shape[1] + column_Q) * width - first_B.take(user_Q)
+    cell_F = row_Q.take(query_F.take(order_F)) + np.cumsum(is_first_F) - 1
+    score_BKU.ravel()[cell_F] = lists.score_QN.take(place_F.take(order_F))
     return MergedLists(item_BU, score_BKU)
 
 
@@ -180,7 +179,7 @@ def fusion(lists: UserLists, n: int) -> BlendedList:
 
 def _take_best(merged: MergedLists, score_BU: NDArray[np.float32], n: int) -> BlendedList:
     """Take the best items. Items ascend, so ties go to the smaller id; ``NO_ID`` comes last."""
-    score_BU = np.where(merged.item_BU == NO_ID, -np.inf, score_BU).astype(np.float32)
+    score_BU[merged.item_BU == NO_ID] = -np.inf
     best_BN = np.argsort(-score_BU, axis=1, kind="stable")[:, :n]
     return BlendedList(merged.item_BU, score_BU, merged.score_BKU.argmax(axis=1)).take(best_BN)
 

@@ -105,9 +105,8 @@ class InterestNamer:
         gain = share * np.log(share / np.maximum(other_share, self.topic_base_T[topic]))
         typical: dict[int, list[int]] = {}
         for p in np.lexsort((topic, -gain)).tolist():
-            topics = typical.setdefault(int(pair[p]), [])
-            if gain[p] > 0 and len(topics) < _MAX_TOPICS_PER_NAME:
-                topics.append(int(topic[p]))
+            if gain[p] > 0:
+                typical.setdefault(int(pair[p]), []).append(int(topic[p]))
         return typical
 
     def _name(self, kind: InterestKind, condition: int, typical: Sequence[int], newest: int | None) -> str:
@@ -116,7 +115,7 @@ class InterestNamer:
         if kind == "unconditioned":
             return WHOLE_HISTORY_LABEL
         if typical:
-            return _SEPARATOR.join(self.topics[topic] for topic in typical)
+            return _SEPARATOR.join(self.topics[topic] for topic in typical[:_MAX_TOPICS_PER_NAME])
         return "without items" if newest is None else f"like {self.items.label(newest)}"
 
 

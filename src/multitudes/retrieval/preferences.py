@@ -96,6 +96,6 @@ def draw_topics(
     key_BF = splitmix64(user_key_B[:, None] + follow_BF.astype(np.uint64) + GOLDEN_GAMMA)
     key_BF[follow_BF == 0] = np.iinfo(np.uint64).max
     order_BF = np.argsort(key_BF, axis=1) if first_BF is None else np.lexsort((key_BF, ~first_BF), axis=1)
-    topic_BC = np.take_along_axis(follow_BF, order_BF[:, :topics], axis=1)
+    topic_BC = follow_BF[np.arange(len(follow_BF))[:, None], order_BF[:, :topics]]
     missing = topics - topic_BC.shape[1]
     return np.pad(topic_BC, ((0, 0), (0, missing))) if missing > 0 else topic_BC

@@ -8,7 +8,7 @@ Legend: B users · K vectors · Q queries (the vectors that exist, by user) · D
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Final, NamedTuple, Protocol, TypeVar
+from typing import Any, Final, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +28,7 @@ POPULAR = -1  # the interest number of a popular item
 REPEAT = -2  # the interest number of an item that the user returns to; see ``retrieval.repeats``
 NO_ITEMS: NDArray[np.int64] = np.zeros(0, dtype=np.int64)
 _USERS_PER_CHUNK = 512
+_BY_ITEM: Final = ("item_N", "score_N", "interest_N", "found_by_NK")  # of ``Candidates``
 _LEAST_WEIGHT: Final = 1e-6  # of what has no place of its own, and fills what is left
 _FOUND: Final = 1e6  # an event of an interest that found the item counts more than any history of the others
 Value = TypeVar("Value", np.float32, np.float64)
@@ -71,17 +72,8 @@ class Candidates:
 
     def select(self, chosen: slice | NDArray[np.bool_ | np.int64]) -> "Candidates":
         """Return some of the candidates, in order; shortfalls stay those of the whole list."""
-        return replace(
-            self,
-            item_N=self.item_N[chosen],
-            score_N=self.score_N[chosen],
-            interest_N=self.interest_N[chosen],
-            found_by_NK=self.found_by_NK[chosen],
-        )
-
-    def top(self, n: int) -> "Candidates":
-        """Return the first ``n`` candidates."""
-        return self.select(slice(n))
+        arrays: dict[str, Any] = {name: getattr(self, name)[chosen] for name in _BY_ITEM}
+        return replace(self, **arrays)
 
 
 def popular_candidates(
@@ -203,14 +195,8 @@ def _find_chunk(
             retried.append(b)
         else:
             row = b, slice(count)
-            own = Candidates(
-                blended.item_BN[row],
-                blended.score_BN[row],
-                blended.interest_BN[row],
-                found_BNK[row],
-                vectors.kinds,
-                share_BK[b],
-            )
+            item_N, score_N, interest_N = blended.item_BN[row], blended.score_BN[row], blended.interest_BN[row]
+            own = Candidates(item_N, score_N, interest_N, found_BNK[row], vectors.kinds, share_BK[b])
             candidates[b] = add_popular(own, n_vectors_B[b], popular_B[b], catalogue, n, excluded[b])
     timer("blend")
     if retried:  # rare: the lists of a user overlap more than expected
@@ -294,13 +280,12 @@ def calibrated_order(taste_BM: NDArray[np.int16], weight_BT: NDArray[np.float64]
     ``taste_BM`` are the tastes of the candidates, best first; where a list ends, its candidates of no taste come last.
     ``weight_BT`` is the part of the list of each taste, at most 1 in all, or ``UNWANTED``, which comes last.
     """
-    users, width = taste_BM.shape
-    user_B1, place_M = np.arange(users)[:, None], np.arange(width)
-    by_taste_BM = np.argsort(taste_BM, axis=1, kind="stable")
-    sorted_BM = taste_BM[user_B1, by_taste_BM]
-    first_BM, within_BM = np.zeros((2, users, width), dtype=np.int64)
+    place_M = np.arange(taste_BM.shape[1])
+    by_taste_BM = np.argsort(taste_BM, axis=1, kind="stable") + np.arange(len(taste_BM))[:, None] * len(place_M)
+    sorted_BM = taste_BM.take(by_taste_BM)
+    first_BM, within_BM = np.zeros((2, *taste_BM.shape), dtype=np.int64)
     np.copyto(first_BM[:, 1:], place_M[1:], where=sorted_BM[:, 1:] != sorted_BM[:, :-1])
-    within_BM[user_B1, by_taste_BM] = place_M - np.maximum.accumulate(first_BM, axis=1)
+    within_BM.ravel()[by_taste_BM] = place_M - np.maximum.accumulate(first_BM, axis=1)
     own_BM = of_tastes(weight_BT, taste_BM)
     rest_B1 = np.maximum(1 - np.maximum(weight_BT, 0).sum(axis=1, keepdims=True), _LEAST_WEIGHT)
     key_BM = np.minimum((place_M + 0.5) / rest_B1, (within_BM + 0.5) / np.maximum(own_BM, _LEAST_WEIGHT**2))
@@ -364,13 +349,10 @@ def add_popular(
 def _append(found: Candidates, popular_M: NDArray[np.int64], catalogue: Catalogue) -> Candidates:
     """Return a list with popular items behind it."""
     popular = popular_candidates(popular_M, catalogue.user_counts(popular_M), found.kinds)
-    return replace(
-        found,
-        item_N=np.concatenate([found.item_N, popular.item_N]),
-        score_N=np.concatenate([found.score_N, popular.score_N]),
-        interest_N=np.concatenate([found.interest_N, popular.interest_N]),
-        found_by_NK=np.concatenate([found.found_by_NK, popular.found_by_NK]),
-    )
+    arrays: dict[str, Any] = {
+        name: np.concatenate([getattr(one, name) for one in (found, popular)]) for name in _BY_ITEM
+    }
+    return replace(found, **arrays)
 
 
 def interleave(item_N: NDArray[np.int64], other_M: NDArray[np.int64], other_share: float, n: int) -> NDArray[np.int64]:
