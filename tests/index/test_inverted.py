@@ -102,13 +102,15 @@ def test_many_lists_that_are_found_through_a_graph_keep_the_recall(monkeypatch: 
     assert recall(found, wanted) >= 0.96
 
 
-def test_the_vectors_of_a_request_share_a_call_and_each_probes_as_many_lists_as_its_depth_needs(
+def test_vectors_of_like_depths_share_a_call_and_each_probes_as_many_lists_as_its_depth_needs(
     monkeypatch: pytest.MonkeyPatch,
 ):
     vectors, queries = latent(np.random.default_rng(6))
     index = approximate.build(np.arange(N), vectors, queries=queries[8:], target=SHALLOW)
-    effort = {level["depth"]: level["effort"] for level in index.info()["tuning"]["levels"]}
+    levels = {level["depth"]: level for level in index.info()["tuning"]["levels"]}
+    effort = {depth: level["effort"] for depth, level in levels.items()}
     assert effort[10] < effort[50]
+    assert 2 * levels[10]["proposals"] < levels[50]["proposals"] <= 2 * levels[20]["proposals"]
     search, probed = InvertedLists._search_lists, []
 
     def noted(self: InvertedLists, query_QD: Any, list_QP: Any, *rest: Any) -> Any:
@@ -116,8 +118,9 @@ def test_the_vectors_of_a_request_share_a_call_and_each_probes_as_many_lists_as_
         return search(self, query_QD, list_QP, *rest)
 
     monkeypatch.setattr(InvertedLists, "_search_lists", noted)
-    together = index.search(queries[:5], np.array([50, *[10] * 4]))
-    assert probed == [[effort[50], *[effort[10]] * 4]]
-    alone = [index.search(queries[q : q + 1], limit) for q, limit in enumerate((50, *[10] * 4))]
-    assert len(probed) == 1 + 5, "the control: a call for each"
+    limits = [50, 10, 20, 10, 10]
+    together = index.search(queries[:5], np.array(limits))
+    assert probed == [[effort[50], effort[20]], [effort[10]] * 3]
+    alone = [index.search(queries[q : q + 1], limit) for q, limit in enumerate(limits)]
+    assert len(probed) == 2 + 5, "the control: a call for each"
     assert [hits.ids(0).tolist() for hits in alone] == [together.ids(q).tolist() for q in range(5)]

@@ -71,6 +71,14 @@ class InvertedLists:
             The rows of the best candidates of each query (Q, M), distinct, in any order; −1 fills the rest.
         """
         faiss.omp_set_num_threads(1)  # per thread: a thread that never called it would use every core
+        # FAISS keeps as many candidates of each query of a call, so those that need less than half are searched apart.
+        is_alike_Q = 2 * count_Q >= count_Q.max()
+        if not is_alike_Q.all():
+            row_QM = np.full((len(query_QD), int(count_Q.max())), _NO_ROW)
+            for own_Q in (is_alike_Q, ~is_alike_Q):
+                found_QM = self.propose(query_QD[own_Q], effort_Q[own_Q], count_Q[own_Q], allowed)
+                row_QM[own_Q, : found_QM.shape[1]] = found_QM
+            return row_QM
         list_QP, score_QP = self._nearest_lists(query_QD, effort_Q)
         is_alone = len(query_QD) == 1
         if is_alone:

@@ -173,7 +173,7 @@ def _find_chunk(
     """Find candidates; with ``in_full``, every vector proposes the most, also those without a share."""
     n_vectors_B = vectors.mask_BK.sum(axis=1).tolist()
     vectors, popular_B, share_BK, most_B1, limit_BK = plan_search(vectors, n, config, in_full=in_full)
-    result = _search(vectors, catalogue, limit_BK, excluded, config) if lists is None else lists.top(limit_BK)
+    result = search_vectors(vectors, catalogue, limit_BK, excluded, config) if lists is None else lists.top(limit_BK)
     timer("search")
     chosen, (user_Q, column_Q, hits) = blend.BLENDS[config.blend], result
     if chosen.terms:  # in place of scores, which do not compare
@@ -217,22 +217,12 @@ def _is_truncated(result: SearchResult, limit_BK: NDArray[np.int64], most_B1: ND
 def search_vectors(
     vectors: UserVectors,
     catalogue: Catalogue,
-    depth_B1: int | NDArray[np.int64],
+    limit: int | NDArray[np.int64],
     excluded: Sequence[NDArray[np.int64]],
     config: RetrieveConfig,
 ) -> SearchResult:
-    """Return the best ``depth_B1`` items of each vector (see ``allocation.proposals``) but the user's excluded ones."""
-    return _search(vectors, catalogue, np.broadcast_to(depth_B1, vectors.mask_BK.shape), excluded, config)
-
-
-def _search(
-    vectors: UserVectors,
-    catalogue: Catalogue,
-    limit_BK: NDArray[np.int64],
-    excluded: Sequence[NDArray[np.int64]],
-    config: RetrieveConfig,
-) -> SearchResult:
-    """Search with all vectors of all users in one call, for ``limit_BK`` items each."""
+    """Return the best ``limit`` items of each vector, one number or (B, K), but the user's excluded ones; one call."""
+    limit_BK = np.broadcast_to(limit, vectors.mask_BK.shape)
     user_Q, column_Q = np.nonzero(vectors.mask_BK & (limit_BK > 0))
     topic_Q = searched_topics(vectors, config)[user_Q, column_Q]
     excluded_Q = [excluded[b] for b in user_Q.tolist()]
