@@ -1,5 +1,6 @@
 """The examples of a small cluster name what is there: settings, ports, probes, images, volumes and commands."""
 
+import ast
 import re
 import shlex
 import tomllib
@@ -302,3 +303,13 @@ def test_a_line_of_a_lock_file_that_is_not_understood_is_an_error(tmp_path, monk
     monkeypatch.setattr(sbom, "ROOT", tmp_path)
     with pytest.raises(ValueError, match="expected lines as NAME==VERSION"):
         sbom.bill_of_materials("serve")
+
+
+def test_the_dag_of_airflow_compiles_and_its_commands_are_those_of_the_nightly_page():
+    """Airflow is not installed here: the file is read, not run."""
+    tree = ast.parse((DEPLOY / "airflow.py").read_text())
+    (steps,) = (ast.unparse(one) for one in tree.body if ast.unparse(one).startswith("STEPS = "))
+    names: dict[str, Any] = {"DAY": "$(date +%F)"}
+    exec(steps, names)
+    page = (DEPLOY.parent / "docs" / "nightly.md").read_text().split("```sh\n")[1].split("```")[0].strip()
+    assert [command.replace(" --resume", "") for command in names["STEPS"].values()] == page.split("\n")

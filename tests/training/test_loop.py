@@ -120,6 +120,22 @@ def test_interrupted_and_resumed_ends_with_the_identical_weights(prepared, whole
     assert losses[0] == losses[1]
 
 
+def test_each_epoch_is_told_once_it_is_saved_and_one_who_raises_can_resume(prepared, whole, tmp_path):
+    told: list[dict[str, object]] = []
+
+    def tell(record: dict[str, object]) -> None:
+        told.append(record)
+        if len(told) == 1:
+            raise ConnectionError("the tracker does not answer")
+
+    with pytest.raises(ConnectionError):
+        train(prepared, config(), tmp_path / "run", on_epoch=tell)
+    train(prepared, config(), tmp_path / "run", resume=True, on_epoch=tell)
+    assert told == [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert [record["epoch"] for record in told] == [1, 2], "the epoch after which it raised is not trained again"
+    assert same_weights(whole, tmp_path / "run")
+
+
 def test_a_training_lowers_every_loss_and_shows_its_mean(prepared: PreparedData, tmp_path: Path) -> None:
     train(prepared, config(epochs=6), tmp_path / "run")
     records = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from types import FrameType
-from typing import Final
+from typing import Any, Final
 
 import torch
 
@@ -37,6 +37,8 @@ from multitudes.training.selection import draw_validation_users, hit_rate
 from multitudes.training.step import compute_gradients, initial_state, optimizer_step, training_device
 from multitudes.training.trained_run import TrainedRun
 from multitudes.training.warm_start import warm_start
+
+OnEpoch = Callable[[dict[str, Any]], None]  # gets the record of an epoch, a line of metrics.jsonl
 
 HISTORY_DROPOUT: Final = 0.05  # share of examples without history: new users, with followed topics only
 _SPEED_AFTER_S: Final = 5.0  # of training, after which its speed is known
@@ -69,6 +71,7 @@ def train(
     resume: bool = False,
     execution: ExecutionConfig = DEFAULT_EXECUTION,
     progress: Progress = silent,
+    on_epoch: OnEpoch = lambda _: None,
 ) -> TrainedRun:
     """Train a model in this process and open the finished run.
 
@@ -83,6 +86,8 @@ def train(
         resume: continue an interrupted training in ``out``; open it if it is finished.
         execution: memory, precision and checkpoints.
         progress: reports progress.
+        on_epoch: called after each epoch, once it is saved, with its line of metrics.jsonl: what an experiment tracker
+            logs. If it raises, training stops there; ``resume`` goes on.
 
     Returns:
         The finished run with the weights of its best epoch.
@@ -94,7 +99,7 @@ def train(
         MultitudesError: the loss is no longer finite.
         KeyboardInterrupt: after Ctrl-C, once the state is saved.
     """
-    fit(prepared, config, out, resume=resume, execution=execution, progress=progress)
+    fit(prepared, config, out, resume=resume, execution=execution, progress=progress, on_epoch=on_epoch)
     return TrainedRun.open(out)
 
 
@@ -109,6 +114,7 @@ def fit(
     ranks: Ranks = SINGLE_PROCESS,
     progress: Progress = silent,
     say: Callable[[str], None] = lambda _: None,
+    on_epoch: OnEpoch = lambda _: None,
 ) -> None:
     """Train a model, on one or several ranks, and write its run folder; what ``train`` has too is described there.
 
@@ -140,7 +146,7 @@ def fit(
         if ranks.is_first:
             create_run_folder(prepared, config, out, overwrite=overwrite)  # last, since the steps above can fail
         checkpoint.load(state, out / "checkpoint", ranks)
-        _Loop(examples, held, config, out, state, execution, ranks, progress, say).run()
+        _Loop(examples, held, config, out, state, execution, ranks, progress, say, on_epoch).run()
         ranks.barrier()
 
 
@@ -157,6 +163,7 @@ class _Loop:
     ranks: Ranks
     progress: Progress
     say: Callable[[str], None]
+    on_epoch: OnEpoch
     said: int = 0  # lines
 
     def run(self) -> None:
@@ -272,6 +279,8 @@ class _Loop:
         position.epoch, position.batch = position.epoch + 1, 0
         self.state.loss_sums = {}
         self._save(best=is_best)
+        if self.ranks.is_first:
+            self.on_epoch(record)
 
     def _validate(self) -> float:
         """Validate on the first rank, and return the hit rate on all ranks."""
