@@ -70,7 +70,7 @@ def test_the_loss_equals_a_slow_definition() -> None:
 
     with torch.no_grad():
         interests = model.user_vectors(users(batch.follows_known_B, batch.past_BL)).interests
-        psi = model.item_vectors(model.items.inputs(torch.arange(planted()[1].n_items + 1)))
+        psi = model.item_vectors(model.items.inputs(torch.arange(planted()[1].n_items + 1)), model.items.content_NE)
     pool_log_q = torch.from_numpy(pool.log_q_N)
 
     def softmax_loss(vector_D: torch.Tensor, target: int, own: set[int]) -> float:

@@ -107,6 +107,7 @@ class LinearHistory(HistorySums):
         """Return item vectors with the output vectors, or zeros for later items, appended: shape (I + 1, D + R)."""
         output = np.zeros((len(vectors_ID), self.rank), dtype=np.float32)
         output[: len(self.output_IR)] = self.output_IR
+        output[~vectors_ID.any(axis=1)] = 0.0  # an item without a vector is no candidate
         return np.concatenate([vectors_ID, output], axis=1)
 
     def save(self, folder: Path) -> None:

@@ -31,32 +31,37 @@ class ItemTower(nn.Module):
 
     Deviation: the features are summed at equal width before the MLP, not concatenated, so that items without topics or
     content are in the same space; thanks to the residual, an id-only item tower is a plain embedding.
+
+    A frozen tower has no MLP: the vector of an item is its content, and its input begins there.
     """
 
     topic_NG: Tensor
     feature_NF: Tensor
     content_NE: Tensor
 
-    def __init__(self, features: ItemFeatures, n_topics: int, width: int, hidden: int, dropout: float) -> None:
+    def __init__(self, features: ItemFeatures, n_topics: int, config: UserTowerConfig) -> None:
         super().__init__()
+        width = config.width
         for name, values in features._asdict().items():
             self.register_buffer(name, values, persistent=False)
         self.id_embedding = nn.Embedding(len(features.topic_NG), width, sparse=True)
         self.topic_embedding = nn.Embedding(n_topics + 1, width, padding_idx=0)
-        self.feature = (
-            nn.Linear(features.feature_NF.shape[1], width, bias=False) if features.feature_NF.shape[1] else None
-        )
-        self.content = (
-            nn.Linear(features.content_NE.shape[1], width, bias=False) if features.content_NE.shape[1] else None
-        )
-        self.layers = mlp(width, hidden, width, dropout)
+        widths = [values.shape[1] for values in features[1:]]
+        self.feature, self.content = (nn.Linear(n, width, bias=False) if n else None for n in widths)
+        is_frozen = config.item_tower == "frozen"
+        self.layers = None if is_frozen else mlp(width, config.crossing.hidden, width, config.dropout)
+        if is_frozen and self.content is not None:
+            nn.init.eye_(self.content.weight)
         nn.init.normal_(self.id_embedding.weight, std=0.05)
         nn.init.normal_(self.topic_embedding.weight[1:], std=0.05)
 
+    def features(self, item_N: Tensor) -> ItemFeatures:
+        """Return the features of known items."""
+        return ItemFeatures(self.topic_NG[item_N], self.feature_NF[item_N], self.content_NE[item_N])
+
     def inputs(self, item_N: Tensor) -> Tensor:
         """Return the history-side input of each item (N, D)."""
-        known = ItemFeatures(self.topic_NG[item_N], self.feature_NF[item_N], self.content_NE[item_N])
-        return self.inputs_from_features(self.id_embedding(item_N), known)
+        return self.inputs_from_features(self.id_embedding(item_N), self.features(item_N))
 
     def inputs_from_features(self, id_ND: Tensor, known: ItemFeatures) -> Tensor:
         """Return the history-side input of items, from their features and their id embeddings ``id_ND``."""
@@ -69,9 +74,9 @@ class ItemTower(nn.Module):
             input_ND = input_ND + self.content(content_NE)
         return input_ND
 
-    def vectors(self, input_ND: Tensor) -> Tensor:
-        """Return the target-side vector of each item (N, D), as in the index."""
-        vector_ND: Tensor = input_ND + self.layers(input_ND)
+    def vectors(self, input_ND: Tensor, content_NE: Tensor) -> Tensor:
+        """Return the target-side vector of each item (N, D), as in the index, from its input and its content."""
+        vector_ND: Tensor = content_NE if self.layers is None else input_ND + self.layers(input_ND)
         return vector_ND
 
 
@@ -99,15 +104,15 @@ class TwoTower(nn.Module):
 
     def __init__(self, config: UserTowerConfig, method: Method, features: ItemFeatures, sizes: DataSizes) -> None:
         super().__init__()
-        self.items = ItemTower(features, sizes.topics, config.width, config.crossing.hidden, config.dropout)
+        self.items = ItemTower(features, sizes.topics, config)
         self.user = UserTower(config, method, self.items.topic_embedding, sizes.actions, sizes.user_features)
         self.similarity = config.similarity
         self.has_unconditioned, self.n_implicit = self.user.has_unconditioned, self.user.n_implicit
         self.has_explicit = self.user.conditional is not None
 
-    def item_vectors(self, input_ND: Tensor) -> Tensor:
+    def item_vectors(self, input_ND: Tensor, content_NE: Tensor) -> Tensor:
         """Return the item vectors that user vectors are multiplied with; of unit length if the similarity is cosine."""
-        vector_ND = self.items.vectors(input_ND)
+        vector_ND = self.items.vectors(input_ND, content_NE)
         return l2_normalize(vector_ND) if self.similarity == "cosine" else vector_ND
 
     def user_vectors(
@@ -115,13 +120,7 @@ class TwoTower(nn.Module):
     ) -> TowerOutput:
         """Return the user vectors from item inputs, as evaluation and serving compute them."""
         item_BLD = self.user.encode(users.input_BLD, users.action_BL)
-        inputs = UserInputs(
-            item_BLD=item_BLD,
-            valid_BL=users.valid_BL,
-            past_BL=users.valid_BL,
-            follow_BF=users.follow_BF,
-            topic_BC=users.topic_BC,
-            feature_BP=users.feature_BP,
-        )
+        past_BL = users.valid_BL  # all usable events are before the moment of serving
+        inputs = UserInputs(item_BLD, past_BL, past_BL, users.follow_BF, users.topic_BC, users.feature_BP)
         vectors: TowerOutput = self.user(inputs, generator, partition)
         return vectors

@@ -25,6 +25,10 @@ class _TowerConfig(Config):
     """Settings that are not those of one method."""
 
     width: int = Field(64, ge=4, le=4096, description="D, width of every vector")
+    item_tower: Literal["trained", "frozen"] = Field(
+        "trained",
+        description="frozen: an item's vector is its column `embedding`, `width` wide, and only the user side learns",
+    )
     interests: int = Field(4, ge=1, le=64, description="K, implicit interests per user (the paper serves 7)")
     history: int = Field(50, ge=1, description="L, most recent events that the tower reads")
     dropout: float = Field(0.3, ge=0, lt=1, description="dropout on the history and in the hidden layers")

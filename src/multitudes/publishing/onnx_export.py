@@ -10,8 +10,8 @@ Legend: N items · G topics per item · F features · E width of the items' own 
 import gc
 import logging
 import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -74,7 +74,9 @@ def write_onnx(
     file: Path,
 ) -> None:
     """Export a module, which takes and returns tensors by position, to one ONNX file; ``shapes``: what is dynamic."""
-    with warnings.catch_warnings(), torch.no_grad(), _no_collection():
+    with warnings.catch_warnings(), torch.no_grad(), ExitStack() as stack:
+        gc.disable()  # looking for cycles among the exporter's millions of objects would be a sixth of its time
+        stack.callback(gc.enable)
         warnings.simplefilter("ignore")  # deprecations inside of the exporter
         logging.getLogger("torch.onnx").setLevel(logging.ERROR)
         program = torch.onnx.export(
@@ -91,18 +93,6 @@ def write_onnx(
         program.save(str(file), external_data=False)
 
 
-@contextmanager
-def _no_collection() -> Iterator[None]:
-    """Look for no reference cycles meanwhile: among the exporter's millions of objects that is a sixth of its time."""
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_enabled:
-            gc.enable()
-
-
 class _NewItemTower(nn.Module):
     """The item tower for items without a trained id embedding."""
 
@@ -115,28 +105,19 @@ class _NewItemTower(nn.Module):
 
     def forward(self, topic_NG: Tensor, feature_NF: Tensor, content_NE: Tensor) -> tuple[Tensor, Tensor]:
         input_ND = self.model.items.inputs_from_features(self.id_1D, ItemFeatures(topic_NG, feature_NF, content_NE))
-        return input_ND, self.model.item_vectors(input_ND)
+        return input_ND, self.model.item_vectors(input_ND, content_NE)
 
 
 def export_item_tower(run: TrainedRun, file: Path) -> None:
     """Export the item tower of a run."""
-    items = run.model.items
     run.model.eval()
-    example = (
-        torch.ones(2, 2, dtype=torch.int64),
-        torch.zeros(2, items.feature_NF.shape[1]),
-        torch.zeros(2, items.content_NE.shape[1]),
-    )
+    items = run.model.items
+    widths = items.feature_NF.shape[1], items.content_NE.shape[1]
+    example = (torch.ones(2, 2, dtype=torch.int64), *(torch.zeros(2, width) for width in widths))
     batch = torch.export.Dim("batch")
     shapes = ({0: batch, 1: torch.export.Dim("topics")}, {0: batch}, {0: batch})
-    write_onnx(
-        _NewItemTower(run.model, typical_id_embedding(run)),
-        example,
-        ITEM_TOWER_INPUTS,
-        ITEM_TOWER_OUTPUTS,
-        shapes,
-        file,
-    )
+    tower = _NewItemTower(run.model, typical_id_embedding(run))
+    write_onnx(tower, example, ITEM_TOWER_INPUTS, ITEM_TOWER_OUTPUTS, shapes, file)
 
 
 def typical_id_embedding(run: TrainedRun) -> Tensor:
@@ -151,10 +132,9 @@ def typical_id_embedding(run: TrainedRun) -> Tensor:
 
 
 @torch.no_grad()
-def vectors_without_ids(run: TrainedRun, item_N: NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+def vectors_without_ids(run: TrainedRun, item_N: NDArray[np.int64]) -> list[NDArray[np.float32]]:
     """Return the model's inputs and vectors of known items without their ids (N, D), to check the exported tower."""
-    items, number_N = run.model.items, torch.from_numpy(item_N).to(run.model.items.topic_NG.device)
-    known = ItemFeatures(items.topic_NG[number_N], items.feature_NF[number_N], items.content_NE[number_N])
+    items, tower = run.model.items, _NewItemTower(run.model, typical_id_embedding(run))
     run.model.eval()
-    input_ND, vector_ND = _NewItemTower(run.model, typical_id_embedding(run))(*known)
-    return input_ND.cpu().numpy(), vector_ND.cpu().numpy()
+    known = items.features(torch.from_numpy(item_N).to(items.topic_NG.device))
+    return [tensor.cpu().numpy() for tensor in tower(*known)]

@@ -197,24 +197,22 @@ def item_vectors(
     """
     content_NE, problems = _read_embeddings(items, settings.content_width)
     if settings.vectors == "embedding":
-        missing = dict.fromkeys(
-            np.flatnonzero(~content_NE.any(axis=1)).tolist(),
-            "it has no 'embedding', and this release recommends by the items' own vectors",
-        )
-        vector_ND = l2_normalize(content_NE)
-        return ItemVectors(vector_ND, vector_ND), missing | problems
-    topic_NG, feature_NF, chunks = pad_topics(topics), apply_encoding(items, settings.encoding), []
-    for start in range(0, items.height, _ITEMS_PER_CHUNK):
-        progress(start, items.height, "items")
-        chunk = slice(start, start + _ITEMS_PER_CHUNK)
-        chunks.append(run_item_tower(tower, topic_NG[chunk], feature_NF[chunk], content_NE[chunk]))
+        vectors = ItemVectors(*[l2_normalize(content_NE)] * 2)
+    else:
+        topic_NG, feature_NF, chunks = pad_topics(topics), apply_encoding(items, settings.encoding), []
+        for start in range(0, items.height, _ITEMS_PER_CHUNK):
+            progress(start, items.height, "items")
+            chunk = slice(start, start + _ITEMS_PER_CHUNK)
+            chunks.append(run_item_tower(tower, topic_NG[chunk], feature_NF[chunk], content_NE[chunk]))
+        vectors = ItemVectors(*(np.concatenate(arrays) for arrays in zip(*chunks, strict=True)))
     progress(items.height, items.height, "items")
-    vectors = ItemVectors(*(np.concatenate(arrays) for arrays in zip(*chunks, strict=True)))
     invalid = np.flatnonzero(~(are_valid_vectors(vectors.input_ND) & are_valid_vectors(vectors.vector_ND))).tolist()
-    overflow = dict.fromkeys(invalid, "its numbers are so large that its vector is not finite")
+    missing = np.flatnonzero(~vectors.vector_ND.any(axis=1)).tolist()
+    found = dict.fromkeys(invalid, "its numbers are so large that its vector is not finite")
+    found |= dict.fromkeys(missing, "it has no 'embedding', and this release recommends by the items' own vectors")
     # No user of the training data engaged with a new item, so a linear model has no vector for it.
     vectors = vectors._replace(vector_ND=np.pad(vectors.vector_ND, ((0, 0), (0, settings.linear_rank))))
-    return vectors, overflow | problems
+    return vectors, found | problems
 
 
 def _read_embeddings(items: pl.DataFrame, width: int) -> tuple[NDArray[np.float32], dict[int, str]]:

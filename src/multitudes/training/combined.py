@@ -74,10 +74,10 @@ class CombinedTowers(TwoTower):
         self.has_explicit = first.has_explicit or second.has_explicit
         self._left_out = int(first.has_unconditioned and second.has_unconditioned)
 
-    def item_vectors(self, input_ND: Tensor) -> Tensor:
+    def item_vectors(self, input_ND: Tensor, content_NE: Tensor) -> Tensor:
         """Return the vectors of both models for each item (N, D)."""
-        first_Nd, second_Nd = self.items.split(input_ND)
-        return torch.cat([self.first.item_vectors(first_Nd), self.second.item_vectors(second_Nd)], dim=1)
+        towers = zip((self.first, self.second), self.items.split(input_ND), strict=True)
+        return torch.cat([model.item_vectors(input_Nd, content_NE) for model, input_Nd in towers], dim=1)
 
     def user_vectors(
         self, users: HistoryInputs, generator: torch.Generator | None = None, partition: Partition = "interests"

@@ -182,7 +182,7 @@ def _embed_batch(model: TwoTower, batch: Batch, pool: NegativePool, log_q: Targe
     uses = [item_BL.flatten(), target_BW.flatten(), dense_T, pool_N[ranks.own_rows(len(pool_N))]]
     item_M, row = unique_values(torch.cat(uses), model.items.id_embedding.num_embeddings)
     input_MD = model.items.inputs(item_M)
-    vector_MD = model.item_vectors(input_MD)
+    vector_MD = model.item_vectors(input_MD, model.items.content_NE[item_M])
     history, targets, dense, negatives = torch.split(row, [used.numel() for used in uses])
 
     n_actions = model.user.action.num_embeddings

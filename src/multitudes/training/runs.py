@@ -40,12 +40,9 @@ def open_run(path: str | Path, prepared: str | Path | None = None) -> Run:
         MissingError: the run has trained weights, and torch is not installed.
     """
     method = read_record(Path(path))["config"].get("method")
-    if method == PINNERSAGE:
-        return PinnerSageRun.open(path, prepared)
-    if method == LINEAR:
-        return LinearRun.open(path, prepared)
-    if method == FOLLOWED:
-        return FollowedRun.open(path, prepared)
+    for name, untrained in ((PINNERSAGE, PinnerSageRun), (LINEAR, LinearRun), (FOLLOWED, FollowedRun)):
+        if method == name:
+            return untrained.open(path, prepared)
     try:
         from multitudes.training.combined import CombinedRun  # noqa: PLC0415 (torch)
         from multitudes.training.trained_run import TrainedRun  # noqa: PLC0415

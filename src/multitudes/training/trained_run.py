@@ -27,12 +27,13 @@ from multitudes.batches.examples import item_topics
 from multitudes.batches.histories import Histories, slice_histories
 from multitudes.batches.user_vectors import InterestKind, Partition, UserHistories, UserVectors, concatenate_vectors
 from multitudes.data.prepared import PreparedData
-from multitudes.errors import ArtefactError
+from multitudes.errors import ArtefactError, UsageError
 from multitudes.ids import Id
 from multitudes.linear.history import LinearHistory
 from multitudes.nn.methods import METHODS, Method
 from multitudes.nn.two_tower import DataSizes, HistoryInputs, ItemFeatures, TwoTower
 from multitudes.nn.user_tower_config import UserTowerConfig
+from multitudes.pinnersage.run import item_embeddings
 from multitudes.retrieval.config import Blend
 from multitudes.retrieval.response import Recommendation
 from multitudes.retrieval.retriever import Retriever
@@ -48,7 +49,14 @@ USERS_PER_CHUNK = 1024  # users whose vectors are computed at once
 
 
 def build_model(prepared: PreparedData, method: Method, config: UserTowerConfig) -> TwoTower:
-    """Return an untrained model for ``prepared``; weights are drawn from torch's current seed."""
+    """Return an untrained model for ``prepared``; weights are drawn from torch's current seed.
+
+    Raises:
+        DataError, UsageError: the item tower is frozen, and the items have no vectors, or of another width.
+    """
+    if config.item_tower == "frozen" and (width := item_embeddings(prepared).shape[1]) != config.width:
+        given = f"the column 'embedding' is {width} wide and [model] width is {config.width}"
+        raise UsageError(f"{prepared.path}: {given}; a frozen item tower needs model.width={width}")
     sizes = DataSizes(prepared.n_topics, prepared.n_actions, prepared.user_feature.shape[1])
     return TwoTower(config, method, item_features(prepared), sizes)
 
@@ -248,7 +256,7 @@ def item_arrays(model: TwoTower) -> tuple[NDArray[np.float32], NDArray[np.float3
         items = slice(start, min(start + _ITEMS_PER_CHUNK, len(inputs)))
         input_iD = model.items.inputs(torch.arange(items.start, items.stop, device=device))
         inputs[items] = input_iD.cpu().numpy()
-        vectors[items] = model.item_vectors(input_iD).cpu().numpy()
+        vectors[items] = model.item_vectors(input_iD, model.items.content_NE[items]).cpu().numpy()
     vectors[0] = 0.0
     return inputs, vectors
 

@@ -22,6 +22,7 @@ from multitudes.data.arrays import user_chunks
 from multitudes.data.prepared import PreparedData
 from multitudes.errors import ArtefactError, UsageError
 from multitudes.nn.user_tower_config import UserTowerConfig
+from multitudes.pinnersage.run import item_embeddings
 from multitudes.run_record import read_record
 from multitudes.training import optimizer_state
 from multitudes.training.checkpoint import TrainingState
@@ -118,6 +119,10 @@ def warm_start(state: TrainingState, prepared: PreparedData, config: RunConfig, 
             weight.copy_(old_weights[name])
         else:
             raise ArtefactError(f"{prepared.path}: other features than {previous.path} was trained on; train a new run")
+    if config.model.item_tower == "frozen":
+        now_ID, before_ID = item_embeddings(prepared), item_embeddings(old_data)
+        if (now_ID[items >= 0] != before_ID[items[items >= 0]]).any():  # the user side has learned to search in the old
+            raise ArtefactError(f"{prepared.path}: other embeddings of items than {previous.path} has; train a new run")
     train, before = config.train, previous.config.train
     init_frequency(state.frequency, prepared.item_count, train.in_batch)
     shapes = {name: weight.shape for name, weight in old_weights.items()}
