@@ -6,7 +6,7 @@ STAMP := .venv/.installed
 .PHONY: demo docs links test test-milvus test-cluster check lint size bench bench-index bench-service bench-phase bench-simulate bench-sardine bench-peers records reliability format lock sbom pin-images test-lowest
 
 # The add-ons of this repository, which the checks and the tests need too.
-ADD_ONS := packages/lab packages/milvus packages/spark
+ADD_ONS := packages/lab packages/milvus packages/pgvector packages/spark
 
 # Without a GPU, PyTorch's CPU build is several GB smaller: make TORCH_INDEX=URL, of its index.
 TORCH_INDEX ?=
@@ -18,7 +18,7 @@ $(STAMP): pyproject.toml $(ADD_ONS:%=%/pyproject.toml)
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(if $(TORCH_INDEX),$(BIN)/python -m pip install --quiet --no-deps --index-url '$(TORCH_INDEX)' '$(TORCH)')
-	$(BIN)/python -m pip install --quiet --editable '.[train,report,study,serve,client,redis,docs,dev]' --editable ./packages/lab
+	$(BIN)/python -m pip install --quiet --editable '.[train,report,study,serve,client,redis,docs,dev]' --editable ./packages/lab --editable ./packages/pgvector
 	@# What these ask for is in .venv-milvus and .venv-cluster, for the tests that need it.
 	$(BIN)/python -m pip install --quiet --no-deps --editable ./packages/milvus --editable ./packages/spark
 	@# axe-core, which judges pages in the browser tests; the driver that the package asks for is not needed.

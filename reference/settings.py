@@ -14,6 +14,7 @@ from multitudes.config import SECTIONS, Config, choices, section_config
 from multitudes.study.config import StudyConfig
 from multitudes_lab.simulation.config import ExperimentConfig
 from multitudes_milvus.config import MilvusConfig
+from multitudes_pgvector.config import PgvectorConfig
 from multitudes_spark.session import SparkConfig
 from reference.markdown import from_docstring, page, table
 
@@ -30,8 +31,11 @@ _FILES: dict[str, tuple[str, type[Config]]] = {
     "study": ("Settings of a study, STUDY.toml", StudyConfig),
     "world": ("Settings of a simulated test, WORLD.toml", ExperimentConfig),
 }
-# Section -> a kind that an add-on brings, and its settings, which are in the table `options`.
-_OPTIONS: dict[str, tuple[str, type[Config]]] = {"engine": ("spark", SparkConfig), "index": ("milvus", MilvusConfig)}
+# Section -> the kinds that add-ons bring, and their settings, which are in the table `options`.
+_OPTIONS: dict[str, dict[str, type[Config]]] = {
+    "engine": {"spark": SparkConfig},
+    "index": {"milvus": MilvusConfig, "pgvector": PgvectorConfig},
+}
 _FRONT = """\
 `multitudes init DIR` writes a `multitudes.toml` with every setting, its default and its meaning. Commands read it with
 `--config`; `--set train.epochs=3` sets one of them and counts more than the file. In Python, each section is a class
@@ -73,9 +77,8 @@ def _page(title: str, sections: tuple[str, ...]) -> str:
 
 
 def _options(section: str) -> Iterator[str]:
-    """Yield the settings of a kind that an add-on brings."""
-    if section in _OPTIONS:
-        kind, config = _OPTIONS[section]
+    """Yield the settings of the kinds that add-ons bring."""
+    for kind, config in _OPTIONS.get(section, {}).items():
         yield from (f"### {section}.options of {kind}", _summary(config), *_body("", config))
 
 

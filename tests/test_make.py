@@ -20,7 +20,7 @@ def install(folder: Path, *options: str) -> list[str]:
     for file in (
         "Makefile",
         "pyproject.toml",
-        *(f"packages/{name}/pyproject.toml" for name in ("lab", "milvus", "spark")),
+        *(f"packages/{name}/pyproject.toml" for name in ("lab", "milvus", "pgvector", "spark")),
     ):
         (folder / file).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / file, folder / file)

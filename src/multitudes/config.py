@@ -73,7 +73,7 @@ class PluggableConfig(Config):
     section: ClassVar[str]
     group: ClassVar[PluginGroup]
     built_in: ClassVar[tuple[str, ...]]
-    add_on: ClassVar[str]  # a kind of this repository, and the add-on that brings it
+    add_ons: ClassVar[tuple[str, ...]]  # kinds of this repository, and the add-ons that bring them
 
     kind: str
     options: dict[str, Any] = {}
@@ -83,8 +83,8 @@ class PluggableConfig(Config):
     def _check_kind(cls, kind: str) -> str:
         if kind in cls.built_in or kind in plugins(cls.group):
             return kind
-        if kind == cls.add_on:
-            raise missing_add_on(f"[{cls.section}] kind = '{kind}'", cls.add_on)
+        if kind in cls.add_ons:
+            raise missing_add_on(f"[{cls.section}] kind = '{kind}'", kind)
         raise ValueError(f"unknown kind{suggestion(kind, (*cls.built_in, *plugins(cls.group)))}")
 
     @model_validator(mode="after")

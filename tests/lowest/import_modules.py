@@ -9,12 +9,13 @@ import pkgutil
 import multitudes
 import multitudes_lab
 import multitudes_milvus
+import multitudes_pgvector
 import multitudes_spark
 
 
 def import_modules() -> int:
     """Import all modules but the one that runs the command line; return how many there are."""
-    packages = (multitudes, multitudes_lab, multitudes_milvus, multitudes_spark)
+    packages = (multitudes, multitudes_lab, multitudes_milvus, multitudes_pgvector, multitudes_spark)
     names = [
         one.name for package in packages for one in pkgutil.walk_packages(package.__path__, f"{package.__name__}.")
     ]

@@ -19,7 +19,7 @@ class EngineConfig(PluggableConfig):
     section = "engine"
     group = "sql_engines"
     built_in = ("duckdb",)
-    add_on = "spark"
+    add_ons = ("spark",)
 
     kind: str = Field("duckdb", description="duckdb: this machine; spark: a cluster, with the add-on multitudes-spark.")
     options: dict[str, Any] = Field(

@@ -40,12 +40,12 @@ class IndexConfig(PluggableConfig):
     section = "index"
     group = "indexes"
     built_in = ("auto", "exact", "inverted")
-    add_on = "milvus"
+    add_ons = ("milvus", "pgvector")
 
     kind: str = Field(
         "auto",
         description="exact: every item is scored; inverted: FAISS inverted lists of 4-bit codes; auto: exact up to"
-        f" {EXACT_UP_TO:,} items, inverted above; milvus: a collection on a server, with the add-on multitudes-milvus.",
+        f" {EXACT_UP_TO:,} items, inverted above; milvus, pgvector: on a server, with the add-on multitudes-NAME.",
     )
     recall: float = Field(0.97, gt=0, le=1, description="Share of the exact answer that a tuned index must find.")
     options: dict[str, Any] = Field(
@@ -105,7 +105,7 @@ def load_index(folder: Path) -> Index:
     if kind in plugins("indexes"):
         plugin: IndexKind = load_plugin("indexes", kind)
         return plugin.open(folder, record)
-    if kind == IndexConfig.add_on:
+    if kind in IndexConfig.add_ons:
         raise missing_add_on(f"{folder}: an index of kind '{kind}'", kind)
     raise ArtefactError(f"{folder / files.DESCRIPTION}: index of kind '{kind}'; known: {', '.join(_SEGMENTS)}")
 

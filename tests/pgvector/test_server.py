@@ -1,0 +1,217 @@
+"""The server is down, hangs, restarts or rejects; a publish fails: one line, and the old table serves."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+psycopg = pytest.importorskip("psycopg", reason="psycopg is not installed: pip install ./packages/pgvector")
+
+from multitudes.errors import ArtefactError, UnavailableError
+from multitudes.index.factory import IndexConfig, load_index
+from multitudes.index.files import DESCRIPTION
+from multitudes.pinnersage.clustering import PinnerSageConfig
+from multitudes.pinnersage.run import PinnerSageRun
+from multitudes.publishing.publish import publish
+from multitudes.release.release import Release
+from multitudes.release.store import ReleaseStore
+from multitudes.retrieval.retriever import Retriever
+from multitudes.retrieval.rollback import rollback
+from multitudes.training.runs import make_pinnersage_run
+from multitudes_pgvector.config import PgvectorConfig
+from multitudes_pgvector.index import PgvectorIndex, publish_table
+from tests.pgvector.server import PASSWORD, Server
+from tests.worlds import planted
+
+pytestmark = pytest.mark.usefixtures("server")
+
+VECTORS = np.random.default_rng(0).standard_normal((200, 8)).astype(np.float32)
+VECTORS /= np.linalg.norm(VECTORS, axis=1, keepdims=True)  # each is its own best item
+
+
+def published(name: str, first_id: int = 0, **settings: object) -> PgvectorIndex:
+    config = PgvectorConfig(name=name, **{"timeout_s": 20, **settings})
+    return publish_table(np.arange(200) + first_id, VECTORS, config)
+
+
+def execute(statement: str) -> list[tuple[object, ...]]:
+    """Execute a statement as another program does."""
+    with psycopg.connect("", autocommit=True) as connection:
+        cursor = connection.execute(statement)
+        return list(cursor) if cursor.description else []
+
+
+def tables(name: str) -> set[str]:
+    return {
+        str(row[0]) for row in execute(f"SELECT relname FROM pg_class WHERE relname ~ '^{name}_' AND relkind = 'r'")
+    }
+
+
+def best(index: PgvectorIndex) -> list[int]:
+    return [int(i) for i in index.search(VECTORS[:3], 1).id_QN[:, 0]]
+
+
+def refused(index: PgvectorIndex, message: str) -> str:
+    """Search, expect one line, and return it."""
+    with pytest.raises(UnavailableError, match=message) as caught:
+        best(index)
+    said = str(caught.value)
+    assert said.startswith("PostgreSQL: search with 3 vectors: ")
+    assert "\n" not in said
+    assert PASSWORD not in said
+    return said
+
+
+def test_a_server_that_is_down_and_comes_back(server: Server):
+    index = published("down")
+    assert best(index) == [0, 1, 2]
+    server.stop()
+    try:
+        refused(index, "start the server, or correct PGHOST")
+        with pytest.raises(UnavailableError, match=r"make a table: failed: .*start the server"):
+            published("down")
+    finally:
+        server.start()
+    assert best(index) == [0, 1, 2], "the same object connects again"
+    execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'multitudes'")
+    assert best(index) == [0, 1, 2], "a connection that broke is opened once more"
+
+
+def test_a_server_that_hangs():
+    index = published("hangs")
+    assert best(index) == [0, 1, 2]
+    pid = index.connection.call("ask", lambda session: session.info.backend_pid)
+    index.connection.timeout_s = 0.5
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        refused(index, r"no answer within 0\.5 s")
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    index.connection.timeout_s = 20
+    assert best(index) == [0, 1, 2]
+    with psycopg.connect("") as other:
+        other.execute(f"LOCK TABLE {index.name}")
+        index.connection.timeout_s = 0.5
+        refused(index, r"no answer within 0\.5 s")
+
+
+def test_a_wrong_password_is_reported_and_not_shown(monkeypatch: pytest.MonkeyPatch):
+    index = PgvectorIndex(PgvectorConfig(), "any", published("password")._identity, published("password").tuning)
+    monkeypatch.setenv("PGPASSWORD", f"{PASSWORD}!")
+    refused(index, "password authentication failed")
+
+
+def test_a_release_opens_its_own_table_and_no_other(tmp_path: Path):
+    made = published("own")
+    made.save(tmp_path)
+    assert "127.0.0.1" not in (tmp_path / DESCRIPTION).read_text(), "a release names no server"
+    opened = load_index(tmp_path)
+    assert isinstance(opened, PgvectorIndex)
+    assert best(opened) == [0, 1, 2]
+    assert opened.info() == made.info()
+    execute(f"COMMENT ON TABLE {made.name} IS 'another'")
+    with pytest.raises(ArtefactError, match=f"table {made.name} is not the one"):
+        load_index(tmp_path)
+    execute(f"DROP TABLE {made.name}")
+    with pytest.raises(ArtefactError, match=f"table {made.name} is gone"):
+        load_index(tmp_path)
+    refused(opened, "the table is gone; publish again")
+
+
+def test_a_description_that_names_a_foreign_table_is_rejected(tmp_path: Path):
+    made = published("strange")
+    made.name = "pg_class; DROP TABLE users"
+    with pytest.raises(UnavailableError):
+        made.save(tmp_path)
+    made.__class__ = type("Strange", (PgvectorIndex,), {"__len__": lambda _: 200})
+    made.save(tmp_path)
+    with pytest.raises(ArtefactError, match="damaged"):
+        load_index(tmp_path)
+
+
+KILLED = """
+import os, signal
+import numpy as np
+from multitudes_pgvector.config import PgvectorConfig
+from multitudes_pgvector.index import publish_table
+
+def dies(done, total, note=""):
+    if note == "indexing":
+        os.kill(os.getpid(), signal.SIGKILL)
+
+publish_table(np.arange(300), np.eye(300), PgvectorConfig(name="killed"), progress=dies)
+"""
+
+
+def test_a_publish_that_fails_or_is_killed_leaves_nothing():
+    def stumbles(done: int, total: int, note: str = "") -> None:
+        if note == "indexing":
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        publish_table(np.arange(200), VECTORS, PgvectorConfig(name="stumbles"), progress=stumbles)
+    assert subprocess.run([sys.executable, "-c", KILLED], check=False).returncode == -9
+    assert tables("stumbles") == tables("killed") == set()
+    assert len(tables(published("stumbles").config.name)) == 1, "control: one that ends leaves its table"
+
+
+def test_the_view_shows_the_last_table_and_older_ones_go():
+    first, second = published("view", kept=1, grace_s=0), published("view", 1_000, kept=1, grace_s=0)
+    first.activate()
+    assert execute("SELECT min(id) FROM view") == [(0,)]
+    second.activate()
+    assert execute("SELECT min(id) FROM view") == [(1_000,)]
+    assert tables("view") == {first.name, second.name}, "one older table stays"
+    published("view", 2_000, kept=1, grace_s=3600).activate()
+    assert len(tables("view")) == 3, "young ones stay"
+    third = published("view", 3_000, kept=0, grace_s=0)
+    third.activate()
+    assert tables("view") == {third.name}
+    third.discard()
+    assert execute("SELECT min(id) FROM view") == [(3_000,)], "what the view shows is not dropped"
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> PinnerSageRun:
+    settings = PinnerSageConfig(history=12, interests=3)
+    return make_pinnersage_run(planted(embedding_width=8)[1], tmp_path_factory.mktemp("run") / "run", settings)
+
+
+def items(root: Path) -> list[list[object]]:
+    return [[one.item_id for one in answer.candidates] for answer in Retriever.open(root).recommend_all(n=8)]
+
+
+def test_a_release_recommends_what_an_embedded_index_does_and_a_failed_one_leaves_it(run, tmp_path, monkeypatch):
+    config = IndexConfig(kind="pgvector", options={"name": "release", "timeout_s": 20})
+    root = tmp_path / "remote"
+    publish(run.path, root, index=config)
+    publish(run.path, tmp_path / "embedded", index=IndexConfig(kind="exact"))
+    served = items(root)
+    assert served == items(tmp_path / "embedded")
+    assert len({tuple(row) for row in served}) > len(served) / 2, "control: users get lists of their own"
+    before = tables("release")
+
+    def full(store: ReleaseStore, stage: Path) -> str:
+        assert len(tables("release")) == 2, "control: its table was there"
+        raise OSError("no space left")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ReleaseStore, "commit", full)
+        with pytest.raises(OSError, match="no space left"):
+            publish(run.path, root, index=config)
+    with monkeypatch.context() as patch:
+        patch.setenv("PGPORT", "1")
+        with pytest.raises(UnavailableError, match="make a table"):
+            publish(run.path, root, index=config)
+    assert tables("release") == before
+    assert items(root) == served
+    publish(run.path, root, index=config)
+    new = Release.open(root).index
+    assert isinstance(new, PgvectorIndex)
+    assert {new.name} | before == tables("release")
+    rollback(root)
+    assert execute("SELECT count(*) FROM release") == [(len(new),)]
