@@ -4,6 +4,7 @@ The environment alone says where the server is and who asks: ``PGHOST``, ``PGPOR
 ``PGPASSWORD`` and the other variables of libpq. A release that named a server could send a password anywhere.
 """
 
+import logging
 import os
 import threading
 from collections.abc import Callable, Generator
@@ -20,6 +21,8 @@ from psycopg.pq import Format
 from psycopg.types import TypeInfo
 
 from multitudes.errors import UnavailableError
+
+logging.getLogger("psycopg").setLevel(logging.CRITICAL)  # failures are raised, so its warnings need no log
 
 T = TypeVar("T")
 _ADDRESS = "start the server, or correct PGHOST, PGPORT, PGDATABASE, PGUSER and PGPASSWORD"

@@ -176,19 +176,14 @@ class PgvectorIndex:
         return int(self.connection.call("count items", lambda session: session.execute(statement).fetchall()[0][0]))
 
     def info(self) -> dict[str, Any]:
-        """Describe the table, and how its search was tuned."""
-        return {
-            "kind": KIND,
-            "items": len(self),
-            "dimension": self._identity.dimension,
-            "table": self.name,
-            "options": self.config.model_dump(),
-            "tuning": self.tuning.to_record(),
-        }
+        """Describe the table, and how its graph was tuned."""
+        described = {"kind": KIND, "items": len(self), "dimension": self._identity.dimension, "table": self.name}
+        return described | ({"tuning": self.tuning.to_record()} if self.tuning.levels else {})
 
     def save(self, folder: Path) -> None:
         """Write the name and identity of the table into ``folder``; the items stay in the database."""
-        files.write_description(folder, {**self.info(), "identity": self._identity._asdict()})
+        opening = {"identity": self._identity._asdict(), "options": self.config.model_dump()}
+        files.write_description(folder, self.info() | opening | {"tuning": self.tuning.to_record()})
 
     def activate(self) -> None:
         """Point the view to the table, and drop expired tables; see ``Index.activate``."""
