@@ -10,6 +10,7 @@ from multitudes.errors import MissingError, StateError, UsageError
 from multitudes.state.protocol import Event, StateConfig, UserState
 from multitudes.state.redis import RedisStateStore
 from multitudes.state.store import open_state_store
+from tests.state.lying_redis import SECRET, Lie, always, dripping, endless, honest, lying_server
 from tests.state.redis_server import PROGRAM, WHY_NOT, RedisServer
 
 NOW = 1_000_000
@@ -100,3 +101,70 @@ def test_without_its_package_or_its_server_the_error_is_one_line(monkeypatch: py
 def test_an_invalid_address_is_rejected(url: str):
     with pytest.raises(UsageError, match="expected redis://HOST:PORT"):
         RedisStateStore(url)
+
+
+def test_what_is_no_redis_server_is_one_line_and_nothing_is_acknowledged():
+    lies = [
+        b":5\r\n",
+        b"+OK\r\n",
+        b"$-1\r\n",
+        b"*-1\r\n",
+        b"*0\r\n",
+        b"$0\r\n\r\n",
+        b"HTTP/1.1 400 Bad\r\n\r\n",
+        b"$x\r\n",
+    ]
+    for answer in (*lies, 100_000 * b"*1\r\n", b":" + 9_999 * b"9" + b"\r\n", b"-MOVED 1 127.0.0.1:1\r\n"):
+        with lying_server(always(answer)) as port:
+            states = RedisStateStore(f"redis://127.0.0.1:{port}")
+            calls = (
+                states.ping,
+                lambda own=states: own.read(["ann"]),
+                lambda own=states: own.append([ANN]),
+                lambda own=states: own.set_followed_topics("ann", ["x"]),
+                lambda own=states: own.erase("ann"),
+            )
+            for call in calls:
+                with pytest.raises(StateError, match=rf"^redis://127\.0\.0\.1:{port}: .+\Z"):
+                    call()
+            states.close()
+    with lying_server(honest) as port:
+        states = RedisStateStore(f"redis://127.0.0.1:{port}")
+        states.ping()
+        assert states.read(["ann"]) == [UserState("ann")], "the control"
+        assert states.erase("ann")
+        states.close()
+
+
+@pytest.mark.parametrize(
+    ("row", "fields"),
+    [
+        (b"no JSON", b"$-1\r\n$-1\r\n"),
+        (b'["e",{"id":1},null]', b"$-1\r\n$-1\r\n"),
+        (b"[" * 100_000, b"$-1\r\n$-1\r\n"),
+        (b'["e","item",null]', b"$3\r\n[[]\r\n$-1\r\n"),
+        (b'["e","item",null]', b"$4\r\n[[]]\r\n$-1\r\n"),
+        (b'["e","item",null]', b"$-1\r\n$4\r\nsoon\r\n"),
+    ],
+)
+def test_a_state_that_no_store_wrote_is_one_line(row: bytes, fields: bytes):
+    def lie(command: bytes) -> Iterator[bytes]:
+        event = b"*2\r\n$%d\r\n%b%b\r\n$1\r\n5\r\n" % (16 + len(row), 16 * b"0", row)
+        yield from [b"*3\r\n" + SECRET + event + b"*2\r\n" + fields] if command == b"EXEC" else honest(command)
+
+    with lying_server(lie) as port:
+        states = RedisStateStore(f"redis://127.0.0.1:{port}")
+        with pytest.raises(StateError, match="as no Redis server does"):
+            states.read(["ann"])
+        states.close()
+
+
+@pytest.mark.parametrize("lie", [dripping, endless])
+def test_an_answer_without_end_is_given_up(lie: Lie, monkeypatch: pytest.MonkeyPatch):
+    """Each read of it is short, so that the timeout of a read says nothing of it."""
+    monkeypatch.setattr("multitudes.state.redis._MAX_ANSWER_BYTES", 1 << 20)
+    with lying_server(lie) as port:
+        states = RedisStateStore(f"redis://127.0.0.1:{port}", StateConfig(timeout_s=0.2))
+        with pytest.raises(StateError, match=r"no answer within 0\.2 s"):
+            states.read(["ann"])
+        states.close()

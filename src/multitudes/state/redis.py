@@ -36,6 +36,7 @@ except ImportError as error:
 T = TypeVar("T")
 SCHEMES: Final = ("redis", "rediss", "unix")
 _PLACE_DIGITS: Final = 16
+_MAX_ANSWER_BYTES: Final = 64 << 20  # of a call; those of a batch of 256 users with 200 events each are 10 MiB
 _RETURN_IF_EMPTIED: Final = "if redis.call('GET', KEYS[1]) ~= ARGV[1] then return false end\n"
 # What a told event_id becomes in an erasure; the same event sent again is recognised by it.
 _DIGEST: Final = (
@@ -103,6 +104,49 @@ class _Call(NamedTuple):
     script: str
     user_id: Id
     arguments: Sequence[bytes | str | int]
+    new: int | None = None  # length of its answer, a list of 0 and 1; None: it is a number
+
+
+class _Socket:
+    """A socket on which an answer is bounded in its size, and in the time since its command; redis bounds each read."""
+
+    def __init__(self, connected: Any) -> None:  # noqa: ANN401
+        self._connected, self._left_bytes = connected, _MAX_ANSWER_BYTES
+        self._until_s = time.monotonic() + connected.gettimeout()
+
+    def sendall(self, data: bytes) -> None:
+        """Send a command, or a piece of it."""
+        self._left_bytes, self._until_s = _MAX_ANSWER_BYTES, time.monotonic() + self._connected.gettimeout()
+        self._connected.sendall(data)
+
+    def recv(self, *given: int) -> bytes:
+        """Receive a piece of an answer."""
+        data: bytes = self._connected.recv(*given)
+        self._check(len(data))
+        return data
+
+    def recv_into(self, *given: Any) -> int:  # noqa: ANN401
+        """Receive a piece of an answer, as hiredis does."""
+        size: int = self._connected.recv_into(*given)
+        self._check(size)
+        return size
+
+    def _check(self, size: int) -> None:
+        self._left_bytes -= size
+        is_over = self._left_bytes < 0 or time.monotonic() > self._until_s
+        if is_over and self._connected.gettimeout() != 0:  # 0: redis looks whether a connection is idle
+            raise TimeoutError
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401
+        """Return all else of the socket."""
+        return getattr(self._connected, name)
+
+
+class _Connection:
+    """A connection on such a socket, before a class of redis among its bases."""
+
+    def _connect(self) -> _Socket:
+        return _Socket(super()._connect())  # type: ignore[misc]
 
 
 class RedisStateStore:
@@ -133,6 +177,8 @@ class RedisStateStore:
             self._server: Any = redis.Redis.from_url(
                 url, socket_timeout=timeout_s, socket_connect_timeout=timeout_s, retry=Retry(NoBackoff(), 0), protocol=2
             )
+            pool = self._server.connection_pool
+            pool.connection_class = type("Connection", (_Connection, pool.connection_class), {})
         except ValueError as error:
             raise UsageError(f"{self._address}: {error}; expected redis://HOST:PORT") from None
 
@@ -146,7 +192,12 @@ class RedisStateStore:
             positions.setdefault((type(event.user_id), event.user_id), []).append(i)
         answers = self._run(
             [
-                _Call(_APPEND, user_id, [*settings, *(arg for i in own for arg in _event_arguments(accepted[i]))])
+                _Call(
+                    _APPEND,
+                    user_id,
+                    [*settings, *(arg for i in own for arg in _event_arguments(accepted[i]))],
+                    len(own),
+                )
                 for (_, user_id), own in positions.items()
             ]
         )
@@ -185,7 +236,8 @@ class RedisStateStore:
     def ping(self) -> None:
         """Check that the server answers."""
         with self._translate_errors():
-            self._server.ping()
+            if not self._server.ping():
+                raise ValueError
 
     def check(self) -> None:
         """Check that the server answers; it checks its files itself when it starts."""
@@ -201,11 +253,17 @@ class RedisStateStore:
 
         def query(secret: bytes) -> list[Any] | None:
             pipeline = self._server.pipeline(transaction=False)
-            for script, user_id, arguments in calls:
-                keys = self._keys(secret, user_id)
-                pipeline.eval(script, len(keys), *keys, secret, *arguments)
-            answers = pipeline.execute()
-            return None if any(answer is None for answer in answers) else answers
+            for call in calls:
+                keys = self._keys(secret, call.user_id)
+                pipeline.eval(call.script, len(keys), *keys, secret, *call.arguments)
+            answers: list[Any] = pipeline.execute()
+            if any(answer is None for answer in answers):
+                return None
+            for call, answer in zip(calls, answers, strict=True):
+                numbers = [answer] if call.new is None else answer
+                if len(numbers) != (call.new or 1) or {type(number) for number in numbers} != {int}:
+                    raise ValueError
+            return answers
 
         return self._with_secret(query) if calls else []
 
@@ -219,6 +277,8 @@ class RedisStateStore:
                 name = self._prefix + "secret"
                 self._server.set(name, self._secret or os.urandom(SECRET_BYTES), nx=True)
                 self._secret = self._server.get(name)
+                if len(self._secret) != SECRET_BYTES:
+                    raise ValueError
             answer = query(self._secret)
         if answer is None:
             raise StateError(f"{self._address}: was emptied repeatedly; does another program use it?")
@@ -238,6 +298,9 @@ class RedisStateStore:
             raise StateError(f"{self._address}: no answer within {self._config.timeout_s:g} s; try again") from None
         except redis.exceptions.RedisError as error:
             raise StateError(f"{self._address}: {error}; check the server, then try again") from None
+        except (ArithmeticError, LookupError, RecursionError, TypeError, ValueError) as error:
+            kind = type(error).__name__
+            raise StateError(f"{self._address}: answers as no Redis server does ({kind}); check what it is") from None
 
 
 def _event_arguments(event: Event) -> tuple[str, int, str]:
@@ -251,7 +314,9 @@ def _parse_user_state(user_id: Id, rows: Sequence[tuple[bytes, float]], fields: 
         events.append(Event(event_id, user_id, item_id, int(time_s), action))
     topics, erased = fields
     followed = None if topics is None else tuple(json.loads(topics))
-    return UserState(user_id, tuple(events), followed, erased is not None, None if erased is None else int(erased))
+    state = UserState(user_id, tuple(events), followed, erased is not None, None if erased is None else int(erased))
+    hash(state)  # a list or an object within it, which nobody stored, is a TypeError
+    return state
 
 
 def _without_password(url: str) -> str:
