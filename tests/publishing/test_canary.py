@@ -44,16 +44,18 @@ class Service:
         return Canary(self.ask, REQUESTS, releases, config, clock=lambda: self.now_s, sleep=self.sleep)
 
 
-def publish_again(releases: Path) -> str:
+def publish_again(releases: Path) -> tuple[str, str]:
+    """Return the new version, and the one that served before."""
+    former = ReleaseStore(releases).current()
     publish_small(releases)
-    return ReleaseStore(releases).current()
+    return ReleaseStore(releases).current(), former
 
 
 def test_a_service_that_answers_keeps_the_new_release(releases: Path):
     service = Service(ReleaseStore(releases), late=3)
     canary = service.canary(releases)
     assert canary.ask_before().failed == 0
-    answered = canary.ask_after(publish_again(releases))
+    answered = canary.ask_after(*publish_again(releases))
     assert (answered.requests, answered.failed, answered.degraded) == (20, 0, 0)
     assert service.serves == ReleaseStore(releases).current() == "0002"
 
@@ -72,10 +74,10 @@ def test_what_fails_with_the_new_release_brings_the_old_one_back(releases: Path,
     service = Service(ReleaseStore(releases))
     canary = service.canary(releases)
     canary.ask_before()
-    version = publish_again(releases)
+    published = publish_again(releases)
     service.changes = changes
     with pytest.raises(ArtefactError, match=message):
-        canary.ask_after(version)
+        canary.ask_after(*published)
     assert ReleaseStore(releases).current() == "0001"
 
 
@@ -84,14 +86,14 @@ def test_requests_without_an_answer_bring_it_back_unless_they_failed_before(rele
     service.failing = {"r3", "r7"}
     canary = service.canary(releases)
     assert canary.ask_before().failed == 2
-    assert canary.ask_after(publish_again(releases)).failed == 2, "as many as before"
+    assert canary.ask_after(*publish_again(releases)).failed == 2, "as many as before"
     service.failing.add("0003")
     canary = service.canary(releases)
     canary.ask_before()
     with pytest.raises(
         ArtefactError, match=r"20 of 20 requests failed .*the first: no time\. Version 0002 serves again"
     ):
-        canary.ask_after(publish_again(releases))
+        canary.ask_after(*publish_again(releases))
     assert ReleaseStore(releases).current() == "0002"
 
 
@@ -100,8 +102,35 @@ def test_a_service_that_does_not_take_the_release_up_gets_the_old_one(releases: 
     canary = service.canary(releases, wait_s=5)
     canary.ask_before()
     with pytest.raises(ArtefactError, match=r"still answers with version 0001 after 5 s\. Version 0001 serves again"):
-        canary.ask_after(publish_again(releases))
+        canary.ask_after(*publish_again(releases))
     assert ReleaseStore(releases).current() == "0001"
+
+
+def test_a_release_that_another_process_published_meanwhile_stays(releases: Path):
+    service = Service(ReleaseStore(releases), late=10_000)
+    canary = service.canary(releases)
+    canary.ask_before()
+    published = publish_again(releases)
+    publish_again(releases)
+    message = (
+        r"version 0002: version 0003 was made current meanwhile\. Version 0001 does not return: .* 0003 serves now"
+    )
+    with pytest.raises(ArtefactError, match=message):
+        canary.ask_after(*published)
+    assert ReleaseStore(releases).current() == "0003"
+    assert service.now_s < 1, "nobody waits for a release that no longer serves"
+
+
+def test_a_failure_brings_the_release_back_that_served_last_not_the_one_at_the_start(releases: Path):
+    service = Service(ReleaseStore(releases))
+    canary = service.canary(releases)
+    canary.ask_before()
+    publish_again(releases)  # by another process, before this one has the lock
+    published = publish_again(releases)
+    service.changes = {"degraded": True}
+    with pytest.raises(ArtefactError, match=r"Version 0002 serves again"):
+        canary.ask_after(*published)
+    assert ReleaseStore(releases).current() == "0002"
 
 
 def test_it_asks_before_anything_is_published(releases: Path, tmp_path: Path):

@@ -70,7 +70,7 @@ def publish_command(
         published = publish(
             run, to, retrieve=retrieve, index=index, sign=sign, trust=trust, gate=limits, progress=progress
         )
-        answered = canary and canary.ask_after(published.version)
+        answered = canary and canary.ask_after(published.version, published.former)
     print_published(to, published)
     if answered:
         typer.echo(

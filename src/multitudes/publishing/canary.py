@@ -71,8 +71,8 @@ class Canary:
     _before: CanaryResult | None = None
 
     def __post_init__(self) -> None:
-        """Remember the release that serves."""
-        self._previous = ReleaseStore(self.releases).current()
+        """Check that a release serves."""
+        ReleaseStore(self.releases).current()
 
     def ask_before(self) -> CanaryResult:
         """Ask the service while the old release serves.
@@ -85,12 +85,12 @@ class Canary:
         self._before = self._measure(self.ask)
         return self._before
 
-    def ask_after(self, version: str) -> CanaryResult:
-        """Ask the service once it answers with ``version``, and return to the release before it if it fails.
+    def ask_after(self, version: str, former: str | None) -> CanaryResult:
+        """Ask the service once it answers with ``version``, and return to the ``former`` one if it fails.
 
         Raises:
-            ArtefactError: the service did not take the release up in time, or fails more often than before. The
-                release before it is current again.
+            ArtefactError: the service did not take the release up in time, or fails more often than before. The former
+                release is current again, unless another one was published meanwhile, which stays.
         """
         assert self._before is not None, "ask_before comes first"
         try:
@@ -105,19 +105,17 @@ class Canary:
                     + (f"; the first: {after.reason}" if after.reason else "")
                 )
         except ArtefactError as error:
-            self._return_from(version, str(error))
+            self._return_from(version, former, str(error))
         return after
 
-    def _return_from(self, version: str, why: str) -> NoReturn:
+    def _return_from(self, version: str, former: str | None, why: str) -> NoReturn:
         """Make the release before it current again, and say so by an error."""
         try:
-            rollback(self.releases, self._previous)
-            Release.open(ReleaseStore(self.releases).folder(self._previous)).index.activate()
+            rollback(self.releases, former, serving=version)
+            Release.open(ReleaseStore(self.releases).folder()).index.activate()
         except MultitudesError as error:
-            raise ArtefactError(
-                f"version {version}: {why}. It still serves, since version {self._previous} cannot return: {error}"
-            ) from None
-        raise ArtefactError(f"version {version}: {why}. Version {self._previous} serves again")
+            raise ArtefactError(f"version {version}: {why}. Version {former} does not return: {error}") from None
+        raise ArtefactError(f"version {version}: {why}. Version {former} serves again")
 
     def _ask_new(self, version: str) -> Callable[[RecommendRequest], RecommendResponse]:
         """Return a function that asks until the answer is of ``version``: processes of a service switch one by one."""
@@ -125,6 +123,8 @@ class Canary:
 
         def ask(request: RecommendRequest) -> RecommendResponse:
             while (answer := self.ask(request)).release != version:
+                if (current := ReleaseStore(self.releases).current()) != version:
+                    raise ArtefactError(f"version {current} was made current meanwhile")
                 if self.clock() >= until_s:
                     raise ArtefactError(
                         f"the service still answers with version {answer.release} after {self.config.wait_s:g} s"

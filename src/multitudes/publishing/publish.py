@@ -3,6 +3,7 @@
 Legend: U users · B sampled users · L history · C conditions · K vectors · I items.
 """
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -60,6 +61,7 @@ class PublishResult(NamedTuple):
     waiting_items: int = 0  # such items without a vector in this release; they are kept for the next one
     removed_items: int = 0  # items that were removed from the release before and stay removed
     gate: GateResult | None = None  # what the gate measured; None: there was none
+    former: str | None = None  # the version that served before; None: none did
 
 
 def publish(
@@ -126,6 +128,9 @@ def publish(
                 passed = check_gate(Retriever.open(stage), serving, opened.prepared, gate)
             if key is not None:
                 sign_release(stage, key)
+            former = None
+            with suppress(ArtefactError):
+                former = store.current()
             version = store.commit(stage)
         progress(5, 5, version)
     n_carried = corpus.names.height - opened.prepared.n_items
@@ -138,6 +143,7 @@ def publish(
         waiting_items=carried.items.height - n_carried,
         removed_items=len(carried.removed_s),
         gate=passed,
+        former=former,
     )
 
 

@@ -36,6 +36,7 @@ def rollback(
     releases: str | Path,
     to: str | None = None,
     *,
+    serving: str | None = None,
     leave_items: bool = False,
     trust: Path | None = None,
     sign: Path | None = None,
@@ -45,23 +46,26 @@ def rollback(
     Args:
         releases: the folder of releases.
         to: the version; by default the one before the current one.
+        serving: the version to return from; None: whichever serves.
         leave_items: leave out added items that have no vector in that version.
         trust: a public key, or a folder of them, one of which must have signed the version and the item updates of
             both; None: the key of ``sign``, or none is needed.
         sign: file of the private key that signs the item updates; None: they are not signed.
 
     Raises:
-        UsageError: the version does not exist, the current one is the oldest, an added item has no vector in that
-            version, item updates must be signed, or another process writes to the folder.
+        UsageError: the version does not exist, the current one is the oldest or another than ``serving``, an added item
+            has no vector in that version, item updates must be signed, or another process writes to the folder.
         ArtefactError: nothing is released, the version or a delta log is damaged, or no trusted key signed it.
     """
     key = None if sign is None else read_private_key(sign)
     trusted = trust or key
     store = ReleaseStore(releases)
-    wanted, former = to or store.previous(), store.current()
+    wanted, former = to or store.previous(), serving or store.current()
     added, removed, left = list[Id](), list[Id](), list[Id]()
 
     def take_over() -> None:
+        if (current := store.current()) != former:
+            raise UsageError(f"{store.root}: version {current} serves now, and not {former}; nothing was changed")
         release = Release.open(store.folder(wanted), trust=trusted)
         before = net_delta(read_all_deltas(store.folder(former), trusted))
         own = net_delta(read_all_deltas(release.path, trusted))
