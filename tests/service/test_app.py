@@ -26,7 +26,11 @@ def test_systemd_hears_of_an_event_loop_that_turns_and_of_nothing_else(tmp_path)
 
 
 def test_without_systemd_nothing_is_sent(tmp_path):
-    for environment in ({}, {"NOTIFY_SOCKET": str(tmp_path / "nobody"), "WATCHDOG_USEC": "soon"}):
+    for environment in (
+        {},
+        {"NOTIFY_SOCKET": str(tmp_path / "nobody"), "WATCHDOG_USEC": "soon"},
+        {"WATCHDOG_USEC": "9" * 400},
+    ):
         watchdog = Watchdog(environment)
         watchdog.start()
         watchdog.stop()

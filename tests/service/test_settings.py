@@ -55,6 +55,10 @@ def test_a_wrong_file_is_named(text, told, file):
         ("MULTITUDES_SERVE_HTTP_BODY_BYTE", "1", "did you mean 'MULTITUDES_SERVE_HTTP_BODY_BYTES'?"),
         ("MULTITUDES_SERVE_SERVER_PORT", "many", "'server.port' = 'many'"),
         ("MULTITUDES_SERVE_SERVER_WORKERS", "0", "'server.workers' = '0'"),
+        ("MULTITUDES_SERVE_STATE_WRITE_S", "inf", "less than or equal to 600"),
+        ("MULTITUDES_SERVE_STATE_KEEP", "9" * 30, "less than or equal to"),
+        ("MULTITUDES_SERVE_DATA_FOLDER", "\udcff", "cannot be printed"),
+        ("MULTITUDES_SERVE_SERVER_HOST", "127.0.0.1\n\x1b[31m", "cannot be printed"),
     ],
 )
 def test_a_wrong_environment_is_named(name, value, told):

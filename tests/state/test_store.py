@@ -101,6 +101,8 @@ def test_the_command_loads_every_prepared_user(tmp_path: Path, capsys: pytest.Ca
     [
         ("redis://:hidden@127.0.0.1:1", 6, "redis://127.0.0.1:1"),
         ("postgres://db", 2, "expected a path, or redis://HOST:PORT"),
+        (" redis://:hidden@127.0.0.1:1", 6, "redis://127.0.0.1:1"),
+        ("redis+sentinel://:hidden@127.0.0.1:1", 2, "expected a path, or redis://HOST:PORT"),
     ],
 )
 def test_a_store_that_cannot_be_filled_is_one_line(store: str, code: int, words: str, capsys):

@@ -40,6 +40,7 @@ def serve_command(
     # NumPy reads this when it is imported. The matrix products of a request are small: on all cores they are no faster
     # and take twice the CPU time.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+    os.environ.pop("PROMETHEUS_MULTIPROC_DIR", None)  # the service has a folder of its own for its processes
     from multitudes.config import deep_merge
     from multitudes.service.settings import load_settings
 

@@ -112,7 +112,7 @@ class Watchdog:
         address = environment.get("NOTIFY_SOCKET", "")
         self._address = f"\0{address[1:]}" if address.startswith("@") else address
         watchdog_us = environment.get("WATCHDOG_USEC", "")
-        self._interval_s = int(watchdog_us) / 2e6 if watchdog_us.isdecimal() else 0.0  # half: one may be late
+        self._interval_s = int(watchdog_us[:18]) / 2e6 if watchdog_us.isdecimal() else 0.0  # half: one may be late
         self._handle: asyncio.TimerHandle | None = None
 
     def start(self) -> None:

@@ -122,15 +122,22 @@ class StoreConfig(Config):
         None, description="A file (SQLite), or redis://… for several machines. None: state.sqlite in the data folder."
     )
     keep: int = Field(
-        200, ge=1, description="Newest events kept of each user; at least as many as the history of a release."
+        200,
+        ge=1,
+        le=1_000_000,
+        description="Newest events kept of each user; at least as many as the history of a release.",
     )
     read_s: float = Field(
         0.05,
         gt=0,
+        le=600,
         description="Deadline of a read; after it, a request is answered without the user state. More for a far store.",
     )
     write_s: float = Field(
-        1.0, gt=0, description="Deadline of a write, whose sender may repeat it. More for a slow disk or a far store."
+        1.0,
+        gt=0,
+        le=600,
+        description="Deadline of a write, whose sender may repeat it. More for a slow disk or a far store.",
     )
 
 
@@ -209,6 +216,10 @@ def _environment_tables(environment: Mapping[str, str]) -> dict[str, dict[str, s
             continue
         if name not in known:
             raise UsageError(f"environment: unknown setting {name}{suggestion(name, list(known))}")
+        if not value.isprintable():
+            raise UsageError(
+                f"environment: {name} = {value[:80]!r} has characters that cannot be printed; leave them out"
+            )
         section, key = known[name]
         tables.setdefault(section, {})[key] = value
     return tables

@@ -37,14 +37,14 @@ def open_state_store(address: str | Path, config: StateConfig | None = None) -> 
         ArtefactError: the file is not a store, or has another version.
         MissingError: the package for such a server is not installed.
     """
-    scheme = re.match(r"(\w+)://", str(address))
+    scheme = re.match(r"\s*([\w+.-]+)://", str(address))  # else a password within it would be the name of a file
     if scheme is None:
         return SQLiteStateStore(address, config)
     if scheme[1] not in _SERVER_SCHEMES:
         raise UsageError(f"a store of user states at {scheme[1]}://…; expected a path, or redis://HOST:PORT")
     from multitudes.state.redis import RedisStateStore  # noqa: PLC0415 (an extra)
 
-    return RedisStateStore(str(address), config)
+    return RedisStateStore(str(address).strip(), config)
 
 
 class LoadResult(NamedTuple):
