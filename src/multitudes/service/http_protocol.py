@@ -8,11 +8,10 @@ import asyncio
 from functools import partial
 from typing import Any, Final
 
-from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from multitudes.service.load_shedding import LoadShedder
+from multitudes.service.load_shedding import LoadShedder, Rejection
 from multitudes.service.unsent_answers import MeasuredTransport, UnsentAnswers
 
 SHEDDER: Final = "shedder"  # where the state of the application holds the ``LoadShedder``
@@ -47,6 +46,7 @@ class ServiceProtocol(HttpToolsProtocol):
 
     transport: Any  # a ``MeasuredTransport``
     cycle: Any  # the request that is being answered, or the last one; None: no request yet
+    scope: Any
 
     def __init__(self, *given: Any, unsent: UnsentAnswers, **options: Any) -> None:  # noqa: ANN401
         """Create the protocol of a connection; all but ``unsent``, that of the process, are the server's arguments."""
@@ -99,33 +99,33 @@ class ServiceProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """Reject the request, or start to answer it."""
-        response = self._rejection() if self.url in _SHED_EARLY and self.parser.get_method() == b"POST" else None
-        if response is None:
+        rejection = self._rejection() if self.url in _SHED_EARLY and self.parser.get_method() == b"POST" else None
+        if rejection is None:
             super().on_headers_complete()
             return
-        headers = [*self.server_state.default_headers, *response.raw_headers]
-        head = b"".join(b"%b: %b\r\n" % header for header in headers)
-        answer = b"HTTP/1.1 429 Too Many Requests\r\n%b\r\n%b" % (head, bytes(response.body))
+        head = b"".join(b"%b: %b\r\n" % header for header in self.server_state.default_headers)
+        answer = b"HTTP/1.1 429 Too Many Requests\r\n%b%b" % (head, rejection.to_bytes())
         self.cycle = _Rejected()  # the server skips the body of a request that is over
         self._unsent.reserve(len(answer), self.loop.time())
         self.transport.write(answer)
-        if "connection" in response.headers:
+        if rejection.closes:
             self.transport.close()
         self.on_response_complete()
         if (pause_s := _SHED_EARLY[self.url]) > 0:
             self.flow.pause_reading()
             self.loop.call_later(pause_s, self.flow.resume_reading)
 
-    def _rejection(self) -> Response | None:
+    def _rejection(self) -> Rejection | None:
         shedder: LoadShedder | None = self.app_state.get(SHEDDER)
         goes_on = self.parser.get_http_version() == "1.1" and self.parser.should_keep_alive()
         if shedder is None or self._is_answering() or not goes_on:
             return None
         if self.flow.write_paused or self.transport.is_closing():
             return None
-        if not _UNUSUAL.isdisjoint(name for name, _ in self.headers):
+        if not _UNUSUAL.isdisjoint(dict(self.headers)):
             return None
-        return shedder.reject({**self.scope, "method": "POST", "path": self.url.decode()})
+        self.scope.update(method="POST", path=self.url.decode())
+        return shedder.reject(self.scope)
 
     def _is_answering(self) -> bool:
         return self.cycle is not None and not self.cycle.response_complete

@@ -158,7 +158,8 @@ class InFlightRequests:
                         del clients[name]
                 if not clients:
                     del self._clients[network]
-        seen = self._clients.setdefault(network_of(client), {}).setdefault(client, _Client())
+        clients = self._clients.setdefault(network_of(client), {})
+        seen = clients.get(client) or clients.setdefault(client, _Client())
         seen.last_s = max(seen.last_s, now_s)
         return seen
 

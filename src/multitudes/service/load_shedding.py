@@ -7,10 +7,12 @@ the user has been looked up, how much of the method there is time for.
 
 from collections import Counter
 from collections.abc import Mapping
+from copy import copy
+from functools import lru_cache
+from math import ceil
 from time import monotonic
 from typing import Final
 
-from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from multitudes.service.auth import bearer_token, check_host, required_scope
@@ -26,6 +28,30 @@ _WORK: Final[dict[str, Work]] = {
     "/v1/events": "events",
 }
 _INTERVAL_S: Final = 1.0  # between two lines of the journal
+_ID: Final = b"0" * 32  # in place of a request id
+
+
+class Rejection:
+    """The response 429 to requests; most are alike, so only the request id is written for each of them."""
+
+    def __init__(self, work: Work, retry_after_s: int, *, closes: bool) -> None:
+        """``closes``: the connection ends, since what is left of the body is not read."""
+        self.closes = closes
+        self._response = error_response(ApiError(429, MESSAGES[work], retry_after_s), _ID.decode(), close=closes)
+        self._response.raw_headers += [*SECURITY_HEADERS, (b"x-request-id", _ID)]
+        head = b"".join(b"%b: %b\r\n" % header for header in self._response.raw_headers)
+        self._bytes = b"%b\r\n%b" % (head, bytes(self._response.body))
+
+    def to_bytes(self) -> bytes:
+        """Return the headers and the body of one response."""
+        return self._bytes.replace(_ID, new_request_id().encode())
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        response, own_id = copy(self._response), new_request_id().encode()
+        response.raw_headers = [(name, value.replace(_ID, own_id)) for name, value in response.raw_headers]
+        response.body = bytes(response.body).replace(_ID, own_id)
+        await response(scope, receive, send)
 
 
 class LoadShedder:
@@ -39,9 +65,10 @@ class LoadShedder:
         """Decide by what ``InFlightMiddleware`` counts; ``AuthMiddleware`` answers wrong keys and hosts."""
         self._deps, self._in_flight, self._own_hosts = deps, deps.in_flight, own_hosts
         self._counters = {path: deps.metrics.unread_counter(path, work) for path, work in _WORK.items()}
+        self._rejection = lru_cache(1_024)(Rejection)
         self._unlogged, self._next_log_s = Counter[str](), dict[str, float]()
 
-    def reject(self, scope: Scope) -> Response | None:
+    def reject(self, scope: Scope) -> Rejection | None:
         """Return the answer to a request that is rejected; None: it goes on."""
         work = _work(scope)
         if work is None or (work == "interactive" and not self._in_flight.is_full):
@@ -59,14 +86,11 @@ class LoadShedder:
         if now_s >= self._next_log_s.get(path, 0.0):
             self._deps.journal.log_rejections(path, self._unlogged.pop(path))
             self._next_log_s[path] = now_s + _INTERVAL_S
-        error = ApiError(429, MESSAGES[work], excess_s if work == "events" else self._in_flight.reject(excess_s))
+        retry_after_s = excess_s if work == "events" else self._in_flight.reject(excess_s)
         # The server skips an unread body and keeps the connection, unless the body has no end or is too large.
         length = headers.get(b"content-length", b"")
-        close = not length.isdigit() or int(length[:20]) > self._deps.settings.http.body_bytes
-        request_id = new_request_id()
-        response = error_response(error, request_id, close=close)
-        response.raw_headers += [*SECURITY_HEADERS, (b"x-request-id", request_id.encode())]
-        return response
+        closes = not length.isdigit() or int(length[:20]) > self._deps.settings.http.body_bytes
+        return self._rejection(work, ceil(retry_after_s), closes=closes)
 
     def _time_limit_s(self, headers: Mapping[bytes, bytes], work: Work) -> float:
         """Return the time that decides about a request: a longer deadline than the default gives no more places."""
