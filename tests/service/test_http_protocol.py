@@ -8,6 +8,7 @@ from dataclasses import replace
 from functools import partial
 from io import StringIO
 from threading import Thread
+from time import sleep
 from typing import Any
 
 import pytest
@@ -139,6 +140,26 @@ def test_a_key_is_checked_before_a_place_is(deps: Dependencies, tmp_path):
             assert answer(connection)[0] == status
     page = deps.metrics.render()
     assert b'multitudes_rejected_keys_total{key="",reason="unknown"} 1.0' in page, "counted once"
+
+
+@pytest.mark.parametrize("later", [True, False])
+def test_the_body_of_a_request_that_asks_for_another_protocol_is_no_request(deps: Dependencies, monkeypatch, later):
+    monkeypatch.setattr(InFlightRequests, "is_full", False)
+    monkeypatch.setattr(InFlightRequests, "excess_s", lambda *_: 0.0)
+    upgrade = b"connection: Upgrade, HTTP2-Settings\r\nupgrade: h2c\r\n"
+    inner = REQUEST.replace(b"/v1/recommend", b"/v1/never")
+    outer = HEAD + JSON + upgrade + b"content-length: %d\r\n\r\n" % len(inner)
+    with connected(deps) as connection:
+        connection.sendall(outer if later else outer + inner)
+        if later:
+            sleep(0.2)
+            connection.sendall(inner)
+        assert answer(connection)[0] == 400, "its body is no JSON"
+        connection.sendall(REQUEST.replace(JSON, JSON + upgrade) + REQUEST)
+        assert answer(connection)[0] == answer(connection)[0] == 200
+        connection.sendall(HEAD.replace(b"POST", b"GET") + b"connection: close, upgrade\r\nupgrade: h2c\r\n\r\n")
+        status, headers, _ = answer(connection)
+        assert (status, headers["connection"], connection.recv(1)) == (405, "close", b"")
 
 
 def test_while_places_are_free_nothing_is_rejected_here(deps: Dependencies, monkeypatch):

@@ -5,9 +5,11 @@ trial ``overload`` the early rejections.
 """
 
 import asyncio
+import sys
 from functools import partial
 from typing import Any, Final
 
+import httptools
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
@@ -53,6 +55,7 @@ class ServiceProtocol(HttpToolsProtocol):
         super().__init__(*given, **options)
         self.app: Any = partial(self._answer, self.app)
         self._unsent = unsent
+        self._data = b""  # that is being parsed
         self._head_bytes = 0  # since the last piece of a body or the end of a request
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -82,10 +85,23 @@ class ServiceProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         """Parse what arrived, and end the connection if the head is too large."""
-        self._head_bytes += len(data)
+        self._head_bytes, self._data = self._head_bytes + len(data), data
         super().data_received(data)
         if self._head_bytes > MAX_HEAD_BYTES and not self.transport.is_closing():
             self.send_400_response(f"The head of the request is larger than {MAX_HEAD_BYTES:,} bytes; send less.")
+
+    def _should_upgrade(self) -> bool:
+        return True  # to ``handle_websocket_upgrade``, which is called when the head has been read
+
+    def handle_websocket_upgrade(self) -> None:
+        """Read the request again as one that asks for no other protocol; the parser takes it to have no body."""
+        unread = self._data[sys.exception().args[0] :]  # type: ignore[union-attr]
+        closes = any(b"close" in value.lower() for name, value in self.headers if name == b"connection")
+        own = [header for header in self.headers if header[0] not in {b"connection", b"upgrade"}]
+        head = b"".join(b"%b: %b\r\n" % header for header in [*own, *([(b"connection", b"close")] if closes else [])])
+        first = f"{self.scope['method']} {self.url.decode()} HTTP/{self.scope['http_version']}\r\n"
+        self.parser = httptools.HttpRequestParser(self)
+        self.data_received(first.encode() + head + b"\r\n" + unread)
 
     def on_body(self, body: bytes) -> None:
         """Restart the count of a head at a piece of a body."""
