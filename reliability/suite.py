@@ -18,6 +18,7 @@ from reliability.claims import Found, SkippedError
 TRIALS: dict[str, str] = {
     "overload": "More is asked than can be answered",
     "store": "The store of user states hangs, is cut off, or dies",
+    "lies": "The store of user states lies",
     "swaps": "Releases change under load",
     "durability": "kill −9 after events were acknowledged",
     "drain": "SIGTERM under load",
@@ -27,6 +28,7 @@ TRIALS: dict[str, str] = {
     "cases": "Requests generated from the published description",
     "publishing": "kill −9 while publishing",
     "access": "Requests without permission, and bodies beyond every limit",
+    "smuggled": "Requests in the bodies of others",
     "unread": "Clients that never read their answers",
     "shares": "A client that wants everything",
     "batches": "Batches of the largest answers",
