@@ -10,6 +10,7 @@ from typing import Any
 import polars as pl
 import pyarrow as pa
 import pytest
+from pyarrow import parquet
 
 from multitudes.data.importing.config import ImportConfig
 from multitudes.data.importing.importer import import_files
@@ -363,3 +364,26 @@ def test_a_packed_file_that_unpacks_to_far_more_than_a_table_is_refused(tmp_path
     assert "unpacks to more than 100 times its size; expected a table" in refusal(tmp_path, bomb)
     control = write(tmp_path, "own.csv.gz", gzip.compress(GOOD * 3))
     assert imported(tmp_path, control, config={"max_dropped": 0.1}).height == 3 * len(EVENTS)
+
+
+def test_parquet_that_holds_far_more_than_a_table_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr("multitudes.data.importing.sources._ALWAYS_READ", 10_000)
+    same = pl.DataFrame({"user_id": [1] * 100_000, "item_id": 2, "timestamp": 3})
+    same.write_parquet(tmp_path / "same.parquet")
+    assert "holds 300,000 values in " in refusal(tmp_path, [tmp_path / "same.parquet"])
+    nested: pa.DataType = pa.int64()
+    for _ in range(40):
+        nested = pa.list_(nested)
+    table = pa.table({"user_id": USERS, "item_id": ITEMS, "timestamp": TIMES, "deep": pa.nulls(len(USERS), nested)})
+    parquet.write_table(table, tmp_path / "deep.parquet")
+    assert "levels deep" in refusal(tmp_path, [tmp_path / "deep.parquet"])
+    parquet.write_table(table.drop_columns("deep"), tmp_path / "control.parquet")
+    assert imported(tmp_path, [tmp_path / "control.parquet"]).height == len(USERS)
+
+
+def test_a_list_of_very_many_topics_is_read_once_each_in_its_order(tmp_path):
+    """Comparing each with all others would take an hour."""
+    topics = [f"t{n}" for n in range(250_000)]
+    items = write(tmp_path, "items.csv", f"item,topics\ni0,{'|'.join(['z', *topics, 'z', 't1'])}\ni0,a|t2\ni1,b| |b\n")
+    found = imported(tmp_path, [write(tmp_path, "events.csv", PLAIN)], "items", items=[items])
+    assert found.sort("item_id")["topics"][:2].to_list() == [["z", *topics, "a"], ["b"]]

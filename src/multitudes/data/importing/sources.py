@@ -19,7 +19,16 @@ from multitudes.errors import DataError, UsageError
 from multitudes.progress import Progress, silent
 
 _NULL_TEXTS = ("", "\\N", "NULL", "null", "NaN", "nan")
+_MAX_DEPTH = 32  # of a Parquet column; a list has three levels
+_VALUES_PER_BYTE, _ALWAYS_READ = 12, 2_000_000  # values of a Parquet file
 CONTENT_CHARACTERS = 2000  # of a row that is left out
+# Lists are sorted, since comparing each text of a long one with all others would take hours.
+_FUNCTIONS = """
+    CREATE MACRO first_of_runs(sorted) AS list_transform(list_sort(list_transform(list_filter(
+        list_zip(sorted, list_prepend(NULL, sorted), true), lambda pair: pair[1][1] IS DISTINCT FROM pair[2][1]),
+        lambda pair: (pair[1][2], pair[1][1]))), lambda pair: pair[2]);
+    CREATE MACRO distinct_in_order(texts) AS first_of_runs(list_sort(list_zip(
+        list_filter(texts, lambda text: text IS NOT NULL), range(1, len(texts) + 1), true)))"""
 _REASONS = {
     "MISSING COLUMNS": "fewer columns than in the first line",
     "TOO MANY COLUMNS": "more columns than in the first line",
@@ -60,7 +69,8 @@ class Source(NamedTuple):
 
 
 def create_relations(engine: DuckDBEngine) -> None:
-    """Create ``dropped`` and ``shift``."""
+    """Create ``dropped`` and ``shift``, and the functions of lists."""
+    engine.execute(_FUNCTIONS)
     engine.execute("CREATE TABLE dropped (file VARCHAR, line BIGINT, reason VARCHAR, content VARCHAR)")
     engine.execute("CREATE TABLE shift (number BIGINT, from_row BIGINT, lines BIGINT)")
 
@@ -113,6 +123,11 @@ def _check_file(file: Location) -> None:
 
 
 def _read_parquet(engine: DuckDBEngine, path: Path, source: Source, _: Layout) -> None:
+    counts = "SELECT coalesce(sum(num_values), 0), coalesce(max(len(string_split(path_in_schema, ', '))), 0)"
+    ((values, depth),) = engine.rows(f"{counts} FROM parquet_metadata({string_literal(str(path))})")
+    if values > max(_ALWAYS_READ, _VALUES_PER_BYTE * path.stat().st_size) or depth > _MAX_DEPTH:
+        problem = f"holds {values:,} values in {path.stat().st_size:,} bytes, nested {depth} levels deep"
+        raise DataError(f"{source.name}: {problem}; expected a table. If it is one, give it as CSV")
     rows = f"SELECT file_row_number + 1 AS file_row, * FROM read_parquet({string_literal(str(path))})"
     engine.create_view(source.relation, rows)
 

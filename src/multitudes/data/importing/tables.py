@@ -68,8 +68,7 @@ def merge_rows(engine: DuckDBEngine, table: str, converted: Sequence[str], key: 
     for column in engine.column_types("unmerged"):
         quoted, order = quote_identifier(column), "ORDER BY source_number, file_row"
         if COLUMN_ROLES[table].get(column) == "texts":
-            texts = f"flatten(list({quoted} {order}))"
-            selected.append(f"list_filter({texts}, lambda t, n: list_position({texts}, t) = n) AS {quoted}")
+            selected.append(f"distinct_in_order(flatten(list({quoted} {order}))) AS {quoted}")
         elif column not in {key, "source_number", "file_row"}:
             selected.append(f"first({quoted} {order}) FILTER ({quoted} IS NOT NULL) AS {quoted}")
     engine.create_table(table, f"SELECT {', '.join(selected)} FROM unmerged GROUP BY {key}")

@@ -179,7 +179,7 @@ def _list_separator(column: Column) -> str:
 def _clean_list(sql: str) -> str:
     trimmed = f"list_transform({sql}, lambda part: trim(part))"
     cleaned = f"list_filter({trimmed}, lambda part: part IS NOT NULL AND part <> '')"
-    return f"coalesce(list_filter({cleaned}, lambda part, place: list_position({cleaned}, part) = place), [])"
+    return f"coalesce(distinct_in_order({cleaned}), [])"
 
 
 def find_id_format(column: Column) -> ValueFormat:
