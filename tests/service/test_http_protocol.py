@@ -142,6 +142,25 @@ def test_a_key_is_checked_before_a_place_is(deps: Dependencies, tmp_path):
     assert b'multitudes_rejected_keys_total{key="",reason="unknown"} 1.0' in page, "counted once"
 
 
+@pytest.mark.parametrize("with_keys", [True, False])
+def test_behind_a_proxy_the_protocol_rejects_only_who_is_told_by_a_key(
+    deps: Dependencies, tmp_path, monkeypatch, with_keys
+):
+    reached, pass_on = list[str](), LoadSheddingMiddleware.__call__
+
+    async def note(self, scope, receive, send) -> None:
+        reached.append(scope["type"])
+        await pass_on(self, scope, receive, send)
+
+    monkeypatch.setattr(LoadSheddingMiddleware, "__call__", note)
+    key = make_key(tmp_path / "keys", "shop", ("recommend",))
+    own = f"authorization: Bearer {key}\r\nx-forwarded-for: 10.0.0.1\r\n".encode()
+    with connected(replace(deps, keys=ApiKeys(tmp_path / "keys") if with_keys else None)) as connection:
+        connection.sendall(REQUEST.replace(JSON, JSON + own))
+        assert answer(connection)[0] == (429 if with_keys else 421)
+    assert ("http" in reached) == (not with_keys)
+
+
 @pytest.mark.parametrize("later", [True, False])
 def test_the_body_of_a_request_that_asks_for_another_protocol_is_no_request(deps: Dependencies, monkeypatch, later):
     monkeypatch.setattr(InFlightRequests, "is_full", False)

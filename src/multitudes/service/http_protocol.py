@@ -20,7 +20,7 @@ SHEDDER: Final = "shedder"  # where the state of the application holds the ``Loa
 MAX_HEAD_BYTES: Final = 65_536
 _CHUNK_BYTES: Final = 65_536  # of an answer; the server waits when a connection has as many unsent bytes
 _SHED_EARLY: Final = {b"/v1/recommend": 0.0, b"/v1/recommend/batch": 0.1, b"/v1/events": 0.1}  # and seconds of a pause
-_UNUSUAL: Final = frozenset({b"expect", b"upgrade", b"x-forwarded-for"})  # the last may name the client
+_UNUSUAL: Final = frozenset({b"expect", b"upgrade"})
 
 
 class _Rejected:
@@ -138,7 +138,9 @@ class ServiceProtocol(HttpToolsProtocol):
             return None
         if self.flow.write_paused or self.transport.is_closing():
             return None
-        if not _UNUSUAL.isdisjoint(dict(self.headers)):
+        headers = dict(self.headers)
+        names_client = b"x-forwarded-for" in headers and shedder.tells_clients_by_address
+        if names_client or not _UNUSUAL.isdisjoint(headers):
             return None
         self.scope.update(method="POST", path=self.url.decode())
         return shedder.reject(self.scope)

@@ -7,12 +7,12 @@ the user has been looked up, how much of the method there is time for.
 
 from collections import Counter
 from collections.abc import Mapping
-from copy import copy
 from functools import lru_cache
 from math import ceil
 from time import monotonic
-from typing import Final
+from typing import Final, NamedTuple
 
+from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from multitudes.service.auth import bearer_token, check_host, required_scope
@@ -28,30 +28,35 @@ _WORK: Final[dict[str, Work]] = {
     "/v1/events": "events",
 }
 _INTERVAL_S: Final = 1.0  # between two lines of the journal
-_ID: Final = b"0" * 32  # in place of a request id
 
 
-class Rejection:
-    """The response 429 to requests; most are alike, so only the request id is written for each of them."""
+class Rejection(NamedTuple):
+    """The response 429 to a request."""
 
-    def __init__(self, work: Work, retry_after_s: int, *, closes: bool) -> None:
-        """``closes``: the connection ends, since what is left of the body is not read."""
-        self.closes = closes
-        self._response = error_response(ApiError(429, MESSAGES[work], retry_after_s), _ID.decode(), close=closes)
-        self._response.raw_headers += [*SECURITY_HEADERS, (b"x-request-id", _ID)]
-        head = b"".join(b"%b: %b\r\n" % header for header in self._response.raw_headers)
-        self._bytes = b"%b\r\n%b" % (head, bytes(self._response.body))
+    work: Work
+    retry_after_s: int
+    closes: bool  # the connection ends, since what is left of the body is not read
+
+    def response(self) -> Response:
+        """Return the response."""
+        request_id = new_request_id()
+        error = ApiError(429, MESSAGES[self.work], self.retry_after_s)
+        response = error_response(error, request_id, close=self.closes)
+        response.raw_headers += [*SECURITY_HEADERS, (b"x-request-id", request_id.encode())]
+        return response
 
     def to_bytes(self) -> bytes:
-        """Return the headers and the body of one response."""
-        return self._bytes.replace(_ID, new_request_id().encode())
+        """Return its headers and its body; most are alike, so only the request id is written anew."""
+        alike, request_id = _headers_and_body(self)
+        return alike.replace(request_id, new_request_id().encode())
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one request."""
-        response, own_id = copy(self._response), new_request_id().encode()
-        response.raw_headers = [(name, value.replace(_ID, own_id)) for name, value in response.raw_headers]
-        response.body = bytes(response.body).replace(_ID, own_id)
-        await response(scope, receive, send)
+
+@lru_cache(1_024)
+def _headers_and_body(rejection: Rejection) -> tuple[bytes, bytes]:
+    """Return the bytes of a response, and the request id within them."""
+    response = rejection.response()
+    headers = b"".join(b"%b: %b\r\n" % header for header in response.raw_headers)
+    return b"%b\r\n%b" % (headers, bytes(response.body)), dict(response.raw_headers)[b"x-request-id"]
 
 
 class LoadShedder:
@@ -64,8 +69,8 @@ class LoadShedder:
     def __init__(self, deps: Dependencies, own_hosts: frozenset[str] | None) -> None:
         """Decide by what ``InFlightMiddleware`` counts; ``AuthMiddleware`` answers wrong keys and hosts."""
         self._deps, self._in_flight, self._own_hosts = deps, deps.in_flight, own_hosts
+        self.tells_clients_by_address = deps.keys is None
         self._counters = {path: deps.metrics.unread_counter(path, work) for path, work in _WORK.items()}
-        self._rejection = lru_cache(1_024)(Rejection)
         self._unlogged, self._next_log_s = Counter[str](), dict[str, float]()
 
     def reject(self, scope: Scope) -> Rejection | None:
@@ -90,7 +95,7 @@ class LoadShedder:
         # The server skips an unread body and keeps the connection, unless the body has no end or is too large.
         length = headers.get(b"content-length", b"")
         closes = not length.isdigit() or int(length[:20]) > self._deps.settings.http.body_bytes
-        return self._rejection(work, ceil(retry_after_s), closes=closes)
+        return Rejection(work, ceil(retry_after_s), closes)
 
     def _time_limit_s(self, headers: Mapping[bytes, bytes], work: Work) -> float:
         """Return the time that decides about a request: a longer deadline than the default gives no more places."""
@@ -125,7 +130,8 @@ class LoadSheddingMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, or answer it with 429."""
-        await (self._shedder.reject(scope) or self._app)(scope, receive, send)
+        rejection = self._shedder.reject(scope)
+        await (rejection.response() if rejection else self._app)(scope, receive, send)
 
 
 class InFlightMiddleware:
