@@ -75,7 +75,7 @@ def _check_names(folder: Path, counts: dict[str, int]) -> int:
         try:
             schema = pl.read_parquet_schema(file)
             rows[name] = int(pl.scan_parquet(file).select(pl.len()).collect().item())
-        except (pl.exceptions.PolarsError, OSError, ValueError):
+        except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError, ValueError):
             raise ArtefactError(f"{file}: not a Parquet file; {_REPAIR}") from None
         dtype = schema.get(column)
         if dtype is None or not (dtype == pl.String or (dtype.is_integer() and name != "topics.parquet")):

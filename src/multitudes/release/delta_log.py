@@ -118,7 +118,7 @@ def read_deltas(file: Path, owner: str, start: int = 0, trust: Trust | None = No
             raise ArtefactError(f"{file}: no trusted key signed the record at byte {position}; {REPAIR} with --sign")
         try:
             deltas.append(_decode(payload))
-        except Exception as error:  # whatever wrong content behind right checksums raises
+        except (Exception, pl.exceptions.PanicException) as error:  # whatever wrong content raises
             reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
             raise ArtefactError(f"{file}: record {len(deltas) + 1} cannot be used ({reason}); {REPAIR}") from None
     return DeltaBatch(deltas, end, torn_bytes)

@@ -54,7 +54,7 @@ from numpy.typing import NDArray
 
 from multitudes.atomic import write_text
 from multitudes.data.own_items import OwnItems
-from multitudes.data.prepared import array_types, open_array
+from multitudes.data.prepared import array_types, open_array, read_names
 from multitudes.errors import ArtefactError
 from multitudes.index.factory import load_index
 from multitudes.index.live import LiveIndex
@@ -88,6 +88,7 @@ CARRIED_OWNER = "carried"  # instead of the identity of a release: the file is p
 LINEAR_ARRAYS: dict[str, type[np.generic]] = {"linear_input": np.float32}
 REPEAT_ARRAYS: dict[str, type[np.generic]] = {"item_repeat_rate": np.float32}
 MAP_ARRAYS: dict[str, type[np.generic]] = {"map_item": np.int64, "map_position": np.float32}
+_REPAIR = "publish the run again"
 
 
 @dataclass(frozen=True)
@@ -167,8 +168,7 @@ class Release:
         names |= {name: dtype for name, dtype in MAP_ARRAYS.items() if f"{name}.npy" in manifest.files}
         # Plain arrays over the memory maps: a slice of np.memmap costs a microsecond more.
         arrays: dict[str, NDArray[Any]] = {
-            name: open_array(folder / f"{name}.npy", dtype, "publish the run again").view(np.ndarray)
-            for name, dtype in names.items()
+            name: open_array(folder / f"{name}.npy", dtype, _REPAIR).view(np.ndarray) for name, dtype in names.items()
         }
         index = load_index(folder / "index")
         check_release(folder, manifest, index, arrays, whole=whole)
@@ -307,7 +307,7 @@ class Release:
     @cached_property
     def user_ids(self) -> pl.Series:
         """User ids, by user number."""
-        return pl.read_parquet(self.path / "users.parquet")["user_id"]
+        return read_names(self.path / "users.parquet", "user_id", repair=_REPAIR)["user_id"]
 
     @cached_property
     def user_numbers(self) -> IdMap:
@@ -317,7 +317,7 @@ class Release:
     @cached_property
     def items(self) -> pl.DataFrame:
         """Columns item_id and title of the published items; row ``i`` is item number ``i + 1``."""
-        return pl.read_parquet(self.path / "items.parquet").rechunk()
+        return read_names(self.path / "items.parquet", "item_id", "title", repair=_REPAIR).rechunk()
 
     @cached_property
     def item_names(self) -> ItemNames:
@@ -327,7 +327,7 @@ class Release:
     @cached_property
     def topics(self) -> list[str]:
         """Topic names by number; entry 0 is the empty name of the unknown topic."""
-        return ["", *pl.read_parquet(self.path / "topics.parquet")["topic"].to_list()]
+        return ["", *read_names(self.path / "topics.parquet", "topic", repair=_REPAIR)["topic"].to_list()]
 
     @cached_property
     def topic_number(self) -> dict[str, int]:

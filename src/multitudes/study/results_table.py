@@ -69,9 +69,7 @@ def _cell_outcomes(cell: Cell, cells: Path, split: Split, *, baselines: bool) ->
     try:
         frame = pl.read_parquet(file)
     except pl.exceptions.PolarsError:
-        raise ArtefactError(
-            f"{file}: damaged; remove it, and run the same command again, which evaluates this cell again"
-        ) from None
+        raise ArtefactError(f"{file}: damaged; remove it, and run the same command again") from None
     own, system = cell.run.method, pl.col("method")
     is_baseline = system.is_in(BASELINES)
     name = (
