@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: demo docs links test test-milvus test-cluster check lint size bench bench-index bench-service bench-phase bench-simulate bench-sardine bench-peers records reliability format lock sbom pin-images test-lowest
+.PHONY: demo docs links test test-milvus test-cluster check lint size bench bench-index bench-service bench-phase bench-simulate bench-sardine bench-peers records reliability faults fuzz format lock sbom pin-images test-lowest
 
 # The add-ons of this repository, which the checks and the tests need too.
 ADD_ONS := packages/lab packages/milvus packages/pgvector packages/spark
@@ -182,6 +182,16 @@ $(RELIABILITY): pyproject.toml
 reliability: $(RELIABILITY)
 	.venv-reliability/bin/python -m reliability $(ARGS)
 	.venv-reliability/bin/python -m reliability.page
+
+# Each dependency slow, full, gone or wrong, as root; what is not here is left out with the reason. ARGS="Redis …": some.
+faults: $(RELIABILITY)
+	.venv-reliability/bin/python -m pip install --quiet --editable '.[dev]' --editable ./packages/milvus mfusepy
+	-.venv-reliability/bin/python -m pip install --quiet --requirement tests/milvus/requirements.txt
+	.venv-reliability/bin/python -m reliability.faults $(ARGS)
+
+# Ten minutes of changed inputs, as each night; what fails joins reliability/corpus. ARGS="http …": some.
+fuzz: $(RELIABILITY)
+	.venv-reliability/bin/python -m reliability.fuzz --seconds 600 $(ARGS)
 
 # The packages of the images in deploy/, with hashes, as of today: for Python 3.12, any platform. Needs the network.
 # A release of PinnerSage is served with SciPy, which the other ones do not load; pymilvus is of packages/milvus.

@@ -45,6 +45,7 @@ TRIALS: dict[str, str] = {
     "revoked": "A revoked key in a container",
     "key_race": "Keys made at the same time",
     "guards": "Forwarded requests, escapes and damaged stores",
+    "fuzz": "Inputs changed at random",
     "soak": "Load for a long time",
 }
 SOAK_SECONDS = 900.0  # at full size

@@ -12,6 +12,7 @@ from reliability import (
     damage,
     drain,
     durability,
+    fuzz,
     halfopen,
     overload,
     publishing,
@@ -33,6 +34,7 @@ needs_schemathesis = pytest.mark.skipif(find_spec("schemathesis") is None, reaso
     [
         pytest.param(damage.trial, id="damage"),
         pytest.param(publishing.trial, id="publishing"),
+        pytest.param(fuzz.trial, id="fuzz"),
         pytest.param(durability.trial, id="durability"),
         pytest.param(drain.trial, id="drain"),
         pytest.param(swaps.trial, id="swaps"),
