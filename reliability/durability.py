@@ -26,7 +26,7 @@ _USERS, _CLIENTS, _TOGETHER = 500, 4, 5
 
 def trial(scale: float, folder: Path, progress: Progress) -> Found:
     """Kill the service, and the control, until as many events as wanted were acknowledged."""
-    events, kills = scaled(10_000, scale, 100), scaled(20, scale, 2)
+    events, kills = scaled(10_000, scale, 100), scaled(50, scale, 2)
     publish_world(folder / "releases", world=World(items=200, users=20))
     told: set[str] = set()
     for kill in range(kills):

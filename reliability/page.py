@@ -19,8 +19,8 @@ Each trial does harm on purpose and counts what comes of it. Beside each figure 
 fail: where it does not, the trial could not have told, and the claim is not shown. A control is a naive variant, or
 *{before}*: the same attack on commit {commit} of this repository, on which the attack was first made, with the
 packages of today. All of it runs on one machine, which the load shares with the service. At full size the release has
-{items:,} items in {width} dimensions and {vectors} vectors for each user, where time matters. `make reliability` takes
-about a quarter of an hour on two cores; the soak is asked for by name, for as long as `--seconds` says.
+{items:,} items in {width} dimensions and {vectors} vectors for each user, where time matters. The trials below took
+{minutes:.0f} minutes together, but for the soak, which is asked for by name, for as long as `--seconds` says.
 
 What this page does not show stands at its end: [not tested](#not-tested).
 
@@ -39,11 +39,11 @@ Nothing here says how the service fares in these:
 * **A network of its own.** All clients are on the same machine; loss, delay and reordering of packets are not tried,
   but for a store that is cut off.
 * **Several machines.** Replicas are processes of one machine, on one clock.
-* **A Milvus server.** That a release names neither server nor token (D5) is tested in `tests/milvus` and
-  `tests/index/test_factory.py`, not by an attack here.
+* **An attack on a Milvus server.** That a release names neither server nor token (D5) is tested in `tests/milvus` and
+  `tests/index/test_factory.py`.
 * **ONNX Runtime before 1.24.1**, which read the weights of a tower anywhere on the machine (D6): it can no longer be
   installed beside this version. The attack leaves the weights in the folder of the release.
-* **Disks that are full or slow.** A full disk is tried by `tests/test_full_disk.py`, a slow one by nothing.
+* **Dependencies that are slow, full, gone or wrong** have a page of their own: [faults.md](faults.md).
 * **Large releases.** A million items are measured in [service-speed.md](service-speed.md), under no attack.
 * **Weeks.** The longest soak is the one above.
 """
@@ -58,7 +58,8 @@ def page(records: list[dict[str, Any]]) -> str:
     made = [by_name[name] for name in TRIALS if name in by_name]
     missing = [f"`{name}`" for name in TRIALS if name not in by_name]
     world = World()
-    size = {"items": world.items, "width": world.width, "vectors": 4}
+    minutes = sum(record["seconds"] for record in made if record["name"] != "soak") / 60
+    size = {"items": world.items, "width": world.width, "vectors": 4, "minutes": minutes}
     head = _HEAD.format(ran=_ran(made), before=BEFORE, commit=COMMIT, **size)
     left_out = f"Not tried in this run: {', '.join(missing)}.\n" if missing else ""
     return "\n".join([head, left_out, *(_section(record) for record in made), _NOT_TESTED])

@@ -1,13 +1,14 @@
 """Writers to be killed, each as the library writes and as one would without thinking of crashes: the control.
 
-Run as a program, one of them writes one thing after the other at a path, and prints the number of each that is done.
+One of them writes one thing after the other at a path, in a process of its own, and tells the number of each.
 """
 
 import random
-import subprocess
-import sys
 import time
+from contextlib import suppress
 from itertools import count
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import polars as pl
@@ -60,15 +61,27 @@ WRITERS = {writer.__name__: writer for writer in (publish, publish_naively, add,
 
 
 def write_until_killed(writer: str, path: Path, first: int, after_s: float) -> int:
-    """Run a writer from ``first`` on and kill it so long after it has begun; return the last number that it printed."""
-    command = [sys.executable, __file__, writer, str(path), str(first)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as child:
-        assert child.stdout is not None
-        said = [child.stdout.readline()]
-        time.sleep(after_s)
-        child.kill()
-        said += child.stdout.readlines()
-    return int([line for line in said if line.endswith("\n")][-1])
+    """Run a writer from ``first`` on and kill it so long after its first number; return its last."""
+    from_here = get_context("forkserver")  # a process that has imported all forks each writer in milliseconds
+    from_here.set_forkserver_preload([__name__])
+    ours, theirs = from_here.Pipe(duplex=False)
+    child = from_here.Process(target=_write, args=(writer, path, first, theirs))
+    child.start()
+    theirs.close()
+    done = ours.recv()
+    time.sleep(after_s)
+    child.kill()
+    child.join()
+    with suppress(EOFError, OSError):  # the last number may be half-sent
+        while True:
+            done = ours.recv()
+    return int(done)
+
+
+def _write(writer: str, path: Path, first: int, to: Connection) -> None:
+    for number in count(first):
+        WRITERS[writer](path, number)
+        to.send(number)
 
 
 def is_torn(root: Path) -> bool:
@@ -90,9 +103,3 @@ def torn_releases(root: Path, writer: str, kills: int, seed: int = 0) -> int:
         write_until_killed(writer, root, 0, wait.uniform(0, 0.03))
         torn += is_torn(root)
     return torn
-
-
-if __name__ == "__main__":
-    for number in count(int(sys.argv[3])):
-        WRITERS[sys.argv[1]](Path(sys.argv[2]), number)
-        print(number, flush=True)  # noqa: T201 (this program's output)
