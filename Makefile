@@ -189,9 +189,9 @@ faults: $(RELIABILITY)
 	-.venv-reliability/bin/python -m pip install --quiet --requirement tests/milvus/requirements.txt
 	.venv-reliability/bin/python -m reliability.faults $(ARGS)
 
-# Ten minutes of changed inputs, as each night; what fails joins reliability/corpus. ARGS="http …": some.
+# Ten minutes of changed inputs, others each time, as each night; what fails joins reliability/corpus.
 fuzz: $(RELIABILITY)
-	.venv-reliability/bin/python -m reliability.fuzz --seconds 600 $(ARGS)
+	.venv-reliability/bin/python -m reliability fuzz --again --seconds 600 --out .venv-reliability/fuzz.json
 
 # The packages of the images in deploy/, with hashes, as of today: for Python 3.12, any platform. Needs the network.
 # A release of PinnerSage is served with SciPy, which the other ones do not load; pymilvus is of packages/milvus.

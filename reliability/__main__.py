@@ -15,7 +15,9 @@ def main() -> None:
     known = f"trials: {', '.join(TRIALS)}; none: all but soak, which takes a quarter of an hour alone"
     parser.add_argument("names", nargs="*", metavar="name", help=known)
     parser.add_argument("--scale", type=float, default=1.0, help="less than 1: smaller and shorter")
-    parser.add_argument("--seconds", type=float, help=f"of the soak; by default {SOAK_SECONDS:g} times the scale")
+    parser.add_argument(
+        "--seconds", type=float, help=f"of soak (by default {SOAK_SECONDS:g} times the scale) and fuzz (60)"
+    )
     parser.add_argument("--out", type=Path, help="JSON file; trials that it has at this scale are not made again")
     parser.add_argument("--again", action="store_true", help="make them again")
     given = parser.parse_args()

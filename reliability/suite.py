@@ -49,14 +49,15 @@ TRIALS: dict[str, str] = {
     "soak": "Load for a long time",
 }
 SOAK_SECONDS = 900.0  # at full size
+TIMED = ("soak", "fuzz")  # trials that take as long as they are told
 _PACKAGES = ("multitudes", "fastapi", "uvicorn", "numpy", "onnxruntime", "redis", "schemathesis")
 
 
 def run(names: tuple[str, ...], out: Path, scale: float, *, again: bool, seconds: float | None = None) -> bool:
     """Make the trials and keep each record in ``out`` as soon as it is there; return whether all claims were shown.
 
-    What ``out`` has already at that scale is not made again, unless ``again``. ``seconds``: of the soak, in place of
-    those of the scale.
+    What ``out`` has already at that scale is not made again, unless ``again``. ``seconds``: of timed trials, in place
+    of those of the scale.
     """
     shown = True
     for name in names:
@@ -64,7 +65,7 @@ def run(names: tuple[str, ...], out: Path, scale: float, *, again: bool, seconds
         record = kept[0] if kept and not again else None
         if record is None:
             print(f"{name}: begins", file=sys.stderr, flush=True)
-            record = made(name, scale, seconds if name == "soak" else None)
+            record = made(name, scale, seconds if name in TIMED else None)
             replace_record(out, record, lambda one: one["name"])
         shown &= report(record)
     return shown
