@@ -1,5 +1,6 @@
 """A full disk is recognised in the words of each library that writes; /dev/full is a device that is always full."""
 
+import errno
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +8,7 @@ import polars as pl
 import pytest
 from safetensors import SafetensorError
 
-from multitudes.errors import is_disk_full
+from multitudes.errors import MissingError, UsageError, explain, is_disk_full
 
 FULL = Path("/dev/full")
 
@@ -42,3 +43,11 @@ def test_a_full_disk_is_recognised_for_every_writer(write):
 )
 def test_other_errors_are_not_taken_for_a_full_disk(error):
     assert not is_disk_full(error)
+
+
+@pytest.mark.parametrize(("number", "kind"), [(errno.EIO, MissingError), (errno.ENOTDIR, UsageError)])
+def test_what_the_system_says_of_a_path_is_one_line_with_what_to_do(number: int, kind: type):
+    told = explain(OSError(number, "x", "/disk/file"))
+    assert isinstance(told, kind)
+    assert str(told).startswith("/disk/file: ")
+    assert explain(OSError(errno.EPROTO, "x", "/disk/file")) is None, "a defect"

@@ -21,9 +21,6 @@ import re
 INTERRUPTED_EXIT_CODE = 130  # after Ctrl-C, as shells have it: 128 + SIGINT
 
 _DISK_FULL = (errno.ENOSPC, errno.EDQUOT)
-_PERMISSION = (errno.EACCES, errno.EPERM, errno.EROFS)
-# A parent is a file, or a name is too long.
-_INVALID_PATH = (errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP)
 _NUMPY_SHORT_WRITE = re.compile(r"\d+ requested and \d+ written")  # NumPy's error for a full disk has no errno
 
 
@@ -77,6 +74,13 @@ class ThreadsWarning(UserWarning):
     """A training resumes with another number of threads than it was started with."""
 
 
+_OF_A_PATH = (
+    (MissingError, (errno.EACCES, errno.EPERM, errno.EROFS), "let this user read and write it, or choose another path"),
+    (MissingError, (errno.EIO, errno.ENXIO, errno.ESTALE), "look after the disk, and try again"),
+    (UsageError, (errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP), "choose another path"),
+)
+
+
 def explain(error: Exception) -> MultitudesError | None:
     """Return an error of this module for one that a user can fix: memory, disk, rights, paths; None: a defect."""
     if isinstance(error, MultitudesError):
@@ -86,13 +90,9 @@ def explain(error: Exception) -> MultitudesError | None:
     where = getattr(error, "filename", None) or "output"
     if is_disk_full(error):
         return MissingError(f"no space left on the disk ({where}); free some space there and try again")
-    number = error.errno if isinstance(error, OSError) else None
-    if number in _PERMISSION:
-        return MissingError(
-            f"{where}: {os.strerror(number).lower()}; let this user read and write it, or choose another path"
-        )
-    if number in _INVALID_PATH:
-        return UsageError(f"{where}: {os.strerror(number).lower()}; choose another path")
+    for kind, numbers, advice in _OF_A_PATH:
+        if (number := getattr(error, "errno", None)) in numbers:
+            return kind(f"{where}: {os.strerror(number or 0).lower()}; {advice}")
     return None
 
 

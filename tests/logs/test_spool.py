@@ -170,7 +170,7 @@ def test_the_torn_last_line_of_a_dead_process_is_dropped_and_counted(tmp_path, c
     heir.close()
     assert rows(tmp_path / "events")["event_id"].to_list() == ["e1"]
     assert heir.counts()["events"]["torn"] == 1
-    assert "dropped 1 torn lines" in caplog.text
+    assert "dropped 1 torn line" in caplog.text
 
 
 def test_a_rotation_interrupted_before_the_spool_is_deleted_makes_no_second_segment(tmp_path, monkeypatch):
@@ -183,3 +183,17 @@ def test_a_rotation_interrupted_before_the_spool_is_deleted_makes_no_second_segm
     logs(tmp_path).close()
     assert rows(tmp_path / "events")["event_id"].to_list() == ["e1"]
     assert spools(tmp_path / "events") == []
+
+
+def test_a_spool_that_is_read_wrongly_for_a_while_stays_and_loses_nothing(tmp_path):
+    written, later = logs(tmp_path), Spool(places.new_spool_path(tmp_path / "events", time()))
+    written.log_events([event(1)])
+    later.append(encode_events([event(2)], TEXT))
+    later.close()
+    right = later.file.read_bytes()
+    later.file.write_bytes(bytes(byte ^ 0x10 for byte in right))
+    written.close()
+    assert rows(tmp_path / "events")["event_id"].to_list() == ["e1"], "it does not hold up the others"
+    later.file.write_bytes(right)
+    logs(tmp_path).close()
+    assert sorted(rows(tmp_path / "events")["event_id"]) == ["e1", "e2"]

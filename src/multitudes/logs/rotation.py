@@ -5,6 +5,7 @@ name of its spool, and the spool is deleted after the segment is on the disk. An
 the same result in the same place. Retention does not believe a clock that jumped ahead at once.
 """
 
+import errno
 import logging
 from collections.abc import Callable, Iterator
 from itertools import accumulate
@@ -42,7 +43,7 @@ class RotationResult(NamedTuple):
 
     segments: int = 0
     rows: int = 0
-    torn: int = 0  # incomplete or damaged lines: the end of a spool whose writer died while it wrote
+    torn: int = 0  # incomplete lines: each the end of a spool whose writer died while it wrote
     erased: int = 0  # rows of users who asked to be erased
 
     def plus(self, other: "RotationResult") -> "RotationResult":
@@ -61,14 +62,19 @@ def rotate_spools(folder: Path, log: LogName, id_types: IdTypes) -> RotationResu
     """Turn every spool that no process writes into a segment. The caller holds ``folder.lock_log``.
 
     Raises:
-        OSError: a segment cannot be written; its spool stays.
+        OSError: a segment cannot be written, or a spool is not as it was written; such a spool stays.
     """
-    result = RotationResult()
+    result, failure = RotationResult(), None
     for file in list_spools(folder):
         with lock(file, wait=False, create=False) as is_abandoned:  # its writer has closed it or died
-            if is_abandoned:
-                result = result.plus(_rotate_spool(folder, file, log, id_types))
-                file.unlink()
+            try:
+                if is_abandoned:
+                    result = result.plus(_rotate_spool(folder, file, log, id_types))
+                    file.unlink()
+            except OSError as error:  # one spool does not stop the others
+                failure = error
+    if failure is not None:
+        raise failure
     return result
 
 
@@ -77,36 +83,37 @@ def _rotate_spool(folder: Path, spool: Path, log: LogName, id_types: IdTypes) ->
     partial = partial_path(segment, folder=spool.parent)
     result, erased = RotationResult(), erasures_in_spool(folder, spool)
     with pq.ParquetWriter(partial, _to_arrow(pl.DataFrame(schema=segment_columns(log, id_types))).schema) as out:
-        for chunk, torn in _chunks(spool):
-            rows = decode_lines(log, id_types, [line.payload or b"" for line in chunk], [line.end for line in chunk])
+        for lines in _chunks(spool):
+            whole = [line for line in lines if line.payload is not None]
+            rows = decode_lines(log, id_types, [line.payload or b"" for line in whole], [line.end for line in whole])
             remaining = erase_rows(rows, erased)
             out.write_table(_to_arrow(remaining))
-            result = result.plus(RotationResult(0, remaining.height, torn, rows.height - remaining.height))
+            counts = remaining.height, len(lines) - len(whole), rows.height - remaining.height
+            result = result.plus(RotationResult(0, *counts))
+    if result.torn and not result.rows + result.erased:
+        raise OSError(errno.EIO, "no line is as it was written", str(spool))
     if result.rows:
         move_into_place(partial, segment)
     else:
         partial.unlink()
     if result.torn:
-        logging.getLogger(__name__).warning(
-            "%s: dropped %d torn lines of a writer that was cut off", spool, result.torn
-        )
+        logging.getLogger(__name__).warning("%s: dropped 1 torn line of a writer that was cut off", spool)
     return result._replace(segments=int(result.rows > 0))
 
 
-def _chunks(spool: Path) -> Iterator[tuple[list[Line], int]]:
-    """Yield the valid lines of a spool in chunks, each with the number of torn lines among them."""
-    valid, torn, size = list[Line](), 0, 0
+def _chunks(spool: Path) -> Iterator[list[Line]]:
+    """Yield the lines of a spool in chunks; a writer that dies tears its last line alone, if any."""
+    lines, size = list[Line](), 0
     for line in read_lines(spool):
-        if line.payload is None:
-            torn += 1
-            continue
-        valid.append(line)
-        size += len(line.payload)
+        if lines and lines[-1].payload is None:
+            raise OSError(errno.EIO, "a line is not as it was written", str(spool))
+        lines.append(line)
+        size += len(line.payload or b"")
         if size >= _CHUNK_BYTES:
-            yield valid, torn
-            valid, torn, size = [], 0, 0
-    if valid or torn:
-        yield valid, torn
+            yield lines
+            lines, size = [], 0
+    if lines:
+        yield lines
 
 
 def _to_arrow(rows: pl.DataFrame) -> pa.Table:

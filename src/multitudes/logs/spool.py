@@ -74,8 +74,7 @@ def read_lines(file: Path) -> Iterator[Line]:
     with file.open("rb") as stream:
         for line in stream:
             end += len(line)
-            payload = line[9:-1]
-            yield Line(end, payload if line == _frame(payload) else None)
+            yield Line(end, line[9:-1] if line == _frame(line[9:-1]) else None)
 
 
 def _frame(payload: bytes) -> bytes:

@@ -132,7 +132,7 @@ def translate_error(error: sqlite3.Error, file: Path) -> MultitudesError:
     if code in {sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT}:
         return ArtefactError(f"{file}: not an SQLite file, or damaged; restore a backup, or name another file")
     if code in {sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM}:
-        return UsageError(f"{file}: cannot be opened for writing; allow it, or name another file")
+        return UsageError(f"{file}: cannot be opened for writing; allow it, make room, or name another file")
     if code in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}:
         return StateError(f"{file}: another process locks it for too long; try again")
     return StateError(f"{file}: {error}; check its disk, then try again")

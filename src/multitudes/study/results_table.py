@@ -72,13 +72,8 @@ def _cell_outcomes(cell: Cell, cells: Path, split: Split, *, baselines: bool) ->
         raise ArtefactError(f"{file}: damaged; remove it, and run the same command again") from None
     own, system = cell.run.method, pl.col("method")
     is_baseline = system.is_in(BASELINES)
-    name = (
-        pl.when(is_baseline)
-        .then(system)
-        .when(system == own)
-        .then(pl.lit(cell.method))
-        .otherwise(pl.lit(f"{cell.method}/") + system)
-    )
+    own_name = pl.when(system == own).then(pl.lit(cell.method)).otherwise(pl.lit(f"{cell.method}/") + system)
+    name = pl.when(is_baseline).then(system).otherwise(own_name)
     frame = frame if baselines else frame.filter(~is_baseline)
     return frame.with_columns(
         pl.lit(cell.data).alias("data"),
