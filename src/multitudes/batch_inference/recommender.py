@@ -127,8 +127,8 @@ def _join_vectors(retrieved: Sequence[Retrieval]) -> UserVectors:
 
 
 @lru_cache(maxsize=1)
-def open_recommender(release: str, config: BatchConfig) -> BatchRecommender:
-    """Return the recommender of this process, which opens a release once for many batches.
+def open_recommender(release: str, config: BatchConfig, state: str = "") -> BatchRecommender:  # noqa: ARG001
+    """Return the recommender of this process, which opens a release once for many batches of the same ``state``.
 
     Raises:
         DataError: there is no such folder.

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from multitudes.batch_inference import columns
 from multitudes.batch_inference.recommender import BatchConfig, open_recommender
+from multitudes.errors import ArtefactError
+from multitudes.release.delta_log import delta_log_file, release_identity
 from multitudes.release.release import Release
 
 if TYPE_CHECKING:
@@ -37,12 +39,26 @@ def recommend(users: "DataFrame", release: str | Path, config: BatchConfig | Non
 
     config = config or BatchConfig()
     opened = Release.open(release)
-    function = partial(_recommend_partition, str(opened.path.absolute()), config)
+    folder = opened.path.absolute()
+    function = partial(_recommend_partition, str(folder), release_identity(folder), _updates(folder), config)
     return users.mapInArrow(function, from_arrow_schema(columns.output_schema(opened, config.vectors, config.explain)))
 
 
-def _recommend_partition(release: str, config: BatchConfig, batches: Iterator[Any]) -> Iterator[Any]:
-    """Recommend to the users of a partition; a worker opens the release once for all its partitions."""
-    recommender = open_recommender(release, config)
+def _recommend_partition(
+    release: str, identity: str, updates: str, config: BatchConfig, batches: Iterator[Any]
+) -> Iterator[Any]:
+    """Recommend to the users of a partition; a worker opens the release once for all its partitions.
+
+    Spark keeps workers for the next job, whose release may have the same path: its ``identity`` and ``updates`` tell.
+    """
+    recommender = open_recommender(release, config, identity + updates)
+    if release_identity(Path(release)) != identity:
+        raise ArtefactError(f"{release}: is not the release that the driver opened; copy that to every executor")
     for batch in batches:
         yield from recommender.recommend(batch).to_batches()
+
+
+def _updates(release: Path) -> str:
+    """Return what tells the item updates of a release from earlier ones."""
+    log = delta_log_file(release)
+    return str(log.stat().st_size) if log is not None and log.exists() else ""
