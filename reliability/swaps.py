@@ -2,7 +2,8 @@
 
 Two releases of the same users and items answer differently. What each of them says to a user is asked beforehand, so
 an answer that names one and holds scores of the other, or of neither, is seen. The control joins the user tower of one
-with the index of the other, as a service would for a moment that replaces its components one by one.
+with the index of the other, as a service would for a moment that replaces its components one by one; that of the time
+until a release answers again is a service that looks for one every 10 s.
 """
 
 import asyncio
@@ -10,6 +11,8 @@ import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from statistics import median
+from time import monotonic
 from typing import Any
 
 from multitudes.ids import Id
@@ -23,11 +26,13 @@ from reliability.server import Settings, serving
 from reliability.world import World, publish_world
 
 _CLIENTS, _USERS, _N = 4, 20, 20
-_PATIENCE_S = 30.0
+_PATIENCE_S = 60.0
 _UNHURRIED: Settings = {
     "deadlines": {"default_ms": 20_000},
     "state": {"read_s": 5},
 }  # what else is slow is not the matter
+_TAKEN_UP_S = 5.0
+_SELDOM = "from multitudes.retrieval import release_watcher; release_watcher._POLL_INTERVAL_S = 10.0"
 _CLOSE = 1e-3  # scores of one release that differ by rounding alone; those of two differ by more
 Scores = dict[Id, float]
 Expected = Mapping[tuple[str, int], Scores]  # by version and user
@@ -39,7 +44,10 @@ def trial(scale: float, folder: Path, progress: Progress) -> Found:
     versions = [publish_world(folder / "releases", seed, world) for seed in (0, 1)]
     retrievers = {version: Retriever.open(folder / "releases" / "versions" / version) for version in versions}
     expected = {(v, user): _scores(r, user) for v, r in retrievers.items() for user in range(1, _USERS + 1)}
-    seen = run(_swapped(folder, versions, swaps, expected, progress))
+    seen = run(_swapped(folder / "releases", folder / "service", versions, swaps, expected, progress))
+    control_s = run(_swapped(folder / "releases", folder / "seldom", versions, 2, expected, progress, _SELDOM))[
+        "longest_s"
+    ]
     first, second = retrievers.values()
     joined = Retriever(replace(first.release, index=second.release.index), first.config)
     control = sum(_mixed(_scores(joined, user), expected[versions[0], user]) for user in range(1, _USERS + 1))
@@ -48,25 +56,42 @@ def trial(scale: float, folder: Path, progress: Progress) -> Found:
         [
             at_most(0, "answers that failed", seen["failed"], "a service that stops for each release", seen["stopped"]),
             at_most(0, "answers that mix releases", seen["mixed"], said, control),
+            at_most(
+                _TAKEN_UP_S,
+                "longest time until a release answers that has served, s",
+                seen["longest_s"],
+                "looks seldom",
+                control_s,
+            ),
         ],
         {"swaps": swaps, **seen},
     )
 
 
 async def _swapped(
-    folder: Path, versions: list[str], swaps: int, expected: Expected, progress: Progress
+    releases: Path,
+    folder: Path,
+    versions: list[str],
+    swaps: int,
+    expected: Expected,
+    progress: Progress,
+    before: str = "",
 ) -> dict[str, Any]:
     """Let clients ask while the releases change, and then while the service ends."""
-    with serving(folder / "releases", folder / "service", _UNHURRIED) as server:
+    with serving(releases, folder, _UNHURRIED, before=before) as server:
         users = Clients(server.port, expected)
         clients = [asyncio.create_task(users.client(number)) for number in range(_CLIENTS)]
-        store = ReleaseStore(folder / "releases")
+        store, took_s = ReleaseStore(releases), list[float]()
         for swap in range(swaps):
-            version = store.rollback(to=versions[swap % 2])
+            version, begun_s = store.rollback(to=versions[swap % 2]), monotonic()
             async with asyncio.timeout(_PATIENCE_S):
                 await users.wait_for(version)
+            took_s.append(monotonic() - begun_s)
             progress(swap + 1, swaps, f"{users.answered:,} answers, {users.failed} failed, {users.mixed} mixed")
-        seen = {"answers": users.answered, "failed": users.failed, "mixed": users.mixed}
+        seen: dict[str, Any] = {"answers": users.answered, "failed": users.failed, "mixed": users.mixed}
+        # The first release is tried before it serves; the others have served here before.
+        seen |= {"first_s": round(took_s[0], 2), "longest_s": round(max(took_s[1:]), 2)}
+        seen |= {"median_s": round(median(took_s[1:]), 2)}
         await asyncio.to_thread(server.end)
         await asyncio.sleep(0.1)
         users.over = True
