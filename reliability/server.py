@@ -65,7 +65,7 @@ def serving(
     """
     folder.mkdir(parents=True, exist_ok=True)
     tables = {**(settings or {}), "data": {"folder": str(folder)}}
-    write_text(folder / "serve.toml", _toml(tables))
+    write_text(folder / "serve.toml", toml(tables))
     python = [*launcher, sys.executable, "-c", f"{before}\n{MAIN}"]
     command = [*python, "serve", str(releases), "--port", "0", "--workers", str(workers)]
     command += ["--config", str(folder / "serve.toml")]
@@ -93,7 +93,8 @@ def started(
         process.communicate()
 
 
-def _toml(tables: Settings) -> str:
+def toml(tables: Settings) -> str:
+    """Return a configuration as TOML."""
     return "".join(
         f"[{name}]\n" + "".join(f"{key} = {_value(value)}\n" for key, value in table.items())
         for name, table in tables.items()

@@ -15,13 +15,22 @@ _START_S = 30.0
 
 
 class RedisServer:
-    """One server without persistence; ``start`` again after ``kill`` gives an empty one on the same port."""
+    """One server; ``start`` again after ``kill`` gives an empty one on the same port, unless it is durable."""
 
-    def __init__(self, folder: Path, password: str = "", host: str = "127.0.0.1", within: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        password: str = "",
+        host: str = "127.0.0.1",
+        within: tuple[str, ...] = (),
+        *,
+        durable: bool = False,
+    ) -> None:
         with socket.socket() as taken:
             taken.bind(("127.0.0.1", 0))
             self.port = int(taken.getsockname()[1])
         self._folder, self._password, self._host = folder, password, host
+        self._durable = durable
         self._within = within  # what comes before the program's name, as to run it in another network
         self.process: subprocess.Popen[bytes] | None = None
 
@@ -33,6 +42,7 @@ class RedisServer:
     def start(self) -> "RedisServer":
         assert PROGRAM is not None
         settings = {"port": self.port, "bind": self._host, "save": "", "appendonly": "no", "dir": self._folder}
+        settings |= {"appendonly": "yes", "appendfsync": "always"} if self._durable else {}
         settings |= {"requirepass": self._password} if self._password else {}
         settings |= {} if self._host == "127.0.0.1" else {"protected-mode": "no"}
         call = [
