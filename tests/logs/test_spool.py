@@ -185,15 +185,17 @@ def test_a_rotation_interrupted_before_the_spool_is_deleted_makes_no_second_segm
     assert spools(tmp_path / "events") == []
 
 
-def test_a_spool_that_is_read_wrongly_for_a_while_stays_and_loses_nothing(tmp_path):
+def test_a_spool_that_is_read_wrongly_for_a_while_stays_and_holds_up_nothing(tmp_path):
     written, later = logs(tmp_path), Spool(places.new_spool_path(tmp_path / "events", time()))
-    written.log_events([event(1)])
-    later.append(encode_events([event(2)], TEXT))
+    written.log_events([event(1), event(2, "bob")])
+    later.append(encode_events([event(3), event(4, "bob")], TEXT))
     later.close()
     right = later.file.read_bytes()
     later.file.write_bytes(bytes(byte ^ 0x10 for byte in right))
     written.close()
-    assert rows(tmp_path / "events")["event_id"].to_list() == ["e1"], "it does not hold up the others"
+    assert sorted(rows(tmp_path / "events")["event_id"]) == ["e1", "e2"]
+    logs(tmp_path).erase_user("bob")
+    assert rows(tmp_path / "events")["event_id"].to_list() == ["e1"]
     later.file.write_bytes(right)
     logs(tmp_path).close()
-    assert sorted(rows(tmp_path / "events")["event_id"]) == ["e1", "e2"]
+    assert sorted(rows(tmp_path / "events")["event_id"]) == ["e1", "e3"], "nothing is lost, but who was erased"

@@ -5,9 +5,9 @@ name of its spool, and the spool is deleted after the segment is on the disk. An
 the same result in the same place. Retention does not believe a clock that jumped ahead at once.
 """
 
-import errno
 import logging
 from collections.abc import Callable, Iterator
+from functools import cache
 from itertools import accumulate
 from pathlib import Path
 from time import monotonic
@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from multitudes.atomic import move_into_place, partial_path
+from multitudes.errors import ArtefactError
 from multitudes.locks import lock
 from multitudes.logs.erasure import erasures_in_spool
 from multitudes.logs.folder import (
@@ -62,20 +63,23 @@ def rotate_spools(folder: Path, log: LogName, id_types: IdTypes) -> RotationResu
     """Turn every spool that no process writes into a segment. The caller holds ``folder.lock_log``.
 
     Raises:
-        OSError: a segment cannot be written, or a spool is not as it was written; such a spool stays.
+        OSError: a segment cannot be written; its spool stays.
     """
-    result, failure = RotationResult(), None
+    result = RotationResult()
     for file in list_spools(folder):
         with lock(file, wait=False, create=False) as is_abandoned:  # its writer has closed it or died
             try:
                 if is_abandoned:
                     result = result.plus(_rotate_spool(folder, file, log, id_types))
                     file.unlink()
-            except OSError as error:  # one spool does not stop the others
-                failure = error
-    if failure is not None:
-        raise failure
+            except ArtefactError as error:  # it stays, and stops neither the others nor an erasure
+                _report_once(str(error))
     return result
+
+
+@cache
+def _report_once(problem: str) -> None:
+    logging.getLogger(__name__).error("%s; it stays, and is tried again: restore it, or delete it", problem)
 
 
 def _rotate_spool(folder: Path, spool: Path, log: LogName, id_types: IdTypes) -> RotationResult:
@@ -91,7 +95,7 @@ def _rotate_spool(folder: Path, spool: Path, log: LogName, id_types: IdTypes) ->
             counts = remaining.height, len(lines) - len(whole), rows.height - remaining.height
             result = result.plus(RotationResult(0, *counts))
     if result.torn and not result.rows + result.erased:
-        raise OSError(errno.EIO, "no line is as it was written", str(spool))
+        raise ArtefactError(f"{spool}: no line is as it was written")
     if result.rows:
         move_into_place(partial, segment)
     else:
@@ -106,7 +110,7 @@ def _chunks(spool: Path) -> Iterator[list[Line]]:
     lines, size = list[Line](), 0
     for line in read_lines(spool):
         if lines and lines[-1].payload is None:
-            raise OSError(errno.EIO, "a line is not as it was written", str(spool))
+            raise ArtefactError(f"{spool}: a line is not as it was written")
         lines.append(line)
         size += len(line.payload or b"")
         if size >= _CHUNK_BYTES:

@@ -75,12 +75,8 @@ def _cell_outcomes(cell: Cell, cells: Path, split: Split, *, baselines: bool) ->
     own_name = pl.when(system == own).then(pl.lit(cell.method)).otherwise(pl.lit(f"{cell.method}/") + system)
     name = pl.when(is_baseline).then(system).otherwise(own_name)
     frame = frame if baselines else frame.filter(~is_baseline)
-    return frame.with_columns(
-        pl.lit(cell.data).alias("data"),
-        name.alias("method"),
-        pl.when(is_baseline).then(NO_SEED).otherwise(cell.run.seed).cast(pl.Int32).alias("seed"),
-        pl.col("user_id").cast(pl.String),
-    )
+    seed = pl.when(is_baseline).then(NO_SEED).otherwise(cell.run.seed).cast(pl.Int32)
+    return frame.with_columns(pl.col("user_id").cast(pl.String), data=pl.lit(cell.data), method=name, seed=seed)
 
 
 def cell_records(finished: Iterable[FinishedCell], cells: Path, split: Split) -> list[dict[str, Any]]:
