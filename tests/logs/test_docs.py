@@ -6,7 +6,7 @@ from pathlib import Path
 import duckdb
 
 from multitudes.logs import schemas
-from multitudes.logs.logs import LogConfig
+from multitudes.logs.config import LogConfig
 from multitudes.logs.schemas import IdTypes
 from tests.logs.worlds import DRAMA, IMPLICIT, NOW, answer, event, logs
 

@@ -7,7 +7,8 @@ import pytest
 
 from multitudes.api import Candidate
 from multitudes.errors import ArtefactError
-from multitudes.logs.logs import Log, LogConfig
+from multitudes.logs.config import LogConfig
+from multitudes.logs.logs import Log
 from multitudes.logs.schemas import IdTypes, ServedResponse
 from tests.logs.worlds import NOW, TEXT, answer, event, logs, rows, spools
 

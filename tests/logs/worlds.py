@@ -8,7 +8,8 @@ from pathlib import Path
 import polars as pl
 
 from multitudes.logs import folder as places
-from multitudes.logs.logs import LogConfig, Logs
+from multitudes.logs.config import LogConfig
+from multitudes.logs.logs import Logs
 from multitudes.logs.schemas import IdTypes, LoggedEvent, Origin, ServedResponse
 
 TEXT = IdTypes("string", "int64")

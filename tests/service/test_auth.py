@@ -19,10 +19,9 @@ from multitudes.cli.main import run
 from multitudes.errors import MissingError, UsageError
 from multitudes.service import api_keys as keys_room
 from multitudes.service.access_records import AccessRecords, last_uses
-from multitudes.service.api_keys import ApiKey, ApiKeys, key_digest, make_key, read_keys
+from multitudes.service.api_keys import ApiKey, ApiKeys, key_digest, load_api_keys, make_key, read_keys
 from multitudes.service.app import create_app
 from multitudes.service.settings import ServeConfig, ServerConfig
-from multitudes.service.startup import load_api_keys
 from multitudes.state.erasure_requests import ErasureRequests
 from tests.service.conftest import ask, dependencies, refusal
 

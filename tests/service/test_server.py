@@ -216,6 +216,15 @@ def is_reset(connection: socket.socket) -> bool:
     return connection.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR) == errno.ECONNRESET
 
 
+def test_the_parent_of_workers_loads_nothing_of_what_answers():
+    imports = "import sys, multitudes.cli.serve, multitudes.service.server, multitudes.service.api_keys"
+    answers = "print(*{'faiss', 'polars', 'onnxruntime', 'pyarrow', 'fastapi'} & set(sys.modules))"
+    for more, loads in (("", False), (", multitudes.service.app", True)):
+        command = [sys.executable, "-c", f"{imports}{more}; {answers}"]
+        loaded = subprocess.run(command, capture_output=True, text=True, check=True)
+        assert bool(loaded.stdout.strip()) is loads, "the second is the control"
+
+
 @pytest.mark.slow
 def test_a_worker_that_is_killed_is_replaced_and_all_end_with_the_first(releases):
     with serving(releases, "--json", workers="2") as running, Client(running.url, deadline_s=PATIENCE_S) as client:

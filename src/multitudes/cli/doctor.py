@@ -76,8 +76,8 @@ def _settings_findings(config: Path, releases: Path | None, version: str | None)
     from multitudes.release.manifest import read_manifest
     from multitudes.release.store import ReleaseStore
     from multitudes.retrieval.inspection import Finding
+    from multitudes.service.api_keys import load_api_keys
     from multitudes.service.settings import load_settings
-    from multitudes.service.startup import load_api_keys
 
     settings = load_settings(config, os.environ, {})
     load_api_keys(settings)
@@ -93,7 +93,7 @@ def _risks(settings: "ServeConfig", config: Path, history: int) -> "Iterator[str
 
     ``history`` is how many events of a user the release reads; 0: unknown.
     """
-    from multitudes.service.auth import LOOPBACK_HOSTS
+    from multitudes.service.settings import LOOPBACK_HOSTS
 
     server, keys, store, logs = settings.server, settings.keys.file, urlsplit(settings.state.store or ""), settings.logs
     if keys is None and settings.keys.open:

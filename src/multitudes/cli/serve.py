@@ -56,9 +56,8 @@ def serve_command(
 
 def _run_service(releases: Path, settings: "ServeConfig") -> None:
     from multitudes.release.store import release_folder
-    from multitudes.service.app import create_app
+    from multitudes.service.api_keys import load_api_keys
     from multitudes.service.server import listen, serve_single, serve_workers
-    from multitudes.service.startup import load_api_keys, open_dependencies
 
     load_api_keys(settings)
     _keep_new_files_private()
@@ -67,6 +66,9 @@ def _run_service(releases: Path, settings: "ServeConfig") -> None:
         if settings.server.processes > 1:
             serve_workers(releases, settings, listener, lambda: context.run(_print_address, folder, settings, listener))
             return
+        from multitudes.service.app import create_app
+        from multitudes.service.startup import open_dependencies
+
         with open_dependencies(releases, settings) as dependencies:
             app = create_app(dependencies)
             _print_address(folder, settings, listener)

@@ -13,11 +13,9 @@ from pathlib import Path
 from threading import Lock
 from time import monotonic, time
 
-from pydantic import Field
-
-from multitudes.config import Config
 from multitudes.errors import DataError
 from multitudes.ids import Id
+from multitudes.logs.config import LogConfig
 from multitudes.logs.erasure import ErasureRequest, apply_erasures, erasures_in_spool, may_be_in_segments, write_request
 from multitudes.logs.folder import list_damaged, list_segments, lock_log, make_log_folder, new_spool_path, start_time_s
 from multitudes.logs.rotation import RetentionClock, apply_retention, expired_segments, rotate_spools
@@ -29,17 +27,6 @@ _MAINTENANCE_INTERVAL_S = 1.0
 _RETENTION_INTERVAL_S = 60.0
 _ENCODING_ERRORS = DataError, OverflowError, ValueError
 _ERASURE_S = 60.0  # a spool with rows to erase lives as long, so that many erasures do not leave many small segments
-
-
-class LogConfig(Config):
-    """Section ``[logs]``: when segments are written and how long they are kept."""
-
-    segment_mb: float = Field(32, gt=0, description="size of a process's spool at which it becomes a segment")
-    segment_s: float = Field(600, gt=0, description="age of a spool's oldest row at which it becomes a segment")
-    keep_days: float = Field(90, ge=0, description="older segments are removed; 0: never")
-    max_gb: float = Field(
-        20, ge=0, description="size of a log beyond which the oldest segments are removed; 0: no limit"
-    )
 
 
 @dataclass

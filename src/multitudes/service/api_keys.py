@@ -29,6 +29,7 @@ from multitudes.atomic import replace_file
 from multitudes.errors import MissingError, UsageError
 from multitudes.locks import lock
 from multitudes.periodic import FileWatch, file_signature
+from multitudes.service.settings import LOOPBACK_HOSTS, ServeConfig
 
 KeyScope = Literal["recommend", "events", "metrics", "read", "write", "admin"]
 SCOPES: Final[tuple[KeyScope, ...]] = get_args(KeyScope)
@@ -193,3 +194,19 @@ class ApiKeys:
     def _reload_if_changed(self) -> None:
         if self._watch.poll():
             self._keys = read_keys(self._file)
+
+
+def load_api_keys(settings: ServeConfig) -> ApiKeys | None:
+    """Return the keys that requests must have; None: no key is required.
+
+    Raises:
+        UsageError: others can reach the service without a key, or the file of keys is damaged.
+        MissingError: there is no file of keys.
+    """
+    host = settings.server.host
+    if settings.keys.file is None and host not in LOOPBACK_HOSTS and not settings.keys.open:
+        raise UsageError(
+            f"[server] host = {host!r}: others can reach it, and no key is required; make keys with `multitudes keys`"
+            " and give --keys FILE, or set [keys] open = true on a network that is yours alone"
+        )
+    return None if settings.keys.file is None else ApiKeys(settings.keys.file)

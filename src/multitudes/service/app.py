@@ -10,7 +10,7 @@ from importlib.metadata import version
 from fastapi import FastAPI
 from starlette.middleware import Middleware
 
-from multitudes.service.auth import EXPLORER_PATH, LOOPBACK_HOSTS, AuthMiddleware
+from multitudes.service.auth import EXPLORER_PATH, AuthMiddleware
 from multitudes.service.errors import add_error_handlers
 from multitudes.service.explorer_routes import explorer_router
 from multitudes.service.http_protocol import SHEDDER
@@ -19,6 +19,7 @@ from multitudes.service.openapi import INTRODUCTION, openapi_builder
 from multitudes.service.recommend_routes import recommend_router, similar_router
 from multitudes.service.request_context import RequestContextMiddleware
 from multitudes.service.request_limits import RequestLimitsMiddleware
+from multitudes.service.settings import LOOPBACK_HOSTS
 from multitudes.service.startup import Dependencies
 from multitudes.service.status_routes import health_router, releases_router
 from multitudes.service.user_routes import events_router, users_router

@@ -14,7 +14,6 @@ from multitudes.service.metrics import Metrics
 
 PUBLIC_PATHS: Final = frozenset({"/healthz", "/readyz"})  # for load balancers, which have no key
 EXPLORER_PATH: Final = "/"  # a page without data; a browser asks for the key and sends it with what the page asks for
-LOOPBACK_HOSTS: Final = frozenset({"127.0.0.1", "localhost", "::1"})
 _PROXY_HEADERS: Final = frozenset({b"forwarded", b"via", b"x-forwarded-for", b"x-forwarded-host", b"x-real-ip"})
 _POST_SCOPES: Final[dict[str, KeyScope]] = {
     "/v1/recommend": "recommend",

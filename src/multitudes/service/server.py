@@ -1,4 +1,7 @@
-"""The HTTP server: one process, or several workers on one address, which are replaced when they die."""
+"""The HTTP server: one process, or several workers on one address, which are replaced when they die.
+
+The parent of workers imports nothing of what answers, which would be memory of a further process.
+"""
 
 import asyncio
 import errno
@@ -17,9 +20,8 @@ from socket import AF_INET, AF_INET6, SO_REUSEADDR, SOL_SOCKET, socket
 from threading import Thread
 from time import monotonic, sleep
 from types import FrameType
-from typing import Any, ClassVar, Final, NoReturn
+from typing import TYPE_CHECKING, Any, ClassVar, Final, NoReturn
 
-from fastapi import FastAPI
 from uvicorn import Config, Server
 from uvicorn.supervisors import multiprocess
 from uvicorn.supervisors.multiprocess import Multiprocess, Process
@@ -27,13 +29,13 @@ from uvicorn.supervisors.multiprocess import Multiprocess, Process
 from multitudes.atomic import create_text
 from multitudes.config import parse
 from multitudes.errors import MissingError, MultitudesError, UsageError, explain
-from multitudes.service.app import create_app
-from multitudes.service.http_protocol import ServiceProtocol
 from multitudes.service.journal import configure_logging
 from multitudes.service.multiprocess_metrics import share_metrics, shared_folder
 from multitudes.service.settings import ServeConfig
-from multitudes.service.startup import open_dependencies
 from multitudes.service.unsent_answers import UnsentAnswers
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
 
 _WORKER_ENV: Final = "MULTITUDES_SERVING"  # environment variable that tells a worker what to serve
 _LOGGERS: Final = ("multitudes", "uvicorn")
@@ -87,7 +89,7 @@ def socket_url(listening: socket) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
-def serve_single(app: FastAPI, settings: ServeConfig, listening: socket) -> None:
+def serve_single(app: "FastAPI", settings: ServeConfig, listening: socket) -> None:
     """Serve until SIGTERM, and return when the accepted requests are answered."""
     configure_logging(settings.journal, *_LOGGERS)
     gc.set_threshold(_GC_THRESHOLD)
@@ -198,8 +200,11 @@ def _announce(folder: Path, on_ready: Callable[[], None]) -> None:
         on_ready()
 
 
-def worker() -> FastAPI:
+def worker() -> "FastAPI":
     """Return the application of a worker, from the environment that its parent set; uvicorn calls this by name."""
+    from multitudes.service.app import create_app  # noqa: PLC0415 (the parent does without)
+    from multitudes.service.startup import open_dependencies  # noqa: PLC0415
+
     task = json.loads(os.environ[_WORKER_ENV])
     settings = parse(ServeConfig, task["settings"], "settings of the service")
     configure_logging(settings.journal, *_LOGGERS)
@@ -237,11 +242,18 @@ def _give_up(error: Exception) -> NoReturn:
     sys.exit(_STARTUP_FAILED)
 
 
+def _protocol(*given: Any, **options: Any) -> asyncio.Protocol:  # noqa: ANN401
+    """Return the protocol of a connection."""
+    from multitudes.service.http_protocol import ServiceProtocol  # noqa: PLC0415 (the parent does without)
+
+    return ServiceProtocol(*given, **options)
+
+
 def _uvicorn_options(settings: ServeConfig) -> dict[str, Any]:
     """Return the options of uvicorn."""
     http, server = settings.http, settings.server
     return {
-        "http": partial(ServiceProtocol, unsent=UnsentAnswers(http.client_s)),
+        "http": partial(_protocol, unsent=UnsentAnswers(http.client_s)),
         "ws": "none",
         "lifespan": "on",
         "log_config": None,

@@ -11,10 +11,11 @@ from pydantic import Field
 
 from multitudes.config import Config, deep_merge, load_toml, parse, suggestion
 from multitudes.errors import UsageError
-from multitudes.logs.logs import LogConfig
+from multitudes.logs.config import LogConfig
 from multitudes.threads import available_cores
 
 ENVIRONMENT_PREFIX: Final = "MULTITUDES_SERVE_"
+LOOPBACK_HOSTS: Final = frozenset({"127.0.0.1", "localhost", "::1"})
 _DEFAULT_WORKERS: Final = 2  # measured on two cores (records/service-speed.md)
 
 
@@ -36,7 +37,7 @@ class ServerConfig(Config):
 
     @property
     def processes(self) -> int:
-        """The number of processes: with two on two cores, the slowest answers come sooner, for twice the memory."""
+        """The number of processes: with two on two cores, the slowest answers come sooner."""
         return self.workers or min(_DEFAULT_WORKERS, available_cores())
 
 

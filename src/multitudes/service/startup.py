@@ -16,8 +16,7 @@ from multitudes.retrieval.release_trial import ReleaseTrial
 from multitudes.retrieval.release_watcher import ReleaseWatcher
 from multitudes.retrieval.retriever import Retriever
 from multitudes.service.access_records import AccessRecords
-from multitudes.service.api_keys import ApiKeys
-from multitudes.service.auth import LOOPBACK_HOSTS
+from multitudes.service.api_keys import ApiKeys, load_api_keys
 from multitudes.service.engine import Engine
 from multitudes.service.id_types import release_id_types
 from multitudes.service.in_flight import InFlightRequests
@@ -49,22 +48,6 @@ class Dependencies:
     access_records: AccessRecords | None = None  # None: nothing is recorded
     beside: NamedExplorer | None = None  # a release that the explorer shows beside the one that serves
     in_flight: InFlightRequests = field(default_factory=InFlightRequests)
-
-
-def load_api_keys(settings: ServeConfig) -> ApiKeys | None:
-    """Return the keys that requests must have; None: no key is required.
-
-    Raises:
-        UsageError: others can reach the service without a key, or the file of keys is damaged.
-        MissingError: there is no file of keys.
-    """
-    host = settings.server.host
-    if settings.keys.file is None and host not in LOOPBACK_HOSTS and not settings.keys.open:
-        raise UsageError(
-            f"[server] host = {host!r}: others can reach it, and no key is required; make keys with `multitudes keys`"
-            " and give --keys FILE, or set [keys] open = true on a network that is yours alone"
-        )
-    return None if settings.keys.file is None else ApiKeys(settings.keys.file)
 
 
 @contextmanager
