@@ -19,6 +19,7 @@ from urllib.error import URLError
 import numpy as np
 import onnx
 import pyarrow as pa
+import pyarrow.ipc
 import pyarrow.parquet as pq
 from tests.release.small_release import endless_loop, put_before_vectors
 
@@ -128,6 +129,11 @@ def _pipe(release: Path) -> None:
 def _claim_rows(release: Path) -> None:
     """Write a small file of many equal rows in place of the users."""
     table = pa.table({"user_id": pa.array(np.ones(_PIECE, dtype=np.int64))})
-    with pq.ParquetWriter(release / "users.parquet", table.schema) as writer:
+    file, packed = release / "users.arrow", pa.ipc.IpcWriteOptions(compression="zstd")
+    if file.exists():
+        writer: Any = pa.ipc.new_file(file, table.schema, options=packed)
+    else:  # the code before
+        writer = pq.ParquetWriter(release / "users.parquet", table.schema)
+    with writer:
         for _ in range(_ROWS // _PIECE):
             writer.write_table(table)

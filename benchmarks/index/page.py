@@ -112,7 +112,7 @@ def _files(corpus: Corpus) -> list[str]:
         if "build" not in parts or "open" not in parts:
             continue
         built, opened = parts["build"], parts["open"]
-        codes = sum(mib for name, mib in built["mib"].items() if name.endswith(".faiss"))
+        codes = sum(mib for name, mib in built["mib"].items() if name.endswith((".faiss", ".bin")))
         rows.append(
             [
                 engine,

@@ -62,13 +62,13 @@ def test_every_damaged_file_is_named_and_the_exit_code_is_4(releases: Path, caps
     for name in ("item_count.npy", "index/vectors.npy"):
         whole = (folder / name).read_bytes()
         (folder / name).write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
-    (folder / "users.parquet").unlink()
+    (folder / "users.arrow").unlink()
     assert run(["doctor", str(releases), "--json"]) == 4
     record = json.loads(capsys.readouterr().out.splitlines()[-1])
     damaged = [finding["text"] for finding in record["findings"] if finding["level"] == "damaged"]
     assert record["exit_code"] == 4
     assert len(damaged) == 3
-    for name in ("item_count.npy", "index/vectors.npy", "users.parquet"):
+    for name in ("item_count.npy", "index/vectors.npy", "users.arrow"):
         assert sum(name in text for text in damaged) == 1
 
 

@@ -1,14 +1,21 @@
 """The inverted index: recall on easy and hard data, with and without filters."""
 
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from multitudes.index import approximate, factory, inverted
+from multitudes.errors import ArtefactError
+from multitudes.index import approximate, factory, files, inverted
 from multitudes.index.exact import ExactIndex
 from multitudes.index.factory import IndexConfig, build_index
 from multitudes.index.inverted import InvertedLists
+from multitudes.index.live import LiveIndex
 from multitudes.index.protocol import Hits, Topics
 from multitudes.index.tuning import DEFAULT_TARGET
 from tests.index.worlds import by_topic
@@ -124,3 +131,97 @@ def test_vectors_of_like_depths_share_a_call_and_each_probes_as_many_lists_as_it
     alone = [index.search(queries[q : q + 1], limit) for q, limit in enumerate(limits)]
     assert len(probed) == 2 + 5, "the control: a call for each"
     assert [hits.ids(0).tolist() for hits in alone] == [together.ids(q).tolist() for q in range(5)]
+
+
+def saved(folder: Path) -> LiveIndex:
+    """Return an index that was opened from ``folder``, whose copy in memory still exists."""
+    vectors, queries = clustered(np.random.default_rng(5))
+    index = LiveIndex(approximate.build(np.arange(N), vectors, queries=queries, target=SHALLOW))
+    index.save(folder)
+    return index
+
+
+def mapping(lists: InvertedLists) -> tuple[str, dict[str, int]]:
+    """Return the file of the codes of the longest list, empty for none, and kB of its pages in this process."""
+    inverted = lists.inverted.invlists
+    longest = max(range(inverted.nlist), key=inverted.list_size)
+    address, found = int(inverted.get_codes(longest)), ("", dict[str, int]())
+    for line in Path("/proc/self/smaps").read_text().splitlines():
+        head = re.match(r"([0-9a-f]+)-([0-9a-f]+) \S+ \S+ \S+ \d+ *(.*)", line)
+        if head:
+            is_it, name = int(head[1], 16) <= address < int(head[2], 16), head[3]
+            found = (name, {}) if is_it else found
+        elif is_it and line.endswith(" kB"):
+            found[1][line.partition(":")[0]] = int(line.split()[1])
+    return found
+
+
+@pytest.mark.skipif(not Path("/proc/self/smaps").exists(), reason="needs Linux")
+def test_processes_share_the_pages_of_the_lists_and_a_built_index_has_its_own(tmp_path: Path):
+    built, opened = saved(tmp_path), InvertedLists.open(tmp_path)
+    query_QD = clustered(np.random.default_rng(5))[1]
+    every = np.full(len(query_QD), opened.efforts()[-1]), np.full(len(query_QD), 10)
+    opened.propose(query_QD, *every)
+    script = "import sys; from tests.index import test_inverted as t; t.hold(sys.argv[1])"
+    with subprocess.Popen([sys.executable, "-c", script, tmp_path], stdin=-1, stdout=-1, text=True) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == "open\n"
+        file, kib = mapping(opened)
+        other.communicate()
+    assert file == str(tmp_path / inverted.LISTS_FILE)
+    assert 0 < kib["Pss"] < 0.6 * kib["Rss"], "each of the two is charged half"
+    assert (kib["Private_Dirty"], kib["Anonymous"]) == (0, 0)
+    of_built = mapping(built._layers[0]._engine)  # type: ignore[attr-defined]
+    assert not of_built[0].startswith("/")
+    assert of_built[1]["Private_Dirty"] > 0, "the control: a copy of its own"
+
+
+def hold(folder: str) -> None:
+    """Read all lists of an index in another process, and keep them until stdin ends."""
+    lists = InvertedLists.open(Path(folder))
+    query_QD = clustered(np.random.default_rng(5))[1]
+    lists.propose(query_QD, np.full(len(query_QD), lists.efforts()[-1]), np.full(len(query_QD), 10))
+    sys.stdout.write("open\n")
+    sys.stdout.flush()
+    sys.stdin.read()
+
+
+def test_an_open_index_needs_its_files_no_more(tmp_path: Path):
+    """Releases appear by a rename and are deleted: no file of one is ever written again."""
+    built, query_QD = saved(tmp_path), clustered(np.random.default_rng(5))[1]
+    opened = factory.load_index(tmp_path)
+    for number, file in enumerate(sorted(tmp_path.iterdir())):
+        (tmp_path / "other").write_bytes(bytes(100))
+        (tmp_path / "other").replace(file) if number % 2 else file.unlink()
+    assert opened.search(query_QD, 20).id_QN.tolist() == built.search(query_QD, 20).id_QN.tolist()
+
+
+def test_lists_that_lead_out_of_their_file_are_not_mapped(tmp_path: Path):
+    saved(tmp_path)
+    engine, info = tmp_path / inverted.FAISS_FILE, files.read_description(tmp_path)
+    del info["files"], info["format"], info["version"]
+    whole, length = engine.read_bytes(), (tmp_path / inverted.LISTS_FILE).stat().st_size
+    size = InvertedLists.open(tmp_path).inverted.get_list_size(0)
+    entry = np.array([size, -(-size // 32) * 32, 0])  # size, capacity, place
+    assert whole.count(entry.tobytes()) == 1
+    for wrong in (
+        [-1, 32, 0],
+        [10**6, 10**6, 0],
+        [2**62, 2**62, 0],
+        [*entry[:2], -32],
+        [*entry[:2], length],
+        [1, 32, 0],
+    ):
+        engine.write_bytes(whole.replace(entry.tobytes(), np.array(wrong).tobytes()))
+        files.write_description(tmp_path, info)  # with checksums that are right
+        with pytest.raises(ArtefactError, match=r"inverted.faiss: .*the lists do not fit .*lists.bin$"):
+            factory.load_index(tmp_path)
+    engine.write_bytes(whole)
+    for damaged in (-1, 1):
+        os.truncate(tmp_path / inverted.LISTS_FILE, length + damaged)
+        files.write_description(tmp_path, info)
+        with pytest.raises(ArtefactError, match=r"the lists do not fit .*lists.bin$"):
+            factory.load_index(tmp_path)
+    os.truncate(tmp_path / inverted.LISTS_FILE, length)
+    files.write_description(tmp_path, info)
+    assert len(factory.load_index(tmp_path)) == N, "the control"

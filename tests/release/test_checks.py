@@ -89,7 +89,7 @@ def test_a_damaged_array_is_refused_by_name(name: str, damage: Damage, folder: P
     file = folder / f"{name}.npy"
     np.save(file, damage(np.load(file)))
     sign(folder)
-    refused(folder, r"\.npy: |\.parquet: |manifest.json: counts", capsys)
+    refused(folder, r"\.npy: |\.arrow: |manifest.json: counts", capsys)
 
 
 INDEX_DAMAGES: list[tuple[str, Damage]] = [
@@ -117,20 +117,20 @@ def test_a_damaged_array_of_the_index_is_refused(name: str, damage: Damage, fold
     refused(folder, "index", capsys)
 
 
-@pytest.mark.parametrize("file", ["users.parquet", "items.parquet", "topics.parquet"])
+@pytest.mark.parametrize("file", ["users.arrow", "items.arrow", "topics.arrow"])
 def test_names_that_do_not_fit_are_refused(file: str, folder: Path, capsys):
-    table = pl.read_parquet(folder / file)
+    table = pl.read_ipc(folder / file)
     for damaged in (
         table[:-1],
         table.rename({table.columns[0]: "name"}),
         table.select(pl.lit(0.5).alias(table.columns[0])),
     ):
-        damaged.write_parquet(folder / file)
+        damaged.write_ipc(folder / file)
         sign(folder)
         refused(folder, file if damaged.height != 1 else f"{file}|counts", capsys)
     (folder / file).write_bytes(b"PAR1")
     sign(folder)
-    refused(folder, f"{file}: not a Parquet file", capsys)
+    refused(folder, f"{file}: not an Arrow file", capsys)
 
 
 @pytest.mark.parametrize(
@@ -157,7 +157,7 @@ def test_a_manifest_that_does_not_fit_is_refused(changes: dict[str, Any], folder
 
 
 @pytest.mark.parametrize(
-    "name", ["seen_item.npy", "users.parquet", "user_tower.onnx", "item_tower.onnx", "index/index.json"]
+    "name", ["seen_item.npy", "users.arrow", "user_tower.onnx", "item_tower.onnx", "index/index.json"]
 )
 def test_no_file_is_read_without_a_checksum(name: str, folder: Path, capsys):
     record = read(folder / "manifest.json")

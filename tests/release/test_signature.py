@@ -75,7 +75,7 @@ def test_a_signed_release_opens_and_its_signer_is_named(signed):
 
 def change_with_checksums(folder: Path) -> None:
     """Change a file as somebody would who knows the format: every checksum is right."""
-    titles = folder / "items.parquet"
+    titles = folder / "items.arrow"
     titles.write_bytes(titles.read_bytes().replace(b"Film 101", b"Film 666"))
     write_manifest(folder, read_manifest(folder))
     Release.open(folder)
@@ -130,9 +130,9 @@ def keep_other_members(**members: object):
         (lambda folder: (folder / SIGNATURE).unlink(), "missing, so nobody signed this release"),
         (link(SIGNATURE), r"signature.json: cannot be read \(Too many levels of symbolic links\)"),
         (replace_by(Path.mkdir, SIGNATURE), "signature.json: not a plain file"),
-        (change_with_checksums, "items.parquet: was changed after the release was signed"),
+        (change_with_checksums, "items.arrow: was changed after the release was signed"),
         (lambda folder: (folder / "item_count.npy").unlink(), "item_count.npy: was signed and is missing"),
-        (lambda folder: os.truncate(folder / "items.parquet", 1 << 40), "items.parquet: was changed after"),
+        (lambda folder: os.truncate(folder / "items.arrow", 1 << 40), "items.arrow: was changed after"),
         (lambda folder: (folder / "weights.bin").touch(), "weights.bin: was added after the release was signed"),
         (lambda folder: (folder / "index" / "x").touch(), "index/x: was added after the release was signed"),
         (change_the_list, "not a valid signature"),
@@ -171,7 +171,7 @@ def replace_all(folder: Path) -> None:
 
 
 def write_in_place(folder: Path) -> None:
-    (folder / "items.parquet").write_bytes((folder / "items.parquet").read_bytes())
+    (folder / "items.arrow").write_bytes((folder / "items.arrow").read_bytes())
 
 
 def cut(folder: Path) -> None:
@@ -267,7 +267,7 @@ def map_and_write(file: Path, stack: ExitStack) -> mmap.mmap:
 
 def test_what_is_wrong_with_a_signed_release_is_said_by_its_own_path_and_rejected_by_the_trial(signed, copy):
     folder = copy / "versions" / "0002"
-    titles = folder / "items.parquet"
+    titles = folder / "items.arrow"
     titles.write_bytes(titles.read_bytes().replace(b"Film 101", b"Film 666"))  # and its checksum is not
     sign(folder, signed[1])
     before = len(list(Path("/proc/self/fd").iterdir()))

@@ -158,12 +158,12 @@ def test_another_version_answers_the_same_user_and_what_cannot_be_shown_is_said(
     assert zoe[2] == "user 'zoe' is not in release 0001; draw another, or build a history"
     gone = refusal(ask(app, "POST", "/v1/explore", json={"user_id": "bob", "release": "0007"}))
     assert gone == (404, "not_found", "no release '0007' to show beside the one that serves; there are: 0001")
-    (tmp_path / "versions" / "0001" / "users.parquet").write_bytes(b"")
+    (tmp_path / "versions" / "0001" / "users.arrow").write_bytes(b"")
     status, _, message = refusal(
         ask(create_app(two), "POST", "/v1/explore", json={"user_id": "bob", "release": "0001"})
     )
     assert status == 503
-    assert message.startswith("0001/users.parquet: ")
+    assert message.startswith("0001/users.arrow: ")
     off = create_app(with_settings(two, explorer={"compare": False}))
     assert ask(off, "GET", "/v1/explore/releases").json()["others"] == []
     assert refusal(ask(off, "POST", "/v1/explore", json={"user_id": "bob", "release": "0001"}))[0] == 404

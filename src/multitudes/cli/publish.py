@@ -129,7 +129,7 @@ def _first_user(releases: Path) -> str:
 
     from multitudes.release.store import release_folder
 
-    users = pl.scan_parquet(release_folder(releases) / "users.parquet").head(1).collect()
+    users = pl.scan_ipc(release_folder(releases) / "users.arrow").head(1).collect()
     return str(users["user_id"][0])
 
 

@@ -129,17 +129,17 @@ class PreparedData:
     @cached_property
     def user_ids(self) -> pl.Series:
         """Ids of the users in the order of their numbers, int64 or string as given (U)."""
-        return read_names(self.path / "users.parquet", "user_id")["user_id"]
+        return _read_names(self.path / "users.parquet", "user_id")["user_id"]
 
     @cached_property
     def items(self) -> pl.DataFrame:
         """Columns item_id and title; row ``i`` is item number ``i + 1``."""
-        return read_names(self.path / "items.parquet", "item_id", "title")
+        return _read_names(self.path / "items.parquet", "item_id", "title")
 
     @cached_property
     def topics(self) -> list[str]:
         """Topic names by number; entry 0 is the empty name of the unknown topic."""
-        return ["", *read_names(self.path / "topics.parquet", "topic")["topic"].to_list()]
+        return ["", *_read_names(self.path / "topics.parquet", "topic")["topic"].to_list()]
 
     def users_of(self, position: NDArray[np.integer]) -> NDArray[np.int64]:
         """Return the number of the user, from 0, of the event at each flat position; in the same shape."""
@@ -171,14 +171,13 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
     return read_json(folder / "manifest.json", FORMAT, FORMAT_VERSION, _ADVICE, missing)
 
 
-def read_names(file: Path, *columns: str, repair: str = _ADVICE) -> pl.DataFrame:
-    """Read columns of a Parquet file; ``repair`` as in ``open_array``."""
+def _read_names(file: Path, *columns: str) -> pl.DataFrame:
     try:
         return pl.read_parquet(file, columns=list(columns))
     except FileNotFoundError:
-        raise ArtefactError(f"{file}: missing; {repair}") from None
+        raise ArtefactError(f"{file}: missing; {_ADVICE}") from None
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError):
-        raise ArtefactError(f"{file}: damaged or cut short; {repair}") from None
+        raise ArtefactError(f"{file}: damaged or cut short; {_ADVICE}") from None
 
 
 def open_array(file: Path, dtype: type[np.generic], repair: str) -> NDArray[Any]:

@@ -17,7 +17,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-import faiss
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -76,7 +75,7 @@ class ApproximateIndex(Segment):
 
     def save(self, folder: Path) -> None:
         """Write ids, vectors, topics, the lists with their codes, and ``index.json`` into ``folder``."""
-        faiss.write_index(self._engine.inverted, str(folder / FAISS_FILE))
+        self._engine.save(folder)
         files.save_segment(folder, self._table, self.info())
 
     def _search(self, request: SearchRequest) -> Hits:
@@ -339,9 +338,8 @@ def open_saved(folder: Path, record: dict[str, Any]) -> ApproximateIndex:
     """
     table, file = files.load_item_table(folder), folder / FAISS_FILE
     try:
-        inverted = faiss.read_index(str(file))
-        items, width = int(inverted.ntotal), int(inverted.d)
-        engine = InvertedLists(inverted)
+        engine = InvertedLists.open(folder)
+        items, width = int(engine.inverted.ntotal), int(engine.inverted.d)
     except (RuntimeError, AttributeError) as error:  # it may hold another kind of index
         raise ArtefactError(f"{file}: this FAISS cannot read it: {str(error).splitlines()[0]}") from None
     if (items, width) != (len(table), table.dimension):

@@ -18,7 +18,7 @@ from multitudes.errors import ArtefactError, missing_add_on
 from multitudes.index import approximate, files
 from multitudes.index.approximate import ApproximateIndex
 from multitudes.index.exact import ExactIndex
-from multitudes.index.inverted import FAISS_FILE
+from multitudes.index.inverted import FAISS_FILE, LISTS_FILE
 from multitudes.index.live import LiveIndex
 from multitudes.index.protocol import Index, IndexKind, Topics
 from multitudes.index.segment import Segment
@@ -29,7 +29,7 @@ from multitudes.progress import Progress, silent
 # Kind of segment → how it is opened from its verified folder and its description, and the files of its engine.
 _SEGMENTS: Final[dict[str, tuple[Callable[[Path, dict[str, Any]], Segment], tuple[str, ...]]]] = {
     ExactIndex.kind: (lambda folder, _: ExactIndex(files.load_item_table(folder)), ()),
-    ApproximateIndex.kind: (approximate.open_saved, (FAISS_FILE,)),
+    ApproximateIndex.kind: (approximate.open_saved, (FAISS_FILE, LISTS_FILE)),
 }
 EXACT_UP_TO: Final = 50_000  # items of a corpus that is searched exactly, unless [index] kind says otherwise
 
@@ -100,7 +100,7 @@ def load_index(folder: Path) -> Index:
     kind = record["kind"]
     if kind in _SEGMENTS:
         open_segment, engine_files = _SEGMENTS[kind]
-        files.verify_all(folder, record, (*files.ITEM_TABLE_FILES, *engine_files))
+        files.verify_all(folder, record["files"], (*files.ITEM_TABLE_FILES, *engine_files), files.DESCRIPTION)
         return LiveIndex(open_segment(folder, record))
     if kind in plugins("indexes"):
         plugin: IndexKind = load_plugin("indexes", kind)

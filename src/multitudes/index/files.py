@@ -7,7 +7,7 @@ protect against accidents, not against an attacker, who could also change ``inde
 
 import json
 import mmap
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from multitudes.errors import ArtefactError
 from multitudes.index.item_table import ItemTable, Postings
 
 FORMAT = "multitudes-index"
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 DESCRIPTION = "index.json"
 ITEM_TABLE_FILES = ("ids.npy", "vectors.npy", "topics.npy", "topic_offset.npy", "topic_row.npy")
 _REPAIR = "publish the run again, or roll back to an older release"
@@ -28,11 +28,10 @@ _REPAIR = "publish the run again, or roll back to an older release"
 
 def save_segment(folder: Path, table: ItemTable, info: dict[str, Any]) -> None:
     """Write ids, vectors and posting lists, and the description of all files in ``folder``."""
-    np.save(folder / "ids.npy", table.ids, allow_pickle=False)
-    np.save(folder / "vectors.npy", table.vectors_nD, allow_pickle=False)
-    np.save(folder / "topics.npy", table.postings.topic_T, allow_pickle=False)
-    np.save(folder / "topic_offset.npy", table.postings.offset, allow_pickle=False)
-    np.save(folder / "topic_row.npy", table.postings.row_M, allow_pickle=False)
+    postings = table.postings
+    arrays: tuple[NDArray[Any], ...] = (table.ids, table.vectors_nD, postings.topic_T, postings.offset, postings.row_M)
+    for name, array in zip(ITEM_TABLE_FILES, arrays, strict=True):
+        np.save(folder / name, array, allow_pickle=False)
     write_description(folder, info)
 
 
@@ -114,17 +113,18 @@ def _are_entries(files: object) -> bool:
     )
 
 
-def verify_all(folder: Path, record: dict[str, Any], required: Iterable[str] = ()) -> None:
-    """Check every file of a folder against ``record``, its description, which must list the ``required`` files.
+def verify_all(folder: Path, entries: Mapping[str, Any], required: Iterable[str], description: str) -> None:
+    """Check every file of a folder against size and checksum by name, from the file ``description``.
 
     Raises:
-        ArtefactError: a file is not listed, missing, truncated or changed.
+        ArtefactError: a ``required`` file is not listed, or a file is missing, truncated or changed.
     """
     for name in required:
-        if name not in record["files"]:
-            raise ArtefactError(f"{folder / DESCRIPTION}: has no checksum of {name}, which is read; {_REPAIR}")
-    for name, entry in record["files"].items():
-        verify(folder / name, entry["xxh3"], entry["bytes"])
+        if name not in entries:
+            raise ArtefactError(f"{folder / description}: has no checksum of {name}, which is read; {_REPAIR}")
+    for name, entry in entries.items():
+        listed = dict(entry)  # a record or a model
+        verify(folder / name, listed["xxh3"], listed["bytes"])
 
 
 def record_checksum(record: dict[str, Any]) -> str:

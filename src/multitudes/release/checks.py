@@ -7,7 +7,7 @@ checks them in full. Measured with a million items, 64 dimensions and a million 
 index.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -33,21 +33,9 @@ _RAGGED: Final[dict[str, tuple[str, ...]]] = {
 _BY_ITEM: Final = ("item_input", "item_count", "item_usable", "item_taste")  # row 0 is the unknown item
 _FITTED: Final = ("linear_input", "item_repeat_rate")  # items that were carried over have no row
 _MATRICES: Final = ("item_input", "taste_centre", "user_feature", "linear_input", "map_position")
-_NAME_FILES: Final = {"users.parquet": "user_id", "items.parquet": "item_id", "topics.parquet": "topic"}
+_NAME_FILES: Final = {"users.arrow": "user_id", "items.arrow": "item_id", "topics.arrow": "topic"}
 _SAMPLE_BYTES: Final = 2**21  # of each array; larger ones are checked at _SAMPLE_PLACES
 _SAMPLE_PLACES: Final = 16
-
-
-def check_listed(folder: Path, manifest: Manifest, required: Sequence[str], optional: Sequence[str]) -> None:
-    """Check that the manifest has a checksum of every file that a release reads: the required, and others it has.
-
-    Raises:
-        ArtefactError: a file has none.
-    """
-    present = [name for name in optional if (folder / name).exists()]
-    for name in (*required, *present):
-        if name not in manifest.files:
-            raise ArtefactError(f"{folder / 'manifest.json'}: has no checksum of {name}, which is read; {_REPAIR}")
 
 
 def check_release(
@@ -73,19 +61,19 @@ def _check_names(folder: Path, counts: dict[str, int]) -> int:
     for name, column in _NAME_FILES.items():
         file = folder / name
         try:
-            schema = pl.read_parquet_schema(file)
-            rows[name] = int(pl.scan_parquet(file).select(pl.len()).collect().item())
+            schema = pl.read_ipc_schema(file)
+            rows[name] = int(pl.scan_ipc(file).select(pl.len()).collect().item())
         except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError, ValueError):
-            raise ArtefactError(f"{file}: not a Parquet file; {_REPAIR}") from None
+            raise ArtefactError(f"{file}: not an Arrow file; {_REPAIR}") from None
         dtype = schema.get(column)
-        if dtype is None or not (dtype == pl.String or (dtype.is_integer() and name != "topics.parquet")):
+        if dtype is None or not (dtype == pl.String or (dtype.is_integer() and name != "topics.arrow")):
             raise ArtefactError(f"{file}: column '{column}' is {dtype or 'missing'}; expected ids; {_REPAIR}")
-        if name == "items.parquet" and schema.get("title") != pl.String:
+        if name == "items.arrow" and schema.get("title") != pl.String:
             raise ArtefactError(f"{file}: column 'title' is {schema.get('title') or 'missing'}; {_REPAIR}")
-    for name, expected in (("users.parquet", counts["users"]), ("items.parquet", counts["items"])):
+    for name, expected in (("users.arrow", counts["users"]), ("items.arrow", counts["items"])):
         if rows[name] != expected:
             raise ArtefactError(f"{folder / name}: {rows[name]:,} rows; the arrays have {expected:,}; {_REPAIR}")
-    return rows["topics.parquet"]
+    return rows["topics.arrow"]
 
 
 def _check_counts(file: Path, manifest: Manifest, counts: dict[str, int]) -> None:

@@ -8,6 +8,7 @@ Legend: M ids · N numbers.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
@@ -18,6 +19,22 @@ from multitudes.ids import INT64_RANGE, Id
 from multitudes.index.item_table import find_rows
 
 T = TypeVar("T")
+
+
+def write_names(file: Path, names: pl.DataFrame) -> None:
+    """Write columns as one batch, as ``read_names`` maps them."""
+    names.rechunk().write_ipc(file, record_batch_size=max(1, len(names)))
+
+
+def read_names(file: Path) -> pl.DataFrame:
+    """Return the columns of a verified file, mapped, so that processes share one copy; without pyarrow, a copy."""
+    try:
+        from pyarrow import ipc, memory_map  # noqa: PLC0415 (of the extras data and serve)
+    except ModuleNotFoundError:
+        return pl.read_ipc(file).rechunk()
+    names = pl.from_arrow(ipc.open_file(memory_map(str(file))).read_all())
+    assert isinstance(names, pl.DataFrame)
+    return names
 
 
 class IdMap:

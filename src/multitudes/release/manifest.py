@@ -11,7 +11,7 @@ from pydantic import Field, ValidationError
 from multitudes.atomic import read_json
 from multitudes.config import C, Config, parse
 from multitudes.errors import ArtefactError, UsageError
-from multitudes.index.files import checksum, record_checksum, verify
+from multitudes.index.files import checksum, record_checksum
 
 FORMAT: Final = "multitudes-release"
 FORMAT_VERSION: Final = 2
@@ -125,13 +125,3 @@ def read_settings(model: type[C], values: dict[str, Any], where: str) -> C:
         return parse(model, values, where)
     except UsageError as error:
         raise ArtefactError(f"{error}; {_REPAIR}") from None
-
-
-def verify_files(folder: Path, manifest: Manifest) -> None:
-    """Check that every file of a release is as published.
-
-    Raises:
-        ArtefactError: a file is missing, truncated or changed.
-    """
-    for name, entry in manifest.files.items():
-        verify(folder / name, entry.xxh3, entry.bytes)

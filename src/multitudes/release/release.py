@@ -33,8 +33,8 @@ map_position                 S, 2    float32 their places, in [0, 1]
 repeats. The ``own_`` arrays are those of ``data.own_items``, the ``map_`` arrays those of ``release.item_map``.
 
 The other files are ``manifest.json``, ``signature.json`` (of a signed release, see ``signature``), ``user_tower.onnx``
-and ``item_tower.onnx`` (of a trained run), ``index/`` (the item vectors, by item number), ``users.parquet`` (user_id),
-``items.parquet`` (item_id, title), ``topics.parquet`` (topic) and, if items were carried over from the release before,
+and ``item_tower.onnx`` (of a trained run), ``index/`` (the item vectors, by item number), ``users.arrow`` (user_id),
+``items.arrow`` (item_id, title), ``topics.arrow`` (topic) and, if items were carried over from the release before,
 ``carried.log`` (a delta log).
 
 Items that are added or removed later are in a delta log (``delta_log``), which is applied when the release is opened:
@@ -54,18 +54,19 @@ from numpy.typing import NDArray
 
 from multitudes.atomic import write_text
 from multitudes.data.own_items import OwnItems
-from multitudes.data.prepared import array_types, open_array, read_names
+from multitudes.data.prepared import array_types, open_array
 from multitudes.errors import ArtefactError
 from multitudes.index.factory import load_index
+from multitudes.index.files import verify_all
 from multitudes.index.live import LiveIndex
 from multitudes.index.protocol import Index
 from multitudes.index.tastes import nearest_tastes
 from multitudes.nn.methods import FOLLOWED
 from multitudes.periodic import file_signature
 from multitudes.release import delta_log
-from multitudes.release.checks import check_listed, check_release
-from multitudes.release.id_mapping import IdMap, ItemName, ItemNames, PublishedNames
-from multitudes.release.manifest import Manifest, read_manifest, verify_files, write_manifest
+from multitudes.release.checks import check_release
+from multitudes.release.id_mapping import IdMap, ItemName, ItemNames, PublishedNames, read_names, write_names
+from multitudes.release.manifest import MANIFEST, Manifest, read_manifest, write_manifest
 from multitudes.release.onnx_session import Session, open_tower
 from multitudes.release.overlay import (
     AppliedDeltas,
@@ -98,6 +99,9 @@ class Release:
     path: Path
     manifest: Manifest
     index: Index
+    user_ids: pl.Series  # by user number
+    items: pl.DataFrame  # published, with the columns item_id and title; row ``i`` is item number ``i + 1``
+    topics: list[str]  # names by number; entry 0 is the empty name of the unknown topic
     item_input: NDArray[np.float32]
     item_topic_offset: NDArray[np.int64]
     item_topic: NDArray[np.int32]
@@ -154,7 +158,7 @@ class Release:
         else:
             with signed_files(folder, trust) as files:
                 release = cls._open(files, whole)
-                release._read_names_and_towers()
+                release._read_towers()
             vars(release).update(path=folder, trust=trust)
         return release.latest() if updates else release
 
@@ -162,8 +166,8 @@ class Release:
     def _open(cls, folder: Path, whole: bool) -> "Release":
         """Open a release as published."""
         manifest = read_manifest(folder)
-        check_listed(folder, manifest, _required_files(manifest), (USER_TOWER, ITEM_TOWER, CARRIED_LOG))
-        verify_files(folder, manifest)
+        optional = [name for name in (USER_TOWER, ITEM_TOWER, CARRIED_LOG) if (folder / name).exists()]
+        verify_all(folder, manifest.files, (*_required_files(manifest), *optional), MANIFEST)
         names = _array_types(manifest)
         names |= {name: dtype for name, dtype in MAP_ARRAYS.items() if f"{name}.npy" in manifest.files}
         # Plain arrays over the memory maps: a slice of np.memmap costs a microsecond more.
@@ -172,7 +176,9 @@ class Release:
         }
         index = load_index(folder / "index")
         check_release(folder, manifest, index, arrays, whole=whole)
-        return cls(path=folder, manifest=manifest, index=index, applied=AppliedDeltas(), **arrays)
+        users, items, named = (read_names(folder / f"{name}.arrow") for name in ("users", "items", "topics"))
+        topics = ["", *named["topic"].to_list()]
+        return cls(folder, manifest, index, users["user_id"], items, topics, **arrays, applied=AppliedDeltas())
 
     @classmethod
     def in_memory(
@@ -188,14 +194,14 @@ class Release:
     ) -> "Release":
         """Return a release without a folder; the arguments are those of ``write_release``, with a user tower."""
         typed = {name: np.asarray(arrays[name], dtype=dtype) for name, dtype in _array_types(manifest).items()}
-        release = cls(path=Path("in memory"), manifest=manifest, index=index, applied=AppliedDeltas(), **typed)
-        read = {"user_ids": user_ids, "items": items, "topics": topics, "user_tower": user_tower}
-        vars(release).update(read | {"identity": "in memory"})  # what is otherwise read from the folder
+        path, applied = Path("in memory"), AppliedDeltas()
+        release = cls(path, manifest, index, user_ids, items, topics, **typed, applied=applied)
+        vars(release).update(user_tower=user_tower, identity="in memory")  # what is otherwise read from the folder
         return release
 
-    def _read_names_and_towers(self) -> None:
+    def _read_towers(self) -> None:
         """Read what is otherwise read when it is first used."""
-        _ = self.identity, self.user_ids, self.items, self.topics
+        _ = self.identity
         if self.has_user_tower:
             _ = self.user_tower
         if ITEM_TOWER in self.manifest.files:
@@ -305,29 +311,14 @@ class Release:
         return len(self.item_count) - 1
 
     @cached_property
-    def user_ids(self) -> pl.Series:
-        """User ids, by user number."""
-        return read_names(self.path / "users.parquet", "user_id", repair=_REPAIR)["user_id"]
-
-    @cached_property
     def user_numbers(self) -> IdMap:
         """Number of each user, from 1."""
         return IdMap(self.user_ids)
 
     @cached_property
-    def items(self) -> pl.DataFrame:
-        """Columns item_id and title of the published items; row ``i`` is item number ``i + 1``."""
-        return read_names(self.path / "items.parquet", "item_id", "title", repair=_REPAIR).rechunk()
-
-    @cached_property
     def item_names(self) -> ItemNames:
         """Ids and titles of all items, also of those added since."""
         return ItemNames(PublishedNames(self.items))
-
-    @cached_property
-    def topics(self) -> list[str]:
-        """Topic names by number; entry 0 is the empty name of the unknown topic."""
-        return ["", *read_names(self.path / "topics.parquet", "topic", repair=_REPAIR)["topic"].to_list()]
 
     @cached_property
     def topic_number(self) -> dict[str, int]:
@@ -401,7 +392,7 @@ def _required_files(manifest: Manifest) -> list[str]:
     needs_tower = manifest.pinnersage is None and manifest.linear is None and manifest.method != FOLLOWED
     return [
         *(f"{name}.npy" for name in _array_types(manifest)),
-        *("users.parquet", "items.parquet", "topics.parquet", "index/index.json"),
+        *("users.arrow", "items.arrow", "topics.arrow", "index/index.json"),
         *([USER_TOWER] if needs_tower else []),
         *([ITEM_TOWER] if manifest.new_items.vectors == "tower" else []),
     ]
@@ -433,7 +424,7 @@ def write_release(
         np.save(folder / f"{name}.npy", np.asarray(arrays[name], dtype=dtype), allow_pickle=False)
     (folder / "index").mkdir()
     index.save(folder / "index")
-    pl.DataFrame({"user_id": user_ids}).write_parquet(folder / "users.parquet")
-    items.select("item_id", "title").write_parquet(folder / "items.parquet")
-    pl.DataFrame({"topic": topics[1:]}, schema={"topic": pl.String}).write_parquet(folder / "topics.parquet")
+    write_names(folder / "users.arrow", pl.DataFrame({"user_id": user_ids}))
+    write_names(folder / "items.arrow", items.select("item_id", "title"))
+    write_names(folder / "topics.arrow", pl.DataFrame({"topic": topics[1:]}, schema={"topic": pl.String}))
     write_manifest(folder, manifest)

@@ -36,9 +36,9 @@ class InterestNamer:
     def from_release(cls, release: Release) -> "InterestNamer":
         """Count how frequent each topic is among positive events; one is added, so that none has frequency 0."""
         topics, offset, item_topic = release.topics, release.item_topic_offset, release.item_topic
-        item = np.repeat(np.arange(len(offset) - 1), np.diff(offset))
         weight = release.item_count.astype(np.float64) + 1
-        base_T = np.bincount(item_topic, weights=weight[item], minlength=len(topics)) / weight[1:].sum()
+        weights = np.repeat(weight, np.diff(offset))
+        base_T = np.bincount(item_topic, weights=weights, minlength=len(topics)) / weight[1:].sum()
         return cls(topics, release.item_names, offset, item_topic, base_T)
 
     def tell_apart(self, names: Sequence[str | None], newest: Sequence[int | None]) -> list[str | None]:

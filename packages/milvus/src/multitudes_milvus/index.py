@@ -153,7 +153,7 @@ class MilvusIndex(Collection):
             ArtefactError: the description is damaged, or the collection is missing or another one.
             UnavailableError: the server does not answer in time, or rejects the token.
         """
-        files.verify_all(folder, record)
+        files.verify_all(folder, record["files"], (), files.DESCRIPTION)
         try:
             identity, name = Identity(**record["identity"]), record["collection"]
             parameters = parameters_from_record(record["tuning"])
