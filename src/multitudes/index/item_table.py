@@ -30,11 +30,15 @@ class Postings:
     offset: NDArray[np.int64]  # T + 1
     row_M: NDArray[np.int32]
 
-    def rows(self, topic: int) -> NDArray[np.int32]:
-        """Return the rows of a topic; empty for an unknown topic."""
+    def places(self, topic: int) -> slice:
+        """Return where the rows of a topic are in ``row_M``; empty for an unknown topic."""
         t = int(self.topic_T.searchsorted(topic))
         is_known = t < len(self.topic_T) and self.topic_T[t] == topic
-        return self.row_M[self.offset[t] : self.offset[t + 1]] if is_known else self.row_M[:0]
+        return slice(self.offset[t], self.offset[t + 1]) if is_known else slice(0)
+
+    def rows(self, topic: int) -> NDArray[np.int32]:
+        """Return the rows of a topic; empty for an unknown topic."""
+        return self.row_M[self.places(topic)]
 
     def topics(self, n: int) -> Topics:
         """Return the inverse: the topics of each of n rows."""
@@ -116,6 +120,7 @@ class ItemTable:
     ids: NDArray[np.int64]
     vectors_nD: NDArray[np.float32]
     postings: Postings = NO_POSTINGS
+    by_topic_MD: NDArray[np.float32] | None = None  # ``vectors_by_topic``, of a loaded table
 
     def __len__(self) -> int:
         """Return the number of items."""
@@ -143,8 +148,15 @@ class ItemTable:
         return hits
 
     def topic_vectors(self, topic: int) -> NDArray[np.float32]:
-        """Return a contiguous copy of the vectors of a topic, in the order of its rows."""
+        """Return the vectors of a topic, contiguous, in the order of its rows."""
+        if self.by_topic_MD is not None and len(self.by_topic_MD):
+            return self.by_topic_MD[self.postings.places(topic)]
         return self.vectors_at(self.postings.rows(topic))
+
+    def vectors_by_topic(self) -> NDArray[np.float32]:
+        """Return the vectors of each topic in turn (M, D), as ``row_M``; none if a cache could not hold them either."""
+        row_M = self.postings.row_M
+        return self.vectors_at(row_M if row_M.size * self.vectors_nD[:1].nbytes <= _CACHE_BYTES else row_M[:0])
 
     def topic_mask(self, topic: int) -> NDArray[np.bool_]:
         """Return for each row whether it belongs to a topic."""
