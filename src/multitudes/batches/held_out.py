@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from multitudes.batches.histories import Histories, gather_histories
-from multitudes.data.arrays import expand_ranges
+from multitudes.data.arrays import distinct, expand_ranges
 from multitudes.data.prepared import SPLIT_CODE, PreparedData, Split
 from multitudes.metrics.ranking import target_rows
 
@@ -40,7 +40,7 @@ def held_out_users(prepared: PreparedData, split: Split) -> HeldOut:
     position = in_split[_is_target(prepared, in_split)]
     user_P = prepared.users_of(position)
     items = prepared.n_items + 1
-    pair_M = np.unique(user_P * items + prepared.event_item[position])
+    pair_M = distinct(user_P * items + prepared.event_item[position])
     user_B, start = np.unique(pair_M // items, return_index=True)
     end_B = in_split[np.searchsorted(in_split, prepared.event_offset[user_B])]
     offset, target = np.append(start, len(pair_M)).astype(np.int64), pair_M % items
@@ -138,6 +138,6 @@ def _is_first_time(
         chunk = slice(start, start + _USERS_PER_CHUNK)
         row_T, position_T = expand_ranges(prepared.event_offset[user_B[chunk]], end_B[chunk])
         of_M, index_M = expand_ranges(offset[:-1][chunk], offset[1:][chunk])
-        seen_T = row_T * items + prepared.event_item[position_T]
-        new[index_M] = np.isin(of_M * items + target[index_M], seen_T, invert=True)
+        seen_T, pair_M = np.sort(row_T * items + prepared.event_item[position_T]), of_M * items + target[index_M]
+        new[index_M] = np.searchsorted(seen_T, pair_M, side="right") == np.searchsorted(seen_T, pair_M)
     return new

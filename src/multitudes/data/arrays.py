@@ -130,6 +130,12 @@ def user_chunks(offset_U: NDArray[np.int64]) -> Iterator[slice]:
         first = stop
 
 
+def distinct(values: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the distinct values, in order; by sorting, since the hashes of ``np.unique`` take 50 times as long."""
+    values = np.sort(values)
+    return values[np.diff(values, prepend=values[:1] - 1) != 0]
+
+
 def expand_ranges(low_B: NDArray[np.int64], high_B: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return the integers in half-open ranges [low, high): for each the index of its range, and the integer."""
     count_B = high_B - low_B

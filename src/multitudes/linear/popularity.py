@@ -6,7 +6,7 @@ Legend: I items.
 import numpy as np
 from numpy.typing import NDArray
 
-from multitudes.data.arrays import user_chunks
+from multitudes.data.arrays import distinct, user_chunks
 from multitudes.data.prepared import TRAIN, PreparedData
 
 
@@ -28,7 +28,7 @@ def user_counts(prepared: PreparedData, *, recent: bool = False) -> NDArray[np.i
         if after is not None:
             is_counted &= prepared.event_time[some] > after
         position = np.flatnonzero(is_counted & (prepared.event_item[some] > 0)) + some.start
-        pair = np.unique(prepared.users_of(position) * items + prepared.event_item[position])
+        pair = distinct(prepared.users_of(position) * items + prepared.event_item[position])
         count_I += np.bincount(pair % items, minlength=items)
     return count_I
 
