@@ -3,10 +3,11 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
-from multitudes.threads import available_cores, chosen_threads, wait_passively
+from multitudes.threads import available_bytes, available_cores, chosen_threads, wait_passively
 
 
 @pytest.mark.parametrize(
@@ -63,3 +64,10 @@ def test_training_from_python_lets_them_sleep_too():
     code = "import os, multitudes; multitudes.train; print(os.environ['OMP_WAIT_POLICY'])"
     done = subprocess.run([sys.executable, "-c", code], env=chosen, capture_output=True, text=True, check=True)
     assert done.stdout == "passive\n"
+
+
+def test_the_available_memory_is_that_of_the_system(tmp_path: Path) -> None:
+    assert available_bytes(tmp_path) is None
+    (tmp_path / "proc").mkdir()
+    (tmp_path / "proc" / "meminfo").write_text("MemTotal: 9 kB\nMemAvailable:    3 kB\n")
+    assert available_bytes(tmp_path) == 3072

@@ -1,4 +1,4 @@
-"""The number of cores, and the environment variables that limit the threads of libraries."""
+"""The number of cores, the available memory, and the environment variables that limit the threads of libraries."""
 
 import os
 from collections.abc import Iterator
@@ -27,6 +27,15 @@ def chosen_threads() -> int:
     """Return how many threads this process should use: ``OMP_NUM_THREADS``, or one for each core."""
     chosen = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()  # "4,2": two levels, of OpenMP
     return int(chosen) if chosen.isdecimal() and int(chosen) > 0 else available_cores()
+
+
+def available_bytes(system: Path = Path("/")) -> int | None:
+    """Return the memory that is available to new processes without swapping; None: not Linux."""
+    file = system / "proc/meminfo"
+    if not file.exists():
+        return None
+    fields = dict(line.split(":", 1) for line in file.read_text(encoding="utf-8").splitlines())
+    return 1024 * int(fields["MemAvailable"].split()[0])
 
 
 def wait_passively() -> None:

@@ -6,9 +6,10 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from multitudes.errors import DataError
-from multitudes.linear import ease
+from multitudes.linear import ease, interactions
 from multitudes.linear.ease import EaseSpectrum
 from multitudes.linear.history import LinearFactors
+from multitudes.linear.interactions import GramMatrix
 
 
 def random_interactions(users: int = 200, items: int = 30) -> csr_array:
@@ -69,6 +70,37 @@ def test_factors_are_nearly_the_best_of_their_rank(users: int) -> None:
     assert np.linalg.norm(exact_II - weights(ease_factors(matrix, 7.0, 3))) > 1.02 * best_error(exact_II, 5)
 
 
+def taste_share(matrix: csr_array, taste_I: NDArray[np.int64], rank: int) -> float:
+    """Return the share of the space of the tastes, of which each is a direction, that lies within the outputs."""
+    taste_IT = np.eye(taste_I.max() + 1)[taste_I] / np.sqrt(np.bincount(taste_I))
+    output_IR, _ = np.linalg.qr(ease_factors(matrix, 20.0, rank).output_IR[1:].astype(np.float64))
+    return float(np.sum((output_IR.T @ taste_IT) ** 2) / taste_IT.shape[1])
+
+
+def test_the_tastes_of_a_planted_world_are_recovered() -> None:
+    draw, tastes = np.random.default_rng(0), 12
+    taste_U, taste_I = draw.integers(0, tastes, 1_500), draw.integers(0, tastes, 300)
+    share_UI = np.where(taste_U[:, None] == taste_I, 0.4, 0.01)
+    dense_UI = np.pad(draw.random(share_UI.shape) < share_UI, ((0, 0), (1, 0))).astype(np.float32)
+    assert taste_share(csr_array(dense_UI), taste_I, tastes) > 0.95
+    assert taste_share(csr_array(dense_UI), taste_I, tastes // 3) < 0.4, "control: too low a rank"
+    for column_U in dense_UI.T:
+        draw.shuffle(column_U)
+    assert taste_share(csr_array(dense_UI), taste_I, tastes) < 0.2, "control: users of each item at random"
+
+
+def test_a_product_with_the_gram_matrix_is_the_same_with_any_number_of_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    matrix, products = random_interactions(users=1_000), []
+    vectors_IN = np.random.default_rng(1).standard_normal((31, 7), dtype=np.float32)
+    for threads in (1, 3):
+        monkeypatch.setattr(interactions, "chosen_threads", lambda n=threads: n)
+        products.append(GramMatrix(matrix, 0.25) @ vectors_IN)
+    np.testing.assert_array_equal(products[0], products[1])
+    x_UI = matrix.toarray() / np.outer(matrix.sum(axis=1).clip(min=1), matrix.sum(axis=0).clip(min=1)) ** 0.25
+    expected_IN = x_UI.T @ (x_UI @ vectors_IN) / (x_UI[x_UI > 0] ** 2).mean()
+    np.testing.assert_allclose(products[0], expected_IN, rtol=1e-3, atol=1e-3)
+
+
 def top_items(scores_BI: NDArray[np.floating], matrix: csr_array, n: int = 20) -> NDArray[np.int64]:
     scores_BI = np.where(matrix.toarray() > 0, -np.inf, scores_BI)
     return np.argsort(-scores_BI[:, 1:], axis=1)[:, :n]
@@ -109,6 +141,7 @@ def test_one_spectrum_serves_every_regularisation_and_two_items_are_enough() -> 
             np.testing.assert_array_equal(part, again)
     factors = ease_factors(csr_array(np.array([[0, 1, 1], [0, 1, 0]], dtype=np.float32)), 3.0, 64)
     assert weights(factors)[2, 1] == pytest.approx(0.25, abs=1e-5)
+    assert factors.output_IR.shape[1] == 2, "as many columns as the data hold"
 
 
 def test_every_item_of_a_large_corpus_has_a_vector_and_no_other(monkeypatch: pytest.MonkeyPatch) -> None:

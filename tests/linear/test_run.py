@@ -1,6 +1,7 @@
 """The method ``linear``: fitted, opened, refitted, and served as it was evaluated, without torch."""
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -155,6 +156,15 @@ def test_a_run_is_neither_replaced_nor_made_again_unasked(run: LinearRun, prepar
         made(prepared, run.path)
     monkeypatch.setattr(linear_run, "fit", None)  # an opened run is not fitted
     made(prepared, run.path, resume=True)
+
+
+def test_a_fit_beyond_the_memory_is_rejected_before_it_begins(prepared, tmp_path, monkeypatch, capsys) -> None:
+    monkeypatch.setattr(ease, "available_bytes", lambda: 1_000)
+    monkeypatch.setattr(ease, "interaction_matrix", None)
+    assert command(["train", str(prepared.path), "--method", "linear", "--out", str(tmp_path / "run")]) == 5
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert re.search(r"EASE of rank 64 .* needs \d\.\d GB of memory; 0\.0 GB are available", line)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_damage_is_named(run: LinearRun, prepared: PreparedData, tmp_path: Path) -> None:

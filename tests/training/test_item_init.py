@@ -58,10 +58,9 @@ def test_a_short_training_finds_more_and_not_from_shuffled_items(prepared, tmp_p
 
 def test_the_scale_is_that_of_random_embeddings_and_columns_without_factors_stay_random(prepared):
     unused = 7
-    is_kept = prepared.event_item != unused
-    weight = np.where(is_kept, prepared.event_weight, 0).astype(np.float32)
+    is_first = prepared.event_first & (prepared.event_item != unused)
     model, before = untrained(prepared), untrained(prepared).items.id_embedding.weight.detach()
-    initialize_items(model, dataclasses.replace(prepared, event_weight=weight), include_validation=False)
+    initialize_items(model, dataclasses.replace(prepared, event_first=is_first), include_validation=False)
     after = model.items.id_embedding.weight.detach()
     assert torch.equal(after[[0, unused]], before[[0, unused]])
     assert after.std() == pytest.approx(float(before.std()), rel=0.1)

@@ -23,7 +23,7 @@ last, and costs no further fit.
 Legend: U users · I items · K eigenvectors · N any number of columns · R rank.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -31,11 +31,12 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
 from multitudes.data.prepared import PreparedData
-from multitudes.errors import DataError
+from multitudes.errors import DataError, MissingError
 from multitudes.linear.history import LinearFactors, LinearFit
-from multitudes.linear.interactions import interaction_matrix, normalise
+from multitudes.linear.interactions import GramMatrix, interaction_matrix
 from multitudes.progress import Progress, silent
 from multitudes.seeding import generator
+from multitudes.threads import available_bytes
 
 _EIGENVECTORS: Final = 256  # at least so many; twice the rank if that is more
 _COLUMNS: Final = 64  # of a block: bounds the memory of a product with the interactions
@@ -57,18 +58,9 @@ class EaseSpectrum:
         """
         if np.diff(matrix.indptr).max(initial=0) < 2:
             raise DataError("EASE: no user engaged with two items in training; expected items with users in common")
-        self._rank = rank
-        self._matrix, self._item_I = normalise(matrix, normalisation)
-        self._matrix.data /= np.sqrt(np.mean(self._matrix.data**2))
-        self._diagonal_I = np.bincount(self._matrix.indices, self._matrix.data**2, matrix.shape[1])  # of G
-        start_UN = generator(0, "ease", "start").standard_normal((self._matrix.shape[0], _COLUMNS), dtype=np.float32)
-        self._value_K, self._vector_IK = _largest_eigenpairs(
-            self._gram, self._matrix.T @ start_UN, max(_EIGENVECTORS, 2 * rank)
-        )
-
-    def _gram(self, vectors_IN: NDArray[np.float32]) -> NDArray[np.float32]:
-        product: NDArray[np.float32] = self._matrix.T @ (self._matrix @ vectors_IN)
-        return product
+        self._rank, self._gram = rank, GramMatrix(matrix, normalisation)
+        start_IN = generator(0, "ease", "start").standard_normal((matrix.shape[1], _COLUMNS), dtype=np.float32)
+        self._value_K, self._vector_IK = _largest_eigenpairs(self._gram, start_IN, max(_EIGENVECTORS, 2 * rank))
 
     def factors(self, regularisation: float) -> LinearFactors:
         """Return B cut to rank R; ``regularisation`` is λ."""
@@ -76,44 +68,45 @@ class EaseSpectrum:
         slope = np.float32(1 / (regularisation + value_K[-1]))
         fraction_K = value_K / (value_K + np.float32(regularisation))
         above_K = fraction_K - slope * value_K
-        diagonal_I = np.einsum("ik,k,ik->i", vector_IK, above_K, vector_IK) + slope * self._diagonal_I
+        diagonal_I = np.einsum("ik,k,ik->i", vector_IK, above_K, vector_IK) + slope * self._gram.diagonal_I
         # θ / (θ + λ) is concave, so the exact diagonal is at most this, which is below 1.
-        limit_I = self._diagonal_I / (self._diagonal_I + regularisation)
+        limit_I = self._gram.diagonal_I / (self._gram.diagonal_I + regularisation)
         diagonal_I1 = np.minimum(diagonal_I, limit_I).astype(np.float32)[:, None]
-
-        def times_m(vectors_IN: NDArray[np.float32]) -> NDArray[np.float32]:
-            """Return (M − diag M) v."""
-            product: NDArray[np.float32] = vector_IK @ (above_K[:, None] * (vector_IK.T @ vectors_IN))
-            product += slope * self._gram(vectors_IN)
-            product -= diagonal_I1 * vectors_IN
-            return product
-
         # B reduced to the span of its rows that belong to the eigenvectors: the largest singular values are there.
-        basis_IN = _orthonormal((vector_IK * fraction_K - diagonal_I1 * vector_IK) / (1 - diagonal_I1))
-        image_IN = _by_columns(times_m, basis_IN / (1 - diagonal_I1))
+        basis_IN = fraction_K - diagonal_I1
+        basis_IN /= 1 - diagonal_I1
+        basis_IN *= vector_IK
+        basis_IN = _orthonormal(basis_IN)
+        image_IN = np.empty_like(basis_IN)  # of (M − diag M) / (1 − diag M)
+        for start in range(0, basis_IN.shape[1], _COLUMNS):
+            columns = slice(start, start + _COLUMNS)
+            vectors_IC = basis_IN[:, columns] / (1 - diagonal_I1)
+            image_IN[:, columns] = vector_IK @ (above_K[:, None] * (vector_IK.T @ vectors_IC))
+            image_IN[:, columns] += slope * (self._gram @ vectors_IC)
+            image_IN[:, columns] -= diagonal_I1 * vectors_IC
         square_N, rotation_NN = np.linalg.eigh(_inner_products(image_IN))
         rotation_NR = rotation_NN[:, : -self._rank - 1 : -1].astype(np.float32)
         value_R = np.sqrt(square_N[: -self._rank - 1 : -1].clip(min=square_N[-1] * _SHORTEST**2)).astype(np.float32)
-        input_IR = (image_IN @ (rotation_NR / np.sqrt(value_R))).astype(np.float32, copy=False)
+        input_IR = image_IN @ (rotation_NR / np.sqrt(value_R))
         output_IR = basis_IN @ (rotation_NR * np.sqrt(value_R))
         # The sign of a singular pair is arbitrary: the largest entry of the output is positive.
         sign_R = np.sign(output_IR[np.abs(output_IR).argmax(axis=0), np.arange(output_IR.shape[1])])
         # An item of a history counts as in the fit, and its score is that of the item as it is.
-        item_I1 = self._item_I[:, None]
+        item_I1 = self._gram.item_I.astype(np.float32)[:, None]
         input_IR *= sign_R * item_I1
         output_IR *= sign_R / item_I1
         return LinearFactors(input_IR, output_IR)
 
 
 def _largest_eigenpairs(
-    gram: Callable[[NDArray[np.float32]], NDArray[np.float32]], start_IN: NDArray[np.float32], n: int
+    gram: GramMatrix, start_IN: NDArray[np.float32], n: int
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Return the ``n`` largest eigenvalues of a Gram matrix, or all, largest first, and their vectors (I, K).
+    """Return the ``n`` largest eigenvalues, or all that are not 0, largest first, and their vectors (I, K).
 
     Block Lanczos: a basis of 2 n vectors is grown by products with the matrix, from a block in its range, and the upper
     half of its eigenvalues is kept. If the basis spans all that the matrix reaches, every eigenvalue is exact and kept.
     """
-    block_IN, size, longest = _orthonormal(start_IN), 0, 0.0
+    block_IN, size, longest = _orthonormal(gram @ start_IN), 0, 0.0
     basis_IN = np.empty((len(start_IN), 2 * n), dtype=np.float32)
     projected_NN = np.zeros((2 * n, 2 * n))  # its upper triangle
     while block_IN.shape[1] and size < 2 * n:
@@ -121,10 +114,11 @@ def _largest_eigenpairs(
         start, size = size, size + block_IN.shape[1]
         basis_IN[:, start:size] = block_IN
         known_IN = basis_IN[:, :size]
-        image_IN = gram(block_IN)
+        image_IN = gram @ block_IN
         projected_NN[:size, start:size] = overlap_NN = known_IN.T @ image_IN
         longest = max(longest, float(np.abs(overlap_NN).max()))
-        block_IN = _orthonormal(image_IN - known_IN @ overlap_NN, _SHORTEST * longest)
+        image_IN -= known_IN @ overlap_NN
+        block_IN = _orthonormal(image_IN, _SHORTEST * longest)
         block_IN = _orthonormal(block_IN - known_IN @ (known_IN.T @ block_IN), 0.5)  # what rounding left
     value_N, rotation_NN = np.linalg.eigh(projected_NN[:size, :size], UPLO="U")
     kept = n if size == 2 * n else size
@@ -133,33 +127,33 @@ def _largest_eigenpairs(
 
 
 def _orthonormal(vectors_IN: NDArray[np.float32], shortest: float = 0.0) -> NDArray[np.float32]:
-    """Return an orthonormal basis of the columns, without directions that are shorter than ``shortest`` or rounding."""
+    """Return an orthonormal basis of the columns, in their place.
+
+    Directions that are shorter than ``shortest``, or no more than rounding, are left out.
+    """
     for least in (shortest, 0.5):  # once more: the first basis has the errors of single precision
         square_N, rotation_NN = np.linalg.eigh(_inner_products(vectors_IN))
         is_kept_N = square_N > max(least, _SHORTEST * np.sqrt(max(square_N.max(initial=0.0), 0.0))) ** 2
-        vectors_IN = vectors_IN @ (rotation_NN[:, is_kept_N] / np.sqrt(square_N[is_kept_N])).astype(np.float32)
+        rotation_NN = (rotation_NN[:, is_kept_N] / np.sqrt(square_N[is_kept_N])).astype(np.float32)
+        kept_IN = vectors_IN[:, : rotation_NN.shape[1]]
+        for rows in _row_chunks(vectors_IN):
+            kept_IN[rows] = vectors_IN[rows] @ rotation_NN
+        vectors_IN = kept_IN
     return vectors_IN
 
 
 def _inner_products(vectors_IN: NDArray[np.float32]) -> NDArray[np.float64]:
     """Return the inner products of all pairs of columns, shape (N, N), in double precision."""
-    width = vectors_IN.shape[1]
-    product_NN = np.zeros((width, width))
-    for start in range(0, len(vectors_IN), _ROWS_PER_CHUNK):
-        rows = vectors_IN[start : start + _ROWS_PER_CHUNK].astype(np.float64)
-        product_NN += rows.T @ rows
+    product_NN = np.zeros((vectors_IN.shape[1],) * 2)
+    for rows in _row_chunks(vectors_IN):
+        chunk_CN = vectors_IN[rows].astype(np.float64)
+        product_NN += chunk_CN.T @ chunk_CN
     return product_NN
 
 
-def _by_columns(
-    product: Callable[[NDArray[np.float32]], NDArray[np.float32]], vectors_IN: NDArray[np.float32]
-) -> NDArray[np.float32]:
-    """Return a product with some columns after the other."""
-    image_IN = np.empty_like(vectors_IN)
-    for start in range(0, vectors_IN.shape[1], _COLUMNS):
-        columns = slice(start, start + _COLUMNS)
-        image_IN[:, columns] = product(vectors_IN[:, columns])
-    return image_IN
+def _row_chunks(vectors_IN: NDArray[np.float32]) -> Iterator[slice]:
+    """Yield the rows in slices."""
+    return (slice(start, start + _ROWS_PER_CHUNK) for start in range(0, len(vectors_IN), _ROWS_PER_CHUNK))
 
 
 GRID: Final = (100.0, 400.0, 1000.0, 3000.0)  # regularisations that validation chooses from
@@ -216,7 +210,9 @@ def fit(
 
     Raises:
         DataError: no user has two items.
+        MissingError: the memory is too small.
     """
+    _check_memory(prepared, rank)
     matrix = interaction_matrix(prepared, include_validation=include_validation)
     ridges, exponents, recencies = (
         (GRID, NORMALISATIONS, RECENCIES)
@@ -243,6 +239,19 @@ def fit(
     for one in recencies[1:]:
         best = max(best, attempt(factors, ridge, exponent, one), key=_rate)
     return Fit(*best, trials, int(matrix.nnz))
+
+
+def _check_memory(prepared: PreparedData, rank: int) -> None:
+    """Reject a fit that would not fit into the available memory, before anything is computed."""
+    items, events, available = prepared.n_items, len(prepared.event_item), available_bytes()
+    bases, products = 3 * max(_EIGENVECTORS, 2 * rank), 6 * _COLUMNS
+    needed = 4 * items * (bases + products + 4 * rank) + 8 * events  # two pairs of factors, and the interactions
+    if available is not None and needed > available:
+        raise MissingError(
+            f"{prepared.path}: EASE of rank {rank} for {items:,} items and {events:,} events needs"
+            f" {needed / 1e9:.1f} GB of memory; {available / 1e9:.1f} GB are available; use a larger machine, or leave"
+            " out rare items"
+        )
 
 
 def _rate(found: tuple[LinearFactors, Trial]) -> float:

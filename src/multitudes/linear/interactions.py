@@ -3,17 +3,22 @@
 Legend: U users · I items · R singular vectors.
 """
 
-from typing import Final, NamedTuple
+from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import csr_array, diags_array
+from scipy.sparse import csr_array
 from scipy.sparse.linalg import LinearOperator, eigsh
 
+from multitudes.data.arrays import user_chunks
 from multitudes.data.prepared import TEST, TRAIN, PreparedData
+from multitudes.threads import chosen_threads
 
 _DENSE_ITEMS: Final = 1_000  # up to these, all singular vectors are computed: the iteration fails on a few items
 _TOLERANCE: Final = 1e-3  # relative, of the singular values
+_PARTS: Final = 4  # of a product, which as many threads share
 
 
 def interaction_matrix(
@@ -24,33 +29,73 @@ def interaction_matrix(
     Column 0, the unknown item, is empty. Repeats count once, and events of negative weight never. With ``users``, the
     rows of all others are empty; ``include_validation`` counts the validation split too, for a last fit.
     """
-    split = prepared.event_split
-    is_used = (split != TEST) if include_validation else (split == TRAIN)
-    if users is not None:
-        is_used = is_used & np.repeat(np.isin(np.arange(prepared.n_users), users), np.diff(prepared.event_offset))
-    position = np.flatnonzero(is_used & (prepared.event_weight > 0) & (prepared.event_item > 0))
-    user, item = prepared.users_of(position), prepared.event_item[position].astype(np.int64)
-    pair = np.unique(user * (prepared.n_items + 1) + item)
-    user, item = np.divmod(pair, prepared.n_items + 1)
+    offset, items, counts = prepared.event_offset, [], []
+    is_chosen_U = np.full(prepared.n_users, users is None)
+    is_chosen_U[users] = True
+    for chunk in user_chunks(offset):
+        events, offset_U = slice(*offset[[chunk.start, chunk.stop]]), offset[chunk.start : chunk.stop + 1]
+        split, item = prepared.event_split[events], prepared.event_item[events]
+        # A user's splits follow each other, so the first event with an item is in training if any is.
+        is_used = prepared.event_first[events] & (item > 0) & ((split == TRAIN) | (include_validation & (split < TEST)))
+        is_used &= np.repeat(is_chosen_U[chunk], np.diff(offset_U))
+        items.append(item[is_used])
+        counts.append(np.diff(np.concatenate([[0], np.cumsum(is_used)])[offset_U - offset_U[0]]))
+    item_N, offset_U = np.concatenate(items), np.concatenate([[0], *counts]).cumsum()
     shape = (prepared.n_users, prepared.n_items + 1)
-    return csr_array((np.ones(len(pair), dtype=np.float32), (user, item)), shape=shape)
+    offset_U = offset_U.astype(np.int32 if len(item_N) < 2**31 else np.int64)  # SciPy keeps the items in the same type
+    matrix = csr_array((np.ones(len(item_N), dtype=np.float32), item_N, offset_U), shape=shape)
+    matrix.sort_indices()
+    return matrix
 
 
-class Normalised(NamedTuple):
-    """Interactions that weigh less where the user or the item has many."""
+class GramMatrix:
+    """G = XᵀX of normalised interactions X, as a product with vectors: neither is formed.
 
-    matrix: csr_array  # (U, I + 1)
-    item_I: NDArray[np.float32]  # what those of each item were multiplied by, (I + 1,)
-
-
-def normalise(matrix: csr_array, exponent: float) -> Normalised:
-    """Divide binary interactions (U, I + 1) by (n_u n_i)^exponent, so that active users and popular items decide less.
-
-    0 leaves them as they are; 0.5 makes the matrix of a normalised graph.
+    X is the binary matrix B, each entry divided by (n_u n_i)^exponent, then scaled to a mean square of 1.
     """
-    user_U, item_I = (np.asarray(matrix.sum(axis=axis), dtype=np.float64).clip(min=1) ** -exponent for axis in (1, 0))
-    normalised = csr_array(diags_array(user_U) @ matrix @ diags_array(item_I), dtype=np.float32)
-    return Normalised(normalised, item_I.astype(np.float32))
+
+    def __init__(self, matrix: csr_array, exponent: float) -> None:
+        """Keep a view of the binary interactions (U, I + 1), not a copy."""
+        users, items = matrix.shape
+        count_U, count_I = np.diff(matrix.indptr), np.bincount(matrix.indices, minlength=items)
+        self.item_I = count_I.clip(min=1) ** -exponent  # what the interactions of each item are multiplied by
+        square_U = count_U.clip(min=1) ** (-2 * exponent)
+        diagonal_I = (matrix.T @ square_U) * self.item_I**2
+        self.scale = matrix.nnz / (diagonal_I.sum() or 1.0)  # of G
+        self.diagonal_I = self.scale * diagonal_I  # of G
+        self._item_I1, self._square_U1 = (
+            one.astype(np.float32)[:, None] for one in (self.item_I, self.scale * square_U)
+        )
+        bound = np.searchsorted(matrix.indptr, np.linspace(0, matrix.nnz, _PARTS + 1)[1:-1])
+        self._users = [slice(*ends) for ends in pairwise([0, *bound.tolist(), users])]
+        self._parts = [_rows(matrix, part) for part in self._users]
+
+    def __matmul__(self, vectors_IN: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return G v, shape (I + 1, N)."""
+        scaled_IN = self._item_I1 * vectors_IN
+
+        def product_of(users: slice, part: csr_array) -> NDArray[np.float32]:
+            product_UN = part @ scaled_IN
+            product_UN *= self._square_U1[users]
+            product_IN: NDArray[np.float32] = part.T @ product_UN
+            return product_IN
+
+        # SciPy multiplies on one thread. The parts are always as many, so that their sum is the same on every machine.
+        with ThreadPoolExecutor(min(_PARTS, chosen_threads())) as threads:
+            products = threads.map(product_of, self._users, self._parts)
+            total_IN = next(products)
+            for product_IN in products:
+                total_IN += product_IN
+        total_IN *= self._item_I1
+        return total_IN
+
+
+def _rows(matrix: csr_array, rows: slice) -> csr_array:
+    """Return some rows, which share the memory of the matrix."""
+    offset = matrix.indptr[rows.start : rows.stop + 1]
+    entries = slice(offset[0], offset[-1])
+    part = (matrix.data[entries], matrix.indices[entries], offset - offset[0])
+    return csr_array(part, shape=(rows.stop - rows.start, matrix.shape[1]))
 
 
 def item_factors(matrix: csr_array, rank: int) -> NDArray[np.float32]:
@@ -58,16 +103,14 @@ def item_factors(matrix: csr_array, rank: int) -> NDArray[np.float32]:
 
     R is ``rank``, lower if there are few items.
     """
-    normalised, _ = normalise(matrix, 0.5)
-    items, rank = matrix.shape[1], min(rank, matrix.shape[1] - 1)
-    transposed = normalised.T.tocsr()
+    gram, items, rank = GramMatrix(matrix, 0.5), matrix.shape[1], min(rank, matrix.shape[1] - 1)
     if items <= _DENSE_ITEMS:
-        square_R, vector_IR = np.linalg.eigh((transposed @ normalised).toarray())
+        square_R, vector_IR = np.linalg.eigh(gram @ np.eye(items, dtype=np.float32))
     else:
-        gram = LinearOperator((items, items), matvec=lambda v: transposed @ (normalised @ v.ravel()), dtype=np.float32)
+        operator = LinearOperator((items, items), matvec=lambda v: gram @ v.reshape(-1, 1), dtype=np.float32)
         start = np.ones(items, dtype=np.float32)  # a random start would make every run another one
-        square_R, vector_IR = eigsh(gram, k=rank, v0=start, tol=_TOLERANCE)
+        square_R, vector_IR = eigsh(operator, k=rank, v0=start, tol=_TOLERANCE)
     largest_R = np.argsort(-square_R, kind="stable")[:rank]
-    factors_IR = vector_IR[:, largest_R] * square_R[largest_R].clip(min=0) ** 0.25
+    factors_IR = vector_IR[:, largest_R] * (square_R[largest_R].clip(min=0) / gram.scale) ** 0.25
     factors_IR[np.asarray(matrix.sum(axis=0)) == 0] = 0.0
     return np.asarray(factors_IR, dtype=np.float32)

@@ -20,11 +20,11 @@ from time import monotonic
 from typing import Final
 
 from multitudes.errors import ArtefactError, MissingError, MultitudesError, UnavailableError
+from multitudes.threads import available_bytes
 
 _POLL_S: Final = 0.05
 _NICE: Final = 5  # the requests of the service come first: a third of the CPU time of one that competes
 _WAITS: Final = 10  # times its CPU time, a trial may take by the clock
-_MEMORY_INFO: Final = Path("/proc/meminfo")  # on systems without it, memory is not limited
 _MEMORY_SHARE: Final = 0.8  # of the available memory
 _MAX_MESSAGE_BYTES: Final = 2_000
 _ERRORS: Final = {error.exit_code: error for error in (ArtefactError, MissingError, UnavailableError)}
@@ -96,10 +96,7 @@ class ReleaseTrial:
         """Return the limit of the child's memory; 0: none."""
         if self._max_memory_gb is not None:
             return int(self._max_memory_gb * 1e9)
-        if not _MEMORY_INFO.exists():
-            return 0
-        fields = dict(line.split(":", 1) for line in _MEMORY_INFO.read_text().splitlines())
-        return int(_MEMORY_SHARE * 1024 * int(fields["MemAvailable"].split()[0]))
+        return int(_MEMORY_SHARE * (available_bytes() or 0))
 
 
 def _last_line(process: "subprocess.Popen[bytes]") -> str:
