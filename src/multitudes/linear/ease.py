@@ -23,7 +23,7 @@ last, and costs no further fit.
 Legend: U users · I items · K eigenvectors · N any number of columns · R rank.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -135,25 +135,24 @@ def _orthonormal(vectors_IN: NDArray[np.float32], shortest: float = 0.0) -> NDAr
         square_N, rotation_NN = np.linalg.eigh(_inner_products(vectors_IN))
         is_kept_N = square_N > max(least, _SHORTEST * np.sqrt(max(square_N.max(initial=0.0), 0.0))) ** 2
         rotation_NN = (rotation_NN[:, is_kept_N] / np.sqrt(square_N[is_kept_N])).astype(np.float32)
-        kept_IN = vectors_IN[:, : rotation_NN.shape[1]]
-        for rows in _row_chunks(vectors_IN):
-            kept_IN[rows] = vectors_IN[rows] @ rotation_NN
-        vectors_IN = kept_IN
+        for chunk_CN in _chunks(vectors_IN):
+            chunk_CN[:, : rotation_NN.shape[1]] = chunk_CN @ rotation_NN
+        vectors_IN = vectors_IN[:, : rotation_NN.shape[1]]
     return vectors_IN
 
 
 def _inner_products(vectors_IN: NDArray[np.float32]) -> NDArray[np.float64]:
     """Return the inner products of all pairs of columns, shape (N, N), in double precision."""
     product_NN = np.zeros((vectors_IN.shape[1],) * 2)
-    for rows in _row_chunks(vectors_IN):
-        chunk_CN = vectors_IN[rows].astype(np.float64)
-        product_NN += chunk_CN.T @ chunk_CN
+    for chunk_CN in _chunks(vectors_IN):
+        double_CN = chunk_CN.astype(np.float64)
+        product_NN += double_CN.T @ double_CN
     return product_NN
 
 
-def _row_chunks(vectors_IN: NDArray[np.float32]) -> Iterator[slice]:
-    """Yield the rows in slices."""
-    return (slice(start, start + _ROWS_PER_CHUNK) for start in range(0, len(vectors_IN), _ROWS_PER_CHUNK))
+def _chunks(vectors_IN: NDArray[np.float32]) -> list[NDArray[np.float32]]:
+    """Return views of all rows, some after the other."""
+    return np.array_split(vectors_IN, max(1, -(-len(vectors_IN) // _ROWS_PER_CHUNK)))
 
 
 GRID: Final = (100.0, 400.0, 1000.0, 3000.0)  # regularisations that validation chooses from

@@ -29,7 +29,7 @@ def interaction_matrix(
     Column 0, the unknown item, is empty. Repeats count once, and events of negative weight never. With ``users``, the
     rows of all others are empty; ``include_validation`` counts the validation split too, for a last fit.
     """
-    offset, items, counts = prepared.event_offset, [], []
+    offset, items, counts = prepared.event_offset, [np.zeros(0, dtype=np.int32)], []
     is_chosen_U = np.full(prepared.n_users, users is None)
     is_chosen_U[users] = True
     for chunk in user_chunks(offset):
@@ -66,36 +66,35 @@ class GramMatrix:
         self._item_I1, self._square_U1 = (
             one.astype(np.float32)[:, None] for one in (self.item_I, self.scale * square_U)
         )
-        bound = np.searchsorted(matrix.indptr, np.linspace(0, matrix.nnz, _PARTS + 1)[1:-1])
-        self._users = [slice(*ends) for ends in pairwise([0, *bound.tolist(), users])]
-        self._parts = [_rows(matrix, part) for part in self._users]
+        bound = np.searchsorted(matrix.indptr, np.linspace(0, matrix.nnz, _PARTS + 1)[1:-1]).tolist()
+        self._parts = [(slice(*ends), _rows(matrix, *ends)) for ends in pairwise([0, *bound, users])]
 
     def __matmul__(self, vectors_IN: NDArray[np.float32]) -> NDArray[np.float32]:
         """Return G v, shape (I + 1, N)."""
         scaled_IN = self._item_I1 * vectors_IN
 
-        def product_of(users: slice, part: csr_array) -> NDArray[np.float32]:
-            product_UN = part @ scaled_IN
+        def product_of(part: tuple[slice, csr_array]) -> NDArray[np.float32]:
+            users, interactions = part
+            product_UN = interactions @ scaled_IN
             product_UN *= self._square_U1[users]
-            product_IN: NDArray[np.float32] = part.T @ product_UN
+            product_IN: NDArray[np.float32] = interactions.T @ product_UN
             return product_IN
 
         # SciPy multiplies on one thread. The parts are always as many, so that their sum is the same on every machine.
         with ThreadPoolExecutor(min(_PARTS, chosen_threads())) as threads:
-            products = threads.map(product_of, self._users, self._parts)
+            products = threads.map(product_of, self._parts)
             total_IN = next(products)
             for product_IN in products:
                 total_IN += product_IN
-        total_IN *= self._item_I1
-        return total_IN
+        return total_IN * self._item_I1
 
 
-def _rows(matrix: csr_array, rows: slice) -> csr_array:
+def _rows(matrix: csr_array, start: int, stop: int) -> csr_array:
     """Return some rows, which share the memory of the matrix."""
-    offset = matrix.indptr[rows.start : rows.stop + 1]
+    offset = matrix.indptr[start : stop + 1]
     entries = slice(offset[0], offset[-1])
     part = (matrix.data[entries], matrix.indices[entries], offset - offset[0])
-    return csr_array(part, shape=(rows.stop - rows.start, matrix.shape[1]))
+    return csr_array(part, shape=(stop - start, matrix.shape[1]))
 
 
 def item_factors(matrix: csr_array, rank: int) -> NDArray[np.float32]:
