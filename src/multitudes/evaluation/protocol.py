@@ -34,14 +34,21 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from multitudes.batches.held_out import HeldOut, seen_items, select_users
-from multitudes.batches.user_vectors import INTEREST_KINDS, InterestKind, Partition, UserVectors
+from multitudes.batches.user_vectors import INTEREST_KINDS, InterestKind, Partition, UserVectors, columns_of
 from multitudes.evaluation import health
 from multitudes.evaluation.baselines import Baselines
 from multitudes.evaluation.config import Controls, main_budget
 from multitudes.evaluation.list_metrics import ItemFacts
 from multitudes.evaluation.outcomes import ListKey, Measures, concatenate_measures, list_measures, target_measures
 from multitudes.evaluation.reranked import RerankedSystems, one_vector_scores
-from multitudes.evaluation.system_search import Exclusion, RankedLists, RepeatSystems, ranked_lists, search_system
+from multitudes.evaluation.system_search import (
+    Exclusion,
+    RankedLists,
+    RepeatSystems,
+    lists_of_columns,
+    ranked_lists,
+    search_system,
+)
 from multitudes.evaluation.targets import TargetKind, TimeSegments, items_to_exclude, targets_of_kind
 from multitudes.linear.reference_clusters import ReferenceClusters, ReferenceInterests
 from multitudes.metrics import coverage, diversity, ranking
@@ -51,7 +58,7 @@ from multitudes.retrieval.blend import BLENDS
 from multitudes.retrieval.catalogue import Catalogue
 from multitudes.retrieval.config import RetrieveConfig
 from multitudes.retrieval.scorer import Scorer, user_vectors
-from multitudes.retrieval.search import SearchResult, search_vectors
+from multitudes.retrieval.search import Candidates, SearchResult, search_vectors
 from multitudes.threads import chosen_threads
 
 # Users evaluated together. Each thread holds their scores of all items, about six times.
@@ -66,6 +73,7 @@ class System(NamedTuple):
     name: str
     vectors: UserVectors
     config: RetrieveConfig
+    column_K: NDArray[np.bool_] | None = None  # which of the run's vectors they are; None: others
 
 
 def systems(
@@ -75,21 +83,24 @@ def systems(
 
     ``control_vectors`` are those of other partitions of the history; none without implicit interests.
     """
-    found = [System(method, vectors, config)]
+    every_K = np.ones(len(vectors.kinds), dtype=np.bool_)
+    found = [System(method, vectors, config, every_K)]
     if len(vectors.kinds) == 1:
         return found
     kinds = [kind for kind in INTEREST_KINDS if kind in vectors.kinds and set(vectors.kinds) != {kind}]
     for kind in kinds:
-        alone = vectors.of_kind(kind)
-        found.append(System(kind, alone._replace(taste_BT=None) if kind == "unconditioned" else alone, config))
+        alone, column_K = vectors.of_kind(kind), columns_of(kind, vectors.kinds)
+        plain = alone._replace(taste_BT=None) if kind == "unconditioned" else alone
+        found.append(System(kind, plain, config, column_K))
     if vectors.taste_BT is not None and "unconditioned" in kinds:
-        found.append(System("calibrated", vectors.of_kind("unconditioned"), config))
+        one = vectors.of_kind("unconditioned")
+        found.append(System("calibrated", one, config, columns_of("unconditioned", vectors.kinds)))
     found.append(System("averaged", average_vectors(vectors, config), config))
     for partition, of_control in control_vectors.items():
         if _CONTROLS[partition] != method:  # the method random_partition is that control, trained
             found.append(System(_CONTROLS[partition], of_control, config))
     blends = [config.model_copy(update={"blend": blend}) for blend in BLENDS if blend != config.blend]
-    return found + [System(one.blend, vectors, one) for one in blends]
+    return found + [System(each.blend, vectors, each, every_K) for each in blends]
 
 
 def average_vectors(vectors: UserVectors, config: RetrieveConfig) -> UserVectors:
@@ -152,6 +163,8 @@ class _SearchedUsers(NamedTuple):
     systems: Sequence[tuple[System, tuple[int, ...]]]  # with the budgets of each; the run's own first
     max_score_BI: NDArray[np.float32]
     one_score_BI: NDArray[np.float32] | None  # by the one vector of the whole history; None: the run has none
+    new: SearchResult  # what the run's vectors find beside the history
+    own_new: dict[int, list[Candidates]]  # the lists of the run, by budget, of that
 
 
 class Evaluator:
@@ -202,13 +215,20 @@ class Evaluator:
         return {kind: self._measure(of_kind, kind, users) for kind, of_kind in of_kinds.items() if len(of_kind)}
 
     def _search(self, held: HeldOut) -> _SearchedUsers:
-        """Make the vectors of users, for every system."""
+        """Make the vectors of users, for every system, and the lists of the run."""
         histories = seen_items(self._run.prepared, held)
         vectors = user_vectors(self._run, held, self._retrieve, self._catalogue)
         controls = self._control_vectors(held, vectors)
         of_systems = systems(self._run.config.method, vectors, controls, self._retrieve)
         scores = max_scores(vectors, self._item_ID), one_vector_scores(vectors, self._item_ID)
-        return _SearchedUsers(held, histories, vectors, list(self._evaluated(of_systems)), *scores)
+        new = self._shared(vectors, histories)
+        own_new = search_system(vectors, self._catalogue, self._budgets, histories, self._retrieve, new)
+        return _SearchedUsers(held, histories, vectors, list(self._evaluated(of_systems)), *scores, new, own_new)
+
+    def _shared(self, vectors: UserVectors, excluded: Sequence[NDArray[np.int64]]) -> SearchResult:
+        """Return what each vector of the run finds for lists of up to the main budget, by any blend."""
+        depth_B1 = proposals(vectors, main_budget(self._budgets))
+        return search_vectors(vectors, self._catalogue, depth_B1, excluded, self._retrieve)
 
     def _evaluated(self, found: Sequence[System]) -> Iterator[tuple[System, tuple[int, ...]]]:
         """Yield the systems that are evaluated, each with its budgets; the run's own is the first."""
@@ -230,12 +250,12 @@ class Evaluator:
         row_B = np.searchsorted(users.held.user_B, held.user_B)
         histories = [users.histories[b] for b in row_B.tolist()]
         excluded = Exclusion.of_items(items_to_exclude(histories, kind), len(self._item_ID))
-        lists = self._lists(users, row_B, excluded)
+        new = {n: [found[b] for b in row_B.tolist()] for n, found in users.own_new.items()}
+        lists = self._lists(users, row_B, excluded, new if kind == "new" else None)
         labels = self._segments.labels(held) if self._segments else None
         reference = self._reference.interests(self._run.prepared, held)
         item_lists = {key: ranked.item_BN for key, ranked in lists.items()}
-        if kind == "all" and self._repeats is not None and self._repeats.source is not None:
-            new = search_system(users.vectors.select(row_B), self._catalogue, self._budgets, histories, self._retrieve)
+        if kind == "all" and self._repeats is not None:
             item_lists |= self._repeats.lists(held, new, histories, control=bool(self._baselines))
         if users.one_score_BI is not None and self._reranked is not None:
             short = [n for n in self._budgets if n <= main_budget(self._budgets)]
@@ -257,17 +277,20 @@ class Evaluator:
         )
 
     def _lists(
-        self, users: _SearchedUsers, row_B: NDArray[np.int64], excluded: Exclusion
+        self,
+        users: _SearchedUsers,
+        row_B: NDArray[np.int64],
+        excluded: Exclusion,
+        own: dict[int, list[Candidates]] | None,
     ) -> dict[ListKey, RankedLists]:
-        """Return the lists of each system at each budget."""
-        lists: dict[ListKey, RankedLists] = {}
-        shared: SearchResult | None = None  # of the blends that only divide or join the lists of the same vectors
+        """Return the lists of each system at each budget; ``own`` are those of the run without the history, or None."""
+        is_new, lists = own is not None, dict[ListKey, RankedLists]()
+        shared = users.new.select(row_B) if is_new else self._shared(users.vectors.select(row_B), excluded.items)
         for system, budgets in users.systems:
-            vectors, own = system.vectors.select(row_B), None
-            if system.vectors is users.vectors and len(vectors.kinds) > 1:
-                depth = proposals(vectors, max(self._budgets))
-                own = shared = shared or search_vectors(vectors, self._catalogue, depth, excluded.items, system.config)
-            found = search_system(vectors, self._catalogue, budgets, excluded.items, system.config, own)
+            vectors, found, own = system.vectors.select(row_B), own, None
+            if found is None:
+                known = None if system.column_K is None else lists_of_columns(shared, system.column_K)
+                found = search_system(vectors, self._catalogue, budgets, excluded.items, system.config, known)
             lists |= {ListKey(system.name, n): ranked_lists(candidates, n) for n, candidates in found.items()}
         return lists
 

@@ -70,18 +70,19 @@ class RerankedSystems:
     ) -> dict[ListKey, NDArray[np.int64]]:
         """Return the lists of each re-ranker at each budget (B, N), from the scores by the one vector.
 
-        The scores are overwritten; ``excluded`` are the items that each user may not get.
+        Each chooses of as many items as for the longest list. The scores are overwritten; ``excluded`` are the items
+        that each user may not get.
         """
-        longest_BM = best_items(score_BI, self._popular, excluded, proposals_to_divide(max(budgets)))
-        lists = {ListKey(name, n): np.zeros((len(held), n), dtype=np.int64) for name in self.weights for n in budgets}
+        longest = max(budgets)  # a shorter list is its beginning
+        item_BM = best_items(score_BI, self._popular, excluded, proposals_to_divide(longest))
+        list_of = {name: np.zeros((len(held), longest), dtype=np.int64) for name in self.weights}
         for half in (0, 1):
             row_X = np.flatnonzero(held.user_B % 2 == half)
             weights = {name: [by_half[half]] for name, by_half in self.weights.items()}
-            for n in budgets if len(row_X) else ():
-                found = self._rerank(longest_BM[row_X, : proposals_to_divide(n)], select_users(held, row_X), weights, n)
-                for name, (list_XN,) in found.items():
-                    lists[ListKey(name, n)][row_X] = list_XN
-        return lists
+            found = self._rerank(item_BM[row_X], select_users(held, row_X), weights, longest) if len(row_X) else {}
+            for name, (list_XN,) in found.items():
+                list_of[name][row_X] = list_XN
+        return {ListKey(name, n): list_BN[:, :n] for name, list_BN in list_of.items() for n in budgets}
 
     def _hits_by_weight(
         self, held: HeldOut, retrieve: RetrieveConfig, n: int
@@ -114,7 +115,9 @@ class RerankedSystems:
             taste_XM, history_XT = self._taste_I[item_XM], self._tastes(users)
             for name, of_it in weights.items():
                 for number, weight in enumerate(of_it):
-                    if name == "steck":
+                    if not weight:  # by relevance alone
+                        column_XN = np.tile(np.arange(n), (len(item_XM), 1))
+                    elif name == "steck":
                         column_XN = steck(gain_XM, taste_XM, history_XT, n, weight)
                     else:
                         column_XN = DIVERSIFIERS[name](gain_XM, cosine_XMM, n, weight)

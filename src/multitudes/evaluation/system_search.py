@@ -18,14 +18,14 @@ from multitudes.batches.user_vectors import InterestKind, UserVectors
 from multitudes.data.own_items import OwnItems, prepared_items
 from multitudes.data.prepared import PreparedData
 from multitudes.evaluation.baselines import fill_lists
+from multitudes.evaluation.config import main_budget
 from multitudes.evaluation.outcomes import ListKey
 from multitudes.linear.popularity import items_by_popularity, user_counts
 from multitudes.repeats import fit_repeats, repeat_rates
-from multitudes.retrieval.allocation import proposals
 from multitudes.retrieval.catalogue import Catalogue
 from multitudes.retrieval.config import RetrieveConfig
 from multitudes.retrieval.repeats import RepeatSource
-from multitudes.retrieval.search import Candidates, SearchResult, find_candidates, popular_candidates, search_vectors
+from multitudes.retrieval.search import Candidates, SearchResult, find_candidates, popular_candidates
 
 
 class RankedLists(NamedTuple):
@@ -50,6 +50,13 @@ class Exclusion(NamedTuple):
         return cls(items, is_excluded_BI)
 
 
+def lists_of_columns(lists: SearchResult, column_K: NDArray[np.bool_]) -> SearchResult:
+    """Return the lists of some of the vectors."""
+    chosen = np.flatnonzero(column_K[lists.column_Q])
+    column_Q = (np.cumsum(column_K) - 1)[lists.column_Q[chosen]]
+    return SearchResult(lists.user_Q[chosen], column_Q, lists.hits.select(chosen))
+
+
 def search_system(
     vectors: UserVectors,
     catalogue: Catalogue,
@@ -58,13 +65,13 @@ def search_system(
     config: RetrieveConfig,
     lists: SearchResult | None = None,
 ) -> dict[int, list[Candidates]]:
-    """Return the candidates of each user at each budget; one search, for the largest, is enough for all.
+    """Return the candidates of each user at each budget.
 
-    ``lists`` are what the vectors find, at least as deep as for the largest budget; None: they are searched.
+    ``lists`` are what the vectors find for the main budget. A larger one has a search of its own, which is several
+    times as deep only for the vectors that need it.
     """
-    if lists is None:
-        lists = search_vectors(vectors, catalogue, proposals(vectors, max(budgets)), excluded, config)
-    return {n: find_candidates(vectors, catalogue, n, excluded, config, lists=lists) for n in budgets}
+    known = {n: lists if n <= main_budget(tuple(budgets)) else None for n in budgets}
+    return {n: find_candidates(vectors, catalogue, n, excluded, config, lists=known[n]) for n in budgets}
 
 
 def ranked_lists(found: Sequence[Candidates], budget: int) -> RankedLists:
