@@ -79,7 +79,7 @@ def test_the_release_gives_the_joined_vectors_of_the_run(run, releases, data) ->
     histories, positives = gather_histories(data, users, end_B, LENGTH), positive_items(data, users, end_B)
     topics = followed_topics(data, users)[:, : RetrieveConfig().topics_per_request]
     expected = run.user_vectors(UserHistories(histories, topics, positives=positives))
-    served = vectors_of([UserContextBuilder(release).from_release(user) for user in users.tolist()], release, topics)
+    served = vectors_of(UserContextBuilder(release).from_release(users.tolist()), release, topics)
     assert served.vectors_BKD.shape[2] == WIDTH + RANK
     np.testing.assert_allclose(
         served.vectors_BKD[served.mask_BK], expected.vectors_BKD[expected.mask_BK], rtol=1e-4, atol=1e-4
@@ -127,7 +127,7 @@ def test_a_continued_run_is_served_by_its_own_weights_over_the_days_that_were_ap
     continued, data = TrainedRun.open(tmp_path / "after"), days.every
     publish(continued.path, tmp_path / "releases")
     release = Release.open(tmp_path / "releases")
-    contexts = [UserContextBuilder(release).from_release(user) for user in range(data.n_users)]
+    contexts = UserContextBuilder(release).from_release(range(data.n_users))
     served = vectors_of(contexts, release, np.zeros((data.n_users, 5), np.int64))
     for user in range(data.n_users):
         sums_KR = expected_sums(continued, np.array(days.history(user)), served.kinds)

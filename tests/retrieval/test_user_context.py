@@ -44,7 +44,7 @@ def ask(people: UserContextBuilder, user, *events: Event, **state) -> UserContex
 
 @pytest.mark.parametrize(("user", "number"), [("ann", 0), ("eve", 2), ("bob", 1)])
 def test_somebody_of_whom_the_store_knows_nothing_is_as_the_release_has_them(people: UserContextBuilder, user, number):
-    now, before = ask(people, user), people.from_release(number)
+    now, before = ask(people, user), people.from_release([number])[0]
     assert (now.user_id, now.user) == (before.user_id, before.user) == (user, number)
     for name in now.histories._fields:
         mine, theirs = getattr(now.histories, name), getattr(before.histories, name)

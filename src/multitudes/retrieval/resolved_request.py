@@ -4,6 +4,7 @@ A user who cannot be read in full, or for whom there is no time, is taken from t
 it. A cache belongs to one release: each retriever has its own.
 """
 
+from collections.abc import Mapping, Sequence
 from threading import Lock
 from typing import NamedTuple
 
@@ -69,21 +70,34 @@ class ResolvedRequest(NamedTuple):
     cached_vectors: UserVectors | None = None  # of the user's last answer, used instead of new ones
 
 
-def resolve_request(
-    builder: UserContextBuilder, request: Request, degradation: Degradation, cache: VectorCache
-) -> ResolvedRequest:
-    """Find the user of a request.
+def resolve_requests(
+    builder: UserContextBuilder, requests: Sequence[Request], degradation: Degradation, cache: VectorCache
+) -> list[ResolvedRequest]:
+    """Find the users of requests; those that the release alone describes are read together.
 
-    The result is more degraded than ``degradation`` if nothing is known of the user, or if the vectors of their last
+    A result is more degraded than ``degradation`` if nothing is known of the user, or if the vectors of their last
     answer are needed and not cached.
     """
+    may_be_cached = degradation == Degradation.CACHED
+    ids = [one.user_id for one in requests if one.user_state is None and not one.state_error and not may_be_cached]
+    published = builder.published([user_id for user_id in ids if user_id is not None])
+    return [_resolve(builder, request, degradation, cache, published) for request in requests]
+
+
+def _resolve(
+    builder: UserContextBuilder,
+    request: Request,
+    degradation: Degradation,
+    cache: VectorCache,
+    published: Mapping[Id, UserContext],
+) -> ResolvedRequest:
     preferences, error = Preferences.from_request(request, builder.release), request.state_error
     cached = cache.get(request.user_id) if degradation == Degradation.CACHED or error else None
     if cached is not None:
         fallback, level = "the interests of the last answer", max(degradation, Degradation.CACHED)
         shortfall = Shortfall("state", f"{error}: {fallback}") if error else time_shortfall(fallback)
         return ResolvedRequest(request, preferences, cached.context, level, (shortfall,), cached.vectors)
-    context, unknown = _find_user(builder, request)
+    context, unknown = _find_user(builder, request, published)
     shortfalls: tuple[Shortfall, ...] = ()
     if unknown:
         cause: Cause = "state" if error else "unknown"
@@ -97,7 +111,9 @@ def resolve_request(
     return ResolvedRequest(request, preferences, context, degradation, shortfalls)
 
 
-def _find_user(builder: UserContextBuilder, request: Request) -> tuple[UserContext, str]:
+def _find_user(
+    builder: UserContextBuilder, request: Request, published: Mapping[Id, UserContext]
+) -> tuple[UserContext, str]:
     """Return a user, by their state if it was read, else by the release alone; and why they are unknown, if so."""
     user_id = request.user_id
     if user_id is None:
@@ -106,7 +122,5 @@ def _find_user(builder: UserContextBuilder, request: Request) -> tuple[UserConte
         context = builder.from_state(request.user_state)
         is_known = context.user >= 0 or request.user_state.events or request.user_state.followed_topics
         return context, "" if is_known else f"nothing is known of user {user_id!r}"
-    number = builder.user_number(user_id)
-    if number is None:
-        return builder.from_request((), (), user_id), f"user {user_id!r} is not in this release"
-    return builder.from_release(number), ""
+    known = published.get(user_id) or builder.published([user_id]).get(user_id)
+    return (known, "") if known else (builder.from_request((), (), user_id), f"user {user_id!r} is not in this release")

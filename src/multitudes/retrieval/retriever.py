@@ -37,7 +37,7 @@ from multitudes.retrieval.config import RetrieveConfig, with_defaults
 from multitudes.retrieval.own_store import describe_vectors, found_lists
 from multitudes.retrieval.repeats import RepeatSource
 from multitudes.retrieval.request import Degradation, Request, Shortfall, time_shortfall
-from multitudes.retrieval.resolved_request import CachedUser, ResolvedRequest, VectorCache, resolve_request
+from multitudes.retrieval.resolved_request import CachedUser, ResolvedRequest, VectorCache, resolve_requests
 from multitudes.retrieval.response import IdList, Recommendation, RecommendationBuilder, Retrieval
 from multitudes.retrieval.rows import find_rows
 from multitudes.retrieval.search import NO_ITEMS, Candidates, StageTimer, find_candidates, no_timing, popular_candidates
@@ -259,7 +259,7 @@ class Retriever:
     def recommend_popular(self, request: Request, shortfall: Shortfall) -> Recommendation:
         """Answer a request with popular items, without the user tower and without a search; the shortfall says why."""
         snapshot = self.snapshot()
-        resolved = self._resolve(snapshot, request, Degradation.NONE)
+        (resolved,) = self._resolve(snapshot, [request], Degradation.NONE)
         if request.state_error:  # a cause outside of the retrieval comes first
             shortfall = shortfall._replace(cause="state")
         resolved = resolved._replace(degradation=Degradation.POPULAR, shortfalls=(shortfall,))
@@ -287,10 +287,13 @@ class Retriever:
                 self._refreshing.release()
         return self._snapshot
 
-    def _resolve(self, snapshot: Snapshot, request: Request, degradation: Degradation) -> ResolvedRequest:
-        if request.user_state is not None and request.user_state.erased:
-            self.forget(request.user_state.user_id)
-        return resolve_request(snapshot.contexts, request, degradation, self.vector_cache)
+    def _resolve(
+        self, snapshot: Snapshot, requests: Sequence[Request], degradation: Degradation
+    ) -> list[ResolvedRequest]:
+        for one in requests:
+            if one.user_state is not None and one.user_state.erased:
+                self.forget(one.user_state.user_id)
+        return resolve_requests(snapshot.contexts, requests, degradation, self.vector_cache)
 
     def retrieve(
         self,
@@ -313,7 +316,7 @@ class Retriever:
         Raises:
             ArtefactError: the user tower does not fit the release.
         """
-        resolved = [self._resolve(snapshot, request, degradation) for request in requests]
+        resolved = self._resolve(snapshot, requests, degradation)
         timer("users")
         searched = [one for one in resolved if one.degradation < Degradation.POPULAR]
         found = iter(self._search(snapshot, searched, degradation, timer, caches) if searched else ())

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from multitudes.batches.histories import MAX_TOWER_TOPICS, Histories, event_times, gather_histories
+from multitudes.batches.histories import MAX_TOWER_TOPICS, Histories, event_times, gather_histories, slice_histories
 from multitudes.data.own_items import NO_ITEMS, OwnItems, add_events, oldest_first
 from multitudes.ids import Id
 from multitudes.release.id_mapping import unknown_ids
@@ -55,18 +55,31 @@ class UserContextBuilder:
         number = int(self.release.user_numbers.numbers([user_id])[0])
         return number - 1 if number else None
 
-    def from_release(self, user: int) -> UserContext:
-        """Read a user of the release by number, into writable arrays."""
-        release, length, user_B = self.release, self.release.manifest.history_length, np.array([user])
+    def published(self, user_ids: Sequence[Id]) -> dict[Id, UserContext]:
+        """Return those users that the release has, as it has them."""
+        numbers = self.release.user_numbers.numbers(user_ids)
+        found = self.from_release((numbers[numbers > 0] - 1).tolist())
+        return {user_ids[b]: context for b, context in zip(np.flatnonzero(numbers).tolist(), found, strict=True)}
+
+    def from_release(self, users: Sequence[int]) -> list[UserContext]:
+        """Read users of the release by number, into writable arrays."""
+        release, length, user_B = self.release, self.release.manifest.history_length, np.array(users, dtype=np.int64)
         end_B = release.event_offset[user_B + 1]
-        return UserContext(
-            release.user_ids[user],
-            user,
-            gather_histories(release, user_B, end_B, length),
-            event_times(release.event_time, end_B, length),
-            release.seen_items(user),
-            release.own_items(user),
-        )
+        histories = gather_histories(release, user_B, end_B, length)
+        time_BL = event_times(release.event_time, end_B, length)
+        ids = release.user_ids[user_B].to_list()
+        rows = [slice(b, b + 1) for b in range(len(users))]
+        return [
+            UserContext(
+                user_id,
+                user,
+                slice_histories(histories, row),
+                time_BL[row],
+                release.seen_items(user),
+                release.own_items(user),
+            )
+            for user_id, user, row in zip(ids, users, rows, strict=True)
+        ]
 
     def from_request(
         self, history: Sequence[Id], followed_topics: Sequence[str], user_id: Id | None = None
@@ -99,7 +112,7 @@ class UserContextBuilder:
             context = self.from_request((), (), state.user_id)
             context = context._replace(time_BL=np.zeros(context.histories.item_BL.shape, dtype=np.int64))
         else:
-            context = self.from_release(number)
+            (context,) = self.from_release([number])
         if state.events:
             context = self._join_events(context, state.events)
         if state.followed_topics is not None:
