@@ -285,9 +285,9 @@ def _new_item_settings(run: Run) -> NewItems:
             return NewItems(vectors="run")
         return NewItems(vectors="embedding", content_width=width)
     rank = 0 if run.linear is None else run.linear.rank
-    return NewItems(
-        vectors="tower", encoding=tuple(prepared.manifest["item_encoding"]), content_width=width, linear_rank=rank
-    )
+    encoding = tuple(prepared.manifest["item_encoding"])
+    frozen = getattr(run.config.model, "item_tower", "trained") == "frozen"  # a combined run has no such setting
+    return NewItems(vectors="tower", encoding=encoding, content_width=width, frozen=frozen, linear_rank=rank)
 
 
 def _pinnersage_settings(run: Run) -> dict[str, Any] | None:

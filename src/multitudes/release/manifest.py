@@ -37,6 +37,7 @@ class NewItems(Config):
     )
     encoding: tuple[dict[str, Any], ...] = Field((), description="How feature columns become numbers.")
     content_width: int = Field(0, ge=0, description="Width of the column 'embedding'; 0: it is not used.")
+    frozen: bool = Field(False, description="The tower serves the item's own embedding, so each item needs one.")
     linear_rank: int = Field(
         0, ge=0, description="Zeros after the tower's vector, where items of the data have that of a linear model."
     )

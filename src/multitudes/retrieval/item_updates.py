@@ -207,7 +207,8 @@ def item_vectors(
         vectors = ItemVectors(*(np.concatenate(arrays) for arrays in zip(*chunks, strict=True)))
     progress(items.height, items.height, "items")
     invalid = np.flatnonzero(~(are_valid_vectors(vectors.input_ND) & are_valid_vectors(vectors.vector_ND))).tolist()
-    missing = np.flatnonzero(~vectors.vector_ND.any(axis=1)).tolist()
+    needs_embedding = settings.vectors == "embedding" or settings.frozen
+    missing = np.flatnonzero(needs_embedding & ~content_NE.any(axis=1)).tolist()
     found = dict.fromkeys(invalid, "its numbers are so large that its vector is not finite")
     found |= dict.fromkeys(missing, "it has no 'embedding', and this release recommends by the items' own vectors")
     # No user of the training data engaged with a new item, so a linear model has no vector for it.

@@ -38,8 +38,6 @@ from multitudes.training.step import compute_gradients, initial_state, optimizer
 from multitudes.training.trained_run import TrainedRun
 from multitudes.training.warm_start import warm_start
 
-OnEpoch = Callable[[dict[str, Any]], None]  # gets the record of an epoch, a line of metrics.jsonl
-
 HISTORY_DROPOUT: Final = 0.05  # share of examples without history: new users, with followed topics only
 _SPEED_AFTER_S: Final = 5.0  # of training, after which its speed is known
 
@@ -71,7 +69,7 @@ def train(
     resume: bool = False,
     execution: ExecutionConfig = DEFAULT_EXECUTION,
     progress: Progress = silent,
-    on_epoch: OnEpoch = lambda _: None,
+    on_epoch: Callable[[dict[str, Any]], None] = lambda _: None,
 ) -> TrainedRun:
     """Train a model in this process and open the finished run.
 
@@ -114,7 +112,7 @@ def fit(
     ranks: Ranks = SINGLE_PROCESS,
     progress: Progress = silent,
     say: Callable[[str], None] = lambda _: None,
-    on_epoch: OnEpoch = lambda _: None,
+    on_epoch: Callable[[dict[str, Any]], None] = lambda _: None,
 ) -> None:
     """Train a model, on one or several ranks, and write its run folder; what ``train`` has too is described there.
 
@@ -163,7 +161,7 @@ class _Loop:
     ranks: Ranks
     progress: Progress
     say: Callable[[str], None]
-    on_epoch: OnEpoch
+    on_epoch: Callable[[dict[str, Any]], None]
     said: int = 0  # lines
 
     def run(self) -> None:
@@ -279,8 +277,7 @@ class _Loop:
         position.epoch, position.batch = position.epoch + 1, 0
         self.state.loss_sums = {}
         self._save(best=is_best)
-        if self.ranks.is_first:
-            self.on_epoch(record)
+        self.on_epoch(record)
 
     def _validate(self) -> float:
         """Validate on the first rank, and return the hit rate on all ranks."""
