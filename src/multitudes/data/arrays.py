@@ -133,7 +133,8 @@ def user_chunks(offset_U: NDArray[np.int64]) -> Iterator[slice]:
 def distinct(values: NDArray[np.int64]) -> NDArray[np.int64]:
     """Return the distinct values, in order; by sorting, since the hashes of ``np.unique`` take 50 times as long."""
     values = np.sort(values)
-    return values[np.diff(values, prepend=values[:1] - 1) != 0]
+    distinct_n: NDArray[np.int64] = values[np.diff(values, prepend=values[:1] - 1) != 0]
+    return distinct_n
 
 
 def expand_ranges(low_B: NDArray[np.int64], high_B: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

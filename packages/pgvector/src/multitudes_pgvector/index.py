@@ -204,7 +204,7 @@ class PgvectorIndex:
 
 def open_table(folder: Path, record: dict[str, Any]) -> PgvectorIndex:
     """Open the table of a release; see ``IndexKind.open``."""
-    files.verify_all(folder, record)
+    files.verify_all(folder, record["files"], (), files.DESCRIPTION)
     try:
         identity, name, tuning = Identity(**record["identity"]), record["table"], tuning_from_record(record["tuning"])
         config = parse(PgvectorConfig, record["options"], f"{folder}/{files.DESCRIPTION}")
