@@ -54,7 +54,7 @@ def main() -> None:
             places = [(name, *place) for name in HOW for place in product(HOW[name], MOMENTS)]
             found = context.head(("multitudes", "uvicorn", "redis", "pymilvus"))
             found["cells"] = [cells.get(place) or _left_out(*place, _NOT_YET) for place in places]
-            _RESULTS.write_text(json.dumps(found, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+            _RESULTS.write_text(json.dumps(found, ensure_ascii=False) + "\n", encoding="utf-8")
             _PAGE.write_text(page(found), encoding="utf-8")
 
 
@@ -93,6 +93,7 @@ def _cell(folder: Path, cell: tuple[str, str, str]) -> dict[str, Any]:
     try:
         with getattr(dependencies, name.lower().replace(" ", "_"))(place) as surroundings:
             seen = Cell(surroundings, folder / "world").run(fault if fault in FAULTS else "", moment)
+            seen["said"] = seen["said"].replace(f"{place}/", "")
     except Exception as error:  # the others are tried all the same
         seen = {"left_out": f"**the trial failed**: {type(error).__name__}: {str(error)[:300]}"}
     print(f"{cell}: {seen}", file=sys.stderr, flush=True)

@@ -14,6 +14,7 @@ from typing import Any
 
 from tests.state.redis_server import PROGRAM, WHY_NOT, RedisServer
 
+from multitudes.atomic import write_text
 from reliability.faults.disk import SLOW_S as DISK_SLOW_S
 from reliability.faults.disk import mounted
 from reliability.faults.wire import SLOW_S, Wire
@@ -213,7 +214,7 @@ def clock(place: Path) -> Iterator[Surroundings]:
     file.write_text("+0")
     environment = {"LD_PRELOAD": str(_FAKETIME), "FAKETIME_TIMESTAMP_FILE": str(file), "FAKETIME_NO_CACHE": "1"}
     environment["FAKETIME_DONT_FAKE_MONOTONIC"] = "1"
-    yield Surroundings(place, lambda fault: file.write_text(told[fault]), environment=environment)
+    yield Surroundings(place, lambda fault: write_text(file, told[fault]), environment=environment)
 
 
 @contextmanager
@@ -222,8 +223,11 @@ def a_second_worker(place: Path) -> Iterator[Surroundings]:
     made, harmed = Surroundings(place, workers=2), [0]
 
     def workers() -> list[int]:
+        """Return the processes that have opened the store of user states: they answer in a moment."""
         call = ["pgrep", "-P", str(made.pid), "-f", "spawn_main"]
-        return sorted(map(int, subprocess.run(call, capture_output=True, text=True, check=False).stdout.split()))
+        pids = subprocess.run(call, capture_output=True, text=True, check=False).stdout.split()
+        open_files = {pid: [str(file.resolve()) for file in Path(f"/proc/{pid}/fd").iterdir()] for pid in pids}
+        return sorted(int(pid) for pid in pids if any(name.endswith(".sqlite") for name in open_files[pid]))
 
     def be(fault: str) -> None:
         if fault:

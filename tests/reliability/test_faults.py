@@ -1,11 +1,19 @@
 """The page of faults says what each cell saw, and why a cell is empty."""
 
+from typing import Any
+
 from reliability.faults.__main__ import page
 from reliability.faults.dependencies import HOW, MOMENTS
 
-CELL = {"dependency": "Redis", "fault": "gone", "moment": "stop", "sees": "ends: exit 0 after 1 s", "said": "a | line"}
+CELL: dict[str, Any] = {
+    "dependency": "Redis",
+    "fault": "gone",
+    "moment": "stop",
+    "sees": "ends: exit 0 after 1 s",
+    "said": "a | line",
+}
 CELL |= {"afterwards": "well after a start", "felt": 0, "traceback": True, "told": 4, "lost": 1, "unlogged": 2}
-HEAD = {"when": "today", "versions": {"commit": "abc"}, "machine": {"cpu": "Abacus", "os": "Some OS"}}
+HEAD: dict[str, Any] = {"when": "today", "versions": {"commit": "abc"}, "machine": {"cpu": "Abacus", "os": "Some OS"}}
 
 
 def test_what_was_seen_is_a_row_and_what_was_left_out_says_why():
