@@ -226,8 +226,8 @@ def a_second_worker(place: Path) -> Iterator[Surroundings]:
         """Return the processes that have opened the store of user states: they answer in a moment."""
         call = ["pgrep", "-P", str(made.pid), "-f", "spawn_main"]
         pids = subprocess.run(call, capture_output=True, text=True, check=False).stdout.split()
-        open_files = {pid: [str(file.resolve()) for file in Path(f"/proc/{pid}/fd").iterdir()] for pid in pids}
-        return sorted(int(pid) for pid in pids if any(name.endswith(".sqlite") for name in open_files[pid]))
+        files = {pid: Path(f"/proc/{pid}/fd").glob("*") for pid in pids}  # of a process that has ended: none
+        return sorted(int(pid) for pid in pids if any(file.resolve().suffix == ".sqlite" for file in files[pid]))
 
     def be(fault: str) -> None:
         if fault:
