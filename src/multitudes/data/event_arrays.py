@@ -129,8 +129,9 @@ def number_actions(engine: Engine) -> list[str]:
     Raises:
         DataError: there are more actions than numbers.
     """
+    actions_sql = "SELECT DISTINCT action FROM action_summary"
     engine.create_table(
-        "action_number", "SELECT action, row_number() OVER (ORDER BY action) AS number FROM action_summary"
+        "action_number", f"SELECT action, row_number() OVER (ORDER BY action) AS number FROM ({actions_sql})"
     )
     actions: list[str] = engine.frame("SELECT action FROM action_number ORDER BY number")["action"].to_list()
     if len(actions) > MAX_ACTIONS:

@@ -64,10 +64,15 @@ class UserEvents:
 
     def first_with_item(self, item_E: NDArray[np.int32], selected_E: NDArray[np.bool_]) -> NDArray[np.bool_]:
         """Return whether each event is the first of its user with its item among the selected events (E)."""
-        rows = np.flatnonzero(selected_E)
-        key = self.per_event(np.arange(len(self.events_U)))[rows] * (item_E.max(initial=0) + 1) + item_E[rows]
+        # One sort of single numbers; rows of equal items are then in order, and so are their users.
+        item_and_row = np.sort(item_E[selected_E].astype(np.int64) << 32 | np.flatnonzero(selected_E))
+        row = item_and_row & (2**32 - 1)
+        same_item, same_user = (
+            np.diff(of, prepend=-1) == 0
+            for of in (item_and_row >> 32, self.per_event(np.arange(len(self.events_U)))[row])
+        )
         first_E = np.zeros(len(item_E), dtype=np.bool_)
-        first_E[rows[np.unique(key, return_index=True)[1]]] = True
+        first_E[row[~(same_item & same_user)]] = True
         return first_E
 
 

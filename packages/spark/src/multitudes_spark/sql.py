@@ -13,6 +13,7 @@ _FUNCTIONS = {
     # The lower half of an MD5 as a number, byte order reversed; as Latin-1 text it sorts like the number.
     "md5_number_lower": "reverse(decode(unhex(substr(md5({0}), 17)), 'ISO-8859-1'))",
     "hash_of_three": "xxhash64({0}, {1}, {2})",
+    "list_position": "array_position({0}, {1})",
     "epoch_us": "unix_micros(CAST({0} AS TIMESTAMP))",
     # Null for an empty list and for null, as in DuckDB.
     "all_finite": "CASE WHEN size({0}) > 0 THEN forall({0}, x -> x IS NOT NULL AND NOT isnan(x)"

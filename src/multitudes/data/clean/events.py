@@ -74,36 +74,25 @@ def clean_events(
 def aggregate_events(engine: Engine) -> dict[str, int]:
     """Create ``user_summary`` and ``action_summary``, and count events whose item or source is not in the items table.
 
-    Both sum the intermediate table ``user_action_summary``, so that the events are read once.
+    Two groupings read the events twice; one of both would have a group for each user and action, and takes as long.
     """
-    engine.create_table(
-        "user_action_summary",
-        """
-        SELECT user_id, action, count(*) AS events, min(time) AS first, max(time) AS last, bool_or(valid) AS any_valid,
-               count(*) FILTER (NOT known) AS unknown_items,
-               count(*) FILTER (source <> '' AND topic IS NULL) AS unknown_sources
-        FROM event LEFT JOIN topic ON topic = source GROUP BY user_id, action""",
-    )
     engine.create_table(
         "user_summary",
         """
-        SELECT user_id, CAST(sum(events) AS BIGINT) AS events, min(first) AS first, max(last) AS last,
-               bool_or(any_valid) AS any_valid
-        FROM user_action_summary GROUP BY user_id""",
+        SELECT user_id, count(*) AS events, min(time) AS first, max(time) AS last, bool_or(valid) AS any_valid,
+               count(*) FILTER (NOT known) AS unknown_items
+        FROM event GROUP BY user_id""",
     )
     engine.create_table(
-        "action_summary",
-        """
-        SELECT action, sum(unknown_items) AS unknown_items, sum(unknown_sources) AS unknown_sources
-        FROM user_action_summary GROUP BY action""",
+        "action_summary", "SELECT action, source, count(*) AS events FROM event GROUP BY action, source"
     )
-    engine.drop("user_action_summary")
     return query_row(
         engine,
         """
         SELECT CAST(sum(unknown_items) AS BIGINT) AS events_of_unknown_items,
-               CAST(sum(unknown_sources) AS BIGINT) AS unknown_source_interests
-        FROM action_summary""",
+               (SELECT CAST(coalesce(sum(events), 0) AS BIGINT) FROM action_summary
+                ANTI JOIN topic ON topic = source WHERE source <> '') AS unknown_source_interests
+        FROM user_summary""",
     )
 
 

@@ -50,9 +50,8 @@ def _create_topics(engine: Engine) -> None:
     engine.create_table(
         "item_topic",
         """
-        SELECT item_id, topic, min(place) AS place
-        FROM items_rows CROSS JOIN unnest(topics) WITH ORDINALITY AS named(topic, place)
-        WHERE topic <> '' GROUP BY item_id, topic""",
+        SELECT DISTINCT item_id, topic, list_position(topics, topic) AS place
+        FROM (SELECT item_id, topics, unnest(topics) AS topic FROM items_rows) WHERE topic <> ''""",
     )
     engine.create_table(
         "topic",
@@ -106,9 +105,8 @@ def clean_users(engine: Engine, table: Table | None) -> dict[str, int]:
     engine.create_table(
         "stated",
         """
-        SELECT user_id, topic, min(place) AS place
-        FROM users_rows CROSS JOIN unnest(followed_topics) WITH ORDINALITY AS named(topic, place)
-        WHERE topic <> '' GROUP BY user_id, topic""",
+        SELECT DISTINCT user_id, topic, list_position(followed_topics, topic) AS place
+        FROM (SELECT user_id, followed_topics, unnest(followed_topics) AS topic FROM users_rows) WHERE topic <> ''""",
     )
     engine.create_table("follow", "SELECT * FROM stated SEMI JOIN topic USING (topic)")
     counts = query_row(

@@ -9,8 +9,8 @@ item_topic     item_id, topic, place (in the order of the list)
 topic          topic, number (from 1, by name)
 event          file_row, user_id, item_id, time, action, rating, source, request_id, negative, flagged, item (0 =
                unknown), known (its item is in the items table), valid
-action_summary every action: action, unknown_items, unknown_sources (numbers of such events)
-user_summary   every user with an event: user_id, events, first, last (times), any_valid
+action_summary every action and source of an event: action, source, events
+user_summary   every user with an event: user_id, events, first, last (times), any_valid, unknown_items
 known_from     user_id, time after which the user's followed topics are known
 member         every user of either table: user_id, number (from 0, by id), and feature columns
 follow         user_id, topic, place; only topics that an item has
