@@ -88,20 +88,27 @@ def main() -> None:
     write_json(given.out, head | {"figures": figures})
 
 
-def measure(sizes: Sizes, folder: Path, progress: Progress, threads: int | None = None) -> dict[str, Any]:
-    """Return figures of each method, with one target per history and with the default settings."""
-    world = PlantedConfig(users=sizes.users, items=sizes.items, events=sizes.events, seed=SEED)
-    write_world(plant(world), folder / "data")
-    # Items without events stay in the vocabulary.
-    prepared = prepare(folder / "data", folder / "prepared", PrepareConfig(split="user", min_item_count=0))
-    changes: dict[str, dict[str, Any]] = {
+def prepare_world(folder: Path, users: int, items: int, events: int) -> PreparedData:
+    """Write and prepare a planted world; items without events stay in the vocabulary."""
+    write_world(plant(PlantedConfig(users=users, items=items, events=events, seed=SEED)), folder / "data")
+    return prepare(folder / "data", folder / "prepared", PrepareConfig(split="user", min_item_count=0))
+
+
+def cases(sizes: Sizes) -> dict[str, dict[str, Any]]:
+    """Return the settings of each case that are not the defaults."""
+    return {
         "one target per history": {
             "model": {"history": sizes.history},
             "train": {"batch_size": sizes.batch_size, "window": 1, "epoch_batches": sizes.large_batches},
         },
         "defaults": {"model": {}, "train": {"epoch_batches": sizes.default_batches}},
     }
-    measured: list[dict[str, Any]] = []
+
+
+def measure(sizes: Sizes, folder: Path, progress: Progress, threads: int | None = None) -> dict[str, Any]:
+    """Return figures of each method, with one target per history and with the default settings."""
+    prepared = prepare_world(folder, sizes.users, sizes.items, sizes.events)
+    changes, measured = cases(sizes), list[dict[str, Any]]()
     for case in sizes.cases:
         for method in sizes.methods:
             progress(len(measured), len(sizes.cases) * len(sizes.methods), f"{method}, {case}")
