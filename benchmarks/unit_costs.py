@@ -30,7 +30,7 @@ def main() -> None:
 
 def collect_unit_costs(speed: Any, index: Any, service: Any, scale: Any) -> UnitCosts:  # noqa: ANN401 (records of benchmarks)
     """Return the unit costs from these records."""
-    worlds = [record["figures"] for record in scale["growth"].values()]
+    worlds = sorted((record["figures"] for record in scale["growth"].values()), key=lambda world: int(world["events"]))
     runs = speed["figures"]["runs"]
     trained = next(run for run in runs if run["case"] == "defaults" and run["method"] == "joint")
     sizes = speed["figures"]["settings"]
@@ -70,14 +70,19 @@ def _machine(record: Any) -> str:  # noqa: ANN401
     return f"{machine['cpu']}, {machine['cores']} cores, {machine['memory_gib']} GiB"
 
 
+def index_steps(index: Any, part: str) -> list[dict[str, Any]]:  # noqa: ANN401
+    """Return the records of a part on the hard vectors, the smallest first."""
+    asked = {"kind": "latent", "engine": "inverted", "part": part}
+    found = [record for record in index if asked.items() <= record["step"].items()]
+    return sorted(found, key=lambda record: int(record["step"]["items"]))
+
+
 def _steps(index: Any, part: str) -> list[dict[str, Any]]:  # noqa: ANN401
     """Return the figures of a part on the hard vectors, with their sizes, the smallest first."""
-    found = [
+    return [
         record["figures"] | {"items": record["step"]["items"], "peak_mib": record["peak_mib"]}
-        for record in index
-        if (record["step"]["kind"], record["step"]["engine"], record["step"]["part"]) == ("latent", "inverted", part)
+        for record in index_steps(index, part)
     ]
-    return sorted(found, key=lambda figures: int(figures["items"]))
 
 
 def _curve(unit: str, by: str, source: str, rows: list[Any], value: Callable[[Any], float]) -> dict[str, Any]:

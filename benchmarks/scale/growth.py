@@ -4,15 +4,15 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from benchmarks import SEED
 from benchmarks.child_process import ChildResult, run_in_child
+from benchmarks.scale.tables import prepare_tables, world_config, write_tables
 from benchmarks.scale.training import train_and_measure
 from benchmarks.timing import round_figure
-from multitudes.data.prepare import PrepareConfig, prepare
-from multitudes_lab.synthetic import SynthConfig, write_synthetic_tables
+from multitudes.data.prepared import PreparedData
+from multitudes.linear import ease
+from multitudes.nn.user_tower_config import UserTowerConfig
 
 LIMIT = "1200MB"  # of the engine, so that the process stays within 2 GB
-_EVENTS_A_USER, _EVENTS_AN_ITEM, _TOPICS = 50, 100, 500
 
 
 def measure_growth(events: int, memory_limit: str, folder: Path) -> dict[str, Any]:
@@ -34,11 +34,22 @@ def measure_growth(events: int, memory_limit: str, folder: Path) -> dict[str, An
     return figures
 
 
+def measure_linear_fit(events: int, memory_limit: str, folder: Path) -> dict[str, Any]:
+    """Return seconds and peak memory of one fit of the linear history, with one thread."""
+    data, out = folder / "data", folder / "prepared"
+    run_in_child(write_tables, events=events, folder=str(data))
+    run_in_child(prepare_tables, data=str(data), out=str(out), memory_limit=memory_limit)
+    fitted = run_in_child(fit_linear, threads=1, prepared=str(out))
+    for made_folder in (data, out):
+        shutil.rmtree(made_folder)
+    return {"events": events, "linear": _figures(events, fitted)}
+
+
 def measure_training_memory(events: int, items: int, parts: int, memory_limit: str, folder: Path) -> dict[str, Any]:
     """Return the memory of ``train``, with a table of any size."""
     data, out, run = folder / "data", folder / "prepared", folder / "run"
     run_in_child(write_tables, events=events, items=items, folder=str(data))
-    run_in_child(prepare_tables, data=str(data), out=str(out), memory_limit=memory_limit)
+    run_in_child(prepare_tables, data=str(data), out=str(out), memory_limit=memory_limit, min_item_count=0)
     trained = run_in_child(train_and_measure, threads=1, prepared=str(out), out=str(run), parts=parts)
     figures = {**world_config(events, items).model_dump(mode="json"), "train": trained.value}
     for made_folder in (data, out, run):
@@ -46,20 +57,9 @@ def measure_training_memory(events: int, items: int, parts: int, memory_limit: s
     return figures
 
 
-def world_config(events: int, items: int | None = None) -> SynthConfig:
-    """Return the configuration of a world with so many events; the default number of items grows with them."""
-    items = items or max(events // _EVENTS_AN_ITEM, _TOPICS)
-    return SynthConfig(events=events, users=events // _EVENTS_A_USER, items=items, topics=_TOPICS, seed=SEED)
-
-
-def write_tables(events: int, folder: str, items: int | None = None) -> None:
-    """Write the tables."""
-    write_synthetic_tables(folder, world_config(events, items))
-
-
-def prepare_tables(data: str, out: str, memory_limit: str) -> None:
-    """Prepare the tables with the defaults and a memory limit for the engine."""
-    prepare(data, out, PrepareConfig(memory_limit=memory_limit))
+def fit_linear(prepared: str) -> None:
+    """Fit a linear history of the default rank once, with the default settings."""
+    ease.fit(PreparedData.open(prepared), UserTowerConfig().linear.rank)
 
 
 def _mib(folder: Path) -> float:

@@ -10,6 +10,8 @@ from reference.markdown import replace_table
 
 from benchmarks.machine import ROOT
 from benchmarks.markdown import format_number, table
+from benchmarks.records import read_list
+from benchmarks.scale.picture import Cell, cells, draw, slopes
 from multitudes_lab.capacity.plan import Capacity, CapacityConfig, StageRequirements
 from multitudes_lab.capacity.unit_costs import UnitCosts, load_unit_costs
 
@@ -17,6 +19,7 @@ BEGIN = "<!-- three sizes: written by `python -m benchmarks.scale.page records/s
 BEGIN_GROWTH = "<!-- growth: written by `python -m benchmarks.scale.page records/scale.md` -->"
 _SIZES = ("targets", "items", "parts_of_a_batch")
 RESULTS = ROOT / "benchmarks" / "results" / "scale.json"
+INDEX = ROOT / "benchmarks" / "results" / "index.json"
 SIZES = (
     CapacityConfig(users=2_000_000, items=1_000_000, events_per_day=1_000_000, qps=200),
     CapacityConfig(users=100_000_000, items=100_000_000, events_per_day=500_000_000, qps=20_000),
@@ -50,7 +53,7 @@ def growth(results: Mapping[str, Any]) -> Iterator[str]:
     """Yield what was measured."""
     rows = [
         [f"{int(events):,}", step, *_figures(record["figures"][step]), _load(record)]
-        for events, record in results["growth"].items()
+        for events, record in sorted(results["growth"].items(), key=lambda entry: int(entry[0]))
         for step in ("synth", "prepare")
     ]
     yield (
@@ -59,6 +62,18 @@ def growth(results: Mapping[str, Any]) -> Iterator[str]:
     )
     yield ""
     yield from table(["events", "step", "seconds", "CPU s", "events per CPU s", "peak MiB", "load"], rows)
+    measured = cells(results, read_list(INDEX))
+    found = slopes(measured)
+    yield (
+        "Cost of each stage from its smallest to its largest size; the slope is the exponent of the size: 1 is in"
+        " proportion. Hollow marks: others were at work. Training is by the wall, all else is CPU time."
+    )
+    yield ""
+    yield "![Cost of each stage over events or items](../docs/images/growth.svg)"
+    yield ""
+    ends = {stage: [cell for cell in measured if cell.stage == stage] for stage in found}
+    head = ["stage", "unit", "from", "to", "cost at first", "at last", "slope"]
+    yield from table(head, [_slope_row(own, found[stage]) for stage, own in ends.items()])
     trained = [record["figures"]["train"] for record in results.get("training", {}).values()]
     if trained:
         yield (
@@ -81,6 +96,12 @@ def growth(results: Mapping[str, Any]) -> Iterator[str]:
             f" {format_number(found['two_processes']['users_per_s'])} a second by two side by"
             f" side, {format_number(found['two_processes']['users_per_cpu_s'])} per CPU second (load {_load(record)})."
         )
+
+
+def _slope_row(own: list[Cell], slope: float) -> list[str]:
+    first, last = own[0], own[-1]
+    sizes = [f"{cell.size:,}" for cell in (first, last)]
+    return [first.stage, first.axis, *sizes, *(format_number(cell.cost) for cell in (first, last)), f"{slope:.2f}"]
 
 
 def _training_row(one: Mapping[str, Any], columns: Iterable[str]) -> list[str]:
@@ -108,4 +129,5 @@ def _words(items: int) -> str:
 if __name__ == "__main__":
     page = Path(sys.argv[1])
     record = json.loads(RESULTS.read_text(encoding="utf-8"))
+    draw(cells(record, read_list(INDEX)), ROOT / "docs" / "images" / "growth.svg")
     page.write_text(update_page(page.read_text(encoding="utf-8"), record, load_unit_costs(None)), encoding="utf-8")

@@ -7,6 +7,7 @@ import pytest
 from benchmarks.machine import ROOT
 from benchmarks.scale import growth
 from benchmarks.scale.page import BEGIN, BEGIN_GROWTH, RESULTS, update_page
+from benchmarks.scale.picture import WHOLE, Cell, slopes
 from benchmarks.unit_costs import RESULTS as RECORDS
 from benchmarks.unit_costs import collect_unit_costs
 
@@ -27,6 +28,13 @@ def test_the_shipped_unit_costs_are_those_of_the_kept_records():
     names = ("speed", "index", "service", "scale")
     records = {name: json.loads((RECORDS / f"{name}.json").read_text()) for name in names}
     assert collect_unit_costs(**records) == load_unit_costs(None)
+
+
+def test_slopes_are_the_exponents_that_were_planted_and_one_size_has_none():
+    planted = {"linear": 1.0, "root": 0.5}
+    sizes = (100, 10_000)
+    found = [Cell(WHOLE, name, size, 3 * size**slope, False) for name, slope in planted.items() for size in sizes]
+    assert slopes([*found, Cell(WHOLE, "once", 7, 1.0, True)]) == pytest.approx(planted)
 
 
 @pytest.mark.slow
