@@ -68,21 +68,17 @@ def slopes(measured: list[Cell]) -> dict[str, float]:
 
 
 def draw(measured: list[Cell], file: Path) -> None:
-    """Write ``file`` as SVG."""
-    label = "Cost of each stage over events or items, on logarithmic axes, with the slope of each"
-    file.write_text(svg(chart(measured), label) + "\n", encoding="utf-8")
-
-
-def chart(measured: list[Cell]) -> alt.ConcatChart:
-    """Return a panel for whole stages and one for single targets, requests and users."""
+    """Write ``file`` as SVG: a panel for whole stages and one for single targets, requests and users."""
     panels = [_panel([cell for cell in measured if cell.axis == axis], axis) for axis in (WHOLE, ONE)]
-    joined: alt.ConcatChart = alt.concat(*panels, columns=2).resolve_scale(color="independent", shape="independent")
-    return joined
+    chart: alt.ConcatChart = alt.concat(*panels, columns=2).resolve_scale(color="independent", shape="independent")
+    label = "Cost of each stage over events or items, on logarithmic axes, with the slope of each"
+    file.write_text(svg(chart, label) + "\n", encoding="utf-8")
 
 
 def _panel(measured: list[Cell], axis: str) -> alt.LayerChart | alt.FacetChart:
     found = slopes(measured)
-    names = {stage: f"{stage}: slope {found[stage]:.2f}" if stage in found else stage for stage in _stages(measured)}
+    stages = dict.fromkeys(cell.stage for cell in measured)
+    names = {stage: f"{stage}: slope {found[stage]:.2f}" if stage in found else stage for stage in stages}
     rows = pl.DataFrame([cell._asdict() | {"name": names[cell.stage]} for cell in measured])
     legend = alt.Legend(title=None, orient="bottom", columns=2, labelLimit=260, symbolOpacity=1)
     base = alt.Chart(rows).encode(
@@ -92,13 +88,6 @@ def _panel(measured: list[Cell], axis: str) -> alt.LayerChart | alt.FacetChart:
         alt.Shape("name:N").scale(domain=[*names.values()], range=SHAPES[: len(names)]).legend(legend),
     )
     lines = base.mark_line(aria=False, strokeWidth=1.5).encode(shape=alt.Undefined)
-    quiet, loaded = (base.transform_filter(test) for test in ("!datum.is_loaded", "datum.is_loaded"))
-    marks = (
-        quiet.mark_point(aria=False, size=70, filled=True, opacity=1),
-        loaded.mark_point(aria=False, size=70, fill="white", opacity=1),
-    )
-    return alt.layer(lines, *marks).properties(width=330, height=320)
-
-
-def _stages(measured: list[Cell]) -> list[str]:
-    return list(dict.fromkeys(cell.stage for cell in measured))
+    marks = base.mark_point(aria=False, size=70, opacity=1, filled=True)
+    hollow = base.transform_filter("datum.is_loaded").mark_point(aria=False, size=70, opacity=1, fill="white")
+    return alt.layer(lines, marks, hollow).properties(width=330, height=320)
