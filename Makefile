@@ -166,6 +166,7 @@ records: $(STAMP)
 	$(BIN)/python -m benchmarks.index.page
 	$(BIN)/python -m benchmarks.scale.page records/scale.md
 	$(BIN)/python -m benchmarks.phase.page
+	$(BIN)/python -m benchmarks.linear page
 	$(BIN)/python -m benchmarks.simulate.page records/simulated-world.md
 	$(BIN)/python -m benchmarks.simulate.orderings_page
 	$(BIN)/python -m reliability.page
