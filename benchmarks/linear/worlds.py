@@ -12,7 +12,7 @@ from benchmarks.child_process import run_in_child
 from benchmarks.linear import RANK
 from benchmarks.linear.fitted import fit_factors
 from benchmarks.machine import ROOT
-from benchmarks.scale.growth import prepare_tables, write_tables
+from benchmarks.scale.tables import prepare_tables, write_tables
 from multitudes.batches.held_out import seen_items
 from multitudes.data.prepared import PreparedData
 from multitudes.evaluation.model_baselines import history_matrix
