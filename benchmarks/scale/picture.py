@@ -80,7 +80,7 @@ def _panel(measured: list[Cell], axis: str) -> alt.LayerChart | alt.FacetChart:
     stages = dict.fromkeys(cell.stage for cell in measured)
     names = {stage: f"{stage}: slope {found[stage]:.2f}" if stage in found else stage for stage in stages}
     rows = pl.DataFrame([cell._asdict() | {"name": names[cell.stage]} for cell in measured])
-    legend = alt.Legend(title=None, orient="bottom", columns=2, labelLimit=260, symbolOpacity=1)
+    legend = alt.Legend(title=None, orient="bottom", columns=1, labelLimit=260, symbolOpacity=1)
     base = alt.Chart(rows).encode(
         alt.X("size:Q", title=_SIZE[axis]).scale(type="log").axis(format="~s", tickCount=5),
         alt.Y("cost:Q", title=axis).scale(type="log").axis(format="~g", tickCount=6),
