@@ -26,7 +26,7 @@ from multitudes.data.arrays import expand_ranges
 from multitudes.data.prepared import PreparedData
 from multitudes.errors import DataError
 
-ConditionSource = Literal["auto", "source", "item", "match"]
+ConditionSource = Literal["auto", "source", "item", "match"]  # auto: source if any event has a logged one, else match
 MAX_CONDITIONS = 4  # C, targets of a window that train an explicit interest; the random phase rotates them
 MAX_ITEM_TOPICS = 16  # topics of an item used as conditions and features; later ones in the table are dropped
 
@@ -61,22 +61,6 @@ class MicroBatch(NamedTuple):
     step: int = 1
 
 
-class _Spans(NamedTuple):
-    """The user of each example, and the flat positions of its first event, its window, and the end of its events."""
-
-    user_B: NDArray[np.int64]
-    begin_B: NDArray[np.int64]
-    cut_B: NDArray[np.int64]
-    end_B: NDArray[np.int64]
-
-
-class _Draws(NamedTuple):
-    """Random draws for some rows of a batch."""
-
-    topic_BCG: NDArray[np.float64]  # chooses which of a target's topics is its condition
-    dropped_B: NDArray[np.bool_]  # True where the history is dropped
-
-
 WHOLE_BATCH = MicroBatch()
 
 
@@ -100,7 +84,9 @@ class Examples:
         self.history = history
         self.history_dropout = history_dropout
         self.window = window
-        self.condition = resolve_condition(prepared, condition)
+        if condition == "auto":
+            condition = "source" if (prepared.event_source > 0).any() else "match"
+        self.condition = condition
         self.topics = max_topics_per_item(prepared)
         self.position = eligible_targets(prepared, include_validation=include_validation, since=since)
         self.windows = WindowSampler(prepared, self.position, window=window, history=history)
@@ -133,8 +119,9 @@ class Examples:
     def _batch(self, windows: WindowBatch, rows: NDArray[np.int64]) -> Batch:
         prepared = self.prepared
         spans = self._spans(windows)
-        length = max(1, int((spans.end_B - spans.begin_B).max()))  # L: the longest row of the whole batch
-        draws = self._draws(windows, rows)
+        _, begin_B, _, end_B = spans
+        length = max(1, int((end_B - begin_B).max()))  # L: the longest row of the whole batch
+        topic_BCG, dropped_B = self._draws(windows, rows)
         start_B, stop_B = windows.start_B[rows], windows.stop_B[rows]
         user_B, begin_B, cut_B, end_B = (span_B[rows] for span_B in spans)
         index_BW = start_B[:, None] + np.arange(self.window)[None, :]
@@ -143,11 +130,11 @@ class Examples:
         target_BW = np.where(real_BW, prepared.event_item[position_BW], 0).astype(np.int64)
         weight_BW = np.where(real_BW, prepared.event_weight[position_BW], 0).astype(np.float32)
         first = slice(0, MAX_CONDITIONS)
-        condition_BC = self._conditions(user_B, position_BW[:, first], target_BW[:, first], draws.topic_BCG)
+        condition_BC = self._conditions(user_B, position_BW[:, first], target_BW[:, first], topic_BCG)
         histories = gather_histories(prepared, user_B, end_B, length)
         position_BL = end_B[:, None] - 1 - np.arange(length)[None, :]
         # History dropout: some users lose their entire history, so that the tower learns to serve new users.
-        valid_BL = histories.valid_BL & (position_BL >= begin_B[:, None]) & ~draws.dropped_B[:, None]
+        valid_BL = histories.valid_BL & (position_BL >= begin_B[:, None]) & ~dropped_B[:, None]
         return Batch(
             histories=histories._replace(valid_BL=valid_BL),
             past_BL=valid_BL & (position_BL < cut_B[:, None]),
@@ -159,21 +146,24 @@ class Examples:
             condition_BC=condition_BC,
         )
 
-    def _spans(self, windows: WindowBatch) -> _Spans:
+    def _spans(self, windows: WindowBatch) -> tuple[NDArray[np.int64], ...]:
+        """Return the user of each example, and the flat positions of its first event, its window and its end (B)."""
         first_B, last_B = self.position.select(np.stack([windows.start_B, windows.stop_B - 1]))
         user_B = self.prepared.users_of(first_B)
         cut_B = self.windows.newest_before(first_B, user_B) + 1
         end_B = self.windows.newest_before(last_B, user_B) + 1 if self.dense else cut_B
-        return _Spans(user_B, np.maximum(self.prepared.event_offset[user_B], cut_B - self.history), cut_B, end_B)
+        return user_B, np.maximum(self.prepared.event_offset[user_B], cut_B - self.history), cut_B, end_B
 
-    def _draws(self, windows: WindowBatch, rows: NDArray[np.int64]) -> _Draws:
-        """Draw for all rows of the batch and keep those of ``rows``, so that micro batches do not change the draws."""
+    def _draws(self, windows: WindowBatch, rows: NDArray[np.int64]) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+        """Draw which topic of a target is its condition (B, C, G), and which histories are dropped (B), for ``rows``.
+
+        All rows of the batch are drawn, so that micro batches do not change the draws.
+        """
         random = np.random.default_rng(windows.seed)
         n_rows = len(windows.start_B)
         conditions = 0 if self.condition == "source" else min(self.window, MAX_CONDITIONS)
         topic_BCG = random.random((n_rows, conditions, self.topics))
-        dropped_B = random.random(n_rows) < self.history_dropout
-        return _Draws(topic_BCG[rows], dropped_B[rows])
+        return topic_BCG[rows], (random.random(n_rows) < self.history_dropout)[rows]
 
     def _dense(
         self,
@@ -223,13 +213,6 @@ class Examples:
             fits_MG &= (topic_MG[:, :, None] == follow_MF[:, None, :]).any(axis=2)
         drawn = draw_fitting(topic_MG, fits_MG, draw_BCG.reshape(topic_MG.shape)).reshape(target_BC.shape)
         return np.where(allowed_BC, drawn, 0)
-
-
-def resolve_condition(prepared: PreparedData, condition: ConditionSource) -> ConditionSource:
-    """Return the rule to use: "auto" is "source" if any event has a logged source, else "match"."""
-    if condition != "auto":
-        return condition
-    return "source" if bool((prepared.event_source > 0).any()) else "match"
 
 
 def item_topics(prepared: PreparedData, item_M: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -36,7 +36,10 @@ def held_out_users(prepared: PreparedData, split: Split) -> HeldOut:
     The history of a user is everything before the first event of the split in the stable order; for the test split
     that includes validation. Targets outside the vocabulary are counted in the manifest and not returned.
     """
-    in_split = _positions(prepared, SPLIT_CODE[split])
+    code, splits = SPLIT_CODE[split], prepared.event_split
+    starts = range(0, len(splits), _EVENTS_PER_CHUNK)
+    found = [np.flatnonzero(splits[start : start + _EVENTS_PER_CHUNK] == code) + start for start in starts]
+    in_split = np.concatenate([np.zeros(0, dtype=np.int64), *found])
     position = in_split[_is_target(prepared, in_split)]
     user_P = prepared.users_of(position)
     items = prepared.n_items + 1
@@ -69,17 +72,12 @@ def select_targets(held: HeldOut, keep_T: NDArray[np.bool_]) -> HeldOut:
 
 def seen_items(prepared: PreparedData, held: HeldOut) -> list[NDArray[np.int64]]:
     """Return the distinct known items of each user's entire history, newest event first."""
-    return [
-        _newest_first(prepared.event_item[prepared.event_offset[user] : end])
-        for user, end in zip(held.user_B, held.end_B, strict=True)
-    ]
-
-
-def _newest_first(item: NDArray[np.int32]) -> NDArray[np.int64]:
-    newest_first = item[::-1]
-    distinct, first = np.unique(newest_first, return_index=True)
-    in_order = newest_first[np.sort(first[distinct > 0])]
-    return in_order.astype(np.int64)
+    found = []
+    for user, end in zip(held.user_B, held.end_B, strict=True):
+        newest_first = prepared.event_item[prepared.event_offset[user] : end][::-1]
+        number, first = np.unique(newest_first, return_index=True)
+        found.append(newest_first[np.sort(first[number > 0])].astype(np.int64))
+    return found
 
 
 def first_positions(prepared: PreparedData, held: HeldOut, split: Split) -> NDArray[np.int64]:
@@ -115,14 +113,6 @@ def _is_target(prepared: PreparedData, position: NDArray[np.int64]) -> NDArray[n
     """Return whether the events at flat positions can be targets, in the same shape."""
     is_positive = (prepared.event_weight[position] > 0) & (prepared.event_item[position] > 0)
     return is_positive & prepared.event_after_follows[position]
-
-
-def _positions(prepared: PreparedData, code: int) -> NDArray[np.int64]:
-    """Return the flat positions of a split's events."""
-    split = prepared.event_split
-    starts = range(0, len(split), _EVENTS_PER_CHUNK)
-    found = [np.flatnonzero(split[start : start + _EVENTS_PER_CHUNK] == code) + start for start in starts]
-    return np.concatenate([np.zeros(0, dtype=np.int64), *found])
 
 
 def _is_first_time(

@@ -160,9 +160,8 @@ class WindowSampler:
             past = self.prepared.event_past[self.position.select(starts.select(windows))]
             windows[:] = windows[np.argsort(np.minimum(past, self.history), kind="stable")]
         bucketed = [order[batch * batch_size : (batch + 1) * batch_size] for batch in chosen.tolist()]
-        if max_batches is None:
-            return bucketed
-        return [windows.copy() for windows in bucketed]  # copies, so that the full order can be freed
+        # Copies, so that the full order can be freed.
+        return bucketed if max_batches is None else [windows.copy() for windows in bucketed]
 
 
 def eligible_targets(prepared: PreparedData, *, include_validation: bool = False, since: int = 0) -> Bitset:

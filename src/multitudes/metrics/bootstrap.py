@@ -89,16 +89,12 @@ def bootstrap_sums(
     if n_users == 0:
         return sums_RM
     for start in range(0, resamples, _RESAMPLES_PER_CHUNK):
-        rows = range(start, min(start + _RESAMPLES_PER_CHUNK, resamples))
+        n_rows = min(_RESAMPLES_PER_CHUNK, resamples - start)
+        drawn_RB = generator.integers(n_users, size=(n_rows, n_users)) + n_users * np.arange(n_rows)[:, None]
         # How often each user was drawn, as a matrix: the sums are then one matrix product.
-        sums_RM[rows.start : rows.stop] = _draw_counts(len(rows), n_users, generator) @ value_BM
+        times = np.bincount(drawn_RB.ravel(), minlength=n_rows * n_users).reshape(n_rows, n_users)
+        sums_RM[start : start + n_rows] = times.astype(np.float64) @ value_BM
     return sums_RM
-
-
-def _draw_counts(n_rows: int, n_users: int, generator: np.random.Generator) -> NDArray[np.float64]:
-    drawn_RB = generator.integers(n_users, size=(n_rows, n_users)) + n_users * np.arange(n_rows)[:, None]
-    times = np.bincount(drawn_RB.ravel(), minlength=n_rows * n_users)
-    return times.reshape(n_rows, n_users).astype(np.float64)
 
 
 def p_value(draw_R: NDArray[np.float64]) -> float:
@@ -186,7 +182,9 @@ def _seed_noise(
     """
     own_M = np.array([seed_variance(method.value_SB, weight_B) for method in methods])
     n_seeds_M = np.array([len(method.value_SB) for method in methods])
-    varies_M = np.array([_varies_by_seed(method) for method in methods])
+    # Another seed changes no baseline, and no method whose seeds all give equal outcomes.
+    may_vary = [len(method.value_SB) < 2 or (method.value_SB != method.value_SB[0]).any() for method in methods]
+    varies_M = np.array([method.role != "baseline" for method in methods]) & may_vary
     models_M = varies_M & np.array([method.role == "method" for method in methods])
     freedom_M = np.where(models_M & np.isfinite(own_M), n_seeds_M - 1, 0)
     freedom = int(freedom_M.sum())
@@ -195,9 +193,3 @@ def _seed_noise(
     pooled = max(0.0, float(np.nansum(own_M * freedom_M)) / freedom)
     variance_M = np.where(varies_M, np.fmax(own_M, pooled) / n_seeds_M, 0.0)
     return seeds.standard_t(freedom, size=(resamples, len(methods))) * np.sqrt(variance_M)
-
-
-def _varies_by_seed(method: SeedOutcomes) -> bool:
-    """Return False if another seed changes nothing: baselines, and methods whose seeds all give equal outcomes."""
-    equal = len(method.value_SB) > 1 and bool((method.value_SB == method.value_SB[0]).all())
-    return method.role != "baseline" and not equal

@@ -80,7 +80,9 @@ def pairwise_p_values(score_GM: NDArray[np.float64]) -> NDArray[np.float64]:
     """
     n_methods = score_GM.shape[1]
     pairs = list(combinations(range(n_methods), 2))
-    p_P = np.array([wilcoxon_p_value(_relative_difference(score_GM[:, a], score_GM[:, b])) for a, b in pairs])
+    sides = ((score_GM[:, a] - score_GM[:, b], score_GM[:, a] + score_GM[:, b]) for a, b in pairs)
+    differences = (np.divide(gap_G, sum_G, out=np.zeros_like(sum_G), where=sum_G != 0) for gap_G, sum_G in sides)
+    p_P = np.array([wilcoxon_p_value(difference_G) for difference_G in differences])
     adjusted_MM = np.ones((n_methods, n_methods))
     for (a, b), p in zip(pairs, adjust_holm(p_P), strict=True):
         adjusted_MM[a, b] = adjusted_MM[b, a] = p
@@ -110,11 +112,3 @@ def min_data_sets(n_methods: int, level: float = 0.05) -> int:
     """
     pairs = n_methods * (n_methods - 1) // 2
     return ceil(1 + log2(pairs / level)) if pairs else 0
-
-
-def _relative_difference(first_G: NDArray[np.float64], second_G: NDArray[np.float64]) -> NDArray[np.float64]:
-    total_G = first_G + second_G
-    difference_G: NDArray[np.float64] = np.divide(
-        first_G - second_G, total_G, out=np.zeros_like(total_G), where=total_G != 0
-    )
-    return difference_G
