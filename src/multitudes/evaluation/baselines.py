@@ -16,7 +16,7 @@ first; on the validation splits of MovieLens and Foursquare it finds less.
 Legend: B users · I items · N places · M training events, by user and time · P pairs of events.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 from types import MappingProxyType
 from typing import Any
@@ -90,8 +90,9 @@ class Baselines:
         """
         seen, popular = items_to_exclude(histories, kind), self._popular[kind]
         known_B = has_known_followed_topics(self._prepared, held.end_B)
+        by_topic, followed_topics = self._by_topic[kind], self._prepared.followed_topics
         followed = [
-            self._followed_topic_items(user, kind, length + len(excluded)) if known else _NO_ITEMS
+            interleave([by_topic[topic][: length + len(excluded)] for topic in followed_topics(user)] if known else [])
             for user, known, excluded in zip(held.user_B, known_B, seen, strict=True)
         ]
         lists = {"popularity": fill_lists([_NO_ITEMS] * len(held), popular, seen, length)}
@@ -106,10 +107,6 @@ class Baselines:
         if kind == "all":
             lists["own_history"] = fill_lists(histories, popular, seen, length)
         return lists
-
-    def _followed_topic_items(self, user: int, kind: TargetKind, depth: int) -> Items:
-        by_topic = self._by_topic[kind]
-        return interleave([by_topic[topic][:depth] for topic in self._prepared.followed_topics(user)])
 
 
 def fit_baselines(
@@ -181,7 +178,10 @@ def co_visitation_matrix(prepared: PreparedData, pairs_per_chunk: int = _PAIRS_P
     by_item_M = np.argsort(item_M, kind="stable")
     first_I = np.concatenate([[0], np.cumsum(count_I)])
     chunks = []
-    for low, high in _item_chunks(count_I, pairs_per_chunk):
+    # Ranges of items with about as many pairs each; an item is never divided.
+    chunk_I = np.cumsum(count_I) * 2 * WINDOW // pairs_per_chunk
+    edges = [0, *(np.flatnonzero(np.diff(chunk_I)) + 1).tolist(), len(count_I)]
+    for low, high in pairwise(edges):
         events = np.sort(by_item_M[first_I[low] : first_I[high]])
         chunk = _count_co_visits(item_M, user_M, events, low, (high - low, prepared.n_items + 1))
         chunk.data /= np.repeat(count_I[low:high], np.diff(chunk.indptr))
@@ -208,13 +208,6 @@ def co_visitation_candidates(matrix: csr_array, histories: Sequence[Items], leng
             item, value = item[is_top], value[is_top]
         candidates.append(item[np.lexsort((item, -value))].astype(np.int64))
     return candidates
-
-
-def _item_chunks(count_I: NDArray[np.int64], pairs_per_chunk: int) -> Iterator[tuple[int, int]]:
-    """Yield half-open ranges of items with about ``pairs_per_chunk`` pairs each; an item is never divided."""
-    chunk_I = np.cumsum(count_I) * 2 * WINDOW // pairs_per_chunk
-    edges = [0, *(np.flatnonzero(np.diff(chunk_I)) + 1).tolist(), len(count_I)]
-    yield from pairwise(edges)
 
 
 def _count_co_visits(

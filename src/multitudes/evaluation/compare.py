@@ -9,7 +9,7 @@ import polars as pl
 
 from multitudes.data.prepared import Split
 from multitudes.errors import ArtefactError, UsageError
-from multitudes.evaluation.outcomes import COMPARED_FIGURES, FIGURES, Ratio, as_json, estimate, list_ratios
+from multitudes.evaluation.outcomes import COMPARED_FIGURES, FIGURES, as_json, estimate, list_ratios
 
 _KEYS = ["kind", "budget", "user_id"]
 _MEASURES = tuple(FIGURES.get(figure, (figure,))[0] for figure in COMPARED_FIGURES)
@@ -83,18 +83,16 @@ def read_result(run: Path, split: Split) -> dict[str, Any]:
 
 def _mean_outcomes(runs: Sequence[Path], split: Split) -> pl.DataFrame:
     """Return the outcomes of each user with the runs' own methods, averaged over the runs."""
-    frames = [_own_outcomes(run, split) for run in runs]
+    frames = []
+    for run in runs:
+        method = read_result(run, split)["method"]
+        try:
+            frame = pl.read_parquet(outcomes_file(run, split)).filter(pl.col("method") == method)
+            frames.append(frame.select(*_KEYS, *_TARGETS, *_MEASURES))
+        except (FileNotFoundError, pl.exceptions.ColumnNotFoundError):
+            raise ArtefactError(f"{outcomes_file(run, split)}: missing or without figures; evaluate again") from None
     mean = pl.concat(frames).group_by(_KEYS).agg(pl.len().alias("runs"), pl.col(*_TARGETS, *_MEASURES).mean())
     return mean.filter(pl.col("runs") == len(runs))
-
-
-def _own_outcomes(run: Path, split: Split) -> pl.DataFrame:
-    method = read_result(run, split)["method"]
-    try:
-        frame = pl.read_parquet(outcomes_file(run, split)).filter(pl.col("method") == method)
-        return frame.select(*_KEYS, *_TARGETS, *_MEASURES)
-    except (FileNotFoundError, pl.exceptions.ColumnNotFoundError):
-        raise ArtefactError(f"{outcomes_file(run, split)}: missing or without figures; evaluate again") from None
 
 
 def _differences(users: pl.DataFrame) -> dict[str, Any]:
@@ -106,8 +104,7 @@ def _differences(users: pl.DataFrame) -> dict[str, Any]:
             list_ratios({name: rows[name + suffix].to_numpy() for name in _MEASURES}, targets)
             for suffix in ("", "_against")
         ]
-        pairs: list[Ratio] = [side[figure] for figure in COMPARED_FIGURES for side in sides]
-        estimates = estimate(pairs)
+        estimates = estimate([side[figure] for figure in COMPARED_FIGURES for side in sides])
         for number, figure in enumerate(COMPARED_FIGURES):
             differences[f"{figure}@{budget}"] = as_json(estimates.difference(2 * number, 2 * number + 1))
     return differences

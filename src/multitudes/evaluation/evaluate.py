@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import polars as pl
 
 from multitudes.atomic import write_text
-from multitudes.batches.held_out import HeldOut, held_out_users
+from multitudes.batches.held_out import held_out_users
 from multitudes.errors import DataError
 from multitudes.evaluation import health, outcomes
 from multitudes.evaluation.baselines import BASELINES, fit_baselines
@@ -62,7 +62,9 @@ def evaluate(
     prepared = run.prepared
     budgets = feasible_budgets(config.budgets, prepared.n_items)
     held = subsample(held_out_users(prepared, config.split), config.max_users)
-    kinds = target_kinds(config, held)
+    # Without repeats all targets are first-time targets, and one kind is enough.
+    both: tuple[TargetKind, ...] = ("new",) if held.target_is_first_time.all() else ("new", "all")
+    kinds = both if config.targets == "both" else (config.targets,)
     baselines, records = fit_baselines(prepared, held, kinds, budgets, config.baselines, progress)
     has_controls = config.controls != "none"
     items, n = catalogue(run, run.item_vectors()), main_budget(budgets)
@@ -85,14 +87,6 @@ def evaluate(
         for kind, measured in measurements.items()
     ]
     return Evaluation(result, pl.concat(tables))
-
-
-def target_kinds(config: EvaluateConfig, held: HeldOut) -> tuple[TargetKind, ...]:
-    """Return the kinds of targets to evaluate."""
-    if config.targets != "both":
-        return (config.targets,)
-    # Without repeats all targets are first-time targets, and one kind is enough.
-    return ("new",) if held.target_is_first_time.all() else ("new", "all")
 
 
 def strongest_baseline(methods: dict[str, Any], budget: int) -> str | None:

@@ -95,7 +95,7 @@ class BaselineCache(NamedTuple):
         with suppress(OSError):
             write_json(self._file(key, "json"), record)
 
-    def read_lists(self, key: Key) -> dict[TargetKind, NDArray[np.int64]] | None:
+    def read_lists(self, key: Key) -> Lists | None:
         """Return the lists of a key, by kind of targets; None: there are none."""
         try:
             with np.load(self._file(key, "npz"), allow_pickle=False) as file:
@@ -103,7 +103,7 @@ class BaselineCache(NamedTuple):
         except (OSError, ValueError, EOFError, BadZipFile):
             return None
 
-    def write_lists(self, key: Key, lists: dict[TargetKind, NDArray[np.int64]]) -> None:
+    def write_lists(self, key: Key, lists: Lists) -> None:
         """Keep lists, if the folder can be written, in the smallest type that holds the items."""
         largest = max((int(items.max(initial=0)) for items in lists.values()), default=0)
         small = {str(kind): items.astype(np.min_scalar_type(largest)) for kind, items in lists.items()}
@@ -217,17 +217,14 @@ class _Fitting:
         highest, best = -1.0, None
         for settings in grid:
             model = fit_model(name, self._matrix, settings)
-            rate = self._hit_rate(model, users) if len(users) else 0.0
+            ranked_BN = self._list(model, users, "new", self.budget)
+            rank_T = ranking.ranks_in_list(ranked_BN, users.target_offset, users.target)
+            rate = round(float(np.isfinite(rank_T).mean()), 6) if len(users) else 0.0
             if rate > highest:
                 highest, best, record["settings"] = rate, model, dict(settings)
             record["trials"].append({**settings, f"hr@{self.budget}": rate if len(users) else None})
         assert best is not None
         return record, best
-
-    def _hit_rate(self, model: LinearModel, users: HeldOut) -> float:
-        """Return the hit rate on first-time targets."""
-        rank_T = ranking.ranks_in_list(self._list(model, users, "new", self.budget), users.target_offset, users.target)
-        return round(float(np.isfinite(rank_T).mean()), 6)
 
     def _list(self, model: LinearModel, users: HeldOut, kind: TargetKind, length: int) -> NDArray[np.int64]:
         return list_items(model, self.prepared, users, kind, length, self._popular)

@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 
 from multitudes.atomic import replace_file
 from multitudes.batches.held_out import HeldOut
-from multitudes.evaluation.config import SegmentName
 from multitudes.evaluation.list_metrics import METRICS, EvaluatedLists, ItemFacts
 from multitudes.evaluation.targets import TARGET_SEGMENTS, Segment, TargetLabels
 from multitudes.linear.reference_clusters import ReferenceInterests
@@ -104,19 +103,14 @@ def target_measures(
     held: HeldOut, items: ItemFacts, labels: TargetLabels | None = None, reference: ReferenceInterests | None = None
 ) -> Measures:
     """Return the number of targets of each user: all, and by segment of targets, and by interest."""
-    all_T = np.ones(len(held.target), dtype=np.bool_)
-    return {
-        "targets": np.diff(held.target_offset).astype(np.float64),
-        **_counts_by_segment(held, items, labels, all_T, "targets"),
-        **({"other_targets": _other_targets(held, reference)} if reference else {}),
-    }
-
-
-def _other_targets(held: HeldOut, reference: ReferenceInterests) -> Column:
-    """Return how many targets of each user are not of the head interest; 0 for a user without interests."""
-    class_T = reference.clusters.class_I[held.target]
-    is_other_T = coverage.is_beside_head(class_T, held.target_offset, reference.clusters.history_BC)
-    return ranking.sum_per_user(is_other_T, held.target_offset)
+    all_T, offset = np.ones(len(held.target), dtype=np.bool_), held.target_offset
+    measures = {"targets": np.diff(offset).astype(np.float64)}
+    measures |= _counts_by_segment(held, items, labels, all_T, "targets")
+    if reference:  # those that are not of the head interest; 0 for a user without interests
+        class_I, history_BC = reference.clusters
+        is_other_T = coverage.is_beside_head(class_I[held.target], offset, history_BC)
+        measures["other_targets"] = ranking.sum_per_user(is_other_T, offset)
+    return measures
 
 
 def concatenate_measures(chunks: list[Measures]) -> Measures:
@@ -203,7 +197,7 @@ def hit_rates_by_segment(
     """
     at_budget = {key.method: measures for key, measures in lists.items() if key.budget == budget}
     result: dict[str, Any] = {}
-    for name, label, users, targets_B, hits in _segments(at_budget, targets, segments, TARGET_SEGMENTS):
+    for name, label, users, targets_B, hits in _segments(at_budget, targets, segments):
         figures = {method: Ratio(hits_B, targets_B) for method, hits_B in hits.items()}
         sizes = {"users": users, "targets": int(targets_B.sum())}
         result.setdefault(name, {})[label] = sizes | _compare_hit_rates(figures, budget, own)
@@ -224,10 +218,7 @@ def as_json(interval: Interval) -> dict[str, float | None]:
 
 
 def _segments(
-    lists: dict[str, Measures],
-    targets: Measures,
-    of_users: dict[str, Segment],
-    of_targets: dict[SegmentName, tuple[str, ...]],
+    lists: dict[str, Measures], targets: Measures, of_users: dict[str, Segment]
 ) -> Iterator[tuple[str, str, int, Column, dict[str, Column]]]:
     """Yield each part of each segmentation: its names, users, and by user the targets and the hits of each method."""
     for name, segment in of_users.items():
@@ -235,7 +226,7 @@ def _segments(
             is_in_B = (segment.label_B == number).astype(np.float64)
             hits = {method: measures["hits"] * is_in_B for method, measures in lists.items()}
             yield name, label, int(is_in_B.sum()), targets["targets"] * is_in_B, hits
-    for name, parts in of_targets.items():
+    for name, parts in TARGET_SEGMENTS.items():
         for label in parts if f"{parts[0]}_targets" in targets else ():
             targets_B = targets[f"{label}_targets"]
             hits = {method: measures[f"{label}_hits"] for method, measures in lists.items()}

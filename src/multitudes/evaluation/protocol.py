@@ -22,7 +22,7 @@ are ranked by it. It is not at equal budget, as every vector scores all items.
 Legend: B users · K vectors · N candidates · D dimensions · I items · T targets.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -218,32 +218,24 @@ class Evaluator:
         """Make the vectors of users, for every system, and the lists of the run."""
         histories = seen_items(self._run.prepared, held)
         vectors = user_vectors(self._run, held, self._retrieve, self._catalogue)
-        controls = self._control_vectors(held, vectors)
+        controls: dict[Partition, UserVectors] = {}
+        if self._controls != "none" and "implicit" in vectors.kinds:
+            for name in self._run.controls:
+                controls[name] = user_vectors(self._run, held, self._retrieve, self._catalogue, name)
         of_systems = systems(self._run.config.method, vectors, controls, self._retrieve)
         scores = max_scores(vectors, self._item_ID), one_vector_scores(vectors, self._item_ID)
         new = self._shared(vectors, histories)
         own_new = search_system(vectors, self._catalogue, self._budgets, histories, self._retrieve, new)
-        return _SearchedUsers(held, histories, vectors, list(self._evaluated(of_systems)), *scores, new, own_new)
+        main, evaluated = (main_budget(self._budgets),), [(of_systems[0], self._budgets)]
+        for system in of_systems[1:] if self._controls != "none" else ():
+            at_all_budgets = self._controls == "all_budgets" or len(system.vectors.kinds) == 1
+            evaluated.append((system, self._budgets if at_all_budgets else main))
+        return _SearchedUsers(held, histories, vectors, evaluated, *scores, new, own_new)
 
     def _shared(self, vectors: UserVectors, excluded: Sequence[NDArray[np.int64]]) -> SearchResult:
         """Return what each vector of the run finds for lists of up to the main budget, by any blend."""
         depth_B1 = proposals(vectors, main_budget(self._budgets))
         return search_vectors(vectors, self._catalogue, depth_B1, excluded, self._retrieve)
-
-    def _evaluated(self, found: Sequence[System]) -> Iterator[tuple[System, tuple[int, ...]]]:
-        """Yield the systems that are evaluated, each with its budgets; the run's own is the first."""
-        yield found[0], self._budgets
-        for system in found[1:] if self._controls != "none" else ():
-            at_all_budgets = self._controls == "all_budgets" or len(system.vectors.kinds) == 1
-            yield system, self._budgets if at_all_budgets else (main_budget(self._budgets),)
-
-    def _control_vectors(self, held: HeldOut, vectors: UserVectors) -> dict[Partition, UserVectors]:
-        """Return the vectors of the controls if the run has implicit interests."""
-        if self._controls == "none" or "implicit" not in vectors.kinds:
-            return {}
-        return {
-            name: user_vectors(self._run, held, self._retrieve, self._catalogue, name) for name in self._run.controls
-        }
 
     def _measure(self, held: HeldOut, kind: TargetKind, users: _SearchedUsers) -> Measurements:
         """Return the measures of all systems for those users who have targets of a kind."""
@@ -315,11 +307,9 @@ class Evaluator:
 
 
 def _concatenate(held: HeldOut, batches: list[Measurements]) -> Measurements:
-    return Measurements(
-        held=held,
-        kinds=batches[0].kinds,
-        targets=concatenate_measures([batch.targets for batch in batches]),
-        lists={key: concatenate_measures([batch.lists[key] for batch in batches]) for key in batches[0].lists},
-        max_score=concatenate_measures([batch.max_score for batch in batches]),
-        interests=concatenate_measures([batch.interests for batch in batches]),
+    targets, max_score, interests = (
+        concatenate_measures([getattr(batch, name) for batch in batches])
+        for name in ("targets", "max_score", "interests")
     )
+    lists = {key: concatenate_measures([batch.lists[key] for batch in batches]) for key in batches[0].lists}
+    return Measurements(held, batches[0].kinds, targets, lists, max_score, interests)

@@ -112,7 +112,9 @@ class RerankedSystems:
             users = select_users(held, np.arange(start, min(start + step, len(held))))
             item_XM = item_BM[start : start + step]
             gain_XM, cosine_XMM = relevance(item_XM), cosines(self._item_ID[item_XM])
-            taste_XM, history_XT = self._taste_I[item_XM], self._tastes(users)
+            own = prepared_items(self._run.prepared, users.user_B, users.end_B)
+            shape = (len(users), max(int(self._taste_I.max()) + 1, 1))
+            taste_XM, history_XT = self._taste_I[item_XM], class_shares(own.rows, self._taste_I[own.item_M], shape)
             for name, of_it in weights.items():
                 for number, weight in enumerate(of_it):
                     if not weight:  # by relevance alone
@@ -123,12 +125,6 @@ class RerankedSystems:
                         column_XN = DIVERSIFIERS[name](gain_XM, cosine_XMM, n, weight)
                     found[name][number].append(_items(item_XM, column_XN))
         return {name: [np.concatenate(chunks) for chunks in of_it] for name, of_it in found.items()}
-
-    def _tastes(self, held: HeldOut) -> NDArray[np.float64]:
-        """Return the share of each taste in the history of each user (B, T)."""
-        own = prepared_items(self._run.prepared, held.user_B, held.end_B)
-        shape = (len(held), max(int(self._taste_I.max()) + 1, 1))
-        return class_shares(own.rows, self._taste_I[own.item_M], shape)
 
 
 def one_vector_scores(vectors: UserVectors, item_ID: NDArray[np.float32]) -> NDArray[np.float32] | None:

@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from multitudes.batches.held_out import HeldOut
-from multitudes.batches.user_vectors import InterestKind, UserVectors
-from multitudes.data.own_items import OwnItems, prepared_items
+from multitudes.batches.user_vectors import UserVectors
+from multitudes.data.own_items import prepared_items
 from multitudes.data.prepared import PreparedData
 from multitudes.evaluation.baselines import fill_lists
 from multitudes.evaluation.config import main_budget
@@ -113,24 +113,15 @@ class RepeatSystems:
         """
         if self.source is None:
             return {}
-        lists, own = {}, prepared_items(self._prepared, held.user_B, held.end_B)
+        lists, none = {}, [_NO_ITEMS] * len(held)
+        own = [prepared_items(self._prepared, held.user_B, held.end_B)]
         for n, found in new.items():
-            lists[ListKey(WITH_REPEATS, n)] = self._add_repeats(found, own, n)
-            if control:
-                by_popularity = self._popular_candidates(histories, n, found[0].kinds)
-                lists[ListKey(REPEATS, n)] = self._add_repeats(by_popularity, own, n)
+            candidates = {WITH_REPEATS: found}
+            if control:  # the most popular new items of each user
+                rows = [item_N[item_N > 0] for item_N in fill_lists(none, self._popular, histories, n)]
+                counted = [(item_N, self._catalogue.user_counts(item_N)) for item_N in rows]
+                candidates[REPEATS] = [popular_candidates(*items, found[0].kinds) for items in counted]
+            for name, of_system in candidates.items():
+                merged = self.source.add_repeats(of_system, own, [n] * len(held), none, self._catalogue)
+                lists[ListKey(name, n)] = ranked_lists(merged, n).item_BN
         return lists
-
-    def _add_repeats(self, found: list[Candidates], own: OwnItems, n: int) -> NDArray[np.int64]:
-        assert self.source is not None
-        users = len(found)
-        merged = self.source.add_repeats(found, [own], [n] * users, [_NO_ITEMS] * users, self._catalogue)
-        return ranked_lists(merged, n).item_BN
-
-    def _popular_candidates(
-        self, histories: Sequence[NDArray[np.int64]], n: int, kinds: tuple[InterestKind, ...]
-    ) -> list[Candidates]:
-        """Return the most popular new items of each user."""
-        item_BN = fill_lists([_NO_ITEMS] * len(histories), self._popular, histories, n)
-        rows = [item_N[item_N > 0] for item_N in item_BN]
-        return [popular_candidates(item_N, self._catalogue.user_counts(item_N), kinds) for item_N in rows]
