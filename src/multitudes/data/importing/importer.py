@@ -134,8 +134,22 @@ def import_files(
         dropped, dropped_file = _write_dropped(engine, out)
         _check_dropped(engine, guesses, dropped, dropped_file, config.max_dropped)
         progress(steps - 2, steps, "writing tables")
-        merged = _create_tables(engine, guesses, config)
-        report = _describe(engine, out, guesses, dropped, dropped_file, merged)
+        merged = tables.create_tables(engine, guesses, file_order=config.file_order)
+        present = [table for table in TABLES if any(guess.table == table for guess in guesses)]
+        ratings, min_rating = _describe_ratings(engine)
+        report = ImportReport(
+            out=out,
+            rows={table: int(query_value(engine, f"SELECT count(*) FROM {table}")) for table in present},
+            guesses=guesses,
+            id_types=tables.type_ids(engine, present),
+            dropped=dropped,
+            dropped_file=dropped_file,
+            merged=merged,
+            known_share=_known_share(engine) if "items" in present else 1.0,
+            split=_choose_split(engine),
+            ratings=ratings,
+            min_rating=min_rating,
+        )
         for table in report.rows:
             sql = tables.output_sql(engine, table, report.id_types)
             target = string_literal(str(folder / f"{table}.parquet"))
@@ -207,20 +221,6 @@ def _add_described_items(
     return found
 
 
-def _create_tables(engine: DuckDBEngine, guesses: Sequence[ColumnGuess], config: ImportConfig) -> int:
-    """Create the tables; return the number of rows that were merged."""
-    converted = {table: [guess.relation for guess in guesses if guess.table == table] for table in TABLES}
-    tables.create_events(engine, converted["events"], file_order=config.file_order)
-    merged = 0
-    if any(guess.describes_items for guess in guesses):
-        tables.create_described_items(engine, converted["items"])
-    elif converted["items"]:
-        merged += tables.merge_rows(engine, "items", converted["items"], "item_id")
-    if converted["users"]:
-        merged += tables.merge_rows(engine, "users", converted["users"], "user_id")
-    return merged
-
-
 def _write_dropped(engine: DuckDBEngine, out: Path) -> tuple[list[DroppedRows], Path | None]:
     """Write the rows that are left out beside ``out``, and return them by file and reason."""
     file = out.parent / f"{out.name}.dropped.csv"
@@ -266,31 +266,6 @@ def reason_text(dropped: DroppedRows) -> str:
     """Return why rows were left out, with the first lines."""
     lines = ", ".join(f"{line:,}" for line in dropped.lines)
     return f"{dropped.rows:,} × {dropped.reason} (line {lines}{', …' if dropped.rows > len(dropped.lines) else ''})"
-
-
-def _describe(
-    engine: DuckDBEngine,
-    out: Path,
-    guesses: Sequence[ColumnGuess],
-    dropped: Sequence[DroppedRows],
-    dropped_file: Path | None,
-    merged: int,
-) -> ImportReport:
-    present = [table for table in TABLES if any(guess.table == table for guess in guesses)]
-    ratings, min_rating = _describe_ratings(engine)
-    return ImportReport(
-        out=out,
-        rows={table: int(query_value(engine, f"SELECT count(*) FROM {table}")) for table in present},
-        guesses=guesses,
-        id_types=tables.type_ids(engine, present),
-        dropped=dropped,
-        dropped_file=dropped_file,
-        merged=merged,
-        known_share=_known_share(engine) if "items" in present else 1.0,
-        split=_choose_split(engine),
-        ratings=ratings,
-        min_rating=min_rating,
-    )
 
 
 def _known_share(engine: DuckDBEngine) -> float:

@@ -11,8 +11,8 @@ from multitudes.data.engine import query_value, quote_identifier, string_literal
 from multitudes.data.importing import value_formats
 from multitudes.data.importing.columns import ColumnGuess
 from multitudes.data.importing.sources import CONTENT_CHARACTERS
-from multitudes.data.importing.value_formats import Column
 from multitudes.data.schemas import COLUMN_ROLES, REQUIRED_COLUMNS, SQL_TYPE
+from multitudes.data.tables import TABLES
 
 _WHOLE_NUMBER = "0|-?[1-9][0-9]{0,17}"
 
@@ -37,13 +37,25 @@ def convert(engine: DuckDBEngine, guess: ColumnGuess) -> None:
     )
 
 
-def create_events(engine: DuckDBEngine, converted: Sequence[str], *, file_order: bool) -> None:
-    """Create ``events`` in the order of the files; with ``file_order``, times are positions among a user's rows."""
-    position = "row_number() OVER (PARTITION BY user_id ORDER BY source_number, file_row) - 1 AS timestamp"
-    engine.create_table("events", f"SELECT *{f', {position}' if file_order else ''} FROM ({_union(converted)})")
+def create_tables(engine: DuckDBEngine, guesses: Sequence[ColumnGuess], *, file_order: bool) -> int:
+    """Create the tables of converted guesses; return the number of rows that were merged.
+
+    Events are in the order of the files; with ``file_order``, times are positions among a user's rows.
+    """
+    converted = {table: [guess.relation for guess in guesses if guess.table == table] for table in TABLES}
+    position = ", row_number() OVER (PARTITION BY user_id ORDER BY source_number, file_row) - 1 AS timestamp"
+    engine.create_table("events", f"SELECT *{position if file_order else ''} FROM ({_union(converted['events'])})")
+    merged = 0
+    if any(guess.describes_items for guess in guesses):
+        _create_described_items(engine, converted["items"])
+    elif converted["items"]:
+        merged += _merge_rows(engine, "items", converted["items"], "item_id")
+    if converted["users"]:
+        merged += _merge_rows(engine, "users", converted["users"], "user_id")
+    return merged
 
 
-def create_described_items(engine: DuckDBEngine, relations: Sequence[str]) -> None:
+def _create_described_items(engine: DuckDBEngine, relations: Sequence[str]) -> None:
     """Create ``items`` from what events files say of their items: what most events say of one."""
     engine.create_view("described", _union(relations))
     columns = [column for column in ("title", "topics") if column in engine.column_types("described")]
@@ -58,7 +70,7 @@ def create_described_items(engine: DuckDBEngine, relations: Sequence[str]) -> No
     )
 
 
-def merge_rows(engine: DuckDBEngine, table: str, converted: Sequence[str], key: str) -> int:
+def _merge_rows(engine: DuckDBEngine, table: str, converted: Sequence[str], key: str) -> int:
     """Create a table with one row for each id: lists are joined, and of other values the first stays.
 
     Returns the number of rows that were merged with another one.
@@ -110,15 +122,15 @@ def output_sql(engine: DuckDBEngine, table: str, kinds: Mapping[str, str]) -> st
 def _read_sql(engine: DuckDBEngine, guess: ColumnGuess) -> str:
     """Return SQL that reads the columns of a source, with the reason why a row cannot be used."""
     columns = [f"{guess.formats[canonical].sql} AS {canonical}" for canonical in guess.columns]
-    columns += [
-        f"{_feature_sql(guess.source.column(engine, column))} AS {quote_identifier(name)}"
-        for name, column in guess.features.items()
-    ]
-    number = guess.source.number
-    selected = ", ".join(
-        [f"{number} AS source_number", "file_row", f"{_reason_sql(guess)} AS unusable_because", *columns]
-    )
-    return f"SELECT {selected} FROM {guess.source.relation}"
+    for name, column_name in guess.features.items():
+        column = guess.source.column(engine, column_name)
+        number = value_formats.number_sql(column)
+        is_number = f"count({column.sql}) > 0 AND count({column.sql}) = count({number})"
+        # A number if each value is one, else as it is.
+        feature = number if column.type == "VARCHAR" and column.ask(is_number) else column.sql
+        columns.append(f"{feature} AS {quote_identifier(name)}")
+    own = f"{guess.source.number} AS source_number, file_row, {_reason_sql(guess)} AS unusable_because"
+    return f"SELECT {', '.join([own, *columns])} FROM {guess.source.relation}"
 
 
 def _reason_sql(guess: ColumnGuess) -> str:
@@ -136,13 +148,6 @@ def _reason_sql(guess: ColumnGuess) -> str:
                 f" concat('{canonical} ''', {text}[:50], {expected})"
             )
     return f"CASE {' '.join(cases)} END" if cases else "CAST(NULL AS VARCHAR)"
-
-
-def _feature_sql(column: Column) -> str:
-    """Return SQL for a feature: a number if each value is one, else as it is."""
-    number = value_formats.number_sql(column)
-    is_number = f"count({column.sql}) > 0 AND count({column.sql}) = count({number})"
-    return number if column.type == "VARCHAR" and column.ask(is_number) else column.sql
 
 
 def _union(relations: Sequence[str]) -> str:

@@ -48,14 +48,6 @@ _EXAMINED_LINES = 200
 _VALUE = re.compile(r"\s*([-+]?\d+([.,]\d+)?([eE][-+]?\d+)?\s*|\d{1,4}[-/.]\d{1,2}[-/.]\d{1,4}.*)")  # a number or date
 
 
-class TextFile(NamedTuple):
-    """A file of UTF-8 lines."""
-
-    path: Path
-    beginning: str  # its first lines, whole, without a byte order mark
-    notes: list[str]  # how the original is written, such as "gzip" and "utf-16"; empty for plain UTF-8
-
-
 def is_parquet(path: Path) -> bool:
     """Return whether a file is Parquet, by its first bytes."""
     return _head(path, 4) == b"PAR1"
@@ -63,11 +55,12 @@ def is_parquet(path: Path) -> bool:
 
 def open_text(
     path: Path, name: str, scratch: Path, encoding: str | None = None, progress: Progress = silent
-) -> TextFile:
+) -> tuple[Path, str, list[str]]:
     """Return a file as UTF-8 text, written into the empty folder ``scratch`` if it is compressed or not UTF-8.
 
-    A person calls it ``name``. ``encoding`` is that of ``codecs``; None: found out. ``progress`` is called with the MiB
-    that were read.
+    Beside it, its first lines, whole and without a byte order mark, and how the original is written, such as "gzip" and
+    "utf-16"; nothing for plain UTF-8. A person calls it ``name``. ``encoding`` is that of ``codecs``; None: found out.
+    ``progress`` is called with the MiB that were read.
 
     Raises:
         DataError: the file is empty, no text, cut, or not in this encoding, one of its lines is very long, or it
@@ -91,7 +84,7 @@ def open_text(
     head = _head(path, _BEGINNING_BYTES)
     if len(head) == _BEGINNING_BYTES and b"\n" in head:
         head = head[: head.rindex(b"\n")]
-    return TextFile(path, head.removeprefix(codecs.BOM_UTF8).decode("utf-8", "replace"), notes)
+    return path, head.removeprefix(codecs.BOM_UTF8).decode("utf-8", "replace"), notes
 
 
 def _head(path: Path, size: int) -> bytes:
