@@ -98,7 +98,14 @@ class ColumnMap:
         known = {column for table in _NAMES for column in COLUMN_ROLES[table]}
         for column, canonical in self.columns.items():
             if canonical and canonical not in known:
-                raise _unknown_target(column, canonical, known)
+                if column in known:
+                    raise UsageError(f"--map {column}={canonical}: the other way round: --map {canonical}={column}")
+                near = get_close_matches(canonical, known, 1)
+                hint = f"did you mean '{near[0]}'? " if near else ""
+                raise UsageError(
+                    f"--map {column}={canonical}: '{canonical}' is no column of the tables; {hint}expected one of"
+                    f" {', '.join(sorted(known))}, or nothing for a column that is not used"
+                )
 
     def __bool__(self) -> bool:
         """Return whether it maps anything."""
@@ -160,14 +167,3 @@ def parse_map(options: Iterable[str] | None) -> ColumnMap:
             raise UsageError(f"--map {pair}: expected COLUMN=OURS, such as --map userId=user_id")
         columns[column.strip()] = canonical.strip()
     return ColumnMap(columns)
-
-
-def _unknown_target(column: str, canonical: str, known: Collection[str]) -> UsageError:
-    if column in known:
-        return UsageError(f"--map {column}={canonical}: the other way round: --map {canonical}={column}")
-    near = get_close_matches(canonical, known, 1)
-    hint = f"did you mean '{near[0]}'? " if near else ""
-    return UsageError(
-        f"--map {column}={canonical}: '{canonical}' is no column of the tables; {hint}expected one of"
-        f" {', '.join(sorted(known))}, or nothing for a column that is not used"
-    )

@@ -146,11 +146,18 @@ def ordered_events_sql(ties: TieOrder, positive_actions: Mapping[str, float], mi
     positive; 0 = not a positive), valid, source (topic; 0 = none) and after (later than the time at which the user's
     followed topics are known). The arguments are the settings of ``PrepareConfig``.
     """
+    is_no_positive = "negative OR flagged OR NOT known"
+    if min_rating is not None:
+        is_no_positive += f" OR coalesce(rating < {double_literal(min_rating)}, false)"
+    cases = " ".join(
+        f"WHEN {string_literal(action)} THEN {double_literal(given)}" for action, given in positive_actions.items()
+    )
+    weight = f"CASE action {cases} ELSE 0 END" if cases else "1"
     tie = "md5_number_lower('0:' || file_row), " if ties == "shuffle" else ""
     return f"""
         SELECT member.number AS number, event.time AS time, event.item AS item, action_number.number AS action,
-               {_weight_sql(positive_actions, min_rating)} AS weight, valid, coalesce(topic.number, 0) AS source,
-               coalesce(event.time > known_from.time, true) AS after
+               CAST(CASE WHEN {is_no_positive} THEN 0 ELSE {weight} END AS FLOAT) AS weight, valid,
+               coalesce(topic.number, 0) AS source, coalesce(event.time > known_from.time, true) AS after
         FROM event JOIN (SELECT user_id, number FROM member) AS member USING (user_id)
         JOIN action_number USING (action)
         LEFT JOIN topic ON topic.topic = event.source
@@ -183,14 +190,3 @@ def number_items(engine: Engine, trained_I: NDArray[np.int64], min_item_count: i
 
 def _dtypes(*names: str) -> Mapping[str, type[np.generic]]:
     return {f"event_{name}": ARRAYS[f"event_{name}"] for name in names}
-
-
-def _weight_sql(positive_actions: Mapping[str, float], min_rating: float | None) -> str:
-    is_no_positive = "negative OR flagged OR NOT known"
-    if min_rating is not None:
-        is_no_positive += f" OR coalesce(rating < {double_literal(min_rating)}, false)"
-    cases = " ".join(
-        f"WHEN {string_literal(action)} THEN {double_literal(given)}" for action, given in positive_actions.items()
-    )
-    weight = f"CASE action {cases} ELSE 0 END" if cases else "1"
-    return f"CAST(CASE WHEN {is_no_positive} THEN 0 ELSE {weight} END AS FLOAT)"

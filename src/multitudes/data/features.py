@@ -64,7 +64,10 @@ def _column_encoding(series: pl.Series) -> dict[str, Any]:
         finite = numbers[np.isfinite(numbers)]
         mean, spread = (float(finite.mean()), float(finite.std())) if len(finite) else (0.0, 0.0)
         return {"column": series.name, "mean": mean, "spread": spread}
-    return {"column": series.name, "categories": _categories(series)}
+    # The most frequent values; those of equal count in the order of their names.
+    text = series.cast(pl.String).alias("category")
+    counts = text.drop_nulls().value_counts(name="rows").sort(["rows", "category"], descending=[True, False])
+    return {"column": series.name, "categories": counts["category"].head(MAX_CATEGORIES).to_list()}
 
 
 def _names(encoding: Sequence[dict[str, Any]]) -> list[str]:
@@ -79,7 +82,10 @@ def _columns(frame: pl.DataFrame, entry: dict[str, Any]) -> list[NDArray[np.floa
     """Return the features of one column of the table."""
     series = _series(frame, entry["column"])
     if "categories" not in entry:
-        return [_standardise(series, entry["mean"], entry["spread"])]
+        numbers, mean, spread = _numbers(series), entry["mean"], entry["spread"]
+        centred = np.where(np.isfinite(numbers), numbers, mean) - mean
+        with np.errstate(over="ignore"):  # an infinite value is found in the vector that is computed from it
+            return [(centred / (spread if spread > 0 else 1.0)).astype(np.float32)]
     text = series.cast(pl.String)
     return [(text == category).fill_null(False).to_numpy().astype(np.float32) for category in entry["categories"]]
 
@@ -104,18 +110,3 @@ def _reason_to_skip(series: pl.Series) -> str | None:
 
 def _numbers(series: pl.Series) -> NDArray[np.float64]:
     return series.cast(pl.Float64, strict=False).to_numpy().astype(np.float64)
-
-
-def _standardise(series: pl.Series, mean: float, spread: float) -> NDArray[np.float32]:
-    numbers = _numbers(series)
-    centred = np.where(np.isfinite(numbers), numbers, mean) - mean
-    with np.errstate(over="ignore"):  # an infinite value is found in the vector that is computed from it
-        standardised: NDArray[np.float32] = (centred / (spread if spread > 0 else 1.0)).astype(np.float32)
-    return standardised
-
-
-def _categories(series: pl.Series) -> list[str]:
-    """Return the most frequent values; those of equal count in the order of their names."""
-    text = series.cast(pl.String).alias("category")
-    counts = text.drop_nulls().value_counts(name="rows").sort(["rows", "category"], descending=[True, False])
-    return counts["category"].head(MAX_CATEGORIES).to_list()

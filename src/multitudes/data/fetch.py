@@ -36,7 +36,11 @@ def fetch(table: RemotePath, folder: Path, progress: Progress = silent) -> Path:
         copy.mkdir()
         copies = {shard: copy / shard.name for shard in table.glob(SHARD_PATTERN)}
     total = sum(source.size for source in copies)
-    _check_free_space(table, total, folder)
+    if total > (free := shutil.disk_usage(folder).free):
+        raise MissingError(
+            f"{table}: {total / 1e9:.1f} GB, and {folder} has room for {free / 1e9:.1f}; make room, or choose a larger"
+            " disk (prepare: --out or scratch of [engine.options]; others: TMPDIR)"
+        )
     for path in copies.values():
         path.touch()
     ranges = [(source, path, start) for source, path in copies.items() for start in range(0, source.size, _RANGE_BYTES)]
@@ -78,12 +82,3 @@ def _changed_error(source: RemotePath) -> DataError:
         f"{source}: was changed or cut while it was fetched, expected the {source.size:,} bytes that were listed; run"
         " the command again when nobody writes there"
     )
-
-
-def _check_free_space(table: RemotePath, total: int, folder: Path) -> None:
-    free = shutil.disk_usage(folder).free
-    if total > free:
-        raise MissingError(
-            f"{table}: {total / 1e9:.1f} GB, and {folder} has room for {free / 1e9:.1f}; make room, or choose a larger"
-            " disk (prepare: --out or scratch of [engine.options]; others: TMPDIR)"
-        )

@@ -240,7 +240,15 @@ def _remote_path(text: str) -> RemotePath:
 
     display = _strip_secrets(text)
     without_options = text.rstrip("/") == display
-    _check_url(text, display)
+    # Arrow reports these mistakes unclearly, or not at all: it ignores everything after ``#``.
+    parts = urlsplit(text)
+    if not parts.netloc.rpartition("@")[2] and parts.scheme != "hdfs":  # its host may come from the configuration
+        raise UsageError(f"{parts.scheme}://: has no bucket; expected {parts.scheme}://BUCKET/FOLDER")
+    for character, code in ((" ", "%20"), ("#", "%23")):
+        if character in text:
+            raise UsageError(
+                f"{display}: a URL that cannot be read: '{character}' in a name is written {code}, as in any URL"
+            )
     if text.startswith(("gs:", "gcs:")) and _GCS_TIMEOUT_OPTION not in text:
         text += f"{'&' if '?' in text else '?'}{_GCS_TIMEOUT_OPTION}={_GCS_TIMEOUT_S}"
     try:
@@ -254,15 +262,3 @@ def _remote_path(text: str) -> RemotePath:
         retries = fs.AwsStandardS3RetryStrategy(max_attempts=_S3_ATTEMPTS)
         store = fs.S3FileSystem(**(options | _S3_TIMEOUTS), retry_strategy=retries)
     return RemotePath(display, store, path.rstrip("/"), without_options=without_options)
-
-
-def _check_url(text: str, display: str) -> None:
-    """Check for mistakes that Arrow reports unclearly, or not at all: it ignores everything after ``#``."""
-    parts = urlsplit(text)
-    if not parts.netloc.rpartition("@")[2] and parts.scheme != "hdfs":  # its host may come from the configuration
-        raise UsageError(f"{parts.scheme}://: has no bucket; expected {parts.scheme}://BUCKET/FOLDER")
-    for character, code in ((" ", "%20"), ("#", "%23")):
-        if character in text:
-            raise UsageError(
-                f"{display}: a URL that cannot be read: '{character}' in a name is written {code}, as in any URL"
-            )

@@ -53,7 +53,7 @@ class EventCounter:
         for code, split in enumerate(_SPLITS):
             within_E = columns["event_split"] == code
             held_E = target_E & within_E
-            held_U = users.any_event(held_E)
+            held_U = np.logical_or.reduceat(held_E, users.starts)
             count(f"{split}_events", within_E)
             count(f"{split}_users", held_U)
             count(f"{split}_targets", held_E)

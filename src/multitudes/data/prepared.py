@@ -91,7 +91,11 @@ class PreparedData:
             ArtefactError: the folder is missing, incomplete, or of another format version.
         """
         folder = Path(path)
-        manifest = _read_manifest(folder)
+        advice = f"write it with: multitudes prepare DATA --out {folder}"
+        if any(folder.glob("events.*")):
+            advice = f"these are tables; prepare them with: multitudes prepare {folder} --out FOLDER"
+        missing = f"{folder}: no prepared data here (manifest.json is missing); {advice}"
+        manifest = read_json(folder / "manifest.json", FORMAT, FORMAT_VERSION, _ADVICE, missing)
         arrays = {name: open_array(folder / f"{name}.npy", dtype, _ADVICE) for name, dtype in ARRAYS.items()}
         embedding_file = folder / "item_embedding.npy"
         embedding = open_array(embedding_file, np.float32, _ADVICE) if embedding_file.exists() else None
@@ -161,14 +165,6 @@ def array_types(record: type[object]) -> dict[str, type[np.generic]]:
 
 
 ARRAYS = array_types(PreparedData)  # embeddings are optional
-
-
-def _read_manifest(folder: Path) -> dict[str, Any]:
-    advice = f"write it with: multitudes prepare DATA --out {folder}"
-    if any(folder.glob("events.*")):
-        advice = f"these are tables; prepare them with: multitudes prepare {folder} --out FOLDER"
-    missing = f"{folder}: no prepared data here (manifest.json is missing); {advice}"
-    return read_json(folder / "manifest.json", FORMAT, FORMAT_VERSION, _ADVICE, missing)
 
 
 def _read_names(file: Path, *columns: str) -> pl.DataFrame:

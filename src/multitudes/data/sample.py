@@ -9,13 +9,7 @@ SAMPLES = ("movielens-small",)
 
 
 def sample_path(name: str) -> Path:
-    """Return the folder of a data set that is part of the package.
-
-    Args:
-        name: one of ``SAMPLES``.
-
-    Returns:
-        The folder with its canonical tables and LICENSE.txt.
+    """Return the folder of the sample of this ``name``, one of ``SAMPLES``: its canonical tables and LICENSE.txt.
 
     Raises:
         UsageError: there is no data set of this name.

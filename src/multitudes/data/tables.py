@@ -186,24 +186,18 @@ def append_table(engine: Engine, name: str, first: Table, more: Table, appended:
         DataError: a column that is not canonical has two types that cannot be combined.
     """
     with engine.translate_read_errors(more.file):
-        engine.create_table(f"{name}_raw", _union_sql(engine, f"{name}_raw", f"{appended}_raw", first.rows))
+        present = [engine.column_types(f"{relation}_raw") for relation in (name, appended)]
+        quoted = {column: quote_identifier(column) for column in [*present[0], *present[1]]}
+        ours, theirs = (  # a column that one lacks is null
+            ", ".join(sql if column in types else f"NULL AS {sql}" for column, sql in quoted.items())
+            for types in present
+        )
+        rows = f"SELECT file_row, {ours} FROM {name}_raw"
+        more_rows = f"SELECT file_row + {first.rows} AS file_row, {theirs} FROM {appended}_raw"
+        engine.create_table(f"{name}_raw", f"{rows} UNION ALL {more_rows}")
     engine.drop(f"{appended}_raw")
     columns = tuple(dict.fromkeys((*first.columns, *more.columns)))
     return replace(first, rows=first.rows + more.rows, columns=columns)
-
-
-def _union_sql(engine: Engine, first: str, second: str, rows: int) -> str:
-    """Return the SQL that selects both relations by the names of their columns; a column that one lacks is null."""
-    present = [engine.column_types(relation) for relation in (first, second)]
-    columns = {column: quote_identifier(column) for column in [*present[0], *present[1]]}
-    selected = [
-        ", ".join(quoted if name in types else f"NULL AS {quoted}" for name, quoted in columns.items())
-        for types in present
-    ]
-    return (
-        f"SELECT file_row, {selected[0]} FROM {first}"
-        f" UNION ALL SELECT file_row + {rows} AS file_row, {selected[1]} FROM {second}"
-    )
 
 
 def _check_columns(engine: Engine, name: str, file: Location, select: str, types: Mapping[str, str]) -> None:

@@ -58,10 +58,6 @@ class UserEvents:
         """Return the value of its user for each event: (U) to (E)."""
         return np.repeat(value_U, self.events_U)
 
-    def any_event(self, true_E: NDArray[np.bool_]) -> NDArray[np.bool_]:
-        """Return whether each user has an event for which ``true_E`` is true (U)."""
-        return np.logical_or.reduceat(true_E, self.starts)
-
     def first_with_item(self, item_E: NDArray[np.int32], selected_E: NDArray[np.bool_]) -> NDArray[np.bool_]:
         """Return whether each event is the first of its user with its item among the selected events (E)."""
         # One sort of single numbers; rows of equal items are then in order, and so are their users.

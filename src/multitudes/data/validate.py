@@ -15,9 +15,7 @@ from multitudes.data.engine_config import EngineConfig, open_configured_engine
 from multitudes.data.prepare import PrepareConfig
 from multitudes.progress import Progress, silent
 
-OUTLIER_FACTOR = (
-    50  # a user with more than so many times the median number of events may be a robot or an account of many
-)
+OUTLIER_FACTOR = 50  # times the median number of events: a user with more may be a robot or an account of many
 
 
 @dataclass(frozen=True)
@@ -75,7 +73,10 @@ def time_range_text(report: ValidationReport) -> str:
 
 def _report(engine: Engine, cleaned: CleanData) -> ValidationReport:
     events_per_user = _events_per_user(engine)
-    outliers = _outlier_users(engine, events_per_user["median"])
+    rows = engine.rows(f"""
+        SELECT user_id FROM (SELECT user_id, count(*) AS n FROM event GROUP BY user_id)
+        WHERE n > {OUTLIER_FACTOR * events_per_user["median"]} ORDER BY n DESC, user_id LIMIT 5""")
+    outliers: list[int | str] = [user_id for (user_id,) in rows]
     warnings = list(cleaned.warnings)
     if cleaned.ordered_only:
         warnings.append(
@@ -130,13 +131,6 @@ def _events_per_user(engine: Engine) -> dict[str, float]:
                CAST(max(n) AS DOUBLE) AS maximum
         FROM activity""",
     )
-
-
-def _outlier_users(engine: Engine, median: float) -> list[int | str]:
-    rows = engine.rows(f"""
-        SELECT user_id FROM (SELECT user_id, count(*) AS n FROM event GROUP BY user_id)
-        WHERE n > {OUTLIER_FACTOR * median} ORDER BY n DESC, user_id LIMIT 5""")
-    return [user_id for (user_id,) in rows]
 
 
 def _shares(engine: Engine) -> dict[str, float]:
