@@ -34,7 +34,7 @@ FORMAT_VERSION: Final = 1
 _HEADER: Final = {"format": FORMAT, "version": FORMAT_VERSION}  # of both JSON files
 SETTINGS, MANIFEST, LOCK = "batch.json", "manifest.json", ".lock"
 _REPAIR = "delete it and run the same command again"
-_COUNTS = ("users", "candidates", "degraded")
+
 _SHARD = "shard"
 
 
@@ -66,7 +66,7 @@ def write_shard(folder: Path, shard: int, tables: Iterator[Any], schema: Any) ->
             candidates += sum(len(chunk.flatten()) for chunk in table["candidates"].chunks)
             degraded += table["degraded"].to_numpy().sum()
         counts = map(str, map(int, (users, candidates, degraded)))
-        writer.add_key_value_metadata({_SHARD: str(shard), **dict(zip(_COUNTS, counts, strict=True))})
+        writer.add_key_value_metadata({_SHARD: str(shard), **dict(zip(Counts._fields, counts, strict=True))})
 
 
 def shard_counts(folder: Path, shard: int, users: int) -> Counts:
@@ -78,7 +78,7 @@ def shard_counts(folder: Path, shard: int, users: int) -> Counts:
     file = folder / shard_name(shard)
     try:
         metadata = pq.read_metadata(file)
-        number, *counts = (int(metadata.metadata[name.encode()]) for name in (_SHARD, *_COUNTS))
+        number, *counts = (int(metadata.metadata[name.encode()]) for name in (_SHARD, *Counts._fields))
     except (pa.ArrowInvalid, OSError, KeyError, TypeError):
         raise ArtefactError(f"{file}: truncated or damaged; {_REPAIR}") from None
     if (number, counts[0], metadata.num_rows) != (shard, users, users):
@@ -112,9 +112,13 @@ def lock_results(folder: Path, settings: Mapping[str, Any], *, overwrite: bool =
             for file in (folder / MANIFEST, *folder.glob("part-*.parquet"), folder / SETTINGS):
                 file.unlink(missing_ok=True)
         if (folder / SETTINGS).exists():
-            _check_same_settings(
-                folder, read_json(folder / SETTINGS, FORMAT, FORMAT_VERSION, "start again with --overwrite"), settings
-            )
+            existing = read_json(folder / SETTINGS, FORMAT, FORMAT_VERSION, "start again with --overwrite")
+            for key, value in settings.items():
+                if existing.get(key) != value:
+                    raise UsageError(
+                        f"{folder}: was begun with {key} = {existing.get(key)}, and this is {key} = {value}; choose"
+                        " another folder, or start again with --overwrite"
+                    )
         else:
             write_json(folder / SETTINGS, {**_HEADER, **settings})
         yield
@@ -149,7 +153,7 @@ def verify_results(folder: Path) -> dict[str, Any]:
 
 def manifest_counts(manifest: Mapping[str, Any]) -> Counts:
     """Return the counts of finished results."""
-    return Counts(*(int(manifest[name]) for name in _COUNTS))
+    return Counts(*(int(manifest[name]) for name in Counts._fields))
 
 
 def shard_files(folder: Path) -> list[Path]:
@@ -164,15 +168,6 @@ def shard_files(folder: Path) -> list[Path]:
         if names != COLUMN_NAMES:
             raise ArtefactError(f"{shard}: has the columns {', '.join(names)}; expected {', '.join(COLUMN_NAMES)}")
     return shards
-
-
-def _check_same_settings(folder: Path, existing: Mapping[str, Any], settings: Mapping[str, Any]) -> None:
-    for key, value in settings.items():
-        if existing.get(key) != value:
-            raise UsageError(
-                f"{folder}: was begun with {key} = {existing.get(key)}, and this is {key} = {value}; choose another"
-                " folder, or start again with --overwrite"
-            )
 
 
 def check_export(file: Path) -> None:

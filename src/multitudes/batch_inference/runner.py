@@ -3,14 +3,14 @@
 import os
 import signal
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from functools import lru_cache
+from functools import lru_cache, partial
 from multiprocessing import connection, get_context, parent_process
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -78,39 +78,30 @@ def recommend_all(
             return results.manifest_counts(results.verify_results(out))
         every = range(users.n_shards)
         existing = [shard for shard in every if (out / results.shard_name(shard)).exists()]
-        total, task = Counts(0, 0, 0), ShardTask(str(open_release.path), str(out), config, extra_users, shard_users)
+        task = partial(recommend_shard, open_release.path, out, config, extra_users, shard_users)
+        total = Counts(0, 0, 0)
         for shard in existing:
-            total = total.plus(results.shard_counts(out, shard, users.size(shard)))
+            total = total.plus(results.shard_counts(out, shard, len(users.table(shard))))
         progress(total.users, len(users), f"{len(existing)} shards exist")
         for shard in write_shards(task, [shard for shard in every if shard not in existing], processes):
-            total = total.plus(results.shard_counts(out, shard, users.size(shard)))
+            total = total.plus(results.shard_counts(out, shard, len(users.table(shard))))
             progress(total.users, len(users))
         results.write_manifest(out, total, users.n_shards)
     return total
 
 
-class ShardTask(NamedTuple):
-    """The task of a worker."""
-
-    release: str  # folder of one version
-    out: str
-    config: BatchConfig
-    extra_users: Path | None
-    shard_users: int
-
-
-def write_shards(task: ShardTask, shards: Sequence[int], processes: int) -> Iterator[int]:
-    """Write shards, with several workers if ``processes`` > 1, and yield the number of each when it is complete.
+def write_shards(task: Callable[[int], int], shards: Sequence[int], processes: int) -> Iterator[int]:
+    """Do the task of each shard, with several workers if ``processes`` > 1; yield its number when it is complete.
 
     Raises:
         MissingError: a worker was killed.
     """
     if processes == 1 or len(shards) < 2:
         for shard in shards:
-            yield recommend_shard(task, shard)
+            yield task(shard)
         return
-    with _single_threaded_workers(), _worker_pool(min(processes, len(shards))) as pool:
-        pending = {pool.submit(recommend_shard, task, shard) for shard in shards}
+    with _worker_pool(min(processes, len(shards))) as pool:
+        pending = {pool.submit(task, shard) for shard in shards}
         try:
             while pending:
                 # At most a second: during a longer wait, Ctrl-C may not be noticed.
@@ -123,12 +114,14 @@ def write_shards(task: ShardTask, shards: Sequence[int], processes: int) -> Iter
             ) from None
 
 
-def recommend_shard(task: ShardTask, shard: int) -> int:
-    """Write one shard and return its number."""
-    recommender = open_recommender(task.release, task.config)
-    table = _user_shards(recommender, task.extra_users, task.shard_users).table(shard)
+def recommend_shard(
+    release: Path, out: Path, config: BatchConfig, extra_users: Path | None, shard_users: int, shard: int
+) -> int:
+    """Write one shard and return its number; ``release`` is the folder of one version."""
+    recommender = open_recommender(str(release), config)
+    table = _user_shards(recommender, extra_users, shard_users).table(shard)
     batches = (table.slice(start, _USERS_PER_ROW_GROUP) for start in range(0, len(table), _USERS_PER_ROW_GROUP))
-    write_shard(Path(task.out), shard, map(recommender.recommend, batches), recommender.schema)
+    write_shard(out, shard, map(recommender.recommend, batches), recommender.schema)
     return shard
 
 
@@ -139,8 +132,13 @@ def _user_shards(recommender: BatchRecommender, extra_users: Path | None, shard_
 
 @contextmanager
 def _worker_pool(processes: int) -> Iterator[ProcessPoolExecutor]:
-    """Yield a pool of workers, which are terminated if the block ends with an error."""
-    pool = ProcessPoolExecutor(processes, get_context("spawn"), initializer=_initialise_worker)
+    """Yield a pool of workers, which are terminated if the block ends with an error.
+
+    The libraries of workers have one thread, because each core has a worker.
+    """
+    pool = ProcessPoolExecutor(processes, get_context("spawn"), initializer=_initialise_worker)  # starts none yet
+    before = {name: os.environ[name] for name in threads.THREAD_VARIABLES if name in os.environ}
+    os.environ.update(dict.fromkeys(threads.THREAD_VARIABLES, "1"))
     try:
         yield pool
     except BaseException:
@@ -149,21 +147,9 @@ def _worker_pool(processes: int) -> Iterator[ProcessPoolExecutor]:
         raise
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
-
-
-@contextmanager
-def _single_threaded_workers() -> Iterator[None]:
-    """Limit the libraries of workers that start in the block to one thread, because each core has a worker."""
-    before = {name: os.environ.get(name) for name in threads.THREAD_VARIABLES}
-    os.environ.update(dict.fromkeys(threads.THREAD_VARIABLES, "1"))
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
+        for name in threads.THREAD_VARIABLES:
+            del os.environ[name]
+        os.environ.update(before)
 
 
 def _initialise_worker() -> None:
@@ -202,10 +188,6 @@ class UserShards:
     def n_shards(self) -> int:
         """Number of shards."""
         return self._n_release_shards + (0 if self._extra_users is None else -(-len(self._extra_users) // self._size))
-
-    def size(self, shard: int) -> int:
-        """Return the number of users of a shard."""
-        return len(self.table(shard))
 
     def table(self, shard: int) -> Any:  # noqa: ANN401 (pyarrow has no types)
         """Return the users of a shard as an Arrow table."""
