@@ -79,7 +79,10 @@ def append_delta(file: Path, owner: str, delta: Delta, key: PrivateKey | None = 
         OSError: the disk is full or broken; an incomplete record is removed.
     """
     if not file.exists():
-        _create_log(file, owner)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with replace_file(file) as partial:
+            partial.write_text(f"{FORMAT} {FORMAT_VERSION} {owner}\n", encoding="utf-8")
+        fsync(file.parent.parent)
     content = _encode(delta)
     _, end, torn_bytes = _complete_records(file, owner, 0)
     signature = b"" if key is None else key.sign(_message(owner, end, content))
@@ -140,14 +143,6 @@ def _complete_records(file: Path, owner: str, start: int) -> tuple[list[tuple[in
         payloads.append((start + position, payload))
         position += _FRAME.size + len(payload)
     return payloads, start + position, len(data) - position
-
-
-def _create_log(file: Path, owner: str) -> None:
-    """Create a log with its first line."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with replace_file(file) as partial:
-        partial.write_text(f"{FORMAT} {FORMAT_VERSION} {owner}\n", encoding="utf-8")
-    fsync(file.parent.parent)
 
 
 def _check_header(file: Path, stream: io.BufferedReader, owner: str) -> int:

@@ -24,13 +24,9 @@ def export_items(releases: str | Path, file: Path) -> tuple[str, int]:
     ids, titles = release.item_names.columns(item_n)
     offset, topic = select_topics(release.item_topic_offset, release.item_topic, item_n)
     topics = [[names[t] for t in topic[first:end]] for first, end in pairwise(offset.tolist())]
-    table = pl.DataFrame(
-        [
-            pl.Series("item_id", ids, dtype=release.items["item_id"].dtype),
-            pl.Series("title", titles, dtype=pl.String),
-            pl.Series("topics", topics, dtype=pl.List(pl.String)),
-        ]
-    )
+    schema: dict[str, pl.DataType] = {"item_id": release.items["item_id"].dtype}
+    schema |= {"title": pl.String(), "topics": pl.List(pl.String)}
+    table = pl.DataFrame({"item_id": ids, "title": titles, "topics": topics}, schema=schema)
     file.parent.mkdir(parents=True, exist_ok=True)
     with replace_file(file) as partial:
         table.with_columns(vector=release.index.vectors(item_n)).write_parquet(partial)

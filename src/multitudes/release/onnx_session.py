@@ -34,9 +34,8 @@ def open_tower(file: Path) -> Session:
             file.read_bytes(), options, providers=["CPUExecutionProvider"], disabled_optimizers=[DISABLED_OPTIMIZER]
         )
     except Exception as error:  # the exceptions of ONNX Runtime have no common base
-        raise ArtefactError(
-            f"{file}: ONNX Runtime cannot load it ({_first_line(error)}); publish the run again"
-        ) from error
+        reason = str(error).splitlines()[0]
+        raise ArtefactError(f"{file}: ONNX Runtime cannot load it ({reason}); publish the run again") from error
 
 
 def run_tower(
@@ -53,9 +52,6 @@ def run_tower(
     try:
         arrays: list[Any] = session.run(outputs, {name: inputs[name] for name in names})
     except Exception as error:  # the exceptions of ONNX Runtime have no common base
-        raise ArtefactError(f"{file}: does not accept this input ({_first_line(error)}); publish again") from error
+        reason = str(error).splitlines()[0]
+        raise ArtefactError(f"{file}: does not accept this input ({reason}); publish again") from error
     return arrays
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).splitlines()[0]

@@ -158,7 +158,9 @@ class Release:
         else:
             with signed_files(folder, trust) as files:
                 release = cls._open(files, whole)
-                release._read_towers()
+                # What is otherwise read when it is first used.
+                _ = release.identity, release.has_user_tower and release.user_tower
+                _ = ITEM_TOWER in release.manifest.files and release.item_tower
             vars(release).update(path=folder, trust=trust)
         return release.latest() if updates else release
 
@@ -198,14 +200,6 @@ class Release:
         release = cls(path, manifest, index, user_ids, items, topics, **typed, applied=applied)
         vars(release).update(user_tower=user_tower, identity="in memory")  # what is otherwise read from the folder
         return release
-
-    def _read_towers(self) -> None:
-        """Read what is otherwise read when it is first used."""
-        _ = self.identity
-        if self.has_user_tower:
-            _ = self.user_tower
-        if ITEM_TOWER in self.manifest.files:
-            _ = self.item_tower
 
     def latest(self) -> "Release":
         """Return the release with the item updates since it was opened; itself if there are none.

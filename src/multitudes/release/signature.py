@@ -146,7 +146,16 @@ def _read_signature(folder: Path, trust: Trust | None) -> tuple[Signer, dict[str
     require_extra("sign")
     trusted = None if trust is None else read_public_keys(trust)
     file = folder / SIGNATURE
-    record = _read_record(file)
+    if not file.exists():
+        raise ArtefactError(f"{file}: missing, so nobody signed this release; {_REPAIR}")
+    with _open(file) as stream:
+        content = stream.read(_MAX_BYTES + 1)
+    try:
+        record = json.loads(content) if len(content) <= _MAX_BYTES else None
+    except (ValueError, RecursionError):
+        record = None
+    if not isinstance(record, dict) or record.get("format") != _FORMAT:
+        raise ArtefactError(f"{file}: not a signature of the format {_FORMAT}; {_REPAIR}")
     try:
         raw, signature = (base64.b64decode(record[name], validate=True) for name in ("key", "signature"))
         files = dict[str, dict[str, Any]](record["files"])
@@ -207,20 +216,6 @@ def _read_key_file(file: Path) -> bytes:
         raise MissingError(f"{file}: no such key; make a pair with: multitudes keys pair {file}") from None
     except OSError as error:
         raise UsageError(f"{file}: cannot be read as a key ({error.strerror})") from None
-
-
-def _read_record(file: Path) -> dict[str, Any]:
-    if not file.exists():
-        raise ArtefactError(f"{file}: missing, so nobody signed this release; {_REPAIR}")
-    with _open(file) as stream:
-        content = stream.read(_MAX_BYTES + 1)
-    try:
-        record = json.loads(content) if len(content) <= _MAX_BYTES else None
-    except (ValueError, RecursionError):
-        record = None
-    if not isinstance(record, dict) or record.get("format") != _FORMAT:
-        raise ArtefactError(f"{file}: not a signature of the format {_FORMAT}; {_REPAIR}")
-    return record
 
 
 def _message(files: dict[str, dict[str, Any]]) -> bytes:

@@ -68,18 +68,12 @@ class UserContextBuilder:
         histories = gather_histories(release, user_B, end_B, length)
         time_BL = event_times(release.event_time, end_B, length)
         ids = release.user_ids[user_B].to_list()
-        rows = [slice(b, b + 1) for b in range(len(users))]
-        return [
-            UserContext(
-                user_id,
-                user,
-                slice_histories(histories, row),
-                time_BL[row],
-                release.seen_items(user),
-                release.own_items(user),
-            )
-            for user_id, user, row in zip(ids, users, rows, strict=True)
-        ]
+        contexts = []
+        for b, (user_id, user) in enumerate(zip(ids, users, strict=True)):
+            row = slice(b, b + 1)
+            items = release.seen_items(user), release.own_items(user)
+            contexts.append(UserContext(user_id, user, slice_histories(histories, row), time_BL[row], *items))
+        return contexts
 
     def from_request(
         self, history: Sequence[Id], followed_topics: Sequence[str], user_id: Id | None = None
