@@ -106,14 +106,14 @@ def apply_erasures(folder: Path) -> int:
 def erase_before(folder: Path, erased_at_s: Callable[[Sequence[Id]], Mapping[Id, int]]) -> int:
     """Erase from the segments what users did, and were served, before they asked to be erased; return the rows removed.
 
-    The caller holds ``folder.lock_log``. ``erased_at_s`` returns when users asked, for those who did: seconds since
-    1970, or 0 if that is unknown, and then everything of them is erased.
+    The caller holds ``folder.lock_log``. ``erased_at_s`` returns when users asked, for those who did, in seconds since
+    1970.
     """
     removed = 0
     for segment in list_segments(folder):
         users = pl.scan_parquet(segment).select(pl.col("user_id").unique()).collect()["user_id"].drop_nulls()
         if erased_s := erased_at_s(users.to_list()):
-            removed += _erase_from_segment(segment, {user: at_s or _ALWAYS_S for user, at_s in erased_s.items()})
+            removed += _erase_from_segment(segment, erased_s)
     return removed
 
 

@@ -253,7 +253,7 @@ class GuardedStates:
                 await self._repeat_erasure(state.user_id, erased_s[state.user_id])
 
     async def _repeat_erasure(self, user_id: Id, erased_s: int) -> None:
-        await self._call("forget", lambda: self._store.erase(user_id, erased_s or None), self._config.write_s)
+        await self._call("forget", lambda: self._store.erase(user_id, erased_s), self._config.write_s)
 
     async def _erased_if_asked(self, state: UserState, erased_s: int | None) -> UserState:
         """Return a state, or an empty one if the user asked to be erased since it was written."""

@@ -1,7 +1,7 @@
 """The users who asked to be erased, in a small file that all processes of a machine share, even if the store is down.
 
 The first line of the file is a secret; each other line is the digest of a user (``validation.user_digest``) and the
-time of the request, in seconds since 1970, which lines of an older version lack. The file contains no id.
+time of the request, in seconds since 1970. The file contains no id.
 
 A store that was restored from an older backup does not know these erasures: ``service.state_guard`` repeats them.
 So the file itself is never replaced by that of a backup.
@@ -58,9 +58,7 @@ class ErasureRequests:
         return bool(self.erased_at_s([user_id]))
 
     def erased_at_s(self, user_ids: Sequence[Id]) -> dict[Id, int]:
-        """Return when users asked to be erased, for those who did; 0 if the time is unknown.
-
-        The file is read only if it has changed.
+        """Return when users asked to be erased, for those who did; the file is read only if it has changed.
 
         Raises:
             DamagedRequestsError: the file is damaged.
@@ -105,5 +103,6 @@ class ErasureRequests:
             if len(secret) != SECRET_BYTES:
                 raise ValueError(f"a secret of {len(secret)} bytes; expected {SECRET_BYTES}")
             for digest, _, at_s in (line.partition(" ") for line in lines):
-                erased_s[digest] = max(erased_s.get(digest, 0), int(at_s) if at_s.isdecimal() else 0)
+                if at_s.isdecimal():  # else the line was cut off
+                    erased_s[digest] = max(erased_s.get(digest, 0), int(at_s))
         self._secret, self._erased_s, self._signature = secret, erased_s, signature
