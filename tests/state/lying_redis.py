@@ -37,7 +37,7 @@ def endless(command: bytes) -> Iterator[bytes]:
 def honest(command: bytes) -> Iterator[bytes]:
     """Answer as a server does that has stored no user."""
     read = b"*3\r\n" + SECRET + b"*0\r\n*2\r\n$-1\r\n$-1\r\n"
-    known = {b"GET": SECRET, b"EXEC": read, b"EVAL": b":1\r\n", b"PING": b"+PONG\r\n"}
+    known = {b"GET": SECRET, b"EXEC": read, b"EVAL": b"*1\r\n:1\r\n", b"PING": b"+PONG\r\n"}
     queued = {b"ZRANGE": b"+QUEUED\r\n", b"HMGET": b"+QUEUED\r\n"}
     yield (known | queued).get(command, b"+OK\r\n")
 

@@ -68,15 +68,10 @@ class UserStateStore(Protocol):
     """
 
     def append(self, events: Sequence[Event]) -> AppendResult:
-        """Store events. They are durable, and the next ``read`` returns them.
+        """Store events of any users, in the order of their arrival, and return which are new.
 
-        The events of one user are stored all or none. Appending the same events again changes nothing.
-
-        Args:
-            events: of any users, in the order of their arrival.
-
-        Returns:
-            Which events are new.
+        They are durable, and the next ``read`` returns them. The events of one user are stored all or none. Appending
+        the same events again changes nothing.
 
         Raises:
             DataError: an id or a time cannot be stored exactly; nothing is stored then.
@@ -84,13 +79,7 @@ class UserStateStore(Protocol):
         """
 
     def read(self, user_ids: Sequence[Id]) -> list[UserState]:
-        """Return the state of users.
-
-        Args:
-            user_ids: may repeat.
-
-        Returns:
-            One state per id, in order; an unknown user has an empty state.
+        """Return the state of users, one per id, in order; ids may repeat, and an unknown user has an empty state.
 
         Raises:
             DataError: an id cannot be stored exactly.
@@ -98,11 +87,7 @@ class UserStateStore(Protocol):
         """
 
     def set_followed_topics(self, user_id: Id, followed_topics: Sequence[str]) -> None:
-        """Replace the topics that a user follows.
-
-        Args:
-            user_id: the user.
-            followed_topics: names of all topics that the user follows now; may be empty.
+        """Replace the followed topics of a user by the names of all that the user follows now; they may be none.
 
         Raises:
             DataError: the id or a topic cannot be stored exactly.
@@ -110,17 +95,11 @@ class UserStateStore(Protocol):
         """
 
     def erase(self, user_id: Id, at_s: int | None = None) -> bool:
-        """Erase everything about a user.
+        """Erase everything about a user; return whether anything was known of them.
 
-        A record of the erasure stays, and digests of the event_ids for as long as those are remembered, so that an
-        event that is sent again is not taken for a new one. They do not reveal the ids.
-
-        Args:
-            user_id: the user.
-            at_s: when the user asked, in seconds since 1970; None: now.
-
-        Returns:
-            Whether anything was known of them.
+        ``at_s`` is when the user asked, in seconds since 1970; None: now. A record of the erasure stays, and digests of
+        the event_ids for as long as those are remembered, so that an event that is sent again is not taken for a new
+        one. They do not reveal the ids.
 
         Raises:
             DataError: the id cannot be stored exactly.

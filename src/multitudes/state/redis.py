@@ -18,7 +18,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Final, NamedTuple, TypeVar
+from typing import Any, Final, TypeVar
 from urllib.parse import urlsplit
 
 from multitudes.errors import StateError, UsageError, missing_extra
@@ -34,6 +34,7 @@ except ImportError as error:
     raise missing_extra("redis", "redis") from error
 
 T = TypeVar("T")
+_Call = tuple[Id, Sequence[str | int], int]  # of a script, for one user: its arguments, and how many numbers it returns
 SCHEMES: Final = ("redis", "rediss", "unix")
 _PLACE_DIGITS: Final = 16
 _MAX_ANSWER_BYTES: Final = 64 << 20  # of a call; those of a batch of 256 users with 200 events each are 10 MiB
@@ -73,7 +74,7 @@ redis.call('EXPIRE', KEYS[4], remember)
 return new
 """
 )
-_SET_FOLLOWED_TOPICS: Final = _RETURN_IF_EMPTIED + "redis.call('HSET', KEYS[2], 'follows', ARGV[2]) return 1"
+_SET_FOLLOWED_TOPICS: Final = _RETURN_IF_EMPTIED + "redis.call('HSET', KEYS[2], 'follows', ARGV[2]) return {1}"
 _ERASE: Final = (
     _RETURN_IF_EMPTIED
     + _DIGEST
@@ -93,18 +94,9 @@ for i = 1, #told, 2 do
   redis.call('ZADD', KEYS[4], told[i + 1], name)
 end
 if #told > 0 then redis.call('EXPIRE', KEYS[4], ARGV[3]) end
-return known
+return {known}
 """
 )
-
-
-class _Call(NamedTuple):
-    """A script for one user."""
-
-    script: str
-    user_id: Id
-    arguments: Sequence[bytes | str | int]
-    new: int | None = None  # length of its answer, a list of 0 and 1; None: it is a number
 
 
 class _Socket:
@@ -190,19 +182,14 @@ class RedisStateStore:
         positions: dict[tuple[type, Id], list[int]] = {}  # of the events of each user
         for i, event in enumerate(accepted):
             positions.setdefault((type(event.user_id), event.user_id), []).append(i)
-        answers = self._run(
-            [
-                _Call(
-                    _APPEND,
-                    user_id,
-                    [*settings, *(arg for i in own for arg in _event_arguments(accepted[i]))],
-                    len(own),
-                )
-                for (_, user_id), own in positions.items()
-            ]
-        )
+        calls: list[_Call] = []
+        for (_, user_id), own in positions.items():
+            arguments: list[str | int] = [*settings]
+            for event in (accepted[i] for i in own):
+                arguments += [event.event_id, event.time_s, json.dumps([event.event_id, event.item_id, event.action])]
+            calls.append((user_id, arguments, len(own)))
         new = [False] * len(accepted)
-        for own, answer in zip(positions.values(), answers, strict=True):
+        for own, answer in zip(positions.values(), self._run(_APPEND, calls), strict=True):
             for i, is_new in zip(own, answer, strict=True):
                 new[i] = bool(is_new)
         return AppendResult(new, sum(map(all, zip(new, clamped, strict=True))))
@@ -226,12 +213,12 @@ class RedisStateStore:
         """Replace the topics that a user follows; see ``UserStateStore.set_followed_topics``."""
         for topic in followed_topics:
             check_text(topic, "topic")
-        self._run([_Call(_SET_FOLLOWED_TOPICS, user_id, [json.dumps(list(followed_topics))])])
+        self._run(_SET_FOLLOWED_TOPICS, [(user_id, [json.dumps(list(followed_topics))], 1)])
 
     def erase(self, user_id: Id, at_s: int | None = None) -> bool:
         """Erase a user; see ``UserStateStore.erase``."""
         erased_s = int(self._clock()) if at_s is None else at_s
-        return bool(self._run([_Call(_ERASE, user_id, [erased_s, self._config.remember_ids_s])])[0])
+        return bool(self._run(_ERASE, [(user_id, [erased_s, self._config.remember_ids_s], 1)])[0][0])
 
     def ping(self) -> None:
         """Check that the server answers."""
@@ -248,20 +235,19 @@ class RedisStateStore:
         self._closed = True
         self._server.close()
 
-    def _run(self, calls: Sequence[_Call]) -> list[Any]:
-        """Send scripts in one pipeline and return their answers."""
+    def _run(self, script: str, calls: Sequence[_Call]) -> list[list[int]]:
+        """Send calls of a script in one pipeline and return their answers."""
 
-        def query(secret: bytes) -> list[Any] | None:
+        def query(secret: bytes) -> list[list[int]] | None:
             pipeline = self._server.pipeline(transaction=False)
-            for call in calls:
-                keys = self._keys(secret, call.user_id)
-                pipeline.eval(call.script, len(keys), *keys, secret, *call.arguments)
-            answers: list[Any] = pipeline.execute()
-            if any(answer is None for answer in answers):
+            for user_id, arguments, _ in calls:
+                keys = self._keys(secret, user_id)
+                pipeline.eval(script, len(keys), *keys, secret, *arguments)
+            answers: list[list[int]] = pipeline.execute()
+            if None in answers:
                 return None
-            for call, answer in zip(calls, answers, strict=True):
-                numbers = [answer] if call.new is None else answer
-                if len(numbers) != (call.new or 1) or {type(number) for number in numbers} != {int}:
+            for (*_, expected), answer in zip(calls, answers, strict=True):
+                if len(answer) != expected or {type(number) for number in answer} != {int}:
                     raise ValueError
             return answers
 
@@ -301,10 +287,6 @@ class RedisStateStore:
         except (ArithmeticError, LookupError, RecursionError, TypeError, ValueError) as error:
             kind = type(error).__name__
             raise StateError(f"{self._address}: answers as no Redis server does ({kind}); check what it is") from None
-
-
-def _event_arguments(event: Event) -> tuple[str, int, str]:
-    return event.event_id, event.time_s, json.dumps([event.event_id, event.item_id, event.action])
 
 
 def _parse_user_state(user_id: Id, rows: Sequence[tuple[bytes, float]], fields: Sequence[bytes | None]) -> UserState:

@@ -22,6 +22,11 @@ from multitudes.state.validation import (
 )
 
 _OF_A_USER = ("event", "follows", "told")
+_INSERT = "INSERT INTO event SELECT ?1, ?2, (SELECT coalesce(max(place), 0) + 1 FROM event WHERE user = ?1), ?3, ?4, ?5"
+_TRIM = (
+    "DELETE FROM event WHERE user = ?1 AND (time_s, place) <= (SELECT time_s, place FROM event WHERE user = ?1"
+    " ORDER BY time_s DESC, place DESC LIMIT 1 OFFSET ?2)"
+)
 
 
 class SQLiteStateStore:
@@ -115,21 +120,22 @@ class SQLiteStateStore:
         self, connection: sqlite3.Connection, users: list[bytes], events: list[Event], now_s: int
     ) -> list[bool]:
         horizon_s = now_s - self._config.remember_ids_s
-        erased_at_s = {user: _erased_at_s(connection, user) for user in set(users)}
-        for user in erased_at_s:
-            _bring_back_to_now(connection, user, now_s, self._config.skew_s)
+        distinct, erasure = set(users), "SELECT user, at_s FROM forgot WHERE user = ?"
+        erased_at_s: dict[bytes, int] = dict(row for user in distinct for row in connection.execute(erasure, (user,)))
+        # Date events ahead of now to now: the clock was ahead when they arrived, and they would stay the newest.
+        ahead = "UPDATE event SET time_s = ?2 WHERE user = ?1 AND time_s > ?2 + ?3"
+        connection.executemany(ahead, [(user, now_s, self._config.skew_s) for user in distinct])
         new = []
         for user, event in zip(users, events, strict=True):
-            erased_s = erased_at_s[user]
+            erased_s = erased_at_s.get(user)
             is_late = erased_s is not None and (
                 event.time_s < late_before_s(erased_s, now_s, self._config.skew_s)
                 or _is_told(connection, user, event_digest(user, event.event_id, self._secret), horizon_s)
             )
             new.append(not is_late and _remember_event_id(connection, user, event, now_s, horizon_s))
             if new[-1]:
-                _insert(connection, user, event)
-        for user in set(users):
-            _trim(connection, user, self._config.keep)
+                connection.execute(_INSERT, (user, event.time_s, event.event_id, event.item_id, event.action))
+        connection.executemany(_TRIM, [(user, self._config.keep) for user in distinct])
         _expire_event_ids(connection, horizon_s, 2 * len(events))
         return new
 
@@ -171,16 +177,6 @@ class SQLiteStateStore:
             raise translate_error(error, self._file) from None
 
 
-def _erased_at_s(connection: sqlite3.Connection, user: bytes) -> int | None:
-    row = connection.execute("SELECT at_s FROM forgot WHERE user = ?", (user,)).fetchone()
-    return None if row is None else int(row[0])
-
-
-def _bring_back_to_now(connection: sqlite3.Connection, user: bytes, now_s: int, skew_s: int) -> None:
-    """Date events ahead of now to now: the clock was ahead when they arrived, and they would stay the newest."""
-    connection.execute("UPDATE event SET time_s = ?2 WHERE user = ?1 AND time_s > ?2 + ?3", (user, now_s, skew_s))
-
-
 def _is_told(connection: sqlite3.Connection, user: bytes, event_id: str, horizon_s: int) -> bool:
     row = connection.execute("SELECT arrived_s FROM told WHERE user = ? AND event_id = ?", (user, event_id)).fetchone()
     return row is not None and row[0] > horizon_s
@@ -194,21 +190,6 @@ def _remember_event_id(connection: sqlite3.Connection, user: bytes, event: Event
         (user, event.event_id, now_s, horizon_s),
     )
     return cursor.rowcount == 1
-
-
-def _insert(connection: sqlite3.Connection, user: bytes, event: Event) -> None:
-    connection.execute(
-        "INSERT INTO event SELECT ?1, ?2, (SELECT coalesce(max(place), 0) + 1 FROM event WHERE user = ?1), ?3, ?4, ?5",
-        (user, event.time_s, event.event_id, event.item_id, event.action),
-    )
-
-
-def _trim(connection: sqlite3.Connection, user: bytes, keep: int) -> None:
-    connection.execute(
-        "DELETE FROM event WHERE user = ?1 AND (time_s, place) <= (SELECT time_s, place FROM event WHERE user = ?1"
-        " ORDER BY time_s DESC, place DESC LIMIT 1 OFFSET ?2)",
-        (user, keep),
-    )
 
 
 def _expire_event_ids(connection: sqlite3.Connection, horizon_s: int, at_most: int) -> None:

@@ -22,7 +22,7 @@ from contextlib import closing, suppress
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from threading import Lock, Thread
-from typing import Any, Final, NamedTuple, TypeVar
+from typing import Any, Final, TypeVar
 
 from multitudes.errors import ArtefactError, MissingError, MultitudesError, StateError, UsageError
 from multitudes.state.validation import SECRET_BYTES
@@ -39,6 +39,7 @@ CREATE INDEX told_when ON told (arrived_s);
 CREATE TABLE follows (user BLOB PRIMARY KEY, topics TEXT) WITHOUT ROWID;
 CREATE TABLE forgot (user BLOB PRIMARY KEY, at_s INTEGER) WITHOUT ROWID;
 """
+_Write = tuple[Callable[[sqlite3.Connection], Any], "Future[Any]"]
 _RETRY_S: Final = 0.01
 _TRUNCATION_INTERVAL_S: Final = 0.5
 _MAX_BATCH: Final = 1_000  # writes in one transaction, so that the write-ahead log and the waits stay short
@@ -172,11 +173,6 @@ def _read_or_create_secret(connection: sqlite3.Connection, file: Path) -> bytes:
     return secret
 
 
-class _Write(NamedTuple):
-    write: Callable[[sqlite3.Connection], Any]
-    future: "Future[Any]"
-
-
 class GroupCommit:
     """A thread that runs writes in transactions: writes that arrive during a commit share the next one."""
 
@@ -199,7 +195,7 @@ class GroupCommit:
         with self._lock:
             if self._closed:
                 raise sqlite3.ProgrammingError("the store is closed")
-            self._queue.put(_Write(write, future))
+            self._queue.put((write, future))
         return future.result()
 
     def truncate_log_later(self) -> None:
@@ -221,7 +217,10 @@ class GroupCommit:
             if batch:
                 self._commit(batch)
             elif self._truncation_is_due:
-                self._try_to_truncate()
+                try:
+                    self._truncation_is_due = not truncate_log(self._connection)
+                except sqlite3.Error as error:  # the next one tries again
+                    logging.getLogger(__name__).warning("the write-ahead log still holds erased rows: %s", error)
         self._connection.close()
 
     def _next_batch(self) -> tuple[list[_Write], bool]:
@@ -236,12 +235,6 @@ class GroupCommit:
                 return batch, False
             batch.append(write)
         return batch, True
-
-    def _try_to_truncate(self) -> None:
-        try:
-            self._truncation_is_due = not truncate_log(self._connection)
-        except sqlite3.Error as error:  # the next one tries again
-            logging.getLogger(__name__).warning("the write-ahead log still holds erased rows: %s", error)
 
     def _commit(self, batch: list[_Write]) -> None:
         try:

@@ -23,14 +23,10 @@ _WRITERS = 16  # followed topics are written one user at a time; concurrent writ
 
 
 def open_state_store(address: str | Path, config: StateConfig | None = None) -> UserStateStore:
-    """Open a store of user states.
+    """Open a store of user states, which the caller closes after use.
 
-    Args:
-        address: a path (SQLite), or ``redis://``, ``rediss://`` or ``unix://`` (Redis, Valkey).
-        config: settings of the store; the defaults if None.
-
-    Returns:
-        The open store. Close it after use.
+    ``address`` is a path (SQLite), or ``redis://``, ``rediss://`` or ``unix://`` (Redis, Valkey); ``config`` None: the
+    defaults.
 
     Raises:
         UsageError: the address is of an unknown kind, or the file cannot be written.

@@ -2,7 +2,6 @@
 
 import hashlib
 from collections.abc import Sequence
-from typing import NamedTuple
 
 from multitudes.errors import DataError
 from multitudes.ids import INT64_RANGE, Id
@@ -14,15 +13,8 @@ _YEAR_S = 366 * 86_400
 _MAX_TEXT = 1_024  # bytes of an id, an event_id, an action or a topic
 
 
-class AcceptedEvents(NamedTuple):
-    """Events that a store can keep."""
-
-    events: list[Event]
-    clamped: list[bool]  # whether the time was in the future and was set to now
-
-
-def validate_events(events: Sequence[Event], now_s: int, skew_s: int) -> AcceptedEvents:
-    """Return the events as a store keeps them.
+def validate_events(events: Sequence[Event], now_s: int, skew_s: int) -> tuple[list[Event], list[bool]]:
+    """Return the events as a store keeps them, and for each whether its time was in the future and was set to now.
 
     Raises:
         DataError: an id, an action or a time cannot be stored exactly.
@@ -39,7 +31,7 @@ def validate_events(events: Sequence[Event], now_s: int, skew_s: int) -> Accepte
         clamped.append(ahead)
         if event.time_s > now_s + _YEAR_S:
             raise DataError(f"event {event.event_id!r}: time {event.time_s} is years ahead; give seconds since 1970")
-    return AcceptedEvents(accepted, clamped)
+    return accepted, clamped
 
 
 def late_before_s(erased_s: int, now_s: int, skew_s: int) -> int:
