@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from multitudes.logs import folder as places
-from multitudes.logs.rotation import RemovedSegments, RetentionClock, apply_retention
+from multitudes.logs.rotation import RetentionClock, apply_retention
 from tests.clock import Clock
 from tests.logs.worlds import event, logs, rows, segments, spools
 
@@ -89,8 +89,8 @@ def test_a_service_that_starts_with_a_clock_ahead_removes_nothing_for_a_day_nor_
     folder = tmp_path / "other"
     log_segments(folder, monkeypatch, 0, 1)
     newest = segments(folder / "events")[1:]
-    assert apply_retention(folder / "events", START_S + 999 * DAY_S, 1, 1) == RemovedSegments(1, 0)
-    assert apply_retention(folder / "events", START_S, 0, 1) == RemovedSegments(0, 0)
+    assert apply_retention(folder / "events", START_S + 999 * DAY_S, 1, 1) == (1, 0)
+    assert apply_retention(folder / "events", START_S, 0, 1) == (0, 0)
     assert segments(folder / "events") == newest
 
 

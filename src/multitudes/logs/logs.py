@@ -5,7 +5,7 @@ old segments.
 """
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -68,21 +68,11 @@ class Logs:
 
     def log_served(self, response: ServedResponse) -> bool:
         """Log a response; return whether it is written."""
-        try:
-            line = encode_served(response, self._id_types)
-        except _ENCODING_ERRORS as error:
-            return self._served.count_lost(len(response.item_ids), error)
-        return self._served.append(line, len(response.item_ids))
+        return self._served.append(lambda: encode_served(response, self._id_types), len(response.item_ids))
 
     def log_events(self, events: Sequence[LoggedEvent]) -> bool:
         """Log events, all or none; return whether they are written."""
-        if not events:
-            return True
-        try:
-            line = encode_events(events, self._id_types)
-        except _ENCODING_ERRORS as error:
-            return self._events.count_lost(len(events), error)
-        return self._events.append(line, len(events))
+        return not events or self._events.append(lambda: encode_events(events, self._id_types), len(events))
 
     def erase_user(self, user_id: Id) -> int:
         """Erase a user from both logs; return the number of rows removed now.
@@ -140,21 +130,25 @@ class Log:
         self._retention_clock = RetentionClock(start_time_s(newest[0]) if newest else None)
         self._last_retention_s, self._clock_jumped = 0.0, False
 
-    def append(self, payload: bytes, rows: int) -> bool:
+    def append(self, encode: Callable[[], bytes], rows: int) -> bool:
         """Append a line of ``rows`` rows; return whether it is written. If not, the rows are counted as lost."""
+        try:
+            payload = encode()
+        except _ENCODING_ERRORS as error:
+            return self._count_lost(rows, error)
         with self._append_lock:
             try:
                 if self._spool is None:
                     self._spool, self._spool_opened_s = Spool(new_spool_path(self.folder, time())), monotonic()
                 self._spool.append(payload)
             except OSError as error:
-                return self.count_lost(rows, error)
+                return self._count_lost(rows, error)
             self.counts.appended += rows
             if self._spool.size >= self._config.segment_mb * 1e6:
                 self._close_spool()
         return True
 
-    def count_lost(self, rows: int, error: Exception) -> bool:
+    def _count_lost(self, rows: int, error: Exception) -> bool:
         """Count rows that are not logged, and report the first. Return False, as ``append`` does then."""
         if not self.counts.lost:
             logging.getLogger(__name__).error(
@@ -229,9 +223,10 @@ class Log:
             return
         self._last_retention_s = now_s
         believed_s = self._believed_s(now_s)
-        removed = apply_retention(self.folder, believed_s, self._config.keep_days, round(self._config.max_gb * 1e9))
-        self.counts.expired_segments += removed.expired
-        self.counts.over_size_segments += removed.over_size
+        max_bytes = round(self._config.max_gb * 1e9)
+        expired, over_size = apply_retention(self.folder, believed_s, self._config.keep_days, max_bytes)
+        self.counts.expired_segments += expired
+        self.counts.over_size_segments += over_size
 
     def _believed_s(self, now_s: float) -> float:
         """Return the time by which segments are old; a clock that jumped ahead is reported once."""

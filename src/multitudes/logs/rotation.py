@@ -52,13 +52,6 @@ class RotationResult(NamedTuple):
         return RotationResult(*map(sum, zip(self, other, strict=True)))
 
 
-class RemovedSegments(NamedTuple):
-    """Counts of segments that retention removed."""
-
-    expired: int = 0  # older than ``keep_days``
-    over_size: int = 0  # younger, but the log was too large
-
-
 def rotate_spools(folder: Path, log: LogName, id_types: IdTypes) -> RotationResult:
     """Turn every spool that no process writes into a segment. The caller holds ``folder.lock_log``.
 
@@ -124,10 +117,11 @@ def _to_arrow(rows: pl.DataFrame) -> pa.Table:
     return rows.to_arrow(compat_level=pl.CompatLevel.oldest())
 
 
-def apply_retention(folder: Path, now_s: float, keep_days: float, max_bytes: int) -> RemovedSegments:
+def apply_retention(folder: Path, now_s: float, keep_days: float, max_bytes: int) -> tuple[int, int]:
     """Remove the segments started more than ``keep_days`` ago, then the oldest until the log fits ``max_bytes``.
 
-    The newest segment stays, whatever the bounds say. The caller holds ``folder.lock_log``. 0 turns a bound off.
+    Return how many were too old, and how many of the others were too much. The newest segment stays, whatever the
+    bounds say. The caller holds ``folder.lock_log``. 0 turns a bound off.
     """
     for unnamed in list_unnamed_spools(folder):
         if start_time_s(unnamed) < now_s - _UNNAMED_MAX_AGE_S:
@@ -142,7 +136,7 @@ def apply_retention(folder: Path, now_s: float, keep_days: float, max_bytes: int
             "%s: the log is larger than %.1f GB; removed its %d oldest segments, until %s",
             *(folder, max_bytes / 1e9, len(over_size), over_size[-1].name),
         )
-    return RemovedSegments(len(expired), len(over_size))
+    return len(expired), len(over_size)
 
 
 def expired_segments(folder: Path, now_s: float, keep_days: float) -> list[Path]:
