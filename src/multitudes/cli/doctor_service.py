@@ -14,8 +14,8 @@ import httpx
 from multitudes.client import bearer_header
 from multitudes.errors import UsageError
 from multitudes.retrieval.inspection import Finding, Level
+from multitudes.service.settings import LOOPBACK_HOSTS
 
-_LOOPBACK: Final = {"127.0.0.1", "localhost", "::1"}
 _N_REQUESTS: Final = 10
 _TIMEOUT_S: Final = 10.0
 _MAX_SKEW_S: Final = 5.0  # the Date header counts whole seconds
@@ -84,7 +84,7 @@ def _message(response: httpx.Response) -> str:
 
 
 def _check_access(http: httpx.Client) -> Iterator[Finding]:
-    is_local = http.base_url.host in _LOOPBACK
+    is_local = http.base_url.host in LOOPBACK_HOSTS
     if http.base_url.scheme == "https":
         yield Finding("ok", "access", "TLS with a valid certificate")
     elif not is_local:

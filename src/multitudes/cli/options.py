@@ -38,9 +38,8 @@ def reject_options(call: str, given: Mapping[str, object]) -> None:
 def parse_overrides(texts: Iterable[str] | None, *sections: str) -> dict[str, Any]:
     """Return the settings of ``--set`` as nested tables, as TOML has them; of two values of one key, the last counts.
 
-    Args:
-        texts: such as ``train.epochs=3``. A value that is not TOML is a string: quotes may be left out.
-        sections: those that the command reads; none: its file has no fixed ones.
+    A text is such as ``train.epochs=3``; a value that is not TOML is a string: quotes may be left out. ``sections`` are
+    those that the command reads; none: its file has no fixed ones.
 
     Raises:
         UsageError: a text has another form, or names another section.

@@ -204,21 +204,15 @@ def releases_command(
         problem = str(error)
     rows: list[dict[str, Any]] = []
     for version in versions:
+        row: dict[str, Any] = {"version": version, "serves": version == current}
         try:
             release = manifest.read_manifest(store.folder(version))
         except ArtefactError as error:
-            rows.append({"version": version, "serves": version == current, "problem": str(error)})
-            continue
-        rows.append(
-            {
-                "version": version,
-                "serves": version == current,
-                "method": release.method,
-                "created_at": release.created_at.isoformat(),
-                "index": release.index.get("kind", ""),
-                **release.counts,
-            }
-        )
+            row["problem"] = str(error)
+        else:
+            row |= {"method": release.method, "created_at": release.created_at.isoformat()}
+            row |= {"index": release.index.get("kind", ""), **release.counts}
+        rows.append(row)
     _print_releases(rows, problem)
     print_json({"releases": str(releases), "current": current, "problem": problem, "versions": rows})
 

@@ -58,16 +58,8 @@ def create_app(
         redoc_url=None,
         redirect_slashes=False,
     )
-    explorer = (explorer_router,) if deps.settings.explorer.enabled else ()
-    for router in (
-        recommend_router,
-        events_router,
-        similar_router,
-        users_router,
-        releases_router,
-        health_router,
-        *explorer,
-    ):
+    routers = [recommend_router, events_router, similar_router, users_router, releases_router, health_router]
+    for router in [*routers, explorer_router] if deps.settings.explorer.enabled else routers:
         app.include_router(router(deps))
     add_error_handlers(app)
     app.openapi = openapi_builder(app)  # type: ignore[method-assign]

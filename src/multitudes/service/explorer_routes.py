@@ -138,27 +138,26 @@ class _Others:
             raise ApiError(503, str(error)) from None
 
 
-class _MapWriter:
-    """Writes the map once for a release: its 3,000 items take longer than many recommendations."""
+def _map_writer(deps: Dependencies, explorer: Explorer) -> Callable[[], bytes]:
+    """Return a function that writes the map once for a release: its 3,000 items take longer than many answers."""
+    written: tuple[ReferenceType[Release], bytes] | None = None
 
-    def __init__(self, deps: Dependencies, explorer: Explorer) -> None:
-        self._deps, self._explorer = deps, explorer
-        self._written: tuple[ReferenceType[Release], bytes] | None = None
+    def write() -> bytes:
+        nonlocal written
+        release = deps.get_retriever().release
+        if written is None or written[0]() is not release:
+            written = ref(release), _write(explorer.map())
+        return written[1]
 
-    def __call__(self) -> bytes:
-        """Return the map of the release that answers now, as JSON."""
-        release = self._deps.get_retriever().release
-        if self._written is None or self._written[0]() is not release:
-            self._written = ref(release), _write(self._explorer.map())
-        return self._written[1]
+    return write
 
 
 def explorer_router(deps: Dependencies) -> APIRouter:
     """Return the routes of the explorer."""
     routes = APIRouter(tags=["explorer"], route_class=LargeBodyRoute)
     explorer = Explorer(deps.get_retriever)
-    page, thread, write_map = live_page(), ExplorerThread(deps.metrics), _MapWriter(deps, explorer)
-    others = _Others(deps)
+    page, thread, others = live_page(), ExplorerThread(deps.metrics), _Others(deps)
+    write_map = _map_writer(deps, explorer)
 
     @routes.get(EXPLORER_PATH, include_in_schema=False)
     async def show_page() -> Response:

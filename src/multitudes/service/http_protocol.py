@@ -134,9 +134,8 @@ class ServiceProtocol(HttpToolsProtocol):
     def _rejection(self) -> Rejection | None:
         shedder: LoadShedder | None = self.app_state.get(SHEDDER)
         goes_on = self.parser.get_http_version() == "1.1" and self.parser.should_keep_alive()
-        if shedder is None or self._is_answering() or not goes_on:
-            return None
-        if self.flow.write_paused or self.transport.is_closing():
+        is_busy = self._is_answering() or self.flow.write_paused or self.transport.is_closing()
+        if shedder is None or is_busy or not goes_on:
             return None
         headers = dict(self.headers)
         names_client = b"x-forwarded-for" in headers and shedder.tells_clients_by_address

@@ -7,6 +7,7 @@ the user has been looked up, how much of the method there is time for.
 
 from collections import Counter
 from collections.abc import Mapping
+from contextlib import ExitStack
 from functools import lru_cache
 from math import ceil
 from time import monotonic
@@ -145,23 +146,16 @@ class InFlightMiddleware:
         if _work(scope) != "interactive":
             await self._app(scope, receive, send)
             return
-        is_inside, client = True, client_name(scope)
+        client = client_name(scope)
         self._in_flight.enter(monotonic(), "interactive", client)
+        with ExitStack() as inside:
+            inside.callback(lambda: self._in_flight.leave(monotonic(), "interactive", client))
 
-        def leave() -> None:
-            nonlocal is_inside
-            if is_inside:
-                is_inside = False
-                self._in_flight.leave(monotonic(), "interactive", client)
+            async def leave_and_send(message: Message) -> None:
+                inside.close()  # at the first message; it has nothing to do at later ones
+                await send(message)
 
-        async def leave_and_send(message: Message) -> None:
-            leave()
-            await send(message)
-
-        try:
             await self._app(scope, receive, leave_and_send)
-        finally:
-            leave()
 
 
 def _work(scope: Scope) -> Work | None:

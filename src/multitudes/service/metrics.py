@@ -60,7 +60,7 @@ class Metrics:
         if self._folder is not None:
             multiprocess_metrics.fold_dead_processes(self._folder)
         self.registry = CollectorRegistry()
-        self._refresh: Callable[[], None] | None = None
+        self.refresh: Callable[[], None] = lambda: None  # called before each page, to bring the gauges up to date
         self._add_requests()
         self._add_answers()
         self._add_engine()
@@ -211,10 +211,6 @@ class Metrics:
 
         return count
 
-    def count_setbacks(self, kind: str, requests: int) -> None:
-        """Count requests that were late, failed or cancelled."""
-        self.setbacks.labels(kind).inc(requests)
-
     def record_stages(self, stage_s: Mapping[str, float]) -> None:
         """Record the seconds of an answer by stage."""
         for stage, seconds in stage_s.items():
@@ -248,14 +244,9 @@ class Metrics:
         if failure is not None:
             self.state_errors.labels(call).inc()
 
-    def refresh_with(self, refresh: Callable[[], None]) -> None:
-        """Call ``refresh`` before each page, to bring the gauges up to date."""
-        self._refresh = refresh
-
     def render(self) -> bytes:
         """Return the page for Prometheus; with several processes, this reads their files."""
-        if self._refresh is not None:
-            self._refresh()
+        self.refresh()
         if self._folder is None:
             return generate_latest(self.registry)
         return multiprocess_metrics.render(self._folder)

@@ -78,13 +78,14 @@ def open_dependencies(releases: Path, settings: ServeConfig) -> Iterator[Depende
         states = GuardedStates(store, erasure_requests, metrics.record_state_call, guard)
         stack.enter_context(closing(states))
         logs = stack.enter_context(closing(Logs(folder / "logs", release_id_types(watcher().release), settings.logs)))
-        engine = Engine(watcher, lag_s=loop_lag.lag_s, count=metrics.count_setbacks)
+        setbacks = metrics.setbacks  # requests that were late, failed or cancelled
+        engine = Engine(watcher, lag_s=loop_lag.lag_s, count=lambda kind, number: setbacks.labels(kind).inc(number))
         stack.enter_context(closing(engine))
         journal = Journal(settings.journal)
         records = stack.enter_context(closing(AccessRecords(folder, erasure_requests.digest)))
         deps = Dependencies(settings, watcher, engine, states, logs, metrics, journal, keys, loop_lag, records)
         collector = stack.enter_context(closing(MetricsCollector(metrics, watcher, engine, states, logs, loop_lag)))
-        metrics.refresh_with(collector.collect)
+        metrics.refresh = collector.collect
         for component in (watcher, states, logs, engine, collector):
             component.start()
         yield deps

@@ -1,6 +1,7 @@
 """``/healthz``: the process is alive. ``/readyz``: it can answer. ``/metrics`` and ``/v1/releases``."""
 
 import asyncio
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -40,7 +41,13 @@ def health_router(deps: Dependencies) -> APIRouter:
         release = retriever.release
         damaged = deps.logs.damaged_segments()
         logs = f"{damaged} damaged segments were set aside; the journal names them" if damaged else "ok"
-        stores = {"state": await _check_states(deps), "logs": logs}
+        stores = {"state": "ok", "logs": logs}
+        try:
+            await deps.states.ping()
+        except DamagedRequestsError:
+            raise
+        except StateError as error:
+            stores["state"] = str(error)
         if retriever.problem:  # clients must not see paths of this machine
             stores["item_updates"] = f"{release.version}.log is damaged: serving without it; the journal says why"
         status: Literal["ok", "degraded"] = "ok" if set(stores.values()) == {"ok"} else "degraded"
@@ -55,16 +62,6 @@ def health_router(deps: Dependencies) -> APIRouter:
         return Response(page, media_type="text/plain; version=0.0.4; charset=utf-8")
 
     return routes
-
-
-async def _check_states(deps: Dependencies) -> str:
-    try:
-        await deps.states.ping()
-    except DamagedRequestsError:
-        raise
-    except StateError as error:
-        return str(error)
-    return "ok"
 
 
 def releases_router(deps: Dependencies) -> APIRouter:
@@ -93,16 +90,9 @@ def _list_versions(serving: Path) -> api.ReleasesResponse:
 
 
 def _release_version(folder: Path, serving: str) -> api.ReleaseVersion:
-    version = folder.name
+    found = partial(api.ReleaseVersion, version=folder.name, serves=folder.name == serving)
     try:
         manifest = read_manifest(folder)
     except ArtefactError as error:
-        problem = str(error).replace(f"{folder}/", "")  # clients must not see paths of this machine
-        return api.ReleaseVersion(version=version, serves=version == serving, counts={}, problem=problem)
-    return api.ReleaseVersion(
-        version=version,
-        serves=version == serving,
-        created_at=manifest.created_at.isoformat(),
-        method=manifest.method,
-        counts=manifest.counts,
-    )
+        return found(counts={}, problem=str(error).replace(f"{folder}/", ""))  # without paths of this machine
+    return found(created_at=manifest.created_at.isoformat(), method=manifest.method, counts=manifest.counts)
