@@ -224,8 +224,5 @@ def remarks(result: dict[str, Any]) -> list[str]:
 
 def source_name(source: dict[str, Any]) -> str:
     """Return the name of a vector: ``implicit 2``; kinds with only one vector have no number."""
-    return (
-        source["source"]
-        if source["source"] in ("popular", "unconditioned")
-        else f"{source['source']} {source['number']}"
-    )
+    name: str = source["source"]
+    return name if name in ("popular", "unconditioned") else f"{name} {source['number']}"

@@ -47,7 +47,10 @@ def html_page(title: str, blocks: Iterable[Block], *styles: str) -> str:
     """
     package = files("multitudes.report")
     style = "\n" + "".join(package.joinpath(name).read_text(encoding="utf-8") for name in ("page.css", *styles))
-    body = "".join(_group_html(is_figure, list(group)) for is_figure, group in groupby(blocks, _is_figure))
+    body = ""
+    for is_figure, group in groupby(blocks, lambda block: isinstance(block, Figure)):
+        elements = "".join(map(_block_html, group))
+        body += f'<div class="row">\n{elements}</div>\n' if is_figure and elements else elements
     policy = f"default-src 'none'; style-src '{source_digest(style)}'; base-uri 'none'; form-action 'none'"
     return printable(
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
@@ -56,15 +59,6 @@ def html_page(title: str, blocks: Iterable[Block], *styles: str) -> str:
         f"<title>{escape(title)}</title>\n<style>{style}</style>\n</head>\n<body>\n<main>\n"
         f"{body}</main>\n</body>\n</html>\n"
     )
-
-
-def _is_figure(block: Block) -> bool:
-    return isinstance(block, Figure)
-
-
-def _group_html(is_figure: bool, blocks: list[Block]) -> str:
-    body = "".join(map(_block_html, blocks))
-    return f'<div class="row">\n{body}</div>\n' if is_figure and body else body
 
 
 def _block_html(block: Block) -> str:

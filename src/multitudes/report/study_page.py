@@ -66,30 +66,21 @@ def study_blocks(summary: dict[str, Any]) -> Iterator[Block]:
 
 
 def lead_blocks(summary: dict[str, Any]) -> Iterator[Block]:
-    """Yield what was compared and what came out."""
-    seeds = ", ".join(map(str, summary["seeds"]))
-    yield Text(f"Seeds {seeds}; {describe_split(summary)}.", "soft")
+    """Yield what was compared, how often the test set was accessed, what came out, and what the verdicts mean."""
+    seeds, split = ", ".join(map(str, summary["seeds"])), summary["split"]
+    times = {0: "never", 1: "once"}.get(summary["opened_test"], f"{summary['opened_test']} times")
+    seen = ", which early stopping and tuning also use" if split == "validation" else ""
+    yield Text(f"Seeds {seeds}; figures of the {split} split{seen}; test set accessed: {times}.", "soft")
     yield overview_table(summary)
     yield verdicts_table(summary)
     if summary["failed"]:
         yield Text(f"{len(summary['failed'])} cells failed; they are listed below.", "note")
-    yield Text(explain_verdicts(summary), "soft")
-
-
-def describe_split(summary: dict[str, Any]) -> str:
-    """Return the split of the figures, and how often the test set was accessed."""
-    times = {0: "never", 1: "once"}.get(summary["opened_test"], f"{summary['opened_test']} times")
-    seen = ", which early stopping and tuning also use" if summary["split"] == "validation" else ""
-    return f"figures of the {summary['split']} split{seen}; test set accessed: {times}"
-
-
-def explain_verdicts(summary: dict[str, Any]) -> str:
-    """Return the meaning of better, level and worse, and what the intervals cover."""
-    seeds = "and training seeds" if len(summary["seeds"]) > 1 else "alone, as there is one seed"
-    return (
+    covered = "and training seeds" if len(summary["seeds"]) > 1 else "alone, as there is one seed"
+    yield Text(
         f"Better and worse: the difference in HR, paired by user, has p < {summary['level']:g} after Holm's correction"
         " over all such comparisons of the study. Level: no significant difference, which does not mean equal."
-        f" Intervals (95 %) cover users {seeds}."
+        f" Intervals (95 %) cover users {covered}.",
+        "soft",
     )
 
 

@@ -174,11 +174,14 @@ def _methods_table(data_set: dict[str, Any], reference: str) -> Table:
     rows: list[Row] = []
     for method in row_order(data_set):
         entry = data_set["methods"][method]
-        cells = [_interval(entry["figures"], key) for key in keys]
+        found = entry["figures"]
+        cells = [format_interval(found[key], METRICS[key].digits) if key in found else "–" for key in keys]
         gain = "reference" if method == reference else _difference(entry["minus"].get("hr"))
-        adjusted = _format_p(entry["minus"].get("hr", {}).get("adjusted"))
+        p = entry["minus"].get("hr", {}).get("adjusted")
+        adjusted = "" if p is None else "< .001" if p < 0.001 else format_number(p)
         ahead = [_starred(strongest["minus"].get(method))] if strongest["minus"] else []
-        seeds = _format_range(entry["by_seed"])
+        rates = entry["by_seed"]
+        seeds = f"{format_number(min(rates))}–{format_number(max(rates))}" if len(rates) > 1 else ""
         label = f"↳ {method.partition('/')[2]}" if "/" in method else method
         rows.append([label, format_interval(entry["figures"]["hr"]), gain, adjusted, *ahead, *cells, seeds])
     ahead = [f"− {strongest['method']}"] if strongest["minus"] else []
@@ -311,18 +314,6 @@ def _difference(gain: dict[str, Any] | None, digits: int = 4) -> Cell | str:
 
 def _starred(gain: Estimate | None) -> str:
     return "–" if gain is None else format_difference(gain)
-
-
-def _interval(figures: dict[str, Estimate], name: str) -> str:
-    return format_interval(figures[name], METRICS[name].digits) if name in figures else "–"
-
-
-def _format_range(rates: list[float]) -> str:
-    return f"{format_number(min(rates))}–{format_number(max(rates))}" if len(rates) > 1 else ""
-
-
-def _format_p(value: float | None) -> str:
-    return "" if value is None else "< .001" if value < 0.001 else format_number(value)
 
 
 def _format_integer(value: float | None) -> str:

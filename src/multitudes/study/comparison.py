@@ -55,16 +55,13 @@ class PairedOutcomes(NamedTuple):
         """Return a measure of a method for each seed and user."""
         order = [name for name, seeds in self.cells.items() for _ in seeds]
         start, seeds = order.index(method), self.cells[method]
-        return SeedOutcomes(self.measures[measure][start : start + len(seeds)], method_role(method, seeds))
+        # ``joint/averaged`` is a control, and a method without a seed is a baseline.
+        role: Role = "control" if "/" in method else "baseline" if seeds == [-1] else "method"
+        return SeedOutcomes(self.measures[measure][start : start + len(seeds)], role)
 
     def user_column(self, column: str) -> NDArray[np.float64]:
         """Return a column of ``users``, such as targets or tail_targets, shape (B,)."""
         return self.users[column].to_numpy().astype(np.float64)
-
-
-def method_role(method: str, seeds: list[int]) -> Role:
-    """Return the role of a method: ``joint/averaged`` is a control, and a method without a seed is a baseline."""
-    return "control" if "/" in method else "baseline" if seeds == [-1] else "method"
 
 
 def read_outcomes(study: Path, data: str) -> Iterator[tuple[str, int, PairedOutcomes]]:
@@ -150,7 +147,9 @@ def compare(
     if member_B is not None:
         found, weight_B = [one._replace(value_SB=one.value_SB[:, member_B]) for one in found], weight_B[member_B]
     estimates = resampling(found, weight_B, for_verdict=for_verdict)
-    rates = {method: rate_interval(estimates, number) for number, method in enumerate(methods)}
+    intervals = {method: estimates.interval(number) for number, method in enumerate(methods)}
+    # The noise of the seeds can push the lower end below 0, so it is clipped.
+    rates = {method: as_json(Interval(mean, max(low, 0.0), high)) for method, (mean, low, high) in intervals.items()}
     if reference not in methods:
         return Compared(rates, {})
     own = methods.index(reference)
@@ -262,12 +261,6 @@ def compare_with_baseline(
 def hit_rates(outcomes: PairedOutcomes, resampling: Resampling) -> dict[str, Any]:
     """Return every method's HR at one budget."""
     return compare(outcomes, list(outcomes.cells), None, resampling).rates
-
-
-def rate_interval(estimates: Estimates, method: int) -> dict[str, Any]:
-    """Return a figure with its interval. The noise of the seeds can push the lower end below 0, so it is clipped."""
-    mean, low, high = estimates.interval(method)
-    return as_json(Interval(mean, max(low, 0.0), high))
 
 
 def difference_interval(estimates: Estimates, method: int, reference: int) -> dict[str, Any]:

@@ -117,7 +117,9 @@ class _StudySession:
 
     def run_grid(self) -> list[FinishedCell]:
         """Tune every method on every data set, then run its seeds; return the cells in the order of the study."""
-        with self.scheduler.pool(self._count_cells()) as pool:
+        trials = self.config.tuning.trials
+        count = sum((trials if one.space else 0) + len(self.config.seeds_of(one.data)) for one in self.entries)
+        with self.scheduler.pool(count) as pool:
             for has_base in (False, True):  # methods that are built on others come second
                 self._run_round(pool, [entry for entry in self.entries if bool(entry.base_methods) == has_base])
         return [one for entry in self.entries for one in self.finished[entry.data, entry.method]]
@@ -183,10 +185,6 @@ class _StudySession:
             budgets = describe_budgets(name, self.config.evaluate.budgets, dataset.items)
             notes += [budgets] if budgets else []
         return notes
-
-    def _count_cells(self) -> int:
-        trials = self.config.tuning.trials
-        return sum((trials if one.space else 0) + len(self.config.seeds_of(one.data)) for one in self.entries)
 
     def _search(self, entry: GridEntry) -> SearchResult:
         """Tune a method on a data set; each trial is a cell, and one trial follows the other."""

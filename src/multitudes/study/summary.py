@@ -87,7 +87,9 @@ def summarise(study: Path, resampling: Resampling | None = None, progress: Progr
         "overall": rank_methods(data),
         "costs": _by_method(cells["cells"], lambda done: {key: _mean([one.get(key) for one in done]) for key in COSTS}),
         "health": _by_method(cells["cells"], _mean_health),
-        "chosen": _by_method(cells["cells"], _settings),
+        "chosen": _by_method(
+            cells["cells"], lambda done: {key: done[0].get(key) for key in ("settings", "tuned", "trials")}
+        ),
         "failed": [cell for cell in cells["cells"] if cell["status"] != "done"],
     }
 
@@ -137,10 +139,6 @@ def _by_method(cells: list[dict[str, Any]], aggregate: Callable[[list[dict[str, 
         if cell["status"] == "done":
             groups.setdefault(cell["data"], {}).setdefault(cell["method"], []).append(cell)
     return {data: {method: aggregate(done) for method, done in methods.items()} for data, methods in groups.items()}
-
-
-def _settings(cells: list[dict[str, Any]]) -> dict[str, Any]:
-    return {key: cells[0].get(key) for key in ("settings", "tuned", "trials")}
 
 
 def _mean_health(cells: list[dict[str, Any]]) -> dict[str, Any]:

@@ -101,7 +101,9 @@ def compute_cell(job: dict[str, Any], folder: Path) -> None:
         costs = measure_costs(run, retrieve, split, evaluation.result["budget"]) if job["keeps_run"] else {}
         write_outcomes(evaluation.outcomes, outcomes_file(folder, split))
         figures = summarise_evaluation(evaluation.result, run.path)
-        write_json(result_file(folder, split), figures | costs | {"code": _cell_code(training)})
+        now, then = code_digest(), training_code(training)
+        code = now if then in (None, now) else f"{then}+{now}"  # of the training first, if another code did that
+        write_json(result_file(folder, split), figures | costs | {"code": code})
     if not job["keeps_run"]:
         shutil.rmtree(training / "run", ignore_errors=True)
 
@@ -134,16 +136,11 @@ def _train_or_open(job: dict[str, Any], training: Path) -> Run:
         return train(prepared, config, folder, execution=_EXECUTION)
 
 
-def _cell_code(training: Path) -> str:
-    """Return the digest of the code that computed a cell, preceded by that of its training if another code did that."""
-    now, then = code_digest(), training_code(training)
-    return now if then in (None, now) else f"{then}+{now}"
-
-
 def summarise_evaluation(result: dict[str, Any], run: Path) -> dict[str, Any]:
     """Return the figures of an evaluation that a study lists, and those of the trainings behind it."""
     budget, own = result["budget"], result["methods"][result["method"]]
-    trainings = [_read_epochs(file) for file in sorted(run.rglob("metrics.jsonl"))]  # none: nothing was trained
+    files = sorted(run.rglob("metrics.jsonl"))  # none: nothing was trained
+    trainings = [[json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()] for file in files]
     return {
         "budget": budget,
         "users": result["users"],
@@ -160,10 +157,6 @@ def _ending(epochs: Sequence[Mapping[str, Any]]) -> dict[str, int]:
     """Return the number of epochs and the best one, from 1: if that is the last, validation was still rising."""
     rates = [epoch["validation_hit_rate"] for epoch in epochs if "validation_hit_rate" in epoch]
     return {"epochs": len(epochs), "best_epoch": int(np.argmax(rates)) + 1} if len(rates) == len(epochs) else {}
-
-
-def _read_epochs(metrics: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in metrics.read_text(encoding="utf-8").splitlines()]
 
 
 def measure_costs(run: Run, retrieve: RetrieveConfig, split: Split, n: int) -> dict[str, Any]:
