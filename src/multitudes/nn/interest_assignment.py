@@ -49,15 +49,12 @@ class ImplicitModule(Protocol):
     def __call__(
         self, item_BLD: Tensor, valid_BL: Tensor, generator: torch.Generator | None = None
     ) -> ImplicitInterests:
-        """Return the interests of B users.
+        """Return K conditions of B users, and the interest of each event.
 
         Args:
             item_BLD: vectors of the history items, column 0 the most recent; not normalised.
             valid_BL: True = real and usable; other events are ignored.
             generator: random draws in training. None (evaluation, serving): deterministic, independent of other users.
-
-        Returns:
-            K conditions of B users, and the interest of each event.
         """
 
 
@@ -108,12 +105,8 @@ def assign_events(vectors_BKD: Tensor, share_BLK: Tensor) -> ImplicitInterests:
     The importance of an interest is the sum of the shares of its events; gradients flow through it. An interest without
     events is masked: it has nothing to read that another interest does not read.
 
-    Args:
-        vectors_BKD: the conditions.
-        share_BLK: division of each event among the interests; zero at invalid events and missing interests.
-
-    Returns:
-        The conditions with importance and mask, and the interest of each event.
+    ``vectors_BKD`` are the conditions, and ``share_BLK`` divides each event among them; it is zero at invalid events
+    and missing interests.
     """
     best_BL1 = share_BLK.argmax(dim=2, keepdim=True)
     raw_BK = torch.where(is_place(best_BL1, share_BLK.shape[2]), share_BLK, 0.0).sum(dim=1)

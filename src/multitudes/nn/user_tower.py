@@ -121,12 +121,9 @@ class UserTower(nn.Module):
     ) -> TowerOutput:
         """Return the user vectors.
 
-        Args:
-            inputs: see UserInputs.
-            generator: draws the first seeds of clusters in training, or the random partition. None: deterministic, as
-                in serving.
-            partition: "random" replaces the interests by a random partition of the history, "other_user" their
-                conditions by those of another user of the batch: two controls.
+        ``generator`` draws the first seeds of clusters in training, or the random partition; None: deterministic, as in
+        serving. The partition "random" replaces the interests by a random partition of the history, "other_user" their
+        conditions by those of another user of the batch: two controls.
         """
         return self.vectors(inputs, self.states(inputs) if self.training else None, generator, partition)
 

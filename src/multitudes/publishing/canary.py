@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple, NoReturn
 
@@ -94,7 +95,7 @@ class Canary:
         """
         assert self._before is not None, "ask_before comes first"
         try:
-            ask = self._ask_new(version)
+            ask = partial(self._ask_version, version, self.clock() + self.config.wait_s)
             with suppress(UnavailableError):  # counted below; the first may only wait for the switch
                 ask(self.requests[0])
             after = self._measure(ask)
@@ -117,22 +118,17 @@ class Canary:
             raise ArtefactError(f"version {version}: {why}. Version {former} does not return: {error}") from None
         raise ArtefactError(f"version {version}: {why}. Version {former} serves again")
 
-    def _ask_new(self, version: str) -> Callable[[RecommendRequest], RecommendResponse]:
-        """Return a function that asks until the answer is of ``version``: processes of a service switch one by one."""
-        until_s = self.clock() + self.config.wait_s
-
-        def ask(request: RecommendRequest) -> RecommendResponse:
-            while (answer := self.ask(request)).release != version:
-                if (current := ReleaseStore(self.releases).current()) != version:
-                    raise ArtefactError(f"version {current} was made current meanwhile")
-                if self.clock() >= until_s:
-                    raise ArtefactError(
-                        f"the service still answers with version {answer.release} after {self.config.wait_s:g} s"
-                    )
-                self.sleep(_PAUSE_S)
-            return answer
-
-        return ask
+    def _ask_version(self, version: str, until_s: float, request: RecommendRequest) -> RecommendResponse:
+        """Ask until the answer is of ``version``: processes of a service switch one by one."""
+        while (answer := self.ask(request)).release != version:
+            if (current := ReleaseStore(self.releases).current()) != version:
+                raise ArtefactError(f"version {current} was made current meanwhile")
+            if self.clock() >= until_s:
+                raise ArtefactError(
+                    f"the service still answers with version {answer.release} after {self.config.wait_s:g} s"
+                )
+            self.sleep(_PAUSE_S)
+        return answer
 
     def _measure(self, ask: Callable[[RecommendRequest], RecommendResponse]) -> CanaryResult:
         failed, degraded, reason, seconds = 0, 0, "", list[float]()
@@ -143,9 +139,10 @@ class Canary:
             except (UnavailableError, UsageError) as error:
                 failed, reason = failed + 1, reason or str(error)
             else:
-                failed += not answer.candidates
-                reason = reason or ("" if answer.candidates else "no candidates")
-                degraded += answer.degraded and bool(answer.candidates)
+                if answer.candidates:
+                    degraded += answer.degraded
+                else:
+                    failed, reason = failed + 1, reason or "no candidates"
             seconds.append(self.clock() - start_s)
             self.progress(done, len(self.requests), "canary")
         seconds.sort()

@@ -188,7 +188,10 @@ def _build_release_corpus(run: Run, stage: Path, carried: CarriedItems) -> Corpu
 def _write_release_files(
     stage: Path, run: Run, corpus: Corpus, index: Index, conditions: int, retrieve: RetrieveConfig
 ) -> None:
-    repeats = fit_repeats(run.prepared)
+    repeats, pinnersage = fit_repeats(run.prepared), None
+    if isinstance(run, PinnerSageRun):  # without the source of the vectors, which the release contains
+        settings = run.config.model.model_dump(mode="json", exclude={"vectors"})
+        pinnersage = {"config": settings, "typical": run.typical_distance}
     manifest = release_manifest(
         run,
         conditions,
@@ -197,7 +200,7 @@ def _write_release_files(
         repeats,
         corpus.names.height,
         new_items=_new_item_settings(run),
-        pinnersage=_pinnersage_settings(run),
+        pinnersage=pinnersage,
     )
     arrays = corpus.arrays | user_arrays(run, repeats)
     arrays["map_item"], arrays["map_position"] = lay_out_items(index, corpus.arrays["item_count"])
@@ -288,11 +291,3 @@ def _new_item_settings(run: Run) -> NewItems:
     encoding = tuple(prepared.manifest["item_encoding"])
     frozen = getattr(run.config.model, "item_tower", "trained") == "frozen"  # a combined run has no such setting
     return NewItems(vectors="tower", encoding=encoding, content_width=width, frozen=frozen, linear_rank=rank)
-
-
-def _pinnersage_settings(run: Run) -> dict[str, Any] | None:
-    """Return the settings of the clustering for the manifest; None if a tower computes the vectors."""
-    if not isinstance(run, PinnerSageRun):
-        return None
-    # The source of the vectors is left out: the release contains the vectors.
-    return {"config": run.config.model.model_dump(mode="json", exclude={"vectors"}), "typical": run.typical_distance}

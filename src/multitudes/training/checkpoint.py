@@ -88,18 +88,14 @@ def _write(tensors: dict[str, Tensor], position: Position, folder: Path, *, best
         save_file(tensors, partial / _STATE)
         source = partial / _STATE if best else folder / _BEST
         if source.exists():
-            _link_or_copy(source, partial / _BEST)
+            try:
+                (partial / _BEST).hardlink_to(source)
+            except OSError:  # the file system has no links
+                shutil.copyfile(source, partial / _BEST)
         (partial / _POSITION).write_text(json.dumps(asdict(position)), encoding="utf-8")
         move_folder_into_place(partial, folder, backup=old)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
-
-
-def _link_or_copy(file: Path, to: Path) -> None:
-    try:
-        to.hardlink_to(file)
-    except OSError:  # the file system has no links
-        shutil.copyfile(file, to)
 
 
 def load_best(folder: Path) -> dict[str, Tensor]:

@@ -57,14 +57,14 @@ def set_precision(model: TwoTower, config: ExecutionConfig) -> TwoTower:
     Raises:
         UsageError: the device does not support bfloat16.
     """
+    if config.precision == "float32":
+        return model
     device = model.items.id_embedding.weight.device.type
-    if config.precision == "bfloat16" and device == "cuda" and not torch.cuda.is_bf16_supported():
+    if device == "cuda" and not torch.cuda.is_bf16_supported():
         raise UsageError("[execution] precision = 'bfloat16': this GPU does not support it; use 'float32'")
     user = model.user
     for module in (model.items.layers, user.history, user.sequence, user.crossing, user.interest_crossing):
-        if module is None:
-            continue
-        if config.precision == "bfloat16":
+        if module is not None:
             module.forward = _bfloat16_forward(module, module.forward, device)
     return model
 

@@ -130,9 +130,7 @@ def fit(
     _check_divisible(prepared, config, ranks.size * execution.gradient_accumulation, ranks)
     training_device(config.train.device)
     with lock_run(out) if ranks.is_first else nullcontext():
-        is_needed = (
-            needs_training(prepared, config, out, resume=resume, overwrite=overwrite) if ranks.is_first else False
-        )
+        is_needed = ranks.is_first and needs_training(prepared, config, out, resume=resume, overwrite=overwrite)
         if not ranks.broadcast([is_needed])[0]:
             return
         examples, held = training_examples(prepared, config), draw_validation_users(prepared, config)
@@ -258,7 +256,11 @@ class _Loop:
 
     def _finish_epoch(self, targets_per_s: float) -> None:
         position = self.state.position
-        rate = self._validate()
+        rate = 0.0
+        with gather_item_table(self.state.model, self.ranks):
+            if self.ranks.is_first:
+                rate = hit_rate(self._run(), self.validation_users, self.config.train.eval_k)
+        rate = self.ranks.broadcast([rate])[0]
         # Without validation the last epoch is the best.
         is_best = rate > position.best_hit_rate or not len(self.validation_users)
         if is_best:
@@ -278,14 +280,6 @@ class _Loop:
         self.state.loss_sums = {}
         self._save(best=is_best)
         self.on_epoch(record)
-
-    def _validate(self) -> float:
-        """Validate on the first rank, and return the hit rate on all ranks."""
-        rate, state = 0.0, self.state
-        with gather_item_table(state.model, self.ranks):
-            if self.ranks.is_first:
-                rate = hit_rate(self._run(), self.validation_users, self.config.train.eval_k)
-        return self.ranks.broadcast([rate])[0]
 
 
 def _check_divisible(prepared: PreparedData, config: RunConfig, micro_batches: int, ranks: Ranks) -> None:

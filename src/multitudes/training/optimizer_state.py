@@ -16,7 +16,6 @@ step, so the draws of earlier days do not repeat.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -37,14 +36,6 @@ _REPAIR = "remove it, and the optimiser starts without state"
 _DIGEST_KEY = "weights"
 _MOMENTS = ("exp_avg", "exp_avg_sq")
 _LAST, _INTERVAL, _STEPS = "frequency/last", "frequency/interval", "steps"
-
-
-@dataclass(frozen=True)
-class RowMatches:
-    """The old row of each new row, matched by name; -1 where it is new."""
-
-    by_weight: Mapping[str, NDArray[np.int64]]  # by name of the weight; of the item table only the rows of this rank
-    items: NDArray[np.int64]  # of all items: every rank keeps their frequencies
 
 
 def weight_names(state: TrainingState) -> dict[str, str]:
@@ -68,12 +59,17 @@ def write_state(best: dict[str, Tensor], weight_name: dict[str, str], run: Path)
 
 
 def restore_state(
-    state: TrainingState, run: Path, rows: RowMatches, shapes: Mapping[str, torch.Size], *, same_pool: bool
+    state: TrainingState,
+    run: Path,
+    rows: Mapping[str, NDArray[np.int64]],
+    shapes: Mapping[str, torch.Size],
+    items_of_pool: NDArray[np.int64] | None,
 ) -> None:
     """Restore the optimiser state that ``run`` kept into that of this rank, in place; do nothing if it kept none.
 
-    ``shapes`` are those of the weights of that run; ``same_pool``: negatives are drawn as in it, so its frequencies of
-    items are restored too.
+    ``rows`` are the old rows of the new ones by name of the weight, -1 where a row is new; of the item table those of
+    this rank. ``shapes`` are those of the weights of that run. ``items_of_pool``, if negatives are drawn as in it: the
+    old rows of all items, whose frequencies every rank keeps and restores.
 
     Raises:
         ArtefactError: the file is damaged, or belongs to another model.
@@ -97,15 +93,15 @@ def restore_state(
                 moment = stored.get_tensor(f"{key}/{name}")
                 if moment.shape != shapes[name]:
                     raise ValueError
-                tensors[f"{number}/{key}"] = _reorder_rows(moment, own[name], rows.by_weight.get(name))
+                tensors[f"{number}/{key}"] = _reorder_rows(moment, own[name], rows.get(name))
         for adam, tensors in zip(state.optimizers, restored, strict=True):
             checkpoint.restore_optimizer(adam, tensors)
         state.position.step = int(stored.get_tensor(_STEPS))
         state.frequency.last[:] = state.position.step
-        if same_pool:
-            known = rows.items >= 0
+        if items_of_pool is not None:
+            known = items_of_pool >= 0
             for key, values in ((_LAST, state.frequency.last), (_INTERVAL, state.frequency.interval)):
-                values[known] = stored.get_tensor(key).numpy()[rows.items[known]]
+                values[known] = stored.get_tensor(key).numpy()[items_of_pool[known]]
 
 
 def copy_matched_rows(weight: Tensor, before: Tensor, place: NDArray[np.int64]) -> None:

@@ -26,14 +26,10 @@ Run: TypeAlias = "TrainedRun | PinnerSageRun | LinearRun | FollowedRun"
 
 
 def open_run(path: str | Path, prepared: str | Path | None = None) -> Run:
-    """Open a finished run of any method.
+    """Open a finished run of any method, by the path of its folder.
 
-    Args:
-        path: the run folder.
-        prepared: where its prepared data is now, if it was moved; it must be the same data.
-
-    Returns:
-        A ``TrainedRun``, or a ``CombinedRun``, ``PinnerSageRun``, ``LinearRun`` or ``FollowedRun``, by the method.
+    Return a ``TrainedRun``, or a ``CombinedRun``, ``PinnerSageRun``, ``LinearRun`` or ``FollowedRun``, by the method.
+    ``prepared`` is where its prepared data is now, if it was moved; it must be the same data.
 
     Raises:
         ArtefactError: the folder is no run, the run is unfinished or damaged, or its data has changed since.

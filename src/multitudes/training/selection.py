@@ -125,7 +125,15 @@ def choose_list(run: Scorer, held: HeldOut, n: int) -> ListChoice | None:
     rate = float(choice.hits_B.sum() / targets_B.sum())
     record = {
         "n": n,
-        "tried": [_summary(one, targets_B) for one in tried],
+        "tried": [
+            {
+                "shares": dict(zip(INTEREST_KINDS, one.shares, strict=True)),
+                "calibration": one.calibration,
+                "hit_rate": float(one.hits_B.sum() / targets_B.sum()),
+                "served": _mean(one.served_B),
+            }
+            for one in tried
+        ],
         "beyond_one_vector": gain,
     }
     return ListChoice(choice.shares, choice.calibration, rate, record)
@@ -199,15 +207,6 @@ def _cross_fitted(tried: Sequence[TriedList], targets_B: NDArray[np.float64]) ->
         "hit_rate_error": float(np.sqrt(((hits_B - gain * targets_B) ** 2).sum()) / targets_B.sum()),
         "served": _mean(known_B),
         "served_error": float(known_B.std() / max(len(known_B), 1) ** 0.5) if len(known_B) else 0.0,
-    }
-
-
-def _summary(one: TriedList, targets_B: NDArray[np.float64]) -> dict[str, Any]:
-    return {
-        "shares": dict(zip(INTEREST_KINDS, one.shares, strict=True)),
-        "calibration": one.calibration,
-        "hit_rate": float(one.hits_B.sum() / targets_B.sum()),
-        "served": _mean(one.served_B),
     }
 
 

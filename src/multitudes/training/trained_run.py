@@ -106,11 +106,9 @@ class TrainedRun:
 
     @classmethod
     def open(cls, path: str | Path, prepared: str | Path | None = None) -> "TrainedRun":
-        """Open a finished run with its weights, on the CPU.
+        """Open a finished run with its weights, on the CPU, by the path of its folder.
 
-        Args:
-            path: the run folder.
-            prepared: where its prepared data is now, if it was moved; it must be the same data.
+        ``prepared`` is where its prepared data is now, if it was moved; it must be the same data.
 
         Raises:
             ArtefactError: the folder is no run, the run is unfinished or damaged, or its data has changed since.
@@ -203,10 +201,7 @@ class TrainedRun:
     def user_vectors(self, users: UserHistories, partition: Partition = "interests") -> UserVectors:
         """Return the vectors of B users; they are deterministic and do not depend on the other users.
 
-        Args:
-            users: the users; the models read only the order of events, not their times.
-            partition: "random" replaces the interests by a random partition of each history, "other_user" their
-                conditions by those of another of the B users: the controls.
+        The models read only the order of events, not their times. ``partition``: see ``UserTower.forward``.
         """
         starts = range(0, len(users.topic_BC), USERS_PER_CHUNK)
         rows = [slice(start, start + USERS_PER_CHUNK) for start in starts]

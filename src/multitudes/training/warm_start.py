@@ -126,13 +126,8 @@ def warm_start(state: TrainingState, prepared: PreparedData, config: RunConfig, 
     train, before = config.train, previous.config.train
     init_frequency(state.frequency, prepared.item_count, train.in_batch)
     shapes = {name: weight.shape for name, weight in old_weights.items()}
-    optimizer_state.restore_state(
-        state,
-        previous.path,
-        optimizer_state.RowMatches(rows, items),
-        shapes,
-        same_pool=(train.in_batch, train.batch_size) == (before.in_batch, before.batch_size),
-    )
+    is_same_pool = (train.in_batch, train.batch_size) == (before.in_batch, before.batch_size)
+    optimizer_state.restore_state(state, previous.path, rows, shapes, items if is_same_pool else None)
 
 
 def match_names(names: list[str] | pl.Series, before: list[str] | pl.Series) -> NDArray[np.int64]:
