@@ -102,11 +102,10 @@ def participation_mask(valid_BL: Tensor, exists_BK: Tensor) -> Tensor:
 def assign_events(vectors_BKD: Tensor, share_BLK: Tensor) -> ImplicitInterests:
     """Assign each event to the interest in which it has the largest share.
 
-    The importance of an interest is the sum of the shares of its events; gradients flow through it. An interest without
-    events is masked: it has nothing to read that another interest does not read.
-
-    ``vectors_BKD`` are the conditions, and ``share_BLK`` divides each event among them; it is zero at invalid events
-    and missing interests.
+    Return the conditions ``vectors_BKD`` with importance and mask, and the interest of each event. ``share_BLK`` is the
+    division of each event among the interests; zero at invalid events and missing interests. The importance of an
+    interest is the sum of the shares of its events; gradients flow through it. An interest without events is masked: it
+    has nothing to read that another interest does not read.
     """
     best_BL1 = share_BLK.argmax(dim=2, keepdim=True)
     raw_BK = torch.where(is_place(best_BL1, share_BLK.shape[2]), share_BLK, 0.0).sum(dim=1)
