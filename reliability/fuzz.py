@@ -250,7 +250,6 @@ def trial(scale: float, folder: Path, progress: Progress, seconds: float | None 
 
 def _fuzz(check: Check, inputs: list[bytes], seconds: float, seed: int) -> tuple[int, list[bytes]]:
     """Try inputs, then changes of them until one fails or time is over; return how many, and those that failed."""
-    logging.disable()  # what is set aside is a line each time
     tried, failed, end_s = 0, list[bytes](), time.monotonic() + seconds
 
     def once(data: bytes) -> None:
@@ -276,7 +275,11 @@ def _fuzz(check: Check, inputs: list[bytes], seconds: float, seed: int) -> tuple
 
 @contextmanager
 def _shown() -> Iterator[None]:
+    """Print an error and go on; without the journal, in which what is set aside is a line each time."""
+    logging.disable()
     try:
         yield
     except Exception:
         traceback.print_exc(limit=-3)
+    finally:
+        logging.disable(logging.NOTSET)
