@@ -105,7 +105,9 @@ class _NewItemTower(nn.Module):
 
     def forward(self, topic_NG: Tensor, feature_NF: Tensor, content_NE: Tensor) -> tuple[Tensor, Tensor]:
         input_ND = self.model.items.inputs_from_features(self.id_1D, ItemFeatures(topic_NG, feature_NF, content_NE))
-        return input_ND, self.model.item_vectors(input_ND, content_NE)
+        vector_ND = self.model.item_vectors(input_ND, content_NE)
+        # That of a frozen tower is an input, which the exporter may name as the output: so it is joined of two parts.
+        return input_ND, torch.cat([vector_ND[:, :1], vector_ND[:, 1:]], dim=1)
 
 
 def export_item_tower(run: TrainedRun, file: Path) -> None:
