@@ -32,6 +32,7 @@ STUDIES = {
     "coverage-test": DEFAULT,
     "coverage-isolated": "coverage-isolated",
     "coverage-isolated-test": "coverage-isolated/test",
+    "size": "size",
     "linear": "linear",
     "linear-test": "linear/test",
     "interests": "interests",

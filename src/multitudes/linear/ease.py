@@ -87,7 +87,7 @@ class EaseSpectrum:
         square_N, rotation_NN = np.linalg.eigh(_inner_products(image_IN))
         rotation_NR = rotation_NN[:, : -self._rank - 1 : -1].astype(np.float32)
         value_R = np.sqrt(square_N[: -self._rank - 1 : -1].clip(min=square_N[-1] * _SHORTEST**2)).astype(np.float32)
-        input_IR = image_IN @ (rotation_NR / np.sqrt(value_R))
+        input_IR = (image_IN @ (rotation_NR / np.sqrt(value_R))).astype(np.float32, copy=False)
         output_IR = basis_IN @ (rotation_NR * np.sqrt(value_R))
         # The sign of a singular pair is arbitrary: the largest entry of the output is positive.
         sign_R = np.sign(output_IR[np.abs(output_IR).argmax(axis=0), np.arange(output_IR.shape[1])])
