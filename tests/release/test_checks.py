@@ -117,6 +117,26 @@ def test_a_damaged_array_of_the_index_is_refused(name: str, damage: Damage, fold
     refused(folder, "index", capsys)
 
 
+@pytest.mark.parametrize("name", ["users.arrow", "items.arrow", "topics.arrow"])
+def test_names_that_lead_out_of_their_file_are_refused_or_harmless(folder, name):
+    whole, opened = (folder / name).read_bytes(), 0
+    for seed in range(100):
+        rng, changed = np.random.default_rng(seed), bytearray(whole)
+        for place in rng.integers(len(whole), size=3):
+            changed[place] ^= 1 << int(rng.integers(8))
+        (folder / name).write_bytes(changed)
+        sign(folder)
+        try:
+            release = Release.open(folder)
+        except ArtefactError:
+            continue
+        opened += 1
+        assert release.items.rows()
+        assert release.user_ids.to_list()
+        assert release.topics
+    assert 0 < opened < 100
+
+
 @pytest.mark.parametrize("file", ["users.arrow", "items.arrow", "topics.arrow"])
 def test_names_that_do_not_fit_are_refused(file: str, folder: Path, capsys):
     table = pl.read_ipc(folder / file)

@@ -27,12 +27,18 @@ def write_names(file: Path, names: pl.DataFrame) -> None:
 
 
 def read_names(file: Path) -> pl.DataFrame:
-    """Return the columns of a verified file, mapped, so that processes share one copy; without pyarrow, a copy."""
+    """Return the columns of a file, mapped, so that processes share one copy; without pyarrow, a copy.
+
+    Raises:
+        OSError, ValueError, NotImplementedError: it is no Arrow file, or leads out of itself.
+    """
     try:
         from pyarrow import ipc, memory_map  # noqa: PLC0415 (of the extras data and serve)
     except ModuleNotFoundError:
         return pl.read_ipc(file).rechunk()
-    names = pl.from_arrow(ipc.open_file(memory_map(str(file))).read_all())
+    table = ipc.open_file(memory_map(str(file))).read_all()
+    table.validate(full=True)  # a text beyond the end of the file would end the process
+    names = pl.from_arrow(table)
     assert isinstance(names, pl.DataFrame)
     return names
 

@@ -65,7 +65,7 @@ from multitudes.nn.methods import FOLLOWED
 from multitudes.periodic import file_signature
 from multitudes.release import delta_log
 from multitudes.release.checks import check_release
-from multitudes.release.id_mapping import IdMap, ItemName, ItemNames, PublishedNames, read_names, write_names
+from multitudes.release.id_mapping import IdMap, ItemName, ItemNames, PublishedNames, write_names
 from multitudes.release.manifest import MANIFEST, Manifest, read_manifest, write_manifest
 from multitudes.release.onnx_session import Session, open_tower
 from multitudes.release.overlay import (
@@ -177,8 +177,7 @@ class Release:
             name: open_array(folder / f"{name}.npy", dtype, _REPAIR).view(np.ndarray) for name, dtype in names.items()
         }
         index = load_index(folder / "index")
-        check_release(folder, manifest, index, arrays, whole=whole)
-        users, items, named = (read_names(folder / f"{name}.arrow") for name in ("users", "items", "topics"))
+        users, items, named = check_release(folder, manifest, index, arrays, whole=whole)
         topics = ["", *named["topic"].to_list()]
         return cls(folder, manifest, index, users["user_id"], items, topics, **arrays, applied=AppliedDeltas())
 
