@@ -225,6 +225,7 @@ def test_a_killed_cell_is_named_the_other_continues_and_the_next_call_computes_i
         worker = start(pool, folder, messages)
         if not started:
             worker.kill()
+            worker.wait()  # so that nobody reads the pipe any more
         started.append(worker)
         return worker
 

@@ -45,11 +45,12 @@ class WorkerPool:
         with (folder / _MESSAGES).open("w", encoding="utf-8") as messages:
             worker = self._start(folder, messages.fileno())
             assert worker.stdin is not None
-            with worker:  # which holds its stdin open: a worker that sees it closed exits
-                with suppress(BrokenPipeError):  # it died at once, and its exit code says why
-                    worker.stdin.write(json.dumps(cell.job(split, self._cells)) + "\n")
-                    worker.stdin.flush()
-                code = worker.wait()
+            # A worker that dies at once breaks the pipe at the write and again at the close: its exit code says why.
+            with suppress(BrokenPipeError), worker:
+                worker.stdin.write(json.dumps(cell.job(split, self._cells)) + "\n")
+                worker.stdin.flush()
+                worker.wait()  # with its stdin open: a worker that sees it closed exits
+            code = worker.wait()
         with self._lock:
             self._processes.discard(worker)
         if code == MissingError.exit_code and not self._stopped:
