@@ -357,7 +357,7 @@ class VectorQuery:
     kind: InterestKind
     topic: Annotated[str | None, Field(description="The topic that its items must have; null: any.")]
     share: Annotated[float, Field(description="Of the list.")]
-    limit: Annotated[int, Field(description="How many items to find; 0: max_limit if all others find fewer than n.")]
+    limit: Annotated[int, Field(description="How many items to find; max_limit if all together find fewer than n.")]
     vector: Annotated[tuple[float, ...], Field(description="As wide as the item vectors of the release.")]
 
 

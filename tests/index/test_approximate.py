@@ -5,7 +5,7 @@ import pytest
 
 from multitudes.index.approximate import ApproximateIndex
 from multitudes.index.item_table import make_item_table
-from multitudes.index.tuning import DEFAULT_TARGET, Level, TopicLevel, Tuning
+from multitudes.index.tuning import DEFAULT_TARGET, Level, Tuning
 from tests.index.worlds import by_topic
 
 ITEMS = 1_000  # item i scores −i
@@ -36,13 +36,11 @@ def _engine() -> Best:
     return Best()
 
 
-def index(engine, topics=None, measured=(), height=lambda _: np.inf) -> ApproximateIndex:
+def index(engine, topics=None, height=lambda _: np.inf) -> ApproximateIndex:
     """Return an index of levels at such heights that no excluded item is expected above the last result."""
     rows = make_item_table(np.arange(ITEMS), -np.arange(ITEMS, dtype=np.float32)[:, None], topics)
     levels = tuple(Level(depth, depth, depth + 10, 1.0, 1.0, 1.0, height(depth)) for depth in (10, 20, 50, 100))
-    return ApproximateIndex(
-        rows, engine, Tuning(levels, DEFAULT_TARGET._replace(scanned=50), "queries", 1, 1, tuple(measured))
-    )
+    return ApproximateIndex(rows, engine, Tuning(levels, DEFAULT_TARGET, "queries", 1, 1))
 
 
 def ask(approximate: ApproximateIndex, limit: int, excluded=None, topic: int = 0, query_QD=_ONE) -> list[int]:
@@ -110,15 +108,3 @@ def test_a_query_with_too_few_proposals_is_searched_deeper(engine, monkeypatch):
     monkeypatch.setattr(engine, "propose", some)
     assert ask(index(engine), 40) == list(range(40))
     assert engine.asked == [50, 100]
-
-
-def test_a_large_topic_is_searched_deeper_the_sparser_it_is_or_scanned(engine):
-    half, few, far = np.arange(ITEMS) % 2 == 1, np.arange(ITEMS) % 100 == 7, np.arange(ITEMS) >= 700
-    measured = [TopicLevel(1, 500, 1.0, scanned=False), TopicLevel(3, 300, 0.5, scanned=True)]
-    approximate = index(engine, by_topic(half, few, far), measured)
-    assert ask(approximate, 9, topic=1) == list(range(1, 19, 2))
-    assert engine.asked == [50], "9 and a margin in two times as many"
-    assert ask(approximate, 3, topic=2) == [7, 107, 207]
-    assert ask(approximate, 3, topic=3) == [700, 701, 702]
-    assert ask(approximate, 3, topic=4) == []
-    assert engine.asked == [50], "no further search"

@@ -23,7 +23,7 @@ from tests.index.worlds import by_topic
 N, D = 6_000, 32
 Vectors = tuple[np.ndarray, np.ndarray]
 SHALLOW = DEFAULT_TARGET._replace(deepest=50)
-NARROW = DEFAULT_TARGET._replace(scanned=100)  # so that topics of this small corpus are large
+NARROW = DEFAULT_TARGET._replace(scanned=100)  # so that topics of this small corpus have codes
 
 
 def clustered(rng: np.random.Generator, queries: int = 300) -> Vectors:
@@ -68,24 +68,72 @@ def test_control_the_least_effort_is_not_enough_without_clusters():
     assert recall(index.search(queries, 5), exact(vectors).search(queries, 5)) < 0.8
 
 
-def test_a_large_topic_keeps_the_recall_and_so_does_one_far_from_every_query():
+def test_a_topic_is_searched_in_its_codes_or_scanned_and_keeps_the_recall(tmp_path: Path, monkeypatch: Any):
     vectors, queries = latent(np.random.default_rng(4))
     far = vectors @ queries[:100].mean(axis=0) < 0
-    topics = by_topic(np.arange(N) % 4 == 0, far, np.arange(N) < 50)
-    index = approximate.build(np.arange(N), vectors, topics, queries=queries[100:], target=NARROW)
-    assert [topic["topic"] for topic in index.info()["tuning"]["topics"]] == [1, 2], "the third is scanned anyway"
+    topics = by_topic(np.arange(N) % 4 == 0, far, np.arange(N) < 50, np.arange(N) < 60)
+    built = LiveIndex(approximate.build(np.arange(N), vectors, topics, queries=queries[100:], target=NARROW))
+    assert built.info()["tuning"]["topic_recall"] >= 0.97
+    built.save(tmp_path)
     best = exact(vectors).search(queries[:100], 200)
     seen = [best.ids(q) for q in range(100)]
-    for topic in (1, 2, 3):
-        topic_Q = np.full(100, topic)
-        found, wanted = (
-            i.search(queries[:100], 20, excluded=seen, topic_Q=topic_Q) for i in (index, exact(vectors, topics))
-        )
-        assert found.count_Q.tolist() == wanted.count_Q.tolist()
-        assert recall(found, wanted) >= 0.96
-        assert index.items_of(topic)[np.searchsorted(index.items_of(topic), found.ids(0))].tolist() == (
-            found.ids(0).tolist()
-        )
+    propose_in, asked = InvertedLists.propose_in, []
+
+    def noted(self: InvertedLists, list_Q: Any, *rest: Any) -> Any:
+        asked.append(sorted(set(list_Q.tolist())))
+        return propose_in(self, list_Q, *rest)
+
+    monkeypatch.setattr(InvertedLists, "propose_in", noted)
+    for index in (built, factory.load_index(tmp_path)):
+        for excluded in (None, seen):
+            topic_Q = np.arange(100) % 6  # 0 is any topic, and nothing has the fifth
+            found, wanted = (
+                i.search(queries[:100], 20, excluded=excluded, topic_Q=topic_Q) for i in (index, exact(vectors, topics))
+            )
+            assert found.count_Q.tolist() == wanted.count_Q.tolist()
+            for topic in (1, 2, 3, 4):
+                own = np.flatnonzero(topic_Q == topic)
+                shares = [np.isin(wanted.ids(q), found.ids(q)).mean() for q in own.tolist()]
+                assert np.mean(shares) >= (0.96 if topic < 3 else 1)
+    assert asked == [[0, 1]] * 4, "one call for the topics with codes"
+    zero = np.zeros((1, D), np.float32)
+    assert built.search(zero, 3, topic_Q=np.array([1])).ids(0).tolist() == [0, 4, 8], "all tie"
+
+
+def test_codes_of_topics_fit_the_topics_and_have_checksums(tmp_path: Path):
+    vectors, queries = clustered(np.random.default_rng(5))
+    topics = by_topic(np.arange(N) % 4 == 0)
+    LiveIndex(approximate.build(np.arange(N), vectors, topics, queries=queries, target=NARROW)).save(tmp_path)
+    info = files.read_description(tmp_path)
+    del info["files"], info["format"], info["version"]
+    tuning = info["tuning"]
+    for change, message in (
+        ({"topic_recall": "x"}, "index.json: 'tuning' is damaged"),
+        (
+            {"promise": tuning["promise"] | {"scanned": N}},
+            "topics.faiss: holds 1,500 codes of 32 dimensions; expected 0 of 32",
+        ),
+    ):
+        files.write_description(tmp_path, info | {"tuning": tuning | change})
+        with pytest.raises(ArtefactError, match=message):
+            factory.load_index(tmp_path)
+    (tmp_path / "topics.faiss").unlink()
+    files.write_description(tmp_path, info)
+    with pytest.raises(ArtefactError, match=r"has no checksum of topics.faiss"):
+        factory.load_index(tmp_path)
+    files.write_description(tmp_path, info | {"tuning": tuning | {"topic_recall": None}})
+    assert len(factory.load_index(tmp_path)) == N, "the control"
+
+
+def test_control_codes_of_a_topic_that_find_too_little_are_not_used(monkeypatch: pytest.MonkeyPatch):
+    vectors, queries = latent(np.random.default_rng(4))
+    topics, propose_in = by_topic(np.arange(N) % 4 == 0), InvertedLists.propose_in
+    monkeypatch.setattr(InvertedLists, "propose_in", lambda self, *rest: propose_in(self, *rest)[:, 12:])
+    index = approximate.build(np.arange(N), vectors, topics, queries=queries[100:], target=NARROW)
+    assert index.info()["tuning"]["topic_recall"] is None
+    topic_Q = np.ones(100, dtype=np.int64)
+    found, wanted = (i.search(queries[:100], 20, topic_Q=topic_Q) for i in (index, exact(vectors, topics)))
+    assert found.id_QN.tolist() == wanted.id_QN.tolist()
 
 
 def test_the_size_of_the_corpus_chooses_the_engine_unless_it_is_named(monkeypatch: pytest.MonkeyPatch):

@@ -1,17 +1,14 @@
 """Tuning: the least sufficient effort, scanned topics, and what the seed draws."""
 
-from typing import Any
-
 import numpy as np
 import pytest
 
 from multitudes.index import approximate
-from multitudes.index.exact import ExactIndex
 from multitudes.index.item_table import make_item_table
 from multitudes.index.protocol import Hits
 from multitudes.index.scan import scan
 from multitudes.index.tuning import Level, ParameterGrid, RecallTarget, Sample, Tuning, sample_queries, tune
-from tests.index.worlds import by_topic, latent
+from tests.index.worlds import latent
 
 EFFORTS = [2**power for power in range(12)]
 GRID = ParameterGrid(EFFORTS, lambda depth: [over * depth + 32 for over in (2, 3, 4)])
@@ -102,31 +99,6 @@ class Blind:
         self.asked += len(effort_Q)
         score_Qn = np.where(self._blind_n, -np.inf, query_QD @ self._vectors_nD.T)
         return np.argsort(-score_Qn, axis=1)[:, : count_Q.max()]
-
-
-def test_a_large_topic_is_scanned_only_if_its_search_misses_the_target():
-    rng = np.random.default_rng(0)
-    vectors_nD, query_QD = (rng.standard_normal((n, 8)).astype(np.float32) for n in (ITEMS, 300))
-    seen, poor = np.arange(ITEMS) % 2 == 0, np.arange(ITEMS) % 2 == 1
-    topics = by_topic(seen, poor)
-    engine: Any = Blind(vectors_nD, poor & (rng.random(ITEMS) < 0.16))
-    target = RecallTarget(recall=0.9, deepest=200, scanned=100)
-    index = approximate.build_tuned(
-        make_item_table(np.arange(ITEMS), vectors_nD, topics), engine, query_QD[:200], target
-    )
-    searched, scanned = index.info()["tuning"]["topics"]
-    assert (searched["topic"], searched["items"], searched["recall"], searched["scanned"]) == (1, 1_000, 1.0, False)
-    assert (scanned["topic"], scanned["items"], scanned["scanned"]) == (2, 1_000, True)
-    assert 0.8 < scanned["recall"] < 0.9
-    users_QD, asked = query_QD[200:], engine.asked
-    for topic, more in ((2, 0), (1, 100)):
-        topic_Q = np.full(100, topic)
-        found, truth = (
-            i.search(users_QD, 40, topic_Q=topic_Q)
-            for i in (index, ExactIndex.build(np.arange(ITEMS), vectors_nD, topics))
-        )
-        assert (found.id_QN == truth.id_QN).all()
-        assert engine.asked == asked + more
 
 
 def test_the_seed_draws_what_is_tuned_on_and_validation_queries_are_others(rows):

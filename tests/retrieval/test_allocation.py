@@ -87,9 +87,9 @@ def test_shares_that_a_configuration_leaves_open_are_as_training_fitted_them():
         parse(RetrieveConfig, {"unconditioned_share": 0.9, "explicit_share": 0.25}, "a.toml")
 
 
-def test_a_vector_proposes_its_share_and_a_list_of_its_own_at_least():
+def test_a_vector_proposes_its_share_and_half_a_list_at_least():
     share, most = np.array([[0.5, 0.45, 0.05, 0.0]]), np.array([[600]])
-    assert search_depths(share, most, RetrieveConfig()).tolist() == [[300, 270, 100, 0]]
+    assert search_depths(share, most, RetrieveConfig()).tolist() == [[300, 270, 50, 0]]
     assert search_depths(share, most, RetrieveConfig(blend="global_top")).tolist() == [[600, 600, 600, 0]]
 
 

@@ -71,11 +71,11 @@ class ExactStore:
         return found
 
     def lists(self, asked: VectorsResponse, n: int) -> list[FoundItems]:
-        """Search as the recipe says: vectors without a share only where the others find fewer than ``n``."""
+        """Search as the recipe says: deeper, and for vectors without a share, only where all find fewer than ``n``."""
         found = self.search(asked, [one.limit for one in asked.vectors])
         if len({item for one in found for item in one.item_ids}) >= n:
             return found
-        return self.search(asked, [one.limit or asked.max_limit for one in asked.vectors])
+        return self.search(asked, [asked.max_limit] * len(asked.vectors))
 
 
 @pytest.fixture(scope="module")

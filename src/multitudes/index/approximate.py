@@ -7,7 +7,7 @@ the depth that it turned out to need; otherwise the query is searched again, dee
 * Few of the best items are excluded (the usual case): they are filtered out of the ranking (post-filter), so the
   queries of all users share engine calls.
 * Many of the best are excluded: the engine does not propose them (pre-filter), so it proposes fewer candidates.
-* A large topic: items of other topics are filtered out of the ranking. A small topic is scanned.
+* The codes of a topic lie in a list of their own, which is searched whole. A small topic is scanned.
 
 Legend: Q queries · W queries to search now · N results · M proposals · E excluded rows · D dimensions · n items.
 """
@@ -32,10 +32,10 @@ from multitudes.index.hits import (
     top_unfiltered,
     write_hits,
 )
-from multitudes.index.inverted import FAISS_FILE, InvertedLists, train_lists
-from multitudes.index.item_table import ItemTable, cache_by_topic, find_rows, make_item_table
+from multitudes.index.inverted import ITEM_LISTS, TOPIC_LISTS, InvertedLists, topic_lists, train_lists
+from multitudes.index.item_table import ItemTable, find_rows, make_item_table
 from multitudes.index.protocol import ANY_TOPIC, Hits, Topics
-from multitudes.index.scan import paired_inner_products, scan, scan_topic
+from multitudes.index.scan import paired_inner_products, scan_topic
 from multitudes.index.search_depth import DEPTH_TOLERANCE, ExcludedScores, ScoreDistribution
 from multitudes.index.segment import SearchRequest, Segment, search_by_topic, unfiltered_request
 from multitudes.index.tuning import (
@@ -44,7 +44,6 @@ from multitudes.index.tuning import (
     ParameterGrid,
     QueryLevels,
     RecallTarget,
-    TopicLevel,
     Tuning,
     sample_queries,
     tune,
@@ -53,7 +52,7 @@ from multitudes.index.tuning import (
 from multitudes.progress import Progress, silent
 
 _MAX_ATTEMPTS = 3  # each deeper than the one before; then a scan
-_TOPIC_QUERIES, _TOPIC_DEPTH = 64, 50  # to measure the recall within a large topic
+_TOPICS, _TOPIC_QUERIES, _TOPIC_DEPTH = 8, 32, 50  # to measure the recall within large topics
 
 Rank = Callable[[NDArray[np.int64], QueryLevels], Ranking]  # queries of a request, and their levels → their ranking
 
@@ -63,10 +62,11 @@ class ApproximateIndex(Segment):
 
     kind = "inverted"
 
-    def __init__(self, table: ItemTable, engine: InvertedLists, tuning: Tuning) -> None:
+    def __init__(
+        self, table: ItemTable, engine: InvertedLists, tuning: Tuning, of_topics: InvertedLists | None = None
+    ) -> None:
         super().__init__(table)
-        self._engine, self._tuning = engine, tuning
-        self._topic_mask = cache_by_topic(table.topic_mask)
+        self._engine, self._tuning, self._of_topics = engine, tuning, of_topics
         self._score_distribution = ScoreDistribution(table)
 
     def info(self) -> dict[str, Any]:
@@ -76,29 +76,52 @@ class ApproximateIndex(Segment):
     def save(self, folder: Path) -> None:
         """Write ids, vectors, topics, the lists with their codes, and ``index.json`` into ``folder``."""
         self._engine.save(folder)
+        if self._of_topics:
+            self._of_topics.save(folder, TOPIC_LISTS)
         files.save_segment(folder, self._table, self.info())
 
     def _search(self, request: SearchRequest) -> Hits:
-        return search_by_topic(request, self._search_topic)
-
-    def _search_topic(self, topic: int, request: SearchRequest) -> Hits:
-        if topic == ANY_TOPIC:
+        if request.topic_Q is None:
             return self._search_all(request)
-        size = len(self._table.postings.rows(topic))
-        if self._tuning.is_scanned(topic, size):
-            return scan_topic(self._table, self._topic_vectors, topic, *request[:3])
-        # The depths at which a topic that is spread evenly over the ranking has the results.
-        limit_Q = request.limit_Q
-        depth_Q = np.ceil((limit_Q + 2 * np.sqrt(limit_Q)) * len(self._table) / size).astype(np.int64)
-        rank = partial(self._rank_within_topic, topic, request)
-        return self._search_until_deep_enough(topic, request, depth_Q, rank)
+        hits = empty_hits(len(request.limit_Q), request.max_limit)
+        is_restricted_Q = request.topic_Q != ANY_TOPIC
+        for is_own_Q, search in ((~is_restricted_Q, self._search_all), (is_restricted_Q, self._search_topics)):
+            if is_own_Q.any():
+                queries = np.flatnonzero(is_own_Q)
+                write_hits(hits, queries, search(request.select(queries)))
+        return hits
+
+    def _search_topics(self, request: SearchRequest) -> Hits:
+        """Search each query in the codes of its topic; scan the topic if it is small or they bring too few."""
+        assert request.topic_Q is not None
+        row_QM = [self._table.postings.rows(topic) for topic in request.topic_Q.tolist()]
+        size_Q, excluded_Q = np.array([len(row_M) for row_M in row_QM]), np.zeros(len(row_QM), dtype=np.int64)
+        if request.excluded is not None:
+            pairs = zip(row_QM, request.excluded, strict=True)
+            excluded_Q[:] = [find_rows(row_M, row_E)[1].sum() for row_M, row_E in pairs]
+        count_Q = 2 * (request.limit_Q + excluded_Q) + 32  # the least that tuning tries: all codes are compared
+        hits = empty_hits(len(request.limit_Q), request.max_limit)
+        coded = np.flatnonzero((size_Q > self._tuning.target.scanned) & (count_Q < size_Q) & (request.limit_Q > 0))
+        if self._of_topics and len(coded):
+            group = request.select(coded)
+            list_Q = self._table.postings.topic_T.searchsorted(request.topic_Q[coded])
+            row_WM = self._of_topics.propose_in(list_Q, group.query_QD, count_Q[coded])
+            key_WM = sort_keys(*self._scored(group.query_QD, row_WM), _is_excluded(row_WM, group))
+            write_hits(hits, coded, top_filtered(key_WM, group.limit_Q, group.max_limit).hits)
+        short = np.flatnonzero(hits.count_Q < np.minimum(request.limit_Q, size_Q - excluded_Q))
+        if len(short):
+            write_hits(hits, short, search_by_topic(request.select(short), self._scan))
+        return hits
+
+    def _scan(self, topic: int, request: SearchRequest) -> Hits:
+        return scan_topic(self._table, topic, *request[:3])
 
     def _search_all(self, request: SearchRequest) -> Hits:
         """Search all items."""
         limit_Q, excluded_Q = request.limit_Q, request.excluded
         if excluded_Q is None or not any(len(row_E) for row_E, _ in identity_runs(excluded_Q)):
             return self._search_until_deep_enough(
-                ANY_TOPIC, request, limit_Q.copy(), lambda queries, levels: self.rank(request.select(queries), levels)
+                request, limit_Q.copy(), lambda queries, levels: self.rank(request.select(queries), levels)
             )
         scores = ExcludedScores.compute(self._table, request.query_QD, excluded_Q)
         depth_Q = scores.estimate_depth(self._score_distribution, self._tuning.heights(), request.query_QD, limit_Q)
@@ -113,12 +136,10 @@ class ApproximateIndex(Segment):
             group = request.select(queries)
             allowed = _allowed_bits(row_E, len(self._table))
             prefilter = partial(self._rank_prefiltered, group, scores.select(queries), allowed)
-            write_hits(hits, queries, self._search_until_deep_enough(ANY_TOPIC, group, depth_Q[queries], prefilter))
+            write_hits(hits, queries, self._search_until_deep_enough(group, depth_Q[queries], prefilter))
         return hits
 
-    def _search_until_deep_enough(
-        self, topic: int, request: SearchRequest, depth_Q: NDArray[np.int64], rank: Rank
-    ) -> Hits:
+    def _search_until_deep_enough(self, request: SearchRequest, depth_Q: NDArray[np.int64], rank: Rank) -> Hits:
         """Search each query at its depth, again at the depth that it needed, and finally by a scan."""
         hits = empty_hits(len(request.limit_Q), request.max_limit)
         pending_W = np.flatnonzero(request.limit_Q)
@@ -126,8 +147,7 @@ class ApproximateIndex(Segment):
             pending_W = self._search_once(hits, request, depth_Q, pending_W, rank)
             if len(pending_W) == 0:
                 return hits
-        pending = request.select(pending_W)
-        write_hits(hits, pending_W, scan_topic(self._table, self._topic_vectors, topic, *pending[:3]))
+        write_hits(hits, pending_W, self._scan(ANY_TOPIC, request.select(pending_W)))
         return hits
 
     def _search_once(
@@ -202,20 +222,6 @@ class ApproximateIndex(Segment):
         is_short_Q = hits.count_Q < group.limit_Q
         return Ranking(hits, np.where(is_short_Q, np.maximum(depth_Q, levels.depth_Q + 1), depth_Q))
 
-    def _rank_within_topic(
-        self, topic: int, request: SearchRequest, queries: NDArray[np.int64], levels: QueryLevels
-    ) -> Ranking:
-        """Search all items and filter other topics and the excluded rows out of the ranking."""
-        group = request.select(queries)
-        row_QM, score_QM = self._propose(group.query_QD, levels)
-        is_removed_QM = ~self._topic_mask(topic)[row_QM] | _is_excluded(row_QM, group)
-        hits, depth_Q = top_filtered(sort_keys(row_QM, score_QM, is_removed_QM), group.limit_Q, request.max_limit)
-        is_short_Q = hits.count_Q < group.limit_Q
-        # The missing results are taken to be as sparse below the proposals as the results are among them.
-        sparse_depth_Q = (row_QM >= 0).sum(axis=1) * (group.limit_Q + 1) // (hits.count_Q + 1)
-        needed_Q = np.where(is_short_Q, np.maximum(sparse_depth_Q, levels.depth_Q + 1), depth_Q)
-        return Ranking(hits, needed_Q)
-
     def _propose(
         self,
         query_QD: NDArray[np.float32],
@@ -227,6 +233,12 @@ class ApproximateIndex(Segment):
         row_QM = self._engine.propose(
             query_QD, levels.effort_Q, levels.proposals_Q if count_Q is None else count_Q, allowed
         )
+        return self._scored(query_QD, row_QM)
+
+    def _scored(
+        self, query_QD: NDArray[np.float32], row_QM: NDArray[np.int64]
+    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """Sort the proposed rows in place, and return them and their exact scores."""
         row_QM.sort(axis=1)  # so that the vectors are read in order
         score_QM = np.full(row_QM.shape, -np.inf, dtype=np.float32)
         for query_D, row_M, score_M in zip(query_QD, row_QM, score_QM, strict=True):
@@ -311,23 +323,24 @@ def build_tuned(
         return table.rows_to_ids(untuned.rank(unfiltered_request(query_QD, level.depth), levels).hits)
 
     tuning = tune(ParameterGrid(engine.efforts(), engine.proposals), search, table, sample, target, progress)
-    tuned = ApproximateIndex(table, engine, tuning)
-    large_topics = table.postings.topic_T[np.diff(table.postings.offset) > target.scanned].tolist()
-    topics = tuple(_measure_topic(tuned, topic, sample.validation_QD, target) for topic in large_topics)
-    return ApproximateIndex(table, engine, tuning._replace(topics=topics))
+    of_topics = topic_lists(table, target.scanned, seed)
+    if of_topics is None:
+        return ApproximateIndex(table, engine, tuning)
+    recall = _topic_recall(ApproximateIndex(table, engine, tuning, of_topics), sample.validation_QD[:_TOPIC_QUERIES])
+    tuned = recall >= target.recall
+    tuning = tuning._replace(topic_recall=recall if tuned else None)
+    return ApproximateIndex(table, engine, tuning, of_topics if tuned else None)
 
 
-def _measure_topic(
-    index: ApproximateIndex, topic: int, query_QD: NDArray[np.float32], target: RecallTarget
-) -> TopicLevel:
-    """Measure the recall within a topic that is too large to be scanned; if it is too low, the topic is scanned."""
-    query_QD, limit = query_QD[:_TOPIC_QUERIES], min(_TOPIC_DEPTH, target.deepest)
-    ids = index.items_of(topic)
-    hits = index.search(query_QD, limit, topic_Q=np.full(len(query_QD), topic))
-    truth = scan(query_QD, np.arange(len(ids)), index.vectors(ids), limit)
-    recalls = [np.isin(ids[truth.ids(q)], hits.ids(q)).mean() for q in range(len(truth.count_Q))]
-    recall = round(float(np.mean(recalls)), 4)
-    return TopicLevel(topic, len(ids), recall, recall < target.recall)
+def _topic_recall(index: ApproximateIndex, query_QD: NDArray[np.float32]) -> float:
+    """Return the recall in the largest topics."""
+    postings, recalls = index._table.postings, []
+    for t in np.argsort(-np.diff(postings.offset), kind="stable")[:_TOPICS]:
+        topic_Q = np.full(len(query_QD), postings.topic_T[t])
+        request = unfiltered_request(query_QD, _TOPIC_DEPTH)._replace(topic_Q=topic_Q)
+        found, truth = index._search_topics(request), index._scan(int(topic_Q[0]), request)
+        recalls += [np.isin(truth.ids(q), found.ids(q)).mean() for q in range(len(query_QD))]
+    return round(float(np.mean(recalls)), 4)
 
 
 def open_saved(folder: Path, record: dict[str, Any]) -> ApproximateIndex:
@@ -336,20 +349,34 @@ def open_saved(folder: Path, record: dict[str, Any]) -> ApproximateIndex:
     Raises:
         ArtefactError: the lists were written by another version of FAISS, or do not fit the other files.
     """
-    table, file = files.load_item_table(folder), folder / FAISS_FILE
-    try:
-        engine = InvertedLists.open(folder)
-        items, width = int(engine.inverted.ntotal), int(engine.inverted.d)
-    except (RuntimeError, AttributeError) as error:  # it may hold another kind of index
-        raise ArtefactError(f"{file}: this FAISS cannot read it: {str(error).splitlines()[0]}") from None
-    if (items, width) != (len(table), table.dimension):
-        found = f"{items:,} codes of {width} dimensions; expected {len(table):,} of {table.dimension}"
-        raise ArtefactError(f"{file}: holds {found}; publish the run again")
+    table = files.load_item_table(folder)
+    engine = _open_lists(folder, ITEM_LISTS, (len(table), table.dimension))
     try:
         tuning = tuning_from_record(record["tuning"])
     except (KeyError, TypeError, ValueError, AttributeError):
         raise ArtefactError(f"{folder / files.DESCRIPTION}: 'tuning' is damaged; publish the run again") from None
-    most = engine.efforts()[-1], engine.proposals(items)[-1]
+    most = engine.efforts()[-1], engine.proposals(len(table))[-1]
     if any(level.effort > most[0] or level.proposals > most[1] for level in tuning.levels):
         raise ArtefactError(f"{folder / files.DESCRIPTION}: 'tuning' is not of this engine; publish the run again")
-    return ApproximateIndex(table, engine, tuning)
+    if tuning.topic_recall is None:
+        return ApproximateIndex(table, engine, tuning)
+    for name in set(TOPIC_LISTS) - record["files"].keys():
+        raise ArtefactError(f"{folder / files.DESCRIPTION}: has no checksum of {name}; publish the run again")
+    size_T = np.diff(table.postings.offset)
+    of_topics = _open_lists(folder, TOPIC_LISTS, (int(size_T[size_T > tuning.target.scanned].sum()), table.dimension))
+    if of_topics.inverted.nlist != len(size_T):
+        raise ArtefactError(f"{folder / TOPIC_LISTS[0]}: is of other topics; publish the run again")
+    return ApproximateIndex(table, engine, tuning, of_topics)
+
+
+def _open_lists(folder: Path, names: tuple[str, str], expected: tuple[int, int]) -> InvertedLists:
+    """Open lists that must have so many codes and dimensions."""
+    try:
+        engine = InvertedLists.open(folder, names)
+        found = int(engine.inverted.ntotal), int(engine.inverted.d)
+    except (RuntimeError, AttributeError) as error:  # it may hold another kind of index
+        raise ArtefactError(f"{folder / names[0]}: this FAISS cannot read it: {str(error).splitlines()[0]}") from None
+    if found != expected:
+        message = f"holds {found[0]:,} codes of {found[1]} dimensions; expected {expected[0]:,} of {expected[1]}"
+        raise ArtefactError(f"{folder / names[0]}: {message}; publish the run again")
+    return engine

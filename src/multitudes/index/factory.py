@@ -18,7 +18,7 @@ from multitudes.errors import ArtefactError, missing_add_on
 from multitudes.index import approximate, files
 from multitudes.index.approximate import ApproximateIndex
 from multitudes.index.exact import ExactIndex
-from multitudes.index.inverted import FAISS_FILE, LISTS_FILE
+from multitudes.index.inverted import ITEM_LISTS
 from multitudes.index.live import LiveIndex
 from multitudes.index.protocol import Index, IndexKind, Topics
 from multitudes.index.segment import Segment
@@ -29,7 +29,7 @@ from multitudes.progress import Progress, silent
 # Kind of segment → how it is opened from its verified folder and its description, and the files of its engine.
 _SEGMENTS: Final[dict[str, tuple[Callable[[Path, dict[str, Any]], Segment], tuple[str, ...]]]] = {
     ExactIndex.kind: (lambda folder, _: ExactIndex(files.load_item_table(folder)), ()),
-    ApproximateIndex.kind: (approximate.open_saved, (FAISS_FILE, LISTS_FILE)),
+    ApproximateIndex.kind: (approximate.open_saved, ITEM_LISTS),
 }
 EXACT_UP_TO: Final = 50_000  # items of a corpus that is searched exactly, unless [index] kind says otherwise
 

@@ -20,17 +20,16 @@ from multitudes.errors import ArtefactError
 from multitudes.index.item_table import ItemTable, Postings
 
 FORMAT = "multitudes-index"
-FORMAT_VERSION = 3
+FORMAT_VERSION = 4
 DESCRIPTION = "index.json"
-ITEM_TABLE_FILES = ("ids.npy", "vectors.npy", "topics.npy", "topic_offset.npy", "topic_row.npy", "topic_vectors.npy")
+ITEM_TABLE_FILES = ("ids.npy", "vectors.npy", "topics.npy", "topic_offset.npy", "topic_row.npy")
 _REPAIR = "publish the run again, or roll back to an older release"
 
 
 def save_segment(folder: Path, table: ItemTable, info: dict[str, Any]) -> None:
     """Write ids, vectors and posting lists, and the description of all files in ``folder``."""
     postings = table.postings
-    of_topics = postings.topic_T, postings.offset, postings.row_M, table.vectors_by_topic()
-    arrays: tuple[NDArray[Any], ...] = (table.ids, table.vectors_nD, *of_topics)
+    arrays: tuple[NDArray[Any], ...] = (table.ids, table.vectors_nD, postings.topic_T, postings.offset, postings.row_M)
     for name, array in zip(ITEM_TABLE_FILES, arrays, strict=True):
         np.save(folder / name, array, allow_pickle=False)
     write_description(folder, info)
@@ -48,10 +47,7 @@ def load_item_table(folder: Path) -> ItemTable:
         raise ArtefactError(f"{folder}: {len(id_n):,} ids, vectors of shape {vectors_nD.shape}; {_REPAIR}")
     if (id_n[1:] <= id_n[:-1]).any():
         raise ArtefactError(f"{folder / 'ids.npy'}: ids do not ascend; {_REPAIR}")
-    postings, by_topic_MD = _load_postings(folder, len(id_n)), read_array(folder / "topic_vectors.npy", np.float32, 2)
-    if by_topic_MD.shape not in {(len(postings.row_M), vectors_nD.shape[1]), (0, vectors_nD.shape[1])}:
-        raise ArtefactError(f"{folder / 'topic_vectors.npy'}: has shape {by_topic_MD.shape}; {_REPAIR}")
-    return ItemTable(id_n, vectors_nD, postings, by_topic_MD)
+    return ItemTable(id_n, vectors_nD, _load_postings(folder, len(id_n)))
 
 
 def _load_postings(folder: Path, n: int) -> Postings:

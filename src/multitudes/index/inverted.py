@@ -1,6 +1,7 @@
 """Inverted lists of FAISS (IVF) with 4-bit product-quantised codes: the engine of the approximate index.
 
-The lists, 40 bytes an item at 64 dimensions, stay in a file that every process maps: all share one copy of it.
+The lists, 40 bytes an item at 64 dimensions, stay in a file that every process maps: all share one copy of it. There
+are lists of near items, of which a query probes some, and lists of the items of each topic, of which it probes one.
 
 Measured on one core of a busy machine at 1 M × 64 without clusters, 128 lists probed: 4 bits for each dimension take
 0.20 ms a query and 8 bits 0.68; with twice as many proposals, 4 bits find the same. Codes of residuals need fewer
@@ -20,11 +21,14 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 
+from multitudes.index.item_table import ItemTable
 from multitudes.progress import Progress, silent
 from multitudes.seeding import generator
 
 FAISS_FILE: Final = "inverted.faiss"  # centroids and codebooks, and where each list lies
 LISTS_FILE: Final = "lists.bin"  # of each list its codes, and then its rows
+ITEM_LISTS: Final = FAISS_FILE, LISTS_FILE
+TOPIC_LISTS: Final = "topics.faiss", "topic_lists.bin"  # the same with a list for each topic
 _faiss: Any = faiss  # its types are incomplete
 _NO_ROW: Final = -1
 _NOT_FOUND = np.float32(-1e38)  # FAISS fills with a smaller score
@@ -36,6 +40,7 @@ _TRAINING_POINTS_PER_LIST = 64  # FAISS warns below 39 and gains little above 64
 _GRAPH_FROM_LISTS = 8192  # from here on items find their list through a graph: every centroid would cost minutes
 _ADD_BATCH = 100_000
 _CODES = 16  # of 4 bits
+_CODED_SAMPLE = 2**16  # items of topics on which their codes are trained
 
 
 class InvertedLists:
@@ -45,10 +50,10 @@ class InvertedLists:
         self.inverted = inverted
         self._centroid_LD = inverted.quantizer.reconstruct_n(0, inverted.nlist)
 
-    def save(self, folder: Path) -> None:
+    def save(self, folder: Path, names: tuple[str, str] = ITEM_LISTS) -> None:
         """Write the lists into a file of their own, and the rest into FAISS's."""
         inverted, own, places = self.inverted, self.inverted.invlists, _faiss.OnDiskOneListVector()
-        with (folder / LISTS_FILE).open("wb") as stream:
+        with (folder / names[1]).open("wb") as stream:
             for number in range(own.nlist):
                 place = _faiss.OnDiskOneList()
                 place.size, place.offset = own.list_size(number), stream.tell()
@@ -57,24 +62,24 @@ class InvertedLists:
                 if place.size:
                     stream.write(faiss.rev_swig_ptr(own.get_codes(number), place.capacity * inverted.code_size).data)
                     stream.write(np.resize(faiss.rev_swig_ptr(own.get_ids(number), place.size), place.capacity).data)
-            in_file = _faiss.OnDiskInvertedLists(own.nlist, inverted.code_size, LISTS_FILE)
+            in_file = _faiss.OnDiskInvertedLists(own.nlist, inverted.code_size, names[1])
             in_file.lists, in_file.totsize, inverted.own_invlists = places, stream.tell(), False
         try:
             inverted.replace_invlists(in_file)
-            faiss.write_index(inverted, str(folder / FAISS_FILE))
+            faiss.write_index(inverted, str(folder / names[0]))
         finally:
             inverted.replace_invlists(own, True)
 
     @classmethod
-    def open(cls, folder: Path) -> "InvertedLists":
+    def open(cls, folder: Path, names: tuple[str, str] = ITEM_LISTS) -> "InvertedLists":
         """Open saved lists, which stay in their file.
 
         Raises:
             RuntimeError, AttributeError: FAISS cannot read them, or the files hold something else.
         """
         # With this flag FAISS does not map the file, for it looks where the index was saved.
-        inverted = _faiss.read_index(str(folder / FAISS_FILE), _faiss.IO_FLAG_SKIP_IVF_DATA | _faiss.IO_FLAG_READ_ONLY)
-        lists, file = _faiss.downcast_InvertedLists(inverted.invlists), folder / LISTS_FILE
+        inverted = _faiss.read_index(str(folder / names[0]), _faiss.IO_FLAG_SKIP_IVF_DATA | _faiss.IO_FLAG_READ_ONLY)
+        lists, file = _faiss.downcast_InvertedLists(inverted.invlists), folder / names[1]
         # What would be read beyond the end of the file would end the process.
         at, length = int(lists.lists.data().this), file.stat().st_size
         size_L, capacity_L, offset_L = np.ctypeslib.as_array((c_int64 * 3 * lists.nlist).from_address(at)).T
@@ -114,7 +119,6 @@ class InvertedLists:
         Returns:
             The rows of the best candidates of each query (Q, M), distinct, in any order; −1 fills the rest.
         """
-        faiss.omp_set_num_threads(1)  # per thread: a thread that never called it would use every core
         # FAISS keeps as many candidates of each query of a call, so those that need less than half are searched apart.
         is_alike_Q = 2 * count_Q >= count_Q.max()
         if not is_alike_Q.all():
@@ -123,7 +127,25 @@ class InvertedLists:
                 found_QM = self.propose(query_QD[own_Q], effort_Q[own_Q], count_Q[own_Q], allowed)
                 row_QM[own_Q, : found_QM.shape[1]] = found_QM
             return row_QM
-        list_QP, score_QP = self._nearest_lists(query_QD, effort_Q)
+        return self._propose_from(query_QD, *self._nearest_lists(query_QD, effort_Q), count_Q, allowed)
+
+    def propose_in(
+        self, list_Q: NDArray[np.int64], query_QD: NDArray[np.float32], count_Q: NDArray[np.int64]
+    ) -> NDArray[np.int64]:
+        """Propose the best ``count_Q`` codes of one list for each query; see ``propose``."""
+        score_Q = np.vecdot(self._centroid_LD[list_Q], query_QD)
+        return self._propose_from(query_QD, list_Q[:, None], score_Q[:, None], count_Q, None)
+
+    def _propose_from(
+        self,
+        query_QD: NDArray[np.float32],
+        list_QP: NDArray[np.int64],
+        score_QP: NDArray[np.float32],
+        count_Q: NDArray[np.int64],
+        allowed: NDArray[np.uint8] | None,
+    ) -> NDArray[np.int64]:
+        """Propose the best codes of some lists, whose centroids have these scores; see ``propose``."""
+        faiss.omp_set_num_threads(1)  # per thread: a thread that never called it would use every core
         is_alone = len(query_QD) == 1
         if is_alone:
             order_QP = np.argsort(-score_QP, axis=1, kind="stable")
@@ -200,3 +222,37 @@ def train_lists(
         inverted.add(np.ascontiguousarray(vectors_nD[start : start + _ADD_BATCH]))
         progress(min(start + _ADD_BATCH, n), n, "items")
     return InvertedLists(inverted)
+
+
+def topic_lists(table: ItemTable, scanned: int, seed: int = 0) -> InvertedLists | None:
+    """Return a list for each topic, of the residuals to its mean; None if every topic has at most ``scanned`` items.
+
+    The list of a smaller topic is empty.
+    """
+    postings, dimension = table.postings, table.dimension
+    size_T = np.diff(postings.offset)
+    topic_M = np.repeat(np.arange(len(size_T)), size_T)
+    place_C = np.flatnonzero(size_T[topic_M] > scanned)  # of the items that get a code
+    if len(place_C) == 0:
+        return None
+    centroid_TD = np.zeros((len(size_T), dimension), dtype=np.float32)
+    for topic in np.flatnonzero(size_T > scanned).tolist():
+        centroid_TD[topic] = table.topic_vectors(int(postings.topic_T[topic])).mean(axis=0)
+    quantizer: Any = faiss.IndexFlatIP(dimension)
+    quantizer.add(centroid_TD)
+    coded: Any = faiss.IndexIVFPQ(quantizer, dimension, len(size_T), dimension, 4, faiss.METRIC_INNER_PRODUCT)
+    coded.pq.cp.min_points_per_centroid = 1
+    drawn = generator(seed, "index", "topics").choice(place_C, min(len(place_C), _CODED_SAMPLE), replace=False)
+    drawn = np.resize(np.sort(drawn), max(len(drawn), _CODES))
+    residual_SD = table.vectors_at(postings.row_M[drawn]) - centroid_TD[topic_M[drawn]]
+    coded.pq.train(residual_SD)
+    coded.is_trained = True
+    for start in range(0, len(place_C), _ADD_BATCH):
+        some = place_C[start : start + _ADD_BATCH]
+        row_n = postings.row_M[some].astype(np.int64)
+        vectors_nD, topic_n = table.vectors_at(row_n), topic_M[some]
+        coded.add_core(len(some), faiss.swig_ptr(vectors_nD), faiss.swig_ptr(row_n), faiss.swig_ptr(topic_n))
+    packed: Any = faiss.IndexIVFPQFastScan(coded)
+    quantizer.this.disown()
+    coded.own_fields, packed.own_fields = False, True
+    return InvertedLists(packed)

@@ -6,20 +6,16 @@ decides whether a topic is scanned or searched with the engine.
 Legend: n items · T distinct topics · M pairs of a row and a topic · D dimensions · E rows.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from threading import Lock
 from typing import Any
 
 import numpy as np
-from cachetools import LRUCache, cached
 from numpy.typing import ArrayLike, NDArray
 
 from multitudes.errors import DataError
 from multitudes.index.protocol import Hits, Topics
 
 _LARGEST_SCORE = 1e38  # below float32's largest number, with room for rounding
-_CACHE_BYTES = 256 * 2**20
 
 
 @dataclass(frozen=True)
@@ -30,15 +26,11 @@ class Postings:
     offset: NDArray[np.int64]  # T + 1
     row_M: NDArray[np.int32]
 
-    def places(self, topic: int) -> slice:
-        """Return where the rows of a topic are in ``row_M``; empty for an unknown topic."""
-        t = int(self.topic_T.searchsorted(topic))
-        is_known = t < len(self.topic_T) and self.topic_T[t] == topic
-        return slice(self.offset[t], self.offset[t + 1]) if is_known else slice(0)
-
     def rows(self, topic: int) -> NDArray[np.int32]:
         """Return the rows of a topic; empty for an unknown topic."""
-        return self.row_M[self.places(topic)]
+        t = int(self.topic_T.searchsorted(topic))
+        is_known = t < len(self.topic_T) and self.topic_T[t] == topic
+        return self.row_M[self.offset[t] : self.offset[t + 1]] if is_known else self.row_M[:0]
 
     def topics(self, n: int) -> Topics:
         """Return the inverse: the topics of each of n rows."""
@@ -101,18 +93,6 @@ def select_topics(offset: NDArray[np.int64], topic: NDArray[np.integer[Any]], ro
     return Topics(np.concatenate([[0], end]).astype(np.int64), np.asarray(topic.take(position), dtype=np.int64))
 
 
-def cache_by_topic(
-    function: Callable[[int], NDArray[Any]], max_bytes: int = _CACHE_BYTES
-) -> Callable[[int], NDArray[Any]]:
-    """Cache the arrays of recently used topics, up to ``max_bytes``. Safe in threads.
-
-    A scan of contiguous vectors takes half the time of one that gathers rows first.
-    """
-    cache: LRUCache[int, NDArray[Any]] = LRUCache(max_bytes, getsizeof=lambda array: array.nbytes)
-    wrapper: Callable[[int], NDArray[Any]] = cached(cache, key=lambda topic: topic, lock=Lock())(function)
-    return wrapper
-
-
 @dataclass(frozen=True)
 class ItemTable:
     """Sorted ids with their vectors and topics, made by ``make_item_table`` or loaded from verified files."""
@@ -120,7 +100,6 @@ class ItemTable:
     ids: NDArray[np.int64]
     vectors_nD: NDArray[np.float32]
     postings: Postings = NO_POSTINGS
-    by_topic_MD: NDArray[np.float32] | None = None  # ``vectors_by_topic``, of a loaded table
 
     def __len__(self) -> int:
         """Return the number of items."""
@@ -149,24 +128,13 @@ class ItemTable:
 
     def topic_vectors(self, topic: int) -> NDArray[np.float32]:
         """Return the vectors of a topic, contiguous, in the order of its rows."""
-        if self.by_topic_MD is not None and len(self.by_topic_MD):
-            return self.by_topic_MD[self.postings.places(topic)]
         return self.vectors_at(self.postings.rows(topic))
-
-    def vectors_by_topic(self) -> NDArray[np.float32]:
-        """Return the vectors of each topic in turn (M, D), as ``row_M``; none if a cache could not hold them either."""
-        row_M = self.postings.row_M
-        return self.vectors_at(row_M if row_M.size * self.vectors_nD[:1].nbytes <= _CACHE_BYTES else row_M[:0])
-
-    def topic_mask(self, topic: int) -> NDArray[np.bool_]:
-        """Return for each row whether it belongs to a topic."""
-        mask_n = np.zeros(len(self), dtype=np.bool_)
-        mask_n[self.postings.rows(topic)] = True
-        return mask_n
 
     def topic_penalty(self, topic: int) -> NDArray[np.float32]:
         """Return for each row what is added to its score in a search of a topic: 0, or minus infinity."""
-        return np.where(self.topic_mask(topic), np.float32(0), np.float32(-np.inf))
+        penalty_n = np.full(len(self), -np.inf, dtype=np.float32)
+        penalty_n[self.postings.rows(topic)] = 0
+        return penalty_n
 
 
 def make_item_table(ids: ArrayLike, vectors: ArrayLike, topics: Topics | None = None) -> ItemTable:

@@ -8,7 +8,7 @@ their scores so that they do not depend on their position (``paired_inner_produc
 Legend: Q queries · n items · D dimensions · N results · G groups of a row · E excluded items · R pairs.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
 
 import numpy as np
@@ -66,16 +66,15 @@ def scan(
 
 def scan_topic(
     table: ItemTable,
-    topic_vectors: Callable[[int], NDArray[np.float32]],
     topic: int,
     query_QD: NDArray[np.float32],
     limit_Q: NDArray[np.int64],
     excluded: Sequence[NDArray[np.int64]] | None,
 ) -> Hits:
-    """Return the best rows of a topic, whose contiguous vectors ``topic_vectors`` returns; ``ANY_TOPIC``: all rows."""
+    """Return the best rows of a topic; ``ANY_TOPIC``: of all rows."""
     is_all = topic == ANY_TOPIC
     row_M = np.arange(len(table)) if is_all else table.postings.rows(topic).astype(np.int64)
-    return scan(query_QD, row_M, table.vectors_nD if is_all else topic_vectors(topic), limit_Q, excluded)
+    return scan(query_QD, row_M, table.vectors_nD if is_all else table.topic_vectors(topic), limit_Q, excluded)
 
 
 def _rank(

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from multitudes.errors import UsageError
 from multitudes.index.hits import empty_hits, write_hits
-from multitudes.index.item_table import ItemTable, as_float32, cache_by_topic, check_ids, find_rows, select_topics
+from multitudes.index.item_table import ItemTable, as_float32, check_ids, find_rows, select_topics
 from multitudes.index.protocol import ANY_TOPIC, Hits, Topics
 
 
@@ -119,7 +119,6 @@ class Segment(ABC):
 
     def __init__(self, table: ItemTable) -> None:
         self._table = table
-        self._topic_vectors = cache_by_topic(table.topic_vectors)
         self._tombstones: NDArray[np.int64] = np.zeros(0, dtype=np.int64)  # rows, ascending
 
     def search(

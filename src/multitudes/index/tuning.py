@@ -40,7 +40,7 @@ class RecallTarget(NamedTuple):
     scanned: int  # topics of up to this many items are scanned
 
 
-DEFAULT_TARGET = RecallTarget(recall=0.97, deepest=10_000, scanned=100_000)
+DEFAULT_TARGET = RecallTarget(recall=0.97, deepest=10_000, scanned=1_000)
 
 
 class Level(NamedTuple):
@@ -53,19 +53,6 @@ class Level(NamedTuple):
     at_least: float  # lower bound of that recall, 95 % confidence
     checked: float  # recall on the queries held out from tuning
     height: float = 0.0  # standard deviations of the last exact result above the mean score
-
-
-class TopicLevel(NamedTuple):
-    """How a topic of more than ``RecallTarget.scanned`` items is searched.
-
-    Twelve vectors, 17 results each, on one core at 1 M × 64: in a topic of 120,000 items 11 ms, and 9 by a scan; in
-    one of 600,000 items 6 ms, and 102 by a scan.
-    """
-
-    topic: int
-    items: int
-    recall: float  # of the search, on queries held out from tuning
-    scanned: bool  # because that recall is too low
 
 
 class QueryLevels(NamedTuple):
@@ -89,7 +76,7 @@ class Tuning(NamedTuple):
     tuned_on: str
     queries: int
     checked_on: int  # queries
-    topics: tuple[TopicLevel, ...] = ()
+    topic_recall: float | None = None  # by the codes of the largest topics; None: topics are scanned
 
     def heights(self) -> list[tuple[float, float]]:
         """Return the logarithms of the tuned depths, each with the height of its last result."""
@@ -136,10 +123,6 @@ class Tuning(NamedTuple):
                 levels = QueryLevels.from_levels([self.levels[i] for i in position_W[batch]]) if is_tuned else None
                 yield levels, pending_W[batch]
 
-    def is_scanned(self, topic: int, items: int) -> bool:
-        """Return whether a topic of ``items`` items is searched by a scan."""
-        return items <= self.target.scanned or any(level.scanned for level in self.topics if level.topic == topic)
-
     def to_record(self) -> dict[str, Any]:
         """Return the tuning as JSON values."""
         return {
@@ -148,7 +131,7 @@ class Tuning(NamedTuple):
             "tuned_on": self.tuned_on,
             "queries": self.queries,
             "checked_on": self.checked_on,
-            "topics": [topic._asdict() for topic in self.topics],
+            "topic_recall": self.topic_recall,
         }
 
 
@@ -168,7 +151,7 @@ def tuning_from_record(record: dict[str, Any]) -> Tuning:
         record["tuned_on"],
         record["queries"],
         record["checked_on"],
-        tuple(TopicLevel(**topic) for topic in record["topics"]),
+        None if record["topic_recall"] is None else float(record["topic_recall"]),
     )
 
 

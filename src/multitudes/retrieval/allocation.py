@@ -108,10 +108,10 @@ def search_depths(
 ) -> NDArray[np.int64]:
     """Return the number of items to retrieve for each vector (B, K), of ``most_B1`` proposals.
 
-    Each vector with a share proposes that part, and a list of its own at least: fusion counts where lists agree. With a
-    deep blend, all items may come from one vector.
+    Each vector with a share proposes that part, and half a list at least: fusion counts where lists agree. With a deep
+    blend, all items may come from one vector.
     """
-    least_B1 = most_B1 if BLENDS[config.blend].is_deep else most_B1 // _PROPOSALS
+    least_B1 = most_B1 if BLENDS[config.blend].is_deep else most_B1 // (2 * _PROPOSALS)
     depth_BK = np.maximum(np.ceil(share_BK * most_B1), least_B1)
     return np.where(share_BK > 0, np.minimum(most_B1, depth_BK), 0).astype(np.int64)
 
