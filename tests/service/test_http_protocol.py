@@ -3,7 +3,7 @@
 import json
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from io import StringIO
@@ -179,6 +179,28 @@ def test_the_body_of_a_request_that_asks_for_another_protocol_is_no_request(deps
         connection.sendall(HEAD.replace(b"POST", b"GET") + b"connection: close, upgrade\r\nupgrade: h2c\r\n\r\n")
         status, headers, _ = answer(connection)
         assert (status, headers["connection"], connection.recv(1)) == (405, "close", b"")
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"CONNECT 127.0.0.1:80 HTTP/1.1\r\nhost: 127.0.0.1\r\n\r\n",
+        2_000 * b"GET / HTTP/1.1\r\nconnection: upgrade\r\nupgrade: h2c\r\n\r\n",
+    ],
+)
+def test_no_request_is_read_again_for_ever(deps: Dependencies, monkeypatch, sent):
+    reads, read = list[bytes](), ServiceProtocol.data_received
+
+    def note(self: ServiceProtocol, data: bytes) -> None:
+        reads.append(data)
+        read(self, data)
+
+    monkeypatch.setattr(ServiceProtocol, "data_received", note)
+    with connected(deps) as connection, suppress(ConnectionError):
+        connection.sendall(sent)
+        while connection.recv(65_536):
+            pass
+    assert 1 < len(reads) < 100, "and the connection ended"
 
 
 def test_while_places_are_free_nothing_is_rejected_here(deps: Dependencies, monkeypatch):

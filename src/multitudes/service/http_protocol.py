@@ -57,6 +57,7 @@ class ServiceProtocol(HttpToolsProtocol):
         self._unsent = unsent
         self._data = b""  # that is being parsed
         self._head_bytes = 0  # since the last piece of a body or the end of a request
+        self._reads_again = False  # what asked for another protocol
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Watch the connection."""
@@ -94,14 +95,23 @@ class ServiceProtocol(HttpToolsProtocol):
         return True  # to ``handle_websocket_upgrade``, which is called when the head has been read
 
     def handle_websocket_upgrade(self) -> None:
-        """Read the request again as one that asks for no other protocol; the parser takes it to have no body."""
+        """Read the request again as one that asks for no other protocol; the parser takes it to have no body.
+
+        CONNECT asks for one in any case. It is rejected, as is a further request that asks and came in the same read:
+        each would be read inside of the one before, until Python's stack is full.
+        """
+        if self._reads_again:
+            self.send_400_response("CONNECT, or several requests at once that ask for another protocol; send neither.")
+            return
         unread = self._data[sys.exception().args[0] :]  # type: ignore[union-attr]
         closes = any(b"close" in value.lower() for name, value in self.headers if name == b"connection")
         own = [header for header in self.headers if header[0] not in {b"connection", b"upgrade"}]
         head = b"".join(b"%b: %b\r\n" % header for header in [*own, *([(b"connection", b"close")] if closes else [])])
         first = f"{self.scope['method']} {self.url.decode()} HTTP/{self.scope['http_version']}\r\n"
         self.parser = httptools.HttpRequestParser(self)
+        self._reads_again = True
         self.data_received(first.encode() + head + b"\r\n" + unread)
+        self._reads_again = False
 
     def on_body(self, body: bytes) -> None:
         """Restart the count of a head at a piece of a body."""
