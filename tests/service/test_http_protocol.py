@@ -142,6 +142,17 @@ def test_a_key_is_checked_before_a_place_is(deps: Dependencies, tmp_path):
     assert b'multitudes_rejected_keys_total{key="",reason="unknown"} 1.0' in page, "counted once"
 
 
+def test_trailers_are_no_headers(deps: Dependencies, tmp_path):
+    key = make_key(tmp_path / "keys", "shop", ("recommend",))
+    with connected(replace(deps, keys=ApiKeys(tmp_path / "keys"))) as connection:
+        for place, status in (("head", 403), ("trailer", 401)):
+            own = {place: f"authorization: Bearer {key}\r\n".encode()}
+            head = HEAD.replace(b"recommend", b"nowhere") + own.get("head", b"") + JSON
+            chunks = b"transfer-encoding: chunked\r\n\r\n%x\r\n%b\r\n0\r\n" % (len(BODY), BODY)
+            connection.sendall(head + chunks + own.get("trailer", b"") + b"\r\n")
+            assert answer(connection)[0] == status
+
+
 @pytest.mark.parametrize("with_keys", [True, False])
 def test_behind_a_proxy_the_protocol_rejects_only_who_is_told_by_a_key(
     deps: Dependencies, tmp_path, monkeypatch, with_keys

@@ -124,7 +124,8 @@ class ServiceProtocol(HttpToolsProtocol):
         super().on_message_complete()
 
     def on_headers_complete(self) -> None:
-        """Reject the request, or start to answer it."""
+        """Reject the request, or start to answer it; its trailers are read into a list of their own, and ignored."""
+        self.headers = list(self.headers)
         rejection = self._rejection() if self.url in _SHED_EARLY and self.parser.get_method() == b"POST" else None
         if rejection is None:
             super().on_headers_complete()
