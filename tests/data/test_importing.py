@@ -127,10 +127,11 @@ def test_letters_tell_the_encoding_and_a_path_has_a_topic_for_each_level(tmp_pat
     assert topics == {row[1]: [row[2].split(" > ")[0], row[2]] for row in rows}
 
 
-def test_a_file_of_two_encodings_is_refused_in_one_line(tmp_path):
-    mixed = LETTERS["cp949"].encode("cp949") + b"\xff\xa0,P3,\xff,2024-01-01\n"
-    message = refusal(tmp_path, write(tmp_path, "own.csv", mixed), {"encoding": "cp949"})
-    assert "is not cp949; name its encoding" in message
+@pytest.mark.parametrize("named", [{"encoding": "cp949"}, {}], ids=["named", "guessed"])
+def test_a_file_of_two_encodings_is_refused_in_one_line(tmp_path, named):
+    mixed = LETTERS["cp949"].encode("cp949") + "회원3,P3,책,2024-01-03\n".encode()
+    message = refusal(tmp_path, write(tmp_path, "own.csv", mixed), named)
+    assert "is not all cp949; save it as UTF-8" in message
 
 
 def test_parquet_keeps_its_types(tmp_path):

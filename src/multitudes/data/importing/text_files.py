@@ -172,7 +172,7 @@ def _decode(path: Path, name: str, encoding: str, to: Path, progress: Progress) 
         with to.open("w", encoding="utf-8", newline="") as out:
             out.writelines(codecs.iterdecode(chunks, encoding, "replace" if encoding == _LATIN else "strict"))
     except UnicodeError:
-        raise DataError(f"{name}: is not {encoding}; name its encoding with --encoding, or save it as UTF-8") from None
+        raise DataError(f"{name}: is not all {encoding}; save it as UTF-8, or give its --encoding") from None
     return to
 
 
