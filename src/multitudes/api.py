@@ -530,6 +530,9 @@ class ExploreResponse:
     rows: Annotated[
         tuple[Row, ...], Field(description="What rows would give: of each interest up to 10 candidates.")
     ] = ()
+    images: Annotated[
+        Mapping[str, str], Field(description="URL of the image of each item shown that has one, by its id as text.")
+    ] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)

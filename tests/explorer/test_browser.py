@@ -6,6 +6,9 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from threading import Thread
 
 import numpy as np
 import polars as pl
@@ -224,6 +227,35 @@ def test_rows_are_shown_in_place_of_the_lists_and_back(browser, url):
     assert browser.findings() == []
     click(browser, "#as-rows")
     assert browser.run("$('rows').hidden")
+
+
+def test_a_candidate_has_its_image_and_one_that_is_not_found_leaves_the_title(browser, releases, tmp_path):
+    (tmp_path / "odd.svg").write_text('<svg xmlns="http://www.w3.org/2000/svg" width="60" height="90"/>')
+    host = ThreadingHTTPServer(("127.0.0.1", 0), partial(SimpleHTTPRequestHandler, directory=tmp_path))
+    Thread(target=host.serve_forever, daemon=True).start()
+    urls = [f"http://127.0.0.1:{host.server_port}/{name}.svg" for name in ("even", "odd")]
+    ids = range(101, 201)
+    table = pl.DataFrame({"item_id": ids, "image_url": [urls[item % 2] for item in ids]})
+    table.write_parquet(tmp_path / "items.parquet")
+    shown = "[...document.querySelectorAll('#candidates img')].map(one => one.naturalWidth)"
+    titled = "[...document.querySelectorAll('#candidates button.plain')].every(one => one.innerText)"
+    try:
+        with serving("explore", str(releases), "--images", str(tmp_path / "items.parquet")) as url:
+            browser.open(f"{url}&user=%22ann%22")
+            browser.wait(f"({shown}).length && ({shown}).every(width => width === 60)")
+            odd = "answer.candidates.filter(one => one.item_id % 2).length"
+            assert browser.run(f"({shown}).length === {odd} && {odd} < answer.candidates.length && {titled}")
+            assert browser.run("document.documentElement.scrollWidth <= innerWidth")
+            assert all("404" in error for error in browser.errors), "the policy allows the host"
+            browser.errors.clear()
+        with serving("explore", str(releases)) as url:
+            browser.open(f"{url}&user=%22ann%22")
+            browser.wait("!$('shown').hidden")
+            assert browser.run(f"({shown}).length") == 0, "the control: off by default"
+    finally:
+        host.shutdown()
+        host.server_close()
+        browser.requests.clear()
 
 
 def test_two_releases_are_shown_side_by_side(browser, url):

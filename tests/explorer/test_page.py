@@ -6,8 +6,14 @@ from base64 import b64encode
 from dataclasses import replace
 from hashlib import sha256
 from html.parser import HTMLParser
+from pathlib import Path
+
+import polars as pl
+import pytest
 
 from multitudes import api
+from multitudes.errors import UsageError
+from multitudes.explorer.images import read_images
 from multitudes.explorer.page import Beside, live_page, static_page
 
 EVIL = "</script><img src=x onerror=alert(1)>&"
@@ -51,6 +57,25 @@ def test_the_page_loads_nothing_and_its_policy_is_that_of_its_text():
     assert not re.search(r"\bstyle=|\son\w+=", page.html.partition("<script>")[0]), "the policy forbids them"
     assert "innerHTML" not in page.html
     assert "<!--" not in page.html
+
+
+def test_images_are_of_the_hosts_of_a_table_and_of_none_without_one(tmp_path):
+    def write(*urls: str | None) -> Path:
+        file: Path = tmp_path / "items.parquet"
+        pl.DataFrame({"item_id": range(1, len(urls) + 1), "image_url": urls}).write_parquet(file)
+        return file
+
+    images = read_images(
+        write("https://covers.example/1.jpg", None, "http://127.0.0.1:80/3 4;.jpg".replace(" ", "%20"))
+    )
+    assert images.urls == {"1": "https://covers.example/1.jpg", "3": "http://127.0.0.1:80/3%204;.jpg"}
+    assert "img-src data: http://127.0.0.1:80 https://covers.example; base" in live_page(images.origins).policy
+    assert "img-src data:; base" in live_page(read_images(None).origins).policy
+    for wrong in ("1.jpg", "javascript:alert(1)", "https://covers.example; script-src *", "https://a.example/1 2.jpg"):
+        with pytest.raises(UsageError, match="is no image_url"):
+            read_images(write(wrong))
+    with pytest.raises(UsageError, match="expected Parquet with the columns item_id and image_url"):
+        read_images(tmp_path / "none.parquet")
 
 
 def test_an_exported_page_holds_titles_as_text_and_the_candidates_of_a_second_release():

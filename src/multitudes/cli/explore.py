@@ -35,6 +35,9 @@ def explore_command(
     users: Annotated[int, typer.Option(min=1, max=_MAX_USERS, help="With --export: number of users.")] = 5,
     user: Annotated[list[str] | None, typer.Option(help="With --export: id of a user; repeatable.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="With --export: replace an existing file.")] = False,
+    images: Annotated[
+        Path | None, typer.Option(help="Items table (Parquet) whose column image_url has images, which are shown.")
+    ] = None,
     data: Annotated[
         Path | None,
         typer.Option(
@@ -50,10 +53,10 @@ def explore_command(
     """
     forgotten = _erasure_file(releases, data)
     if export is not None:
-        _export(releases, beside, export, users, user or [], overwrite, forgotten)
+        _export(releases, beside, export, users, user or [], overwrite, forgotten, images)
         return
     reject_options("explore without --export", {"--user": user or None, "--overwrite": overwrite})
-    _serve(releases, beside, port, forgotten)
+    _serve(releases, beside, port, forgotten, images)
 
 
 def _erasure_file(releases: Path, data: Path | None) -> Path | None:
@@ -107,7 +110,7 @@ def _name_beside(folder: Path, shown: Path) -> str:
     return "/".join((*parts[-same:], folder.name))
 
 
-def _serve(releases: Path, beside: str | None, port: int, forgotten: Path | None) -> None:
+def _serve(releases: Path, beside: str | None, port: int, forgotten: Path | None, images: Path | None) -> None:
     """Serve the page with the service on this machine; its folder of states, logs and the key ends with it."""
     require_extra("serve")
     os.environ.setdefault("OMP_NUM_THREADS", "1")  # see serve_command
@@ -127,6 +130,7 @@ def _serve(releases: Path, beside: str | None, port: int, forgotten: Path | None
         options = {
             "data": {"folder": Path(folder)},
             "keys": {"file": keys},
+            "explorer": {"images": images},
             "state": {"read_s": 1.0},  # a person waits for it; the store is empty
             "journal": {"level": "warning", "format": "text", "requests": 0},
         }
@@ -150,17 +154,20 @@ def _export(
     given: list[str],
     overwrite: bool,
     forgotten: Path | None,
+    images: Path | None,
 ) -> None:
     from multitudes import api
     from multitudes.cli.recommend import parse_release_id
     from multitudes.explorer.explorer import Explorer
+    from multitudes.explorer.images import read_images
     from multitudes.explorer.page import Beside, static_page
     from multitudes.retrieval.retriever import Retriever
 
     if file.exists() and not overwrite:
         raise UsageError(f"{file}: exists; give another name or --overwrite")
     retriever = Retriever.open(releases)
-    explorer = Explorer(lambda: retriever, _is_hidden(forgotten))
+    pictures = read_images(images)
+    explorer = Explorer(lambda: retriever, _is_hidden(forgotten), pictures.urls)
     other = None if beside is None else _open_beside(releases, beside)
     chosen = [parse_release_id(text, retriever.release.user_ids, "user") for text in given]
     chosen = chosen or explorer.draw_users(users, seed=0)
@@ -176,7 +183,8 @@ def _export(
             answers.append(answer)
             others += [] if other is None else [other.explorer.explore(request)]
             progress(done, len(chosen))
-    write_text(file, static_page(explorer.map(), answers, None if other is None else Beside(other.name, others)))
+    both = None if other is None else Beside(other.name, others)
+    write_text(file, static_page(explorer.map(), answers, both, pictures.origins))
     size = file.stat().st_size
     typer.echo(f"{file}: {counted(len(answers), 'user')}, {size / 1e3:,.0f} kB; open it in a browser")
     print_json({"file": str(file), "users": [answer.user_id for answer in answers], "bytes": size})

@@ -7,10 +7,11 @@ Legend: L history · K vectors · N candidates.
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from threading import Lock
+from types import MappingProxyType
 from typing import Final, NamedTuple
 from weakref import ReferenceType, ref
 
@@ -41,10 +42,13 @@ class Explorer:
     """Answers the questions of the explorer's page; safe for use by several threads."""
 
     def __init__(
-        self, get_retriever: Callable[[], Retriever], is_hidden: Callable[[Id], bool] = lambda _: False
+        self,
+        get_retriever: Callable[[], Retriever],
+        is_hidden: Callable[[Id], bool] = lambda _: False,
+        images: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
-        """Answer with the retriever of the moment; ``is_hidden``: whether a user asked to be erased."""
-        self._get_retriever, self._is_hidden = get_retriever, is_hidden
+        """Answer with the retriever of the moment; ``is_hidden``: whether a user asked to be erased; URLs of images."""
+        self._get_retriever, self._is_hidden, self._images = get_retriever, is_hidden, images
         self._map: tuple[ReferenceType[Release], ItemMap] | None = None  # a release that no longer serves is freed
         self._opening = Lock()
 
@@ -111,6 +115,8 @@ class Explorer:
         if request.user_id is not None and not is_known:
             return None
         item_N = release.item_names.numbers([candidate.item_id for candidate in recommendation.candidates])
+        lists = [*(one.candidates for one in (recommendation, *rest)), *(row.candidates for row in by_row.rows)]
+        shown = {str(candidate.item_id) for one in lists for candidate in one}
         return api.ExploreResponse(
             user_id=recommendation.user_id,
             release=recommendation.release,
@@ -122,6 +128,7 @@ class Explorer:
             map=self._map_items(release, item_N),
             one_vector=rest[0].candidates if rest else None,
             rows=by_row.rows,
+            images={item: self._images[item] for item in shown & self._images.keys()},
         )
 
     def _history(self, release: Release, retrieval: Retrieval, added: Sequence[Id]) -> tuple[api.ExploredEvent, ...]:

@@ -48,6 +48,12 @@ function colour(number) {
   return `var(--c${before.length % COLOURS})`;
 }
 
+// One that cannot be loaded leaves the title alone.
+function picture(item) {
+  const src = answer.images[item.item_id];
+  return src ? el("img", { src, alt: "", loading: "lazy", referrerPolicy: "no-referrer", onerror: (event) => event.target.remove() }) : null;
+}
+
 const swatch = (number, text = "", paint = colour) => el("span", { className: "swatch", colour: paint(number), "aria-hidden": "true" }, el("b", {}, text));
 
 // The service
@@ -273,11 +279,11 @@ function timeline(shown, interests, paint, moment) {
 function showCandidates() {
   const ids = (list) => new Set((list ?? []).map((one) => one.item_id));
   const all = ids(answer.candidates), one = ids(answer.one_vector);
-  const row = (candidate, others) => el("li", { onmouseenter: () => point(candidate) },
+  const row = (candidate, others, only = others && !others.has(candidate.item_id)) => el("li", { className: only ? "only" : "", onmouseenter: () => point(candidate) },
     el("span", {}, String(candidate.rank)),
-    el("button", { type: "button", className: "plain", onclick: () => openItem(candidate), onfocus: () => point(candidate) }, label(candidate)),
+    el("button", { type: "button", className: "plain", onclick: () => openItem(candidate), onfocus: () => point(candidate) }, picture(candidate), label(candidate)),
     el("button", { type: "button", className: "small live", "aria-label": `Add ${label(candidate)} to the history`, onclick: () => addItem(candidate) }, "Add"),
-    el("small", {}, others && !others.has(candidate.item_id) ? el("span", { className: "tag" }, "only here") : null, ...reason(candidate)));
+    el("small", {}, only ? el("span", { className: "tag" }, "only here") : null, ...reason(candidate)));
   $("candidates").replaceChildren(...answer.candidates.map((candidate) => row(candidate, answer.one_vector && one)));
   $("one").replaceChildren(...(answer.one_vector ?? []).map((candidate) => row({ ...candidate, because: [], source: null }, all)));
   $("rows").replaceChildren(...answer.rows.map(({ title, interest, candidates }) => el("div", {},
@@ -483,7 +489,10 @@ function drawMap() {
   paint.font = "600 12px system-ui, sans-serif";
   paint.textAlign = "center";
   paint.fillStyle = getComputedStyle(document.documentElement).getPropertyValue("--whole");
-  for (const region of release.regions) paint.fillText(region.topic.length > 22 ? `${region.topic.slice(0, 21)}…` : region.topic, ...place(region));
+  for (const region of release.regions) {
+    const name = region.topic.length > 22 ? `${region.topic.slice(0, 21)}…` : region.topic, [x, y] = place(region), half = paint.measureText(name).width / 2 + 3;
+    if (x > 0 && x < width) paint.fillText(name, Math.min(Math.max(x, half), width - half), y); // whole, at an edge too
+  }
   const halos = [], dots = [], numbers = new Map();
   for (const mark of marks) {
     const [x, y] = place(mark.item), fill = mark.number === null ? "var(--speck)" : colour(mark.number);

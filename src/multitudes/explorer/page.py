@@ -1,7 +1,7 @@
 """The page of the explorer, as one HTML document: served, or written to a file with a sample of users in it.
 
-The document asks nothing of other hosts: its style, its script and an exported sample are inside, and its policy allows
-nothing else.
+The document asks nothing of other hosts but images, if they are switched on: its style, its script and an exported
+sample are inside, and its policy allows nothing else.
 """
 
 import json
@@ -36,13 +36,16 @@ class Beside(NamedTuple):
     answers: Sequence[api.ExploreResponse | None]  # None: the release does not have the user
 
 
-def live_page() -> Page:
-    """Return the page that asks the service which serves it."""
-    return _document(connect="'self'")
+def live_page(image_origins: Sequence[str] = ()) -> Page:
+    """Return the page that asks the service which serves it, and these origins for images."""
+    return _document("'self'", image_origins)
 
 
 def static_page(
-    release: api.ExploreMapResponse, answers: Sequence[api.ExploreResponse], beside: Beside | None = None
+    release: api.ExploreMapResponse,
+    answers: Sequence[api.ExploreResponse],
+    beside: Beside | None = None,
+    image_origins: Sequence[str] = (),
 ) -> str:
     """Return a page with the users of ``answers``, which needs no service; without JavaScript, their tables."""
     other = None if beside is None else {"release": beside.release, "answers": tuple(beside.answers)}
@@ -54,19 +57,20 @@ def static_page(
         _tables(answer, None if beside is None else (beside.release, beside.answers[row]))
         for row, answer in enumerate(answers)
     )
-    return _document(
-        "'none'", data=element, tables=f'<div id="tables">{printable(tables)}</div>', in_document=True
-    ).html
+    tables = f'<div id="tables">{printable(tables)}</div>'
+    return _document("'none'", image_origins, data=element, tables=tables, in_document=True).html
 
 
-def _document(connect: str, data: str = "", tables: str = "", *, in_document: bool = False) -> Page:
+def _document(
+    connect: str, image_origins: Sequence[str], data: str = "", tables: str = "", *, in_document: bool = False
+) -> Page:
     package = files("multitudes.explorer")
     html, style, script = (
         package.joinpath(f"page.{kind}").read_text(encoding="utf-8") for kind in ("html", "css", "js")
     )
     policy = (
         f"default-src 'none'; style-src '{source_digest(style)}'; script-src '{source_digest(script)}';"
-        f" connect-src {connect}; img-src data:; base-uri 'none'; form-action 'none'"
+        f" connect-src {connect}; img-src {' '.join(('data:', *image_origins))}; base-uri 'none'; form-action 'none'"
     )
     meta = f'<meta http-equiv="content-security-policy" content="{escape(policy)}">' if in_document else ""
     notice = _NOTICE_IN_DOCUMENT if in_document else _NOTICE

@@ -16,6 +16,7 @@ from starlette.responses import Response
 from multitudes import api
 from multitudes.errors import ArtefactError, UsageError
 from multitudes.explorer.explorer import Explorer, OtherReleases
+from multitudes.explorer.images import read_images
 from multitudes.explorer.page import live_page
 from multitudes.records import to_record
 from multitudes.release.release import Release
@@ -155,8 +156,9 @@ def _map_writer(deps: Dependencies, explorer: Explorer) -> Callable[[], bytes]:
 def explorer_router(deps: Dependencies) -> APIRouter:
     """Return the routes of the explorer."""
     routes = APIRouter(tags=["explorer"], route_class=LargeBodyRoute)
-    explorer = Explorer(deps.get_retriever)
-    page, thread, others = live_page(), ExplorerThread(deps.metrics), _Others(deps)
+    images = read_images(deps.settings.explorer.images)
+    explorer = Explorer(deps.get_retriever, images=images.urls)
+    page, thread, others = live_page(images.origins), ExplorerThread(deps.metrics), _Others(deps)
     write_map = _map_writer(deps, explorer)
 
     @routes.get(EXPLORER_PATH, include_in_schema=False)

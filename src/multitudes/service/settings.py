@@ -170,6 +170,11 @@ class ExplorerConfig(Config):
         description="Other versions of the folder can be shown beside the one that serves; two at most are open, and"
         " take their memory until nobody asked for one for ten minutes.",
     )
+    images: Path | None = Field(
+        None,
+        description="Items table (Parquet) whose column `image_url` has images of items; browsers load them from the"
+        " hosts of these URLs. Null: no images.",
+    )
 
 
 class ServeConfig(Config):
