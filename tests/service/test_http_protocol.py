@@ -83,6 +83,7 @@ def test_a_rejection_is_that_of_the_middleware_and_is_counted(deps: Dependencies
     page = deps.metrics.render()
     assert b'multitudes_shed_total{reason="in_flight",work="interactive"} 3.0' in page
     assert b'multitudes_requests_total{method="POST",route="/v1/recommend",status="429"} 3.0' in page
+    assert b'multitudes_request_seconds_count{route="/v1/recommend"}' not in page, "zeros would hide slow answers"
     assert written.getvalue().count('"rejected"') == 2, "a line a second, of each service"
 
 

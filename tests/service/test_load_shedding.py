@@ -5,7 +5,7 @@ from collections import deque
 from dataclasses import replace
 from heapq import heapify, heappop, heappush
 from time import monotonic
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import httpx
 import pytest
@@ -15,7 +15,9 @@ from multitudes.seeding import generator
 from multitudes.service.admission import AdmissionConfig, OverloadError
 from multitudes.service.app import create_app
 from multitudes.service.in_flight import PLACES, InFlightRequests
+from multitudes.service.load_shedding import LoadShedder
 from multitudes.service.settings import ServeConfig
+from multitudes.service.startup import Dependencies
 from tests.service.conftest import ask, refusal
 
 CONFIG = AdmissionConfig(load_shedding_share=0.5, batch_share=0.5)
@@ -41,6 +43,16 @@ def test_a_request_comes_in_while_all_inside_come_out_in_its_time_batches_give_w
     assert crowd(5).excess_s("interactive", 0.2) < 0, "the control"
     assert crowd(2, each_s=60.0, places=3).excess_s("interactive", 0.2) <= 0
     assert crowd(3, each_s=60.0, places=3).excess_s("interactive", 0.2) > 0, "the control"
+
+
+def test_heads_that_are_read_before_a_task_begins_share_the_places(deps: Dependencies):
+    shedder = LoadShedder(replace(deps, in_flight=crowd(8)), None)
+    head: dict[str, Any] = {"type": "http", "method": "POST", "path": "/v1/recommend", "client": ("", 1)}
+    head["headers"] = [(b"host", b"127.0.0.1"), (b"x-deadline-ms", b"210")]
+    scopes = [head | {"state": {}} for _ in range(4)]
+    assert [shedder.reject_early(scope) is None for scope in scopes] == [True, True, False, False]
+    assert [shedder.was_admitted(scope) for scope in scopes] == [True, True, False, False]
+    assert shedder.reject_early(head | {"state": {}}) is None, "they are withdrawn"
 
 
 def test_time_in_which_nobody_was_inside_and_batches_say_nothing_of_how_fast_they_come_out():

@@ -153,7 +153,7 @@ class ServiceProtocol(HttpToolsProtocol):
         if names_client or not _UNUSUAL.isdisjoint(headers):
             return None
         self.scope.update(method="POST", path=self.url.decode())
-        return shedder.reject(self.scope)
+        return shedder.reject_early(self.scope)
 
     def _is_answering(self) -> bool:
         return self.cycle is not None and not self.cycle.response_complete

@@ -88,6 +88,11 @@ class InFlightRequests:
             self._rejected *= _DECAY
             self._last_change_s = now_s
 
+    def withdraw(self, client: str) -> None:
+        """Take back the arrival of a single request, which comes again when its body has been read."""
+        self._in_flight["interactive"] -= 1
+        self._seen(client, 0.0).in_flight["interactive"] -= 1
+
     @contextmanager
     def hold(self, work: Work, client: str, places: int) -> Iterator[None]:
         """Count batches or events until the end of the block.

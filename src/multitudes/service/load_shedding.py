@@ -29,6 +29,7 @@ _WORK: Final[dict[str, Work]] = {
     "/v1/events": "events",
 }
 _INTERVAL_S: Final = 1.0  # between two lines of the journal
+_ADMITTED: Final = "admitted"  # in the state of a request: the client whose head was admitted
 
 
 class Rejection(NamedTuple):
@@ -98,6 +99,26 @@ class LoadShedder:
         closes = not length.isdigit() or int(length[:20]) > self._deps.settings.http.body_bytes
         return Rejection(work, ceil(retry_after_s), closes)
 
+    def reject_early(self, scope: Scope) -> Rejection | None:
+        """Decide before a task is made for a request; a single one that goes on counts until its task begins.
+
+        Many heads are read before the first of their tasks runs; else all of them would be admitted to the same place.
+        """
+        rejection = self.reject(scope)
+        if rejection is None and _work(scope) == "interactive":
+            client = self._client(scope, dict(scope["headers"]))
+            if client is not None:
+                self._in_flight.enter(monotonic(), "interactive", client)
+                scope["state"][_ADMITTED] = client
+        return rejection
+
+    def was_admitted(self, scope: Scope) -> bool:
+        """Return whether a request was admitted by its head, whose task begins."""
+        client = scope.get("state", {}).pop(_ADMITTED, None)
+        if client is not None:
+            self._in_flight.withdraw(client)
+        return client is not None
+
     def _time_limit_s(self, headers: Mapping[bytes, bytes], work: Work) -> float:
         """Return the time that decides about a request: a longer deadline than the default gives no more places."""
         deadlines = self._deps.settings.deadlines
@@ -131,7 +152,7 @@ class LoadSheddingMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, or answer it with 429."""
-        rejection = self._shedder.reject(scope)
+        rejection = None if self._shedder.was_admitted(scope) else self._shedder.reject(scope)
         await (rejection.response() if rejection else self._app)(scope, receive, send)
 
 

@@ -70,7 +70,9 @@ class Metrics:
 
     def _add_requests(self) -> None:
         self.requests = self._counter("requests", "Requests, by route and status.", "route", "method", "status")
-        self.request_seconds = self._histogram("request_seconds", "From head to answer.", _SECONDS, "route")
+        self.request_seconds = self._histogram(
+            "request_seconds", "From head to answer; of none that was rejected unread.", _SECONDS, "route"
+        )
         self.in_flight = self._gauge("requests_in_flight", "Requests that are being answered.", "livesum")
         self.shed = self._counter("shed", "Requests rejected because there was no time for them.", "work", "reason")
         for work in ("interactive", "batch", "similar"):
@@ -200,14 +202,12 @@ class Metrics:
         self.request_seconds.labels(route).observe(seconds)
 
     def unread_counter(self, route: str, work: str) -> Callable[[], None]:
-        """Return a function that counts a recommendation request rejected unread; it looks up no series."""
-        counters = self.shed.labels(work, "in_flight"), self.requests.labels(route, "POST", "429")
-        seconds = self.request_seconds.labels(route)
+        """Return a function that counts a request rejected unread; it looks up no series."""
+        shed, requests = self.shed.labels(work, "in_flight"), self.requests.labels(route, "POST", "429")
 
         def count() -> None:
-            for counter in counters:
-                counter.inc()
-            seconds.observe(0.0)
+            shed.inc()
+            requests.inc()
 
         return count
 
