@@ -41,6 +41,13 @@ def test_segments_are_removed_by_age_and_then_by_the_size_of_the_log(
     assert [file.name for file in places.list_segments(tmp_path)] == names[sum(removed) :]
 
 
+def test_a_segment_of_a_clock_that_was_not_set_is_as_old_as_its_discovery(tmp_path):
+    write_segments(tmp_path, 40, 0)
+    assert apply_retention(tmp_path, START_S, 30, 0) == (0, 0)
+    assert {places.start_time_s(file) for file in places.list_segments(tmp_path)} == {START_S}
+    assert apply_retention(tmp_path, START_S + 31 * DAY_S, 30, 0) == (1, 0), "the newest stays"
+
+
 def test_segments_beyond_the_bound_are_one_warning_and_unnamed_spools_of_killed_writers_go(tmp_path, caplog):
     write_segments(tmp_path, 3, 2, 1, 0)
     apply_retention(tmp_path, 100 * DAY_S, 0, 190)

@@ -117,8 +117,10 @@ def test_a_full_disk_loses_only_rows_and_they_are_counted(tmp_path, monkeypatch,
     monkeypatch.setattr("os.write", full)
     assert not written.log_events([event(2), event(3)])
     assert not written.log_events([event(4)])
+    assert written.problem() == "rows cannot be written, and events are rejected; often the disk is full"
     monkeypatch.undo()
     assert written.log_events([event(5)])
+    assert written.problem() == ""
     written.close()
     assert rows(tmp_path / "events")["event_id"].to_list() == ["e1", "e5"]
     assert written.counts()["events"]["lost"] == 3

@@ -6,6 +6,7 @@ from datetime import date
 from pathlib import Path
 from threading import Event, Thread
 from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import polars as pl
@@ -216,6 +217,15 @@ def test_a_release_serves_without_updates_whose_content_is_wrong_and_says_so(
     add_items(releases, table(tmp_path))
     assert 201 in recommended(watcher())
     assert watcher.state().problem == ""
+
+
+def test_a_disk_that_is_gone_costs_no_answer(releases: Path, monkeypatch: pytest.MonkeyPatch):
+    retriever = Retriever.open(releases)
+    before = recommended(retriever)
+    monkeypatch.setattr("multitudes.release.release.file_signature", Mock(side_effect=OSError(5, "Input/output error")))
+    retriever._next_refresh_s = 0.0
+    assert recommended(retriever) == before
+    assert "Input/output error" in retriever.problem
 
 
 def test_what_the_release_cannot_read_is_counted(releases: Path, tmp_path: Path):

@@ -113,5 +113,5 @@ class ListLogs(Logs):
         self.forgotten.append(user_id)
         return 1
 
-    def damaged_segments(self) -> int:
-        return self.damaged
+    def problem(self) -> str:
+        return f"{self.damaged} damaged segments" if self.damaged else ""

@@ -247,6 +247,19 @@ def test_what_the_store_raises_counts_unless_the_data_are_to_blame(store: Store,
     assert states.is_open
 
 
+def test_a_store_that_took_no_event_is_not_well_until_it_takes_one_though_it_answers(store: Store, guarded: Guarded):
+    states = guarded(store)
+    store.error = StateError("no space left")
+    with pytest.raises(StateError, match="failed"):
+        asyncio.run(states.append([Event("a", "ann", 1, 0)]))
+    store.error = None
+    asyncio.run(states.read(["ann"], LONG))
+    with pytest.raises(StateError, match="rejects events; often its disk or memory is full"):
+        asyncio.run(states.ping())
+    asyncio.run(states.append([Event("a", "ann", 1, 0)]))
+    asyncio.run(states.ping())
+
+
 def test_where_a_store_lies_is_told_to_the_journal_and_to_nobody_outside(store: Store, caplog, guarded: Guarded):
     store.error = StateError("redis://10.0.0.7:6379: connection refused")
     states = guarded(store)

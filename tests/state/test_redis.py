@@ -85,6 +85,22 @@ def test_a_wrong_password_is_reported_and_not_shown(server: RedisServer):
         states.close()
 
 
+@needs_server
+def test_a_full_server_takes_no_event_and_erases_all_the_same(server: RedisServer):
+    states = RedisStateStore(server.url, prefix="full")
+    states.append([ANN])
+    states._server.config_set("maxmemory", 1)
+    try:
+        with pytest.raises(StateError, match="used memory > 'maxmemory'"):
+            states.append([ANN._replace(event_id="b")])
+        (ann,) = RedisStateStore(server.url, prefix="full").read([ANN.user_id])
+        assert [event.event_id for event in ann.events] == ["a"], "it can be read, also after a start"
+        assert states.erase(ANN.user_id)
+    finally:
+        states._server.config_set("maxmemory", 0)
+    assert states.append([ANN._replace(event_id="b", user_id="bob")]).new == [True]
+
+
 def test_without_its_package_or_its_server_the_error_is_one_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     states = RedisStateStore("redis://127.0.0.1:1/3")
     with pytest.raises(StateError, match=r"^redis://127\.0\.0\.1:1/3: .*refused"):

@@ -93,9 +93,12 @@ class Logs:
         """Return the fields of ``LogCounts`` for each log."""
         return {"served": asdict(self._served.counts), "events": asdict(self._events.counts)}
 
-    def damaged_segments(self) -> int:
-        """Return how many segments cannot be read and were set aside."""
-        return self._served.counts.damaged_segments + self._events.counts.damaged_segments
+    def problem(self) -> str:
+        """Return what is wrong with the logs, or nothing."""
+        if self._served.is_failing or self._events.is_failing:
+            return "rows cannot be written, and events are rejected; often the disk is full"
+        damaged = self._served.counts.damaged_segments + self._events.counts.damaged_segments
+        return f"{damaged} damaged segments were set aside; the journal names them" if damaged else ""
 
     def start(self) -> None:
         """Run ``maintain`` in a background thread until ``close``."""
@@ -123,6 +126,7 @@ class Log:
         make_log_folder(folder, log, id_types)
         self.folder, self.counts = folder, LogCounts()
         self._log, self._id_types, self._config = log, id_types, config
+        self.is_failing = False  # whether the last rows could not be written
         self._spool: Spool | None = None
         self._spool_opened_s = 0.0  # by the monotonic clock
         self._append_lock = Lock()
@@ -142,7 +146,9 @@ class Log:
                     self._spool, self._spool_opened_s = Spool(new_spool_path(self.folder, time())), monotonic()
                 self._spool.append(payload)
             except OSError as error:
+                self.is_failing = True
                 return self._count_lost(rows, error)
+            self.is_failing = False
             self.counts.appended += rows
             if self._spool.size >= self._config.segment_mb * 1e6:
                 self._close_spool()

@@ -26,6 +26,7 @@ from multitudes.logs.folder import (
     list_segments,
     list_spools,
     list_unnamed_spools,
+    new_spool_path,
     segment_path,
     start_time_s,
 )
@@ -37,6 +38,7 @@ _DAY_S = 86_400
 _UNNAMED_MAX_AGE_S = 60.0  # a process renames a new spool within moments
 _TOLERANCE_S = 3_600.0  # a clock is set by less, or runs this much ahead of the monotonic clock, without a jump
 _BELIEVED_AFTER_S = 86_400.0
+_UNSET_S = 1e9  # of 2001: a clock that shows an earlier time was not set yet
 
 
 class RotationResult(NamedTuple):
@@ -121,11 +123,15 @@ def apply_retention(folder: Path, now_s: float, keep_days: float, max_bytes: int
     """Remove the segments started more than ``keep_days`` ago, then the oldest until the log fits ``max_bytes``.
 
     Return how many were too old, and how many of the others were too much. The newest segment stays, whatever the
-    bounds say. The caller holds ``folder.lock_log``. 0 turns a bound off.
+    bounds say; one of a clock that was not set counts from now on. The caller holds ``folder.lock_log``. 0 turns a
+    bound off.
     """
     for unnamed in list_unnamed_spools(folder):
         if start_time_s(unnamed) < now_s - _UNNAMED_MAX_AGE_S:
             unnamed.unlink(missing_ok=True)
+    for segment in list_segments(folder):
+        if start_time_s(segment) < _UNSET_S <= now_s:  # it is as old as nobody knows
+            segment.rename(segment_path(folder, new_spool_path(folder, now_s)))
     expired = expired_segments(folder, now_s, keep_days)
     over_size = _oldest_over_size(list_segments(folder)[len(expired) :], list_spools(folder), max_bytes)
     damaged = _started_before(list_damaged(folder), now_s, keep_days)

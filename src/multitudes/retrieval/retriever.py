@@ -278,7 +278,7 @@ class Retriever:
                 if release is not self._snapshot.release:
                     self._snapshot = Snapshot.from_release(release)
                 self.problem = ""
-            except MultitudesError as error:  # the snapshot stays usable
+            except (MultitudesError, OSError) as error:  # the snapshot stays usable
                 self._next_refresh_s = monotonic() + _RETRY_AFTER_ERROR_S
                 if str(error) != self.problem:
                     logging.getLogger(__name__).error("%s; serving without its changes", error)

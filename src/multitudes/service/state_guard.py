@@ -164,6 +164,7 @@ class GuardedStates:
             DaemonThreads(self._config.threads, f"user-states-{name}") for name in ("reads", "writes")
         )
         self.is_damaged = False  # whether the store is, as its last check or a call since found
+        self._rejects_writes = False  # whether it did the last time; not if it only took too long
         self._closing = GateEvent()
 
     @property
@@ -200,7 +201,7 @@ class GuardedStates:
         return user_id in self._erasure_requests
 
     async def ping(self) -> None:
-        """Return if the store answers.
+        """Return if the store answers, and took the last write.
 
         Raises:
             DamagedRequestsError: nobody knows who asked to be erased; every request of a user is refused.
@@ -209,6 +210,8 @@ class GuardedStates:
         if self.is_damaged:
             raise StateError("the store of user states is damaged; restore a backup")
         await self._call("ping", self._store.ping, self._config.read_s)
+        if self._rejects_writes:
+            raise StateError("the store of user states rejects events; often its disk or memory is full")
 
     def start(self) -> None:
         """Check the store for damage now and then, in a thread that nothing waits for."""
@@ -301,6 +304,7 @@ class GuardedStates:
             raise
         except Exception as error:
             breaker.record_failure()
+            self._rejects_writes |= name in _WRITES
             self.is_damaged = self.is_damaged or isinstance(error, ArtefactError)
             # The error contains the address of the store, which clients must not see.
             logging.getLogger(__name__).error("%s", error)
@@ -308,6 +312,7 @@ class GuardedStates:
         finally:
             threads.pending -= 1
         breaker.record_success()
+        self._rejects_writes &= name not in _WRITES
         return answer
 
 

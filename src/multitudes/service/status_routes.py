@@ -33,15 +33,14 @@ def health_router(deps: Dependencies) -> APIRouter:
     async def ready() -> Response:
         """Report which release answers.
 
-        Damage to the item updates, the user states or the logs is reported (``degraded``), and does not make the
-        service unready: all replicas share the store, and without it they answer from the release. Where nobody knows
+        Damage to the item updates, the user states or the logs is reported (``degraded``), and so are a store or a log
+        that cannot be written. The service stays ready: all replicas share the store, and without it they answer from
+        the release. Where nobody knows
         who asked to be erased, every request of a user is rejected, and this one with 503.
         """
         retriever = deps.get_retriever()
         release = retriever.release
-        damaged = deps.logs.damaged_segments()
-        logs = f"{damaged} damaged segments were set aside; the journal names them" if damaged else "ok"
-        stores = {"state": "ok", "logs": logs}
+        stores = {"state": "ok", "logs": deps.logs.problem() or "ok"}
         try:
             await deps.states.ping()
         except DamagedRequestsError:

@@ -52,6 +52,7 @@ _APPEND: Final = (
     + """
 local now, remember, keep, skew = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
 local forgot = tonumber(redis.call('HGET', KEYS[2], 'forgot') or nil)
+redis.call('HINCRBY', KEYS[2], 'place', 0)  -- a server whose memory is full rejects a script at its first write alone
 local late_before = forgot and (now >= forgot and forgot or now - skew)
 redis.call('ZREMRANGEBYSCORE', KEYS[4], '-inf', now - remember)
 for _, ahead in ipairs(redis.call('ZRANGEBYSCORE', KEYS[3], '(' .. string.format('%d', now + skew), '+inf')) do
@@ -261,8 +262,10 @@ class RedisStateStore:
                 if answer is not None:
                     return answer
                 name = self._prefix + "secret"
-                self._server.set(name, self._secret or os.urandom(SECRET_BYTES), nx=True)
-                self._secret = self._server.get(name)
+                if (found := self._server.get(name)) is None:  # a full server can still be read
+                    self._server.set(name, self._secret or os.urandom(SECRET_BYTES), nx=True)
+                    found = self._server.get(name)
+                self._secret = found
                 if len(self._secret) != SECRET_BYTES:
                     raise ValueError
             answer = query(self._secret)
