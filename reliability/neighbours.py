@@ -21,7 +21,7 @@ from reliability.codes import Code, both
 from reliability.connection import Connection, post, run
 from reliability.load import Outcome, open_loop, percentile_s, recommend, running
 from reliability.server import Server
-from reliability.world import FIRST_ITEM, World
+from reliability.world import World
 
 _COMMIT = "eaed4ff"  # the attacks were first made on it
 _CONTROL = f"commit {_COMMIT}"
@@ -76,10 +76,10 @@ async def _beside_events(server: Server, seconds: float) -> dict[str, Any]:
     numbers = count(1)
 
     def event(number: int) -> bytes:
-        return post("/v1/events", {"events": [_event(-1 - number)]})
+        return post("/v1/events", {"events": [_WORLD.event(-1 - number)]})
 
     def flood() -> bytes:
-        return post("/v1/events", {"events": [_event(next(numbers)) for _ in range(_EVENTS)]})
+        return post("/v1/events", {"events": [_WORLD.event(next(numbers)) for _ in range(_EVENTS)]})
 
     alone = await _single(server, 2.0)
     async with _flood(server, [_GREEDY] * _WRITERS, flood) as statuses:
@@ -179,14 +179,6 @@ def _p99_ms(made: Sequence[Outcome]) -> float:
 
 def _resident_mib(server: Server) -> float:
     return memory_field_mib("VmRSS", server.process.pid)
-
-
-def _event(number: int) -> dict[str, Any]:
-    return {
-        "event_id": str(number),
-        "user_id": 1 + number % _WORLD.users,
-        "item_id": FIRST_ITEM + number % _WORLD.items,
-    }
 
 
 def _batch(users: int) -> bytes:

@@ -38,7 +38,7 @@ Nothing here says how the service fares in these:
   namespace. No cluster, container engine or init system has run them.
 * **A network of its own.** All clients are on the same machine; loss, delay and reordering of packets are not tried,
   but for a store that is cut off.
-* **Several machines.** Replicas are processes of one machine, on one clock.
+* **Several machines.** Workers are processes of one machine, on one clock; one that dies is in [faults.md](faults.md).
 * **An attack on a Milvus server.** That a release names neither server nor token (D5) is tested in `tests/milvus` and
   `tests/index/test_factory.py`.
 * **ONNX Runtime before 1.24.1**, which read the weights of a tower anywhere on the machine (D6): it can no longer be

@@ -23,7 +23,6 @@ TRIALS: dict[str, str] = {
     "durability": "kill −9 after events were acknowledged",
     "drain": "SIGTERM under load",
     "damage": "Files of a release are damaged",
-    "replicas": "One of two replicas is killed under load",
     "halfopen": "Clients that connect and never finish a request",
     "cases": "Requests generated from the published description",
     "publishing": "kill −9 while publishing",

@@ -30,6 +30,11 @@ class World(NamedTuple):
     topics: int = 20
     width: int = 64
 
+    def event(self, number: int) -> dict[str, str | int]:
+        """Return an event, of one user after another."""
+        user, item = 1 + number % self.users, FIRST_ITEM + number % self.items
+        return {"event_id": str(number), "user_id": user, "item_id": item}
+
 
 FIRST_ITEM = 1_000_001
 

@@ -12,7 +12,7 @@ from reliability.codes import BEFORE, Code, both
 from reliability.connection import Connection, post, run
 from reliability.load import open_loop, percentile_s, recommend, running
 from reliability.server import Server
-from reliability.world import FIRST_ITEM, World
+from reliability.world import World
 
 _WORLD, _RATE, _PATIENCE_S = World(items=2_000, users=500), 20.0, 10.0
 
@@ -42,7 +42,7 @@ async def _asked(server: Server, writers: int, events: int, seconds: float) -> d
     async def write() -> None:
         connection = await Connection.to(server.port)
         while True:
-            body = {"events": [_event(next(numbers)) for _ in range(events)]}
+            body = {"events": [_WORLD.event(next(numbers)) for _ in range(events)]}
             status = (await connection.ask(post("/v1/events", body))).status
             statuses[status] += 1
             await asyncio.sleep(0.1 if status == 429 else 0.0)
@@ -51,11 +51,3 @@ async def _asked(server: Server, writers: int, events: int, seconds: float) -> d
         made = await open_loop(server.port, _RATE, seconds, recommend(_WORLD.users, 20), _PATIENCE_S)
     p99_ms = round(1e3 * percentile_s(made, 99), 1)
     return {"p99_ms": p99_ms, "told": statuses[429], "bodies": {str(status): n for status, n in statuses.items()}}
-
-
-def _event(number: int) -> dict[str, Any]:
-    return {
-        "event_id": str(number),
-        "user_id": 1 + number % _WORLD.users,
-        "item_id": FIRST_ITEM + number % _WORLD.items,
-    }

@@ -1,4 +1,4 @@
-"""``python -m reliability.faults [dependency …]``: try every cell, and write records/faults.md."""
+"""``python -m reliability.faults [cell …]``: try every cell, and write records/faults.md."""
 
 import argparse
 import json
@@ -40,18 +40,20 @@ release has 150 items; the disk has releases, logs and user states.
 
 
 def main() -> None:
-    """Try the cells of the named dependencies, all by default, and write the page."""
+    """Try the cells that begin with the given words, all by default, and write the page."""
     parser = argparse.ArgumentParser(prog="python -m reliability.faults")
-    parser.add_argument("names", nargs="*", metavar="dependency", help=", ".join(HOW))
+    parser.add_argument("cells", nargs="*", metavar="cell", help="such as 'Redis', 'Redis full' or 'Redis full stop'")
+    given = tuple(parser.parse_args().cells)
     known = {name for name, *_ in _kept()}  # is not replaced by why it cannot be tried here
-    names = parser.parse_args().names or [name for name in HOW if not WHY_NOT_HERE.get(name) or name not in known]
-    if unknown := set(names) - set(HOW):
-        parser.error(f"unknown dependency '{min(unknown)}'; known: {', '.join(HOW)}")
+    places = [(name, *place) for name in HOW for place in product(HOW[name], MOMENTS)]
+    wanted = [place for place in places if " ".join(place).startswith(given)] if given else places
+    wanted = [place for place in wanted if given or not WHY_NOT_HERE.get(place[0]) or place[0] not in known]
+    if not wanted:
+        parser.error(f"no cell {given}; dependencies: {', '.join(HOW)}")
     context = MeasurementContext()
     with TemporaryDirectory(prefix="multitudes-faults-") as folder:
-        for cell in _tried(names, Path(folder)):
+        for cell in _tried(wanted, Path(folder)):
             cells = _kept() | {(cell["dependency"], cell["fault"], cell["moment"]): cell}
-            places = [(name, *place) for name in HOW for place in product(HOW[name], MOMENTS)]
             found = context.head(("multitudes", "uvicorn", "redis", "pymilvus"))
             found["cells"] = [cells.get(place) or _left_out(*place, _NOT_YET) for place in places]
             _RESULTS.write_text(json.dumps(found, ensure_ascii=False) + "\n", encoding="utf-8")
@@ -68,15 +70,14 @@ def _kept() -> dict[tuple[str, ...], dict[str, Any]]:
     return {(cell["dependency"], cell["fault"], cell["moment"]): cell for cell in tried}
 
 
-def _tried(names: list[str], folder: Path) -> Iterator[dict[str, Any]]:
+def _tried(cells: list[tuple[str, str, str]], folder: Path) -> Iterator[dict[str, Any]]:
     _make_world(folder / "world")
     with ExitStack() as stack, ThreadPoolExecutor(4) as threads:  # most of the time they wait
-        if "Milvus" in names and not WHY_NOT_HERE["Milvus"]:
+        if any(name == "Milvus" for name, *_ in cells) and not WHY_NOT_HERE["Milvus"]:
             from tests.milvus.server import Server  # noqa: PLC0415 (only where the package is there)
 
             dependencies.milvus_server = Server(folder / "milvus").start()
             stack.callback(dependencies.milvus_server.stop)
-        cells = [(name, fault, moment) for name in names for fault, moment in product(HOW[name], MOMENTS)]
         yield from threads.map(partial(_cell, folder), cells)
 
 

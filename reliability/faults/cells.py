@@ -54,7 +54,8 @@ class Cell:
             self.seen |= {"sees": f"`prepare` exits {code}", "afterwards": f"exits {self._publish()[0]}"}
             return self.seen | {"felt": self._in.felt()}
         if "--config" in self._in.publish:
-            self._publish()
+            code, said = self._publish()
+            assert code == 0, said
         else:
             copytree(self._world / "releases", self._releases)
         self._data.mkdir(parents=True)
@@ -87,8 +88,10 @@ class Cell:
             self.seen["sees"] = self._end(server, "ends")
         else:
             code, said = self._publish()
+            began_s = time.monotonic()
             taken = code == 0 and _waits(partial(self._serves, server, "0002"), _TAKE_UP_S)
-            self.seen["sees"] = f"`publish` exits {code}; {'taken up' if taken else 'the release before answers'}"
+            took = f"taken up in {time.monotonic() - began_s:.0f} s" if taken else "the release before answers"
+            self.seen["sees"] = f"`publish` exits {code}; {took}"
             if code:
                 self._in.be("")
                 self.seen |= {"sees": f"{self.seen['sees']}; mended: exits {self._publish()[0]}", "said": said}

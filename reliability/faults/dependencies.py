@@ -231,7 +231,7 @@ def a_second_worker(place: Path) -> Iterator[Surroundings]:
 
     def be(fault: str) -> None:
         if fault:
-            wait_until(lambda: len(workers()) == made.workers)
+            wait_until(lambda: len(workers()) == made.workers, 120)
             harmed[0] = workers()[-1]
         with suppress(ProcessLookupError):  # it was replaced
             if fault in {"full", ""}:

@@ -16,7 +16,6 @@ from reliability import (
     halfopen,
     overload,
     publishing,
-    replicas,
     soak,
     store,
     swaps,
@@ -39,7 +38,6 @@ needs_schemathesis = pytest.mark.skipif(find_spec("schemathesis") is None, reaso
         pytest.param(drain.trial, id="drain"),
         pytest.param(swaps.trial, id="swaps"),
         pytest.param(access.trial, id="access"),
-        pytest.param(replicas.trial, id="replicas", marks=needs_redis),
         pytest.param(cases.trial, id="cases", marks=needs_schemathesis),
     ],
 )
