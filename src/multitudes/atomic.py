@@ -8,8 +8,10 @@ import json
 import os
 import secrets
 import shutil
+import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
+from io import BufferedReader
 from pathlib import Path
 from typing import Any
 
@@ -65,15 +67,14 @@ def read_json(file: Path, form: str, version: int, repair: str, missing: str = "
     Raises:
         ArtefactError: it is missing, damaged, or of another format or version.
     """
+    if missing and not file.exists():
+        raise ArtefactError(missing)
+    with open_file(file, repair) as stream:
+        content = stream.read(_MAX_JSON_BYTES + 1)
+    if len(content) > _MAX_JSON_BYTES:
+        raise ArtefactError(f"{file}: larger than {_MAX_JSON_BYTES >> 20} MiB; {repair}")
     try:
-        check_is_file(file, repair)
-        if file.stat().st_size > _MAX_JSON_BYTES:
-            raise ArtefactError(f"{file}: larger than {_MAX_JSON_BYTES >> 20} MiB; {repair}")
-        record = json.loads(file.read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError):
-        raise ArtefactError(missing or f"{file}: missing; {repair}") from None
-    except OSError as error:
-        raise ArtefactError(f"{file}: cannot be read ({error.strerror}); {repair}") from None
+        record = json.loads(content.decode())
     except (ValueError, RecursionError):  # not text, or not JSON
         record = None
     if not isinstance(record, dict):
@@ -84,14 +85,27 @@ def read_json(file: Path, form: str, version: int, repair: str, missing: str = "
     return record
 
 
-def check_is_file(file: Path, repair: str) -> None:
-    """Check that what is there is a file, before it is read.
+def open_file(file: Path, repair: str, flags: int = 0) -> BufferedReader:
+    """Open a file for reading, and nothing that has no end or whose reader may wait for ever, such as a pipe.
+
+    Args:
+        file: to open.
+        repair: what to do otherwise, which ends the error.
+        flags: those of ``os.open``, beside that for reading.
 
     Raises:
-        ArtefactError: it is something else, such as a pipe; ``repair`` ends the error.
+        ArtefactError: it is missing, cannot be read or is something else.
     """
-    if file.exists() and not file.is_file():
-        raise ArtefactError(f"{file}: not a file; a reader of a pipe may wait for ever; {repair}")
+    try:
+        descriptor = os.open(file, os.O_RDONLY | os.O_NONBLOCK | flags)
+    except OSError as error:
+        is_missing = isinstance(error, (FileNotFoundError, NotADirectoryError))
+        reason = "missing" if is_missing else f"cannot be read ({error.strerror})"
+        raise ArtefactError(f"{file}: {reason}; {repair}") from None
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise ArtefactError(f"{file}: not a plain file; {repair}")
+    return os.fdopen(descriptor, "rb")
 
 
 def create_text(file: Path, text: str, mode: int = 0o644) -> bool:

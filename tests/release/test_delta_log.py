@@ -1,7 +1,9 @@
 """The file of changes: what was acknowledged is there, what a crash left is cut off, what is damaged is refused."""
 
+import os
 import random
 import resource
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -145,8 +147,15 @@ def test_a_record_that_says_nothing_is_refused_in_one_line(payload: bytes, file:
 def test_a_log_that_no_memory_holds_is_refused_unread(file: Path):
     with file.open("ab") as stream:
         stream.truncate(200 << 30)  # sparse
-    with pytest.raises(ArtefactError, match=r"0001\.log: larger than 8 GiB"):
+    with pytest.raises(ArtefactError, match=r"0001\.log: larger than 1 GiB"):
         delta_log.read_deltas(file, "me")
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, Path.mkdir, lambda file: file.symlink_to(file.name)])
+def test_what_is_no_file_is_not_waited_for(make: Callable[[Path], None], tmp_path: Path):
+    make(tmp_path / "0001.log")
+    with pytest.raises(ArtefactError, match=r"0001\.log: (not a plain file|cannot be read)"):
+        delta_log.read_deltas(tmp_path / "0001.log", "me")
 
 
 @pytest.mark.parametrize(

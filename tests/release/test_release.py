@@ -119,7 +119,7 @@ def test_a_damaged_manifest_and_a_foreign_folder_are_refused_by_name(folder: Pat
         Release.open(tmp_path / "elsewhere")
     (folder / "manifest.json").unlink()
     (folder / "manifest.json").mkdir()
-    with pytest.raises(ArtefactError, match=r"manifest.json: not a file"):
+    with pytest.raises(ArtefactError, match=r"manifest.json: not a plain file"):
         Release.open(folder)
 
 

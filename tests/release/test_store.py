@@ -1,6 +1,8 @@
 """A reader finds the old release or the new one, whatever happens to whoever publishes."""
 
 import fcntl
+import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -93,12 +95,13 @@ def test_a_damaged_switch_is_refused_and_a_rollback_mends_it(damage: bytes, tmp_
     assert read(store) == "a"
 
 
-def test_a_folder_in_place_of_the_switch_is_refused_by_name(tmp_path: Path):
+@pytest.mark.parametrize("make", [os.mkfifo, Path.mkdir, lambda file: file.symlink_to("/dev/null")])
+def test_what_is_no_file_in_place_of_the_switch_is_not_waited_for(make: Callable[[Path], None], tmp_path: Path):
     store = ReleaseStore(tmp_path)
     publish(store, "a")
     (tmp_path / "CURRENT").unlink()
-    (tmp_path / "CURRENT").mkdir()
-    with pytest.raises(ArtefactError, match=r"CURRENT: cannot be read \(Is a directory\)"):
+    make(tmp_path / "CURRENT")
+    with pytest.raises(ArtefactError, match="CURRENT: not a plain file"):
         store.folder()
 
 

@@ -62,7 +62,7 @@ def version(root: Path) -> Path:
 
 @pytest.mark.parametrize(
     ("harm", "words"),
-    [(lambda _: None, "missing; publish the run again"), (os.mkfifo, "not a file")],
+    [(lambda _: None, "missing; publish the run again"), (os.mkfifo, "not a plain file")],
     ids=["missing", "a pipe"],
 )
 def test_a_damaged_release_is_refused_in_the_words_of_opening_it(

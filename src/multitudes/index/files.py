@@ -7,6 +7,7 @@ protect against accidents, not against an attacker, who could also change ``inde
 
 import json
 import mmap
+import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ import numpy as np
 import xxhash
 from numpy.typing import NDArray
 
-from multitudes.atomic import check_is_file, read_json, write_text
+from multitudes.atomic import open_file, read_json, write_text
 from multitudes.errors import ArtefactError
 from multitudes.index.item_table import ItemTable, Postings
 
@@ -132,14 +133,15 @@ def record_checksum(record: dict[str, Any]) -> str:
     return xxhash.xxh3_128_hexdigest(json.dumps(record).encode())
 
 
-def checksum(file: Path) -> dict[str, Any]:
-    """Return size and checksum (xxh3, 128 bits) of a file."""
-    size = file.stat().st_size
-    if size == 0:  # an empty file cannot be memory-mapped
-        return {"xxh3": xxhash.xxh3_128_hexdigest(b""), "bytes": 0}
-    # Memory-mapped: half the time of reading it into a buffer.
-    with file.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as content:
-        return {"xxh3": xxhash.xxh3_128_hexdigest(content), "bytes": size}
+def checksum(file: Path, repair: str = _REPAIR) -> dict[str, Any]:
+    """Return size and checksum (xxh3, 128 bits) of a file; ``repair`` ends the error if it cannot be read."""
+    with open_file(file, repair) as stream:
+        size = os.fstat(stream.fileno()).st_size
+        if size == 0:  # an empty file cannot be memory-mapped
+            return {"xxh3": xxhash.xxh3_128_hexdigest(b""), "bytes": 0}
+        # Memory-mapped: half the time of reading it into a buffer.
+        with mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            return {"xxh3": xxhash.xxh3_128_hexdigest(content), "bytes": size}
 
 
 def verify(file: Path, xxh3: str, size: int, repair: str = _REPAIR) -> None:
@@ -148,11 +150,7 @@ def verify(file: Path, xxh3: str, size: int, repair: str = _REPAIR) -> None:
     Raises:
         ArtefactError: the file is missing, truncated or changed.
     """
-    try:
-        check_is_file(file, repair)
-        found = checksum(file)
-    except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
-        raise ArtefactError(f"{file}: missing; {repair}") from None
+    found = checksum(file, repair)
     if found["bytes"] != size:
         raise ArtefactError(f"{file}: {found['bytes']} bytes; expected {size}. It was truncated or replaced; {repair}")
     if found["xxh3"] != xxh3:

@@ -25,7 +25,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from multitudes.atomic import fsync, replace_file
+from multitudes.atomic import fsync, open_file, replace_file
 from multitudes.errors import ArtefactError
 from multitudes.index.item_table import are_valid_vectors
 from multitudes.release.signature import PrivateKey, Trust, is_signed, read_public_keys
@@ -33,7 +33,7 @@ from multitudes.release.signature import PrivateKey, Trust, is_signed, read_publ
 FORMAT: Final = "multitudes-changes"
 FORMAT_VERSION: Final = 1
 _FRAME = struct.Struct("<QII")
-_MAX_BYTES: Final = 8 << 30  # of a log, which is read into memory
+_MAX_BYTES: Final = 1 << 30  # of a log, which is read into memory
 _TYPES: Final = {"title": pl.String, "topics": pl.List(pl.String)}  # of the columns that every added item has
 REPAIR = "publish again, or delete the file and add its items again"
 
@@ -88,6 +88,8 @@ def append_delta(file: Path, owner: str, delta: Delta, key: PrivateKey | None = 
     signature = b"" if key is None else key.sign(_message(owner, end, content))
     # The last byte is not zero, so that _next_payload recognizes a record that a crash cut off.
     payload = content + signature + b"."
+    if end + len(payload) > _MAX_BYTES:
+        raise ArtefactError(f"{file}: would be larger than {_MAX_BYTES >> 30} GiB; publish again, with these items")
     with file.open("r+b", buffering=0) as stream:
         stream.truncate(end)
         stream.seek(end)
@@ -129,15 +131,15 @@ def read_deltas(file: Path, owner: str, start: int = 0, trust: Trust | None = No
 
 def _complete_records(file: Path, owner: str, start: int) -> tuple[list[tuple[int, memoryview]], int, int]:
     """Return places and payloads from ``start`` on, the end of the last complete record, and how many bytes follow."""
-    try:
-        with file.open("rb") as stream:
-            if os.fstat(stream.fileno()).st_size > _MAX_BYTES:
-                raise ArtefactError(f"{file}: larger than {_MAX_BYTES >> 30} GiB; {REPAIR}")
-            start = max(start, _check_header(file, stream, owner))
-            stream.seek(start)
-            data = memoryview(stream.read())
-    except FileNotFoundError:
+    if not os.path.lexists(file):
         return [], 0, 0
+    with open_file(file, REPAIR) as stream:
+        size = os.fstat(stream.fileno()).st_size
+        if size > _MAX_BYTES:
+            raise ArtefactError(f"{file}: larger than {_MAX_BYTES >> 30} GiB; {REPAIR}")
+        start = max(start, _check_header(file, stream, owner))
+        stream.seek(start)
+        data = memoryview(stream.read(max(0, size - start)))  # without an end, it is read in pieces and joined
     payloads, position = [], 0
     while (payload := _next_payload(file, data, position, start)) is not None:
         payloads.append((start + position, payload))

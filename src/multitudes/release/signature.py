@@ -18,7 +18,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory, TemporaryFile, gettempdir
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeAlias
 
-from multitudes.atomic import create_text
+from multitudes.atomic import create_text, open_file
 from multitudes.errors import ArtefactError, MissingError, UsageError
 from multitudes.extras import require_extra
 
@@ -265,16 +265,8 @@ def _entry(stream: BufferedReader | FileIO) -> dict[str, Any]:
 
 
 def _open(file: Path) -> BufferedReader:
-    """Open a file for reading, unless it is a link, or something that would wait for a writer."""
-    try:
-        descriptor = os.open(file, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-    except OSError as error:
-        reason = "missing" if isinstance(error, FileNotFoundError) else f"cannot be read ({error.strerror})"
-        raise ArtefactError(f"{file}: {reason}; {_REPAIR}") from None
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        raise ArtefactError(f"{file}: not a plain file; {_REPAIR}")
-    return os.fdopen(descriptor, "rb")
+    """Open a file for reading, unless it is a link."""
+    return open_file(file, _REPAIR, os.O_NOFOLLOW)
 
 
 def _fingerprint(key: bytes) -> str:

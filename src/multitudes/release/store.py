@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from multitudes.atomic import move_folder_into_place, write_text
+from multitudes.atomic import move_folder_into_place, open_file, write_text
 from multitudes.audit import AUDIT_LOG, append_audit, system_user
 from multitudes.data.location import display_location, is_url
 from multitudes.errors import ArtefactError, UsageError
@@ -33,6 +33,7 @@ CURRENT = "CURRENT"
 VERSIONS = "versions"
 _STAGE = ".stage-"
 _NAME = re.compile(r"\d{4,}")
+_MAX_NAME_BYTES = 300
 _REPAIR = "publish a run again, or write the name of a version into that file"
 
 
@@ -111,14 +112,8 @@ class ReleaseStore:
             ArtefactError: nothing is released, or ``CURRENT`` is damaged.
         """
         versions = self.versions()
-        try:
-            version = (self.root / CURRENT).read_text(encoding="utf-8").strip()
-        except FileNotFoundError:
-            raise ArtefactError(f"{self.root}/{CURRENT}: missing; {_REPAIR}") from None
-        except OSError as error:
-            raise ArtefactError(f"{self.root}/{CURRENT}: cannot be read ({error.strerror}); expected a file") from None
-        except UnicodeDecodeError:
-            version = "?"
+        with open_file(self.root / CURRENT, _REPAIR) as stream:
+            version = stream.read(_MAX_NAME_BYTES).decode("utf-8", "replace").strip()
         if version not in versions:
             raise ArtefactError(f"{self.root}/{CURRENT}: names '{version}', which is not a version here; {_REPAIR}")
         return version
