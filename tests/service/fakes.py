@@ -67,7 +67,8 @@ class DictStates(GuardedStates):
             for user in user_ids
         ]
 
-    async def set_followed_topics(self, user_id: Id, followed_topics: Sequence[str]) -> None:
+    async def set_followed_topics(self, user_id: Id, followed_topics: Sequence[str], client: str = "") -> None:
+        del client
         self._check()
         self.follows[type(user_id), user_id] = tuple(followed_topics)
 

@@ -173,6 +173,9 @@ def test_slow_writes_of_a_client_stop_its_own_and_neither_reads_nor_those_of_oth
     assert store.calls == 1, "the second was not asked of it"
     store.going.set()
     assert asyncio.run(states.append([], "modest")) == AppendResult([])
+    asyncio.run(states.set_followed_topics("ann", [], "modest"))
+    with pytest.raises(StateError, match="failed just now"):
+        asyncio.run(states.set_followed_topics("ann", [], "greedy"))
     assert asyncio.run(states.read(["ann"], LONG)) == [UserState("ann")]
     assert not states.is_open
 

@@ -27,7 +27,7 @@ from multitudes.state.protocol import AppendResult, Event, UserState, UserStateS
 T = TypeVar("T")
 _WRITES = frozenset({"append", "follow", "forget"})
 # Calls that run or wait for a thread, of reads and again of writes; a store that keeps up needs a handful.
-_MAX_PENDING = 256
+_MAX_PENDING = 512
 _MAX_WRITERS = 1_000  # clients whose writes have a circuit breaker; the one that wrote least recently is dropped
 _TOTAL_DEADLINES = 2  # bound of a call in deadlines: one to wait for a thread, one for the store
 
@@ -183,12 +183,11 @@ class GuardedStates:
         erased_s = self._erasure_requests.erased_at_s(user_ids)
         return [await self._erased_if_asked(state, erased_s.get(state.user_id)) for state in states]
 
-    async def set_followed_topics(self, user_id: Id, followed_topics: Sequence[str]) -> None:
-        """Set the topics that a user follows."""
+    async def set_followed_topics(self, user_id: Id, followed_topics: Sequence[str], client: str = "") -> None:
+        """Set the topics that a user follows, as a client says."""
         await self._repeat_erasures([user_id])
-        await self._call(
-            "follow", lambda: self._store.set_followed_topics(user_id, followed_topics), self._config.write_s
-        )
+        write = partial(self._store.set_followed_topics, user_id, followed_topics)
+        await self._call("follow", write, self._config.write_s, client=client)
 
     async def erase(self, user_id: Id) -> bool:
         """Erase a user; ``is_erased`` is true from the start, even if the store fails."""

@@ -75,7 +75,7 @@ def users_router(deps: Dependencies) -> APIRouter:
     async def follow(id: UserIdPath, body: schemas.FollowRequest, request: Request) -> Response:  # noqa: A002
         """Set the topics that a user follows, in place of the former ones; events are shown to a key that reads."""
         user_id = _user_id(deps, id)
-        await deps.states.set_followed_topics(user_id, body.followed_topics)
+        await deps.states.set_followed_topics(user_id, body.followed_topics, client_name(request.scope))
         (state,) = await deps.states.read([user_id], _READ_S)
         return json_response(_user_response(state if may_read(request) else state._replace(events=())))
 
