@@ -216,6 +216,12 @@ def test_who_is_turned_away_is_told_when_to_come_again_and_counted(call, deps, w
 
 
 @pytest.mark.usefixtures("full")
+@pytest.mark.parametrize(("method", "path"), [("GET", "/v1/items/101/similar"), ("PUT", "/v1/users/ann")])
+def test_what_searches_or_writes_is_turned_away_too(method, path, call):
+    assert refusal(call(method, path))[:2] == (429, "overloaded")
+
+
+@pytest.mark.usefixtures("full")
 @pytest.mark.parametrize("path", ["/healthz", "/readyz", "/metrics", "/v1/releases", "/v1/users/ann"])
 def test_all_else_is_never_turned_away(path, call):
     assert call("GET", path).status_code == 200
@@ -269,6 +275,21 @@ def test_a_batch_holds_its_places_until_it_is_answered_and_one_that_finds_none_f
     assert not deps.in_flight._in_flight.total()
 
 
+def test_a_single_request_takes_places_by_what_it_sends_and_asks_for(deps, monkeypatch):
+    app, answer, taken = create_app(deps), deps.engine.answer, list[int]()
+
+    async def noted(*given):
+        taken.append(len(deps.in_flight))
+        async for one in answer(*given):
+            yield one
+
+    monkeypatch.setattr(deps.engine, "answer", noted)
+    for body in (ONE, {"history": [], "n": 250, "rows": 20}, {"history": [10**6] * 9_000}):
+        assert ask(app, "POST", "/v1/recommend", json=body).status_code == 200
+    assert taken == [1, 13, 5]
+    assert len(deps.in_flight) == 0
+
+
 def test_after_a_batch_without_time_those_of_its_client_are_rejected_unread_for_a_while():
     made = InFlightRequests(CONFIG, 32)
     with pytest.raises(OverloadError), made.hold("batch", "greedy", 1):
@@ -283,7 +304,7 @@ def test_after_a_batch_without_time_those_of_its_client_are_rejected_unread_for_
 def test_events_are_rejected_while_many_are_stored_and_recommendations_are_answered(deps, monkeypatch):
     """Eight senders at once, each with more than a third of what is stored at a time."""
     events = [{"user_id": "ann", "item_id": 101, "event_id": f"e-{n}", "time_s": 1_750_000_000} for n in range(12)]
-    monkeypatch.setattr("multitudes.service.in_flight.PLACES", 2)
+    monkeypatch.setattr("multitudes.service.in_flight.PLACES", 8)
     app, append = create_app(deps), deps.states.append
     stored = asyncio.Event()
 

@@ -477,9 +477,7 @@ def similar_items(release: Release, item_id: Id, n: int) -> list[SimilarItem] | 
     except UsageError:  # unknown, or removed
         return None
     hits = release.index.search(vector_1D, n, excluded=[number])
-    known = [
-        (release.item_names.name(item), score)
-        for item, score in zip(hits.ids(0).tolist(), hits.scores(0).tolist(), strict=True)
-        if item <= len(release.item_names)  # a shared index may hold items that were added after this snapshot
-    ]
-    return [SimilarItem(name.id, name.title, score, rank) for rank, (name, score) in enumerate(known, start=1)]
+    number_N, score_N, names = hits.ids(0), hits.scores(0), release.item_names
+    known_N = number_N <= len(names)  # a shared index may hold items that were added after this snapshot
+    found = zip(*names.columns(number_N[known_N]), score_N[known_N].tolist(), strict=True)
+    return [SimilarItem(*one, rank) for rank, one in enumerate(found, start=1)]

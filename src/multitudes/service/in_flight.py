@@ -22,6 +22,7 @@ Work = Literal["interactive", "batch", "events"]
 MESSAGES: Final[dict[Work, str]] = {"interactive": OVERLOADED, "batch": OVERLOADED}
 MESSAGES["events"] = "many events are being stored; send these again later, and fewer at a time"
 PLACES: Final = 256  # of batches, and again of events; the last batch that enters may take more than there are
+PLACE_BYTES: Final = 16_384  # of the body of a request that recommends
 _ALWAYS_ADMITTED: Final = 2 * EngineConfig().batch  # requests: the engine answers a batch while the next one fills
 _OVERFILL: Final = 1.5  # with what clients below their share send, until those above theirs are answered
 _ACTIVE_S: Final = 5.0  # after its last request, a client still counts as one that shares the places
@@ -84,7 +85,7 @@ class InFlightRequests:
         self._seen(client, now_s).in_flight[work] -= places
         if work == "interactive":
             self._total_s = _DECAY * self._total_s + now_s - self._last_change_s
-            self._completed = _DECAY * self._completed + 1
+            self._completed = _DECAY * self._completed + places
             self._rejected *= _DECAY
             self._last_change_s = now_s
 
@@ -95,7 +96,7 @@ class InFlightRequests:
 
     @contextmanager
     def hold(self, work: Work, client: str, places: int) -> Iterator[None]:
-        """Count batches or events until the end of the block.
+        """Count work until the end of the block.
 
         Where a batch is rejected in it, further ones of its client are, for a while, before their body is read.
 
@@ -108,7 +109,8 @@ class InFlightRequests:
         try:
             yield
         except OverloadError:
-            self._seen(client, monotonic()).no_batch_until_s = monotonic() + _INTERVAL_S
+            if work == "batch":
+                self._seen(client, monotonic()).no_batch_until_s = monotonic() + _INTERVAL_S
             raise
         finally:
             self.leave(monotonic(), work, client, places)

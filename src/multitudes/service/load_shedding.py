@@ -18,16 +18,19 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from multitudes.service.auth import bearer_token, check_host, required_scope
 from multitudes.service.errors import ApiError, error_response
-from multitudes.service.in_flight import MESSAGES, InFlightRequests, Work
+from multitudes.service.in_flight import MESSAGES, PLACE_BYTES, InFlightRequests, Work
 from multitudes.service.request_context import DEADLINE_HEADER, SECURITY_HEADERS, client_name, new_request_id
 from multitudes.service.startup import Dependencies
 
-_WORK: Final[dict[str, Work]] = {
-    "/v1/recommend": "interactive",
-    "/v1/vectors": "interactive",
-    "/v1/recommend/batch": "batch",
-    "/v1/events": "events",
+_WORK: Final[dict[str, tuple[str, Work]]] = {  # of a route: its method and its kind of work
+    "/v1/recommend": ("POST", "interactive"),
+    "/v1/vectors": ("POST", "interactive"),
+    "/v1/items/{id:path}/similar": ("GET", "interactive"),
+    "/v1/recommend/batch": ("POST", "batch"),
+    "/v1/events": ("POST", "events"),
+    "/v1/users/{id:path}": ("PUT", "events"),
 }
+_PREFIXES: Final = {route.partition("{")[0]: route for route in _WORK if "{" in route}
 _INTERVAL_S: Final = 1.0  # between two lines of the journal
 _ADMITTED: Final = "admitted"  # in the state of a request: the client whose head was admitted
 
@@ -72,27 +75,27 @@ class LoadShedder:
         """Decide by what ``InFlightMiddleware`` counts; ``AuthMiddleware`` answers wrong keys and hosts."""
         self._deps, self._in_flight, self._own_hosts = deps, deps.in_flight, own_hosts
         self.tells_clients_by_address = deps.keys is None
-        self._counters = {path: deps.metrics.unread_counter(path, work) for path, work in _WORK.items()}
+        self._counters = {route: deps.metrics.unread_counter(route, *one) for route, one in _WORK.items()}
         self._unlogged, self._next_log_s = Counter[str](), dict[str, float]()
 
     def reject(self, scope: Scope) -> Rejection | None:
         """Return the answer to a request that is rejected; None: it goes on."""
-        work = _work(scope)
+        route, work = route_and_work(scope)
         if work is None or (work == "interactive" and not self._in_flight.is_full):
             return None
         headers = dict(scope["headers"])
         client = self._client(scope, headers)
         if client is None:
             return None
-        path, now_s = scope["path"], monotonic()
+        now_s = monotonic()
         excess_s = self._in_flight.excess_s(work, self._time_limit_s(headers, work), client, now_s)
         if excess_s <= 0:
             return None
-        self._counters[path]()
-        self._unlogged[path] += 1
-        if now_s >= self._next_log_s.get(path, 0.0):
-            self._deps.journal.log_rejections(path, self._unlogged.pop(path))
-            self._next_log_s[path] = now_s + _INTERVAL_S
+        self._counters[route]()
+        self._unlogged[route] += 1
+        if now_s >= self._next_log_s.get(route, 0.0):
+            self._deps.journal.log_rejections(route, self._unlogged.pop(route))
+            self._next_log_s[route] = now_s + _INTERVAL_S
         retry_after_s = excess_s if work == "events" else self._in_flight.reject(excess_s)
         # The server skips an unread body and keeps the connection, unless the body has no end or is too large.
         length = headers.get(b"content-length", b"")
@@ -164,13 +167,13 @@ class InFlightMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on and count it until its answer exists; a client that reads slowly delays no other."""
-        if _work(scope) != "interactive":
+        if route_and_work(scope)[1] != "interactive":
             await self._app(scope, receive, send)
             return
-        client = client_name(scope)
-        self._in_flight.enter(monotonic(), "interactive", client)
+        client, places = client_name(scope), 1 + scope["state"]["body_bytes"] // PLACE_BYTES
+        self._in_flight.enter(monotonic(), "interactive", client, places)
         with ExitStack() as inside:
-            inside.callback(lambda: self._in_flight.leave(monotonic(), "interactive", client))
+            inside.callback(lambda: self._in_flight.leave(monotonic(), "interactive", client, places))
 
             async def leave_and_send(message: Message) -> None:
                 inside.close()  # at the first message; it has nothing to do at later ones
@@ -179,6 +182,9 @@ class InFlightMiddleware:
             await self._app(scope, receive, leave_and_send)
 
 
-def _work(scope: Scope) -> Work | None:
-    """Return the kind of work of a request; None: it is never rejected here."""
-    return _WORK.get(scope["path"]) if scope["type"] == "http" and scope["method"] == "POST" else None
+def route_and_work(scope: Scope) -> tuple[str, Work | None]:
+    """Return the route of a request and its kind of work; None: it is never rejected here."""
+    path: str = scope["path"] if scope["type"] == "http" else ""
+    route = next((_PREFIXES[prefix] for prefix in _PREFIXES if path.startswith(prefix)), path)
+    method, work = _WORK.get(route, (None, None))
+    return (route, work) if method == scope.get("method") else (route, None)

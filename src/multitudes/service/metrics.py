@@ -201,9 +201,9 @@ class Metrics:
         self.requests.labels(route, method if method in _METHODS else "other", str(status)).inc()
         self.request_seconds.labels(route).observe(seconds)
 
-    def unread_counter(self, route: str, work: str) -> Callable[[], None]:
+    def unread_counter(self, route: str, method: str, work: str) -> Callable[[], None]:
         """Return a function that counts a request rejected unread; it looks up no series."""
-        shed, requests = self.shed.labels(work, "in_flight"), self.requests.labels(route, "POST", "429")
+        shed, requests = self.shed.labels(work, "in_flight"), self.requests.labels(route, method, "429")
 
         def count() -> None:
             shed.inc()

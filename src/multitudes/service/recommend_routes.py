@@ -8,7 +8,7 @@ import math
 import time
 from collections.abc import AsyncGenerator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import aclosing, nullcontext
+from contextlib import aclosing
 from dataclasses import replace
 from time import perf_counter
 from typing import Annotated, Any, TypeAlias, cast
@@ -29,6 +29,7 @@ from multitudes.service.admission import OverloadError, Priority
 from multitudes.service.auth import may_read
 from multitudes.service.errors import ApiError, json_response, raw_json_response
 from multitudes.service.id_types import ItemIdPath, check_id_types, parse_id
+from multitudes.service.in_flight import PLACE_BYTES
 from multitudes.service.openapi import answers_with
 from multitudes.service.request_context import Deadline, DeadlineHeader, client_name
 from multitudes.service.request_queue import EngineAnswer
@@ -38,10 +39,10 @@ from multitudes.service.state_guard import StateLookup, look_up_states
 
 # Each body with its answer, its request id and the states of the users.
 Answers: TypeAlias = AsyncGenerator[tuple[api.RecommendRequest, EngineAnswer, str, StateLookup], None]
-# Of a batch, each of these takes a place; two batches of the largest size have all places.
-_PLACE_USERS, _PLACE_CANDIDATES, _PLACE_BYTES = 4, 400, 16_384
+# Each of these takes a place; two batches of the largest size have all places, a usual single request has one.
+_PLACE_USERS, _PLACE_CANDIDATES = 4, 400
 _STATE_SHARE = 0.5  # of the remaining time, for reading the user states; the rest is for an answer without them
-_SEARCH_THREADS = 2  # for neighbours of items; the other cores are for the engine
+_SEARCH_THREADS = 1  # for neighbours of items; the other cores are for the engine
 
 
 def recommend_router(deps: Dependencies) -> APIRouter:
@@ -120,9 +121,10 @@ async def _ask(
         check_id_types(deps.get_retriever().release, *_ids(body))
     user_ids, asked_of = [body.user_id for body in bodies], list(zip(bodies, request_ids, strict=True))
     try:
-        is_batch = priority == "batch"  # a single request is counted by InFlightMiddleware
-        places = _places(bodies, len(await request.body())) if is_batch else 0
-        with deps.in_flight.hold("batch", client_name(request.scope), places) if is_batch else nullcontext():
+        places = _places(bodies, len(await request.body()))
+        if priority == "interactive":
+            places -= 1 + request.state.body_bytes // PLACE_BYTES  # that InFlightMiddleware counts
+        with deps.in_flight.hold(priority, client_name(request.scope), places):
             lookup = await look_up_states(deps.states, user_ids, _STATE_SHARE * deadline.remaining_s())
             asked, waiting = [_retrieval_request(*pair, lookup, vectors_only) for pair in asked_of], iter(asked_of)
             async for answer in deps.engine.answer(asked, deadline.remaining_s(), priority):
@@ -165,9 +167,9 @@ def similar_router(deps: Dependencies) -> APIRouter:
 
 
 def _places(bodies: Sequence[api.RecommendRequest], body_bytes: int) -> int:
-    """Return how much of the memory and the time of all batches one takes."""
+    """Return how much of the memory and the time of all one takes."""
     candidates = sum(body.n * (body.rows or 1) for body in bodies)
-    return math.ceil(len(bodies) / _PLACE_USERS + candidates / _PLACE_CANDIDATES + body_bytes / _PLACE_BYTES)
+    return math.ceil(len(bodies) / _PLACE_USERS + candidates / _PLACE_CANDIDATES + body_bytes / PLACE_BYTES)
 
 
 def _ids(body: api.RecommendRequest) -> tuple[Sequence[Id], Sequence[Id]]:
