@@ -100,11 +100,6 @@ def list_unfinished_requests(folder: Path) -> list[Path]:
     return sorted(working_folder(folder).glob(f"{REQUEST_PREFIX}*{REQUEST_SUFFIX}"))
 
 
-def list_unnamed_spools(folder: Path) -> list[Path]:
-    """Return the spools under a temporary name: empty leftovers of processes killed while they created one."""
-    return sorted(working_folder(folder).glob(f".*{SPOOL_SUFFIX}"))
-
-
 def segment_path(folder: Path, spool: Path) -> Path:
     """Return the path of the segment made from a spool."""
     return folder / f"{spool.stem}{SEGMENT_SUFFIX}"

@@ -146,7 +146,6 @@ class Log:
                     self._spool, self._spool_opened_s = Spool(new_spool_path(self.folder, time())), monotonic()
                 self._spool.append(payload)
             except OSError as error:
-                self.is_failing = True
                 return self._count_lost(rows, error)
             self.is_failing = False
             self.counts.appended += rows
@@ -161,6 +160,7 @@ class Log:
                 "%s: rows are lost: %s; further ones are counted only", self.folder, error
             )
         self.counts.lost += rows
+        self.is_failing = isinstance(error, OSError)
         return False
 
     @contextmanager
@@ -249,6 +249,6 @@ class Log:
 
     def _rotate(self) -> int:
         result = rotate_spools(self.folder, self._log, self._id_types)
-        self.counts.segments += result.segments
-        self.counts.torn += result.torn
-        return result.erased
+        self.counts.segments += result["segments"]
+        self.counts.torn += result["torn"]
+        return result["erased"]

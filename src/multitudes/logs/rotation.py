@@ -6,12 +6,12 @@ the same result in the same place. Retention does not believe a clock that jumpe
 """
 
 import logging
+from collections import Counter
 from collections.abc import Callable, Iterator
 from functools import cache
 from itertools import accumulate
 from pathlib import Path
 from time import monotonic
-from typing import NamedTuple
 
 import polars as pl
 import pyarrow as pa
@@ -22,13 +22,14 @@ from multitudes.errors import ArtefactError
 from multitudes.locks import lock
 from multitudes.logs.erasure import erasures_in_spool
 from multitudes.logs.folder import (
+    SPOOL_SUFFIX,
     list_damaged,
     list_segments,
     list_spools,
-    list_unnamed_spools,
     new_spool_path,
     segment_path,
     start_time_s,
+    working_folder,
 )
 from multitudes.logs.schemas import IdTypes, LogName, segment_columns
 from multitudes.logs.spool import Line, decode_lines, erase_rows, read_lines
@@ -41,31 +42,21 @@ _BELIEVED_AFTER_S = 86_400.0
 _UNSET_S = 1e9  # of 2001: a clock that shows an earlier time was not set yet
 
 
-class RotationResult(NamedTuple):
-    """Counts of a rotation."""
-
-    segments: int = 0
-    rows: int = 0
-    torn: int = 0  # incomplete lines: each the end of a spool whose writer died while it wrote
-    erased: int = 0  # rows of users who asked to be erased
-
-    def plus(self, other: "RotationResult") -> "RotationResult":
-        """Return the sums of the counts."""
-        return RotationResult(*map(sum, zip(self, other, strict=True)))
-
-
-def rotate_spools(folder: Path, log: LogName, id_types: IdTypes) -> RotationResult:
+def rotate_spools(folder: Path, log: LogName, id_types: IdTypes) -> Counter[str]:
     """Turn every spool that no process writes into a segment. The caller holds ``folder.lock_log``.
+
+    Return the number of segments, of rows, of torn lines (the end of a spool whose writer died while it wrote) and of
+    erased rows.
 
     Raises:
         OSError: a segment cannot be written; its spool stays.
     """
-    result = RotationResult()
+    result = Counter[str]()
     for file in list_spools(folder):
         with lock(file, wait=False, create=False) as is_abandoned:  # its writer has closed it or died
             try:
                 if is_abandoned:
-                    result = result.plus(_rotate_spool(folder, file, log, id_types))
+                    result += _rotate_spool(folder, file, log, id_types)
                     file.unlink()
             except ArtefactError as error:  # it stays, and stops neither the others nor an erasure
                 _report_once(str(error))
@@ -77,27 +68,28 @@ def _report_once(problem: str) -> None:
     logging.getLogger(__name__).error("%s; it stays, and is tried again: restore it, or delete it", problem)
 
 
-def _rotate_spool(folder: Path, spool: Path, log: LogName, id_types: IdTypes) -> RotationResult:
+def _rotate_spool(folder: Path, spool: Path, log: LogName, id_types: IdTypes) -> Counter[str]:
     segment = segment_path(folder, spool)
     partial = partial_path(segment, folder=spool.parent)
-    result, erased = RotationResult(), erasures_in_spool(folder, spool)
+    result, erased = Counter[str](), erasures_in_spool(folder, spool)
     with pq.ParquetWriter(partial, _to_arrow(pl.DataFrame(schema=segment_columns(log, id_types))).schema) as out:
         for lines in _chunks(spool):
             whole = [line for line in lines if line.payload is not None]
             rows = decode_lines(log, id_types, [line.payload or b"" for line in whole], [line.end for line in whole])
             remaining = erase_rows(rows, erased)
             out.write_table(_to_arrow(remaining))
-            counts = remaining.height, len(lines) - len(whole), rows.height - remaining.height
-            result = result.plus(RotationResult(0, *counts))
-    if result.torn and not result.rows + result.erased:
+            erased_rows = rows.height - remaining.height
+            result.update(rows=remaining.height, torn=len(lines) - len(whole), erased=erased_rows)
+    if result["torn"] and not result["rows"] + result["erased"]:
         raise ArtefactError(f"{spool}: no line is as it was written")
-    if result.rows:
+    if result["rows"]:
+        result["segments"] = 1
         move_into_place(partial, segment)
     else:
         partial.unlink()
-    if result.torn:
+    if result["torn"]:
         logging.getLogger(__name__).warning("%s: dropped 1 torn line of a writer that was cut off", spool)
-    return result._replace(segments=int(result.rows > 0))
+    return result
 
 
 def _chunks(spool: Path) -> Iterator[list[Line]]:
@@ -126,7 +118,7 @@ def apply_retention(folder: Path, now_s: float, keep_days: float, max_bytes: int
     bounds say; one of a clock that was not set counts from now on. The caller holds ``folder.lock_log``. 0 turns a
     bound off.
     """
-    for unnamed in list_unnamed_spools(folder):
+    for unnamed in working_folder(folder).glob(f".*{SPOOL_SUFFIX}"):  # of processes killed while they created one
         if start_time_s(unnamed) < now_s - _UNNAMED_MAX_AGE_S:
             unnamed.unlink(missing_ok=True)
     for segment in list_segments(folder):

@@ -27,9 +27,7 @@ class _Rejected:
     """What the server knows of the last request of a connection, if that was rejected: it is over."""
 
     response_complete, keep_alive, disconnected = True, True, False
-
-    def __init__(self) -> None:
-        self.message_event = asyncio.Event()
+    message_event = asyncio.Event()  # nobody waits for it
 
 
 class ServiceProtocol(HttpToolsProtocol):

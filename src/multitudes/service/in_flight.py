@@ -79,20 +79,15 @@ class InFlightRequests:
         self._in_flight[work] += places
         self._seen(client, now_s).in_flight[work] += places
 
-    def leave(self, now_s: float, work: Work, client: str = "", places: int = 1) -> None:
+    def leave(self, now_s: float, work: Work, client: str = "", places: int = 1, *, comes_again: bool = False) -> None:
         """Count a completion; that of batches and events is not timed, since it depends on their size."""
         self._in_flight[work] -= places
         self._seen(client, now_s).in_flight[work] -= places
-        if work == "interactive":
+        if work == "interactive" and not comes_again:
             self._total_s = _DECAY * self._total_s + now_s - self._last_change_s
             self._completed = _DECAY * self._completed + places
             self._rejected *= _DECAY
             self._last_change_s = now_s
-
-    def withdraw(self, client: str) -> None:
-        """Take back the arrival of a single request, which comes again when its body has been read."""
-        self._in_flight["interactive"] -= 1
-        self._seen(client, 0.0).in_flight["interactive"] -= 1
 
     @contextmanager
     def hold(self, work: Work, client: str, places: int) -> Iterator[None]:

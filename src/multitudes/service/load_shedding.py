@@ -75,11 +75,14 @@ class LoadShedder:
         """Decide by what ``InFlightMiddleware`` counts; ``AuthMiddleware`` answers wrong keys and hosts."""
         self._deps, self._in_flight, self._own_hosts = deps, deps.in_flight, own_hosts
         self.tells_clients_by_address = deps.keys is None
-        self._counters = {route: deps.metrics.unread_counter(route, *one) for route, one in _WORK.items()}
+        self._counters = {route: deps.metrics.unread_counters(route, *one) for route, one in _WORK.items()}
         self._unlogged, self._next_log_s = Counter[str](), dict[str, float]()
 
     def reject(self, scope: Scope) -> Rejection | None:
         """Return the answer to a request that is rejected; None: it goes on."""
+        if (admitted := scope.get("state", {}).pop(_ADMITTED, None)) is not None:  # its task begins, and reads the body
+            self._in_flight.leave(monotonic(), "interactive", admitted, comes_again=True)
+            return None
         route, work = route_and_work(scope)
         if work is None or (work == "interactive" and not self._in_flight.is_full):
             return None
@@ -91,7 +94,8 @@ class LoadShedder:
         excess_s = self._in_flight.excess_s(work, self._time_limit_s(headers, work), client, now_s)
         if excess_s <= 0:
             return None
-        self._counters[route]()
+        for counter in self._counters[route]:
+            counter.inc()
         self._unlogged[route] += 1
         if now_s >= self._next_log_s.get(route, 0.0):
             self._deps.journal.log_rejections(route, self._unlogged.pop(route))
@@ -108,19 +112,11 @@ class LoadShedder:
         Many heads are read before the first of their tasks runs; else all of them would be admitted to the same place.
         """
         rejection = self.reject(scope)
-        if rejection is None and _work(scope) == "interactive":
-            client = self._client(scope, dict(scope["headers"]))
-            if client is not None:
-                self._in_flight.enter(monotonic(), "interactive", client)
-                scope["state"][_ADMITTED] = client
+        is_single = rejection is None and route_and_work(scope)[1] == "interactive"
+        if is_single and (client := self._client(scope, dict(scope["headers"]))) is not None:
+            self._in_flight.enter(monotonic(), "interactive", client)
+            scope["state"][_ADMITTED] = client
         return rejection
-
-    def was_admitted(self, scope: Scope) -> bool:
-        """Return whether a request was admitted by its head, whose task begins."""
-        client = scope.get("state", {}).pop(_ADMITTED, None)
-        if client is not None:
-            self._in_flight.withdraw(client)
-        return client is not None
 
     def _time_limit_s(self, headers: Mapping[bytes, bytes], work: Work) -> float:
         """Return the time that decides about a request: a longer deadline than the default gives no more places."""
@@ -155,7 +151,7 @@ class LoadSheddingMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, or answer it with 429."""
-        rejection = None if self._shedder.was_admitted(scope) else self._shedder.reject(scope)
+        rejection = self._shedder.reject(scope)
         await (rejection.response() if rejection else self._app)(scope, receive, send)
 
 

@@ -141,18 +141,14 @@ class Metrics:
             "call",
             start=("append", "read", "follow", "forget", "ping"),
         )
-        self.breaker_open = self._gauge(
-            "state_breaker_open", "1: the circuit breaker is open, the user states are not read.", "livemax"
-        )
+        self.breaker_open = self._gauge("state_breaker_open", "1: the circuit breaker of reads is open.", "livemax")
         self.state_damaged = self._gauge("state_damaged", "1: the store of user states is damaged.", "livemax")
         self.log_rows = self._log_counter("log_rows", "Rows appended to a log.")
         self.log_lost_rows = self._log_counter("log_lost_rows", "Rows that could not be appended to a log.")
         self.log_torn_lines = self._log_counter("log_torn_lines", "Lines that a killed process left unfinished.")
         self.log_segments = self._log_counter("log_parts", "Parquet segments made of a log.")
         self.log_failures = self._log_counter("log_failures", "Attempts to make a segment that failed.")
-        self.log_damaged = self._gauge(
-            "log_damaged_segments", "Segments of a log that cannot be read and were set aside.", "livemax", "log"
-        )
+        self.log_damaged = self._gauge("log_damaged_segments", "Damaged segments, set aside.", "livemax", "log")
 
     def _add_releases(self) -> None:
         self.release_info = self._gauge(
@@ -201,15 +197,9 @@ class Metrics:
         self.requests.labels(route, method if method in _METHODS else "other", str(status)).inc()
         self.request_seconds.labels(route).observe(seconds)
 
-    def unread_counter(self, route: str, method: str, work: str) -> Callable[[], None]:
-        """Return a function that counts a request rejected unread; it looks up no series."""
-        shed, requests = self.shed.labels(work, "in_flight"), self.requests.labels(route, method, "429")
-
-        def count() -> None:
-            shed.inc()
-            requests.inc()
-
-        return count
+    def unread_counters(self, route: str, method: str, work: str) -> tuple[Counter, Counter]:
+        """Return what counts a request that is rejected unread, without a look for its series."""
+        return self.shed.labels(work, "in_flight"), self.requests.labels(route, method, "429")
 
     def record_stages(self, stage_s: Mapping[str, float]) -> None:
         """Record the seconds of an answer by stage."""

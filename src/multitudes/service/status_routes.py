@@ -33,9 +33,8 @@ def health_router(deps: Dependencies) -> APIRouter:
     async def ready() -> Response:
         """Report which release answers.
 
-        Damage to the item updates, the user states or the logs is reported (``degraded``), and so are a store or a log
-        that cannot be written. The service stays ready: all replicas share the store, and without it they answer from
-        the release. Where nobody knows
+        Item updates, user states or logs that are damaged or cannot be written are reported (``degraded``). The service
+        stays ready: all replicas share the store, and without it they answer from the release. Where nobody knows
         who asked to be erased, every request of a user is rejected, and this one with 503.
         """
         retriever = deps.get_retriever()

@@ -40,9 +40,9 @@ _PLACE_DIGITS: Final = 16
 _MAX_ANSWER_BYTES: Final = 64 << 20  # of a call; those of a batch of 256 users with 200 events each are 10 MiB
 _RETURN_IF_EMPTIED: Final = "if redis.call('GET', KEYS[1]) ~= ARGV[1] then return false end\n"
 # What a told event_id becomes in an erasure; the same event sent again is recognised by it.
-_DIGEST: Final = (
-    "local function digest(name) return '" + ERASED_PREFIX + "' .. redis.sha1hex(ARGV[1] .. KEYS[2] .. name) end\n"
-)
+_DIGEST: Final = f"""local prefix = '{ERASED_PREFIX}'
+local function digest(name) return prefix .. redis.sha1hex(ARGV[1] .. KEYS[2] .. name) end
+"""
 # KEYS: secret, user, events, told. ARGV: secret, now, seconds to remember an event_id, events to keep, skew, then for
 # each event its event_id, its time and the event as JSON. Returns 1 for each new event, else 0. Events ahead of now are
 # dated to now: the clock was ahead when they arrived. ``late``: see ``validation.late_before_s``.
@@ -87,11 +87,7 @@ redis.call('DEL', KEYS[2], KEYS[3], KEYS[4])
 redis.call('HSET', KEYS[2], 'forgot', string.format('%d', math.max(forgot, tonumber(ARGV[2]))))
 for i = 1, #told, 2 do
   local name = told[i]
-  if string.sub(name, 1, """
-    + str(len(ERASED_PREFIX))
-    + ") ~= '"
-    + ERASED_PREFIX
-    + """' then name = digest(name) end
+  if string.sub(name, 1, #prefix) ~= prefix then name = digest(name) end
   redis.call('ZADD', KEYS[4], told[i + 1], name)
 end
 if #told > 0 then redis.call('EXPIRE', KEYS[4], ARGV[3]) end
@@ -227,9 +223,7 @@ class RedisStateStore:
             if not self._server.ping():
                 raise ValueError
 
-    def check(self) -> None:
-        """Check that the server answers; it checks its files itself when it starts."""
-        self.ping()
+    check = ping  # the server checks its files itself when it starts
 
     def close(self) -> None:
         """Close the connections."""
@@ -257,9 +251,8 @@ class RedisStateStore:
     def _with_secret(self, query: Callable[[bytes], T | None]) -> T:
         """Call ``query`` with the server's secret; it returns None if the server has another one."""
         with self._translate_errors():
-            for _ in range(2):
-                answer = query(self._secret) if self._secret else None
-                if answer is not None:
+            for _ in range(3):
+                if self._secret and (answer := query(self._secret)) is not None:
                     return answer
                 name = self._prefix + "secret"
                 if (found := self._server.get(name)) is None:  # a full server can still be read
@@ -268,10 +261,7 @@ class RedisStateStore:
                 self._secret = found
                 if len(self._secret) != SECRET_BYTES:
                     raise ValueError
-            answer = query(self._secret)
-        if answer is None:
-            raise StateError(f"{self._address}: was emptied repeatedly; does another program use it?")
-        return answer
+        raise StateError(f"{self._address}: was emptied repeatedly; does another program use it?")
 
     def _keys(self, secret: bytes, user_id: Id) -> list[str]:
         user = f"{self._prefix}{{{user_digest(user_id, secret).hex()}}}"
