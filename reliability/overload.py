@@ -27,7 +27,7 @@ from reliability.world import World, publish_world
 
 DEADLINE_S = 0.5
 TIMES = (1, 2, 5)
-ROUNDS = 10
+ROUNDS = 5
 PAUSE_S = 1.0  # of a client after an answer, on average
 _CLIENTS, _N = 32, 100  # so few that nobody is rejected while the capacity is measured
 _NO_DEADLINE: Settings = {"deadlines": {"default_ms": 600_000, "max_ms": 600_000}}
@@ -59,10 +59,10 @@ def trial(scale: float, folder: Path, progress: Progress) -> Found:
             progress(number, count + 1, f"round {number + 1} of {count}")
             rounds.append(_round(server, world, seconds))
         capacity = float(np.mean([one.capacity for one in rounds]))
-        told = _told(server.port, world, capacity, 12 * seconds)
+        told = _told(server.port, world, capacity, 6 * seconds)
     progress(count, count + 1, "the control")
     with _apart(folder / "releases", folder / "control", _NO_DEADLINE, _LONG_QUEUE) as server:
-        control = _loaded(server.port, world, 2 * capacity, 4 * seconds, None)
+        control = _loaded(server.port, world, 2 * capacity, 2 * seconds, None)
     progress(count + 1, count + 1, "done")
     return _found(rounds, capacity, told, control, seconds)
 
@@ -134,7 +134,7 @@ def _found(
     rounds: Sequence[_Round], capacity: float, told: dict[str, Any], control: list[Outcome], seconds: float
 ) -> Found:
     said = "the same at 2 ×, no deadlines"
-    control_figures = _figures(control, 4 * seconds)
+    control_figures = _figures(control, 2 * seconds)
     control_share, late_ms = control_figures["in_time_per_s"] / capacity, control_figures["p99_ms"]
     loads = {
         times: _figures([outcome for one in rounds for outcome in one.made[times]], len(rounds) * seconds)
