@@ -22,7 +22,7 @@ from benchmarks.markdown import format_number, table
 from benchmarks.records import read_records, save_record
 from multitudes.atomic import write_text
 from multitudes.data.prepared import PreparedData
-from multitudes.linear.ease import GRID
+from multitudes.linear.fit import GRID
 
 RESULTS, PAGE = ROOT / "benchmarks" / "results" / "linear.json", ROOT / "docs" / "methods" / "linear.md"
 BEGIN = "<!-- {}: written by `python -m benchmarks.linear` -->"

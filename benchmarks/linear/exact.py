@@ -14,8 +14,9 @@ from benchmarks import SEED
 from benchmarks.linear import RANK
 from multitudes.data.prepared import PreparedData
 from multitudes.evaluation.model_baselines import list_items
-from multitudes.linear.ease import NORMALISATIONS, EaseSpectrum
+from multitudes.linear.ease import EaseSpectrum
 from multitudes.linear.ease_model import EaseByItems, EaseModel, fit_ease
+from multitudes.linear.fit import NORMALISATIONS
 from multitudes.linear.history import LinearFactors
 from multitudes.linear.interactions import interaction_matrix
 from multitudes.linear.popularity import items_by_popularity

@@ -2,7 +2,7 @@
 
 from benchmarks.linear import RANK
 from multitudes.data.prepared import PreparedData
-from multitudes.linear.ease import fit
+from multitudes.linear.fit import fit
 from multitudes.linear.run import Validation
 
 
@@ -11,4 +11,4 @@ def fit_factors(prepared: str, grid: bool) -> float:
     data = PreparedData.open(prepared)
     judge = Validation.sample(data).hit_rate
     found = fit(data, RANK, judge if grid else None)
-    return found.chosen.hit_rate or judge(found.factors, found.chosen.recency)
+    return found.hit_rate or judge(found.factors, found.chosen.recency)

@@ -8,7 +8,7 @@ import pytest
 
 from multitudes.data.prepare import PrepareConfig, prepare
 from multitudes.data.prepared import PreparedData
-from multitudes.linear.ease import fit
+from multitudes.linear.fit import fit
 from multitudes.linear.run import Validation
 
 USERS, NICHES, ITEMS_PER_NICHE, EVENTS = 200, 10, 120, 40

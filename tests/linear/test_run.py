@@ -11,17 +11,20 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy.sparse import csr_array
 
 from multitudes.batches.held_out import held_out_users
 from multitudes.cli.main import run as command
 from multitudes.data.prepared import PreparedData
-from multitudes.errors import ArtefactError, UsageError
+from multitudes.errors import ArtefactError, DataError, UsageError
 from multitudes.evaluation.config import EvaluateConfig
 from multitudes.evaluation.evaluate import evaluate
-from multitudes.linear import ease
+from multitudes.linear import fit as linear_fit
 from multitudes.linear import run as linear_run
-from multitudes.linear.ease import GRID, NORMALISATIONS, RECENCIES, EaseSpectrum
-from multitudes.linear.history import LinearFactors
+from multitudes.linear.ease import EaseSpectrum
+from multitudes.linear.elsa import Elsa
+from multitudes.linear.fit import EXPONENTS, GRID, NORMALISATIONS, RECENCIES
+from multitudes.linear.history import LinearFactors, LinearFit
 from multitudes.linear.interactions import interaction_matrix
 from multitudes.linear.run import CUTOFF, LinearConfig, LinearRun, Validation, make_linear_run
 from multitudes.publishing.publish import publish
@@ -41,7 +44,8 @@ RIDGE, NORMALISATION, RECENCY = 5.0, 0.25, 0.5  # what `made` has to choose from
 def made(prepared: PreparedData, out: Path, **how: Any) -> LinearRun:
     with pytest.MonkeyPatch.context() as patch:
         for name, value in (("GRID", RIDGE), ("NORMALISATIONS", NORMALISATION), ("RECENCIES", RECENCY)):
-            patch.setattr(ease, name, (value,))
+            patch.setattr(linear_fit, name, (value,))
+        patch.setattr(linear_fit, "EXPONENTS", ())
         return make_linear_run(prepared, out, SETTINGS, **how)
 
 
@@ -112,13 +116,14 @@ def test_its_vectors_are_better_than_popularity(run: LinearRun) -> None:
 
 def test_validation_chooses_regularisation_and_recency(prepared: PreparedData, tmp_path: Path) -> None:
     record = read_record(make_linear_run(prepared, tmp_path / "run", SETTINGS).path)
-    names = ("regularisation", "normalisation", "recency")
+    names = ("model", "regularisation", "normalisation", "recency")
     trials = {tuple(trial[name] for name in names): trial["hit_rate"] for trial in record["trials"]}
-    first = list(product(GRID, NORMALISATIONS[:1], RECENCIES[:1]))
-    ridge, *_ = max(first, key=trials.__getitem__)  # the others are tried with the best of those before
-    second = list(product([ridge], NORMALISATIONS, RECENCIES[:1]))
-    _, normalisation, _ = max(second, key=trials.__getitem__)
-    assert set(trials) == {*first, *second, *product([ridge], [normalisation], RECENCIES)}
+    first = list(product(["ease"], GRID, NORMALISATIONS[:1], RECENCIES[:1]))
+    _, ridge, *_ = max(first, key=trials.__getitem__)  # the others are tried with the best of those before
+    second = list(product(["ease"], [ridge], NORMALISATIONS, RECENCIES[:1]))
+    second += product(["elsa"], [0.0], EXPONENTS, RECENCIES[:1])
+    *best, _ = max(second, key=trials.__getitem__)
+    assert set(trials) == {*first, *second, *product(*([one] for one in best), RECENCIES)}
     chosen = tuple(record[name] for name in names)
     assert trials[chosen] == max(trials.values()) == record["validation_hit_rate"]
     assert record["judged_users"] > 0
@@ -140,14 +145,24 @@ def test_the_hit_rate_is_that_of_a_brute_force_ranking(run: LinearRun, prepared:
     assert Validation.sample(prepared).hit_rate(factors, RECENCY) == pytest.approx(hits / targets, abs=1 / targets)
 
 
-def test_a_refit_takes_the_chosen_regularisation_and_validation_events(prepared: PreparedData, tmp_path: Path) -> None:
+@pytest.mark.parametrize("model", ["ease", "elsa"])
+def test_a_refit_takes_the_chosen_model_and_validation_events(prepared, tmp_path, monkeypatch, model: str) -> None:
+    if model == "elsa":
+        nothing = np.zeros((prepared.n_items + 1, RANK), dtype=np.float32)
+        monkeypatch.setattr(EaseSpectrum, "factors", lambda *_: LinearFactors(nothing, nothing))
+    else:
+        monkeypatch.setattr(linear_fit, "EXPONENTS", ())
     chosen = make_linear_run(prepared, tmp_path / "run", SETTINGS)
     again = make_linear_run(prepared, tmp_path / "final", refit=chosen.path)
     record = read_record(again.path)
-    names = ("regularisation", "normalisation", "recency")
-    assert [record[name] for name in names] == [read_record(chosen.path)[name] for name in names]
+    assert record["model"] == model
+    assert LinearFit.of(record) == LinearFit.of(read_record(chosen.path))
     assert record["validation_hit_rate"] is None
-    expected = factors_of(prepared, record["regularisation"], record["normalisation"], final=True)
+    if model == "elsa":
+        matrix = interaction_matrix(prepared, include_validation=True)
+        expected = Elsa(matrix, RANK).factors(record["normalisation"])
+    else:
+        expected = factors_of(prepared, record["regularisation"], record["normalisation"], final=True)
     np.testing.assert_allclose(again.item_vectors(), expected.output_IR, atol=1e-5)
 
 
@@ -158,12 +173,20 @@ def test_a_run_is_neither_replaced_nor_made_again_unasked(run: LinearRun, prepar
     made(prepared, run.path, resume=True)
 
 
+@pytest.mark.parametrize("history", [[[0, 1], [0, 1]], [[0, 1, 0, 0], [0, 0, 1, 0]], [[0, 0, 0]]])
+def test_items_without_users_in_common_are_rejected(prepared: PreparedData, monkeypatch, history) -> None:
+    matrix = csr_array(np.array(history, dtype=np.float32))
+    monkeypatch.setattr(linear_fit, "interaction_matrix", lambda *_, **__: matrix)
+    with pytest.raises(DataError, match="no user engaged with two items"):
+        linear_fit.fit(prepared, RANK)
+
+
 def test_a_fit_beyond_the_memory_is_rejected_before_it_begins(prepared, tmp_path, monkeypatch, capsys) -> None:
-    monkeypatch.setattr(ease, "available_bytes", lambda: 1_000)
-    monkeypatch.setattr(ease, "interaction_matrix", None)
+    monkeypatch.setattr(linear_fit, "available_bytes", lambda: 1_000)
+    monkeypatch.setattr(linear_fit, "interaction_matrix", None)
     assert command(["train", str(prepared.path), "--method", "linear", "--out", str(tmp_path / "run")]) == 5
     (line,) = capsys.readouterr().err.strip().splitlines()
-    assert re.search(r"EASE of rank 64 .* needs \d\.\d GB of memory; 0\.0 GB are available", line)
+    assert re.search(r"a linear model of rank 64 .* needs \d\.\d GB of memory; 0\.0 GB are available", line)
     assert list(tmp_path.iterdir()) == []
 
 

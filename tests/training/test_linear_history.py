@@ -11,7 +11,8 @@ import torch
 from multitudes.batches.held_out import held_out_users
 from multitudes.cli.main import run
 from multitudes.data.prepared import PreparedData
-from multitudes.linear.ease import EaseSpectrum, Fit, Judge, fit
+from multitudes.linear.ease import EaseSpectrum
+from multitudes.linear.fit import Fit, Judge, fit
 from multitudes.linear.history import LinearFactors
 from multitudes.linear.interactions import interaction_matrix
 from multitudes.nn.methods import Method
@@ -50,7 +51,7 @@ def hit_rates(prepared: PreparedData, path: Path, factors: LinearFactors) -> tup
     """Return the hit rates of an untrained tower, and of the tower joined to a linear history of these factors."""
     held = held_out_users(prepared, "validation")
     lists = _JoinedLists(untrained(prepared, path), held, 10)
-    return lists.tower_hit_rate(), lists.choose_weights(factors, 0.0)[1]
+    return lists.tower_hit_rate(), lists.choose_weight(factors, 0.0)[1]
 
 
 def test_where_the_whole_history_tells_all_joined_vectors_find_what_ease_finds_and_of_shuffled_items_little(
@@ -86,8 +87,8 @@ def test_the_settings_of_the_fit_are_rated_with_the_tower(prepared: PreparedData
     fit_linear_history(untrained(prepared, tmp_path), held)
     [(found, judge)] = fits
     nothing = LinearFactors(np.zeros_like(found.factors.input_IR), np.zeros_like(found.factors.output_IR))
-    assert found.chosen.hit_rate
-    assert judge(found.factors, found.chosen.recency) == found.chosen.hit_rate
+    assert found.hit_rate
+    assert judge(found.factors, found.chosen.recency) == found.hit_rate
     assert judge(nothing, 0.0) == 0.0
 
 

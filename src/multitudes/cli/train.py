@@ -222,7 +222,8 @@ def _make_linear(options: _Options, origin: Path | None) -> None:
     rate = record["validation_hit_rate"]
     judged = "trained on validation too" if final else "no user has a first-time target in validation"
     judged = judged if rate is None else f"validation HR@100 {rate:.4f}"
-    typer.echo(f"{out}: {LINEAR}, {record['width']} wide, regularisation {record['regularisation']:g}, {judged}")
+    model = "ELSA" if record["model"] == "elsa" else f"EASE, regularisation {record['regularisation']:g}"
+    typer.echo(f"{out}: {LINEAR}, {record['width']} wide, {model}, {judged}")
     options.print_result(LINEAR, final=final, validation={} if rate is None else {"hr@100": rate})
 
 

@@ -15,31 +15,21 @@ X is binary in the paper. Here each interaction may be divided by (n_u n_i)^a, w
 its item, so that active users and popular items do not take the whole rank (a deviation; graph filters have a = 0.5,
 Shen et al. 2021, arXiv 2108.07567).
 
-Validation chooses the regularisation first, then the normalisation, which brings hits on sparse data and costs some on
-dense data (``docs/methods/linear.md``). EASE is fitted on sets of items, where order counts for nothing; a sum over the
-history may still weigh them by recency (``history.HistoryWeights.recency``), which is a choice at prediction, made
-last, and costs no further fit.
-
 Legend: U users · I items · K eigenvectors · N any number of columns · R rank.
 """
 
-from collections.abc import Callable
-from typing import Any, Final, NamedTuple
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
-from multitudes.data.prepared import PreparedData
-from multitudes.errors import DataError, MissingError
-from multitudes.linear.history import LinearFactors, LinearFit
-from multitudes.linear.interactions import GramMatrix, interaction_matrix
-from multitudes.progress import Progress, silent
+from multitudes.linear.history import LinearFactors
+from multitudes.linear.interactions import GramMatrix
 from multitudes.seeding import generator
-from multitudes.threads import available_bytes
 
-_EIGENVECTORS: Final = 256  # at least so many; twice the rank if that is more
-_COLUMNS: Final = 64  # of a block: bounds the memory of a product with the interactions
+EIGENVECTORS: Final = 256  # at least so many; twice the rank if that is more
+COLUMNS: Final = 64  # of a block: bounds the memory of a product with the interactions
 _ROWS_PER_CHUNK: Final = 1 << 16  # summed in double precision at once
 _SHORTEST: Final = 1e-4  # a direction that is shorter, relative to the longest, is rounding
 
@@ -51,16 +41,10 @@ class EaseSpectrum:
     """
 
     def __init__(self, matrix: csr_array, rank: int, normalisation: float = 0.0) -> None:
-        """Compute the eigenvalues of interactions (U, I + 1) with a = ``normalisation``, for R = ``rank`` or fewer.
-
-        Raises:
-            DataError: no user has two items.
-        """
-        if np.diff(matrix.indptr).max(initial=0) < 2:
-            raise DataError("EASE: no user engaged with two items in training; expected items with users in common")
+        """Compute the eigenvalues of interactions (U, I + 1) with a = ``normalisation``, for R = ``rank`` or fewer."""
         self._rank, self._gram = rank, GramMatrix(matrix, normalisation)
-        start_IN = generator(0, "ease", "start").standard_normal((matrix.shape[1], _COLUMNS), dtype=np.float32)
-        self._value_K, self._vector_IK = _largest_eigenpairs(self._gram, start_IN, max(_EIGENVECTORS, 2 * rank))
+        start_IN = generator(0, "ease", "start").standard_normal((matrix.shape[1], COLUMNS), dtype=np.float32)
+        self._value_K, self._vector_IK = _largest_eigenpairs(self._gram, start_IN, max(EIGENVECTORS, 2 * rank))
 
     def factors(self, regularisation: float) -> LinearFactors:
         """Return B cut to rank R; ``regularisation`` is λ."""
@@ -78,8 +62,8 @@ class EaseSpectrum:
         basis_IN *= vector_IK
         basis_IN = _orthonormal(basis_IN)
         image_IN = np.empty_like(basis_IN)  # of (M − diag M) / (1 − diag M)
-        for start in range(0, basis_IN.shape[1], _COLUMNS):
-            columns = slice(start, start + _COLUMNS)
+        for start in range(0, basis_IN.shape[1], COLUMNS):
+            columns = slice(start, start + COLUMNS)
             vectors_IC = basis_IN[:, columns] / (1 - diagonal_I1)
             image_IN[:, columns] = vector_IK @ (above_K[:, None] * (vector_IK.T @ vectors_IC))
             image_IN[:, columns] += slope * (self._gram @ vectors_IC)
@@ -153,105 +137,3 @@ def _inner_products(vectors_IN: NDArray[np.float32]) -> NDArray[np.float64]:
 def _chunks(vectors_IN: NDArray[np.float32]) -> list[NDArray[np.float32]]:
     """Return views of all rows, some after the other."""
     return np.array_split(vectors_IN, max(1, -(-len(vectors_IN) // _ROWS_PER_CHUNK)))
-
-
-GRID: Final = (100.0, 400.0, 1000.0, 3000.0)  # regularisations that validation chooses from
-NORMALISATIONS: Final = (0.0, 0.25)  # exponents that validation chooses from
-RECENCIES: Final = (0.0, 0.25, 0.5)  # exponents of recency that validation chooses from
-UNTRIED: Final = LinearFit(regularisation=400.0, normalisation=0.0)  # settings where nobody can be validated
-
-Judge = Callable[[LinearFactors, float], float]  # returns the hit rate of factors with an exponent of recency
-
-
-class Trial(NamedTuple):
-    """Settings that were tried."""
-
-    regularisation: float
-    normalisation: float
-    recency: float
-    hit_rate: float | None  # on validation; None: nobody was validated
-
-
-class Fit(NamedTuple):
-    """The chosen factors, and what the record says of them."""
-
-    factors: LinearFactors
-    chosen: Trial
-    trials: list[Trial]
-    interactions: int
-
-    def record(self) -> dict[str, Any]:
-        """Return what a run's record says of the fit."""
-        return {
-            "regularisation": self.chosen.regularisation,
-            "normalisation": self.chosen.normalisation,
-            "recency": self.chosen.recency,
-            "validation_hit_rate": self.chosen.hit_rate,
-            "trials": [trial._asdict() for trial in self.trials],
-            "items_with_vectors": int(self.factors.output_IR.any(axis=1).sum()),
-            "width": self.factors.output_IR.shape[1],
-        }
-
-
-def fit(
-    prepared: PreparedData,
-    rank: int,
-    judge: Judge | None = None,
-    *,
-    untried: LinearFit = UNTRIED,
-    include_validation: bool = False,
-    progress: Progress = silent,
-) -> Fit:
-    """Fit with each regularisation, then each normalisation, sum with each recency; keep what the judge rates best.
-
-    Without a judge the settings are ``untried``: those of an average data set, or of an earlier fit. ``progress`` is
-    called after each fit.
-
-    Raises:
-        DataError: no user has two items.
-        MissingError: the memory is too small.
-    """
-    _check_memory(prepared, rank)
-    matrix = interaction_matrix(prepared, include_validation=include_validation)
-    ridges, exponents, recencies = (
-        (GRID, NORMALISATIONS, RECENCIES)
-        if judge
-        else ((untried.regularisation,), (untried.normalisation,), (untried.recency,))
-    )
-    total = len(ridges) + len(exponents) + len(recencies) - 2
-    trials: list[Trial] = []
-
-    def attempt(factors: LinearFactors, ridge: float, exponent: float, recency: float) -> tuple[LinearFactors, Trial]:
-        """Return the factors and their trial."""
-        trials.append(Trial(ridge, exponent, recency, judge(factors, recency) if judge else None))
-        progress(len(trials), total, f"regularisation {ridge:g}, normalisation {exponent:g}, recency {recency:g}")
-        return factors, trials[-1]
-
-    spectrum = EaseSpectrum(matrix, rank, exponents[0])  # serves every regularisation
-    best = max((attempt(spectrum.factors(ridge), ridge, exponents[0], recencies[0]) for ridge in ridges), key=_rate)
-    del spectrum  # the next one needs the memory
-    ridge = best[1].regularisation
-    for exponent in exponents[1:]:
-        factors = EaseSpectrum(matrix, rank, exponent).factors(ridge)
-        best = max(best, attempt(factors, ridge, exponent, recencies[0]), key=_rate)
-    factors, exponent = best[0], best[1].normalisation
-    for one in recencies[1:]:
-        best = max(best, attempt(factors, ridge, exponent, one), key=_rate)
-    return Fit(*best, trials, int(matrix.nnz))
-
-
-def _check_memory(prepared: PreparedData, rank: int) -> None:
-    """Reject a fit that would not fit into the available memory, before anything is computed."""
-    items, events, available = prepared.n_items, len(prepared.event_item), available_bytes()
-    bases, products = 3 * max(_EIGENVECTORS, 2 * rank), 6 * _COLUMNS
-    needed = 4 * items * (bases + products + 4 * rank) + 8 * events  # two pairs of factors, and the interactions
-    if available is not None and needed > available:
-        raise MissingError(
-            f"{prepared.path}: EASE of rank {rank} for {items:,} items and {events:,} events needs"
-            f" {needed / 1e9:.1f} GB of memory; {available / 1e9:.1f} GB are available; use a larger machine, or leave"
-            " out rare items"
-        )
-
-
-def _rate(found: tuple[LinearFactors, Trial]) -> float:
-    return found[1].hit_rate or 0.0

@@ -13,9 +13,9 @@ alone serves no more interests and finds fewer items.
 Legend: B users · K vectors of each · n positives of one user · I items · D width of the tower's vectors · R rank.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,10 +51,16 @@ class HistoryWeights(Config):
 
 
 class LinearFit(HistoryWeights):
-    """The settings of a linear history that validation chose: of the fit of EASE, and of its sum."""
+    """The settings of a linear history that validation chose: of the fit, and of its sum. Defaults: an average set."""
 
-    regularisation: float
-    normalisation: float
+    model: Literal["ease", "elsa"] = "ease"
+    regularisation: float = 400.0  # of EASE
+    normalisation: float = 0.0
+
+    @classmethod
+    def of(cls, record: Mapping[str, Any]) -> "LinearFit":
+        """Return the settings that the record of a run names, among others."""
+        return cls(**{name: record[name] for name in cls.model_fields})
 
 
 class HistorySums:

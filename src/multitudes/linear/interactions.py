@@ -3,9 +3,10 @@
 Legend: U users · I items · R singular vectors.
 """
 
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
-from typing import Final
+from typing import Final, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +19,8 @@ from multitudes.threads import chosen_threads
 
 _DENSE_ITEMS: Final = 1_000  # up to these, all singular vectors are computed: the iteration fails on a few items
 _TOLERANCE: Final = 1e-3  # relative, of the singular values
-_PARTS: Final = 4  # of a product, which as many threads share
+PARTS: Final = 4  # of a product, which as many threads share
+T = TypeVar("T")
 
 
 def interaction_matrix(
@@ -66,7 +68,7 @@ class GramMatrix:
         self._item_I1, self._square_U1 = (
             one.astype(np.float32)[:, None] for one in (self.item_I, self.scale * square_U)
         )
-        bound = np.searchsorted(matrix.indptr, np.linspace(0, matrix.nnz, _PARTS + 1)[1:-1]).tolist()
+        bound = np.searchsorted(matrix.indptr, np.linspace(0, matrix.nnz, PARTS + 1)[1:-1]).tolist()
         self._parts = [(slice(*ends), _rows(matrix, *ends)) for ends in pairwise([0, *bound, users])]
 
     def __matmul__(self, vectors_IN: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -80,13 +82,20 @@ class GramMatrix:
             product_IN: NDArray[np.float32] = interactions.T @ product_UN
             return product_IN
 
-        # SciPy multiplies on one thread. The parts are always as many, so that their sum is the same on every machine.
-        with ThreadPoolExecutor(min(_PARTS, chosen_threads())) as threads:
-            products = threads.map(product_of, self._parts)
-            total_IN = next(products)
-            for product_IN in products:
-                total_IN += product_IN
-        return total_IN * self._item_I1
+        return sum_of_parts(product_of, self._parts) * self._item_I1
+
+
+def sum_of_parts(function: Callable[[T], NDArray[np.float32]], parts: Sequence[T]) -> NDArray[np.float32]:
+    """Return the sum of what a function returns of some parts: SciPy multiplies on one thread.
+
+    Give always as many parts, ``PARTS``, so that their sum is the same on every machine.
+    """
+    with ThreadPoolExecutor(min(PARTS, chosen_threads())) as threads:
+        sums = threads.map(function, parts)
+        total = next(sums)
+        for one in sums:
+            total += one
+    return total
 
 
 def _rows(matrix: csr_array, start: int, stop: int) -> csr_array:

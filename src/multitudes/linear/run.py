@@ -29,7 +29,7 @@ from multitudes.data.arrays import expand_ranges
 from multitudes.data.own_items import positive_items
 from multitudes.data.prepared import PreparedData
 from multitudes.errors import ArtefactError
-from multitudes.linear.ease import UNTRIED, fit
+from multitudes.linear.fit import UNTRIED, fit
 from multitudes.linear.history import KINDS_ALONE, HistorySums, HistoryWeights, LinearFactors, LinearFit, LinearHistory
 from multitudes.metrics.ranking import target_rows
 from multitudes.nn.methods import LINEAR
@@ -194,7 +194,9 @@ def make_linear_run(
     """
     folder, whole = Path(out), LinearRunConfig(seed=seed, model=config or LinearConfig())
     if refit is not None:
-        whole = _refit_config(Path(refit), seed)
+        origin = read_record(Path(refit))
+        update = {"seed": seed, "linear_fit": LinearFit.of(origin)}
+        whole = parse_config(LinearRunConfig, origin, Path(refit)).model_copy(update=update)
     chosen = whole.linear_fit
     record = new_record(prepared, whole.model_dump(mode="json"))
     if not needs_making(folder, record, resume=resume, overwrite=overwrite):
@@ -217,12 +219,3 @@ def make_linear_run(
         append_metrics(partial / "metrics.jsonl", {"epoch": 1, **speed})
         write_record(partial, record | {"finished": True, "judged_users": judged_users} | found.record())
     return LinearRun.open(folder, prepared.path)
-
-
-def _refit_config(run: Path, seed: int) -> LinearRunConfig:
-    """Return the settings of a final fit: those of ``run``, with what its validation chose."""
-    record = read_record(run)
-    chosen = {name: record[name] for name in ("regularisation", "normalisation", "recency")}
-    return parse_config(LinearRunConfig, record, run).model_copy(
-        update={"seed": seed, "linear_fit": LinearFit(**chosen)}
-    )

@@ -157,5 +157,4 @@ def with_linear_of(config: RunConfig, record: Mapping[str, Any]) -> RunConfig:
     if found is None:
         model = config.model.model_copy(update={"linear": config.model.linear.model_copy(update={"rank": 0})})
         return config.model_copy(update={"model": model})
-    fit = LinearFit(**{name: found[name] for name in LinearFit.model_fields})
-    return config.model_copy(update={"linear_fit": fit})
+    return config.model_copy(update={"linear_fit": LinearFit.of(found)})

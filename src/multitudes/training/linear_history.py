@@ -1,21 +1,22 @@
-"""The linear history of a trained run: EASE beside the tower, weighted by what both together find on validation.
+"""The linear history of a trained run: EASE or ELSA beside the tower, weighted by what both find on validation.
 
     score of item j with vector k = v_k · x_j + w Σ_i (1 + r_i)^(−recency) P_i · Q_j
 
-P and Q are solved in closed form after the last epoch (``linear.ease``), the sum is over the items of the user's whole
-history, and the tower is not trained again. The settings of the fit, the recency and w are those with the highest hit
-rate of the unconditioned vector on the validation users of the epochs: what finds most alone may be what the tower
-knows already. The grid of w is relative to the spread of both scores. A likelihood would choose w too small: it is
-decided by rare targets, a list by its first places. If the tower alone finds as much, the run has no linear history.
+P and Q are fitted after the last epoch (``linear.fit``), the sum is over the items of the user's whole history, and the
+tower is not trained again. The settings of the fit, the recency and w are those with the highest hit rate of the
+unconditioned vector on the validation users of the epochs: what finds most alone may be what the tower knows already.
+The grid of w is relative to the spread of both scores. A likelihood would choose w too small: it is decided by rare
+targets, a list by its first places. If the tower alone finds as much, the run has no linear history.
 
 The paper has no such path (a deviation). Its vectors read the last events; on small corpora a sum over the whole
-history finds what they miss, and an EASE that was fitted on the users that it is trained with would explain their
+history finds what they miss, and a model that was fitted on the users that it is trained with would explain their
 targets by heart (a hit rate of .91 against .37 on other users, MovieLens), so a tower beside it would learn nothing.
 
 Legend: B users · K vectors of each · D width of the tower's vectors · R rank.
 """
 
 from collections.abc import Sequence
+from operator import itemgetter
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -24,7 +25,7 @@ from numpy.typing import NDArray
 from multitudes.batches.held_out import HeldOut, select_targets
 from multitudes.batches.user_vectors import UserVectors
 from multitudes.data.own_items import positive_items
-from multitudes.linear.ease import fit
+from multitudes.linear.fit import fit
 from multitudes.linear.history import HistoryWeights, LinearFactors, LinearFit, LinearHistory
 from multitudes.progress import Progress, silent
 from multitudes.retrieval.catalogue import Catalogue
@@ -58,12 +59,10 @@ def fit_linear_history(run: TrainedRun, held: HeldOut, progress: Progress = sile
         return None
     lists = _JoinedLists(run, held, config.train.eval_k)
     fitted = fit(run.prepared, rank, lists.judge, progress=progress)
-    best = fitted.chosen
-    weights, rate = lists.choose_weights(fitted.factors, best.recency)
+    weight, rate = lists.choose_weight(fitted.factors, fitted.chosen.recency)
     if rate <= (alone := lists.tower_hit_rate()):
         return None
-    of_fit = {"regularisation": best.regularisation, "normalisation": best.normalisation}
-    return _fitted(fitted.factors, LinearFit(**weights.model_dump(), **of_fit), rate, alone)
+    return _fitted(fitted.factors, fitted.chosen.model_copy(update={"weight": weight}), rate, alone)
 
 
 def _fitted(factors: LinearFactors, chosen: LinearFit, hit_rate: float, tower_hit_rate: float) -> FittedHistory:
@@ -86,11 +85,10 @@ class _JoinedLists:
         self._tower = tower.of_kind("unconditioned") if "unconditioned" in tower.kinds else tower
         self._positives = positive_items(run.prepared, self._users.user_B, self._users.end_B)
 
-    def choose_weights(self, factors: LinearFactors, recency: float) -> tuple[HistoryWeights, float]:
-        """Return the weights with which most is found, and the hit rate; zero where no user has a vector and a sum."""
+    def choose_weight(self, factors: LinearFactors, recency: float) -> tuple[float, float]:
+        """Return the weight with which most is found, and the hit rate; zeros where no user has a vector and a sum."""
         rates = self._hit_rates(factors, recency, RELATIVE_WEIGHTS)
-        best = max(rates, key=rates.__getitem__, default=0.0)
-        return HistoryWeights(weight=best, recency=recency), rates.get(best, 0.0)
+        return max(rates.items(), key=itemgetter(1), default=(0.0, 0.0))
 
     def judge(self, factors: LinearFactors, recency: float) -> float:
         """Return the hit rate with some factors at the best weight of their sums."""

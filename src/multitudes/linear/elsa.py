@@ -1,0 +1,77 @@
+"""ELSA: a linear autoencoder of unit vectors, for more tastes than dimensions (Vančura et al., RecSys 2022).
+
+    score of item j = Σ over the items i of the history of A_i · A_j        B = A Aᵀ − I, |A_i| = 1
+
+EASE, cut to a rank, keeps the strongest directions. Of many tastes of equal strength these are a few, and the items of
+all others have vectors near zero. Where every vector has length 1, all tastes share the dimensions and disturb each
+other a little.
+
+The loss of a user is 1 − cos(x, x B). With h = x A and S = Aᵀ A it needs no matrix of users × items:
+
+    x · x B = |h|² − n        |x B|² = h S hᵀ − 2 |h|² + n        n = |x|²
+
+It is minimised along the sphere by AdaGrad with one step length for each item, so that rare items move as far as
+popular ones. Outputs may then be scaled by a power of popularity, which unit vectors know little of.
+
+Legend: B users · I items · R rank.
+"""
+
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import csr_array
+
+from multitudes.index.item_table import l2_normalize
+from multitudes.linear.history import LinearFactors
+from multitudes.linear.interactions import PARTS, sum_of_parts
+from multitudes.seeding import generator
+
+_PASSES: Final = 8  # over the users, in random order
+_BATCHES: Final = 10  # of a pass
+_STEP: Final = np.float32(0.2)
+
+
+class Elsa:
+    """Unit vectors of items, fitted to interactions."""
+
+    def __init__(self, matrix: csr_array, rank: int) -> None:
+        """Fit A, (I + 1, R), to binary interactions (U, I + 1); zeros for an item without any."""
+        draw, items = generator(0, "elsa", "steps"), matrix.shape[1]
+        self._count_I1 = np.bincount(matrix.indices, minlength=items).astype(np.float32)[:, None]
+        vector_IR = l2_normalize(draw.standard_normal((items, rank), dtype=np.float32) * (self._count_I1 > 0))
+        square_I1 = np.full_like(self._count_I1, np.finfo(np.float32).tiny)  # sum of the mean squares of gradients
+        users = np.flatnonzero(np.diff(matrix.indptr) > 1)
+        orders = [draw.permutation(users) for _ in range(_PASSES)]
+        for batch in (batch for order in orders for batch in np.array_split(order, min(_BATCHES, len(users)))):
+            gradient_IR = _gradient(matrix, batch, vector_IR)
+            gradient_IR -= np.einsum("ir,ir->i", gradient_IR, vector_IR)[:, None] * vector_IR
+            square_I1 += np.einsum("ir,ir->i", gradient_IR, gradient_IR)[:, None] / rank
+            gradient_IR *= _STEP / np.sqrt(square_I1)
+            vector_IR = l2_normalize(vector_IR + gradient_IR)
+        self._vector_IR = vector_IR
+
+    def factors(self, exponent: float) -> LinearFactors:
+        """Return A for both sides; outputs are multiplied by the interactions of the item to the power ``exponent``."""
+        return LinearFactors(self._vector_IR, self._vector_IR * self._count_I1**exponent)
+
+
+def _gradient(matrix: csr_array, batch: NDArray[np.int64], vector_IR: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the gradient of the sum of cos(x, x B) of some users, shape (I + 1, R)."""
+    overlap_RR = vector_IR.T @ vector_IR
+
+    def of_users(users: NDArray[np.int64]) -> NDArray[np.float32]:
+        """Return the gradient by the sums h, and below it minus that by S: shape (I + 1 + R, R)."""
+        x = matrix[users]
+        n_B = np.diff(x.indptr).astype(np.float32)
+        sum_BR = x @ vector_IR
+        image_BR = sum_BR @ overlap_RR
+        square_B = np.einsum("br,br->b", sum_BR, sum_BR)
+        length_B = (np.einsum("br,br->b", sum_BR, image_BR) - 2 * square_B + n_B).clip(min=1e-6 * n_B)  # squared
+        first_B1 = 1 / np.sqrt(n_B * length_B)[:, None]
+        second_B1 = first_B1 * ((square_B - n_B) / length_B)[:, None]
+        by_sum_IR = x.T @ (2 * (first_B1 + second_B1) * sum_BR - second_B1 * image_BR)
+        return np.concatenate([by_sum_IR, sum_BR.T @ (second_B1 * sum_BR)])
+
+    total = sum_of_parts(of_users, np.array_split(batch, PARTS))
+    return total[: len(vector_IR)] - vector_IR @ total[len(vector_IR) :]
