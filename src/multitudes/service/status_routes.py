@@ -9,7 +9,7 @@ from fastapi import APIRouter
 from starlette.responses import Response
 
 from multitudes import api
-from multitudes.errors import ArtefactError, StateError
+from multitudes.errors import ArtefactError, StateError, UnavailableError
 from multitudes.release.manifest import read_manifest
 from multitudes.release.store import ReleaseStore
 from multitudes.service.errors import json_response
@@ -33,9 +33,9 @@ def health_router(deps: Dependencies) -> APIRouter:
     async def ready() -> Response:
         """Report which release answers.
 
-        Item updates, user states or logs that are damaged or cannot be written are reported (``degraded``). The service
-        stays ready: all replicas share the store, and without it they answer from the release. Where nobody knows
-        who asked to be erased, every request of a user is rejected, and this one with 503.
+        Item updates, user states, logs or an index that are damaged, full or away are reported (``degraded``). The
+        service stays ready: all replicas share the store, and without it they answer from the release. Where nobody
+        knows who asked to be erased, every request of a user is rejected, and this one with 503.
         """
         retriever = deps.get_retriever()
         release = retriever.release
@@ -48,10 +48,12 @@ def health_router(deps: Dependencies) -> APIRouter:
             stores["state"] = str(error)
         if retriever.problem:  # clients must not see paths of this machine
             stores["item_updates"] = f"{release.version}.log is damaged: serving without it; the journal says why"
+        try:
+            items = await asyncio.to_thread(len, release.index)
+        except UnavailableError:  # nor the address of its server
+            items, stores["index"] = 0, "its server does not answer: popular items"
         status: Literal["ok", "degraded"] = "ok" if set(stores.values()) == {"ok"} else "degraded"
-        return json_response(
-            api.HealthResponse(status, {"release": release.version, "items": len(release.index), **stores})
-        )
+        return json_response(api.HealthResponse(status, {"release": release.version, "items": items, **stores}))
 
     @routes.get("/metrics", response_class=Response, responses={200: _METRICS_RESPONSE, **error_responses()})
     async def metrics() -> Response:
