@@ -115,14 +115,13 @@ def apply_retention(folder: Path, now_s: float, keep_days: float, max_bytes: int
     """Remove the segments started more than ``keep_days`` ago, then the oldest until the log fits ``max_bytes``.
 
     Return how many were too old, and how many of the others were too much. The newest segment stays, whatever the
-    bounds say; one of a clock that was not set counts from now on. The caller holds ``folder.lock_log``. 0 turns a
-    bound off.
+    bounds say. The caller holds ``folder.lock_log``. 0 turns a bound off.
     """
     for unnamed in working_folder(folder).glob(f".*{SPOOL_SUFFIX}"):  # of processes killed while they created one
         if start_time_s(unnamed) < now_s - _UNNAMED_MAX_AGE_S:
             unnamed.unlink(missing_ok=True)
     for segment in list_segments(folder):
-        if start_time_s(segment) < _UNSET_S <= now_s:  # it is as old as nobody knows
+        if start_time_s(segment) < _UNSET_S <= now_s:  # nobody knows how old it is: it counts from now
             segment.rename(segment_path(folder, new_spool_path(folder, now_s)))
     expired = expired_segments(folder, now_s, keep_days)
     over_size = _oldest_over_size(list_segments(folder)[len(expired) :], list_spools(folder), max_bytes)
