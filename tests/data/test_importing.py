@@ -3,6 +3,7 @@
 import csv
 import gzip
 import json
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -139,6 +140,22 @@ def test_parquet_keeps_its_types(tmp_path):
     frame.write_parquet(tmp_path / "own.pq")
     found = imported(tmp_path, tmp_path / "own.pq", columns={"at": "timestamp"})
     assert found.rows() == [(1, 7, 1577836800), (2, 8, 1577923200)]
+
+
+def test_a_page_of_parquet_that_was_changed_is_refused_by_the_name_of_its_file(tmp_path):
+    parquet.write_table(pa.table({"user": [1, 2], "item": [7, 8], "ts": [5, 6]}), tmp_path / "own.pq")
+    whole = (tmp_path / "own.pq").read_bytes()
+    footer = len(whole) - 8 - int.from_bytes(whole[-8:-4], "little")
+    refused = 0
+    for place in range(4, footer, 27):
+        changed = bytearray(whole)
+        changed[place] ^= 0x10
+        write(tmp_path, "own.pq", bytes(changed))
+        with suppress(DataError):  # some changes are of a value
+            imported(tmp_path, tmp_path / "own.pq", overwrite=True)
+            continue
+        refused += 1
+    assert refused > 3
 
 
 @pytest.mark.parametrize(

@@ -130,7 +130,8 @@ def import_files(
             show(guesses)
         progress(steps - 3, steps, "reading values")
         for guess in guesses:
-            tables.convert(engine, guess)
+            with engine.translate_read_errors(Path(guess.source.name)):
+                tables.convert(engine, guess)
         dropped, dropped_file = _write_dropped(engine, out)
         _check_dropped(engine, guesses, dropped, dropped_file, config.max_dropped)
         progress(steps - 2, steps, "writing tables")
@@ -193,10 +194,11 @@ def _guess_all(
     engine: DuckDBEngine, sources: Sequence[tuple[Source, str | None]], column_map: ColumnMap, config: ImportConfig
 ) -> list[ColumnGuess]:
     """Return how each file is read; all that is wrong with them is in one error."""
-    guesses = [
-        guess_columns(engine, source, table or choose_table(engine, source, column_map), column_map, config)
-        for source, table in sources
-    ]
+    guesses = []
+    for source, given in sources:
+        with engine.translate_read_errors(Path(source.name)):  # pages of Parquet are read first here
+            table = given or choose_table(engine, source, column_map)
+            guesses.append(guess_columns(engine, source, table, column_map, config))
     problems = [problem for guess in guesses for problem in guess.problems]
     if not any(guess.table == "events" for guess in guesses):
         problems.append("no file has events; expected one with users and items")
