@@ -184,6 +184,10 @@ def test_who_serves_goes_on_when_the_file_is_damaged_and_who_opens_is_refused(
     assert [record.getMessage().partition("0001.log: ")[2][:18] for record in caplog.records] == ["the record at byte"]
     with pytest.raises(ArtefactError, match=r"0001\.log: the record at byte \d+ is damaged"):
         Release.open(releases)
+    file.unlink()
+    file.symlink_to(file.name)
+    with pytest.raises(ArtefactError, match=r"0001\.log: cannot be read \(Too many levels"):
+        Release.open(releases)
 
 
 ROW = pl.DataFrame({"item_id": [201], "title": ["New"], "topics": [["Drama"]], "embedding": [[1.0, 0.0]]})

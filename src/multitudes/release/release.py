@@ -209,7 +209,10 @@ class Release:
             ArtefactError: the delta log is damaged, not signed, or not the file that was read before.
         """
         file = delta_log.delta_log_file(self.path)
-        signature = file_signature(file)
+        try:
+            signature = file_signature(file)
+        except OSError as error:
+            raise ArtefactError(f"{file}: cannot be read ({error.strerror}); {delta_log.REPAIR}") from None
         last_signature = self.applied.signature
         if file is None or signature == last_signature:
             return self
