@@ -332,6 +332,14 @@ def test_a_folder_of_keys_trusts_each_of_them_until_it_is_taken_out(signed, copy
         Release.open(copy, trust=tmp_path / "none")
 
 
+def test_an_empty_path_does_not_trust_what_lies_in_the_working_folder(signed, monkeypatch):
+    releases, _, public = signed
+    monkeypatch.chdir(public.parent)
+    with pytest.raises(UsageError, match="the path of the public key is empty"):
+        Release.open(releases, trust=Path())
+    assert Release.open(releases, trust=public.parent).version == "0002", "the control: the folder by its name"
+
+
 def test_a_private_key_is_its_owners_alone_and_never_replaced(tmp_path):
     private, public = key_pair(tmp_path, "mine")
     assert stat.S_IMODE(private.stat().st_mode) == 0o600

@@ -195,6 +195,8 @@ def read_public_keys(trust: Trust) -> dict[bytes, str]:
 
     if not isinstance(trust, Path):
         return {trust.public_key().public_bytes_raw(): ""}
+    if trust == Path():  # what an unset variable gives would trust whatever lies in the working folder
+        raise UsageError("the path of the public key is empty; give the file, or a folder of such by its name")
     names = dict[bytes, str]()
     for file in sorted(trust.glob("*.pub")) if trust.is_dir() else [trust]:
         try:
