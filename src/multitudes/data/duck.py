@@ -12,7 +12,7 @@ import polars as pl
 import pyarrow as pa
 
 from multitudes.data.column_names import ColumnMap
-from multitudes.data.engine import Extent, first_line, quote_identifier, string_literal
+from multitudes.data.engine import Engine, Extent, first_line, quote_identifier, string_literal
 from multitudes.data.fetch import fetch
 from multitudes.data.location import Location
 from multitudes.data.schemas import COLUMN_ROLES
@@ -84,7 +84,7 @@ def open_engine(
         connection.close()
 
 
-class DuckDBEngine:
+class DuckDBEngine(Engine):
     """The engine on one machine; implements ``Engine``."""
 
     def __init__(self, connection: duckdb.DuckDBPyConnection, scratch: Path) -> None:

@@ -30,7 +30,7 @@ class Extent(NamedTuple):
 
 
 class Engine(Protocol):
-    """Holds named tables that are created and read by SQL."""
+    """Holds named tables that are created and read by SQL; an engine is a subclass."""
 
     def rename_columns(self, column_map: ColumnMap) -> None:
         """Let ``file_relation`` give the columns of files the names of ``column_map`` from now on."""
@@ -74,6 +74,14 @@ class Engine(Protocol):
 
     def frame(self, sql: str) -> pl.DataFrame:
         """Return the result of ``sql``, which fits in memory, as a Polars frame."""
+
+    def record(self, sql: str) -> dict[str, Any]:
+        """Return the single row that ``sql`` selects, by column name."""
+        return self.frame(sql).row(0, named=True)
+
+    def value(self, sql: str) -> Any:  # noqa: ANN401
+        """Return the single value that ``sql`` selects."""
+        return self.rows(sql)[0][0]
 
     def batches(self, sql: str, rows: int, extent: Extent | None = None) -> "Iterator[pa.RecordBatch]":
         """Yield a result of any size in its order.
@@ -126,16 +134,6 @@ class EngineKind(Protocol):
             MissingError: something that the engine needs is not installed; memory or disk space ran out.
             UnavailableError: a cluster does not answer.
         """
-
-
-def query_value(engine: Engine, sql: str) -> Any:  # noqa: ANN401
-    """Return the single value that ``sql`` selects."""
-    return engine.rows(sql)[0][0]
-
-
-def query_row(engine: Engine, sql: str) -> dict[str, Any]:
-    """Return the single row that ``sql`` selects, by column name."""
-    return engine.frame(sql).row(0, named=True)
 
 
 def quote_identifier(name: str) -> str:

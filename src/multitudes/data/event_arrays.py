@@ -22,7 +22,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from multitudes.data.arrays import BATCH_ROWS, skip_header, user_chunks, write_array, write_columns
-from multitudes.data.engine import Engine, Extent, double_literal, query_value, string_literal
+from multitudes.data.engine import Engine, Extent, double_literal, string_literal
 from multitudes.data.prepared import ARRAYS, TRAIN
 from multitudes.data.splits import SplitFunction
 from multitudes.data.user_batches import Columns, UserEvents, iter_user_batches
@@ -56,7 +56,7 @@ class EventArrays:
         Raises:
             ArtefactError: the engine returned fewer rows than it has.
         """
-        rows = int(query_value(engine, "SELECT coalesce(sum(events), 0) FROM user_summary"))
+        rows = int(engine.value("SELECT coalesce(sum(events), 0) FROM user_summary"))
         write_columns(self._folder, _dtypes(*_ORDERED_COLUMNS), rows, self._ordered_columns(engine, sql, rows))
         offset_U = np.concatenate([[0], np.cumsum(self._events_U)]).astype(np.int64)
         write_array(self._folder / "event_offset.npy", offset_U)

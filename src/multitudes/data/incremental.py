@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 from pyarrow import ArrowInvalid, parquet
 
 from multitudes.data.arrays import BATCH_ROWS
-from multitudes.data.engine import Engine, query_value
+from multitudes.data.engine import Engine
 from multitudes.data.prepared import PreparedData
 from multitudes.data.tables import Table
 from multitudes.errors import ArtefactError, DataError, UsageError
@@ -108,7 +108,7 @@ def reject_earlier_times(engine: Engine, earlier: BaseData, table: Table, row_co
         DataError: an event is not.
     """
     last = earlier.manifest[MANIFEST_KEY]["last"]
-    first = query_value(engine, f"SELECT min(timestamp) FROM events_raw WHERE {row_condition}")
+    first = engine.value(f"SELECT min(timestamp) FROM events_raw WHERE {row_condition}")
     if first <= last:
         raise DataError(
             f"{table.file}: the first event is at {first}; expected events later than {last}, the last one of"
@@ -134,7 +134,7 @@ def write_events(engine: Engine, folder: Path, table: Table, earlier: BaseData |
         for batch in chain([first], batches):
             writer.write_batch(batch)
     rows = table.rows + (0 if earlier is None else earlier.n_rows)
-    last = query_value(engine, "SELECT max(time) FROM clean_event")
+    last = engine.value("SELECT max(time) FROM clean_event")
     return {MANIFEST_KEY: {"rows": rows, "columns": sorted(table.columns), "last": last}}
 
 

@@ -38,14 +38,12 @@ def read_items(file: Path, id_type: pl.DataType) -> ItemsFile:
     with _load(file, "items") as (engine, table):
         repairs, _ = items_and_users.clean_items(engine, table)
         extra = "".join(f", item.{quote_identifier(column)}" for column in table.extra)
-        found = engine.frame(
-            f"""
+        found = engine.frame(f"""
             SELECT item.item_id, title, coalesce(topics, []) AS topics, embedding{extra}
             FROM item
             LEFT JOIN (SELECT item_id, list(topic ORDER BY place) AS topics FROM item_topic GROUP BY item_id) AS named
             USING (item_id)
-            ORDER BY item.item_id""",
-        )
+            ORDER BY item.item_id""")
     return ItemsFile(_cast_ids(found, id_type, file), {name: count for name, count in repairs.items() if count})
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from multitudes.data.arrays import RaggedArray
 from multitudes.data.clean.tables import CleanData
-from multitudes.data.engine import Engine, query_row
+from multitudes.data.engine import Engine
 from multitudes.data.features import Features
 from multitudes.data.location import RemotePath
 from multitudes.data.prepared import FORMAT, FORMAT_VERSION, SPLIT_CODE, TRAIN
@@ -122,7 +122,7 @@ def build_manifest(
     """
     entities = {"users": "member", "items": "item_number", "topics": "topic", "follows": "follow"}
     selected = ", ".join(f"(SELECT count(*) FROM {table}) AS {name}" for name, table in entities.items())
-    counts = query_row(engine, f"SELECT {selected}") | counter.events
+    counts = engine.record(f"SELECT {selected}") | counter.events
     return {
         "format": FORMAT,
         "version": FORMAT_VERSION,

@@ -20,7 +20,7 @@ from multitudes.data.clean.attribution import NO_LOGS, FeedbackLogs
 from multitudes.data.clean.events import EventRules
 from multitudes.data.clean.tables import CleanData, clean_tables
 from multitudes.data.column_names import ColumnMap
-from multitudes.data.engine import Engine, query_value, quote_identifier
+from multitudes.data.engine import Engine, quote_identifier
 from multitudes.data.engine_config import EngineConfig, open_configured_engine
 from multitudes.data.event_arrays import EventArrays
 from multitudes.data.features import Features, encode
@@ -180,7 +180,7 @@ def _write_events(
     engine: Engine, cleaned: CleanData, config: PrepareConfig, folder: Path, progress: Progress
 ) -> manifest.EventCounter:
     """Write the events, and the ids and topics of users and items; return the counts of events."""
-    arrays = EventArrays(folder, query_value(engine, "SELECT count(*) FROM member"))
+    arrays = EventArrays(folder, engine.value("SELECT count(*) FROM member"))
     progress(5, _STEPS, "ordering events")
     with engine.translate_read_errors(cleaned.tables["events"].file):
         sql = event_arrays.ordered_events_sql(config.ties, config.positive_actions, config.min_rating)
@@ -188,7 +188,7 @@ def _write_events(
     engine.drop("event", "events_raw")
     progress(6, _STEPS, "numbering items")
     split = splits.split_function(config.split, config.validation_share, config.test_share, arrays.times)
-    trained = arrays.write_splits(split, query_value(engine, "SELECT count(*) FROM known_item"))
+    trained = arrays.write_splits(split, engine.value("SELECT count(*) FROM known_item"))
     number_I = event_arrays.number_items(engine, trained.events_I, config.min_item_count)
     progress(7, _STEPS, "writing items and users")
     _write_names(engine, folder)
@@ -214,7 +214,7 @@ def _write_names(engine: Engine, folder: Path) -> None:
 
 def _write_topics(engine: Engine, folder: Path) -> tuple[RaggedArray, RaggedArray]:
     """Write the topics that users follow and those of items; return both."""
-    width = query_value(engine, "SELECT count(*) FROM topic") + 1
+    width = engine.value("SELECT count(*) FROM topic") + 1
     arrays = []
     for table, owner, key, first_row, values in (
         ("follow", "member", "user_id", 0, "follow_topic"),
@@ -223,7 +223,7 @@ def _write_topics(engine: Engine, folder: Path) -> tuple[RaggedArray, RaggedArra
         sql = f"""
             SELECT {owner}.number AS row, topic.number AS value
             FROM {table} JOIN {owner} USING ({key}) JOIN topic USING (topic) ORDER BY row, place"""
-        rows = first_row + query_value(engine, f"SELECT count(*) FROM {owner}")
+        rows = first_row + engine.value(f"SELECT count(*) FROM {owner}")
         arrays.append(write_ragged(engine, sql, folder / f"{table}_offset.npy", folder / f"{values}.npy", rows, width))
     return arrays[0], arrays[1]
 
@@ -234,7 +234,7 @@ def _write_features(engine: Engine, cleaned: CleanData, folder: Path) -> dict[st
             engine,
             "SELECT embedding FROM item_number JOIN item USING (item_id) ORDER BY number",
             folder / "item_embedding.npy",
-            query_value(engine, "SELECT count(*) FROM item_number"),
+            engine.value("SELECT count(*) FROM item_number"),
             cleaned.embedding_width,
         )
     items = encode(

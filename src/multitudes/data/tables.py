@@ -12,7 +12,7 @@ from pathlib import Path
 
 from multitudes.data import schemas
 from multitudes.data.column_names import suggest_map
-from multitudes.data.engine import Engine, query_row, query_value, quote_identifier
+from multitudes.data.engine import Engine, quote_identifier
 from multitudes.data.location import Location, RemotePath, parse_location
 from multitudes.data.schemas import COLUMN_ROLES, EXPECTED_TYPES, REQUIRED_COLUMNS, SQL_TYPE, short_expectation
 from multitudes.errors import DataError, UsageError
@@ -147,7 +147,7 @@ def load_table(engine: Engine, name: str, file: Location, into: str | None = Non
         columns, select = canonical_select(engine, name, file)
         _check_columns(engine, name, file, select, columns)
         engine.load(relation, select, file)
-        rows = int(query_value(engine, f"SELECT count(*) FROM {relation}"))
+        rows = int(engine.value(f"SELECT count(*) FROM {relation}"))
         if not rows:
             raise DataError(f"{file}: the table has no rows; expected at least one")
     return Table(name, file, rows, tuple(columns))
@@ -156,7 +156,7 @@ def load_table(engine: Engine, name: str, file: Location, into: str | None = Non
 def count_nulls(engine: Engine, table: Table) -> dict[str, int]:
     """Return the number of nulls in each column of ``<name>_raw`` that has any."""
     counted = ", ".join(f"count(*) - count({column}) AS {column}" for column in map(quote_identifier, table.columns))
-    found = query_row(engine, f"SELECT {counted} FROM {table.name}_raw")
+    found = engine.record(f"SELECT {counted} FROM {table.name}_raw")
     return {column: nulls for column, nulls in found.items() if nulls}
 
 
@@ -177,27 +177,27 @@ def table_id_type(engine: Engine, tables: Mapping[str, Table], column: str) -> I
     return next(iter(types.values()))
 
 
-def append_table(engine: Engine, name: str, first: Table, more: Table, appended: str) -> Table:
-    """Append the rows of ``<appended>_raw``, which is dropped, to ``<name>_raw``; return both as one table.
+def append_logged(engine: Engine, events: Table, logged: Table) -> Table:
+    """Append the rows of ``logged_raw``, which is dropped, to ``events_raw``; return both as one table.
 
     Their ids have the same type.
 
     Raises:
         DataError: a column that is not canonical has two types that cannot be combined.
     """
-    with engine.translate_read_errors(more.file):
-        present = [engine.column_types(f"{relation}_raw") for relation in (name, appended)]
+    with engine.translate_read_errors(logged.file):
+        present = [engine.column_types(relation) for relation in ("events_raw", "logged_raw")]
         quoted = {column: quote_identifier(column) for column in [*present[0], *present[1]]}
         ours, theirs = (  # a column that one lacks is null
             ", ".join(sql if column in types else f"NULL AS {sql}" for column, sql in quoted.items())
             for types in present
         )
-        rows = f"SELECT file_row, {ours} FROM {name}_raw"
-        more_rows = f"SELECT file_row + {first.rows} AS file_row, {theirs} FROM {appended}_raw"
-        engine.create_table(f"{name}_raw", f"{rows} UNION ALL {more_rows}")
-    engine.drop(f"{appended}_raw")
-    columns = tuple(dict.fromkeys((*first.columns, *more.columns)))
-    return replace(first, rows=first.rows + more.rows, columns=columns)
+        rows = f"SELECT file_row, {ours} FROM events_raw"
+        more_rows = f"SELECT file_row + {events.rows} AS file_row, {theirs} FROM logged_raw"
+        engine.create_table("events_raw", f"{rows} UNION ALL {more_rows}")
+    engine.drop("logged_raw")
+    columns = tuple(dict.fromkeys((*events.columns, *logged.columns)))
+    return replace(events, rows=events.rows + logged.rows, columns=columns)
 
 
 def _check_columns(engine: Engine, name: str, file: Location, select: str, types: Mapping[str, str]) -> None:
@@ -265,17 +265,15 @@ def _cast_sql(engine: Engine, relation: str, table: str, column: str, column_typ
 def _is_blank(engine: Engine, relation: str, column: str, column_type: str) -> bool:
     """Return whether a column has nulls only, so that its reader could not infer a type."""
     is_untyped = column_type in {"NULL", "JSON", "VARCHAR", "INTEGER"}  # the types that readers give such a column
-    return is_untyped and not query_value(
-        engine, f"SELECT count(*) FROM (SELECT {column} FROM {relation} WHERE {column} IS NOT NULL LIMIT 1)"
+    return is_untyped and not engine.value(
+        f"SELECT count(*) FROM (SELECT {column} FROM {relation} WHERE {column} IS NOT NULL LIMIT 1)"
     )
 
 
 def _all_integers(engine: Engine, relation: str, column: str) -> bool:
     """Return whether every id in a text column is an integer without leading zeros: '007' is a text."""
     plain = f"regexp_full_match({column}, '0|-?[1-9][0-9]*') AND TRY_CAST({column} AS BIGINT) IS NOT NULL"
-    return bool(
-        query_value(engine, f"SELECT coalesce(bool_and({plain}), false) FROM {relation} WHERE {column} IS NOT NULL")
-    )
+    return bool(engine.value(f"SELECT coalesce(bool_and({plain}), false) FROM {relation} WHERE {column} IS NOT NULL"))
 
 
 def _seconds_sql(column: str, column_type: str) -> str:

@@ -10,7 +10,7 @@ import numpy as np
 from multitudes.data.clean.events import EventRules
 from multitudes.data.clean.tables import CleanData, clean_tables
 from multitudes.data.column_names import ColumnMap
-from multitudes.data.engine import Engine, query_row, query_value
+from multitudes.data.engine import Engine
 from multitudes.data.engine_config import EngineConfig, open_configured_engine
 from multitudes.data.prepare import PrepareConfig
 from multitudes.progress import Progress, silent
@@ -91,7 +91,7 @@ def _report(engine: Engine, cleaned: CleanData) -> ValidationReport:
         rows={name: table.rows for name, table in cleaned.tables.items()},
         id_kinds=dict(cleaned.id_types),
         counts=_counts(engine),
-        **query_row(engine, "SELECT min(time) AS first, max(time) AS last FROM event"),
+        **engine.record("SELECT min(time) AS first, max(time) AS last FROM event"),
         ordered_only=cleaned.ordered_only,
         events_per_user=events_per_user,
         actions=dict(engine.rows("SELECT action, count(*) FROM event GROUP BY action ORDER BY action")),
@@ -104,40 +104,32 @@ def _report(engine: Engine, cleaned: CleanData) -> ValidationReport:
 
 
 def _counts(engine: Engine) -> dict[str, int]:
-    return query_row(
-        engine,
-        """
+    return engine.record("""
         SELECT (SELECT count(*) FROM member) AS users, (SELECT count(*) FROM item) AS items,
                (SELECT count(*) FROM topic) AS topics, (SELECT count(*) FROM event) AS events,
                (SELECT count(*) FROM event WHERE valid) AS usable_events,
                (SELECT count(*) FROM event WHERE negative) AS negative_events,
                (SELECT count(*) FROM event WHERE source <> '') AS sourced_events,
                (SELECT count(*) FROM follow) AS follows,
-               (SELECT count(*) FROM item WHERE embedding IS NOT NULL) AS items_with_embedding""",
-    )
+               (SELECT count(*) FROM item WHERE embedding IS NOT NULL) AS items_with_embedding""")
 
 
 def _events_per_user(engine: Engine) -> dict[str, float]:
     engine.create_view("activity", "SELECT count(*) AS n FROM event GROUP BY user_id")
-    rank = -(-9 * query_value(engine, "SELECT count(*) FROM activity") // 10)
+    rank = -(-9 * engine.value("SELECT count(*) FROM activity") // 10)
     # Counted by value: a quantile of the engine would hold all values, on a cluster in one task.
     counted = "SELECT n, count(*) AS users FROM activity GROUP BY n"
     until = f"SELECT n, sum(users) OVER (ORDER BY n) AS until FROM ({counted})"
-    p90 = query_value(engine, f"SELECT min(n) FROM ({until}) WHERE until >= {rank}")
-    return query_row(
-        engine,
-        f"""
+    p90 = engine.value(f"SELECT min(n) FROM ({until}) WHERE until >= {rank}")
+    return engine.record(f"""
         SELECT CAST(min(n) AS DOUBLE) AS minimum, CAST(median(n) AS DOUBLE) AS median, CAST({p90} AS DOUBLE) AS p90,
                CAST(max(n) AS DOUBLE) AS maximum
-        FROM activity""",
-    )
+        FROM activity""")
 
 
 def _shares(engine: Engine) -> dict[str, float]:
     """Return the shares of users with followed topics, items with topics, events with topics and of followed topics."""
-    return query_row(
-        engine,
-        """
+    return engine.record("""
         SELECT (SELECT count(DISTINCT user_id) FROM follow) / (SELECT count(*) FROM member) AS users_with_follows,
                (SELECT count(DISTINCT item_id) FROM item_topic) / (SELECT count(*) FROM item) AS items_with_topics,
                (SELECT count(*) FROM event SEMI JOIN item_topic USING (item_id)) / (SELECT count(*) FROM event)
@@ -145,5 +137,4 @@ def _shares(engine: Engine) -> dict[str, float]:
                (SELECT count(*) FROM event SEMI JOIN (
                     SELECT DISTINCT user_id, item_id FROM (SELECT DISTINCT user_id, item_id FROM event)
                     JOIN follow USING (user_id) JOIN item_topic USING (item_id, topic)) USING (user_id, item_id)
-               ) / (SELECT count(*) FROM event) AS events_of_followed_topics""",
-    )
+               ) / (SELECT count(*) FROM event) AS events_of_followed_topics""")

@@ -12,7 +12,7 @@ Arrow, since Hadoop does not take them.
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from itertools import accumulate
+from itertools import accumulate, count
 from pathlib import Path
 from shutil import rmtree
 from typing import Any
@@ -26,7 +26,7 @@ from pyspark.sql import functions as f
 
 from multitudes.data.column_names import ColumnMap
 from multitudes.data.duck import DuckDBEngine
-from multitudes.data.engine import Extent, first_line, quote_identifier, string_literal
+from multitudes.data.engine import Engine, Extent, first_line, quote_identifier, string_literal
 from multitudes.data.location import Location, RemotePath, open_for_arrow
 from multitudes.data.tables import SHARD_PATTERN, canonical_select, list_shards
 from multitudes.errors import ArtefactError, DataError, UnavailableError, is_disk_full
@@ -42,7 +42,7 @@ _COMPARED_ROWS = 262_144  # values of a column that are compared at a time
 _SHARD_PATH = re.compile(r"file:/*(/\S+?\.parquet)")
 
 
-class SparkEngine:
+class SparkEngine(Engine):
     """The engine on a cluster; implements ``Engine``."""
 
     def __init__(self, session: SparkSession, scratch: Path, reader: DuckDBEngine) -> None:
@@ -51,7 +51,7 @@ class SparkEngine:
         self._tables: dict[str, Path] = {}
         self._in_place: dict[str, list[Location]] = {}  # the files of tables that were not copied
         self._files: dict[Location, list[Location]] = {}
-        self._results = 0
+        self._numbers = count(1)  # of its files and views
         self._column_map = ColumnMap()
 
     def rename_columns(self, column_map: ColumnMap) -> None:
@@ -77,8 +77,7 @@ class SparkEngine:
 
     def insert_frame(self, name: str, frame: pl.DataFrame) -> None:
         """Store a frame in a file that the driver writes."""
-        self._results += 1
-        folder = self._scratch / f"result-{self._results}"
+        folder = self._scratch / f"result-{next(self._numbers)}"
         folder.mkdir()
         frame.write_parquet(folder / "part.parquet")
         self._register(name, folder)
@@ -141,7 +140,7 @@ class SparkEngine:
             table = self._session.read.parquet(_uri(self._files[given][0]))
         for column, canonical in self._column_map.renames(name, table.columns).items():
             table = table.withColumnRenamed(column, canonical) if canonical else table.drop(column)
-        view = f"source_{self._results}"
+        view = f"source_{next(self._numbers)}"
         table.createOrReplaceTempView(view)
         return view
 
@@ -191,14 +190,12 @@ class SparkEngine:
 
     def _write_shards(self, table: DataFrame) -> Path:
         """Let the executors write a table as shards, and return their folder."""
-        self._results += 1
-        folder = self._scratch / f"result-{self._results}"
+        folder = self._scratch / f"result-{next(self._numbers)}"
         table.write.parquet(_uri(folder))
         return folder
 
     def _read_shards(self, shards: list[Location]) -> DataFrame:
         """Return the rows of shards, numbered in the order of the shards and of the rows in them."""
-        self._results += 1
         table = self._session.read.option("mergeSchema", "true").parquet(*map(_uri, shards))
         number_in_shard = f.col("_metadata.row_index") + 1
         if len(shards) == 1:
@@ -220,10 +217,9 @@ class SparkEngine:
 
     def _convert_to_parquet(self, name: str, file: Location) -> Path:
         """Convert a table to Parquet with the canonical types and row numbers, on the driver."""
-        self._results += 1
         columns, select = canonical_select(self._reader, name, file)
         selected = ", ".join(["file_row", *map(quote_identifier, columns)])
-        converted = self._scratch / f"source-{self._results}.parquet"
+        converted = self._scratch / f"source-{next(self._numbers)}.parquet"
         self._reader.execute(
             f"COPY (SELECT {selected} FROM ({select})) TO {string_literal(str(converted))} (FORMAT parquet)"
         )

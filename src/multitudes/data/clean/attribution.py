@@ -8,7 +8,7 @@ be a little later, since the clocks of users and services differ.
 from pathlib import Path
 from typing import NamedTuple
 
-from multitudes.data.engine import Engine, query_row
+from multitudes.data.engine import Engine
 from multitudes.data.tables import Table
 
 CLOCK_SKEW_S = 300  # largest difference between the clocks of the two ends of a request
@@ -36,32 +36,20 @@ def attribute_events(engine: Engine, served: Table, within_s: int) -> dict[str, 
     Raises:
         DataError: a file cannot be read, or was deleted while it was read.
     """
-    engine.create_table(
-        "unattributed",
-        """
-        SELECT file_row, user_id, item_id, time, request_id FROM event WHERE coalesce(source, '') = ''""",
-    )
+    unattributed = "SELECT file_row, user_id, item_id, time, request_id FROM event WHERE coalesce(source, '') = ''"
+    engine.create_table("unattributed", unattributed)
     with engine.translate_read_errors(served.file):
-        engine.create_table(
-            "attributed",
-            f"""
-            SELECT file_row, max(serve) AS serve
-            FROM ({_by_request_sql()} UNION ALL {_by_newest_sql(within_s)}) GROUP BY file_row""",
-        )
-    engine.create_table(
-        "event",
-        """
+        answers = f"{_by_request_sql()} UNION ALL {_by_newest_sql(within_s)}"
+        engine.create_table("attributed", f"SELECT file_row, max(serve) AS serve FROM ({answers}) GROUP BY file_row")
+    sql = """
         SELECT event.* EXCLUDE (source), coalesce(serve.condition, source) AS source
-        FROM event LEFT JOIN attributed ON attributed.file_row = event.file_row""",
-    )
-    counts = query_row(
-        engine,
-        """
+        FROM event LEFT JOIN attributed ON attributed.file_row = event.file_row"""
+    engine.create_table("event", sql)
+    counts = engine.record("""
         SELECT count(*) FILTER (serve.named) AS by_request, count(*) FILTER (NOT serve.named) AS by_newest,
                (SELECT count(*) FROM unattributed) - count(*) AS not_served,
                count(serve.condition) AS with_topic
-        FROM attributed""",
-    )
+        FROM attributed""")
     engine.drop("unattributed", "attributed")
     return {"within_s": within_s, **counts}
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from multitudes.data.engine import Engine, query_row, query_value, quote_identifier, string_literal
+from multitudes.data.engine import Engine, quote_identifier, string_literal
 from multitudes.data.incremental import EVENT_COLUMNS, EVENTS_FILE, BaseData, reject_earlier_times, total_repairs
 from multitudes.data.tables import Table
 from multitudes.data.timestamps import FUTURE_TOLERANCE_S, reject_small_units
@@ -36,13 +36,10 @@ def clean_events(
         engine.create_view("earlier", f"SELECT * FROM {engine.file_relation('events', earlier.folder / EVENTS_FILE)}")
     repeated = _drop_repeated(engine, earlier is not None) if "event_id" in table else 0
     row_condition = f"{_COMPLETE} AND timestamp <= {rules.now + FUTURE_TOLERANCE_S}"
-    counts = query_row(
-        engine,
-        f"""
+    counts = engine.record(f"""
         SELECT count(*) AS total, count(*) FILTER ({_COMPLETE}) AS complete, count(*) FILTER ({row_condition}) AS past,
                count(*) FILTER ({row_condition} AND action IS NULL) AS unnamed
-        FROM events_raw""",
-    )
+        FROM events_raw""")
     if not counts["past"]:
         raise DataError(f"{table.file}: no row has a user_id, an item_id and a past timestamp; expected at least one")
     if earlier is not None:
@@ -76,24 +73,19 @@ def aggregate_events(engine: Engine) -> dict[str, int]:
 
     Two groupings read the events twice; one of both would have a group for each user and action, and takes as long.
     """
-    engine.create_table(
-        "user_summary",
-        """
+    sql = """
         SELECT user_id, count(*) AS events, min(time) AS first, max(time) AS last, bool_or(valid) AS any_valid,
                count(*) FILTER (NOT known) AS unknown_items
-        FROM event GROUP BY user_id""",
-    )
+        FROM event GROUP BY user_id"""
+    engine.create_table("user_summary", sql)
     engine.create_table(
         "action_summary", "SELECT action, source, count(*) AS events FROM event GROUP BY action, source"
     )
-    return query_row(
-        engine,
-        """
+    return engine.record("""
         SELECT CAST(sum(unknown_items) AS BIGINT) AS events_of_unknown_items,
                (SELECT CAST(coalesce(sum(events), 0) AS BIGINT) FROM action_summary
                 ANTI JOIN topic ON topic = source WHERE source <> '') AS unknown_source_interests
-        FROM user_summary""",
-    )
+        FROM user_summary""")
 
 
 def is_order_only(engine: Engine) -> bool:
@@ -101,9 +93,7 @@ def is_order_only(engine: Engine) -> bool:
     # The cheap test first: counting distinct values needs a sort.
     within = "SELECT bool_and(first = 0 AND last = events - 1) AND max(events) > 1 FROM user_summary"
     distinct = "SELECT count(DISTINCT time) = count(*) AS is_distinct FROM event GROUP BY user_id"
-    return bool(query_value(engine, within)) and bool(
-        query_value(engine, f"SELECT bool_and(is_distinct) FROM ({distinct})")
-    )
+    return bool(engine.value(within)) and bool(engine.value(f"SELECT bool_and(is_distinct) FROM ({distinct})"))
 
 
 def _find_duplicates(engine: Engine, table: Table, row_condition: str) -> int:
@@ -120,14 +110,12 @@ def _find_duplicates(engine: Engine, table: Table, row_condition: str) -> int:
     engine.create_table(
         "compared", f"SELECT * FROM events_raw SEMI JOIN repeated_key ON repeated_key.key = {key} WHERE {row_condition}"
     )
-    engine.create_table(
-        "copy",
-        f"""
+    sql = f"""
         SELECT file_row FROM compared
-        ANTI JOIN (SELECT min(file_row) AS file_row FROM compared GROUP BY {columns}) AS first USING (file_row)""",
-    )
+        ANTI JOIN (SELECT min(file_row) AS file_row FROM compared GROUP BY {columns}) AS first USING (file_row)"""
+    engine.create_table("copy", sql)
     engine.drop("keyed", "repeated_key", "compared")
-    return int(query_value(engine, "SELECT count(*) FROM copy"))
+    return int(engine.value("SELECT count(*) FROM copy"))
 
 
 def _clean_events_sql(unique_events: str, table: Table, negative_actions: Sequence[str], rows_before: int) -> str:
@@ -146,16 +134,14 @@ def _clean_events_sql(unique_events: str, table: Table, negative_actions: Sequen
 
 def _create_event_view(engine: Engine, clean_sql: str) -> None:
     """Create ``event``: the clean events, with the number of their item and whether they are usable."""
-    unusable = not query_value(engine, "SELECT coalesce(bool_or(usable), false) FROM known_item")
-    engine.create_view(
-        "event",
-        f"""
+    unusable = not engine.value("SELECT coalesce(bool_or(usable), false) FROM known_item")
+    sql = f"""
         SELECT row AS file_row, clean.user_id, clean.item_id, time, action, rating, source, request_id, negative,
                flagged, coalesce(known_item.item, 0) AS item, known_item.item IS NOT NULL AS known,
                known_item.item IS NOT NULL AND ({"true" if unusable else "usable"})
                AND NOT negative AND NOT flagged AS valid
-        FROM ({clean_sql}) AS clean LEFT JOIN known_item ON known_item.item_id = clean.item_id""",
-    )
+        FROM ({clean_sql}) AS clean LEFT JOIN known_item ON known_item.item_id = clean.item_id"""
+    engine.create_view("event", sql)
 
 
 def _drop_repeated(engine: Engine, after_earlier: bool) -> int:
@@ -169,7 +155,7 @@ def _drop_repeated(engine: Engine, after_earlier: bool) -> int:
     if after_earlier:
         again += " UNION SELECT file_row FROM events_raw SEMI JOIN earlier USING (event_id, user_id, item_id)"
     engine.create_table("repeated", again)
-    repeated = int(query_value(engine, "SELECT count(*) FROM repeated"))
+    repeated = int(engine.value("SELECT count(*) FROM repeated"))
     if repeated:
         engine.create_table("events_raw", "SELECT * FROM events_raw ANTI JOIN repeated USING (file_row)")
     engine.drop("repeated")
@@ -179,15 +165,13 @@ def _drop_repeated(engine: Engine, after_earlier: bool) -> int:
 def _create_known_from(engine: Engine, row_condition: str, share: float) -> None:
     """Create ``known_from``; duplicates count, since the share is one of the rows in the file."""
     place = f"CAST(ceil(count(*) * CAST({share!r} AS DOUBLE)) AS BIGINT)"
-    engine.create_table(
-        "known_from",
-        f"""
+    sql = f"""
         SELECT user_id, list_sort(list(timestamp))[{place}] AS time
-        FROM events_raw WHERE {row_condition} AND {share!r} > 0 GROUP BY user_id""",
-    )
+        FROM events_raw WHERE {row_condition} AND {share!r} > 0 GROUP BY user_id"""
+    engine.create_table("known_from", sql)
 
 
 def _count_unsorted(engine: Engine, row_condition: str) -> int:
     above = "lag(timestamp) OVER (PARTITION BY user_id ORDER BY file_row) AS above"
     rows = f"SELECT timestamp, {above} FROM events_raw WHERE {row_condition}"
-    return int(query_value(engine, f"SELECT count(*) FILTER (timestamp < above) FROM ({rows})"))
+    return int(engine.value(f"SELECT count(*) FILTER (timestamp < above) FROM ({rows})"))

@@ -26,7 +26,7 @@ from multitudes.data.clean.attribution import NO_LOGS, FeedbackLogs, attribute_e
 from multitudes.data.clean.events import EventRules, aggregate_events, clean_events, is_order_only
 from multitudes.data.clean.items_and_users import clean_items, clean_users
 from multitudes.data.column_names import ColumnMap
-from multitudes.data.engine import Engine, query_value
+from multitudes.data.engine import Engine
 from multitudes.data.incremental import BaseData, check_tables_fit
 from multitudes.data.tables import Table
 from multitudes.errors import DataError, UsageError
@@ -103,7 +103,7 @@ def clean_tables(
     id_types = {column: tables.table_id_type(engine, loaded, column) for column in ("user_id", "item_id")}
     served, logged = loaded.pop("served", None), loaded.pop("logged", None)
     if logged is not None:
-        loaded["events"] = tables.append_table(engine, "events", loaded["events"], logged, "logged")
+        loaded["events"] = tables.append_logged(engine, loaded["events"], logged)
     if earlier is not None:
         check_tables_fit(earlier, loaded, id_types)
     nulls = {name: tables.count_nulls(engine, table) for name, table in loaded.items()} if with_nulls else {}
@@ -159,11 +159,11 @@ def _warnings(engine: Engine, loaded: Mapping[str, Table]) -> list[str]:
     warnings = []
     if "items" not in loaded:
         warnings.append("there is no items table: items are those of the events, without topics or features")
-    elif not query_value(engine, "SELECT bool_or(usable) FROM item"):
+    elif not engine.value("SELECT bool_or(usable) FROM item"):
         warnings.append("no item has topics or an embedding: validity follows from actions and flags only")
     if "users" not in loaded:
         warnings.append("there is no users table: nobody follows anything")
-    elif not query_value(engine, "SELECT count(*) FROM follow"):
+    elif not engine.value("SELECT count(*) FROM follow"):
         warnings.append("no user follows a topic that an item has: there will be no explicit interests")
     return warnings
 

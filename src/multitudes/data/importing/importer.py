@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from multitudes.atomic import create_folder, replace_file, write_json
 from multitudes.data.column_names import ColumnMap
 from multitudes.data.duck import Advice, DuckDBEngine, open_engine
-from multitudes.data.engine import query_row, query_value, string_literal
+from multitudes.data.engine import string_literal
 from multitudes.data.importing import tables
 from multitudes.data.importing.columns import ColumnGuess, choose_table, guess_columns, guess_described_items
 from multitudes.data.importing.config import ImportConfig
@@ -140,7 +140,7 @@ def import_files(
         ratings, min_rating = _describe_ratings(engine)
         report = ImportReport(
             out=out,
-            rows={table: int(query_value(engine, f"SELECT count(*) FROM {table}")) for table in present},
+            rows={table: int(engine.value(f"SELECT count(*) FROM {table}")) for table in present},
             guesses=guesses,
             id_types=tables.type_ids(engine, present),
             dropped=dropped,
@@ -251,7 +251,7 @@ def _check_dropped(
     problems = []
     for guess in (guess for guess in guesses if not guess.describes_items):
         name, of_file = guess.source.name, [one for one in dropped if one.file == guess.source.name]
-        lost, left = sum(one.rows for one in of_file), query_value(engine, f"SELECT count(*) FROM {guess.relation}")
+        lost, left = sum(one.rows for one in of_file), engine.value(f"SELECT count(*) FROM {guess.relation}")
         if lost > max_share * (left + lost) or not left:
             reasons = ", ".join(map(reason_text, of_file))
             share = min(1.0, lost / (left + lost) + 0.005)
@@ -273,9 +273,9 @@ def reason_text(dropped: DroppedRows) -> str:
 def _known_share(engine: DuckDBEngine) -> float:
     """Return the share of the events whose item is in the items table; it is an error if none is."""
     is_known = "CAST(item_id IN (SELECT item_id FROM items) AS INTEGER)"
-    share = float(query_value(engine, f"SELECT avg({is_known}) FROM events"))
+    share = float(engine.value(f"SELECT avg({is_known}) FROM events"))
     if not share:
-        event, item = (query_value(engine, f"SELECT min(item_id) FROM {table}") for table in ("events", "items"))
+        event, item = (engine.value(f"SELECT min(item_id) FROM {table}") for table in ("events", "items"))
         raise DataError(
             f"no item_id of the events, such as {event!r}, is among those of the items, such as {item!r}; name the"
             " columns that hold the same ids with --map COLUMN=item_id"
@@ -288,15 +288,12 @@ def _choose_split(engine: DuckDBEngine) -> str:
 
     "leave_one_out" if the times are the positions 0 to n - 1 of each user's events.
     """
-    found = query_row(
-        engine,
-        """
+    found = engine.record("""
         WITH cut AS (SELECT quantile_disc(timestamp, 0.9) AS time FROM events)
         SELECT count(*) FILTER (first <= time AND last > time) AS users,
                bool_and(first = 0 AND last = n - 1) AND max(n) > 1 AS is_order
         FROM cut, (
-            SELECT min(timestamp) AS first, max(timestamp) AS last, count(*) AS n FROM events GROUP BY user_id)""",
-    )
+            SELECT min(timestamp) AS first, max(timestamp) AS last, count(*) AS n FROM events GROUP BY user_id)""")
     if found["is_order"]:
         return "leave_one_out"
     return "time" if found["users"] >= FEW_USERS else "user"
@@ -305,13 +302,13 @@ def _choose_split(engine: DuckDBEngine) -> str:
 def _describe_ratings(engine: DuckDBEngine) -> tuple[Mapping[str, float] | None, float | None]:
     if "rating" not in engine.column_types("events"):
         return None, None
-    found = query_row(engine, "SELECT min(rating) AS lowest, max(rating) AS highest, avg(rating) AS mean FROM events")
+    found = engine.record("SELECT min(rating) AS lowest, max(rating) AS highest, avg(rating) AS mean FROM events")
     if found["mean"] is None:
         return None, None
     if found["highest"] not in _SCALES or found["lowest"] < 0:
         return found, None
     liked = _LIKED_SHARE * found["highest"]
-    share = query_value(engine, f"SELECT avg(CAST(rating >= {liked} AS INTEGER)) FROM events WHERE rating IS NOT NULL")
+    share = engine.value(f"SELECT avg(CAST(rating >= {liked} AS INTEGER)) FROM events WHERE rating IS NOT NULL")
     return found | {"liked": share}, liked
 
 

@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 from typing import NamedTuple
 
 from multitudes.data.duck import DuckDBEngine
-from multitudes.data.engine import query_value, quote_identifier, string_literal
+from multitudes.data.engine import quote_identifier, string_literal
 from multitudes.data.importing.config import ImportConfig
 from multitudes.data.importing.text_files import Layout, find_layout, is_parquet, open_text
 from multitudes.data.importing.value_formats import Column
@@ -105,10 +105,10 @@ def read_source(
         has_names, header_lines = layout.kind != "csv" or layout.has_header, int(layout.has_header)
         source = Source(str(file), number, {}, 0, read_as, has_names, header_lines)
         {"Parquet": _read_parquet, "csv": _read_csv}.get(layout.kind, _read_json)(engine, path, source, layout)
-    rows = query_value(engine, f"SELECT count(*) FROM {source.relation}")
+    rows = engine.value(f"SELECT count(*) FROM {source.relation}")
     if not rows:
         reasons = f"SELECT any_value(reason) FROM dropped WHERE file = {string_literal(source.name)}"
-        reason = query_value(engine, reasons)
+        reason = engine.value(reasons)
         problem = f"no row can be read: {reason}" if reason else "has a header and no rows; expected at least one"
         raise DataError(f"{source.name}: {problem}")
     return source._replace(rows=rows, types=engine.column_types(source.relation))
@@ -136,16 +136,14 @@ def _read_csv(engine: DuckDBEngine, path: Path, source: Source, layout: Layout) 
     columns = ", ".join(f"{string_literal(column)}: 'VARCHAR'" for column in layout.columns)
     quote = "'\"'" if layout.is_quoted else "''"
     nulls = ", ".join(map(string_literal, _NULL_TEXTS))
-    engine.create_table(
-        source.relation,
-        f"""
+    sql = f"""
         SELECT * FROM (
             SELECT row_number() OVER () - {source.header_lines} AS file_row, * FROM read_csv(
                 {string_literal(str(path))}, auto_detect = false, header = false, columns = {{{columns}}},
                 delim = {string_literal(layout.separator)}, quote = {quote}, escape = {quote}, nullstr = [{nulls}],
                 store_rejects = true, rejects_table = 'csv_error', rejects_scan = 'csv_scan', rejects_limit = 0))
-        WHERE file_row > 0""",
-    )
+        WHERE file_row > 0"""
+    engine.create_table(source.relation, sql)
     _set_rejected_aside(engine, source, layout)
     engine.execute("DROP TABLE csv_error; DROP TABLE csv_scan")
 

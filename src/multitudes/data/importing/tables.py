@@ -7,7 +7,7 @@ as text, and features; ``events``, ``items`` and ``users`` are the tables.
 from collections.abc import Mapping, Sequence
 
 from multitudes.data.duck import DuckDBEngine
-from multitudes.data.engine import query_value, quote_identifier, string_literal
+from multitudes.data.engine import quote_identifier, string_literal
 from multitudes.data.importing import value_formats
 from multitudes.data.importing.columns import ColumnGuess
 from multitudes.data.importing.sources import CONTENT_CHARACTERS
@@ -60,14 +60,12 @@ def _create_described_items(engine: DuckDBEngine, relations: Sequence[str]) -> N
     engine.create_view("described", _union(relations))
     columns = [column for column in ("title", "topics") if column in engine.column_types("described")]
     empty = {"title": "title IS NULL", "topics": "len(topics) = 0"}[columns[-1]]
-    engine.create_table(
-        "items",
-        f"""
+    sql = f"""
         SELECT item_id, {", ".join(columns)} FROM (
             SELECT item_id, {", ".join(columns)}, count(*) AS n, min((source_number, file_row)) AS first FROM described
             GROUP BY item_id, {", ".join(columns)})
-        QUALIFY row_number() OVER (PARTITION BY item_id ORDER BY {empty}, n DESC, first) = 1""",
-    )
+        QUALIFY row_number() OVER (PARTITION BY item_id ORDER BY {empty}, n DESC, first) = 1"""
+    engine.create_table("items", sql)
 
 
 def _merge_rows(engine: DuckDBEngine, table: str, converted: Sequence[str], key: str) -> int:
@@ -84,7 +82,7 @@ def _merge_rows(engine: DuckDBEngine, table: str, converted: Sequence[str], key:
         elif column not in {key, "source_number", "file_row"}:
             selected.append(f"first({quoted} {order}) FILTER ({quoted} IS NOT NULL) AS {quoted}")
     engine.create_table(table, f"SELECT {', '.join(selected)} FROM unmerged GROUP BY {key}")
-    merged = query_value(engine, f"SELECT (SELECT count(*) FROM unmerged) - (SELECT count(*) FROM {table})")
+    merged = engine.value(f"SELECT (SELECT count(*) FROM unmerged) - (SELECT count(*) FROM {table})")
     engine.drop("unmerged")
     return int(merged)
 
@@ -95,7 +93,7 @@ def type_ids(engine: DuckDBEngine, tables: Sequence[str]) -> Mapping[str, str]:
     for column in ("user_id", "item_id"):
         is_whole = f"SELECT coalesce(bool_and(regexp_full_match({column}, '{_WHOLE_NUMBER}')), true)"
         having = [table for table in tables if column in engine.column_types(table)]
-        are_whole = all(query_value(engine, f"{is_whole} FROM {table}") for table in having)
+        are_whole = all(engine.value(f"{is_whole} FROM {table}") for table in having)
         kinds[column] = "int64" if are_whole else "string"
     return kinds
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from multitudes.data.duck import DuckDBEngine
-from multitudes.data.engine import query_row, query_value, quote_identifier, string_literal
+from multitudes.data.engine import quote_identifier, string_literal
 from multitudes.data.timestamps import UNITS
 from multitudes.errors import DataError
 
@@ -64,7 +64,7 @@ class Column(NamedTuple):
 
     def ask(self, aggregate: str) -> Any:  # noqa: ANN401
         """Return an aggregate of its relation."""
-        return query_value(self.engine, f"SELECT {aggregate} FROM {self.relation}")
+        return self.engine.value(f"SELECT {aggregate} FROM {self.relation}")
 
 
 class ValueFormat(NamedTuple):
@@ -131,7 +131,7 @@ def _seconds_sql(moment: str) -> str:
 
 def _count_read(column: Column, candidates: Sequence[ValueFormat]) -> dict[str, int]:
     counted = ", ".join(f"count({candidate.sql}) AS {quote_identifier(candidate.name)}" for candidate in candidates)
-    return query_row(column.engine, f"SELECT {counted} FROM {column.relation}")
+    return column.engine.record(f"SELECT {counted} FROM {column.relation}")
 
 
 def find_list_format(column: Column, given: str | None = None) -> ValueFormat:

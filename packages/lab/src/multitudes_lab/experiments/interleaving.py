@@ -25,7 +25,7 @@ from scipy.stats import binomtest
 
 from multitudes.config import suggestion
 from multitudes.data.duck import DuckDBEngine
-from multitudes.data.engine import query_value, string_literal
+from multitudes.data.engine import string_literal
 from multitudes.errors import DataError, UsageError
 from multitudes.progress import Progress, silent
 from multitudes_lab.experiments import outcomes
@@ -129,9 +129,7 @@ def _create_credits(connection: DuckDBEngine, scan: OutcomeScan) -> tuple[list[s
             CREATE TABLE credited AS
             SELECT user_id, metric, CAST(arm AS VARCHAR) AS name, sum(value) AS value
             FROM outcomes_raw WHERE {scan.valid_sql} AND {_WITH_ARM} GROUP BY ALL""")
-        without_arm = query_value(
-            connection, f"SELECT count(*) FROM outcomes_raw WHERE {scan.valid_sql} AND NOT {_WITH_ARM}"
-        )
+        without_arm = connection.value(f"SELECT count(*) FROM outcomes_raw WHERE {scan.valid_sql} AND NOT {_WITH_ARM}")
     arms = [name for (name,) in connection.rows("SELECT DISTINCT name FROM credited ORDER BY name")]
     if len(arms) < 2:
         found = f"the only arm is '{arms[0]}'" if arms else "no row credits an arm"

@@ -28,7 +28,7 @@ from multitudes.atomic import move_into_place
 from multitudes.config import Config
 from multitudes.data import tables
 from multitudes.data.duck import Advice, DuckDBEngine, open_engine
-from multitudes.data.engine import query_value, string_literal
+from multitudes.data.engine import string_literal
 from multitudes.data.tables import Table
 from multitudes.data.timestamps import DAY_S
 from multitudes.errors import DataError, UsageError
@@ -101,9 +101,7 @@ def write_log_outcomes(
             SELECT count(*), count(DISTINCT user_id), list(DISTINCT metric ORDER BY metric)
             FROM {string_literal(str(partial))}""")
         move_into_place(partial, out)
-        repeated = query_value(
-            connection, f"SELECT (SELECT count(*) FROM events_raw WHERE {_COMPLETE}) - count(*) FROM done"
-        )
+        repeated = connection.value(f"SELECT (SELECT count(*) FROM events_raw WHERE {_COMPLETE}) - count(*) FROM done")
     return OutcomesSummary(n_rows, n_users, tuple(metrics), int(repeated))
 
 
@@ -130,7 +128,7 @@ def _create_tables(connection: DuckDBEngine, logs: dict[str, Table], config: Out
     repeat = "row_number() OVER (PARTITION BY event_id, user_id, item_id ORDER BY timestamp) > 1"
     once = f"QUALIFY event_id IS NULL OR NOT {repeat}" if "event_id" in logs["events"] else ""
     follows = f"shown.timestamp BETWEEN done.timestamp - {DAY_S} AND done.timestamp"
-    if query_value(connection, "SELECT count(request_id) FROM events_raw"):
+    if connection.value("SELECT count(request_id) FROM events_raw"):
         follows = "shown.request_id = done.request_id"
     connection.execute(f"""
         CREATE VIEW shown AS SELECT *, {response} AS response_key{source} FROM served_raw WHERE user_id IS NOT NULL;

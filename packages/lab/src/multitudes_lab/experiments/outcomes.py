@@ -12,7 +12,7 @@ import polars as pl
 
 from multitudes.data import tables
 from multitudes.data.duck import DuckDBEngine
-from multitudes.data.engine import query_row, string_literal
+from multitudes.data.engine import string_literal
 from multitudes.data.timestamps import DAY_S, FUTURE_TOLERANCE_S, reject_small_units
 from multitudes.errors import DataError
 
@@ -56,14 +56,12 @@ def scan_outcomes(
     with connection.translate_read_errors(file):
         table = tables.load_table(connection, "outcomes", tables.resolve_table(file))
         reject_small_units(connection, "outcomes_raw", file)
-        days = connection.frame(
-            f"""
+        days = connection.frame(f"""
             SELECT metric, CAST(floor(timestamp / {DAY_S}) AS BIGINT) AS day, count(*) AS rows,
                    count(*) FILTER ({valid}) AS valid, count(*) FILTER ({_COMPLETE}) AS complete,
                    count(*) FILTER ({_COMPLETE} AND {past}) AS past,
                    min(timestamp) FILTER ({valid}) AS first, max(timestamp) FILTER ({valid}) AS last
-            FROM outcomes_raw GROUP BY ALL"""
-        )
+            FROM outcomes_raw GROUP BY ALL""")
     valid_days = days.filter(pl.col("valid") > 0)
     if valid_days.is_empty():
         raise DataError(
@@ -104,15 +102,12 @@ def sum_by_period(
             FROM (SELECT number, timestamp - time AS age_s, metric, value
                   FROM outcomes_raw JOIN exposed USING (user_id) WHERE {scan.valid_sql} AND metric IN ({chosen}))
             GROUP BY number, period""")
-    rows = query_row(
-        connection,
-        f"""
+    rows = connection.record(f"""
         SELECT coalesce(sum(rows), 0) AS exposed, coalesce(sum(rows) FILTER (period >= 0), 0) AS after,
                coalesce(sum(rows) FILTER (period = {LATER}), 0) AS later,
                coalesce(sum(rows) FILTER (period IN ({BEFORE}, {EARLIER})), 0) AS before,
                coalesce(sum(rows) FILTER (period = {BEFORE}), 0) AS covariate
-        FROM period_sums""",
-    )
+        FROM period_sums""")
     if not rows["after"]:
         raise DataError(
             f"{scan.table.file}: no outcome is later than the exposure of its user; expected some. Do the user_ids"

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 from multitudes.config import suggestion
 from multitudes.data import tables
 from multitudes.data.duck import Advice, DuckDBEngine, open_engine
-from multitudes.data.engine import query_row, query_value, quote_identifier
+from multitudes.data.engine import quote_identifier
 from multitudes.data.timestamps import DAY_S, reject_small_units
 from multitudes.errors import DataError, UsageError
 from multitudes.progress import Progress, silent
@@ -115,7 +115,7 @@ def clean_exposures(connection: DuckDBEngine, file: Path, covariates: Sequence[s
         reject_small_units(connection, "exposures_raw", file)
         _check_covariates(connection, table, covariates)
         repairs = _create_exposed(connection, covariates)
-    if not query_value(connection, "SELECT count(*) FROM exposed"):
+    if not connection.value("SELECT count(*) FROM exposed"):
         raise DataError(f"{file}: no user has one arm and a timestamp; expected at least one")
     cohorts = _distinct_values(connection, "cohort") if "cohort" in table else ()
     if len(cohorts) > MAX_COHORTS:
@@ -124,7 +124,7 @@ def clean_exposures(connection: DuckDBEngine, file: Path, covariates: Sequence[s
             " or give the column another name"
         )
     cohorts = cohorts if len(cohorts) > 1 else ()
-    first = int(query_value(connection, "SELECT min(time) FROM exposed"))
+    first = int(connection.value("SELECT min(time) FROM exposed"))
     return Exposures(table, _distinct_values(connection, "arm"), cohorts, first, repairs)
 
 
@@ -144,16 +144,13 @@ def _create_exposed(connection: DuckDBEngine, covariates: Sequence[str]) -> dict
         SELECT CAST(row_number() OVER () - 1 AS INTEGER) AS number, user_id, first.arm AS arm, first.cohort AS cohort,
                first.time AS time{columns}
         FROM seen WHERE NOT two_arms""")
-    repairs = query_row(
-        connection,
-        """
+    repairs = connection.record("""
         SELECT (SELECT count(*) FROM exposures_raw) - coalesce(sum(n), 0) AS exposures_with_nulls,
                coalesce(sum(n - 1) FILTER (NOT two_arms), 0) AS repeated_exposures,
                count(*) FILTER (two_arms) AS users_in_two_arms,
                count(*) FILTER (NOT two_arms AND two_cohorts) AS users_in_two_cohorts,
                0 AS missing_covariates
-        FROM seen""",
-    )
+        FROM seen""")
     connection.execute("DROP TABLE seen")
     for k in range(len(covariates)):
         # The mean is the same for all arms, and so favours none.
@@ -210,7 +207,7 @@ def metric_moments(
     if config.cuped and users.sums.covariate_s > 0:
         sums += [(f"before_{j}", f"{users.names[j]} before the exposure") for j in columns]
     numbers, capped = [f"CAST(coalesce({column}, 0) AS DOUBLE)" for column, _ in sums], []
-    if config.winsorise is not None and query_value(connection, f"SELECT count(*) FROM {relation}"):
+    if config.winsorise is not None and connection.value(f"SELECT count(*) FROM {relation}"):
         caps = _select(connection, relation, (f"quantile_cont({number}, {config.winsorise!r})" for number in numbers))
         above = (f"count(*) FILTER ({number} > {cap!r})" for number, cap in zip(numbers, caps, strict=True))
         capped = list(map(WinsorisedSum, (label for _, label in sums), caps, _select(connection, relation, above)))
@@ -235,13 +232,10 @@ def _create_total(connection: DuckDBEngine, last: int, n_metrics: int, window_da
     connection.execute(f"""
         CREATE TABLE total AS SELECT exposed.* EXCLUDE (user_id), done.* EXCLUDE (number)
         FROM exposed LEFT JOIN {by_user} AS done USING (number) WHERE {has_window}""")
-    late = query_row(
-        connection,
-        f"""
+    late = connection.record(f"""
         SELECT (SELECT count(*) FROM exposed WHERE NOT ({has_window})) AS users_without_whole_window,
-               (SELECT count(*) FROM total WHERE time > {last}) AS users_exposed_after_the_end""",
-    )
-    if not query_value(connection, "SELECT count(*) FROM total"):
+               (SELECT count(*) FROM total WHERE time > {last}) AS users_exposed_after_the_end""")
+    if not connection.value("SELECT count(*) FROM total"):
         raise DataError(
             f"no user has a whole window of {window_days} days before the last outcome; give a shorter --window"
         )
@@ -249,7 +243,7 @@ def _create_total(connection: DuckDBEngine, last: int, n_metrics: int, window_da
 
 
 def _warnings(connection: DuckDBEngine, exposed: Exposures, scan: OutcomeScan, names: Sequence[str]) -> Iterator[str]:
-    both, users = exposed.repairs["users_in_two_arms"], query_value(connection, "SELECT count(*) FROM exposed")
+    both, users = exposed.repairs["users_in_two_arms"], connection.value("SELECT count(*) FROM exposed")
     if both > _BROKEN_ASSIGNMENT_SHARE * (both + users):
         yield (
             f"{both / (both + users):.1%} of the users were in more than one arm: the assignment is broken, and the"
