@@ -88,8 +88,7 @@ def first_positions(prepared: PreparedData, held: HeldOut, split: Split) -> NDAr
     items = prepared.n_items + 1
     pair_M, first_M = np.unique(row_P * items + prepared.event_item[position_P], return_index=True)
     place_T = np.searchsorted(pair_M, target_rows(held.target_offset) * items + held.target)
-    first_T: NDArray[np.int64] = position_P[first_M[place_T]]
-    return first_T
+    return np.asarray(position_P[first_M[place_T]])
 
 
 def has_known_followed_topics(prepared: PreparedData, end_B: NDArray[np.int64]) -> NDArray[np.bool_]:

@@ -133,8 +133,7 @@ def user_chunks(offset_U: NDArray[np.int64]) -> Iterator[slice]:
 def distinct(values: NDArray[np.int64]) -> NDArray[np.int64]:
     """Return the distinct values, in order; by sorting, since the hashes of ``np.unique`` take 50 times as long."""
     values = np.sort(values)
-    distinct_n: NDArray[np.int64] = values[np.diff(values, prepend=values[:1] - 1) != 0]
-    return distinct_n
+    return np.asarray(values[np.diff(values, prepend=values[:1] - 1) != 0])
 
 
 def expand_ranges(low_B: NDArray[np.int64], high_B: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

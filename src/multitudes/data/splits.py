@@ -96,8 +96,7 @@ def exact_quantile(values: Callable[[], Iterable[NDArray[np.int64]]], share: flo
 
 def _target_count(events_U: NDArray[np.int64], share: float) -> NDArray[np.float64]:
     """Return the number of events that a split takes at least, halves rounded up (U)."""
-    target_U: NDArray[np.float64] = np.maximum(1, np.floor(events_U * share + 0.5))
-    return target_U
+    return np.asarray(np.maximum(1, np.floor(events_U * share + 0.5)))
 
 
 def _max_per_user(users: UserEvents, value_E: NDArray[np.int64]) -> NDArray[np.int64]:

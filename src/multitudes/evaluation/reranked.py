@@ -234,8 +234,7 @@ def dpp(relevance_BM: NDArray[np.float32], cosine_BMM: NDArray[np.float32], n: i
 def cosines(vectors_BMD: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return the cosines between the items of each list (B, M, M)."""
     unit_BMD = vectors_BMD / np.maximum(np.linalg.norm(vectors_BMD, axis=2, keepdims=True), 1e-12)
-    cosine_BMM: NDArray[np.float32] = np.matmul(unit_BMD, unit_BMD.transpose(0, 2, 1))
-    return cosine_BMM
+    return np.asarray(np.matmul(unit_BMD, unit_BMD.transpose(0, 2, 1)))
 
 
 DIVERSIFIERS: Final = {"mmr": mmr, "dpp": dpp}  # the re-rankers that know the items alone

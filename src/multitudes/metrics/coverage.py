@@ -29,8 +29,7 @@ def class_shares(user_P: NDArray[np.int64], class_P: NDArray[np.integer], shape:
     has_class_P = class_P >= 0
     cell_P = user_P[has_class_P] * n_classes + class_P[has_class_P]
     count_BC = np.bincount(cell_P, minlength=n_users * n_classes).reshape(shape)
-    share_BC: Column = count_BC / np.bincount(user_P, minlength=n_users).clip(min=1)[:, None]
-    return share_BC
+    return np.asarray(count_BC / np.bincount(user_P, minlength=n_users).clip(min=1)[:, None])
 
 
 def is_interest(history_BC: Column) -> NDArray[np.bool_]:
@@ -40,8 +39,7 @@ def is_interest(history_BC: Column) -> NDArray[np.bool_]:
 
 def has_interests(history_BC: Column) -> NDArray[np.bool_]:
     """Return whether each user has any interest (B,)."""
-    has_any_B: NDArray[np.bool_] = np.any(is_interest(history_BC), axis=1)
-    return has_any_B
+    return np.asarray(np.any(is_interest(history_BC), axis=1))
 
 
 def served(list_BC: Column, history_BC: Column) -> Column:
@@ -63,8 +61,7 @@ def divergence_terms(list_BC: Column, history_BC: Column) -> Column:
     """Return what each class adds to KL(p ‖ .99 q + .01 p), (B, C)."""
     mixed_BC = (1 - _SMOOTHING) * list_BC + _SMOOTHING * history_BC
     ratio_BC = np.divide(history_BC, mixed_BC, out=np.ones_like(history_BC), where=history_BC > 0)
-    terms_BC: Column = history_BC * np.log(ratio_BC)
-    return terms_BC
+    return history_BC * np.log(ratio_BC)
 
 
 def head_excess(list_BC: Column, history_BC: Column) -> Column:
@@ -77,8 +74,7 @@ def is_beside_head(class_T: NDArray[np.integer], offset: NDArray[np.int64], hist
     """Return which targets are not of the user's head interest; none of a user without interests."""
     head_B = np.where(has_interests(history_BC), history_BC.argmax(axis=1), _NO_INTEREST)
     head_T = head_B[target_rows(offset)]
-    is_beside_T: NDArray[np.bool_] = (head_T != _NO_INTEREST) & (class_T != head_T)
-    return is_beside_T
+    return np.asarray((head_T != _NO_INTEREST) & (class_T != head_T))
 
 
 class HitsByClass(NamedTuple):

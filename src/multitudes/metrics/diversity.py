@@ -32,8 +32,7 @@ def topic_counts(
 
 def coverage(count_BT: NDArray[np.int64]) -> NDArray[np.int64]:
     """Return the number of distinct topics of each user, shape (B,)."""
-    distinct_B: NDArray[np.int64] = np.count_nonzero(count_BT, axis=1)
-    return distinct_B
+    return np.asarray(np.count_nonzero(count_BT, axis=1))
 
 
 def entropy(count_BT: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -43,8 +42,7 @@ def entropy(count_BT: NDArray[np.int64]) -> NDArray[np.float64]:
 
 def _entropy(share_BT: NDArray[np.floating]) -> NDArray[np.float64]:
     log_BT = np.log(share_BT, out=np.zeros_like(share_BT), where=share_BT > 0)
-    entropy_B: NDArray[np.float64] = np.abs((share_BT * log_BT).sum(axis=1))
-    return entropy_B
+    return np.asarray(np.abs((share_BT * log_BT).sum(axis=1)))
 
 
 def popularity_class(count_I: NDArray[np.int64]) -> NDArray[np.int8]:

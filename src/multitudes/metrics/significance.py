@@ -61,15 +61,13 @@ def middle_ranks(value_M: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return the ranks of the values, the smallest 1; equal values share the middle of their ranks."""
     ascending = np.sort(value_M)
     below, upto = (np.searchsorted(ascending, value_M, side=side) for side in ("left", "right"))
-    middle_M: NDArray[np.float64] = (below + upto + 1) / 2
-    return middle_M
+    return (below + upto + 1) / 2
 
 
 def average_ranks(score_GM: NDArray[np.float64]) -> NDArray[np.float64]:
     """Return each method's mean rank over the data sets, shape (M,); the best score has rank 1."""
     rank_GM = np.stack([middle_ranks(-score_M) for score_M in score_GM])
-    mean_M: NDArray[np.float64] = rank_GM.mean(axis=0)
-    return mean_M
+    return np.asarray(rank_GM.mean(axis=0))
 
 
 def pairwise_p_values(score_GM: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -98,8 +98,7 @@ class CausalMean(nn.Module):
     def forward(self, item_BLD: Tensor, group_BL: Tensor) -> Tensor:
         """Return the state of each event (B, L, D)."""
         reads_BLL = causal_mask(group_BL).to(item_BLD.dtype)
-        mean: Tensor = (reads_BLL / reads_BLL.sum(dim=2, keepdim=True)) @ item_BLD
-        return mean
+        return (reads_BLL / reads_BLL.sum(dim=2, keepdim=True)) @ item_BLD
 
     @property
     def sets_may_overlap(self) -> bool:
@@ -110,8 +109,7 @@ class CausalMean(nn.Module):
         """Return the mean of each of R sets (B, R, D), zeros for an empty one."""
         del group_BL
         member_BRL = member_BRL.to(item_BLD.dtype)
-        mean: Tensor = (member_BRL / member_BRL.sum(dim=2, keepdim=True).clamp(min=1)) @ item_BLD
-        return mean
+        return (member_BRL / member_BRL.sum(dim=2, keepdim=True).clamp(min=1)) @ item_BLD
 
 
 def causal_mask(group_BL: Tensor) -> Tensor:

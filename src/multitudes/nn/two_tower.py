@@ -76,8 +76,7 @@ class ItemTower(nn.Module):
 
     def vectors(self, input_ND: Tensor, content_NE: Tensor) -> Tensor:
         """Return the target-side vector of each item (N, D), as in the index, from its input and its content."""
-        vector_ND: Tensor = content_NE if self.layers is None else input_ND + self.layers(input_ND)
-        return vector_ND
+        return content_NE if self.layers is None else input_ND + self.layers(input_ND)
 
 
 class DataSizes(NamedTuple):

@@ -129,8 +129,7 @@ def ratio_estimate(moments: Moments) -> float:
 
 def delta_gradient(moments: Moments) -> Vector:
     """Return the derivative of the ratio by the means of numerator and denominator (delta method), shape (2,)."""
-    gradient_2: Vector = np.array([1.0, -ratio_estimate(moments)]) / moments.mean_V[1]
-    return gradient_2
+    return np.array([1.0, -ratio_estimate(moments)]) / float(moments.mean_V[1])
 
 
 def cuped_coefficients(*arms: Moments) -> Vector:
@@ -141,8 +140,7 @@ def cuped_coefficients(*arms: Moments) -> Vector:
     scale_P = np.divide(1.0, spread_P, out=np.zeros_like(spread_P), where=spread_P > 0)
     # In units of their deviation, so that the pseudo-inverse tells collinear covariates from small ones.
     inverse_PP = np.linalg.pinv(within_PP * np.outer(scale_P, scale_P), rcond=1e-9, hermitian=True)
-    theta_P: Vector = scale_P * (inverse_PP @ (scale_P * between_P))
-    return theta_P
+    return scale_P * (inverse_PP @ (scale_P * between_P))
 
 
 def _cuped_lift(control: Moments, treatment: Moments, theta_P: Vector) -> Lift:
