@@ -21,14 +21,11 @@ class Best:
     def efforts(self) -> list[int]:
         return [1]
 
-    def propose(self, query_QD, effort_Q, count_Q, allowed=None):
+    def propose(self, query_QD, effort_Q, count_Q):
         self.asked += effort_Q.tolist()
-        left = np.arange(ITEMS)
-        if allowed is not None:
-            left = left[np.unpackbits(allowed, bitorder="little")[:ITEMS] == 1]
         place = np.arange(count_Q.max())
         assert len(query_QD) == len(count_Q)
-        return np.where(place < count_Q[:, None], np.resize(left, len(place)), -1)
+        return np.where((place < count_Q[:, None]) & (place < ITEMS), place, -1)
 
 
 @pytest.fixture(name="engine")
@@ -55,11 +52,11 @@ def ask(approximate: ApproximateIndex, limit: int, excluded=None, topic: int = 0
     [
         (11, None, range(11), [20]),
         (8, range(500, 900), range(8), [10]),
-        (10, range(8), range(8, 18), [10, 20, 50]),  # sieved, of the others alone, and as deep as those stand
-        (2, range(40), [40, 41], [10, 20, 100]),
+        (10, range(8), range(8, 18), [10, 20, 50]),  # a level deeper each time
+        (2, range(40), [40, 41], [10, 20, 50]),  # then a scan
     ],
 )
-def test_exclusions_cost_a_second_search_only_where_the_best_are_excluded(engine, limit, excluded, found, asked):
+def test_exclusions_cost_further_searches_only_where_the_best_are_excluded(engine, limit, excluded, found, asked):
     assert ask(index(engine), limit, excluded) == list(found)
     assert engine.asked == asked
 
@@ -76,31 +73,31 @@ def test_the_scores_of_the_excluded_items_tell_the_depth_before_the_search(engin
 def test_beyond_the_tuned_depths_and_for_zeros_a_query_is_scanned(engine):
     assert ask(index(engine), 101) == list(range(101))
     assert ask(index(engine), 2, excluded=range(300)) == [300, 301]
-    assert engine.asked == [10, 20], "the second until its results said how deep they stand"
+    assert engine.asked == [10, 20, 50], "the second, before its scan"
     zero = np.zeros((1, 1), dtype=np.float32)
     assert ask(index(engine), 12, query_QD=zero) == list(range(12))
     assert ask(index(engine), 12, excluded=[0, 3, 2_000, 12], query_QD=zero) == [1, 2, *range(4, 12), 13, 14]
     assert ask(index(engine, by_topic(np.arange(ITEMS) % 2 == 1)), 3, topic=1, query_QD=zero) == [1, 3, 5]
-    assert engine.asked == [10, 20], "nothing more"
+    assert engine.asked == [10, 20, 50], "nothing more"
 
 
 def test_queries_with_different_exclusions_share_a_call(engine, monkeypatch):
     calls, propose = [], engine.propose
 
-    def noted(query_QD, effort_Q, count_Q, allowed=None):
-        calls.append(allowed)
-        return propose(query_QD, effort_Q, count_Q, allowed)
+    def noted(query_QD, effort_Q, count_Q):
+        calls.append(len(query_QD))
+        return propose(query_QD, effort_Q, count_Q)
 
     monkeypatch.setattr(engine, "propose", noted)
     excluded = [np.arange(q, 20 + q, 9) for q in range(8)]
     hits = index(engine).search(np.ones((8, 1), np.float32), 40, excluded=excluded)
-    assert calls == [None], "no selector: it would be one for all of them"
+    assert calls == [8]
     for q in range(8):
         assert hits.ids(q).tolist() == [i for i in range(50) if i not in excluded[q]][:40]
 
 
 def test_a_query_with_too_few_proposals_is_searched_deeper(engine, monkeypatch):
-    def some(query_QD, effort_Q, count_Q, allowed=None):
+    def some(query_QD, effort_Q, count_Q):
         engine.asked += effort_Q.tolist()
         row = np.arange(count_Q.max())
         return np.where(row < 0.6 * effort_Q[:, None], row, -1)

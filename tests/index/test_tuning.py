@@ -94,8 +94,7 @@ class Blind:
     def proposals(self, depth: int) -> list[int]:
         return [2 * depth + 32]
 
-    def propose(self, query_QD, effort_Q, count_Q, allowed=None):
-        assert allowed is None
+    def propose(self, query_QD, effort_Q, count_Q):
         self.asked += len(effort_Q)
         score_Qn = np.where(self._blind_n, -np.inf, query_QD @ self._vectors_nD.T)
         return np.argsort(-score_Qn, axis=1)[:, : count_Q.max()]

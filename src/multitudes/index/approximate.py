@@ -4,9 +4,7 @@ How deep a query is searched is decided by the rank of its last result among all
 depth is estimated before the search (``search_depth``) and known after it. A result counts if the search was tuned for
 the depth that it turned out to need; otherwise the query is searched again, deeper, and finally scanned.
 
-* Few of the best items are excluded (the usual case): they are filtered out of the ranking (post-filter), so the
-  queries of all users share engine calls.
-* Many of the best are excluded: the engine does not propose them (pre-filter), so it proposes fewer candidates.
+* Excluded items are filtered out of the ranking, so the queries of all users share engine calls.
 * The codes of a topic lie in a list of their own, which is searched whole. A small topic is scanned.
 
 Legend: Q queries · W queries to search now · N results · M proposals · E excluded rows · D dimensions · n items.
@@ -125,19 +123,7 @@ class ApproximateIndex(Segment):
             )
         scores = ExcludedScores.compute(self._table, request.query_QD, excluded_Q)
         depth_Q = scores.estimate_depth(self._score_distribution, self._tuning.heights(), request.query_QD, limit_Q)
-        hits = empty_hits(len(depth_Q), request.max_limit)
-        # At most one level deeper, post-filtering takes less than twice as many proposals.
-        near_Q = self._tuning.level_positions(depth_Q) <= self._tuning.level_positions(limit_Q) + 1
-        postfilter = partial(self._rank_postfiltered, request, depth_Q - limit_Q)
-        too_shallow = self._search_once(hits, request, depth_Q, np.flatnonzero(near_Q & (limit_Q > 0)), postfilter)
-        pending_W = np.sort(np.concatenate([too_shallow, np.flatnonzero(~near_Q)]))
-        for row_E, run in identity_runs([excluded_Q[q] for q in pending_W.tolist()]):
-            queries = pending_W[run]
-            group = request.select(queries)
-            allowed = _allowed_bits(row_E, len(self._table))
-            prefilter = partial(self._rank_prefiltered, group, scores.select(queries), allowed)
-            write_hits(hits, queries, self._search_until_deep_enough(group, depth_Q[queries], prefilter))
-        return hits
+        return self._search_until_deep_enough(request, depth_Q, partial(self._rank_filtered, request, depth_Q))
 
     def _search_until_deep_enough(self, request: SearchRequest, depth_Q: NDArray[np.int64], rank: Rank) -> Hits:
         """Search each query at its depth, again at the depth that it needed, and finally by a scan."""
@@ -175,65 +161,40 @@ class ApproximateIndex(Segment):
             too_shallow.append(queries[~is_complete])
         return np.concatenate(too_shallow)
 
-    def rank(
-        self,
-        request: SearchRequest,
-        levels: QueryLevels,
-        count_Q: NDArray[np.int64] | None = None,
-        allowed: NDArray[np.uint8] | None = None,
-    ) -> Ranking:
-        """Search all items, or the allowed ones, once; the filters of the request are ignored."""
-        row_QM, score_QM = self._propose(request.query_QD, levels, count_Q, allowed)
+    def rank(self, request: SearchRequest, levels: QueryLevels) -> Ranking:
+        """Search all items once; the filters of the request are ignored."""
+        row_QM, score_QM = self._propose(request.query_QD, levels.effort_Q, levels.proposals_Q)
         hits = top_unfiltered(sort_keys(row_QM, score_QM), request.limit_Q, request.max_limit)
         is_short_Q = hits.count_Q < request.limit_Q
         return Ranking(hits, np.where(is_short_Q, levels.depth_Q + 1, request.limit_Q))
 
-    def _rank_postfiltered(
-        self,
-        request: SearchRequest,
-        above_Q: NDArray[np.int64],
-        queries: NDArray[np.int64],
-        levels: QueryLevels,
+    def _rank_filtered(
+        self, request: SearchRequest, depth_Q: NDArray[np.int64], queries: NDArray[np.int64], levels: QueryLevels
     ) -> Ranking:
-        """Search all items and filter the excluded rows out of the ranking; about ``above_Q`` of them are expected."""
-        group = request.select(queries)
-        count_Q = _proposal_counts(levels, self._tuning.levels_for(group.limit_Q)) + above_Q[queries]
-        row_QM, score_QM = self._propose(group.query_QD, levels, np.minimum(levels.proposals_Q, count_Q))
+        """Search all items and filter the excluded rows out of the ranking, which is needed down to about ``depth_Q``.
+
+        Codes misplace candidates around the last result, the more the deeper it is. So the proposals are the mean of
+        what ``levels`` propose, less the excluded rows, and of what the levels of the limits propose, and as many as
+        rows are excluded. (1 M × 64, the best thousand of a user excluded, recall target 0.97: recall 0.978, and 0.959
+        without the mean.)
+        """
+        group, above_Q = request.select(queries), depth_Q[queries] - request.limit_Q[queries]
+        unfiltered = self._tuning.levels_for(group.limit_Q)
+        count_Q = (unfiltered.proposals_Q + levels.proposals_Q - (levels.depth_Q - unfiltered.depth_Q) + 1) // 2
+        count_Q = np.minimum(levels.proposals_Q, count_Q + above_Q)
+        row_QM, score_QM = self._propose(group.query_QD, levels.effort_Q, count_Q)
         tuned_depth_Q = (DEPTH_TOLERANCE * levels.depth_Q).astype(np.int64)
         key_QM = sort_keys(row_QM, score_QM, _is_excluded(row_QM, group))[:, : tuned_depth_Q.max()]
         key_QM |= np.arange(key_QM.shape[1]) >= tuned_depth_Q[:, None]
-        hits, depth_Q = top_filtered(key_QM, group.limit_Q, request.max_limit)
+        hits, needed_Q = top_filtered(key_QM, group.limit_Q, request.max_limit)
         is_short_Q = hits.count_Q < group.limit_Q
-        return Ranking(hits, np.where(is_short_Q, levels.depth_Q + 1, depth_Q))
-
-    def _rank_prefiltered(
-        self,
-        request: SearchRequest,
-        scores: ExcludedScores,
-        allowed: NDArray[np.uint8] | None,
-        queries: NDArray[np.int64],
-        levels: QueryLevels,
-    ) -> Ranking:
-        """Search as much of the corpus as without the exclusion, but only for rows that are not excluded."""
-        group = request.select(queries)
-        count_Q = _proposal_counts(levels, self._tuning.levels_for(group.limit_Q))
-        hits = self.rank(group, levels, count_Q, allowed).hits
-        depth_Q = scores.select(queries).search_depth(hits.score_QN, group.limit_Q)
-        is_short_Q = hits.count_Q < group.limit_Q
-        return Ranking(hits, np.where(is_short_Q, np.maximum(depth_Q, levels.depth_Q + 1), depth_Q))
+        return Ranking(hits, np.where(is_short_Q, levels.depth_Q + 1, needed_Q))
 
     def _propose(
-        self,
-        query_QD: NDArray[np.float32],
-        levels: QueryLevels,
-        count_Q: NDArray[np.int64] | None = None,
-        allowed: NDArray[np.uint8] | None = None,
+        self, query_QD: NDArray[np.float32], effort_Q: NDArray[np.int64], count_Q: NDArray[np.int64]
     ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        """Return the rows that the engine proposes and their exact scores; ``count_Q`` defaults to the levels'."""
-        row_QM = self._engine.propose(
-            query_QD, levels.effort_Q, levels.proposals_Q if count_Q is None else count_Q, allowed
-        )
-        return self._scored(query_QD, row_QM)
+        """Return the rows that the engine proposes and their exact scores."""
+        return self._scored(query_QD, self._engine.propose(query_QD, effort_Q, count_Q))
 
     def _scored(
         self, query_QD: NDArray[np.float32], row_QM: NDArray[np.int64]
@@ -245,29 +206,6 @@ class ApproximateIndex(Segment):
             first = int(row_M.searchsorted(0))  # the fill comes first, and scores minus infinity
             score_M[first:] = paired_inner_products(query_D, self._table.vectors_at(row_M[first:]))
         return row_QM, score_QM
-
-
-def _allowed_bits(row_E: NDArray[np.int64], items: int) -> NDArray[np.uint8] | None:
-    """Return a bit for each row, from the lowest bit of the first byte on: whether it may be proposed; None: every row.
-
-    A bitmap slows the search of 4-bit lists by about 8 % (12 × 232 proposals of 1 M, 1,000 rows excluded), whatever the
-    number of excluded rows. A set of ids costs as much, and has to be rebuilt from all of them.
-    """
-    if len(row_E) == 0:
-        return None
-    is_allowed_n = np.ones(items, dtype=np.bool_)
-    is_allowed_n[row_E] = False
-    return np.packbits(is_allowed_n, bitorder="little")
-
-
-def _proposal_counts(levels: QueryLevels, unfiltered: QueryLevels) -> NDArray[np.int64]:
-    """Return the number of proposals needed if the excluded rows take no place among them.
-
-    Codes misplace candidates around the last result, the more the deeper it is. So this is the mean of what ``levels``
-    propose, less the excluded rows, and of what the ``unfiltered`` levels of the limits propose. (1 M × 64, the best
-    thousand of a user excluded, recall target 0.97: recall 0.978, and 0.959 with the ``unfiltered`` proposals.)
-    """
-    return (unfiltered.proposals_Q + levels.proposals_Q - (levels.depth_Q - unfiltered.depth_Q) + 1) // 2
 
 
 def _is_excluded(row_QM: NDArray[np.int64], request: SearchRequest) -> NDArray[np.bool_] | bool:

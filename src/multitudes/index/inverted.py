@@ -105,16 +105,13 @@ class InvertedLists:
         query_QD: NDArray[np.float32],
         effort_Q: NDArray[np.int64],
         count_Q: NDArray[np.int64],
-        allowed: NDArray[np.uint8] | None = None,
     ) -> NDArray[np.int64]:
         """Propose the best codes of the lists nearest to each query, whatever the other queries are.
 
         Args:
             query_QD: the queries.
-            effort_Q: number of lists to search. Neither ``count_Q`` nor ``allowed`` changes it.
+            effort_Q: number of lists to search, whatever ``count_Q`` is.
             count_Q: number of candidates of each query.
-            allowed: a bit for each row, from the lowest bit of the first byte on: whether it may be proposed. None
-                allows every row.
 
         Returns:
             The rows of the best candidates of each query (Q, M), distinct, in any order; −1 fills the rest.
@@ -124,17 +121,17 @@ class InvertedLists:
         if not is_alike_Q.all():
             row_QM = np.full((len(query_QD), int(count_Q.max())), _NO_ROW)
             for own_Q in (is_alike_Q, ~is_alike_Q):
-                found_QM = self.propose(query_QD[own_Q], effort_Q[own_Q], count_Q[own_Q], allowed)
+                found_QM = self.propose(query_QD[own_Q], effort_Q[own_Q], count_Q[own_Q])
                 row_QM[own_Q, : found_QM.shape[1]] = found_QM
             return row_QM
-        return self._propose_from(query_QD, *self._nearest_lists(query_QD, effort_Q), count_Q, allowed)
+        return self._propose_from(query_QD, *self._nearest_lists(query_QD, effort_Q), count_Q)
 
     def propose_in(
         self, list_Q: NDArray[np.int64], query_QD: NDArray[np.float32], count_Q: NDArray[np.int64]
     ) -> NDArray[np.int64]:
         """Propose the best ``count_Q`` codes of one list for each query; see ``propose``."""
         score_Q = np.vecdot(self._centroid_LD[list_Q], query_QD)
-        return self._propose_from(query_QD, list_Q[:, None], score_Q[:, None], count_Q, None)
+        return self._propose_from(query_QD, list_Q[:, None], score_Q[:, None], count_Q)
 
     def _propose_from(
         self,
@@ -142,7 +139,6 @@ class InvertedLists:
         list_QP: NDArray[np.int64],
         score_QP: NDArray[np.float32],
         count_Q: NDArray[np.int64],
-        allowed: NDArray[np.uint8] | None,
     ) -> NDArray[np.int64]:
         """Propose the best codes of some lists, whose centroids have these scores; see ``propose``."""
         faiss.omp_set_num_threads(1)  # per thread: a thread that never called it would use every core
@@ -154,16 +150,14 @@ class InvertedLists:
         self.inverted.implem = _QUERY_BY_QUERY if is_alone else _LIST_BY_LIST
         # Search for one more than needed. FAISS keeps an arbitrary one of the candidates that tie with it, and another
         # one in another batch; so all that tie with it are dropped.
-        row_QM, code_QM = self._search_lists(query_QD, list_QP, score_QP, int(count_Q.max()) + 1, allowed)
+        row_QM, code_QM = self._search_lists(query_QD, list_QP, score_QP, int(count_Q.max()) + 1)
         each_Q = np.arange(len(query_QD))
         last_Q = code_QM[each_Q, count_Q]
         np.copyto(row_QM, _NO_ROW, where=code_QM <= last_Q[:, None])
         # If most of the candidates are copies of one item, they are not dropped: such a query is searched alone.
         for q in np.flatnonzero((code_QM[each_Q, count_Q // 2] <= last_Q) & (last_Q > _NOT_FOUND)).tolist():
             only_q, count = slice(q, q + 1), int(count_Q[q])
-            row_QM[only_q, :count], _ = self._search_lists(
-                query_QD[only_q], list_QP[only_q], score_QP[only_q], count, allowed
-            )
+            row_QM[only_q, :count], _ = self._search_lists(query_QD[only_q], list_QP[only_q], score_QP[only_q], count)
         return row_QM[:, :-1]
 
     def _search_lists(
@@ -172,15 +166,13 @@ class InvertedLists:
         list_QP: NDArray[np.int64],
         score_QP: NDArray[np.float32],
         count: int,
-        allowed: NDArray[np.uint8] | None,
     ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         """Return the rows of the ``count`` best codes in the lists of each query, best first, and the codes' scores."""
         row_QM, code_QM = np.empty((len(query_QD), count), np.int64), np.empty((len(query_QD), count), np.float32)
         assigned, distances, found, rows = (faiss.swig_ptr(a) for a in (list_QP, score_QP, code_QM, row_QM))
-        selector = None if allowed is None else _faiss.IDSelectorBitmap(allowed)  # holds a pointer to the array
         self.inverted.search_preassigned_c(
             len(query_QD), faiss.swig_ptr(query_QD), count, assigned, distances, found, rows, False,
-            _faiss.SearchParametersIVF(nprobe=list_QP.shape[1], sel=selector),
+            _faiss.SearchParametersIVF(nprobe=list_QP.shape[1]),
         )  # fmt: skip
         return row_QM, code_QM
 

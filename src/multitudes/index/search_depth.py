@@ -70,21 +70,6 @@ class ExcludedScores(NamedTuple):
             score_QE[queries, : len(vectors_ED)] = np.matmul(vectors_ED, query_QD[queries, :, None])[:, :, 0]
         return cls(score_QE, step_Q)
 
-    def select(self, queries: NDArray[np.int64]) -> "ExcludedScores":
-        """Return the scores of some of the queries."""
-        return ExcludedScores(self.score_QE[queries], self.step_Q[queries])
-
-    def search_depth(self, score_QN: NDArray[np.float32], limit_Q: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return the depth that queries needed, given the scores of the ``limit_Q`` results that they found."""
-        middle_Q = (limit_Q + 1) // 2
-        last_rank_Q, middle_rank_Q = (nth_Q + self._count_above(score_QN, nth_Q) for nth_Q in (limit_Q, middle_Q))
-        return _equally_reliable_depth(last_rank_Q, middle_rank_Q)
-
-    def _count_above(self, score_QN: NDArray[np.float32], nth_Q: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return the number of excluded items that score above the nth result."""
-        score_Q = score_QN[np.arange(len(nth_Q)), np.maximum(nth_Q, 1) - 1]
-        return np.asarray(self.step_Q * (self.score_QE > score_Q[:, None]).sum(axis=1))
-
     def estimate_depth(
         self,
         distribution: ScoreDistribution,
