@@ -13,6 +13,7 @@ import os
 import stat
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from functools import partial
 from io import BufferedReader, FileIO
 from pathlib import Path
 from tempfile import TemporaryDirectory, TemporaryFile, gettempdir
@@ -31,6 +32,7 @@ SIGNATURE: Final = "signature.json"
 _FORMAT: Final = "multitudes-signature-2"  # part of what is signed: no other message of this key is one
 _MAX_BYTES: Final = 1 << 20  # of the file of a signature; a release has some 40 files
 _REPAIR: Final = "publish the run again with --sign KEY"
+_open: Final = partial(open_file, repair=_REPAIR, flags=os.O_NOFOLLOW)  # no link
 
 
 class Signer(NamedTuple):
@@ -264,11 +266,6 @@ def _entry(stream: BufferedReader | FileIO) -> dict[str, Any]:
     stream.seek(0)
     digest = hashlib.file_digest(stream, "sha256").hexdigest()
     return {"bytes": stream.tell(), "sha256": digest}
-
-
-def _open(file: Path) -> BufferedReader:
-    """Open a file for reading, unless it is a link."""
-    return open_file(file, _REPAIR, os.O_NOFOLLOW)
 
 
 def _fingerprint(key: bytes) -> str:

@@ -14,7 +14,7 @@ from multitudes.service.auth import EXPLORER_PATH, AuthMiddleware
 from multitudes.service.errors import add_error_handlers
 from multitudes.service.explorer_routes import explorer_router
 from multitudes.service.http_protocol import SHEDDER
-from multitudes.service.load_shedding import InFlightMiddleware, LoadShedder, LoadSheddingMiddleware
+from multitudes.service.load_shedding import LoadShedder, LoadSheddingMiddleware
 from multitudes.service.openapi import INTRODUCTION, openapi_builder
 from multitudes.service.recommend_routes import recommend_router, similar_router
 from multitudes.service.request_context import RequestContextMiddleware
@@ -86,10 +86,9 @@ def middlewares(deps: Dependencies, shedder: LoadShedder, own_hosts: frozenset[s
             records=deps.access_records,
             pages=frozenset({EXPLORER_PATH} if settings.explorer.enabled else ()),
         ),
-        # 408, 413, 415: the body is too slow, too large or not JSON. 429: so many events are being stored already.
+        # 408, 413, 415: the body is too slow, too large or not JSON. 429: so many events are being stored already. From
+        # here on a request is in flight: a client that sends its body slowly delays no other.
         Middleware(RequestLimitsMiddleware, http=settings.http, metrics=deps.metrics, in_flight=deps.in_flight),
-        # Counts what is in flight. A client that sends its body slowly is not counted yet, and delays no other.
-        Middleware(InFlightMiddleware, in_flight=deps.in_flight),
     ]
 
 

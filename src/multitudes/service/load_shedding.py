@@ -7,18 +7,17 @@ the user has been looked up, how much of the method there is time for.
 
 from collections import Counter
 from collections.abc import Mapping
-from contextlib import ExitStack
 from functools import lru_cache
 from math import ceil
 from time import monotonic
 from typing import Final, NamedTuple
 
 from starlette.responses import Response
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from multitudes.service.auth import bearer_token, check_host, required_scope
 from multitudes.service.errors import ApiError, error_response
-from multitudes.service.in_flight import MESSAGES, PLACE_BYTES, InFlightRequests, Work
+from multitudes.service.in_flight import MESSAGES, Work
 from multitudes.service.request_context import DEADLINE_HEADER, SECURITY_HEADERS, client_name, new_request_id
 from multitudes.service.startup import Dependencies
 
@@ -72,7 +71,7 @@ class LoadShedder:
     """
 
     def __init__(self, deps: Dependencies, own_hosts: frozenset[str] | None) -> None:
-        """Decide by what ``InFlightMiddleware`` counts; ``AuthMiddleware`` answers wrong keys and hosts."""
+        """Decide by what ``RequestLimitsMiddleware`` counts; ``AuthMiddleware`` answers wrong keys and hosts."""
         self._deps, self._in_flight, self._own_hosts = deps, deps.in_flight, own_hosts
         self.tells_clients_by_address = deps.keys is None
         self._counters = {route: deps.metrics.unread_counters(route, *one) for route, one in _WORK.items()}
@@ -153,29 +152,6 @@ class LoadSheddingMiddleware:
         """Pass a request on, or answer it with 429."""
         rejection = self._shedder.reject(scope)
         await (rejection.response() if rejection else self._app)(scope, receive, send)
-
-
-class InFlightMiddleware:
-    """Counts the single requests in flight; it runs after the body has been read."""
-
-    def __init__(self, app: ASGIApp, in_flight: InFlightRequests) -> None:
-        self._app, self._in_flight = app, in_flight
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a request on and count it until its answer exists; a client that reads slowly delays no other."""
-        if route_and_work(scope)[1] != "interactive":
-            await self._app(scope, receive, send)
-            return
-        client, places = client_name(scope), 1 + scope["state"]["body_bytes"] // PLACE_BYTES
-        self._in_flight.enter(monotonic(), "interactive", client, places)
-        with ExitStack() as inside:
-            inside.callback(lambda: self._in_flight.leave(monotonic(), "interactive", client, places))
-
-            async def leave_and_send(message: Message) -> None:
-                inside.close()  # at the first message; it has nothing to do at later ones
-                await send(message)
-
-            await self._app(scope, receive, leave_and_send)
 
 
 def route_and_work(scope: Scope) -> tuple[str, Work | None]:

@@ -42,7 +42,6 @@ Answers: TypeAlias = AsyncGenerator[tuple[api.RecommendRequest, EngineAnswer, st
 # Each of these takes a place; two batches of the largest size have all places, a usual single request has one.
 _PLACE_USERS, _PLACE_CANDIDATES = 4, 400
 _STATE_SHARE = 0.5  # of the remaining time, for reading the user states; the rest is for an answer without them
-_SEARCH_THREADS = 1  # for neighbours of items; the other cores are for the engine
 
 
 def recommend_router(deps: Dependencies) -> APIRouter:
@@ -123,7 +122,7 @@ async def _ask(
     try:
         places = _places(bodies, len(await request.body()))
         if priority == "interactive":
-            places -= 1 + request.state.body_bytes // PLACE_BYTES  # that InFlightMiddleware counts
+            places -= 1 + request.state.body_bytes // PLACE_BYTES  # that RequestLimitsMiddleware counts
         with deps.in_flight.hold(priority, client_name(request.scope), places):
             lookup = await look_up_states(deps.states, user_ids, _STATE_SHARE * deadline.remaining_s())
             asked, waiting = [_retrieval_request(*pair, lookup, vectors_only) for pair in asked_of], iter(asked_of)
@@ -139,7 +138,7 @@ def similar_router(deps: Dependencies) -> APIRouter:
     """Return the route of an item's neighbours."""
     routes = APIRouter(tags=["items"])
     # A search whose request has timed out runs to its end, and occupies its thread until then.
-    deadlines, threads = deps.settings.deadlines, ThreadPoolExecutor(_SEARCH_THREADS, "similar")
+    deadlines, threads = deps.settings.deadlines, ThreadPoolExecutor(1, "similar")
 
     @routes.get("/v1/items/{id:path}/similar", **answers_with(api.SimilarResponse))
     async def similar_items(

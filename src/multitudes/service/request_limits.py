@@ -1,6 +1,6 @@
-"""Limits on the size, the duration and the type of a body, and on the events that are stored at a time.
+"""Limits on the size, the duration and the type of a body; from its end on, a request is counted as in flight.
 
-Those of heads are in ``http_protocol``. Trial ``access`` needs the limits of bodies, trial ``writers`` that of events.
+Those of heads are in ``http_protocol``. Trial ``access`` needs the limits, trial ``writers`` the count of events.
 """
 
 import asyncio
@@ -11,21 +11,23 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from multitudes.service.admission import OverloadError
 from multitudes.service.errors import ApiError, error_response, to_api_error
-from multitudes.service.in_flight import InFlightRequests
+from multitudes.service.in_flight import PLACE_BYTES, InFlightRequests, Work
 from multitudes.service.load_shedding import route_and_work
 from multitudes.service.metrics import Metrics
 from multitudes.service.request_context import client_name
 from multitudes.service.settings import HttpConfig
 
 _METHODS_WITH_BODY = {"POST", "PUT", "PATCH"}
-# Of events. All places are stored in some 0.2 s, by two processes in twice that.
-_PLACES_REQUEST, _PLACE_BYTES = 4, 1 << 8
+# Places of a request, and bytes for each further one. All events in flight are stored in some 0.2 s, those of two
+# processes in twice that. A batch is counted when its users are known.
+_PLACES: dict[Work, tuple[int, int]] = {"interactive": (1, PLACE_BYTES), "events": (4, 1 << 8)}
 
 
 class RequestLimitsMiddleware:
     """Reads the body and passes it on whole; answers 413, 408 or 415 if it is too large, too slow or not JSON.
 
-    Events and followed topics get 429 before they are parsed, where more came at a time than may be stored.
+    Counts the request until its answer exists: a client that reads slowly delays no other. Events and followed topics
+    get 429 before they are parsed, where more came at a time than may be stored.
     """
 
     def __init__(self, app: ASGIApp, http: HttpConfig, metrics: Metrics, in_flight: InFlightRequests) -> None:
@@ -41,9 +43,10 @@ class RequestLimitsMiddleware:
             try:
                 body = await _read_within_limits(scope, receive, self._http)
                 scope["state"]["body_bytes"] = len(body)
-                if work == "events":
-                    places = _PLACES_REQUEST + len(body) // _PLACE_BYTES
-                    held.enter_context(self._in_flight.hold("events", client_name(scope), places))
+                if work is not None and work in _PLACES:
+                    least, place_bytes = _PLACES[work]
+                    places = least + len(body) // place_bytes
+                    held.enter_context(self._in_flight.hold(work, client_name(scope), places))
             except ClientDisconnect:
                 return
             except (ApiError, OverloadError) as error:
@@ -52,7 +55,12 @@ class RequestLimitsMiddleware:
                     scope["state"]["route"] = route
                 await error_response(to_api_error(error), scope["state"]["request_id"])(scope, receive, send)
                 return
-            await self._app(scope, replay_body(body, receive), send)
+
+            async def leave_and_send(message: Message) -> None:
+                held.close()  # at the first message; it has nothing to do at later ones
+                await send(message)
+
+            await self._app(scope, replay_body(body, receive), leave_and_send)
 
 
 async def _read_within_limits(scope: Scope, receive: Receive, http: HttpConfig) -> bytes:
