@@ -28,7 +28,8 @@ _HEAD = """# Faults
 
 Written by `python -m reliability.faults`; do not edit. Every dependency is slow, full, gone or wrong when the service
 starts, serves, takes up a publish or stops. The faults are real: a file system of ours, a proxy before a server, a
-signal, a false clock. In each cell 6 users ask for candidates and 4 send an event; then the fault is mended.
+signal, a false clock. In each cell 6 users ask for candidates and 4 send an event; then the fault is mended. Cells are
+tried one by one, and kept until they are tried again.
 
 “Marked”: the answer says why it is less than the full one. *Afterwards*: whether the service is well within 30 s of the
 mending. *Lost*: acknowledged events that are then in no user state, and those in no log. “Not felt”: nobody met the
@@ -55,6 +56,7 @@ def main() -> None:
         for cell in _tried(wanted, Path(folder)):
             cells = _kept() | {(cell["dependency"], cell["fault"], cell["moment"]): cell}
             found = context.head(("multitudes", "uvicorn", "redis", "pymilvus"))
+            cell["commit"] = found["versions"]["commit"]
             found["cells"] = [cells.get(place) or _left_out(*place, _NOT_YET) for place in places]
             _RESULTS.write_text(json.dumps(found, ensure_ascii=False) + "\n", encoding="utf-8")
             _PAGE.write_text(page(found), encoding="utf-8")
@@ -115,7 +117,8 @@ def _make_world(folder: Path) -> None:
 
 def page(found: dict[str, Any]) -> str:
     """Return the page of what was seen."""
-    ran = "{when}, commit {versions[commit]}. {machine[cpu]}, {machine[os]}.".format_map(found)
+    commits = sorted({cell["commit"] for cell in found["cells"] if "commit" in cell})
+    ran = "{when}, commits {}. {machine[cpu]}, {machine[os]}.".format(", ".join(commits), **found)
     limits = {"deadline": SETTINGS["deadlines"]["default_ms"], "read": SETTINGS["state"]["read_s"]}
     head = _HEAD.format(ran=ran, write=SETTINGS["state"]["write_s"], **limits)
     names = ["dependency", "fault", "at", "a user sees", "in one line", "afterwards", "lost"]

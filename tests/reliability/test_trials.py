@@ -36,7 +36,6 @@ needs_schemathesis = pytest.mark.skipif(find_spec("schemathesis") is None, reaso
         pytest.param(fuzz.trial, id="fuzz"),
         pytest.param(durability.trial, id="durability"),
         pytest.param(drain.trial, id="drain"),
-        pytest.param(swaps.trial, id="swaps"),
         pytest.param(access.trial, id="access"),
         pytest.param(cases.trial, id="cases", marks=needs_schemathesis),
     ],
@@ -59,6 +58,13 @@ def test_where_time_is_judged_the_control_fails_all_the_same(trial, tmp_path: Pa
     found = trial(TINY, tmp_path, silent)
     assert found.claims
     assert [claim for claim in found.claims if claim.control_held] == []
+
+
+def test_no_answer_fails_or_mixes_releases_where_they_change(tmp_path: Path):
+    failed, mixed, *taken_up = swaps.trial(TINY, tmp_path, silent).claims
+    assert failed.shown
+    assert mixed.shown
+    assert [claim for claim in taken_up if claim.control_held] == []
 
 
 def test_overload_asks_for_multiples_of_what_was_answered(tmp_path: Path):
