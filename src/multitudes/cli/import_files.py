@@ -61,14 +61,7 @@ def import_command(
     from multitudes.data.importing.config import ImportConfig
     from multitudes.data.importing.importer import import_files
 
-    settings = {
-        "separator": separator,
-        "encoding": encoding,
-        "time_format": time_format,
-        "list_separator": list_separator,
-        "file_order": file_order,
-        "max_dropped": max_dropped,
-    }
+    settings = {name: value for name, value in locals().items() if name in ImportConfig.model_fields}
     columns = parse_map(column_map).columns
     config = parse(ImportConfig, settings, "options")
     with ProgressBar("import") as progress:

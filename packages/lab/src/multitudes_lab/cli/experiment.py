@@ -99,18 +99,9 @@ def readout_command(
     from multitudes_lab.experiments.summary import readout_record
     from multitudes_lab.report.experiment_tables import experiment_tables
 
-    settings = {
-        "control": control,
-        "metrics": tuple(metric or ()),
-        "planned": _parse_shares(ratio) if ratio else {},
-        "covariates": tuple(covariate or ()),
-        "cuped": cuped,
-        "winsorise": winsorise,
-        "window_days": window,
-        "tightest_at": tightest_at,
-        "keep_negative": keep_negative,
-        "memory_limit": memory_limit,
-    }
+    settings = {name: value for name, value in locals().items() if name in ReadoutConfig.model_fields}
+    settings |= {"metrics": tuple(metric or ()), "covariates": tuple(covariate or ()), "window_days": window}
+    settings |= {"planned": _parse_shares(ratio)} if ratio else {}
     config = parse(ReadoutConfig, settings, "readout")
     if report is not None:
         require_extra("report")  # before the long work
@@ -169,12 +160,8 @@ def preference_command(
     from multitudes_lab.experiments.summary import REPAIRS
     from multitudes_lab.report.experiment_tables import preference_tables
 
-    settings = {
-        "control": control,
-        "metrics": tuple(metric or ()),
-        "tightest_at": tightest_at,
-        "memory_limit": memory_limit,
-    }
+    settings = {name: value for name, value in locals().items() if name in ReadoutConfig.model_fields}
+    settings["metrics"] = tuple(metric or ())
     with ProgressBar(f"preference {credited.name}") as progress:
         result = analyse_interleaving(credited, parse(ReadoutConfig, settings, "preference"), progress)
     console = Console()

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from multitudes.data.arrays import expand_ranges
 from multitudes_lab.simulation import constants, draws
 from multitudes_lab.simulation.catalogue import Catalogue, category_at
 from multitudes_lab.simulation.population import Activity, Tastes, geometric_counts
@@ -63,9 +64,8 @@ def organic_saves(
     mean_U = np.maximum(constants.ORGANIC_SAVES * np.exp(activity.ready_U) - 1, 0)
     count_U = is_on_U * (1 + geometric_counts(draws.uniform(seed, "organic", day, user_U), mean_U))
     user_B = np.flatnonzero(count_U)
-    row_E = np.repeat(np.arange(len(user_B)), count_U[user_B])
+    row_E, number_E = expand_ranges(np.zeros_like(user_B), count_U[user_B])
     user_E = user_B[row_E]
-    number_E = np.arange(len(user_E)) - np.repeat(np.cumsum(count_U[user_B]) - count_U[user_B], count_U[user_B])
     liked = tastes.at_day(day, user_B)
     cdf_BK = np.cumsum(liked.weight_BK, axis=1)
     draw_E = draws.uniform(seed, "organic taste", day, user_E, number_E)

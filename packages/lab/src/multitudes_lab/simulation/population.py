@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit, logit
 
+from multitudes.data.arrays import expand_ranges
 from multitudes_lab.simulation import constants, draws
 from multitudes_lab.simulation.catalogue import category_at, next_niche
 from multitudes_lab.simulation.world_config import WorldConfig
@@ -123,8 +124,7 @@ def draw_follows(config: WorldConfig, tastes: Tastes, niche_topic: NDArray[np.in
     """Draw the topics that users follow. Only informative follows depend on what a user likes now."""
     seed, users = config.seed, config.users
     count_U = geometric_counts(draws.uniform(seed, "follows", np.arange(users)), np.full(users, constants.FOLLOWS))
-    user_E = np.repeat(np.arange(users), count_U)
-    number_E = np.arange(len(user_E)) - np.repeat(np.cumsum(count_U) - count_U, count_U)
+    user_E, number_E = expand_ranges(np.zeros_like(count_U), count_U)
     stale_end = config.informative_follows + (1 - config.informative_follows) * constants.STALE_SHARE
     kind_cdf = np.array([config.informative_follows, stale_end, 1.0])
     kind_E = category_at(kind_cdf, draws.uniform(seed, "follow kind", user_E, number_E))
