@@ -10,7 +10,7 @@ from multitudes.report import study_tables
 from multitudes.report.document import to_markdown
 from multitudes.report.formatting import CONTROL_LABELS, format_difference, format_interval, format_number
 from multitudes.report.html_elements import html_page
-from multitudes.report.study_page import conclusion, picture_caption, study_blocks, study_markdown
+from multitudes.report.study_page import conclusion, picture_caption, study_blocks
 from multitudes.report.study_tables import overview_table, ranks_table, verdicts_table
 from multitudes.study.comparison import Resampling
 from multitudes.study.summary import summarise
@@ -78,7 +78,7 @@ def test_every_hit_rate_and_difference_is_that_of_the_summary(page, summary):
 
 
 def test_the_markdown_has_the_same_tables_and_every_row_as_many_cells_as_its_head(summary):
-    tables = [block for block in study_markdown(summary).split("\n\n") if block.startswith("|")]
+    tables = [block for block in to_markdown(study_blocks(summary)).split("\n\n") if block.startswith("|")]
     assert len(tables) >= 12
     for lines in map(str.splitlines, tables):
         assert len({line.replace("\\|", "").count("|") for line in lines}) == 1

@@ -176,25 +176,24 @@ class UserShards:
         """
         self._release, self._size = release, shard_users
         table = None if extra_users is None else parse_location(extra_users)
-        self._extra_users = None if table is None else _read_extra_users(table, release)
+        self._extra_users = pa.table({"user_id": []}) if table is None else _read_extra_users(table, release)
         self._digest = None if table is None else table_sha256(table)
         self._n_release_shards = -(-release.n_users // shard_users)  # no shard has users of both
 
     def __len__(self) -> int:
         """Return the number of users."""
-        return self._release.n_users + (0 if self._extra_users is None else len(self._extra_users))
+        return self._release.n_users + len(self._extra_users)
 
     @property
     def n_shards(self) -> int:
         """Number of shards."""
-        return self._n_release_shards + (0 if self._extra_users is None else -(-len(self._extra_users) // self._size))
+        return self._n_release_shards + -(-len(self._extra_users) // self._size)
 
     def table(self, shard: int) -> Any:  # noqa: ANN401 (pyarrow has no types)
         """Return the users of a shard as an Arrow table."""
         if shard < self._n_release_shards:
             ids = self._release.user_ids.slice(shard * self._size, self._size)
             return check_users(pa.table({"user_id": ids.to_arrow()}), self._release)
-        assert self._extra_users is not None
         return self._extra_users.slice((shard - self._n_release_shards) * self._size, self._size)
 
     def record(self) -> dict[str, Any]:

@@ -58,7 +58,8 @@ def study_command(
 
 def _write_report(result: "StudyResult") -> None:
     """Write the report, unless no cell is done."""
-    from multitudes.report.study_page import study_markdown, write_study_page
+    from multitudes.report.document import to_markdown
+    from multitudes.report.study_page import study_blocks, write_study_page
     from multitudes.study.summary import summarise, write_summary
 
     if not result.n_done:
@@ -67,7 +68,7 @@ def _write_report(result: "StudyResult") -> None:
         summary = summarise(result.folder, progress=progress)
     write_summary(result.folder, summary)
     write_study_page(summary, result.folder / "report.html")
-    write_text(result.folder / "report.md", study_markdown(summary))
+    write_text(result.folder / "report.md", to_markdown(study_blocks(summary)))
     typer.echo(f"{result.folder}/report.html, report.md: which method wins, by how much, for whom, at what cost")
 
 

@@ -66,14 +66,6 @@ class TowerOutput(NamedTuple):
     assignment_BL: Tensor  # the column of each event's implicit interest, -1 = none
 
 
-class Unconditioned(nn.Module):
-    """One learned condition, the same for every user, so that the vector depends only on the user's features."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.condition_D = nn.Parameter(torch.zeros(width))
-
-
 class UserTower(nn.Module):
     """One tower for every kind of interest.
 
@@ -93,7 +85,8 @@ class UserTower(nn.Module):
         nn.init.normal_(self.action.weight[1:], std=0.05)
         self.history = mlp(2 * width, config.crossing.hidden, width, dropout)
         self.sequence = build_sequence_encoder(config.sequence, width, config.history, dropout)
-        self.single = Unconditioned(width)
+        # One learned condition, the same for every user, so that the vector depends only on the user's features.
+        self.single = nn.ParameterDict({"condition_D": torch.zeros(width)})
         spec = METHODS[method]
         self.implicit = build_implicit(implicit_method(method, config), config)
         self.conditional = Conditional(width) if spec.explicit else None
@@ -163,7 +156,7 @@ class UserTower(nn.Module):
 
         The state of the history is zeros if there is none, the mean followed topic if none was known yet.
         """
-        condition_SD = self.single.condition_D.expand_as(history_SD)
+        condition_SD = self.single["condition_D"].expand_as(history_SD)
         fields = [condition_SD, history_SD, *self._user_fields(history_SD, topic_SD, feature_SP)]
         return self._cross(self.crossing, condition_SD + history_SD, fields)
 
@@ -235,8 +228,7 @@ class UserTower(nn.Module):
             return history_BD.unsqueeze(1).expand(-1, self.n_implicit, -1)
         member_BKL = self._members(assignment_BL)
         if not self.training:
-            newest_BKD: Tensor = self.sequence.newest_states(inputs.item_BLD, assignment_BL, member_BKL)
-            return newest_BKD
+            return self.sequence.newest_states(inputs.item_BLD, assignment_BL, member_BKL)
         state_BLD = self.sequence(inputs.item_BLD, assignment_BL)
         return torch.stack([newest_state(state_BLD, member_BL) for member_BL in member_BKL.unbind(1)], dim=1)
 

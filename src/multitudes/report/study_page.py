@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from multitudes.report.charts import VERDICT_LOOKS, Chart, Look, Looks, distinct_looks, interval_chart
-from multitudes.report.document import Block, Contents, Figure, Heading, Table, Terms, Text, to_markdown
+from multitudes.report.document import Block, Contents, Figure, Heading, Table, Terms, Text
 from multitudes.report.formatting import (
     CONTROL_LABELS,
     SEGMENTATION_LABELS,
@@ -31,11 +31,6 @@ def write_study_page(summary: dict[str, Any], out: Path) -> None:
     write_html(out, str(summary["name"]), study_blocks(summary), "study.css")
 
 
-def study_markdown(summary: dict[str, Any]) -> str:
-    """Return the report of a study's summary as Markdown."""
-    return to_markdown(study_blocks(summary))
-
-
 def picture_caption(summary: dict[str, Any]) -> str:
     """Return what ``overview_chart`` shows."""
     reference, _ = main_comparison(summary)
@@ -56,7 +51,7 @@ def overview_chart(summary: dict[str, Any]) -> Chart | None:
 
 
 def study_blocks(summary: dict[str, Any]) -> Iterator[Block]:
-    """Yield the content of the HTML report. All its figures come from the summary."""
+    """Yield the content of the report. All its figures come from the summary."""
     yield Heading(str(summary["name"]), 1)
     yield Contents((*summary["data"], *_LAST_SECTIONS))
     yield from lead_blocks(summary)
@@ -199,15 +194,9 @@ def format_settings(values: dict[str, Any]) -> str:
 
 def _settings_table(chosen: dict[str, Any]) -> Table:
     """Return each method's settings except the tuned ones; once if they are the same on all data sets."""
-    unique = {
-        (
-            method,
-            format_settings(
-                {key: value for key, value in (own["settings"] or {}).items() if key not in (own["tuned"] or {})}
-            ),
-        ): None
-        for methods in chosen.values()
-        for method, own in methods.items()
-    }
+    unique: dict[tuple[str, str], None] = {}
+    for method, own in (pair for methods in chosen.values() for pair in methods.items()):
+        untuned = {key: value for key, value in (own["settings"] or {}).items() if key not in (own["tuned"] or {})}
+        unique[method, format_settings(untuned)] = None
     rows: list[Row] = [[method, text] for method, text in unique]
     return Table("Other settings that differ from the defaults.", ["", "settings"], rows, words=["settings"])

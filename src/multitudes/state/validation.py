@@ -26,7 +26,9 @@ def validate_events(events: Sequence[Event], now_s: int, skew_s: int) -> tuple[l
         check_id(event.item_id, "item_id")
         if event.action is not None:
             check_text(event.action, "action")
-        ahead = _check_time(event) > now_s + skew_s
+        if isinstance(event.time_s, bool) or not isinstance(event.time_s, int) or event.time_s < -(2**53):
+            raise DataError(f"event {event.event_id!r}: time {event.time_s!r}; expected whole seconds since 1970")
+        ahead = event.time_s > now_s + skew_s
         accepted.append(event._replace(time_s=now_s) if ahead else event)
         clamped.append(ahead)
         if event.time_s > now_s + _YEAR_S:
@@ -85,9 +87,3 @@ def check_text(value: str, what: str) -> None:
         raise DataError(f"{what} {value!r}: half of a surrogate pair; give text that UTF-8 can encode") from None
     if size > _MAX_TEXT:
         raise DataError(f"{what} of {size:,} bytes; expected at most {_MAX_TEXT:,}")
-
-
-def _check_time(event: Event) -> int:
-    if isinstance(event.time_s, bool) or not isinstance(event.time_s, int) or event.time_s < -(2**53):
-        raise DataError(f"event {event.event_id!r}: time {event.time_s!r}; expected whole seconds since 1970")
-    return event.time_s

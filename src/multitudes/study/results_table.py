@@ -79,13 +79,9 @@ def _cell_outcomes(cell: Cell, cells: Path, split: Split, *, baselines: bool) ->
     return frame.with_columns(pl.col("user_id").cast(pl.String), data=pl.lit(cell.data), method=name, seed=seed)
 
 
-def cell_records(finished: Iterable[FinishedCell], cells: Path, split: Split) -> list[dict[str, Any]]:
-    """Return the records of all cells for cells.json."""
-    return [_cell_record(one, read_result(one.cell.folder(cells), split) or {}) for one in finished]
-
-
-def _cell_record(one: FinishedCell, result: dict[str, Any]) -> dict[str, Any]:
-    cell = one.cell
+def cell_record(one: FinishedCell, cells: Path, split: Split) -> dict[str, Any]:
+    """Return the record of a cell for cells.json."""
+    cell, result = one.cell, read_result(one.cell.folder(cells), split) or {}
     training = ("train_seconds", "targets_per_s", "epochs", "best_epoch", "code")
     measured = (*training, "parameters", "vectors_per_user", "p90_ms", "interests")
     return {

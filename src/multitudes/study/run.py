@@ -27,7 +27,7 @@ from multitudes.study.comparison import CELLS_FILE, OUTCOMES_FILE
 from multitudes.study.config import Settings, StudyConfig
 from multitudes.study.grid import Dataset, GridEntry, grid_entries, make_cell, prepare_dataset
 from multitudes.study.provenance import code_digest, machine_info, package_versions
-from multitudes.study.results_table import FinishedCell, cell_records, outcomes_table
+from multitudes.study.results_table import FinishedCell, cell_record, outcomes_table
 from multitudes.study.scheduler import Scheduler, results
 from multitudes.study.tuning import SearchResult, tune
 
@@ -168,7 +168,7 @@ class _StudySession:
             "trained_controls": {m.control_of: name for name, m in self.config.methods.items() if m.control_of},
             "metric": self.config.tuning.metric,
             "notes": self._notes(),
-            "cells": cell_records(cells, self.out / "cells", split),
+            "cells": [cell_record(one, self.out / "cells", split) for one in cells],
             "tuning": [
                 {"data": entry.data, "method": entry.method, "trials": [t._asdict() for t in trials], "best": best}
                 for entry, (trials, best) in ((one, self.searches[one.data, one.method]) for one in self.entries)

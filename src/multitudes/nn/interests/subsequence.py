@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from multitudes.nn.interest_assignment import ImplicitInterests, assign_events
-from multitudes.nn.primitives import l2_normalize
+from multitudes.nn.primitives import is_place, l2_normalize
 
 _CONCEPTS: Final = 32  # M, as in the paper; as many as interests at least
 _MEMORY: Final = 0.99  # decay of the moving average by which concepts follow the items
@@ -44,10 +44,8 @@ class Subsequence(nn.Module):
         """Divide each history by concept; with a generator, the concepts are updated first; see ``ImplicitModule``."""
         if generator is not None:
             self._update_concepts(l2_normalize(item_BLD.detach()[valid_BL]), generator)
-        concept_BL = (l2_normalize(item_BLD) @ l2_normalize(self.sum_MD).T).argmax(dim=2)
-        member_BLM = (concept_BL.unsqueeze(2) == torch.arange(len(self.sum_MD), device=concept_BL.device)) & (
-            valid_BL.unsqueeze(2)
-        )
+        concept_BL1 = (l2_normalize(item_BLD) @ l2_normalize(self.sum_MD).T).argmax(dim=2, keepdim=True)
+        member_BLM = is_place(concept_BL1, len(self.sum_MD)) & valid_BL.unsqueeze(2)
         chosen_BK = largest_concepts(member_BLM, self.interests)
         share_BLK = member_BLM.gather(2, chosen_BK.unsqueeze(1).expand(-1, valid_BL.shape[1], -1)).to(item_BLD.dtype)
         mean_BKD = share_BLK.transpose(1, 2) @ item_BLD / share_BLK.sum(dim=1).clamp(min=1.0).unsqueeze(2)
@@ -60,9 +58,8 @@ class Subsequence(nn.Module):
             return
         if not self.count_M.any():
             self.sum_MD.copy_(kmeans_plus_plus(item_ND, len(self.sum_MD), generator))
-        near_NM = nn.functional.one_hot((item_ND @ l2_normalize(self.sum_MD).T).argmax(dim=1), len(self.sum_MD)).to(
-            item_ND
-        )
+        nearest_N1 = (item_ND @ l2_normalize(self.sum_MD).T).argmax(dim=1, keepdim=True)
+        near_NM = is_place(nearest_N1, len(self.sum_MD)).to(item_ND)
         decay = _MEMORY if self.count_M.any() else 0.0
         self.count_M.mul_(decay).add_(near_NM.sum(dim=0), alpha=1 - decay)
         self.sum_MD.mul_(decay).add_(near_NM.T @ item_ND, alpha=1 - decay)
