@@ -9,6 +9,8 @@ import pytest
 
 from multitudes.threads import available_bytes, available_cores, chosen_threads, wait_passively
 
+WAITING = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
+
 
 @pytest.mark.parametrize(
     ("groups", "files", "expected"),
@@ -51,16 +53,22 @@ def test_as_many_threads_as_chosen_or_one_for_each_core(monkeypatch, chosen, exp
     assert chosen_threads() == expected
 
 
-def test_idle_threads_sleep_unless_the_user_chose_otherwise(monkeypatch):
-    monkeypatch.setenv("OMP_WAIT_POLICY", "active")
-    monkeypatch.setenv("KMP_BLOCKTIME", "")  # so that it is put back
-    monkeypatch.delenv("KMP_BLOCKTIME")
+@pytest.mark.parametrize(
+    ("chosen", "expected"),
+    [
+        ({}, ("passive", "1000", "0")),
+        ({"GOMP_SPINCOUNT": "7"}, ("passive", "7", "0")),
+        ({"OMP_WAIT_POLICY": "active"}, ("active", None, None)),
+    ],
+)
+def test_idle_threads_sleep_unless_the_user_chose_otherwise(monkeypatch, chosen, expected):
+    monkeypatch.setattr(os, "environ", dict(chosen))
     wait_passively()
-    assert (os.environ["OMP_WAIT_POLICY"], os.environ["KMP_BLOCKTIME"]) == ("active", "0")
+    assert tuple(map(os.environ.get, WAITING)) == expected
 
 
 def test_training_from_python_lets_them_sleep_too():
-    chosen = {name: value for name, value in os.environ.items() if name not in {"OMP_WAIT_POLICY", "KMP_BLOCKTIME"}}
+    chosen = {name: value for name, value in os.environ.items() if name not in WAITING}
     code = "import os, multitudes; multitudes.train; print(os.environ['OMP_WAIT_POLICY'])"
     done = subprocess.run([sys.executable, "-c", code], env=chosen, capture_output=True, text=True, check=True)
     assert done.stdout == "passive\n"

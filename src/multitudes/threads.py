@@ -9,7 +9,8 @@ from typing import Final
 # Each library reads its variable when it is loaded.
 THREAD_VARIABLES: Final = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "POLARS_MAX_THREADS")
 # Of OpenMP, by GNU and by Intel: a thread without work sleeps, where it would spin and take the core that others need.
-_PASSIVE_WAITING: Final = {"OMP_WAIT_POLICY": "passive", "KMP_BLOCKTIME": "0"}
+# By GNU it spins for some microseconds first: to wake it between two small operations takes longer (docs/training.md).
+_PASSIVE_WAITING: Final = {"OMP_WAIT_POLICY": "passive", "GOMP_SPINCOUNT": "1000", "KMP_BLOCKTIME": "0"}
 _QUOTA_FILES: Final = (("cpu.max",), ("cpu.cfs_quota_us", "cpu.cfs_period_us"))  # of control groups, version 2 and 1
 
 
@@ -40,8 +41,8 @@ def available_bytes(system: Path = Path("/")) -> int | None:
 
 def wait_passively() -> None:
     """Let idle threads of OpenMP sleep, unless the user chose otherwise; call it before torch is imported."""
-    for name, value in _PASSIVE_WAITING.items():
-        os.environ.setdefault(name, value)
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ.update(_PASSIVE_WAITING | os.environ)
 
 
 def _quotas(system: Path) -> Iterator[float]:
