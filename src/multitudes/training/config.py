@@ -21,7 +21,7 @@ class TrainConfig(Config):
 
     epochs: int = Field(20, ge=1, description="maximum number of epochs; early stopping usually ends before")
     epoch_batches: int = Field(200, ge=0, description="maximum number of batches between two validations; 0: all data")
-    patience: int = Field(4, ge=1, description="epochs without a better validation hit rate before training stops")
+    patience: int = Field(3, ge=1, description="epochs without a better validation hit rate before training stops")
     batch_size: int = Field(128, ge=1, description="histories per step; each has up to `window` targets")
     window: int = Field(10, ge=1, le=100, description="W, positives after one cut of a history; 1: next item only")
     dense: bool = Field(
