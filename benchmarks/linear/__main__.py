@@ -1,9 +1,9 @@
 """``python -m benchmarks.linear sets PREPARED…`` or ``worlds EVENTS…``: ``linear`` beside EASE and others.
 
 ``sets``: HR@100 on validation of the factors, of exact EASE cut to their rank, and of exact EASE, by λ and a.
-``worlds`` plants a world of each size, and measures a fit with given settings (``once``), one that tries the grid
-(``grid``), and with ``--peers PYTHON``, a Python that has RecTools, its EASE and the iALS of implicit. ``page`` writes
-the tables of docs/methods/linear.md, as the others do at their end.
+``worlds`` plants a world of each size, and measures a fit of EASE and one of ELSA with given settings (``once``,
+``elsa``), one that tries the grid (``grid``), and with ``--peers PYTHON``, a Python that has RecTools, its EASE and the
+iALS of implicit. ``page`` writes the tables of docs/methods/linear.md, as the others do at their end.
 """
 
 import argparse
@@ -26,7 +26,13 @@ from multitudes.linear.fit import GRID
 
 RESULTS, PAGE = ROOT / "benchmarks" / "results" / "linear.json", ROOT / "docs" / "methods" / "linear.md"
 BEGIN = "<!-- {}: written by `python -m benchmarks.linear` -->"
-_NAMES = {"once": "linear, given settings", "grid": "linear, grid", "ials": "iALS, implicit", "ease": "EASE, RecTools"}
+_NAMES = {
+    "once": "linear, EASE, given settings",
+    "elsa": "linear, ELSA, given settings",
+    "grid": "linear, grid",
+    "ials": "iALS, implicit",
+    "ease": "EASE, RecTools",
+}
 
 
 def tables(records: Mapping[str, Any]) -> dict[str, str]:

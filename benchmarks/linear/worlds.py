@@ -20,7 +20,7 @@ from multitudes.linear.interactions import interaction_matrix
 from multitudes.linear.run import CUTOFF, Validation
 from multitudes.metrics.ranking import ranks_in_list
 
-OWN, PEERS = ("once", "grid"), ("ials", "ease")
+OWN, PEERS = ("once", "elsa", "grid"), ("ials", "ease")
 _LIMIT_BYTES: Final = 8 * 10**9  # of the memory of others
 
 
@@ -31,7 +31,7 @@ def measure_system(events: int, name: str, work: Path, python: str | None) -> di
         run_in_child(write_tables, events=events, folder=str(work / "tables"))
         run_in_child(prepare_tables, data=str(work / "tables"), out=str(folder), memory_limit="4GB")
     if name in OWN:
-        own = run_in_child(fit_factors, prepared=str(folder), grid=name == "grid")
+        own = run_in_child(fit_factors, prepared=str(folder), name=name)
         return {"hr": own.value} | {key: getattr(own, key) for key in ("seconds", "cpu_s", "peak_mib")}
     if python is None:
         raise SystemExit(f"{name}: give --peers, the Python of an environment with RecTools 0.19.0")

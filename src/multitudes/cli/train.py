@@ -45,7 +45,7 @@ def train_command(
     followed is an inverted index from topics to items: there is nothing to train. --refit RUN trains a final model with
     the settings and the number of epochs that RUN's validation chose, on the validation events too. --continue RUN
     starts from RUN's weights and optimiser state and trains on the events that came since, for one epoch, or as many as
-    [train] of --config says. The method linear is solved in closed form: --refit RUN and --continue RUN both solve it
+    [train] of --config says. The method linear trains no tower: --refit RUN and --continue RUN both fit it
     anew, with RUN's settings and regularisation, on validation events too. Under torchrun several processes train one
     model: docs/ranks.md.
     """
@@ -205,7 +205,7 @@ def _make_pinnersage(options: _Options) -> None:
 
 
 def _make_linear(options: _Options, origin: Path | None) -> None:
-    """Solve truncated EASE; with ``origin`` by the settings of that run, on validation events too. Needs no torch."""
+    """Fit EASE or ELSA; with ``origin`` by the settings of that run, on validation events too. Needs no torch."""
     from multitudes.config import load_section
     from multitudes.data.prepared import PreparedData
     from multitudes.linear.run import LinearConfig, make_linear_run

@@ -1,1 +1,1 @@
-"""Linear models of items that the same users engage with: closed form, no torch."""
+"""Linear models of items that the same users engage with, without torch."""

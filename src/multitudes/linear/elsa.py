@@ -21,6 +21,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
+from threadpoolctl import threadpool_limits
 
 from multitudes.index.item_table import l2_normalize
 from multitudes.linear.history import LinearFactors
@@ -39,17 +40,21 @@ class Elsa:
         """Fit A, (I + 1, R), to binary interactions (U, I + 1); zeros for an item without any."""
         draw, items = generator(0, "elsa", "steps"), matrix.shape[1]
         self._count_I1 = np.bincount(matrix.indices, minlength=items).astype(np.float32)[:, None]
-        vector_IR = l2_normalize(draw.standard_normal((items, rank), dtype=np.float32) * (self._count_I1 > 0))
-        square_I1 = np.full_like(self._count_I1, np.finfo(np.float32).tiny)  # sum of the mean squares of gradients
+        self._vector_IR = l2_normalize(draw.standard_normal((items, rank), dtype=np.float32) * (self._count_I1 > 0))
+        self._square_I1 = np.full_like(self._count_I1, np.finfo(np.float32).tiny)  # mean squares of gradients, summed
         users = np.flatnonzero(np.diff(matrix.indptr) > 1)
-        orders = [draw.permutation(users) for _ in range(_PASSES)]
-        for batch in (batch for order in orders for batch in np.array_split(order, min(_BATCHES, len(users)))):
-            gradient_IR = _gradient(matrix, batch, vector_IR)
-            gradient_IR -= np.einsum("ir,ir->i", gradient_IR, vector_IR)[:, None] * vector_IR
-            square_I1 += np.einsum("ir,ir->i", gradient_IR, gradient_IR)[:, None] / rank
-            gradient_IR *= _STEP / np.sqrt(square_I1)
-            vector_IR = l2_normalize(vector_IR + gradient_IR)
-        self._vector_IR = vector_IR
+        with threadpool_limits(1):  # sums of several threads would depend on their number
+            for _ in range(_PASSES):
+                for batch in np.array_split(draw.permutation(users), min(_BATCHES, len(users))):
+                    self._step(matrix, batch)
+
+    def _step(self, matrix: csr_array, batch: NDArray[np.int64]) -> None:
+        """Move the vectors by the gradient of some users."""
+        gradient_IR = _gradient(matrix, batch, self._vector_IR)
+        gradient_IR -= np.einsum("ir,ir->i", gradient_IR, self._vector_IR)[:, None] * self._vector_IR
+        self._square_I1 += np.einsum("ir,ir->i", gradient_IR, gradient_IR)[:, None] / gradient_IR.shape[1]
+        gradient_IR *= _STEP / np.sqrt(self._square_I1)
+        self._vector_IR = l2_normalize(self._vector_IR + gradient_IR)
 
     def factors(self, exponent: float) -> LinearFactors:
         """Return A for both sides; outputs are multiplied by the interactions of the item to the power ``exponent``."""

@@ -60,7 +60,7 @@ class LinearFit(HistoryWeights):
     @classmethod
     def of(cls, record: Mapping[str, Any]) -> "LinearFit":
         """Return the settings that the record of a run names, among others."""
-        return cls(**{name: record[name] for name in cls.model_fields})
+        return cls(**{name: record[name] for name in record.keys() & cls.model_fields})
 
 
 class HistorySums:

@@ -1,4 +1,4 @@
-"""A run of the method ``linear``: truncated EASE, one vector per user, the sum over the whole history. Needs no torch.
+"""A run of the method ``linear``: EASE or ELSA, one vector per user, the sum over the whole history. Needs no torch.
 
 ::
 
@@ -93,7 +93,7 @@ class Validation(NamedTuple):
 
 
 class LinearConfig(Config):
-    """Section [linear]: settings of truncated EASE; validation chooses all others."""
+    """Section [linear]: settings of a linear model; validation chooses all others."""
 
     rank: int = Field(64, gt=0, le=4096, description="width of the vectors")
 
@@ -115,7 +115,7 @@ class LinearRunConfig(Config):
 
 
 class LinearRun:
-    """Truncated EASE with its prepared data, as evaluation and publishing use it; a ``Scorer`` without torch."""
+    """A linear model with its prepared data, as evaluation and publishing use it; a ``Scorer`` without torch."""
 
     blend = "global_top"  # there is one vector: nothing is blended
     calibration = 0.0  # nothing is divided among tastes, unless the settings name it
@@ -171,7 +171,7 @@ def make_linear_run(
     overwrite: bool = False,
     progress: Progress = silent,
 ) -> LinearRun:
-    """Fit truncated EASE on the training events.
+    """Fit a linear model on the training events.
 
     Args:
         prepared: the prepared data.

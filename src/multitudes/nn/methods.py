@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from multitudes.config import Config
 
 PINNERSAGE: Final = "pinnersage"  # needs no training: see the package ``pinnersage``
-LINEAR: Final = "linear"  # is solved in closed form: see the package ``linear``
+LINEAR: Final = "linear"  # needs no torch: see the package ``linear``
 FOLLOWED: Final = "followed"  # an inverted index from topics to items: see ``linear.followed``
 COMBINED: Final = "combined"  # of two trained runs: see ``training.combined``
 WITHOUT_TORCH: Final = (LINEAR, PINNERSAGE, FOLLOWED)
