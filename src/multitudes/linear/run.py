@@ -1,4 +1,4 @@
-"""A run of the method ``linear``: EASE or ELSA, one vector per user, the sum over the whole history. Needs no torch.
+"""A run of the method ``linear``: EASE or ELSA, one vector per user, the sum over a history. Needs no torch.
 
 ::
 
