@@ -45,7 +45,9 @@ def test_other_errors_are_not_taken_for_a_full_disk(error):
     assert not is_disk_full(error)
 
 
-@pytest.mark.parametrize(("number", "kind"), [(errno.EIO, MissingError), (errno.ENOTDIR, UsageError)])
+@pytest.mark.parametrize(
+    ("number", "kind"), [(errno.EIO, MissingError), (errno.EMFILE, MissingError), (errno.ENOTDIR, UsageError)]
+)
 def test_what_the_system_says_of_a_path_is_one_line_with_what_to_do(number: int, kind: type):
     told = explain(OSError(number, "x", "/disk/file"))
     assert isinstance(told, kind)

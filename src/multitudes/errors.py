@@ -77,6 +77,7 @@ class ThreadsWarning(UserWarning):
 _OF_A_PATH = (
     (MissingError, (errno.EACCES, errno.EPERM, errno.EROFS), "let this user read and write it, or choose another path"),
     (MissingError, (errno.EIO, errno.ENXIO, errno.ESTALE), "look after the disk, and try again"),
+    (MissingError, (errno.EMFILE, errno.ENFILE), "let processes open more files (ulimit -n), and try again"),
     (UsageError, (errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.ENAMETOOLONG, errno.ELOOP), "choose another path"),
 )
 

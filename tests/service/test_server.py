@@ -12,8 +12,10 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from http.client import HTTPConnection
+from multiprocessing import get_context
 from pathlib import Path
 from typing import NamedTuple
+from unittest.mock import Mock
 
 import httpx
 import polars as pl
@@ -329,3 +331,13 @@ def test_several_processes_need_a_folder_for_temporary_files(releases):
     done = subprocess.run(call, capture_output=True, text=True, check=False, timeout=PATIENCE_S)
     assert (done.returncode, done.stderr.count("Traceback")) == (5, 0), done.stderr
     assert "TMPDIR" in done.stderr
+
+
+def test_a_worker_that_hangs_when_the_service_ends_is_killed(monkeypatch):
+    monkeypatch.setattr(server_module, "_HANGS_AFTER_S", 0.1)
+    worker = object.__new__(_Worker)
+    worker.config = Mock(timeout_graceful_shutdown=0)
+    worker.process = get_context("spawn").Process(target=time.sleep, args=(600,))
+    worker.process.start()
+    worker.join()
+    assert worker.process.exitcode == -signal.SIGKILL

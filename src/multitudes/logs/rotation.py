@@ -43,10 +43,9 @@ _UNSET_S = 1e9  # of 2001: a clock that shows an earlier time was not set yet
 
 
 def rotate_spools(folder: Path, log: LogName, id_types: IdTypes) -> Counter[str]:
-    """Turn every spool that no process writes into a segment. The caller holds ``folder.lock_log``.
+    """Turn every spool that no process writes into a segment; count segments, rows, torn lines and erased rows.
 
-    Return the number of segments, of rows, of torn lines (the end of a spool whose writer died while it wrote) and of
-    erased rows.
+    The caller holds ``folder.lock_log``. A line is torn at the end of a spool whose writer died while it wrote.
 
     Raises:
         OSError: a segment cannot be written; its spool stays.

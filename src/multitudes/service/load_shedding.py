@@ -31,7 +31,6 @@ _WORK: Final[dict[str, tuple[str, Work]]] = {  # of a route: its method and its 
 }
 _PREFIXES: Final = {route.partition("{")[0]: route for route in _WORK if "{" in route}
 _INTERVAL_S: Final = 1.0  # between two lines of the journal
-_ADMITTED: Final = "admitted"  # in the state of a request: the client whose head was admitted
 
 
 class Rejection(NamedTuple):
@@ -79,7 +78,9 @@ class LoadShedder:
 
     def reject(self, scope: Scope) -> Rejection | None:
         """Return the answer to a request that is rejected; None: it goes on."""
-        if (admitted := scope.get("state", {}).pop(_ADMITTED, None)) is not None:  # its task begins, and reads the body
+        if (
+            admitted := scope.get("state", {}).pop("admitted", None)
+        ) is not None:  # its task begins, and reads the body
             self._in_flight.leave(monotonic(), "interactive", admitted, comes_again=True)
             return None
         route, work = route_and_work(scope)
@@ -106,15 +107,12 @@ class LoadShedder:
         return Rejection(work, ceil(retry_after_s), closes)
 
     def reject_early(self, scope: Scope) -> Rejection | None:
-        """Decide before a task is made for a request; a single one that goes on counts until its task begins.
-
-        Many heads are read before the first of their tasks runs; else all of them would be admitted to the same place.
-        """
+        """Decide before a task is made: many heads are read before the first begins, so what is admitted counts."""
         rejection = self.reject(scope)
         is_single = rejection is None and route_and_work(scope)[1] == "interactive"
         if is_single and (client := self._client(scope, dict(scope["headers"]))) is not None:
             self._in_flight.enter(monotonic(), "interactive", client)
-            scope["state"][_ADMITTED] = client
+            scope["state"]["admitted"] = client
         return rejection
 
     def _time_limit_s(self, headers: Mapping[bytes, bytes], work: Work) -> float:

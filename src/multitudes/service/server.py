@@ -174,6 +174,12 @@ class _Worker(Process):
                     return True
         return False
 
+    def join(self) -> None:
+        """Wait until the worker has answered what it accepted, and end it if it then hangs."""
+        self.process.join((self.config.timeout_graceful_shutdown or 0) + _HANGS_AFTER_S)
+        self.process.kill()
+        self.process.join()
+
 
 class _Workers(Multiprocess):
     """The workers of a service; remembers whether Ctrl-C ended it."""
