@@ -253,6 +253,16 @@ def test_every_row_that_is_left_out_has_its_line_and_reason(tmp_path):
     assert not (tmp_path / "out.dropped.csv").exists()
 
 
+def test_a_quotation_mark_that_takes_what_is_behind_it_is_refused_and_one_that_closes_is_not(tmp_path):
+    rows = [f"u{n % 3},i{n},{n}" for n in range(500)]
+    open_mark = "\n".join(["user,item,time", *rows, 'u1,"i1,5', *rows, ""])
+    message = "line 502: a quotation mark that does not close takes the 500 lines behind it; close it, or remove it"
+    assert message in refusal(tmp_path, write(tmp_path, "own.csv", open_mark))
+    assert not (tmp_path / "out").exists()
+    closed = write(tmp_path, "own.csv", open_mark.replace('"i1', '"i1"'))
+    assert len(imported(tmp_path, closed)) == 1001
+
+
 def test_lines_are_right_after_quoted_line_breaks_and_rejected_lines(tmp_path):
     text = 'user,item,note,ts\nu,i,"a\nb",5\nu,i\nu,i,,x\nu,i,"\n\n",6\nu,i,,y\nu\n'
     imported(tmp_path, write(tmp_path, "own.csv", text), config={"max_dropped": 1})

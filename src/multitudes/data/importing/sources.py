@@ -145,7 +145,21 @@ def _read_csv(engine: DuckDBEngine, path: Path, source: Source, layout: Layout) 
         WHERE file_row > 0"""
     engine.create_table(source.relation, sql)
     _set_rejected_aside(engine, source, layout)
+    _check_quotes_close(engine, path, source)
     engine.execute("DROP TABLE csv_error; DROP TABLE csv_scan")
+
+
+def _check_quotes_close(engine: DuckDBEngine, path: Path, source: Source) -> None:
+    """Reject a file of which a quotation mark that does not close takes the lines behind it."""
+    line = engine.value("SELECT max(line) FROM csv_error WHERE contains(error_message, 'unterminated quote')")
+    if line is None:
+        return
+    known = f"SELECT count(*) + {source.header_lines} + {source.lines_behind_sql(str(2**62))} FROM {source.relation}"
+    with path.open("rb") as stream:
+        lost = sum(chunk.count(b"\n") for chunk in iter(lambda: stream.read(2**20), b"")) - engine.value(known)
+    if lost > 1:
+        problem = f"line {line:,}: a quotation mark that does not close takes the {lost:,} lines behind it"
+        raise DataError(f"{source.name}: {problem}; close it, or remove it, and import the file again")
 
 
 def _set_rejected_aside(engine: DuckDBEngine, source: Source, layout: Layout) -> None:
