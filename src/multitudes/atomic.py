@@ -88,10 +88,7 @@ def read_json(file: Path, form: str, version: int, repair: str, missing: str = "
 def open_file(file: Path, repair: str, flags: int = 0) -> BufferedReader:
     """Open a file for reading, and nothing that has no end or whose reader may wait for ever, such as a pipe.
 
-    Args:
-        file: to open.
-        repair: what to do otherwise, which ends the error.
-        flags: those of ``os.open``, beside that for reading.
+    ``repair``, what to do otherwise, ends the error; ``flags`` are further ones of ``os.open``.
 
     Raises:
         ArtefactError: it is missing, cannot be read or is something else.

@@ -33,7 +33,6 @@ CURRENT = "CURRENT"
 VERSIONS = "versions"
 _STAGE = ".stage-"
 _NAME = re.compile(r"\d{4,}")
-_MAX_NAME_BYTES = 300
 _REPAIR = "publish a run again, or write the name of a version into that file"
 
 
@@ -113,7 +112,7 @@ class ReleaseStore:
         """
         versions = self.versions()
         with open_file(self.root / CURRENT, _REPAIR) as stream:
-            version = stream.read(_MAX_NAME_BYTES).decode("utf-8", "replace").strip()
+            version = stream.read(300).decode("utf-8", "replace").strip()
         if version not in versions:
             raise ArtefactError(f"{self.root}/{CURRENT}: names '{version}', which is not a version here; {_REPAIR}")
         return version

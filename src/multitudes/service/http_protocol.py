@@ -95,8 +95,7 @@ class ServiceProtocol(HttpToolsProtocol):
     def handle_websocket_upgrade(self) -> None:
         """Read the request again as one that asks for no other protocol; the parser takes it to have no body.
 
-        CONNECT asks for one in any case. It is rejected, as is a further request that asks and came in the same read:
-        each would be read inside of the one before, until Python's stack is full.
+        CONNECT always asks. It is rejected, as is a further one of the same read: the stack would fill up.
         """
         if self._reads_again:
             self.send_400_response("CONNECT, or several requests at once that ask for another protocol; send neither.")
