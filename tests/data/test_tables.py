@@ -146,6 +146,18 @@ def test_a_folder_without_tables_or_with_one_twice_is_rejected(tmp_path):
         tables.find_tables(tmp_path / "two" / "events.csv")
 
 
+@pytest.mark.parametrize(
+    ("rows", "problem"),
+    [
+        ("u1,사과,5\n".encode("cp949"), "is not UTF-8; save it as UTF-8, or read it with `multitudes import`"),
+        (b"u1,i1,5\nu2,i2,5,6\n", "a line has not as many columns as the first; `multitudes import` says which"),
+    ],
+)
+def test_a_csv_file_that_import_reads_names_import(tmp_path, rows, problem):
+    (tmp_path / "events.csv").write_bytes(b"user_id,item_id,timestamp\n" + rows)
+    assert f"events.csv: {problem}" in refusal(tmp_path)
+
+
 @pytest.mark.parametrize("parts", [0, 2])
 def test_columns_named_as_the_reader_names_its_own_are_only_columns(tmp_path, parts):
     table = events(file_row_number=[0] * 6, file_index=[7] * 6)

@@ -197,8 +197,11 @@ class DuckDBEngine(Engine):
         return f"read_json({path}, format = 'newline_delimited', sample_size = -1)"
 
     def _csv(self, name: str, path: str) -> str:
-        untyped = f"read_csv({path}, header = true, sample_size = -1"
+        untyped = f"read_csv({path}, header = true, skip = 0, sample_size = -1"
         present = self.column_types(untyped + ")")
+        if len(present) == 1 and "," in next(iter(present)):  # the reader found no separator that fits every line
+            problem = "a line has not as many columns as the first; `multitudes import` says which"
+            raise DataError(f"{path[1:-1]}: {problem}")
         # Ids as text: '007' is not 7. Lists as text: `tables` parses them.
         canonical = self._column_map.renames(name, present)
         roles = {column: COLUMN_ROLES[name].get(canonical.get(column, column)) for column in present}
@@ -239,6 +242,9 @@ class DuckDBEngine(Engine):
         except duckdb.Error as error:
             if is_disk_full(error):
                 raise
+            if "not utf-8" in str(error):
+                advice = "save it as UTF-8, or read it with `multitudes import`"
+                raise DataError(f"{file}: is not UTF-8; {advice}") from None
             reason = first_line(error)
             for url, copy in self._copies.items():
                 reason = reason.replace(str(copy), url)
