@@ -5,7 +5,7 @@ import shlex
 import pytest
 
 from multitudes.cli.main import run
-from multitudes.cli.output import unused_path
+from multitudes.cli.output import print_next, unused_path
 from tests.release.small_release import publish_small
 
 SETTINGS = '[evaluate]\nmax_users = 20\nbaselines = "none"\n'
@@ -14,6 +14,11 @@ SETTINGS = '[evaluate]\nmax_users = 20\nbaselines = "none"\n'
 def next_command(out: str) -> list[str]:
     (line,) = (line for line in out.splitlines() if line.startswith("next: multitudes "))
     return shlex.split(line)[2:]
+
+
+def test_the_id_of_a_user_tells_the_terminal_nothing(capsys):
+    print_next("recommend", "releases", "--user", "a\x00\x1b[31m\u202eb")
+    assert capsys.readouterr().out == "next: multitudes recommend releases --user 'a  [31m b'\n"
 
 
 def test_the_commands_lead_from_tables_to_a_service(tmp_path, monkeypatch, capsys):

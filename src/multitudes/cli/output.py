@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from multitudes.safe_html import printable
+
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.text import Text
@@ -57,7 +59,7 @@ def print_next(*words: str | Path | None, note: str = "", label: str = "next") -
     """
     command = shlex.join(["multitudes", *(str(word) for word in words if word is not None)])
     if _shows_next.get() and not prints_json():
-        typer.echo(f"{label}{note}: {command}")
+        typer.echo(printable(f"{label}{note}: {command}"))
 
 
 def counted(n: int, noun: str) -> str:

@@ -198,7 +198,7 @@ def print_recommendation(recommendation: "Recommendation", explain: bool, consol
     from rich.text import Text
 
     console = console or Console()
-    who = "anonymous user" if recommendation.user_id is None else f"user {recommendation.user_id}"
+    who = "anonymous user" if recommendation.user_id is None else _one_line(f"user {recommendation.user_id}")
     n = counted(len(recommendation.candidates), "candidate")
     console.print(Text.assemble((who, "bold"), f"  ·  {n}  ·  release {recommendation.release}"))
     for note in _notes(recommendation):
