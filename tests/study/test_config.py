@@ -117,7 +117,7 @@ def test_tables_of_methods_and_data_sets_override_one_another_at_any_depth(tmp_p
 
 
 def test_settings_of_a_methods_own_table_are_not_tuned(tmp_path):
-    text = GOOD + "[tuning]\ntrials = 2\nspace.train.epochs = [5, 7]\nspace.train.patience = [4, 6]\n"
+    text = GOOD + "[tuning]\ntrials = 2\nspace.train.epochs = [5, 7]\nspace.train.patience = [3, 5]\n"
     joint, plain = grid_entries(read(tmp_path, text), "study.toml")
     assert set(joint.space) == {"train.epochs", "train.patience"}
     assert set(plain.space) == {"train.patience"}

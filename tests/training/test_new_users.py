@@ -48,7 +48,7 @@ def world() -> PreparedData:
 @cache
 def run(method: Method) -> TrainedRun:
     model = UserTowerConfig.model_validate({"width": 16, "history": 20, "dropout": 0.1, "crossing": {"hidden": 32}})
-    few = {"epochs": 8, "batch_size": 64, "window": 5, "in_batch": 128, "uniform": 128}
+    few = {"epochs": 8, "patience": 4, "batch_size": 64, "window": 5, "in_batch": 128, "uniform": 128}
     settings = TrainConfig.model_validate(few | {"learning_rate": 0.01, "explicit_weight": 1.0})
     config = RunConfig(method=method, model=model, train=settings)
     return train(world(), config, Path(mkdtemp(prefix="multitudes-new-users-")) / method)
