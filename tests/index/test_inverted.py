@@ -216,7 +216,7 @@ def test_processes_share_the_pages_of_the_lists_and_a_built_index_has_its_own(tm
         assert other.stdout.readline() == "open\n"
         file, kib = mapping(opened)
         other.communicate()
-    assert file == str(tmp_path / inverted.LISTS_FILE)
+    assert file == str(tmp_path / inverted.ITEM_LISTS[1])
     assert 0 < kib["Pss"] < 0.6 * kib["Rss"], "each of the two is charged half"
     assert (kib["Private_Dirty"], kib["Anonymous"]) == (0, 0)
     of_built = mapping(built._layers[0]._engine)  # type: ignore[attr-defined]
@@ -246,9 +246,9 @@ def test_an_open_index_needs_its_files_no_more(tmp_path: Path):
 
 def test_lists_that_lead_out_of_their_file_are_not_mapped(tmp_path: Path):
     saved(tmp_path)
-    engine, info = tmp_path / inverted.FAISS_FILE, files.read_description(tmp_path)
+    engine, info = tmp_path / inverted.ITEM_LISTS[0], files.read_description(tmp_path)
     del info["files"], info["format"], info["version"]
-    whole, length = engine.read_bytes(), (tmp_path / inverted.LISTS_FILE).stat().st_size
+    whole, length = engine.read_bytes(), (tmp_path / inverted.ITEM_LISTS[1]).stat().st_size
     size = InvertedLists.open(tmp_path).inverted.get_list_size(0)
     entry = np.array([size, -(-size // 32) * 32, 0])  # size, capacity, place
     assert whole.count(entry.tobytes()) == 1
@@ -266,10 +266,10 @@ def test_lists_that_lead_out_of_their_file_are_not_mapped(tmp_path: Path):
             factory.load_index(tmp_path)
     engine.write_bytes(whole)
     for damaged in (-1, 1):
-        os.truncate(tmp_path / inverted.LISTS_FILE, length + damaged)
+        os.truncate(tmp_path / inverted.ITEM_LISTS[1], length + damaged)
         files.write_description(tmp_path, info)
         with pytest.raises(ArtefactError, match=r"the lists do not fit .*lists.bin$"):
             factory.load_index(tmp_path)
-    os.truncate(tmp_path / inverted.LISTS_FILE, length)
+    os.truncate(tmp_path / inverted.ITEM_LISTS[1], length)
     files.write_description(tmp_path, info)
     assert len(factory.load_index(tmp_path)) == N, "the control"

@@ -34,7 +34,7 @@ from multitudes.index.inverted import ITEM_LISTS, TOPIC_LISTS, InvertedLists, to
 from multitudes.index.item_table import ItemTable, find_rows, make_item_table
 from multitudes.index.protocol import ANY_TOPIC, Hits, Topics
 from multitudes.index.scan import paired_inner_products, scan_topic
-from multitudes.index.search_depth import DEPTH_TOLERANCE, ExcludedScores, ScoreDistribution
+from multitudes.index.search_depth import DEPTH_TOLERANCE, ScoreDistribution
 from multitudes.index.segment import SearchRequest, Segment, search_by_topic, unfiltered_request
 from multitudes.index.tuning import (
     DEFAULT_TARGET,
@@ -65,7 +65,7 @@ class ApproximateIndex(Segment):
     ) -> None:
         super().__init__(table)
         self._engine, self._tuning, self._of_topics = engine, tuning, of_topics
-        self._score_distribution = ScoreDistribution(table)
+        self._scores = ScoreDistribution(table)
 
     def info(self) -> dict[str, Any]:
         """Describe the index and how it was tuned."""
@@ -121,8 +121,7 @@ class ApproximateIndex(Segment):
             return self._search_until_deep_enough(
                 request, limit_Q.copy(), lambda queries, levels: self.rank(request.select(queries), levels)
             )
-        scores = ExcludedScores.compute(self._table, request.query_QD, excluded_Q)
-        depth_Q = scores.estimate_depth(self._score_distribution, self._tuning.heights(), request.query_QD, limit_Q)
+        depth_Q = self._scores.estimate_depth(request.query_QD, limit_Q, excluded_Q, self._tuning.heights())
         return self._search_until_deep_enough(request, depth_Q, partial(self._rank_filtered, request, depth_Q))
 
     def _search_until_deep_enough(self, request: SearchRequest, depth_Q: NDArray[np.int64], rank: Rank) -> Hits:
@@ -262,12 +261,11 @@ def build_tuned(
 
     tuning = tune(ParameterGrid(engine.efforts(), engine.proposals), search, table, sample, target, progress)
     of_topics = topic_lists(table, target.scanned, seed)
-    if of_topics is None:
+    index = ApproximateIndex(table, engine, tuning, of_topics)
+    recall = _topic_recall(index, sample.validation_QD[:_TOPIC_QUERIES]) if of_topics else 0.0
+    if recall < target.recall:
         return ApproximateIndex(table, engine, tuning)
-    recall = _topic_recall(ApproximateIndex(table, engine, tuning, of_topics), sample.validation_QD[:_TOPIC_QUERIES])
-    tuned = recall >= target.recall
-    tuning = tuning._replace(topic_recall=recall if tuned else None)
-    return ApproximateIndex(table, engine, tuning, of_topics if tuned else None)
+    return ApproximateIndex(table, engine, tuning._replace(topic_recall=recall), of_topics)
 
 
 def _topic_recall(index: ApproximateIndex, query_QD: NDArray[np.float32]) -> float:

@@ -25,10 +25,9 @@ from multitudes.index.item_table import ItemTable
 from multitudes.progress import Progress, silent
 from multitudes.seeding import generator
 
-FAISS_FILE: Final = "inverted.faiss"  # centroids and codebooks, and where each list lies
-LISTS_FILE: Final = "lists.bin"  # of each list its codes, and then its rows
-ITEM_LISTS: Final = FAISS_FILE, LISTS_FILE
-TOPIC_LISTS: Final = "topics.faiss", "topic_lists.bin"  # the same with a list for each topic
+# Files: of centroids, codebooks and the places of lists; and of the lists, of each its codes, and then its rows.
+ITEM_LISTS: Final = "inverted.faiss", "lists.bin"
+TOPIC_LISTS: Final = "topics.faiss", "topic_lists.bin"
 _faiss: Any = faiss  # its types are incomplete
 _NO_ROW: Final = -1
 _NOT_FOUND = np.float32(-1e38)  # FAISS fills with a smaller score

@@ -11,7 +11,6 @@ Legend: Q queries · N results · E excluded items · S sampled items · D dimen
 
 from collections.abc import Sequence
 from functools import cached_property
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,7 +25,7 @@ _ITEM_SAMPLE = 2048  # enough to estimate mean and covariance
 
 
 class ScoreDistribution:
-    """Mean and standard deviation of the scores of all items for a query, estimated from a sample of the items.
+    """The scores of all items for a query, estimated from a sample of the items, and the depth of a search by them.
 
     The mean and the covariance of the items are computed on first use.
     """
@@ -49,53 +48,42 @@ class ScoreDistribution:
         mean_D = sample_SD.mean(axis=0)
         return mean_D, (sample_SD - mean_D).T @ (sample_SD - mean_D) / len(sample_SD)
 
-
-class ExcludedScores(NamedTuple):
-    """The scores of a sample of the items that each query excludes."""
-
-    score_QE: NDArray[np.float32]  # filled with minus infinity
-    step_Q: NDArray[np.int64]  # every step-th excluded item is in the sample
-
-    @classmethod
-    def compute(
-        cls, table: ItemTable, query_QD: NDArray[np.float32], row_QE: Sequence[NDArray[np.int64]]
-    ) -> "ExcludedScores":
-        """Compute the scores. Consecutive queries may share one array of excluded rows."""
-        step_Q = np.array([max(1, len(row_E) // _EXCLUDED_SAMPLE) for row_E in row_QE], dtype=np.int64)
-        width = max((len(row_E[::step]) for row_E, step in zip(row_QE, step_Q.tolist(), strict=True)), default=0)
-        score_QE = np.full((len(row_QE), width), -np.inf, dtype=np.float32)
-        for row_E, queries in identity_runs(row_QE):
-            vectors_ED = table.vectors_at(row_E[:: step_Q[queries.start]])
-            # A separate product for each query, so that the result is the same alone and in a batch.
-            score_QE[queries, : len(vectors_ED)] = np.matmul(vectors_ED, query_QD[queries, :, None])[:, :, 0]
-        return cls(score_QE, step_Q)
-
     def estimate_depth(
         self,
-        distribution: ScoreDistribution,
-        heights: Sequence[tuple[float, float]],
         query_QD: NDArray[np.float32],
         limit_Q: NDArray[np.int64],
+        excluded: Sequence[NDArray[np.int64]],
+        heights: Sequence[tuple[float, float]],
     ) -> NDArray[np.int64]:
-        """Return the estimated depths; the limits themselves without ``Tuning.heights``."""
-        if not heights or self.score_QE.shape[1] == 0:
+        """Return the estimated depths; the limits themselves without ``Tuning.heights``.
+
+        Consecutive queries may share one array of excluded rows.
+        """
+        step_Q, score_QE = self._excluded_scores(query_QD, excluded)
+        if not heights or score_QE.shape[1] == 0:
             return limit_Q.copy()
-        mean_Q, deviation_Q = distribution.mean_and_deviation(query_QD)
-        height_QE = (self.score_QE - mean_Q[:, None]) / deviation_Q[:, None]
+        mean_Q, deviation_Q = self.mean_and_deviation(query_QD)
+        height_QE = (score_QE - mean_Q[:, None]) / deviation_Q[:, None]
         last_rank_Q, middle_rank_Q = (
-            _estimate_rank(height_QE, nth_Q, self.step_Q, heights) for nth_Q in (limit_Q, (limit_Q + 1) // 2)
+            _estimate_rank(height_QE, nth_Q, step_Q, heights) for nth_Q in (limit_Q, (limit_Q + 1) // 2)
         )
-        depth_Q = _equally_reliable_depth(last_rank_Q, middle_rank_Q)
+        # The depth contains the last result, and the middle one is in its upper half, as in an unfiltered search. Items
+        # of lower rank are found less reliably, so if the best items are excluded, twice the depth is needed.
+        depth_Q = np.maximum(last_rank_Q, 2 * middle_rank_Q - 1)
         return np.where(depth_Q > limit_Q, np.ceil(_MARGIN * depth_Q).astype(np.int64), limit_Q)
 
-
-def _equally_reliable_depth(last_rank_Q: NDArray[np.int64], middle_rank_Q: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return the depth of an unfiltered search that finds its results as reliably as the results at these ranks.
-
-    The depth contains the last result, and the middle result is in its upper half, as in an unfiltered search. Items of
-    lower rank are found less reliably, so if the best items are excluded, twice the depth is needed.
-    """
-    return np.maximum(last_rank_Q, 2 * middle_rank_Q - 1)
+    def _excluded_scores(
+        self, query_QD: NDArray[np.float32], excluded: Sequence[NDArray[np.int64]]
+    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """Return the scores of every step-th excluded row, filled with minus infinity, and the steps."""
+        step_Q = np.array([max(1, len(row_E) // _EXCLUDED_SAMPLE) for row_E in excluded], dtype=np.int64)
+        width = max((len(row_E[::step]) for row_E, step in zip(excluded, step_Q.tolist(), strict=True)), default=0)
+        score_QE = np.full((len(excluded), width), -np.inf, dtype=np.float32)
+        for row_E, queries in identity_runs(excluded):
+            vectors_ED = self._table.vectors_at(row_E[:: step_Q[queries.start]])
+            # A separate product for each query, so that the result is the same alone and in a batch.
+            score_QE[queries, : len(vectors_ED)] = np.matmul(vectors_ED, query_QD[queries, :, None])[:, :, 0]
+        return step_Q, score_QE
 
 
 def _estimate_rank(
