@@ -35,7 +35,7 @@ from multitudes.index.item_table import ItemTable, find_rows, make_item_table
 from multitudes.index.protocol import ANY_TOPIC, Hits, Topics
 from multitudes.index.scan import paired_inner_products, scan_topic
 from multitudes.index.search_depth import DEPTH_TOLERANCE, ScoreDistribution
-from multitudes.index.segment import SearchRequest, Segment, search_by_topic, unfiltered_request
+from multitudes.index.segment import SearchRequest, Segment, search_by_group, search_by_topic, unfiltered_request
 from multitudes.index.tuning import (
     DEFAULT_TARGET,
     Level,
@@ -81,13 +81,8 @@ class ApproximateIndex(Segment):
     def _search(self, request: SearchRequest) -> Hits:
         if request.topic_Q is None:
             return self._search_all(request)
-        hits = empty_hits(len(request.limit_Q), request.max_limit)
-        is_restricted_Q = request.topic_Q != ANY_TOPIC
-        for is_own_Q, search in ((~is_restricted_Q, self._search_all), (is_restricted_Q, self._search_topics)):
-            if is_own_Q.any():
-                queries = np.flatnonzero(is_own_Q)
-                write_hits(hits, queries, search(request.select(queries)))
-        return hits
+        searches = self._search_topics, self._search_all
+        return search_by_group(request, request.topic_Q == ANY_TOPIC, lambda is_all, group: searches[is_all](group))
 
     def _search_topics(self, request: SearchRequest) -> Hits:
         """Search each query in the codes of its topic; scan the topic if it is small or they bring too few."""

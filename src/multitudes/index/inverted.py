@@ -227,8 +227,8 @@ def topic_lists(table: ItemTable, scanned: int, seed: int = 0) -> InvertedLists 
     if len(place_C) == 0:
         return None
     centroid_TD = np.zeros((len(size_T), dimension), dtype=np.float32)
-    for topic in np.flatnonzero(size_T > scanned).tolist():
-        centroid_TD[topic] = table.topic_vectors(int(postings.topic_T[topic])).mean(axis=0)
+    for t in np.flatnonzero(size_T > scanned).tolist():
+        centroid_TD[t] = table.vectors_at(postings.rows(int(postings.topic_T[t]))).mean(axis=0)
     quantizer: Any = faiss.IndexFlatIP(dimension)
     quantizer.add(centroid_TD)
     coded: Any = faiss.IndexIVFPQ(quantizer, dimension, len(size_T), dimension, 4, faiss.METRIC_INNER_PRODUCT)

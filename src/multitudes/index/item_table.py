@@ -126,10 +126,6 @@ class ItemTable:
         np.copyto(hits.id_QN, ids_QN, where=hits.id_QN >= 0)
         return hits
 
-    def topic_vectors(self, topic: int) -> NDArray[np.float32]:
-        """Return the vectors of a topic, contiguous, in the order of its rows."""
-        return self.vectors_at(self.postings.rows(topic))
-
     def topic_penalty(self, topic: int) -> NDArray[np.float32]:
         """Return for each row what is added to its score in a search of a topic: 0, or minus infinity."""
         penalty_n = np.full(len(self), -np.inf, dtype=np.float32)

@@ -72,9 +72,10 @@ def scan_topic(
     excluded: Sequence[NDArray[np.int64]] | None,
 ) -> Hits:
     """Return the best rows of a topic; ``ANY_TOPIC``: of all rows."""
-    is_all = topic == ANY_TOPIC
-    row_M = np.arange(len(table)) if is_all else table.postings.rows(topic).astype(np.int64)
-    return scan(query_QD, row_M, table.vectors_nD if is_all else table.topic_vectors(topic), limit_Q, excluded)
+    if topic == ANY_TOPIC:
+        return scan(query_QD, np.arange(len(table)), table.vectors_nD, limit_Q, excluded)
+    row_M = table.postings.rows(topic).astype(np.int64)
+    return scan(query_QD, row_M, table.vectors_at(row_M), limit_Q, excluded)
 
 
 def _rank(

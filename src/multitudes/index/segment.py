@@ -99,13 +99,22 @@ def search_by_topic(request: SearchRequest, search: Callable[[int, SearchRequest
     """Search topic by topic; ``search`` gets a topic and the request of its queries."""
     if request.topic_Q is None or len(request.query_QD) == 0:
         return search(ANY_TOPIC, request)
-    topics = sorted(set(request.topic_Q.tolist()))
-    if len(topics) == 1:
-        return search(topics[0], request)
+    return search_by_group(request, request.topic_Q, search)
+
+
+def search_by_group(
+    request: SearchRequest,
+    group_Q: NDArray[np.int64] | NDArray[np.bool_],
+    search: Callable[[int, SearchRequest], Hits],
+) -> Hits:
+    """Search the queries group by group; ``search`` gets a group and the request of its queries."""
+    groups = sorted(set(group_Q.tolist()))
+    if len(groups) == 1:
+        return search(groups[0], request)
     hits = empty_hits(len(request.query_QD), request.max_limit)
-    for topic in topics:
-        queries = np.flatnonzero(request.topic_Q == topic)
-        write_hits(hits, queries, search(topic, request.select(queries)))
+    for group in groups:
+        queries = np.flatnonzero(group_Q == group)
+        write_hits(hits, queries, search(group, request.select(queries)))
     return hits
 
 
