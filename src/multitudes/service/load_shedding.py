@@ -78,9 +78,8 @@ class LoadShedder:
 
     def reject(self, scope: Scope) -> Rejection | None:
         """Return the answer to a request that is rejected; None: it goes on."""
-        if (
-            admitted := scope.get("state", {}).pop("admitted", None)
-        ) is not None:  # its task begins, and reads the body
+        admitted = scope.get("state", {}).pop("admitted", None)
+        if admitted is not None:  # its task begins, and reads the body
             self._in_flight.leave(monotonic(), "interactive", admitted, comes_again=True)
             return None
         route, work = route_and_work(scope)

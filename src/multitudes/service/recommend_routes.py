@@ -120,9 +120,7 @@ async def _ask(
         check_id_types(deps.get_retriever().release, *_ids(body))
     user_ids, asked_of = [body.user_id for body in bodies], list(zip(bodies, request_ids, strict=True))
     try:
-        places = _places(bodies, len(await request.body()))
-        if priority == "interactive":
-            places -= 1 + request.state.body_bytes // PLACE_BYTES  # that RequestLimitsMiddleware counts
+        places = _places(bodies, len(await request.body())) - request.state.places  # these are counted already
         with deps.in_flight.hold(priority, client_name(request.scope), places):
             lookup = await look_up_states(deps.states, user_ids, _STATE_SHARE * deadline.remaining_s())
             asked, waiting = [_retrieval_request(*pair, lookup, vectors_only) for pair in asked_of], iter(asked_of)

@@ -42,11 +42,12 @@ class RequestLimitsMiddleware:
         with ExitStack() as held:
             try:
                 body = await _read_within_limits(scope, receive, self._http)
-                scope["state"]["body_bytes"] = len(body)
+                state = scope["state"]
+                state["places"] = 0
                 if work is not None and work in _PLACES:
                     least, place_bytes = _PLACES[work]
-                    places = least + len(body) // place_bytes
-                    held.enter_context(self._in_flight.hold(work, client_name(scope), places))
+                    state["places"] = least + len(body) // place_bytes
+                    held.enter_context(self._in_flight.hold(work, client_name(scope), state["places"]))
             except ClientDisconnect:
                 return
             except (ApiError, OverloadError) as error:
