@@ -17,6 +17,7 @@ from typing import Any
 
 from benchmarks.machine import ROOT, MeasurementContext
 from benchmarks.markdown import table
+from benchmarks.records import read_records
 from benchmarks.timing import cpu_clock
 from multitudes.atomic import write_json, write_text
 from multitudes.data.prepare import PrepareConfig, prepare
@@ -49,8 +50,7 @@ def main(arguments: list[str] | None = None) -> None:
     configs = [RunConfig.model_validate({"seed": seed, "train": settings}) for seed in given.seeds]
     curves = [curve(data, config, given.work / f"run-{config.seed}") for config in configs]
     how = {"seeds": given.seeds, "threads": chosen_threads(), "split": given.split, "set": settings}
-    kept = json.loads(given.out.read_text(encoding="utf-8")) if given.out.exists() else {}
-    write_json(given.out, kept | {tables.name: context.head() | how | {"curves": curves}})
+    write_json(given.out, read_records(given.out) | {tables.name: context.head() | how | {"curves": curves}})
     print("\n".join(budgets(curves)))
 
 
