@@ -221,8 +221,8 @@ class GuardedStates:
         try:
             self._store.check()
         except ArtefactError as error:
+            logging.getLogger(__name__).error("%s", error)  # before: who sees the damage finds its reason
             self.is_damaged = True
-            logging.getLogger(__name__).error("%s", error)
         except StateError as error:  # ``ping`` reports it
             logging.getLogger(__name__).warning("the store of user states is not checked: %s", error)
         else:
