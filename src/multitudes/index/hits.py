@@ -44,6 +44,13 @@ def descending_bits(scores: NDArray[np.float32]) -> NDArray[np.int32]:
     return np.asarray(~(bits ^ ((bits >> 31) & _MAGNITUDE_BITS)))
 
 
+def best_places(score_QM: NDArray[np.float32]) -> NDArray[np.int64]:
+    """Return the places of the scores of each row, the largest first; ties go to the earlier."""
+    key_QM = (descending_bits(score_QM).astype(np.int64) << 32) + np.arange(score_QM.shape[1])
+    key_QM.sort(axis=1)
+    return key_QM & _LOW_WORD
+
+
 def sort_keys(
     row_QM: NDArray[np.int64], score_QM: NDArray[np.float32], removed_QM: NDArray[np.bool_] | bool = False
 ) -> NDArray[np.int64]:

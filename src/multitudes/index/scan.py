@@ -87,9 +87,14 @@ def _rank(
 ) -> Hits:
     """Return the hits of flat candidates, which ascend by query and then by row; minus infinity is no candidate."""
     # The vectors of one user have lists of very different lengths: one sort of all takes half the time of one by query.
-    order = np.argsort((query << 32) + descending_bits(scores), kind="stable")
-    first_Q = np.searchsorted(query, np.arange(len(limit_Q)))
-    rank, scores = np.arange(len(query)) - first_Q.take(query), scores.take(order)
+    # Query, score and place in one integer: NumPy sorts these in an eighth of the time of a stable argsort.
+    first = np.searchsorted(query, np.arange(len(limit_Q))).take(query)
+    rank = np.arange(len(query)) - first
+    bits = int(rank.max(initial=0)).bit_length()  # with those of a chunk's queries at most 31
+    key = (((query << 32) + descending_bits(scores)) << bits) + rank
+    key.sort()
+    order = first + (key & ((1 << bits) - 1))
+    scores = scores.take(order)
     found = np.flatnonzero((rank < limit_Q.take(query)) & (scores > -np.inf))
     hits, query = empty_hits(len(limit_Q), width), query.take(found)
     place = query * width + rank.take(found)  # brackets with two arrays take twice the time

@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from multitudes.index.hits import pair_keys
+from multitudes.index.hits import best_places, pair_keys
 from multitudes.index.protocol import NO_ID, Hits
 from multitudes.plugins import Registry
 
@@ -180,7 +180,7 @@ def fusion(lists: UserLists, n: int) -> BlendedList:
 def _take_best(merged: MergedLists, score_BU: NDArray[np.float32], n: int) -> BlendedList:
     """Take the best items. Items ascend, so ties go to the smaller id; ``NO_ID`` comes last."""
     score_BU[merged.item_BU == NO_ID] = -np.inf
-    best_BN = np.argsort(-score_BU, axis=1, kind="stable")[:, :n]
+    best_BN = best_places(score_BU)[:, :n]
     return BlendedList(merged.item_BU, score_BU, merged.score_BKU.argmax(axis=1)).take(best_BN)
 
 
