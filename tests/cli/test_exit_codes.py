@@ -37,6 +37,14 @@ def test_0_done():
     assert done.stdout.startswith("multitudes ")
 
 
+def test_an_error_is_one_write_so_that_no_other_process_writes_into_its_line():
+    reads, writes = os.pipe2(os.O_DIRECT)  # each read returns one write
+    assert subprocess.run([*MAIN, "nonsense"], stderr=writes, check=False).returncode == 2
+    assert os.read(reads, 4_096).endswith(b"\n")
+    os.close(reads)
+    os.close(writes)
+
+
 def test_1_unexpected_says_how_to_see_where(tmp_path, monkeypatch, capsys):
     def broken(*_, **__):
         raise RuntimeError("boom\nand more")

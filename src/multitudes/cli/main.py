@@ -236,7 +236,7 @@ def _reject_remote_output(arguments: list[str]) -> None:
 
 def _print_error(message: str, code: int) -> int:
     if message:  # empty on all but one of the ranks that train one model
-        print("multitudes: " + " ".join(message.split()), file=sys.stderr)  # noqa: T201
+        sys.stderr.write(f"multitudes: {' '.join(message.split())}\n")  # at once: other processes write there too
     return code
 
 

@@ -237,14 +237,14 @@ def _give_up(error: Exception) -> NoReturn:
     if explained is None:
         traceback.print_exc()
     if folder is not None and (folder / _READY).exists():
-        print(f"multitudes: a worker cannot start: {explained or error}", file=sys.stderr)  # noqa: T201
+        sys.stderr.write(f"multitudes: a worker cannot start: {explained or error}\n")
         sleep(_RETRY_S)
         sys.exit(1)
     try:
         if explained is not None and folder is not None:
             create_text(folder / _FAILURE, json.dumps({"message": str(explained), "exit_code": explained.exit_code}))
     except OSError:
-        print(f"multitudes: {explained}", file=sys.stderr)  # noqa: T201
+        sys.stderr.write(f"multitudes: {explained}\n")
     sys.exit(_STARTUP_FAILED)
 
 
