@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from multitudes.retrieval.catalogue import popular_items
+from multitudes.errors import UnavailableError
+from multitudes.retrieval.catalogue import Catalogue, popular_items
 from tests.retrieval.worlds import catalogue
 
 
@@ -25,3 +26,22 @@ def test_popular_items_without_others_are_those_of_a_plain_look_down_the_list(n,
     without = rng.permutation(np.concatenate([top, [0, 5_000]]))  # and numbers that there are none of
     expected = [item for item in world.items_by_popularity().tolist() if item not in set(without.tolist())][:n]
     assert popular_items(world, n, without).tolist() == expected
+
+
+class Server:
+    """An index on a server that goes away once its items were listed."""
+
+    def __init__(self):
+        self.calls = 0
+
+    def ids(self):
+        self.calls += 1
+        if self.calls > 1:
+            raise UnavailableError("no answer within 2 s")
+        return np.arange(1, 21)
+
+
+def test_popular_items_stand_in_for_a_server_that_is_away_and_ask_it_nothing():
+    world = Catalogue(Server(), np.arange(21))
+    assert popular_items(world, 3, np.array([20])).tolist() == [19, 18, 17]
+    assert world.index.calls == 1

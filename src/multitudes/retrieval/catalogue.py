@@ -6,6 +6,7 @@ Legend: I items, numbered from 1 (these are the ids of the index) · N items of 
 import numpy as np
 from numpy.typing import NDArray
 
+from multitudes.index.live import LiveIndex
 from multitudes.index.protocol import Index
 from multitudes.index.tastes import NO_TASTE
 
@@ -22,10 +23,16 @@ class Catalogue:
         self._taste = np.append(self.item_taste, np.int16(NO_TASTE))  # the last is that of all other numbers
         self.n_tastes = int(self.item_taste.max(initial=NO_TASTE)) + 1
         self._by_popularity: tuple[NDArray[np.int64], NDArray[np.int64]] | None = None  # ids of the index, and sorted
+        # A server lists its items now, not when it is away and popular items stand in. A change makes a new catalogue.
+        self._listed = None if isinstance(index, LiveIndex) else index.ids()
+
+    def ids(self) -> NDArray[np.int64]:
+        """Return the items of the index, ascending."""
+        return self.index.ids() if self._listed is None else self._listed
 
     def items_by_popularity(self) -> NDArray[np.int64]:
         """Return the items of the index, most popular first; ties go to the smaller number."""
-        ids, known = self.index.ids(), self._by_popularity
+        ids, known = self.ids(), self._by_popularity
         # Most indexes return the same array until their items change, so that the arrays need not be compared.
         if known is None or not (known[0] is ids or np.array_equal(known[0], ids)):
             self._by_popularity = known = ids, ids[np.argsort(-self.user_counts(ids), kind="stable")]

@@ -55,7 +55,7 @@ class RepeatSource(NamedTuple):
         known_M = items.item_M < len(self.rate_I)  # items that were added since have the average rate
         rate_M = np.where(known_M, self.rate_I[np.where(known_M, items.item_M, 0)], 0.0)
         ranked = self.model.rank(items, rate_M.astype(np.float32))
-        available_M = find_rows(catalogue.index.ids(), ranked.item_M)[1]
+        available_M = find_rows(catalogue.ids(), ranked.item_M)[1]
         log_place_N = self.model.log_place_probabilities(max(n_B))
         return [
             _merge(candidates, ranked, b, available_M, log_place_N, n, items_E)
