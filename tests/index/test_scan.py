@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from multitudes.index import scan as module
-from multitudes.index.scan import scan
+from multitudes.index.item_table import are_among
+from multitudes.index.scan import paired_inner_products, scan
 
 
 @pytest.mark.parametrize("chunk", [1, 4 * 300 * 3, 4 * 2**20])
@@ -37,3 +38,32 @@ def test_items_that_are_compared_in_parts_give_the_same_hits(queries: int, monke
     monkeypatch.setattr(module, "_QUERIES", queries)
     for expected, found in zip(whole, scan(*arguments), strict=True):
         np.testing.assert_array_equal(found, expected)
+
+
+def test_a_score_is_the_same_to_the_last_bit_at_every_position():
+    rng = np.random.default_rng(1)
+    vectors, queries = (rng.standard_normal((n, 48)).astype(np.float32) for n in (200, 5))
+    row_QM = rng.integers(-1, 200, (5, 60))
+    query_QM = np.repeat(np.arange(5), 60)
+    score_QM = paired_inner_products(queries, vectors, query_QM, row_QM)
+    np.testing.assert_allclose(
+        score_QM[row_QM >= 0],
+        (queries @ vectors.T)[query_QM, row_QM.ravel()][row_QM.ravel() >= 0],
+        rtol=1e-4,
+        atol=1e-5,
+    )
+    assert (score_QM[row_QM < 0] == -np.inf).all()
+    reversed_M = row_QM[3, ::-1]  # alone, in another order
+    np.testing.assert_array_equal(
+        paired_inner_products(queries[3:], vectors, 0 * reversed_M, reversed_M), score_QM[3, ::-1]
+    )
+
+
+@pytest.mark.parametrize("rows", [100, 200_000])
+def test_rows_are_found_among_others_of_the_same_last_bits(rows: int):
+    rng = np.random.default_rng(2)
+    excluded = np.unique(rng.integers(0, rows, 60))
+    proposed = rng.integers(-1, rows, (9, 70))
+    proposed[:, :9] = rng.choice(excluded, (9, 9)) + np.array([0, 2**16, -(2**16)] * 3)
+    np.testing.assert_array_equal(are_among(excluded, proposed), np.isin(proposed, excluded))
+    assert not are_among(excluded[:0], proposed).any()

@@ -24,14 +24,12 @@ from multitudes.index.hits import (
     Ranking,
     empty_hits,
     identity_runs,
-    pair_keys,
     sort_keys,
     top_filtered,
-    top_unfiltered,
     write_hits,
 )
 from multitudes.index.inverted import ITEM_LISTS, TOPIC_LISTS, InvertedLists, topic_lists, train_lists
-from multitudes.index.item_table import ItemTable, find_rows, make_item_table
+from multitudes.index.item_table import ItemTable, are_among, make_item_table
 from multitudes.index.protocol import ANY_TOPIC, Hits, Topics
 from multitudes.index.scan import paired_inner_products, scan_topic
 from multitudes.index.search_depth import DEPTH_TOLERANCE, ScoreDistribution
@@ -87,19 +85,23 @@ class ApproximateIndex(Segment):
     def _search_topics(self, request: SearchRequest) -> Hits:
         """Search each query in the codes of its topic; scan the topic if it is small or they bring too few."""
         assert request.topic_Q is not None
-        row_QM = [self._table.postings.rows(topic) for topic in request.topic_Q.tolist()]
-        size_Q, excluded_Q = np.array([len(row_M) for row_M in row_QM]), np.zeros(len(row_QM), dtype=np.int64)
-        if request.excluded is not None:
-            pairs = zip(row_QM, request.excluded, strict=True)
-            excluded_Q[:] = [find_rows(row_M, row_E)[1].sum() for row_M, row_E in pairs]
+        size_Q, excluded_Q = np.zeros((2, len(request.limit_Q)), dtype=np.int64)
+        for topic in set(request.topic_Q.tolist()):
+            row_M, queries = self._table.postings.rows(topic), np.flatnonzero(request.topic_Q == topic)
+            size_Q[queries] = len(row_M)
+            if request.excluded is not None:
+                row_E = [request.excluded[q] for q in queries.tolist()]
+                query_E = np.repeat(queries, list(map(len, row_E)))
+                excluded_Q += np.bincount(query_E[are_among(row_M, np.concatenate(row_E))], minlength=len(size_Q))
         count_Q = 2 * (request.limit_Q + excluded_Q) + 32  # the least that tuning tries: all codes are compared
         hits = empty_hits(len(request.limit_Q), request.max_limit)
         coded = np.flatnonzero((size_Q > self._tuning.target.scanned) & (count_Q < size_Q) & (request.limit_Q > 0))
         if self._of_topics and len(coded):
             group = request.select(coded)
             list_Q = self._table.postings.topic_T.searchsorted(request.topic_Q[coded])
-            row_WM = self._of_topics.propose_in(list_Q, group.query_QD, count_Q[coded])
-            key_WM = sort_keys(*self._scored(group.query_QD, row_WM), _is_excluded(row_WM, group))
+            proposed_WM = self._of_topics.propose_in(list_Q, group.query_QD, count_Q[coded])
+            row_WM, score_WM = self._scored(group.query_QD, proposed_WM)
+            key_WM = sort_keys(row_WM, score_WM, _is_excluded(row_WM, group))
             write_hits(hits, coded, top_filtered(key_WM, group.limit_Q, group.max_limit).hits)
         short = np.flatnonzero(hits.count_Q < np.minimum(request.limit_Q, size_Q - excluded_Q))
         if len(short):
@@ -158,7 +160,8 @@ class ApproximateIndex(Segment):
     def rank(self, request: SearchRequest, levels: QueryLevels) -> Ranking:
         """Search all items once; the filters of the request are ignored."""
         row_QM, score_QM = self._propose(request.query_QD, levels.effort_Q, levels.proposals_Q)
-        hits = top_unfiltered(sort_keys(row_QM, score_QM), request.limit_Q, request.max_limit)
+        key_QN = sort_keys(row_QM, score_QM)[:, : request.max_limit]
+        hits = top_filtered(key_QN, request.limit_Q, request.max_limit).hits
         is_short_Q = hits.count_Q < request.limit_Q
         return Ranking(hits, np.where(is_short_Q, levels.depth_Q + 1, request.limit_Q))
 
@@ -193,24 +196,18 @@ class ApproximateIndex(Segment):
     def _scored(
         self, query_QD: NDArray[np.float32], row_QM: NDArray[np.int64]
     ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        """Sort the proposed rows in place, and return them and their exact scores."""
-        row_QM.sort(axis=1)  # so that the vectors are read in order
-        score_QM = np.full(row_QM.shape, -np.inf, dtype=np.float32)
-        for query_D, row_M, score_M in zip(query_QD, row_QM, score_QM, strict=True):
-            first = int(row_M.searchsorted(0))  # the fill comes first, and scores minus infinity
-            score_M[first:] = paired_inner_products(query_D, self._table.vectors_at(row_M[first:]))
-        return row_QM, score_QM
+        """Return the proposed rows, ascending, and their exact scores."""
+        row_QM = np.sort(row_QM, axis=1)  # so that the vectors are read in order
+        query_QM = np.repeat(np.arange(len(row_QM)), row_QM.shape[1])
+        return row_QM, paired_inner_products(query_QD, self._table.vectors_nD, query_QM, row_QM)
 
 
-def _is_excluded(row_QM: NDArray[np.int64], request: SearchRequest) -> NDArray[np.bool_] | bool:
-    """Return for each proposed row, ascending, whether its query excludes it; one look-up for all queries."""
-    if request.excluded is None:
-        return False
-    runs = identity_runs(request.excluded)
-    user_Q = np.repeat(np.arange(len(runs)), [queries.stop - queries.start for _, queries in runs])
-    user_E = np.repeat(np.arange(len(runs)), [len(row_E) for row_E, _ in runs])
-    row_E = np.concatenate([row_E for row_E, _ in runs])
-    return find_rows(pair_keys(user_E, row_E), pair_keys(user_Q[:, None], row_QM))[1]
+def _is_excluded(row_QM: NDArray[np.int64], request: SearchRequest) -> NDArray[np.bool_]:
+    """Return for each proposed row whether its query excludes it."""
+    is_excluded_QM = np.zeros(row_QM.shape, dtype=np.bool_)
+    for row_E, queries in identity_runs(request.excluded or ()):
+        is_excluded_QM[queries] = are_among(row_E, row_QM[queries])
+    return is_excluded_QM
 
 
 def build(

@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from multitudes.errors import DataError
 from multitudes.index.protocol import Hits, Topics
 
+_LAST_BITS = 2**16 - 1
 _LARGEST_SCORE = 1e38  # below float32's largest number, with room for rounding
 
 
@@ -82,6 +83,15 @@ def find_rows(
     else:
         row = np.minimum(ids.searchsorted(wanted), len(ids) - 1)
     return row, ids.take(row) == wanted
+
+
+def are_among(row_E: NDArray[np.integer[Any]], rows: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Return which of some rows (any shape) are in the sorted ``row_E``."""
+    is_marked, is_found = np.zeros(_LAST_BITS + 1, dtype=np.bool_), np.zeros(rows.size, dtype=np.bool_)
+    is_marked[row_E & _LAST_BITS] = True  # few of the other rows have the last bits of one of these
+    place = is_marked.take(rows.ravel() & _LAST_BITS).nonzero()[0]
+    is_found[place] = find_rows(row_E, rows.take(place))[1]
+    return is_found.reshape(rows.shape)
 
 
 def select_topics(offset: NDArray[np.int64], topic: NDArray[np.integer[Any]], rows: NDArray[np.int64]) -> Topics:

@@ -72,8 +72,9 @@ def found_lists(
     hits = empty_hits(len(items), max(map(len, items), default=0))
     hits.count_Q[:] = list(map(len, items))
     for q, item_M in enumerate(items):
-        query_D, places = vectors.vectors_BKD[user_Q[q], column_Q[q]], slice(len(item_M))
-        score_M = paired_inner_products(query_D, release.index.vectors(item_M))
+        query_1D, places = vectors.vectors_BKD[user_Q[q], column_Q[q]][None], slice(len(item_M))
+        place_M = np.arange(len(item_M))
+        score_M = paired_inner_products(query_1D, release.index.vectors(item_M), 0 * place_M, place_M)
         order_M = np.lexsort((item_M, -score_M))  # as an index orders ties
         hits.id_QN[q, places], hits.score_QN[q, places] = item_M[order_M], score_M[order_M]
     return SearchResult(user_Q, column_Q, hits)
