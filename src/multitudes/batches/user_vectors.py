@@ -11,9 +11,6 @@ from multitudes.batches.histories import Histories
 
 InterestKind = Literal["unconditioned", "implicit", "explicit"]
 INTEREST_KINDS: tuple[InterestKind, ...] = get_args(InterestKind)
-# The implicit interests of a user: the model's own, or a control: those of a random division of the history, or its own
-# on the conditions of another user.
-Partition = Literal["interests", "random", "other_user"]
 
 
 @lru_cache

@@ -34,7 +34,7 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from multitudes.batches.held_out import HeldOut, seen_items, select_users
-from multitudes.batches.user_vectors import INTEREST_KINDS, InterestKind, Partition, UserVectors, columns_of
+from multitudes.batches.user_vectors import INTEREST_KINDS, InterestKind, UserVectors, columns_of
 from multitudes.evaluation import health
 from multitudes.evaluation.baselines import Baselines
 from multitudes.evaluation.config import Controls, main_budget
@@ -52,6 +52,7 @@ from multitudes.evaluation.system_search import (
 from multitudes.evaluation.targets import TargetKind, TimeSegments, items_to_exclude, targets_of_kind
 from multitudes.linear.reference_clusters import ReferenceClusters, ReferenceInterests
 from multitudes.metrics import coverage, diversity, ranking
+from multitudes.nn.methods import Partition
 from multitudes.progress import Progress, silent
 from multitudes.retrieval.allocation import proposals, vector_shares
 from multitudes.retrieval.blend import BLENDS

@@ -20,12 +20,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from multitudes.atomic import replace_folder
-from multitudes.batches.user_vectors import InterestKind, Partition, UserHistories, UserVectors
+from multitudes.batches.user_vectors import InterestKind, UserHistories, UserVectors
 from multitudes.config import Config
 from multitudes.data.prepared import PreparedData
 from multitudes.errors import DataError
 from multitudes.linear.popularity import user_counts
-from multitudes.nn.methods import FOLLOWED
+from multitudes.nn.methods import FOLLOWED, Partition
 from multitudes.run_record import needs_making, new_record, open_untrained, write_record
 
 _KIND: Final[tuple[InterestKind, ...]] = ("explicit",)

@@ -23,7 +23,7 @@ from pydantic import Field
 
 from multitudes.atomic import replace_folder
 from multitudes.batches.held_out import HeldOut, held_out_users, select_targets, select_users
-from multitudes.batches.user_vectors import InterestKind, Partition, UserHistories, UserVectors
+from multitudes.batches.user_vectors import InterestKind, UserHistories, UserVectors
 from multitudes.config import Config
 from multitudes.data.arrays import expand_ranges
 from multitudes.data.own_items import positive_items
@@ -32,7 +32,7 @@ from multitudes.errors import ArtefactError
 from multitudes.linear.fit import UNTRIED, fit
 from multitudes.linear.history import KINDS_ALONE, HistorySums, HistoryWeights, LinearFactors, LinearFit, LinearHistory
 from multitudes.metrics.ranking import target_rows
-from multitudes.nn.methods import LINEAR
+from multitudes.nn.methods import LINEAR, Partition
 from multitudes.progress import Progress, silent
 from multitudes.run_record import (
     append_metrics,

@@ -11,7 +11,7 @@ Legend: B users · L history, column 0 the most recent · K interests · D width
 P positions with noise · U users with an interest.
 """
 
-from typing import Final, Literal, NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -19,8 +19,6 @@ from torch import Tensor
 from multitudes.nn.primitives import is_place, l2_normalize, mask_with_lowest, squash
 from multitudes.seeding import stream_seed
 
-# The implicit interests that a model serves, its own or a control: as in ``batches.user_vectors``, which lies above.
-Partition = Literal["interests", "random", "other_user"]
 NOISE_POSITIONS = 512  # P; older events reuse the noise from the start
 ROUNDS: Final = 3  # of routing, in all methods that route, as MIND and ComiRec have
 # Length of items where they are routed or attended to. Short vectors make the softmax flat, so that every interest gets

@@ -27,6 +27,9 @@ FOLLOWED: Final = "followed"  # an inverted index from topics to items: see ``li
 COMBINED: Final = "combined"  # of two trained runs: see ``training.combined``
 WITHOUT_TORCH: Final = (LINEAR, PINNERSAGE, FOLLOWED)
 DEFAULT_METHOD: Final = "joint"
+# The implicit interests of a user: the model's own, or a control: those of a random division of the history, or its own
+# on the conditions of another user.
+Partition = Literal["interests", "random", "other_user"]
 
 
 class MethodSpec(NamedTuple):

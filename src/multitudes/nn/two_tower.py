@@ -11,8 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from multitudes.nn.crossing import mlp
-from multitudes.nn.interest_assignment import Partition
-from multitudes.nn.methods import Method
+from multitudes.nn.methods import Method, Partition
 from multitudes.nn.primitives import l2_normalize
 from multitudes.nn.user_tower import TowerOutput, UserInputs, UserTower
 from multitudes.nn.user_tower_config import UserTowerConfig

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from multitudes.nn.crossing import build_crossing, mlp
-from multitudes.nn.interest_assignment import ImplicitInterests, Interests, Partition, with_conditions_of_others
+from multitudes.nn.interest_assignment import ImplicitInterests, Interests, with_conditions_of_others
 from multitudes.nn.interests.random_partition import replace_by_random_partition
-from multitudes.nn.methods import METHODS, ImplicitName, Method, interest_class
+from multitudes.nn.methods import METHODS, ImplicitName, Method, Partition, interest_class
 from multitudes.nn.primitives import l2_normalize
 from multitudes.nn.sequence_encoder import build_sequence_encoder, rows_at
 from multitudes.nn.user_tower_config import UserTowerConfig

@@ -21,8 +21,9 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from multitudes.batches.histories import Histories
-from multitudes.batches.user_vectors import InterestKind, Partition, UserVectors
+from multitudes.batches.user_vectors import InterestKind, UserVectors
 from multitudes.config import Config
+from multitudes.nn.methods import Partition
 from multitudes.seeding import generator
 
 _DAY_S = 86_400

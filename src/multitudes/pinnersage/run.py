@@ -18,12 +18,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from multitudes.atomic import replace_folder
-from multitudes.batches.user_vectors import InterestKind, Partition, UserHistories, UserVectors
+from multitudes.batches.user_vectors import InterestKind, UserHistories, UserVectors
 from multitudes.config import Config
 from multitudes.data.prepared import PreparedData, open_array
 from multitudes.errors import ArtefactError, DataError
 from multitudes.index.item_table import l2_normalize
-from multitudes.nn.methods import PINNERSAGE
+from multitudes.nn.methods import PINNERSAGE, Partition
 from multitudes.pinnersage import clustering
 from multitudes.pinnersage.clustering import PinnerSageConfig
 from multitudes.run_record import open_untrained, write_record

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from multitudes.batches.held_out import HeldOut, held_out_histories
 from multitudes.batches.histories import event_times
-from multitudes.batches.user_vectors import InterestKind, Partition, UserHistories, UserVectors
+from multitudes.batches.user_vectors import InterestKind, UserHistories, UserVectors
 from multitudes.data.own_items import positive_items
 from multitudes.data.prepared import PreparedData
 from multitudes.index.exact import ExactIndex
@@ -21,6 +21,7 @@ from multitudes.index.item_table import select_topics
 from multitudes.index.live import LiveIndex
 from multitudes.index.tastes import cluster_items, nearest_tastes
 from multitudes.linear.popularity import user_counts
+from multitudes.nn.methods import Partition
 from multitudes.retrieval.allocation import with_taste_events, with_tastes
 from multitudes.retrieval.catalogue import Catalogue
 from multitudes.retrieval.config import Blend, RetrieveConfig

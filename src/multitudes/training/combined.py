@@ -22,8 +22,8 @@ from multitudes.atomic import replace_folder
 from multitudes.batches.user_vectors import INTEREST_KINDS
 from multitudes.config import Config, parse
 from multitudes.errors import UsageError
-from multitudes.nn.interest_assignment import Interests, Partition
-from multitudes.nn.methods import COMBINED
+from multitudes.nn.interest_assignment import Interests
+from multitudes.nn.methods import COMBINED, Partition
 from multitudes.nn.two_tower import HistoryInputs, ItemFeatures, ItemTower, TwoTower
 from multitudes.nn.user_tower import TowerOutput, concatenate_interests
 from multitudes.retrieval.config import Blend

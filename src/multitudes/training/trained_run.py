@@ -25,12 +25,12 @@ from torch import Tensor
 
 from multitudes.batches.examples import item_topics
 from multitudes.batches.histories import Histories, slice_histories
-from multitudes.batches.user_vectors import InterestKind, Partition, UserHistories, UserVectors, concatenate_vectors
+from multitudes.batches.user_vectors import InterestKind, UserHistories, UserVectors, concatenate_vectors
 from multitudes.data.prepared import PreparedData
 from multitudes.errors import ArtefactError, UsageError
 from multitudes.ids import Id
 from multitudes.linear.history import LinearHistory
-from multitudes.nn.methods import METHODS, Method
+from multitudes.nn.methods import METHODS, Method, Partition
 from multitudes.nn.two_tower import DataSizes, HistoryInputs, ItemFeatures, TwoTower
 from multitudes.nn.user_tower_config import UserTowerConfig
 from multitudes.pinnersage.run import item_embeddings
