@@ -158,6 +158,12 @@ def test_a_csv_file_that_import_reads_names_import(tmp_path, rows, problem):
     assert f"events.csv: {problem}" in refusal(tmp_path)
 
 
+@pytest.mark.parametrize("name", ["timestamp", "Timestamp"])
+def test_two_columns_of_one_name_in_csv_are_rejected(tmp_path, name):
+    (tmp_path / "events.csv").write_text(f"user_id,,item_id,timestamp,{name}\nu1,,i1,5,7\n")
+    assert "events.csv: columns 4 and 5 are both called 'timestamp'; rename one of them" in refusal(tmp_path)
+
+
 @pytest.mark.parametrize("parts", [0, 2])
 def test_columns_named_as_the_reader_names_its_own_are_only_columns(tmp_path, parts):
     table = events(file_row_number=[0] * 6, file_index=[7] * 6)

@@ -5,7 +5,7 @@ Korean, Japanese and Chinese.
 """
 
 import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from difflib import get_close_matches
 
 from multitudes.data.schemas import COLUMN_ROLES, REQUIRED_COLUMNS
@@ -60,6 +60,19 @@ _NAMES: Mapping[str, Mapping[str, str]] = {
 def normalise(name: str) -> str:
     """Return a column's name without case, signs and RecBole's type: ``user_id:token`` is ``userid``."""
     return re.sub(r"[\W_]+", "", name.partition(":")[0]).lower()
+
+
+def reject_same_names(columns: Sequence[str], file: str) -> None:
+    """Reject columns of one name: the engine, which does not tell upper from lower case, would rename the second.
+
+    Raises:
+        DataError: two columns of the file have one name.
+    """
+    lower = [column.lower() for column in columns]
+    twice = next((column for column in columns if column and lower.count(column.lower()) > 1), None)
+    if twice is not None:
+        places = " and ".join(str(number) for number, column in enumerate(lower, 1) if column == twice.lower())
+        raise DataError(f"{file}: columns {places} are both called '{twice}'; rename one of them in the first line")
 
 
 def guess_by_name(table: str, columns: Iterable[str]) -> dict[str, str]:

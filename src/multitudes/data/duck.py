@@ -11,7 +11,7 @@ import duckdb
 import polars as pl
 import pyarrow as pa
 
-from multitudes.data.column_names import ColumnMap
+from multitudes.data.column_names import ColumnMap, reject_same_names
 from multitudes.data.engine import Engine, Extent, first_line, quote_identifier, string_literal
 from multitudes.data.fetch import fetch
 from multitudes.data.location import Location
@@ -202,6 +202,8 @@ class DuckDBEngine(Engine):
         if len(present) == 1 and "," in next(iter(present)):  # the reader found no separator that fits every line
             problem = "a line has not as many columns as the first; `multitudes import` says which"
             raise DataError(f"{path[1:-1]}: {problem}")
+        first = self.rows(f"SELECT * FROM read_csv({path}, header = false, skip = 0, all_varchar = true) LIMIT 1")
+        reject_same_names([name or "" for name in first[0]], path[1:-1])
         # Ids as text: '007' is not 7. Lists as text: `tables` parses them.
         canonical = self._column_map.renames(name, present)
         roles = {column: COLUMN_ROLES[name].get(canonical.get(column, column)) for column in present}

@@ -20,6 +20,7 @@ from typing import NamedTuple
 import pyarrow as pa
 from charset_normalizer import from_bytes
 
+from multitudes.data.column_names import reject_same_names
 from multitudes.errors import DataError
 from multitudes.progress import Progress, silent
 
@@ -217,11 +218,7 @@ def find_layout(beginning: str, name: str, separator: str | None = None) -> Layo
     if any(_VALUE.fullmatch(cell) for cell in header):  # a number or a date says that the first row has values
         return Layout("csv", best, tuple(str(number + 1) for number in range(len(header))))
     columns = [cell or f"column {number + 1}" for number, cell in enumerate(header)]
-    lower = [column.lower() for column in columns]  # the engine does not tell upper from lower case
-    twice = next((column for column in columns if lower.count(column.lower()) > 1), None)
-    if twice is not None:
-        places = " and ".join(str(number + 1) for number, column in enumerate(lower) if column == twice.lower())
-        raise DataError(f"{name}: columns {places} are both called '{twice}'; rename one of them in the first line")
+    reject_same_names(columns, name)
     return Layout("csv", best, tuple(columns), has_header=True)
 
 
