@@ -23,6 +23,7 @@ from multitudes.records import list_fields
 ID_CHARACTERS: Final = 512
 TEXT_CHARACTERS: Final = 256
 MAX_N: Final = 1_000
+MAX_LIST: Final = 100_000  # candidates of a list where no service limits it
 MAX_HISTORY: Final = 10_000
 MAX_EXCLUDED: Final = 10_000
 MAX_FOLLOWED_TOPICS: Final = 200
@@ -141,8 +142,8 @@ class RecommendRequest:
         """
         if self.is_anonymous == (self.user_id is not None):
             raise UsageError("expected either user_id, or history and followed_topics; give one of the two")
-        if self.n < 1:
-            raise UsageError(f"n = {self.n} candidates; expected at least 1")
+        if not 1 <= self.n <= MAX_LIST:
+            raise UsageError(f"n = {self.n:,} candidates; expected 1 to {MAX_LIST:,}")
         if self.calibration is not None and not 0 <= self.calibration <= 1:
             raise UsageError(f"calibration = {self.calibration}; expected a part of the list, from 0 to 1")
         if self.rows is not None and not 1 <= self.rows <= MAX_ROWS:

@@ -20,6 +20,7 @@ from multitudes.cli.output import print_table
         (["train"], " train"),
         (["recommend", "x", "--nonsense"], " recommend"),
         (["recommend", "x", "--n", "many"], " recommend"),
+        (["recommend", "x", "--n", "1000000000"], " recommend"),
         (["rollback", "x", "0001", "0002"], " rollback"),
     ],
 )

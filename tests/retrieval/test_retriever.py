@@ -79,9 +79,10 @@ def test_a_user_without_usable_history_gets_popular_unseen_items_and_an_unknown_
         ({"user_id": 7}, "user_id 7: the ids of this data are texts"),
         ({"user_id": "ann", "exclude": ["101"]}, "item_id '101': the ids of this data are integers"),
         ({"history": [101, "102"]}, "item_id '102': the ids of this data are integers"),
+        ({"user_id": "ann", "n": 10**9}, "n = 1,000,000,000 candidates; expected 1 to 100,000"),
     ],
 )
-def test_an_id_of_another_type_is_rejected_in_place_of_popular_items(retriever: Retriever, request_, wrong):
+def test_ids_of_another_type_and_lists_without_end_are_rejected(retriever: Retriever, request_, wrong):
     with pytest.raises(UsageError, match=wrong):
         retriever.recommend(**request_)
     assert not retriever.recommend(history=[cast("int", np.int64(101))], n=2).degraded

@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 from pydantic import Field
 
+from multitudes.api import MAX_LIST
 from multitudes.batch_inference import columns
 from multitudes.batches.user_vectors import UserVectors, concatenate_vectors
 from multitudes.config import Config
@@ -32,7 +33,7 @@ _USERS_PER_CHUNK = 1024
 class BatchConfig(Config):
     """Settings of the recommendations of all users."""
 
-    n: int = Field(100, gt=0, description="number of candidates of each user")
+    n: int = Field(100, gt=0, le=MAX_LIST, description="number of candidates of each user")
     request: str = Field("", description="id of the request, which determines the followed topics that are drawn")
     vectors: bool = Field(False, description="write the vectors of each user too")
     explain: bool = Field(False, description="write the reasons for each candidate, and what each interest is made of")

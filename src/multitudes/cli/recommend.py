@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from multitudes.api import MAX_LIST
 from multitudes.cli.options import SetOption, parse_overrides, reject_options
 from multitudes.cli.output import counted, print_json, print_next, print_table, prints_json
 from multitudes.errors import UsageError
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     from multitudes.retrieval.response import Recommendation
     from multitudes.retrieval.retriever import Retriever
 
-_MAX_COUNT = 10**9  # a larger number is a typing error
 _WIDE = 110  # a terminal of this many columns or more shows everything
 _COLOURS = ("cyan", "green", "magenta", "yellow", "blue", "bright_red", "bright_cyan", "bright_green", "bright_magenta")
 
@@ -57,11 +57,11 @@ def recommend_command(
         int | None, typer.Option(min=1, help="With --all: number of parallel processes.", show_default="1")
     ] = None,
     shard_users: Annotated[
-        int | None, typer.Option(min=1, max=_MAX_COUNT, help="With --all: users per file.", show_default="10000")
+        int | None, typer.Option(min=1, max=10**9, help="With --all: users per file.", show_default="10000")
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="With --all: empty the folder first.")] = False,
     n: Annotated[
-        int, typer.Option("--n", min=1, max=_MAX_COUNT, help="Number of candidates; with --rows, of each row.")
+        int, typer.Option("--n", min=1, max=MAX_LIST, help="Number of candidates; with --rows, of each row.")
     ] = 100,
     rows: Annotated[
         int | None,
