@@ -161,6 +161,9 @@ def test_what_a_store_returns_too_late_or_too_often_is_dropped(releases: Path, s
     assert best not in [one.item_id for one in served.candidates]
     assert run(["items", "export", str(releases), str(tmp_path / "new" / "left.parquet")]) == 0
     assert capsys.readouterr().out == f"{tmp_path}/new/left.parquet: release 0001, 19 items\n"
+    assert run(["items", "export", str(releases), str(tmp_path / "csv" / "left.csv")]) == 2
+    assert "left.csv: items and vectors are written as Parquet" in capsys.readouterr().err
+    assert not (tmp_path / "csv").exists()
     left = pl.read_parquet(tmp_path / "new" / "left.parquet")
     assert best not in left["item_id"]
     assert (left["item_id"][18], left["title"][18], left["topics"][18].to_list()) == (120, "Film 120", ["Crime"])

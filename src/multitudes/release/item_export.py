@@ -6,6 +6,7 @@ from pathlib import Path
 import polars as pl
 
 from multitudes.atomic import replace_file
+from multitudes.errors import UsageError
 from multitudes.index.item_table import select_topics
 from multitudes.release.release import Release
 
@@ -18,7 +19,10 @@ def export_items(releases: str | Path, file: Path) -> tuple[str, int]:
 
     Raises:
         ArtefactError: nothing is released there, or the release is damaged.
+        UsageError: the file has another ending.
     """
+    if file.suffix != ".parquet":
+        raise UsageError(f"{file}: items and vectors are written as Parquet; give a file name that ends in .parquet")
     release = Release.open(releases)
     item_n, names = release.index.ids(), release.topics
     ids, titles = release.item_names.columns(item_n)
