@@ -12,7 +12,7 @@ import polars as pl
 import pytest
 
 from multitudes import api
-from multitudes.errors import UsageError
+from multitudes.errors import DataError, UsageError
 from multitudes.explorer.images import read_images
 from multitudes.explorer.page import Beside, live_page, static_page
 
@@ -72,9 +72,12 @@ def test_images_are_of_the_hosts_of_a_table_and_of_none_without_one(tmp_path):
     assert "img-src data: http://127.0.0.1:80 https://covers.example; base" in live_page(images.origins).policy
     assert "img-src data:; base" in live_page(read_images(None).origins).policy
     for wrong in ("1.jpg", "javascript:alert(1)", "https://covers.example; script-src *", "https://a.example/1 2.jpg"):
-        with pytest.raises(UsageError, match="is no image_url"):
+        with pytest.raises(DataError, match="is no image_url"):
             read_images(write(wrong))
-    with pytest.raises(UsageError, match="expected Parquet with the columns item_id and image_url"):
+    (tmp_path / "items.csv").write_text("item_id,image_url\n")
+    with pytest.raises(DataError, match="expected Parquet with the columns item_id and image_url"):
+        read_images(tmp_path / "items.csv")
+    with pytest.raises(UsageError, match="no such file"):
         read_images(tmp_path / "none.parquet")
 
 
