@@ -1,5 +1,6 @@
 """The names of many users' interests are those that each would get alone."""
 
+from dataclasses import replace
 from itertools import chain
 from types import SimpleNamespace
 from typing import Any
@@ -97,6 +98,9 @@ def test_what_an_interest_shares_with_the_others_is_not_in_its_name():
     )
     assert namer.name_all(vectors, np.array([[1, 1, 2, 2]])) == ["x", "y"], "all have w, which is rare elsewhere"
     assert namer.name_all(vectors, np.array([[1, 1, 3, 3]])) == ["x · w", "z"], "the control: here w sets one apart"
+    for deeper, name in (("w > x", "w > x"), ("wx", "wx · w")):
+        path = replace(namer, topics=["", "w", deeper, "y", "z"])
+        assert path.name_all(vectors, np.array([[1, 1, 3, 3]])) == [name, "z"], "a path says its levels"
 
 
 def test_no_two_names_of_one_answer_are_alike():

@@ -18,7 +18,6 @@ from multitudes.release.release import Release
 
 WHOLE_HISTORY_LABEL = "whole history"
 _SEPARATOR = " · "
-_MAX_TOPICS_PER_NAME = 2
 _MIN_TOPIC_SHARE = 0.5  # of an interest's items, that a topic in its name must have
 
 
@@ -115,7 +114,10 @@ class InterestNamer:
         if kind == "unconditioned":
             return WHOLE_HISTORY_LABEL
         if typical:
-            return _SEPARATOR.join(self.topics[topic] for topic in typical[:_MAX_TOPICS_PER_NAME])
+            first, *others = (f"{self.topics[topic]} > " for topic in typical)
+            # Two levels of one path, such as "Food > Fruit" and "Food", say one thing twice.
+            apart = [name for name in others if not name.startswith(first) and not first.startswith(name)]
+            return _SEPARATOR.join(name.removesuffix(" > ") for name in (first, *apart[:1]))
         return "without items" if newest is None else f"like {self.items.label(newest)}"
 
 
