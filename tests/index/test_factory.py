@@ -9,7 +9,7 @@ import pytest
 
 from multitudes.config import Config, parse
 from multitudes.errors import MissingError, UsageError
-from multitudes.index.factory import IndexConfig, activate_on_success, build_index, load_index
+from multitudes.index.factory import IndexConfig, build_index, load_index
 from multitudes.index.files import write_description
 from multitudes.index.live import LiveIndex
 
@@ -39,18 +39,6 @@ def test_a_kind_of_a_plugin_is_built_with_its_own_settings_and_opened(shelf: Moc
     assert load_index(tmp_path) is shelf.open.return_value
     with pytest.raises(UsageError, match=r"\[index.options\] of shelf: unknown key 'widht'; did you mean 'width'"):
         IndexConfig(kind="shelf", options={"widht": 3})
-
-
-def test_a_remote_index_is_activated_with_its_release_and_discarded_without():
-    index = Mock()
-    with activate_on_success(index):
-        index.activate.assert_not_called()
-    index.activate.assert_called_once_with()
-    index.discard.assert_not_called()
-    with pytest.raises(KeyError), activate_on_success(index):
-        raise KeyError
-    index.discard.assert_called_once_with()
-    index.activate.assert_called_once_with()
 
 
 def test_a_kind_that_is_not_installed_is_named_with_its_command(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):

@@ -56,7 +56,7 @@ class Pair:
     def __init__(self, uri: str) -> None:
         self.config = MilvusConfig(uri=uri, alias="pair", timeout_s=20)
         self.old, self.new = both(self.config)
-        self.old.activate()
+        self.old.activate("0001")
 
 
 @pytest.fixture(scope="module")
@@ -109,7 +109,7 @@ def test_a_hundred_switches_under_load_mix_nothing_and_fail_nothing(pair: Pair):
     for reader in readers:
         reader.start()
     for turn in range(SWITCHES):
-        (pair.old if turn % 2 else pair.new).activate()
+        (pair.old if turn % 2 else pair.new).activate("0001")
     over.set()
     for reader in readers:
         reader.join()
@@ -121,11 +121,11 @@ def test_a_hundred_switches_under_load_mix_nothing_and_fail_nothing(pair: Pair):
 
 def test_two_questions_through_the_alias_can_mix_releases(pair: Pair):
     """The control: what binding to the collection's own name prevents."""
-    pair.old.activate()
+    pair.old.activate("0001")
     while through_alias(pair) != {False}:
         pass
     first = through_alias(pair, "array_contains(topics, 1)")
-    pair.new.activate()
+    pair.new.activate("0001")
     while through_alias(pair) != {True}:
         pass
     second = through_alias(pair, "array_contains(topics, 2)")
@@ -135,7 +135,7 @@ def test_two_questions_through_the_alias_can_mix_releases(pair: Pair):
 
 
 def test_a_failed_publish_leaves_the_alias_and_no_collection(pair: Pair):
-    pair.new.activate()
+    pair.new.activate("0001")
     before = collections(pair.config)
 
     def stumbles(done: int, total: int, note: str = "") -> None:
@@ -164,7 +164,7 @@ publish_collection(np.arange(300), np.eye(300), MilvusConfig(uri=sys.argv[1], al
 
 
 def test_the_leftovers_of_a_killed_publish_are_dropped_later_and_the_serving_collection_is_not(pair: Pair):
-    pair.new.activate()
+    pair.new.activate("0001")
     before = collections(pair.config)
     killed = subprocess.run([sys.executable, "-c", KILLED, pair.config.uri, pair.config.alias], check=False)
     assert killed.returncode == -9
@@ -186,7 +186,7 @@ def test_a_server_without_anything_is_published_to_and_one_that_is_down_is_not(u
     assert serving_collection(Connection(config)) is None
     made = published(config, 1)
     assert serving_collection(Connection(config)) is None, "nothing serves before it is activated"
-    made.activate()
+    made.activate("0001")
     assert serving_collection(Connection(config)) == made.name
     with pytest.raises(UnavailableError, match="cannot be reached"):
         published(MilvusConfig(uri=f"http://127.0.0.1:{free_ports(1)[0]}"), 1)

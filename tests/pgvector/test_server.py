@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pytest
 
 psycopg = pytest.importorskip("psycopg", reason="psycopg is not installed: pip install ./packages/pgvector")
@@ -34,8 +35,9 @@ VECTORS /= np.linalg.norm(VECTORS, axis=1, keepdims=True)  # each is its own bes
 
 
 def published(name: str, first_id: int = 0, **settings: object) -> PgvectorIndex:
-    config = PgvectorConfig(name=name, **{"timeout_s": 20, **settings})
-    return publish_table(np.arange(200) + first_id, VECTORS, config)
+    config, ids = PgvectorConfig(name=name, **{"timeout_s": 20, **settings}), np.arange(200) + first_id
+    names = pl.DataFrame({"item_id": ids, "title": [f"Film {i}" for i in ids]})
+    return publish_table(ids, VECTORS, config, names=names)
 
 
 def execute(statement: str) -> list[tuple[object, ...]]:
@@ -161,18 +163,31 @@ def test_a_publish_that_fails_or_is_killed_leaves_nothing():
 
 def test_the_view_shows_the_last_table_and_older_ones_go():
     first, second = published("view", kept=1, grace_s=0), published("view", 1_000, kept=1, grace_s=0)
-    first.activate()
-    assert execute("SELECT min(id) FROM view") == [(0,)]
-    second.activate()
-    assert execute("SELECT min(id) FROM view") == [(1_000,)]
+    first.activate("0001")
+    assert execute("SELECT min(item_id) FROM view") == [(0,)]
+    second.activate("0001")
+    assert execute("SELECT min(item_id) FROM view") == [(1_000,)]
     assert tables("view") == {first.name, second.name}, "one older table stays"
-    published("view", 2_000, kept=1, grace_s=3600).activate()
+    published("view", 2_000, kept=1, grace_s=3600).activate("0001")
     assert len(tables("view")) == 3, "young ones stay"
     third = published("view", 3_000, kept=0, grace_s=0)
-    third.activate()
+    third.activate("0001")
     assert tables("view") == {third.name}
     third.discard()
-    assert execute("SELECT min(id) FROM view") == [(3_000,)], "what the view shows is not dropped"
+    assert execute("SELECT min(item_id) FROM view") == [(3_000,)], "what the view shows is not dropped"
+
+
+def test_the_view_has_the_ids_and_titles_of_the_release_also_of_later_items():
+    config, ids = PgvectorConfig(name="names", timeout_s=20), np.arange(200)[::-1]
+    names = pl.DataFrame({"item_id": [f"i{n}" for n in ids], "title": [f"Film\0 {n}" if n else None for n in ids]})
+    index = publish_table(ids, VECTORS[ids], config, names=names)
+    index.activate("0007")
+    assert execute("SELECT obj_description('names'::regclass)") == [("multitudes, release 0007",)]
+    query = f"SELECT item_id, title FROM names ORDER BY vector <#> '{[*VECTORS[3].tolist(), 0]}' LIMIT 1"
+    assert execute(query) == [("i3", "Film 3")]
+    index.add([200, 3], VECTORS[[7, 3]], names=pl.DataFrame({"item_id": ["new", "i3"], "title": [None, "Third"]}))
+    rows = execute("SELECT item_id, title FROM names WHERE item_id IN ('i0', 'i3', 'new') ORDER BY item_id")
+    assert rows == [("i0", None), ("i3", "Third"), ("new", None)]
 
 
 @pytest.fixture(scope="module")
@@ -214,4 +229,4 @@ def test_a_release_recommends_what_an_embedded_index_does_and_a_failed_one_leave
     assert isinstance(new, PgvectorIndex)
     assert {new.name} | before == tables("release")
     rollback(root)
-    assert execute("SELECT count(*) FROM release") == [(len(new),)]
+    assert execute("SELECT count(item_id) FROM release") == [(len(new),)]

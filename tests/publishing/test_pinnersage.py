@@ -9,10 +9,12 @@ import pytest
 
 from multitudes.batches.histories import event_times, gather_histories
 from multitudes.batches.user_vectors import UserHistories
+from multitudes.index.factory import build_index
 from multitudes.pinnersage.clustering import PinnerSageConfig
 from multitudes.pinnersage.run import PinnerSageRun
 from multitudes.publishing.publish import publish
 from multitudes.release.release import USER_TOWER, Release
+from multitudes.release.store import ReleaseStore
 from multitudes.retrieval.config import RetrieveConfig
 from multitudes.retrieval.retriever import Retriever
 from multitudes.retrieval.user_vectors import user_vectors
@@ -95,3 +97,27 @@ assert run(["train", prepared, "--out", f"{out}/joint"]) == 5
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "run" / "evaluation-test.json").exists()
     assert len(done.stderr.splitlines()) == 1  # of the control, which needs torch
+
+
+def test_an_index_on_a_server_gets_names_is_activated_with_its_release_and_discarded_without(
+    run: PinnerSageRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    told: list[object] = []
+
+    def build(ids, *given, names, **options):
+        index = build_index(ids, *given, **options)
+        told.append(dict(zip(ids.tolist(), names["item_id"].to_list(), strict=True)))
+        monkeypatch.setattr(index, "activate", told.append)
+        monkeypatch.setattr(index, "discard", lambda: told.append("discarded"))
+        return index
+
+    monkeypatch.setattr("multitudes.publishing.corpus.build_index", build)
+    publish(run.path, tmp_path)
+    release = Release.open(tmp_path)
+    names = {number: release.item_names.name(number).id for number in release.index.ids().tolist()}
+    assert told == [names, "0001"]
+    assert names
+    monkeypatch.delattr(ReleaseStore, "commit")
+    with pytest.raises(AttributeError, match="commit"):
+        publish(run.path, tmp_path)
+    assert told[2:] == [names, "discarded"]

@@ -376,9 +376,13 @@ class Shared:
     def __init__(self, index: Index) -> None:
         self._index = index
         self.added: list[list[int]] = []
+        self.item_ids: list[int] = []
 
-    def add(self, ids: NDArray[np.int64], vectors: NDArray[np.float32], topics: Topics | None = None) -> None:
+    def add(
+        self, ids: NDArray[np.int64], vectors: NDArray[np.float32], topics: Topics | None, names: pl.DataFrame
+    ) -> None:
         self.added.append(ids.tolist())
+        self.item_ids += names["item_id"].to_list()
         self._index.add(ids, vectors, topics)
 
     def __getattr__(self, name: str) -> Any:
@@ -399,6 +403,7 @@ def test_an_index_that_all_share_is_changed_once_by_who_changes_the_items(
     add_items(releases, table(tmp_path, embedding=[[0.5, 0.0]]))
     add_items(releases, table(tmp_path, item_id=[202], embedding=[[-9.0, 0.0]]))
     assert server.added == [[21], [22]], "each once"
+    assert server.item_ids == [201, 202]
     for retriever in readers:
         assert recommended(retriever)[0] == 201
     assert recommended(late) == recommended(readers[0])[1:-1], "it does not know the new items yet: it does without"

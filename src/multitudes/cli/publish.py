@@ -257,7 +257,7 @@ def rollback_command(
     from multitudes.retrieval.rollback import first_of, rollback
 
     done = rollback(releases, version, leave_items=leave_items, trust=trust, sign=sign)
-    Release.open(ReleaseStore(releases).folder(done.version)).index.activate()
+    Release.open(ReleaseStore(releases).folder(done.version)).index.activate(done.version)
     typer.echo(f"{releases}: version {done.version} serves")
     for what, items in (("added item", done.added), ("removal", done.removed)):
         if items:

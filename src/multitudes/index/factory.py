@@ -1,15 +1,15 @@
-"""Build and open an index of any kind, and activate it for its release.
+"""Build and open an index of any kind.
 
 The kinds ``exact`` and ``inverted`` are embedded: the index is in the folder of its release. Other kinds are plugins of
 the group ``indexes``, such as ``milvus`` of the add-on multitudes-milvus: the folder says where their index is.
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+import polars as pl
 from numpy.typing import ArrayLike, NDArray
 from pydantic import Field
 
@@ -59,18 +59,11 @@ def build_index(
     config: IndexConfig,
     *,
     topics: Topics | None = None,
+    names: pl.DataFrame | None = None,
     queries: NDArray[np.float32] | None = None,
     progress: Progress = silent,
 ) -> Index:
-    """Build an index of any kind, to which items can be added and from which they can be removed.
-
-    Args:
-        ids: integers, distinct (n).
-        vectors: one row for each id (n, D).
-        config: the kind of index, and the recall to reach.
-        topics: of the items, in the order of ``ids``.
-        queries: held-out user vectors to tune on (Q, D); without any, items with noise replace them.
-        progress: called during the build.
+    """Build an index of the kind and with the recall of ``config``; see ``IndexKind.build`` for the other arguments.
 
     Raises:
         DataError: a vector is not finite, or ids are repeated.
@@ -79,8 +72,8 @@ def build_index(
     """
     if config.kind not in config.built_in:
         kind: IndexKind = config.plugin()
-        given: dict[str, Any] = {"topics": topics, "queries": queries, "recall": config.recall, "progress": progress}
-        return kind.build(ids, vectors, config.parse_options(), **given)
+        given: dict[str, Any] = {"topics": topics, "names": names, "queries": queries, "progress": progress}
+        return kind.build(ids, vectors, config.parse_options(), recall=config.recall, **given)
     is_small = config.kind == "auto" and np.size(ids) <= EXACT_UP_TO
     if is_small or config.kind == ExactIndex.kind:
         return LiveIndex(ExactIndex.build(ids, vectors, topics))
@@ -108,18 +101,3 @@ def load_index(folder: Path) -> Index:
     if kind in IndexConfig.add_ons:
         raise missing_add_on(f"{folder}: an index of kind '{kind}'", kind)
     raise ArtefactError(f"{folder / files.DESCRIPTION}: index of kind '{kind}'; known: {', '.join(_SEGMENTS)}")
-
-
-@contextmanager
-def activate_on_success(index: Index) -> Iterator[None]:
-    """Make a release of ``index`` in a ``with`` block: activate the index if the block succeeds, else discard it.
-
-    Raises:
-        UnavailableError: the server did not answer in time.
-    """
-    try:
-        yield
-    except BaseException:
-        index.discard()
-        raise
-    index.activate()

@@ -14,12 +14,13 @@ from threading import Lock
 from typing import Any
 
 import numpy as np
+import polars as pl
 from numpy.typing import ArrayLike, NDArray
 
-from multitudes.errors import DataError, UsageError
+from multitudes.errors import UsageError
 from multitudes.index.exact import ExactIndex
 from multitudes.index.hits import merge_hits
-from multitudes.index.item_table import check_ids
+from multitudes.index.item_table import check_ids, make_item_table
 from multitudes.index.protocol import Hits, Topics
 from multitudes.index.segment import Segment
 
@@ -46,15 +47,14 @@ class LiveIndex:
         found = [layer.search(query_QD, limit, excluded=excluded, topic_Q=topic_Q) for layer in self._layers]
         return found[0] if len(found) == 1 else merge_hits(found, limit)
 
-    def add(self, ids: ArrayLike, vectors: ArrayLike, topics: Topics | None = None) -> None:
+    def add(
+        self, ids: ArrayLike, vectors: ArrayLike, topics: Topics | None = None, names: pl.DataFrame | None = None
+    ) -> None:
         """Add items, or replace those that are held already; see ``Index.add``."""
+        del names  # the release has them
         if np.size(ids) == np.size(vectors) == 0:
             return
-        new, width = ExactIndex.build(ids, vectors, topics=topics), self._layers[0].dimension
-        if new.dimension != width:
-            raise DataError(
-                f"the vectors to add have {new.dimension} dimensions; the index holds {width}. Nothing was added"
-            )
+        new = ExactIndex(make_item_table(ids, vectors, topics, width=self._layers[0].dimension))
         with self._write_lock:
             self._layers = _compact([*(layer.without(new.ids()) for layer in self._layers), new])
 
@@ -127,7 +127,7 @@ class LiveIndex:
             raise UsageError(f"an index with changes is not saved: {self.info()}; build one of its items")
         self._layers[0].save(folder)
 
-    def activate(self) -> None:
+    def activate(self, release: str) -> None:
         """Do nothing: an embedded index appears with the folder of its release."""
 
     def discard(self) -> None:

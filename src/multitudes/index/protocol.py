@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
+import polars as pl
 from numpy.typing import ArrayLike, NDArray
 
 from multitudes.config import Config
@@ -111,13 +112,16 @@ class Index(Protocol):
     def save(self, folder: Path) -> None:
         """Write the index into ``folder``, which must exist, with a checksum for every file."""
 
-    def add(self, ids: ArrayLike, vectors: ArrayLike, topics: Topics | None = None) -> None:
+    def add(
+        self, ids: ArrayLike, vectors: ArrayLike, topics: Topics | None = None, names: pl.DataFrame | None = None
+    ) -> None:
         """Add items, or replace those that the index holds already. The next search sees all of them or none.
 
         Args:
             ids: integers, distinct (n).
             vectors: one row for each id (n, D).
             topics: of the items, in the order of ``ids``; None: the items have no topics.
+            names: item_id and title of the items, likewise, for others who search the server; None: unknown.
 
         Raises:
             DataError: a vector is not finite or has another width, or ids are repeated or not integers. Nothing is
@@ -134,8 +138,8 @@ class Index(Protocol):
             UsageError: the index does not hold an id. Nothing is removed then.
         """
 
-    def activate(self) -> None:
-        """Let other programs find an index on a server, once its release is the current one.
+    def activate(self, release: str) -> None:
+        """Let other programs find an index on a server, once its release, a version, is the current one.
 
         Raises:
             UnavailableError: the server did not answer in time.
@@ -157,18 +161,20 @@ class IndexKind(Protocol):
         config: Any,  # noqa: ANN401 (an object of ``settings``)
         *,
         topics: Topics | None = None,
+        names: pl.DataFrame | None = None,
         queries: NDArray[np.float32] | None = None,
         recall: float = 0.97,
         progress: Progress = silent,
     ) -> Index:
-        """Build an index; the arguments are those of ``factory.build_index``.
+        """Build an index, to which items can be added and from which they can be removed.
 
         Args:
             ids: integers, distinct (n).
             vectors: one row for each id (n, D).
             config: the settings of this kind.
             topics: of the items, in the order of ``ids``.
-            queries: held-out user vectors to tune on (Q, D).
+            names: item_id and title of the items, likewise; see ``Index.add``.
+            queries: held-out user vectors to tune on (Q, D); without any, items with noise replace them.
             recall: share of the exact answer to find.
             progress: called during the build.
 

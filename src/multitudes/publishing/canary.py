@@ -113,7 +113,8 @@ class Canary:
         """Make the release before it current again, and say so by an error."""
         try:
             rollback(self.releases, former, serving=version)
-            Release.open(ReleaseStore(self.releases).folder()).index.activate()
+            returned = Release.open(ReleaseStore(self.releases).folder())
+            returned.index.activate(returned.version)
         except MultitudesError as error:
             raise ArtefactError(f"version {version}: {why}. Version {former} does not return: {error}") from None
         raise ArtefactError(f"version {version}: {why}. Version {former} serves again")

@@ -164,5 +164,6 @@ def build_corpus_index(corpus: Corpus, vectors: UserVectors, config: IndexConfig
         corpus.vector_JD[corpus.indexed],
         config,
         topics=topics if len(topics.topic) else None,
+        names=corpus.names[corpus.indexed - 1],
         queries=vectors.vectors_BKD[vectors.mask_BK],
     )

@@ -13,7 +13,7 @@ from multitudes.batches.histories import event_times, followed_topics, gather_hi
 from multitudes.batches.user_vectors import UserHistories, UserVectors
 from multitudes.data.own_items import positive_items
 from multitudes.errors import ArtefactError, UsageError
-from multitudes.index.factory import IndexConfig, activate_on_success
+from multitudes.index.factory import IndexConfig
 from multitudes.index.item_table import select_topics
 from multitudes.index.protocol import Index
 from multitudes.linear.followed import FollowedRun
@@ -113,7 +113,7 @@ def publish(
         carried = carry_over(store, opened.prepared, trust or key)
         corpus = _build_release_corpus(opened, stage, carried)
         built = build_corpus_index(corpus, expected, index)
-        with activate_on_success(built):
+        try:
             progress(3, 5, "files")
             write_carried_items(stage, carried, key)
             _write_release_files(stage, opened, corpus, built, conditions, retrieve)
@@ -132,6 +132,10 @@ def publish(
             with suppress(ArtefactError):
                 former = store.current()
             version = store.commit(stage)
+        except BaseException:
+            built.discard()
+            raise
+        built.activate(version)
         progress(5, 5, version)
     n_carried = corpus.names.height - opened.prepared.n_items
     return PublishResult(

@@ -62,9 +62,10 @@ def apply_to_index(index: Index, topic_number: dict[str, int], net: "NetDelta", 
         index.remove(removed[find_rows(index.ids(), removed)[1]])
     if net.added:
         row_m = net.rows(net.added)
-        topics, _ = topic_numbers(net.items()[row_m]["topics"].to_list(), topic_number)
-        number_m = np.array([number[item_id] for item_id in net.added])
-        index.add(number_m, net.vectors()[row_m], topics if topic_number else None)
+        items = net.items()[row_m]
+        topics, _ = topic_numbers(items["topics"].to_list(), topic_number)
+        number_m, names = np.array([number[item_id] for item_id in net.added]), items.select("item_id", "title")
+        index.add(number_m, net.vectors()[row_m], topics if topic_number else None, names)
 
 
 def assign_numbers(names: ItemNames, net: "NetDelta") -> dict[Id, int]:

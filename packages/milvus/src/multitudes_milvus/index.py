@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 from numpy.typing import ArrayLike, NDArray
 from pymilvus import MilvusClient
 
@@ -79,14 +80,14 @@ class MilvusIndex(Collection):
         with deadline(self.connection.timeout_s):  # for all calls of an answer
             return search_by_topic(request, lambda topic, group: search_topic(self, self._parameters, topic, group))
 
-    def add(self, ids: ArrayLike, vectors: ArrayLike, topics: Topics | None = None) -> None:
+    def add(
+        self, ids: ArrayLike, vectors: ArrayLike, topics: Topics | None = None, names: pl.DataFrame | None = None
+    ) -> None:
         """Add items, or replace those that are held already; see ``Index.add``. It may be repeated after a failure."""
+        del names  # a collection has numbers alone
         if np.size(ids) == np.size(vectors) == 0:
             return
-        table = make_item_table(ids, vectors, topics)
-        if table.dimension != self._identity.dimension:
-            expected = f"the index holds {self._identity.dimension}. Nothing was added"
-            raise DataError(f"the vectors to add have {table.dimension} dimensions; {expected}")
+        table = make_item_table(ids, vectors, topics, width=self._identity.dimension)
         most = max_topics_per_item(table.postings.topics(len(table)))
         if most > self._identity.capacity:
             raise DataError(f"an item has {most} topics; this collection accepts up to {self._identity.capacity}")

@@ -17,6 +17,7 @@ from datetime import UTC, datetime
 from functools import partial
 
 import numpy as np
+import polars as pl
 from numpy.typing import ArrayLike, NDArray
 from pymilvus import MilvusClient
 
@@ -44,6 +45,7 @@ def publish_collection(
     config: MilvusConfig,
     *,
     topics: Topics | None = None,
+    names: pl.DataFrame | None = None,
     queries: NDArray[np.float32] | None = None,
     recall: float = 0.97,
     progress: Progress = silent,
@@ -56,6 +58,7 @@ def publish_collection(
         DataError: a vector is not finite, ids are repeated, or an item has too many topics.
         UnavailableError: the server did not answer, or it took longer than ``publish_timeout_s``.
     """
+    del names  # a collection has numbers alone
     table = make_item_table(ids, vectors, topics)
     identity = make_identity(table)
     name = _NAME.format(alias=config.alias, time=datetime.now(UTC), digest=identity.digest)

@@ -3,9 +3,10 @@
 A small table is scored item by item. A larger one has a graph (HNSW), searched with as many candidates as reach the
 recall on queries of users; what is deeper than was tuned, or of one topic, is scored item by item too.
 
-A graph finds near neighbours, which have the largest inner products only among items of equal length. So every stored
-vector has one more coordinate, √(length² − |x|²), and every query a 0 there: inner products stay the same (Bachrach et
-al., RecSys 2014). Without it no number of candidates reaches the recall of deep lists, if items vary in length.
+Every stored vector has one more coordinate, which makes all items equally long, and every query a 0 there; see
+``item_table.pad_to_length``. Without it no number of candidates reaches the recall of deep lists.
+
+A table is for people too: beside the number of an item it has its id and title, which the view shows.
 
 Legend: Q queries · N results · D dimensions · n items.
 """
@@ -15,19 +16,20 @@ import re
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from itertools import repeat
 from operator import itemgetter
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import xxhash
+import polars as pl
 from numpy.typing import ArrayLike, NDArray
 
 from multitudes.config import parse
-from multitudes.errors import ArtefactError, DataError, UnavailableError, UsageError
+from multitudes.errors import ArtefactError, UnavailableError, UsageError
 from multitudes.index import files
 from multitudes.index.hits import empty_hits
-from multitudes.index.item_table import ItemTable, check_ids, find_rows, make_item_table
+from multitudes.index.item_table import ItemTable, check_ids, common_length, find_rows, make_item_table, pad_to_length
 from multitudes.index.protocol import ANY_TOPIC, Hits, Topics
 from multitudes.index.segment import SearchRequest, check_request, unfiltered_request
 from multitudes.index.tuning import Level, ParameterGrid, RecallTarget, Tuning, sample_queries, tune, tuning_from_record
@@ -39,7 +41,7 @@ KIND = "pgvector"
 _TIME = "%Y%m%d_%H%M%S_%f"
 _EFFORTS = [10, 14, 20, 28, 40, 56, 80, 112, 160, 224, 320, 448, 640, 1_000]  # candidates; the extension takes 1,000
 _DEEPEST = 1_000  # results that are tuned
-_MAX_MEDIANS = 4  # the common length in median lengths: one very long item must not hide the differences of all others
+_CHUNK = 10_000  # rows that are padded at once
 _NO_GRAPH = Tuning((), RecallTarget(1.0, 0, 0), "nothing", 0, 0)
 _Row = tuple[int, float]  # id and negative inner product
 
@@ -117,19 +119,19 @@ class PgvectorIndex:
         values = {"query": np.append(request.query_QD[q], np.float32(0)), "limit": int(request.limit_Q[q])}
         return statement, values | {"topic": topic, "excluded": excluded}
 
-    def add(self, ids: ArrayLike, vectors: ArrayLike, topics: Topics | None = None) -> None:
+    def add(
+        self, ids: ArrayLike, vectors: ArrayLike, topics: Topics | None = None, names: pl.DataFrame | None = None
+    ) -> None:
         """Add items, or replace those that are held already; see ``Index.add``."""
         if np.size(ids) == np.size(vectors) == 0:
             return
-        table = make_item_table(ids, vectors, topics)
-        if table.dimension != self._identity.dimension:
-            expected = f"the index holds {self._identity.dimension}. Nothing was added"
-            raise DataError(f"the vectors to add have {table.dimension} dimensions; {expected}")
-        statement = f"""INSERT INTO {self.name} VALUES (%s, %s, %s)
-            ON CONFLICT (id) DO UPDATE SET vector = excluded.vector, topics = excluded.topics"""
+        table = make_item_table(ids, vectors, topics, width=self._identity.dimension)
+        rows = list(_rows(table, self._identity.length, ids, names))
+        statement = f"""INSERT INTO {self.name} VALUES (%s, %s, %s, %s, %s) ON CONFLICT (id)
+            DO UPDATE SET vector = excluded.vector, topics = excluded.topics, title = excluded.title"""
 
         def add(session: Session) -> None:
-            session.cursor().executemany(statement, _rows(table, self._identity.length))
+            session.cursor().executemany(statement, rows)
 
         self.connection.call(f"add {len(table)} items", add)
 
@@ -185,12 +187,14 @@ class PgvectorIndex:
         opening = {"identity": self._identity._asdict(), "options": self.config.model_dump()}
         files.write_description(folder, self.info() | opening | {"tuning": self.tuning.to_record()})
 
-    def activate(self) -> None:
+    def activate(self, release: str) -> None:
         """Point the view to the table, and drop expired tables; see ``Index.activate``."""
 
         def activate(session: Session) -> None:
             view = self.config.name
-            session.execute(f"DROP VIEW IF EXISTS {view}; CREATE VIEW {view} AS TABLE {self.name}")
+            session.execute(f"DROP VIEW IF EXISTS {view}")
+            session.execute(f"CREATE VIEW {view} AS SELECT item_id, title, vector FROM {self.name}")
+            session.execute(f"COMMENT ON VIEW {view} IS 'multitudes, release {release}'")
             for name in _expired(session, self.config, self.name):
                 session.execute(f"DROP TABLE {name}")
 
@@ -228,29 +232,26 @@ def publish_table(
     config: PgvectorConfig,
     *,
     topics: Topics | None = None,
+    names: pl.DataFrame | None = None,
     queries: NDArray[np.float32] | None = None,
     recall: float = 0.97,
     progress: Progress = silent,
 ) -> PgvectorIndex:
     """Build a table in one transaction, so a publish that is killed leaves none; see ``IndexKind.build``."""
     table = make_item_table(ids, vectors, topics)
-    digest = xxhash.xxh3_128()
-    for array in (table.ids, table.vectors_nD, *table.postings.topics(len(table))):
-        digest.update(np.ascontiguousarray(array).data)
-    length_n = np.linalg.norm(table.vectors_nD, axis=1)
-    length = float(min(length_n.max(), _MAX_MEDIANS * np.median(length_n)))  # the few that are longer keep theirs
-    identity = Identity(len(table), table.dimension, digest.hexdigest(), length)
+    identity = Identity(len(table), table.dimension, table.digest(), common_length(table.vectors_nD))
     name = f"{config.name}_{datetime.now(UTC):{_TIME}}_{identity.digest:.8}"
     index = PgvectorIndex(config, name, identity, _NO_GRAPH)
     index.connection.timeout_s = config.publish_timeout_s
     has_graph = len(table) > config.graph_above
 
     def build(session: Session) -> None:
-        columns = f"id int8 PRIMARY KEY, vector vector({table.dimension + 1}), topics int8[]"
-        session.execute(f"CREATE TABLE {name} ({columns})")
+        id_type = "int8" if names is None or names["item_id"].dtype.is_integer() else "text"
+        columns = f"vector vector({table.dimension + 1}), topics int8[], item_id {id_type}, title text"
+        session.execute(f"CREATE TABLE {name} (id int8 PRIMARY KEY, {columns})")
         with session.cursor().copy(f"COPY {name} FROM STDIN (FORMAT BINARY)") as copy:
-            copy.set_types(["int8", "vector", "int8[]"])
-            for row in _rows(table, length):
+            copy.set_types(["int8", "vector", "int8[]", id_type, "text"])
+            for row in _rows(table, identity.length, ids, names):
                 copy.write_row(row)
         progress(len(table), len(table), "indexing")
         session.execute(f"CREATE INDEX ON {name} USING gin (topics)")
@@ -283,13 +284,18 @@ def _tune(
     return tune(ParameterGrid(_EFFORTS, lambda depth: [depth]), search, table, sample, target, progress)
 
 
-def _rows(table: ItemTable, length: float) -> Iterator[tuple[int, NDArray[np.float32], list[int]]]:
-    """Yield the rows of a table, their vectors with the coordinate that makes them equally long."""
+def _rows(table: ItemTable, length: float, ids: ArrayLike, names: pl.DataFrame | None) -> Iterator[tuple[Any, ...]]:
+    """Yield the rows of a table, their vectors padded to ``length``; ``names`` are in the order of ``ids``."""
     offset, topic_M = table.postings.topics(len(table))
-    squared_n = np.einsum("nd,nd->n", table.vectors_nD, table.vectors_nD, dtype=np.float64)
-    missing_n = np.sqrt(np.maximum(0, length**2 - squared_n)).astype(np.float32)
-    for n, vector_D in enumerate(table.vectors_nD):
-        yield int(table.ids[n]), np.append(vector_D, missing_n[n]), topic_M[offset[n] : offset[n + 1]].tolist()
+    named = repeat((None, None)) if names is None else _without_nul(names)[np.argsort(ids)].iter_rows()
+    for start in range(0, len(table), _CHUNK):
+        for n, vector_D in enumerate(pad_to_length(table.vectors_nD[start : start + _CHUNK], length), start):
+            yield int(table.ids[n]), vector_D, topic_M[offset[n] : offset[n + 1]].tolist(), *next(named)
+
+
+def _without_nul(names: pl.DataFrame) -> pl.DataFrame:
+    """Return names without the one character that a text of PostgreSQL cannot have."""
+    return names.with_columns(pl.col(pl.String).str.replace_all("\0", "", literal=True))
 
 
 def _topic(request: SearchRequest, q: int) -> int:
