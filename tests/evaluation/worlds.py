@@ -7,8 +7,9 @@ from types import SimpleNamespace
 import numpy as np
 import polars as pl
 
-from multitudes.batches.user_vectors import InterestKind, Partition, UserVectors
+from multitudes.batches.user_vectors import InterestKind, UserVectors
 from multitudes.data.prepared import TEST, TRAIN, PreparedData
+from multitudes.nn.methods import Partition
 from multitudes.retrieval.config import Blend
 
 

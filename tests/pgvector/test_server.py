@@ -228,5 +228,6 @@ def test_a_release_recommends_what_an_embedded_index_does_and_a_failed_one_leave
     new = Release.open(root).index
     assert isinstance(new, PgvectorIndex)
     assert {new.name} | before == tables("release")
-    rollback(root)
     assert execute("SELECT count(item_id) FROM release") == [(len(new),)]
+    rollback(root)
+    assert execute("SELECT obj_description('release'::regclass)") == [("multitudes, release 0001",)]

@@ -252,12 +252,9 @@ def rollback_command(
     Its files are verified first. Items that were added to the current release or removed from it stay added or removed.
     If its index is on a server, the alias there moves too.
     """
-    from multitudes.release.release import Release
-    from multitudes.release.store import ReleaseStore
     from multitudes.retrieval.rollback import first_of, rollback
 
     done = rollback(releases, version, leave_items=leave_items, trust=trust, sign=sign)
-    Release.open(ReleaseStore(releases).folder(done.version)).index.activate(done.version)
     typer.echo(f"{releases}: version {done.version} serves")
     for what, items in (("added item", done.added), ("removal", done.removed)):
         if items:

@@ -218,10 +218,7 @@ def are_valid_vectors(matrix_nD: NDArray[np.float32]) -> NDArray[np.bool_]:
 
 
 def common_length(vectors_nD: NDArray[np.float32]) -> float:
-    """Return the length to which ``pad_to_length`` brings items: that of the longest, but at most four medians.
-
-    One very long item would hide the differences of all others. The few that are longer keep their length.
-    """
+    """Return the length for ``pad_to_length``: the longest, or four medians; few longer ones must not hide the rest."""
     length_n = np.sqrt(_squared_lengths(vectors_nD))
     return float(min(length_n.max(), 4 * np.median(length_n)))
 
@@ -231,8 +228,7 @@ def pad_to_length(vectors_nD: NDArray[np.float32], length: float) -> NDArray[np.
 
     A graph finds near neighbours, which have the largest inner products only among items of equal length: otherwise
     long items hide the others. With a 0 at that coordinate of each query, inner products stay the same (Bachrach et
-    al., RecSys 2014). Measured on a Milvus server at 12,000 items of a factor model, 16 links: without it no number of
-    candidates finds more than 0.994 of the best 100; with it 1,600 candidates find 1.0.
+    al., RecSys 2014).
     """
     missing_n = np.sqrt(np.maximum(0, length**2 - _squared_lengths(vectors_nD)))
     return np.hstack([vectors_nD, missing_n[:, None].astype(np.float32)])

@@ -20,7 +20,6 @@ from multitudes.config import Config
 from multitudes.errors import ArtefactError, MultitudesError, UnavailableError, UsageError
 from multitudes.progress import Progress, silent
 from multitudes.publishing.gate import GateConfig, held_out_requests, users_of_gate
-from multitudes.release.release import Release
 from multitudes.release.store import ReleaseStore
 from multitudes.retrieval.request import Request
 from multitudes.retrieval.rollback import rollback
@@ -113,8 +112,6 @@ class Canary:
         """Make the release before it current again, and say so by an error."""
         try:
             rollback(self.releases, former, serving=version)
-            returned = Release.open(ReleaseStore(self.releases).folder())
-            returned.index.activate(returned.version)
         except MultitudesError as error:
             raise ArtefactError(f"version {version}: {why}. Version {former} does not return: {error}") from None
         raise ArtefactError(f"version {version}: {why}. Version {former} serves again")

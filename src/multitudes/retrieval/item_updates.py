@@ -104,7 +104,6 @@ def add_items(
             vectors.vector_ND[indexed, -rank:] = release.index.vectors(number_N[indexed])[:, -rank:]
         replaced = int((number_N > 0).sum())
         cut_bytes = append_delta(release, Delta("add", int(time.time()), items, *vectors), key)
-        release.sync_index()
     return AddedItems(
         version=release.version,
         new=items.height - replaced,
@@ -145,7 +144,6 @@ def remove_items(releases: str | Path, file: str | Path, *, sign: Path | None = 
                 f" {ids[missing[0]]!r}. Nothing was removed; leave those out"
             )
         cut_bytes = append_delta(release, Delta("remove", int(time.time()), items), key)
-        release.sync_index()
     return RemovedItems(release.version, len(ids), cut_bytes)
 
 
@@ -163,7 +161,7 @@ def new_item_settings(release: Release) -> NewItems:
 
 
 def append_delta(release: Release, delta: Delta, key: PrivateKey | None) -> int:
-    """Write a delta, for ``sync_index`` to follow; return the bytes of an unfinished record that were cut off.
+    """Write a delta and apply it to an index on a server; return the bytes of an unfinished record that were cut off.
 
     Raises:
         UsageError: the release is opened with trusted keys, so its updates are signed, and ``key`` is None.
@@ -174,6 +172,7 @@ def append_delta(release: Release, delta: Delta, key: PrivateKey | None) -> int:
         raise UsageError(f"{file}: item updates of a trusted release are signed; give the private key with --sign")
     cut_bytes = delta_log.append_delta(file, release.identity, delta, key)
     ReleaseStore(release.path.parent.parent).record(f"{delta.kind} {delta.items.height} items in {release.version}")
+    release.sync_index()
     return cut_bytes
 
 

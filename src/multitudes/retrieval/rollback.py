@@ -43,6 +43,8 @@ def rollback(
 ) -> RolledBack:
     """Make another version the current one, with the item updates of the version that served.
 
+    If its index is on a server, other programs find it there from now on.
+
     Args:
         releases: the folder of releases.
         to: the version; by default the one before the current one.
@@ -87,6 +89,7 @@ def rollback(
         release.sync_index()
 
     version = store.rollback(wanted, take_over)
+    Release.open(store.folder(version), trust=trusted).index.activate(version)
     return RolledBack(version, former, added, removed, left)
 
 

