@@ -11,7 +11,7 @@ from tests.service.conftest import ask
 
 
 def test_a_page_with_users_is_written_once(shared_releases, tmp_path, capsys):
-    file = tmp_path / "page.html"
+    file = tmp_path / "new" / "page.html"
     call = ["explore", str(shared_releases), "--export", str(file), "--users", "2", "--json"]
     assert run(call) == 0
     record = json.loads(capsys.readouterr().out.splitlines()[-1])
@@ -30,6 +30,7 @@ def test_a_page_with_users_is_written_once(shared_releases, tmp_path, capsys):
     [
         (["--export", "{new}", "--user", "zoe"], 2, "user 'zoe' is not in release 0001; leave --user out to draw some"),
         (["--user", "ann"], 2, "'explore without --export' does not read --user"),
+        (["--users", "3"], 2, "'explore without --export' does not read --users"),
         (["--export", "s3://bucket/page.html"], 2, "expected a local path"),
     ],
 )
@@ -51,7 +52,7 @@ def test_two_releases_are_written_side_by_side_and_named_apart(shared_releases, 
         assert run(["explore", str(shown_first), beside, "--export", str(file), "--user", "ann"]) == 0
         assert f'<th scope="col">{shown}</th>' in file.read_text()
     capsys.readouterr()
-    for beside, message in (("0002", "is the release that is shown already"), ("none", "none: no releases here")):
+    for beside, message in (("0002", "is the release that is shown already"), ("none", "none: neither a version in")):
         assert run(["explore", str(other), beside, "--export", str(tmp_path / "x.html")]) in {2, 4}
         assert message in capsys.readouterr().err
 

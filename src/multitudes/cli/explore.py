@@ -32,7 +32,9 @@ def explore_command(
     export: Annotated[
         Path | None, typer.Option(help="Write a page with a sample of users to this file, and serve nothing.")
     ] = None,
-    users: Annotated[int, typer.Option(min=1, max=_MAX_USERS, help="With --export: number of users.")] = 5,
+    users: Annotated[
+        int | None, typer.Option(min=1, max=_MAX_USERS, help="With --export: number of users.", show_default="5")
+    ] = None,
     user: Annotated[list[str] | None, typer.Option(help="With --export: id of a user; repeatable.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="With --export: replace an existing file.")] = False,
     images: Annotated[
@@ -53,9 +55,9 @@ def explore_command(
     """
     forgotten = _erasure_file(releases, data)
     if export is not None:
-        _export(releases, beside, export, users, user or [], overwrite, forgotten, images)
+        _export(releases, beside, export, users or 5, user or [], overwrite, forgotten, images)
         return
-    reject_options("explore without --export", {"--user": user or None, "--overwrite": overwrite})
+    reject_options("explore without --export", {"--users": users, "--user": user or None, "--overwrite": overwrite})
     _serve(releases, beside, port, forgotten, images)
 
 
@@ -93,6 +95,10 @@ def _open_beside(releases: Path, beside: str) -> "NamedExplorer":
     from multitudes.retrieval.retriever import Retriever
 
     shown, version = release_folder(releases).resolve(), releases / VERSIONS / beside
+    if not version.is_dir() and not Path(beside).is_dir():
+        raise UsageError(
+            f"{beside}: neither a version in {releases}, as `multitudes releases` lists them, nor a folder"
+        )
     folder = release_folder(version if version.is_dir() else Path(beside)).resolve()
     if folder == shown:
         raise UsageError(f"{beside}: is the release that is shown already; give another version or folder")
@@ -184,6 +190,7 @@ def _export(
             others += [] if other is None else [other.explorer.explore(request)]
             progress(done, len(chosen))
     both = None if other is None else Beside(other.name, others)
+    file.parent.mkdir(parents=True, exist_ok=True)
     write_text(file, static_page(explorer.map(), answers, both, pictures.origins))
     size = file.stat().st_size
     typer.echo(f"{file}: {counted(len(answers), 'user')}, {size / 1e3:,.0f} kB; open it in a browser")
