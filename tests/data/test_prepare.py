@@ -112,6 +112,13 @@ def test_weights_follow_actions_ratings_and_flags(tmp_path):
     assert chosen.event_action.tolist() == [2, 1, 3, 2, 2, 2]
 
 
+def test_a_least_rating_without_ratings_is_a_warning(tmp_path):
+    for name, extra, warns in (("without", {}, True), ("rated", {"rating": [5.0, 2, 3, 4, 5, 1]}, False)):
+        write(tmp_path / name, events=events(**extra))
+        warnings = prepared(tmp_path / name, "out", min_rating=3.0).manifest["warnings"]
+        assert any("no table has ratings" in warning for warning in warnings) == warns
+
+
 def test_logged_sources_are_numbered_and_the_three_kinds_of_conditions_counted(tmp_path):
     found = prepared(write(tmp_path, events=events(source_interest=["sea", "jazz", None, "art", "food", "sea"])))
     assert [found.topics[topic] for topic in found.event_source] == ["sea", "", "", "art", "food", "sea"]

@@ -52,7 +52,7 @@ _NAMES: Mapping[str, Mapping[str, str]] = {
     },
     "users": {
         "user_id": "id",
-        "followed_topics": f"followedtopics follows followed following interests preferences subscriptions {_TOPICS}",
+        "followed_topics": f"followedtopics follows followed following likes interests subscriptions {_TOPICS}",
     },
 }
 
@@ -68,11 +68,11 @@ def reject_same_names(columns: Sequence[str], file: str) -> None:
     Raises:
         DataError: two columns of the file have one name.
     """
-    lower = [column.lower() for column in columns]
-    twice = next((column for column in columns if column and lower.count(column.lower()) > 1), None)
-    if twice is not None:
-        places = " and ".join(str(number) for number, column in enumerate(lower, 1) if column == twice.lower())
-        raise DataError(f"{file}: columns {places} are both called '{twice}'; rename one of them in the first line")
+    places = dict[str, int]()
+    for place, column in enumerate(columns, start=1):
+        if column and (first := places.setdefault(column.lower(), place)) < place:
+            twice = f"columns {first} and {place} are both called '{columns[first - 1]}'"
+            raise DataError(f"{file}: {twice}; rename one of them in the first line")
 
 
 def guess_by_name(table: str, columns: Iterable[str]) -> dict[str, str]:

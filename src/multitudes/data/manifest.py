@@ -140,7 +140,7 @@ def build_manifest(
         "item_encoding": features["items"].encoding,
         "skipped_columns": {name: features[name].skipped for name in features},
         "repairs": dict(cleaned.repairs),
-        "warnings": [*cleaned.warnings, *_warnings(config, actions, counts)],
+        "warnings": [*cleaned.warnings, *_warnings(config, cleaned, actions, counts)],
     }
 
 
@@ -150,8 +150,12 @@ def _describe_input(engine: Engine, table: Table) -> dict[str, Any]:
     return description | ({"address": str(table.file)} if isinstance(table.file, RemotePath) else {})
 
 
-def _warnings(config: Mapping[str, Any], actions: list[str], counts: Mapping[str, int]) -> Iterator[str]:
-    """Yield warnings about actions that no event has, and about held-out splits with too few users."""
+def _warnings(
+    config: Mapping[str, Any], cleaned: CleanData, actions: list[str], counts: Mapping[str, int]
+) -> Iterator[str]:
+    """Yield warnings about actions and ratings that no event has, and about held-out splits with too few users."""
+    if config["min_rating"] is not None and not any("rating" in table for table in cleaned.inputs.values()):
+        yield "min_rating is given, and no table has ratings: every event counts as liked"
     if missing := sorted(set(config["positive_actions"]) - set(actions)):
         yield f"positive_actions names {', '.join(missing)}, which no event has"
     advice = "; the split 'user' keeps more" if config["split"] == "time" else ""
