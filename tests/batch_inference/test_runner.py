@@ -173,6 +173,8 @@ def test_a_folder_of_somebody_else_and_an_unfit_table_are_refused(releases, tmp_
         with pytest.raises(DataError, match=message):
             recommend_all(releases, tmp_path / "out", CONFIG, extra_users=table)
     table.write_text("user_id")
+    with pytest.raises(UsageError, match=r"none.parquet: no such file"):
+        recommend_all(releases, tmp_path / "out", CONFIG, extra_users=tmp_path / "none.parquet")
     with pytest.raises(DataError, match=r"table.parquet: cannot be read as Parquet"):
         recommend_all(releases, tmp_path / "out", CONFIG, extra_users=table)
     assert not (tmp_path / "out").exists()

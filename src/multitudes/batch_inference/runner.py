@@ -173,6 +173,7 @@ class UserShards:
 
         Raises:
             DataError: the table cannot be read, does not fit the release, or has a user twice.
+            UsageError: there is no such file.
         """
         self._release, self._size = release, shard_users
         table = None if extra_users is None else parse_location(extra_users)
@@ -206,6 +207,8 @@ def _read_extra_users(file: Location, release: Release) -> Any:  # noqa: ANN401
         table = check_users(pq.read_table(open_for_arrow(file)), release)
     except DataError as error:
         raise DataError(f"{file}: {error}") from None
+    except FileNotFoundError:
+        raise UsageError(f"{file}: no such file; give Parquet with user_id, history and followed_topics") from None
     except (pa.ArrowInvalid, OSError) as error:
         raise DataError(f"{file}: cannot be read as Parquet ({str(error).splitlines()[0]})") from None
     repeated = find_duplicate(table["user_id"].combine_chunks())
