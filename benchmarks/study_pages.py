@@ -41,7 +41,6 @@ STUDIES = {
     "paper": "paper-small",
     "paper-confirm": "paper-confirm",
     "paper-amazon": "paper-amazon",
-    "negatives": "consistent-negatives",
     "ablations": "ablations",
     "ablations-conditional": "ablations/conditional",
 }

@@ -50,13 +50,6 @@ def run(tastes: int, method: Method) -> TrainedRun:
     return trained(folder, method, method, {"linear": {"rank": 8}}, {})
 
 
-@cache
-def run_by_max(tastes: int, method: Method) -> TrainedRun:
-    """Return a run without a linear history; negatives are scored by their own nearest interest."""
-    _, folder = world(tastes)
-    return trained(folder, method, f"{method}-max", {"unconditioned": False}, {"association": "max"})
-
-
 def trained(
     folder: Path, method: Method, name: str, model: dict[str, Any], train_settings: dict[str, Any], budget: int = BUDGET
 ) -> TrainedRun:
@@ -114,18 +107,6 @@ def test_a_random_partition_of_the_history_finds_less_than_its_interests() -> No
     run(3, "joint")
     control = read_result(folder / "joint", "test")["differences"]["random_partition"][f"hr@{BUDGET}"]
     assert control["low"] > 0  # joint minus the control
-
-
-def gain_by_max(tastes: int, over: Method) -> dict[str, float]:
-    """Return what interests that are trained by ``max`` find more than another method."""
-    return paired(run_by_max(tastes, "clustering"), run_by_max(tastes, over))
-
-
-def test_trained_by_max_interests_beat_one_vector_and_random_parts_if_users_have_three_tastes() -> None:
-    assert gain_by_max(3, "single")["low"] > 0.2
-    assert gain_by_max(3, "random_partition")["low"] > 0.1
-    assert gain_by_max(1, "single")["low"] < 0.02
-    assert gain_by_max(1, "random_partition")["low"] < 0.01
 
 
 LINKED_SETS, SET_SIZE, OTHER_ITEMS, LINKED_BUDGET = 16, 12, 200, 10

@@ -141,19 +141,3 @@ def test_log_q_recovers_the_full_softmax_from_a_skewed_pool() -> None:
     full = score_N.exp().sum()
     assert abs(right / full - 1) < 0.02
     assert abs(plain / full - 1) > 0.3
-
-
-def test_the_nearest_loss_is_the_softmax_of_what_max_score_ranks_by() -> None:
-    random = torch.Generator().manual_seed(0)
-    vectors_BKD, pool_ND = torch.randn(B, K, 5, generator=random), torch.randn(N, 5, generator=random)
-    target_BTD, log_q_N = torch.randn(B, T, 5, generator=random), torch.randn(N, generator=random)
-    hit_BN, mask_BK = torch.rand(B, N, generator=random) < 0.2, draws()[2]
-    negative_B = losses.nearest_negative_logsumexp(vectors_BKD, mask_BK, pool_ND, log_q_N, hit_BN)
-    loss_BT = losses.nearest_loss(target_BTD @ vectors_BKD.transpose(1, 2), negative_B, mask_BK)
-    for b in range(B):
-        own = [vectors_BKD[b, k] for k in range(K) if mask_BK[b, k]]
-        against = [max((v @ pool_ND[n]).item() for v in own) - log_q_N[n].item() for n in range(N) if not hit_BN[b, n]]
-        for t in range(T):
-            score = max((v @ target_BTD[b, t]).item() for v in own)
-            expected = math.log(math.exp(score) + sum(map(math.exp, against))) - score
-            assert abs(loss_BT[b, t].item() - expected) < 1e-4

@@ -56,7 +56,7 @@ def test_no_gradient_depends_on_the_order_of_threads(method: Method) -> None:
 
 @pytest.mark.parametrize(
     "settings",
-    [{"association": "argmax"}, {"association": "gumbel"}, {"association": "max"}, {"dense": False}],
+    [{"association": "argmax"}, {"association": "gumbel"}, {"dense": False}],
     ids=str,
 )
 def test_no_gradient_depends_on_it_with_other_losses(settings: dict[str, object]) -> None:

@@ -2,8 +2,7 @@
 
 All negatives come from one pool that the batch shares. The association functions (``hard_argmax_loss``,
 ``gumbel_loss``, ``mixture_loss``) take the scores of the positives under every interest and the log-sum-exp of the
-negatives under every interest, and return the loss of each positive (Fan et al., KDD 2025); ``nearest_loss`` takes one
-log-sum-exp for each user. All are pure functions.
+negatives under every interest, and return the loss of each positive (Fan et al., KDD 2025). All are pure functions.
 
 The logQ correction subtracts from each score, of positives and negatives and after any temperature, the log probability
 that the item is in the pool: without it popular items, which are negatives more often, are penalised.
@@ -30,16 +29,6 @@ def hard_argmax_loss(positive_BTK: Tensor, negative_BK: Tensor, mask_BK: Tensor)
     best_BT1 = mask_with_lowest(positive_BTK, mask_BK.unsqueeze(1)).argmax(dim=2, keepdim=True)
     negative_BTK = negative_BK.unsqueeze(1).expand_as(positive_BTK)
     return softmax_loss(positive_BTK.gather(2, best_BT1), negative_BTK.gather(2, best_BT1)).squeeze(2)
-
-
-def nearest_loss(positive_BTK: Tensor, negative_B: Tensor, mask_BK: Tensor) -> Tensor:
-    """Score the target, as the negatives, by the interest that is nearest to each; (B, T).
-
-    This is the softmax of what max-score serving ranks by. ``hard_argmax_loss`` scores the negatives under the target's
-    interest, though another interest would bring them into the list.
-    """
-    positive_BT = mask_with_lowest(positive_BTK, mask_BK.unsqueeze(1)).amax(dim=2)
-    return softmax_loss(positive_BT, negative_B.unsqueeze(1))
 
 
 def gumbel_loss(
@@ -131,14 +120,6 @@ class _PoolNegativeLogsumexp(torch.autograd.Function):
             grad_SD[chunk] = share @ pool_ND
             grad_ND.addmm_(share.T, chunk_SD)
         return grad_SD, grad_ND, None, None, None
-
-
-def nearest_negative_logsumexp(
-    vectors_BKD: Tensor, mask_BK: Tensor, pool_ND: Tensor, log_q_N: Tensor, hit_BN: Tensor
-) -> Tensor:
-    """Return the ``negative_logsumexp`` of each user (B,), each negative under the interest that is nearest to it."""
-    score_BKN = mask_with_lowest(vectors_BKD @ pool_ND.T, mask_BK.unsqueeze(2))
-    return negative_logsumexp(score_BKN.amax(dim=1), log_q_N, hit_BN)
 
 
 class WeightedLoss(NamedTuple):

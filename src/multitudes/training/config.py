@@ -31,10 +31,9 @@ class TrainConfig(Config):
         "auto",
         description="which topic explains an example: source (logged), item, match (item and followed topics), auto",
     )
-    association: Literal["argmax", "gumbel", "mixture", "max"] = Field(
+    association: Literal["argmax", "gumbel", "mixture"] = Field(
         "mixture",
-        description="which implicit interest explains an example: the nearest (the paper), a drawn one, or all; max:"
-        " the nearest to each item, target and negatives alike, as the blend global_top ranks",
+        description="which implicit interest explains an example: the nearest (the paper), a drawn one, or all",
     )
     explicit_weight: float = Field(0.1, ge=0, description="weight of the explicit interests' loss; the others have 1")
     in_batch: int = Field(512, ge=0, description="negatives drawn from the positives of the batch")

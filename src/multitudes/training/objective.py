@@ -19,8 +19,6 @@ from multitudes.nn.losses import (
     gumbel_loss,
     hard_argmax_loss,
     mixture_loss,
-    nearest_loss,
-    nearest_negative_logsumexp,
     pool_negative_logsumexp,
     softmax_loss,
     sum_weighted,
@@ -128,13 +126,8 @@ def _interest_losses(
         # A mixture includes the unconditioned vector, as its blend does: interests learn what that vector misses.
         columns = slice(0 if config.association == "mixture" else n_unconditioned, n_unconditioned + n_implicit)
         own_BK, own_BWK = mask_BK[:, columns], positive_BWK[:, :, columns]
-        if config.association == "max":
-            nearest_BKD, log_q_N = vectors_BKD[:, columns], embedded.log_q_N
-            negative_B = nearest_negative_logsumexp(nearest_BKD, own_BK, embedded.pool_ND, log_q_N, hit_BN)
-            loss_BW = nearest_loss(own_BWK, negative_B, own_BK)
-        else:
-            negative_BK = negative_logsumexp_of(columns)
-            loss_BW = _associate(own_BWK, negative_BK, own_BK, importance_BK[:, columns], config, generator)
+        negative_BK = negative_logsumexp_of(columns)
+        loss_BW = _associate(own_BWK, negative_BK, own_BK, importance_BK[:, columns], config, generator)
         has_interest_B1 = mask_BK[:, n_unconditioned : columns.stop].any(dim=1, keepdim=True)
         losses["implicit"] = sum_weighted(loss_BW, embedded.weight_BW * has_interest_B1)
     if user.conditional is not None:
