@@ -174,12 +174,10 @@ def check_export(file: Path) -> None:
     """Check that results can be exported to a file.
 
     Raises:
-        UsageError: it has another ending, or its folder does not exist.
+        UsageError: it has another ending.
     """
     if file.suffix not in {".jsonl", ".parquet"}:
         raise UsageError(f"{file}: expected a file name that ends in .jsonl or .parquet")
-    if not file.parent.is_dir():
-        raise UsageError(f"{file}: the folder {file.parent} does not exist; make it first")
 
 
 def export_results(results: Path, file: Path) -> int:
@@ -192,6 +190,7 @@ def export_results(results: Path, file: Path) -> int:
     check_export(file)
     shards, as_lines = shard_files(results), file.suffix == ".jsonl"
     counts = manifest_counts(read_json(results / MANIFEST, FORMAT, FORMAT_VERSION, _REPAIR))
+    file.parent.mkdir(parents=True, exist_ok=True)
     with replace_file(file, shared=True) as partial:
         if not shards:
             partial.touch()
