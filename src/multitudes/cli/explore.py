@@ -33,7 +33,7 @@ def explore_command(
         Path | None, typer.Option(help="Write a page with a sample of users to this file, and serve nothing.")
     ] = None,
     users: Annotated[
-        int | None, typer.Option(min=1, max=_MAX_USERS, help="With --export: number of users.", show_default="5")
+        int | None, typer.Option(min=1, max=_MAX_USERS, help="With --export: number of users. Default: 5.")
     ] = None,
     user: Annotated[list[str] | None, typer.Option(help="With --export: id of a user; repeatable.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="With --export: replace an existing file.")] = False,
