@@ -1,5 +1,7 @@
 """Popular items: their order follows the items that come and go, and some may be left out, however many."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -42,6 +44,7 @@ class Server:
 
 
 def test_popular_items_stand_in_for_a_server_that_is_away_and_ask_it_nothing():
-    world = Catalogue(Server(), np.arange(21))
+    server: Any = Server()
+    world = Catalogue(server, np.arange(21))
     assert popular_items(world, 3, np.array([20])).tolist() == [19, 18, 17]
-    assert world.index.calls == 1
+    assert server.calls == 1

@@ -127,7 +127,12 @@ def _interest_losses(
         columns = slice(0 if config.association == "mixture" else n_unconditioned, n_unconditioned + n_implicit)
         own_BK, own_BWK = mask_BK[:, columns], positive_BWK[:, :, columns]
         negative_BK = negative_logsumexp_of(columns)
-        loss_BW = _associate(own_BWK, negative_BK, own_BK, importance_BK[:, columns], config, generator)
+        if config.association == "argmax":
+            loss_BW = hard_argmax_loss(own_BWK, negative_BK, own_BK)
+        elif config.association == "gumbel":
+            loss_BW = gumbel_loss(own_BWK, negative_BK, own_BK, _GUMBEL_TEMPERATURE, generator)
+        else:
+            loss_BW = mixture_loss(own_BWK, negative_BK, own_BK, importance_BK[:, columns])
         has_interest_B1 = mask_BK[:, n_unconditioned : columns.stop].any(dim=1, keepdim=True)
         losses["implicit"] = sum_weighted(loss_BW, embedded.weight_BW * has_interest_B1)
     if user.conditional is not None:
@@ -143,21 +148,6 @@ def total_loss(losses: dict[str, Tensor], config: TrainConfig) -> Tensor:
     """Return the weighted sum of the losses."""
     weighted = [config.explicit_weight * loss if kind == "explicit" else loss for kind, loss in losses.items()]
     return torch.stack(weighted).sum()
-
-
-def _associate(
-    positive_BWK: Tensor,
-    negative_BK: Tensor,
-    mask_BK: Tensor,
-    weight_BK: Tensor,
-    config: TrainConfig,
-    generator: torch.Generator,
-) -> Tensor:
-    if config.association == "argmax":
-        return hard_argmax_loss(positive_BWK, negative_BK, mask_BK)
-    if config.association == "gumbel":
-        return gumbel_loss(positive_BWK, negative_BK, mask_BK, _GUMBEL_TEMPERATURE, generator)
-    return mixture_loss(positive_BWK, negative_BK, mask_BK, weight_BK)
 
 
 def _embed_batch(model: TwoTower, batch: Batch, pool: NegativePool, log_q: TargetLogQ, ranks: Ranks) -> _EmbeddedBatch:
