@@ -75,9 +75,12 @@ class Collection:
         return int(self.query("count items", expression, ["count(*)"], consistency)[0]["count(*)"])
 
     def ids(self, expression: str = "") -> NDArray[np.int64]:
-        """Return the ids of the items that pass a filter, ascending; fetched in pages."""
-        filters = [expression] if expression else bucket_filters(1 + self.count() // _PAGE)
-        rows = [row["id"] for page in filters for row in self.query("list ids", page, ["id"])]
+        """Return the ids of the items that pass a filter, ascending; fetched in pages.
+
+        It waits for what others have written, up to 0.2 s: a catalogue keeps the list.
+        """
+        filters = [expression] if expression else bucket_filters(1 + self.count(consistency="Strong") // _PAGE)
+        rows = [row["id"] for page in filters for row in self.query("list ids", page, ["id"], "Strong")]
         return np.sort(np.array(rows, dtype=np.int64))
 
     def activate(self, release: str) -> None:
