@@ -42,14 +42,6 @@ def mean_losses(
     return {kind: loss.mean() for kind, loss in sums.items()}
 
 
-def test_max_has_a_larger_sum_of_negatives_than_argmax() -> None:
-    """The target has the same score, and no negative a lower one."""
-    model, batch = model_and_batch()
-    pool = NegativePool(np.arange(1, 40), np.zeros(39, dtype=np.float32))
-    larger, smaller = (mean_losses(model, batch, pool, 0.0, association=how)["implicit"] for how in ("max", "argmax"))
-    assert larger > smaller
-
-
 def test_the_total_weighs_the_loss_of_followed_topics() -> None:
     losses = {"single": torch.tensor(1.0), "implicit": torch.tensor(2.0), "explicit": torch.tensor(4.0)}
     assert total_loss(losses, TrainConfig(explicit_weight=0.5)).item() == 5.0
