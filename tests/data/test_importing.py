@@ -135,6 +135,11 @@ def test_a_file_of_two_encodings_is_refused_in_one_line(tmp_path, named):
     assert "is not all cp949; save it as UTF-8" in message
 
 
+def test_a_wrong_encoding_that_was_given_is_named(tmp_path):
+    file = write(tmp_path, "own.csv", LETTERS["cp949"].encode("cp949"))
+    assert "leave out --encoding utf-8" in refusal(tmp_path, file, {"encoding": "utf-8"})
+
+
 def test_parquet_keeps_its_types(tmp_path):
     frame = pl.DataFrame({"customer_id": [1, 2], "sku": [7, 8], "at": [datetime(2020, 1, 1), datetime(2020, 1, 2)]})
     frame.write_parquet(tmp_path / "own.pq")

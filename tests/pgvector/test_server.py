@@ -12,7 +12,7 @@ import pytest
 
 psycopg = pytest.importorskip("psycopg", reason="psycopg is not installed: pip install ./packages/pgvector")
 
-from multitudes.errors import ArtefactError, UnavailableError
+from multitudes.errors import ArtefactError, UnavailableError, UsageError
 from multitudes.index.factory import IndexConfig, load_index
 from multitudes.index.files import DESCRIPTION
 from multitudes.pinnersage.clustering import PinnerSageConfig
@@ -175,6 +175,32 @@ def test_the_view_shows_the_last_table_and_older_ones_go():
     assert tables("view") == {third.name}
     third.discard()
     assert execute("SELECT min(item_id) FROM view") == [(3_000,)], "what the view shows is not dropped"
+
+
+def test_what_others_have_on_the_view_stays_and_their_own_view_is_not_replaced():
+    config, ids = PgvectorConfig(name="shop", timeout_s=20, kept=0, grace_s=0), np.arange(200)
+    publish_table(ids, VECTORS, config).activate("0001")
+    execute("CREATE ROLE analyst")
+    execute("GRANT SELECT ON shop TO analyst")
+    execute("CREATE VIEW in_stock AS SELECT item_id FROM shop")
+    (old,) = tables("shop")
+    execute(f"CREATE VIEW by_hand AS SELECT id FROM {old}")
+    publish_table(ids, VECTORS[:, :4], config).activate("0002")
+    assert execute("SELECT vector_dims(vector) FROM shop LIMIT 1") == [(5,)], "the new table, of another width"
+    assert execute("SELECT has_table_privilege('analyst', 'shop', 'SELECT')") == [(True,)]
+    assert len(execute("SELECT * FROM in_stock")) == len(execute("SELECT * FROM by_hand")) == 200
+    execute("CREATE VIEW theirs AS SELECT 1 AS one")
+    with pytest.raises(UsageError, match=r"theirs is there, and no publish made it; give another name"):
+        published("theirs")
+    assert tables("theirs") == set()
+
+
+def test_a_search_through_the_view_uses_the_graph(monkeypatch):
+    published("graph", graph_above=100).activate("0001")
+    monkeypatch.setenv("PGOPTIONS", "-c enable_seqscan=off")  # as where there are many items
+    query = f"SELECT item_id FROM graph ORDER BY vector <#> '{[*VECTORS[3].tolist(), 0]}' LIMIT 1"
+    plan = execute(f"EXPLAIN {query}")
+    assert any("vector_idx" in str(row) for row in plan), plan
 
 
 def test_the_view_has_the_ids_and_titles_of_the_release_also_of_later_items():

@@ -110,8 +110,8 @@ def item_embeddings(prepared: PreparedData) -> NDArray[np.float32]:
     """
     if prepared.item_embedding is None:
         raise DataError(
-            f"{prepared.path}: the items have no column 'embedding'; give one vector (a list of numbers) for each item;"
-            " pinnersage may name a trained run in [pinnersage] vectors (in a study: over = a trained method)"
+            f"{prepared.path}: the items have no column 'embedding'; give one vector (a list of numbers) for each item,"
+            " or, for pinnersage alone, a trained run in [pinnersage] vectors (in a study: over = a trained method)"
         )
     if not prepared.item_embedding.any():
         raise DataError(f"{prepared.path}: every embedding is missing or zero; expected numbers in items, 'embedding'")

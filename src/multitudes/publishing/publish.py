@@ -40,6 +40,7 @@ from multitudes.retrieval.config import RetrieveConfig, with_run_defaults
 from multitudes.retrieval.item_updates import pad_topics, run_item_tower
 from multitudes.retrieval.preferences import draw_topics
 from multitudes.retrieval.retriever import Retriever
+from multitudes.retrieval.rollback import show_to_others
 from multitudes.retrieval.user_vectors import user_vectors
 from multitudes.seeding import generator
 from multitudes.training.run_release import release_manifest, user_arrays
@@ -135,7 +136,7 @@ def publish(
         except BaseException:
             built.discard()
             raise
-        built.activate(version)
+        show_to_others(built, version)
         progress(5, 5, version)
     n_carried = corpus.names.height - opened.prepared.n_items
     return PublishResult(

@@ -33,8 +33,7 @@ class Catalogue:
     def items_by_popularity(self) -> NDArray[np.int64]:
         """Return the items of the index, most popular first; ties go to the smaller number."""
         ids, known = self.ids(), self._by_popularity
-        # Most indexes return the same array until their items change, so that the arrays need not be compared.
-        if known is None or not (known[0] is ids or np.array_equal(known[0], ids)):
+        if known is None or known[0] is not ids:  # the same array until items change
             self._by_popularity = known = ids, ids[np.argsort(-self.user_counts(ids), kind="stable")]
         return known[1]
 

@@ -9,9 +9,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from multitudes.errors import ArtefactError, UsageError
+from multitudes.errors import ArtefactError, UnavailableError, UsageError
 from multitudes.ids import Id
 from multitudes.index.item_table import find_rows
+from multitudes.index.protocol import Index
 from multitudes.release.delta_log import Delta
 from multitudes.release.overlay import NetDelta, net_delta, removals, topic_numbers
 from multitudes.release.release import Release, read_all_deltas
@@ -30,6 +31,18 @@ class RolledBack(NamedTuple):
     added: list[Id]
     removed: list[Id]
     left: list[Id]  # added to the former version, and not to this one
+
+
+def show_to_others(index: Index, version: str) -> None:
+    """Let other programs find the index of a version that serves, where it is on a server.
+
+    Raises:
+        UnavailableError, UsageError: they find another one still; the message says so.
+    """
+    try:
+        index.activate(version)
+    except (UnavailableError, UsageError) as error:
+        raise type(error)(f"{error}. Version {version} serves, but other programs find the index before it") from None
 
 
 def rollback(
@@ -89,7 +102,7 @@ def rollback(
         release.sync_index()
 
     version = store.rollback(wanted, take_over)
-    Release.open(store.folder(version), trust=trusted).index.activate(version)
+    show_to_others(Release.open(store.folder(version), trust=trusted).index, version)
     return RolledBack(version, former, added, removed, left)
 
 

@@ -41,6 +41,7 @@ KIND = "pgvector"
 _TIME = "%Y%m%d_%H%M%S_%f"
 _EFFORTS = [10, 14, 20, 28, 40, 56, 80, 112, 160, 224, 320, 448, 640, 1_000]  # candidates; the extension takes 1,000
 _DEEPEST = 1_000  # results that are tuned
+_MADE_BY = "multitudes, release "  # begins the comment of a view
 _CHUNK = 10_000  # rows that are padded at once
 _NO_GRAPH = Tuning((), RecallTarget(1.0, 0, 0), "nothing", 0, 0)
 _Row = tuple[int, float]  # id and negative inner product
@@ -190,20 +191,21 @@ class PgvectorIndex:
     def activate(self, release: str) -> None:
         """Point the view to the table, and drop expired tables; see ``Index.activate``."""
 
-        def activate(session: Session) -> None:
+        def move(session: Session) -> None:
             view = self.config.name
-            session.execute(f"DROP VIEW IF EXISTS {view}")
-            session.execute(f"CREATE VIEW {view} AS SELECT item_id, title, vector FROM {self.name}")
-            session.execute(f"COMMENT ON VIEW {view} IS 'multitudes, release {release}'")
-            for name in _expired(session, self.config, self.name):
-                session.execute(f"DROP TABLE {name}")
+            _check_owner(session, view)
+            # Replaced, so that grants stay, and what others built on it; without the width, which may be another.
+            columns = "item_id, title, vector::vector AS vector"
+            session.execute(f"CREATE OR REPLACE VIEW {view} AS SELECT {columns} FROM {self.name}")
+            session.execute(f"COMMENT ON VIEW {view} IS '{_MADE_BY}{release}'")
 
-        self.connection.call("move the view", activate)
+        self.connection.call("move the view", move)
+        for name in self.connection.call("list tables", lambda session: _expired(session, self.config, self.name)):
+            _drop(self.connection, name)
 
     def discard(self) -> None:
         """Drop the table, unless the view shows it; if the server does not answer, a later publish drops it."""
-        with suppress(UnavailableError):
-            self.connection.call("drop a table", lambda session: session.execute(f"DROP TABLE IF EXISTS {self.name}"))
+        _drop(self.connection, self.name)
 
 
 def open_table(folder: Path, record: dict[str, Any]) -> PgvectorIndex:
@@ -220,7 +222,7 @@ def open_table(folder: Path, record: dict[str, Any]) -> PgvectorIndex:
     statement = f"SELECT obj_description(to_regclass('{name}'))"
     ((comment,),) = index.connection.call("find the table", lambda session: session.execute(statement).fetchall())
     if comment is None:
-        raise ArtefactError(f"PostgreSQL: table {name} is gone; publish again, or roll back")
+        raise ArtefactError(f"PostgreSQL: table {name} is gone; publish again, or roll back to a newer version")
     if comment != json.dumps(identity):
         raise ArtefactError(f"PostgreSQL: table {name} is not the one of {folder}; publish again")
     return index
@@ -246,6 +248,7 @@ def publish_table(
     has_graph = len(table) > config.graph_above
 
     def build(session: Session) -> None:
+        _check_owner(session, config.name)
         id_type = "int8" if names is None or names["item_id"].dtype.is_integer() else "text"
         columns = f"vector vector({table.dimension + 1}), topics int8[], item_id {id_type}, title text"
         session.execute(f"CREATE TABLE {name} (id int8 PRIMARY KEY, {columns})")
@@ -296,6 +299,24 @@ def _rows(table: ItemTable, length: float, ids: ArrayLike, names: pl.DataFrame |
 def _without_nul(names: pl.DataFrame) -> pl.DataFrame:
     """Return names without the one character that a text of PostgreSQL cannot have."""
     return names.with_columns(pl.col(pl.String).str.replace_all("\0", "", literal=True))
+
+
+def _drop(connection: Connection, name: str) -> None:
+    """Drop a table, unless a view shows it; if the server does not answer, a later publish drops it."""
+    with suppress(UnavailableError):
+        connection.call("drop a table", lambda session: session.execute(f"DROP TABLE IF EXISTS {name}"))
+
+
+def _check_owner(session: Session, view: str) -> None:
+    """Reject a name that others use.
+
+    Raises:
+        UsageError: it is that of a table or view that no publish made.
+    """
+    statement = "SELECT to_regclass(%s), obj_description(to_regclass(%s), 'pg_class')"
+    ((relation, comment),) = session.execute(statement, [view, view]).fetchall()
+    if relation is not None and not str(comment).startswith(_MADE_BY):
+        raise UsageError(f"PostgreSQL: {view} is there, and no publish made it; give another name in [index.options]")
 
 
 def _topic(request: SearchRequest, q: int) -> int:

@@ -109,7 +109,8 @@ def read_source(
     if not rows:
         reasons = f"SELECT any_value(reason) FROM dropped WHERE file = {string_literal(source.name)}"
         reason = engine.value(reasons)
-        problem = f"no row can be read: {reason}" if reason else "has a header and no rows; expected at least one"
+        given = f"; leave out --encoding {config.encoding}" if config.encoding else ""
+        problem = f"no row can be read: {reason}{given}" if reason else "has a header and no rows; expected one"
         raise DataError(f"{source.name}: {problem}")
     return source._replace(rows=rows, types=engine.column_types(source.relation))
 
