@@ -88,7 +88,8 @@ def _tables(answer: api.ExploreResponse, beside: tuple[str, api.ExploreResponse 
         (
             str(one.rank),
             _title(one),
-            " · ".join(item.title or str(item.item_id) for item in one.because) or one.source,
+            " · ".join(item.title or str(item.item_id) for item in one.because)
+            or f"for {one.interest_name or one.source}",
             *(_title(other[row]) if row < len(other) else "" for other in lists.values()),
         )
         for row, one in enumerate(answer.candidates)
