@@ -76,12 +76,13 @@ def rollback(
     trusted = trust or key
     store = ReleaseStore(releases)
     wanted, former = to or store.previous(), serving or store.current()
-    added, removed, left = list[Id](), list[Id](), list[Id]()
+    added, removed, left, opened = list[Id](), list[Id](), list[Id](), list[Release]()
 
     def take_over() -> None:
         if (current := store.current()) != former:
             raise UsageError(f"{store.root}: version {current} serves now, and not {former}; nothing was changed")
         release = Release.open(store.folder(wanted), trust=trusted)
+        opened.append(release)
         before = net_delta(read_all_deltas(store.folder(former), trusted))
         own = net_delta(read_all_deltas(release.path, trusted))
         addition = _addition(release, before)
@@ -102,7 +103,7 @@ def rollback(
         release.sync_index()
 
     version = store.rollback(wanted, take_over)
-    show_to_others(Release.open(store.folder(version), trust=trusted).index, version)
+    show_to_others(opened[0].index, version)
     return RolledBack(version, former, added, removed, left)
 
 
