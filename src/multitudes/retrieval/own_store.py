@@ -16,9 +16,10 @@ from multitudes.batches.user_vectors import UserVectors
 from multitudes.errors import UsageError
 from multitudes.index.hits import empty_hits
 from multitudes.index.item_table import find_rows
-from multitudes.index.protocol import ANY_TOPIC, Index
+from multitudes.index.protocol import ANY_TOPIC
 from multitudes.index.scan import paired_inner_products
 from multitudes.release.release import Release
+from multitudes.retrieval.catalogue import Catalogue
 from multitudes.retrieval.config import RetrieveConfig
 from multitudes.retrieval.resolved_request import ResolvedRequest
 from multitudes.retrieval.search import NO_ITEMS, SearchResult, plan_search, searched_topics
@@ -54,6 +55,7 @@ def describe_vectors(
 
 def found_lists(
     release: Release,
+    catalogue: Catalogue,
     found: Sequence[Sequence[FoundItems]],
     vectors: UserVectors,
     excluded: Sequence[NDArray[np.int64]],
@@ -68,7 +70,7 @@ def found_lists(
     numbers = {(b, one.interest): _numbers(release, one, width) for b, own in enumerate(found) for one in own}
     user_Q, column_Q = np.nonzero(vectors.mask_BK)
     queries = zip(user_Q.tolist(), column_Q.tolist(), searched_topics(vectors, config)[user_Q, column_Q], strict=True)
-    items = [_allowed(release.index, numbers.get((b, k), NO_ITEMS), excluded[b], topic) for b, k, topic in queries]
+    items = [_allowed(catalogue, numbers.get((b, k), NO_ITEMS), excluded[b], topic) for b, k, topic in queries]
     hits = empty_hits(len(items), max(map(len, items), default=0))
     hits.count_Q[:] = list(map(len, items))
     for q, item_M in enumerate(items):
@@ -93,8 +95,10 @@ def _numbers(release: Release, found: FoundItems, width: int) -> NDArray[np.int6
     return number_M
 
 
-def _allowed(index: Index, number_M: NDArray[np.int64], excluded: NDArray[np.int64], topic: int) -> NDArray[np.int64]:
+def _allowed(
+    catalogue: Catalogue, number_M: NDArray[np.int64], excluded: NDArray[np.int64], topic: int
+) -> NDArray[np.int64]:
     """Return what a search may find of some items: distinct, not removed, not excluded, and of the topic."""
     item_M = np.unique(number_M)
-    item_M = item_M[find_rows(index.ids(), item_M)[1] & ~np.isin(item_M, excluded)]
-    return item_M if topic == ANY_TOPIC else item_M[find_rows(index.items_of(topic), item_M)[1]]
+    item_M = item_M[find_rows(catalogue.ids(), item_M)[1] & ~np.isin(item_M, excluded)]
+    return item_M if topic == ANY_TOPIC else item_M[find_rows(catalogue.index.items_of(topic), item_M)[1]]

@@ -348,7 +348,9 @@ class Retriever:
         for (n, has_lists), members in groups.items():  # a longer list does not begin as a shorter one
             own = vectors if len(members) == len(requests) else vectors.select(np.array(members))
             left_out, found = [excluded[b] for b in members], [requests[b].request.found or () for b in members]
-            lists = found_lists(snapshot.release, found, own, left_out, self.config) if has_lists else None
+            lists = None
+            if has_lists:
+                lists = found_lists(snapshot.release, snapshot.catalogue, found, own, left_out, self.config)
             of_n = find_candidates(own, snapshot.catalogue, n, left_out, self.config, timer, lists=lists)
             for b, one_list in zip(members, of_n, strict=True):
                 candidates[b] = one_list
