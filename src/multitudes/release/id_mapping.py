@@ -35,7 +35,7 @@ def read_names(file: Path) -> pl.DataFrame:
     try:
         from pyarrow import ipc, memory_map  # noqa: PLC0415 (of the extras data and serve)
     except ModuleNotFoundError:
-        return pl.read_ipc(file).rechunk()
+        return pl.read_ipc(file.read_bytes())  # from a path, Polars may map the file for a while
     table = ipc.open_file(memory_map(str(file))).read_all()
     table.validate(full=True)  # a text beyond the end of the file would end the process
     names = pl.from_arrow(table)
