@@ -55,7 +55,8 @@ def test_the_gradient_is_that_of_the_loss_along_the_sphere() -> None:
     vector_IR = draw.standard_normal((13, 5))
     vector_IR /= np.linalg.norm(vector_IR, axis=1, keepdims=True)
     vector_IR[0] = 0
-    found_IR = elsa._gradient(matrix, np.arange(matrix.shape[0]), vector_IR.astype(np.float32))
+    attraction_IR, repulsion_RR = elsa._gradient(matrix, np.arange(matrix.shape[0]), vector_IR.astype(np.float32))
+    found_IR = attraction_IR - vector_IR @ repulsion_RR
     for _ in range(5):
         turn_IR = draw.standard_normal((13, 5))
         turn_IR -= (turn_IR * vector_IR).sum(1, keepdims=True) * vector_IR

@@ -13,7 +13,7 @@ The loss of a user is 1 − cos(x, x B). With h = x A and S = Aᵀ A it needs no
 It is minimised along the sphere by AdaGrad with one step length for each item, so that rare items move as far as
 popular ones. Outputs may then be scaled by a power of popularity, which unit vectors know little of.
 
-Legend: B users · I items · R rank.
+Legend: B users · I items · N, C some items · R rank.
 """
 
 from typing import Final
@@ -25,12 +25,13 @@ from threadpoolctl import threadpool_limits
 
 from multitudes.index.item_table import l2_normalize
 from multitudes.linear.history import LinearFactors
-from multitudes.linear.interactions import PARTS, sum_of_parts
+from multitudes.linear.interactions import PARTS, map_parts
 from multitudes.seeding import generator
 
 _PASSES: Final = 8  # over the users, in random order
 _BATCHES: Final = 10  # of a pass
 _STEP: Final = np.float32(0.2)
+_ITEMS: Final = 1 << 14  # that move at once
 
 
 class Elsa:
@@ -46,27 +47,32 @@ class Elsa:
         with threadpool_limits(1):  # sums of several threads would depend on their number
             for _ in range(_PASSES):
                 for batch in np.array_split(draw.permutation(users), min(_BATCHES, len(users))):
-                    self._step(matrix, batch)
+                    self._step(*_gradient(matrix, batch, self._vector_IR))
 
-    def _step(self, matrix: csr_array, batch: NDArray[np.int64]) -> None:
-        """Move the vectors by the gradient of some users."""
-        gradient_IR = _gradient(matrix, batch, self._vector_IR)
-        gradient_IR -= np.einsum("ir,ir->i", gradient_IR, self._vector_IR)[:, None] * self._vector_IR
-        self._square_I1 += np.einsum("ir,ir->i", gradient_IR, gradient_IR)[:, None] / gradient_IR.shape[1]
-        gradient_IR *= _STEP / np.sqrt(self._square_I1)
-        self._vector_IR = l2_normalize(self._vector_IR + gradient_IR)
+    def _step(self, attraction_IR: NDArray[np.float32], repulsion_RR: NDArray[np.float32]) -> None:
+        """Move the vectors along the sphere by a gradient, some items at a time: a copy of all would take gigabytes."""
+        for start in range(0, len(attraction_IR), _ITEMS):
+            items = slice(start, start + _ITEMS)
+            vector_CR = self._vector_IR[items]
+            gradient_CR = attraction_IR[items] - vector_CR @ repulsion_RR
+            gradient_CR -= np.einsum("cr,cr->c", gradient_CR, vector_CR)[:, None] * vector_CR
+            self._square_I1[items] += np.einsum("cr,cr->c", gradient_CR, gradient_CR)[:, None] / vector_CR.shape[1]
+            gradient_CR *= _STEP / np.sqrt(self._square_I1[items])
+            self._vector_IR[items] = l2_normalize(vector_CR + gradient_CR)
 
     def factors(self, exponent: float) -> LinearFactors:
         """Return A for both sides; outputs are multiplied by the interactions of the item to the power ``exponent``."""
         return LinearFactors(self._vector_IR, self._vector_IR * self._count_I1**exponent)
 
 
-def _gradient(matrix: csr_array, batch: NDArray[np.int64], vector_IR: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return the gradient of the sum of cos(x, x B) of some users, shape (I + 1, R)."""
+def _gradient(
+    matrix: csr_array, batch: NDArray[np.int64], vector_IR: NDArray[np.float32]
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return the gradient of the sum of cos(x, x B) of some users: that by h (I + 1, R) less A times another (R, R)."""
     overlap_RR = vector_IR.T @ vector_IR
 
-    def of_users(users: NDArray[np.int64]) -> NDArray[np.float32]:
-        """Return the gradient by the sums h, and below it minus that by S: shape (I + 1 + R, R)."""
+    def of_users(users: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.float32]]:
+        """Return the items of some users, and the two gradients, the first for these items alone."""
         x = matrix[users]
         n_B = np.diff(x.indptr).astype(np.float32)
         sum_BR = x @ vector_IR
@@ -75,8 +81,15 @@ def _gradient(matrix: csr_array, batch: NDArray[np.int64], vector_IR: NDArray[np
         length_B = (np.einsum("br,br->b", sum_BR, image_BR) - 2 * square_B + n_B).clip(min=1e-6 * n_B)  # squared
         first_B1 = 1 / np.sqrt(n_B * length_B)[:, None]
         second_B1 = first_B1 * ((square_B - n_B) / length_B)[:, None]
-        by_sum_IR = x.T @ (2 * (first_B1 + second_B1) * sum_BR - second_B1 * image_BR)
-        return np.concatenate([by_sum_IR, sum_BR.T @ (second_B1 * sum_BR)])
+        is_theirs_I = np.zeros(len(vector_IR), dtype=np.bool_)
+        is_theirs_I[x.indices] = True
+        item_N, column_I = np.flatnonzero(is_theirs_I), np.cumsum(is_theirs_I, dtype=x.indices.dtype) - 1
+        own = csr_array((x.data, column_I[x.indices], x.indptr), shape=(len(users), len(item_N)))
+        by_sum_NR = own.T @ (2 * (first_B1 + second_B1) * sum_BR - second_B1 * image_BR)
+        return item_N, by_sum_NR, sum_BR.T @ (second_B1 * sum_BR)
 
-    total = sum_of_parts(of_users, np.array_split(batch, PARTS))
-    return total[: len(vector_IR)] - vector_IR @ total[len(vector_IR) :]
+    attraction_IR, repulsion_RR = np.zeros_like(vector_IR), np.zeros_like(overlap_RR)
+    for item_N, by_sum_NR, by_overlap_RR in map_parts(of_users, np.array_split(batch, PARTS)):
+        attraction_IR[item_N] += by_sum_NR
+        repulsion_RR += by_overlap_RR
+    return attraction_IR, repulsion_RR

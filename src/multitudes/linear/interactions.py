@@ -3,7 +3,7 @@
 Legend: U users · I items · R singular vectors.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from typing import Final, TypeVar
@@ -20,6 +20,7 @@ from multitudes.threads import chosen_threads
 _DENSE_ITEMS: Final = 1_000  # up to these, all singular vectors are computed: the iteration fails on a few items
 _TOLERANCE: Final = 1e-3  # relative, of the singular values
 PARTS: Final = 4  # of a product, which as many threads share
+S = TypeVar("S")
 T = TypeVar("T")
 
 
@@ -86,16 +87,21 @@ class GramMatrix:
 
 
 def sum_of_parts(function: Callable[[T], NDArray[np.float32]], parts: Sequence[T]) -> NDArray[np.float32]:
-    """Return the sum of what a function returns of some parts: SciPy multiplies on one thread.
+    """Return the sum of what a function returns of some parts."""
+    sums = map_parts(function, parts)
+    total = next(sums)
+    for one in sums:
+        total += one
+    return total
+
+
+def map_parts(function: Callable[[T], S], parts: Sequence[T]) -> Iterator[S]:
+    """Yield what a function returns of some parts, in order; threads share them, for SciPy multiplies on one thread.
 
     Give always as many parts, ``PARTS``, so that their sum is the same on every machine.
     """
     with ThreadPoolExecutor(min(PARTS, chosen_threads())) as threads:
-        sums = threads.map(function, parts)
-        total = next(sums)
-        for one in sums:
-            total += one
-    return total
+        yield from threads.map(function, parts)
 
 
 def _rows(matrix: csr_array, start: int, stop: int) -> csr_array:
