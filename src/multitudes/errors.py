@@ -70,8 +70,8 @@ class StoppedError(MultitudesError):
     exit_code = INTERRUPTED_EXIT_CODE
 
 
-class ThreadsWarning(UserWarning):
-    """A training resumes with another number of threads than it was started with."""
+class MachineWarning(UserWarning):
+    """A run is not what it would be on another machine, as with other threads or more memory."""
 
 
 _OF_A_PATH = (

@@ -186,8 +186,18 @@ def test_a_fit_beyond_the_memory_is_rejected_before_it_begins(prepared, tmp_path
     monkeypatch.setattr(linear_fit, "interaction_matrix", None)
     assert command(["train", str(prepared.path), "--method", "linear", "--out", str(tmp_path / "run")]) == 5
     (line,) = capsys.readouterr().err.strip().splitlines()
-    assert re.search(r"a linear model of rank 64 .* needs \d\.\d GB of memory; 0\.0 GB are available", line)
+    assert re.search(r"a linear model \(ELSA\) of rank 64 .* needs \d\.\d GB of memory; 0\.0 GB are available", line)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_where_memory_is_too_small_for_ease_elsa_is_fitted_alone_and_said(
+    prepared, tmp_path, monkeypatch, capsys
+) -> None:
+    monkeypatch.setattr(linear_fit, "available_bytes", lambda: 4 * prepared.n_items * 1_000)
+    assert command(["train", str(prepared.path), "--method", "linear", "--out", str(tmp_path / "run")]) == 0
+    assert re.search(r"warning: .*\(EASE\) .* GB are available, so it is not tried", capsys.readouterr().err)
+    record = read_record(tmp_path / "run")
+    assert {trial["model"] for trial in record["trials"]} == {record["model"]} == {"elsa"}
 
 
 def test_damage_is_named(run: LinearRun, prepared: PreparedData, tmp_path: Path) -> None:

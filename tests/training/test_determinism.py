@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from multitudes.errors import ThreadsWarning
+from multitudes.errors import MachineWarning
 from multitudes.nn.methods import METHODS, Method
 from multitudes.nn.user_tower_config import UserTowerConfig
 from multitudes.run_record import read_record, write_record
@@ -70,7 +70,7 @@ def test_resuming_with_another_number_of_threads_warns(tmp_path: Path) -> None:
     assert record["threads"] == torch.get_num_threads()
     assert needs_training(prepared, config, tmp_path, resume=True, overwrite=False), "and no warning"
     write_record(tmp_path, record | {"threads": torch.get_num_threads() + 1})
-    with pytest.warns(ThreadsWarning, match=r"was started with \d+ threads and goes on with"):
+    with pytest.warns(MachineWarning, match=r"was started with \d+ threads and goes on with"):
         needs_training(prepared, config, tmp_path, resume=True, overwrite=False)
 
 

@@ -17,7 +17,7 @@ from multitudes.data.location import reject_url
 from multitudes.errors import (
     INTERRUPTED_EXIT_CODE,
     MissingError,
-    ThreadsWarning,
+    MachineWarning,
     explain,
     is_disk_full,
     missing_add_on,
@@ -213,11 +213,11 @@ def _print_interrupted(arguments: list[str]) -> int:
 def _own_warnings_as_lines() -> Iterator[None]:
     """Print each warning of ours as one line; other warnings stay as they are."""
     with warnings.catch_warnings():
-        warnings.simplefilter("once", ThreadsWarning)
+        warnings.simplefilter("once", MachineWarning)
         show = warnings.showwarning
 
         def print_own(message: Warning | str, category: type[Warning], *where: Any, **options: Any) -> None:  # noqa: ANN401
-            if issubclass(category, ThreadsWarning):
+            if issubclass(category, MachineWarning):
                 typer.echo(f"multitudes: warning: {message}", err=True)
             else:
                 show(message, category, *where, **options)

@@ -6,14 +6,15 @@ on sets of items, where order counts for nothing; a sum over the history may sti
 (``history.HistoryWeights.recency``), which is a choice at prediction, made last, and costs no further fit.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 import numpy as np
 from scipy.sparse import csr_array
 
 from multitudes.data.prepared import PreparedData
-from multitudes.errors import DataError, MissingError
+from multitudes.errors import DataError, MachineWarning, MissingError
 from multitudes.linear.ease import COLUMNS, EIGENVECTORS, EaseSpectrum
 from multitudes.linear.elsa import Elsa
 from multitudes.linear.history import LinearFactors, LinearFit
@@ -24,6 +25,7 @@ from multitudes.threads import available_bytes
 GRID: Final = (100.0, 400.0, 1000.0, 3000.0)  # regularisations that validation chooses from
 NORMALISATIONS: Final = (0.0, 0.25)  # exponents of EASE that validation chooses from
 EXPONENTS: Final = (0.0, 0.1, 0.25)  # of ELSA
+MODELS: Final = ("ease", "elsa")
 RECENCIES: Final = (0.0, 0.25, 0.5)  # exponents of recency that validation chooses from
 UNTRIED: Final = LinearFit()  # where nobody can be validated
 
@@ -49,6 +51,9 @@ class Fit(NamedTuple):
         }
 
 
+Attempt = Callable[..., Fit]  # judges factors, given the settings they were fitted with
+
+
 def fit(
     prepared: PreparedData,
     rank: int,
@@ -65,9 +70,9 @@ def fit(
 
     Raises:
         DataError: no user has two items.
-        MissingError: the memory is too small.
+        MissingError: the memory is too small for any model. Of one that is left out, a ``MachineWarning`` tells.
     """
-    _check_memory(prepared, rank)
+    models = _models_within_memory(prepared, rank, MODELS if judge else (untried.model,))
     matrix = interaction_matrix(prepared, include_validation=include_validation)
     if np.diff(matrix.indptr).max(initial=0) < 2:
         raise DataError(
@@ -75,32 +80,43 @@ def fit(
         )
     if judge is None:
         return Fit(_solve(matrix, rank, untried), untried, int(matrix.nnz))
-    total = sum(map(len, (GRID, NORMALISATIONS, EXPONENTS, RECENCIES))) - 2
+    fits = {"ease": (len(GRID) + len(NORMALISATIONS) - 1, _ease_fits), "elsa": (len(EXPONENTS), _elsa_fits)}
+    total = len(RECENCIES) - 1 + sum(fits[model][0] for model in models)
     trials: list[dict[str, Any]] = []
 
-    def attempt(factors: LinearFactors, settings: LinearFit, **changes: str | float) -> Fit:
-        settings = settings.model_copy(update=changes)
-        trials.append(settings.model_dump(exclude={"weight"}))
+    def attempt(factors: LinearFactors, **settings: Any) -> Fit:  # noqa: ANN401
+        chosen = LinearFit(**{"recency": RECENCIES[0]} | settings)
+        trials.append(chosen.model_dump(exclude={"weight"}))
         progress(len(trials), total, ", ".join(f"{name} {value}" for name, value in trials[-1].items()))
-        trials[-1]["hit_rate"] = rate = judge(factors, settings.recency)
-        return Fit(factors, settings, int(matrix.nnz), rate, trials)
+        trials[-1]["hit_rate"] = rate = judge(factors, chosen.recency)
+        return Fit(factors, chosen, int(matrix.nnz), rate, trials)
 
-    first = LinearFit(normalisation=NORMALISATIONS[0], recency=RECENCIES[0])
-    spectrum = EaseSpectrum(matrix, rank, first.normalisation)  # serves every regularisation
-    best = max((attempt(spectrum.factors(ridge), first, regularisation=ridge) for ridge in GRID), key=_rate)
-    del spectrum  # the next one needs the memory
-    ridge = best.chosen.regularisation
-    for exponent in NORMALISATIONS[1:]:
-        factors = EaseSpectrum(matrix, rank, exponent).factors(ridge)
-        best = max(best, attempt(factors, best.chosen, normalisation=exponent), key=_rate)
-    elsa = Elsa(matrix, rank)
-    for exponent in EXPONENTS:
-        found = attempt(elsa.factors(exponent), first, model="elsa", regularisation=0.0, normalisation=exponent)
-        best = max(best, found, key=_rate)
+    best = max((found for model in models for found in fits[model][1](matrix, rank, attempt)), key=_rate)
     factors, chosen, *_ = best
     for recency in RECENCIES[1:]:
-        best = max(best, attempt(factors, chosen, recency=recency), key=_rate)
+        best = max(best, attempt(factors, **chosen.model_dump() | {"recency": recency}), key=_rate)
     return best
+
+
+def _ease_fits(matrix: csr_array, rank: int, attempt: Attempt) -> Iterator[Fit]:
+    """Yield EASE with each regularisation, and then the best of these with each other normalisation."""
+    rates, spectrum = dict[float, float](), EaseSpectrum(matrix, rank, NORMALISATIONS[0])  # serves every regularisation
+    for ridge in GRID:
+        found = attempt(spectrum.factors(ridge), regularisation=ridge, normalisation=NORMALISATIONS[0])
+        rates[ridge] = _rate(found)
+        yield found
+        del found  # the next ones need the memory
+    del spectrum
+    ridge = max(rates, key=rates.__getitem__)
+    for exponent in NORMALISATIONS[1:]:
+        yield attempt(EaseSpectrum(matrix, rank, exponent).factors(ridge), regularisation=ridge, normalisation=exponent)
+
+
+def _elsa_fits(matrix: csr_array, rank: int, attempt: Attempt) -> Iterator[Fit]:
+    """Yield ELSA with each power of popularity."""
+    elsa = Elsa(matrix, rank)
+    for exponent in EXPONENTS:
+        yield attempt(elsa.factors(exponent), model="elsa", regularisation=0.0, normalisation=exponent)
 
 
 def _solve(matrix: csr_array, rank: int, settings: LinearFit) -> LinearFactors:
@@ -109,17 +125,21 @@ def _solve(matrix: csr_array, rank: int, settings: LinearFit) -> LinearFactors:
     return EaseSpectrum(matrix, rank, settings.normalisation).factors(settings.regularisation)
 
 
-def _check_memory(prepared: PreparedData, rank: int) -> None:
-    """Reject a fit that would not fit into the available memory, before anything is computed."""
+def _models_within_memory(prepared: PreparedData, rank: int, models: Sequence[str]) -> list[str]:
+    """Return the models that fit into the available memory; raise if none does, before anything is computed."""
     items, events, available = prepared.n_items, len(prepared.event_item), available_bytes()
-    bases, products = 3 * max(EIGENVECTORS, 2 * rank), 6 * COLUMNS
-    needed = 4 * items * (bases + products + 4 * rank) + 8 * events  # two pairs of factors, and the interactions
-    if available is not None and needed > available:
-        raise MissingError(
-            f"{prepared.path}: a linear model of rank {rank} for {items:,} items and {events:,} events needs"
-            f" {needed / 1e9:.1f} GB of memory; {available / 1e9:.1f} GB are available; use a larger machine, or leave"
-            " out rare items"
+    width = {"ease": 3 * max(EIGENVECTORS, 2 * rank) + 6 * COLUMNS + 4 * rank, "elsa": 5 * rank}  # all at once
+    needed = {model: 4 * items * width[model] + 8 * events for model in models}
+    small = [model for model in models if available is None or needed[model] <= available]
+    for model in [one for one in models if one not in small][-1:]:
+        problem = (
+            f"{prepared.path}: a linear model ({model.upper()}) of rank {rank} for {items:,} items and {events:,}"
+            f" events needs {needed[model] / 1e9:.1f} GB of memory; {(available or 0) / 1e9:.1f} GB are available"
         )
+        if not small:
+            raise MissingError(f"{problem}; use a larger machine, or leave out rare items")
+        warnings.warn(f"{problem}, so it is not tried", MachineWarning, stacklevel=3)
+    return small
 
 
 def _rate(found: Fit) -> float:

@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from multitudes.atomic import fsync, replace_file
 from multitudes.batches.held_out import HeldOut
 from multitudes.data.prepared import PreparedData
-from multitudes.errors import ThreadsWarning, UsageError
+from multitudes.errors import MachineWarning, UsageError
 from multitudes.locks import lock
 from multitudes.progress import Progress, silent
 from multitudes.run_record import data_digest, new_record, read_record, write_record
@@ -78,7 +78,7 @@ def needs_training(prepared: PreparedData, config: RunConfig, out: Path, *, resu
         warnings.warn(
             f"{out}: was started with {started} threads and goes on with {now}, so its weights may differ by rounding;"
             f" OMP_NUM_THREADS={started} gives those of an uninterrupted run",
-            ThreadsWarning,
+            MachineWarning,
             stacklevel=2,
         )
     return not record["finished"]
