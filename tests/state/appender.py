@@ -4,11 +4,12 @@ import subprocess
 import sys
 from pathlib import Path
 
-from multitudes.state.protocol import Event
+from multitudes.state.protocol import Event, StateConfig
 from multitudes.state.sqlite import SQLiteStateStore
 
 USERS = 50
 NOW_S = 1_000_000
+PATIENT = StateConfig(timeout_s=60)  # on a slow disk SQLite may give the file to the same process many times in a row
 
 
 def event(number: int) -> Event:
@@ -17,7 +18,7 @@ def event(number: int) -> Event:
 
 def append(file: Path, count: int) -> None:
     """Append events one by one and print the number of each that is new."""
-    states = SQLiteStateStore(file)
+    states = SQLiteStateStore(file, PATIENT)
     sys.stdout.write("ready\n")
     sys.stdout.flush()
     for number in range(count):

@@ -18,7 +18,7 @@ from tests.state.plain import Clock, PlainStates
 from tests.state.redis_server import PROGRAM, WHY_NOT, RedisServer
 
 pytestmark = pytest.mark.contract
-CONFIG = StateConfig(keep=4, remember_ids_s=100, skew_s=10)
+CONFIG = StateConfig(keep=4, remember_ids_s=100, skew_s=10, timeout_s=60)
 NOW = Clock().now_s
 Make = Callable[..., UserStateStore]  # an empty store, or with again=True the one before opened once more
 
