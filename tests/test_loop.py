@@ -24,7 +24,7 @@ from multitudes.publishing.publish import publish
 from multitudes.retrieval.config import RetrieveConfig
 from multitudes.retrieval.retriever import Retriever
 from multitudes.service.app import create_app
-from multitudes.service.settings import DataConfig, DeadlineConfig, ServeConfig
+from multitudes.service.settings import ServeConfig
 from multitudes.service.startup import open_dependencies
 from multitudes.training.config import RunConfig, TrainConfig
 from multitudes.training.loop import train
@@ -77,7 +77,12 @@ def engaged_with(user: int, request: str, items: list[int]) -> list[Engagement]:
 
 def by_service(releases: Path, folder: Path) -> list[Engagement]:
     """Serve everybody once over HTTP, and send what they do."""
-    settings = ServeConfig(data=DataConfig(folder=folder.parent), deadlines=DeadlineConfig(default_ms=30_000))
+    sections = {
+        "data": {"folder": folder.parent},
+        "deadlines": {"default_ms": 30_000},
+        "state": {"read_s": 20, "write_s": 20},
+    }
+    settings = ServeConfig.model_validate(sections)
     with open_dependencies(releases, settings) as deps:
         return asyncio.run(_over_http(create_app(deps)))
 

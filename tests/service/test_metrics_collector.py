@@ -13,12 +13,11 @@ from multitudes.release.store import ReleaseStore
 from multitudes.service import startup
 from multitudes.service.app import create_app
 from multitudes.service.metrics import Metrics
-from multitudes.service.settings import ServeConfig
 from multitudes.service.startup import Dependencies, open_dependencies
 from multitudes.service.state_guard import GuardConfig
 from multitudes.state.sqlite import SQLiteStateStore
 from tests.release.small_release import publish_small
-from tests.service.conftest import ask
+from tests.service.conftest import ask, patient
 from tests.service.test_metrics import value
 
 
@@ -26,7 +25,7 @@ from tests.service.test_metrics import value
 def real(releases: Path, monkeypatch) -> Iterator[Dependencies]:
     """The dependencies of a real service, whose circuit breaker opens at the first failure."""
     monkeypatch.setattr(startup, "GuardConfig", partial(GuardConfig, failures=1, reset_timeout_s=60))
-    with open_dependencies(releases, ServeConfig()) as deps:
+    with open_dependencies(releases, patient(state={"read_s": 20})) as deps:
         yield deps
 
 
